@@ -1,0 +1,116 @@
+"""The one hierarchy of errors that users of Tilewright meet.
+
+Standard library only, so that the runtime and the IR, which know nothing of each other, share one root.
+"""
+
+from __future__ import annotations
+
+
+class TilewrightError(Exception):
+    """An error that names where it arose, what was expected, what was found and what to do.
+
+    Args:
+        message: what went wrong, one sentence without a full stop at the end.
+        stage: the pass or stage that noticed it, such as ``import`` or ``memory_plan``.
+        op: the operator concerned.
+        node: the name of the node in the source model.
+        expected: what would have been right.
+        found: what was there instead.
+        hint: what the user can do about it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        stage: str | None = None,
+        op: str | None = None,
+        node: str | None = None,
+        expected: object = None,
+        found: object = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.stage = stage
+        self.op = op
+        self.node = node
+        self.expected = expected
+        self.found = found
+        self.hint = hint
+
+    def __str__(self) -> str:
+        where = [part for part in (self.stage, self.op, f"node {self.node!r}" if self.node else None) if part]
+        text = f"{': '.join(where)}: {self.message}" if where else self.message
+        if self.expected is not None:
+            text += f"; expected {self.expected}"
+        if self.found is not None:
+            text += f"{',' if self.expected is not None else ';'} found {self.found}"
+        if self.hint:
+            text += f". {self.hint}"
+        return text
+
+
+class UsageError(TilewrightError):
+    """A command or call was put together wrongly (exit code 2)."""
+
+
+class ModelError(TilewrightError):
+    """The model file is damaged, inconsistent or not an ONNX model."""
+
+
+class UnsupportedError(ModelError):
+    """The model is valid but uses something that Tilewright does not implement (exit code 3 under ``--strict``)."""
+
+
+class IRError(TilewrightError):
+    """A module of the intermediate representation is wrong."""
+
+
+class ParseError(IRError):
+    """A textual module does not parse; the message ends with the line and a caret under the place."""
+
+    def __init__(self, message: str, *, line: int, column: int, text: str) -> None:
+        super().__init__(message)
+        self.line = line
+        self.column = column
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"line {self.line}, column {self.column}: {self.message}\n{self.text}\n{' ' * (self.column - 1)}^"
+
+
+class VerifyError(IRError):
+    """A module breaks an invariant of the intermediate representation."""
+
+
+class PassError(TilewrightError):
+    """A pass failed, or broke what it declares about itself."""
+
+
+class CodegenError(TilewrightError):
+    """Code generation met something that it cannot express."""
+
+
+class MachineError(TilewrightError):
+    """A machine description is missing a field, is inconsistent, or is not the one a program was compiled for."""
+
+
+class InstructionError(TilewrightError):
+    """A device instruction stream is malformed or unsafe."""
+
+
+class ArtifactError(TilewrightError):
+    """An artifact file is damaged, truncated, of another version, or cannot be written."""
+
+
+class TrustError(ArtifactError):
+    """An artifact holds native code from somewhere that this machine does not trust."""
+
+
+class InputError(TilewrightError):
+    """An inference input has the wrong name, shape or dtype, or a request is used wrongly."""
+
+
+class CalibrationError(TilewrightError):
+    """Calibration data is missing, empty, of the wrong shape, or not finite."""
