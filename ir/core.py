@@ -1,0 +1,396 @@
+"""Values, ops, functions and modules: the graph in static single assignment form.
+
+Every value knows its producer and its uses, and every change goes through methods that keep both right. A
+function's ops form a linked list: inserting, erasing or moving ops while iterating over it is safe.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Union
+
+import numpy as np
+
+from tilewright.errors import IRError
+
+from .types import TensorType
+
+if TYPE_CHECKING:
+    from .op import Operator
+
+Literal = Union[int, float, bool, str, None, tuple["Literal", ...]]
+"""What an annotation may hold: it prints and parses without a declaration."""
+
+
+class Value:
+    """Something an op reads: a parameter, a constant or the result of an op.
+
+    Attributes:
+        name: a hint for people; the printer makes it unique.
+        type: shape, element type, quantisation and layout.
+        producer: the op that makes it, ``None`` for parameters and constants.
+    """
+
+    __slots__ = ("_uses", "name", "producer", "type")
+
+    def __init__(self, name: str, type: TensorType, producer: Op | None = None) -> None:
+        self.name = name
+        self.type = type
+        self.producer = producer
+        self._uses: dict[tuple[Op | Function, int], None] = {}
+
+    @property
+    def uses(self) -> tuple[tuple[Op | Function, int], ...]:
+        """(user, operand index) pairs; a function uses the values that it returns."""
+        return tuple(self._uses)
+
+    @property
+    def users(self) -> tuple[Op, ...]:
+        """The ops that read this value, each once, in order of first use."""
+        return tuple(dict.fromkeys(user for user, _ in self._uses if isinstance(user, Op)))
+
+    @property
+    def is_returned(self) -> bool:
+        return any(isinstance(user, Function) for user, _ in self._uses)
+
+    def replace_all_uses(self, other: Value) -> None:
+        """Make every user read ``other`` instead."""
+        for user, index in self.uses:
+            user.set_operand(index, other)
+
+    def __repr__(self) -> str:
+        return f"%{self.name}: {self.type}"
+
+
+class Constant(Value):
+    """A value known at compile time.
+
+    Attributes:
+        array: the elements in logical order whatever ``type.layout`` says; read-only.
+    """
+
+    __slots__ = ("_digest", "array")
+
+    def __init__(self, name: str, array: np.ndarray, type: TensorType | None = None) -> None:
+        array = np.asarray(array)
+        super().__init__(name, type or TensorType.of(array))
+        if self.type.shape != array.shape or self.type.dtype.numpy != array.dtype:
+            raise IRError(
+                f"constant {name!r} does not match its type",
+                expected=self.type,
+                found=f"{array.dtype}{list(array.shape)}",
+            )
+        if array.flags.writeable:
+            array = array.copy() if array.base is not None else array
+            array.flags.writeable = False
+        self.array = array
+        self._digest: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256, in hexadecimal, over the little-endian elements in logical order."""
+        if self._digest is None:
+            data = np.ascontiguousarray(self.array.astype(self.array.dtype.newbyteorder("<"), copy=False))
+            self._digest = hashlib.sha256(data.tobytes()).hexdigest()
+        return self._digest
+
+    def __repr__(self) -> str:
+        return f"@{self.name}: {self.type}"
+
+
+class Op:
+    """One application of an operator.
+
+    Attributes:
+        operator: what it computes, with its attributes.
+        annotations: what passes decided about this op (place, addresses, tiles); never part of its meaning.
+        loc: names of the nodes of the source model that it came from.
+        function: where it stands, ``None`` while detached.
+    """
+
+    __slots__ = ("_next", "_operands", "_previous", "annotations", "function", "loc", "operator", "results")
+
+    def __init__(
+        self,
+        operator: Operator,
+        operands: Sequence[Value | None],
+        result_types: Sequence[TensorType] | None = None,
+        *,
+        names: Sequence[str] = (),
+        loc: Sequence[str] = (),
+        annotations: dict[str, Literal] | None = None,
+    ) -> None:
+        self.operator = operator
+        self.annotations: dict[str, Literal] = dict(annotations or {})
+        self.loc = tuple(loc)
+        self.function: Function | None = None
+        self._previous: Op | None = None
+        self._next: Op | None = None
+        types = operator.result_types([v.type if v is not None else None for v in operands], loc=self.loc)
+        if result_types is not None:
+            types = tuple(result_types)
+        hint = operator.name
+        self._operands: list[Value | None] = []
+        self.results = tuple(
+            Value(names[i] if i < len(names) else hint if len(types) == 1 else f"{hint}_{i}", type, self)
+            for i, type in enumerate(types)
+        )
+        for value in operands:
+            self._operands.append(None)
+            self.set_operand(len(self._operands) - 1, value)
+
+    @property
+    def name(self) -> str:
+        """Name of the operator, such as ``conv``."""
+        return self.operator.name
+
+    @property
+    def operands(self) -> tuple[Value | None, ...]:
+        """What it reads, in schema order; ``None`` where an optional operand is absent."""
+        return tuple(self._operands)
+
+    @property
+    def inputs(self) -> tuple[Value, ...]:
+        """The operands that are present."""
+        return tuple(value for value in self._operands if value is not None)
+
+    @property
+    def result(self) -> Value:
+        """The only result.
+
+        Raises:
+            IRError: the op has several results.
+        """
+        if len(self.results) != 1:
+            raise IRError("the op has several results", op=self.name, found=len(self.results))
+        return self.results[0]
+
+    @property
+    def node(self) -> str | None:
+        """The source nodes as one string for messages."""
+        return ", ".join(self.loc) or None
+
+    def set_operand(self, index: int, value: Value | None) -> None:
+        """Read ``value`` as operand ``index`` from now on."""
+        old = self._operands[index]
+        if old is not None:
+            old._uses.pop((self, index), None)
+        self._operands[index] = value
+        if value is not None:
+            value._uses[self, index] = None
+
+    def replace_with(self, *values: Value) -> None:
+        """Let ``values`` stand for the results, then erase this op."""
+        if len(values) != len(self.results):
+            raise IRError("an op is replaced by as many values as it has results", op=self.name, found=len(values))
+        for old, new in zip(self.results, values, strict=True):
+            old.replace_all_uses(new)
+        self.erase()
+
+    def erase(self) -> None:
+        """Take the op out of its function for good.
+
+        Raises:
+            IRError: a result is still used.
+        """
+        for value in self.results:
+            if value._uses:
+                raise IRError("a result is still used", op=self.name, node=self.node, found=f"%{value.name}")
+        for index in range(len(self._operands)):
+            self.set_operand(index, None)
+        if self.function is not None:
+            self.function._unlink(self)
+
+    def __repr__(self) -> str:
+        from .printer import print_op
+
+        return print_op(self)
+
+
+class Function:
+    """Parameters, ops in order of execution, and results.
+
+    Attributes:
+        name: unique in its module.
+        parameters: their names are the names of the inputs.
+        result_names: names of the outputs; a value may be returned under several.
+        annotations: what passes decided about the whole function.
+    """
+
+    def __init__(self, name: str, parameters: Iterable[tuple[str, TensorType]] = ()) -> None:
+        self.name = name
+        self.parameters: list[Value] = [Value(n, t) for n, t in parameters]
+        self.annotations: dict[str, Literal] = {}
+        self._results: list[Value] = []
+        self.result_names: list[str] = []
+        self._first: Op | None = None
+        self._last: Op | None = None
+        self._count = 0
+
+    def add_parameter(self, name: str, type: TensorType) -> Value:
+        value = Value(name, type)
+        self.parameters.append(value)
+        return value
+
+    @property
+    def results(self) -> tuple[Value, ...]:
+        """The values that the function returns."""
+        return tuple(self._results)
+
+    def set_results(self, values: Sequence[Value], names: Sequence[str] | None = None) -> None:
+        """Return ``values``, under ``names`` or, by default, under their own names."""
+        for index, old in enumerate(self._results):
+            old._uses.pop((self, index), None)
+        self._results = list(values)
+        self.result_names = list(names) if names is not None else [value.name for value in values]
+        for index, value in enumerate(self._results):
+            value._uses[self, index] = None
+
+    def set_operand(self, index: int, value: Value | None) -> None:
+        """Return ``value`` as result ``index`` from now on."""
+        if value is None:
+            raise IRError("a function cannot return nothing", op=self.name)
+        self._results[index]._uses.pop((self, index), None)
+        self._results[index] = value
+        value._uses[self, index] = None
+
+    @property
+    def ops(self) -> Iterator[Op]:
+        """The ops in order. Ops that are erased or inserted meanwhile are skipped or met as their place tells."""
+        op = self._first
+        while op is not None:
+            following = op._next
+            yield op
+            # An op that is still here knows its successor, also one inserted meanwhile; an erased one does not.
+            op = op._next if op.function is self else self._surviving(following)
+
+    def _surviving(self, op: Op | None) -> Op | None:
+        while op is not None and op.function is not self:
+            op = op._next
+        return op
+
+    def __len__(self) -> int:
+        return self._count
+
+    def append(
+        self,
+        operator: Operator,
+        operands: Sequence[Value | None],
+        result_types: Sequence[TensorType] | None = None,
+        *,
+        names: Sequence[str] = (),
+        loc: Sequence[str] = (),
+    ) -> Op:
+        """Create an op at the end."""
+        return self.insert(Op(operator, operands, result_types, names=names, loc=loc))
+
+    def insert(self, op: Op, before: Op | None = None) -> Op:
+        """Put a detached op before another one, or at the end."""
+        if op.function is not None:
+            raise IRError("the op already stands in a function", op=op.name, node=op.node)
+        if before is not None and before.function is not self:
+            raise IRError("the place to insert at is in another function", op=before.name, node=before.node)
+        op.function = self
+        op._next = before
+        op._previous = before._previous if before is not None else self._last
+        if op._previous is not None:
+            op._previous._next = op
+        else:
+            self._first = op
+        if before is not None:
+            before._previous = op
+        else:
+            self._last = op
+        self._count += 1
+        return op
+
+    def insert_after(self, op: Op, after: Op) -> Op:
+        """Put a detached op right after another one."""
+        return self.insert(op, after._next)
+
+    def move_before(self, op: Op, before: Op) -> None:
+        self._unlink(op)
+        self.insert(op, before)
+
+    def _unlink(self, op: Op) -> None:
+        if op._previous is not None:
+            op._previous._next = op._next
+        else:
+            self._first = op._next
+        if op._next is not None:
+            op._next._previous = op._previous
+        else:
+            self._last = op._previous
+        op.function = None
+        op._previous = None
+        self._count -= 1
+
+    def __repr__(self) -> str:
+        return f"<function @{self.name}: {self._count} ops>"
+
+
+class Module:
+    """Functions and the constants that they share.
+
+    Attributes:
+        name: name of the network, as in the source model.
+        functions: by name; ``main`` is the entry.
+        constants: by name.
+        metadata: facts about the origin that travel along (producer, opset, source digest).
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.functions: dict[str, Function] = {}
+        self.constants: dict[str, Constant] = {}
+        self.metadata: dict[str, str] = {}
+
+    @property
+    def main(self) -> Function:
+        """The entry function.
+
+        Raises:
+            IRError: the module has none.
+        """
+        try:
+            return self.functions["main"]
+        except KeyError:
+            raise IRError("the module has no function @main", found=", ".join(self.functions) or "none") from None
+
+    def add_function(self, function: Function) -> Function:
+        if function.name in self.functions:
+            raise IRError("a function of this name exists", found=f"@{function.name}")
+        self.functions[function.name] = function
+        return function
+
+    def add_constant(self, name: str, array: np.ndarray, type: TensorType | None = None) -> Constant:
+        """Add a constant, under a name derived from ``name`` that is still free."""
+        unique, count = name, 0
+        while unique in self.constants:
+            count += 1
+            unique = f"{name}_{count}"
+        constant = Constant(unique, array, type)
+        self.constants[unique] = constant
+        return constant
+
+    def drop_unused_constants(self) -> int:
+        """Forget the constants that nothing reads; how many they were."""
+        unused = [name for name, constant in self.constants.items() if not constant._uses]
+        for name in unused:
+            del self.constants[name]
+        return len(unused)
+
+    @property
+    def ops(self) -> Iterator[Op]:
+        """Every op of every function."""
+        for function in self.functions.values():
+            yield from function.ops
+
+    def __str__(self) -> str:
+        from .printer import print_module
+
+        return print_module(self)
+
+    def __repr__(self) -> str:
+        return f"<module @{self.name}: {', '.join(map(repr, self.functions.values()))}>"

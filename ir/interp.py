@@ -1,0 +1,76 @@
+"""Reference interpreter: runs a module with the NumPy reference of each operator, one op at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from tilewright.errors import InputError
+
+from .core import Constant, Function, Module, Op, Value
+
+Observer = Callable[[Op, tuple[np.ndarray, ...]], None]
+
+
+def run(module: Module, inputs: Mapping[str, np.ndarray], *, observe: Observer | None = None) -> dict[str, np.ndarray]:
+    """Outputs of the function ``main`` by name.
+
+    Args:
+        inputs: an array for each parameter, of its logical shape and dtype.
+        observe: called with each op and its results, in order, for debugging and calibration.
+
+    Raises:
+        InputError: an input is missing, unknown, or of the wrong shape or dtype.
+    """
+    function = module.main
+    names = {p.name for p in function.parameters}
+    unknown = next((name for name in inputs if name not in names), None)
+    if unknown is not None:
+        raise InputError("unknown input", expected=", ".join(sorted(names)), found=unknown)
+    for parameter in function.parameters:
+        if parameter.name not in inputs:
+            raise InputError(f"input {parameter.name!r} is missing", expected=parameter.type.plain)
+        array = inputs[parameter.name]
+        if array.shape != parameter.type.shape or array.dtype != parameter.type.dtype.numpy:
+            raise InputError(
+                f"input {parameter.name!r} does not fit",
+                expected=f"{parameter.type.dtype.numpy}{list(parameter.type.shape)}",
+                found=f"{array.dtype}{list(array.shape)}",
+            )
+    results = run_function(module, function, [inputs[p.name] for p in function.parameters], observe=observe)
+    return dict(zip(function.result_names, results, strict=True))
+
+
+def run_function(
+    module: Module, function: Function, arguments: list[np.ndarray], *, observe: Observer | None = None
+) -> list[np.ndarray]:
+    """Results of one function of ``module`` on logical arrays, in the order of its results."""
+    values: dict[Value, np.ndarray] = dict(zip(function.parameters, arguments, strict=True))
+    remaining = {value: len(value.uses) for op in function.ops for value in op.results}
+
+    def read(value: Value) -> np.ndarray:
+        return value.array if isinstance(value, Constant) else values[value]
+
+    for op in function.ops:
+        arrays = [read(value) if value is not None else None for value in op.operands]
+        results = run_op(module, op, arrays)
+        if observe is not None:
+            observe(op, results)
+        values.update(zip(op.results, results, strict=True))
+        for value in op.inputs:
+            if value in remaining:
+                remaining[value] -= 1
+                if remaining[value] == 0:
+                    del values[value]
+    return [read(value) for value in function.results]
+
+
+def run_op(module: Module, op: Op, arrays: list[np.ndarray | None]) -> tuple[np.ndarray, ...]:
+    """Results of one op on logical arrays."""
+    callee = getattr(op.operator, "callee", None)
+    if isinstance(callee, str):
+        present = [array for array in arrays if array is not None]
+        return tuple(run_function(module, module.functions[callee], present))
+    types = [value.type if value is not None else None for value in op.operands]
+    return op.operator.evaluate(arrays, types, [value.type for value in op.results])

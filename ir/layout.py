@@ -1,0 +1,96 @@
+"""Physical layouts: how a tensor's elements are ordered in memory.
+
+A layout changes addresses, never values. Here, and only here, stands what each name means.
+
+=========  ==========================================================================================
+``""``     row-major, the logical order
+``c16``    activations ``[N, C, *spatial]`` as ``[N, ceil(C/16), *spatial, 16]``; absent channels hold zero
+``o16i16`` weights ``[O, I, *kernel]`` as ``[ceil(O/16), ceil(I/16), *kernel, 16 (I), 16 (O)]``, zero-filled
+``o16``    weights ``[O, I, *kernel]`` as ``[ceil(O/16), I, *kernel, 16]``, zero-filled: depthwise (I = 1), first layers
+=========  ==========================================================================================
+
+The blocked orders are those known from oneDNN as nChw16c, OIhw16i16o and Oihw16o.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tilewright.errors import IRError
+
+from .types import TensorType
+
+BLOCK = 16
+"""Channels in a block: one 512-bit vector of float32."""
+
+LAYOUTS = ("", "c16", "o16i16", "o16")
+
+
+def _blocks(extent: int) -> int:
+    return -(-extent // BLOCK)
+
+
+def physical_shape(type: TensorType) -> tuple[int, ...]:
+    """Shape of the array as it lies in memory.
+
+    Raises:
+        IRError: the layout is unknown or the rank too small for it.
+    """
+    shape = type.shape
+    if type.layout == "":
+        return shape
+    if type.layout not in LAYOUTS:
+        raise IRError("unknown layout", expected=" or ".join(LAYOUTS[1:]), found=type.layout)
+    if len(shape) < 2:
+        raise IRError(f"layout {type.layout} needs at least 2 dimensions", found=list(shape))
+    if type.layout == "c16":
+        return (shape[0], _blocks(shape[1]), *shape[2:], BLOCK)
+    if type.layout == "o16i16":
+        return (_blocks(shape[0]), _blocks(shape[1]), *shape[2:], BLOCK, BLOCK)
+    return (_blocks(shape[0]), *shape[1:], BLOCK)
+
+
+def bytes_of(type: TensorType) -> int:
+    """Bytes that a value of this type takes in memory, padding included."""
+    return math.prod(physical_shape(type)) * type.dtype.bytes
+
+
+def _padded(array: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    widths = [(0, _blocks(n) * BLOCK - n if axis in axes else 0) for axis, n in enumerate(array.shape)]
+    return np.pad(array, widths) if any(after for _, after in widths) else array
+
+
+def pack(array: np.ndarray, layout: str) -> np.ndarray:
+    """The logical ``array`` as a C-contiguous array in physical order."""
+    if layout == "":
+        return np.ascontiguousarray(array)
+    physical = physical_shape(TensorType.of(array).with_layout(layout))
+    if layout == "c16":
+        padded = _padded(array, (1,))
+        split = padded.reshape(array.shape[0], physical[1], BLOCK, *array.shape[2:])
+        return np.ascontiguousarray(np.moveaxis(split, 2, -1))
+    if layout == "o16i16":
+        padded = _padded(array, (0, 1))
+        split = padded.reshape(physical[0], BLOCK, physical[1], BLOCK, *array.shape[2:])
+        return np.ascontiguousarray(np.moveaxis(split, (3, 1), (-2, -1)))
+    padded = _padded(array, (0,))
+    split = padded.reshape(physical[0], BLOCK, *array.shape[1:])
+    return np.ascontiguousarray(np.moveaxis(split, 1, -1))
+
+
+def unpack(array: np.ndarray, type: TensorType) -> np.ndarray:
+    """The logical array of ``type`` from its physical form."""
+    if type.layout == "":
+        return array.reshape(type.shape)
+    array = array.reshape(physical_shape(type))
+    shape = type.shape
+    if type.layout == "c16":
+        merged = np.moveaxis(array, -1, 2).reshape(shape[0], -1, *shape[2:])
+        return np.ascontiguousarray(merged[:, : shape[1]])
+    if type.layout == "o16i16":
+        merged = np.moveaxis(array, (-2, -1), (3, 1)).reshape(array.shape[0] * BLOCK, -1, *shape[2:])
+        return np.ascontiguousarray(merged[: shape[0], : shape[1]])
+    merged = np.moveaxis(array, -1, 1).reshape(-1, *shape[1:])
+    return np.ascontiguousarray(merged[: shape[0]])

@@ -1,0 +1,406 @@
+"""Text to module: a recursive-descent parser for what the printer writes.
+
+Errors name line and column and show the line with a caret. Unknown operators and attributes are errors; every
+attribute must be there, so a text never means something else after a default has changed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tilewright.errors import IRError, ParseError, TilewrightError
+
+from .core import Constant, Function, Literal, Module, Op, Value
+from .op import REGISTRY, Operator, Registry, attribute_types, coerce
+from .printer import digest_of
+from .types import DType, Quantization, TensorType
+
+_TOKEN = re.compile(
+    r"""(?P<space>[ \t\r\n]+|//[^\n]*)
+    |(?P<string>"(?:[^"\\\n]|\\.)*")
+    |(?P<float>-?0x[01]\.[0-9a-f]+p[+-]?[0-9]+|-?inf\b)
+    |(?P<sigil>[%@](?:[A-Za-z0-9_.$/:-]+|"(?:[^"\\\n]|\\.)*"))
+    |(?P<int>-?[0-9]+)
+    |(?P<arrow>->)
+    |(?P<word>[A-Za-z_][A-Za-z0-9_]*)
+    |(?P<punctuation>[(){}\[\]<>=,:#])""",
+    re.VERBOSE,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Token:
+    kind: str
+    text: str
+    offset: int
+
+
+class _Parser:
+    def __init__(self, text: str, blobs: Mapping[str, np.ndarray], registry: Registry) -> None:
+        self._text = text
+        self._blobs = blobs
+        self._registry = registry
+        self._tokens = self._tokenize()
+        self._position = 0
+        self._module = Module("")
+        self._values: dict[str, Value] = {}
+
+    # Tokens
+
+    def _tokenize(self) -> list[_Token]:
+        tokens: list[_Token] = []
+        offset = 0
+        while offset < len(self._text):
+            match = _TOKEN.match(self._text, offset)
+            if match is None:
+                raise self._error_at(offset, f"unexpected character {self._text[offset]!r}")
+            if match.lastgroup != "space":
+                tokens.append(_Token(str(match.lastgroup), match.group(), offset))
+            offset = match.end()
+        tokens.append(_Token("end", "end of text", len(self._text)))
+        return tokens
+
+    def _error_at(self, offset: int, message: str) -> ParseError:
+        start = self._text.rfind("\n", 0, offset) + 1
+        end = self._text.find("\n", offset)
+        line = self._text[start : end if end >= 0 else len(self._text)]
+        return ParseError(message, line=self._text.count("\n", 0, offset) + 1, column=offset - start + 1, text=line)
+
+    def _error(self, message: str, token: _Token | None = None) -> ParseError:
+        return self._error_at((token or self._token).offset, message)
+
+    @property
+    def _token(self) -> _Token:
+        return self._tokens[self._position]
+
+    def _next(self) -> _Token:
+        token = self._token
+        self._position += 1 if token.kind != "end" else 0
+        return token
+
+    def _accept(self, text: str) -> bool:
+        if self._token.text == text and self._token.kind != "string":
+            self._next()
+            return True
+        return False
+
+    def _expect(self, text: str) -> _Token:
+        if self._token.text != text or self._token.kind == "string":
+            raise self._error(f"expected {text!r}, found {self._token.text!r}")
+        return self._next()
+
+    def _expect_kind(self, kind: str, what: str) -> _Token:
+        if self._token.kind != kind:
+            raise self._error(f"expected {what}, found {self._token.text!r}")
+        return self._next()
+
+    def _string(self) -> str:
+        token = self._expect_kind("string", "a string")
+        try:
+            return json.loads(token.text)
+        except ValueError:
+            raise self._error("malformed string", token) from None
+
+    def _sigil_name(self, sigil: str, what: str) -> tuple[str, _Token]:
+        token = self._token
+        if token.kind != "sigil" or token.text[0] != sigil:
+            raise self._error(f"expected {what}, found {token.text!r}")
+        self._next()
+        if token.text[1] != '"':
+            return token.text[1:], token
+        try:
+            return json.loads(token.text[1:]), token
+        except ValueError:
+            raise self._error("malformed name", token) from None
+
+    # Literals and types
+
+    def _literal(self) -> Literal:
+        token = self._token
+        if token.kind == "string":
+            return self._string()
+        if token.kind == "int":
+            return int(self._next().text)
+        if token.kind == "float":
+            return float.fromhex(self._next().text)
+        if token.kind == "word":
+            self._next()
+            return {"true": True, "false": False, "none": None, "nan": float("nan"), "inf": float("inf")}.get(
+                token.text, token.text
+            )
+        if self._accept("["):
+            elements: list[Literal] = []
+            while not self._accept("]"):
+                if elements:
+                    self._expect(",")
+                elements.append(self._literal())
+            return tuple(elements)
+        raise self._error(f"expected a value, found {token.text!r}")
+
+    def _int(self, what: str) -> int:
+        return int(self._expect_kind("int", what).text)
+
+    def _blob(self) -> np.ndarray:
+        token = self._token
+        name = self._string()
+        array = self._blobs.get(name.removeprefix("sha256:"))
+        if array is None:
+            raise self._error(f"no blob {name!r} was given with the text", token)
+        return array
+
+    def _type(self) -> TensorType:
+        start = self._token
+        word = self._expect_kind("word", "an element type")
+        if word.text not in {d.value for d in DType}:
+            raise self._error(f"unknown element type {word.text!r}", word)
+        self._expect("[")
+        shape: list[int] = []
+        while not self._accept("]"):
+            if shape:
+                self._expect(",")
+            shape.append(self._int("an extent"))
+        layout = self._expect_kind("word", "a layout").text if self._accept("#") else ""
+        try:
+            quant = self._quantization() if self._accept("<") else None
+            return TensorType(tuple(shape), DType(word.text), quant, layout)
+        except ParseError:
+            raise
+        except IRError as error:
+            raise self._error(str(error), start) from None
+
+    def _quantization(self) -> Quantization:
+        axis: int | None = None
+        if self._accept("axis"):
+            self._expect("=")
+            axis = self._int("an axis")
+            self._expect(",")
+        if self._accept("blob"):
+            scale, zero = self._blob()
+            self._expect(">")
+            return Quantization(tuple(scale.tolist()), tuple(int(z) for z in zero), axis)
+        self._expect("s")
+        self._expect("=")
+        scales = self._literal()
+        self._expect(",")
+        self._expect("z")
+        self._expect("=")
+        zeros = self._literal()
+        token = self._expect(">")
+        scales = scales if isinstance(scales, tuple) else (scales,)
+        zeros = zeros if isinstance(zeros, tuple) else (zeros,)
+        if not all(isinstance(s, float) for s in scales) or not all(isinstance(z, int) for z in zeros):
+            raise self._error("scales are floats and zero points are integers", token)
+        return Quantization(scales, zeros, axis)  # pyright: ignore[reportArgumentType]
+
+    # Module
+
+    def parse(self) -> Module:
+        self._expect("module")
+        self._module.name, _ = self._sigil_name("@", "the name of the module")
+        self._expect("{")
+        while not self._accept("}"):
+            if self._accept("const"):
+                self._constant()
+            elif self._accept("func"):
+                self._function()
+            elif self._accept("meta"):
+                key = self._literal()
+                self._expect("=")
+                self._module.metadata[str(key)] = self._string()
+            else:
+                raise self._error(f"expected 'const', 'func' or '}}', found {self._token.text!r}")
+        if self._token.kind != "end":
+            raise self._error(f"expected the end of the text, found {self._token.text!r}")
+        return self._module
+
+    def _constant(self) -> None:
+        name, token = self._sigil_name("@", "the name of a constant")
+        if name in self._module.constants:
+            raise self._error(f"constant @{name} is defined twice", token)
+        self._expect(":")
+        type = self._type()
+        self._expect("=")
+        start = self._token
+        if self._accept("blob"):
+            array = self._blob()
+        else:
+            literal = self._literal()
+            if not isinstance(literal, tuple):
+                raise self._error("expected a list of elements", start)
+            try:
+                array = np.array(literal, type.dtype.numpy)
+            except (ValueError, TypeError, OverflowError):
+                raise self._error(f"these are not elements of type {type.dtype.value}", start) from None
+        if array.size != type.elements:
+            raise self._error(f"expected {type.elements} elements, found {array.size}", start)
+        try:
+            self._module.constants[name] = Constant(name, array.reshape(type.shape), type)
+        except IRError as error:
+            raise self._error(str(error), start) from None
+
+    def _function(self) -> None:
+        name, token = self._sigil_name("@", "the name of a function")
+        function = Function(name)
+        self._values = {}
+        self._expect("(")
+        while not self._accept(")"):
+            if function.parameters:
+                self._expect(",")
+            parameter, place = self._sigil_name("%", "a parameter")
+            self._expect(":")
+            self._define(function.add_parameter(parameter, self._type()), parameter, place)
+        self._expect("->")
+        self._expect("(")
+        result_names: list[str] = []
+        result_types: list[TensorType] = []
+        while not self._accept(")"):
+            if result_names:
+                self._expect(",")
+            result_names.append(self._sigil_name("%", "the name of a result")[0])
+            self._expect(":")
+            result_types.append(self._type())
+        function.annotations = self._annotations()
+        self._expect("{")
+        while not self._accept("return"):
+            self._op(function)
+        place = self._token
+        results: list[Value] = []
+        while not self._accept("}"):
+            if results:
+                self._expect(",")
+            value = self._operand()
+            if value is None:
+                raise self._error("a function cannot return nothing", place)
+            results.append(value)
+        if [v.type for v in results] != result_types:
+            raise self._error("the returned values do not have the types that the function declares", place)
+        function.set_results(results, result_names)
+        try:
+            self._module.add_function(function)
+        except IRError as error:
+            raise self._error(str(error), token) from None
+
+    def _define(self, value: Value, name: str, place: _Token) -> None:
+        if name in self._values:
+            raise self._error(f"value %{name} is defined twice", place)
+        self._values[name] = value
+
+    def _operand(self) -> Value | None:
+        if self._accept("_"):
+            return None
+        token = self._token
+        if token.kind == "sigil" and token.text[0] == "@":
+            name, _ = self._sigil_name("@", "a constant")
+            if name not in self._module.constants:
+                raise self._error(f"constant @{name} is not defined", token)
+            return self._module.constants[name]
+        name, _ = self._sigil_name("%", "an operand")
+        if name not in self._values:
+            raise self._error(f"value %{name} is not defined before its use", token)
+        return self._values[name]
+
+    def _annotations(self) -> dict[str, Literal]:
+        found: dict[str, Literal] = {}
+        if self._accept("["):
+            while not self._accept("]"):
+                if found:
+                    self._expect(",")
+                key = self._expect_kind("word", "the name of an annotation").text
+                self._expect("=")
+                found[key] = self._literal()
+        return found
+
+    def _attributes(self, cls: type[Operator], place: _Token) -> Operator:
+        declared = attribute_types(cls)
+        found: dict[str, Any] = {}
+        if self._accept("{"):
+            while not self._accept("}"):
+                if found:
+                    self._expect(",")
+                token = self._expect_kind("word", "the name of an attribute")
+                if token.text not in declared:
+                    known = ", ".join(declared) or "none"
+                    raise self._error(f"{cls.name} has no attribute {token.text!r} (it has: {known})", token)
+                if token.text in found:
+                    raise self._error(f"attribute {token.text!r} is given twice", token)
+                self._expect("=")
+                start = self._token
+                try:
+                    found[token.text] = coerce(self._literal(), declared[token.text])
+                except ParseError:
+                    raise
+                except IRError as error:
+                    raise self._error(f"{token.text}: {error}", start) from None
+        missing = [key for key in declared if key not in found]
+        if missing:
+            raise self._error(f"{cls.name} lacks attribute {missing[0]!r}", place)
+        return cls(**found)
+
+    def _op(self, function: Function) -> None:
+        names: list[tuple[str, _Token]] = []
+        while not names or self._accept(","):
+            names.append(self._sigil_name("%", "a result, or 'return'"))
+        self._expect("=")
+        place = self._expect_kind("word", "the name of an operator")
+        cls = self._registry.get(place.text)
+        if cls is None:
+            raise self._error(f"unknown operator {place.text!r}", place)
+        self._expect("(")
+        operands: list[Value | None] = []
+        first = True
+        while not self._accept(")"):
+            if not first:
+                self._expect(",")
+            first = False
+            operands.append(self._operand())
+        operator = self._attributes(cls, place)
+        annotations = self._annotations()
+        self._expect(":")
+        types = [self._type()]
+        while self._accept(","):
+            types.append(self._type())
+        loc: list[str] = []
+        if self._accept("loc"):
+            self._expect("(")
+            while not self._accept(")"):
+                if loc:
+                    self._expect(",")
+                loc.append(self._string())
+        if len(types) != len(names):
+            raise self._error(f"{len(names)} results have {len(types)} types", place)
+        try:
+            op = Op(operator, operands, types, names=[n for n, _ in names], loc=loc, annotations=annotations)
+        except TilewrightError as error:
+            raise self._error(str(error), place) from None
+        for value, (name, token) in zip(op.results, names, strict=True):
+            self._define(value, name, token)
+        function.insert(op)
+
+
+def parse_module(
+    text: str, blobs: Mapping[str, np.ndarray] | None = None, *, registry: Registry | None = None
+) -> Module:
+    """The module that ``text`` describes.
+
+    Args:
+        text: as :func:`tilewright.ir.printer.print_module` writes it; ``//`` starts a comment.
+        blobs: arrays by SHA-256, as :func:`tilewright.ir.printer.blobs` gives them.
+        registry: the operators to know; all registered ones by default.
+
+    Raises:
+        ParseError: with line, column and caret.
+    """
+    from . import ops  # noqa: F401  # pyright: ignore[reportUnusedImport]  # fills the registry
+
+    return _Parser(text, blobs or {}, registry if registry is not None else REGISTRY).parse()
+
+
+def blob_key(array: np.ndarray) -> str:
+    """The key under which :func:`parse_module` looks for ``array``."""
+    return digest_of(array)

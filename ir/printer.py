@@ -1,0 +1,198 @@
+"""Modules as text: one op a line, every attribute, exact floats, large constants by content hash.
+
+    module @tiny {
+      const @w : f32[16,3,3,3] = blob "sha256:4be1…"
+      func @main(%x: f32[1,3,32,32]) -> (%y: f32[1,16,32,32]) {
+        %c = conv(%x, @w, _) {strides=[1,1], …} [on=cpu] : f32[1,16,32,32]#c16 loc("Conv_0")
+        return %c
+      }
+    }
+
+Attributes, which belong to the meaning, stand in braces; annotations, which passes add, stand in brackets.
+:func:`blobs` gives the arrays that the text names by hash; :mod:`tilewright.ir.parser` reads all of it back.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
+from .core import Constant, Function, Literal, Module, Op, Value
+from .types import DType, Quantization, TensorType
+
+INLINE_ELEMENTS = 16
+"""Constants and scale lists up to this length are written out."""
+
+_BARE = re.compile(r"[A-Za-z0-9_.$/:-]+\Z")
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+def print_float(value: float) -> str:
+    """A float in the shortest hexadecimal form, which reads back to the same bits."""
+    if math.isnan(value):
+        return "nan"
+    if math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    mantissa, _, exponent = value.hex().partition("p")
+    head, _, digits = mantissa.partition(".")
+    return f"{head}.{digits.rstrip('0') or '0'}p{exponent}"
+
+
+def print_literal(value: Literal | DType) -> str:
+    if isinstance(value, DType):
+        return value.value
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, np.integer)):
+        return str(int(value))
+    if isinstance(value, (float, np.floating)):
+        return print_float(float(value))
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(print_literal, value))}]"
+    if _WORD.match(value) and value not in ("none", "true", "false", "inf", "nan", "blob"):
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def print_name(sigil: str, name: str) -> str:
+    return sigil + (name if _BARE.match(name) else json.dumps(name, ensure_ascii=False))
+
+
+def scales_array(quant: Quantization) -> np.ndarray:
+    """Scales and zero points of a quantisation as one float64 array [2, channels], the form that blobs use."""
+    return np.array([quant.scale, quant.zero_point], np.float64)
+
+
+def digest_of(array: np.ndarray) -> str:
+    """SHA-256, in hexadecimal, over the little-endian elements."""
+    little = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
+    return hashlib.sha256(little.tobytes()).hexdigest()
+
+
+def print_quantization(quant: Quantization) -> str:
+    if quant.axis is None:
+        return f"<s={print_float(quant.scale[0])}, z={quant.zero_point[0]}>"
+    if len(quant.scale) > INLINE_ELEMENTS:
+        return f'<axis={quant.axis}, blob "sha256:{digest_of(scales_array(quant))}">'
+    scales = ", ".join(map(print_float, quant.scale))
+    return f"<axis={quant.axis}, s=[{scales}], z=[{', '.join(map(str, quant.zero_point))}]>"
+
+
+def print_type(type: TensorType) -> str:
+    layout = f"#{type.layout}" if type.layout else ""
+    quant = print_quantization(type.quant) if type.quant is not None else ""
+    return f"{type.dtype.value}[{','.join(map(str, type.shape))}]{layout}{quant}"
+
+
+class _Names:
+    """Unique printed names for the values of a function."""
+
+    def __init__(self, canonical: bool) -> None:
+        self._canonical = canonical
+        self._names: dict[Value, str] = {}
+        self._taken: dict[str, int] = {}
+
+    def define(self, value: Value) -> str:
+        base = str(len(self._names)) if self._canonical else value.name
+        name = base
+        while name in self._taken:
+            self._taken[base] += 1
+            name = f"{base}.{self._taken[base]}"
+        self._taken[name] = 0
+        self._names[value] = name
+        return print_name("%", name)
+
+    def use(self, value: Value | None) -> str:
+        if value is None:
+            return "_"
+        if isinstance(value, Constant):
+            return print_name("@", value.name)
+        # A value without definition cannot be printed rightly, but a message about it must be.
+        return print_name("%", self._names.get(value, value.name))
+
+
+def _fields(pairs: Mapping[str, Literal]) -> str:
+    return ", ".join(f"{key}={print_literal(value)}" for key, value in pairs.items())
+
+
+def _op_line(op: Op, names: _Names) -> str:
+    operands = ", ".join(map(names.use, op.operands))
+    results = ", ".join(map(names.define, op.results))
+    attributes = {f.name: getattr(op.operator, f.name) for f in dataclasses.fields(op.operator)}
+    line = f"{results} = {op.name}({operands})"
+    if attributes:
+        line += f" {{{_fields(attributes)}}}"
+    if op.annotations:
+        line += f" [{_fields(op.annotations)}]"
+    line += f" : {', '.join(print_type(value.type) for value in op.results)}"
+    if op.loc:
+        line += f" loc({', '.join(json.dumps(name, ensure_ascii=False) for name in op.loc)})"
+    return line
+
+
+def print_op(op: Op) -> str:
+    """One op on a line, names as hinted."""
+    return _op_line(op, _Names(canonical=False))
+
+
+def print_function(function: Function, *, canonical: bool = False) -> str:
+    names = _Names(canonical)
+    parameters = ", ".join(f"{names.define(p)}: {print_type(p.type)}" for p in function.parameters)
+    results = ", ".join(
+        f"{print_name('%', name)}: {print_type(value.type)}"
+        for name, value in zip(function.result_names, function.results, strict=True)
+    )
+    annotations = f" [{_fields(function.annotations)}]" if function.annotations else ""
+    lines = [f"  func {print_name('@', function.name)}({parameters}) -> ({results}){annotations} {{"]
+    lines += [f"    {_op_line(op, names)}" for op in function.ops]
+    lines += [f"    return {', '.join(map(names.use, function.results))}".rstrip(), "  }"]
+    return "\n".join(lines)
+
+
+def _constant_line(constant: Constant) -> str:
+    head = f"  const {print_name('@', constant.name)} : {print_type(constant.type)} = "
+    if _is_inline(constant.array):
+        return head + print_literal(tuple(constant.array.ravel().tolist()))
+    return head + f'blob "sha256:{constant.digest}"'
+
+
+def _is_inline(array: np.ndarray) -> bool:
+    if array.size > INLINE_ELEMENTS:
+        return False
+    # The bits of a NaN do not survive the text.
+    return not (array.dtype.kind == "f" and bool(np.isnan(array).any()))
+
+
+def print_module(module: Module, *, canonical: bool = False) -> str:
+    """The whole module.
+
+    Args:
+        canonical: number the values of each function instead of naming them, to compare modules.
+    """
+    lines = [f"module {print_name('@', module.name)} {{"]
+    lines += [f"  meta {print_literal(key)} = {json.dumps(value)}" for key, value in module.metadata.items()]
+    lines += map(_constant_line, module.constants.values())
+    lines += [print_function(function, canonical=canonical) for function in module.functions.values()]
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def blobs(module: Module) -> dict[str, np.ndarray]:
+    """The arrays that the text of ``module`` names by hash, keyed by the SHA-256 in hexadecimal."""
+    found = {c.digest: c.array for c in module.constants.values() if not _is_inline(c.array)}
+    types = [c.type for c in module.constants.values()]
+    for function in module.functions.values():
+        types += [p.type for p in function.parameters]
+    types += [value.type for op in module.ops for value in op.results]
+    for type in types:
+        if type.quant is not None and len(type.quant.scale) > INLINE_ELEMENTS:
+            array = scales_array(type.quant)
+            found[digest_of(array)] = array
+    return found

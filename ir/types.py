@@ -1,0 +1,194 @@
+"""Element types, quantisation parameters and tensor types."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from tilewright.errors import IRError
+
+
+class DType(enum.Enum):
+    """An element type; the value is its name in the textual form."""
+
+    F16 = "f16"
+    F32 = "f32"
+    F64 = "f64"
+    I8 = "i8"
+    I16 = "i16"
+    I32 = "i32"
+    I64 = "i64"
+    U8 = "u8"
+    U16 = "u16"
+    U32 = "u32"
+    U64 = "u64"
+    BOOL = "bool"
+
+    @property
+    def numpy(self) -> np.dtype:
+        """The NumPy dtype of the elements."""
+        return _NUMPY[self]
+
+    @property
+    def bytes(self) -> int:
+        """Size of an element in bytes."""
+        return self.numpy.itemsize
+
+    @property
+    def is_float(self) -> bool:
+        return self in (DType.F16, DType.F32, DType.F64)
+
+    @property
+    def is_integer(self) -> bool:
+        return not self.is_float and self is not DType.BOOL
+
+    @staticmethod
+    def of(dtype: np.dtype | type) -> DType:
+        """The element type of a NumPy dtype.
+
+        Raises:
+            IRError: the dtype has no counterpart, such as strings or complex numbers.
+        """
+        found = _BY_NUMPY.get(np.dtype(dtype))
+        if found is None:
+            raise IRError("no such element type", expected=", ".join(d.value for d in DType), found=np.dtype(dtype))
+        return found
+
+
+_NUMPY = {
+    DType.F16: np.dtype(np.float16),
+    DType.F32: np.dtype(np.float32),
+    DType.F64: np.dtype(np.float64),
+    DType.I8: np.dtype(np.int8),
+    DType.I16: np.dtype(np.int16),
+    DType.I32: np.dtype(np.int32),
+    DType.I64: np.dtype(np.int64),
+    DType.U8: np.dtype(np.uint8),
+    DType.U16: np.dtype(np.uint16),
+    DType.U32: np.dtype(np.uint32),
+    DType.U64: np.dtype(np.uint64),
+    DType.BOOL: np.dtype(np.bool_),
+}
+_BY_NUMPY = {numpy: dtype for dtype, numpy in _NUMPY.items()}
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """Affine quantisation: real value = scale * (stored integer - zero point).
+
+    Attributes:
+        scale: one scale for the tensor, or one for each index along ``axis``; positive and finite.
+        zero_point: as many integers as scales.
+        axis: the dimension that the scales run along, ``None`` for the whole tensor.
+    """
+
+    scale: tuple[float, ...]
+    zero_point: tuple[int, ...]
+    axis: int | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.scale) != len(self.zero_point) or not self.scale:
+            raise IRError(
+                "a quantisation needs as many zero points as scales",
+                expected=f"{len(self.scale)} zero points",
+                found=len(self.zero_point),
+            )
+        if self.axis is None and len(self.scale) != 1:
+            raise IRError("a quantisation of several scales needs an axis", found=f"{len(self.scale)} scales")
+        if not all(math.isfinite(s) and s > 0 for s in self.scale):
+            bad = next(s for s in self.scale if not (math.isfinite(s) and s > 0))
+            raise IRError("a quantisation scale must be positive and finite", found=bad)
+
+    @staticmethod
+    def per_tensor(scale: float, zero_point: int = 0) -> Quantization:
+        return Quantization((float(scale),), (int(zero_point),))
+
+    @staticmethod
+    def per_channel(
+        scale: Sequence[float] | np.ndarray, axis: int, zero_point: Sequence[int] | None = None
+    ) -> Quantization:
+        scales = tuple(float(s) for s in scale)
+        zeros = tuple(int(z) for z in zero_point) if zero_point is not None else (0,) * len(scales)
+        return Quantization(scales, zeros, axis)
+
+    def broadcast(self, rank: int) -> tuple[np.ndarray, np.ndarray]:
+        """Scales (float32) and zero points (int64), shaped to broadcast against a tensor of ``rank`` dimensions."""
+        shape = [1] * rank
+        if self.axis is not None:
+            shape[self.axis] = len(self.scale)
+        elif rank == 0:
+            shape = []
+        return np.asarray(self.scale, np.float32).reshape(shape), np.asarray(self.zero_point, np.int64).reshape(shape)
+
+
+@dataclass(frozen=True)
+class TensorType:
+    """Type of a value: static shape, element type, quantisation and physical layout.
+
+    Attributes:
+        shape: logical extents, every one known; ``()`` is a scalar.
+        dtype: element type of what is stored.
+        quant: how stored integers map to real values; ``None`` where they mean themselves.
+        layout: name of the physical order in memory (see :mod:`tilewright.ir.layout`); ``""`` is row-major.
+            It never changes what a value means, so references ignore it.
+    """
+
+    shape: tuple[int, ...]
+    dtype: DType
+    quant: Quantization | None = None
+    layout: str = ""
+
+    def __post_init__(self) -> None:
+        if any(extent < 0 for extent in self.shape):
+            raise IRError("a shape has a negative extent", found=list(self.shape))
+        if self.quant is not None:
+            axis = self.quant.axis
+            if axis is not None and not (0 <= axis < len(self.shape) and self.shape[axis] == len(self.quant.scale)):
+                raise IRError(
+                    "per-channel scales do not match the shape",
+                    expected=f"{len(self.quant.scale)} channels on axis {axis}",
+                    found=list(self.shape),
+                )
+            if not self.dtype.is_integer:
+                raise IRError("only integers can be quantised", found=self.dtype.value)
+
+    @staticmethod
+    def of(array: np.ndarray, quant: Quantization | None = None) -> TensorType:
+        return TensorType(tuple(array.shape), DType.of(array.dtype), quant)
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    @cached_property
+    def elements(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def plain(self) -> TensorType:
+        """The same type in row-major layout."""
+        return replace(self, layout="") if self.layout else self
+
+    def with_shape(self, shape: Sequence[int]) -> TensorType:
+        """The same element type and quantisation over another shape, row-major."""
+        return TensorType(tuple(int(extent) for extent in shape), self.dtype, self.quant)
+
+    def with_dtype(self, dtype: DType) -> TensorType:
+        """The same shape with another element type, not quantised, row-major."""
+        return TensorType(self.shape, dtype)
+
+    def with_quant(self, quant: Quantization | None) -> TensorType:
+        return replace(self, quant=quant)
+
+    def with_layout(self, layout: str) -> TensorType:
+        return replace(self, layout=layout)
+
+    def __str__(self) -> str:
+        from .printer import print_type
+
+        return print_type(self)

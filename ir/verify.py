@@ -1,0 +1,109 @@
+"""Well-formedness of a module: what every pass may rely on and must leave behind."""
+
+from __future__ import annotations
+
+from tilewright.errors import IRError, TilewrightError, VerifyError
+
+from .core import Constant, Function, Module, Op, Value
+from .layout import physical_shape
+from .printer import print_op
+from .types import TensorType
+
+
+def verify(module: Module, *, stage: str | None = None) -> None:
+    """Check the whole module.
+
+    Invariants: a value is defined before it is used, in the same function or as a constant of the module; uses and
+    operands agree; each result has the type that the operator infers (quantisation and layout are the pass's
+    choice, shape and element type are not, but for quantised results); layouts exist; names of inputs, outputs,
+    functions and constants are unique.
+
+    Args:
+        stage: the pass to name in the message.
+
+    Raises:
+        VerifyError: names function, op and source node, and shows the op.
+    """
+    for name, constant in module.constants.items():
+        if constant.name != name:
+            raise VerifyError("a constant is filed under another name", stage=stage, expected=name, found=constant.name)
+        _check_layout(constant.type, f"constant @{name}", stage)
+    for function in module.functions.values():
+        _verify_function(module, function, stage)
+
+
+def _verify_function(module: Module, function: Function, stage: str | None) -> None:
+    where = f"@{function.name}"
+    for kind, names in (("parameter", [p.name for p in function.parameters]), ("result", function.result_names)):
+        twice = next((n for i, n in enumerate(names) if n in names[:i]), None)
+        if twice is not None:
+            raise VerifyError(f"two {kind}s have the same name", stage=stage, op=where, found=f"%{twice}")
+    defined: set[Value] = set(function.parameters)
+    for value in function.parameters:
+        _check_layout(value.type, f"%{value.name}", stage)
+        _check_uses(value, where, stage)
+    for op in function.ops:
+        for index, value in enumerate(op.operands):
+            if value is None:
+                continue
+            _check_defined(module, value, defined, op, stage)
+            if (op, index) not in value._uses:
+                raise _op_error("an operand does not know of its use", op, stage)
+        _verify_op(op, stage)
+        for value in op.results:
+            if value.producer is not op:
+                raise _op_error("a result names another producer", op, stage)
+            _check_uses(value, where, stage)
+            defined.add(value)
+    for value in function.results:
+        if value not in defined and not isinstance(value, Constant):
+            raise VerifyError("a returned value is not defined", stage=stage, op=where, found=f"%{value.name}")
+
+
+def _check_uses(value: Value, where: str, stage: str | None) -> None:
+    for user, index in value.uses:
+        operands = user.results if isinstance(user, Function) else user.operands
+        if index >= len(operands) or operands[index] is not value:
+            raise VerifyError("a value lists a use that is none", stage=stage, op=where, found=f"%{value.name}")
+
+
+def _check_defined(module: Module, value: Value, defined: set[Value], op: Op, stage: str | None) -> None:
+    if isinstance(value, Constant):
+        if module.constants.get(value.name) is not value:
+            raise _op_error(f"constant @{value.name} is not in the module", op, stage)
+    elif value not in defined:
+        raise _op_error(f"operand %{value.name} is not defined before its use", op, stage)
+
+
+def _op_error(message: str, op: Op, stage: str | None, expected: object = None, found: object = None) -> VerifyError:
+    return VerifyError(
+        f"{message}\n  {print_op(op)}", stage=stage, op=op.name, node=op.node, expected=expected, found=found
+    )
+
+
+def _check_layout(type: TensorType, what: str, stage: str | None) -> None:
+    try:
+        physical_shape(type)
+    except IRError as error:
+        raise VerifyError(error.message, stage=stage, op=what, expected=error.expected, found=error.found) from None
+
+
+def _verify_op(op: Op, stage: str | None) -> None:
+    operands = [value.type if value is not None else None for value in op.operands]
+    results = [value.type for value in op.results]
+    try:
+        inferred = op.operator.result_types(operands, op.loc)
+    except TilewrightError as error:
+        raise _op_error(error.message, op, stage, error.expected, error.found) from None
+    if len(inferred) != len(results):
+        raise _op_error("wrong number of results", op, stage, len(inferred), len(results))
+    for expected, found in zip(inferred, results, strict=True):
+        free_dtype = found.quant is not None or expected.quant is not None
+        if expected.shape != found.shape or (expected.dtype is not found.dtype and not free_dtype):
+            raise _op_error("a result has the wrong type", op, stage, expected, found)
+    for value in op.results:
+        _check_layout(value.type, f"%{value.name}", stage)
+    if any(type is not None and type.quant is not None for type in (*operands, *results)):
+        problem = op.operator.check_quantized(operands, results)
+        if problem is not None:
+            raise _op_error(problem, op, stage)
