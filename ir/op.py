@@ -102,9 +102,13 @@ class Operator:
     OPERANDS: ClassVar[tuple[Operand, ...]] = ()
     QUANTIZATION: ClassVar[QuantizationRule] = QuantizationRule.NONE
 
-    if typing.TYPE_CHECKING:
-        infer: Callable[..., TensorType | tuple[TensorType, ...]]
-        reference: Callable[..., np.ndarray | tuple[np.ndarray, ...]]
+    def infer(self, *args: Any, **kwargs: Any) -> TensorType | tuple[TensorType, ...]:
+        """Result types for the types of the operands; subclasses name their operands."""
+        raise NotImplementedError(type(self).__name__)
+
+    def reference(self, *args: Any, **kwargs: Any) -> np.ndarray | tuple[np.ndarray, ...]:
+        """Results for the arrays of the operands; subclasses name their operands."""
+        raise NotImplementedError(type(self).__name__)
 
     @classmethod
     def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:

@@ -29,7 +29,7 @@ from .types import DType, Quantization, TensorType
 INLINE_ELEMENTS = 16
 """Constants and scale lists up to this length are written out."""
 
-_BARE = re.compile(r"[A-Za-z0-9_.$/:-]+\Z")
+_BARE = re.compile(r"[A-Za-z0-9_.$/-]+\Z")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 

@@ -1,0 +1,5 @@
+"""All operators, one module a family. Importing this package fills the registry."""
+
+from . import convolution
+
+__all__ = ["convolution"]

@@ -1,0 +1,83 @@
+"""Activation functions: one definition for the operators of the same name and for fused epilogues.
+
+Formulas as in the ONNX operator documentation; all work elementwise in the dtype of the argument.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from tilewright.errors import IRError
+
+Args = tuple[float, ...]
+
+
+def _sigmoid(x: np.ndarray, _: Args) -> np.ndarray:
+    # Written over exp(-|x|) so that no argument overflows.
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1 / (1 + e), e / (1 + e)).astype(x.dtype)
+
+
+def _softplus(x: np.ndarray, _: Args) -> np.ndarray:
+    return np.logaddexp(x, np.zeros((), x.dtype))
+
+
+def erf(x: np.ndarray) -> np.ndarray:
+    """The error function, through the C library in double precision."""
+    return np.vectorize(math.erf, otypes=[np.float64])(x.astype(np.float64)).astype(x.dtype)
+
+
+def _gelu(x: np.ndarray, _: Args) -> np.ndarray:
+    return (0.5 * x * (1 + erf(x / np.asarray(math.sqrt(2), x.dtype)))).astype(x.dtype)
+
+
+def _gelu_tanh(x: np.ndarray, _: Args) -> np.ndarray:
+    inner = np.asarray(math.sqrt(2 / math.pi), x.dtype) * (x + np.asarray(0.044715, x.dtype) * x**3)
+    return (0.5 * x * (1 + np.tanh(inner))).astype(x.dtype)
+
+
+def _clip(x: np.ndarray, a: Args) -> np.ndarray:
+    return np.minimum(np.maximum(x, np.asarray(a[0], x.dtype)), np.asarray(a[1], x.dtype))
+
+
+def _hard_sigmoid(x: np.ndarray, a: Args) -> np.ndarray:
+    return np.clip(np.asarray(a[0], x.dtype) * x + np.asarray(a[1], x.dtype), 0, 1).astype(x.dtype)
+
+
+def _elu(x: np.ndarray, a: Args) -> np.ndarray:
+    return np.where(x < 0, np.asarray(a[0], x.dtype) * np.expm1(np.minimum(x, 0)), x).astype(x.dtype)
+
+
+ACTIVATIONS: dict[str, tuple[int, Callable[[np.ndarray, Args], np.ndarray]]] = {
+    "none": (0, lambda x, _: x),
+    "relu": (0, lambda x, _: np.maximum(x, np.zeros((), x.dtype))),
+    "clip": (2, _clip),
+    "leaky_relu": (1, lambda x, a: np.where(x < 0, np.asarray(a[0], x.dtype) * x, x).astype(x.dtype)),
+    "elu": (1, _elu),
+    "sigmoid": (0, _sigmoid),
+    "hard_sigmoid": (2, _hard_sigmoid),
+    "hard_swish": (0, lambda x, _: (x * _hard_sigmoid(x, (1 / 6, 0.5))).astype(x.dtype)),
+    "swish": (0, lambda x, _: x * _sigmoid(x, ())),
+    "tanh": (0, lambda x, _: np.tanh(x)),
+    "softplus": (0, _softplus),
+    "mish": (0, lambda x, _: x * np.tanh(_softplus(x, ()))),
+    "gelu": (0, _gelu),
+    "gelu_tanh": (0, _gelu_tanh),
+}
+"""Number of arguments and definition by name. ``clip`` takes (low, high), ``hard_sigmoid`` (alpha, beta)."""
+
+
+def check_activation(name: str, args: Args) -> None:
+    """Raise IRError unless ``name`` exists and takes this many arguments."""
+    if name not in ACTIVATIONS:
+        raise IRError("unknown activation", expected=", ".join(ACTIVATIONS), found=name)
+    if len(args) != ACTIVATIONS[name][0]:
+        raise IRError(f"activation {name} takes {ACTIVATIONS[name][0]} arguments", found=len(args))
+
+
+def activate(x: np.ndarray, name: str, args: Args = ()) -> np.ndarray:
+    """``x`` after the activation, same shape and dtype."""
+    return ACTIVATIONS[name][1](x, args)

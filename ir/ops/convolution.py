@@ -1,0 +1,235 @@
+"""Convolution and transposed convolution over any number of spatial dimensions."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tilewright.errors import IRError
+
+from ..activation import activate, check_activation
+from ..op import Operator, QuantizationRule, Sample, operand, operator, optional
+from ..types import TensorType
+
+
+def output_extent(extent: int, kernel: int, stride: int, dilation: int, before: int, after: int) -> int:
+    """Positions that a window of ``kernel`` taps takes along one padded dimension."""
+    return (extent + before + after - dilation * (kernel - 1) - 1) // stride + 1
+
+
+@operator("conv")
+@dataclass(frozen=True)
+class Conv(Operator):
+    """Convolution (correlation, as in ONNX), then bias, residual and activation.
+
+    Operands: x [N, C, *spatial]; w [O, C/group, *kernel]; b [O]; residual, of the result's type, added before the
+    activation. Result [N, O, *output]. Padding counts as zeros (on quantised tensors: as the zero point).
+
+    Attributes:
+        strides, dilations: one for each spatial dimension.
+        pads: begins of all spatial dimensions, then ends, as in ONNX; explicit, never automatic.
+        group: channels are split into so many independent convolutions.
+        act, act_args: fused activation, see :mod:`tilewright.ir.activation`.
+    """
+
+    OPERANDS = (operand("x"), operand("w"), optional("b"), optional("residual"))
+    QUANTIZATION = QuantizationRule.ACCUMULATE
+
+    strides: tuple[int, ...]
+    pads: tuple[int, ...]
+    dilations: tuple[int, ...]
+    group: int = 1
+    act: str = "none"
+    act_args: tuple[float, ...] = ()
+
+    def infer(self, x: TensorType, w: TensorType, b: TensorType | None, residual: TensorType | None) -> TensorType:
+        check_activation(self.act, self.act_args)
+        spatial = x.rank - 2
+        if spatial < 1 or w.rank != x.rank:
+            raise IRError("x and w need equal ranks of at least 3", found=f"{list(x.shape)} and {list(w.shape)}")
+        if len(self.strides) != spatial or len(self.dilations) != spatial or len(self.pads) != 2 * spatial:
+            raise IRError(
+                "strides, dilations and pads do not match the number of spatial dimensions",
+                expected=f"{spatial}, {spatial} and {2 * spatial}",
+                found=f"{len(self.strides)}, {len(self.dilations)} and {len(self.pads)}",
+            )
+        if min(self.strides) < 1 or min(self.dilations) < 1 or self.group < 1:
+            raise IRError("strides, dilations and group must be at least 1")
+        if x.shape[1] != w.shape[1] * self.group or w.shape[0] % self.group:
+            raise IRError(
+                "channels of x and w do not match",
+                expected=f"{w.shape[1]} x {self.group} channels",
+                found=f"{x.shape[1]} channels, {w.shape[0]} outputs",
+            )
+        extents = [
+            output_extent(
+                x.shape[2 + d],
+                w.shape[2 + d],
+                self.strides[d],
+                self.dilations[d],
+                self.pads[d],
+                self.pads[spatial + d],
+            )
+            for d in range(spatial)
+        ]
+        if min(extents) < 1:
+            raise IRError("the kernel is larger than the padded input", found=f"{list(x.shape)}, {list(w.shape)}")
+        shape = (x.shape[0], w.shape[0], *extents)
+        if b is not None and b.shape != (w.shape[0],):
+            raise IRError("b needs one element for each output channel", expected=[w.shape[0]], found=list(b.shape))
+        if residual is not None and residual.shape != shape:
+            raise IRError("residual needs the shape of the result", expected=list(shape), found=list(residual.shape))
+        return TensorType(shape, x.dtype)
+
+    def reference(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, residual: np.ndarray | None) -> np.ndarray:
+        y = accumulate(x, w, self.strides, self.pads, self.dilations, self.group)
+        if b is not None:
+            y += b.reshape(-1, *[1] * (x.ndim - 2))
+        if residual is not None:
+            y += residual
+        return activate(y, self.act, self.act_args)
+
+    def macs(self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]) -> int:
+        w = operand_types[1]
+        return result_types[0].elements * math.prod(w.shape[1:]) if w is not None else 0
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        def array(*shape: int) -> np.ndarray:
+            return rng.standard_normal(shape).astype(np.float32)
+
+        def plain(spatial: int = 2, **changes) -> Conv:
+            base = {"strides": (1,) * spatial, "pads": (0,) * 2 * spatial, "dilations": (1,) * spatial}
+            return Conv(**{**base, **changes})
+
+        weights = frozenset({1, 2})
+        yield Sample(plain(), (array(1, 3, 5, 5), array(4, 3, 3, 3), None), weights)
+        yield Sample(plain(pads=(1, 1, 1, 1)), (array(2, 17, 6, 5), array(18, 17, 3, 3), array(18)), weights)
+        yield Sample(plain(strides=(2, 2), pads=(0, 1, 2, 3)), (array(1, 16, 9, 8), array(32, 16, 3, 3), None), weights)
+        yield Sample(plain(dilations=(2, 3), pads=(2, 3, 2, 3)), (array(1, 3, 9, 9), array(5, 3, 3, 3), None), weights)
+        yield Sample(plain(group=2), (array(1, 8, 5, 5), array(6, 4, 3, 3), array(6)), weights)
+        yield Sample(plain(group=19, pads=(1, 1, 1, 1)), (array(1, 19, 7, 7), array(19, 1, 3, 3), array(19)), weights)
+        yield Sample(plain(group=8, strides=(2, 1)), (array(1, 8, 7, 7), array(16, 1, 3, 2), None), weights)
+        yield Sample(plain(1, strides=(2,), pads=(1, 2)), (array(2, 4, 15), array(7, 4, 5), array(7)), weights)
+        yield Sample(plain(3), (array(1, 2, 4, 4, 4), array(3, 2, 2, 2, 2), None), weights)
+        yield Sample(plain(act="relu"), (array(1, 16, 4, 4), array(16, 16, 1, 1), array(16)), weights)
+        yield Sample(
+            plain(act="clip", act_args=(0.0, 6.0)),
+            (array(1, 8, 4, 4), array(24, 8, 1, 1), array(24), array(1, 24, 4, 4)),
+            weights,
+        )
+
+
+def accumulate(
+    x: np.ndarray,
+    w: np.ndarray,
+    strides: tuple[int, ...],
+    pads: tuple[int, ...],
+    dilations: tuple[int, ...],
+    group: int,
+) -> np.ndarray:
+    """Sums of products of a convolution without bias, [N, O, *output], in the dtype of the operands.
+
+    One matrix product for each kernel tap; pads with zeros, so quantised callers subtract zero points first.
+    """
+    spatial = x.ndim - 2
+    padded = np.pad(x, [(0, 0), (0, 0), *((pads[d], pads[spatial + d]) for d in range(spatial))])
+    extents = [
+        output_extent(x.shape[2 + d], w.shape[2 + d], strides[d], dilations[d], pads[d], pads[spatial + d])
+        for d in range(spatial)
+    ]
+    outputs = w.shape[0] // group
+    channels = w.shape[1]
+    y = np.zeros((x.shape[0], w.shape[0], *extents), np.result_type(x, w))
+    for tap in itertools.product(*map(range, w.shape[2:])):
+        window = tuple(
+            slice(t * dilations[d], t * dilations[d] + (extents[d] - 1) * strides[d] + 1, strides[d])
+            for d, t in enumerate(tap)
+        )
+        for g in range(group):
+            part = padded[(slice(None), slice(g * channels, (g + 1) * channels), *window)]
+            rows = w[(slice(g * outputs, (g + 1) * outputs), slice(None), *tap)]
+            y[:, g * outputs : (g + 1) * outputs] += np.moveaxis(np.tensordot(rows, part, ([1], [1])), 0, 1)
+    return y
+
+
+@operator("conv_transpose")
+@dataclass(frozen=True)
+class ConvTranspose(Operator):
+    """Transposed convolution: the gradient of a convolution with respect to its input.
+
+    Operands: x [N, C, *spatial]; w [C, O/group, *kernel]; b [O]. Result [N, O, *output] with
+    output = stride * (extent - 1) + output_padding + dilation * (kernel - 1) + 1 - pad_begin - pad_end.
+    """
+
+    OPERANDS = (operand("x"), operand("w"), optional("b"))
+
+    strides: tuple[int, ...]
+    pads: tuple[int, ...]
+    dilations: tuple[int, ...]
+    output_padding: tuple[int, ...]
+    group: int = 1
+
+    def _full_extent(self, x: TensorType | np.ndarray, w: TensorType | np.ndarray, d: int) -> int:
+        last = self.strides[d] * (x.shape[2 + d] - 1) + self.dilations[d] * (w.shape[2 + d] - 1)
+        return last + 1 + self.output_padding[d]
+
+    def infer(self, x: TensorType, w: TensorType, b: TensorType | None) -> TensorType:
+        spatial = x.rank - 2
+        if spatial < 1 or w.rank != x.rank:
+            raise IRError("x and w need equal ranks of at least 3", found=f"{list(x.shape)} and {list(w.shape)}")
+        if x.shape[1] != w.shape[0] or x.shape[1] % self.group:
+            raise IRError("channels of x and w do not match", expected=w.shape[0], found=x.shape[1])
+        extents = [self._full_extent(x, w, d) - self.pads[d] - self.pads[spatial + d] for d in range(spatial)]
+        if min(extents) < 1:
+            raise IRError("the pads are larger than the result", found=list(self.pads))
+        outputs = w.shape[1] * self.group
+        if b is not None and b.shape != (outputs,):
+            raise IRError("b needs one element for each output channel", expected=[outputs], found=list(b.shape))
+        return TensorType((x.shape[0], outputs, *extents), x.dtype)
+
+    def reference(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> np.ndarray:
+        spatial = x.ndim - 2
+        outputs = w.shape[1]
+        channels = x.shape[1] // self.group
+        full = [self._full_extent(x, w, d) for d in range(spatial)]
+        y = np.zeros((x.shape[0], outputs * self.group, *full), x.dtype)
+        for tap in itertools.product(*map(range, w.shape[2:])):
+            window = tuple(
+                slice(
+                    t * self.dilations[d],
+                    t * self.dilations[d] + (x.shape[2 + d] - 1) * self.strides[d] + 1,
+                    self.strides[d],
+                )
+                for d, t in enumerate(tap)
+            )
+            for g in range(self.group):
+                rows = w[(slice(g * channels, (g + 1) * channels), slice(None), *tap)]
+                part = np.tensordot(rows, x[:, g * channels : (g + 1) * channels], ([0], [1]))
+                y[(slice(None), slice(g * outputs, (g + 1) * outputs), *window)] += np.moveaxis(part, 0, 1)
+        crop = tuple(slice(self.pads[d], full[d] - self.pads[spatial + d]) for d in range(spatial))
+        y = y[(slice(None), slice(None), *crop)]
+        return y + b.reshape(-1, *[1] * spatial) if b is not None else y
+
+    def macs(self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]) -> int:
+        x, w = operand_types[:2]
+        return x.elements * math.prod(w.shape[1:]) if x is not None and w is not None else 0
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        def array(*shape: int) -> np.ndarray:
+            return rng.standard_normal(shape).astype(np.float32)
+
+        weights = frozenset({1, 2})
+        one = ConvTranspose(strides=(1, 1), pads=(0, 0, 0, 0), dilations=(1, 1), output_padding=(0, 0))
+        yield Sample(one, (array(1, 3, 4, 4), array(3, 5, 3, 3), array(5)), weights)
+        two = ConvTranspose(strides=(2, 2), pads=(1, 0, 1, 1), dilations=(1, 2), output_padding=(1, 0))
+        yield Sample(two, (array(2, 4, 5, 4), array(4, 3, 3, 3), None), weights)
+        grouped = ConvTranspose(strides=(2, 3), pads=(0, 0, 0, 0), dilations=(1, 1), output_padding=(0, 0), group=2)
+        yield Sample(grouped, (array(1, 4, 3, 3), array(4, 2, 2, 2), array(4)), weights)
+        line = ConvTranspose(strides=(3,), pads=(1, 1), dilations=(1,), output_padding=(0,))
+        yield Sample(line, (array(1, 2, 6), array(2, 3, 4), array(3)), weights)
