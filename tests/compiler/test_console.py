@@ -1,0 +1,137 @@
+"""Diagnostics on stderr: what is shown where, and the exit codes."""
+
+from __future__ import annotations
+
+import io
+import threading
+
+import pytest
+from tilewright.compiler.console import Diagnostics, ExitCode, exit_code, printable
+
+from tilewright.errors import (
+    ArtifactError,
+    InputError,
+    ModelError,
+    ParseError,
+    TilewrightError,
+    UnsupportedError,
+    UsageError,
+)
+
+LONG = TilewrightError(
+    "the operator has no kernel",
+    stage="import",
+    op="Loop",
+    node="decoder/while",
+    expected="one of the operators that `tilewright inspect --supported-ops` lists",
+    found="Loop of opset 17",
+    hint="Export the model with the loop unrolled",
+)
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("error", "strict", "code"),
+    [
+        (ModelError("x"), False, ExitCode.BAD_INPUT),
+        (ModelError("x"), True, ExitCode.BAD_INPUT),
+        (ArtifactError("x"), True, ExitCode.BAD_INPUT),
+        (InputError("x"), False, ExitCode.BAD_INPUT),
+        (UsageError("x"), False, ExitCode.USAGE),
+        (UnsupportedError("x"), False, ExitCode.BAD_INPUT),
+        (UnsupportedError("x"), True, ExitCode.UNSUPPORTED),
+    ],
+)
+def test_exit_codes(error: TilewrightError, strict: bool, code: ExitCode) -> None:
+    assert exit_code(error, strict=strict) is code
+
+
+def test_exit_codes_are_the_documented_numbers() -> None:
+    assert [int(code) for code in ExitCode] == [0, 1, 2, 3]
+
+
+def test_an_error_in_a_pipe_is_one_line() -> None:
+    stream = io.StringIO()
+    Diagnostics(stream, quiet=True).error(LONG)
+    assert stream.getvalue() == (
+        "error: import: Loop: node 'decoder/while': the operator has no kernel; expected one of the operators that "
+        "`tilewright inspect --supported-ops` lists, found Loop of opset 17. Export the model with the loop unrolled\n"
+    )
+
+
+def test_an_error_on_a_terminal_is_wrapped_between_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    stream = Terminal()
+    Diagnostics(stream).error(LONG)
+    lines = stream.getvalue().splitlines()
+    assert len(lines) > 2
+    assert max(map(len, lines)) <= 50
+    assert " ".join(lines) == f"error: {LONG}"
+
+
+def test_a_long_path_is_not_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    stream, path = Terminal(), "/home/somebody/" + "very-long-name/" * 6
+    Diagnostics(stream).error(ModelError(f"cannot read {path} as a model"))
+    assert path in stream.getvalue().splitlines()
+
+
+def test_the_caret_of_a_parse_error_stays_under_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    stream = Terminal()
+    error = ParseError("expected a type", line=3, column=61, text=f"  %y = relu(%x){' ' * 45}: q32")
+    Diagnostics(stream).error(error)
+    source, caret = stream.getvalue().splitlines()[-2:]
+    assert source == error.text
+    assert caret == " " * 60 + "^"
+
+
+def test_control_characters_of_a_model_do_not_reach_the_terminal() -> None:
+    stream = Terminal()
+    Diagnostics(stream).error(ModelError("bad", node="\x1b[2Jgone\r\x07"))
+    assert not set(stream.getvalue()) & {"\x1b", "\r", "\x07"}
+    assert printable("a\x1b[2J\tb\né") == "a\\x1b[2J\\tb\né"
+
+
+def test_warnings_and_progress_are_silent_when_quiet_or_piped() -> None:
+    for stream, quiet in ((Terminal(), True), (io.StringIO(), False)):
+        diagnostics = Diagnostics(stream, quiet=quiet)
+        with diagnostics.progress() as report:
+            report("fold_constants", 1, 2)
+        assert stream.getvalue() == ""
+    quiet = Terminal()
+    Diagnostics(quiet, quiet=True).warning("no CPU kernel")
+    assert quiet.getvalue() == ""
+    piped = io.StringIO()
+    Diagnostics(piped).warning("no CPU kernel")
+    assert piped.getvalue() == "warning: no CPU kernel\n"
+
+
+def test_progress_on_a_terminal_names_the_stage_literally(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    stream = Terminal()
+    with Diagnostics(stream).progress() as report:
+        report("kernels [bold]", 0, 4)
+        threads = [threading.Thread(target=report, args=("kernels [bold]", n, 4)) for n in range(1, 5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert "kernels [bold]" in stream.getvalue()
+    assert "/4" in stream.getvalue()
+
+
+def test_progress_ends_when_the_work_fails() -> None:
+    stream = Terminal()
+    with pytest.raises(ModelError), Diagnostics(stream).progress() as report:
+        report("import", 0, 1)
+        raise ModelError("broken")
+    Diagnostics(stream).error(ModelError("broken"))
+    assert stream.getvalue().endswith("error: broken\n")
