@@ -1,0 +1,102 @@
+"""Conv and ConvTranspose of ONNX: attributes that may be absent, and automatic padding, made explicit."""
+
+from __future__ import annotations
+
+from ...ir.core import Op, Value
+from ...ir.ops.convolution import Conv, ConvTranspose
+from .export import Exporter
+from .onnx import Importer
+from .registry import Node, exports, imports
+
+
+def window_pads(
+    node: Node, extents: tuple[int, ...], kernel: tuple[int, ...], strides: tuple[int, ...], dilations: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Explicit pads, begins then ends, from ``pads`` or ``auto_pad`` of a convolution or pooling node."""
+    mode = node.string("auto_pad", "NOTSET")
+    spatial = len(extents)
+    if mode in ("NOTSET", ""):
+        pads = node.ints("pads", (0,) * 2 * spatial)
+        if len(pads) != 2 * spatial or min(pads, default=0) < 0:
+            raise node.model_error("wrong pads", expected=f"{2 * spatial} integers from 0", found=list(pads))
+        return pads
+    if mode == "VALID":
+        return (0,) * 2 * spatial
+    if mode not in ("SAME_UPPER", "SAME_LOWER"):
+        raise node.model_error("unknown auto_pad", found=mode)
+    begins: list[int] = []
+    ends: list[int] = []
+    for extent, taps, stride, dilation in zip(extents, kernel, strides, dilations, strict=True):
+        total = max(0, (-(-extent // stride) - 1) * stride + dilation * (taps - 1) + 1 - extent)
+        small, large = total // 2, total - total // 2
+        begins.append(small if mode == "SAME_UPPER" else large)
+        ends.append(large if mode == "SAME_UPPER" else small)
+    return (*begins, *ends)
+
+
+@imports("Conv")
+def import_conv(node: Node, importer: Importer) -> Value:
+    x, w = node.input(0), node.input(1)
+    spatial = x.type.rank - 2
+    strides = node.ints("strides", (1,) * spatial)
+    dilations = node.ints("dilations", (1,) * spatial)
+    pads = window_pads(node, x.type.shape[2:], w.type.shape[2:], strides, dilations)
+    operator = Conv(strides=strides, pads=pads, dilations=dilations, group=node.int("group", 1))
+    return importer.emit_one(operator, x, w, node.optional(2))
+
+
+@exports(Conv)
+def export_conv(op: Op, exporter: Exporter) -> None:
+    conv = op.operator
+    assert isinstance(conv, Conv)
+    x, w, b, residual = (*op.operands, None, None)[:4]
+    y = exporter.node(
+        "Conv",
+        [x, w, b],
+        strides=conv.strides,
+        pads=conv.pads,
+        dilations=conv.dilations,
+        group=conv.group,
+    )
+    if residual is not None:
+        y = exporter.node("Add", [y, residual])
+    exporter.define(op, exporter.activation(y, conv.act, conv.act_args))
+
+
+@imports("ConvTranspose")
+def import_conv_transpose(node: Node, importer: Importer) -> Value:
+    x, w = node.input(0), node.input(1)
+    spatial = x.type.rank - 2
+    strides = node.ints("strides", (1,) * spatial)
+    dilations = node.ints("dilations", (1,) * spatial)
+    extra = node.ints("output_padding", (0,) * spatial)
+    full = [
+        strides[d] * (x.type.shape[2 + d] - 1) + dilations[d] * (w.type.shape[2 + d] - 1) + 1 + extra[d]
+        for d in range(spatial)
+    ]
+    mode = node.string("auto_pad", "NOTSET")
+    if node.has("output_shape") or mode in ("SAME_UPPER", "SAME_LOWER"):
+        wanted = node.ints("output_shape", [x.type.shape[2 + d] * strides[d] for d in range(spatial)])
+        total = [max(0, full[d] - wanted[-spatial:][d]) for d in range(spatial)]
+        small, large = [t // 2 for t in total], [t - t // 2 for t in total]
+        pads = (*small, *large) if mode == "SAME_UPPER" else (*large, *small)
+    else:
+        pads = node.ints("pads", (0,) * 2 * spatial) if mode in ("NOTSET", "") else (0,) * 2 * spatial
+    operator = ConvTranspose(strides, pads, dilations, extra, node.int("group", 1))
+    return importer.emit_one(operator, x, w, node.optional(2))
+
+
+@exports(ConvTranspose)
+def export_conv_transpose(op: Op, exporter: Exporter) -> None:
+    conv = op.operator
+    assert isinstance(conv, ConvTranspose)
+    y = exporter.node(
+        "ConvTranspose",
+        op.operands,
+        strides=conv.strides,
+        pads=conv.pads,
+        dilations=conv.dilations,
+        output_padding=conv.output_padding,
+        group=conv.group,
+    )
+    exporter.define(op, y)

@@ -1,0 +1,5 @@
+"""Imports every family of importers, which fills the registry."""
+
+from . import convolution
+
+__all__ = ["convolution"]

@@ -1,0 +1,67 @@
+"""Every operator of the registry, on its own samples."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from operator_samples import Case, all_cases
+from tilewright.compiler.frontend.export import export_onnx
+from tilewright.compiler.frontend.onnx import import_onnx
+from tilewright.ir import interp
+from tilewright.ir.core import Module
+from tilewright.ir.parser import parse_module
+from tilewright.ir.printer import blobs, print_module
+from tilewright.ir.verify import verify
+
+CASES = list(all_cases())
+
+
+def run_onnxruntime(module: Module, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        export_onnx(module).SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    names = [output.name for output in session.get_outputs()]
+    return {name: np.asarray(array) for name, array in zip(names, session.run(None, inputs), strict=True)}
+
+
+def assert_close(found: np.ndarray, expected: np.ndarray) -> None:
+    assert found.dtype == expected.dtype
+    assert found.shape == expected.shape
+    if found.dtype.kind == "f":
+        scale = float(np.abs(expected[np.isfinite(expected)]).max(initial=1e-6))
+        tolerance = {2: 2e-3, 4: 1e-5, 8: 1e-5}[found.dtype.itemsize] * scale
+        np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
+    else:
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_prints_parses_back_and_verifies(case: Case) -> None:
+    verify(case.module)
+    text = print_module(case.module)
+    again = parse_module(text, blobs(case.module))
+    verify(again)
+    assert print_module(again) == text
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_reference_agrees_with_onnxruntime(case: Case) -> None:
+    expected = run_onnxruntime(case.module, case.inputs)
+    found = interp.run(case.module, case.inputs)
+    for name, array in expected.items():
+        assert_close(found[name], array)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_import_of_the_export_means_the_same(case: Case) -> None:
+    again = import_onnx(export_onnx(case.module))
+    verify(again)
+    found = interp.run(again, case.inputs)
+    for name, array in interp.run(case.module, case.inputs).items():
+        assert_close(found[name], array)

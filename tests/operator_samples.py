@@ -1,0 +1,47 @@
+"""Modules made from the samples of the operator registry, shared by the tests of every executor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from tilewright.ir import ops  # noqa: F401  # pyright: ignore[reportUnusedImport]  # fills the registry
+from tilewright.ir.core import Function, Module, Value
+from tilewright.ir.op import REGISTRY, Sample
+
+
+@dataclass(frozen=True)
+class Case:
+    """A sample as a module of one op, with the inputs to run it on."""
+
+    name: str
+    sample: Sample
+    module: Module
+    inputs: dict[str, np.ndarray]
+
+
+def make_case(name: str, sample: Sample) -> Case:
+    module = Module("sample")
+    function = module.add_function(Function("main"))
+    operands: list[Value | None] = []
+    inputs: dict[str, np.ndarray] = {}
+    for index, (array, type) in enumerate(zip(sample.inputs, sample.operand_types(), strict=True)):
+        if array is None or type is None:
+            operands.append(None)
+        elif index in sample.constants:
+            operands.append(module.add_constant(f"c{index}", array, type))
+        else:
+            operands.append(function.add_parameter(f"x{index}", type))
+            inputs[f"x{index}"] = array
+    op = function.append(sample.operator, operands, sample.result_types, names=["y"], loc=[name])
+    function.set_results(op.results)
+    return Case(name, sample, module, inputs)
+
+
+def all_cases() -> Iterator[Case]:
+    """Every sample of every registered operator, each operator from the same seed."""
+    for name, cls in REGISTRY.items():
+        for index, sample in enumerate(cls.samples(np.random.default_rng(7))):
+            yield make_case(f"{name}-{index}", sample)
