@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnxruntime
 import pytest
-
 from operator_samples import Case, all_cases
+
 from tilewright.compiler.frontend.export import export_onnx
 from tilewright.compiler.frontend.onnx import import_onnx
 from tilewright.ir import interp
