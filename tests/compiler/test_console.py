@@ -6,8 +6,8 @@ import io
 import threading
 
 import pytest
-from tilewright.compiler.console import Diagnostics, ExitCode, exit_code, printable
 
+from tilewright.compiler.console import Diagnostics, ExitCode, exit_code, printable
 from tilewright.errors import (
     ArtifactError,
     InputError,

@@ -6,6 +6,7 @@ import io
 import json
 
 import pytest
+
 from tilewright.compiler.table import Column, Table, TableFormat
 
 

@@ -1,0 +1,55 @@
+"""What every test may use: seeded random numbers, golden files, the optional data folder."""
+
+from __future__ import annotations
+
+import os
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import round_trip
+
+GOLDEN = Path(__file__).parent / "golden"
+
+if "tilewright.passes.base" in sys.modules:
+    raise RuntimeError("passes were imported before the round trip was put behind verify(), and would go around it")
+round_trip.install()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="rewrite the golden files with what the tests found")
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> np.random.Generator:
+    """A generator whose seed is the test's name: the same numbers in each run, other ones in each test."""
+    return np.random.default_rng(zlib.crc32(request.node.nodeid.encode()))
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of larger models and images that ``TILEWRIGHT_DATA`` names; tests that need it are skipped without."""
+    folder = os.environ.get("TILEWRIGHT_DATA")
+    if not folder:
+        pytest.skip("TILEWRIGHT_DATA names no data folder")
+    if not Path(folder).is_dir():
+        pytest.fail(f"TILEWRIGHT_DATA names {folder!r}, which is no folder")
+    return Path(folder)
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """``golden(name, text)`` fails unless ``text`` is what the file ``tests/golden/name`` holds."""
+
+    def check(name: str, text: str) -> None:
+        file = GOLDEN / name
+        if request.config.getoption("--update-golden"):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        expected = file.read_text(encoding="utf-8") if file.exists() else ""
+        assert text == expected, f"{name} differs; if it is right as it is now, run this test with --update-golden"
+
+    return check

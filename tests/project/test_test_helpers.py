@@ -1,0 +1,115 @@
+"""The helpers of the tests themselves: they must be able to fail."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import round_trip
+from operator_samples import make_case
+
+from tilewright.ir import core, printer, verify
+from tilewright.ir.ops.convolution import Conv
+
+ROOT = Path(__file__).parents[2]
+InnerProject = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def sample_module() -> core.Module:
+    return make_case("conv", next(Conv.samples(np.random.default_rng(0)))).module
+
+
+def test_verifying_a_module_prints_and_parses_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(round_trip, "_checked", set())
+    verify.verify(sample_module())
+
+    def forgetful(op: core.Op, names: printer._Names, print_line: Callable[..., str] = printer._op_line) -> str:
+        copy = dataclasses.replace(op.operator, group=1)
+        original, op.operator = op.operator, copy
+        try:
+            return print_line(op, names)
+        finally:
+            op.operator = original
+
+    module = make_case("conv", list(Conv.samples(np.random.default_rng(0)))[4]).module
+    monkeypatch.setattr(printer, "_op_line", forgetful)
+    with pytest.raises(Exception, match="channels of x and w do not match"):
+        verify.verify(module)
+
+
+def test_a_pass_verifies_through_the_wrapper() -> None:
+    assert verify.verify is round_trip._verify_and_round_trip
+
+
+@pytest.fixture
+def inner_project(tmp_path: Path) -> InnerProject:
+    """Runs pytest on one test text, under this project's conftest, in a project of its own."""
+    tests = tmp_path / "tests"
+    tests.mkdir()
+    for name in ("conftest.py", "round_trip.py"):
+        (tests / name).write_text((ROOT / "tests" / name).read_text())
+
+    def run(text: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        (tests / "test_inner.py").write_text(text)
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-rs",
+            "-p",
+            "no:cacheprovider",
+            "--import-mode=importlib",
+            "-o",
+            "pythonpath=tests",
+        ]
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("TILEWRIGHT_", "PYTEST_"))}
+        return subprocess.run(
+            [*command, *options, str(tests)],
+            cwd=tmp_path,
+            env={**inherited, **environment},
+            capture_output=True,
+            text=True,
+        )
+
+    return run
+
+
+def test_golden_files_are_compared_and_updated_on_request(inner_project: InnerProject, tmp_path: Path) -> None:
+    text = "def test_text(golden):\n    golden('sub/one.txt', 'line\\n')\n"
+    first = inner_project(text)
+    assert first.returncode == 1
+    assert "run this test with --update-golden" in first.stdout
+    assert inner_project(text, "--update-golden").returncode == 0
+    assert (tmp_path / "tests" / "golden" / "sub" / "one.txt").read_text() == "line\n"
+    assert inner_project(text).returncode == 0
+    assert inner_project(text.replace("line", "other")).returncode == 1
+
+
+def test_the_data_folder_is_optional_but_must_exist(inner_project: InnerProject, tmp_path: Path) -> None:
+    text = "def test_data(data_folder):\n    assert data_folder.is_dir()\n"
+    without = inner_project(text)
+    assert without.returncode == 0
+    assert "1 skipped" in without.stdout
+    assert inner_project(text, TILEWRIGHT_DATA=str(tmp_path)).returncode == 0
+    assert inner_project(text, TILEWRIGHT_DATA=str(tmp_path / "absent")).returncode == 1
+
+
+def test_random_numbers_depend_on_the_test_alone(inner_project: InnerProject, tmp_path: Path) -> None:
+    text = (
+        "from pathlib import Path\n"
+        "def test_one(rng): Path('one').write_text(str(rng.integers(1 << 30)))\n"
+        "def test_two(rng): Path('two').write_text(str(rng.integers(1 << 30)))\n"
+    )
+    drawn = []
+    for selected in ("", "one", "two"):
+        assert inner_project(text, "-k", selected).returncode == 0
+        drawn.append([(tmp_path / name).read_text() for name in ("one", "two")])
+    assert drawn[0] == drawn[1] == drawn[2]
+    assert drawn[0][0] != drawn[0][1]

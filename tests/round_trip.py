@@ -1,0 +1,47 @@
+"""Every module that a test verifies is also printed, parsed back and compared.
+
+``ir.verify.verify`` is wrapped before anything else imports it, so that the passes, the pipeline and the tests all go
+through the wrapper. Round trip is thereby a property of each test's modules at each stage, not a test of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from tilewright.ir import verify as verify_module
+from tilewright.ir.core import Module
+from tilewright.ir.op import REGISTRY
+from tilewright.ir.parser import parse_module
+from tilewright.ir.printer import blobs, print_module
+
+_checked: set[bytes] = set()
+
+
+def check_round_trip(module: Module) -> None:
+    """Fails unless the text of ``module`` parses to a module that verifies and prints the same text."""
+    text = print_module(module)
+    key = hashlib.sha256(text.encode()).digest()
+    if key in _checked:
+        return
+    # A test may bring operators of its own, which stand in no registry but on the ops themselves.
+    registry = {**REGISTRY, **{op.name: type(op.operator) for op in module.ops}}
+    again = parse_module(text, blobs(module), registry=registry)
+    _verify(again)
+    assert print_module(again) == text, "a module prints differently after it was parsed back"
+    # Constants are named by their content, so equal text means equal arrays; types alone are not in the digest.
+    for name, constant in module.constants.items():
+        assert again.constants[name].array.dtype == constant.array.dtype, f"constant @{name} changed its dtype"
+    _checked.add(key)
+
+
+def _verify_and_round_trip(module: Module, *, stage: str | None = None) -> None:
+    _verify(module, stage=stage)
+    check_round_trip(module)
+
+
+_verify = verify_module.verify
+
+
+def install() -> None:
+    """Puts the round trip behind ``verify`` for the rest of the process."""
+    verify_module.verify = _verify_and_round_trip
