@@ -1,0 +1,183 @@
+"""Artifacts: a container together with the manifest that explains it. Written by the compiler, read by the runtime."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from tilewright.errors import ArtifactError
+
+from . import trust
+from .container import NO_TAG, Container, Layout, Section, SectionEntry, SectionKind, chunks, lay_out, write_atomically
+from .manifest import (
+    ENGINES,
+    BufferRef,
+    CpuProgram,
+    CpuStage,
+    DeviceProgram,
+    DeviceStage,
+    Engine,
+    Manifest,
+    ModelInfo,
+    ReferenceStage,
+    Stage,
+    Step,
+    Target,
+    TensorSpec,
+)
+from .manifest_check import check_manifest
+
+__all__ = [
+    "ENGINES",
+    "Artifact",
+    "BufferRef",
+    "CpuProgram",
+    "CpuStage",
+    "DeviceProgram",
+    "DeviceStage",
+    "Engine",
+    "Manifest",
+    "ModelInfo",
+    "ReferenceStage",
+    "Section",
+    "SectionEntry",
+    "SectionKind",
+    "Stage",
+    "Step",
+    "Target",
+    "TensorSpec",
+    "artifact_bytes",
+    "write_artifact",
+]
+
+MANIFEST_SECTION = "manifest"
+
+
+def _prepare(manifest: Manifest, sections: Sequence[Section]) -> tuple[list[Section], Layout, bytes]:
+    check_manifest(manifest, {part.name: (part.kind, memoryview(part.data).nbytes) for part in sections})
+    everything = [Section(MANIFEST_SECTION, SectionKind.MANIFEST, manifest.to_json()), *sections]
+    layout = lay_out(everything)
+    return everything, layout, trust.sign(layout.digest) or NO_TAG
+
+
+def write_artifact(path: str | os.PathLike[str], manifest: Manifest, sections: Sequence[Section]) -> None:
+    """Write a ``.twa`` file: complete, or not at all. Equal arguments give equal bytes for the same user and machine.
+
+    Raises:
+        ArtifactError: the manifest contradicts itself or the sections, or the file cannot be written.
+    """
+    everything, layout, tag = _prepare(manifest, sections)
+    write_atomically(path, chunks(everything, layout, tag))
+
+
+def artifact_bytes(manifest: Manifest, sections: Sequence[Section]) -> bytes:
+    """The content of the file that `write_artifact` would write.
+
+    Raises:
+        ArtifactError: the manifest contradicts itself or the sections.
+    """
+    everything, layout, tag = _prepare(manifest, sections)
+    return b"".join(chunks(everything, layout, tag))
+
+
+def _map_file(path: str | os.PathLike[str]) -> memoryview:
+    try:
+        with open(path, "rb") as file:
+            if os.fstat(file.fileno()).st_size == 0:
+                return memoryview(b"")
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise ArtifactError(f"cannot read {str(path)!r}: {reason}", stage="load artifact") from error
+
+
+def _map_bytes(content: bytes | bytearray | memoryview) -> memoryview:
+    """A copy on pages of its own, because kernels read constants in place and rely on their alignment."""
+    view = memoryview(content).cast("B")
+    if not len(view):
+        return view
+    pages = mmap.mmap(-1, len(view))
+    pages[:] = view
+    return memoryview(pages).toreadonly()
+
+
+class Artifact:
+    """A loaded artifact. Opening checks the structure and every checksum; sections are views of the mapped file.
+
+    Attributes:
+        origin: the path, or ``artifact in memory``.
+        manifest: the checked manifest.
+    """
+
+    def __init__(self, buffer: memoryview, origin: str) -> None:
+        self.origin = origin
+        self._container = Container(buffer, origin)
+        self._trusted: bool | None = None
+        self.section(MANIFEST_SECTION, SectionKind.MANIFEST)
+        self.manifest = Manifest.from_json(self.copy(MANIFEST_SECTION))
+        check_manifest(self.manifest, {name: (entry.kind, entry.length) for name, entry in self.sections.items()})
+
+    @staticmethod
+    def open(source: str | os.PathLike[str] | bytes | bytearray | memoryview) -> Artifact:
+        """Open a ``.twa`` file, or an artifact that is already in memory.
+
+        Raises:
+            ArtifactError: the file cannot be read, is no artifact, is of another version, damaged or inconsistent.
+        """
+        if isinstance(source, (bytes, bytearray, memoryview)):
+            return Artifact(_map_bytes(source), "artifact in memory")
+        return Artifact(_map_file(source), str(Path(source)))
+
+    @property
+    def sections(self) -> dict[str, SectionEntry]:
+        """The section table, in file order."""
+        return self._container.sections
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 that stands for the whole content, in hexadecimal; the tag is not part of it."""
+        return self._container.digest.hex()
+
+    @property
+    def trusted(self) -> bool:
+        """Whether this user wrote the artifact on this machine, so that its native code may run."""
+        if self._trusted is None:
+            self._trusted = trust.trusted(self._container.digest, self._container.tag)
+        return self._trusted
+
+    def section(self, name: str, kind: SectionKind | None = None) -> memoryview:
+        """The content of a section, read-only and without a copy.
+
+        Raises:
+            ArtifactError: there is no such section, or it is of another kind.
+        """
+        return self._container.section(name, kind)
+
+    def text(self, name: str) -> str:
+        """The content of a text section.
+
+        Raises:
+            ArtifactError: there is no such section, or it is not UTF-8.
+        """
+        try:
+            return str(self.section(name), "utf-8")
+        except UnicodeDecodeError:
+            raise ArtifactError(f"section {name!r} of {self.origin} is not text", stage="load artifact") from None
+
+    def copy(self, name: str) -> bytes:
+        """A private copy of a section whose SHA-256 has been verified; what native code must be taken from.
+
+        Raises:
+            ArtifactError: there is no such section, or its content is not what was written.
+        """
+        return self._container.copy(name)
+
+    def verify_sha256(self) -> None:
+        """Compare every section with its SHA-256; opening compares CRC-32, and SHA-256 for the manifest alone.
+
+        Raises:
+            ArtifactError: the content of a section is not what was written.
+        """
+        self._container.verify_sha256()

@@ -1,0 +1,297 @@
+"""The binary container of a ``.twa`` file: a header, a table of sections, and the sections.
+
+All numbers are little-endian. The file starts with a header of 128 bytes:
+
+====== ====== ==========================================================================================
+offset size   field
+====== ====== ==========================================================================================
+0      8      magic, ``89 54 57 41 0D 0A 1A 0A`` (a transfer in text mode breaks it visibly)
+8      4      format version
+12     4      flags, zero in this version
+16     4      number of sections
+20     4      CRC-32 of the header with this field as zero
+24     8      length of the whole file
+32     32     digest: SHA-256 of the header with CRC, digest and tag as zero, followed by the section table
+64     32     tag: HMAC-SHA256 of the digest under the user's key (`trust.py`), or zeros
+96     32     zeros
+====== ====== ==========================================================================================
+
+Then one entry of 128 bytes for each section: name (48 bytes UTF-8, padded with zeros), kind (4), CRC-32 of the content
+(4), offset (8), length (8), SHA-256 of the content (32), zeros (24). Sections follow in the order of the table, each at
+the first multiple of its alignment (4096 bytes for constants and device weights, 64 for the rest) after its
+predecessor, and the gaps hold zeros; so every byte of the file is covered by a check, and equal content gives an equal
+file. Because the table holds each section's SHA-256, the digest stands for the whole file.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Iterable, Sequence
+from enum import IntEnum
+from pathlib import Path
+from typing import NamedTuple
+
+from tilewright.errors import ArtifactError
+
+from .sha256 import sha256
+
+MAGIC = b"\x89TWA\r\n\x1a\n"
+FORMAT_VERSION = 1
+MAXIMUM_SECTIONS = 4096
+NO_TAG = bytes(32)
+
+_HEADER = struct.Struct("<8sIIIIQ32s32s32x")
+_ENTRY = struct.Struct("<48sIIQQ32s24x")
+_PIECE = 1 << 20
+
+
+class SectionKind(IntEnum):
+    """What a section holds."""
+
+    MANIFEST = 1
+    CODE = 2
+    CONSTANTS = 3
+    MODULE = 4
+    DEVICE_INSTRUCTIONS = 16
+    DEVICE_WEIGHTS = 17
+    DEVICE_REGIONS = 18
+    MACHINE = 19
+    DEBUG = 32
+
+    @property
+    def alignment(self) -> int:
+        """Alignment of the section in the file, in bytes."""
+        return 4096 if self in (SectionKind.CONSTANTS, SectionKind.DEVICE_WEIGHTS) else 64
+
+
+class Section(NamedTuple):
+    """A section to be written: a name of at most 48 bytes, its kind, and its content (any C-contiguous buffer)."""
+
+    name: str
+    kind: SectionKind
+    data: bytes | bytearray | memoryview
+
+
+class SectionEntry(NamedTuple):
+    """One line of the section table of a file."""
+
+    name: str
+    kind: SectionKind
+    crc: int
+    offset: int
+    length: int
+    sha256: bytes
+
+
+def _align(offset: int, alignment: int) -> int:
+    return (offset + alignment - 1) // alignment * alignment
+
+
+def _header_bytes(sections: int, length: int, *, crc: int = 0, digest: bytes = NO_TAG, tag: bytes = NO_TAG) -> bytes:
+    return _HEADER.pack(MAGIC, FORMAT_VERSION, 0, sections, crc, length, digest, tag)
+
+
+class Layout(NamedTuple):
+    """Where everything lies in a file that is about to be written."""
+
+    table: bytes
+    entries: tuple[SectionEntry, ...]
+    length: int
+    digest: bytes
+
+    def header(self, tag: bytes) -> bytes:
+        """The finished header, carrying `tag` (32 bytes, `NO_TAG` for none)."""
+        blank = _header_bytes(len(self.entries), self.length, digest=self.digest, tag=tag)
+        return _header_bytes(len(self.entries), self.length, crc=zlib.crc32(blank), digest=self.digest, tag=tag)
+
+
+def lay_out(sections: Sequence[Section]) -> Layout:
+    """Place sections and compute their checksums.
+
+    Raises:
+        ArtifactError: too many sections, a name that is empty, too long or used twice.
+    """
+    if len(sections) > MAXIMUM_SECTIONS:
+        raise ArtifactError(
+            "too many sections", stage="write artifact", expected=f"at most {MAXIMUM_SECTIONS}", found=len(sections)
+        )
+    entries: list[SectionEntry] = []
+    names: set[str] = set()
+    end = _HEADER.size + _ENTRY.size * len(sections)
+    for section in sections:
+        encoded = section.name.encode()
+        if not 0 < len(encoded) <= 48 or b"\0" in encoded or section.name in names:
+            raise ArtifactError(
+                f"section name {section.name!r} cannot be stored",
+                stage="write artifact",
+                expected="a name of 1 to 48 bytes, used once",
+            )
+        names.add(section.name)
+        content = memoryview(section.data).cast("B")
+        offset = _align(end, section.kind.alignment)
+        entries.append(
+            SectionEntry(section.name, section.kind, zlib.crc32(content), offset, len(content), sha256(content))
+        )
+        end = offset + len(content)
+    table = b"".join(_ENTRY.pack(e.name.encode(), e.kind, e.crc, e.offset, e.length, e.sha256) for e in entries)
+    digest = sha256(_header_bytes(len(entries), end) + table)
+    return Layout(table, tuple(entries), end, digest)
+
+
+def chunks(sections: Sequence[Section], layout: Layout, tag: bytes) -> Iterable[bytes | memoryview]:
+    """The bytes of the file, piece by piece, without joining the sections in memory."""
+    yield layout.header(tag)
+    yield layout.table
+    end = _HEADER.size + len(layout.table)
+    for section, entry in zip(sections, layout.entries, strict=True):
+        yield bytes(entry.offset - end)
+        yield memoryview(section.data).cast("B")
+        end = entry.offset + entry.length
+
+
+def write_atomically(path: str | os.PathLike[str], pieces: Iterable[bytes | memoryview]) -> None:
+    """Write a file under a temporary name in its folder, then rename it: the target is either complete or untouched.
+
+    Raises:
+        ArtifactError: the folder or file cannot be written.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.name[:200]}.{os.getpid()}-{os.urandom(4).hex()}.part")
+    try:
+        # 0o666 is cut down by the user's umask, as for any file that a program writes.
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        try:
+            with os.fdopen(descriptor, "wb", buffering=_PIECE) as file:
+                for piece in pieces:
+                    file.write(piece)
+            os.replace(temporary, target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise ArtifactError(
+            f"cannot write {str(path)!r}: {reason}",
+            stage="write artifact",
+            hint="Choose an output in a folder that exists and that you may write",
+        ) from error
+
+
+class Container:
+    """A container whose header, table, layout and checksums have been verified.
+
+    Args:
+        buffer: the whole file; sections are views of it.
+        origin: how messages call the file.
+
+    Raises:
+        ArtifactError: anything about the file is not exactly as `lay_out` would write it.
+    """
+
+    def __init__(self, buffer: memoryview, origin: str) -> None:
+        self.origin = origin
+        self._buffer = buffer
+        if len(buffer) < _HEADER.size or buffer[:8] != MAGIC:
+            if len(buffer) >= 8 and buffer[:8] == MAGIC:
+                raise self._damaged("it ends within the header", f"{_HEADER.size} bytes", f"{len(buffer)}")
+            raise ArtifactError(
+                f"{origin} is not a Tilewright artifact",
+                stage="load artifact",
+                expected="a .twa file",
+                found=f"{len(buffer)} bytes that start with {bytes(buffer[:8])!r}",
+            )
+        _, version, flags, count, crc, length, self.digest, self.tag = _HEADER.unpack_from(buffer)
+        if version != FORMAT_VERSION:
+            raise ArtifactError(
+                f"{origin} has another format version",
+                stage="load artifact",
+                expected=FORMAT_VERSION,
+                found=version,
+                hint="Compile the model again with this version of Tilewright",
+            )
+        if length != len(buffer):
+            raise self._damaged("its length is not the one in its header", f"{length} bytes", f"{len(buffer)}")
+        table_end = _HEADER.size + _ENTRY.size * count
+        if flags or not 0 < count <= MAXIMUM_SECTIONS or table_end > length or any(buffer[96:128]):
+            raise self._damaged("its header is inconsistent")
+        if zlib.crc32(_header_bytes(count, length, digest=self.digest, tag=self.tag)) != crc:
+            raise self._damaged("the checksum of its header is wrong")
+        table = bytes(buffer[_HEADER.size : table_end])
+        if sha256(_header_bytes(count, length) + table) != self.digest:
+            raise self._damaged("the digest of its section table is wrong")
+        self.sections: dict[str, SectionEntry] = {}
+        end = table_end
+        for index in range(count):
+            line = table[index * _ENTRY.size : (index + 1) * _ENTRY.size]
+            fields = _ENTRY.unpack(line)
+            if _ENTRY.pack(*fields) != line:
+                raise self._damaged(f"the unused bytes of section {index} are not empty")
+            end = self._read_entry(index, fields, end)
+        if end != length:
+            raise self._damaged("bytes follow its last section", f"{end} bytes", f"{length}")
+
+    def _damaged(self, what: str, expected: str | None = None, found: str | None = None) -> ArtifactError:
+        return ArtifactError(
+            f"{self.origin} is damaged: {what}",
+            stage="load artifact",
+            expected=expected,
+            found=found,
+            hint="Copy or compile it again",
+        )
+
+    def _read_entry(self, index: int, fields: tuple[bytes, int, int, int, int, bytes], end: int) -> int:
+        """Check one table entry against the end of the section before it; returns where this section ends."""
+        raw_name, kind_number, crc, offset, length, digest = fields
+        try:
+            name = raw_name.rstrip(b"\0").decode()
+            kind = SectionKind(kind_number)
+        except ValueError:
+            raise self._damaged(f"section {index} has an unreadable name or kind") from None
+        if not name or "\0" in name or name in self.sections:
+            raise self._damaged(f"section {index} has no name of its own")
+        if offset != _align(end, kind.alignment) or length > len(self._buffer) - offset:
+            raise self._damaged(f"section {name!r} does not lie where its predecessor ends")
+        if any(self._buffer[end:offset]):
+            raise self._damaged(f"the gap before section {name!r} is not empty")
+        if zlib.crc32(self._buffer[offset : offset + length]) != crc:
+            raise self._damaged(f"the checksum of section {name!r} is wrong")
+        self.sections[name] = SectionEntry(name, kind, crc, offset, length, digest)
+        return offset + length
+
+    def section(self, name: str, kind: SectionKind | None = None) -> memoryview:
+        """The content of a section, a view of the file.
+
+        Raises:
+            ArtifactError: there is no such section, or it is of another kind.
+        """
+        entry = self.sections.get(name)
+        if entry is None:
+            raise self._damaged(f"section {name!r} is missing")
+        if kind is not None and entry.kind is not kind:
+            raise self._damaged(f"section {name!r} is of the wrong kind", kind.name.lower(), entry.kind.name.lower())
+        return self._buffer[entry.offset : entry.offset + entry.length]
+
+    def copy(self, name: str) -> bytes:
+        """A private copy of a section, compared with the SHA-256 that the digest covers.
+
+        Whoever can change the file while it is mapped cannot change the copy.
+
+        Raises:
+            ArtifactError: there is no such section, or its content is not what was written.
+        """
+        content = bytes(self.section(name))
+        if sha256(content) != self.sections[name].sha256:
+            raise self._damaged(f"the SHA-256 of section {name!r} is wrong")
+        return content
+
+    def verify_sha256(self) -> None:
+        """Compare every section with its SHA-256.
+
+        Raises:
+            ArtifactError: the content of a section is not what was written.
+        """
+        for name, entry in self.sections.items():
+            if sha256(self.section(name)) != entry.sha256:
+                raise self._damaged(f"the SHA-256 of section {name!r} is wrong")

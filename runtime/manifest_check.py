@@ -1,0 +1,118 @@
+"""The rules between the parts of a manifest, which make every later use of it safe: no index or offset leaves its home.
+
+The writer applies them to what the compiler made, the reader to what it finds in a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NoReturn
+
+from tilewright.errors import ArtifactError
+
+from .container import SectionKind
+from .manifest import ENGINES, BufferRef, CpuProgram, CpuStage, DeviceStage, Engine, Manifest, ReferenceStage
+
+DEVICE_ROLES = {
+    "machine": SectionKind.MACHINE,
+    "instructions": SectionKind.DEVICE_INSTRUCTIONS,
+    "weights": SectionKind.DEVICE_WEIGHTS,
+    "regions": SectionKind.DEVICE_REGIONS,
+}
+"""The sections that every device program names, by role."""
+
+
+def check_manifest(manifest: Manifest, sections: Mapping[str, tuple[SectionKind, int]]) -> None:
+    """Check a manifest against itself and against the sections (kind and length in bytes) that it refers to.
+
+    Raises:
+        ArtifactError: a name refers to nothing, a step or buffer lies outside its program, a type differs from the one
+            declared, or parts are missing.
+    """
+    for kind, tensors in (("input", manifest.inputs), ("output", manifest.outputs)):
+        names = [tensor.name for tensor in tensors]
+        if len(set(names)) != len(names):
+            _inconsistent(f"{kind} names", "each name once", names)
+    for name, program in manifest.cpu_programs.items():
+        where = f"CPU program {name!r}"
+        _check_section(f"{where}: code", program.code, SectionKind.CODE, sections)
+        _check_section(f"{where}: constants", program.constants, SectionKind.CONSTANTS, sections)
+        _check_section(f"{where}: module", program.module, SectionKind.MODULE, sections)
+    for name, program in manifest.device_programs.items():
+        if set(program.sections) != set(DEVICE_ROLES):
+            _inconsistent(f"device program {name!r}", f"sections for {', '.join(DEVICE_ROLES)}", list(program.sections))
+        for role, section in program.sections.items():
+            _check_section(f"device program {name!r}: {role}", section, DEVICE_ROLES[role], sections)
+    if not manifest.engines or not set(manifest.engines) <= set(ENGINES):
+        _inconsistent("engines", f"some of {', '.join(ENGINES)}", list(manifest.engines))
+    for name, engine in manifest.engines.items():
+        _check_engine(f"engine {name!r}", engine, manifest, sections)
+
+
+def _inconsistent(where: str, expected: object, found: object) -> NoReturn:
+    raise ArtifactError(f"{where}: the manifest contradicts itself", stage="artifact", expected=expected, found=found)
+
+
+def _check_section(where: str, name: str, kind: SectionKind, sections: Mapping[str, tuple[SectionKind, int]]) -> None:
+    if name not in sections:
+        _inconsistent(where, f"one of the sections {', '.join(map(repr, sections))}", repr(name))
+    if sections[name][0] is not kind:
+        _inconsistent(where, f"a section of kind {kind.name.lower()}", sections[name][0].name.lower())
+
+
+def _check_engine(
+    where: str, engine: Engine, manifest: Manifest, sections: Mapping[str, tuple[SectionKind, int]]
+) -> None:
+    if not engine.stages:
+        _inconsistent(where, "at least one stage", "none")
+    program_name = engine.cpu_program
+    program = None
+    constants = 0
+    if program_name is not None:
+        program = manifest.cpu_programs.get(program_name)
+        if program is None:
+            _inconsistent(where, f"one of the CPU programs {list(manifest.cpu_programs)}", repr(program_name))
+        constants = sections[program.constants][1]
+    arena = program.arena_bytes if program else 0
+    for index, stage in enumerate(engine.stages):
+        place = f"{where}, stage {index}"
+        if isinstance(stage, DeviceStage):
+            if stage.program not in manifest.device_programs:
+                _inconsistent(place, f"one of the device programs {list(manifest.device_programs)}", stage.program)
+        elif program is None or stage.program != program_name:
+            _inconsistent(place, f"CPU program {program_name!r} in the whole engine", repr(stage.program))
+        else:
+            _check_steps(place, stage, program)
+        if not isinstance(stage, CpuStage):
+            for ref in (*stage.operands, *stage.results):
+                _check_ref(place, ref, manifest, arena, constants)
+            for ref in stage.results:
+                if ref.place not in ("arena", "output"):
+                    _inconsistent(place, "results in the arena or an output", ref.place)
+
+
+def _check_steps(place: str, stage: CpuStage | ReferenceStage, program: CpuProgram) -> None:
+    steps = len(program.steps)
+    first, last = (stage.first, stage.last) if isinstance(stage, CpuStage) else (stage.step, stage.step + 1)
+    if not 0 <= first < last <= steps:
+        _inconsistent(place, f"steps within 0 to {steps}", f"[{first}, {last})")
+    for step in program.steps[first:last]:
+        if step.reference != isinstance(stage, ReferenceStage):
+            kind = "steps with a kernel" if step.reference else "a step without a kernel"
+            _inconsistent(place, kind, f"step {step.name!r}")
+
+
+def _check_ref(place: str, ref: BufferRef, manifest: Manifest, arena: int, constants: int) -> None:
+    if ref.place in ("input", "output"):
+        tensors = manifest.inputs if ref.place == "input" else manifest.outputs
+        if ref.position >= len(tensors):
+            _inconsistent(place, f"an {ref.place} index below {len(tensors)}", ref.position)
+        tensor = tensors[ref.position]
+        if (tensor.dtype, tensor.shape) != (ref.dtype, ref.shape):
+            _inconsistent(place, f"{tensor.dtype}{list(tensor.shape)}", f"{ref.dtype}{list(ref.shape)}")
+        return
+    size = arena if ref.place == "arena" else constants
+    if ref.position + ref.bytes > size:
+        _inconsistent(place, f"a buffer within the {size} bytes of {ref.place}", f"{ref.bytes} at {ref.position}")
+    if ref.position % ref.numpy.itemsize:
+        _inconsistent(place, f"an offset that is a multiple of {ref.numpy.itemsize}", ref.position)

@@ -1,0 +1,333 @@
+"""The container and its manifest: what is written comes back, and nothing damaged is accepted."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from artifact_samples import program_object, small_artifact, small_manifest, small_sections, weights
+
+from tilewright.errors import ArtifactError
+from tilewright.runtime import container
+from tilewright.runtime.artifact import (
+    Artifact,
+    BufferRef,
+    CpuStage,
+    DeviceProgram,
+    DeviceStage,
+    Engine,
+    Manifest,
+    ReferenceStage,
+    Section,
+    SectionKind,
+    Step,
+    TensorSpec,
+    artifact_bytes,
+    write_artifact,
+)
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "small.twa"
+    write_artifact(path, small_manifest(), small_sections())
+    artifact = Artifact.open(path)
+    assert artifact.manifest == small_manifest()
+    assert list(artifact.sections) == ["manifest", "main.code", "main.module", "main.constants"]
+    assert artifact.copy("main.code") == program_object()
+    assert artifact.section("main.constants") == weights().tobytes()
+    assert artifact.text("main.module") == "module @small {}"
+    assert artifact.sections["main.constants"].offset % 4096 == 0
+    assert all(entry.offset % 64 == 0 for entry in artifact.sections.values())
+    assert artifact.section("main.constants").readonly
+    artifact.verify_sha256()
+    assert [item.name for item in tmp_path.iterdir()] == ["small.twa"]
+
+
+def test_equal_content_gives_equal_bytes(tmp_path: Path) -> None:
+    write_artifact(tmp_path / "a.twa", small_manifest(), small_sections())
+    assert (tmp_path / "a.twa").read_bytes() == small_artifact()
+    assert Artifact.open(small_artifact()).digest == Artifact.open(tmp_path / "a.twa").digest
+    assert small_artifact(precision="other") != small_artifact()
+
+
+def test_every_stage_kind_round_trips() -> None:
+    manifest = small_manifest()
+    program = replace(
+        manifest.cpu_programs["main"], steps=(Step("a", "relu", "k"), Step("b", "topk", None, ("TopK_1", "Cast_2")))
+    )
+    ref = BufferRef("arena", 64, "f32", (2, 8))
+    stages = (
+        DeviceStage("net", (BufferRef("input", 0, "f32", (2, 8)),), (ref,)),
+        CpuStage("main", 0, 1),
+        ReferenceStage("main", 1, "module @b {}", (BufferRef("constants", 0, "i64", ()), ref), (ref,)),
+    )
+    roles = {"machine": "m", "instructions": "i", "weights": "w", "regions": "r"}
+    manifest = replace(
+        manifest,
+        cpu_programs={"main": program},
+        device_programs={"net": DeviceProgram(roles)},
+        engines={"device": Engine(stages), "float": Engine(stages[1:2])},
+    )
+    sections = [
+        *small_sections(),
+        Section("m", SectionKind.MACHINE, b"{}"),
+        Section("i", SectionKind.DEVICE_INSTRUCTIONS, bytes(32)),
+        Section("w", SectionKind.DEVICE_WEIGHTS, bytes(64)),
+        Section("r", SectionKind.DEVICE_REGIONS, b""),
+    ]
+    assert Artifact.open(artifact_bytes(manifest, sections)).manifest == manifest
+    assert manifest.engines["device"].cpu_program == "main"
+    assert [step.reference for step in program.steps] == [False, True]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_bit_flip_is_noticed(seed: int) -> None:
+    content = small_artifact()
+    random_source = random.Random(seed)
+    for _ in range(200):
+        damaged = bytearray(content)
+        # Most of the file is padding and code: half of the flips go where the structure is.
+        end = 700 if random_source.random() < 0.5 else len(content)
+        damaged[random_source.randrange(end)] ^= 1 << random_source.randrange(8)
+        with pytest.raises(ArtifactError):
+            Artifact.open(damaged)
+
+
+def test_every_truncation_and_extension_is_noticed(tmp_path: Path) -> None:
+    content = small_artifact()
+    path = tmp_path / "damaged.twa"
+    random_source = random.Random(5)
+    for length in [0, 1, 7, 8, 127, 128, 129, len(content) - 1, *random_source.sample(range(len(content)), 200)]:
+        path.write_bytes(content[:length])
+        with pytest.raises(ArtifactError):
+            Artifact.open(path)
+    for extra in (b"\0", b"more", bytes(4096)):
+        path.write_bytes(content + extra)
+        with pytest.raises(ArtifactError, match="its length is not the one in its header"):
+            Artifact.open(path)
+
+
+def test_bytes_exchanged_and_pieces_overwritten_are_noticed() -> None:
+    content = small_artifact()
+    random_source = random.Random(6)
+    for _ in range(200):
+        damaged = bytearray(content)
+        start = random_source.randrange(len(content) - 64)
+        length = random_source.randrange(1, 64)
+        damaged[start : start + length] = random_source.randbytes(length)
+        if damaged != content:
+            with pytest.raises(ArtifactError):
+                Artifact.open(damaged)
+
+
+def reseal(content: bytes, table_changes: dict[int, bytes]) -> bytes:
+    """Change bytes and repair digest and header checksum, as a hostile writer would."""
+    changed = bytearray(content)
+    for offset, value in table_changes.items():
+        changed[offset : offset + len(value)] = value
+    count = int.from_bytes(changed[16:20], "little")
+    changed[20:24] = bytes(4)
+    header = bytes(changed[:32]) + bytes(96)
+    changed[32:64] = container.sha256(header + bytes(changed[128 : 128 * (count + 1)]))
+    changed[20:24] = zlib.crc32(changed[:128]).to_bytes(4, "little")
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("value", [0, 1, 2**31, 2**32 - 1, 2**62, 2**64 - 1, 640, 4095])
+@pytest.mark.parametrize("field", [56, 64])
+@pytest.mark.parametrize("section", range(4))
+def test_offsets_and_lengths_are_checked_before_use(section: int, field: int, value: int) -> None:
+    content = small_artifact()
+    place = 128 + 128 * section + field
+    encoded = value.to_bytes(8, "little")
+    if content[place : place + 8] != encoded:
+        with pytest.raises(ArtifactError, match="is damaged"):
+            Artifact.open(reseal(content, {place: encoded}))
+
+
+def test_resealed_names_kinds_and_counts_are_checked() -> None:
+    content = small_artifact()
+    assert Artifact.open(reseal(content, {})).manifest == small_manifest()
+    for change in (
+        {128: b"\xff\xfe"},
+        {128: bytes(48)},
+        {128: b"main.code" + bytes(39)},
+        {128 + 48: b"\x63\0\0\0"},
+        {128 + 48: b"\x02\0\0\0"},
+        {12: b"\1\0\0\0"},
+        {128 + 104: b"\1"},
+    ):
+        with pytest.raises(ArtifactError):
+            Artifact.open(reseal(content, change))
+    for count in (0, 1, 3, 5, 4097, 2**31):
+        with pytest.raises(ArtifactError):
+            Artifact.open(content[:16] + count.to_bytes(4, "little") + content[20:])
+
+
+def test_other_version_says_what_to_do() -> None:
+    content = bytearray(small_artifact())
+    content[8] = 9
+    with pytest.raises(ArtifactError) as caught:
+        Artifact.open(content)
+    assert str(caught.value) == (
+        "load artifact: artifact in memory has another format version; expected 1, found 9. "
+        "Compile the model again with this version of Tilewright"
+    )
+
+
+def test_other_files_are_named_as_such(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"\x08\x07\x12\x0cpytorch")
+    with pytest.raises(ArtifactError, match=r"model\.onnx is not a Tilewright artifact; expected a \.twa file"):
+        Artifact.open(path)
+    with pytest.raises(ArtifactError, match=r"cannot read '.*absent.twa': No such file or directory"):
+        Artifact.open(tmp_path / "absent.twa")
+    with pytest.raises(ArtifactError, match="cannot read"):
+        Artifact.open(tmp_path)
+
+
+def with_manifest(text: bytes) -> bytes:
+    """An artifact whose checksums are right and whose manifest is `text`."""
+    sections = [Section("manifest", SectionKind.MANIFEST, text), *small_sections()]
+    return b"".join(container.chunks(sections, container.lay_out(sections), container.NO_TAG))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"", "not valid JSON"),
+        (b"[]", r"manifest field \(top\) is wrong; expected an object, found \[\]"),
+        (b"\xff\xfe", "not valid JSON"),
+        (b'{"a":1,"a":2}', "occurs twice"),
+        (b'{"a":NaN}', "NaN is not a number"),
+        (b"[" * 100_000, "not valid JSON"),
+        (b'{"a":' + b"9" * 10_000 + b"}", "not valid JSON"),
+        (b"{}", "manifest field compiler_version is missing"),
+    ],
+)
+def test_manifests_that_are_no_manifests(text: bytes, message: str) -> None:
+    with pytest.raises(ArtifactError, match=message):
+        Artifact.open(with_manifest(text))
+
+
+def test_unknown_manifest_field_is_an_error() -> None:
+    fields = json.loads(small_manifest().to_json())
+    fields["cpu_programs"]["main"]["target"]["surprise"] = 1
+    with pytest.raises(ArtifactError, match=r"field cpu_programs\.main\.target\.surprise is wrong; expected no such"):
+        Artifact.open(with_manifest(json.dumps(fields).encode()))
+
+
+ODD_VALUES = [None, True, -1, 1.5, 2**63, 2**100, "", "x", "\ud800", [], {}, [None], {"": None}, "arena", 10**6]
+
+
+def places(value: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """The path of every value inside a JSON value."""
+    inside = (
+        list(value.items()) if isinstance(value, dict) else list(enumerate(value)) if isinstance(value, list) else []
+    )
+    return [path, *(place for key, item in inside for place in places(item, (*path, key)))]
+
+
+def test_any_value_in_any_field_is_read_or_refused() -> None:
+    """No value in the manifest leads to any exception but ArtifactError."""
+    refused = 0
+    original = json.loads(small_manifest().to_json())
+    for path in places(original)[1:]:
+        for value in ODD_VALUES:
+            fields = json.loads(small_manifest().to_json())
+            parent = fields
+            for key in path[:-1]:
+                parent = parent[key]
+            parent[path[-1]] = value
+            try:
+                Artifact.open(with_manifest(json.dumps(fields).encode()))
+            except ArtifactError:
+                refused += 1
+    assert refused > 400
+
+
+INPUT = BufferRef("input", 0, "f32", (2, 8))
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        (CpuStage("other", 0, 1), r"expected one of the CPU programs \['main'\], found 'other'"),
+        (CpuStage("main", 0, 4), r"expected steps within 0 to 3, found \[0, 4\)"),
+        (CpuStage("main", 2, 2), r"found \[2, 2\)"),
+        (ReferenceStage("main", 1, "", (), ()), "expected a step without a kernel, found step 'exponential'"),
+        (DeviceStage("net", (INPUT,), ()), r"expected one of the device programs \[\], found net"),
+    ],
+)
+def test_stages_stay_within_their_program(stage: CpuStage | ReferenceStage | DeviceStage, message: str) -> None:
+    with pytest.raises(ArtifactError, match=message):
+        small_artifact(engines={"float": Engine((stage,))})
+
+
+@pytest.mark.parametrize(
+    ("ref", "message"),
+    [
+        (BufferRef("arena", 64, "f32", (17,)), "expected a buffer within the 128 bytes of arena, found 68 at 64"),
+        (BufferRef("arena", 2, "f32", (1,)), "expected an offset that is a multiple of 4, found 2"),
+        (BufferRef("constants", 0, "f64", (9,)), "within the 64 bytes of constants"),
+        (BufferRef("input", 1, "f32", (2, 8)), "expected an input index below 1, found 1"),
+        (BufferRef("output", 0, "f32", (4, 4)), r"expected f32\[16\], found f32\[4, 4\]"),
+    ],
+)
+def test_buffers_stay_within_their_memory(ref: BufferRef, message: str) -> None:
+    manifest = small_manifest()
+    program = replace(manifest.cpu_programs["main"], steps=(Step("a", "topk", None),))
+    engine = Engine((ReferenceStage("main", 0, "", (ref,), ()),))
+    with pytest.raises(ArtifactError, match=message):
+        small_artifact(cpu_programs={"main": program}, engines={"float": engine})
+
+
+def test_results_never_go_to_constants_or_inputs() -> None:
+    program = replace(small_manifest().cpu_programs["main"], steps=(Step("a", "topk", None),))
+    engine = Engine((ReferenceStage("main", 0, "", (), (INPUT,)),))
+    with pytest.raises(ArtifactError, match="expected results in the arena or an output, found input"):
+        small_artifact(cpu_programs={"main": program}, engines={"float": engine})
+
+
+def test_writer_refuses_what_the_reader_would_refuse() -> None:
+    with pytest.raises(ArtifactError, match=r"CPU program 'main': code: .* found 'main.code'"):
+        artifact_bytes(small_manifest(), small_sections()[1:])
+    with pytest.raises(ArtifactError, match="input names"):
+        small_artifact(inputs=(TensorSpec("x", "f32", (1,)),) * 2)
+    with pytest.raises(ArtifactError, match=r"section name 'main\.code' cannot be stored"):
+        artifact_bytes(small_manifest(), [*small_sections(), small_sections()[0]])
+    with pytest.raises(ArtifactError, match="expected some of device, software, float"):
+        small_artifact(engines={})
+
+
+def test_unwritable_output_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"cannot write '.*no/such/folder/a.twa': No such file or directory"):
+        write_artifact(tmp_path / "no" / "such" / "folder" / "a.twa", small_manifest(), small_sections())
+    (tmp_path / "folder.twa").mkdir()
+    with pytest.raises(ArtifactError, match="cannot write"):
+        write_artifact(tmp_path / "folder.twa", small_manifest(), small_sections())
+    assert [item.name for item in tmp_path.iterdir()] == ["folder.twa"]
+
+
+def test_failure_while_writing_keeps_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.twa"
+    path.write_bytes(b"old")
+
+    def pieces():
+        yield b"new"
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(ArtifactError, match="No space left on device"):
+        container.write_atomically(path, pieces())
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a.twa"]
+
+
+def test_manifest_json_is_stable() -> None:
+    manifest = small_manifest()
+    assert Manifest.from_json(manifest.to_json()).to_json() == manifest.to_json()
