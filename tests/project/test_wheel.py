@@ -1,0 +1,148 @@
+"""The wheel: everything is in it, and the base install needs numpy alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from setuptools.config.pyprojecttoml import load_file
+
+ROOT = Path(__file__).parents[2]
+CODE = ("ir", "passes", "codegen", "compiler", "runtime")
+TOOL = load_file(ROOT / "pyproject.toml")["tool"]["setuptools"]
+
+IMPORT_ALL = """
+import importlib, importlib.util, json, pkgutil, sys
+patterns, hidden = json.loads(sys.argv[1]), json.loads(sys.argv[2])
+
+class Hide:
+    # Only what numpy and the standard library need may be found.
+    def find_spec(self, name, path=None, target=None):
+        if any(name == h or name.startswith(h + ".") for h in hidden):
+            raise ModuleNotFoundError(f"{name} is hidden from this test", name=name)
+
+sys.meta_path.insert(0, Hide())
+failed = {}
+names = []
+for pattern in patterns:
+    root, star, _ = pattern.partition(".*")
+    names.append(root)
+    if star:
+        path = importlib.import_module(root).__path__
+        names += [m.name for m in pkgutil.walk_packages(path, root + ".", onerror=lambda name: None)]
+for name in names:
+    try:
+        module = importlib.import_module(name)
+    except BaseException as error:
+        failed[name] = repr(error)
+        continue
+    if not module.__file__.startswith(sys.argv[3]):
+        failed[name] = "came from " + module.__file__
+print(json.dumps({"names": names, "failed": failed, "loaded": sorted(sys.modules)}))
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from a copy of the sources so that the checkout stays clean."""
+    folder = tmp_path_factory.mktemp("wheel")
+    listing = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    for name in filter(None, listing.stdout.split("\0")):
+        if (ROOT / name).is_file() and not name.startswith(("tests/", "benchmarks/")):
+            target = folder / "source" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes((ROOT / name).read_bytes())
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*command, "--wheel-dir", str(folder), str(folder / "source")], check=True)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel's packages and nothing else."""
+    folder = tmp_path_factory.mktemp("installed")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*command, "--target", str(folder), str(wheel)], check=True)
+    return folder
+
+
+def import_all(installed: Path, patterns: list[str], hidden: Iterable[str] = ()) -> dict[str, Any]:
+    """What became of the modules that ``patterns`` name (``package.*``: with all below), the ``hidden`` ones absent."""
+    paths = [str(installed), str(Path(np.__file__).parents[1])]
+    program = f"import sys; sys.path[:0] = {paths!r}\n{IMPORT_ALL}"
+    # -S: without the site module, neither the editable install nor any .pth file of this environment is seen.
+    command = [sys.executable, "-S", "-I", "-c", program, json.dumps(patterns), json.dumps([*hidden]), str(installed)]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=installed.parent)
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
+
+
+def test_every_package_folder_is_listed() -> None:
+    folders = {"tilewright": ROOT / "src" / "tilewright", **{f"tilewright.{name}": ROOT / name for name in CODE}}
+    found = {
+        ".".join([package, *file.parent.relative_to(folder).parts])
+        for package, folder in folders.items()
+        for file in folder.rglob("*.py")
+    }
+    assert found == set(TOOL["packages"])
+
+
+def test_the_wheel_holds_the_namespace_and_its_data_and_nothing_else(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"tilewright"}
+    for data in ("py.typed", "compiler/demo/digits.onnx", "compiler/demo/digits_heldout.npz"):
+        assert f"tilewright/{data}" in names
+    for name in CODE:
+        for file in (ROOT / name).rglob("*.py"):
+            assert f"tilewright/{name}/{file.relative_to(ROOT / name).as_posix()}" in names
+
+
+def test_the_licence_and_the_metadata_are_in_the_wheel(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    (metadata,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
+    text = archive.read(metadata).decode()
+    assert "License-Expression: Apache-2.0" in text
+    assert "Requires-Dist: numpy>=1.26\n" in text
+    required = [line for line in text.splitlines() if line.startswith("Requires-Dist:") and "extra ==" not in line]
+    assert len(required) == 1
+    assert any(name.endswith("/licenses/LICENSE") for name in archive.namelist())
+
+
+EXTRAS = (
+    *("onnx", "onnxruntime", "llvmlite", "numba", "networkx", "typer", "click", "rich", "pydantic", "jinja2", "PIL"),
+    *("scipy", "sklearn", "ml_dtypes", "google", "yaml"),
+)
+
+
+def test_the_base_install_imports_with_numpy_alone(installed: Path) -> None:
+    base = ["tilewright", "tilewright.errors", "tilewright.__main__", "tilewright.ir.*", "tilewright.runtime.*"]
+    found = import_all(installed, base, hidden=EXTRAS)
+    assert found["failed"] == {}
+    assert {"tilewright.ir.ops.convolution", "tilewright.runtime.artifact"} <= set(found["names"])
+
+
+def test_the_runtime_loads_neither_compiler_nor_its_libraries(installed: Path) -> None:
+    found = import_all(installed, ["tilewright", "tilewright.runtime.*"])
+    assert found["failed"] == {}
+    loaded = set(found["loaded"])
+    assert not loaded & {"tilewright.compiler", "tilewright.codegen", "tilewright.passes", "tilewright.ir", *EXTRAS}
+
+
+def test_every_module_imports_with_all_extras(installed: Path) -> None:
+    found = import_all(installed, ["tilewright.*"])
+    assert found["failed"] == {}
+    assert {f"tilewright.{name}" for name in CODE} <= set(found["names"])
