@@ -1,0 +1,99 @@
+"""Machine descriptions: samples load, bad files are refused with the field named, the hash tells machines apart."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tilewright.errors import MachineError
+from tilewright.runtime import machine
+
+
+def sample() -> dict:
+    values = machine.load("s256").to_dictionary()
+    return {"format": 1, **values}
+
+
+def refused(values: object) -> str:
+    with pytest.raises(MachineError) as caught:
+        machine.from_json(values if isinstance(values, str) else json.dumps(values), "m.json")
+    return str(caught.value)
+
+
+def test_samples_have_the_published_sizes() -> None:
+    assert machine.samples() == ["m4096", "s256"]
+    assert machine.load("M4096").macs_per_cycle == 4096
+    assert machine.load("s256").macs_per_cycle == 256
+    assert machine.load("m4096").dram_bytes_per_cycle == pytest.approx(19.2e9 * 0.85 / 250e6)
+
+
+def test_every_timing_constant_of_a_sample_states_its_origin() -> None:
+    for name in machine.samples():
+        path = Path(machine.__file__).parent / "machines" / f"{name}.json"
+        timing = json.loads(path.read_text())["timing"]
+        assert all(entry["origin"] for entry in timing.values())
+
+
+def test_values_survive_json_and_the_hash_ignores_only_the_name() -> None:
+    original = machine.load("s256")
+    assert machine.from_json(json.dumps(sample())) == original
+    renamed = machine.from_json(json.dumps({**sample(), "name": "other"}))
+    assert renamed.hash == original.hash
+    slower = machine.from_json(json.dumps({**sample(), "clock_hertz": 200_000_000}))
+    assert slower.hash != original.hash
+    assert slower.differences(original) == ["clock_hertz: 200000000, 250000000"]
+
+
+def test_a_path_loads_and_a_wrong_one_names_the_samples(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(sample()))
+    assert machine.load(path) == machine.load("s256")
+    with pytest.raises(MachineError, match=r"neither a sample nor a readable file.*Samples: m4096, s256"):
+        machine.load(tmp_path / "absent.json")
+
+
+def test_missing_unknown_and_repeated_fields_are_named() -> None:
+    values = sample()
+    del values["maps_bytes"]
+    assert refused(values) == "m.json: field 'maps_bytes' is missing"
+    values = sample()
+    del values["timing"]["divide"]
+    assert refused(values) == "m.json: field 'timing.divide' is missing"
+    assert refused({**sample(), "speed": 1}) == "m.json: field 'speed' is unknown"
+    assert refused('{"cards": 1, "cards": 2}') == "machine description: field 'cards' is given twice"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("clusters", -1, "field 'clusters' (clusters on a card, each with its own scratchpads) is out of range"),
+        ("clusters", 1.5, "is not a whole number; found 1.5"),
+        ("clusters", True, "is not a whole number"),
+        ("clusters", "4", "is not a whole number"),
+        ("dram_efficiency", 1.5, "expected 0.01 to 1.0; found 1.5".replace(";", ",")),
+        ("input_lanes", 12, "field 'input_lanes' is not a power of two; found 12"),
+        ("maps_bytes", 1 << 30, "field 'maps_bytes' (feature-map scratchpad of a cluster) is out of range"),
+        ("maps_bytes", 1025, "expected a multiple of 64, found 1025"),
+        ("weight_banks", 3, "does not divide into 'weight_banks' banks"),
+        ("dram_bytes", 1 << 17, "field 'dram_bytes' is smaller than the scratchpads"),
+        ("timing", 3, "m.json: field 'timing' is not an object"),
+        ("name", "", "field 'name' is not a non-empty text"),
+    ],
+)
+def test_wrong_values_are_refused(field: str, value: object, message: str) -> None:
+    assert message in refused({**sample(), field: value})
+
+
+def test_a_negative_constant_and_a_bare_origin_are_refused() -> None:
+    values = sample()
+    values["timing"]["divide"] = -4
+    assert "field 'timing.divide'" in refused(values)
+    values["timing"]["divide"] = {"value": 4}
+    assert "field 'timing.divide' is not an object of 'value' and a text 'origin'" in refused(values)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"format": 2}', "null", "1"])
+def test_texts_that_are_no_description_are_refused(text: str) -> None:
+    assert "m.json" in refused(text)
