@@ -1,5 +1,5 @@
 """Imports every family of importers, which fills the registry."""
 
-from . import convolution
+from . import convolution, shape
 
-__all__ = ["convolution"]
+__all__ = ["convolution", "shape"]

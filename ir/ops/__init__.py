@@ -1,5 +1,5 @@
 """All operators, one module a family. Importing this package fills the registry."""
 
-from . import convolution
+from . import convolution, shape
 
-__all__ = ["convolution"]
+__all__ = ["convolution", "shape"]

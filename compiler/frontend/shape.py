@@ -1,0 +1,228 @@
+"""Shapes, constants and element types of ONNX: what is known when importing becomes constants and attributes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import onnx
+
+from ...ir.core import Constant, Op, Value
+from ...ir.ops.shape import Cast, Expand, Reshape
+from ...ir.types import DType
+from .export import Exporter
+from .onnx import Importer, element_type
+from .registry import Node, exports, imports
+
+
+def reshape(importer: Importer, x: Value, shape: tuple[int, ...]) -> Value:
+    """``x`` under another shape; ``x`` itself where it has that shape."""
+    return x if x.type.shape == shape else importer.emit_one(Reshape(shape), x)
+
+
+def normalize_axis(node: Node, axis: int, rank: int) -> int:
+    """``axis`` counted from the front.
+
+    Raises:
+        ModelError: there is no such dimension.
+    """
+    if not -rank <= axis < rank:
+        raise node.model_error("the axis is out of range", expected=f"{-rank} to {rank - 1}", found=axis)
+    return axis % rank
+
+
+def attribute_or_input(node: Node, name: str, index: int) -> tuple[int, ...] | None:
+    """Integers that older operator sets give as attribute and newer ones as input; ``None`` where absent."""
+    if node.has(name):
+        return node.ints(name)
+    values = node.optional_constant(index, name)
+    return tuple(int(v) for v in values.reshape(-1)) if values is not None else None
+
+
+@imports("Reshape")
+def import_reshape(node: Node, importer: Importer) -> Value:
+    x = node.input(0)
+    wanted = [int(e) for e in node.constant(1, "the shape").reshape(-1)]
+    if not node.int("allowzero", 0):
+        if any(e == 0 and d >= x.type.rank for d, e in enumerate(wanted)):
+            raise node.model_error("a 0 in the shape has no counterpart in x", found=wanted)
+        wanted = [x.type.shape[d] if e == 0 else e for d, e in enumerate(wanted)]
+    if wanted.count(-1) > 1:
+        raise node.model_error("only one extent may be left open", found=wanted)
+    if -1 in wanted:
+        known = math.prod(e for e in wanted if e != -1)
+        if known == 0 or x.type.elements % known:
+            raise node.model_error("x does not divide into the shape", expected=list(x.type.shape), found=wanted)
+        wanted[wanted.index(-1)] = x.type.elements // known
+    return reshape(importer, x, tuple(wanted))
+
+
+@imports("Flatten")
+def import_flatten(node: Node, importer: Importer) -> Value:
+    x = node.input(0)
+    axis = node.int("axis", 1)
+    axis = axis + x.type.rank if axis < 0 else axis
+    if not 0 <= axis <= x.type.rank:
+        raise node.model_error("the axis is out of range", expected=f"0 to {x.type.rank}", found=axis)
+    return reshape(importer, x, (math.prod(x.type.shape[:axis]), math.prod(x.type.shape[axis:])))
+
+
+@imports("Squeeze")
+def import_squeeze(node: Node, importer: Importer) -> Value:
+    x = node.input(0)
+    given = attribute_or_input(node, "axes", 1)
+    if given is None:
+        return reshape(importer, x, tuple(e for e in x.type.shape if e != 1))
+    axes = {normalize_axis(node, a, x.type.rank) for a in given}
+    if any(x.type.shape[a] != 1 for a in axes):
+        raise node.model_error("only dimensions of extent 1 can be squeezed", expected=sorted(axes), found=x.type)
+    return reshape(importer, x, tuple(e for d, e in enumerate(x.type.shape) if d not in axes))
+
+
+@imports("Unsqueeze")
+def import_unsqueeze(node: Node, importer: Importer) -> Value:
+    x = node.input(0)
+    given = attribute_or_input(node, "axes", 1) or ()
+    rank = x.type.rank + len(given)
+    axes = {normalize_axis(node, a, rank) for a in given}
+    if len(axes) != len(given):
+        raise node.model_error("an axis is given twice", found=list(given))
+    rest = iter(x.type.shape)
+    return reshape(importer, x, tuple(1 if d in axes else next(rest) for d in range(rank)))
+
+
+@exports(Reshape)
+def export_reshape(op: Op, exporter: Exporter) -> None:
+    shape = exporter.constant(np.asarray(op.result.type.shape, np.int64), "shape")
+    exporter.define(op, exporter.node("Reshape", [op.operands[0], shape], allowzero=1))
+
+
+@imports("Expand")
+def import_expand(node: Node, importer: Importer) -> Value:
+    x = node.input(0)
+    wanted = tuple(int(e) for e in node.constant(1, "the shape").reshape(-1))
+    try:
+        shape = np.broadcast_shapes(x.type.shape, wanted)
+    except ValueError:
+        raise node.model_error("x does not expand to the shape", expected=list(wanted), found=x.type) from None
+    return x if shape == x.type.shape else importer.emit_one(Expand(shape), x)
+
+
+@exports(Expand)
+def export_expand(op: Op, exporter: Exporter) -> None:
+    shape = exporter.constant(np.asarray(op.result.type.shape, np.int64), "shape")
+    exporter.define(op, exporter.node("Expand", [op.operands[0], shape]))
+
+
+@imports("Cast")
+def import_cast(node: Node, importer: Importer) -> Value:
+    return cast(importer, node.input(0), element_type(node.int("to"), node.name))
+
+
+@imports("CastLike")
+def import_cast_like(node: Node, importer: Importer) -> Value:
+    return cast(importer, node.input(0), node.input(1).type.dtype)
+
+
+def cast(importer: Importer, x: Value, to: DType) -> Value:
+    """``x`` in another dtype; ``x`` itself where it has that dtype."""
+    return x if x.type.dtype is to else importer.emit_one(Cast(to), x)
+
+
+@exports(Cast)
+def export_cast(op: Op, exporter: Exporter) -> None:
+    to = onnx.helper.np_dtype_to_tensor_dtype(op.result.type.dtype.numpy)
+    exporter.define(op, exporter.node("Cast", [op.operands[0]], to=to))
+
+
+@imports("Shape")
+def import_shape(node: Node, importer: Importer) -> Value:
+    shape = node.input(0).type.shape
+    # Unlike a slice of Python, ONNX clamps start and end to the rank after counting from the back; the same here.
+    return importer.constant(
+        np.asarray(shape[node.int("start", 0) : node.int("end", len(shape))], np.int64), f"{node.name}_shape"
+    )
+
+
+@imports("Size")
+def import_size(node: Node, importer: Importer) -> Value:
+    return importer.constant(np.asarray(node.input(0).type.elements, np.int64), f"{node.name}_size")
+
+
+@imports("Identity")
+def import_identity(node: Node, importer: Importer) -> Value:
+    return node.input(0)
+
+
+@imports("Dropout")
+def import_dropout(node: Node, importer: Importer) -> list[Value | None]:
+    """Inference only: the data pass unchanged and the mask keeps everything."""
+    x = node.input(0)
+    training = node.optional_constant(2, "the training mode")
+    if training is not None and bool(training.reshape(-1)[0]):
+        raise node.unsupported("dropout in training mode is not supported")
+    if len(node.wanted) < 2 or not node.wanted[1]:
+        return [x]
+    # The mask was a float tensor until it became boolean in version 10.
+    dtype = np.dtype(np.bool_) if node.opset >= 10 else x.type.dtype.numpy
+    return [x, importer.constant(np.ones(x.type.shape, dtype), f"{node.name}_mask")]
+
+
+@imports("Constant")
+def import_constant(node: Node, importer: Importer) -> Value:
+    name = node.name
+    if node.has("value"):
+        return importer.constant(node.attributes["value"], name)
+    if node.has("value_float"):
+        return importer.constant(np.asarray(node.float("value_float"), np.float32), name)
+    if node.has("value_int"):
+        return importer.constant(np.asarray(node.int("value_int"), np.int64), name)
+    if node.has("value_floats"):
+        return importer.constant(np.asarray(node.attributes["value_floats"], np.float32), name)
+    if node.has("value_ints"):
+        return importer.constant(np.asarray(node.ints("value_ints"), np.int64), name)
+    raise node.unsupported("only dense constants of numbers are supported", found=", ".join(node.attributes))
+
+
+@imports("ConstantOfShape")
+def import_constant_of_shape(node: Node, importer: Importer) -> Value:
+    shape = tuple(int(e) for e in node.constant(0, "the shape").reshape(-1))
+    value = node.attributes.get("value")
+    filler = value.reshape(-1)[0] if value is not None else np.float32(0)
+    return importer.constant(np.full(shape, filler), node.name)
+
+
+@imports("EyeLike")
+def import_eye_like(node: Node, importer: Importer) -> Value:
+    x = node.input(0).type
+    if x.rank != 2:
+        raise node.model_error("EyeLike takes a matrix", found=list(x.shape))
+    dtype = element_type(node.int("dtype"), node.name) if node.has("dtype") else x.dtype
+    return importer.constant(np.eye(*x.shape, k=node.int("k", 0), dtype=dtype.numpy), node.name)
+
+
+@imports("Range")
+def import_range(node: Node, importer: Importer) -> Value:
+    start, limit, delta = (node.constant(i, w).reshape(-1)[0] for i, w in enumerate(("start", "limit", "delta")))
+    if delta == 0:
+        raise node.model_error("the step of a range must not be 0")
+    count = max(0, math.ceil((float(limit) - float(start)) / float(delta)))
+    # Accumulated products, not sums: element i is start + i * delta in the dtype of the operands.
+    return importer.constant(start + np.arange(count).astype(start.dtype) * delta, node.name)
+
+
+@imports("If")
+def import_if(node: Node, importer: Importer) -> list[Value]:
+    """The branch that is taken, in place; its names are its own."""
+    condition = node.input(0)
+    if not isinstance(condition, Constant) or condition.array.size != 1:
+        raise node.unsupported(
+            f"the condition of an If must be known at compile time, but %{condition.name} is computed from the inputs",
+            hint="Models whose branches depend on the data cannot be compiled ahead of time.",
+        )
+    graph = node.attributes["then_branch" if condition.array.reshape(-1)[0] else "else_branch"]
+    outer = dict(importer.values)
+    try:
+        return importer.import_graph(graph)
+    finally:
+        importer.values = outer

@@ -1,0 +1,153 @@
+"""Operators that change the shape or the element type of a tensor and keep the order of its elements."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from tilewright.errors import IRError
+
+from ..op import Operator, QuantizationRule, Sample, operand, operator
+from ..types import DType, TensorType
+
+
+def moved(x: TensorType, shape: tuple[int, ...]) -> TensorType:
+    """Type of elements of ``x`` moved to another shape, in row-major layout.
+
+    Raises:
+        IRError: ``x`` is quantised per channel; its channels may not be where they were.
+    """
+    if x.quant is not None and x.quant.axis is not None:
+        raise IRError("tensors quantised per channel cannot be rearranged", found=x)
+    return x.with_shape(shape)
+
+
+@operator("reshape")
+@dataclass(frozen=True)
+class Reshape(Operator):
+    """The same elements in the same row-major order under another shape.
+
+    Operands: x, of any dtype. Result: of ``shape``, which has as many elements as x.
+
+    Attributes:
+        shape: every extent explicit; the 0 and -1 of ONNX are resolved when importing.
+    """
+
+    OPERANDS = (operand("x"),)
+    QUANTIZATION = QuantizationRule.PRESERVE
+
+    shape: tuple[int, ...]
+
+    def infer(self, x: TensorType) -> TensorType:
+        if min(self.shape, default=0) < 0 or math.prod(self.shape) != x.elements:
+            raise IRError(
+                "a reshape keeps the number of elements",
+                expected=f"{x.elements} elements as in {list(x.shape)}",
+                found=list(self.shape),
+            )
+        return moved(x, self.shape)
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        return x.reshape(self.shape)
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        yield Sample(cls((6, 4)), (rng.standard_normal((2, 3, 4)).astype(np.float32),))
+        yield Sample(cls((2, 1, 15)), (rng.integers(-99, 99, (5, 3, 2)),))
+        yield Sample(cls(()), (np.array([[True]]),))
+        yield Sample(cls((1, 1, 1)), (np.array(7, np.uint8),))
+
+
+@operator("expand")
+@dataclass(frozen=True)
+class Expand(Operator):
+    """Repeat x along the dimensions where it has extent 1, as NumPy broadcasts.
+
+    Operands: x, of any dtype. Result: of ``shape``.
+
+    Attributes:
+        shape: the shape of the result; its rank is at least that of x.
+    """
+
+    OPERANDS = (operand("x"),)
+    QUANTIZATION = QuantizationRule.PRESERVE
+
+    shape: tuple[int, ...]
+
+    def infer(self, x: TensorType) -> TensorType:
+        inner = self.shape[len(self.shape) - x.rank :] if x.rank else ()
+        if len(self.shape) < x.rank or any(e not in (1, s) for e, s in zip(x.shape, inner, strict=True)):
+            raise IRError("x does not expand to the shape", expected=list(self.shape), found=list(x.shape))
+        return moved(x, self.shape)
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(np.broadcast_to(x, self.shape))
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        yield Sample(cls((2, 3, 5)), (rng.standard_normal((3, 1)).astype(np.float32),))
+        yield Sample(cls((4, 3)), (rng.integers(-9, 9, (4, 3)),))
+        yield Sample(cls((7,)), (np.array(True),))
+        yield Sample(cls((1, 6, 2)), (rng.integers(0, 9, (1, 1, 2)).astype(np.int32),))
+
+
+@operator("cast")
+@dataclass(frozen=True)
+class Cast(Operator):
+    """Convert each element to another element type.
+
+    Operands: x. Result: same shape, dtype ``to``.
+
+    Floats become integers by dropping the fraction (towards zero), integers become narrower integers by dropping high
+    bits, and anything but zero, NaN included, is true. Floats that the integer type cannot hold are left open by
+    ONNX; here they take the path that compilers for x86-64 choose, see :func:`truncate`.
+    """
+
+    OPERANDS = (operand("x"),)
+
+    to: DType
+
+    def infer(self, x: TensorType) -> TensorType:
+        return x.with_dtype(self.to)
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        if x.dtype.kind == "f" and self.to.is_integer:
+            return truncate(x, self.to)
+        return x.astype(self.to.numpy)
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        floats = np.array([0.0, -0.0, 0.5, -0.5, 1.5, -2.5, 127.9, -128.9, 200.5, -300.0, 65000.0, 1e-8], np.float32)
+        wide = np.array([3e9, -3e9, 2.0**40, 1e20, -np.inf, np.inf, np.nan], np.float32)
+        integers = rng.integers(-(2**40), 2**40, (3, 5))
+        for to in DType:
+            yield Sample(cls(to), (floats if to is not DType.U32 else np.abs(floats),))
+            yield Sample(cls(to), (integers,))
+            yield Sample(cls(to), (floats.astype(np.float16),))
+        for to in (DType.I8, DType.U8, DType.I16, DType.I32, DType.I64, DType.BOOL, DType.F16, DType.F64):
+            yield Sample(cls(to), (wide,))
+        for source in (np.uint8, np.int8, np.int32, np.bool_, np.float64):
+            yield Sample(cls(DType.F32), (rng.integers(0, 2 if source is np.bool_ else 127, (2, 3)).astype(source),))
+        yield Sample(cls(DType.F16), (np.array([1 + 2.0**-11, 65519.0, 65520.0, 2.0**-25, 3 * 2.0**-26], np.float32),))
+
+
+def truncate(x: np.ndarray, to: DType) -> np.ndarray:
+    """Floats as integers, the fraction dropped; a value out of range gives the low bits of what the processor makes.
+
+    The conversion instructions of x86-64 know int32 and int64 and answer with the smallest integer where they cannot
+    hold the value or it is not a number. Types of up to 16 bits go through int32, uint32 through int64.
+    """
+    through = DType.I32 if to.bytes < 4 or to is DType.I32 else DType.I64
+    if to is DType.U64:
+        # The upper half of the range is converted less 2**63, which is added again as the highest bit.
+        upper = x.astype(np.float64) >= 2.0**63
+        low = truncate(np.where(upper, x.astype(np.float64) - 2.0**63, x.astype(np.float64)), DType.I64)
+        return low.astype(np.uint64) ^ np.where(upper, np.uint64(1 << 63), np.uint64(0))
+    limit = 2.0 ** (8 * through.bytes - 1)
+    whole = np.trunc(x.astype(np.float64))
+    fits = (whole >= -limit) & (whole < limit)
+    smallest = np.iinfo(through.numpy).min
+    return np.where(fits, np.where(fits, whole, 0).astype(through.numpy), smallest).astype(to.numpy)
