@@ -1,0 +1,94 @@
+"""The documents say what is so: links lead somewhere, tables are complete, commands run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from markdown_blocks import fenced_blocks
+from setuptools.config.pyprojecttoml import load_file
+
+ROOT = Path(__file__).parents[2]
+PROJECT = load_file(ROOT / "pyproject.toml")
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+FRESH, TESTS, TOUR = [block.text for block in fenced_blocks(ROOT / "README.md") if block.info == "sh"]
+
+
+def first_column(document: Path, heading: str) -> list[str]:
+    """The first cells of the table that follows ``heading``."""
+    rows = document.read_text(encoding="utf-8").split(f"## {heading}\n")[1].split("\n## ")[0].splitlines()
+    cells = [row.split("|")[1].strip() for row in rows if row.startswith("|")]
+    return cells[2:]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_lead_to_files(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", document.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (document.parent / target).exists(), f"{document.name} links to {target}, which does not exist"
+
+
+def test_the_decisions_are_listed() -> None:
+    listed = re.findall(r"\((\d{4}-[a-z0-9-]+\.md)\)", (ROOT / "docs/decisions/README.md").read_text(encoding="utf-8"))
+    assert listed == sorted(file.name for file in (ROOT / "docs/decisions").glob("[0-9]*.md"))
+
+
+def test_the_architecture_names_every_folder() -> None:
+    named = " ".join(first_column(ROOT / "ARCHITECTURE.md", "One folder, one job"))
+    folders = re.findall(r"`([a-z_/]+)/`", named)
+    for folder in folders:
+        assert (ROOT / folder).is_dir(), f"ARCHITECTURE.md names {folder}/, which does not exist"
+    mapped = PROJECT["tool"]["setuptools"]["package-dir"]
+    for package in PROJECT["tool"]["setuptools"]["packages"]:
+        root = ".".join(package.split(".")[:2])
+        assert package.replace(root, mapped[root], 1).replace(".", "/") in folders
+
+
+def test_the_readme_explains_every_extra() -> None:
+    explained = re.findall(r"`(\w+)`", " ".join(first_column(ROOT / "README.md", "What to install")))
+    assert explained == list(PROJECT["project"]["optional-dependencies"])
+
+
+def test_ci_runs_what_the_readme_tells_to() -> None:
+    script = (ROOT / ".ci" / "run").read_text()
+    for command in (FRESH, TESTS):
+        assert command.count("\n") == 1, "each must be one line to copy"
+        assert command.startswith("python3 -m venv .venv && .venv/bin/pip install -c constraints.txt ")
+        last = command.split("&& .venv/bin/")[-1].strip()
+        assert f"step {last}\n" in script
+
+
+def test_every_direct_dependency_is_pinned() -> None:
+    text = (ROOT / "constraints.txt").read_text()
+    pinned = {re.split("==", line)[0].lower() for line in text.splitlines() if "==" in line}
+    needed = [PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"].values()]
+    names = {re.split(r"[<>=\[; ]", requirement)[0].lower() for part in needed for requirement in part}
+    assert names - {"tilewright"} <= pinned
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Path:
+    """A folder in which the tour's paths lead somewhere."""
+    (tmp_path / "compiler").mkdir()
+    shutil.copytree(ROOT / "compiler" / "demo", tmp_path / "compiler" / "demo")
+    return tmp_path
+
+
+def test_the_commands_of_the_tour_run(workplace: Path) -> None:
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    for line in TOUR.splitlines():
+        run = subprocess.run(["bash", "-c", line], cwd=workplace, env=environment, capture_output=True, text=True)
+        assert run.returncode == 0, f"{line}\n{run.stderr}"
+        assert run.stdout, f"{line} printed nothing"
+
+
+def test_the_python_of_the_tour_runs(workplace: Path) -> None:
+    (program,) = [block.text for block in fenced_blocks(ROOT / "README.md") if block.info == "python"]
+    run = subprocess.run([sys.executable, "-c", program], cwd=workplace, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == "(1, 10)\n"
