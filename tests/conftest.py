@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,13 @@ round_trip.install()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite the golden files with what the tests found")
+
+
+@pytest.fixture(autouse=True)
+def every_module_round_trips() -> Iterator[None]:
+    """Prints, parses and compares what the test built and did not verify itself."""
+    with round_trip.every_new_module():
+        yield
 
 
 @pytest.fixture

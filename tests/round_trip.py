@@ -1,13 +1,18 @@
-"""Every module that a test verifies is also printed, parsed back and compared.
+"""Every module of every test is printed, parsed back and compared.
 
 ``ir.verify.verify`` is wrapped before anything else imports it, so that the passes, the pipeline and the tests all go
-through the wrapper. Round trip is thereby a property of each test's modules at each stage, not a test of its own.
+through the wrapper. Round trip is thereby a property of each test's modules at each stage, not a test of its own. The
+modules that a test builds and never verifies are taken at its end, as far as they are well-formed: a test may well
+build a malformed one on purpose.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from tilewright.errors import TilewrightError
 from tilewright.ir import verify as verify_module
 from tilewright.ir.core import Module
 from tilewright.ir.op import REGISTRY
@@ -45,3 +50,26 @@ _verify = verify_module.verify
 def install() -> None:
     """Puts the round trip behind ``verify`` for the rest of the process."""
     verify_module.verify = _verify_and_round_trip
+
+
+@contextmanager
+def every_new_module() -> Iterator[None]:
+    """Checks, at the end, each module that was built meanwhile and is well-formed."""
+    built: list[Module] = []
+    initialize = Module.__init__
+
+    def remember(self: Module, name: str) -> None:
+        initialize(self, name)
+        built.append(self)
+
+    Module.__init__ = remember
+    try:
+        yield
+    finally:
+        Module.__init__ = initialize
+    for module in built:
+        try:
+            _verify(module)
+        except TilewrightError:
+            continue
+        check_round_trip(module)

@@ -43,6 +43,18 @@ def test_verifying_a_module_prints_and_parses_it(monkeypatch: pytest.MonkeyPatch
         verify.verify(module)
 
 
+def test_modules_that_nobody_verified_are_checked_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[str] = []
+    monkeypatch.setattr(round_trip, "check_round_trip", lambda module: checked.append(module.name))
+    with round_trip.every_new_module():
+        module = sample_module()
+        malformed = core.Module("malformed")
+        malformed.add_constant("w", np.zeros(2, np.float32)).name = "v"
+    assert checked == [module.name]
+    sample_module()
+    assert checked == [module.name]
+
+
 def test_a_pass_verifies_through_the_wrapper() -> None:
     assert verify.verify is round_trip._verify_and_round_trip
 
