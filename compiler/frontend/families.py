@@ -1,5 +1,5 @@
 """Imports every family of importers, which fills the registry."""
 
-from . import convolution, shape
+from . import convolution, elementwise, shape, unary
 
-__all__ = ["convolution", "shape"]
+__all__ = ["convolution", "elementwise", "shape", "unary"]

@@ -1,0 +1,294 @@
+"""Arithmetic on two tensors, element by element with broadcasting; and the base of all elementwise operators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from tilewright.errors import IRError
+
+from ..op import Operand, Operator, QuantizationRule, Sample, operand, operator
+from ..types import DType, TensorType
+
+FLOATS = (DType.F16, DType.F32, DType.F64)
+SIGNED = (DType.I8, DType.I16, DType.I32, DType.I64)
+UNSIGNED = (DType.U8, DType.U16, DType.U32, DType.U64)
+INTEGERS = (*SIGNED, *UNSIGNED)
+NUMBERS = (*FLOATS, *INTEGERS)
+BOOL = (DType.BOOL,)
+
+
+def broadcast_shape(*shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that tensors of these shapes broadcast to, by NumPy's rule.
+
+    Raises:
+        IRError: they do not.
+    """
+    try:
+        return tuple(np.broadcast_shapes(*shapes))
+    except ValueError:
+        raise IRError(
+            "the shapes do not broadcast",
+            expected="extents that are equal or 1, from the last dimension backwards",
+            found=" and ".join(str(list(shape)) for shape in shapes),
+        ) from None
+
+
+def check_dtype(type: TensorType, allowed: tuple[DType, ...]) -> None:
+    """Raise IRError unless the element type is allowed; quantised integers stand for real numbers."""
+    if type.dtype not in allowed and type.quant is None:
+        raise IRError(
+            "element type is not allowed", expected=", ".join(d.value for d in allowed), found=type.dtype.value
+        )
+
+
+def random_array(
+    rng: np.random.Generator, dtype: DType, shape: tuple[int, ...], low: float = -4, high: float = 4
+) -> np.ndarray:
+    """Numbers between ``low`` and ``high``; those below zero only where the type has them."""
+    if dtype is DType.BOOL:
+        return rng.integers(0, 2, shape).astype(np.bool_)
+    if dtype.is_float:
+        return np.asarray(rng.uniform(low, high, shape)).astype(dtype.numpy)
+    return rng.integers(max(int(low), 0) if dtype in UNSIGNED else int(low), int(high) + 1, shape).astype(dtype.numpy)
+
+
+@dataclass(frozen=True)
+class Elementwise(Operator):
+    """Base: an element of the only result depends on the elements at its place of the broadcast operands alone."""
+
+
+@dataclass(frozen=True)
+class Binary(Elementwise):
+    """Base: two operands of one element type, broadcast against each other; the result has that type too.
+
+    A subclass gives ``FUNCTION``, or overrides ``reference`` where integers or attributes need more than one.
+    """
+
+    OPERANDS: ClassVar[tuple[Operand, ...]] = (operand("x"), operand("y"))
+    QUANTIZATION = QuantizationRule.RESCALE
+
+    DTYPES: ClassVar[tuple[DType, ...]] = NUMBERS
+    """Element types of the operands."""
+
+    SAMPLED: ClassVar[tuple[DType, ...]] = (DType.F32, DType.I32, DType.I64)
+    """Element types that the samples cover."""
+
+    FUNCTION: ClassVar[Callable[[np.ndarray, np.ndarray], np.ndarray]]
+
+    def infer(self, x: TensorType, y: TensorType) -> TensorType:
+        check_dtype(x, self.DTYPES)
+        check_dtype(y, self.DTYPES)
+        if x.dtype is not y.dtype:
+            raise IRError("the element types differ", expected=x.dtype.value, found=y.dtype.value)
+        return TensorType(broadcast_shape(x.shape, y.shape), x.dtype)
+
+    def reference(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return type(self).FUNCTION(x, y)
+
+    @classmethod
+    def sample_operand(cls, rng: np.random.Generator, dtype: DType, shape: tuple[int, ...], index: int) -> np.ndarray:
+        """Operand ``index`` of a sample; overridden where not every pair of numbers makes sense."""
+        return random_array(rng, dtype, shape)
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        shapes = [((2, 3, 5), (2, 3, 5)), ((2, 1, 5), (3, 1)), ((1,), (2, 3)), ((), (7,)), ((), ())]
+        for index, (left, right) in enumerate(shapes):
+            dtype = cls.SAMPLED[index % len(cls.SAMPLED)]
+            yield cls._sample(rng, dtype, left, right)
+        for dtype in cls.SAMPLED:
+            yield cls._sample(rng, dtype, (1, 17, 3, 3), (17, 1, 1), frozenset({1}))
+            yield cls._sample(rng, dtype, (4, 19), (4, 19))
+
+    @classmethod
+    def _sample(
+        cls,
+        rng: np.random.Generator,
+        dtype: DType,
+        left: tuple[int, ...],
+        right: tuple[int, ...],
+        constants: frozenset[int] = frozenset(),
+    ) -> Sample:
+        return Sample(
+            cls(), (cls.sample_operand(rng, dtype, left, 0), cls.sample_operand(rng, dtype, right, 1)), constants
+        )
+
+
+@operator("add")
+class Add(Binary):
+    """x + y; integers wrap around."""
+
+    FUNCTION = np.add
+    SAMPLED = (DType.F32, DType.I32, DType.I64, DType.F64, DType.F16, DType.U8)
+
+
+@operator("sub")
+class Sub(Binary):
+    """x - y; integers wrap around."""
+
+    FUNCTION = np.subtract
+
+
+@operator("mul")
+class Mul(Binary):
+    """x * y; integers wrap around."""
+
+    FUNCTION = np.multiply
+    SAMPLED = (DType.F32, DType.I32, DType.I64, DType.F64)
+
+
+@operator("div")
+class Div(Binary):
+    """x / y; integers divide toward zero, by zero without meaning."""
+
+    SAMPLED = (DType.F32, DType.I32, DType.I64, DType.I8, DType.U8)
+
+    def reference(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        if x.dtype.kind == "f":
+            return np.divide(x, y)
+        quotient = np.floor_divide(x, y)
+        is_rounded_down = (np.remainder(x, y) != 0) & ((x < 0) != (y < 0))
+        return (quotient + is_rounded_down.astype(x.dtype)).astype(x.dtype)
+
+    @classmethod
+    def sample_operand(cls, rng: np.random.Generator, dtype: DType, shape: tuple[int, ...], index: int) -> np.ndarray:
+        array = random_array(rng, dtype, shape, -20, 20)
+        return np.where(array == 0, np.ones((), array.dtype), array) if index else array
+
+
+@operator("mod")
+@dataclass(frozen=True)
+class Mod(Binary):
+    """Remainder of x / y.
+
+    Attributes:
+        fmod: the remainder has the sign of x, as C's; else, for integers only, that of y, as Python's.
+    """
+
+    QUANTIZATION = QuantizationRule.NONE
+
+    fmod: bool = False
+
+    def infer(self, x: TensorType, y: TensorType) -> TensorType:
+        if x.dtype.is_float and not self.fmod:
+            raise IRError("the remainder of floats is that of fmod", expected="fmod=true", found="fmod=false")
+        return super().infer(x, y)
+
+    def reference(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return np.fmod(x, y) if self.fmod else np.remainder(x, y)
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        for dtype in (DType.F32, DType.I32, DType.I64, DType.I8, DType.U8):
+            for fmod in (True,) if dtype.is_float else (False, True):
+                x, y = Div.sample_operand(rng, dtype, (4, 9), 0), Div.sample_operand(rng, dtype, (9,), 1)
+                yield Sample(cls(fmod=fmod), (x, y))
+
+
+@operator("pow")
+class Pow(Binary):
+    """x to the power of y, in the element type of x, which y need not have.
+
+    Powers of integers are taken in double precision and cut to integers, as onnxruntime does.
+    """
+
+    QUANTIZATION = QuantizationRule.NONE
+    DTYPES = (DType.F16, DType.F32, DType.F64, DType.I32, DType.I64)
+
+    def infer(self, x: TensorType, y: TensorType) -> TensorType:
+        check_dtype(x, self.DTYPES)
+        check_dtype(y, NUMBERS)
+        return TensorType(broadcast_shape(x.shape, y.shape), x.dtype)
+
+    def reference(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        if x.dtype.kind == "f":
+            return np.power(x, y.astype(x.dtype))
+        return np.power(x.astype(np.float64), y.astype(np.float64)).astype(x.dtype)
+
+    @classmethod
+    def sample_operand(cls, rng: np.random.Generator, dtype: DType, shape: tuple[int, ...], index: int) -> np.ndarray:
+        return random_array(rng, dtype, shape, 0, 3)
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        yield from super().samples(rng)
+        signed = random_array(rng, DType.F32, (3, 11))
+        yield Sample(cls(), (signed, np.array(2, np.float32)), frozenset({1}))
+        yield Sample(cls(), (signed, np.array([3], np.int64)), frozenset({1}))
+        yield Sample(cls(), (np.abs(signed) + 1, np.array(-0.5, np.float32)), frozenset({1}))
+
+
+@operator("min")
+class Min(Binary):
+    """The smaller of x and y; NaN if one is NaN."""
+
+    QUANTIZATION = QuantizationRule.UNIFY
+    FUNCTION = np.minimum
+    SAMPLED = (DType.F32, DType.I32, DType.I64, DType.U8, DType.F64)
+
+
+@operator("max")
+class Max(Binary):
+    """The larger of x and y; NaN if one is NaN."""
+
+    QUANTIZATION = QuantizationRule.UNIFY
+    FUNCTION = np.maximum
+    SAMPLED = (DType.F32, DType.I32, DType.I64, DType.U8, DType.F64)
+
+
+@dataclass(frozen=True)
+class BitwiseBinary(Binary):
+    """Base: works on the bits of integers."""
+
+    QUANTIZATION = QuantizationRule.NONE
+    DTYPES = INTEGERS
+    SAMPLED = (DType.I32, DType.I64, DType.U8)
+
+
+@operator("bitwise_and")
+class BitwiseAnd(BitwiseBinary):
+    """Bits that are set in both."""
+
+    FUNCTION = np.bitwise_and
+
+
+@operator("bitwise_or")
+class BitwiseOr(BitwiseBinary):
+    """Bits that are set in one or both."""
+
+    FUNCTION = np.bitwise_or
+
+
+@operator("bitwise_xor")
+class BitwiseXor(BitwiseBinary):
+    """Bits that are set in one only."""
+
+    FUNCTION = np.bitwise_xor
+
+
+@operator("bit_shift")
+@dataclass(frozen=True)
+class BitShift(BitwiseBinary):
+    """x shifted by y bits, y less than the width of the type.
+
+    Attributes:
+        left: toward the higher bits; else toward the lower ones.
+    """
+
+    DTYPES = UNSIGNED
+
+    left: bool
+
+    def reference(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return np.left_shift(x, y) if self.left else np.right_shift(x, y)
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        for dtype in (DType.U8, DType.U32, DType.U64):
+            for left in (False, True):
+                x = random_array(rng, dtype, (3, 5), 0, 200)
+                yield Sample(cls(left), (x, random_array(rng, dtype, (5,), 0, 7)))

@@ -1,0 +1,306 @@
+"""Functions of one tensor, element by element. Activations stand in :mod:`tilewright.ir.ops.activation`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ..activation import erf
+from ..op import Operand, QuantizationRule, Sample, operand, operator
+from ..types import DType, TensorType
+from .elementwise import BOOL, FLOATS, INTEGERS, NUMBERS, SIGNED, Elementwise, check_dtype, random_array
+
+
+@dataclass(frozen=True)
+class Unary(Elementwise):
+    """Base: a function of one number, in and of one element type.
+
+    A subclass gives ``FUNCTION``, or overrides ``reference`` where attributes matter.
+    """
+
+    OPERANDS: ClassVar[tuple[Operand, ...]] = (operand("x"),)
+    QUANTIZATION = QuantizationRule.TABLE
+
+    DTYPES: ClassVar[tuple[DType, ...]] = FLOATS
+    """Element types of the operand."""
+
+    SAMPLED: ClassVar[tuple[DType, ...]] = (DType.F32,)
+    """Element types that the samples cover."""
+
+    RANGE: ClassVar[tuple[float, float]] = (-4.0, 4.0)
+    """Where the samples lie."""
+
+    FUNCTION: ClassVar[Callable[[np.ndarray], np.ndarray]]
+
+    def infer(self, x: TensorType) -> TensorType:
+        check_dtype(x, self.DTYPES)
+        return TensorType(x.shape, x.dtype)
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        return type(self).FUNCTION(x)
+
+    @classmethod
+    def sample_operators(cls) -> Iterator[Unary]:
+        """The attributes that the samples cover."""
+        yield cls()
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        shapes = [(2, 3, 5), (), (1, 17, 3, 3), (37,)]
+        for each in cls.sample_operators():
+            for index in range(max(2, len(cls.SAMPLED))):
+                dtype = cls.SAMPLED[index % len(cls.SAMPLED)]
+                yield Sample(each, (random_array(rng, dtype, shapes[index % len(shapes)], *cls.RANGE),))
+
+
+@operator("neg")
+class Neg(Unary):
+    """-x"""
+
+    FUNCTION = np.negative
+    DTYPES = (*FLOATS, *SIGNED)
+    SAMPLED = (DType.F32, DType.I64, DType.I32, DType.I8)
+
+
+@operator("abs")
+class Abs(Unary):
+    """|x|"""
+
+    FUNCTION = np.absolute
+    DTYPES = NUMBERS
+    SAMPLED = (DType.F32, DType.I64, DType.I32, DType.U8)
+
+
+@operator("sign")
+class Sign(Unary):
+    """-1, 0 or 1"""
+
+    FUNCTION = np.sign
+    DTYPES = NUMBERS
+    SAMPLED = (DType.F32, DType.I64, DType.I32, DType.U8)
+
+
+@operator("sqrt")
+class Sqrt(Unary):
+    """The square root; NaN below zero."""
+
+    FUNCTION = np.sqrt
+    SAMPLED = (DType.F32, DType.F64)
+    RANGE = (0.0, 9.0)
+
+
+@operator("reciprocal")
+class Reciprocal(Unary):
+    """1 / x"""
+
+    FUNCTION = np.reciprocal
+    SAMPLED = (DType.F32, DType.F64)
+    RANGE = (0.1, 4.0)
+
+
+@operator("exp")
+class Exp(Unary):
+    """e to the power of x"""
+
+    FUNCTION = np.exp
+    SAMPLED = (DType.F32, DType.F64)
+
+
+@operator("log")
+class Log(Unary):
+    """The natural logarithm; NaN below zero."""
+
+    FUNCTION = np.log
+    SAMPLED = (DType.F32, DType.F64)
+    RANGE = (0.01, 9.0)
+
+
+@dataclass(frozen=True)
+class Rounding(Unary):
+    """Base: to an integer of the same element type."""
+
+    SAMPLED = (DType.F32, DType.F64)
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        yield from super().samples(rng)
+        ties = np.arange(-3.5, 4, 0.5, dtype=np.float32)
+        yield Sample(cls(), (ties,))
+
+
+@operator("floor")
+class Floor(Rounding):
+    """The next integer toward minus infinity."""
+
+    FUNCTION = np.floor
+
+
+@operator("ceil")
+class Ceil(Rounding):
+    """The next integer toward infinity."""
+
+    FUNCTION = np.ceil
+
+
+@operator("round")
+class Round(Rounding):
+    """The nearest integer; halves go to the even one."""
+
+    FUNCTION = np.rint
+
+
+@operator("erf")
+class Erf(Unary):
+    """The error function"""
+
+    FUNCTION = erf
+
+
+@operator("sin")
+class Sin(Unary):
+    """The sine of x radians"""
+
+    FUNCTION = np.sin
+    SAMPLED = (DType.F32, DType.F64)
+
+
+@operator("cos")
+class Cos(Unary):
+    """The cosine of x radians"""
+
+    FUNCTION = np.cos
+    SAMPLED = (DType.F32, DType.F64)
+
+
+@operator("tan")
+class Tan(Unary):
+    """The tangent of x radians"""
+
+    FUNCTION = np.tan
+    RANGE = (-1.2, 1.2)
+
+
+@operator("asin")
+class Asin(Unary):
+    """The arc sine in radians; NaN beyond 1."""
+
+    FUNCTION = np.arcsin
+    RANGE = (-1.0, 1.0)
+
+
+@operator("acos")
+class Acos(Unary):
+    """The arc cosine in radians; NaN beyond 1."""
+
+    FUNCTION = np.arccos
+    RANGE = (-1.0, 1.0)
+
+
+@operator("atan")
+class Atan(Unary):
+    """The arc tangent in radians"""
+
+    FUNCTION = np.arctan
+
+
+@operator("sinh")
+class Sinh(Unary):
+    """The hyperbolic sine"""
+
+    FUNCTION = np.sinh
+
+
+@operator("cosh")
+class Cosh(Unary):
+    """The hyperbolic cosine"""
+
+    FUNCTION = np.cosh
+
+
+@operator("asinh")
+class Asinh(Unary):
+    """The inverse of the hyperbolic sine"""
+
+    FUNCTION = np.arcsinh
+
+
+@operator("acosh")
+class Acosh(Unary):
+    """The inverse of the hyperbolic cosine; NaN below 1."""
+
+    FUNCTION = np.arccosh
+    RANGE = (1.0, 9.0)
+
+
+@operator("atanh")
+class Atanh(Unary):
+    """The inverse of the hyperbolic tangent; NaN beyond 1."""
+
+    FUNCTION = np.arctanh
+    RANGE = (-0.9, 0.9)
+
+
+@operator("bitwise_not")
+class BitwiseNot(Unary):
+    """Every bit of an integer turned over"""
+
+    QUANTIZATION = QuantizationRule.NONE
+    FUNCTION = np.invert
+    DTYPES = INTEGERS
+    SAMPLED = (DType.I32, DType.I64, DType.U8)
+
+
+@dataclass(frozen=True)
+class Predicate(Unary):
+    """Base: the result is a truth value."""
+
+    QUANTIZATION = QuantizationRule.NONE
+
+    def infer(self, x: TensorType) -> TensorType:
+        return super().infer(x).with_dtype(DType.BOOL)
+
+
+@operator("not")
+class Not(Predicate):
+    """Whether x is false"""
+
+    FUNCTION = np.logical_not
+    DTYPES = BOOL
+    SAMPLED = BOOL
+
+
+@operator("is_nan")
+class IsNan(Predicate):
+    """Whether x is not a number"""
+
+    FUNCTION = np.isnan
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        for dtype in (np.float32, np.float64):
+            yield Sample(cls(), (np.array([[0, np.nan, 1.5], [np.inf, -np.inf, -np.nan]], dtype),))
+
+
+@operator("is_inf")
+@dataclass(frozen=True)
+class IsInf(Predicate):
+    """Whether x is infinite.
+
+    Attributes:
+        negative, positive: which of the infinities count.
+    """
+
+    negative: bool = True
+    positive: bool = True
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        return (self.negative & np.isneginf(x)) | (self.positive & np.isposinf(x))
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        x = np.array([[0, np.nan, 1.5], [np.inf, -np.inf, -3e38]], np.float32)
+        for negative, positive in ((True, True), (True, False), (False, True), (False, False)):
+            yield Sample(cls(negative, positive), (x,))
