@@ -1,0 +1,355 @@
+"""Operators that move whole elements: order, place and number change, values do not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tilewright.errors import IRError
+
+from ..op import Operator, QuantizationRule, Sample, operand, operator, variadic
+from ..types import TensorType
+from .shape import moved
+
+
+def check_axis(axis: int, x: TensorType) -> None:
+    """Raise IRError unless x has a dimension ``axis``, counted from the front."""
+    if not 0 <= axis < x.rank:
+        raise IRError("the axis is out of range", expected=f"0 to {x.rank - 1}", found=axis)
+
+
+@operator("transpose")
+@dataclass(frozen=True)
+class Transpose(Operator):
+    """Reorder the dimensions. Operands: x, of any dtype. Result: dimension d is dimension ``perm[d]`` of x."""
+
+    OPERANDS = (operand("x"),)
+    QUANTIZATION = QuantizationRule.PRESERVE
+
+    perm: tuple[int, ...]
+
+    def infer(self, x: TensorType) -> TensorType:
+        if sorted(self.perm) != list(range(x.rank)):
+            raise IRError("perm is no permutation of the dimensions", expected=f"rank {x.rank}", found=list(self.perm))
+        return moved(x, tuple(x.shape[d] for d in self.perm))
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        return np.transpose(x, self.perm)
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        yield Sample(cls((1, 0)), (rng.standard_normal((3, 17)).astype(np.float32),))
+        yield Sample(cls((0, 2, 3, 1)), (rng.standard_normal((2, 5, 3, 4)).astype(np.float32),))
+        yield Sample(cls((2, 0, 1)), (rng.integers(-9, 9, (3, 1, 5)),))
+        yield Sample(cls((0, 2, 1, 4, 3)), (rng.integers(0, 255, (1, 2, 3, 2, 5)).astype(np.uint8),))
+        yield Sample(cls((0, 1)), (rng.integers(0, 2, (2, 3)).astype(bool),))
+
+
+@operator("concat")
+@dataclass(frozen=True)
+class Concat(Operator):
+    """Join tensors along ``axis``.
+
+    Operands: one or more of equal dtype and, other dimensions than ``axis`` apart, equal shape.
+    """
+
+    OPERANDS = (variadic("parts"),)
+    QUANTIZATION = QuantizationRule.UNIFY
+
+    axis: int
+
+    def infer(self, *parts: TensorType) -> TensorType:
+        if not parts:
+            raise IRError("there is nothing to join")
+        first = parts[0]
+        check_axis(self.axis, first)
+        for part in parts:
+            fits = part.rank == first.rank and all(
+                d == self.axis or e == f for d, (e, f) in enumerate(zip(part.shape, first.shape, strict=True))
+            )
+            if not fits or part.dtype is not first.dtype:
+                raise IRError(f"the operands do not join along axis {self.axis}", expected=first, found=part)
+        shape = list(first.shape)
+        shape[self.axis] = sum(part.shape[self.axis] for part in parts)
+        return moved(first, tuple(shape))
+
+    def reference(self, *parts: np.ndarray) -> np.ndarray:
+        return np.concatenate(parts, self.axis)
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        def array(*shape: int) -> np.ndarray:
+            return rng.standard_normal(shape).astype(np.float32)
+
+        yield Sample(cls(1), (array(2, 3, 4, 5), array(2, 17, 4, 5), array(2, 1, 4, 5)))
+        yield Sample(cls(0), (rng.integers(-9, 9, (3,)), rng.integers(-9, 9, (5,))))
+        yield Sample(cls(2), (array(1, 2, 7), array(1, 2, 1)))
+        yield Sample(cls(1), tuple(rng.integers(-128, 127, (2, n)).astype(np.int8) for n in (1, 2, 3)))
+        yield Sample(cls(0), (array(2, 2),))
+
+
+@operator("split")
+@dataclass(frozen=True)
+class Split(Operator):
+    """Cut x along ``axis`` into parts of the given sizes, which add up to its extent; one result for each."""
+
+    OPERANDS = (operand("x"),)
+    QUANTIZATION = QuantizationRule.PRESERVE
+
+    axis: int
+    sizes: tuple[int, ...]
+
+    def infer(self, x: TensorType) -> tuple[TensorType, ...]:
+        check_axis(self.axis, x)
+        if not self.sizes or min(self.sizes) < 0 or sum(self.sizes) != x.shape[self.axis]:
+            raise IRError("the sizes do not add up", expected=x.shape[self.axis], found=list(self.sizes))
+        return tuple(moved(x, (*x.shape[: self.axis], size, *x.shape[self.axis + 1 :])) for size in self.sizes)
+
+    def reference(self, x: np.ndarray) -> tuple[np.ndarray, ...]:
+        return tuple(np.split(x, np.cumsum(self.sizes)[:-1], self.axis))
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        yield Sample(cls(1, (3, 3)), (rng.standard_normal((2, 6, 4)).astype(np.float32),))
+        yield Sample(cls(0, (1, 4, 2)), (rng.integers(-9, 9, (7, 2)),))
+        yield Sample(cls(2, (5,)), (rng.integers(0, 255, (1, 2, 5)).astype(np.uint8),))
+
+
+@operator("slice")
+@dataclass(frozen=True)
+class Slice(Operator):
+    """Take a regular part: element i of the result along dimension d is element begin[d] + i * step[d] of x.
+
+    Attributes:
+        begin: for each dimension, the index of the first element that is taken; 0 where none is.
+        extent: for each dimension, how many are taken; the shape of the result.
+        step: for each dimension, the distance between them; may be negative, never 0.
+    """
+
+    OPERANDS = (operand("x"),)
+    QUANTIZATION = QuantizationRule.PRESERVE
+
+    begin: tuple[int, ...]
+    extent: tuple[int, ...]
+    step: tuple[int, ...]
+
+    def infer(self, x: TensorType) -> TensorType:
+        if not len(self.begin) == len(self.extent) == len(self.step) == x.rank:
+            raise IRError("begin, extent and step need one element a dimension", expected=x.rank)
+        for d, (begin, extent, step) in enumerate(zip(self.begin, self.extent, self.step, strict=True)):
+            last = begin + (extent - 1) * step
+            if step == 0 or extent < 0 or (extent and not (0 <= begin < x.shape[d] and 0 <= last < x.shape[d])):
+                raise IRError(
+                    f"the slice leaves dimension {d}",
+                    expected=f"indices 0 to {x.shape[d] - 1}",
+                    found=f"begin {begin}, extent {extent}, step {step}",
+                )
+        return moved(x, self.extent)
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        for d, (begin, extent, step) in enumerate(zip(self.begin, self.extent, self.step, strict=True)):
+            x = np.take(x, begin + np.arange(extent) * step, axis=d)
+        return x
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        x = rng.standard_normal((4, 9, 5)).astype(np.float32)
+        yield Sample(cls((1, 0, 2), (2, 9, 3), (1, 1, 1)), (x,))
+        yield Sample(cls((3, 8, 0), (4, 3, 5), (-1, -4, 1)), (x,))
+        yield Sample(cls((0, 0, 0), (2, 5, 1), (2, 2, 5)), (x,))
+        yield Sample(cls((2,), (3,), (3,)), (rng.integers(-9, 9, (11,)),))
+        yield Sample(cls((0, 1), (2, 2), (1, 1)), (rng.integers(-128, 127, (2, 3)).astype(np.int8),))
+
+
+@operator("tile")
+@dataclass(frozen=True)
+class Tile(Operator):
+    """Lay ``repeats[d]`` copies of x side by side along each dimension d."""
+
+    OPERANDS = (operand("x"),)
+    QUANTIZATION = QuantizationRule.PRESERVE
+
+    repeats: tuple[int, ...]
+
+    def infer(self, x: TensorType) -> TensorType:
+        if len(self.repeats) != x.rank or min(self.repeats, default=0) < 0:
+            raise IRError("repeats needs one number from 0 a dimension", expected=x.rank, found=list(self.repeats))
+        return moved(x, tuple(e * r for e, r in zip(x.shape, self.repeats, strict=True)))
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        return np.tile(x, self.repeats)
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        yield Sample(cls((1, 3, 2)), (rng.standard_normal((2, 1, 5)).astype(np.float32),))
+        yield Sample(cls((4,)), (rng.integers(-9, 9, (3,)),))
+        yield Sample(cls((2, 2)), (rng.integers(0, 255, (1, 3)).astype(np.uint8),))
+
+
+@operator("pad")
+@dataclass(frozen=True)
+class Pad(Operator):
+    """Surround x with further elements.
+
+    Attributes:
+        pads: how many before each dimension, then how many after each; none negative.
+        mode: ``constant`` | ``edge`` (repeats the outermost element) | ``reflect`` (mirrors at it, without repeating
+            it, so fewer than the extent) | ``wrap`` (continues at the other end).
+        value: what ``constant`` fills in; a real number, which quantised tensors hold in their own parameters.
+    """
+
+    OPERANDS = (operand("x"),)
+    QUANTIZATION = QuantizationRule.PRESERVE
+
+    pads: tuple[int, ...]
+    mode: str = "constant"
+    value: float = 0.0
+
+    def infer(self, x: TensorType) -> TensorType:
+        if self.mode not in ("constant", "edge", "reflect", "wrap"):
+            raise IRError("unknown mode", expected="constant, edge, reflect or wrap", found=self.mode)
+        if len(self.pads) != 2 * x.rank or min(self.pads, default=0) < 0:
+            raise IRError("pads needs two numbers from 0 a dimension", expected=2 * x.rank, found=list(self.pads))
+        for d, (before, after) in enumerate(self._pairs()):
+            if self.mode == "reflect" and max(before, after) > max(0, x.shape[d] - 1):
+                raise IRError("reflected pads are smaller than the extent", expected=x.shape[d], found=(before, after))
+            if self.mode != "constant" and before + after > 0 and x.shape[d] == 0:
+                raise IRError(f"dimension {d} is empty, there is nothing to pad with", found=list(x.shape))
+        return moved(x, tuple(e + sum(pair) for e, pair in zip(x.shape, self._pairs(), strict=True)))
+
+    def _pairs(self) -> list[tuple[int, int]]:
+        rank = len(self.pads) // 2
+        return list(zip(self.pads[:rank], self.pads[rank:], strict=True))
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        if self.mode == "constant":
+            return np.pad(x, self._pairs(), constant_values=np.asarray(self.value).astype(x.dtype))
+        return np.pad(x, self._pairs(), mode=self.mode)  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+    def reference_quantized(
+        self,
+        arrays: Sequence[np.ndarray | None],
+        operand_types: Sequence[TensorType | None],
+        result_types: Sequence[TensorType],
+    ) -> np.ndarray:
+        x, type = arrays[0], operand_types[0]
+        assert x is not None and type is not None and type.quant is not None
+        limits = np.iinfo(x.dtype)
+        stored = np.rint(np.float32(self.value) / np.float32(type.quant.scale[0])) + type.quant.zero_point[0]
+        return Pad(self.pads, self.mode, float(np.clip(stored, limits.min, limits.max))).reference(x)
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        image = rng.standard_normal((1, 2, 4, 5)).astype(np.float32)
+        yield Sample(cls((0, 0, 1, 1, 0, 0, 1, 1)), (image,))
+        yield Sample(cls((0, 0, 0, 2, 0, 1, 3, 0), value=-1.5), (image,))
+        yield Sample(cls((0, 0, 3, 2, 0, 0, 1, 4), mode="reflect"), (image,))
+        yield Sample(cls((1, 0, 2, 0, 0, 0, 0, 7), mode="edge"), (image,))
+        yield Sample(cls((0, 0, 5, 2, 0, 0, 0, 6), mode="wrap"), (image,))
+        yield Sample(cls((2, 3), value=7.0), (rng.integers(-9, 9, (5,)),))
+        yield Sample(cls((1, 0, 0, 1), value=255.0), (rng.integers(0, 255, (2, 3)).astype(np.uint8),))
+        yield Sample(cls((1, 1), value=-math.inf), (image[0, 0, 0],))
+
+
+@operator("depth_to_space")
+@dataclass(frozen=True)
+class DepthToSpace(Operator):
+    """Spread channels over blocks of pixels: [N, C, H, W] to [N, C / b², H * b, W * b].
+
+    Attributes:
+        blocksize: b.
+        mode: ``DCR``: a channel is (row in block, column in block, result channel); ``CRD``: (result channel, row,
+            column).
+    """
+
+    OPERANDS = (operand("x"),)
+    QUANTIZATION = QuantizationRule.PRESERVE
+
+    blocksize: int
+    mode: str = "DCR"
+
+    def infer(self, x: TensorType) -> TensorType:
+        b = self.blocksize
+        if self.mode not in ("DCR", "CRD"):
+            raise IRError("unknown mode", expected="DCR or CRD", found=self.mode)
+        if x.rank != 4 or b < 1 or x.shape[1] % (b * b):
+            raise IRError("x needs four dimensions and a multiple of b² channels", expected=f"b={b}", found=x)
+        n, c, h, w = x.shape
+        return moved(x, (n, c // (b * b), h * b, w * b))
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        b = self.blocksize
+        n, c, h, w = x.shape
+        if self.mode == "DCR":
+            parts = x.reshape(n, b, b, c // (b * b), h, w).transpose(0, 3, 4, 1, 5, 2)
+        else:
+            parts = x.reshape(n, c // (b * b), b, b, h, w).transpose(0, 1, 4, 2, 5, 3)
+        return parts.reshape(n, c // (b * b), h * b, w * b)
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        for mode in ("DCR", "CRD"):
+            yield Sample(cls(2, mode), (rng.standard_normal((2, 12, 3, 2)).astype(np.float32),))
+            yield Sample(cls(3, mode), (rng.standard_normal((1, 9, 1, 5)).astype(np.float32),))
+
+
+@operator("space_to_depth")
+@dataclass(frozen=True)
+class SpaceToDepth(Operator):
+    """Gather blocks of pixels in channels: [N, C, H, W] to [N, C * b², H / b, W / b], channel = (row, column, c)."""
+
+    OPERANDS = (operand("x"),)
+    QUANTIZATION = QuantizationRule.PRESERVE
+
+    blocksize: int
+
+    def infer(self, x: TensorType) -> TensorType:
+        b = self.blocksize
+        if x.rank != 4 or b < 1 or x.shape[2] % b or x.shape[3] % b:
+            raise IRError("x needs four dimensions, the last two multiples of b", expected=f"b={b}", found=x)
+        n, c, h, w = x.shape
+        return moved(x, (n, c * b * b, h // b, w // b))
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        b = self.blocksize
+        n, c, h, w = x.shape
+        parts = x.reshape(n, c, h // b, b, w // b, b).transpose(0, 3, 5, 1, 2, 4)
+        return parts.reshape(n, c * b * b, h // b, w // b)
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        yield Sample(cls(2), (rng.standard_normal((2, 3, 4, 6)).astype(np.float32),))
+        yield Sample(cls(3), (rng.standard_normal((1, 1, 3, 9)).astype(np.float32),))
+
+
+@operator("trilu")
+@dataclass(frozen=True)
+class Trilu(Operator):
+    """Keep one triangle of the matrices in the last two dimensions, zero the other.
+
+    Attributes:
+        upper: keep the elements with column >= row + k; otherwise those with column <= row + k.
+        k: which diagonal bounds the triangle.
+    """
+
+    OPERANDS = (operand("x"),)
+
+    upper: bool
+    k: int = 0
+
+    def infer(self, x: TensorType) -> TensorType:
+        if x.rank < 2:
+            raise IRError("x needs two dimensions", found=list(x.shape))
+        return x
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        return np.triu(x, self.k) if self.upper else np.tril(x, self.k)
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        yield Sample(cls(True), (rng.standard_normal((2, 4, 5)).astype(np.float32),))
+        yield Sample(cls(False, -1), (rng.integers(-9, 9, (5, 3)),))
+        yield Sample(cls(False, 2), (rng.standard_normal((4, 4)).astype(np.float32),))
