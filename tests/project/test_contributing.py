@@ -1,0 +1,106 @@
+"""Follows CONTRIBUTING.md to the letter, in a copy of the repository.
+
+A block ``python PATH`` is added to the end of that file, which is created if it does not exist; a block ``diff PATH``
+is applied to it; the commands of a block ``sh`` must succeed. Blocks ``sh WORD`` are about a developer's environment
+and are not run, but for the one that links the packages together, which puts the copy in place of the installed ones.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from markdown_blocks import Block, fenced_blocks
+
+ROOT = Path(__file__).parents[2]
+GUIDE = ROOT / "CONTRIBUTING.md"
+COPIED = ("ir", "passes", "codegen", "compiler", "runtime", "src", "tests", "pyproject.toml")
+
+
+def sections() -> dict[str, list[Block]]:
+    """The blocks of each walk-through, by the heading it stands under."""
+    lines = GUIDE.read_text(encoding="utf-8").splitlines()
+    found: dict[str, list[Block]] = {}
+    for block in fenced_blocks(GUIDE):
+        heading = next(line for line in reversed(lines[: block.line]) if line.startswith("## "))
+        if heading.startswith("## Adding "):
+            found.setdefault(heading.removeprefix("## "), []).append(block)
+    return found
+
+
+WALKS = sections()
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A copy of the repository whose packages Python finds under their installed names."""
+    ignored = shutil.ignore_patterns("__pycache__", ".*")
+    for name in COPIED:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
+        else:
+            shutil.copy(ROOT / name, tmp_path)
+    (link,) = [block.text for block in fenced_blocks(GUIDE) if block.info == "sh link"]
+    subprocess.run(["bash", "-euc", link], cwd=tmp_path, check=True)
+    return tmp_path
+
+
+def apply_diff(text: str, diff: str) -> str:
+    """Inserts the lines marked ``+`` where the lines between them stand in ``text``; ``...`` skips any number."""
+    for hunk in diff.split("...\n"):
+        lines = hunk.splitlines(keepends=True)
+        before = "".join(line[1:] for line in lines if line[0] == " ")
+        after = "".join(line[1:] for line in lines)
+        assert text.count(before) == 1, f"these lines should stand there once:\n{before}"
+        text = text.replace(before, after)
+    return text
+
+
+def follow(clone: Path, block: Block) -> None:
+    kind, _, path = block.info.partition(" ")
+    file = clone / path
+    if kind == "python":
+        before = file.read_text(encoding="utf-8") + "\n\n" if file.exists() else ""
+        file.write_text(before + block.text, encoding="utf-8")
+    elif kind == "diff":
+        file.write_text(apply_diff(file.read_text(encoding="utf-8"), block.text), encoding="utf-8")
+    elif block.info == "sh":
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        environment = {**os.environ, "PATH": path, "PYTHONPATH": str(clone / ".links")}
+        command = block.text.replace("python -m", f"{sys.executable} -m")
+        run = subprocess.run(["bash", "-euc", command], cwd=clone, env=environment, capture_output=True, text=True)
+        assert run.returncode == 0, f"CONTRIBUTING.md:{block.line}: {block.text}{run.stdout}{run.stderr}"
+        assert re.search(r"\b[1-9]\d* passed", run.stdout)
+
+
+@pytest.mark.parametrize("walk", WALKS)
+def test_the_walk_through_works(walk: str, clone: Path) -> None:
+    assert any(block.info == "sh" for block in WALKS[walk]), "a walk-through ends with a command that checks it"
+    for block in WALKS[walk]:
+        follow(clone, block)
+
+
+def test_there_is_a_walk_through_for_each_kind_of_extension() -> None:
+    assert list(WALKS) == ["Adding an operator", "Adding a pass"]
+
+
+def test_the_copy_stands_in_for_the_installed_packages(clone: Path) -> None:
+    program = "import tilewright, tilewright.ir.op as op; print(tilewright.__file__); print(op.__file__)"
+    environment = {**os.environ, "PYTHONPATH": str(clone / ".links")}
+    run = subprocess.run([sys.executable, "-c", program], cwd=clone, env=environment, capture_output=True, text=True)
+    assert all(Path(line).resolve().is_relative_to(clone) for line in run.stdout.splitlines())
+    assert len(run.stdout.splitlines()) == 2
+
+
+def test_a_wrong_step_is_noticed(clone: Path) -> None:
+    blocks = WALKS["Adding a pass"]
+    for block in blocks[:-1]:
+        wrong = block.text.replace('match["x"]', "match.root.operands[0]") if block.info.startswith("python p") else ""
+        follow(clone, Block(block.info, wrong or block.text, block.line))
+    with pytest.raises(AssertionError, match=r"CONTRIBUTING.md:\d+"):
+        follow(clone, blocks[-1])
