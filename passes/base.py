@@ -1,0 +1,211 @@
+"""What a pass is, and what is checked around every run of one.
+
+A pass is a frozen dataclass in a file of its own: its fields are its options, and its name is that of file, class
+(in camel case) and command-line flag in one. It declares what it requires and ensures and says whether it modified
+the module; :meth:`Pass.run` checks all three and verifies the module afterwards, so that blame falls on the right
+pass.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import hashlib
+import os
+import re
+import time
+import typing
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, ClassVar
+
+from tilewright.errors import ModelError, PassError, TilewrightError, UsageError
+
+from ..ir.core import Constant, Module, Op, Value
+from ..ir.printer import print_module, print_op
+from ..ir.verify import verify
+from .invariants import Invariant
+
+
+class Verification(enum.Enum):
+    """How much is checked around each pass."""
+
+    OFF = "off"
+    EACH = "each"
+    """Invariants and well-formedness; the default."""
+    FULL = "full"
+    """Also that a pass which reports no change made none."""
+
+    @staticmethod
+    def from_environment() -> Verification:
+        """The level that ``TILEWRIGHT_VERIFY`` names.
+
+        Raises:
+            UsageError: there is no such level.
+        """
+        name = os.environ.get("TILEWRIGHT_VERIFY", "") or Verification.EACH.value
+        try:
+            return Verification(name)
+        except ValueError:
+            levels = ", ".join(level.value for level in Verification)
+            raise UsageError("TILEWRIGHT_VERIFY names no level of checking", expected=levels, found=name) from None
+
+
+@dataclass
+class Record:
+    """What one run of a pass did.
+
+    Attributes:
+        name: the pass.
+        counts: how often each rule or kind of change happened.
+        facts: numbers that the pass found out, by name with unit, such as ``arena_bytes``.
+        modified: whether the module changed.
+        seconds: wall-clock time of the pass itself, without checks.
+    """
+
+    name: str
+    counts: Counter[str] = field(default_factory=Counter)
+    facts: dict[str, int | float | str] = field(default_factory=dict)
+    modified: bool = False
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Base of all passes. A subclass defines :meth:`apply`; its dataclass fields are its options."""
+
+    name: ClassVar[str] = "pass"
+    """Set from the name of the class: ``FoldConstants`` is ``fold_constants``."""
+
+    requires: ClassVar[tuple[Invariant, ...]] = ()
+    ensures: ClassVar[tuple[Invariant, ...]] = ()
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
+
+    def apply(self, module: Module, record: Record) -> bool:
+        """Change ``module`` in place; whether anything changed."""
+        raise NotImplementedError(type(self).__name__)
+
+    def run(self, module: Module, *, verification: Verification | None = None) -> Record:
+        """Check, apply, verify.
+
+        Args:
+            verification: how much to check; by default what ``TILEWRIGHT_VERIFY`` says.
+
+        Raises:
+            PassError: the pass failed, met a module that breaks what it requires, left one that breaks what it
+                ensures or is not well-formed, or changed it without saying so; names pass, op and source node.
+            ModelError: the network itself cannot be compiled; passed on with the name of the pass.
+        """
+        level = verification if verification is not None else Verification.from_environment()
+        record = Record(self.name)
+        if level is not Verification.OFF:
+            self._check(self.requires, module, "needs")
+        before = fingerprint(module) if level is Verification.FULL else None
+        start = time.perf_counter()
+        try:
+            record.modified = self.apply(module, record)
+        except ModelError as error:
+            error.stage = error.stage or self.name
+            raise
+        except PassError as error:
+            error.stage = error.stage or self.name
+            raise
+        except TilewrightError as error:
+            raise PassError(
+                error.message,
+                stage=self.name,
+                op=error.op,
+                node=error.node,
+                expected=error.expected,
+                found=error.found,
+                hint=error.hint,
+            ) from error
+        record.seconds = time.perf_counter() - start
+        if level is Verification.OFF:
+            return record
+        if before is not None and not record.modified and fingerprint(module) != before:
+            raise PassError("the pass changed the module but reports that it did not", stage=self.name)
+        try:
+            verify(module, stage=self.name)
+        except TilewrightError as error:
+            message = f"the pass left a module that is not well-formed: {error.message}"
+            raise PassError(
+                message, stage=self.name, op=error.op, node=error.node, expected=error.expected, found=error.found
+            ) from error
+        self._check(self.ensures, module, "promises")
+        return record
+
+    def _check(self, invariants: tuple[Invariant, ...], module: Module, verb: str) -> None:
+        for invariant in invariants:
+            culprit = invariant.violation(module)
+            if culprit is None:
+                continue
+            op = culprit if isinstance(culprit, Op) else culprit.producer if isinstance(culprit, Value) else None
+            found = print_op(culprit) if isinstance(culprit, Op) else repr(culprit)
+            raise PassError(
+                f"the pass {verb} a module that is {invariant.name}",
+                stage=self.name,
+                op=op.name if op is not None else None,
+                node=op.node if op is not None else None,
+                found=culprit if isinstance(culprit, str) else found,
+            )
+
+    @classmethod
+    def options(cls) -> dict[str, Any]:
+        """Declared type of each option, by name."""
+        return option_types(cls)
+
+    def __str__(self) -> str:
+        """The pass as it is spelled in a pipeline; options that have their default value are left out."""
+        from .pipeline import print_option
+
+        changed = {
+            option.name: getattr(self, option.name)
+            for option in dataclasses.fields(self)
+            if getattr(self, option.name) != default_of(option)
+        }
+        inner = ",".join(f"{key}={print_option(value)}" for key, value in changed.items())
+        return f"{self.name}{{{inner}}}" if inner else self.name
+
+
+def default_of(option: dataclasses.Field[Any]) -> Any:
+    """The value that an option has when it is not given; ``dataclasses.MISSING`` where it must be."""
+    if option.default_factory is not dataclasses.MISSING:
+        return option.default_factory()
+    return option.default
+
+
+@cache
+def option_types(cls: type[Pass]) -> dict[str, Any]:
+    """Declared Python type of each option, annotations resolved."""
+    hints = typing.get_type_hints(cls)
+    return {option.name: hints[option.name] for option in dataclasses.fields(cls)}
+
+
+def fingerprint(module: Module) -> str:
+    """A digest of everything that a module says."""
+    return hashlib.sha256(print_module(module).encode()).hexdigest()
+
+
+def erase_dead(op: Op) -> int:
+    """Erase ``op`` if nothing reads its results, then the producers that this leaves unread; how many went."""
+    count = 0
+    pending = [op]
+    while pending:
+        candidate = pending.pop()
+        if candidate.function is None or any(value.uses for value in candidate.results):
+            continue
+        producers = [value.producer for value in candidate.inputs if value.producer is not None]
+        candidate.erase()
+        count += 1
+        pending.extend(producers)
+    return count
+
+
+def constant_of(value: Value | None) -> Constant | None:
+    """``value`` if it is a constant."""
+    return value if isinstance(value, Constant) else None

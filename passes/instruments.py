@@ -1,0 +1,133 @@
+"""Instruments: look at a pipeline while it runs without being part of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+import numpy as np
+
+from ..ir.core import Module
+from ..ir.printer import blobs, print_module
+
+if TYPE_CHECKING:
+    from .base import Pass, Record
+
+
+class Instrument(Protocol):
+    """Called around each pass of a pipeline; must not change the module."""
+
+    def before(self, index: int, current: Pass, module: Module) -> None:
+        """``current``, number ``index`` of the pipeline, is about to run on ``module``."""
+        ...
+
+    def after(self, index: int, current: Pass, module: Module, record: Record) -> None:
+        """``current`` ran and did what ``record`` says."""
+        ...
+
+
+class Timing:
+    """Collects the record of every pass; :meth:`__str__` is a table of times and counts, slowest first.
+
+    Attributes:
+        records: in order of execution.
+    """
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+
+    def before(self, index: int, current: Pass, module: Module) -> None:
+        return
+
+    def after(self, index: int, current: Pass, module: Module, record: Record) -> None:
+        self.records.append(record)
+
+    def __str__(self) -> str:
+        total = sum(record.seconds for record in self.records)
+        lines = [f"{'pass':<36} {'ms':>9} {'%':>6}  changes"]
+        for record in sorted(self.records, key=lambda r: -r.seconds):
+            share = 100 * record.seconds / total if total else 0.0
+            counts = ", ".join(f"{name} {count}" for name, count in sorted(record.counts.items()))
+            lines.append(f"{record.name:<36} {1000 * record.seconds:>9.1f} {share:>6.1f}  {counts}".rstrip())
+        lines.append(f"{'total':<36} {1000 * total:>9.1f}")
+        return "\n".join(lines)
+
+
+class Print:
+    """Prints the module before and after selected passes.
+
+    Args:
+        before, after: names of passes; ``*`` stands for all.
+        stream: where to print, standard error by default.
+    """
+
+    def __init__(self, before: Collection[str] = (), after: Collection[str] = (), stream: TextIO | None = None) -> None:
+        self._before = frozenset(before)
+        self._after = frozenset(after)
+        self._stream = stream
+
+    def before(self, index: int, current: Pass, module: Module) -> None:
+        if not self._before.isdisjoint({"*", current.name}):
+            self._print(f"// before {current}", module)
+
+    def after(self, index: int, current: Pass, module: Module, record: Record) -> None:
+        if not self._after.isdisjoint({"*", current.name}):
+            self._print(f"// after {current}{'' if record.modified else ' (no change)'}", module)
+
+    def _print(self, title: str, module: Module) -> None:
+        print(f"{title}\n{print_module(module)}", end="", file=self._stream or sys.stderr, flush=True)
+
+
+class Dump:
+    """Writes the module before the first pass and after each one that modified it: ``00_input.tw``, ``03_fuse.tw``.
+
+    The arrays that the texts name by hash go once each to ``blobs/<hash>.npy``; :func:`load_dump` reads them back.
+
+    Args:
+        folder: made where it is missing.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+
+    def before(self, index: int, current: Pass, module: Module) -> None:
+        if index == 0:
+            self._write("00_input", module)
+
+    def after(self, index: int, current: Pass, module: Module, record: Record) -> None:
+        if record.modified:
+            self._write(f"{index + 1:02d}_{current.name}", module)
+
+    def _write(self, name: str, module: Module) -> None:
+        store = self.folder / "blobs"
+        store.mkdir(parents=True, exist_ok=True)
+        for digest, array in blobs(module).items():
+            file = store / f"{digest}.npy"
+            if not file.exists():
+                np.save(file, array)
+        (self.folder / f"{name}.tw").write_text(print_module(module), encoding="utf-8")
+
+
+def load_dump(file: Path | str) -> Module:
+    """The module of a file that :class:`Dump` wrote.
+
+    Raises:
+        ParseError: the text is malformed or a blob is missing.
+        OSError: a file cannot be read.
+    """
+    from ..ir.parser import parse_module
+
+    file = Path(file)
+    arrays = {
+        blob.stem: np.load(blob) for blob in (file.parent / "blobs").glob("*.npy") if blob.stem in file.read_text()
+    }
+    return parse_module(file.read_text(encoding="utf-8"), arrays)
+
+
+def instruments_from_environment() -> list[Instrument]:
+    """A :class:`Dump` where ``TILEWRIGHT_DUMP`` names a folder."""
+    folder = os.environ.get("TILEWRIGHT_DUMP")
+    return [Dump(folder)] if folder else []

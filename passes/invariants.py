@@ -1,0 +1,74 @@
+"""Facts about a whole module that passes require and ensure; the base class of passes checks them by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..ir.core import Constant, Module, Op, Value
+
+
+@dataclass(frozen=True)
+class Invariant:
+    """A named, checkable fact.
+
+    Attributes:
+        name: as it stands in messages, such as ``placed``.
+        violation: the first op, value or text that breaks it, ``None`` where it holds.
+    """
+
+    name: str
+    violation: Callable[[Module], Op | Value | str | None]
+
+
+def _first_unplaced(module: Module) -> Op | None:
+    return next((op for op in module.ops if "on" not in op.annotations), None)
+
+
+def _first_with_layout(module: Module) -> Value | None:
+    for function in module.functions.values():
+        for parameter in function.parameters:
+            if parameter.type.layout:
+                return parameter
+    for constant in module.constants.values():
+        if constant.type.layout:
+            return constant
+    return next((value for op in module.ops for value in op.results if value.type.layout), None)
+
+
+def _first_with_address(module: Module) -> Op | None:
+    return next((op for op in module.ops if "at" in op.annotations or "alias" in op.annotations), None)
+
+
+def _first_without_address(module: Module) -> Op | str | None:
+    for op in module.main.ops:
+        at = op.annotations.get("at")
+        if not isinstance(at, tuple) or len(at) != len(op.results):
+            return op
+    return None if "arena_bytes" in module.main.annotations else "@main has no arena_bytes"
+
+
+def _first_bad_output(module: Module) -> Value | None:
+    seen: set[Value] = set()
+    for value in module.main.results:
+        if value in seen or value.producer is None or isinstance(value, Constant) or value.type.layout:
+            return value
+        seen.add(value)
+    return None
+
+
+def _first_call(module: Module) -> Op | None:
+    return next((op for op in module.ops if isinstance(getattr(op.operator, "callee", None), str)), None)
+
+
+def _first_dead(module: Module) -> Op | None:
+    return next((op for op in module.ops if not any(value.uses for value in op.results)), None)
+
+
+PLACED = Invariant("placed: every op says where it runs", _first_unplaced)
+PLAIN = Invariant("plain: every value is in row-major order", _first_with_layout)
+UNPLANNED = Invariant("unplanned: no op has an address yet", _first_with_address)
+PLANNED = Invariant("planned: every result of @main has an address", _first_without_address)
+OUTPUTS_APART = Invariant("outputs apart: each output is a row-major op result of its own", _first_bad_output)
+INLINED = Invariant("inlined: no op calls a function", _first_call)
+NO_DEAD_OPS = Invariant("no dead ops: every op is used", _first_dead)

@@ -1,0 +1,290 @@
+"""Rewrite rules as data, and the driver that applies them.
+
+A rule is a pattern and a function. The pattern describes an op by its class, by predicates and by the producers of
+its operands; the function builds the replacement of the op's results, or declines. The driver owns the order of
+visits, the counts and the limit, so a rule that fires for ever is reported by name.
+
+    Rule("x_times_sigmoid_x", node(Mul, "x", node(Sigmoid, "x"), commutative=True), lambda m: m.emit(Swish(), m["x"]))
+
+Patterns are written from the last op backwards. A string stands for any value; where the same string occurs twice
+the values must be the same.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Union
+
+import numpy as np
+
+from tilewright.errors import PassError
+
+from ..ir.core import Constant, Function, Module, Op, Value
+from ..ir.op import Operator
+from ..ir.types import TensorType
+from .base import Record, erase_dead
+
+Predicate = Callable[[Op], bool]
+
+
+@dataclass(frozen=True)
+class Const:
+    """Matches a constant.
+
+    Attributes:
+        name: to find it in the match, ``None`` where nobody asks for it.
+        where: what its array must satisfy.
+    """
+
+    name: str | None
+    where: Callable[[np.ndarray], bool] | None = None
+
+
+@dataclass(frozen=True)
+class Node:
+    """Matches the result of an op.
+
+    Attributes:
+        classes: the op's operator is of one of these.
+        operands: one pattern for each operand; ``None`` matches an absent one. Operands beyond the patterns match
+            whatever they are.
+        name: to find the op in the match.
+        where: further predicate over the op.
+        single_use: nothing but the matched op may read the result. Holds for every inner node unless turned off, so
+            that a rewrite never doubles work.
+        commutative: the first two operands may come in either order.
+    """
+
+    classes: tuple[type[Operator], ...]
+    operands: tuple[Operand, ...]
+    name: str | None = None
+    where: Predicate | None = None
+    single_use: bool = True
+    commutative: bool = False
+
+
+Operand = Union[str, Const, Node, None]
+"""What a place of an operand may match; a string stands for any value."""
+
+
+def node(
+    classes: type[Operator] | Sequence[type[Operator]],
+    *operands: Operand,
+    name: str | None = None,
+    where: Predicate | None = None,
+    single_use: bool = True,
+    commutative: bool = False,
+) -> Node:
+    """A pattern for an op; see :class:`Node`."""
+    options = (classes,) if isinstance(classes, type) else tuple(classes)
+    return Node(options, operands, name, where, single_use, commutative)
+
+
+def scalar(value: float, tolerance: float = 1e-6) -> Const:
+    """Matches a constant whose elements all equal ``value`` up to a relative ``tolerance``."""
+
+    def equal(array: np.ndarray) -> bool:
+        return array.size > 0 and bool(np.all(np.abs(array.astype(np.float64) - value) <= tolerance * abs(value)))
+
+    return Const(None, equal)
+
+
+class Match:
+    """A place where a pattern matched: its values and ops by name, and how to build what replaces them."""
+
+    def __init__(self, module: Module, root: Op) -> None:
+        self.module = module
+        self.root = root
+        self.ops: list[Op] = []
+        self.created: list[Op] = []
+        self._values: dict[str, Value] = {}
+        self._named: dict[str, Op] = {}
+
+    def __getitem__(self, name: str) -> Value:
+        """The value that the pattern calls ``name``."""
+        return self._values[name]
+
+    def constant(self, name: str) -> np.ndarray:
+        """The array of the constant that the pattern calls ``name``."""
+        value = self._values[name]
+        assert isinstance(value, Constant)
+        return value.array
+
+    def op(self, name: str) -> Op:
+        """The op that the pattern calls ``name``."""
+        return self._named[name]
+
+    def add_constant(self, name: str, array: np.ndarray) -> Constant:
+        """A new constant of the module."""
+        return self.module.add_constant(name, np.ascontiguousarray(array))
+
+    def emit(
+        self, operator: Operator, *operands: Value | None, result_types: Sequence[TensorType] | None = None
+    ) -> Value:
+        """Insert an op before the root; its only result. It carries the source nodes of all that matched."""
+        function = self.root.function
+        assert function is not None
+        loc = tuple(dict.fromkeys(itertools.chain.from_iterable(op.loc for op in reversed(self.ops))))
+        types = operator.result_types([v.type if v is not None else None for v in operands], loc)
+        names = [self.root.results[0].name] if len(types) == 1 else []
+        op = Op(operator, operands, result_types, names=names, loc=loc)
+        function.insert(op, self.root)
+        self.created.append(op)
+        return op.results[0]
+
+    def _bind(self, name: str, value: Value) -> bool:
+        return self._values.setdefault(name, value) is value
+
+
+Rewrite = Callable[[Match], Union[Value, Sequence[Value], None]]
+"""Builds what stands for the results of the root; ``None`` declines and must leave the module as it was."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A pattern and what to do where it matches.
+
+    Attributes:
+        name: in counts and messages.
+        pattern: of the last op concerned.
+        rewrite: builds the replacement.
+    """
+
+    name: str
+    pattern: Node
+    rewrite: Rewrite
+
+
+def match(pattern: Node, module: Module, root: Op) -> Match | None:
+    """The match of ``pattern`` at ``root``; where operands commute, the first order that fits."""
+    choices = _count_commutative(pattern)
+    for swaps in itertools.product((False, True), repeat=choices):
+        found = Match(module, root)
+        if _match_op(pattern, root, found, iter(swaps)):
+            return found
+    return None
+
+
+def _count_commutative(pattern: Node) -> int:
+    inner = sum(_count_commutative(operand) for operand in pattern.operands if isinstance(operand, Node))
+    return inner + pattern.commutative
+
+
+def _match_op(pattern: Node, op: Op, found: Match, swaps: Iterator[bool]) -> bool:
+    if not isinstance(op.operator, pattern.classes):
+        return False
+    if pattern.where is not None and not pattern.where(op):
+        return False
+    found.ops.append(op)
+    if pattern.name is not None and found._named.setdefault(pattern.name, op) is not op:
+        return False
+    operands = list(op.operands)
+    if pattern.commutative and next(swaps):
+        operands[:2] = operands[1::-1]
+    operands += [None] * (len(pattern.operands) - len(operands))
+    return all(
+        _match_operand(wanted, value, found, swaps) for wanted, value in zip(pattern.operands, operands, strict=False)
+    )
+
+
+def _match_operand(wanted: Operand, value: Value | None, found: Match, swaps: Iterator[bool]) -> bool:
+    if wanted is None or value is None:
+        return wanted is None and value is None
+    if isinstance(wanted, str):
+        return found._bind(wanted, value)
+    if isinstance(wanted, Const):
+        if not isinstance(value, Constant) or (wanted.where is not None and not wanted.where(value.array)):
+            return False
+        return wanted.name is None or found._bind(wanted.name, value)
+    if value.producer is None or (wanted.single_use and len(value.uses) != 1):
+        return False
+    return _match_op(wanted, value.producer, found, swaps)
+
+
+class Driver:
+    """Applies rules to a module until none matches.
+
+    Ops are visited in order; what a rewrite made and whoever reads it are visited again, first in, first out. At
+    each op the rules are tried in the order given.
+
+    Args:
+        rules: tried in this order.
+        limit: how often one rule may fire for each op of the module at the start, at least 100 times in all.
+    """
+
+    def __init__(self, rules: Sequence[Rule], limit: int = 8) -> None:
+        self._rules = rules
+        self._limit = limit
+        self._by_class: dict[type[Operator], list[Rule]] = {}
+
+    def run(self, module: Module, record: Record) -> bool:
+        """Rewrite ``module`` in place; whether anything changed. Counts go to ``record``.
+
+        Raises:
+            PassError: a rule fires for ever; names it.
+        """
+        fired: dict[str, int] = {}
+        limit = max(100, self._limit * sum(len(function) for function in module.functions.values()))
+        for function in module.functions.values():
+            self._run_function(module, function, fired, limit)
+        record.counts.update(fired)
+        if fired:
+            module.drop_unused_constants()
+        return bool(fired)
+
+    def _rules_for(self, operator: type[Operator]) -> list[Rule]:
+        if operator not in self._by_class:
+            self._by_class[operator] = [r for r in self._rules if issubclass(operator, r.pattern.classes)]
+        return self._by_class[operator]
+
+    def _run_function(self, module: Module, function: Function, fired: dict[str, int], limit: int) -> None:
+        # A dictionary is a queue without doubles: it keeps the order of insertion.
+        pending: dict[Op, None] = dict.fromkeys(function.ops)
+        while pending:
+            op = next(iter(pending))
+            del pending[op]
+            if op.function is not function:
+                continue
+            for rule in self._rules_for(type(op.operator)):
+                touched = _apply(rule, module, op)
+                if touched is None:
+                    continue
+                fired[rule.name] = fired.get(rule.name, 0) + 1
+                if fired[rule.name] > limit:
+                    raise PassError(
+                        f"rule {rule.name} fires for ever", op=op.name, node=op.node, found=f"{limit} times so far"
+                    )
+                pending.update(dict.fromkeys(touched))
+                break
+
+
+def _apply(rule: Rule, module: Module, op: Op) -> list[Op] | None:
+    """Apply ``rule`` at ``op`` if it matches; the ops to visit again, or ``None`` if it does not."""
+    found = match(rule.pattern, module, op)
+    if found is None:
+        return None
+    replacement = rule.rewrite(found)
+    if replacement is None:
+        for created in reversed(found.created):
+            erase_dead(created)
+        return None
+    values = (replacement,) if isinstance(replacement, Value) else tuple(replacement)
+    for old, new in zip(op.results, values, strict=True):
+        if (old.type.shape, old.type.dtype) != (new.type.shape, new.type.dtype):
+            raise PassError(
+                f"rule {rule.name} changed a type", op=op.name, node=op.node, expected=old.type, found=new.type
+            )
+    sources = [value.producer for value in op.inputs if value.producer is not None]
+    touched = list(found.created)
+    for value in op.results:
+        touched += value.users
+    op.replace_with(*values)
+    for source in sources:
+        erase_dead(source)
+    # A producer that lost a use may now be used once, which some patterns ask for.
+    for value in values:
+        touched += [value.producer] if value.producer is not None else []
+        touched += value.users
+    return [candidate for candidate in touched if candidate.function is not None]

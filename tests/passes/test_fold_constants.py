@@ -1,0 +1,96 @@
+"""Folding of constants."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from before_after import assert_leaves_alone, assert_rewrites, parse, run_pass
+from operator_samples import all_cases
+
+from tilewright.errors import TilewrightError
+from tilewright.ir import interp
+from tilewright.passes import FoldConstants
+
+
+def test_folds_chains_and_drops_what_is_dead(rng: np.random.Generator) -> None:
+    assert_rewrites(
+        "fold_constants",
+        """
+        const @a : f32[2] = [0x1.0p0, 0x1.0p1]
+        const @b : f32[1] = [0x1.8p1]
+        const @unused : f32[1] = [0x1.8p1]
+        func @main(%x: f32[2]) -> (%y: f32[2]) {
+          %s = add(@a, @b) : f32[2]
+          %t = neg(%s) : f32[2]
+          %dead = mul(%x, %t) : f32[2]
+          %more = neg(%dead) : f32[2]
+          %y = mul(%x, %t) : f32[2]
+          return %y
+        }
+        """,
+        """
+        const @t : f32[2] = [-0x1.0p2, -0x1.4p2]
+        func @main(%x: f32[2]) -> (%y: f32[2]) {
+          %y = mul(%x, @t) : f32[2]
+          return %y
+        }
+        """,
+        rng,
+    )
+
+
+def test_a_returned_constant_folds(rng: np.random.Generator) -> None:
+    assert_rewrites(
+        "fold_constants",
+        """
+        const @a : f32[2] = [0x1.0p0, 0x1.0p1]
+        func @main() -> (%y: f32[2]) {
+          %y = neg(@a) : f32[2]
+          return %y
+        }
+        """,
+        """
+        const @a : f32[2] = [-0x1.0p0, -0x1.0p1]
+        func @main() -> (%y: f32[2]) {
+          return @a
+        }
+        """,
+        rng,
+    )
+
+
+EXPANDED = """
+  const @a : f32[1] = [0x1.0p0]
+  func @main(%x: f32[64]) -> (%y: f32[64]) {
+    %e = expand(@a) {shape=[64]} : f32[64]
+    %y = add(%x, %e) : f32[64]
+    return %y
+  }
+"""
+
+
+def test_keeps_what_would_grow_too_large() -> None:
+    assert_leaves_alone("fold_constants{max_bytes=255}", EXPANDED)
+    assert run_pass("fold_constants{max_bytes=256}", parse(EXPANDED))[0].counts["expand"] == 1
+
+
+def test_keeps_operators_by_name() -> None:
+    assert_leaves_alone("fold_constants{keep=[expand]}", EXPANDED)
+
+
+@pytest.mark.parametrize("case", list(all_cases()), ids=lambda case: case.name)
+def test_every_operator_folds_to_what_the_interpreter_computes(case) -> None:
+    try:
+        expected = interp.run(case.module, case.inputs)
+    except TilewrightError:
+        pytest.skip("the sample fails by design")
+    function = case.module.main
+    for parameter in list(function.parameters):
+        array = case.inputs[parameter.name]
+        parameter.replace_all_uses(case.module.add_constant(f"input_{parameter.name}", array, parameter.type))
+        function.parameters.remove(parameter)
+    FoldConstants().run(case.module)
+    assert len(function) == 0
+    for name, array in interp.run(case.module, {}).items():
+        np.testing.assert_array_equal(array, expected[name])
+        assert array.dtype == expected[name].dtype
