@@ -39,8 +39,19 @@ def _gelu_tanh(x: np.ndarray, _: Args) -> np.ndarray:
     return (0.5 * x * (1 + np.tanh(inner))).astype(x.dtype)
 
 
+def clip_bounds(args: Args, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """The bounds of a clip as scalars of ``dtype``; integers that cannot hold one are bounded by their range."""
+    if dtype.kind == "f":
+        return np.asarray(args[0], dtype), np.asarray(args[1], dtype)
+    span = np.iinfo(dtype)
+    low = span.min if args[0] <= span.min else span.max if args[0] >= span.max else math.ceil(args[0])
+    high = span.max if args[1] >= span.max else span.min if args[1] <= span.min else math.floor(args[1])
+    return np.asarray(low, dtype), np.asarray(high, dtype)
+
+
 def _clip(x: np.ndarray, a: Args) -> np.ndarray:
-    return np.minimum(np.maximum(x, np.asarray(a[0], x.dtype)), np.asarray(a[1], x.dtype))
+    low, high = clip_bounds(a, x.dtype)
+    return np.minimum(np.maximum(x, low), high)
 
 
 def _hard_sigmoid(x: np.ndarray, a: Args) -> np.ndarray:
@@ -51,23 +62,37 @@ def _elu(x: np.ndarray, a: Args) -> np.ndarray:
     return np.where(x < 0, np.asarray(a[0], x.dtype) * np.expm1(np.minimum(x, 0)), x).astype(x.dtype)
 
 
+def _selu(x: np.ndarray, a: Args) -> np.ndarray:
+    return (np.asarray(a[1], x.dtype) * _elu(x, a[:1])).astype(x.dtype)
+
+
+def _celu(x: np.ndarray, a: Args) -> np.ndarray:
+    alpha = np.asarray(a[0], x.dtype)
+    return (np.maximum(x, 0) + np.minimum(alpha * np.expm1(x / alpha), 0)).astype(x.dtype)
+
+
 ACTIVATIONS: dict[str, tuple[int, Callable[[np.ndarray, Args], np.ndarray]]] = {
     "none": (0, lambda x, _: x),
     "relu": (0, lambda x, _: np.maximum(x, np.zeros((), x.dtype))),
     "clip": (2, _clip),
     "leaky_relu": (1, lambda x, a: np.where(x < 0, np.asarray(a[0], x.dtype) * x, x).astype(x.dtype)),
     "elu": (1, _elu),
+    "selu": (2, _selu),
+    "celu": (1, _celu),
+    "thresholded_relu": (1, lambda x, a: np.where(x > np.asarray(a[0], x.dtype), x, np.zeros((), x.dtype))),
     "sigmoid": (0, _sigmoid),
     "hard_sigmoid": (2, _hard_sigmoid),
     "hard_swish": (0, lambda x, _: (x * _hard_sigmoid(x, (1 / 6, 0.5))).astype(x.dtype)),
     "swish": (0, lambda x, _: x * _sigmoid(x, ())),
     "tanh": (0, lambda x, _: np.tanh(x)),
     "softplus": (0, _softplus),
+    "softsign": (0, lambda x, _: (x / (1 + np.abs(x))).astype(x.dtype)),
     "mish": (0, lambda x, _: x * np.tanh(_softplus(x, ()))),
     "gelu": (0, _gelu),
     "gelu_tanh": (0, _gelu_tanh),
 }
-"""Number of arguments and definition by name. ``clip`` takes (low, high), ``hard_sigmoid`` (alpha, beta)."""
+"""Number of arguments and definition by name, which is also the name of an operator with these attributes in order:
+``clip`` takes (min, max), ``hard_sigmoid`` (alpha, beta), ``selu`` (alpha, gamma)."""
 
 
 def check_activation(name: str, args: Args) -> None:

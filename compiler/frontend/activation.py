@@ -1,44 +1,131 @@
-"""Activation operators of ONNX."""
+"""Activation operators of ONNX, as ops and as the epilogues that are fused into other operators."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from .export import Exporter
+from ...ir.activation import clip_bounds
+from ...ir.core import Constant, Op, Value
+from ...ir.op import Operator
+from ...ir.ops import activation
+from ...ir.ops.elementwise import Max, Min, Mul
+from ...ir.types import DType
+from .export import MICROSOFT, Exporter
+from .onnx import Importer
+from .registry import Node, exports, imports
+
+_DEFAULTS: dict[str, dict[str, float]] = {
+    "LeakyRelu": {"alpha": 0.01},
+    "ThresholdedRelu": {"alpha": 1.0},
+    "HardSigmoid": {"alpha": 0.2, "beta": 0.5},
+    "Elu": {"alpha": 1.0},
+    "Selu": {"alpha": 1.67326319217681884765625, "gamma": 1.05070102214813232421875},
+    "Celu": {"alpha": 1.0},
+}
+"""Attributes of ONNX activations, in the order in which ours take them."""
+
+_PLAIN: dict[str, type[Operator]] = {
+    "Relu": activation.Relu,
+    "LeakyRelu": activation.LeakyRelu,
+    "ThresholdedRelu": activation.ThresholdedRelu,
+    "Sigmoid": activation.Sigmoid,
+    "HardSigmoid": activation.HardSigmoid,
+    "HardSwish": activation.HardSwish,
+    "Tanh": activation.Tanh,
+    "Elu": activation.Elu,
+    "Selu": activation.Selu,
+    "Celu": activation.Celu,
+    "Softplus": activation.Softplus,
+    "Softsign": activation.Softsign,
+    "Mish": activation.Mish,
+}
+_ONNX_NAMES = {cls.name: name for name, cls in _PLAIN.items()} | {"gelu": "Gelu", "gelu_tanh": "Gelu"}
 
 
-def export_activation(exporter: Exporter, x: str, name: str, args: tuple[float, ...]) -> str:
-    """Write a fused float32 activation as nodes; the name of the result."""
+@imports(*_PLAIN)
+def import_activation(node: Node, importer: Importer) -> Value:
+    arguments = [node.float(name, default) for name, default in _DEFAULTS.get(node.op_type, {}).items()]
+    return importer.emit_one(_PLAIN[node.op_type](*arguments), node.input(0))
+
+
+@imports("Gelu")
+@imports("Gelu", domain=MICROSOFT)
+def import_gelu(node: Node, importer: Importer) -> Value:
+    approximate = node.string("approximate", "none")
+    if approximate not in ("none", "tanh"):
+        raise node.model_error("unknown approximation", expected="none or tanh", found=approximate)
+    operator = activation.GeluTanh() if approximate == "tanh" else activation.Gelu()
+    return importer.emit_one(operator, node.input(0))
+
+
+@imports("Swish")
+@imports("QuickGelu", domain=MICROSOFT)
+def import_swish(node: Node, importer: Importer) -> Value:
+    x = node.input(0)
+    alpha = node.float("alpha", 1.0 if node.op_type == "Swish" else 1.702)
+    if alpha == 1:
+        return importer.emit_one(activation.Swish(), x)
+    scaled = importer.emit_one(Mul(), x, importer.constant(np.array(alpha, x.type.dtype.numpy), "alpha"))
+    return importer.emit_one(Mul(), x, importer.emit_one(activation.Sigmoid(), scaled))
+
+
+@imports("Clip")
+def import_clip(node: Node, importer: Importer) -> Value:
+    x, low, high = node.input(0), node.optional(1), node.optional(2)
+    if node.opset < 11:
+        return importer.emit_one(activation.Clip(node.float("min", -math.inf), node.float("max", math.inf)), x)
+    bounds = [_bound(low, -math.inf), _bound(high, math.inf)]
+    if bounds[0] is not None and bounds[1] is not None:
+        return importer.emit_one(activation.Clip(bounds[0], bounds[1]), x)
+    x = importer.emit_one(Max(), x, low) if low is not None else x
+    return importer.emit_one(Min(), x, high) if high is not None else x
+
+
+def _bound(value: Value | None, default: float) -> float | None:
+    """A bound as a float, ``None`` where it is not known or a float cannot hold it."""
+    if value is None:
+        return default
+    if not isinstance(value, Constant):
+        return None
+    exact = value.array.reshape(-1)[0].item()
+    return float(exact) if float(exact) == exact else None
+
+
+@imports("PRelu")
+def import_prelu(node: Node, importer: Importer) -> Value:
+    return importer.emit_one(activation.PRelu(), node.input(0), node.input(1))
+
+
+@exports(activation.PRelu)
+def export_prelu(op: Op, exporter: Exporter) -> None:
+    exporter.define(op, exporter.node("PRelu", op.operands))
+
+
+@exports(*_PLAIN.values(), activation.Clip, activation.Gelu, activation.GeluTanh, activation.Swish)
+def export_activation_op(op: Op, exporter: Exporter) -> None:
+    operator = op.operator
+    assert isinstance(operator, activation.Activation)
+    x = exporter.name(op.inputs[0])
+    exporter.define(op, export_activation(exporter, x, operator.act, operator.act_args, op.result.type.dtype))
+
+
+def export_activation(exporter: Exporter, x: str, name: str, args: tuple[float, ...], dtype: DType = DType.F32) -> str:
+    """Write an activation of a tensor of element type ``dtype`` as nodes; the name of the result."""
     if name == "none":
         return x
     if name == "clip":
-        bounds = [exporter.constant(np.asarray(a, np.float32), "bound") for a in args]
+        bounds = [
+            exporter.constant(bound, "bound") if math.isfinite(given) else None
+            for given, bound in zip(args, clip_bounds(args, dtype.numpy), strict=True)
+        ]
         return exporter.node("Clip", [x, *bounds])
     if name == "swish":
         return exporter.node("Mul", [x, exporter.node("Sigmoid", [x])])
-    attributes: dict[str, Any] = {}
-    if name in ("leaky_relu", "elu"):
-        attributes = {"alpha": args[0]}
-    elif name == "hard_sigmoid":
-        attributes = {"alpha": args[0], "beta": args[1]}
-    elif name == "gelu_tanh":
+    onnx_name = _ONNX_NAMES[name]
+    attributes: dict[str, Any] = dict(zip(_DEFAULTS.get(onnx_name, ()), args, strict=True))
+    if name == "gelu_tanh":
         attributes = {"approximate": "tanh"}
-    return exporter.node(_ONNX_NAMES[name], [x], **attributes)
-
-
-_ONNX_NAMES = {
-    "relu": "Relu",
-    "leaky_relu": "LeakyRelu",
-    "elu": "Elu",
-    "sigmoid": "Sigmoid",
-    "hard_sigmoid": "HardSigmoid",
-    "hard_swish": "HardSwish",
-    "tanh": "Tanh",
-    "softplus": "Softplus",
-    "mish": "Mish",
-    "gelu": "Gelu",
-    "gelu_tanh": "Gelu",
-}
+    return exporter.node(onnx_name, [x], **attributes)

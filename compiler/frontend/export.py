@@ -13,7 +13,7 @@ import onnx.numpy_helper
 from tilewright.errors import UnsupportedError
 
 from ...ir.core import Constant, Module, Op, Value
-from ...ir.types import TensorType
+from ...ir.types import DType, TensorType
 from .registry import EXPORTS
 
 OPSET = 21
@@ -56,6 +56,10 @@ class Exporter:
         self.initializers[name] = onnx.numpy_helper.from_array(np.ascontiguousarray(array), name)
         return name
 
+    def integers(self, values: Sequence[int], hint: str) -> str:
+        """A new initialiser of int64, such as axes or a shape; its name."""
+        return self.constant(np.asarray(values, np.int64), hint)
+
     def nodes_of(
         self, op_type: str, inputs: Sequence[Value | str | None], outputs: int, domain: str = "", **attributes: Any
     ) -> list[str]:
@@ -79,11 +83,11 @@ class Exporter:
         for value, name in zip(op.results, names, strict=True):
             self._names[value] = name
 
-    def activation(self, x: str, name: str, args: tuple[float, ...]) -> str:
-        """Write a fused activation as nodes of its own."""
+    def activation(self, x: str, name: str, args: tuple[float, ...], dtype: DType = DType.F32) -> str:
+        """Write a fused activation of a tensor of element type ``dtype`` as nodes of its own."""
         from .activation import export_activation
 
-        return export_activation(self, x, name, args)
+        return export_activation(self, x, name, args, dtype)
 
 
 def export_onnx(module: Module) -> onnx.ModelProto:

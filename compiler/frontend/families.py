@@ -1,5 +1,15 @@
 """Imports every family of importers, which fills the registry."""
 
-from . import convolution, elementwise, movement, shape, unary
+from . import activation, comparison, convolution, elementwise, movement, reduction, shape, softmax, unary
 
-__all__ = ["convolution", "elementwise", "movement", "shape", "unary"]
+__all__ = [
+    "activation",
+    "comparison",
+    "convolution",
+    "elementwise",
+    "movement",
+    "reduction",
+    "shape",
+    "softmax",
+    "unary",
+]

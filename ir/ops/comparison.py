@@ -1,0 +1,134 @@
+"""Comparisons, logic on truth values, and the choice between two tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from tilewright.errors import IRError
+
+from ..op import Operand, QuantizationRule, Sample, operand, operator
+from ..types import DType, TensorType
+from .elementwise import BOOL, NUMBERS, Binary, Elementwise, broadcast_shape, check_dtype, random_array
+
+
+@dataclass(frozen=True)
+class Comparison(Binary):
+    """Base: the result is a truth value; a comparison with NaN is false."""
+
+    QUANTIZATION = QuantizationRule.NONE
+    SAMPLED: ClassVar[tuple[DType, ...]] = (DType.F32, DType.I64, DType.I32, DType.U8)
+
+    def infer(self, x: TensorType, y: TensorType) -> TensorType:
+        return super().infer(x, y).with_dtype(DType.BOOL)
+
+    @classmethod
+    def sample_operand(cls, rng: np.random.Generator, dtype: DType, shape: tuple[int, ...], index: int) -> np.ndarray:
+        # Few different numbers, so that equal ones meet.
+        return np.asarray(np.rint(random_array(rng, dtype, shape, -2, 2)), dtype.numpy)
+
+
+@operator("equal")
+class Equal(Comparison):
+    """Whether x = y"""
+
+    FUNCTION = np.equal
+    DTYPES = (*NUMBERS, *BOOL)
+    SAMPLED = (DType.F32, DType.I64, DType.I32, DType.BOOL)
+
+
+@operator("less")
+class Less(Comparison):
+    """Whether x < y"""
+
+    FUNCTION = np.less
+
+
+@operator("less_or_equal")
+class LessOrEqual(Comparison):
+    """Whether x <= y"""
+
+    FUNCTION = np.less_equal
+
+
+@operator("greater")
+class Greater(Comparison):
+    """Whether x > y"""
+
+    FUNCTION = np.greater
+
+
+@operator("greater_or_equal")
+class GreaterOrEqual(Comparison):
+    """Whether x >= y"""
+
+    FUNCTION = np.greater_equal
+
+
+@dataclass(frozen=True)
+class Logic(Binary):
+    """Base: truth values in, a truth value out."""
+
+    QUANTIZATION = QuantizationRule.NONE
+    DTYPES = BOOL
+    SAMPLED = BOOL
+
+
+@operator("and")
+class And(Logic):
+    """Whether both are true"""
+
+    FUNCTION = np.logical_and
+
+
+@operator("or")
+class Or(Logic):
+    """Whether one or both are true"""
+
+    FUNCTION = np.logical_or
+
+
+@operator("xor")
+class Xor(Logic):
+    """Whether one only is true"""
+
+    FUNCTION = np.logical_xor
+
+
+@operator("where")
+class Where(Elementwise):
+    """x where the condition holds, else y.
+
+    Operands: condition, of truth values; x and y of one element type; all three broadcast.
+    """
+
+    OPERANDS: ClassVar[tuple[Operand, ...]] = (operand("condition"), operand("x"), operand("y"))
+    QUANTIZATION = QuantizationRule.UNIFY
+
+    def infer(self, condition: TensorType, x: TensorType, y: TensorType) -> TensorType:
+        check_dtype(condition, BOOL)
+        if x.dtype is not y.dtype:
+            raise IRError("the element types of x and y differ", expected=x.dtype.value, found=y.dtype.value)
+        return TensorType(broadcast_shape(condition.shape, x.shape, y.shape), x.dtype)
+
+    def reference(self, condition: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return np.where(condition, x, y)
+
+    def check_quantized(
+        self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]
+    ) -> str | None:
+        # The condition is no number and has no scale.
+        return super().check_quantized(operand_types[1:], result_types)
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        def array(dtype: DType, *shape: int) -> np.ndarray:
+            return random_array(rng, dtype, shape)
+
+        for dtype in (DType.F32, DType.I64, DType.I32, DType.U8):
+            yield Sample(cls(), (array(DType.BOOL, 3, 17), array(dtype, 3, 17), array(dtype, 3, 17)))
+            yield Sample(cls(), (array(DType.BOOL, 2, 1, 5), array(dtype, 3, 1), array(dtype)), frozenset({2}))
+        yield Sample(cls(), (array(DType.BOOL), array(DType.F32, 4), array(DType.F32, 2, 1)))
