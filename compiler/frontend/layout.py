@@ -1,0 +1,13 @@
+"""Layouts are unknown to ONNX: a reorder is the identity."""
+
+from __future__ import annotations
+
+from ...ir.core import Op
+from ...ir.ops.layout import Reorder
+from .export import Exporter
+from .registry import exports
+
+
+@exports(Reorder)
+def export_reorder(op: Op, exporter: Exporter) -> None:
+    exporter.define(op, exporter.node("Identity", op.operands))
