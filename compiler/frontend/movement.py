@@ -64,7 +64,7 @@ def import_split(node: Node, importer: Importer) -> list[Value]:
 def export_split(op: Op, exporter: Exporter) -> None:
     split = op.operator
     assert isinstance(split, Split)
-    sizes = exporter.constant(np.asarray(split.sizes, np.int64), "sizes")
+    sizes = exporter.integers(split.sizes, "sizes")
     exporter.define(op, *exporter.nodes_of("Split", [op.operands[0], sizes], len(split.sizes), axis=split.axis))
 
 
@@ -105,8 +105,8 @@ def export_slice(op: Op, exporter: Exporter) -> None:
     assert isinstance(part, Slice)
     ends = [b + e * s for b, e, s in zip(part.begin, part.extent, part.step, strict=True)]
     ends = [BEFORE_THE_FIRST if end < 0 else end for end in ends]
-    lists = [part.begin, ends, range(len(ends)), part.step]
-    inputs = [exporter.constant(np.asarray(values, np.int64), "slice") for values in lists]
+    lists = (part.begin, ends, range(len(ends)), part.step)
+    inputs = [exporter.integers(values, "slice") for values in lists]
     exporter.define(op, exporter.node("Slice", [op.operands[0], *inputs]))
 
 
@@ -121,7 +121,7 @@ def import_tile(node: Node, importer: Importer) -> Value:
 def export_tile(op: Op, exporter: Exporter) -> None:
     tile = op.operator
     assert isinstance(tile, Tile)
-    repeats = exporter.constant(np.asarray(tile.repeats, np.int64), "repeats")
+    repeats = exporter.integers(tile.repeats, "repeats")
     exporter.define(op, exporter.node("Tile", [op.operands[0], repeats]))
 
 
@@ -159,7 +159,7 @@ def import_pad(node: Node, importer: Importer) -> Value:
 def export_pad(op: Op, exporter: Exporter) -> None:
     pad = op.operator
     assert isinstance(pad, Pad)
-    pads = exporter.constant(np.asarray(pad.pads, np.int64), "pads")
+    pads = exporter.integers(pad.pads, "pads")
     filler = np.asarray(pad.value).astype(op.result.type.dtype.numpy)
     value = exporter.constant(filler, "value") if pad.mode == "constant" else None
     exporter.define(op, exporter.node("Pad", [op.operands[0], pads, value], mode=pad.mode))

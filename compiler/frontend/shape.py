@@ -93,7 +93,7 @@ def import_unsqueeze(node: Node, importer: Importer) -> Value:
 
 @exports(Reshape)
 def export_reshape(op: Op, exporter: Exporter) -> None:
-    shape = exporter.constant(np.asarray(op.result.type.shape, np.int64), "shape")
+    shape = exporter.integers(op.result.type.shape, "shape")
     exporter.define(op, exporter.node("Reshape", [op.operands[0], shape], allowzero=1))
 
 
@@ -110,7 +110,7 @@ def import_expand(node: Node, importer: Importer) -> Value:
 
 @exports(Expand)
 def export_expand(op: Op, exporter: Exporter) -> None:
-    shape = exporter.constant(np.asarray(op.result.type.shape, np.int64), "shape")
+    shape = exporter.integers(op.result.type.shape, "shape")
     exporter.define(op, exporter.node("Expand", [op.operands[0], shape]))
 
 

@@ -1,6 +1,6 @@
 """All operators, one module a family. Importing this package fills the registry."""
 
-from . import activation, comparison, convolution, elementwise, movement, reduction, shape, softmax, unary
+from . import activation, comparison, convolution, elementwise, layout, movement, reduction, shape, softmax, unary
 
 __all__ = [
     "activation",

@@ -1,0 +1,322 @@
+"""Reductions along dimensions: sums, extremes and their positions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from tilewright.errors import IRError
+
+from ..op import Operator, QuantizationRule, Sample, operand, operator
+from ..types import DType, TensorType
+from .movement import check_axis
+from .shape import moved
+
+
+@dataclass(frozen=True)
+class Reduce(Operator):
+    """Base of the reductions along ``axes``.
+
+    Operands: x. Result: same dtype; the dimensions ``axes`` have extent 1 (``keepdims``) or are gone. Integer
+    overflow wraps. References of floats add up in float64 and round once.
+
+    Attributes:
+        axes: counted from the front, ascending; none leaves every element a group of its own.
+    """
+
+    OPERANDS = (operand("x"),)
+
+    axes: tuple[int, ...]
+    keepdims: bool = True
+
+    def infer(self, x: TensorType) -> TensorType:
+        if list(self.axes) != sorted(set(self.axes)):
+            raise IRError("axes must ascend", found=list(self.axes))
+        for axis in self.axes:
+            check_axis(axis, x)
+        if x.dtype is DType.BOOL and self.QUANTIZATION is not QuantizationRule.PRESERVE:
+            raise IRError("truth values cannot be added up", found=x)
+        if self.keepdims:
+            return moved(x, tuple(1 if d in self.axes else e for d, e in enumerate(x.shape)))
+        return moved(x, tuple(e for d, e in enumerate(x.shape) if d not in self.axes))
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        wide = x.astype(np.float64) if x.dtype.kind == "f" else x
+        return np.asarray(self.combine(wide)).astype(x.dtype)
+
+    def combine(self, x: np.ndarray) -> np.ndarray:
+        """The reduction of a float64 or integer array."""
+        raise NotImplementedError(type(self).__name__)
+
+    def sum(self, x: np.ndarray) -> np.ndarray:
+        return np.sum(x, self.axes, dtype=x.dtype, keepdims=self.keepdims)
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        x = (0.1 + rng.random((2, 3, 4, 5))).astype(np.float32)
+        for axes, keepdims in (((2, 3), True), ((1,), False), ((0, 1, 2, 3), False), ((), True), ((0, 2), True)):
+            yield Sample(cls(axes, keepdims), (x,))
+        yield Sample(cls((1,), True), (rng.standard_normal((3, 65)).astype(np.float32) ** 2,))
+        yield Sample(cls((0,), False), (rng.integers(1, 9, (3, 5)).astype(np.int32),))
+        yield Sample(cls((1,), False), (rng.integers(1, 9, (2, 7)),))
+        yield Sample(cls((0,), True), ((0.5 + rng.random(9)).astype(np.float64),))
+
+
+@operator("reduce_sum")
+@dataclass(frozen=True)
+class ReduceSum(Reduce):
+    """Sum along ``axes``; 0 of nothing."""
+
+    def combine(self, x: np.ndarray) -> np.ndarray:
+        return self.sum(x)
+
+
+@operator("reduce_mean")
+@dataclass(frozen=True)
+class ReduceMean(Reduce):
+    """Mean along ``axes``; of integers, with the fraction dropped."""
+
+    def combine(self, x: np.ndarray) -> np.ndarray:
+        count = math.prod(x.shape[axis] for axis in self.axes)
+        total = self.sum(x)
+        return total / count if x.dtype.kind == "f" else np.sign(total) * (np.abs(total) // max(count, 1))
+
+
+@operator("reduce_prod")
+@dataclass(frozen=True)
+class ReduceProd(Reduce):
+    """Product along ``axes``; 1 of nothing."""
+
+    def combine(self, x: np.ndarray) -> np.ndarray:
+        return np.prod(x, self.axes, dtype=x.dtype, keepdims=self.keepdims)
+
+
+@operator("reduce_l1")
+@dataclass(frozen=True)
+class ReduceL1(Reduce):
+    """Sum of absolute values along ``axes``."""
+
+    def combine(self, x: np.ndarray) -> np.ndarray:
+        return self.sum(np.abs(x))
+
+
+@operator("reduce_l2")
+@dataclass(frozen=True)
+class ReduceL2(Reduce):
+    """Square root of the sum of squares along ``axes``."""
+
+    def combine(self, x: np.ndarray) -> np.ndarray:
+        return np.sqrt(self.sum(x * x))
+
+
+@operator("reduce_sum_square")
+@dataclass(frozen=True)
+class ReduceSumSquare(Reduce):
+    """Sum of squares along ``axes``."""
+
+    def combine(self, x: np.ndarray) -> np.ndarray:
+        return self.sum(x * x)
+
+
+@operator("reduce_log_sum")
+@dataclass(frozen=True)
+class ReduceLogSum(Reduce):
+    """Natural logarithm of the sum along ``axes``."""
+
+    def combine(self, x: np.ndarray) -> np.ndarray:
+        return np.log(self.sum(x))
+
+
+@operator("reduce_log_sum_exp")
+@dataclass(frozen=True)
+class ReduceLogSumExp(Reduce):
+    """Natural logarithm of the sum of exponentials along ``axes``, without overflow."""
+
+    def combine(self, x: np.ndarray) -> np.ndarray:
+        largest = np.max(x, self.axes, keepdims=True)
+        shift = np.where(np.isfinite(largest), largest, 0)
+        total = np.log(np.sum(np.exp(x - shift), self.axes, keepdims=True)) + shift
+        return total if self.keepdims else np.squeeze(total, self.axes)
+
+
+@dataclass(frozen=True)
+class ReduceExtreme(Reduce):
+    """Base of maximum and minimum, which compare stored integers as well as any numbers."""
+
+    QUANTIZATION = QuantizationRule.PRESERVE
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        yield from super().samples(rng)
+        yield Sample(cls((1,), False), (rng.standard_normal((3, 17)).astype(np.float32),))
+        yield Sample(cls((0,), True), (rng.integers(-128, 127, (4, 3)).astype(np.int8),))
+        yield Sample(cls((1,), False), (rng.integers(0, 255, (4, 3)).astype(np.uint8),))
+
+
+@operator("reduce_max")
+@dataclass(frozen=True)
+class ReduceMax(ReduceExtreme):
+    """Largest element along ``axes``; of nothing, the smallest value of the dtype."""
+
+    def combine(self, x: np.ndarray) -> np.ndarray:
+        return np.max(x, self.axes, keepdims=self.keepdims, initial=_limits(x.dtype)[0])
+
+
+@operator("reduce_min")
+@dataclass(frozen=True)
+class ReduceMin(ReduceExtreme):
+    """Smallest element along ``axes``; of nothing, the largest value of the dtype."""
+
+    def combine(self, x: np.ndarray) -> np.ndarray:
+        return np.min(x, self.axes, keepdims=self.keepdims, initial=_limits(x.dtype)[1])
+
+
+def _limits(dtype: np.dtype) -> tuple[int | float, int | float]:
+    if dtype.kind == "f":
+        return -math.inf, math.inf
+    return (False, True) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+
+
+@dataclass(frozen=True)
+class ArgExtreme(Operator):
+    """Base of the positions of extremes.
+
+    Operands: x. Result: i64 indices along ``axis``, which has extent 1 (``keepdims``) or is gone.
+
+    Attributes:
+        axis: counted from the front.
+        select_last_index: of equal elements, take the last instead of the first.
+    """
+
+    OPERANDS = (operand("x"),)
+    QUANTIZATION = QuantizationRule.PRESERVE
+
+    axis: int
+    keepdims: bool = True
+    select_last_index: bool = False
+
+    def infer(self, x: TensorType) -> TensorType:
+        check_axis(self.axis, x)
+        if x.shape[self.axis] == 0:
+            raise IRError("an empty dimension has no extreme", found=list(x.shape))
+        kept = (1,) if self.keepdims else ()
+        return TensorType((*x.shape[: self.axis], *kept, *x.shape[self.axis + 1 :]), DType.I64)
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        if not self.select_last_index:
+            return self.position(x)
+        return x.shape[self.axis] - 1 - self.position(np.flip(x, self.axis))
+
+    def position(self, x: np.ndarray) -> np.ndarray:
+        """Index of the first extreme along ``axis``."""
+        raise NotImplementedError(type(self).__name__)
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        x = rng.standard_normal((3, 17, 4)).astype(np.float32)
+        few = rng.integers(0, 3, (2, 9)).astype(np.float32)
+        for axis, keepdims in ((0, True), (1, False), (2, True)):
+            yield Sample(cls(axis, keepdims), (x,))
+        for last in (False, True):
+            yield Sample(cls(1, False, last), (few,))
+            yield Sample(cls(0, True, last), (few.astype(np.int32),))
+            yield Sample(cls(1, True, last), (few.astype(np.uint8),))
+
+
+@operator("arg_max")
+@dataclass(frozen=True)
+class ArgMax(ArgExtreme):
+    """Index of the largest element along ``axis``."""
+
+    def position(self, x: np.ndarray) -> np.ndarray:
+        return np.argmax(x, self.axis, keepdims=self.keepdims)
+
+
+@operator("arg_min")
+@dataclass(frozen=True)
+class ArgMin(ArgExtreme):
+    """Index of the smallest element along ``axis``."""
+
+    def position(self, x: np.ndarray) -> np.ndarray:
+        return np.argmin(x, self.axis, keepdims=self.keepdims)
+
+
+@operator("top_k")
+@dataclass(frozen=True)
+class TopK(Operator):
+    """The k largest or smallest elements along ``axis``, best first, and their i64 indices.
+
+    Of equal elements the one with the lower index comes first.
+    """
+
+    OPERANDS = (operand("x"),)
+    QUANTIZATION = QuantizationRule.PRESERVE
+
+    axis: int
+    k: int
+    largest: bool = True
+
+    def infer(self, x: TensorType) -> tuple[TensorType, TensorType]:
+        check_axis(self.axis, x)
+        if not 0 <= self.k <= x.shape[self.axis]:
+            raise IRError("k is out of range", expected=f"0 to {x.shape[self.axis]}", found=self.k)
+        shape = (*x.shape[: self.axis], self.k, *x.shape[self.axis + 1 :])
+        return moved(x, shape), TensorType(shape, DType.I64)
+
+    def reference(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if self.largest:
+            backwards = np.flip(np.argsort(np.flip(x, self.axis), self.axis, kind="stable"), self.axis)
+            order = x.shape[self.axis] - 1 - backwards
+        else:
+            order = np.argsort(x, self.axis, kind="stable")
+        indices = np.take(order, range(self.k), self.axis)
+        return np.take_along_axis(x, indices, self.axis), indices
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        x = rng.standard_normal((3, 11, 2)).astype(np.float32)
+        for largest in (True, False):
+            yield Sample(cls(1, 4, largest), (x,))
+            yield Sample(cls(0, 7, largest), (rng.integers(0, 4, (9, 2)),))
+            yield Sample(cls(1, 5, largest), (rng.integers(0, 4, (2, 5)).astype(np.float32),))
+            yield Sample(cls(0, 1, largest), (rng.integers(0, 4, (6,)).astype(np.int32),))
+
+
+@operator("cum_sum")
+@dataclass(frozen=True)
+class CumSum(Operator):
+    """Running sums along ``axis``; result like x.
+
+    Attributes:
+        exclusive: an element does not count into its own sum.
+        reverse: run from the end.
+    """
+
+    OPERANDS = (operand("x"),)
+
+    axis: int
+    exclusive: bool = False
+    reverse: bool = False
+
+    def infer(self, x: TensorType) -> TensorType:
+        check_axis(self.axis, x)
+        return x
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        y = np.flip(x, self.axis) if self.reverse else x
+        sums = np.cumsum(y, self.axis, dtype=x.dtype)
+        if self.exclusive:
+            sums = np.roll(sums, 1, self.axis)
+            sums[(slice(None),) * self.axis + (slice(0, 1),)] = 0
+        return np.flip(sums, self.axis) if self.reverse else sums
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        x = rng.standard_normal((3, 7, 2)).astype(np.float32)
+        for exclusive in (False, True):
+            for reverse in (False, True):
+                yield Sample(cls(1, exclusive, reverse), (x,))
+        yield Sample(cls(0), (rng.integers(-9, 9, (5,)),))

@@ -1,0 +1,68 @@
+"""Softmax and its relatives, along one dimension."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from tilewright.errors import IRError
+
+from ..op import Operator, Sample, operand, operator
+from ..types import TensorType
+from .movement import check_axis
+
+
+@dataclass(frozen=True)
+class AlongAxis(Operator):
+    """Base: x of a float dtype; the result is like x, and each line along ``axis`` depends on that line alone."""
+
+    OPERANDS = (operand("x"),)
+
+    axis: int
+
+    def infer(self, x: TensorType) -> TensorType:
+        check_axis(self.axis, x)
+        if not x.dtype.is_float:
+            raise IRError("x must be of a float dtype", found=x)
+        return x
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        x = (4 * rng.standard_normal((2, 5, 3, 17))).astype(np.float32)
+        for axis in range(4):
+            yield Sample(cls(axis), (x,))
+        yield Sample(cls(0), (rng.standard_normal(33).astype(np.float32),))
+        yield Sample(cls(1), (np.array([[1e4, -1e4, 1e4], [-200.0, -300.0, -400.0]], np.float32),))
+
+
+@operator("softmax")
+@dataclass(frozen=True)
+class Softmax(AlongAxis):
+    """Exponentials, scaled to add up to 1 along ``axis``."""
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        e = np.exp(x - np.max(x, self.axis, keepdims=True, initial=-np.inf))
+        return e / np.sum(e, self.axis, keepdims=True)
+
+
+@operator("log_softmax")
+@dataclass(frozen=True)
+class LogSoftmax(AlongAxis):
+    """Natural logarithm of the softmax along ``axis``."""
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        shifted = x - np.max(x, self.axis, keepdims=True, initial=-np.inf)
+        return shifted - np.log(np.sum(np.exp(shifted), self.axis, keepdims=True))
+
+
+@operator("hardmax")
+@dataclass(frozen=True)
+class Hardmax(AlongAxis):
+    """1 at the first largest element along ``axis``, 0 elsewhere."""
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        y = np.zeros_like(x)
+        np.put_along_axis(y, np.argmax(x, self.axis, keepdims=True), 1, self.axis)
+        return y
