@@ -1,0 +1,264 @@
+"""Calibration data: a folder of images, ``.npy`` or ``.npz`` arrays, or random numbers when asked for by name."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, Union
+
+import numpy as np
+
+from tilewright.errors import CalibrationError
+
+from ...ir.types import TensorType
+from .preprocessing import Preprocessing
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff"})
+
+RANDOM = "random"
+"""The source that stands for random inputs; never a default, for it says nothing about real data."""
+
+Inputs = dict[str, np.ndarray]
+Source = Union[str, "os.PathLike[str]", np.ndarray, Mapping[str, np.ndarray], "CalibrationSet"]
+
+
+class CalibrationSet(Protocol):
+    """Inputs of a network, one sample at a time."""
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        ...
+
+    def __iter__(self) -> Iterator[Inputs]:
+        """Each sample as arrays by input name, of the network's shapes and dtypes, checked."""
+        ...
+
+
+def open_calibration_set(
+    source: Source,
+    inputs: Mapping[str, TensorType],
+    *,
+    preprocessing: Preprocessing | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+) -> CalibrationSet:
+    """The samples of ``source`` for a network with these ``inputs``.
+
+    Args:
+        source: a folder of images; a ``.npy`` file or array [samples, ...] for a network of one input; a ``.npz``
+            file or mapping with such an array for each input by name; ``"random"``; or a set made before.
+        inputs: type of each input by name. A leading dimension greater than 1 takes so many samples at once.
+        preprocessing: how images become inputs; for folders only.
+        limit: use at most this many samples: evenly spaced images of a folder, the first ones of an array.
+        seed: of the random numbers.
+
+    Raises:
+        CalibrationError: there is nothing there, or it does not fit; names the file and what to do.
+    """
+    if isinstance(source, np.ndarray):
+        return _arrays("the array", {_only_input(inputs, "an array"): source}, inputs, limit)
+    if isinstance(source, Mapping):
+        return _arrays("the mapping", dict(source), inputs, limit)
+    if not isinstance(source, (str, os.PathLike)):
+        return source
+    if isinstance(source, str) and source == RANDOM:
+        return RandomSet(dict(inputs), limit if limit is not None else 8, seed)
+    path = Path(source)
+    if path.is_dir():
+        return _folder(path, inputs, preprocessing or Preprocessing(), limit)
+    if not path.exists():
+        raise _error(
+            f"there is no {os.fspath(path)!r}",
+            expected=f"a folder of images, a .npy or .npz file, or {RANDOM!r} for random inputs",
+        )
+    if path.suffix == ".npy":
+        return _arrays(repr(os.fspath(path)), {_only_input(inputs, repr(str(path))): _load_npy(path)}, inputs, limit)
+    if path.suffix == ".npz":
+        return _arrays(repr(os.fspath(path)), _load_npz(path), inputs, limit)
+    raise _error(
+        f"{os.fspath(path)!r} is not calibration data", expected="a folder of images, .npy or .npz", found=path.suffix
+    )
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """Images of a folder and its subfolders, in order of their names."""
+
+    files: tuple[Path, ...]
+    input: str
+    type: TensorType
+    preprocessing: Preprocessing
+
+    def __len__(self) -> int:
+        return -(-len(self.files) // self.type.shape[0])
+
+    def __iter__(self) -> Iterator[Inputs]:
+        batch = self.type.shape[0]
+        for first in range(0, len(self.files), batch):
+            # The last batch is filled up from the beginning.
+            chosen = [self.files[i % len(self.files)] for i in range(first, first + batch)]
+            array = np.concatenate([self.preprocessing.load(file, self.type) for file in chosen])
+            yield {self.input: check_sample(array, self.type, f"{os.fspath(chosen[0])!r}", self.input)}
+
+
+@dataclass(frozen=True)
+class ArraySet:
+    """Arrays [samples, ...] by input name."""
+
+    what: str
+    arrays: Mapping[str, np.ndarray]
+    inputs: Mapping[str, TensorType]
+    samples: int
+
+    def __len__(self) -> int:
+        return self.samples
+
+    def __iter__(self) -> Iterator[Inputs]:
+        for index in range(self.samples):
+            sample: Inputs = {}
+            for name, type in self.inputs.items():
+                array = self.arrays[name]
+                batch = type.shape[0] if array.ndim == type.rank and type.rank else 1
+                part = array[index * batch : (index + 1) * batch].reshape(type.shape)
+                sample[name] = check_sample(part, type, f"{self.what}, sample {index}", name)
+            yield sample
+
+
+@dataclass(frozen=True)
+class RandomSet:
+    """Standard normal floats and uniform integers, the same ones at each iteration."""
+
+    inputs: Mapping[str, TensorType]
+    samples: int
+    seed: int
+
+    def __len__(self) -> int:
+        return self.samples
+
+    def __iter__(self) -> Iterator[Inputs]:
+        rng = np.random.default_rng(self.seed)
+        for _ in range(self.samples):
+            yield {name: _random(rng, type) for name, type in self.inputs.items()}
+
+
+def _random(rng: np.random.Generator, type: TensorType) -> np.ndarray:
+    if type.dtype.is_float:
+        return rng.standard_normal(type.shape).astype(type.dtype.numpy)
+    if type.dtype.is_integer:
+        # Wide integers are indices or masks as a rule: 0 and 1 are valid for either.
+        high = 2 if type.dtype.bytes > 1 else 128
+        return rng.integers(0, high, type.shape).astype(type.dtype.numpy)
+    return rng.integers(0, 2, type.shape).astype(bool)
+
+
+def check_sample(array: np.ndarray, type: TensorType, what: str, name: str) -> np.ndarray:
+    """``array`` as an input of ``type``; floats of another width are converted.
+
+    Raises:
+        CalibrationError: wrong shape or kind of numbers, NaN or infinity; names the source.
+    """
+    if array.shape != type.shape:
+        raise _error(f"{what} does not fit input {name!r}", expected=list(type.shape), found=list(array.shape))
+    if array.dtype != type.dtype.numpy:
+        if array.dtype.kind != "f" or not type.dtype.is_float:
+            raise _error(
+                f"{what} does not fit input {name!r}",
+                expected=type.dtype.numpy,
+                found=array.dtype,
+                hint=f"Save the array as {type.dtype.numpy}, scaled as the network expects its input.",
+            )
+        array = array.astype(type.dtype.numpy)
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        count = int(array.size - np.isfinite(array).sum())
+        raise _error(
+            f"{what} holds numbers that are not finite",
+            found=f"{count} of {array.size} NaN or infinite in input {name!r}",
+            hint="Leave the sample out or repair it.",
+        )
+    return array
+
+
+def _folder(
+    path: Path, inputs: Mapping[str, TensorType], preprocessing: Preprocessing, limit: int | None
+) -> ImageFolder:
+    name = _only_input(inputs, f"the folder {os.fspath(path)!r}")
+    files = sorted(f for f in path.rglob("*") if f.is_file() and f.suffix.lower() in IMAGE_SUFFIXES)
+    if not files:
+        raise _error(
+            f"there are no images in {os.fspath(path)!r}",
+            expected=f"files that end in {', '.join(sorted(IMAGE_SUFFIXES))}",
+        )
+    preprocessing.check(inputs[name])
+    return ImageFolder(tuple(_spread(files, limit)), name, inputs[name], preprocessing)
+
+
+def _spread(files: Sequence[Path], limit: int | None) -> Sequence[Path]:
+    """At most ``limit`` files at even distances: sorted folders often hold one class after the other."""
+    _check_limit(limit)
+    if limit is None or limit >= len(files):
+        return files
+    return [files[i * len(files) // limit] for i in range(limit)]
+
+
+def _check_limit(limit: int | None) -> None:
+    if limit is not None and limit < 1:
+        raise _error("calibration needs at least one sample", found=limit)
+
+
+def _arrays(what: str, arrays: dict[str, np.ndarray], inputs: Mapping[str, TensorType], limit: int | None) -> ArraySet:
+    _check_limit(limit)
+    missing = next((name for name in inputs if name not in arrays), None)
+    unknown = next((name for name in arrays if name not in inputs), None)
+    if missing is not None or unknown is not None:
+        raise _error(f"{what} does not name the inputs", expected=", ".join(inputs), found=", ".join(arrays) or "none")
+    counts: dict[str, int] = {}
+    for name, type in inputs.items():
+        array = arrays[name]
+        stacked = array.ndim == type.rank + 1 and array.shape[1:] == type.shape
+        batched = array.ndim == type.rank and type.rank > 0 and array.shape[1:] == type.shape[1:]
+        if not stacked and not batched:
+            raise _error(
+                f"{what} does not fit input {name!r}",
+                expected=f"[samples, {', '.join(map(str, type.shape[1:]))}]",
+                found=list(array.shape),
+            )
+        counts[name] = len(array) if stacked else len(array) // type.shape[0]
+    samples = min(counts.values(), default=0)
+    if samples == 0:
+        raise _error(f"{what} holds no sample", expected="at least one", found=counts)
+    if len(set(counts.values())) > 1:
+        raise _error(f"{what} holds different numbers of samples", found=counts)
+    return ArraySet(what, arrays, dict(inputs), samples if limit is None else min(limit, samples))
+
+
+def _only_input(inputs: Mapping[str, TensorType], what: str) -> str:
+    if len(inputs) != 1:
+        raise _error(
+            f"{what} can calibrate networks of one input only",
+            found=", ".join(inputs),
+            hint="Give a .npz file with an array for each input.",
+        )
+    return next(iter(inputs))
+
+
+def _load_npy(path: Path) -> np.ndarray:
+    try:
+        # Mapped, so that a set larger than memory can be used.
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise _error(f"cannot read {os.fspath(path)!r}: {error}", hint="Write it with numpy.save.") from None
+
+
+def _load_npz(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise _error(f"cannot read {os.fspath(path)!r}: {error}", hint="Write it with numpy.savez.") from None
+
+
+def _error(message: str, *, expected: object = None, found: object = None, hint: str | None = None) -> CalibrationError:
+    return CalibrationError(message, stage="calibration", expected=expected, found=found, hint=hint)

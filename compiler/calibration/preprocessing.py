@@ -1,0 +1,157 @@
+"""From an image file to a network's input: every step declared, so that it can be repeated elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tilewright.errors import CalibrationError, UsageError
+
+from ...ir.types import TensorType
+
+Resize = Literal["shorter", "central", "stretch"]
+
+_FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
+
+
+class Preprocessing(BaseModel):
+    """How an image becomes a tensor: resized, cropped, colours ordered, then (pixel - mean) * scale.
+
+    Height, width and number of channels are those of the network's input.
+
+    Attributes:
+        resize: ``shorter`` scales the image until its shorter side is that of the input divided by ``fraction`` and
+            crops the centre; ``central`` cuts the central box of ``fraction`` of either side and stretches it;
+            ``stretch`` stretches the whole image.
+        fraction: the part of the image that is kept, in (0, 1].
+        interpolation: ``nearest``, ``bilinear`` or ``bicubic``, as Pillow defines them.
+        colour: order of the channels. An input of one channel takes ``grey``, whatever this says.
+        mean: subtracted from pixels of 0 to 255; one number, or one for each channel in the order of ``colour``.
+        scale: the factor after that; one number, or one for each channel.
+        layout: ``nchw`` or ``nhwc``, the order of the input's dimensions.
+
+    The default suits networks that were trained on inputs from -1 to 1.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    resize: Resize = "shorter"
+    fraction: float = Field(default=0.875, gt=0, le=1)
+    interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    colour: Literal["rgb", "bgr", "grey"] = "rgb"
+    mean: tuple[float, ...] = Field(default=(127.5,), min_length=1)
+    scale: tuple[float, ...] = Field(default=(1 / 127.5,), min_length=1)
+    layout: Literal["nchw", "nhwc"] = "nchw"
+
+    @staticmethod
+    def parse(text: str) -> Preprocessing:
+        """Preprocessing as it is written on a command line.
+
+        Args:
+            text: a JSON object, or pairs such as ``resize=central,mean=123.7/116.3/103.5,scale=0.0171``: commas
+                between the pairs, slashes between the numbers of a list.
+
+        Raises:
+            UsageError: names the key and what it takes.
+        """
+        fields: dict[str, Any]
+        if text.lstrip().startswith("{"):
+            try:
+                fields = json.loads(text)
+            except ValueError as error:
+                raise UsageError(f"the preprocessing is not valid JSON: {error}", found=text) from None
+        else:
+            fields = {}
+            for pair in filter(None, text.split(",")):
+                key, equals, value = pair.partition("=")
+                if not equals:
+                    raise UsageError("preprocessing is given as key=value pairs", found=pair)
+                key = key.strip()
+                fields[key] = tuple(value.split("/")) if key in ("mean", "scale") else value.strip()
+        for key in ("mean", "scale"):
+            if isinstance(fields.get(key), (int, float)):
+                fields[key] = (fields[key],)
+        try:
+            return Preprocessing.model_validate(fields)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(map(str, first["loc"])) or "preprocessing"
+            expected = first["msg"] if first["type"] != "extra_forbidden" else ", ".join(Preprocessing.model_fields)
+            raise UsageError(f"wrong preprocessing: {key}", expected=expected, found=fields.get(key)) from None
+
+    def check(self, type: TensorType) -> None:
+        """Raise CalibrationError unless images can be made into an input of this type."""
+        channels = type.shape[1 if self.layout == "nchw" else -1] if type.rank == 4 else 0
+        if channels not in (1, 3):
+            raise CalibrationError(
+                "images do not fit an input of this shape",
+                expected="[N, 3, H, W] or [N, 1, H, W] (NHWC with layout=nhwc)",
+                found=type,
+                hint="Give the calibration inputs as .npy or .npz instead.",
+            )
+        for name, values in (("mean", self.mean), ("scale", self.scale)):
+            if len(values) not in (1, channels):
+                raise CalibrationError(
+                    f"{name} does not match the channels of the input", expected=f"1 or {channels}", found=len(values)
+                )
+
+    def apply(self, image: Image.Image, type: TensorType) -> np.ndarray:
+        """One image as an input of batch 1 in the shape and dtype of ``type``."""
+        first = 2 if self.layout == "nchw" else 1
+        height, width = type.shape[first : first + 2]
+        channels = type.shape[1 if self.layout == "nchw" else -1]
+        pixels = self._resized(image.convert("L" if channels == 1 or self.colour == "grey" else "RGB"), height, width)
+        array = np.asarray(pixels, np.float32)
+        array = array[..., np.newaxis] if array.ndim == 2 else array
+        array = np.repeat(array, channels, axis=2) if array.shape[2] != channels else array
+        if self.colour == "bgr":
+            array = array[..., ::-1]
+        array = (array - np.asarray(self.mean, np.float32)) * np.asarray(self.scale, np.float32)
+        if self.layout == "nchw":
+            array = array.transpose(2, 0, 1)
+        return np.ascontiguousarray(_as_dtype(array, type)[np.newaxis])
+
+    def _resized(self, image: Image.Image, height: int, width: int) -> Image.Image:
+        filter = _FILTERS[self.interpolation]
+        if self.resize == "stretch":
+            return image.resize((width, height), filter)
+        if self.resize == "central":
+            kept_width, kept_height = image.width * self.fraction, image.height * self.fraction
+            left, top = (image.width - kept_width) / 2, (image.height - kept_height) / 2
+            return image.resize((width, height), filter, box=(left, top, left + kept_width, top + kept_height))
+        ratio = max(width / self.fraction / image.width, height / self.fraction / image.height)
+        full = (max(width, round(image.width * ratio)), max(height, round(image.height * ratio)))
+        left, top = (full[0] - width) // 2, (full[1] - height) // 2
+        return image.resize(full, filter).crop((left, top, left + width, top + height))
+
+    def load(self, file: str | os.PathLike[str], type: TensorType) -> np.ndarray:
+        """The image in a file as an input of batch 1.
+
+        Raises:
+            CalibrationError: the file cannot be read as an image; names it.
+        """
+        try:
+            with Image.open(file) as image:
+                return self.apply(image, type)
+        except (OSError, ValueError, Image.DecompressionBombError) as error:
+            raise CalibrationError(
+                f"cannot read {os.fspath(file)!r} as an image: {error}",
+                stage="calibration",
+                hint="Remove the file from the folder or replace it.",
+            ) from None
+
+
+def _as_dtype(array: np.ndarray, type: TensorType) -> np.ndarray:
+    if type.dtype.is_float:
+        return array.astype(type.dtype.numpy)
+    limits = np.iinfo(type.dtype.numpy)
+    return np.clip(np.rint(array), limits.min, limits.max).astype(type.dtype.numpy)

@@ -1,0 +1,191 @@
+"""Ranges of values, gathered one array at a time in memory that does not grow with the data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from tilewright.errors import UsageError
+
+from ...ir.types import DType
+from ...passes.quantization_parameters import Range, affine_parameters
+
+BINS = 8192
+"""Bins of a histogram. 256 levels over a one-sided range meet at least 8 bins each."""
+
+
+class RangeStatistics(Protocol):
+    """What is remembered of the values of one tensor."""
+
+    def observe(self, values: np.ndarray) -> None:
+        """Take in more values, finite ones of any shape."""
+        ...
+
+    def range(self) -> Range:
+        """The range to quantise; (0, 0) before any value was seen."""
+        ...
+
+
+class MinMax:
+    """From the smallest to the largest value."""
+
+    def __init__(self) -> None:
+        self.low = math.inf
+        self.high = -math.inf
+
+    def observe(self, values: np.ndarray) -> None:
+        if values.size:
+            self.low = min(self.low, float(values.min()))
+            self.high = max(self.high, float(values.max()))
+
+    def range(self) -> Range:
+        return (self.low, self.high) if self.low <= self.high else (0.0, 0.0)
+
+
+class Histogram:
+    """Counts over equal bins from ``-limit`` to ``limit``; the limit, a power of two, doubles as values demand.
+
+    Attributes:
+        counts: int64[BINS].
+        limit: 0 while only zeros were seen; these are counted in ``zeros``.
+        extremes: exact smallest and largest value.
+    """
+
+    def __init__(self) -> None:
+        self.counts = np.zeros(BINS, np.int64)
+        self.limit = 0.0
+        self.zeros = 0
+        self.extremes = MinMax()
+
+    def observe(self, values: np.ndarray) -> None:
+        if not values.size:
+            return
+        self.extremes.observe(values)
+        low, high = self.extremes.range()
+        largest = max(-low, high)
+        if largest == 0:
+            self.zeros += values.size
+            return
+        if self.limit == 0:
+            self.limit = 2.0 ** math.ceil(math.log2(largest))
+            self.counts[BINS // 2] += self.zeros
+        while largest > self.limit:
+            self._double()
+        flat = values.ravel()
+        scaled = flat.astype(np.float64) * (BINS / 2 / self.limit) + BINS / 2
+        index = np.minimum(scaled.astype(np.int64), BINS - 1)
+        self.counts += np.bincount(index, minlength=BINS)
+
+    def _double(self) -> None:
+        merged = self.counts.reshape(-1, 2).sum(1)
+        self.counts = np.zeros(BINS, np.int64)
+        self.counts[BINS // 4 : BINS // 4 + BINS // 2] = merged
+        self.limit *= 2
+
+    def centres(self) -> np.ndarray:
+        """Middle of each bin, float64[BINS]."""
+        return (np.arange(BINS) + 0.5 - BINS / 2) * (2 * self.limit / BINS)
+
+
+class Percentile:
+    """The narrowest range outside of which at most a given share of the values lies on either side.
+
+    Args:
+        percentile: in (50, 100]; 99.99 leaves out one value of 10,000 at either end.
+    """
+
+    def __init__(self, percentile: float = 99.99) -> None:
+        if not 50 < percentile <= 100:
+            raise UsageError("a percentile lies between 50 and 100", found=percentile)
+        self.percentile = percentile
+        self.histogram = Histogram()
+
+    def observe(self, values: np.ndarray) -> None:
+        self.histogram.observe(values)
+
+    def range(self) -> Range:
+        low, high = self.histogram.extremes.range()
+        counts = self.histogram.counts
+        total = int(counts.sum())
+        if total == 0:
+            return low, high
+        outside = total * (1 - self.percentile / 100)
+        width = 2 * self.histogram.limit / BINS
+        below = np.cumsum(counts)
+        first = int(np.searchsorted(below, outside, side="right"))
+        above = np.cumsum(counts[::-1])
+        last = BINS - 1 - int(np.searchsorted(above, outside, side="right"))
+        return (
+            max(low, (first - BINS / 2) * width),
+            min(high, (last + 1 - BINS / 2) * width),
+        )
+
+
+class MeanSquaredError:
+    """The range whose quantisation to 8 bits changes the values least in the mean square.
+
+    Both ends are narrowed from the extremes, in turn, as long as the error falls.
+    """
+
+    STEPS = np.linspace(1.0, 0.2, 81)
+    ROUNDS = 3
+
+    def __init__(self) -> None:
+        self.histogram = Histogram()
+
+    def observe(self, values: np.ndarray) -> None:
+        self.histogram.observe(values)
+
+    def range(self) -> Range:
+        low, high = self.histogram.extremes.range()
+        seen = self.histogram.counts.nonzero()[0]
+        if not seen.size:
+            return low, high
+        # The values of the outermost bins are known better than by their centres.
+        centres = np.clip(self.histogram.centres()[seen], low, high)
+        weights = self.histogram.counts[seen] / self.histogram.counts.sum()
+        best = (min(low, 0.0), max(high, 0.0))
+        error = _squared_error(centres, weights, best)
+        for _ in range(self.ROUNDS):
+            before = best
+            for side in (0, 1):
+                end = (low, high)[side]
+                if end * (1 if side else -1) <= 0:
+                    continue
+                for step in self.STEPS:
+                    candidate = (end * float(step), best[1]) if side == 0 else (best[0], end * float(step))
+                    found = _squared_error(centres, weights, candidate)
+                    if found < error:
+                        best, error = candidate, found
+            if best == before:
+                break
+        return best
+
+
+def _squared_error(values: np.ndarray, weights: np.ndarray, range: Range) -> float:
+    quantization = affine_parameters(range, DType.U8)
+    scale, zero = quantization.scale[0], quantization.zero_point[0]
+    stored = np.clip(np.rint(values / scale) + zero, 0, 255)
+    return float(weights @ ((stored - zero) * scale - values) ** 2)
+
+
+METHODS: dict[str, Callable[[float], RangeStatistics]] = {
+    "minmax": lambda _: MinMax(),
+    "percentile": Percentile,
+    "mse": lambda _: MeanSquaredError(),
+}
+"""Makers of statistics by name of the method; they are given the percentile."""
+
+
+def make_statistics(method: str, percentile: float = 99.99) -> RangeStatistics:
+    """Empty statistics of a method.
+
+    Raises:
+        UsageError: there is no such method, or the percentile is out of bounds.
+    """
+    if method not in METHODS:
+        raise UsageError("unknown range method", expected=", ".join(METHODS), found=method)
+    return METHODS[method](percentile)

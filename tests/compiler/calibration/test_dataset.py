@@ -1,0 +1,127 @@
+"""Calibration sets: every kind of source, and every way in which one can be wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tilewright.compiler.calibration.dataset import ImageFolder, open_calibration_set
+from tilewright.compiler.calibration.preprocessing import Preprocessing
+from tilewright.errors import CalibrationError
+from tilewright.ir.types import DType, TensorType
+
+IMAGE = {"image": TensorType((1, 3, 8, 8), DType.F32)}
+VECTOR = {"x": TensorType((1, 4), DType.F32)}
+
+
+def save_image(path: Path, value: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((16, 12, 3), value, np.uint8)).save(path)
+
+
+def test_folder_of_images_in_order_of_names(tmp_path: Path) -> None:
+    for index, name in enumerate(("b/2.png", "a.PNG", "c.png")):
+        save_image(tmp_path / name, 10 * (index + 1))
+    (tmp_path / "notes.txt").write_text("not an image")
+    samples = open_calibration_set(tmp_path, IMAGE, preprocessing=Preprocessing(mean=(0,), scale=(1,)))
+    assert len(samples) == 3
+    assert [int(s["image"][0, 0, 0, 0]) for s in samples] == [20, 10, 30]
+    assert all(s["image"].dtype == np.float32 and s["image"].shape == (1, 3, 8, 8) for s in samples)
+
+
+def test_limit_spreads_over_a_sorted_folder(tmp_path: Path) -> None:
+    for index in range(10):
+        save_image(tmp_path / f"{index}.png", index)
+    samples = open_calibration_set(tmp_path, IMAGE, limit=3)
+    assert isinstance(samples, ImageFolder)
+    assert [f.stem for f in samples.files] == ["0", "3", "6"]
+
+
+def test_folder_fills_batches(tmp_path: Path) -> None:
+    for index in range(3):
+        save_image(tmp_path / f"{index}.png", index)
+    batched = {"image": TensorType((2, 3, 8, 8), DType.F32)}
+    samples = open_calibration_set(tmp_path, batched, preprocessing=Preprocessing(mean=(0,), scale=(1,)))
+    assert [s["image"][:, 0, 0, 0].tolist() for s in samples] == [[0, 1], [2, 0]]
+
+
+def test_array_npy_and_npz_give_the_same_samples(tmp_path: Path, rng: np.random.Generator) -> None:
+    array = rng.standard_normal((3, 4)).astype(np.float32)
+    np.save(tmp_path / "x.npy", array)
+    np.savez(tmp_path / "x.npz", x=array)
+    for source in (array, {"x": array[:, np.newaxis]}, tmp_path / "x.npy", str(tmp_path / "x.npz")):
+        samples = list(open_calibration_set(source, VECTOR))
+        np.testing.assert_array_equal(np.concatenate([s["x"] for s in samples]), array)
+    assert len(open_calibration_set(array, VECTOR, limit=2)) == 2
+
+
+def test_double_precision_is_narrowed_but_integers_are_not_guessed_at(rng: np.random.Generator) -> None:
+    doubles = next(iter(open_calibration_set(rng.standard_normal((1, 4)), VECTOR)))
+    assert doubles["x"].dtype == np.float32
+    with pytest.raises(CalibrationError, match=r"expected float32, found int64\. Save the array as float32"):
+        list(open_calibration_set(np.ones((2, 4), np.int64), VECTOR))
+
+
+def test_random_is_the_same_each_time() -> None:
+    inputs = {**VECTOR, "ids": TensorType((1, 6), DType.I64), "mask": TensorType((2,), DType.BOOL)}
+    first, second = (list(open_calibration_set("random", inputs, seed=3)) for _ in range(2))
+    assert len(first) == 8
+    for a, b in zip(first, second, strict=True):
+        for name, type in inputs.items():
+            np.testing.assert_array_equal(a[name], b[name])
+            assert a[name].dtype == type.dtype.numpy
+    other = next(iter(open_calibration_set("random", inputs, seed=4)))
+    assert not np.array_equal(other["x"], first[0]["x"])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite_name_sample_and_count(tmp_path: Path, bad: float) -> None:
+    array = np.zeros((3, 4), np.float32)
+    array[1, 2] = bad
+    np.save(tmp_path / "x.npy", array)
+    with pytest.raises(
+        CalibrationError, match=r"x\.npy', sample 1 holds numbers .* 1 of 4 NaN or infinite in input 'x'"
+    ):
+        list(open_calibration_set(tmp_path / "x.npy", VECTOR))
+
+
+def test_wrong_sources_are_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.npy").write_text("no array")
+    (tmp_path / "text.npz").write_text("no archive")
+    (tmp_path / "other.bin").write_bytes(b"0")
+    np.savez(tmp_path / "names.npz", y=np.zeros((2, 4), np.float32))
+    cases = {
+        "missing": r"there is no .*missing'; expected a folder of images",
+        "empty": r"there are no images in .*empty'; expected files that end in",
+        "text.npy": r"cannot read .*text\.npy'.*numpy\.save",
+        "text.npz": r"cannot read .*text\.npz'.*numpy\.savez",
+        "other.bin": r"is not calibration data; expected .* found \.bin",
+        "names.npz": r"names\.npz' does not name the inputs; expected x, found y",
+    }
+    for name, message in cases.items():
+        with pytest.raises(CalibrationError, match=message):
+            open_calibration_set(tmp_path / name, IMAGE if name == "empty" else VECTOR)
+
+
+def test_wrong_shapes_and_empty_arrays_are_refused() -> None:
+    with pytest.raises(CalibrationError, match=r"expected \[samples, 4\], found \[2, 5\]"):
+        open_calibration_set(np.zeros((2, 5), np.float32), VECTOR)
+    with pytest.raises(CalibrationError, match="holds no sample"):
+        open_calibration_set(np.zeros((0, 4), np.float32), VECTOR)
+    with pytest.raises(CalibrationError, match="at least one sample; found 0"):
+        open_calibration_set(np.zeros((2, 4), np.float32), VECTOR, limit=0)
+    two = {**VECTOR, "y": VECTOR["x"]}
+    with pytest.raises(CalibrationError, match=r"networks of one input only; found x, y\. Give a \.npz"):
+        open_calibration_set(np.zeros((2, 4), np.float32), two)
+    with pytest.raises(CalibrationError, match="different numbers of samples"):
+        open_calibration_set({"x": np.zeros((2, 4), np.float32), "y": np.zeros((3, 4), np.float32)}, two)
+
+
+def test_a_broken_image_is_named(tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8 no image")
+    with pytest.raises(CalibrationError, match=r"cannot read .*broken\.jpg' as an image"):
+        list(open_calibration_set(tmp_path, IMAGE))

@@ -1,0 +1,100 @@
+"""Images become inputs exactly as declared, and wrong declarations are refused by name."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tilewright.compiler.calibration.preprocessing import Preprocessing
+from tilewright.errors import CalibrationError, UsageError
+from tilewright.ir.types import DType, TensorType
+
+
+def image_of(pixels: np.ndarray) -> Image.Image:
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+def input_type(*shape: int) -> TensorType:
+    return TensorType(shape, DType.F32)
+
+
+def test_pixels_are_centred_scaled_and_put_in_channel_order(rng: np.random.Generator) -> None:
+    pixels = rng.integers(0, 256, (4, 5, 3))
+    declared = Preprocessing(resize="stretch", colour="bgr", mean=(1, 2, 3), scale=(0.5, 0.25, 2))
+    found = declared.apply(image_of(pixels), input_type(1, 3, 4, 5))
+    expected = (pixels[..., ::-1].astype(np.float32) - [1, 2, 3]) * [0.5, 0.25, 2]
+    np.testing.assert_array_equal(found, expected.transpose(2, 0, 1)[np.newaxis].astype(np.float32))
+    assert found.flags.c_contiguous
+
+
+def test_channels_last(rng: np.random.Generator) -> None:
+    pixels = rng.integers(0, 256, (4, 5, 3))
+    declared = Preprocessing(resize="stretch", mean=(0,), scale=(1,), layout="nhwc")
+    np.testing.assert_array_equal(declared.apply(image_of(pixels), input_type(1, 4, 5, 3))[0], pixels)
+
+
+def test_grey_input_takes_luminance_and_grey_colour_fills_three_channels() -> None:
+    pixels = np.full((4, 4, 3), (255, 0, 0))
+    plain = Preprocessing(resize="stretch", mean=(0,), scale=(1,))
+    assert set(plain.apply(image_of(pixels), input_type(1, 1, 4, 4)).ravel()) == {76.0}
+    grey = plain.model_copy(update={"colour": "grey"})
+    assert set(grey.apply(image_of(pixels), input_type(1, 3, 4, 4)).ravel()) == {76.0}
+
+
+def test_shorter_side_keeps_the_centre_undistorted() -> None:
+    # A vertical line in the middle of a wide image stays in the middle.
+    pixels = np.zeros((40, 80, 3))
+    pixels[:, 39:41] = 255
+    declared = Preprocessing(resize="shorter", fraction=1.0, interpolation="nearest", mean=(0,), scale=(1,))
+    found = declared.apply(image_of(pixels), input_type(1, 3, 40, 40))
+    assert found.shape == (1, 3, 40, 40)
+    assert set(np.flatnonzero(found[0, 0, 0])) == {19, 20}
+
+
+def test_central_cuts_the_box_of_each_side() -> None:
+    pixels = np.zeros((40, 80, 3))
+    pixels[10:30, 20:60] = 200
+    declared = Preprocessing(resize="central", fraction=0.5, interpolation="nearest", mean=(0,), scale=(1,))
+    found = declared.apply(image_of(pixels), input_type(1, 3, 20, 20))
+    assert (found == 200).all()
+
+
+def test_integer_inputs_are_rounded_and_saturated() -> None:
+    declared = Preprocessing(resize="stretch", mean=(100.4,), scale=(1,))
+    pixels = np.stack([np.full((2, 2), v) for v in (0, 101, 255)], -1)
+    found = declared.apply(image_of(pixels), TensorType((1, 3, 2, 2), DType.I8))
+    assert [int(c[0, 0]) for c in found[0]] == [-100, 1, 127]
+
+
+def test_parses_pairs_and_json_alike() -> None:
+    pairs = Preprocessing.parse("resize=central, fraction=0.9,mean=123.5/116/103.5,scale=0.017,colour=bgr")
+    json = Preprocessing.parse(
+        '{"resize": "central", "fraction": 0.9, "mean": [123.5, 116, 103.5], "scale": 0.017, "colour": "bgr"}'
+    )
+    assert pairs == json
+    assert pairs.mean == (123.5, 116.0, 103.5)
+    assert Preprocessing.parse("") == Preprocessing()
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("resize=fancy", "wrong preprocessing: resize"),
+        ("sise=3", "wrong preprocessing: sise; expected resize, fraction"),
+        ("resize", "key=value"),
+        ("fraction=0", "wrong preprocessing: fraction"),
+        ("mean=a/b", "wrong preprocessing: mean"),
+        ("{", "not valid JSON"),
+    ],
+)
+def test_wrong_declarations_name_the_key(text: str, part: str) -> None:
+    with pytest.raises(UsageError, match=part):
+        Preprocessing.parse(text)
+
+
+def test_inputs_that_no_image_fits_are_refused() -> None:
+    with pytest.raises(CalibrationError, match=r"images do not fit .* found f32\[1,7,4,4\]"):
+        Preprocessing().check(input_type(1, 7, 4, 4))
+    with pytest.raises(CalibrationError, match="mean does not match"):
+        Preprocessing(mean=(1, 2)).check(input_type(1, 3, 4, 4))

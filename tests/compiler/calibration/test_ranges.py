@@ -1,0 +1,118 @@
+"""Range statistics and how they are gathered over a network."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tilewright.compiler.calibration.dataset import open_calibration_set
+from tilewright.compiler.calibration.observe import collect_ranges, interpreter
+from tilewright.compiler.calibration.ranges import METHODS, MeanSquaredError, Percentile, make_statistics
+from tilewright.errors import CalibrationError, UsageError
+from tilewright.ir.core import Function, Module
+from tilewright.ir.ops.elementwise import Add
+from tilewright.ir.ops.unary import Sqrt
+from tilewright.ir.types import DType, TensorType
+from tilewright.passes.quantization_parameters import affine_parameters
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_values_zero_values_and_one_sided_values(method: str) -> None:
+    statistics = make_statistics(method)
+    assert statistics.range() == (0.0, 0.0)
+    statistics.observe(np.zeros((3, 4), np.float32))
+    assert statistics.range() == (0.0, 0.0)
+    statistics.observe(np.array([[0, 1, 2, 3]], np.float32))
+    low, high = statistics.range()
+    assert low == 0
+    assert 2.9 <= high <= 3
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_splitting_the_data_changes_nothing(method: str, rng: np.random.Generator) -> None:
+    values = rng.standard_normal(10_000).astype(np.float32) * 5
+    # The largest values come late, so that histograms must grow.
+    values = values[np.argsort(np.abs(values))]
+    whole, parts = make_statistics(method), make_statistics(method)
+    whole.observe(values)
+    for part in np.array_split(values, 7):
+        parts.observe(part)
+    np.testing.assert_allclose(parts.range(), whole.range(), rtol=2e-3)
+
+
+def test_percentile_is_that_of_the_data(rng: np.random.Generator) -> None:
+    values = rng.standard_normal(100_000).astype(np.float32)
+    statistics = Percentile(99.0)
+    statistics.observe(values)
+    np.testing.assert_allclose(statistics.range(), np.percentile(values, [1, 99]), atol=0.02)
+
+
+def test_hundredth_percentile_is_the_extreme(rng: np.random.Generator) -> None:
+    values = rng.standard_normal(1000).astype(np.float32)
+    statistics = Percentile(100.0)
+    statistics.observe(values)
+    np.testing.assert_allclose(statistics.range(), (values.min(), values.max()), atol=2e-3)
+
+
+def quantization_error(values: np.ndarray, range: tuple[float, float]) -> float:
+    quant = affine_parameters(range, DType.I8)
+    scale, zero = quant.scale[0], quant.zero_point[0]
+    stored = np.clip(np.rint(values / scale) + zero, -128, 127)
+    return float(np.mean(((stored - zero) * scale - values) ** 2))
+
+
+def test_mean_squared_error_beats_the_extremes_where_outliers_are_rare(rng: np.random.Generator) -> None:
+    values = rng.standard_normal(200_000)
+    values[:4] = (20, -14, 20, 20)
+    statistics = MeanSquaredError()
+    statistics.observe(values)
+    low, high = statistics.range()
+    best = quantization_error(values, (low, high))
+    assert best < 0.8 * quantization_error(values, (-14.0, 20.0))
+    for factor in (0.8, 1.25):
+        assert best <= 1.02 * quantization_error(values, (low * factor, high * factor))
+
+
+def test_unknown_method_and_percentile() -> None:
+    with pytest.raises(UsageError, match="unknown range method; expected minmax, percentile, mse, found entropy"):
+        make_statistics("entropy")
+    with pytest.raises(UsageError, match="between 50 and 100; found 20"):
+        make_statistics("percentile", 20)
+
+
+def test_ranges_become_parameters() -> None:
+    exact = affine_parameters((-1.0, 254 / 255 * 2 - 1), DType.U8)
+    assert exact.zero_point[0] in (128, 129)
+    assert affine_parameters((0.0, 6.0), DType.I8).zero_point == (-128,)
+    assert affine_parameters((-3.0, -1.0), DType.I8).zero_point == (127,)
+    assert affine_parameters((2.0, 5.1), DType.U8).scale == (float(np.float32(5.1 / 255)),)
+    assert affine_parameters((0.0, 0.0), DType.I8).scale == (1.0,)
+    assert affine_parameters((-1e-40, 1e-40), DType.I8).scale == (1.0,)
+
+
+def network() -> Module:
+    module = Module("m")
+    main = module.add_function(Function("main", [("x", TensorType((1, 4), DType.F32))]))
+    total = main.append(Add(), [main.parameters[0], main.parameters[0]], names=["twice"])
+    root = main.append(Sqrt(), [total.result], names=["root"])
+    main.set_results([root.result])
+    return module
+
+
+def test_collects_over_all_samples_and_reports_progress() -> None:
+    module = network()
+    values = {"x": module.main.parameters[0], "root": module.main.results[0]}
+    calls: list[tuple[str, int, int]] = []
+    samples = open_calibration_set(np.array([[0, 1, 2, 8], [0.5, 2, 2, 2]], np.float32), {"x": values["x"].type})
+    found = collect_ranges(interpreter(module, values), samples, report=lambda *call: calls.append(call))
+    assert found == {"x": (0.0, 8.0), "root": (0.0, 4.0)}
+    assert calls == [("calibration", 0, 2), ("calibration", 1, 2), ("calibration", 2, 2)]
+
+
+def test_a_network_that_leaves_the_real_numbers_is_named() -> None:
+    module = network()
+    samples = open_calibration_set(
+        np.array([[1, 1, 1, 1], [1, -1, 1, 1]], np.float32), {"x": module.main.parameters[0].type}
+    )
+    with pytest.raises(CalibrationError, match=r"not finite on calibration sample 1; found NaN or infinity in 'root'"):
+        collect_ranges(interpreter(module, {"root": module.main.results[0]}), samples)
