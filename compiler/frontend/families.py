@@ -1,13 +1,29 @@
 """Imports every family of importers, which fills the registry."""
 
-from . import activation, comparison, convolution, elementwise, layout, movement, reduction, shape, softmax, unary
+from . import (
+    activation,
+    comparison,
+    convolution,
+    elementwise,
+    indexing,
+    layout,
+    movement,
+    pooling,
+    reduction,
+    shape,
+    softmax,
+    unary,
+)
 
 __all__ = [
     "activation",
     "comparison",
     "convolution",
     "elementwise",
+    "indexing",
+    "layout",
     "movement",
+    "pooling",
     "reduction",
     "shape",
     "softmax",

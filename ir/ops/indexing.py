@@ -1,0 +1,287 @@
+"""Operators that pick or place elements by computed indices.
+
+Indices are i32 or i64; negative ones count from the end. An index out of range is an error when the network runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from tilewright.errors import InputError, IRError
+
+from ..op import Operator, QuantizationRule, Sample, operand, operator
+from ..types import DType, TensorType
+from .movement import check_axis
+from .shape import moved
+
+REDUCTIONS = ("none", "add", "mul", "min", "max")
+"""How a placed element meets what is there: replace it, or combine with it."""
+
+
+def check_indices(indices: TensorType) -> None:
+    """Raise IRError unless the dtype is that of indices."""
+    if indices.dtype not in (DType.I32, DType.I64):
+        raise IRError("indices must be i32 or i64", found=indices)
+
+
+def from_front(indices: np.ndarray, extent: int) -> np.ndarray:
+    """Indices into a dimension, as i64 counted from the front.
+
+    Raises:
+        InputError: one is out of range.
+    """
+    wide = indices.astype(np.int64)
+    wrong = (wide < -extent) | (wide >= extent)
+    if wrong.any():
+        raise InputError(
+            "an index is out of range", expected=f"{-extent} to {extent - 1}", found=int(wide[wrong].reshape(-1)[0])
+        )
+    return np.where(wide < 0, wide + extent, wide)
+
+
+def combine(y: np.ndarray, place: tuple, updates: np.ndarray, reduction: str) -> None:
+    """Put ``updates`` at ``place`` of ``y``; duplicates all count, or, for ``none``, the last one does."""
+    if reduction == "none":
+        y[place] = updates
+    else:
+        functions = {"add": np.add, "mul": np.multiply, "min": np.minimum, "max": np.maximum}
+        functions[reduction].at(y, place, updates)
+
+
+@operator("gather")
+@dataclass(frozen=True)
+class Gather(Operator):
+    """Pick slices of x along ``axis``.
+
+    Operands: x, of any dtype; indices, of any shape. Result: the shape of x with the extent of ``axis`` replaced by
+    the shape of indices.
+    """
+
+    OPERANDS = (operand("x"), operand("indices"))
+    QUANTIZATION = QuantizationRule.PRESERVE
+
+    axis: int = 0
+
+    def infer(self, x: TensorType, indices: TensorType) -> TensorType:
+        check_axis(self.axis, x)
+        check_indices(indices)
+        return moved(x, (*x.shape[: self.axis], *indices.shape, *x.shape[self.axis + 1 :]))
+
+    def reference(self, x: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        return np.take(x, from_front(indices, x.shape[self.axis]), self.axis)
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        x = rng.standard_normal((5, 4, 3)).astype(np.float32)
+        yield Sample(cls(0), (x, np.array([[0, 4], [-1, 2]])))
+        yield Sample(cls(1), (x, np.array([3, -4, 0], np.int32)), frozenset({1}))
+        yield Sample(cls(2), (x, np.array(-2)))
+        yield Sample(cls(0), (rng.integers(-9, 9, (7,)), np.array([6, 0])))
+        yield Sample(cls(0), (rng.integers(0, 255, (9, 5)).astype(np.uint8), rng.integers(0, 9, (2, 3))))
+
+
+@operator("gather_elements")
+@dataclass(frozen=True)
+class GatherElements(Operator):
+    """Pick one element for each index: along ``axis`` by the index, along all others by its own position.
+
+    Operands: x; indices, of the rank of x and no larger than it apart from ``axis``. Result: the shape of indices.
+    """
+
+    OPERANDS = (operand("x"), operand("indices"))
+    QUANTIZATION = QuantizationRule.PRESERVE
+
+    axis: int = 0
+
+    def infer(self, x: TensorType, indices: TensorType) -> TensorType:
+        check_axis(self.axis, x)
+        check_indices(indices)
+        check_inside(indices, x, self.axis)
+        return moved(x, indices.shape)
+
+    def reference(self, x: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        return x[element_place(x, indices, self.axis)]
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        x = rng.standard_normal((4, 5, 3)).astype(np.float32)
+        yield Sample(cls(0), (x, rng.integers(-4, 4, (2, 5, 3))))
+        yield Sample(cls(1), (x, rng.integers(-5, 5, (4, 7, 2)).astype(np.int32)))
+        yield Sample(cls(0), (rng.integers(-9, 9, (6,)), np.array([5, -6])))
+
+
+def check_inside(indices: TensorType, x: TensorType, axis: int) -> None:
+    """Raise IRError unless positions of indices are positions of x, apart from ``axis``."""
+    fits = indices.rank == x.rank and all(
+        d == axis or i <= e for d, (i, e) in enumerate(zip(indices.shape, x.shape, strict=True))
+    )
+    if not fits:
+        raise IRError("indices reach beyond x", expected=list(x.shape), found=list(indices.shape))
+
+
+def element_place(x: np.ndarray, indices: np.ndarray, axis: int) -> tuple[np.ndarray, ...]:
+    """For each position of ``indices``, where in ``x`` it points: its own position with ``axis`` replaced."""
+    place: list[np.ndarray] = [*np.indices(indices.shape)]
+    place[axis] = from_front(indices, x.shape[axis])
+    return tuple(place)
+
+
+@operator("gather_nd")
+@dataclass(frozen=True)
+class GatherND(Operator):
+    """Pick slices of x by index tuples.
+
+    Operands: x; indices [*batch, ..., n]. Result [*batch, ..., *x.shape[batch_dims + n:]]: the last dimension of
+    indices holds coordinates of x after the batch dimensions, which both operands share.
+    """
+
+    OPERANDS = (operand("x"), operand("indices"))
+    QUANTIZATION = QuantizationRule.PRESERVE
+
+    batch_dims: int = 0
+
+    def infer(self, x: TensorType, indices: TensorType) -> TensorType:
+        check_indices(indices)
+        batch = self.batch_dims
+        if not 0 <= batch < min(x.rank, indices.rank) or x.shape[:batch] != indices.shape[:batch]:
+            raise IRError("the operands do not share the batch dimensions", expected=batch, found=f"{x}, {indices}")
+        count = indices.shape[-1]
+        if not 1 <= count <= x.rank - batch:
+            raise IRError("wrong number of coordinates", expected=f"1 to {x.rank - batch}", found=count)
+        return moved(x, (*indices.shape[:-1], *x.shape[batch + count :]))
+
+    def reference(self, x: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        batch = self.batch_dims
+        leading = [np.arange(e).reshape(-1, *[1] * (indices.ndim - 2 - d)) for d, e in enumerate(indices.shape[:batch])]
+        coordinates = [from_front(indices[..., i], x.shape[batch + i]) for i in range(indices.shape[-1])]
+        return x[(*leading, *coordinates)]
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        x = rng.standard_normal((3, 4, 5)).astype(np.float32)
+        yield Sample(cls(), (x, np.array([[0, 1], [2, -1]])))
+        yield Sample(cls(), (x, np.array([[[2, 3, 4]], [[0, 0, -5]]])))
+        yield Sample(cls(1), (x, np.array([[[1], [0]], [[3], [2]], [[0], [-1]]])))
+        yield Sample(cls(2), (rng.integers(-9, 9, (2, 2, 3)), rng.integers(-3, 3, (2, 2, 1))))
+
+
+@operator("scatter_elements")
+@dataclass(frozen=True)
+class ScatterElements(Operator):
+    """A copy of x with single elements replaced, the reverse of ``gather_elements``.
+
+    Operands: x; indices; updates, of the shape of indices and the dtype of x. Result: like x. Of several updates to
+    one element without a reduction, the last in row-major order stays.
+
+    Attributes:
+        reduction: ``none`` | ``add`` | ``mul`` | ``min`` | ``max``.
+    """
+
+    OPERANDS = (operand("x"), operand("indices"), operand("updates"))
+
+    axis: int = 0
+    reduction: str = "none"
+
+    def infer(self, x: TensorType, indices: TensorType, updates: TensorType) -> TensorType:
+        check_axis(self.axis, x)
+        check_indices(indices)
+        check_inside(indices, x, self.axis)
+        check_updates(self.reduction, x, updates, indices.shape)
+        return x
+
+    def reference(self, x: np.ndarray, indices: np.ndarray, updates: np.ndarray) -> np.ndarray:
+        y = x.copy()
+        combine(y, element_place(x, indices, self.axis), updates, self.reduction)
+        return y
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        x = rng.standard_normal((4, 5)).astype(np.float32)
+        distinct = np.stack([rng.permutation(5)[:3] for _ in range(4)])
+        yield Sample(cls(1), (x, distinct, rng.standard_normal((4, 3)).astype(np.float32)))
+        for reduction in ("add", "mul", "min", "max"):
+            updates = rng.standard_normal((3, 5)).astype(np.float32)
+            yield Sample(cls(0, reduction), (x, rng.integers(-4, 4, (3, 5)), updates))
+
+
+def check_updates(reduction: str, x: TensorType, updates: TensorType, shape: tuple[int, ...]) -> None:
+    """Raise IRError unless updates have this shape and the dtype of x, and the reduction exists."""
+    if reduction not in REDUCTIONS:
+        raise IRError("unknown reduction", expected=", ".join(REDUCTIONS), found=reduction)
+    if updates.shape != shape or updates.dtype is not x.dtype:
+        raise IRError("the updates do not fit", expected=TensorType(shape, x.dtype), found=updates)
+
+
+@operator("scatter_nd")
+@dataclass(frozen=True)
+class ScatterND(Operator):
+    """A copy of x with slices replaced, the reverse of ``gather_nd`` without batch dimensions.
+
+    Operands: x; indices [..., n]; updates [..., *x.shape[n:]]. Result: like x.
+    """
+
+    OPERANDS = (operand("x"), operand("indices"), operand("updates"))
+
+    reduction: str = "none"
+
+    def infer(self, x: TensorType, indices: TensorType, updates: TensorType) -> TensorType:
+        check_indices(indices)
+        count = indices.shape[-1] if indices.rank else 0
+        if not 1 <= count <= x.rank:
+            raise IRError("wrong number of coordinates", expected=f"1 to {x.rank}", found=count)
+        check_updates(self.reduction, x, updates, (*indices.shape[:-1], *x.shape[count:]))
+        return x
+
+    def reference(self, x: np.ndarray, indices: np.ndarray, updates: np.ndarray) -> np.ndarray:
+        y = x.copy()
+        place = tuple(from_front(indices[..., i], x.shape[i]) for i in range(indices.shape[-1]))
+        combine(y, place, updates, self.reduction)
+        return y
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        x = rng.standard_normal((4, 3, 5)).astype(np.float32)
+        yield Sample(cls(), (x, np.array([[0], [-1]]), rng.standard_normal((2, 3, 5)).astype(np.float32)))
+        yield Sample(cls(), (x, np.array([[[3, 2]], [[0, -3]]]), rng.standard_normal((2, 1, 5)).astype(np.float32)))
+        for reduction in ("add", "mul", "min", "max"):
+            updates = rng.standard_normal((3, 5)).astype(np.float32)
+            yield Sample(cls(reduction), (x, np.array([[1, 1], [2, 0], [1, 1]]), updates))
+
+
+@operator("one_hot")
+@dataclass(frozen=True)
+class OneHot(Operator):
+    """A new dimension ``axis`` of extent ``depth`` that holds ``on`` at the index and ``off`` elsewhere.
+
+    Operands: indices, of any numeric dtype (fractions are dropped); values [off, on], whose dtype is that of the
+    result. An index outside -depth to depth - 1 leaves ``off`` everywhere.
+    """
+
+    OPERANDS = (operand("indices"), operand("values"))
+
+    depth: int
+    axis: int
+
+    def infer(self, indices: TensorType, values: TensorType) -> TensorType:
+        if values.shape != (2,):
+            raise IRError("values are off and on", expected=[2], found=list(values.shape))
+        if not 0 <= self.axis <= indices.rank or self.depth < 1:
+            raise IRError("axis or depth is out of range", expected=f"axis 0 to {indices.rank}, depth from 1")
+        shape = (*indices.shape[: self.axis], self.depth, *indices.shape[self.axis :])
+        return TensorType(shape, values.dtype)
+
+    def reference(self, indices: np.ndarray, values: np.ndarray) -> np.ndarray:
+        whole = np.trunc(indices).astype(np.int64)
+        inside = (whole >= -self.depth) & (whole < self.depth)
+        wanted = np.where(inside, whole % self.depth, -1)
+        line = np.arange(self.depth).reshape(-1, *[1] * (indices.ndim - self.axis))
+        return np.where(np.expand_dims(wanted, self.axis) == line, values[1], values[0])
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        yield Sample(cls(5, 1), (np.array([0, 4, -1, 7, -6]), np.array([0.0, 1.0], np.float32)))
+        yield Sample(cls(3, 0), (rng.integers(-3, 3, (2, 4)), np.array([-1.0, 2.5], np.float32)))
+        yield Sample(cls(4, 1), (rng.integers(-4, 4, (2, 3)), np.array([7, 9])), frozenset({1}))
