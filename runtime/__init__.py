@@ -1,0 +1,33 @@
+"""The runtime: loads an artifact and runs it. Needs NumPy and the standard library only."""
+
+from tilewright.errors import (
+    ArtifactError,
+    InputError,
+    RequestCancelledError,
+    RequestTimeoutError,
+    TilewrightError,
+    TrustError,
+    UsageError,
+)
+
+from .artifact import Artifact, TensorSpec
+from .request import Request
+from .session import Session, load
+from .steps import Profile, StepProfile
+
+__all__ = [
+    "Artifact",
+    "ArtifactError",
+    "InputError",
+    "Profile",
+    "Request",
+    "RequestCancelledError",
+    "RequestTimeoutError",
+    "Session",
+    "StepProfile",
+    "TensorSpec",
+    "TilewrightError",
+    "TrustError",
+    "UsageError",
+    "load",
+]

@@ -114,3 +114,11 @@ class InputError(TilewrightError):
 
 class CalibrationError(TilewrightError):
     """Calibration data is missing, empty, of the wrong shape, or not finite."""
+
+
+class RequestTimeoutError(TilewrightError, TimeoutError):
+    """A request did not finish, or did not find room in the queue, within the time given."""
+
+
+class RequestCancelledError(TilewrightError):
+    """A request was cancelled before it ran."""

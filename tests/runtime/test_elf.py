@@ -172,7 +172,7 @@ def test_objects_for_another_architecture_are_refused() -> None:
         (
             "@llvm.global_ctors = appending global [1 x { i32, ptr, ptr }] [{ i32, ptr, ptr } "
             "{ i32 1, ptr @f, ptr null }]\ndefine void @f() { ret void }",
-            "what the loader does not offer: section '.ctors'",
+            "what the loader does not offer: section '.ctors",
         ),
     ],
 )

@@ -1,0 +1,93 @@
+"""Running CPU programs: native code for the host processor."""
+
+from __future__ import annotations
+
+import ctypes
+from time import perf_counter
+
+from tilewright.errors import ArtifactError, InputError, TrustError
+
+from . import host
+from .artifact import Artifact, CpuStage, Engine
+from .buffers import Buffers
+from .native import NativeObject, supported
+from .regenerate import regenerate
+from .steps import StepTime
+
+ENTRY_POINT = "tilewright_run"
+
+# A foreign function made by CFUNCTYPE releases the GIL while it runs.
+_EntryPoint = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+
+
+def object_code(artifact: Artifact, program: str) -> bytes:
+    """Object code for a program that may and can run on this machine: the artifact's own, or generated again.
+
+    Raises:
+        TrustError: the artifact is not trusted and the compiler is not installed.
+        ArtifactError: this system cannot run object code; or the artifact's does not fit this processor and the
+            compiler is not installed; or it has changed since the file was opened.
+    """
+    if not supported():
+        raise ArtifactError(
+            "CPU programs cannot run on this system",
+            stage="load native code",
+            expected="Linux on x86_64 or aarch64",
+            found=f"{host.operating_system()} on {host.architecture() or 'an unknown architecture'}",
+        )
+    target = artifact.manifest.cpu_programs[program].target
+    unfit = host.missing(target.triple, target.features)
+    if unfit is not None:
+        return regenerate(artifact, program, unfit, ArtifactError)
+    if not artifact.trusted:
+        return regenerate(artifact, program, "it was not made by this user on this machine", TrustError)
+    return artifact.copy(artifact.manifest.cpu_programs[program].code)
+
+
+class CpuExecutor:
+    """Executes the CPU stages of an engine.
+
+    Raises:
+        ArtifactError: the program's code cannot be had or loaded (see `object_code`).
+    """
+
+    def __init__(self, artifact: Artifact, engine: Engine) -> None:
+        name = engine.cpu_program or ""
+        self._steps = artifact.manifest.cpu_programs[name].steps
+        self._native = NativeObject(object_code(artifact, name))
+        self._run = _EntryPoint(self._native.address(ENTRY_POINT))
+
+    def run(self, stage: CpuStage, buffers: Buffers) -> None:
+        """Execute the steps of a stage.
+
+        Raises:
+            InputError: a step refused the values that it was given, such as an index out of range.
+        """
+        self._execute(buffers, stage.first, stage.last)
+
+    def timed(self, stage: CpuStage, buffers: Buffers) -> list[StepTime]:
+        """Execute the steps of a stage one by one, and measure each.
+
+        Raises:
+            InputError: as for `run`.
+        """
+        times: list[StepTime] = []
+        for index in range(stage.first, stage.last):
+            start = perf_counter()
+            self._execute(buffers, index, index + 1)
+            elapsed = perf_counter() - start
+            step = self._steps[index]
+            times.append(StepTime(step, step.kernel or "", elapsed * 1e3))
+        return times
+
+    def _execute(self, buffers: Buffers, first: int, last: int) -> None:
+        failed = self._run(buffers.context, first, last)
+        if failed:
+            step = self._steps[failed - 1]
+            raise InputError(
+                "the values that reach it are out of its range",
+                stage=f"step {step.name!r}",
+                op=step.op,
+                node=", ".join(step.loc) or None,
+                hint="Look for indices that are out of range in the inputs",
+            )

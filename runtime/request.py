@@ -1,0 +1,177 @@
+"""Asynchronous requests: what the caller holds, and the bounded queue with its workers."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+
+import numpy as np
+
+from tilewright.errors import RequestCancelledError, RequestTimeoutError, UsageError
+
+QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
+
+Outputs = dict[str, np.ndarray]
+Callback = Callable[["Request"], object]
+
+
+class Request:
+    """One inference that runs in the background, with inputs and outputs of its own.
+
+    `status` is ``queued``, ``running``, ``done``, ``failed`` or ``cancelled``; the last three are final.
+    """
+
+    def __init__(self, inputs: list[np.ndarray], callback: Callback | None) -> None:
+        self.status = QUEUED
+        self._inputs = inputs
+        self._callback = callback
+        self._outputs: Outputs | None = None
+        self._error: BaseException | None = None
+        self._finished = threading.Event()
+        self._lock = threading.Lock()
+
+    def done(self) -> bool:
+        """Whether the request has reached its final status."""
+        return self._finished.is_set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the final status for at most `timeout` seconds; whether it has been reached."""
+        return self._finished.wait(timeout)
+
+    def result(self, timeout: float | None = None) -> Outputs:
+        """Wait for the outputs, by name. They belong to the caller: no later run writes to them.
+
+        Raises:
+            RequestTimeoutError: it has not finished within `timeout` seconds; it goes on and can be asked again.
+            RequestCancelledError: it was cancelled.
+            Exception: whatever went wrong while it ran.
+        """
+        if not self._finished.wait(timeout):
+            raise RequestTimeoutError("the request has not finished", expected=f"within {timeout} s", found=self.status)
+        if self._error is not None:
+            raise self._error
+        assert self._outputs is not None
+        return self._outputs
+
+    @property
+    def error(self) -> BaseException | None:
+        """What went wrong; None while it has not finished and when it has succeeded."""
+        return self._error
+
+    def cancel(self) -> bool:
+        """Prevent the request from running; False when it has begun or finished."""
+        with self._lock:
+            if self.status != QUEUED:
+                return False
+            self.status = CANCELLED
+        self._finish(CANCELLED, None, RequestCancelledError("the request was cancelled before it ran"))
+        return True
+
+    def execute(self, run: Callable[[list[np.ndarray]], Outputs]) -> None:
+        """Run the request unless it has been cancelled; for the workers of its queue."""
+        with self._lock:
+            if self.status != QUEUED:
+                return
+            self.status = RUNNING
+        try:
+            outputs = run(self._inputs)
+        except BaseException as error:
+            self._finish(FAILED, None, error)
+        else:
+            self._finish(DONE, outputs, None)
+
+    def _finish(self, status: str, outputs: Outputs | None, error: BaseException | None) -> None:
+        self._inputs = []
+        self._outputs, self._error, self.status = outputs, error, status
+        self._finished.set()
+        callback, self._callback = self._callback, None
+        if callback is not None:
+            try:
+                callback(self)
+            except BaseException as wrong:
+                # The request itself is fine and its worker must go on; report as for any thread that fails.
+                arguments = (type(wrong), wrong, wrong.__traceback__, threading.current_thread())
+                threading.excepthook(threading.ExceptHookArgs(arguments))
+
+
+class RequestQueue:
+    """Requests waiting for a fixed number of worker threads, which start with the first request.
+
+    Args:
+        run: computes the outputs from checked inputs; called by several workers at a time.
+        workers: how many requests run at once.
+        length: how many may wait.
+    """
+
+    def __init__(self, run: Callable[[list[np.ndarray]], Outputs], workers: int, length: int) -> None:
+        self._run = run
+        self._workers = workers
+        self._length = length
+        self._waiting: deque[Request] = deque()
+        self._changed = threading.Condition()
+        self._threads: list[threading.Thread] = []
+        self._closed = False
+
+    def put(self, request: Request, timeout: float | None) -> None:
+        """Append a request, waiting for room for at most `timeout` seconds.
+
+        Raises:
+            RequestTimeoutError: there was no room within the time; a callback, which occupies a worker, never waits.
+            UsageError: the queue is closed.
+        """
+        if threading.current_thread() in self._threads:
+            timeout = 0
+        end = None if timeout is None else monotonic() + timeout
+        with self._changed:
+            while not self._closed and len(self._waiting) >= self._length:
+                self._discard_cancelled()
+                if len(self._waiting) < self._length:
+                    break
+                remaining = None if end is None else end - monotonic()
+                if remaining is not None and remaining <= 0:
+                    raise RequestTimeoutError(
+                        "the queue is full",
+                        expected=f"room within {timeout} s",
+                        found=f"{self._length} requests waiting",
+                    )
+                self._changed.wait(remaining)
+            if self._closed:
+                raise UsageError("the session is closed")
+            self._waiting.append(request)
+            if len(self._threads) < self._workers:
+                name = f"tilewright-worker-{len(self._threads)}"
+                thread = threading.Thread(target=self._work, name=name, daemon=True)
+                self._threads.append(thread)
+                thread.start()
+            self._changed.notify_all()
+
+    def _discard_cancelled(self) -> None:
+        for request in [request for request in self._waiting if request.done()]:
+            self._waiting.remove(request)
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting and not self._closed:
+                    self._changed.wait()
+                if not self._waiting:
+                    return
+                request = self._waiting.popleft()
+                self._changed.notify_all()
+            request.execute(self._run)
+
+    def close(self) -> None:
+        """Cancel what waits, let what runs finish, and end the workers. Idempotent."""
+        with self._changed:
+            self._closed = True
+            waiting = list(self._waiting)
+            self._waiting.clear()
+            self._changed.notify_all()
+        for request in waiting:
+            request.cancel()
+        for thread in self._threads:
+            # A callback may close the session: its own worker cannot be waited for.
+            if thread is not threading.current_thread():
+                thread.join()

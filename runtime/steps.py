@@ -1,0 +1,63 @@
+"""How long the parts of a run take: what executors measure and `Session.profile` reports."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .manifest import Step
+
+
+class StepTime(NamedTuple):
+    """One execution of a step."""
+
+    step: Step
+    kernel: str
+    milliseconds: float
+
+
+class StepProfile(NamedTuple):
+    """A step of the network and the median of its times.
+
+    `kernel` names what executed it: a kernel function, ``reference`` for the reference interpreter, or the device.
+    `nodes` are the nodes of the source model; `macs` and `bytes` count per run.
+    """
+
+    name: str
+    op: str
+    nodes: tuple[str, ...]
+    kernel: str
+    macs: int
+    bytes: int
+    milliseconds: float
+
+
+class Profile(NamedTuple):
+    """Times of an engine: the median of whole runs in milliseconds, and of each step, in order of execution."""
+
+    engine: str
+    rounds: int
+    milliseconds: float
+    steps: tuple[StepProfile, ...]
+
+
+def median(values: list[float]) -> float:
+    """The middle value, or the mean of the two in the middle."""
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+
+
+def combine(rounds: list[list[StepTime]]) -> tuple[StepProfile, ...]:
+    """Medians of each step over rounds that executed the same steps."""
+    return tuple(
+        StepProfile(
+            first.step.name,
+            first.step.op,
+            first.step.loc,
+            first.kernel,
+            first.step.macs,
+            first.step.bytes,
+            median([times[index].milliseconds for times in rounds]),
+        )
+        for index, first in enumerate(rounds[0])
+    )
