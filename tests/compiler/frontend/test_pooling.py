@@ -1,0 +1,73 @@
+"""Import of pooling nodes: automatic padding and numbers of windows that are rounded up."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx_nodes import assert_imports_like_onnxruntime, import_checked, node_model
+
+from tilewright.compiler.frontend.export import export_onnx
+from tilewright.errors import ModelError, UnsupportedError
+from tilewright.ir.core import Function, Module
+from tilewright.ir.ops.pooling import AveragePool, MaxPool
+from tilewright.ir.types import DType, TensorType
+
+
+@pytest.mark.parametrize("op_type", ["MaxPool", "AveragePool", "LpPool"])
+@pytest.mark.parametrize("seed", range(40))
+def test_random_windows_agree_with_onnxruntime(op_type: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    spatial = int(rng.integers(1, 3))
+    kernel = rng.integers(1, 5, spatial)
+    dilations = rng.integers(1, 3, spatial) if seed % 3 == 0 else np.ones(spatial, int)
+    attributes = {
+        "kernel_shape": kernel.tolist(),
+        "strides": rng.integers(1, 5, spatial).tolist(),
+        "dilations": dilations.tolist(),
+        "ceil_mode": seed % 2,
+    }
+    if seed % 5 == 0:
+        attributes["auto_pad"] = ("SAME_UPPER", "SAME_LOWER", "VALID")[seed % 3]
+        attributes["dilations"] = [1] * spatial
+        # onnxruntime takes no strides beyond the kernel here: its padding becomes negative.
+        attributes["strides"] = np.minimum(attributes["strides"], kernel).tolist()
+    else:
+        attributes["pads"] = [int(rng.integers(0, k)) for k in (*kernel, *kernel)]
+    if op_type == "AveragePool":
+        attributes["count_include_pad"] = seed // 2 % 2
+    if op_type == "LpPool":
+        attributes["p"] = 2
+    x = rng.standard_normal((1, 2, *rng.integers(9, 14, spatial))).astype(np.float32)
+    assert_imports_like_onnxruntime(node_model(op_type, [x], opset=22, **attributes), [x])
+
+
+def test_rounding_up_becomes_explicit() -> None:
+    x = np.zeros((1, 1, 8, 8), np.float32)
+    model = node_model("MaxPool", [x], kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)
+    (op,) = import_checked(model).main.ops
+    assert op.operator == MaxPool((3, 3), (2, 2), (0, 0, 1, 1), (1, 1))
+    model = node_model("AveragePool", [x], kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1, count_include_pad=1)
+    (op,) = import_checked(model).main.ops
+    assert op.operator == AveragePool((3, 3), (2, 2), (0, 0, 0, 0), (1, 1), True, overhang=(1, 1))
+
+
+def test_indices_are_refused() -> None:
+    x = np.zeros((1, 1, 4, 4), np.float32)
+    with pytest.raises(UnsupportedError, match=r"MaxPool.*'MaxPool_0'.*the output 'Indices' is not supported"):
+        import_checked(node_model("MaxPool", [x], outputs=2, kernel_shape=[2, 2]))
+
+
+def test_a_kernel_of_another_rank_is_refused() -> None:
+    x = np.zeros((1, 1, 4, 4), np.float32)
+    with pytest.raises(ModelError, match="kernel_shape does not match the input; expected 2 extents, found"):
+        import_checked(node_model("MaxPool", [x], kernel_shape=[2]))
+
+
+def test_an_overhang_that_onnx_cannot_say_is_refused_by_the_export() -> None:
+    module = Module("odd")
+    function = module.add_function(Function("main"))
+    x = function.add_parameter("x", TensorType((1, 1, 5), DType.F32))
+    op = function.append(AveragePool((2,), (1,), (0, 0), (1,), True, overhang=(1,)), [x])
+    function.set_results(op.results)
+    with pytest.raises(UnsupportedError, match="overhang"):
+        export_onnx(module)
