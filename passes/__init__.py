@@ -4,34 +4,47 @@
 """
 
 from .base import Pass, Record, Verification
+from .check_memory_plan import CheckMemoryPlan, check_memory_plan
 from .eliminate_common_subexpressions import EliminateCommonSubexpressions
 from .eliminate_dead_code import EliminateDeadCode
 from .fold_constants import FoldConstants
 from .instruments import Dump, Instrument, Print, Timing, instruments_from_environment, load_dump
+from .isolate_outputs import IsolateOutputs
+from .memory_plan import MemoryPlan
 from .pipeline import Pipeline
+from .place_on_cpu import PlaceOnCpu
 
 PASSES: dict[str, type[Pass]] = {
     cls.name: cls
     for cls in (
+        CheckMemoryPlan,
         EliminateCommonSubexpressions,
         EliminateDeadCode,
         FoldConstants,
+        IsolateOutputs,
+        MemoryPlan,
+        PlaceOnCpu,
     )
 }
 
 __all__ = [
     "PASSES",
+    "CheckMemoryPlan",
     "Dump",
     "EliminateCommonSubexpressions",
     "EliminateDeadCode",
     "FoldConstants",
     "Instrument",
+    "IsolateOutputs",
+    "MemoryPlan",
     "Pass",
     "Pipeline",
+    "PlaceOnCpu",
     "Print",
     "Record",
     "Timing",
     "Verification",
+    "check_memory_plan",
     "instruments_from_environment",
     "load_dump",
 ]

@@ -57,10 +57,6 @@ def _first_bad_output(module: Module) -> Value | None:
     return None
 
 
-def _first_call(module: Module) -> Op | None:
-    return next((op for op in module.ops if isinstance(getattr(op.operator, "callee", None), str)), None)
-
-
 def _first_dead(module: Module) -> Op | None:
     return next((op for op in module.ops if not any(value.uses for value in op.results)), None)
 
@@ -70,5 +66,4 @@ PLAIN = Invariant("plain: every value is in row-major order", _first_with_layout
 UNPLANNED = Invariant("unplanned: no op has an address yet", _first_with_address)
 PLANNED = Invariant("planned: every result of @main has an address", _first_without_address)
 OUTPUTS_APART = Invariant("outputs apart: each output is a row-major op result of its own", _first_bad_output)
-INLINED = Invariant("inlined: no op calls a function", _first_call)
 NO_DEAD_OPS = Invariant("no dead ops: every op is used", _first_dead)

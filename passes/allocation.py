@@ -1,0 +1,83 @@
+"""Offsets for buffers whose life spans are known: the packing problem behind the memory plan.
+
+A buffer lives over a range of steps and takes a range of bytes; two that live at the same step must not share a
+byte. Finding the smallest arena is NP-hard (it is dynamic storage allocation), so two heuristics compete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A range of bytes over a range of steps.
+
+    Attributes:
+        bytes: size, a multiple of the alignment.
+        first, last: the steps between which it lives, both included.
+    """
+
+    bytes: int
+    first: int
+    last: int
+
+    def meets(self, other: Buffer) -> bool:
+        """Whether both live at some step."""
+        return self.first <= other.last and other.first <= self.last
+
+
+def lower_bound(buffers: Sequence[Buffer]) -> int:
+    """The most bytes that live at one step: no arena can be smaller."""
+    change: dict[int, int] = {}
+    for buffer in buffers:
+        change[buffer.first] = change.get(buffer.first, 0) + buffer.bytes
+        change[buffer.last + 1] = change.get(buffer.last + 1, 0) - buffer.bytes
+    most = live = 0
+    for step in sorted(change):
+        live += change[step]
+        most = max(most, live)
+    return most
+
+
+def peak(buffers: Sequence[Buffer], offsets: Sequence[int]) -> int:
+    """Size of the arena that a placement needs."""
+    return max((offset + buffer.bytes for buffer, offset in zip(buffers, offsets, strict=True)), default=0)
+
+
+def greedy_by_size(buffers: Sequence[Buffer]) -> list[int]:
+    """The largest first, each at the lowest offset where nothing that lives meanwhile lies.
+
+    Source: Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020.
+    """
+    return _place(buffers, sorted(range(len(buffers)), key=lambda i: (-buffers[i].bytes, buffers[i].first, i)))
+
+
+def linear_by_time(buffers: Sequence[Buffer]) -> list[int]:
+    """In order of birth, each in the smallest gap that takes it, as a memory allocator at run time would."""
+    return _place(buffers, sorted(range(len(buffers)), key=lambda i: (buffers[i].first, -buffers[i].bytes, i)), True)
+
+
+def _place(buffers: Sequence[Buffer], order: Sequence[int], best_fit: bool = False) -> list[int]:
+    offsets = [0] * len(buffers)
+    placed: list[int] = []
+    for index in order:
+        buffer = buffers[index]
+        taken = sorted((offsets[i], offsets[i] + buffers[i].bytes) for i in placed if buffers[i].meets(buffer))
+        end = 0
+        chosen, smallest = None, None
+        for start, stop in taken:
+            gap = start - end
+            if gap >= buffer.bytes and (smallest is None or gap < smallest):
+                chosen, smallest = end, gap
+                if not best_fit:
+                    break
+            end = max(end, stop)
+        offsets[index] = end if chosen is None else chosen
+        placed.append(index)
+    return offsets
+
+
+STRATEGIES = {"greedy_by_size": greedy_by_size, "linear_by_time": linear_by_time}
+"""Every heuristic by name."""

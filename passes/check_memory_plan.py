@@ -1,0 +1,136 @@
+"""Prove a memory plan from its final annotations alone.
+
+Nothing here is shared with the planner: instead of comparing life spans, the check writes and reads through the
+arena in the order of the ops and keeps for each block of memory who wrote it last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from tilewright.errors import PassError
+
+from ..ir.core import Function, Module, Op, Value
+from ..ir.layout import bytes_of
+from .base import Pass, Record
+from .invariants import PLANNED, Invariant
+
+BLOCK = 64
+"""Bytes that one owner is recorded for; every address must be a multiple."""
+
+
+@dataclass(frozen=True)
+class CheckMemoryPlan(Pass):
+    """Changes nothing; fails where an op would read memory that something else has overwritten."""
+
+    requires: ClassVar[tuple[Invariant, ...]] = (PLANNED,)
+
+    def apply(self, module: Module, record: Record) -> bool:
+        check_memory_plan(module.main)
+        return False
+
+
+def check_memory_plan(function: Function) -> None:
+    """Execute the addresses of ``function`` without data.
+
+    Raises:
+        PassError: an op reads bytes that its operand no longer holds, results overlap each other or an operand, an
+            address leaves the arena or is not aligned, or an output lies in the arena; names op and source node.
+    """
+    _Arena(function).run()
+
+
+class _Arena:
+    def __init__(self, function: Function) -> None:
+        self._function = function
+        size = function.annotations.get("arena_bytes")
+        if not isinstance(size, int) or size < 0:
+            raise PassError("the function has no arena_bytes", op=f"@{function.name}", found=size)
+        self._bytes = size
+        self._owner = np.full(-(-size // BLOCK), -1, np.int64)
+        self._token: dict[Value, int] = {}
+        self._offset: dict[Value, int | None] = {}
+
+    def run(self) -> None:
+        for parameter in self._function.parameters:
+            self._offset[parameter] = None
+        for op in self._function.ops:
+            for value in op.inputs:
+                self._read(op, value)
+            addresses = op.annotations.get("at")
+            if not isinstance(addresses, tuple) or len(addresses) != len(op.results):
+                raise _error(op, "the op needs one address for each result", len(op.results), addresses)
+            if "alias" in op.annotations:
+                self._alias(op, addresses)
+            else:
+                self._write(op, addresses)
+        for value in self._function.results:
+            if value.producer is not None and (
+                self._offset[value] is not None or "alias" in value.producer.annotations
+            ):
+                raise _error(value.producer, "an output does not lie in the caller's buffer")
+
+    def _span(self, offset: int, value: Value) -> slice:
+        return slice(offset // BLOCK, -(-(offset + bytes_of(value.type)) // BLOCK))
+
+    def _read(self, op: Op, value: Value) -> None:
+        offset = self._offset.get(value)
+        if offset is None:
+            return
+        owners = self._owner[self._span(offset, value)]
+        if not bool((owners == self._token[value]).all()):
+            raise _error(op, f"operand %{value.name} at {offset} has been overwritten before this op reads it")
+
+    def _alias(self, op: Op, addresses: tuple[object, ...]) -> None:
+        index = op.annotations["alias"]
+        source = op.operands[index] if isinstance(index, int) and index < len(op.operands) else None
+        if source is None or len(op.results) != 1 or bytes_of(source.type) != bytes_of(op.result.type):
+            raise _error(op, "alias names no operand of the result's size", found=index)
+        offset = self._offset.get(source)
+        if addresses[0] != offset:
+            raise _error(op, "an alias lies elsewhere than its operand", offset, addresses[0])
+        self._offset[op.result] = offset
+        if offset is not None:
+            self._token[op.result] = self._token[source]
+
+    def _write(self, op: Op, addresses: tuple[object, ...]) -> None:
+        written: list[tuple[Value, slice]] = []
+        replaced = op.annotations.get("in_place")
+        for value, offset in zip(op.results, addresses, strict=True):
+            if offset is None:
+                if not value.is_returned:
+                    raise _error(op, f"result %{value.name} has no address and is no output")
+                self._offset[value] = None
+                continue
+            if not isinstance(offset, int) or offset % BLOCK or not 0 <= offset <= self._bytes - bytes_of(value.type):
+                raise _error(op, "a wrong address", f"a multiple of {BLOCK} within {self._bytes} bytes", offset)
+            span = self._span(offset, value)
+            for index, operand in enumerate(op.operands):
+                if operand is None or not self._overlaps(span, operand):
+                    continue
+                if index != replaced and (not isinstance(replaced, int) or operand is not op.operands[replaced]):
+                    raise _error(op, f"result %{value.name} overwrites operand %{operand.name}")
+                if self._offset[operand] != offset or bytes_of(operand.type) != bytes_of(value.type):
+                    raise _error(op, "a result in place must cover its operand", self._offset[operand], offset)
+            for other, taken in written:
+                if span.start < taken.stop and taken.start < span.stop:
+                    raise _error(op, f"results %{other.name} and %{value.name} overlap")
+            written.append((value, span))
+            self._offset[value] = offset
+        for value, span in written:
+            self._token[value] = len(self._token)
+            self._owner[span] = self._token[value]
+
+    def _overlaps(self, span: slice, operand: Value) -> bool:
+        offset = self._offset.get(operand)
+        if offset is None:
+            return False
+        other = self._span(offset, operand)
+        return span.start < other.stop and other.start < span.stop
+
+
+def _error(op: Op, message: str, expected: object = None, found: object = None) -> PassError:
+    return PassError(message, op=op.name, node=op.node, expected=expected, found=found)
