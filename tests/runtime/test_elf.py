@@ -17,6 +17,7 @@ from tilewright.runtime import host
 from tilewright.runtime.elf import ElfObject, parse
 from tilewright.runtime.link import Placement, exported, kind_of, link, place
 from tilewright.runtime.native import NativeObject, supported
+from tilewright.runtime.relocation import ARCHITECTURES
 
 SAMPLES = """
 declare float @expf(float)
@@ -70,6 +71,28 @@ define float @exponential(float %x) { %v = call float @expf(float %x)
 define double @power(double %x) { %v = call double @pow(double %x, double 2.5)
   ret double %v }
 
+@byte = internal global i8 3
+@half = internal global i16 300
+@word = internal global i32 70000
+@quad = internal global <4 x i32> <i32 1, i32 2, i32 3, i32 4>, align 16
+
+define i64 @widths() { %a = load volatile i8, ptr @byte
+  %b = load volatile i16, ptr @half
+  %c = load volatile i32, ptr @word
+  %d = load volatile <4 x i32>, ptr @quad
+  %e = extractelement <4 x i32> %d, i32 3
+  %x = zext i8 %a to i64
+  %y = zext i16 %b to i64
+  %z = zext i32 %c to i64
+  %w = zext i32 %e to i64
+  %xy = add i64 %x, %y
+  %zw = add i64 %z, %w
+  %sum = add i64 %xy, %zw
+  ret i64 %sum }
+
+define float @tail(float %x) { %v = tail call float @expf(float %x)
+  ret float %v }
+
 define i64 @table(i64 %x) {
   switch i64 %x, label %other [ i64 0, label %a
                                 i64 1, label %b
@@ -111,9 +134,11 @@ def test_every_kind_of_reference_executes(model: str, relocation: str) -> None:
     assert [call(native, "zeros", i) for i in (0, 31)] == [0, 0]
     assert call(native, "filled", 32) == 9
     assert call(native, "global") == 77
+    assert call(native, "widths") == 3 + 300 + 70000 + 4
     assert [call(native, "table", i) for i in (0, 1, 2, 3, 4, 5)] == [14, -9, 9, 9, 40, -1]
-    exponential = ctypes.CFUNCTYPE(ctypes.c_float, ctypes.c_float)(native.address("exponential"))
-    assert exponential(1.0) == pytest.approx(2.7182817)
+    for name in ("exponential", "tail"):
+        exponential = ctypes.CFUNCTYPE(ctypes.c_float, ctypes.c_float)(native.address(name))
+        assert exponential(1.0) == pytest.approx(2.7182817)
     power = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)(native.address("power"))
     assert power(4.0) == 32.0
 
@@ -252,11 +277,46 @@ def test_aarch64_fields_hold_what_the_instructions_read(model: str, relocation: 
             assert source + value == target
         else:
             raise AssertionError(f"not checked: {kind}")
-    assert {"small": {"CALL26", "ADR_PREL_PG_HI21", "ABS64"}}.get(model, {"CALL26", "MOVW_UABS_G3"}) <= seen
+    common = {"CALL26", "JUMP26", "ABS64", "ADR_GOT_PAGE", "LD64_GOT_LO12_NC"}
+    small = {f"LDST{width}_ABS_LO12_NC" for width in (8, 16, 32, 64, 128)} | {"ADR_PREL_PG_HI21", "ADD_ABS_LO12_NC"}
+    large = {"MOVW_UABS_G0_NC", "MOVW_UABS_G1_NC", "MOVW_UABS_G2_NC", "MOVW_UABS_G3"}
+    assert seen == common | (small if model == "small" else large)
     for offset in placement.stubs.values():
         load, branch, address = struct.unpack_from("<IIQ", image, offset)
         assert (load, branch) == (0x58000050, 0xD61F0200), "ldr x16, .+8 and br x16"
         assert address >= 0x7FFF_0000_0000
+
+
+def patched(kind: int, target: int, place: int, word: int = 0) -> int:
+    image = bytearray(struct.pack("<Q", word))
+    ARCHITECTURES["aarch64"].kinds[kind].apply(image, 0, target, place)
+    return struct.unpack("<Q", image)[0]
+
+
+def test_aarch64_fields_that_llvm_seldom_uses() -> None:
+    assert patched(260, 0x1000, 0x1008) == 2**64 - 8, "PREL64"
+    assert patched(261, 0x1000, 0x1008) == 2**32 - 8, "PREL32"
+    assert patched(273, 0x1008, 0x1000, 0x58000000) == 0x58000040, "ldr x0, .+8"
+    assert patched(274, 0x1005, 0x1000, 0x10000000) == 0x30000020, "adr x0, .+5"
+    assert patched(279, 0x0FFC, 0x1000, 0x36000000) == 0x3607FFE0, "tbz w0, #0, .-4"
+    assert patched(280, 0x1010, 0x1000, 0x54000000) == 0x54000080, "b.eq .+16"
+    assert patched(263, 0xABCD, 0, 0xD2800000) == 0xD29579A0, "movz x0, #0xabcd"
+    assert patched(265, 0xABCD0000, 0, 0xD2A00000) == 0xD2B579A0, "movz x0, #0xabcd, lsl 16"
+    assert patched(267, 0xABCD00000000, 0, 0xD2C00000) == 0xD2D579A0, "movz x0, #0xabcd, lsl 32"
+
+
+@pytest.mark.parametrize(
+    ("kind", "target"),
+    [(283, 1 << 27), (283, 2), (280, 1 << 20), (279, -(1 << 15) - 4), (275, 1 << 33), (261, 1 << 31), (263, 1 << 16)],
+)
+def test_aarch64_fields_that_are_too_small_are_refused(kind: int, target: int) -> None:
+    with pytest.raises(ArtifactError, match="does not fit where it was mapped"):
+        patched(kind, target, 0)
+
+
+def test_aarch64_loads_of_unaligned_data_are_refused() -> None:
+    with pytest.raises(ArtifactError, match="refers to unaligned data; expected a multiple of 8, found 4"):
+        patched(286, 4, 0)
 
 
 @pytest.mark.parametrize(("model", "relocation"), MODELS)
@@ -293,6 +353,7 @@ def test_parts_lie_on_pages_of_their_own(architecture: str) -> None:
         assert start % section.alignment == 0
     assert set(exported(elf, placement)) == {
         "constant", "indirect", "count", "zeros", "filled", "global", "exponential", "power", "table", "shared",
+        "widths", "tail",
     }  # fmt: skip
 
 
