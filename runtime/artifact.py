@@ -114,7 +114,6 @@ class Artifact:
     def __init__(self, buffer: memoryview, origin: str) -> None:
         self.origin = origin
         self._container = Container(buffer, origin)
-        self._trusted: bool | None = None
         self.section(MANIFEST_SECTION, SectionKind.MANIFEST)
         self.manifest = Manifest.from_json(self.copy(MANIFEST_SECTION))
         check_manifest(self.manifest, {name: (entry.kind, entry.length) for name, entry in self.sections.items()})
@@ -143,9 +142,12 @@ class Artifact:
     @property
     def trusted(self) -> bool:
         """Whether this user wrote the artifact on this machine, so that its native code may run."""
-        if self._trusted is None:
-            self._trusted = trust.trusted(self._container.digest, self._container.tag)
-        return self._trusted
+        return self.trust_objection is None
+
+    @property
+    def trust_objection(self) -> str | None:
+        """Why its native code may not run here; None when this user wrote the artifact on this machine."""
+        return trust.objection(self._container.digest, self._container.tag)
 
     def section(self, name: str, kind: SectionKind | None = None) -> memoryview:
         """The content of a section, read-only and without a copy.

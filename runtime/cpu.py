@@ -39,8 +39,9 @@ def object_code(artifact: Artifact, program: str) -> bytes:
     unfit = host.missing(target.triple, target.features)
     if unfit is not None:
         return regenerate(artifact, program, unfit, ArtifactError)
-    if not artifact.trusted:
-        return regenerate(artifact, program, "it was not made by this user on this machine", TrustError)
+    objection = artifact.trust_objection
+    if objection is not None:
+        return regenerate(artifact, program, objection, TrustError)
     return artifact.copy(artifact.manifest.cpu_programs[program].code)
 
 

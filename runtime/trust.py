@@ -77,10 +77,14 @@ def sign(digest: bytes) -> bytes | None:
     return None if key is None else _tag(key, digest)
 
 
-def trusted(digest: bytes, tag: bytes) -> bool:
-    """Whether `tag` proves that this user wrote the artifact with this digest on this machine."""
+def objection(digest: bytes, tag: bytes) -> str | None:
+    """Why an artifact's native code may not run here; None when its tag proves that this user wrote it here."""
     import hmac
 
+    if not any(tag):
+        return "it was written without a tag, where no key could be kept"
     path = key_path()
     key = None if path is None else _read_key(path)
-    return key is not None and hmac.compare_digest(_tag(key, digest), tag)
+    if key is None:
+        return f"this user has no key of their own at {path}"
+    return None if hmac.compare_digest(_tag(key, digest), tag) else "it was not made by this user on this machine"

@@ -31,10 +31,11 @@ def test_the_key_is_made_once() -> None:
 
 def test_artifacts_of_others_are_not_trusted(configuration: Path) -> None:
     content = small_artifact()
-    (configuration / "tilewright" / "key").write_bytes(bytes(32))
-    assert not Artifact.open(content).trusted
-    (configuration / "tilewright" / "key").unlink()
-    assert not Artifact.open(content).trusted
+    key = configuration / "tilewright" / "key"
+    key.write_bytes(bytes(32))
+    assert Artifact.open(content).trust_objection == "it was not made by this user on this machine"
+    key.unlink()
+    assert Artifact.open(content).trust_objection == f"this user has no key of their own at {key}"
     assert not (configuration / "tilewright" / "key").exists(), "loading must not make a key"
 
 
@@ -42,7 +43,7 @@ def test_artifacts_of_others_are_not_trusted(configuration: Path) -> None:
 def test_a_key_that_others_can_read_counts_for_nothing(configuration: Path, mode: int) -> None:
     content = small_artifact()
     (configuration / "tilewright" / "key").chmod(mode)
-    assert not Artifact.open(content).trusted
+    assert Artifact.open(content).trust_objection
     assert trust.sign(b"digest") is None
 
 
@@ -51,12 +52,12 @@ def test_a_linked_or_short_key_counts_for_nothing(configuration: Path, tmp_path:
     key = configuration / "tilewright" / "key"
     key.rename(tmp_path / "moved")
     key.symlink_to(tmp_path / "moved")
-    assert not Artifact.open(content).trusted
+    assert Artifact.open(content).trust_objection
     key.unlink()
     (tmp_path / "moved").rename(key)
-    assert Artifact.open(content).trusted
+    assert Artifact.open(content).trust_objection is None
     key.write_bytes(b"short")
-    assert not Artifact.open(content).trusted
+    assert Artifact.open(content).trust_objection
 
 
 def test_without_a_writable_folder_artifacts_are_written_untrusted(
@@ -64,7 +65,8 @@ def test_without_a_writable_folder_artifacts_are_written_untrusted(
 ) -> None:
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file"))
-    assert not Artifact.open(small_artifact()).trusted
+    objection = Artifact.open(small_artifact()).trust_objection
+    assert objection == "it was written without a tag, where no key could be kept"
 
 
 def test_a_forged_tag_is_untrusted_and_a_damaged_one_is_an_error() -> None:
@@ -74,7 +76,7 @@ def test_a_forged_tag_is_untrusted_and_a_damaged_one_is_an_error() -> None:
         Artifact.open(content)
     content[20:24] = bytes(4)
     content[20:24] = zlib.crc32(content[:128]).to_bytes(4, "little")
-    assert not Artifact.open(content).trusted
+    assert Artifact.open(content).trust_objection
 
 
 def test_code_that_changes_after_loading_is_not_handed_out(tmp_path: Path) -> None:
