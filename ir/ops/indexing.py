@@ -124,7 +124,7 @@ def check_inside(indices: TensorType, x: TensorType, axis: int) -> None:
 
 def element_place(x: np.ndarray, indices: np.ndarray, axis: int) -> tuple[np.ndarray, ...]:
     """For each position of ``indices``, where in ``x`` it points: its own position with ``axis`` replaced."""
-    place: list[np.ndarray] = [*np.indices(indices.shape)]
+    place = [np.asarray(positions) for positions in np.indices(indices.shape)]
     place[axis] = from_front(indices, x.shape[axis])
     return tuple(place)
 

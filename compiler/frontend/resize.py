@@ -1,0 +1,146 @@
+"""Resize of ONNX from version 10 on, and Upsample before it: scales or sizes, of all axes or some."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tilewright.errors import UnsupportedError
+
+from ...ir.core import Op, Value
+from ...ir.ops.resize import Resize
+from .export import Exporter
+from .onnx import Importer
+from .registry import Node, exports, imports
+from .shape import attribute_or_input, normalize_axis
+
+
+def scaled(shape: Sequence[int], scales: Sequence[float]) -> tuple[int, ...]:
+    """Extents after scaling, rounded down; the product is formed in float32, as onnxruntime does."""
+    return tuple(int(np.float32(e) * np.float32(s)) for e, s in zip(shape, scales, strict=True))
+
+
+def floats(array: np.ndarray) -> list[float]:
+    return [float(np.float32(v)) for v in array.reshape(-1)]
+
+
+@imports("Upsample")
+def import_upsample(node: Node, importer: Importer) -> Value:
+    x = node.input(0)
+    if node.has("scales"):
+        scales = [float(np.float32(v)) for v in node.attributes["scales"]]
+    else:
+        scales = floats(node.constant(1, "the scales"))
+    return import_simple(node, importer, x, scales)
+
+
+def import_simple(node: Node, importer: Importer, x: Value, scales: list[float]) -> Value:
+    """What resampling meant before version 11: no offset, and ``nearest`` rounds down, or up when shrinking."""
+    if len(scales) != x.type.rank:
+        raise node.model_error("the scales do not match the dimensions", expected=x.type.rank, found=len(scales))
+    mode = node.string("mode", "nearest")
+    if mode not in ("nearest", "linear", "bilinear"):
+        raise node.unsupported("unknown mode", expected="nearest or linear", found=mode)
+    if mode != "nearest":
+        return resize(importer, x, Resize(scaled(x.type.shape, scales), tuple(scales), "linear", "asymmetric"))
+    for part, rounding in (([min(s, 1.0) for s in scales], "ceil"), ([max(s, 1.0) for s in scales], "floor")):
+        extents = scaled(x.type.shape, part)
+        x = resize(importer, x, Resize(extents, tuple(part), "nearest", "asymmetric", rounding))
+    return x
+
+
+def resize(importer: Importer, x: Value, operator: Resize) -> Value:
+    """``x`` resampled; ``x`` itself where every scale is 1."""
+    if all(s == 1 for s in operator.scales) and operator.coordinates != "tf_crop_and_resize":
+        return x
+    return importer.emit_one(operator, x)
+
+
+@imports("Resize")
+def import_resize(node: Node, importer: Importer) -> Value:
+    x = node.input(0)
+    if node.opset < 11:
+        return import_simple(node, importer, x, floats(node.constant(1, "the scales")))
+    if node.int("antialias", 0):
+        raise node.unsupported("antialiasing is not supported")
+    shape = x.type.shape
+    axes = [normalize_axis(node, a, len(shape)) for a in node.ints("axes", range(len(shape)))]
+    extents, scales = list(shape), [1.0] * len(shape)
+    given_scales = node.optional_constant(2, "the scales")
+    given_sizes = attribute_or_input(node, "sizes", 3)
+    if given_scales is not None and given_scales.size:
+        if given_scales.size != len(axes):
+            raise node.model_error("wrong number of scales", expected=len(axes), found=given_scales.size)
+        for axis, scale in zip(axes, floats(given_scales), strict=True):
+            scales[axis] = scale
+        extents = list(scaled(shape, scales))
+    elif given_sizes:
+        if len(given_sizes) != len(axes):
+            raise node.model_error("wrong number of sizes", expected=len(axes), found=len(given_sizes))
+        ratios = [np.float32(size) / np.float32(shape[axis]) for axis, size in zip(axes, given_sizes, strict=True)]
+        policy = node.string("keep_aspect_ratio_policy", "stretch")
+        if policy != "stretch":
+            common = min(ratios) if policy == "not_larger" else max(ratios)
+            ratios = [common] * len(axes)
+            given_sizes = [int(np.floor(np.float32(common * np.float32(shape[a])) + 0.5)) for a in axes]
+        for axis, size, ratio in zip(axes, given_sizes, ratios, strict=True):
+            extents[axis], scales[axis] = size, float(ratio)
+    else:
+        raise node.model_error("neither scales nor sizes are given")
+    coordinates = node.string("coordinate_transformation_mode", "half_pixel")
+    operator = Resize(
+        tuple(extents),
+        tuple(scales),
+        node.string("mode", "nearest"),
+        coordinates,
+        node.string("nearest_mode", "round_prefer_floor"),
+        float(np.float32(node.float("cubic_coeff_a", -0.75))),
+        bool(node.int("exclude_outside", 0)),
+        float(np.float32(node.float("extrapolation_value", 0.0))),
+        _region(node, axes, len(shape)) if coordinates == "tf_crop_and_resize" else (),
+    )
+    return resize(importer, x, operator)
+
+
+def _region(node: Node, axes: list[int], rank: int) -> tuple[float, ...]:
+    given = floats(node.constant(1, "the region of interest"))
+    if len(given) != 2 * len(axes):
+        raise node.model_error("the region needs two numbers an axis", expected=2 * len(axes), found=len(given))
+    begins, ends = [0.0] * rank, [1.0] * rank
+    for position, axis in enumerate(axes):
+        begins[axis], ends[axis] = given[position], given[len(axes) + position]
+    return (*begins, *ends)
+
+
+@exports(Resize)
+def export_resize(op: Op, exporter: Exporter) -> None:
+    resize = op.operator
+    x = op.inputs[0]
+    assert isinstance(resize, Resize)
+    ratios = [float(np.float32(e) / np.float32(i)) for e, i in zip(resize.extents, x.type.shape, strict=True)]
+    scales, sizes = None, None
+    if list(resize.scales) == ratios:
+        sizes = exporter.integers(resize.extents, "sizes")
+    elif scaled(x.type.shape, resize.scales) == resize.extents:
+        scales = exporter.constant(np.asarray(resize.scales, np.float32), "scales")
+    else:
+        raise UnsupportedError(
+            "the extents follow neither from the scales nor the scales from the extents",
+            stage="export",
+            op=op.name,
+            node=op.node,
+            found=f"{list(x.type.shape)} by {list(resize.scales)} to {list(resize.extents)}",
+        )
+    crops = resize.coordinates == "tf_crop_and_resize"
+    y = exporter.node(
+        "Resize",
+        [x, exporter.constant(np.asarray(resize.roi, np.float32), "roi") if crops else None, scales, sizes],
+        mode=resize.mode,
+        coordinate_transformation_mode=resize.coordinates,
+        nearest_mode=resize.nearest_mode,
+        cubic_coeff_a=resize.cubic_coeff_a,
+        exclude_outside=int(resize.exclude_outside),
+        extrapolation_value=resize.extrapolation_value,
+    )
+    exporter.define(op, y)

@@ -1,0 +1,193 @@
+"""Resampling of images and other grids."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tilewright.errors import IRError
+
+from ..op import Operator, QuantizationRule, Sample, operand, operator
+from ..types import TensorType
+from .shape import moved
+
+MODES = ("nearest", "linear", "cubic")
+COORDINATES = (
+    "half_pixel",
+    "half_pixel_symmetric",
+    "pytorch_half_pixel",
+    "tf_half_pixel_for_nn",
+    "align_corners",
+    "asymmetric",
+    "tf_crop_and_resize",
+)
+NEAREST = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
+
+
+@operator("resize")
+@dataclass(frozen=True)
+class Resize(Operator):
+    """Resample x on a finer or coarser grid, each dimension on its own.
+
+    Operands: x. Result: same dtype, shape ``extents``. Coordinates are computed in float32, as onnxruntime does.
+    Interpolation is defined on floats; ``nearest`` moves elements of any dtype.
+
+    Attributes:
+        extents: shape of the result.
+        scales: for each dimension, grid points of the result over those of x; not always the ratio of the extents,
+            which are rounded.
+        mode: ``nearest`` | ``linear`` | ``cubic`` (Keys' kernel with ``cubic_coeff_a``).
+        coordinates: which point of x an index of the result looks at; the ``coordinate_transformation_mode`` of ONNX.
+        nearest_mode: which way ``nearest`` rounds.
+        exclude_outside: ``cubic`` weighs only what lies inside x, scaled up to 1; otherwise the border repeats.
+        extrapolation_value: result outside x, for ``tf_crop_and_resize``.
+        roi: the part of x that ``tf_crop_and_resize`` takes: begins of all dimensions, then ends, 0 to 1.
+    """
+
+    OPERANDS = (operand("x"),)
+    QUANTIZATION = QuantizationRule.PRESERVE
+
+    extents: tuple[int, ...]
+    scales: tuple[float, ...]
+    mode: str = "nearest"
+    coordinates: str = "half_pixel"
+    nearest_mode: str = "round_prefer_floor"
+    cubic_coeff_a: float = -0.75
+    exclude_outside: bool = False
+    extrapolation_value: float = 0.0
+    roi: tuple[float, ...] = ()
+
+    def infer(self, x: TensorType) -> TensorType:
+        for what, allowed, found in (
+            ("mode", MODES, self.mode),
+            ("coordinates", COORDINATES, self.coordinates),
+            ("nearest_mode", NEAREST, self.nearest_mode),
+        ):
+            if found not in allowed:
+                raise IRError(f"unknown {what}", expected=", ".join(allowed), found=found)
+        if not len(self.extents) == len(self.scales) == x.rank or min(self.scales, default=1.0) <= 0:
+            raise IRError("extents and scales need one positive number a dimension", expected=x.rank)
+        if self.coordinates == "tf_crop_and_resize" and len(self.roi) != 2 * x.rank:
+            raise IRError("roi needs two numbers a dimension", expected=2 * x.rank, found=len(self.roi))
+        if min(x.shape, default=1) < 1 or min(self.extents, default=1) < 1:
+            raise IRError("an empty tensor cannot be resampled", found=f"{list(x.shape)} to {list(self.extents)}")
+        if self.mode != "nearest" and not x.dtype.is_float:
+            raise IRError(f"{self.mode} interpolation is defined on floats only", found=x)
+        return moved(x, self.extents)
+
+    def check_quantized(
+        self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]
+    ) -> str | None:
+        if self.mode != "nearest" or self.coordinates == "tf_crop_and_resize":
+            return "only nearest resampling without cropping works on quantised tensors"
+        return super().check_quantized(operand_types, result_types)
+
+    def source_coordinates(self, d: int, extent: int) -> np.ndarray:
+        """For each index of the result along dimension d, a point of x (of ``extent`` there); float32."""
+        out, scale, one = self.extents[d], np.float32(self.scales[d]), np.float32(1)
+        index = np.arange(out, dtype=np.float32)
+        half = np.float32(0.5)
+        if self.coordinates == "asymmetric" or (scale == 1 and self.coordinates != "tf_crop_and_resize"):
+            return index / scale
+        if self.coordinates == "tf_half_pixel_for_nn":
+            return (index + half) / scale
+        if self.coordinates == "align_corners":
+            return index * np.float32(extent - 1) / np.float32(out - 1) if out > 1 else np.zeros(1, np.float32)
+        if self.coordinates == "tf_crop_and_resize":
+            start, end = np.float32(self.roi[d]), np.float32(self.roi[len(self.roi) // 2 + d])
+            last = np.float32(extent - 1)
+            if out == 1:
+                return np.full(1, half * (start + end) * last, np.float32)
+            return start * last + index * (end - start) * last / np.float32(out - 1)
+        centred = (index + half) / scale - half
+        if self.coordinates == "pytorch_half_pixel":
+            return centred if out > 1 else np.zeros(1, np.float32)
+        if self.coordinates == "half_pixel_symmetric":
+            adjustment = np.float32(out) / (scale * np.float32(extent))
+            return np.float32(extent) / np.float32(2) * (one - adjustment) + centred
+        return centred
+
+    def taps(self, d: int, extent: int) -> tuple[np.ndarray, np.ndarray]:
+        """For each index of the result along dimension d: indices into x and their float32 weights, [out, taps]."""
+        point = self.source_coordinates(d, extent)
+        if self.mode == "nearest":
+            exact = point.astype(np.float64)  # halves are added without rounding
+            rounded = {
+                "round_prefer_floor": np.ceil(exact - 0.5),
+                "round_prefer_ceil": np.floor(exact + 0.5),
+                "floor": np.floor(exact),
+                "ceil": np.ceil(exact),
+            }[self.nearest_mode]
+            indices = np.clip(rounded.astype(np.int64), 0, extent - 1)[:, None]
+            return indices, np.ones(indices.shape, np.float32)
+        if self.mode == "linear":
+            point = np.clip(point, 0, extent - 1)
+            low = point.astype(np.int64)
+            indices = np.stack([low, np.minimum(low + 1, extent - 1)], 1)
+            fraction = point - low.astype(np.float32)
+            return indices, np.stack([1 - fraction, fraction], 1).astype(np.float32)
+        a = np.float32(self.cubic_coeff_a)
+        low = np.floor(point).astype(np.int64)
+        s = point - low.astype(np.float32)
+        near, far = [s, 1 - s], [s + 1, 2 - s]
+        inner = [((a + 2) * t - (a + 3)) * t * t + 1 for t in near]
+        outer = [((a * t - 5 * a) * t + 8 * a) * t - 4 * a for t in far]
+        weights = np.stack([outer[0], inner[0], inner[1], outer[1]], 1).astype(np.float32)
+        indices = low[:, None] + np.arange(-1, 3)
+        if self.exclude_outside:
+            weights = np.where((indices >= 0) & (indices < extent), weights, np.float32(0))
+            weights = weights / weights.sum(1, keepdims=True)
+        return np.clip(indices, 0, extent - 1), weights
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        y = x if self.mode == "nearest" else x.astype(np.float64)
+        for d, extent in enumerate(x.shape):
+            indices, weights = self.taps(d, extent)
+            if self.mode == "nearest":
+                y = np.take(y, indices[:, 0], d)
+            else:
+                along = [-1] + [1] * (x.ndim - 1 - d)
+                y = sum(np.take(y, i, d) * w.reshape(along) for i, w in zip(indices.T, weights.T, strict=True))
+        y = np.asarray(y).astype(x.dtype)
+        if self.coordinates == "tf_crop_and_resize":
+            for d, extent in enumerate(x.shape):
+                point = self.source_coordinates(d, extent)
+                outside = (point < 0) | (point > extent - 1)
+                y[(slice(None),) * d + (outside,)] = np.asarray(self.extrapolation_value).astype(x.dtype)
+        return y
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        def array(*shape: int) -> np.ndarray:
+            return rng.standard_normal(shape).astype(np.float32)
+
+        x = array(1, 2, 5, 4)
+        up, down, odd = (1.0, 1.0, 2.0, 2.0), (1.0, 1.0, 0.5, 0.75), (1.0, 1.0, 1.7, 0.6)
+        plain = [c for c in COORDINATES if c != "tf_crop_and_resize"]
+        for coordinates, scales in itertools.product(plain, (up, down, odd)):
+            extents = tuple(int(np.float32(e) * np.float32(s)) for e, s in zip(x.shape, scales, strict=True))
+            rounded = tuple(float(np.float32(s)) for s in scales)
+            for nearest_mode in NEAREST:
+                yield Sample(cls(extents, rounded, "nearest", coordinates, nearest_mode), (x,))
+            if coordinates != "tf_half_pixel_for_nn":
+                yield Sample(cls(extents, rounded, "linear", coordinates), (x,))
+                yield Sample(cls(extents, rounded, "cubic", coordinates), (x,))
+        half = (1.0, 1.0, 0.5, 0.5)
+        yield Sample(cls((1, 2, 10, 8), up, "cubic", cubic_coeff_a=-0.5, exclude_outside=True), (x,))
+        yield Sample(cls((1, 2, 2, 2), half, "cubic", exclude_outside=True), (x,))
+        yield Sample(cls((1, 2, 1, 1), (1.0, 1.0, float(np.float32(0.2)), 0.25), "linear", "pytorch_half_pixel"), (x,))
+        roi = (0.0, 0.0, 0.25, -0.25, 1.0, 1.0, 0.75, 1.5)
+        scales = (1.0, 1.0, float(np.float32(0.6)), 1.5)
+        crop = cls((1, 2, 3, 6), scales, "linear", "tf_crop_and_resize", roi=roi, extrapolation_value=7.0)
+        yield Sample(crop, (x,))
+        yield Sample(cls((1, 2, 15, 12), (1.0, 1.0, 3.0, 3.0)), (rng.integers(0, 255, x.shape).astype(np.uint8),))
+        yield Sample(cls((1, 2, 10, 8), up, "nearest", "asymmetric", "floor"), (x.astype(np.float32),))
+        yield Sample(cls((2, 3, 14), (1.0, 1.0, 2.0), "linear"), (array(2, 3, 7),))
+        yield Sample(cls((1, 2, 6, 4, 10), (1.0, 1.0, 2.0, 1.0, 2.0), "linear"), (array(1, 2, 3, 4, 5),))
+        yield Sample(
+            cls((6, 4), (2.0, float(np.float32(0.8))), "nearest", "asymmetric", "floor"),
+            (rng.integers(-9, 9, (3, 5)).astype(np.int32),),
+        )
