@@ -1,0 +1,145 @@
+"""A planned function as a CPU program: kernels, the steps that call them, constants in place, object code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tilewright.errors import CodegenError, UnsupportedError
+
+from ...ir.core import Constant, Function, Op, Value
+from ...ir.layout import bytes_of, pack
+from .assemble import Call, Location, assemble
+from .kernel import Kernel
+from .registry import lower
+from .target import TargetDescription
+
+ALIGNMENT = 64
+"""Alignment of constants and scratch memory in bytes: a cache line, a 512-bit vector."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One op that has something to do, and the kernel that does it; without one, another executor must."""
+
+    op: Op
+    kernel: Kernel | None
+
+
+@dataclass(frozen=True)
+class CpuProgram:
+    """Everything that the host needs to run a function.
+
+    Attributes:
+        object_code: ELF relocatable object; steps without kernel are left out of it.
+        constants: contents of the constants section, each constant in the physical order of its layout.
+        constant_offsets: byte offset of each constant.
+        arena_bytes: size of the work memory, scratch of the kernels included.
+        steps: in order of execution.
+        locations: where every value lies.
+    """
+
+    object_code: bytes
+    constants: bytes
+    constant_offsets: dict[Constant, int]
+    arena_bytes: int
+    target: TargetDescription
+    steps: tuple[Step, ...]
+    locations: dict[Value, Location]
+
+
+def _aligned(offset: int) -> int:
+    return -(-offset // ALIGNMENT) * ALIGNMENT
+
+
+def constants_of(function: Function) -> list[Constant]:
+    """The constants that a function reads or returns, in order of first use."""
+    found: dict[Constant, None] = {}
+    for op in function.ops:
+        for value in op.inputs:
+            if isinstance(value, Constant):
+                found[value] = None
+    return list(found)
+
+
+def locate(function: Function, constant_offsets: dict[Constant, int]) -> dict[Value, Location]:
+    """Where every value lies, from the annotations of the memory plan.
+
+    Raises:
+        CodegenError: the function has not been planned.
+    """
+    places: dict[Value, Location] = {p: Location("input", i) for i, p in enumerate(function.parameters)}
+    places.update({c: Location("constants", offset) for c, offset in constant_offsets.items()})
+    outputs = {value: index for index, value in reversed(list(enumerate(function.results)))}
+    for op in function.ops:
+        offsets = op.annotations.get("at")
+        alias = op.annotations.get("alias")
+        if not isinstance(offsets, tuple):
+            raise CodegenError("the op has no place in memory", op=op.name, node=op.node, hint="Run memory_plan first.")
+        for value, offset in zip(op.results, offsets, strict=True):
+            source = op.operands[alias] if isinstance(alias, int) else None
+            if source is not None:
+                places[value] = places[source]
+            elif isinstance(offset, int):
+                places[value] = Location("arena", offset)
+            else:
+                places[value] = Location("output", outputs[value])
+    return places
+
+
+def build_cpu_program(
+    function: Function,
+    target: TargetDescription,
+    *,
+    strict: bool = False,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> CpuProgram:
+    """Generate code for a function that the memory plan has placed.
+
+    Args:
+        strict: refuse ops without a kernel instead of leaving them to the reference.
+        report: called as ``report(done, total)`` while kernels are compiled.
+
+    Raises:
+        UnsupportedError: under ``strict``, an op has no kernel; all of them are named.
+        CodegenError: the function has not been planned.
+    """
+    constant_offsets: dict[Constant, int] = {}
+    blob = bytearray()
+    for constant in constants_of(function):
+        blob += bytes(_aligned(len(blob)) - len(blob))
+        constant_offsets[constant] = len(blob)
+        blob += pack(constant.array, constant.type.layout).tobytes()
+    places = locate(function, constant_offsets)
+    steps = [Step(op, lower(op, target)) for op in function.ops if "alias" not in op.annotations]
+    if strict:
+        _refuse_reference(steps)
+    calls = [
+        Call(s.kernel, tuple(places[v] for v in (*s.op.inputs, *s.op.results))) if s.kernel else Call(None)
+        for s in steps
+    ]
+    planned = function.annotations.get("arena_bytes")
+    if not isinstance(planned, int):
+        raise CodegenError("the function has no memory plan", op=f"@{function.name}", hint="Run memory_plan first.")
+    scratch = _aligned(planned)
+    arena = scratch + _aligned(max((s.kernel.scratch_bytes for s in steps if s.kernel), default=0))
+    code = assemble(calls, target, len(function.parameters), scratch, report)
+    return CpuProgram(code, bytes(blob), constant_offsets, arena, target, tuple(steps), places)
+
+
+def _refuse_reference(steps: list[Step]) -> None:
+    slow = [s.op for s in steps if s.kernel is None and s.op.name != "call"]
+    if slow:
+        names = ", ".join(sorted({op.name for op in slow}))
+        raise UnsupportedError(
+            f"{len(slow)} ops have no CPU kernel and would run by the slow reference",
+            stage="cpu code",
+            node=slow[0].node,
+            found=names,
+            hint="Compile without --strict to accept that.",
+        )
+
+
+def bytes_moved(op: Op) -> int:
+    """Bytes that an op reads and writes once."""
+    return sum(bytes_of(value.type) for value in (*op.inputs, *op.results))

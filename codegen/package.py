@@ -1,0 +1,231 @@
+"""Module to artifact: what the compiler knows and the runtime needs, gathered in one file.
+
+The text of each CPU program is stored beside its object code. It holds everything that code generation reads, so the
+kernels can be generated again where the stored object code does not fit the processor or is not trusted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tilewright.errors import ArtifactError
+
+from ..ir.core import Function, Module, Op
+from ..ir.layout import bytes_of, unpack
+from ..ir.parser import parse_module
+from ..ir.printer import blobs, digest_of, print_module
+from ..ir.types import DType, TensorType
+from ..ir.verify import verify
+from ..runtime import artifact as twa
+from .cpu.assemble import Location
+from .cpu.program import CpuProgram, build_cpu_program, bytes_moved
+from .cpu.target import TargetDescription
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass
+class Package:
+    """An artifact being put together.
+
+    Attributes:
+        module: the network as imported, for names and metadata.
+        precision: what the user asked for.
+        details: facts for reports, JSON values only.
+    """
+
+    module: Module
+    precision: str
+    compiler_version: str
+    details: dict[str, object] = field(default_factory=dict)
+    engines: dict[str, twa.Engine] = field(default_factory=dict)
+    cpu_programs: dict[str, twa.CpuProgram] = field(default_factory=dict)
+    device_programs: dict[str, twa.DeviceProgram] = field(default_factory=dict)
+    sections: list[twa.Section] = field(default_factory=list)
+
+    def manifest(self) -> twa.Manifest:
+        """The manifest of what has been added so far."""
+        main = self.module.main
+        return twa.Manifest(
+            compiler_version=self.compiler_version,
+            model=twa.ModelInfo(self.module.name, self.module.metadata.get("sha256", "")),
+            precision=self.precision,
+            inputs=tuple(_spec(p.name, p.type) for p in main.parameters),
+            outputs=tuple(_spec(n, v.type) for n, v in zip(main.result_names, main.results, strict=True)),
+            engines=self.engines,
+            cpu_programs=self.cpu_programs,
+            device_programs=self.device_programs,
+            details=self.details,
+        )
+
+
+def add_cpu_engine(
+    package: Package,
+    name: str,
+    module: Module,
+    target: TargetDescription,
+    *,
+    strict: bool = False,
+    report: Progress = lambda stage, done, total: None,
+) -> CpuProgram:
+    """Generate code for ``module.main`` and add it as engine ``name``.
+
+    Raises:
+        UnsupportedError: under ``strict``, an op has no kernel.
+    """
+    program = build_cpu_program(
+        module.main, target, strict=strict, report=lambda done, total: report(f"kernels ({name})", done, total)
+    )
+    steps = tuple(
+        twa.Step(
+            name=_step_name(step.op),
+            op=step.op.name,
+            kernel=step.kernel.name if step.kernel is not None else None,
+            loc=step.op.loc,
+            macs=_macs(step.op),
+            bytes=bytes_moved(step.op),
+        )
+        for step in program.steps
+    )
+    sections = {"code": f"code.{name}", "constants": f"constants.{name}", "module": f"module.{name}"}
+    package.cpu_programs[name] = twa.CpuProgram(
+        **sections,
+        arena_bytes=program.arena_bytes,
+        target=twa.Target(target.triple, target.cpu, target.features),
+        steps=steps,
+    )
+    package.sections += [
+        twa.Section(sections["code"], twa.SectionKind.CODE, program.object_code),
+        twa.Section(sections["constants"], twa.SectionKind.CONSTANTS, program.constants),
+        twa.Section(sections["module"], twa.SectionKind.MODULE, print_module(module).encode()),
+        twa.Section(f"{sections['module']}.blobs", twa.SectionKind.MODULE, _blob_index(module, program)),
+    ]
+    package.engines[name] = twa.Engine(stages(module, name, program))
+    return program
+
+
+def stages(module: Module, name: str, program: CpuProgram) -> tuple[twa.Stage, ...]:
+    """The steps of a program as stages: runs of kernels, and the steps that another executor takes."""
+    found: list[twa.Stage] = []
+    first = 0
+    for index, step in enumerate(program.steps):
+        if step.kernel is not None:
+            continue
+        if first < index:
+            found.append(twa.CpuStage(name, first, index))
+        found.append(_reference_stage(module, name, index, program))
+        first = index + 1
+    if first < len(program.steps):
+        found.append(twa.CpuStage(name, first, len(program.steps)))
+    return tuple(found)
+
+
+def _reference_stage(module: Module, name: str, index: int, program: CpuProgram) -> twa.ReferenceStage:
+    op = program.steps[index].op
+    operands = tuple(_reference(program.locations[v], v.type) for v in op.inputs)
+    results = tuple(_reference(program.locations[v], v.type) for v in op.results)
+    return twa.ReferenceStage(name, index, print_module(_alone(module, op)), operands, results)
+
+
+def _alone(module: Module, op: Op) -> Module:
+    """A module whose ``main`` applies one op; constants become parameters, since they have a place of their own."""
+    single = Module(module.name)
+    function = single.add_function(Function("main"))
+    operands = [
+        function.add_parameter(f"operand{i}", v.type.plain) if v is not None else None
+        for i, v in enumerate(op.operands)
+    ]
+    copy = function.append(op.operator, operands, [v.type.plain for v in op.results], loc=op.loc)
+    function.set_results(copy.results, [f"result{i}" for i in range(len(copy.results))])
+    return single
+
+
+def _reference(location: Location, type: TensorType) -> twa.BufferRef:
+    if type.layout:
+        raise ArtifactError("a step without kernel has a blocked layout", stage="package", found=type)
+    return twa.BufferRef(location.place, location.position, type.dtype.value, type.shape)
+
+
+def _spec(name: str, type: TensorType) -> twa.TensorSpec:
+    return twa.TensorSpec(name, type.dtype.value, type.shape)
+
+
+def _step_name(op: Op) -> str:
+    return op.results[0].name if op.results else op.name
+
+
+def _macs(op: Op) -> int:
+    return op.operator.macs([v.type if v is not None else None for v in op.operands], [v.type for v in op.results])
+
+
+def _blob_index(module: Module, program: CpuProgram) -> bytes:
+    """JSON: where the arrays lie that the module text names by hash."""
+    found: dict[str, dict[str, object]] = {}
+    for constant, offset in program.constant_offsets.items():
+        type = constant.type
+        found[constant.digest] = {
+            "offset": offset,
+            "dtype": type.dtype.value,
+            "shape": list(type.shape),
+            "layout": type.layout,
+        }
+    for digest, array in blobs(module).items():
+        if digest not in found:
+            found[digest] = {"dtype": DType.of(array.dtype).value, "values": array.tolist()}
+    return json.dumps(found, sort_keys=True).encode()
+
+
+def load_module(artifact: twa.Artifact, program: str) -> Module:
+    """The module that a CPU program of an artifact was generated from.
+
+    Raises:
+        ArtifactError: the stored text and constants do not belong together.
+        IRError: the text is no sound module.
+    """
+    entry = artifact.manifest.cpu_programs[program]
+    data = artifact.section(entry.constants)
+    arrays: dict[str, np.ndarray] = {}
+    try:
+        for digest, place in json.loads(artifact.text(f"{entry.module}.blobs")).items():
+            if "values" in place:
+                arrays[digest] = np.array(place["values"], DType(place["dtype"]).numpy)
+                continue
+            type = TensorType(tuple(place["shape"]), DType(place["dtype"]), None, place["layout"])
+            count = bytes_of(type) // type.dtype.bytes
+            physical = np.frombuffer(data, type.dtype.numpy, count, place["offset"])
+            arrays[digest] = unpack(physical, type)
+            if digest_of(arrays[digest]) != digest:
+                raise ArtifactError("a stored constant is not the one that the module text names", found=digest)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ArtifactError(f"the constants index of {artifact.origin} is damaged: {error}") from None
+    module = parse_module(artifact.text(entry.module), arrays)
+    verify(module, stage="load artifact")
+    return module
+
+
+def regenerate(artifact: twa.Artifact, program: str) -> bytes:
+    """Object code for the processor of this machine, from what the artifact stores beside its object code.
+
+    Raises:
+        ArtifactError: what is generated does not fit the manifest.
+    """
+    entry = artifact.manifest.cpu_programs[program]
+    module = load_module(artifact, program)
+    built = build_cpu_program(module.main, TargetDescription.host())
+    kernels = [step.kernel is not None for step in built.steps]
+    offsets_differ = bytes(artifact.section(entry.constants)) != built.constants
+    if (
+        offsets_differ
+        or kernels != [not step.reference for step in entry.steps]
+        or built.arena_bytes > entry.arena_bytes
+    ):
+        raise ArtifactError(
+            f"the kernels of {artifact.origin} cannot be generated again for this processor",
+            stage="regenerate",
+            hint="Compile the model on this machine.",
+        )
+    return built.object_code

@@ -1,0 +1,244 @@
+"""The ``tilewright`` command. Each subcommand is a thin shell around a function that Python programs can call too."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import tilewright
+from tilewright.errors import TilewrightError, UsageError
+
+from .console import Diagnostics, ExitCode, exit_code
+from .table import TableFormat
+
+app = typer.Typer(
+    name="tilewright",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Compile ONNX networks ahead of time, and run, inspect and measure the result.\n\n"
+    "Typical use: `tilewright compile model.onnx -o model.twa`, then `tilewright run model.twa input.npy`. "
+    "Results go to stdout; progress, warnings and errors go to stderr. "
+    "Exit codes: 0 success, 1 bad input, 2 wrong usage, 3 unsupported model under `--strict`.",
+)
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no warnings on stderr.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+Artifact = Annotated[Path, typer.Argument(metavar="OUT.twa", help="An artifact made by `tilewright compile`.")]
+Engine = Annotated[
+    str | None,
+    typer.Option(help="device, software or float; by default the first of these that the artifact holds."),
+]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; the exit code."""
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        app(words, standalone_mode=True, prog_name="tilewright")
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except TilewrightError as error:
+        Diagnostics().error(error)
+        return exit_code(error, strict="--strict" in words)
+    except BrokenPipeError:
+        # The reader of our output has seen enough; stderr must not complain about it at exit.
+        sys.stdout = None
+        return ExitCode.SUCCESS
+    except KeyboardInterrupt:
+        return 130
+    return ExitCode.SUCCESS
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tilewright {tilewright.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def parse_input_shapes(texts: list[str]) -> dict[str, tuple[int, ...]]:
+    """Shapes by input name from texts such as ``image=1,3,224,224``.
+
+    Raises:
+        UsageError: a text is of another form.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for text in texts:
+        name, _, extents = text.rpartition("=")
+        try:
+            shapes[name] = tuple(int(extent) for extent in extents.replace("x", ",").split(",")) if extents else ()
+        except ValueError:
+            name = ""
+        if not name:
+            raise UsageError("wrong --input-shape", expected="NAME=1,3,224,224", found=text)
+    return shapes
+
+
+@app.command()
+def compile(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="The ONNX model.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="OUT.twa", help="Default: MODEL.twa in this folder.")
+    ] = None,
+    precision: Annotated[str, typer.Option(help="fp32: the whole network on CPU kernels.")] = "fp32",
+    input_shape: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=1,3,224,224", help="Shape of an input that the model leaves open; repeatable."),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail (code 3) if an operator has no kernel, instead of running it slowly.")
+    ] = False,
+    dump: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write the module before and after each pass there.")
+    ] = None,
+    print_after: Annotated[
+        list[str] | None, typer.Option(metavar="PASS", help="Print the module after this pass; repeatable.")
+    ] = None,
+    time_passes: Annotated[bool, typer.Option("--time-passes", help="Print how long each pass took.")] = False,
+    quiet: Quiet = False,
+    json_output: Json = False,
+) -> None:
+    """Compile an ONNX model into an artifact.
+
+    Example: `tilewright compile resnet50.onnx -o resnet50.twa --input-shape data=1,3,224,224`
+    """
+    from .driver import CompileOptions, compile_to_file
+    from .report.summary import summarize
+
+    target = output if output is not None else Path(model.with_suffix(".twa").name)
+    diagnostics = Diagnostics(quiet=quiet)
+    instruments, finish = _instruments(dump, print_after or [], time_passes)
+    with diagnostics.progress() as report:
+        options = CompileOptions(
+            precision=precision,
+            input_shapes=parse_input_shapes(input_shape or []),
+            strict=strict,
+            instruments=instruments,
+            report=report,
+        )
+        artifact = compile_to_file(model, target, options)
+    finish()
+    summary = summarize(artifact)
+    for warning in summary.warnings:
+        diagnostics.warning(warning)
+    typer.echo(summary.to_json() if json_output else summary.to_text(str(target)), nl=False)
+
+
+def _instruments(dump: Path | None, print_after: list[str], time_passes: bool) -> tuple[list[Any], Callable[[], None]]:
+    """The instruments that the options ask for, and what to call when all passes have run."""
+    from ..passes.instruments import Dump, Print, Timing
+
+    found: list[Any] = []
+    if dump is not None:
+        found.append(Dump(dump))
+    if print_after:
+        found.append(Print(after=print_after))
+    timing = Timing()
+    if time_passes:
+        found.append(timing)
+
+    def finish() -> None:
+        if time_passes:
+            sys.stderr.write(f"{timing}\n")
+
+    return found, finish
+
+
+@app.command()
+def run(
+    artifact: Artifact,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="INPUT…",
+            help="FILE.npy; NAME=FILE.npy where the network has several inputs; or FILE.npz with an array for each.",
+        ),
+    ] = None,
+    random: Annotated[
+        int | None, typer.Option(metavar="SEED", help="Run on random inputs instead, made from this seed.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE.npz", help="Save outputs.")] = None,
+    engine: Engine = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Print the time of each step instead of results.")] = False,
+    json_output: Json = False,
+) -> None:
+    """Run an artifact and print its outputs.
+
+    Example: `tilewright run resnet50.twa image.npy -o scores.npz`
+    """
+    from .report.execution import gather_inputs, profile_table, results_json, results_text, save_outputs
+
+    with tilewright.load(artifact, engine=engine) as session:
+        arrays = gather_inputs(session.inputs, inputs or [], random)
+        if profile:
+            table = profile_table(session.profile(arrays))
+            table.write(sys.stdout, TableFormat.JSON if json_output else TableFormat.TEXT)
+            return
+        results = session.run(arrays)
+    if output is not None:
+        save_outputs(output, results)
+    typer.echo(results_json(results) if json_output else results_text(results), nl=False)
+
+
+@app.command()
+def inspect(
+    path: Annotated[Path | None, typer.Argument(metavar="FILE", help="An artifact (.twa) or an ONNX model.")] = None,
+    ir: Annotated[bool, typer.Option("--ir", help="Print the intermediate representation.")] = False,
+    supported_ops: Annotated[
+        bool, typer.Option("--supported-ops", help="Print all supported operators in Markdown; needs no file.")
+    ] = False,
+    input_shape: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=1,3,224,224", help="For models: shape of an open input; repeatable."),
+    ] = None,
+    json_output: Json = False,
+) -> None:
+    """Show what is in an artifact or a model: layers, places, memory.
+
+    Example: `tilewright inspect resnet50.twa --json`
+    """
+    from .report.inspection import inspect_file
+    from .report.supported import supported_onnx_operators, supported_operators
+
+    if supported_ops:
+        tables = (supported_operators(), supported_onnx_operators())
+        if json_output:
+            operators, imported = (table.records() for table in tables)
+            typer.echo(json.dumps({"operators": operators, "onnx": imported}, indent=2))
+        else:
+            typer.echo("\n".join(table.markdown() for table in tables), nl=False)
+        return
+    if path is None:
+        raise UsageError("inspect needs a file", hint="Give an artifact or a model, or --supported-ops.")
+    typer.echo(inspect_file(path, parse_input_shapes(input_shape or []), ir=ir, as_json=json_output), nl=False)
+
+
+@app.command()
+def demo(
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="Where to put the artifact.")
+    ] = None,
+    quiet: Quiet = False,
+    json_output: Json = False,
+) -> None:
+    """Compile and run the embedded network for handwritten digits, and print its accuracy and time per image."""
+    from .demo.run import run_demo
+
+    with Diagnostics(quiet=quiet).progress() as report:
+        result = run_demo(output, report)
+    typer.echo(result.to_json() if json_output else result.to_text(), nl=False)

@@ -1,0 +1,27 @@
+"""The passes of each way to run a network, in order; read them from top to bottom."""
+
+from __future__ import annotations
+
+from ..passes import (
+    EliminateCommonSubexpressions,
+    EliminateDeadCode,
+    FoldConstants,
+    IsolateOutputs,
+    MemoryPlan,
+    Pipeline,
+    PlaceOnCpu,
+)
+
+
+def float_pipeline() -> Pipeline:
+    """From an imported module to one whose every op runs on a CPU kernel in floating point."""
+    return Pipeline(
+        (
+            FoldConstants(),
+            EliminateCommonSubexpressions(),
+            EliminateDeadCode(),
+            PlaceOnCpu(),
+            IsolateOutputs(),
+            MemoryPlan(),
+        )
+    )

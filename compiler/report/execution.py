@@ -1,0 +1,156 @@
+"""Inputs from files and outputs for people: the two ends of ``tilewright run``."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from tilewright.errors import InputError, UsageError
+
+from ...runtime.session import Profile
+from ..table import Column, Table
+
+SHOWN_ELEMENTS = 8
+"""How many of the largest elements of a classifier-like output are printed."""
+
+
+class Tensor(Protocol):
+    """Name, element type and shape of an input, as sessions describe them."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def numpy(self) -> np.dtype: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+def gather_inputs(expected: Sequence[Tensor], texts: Sequence[str], seed: int | None) -> dict[str, np.ndarray]:
+    """The arrays that the command line names, or random ones.
+
+    Args:
+        texts: ``FILE.npy`` (only for a network of one input), ``NAME=FILE.npy`` or ``FILE.npz``.
+        seed: make random inputs from it; then ``texts`` must be empty.
+
+    Raises:
+        UsageError: nothing is given, or both files and a seed.
+        InputError: a file cannot be read.
+    """
+    if seed is not None:
+        if texts:
+            raise UsageError("--random and input files exclude each other")
+        return random_inputs(expected, np.random.default_rng(seed))
+    if not texts:
+        names = ", ".join(tensor.name for tensor in expected)
+        raise UsageError("no input is given", hint=f"Give a file for {names}, or --random SEED.")
+    arrays: dict[str, np.ndarray] = {}
+    for text in texts:
+        name, equals, path = text.partition("=") if not Path(text).exists() else ("", "", text)
+        path = path if equals or not name else name
+        loaded = _load(path)
+        if isinstance(loaded, dict):
+            arrays.update(loaded)
+        elif equals:
+            arrays[name] = loaded
+        elif len(expected) == 1:
+            arrays[expected[0].name] = loaded
+        else:
+            names = ", ".join(tensor.name for tensor in expected)
+            raise UsageError("the network has several inputs", expected=f"NAME=FILE for {names}", found=text)
+    return arrays
+
+
+def random_inputs(expected: Iterable[Tensor], rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Standard normal floats, small non-negative integers, coin-flip booleans."""
+    arrays: dict[str, np.ndarray] = {}
+    for tensor in expected:
+        if tensor.numpy.kind == "f":
+            array = rng.standard_normal(tensor.shape)
+        else:
+            array = rng.integers(0, 2 if tensor.numpy.kind in "ib" else 256, tensor.shape)
+        arrays[tensor.name] = array.astype(tensor.numpy)
+    return arrays
+
+
+def _load(path: str) -> np.ndarray | dict[str, np.ndarray]:
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        return {name: loaded[name] for name in loaded.files} if isinstance(loaded, np.lib.npyio.NpzFile) else loaded
+    except OSError as error:
+        raise InputError(f"cannot read {path!r}: {error.strerror or error}") from None
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path!r} is not a .npy or .npz file: {error}") from None
+
+
+def save_outputs(path: Path, results: Mapping[str, np.ndarray]) -> None:
+    """Write the outputs as ``.npz``, complete or not at all.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".npz", delete=False) as file:
+            try:
+                np.savez(file, **results)
+                file.close()
+                os.replace(file.name, path)
+            except BaseException:
+                os.unlink(file.name)
+                raise
+    except OSError as error:
+        raise InputError(f"cannot write {str(path)!r}: {error.strerror or error}") from None
+
+
+def results_text(results: Mapping[str, np.ndarray]) -> str:
+    """Each output with its type, range and, for vectors, its largest elements."""
+    lines: list[str] = []
+    for name, array in results.items():
+        lines.append(f"{name}: {array.dtype}[{','.join(map(str, array.shape))}]")
+        if array.size == 0:
+            continue
+        lines.append(f"  min {array.min():.6g}, max {array.max():.6g}, mean {array.mean():.6g}")
+        if array.size == max(array.shape, default=1):
+            flat = array.reshape(-1)
+            best = np.argsort(-flat, kind="stable")[:SHOWN_ELEMENTS]
+            lines.append("  largest: " + ", ".join(f"[{i}] {flat[i]:.6g}" for i in best))
+    return "\n".join(lines) + "\n"
+
+
+def results_json(results: Mapping[str, np.ndarray]) -> str:
+    """All elements of all outputs."""
+    found: dict[str, Any] = {
+        name: {"dtype": str(array.dtype), "shape": list(array.shape), "data": array.reshape(-1).tolist()}
+        for name, array in results.items()
+    }
+    return json.dumps(found) + "\n"
+
+
+def profile_table(profile: Profile) -> Table:
+    """Measured time of each step on this machine."""
+    total = sum(step.milliseconds for step in profile.steps) or 1.0
+    columns = [
+        Column("name", "step"),
+        Column("op", "operator"),
+        Column("kernel", "kernel"),
+        Column("milliseconds", "time (ms)", show=lambda ms: f"{ms:.3f}", right=True),
+        Column("share", "share", show=lambda share: f"{share:.1%}", right=True),
+        Column("gmacs", "GMAC/s", show=lambda rate: f"{rate:.1f}", right=True),
+    ]
+    table = Table(columns)
+    for step in profile.steps:
+        table.add(
+            name=step.name,
+            op=step.op,
+            kernel=step.kernel,
+            milliseconds=step.milliseconds,
+            share=step.milliseconds / total,
+            gmacs=step.macs / step.milliseconds / 1e6 if step.macs and step.milliseconds else None,
+        )
+    return table

@@ -1,0 +1,125 @@
+"""What ``tilewright inspect`` shows of an artifact or a model."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...runtime.artifact import Artifact
+from ..frontend.onnx import import_onnx
+from ..table import Column, Table
+from .summary import summarize
+from .units import show_bytes, show_count, show_shape
+
+
+def inspect_file(path: Path, input_shapes: Mapping[str, Sequence[int]], *, ir: bool, as_json: bool) -> str:
+    """The text to print.
+
+    Raises:
+        ArtifactError, ModelError: the file is neither a sound artifact nor a sound model.
+    """
+    if path.suffix == ".onnx":
+        return inspect_model(path, input_shapes, ir=ir, as_json=as_json)
+    return inspect_artifact(Artifact.open(path), ir=ir, as_json=as_json)
+
+
+def inspect_model(path: Path, input_shapes: Mapping[str, Sequence[int]], *, ir: bool, as_json: bool) -> str:
+    """An ONNX model as imported, before any pass."""
+    module = import_onnx(path, input_shapes)
+    if ir:
+        return str(module)
+    table = Table([Column("name", "node"), Column("op", "operator"), Column("result", "result"), _MACS])
+    for op in module.main.ops:
+        operands = [value.type if value is not None else None for value in op.operands]
+        results = [value.type for value in op.results]
+        shown = ", ".join(show_shape(t.dtype.value, t.shape) for t in results)
+        table.add(name=op.node or "", op=op.name, result=shown, macs=op.operator.macs(operands, results))
+    if as_json:
+        return (
+            json.dumps({"name": module.name, "metadata": module.metadata, "layers": table.records()}, indent=2) + "\n"
+        )
+    return _text(table)
+
+
+def inspect_artifact(artifact: Artifact, *, ir: bool, as_json: bool) -> str:
+    """The engines of an artifact, layer by layer, and where its bytes go."""
+    manifest = artifact.manifest
+    if ir:
+        return "".join(artifact.text(program.module) for program in manifest.cpu_programs.values())
+    layers = {name: _layers(artifact, name) for name in manifest.engines}
+    if as_json:
+        return json.dumps(_artifact_json(artifact, layers), indent=2) + "\n"
+    summary = summarize(artifact)
+    parts = [summary.to_text(artifact.origin), _interface(artifact)]
+    parts += [f"\nengine {name}\n{_text(table)}" for name, table in layers.items()]
+    parts.append(f"\nsections\n{_text(_sections(artifact))}")
+    return "".join(parts)
+
+
+_MACS = Column("macs", "MACs", show=lambda n: show_count(n) if n else "", right=True)
+
+
+def _layers(artifact: Artifact, engine: str) -> Table:
+    columns = [
+        Column("name", "step"),
+        Column("op", "operator"),
+        Column("place", "runs on"),
+        _MACS,
+        Column("bytes", "bytes moved", show=show_bytes, right=True),
+        Column("nodes", "source nodes", show=", ".join),
+    ]
+    table = Table(columns)
+    program = artifact.manifest.engines[engine].cpu_program
+    for step in artifact.manifest.cpu_programs[program].steps if program is not None else ():
+        place = f"CPU kernel {step.kernel}" if step.kernel else "CPU, by the slow reference"
+        table.add(name=step.name, op=step.op, place=place, macs=step.macs, bytes=step.bytes, nodes=list(step.loc))
+    return table
+
+
+def _interface(artifact: Artifact) -> str:
+    manifest = artifact.manifest
+    lines = [f"  input  {t.name}: {show_shape(t.dtype, t.shape)}" for t in manifest.inputs]
+    lines += [f"  output {t.name}: {show_shape(t.dtype, t.shape)}" for t in manifest.outputs]
+    trust = "made here, native code is used" if artifact.trusted else "made elsewhere, kernels are generated again"
+    lines.append(f"  compiler {manifest.compiler_version}; {trust}")
+    return "\n".join(lines) + "\n"
+
+
+def _sections(artifact: Artifact) -> Table:
+    table = Table(
+        [Column("name", "name"), Column("kind", "kind"), Column("bytes", "size", show=show_bytes, right=True)]
+    )
+    for name, entry in artifact.sections.items():
+        table.add(name=name, kind=entry.kind.name.lower(), bytes=entry.length)
+    return table
+
+
+def _artifact_json(artifact: Artifact, layers: Mapping[str, Table]) -> dict[str, Any]:
+    manifest = artifact.manifest
+    return {
+        "model": {"name": manifest.model.name, "sha256": manifest.model.sha256},
+        "precision": manifest.precision,
+        "compiler_version": manifest.compiler_version,
+        "digest": artifact.digest,
+        "trusted": artifact.trusted,
+        "inputs": [{"name": t.name, "dtype": t.dtype, "shape": list(t.shape)} for t in manifest.inputs],
+        "outputs": [{"name": t.name, "dtype": t.dtype, "shape": list(t.shape)} for t in manifest.outputs],
+        "engines": {name: {"layers": table.records()} for name, table in layers.items()},
+        "cpu_programs": {
+            name: {
+                "arena_bytes": program.arena_bytes,
+                "target": {"triple": program.target.triple, "cpu": program.target.cpu},
+            }
+            for name, program in manifest.cpu_programs.items()
+        },
+        "sections": _sections(artifact).records(),
+    }
+
+
+def _text(table: Table) -> str:
+    stream = io.StringIO()
+    table.write(stream)
+    return stream.getvalue()

@@ -1,0 +1,48 @@
+"""What Tilewright supports, generated from the registries: the table can never say more or less than the code."""
+
+from __future__ import annotations
+
+from ...codegen.cpu.registry import has_kernel
+from ...ir import ops  # noqa: F401  # pyright: ignore[reportUnusedImport]  # fills the registry
+from ...ir.op import REGISTRY, QuantizationRule
+from ..frontend import families  # noqa: F401  # pyright: ignore[reportUnusedImport]  # fills the registry
+from ..frontend.registry import IMPORTS
+from ..table import Column, Table
+
+
+def supported_onnx_operators() -> Table:
+    """One row for each ONNX operator that is imported."""
+    table = Table([Column("operator", "ONNX operator"), Column("domain", "domain")], title="ONNX operators")
+    for domain, op_type in sorted(IMPORTS):
+        table.add(operator=op_type, domain=domain or "ai.onnx")
+    return table
+
+
+def supported_operators() -> Table:
+    """One row for each operator of the intermediate representation."""
+    columns = [
+        Column("operator", "operator"),
+        Column("family", "family"),
+        Column("summary", "computes"),
+        Column("attributes", "attributes", show=", ".join),
+        Column("cpu", "CPU kernel", show=lambda found: "yes" if found else "reference"),
+        Column("quantization", "on quantised tensors"),
+    ]
+    table = Table(columns, title="Operators")
+    for name, cls in sorted(REGISTRY.items(), key=lambda item: (item[1].family, item[0])):
+        rule = cls.QUANTIZATION
+        table.add(
+            operator=name,
+            family=cls.family,
+            summary=_summary(cls.__doc__ or ""),
+            attributes=[f.name for f in cls.attributes()],
+            cpu=has_kernel(cls),
+            quantization="–" if rule is QuantizationRule.NONE else rule.value,
+        )
+    return table
+
+
+def _summary(doc: str) -> str:
+    """The first sentence of a docstring on one line."""
+    paragraph = " ".join(doc.strip().split("\n\n")[0].split())
+    return paragraph.split(". ")[0].rstrip(".")

@@ -1,0 +1,26 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+
+def show_bytes(count: int) -> str:
+    """Bytes with a binary unit: ``512 B``, ``1.5 KiB``, ``97.5 MiB``."""
+    value = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if value < 1024:
+            return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} GiB"
+
+
+def show_count(count: int) -> str:
+    """A count with a decimal unit: ``950``, ``1.3 k``, ``300.8 M``, ``4.09 G``."""
+    for factor, unit, digits in ((1e9, "G", 2), (1e6, "M", 1), (1e3, "k", 1)):
+        if count >= factor:
+            return f"{count / factor:.{digits}f} {unit}"
+    return str(count)
+
+
+def show_shape(dtype: str, shape: tuple[int, ...] | list[int]) -> str:
+    """Element type and shape: ``f32[1,3,224,224]``."""
+    return f"{dtype}[{','.join(map(str, shape))}]"
