@@ -1,0 +1,213 @@
+"""The meaning of the quantised arithmetic: integers first, written for the reader, not for speed.
+
+Every rule is stated on Python or int64 integers wherever the definition allows it, and in binary32 operations, one
+rounding each, where the definition is itself in binary32. Rounding is to nearest, ties to even, throughout. The rules
+are those of onnxruntime's QLinear operators: equal to them in every case tried, but for addition, whose exceptions
+``add`` describes. Accelerator, CPU kernels and references all answer to this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+SIGNIFICANT_BITS = 24
+Integers = NDArray[np.integer]
+
+
+def round_shift(value: Integers, shift: Integers | int) -> NDArray[np.int64]:
+    """``value / 2**shift`` rounded to nearest, ties to even; int64 values, shifts of 0 to 62."""
+    value, shift = np.asarray(value, np.int64), np.asarray(shift, np.int64)
+    floor = value >> shift
+    rest = value - (floor << shift)
+    half = np.where(shift > 0, np.int64(1) << np.maximum(shift - 1, 0), 0)
+    up = (rest > half) | ((rest == half) & (floor & 1 == 1))
+    return floor + np.where(shift > 0, up, False)
+
+
+def bit_length(value: Integers) -> NDArray[np.int64]:
+    """Bits of the magnitude of int64 values: 0 for 0, 3 for 5."""
+    magnitude = np.abs(np.asarray(value, np.int64))
+    length = np.zeros(magnitude.shape, np.int64)
+    for step in (32, 16, 8, 4, 2, 1):
+        high = magnitude >> step > 0
+        length += np.where(high, step, 0)
+        magnitude = np.where(high, magnitude >> step, magnitude)
+    return length + (magnitude > 0)
+
+
+def significant(value: Integers) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Integers rounded to 24 significant bits, as (mantissa, exponent): mantissa * 2**exponent."""
+    exponent = np.maximum(bit_length(value) - SIGNIFICANT_BITS, 0)
+    return round_shift(value, exponent), exponent
+
+
+def multiplier(scale_x: np.float32, scale_w: NDArray[np.float32], scale_y: np.float32) -> NDArray[np.float32]:
+    """The requantisation multiplier of a convolution or product: float32, each operation rounded."""
+    return np.float32(scale_x) * np.asarray(scale_w, np.float32) / np.float32(scale_y)
+
+
+def global_average_multiplier(scale_x: np.float32, scale_y: np.float32, count: int) -> np.float32:
+    """The requantisation multiplier of a mean over ``count`` elements: float32, each operation rounded."""
+    return np.float32(scale_x) / (np.float32(scale_y) * np.float32(count))
+
+
+def requantize(
+    accumulator: Integers, factor: NDArray[np.float32], zero_point: int, low: int, high: int
+) -> NDArray[np.int64]:
+    """Bring int32 accumulators to the scale of the output.
+
+    The accumulator, bias included, is rounded to 24 significant bits; its product with the 24-bit mantissa of the
+    factor is rounded to 24 significant bits again; the result is rounded to an integer, the zero point added, and the
+    sum clamped. This is what onnxruntime's QLinearConv, QLinearMatMul and QLinearGlobalAveragePool compute.
+
+    Args:
+        accumulator: int32 or int64 values within int32, any shape.
+        factor: float32, positive or zero, finite, broadcast against ``accumulator``.
+        zero_point: of the output.
+        low, high: clamp, within the range of the output type.
+
+    Returns:
+        int64 values between ``low`` and ``high``.
+    """
+    fraction, exponent = np.frexp(np.asarray(factor, np.float32))
+    mantissa = np.ldexp(fraction, SIGNIFICANT_BITS).astype(np.int64)
+    exponent = exponent.astype(np.int64) - SIGNIFICANT_BITS
+    value, value_exponent = significant(np.asarray(accumulator, np.int64))
+    product, product_exponent = significant(value * mantissa)
+    power = exponent + value_exponent + product_exponent
+    # A product of 24 bits shifted up by more than 32 is clamped anyhow, and shifted down by more than 62 it is 0.
+    whole = product << np.clip(power, 0, 32)
+    rounded = np.where(power >= 0, whole, round_shift(product, np.clip(-power, 0, 62)))
+    return np.clip(rounded + zero_point, low, high)
+
+
+def add_multipliers(scale_a: np.float32, scale_b: np.float32, scale_c: np.float32) -> tuple[int, int, int]:
+    """Integer multipliers of an addition: (a, b, shift) with ``scale_a / scale_c`` about ``a / 2**shift``.
+
+    The shift is the largest for which both multipliers, rounded, stay within 24 bits; at most 62.
+    """
+    ratios = [float(np.float32(scale) / np.float32(scale_c)) for scale in (scale_a, scale_b)]
+    shift = min(62, SIGNIFICANT_BITS - int(np.frexp(max(ratios))[1]))
+    if shift < 0:
+        raise ValueError(f"the scales of an addition differ by more than 2^{SIGNIFICANT_BITS}: {ratios}")
+    first, second = (int(np.rint(np.ldexp(ratio, shift))) for ratio in ratios)
+    return first, second, shift
+
+
+def add(
+    a: Integers, b: Integers, multipliers: tuple[int, int, int], zeros: tuple[int, int, int], low: int, high: int
+) -> NDArray[np.int64]:
+    """Add two quantised tensors: exact integer products and sum, one rounding.
+
+    onnxruntime's QLinearAdd rounds in binary32 along the way, differently from one CPU to the next. The two differ,
+    by one, only where the sum lies within 2^-14 of a tie.
+
+    Args:
+        a, b: quantised values.
+        multipliers: from ``add_multipliers``.
+        zeros: zero points of a, b and the output.
+        low, high: clamp.
+    """
+    first, second, shift = multipliers
+    total = (np.asarray(a, np.int64) - zeros[0]) * first + (np.asarray(b, np.int64) - zeros[1]) * second
+    return np.clip(round_shift(total + (zeros[2] << shift), shift), low, high)
+
+
+def maximum(
+    a: Integers, b: Integers, multipliers: tuple[int, int, int], zeros: tuple[int, int, int], low: int, high: int
+) -> NDArray[np.int64]:
+    """The larger of two quantised tensors of any scales; arguments as ``add``."""
+    return _select(np.maximum, a, b, multipliers, zeros, low, high)
+
+
+def minimum(
+    a: Integers, b: Integers, multipliers: tuple[int, int, int], zeros: tuple[int, int, int], low: int, high: int
+) -> NDArray[np.int64]:
+    """The smaller of two quantised tensors of any scales; arguments as ``add``."""
+    return _select(np.minimum, a, b, multipliers, zeros, low, high)
+
+
+def _select(
+    choose: Callable[..., Integers],
+    a: Integers,
+    b: Integers,
+    multipliers: tuple[int, int, int],
+    zeros: tuple[int, int, int],
+    low: int,
+    high: int,
+) -> NDArray[np.int64]:
+    first, second, shift = multipliers
+    chosen = choose((np.asarray(a, np.int64) - zeros[0]) * first, (np.asarray(b, np.int64) - zeros[1]) * second)
+    return np.clip(round_shift(chosen + (zeros[2] << shift), shift), low, high)
+
+
+def multiply(
+    a: Integers, b: Integers, factor: np.float32, zeros: tuple[int, int, int], low: int, high: int
+) -> NDArray[np.int64]:
+    """Multiply two quantised tensors, as onnxruntime's QLinearMul: in binary32, zero point added before rounding.
+
+    Args:
+        a, b: quantised values.
+        factor: ``multiplier`` of the three scales.
+        zeros: zero points of a, b and the output, the output's in the type that the model states: 128 + z of uint8 is
+            not interchangeable with z of int8 here, because the sum is rounded.
+        low, high: clamp.
+    """
+    product = (np.asarray(a, np.int64) - zeros[0]) * (np.asarray(b, np.int64) - zeros[1])
+    scaled = product.astype(np.float32) * np.float32(factor) + np.float32(zeros[2])
+    return np.clip(np.rint(scaled), low, high).astype(np.int64)
+
+
+def average(
+    window: list[Integers],
+    count: int | Integers,
+    scales: tuple[np.float32, np.float32],
+    zeros: tuple[int, int],
+    low: int,
+    high: int,
+) -> NDArray[np.int64]:
+    """Average the elements of pooling windows, as onnxruntime's QLinearAveragePool: in binary32, one by one.
+
+    Args:
+        window: the elements of the windows inside the tensor, in row-major order; each entry an array over windows.
+        count: what to divide by, for all windows or each: the number of elements, or the size of the kernel if
+            padding counts.
+        scales: of input and output.
+        zeros: zero points of input and output, the output's in the type that the model states, as in ``multiply``.
+        low, high: clamp.
+    """
+    total = np.zeros(np.shape(window[0]), np.float32)
+    for element in window:
+        total = total + np.float32(scales[0]) * (np.asarray(element, np.int64) - zeros[0]).astype(np.float32)
+    value = total / np.float32(count) / np.float32(scales[1]) + np.float32(zeros[1])
+    return np.clip(np.rint(value), low, high).astype(np.int64)
+
+
+def quantize(value: NDArray[np.float32], scale: np.float32, zero_point: int, low: int, high: int) -> NDArray[np.int64]:
+    """ONNX QuantizeLinear: divide in binary32, round, add the zero point, clamp."""
+    rounded = np.rint(np.asarray(value, np.float32) / np.float32(scale)).astype(np.float64)
+    return np.clip(rounded + zero_point, low, high).astype(np.int64)
+
+
+def dequantize(value: Integers, scale: np.float32, zero_point: int) -> NDArray[np.float32]:
+    """ONNX DequantizeLinear: subtract the zero point, multiply in binary32."""
+    return (np.asarray(value, np.int64) - zero_point).astype(np.float32) * np.float32(scale)
+
+
+def table(
+    function: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+    scales: tuple[np.float32, np.float32],
+    zeros: tuple[int, int],
+    ranges: tuple[tuple[int, int], tuple[int, int]],
+) -> NDArray[np.int64]:
+    """A unary function of a quantised value as a table: entry i is the result for the i-th value of the input type.
+
+    Args:
+        function: float32 to float32, elementwise.
+        scales, zeros, ranges: scale, zero point and (lowest, highest) of input and output.
+    """
+    inputs = np.arange(ranges[0][0], ranges[0][1] + 1)
+    return quantize(function(dequantize(inputs, scales[0], zeros[0])), scales[1], zeros[1], *ranges[1])

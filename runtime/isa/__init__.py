@@ -1,0 +1,80 @@
+"""The instruction set: one table from which encoder, decoder, disassembler, verifier and ``docs/isa.md`` come.
+
+``encoding`` says how fields become bits, ``transfer``, ``matrix``, ``vector`` and ``control`` declare the
+instructions, ``layouts`` packs what they read, ``program`` is the file form of a whole program. Write
+``python -m tilewright.runtime.isa > docs/isa.md`` after a change.
+"""
+
+from ..machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_UNIT, PARAMETER_UNIT, WEIGHT_UNIT
+from .assembler import Assembler
+from .control import Barrier, End
+from .encoding import (
+    COUNTER_MODULUS,
+    COUNTERS,
+    INSTRUCTION_BYTES,
+    NO_WAIT,
+    Access,
+    Instruction,
+    Queue,
+    Space,
+    Wait,
+    check,
+    decode,
+    disassemble,
+    encode,
+    layout,
+    table,
+)
+from .layouts import pack_dense, pack_depthwise, pack_record, pack_requantize, pack_table
+from .matrix import Convolve, ConvolveDepthwise, MultiplyMatrix
+from .program import Program, Region, RegionKind
+from .transfer import LoadMaps, LoadParameters, LoadWeights, Store
+from .vector import Elementwise, ElementwiseKind, LookUp, Pool, PoolKind, Requantize, ResizeNearest
+
+__all__ = [
+    "ACCUMULATOR_UNIT",
+    "CHANNEL_BLOCK",
+    "COUNTERS",
+    "COUNTER_MODULUS",
+    "INSTRUCTION_BYTES",
+    "MAPS_UNIT",
+    "NO_WAIT",
+    "PARAMETER_UNIT",
+    "WEIGHT_UNIT",
+    "Access",
+    "Assembler",
+    "Barrier",
+    "Convolve",
+    "ConvolveDepthwise",
+    "Elementwise",
+    "ElementwiseKind",
+    "End",
+    "Instruction",
+    "LoadMaps",
+    "LoadParameters",
+    "LoadWeights",
+    "LookUp",
+    "MultiplyMatrix",
+    "Pool",
+    "PoolKind",
+    "Program",
+    "Queue",
+    "Region",
+    "RegionKind",
+    "Requantize",
+    "ResizeNearest",
+    "Space",
+    "Store",
+    "Wait",
+    "check",
+    "decode",
+    "disassemble",
+    "encode",
+    "layout",
+    "pack_dense",
+    "pack_depthwise",
+    "pack_record",
+    "pack_requantize",
+    "pack_table",
+    "table",
+]

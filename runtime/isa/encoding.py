@@ -1,0 +1,301 @@
+"""How an instruction becomes 256 bits and comes back; what the fields are is said once, in ``isa``.
+
+An instruction is 32 bytes, little-endian. Bits 0 to 63 are the same for all of them: opcode, data type, two waits, one
+signal and ten flag bits. Bits 64 to 255 are the body, whose fields follow each other in the order in which the
+instruction's class declares them. Bits that no field owns are reserved and must be zero. Encoder, decoder and
+disassembler read the declarations; there is no second list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, dataclass, field, fields
+from enum import IntEnum
+from functools import cache
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+from tilewright.errors import InstructionError
+
+INSTRUCTION_BYTES = 32
+HEADER_BITS = 64
+FLAG_START = 54
+COUNTERS = 64
+COUNTER_MODULUS = 1 << 14
+
+
+class Queue(IntEnum):
+    """The four in-order instruction queues of a cluster, one for each unit."""
+
+    LD = 0
+    ST = 1
+    MAC = 2
+    VEC = 3
+
+
+class Space(IntEnum):
+    """The memories that instructions touch."""
+
+    DRAM = 0
+    MAPS = 1
+    WEIGHTS = 2
+    ACCUMULATORS = 3
+    PARAMETERS = 4
+
+
+class Wait(NamedTuple):
+    """Do not start before ``counter`` has reached ``value``, compared by signed difference modulo 2^14."""
+
+    counter: int
+    value: int
+
+
+NO_WAIT = Wait(0, 0)
+
+
+class Access(NamedTuple):
+    """Bytes that an instruction reads or writes: runs of ``run`` bytes at ``start`` plus multiples of the strides.
+
+    ``steps`` holds (count, stride in bytes) from the outermost to the innermost; ``region`` is the DRAM region, or -1.
+    """
+
+    space: Space
+    region: int
+    start: int
+    steps: tuple[tuple[int, int], ...]
+    run: int
+    write: bool
+
+    @property
+    def stop(self) -> int:
+        """One past the last byte."""
+        return self.start + sum((count - 1) * stride for count, stride in self.steps) + self.run
+
+
+class Broken(NamedTuple):
+    """A rule of an instruction that a value of one of its fields breaks."""
+
+    field: str
+    found: object
+    rule: str
+
+
+@dataclass(frozen=True)
+class Bits:
+    """Declaration of one field: its width, what it means, its unit, and the least value that makes sense."""
+
+    width: int
+    doc: str
+    unit: str = ""
+    signed: bool = False
+    minimum: int | None = None
+    flag: bool = False
+
+    @property
+    def lowest(self) -> int:
+        """Smallest value that the encoding holds and the instruction allows."""
+        if self.minimum is not None:
+            return self.minimum
+        return -(1 << self.width - 1) if self.signed else 0
+
+    @property
+    def highest(self) -> int:
+        """Largest value that the encoding holds."""
+        return (1 << (self.width - 1 if self.signed else self.width)) - 1
+
+
+def bits(
+    width: int, doc: str, *, unit: str = "", signed: bool = False, minimum: int | None = None, default: Any = MISSING
+):
+    """Declare a body field of an instruction."""
+    return field(default=default, metadata={"bits": Bits(width, doc, unit, signed, minimum)})
+
+
+def flag(doc: str, *, width: int = 1, default: int = 0):
+    """Declare a field among the ten flag bits of the header; flags take the bits in order of declaration."""
+    return field(default=default, metadata={"bits": Bits(width, doc, flag=True)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instruction:
+    """Base of all instructions: what every one of them can wait for and signal.
+
+    Raises:
+        InstructionError: on encoding, if a field does not hold its value or breaks a rule of the instruction.
+    """
+
+    MNEMONIC: ClassVar[str] = ""
+    OPCODE: ClassVar[int] = 0
+    QUEUES: ClassVar[tuple[Queue, ...]] = ()
+
+    wait_a: Wait = NO_WAIT
+    wait_b: Wait = NO_WAIT
+    signal: int = 0
+
+    def accesses(self) -> tuple[Access, ...]:
+        """Every byte range that the instruction reads or writes."""
+        return ()
+
+    def broken_rules(self) -> Iterator[Broken]:
+        """Rules between fields that this instruction breaks; ranges of single fields are checked by the encoder."""
+        return iter(())
+
+    def __str__(self) -> str:
+        return disassemble(self)
+
+
+class Place(NamedTuple):
+    """Where a field lies in the 256 bits."""
+
+    name: str
+    bits: Bits
+    shift: int
+
+
+HEADER = (
+    ("opcode", 6, 0, "which instruction"),
+    ("dtype", 2, 6, "data type: 0 is int8, others are reserved"),
+    ("wait_a.counter", 6, 8, "counter of the first wait; 0 is no wait"),
+    ("wait_a.value", 14, 14, "value the first counter must reach"),
+    ("wait_b.counter", 6, 28, "counter of the second wait; 0 is no wait"),
+    ("wait_b.value", 14, 34, "value the second counter must reach"),
+    ("signal", 6, 48, "counter that is raised by one on completion; 0 is none"),
+    ("flags", 10, FLAG_START, "flags of the instruction"),
+)
+
+_TABLE: dict[int, type[Instruction]] = {}
+InstructionType = TypeVar("InstructionType", bound=type[Instruction])
+
+
+def instruction(mnemonic: str, opcode: int, *queues: Queue) -> Callable[[InstructionType], InstructionType]:
+    """Class decorator that enters an instruction into the table."""
+
+    def register(cls: InstructionType) -> InstructionType:
+        cls.MNEMONIC, cls.OPCODE, cls.QUEUES = mnemonic, opcode, queues
+        if opcode in _TABLE or not 0 < opcode < 64:
+            raise ValueError(f"opcode {opcode} of {mnemonic} is taken or out of range")
+        places = layout(cls)
+        if sum(place.bits.width for place in places if place.bits.flag) > 10:
+            raise ValueError(f"{mnemonic} has more than 10 flag bits")
+        if any(place.shift + place.bits.width > 8 * INSTRUCTION_BYTES for place in places):
+            raise ValueError(f"{mnemonic} does not fit into {8 * INSTRUCTION_BYTES} bits")
+        _TABLE[opcode] = cls
+        return cls
+
+    return register
+
+
+def table() -> list[type[Instruction]]:
+    """All instructions in order of their opcodes."""
+    return [_TABLE[opcode] for opcode in sorted(_TABLE)]
+
+
+@cache
+def layout(cls: type[Instruction]) -> tuple[Place, ...]:
+    """Fields of an instruction with their places, flags first, both in order of declaration."""
+    flag_shift, body_shift = FLAG_START, HEADER_BITS
+    flags: list[Place] = []
+    body: list[Place] = []
+    for item in fields(cls):
+        declared = item.metadata.get("bits")
+        if declared is None:
+            continue
+        if declared.flag:
+            flags.append(Place(item.name, declared, flag_shift))
+            flag_shift += declared.width
+        else:
+            body.append(Place(item.name, declared, body_shift))
+            body_shift += declared.width
+    return (*flags, *body)
+
+
+@cache
+def _used_mask(cls: type[Instruction]) -> int:
+    mask = (1 << FLAG_START) - 1
+    for place in layout(cls):
+        mask |= ((1 << place.bits.width) - 1) << place.shift
+    return mask
+
+
+def check(item: Instruction) -> Broken | None:
+    """The first rule that the instruction breaks: a value out of its field's range, or one of its own rules."""
+    for name, wait in (("wait_a", item.wait_a), ("wait_b", item.wait_b)):
+        if not 0 <= wait.counter < COUNTERS or not 0 <= wait.value < COUNTER_MODULUS:
+            return Broken(name, tuple(wait), f"a counter below {COUNTERS} and a value below {COUNTER_MODULUS}")
+        if wait.counter == 0 and wait.value:
+            return Broken(name, tuple(wait), "no wait (counter 0) has the value 0")
+    if not 0 <= item.signal < COUNTERS:
+        return Broken("signal", item.signal, f"a counter below {COUNTERS}")
+    for place in layout(type(item)):
+        value = getattr(item, place.name)
+        if not place.bits.lowest <= value <= place.bits.highest:
+            return Broken(place.name, value, f"between {place.bits.lowest} and {place.bits.highest}")
+    return next(item.broken_rules(), None)
+
+
+def encode(item: Instruction) -> bytes:
+    """The 32 bytes of an instruction.
+
+    Raises:
+        InstructionError: a value does not fit its field or breaks a rule of the instruction.
+    """
+    broken = check(item)
+    if broken:
+        raise InstructionError(
+            f"{item.MNEMONIC}: field '{broken.field}' breaks a rule", expected=broken.rule, found=broken.found
+        )
+    word = item.OPCODE | item.wait_a.counter << 8 | item.wait_a.value << 14
+    word |= item.wait_b.counter << 28 | item.wait_b.value << 34 | item.signal << 48
+    for place in layout(type(item)):
+        word |= (int(getattr(item, place.name)) & ((1 << place.bits.width) - 1)) << place.shift
+    return word.to_bytes(INSTRUCTION_BYTES, "little")
+
+
+def decode(data: bytes) -> Instruction:
+    """The instruction in 32 bytes; the inverse of ``encode``.
+
+    Raises:
+        InstructionError: wrong length, unknown opcode or data type, a reserved bit set, or a rule broken; the message
+            names the field.
+    """
+    if len(data) != INSTRUCTION_BYTES:
+        raise InstructionError(
+            "an instruction has the wrong length", expected=f"{INSTRUCTION_BYTES} bytes", found=len(data)
+        )
+    word = int.from_bytes(data, "little")
+    cls = _TABLE.get(word & 63)
+    if cls is None:
+        known = ", ".join(f"{entry.OPCODE} {entry.MNEMONIC}" for entry in table())
+        raise InstructionError("field 'opcode' is unknown", expected=known, found=word & 63)
+    if word >> 6 & 3:
+        raise InstructionError(f"{cls.MNEMONIC}: field 'dtype' is reserved", expected="0 (int8)", found=word >> 6 & 3)
+    reserved = word & ~_used_mask(cls)
+    if reserved:
+        position = (reserved & -reserved).bit_length() - 1
+        raise InstructionError(f"{cls.MNEMONIC}: reserved bit {position} is set", expected="0", found="1")
+    values: dict[str, Any] = {}
+    for place in layout(cls):
+        value = word >> place.shift & ((1 << place.bits.width) - 1)
+        if place.bits.signed and value >> place.bits.width - 1:
+            value -= 1 << place.bits.width
+        values[place.name] = value
+    item = cls(
+        wait_a=Wait(word >> 8 & 63, word >> 14 & 0x3FFF),
+        wait_b=Wait(word >> 28 & 63, word >> 34 & 0x3FFF),
+        signal=word >> 48 & 63,
+        **values,
+    )
+    broken = check(item)
+    if broken:
+        raise InstructionError(
+            f"{cls.MNEMONIC}: field '{broken.field}' breaks a rule", expected=broken.rule, found=broken.found
+        )
+    return item
+
+
+def disassemble(item: Instruction) -> str:
+    """One line of text: mnemonic, all fields in order of declaration, waits and signal."""
+    parts = [f"{place.name}={getattr(item, place.name)}" for place in layout(type(item))]
+    parts += [f"wait={wait.counter}>={wait.value}" for wait in (item.wait_a, item.wait_b) if wait.counter]
+    if item.signal:
+        parts.append(f"signal={item.signal}")
+    return f"{item.MNEMONIC:4} {' '.join(parts)}".rstrip()

@@ -1,0 +1,126 @@
+"""How weights, parameters and tables lie in DRAM and in the scratchpads; ``docs/isa.md`` describes the same in prose.
+
+Packing functions serve the code generator, their inverses the simulator. All of them are exact inverses on what they
+keep; padding lanes are filled with a given value going in and dropped coming out.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..machine import CHANNEL_BLOCK, PARAMETER_UNIT, WEIGHT_UNIT
+from .vector import RECORD_BYTES, TABLE_BYTES
+
+_RECORD = np.dtype(
+    [
+        ("zero_a", "<i4"),
+        ("zero_b", "<i4"),
+        ("zero_output", "<i4"),
+        ("offset", "<i4"),
+        ("multiplier_a", "<i4"),
+        ("multiplier_b", "<i4"),
+        ("shift", "<i4"),
+        ("scale_a", "<f4"),
+        ("scale_output", "<f4"),
+        ("multiplier", "<f4"),
+        ("reserved", "V24"),
+    ]
+)
+RECORD_WORDS = tuple(name for name in _RECORD.names or () if name != "reserved")
+
+
+def _blocks(channels: int) -> int:
+    return -(-channels // CHANNEL_BLOCK)
+
+
+def pack_dense(weights: NDArray[np.int8], *, weight_zero: int = 0, packed: bool = False) -> bytes:
+    """Weights for CONV, and with a 1x1 kernel for GEMM.
+
+    Args:
+        weights: int8 [output channels, kernel rows, kernel columns, input channels].
+        weight_zero: value of the padding lanes, so that they count as zero.
+        packed: for packed mode: input channels are not padded to 16, a kernel row is.
+
+    Returns:
+        [output block][kernel row][trace][16 output channels], where a trace is the kernel columns times the input
+        channels of a row, rounded up to a multiple of 16.
+    """
+    outputs, rows, columns, inputs = weights.shape
+    if not packed:
+        extra = -inputs % CHANNEL_BLOCK
+        weights = np.pad(weights, ((0, 0), (0, 0), (0, 0), (0, extra)), constant_values=weight_zero)
+        inputs += extra
+    trace = _blocks(columns * inputs) * CHANNEL_BLOCK
+    block = np.full((_blocks(outputs) * CHANNEL_BLOCK, rows, trace), weight_zero, np.int8)
+    block[:outputs, :, : columns * inputs] = weights.reshape(outputs, rows, columns * inputs)
+    return block.reshape(-1, CHANNEL_BLOCK, rows, trace).transpose(0, 2, 3, 1).tobytes()
+
+
+def unpack_dense(data: NDArray[np.uint8], output_blocks: int, kernel_rows: int, row: int) -> NDArray[np.int8]:
+    """Inverse of ``pack_dense`` as a matrix: int8 [kernel_rows * row, output_blocks * 16], ``row`` = trace unpadded."""
+    trace = _blocks(row) * CHANNEL_BLOCK
+    block = data.view(np.int8).reshape(output_blocks, kernel_rows, trace, CHANNEL_BLOCK)[:, :, :row]
+    return block.transpose(1, 2, 0, 3).reshape(kernel_rows * row, output_blocks * CHANNEL_BLOCK)
+
+
+def pack_depthwise(weights: NDArray[np.int8], *, weight_zero: int = 0) -> bytes:
+    """Weights for DWC: int8 [channels, kernel rows, kernel columns] to [block][taps][16 channels], blocks on lines."""
+    channels, rows, columns = weights.shape
+    taps = rows * columns
+    stride = -(-taps * CHANNEL_BLOCK // WEIGHT_UNIT) * WEIGHT_UNIT
+    block = np.full((_blocks(channels) * CHANNEL_BLOCK, taps), weight_zero, np.int8)
+    block[:channels] = weights.reshape(channels, taps)
+    lines = np.zeros((_blocks(channels), stride), np.int8)
+    lines[:, : taps * CHANNEL_BLOCK] = block.reshape(-1, CHANNEL_BLOCK, taps).transpose(0, 2, 1).reshape(len(lines), -1)
+    return lines.tobytes()
+
+
+def unpack_depthwise(data: NDArray[np.uint8], blocks: int, taps: int) -> NDArray[np.int8]:
+    """Inverse of ``pack_depthwise`` as int8 [taps, blocks * 16]."""
+    lines = data.view(np.int8).reshape(blocks, -1)[:, : taps * CHANNEL_BLOCK]
+    return lines.reshape(blocks, taps, CHANNEL_BLOCK).transpose(1, 0, 2).reshape(taps, blocks * CHANNEL_BLOCK)
+
+
+def pack_requantize(bias: NDArray[np.int32], multiplier: NDArray[np.float32]) -> bytes:
+    """Parameters of RQ: for each block of 16 channels 16 int32 biases, then 16 binary32 multipliers; 128 bytes.
+
+    Args:
+        bias: int32 [channels].
+        multiplier: float32 [channels] or [1], finite and not negative.
+    """
+    blocks = _blocks(len(bias))
+    lanes = np.zeros((2, blocks * CHANNEL_BLOCK), "<i4")
+    lanes[0, : len(bias)] = bias
+    lanes[1, : len(bias)] = np.broadcast_to(np.asarray(multiplier, "<f4"), bias.shape).view("<i4")
+    return lanes.reshape(2, blocks, CHANNEL_BLOCK).transpose(1, 0, 2).tobytes()
+
+
+def unpack_requantize(data: NDArray[np.uint8], blocks: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Inverse of ``pack_requantize``: int32 and float32 [blocks * 16]."""
+    lanes = np.ascontiguousarray(data.view("<i4").reshape(blocks, 2, CHANNEL_BLOCK).transpose(1, 0, 2))
+    return lanes[0].reshape(-1), lanes[1].reshape(-1).view("<f4")
+
+
+def pack_record(**words: float) -> bytes:
+    """The 64-byte record of POOL and ELT; words that are not given are 0 (see ``RECORD_WORDS``)."""
+    record = np.zeros((), _RECORD)
+    for name, value in words.items():
+        record[name] = value
+    return record.tobytes()
+
+
+def unpack_record(data: bytes) -> dict[str, int | np.float32]:
+    """Inverse of ``pack_record``: integers as int, scales and multiplier as float32."""
+    record = np.frombuffer(data, _RECORD, 1)[0]
+    return {name: int(record[name]) if _RECORD[name].kind == "i" else np.float32(record[name]) for name in RECORD_WORDS}
+
+
+def pack_table(values: NDArray[np.int8]) -> bytes:
+    """A table for LUT and RQ: entry i, int8 [256], is the result for the value i - 128."""
+    if values.shape != (TABLE_BYTES,):
+        raise ValueError(f"a table has {TABLE_BYTES} entries, not {values.shape}")
+    return values.astype(np.int8).tobytes()
+
+
+assert _RECORD.itemsize == RECORD_BYTES == PARAMETER_UNIT

@@ -1,0 +1,227 @@
+"""Instructions of the multiply-accumulate array (queue MAC): maps and weights in, int32 accumulators out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_UNIT, WEIGHT_UNIT
+from .encoding import Access, Broken, Instruction, Queue, Space, bits, flag, instruction
+
+
+def touched(origin: int, outputs: int, stride: int, taps: int, dilation: int, extent: int) -> tuple[int, int]:
+    """First and one past the last coordinate inside [0, extent) that windows may touch; equal if none."""
+    last = origin + (outputs - 1) * stride + (taps - 1) * dilation
+    first = max(origin, 0)
+    return first, max(first, min(last, extent - 1) + 1)
+
+
+def _map_read(item: Convolve | ConvolveDepthwise, pixel_bytes: int, pitch: int) -> tuple[Access, ...]:
+    top, bottom = touched(
+        item.row_origin,
+        item.output_height,
+        item.stride_height,
+        item.kernel_height,
+        item.dilation_height,
+        item.input_height,
+    )
+    left, right = touched(
+        item.column_origin,
+        item.output_width,
+        item.stride_width,
+        item.kernel_width,
+        item.dilation_width,
+        item.input_width,
+    )
+    if top == bottom or left == right:
+        return ()
+    row = item.row_pitch * MAPS_UNIT
+    start = item.source * MAPS_UNIT + top * row + left * pitch
+    return (Access(Space.MAPS, -1, start, ((bottom - top, row), (right - left, pitch)), pixel_bytes, False),)
+
+
+def _accumulators(start: int, pixels: int, blocks: int, accumulate: int) -> tuple[Access, ...]:
+    place = (Space.ACCUMULATORS, -1, start * ACCUMULATOR_UNIT, (), pixels * blocks * ACCUMULATOR_UNIT)
+    return (Access(*place, True), Access(*place, False)) if accumulate else (Access(*place, True),)
+
+
+@instruction("CONV", 8, Queue.MAC)
+@dataclass(frozen=True, kw_only=True)
+class Convolve(Instruction):
+    """Convolve a feature map with a block of weights.
+
+    For every output pixel (oy, ox) and output channel o,
+    `acc[(oy * output_width + ox) * output_blocks * 16 + o]` becomes (with `accumulate`: is increased by) the sum over
+    ky, kx and c of `x(oy * stride_height + ky * dilation_height + row_origin,
+    ox * stride_width + kx * dilation_width + column_origin, c) * (w(o, ky, kx, c) - weight_zero)`, in int32 that
+    wraps. `x(iy, ix, c)` is the int8 at `source + iy * row_pitch + ix * pixel_pitch + c` if iy is in
+    `0 … input_height - 1` and ix in `0 … input_width - 1`, and `pad_value` otherwise. A negative origin is padding
+    before the map; padding after it needs no field.
+
+    `input_channels` counts blocks of 16 and `pixel_pitch` units of 16 bytes; with `packed` both count bytes and
+    `dilation_width` is 1, so that the taps of a kernel row are one trace of contiguous bytes.
+    """
+
+    source: int = bits(16, "input map, pixel (0, 0)", unit="16 B")
+    weights: int = bits(14, "weights, layout of dense weights", unit="64 B")
+    accumulator: int = bits(14, "first accumulator", unit="64 B")
+    output_height: int = bits(8, "output rows", minimum=1)
+    output_width: int = bits(10, "output columns", minimum=1)
+    output_blocks: int = bits(6, "output channels", unit="16", minimum=1)
+    input_channels: int = bits(12, "input channels", unit="16, packed: 1", minimum=1)
+    kernel_height: int = bits(5, "kernel rows", minimum=1, default=1)
+    kernel_width: int = bits(5, "kernel columns", minimum=1, default=1)
+    stride_height: int = bits(5, "input rows from output row to output row", minimum=1, default=1)
+    stride_width: int = bits(5, "input columns from output column to output column", minimum=1, default=1)
+    dilation_height: int = bits(5, "input rows from tap to tap", minimum=1, default=1)
+    dilation_width: int = bits(5, "input columns from tap to tap", minimum=1, default=1)
+    input_height: int = bits(10, "rows of the input map", minimum=1)
+    input_width: int = bits(10, "columns of the input map", minimum=1)
+    row_origin: int = bits(9, "input row of tap 0 of output row 0", signed=True, default=0)
+    column_origin: int = bits(9, "input column of tap 0 of output column 0", signed=True, default=0)
+    pad_value: int = bits(8, "value read outside the map: the zero point of x", signed=True, default=0)
+    row_pitch: int = bits(16, "from row to row of the map", unit="16 B")
+    pixel_pitch: int = bits(10, "from pixel to pixel of the map", unit="16 B, packed: B", minimum=1)
+    weight_zero: int = bits(8, "zero point of the weights", signed=True, default=0)
+    accumulate: int = flag("add to the accumulators instead of setting them")
+    packed: int = flag("count channels and pixel pitch in bytes")
+
+    @property
+    def channels(self) -> int:
+        """Input channels in bytes."""
+        return self.input_channels if self.packed else self.input_channels * CHANNEL_BLOCK
+
+    @property
+    def pitch(self) -> int:
+        """Pixel pitch in bytes."""
+        return self.pixel_pitch if self.packed else self.pixel_pitch * MAPS_UNIT
+
+    @property
+    def trace(self) -> int:
+        """Weight rows of one kernel row, rounded up to whole blocks of 16 input bytes."""
+        return -(-self.kernel_width * self.channels // CHANNEL_BLOCK) * CHANNEL_BLOCK
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of weights read."""
+        return self.output_blocks * self.kernel_height * self.trace * CHANNEL_BLOCK
+
+    @property
+    def macs(self) -> int:
+        """Multiplications whose result counts, padding included."""
+        pixels = self.output_height * self.output_width * self.output_blocks * CHANNEL_BLOCK
+        return pixels * self.kernel_height * self.kernel_width * self.channels
+
+    def accesses(self) -> tuple[Access, ...]:
+        """Input map, weights, accumulators."""
+        pixels = self.output_height * self.output_width
+        return (
+            *_map_read(self, self.channels, self.pitch),
+            Access(Space.WEIGHTS, -1, self.weights * WEIGHT_UNIT, (), self.weight_bytes, False),
+            *_accumulators(self.accumulator, pixels, self.output_blocks, self.accumulate),
+        )
+
+    def broken_rules(self) -> Iterator[Broken]:
+        """A packed trace is contiguous."""
+        if self.packed and self.dilation_width != 1 and self.kernel_width > 1:
+            yield Broken("dilation_width", self.dilation_width, "1 in packed mode, where a trace is contiguous")
+        if self.packed and self.pixel_pitch != self.input_channels and self.kernel_width > 1:
+            yield Broken("pixel_pitch", self.pixel_pitch, f"input_channels ({self.input_channels}) in packed mode")
+
+
+@instruction("DWC", 9, Queue.MAC)
+@dataclass(frozen=True, kw_only=True)
+class ConvolveDepthwise(Instruction):
+    """Convolve every channel of a feature map with its own kernel.
+
+    As CONV, but output channel c sums over ky and kx only, of input channel c:
+    `x(…, c) * (w(c, ky, kx) - weight_zero)`.
+    """
+
+    source: int = bits(16, "input map, pixel (0, 0)", unit="16 B")
+    weights: int = bits(14, "weights, layout of depthwise weights", unit="64 B")
+    accumulator: int = bits(14, "first accumulator", unit="64 B")
+    output_height: int = bits(8, "output rows", minimum=1)
+    output_width: int = bits(10, "output columns", minimum=1)
+    blocks: int = bits(6, "channels", unit="16", minimum=1)
+    kernel_height: int = bits(5, "kernel rows", minimum=1, default=1)
+    kernel_width: int = bits(5, "kernel columns", minimum=1, default=1)
+    stride_height: int = bits(5, "input rows from output row to output row", minimum=1, default=1)
+    stride_width: int = bits(5, "input columns from output column to output column", minimum=1, default=1)
+    dilation_height: int = bits(5, "input rows from tap to tap", minimum=1, default=1)
+    dilation_width: int = bits(5, "input columns from tap to tap", minimum=1, default=1)
+    input_height: int = bits(10, "rows of the input map", minimum=1)
+    input_width: int = bits(10, "columns of the input map", minimum=1)
+    row_origin: int = bits(9, "input row of tap 0 of output row 0", signed=True, default=0)
+    column_origin: int = bits(9, "input column of tap 0 of output column 0", signed=True, default=0)
+    pad_value: int = bits(8, "value read outside the map: the zero point of x", signed=True, default=0)
+    row_pitch: int = bits(16, "from row to row of the map", unit="16 B")
+    pixel_pitch: int = bits(10, "from pixel to pixel of the map", unit="16 B", minimum=1)
+    weight_zero: int = bits(8, "zero point of the weights", signed=True, default=0)
+    accumulate: int = flag("add to the accumulators instead of setting them")
+
+    @property
+    def block_bytes(self) -> int:
+        """Weight bytes of 16 channels, padding to a line included."""
+        taps = self.kernel_height * self.kernel_width * CHANNEL_BLOCK
+        return -(-taps // WEIGHT_UNIT) * WEIGHT_UNIT
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of weights read."""
+        return self.blocks * self.block_bytes
+
+    @property
+    def macs(self) -> int:
+        """Multiplications, padding included."""
+        pixels = self.output_height * self.output_width * self.blocks * CHANNEL_BLOCK
+        return pixels * self.kernel_height * self.kernel_width
+
+    def accesses(self) -> tuple[Access, ...]:
+        """Input map, weights, accumulators."""
+        pixels = self.output_height * self.output_width
+        return (
+            *_map_read(self, self.blocks * CHANNEL_BLOCK, self.pixel_pitch * MAPS_UNIT),
+            Access(Space.WEIGHTS, -1, self.weights * WEIGHT_UNIT, (), self.weight_bytes, False),
+            *_accumulators(self.accumulator, pixels, self.blocks, self.accumulate),
+        )
+
+
+@instruction("GEMM", 10, Queue.MAC)
+@dataclass(frozen=True, kw_only=True)
+class MultiplyMatrix(Instruction):
+    """Multiply rows of a feature map by a matrix of weights.
+
+    For every row r and output channel o, `acc[r * output_blocks * 16 + o]` becomes (with `accumulate`: is increased
+    by) the sum over k of `x(r, k) * (w(o, k) - weight_zero)`, where `x(r, k)` is the int8 at
+    `source + r * row_pitch + k`. Weights have the dense layout of a 1x1 kernel.
+    """
+
+    source: int = bits(16, "first row", unit="16 B")
+    weights: int = bits(14, "weights, layout of dense weights", unit="64 B")
+    accumulator: int = bits(14, "first accumulator", unit="64 B")
+    rows: int = bits(10, "rows", minimum=1, default=1)
+    row_pitch: int = bits(16, "from row to row", unit="16 B", default=0)
+    input_blocks: int = bits(12, "elements of a row", unit="16", minimum=1)
+    output_blocks: int = bits(8, "output channels", unit="16", minimum=1)
+    weight_zero: int = bits(8, "zero point of the weights", signed=True, default=0)
+    accumulate: int = flag("add to the accumulators instead of setting them")
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of weights read."""
+        return self.output_blocks * self.input_blocks * CHANNEL_BLOCK * CHANNEL_BLOCK
+
+    @property
+    def macs(self) -> int:
+        """Multiplications."""
+        return self.rows * self.weight_bytes
+
+    def accesses(self) -> tuple[Access, ...]:
+        """Rows, weights, accumulators."""
+        steps = ((self.rows, self.row_pitch * MAPS_UNIT),)
+        return (
+            Access(Space.MAPS, -1, self.source * MAPS_UNIT, steps, self.input_blocks * CHANNEL_BLOCK, False),
+            Access(Space.WEIGHTS, -1, self.weights * WEIGHT_UNIT, (), self.weight_bytes, False),
+            *_accumulators(self.accumulator, self.rows, self.output_blocks, self.accumulate),
+        )

@@ -1,0 +1,345 @@
+"""Instructions of the vector unit (queue VEC): accumulators to maps, and maps to maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+
+from ..machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_UNIT, PARAMETER_UNIT
+from .encoding import Access, Broken, Instruction, Queue, Space, bits, flag, instruction
+from .matrix import touched
+
+REQUANTIZE_BLOCK_BYTES = 2 * PARAMETER_UNIT
+RECORD_BYTES = PARAMETER_UNIT
+TABLE_BYTES = 256
+
+
+class PoolKind(IntEnum):
+    """What POOL makes of a window."""
+
+    MAXIMUM = 0
+    AVERAGE = 1
+    SUM = 2
+
+
+class ElementwiseKind(IntEnum):
+    """What ELT makes of two elements."""
+
+    ADD = 0
+    MULTIPLY = 1
+    MAXIMUM = 2
+    MINIMUM = 3
+
+
+def _map(start: int, height: int, width: int, blocks: int, row_pitch: int, pixel_pitch: int, write: bool) -> Access:
+    steps = ((height, row_pitch * MAPS_UNIT), (width, pixel_pitch * MAPS_UNIT))
+    return Access(Space.MAPS, -1, start * MAPS_UNIT, steps, blocks * CHANNEL_BLOCK, write)
+
+
+def _parameters(start: int, size: int) -> Access:
+    return Access(Space.PARAMETERS, -1, start * PARAMETER_UNIT, (), size, False)
+
+
+def _written_once(prefix: str, height: int, width: int, blocks: int, row_pitch: int, pixel_pitch: int):
+    """Rules of a written map: its pixels do not overlap."""
+    if width > 1 and pixel_pitch < blocks:
+        yield Broken(f"{prefix}pixel_pitch", pixel_pitch, f"written pixels do not overlap: at least {blocks}")
+    row = blocks + (width - 1) * pixel_pitch
+    if height > 1 and row_pitch < row:
+        yield Broken(f"{prefix}row_pitch", row_pitch, f"written rows do not overlap: at least {row}")
+
+
+@instruction("RQ", 16, Queue.VEC)
+@dataclass(frozen=True, kw_only=True)
+class Requantize(Instruction):
+    """Turn int32 accumulators into an int8 feature map.
+
+    For every pixel (y, x) and channel o: `a = acc[(y * width + x) * blocks * 16 + o] + bias[o]` in int32,
+    `p = binary32(binary32(a) * multiplier[o])`, `v = low … high clamp of (round(p) + zero_point)`, where binary32
+    rounds to nearest even with 24 significant bits and round rounds to nearest even. The byte at
+    `destination + y * row_pitch + x * pixel_pitch + o` becomes v, or with `use_table` the entry for v of the table.
+    Bias and multiplier come from the requantise parameters at `parameters`.
+    """
+
+    accumulator: int = bits(14, "first accumulator", unit="64 B")
+    destination: int = bits(16, "output map, pixel (0, 0)", unit="16 B")
+    height: int = bits(8, "rows", minimum=1)
+    width: int = bits(10, "columns", minimum=1)
+    blocks: int = bits(8, "channels", unit="16", minimum=1)
+    row_pitch: int = bits(16, "from row to row of the output map", unit="16 B")
+    pixel_pitch: int = bits(10, "from pixel to pixel of the output map", unit="16 B")
+    parameters: int = bits(12, "requantise parameters", unit="64 B")
+    zero_point: int = bits(9, "zero point of the output, added after rounding", signed=True, default=0)
+    low: int = bits(8, "lower clamp", signed=True, default=-128)
+    high: int = bits(8, "upper clamp", signed=True, default=127)
+    table: int = bits(12, "table, if use_table is set", unit="64 B", default=0)
+    use_table: int = flag("replace the result by its table entry")
+
+    def accesses(self) -> tuple[Access, ...]:
+        """Accumulators, parameters, table, output map."""
+        size = self.height * self.width * self.blocks * ACCUMULATOR_UNIT
+        reads = [
+            Access(Space.ACCUMULATORS, -1, self.accumulator * ACCUMULATOR_UNIT, (), size, False),
+            _parameters(self.parameters, self.blocks * REQUANTIZE_BLOCK_BYTES),
+        ]
+        if self.use_table:
+            reads.append(_parameters(self.table, TABLE_BYTES))
+        target = _map(self.destination, self.height, self.width, self.blocks, self.row_pitch, self.pixel_pitch, True)
+        return (*reads, target)
+
+    def broken_rules(self) -> Iterator[Broken]:
+        """Clamps are ordered, an unused table is 0, written pixels do not overlap."""
+        if self.low > self.high:
+            yield Broken("low", self.low, f"at most high ({self.high})")
+        if self.table and not self.use_table:
+            yield Broken("table", self.table, "0 without use_table")
+        yield from _written_once("", self.height, self.width, self.blocks, self.row_pitch, self.pixel_pitch)
+
+
+@instruction("POOL", 17, Queue.VEC)
+@dataclass(frozen=True, kw_only=True)
+class Pool(Instruction):
+    """Reduce windows of a feature map, channel by channel.
+
+    The window of output pixel (oy, ox) are the input pixels (oy * stride_height + ky + row_origin,
+    ox * stride_width + kx + column_origin) that lie inside the input map; every window has at least one.
+    Kind 0: their maximum. Kind 1, average, all in binary32 with one rounding an operation, pixels in row-major order:
+    `s = 0`, then `s = s + scale_a * (x - zero_a)` for each; `q = s / n / scale_output + zero_output`, where n is the
+    number of pixels, or kernel_height * kernel_width with `include_pad`; the result is `round(q) + offset`. Kind 2,
+    sum: `round(binary32(binary32(sum of (x - zero_a)) * multiplier)) + zero_output + offset`. Results are clamped to
+    -128 … 127. Zero points, scales and multiplier come from the record at `parameters`.
+    """
+
+    source: int = bits(16, "input map, pixel (0, 0)", unit="16 B")
+    destination: int = bits(16, "output map, pixel (0, 0)", unit="16 B")
+    height: int = bits(8, "output rows", minimum=1)
+    width: int = bits(10, "output columns", minimum=1)
+    blocks: int = bits(8, "channels", unit="16", minimum=1)
+    kernel_height: int = bits(8, "window rows", minimum=1)
+    kernel_width: int = bits(8, "window columns", minimum=1)
+    stride_height: int = bits(5, "input rows from output row to output row", minimum=1, default=1)
+    stride_width: int = bits(5, "input columns from output column to output column", minimum=1, default=1)
+    input_height: int = bits(10, "rows of the input map", minimum=1)
+    input_width: int = bits(10, "columns of the input map", minimum=1)
+    row_origin: int = bits(9, "input row of output row 0", signed=True, default=0)
+    column_origin: int = bits(9, "input column of output column 0", signed=True, default=0)
+    source_row_pitch: int = bits(16, "from row to row of the input map", unit="16 B")
+    destination_row_pitch: int = bits(16, "from row to row of the output map", unit="16 B")
+    source_pixel_pitch: int = bits(10, "from pixel to pixel of the input map", unit="16 B")
+    destination_pixel_pitch: int = bits(10, "from pixel to pixel of the output map", unit="16 B")
+    parameters: int = bits(12, "vector record; 0 for the maximum", unit="64 B", default=0)
+    kind: int = flag("0 maximum, 1 average, 2 sum", width=2)
+    include_pad: int = flag("average: divide by the size of the kernel")
+
+    def accesses(self) -> tuple[Access, ...]:
+        """Input map, record, output map."""
+        top, bottom = touched(
+            self.row_origin, self.height, self.stride_height, self.kernel_height, 1, self.input_height
+        )
+        left, right = touched(self.column_origin, self.width, self.stride_width, self.kernel_width, 1, self.input_width)
+        start = self.source + top * self.source_row_pitch + left * self.source_pixel_pitch
+        reads = [
+            _map(
+                start,
+                bottom - top,
+                right - left,
+                self.blocks,
+                self.source_row_pitch,
+                self.source_pixel_pitch,
+                False,
+            )
+        ]
+        if self.kind != PoolKind.MAXIMUM:
+            reads.append(_parameters(self.parameters, RECORD_BYTES))
+        target = _map(
+            self.destination,
+            self.height,
+            self.width,
+            self.blocks,
+            self.destination_row_pitch,
+            self.destination_pixel_pitch,
+            True,
+        )
+        return (*reads, target)
+
+    def broken_rules(self) -> Iterator[Broken]:
+        """Known kind, no empty window, written pixels do not overlap."""
+        if self.kind > PoolKind.SUM:
+            yield Broken("kind", self.kind, "0, 1 or 2")
+        if self.include_pad and self.kind != PoolKind.AVERAGE:
+            yield Broken("include_pad", self.include_pad, "0 unless kind is 1")
+        if self.kind == PoolKind.MAXIMUM and self.parameters:
+            yield Broken("parameters", self.parameters, "0 for the maximum")
+        for name, origin, outputs, stride, taps, extent in (
+            ("row_origin", self.row_origin, self.height, self.stride_height, self.kernel_height, self.input_height),
+            ("column_origin", self.column_origin, self.width, self.stride_width, self.kernel_width, self.input_width),
+        ):
+            if origin + taps <= 0 or origin + (outputs - 1) * stride >= extent:
+                yield Broken(name, origin, "every window has a pixel inside the input map")
+        yield from _written_once(
+            "destination_",
+            self.height,
+            self.width,
+            self.blocks,
+            self.destination_row_pitch,
+            self.destination_pixel_pitch,
+        )
+
+
+@instruction("ELT", 18, Queue.VEC)
+@dataclass(frozen=True, kw_only=True)
+class Elementwise(Instruction):
+    """Combine two feature maps element by element.
+
+    With `A = a - zero_a` and `B = b - zero_b`: kind 0, add: `v = round_shift(A * multiplier_a + B * multiplier_b +
+    zero_output * 2^shift, shift)`, exact integers and one rounding to nearest even by the shift. Kinds 2 and 3,
+    maximum and minimum: as add, with the larger (smaller) of the two products instead of their sum. Kind 1, multiply:
+    `v = round(binary32(binary32(binary32(A * B) * multiplier) + zero_output))`. The result is `v + offset`, clamped to
+    `low … high`. The values come from the record at `parameters`. A pitch of 0 repeats a row or pixel of an input,
+    which broadcasts.
+    """
+
+    source_a: int = bits(16, "first input map, pixel (0, 0)", unit="16 B")
+    source_b: int = bits(16, "second input map, pixel (0, 0)", unit="16 B")
+    destination: int = bits(16, "output map, pixel (0, 0)", unit="16 B")
+    height: int = bits(8, "rows", minimum=1)
+    width: int = bits(10, "columns", minimum=1)
+    blocks: int = bits(8, "channels", unit="16", minimum=1)
+    row_pitch_a: int = bits(16, "from row to row of the first input", unit="16 B")
+    row_pitch_b: int = bits(16, "from row to row of the second input", unit="16 B")
+    destination_row_pitch: int = bits(16, "from row to row of the output", unit="16 B")
+    pixel_pitch_a: int = bits(10, "from pixel to pixel of the first input", unit="16 B")
+    pixel_pitch_b: int = bits(10, "from pixel to pixel of the second input", unit="16 B")
+    destination_pixel_pitch: int = bits(10, "from pixel to pixel of the output", unit="16 B")
+    parameters: int = bits(12, "vector record", unit="64 B")
+    low: int = bits(8, "lower clamp", signed=True, default=-128)
+    high: int = bits(8, "upper clamp", signed=True, default=127)
+    kind: int = flag("0 add, 1 multiply, 2 maximum, 3 minimum", width=3)
+
+    def accesses(self) -> tuple[Access, ...]:
+        """Two input maps, record, output map."""
+        size = (self.height, self.width, self.blocks)
+        return (
+            _map(self.source_a, *size, self.row_pitch_a, self.pixel_pitch_a, False),
+            _map(self.source_b, *size, self.row_pitch_b, self.pixel_pitch_b, False),
+            _parameters(self.parameters, RECORD_BYTES),
+            _map(self.destination, *size, self.destination_row_pitch, self.destination_pixel_pitch, True),
+        )
+
+    def broken_rules(self) -> Iterator[Broken]:
+        """Known kind, clamps in order, written pixels do not overlap."""
+        if self.kind > ElementwiseKind.MINIMUM:
+            yield Broken("kind", self.kind, "0 to 3")
+        if self.low > self.high:
+            yield Broken("low", self.low, f"at most high ({self.high})")
+        yield from _written_once(
+            "destination_",
+            self.height,
+            self.width,
+            self.blocks,
+            self.destination_row_pitch,
+            self.destination_pixel_pitch,
+        )
+
+
+@instruction("LUT", 19, Queue.VEC)
+@dataclass(frozen=True, kw_only=True)
+class LookUp(Instruction):
+    """Replace every element by its entry in a table of 256 int8: element v becomes the byte at `table + v + 128`.
+
+    Any unary function of a quantised value, and any change of scale and zero point, is such a table.
+    """
+
+    source: int = bits(16, "input map, pixel (0, 0)", unit="16 B")
+    destination: int = bits(16, "output map, pixel (0, 0)", unit="16 B")
+    height: int = bits(8, "rows", minimum=1)
+    width: int = bits(10, "columns", minimum=1)
+    blocks: int = bits(8, "channels", unit="16", minimum=1)
+    source_row_pitch: int = bits(16, "from row to row of the input", unit="16 B")
+    destination_row_pitch: int = bits(16, "from row to row of the output", unit="16 B")
+    source_pixel_pitch: int = bits(10, "from pixel to pixel of the input", unit="16 B")
+    destination_pixel_pitch: int = bits(10, "from pixel to pixel of the output", unit="16 B")
+    table: int = bits(12, "table of 256 bytes", unit="64 B")
+
+    def accesses(self) -> tuple[Access, ...]:
+        """Input map, table, output map."""
+        size = (self.height, self.width, self.blocks)
+        return (
+            _map(self.source, *size, self.source_row_pitch, self.source_pixel_pitch, False),
+            _parameters(self.table, TABLE_BYTES),
+            _map(self.destination, *size, self.destination_row_pitch, self.destination_pixel_pitch, True),
+        )
+
+    def broken_rules(self) -> Iterator[Broken]:
+        """Written pixels do not overlap."""
+        yield from _written_once(
+            "destination_",
+            self.height,
+            self.width,
+            self.blocks,
+            self.destination_row_pitch,
+            self.destination_pixel_pitch,
+        )
+
+
+@instruction("RSZ", 20, Queue.VEC)
+@dataclass(frozen=True, kw_only=True)
+class ResizeNearest(Instruction):
+    """Copy pixels by a nearest-neighbour rule.
+
+    Output pixel (y, x) is input pixel (floor((y * step_height + origin_height) / 2^16),
+    floor((x * step_width + origin_width) / 2^16)). With steps of 2^16 and origins of 0 it is a copy.
+    """
+
+    source: int = bits(16, "input map, pixel (0, 0)", unit="16 B")
+    destination: int = bits(16, "output map, pixel (0, 0)", unit="16 B")
+    height: int = bits(8, "output rows", minimum=1)
+    width: int = bits(10, "output columns", minimum=1)
+    blocks: int = bits(8, "channels", unit="16", minimum=1)
+    source_row_pitch: int = bits(16, "from row to row of the input", unit="16 B")
+    destination_row_pitch: int = bits(16, "from row to row of the output", unit="16 B")
+    source_pixel_pitch: int = bits(10, "from pixel to pixel of the input", unit="16 B")
+    destination_pixel_pitch: int = bits(10, "from pixel to pixel of the output", unit="16 B")
+    step_height: int = bits(20, "input rows an output row", unit="2^-16", default=1 << 16)
+    step_width: int = bits(20, "input columns an output column", unit="2^-16", default=1 << 16)
+    origin_height: int = bits(20, "input row of output row 0", unit="2^-16", default=0)
+    origin_width: int = bits(20, "input column of output column 0", unit="2^-16", default=0)
+
+    def accesses(self) -> tuple[Access, ...]:
+        """Input map from the first to the last pixel that is copied, output map."""
+        top, left = self.origin_height >> 16, self.origin_width >> 16
+        bottom = (self.height - 1) * self.step_height + self.origin_height >> 16
+        right = (self.width - 1) * self.step_width + self.origin_width >> 16
+        start = self.source + top * self.source_row_pitch + left * self.source_pixel_pitch
+        return (
+            _map(
+                start,
+                bottom - top + 1,
+                right - left + 1,
+                self.blocks,
+                self.source_row_pitch,
+                self.source_pixel_pitch,
+                False,
+            ),
+            _map(
+                self.destination,
+                self.height,
+                self.width,
+                self.blocks,
+                self.destination_row_pitch,
+                self.destination_pixel_pitch,
+                True,
+            ),
+        )
+
+    def broken_rules(self) -> Iterator[Broken]:
+        """Written pixels do not overlap."""
+        yield from _written_once(
+            "destination_",
+            self.height,
+            self.width,
+            self.blocks,
+            self.destination_row_pitch,
+            self.destination_pixel_pitch,
+        )

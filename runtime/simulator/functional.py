@@ -1,0 +1,164 @@
+"""The functional engine: runs the binary instructions of a device program, bit-exact and vectorised.
+
+Loading verifies the program and turns every instruction into one call with all that can be known beforehand: weights
+and parameters that come from constant regions are decoded once, at first use, and kept. A run executes the calls in
+the verified order on memories of its own, so that one engine serves several threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..isa.encoding import Instruction, Space
+from ..isa.layouts import unpack_record
+from ..isa.matrix import Convolve, ConvolveDepthwise, MultiplyMatrix
+from ..isa.program import Program, RegionKind
+from ..isa.transfer import LoadMaps, LoadParameters, LoadWeights, Store
+from ..isa.vector import Elementwise, LookUp, Pool, PoolKind, Requantize, ResizeNearest
+from ..machine import Machine
+from . import matrix, transfer, vector
+from .arithmetic import elementwise_table
+from .memory import Memory, region_bytes
+from .provenance import Origin, Sources, trace_sources
+from .verifier import VerifiedProgram, verify
+
+Step = Callable[[Memory], None]
+Decoded = TypeVar("Decoded")
+
+# Instructions that need nothing but the memories.
+_PLAIN: dict[type[Instruction], Callable[[Memory, Any], None]] = {
+    LoadMaps: transfer.load_maps,
+    LoadWeights: transfer.load_weights,
+    LoadParameters: transfer.load_parameters,
+    Store: transfer.store,
+    ResizeNearest: vector.resize_nearest,
+}
+
+
+class FunctionalEngine:
+    """A loaded device program.
+
+    Args:
+        program: the program, in binary form.
+        machine: what it shall run on.
+        constants: uint8 arrays for the constant regions, by name; kept and read in place.
+
+    Raises:
+        MachineError: the program was made for another machine.
+        InstructionError: the program is malformed or unsafe.
+        InputError: a constant region is missing or has the wrong size.
+    """
+
+    def __init__(self, program: Program, machine: Machine, constants: Mapping[str, NDArray[np.uint8]]) -> None:
+        self.program = program
+        self.machine = machine
+        self.verified: VerifiedProgram = verify(program, machine)
+        self._constants = {
+            region.name: region_bytes(region.name, region.size, constants)
+            for region in program.regions
+            if region.kind == RegionKind.CONSTANT
+        }
+        self._decoded: dict[Hashable, Any] = {}
+        sources = trace_sources(self.verified)
+        self._steps: list[Step] = []
+        for queue, index in self.verified.order:
+            step = self._step(self.verified.queues[queue][index], sources.get((queue, index)))
+            if step is not None:
+                self._steps.append(step)
+
+    def run(self, inputs: Mapping[str, NDArray[np.uint8]]) -> dict[str, NDArray[np.uint8]]:
+        """Execute the program.
+
+        Args:
+            inputs: uint8 arrays for the input regions, by name.
+
+        Returns:
+            uint8 arrays of the output regions, by name.
+
+        Raises:
+            InputError: an input region is missing or has the wrong size.
+        """
+        memory = Memory(self.machine, self.program, {**self._constants, **inputs})
+        self.execute(memory)
+        outputs = zip(self.program.regions, memory.regions, strict=True)
+        return {region.name: data for region, data in outputs if region.kind == RegionKind.OUTPUT}
+
+    def execute(self, memory: Memory) -> None:
+        """Execute the program on given memories, which must have been made for it."""
+        for step in self._steps:
+            step(memory)
+
+    def _step(self, item: Instruction, sources: Sources | None) -> Step | None:
+        """The call that executes an instruction; None if it does nothing but synchronise."""
+        plain = _PLAIN.get(type(item))
+        if plain is not None:
+            return lambda memory: plain(memory, item)
+        if isinstance(item, Pool) and item.kind == PoolKind.MAXIMUM:
+            return lambda memory: vector.pool(memory, item, None)
+        return self._decoding_step(item, sources) if sources is not None else None
+
+    def _decoding_step(self, item: Instruction, sources: Sources) -> Step:
+        """The call for an instruction that reads weights or parameters."""
+        first = sources.constants[0]
+        if isinstance(item, (Convolve, MultiplyMatrix)):
+            dense = self._reader(item, 0, first, matrix.dense_key(item), lambda data: matrix.decode_dense(data, item))
+            return lambda memory: matrix.multiply(memory, item, dense(memory), sources.same_input)
+        if isinstance(item, ConvolveDepthwise):
+            key = (item.blocks, item.kernel_height * item.kernel_width, item.weight_zero)
+            taps = self._reader(item, 0, first, key, lambda data: matrix.decode_depthwise(data, item))
+            return lambda memory: matrix.multiply_depthwise(memory, item, taps(memory))
+        if isinstance(item, Requantize):
+            pair = self._reader(item, 0, first, ("RQ",), lambda data: vector.decode_requantize(data, item))
+            if not item.use_table:
+                return lambda memory: vector.requantize(memory, item, pair(memory), None)
+            table = self._reader(item, 1, sources.constants[1], ("LUT",), vector.by_byte)
+            return lambda memory: vector.requantize(memory, item, pair(memory), table(memory))
+        if isinstance(item, Pool):
+            record = self._reader(item, 0, first, ("POOL",), lambda data: unpack_record(data.tobytes()))
+            return lambda memory: vector.pool(memory, item, record(memory))
+        if isinstance(item, Elementwise):
+            key = ("ELT", item.kind, item.low, item.high)
+            results = self._reader(item, 0, first, key, lambda data: _results(data, item))
+            return lambda memory: vector.elementwise(memory, item, results(memory))
+        if isinstance(item, LookUp):
+            table = self._reader(item, 0, first, ("LUT",), vector.by_byte)
+            return lambda memory: vector.look_up(memory, item, table(memory))
+        raise NotImplementedError(item.MNEMONIC)
+
+    def _reader(
+        self,
+        item: Instruction,
+        which: int,
+        origin: Origin | None,
+        key: tuple[Hashable, ...],
+        decode: Callable[[NDArray[np.uint8]], Decoded],
+    ) -> Callable[[Memory], Decoded]:
+        """How an instruction gets its decoded weights or parameters: kept if constant, else from the scratchpad."""
+        if origin is not None:
+            region = self._constants[self.program.regions[origin.region].name]
+            data = region[origin.start : origin.start + origin.size]
+            whole = (origin, *key)
+
+            def constant(_: Memory) -> Decoded:
+                found = self._decoded.get(whole)
+                if found is None:
+                    found = self._decoded[whole] = decode(data)
+                return found
+
+            return constant
+        reads = [access for access in item.accesses() if access.space in (Space.WEIGHTS, Space.PARAMETERS)]
+        access = reads[which]
+
+        def loaded(memory: Memory) -> Decoded:
+            space = memory.weights if access.space == Space.WEIGHTS else memory.parameters
+            return decode(space[access.start : access.stop])
+
+        return loaded
+
+
+def _results(data: NDArray[np.uint8], item: Elementwise) -> NDArray[np.int8]:
+    return elementwise_table(item.kind, unpack_record(data.tobytes()), item.low, item.high)

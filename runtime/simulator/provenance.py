@@ -1,0 +1,123 @@
+"""Where the bytes of the weight and parameter scratchpads come from, found before anything runs.
+
+The order of a verified program is fixed, so for every instruction that reads weights or parameters it is known which
+bytes of which constant region they are. The engine decodes such bytes once and keeps the result, and skips gathering
+an input map again that it has just gathered.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..isa.encoding import Access, Instruction, Queue, Space
+from ..isa.matrix import Convolve, MultiplyMatrix
+from ..isa.program import RegionKind
+from ..isa.transfer import LoadParameters, LoadWeights
+from ..machine import MAPS_UNIT, PARAMETER_UNIT
+from .verifier import VerifiedProgram
+
+_LINE = PARAMETER_UNIT
+
+
+class Origin(NamedTuple):
+    """Bytes of a constant region."""
+
+    region: int
+    start: int
+    size: int
+
+
+class Sources(NamedTuple):
+    """What is known of one instruction.
+
+    Attributes:
+        constants: for each of its reads of weights or parameters, in order of its accesses, the origin, or None if
+            the bytes do not come from one piece of a constant region.
+        same_input: the input map is the one that the matrix instruction before it gathered.
+    """
+
+    constants: tuple[Origin | None, ...]
+    same_input: bool
+
+
+def trace_sources(verified: VerifiedProgram) -> dict[tuple[Queue, int], Sources]:
+    """Sources of every instruction that reads weights or parameters."""
+    machine = verified.program.machine
+    lines = {
+        Space.WEIGHTS: np.full(machine.weight_bytes // _LINE, -1, np.int64),
+        Space.PARAMETERS: np.full(machine.parameter_bytes // _LINE, -1, np.int64),
+    }
+    constant = [region.kind == RegionKind.CONSTANT for region in verified.program.regions]
+    inputs = _InputReuse(machine.maps_bytes)
+    sources: dict[tuple[Queue, int], Sources] = {}
+    for step, (queue, index) in enumerate(verified.order):
+        item = verified.queues[queue][index]
+        accesses = item.accesses()
+        if isinstance(item, (LoadWeights, LoadParameters)):
+            _load(item, lines[Space.WEIGHTS if isinstance(item, LoadWeights) else Space.PARAMETERS], constant)
+            continue
+        found = [_origin(access, lines[access.space]) for access in accesses if access.space in lines]
+        if found:
+            sources[queue, index] = Sources(tuple(found), inputs.same(item, accesses))
+        inputs.note(step, accesses)
+    return sources
+
+
+def _load(item: LoadWeights | LoadParameters, lines: NDArray[np.int64], constant: list[bool]) -> None:
+    span = slice(item.destination, item.destination + item.length)
+    if constant[item.region]:
+        lines[span] = (item.region << 40) + item.offset + np.arange(item.length)
+    else:
+        lines[span] = -1
+
+
+def _origin(access: Access, lines: NDArray[np.int64]) -> Origin | None:
+    span = lines[access.start // _LINE : -(-access.stop // _LINE)]
+    first = int(span[0])
+    if first < 0 or not np.array_equal(span, np.arange(first, first + len(span))):
+        return None
+    return Origin(first >> 40, (first & (1 << 40) - 1) * _LINE, access.stop - access.start)
+
+
+class _InputReuse:
+    """Notices a matrix instruction that reads the same input as the one before, unchanged in between."""
+
+    def __init__(self, maps_bytes: int) -> None:
+        self._written = np.zeros(-(-maps_bytes // MAPS_UNIT), np.int64)
+        self._step = 0
+        self._key: tuple[object, ...] = ()
+        self._since = 0
+
+    def same(self, item: Instruction, accesses: tuple[Access, ...]) -> bool:
+        if not isinstance(item, (Convolve, MultiplyMatrix)):
+            return False
+        key = input_key(item)
+        maps = [access for access in accesses if access.space == Space.MAPS]
+        latest = max((int(self._span(access).max()) for access in maps), default=0)
+        same = key == self._key and latest <= self._since
+        if not same:
+            self._key, self._since = key, self._step
+        return same
+
+    def note(self, step: int, accesses: tuple[Access, ...]) -> None:
+        self._step = step + 1
+        for access in accesses:
+            if access.space == Space.MAPS and access.write:
+                self._span(access)[:] = self._step
+
+    def _span(self, access: Access) -> NDArray[np.int64]:
+        return self._written[access.start // MAPS_UNIT : -(-access.stop // MAPS_UNIT)]
+
+
+def input_key(item: Convolve | MultiplyMatrix) -> tuple[object, ...]:
+    """Everything that determines the gathered input of a matrix instruction besides the memory."""
+    if isinstance(item, MultiplyMatrix):
+        return (item.source, item.rows, item.row_pitch, item.input_blocks)
+    return (
+        *(item.source, item.output_height, item.output_width, item.channels, item.kernel_height, item.kernel_width),
+        *(item.stride_height, item.stride_width, item.dilation_height, item.dilation_width, item.input_height),
+        *(item.input_width, item.row_origin, item.column_origin, item.pad_value, item.row_pitch, item.pitch),
+    )

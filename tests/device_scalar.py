@@ -1,0 +1,297 @@
+"""A second interpreter, written from the text of the instruction set, one element at a time.
+
+It shares with the engines nothing but the decoded fields: addresses, arithmetic and loops are its own, in plain
+integers and single binary32 operations. Slow; for small instructions.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from tilewright.runtime import isa
+
+
+@dataclass
+class Memories:
+    """Bytes of the scratchpads and regions of one run."""
+
+    maps: bytearray
+    weights: bytearray
+    accumulators: bytearray
+    parameters: bytearray
+    regions: list[bytearray]
+
+
+def signed(byte: int) -> int:
+    return byte - 256 if byte >= 128 else byte
+
+
+def wrap(value: int) -> int:
+    return (value + (1 << 31)) % (1 << 32) - (1 << 31)
+
+
+def word(data: bytearray, at: int) -> int:
+    return struct.unpack_from("<i", data, at)[0]
+
+
+def real(data: bytearray, at: int) -> Fraction:
+    return Fraction(struct.unpack_from("<f", data, at)[0])
+
+
+def binary32(value: Fraction) -> Fraction:
+    """Round a rational to 24 significant bits, ties to even (no subnormals are met here)."""
+    if value == 0:
+        return value
+    exponent = 0
+    magnitude = abs(value)
+    while magnitude >= 1 << 24:
+        magnitude, exponent = magnitude / 2, exponent + 1
+    while magnitude < 1 << 23:
+        magnitude, exponent = magnitude * 2, exponent - 1
+    rounded = round(magnitude) * Fraction(2) ** exponent
+    return rounded if value > 0 else -rounded
+
+
+def clamp(value: int, low: int, high: int) -> int:
+    return max(low, min(high, value))
+
+
+def run(memory: Memories, item: isa.Instruction) -> None:
+    """Execute one instruction."""
+    _EXECUTE[type(item)](memory, item)
+
+
+def load_maps(memory: Memories, item: isa.LoadMaps) -> None:
+    region = memory.regions[item.region]
+    for z in range(-item.pad_top, item.count_z + item.pad_bottom):
+        for y in range(-item.pad_left, item.count_y + item.pad_right):
+            target = (item.destination + (z + item.pad_top) * item.map_stride_z) * 16
+            target += (y + item.pad_left) * item.map_stride_y * 16
+            inside = 0 <= z < item.count_z and 0 <= y < item.count_y
+            for x in range((item.run + 15) // 16 * 16):
+                value = item.pad_value & 255
+                if inside and x < item.run:
+                    value = region[item.offset + z * item.dram_stride_z + y * item.dram_stride_y + x]
+                    value ^= 0x80 if item.flip else 0
+                memory.maps[target + x] = value
+
+
+def store(memory: Memories, item: isa.Store) -> None:
+    for z in range(item.count_z):
+        for y in range(item.count_y):
+            for x in range(item.run):
+                value = memory.maps[(item.source + z * item.map_stride_z + y * item.map_stride_y) * 16 + x]
+                target = item.offset + z * item.dram_stride_z + y * item.dram_stride_y + x
+                memory.regions[item.region][target] = value ^ (0x80 if item.flip else 0)
+
+
+def load_weights(memory: Memories, item: isa.LoadWeights) -> None:
+    for at in range(item.length * 64):
+        memory.weights[item.destination * 64 + at] = memory.regions[item.region][item.offset * 64 + at]
+
+
+def load_parameters(memory: Memories, item: isa.LoadParameters) -> None:
+    for at in range(item.length * 64):
+        memory.parameters[item.destination * 64 + at] = memory.regions[item.region][item.offset * 64 + at]
+
+
+def _accumulate(memory: Memories, at: int, value: int, accumulate: int) -> None:
+    old = word(memory.accumulators, at) if accumulate else 0
+    struct.pack_into("<i", memory.accumulators, at, wrap(old + value))
+
+
+def convolve(memory: Memories, item: isa.Convolve) -> None:
+    unit = 1 if item.packed else 16
+    channels, pitch = item.input_channels * unit, item.pixel_pitch * unit
+    trace = (item.kernel_width * channels + 15) // 16 * 16
+
+    def x(iy: int, ix: int, c: int) -> int:
+        if not (0 <= iy < item.input_height and 0 <= ix < item.input_width):
+            return item.pad_value
+        return signed(memory.maps[item.source * 16 + iy * item.row_pitch * 16 + ix * pitch + c])
+
+    def w(o: int, ky: int, kx: int, c: int) -> int:
+        row = (o // 16 * item.kernel_height + ky) * trace + kx * channels + c
+        return signed(memory.weights[item.weights * 64 + row * 16 + o % 16])
+
+    for oy in range(item.output_height):
+        for ox in range(item.output_width):
+            for o in range(item.output_blocks * 16):
+                total = 0
+                for ky in range(item.kernel_height):
+                    for kx in range(item.kernel_width):
+                        iy = oy * item.stride_height + ky * item.dilation_height + item.row_origin
+                        ix = ox * item.stride_width + kx * item.dilation_width + item.column_origin
+                        for c in range(channels):
+                            total += x(iy, ix, c) * (w(o, ky, kx, c) - item.weight_zero)
+                at = (oy * item.output_width + ox) * item.output_blocks * 16 + o
+                _accumulate(memory, item.accumulator * 64 + at * 4, total, item.accumulate)
+
+
+def convolve_depthwise(memory: Memories, item: isa.ConvolveDepthwise) -> None:
+    taps = item.kernel_height * item.kernel_width
+    block_bytes = (taps * 16 + 63) // 64 * 64
+    for oy in range(item.output_height):
+        for ox in range(item.output_width):
+            for c in range(item.blocks * 16):
+                total = 0
+                for ky in range(item.kernel_height):
+                    for kx in range(item.kernel_width):
+                        iy = oy * item.stride_height + ky * item.dilation_height + item.row_origin
+                        ix = ox * item.stride_width + kx * item.dilation_width + item.column_origin
+                        value = item.pad_value
+                        if 0 <= iy < item.input_height and 0 <= ix < item.input_width:
+                            at = (item.source + iy * item.row_pitch + ix * item.pixel_pitch) * 16 + c
+                            value = signed(memory.maps[at])
+                        at = item.weights * 64 + c // 16 * block_bytes + (ky * item.kernel_width + kx) * 16 + c % 16
+                        total += value * (signed(memory.weights[at]) - item.weight_zero)
+                at = (oy * item.output_width + ox) * item.blocks * 16 + c
+                _accumulate(memory, item.accumulator * 64 + at * 4, total, item.accumulate)
+
+
+def multiply_matrix(memory: Memories, item: isa.MultiplyMatrix) -> None:
+    depth = item.input_blocks * 16
+    for row in range(item.rows):
+        for o in range(item.output_blocks * 16):
+            total = 0
+            for k in range(depth):
+                weight = signed(memory.weights[item.weights * 64 + (o // 16 * depth + k) * 16 + o % 16])
+                value = signed(memory.maps[(item.source + row * item.row_pitch) * 16 + k])
+                total += value * (weight - item.weight_zero)
+            at = item.accumulator * 64 + (row * item.output_blocks * 16 + o) * 4
+            _accumulate(memory, at, total, item.accumulate)
+
+
+def requantize(memory: Memories, item: isa.Requantize) -> None:
+    for y in range(item.height):
+        for x in range(item.width):
+            for o in range(item.blocks * 16):
+                at = item.accumulator * 64 + ((y * item.width + x) * item.blocks * 16 + o) * 4
+                lane = item.parameters * 64 + o // 16 * 128 + o % 16 * 4
+                total = wrap(word(memory.accumulators, at) + word(memory.parameters, lane))
+                product = binary32(binary32(Fraction(total)) * real(memory.parameters, lane + 64))
+                value = clamp(round(product) + item.zero_point, item.low, item.high)
+                if item.use_table:
+                    value = signed(memory.parameters[item.table * 64 + value + 128])
+                target = (item.destination + y * item.row_pitch + x * item.pixel_pitch) * 16 + o
+                memory.maps[target] = value & 255
+
+
+@dataclass
+class Record:
+    """The words of a vector record, by their places."""
+
+    zero_a: int
+    zero_b: int
+    zero_output: int
+    offset: int
+    multiplier_a: int
+    multiplier_b: int
+    shift: int
+    scale_a: Fraction
+    scale_output: Fraction
+    multiplier: Fraction
+
+
+def record(memory: Memories, line: int) -> Record:
+    at = line * 64
+    integers = [word(memory.parameters, at + 4 * i) for i in range(7)]
+    return Record(*integers, *(real(memory.parameters, at + 4 * i) for i in (7, 8, 9)))
+
+
+def pool(memory: Memories, item: isa.Pool) -> None:
+    for oy in range(item.height):
+        for ox in range(item.width):
+            for c in range(item.blocks * 16):
+                window = []
+                for ky in range(item.kernel_height):
+                    for kx in range(item.kernel_width):
+                        iy = oy * item.stride_height + ky + item.row_origin
+                        ix = ox * item.stride_width + kx + item.column_origin
+                        if 0 <= iy < item.input_height and 0 <= ix < item.input_width:
+                            at = item.source + iy * item.source_row_pitch + ix * item.source_pixel_pitch
+                            window.append(signed(memory.maps[at * 16 + c]))
+                target = item.destination + oy * item.destination_row_pitch + ox * item.destination_pixel_pitch
+                memory.maps[target * 16 + c] = _pooled(memory, item, window) & 255
+
+
+def _pooled(memory: Memories, item: isa.Pool, window: list[int]) -> int:
+    if item.kind == 0:
+        return max(window)
+    values = record(memory, item.parameters)
+    if item.kind == 2:
+        total = binary32(Fraction(sum(x - values.zero_a for x in window)))
+        return clamp(round(binary32(total * values.multiplier)) + values.zero_output + values.offset, -128, 127)
+    total = Fraction(0)
+    for x in window:
+        total = binary32(total + binary32(values.scale_a * (x - values.zero_a)))
+    count = item.kernel_height * item.kernel_width if item.include_pad else len(window)
+    mean = binary32(binary32(total / count) / values.scale_output)
+    return clamp(round(binary32(mean + values.zero_output)) + values.offset, -128, 127)
+
+
+def elementwise(memory: Memories, item: isa.Elementwise) -> None:
+    values = record(memory, item.parameters)
+    for y in range(item.height):
+        for x in range(item.width):
+            for c in range(item.blocks * 16):
+                a = signed(memory.maps[(item.source_a + y * item.row_pitch_a + x * item.pixel_pitch_a) * 16 + c])
+                b = signed(memory.maps[(item.source_b + y * item.row_pitch_b + x * item.pixel_pitch_b) * 16 + c])
+                left, right = a - values.zero_a, b - values.zero_b
+                if item.kind == 1:
+                    product = binary32(binary32(Fraction(left * right)) * values.multiplier)
+                    result = round(binary32(product + values.zero_output))
+                else:
+                    left, right = left * values.multiplier_a, right * values.multiplier_b
+                    chosen = {0: left + right, 2: max(left, right), 3: min(left, right)}[item.kind]
+                    result = round(Fraction(chosen, 1 << values.shift) + values.zero_output)
+                target = item.destination + y * item.destination_row_pitch + x * item.destination_pixel_pitch
+                memory.maps[target * 16 + c] = clamp(result + values.offset, item.low, item.high) & 255
+
+
+def look_up(memory: Memories, item: isa.LookUp) -> None:
+    for y in range(item.height):
+        for x in range(item.width):
+            for c in range(item.blocks * 16):
+                source = item.source + y * item.source_row_pitch + x * item.source_pixel_pitch
+                target = item.destination + y * item.destination_row_pitch + x * item.destination_pixel_pitch
+                value = signed(memory.maps[source * 16 + c])
+                memory.maps[target * 16 + c] = memory.parameters[item.table * 64 + value + 128]
+
+
+def resize_nearest(memory: Memories, item: isa.ResizeNearest) -> None:
+    for y in range(item.height):
+        for x in range(item.width):
+            for c in range(item.blocks * 16):
+                iy = (y * item.step_height + item.origin_height) // 65536
+                ix = (x * item.step_width + item.origin_width) // 65536
+                source = item.source + iy * item.source_row_pitch + ix * item.source_pixel_pitch
+                target = item.destination + y * item.destination_row_pitch + x * item.destination_pixel_pitch
+                memory.maps[target * 16 + c] = memory.maps[source * 16 + c]
+
+
+_EXECUTE = {
+    isa.LoadMaps: load_maps,
+    isa.Store: store,
+    isa.LoadWeights: load_weights,
+    isa.LoadParameters: load_parameters,
+    isa.Convolve: convolve,
+    isa.ConvolveDepthwise: convolve_depthwise,
+    isa.MultiplyMatrix: multiply_matrix,
+    isa.Requantize: requantize,
+    isa.Pool: pool,
+    isa.Elementwise: elementwise,
+    isa.LookUp: look_up,
+    isa.ResizeNearest: resize_nearest,
+    isa.Barrier: lambda memory, item: None,
+    isa.End: lambda memory, item: None,
+}
+
+
+def random_bytes(rng: np.random.Generator, size: int) -> bytearray:
+    """Bytes of any value."""
+    return bytearray(rng.integers(0, 256, size, np.uint8).tobytes())

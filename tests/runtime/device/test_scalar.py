@@ -1,0 +1,293 @@
+"""Random instructions on random memories: the functional engine and the scalar interpreter leave the same bytes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import device_scalar as scalar
+import numpy as np
+import pytest
+
+from tilewright.errors import InstructionError
+from tilewright.runtime import isa, machine
+from tilewright.runtime.simulator.functional import FunctionalEngine
+from tilewright.runtime.simulator.memory import Memory
+
+SMALL = dataclasses.replace(
+    machine.load("s256"), maps_bytes=8192, weight_bytes=8192, accumulator_bytes=8192, parameter_bytes=2048
+)
+CONSTANTS = 1 << 14
+REGIONS = [
+    isa.Region("constants", isa.RegionKind.CONSTANT, CONSTANTS),
+    isa.Region("input", isa.RegionKind.INPUT, 8192),
+    isa.Region("maps", isa.RegionKind.OUTPUT, 8192),
+    isa.Region("stored", isa.RegionKind.OUTPUT, 8192),
+]
+
+
+def pick(rng: np.random.Generator, low: int, high: int) -> int:
+    return int(rng.integers(low, high + 1))
+
+
+def geometry(rng: np.random.Generator) -> dict[str, Any]:
+    """Fields that CONV and DWC share."""
+    return {
+        "source": pick(rng, 0, 64),
+        "weights": pick(rng, 0, 8),
+        "accumulator": pick(rng, 0, 8),
+        "output_height": pick(rng, 1, 3),
+        "output_width": pick(rng, 1, 4),
+        "kernel_height": pick(rng, 1, 3),
+        "kernel_width": pick(rng, 1, 3),
+        "stride_height": pick(rng, 1, 3),
+        "stride_width": pick(rng, 1, 3),
+        "dilation_height": pick(rng, 1, 2),
+        "dilation_width": pick(rng, 1, 2),
+        "input_height": pick(rng, 1, 6),
+        "input_width": pick(rng, 1, 6),
+        "row_origin": pick(rng, -4, 4),
+        "column_origin": pick(rng, -4, 4),
+        "pad_value": pick(rng, -128, 127),
+        "row_pitch": pick(rng, 0, 24),
+        "weight_zero": int(rng.choice([0, pick(rng, -128, 127)])),
+        "accumulate": pick(rng, 0, 1),
+    }
+
+
+def convolve(rng: np.random.Generator) -> isa.Instruction:
+    fields = geometry(rng)
+    if rng.random() < 0.5:
+        channels = pick(rng, 1, 9)
+        fields.update(packed=1, input_channels=channels, pixel_pitch=channels, dilation_width=1)
+    else:
+        fields.update(input_channels=pick(rng, 1, 2), pixel_pitch=pick(rng, 1, 4))
+    return isa.Convolve(output_blocks=pick(rng, 1, 2), **fields)
+
+
+def depthwise(rng: np.random.Generator) -> isa.Instruction:
+    return isa.ConvolveDepthwise(blocks=pick(rng, 1, 2), pixel_pitch=pick(rng, 1, 4), **geometry(rng))
+
+
+def multiply(rng: np.random.Generator) -> isa.Instruction:
+    return isa.MultiplyMatrix(
+        source=pick(rng, 0, 64),
+        weights=pick(rng, 0, 8),
+        accumulator=pick(rng, 0, 8),
+        rows=pick(rng, 1, 4),
+        row_pitch=pick(rng, 0, 8),
+        input_blocks=pick(rng, 1, 4),
+        output_blocks=pick(rng, 1, 3),
+        weight_zero=int(rng.choice([0, pick(rng, -128, 127)])),
+        accumulate=pick(rng, 0, 1),
+    )
+
+
+def output(
+    rng: np.random.Generator, height: int, width: int, blocks: int, prefix: str = "destination_"
+) -> dict[str, Any]:
+    """An output map whose pixels do not overlap."""
+    pixel = blocks + pick(rng, 0, 2)
+    return {
+        "destination": pick(rng, 256, 300),
+        f"{prefix}row_pitch": blocks + (width - 1) * pixel + pick(rng, 0, 3),
+        f"{prefix}pixel_pitch": pixel,
+    }
+
+
+def size(rng: np.random.Generator) -> dict[str, Any]:
+    return {"height": pick(rng, 1, 3), "width": pick(rng, 1, 4), "blocks": pick(rng, 1, 2)}
+
+
+def requantize(rng: np.random.Generator) -> isa.Instruction:
+    shape = size(rng)
+    table = pick(rng, 0, 1)
+    return isa.Requantize(
+        accumulator=pick(rng, 0, 8),
+        parameters=pick(rng, 0, 3) * 2,
+        zero_point=pick(rng, -256, 255),
+        low=pick(rng, -128, 0),
+        high=pick(rng, 0, 127),
+        table=16 * table,
+        use_table=table,
+        **shape,
+        **output(rng, prefix="", **shape),
+    )
+
+
+def pool(rng: np.random.Generator) -> isa.Instruction:
+    shape = size(rng)
+    kind = pick(rng, 0, 2)
+    return isa.Pool(
+        source=pick(rng, 0, 64),
+        kernel_height=pick(rng, 1, 3),
+        kernel_width=pick(rng, 1, 3),
+        stride_height=pick(rng, 1, 2),
+        stride_width=pick(rng, 1, 2),
+        input_height=pick(rng, 1, 6),
+        input_width=pick(rng, 1, 6),
+        row_origin=pick(rng, -2, 2),
+        column_origin=pick(rng, -2, 2),
+        source_row_pitch=pick(rng, 0, 24),
+        source_pixel_pitch=pick(rng, 0, 4),
+        parameters=30 if kind else 0,
+        kind=kind,
+        include_pad=pick(rng, 0, 1) if kind == 1 else 0,
+        **shape,
+        **output(rng, **shape),
+    )
+
+
+def elementwise(rng: np.random.Generator) -> isa.Instruction:
+    shape = size(rng)
+    return isa.Elementwise(
+        source_a=pick(rng, 0, 64),
+        source_b=pick(rng, 64, 128),
+        row_pitch_a=pick(rng, 0, 24),
+        row_pitch_b=pick(rng, 0, 24),
+        pixel_pitch_a=pick(rng, 0, 4),
+        pixel_pitch_b=pick(rng, 0, 4),
+        parameters=30,
+        low=pick(rng, -128, 0),
+        high=pick(rng, 0, 127),
+        kind=pick(rng, 0, 3),
+        **shape,
+        **output(rng, **shape),
+    )
+
+
+def look_up(rng: np.random.Generator) -> isa.Instruction:
+    shape = size(rng)
+    pitches: dict[str, Any] = {"source_row_pitch": pick(rng, 0, 24), "source_pixel_pitch": pick(rng, 0, 4)}
+    return isa.LookUp(source=pick(rng, 0, 64), table=pick(rng, 0, 20), **pitches, **shape, **output(rng, **shape))
+
+
+def resize(rng: np.random.Generator) -> isa.Instruction:
+    shape = size(rng)
+    return isa.ResizeNearest(
+        source=pick(rng, 0, 64),
+        source_row_pitch=pick(rng, 0, 24),
+        source_pixel_pitch=pick(rng, 0, 4),
+        step_height=pick(rng, 0, 1 << 17),
+        step_width=pick(rng, 0, 1 << 17),
+        origin_height=pick(rng, 0, 1 << 17),
+        origin_width=pick(rng, 0, 1 << 17),
+        **shape,
+        **output(rng, **shape),
+    )
+
+
+def box(rng: np.random.Generator) -> dict[str, Any]:
+    return {
+        "offset": pick(rng, 0, 500),
+        "run": pick(rng, 1, 40),
+        "count_y": pick(rng, 1, 4),
+        "count_z": pick(rng, 1, 3),
+        "dram_stride_y": pick(rng, 40, 90),
+        "dram_stride_z": pick(rng, 400, 500),
+        "map_stride_y": pick(rng, 3, 6),
+        "map_stride_z": pick(rng, 40, 60),
+        "flip": pick(rng, 0, 1),
+    }
+
+
+def load_maps(rng: np.random.Generator) -> isa.Instruction:
+    pads: dict[str, Any] = {f"pad_{side}": pick(rng, 0, 2) for side in ("top", "bottom", "left", "right")}
+    return isa.LoadMaps(region=1, destination=pick(rng, 0, 64), pad_value=pick(rng, -128, 127), **pads, **box(rng))
+
+
+def store(rng: np.random.Generator) -> isa.Instruction:
+    return isa.Store(region=3, source=pick(rng, 0, 64), **box(rng))
+
+
+def parameters(rng: np.random.Generator) -> bytes:
+    """Requantise parameters in lines 0 to 15, a table from 16 on, a vector record in line 30."""
+    lines = np.frombuffer(scalar.random_bytes(rng, 2048), np.uint8).copy()
+    scales = np.exp2(rng.uniform(-24, -6, 128)).astype(np.float32)
+    bias = rng.integers(-(1 << 20), 1 << 20, 128).astype(np.int32)
+    lines[:1024] = np.frombuffer(isa.pack_requantize(bias, scales), np.uint8)
+    shift = pick(rng, 0, 30)
+    record = isa.pack_record(
+        zero_a=pick(rng, -255, 255),
+        zero_b=pick(rng, -255, 255),
+        zero_output=pick(rng, -255, 255),
+        offset=int(rng.choice([0, -128])),
+        multiplier_a=pick(rng, -(1 << shift), 1 << shift),
+        multiplier_b=pick(rng, -(1 << shift), 1 << shift),
+        shift=shift,
+        scale_a=float(np.float32(rng.uniform(0.01, 2))),
+        scale_output=float(np.float32(rng.uniform(0.01, 2))),
+        multiplier=float(np.float32(rng.uniform(0.0001, 0.5))),
+    )
+    lines[30 * 64 : 31 * 64] = np.frombuffer(record, np.uint8)
+    return lines.tobytes()
+
+
+MAKERS: list[Callable[[np.random.Generator], isa.Instruction]] = [
+    convolve,
+    depthwise,
+    multiply,
+    requantize,
+    pool,
+    elementwise,
+    look_up,
+    resize,
+    load_maps,
+    store,
+]
+
+
+def surround(item: isa.Instruction) -> isa.Program:
+    """Fill the scratchpads, run one instruction, store the maps."""
+    assembler = isa.Assembler(SMALL, REGIONS)
+    assembler.add(isa.LoadMaps(region=1, offset=0, destination=0, run=8192))
+    assembler.add(isa.LoadWeights(region=0, offset=0, destination=0, length=128))
+    assembler.add(isa.LoadParameters(region=0, offset=128, destination=0, length=32))
+    # Known accumulators everywhere: 64 rows of 2 blocks, each the product with one column of the maps.
+    for block in range(8):
+        assembler.add(
+            isa.MultiplyMatrix(
+                source=0, weights=block, accumulator=block * 16, rows=16, input_blocks=1, output_blocks=1
+            )
+        )
+    assembler.add(item)
+    assembler.add(isa.Store(region=2, offset=0, source=0, run=8192))
+    return assembler.finish()
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("seed", range(3))
+def test_engine_and_scalar_interpreter_agree(make: Callable[[np.random.Generator], isa.Instruction], seed: int) -> None:
+    compare(make, np.random.default_rng([seed, MAKERS.index(make)]), 4)
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("make", MAKERS)
+def test_engine_and_scalar_interpreter_agree_at_length(make: Callable[[np.random.Generator], isa.Instruction]) -> None:
+    compare(make, np.random.default_rng(MAKERS.index(make)), 300)
+
+
+def compare(make: Callable[[np.random.Generator], isa.Instruction], rng: np.random.Generator, count: int) -> None:
+    done = 0
+    while done < count:
+        item = make(rng)
+        try:
+            program = surround(item)
+        except InstructionError:
+            continue  # a random window without a pixel, or a map outside the scratchpad
+        constants = np.frombuffer(scalar.random_bytes(rng, 8192) + parameters(rng) + bytes(6144), np.uint8)
+        fed = np.frombuffer(scalar.random_bytes(rng, 8192), np.uint8)
+        engine = FunctionalEngine(program, SMALL, {"constants": constants})
+        found = Memory(SMALL, program, {"constants": constants, "input": fed})
+        engine.execute(found)
+        poison = b"\xa5" * 8192
+        regions = [bytearray(data) for data in (constants.tobytes(), fed.tobytes(), poison, poison)]
+        expected = scalar.Memories(bytearray(8192), bytearray(8192), bytearray(poison), bytearray(2048), regions)
+        for queue, index in engine.verified.order:
+            scalar.run(expected, engine.verified.queues[queue][index])
+        assert found.accumulators.tobytes() == bytes(expected.accumulators), str(item)
+        assert found.maps.tobytes() == bytes(expected.maps), str(item)
+        for mine, theirs in zip(found.regions, regions, strict=True):
+            assert mine.tobytes() == bytes(theirs), str(item)
+        done += 1
