@@ -41,6 +41,7 @@ class Importer:
         self.function = module.add_function(Function("main"))
         self.opsets = opsets
         self.values: dict[str, Value] = {}
+        self._read: set[str] = set()
         self._loc: tuple[str, ...] = ()
         self._names: list[str] = []
 
@@ -81,6 +82,8 @@ class Importer:
             self.values[tensor.name] = self.constant(_array(tensor), tensor.name)
         if graph.sparse_initializer:
             raise UnsupportedError("sparse initialisers are not supported", stage="import")
+        self._read.update(output.name for output in graph.output)
+        self._read.update(name for proto in graph.node for name in _read_names(proto))
         for proto in _sorted_nodes(graph, set(self.values)):
             self._import_node(proto)
         return [self._value(output.name, "graph output") for output in graph.output]
@@ -111,7 +114,7 @@ class Importer:
             tuple(self._value(i, name) if i else None for i in proto.input),
             {a.name: _attribute(a, name) for a in proto.attribute},
             len(proto.output),
-            tuple(bool(o) for o in proto.output),
+            tuple(bool(o) and o in self._read for o in proto.output),
         )
         self._loc, self._names = (name,), [o for o in proto.output if o]
         try:
@@ -125,7 +128,7 @@ class Importer:
         for output, value in zip(proto.output, results, strict=False):
             if output and value is not None:
                 self.values[output] = value
-        missing = [o for o in proto.output if o and o not in self.values]
+        missing = [o for o in proto.output if o and o in self._read and o not in self.values]
         if missing:
             raise node.unsupported(f"output {missing[0]!r} is not supported")
 

@@ -67,7 +67,7 @@ class Node:
         inputs: ``None`` where an optional input is absent.
         attributes: as Python numbers, strings, lists, arrays (tensors) or graph protos.
         output_count: how many outputs the node names, absent ones included.
-        wanted: for each output, whether the model names it.
+        wanted: for each output, whether the model reads it.
     """
 
     op_type: str

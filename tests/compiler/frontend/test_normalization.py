@@ -1,0 +1,73 @@
+"""Import of normalisation nodes across versions of the operator set."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx.reference
+import pytest
+from onnx_nodes import assert_imports_like_onnxruntime, import_checked, node_model
+
+from tilewright.errors import UnsupportedError
+from tilewright.ir import interp
+
+
+def arrays(rng: np.random.Generator, *shapes: tuple[int, ...]) -> list[np.ndarray]:
+    return [rng.uniform(0.5, 2, shape).astype(np.float32) for shape in shapes]
+
+
+@pytest.mark.parametrize("opset", [7, 9, 14, 15])
+def test_batch_norm_of_every_age(opset: int, rng: np.random.Generator) -> None:
+    x = arrays(rng, (2, 3, 4, 4), (3,), (3,), (3,), (3,))
+    model = node_model("BatchNormalization", x, opset=opset, constants=(1, 2, 3, 4), epsilon=0.1)
+    assert_imports_like_onnxruntime(model, x)
+
+
+def test_outputs_that_nobody_reads_do_no_harm(rng: np.random.Generator) -> None:
+    x = arrays(rng, (2, 3, 4, 4), (3,), (3,), (3,), (3,))
+    model = node_model("BatchNormalization", x, opset=9, outputs=5)
+    with pytest.raises(UnsupportedError, match="output 'y1' is not supported"):
+        import_checked(model)
+    del model.graph.output[1:]
+    assert [op.name for op in import_checked(model).main.ops] == ["batch_norm"]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "text"),
+    [({"training_mode": 1}, "training mode is not supported"), ({"spatial": 0}, "spatial=0")],
+)
+def test_other_batch_norms_are_refused(attributes: dict, text: str, rng: np.random.Generator) -> None:
+    x = arrays(rng, (2, 3, 4, 4), (3,), (3,), (3,), (3,))
+    with pytest.raises(UnsupportedError, match=text):
+        import_checked(node_model("BatchNormalization", x, opset=15, **attributes))
+
+
+@pytest.mark.parametrize("scale", [(4, 5), (1, 4, 5), (5,), (1,)])
+def test_scales_of_layer_norm_broadcast(scale: tuple[int, ...], rng: np.random.Generator) -> None:
+    x = arrays(rng, (3, 4, 5), scale)
+    module = import_checked(node_model("LayerNormalization", x, axis=1))
+    found = interp.run(module, {"x0": x[0], "x1": x[1]})["y0"]
+    centred = x[0] - x[0].mean((1, 2), keepdims=True)
+    expected = centred / np.sqrt((centred**2).mean((1, 2), keepdims=True) + 1e-5) * x[1]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_group_norm_had_a_scale_for_each_group(rng: np.random.Generator) -> None:
+    x = arrays(rng, (2, 6, 5), (3,), (3,))
+    model = node_model("GroupNormalization", x, opset=18, constants=(1, 2), num_groups=3)
+    module = assert_imports_like_onnxruntime(model, x)
+    assert [op.name for op in module.main.ops] == ["group_norm"]
+
+
+@pytest.mark.parametrize("axis", [-1, 1])
+def test_rms_norm_of_the_standard(axis: int, rng: np.random.Generator) -> None:
+    x = arrays(rng, (2, 3, 4), (3, 4)[axis % 3 - 1 :])
+    model = node_model("RMSNormalization", x, opset=23, axis=axis)
+    expected = onnx.reference.ReferenceEvaluator(model).run(None, {"x0": x[0], "x1": x[1]})
+    found = interp.run(import_checked(model), {"x0": x[0], "x1": x[1]})["y0"]
+    np.testing.assert_allclose(found, np.asarray(next(iter(expected))), rtol=1e-5, atol=1e-6)
+
+
+def test_lrn_and_lp_norm_have_defaults(rng: np.random.Generator) -> None:
+    x = arrays(rng, (1, 7, 3, 3))
+    assert_imports_like_onnxruntime(node_model("LRN", x, size=3), x)
+    assert_imports_like_onnxruntime(node_model("LpNormalization", x), x)
