@@ -38,7 +38,7 @@ class Exporter:
             self._names[value] = self.fresh(value.name)
             if isinstance(value, Constant):
                 name = self._names[value]
-                self.initializers[name] = onnx.numpy_helper.from_array(np.ascontiguousarray(value.array), name)
+                self.initializers[name] = onnx.numpy_helper.from_array(np.asarray(value.array, order="C"), name)
         return self._names[value]
 
     def fresh(self, hint: str) -> str:
@@ -53,7 +53,7 @@ class Exporter:
     def constant(self, array: np.ndarray, hint: str = "constant") -> str:
         """A new initialiser; its name."""
         name = self.fresh(hint)
-        self.initializers[name] = onnx.numpy_helper.from_array(np.ascontiguousarray(array), name)
+        self.initializers[name] = onnx.numpy_helper.from_array(np.asarray(array, order="C"), name)
         return name
 
     def integers(self, values: Sequence[int], hint: str) -> str:
@@ -83,6 +83,10 @@ class Exporter:
         for value, name in zip(op.results, names, strict=True):
             self._names[value] = name
 
+    def bind(self, value: Value, name: str) -> None:
+        """Say which tensor a value is."""
+        self._names[value] = name
+
     def activation(self, x: str, name: str, args: tuple[float, ...], dtype: DType = DType.F32) -> str:
         """Write a fused activation of a tensor of element type ``dtype`` as nodes of its own."""
         from .activation import export_activation
@@ -97,11 +101,15 @@ def export_onnx(module: Module) -> onnx.ModelProto:
         UnsupportedError: an operator has no ONNX counterpart.
     """
     from . import families  # noqa: F401  # pyright: ignore[reportUnusedImport]  # fills the registry
+    from .quantized import export_quantized
 
     exporter = Exporter()
     function = module.main
     inputs = [_info(exporter.name(p), p.type) for p in function.parameters]
     for op in function.ops:
+        if any(value.type.quant is not None for value in (*op.inputs, *op.results)):
+            export_quantized(op, exporter)
+            continue
         write = EXPORTS.get(type(op.operator))
         if write is None:
             raise UnsupportedError(f"operator {op.name} has no ONNX form", stage="export", node=op.node)

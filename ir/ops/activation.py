@@ -13,7 +13,7 @@ import numpy as np
 from tilewright.errors import IRError
 
 from ..activation import Args, activate, check_activation
-from ..op import REGISTRY, Operand, QuantizationRule, Sample, operand, operator
+from ..op import REGISTRY, Operand, Sample, operand, operator
 from ..types import DType, TensorType
 from .elementwise import FLOATS, NUMBERS, SIGNED, Binary, broadcast_shape, random_array
 from .unary import Unary
@@ -216,7 +216,6 @@ class PRelu(Binary):
     """x, below zero slope * x; the slope broadcasts to the shape of x."""
 
     OPERANDS: ClassVar[tuple[Operand, ...]] = (operand("x"), operand("slope"))
-    QUANTIZATION = QuantizationRule.RESCALE
     DTYPES = (*FLOATS, DType.I32, DType.I64)
     SAMPLED = (DType.F32,)
 

@@ -13,7 +13,9 @@ from tilewright.errors import IRError
 
 from ..activation import activate, check_activation
 from ..op import Operator, QuantizationRule, Sample, operand, operator, optional
-from ..types import TensorType
+from ..quantized import centred, check_accumulating, requantized
+from ..types import DType, TensorType
+from .quantized_samples import channel_type, quantized_type, stored_array, weight_array
 
 
 def output_extent(extent: int, kernel: int, stride: int, dilation: int, before: int, after: int) -> int:
@@ -28,6 +30,10 @@ class Conv(Operator):
 
     Operands: x [N, C, *spatial]; w [O, C/group, *kernel]; b [O]; residual, of the result's type, added before the
     activation. Result [N, O, *output]. Padding counts as zeros (on quantised tensors: as the zero point).
+
+    Quantised: x and the result are 8-bit, w 8-bit as a whole or along axis 0, b int32 at the scale of x times that of
+    w; accumulators are exact and requantised as :func:`tilewright.ir.arithmetic.requantize` states. Fused activations
+    clamp; there is no residual.
 
     Attributes:
         strides, dilations: one for each spatial dimension.
@@ -93,6 +99,25 @@ class Conv(Operator):
             y += residual
         return activate(y, self.act, self.act_args)
 
+    def reference_quantized(
+        self,
+        arrays: Sequence[np.ndarray | None],
+        operand_types: Sequence[TensorType | None],
+        result_types: Sequence[TensorType],
+    ) -> np.ndarray:
+        (x, w, b), (x_type, w_type) = (*arrays, None)[:3], operand_types[:2]
+        assert x is not None and w is not None and x_type is not None and w_type is not None
+        y = accumulate(centred(x, x_type), centred(w, w_type), self.strides, self.pads, self.dilations, self.group)
+        if b is not None:
+            y += b.reshape(-1, *[1] * (x.ndim - 2))
+        return requantized(y, x_type, w_type, result_types[0], channel_axis=1, act=self.act, act_args=self.act_args)
+
+    def check_quantized(
+        self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]
+    ) -> str | None:
+        residual = operand_types[3] if len(operand_types) > 3 else None
+        return check_accumulating(operand_types[:3], result_types, channel_axis=0, act=self.act, extra=residual)
+
     def macs(self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]) -> int:
         w = operand_types[1]
         return result_types[0].elements * math.prod(w.shape[1:]) if w is not None else 0
@@ -121,6 +146,68 @@ class Conv(Operator):
             plain(act="clip", act_args=(0.0, 6.0)),
             (array(1, 8, 4, 4), array(24, 8, 1, 1), array(24), array(1, 24, 4, 4)),
             weights,
+        )
+        yield from cls._quantized_samples(rng)
+
+    @classmethod
+    def _quantized_samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        def sample(x: TensorType, w: TensorType, bias: bool, scale: float, zero_point: int = 0, **changes) -> Sample:
+            spatial = x.rank - 2
+            base = {"strides": (1,) * spatial, "pads": (0,) * 2 * spatial, "dilations": (1,) * spatial}
+            conv = Conv(**{**base, **changes})
+            b = rng.integers(-3000, 3000, w.shape[0]).astype(np.int32) if bias else None
+            y = quantized_type(x.dtype, conv.infer(x, w, None, None).shape, scale, zero_point)
+            arrays = (stored_array(rng, x.dtype, x.shape), weight_array(rng, w.dtype, w.shape), b)
+            types = (x, w, TensorType.of(b) if b is not None else None)
+            return Sample(conv, arrays, frozenset({1, 2}), types, (y,))
+
+        u8, i8 = DType.U8, DType.I8
+        yield sample(
+            quantized_type(u8, (1, 3, 6, 5), 0.02, 114), quantized_type(i8, (4, 3, 3, 3), 0.01), False, 0.06, 130
+        )
+        yield sample(
+            quantized_type(i8, (2, 17, 6, 5), 0.02, -3),
+            channel_type(rng, i8, (18, 17, 3, 3), 0),
+            True,
+            0.15,
+            5,
+            pads=(1, 0, 2, 1),
+            strides=(2, 1),
+        )
+        # Weights with a zero point of their own, as older TFLite files have them.
+        yield sample(
+            quantized_type(u8, (1, 16, 5, 5), 0.02, 128),
+            quantized_type(u8, (8, 16, 3, 3), 0.01, 31),
+            True,
+            0.1,
+            97,
+            pads=(1, 1, 1, 1),
+        )
+        yield sample(
+            quantized_type(i8, (1, 19, 7, 7), 0.02, -128),
+            channel_type(rng, i8, (19, 1, 3, 3), 0),
+            True,
+            0.03,
+            -128,
+            group=19,
+            pads=(1, 1, 1, 1),
+            act="relu",
+        )
+        yield sample(
+            quantized_type(i8, (1, 8, 5, 5), 0.05, 9),
+            quantized_type(i8, (6, 4, 2, 3), 0.02, -7),
+            True,
+            0.05,
+            -20,
+            group=2,
+            dilations=(2, 1),
+            act="clip",
+            act_args=(0.0, 6.0),
+        )
+        # A multiplier of 1/2: every other accumulator is an exact tie.
+        yield sample(quantized_type(i8, (1, 2, 9), 0.5), quantized_type(i8, (5, 2, 1), 2.0**-8), False, 2.0**-2)
+        yield sample(
+            quantized_type(u8, (1, 16, 4, 4), 0.02, 1), quantized_type(u8, (5, 16, 1, 1), 0.01, 60), False, 0.2, 255
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,7 +11,9 @@ import numpy as np
 from tilewright.errors import IRError
 
 from ..op import Operand, Operator, QuantizationRule, Sample, operand, operator
+from ..quantized import added, check_elementwise, check_sum, multiplied
 from ..types import DType, TensorType
+from .quantized_samples import binary_samples
 
 FLOATS = (DType.F16, DType.F32, DType.F64)
 SIGNED = (DType.I8, DType.I16, DType.I32, DType.I64)
@@ -69,7 +71,6 @@ class Binary(Elementwise):
     """
 
     OPERANDS: ClassVar[tuple[Operand, ...]] = (operand("x"), operand("y"))
-    QUANTIZATION = QuantizationRule.RESCALE
 
     DTYPES: ClassVar[tuple[DType, ...]] = NUMBERS
     """Element types of the operands."""
@@ -118,27 +119,77 @@ class Binary(Elementwise):
         )
 
 
+@dataclass(frozen=True)
+class Rescaling(Binary):
+    """Base: works on 8-bit tensors that each have their own scale, by a rule of :mod:`tilewright.ir.arithmetic`."""
+
+    QUANTIZATION = QuantizationRule.RESCALE
+
+    def combine(self, x: np.ndarray, y: np.ndarray, types: Sequence[TensorType | None], z: TensorType) -> np.ndarray:
+        """Stored integers of the result."""
+        raise NotImplementedError(type(self).__name__)
+
+    def reference_quantized(
+        self,
+        arrays: Sequence[np.ndarray | None],
+        operand_types: Sequence[TensorType | None],
+        result_types: Sequence[TensorType],
+    ) -> np.ndarray:
+        x, y = arrays
+        assert x is not None and y is not None
+        return self.combine(x, y, operand_types, result_types[0])
+
+    def check_quantized(
+        self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]
+    ) -> str | None:
+        return check_elementwise(operand_types, result_types)
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        yield from super().samples(rng)
+        yield from binary_samples(rng, cls(), is_product=cls is Mul)
+
+
 @operator("add")
-class Add(Binary):
+class Add(Rescaling):
     """x + y; integers wrap around."""
 
     FUNCTION = np.add
     SAMPLED = (DType.F32, DType.I32, DType.I64, DType.F64, DType.F16, DType.U8)
 
+    def combine(self, x: np.ndarray, y: np.ndarray, types: Sequence[TensorType | None], z: TensorType) -> np.ndarray:
+        return added(x, y, types, z)
+
+    def check_quantized(
+        self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]
+    ) -> str | None:
+        return check_sum(operand_types, result_types)
+
 
 @operator("sub")
-class Sub(Binary):
+class Sub(Rescaling):
     """x - y; integers wrap around."""
 
     FUNCTION = np.subtract
 
+    def combine(self, x: np.ndarray, y: np.ndarray, types: Sequence[TensorType | None], z: TensorType) -> np.ndarray:
+        return added(x, y, types, z, subtract=True)
+
+    def check_quantized(
+        self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]
+    ) -> str | None:
+        return check_sum(operand_types, result_types)
+
 
 @operator("mul")
-class Mul(Binary):
+class Mul(Rescaling):
     """x * y; integers wrap around."""
 
     FUNCTION = np.multiply
     SAMPLED = (DType.F32, DType.I32, DType.I64, DType.F64)
+
+    def combine(self, x: np.ndarray, y: np.ndarray, types: Sequence[TensorType | None], z: TensorType) -> np.ndarray:
+        return multiplied(x, y, types, z)
 
 
 @operator("div")
@@ -169,8 +220,6 @@ class Mod(Binary):
         fmod: the remainder has the sign of x, as C's; else, for integers only, that of y, as Python's.
     """
 
-    QUANTIZATION = QuantizationRule.NONE
-
     fmod: bool = False
 
     def infer(self, x: TensorType, y: TensorType) -> TensorType:
@@ -196,7 +245,6 @@ class Pow(Binary):
     Powers of integers are taken in double precision and cut to integers, as onnxruntime does.
     """
 
-    QUANTIZATION = QuantizationRule.NONE
     DTYPES = (DType.F16, DType.F32, DType.F64, DType.I32, DType.I64)
 
     def infer(self, x: TensorType, y: TensorType) -> TensorType:
@@ -244,7 +292,6 @@ class Max(Binary):
 class BitwiseBinary(Binary):
     """Base: works on the bits of integers."""
 
-    QUANTIZATION = QuantizationRule.NONE
     DTYPES = INTEGERS
     SAMPLED = (DType.I32, DType.I64, DType.U8)
 

@@ -11,8 +11,10 @@ from tilewright.errors import IRError
 
 from ..activation import activate, check_activation
 from ..op import Operator, QuantizationRule, Sample, operand, operator, optional
+from ..quantized import centred, check_accumulating, requantized
 from ..types import DType, TensorType
 from .elementwise import FLOATS, broadcast_shape, check_dtype, random_array
+from .quantized_samples import channel_type, quantized_type, stored_array, weight_array
 
 
 @operator("matmul")
@@ -23,6 +25,10 @@ class MatMul(Operator):
     Operands: x [*batch, M, K] and w [*batch, K, N] of one element type, whose batch dimensions broadcast; b [N], added
     to each row; residual, of the result's type, added before the activation. Result [*batch, M, N]. Integers wrap
     around.
+
+    Quantised: x and the result are 8-bit, w 8-bit as a whole or along its N columns, b int32 at the scale of x times
+    that of w; accumulators are exact and requantised as :func:`tilewright.ir.arithmetic.requantize` states. Fused
+    activations clamp; there is no residual.
 
     Attributes:
         transpose_a, transpose_b: x (the left factor), w (the right one) has its last two dimensions exchanged.
@@ -73,6 +79,31 @@ class MatMul(Operator):
         y = y if residual is None else y + residual
         return activate(y, self.act, self.act_args)
 
+    def column_axis(self, w: TensorType) -> int:
+        """The dimension of w that the columns of the result run along."""
+        return w.rank - (2 if self.transpose_b else 1)
+
+    def reference_quantized(
+        self,
+        arrays: Sequence[np.ndarray | None],
+        operand_types: Sequence[TensorType | None],
+        result_types: Sequence[TensorType],
+    ) -> np.ndarray:
+        (x, w, b), (x_type, w_type) = (*arrays, None)[:3], operand_types[:2]
+        assert x is not None and w is not None and x_type is not None and w_type is not None
+        product = MatMul(self.transpose_a, self.transpose_b)
+        y = product.reference(centred(x, x_type), centred(w, w_type), b, None)
+        last = y.ndim - 1
+        return requantized(y, x_type, w_type, result_types[0], channel_axis=last, act=self.act, act_args=self.act_args)
+
+    def check_quantized(
+        self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]
+    ) -> str | None:
+        w = operand_types[1]
+        residual = operand_types[3] if len(operand_types) > 3 else None
+        axis = self.column_axis(w) if w is not None else 0
+        return check_accumulating(operand_types[:3], result_types, channel_axis=axis, act=self.act, extra=residual)
+
     def macs(self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]) -> int:
         x = operand_types[0]
         return result_types[0].elements * x.shape[-2 if self.transpose_a else -1] if x is not None else 0
@@ -100,3 +131,31 @@ class MatMul(Operator):
         yield Sample(cls(), (array(5, 7, dtype=DType.F64), array(7, 3, dtype=DType.F64), array(3, dtype=DType.F64)))
         yield Sample(cls(), (array(2, 5, 7, dtype=DType.I32), array(7, 3, dtype=DType.I32), None))
         yield Sample(cls(), (array(2, 9, dtype=DType.I64), array(9, 2, dtype=DType.I64), array(2, dtype=DType.I64)))
+        yield from cls._quantized_samples(rng)
+
+    @classmethod
+    def _quantized_samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        def sample(
+            matmul: MatMul, x: TensorType, w: TensorType, bias: bool, scale: float, zero: int, constant: bool = True
+        ) -> Sample:
+            b = rng.integers(-3000, 3000, w.shape[matmul.column_axis(w)]).astype(np.int32) if bias else None
+            y = quantized_type(x.dtype, matmul.infer(x, w, None, None).shape, scale, zero)
+            arrays = (stored_array(rng, x.dtype, x.shape), weight_array(rng, w.dtype, w.shape), b)
+            types = (x, w, TensorType.of(b) if b is not None else None)
+            return Sample(matmul, arrays, frozenset({1, 2} if constant else ()), types, (y,))
+
+        u8, i8 = DType.U8, DType.I8
+        row = quantized_type(i8, (1, 65), 0.02, -12)
+        yield sample(cls(), row, channel_type(rng, i8, (65, 33), 1), False, 0.1, 3)
+        yield sample(cls(transpose_b=True), row, channel_type(rng, i8, (33, 65), 0), True, 0.1, 3)
+        yield sample(
+            cls(transpose_b=True, act="relu"),
+            quantized_type(u8, (5, 64), 0.02, 120),
+            quantized_type(u8, (17, 64), 0.01, 29),
+            True,
+            0.1,
+            40,
+        )
+        batch = quantized_type(i8, (2, 5, 16), 0.5, 0)
+        yield sample(cls(), batch, quantized_type(i8, (16, 10), 2.0**-8, 4), False, 2.0**-2, 0)
+        yield sample(cls(), batch, quantized_type(i8, (2, 16, 7), 2.0**-8, 0), False, 2.0**-2, -9, constant=False)

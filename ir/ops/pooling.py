@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,9 +13,11 @@ import numpy as np
 from tilewright.errors import IRError
 
 from ..op import Operand, Operator, QuantizationRule, Sample, operand, operator
+from ..quantized import averaged, check_elementwise, globally_averaged, parameters
 from ..types import DType, TensorType
 from .convolution import output_extent
 from .elementwise import random_array
+from .quantized_samples import quantized_type, stored_array
 
 
 def lowest(dtype: np.dtype) -> np.ndarray:
@@ -118,12 +120,23 @@ class MaxPool(Pool):
         for dtype in (DType.I8, DType.U8):
             same = cls(kernel=(3, 3), strides=(1, 1), pads=(1, 1, 1, 1), dilations=(1, 1))
             yield Sample(same, (random_array(rng, dtype, (1, 3, 5, 6), -100, 100),))
+            stored = quantized_type(dtype, (2, 5, 6, 7), 0.1, 3)
+            halving = cls(kernel=(3, 2), strides=(2, 2), pads=(1, 0, 0, 1), dilations=(1, 1))
+            yield Sample(
+                halving,
+                (stored_array(rng, dtype, stored.shape),),
+                types=(stored,),
+                result_types=(halving.infer(stored),),
+            )
 
 
 @operator("average_pool")
 @dataclass(frozen=True)
 class AveragePool(Pool):
     """The mean of each window.
+
+    Quantised: 8-bit tensors of any scales; the sum of the real numbers in binary32, one after the other, see
+    :func:`tilewright.ir.arithmetic.average`.
 
     Attributes:
         count_include_pad: padding counts as zeros; else the mean is over the elements of x in the window.
@@ -160,6 +173,22 @@ class AveragePool(Pool):
         total = sum(self.taps(x, 0), np.zeros((), x.dtype))
         return total / self.counts(x.shape[2:]).astype(x.dtype)
 
+    def reference_quantized(
+        self,
+        arrays: Sequence[np.ndarray | None],
+        operand_types: Sequence[TensorType | None],
+        result_types: Sequence[TensorType],
+    ) -> np.ndarray:
+        x, x_type = arrays[0], operand_types[0]
+        assert x is not None and x_type is not None
+        taps = list(self.taps(x, parameters(x_type)[1]))
+        return averaged(taps, self.counts(x.shape[2:]), x_type, result_types[0])
+
+    def check_quantized(
+        self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]
+    ) -> str | None:
+        return check_elementwise(operand_types, result_types)
+
     @classmethod
     def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
         for shape, window in _geometries():
@@ -170,6 +199,15 @@ class AveragePool(Pool):
         yield Sample(reaching, (random_array(rng, DType.F32, (1, 3, 8, 6)),))
         reaching = cls((3,), (3,), (0, 0), (1,), True, overhang=(2,))
         yield Sample(reaching, (random_array(rng, DType.F32, (2, 3, 7)),))
+        for index, (shape, window) in enumerate(_geometries()):
+            if max(window["dilations"]) > 1:
+                continue
+            dtype, zeros = ((DType.I8, (3, -20)), (DType.U8, (128, 99)))[index % 2]
+            operator = cls(**window, count_include_pad=index % 3 == 0, overhang=(0,) * len(window["kernel"]))
+            x = quantized_type(dtype, shape, 0.05, zeros[0])
+            # Half of the samples have equal scales, where means fall on exact ties.
+            y = quantized_type(dtype, operator.infer(x).shape, 0.05 if index % 4 < 2 else 0.03, zeros[1])
+            yield Sample(operator, (stored_array(rng, dtype, shape),), types=(x,), result_types=(y,))
 
 
 @operator("lp_pool")
@@ -212,7 +250,11 @@ class GlobalPool(Operator):
 
 @operator("global_average_pool")
 class GlobalAveragePool(GlobalPool):
-    """The mean of each channel"""
+    """The mean of each channel.
+
+    Quantised: 8-bit tensors of any scales; the exact sum of the integers is requantised, see
+    :func:`tilewright.ir.arithmetic.requantize`.
+    """
 
     QUANTIZATION = QuantizationRule.RESCALE
 
@@ -221,6 +263,33 @@ class GlobalAveragePool(GlobalPool):
 
     def reference(self, x: np.ndarray) -> np.ndarray:
         return np.mean(x, axis=tuple(range(2, x.ndim)), keepdims=True)
+
+    def reference_quantized(
+        self,
+        arrays: Sequence[np.ndarray | None],
+        operand_types: Sequence[TensorType | None],
+        result_types: Sequence[TensorType],
+    ) -> np.ndarray:
+        x, x_type = arrays[0], operand_types[0]
+        assert x is not None and x_type is not None
+        return globally_averaged(x, x_type, result_types[0])
+
+    def check_quantized(
+        self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]
+    ) -> str | None:
+        return check_elementwise(operand_types, result_types)
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        yield from super().samples(rng)
+        for dtype, shape, scales, zeros in (
+            (DType.I8, (1, 17, 7, 7), (0.05, 0.02), (-128, 7)),
+            (DType.U8, (2, 5, 4, 4), (0.5, 0.5), (128, 131)),
+            (DType.I8, (1, 3, 2, 5), (0.05, 0.05), (3, 0)),
+        ):
+            x = quantized_type(dtype, shape, scales[0], zeros[0])
+            y = quantized_type(dtype, (*shape[:2], 1, 1), scales[1], zeros[1])
+            yield Sample(cls(), (stored_array(rng, dtype, shape),), types=(x,), result_types=(y,))
 
 
 @operator("global_max_pool")

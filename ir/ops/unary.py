@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,13 +10,17 @@ import numpy as np
 
 from ..activation import erf
 from ..op import Operand, QuantizationRule, Sample, operand, operator
+from ..quantized import check_elementwise, look_up, table
 from ..types import DType, TensorType
 from .elementwise import BOOL, FLOATS, INTEGERS, NUMBERS, SIGNED, Elementwise, check_dtype, random_array
+from .quantized_samples import unary_samples
 
 
 @dataclass(frozen=True)
 class Unary(Elementwise):
     """Base: a function of one number, in and of one element type.
+
+    Quantised: a table of 256 entries, each the function of the real number that an integer stands for, quantised.
 
     A subclass gives ``FUNCTION``, or overrides ``reference`` where attributes matter.
     """
@@ -42,6 +46,21 @@ class Unary(Elementwise):
     def reference(self, x: np.ndarray) -> np.ndarray:
         return type(self).FUNCTION(x)
 
+    def reference_quantized(
+        self,
+        arrays: Sequence[np.ndarray | None],
+        operand_types: Sequence[TensorType | None],
+        result_types: Sequence[TensorType],
+    ) -> np.ndarray:
+        x, x_type = arrays[0], operand_types[0]
+        assert x is not None and x_type is not None
+        return look_up(table(self.reference, x_type, result_types[0]), x, x_type)
+
+    def check_quantized(
+        self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]
+    ) -> str | None:
+        return super().check_quantized(operand_types, result_types) or check_elementwise(operand_types, result_types)
+
     @classmethod
     def sample_operators(cls) -> Iterator[Unary]:
         """The attributes that the samples cover."""
@@ -54,6 +73,8 @@ class Unary(Elementwise):
             for index in range(max(2, len(cls.SAMPLED))):
                 dtype = cls.SAMPLED[index % len(cls.SAMPLED)]
                 yield Sample(each, (random_array(rng, dtype, shapes[index % len(shapes)], *cls.RANGE),))
+            if cls.QUANTIZATION is QuantizationRule.TABLE:
+                yield from unary_samples(rng, each, cls.RANGE)
 
 
 @operator("neg")

@@ -1,0 +1,228 @@
+"""What operators on quantised tensors share: their parameters, clamps, checks and references.
+
+The rules themselves stand in :mod:`tilewright.ir.arithmetic`; ``docs/arithmetic.md`` states them with their oracles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from tilewright.errors import IRError
+
+from . import arithmetic
+from .types import DType, TensorType
+
+EIGHT_BIT = (DType.I8, DType.U8)
+"""Element types of quantised activations and weights."""
+
+CLAMPING = ("none", "relu", "clip")
+"""Fused activations that are a clamp of the stored integers; others are tables of their own."""
+
+Types = Sequence[TensorType | None]
+
+
+def parameters(type: TensorType) -> tuple[np.float32, int]:
+    """Scale and zero point of a tensor quantised as a whole.
+
+    Raises:
+        IRError: it is not.
+    """
+    if type.quant is None or type.quant.axis is not None:
+        raise IRError("the tensor has no single scale", found=type)
+    return np.float32(type.quant.scale[0]), type.quant.zero_point[0]
+
+
+def limits(type: TensorType) -> tuple[int, int]:
+    """Smallest and largest stored integer."""
+    info = np.iinfo(type.dtype.numpy)
+    return int(info.min), int(info.max)
+
+
+def stored(value: float, type: TensorType) -> int:
+    """The integer that stands for a real number, which may be infinite, in a tensor quantised as a whole."""
+    scale, zero = parameters(type)
+    return int(arithmetic.quantize(np.asarray(value, np.float32), scale, zero, *limits(type)))
+
+
+def clamp_bounds(type: TensorType, act: str, act_args: tuple[float, ...]) -> tuple[int, int]:
+    """The smallest and largest integer that a result of ``type`` holds after a clamping activation."""
+    low, high = limits(type)
+    if act == "relu":
+        low = max(low, stored(0.0, type))
+    elif act == "clip":
+        # max wins where the bounds cross, as in the float definition.
+        high = stored(act_args[1], type)
+        low = min(stored(act_args[0], type), high)
+    return low, high
+
+
+def is_redundant(type: TensorType, act: str, act_args: tuple[float, ...]) -> bool:
+    """Whether saturation to the integers of ``type`` does all that the activation would."""
+    return act in CLAMPING and clamp_bounds(type, act, act_args) == limits(type)
+
+
+def not_eight_bit(type: TensorType | None, what: str) -> str | None:
+    """Why ``type`` is not an 8-bit tensor quantised as a whole, ``None`` if it is."""
+    if type is None or type.quant is None:
+        return f"{what} must be quantised"
+    if type.dtype not in EIGHT_BIT:
+        return f"{what} must be i8 or u8, not {type.dtype.value}"
+    if type.quant.axis is not None:
+        return f"{what} must be quantised as a whole, not per channel"
+    return None
+
+
+def check_elementwise(operands: Types, results: Types) -> str | None:
+    """Why these are not 8-bit tensors quantised as wholes, ``None`` if they are."""
+    named = [*((t, f"operand {i}") for i, t in enumerate(operands)), *((t, "the result") for t in results)]
+    return next(filter(None, (not_eight_bit(type, what) for type, what in named)), None)
+
+
+def check_sum(operands: Types, results: Types) -> str | None:
+    """Why these are not the 8-bit tensors of a sum, ``None`` if they are."""
+    problem = check_elementwise(operands, results)
+    if problem is None:
+        try:
+            arithmetic.add_multipliers(*(parameters(type)[0] for type in (*_present(operands), *_present(results))))
+        except ValueError as error:
+            return str(error)
+    return problem
+
+
+def check_accumulating(
+    operands: Types, results: Types, *, channel_axis: int, act: str = "none", extra: TensorType | None = None
+) -> str | None:
+    """Why types are wrong for a product of activations and weights with bias, ``None`` if they are right.
+
+    Args:
+        operands: activations, weights and bias (or ``None``).
+        channel_axis: the axis of the weights that output channels run along.
+        act: the fused activation.
+        extra: a further operand of the float form, which the quantised form does not take.
+    """
+    x, w, b = (*operands, None)[:3]
+    problem = not_eight_bit(x, "x") or not_eight_bit(results[0], "the result")
+    if problem is not None:
+        return problem
+    if w is None or w.quant is None or w.dtype not in EIGHT_BIT:
+        return "w must be quantised to i8 or u8"
+    if w.quant.axis not in (None, channel_axis):
+        return f"w must be quantised as a whole or along axis {channel_axis}, not {w.quant.axis}"
+    if b is not None and b.dtype is not DType.I32:
+        return f"b must be i32, at the scale of x times that of w, not {b.dtype.value}"
+    if b is not None and b.quant is not None and any(b.quant.zero_point):
+        return "b must have the zero point 0"
+    if act not in CLAMPING:
+        return f"the activation {act} cannot be fused on quantised tensors, only {', '.join(CLAMPING)}"
+    return "a quantised result takes no residual" if extra is not None else None
+
+
+def added(a: np.ndarray, b: np.ndarray, types: Types, y: TensorType, *, subtract: bool = False) -> np.ndarray:
+    """Stored integers of the sum, or difference, of two 8-bit tensors that broadcast.
+
+    Args:
+        types: of a and b.
+    """
+    (scale_a, zero_a), (scale_b, zero_b), (scale_y, zero_y) = map(parameters, (*_present(types), y))
+    first, second, shift = arithmetic.add_multipliers(scale_a, scale_b, scale_y)
+    multipliers = (first, -second if subtract else second, shift)
+    return arithmetic.add(a, b, multipliers, (zero_a, zero_b, zero_y), *limits(y))
+
+
+def multiplied(a: np.ndarray, b: np.ndarray, types: Types, y: TensorType) -> np.ndarray:
+    """Stored integers of the product of two 8-bit tensors that broadcast.
+
+    Args:
+        types: of a and b.
+    """
+    (scale_a, zero_a), (scale_b, zero_b), (scale_y, zero_y) = map(parameters, (*_present(types), y))
+    factor = np.float32(arithmetic.multiplier(scale_a, np.asarray(scale_b), scale_y))
+    return arithmetic.multiply(a, b, factor, (zero_a, zero_b, zero_y), *limits(y))
+
+
+def _present(types: Types) -> list[TensorType]:
+    return [type for type in types if type is not None]
+
+
+def accumulator_factors(x: TensorType, w: TensorType, y: TensorType) -> np.ndarray:
+    """Requantisation multipliers: float32[channels], or float32[1] for weights quantised as a whole."""
+    assert w.quant is not None
+    return arithmetic.multiplier(parameters(x)[0], np.asarray(w.quant.scale, np.float32), parameters(y)[0])
+
+
+def centred(array: np.ndarray, type: TensorType) -> np.ndarray:
+    """Stored integers less their zero points, as float64, in which sums of their products are exact."""
+    assert type.quant is not None
+    return array.astype(np.float64) - type.quant.broadcast(array.ndim)[1]
+
+
+def averaged(taps: Sequence[np.ndarray], counts: np.ndarray, x: TensorType, y: TensorType) -> np.ndarray:
+    """Stored integers of the means of windows.
+
+    Args:
+        taps: for each place in the window, in row-major order, what the windows hold there; the zero point of ``x``
+            where that is padding.
+        counts: by how many elements each window's sum is divided; broadcasts against a tap.
+    """
+    (scale_x, zero_x), (scale_y, zero_y) = parameters(x), parameters(y)
+    return arithmetic.average(list(taps), counts, (scale_x, scale_y), (zero_x, zero_y), *limits(y))
+
+
+def globally_averaged(array: np.ndarray, x: TensorType, y: TensorType) -> np.ndarray:
+    """Stored integers of the mean of each channel of ``array`` [N, C, *spatial], as [N, C, 1, ...]."""
+    (scale_x, zero_x), (scale_y, zero_y) = parameters(x), parameters(y)
+    axes = tuple(range(2, array.ndim))
+    total = (array.astype(np.int64) - zero_x).sum(axes, keepdims=True)
+    factor = arithmetic.global_average_multiplier(scale_x, scale_y, int(np.prod(array.shape[2:])))
+    return arithmetic.requantize(total, np.asarray(factor), zero_y, *limits(y))
+
+
+def requantized(
+    accumulator: np.ndarray,
+    x: TensorType,
+    w: TensorType,
+    y: TensorType,
+    *,
+    channel_axis: int,
+    act: str = "none",
+    act_args: tuple[float, ...] = (),
+) -> np.ndarray:
+    """Stored integers of the result from exact accumulators, bias included.
+
+    Args:
+        accumulator: integers of any dtype.
+        channel_axis: the dimension of ``accumulator`` that the scales of ``w`` run along.
+
+    Raises:
+        IRError: an accumulator does not fit int32.
+    """
+    largest = float(np.abs(accumulator).max(initial=0))
+    if largest >= 2.0**31:
+        raise IRError("an accumulator does not fit 32 bits", expected="below 2**31", found=f"{largest:.0f}")
+    shape = [1] * accumulator.ndim
+    shape[channel_axis] = -1
+    factors = accumulator_factors(x, w, y).reshape(shape)
+    low, high = clamp_bounds(y, act, act_args)
+    return arithmetic.requantize(accumulator.astype(np.int64), factors, parameters(y)[1], low, high)
+
+
+def table(function: Callable[[np.ndarray], np.ndarray], x: TensorType, y: TensorType) -> np.ndarray:
+    """A function of one 8-bit tensor as 256 stored integers of the result, by stored integer of x from the lowest.
+
+    Where the function gives no number, the entry stands for 0.
+    """
+    (scale_x, zero_x), (scale_y, zero_y) = parameters(x), parameters(y)
+
+    def numbers(values: np.ndarray) -> np.ndarray:
+        found = function(values)
+        return np.where(np.isnan(found), np.zeros((), found.dtype), found)
+
+    with np.errstate(all="ignore"):
+        return arithmetic.table(numbers, (scale_x, scale_y), (zero_x, zero_y), (limits(x), limits(y)))
+
+
+def look_up(entries: np.ndarray, array: np.ndarray, x: TensorType) -> np.ndarray:
+    """The entries of a table for the stored integers in ``array``."""
+    return entries[array.astype(np.int64) - limits(x)[0]]
