@@ -382,6 +382,34 @@ class _Parser:
             self._define(value, name, token)
         function.insert(op)
 
+    def statement(self) -> tuple[str, Operator, tuple[str, ...]]:
+        """One statement alone: target, operator and names of the arguments."""
+        target = self._expect_kind("word", "the name of a result").text
+        self._expect("=")
+        place = self._expect_kind("word", "the name of an operator")
+        cls = self._registry.get(place.text)
+        if cls is None:
+            raise self._error(f"unknown operator {place.text!r}", place)
+        self._expect("(")
+        arguments: list[str] = []
+        while not self._accept(")"):
+            if arguments:
+                self._expect(",")
+            arguments.append(self._expect_kind("word", "the name of an argument").text)
+        operator = self._attributes(cls, place)
+        if self._token.kind != "end":
+            raise self._error(f"expected the end of the statement, found {self._token.text!r}")
+        return target, operator, tuple(arguments)
+
+
+def parse_statement(text: str, *, registry: Registry | None = None) -> tuple[str, Operator, tuple[str, ...]]:
+    """Target, operator and argument names of a statement, as :func:`tilewright.ir.printer.print_statement` writes it.
+
+    Raises:
+        ParseError: with column and caret.
+    """
+    return _Parser(text, {}, registry if registry is not None else REGISTRY).statement()
+
 
 def parse_module(
     text: str, blobs: Mapping[str, np.ndarray] | None = None, *, registry: Registry | None = None

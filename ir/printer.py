@@ -19,11 +19,12 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from .core import Constant, Function, Literal, Module, Op, Value
+from .op import Operator
 from .types import DType, Quantization, TensorType
 
 INLINE_ELEMENTS = 16
@@ -126,16 +127,23 @@ def _fields(pairs: Mapping[str, Literal]) -> str:
 def _op_line(op: Op, names: _Names) -> str:
     operands = ", ".join(map(names.use, op.operands))
     results = ", ".join(map(names.define, op.results))
-    attributes = {f.name: getattr(op.operator, f.name) for f in dataclasses.fields(op.operator)}
-    line = f"{results} = {op.name}({operands})"
-    if attributes:
-        line += f" {{{_fields(attributes)}}}"
+    line = f"{results} = {_application(op.operator, operands)}"
     if op.annotations:
         line += f" [{_fields(op.annotations)}]"
     line += f" : {', '.join(print_type(value.type) for value in op.results)}"
     if op.loc:
         line += f" loc({', '.join(json.dumps(name, ensure_ascii=False) for name in op.loc)})"
     return line
+
+
+def _application(operator: Operator, operands: str) -> str:
+    attributes = {f.name: getattr(operator, f.name) for f in dataclasses.fields(operator)}
+    return f"{operator.name}({operands})" + (f" {{{_fields(attributes)}}}" if attributes else "")
+
+
+def print_statement(target: str, operator: Operator, arguments: Sequence[str]) -> str:
+    """One application of an operator to named arguments, without types: ``t1 = clip(t0) {min=…, max=…}``."""
+    return f"{target} = {_application(operator, ', '.join(arguments))}"
 
 
 def print_op(op: Op) -> str:

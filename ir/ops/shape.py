@@ -12,6 +12,7 @@ from tilewright.errors import IRError
 
 from ..op import Operator, QuantizationRule, Sample, operand, operator
 from ..types import DType, TensorType
+from .elementwise import Elementwise
 
 
 def moved(x: TensorType, shape: tuple[int, ...]) -> TensorType:
@@ -96,7 +97,7 @@ class Expand(Operator):
 
 @operator("cast")
 @dataclass(frozen=True)
-class Cast(Operator):
+class Cast(Elementwise):
     """Convert each element to another element type.
 
     Operands: x. Result: same shape, dtype ``to``.

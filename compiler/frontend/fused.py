@@ -1,0 +1,23 @@
+"""Export of fused operators, as the nodes that they were fused from."""
+
+from __future__ import annotations
+
+from ...ir.core import Op, Value
+from ...ir.ops.fused import FusedElementwise
+from .export import Exporter
+from .registry import EXPORTS, exports
+
+
+@exports(FusedElementwise)
+def export_fused(op: Op, exporter: Exporter) -> None:
+    assert isinstance(op.operator, FusedElementwise)
+    values: list[Value | None] = list(op.operands)
+    parts: list[Op] = []
+    for step in op.operator.steps:
+        part = Op(step.operator, [values[place] for place in step.arguments], loc=op.loc)
+        EXPORTS[type(step.operator)](part, exporter)
+        values.append(part.result)
+        parts.append(part)
+    exporter.define(op, exporter.name(parts[-1].result))
+    for part in reversed(parts):
+        part.erase()

@@ -1,0 +1,140 @@
+"""Several elementwise operators as one, so that what lies between them never reaches memory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from tilewright.errors import IRError
+
+from ..op import Operator, QuantizationRule, Sample, operator, variadic
+from ..parser import parse_statement
+from ..printer import print_statement
+from ..types import DType, TensorType
+from .elementwise import Elementwise, random_array
+
+_ARGUMENT = re.compile(r"([at])(0|[1-9][0-9]*)\Z")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One statement of a body.
+
+    Attributes:
+        operator: what it computes.
+        arguments: places in the list of all operands of the fused operator, then the results of all steps before.
+    """
+
+    operator: Elementwise
+    arguments: tuple[int, ...]
+
+
+@operator("fused_elementwise")
+@dataclass(frozen=True)
+class FusedElementwise(Elementwise):
+    """A straight line of elementwise operators.
+
+    Operands: any tensors that broadcast. Result: that of the last statement.
+
+    Attributes:
+        body: statements in the textual form, such as ``t1 = clip(t0) {min=0x0.0p+0, max=0x1.8p+2}``. Statement i
+            defines ``t<i>``; ``a<i>`` is operand i. Every operand and every result but the last is read, so each
+            broadcasts to the shape of the result.
+    """
+
+    OPERANDS = (variadic("operands"),)
+    QUANTIZATION = QuantizationRule.NONE
+
+    body: tuple[str, ...]
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """The parsed body.
+
+        Raises:
+            ParseError: a statement is malformed, or names an unknown operator or attribute.
+            IRError: a statement is out of order, or applies something that is not elementwise.
+        """
+        parsed = [parse_statement(text) for text in self.body]
+        if not parsed:
+            raise IRError("the body is empty")
+        used = {name for _, _, arguments in parsed for name in arguments}
+        unused = [f"t{i}" for i in range(len(parsed) - 1) if f"t{i}" not in used]
+        unused += [f"a{i}" for i in range(self.arity) if f"a{i}" not in used]
+        if unused:
+            raise IRError("a value of the body is never read", found=unused[0])
+        steps: list[Step] = []
+        for index, (target, inner, names) in enumerate(parsed):
+            text = self.body[index]
+            if target != f"t{index}":
+                raise IRError("a statement of the body defines another value", expected=f"t{index}", found=text)
+            if not isinstance(inner, Elementwise) or isinstance(inner, FusedElementwise):
+                raise IRError("the body takes elementwise operators only", found=text)
+            if len(names) != len(inner.OPERANDS):
+                raise IRError(
+                    f"{inner.name} takes another number of arguments", expected=len(inner.OPERANDS), found=text
+                )
+            steps.append(Step(inner, tuple(self._place(name, index, text) for name in names)))
+        return tuple(steps)
+
+    @cached_property
+    def arity(self) -> int:
+        """Number of operands that the body reads."""
+        names = [name for text in self.body for name in parse_statement(text)[2]]
+        matches = [_ARGUMENT.match(name) for name in names]
+        return max((int(m.group(2)) + 1 for m in matches if m is not None and m.group(1) == "a"), default=0)
+
+    def _place(self, name: str, index: int, text: str) -> int:
+        match = _ARGUMENT.match(name)
+        if match is None or (match.group(1) == "t" and int(match.group(2)) >= index):
+            raise IRError("a statement of the body reads a value that is not defined before", found=f"{name} in {text}")
+        return int(match.group(2)) + (self.arity if match.group(1) == "t" else 0)
+
+    def step_types(self, operand_types: tuple[TensorType, ...]) -> tuple[TensorType, ...]:
+        """Type of each step's result."""
+        if len(operand_types) != self.arity:
+            raise IRError("the body reads another number of operands", expected=self.arity, found=len(operand_types))
+        types = list(operand_types)
+        for step in self.steps:
+            (result,) = step.operator.result_types([types[place] for place in step.arguments])
+            types.append(result)
+        return tuple(types[self.arity :])
+
+    def infer(self, *operands: TensorType) -> TensorType:
+        return self.step_types(operands)[-1]
+
+    def reference(self, *operands: np.ndarray) -> np.ndarray:
+        values = list(operands)
+        for step, type in zip(self.steps, self.step_types(tuple(map(TensorType.of, operands))), strict=True):
+            arguments = [values[place] for place in step.arguments]
+            values += step.operator.evaluate(arguments, list(map(TensorType.of, arguments)), [type])
+        return values[-1]
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        def array(*shape: int, dtype: DType = DType.F32) -> np.ndarray:
+            return random_array(rng, dtype, shape)
+
+        swish = cls(("t0 = add(a0, a1)", "t1 = sigmoid(t0)", "t2 = mul(t0, t1)"))
+        yield Sample(swish, (array(1, 17, 5, 3), array(17, 1, 1)), frozenset({1}))
+        yield Sample(swish, (array(2, 1, 33), array(4, 1)))
+        yield Sample(cls(("t0 = clip(a0) {min=0x0.0p+0, max=0x1.8p+1}", "t1 = mul(t0, a0)")), (array(19),))
+        gelu = ("t0 = div(a0, a1)", "t1 = erf(t0)", "t2 = add(t1, a2)", "t3 = mul(a0, t2)", "t4 = mul(t3, a3)")
+        scalars = [np.array(value, np.float32) for value in (2**0.5, 1.0, 0.5)]
+        yield Sample(cls(gelu), (array(2, 7, 16), *scalars), frozenset({1, 2, 3}))
+        choose = ("t0 = greater(a0, a1)", "t1 = neg(a0)", "t2 = where(t0, t1, a2)")
+        yield Sample(cls(choose), (array(3, 4, 8), array(1, 8), array()))
+        convert = ("t0 = cast(a0) {to=f32}", "t1 = mul(t0, a1)", "t2 = floor(t1)", "t3 = cast(t2) {to=i64}")
+        yield Sample(cls(convert), (array(5, 9, dtype=DType.I32), array(9)))
+        yield Sample(cls(("t0 = add(a0, a0)", "t1 = abs(t0)")), (array(11, dtype=DType.I64),))
+
+
+def fuse(*statements: tuple[Operator, tuple[str, ...]]) -> FusedElementwise:
+    """The fused operator of these statements, each an operator with the names of its arguments."""
+    return FusedElementwise(
+        tuple(print_statement(f"t{i}", inner, names) for i, (inner, names) in enumerate(statements))
+    )
