@@ -59,6 +59,7 @@ class QuantizationRule(enum.Enum):
     TABLE = "any function of one int8 tensor, as a table of 256 entries"
     ACCUMULATE = "int32 accumulators of operands and weights, then requantisation"
     RESCALE = "each operand has its own parameters; an exact rule of its own"
+    CONVERT = "changes between real numbers, stored integers and quantised types"
 
 
 @dataclass(frozen=True)

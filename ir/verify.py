@@ -103,7 +103,7 @@ def _verify_op(op: Op, stage: str | None) -> None:
             raise _op_error("a result has the wrong type", op, stage, expected, found)
     for value in op.results:
         _check_layout(value.type, f"%{value.name}", stage)
-    if any(type is not None and type.quant is not None for type in (*operands, *results)):
+    if any(type is not None and type.quant is not None for type in (*operands, *results, *inferred)):
         problem = op.operator.check_quantized(operands, results)
         if problem is not None:
             raise _op_error(problem, op, stage)

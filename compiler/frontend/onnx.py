@@ -46,13 +46,17 @@ class Importer:
         self._names: list[str] = []
 
     def emit(
-        self, operator: Operator, *operands: Value | None, types: Sequence[TensorType] | None = None
+        self,
+        operator: Operator,
+        *operands: Value | None,
+        types: Sequence[TensorType] | None = None,
+        fold: bool = True,
     ) -> tuple[Value, ...]:
-        """Apply ``operator``; folds at once if every operand is a constant and the result is small."""
+        """Apply ``operator``; with ``fold``, at once if every operand is a constant and the result is small."""
         op = Op(operator, operands, types, loc=self._loc, names=self._names)
         arrays = [v.array if isinstance(v, Constant) else None for v in operands]
         known = all(v is None or isinstance(v, Constant) for v in operands)
-        if known and operands and sum(v.type.elements for v in op.results) <= FOLD_ELEMENTS:
+        if fold and known and operands and sum(v.type.elements for v in op.results) <= FOLD_ELEMENTS:
             results = operator.evaluate(
                 arrays, [v.type if v is not None else None for v in operands], [v.type for v in op.results]
             )
@@ -65,9 +69,15 @@ class Importer:
             return folded
         return self.function.insert(op).results
 
-    def emit_one(self, operator: Operator, *operands: Value | None, types: Sequence[TensorType] | None = None) -> Value:
+    def emit_one(
+        self,
+        operator: Operator,
+        *operands: Value | None,
+        types: Sequence[TensorType] | None = None,
+        fold: bool = True,
+    ) -> Value:
         """Apply an operator of one result."""
-        return self.emit(operator, *operands, types=types)[0]
+        return self.emit(operator, *operands, types=types, fold=fold)[0]
 
     def constant(self, array: np.ndarray, name: str = "constant") -> Constant:
         """A new constant of the module."""

@@ -1,0 +1,379 @@
+"""Between real numbers and quantised integers.
+
+Two forms stand side by side. The operators of ONNX (``quantize_linear`` and its like) take scales and zero points as
+operands and know plain integers only. The operators of the typed form (``quantize`` and its like) have no operands but
+the tensor: scale and zero point are part of the types. Passes turn the first form into the second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tilewright.errors import IRError
+
+from ..op import Operator, QuantizationRule, Sample, operand, operator, optional
+from ..types import DType, Quantization, TensorType
+from .movement import check_axis
+
+STORED = (DType.I8, DType.U8, DType.I16, DType.U16)
+"""Element types that real numbers are quantised to."""
+
+Types = Sequence[TensorType | None]
+Arrays = Sequence[np.ndarray | None]
+
+
+def to_integers(x: np.ndarray, scale: np.ndarray, zero_point: np.ndarray, dtype: DType) -> np.ndarray:
+    """Divide by the scale, round half to even, add the zero point, saturate; NaN gives the smallest integer.
+
+    Args:
+        scale, zero_point: broadcast against ``x``.
+    """
+    limits = np.iinfo(dtype.numpy)
+    real = x.astype(np.float32)
+    lowest = np.isnan(real)
+    with np.errstate(all="ignore"):
+        rounded = np.rint(np.where(lowest, np.float32(0), real) / scale.astype(np.float32)).astype(np.float64)
+    found = np.clip(rounded + zero_point.astype(np.float64), limits.min, limits.max)
+    return np.where(lowest, limits.min, found).astype(dtype.numpy)
+
+
+def along(parameter: np.ndarray, axis: int | None, rank: int) -> np.ndarray:
+    """A scale or zero point, shaped to broadcast along ``axis`` of a tensor of ``rank`` dimensions."""
+    return parameter.reshape(()) if axis is None else parameter.reshape(-1, *[1] * (rank - 1 - axis))
+
+
+def check_parameters(x: TensorType, scale: TensorType, zero_point: TensorType | None, axis: int | None) -> None:
+    """Raise IRError unless there is one scale, or one for each index along ``axis``, and as many zero points."""
+    if axis is not None:
+        check_axis(axis, x)
+    count = 1 if axis is None else x.shape[axis]
+    for what, type in (("scale", scale), ("zero point", zero_point)):
+        if type is not None and (type.elements != count or (axis is not None and type.rank != 1)):
+            raise IRError(f"wrong shape of the {what}", expected=f"{count} elements", found=list(type.shape))
+
+
+@operator("quantize_linear")
+@dataclass(frozen=True)
+class QuantizeLinear(Operator):
+    """Real numbers to integers with computed parameters: round(x / scale) + zero_point, half to even, saturated.
+
+    Operands: x [...] and scale of one float dtype; zero_point, 0 where absent. Result: the shape of x, dtype ``to``,
+    which is that of the zero point. The division is in float32.
+
+    Attributes:
+        to: i8, u8, i16 or u16.
+        axis: the dimension that scale and zero point run along; ``none``: one for the whole tensor.
+    """
+
+    OPERANDS = (operand("x"), operand("scale"), optional("zero_point"))
+
+    to: DType
+    axis: int | None = None
+
+    def infer(self, x: TensorType, scale: TensorType, zero_point: TensorType | None) -> TensorType:
+        if not x.dtype.is_float or scale.dtype is not x.dtype:
+            raise IRError("x and scale must be of one float dtype", found=f"{x}, {scale}")
+        if self.to not in STORED or (zero_point is not None and zero_point.dtype is not self.to):
+            raise IRError("wrong dtype of the result", expected="that of the zero point", found=self.to.value)
+        check_parameters(x, scale, zero_point, self.axis)
+        return x.with_dtype(self.to)
+
+    def reference(self, x: np.ndarray, scale: np.ndarray, zero_point: np.ndarray | None) -> np.ndarray:
+        zero = zero_point if zero_point is not None else np.zeros(scale.shape, np.int64)
+        return to_integers(x, along(scale, self.axis, x.ndim), along(zero, self.axis, x.ndim), self.to)
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        x = (3 * rng.standard_normal((2, 5, 7))).astype(np.float32)
+        halves = (np.arange(-1200, 1200) / 4).astype(np.float32)
+        known = frozenset({1, 2})
+        for to in STORED:
+            zero = np.asarray(3, to.numpy)
+            yield Sample(cls(to), (halves, np.asarray(0.5, np.float32), zero), known)
+            yield Sample(cls(to), (x, np.asarray(0.0173, np.float32), zero))
+        yield Sample(cls(DType.U8), (x, np.asarray(0.02, np.float32), None), known)
+        scales = rng.uniform(0.001, 0.1, 5).astype(np.float32)
+        yield Sample(cls(DType.I8, 1), (x, scales, rng.integers(-9, 9, 5).astype(np.int8)), known)
+        special = np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, 0.0, -0.0], np.float32)
+        yield Sample(cls(DType.I8), (special, np.asarray(0.1, np.float32), np.asarray(-5, np.int8)), known)
+        yield Sample(
+            cls(DType.U8), (x.astype(np.float16), np.asarray(0.02, np.float16), np.asarray(9, np.uint8)), known
+        )
+
+
+@operator("dequantize_linear")
+@dataclass(frozen=True)
+class DequantizeLinear(Operator):
+    """Integers to real numbers with computed parameters: (x - zero_point) * scale.
+
+    Operands: x, of an integer dtype up to 32 bits; scale, whose float dtype is that of the result; zero_point, of the
+    dtype of x. The difference is exact for up to 16 bits and wraps at 32; the product is rounded once.
+
+    Attributes:
+        axis: the dimension that scale and zero point run along; ``none``: one for the whole tensor.
+    """
+
+    OPERANDS = (operand("x"), operand("scale"), optional("zero_point"))
+
+    axis: int | None = None
+
+    def infer(self, x: TensorType, scale: TensorType, zero_point: TensorType | None) -> TensorType:
+        if x.dtype not in (*STORED, DType.I32) or not scale.dtype.is_float:
+            raise IRError("x must be of an integer, scale of a float dtype", found=f"{x}, {scale}")
+        if zero_point is not None and zero_point.dtype is not x.dtype:
+            raise IRError("wrong dtype of the zero point", expected=x.dtype.value, found=zero_point)
+        check_parameters(x, scale, zero_point, self.axis)
+        return x.with_dtype(scale.dtype)
+
+    def reference(self, x: np.ndarray, scale: np.ndarray, zero_point: np.ndarray | None) -> np.ndarray:
+        difference = x.astype(np.int32)
+        if zero_point is not None:
+            difference = difference - along(zero_point, self.axis, x.ndim).astype(np.int32)
+        return (difference.astype(np.float32) * along(scale, self.axis, x.ndim).astype(np.float32)).astype(scale.dtype)
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        known = frozenset({1, 2})
+        for dtype in STORED:
+            limits = np.iinfo(dtype.numpy)
+            x = rng.integers(limits.min, limits.max, (3, 4, 5), endpoint=True).astype(dtype.numpy)
+            yield Sample(cls(), (x, np.asarray(0.037, np.float32), np.asarray(7, dtype.numpy)), known)
+            yield Sample(cls(), (x, np.asarray(0.037, np.float32), None))
+        scales = rng.uniform(0.001, 0.1, 4).astype(np.float32)
+        x = rng.integers(-128, 128, (3, 4, 5)).astype(np.int8)
+        yield Sample(cls(1), (x, scales, rng.integers(-9, 9, 4).astype(np.int8)), known)
+        yield Sample(cls(0), (rng.integers(-(2**31), 2**31, 4).astype(np.int32), scales, None), known)
+        yield Sample(cls(), (x, np.asarray(0.04, np.float16), np.asarray(1, np.int8)), known)
+
+
+@operator("dynamic_quantize_linear")
+@dataclass(frozen=True)
+class DynamicQuantizeLinear(Operator):
+    """Quantise to u8 over the range of x itself, widened to hold 0.
+
+    Operands: x of f32. Results: stored integers, the shape of x, u8; scale, f32 scalar; zero point, u8 scalar.
+    """
+
+    OPERANDS = (operand("x"),)
+
+    def infer(self, x: TensorType) -> tuple[TensorType, TensorType, TensorType]:
+        if x.dtype is not DType.F32:
+            raise IRError("x must be f32", found=x)
+        return x.with_dtype(DType.U8), TensorType((), DType.F32), TensorType((), DType.U8)
+
+    def reference(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        low, high = np.min(x, initial=np.float32(0)), np.max(x, initial=np.float32(0))
+        scale = (high - low) / np.float32(255) if high > low else np.float32(1)
+        zero = np.rint(np.clip(-low / scale, 0, 255)).astype(np.uint8)
+        return to_integers(x, np.asarray(scale), np.asarray(zero), DType.U8), np.asarray(scale), np.asarray(zero)
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        yield Sample(cls(), (rng.standard_normal((3, 17)).astype(np.float32),))
+        yield Sample(cls(), (np.array([[1.0, 2.0, 3.0]], np.float32),))
+        yield Sample(cls(), (np.array([-2.55, 2.55, 0.005], np.float32),))
+        yield Sample(cls(), (-rng.random((5,)).astype(np.float32),))
+        yield Sample(cls(), (np.zeros((2, 2), np.float32),))
+
+
+ANY = Quantization.per_tensor(1.0)
+"""Stands in inferred types where the result must be quantised and its own type says how."""
+
+
+def _random_integers(rng: np.random.Generator, type: TensorType) -> np.ndarray:
+    limits = np.iinfo(type.dtype.numpy)
+    return rng.integers(limits.min, limits.max, type.shape, endpoint=True).astype(type.dtype.numpy)
+
+
+def _sample_types(rng: np.random.Generator) -> tuple[TensorType, ...]:
+    """Types of [2, 5, 4], quantised as wholes and per channel."""
+    shape = (2, 5, 4)
+    scales = rng.uniform(0.01, 0.05, 5).astype(np.float32)
+    return (
+        TensorType(shape, DType.I8, Quantization.per_tensor(float(np.float32(0.0173)), -5)),
+        TensorType(shape, DType.U8, Quantization.per_tensor(0.03125, 128)),
+        TensorType(shape, DType.I16, Quantization.per_tensor(float(np.float32(1e-4)), 0)),
+        TensorType(shape, DType.I8, Quantization.per_channel(scales, 1)),
+    )
+
+
+@operator("quantize")
+@dataclass(frozen=True)
+class Quantize(Operator):
+    """Real numbers to a quantised type, as ``quantize_linear``.
+
+    Operands: x of f32. Result: the shape of x, quantised in any way; its type says how.
+    """
+
+    OPERANDS = (operand("x"),)
+    QUANTIZATION = QuantizationRule.CONVERT
+
+    def infer(self, x: TensorType) -> TensorType:
+        if x.dtype is not DType.F32:
+            raise IRError("x must be f32", found=x)
+        return TensorType(x.shape, DType.I8, ANY)
+
+    def check_quantized(self, operand_types: Types, result_types: Types) -> str | None:
+        return None if result_types[0] is not None and result_types[0].quant else "the result must be quantised"
+
+    def reference_quantized(
+        self, arrays: Arrays, operand_types: Types, result_types: Sequence[TensorType]
+    ) -> np.ndarray:
+        return quantized(_first(arrays), result_types[0])
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        for type in _sample_types(rng):
+            x = (3 * rng.standard_normal(type.shape)).astype(np.float32)
+            yield Sample(cls(), (x,), result_types=(type,))
+        halves = (np.arange(-600, 600) / 4).astype(np.float32)
+        yield Sample(cls(), (halves,), result_types=(TensorType((1200,), DType.U8, Quantization.per_tensor(0.5, 77)),))
+
+
+@operator("dequantize")
+@dataclass(frozen=True)
+class Dequantize(Operator):
+    """A quantised tensor to real numbers, as ``dequantize_linear``. Result: f32, the shape of x."""
+
+    OPERANDS = (operand("x"),)
+    QUANTIZATION = QuantizationRule.CONVERT
+
+    def infer(self, x: TensorType) -> TensorType:
+        if x.quant is None:
+            raise IRError("x must be quantised", found=x)
+        return TensorType(x.shape, DType.F32)
+
+    def check_quantized(self, operand_types: Types, result_types: Types) -> str | None:
+        return "the result must not be quantised" if result_types[0] is not None and result_types[0].quant else None
+
+    def reference_quantized(
+        self, arrays: Arrays, operand_types: Types, result_types: Sequence[TensorType]
+    ) -> np.ndarray:
+        return real(_first(arrays), _quantized_type(operand_types))
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        bias = TensorType((7,), DType.I32, Quantization.per_tensor(2.0**-20))
+        for type in (*_sample_types(rng), bias):
+            yield Sample(cls(), (_random_integers(rng, type),), types=(type,))
+
+
+@operator("requantize")
+@dataclass(frozen=True)
+class Requantize(Operator):
+    """A quantised tensor with other parameters: ``dequantize``, then ``quantize``, both in float32.
+
+    Operands: x, quantised. Result: the shape of x, quantised in any way; its type says how.
+    """
+
+    OPERANDS = (operand("x"),)
+    QUANTIZATION = QuantizationRule.CONVERT
+
+    def infer(self, x: TensorType) -> TensorType:
+        if x.quant is None:
+            raise IRError("x must be quantised", found=x)
+        return x
+
+    def check_quantized(self, operand_types: Types, result_types: Types) -> str | None:
+        return None if result_types[0] is not None and result_types[0].quant else "the result must be quantised"
+
+    def reference_quantized(
+        self, arrays: Arrays, operand_types: Types, result_types: Sequence[TensorType]
+    ) -> np.ndarray:
+        return quantized(real(_first(arrays), _quantized_type(operand_types)), result_types[0])
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        types = _sample_types(rng)
+        for source in types:
+            for target in types:
+                yield Sample(cls(), (_random_integers(rng, source),), types=(source,), result_types=(target,))
+
+
+@operator("assume_quantized")
+@dataclass(frozen=True)
+class AssumeQuantized(Operator):
+    """Plain integers, from now on taken as stored integers of a quantised type; the bits stay as they are.
+
+    Operands: x, not quantised. Result: shape and dtype of x, quantised; its type says how.
+    """
+
+    OPERANDS = (operand("x"),)
+    QUANTIZATION = QuantizationRule.CONVERT
+
+    def infer(self, x: TensorType) -> TensorType:
+        if x.quant is not None or not x.dtype.is_integer:
+            raise IRError("x must hold plain integers", found=x)
+        return x.with_quant(ANY)
+
+    def check_quantized(self, operand_types: Types, result_types: Types) -> str | None:
+        x, y = operand_types[0], result_types[0]
+        if y is None or y.quant is None:
+            return "the result must be quantised"
+        return None if x is not None and x.dtype is y.dtype else "x and the result must be of one dtype"
+
+    def reference_quantized(
+        self, arrays: Arrays, operand_types: Types, result_types: Sequence[TensorType]
+    ) -> np.ndarray:
+        return _first(arrays)
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        for type in _sample_types(rng):
+            yield Sample(cls(), (_random_integers(rng, type),), result_types=(type,))
+
+
+@operator("stored_integers")
+@dataclass(frozen=True)
+class StoredIntegers(Operator):
+    """The stored integers of a quantised tensor as plain integers; the reverse of ``assume_quantized``."""
+
+    OPERANDS = (operand("x"),)
+    QUANTIZATION = QuantizationRule.CONVERT
+
+    def infer(self, x: TensorType) -> TensorType:
+        if x.quant is None:
+            raise IRError("x must be quantised", found=x)
+        return x.with_quant(None)
+
+    def check_quantized(self, operand_types: Types, result_types: Types) -> str | None:
+        return "the result must not be quantised" if result_types[0] is not None and result_types[0].quant else None
+
+    def reference_quantized(
+        self, arrays: Arrays, operand_types: Types, result_types: Sequence[TensorType]
+    ) -> np.ndarray:
+        return _first(arrays)
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        for type in _sample_types(rng):
+            yield Sample(cls(), (_random_integers(rng, type),), types=(type,))
+
+
+def quantized(x: np.ndarray, type: TensorType) -> np.ndarray:
+    """Stored integers of real numbers in a quantised type."""
+    assert type.quant is not None
+    scale, zero = type.quant.broadcast(x.ndim)
+    return to_integers(x, scale, zero, type.dtype)
+
+
+def real(x: np.ndarray, type: TensorType) -> np.ndarray:
+    """Real numbers, float32, of the stored integers of a quantised type."""
+    assert type.quant is not None
+    scale, zero = type.quant.broadcast(x.ndim)
+    return (x.astype(np.int64) - zero).astype(np.float32) * scale
+
+
+def _first(arrays: Arrays) -> np.ndarray:
+    array = arrays[0]
+    assert array is not None
+    return array
+
+
+def _quantized_type(types: Types) -> TensorType:
+    type = types[0]
+    assert type is not None
+    return type
