@@ -211,13 +211,13 @@ def requantized(
 def table(function: Callable[[np.ndarray], np.ndarray], x: TensorType, y: TensorType) -> np.ndarray:
     """A function of one 8-bit tensor as 256 stored integers of the result, by stored integer of x from the lowest.
 
-    Where the function gives no number, the entry stands for 0.
+    Where the function gives no number, the entry is the smallest integer, as of ``quantize``.
     """
     (scale_x, zero_x), (scale_y, zero_y) = parameters(x), parameters(y)
 
     def numbers(values: np.ndarray) -> np.ndarray:
         found = function(values)
-        return np.where(np.isnan(found), np.zeros((), found.dtype), found)
+        return np.where(np.isnan(found), np.asarray(-np.inf, found.dtype), found)
 
     with np.errstate(all="ignore"):
         return arithmetic.table(numbers, (scale_x, scale_y), (zero_x, zero_y), (limits(x), limits(y)))

@@ -83,12 +83,11 @@ def import_max_pool(node: Node, importer: Importer) -> Value:
     return importer.emit_one(MaxPool(window.kernel, window.strides, window.merged_pads, window.dilations), x)
 
 
-@imports("AveragePool")
-def import_average_pool(node: Node, importer: Importer) -> Value:
-    x = node.input(0)
+def average_pool(node: Node, x: Value) -> AveragePool:
+    """The operator with the attributes of the node."""
     window = _window(node, x)
     is_counting = node.int("count_include_pad", 0) != 0
-    operator = AveragePool(
+    return AveragePool(
         window.kernel,
         window.strides,
         (*window.begins, *window.ends) if is_counting else window.merged_pads,
@@ -96,7 +95,12 @@ def import_average_pool(node: Node, importer: Importer) -> Value:
         is_counting,
         window.overhang if is_counting else (0,) * len(window.kernel),
     )
-    return importer.emit_one(operator, x)
+
+
+@imports("AveragePool")
+def import_average_pool(node: Node, importer: Importer) -> Value:
+    x = node.input(0)
+    return importer.emit_one(average_pool(node, x), x)
 
 
 @imports("LpPool")

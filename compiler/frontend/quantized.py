@@ -11,14 +11,20 @@ from tilewright.errors import UnsupportedError
 
 from ...ir.core import Op, Value
 from ...ir.op import Operator, QuantizationRule
+from ...ir.ops import quantization
+from ...ir.ops.activation import LeakyRelu, Sigmoid
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Mul
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool
+from ...ir.ops.quantization import AssumeQuantized, StoredIntegers
+from ...ir.ops.shape import Reshape
 from ...ir.quantized import clamp_bounds, limits
-from ...ir.types import DType, TensorType
+from ...ir.types import DType, Quantization, TensorType
 from .export import MICROSOFT, Exporter
-from .registry import EXPORTS
+from .onnx import Importer
+from .pooling import average_pool
+from .registry import EXPORTS, Node, imports
 
 Parameters = tuple[str, str]
 """Names of the tensors of scale and zero point."""
@@ -37,11 +43,14 @@ def export_quantized(op: Op, exporter: Exporter) -> None:
     plain = EXPORTS.get(type(op.operator))
     if plain is None:
         raise UnsupportedError(f"operator {op.name} has no ONNX form", stage="export", node=op.node)
-    rule = op.operator.QUANTIZATION
-    if rule in (QuantizationRule.TABLE, QuantizationRule.RESCALE, QuantizationRule.ACCUMULATE):
-        _export_between(op, exporter, plain)
-    else:
+    if op.operator.family == quantization.__name__.rpartition(".")[2] or op.operator.QUANTIZATION in _ON_INTEGERS:
         plain(op, exporter)
+    else:
+        _export_between(op, exporter, plain)
+
+
+_ON_INTEGERS = (QuantizationRule.PRESERVE, QuantizationRule.UNIFY)
+"""Rules of operators that treat stored integers like any others."""
 
 
 def parameters(exporter: Exporter, type: TensorType) -> Parameters:
@@ -169,3 +178,76 @@ _WRITERS: dict[type[Operator], Callable[[Op, Exporter], None]] = {
     AveragePool: _export_average_pool,
     GlobalAveragePool: _export_global_average_pool,
 }
+
+
+def _typed(node: Node, importer: Importer, index: int) -> Value:
+    """Input ``index`` with scale and zero point behind it, as one value of a quantised type."""
+    x = node.input(index)
+    return importer.emit_one(AssumeQuantized(), x, types=[_type_of(node, x.type.shape, x.type.dtype, index + 1)])
+
+
+def _type_of(node: Node, shape: tuple[int, ...], dtype: DType, index: int, axis: int | None = None) -> TensorType:
+    """A type of which inputs ``index`` and ``index + 1`` are scale and zero point."""
+    scale = node.constant(index, "the scale").reshape(-1)
+    zero = node.optional_constant(index + 1, "the zero point")
+    zeros = np.zeros(scale.size, np.int64) if zero is None else np.broadcast_to(zero.reshape(-1), scale.shape)
+    if scale.size == 1:
+        return TensorType(shape, dtype, Quantization.per_tensor(scale[0], zeros[0]))
+    if axis is None:
+        raise node.unsupported("the scale must be one for the whole tensor", found=list(scale.shape))
+    return TensorType(shape, dtype, Quantization.per_channel(scale, axis, [int(z) for z in zeros]))
+
+
+def _emit(node: Node, importer: Importer, operator: Operator, operands: list[Value | None], index: int) -> Value:
+    """``operator`` on quantised operands, its result as plain integers; inputs from ``index`` are its parameters."""
+    first = operands[0]
+    assert first is not None
+    (inferred,) = operator.result_types([value.type if value is not None else None for value in operands])
+    type = _type_of(node, inferred.shape, first.type.dtype, index)
+    return importer.emit_one(StoredIntegers(), importer.emit_one(operator, *operands, types=[type]))
+
+
+@imports("QLinearAdd", "QLinearMul", domain=MICROSOFT)
+def import_binary(node: Node, importer: Importer) -> Value:
+    operator = Add() if node.op_type == "QLinearAdd" else Mul()
+    return _emit(node, importer, operator, [_typed(node, importer, 0), _typed(node, importer, 3)], 6)
+
+
+@imports("QLinearSigmoid", "QLinearLeakyRelu", domain=MICROSOFT)
+def import_table(node: Node, importer: Importer) -> Value:
+    operator = Sigmoid() if node.op_type == "QLinearSigmoid" else LeakyRelu(node.float("alpha", 0.01))
+    return _emit(node, importer, operator, [_typed(node, importer, 0)], 3)
+
+
+@imports("QGemm", domain=MICROSOFT)
+def import_gemm(node: Node, importer: Importer) -> Value:
+    if node.float("alpha", 1.0) != 1.0 or node.optional(7) is None:
+        raise node.unsupported("only a QGemm with alpha 1 and a quantised result is supported")
+    w = node.input(3)
+    is_transposed = bool(node.int("transB", 0))
+    w_type = _type_of(node, w.type.shape, w.type.dtype, 4, 0 if is_transposed else 1)
+    b = node.optional(6)
+    if b is not None and b.type.rank != 1:
+        b = importer.emit_one(Reshape((b.type.elements,)), b)
+    operator = MatMul(bool(node.int("transA", 0)), is_transposed)
+    return _emit(
+        node,
+        importer,
+        operator,
+        [_typed(node, importer, 0), importer.emit_one(AssumeQuantized(), w, types=[w_type]), b],
+        7,
+    )
+
+
+@imports("QLinearAveragePool", domain=MICROSOFT)
+def import_average_pool(node: Node, importer: Importer) -> Value:
+    if node.int("channels_last", 0) or node.int("ceil_mode", 0):
+        raise node.unsupported("channels_last and ceil_mode are not supported on integers")
+    return _emit(node, importer, average_pool(node, node.input(0)), [_typed(node, importer, 0)], 3)
+
+
+@imports("QLinearGlobalAveragePool", domain=MICROSOFT)
+def import_global_average_pool(node: Node, importer: Importer) -> Value:
+    if node.int("channels_last", 0):
+        raise node.unsupported("channels_last is not supported")
+    return _emit(node, importer, GlobalAveragePool(), [_typed(node, importer, 0)], 3)
