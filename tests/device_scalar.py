@@ -199,8 +199,9 @@ class Record:
 
 def record(memory: Memories, line: int) -> Record:
     at = line * 64
-    integers = [word(memory.parameters, at + 4 * i) for i in range(7)]
-    return Record(*integers, *(real(memory.parameters, at + 4 * i) for i in (7, 8, 9)))
+    a, b, output, offset, factor_a, factor_b, shift = (word(memory.parameters, at + 4 * i) for i in range(7))
+    scale_a, scale_output, factor = (real(memory.parameters, at + 4 * i) for i in (7, 8, 9))
+    return Record(a, b, output, offset, factor_a, factor_b, shift, scale_a, scale_output, factor)
 
 
 def pool(memory: Memories, item: isa.Pool) -> None:

@@ -1,0 +1,138 @@
+"""The instruction set as Markdown, made from the table."""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+
+from .encoding import COUNTER_MODULUS, COUNTERS, HEADER, INSTRUCTION_BYTES, Instruction, Place, layout, table
+
+_PROSE = f"""\
+# Instruction set
+
+Made from the instruction table by `python -m tilewright.runtime.isa > docs/isa.md`; do not edit.
+
+## Machine model
+
+A cluster has four units, each with an in-order queue: LD (loads), ST (stores), MAC (matrix array), VEC (vector unit).
+A unit executes one instruction at a time: an instruction starts when the one before it in its queue is complete and
+its waits are satisfied, and is complete when all its writes are visible. Instructions keep no state; everything that
+one needs is in its fields and in the memories. There are no branches. The last instruction of every queue is END.
+
+| memory | what it holds | address unit of fields | who reads | who writes |
+|---|---|---|---|---|
+| DRAM | up to 16 regions: constants, inputs, outputs, scratch | 1 B or 64 B | LD | ST |
+| maps | feature maps, int8 | 16 B | ST, MAC, VEC | LD, VEC |
+| weights | weights, int8 | 64 B | MAC | LD |
+| accumulators | int32 | 64 B (16 of them) | MAC, VEC | MAC |
+| parameters | bias, multipliers, records, tables | 64 B | VEC | LD |
+
+## Synchronisation
+
+There are {COUNTERS - 1} counters, 1 to {COUNTERS - 1}, all 0 at the start, counting modulo {COUNTER_MODULUS}. An
+instruction raises the counter `signal` by one when it is complete; all instructions that raise a counter are in one
+queue. A wait `counter >= value` is satisfied when `(count - value) mod {COUNTER_MODULUS} < {COUNTER_MODULUS // 2}`.
+Counter 0 means no wait and no signal. A program is refused unless it is proved that its waits can be satisfied, that
+no counter gets {COUNTER_MODULUS // 2} ahead of a wait, and that instructions of different queues that touch the same
+bytes, at least one of them writing, are ordered. For that proof an access counts as all lines (64 bytes; 16 in the
+maps) from its first to its last byte.
+
+`Assembler` adds instructions in program order and finds waits and signals itself.
+
+## Values
+
+Activations are int8. A uint8 tensor with zero point z is held as int8 with zero point z - 128, each value 128 less;
+loads and stores convert with `flip`. Weights are int8 with a zero point `weight_zero`, usually 0; uint8 weights are
+held 128 less as well. Accumulators are int32 and wrap; the compiler proves that they do not.
+
+Rounding is to nearest, ties to even. *binary32* is IEEE 754 single precision; `binary32(x)` rounds x to it. In
+integers, `binary32(binary32(a) * m)` is: keep 24 significant bits of a, multiply by the 24-bit mantissa of m, keep 24
+significant bits of the product. `round_shift(v, s)` is v / 2^s, rounded.
+
+## Layouts
+
+**Feature map in the maps scratchpad.** Element (y, x, c) is at `start + y * row_pitch + x * pixel_pitch + c`; pitches
+are multiples of 16 bytes, and channels come in blocks of 16 that are contiguous. Lanes past the last channel hold
+anything; weights and parameters make them harmless. In packed mode (CONV only) the pixel pitch is the number of
+channels in bytes, without padding.
+
+**Feature map in DRAM.** Loads and stores move runs of bytes with any start, length and stride. By convention a map
+is stored as [row][column][channel], channels padded to 16; a run is then a pixel, or a whole row.
+
+**Accumulators.** CONV, DWC and GEMM write [output row][output column][output channel], channels padded to 16, without
+gaps; RQ reads the same.
+
+**Dense weights** (CONV, GEMM; `pack_dense`). [output block of 16][kernel row][trace][16 output channels], int8. The
+trace of a kernel row is [kernel column][input channel], padded to a multiple of 16 entries; what the padding holds is
+not used. Input channels are padded to 16 with `weight_zero` except in packed mode. GEMM: one row, one column.
+
+**Depthwise weights** (DWC; `pack_depthwise`). [block of 16][kernel row][kernel column][16 channels], int8; every block
+starts on a multiple of 64 bytes.
+
+**Requantise parameters** (RQ; `pack_requantize`). For every block of 16 channels 128 bytes: 16 int32 biases, then 16
+binary32 multipliers, finite and not negative. For a convolution, bias = b - zero_x * sum of (w - weight_zero) over the
+window, and multiplier = binary32(binary32(scale_x * scale_w) / scale_y).
+
+**Vector record** (POOL, ELT; `pack_record`). 64 bytes, little-endian words: 0 `zero_a`, 1 `zero_b`, 2 `zero_output`,
+3 `offset`, 4 `multiplier_a`, 5 `multiplier_b`, 6 `shift` (int32); 7 `scale_a`, 8 `scale_output`, 9 `multiplier`
+(binary32); the rest is 0. Where `zero_output` is added in binary32 before rounding (average, multiply), it is the zero
+point of the tensor's own type, and `offset` is -128 if that is uint8, else 0.
+
+**Table** (LUT, RQ; `pack_table`). 256 int8; the entry for value v is byte v + 128.
+
+## Encoding
+
+An instruction is {INSTRUCTION_BYTES} bytes, little-endian. Bits 0 to 63 are common:
+"""
+
+
+def _table(rows: list[tuple[str, ...]]) -> str:
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    lines.insert(1, "|" + "---|" * len(rows[0]))
+    return "\n".join(lines)
+
+
+def _range(shift: int, width: int) -> str:
+    return str(shift) if width == 1 else f"{shift}–{shift + width - 1}"
+
+
+def _row(place: Place) -> tuple[str, ...]:
+    declared = place.bits
+    values = f"{declared.lowest} … {declared.highest}"
+    return (f"`{place.name}`", _range(place.shift, declared.width), declared.unit, values, declared.doc)
+
+
+def _section(cls: type[Instruction]) -> str:
+    title, _, rest = inspect.cleandoc(cls.__doc__ or "").partition("\n")
+    queues = ", ".join(queue.name for queue in cls.QUEUES)
+    lines = [
+        f"### {cls.MNEMONIC}: {title.rstrip('.')}",
+        "",
+        f"Opcode {cls.OPCODE}, queue {queues}, class `{cls.__name__}`.",
+    ]
+    if rest.strip():
+        lines += ["", rest.strip()]
+    places = layout(cls)
+    if places:
+        lines += ["", _table([("field", "bits", "unit", "values", "meaning"), *map(_row, places)])]
+    return "\n".join(lines)
+
+
+def document() -> str:
+    """The whole document."""
+    header = [("field", "bits", "meaning")]
+    header += [(f"`{name}`", _range(shift, width), doc) for name, width, shift, doc in HEADER]
+    overview = [("opcode", "mnemonic", "queue", "what it does")]
+    for cls in table():
+        first = inspect.cleandoc(cls.__doc__ or "").split("\n")[0]
+        overview.append((str(cls.OPCODE), cls.MNEMONIC, ", ".join(queue.name for queue in cls.QUEUES), first))
+    rest = textwrap.dedent(
+        """
+        The body starts at bit 64. Bits without a field are reserved and must be 0; opcodes without an instruction and
+        data types other than 0 are refused.
+
+        ## Instructions
+        """
+    )
+    sections = "\n\n".join(_section(cls) for cls in table())
+    return f"{_PROSE}\n{_table(header)}\n{rest}\n{_table(overview)}\n\n{sections}\n"

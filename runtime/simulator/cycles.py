@@ -1,0 +1,265 @@
+"""The first cycle model: what every instruction costs, and when it runs if each unit takes its own one by one.
+
+No data is touched. A unit starts an instruction when it is free and the waits are satisfied; loads and stores share
+the DRAM, first come first served, and a transfer's latency delays its completion but not the next transfer. All
+constants come from the machine description and are assumptions, so results are "modelled". A program never takes less
+time than its multiplications at full rate, nor than its DRAM traffic at full bandwidth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+from ..isa.encoding import Instruction, Queue
+from ..isa.matrix import Convolve, ConvolveDepthwise, MultiplyMatrix
+from ..isa.program import NO_LAYER
+from ..isa.transfer import LoadMaps, LoadParameters, LoadWeights, Store
+from ..isa.vector import Elementwise, LookUp, Pool, PoolKind, Requantize, ResizeNearest
+from ..machine import CHANNEL_BLOCK, Machine
+from .verifier import VerifiedProgram
+
+# Multiplier rows that a depthwise convolution keeps busy at once: taps of a kernel on the input lanes of a channel.
+_DEPTHWISE_TAPS = 4
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one instruction costs, alone.
+
+    Attributes:
+        unit: cycles its unit is busy, without waiting for DRAM.
+        dram_bytes: bytes to or from DRAM, whole bursts counted.
+        latency: cycles after the last byte until the transfer is complete.
+        macs: multiply-accumulates.
+    """
+
+    unit: int
+    dram_bytes: int = 0
+    latency: int = 0
+    macs: int = 0
+
+
+@dataclass(frozen=True)
+class Event:
+    """One instruction in modelled time, in cycles from the start of the program."""
+
+    queue: Queue
+    index: int
+    mnemonic: str
+    start: float
+    end: float
+    cost: Cost
+    layer: str | None
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """A program in modelled time.
+
+    Attributes:
+        events: all instructions, in a legal order of execution.
+        cycles: when the last one is complete.
+        seconds: the same at the clock of the machine.
+        macs, dram_bytes: totals.
+        mac_bound, dram_bound: least cycles that multiplications and DRAM traffic alone would take.
+    """
+
+    events: list[Event]
+    cycles: float
+    seconds: float
+    macs: int
+    dram_bytes: int
+    mac_bound: float
+    dram_bound: float
+
+    @property
+    def mac_utilization(self) -> float:
+        """Share of the peak rate of one cluster."""
+        return self.mac_bound / self.cycles if self.cycles else 0.0
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """The share of a layer in a timeline.
+
+    Attributes:
+        name: of the layer.
+        cycles: time that passes while the frontier of completed work is in this layer; layers sum to the total.
+        macs, dram_bytes: totals of its instructions.
+        mac_utilization: macs over the peak of one cluster in its cycles.
+        bound: the unit that is busy longest: ``mac``, ``vector`` or ``dram``.
+    """
+
+    name: str
+    cycles: float
+    macs: int
+    mac_utilization: float
+    dram_bytes: int
+    bound: str
+
+
+def cost(item: Instruction, machine: Machine) -> Cost:
+    """The cost of an instruction on a machine."""
+    if isinstance(item, (LoadMaps, LoadWeights, LoadParameters, Store)):
+        return _transfer(item, machine)
+    if isinstance(item, (Convolve, ConvolveDepthwise, MultiplyMatrix)):
+        return _matrix(item, machine)
+    if isinstance(item, (Requantize, Pool, Elementwise, LookUp, ResizeNearest)):
+        return _vector(item, machine)
+    return Cost(machine.timing.barrier)
+
+
+def _transfer(item: LoadMaps | LoadWeights | LoadParameters | Store, machine: Machine) -> Cost:
+    burst = machine.dram_burst_bytes
+    if isinstance(item, (LoadWeights, LoadParameters)):
+        runs, run = 1, item.dram_bytes
+    else:
+        runs, run = item.count_y * item.count_z, item.run
+        if item.dram_stride_y == item.run or item.count_y == 1:
+            runs, run = item.count_z, item.run * item.count_y
+            if item.dram_stride_z == run or item.count_z == 1:
+                runs, run = 1, run * item.count_z
+    # A run that starts inside a burst reads what lies before it as well.
+    lead = item.offset % burst if isinstance(item, (LoadMaps, Store)) else 0
+    moved = runs * ceil((run + lead) / burst) * burst
+    return Cost(machine.timing.transfer_setup, moved, machine.timing.dram_latency)
+
+
+def _matrix(item: Convolve | ConvolveDepthwise | MultiplyMatrix, machine: Machine) -> Cost:
+    if isinstance(item, MultiplyMatrix):
+        pixels = ceil(item.rows / machine.pixel_lanes)
+        outputs = ceil(item.output_blocks * CHANNEL_BLOCK / machine.output_lanes)
+        steps = pixels * outputs * ceil(item.input_blocks * CHANNEL_BLOCK / machine.input_lanes)
+    else:
+        pixels = item.output_height * ceil(item.output_width / machine.pixel_lanes)
+        if isinstance(item, Convolve):
+            outputs = ceil(item.output_blocks * CHANNEL_BLOCK / machine.output_lanes)
+            if item.packed:
+                taps = item.kernel_height * ceil(item.kernel_width * item.channels / machine.input_lanes)
+            else:
+                taps = item.kernel_height * item.kernel_width * ceil(item.channels / machine.input_lanes)
+        else:
+            outputs = ceil(item.blocks * CHANNEL_BLOCK / machine.output_lanes)
+            taps = ceil(item.kernel_height * item.kernel_width / min(_DEPTHWISE_TAPS, machine.input_lanes))
+        steps = pixels * outputs * taps
+    return Cost(machine.timing.mac_setup + steps + machine.timing.mac_drain, macs=item.macs)
+
+
+def _vector(item: Requantize | Pool | Elementwise | LookUp | ResizeNearest, machine: Machine) -> Cost:
+    groups = ceil(item.height * item.width * item.blocks * CHANNEL_BLOCK / machine.vector_lanes)
+    if isinstance(item, Pool):
+        steps = groups * item.kernel_height * item.kernel_width
+        if item.kind == PoolKind.AVERAGE:
+            steps += groups * 2 * machine.timing.divide
+    else:
+        steps = groups
+    return Cost(machine.timing.vector_setup + steps + machine.timing.vector_drain)
+
+
+def simulate(verified: VerifiedProgram) -> Timeline:
+    """Place every instruction of a verified program in modelled time."""
+    program, machine = verified.program, verified.program.machine
+    ends: dict[Queue, list[float]] = {queue: [] for queue in Queue}
+    unit_free = dict.fromkeys(Queue, 0.0)
+    dram_free = 0.0
+    events: list[Event] = []
+    # Instructions enter in order of the time at which they could start, so that DRAM serves whoever asks first.
+    following = dict.fromkeys(Queue, 0)
+    while True:
+        ready = [(_ready(verified, queue, following[queue], ends, unit_free), queue) for queue in Queue]
+        candidates = [(time, queue) for time, queue in ready if time is not None]
+        if not candidates:
+            break
+        start, queue = min(candidates)
+        index = following[queue]
+        item = verified.queues[queue][index]
+        price = cost(item, machine)
+        end = start + price.unit
+        unit_free[queue] = end
+        if price.dram_bytes:
+            dram_free = max(end, dram_free) + price.dram_bytes / machine.dram_bytes_per_cycle
+            unit_free[queue] = dram_free
+            end = dram_free + price.latency
+        # Completion is in order: an instruction is complete only after those before it.
+        end = max(end, ends[queue][-1]) if ends[queue] else end
+        ends[queue].append(end)
+        following[queue] += 1
+        layer = int(program.layer_of[queue][index])
+        name = None if layer == NO_LAYER else program.layers[layer]
+        events.append(Event(queue, index, item.MNEMONIC, start, end, price, name))
+    return _total(events, machine)
+
+
+def _ready(
+    verified: VerifiedProgram,
+    queue: Queue,
+    index: int,
+    ends: dict[Queue, list[float]],
+    unit_free: dict[Queue, float],
+) -> float | None:
+    """When the next instruction of a queue could start; None if it waits for one that has not been placed yet."""
+    if index == len(verified.queues[queue]):
+        return None
+    time = unit_free[queue]
+    for other, position in verified.targets[queue][index]:
+        if position > len(ends[other]):
+            return None
+        if position:
+            time = max(time, ends[other][position - 1])
+    return time
+
+
+def _total(events: list[Event], machine: Machine) -> Timeline:
+    cycles = max((event.end for event in events), default=0.0)
+    macs = sum(event.cost.macs for event in events)
+    dram_bytes = sum(event.cost.dram_bytes for event in events)
+    return Timeline(
+        events,
+        cycles,
+        cycles / machine.clock_hertz,
+        macs,
+        dram_bytes,
+        macs / machine.cluster_macs_per_cycle,
+        dram_bytes / machine.dram_bytes_per_cycle,
+    )
+
+
+def layer_times(timeline: Timeline, machine: Machine) -> list[LayerTime]:
+    """Per-layer table of a timeline, in order of completion.
+
+    Overlapping work is charged once: events are taken by their ends, and each charges its layer with the time since
+    the end before it. The cycles of the layers add up to those of the timeline.
+    """
+    order: list[str] = []
+    cycles: dict[str, float] = {}
+    busy: dict[str, dict[str, float]] = {}
+    macs: dict[str, int] = {}
+    moved: dict[str, int] = {}
+    at = 0.0
+    name = "(other)"
+    for event in sorted(timeline.events, key=lambda entry: entry.end):
+        name = event.layer or name
+        if name not in cycles:
+            order.append(name)
+            cycles[name], macs[name], moved[name] = 0.0, 0, 0
+            busy[name] = {"mac": 0.0, "vector": 0.0, "dram": 0.0}
+        cycles[name] += event.end - at
+        at = event.end
+        macs[name] += event.cost.macs
+        moved[name] += event.cost.dram_bytes
+        busy[name]["dram"] += event.cost.dram_bytes / machine.dram_bytes_per_cycle
+        if event.queue in (Queue.MAC, Queue.VEC):
+            busy[name]["mac" if event.queue == Queue.MAC else "vector"] += event.cost.unit
+    peak = machine.cluster_macs_per_cycle
+    return [
+        LayerTime(
+            layer,
+            cycles[layer],
+            macs[layer],
+            macs[layer] / peak / cycles[layer] if cycles[layer] else 0.0,
+            moved[layer],
+            max(busy[layer], key=lambda unit: busy[layer][unit]),
+        )
+        for layer in order
+    ]
