@@ -4,6 +4,7 @@
 """
 
 from .base import Pass, Record, Verification
+from .canonicalize import Canonicalize
 from .check_memory_plan import CheckMemoryPlan, check_memory_plan
 from .eliminate_common_subexpressions import EliminateCommonSubexpressions
 from .eliminate_dead_code import EliminateDeadCode
@@ -17,6 +18,7 @@ from .place_on_cpu import PlaceOnCpu
 PASSES: dict[str, type[Pass]] = {
     cls.name: cls
     for cls in (
+        Canonicalize,
         CheckMemoryPlan,
         EliminateCommonSubexpressions,
         EliminateDeadCode,
@@ -29,6 +31,7 @@ PASSES: dict[str, type[Pass]] = {
 
 __all__ = [
     "PASSES",
+    "Canonicalize",
     "CheckMemoryPlan",
     "Dump",
     "EliminateCommonSubexpressions",

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Union
 
 import numpy as np
@@ -91,16 +91,29 @@ def scalar(value: float, tolerance: float = 1e-6) -> Const:
     return Const(None, equal)
 
 
-class Match:
-    """A place where a pattern matched: its values and ops by name, and how to build what replaces them."""
+@dataclass(frozen=True)
+class _Bindings:
+    values: dict[str, Value] = field(default_factory=dict)
+    named: dict[str, Op] = field(default_factory=dict)
+    ops: tuple[Op, ...] = ()
 
-    def __init__(self, module: Module, root: Op) -> None:
+
+class Match:
+    """A place where a pattern matched: its values and ops by name, and how to build what replaces them.
+
+    Attributes:
+        root: the last op of the match.
+        ops: every op of the match, the root first.
+        created: the ops that the rewrite inserted.
+    """
+
+    def __init__(self, module: Module, root: Op, bindings: _Bindings) -> None:
         self.module = module
         self.root = root
-        self.ops: list[Op] = []
+        self.ops = bindings.ops
         self.created: list[Op] = []
-        self._values: dict[str, Value] = {}
-        self._named: dict[str, Op] = {}
+        self._values = bindings.values
+        self._named = bindings.named
 
     def __getitem__(self, name: str) -> Value:
         """The value that the pattern calls ``name``."""
@@ -134,9 +147,6 @@ class Match:
         self.created.append(op)
         return op.results[0]
 
-    def _bind(self, name: str, value: Value) -> bool:
-        return self._values.setdefault(name, value) is value
-
 
 Rewrite = Callable[[Match], Union[Value, Sequence[Value], None]]
 """Builds what stands for the results of the root; ``None`` declines and must leave the module as it was."""
@@ -159,48 +169,53 @@ class Rule:
 
 def match(pattern: Node, module: Module, root: Op) -> Match | None:
     """The match of ``pattern`` at ``root``; where operands commute, the first order that fits."""
-    choices = _count_commutative(pattern)
-    for swaps in itertools.product((False, True), repeat=choices):
-        found = Match(module, root)
-        if _match_op(pattern, root, found, iter(swaps)):
-            return found
-    return None
+    bindings = next(_match_op(pattern, root, _Bindings()), None)
+    return Match(module, root, bindings) if bindings is not None else None
 
 
-def _count_commutative(pattern: Node) -> int:
-    inner = sum(_count_commutative(operand) for operand in pattern.operands if isinstance(operand, Node))
-    return inner + pattern.commutative
+def _match_op(pattern: Node, op: Op, bindings: _Bindings) -> Iterator[_Bindings]:
+    if not isinstance(op.operator, pattern.classes) or (pattern.where is not None and not pattern.where(op)):
+        return
+    named = bindings.named
+    if pattern.name is not None:
+        if named.get(pattern.name, op) is not op:
+            return
+        named = {**named, pattern.name: op}
+    here = _Bindings(bindings.values, named, (*bindings.ops, op))
+    operands = [*op.operands, *[None] * (len(pattern.operands) - len(op.operands))]
+    yield from _match_operands(pattern.operands, operands, here)
+    if pattern.commutative:
+        yield from _match_operands(pattern.operands, [*operands[1::-1], *operands[2:]], here)
 
 
-def _match_op(pattern: Node, op: Op, found: Match, swaps: Iterator[bool]) -> bool:
-    if not isinstance(op.operator, pattern.classes):
-        return False
-    if pattern.where is not None and not pattern.where(op):
-        return False
-    found.ops.append(op)
-    if pattern.name is not None and found._named.setdefault(pattern.name, op) is not op:
-        return False
-    operands = list(op.operands)
-    if pattern.commutative and next(swaps):
-        operands[:2] = operands[1::-1]
-    operands += [None] * (len(pattern.operands) - len(operands))
-    return all(
-        _match_operand(wanted, value, found, swaps) for wanted, value in zip(pattern.operands, operands, strict=False)
-    )
+def _match_operands(
+    wanted: tuple[Operand, ...], values: Sequence[Value | None], bindings: _Bindings
+) -> Iterator[_Bindings]:
+    if not wanted:
+        yield bindings
+        return
+    for found in _match_operand(wanted[0], values[0], bindings):
+        yield from _match_operands(wanted[1:], values[1:], found)
 
 
-def _match_operand(wanted: Operand, value: Value | None, found: Match, swaps: Iterator[bool]) -> bool:
+def _match_operand(wanted: Operand, value: Value | None, bindings: _Bindings) -> Iterator[_Bindings]:
     if wanted is None or value is None:
-        return wanted is None and value is None
-    if isinstance(wanted, str):
-        return found._bind(wanted, value)
-    if isinstance(wanted, Const):
-        if not isinstance(value, Constant) or (wanted.where is not None and not wanted.where(value.array)):
-            return False
-        return wanted.name is None or found._bind(wanted.name, value)
-    if value.producer is None or (wanted.single_use and len(value.uses) != 1):
-        return False
-    return _match_op(wanted, value.producer, found, swaps)
+        if wanted is None and value is None:
+            yield bindings
+    elif isinstance(wanted, str):
+        yield from _bind(wanted, value, bindings)
+    elif isinstance(wanted, Const):
+        if isinstance(value, Constant) and (wanted.where is None or wanted.where(value.array)):
+            yield from _bind(wanted.name, value, bindings)
+    elif value.producer is not None and (not wanted.single_use or len(value.uses) == 1):
+        yield from _match_op(wanted, value.producer, bindings)
+
+
+def _bind(name: str | None, value: Value, bindings: _Bindings) -> Iterator[_Bindings]:
+    if name is None:
+        yield bindings
+    elif bindings.values.get(name, value) is value:
+        yield _Bindings({**bindings.values, name: value}, bindings.named, bindings.ops)
 
 
 class Driver:

@@ -1,0 +1,332 @@
+"""Canonical form: movement, activations, normalisations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from before_after import assert_leaves_alone, assert_rewrites, assert_same_meaning, clone, parse, run_pass
+
+from tilewright.errors import PassError
+
+
+def build(shape: str, constants: dict[str, str], lines: list[str]) -> str:
+    """Text of a function of %x whose last line defines %y; each line is ``name = op(operands)``."""
+    consts = "\n".join(f"const @{name} : {text}" for name, text in constants.items())
+    body = "\n".join(f"%{line} : f32[{shape}]" for line in lines)
+    return f"{consts}\nfunc @main(%x: f32[{shape}]) -> (%y: f32[{shape}]) {{\n{body}\nreturn %y\n}}"
+
+
+HALF, ONE, TWO, THREE = "f32[] = [0x1.0p-1]", "f32[1] = [0x1.0p0]", "f32[] = [0x1.0p1]", "f32[] = [0x1.8p1]"
+ROOT2, ROOT_HALF = "f32[] = [0x1.6a09e6p0]", "f32[] = [0x1.6a09e6p-1]"
+ROOT_2_PI, CUBIC = "f32[] = [0x1.988454p-1]", "f32[] = [0x1.6e4e26p-5]"
+SIXTH, SIX = "f32[] = [0x1.555556p-3]", "f32[] = [0x1.8p2]"
+CLIP6 = "{min=0x0.0p0, max=0x1.8p2}"
+HARD = "{alpha=0x1.5555555555555p-3, beta=0x1.0p-1}"
+
+
+@pytest.mark.parametrize(
+    ("operator", "constants", "lines"),
+    [
+        (
+            "gelu",
+            {"r": ROOT2, "one": ONE, "half": HALF},
+            ["a = div(%x, @r)", "b = erf(%a)", "c = add(%b, @one)", "d = mul(%x, %c)", "y = mul(%d, @half)"],
+        ),
+        (
+            "gelu",
+            {"r": ROOT_HALF, "one": ONE, "half": HALF},
+            ["a = mul(@r, %x)", "b = erf(%a)", "c = add(@one, %b)", "d = mul(%x, @half)", "y = mul(%d, %c)"],
+        ),
+        (
+            "gelu",
+            {"r": ROOT2, "one": ONE, "half": HALF},
+            ["a = div(%x, @r)", "b = erf(%a)", "c = add(%b, @one)", "d = mul(%c, @half)", "y = mul(%x, %d)"],
+        ),
+        (
+            "gelu_tanh",
+            {"p": THREE, "k": CUBIC, "r": ROOT_2_PI, "one": ONE, "half": HALF},
+            [
+                *("a = pow(%x, @p)", "b = mul(%a, @k)", "c = add(%x, %b)", "d = mul(%c, @r)", "e = tanh(%d)"),
+                *("f = add(%e, @one)", "g = mul(%x, %f)", "y = mul(%g, @half)"),
+            ],
+        ),
+        (
+            "gelu_tanh",
+            {"k": CUBIC, "r": ROOT_2_PI, "one": ONE, "half": HALF},
+            [
+                *("a = mul(%x, %x)", "b = mul(@k, %a)", "c = add(@one, %b)", "d = mul(@r, %x)", "e = mul(%d, %c)"),
+                *("f = tanh(%e)", "g = add(@one, %f)", "h = mul(@half, %x)", "y = mul(%h, %g)"),
+            ],
+        ),
+        ("swish", {}, ["a = sigmoid(%x)", "y = mul(%a, %x)"]),
+        ("mish", {}, ["a = softplus(%x)", "b = tanh(%a)", "y = mul(%x, %b)"]),
+        ("hard_swish", {}, [f"a = hard_sigmoid(%x) {HARD}", "y = mul(%x, %a)"]),
+        (
+            "hard_swish",
+            {"three": THREE, "six": SIX},
+            ["a = add(%x, @three)", f"b = clip(%a) {CLIP6}", "c = mul(%x, %b)", "y = div(%c, @six)"],
+        ),
+        (
+            "hard_swish",
+            {"three": THREE, "six": SIX},
+            ["a = add(%x, @three)", f"b = clip(%a) {CLIP6}", "c = div(%b, @six)", "y = mul(%x, %c)"],
+        ),
+        (
+            "hard_swish",
+            {"three": THREE, "sixth": SIXTH},
+            ["a = add(%x, @three)", f"b = clip(%a) {CLIP6}", "c = mul(@sixth, %b)", "y = mul(%x, %c)"],
+        ),
+        (
+            "hard_sigmoid",
+            {"three": THREE, "six": SIX},
+            ["a = add(@three, %x)", f"b = clip(%a) {CLIP6}", "y = div(%b, @six)"],
+        ),
+        ("relu", {"zero": "f32[] = [0x0.0p0]"}, ["y = max(@zero, %x)"]),
+        ("relu", {}, ["a = relu(%x)", "y = relu(%a)"]),
+        ("relu", {}, ["y = clip(%x) {min=0x0.0p0, max=inf}"]),
+        ("clip", {"low": "f32[] = [-0x1.0p0]", "high": ONE}, ["a = max(%x, @low)", "y = min(%a, @high)"]),
+        ("clip", {}, ["a = relu(%x)", f"y = clip(%a) {CLIP6}"]),
+        ("clip", {}, ["a = clip(%x) {min=-0x1.0p0, max=0x1.0p0}", "y = clip(%a) {min=0x1.0p-1, max=0x1.0p1}"]),
+        ("clip", {}, ["a = clip(%x) {min=-0x1.0p0, max=-0x1.0p-1}", "y = relu(%a)"]),
+    ],
+)
+def test_arithmetic_that_spells_an_activation(
+    operator: str, constants: dict[str, str], lines: list[str], rng: np.random.Generator
+) -> None:
+    module = parse(build("3,5", constants, lines))
+    before = clone(module)
+    run_pass("canonicalize", module)
+    assert [op.name for op in module.ops] == [operator]
+    assert_same_meaning(before, module, rng)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["a = sigmoid(%x)", "b = mul(%a, %x)", "y = add(%a, %b)"],
+        ["a = tanh(%x)", "y = mul(%a, %x)"],
+        ["a = hard_sigmoid(%x) {alpha=0x1.0p-3, beta=0x1.0p-1}", "y = mul(%x, %a)"],
+        ["a = clip(%x) {min=0x1.0p1, max=0x1.0p0}", "y = relu(%a)"],
+    ],
+)
+def test_what_only_looks_like_an_activation_stays(lines: list[str]) -> None:
+    assert_leaves_alone("canonicalize", build("3,5", {}, lines))
+
+
+def test_softmax(rng: np.random.Generator) -> None:
+    assert_rewrites(
+        "canonicalize",
+        """
+        func @main(%x: f32[2,5]) -> (%y: f32[2,5]) {
+          %m = reduce_max(%x) {axes=[1], keepdims=true} : f32[2,1]
+          %s = sub(%x, %m) : f32[2,5]
+          %e = exp(%s) : f32[2,5]
+          %t = reduce_sum(%e) {axes=[1], keepdims=true} : f32[2,1]
+          %y = div(%e, %t) : f32[2,5]
+          return %y
+        }
+        """,
+        """
+        func @main(%x: f32[2,5]) -> (%y: f32[2,5]) {
+          %y = softmax(%x) {axis=1} : f32[2,5]
+          return %y
+        }
+        """,
+        rng,
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "type", "expected"),
+    [
+        ("reshape(%x) {shape=[2,3,4]}", "f32[2,3,4]", []),
+        ("transpose(%x) {perm=[0,1,2]}", "f32[2,3,4]", []),
+        ("slice(%x) {begin=[0,0,0], extent=[2,3,4], step=[1,1,1]}", "f32[2,3,4]", []),
+        ("slice(%x) {begin=[1,0,0], extent=[2,3,4], step=[-1,1,1]}", "f32[2,3,4]", ["slice"]),
+        ("concat(%x) {axis=1}", "f32[2,3,4]", []),
+        ("split(%x) {axis=1, sizes=[3]}", "f32[2,3,4]", []),
+        ("cast(%x) {to=f32}", "f32[2,3,4]", []),
+        ("cast(%x) {to=f64}", "f64[2,3,4]", ["cast"]),
+        ("expand(%x) {shape=[2,3,4]}", "f32[2,3,4]", []),
+        ("tile(%x) {repeats=[1,1,1]}", "f32[2,3,4]", []),
+        ("pad(%x) {pads=[0,0,0,0,0,0], mode=constant, value=0x0.0p0}", "f32[2,3,4]", []),
+        ("reduce_mean(%x) {axes=[], keepdims=true}", "f32[2,3,4]", []),
+        ("transpose(%x) {perm=[0,2,1]}", "f32[2,4,3]", ["transpose"]),
+        ("mul(%x, @one)", "f32[2,3,4]", []),
+        ("mul(@one, %x)", "f32[2,3,4]", []),
+        ("div(%x, @one)", "f32[2,3,4]", []),
+        ("div(@one, %x)", "f32[2,3,4]", ["div"]),
+        ("add(@zero, %x)", "f32[2,3,4]", []),
+        ("sub(%x, @zero)", "f32[2,3,4]", []),
+        ("sub(@zero, %x)", "f32[2,3,4]", ["sub"]),
+        ("pow(%x, @one)", "f32[2,3,4]", []),
+        ("add(%x, @wide)", "f32[5,2,3,4]", ["add"]),
+        ("clip(%x) {min=-inf, max=inf}", "f32[2,3,4]", []),
+    ],
+)
+def test_ops_without_effect_go(line: str, type: str, expected: list[str], rng: np.random.Generator) -> None:
+    module = parse(f"""
+      const @one : f32[1,1] = [0x1.0p0]
+      const @zero : f32[4] = [0x0.0p0, 0x0.0p0, 0x0.0p0, 0x0.0p0]
+      const @wide : f32[5,1,1,1] = [0x0.0p0, 0x0.0p0, 0x0.0p0, 0x0.0p0, 0x0.0p0]
+      func @main(%x: f32[2,3,4]) -> (%y: {type}) {{
+        %y = {line} : {type}
+        return %y
+      }}
+    """)
+    before = clone(module)
+    run_pass("canonicalize", module)
+    assert [op.name for op in module.ops] == expected
+    assert_same_meaning(before, module, rng)
+
+
+def test_neighbours_that_move_merge(rng: np.random.Generator) -> None:
+    assert_rewrites(
+        "canonicalize",
+        """
+        func @main(%x: f32[2,3,4,1])
+          -> (%a: f32[1,4,3,2], %b: f32[4,6], %c: f32[1,1,2,1], %d: f32[1,2,3,4], %e: f32[7,1]) {
+          %t = transpose(%x) {perm=[1,0,2,3]} : f32[3,2,4,1]
+          %a = transpose(%t) {perm=[3,2,0,1]} : f32[1,4,3,2]
+          %r = reshape(%x) {shape=[24]} : f32[24]
+          %b = reshape(%r) {shape=[4,6]} : f32[4,6]
+          %s = slice(%x) {begin=[1,2,3,0], extent=[1,2,4,1], step=[1,-2,-1,1]} : f32[1,2,4,1]
+          %c = slice(%s) {begin=[0,1,0,0], extent=[1,1,2,1], step=[1,1,2,1]} : f32[1,1,2,1]
+          %d = transpose(%x) {perm=[3,0,1,2]} : f32[1,2,3,4]
+          %f = slice(%x) {begin=[0,0,0,0], extent=[1,1,3,1], step=[1,1,1,1]} : f32[1,1,3,1]
+          %g = reshape(%f) {shape=[3,1]} : f32[3,1]
+          %h = reshape(%c) {shape=[2,1]} : f32[2,1]
+          %i = concat(%g, %h) {axis=0} : f32[5,1]
+          %e = concat(%i, %h) {axis=0} : f32[7,1]
+          return %a, %b, %c, %d, %e
+        }
+        """,
+        """
+        func @main(%x: f32[2,3,4,1])
+          -> (%a: f32[1,4,3,2], %b: f32[4,6], %c: f32[1,1,2,1], %d: f32[1,2,3,4], %e: f32[7,1]) {
+          %a = transpose(%x) {perm=[3,2,1,0]} : f32[1,4,3,2]
+          %b = reshape(%x) {shape=[4,6]} : f32[4,6]
+          %c = slice(%x) {begin=[1,0,3,0], extent=[1,1,2,1], step=[1,-2,-2,1]} : f32[1,1,2,1]
+          %d = reshape(%x) {shape=[1,2,3,4]} : f32[1,2,3,4]
+          %f = slice(%x) {begin=[0,0,0,0], extent=[1,1,3,1], step=[1,1,1,1]} : f32[1,1,3,1]
+          %g = reshape(%f) {shape=[3,1]} : f32[3,1]
+          %h = reshape(%c) {shape=[2,1]} : f32[2,1]
+          %e = concat(%g, %h, %h) {axis=0} : f32[7,1]
+          return %a, %b, %c, %d, %e
+        }
+        """,
+        rng,
+    )
+
+
+NORM = """
+  const @two : f32[] = [0x1.0p1]
+  const @eps : f32[1] = [0x1.4f8b58p-17]
+  const @half : f32[] = [0x1.0p-1]
+  const @minus : f32[] = [-0x1.0p-1]
+  const @g : f32[4] = [0x1.0p0, 0x1.0p1, -0x1.8p1, 0x1.0p-1]
+  const @h : f32[1,1,1] = [0x1.4p1]
+  const @b : f32[4] = [0x1.0p0, 0x1.0p1, 0x1.8p1, 0x1.0p2]
+  func @main(%x: f32[2,3,4]) -> (%y: f32[2,3,4]) {
+    %m = reduce_mean(%x) {axes=[2], keepdims=true} : f32[2,3,1]
+    %d = sub(%x, %m) : f32[2,3,4]
+    SQUARE
+    %v = reduce_mean(%q) {axes=[2], keepdims=true} : f32[2,3,1]
+    %w = add(%v, @eps) : f32[2,3,1]
+    DIVIDE
+    %s = mul(%n, @g) : f32[2,3,4]
+    %t = add(@b, %s) : f32[2,3,4]
+    %y = mul(%t, @h) : f32[2,3,4]
+    return %y
+  }
+"""
+
+
+@pytest.mark.parametrize("square", ["pow(%d, @two)", "mul(%d, %d)"])
+@pytest.mark.parametrize(
+    "divide",
+    [
+        "%r = sqrt(%w) : f32[2,3,1]\n%n = div(%d, %r) : f32[2,3,4]",
+        "%r = pow(%w, @half) : f32[2,3,1]\n%n = div(%d, %r) : f32[2,3,4]",
+        "%r = pow(%w, @minus) : f32[2,3,1]\n%n = mul(%r, %d) : f32[2,3,4]",
+        "%u = sqrt(%w) : f32[2,3,1]\n%r = reciprocal(%u) : f32[2,3,1]\n%n = mul(%d, %r) : f32[2,3,4]",
+    ],
+)
+def test_layer_norm(square: str, divide: str, rng: np.random.Generator) -> None:
+    module = parse(NORM.replace("SQUARE", f"%q = {square} : f32[2,3,4]").replace("DIVIDE", divide))
+    before = clone(module)
+    run_pass("canonicalize", module)
+    (op,) = module.ops
+    assert op.name == "layer_norm"
+    assert op.operator.axis == 2  # pyright: ignore[reportAttributeAccessIssue]
+    np.testing.assert_allclose(op.inputs[1].array, np.array([1, 2, -3, 0.5]) * 2.5)  # pyright: ignore
+    np.testing.assert_allclose(op.inputs[2].array, np.array([1, 2, 3, 4]) * 2.5)  # pyright: ignore
+    assert_same_meaning(before, module, rng)
+
+
+def test_rms_norm(rng: np.random.Generator) -> None:
+    text = NORM.replace("%d = sub(%x, %m)", "%d = neg(%x)").replace("SQUARE", "%q = mul(%d, %d) : f32[2,3,4]")
+    text = text.replace("DIVIDE", "%r = sqrt(%w) : f32[2,3,1]\n%n = div(%d, %r) : f32[2,3,4]")
+    module = parse(text)
+    before = clone(module)
+    run_pass("canonicalize", module)
+    assert [op.name for op in module.ops if op.name != "reduce_mean"] == ["neg", "rms_norm", "add", "mul"]
+    assert_same_meaning(before, module, rng)
+
+
+def test_means_over_other_dimensions_are_no_layer_norm(rng: np.random.Generator) -> None:
+    text = NORM.replace("SQUARE", "%q = mul(%d, %d) : f32[2,3,4]").replace(
+        "DIVIDE", "%r = sqrt(%w) : f32[2,3,1]\n%n = div(%d, %r) : f32[2,3,4]"
+    )
+    text = text.replace("axes=[2]", "axes=[1]").replace("f32[2,3,1]", "f32[2,1,4]")
+    module = parse(text)
+    run_pass("canonicalize", module)
+    assert "layer_norm" not in [op.name for op in module.ops]
+
+
+def test_batch_norm_alone_becomes_factor_and_summand(rng: np.random.Generator) -> None:
+    assert_rewrites(
+        "canonicalize",
+        """
+        const @s : f32[2] = [0x1.0p0, 0x1.0p1]
+        const @b : f32[2] = [0x1.8p1, 0x1.0p0]
+        const @m : f32[2] = [0x1.0p-1, -0x1.0p0]
+        const @v : f32[2] = [0x1.8p1, 0x1.ep3]
+        func @main(%x: f32[1,2,3]) -> (%y: f32[1,2,3]) {
+          %r = relu(%x) : f32[1,2,3]
+          %y = batch_norm(%r, @s, @b, @m, @v) {epsilon=0x1.0p0} : f32[1,2,3] loc("bn")
+          return %y
+        }
+        """,
+        """
+        const @s : f32[2,1] = [0x1.0p-1, 0x1.0p-1]
+        const @t : f32[2,1] = [0x1.6p1, 0x1.8p0]
+        func @main(%x: f32[1,2,3]) -> (%y: f32[1,2,3]) {
+          %r = relu(%x) : f32[1,2,3]
+          %p = mul(%r, @s) : f32[1,2,3] loc("bn")
+          %y = add(%p, @t) : f32[1,2,3] loc("bn")
+          return %y
+        }
+        """,
+        rng,
+    )
+
+
+def test_rules_can_be_left_out() -> None:
+    text = build("3,5", {}, ["a = sigmoid(%x)", "y = mul(%a, %x)"])
+    assert_leaves_alone("canonicalize{without=[swish]}", text)
+    with pytest.raises(PassError, match=r"^canonicalize: no such rule to leave out; expected .*swish.*, found swosh$"):
+        run_pass("canonicalize{without=[swosh]}", parse(text))
+
+
+def test_integers_and_quantised_tensors_are_left_alone() -> None:
+    assert_leaves_alone(
+        "canonicalize",
+        """
+        const @k : i8[1] = [1]
+        func @main(%x: i8[4]<s=0x1.0p-3, z=1>) -> (%y: i8[4]<s=0x1.0p-2, z=1>) {
+          %y = relu(%x) : i8[4]<s=0x1.0p-2, z=1>
+          return %y
+        }
+        """,
+    )
