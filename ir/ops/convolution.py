@@ -92,12 +92,14 @@ class Conv(Operator):
         return TensorType(shape, x.dtype)
 
     def reference(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, residual: np.ndarray | None) -> np.ndarray:
-        y = accumulate(x, w, self.strides, self.pads, self.dilations, self.group)
+        # In float64, so that channels with equal weights get equal results however the sums are blocked.
+        wide = (x.astype(np.float64), w.astype(np.float64))
+        y = accumulate(*wide, self.strides, self.pads, self.dilations, self.group)
         if b is not None:
             y += b.reshape(-1, *[1] * (x.ndim - 2))
         if residual is not None:
             y += residual
-        return activate(y, self.act, self.act_args)
+        return activate(y.astype(x.dtype), self.act, self.act_args)
 
     def reference_quantized(
         self,
