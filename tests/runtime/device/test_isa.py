@@ -1,0 +1,192 @@
+"""The instruction table: encoding is exact both ways, broken rules are refused, the document is current."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tilewright.errors import InstructionError
+from tilewright.runtime import isa
+from tilewright.runtime.isa import layouts
+from tilewright.runtime.isa.document import document
+from tilewright.runtime.isa.encoding import HEADER, Place
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "isa.md"
+
+
+def random_value(rng: np.random.Generator, place: Place) -> int:
+    edges = [place.bits.lowest, place.bits.highest]
+    return int(rng.choice([*edges, int(rng.integers(place.bits.lowest, place.bits.highest + 1))]))
+
+
+def random_instruction(rng: np.random.Generator, cls: type[isa.Instruction]) -> isa.Instruction:
+    """Any instruction that keeps its own rules: random fields, tried until they do."""
+    for _ in range(10_000):
+        values: dict[str, Any] = {place.name: random_value(rng, place) for place in isa.layout(cls)}
+        waits = [isa.Wait(int(rng.integers(1, 64)), int(rng.integers(0, 1 << 14))), isa.NO_WAIT]
+        first, second = rng.permutation(2)
+        item = cls(wait_a=waits[first], wait_b=waits[second], signal=int(rng.integers(0, 64)), **values)
+        if isa.check(item) is None:
+            return item
+    raise AssertionError(f"no random {cls.MNEMONIC} keeps its rules")
+
+
+@pytest.mark.parametrize("cls", isa.table(), ids=lambda cls: cls.MNEMONIC)
+def test_every_instruction_survives_encoding(cls: type[isa.Instruction]) -> None:
+    rng = np.random.default_rng(cls.OPCODE)
+    for _ in range(30):
+        item = random_instruction(rng, cls)
+        data = isa.encode(item)
+        assert len(data) == isa.INSTRUCTION_BYTES
+        assert isa.decode(data) == item
+        assert isa.encode(isa.decode(data)) == data
+
+
+def test_random_bytes_decode_to_themselves_or_are_refused() -> None:
+    rng = np.random.default_rng(3)
+    samples = [random_instruction(rng, cls) for cls in isa.table()]
+    accepted = 0
+    for _ in range(3000):
+        data = bytearray(isa.encode(samples[int(rng.integers(len(samples)))]))
+        for _ in range(int(rng.integers(1, 3))):
+            data[int(rng.integers(32))] ^= 1 << int(rng.integers(8))
+        try:
+            item = isa.decode(bytes(data))
+        except InstructionError:
+            continue
+        accepted += 1
+        assert isa.encode(item) == bytes(data)
+    assert accepted > 100
+
+
+def test_fields_do_not_overlap_and_stay_inside() -> None:
+    for cls in isa.table():
+        used = (1 << 54) - 1
+        for place in isa.layout(cls):
+            mask = ((1 << place.bits.width) - 1) << place.shift
+            assert not used & mask, f"{cls.MNEMONIC}.{place.name} overlaps another field"
+            assert place.shift + place.bits.width <= (64 if place.bits.flag else 256)
+            used |= mask
+    assert sum(width for _, width, _, _ in HEADER) == 64
+
+
+def refused(data: bytes) -> str:
+    with pytest.raises(InstructionError) as caught:
+        isa.decode(data)
+    return str(caught.value)
+
+
+def test_refusals_name_the_field() -> None:
+    barrier = int.from_bytes(isa.encode(isa.Barrier()), "little")
+
+    def flipped(bit: int) -> bytes:
+        return (barrier ^ (1 << bit)).to_bytes(32, "little")
+
+    assert refused(flipped(200)) == "BAR: reserved bit 200 is set; expected 0, found 1"
+    assert refused(flipped(54)) == "BAR: reserved bit 54 is set; expected 0, found 1"
+    assert refused(flipped(6)) == "BAR: field 'dtype' is reserved; expected 0 (int8), found 1"
+    assert refused(flipped(14)).startswith("BAR: field 'wait_a' breaks a rule; expected no wait (counter 0)")
+    assert "field 'opcode' is unknown" in refused(bytes(32))
+    assert "found 31" in refused(bytes(31))
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        (
+            isa.LoadWeights(region=16, offset=0, destination=0, length=1),
+            "LDW: field 'region' breaks a rule; expected between 0 and 15, found 16",
+        ),
+        (
+            isa.LoadWeights(region=0, offset=0, destination=0, length=0),
+            "LDW: field 'length' breaks a rule; expected between 1 and 16383, found 0",
+        ),
+        (
+            isa.LoadMaps(region=0, offset=0, destination=0, run=40, count_y=2, map_stride_y=2),
+            "LDM: field 'map_stride_y' breaks a rule; expected written runs do not overlap: at least 3, found 2",
+        ),
+        (
+            isa.Store(region=0, offset=0, source=0, run=40, count_y=2, dram_stride_y=39),
+            "ST: field 'dram_stride_y' breaks a rule; expected written runs do not overlap: at least 40, found 39",
+        ),
+        (
+            isa.Requantize(
+                accumulator=0,
+                destination=0,
+                height=1,
+                width=2,
+                blocks=2,
+                row_pitch=0,
+                pixel_pitch=1,
+                parameters=0,
+            ),
+            "RQ: field 'pixel_pitch' breaks a rule; expected written pixels do not overlap: at least 2, found 1",
+        ),
+        (
+            isa.Pool(
+                source=0,
+                destination=0,
+                height=1,
+                width=3,
+                blocks=1,
+                kernel_height=2,
+                kernel_width=2,
+                stride_width=2,
+                input_height=2,
+                input_width=4,
+                source_row_pitch=4,
+                destination_row_pitch=4,
+                source_pixel_pitch=1,
+                destination_pixel_pitch=1,
+            ),
+            "POOL: field 'column_origin' breaks a rule; "
+            "expected every window has a pixel inside the input map, found 0",
+        ),
+        (isa.Barrier(signal=64), "BAR: field 'signal' breaks a rule; expected a counter below 64, found 64"),
+    ],
+)
+def test_broken_rules_are_refused_by_the_encoder(item: isa.Instruction, message: str) -> None:
+    with pytest.raises(InstructionError) as caught:
+        isa.encode(item)
+    assert str(caught.value) == message
+
+
+def test_disassembly_is_one_line_with_waits_and_signal() -> None:
+    item = isa.LoadWeights(region=1, offset=2, destination=3, length=4, wait_a=isa.Wait(5, 6), signal=7)
+    assert str(item) == "LDW  region=1 offset=2 destination=3 length=4 wait=5>=6 signal=7"
+
+
+def test_the_document_is_current() -> None:
+    assert DOCUMENT.read_text(encoding="utf-8") == document(), "run: python -m tilewright.runtime.isa > docs/isa.md"
+
+
+def test_packed_weights_unpack_to_themselves() -> None:
+    rng = np.random.default_rng(0)
+    for packed in (False, True):
+        weights = rng.integers(-128, 128, (20, 3, 2, 5)).astype(np.int8)
+        data = np.frombuffer(isa.pack_dense(weights, weight_zero=7, packed=packed), np.uint8)
+        channels = 5 if packed else 16
+        matrix = layouts.unpack_dense(data, 2, 3, 2 * channels).reshape(3, 2, channels, 32)
+        np.testing.assert_array_equal(matrix[:, :, :5, :20], weights.transpose(1, 2, 3, 0))
+        assert (matrix[:, :, 5:] == 7).all() and (matrix[:, :, :, 20:] == 7).all()
+        assert len(data) % 64 == 0
+    weights = rng.integers(-128, 128, (20, 3, 3)).astype(np.int8)
+    data = np.frombuffer(isa.pack_depthwise(weights), np.uint8)
+    assert len(data) == 2 * 192
+    np.testing.assert_array_equal(layouts.unpack_depthwise(data, 2, 9)[:, :20], weights.reshape(20, 9).T)
+
+
+def test_packed_parameters_unpack_to_themselves() -> None:
+    bias = np.arange(20, dtype=np.int32) - 10
+    scale = np.linspace(0.001, 1, 20, dtype=np.float32)
+    data = np.frombuffer(isa.pack_requantize(bias, scale), np.uint8)
+    assert len(data) == 256
+    found = layouts.unpack_requantize(data, 2)
+    np.testing.assert_array_equal(found[0][:20], bias)
+    np.testing.assert_array_equal(found[1][:20], scale)
+    record = isa.pack_record(zero_a=-5, shift=30, scale_a=0.25)
+    values = layouts.unpack_record(record)
+    assert (values["zero_a"], values["shift"], values["scale_a"], values["zero_b"]) == (-5, 30, 0.25, 0)

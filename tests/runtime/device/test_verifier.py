@@ -1,0 +1,248 @@
+"""Programs: what the assembler makes is accepted; each way of being unsafe is refused with place, field and rule."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tilewright.errors import InputError, InstructionError, MachineError
+from tilewright.runtime import isa, machine
+from tilewright.runtime.isa import Queue
+from tilewright.runtime.simulator.functional import FunctionalEngine
+from tilewright.runtime.simulator.verifier import verify
+
+MACHINE = machine.load("s256")
+REGIONS = [
+    isa.Region("weights", isa.RegionKind.CONSTANT, 4096),
+    isa.Region("input", isa.RegionKind.INPUT, 4096),
+    isa.Region("output", isa.RegionKind.OUTPUT, 4096),
+]
+
+
+def tiny(tiles: int = 4) -> isa.Program:
+    """A 1x1 convolution in tiles that alternate between two buffers, so that every kind of conflict occurs."""
+    assembler = isa.Assembler(MACHINE, REGIONS)
+    assembler.add(isa.LoadWeights(region=0, offset=0, destination=0, length=4), "conv")
+    assembler.add(isa.LoadParameters(region=0, offset=8, destination=0, length=2), "conv")
+    for tile in range(tiles):
+        half = tile % 2
+        assembler.add(isa.LoadMaps(region=1, offset=tile * 64, destination=half * 4, run=64), "conv")
+        assembler.add(
+            isa.Convolve(
+                source=half * 4,
+                weights=0,
+                accumulator=half * 4,
+                output_height=1,
+                output_width=4,
+                output_blocks=1,
+                input_channels=1,
+                input_height=1,
+                input_width=4,
+                row_pitch=4,
+                pixel_pitch=1,
+            ),
+            "conv",
+        )
+        assembler.add(
+            isa.Requantize(
+                accumulator=half * 4,
+                destination=64 + half * 4,
+                height=1,
+                width=4,
+                blocks=1,
+                row_pitch=4,
+                pixel_pitch=1,
+                parameters=0,
+            ),
+            "relu",
+        )
+        assembler.add(isa.Store(region=2, offset=tile * 64, source=64 + half * 4, run=64), "relu")
+    return assembler.finish()
+
+
+def replaced(program: isa.Program, queue: Queue, index: int, **fields: object) -> isa.Program:
+    """The program with some fields of one instruction changed."""
+    items = program.instructions(queue)
+    items[index] = dataclasses.replace(items[index], **fields)  # pyright: ignore[reportArgumentType]
+    queues = {**program.queues, queue: b"".join(map(isa.encode, items))}
+    return dataclasses.replace(program, queues=queues)
+
+
+def refused(program: isa.Program) -> str:
+    with pytest.raises(InstructionError) as caught:
+        verify(program, MACHINE)
+    return str(caught.value)
+
+
+def test_the_assembler_makes_programs_that_verify() -> None:
+    program = tiny()
+    verified = verify(program, MACHINE)
+    assert len(verified.order) == sum(len(program.queues[queue]) // 32 for queue in Queue)
+    assert program.layers == ("conv", "relu")
+    seen = dict.fromkeys(Queue, 0)
+    for queue, index in verified.order:
+        assert index == seen[queue]
+        assert all(seen[other] >= position for other, position in verified.targets[queue][index])
+        seen[queue] += 1
+
+
+def test_programs_survive_their_file_form() -> None:
+    program = tiny()
+    copy = isa.Program.from_bytes(program.to_bytes())
+    assert copy.to_bytes() == program.to_bytes()
+    assert copy.disassemble() == program.disassemble()
+    assert "; relu" in copy.disassemble()
+    assert copy.machine == MACHINE
+
+
+def test_another_machine_is_refused_with_the_difference() -> None:
+    other = dataclasses.replace(MACHINE, maps_bytes=1 << 18)
+    with pytest.raises(MachineError, match=r"was compiled for machine 'S256'.*maps_bytes: 524288, 262144"):
+        verify(tiny(), other)
+
+
+def test_every_wait_is_needed() -> None:
+    """Without any one wait, or with any one asking for one signal less, the program is refused."""
+    program = tiny()
+    checked = 0
+    for queue in Queue:
+        for index, item in enumerate(program.instructions(queue)):
+            for name in ("wait_a", "wait_b"):
+                wait = getattr(item, name)
+                if not wait.counter:
+                    continue
+                for weaker in (isa.NO_WAIT, isa.Wait(wait.counter, wait.value - 1)):
+                    assert "conflicts are ordered" in refused(replaced(program, queue, index, **{name: weaker}))
+                    checked += 1
+    assert checked >= 20
+
+
+def test_impossible_and_circular_waits_are_refused() -> None:
+    program = tiny()
+    message = refused(replaced(program, Queue.VEC, 0, wait_a=isa.Wait(3, 900)))
+    assert message == (
+        "queue VEC, instruction 0 (RQ): field 'wait_a' breaks a rule; "
+        "expected queue MAC raises the counter 5 times, found (3, 900)"
+    )
+    assert "some instruction raises the counter" in refused(replaced(program, Queue.VEC, 0, wait_a=isa.Wait(60, 1)))
+    message = refused(replaced(program, Queue.LD, 0, wait_a=isa.Wait(3, 1)))
+    assert "the waits of the program cannot all be satisfied" in message
+    assert "LD 0 (LDW) for MAC 0" in message
+
+
+def test_accesses_outside_are_refused() -> None:
+    program = tiny()
+    message = refused(replaced(program, Queue.LD, 2, offset=4090))
+    assert message == (
+        "queue LD, instruction 2 (LDM): field 'offset' breaks a rule; "
+        "expected read bytes lie inside the 4096 of region 'input', found bytes 4090 to 4154"
+    )
+    assert "the 524288 of the maps scratchpad" in refused(replaced(program, Queue.LD, 2, destination=32766))
+    assert "there are 3 regions" in refused(replaced(program, Queue.LD, 2, region=3))
+    assert "region 'input' (input) is never written" in refused(replaced(program, Queue.ST, 0, region=1))
+    assert "field 'accumulator'" in refused(replaced(program, Queue.MAC, 0, accumulator=1022))
+    assert "field 'weights'" in refused(replaced(program, Queue.MAC, 0, weights=2047))
+    assert "field 'parameters'" in refused(replaced(program, Queue.VEC, 0, parameters=255))
+
+
+def test_queues_hold_only_what_they_understand_and_end_with_end() -> None:
+    program = tiny()
+    swapped = {**program.queues, Queue.MAC: program.queues[Queue.VEC]}
+    assert "field 'opcode' breaks a rule; expected only in queue VEC, found MAC" in refused(
+        dataclasses.replace(program, queues=swapped)
+    )
+    cut = {**program.queues, Queue.MAC: program.queues[Queue.MAC][:-32]}
+    assert refused(dataclasses.replace(program, queues=cut)) == "queue MAC does not end with END; found CONV"
+    odd = {**program.queues, Queue.MAC: program.queues[Queue.MAC][:-1]}
+    assert "not a whole number of instructions" in refused(dataclasses.replace(program, queues=odd))
+    twice = {**program.queues, Queue.ST: program.queues[Queue.ST] + program.queues[Queue.ST][-32:]}
+    assert "END is the last of its queue" in refused(dataclasses.replace(program, queues=twice))
+
+
+def test_a_counter_has_one_writer() -> None:
+    assert "a counter has one writer, and queue LD raises this one" in refused(replaced(tiny(), Queue.MAC, 0, signal=1))
+
+
+def test_reserved_bits_are_refused_with_queue_and_index() -> None:
+    program = tiny()
+    data = bytearray(program.queues[Queue.VEC])
+    data[32 + 31] |= 0x80
+    changed = dataclasses.replace(program, queues={**program.queues, Queue.VEC: bytes(data)})
+    assert refused(changed) == "queue VEC, instruction 1: RQ: reserved bit 255 is set; expected 0, found 1"
+
+
+def test_regions_must_fit_into_dram() -> None:
+    regions = (*REGIONS, isa.Region("large", isa.RegionKind.SCRATCH, MACHINE.dram_bytes))
+    with pytest.raises(MachineError, match="do not fit into the DRAM"):
+        verify(dataclasses.replace(tiny(), regions=regions), MACHINE)
+
+
+def test_damaged_files_are_refused() -> None:
+    data = tiny().to_bytes()
+    rng = np.random.default_rng(1)
+    for length in (0, 3, 15, 16, 200, len(data) - 1):
+        with pytest.raises((InstructionError, MachineError)):
+            isa.Program.from_bytes(data[:length])
+    for _ in range(300):
+        changed = bytearray(data)
+        changed[int(rng.integers(len(data)))] ^= 1 << int(rng.integers(8))
+        try:
+            verify(isa.Program.from_bytes(bytes(changed)), MACHINE)
+        except (InstructionError, MachineError):
+            continue
+
+
+def test_the_assembler_refuses_what_cannot_be_placed() -> None:
+    assembler = isa.Assembler(MACHINE, REGIONS)
+    with pytest.raises(InstructionError, match="LDW: read bytes lie inside the 4096 of region 'weights'"):
+        assembler.add(isa.LoadWeights(region=0, offset=64, destination=0, length=1))
+    with pytest.raises(InstructionError, match="sets waits and signals itself"):
+        assembler.add(isa.Barrier(signal=1))
+
+
+def test_long_programs_keep_counters_apart() -> None:
+    """More signals than half the range of a counter, with a queue that first waits very late."""
+    assembler = isa.Assembler(MACHINE, REGIONS)
+    for _ in range(9000):
+        assembler.add(isa.LoadParameters(region=0, offset=0, destination=8, length=4))
+    table = isa.LookUp(
+        source=0,
+        destination=64,
+        height=1,
+        width=1,
+        blocks=1,
+        source_row_pitch=1,
+        destination_row_pitch=1,
+        source_pixel_pitch=1,
+        destination_pixel_pitch=1,
+        table=8,
+    )
+    assembler.add(isa.LoadMaps(region=1, offset=0, destination=0, run=16))
+    assembler.add(table)
+    program = assembler.finish()
+    assert any(isinstance(item, isa.Barrier) for item in program.instructions(Queue.VEC))
+    verified = verify(program, MACHINE)
+    assert verified.targets[Queue.VEC][1] == ((Queue.LD, 9001),)
+
+
+def test_a_counter_too_far_ahead_of_a_wait_is_refused() -> None:
+    """VEC waits for the first of 9000 signals of LD, and nothing holds LD back: the wait may be misread."""
+    items = [isa.Barrier(signal=1) for _ in range(9000)]
+    queues = {queue: isa.encode(isa.End()) for queue in Queue}
+    queues[Queue.LD] = b"".join(map(isa.encode, items)) + isa.encode(isa.End())
+    queues[Queue.VEC] = isa.encode(isa.Barrier(wait_a=isa.Wait(1, 1))) + isa.encode(isa.End())
+    layer_of = {queue: np.full(len(data) // 32, 0xFFFFFFFF, np.uint32) for queue, data in queues.items()}
+    message = refused(isa.Program(MACHINE, (), queues, (), layer_of))
+    assert "the counter is not raised 8193 times before this instruction has started" in message
+
+
+def test_engine_checks_what_it_is_given() -> None:
+    program = tiny()
+    with pytest.raises(InputError, match="nothing is given for region 'weights'"):
+        FunctionalEngine(program, MACHINE, {})
+    engine = FunctionalEngine(program, MACHINE, {"weights": np.zeros(4096, np.uint8)})
+    with pytest.raises(InputError, match=r"expected uint8\[4096\], found uint8\[5\]"):
+        engine.run({"input": np.zeros(5, np.uint8)})
+    assert set(engine.run({"input": np.zeros(4096, np.uint8)})) == {"output"}
