@@ -1,0 +1,60 @@
+"""What kernel generators have in common: a specification with shapes and attributes becomes a kernel for a target."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .kernel import Kernel, kernel_name
+from .llvm_builder import FunctionBuilder
+from .llvm_types import I32, I64, PTR, Type, Value, constant
+from .target import TargetDescription
+
+
+@dataclass(frozen=True)
+class KernelSpec(ABC):
+    """Base of all specifications: a computation on given shapes.
+
+    The fields say everything that the code depends on but the target, so that equal kernels get one name.
+    """
+
+    @property
+    def name(self) -> str:
+        """Symbol of the kernel."""
+        stem = "".join("_" + c.lower() if c.isupper() else c for c in type(self).__name__).lstrip("_")
+        return kernel_name(stem, self)
+
+    @property
+    @abstractmethod
+    def arguments(self) -> tuple[str, ...]:
+        """Names of the tensors that the kernel takes: operands that are present, then results."""
+
+    @abstractmethod
+    def generate(self, target: TargetDescription) -> Kernel:
+        """The kernel for a target."""
+
+    def entry(self, target: TargetDescription, *, writes: Sequence[str]) -> FunctionBuilder:
+        """A builder for the kernel's function.
+
+        Args:
+            writes: the arguments that it writes, and those that may lie in the same place.
+        """
+        parameters: list[tuple[str, Type]] = [(name, PTR) for name in (*self.arguments, "scratch")]
+        parameters += [("begin", I64), ("end", I64)]
+        read_only = [name for name in self.arguments if name not in writes]
+        return FunctionBuilder(target, self.name, parameters, I32, read_only=read_only)
+
+    def bind(self, b: FunctionBuilder) -> dict[str, Value]:
+        """The parameters of :meth:`entry` by name."""
+        return dict(zip((*self.arguments, "scratch", "begin", "end"), b.arguments, strict=True))
+
+    def finish(
+        self, entry: FunctionBuilder, helpers: Sequence[FunctionBuilder] = (), *, units: int, scratch_bytes: int = 0
+    ) -> Kernel:
+        """End the kernel's function with success, and put the functions together."""
+        entry.return_(constant(I32, 0))
+        functions = (*helpers, entry)
+        declarations = {symbol: text for function in functions for symbol, text in function.declarations.items()}
+        text = "\n".join([*declarations.values(), *(function.text() for function in functions)])
+        return Kernel(self.name, text, units, scratch_bytes, optimized=True)
