@@ -78,6 +78,7 @@ def import_conv_transpose(node: Node, importer: Importer) -> Value:
     if node.has("output_shape") or mode in ("SAME_UPPER", "SAME_LOWER"):
         wanted = node.ints("output_shape", [x.type.shape[2 + d] * strides[d] for d in range(spatial)])
         total = [max(0, full[d] - wanted[-spatial:][d]) for d in range(spatial)]
+        extra = tuple(extra[d] + max(0, wanted[-spatial:][d] - full[d]) for d in range(spatial))
         small, large = [t // 2 for t in total], [t - t // 2 for t in total]
         pads = (*small, *large) if mode == "SAME_UPPER" else (*large, *small)
     else:

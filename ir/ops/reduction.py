@@ -136,7 +136,7 @@ class ReduceLogSumExp(Reduce):
     """Natural logarithm of the sum of exponentials along ``axes``, without overflow."""
 
     def combine(self, x: np.ndarray) -> np.ndarray:
-        largest = np.max(x, self.axes, keepdims=True)
+        largest = np.max(x.astype(np.float64), self.axes, keepdims=True, initial=-np.inf)
         shift = np.where(np.isfinite(largest), largest, 0)
         total = np.log(np.sum(np.exp(x - shift), self.axes, keepdims=True)) + shift
         return total if self.keepdims else np.squeeze(total, self.axes)

@@ -1,0 +1,124 @@
+"""The operator tests that come with the onnx package: its models, its inputs, its outputs.
+
+Every test whose operators and element types are supported runs through importer and reference interpreter. The suite
+states the newest version of the operator set; the operators below kept their meaning since version 26.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import warnings
+
+import numpy as np
+import onnx
+import onnx.numpy_helper
+import pytest
+from onnx.backend.test.case.node import collect_testcases
+from onnx.backend.test.case.test_case import TestCase
+
+from tilewright.compiler.frontend import families  # noqa: F401  # pyright: ignore[reportUnusedImport]
+from tilewright.compiler.frontend.onnx import SUPPORTED_OPSETS, import_onnx
+from tilewright.compiler.frontend.registry import IMPORTS
+from tilewright.errors import IRError, ModelError
+from tilewright.ir import interp
+from tilewright.ir.core import Module
+from tilewright.ir.types import DType
+from tilewright.ir.verify import verify
+
+LEFT_OUT = {
+    "*antialias": "antialiased resampling is not supported",
+    "*_blocked*": "scales of blocks are not supported",
+    "test_batchnorm_*_training_mode": "training is not supported",
+    "test_bitshift_*_int*": "shifts of signed integers are newer than version 26",
+    "test_einsum_batch_diagonal": "only sums of products of two operands are supported",
+    "test_einsum_scalar": "only sums of products of two operands are supported",
+    "test_einsum_sum": "only sums of products of two operands are supported",
+    "test_einsum_transpose": "only sums of products of two operands are supported",
+    "test_layer_normalization_*": "asks for mean and deviation too",
+    "test_maxpool_with_argmax_*": "asks for indices too",
+    "test_mod_float*fmod_0*": "the remainder of floats with the sign of the divisor is newer than version 26",
+    "test_not_?d": "version 1 of the operator set",
+    "test_resize_downsample_scales_*_align_corners": "aligns to an extent before rounding, unlike onnxruntime",
+    "test_spacetodepth_crd_mode_example": "the mode is newer than version 26",
+    "test_training_dropout*": "training is not supported",
+}
+"""Patterns of test names, and why these tests do not apply."""
+
+
+def load_cases() -> list[TestCase]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return [case for case in collect_testcases(None) if is_supported(case)]
+
+
+def reason(name: str) -> str | None:
+    return next((why for pattern, why in LEFT_OUT.items() if fnmatch.fnmatch(name, pattern)), None)
+
+
+def is_supported(case: TestCase) -> bool:
+    """Whether all operators have importers and all tensors have known shapes and element types that exist here."""
+    if case.model is None or not case.data_sets:
+        return False
+    if any(("" if n.domain == "ai.onnx" else n.domain, n.op_type) not in IMPORTS for n in case.model.graph.node):
+        return False
+    return all(is_plain_tensor(array) for data in case.data_sets for part in data for array in part)
+
+
+def is_plain_tensor(array: object) -> bool:
+    if not isinstance(array, (np.ndarray, np.generic)):
+        return False
+    try:
+        DType.of(array.dtype)
+    except IRError:
+        return False
+    return True
+
+
+SUPPORTED = load_cases()
+CASES = [case for case in SUPPORTED if reason(case.name) is None]
+
+
+def import_case(model: onnx.ModelProto, arrays: dict[str, np.ndarray]) -> tuple[Module, list[str]]:
+    """The module, and the names of the inputs that had to be known: none if possible, all but the first, or all.
+
+    Shapes, axes and sizes are inputs in this suite, but must be known here; and an input without elements counts as
+    one of open shape.
+    """
+    problem: ModelError | None = None
+    names = list(arrays)
+    for known in ([], names[1:], names):
+        copy = onnx.ModelProto()
+        copy.CopyFrom(model)
+        for opset in copy.opset_import:
+            if opset.domain in ("", "ai.onnx"):
+                opset.version = min(opset.version, SUPPORTED_OPSETS[1])
+        copy.graph.initializer.extend(onnx.numpy_helper.from_array(arrays[name], name) for name in known)
+        try:
+            return import_onnx(copy), known
+        except ModelError as error:
+            problem = error
+    assert problem is not None
+    raise problem
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_reference_gives_the_stored_outputs(case: TestCase) -> None:
+    assert case.model is not None and case.data_sets is not None
+    for inputs, outputs in case.data_sets:
+        names = [value.name for value in case.model.graph.input]
+        arrays = {name: np.asarray(array) for name, array in zip(names, inputs, strict=False)}
+        module, known = import_case(case.model, arrays)
+        verify(module)
+        found = interp.run(module, {name: array for name, array in arrays.items() if name not in known})
+        for array, expected in zip(found.values(), map(np.asarray, outputs), strict=True):
+            assert (array.dtype, array.shape) == (expected.dtype, expected.shape)
+            np.testing.assert_allclose(array, expected, rtol=case.rtol, atol=case.atol)
+
+
+def test_most_of_the_suite_is_run() -> None:
+    assert len(CASES) > 1000
+
+
+@pytest.mark.parametrize("pattern", LEFT_OUT)
+def test_what_is_left_out_exists(pattern: str) -> None:
+    assert fnmatch.filter([case.name for case in SUPPORTED], pattern)
