@@ -9,6 +9,7 @@ from .check_memory_plan import CheckMemoryPlan, check_memory_plan
 from .eliminate_common_subexpressions import EliminateCommonSubexpressions
 from .eliminate_dead_code import EliminateDeadCode
 from .fold_constants import FoldConstants
+from .fuse import Fuse
 from .instruments import Dump, Instrument, Print, Timing, instruments_from_environment, load_dump
 from .isolate_outputs import IsolateOutputs
 from .memory_plan import MemoryPlan
@@ -23,6 +24,7 @@ PASSES: dict[str, type[Pass]] = {
         EliminateCommonSubexpressions,
         EliminateDeadCode,
         FoldConstants,
+        Fuse,
         IsolateOutputs,
         MemoryPlan,
         PlaceOnCpu,
@@ -37,6 +39,7 @@ __all__ = [
     "EliminateCommonSubexpressions",
     "EliminateDeadCode",
     "FoldConstants",
+    "Fuse",
     "Instrument",
     "IsolateOutputs",
     "MemoryPlan",
