@@ -37,7 +37,9 @@ for pattern in patterns:
     names.append(root)
     if star:
         path = importlib.import_module(root).__path__
-        names += [m.name for m in pkgutil.walk_packages(path, root + ".", onerror=lambda name: None)]
+        found = pkgutil.walk_packages(path, root + ".", onerror=lambda name: None)
+        # A program, as __main__ is, may work as soon as it is imported.
+        names += [m.name for m in found if not m.name.endswith("__main__")]
 for name in names:
     try:
         module = importlib.import_module(name)
