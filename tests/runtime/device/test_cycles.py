@@ -1,0 +1,126 @@
+"""The cycle model: closed forms for single instructions, bounds it never beats, and units that overlap."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from device_programs import pointwise
+
+from tilewright.runtime import isa, machine
+from tilewright.runtime.simulator.cycles import Timeline, cost, layer_times, simulate
+from tilewright.runtime.simulator.verifier import verify
+
+S256, M4096 = machine.load("s256"), machine.load("m4096")
+
+
+def modelled(device: machine.Machine, tiles: int = 8, blocks: int = 4) -> Timeline:
+    return simulate(verify(pointwise(device, tiles, blocks=blocks), device))
+
+
+def convolve(**fields: Any) -> isa.Convolve:
+    common: dict[str, Any] = {
+        "source": 0,
+        "weights": 0,
+        "accumulator": 0,
+        "output_height": 10,
+        "output_width": 14,
+        "output_blocks": 4,
+        "input_channels": 4,
+        "kernel_height": 3,
+        "kernel_width": 3,
+        "input_height": 12,
+        "input_width": 16,
+        "row_pitch": 64,
+        "pixel_pitch": 4,
+    }
+    return isa.Convolve(**{**common, **fields})
+
+
+def test_a_convolution_costs_its_closed_form() -> None:
+    timing = M4096.timing
+    steps = 10 * 4 * 4 * 9 * 4  # rows, groups of 4 pixels, blocks of 16 outputs, taps, blocks of 16 inputs
+    assert cost(convolve(), M4096).unit == timing.mac_setup + steps + timing.mac_drain
+    assert cost(convolve(), M4096).macs == 10 * 14 * 64 * 9 * 64
+    packed = convolve(packed=1, input_channels=3, pixel_pitch=3, kernel_height=7, kernel_width=7)
+    assert cost(packed, M4096).unit == timing.mac_setup + 10 * 4 * 4 * 7 * 2 + timing.mac_drain
+    assert cost(convolve(), S256).unit == S256.timing.mac_setup + 4 * steps + S256.timing.mac_drain
+
+
+def test_a_transfer_counts_whole_bursts() -> None:
+    def load(**fields: Any) -> int:
+        return cost(isa.LoadMaps(region=0, destination=0, map_stride_y=8, **fields), M4096).dram_bytes
+
+    assert load(offset=0, run=128) == 128
+    assert load(offset=0, run=100) == 128
+    assert load(offset=32, run=64) == 128
+    assert load(offset=0, run=32, count_y=10, dram_stride_y=32) == 320
+    assert load(offset=0, run=32, count_y=10, dram_stride_y=64) == 640
+
+
+def test_average_pooling_costs_more_than_the_maximum_by_its_divisions() -> None:
+    fields: dict[str, Any] = {
+        "source": 0,
+        "destination": 512,
+        "height": 4,
+        "width": 4,
+        "blocks": 4,
+        "kernel_height": 2,
+        "kernel_width": 2,
+        "input_height": 5,
+        "input_width": 5,
+        "source_row_pitch": 20,
+        "destination_row_pitch": 16,
+        "source_pixel_pitch": 4,
+        "destination_pixel_pitch": 4,
+    }
+    most, mean = (cost(isa.Pool(kind=kind, **fields), M4096).unit for kind in (0, 1))
+    assert mean - most == 16 * 2 * M4096.timing.divide
+
+
+@pytest.mark.parametrize("device", [S256, M4096], ids=lambda device: device.name)
+@pytest.mark.parametrize("blocks", [1, 4])
+def test_time_never_beats_the_bounds_and_units_overlap(device: machine.Machine, blocks: int) -> None:
+    timeline = modelled(device, blocks=blocks)
+    assert timeline.cycles >= timeline.mac_bound
+    assert timeline.cycles >= timeline.dram_bound
+    assert 0 < timeline.mac_utilization <= 1
+    assert timeline.seconds == timeline.cycles / device.clock_hertz
+    alone = sum(event.cost.unit + event.cost.dram_bytes / device.dram_bytes_per_cycle for event in timeline.events)
+    assert timeline.cycles < alone
+
+
+def test_instructions_of_a_queue_follow_each_other_and_waits_are_kept() -> None:
+    verified = verify(pointwise(M4096, 8), M4096)
+    timeline = simulate(verified)
+    ends = {(event.queue, event.index): event.end for event in timeline.events}
+    starts = {(event.queue, event.index): event.start for event in timeline.events}
+    assert len(ends) == len(verified.order)
+    for queue, targets in verified.targets.items():
+        for index, waits in enumerate(targets):
+            assert all(starts[queue, index] >= ends[other, position - 1] for other, position in waits if position)
+            if index and queue in (isa.Queue.MAC, isa.Queue.VEC):
+                assert starts[queue, index] >= ends[queue, index - 1]
+
+
+def test_more_bandwidth_or_a_larger_array_is_never_slower() -> None:
+    slow = modelled(M4096).cycles
+    for faster in (
+        replace(M4096, dram_bytes_per_second=2 * M4096.dram_bytes_per_second),
+        replace(M4096, pixel_lanes=8),
+        replace(M4096, vector_lanes=128),
+        replace(M4096, timing=replace(M4096.timing, dram_latency=0)),
+    ):
+        assert modelled(faster).cycles <= slow
+
+
+def test_layers_add_up_to_the_whole() -> None:
+    timeline = modelled(S256)
+    layers = layer_times(timeline, S256)
+    assert [layer.name for layer in layers] == ["first", "second"]
+    assert sum(layer.cycles for layer in layers) == pytest.approx(timeline.cycles)
+    assert sum(layer.macs for layer in layers) == timeline.macs
+    assert sum(layer.dram_bytes for layer in layers) == timeline.dram_bytes
+    assert all(0 <= layer.mac_utilization <= 1 for layer in layers)
+    assert {layer.bound for layer in layers} <= {"mac", "vector", "dram"}
