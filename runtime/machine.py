@@ -33,6 +33,11 @@ ACCUMULATOR_LIMIT = ACCUMULATOR_UNIT << 14
 PARAMETER_LIMIT = PARAMETER_UNIT << 12
 DRAM_LIMIT = 1 << 36
 
+# What the size fields of convolution, pooling and elementwise instructions can hold.
+OUTPUT_ROWS_LIMIT = (1 << 8) - 1
+OUTPUT_COLUMNS_LIMIT = (1 << 10) - 1
+OUTPUT_BLOCKS_LIMIT = (1 << 6) - 1
+
 
 def _number(doc: str, unit: str, *, minimum: float, maximum: float, whole: bool = True, multiple: int = 1):
     """A dataclass field whose range is checked when a machine is made."""

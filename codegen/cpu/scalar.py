@@ -1,121 +1,112 @@
 """What elementwise operators compute on one element, as Python expressions that numba compiles.
 
-The expressions call the functions below, each a scalar statement of the operator's reference.
+Each expression is a scalar statement of the operator's reference. Arguments are names of variables, so an expression may
+read them several times. Half floats arrive and leave as float32.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numba
 import numpy as np
 
+from ...ir.activation import clip_bounds
 from ...ir.op import Operator
 from ...ir.ops.activation import Activation, Clip
+from ...ir.ops.elementwise import BitShift, Mod
 from ...ir.ops.shape import Cast
+from ...ir.ops.unary import IsInf
 from ...ir.types import DType
+from .half import double_to_half, half_to_single, single_to_half
 
-_njit = numba.njit(error_model="numpy", inline="always")
-
-
-@_njit
-def divide_integers(a, b):
-    """Quotient cut toward zero."""
-    if b == 0:
-        return a - a
-    quotient = a // b
-    if a - quotient * b != 0 and (a < 0) != (b < 0):
-        quotient += 1
-    return quotient
+_njit = numba.njit(error_model="numpy")
+# ruff: noqa: ANN001, ANN201
 
 
 @_njit
 def smaller(a, b):
+    """NaN if one is NaN."""
     return a if a < b or a != a else b
 
 
 @_njit
 def larger(a, b):
+    """NaN if one is NaN."""
     return a if a > b or a != a else b
 
 
 @_njit
-def sigmoid(x):
-    one = x - x + np.float32(1)
-    return one / (one + math.exp(-x))
+def divide_integers(a, b):
+    """Quotient cut toward zero; 0 of a division by zero."""
+    if b == 0:
+        return a - a
+    if b + 1 == 0:
+        return a - a - a
+    quotient = a // b
+    if a != quotient * b and (a < 0) != (b < 0):
+        quotient += 1
+    return quotient
 
 
 @_njit
-def softplus(x):
-    return max(x, x - x) + math.log1p(math.exp(-abs(x)))
+def remainder(a, b):
+    """Remainder with the sign of the divisor; 0 of a division by zero."""
+    if b == 0 or b + 1 == 0:
+        return a - a
+    return a % b
 
 
 @_njit
-def elu(x, alpha):
-    return alpha * math.expm1(x) if x < 0 else x
+def truncated_remainder(a, b):
+    """Remainder of integers with the sign of the dividend; 0 of a division by zero."""
+    return a - divide_integers(a, b) * b
 
 
 @_njit
-def hard_sigmoid(x, alpha, beta):
-    y = alpha * x + beta
-    return min(max(y, y - y), y - y + np.float32(1))
+def to_int32(x):
+    """The fraction dropped; the smallest integer for what does not fit."""
+    return np.int32(x) if -2147483648.0 <= np.trunc(x) < 2147483648.0 else np.int32(-2147483648)
 
 
 @_njit
-def gelu(x):
-    return np.float32(0.5) * x * (np.float32(1) + math.erf(x * np.float32(0.7071067811865476)))
+def to_int64(x):
+    """The fraction dropped; the smallest integer for what does not fit."""
+    fits = -9223372036854775808.0 <= x < 9223372036854775808.0
+    return np.int64(x) if fits else np.int64(-9223372036854775808)
 
 
 @_njit
-def gelu_tanh(x):
-    inner = np.float32(0.7978845608028654) * (x + np.float32(0.044715) * x * x * x)
-    return np.float32(0.5) * x * (np.float32(1) + math.tanh(inner))
+def to_uint64(x):
+    """The fraction dropped; beyond the range what :func:`tilewright.ir.ops.shape.truncate` says."""
+    if x >= 9223372036854775808.0:
+        return np.uint64(to_int64(np.float64(x) - 9223372036854775808.0)) ^ np.uint64(1 << 63)
+    return np.uint64(to_int64(x))
 
 
-@_njit
-def round_half_even(x):
-    return np.rint(x)
-
-
-@_njit
-def sign(x):
-    return x if x != x else (x > 0) - (x < 0)
-
-
-NAMESPACE: dict[str, object] = {
-    "math": math,
-    "np": np,
-    **{f.__name__: f for f in (divide_integers, smaller, larger, sigmoid, softplus, elu, hard_sigmoid)},
-    **{f.__name__: f for f in (gelu, gelu_tanh, round_half_even, sign)},
-}
+NAMESPACE: tuple[tuple[str, object], ...] = (
+    ("math", math),
+    ("np", np),
+    *((f.__name__, f) for f in (smaller, larger, divide_integers, remainder, truncated_remainder)),
+    *((f.__name__, f) for f in (to_int32, to_int64, to_uint64, half_to_single, single_to_half, double_to_half)),
+)
 """What the expressions may name."""
 
-_MATH = {
-    name: f"math.{name}({{0}})"
-    for name in [
-        "exp",
-        "log",
-        "sin",
-        "cos",
-        "tan",
-        "asin",
-        "acos",
-        "atan",
-        "sinh",
-        "cosh",
-        "tanh",
-        "asinh",
-        "acosh",
-        "atanh",
-        "sqrt",
-        "floor",
-        "ceil",
-        "erf",
-    ]
-}
+_FUNCTIONS = (
+    *("exp", "log", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh"),
+    *("sqrt", "erf"),
+)
+_SIGMOID = "({one} if {0} >= 0 else math.exp(-abs({0}))) / ({one} + math.exp(-abs({0})))"
+_SOFTPLUS = "(larger({0}, {zero}) + math.log1p(math.exp(-abs({0}))))"
+_ELU = "({a0} * math.expm1({0}) if {0} < 0 else {0})"
+_HARD_SIGMOID = "smaller(larger({a0} * {0} + {a1}, {zero}), {one})"
+
 _TEMPLATES: dict[str, str] = {
-    **_MATH,
+    **{name: f"math.{name}({{0}})" for name in _FUNCTIONS},
+    "floor": "np.floor({0})",
+    "ceil": "np.ceil({0})",
+    "round": "np.rint({0})",
     "add": "{0} + {1}",
     "sub": "{0} - {1}",
     "mul": "{0} * {1}",
@@ -126,94 +117,124 @@ _TEMPLATES: dict[str, str] = {
     "less_or_equal": "{0} <= {1}",
     "greater": "{0} > {1}",
     "greater_or_equal": "{0} >= {1}",
-    "and": "{0} and {1}",
-    "or": "{0} or {1}",
+    "and": "{0} & {1}",
+    "or": "{0} | {1}",
     "xor": "{0} != {1}",
     "not": "not {0}",
-    "where": "({1} if {0} else {2})",
+    "where": "{1} if {0} else {2}",
     "neg": "-{0}",
     "abs": "abs({0})",
-    "round": "round_half_even({0})",
-    "sign": "sign({0})",
     "is_nan": "{0} != {0}",
+    "reciprocal": "{one} / {0}",
     "bitwise_not": "~{0}",
     "bitwise_and": "{0} & {1}",
     "bitwise_or": "{0} | {1}",
     "bitwise_xor": "{0} ^ {1}",
     "relu": "larger({0}, {zero})",
-    "sigmoid": "sigmoid({0})",
-    "softplus": "softplus({0})",
-    "mish": "{0} * math.tanh(softplus({0}))",
-    "swish": "{0} * sigmoid({0})",
-    "hard_swish": "{0} * hard_sigmoid({0}, {one} / {six}, {half})",
-    "hard_sigmoid": "hard_sigmoid({0}, {a0}, {a1})",
-    "leaky_relu": "({a0} * {0} if {0} < 0 else {0})",
-    "thresholded_relu": "({0} if {0} > {a0} else {zero})",
-    "elu": "elu({0}, {a0})",
-    "celu": "(larger({0}, {zero}) + smaller({zero}, {a0} * math.expm1({0} / {a0})))",
-    "selu": "({a1} * elu({0}, {a0}))",
+    "leaky_relu": "{a0} * {0} if {0} < 0 else {0}",
+    "prelu": "{1} * {0} if {0} < 0 else {0}",
+    "thresholded_relu": "{0} if {0} > {a0} else {zero}",
+    "sigmoid": _SIGMOID,
+    "swish": "{0} * (" + _SIGMOID + ")",
+    "hard_sigmoid": _HARD_SIGMOID,
+    "hard_swish": "{0} * smaller(larger({sixth} * {0} + {half}, {zero}), {one})",
+    "softplus": _SOFTPLUS,
+    "mish": "{0} * math.tanh(" + _SOFTPLUS + ")",
+    "elu": _ELU,
+    "selu": "{a1} * " + _ELU,
+    "celu": "larger({0}, {zero}) + smaller({a0} * math.expm1({0} / {a0}), {zero})",
     "softsign": "{0} / ({one} + abs({0}))",
-    "gelu": "gelu({0})",
-    "gelu_tanh": "gelu_tanh({0})",
-    "prelu": "({1} * {0} if {0} < 0 else {0})",
+    "gelu": "{half} * {0} * ({one} + math.erf({0} / {root_two}))",
+    "gelu_tanh": "{half} * {0} * ({one} + math.tanh({root_two_over_pi} * ({0} + {cubic} * ({0} * {0} * {0}))))",
+}
+_NUMBERS = {
+    "half": 0.5,
+    "sixth": 1 / 6,
+    "root_two": math.sqrt(2),
+    "root_two_over_pi": math.sqrt(2 / math.pi),
+    "cubic": 0.044715,
 }
 
 
-def _number(value: float, dtype: DType) -> str:
-    kind = f"np.{dtype.numpy.name}"
-    if dtype.is_float and not math.isfinite(value):
-        return f"{kind}({'-' if value < 0 else ''}np.inf)" if not math.isnan(value) else f"{kind}(np.nan)"
-    return f"{kind}({float(value)!r})" if dtype.is_float else f"{kind}({int(value)})"
+def number(value: float, dtype: DType) -> str:
+    """A constant of an element type as Python source; of half floats, as float32."""
+    if dtype.is_float:
+        kind = "np.float64" if dtype is DType.F64 else "np.float32"
+        return f"{kind}(np.nan)" if math.isnan(value) else f"{kind}({float(value)!r})".replace("inf", "np.inf")
+    return f"np.{dtype.numpy.name}({int(value)})"
 
 
 def scalar_expression(operator: Operator, arguments: Sequence[str], dtypes: Sequence[DType]) -> str | None:
     """An expression for one element of the result, or ``None`` where there is none.
 
     Args:
-        arguments: expressions for the operands.
+        arguments: names of variables that hold the operands.
         dtypes: their element types.
     """
-    name = operator.name
-    first = dtypes[0]
-    if DType.F16 in dtypes:
-        return None
+    name, first = operator.name, dtypes[0]
+    x = arguments[0]
     if name == "div":
-        return f"divide_integers({', '.join(arguments)})" if first.is_integer else " / ".join(arguments)
-    if name == "reciprocal":
-        return f"{_number(1, first)} / {arguments[0]}"
+        return f"divide_integers({x}, {arguments[1]})" if first.is_integer else f"{x} / {arguments[1]}"
+    if isinstance(operator, Mod):
+        if first.is_float:
+            return f"math.fmod({x}, {arguments[1]})"
+        return f"{'truncated_remainder' if operator.fmod else 'remainder'}({x}, {arguments[1]})"
     if name == "pow":
-        power = f"math.pow({arguments[0]}, {arguments[1]})" if first.is_integer else f"{arguments[0]} ** {arguments[1]}"
-        return power if first.is_integer or dtypes[1] is first else power.replace(" ** ", f" ** np.{first.numpy.name}")
-    if isinstance(operator, Clip):
-        return _clip(operator, arguments[0], first)
+        return _power(x, arguments[1], first, dtypes[1])
+    if name == "sign":
+        return _sign(x, first)
+    if isinstance(operator, IsInf):
+        signs = [s for s, wanted in (("-", operator.negative), ("", operator.positive)) if wanted]
+        return " or ".join(f"{x} == {sign}np.inf" for sign in signs) or f"{x} < {x}"
+    if isinstance(operator, BitShift):
+        shift = f"np.{first.numpy.name}({x} {'<<' if operator.left else '>>'} {arguments[1]})"
+        return f"{shift} if {arguments[1]} < {8 * first.bytes} else {number(0, first)}"
     if isinstance(operator, Cast):
-        return _cast(arguments[0], first, operator.to)
+        return _cast(x, first, operator.to)
+    if isinstance(operator, Activation):
+        return activation_expression(name, operator.act_args, x, first)
     template = _TEMPLATES.get(name)
+    return template.format(*arguments, zero=number(0, first), one=number(1, first)) if template else None
+
+
+def activation_expression(act: str, act_args: Sequence[float], x: str, dtype: DType) -> str | None:
+    """An expression for one element of a fused activation or of the operator of that name."""
+    if act == "none":
+        return x
+    if act == Clip.name:
+        wide = np.dtype(np.float32) if dtype is DType.F16 else dtype.numpy
+        low, high = clip_bounds(tuple(act_args), wide)
+        return f"smaller(larger({x}, {number(low.item(), dtype)}), {number(high.item(), dtype)})"
+    template = _TEMPLATES.get(act)
     if template is None:
         return None
-    constants = {"zero": _number(0, first), "one": _number(1, first), "six": _number(6, first)}
-    if first.is_float:
-        constants["half"] = _number(0.5, first)
-    if isinstance(operator, Activation):
-        constants.update({f"a{i}": _number(a, first) for i, a in enumerate(operator.act_args)})
-    return template.format(*arguments, **constants)
+    constants = {"zero": number(0, dtype), "one": number(1, dtype)}
+    if dtype.is_float:
+        constants.update({key: number(value, dtype) for key, value in _NUMBERS.items()})
+        constants.update({f"a{i}": number(a, dtype) for i, a in enumerate(act_args)})
+    return template.format(x, **constants)
 
 
-def _clip(operator: Clip, x: str, dtype: DType) -> str | None:
-    for bound, function in ((operator.min, "larger"), (operator.max, "smaller")):
-        if math.isfinite(bound):
-            if dtype.is_integer and not (np.iinfo(dtype.numpy).min <= bound <= np.iinfo(dtype.numpy).max):
-                return None
-            x = f"{function}({x}, {_number(bound, dtype)})"
-    return x
+def _power(x: str, y: str, base: DType, exponent: DType) -> str:
+    if base.is_float:
+        return f"{x} ** {'np.float64' if base is DType.F64 else 'np.float32'}({y})"
+    return f"{'to_int32' if base is DType.I32 else 'to_int64'}(np.float64({x}) ** np.float64({y}))"
 
 
-def _cast(x: str, source: DType, to: DType) -> str | None:
+def _sign(x: str, dtype: DType) -> str:
+    zero, one = number(0, dtype), number(1, dtype)
+    negative = zero if dtype.name.startswith("U") else number(-1, dtype)
+    signed = f"({one} if {x} > 0 else ({negative} if {x} < 0 else {zero}))"
+    return f"{x} if {x} != {x} else {signed}" if dtype.is_float else signed
+
+
+def _cast(x: str, source: DType, to: DType) -> str:
     if to is DType.BOOL:
         return f"{x} != 0"
+    if to is DType.F16:
+        # Rounded when the result is stored.
+        return x if source is DType.F64 else f"np.float32({x})"
     if source.is_float and to.is_integer:
-        return None
+        function = "to_uint64" if to is DType.U64 else "to_int32" if to.bytes < 4 or to is DType.I32 else "to_int64"
+        return f"np.{to.numpy.name}({function}({x}))"
     return f"np.{to.numpy.name}({x})"
-
-
-Scalar = Callable[..., object]

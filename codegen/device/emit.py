@@ -1,0 +1,232 @@
+"""Emitting instructions: scratchpad space, constants, and boxes of maps in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from tilewright.errors import CodegenError
+
+from ...ir.core import Function, Op, Value
+from ...ir.op import Operator
+from ...ir.quantized import limits, parameters
+from ...ir.types import DType, TensorType
+from ...runtime.isa import (
+    ACCUMULATOR_UNIT,
+    MAPS_UNIT,
+    PARAMETER_UNIT,
+    WEIGHT_UNIT,
+    Assembler,
+    Instruction,
+    LoadMaps,
+    LoadParameters,
+    LoadWeights,
+    Region,
+    RegionKind,
+    Store,
+)
+from ...runtime.machine import Machine
+from .maps import REGIONS, Box, MapView, views_of
+
+RUN_LIMIT = (1 << 16) - 1
+"""Longest contiguous transfer in bytes."""
+
+CONSTANTS, SCRATCH, INPUT, OUTPUT = range(len(REGIONS))
+
+
+class Ring:
+    """Space of a scratchpad, handed out round and round: what comes next overwrites what is oldest.
+
+    The assembler makes an instruction wait for the last users of the bytes that it overwrites, so a ring is double
+    buffering without any bookkeeping, over the borders of layers too.
+    """
+
+    def __init__(self, name: str, size: int, unit: int) -> None:
+        self._name = name
+        self._size = size
+        self._unit = unit
+        self._position = 0
+
+    def take(self, size: int) -> int:
+        """Contiguous space of ``size`` bytes; its place in units of the scratchpad.
+
+        Raises:
+            CodegenError: the scratchpad is smaller than that.
+        """
+        size = -(-size // self._unit) * self._unit
+        if size > self._size:
+            raise CodegenError(f"a tile does not fit the {self._name} scratchpad", expected=self._size, found=size)
+        if self._position + size > self._size:
+            self._position = 0
+        place = self._position
+        self._position += size
+        return place // self._unit
+
+
+class Emitter:
+    """The device program of one function while it is written.
+
+    Attributes:
+        views: where each feature map lies in DRAM.
+        constants: contents of the constants region.
+    """
+
+    def __init__(self, function: Function, machine: Machine) -> None:
+        self.machine = machine
+        self.views = views_of(function)
+        self.constants = bytearray()
+        self.maps = Ring("maps", machine.maps_bytes, MAPS_UNIT)
+        self.weights = Ring("weight", machine.weight_bytes, WEIGHT_UNIT)
+        self.accumulators = Ring("accumulator", machine.accumulator_bytes, ACCUMULATOR_UNIT)
+        self.parameters = Ring("parameter", machine.parameter_bytes, PARAMETER_UNIT)
+        self._known: dict[bytes, int] = {}
+        self._pending: list[tuple[Instruction, str]] = []
+        self._layer = ""
+        sizes = {key: function.annotations.get(f"{key}_bytes") for key in ("scratch", "input", "output")}
+        self._sizes = {key: size if isinstance(size, int) else 0 for key, size in sizes.items()}
+
+    def begin_layer(self, op: Op) -> None:
+        """What follows belongs to ``op``."""
+        self._layer = op.result.name
+
+    def add(self, item: Instruction) -> None:
+        """Append an instruction; program order is the meaning."""
+        self._pending.append((item, self._layer))
+
+    def assemble(self) -> Assembler:
+        """All instructions with their waits and signals."""
+        kinds = (RegionKind.CONSTANT, RegionKind.SCRATCH, RegionKind.INPUT, RegionKind.OUTPUT)
+        sizes = (len(self.constants), self._sizes["scratch"], self._sizes["input"], self._sizes["output"])
+        regions = [Region(n, k, s) for n, k, s in zip(REGIONS, kinds, sizes, strict=True)]
+        assembler = Assembler(self.machine, regions)
+        for item, layer in self._pending:
+            assembler.add(item, layer)
+        return assembler
+
+    def constant(self, data: bytes) -> tuple[int, int]:
+        """Put bytes into the constants region; their place and length in lines of 64 bytes."""
+        lines = -(-len(data) // PARAMETER_UNIT)
+        place = self._known.get(data)
+        if place is None:
+            place = self._known[data] = len(self.constants) // PARAMETER_UNIT
+            self.constants += data + bytes(lines * PARAMETER_UNIT - len(data))
+        return place, lines
+
+    def load_weights(self, data: bytes) -> int:
+        """Load packed weights; their line in the scratchpad."""
+        place, lines = self.constant(data)
+        destination = self.weights.take(lines * WEIGHT_UNIT)
+        self.add(LoadWeights(region=CONSTANTS, offset=place, destination=destination, length=lines))
+        return destination
+
+    def load_parameters(self, data: bytes) -> int:
+        """Load parameters, a record or a table; its line in the scratchpad."""
+        place, lines = self.constant(data)
+        destination = self.parameters.take(lines * PARAMETER_UNIT)
+        self.add(LoadParameters(region=CONSTANTS, offset=place, destination=destination, length=lines))
+        return destination
+
+    def load_map(self, view: MapView, box: Box, destination: int, pad_value: int = 0) -> None:
+        """Load a box; on chip its pixels follow each other without gaps, channels padded to whole blocks."""
+        offset = view.address(box.image, box.rows[0], box.columns[0], box.channels[0])
+        pitch = box.blocks
+        run = view.run(*box.channels)
+        line = box.columns[1] * pitch * MAPS_UNIT
+        if run == pitch * MAPS_UNIT == view.pixel and line <= RUN_LIMIT:
+            self.add(
+                LoadMaps(
+                    region=view.region,
+                    offset=offset,
+                    destination=destination,
+                    run=line,
+                    count_z=box.rows[1],
+                    dram_stride_z=view.row if box.rows[1] > 1 else 0,
+                    map_stride_z=line // MAPS_UNIT if box.rows[1] > 1 else 0,
+                    flip=int(view.flip),
+                )
+            )
+            return
+        self.add(
+            LoadMaps(
+                region=view.region,
+                offset=offset,
+                destination=destination,
+                run=run,
+                count_y=box.columns[1],
+                count_z=box.rows[1],
+                dram_stride_y=view.pixel if box.columns[1] > 1 else 0,
+                dram_stride_z=view.row if box.rows[1] > 1 else 0,
+                map_stride_y=pitch if box.columns[1] > 1 else 0,
+                map_stride_z=line // MAPS_UNIT if box.rows[1] > 1 else 0,
+                pad_value=pad_value,
+                flip=int(view.flip),
+            )
+        )
+
+    def store_map(self, view: MapView, box: Box, source: int) -> None:
+        """Store a box that lies on chip as :meth:`load_map` would leave it."""
+        offset = view.address(box.image, box.rows[0], box.columns[0], box.channels[0])
+        pitch = box.blocks
+        run = view.run(*box.channels)
+        line = box.columns[1] * pitch * MAPS_UNIT
+        whole_rows = run == pitch * MAPS_UNIT == view.pixel and line <= RUN_LIMIT
+        columns = 1 if whole_rows else box.columns[1]
+        self.add(
+            Store(
+                region=view.region,
+                offset=offset,
+                source=source,
+                run=line if whole_rows else run,
+                count_y=columns,
+                count_z=box.rows[1],
+                dram_stride_y=view.pixel if columns > 1 else 0,
+                dram_stride_z=view.row if box.rows[1] > 1 else 0,
+                map_stride_y=pitch if columns > 1 else 0,
+                map_stride_z=line // MAPS_UNIT if box.rows[1] > 1 else 0,
+                flip=int(view.flip),
+            )
+        )
+
+
+def on_chip(type: TensorType, stored: int) -> int:
+    """A stored integer as the device holds it: u8 with its highest bit inverted."""
+    return stored - 128 if type.dtype is DType.U8 else stored
+
+
+def chip_offset(type: TensorType) -> int:
+    """What is added to a stored integer to get what the device holds."""
+    return -128 if type.dtype is DType.U8 else 0
+
+
+def chip_zero(value: Value) -> int:
+    """Zero point of a feature map as the device holds it."""
+    return on_chip(value.type, parameters(value.type)[1])
+
+
+def chip_limits(type: TensorType) -> tuple[int, int]:
+    """Smallest and largest integer of a feature map as the device holds it."""
+    low, high = limits(type)
+    return on_chip(type, low), on_chip(type, high)
+
+
+Lowering = Callable[[Op, Emitter], None]
+LoweringFunction = TypeVar("LoweringFunction", bound=Lowering)
+
+LOWERINGS: dict[type[Operator], Lowering] = {}
+"""How each operator becomes instructions."""
+
+
+def lowers(*operators: type[Operator]) -> Callable[[LoweringFunction], LoweringFunction]:
+    """Register the lowering of these operators and of classes derived from them."""
+
+    def register(function: LoweringFunction) -> LoweringFunction:
+        for cls in operators:
+            LOWERINGS[cls] = function
+        return function
+
+    return register
+
+
+def lowering_of(cls: type[Operator]) -> Lowering | None:
+    """The lowering of a class, that of its nearest base."""
+    return next((LOWERINGS[base] for base in cls.__mro__ if base in LOWERINGS), None)

@@ -1,0 +1,133 @@
+"""Feature maps in DRAM, and the boxes of them that tiles load and store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from tilewright.errors import CodegenError
+
+from ...ir.core import Function, Op, Value
+from ...ir.feature_map import MapShape, map_shape
+from ...ir.types import DType
+
+REGIONS = ("constants", "scratch", "input", "output")
+"""DRAM regions of a device program, by index."""
+
+
+@dataclass(frozen=True)
+class MapView:
+    """A feature map, or some channels of one, in DRAM. All distances are bytes; an element is one byte.
+
+    Attributes:
+        region: index into ``REGIONS``.
+        offset: of channel 0 of pixel (0, 0) of image 0.
+        shape: images, rows, columns, channels.
+        pixel: from pixel to pixel; rows and images follow without gaps.
+        padded: whether the channels that fill the last block of 16 may be read and written with the rest.
+        flip: whether DRAM holds u8; on chip everything is i8, with the zero point 128 less.
+    """
+
+    region: int
+    offset: int
+    shape: MapShape
+    pixel: int
+    padded: bool
+    flip: bool
+
+    @property
+    def row(self) -> int:
+        return self.shape.width * self.pixel
+
+    @property
+    def image(self) -> int:
+        return self.shape.height * self.row
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether pixels follow each other without padding although their channels fill no block."""
+        return self.pixel == self.shape.channels and self.pixel % 16 != 0
+
+    def channels(self, first: int, count: int) -> MapView:
+        """The view of ``count`` channels from ``first`` on."""
+        fills = first % 16 == 0 and first + count == self.shape.channels
+        return replace(
+            self,
+            offset=self.offset + first,
+            shape=self.shape._replace(channels=count),
+            padded=self.padded and (fills or count % 16 == 0),
+        )
+
+    def address(self, image: int, row: int, column: int, channel: int = 0) -> int:
+        """Byte offset of an element inside the region."""
+        return self.offset + image * self.image + row * self.row + column * self.pixel + channel
+
+    def run(self, first: int, count: int) -> int:
+        """Bytes to move for channels [first, first + count) of a pixel: with padding where that is allowed."""
+        if self.padded and first % 16 == 0 and first + count == self.shape.channels:
+            return -(-count // 16) * 16
+        return count
+
+
+@dataclass(frozen=True)
+class Box:
+    """Part of an image: rows, columns and channels as (first, count)."""
+
+    image: int
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+    channels: tuple[int, int]
+
+    @property
+    def blocks(self) -> int:
+        """Channels in blocks of 16."""
+        return -(-self.channels[1] // 16)
+
+    @property
+    def chip_bytes(self) -> int:
+        """Bytes in the maps scratchpad, where every pixel is padded to whole blocks."""
+        return self.rows[1] * self.columns[1] * self.blocks * 16
+
+
+def _view(type_value: Value, annotation: object) -> MapView:
+    if not (isinstance(annotation, tuple) and len(annotation) == 4):
+        raise CodegenError("a value has no place in device memory", found=type_value, hint="Run plan_device_memory.")
+    region, offset, pixel, padded = annotation
+    if not (isinstance(offset, int) and isinstance(pixel, int) and region in REGIONS):
+        raise CodegenError("a value has a malformed place in device memory", found=annotation)
+    shape = map_shape(type_value.type)
+    at_border = region in ("input", "output")
+    flip = at_border and type_value.type.dtype is DType.U8
+    return MapView(REGIONS.index(str(region)), offset, shape, pixel, bool(padded), flip)
+
+
+def views_of(function: Function) -> dict[Value, MapView]:
+    """The place of every feature map of a planned device function."""
+    inputs = function.annotations.get("inputs")
+    if not isinstance(inputs, tuple):
+        raise CodegenError("the device function has no memory plan", op=f"@{function.name}")
+    views = {value: _view(value, place) for value, place in zip(function.parameters, inputs, strict=True)}
+    for op in function.ops:
+        views[op.result] = _view(op.result, op.annotations.get("dram"))
+    # A part of an output buffer holds what the whole buffer holds.
+    for op in function.ops:
+        if op.result.type.dtype is DType.U8 and views[op.result].region == REGIONS.index("output"):
+            views[op.result] = replace(views[op.result], flip=True)
+    return views
+
+
+def tile_annotation(op: Op) -> tuple[int, int, int, int]:
+    """Rows, columns, output blocks and input blocks of an op's tile.
+
+    Raises:
+        CodegenError: it has none.
+    """
+    tile = op.annotations.get("tile")
+    if not (isinstance(tile, tuple) and len(tile) == 4 and all(isinstance(n, int) for n in tile)):
+        raise CodegenError("the op has no tile", op=op.name, node=op.node, hint="Run tile_device first.")
+    rows, columns, outputs, inputs = tile
+    return int(rows), int(columns), int(outputs), int(inputs)  # pyright: ignore[reportArgumentType]
+
+
+def pieces(extent: int, size: int) -> list[tuple[int, int]]:
+    """[0, extent) in pieces of ``size``, the last one smaller, as (first, count)."""
+    return [(first, min(size, extent - first)) for first in range(0, extent, size)]

@@ -1,0 +1,95 @@
+"""What moves maps without computing: concatenation, slices, reshapes that change no byte."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ...ir.core import Op
+from ...ir.feature_map import MapShape, map_shape
+from ...ir.ops.movement import Concat, Slice
+from ...ir.ops.shape import Reshape
+from .emit import Emitter, lowers
+from .maps import Box, MapView, pieces, tile_annotation
+
+BLOCK = 16
+
+
+def copy_map(source: MapView, target: MapView, op: Op, emitter: Emitter) -> None:
+    """Copy a map through the scratchpad, tile by tile."""
+    rows, columns, blocks, _ = tile_annotation(op)
+    shape = target.shape
+    for image in range(shape.images):
+        for channels in pieces(shape.channels, blocks * BLOCK):
+            for row in pieces(shape.height, rows):
+                for column in pieces(shape.width, columns):
+                    box = Box(image, row, column, channels)
+                    place = emitter.maps.take(box.chip_bytes)
+                    emitter.load_map(source, box, place)
+                    emitter.store_map(target, box, place)
+
+
+def _same_place(a: MapView, b: MapView) -> bool:
+    return (a.region, a.offset, a.pixel) == (b.region, b.offset, b.pixel)
+
+
+@lowers(Concat)
+def lower_concat(op: Op, emitter: Emitter) -> None:
+    """Copy the operands that have not been written into the buffer of the result in the first place."""
+    concat, whole = op.operator, emitter.views[op.result]
+    assert isinstance(concat, Concat)
+    position = 0
+    for value in op.inputs:
+        source = emitter.views[value]
+        part = _part(whole, concat.axis, position, source.shape, op.result.type.rank)
+        position += value.type.shape[concat.axis]
+        if not _same_place(source, part):
+            copy_map(source, part, op, emitter)
+
+
+def _part(whole: MapView, axis: int, first: int, shape: MapShape, rank: int) -> MapView:
+    """The view of one operand inside the result of a concatenation along channels."""
+    if axis == 1:
+        return whole.channels(first, shape.channels)
+    raise AssertionError(f"concatenation along axis {axis} of rank {rank} is not placed on the device")
+
+
+@lowers(Reshape)
+def lower_reshape(op: Op, emitter: Emitter) -> None:
+    """Nothing, where the result is another name for the operand; otherwise a copy of equal bytes."""
+    source, target = emitter.views[op.inputs[0]], emitter.views[op.result]
+    if not _same_place(source, target):
+        copy_map(replace(source, shape=target.shape, pixel=source.pixel), target, op, emitter)
+
+
+@lowers(Slice)
+def lower_slice(op: Op, emitter: Emitter) -> None:
+    """Copy a box of the operand."""
+    cut = op.operator
+    assert isinstance(cut, Slice)
+    source, target = emitter.views[op.inputs[0]], emitter.views[op.result]
+    begin = _begin(cut.begin)
+    rows, columns, blocks, _ = tile_annotation(op)
+    shape = map_shape(op.result.type)
+    for image in range(shape.images):
+        for channels in pieces(shape.channels, blocks * BLOCK):
+            for row in pieces(shape.height, rows):
+                for column in pieces(shape.width, columns):
+                    box = Box(image, row, column, channels)
+                    read = Box(
+                        image + begin.images,
+                        (row[0] + begin.height, row[1]),
+                        (column[0] + begin.width, column[1]),
+                        (channels[0] + begin.channels, channels[1]),
+                    )
+                    place = emitter.maps.take(box.chip_bytes)
+                    emitter.load_map(source, read, place)
+                    emitter.store_map(target, box, place)
+
+
+def _begin(begin: tuple[int, ...]) -> MapShape:
+    """Where a slice begins, as image, row, column and channel."""
+    if len(begin) == 4:
+        return MapShape(begin[0], begin[2], begin[3], begin[1])
+    if len(begin) == 3:
+        return MapShape(begin[0], 0, begin[2], begin[1])
+    return MapShape(0, 0, begin[0], begin[1])

@@ -1,0 +1,102 @@
+"""Tensors as feature maps: images of pixels, and the windows that slide over them.
+
+The accelerator, and everything that prepares work for it, sees tensors this way.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .core import Op
+from .layout import BLOCK
+from .ops.convolution import Conv
+from .ops.pooling import AveragePool, GlobalPool, MaxPool
+from .types import TensorType
+
+MAP_RANKS = (2, 3, 4)
+"""Ranks of the tensors that are feature maps."""
+
+
+class MapShape(NamedTuple):
+    """Shape of a feature map."""
+
+    images: int
+    height: int
+    width: int
+    channels: int
+
+    @property
+    def blocks(self) -> int:
+        """Channels in blocks of 16, the last one padded."""
+        return -(-self.channels // BLOCK)
+
+    @property
+    def padded_channels(self) -> int:
+        """Channels with those that fill the last block."""
+        return self.blocks * BLOCK
+
+    @property
+    def padded_elements(self) -> int:
+        """Elements of all images, padding of the channels included."""
+        return self.images * self.height * self.width * self.padded_channels
+
+
+def map_shape(type: TensorType) -> MapShape:
+    """[N, C, H, W] as it is; [N, C, L] as one row; [M, K] as a row of M pixels with K channels."""
+    shape = type.shape
+    if len(shape) == 4:
+        return MapShape(shape[0], shape[2], shape[3], shape[1])
+    if len(shape) == 3:
+        return MapShape(shape[0], 1, shape[2], shape[1])
+    return MapShape(1, 1, shape[0], shape[1])
+
+
+class Window(NamedTuple):
+    """Geometry of a window op, rows then columns; ``begin`` is the padding before the map."""
+
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    begin: tuple[int, int] = (0, 0)
+
+    @property
+    def taps(self) -> int:
+        """Elements of the window."""
+        return self.kernel[0] * self.kernel[1]
+
+
+def _pair(values: tuple[int, ...], default: int) -> tuple[int, int]:
+    return (default, values[0]) if len(values) == 1 else (values[0], values[1])
+
+
+def window_of(op: Op) -> Window:
+    """The window of a convolution or pooling op, that of a pointwise op for all others."""
+    operator = op.operator
+    if isinstance(operator, Conv):
+        kernel, spatial = op.inputs[1].type.shape[2:], len(operator.strides)
+        return Window(
+            _pair(kernel, 1),
+            _pair(operator.strides, 1),
+            _pair(operator.dilations, 1),
+            _pair(operator.pads[:spatial], 0),
+        )
+    if isinstance(operator, (MaxPool, AveragePool)):
+        spatial = len(operator.kernel)
+        return Window(
+            _pair(operator.kernel, 1),
+            _pair(operator.strides, 1),
+            _pair(operator.dilations, 1),
+            _pair(operator.pads[:spatial], 0),
+        )
+    if isinstance(operator, GlobalPool):
+        shape = map_shape(op.inputs[0].type)
+        return Window((shape.height, shape.width))
+    return Window()
+
+
+def is_depthwise(op: Op) -> bool:
+    """Whether every channel of a convolution is a group of its own."""
+    if not isinstance(op.operator, Conv):
+        return False
+    outputs, inputs = op.inputs[1].type.shape[:2]
+    return op.operator.group == outputs > 1 == inputs

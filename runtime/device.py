@@ -1,0 +1,161 @@
+"""Running device stages: the host's side of the accelerator, which here is its functional simulator.
+
+The host lays each input out as the program expects it, runs the program, and takes the outputs apart again.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tilewright.errors import ArtifactError
+
+from .artifact import Artifact, DeviceStage, Engine
+from .buffers import Buffers, bytes_of
+from .json_fields import Fields, finished, parse_object
+from .manifest import BufferRef, Step
+from .steps import StepTime
+
+
+class Port(NamedTuple):
+    """How a feature map lies in its region: images of rows of pixels, the channels of a pixel together.
+
+    Attributes:
+        offset: first byte in the region.
+        shape: images, rows, columns, channels.
+        pixel: bytes from pixel to pixel; rows and images follow without gaps.
+    """
+
+    offset: int
+    shape: tuple[int, ...]
+    pixel: int
+
+    def view(self, region: np.ndarray) -> np.ndarray:
+        """The map inside its region, u8[images, rows, columns, channels], without a copy."""
+        images, rows, columns, channels = self.shape
+        count = images * rows * columns
+        pixels = region[self.offset : self.offset + count * self.pixel].reshape(images, rows, columns, self.pixel)
+        return pixels[..., :channels]
+
+    @staticmethod
+    def read(fields: Fields) -> Port:
+        return Port(fields.integer("offset"), fields.integers("shape", 1, 2**32), fields.integer("pixel"))
+
+
+class Ports(NamedTuple):
+    """The inputs and outputs of a device program, in order."""
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+    def to_json(self) -> bytes:
+        """The UTF-8 JSON text that :meth:`from_json` reads."""
+        import json
+
+        sides = {"inputs": self.inputs, "outputs": self.outputs}
+        return json.dumps({side: [port._asdict() for port in ports] for side, ports in sides.items()}).encode()
+
+    @staticmethod
+    def from_json(text: bytes | memoryview) -> Ports:
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            ArtifactError: the text is not JSON, or a field is missing, unknown or of the wrong type.
+        """
+        return finished(
+            parse_object(text), lambda f: Ports(f.items("inputs", Port.read), f.items("outputs", Port.read))
+        )
+
+
+def as_map(array: np.ndarray) -> np.ndarray:
+    """A tensor as u8[images, rows, columns, channels]: rank 4 is NCHW, 3 a row of pixels, 2 pixels by channels."""
+    array = array.view(np.uint8)
+    if array.ndim == 4:
+        return array.transpose(0, 2, 3, 1)
+    if array.ndim == 3:
+        return array.transpose(0, 2, 1)[:, None]
+    return array[None, None]
+
+
+class _Loaded:
+    """A verified device program with its ports."""
+
+    def __init__(self, artifact: Artifact, name: str) -> None:
+        # Here and not above: artifacts without a device program need none of it.
+        from .isa.program import Program, RegionKind
+        from .simulator.functional import FunctionalEngine
+
+        sections = artifact.manifest.device_programs[name].sections
+        program = Program.from_bytes(artifact.copy(sections["instructions"]))
+        constants = bytes_of(artifact.section(sections["weights"]))
+        self.ports = Ports.from_json(artifact.copy(sections["regions"]))
+        self.sizes = {region.kind: region.size for region in program.regions}
+        self.engine = FunctionalEngine(program, program.machine, {"constants": constants})
+        for ports, kind in ((self.ports.inputs, RegionKind.INPUT), (self.ports.outputs, RegionKind.OUTPUT)):
+            for port in ports:
+                self._check(port, self.sizes.get(kind, 0), name)
+        self.input_bytes = self.sizes.get(RegionKind.INPUT, 0)
+
+    @staticmethod
+    def _check(port: Port, size: int, name: str) -> None:
+        fits = len(port.shape) == 4 and port.pixel >= port.shape[3]
+        if not fits or port.offset + int(np.prod(port.shape[:3])) * port.pixel > size:
+            raise ArtifactError(f"device program {name!r} has a feature map outside its region", found=port)
+
+    def run(self, operands: list[np.ndarray], results: list[np.ndarray]) -> None:
+        region = np.zeros(self.input_bytes, np.uint8)
+        for port, array in zip(self.ports.inputs, operands, strict=True):
+            port.view(region)[...] = as_map(array)
+        outputs = self.engine.run({"input": region})["output"]
+        for port, array in zip(self.ports.outputs, results, strict=True):
+            as_map(array)[...] = port.view(outputs)
+
+
+class DeviceExecutor:
+    """Executes the device stages of an engine.
+
+    Raises:
+        ArtifactError, InstructionError, MachineError: a program is damaged or unsafe; found before anything runs.
+    """
+
+    def __init__(self, artifact: Artifact, engine: Engine) -> None:
+        names = {stage.program for stage in engine.stages if isinstance(stage, DeviceStage)}
+        self._programs = {name: _Loaded(artifact, name) for name in sorted(names)}
+        for stage in engine.stages:
+            if isinstance(stage, DeviceStage):
+                self._check(stage)
+
+    def _check(self, stage: DeviceStage) -> None:
+        ports = self._programs[stage.program].ports
+        for refs, side in ((stage.operands, ports.inputs), (stage.results, ports.outputs)):
+            found = [_map_shape(ref) for ref in refs]
+            if found != [port.shape for port in side] or any(ref.numpy.itemsize != 1 for ref in refs):
+                raise ArtifactError(
+                    f"device program {stage.program!r} does not match the tensors of its stage",
+                    stage="load artifact",
+                    expected=[port.shape for port in side],
+                    found=found,
+                )
+
+    def run(self, stage: DeviceStage, buffers: Buffers) -> None:
+        """Execute a stage."""
+        operands = [buffers.view(ref) for ref in stage.operands]
+        self._programs[stage.program].run(operands, [buffers.view(ref) for ref in stage.results])
+
+    def timed(self, stage: DeviceStage, buffers: Buffers) -> list[StepTime]:
+        """Execute a stage and measure how long its simulation takes, which says nothing of the device's own time."""
+        start = perf_counter()
+        self.run(stage, buffers)
+        step = Step(stage.program, "device", "simulated")
+        return [StepTime(step, "functional simulator", (perf_counter() - start) * 1e3)]
+
+
+def _map_shape(ref: BufferRef) -> tuple[int, ...]:
+    shape: Any = ref.shape
+    if len(shape) == 4:
+        return (shape[0], shape[2], shape[3], shape[1])
+    if len(shape) == 3:
+        return (shape[0], 1, shape[2], shape[1])
+    return (1, 1, *shape)
