@@ -177,7 +177,7 @@ def scalar_expression(operator: Operator, arguments: Sequence[str], dtypes: Sequ
         return f"divide_integers({x}, {arguments[1]})" if first.is_integer else f"{x} / {arguments[1]}"
     if isinstance(operator, Mod):
         if first.is_float:
-            return f"math.fmod({x}, {arguments[1]})"
+            return f"np.fmod({x}, {arguments[1]})"
         return f"{'truncated_remainder' if operator.fmod else 'remainder'}({x}, {arguments[1]})"
     if name == "pow":
         return _power(x, arguments[1], first, dtypes[1])
