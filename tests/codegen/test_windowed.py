@@ -1,0 +1,131 @@
+"""Depthwise convolution and pooling in blocked layout against the references of their operators."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from kernel_harness import TARGETS, described, run
+
+from tilewright.codegen.cpu.activation import Activation
+from tilewright.codegen.cpu.spec import KernelSpec
+from tilewright.codegen.cpu.window import Axis
+from tilewright.codegen.cpu.windowed import AveragePooling, Depthwise, MaxPooling
+from tilewright.ir.layout import pack, physical_shape, unpack
+from tilewright.ir.ops.convolution import Conv
+from tilewright.ir.ops.pooling import AveragePool, MaxPool
+from tilewright.ir.types import TensorType
+
+
+@dataclass(frozen=True)
+class Window:
+    """Geometry of a window operator on x [batch, channels, *image]."""
+
+    batch: int
+    channels: int
+    image: tuple[int, int]
+    kernel: tuple[int, int]
+    strides: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilations: tuple[int, int] = (1, 1)
+
+    def axes(self, output: tuple[int, ...]) -> tuple[Axis, Axis]:
+        rows, columns = (
+            Axis(self.image[i], output[i], self.kernel[i], self.strides[i], self.dilations[i], self.pads[i])
+            for i in (0, 1)
+        )
+        return rows, columns
+
+    def counted_axes(self, output: tuple[int, ...], include_pad: bool) -> tuple[Axis, Axis]:
+        if not include_pad:
+            return self.axes(output)
+        rows, columns = (
+            Axis(
+                self.image[i] + self.pads[i] + self.pads[i + 2],
+                output[i],
+                self.kernel[i],
+                self.strides[i],
+                self.dilations[i],
+                0,
+            )
+            for i in (0, 1)
+        )
+        return rows, columns
+
+
+WINDOWS = [
+    Window(1, 16, (8, 9), (3, 3), pads=(1, 1, 1, 1)),
+    Window(2, 35, (15, 30), (3, 3), (2, 2), (1, 1, 1, 1)),
+    Window(1, 20, (7, 7), (5, 5), pads=(2, 2, 2, 2)),
+    Window(1, 40, (9, 33), (2, 4), (1, 3), (0, 1, 1, 2), (3, 2)),
+    Window(1, 17, (1, 29), (1, 7), (1, 2), (0, 3, 0, 3)),
+    Window(1, 3, (12, 5), (9, 2), (3, 1)),
+]
+targets = pytest.mark.parametrize("target", TARGETS)
+windows = pytest.mark.parametrize("window", WINDOWS, ids=lambda w: f"{w.channels}x{w.image[0]}x{w.image[1]}")
+
+
+def blocked(spec: KernelSpec, target: str, operands: list[np.ndarray], type: TensorType) -> np.ndarray:
+    """The result in logical order; checks that padding lanes hold exact zeros."""
+    type = type.with_layout("c16")
+    (y,) = run(spec, described(target), operands, [(physical_shape(type), np.float32)])
+    np.testing.assert_array_equal(pack(unpack(y, type), "c16"), y)
+    return unpack(y, type)
+
+
+def image(window: Window, rng: np.random.Generator) -> np.ndarray:
+    return rng.standard_normal((window.batch, window.channels, *window.image)).astype(np.float32)
+
+
+@targets
+@windows
+@pytest.mark.parametrize("act", ["none", "sigmoid"])
+def test_depthwise(window: Window, act: str, target: str, rng: np.random.Generator) -> None:
+    operator = Conv(window.strides, window.pads, window.dilations, window.channels, act)
+    x = image(window, rng)
+    w = rng.standard_normal((window.channels, 1, *window.kernel)).astype(np.float32)
+    bias = rng.standard_normal(window.channels).astype(np.float32)
+    type = operator.infer(TensorType.of(x), TensorType.of(w), None, None)
+    residual = rng.standard_normal(type.shape).astype(np.float32) if act == "none" else None
+    axes = window.axes(type.shape[2:])
+    spec = Depthwise(window.batch, window.channels, *axes, True, residual is not None, Activation(act))
+    operands = [pack(x, "c16"), pack(w, "o16"), bias, *([pack(residual, "c16")] if residual is not None else [])]
+    y = blocked(spec, target, operands, type)
+    np.testing.assert_allclose(y, operator.reference(x, w, bias, residual), rtol=0, atol=2e-5)
+
+
+@targets
+@windows
+def test_max_pooling(window: Window, target: str, rng: np.random.Generator) -> None:
+    operator = MaxPool(window.kernel, window.strides, window.pads, window.dilations)
+    x = image(window, rng) - 3
+    type = operator.infer(TensorType.of(x))
+    spec = MaxPooling(window.batch, window.channels, *window.axes(type.shape[2:]))
+    y = blocked(spec, target, [pack(x, "c16")], type)
+    np.testing.assert_array_equal(y, operator.reference(x))
+
+
+@targets
+@windows
+@pytest.mark.parametrize("include_pad", [False, True])
+def test_average_pooling(window: Window, include_pad: bool, target: str, rng: np.random.Generator) -> None:
+    # Windows that overhang by one pixel, as those of ceil_mode do; what is beyond the padding never counts.
+    operator = AveragePool(window.kernel, window.strides, window.pads, window.dilations, include_pad, (1, 0))
+    x = image(window, rng)
+    type = operator.infer(TensorType.of(x))
+    output = type.shape[2:]
+    counted = window.counted_axes(output, include_pad)
+    spec = AveragePooling(window.batch, window.channels, *window.axes(output), *counted)
+    y = blocked(spec, target, [pack(x, "c16")], type)
+    np.testing.assert_allclose(y, operator.reference(x), rtol=1e-5, atol=1e-6)
+
+
+@targets
+def test_windows_in_the_padding_alone(target: str, rng: np.random.Generator) -> None:
+    window = Window(1, 5, (3, 3), (2, 2), pads=(3, 3, 3, 3))
+    operator = MaxPool(window.kernel, window.strides, window.pads, window.dilations)
+    x = image(window, rng)
+    type = operator.infer(TensorType.of(x))
+    y = blocked(MaxPooling(1, 5, *window.axes(type.shape[2:])), target, [pack(x, "c16")], type)
+    np.testing.assert_array_equal(y, operator.reference(x))
