@@ -94,3 +94,13 @@ def unpack(array: np.ndarray, type: TensorType) -> np.ndarray:
         return np.ascontiguousarray(merged[: shape[0], : shape[1]])
     merged = np.moveaxis(array, -1, 1).reshape(-1, *shape[1:])
     return np.ascontiguousarray(merged[: shape[0]])
+
+
+def is_same_order(a: TensorType, b: TensorType) -> bool:
+    """Whether both types, of one shape, put every element at the same address, without padding of their own.
+
+    Blocked order is row-major order where there is one position and whole blocks.
+    """
+    if a.layout == b.layout:
+        return True
+    return {a.layout, b.layout} == {"", "c16"} and math.prod(a.shape[2:]) == 1 and a.shape[1] % BLOCK == 0

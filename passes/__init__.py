@@ -6,6 +6,7 @@
 from .base import Pass, Record, Verification
 from .canonicalize import Canonicalize
 from .check_memory_plan import CheckMemoryPlan, check_memory_plan
+from .cpu_layout import CpuLayout
 from .eliminate_common_subexpressions import EliminateCommonSubexpressions
 from .eliminate_dead_code import EliminateDeadCode
 from .fold_constants import FoldConstants
@@ -21,6 +22,7 @@ PASSES: dict[str, type[Pass]] = {
     for cls in (
         Canonicalize,
         CheckMemoryPlan,
+        CpuLayout,
         EliminateCommonSubexpressions,
         EliminateDeadCode,
         FoldConstants,
@@ -35,6 +37,7 @@ __all__ = [
     "PASSES",
     "Canonicalize",
     "CheckMemoryPlan",
+    "CpuLayout",
     "Dump",
     "EliminateCommonSubexpressions",
     "EliminateDeadCode",

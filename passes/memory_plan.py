@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 from tilewright.errors import PassError
 
 from ..ir.core import Constant, Function, Module, Op, Value
-from ..ir.layout import BLOCK, bytes_of
+from ..ir.layout import bytes_of, is_same_order
 from ..ir.ops.convolution import Conv
 from ..ir.ops.elementwise import Elementwise
 from ..ir.ops.layout import Reorder
@@ -167,12 +166,9 @@ class _Storage:
 
 def is_alias(op: Op) -> bool:
     """Whether the bytes of the result are those of operand 0 as they lie in memory."""
-    if not op.operands or op.operands[0] is None or isinstance(op.operands[0], Constant):
+    if not isinstance(op.operator, (Reshape, Reorder)) or isinstance(op.operands[0], Constant):
         return False
-    source, target = op.operands[0].type, op.results[0].type
+    source, target = op.inputs[0].type, op.result.type
     if isinstance(op.operator, Reshape):
         return source.layout == "" and target.layout == ""
-    if isinstance(op.operator, Reorder) and {source.layout, target.layout} == {"", "c16"}:
-        # With one position and whole blocks, blocked order is row-major order.
-        return math.prod(source.shape[2:]) == 1 and source.shape[1] % BLOCK == 0
-    return False
+    return is_same_order(source, target)

@@ -1,0 +1,121 @@
+"""Which ops the CPU kernels run on activations in blocks of 16 channels: the one place to change with a new kernel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ..ir.core import Constant, Op
+from ..ir.layout import BLOCK, bytes_of
+from ..ir.ops.convolution import Conv
+from ..ir.ops.elementwise import Elementwise
+from ..ir.ops.movement import Concat
+from ..ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
+from ..ir.types import DType
+
+ACTIVATIONS = "c16"
+"""Layout of blocked activations."""
+
+STEM_CHANNELS = 4
+"""Up to so many input channels a convolution had better read row-major input."""
+
+
+@dataclass(frozen=True)
+class Support:
+    """How an op runs on blocked activations.
+
+    Attributes:
+        operands: indices of those that are blocked when the result is.
+        weights: layouts of constant operands, by index.
+        is_required: there is no kernel for the op in row-major order.
+        penalty: bytes of memory traffic that the blocked form is worth.
+        stem_weights: layouts of constant operands where operand 0 stays row-major although the result is blocked;
+            ``None`` where that is not possible.
+    """
+
+    operands: tuple[int, ...]
+    weights: dict[int, str] = field(default_factory=dict)
+    is_required: bool = False
+    penalty: int = 0
+    stem_weights: dict[int, str] | None = None
+
+
+def _convolution(op: Op) -> Support | None:
+    """Float convolutions with constant weights over 1 or 2 dimensions: plain, in groups of whole blocks, depthwise."""
+    conv = op.operator
+    assert isinstance(conv, Conv)
+    x, w, _, residual = (*op.operands, None, None)[:4]
+    assert x is not None
+    if not isinstance(w, Constant):
+        return None
+    outputs, channels = w.type.shape[:2]
+    operands = (0, 3) if residual is not None else (0,)
+    if conv.group == 1:
+        stem = {1: "o16"} if x.type.shape[1] <= STEM_CHANNELS else None
+        return Support(operands, {1: "o16i16"}, is_required=True, stem_weights=stem)
+    if channels == 1 and outputs == conv.group:
+        return Support(operands, {1: "o16"}, is_required=True)
+    if channels % BLOCK == 0 and (outputs // conv.group) % BLOCK == 0:
+        return Support(operands, {1: "o16i16"}, is_required=True)
+    return None
+
+
+def _pool(op: Op) -> Support | None:
+    return Support((0,), penalty=bytes_of(op.inputs[0].type))
+
+
+def _concat(op: Op) -> Support | None:
+    """Along the channels, every part but the last in whole blocks."""
+    assert isinstance(op.operator, Concat)
+    whole = all(part.type.shape[1] % BLOCK == 0 for part in op.inputs[:-1])
+    return Support(tuple(range(len(op.operands)))) if op.operator.axis == 1 and whole else None
+
+
+def _elementwise(op: Op) -> Support | None:
+    """Whole blocks, so that no padding has to stay zero; other operands are like the result, vary along batch and
+    channels only, or are scalars.
+    """
+    shape = op.result.type.shape
+    if shape[1] % BLOCK:
+        return None
+    blocked: list[int] = []
+    for index, value in enumerate(op.inputs):
+        extents = (1,) * (len(shape) - value.type.rank) + value.type.shape
+        if math.prod(extents) == 1:
+            continue
+        spatial_matches = extents[2:] == shape[2:] or set(extents[2:]) == {1}
+        if extents[1] != shape[1] or not spatial_matches:
+            return None
+        if value.type.rank == len(shape) and not (isinstance(value, Constant) and set(extents[2:]) == {1}):
+            blocked.append(index)
+        elif set(extents[2:]) != {1}:
+            return None
+    return Support(tuple(blocked))
+
+
+SUPPORT: dict[type, Callable[[Op], Support | None]] = {
+    Conv: _convolution,
+    MaxPool: _pool,
+    AveragePool: _pool,
+    GlobalAveragePool: _pool,
+    GlobalMaxPool: _pool,
+    Concat: _concat,
+    Elementwise: _elementwise,
+}
+"""By operator class; a subclass is found under its base. ``None`` says that this op cannot."""
+
+
+def blocked_support(op: Op) -> Support | None:
+    """How ``op`` runs on blocked activations, ``None`` if it does not: only float32 on the CPU with 1 or 2 spatial
+    dimensions and one result does.
+    """
+    if op.annotations.get("on") != "cpu" or len(op.results) != 1:
+        return None
+    type = op.result.type
+    if type.rank not in (3, 4) or any(value.type.dtype is not DType.F32 for value in (*op.inputs, op.result)):
+        return None
+    for base in op.operator.__class__.__mro__:
+        if base in SUPPORT:
+            return SUPPORT[base](op)
+    return None
