@@ -139,7 +139,7 @@ class Program:
             raise _damaged("truncated description", length, len(data) - _HEAD.size)
         try:
             description = json.loads(data[_HEAD.size : _HEAD.size + length])
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
             raise _damaged(f"description is not JSON ({error})", None, None) from None
         return _assemble(description, data[_HEAD.size + length :])
 
@@ -150,7 +150,7 @@ def _damaged(what: str, expected: object, found: object) -> InstructionError:
 
 def _assemble(description: Any, body: bytes) -> Program:
     keys = {"machine", "machine_hash", "regions", "layers", "instructions"}
-    if not isinstance(description, dict) or set(description) != keys:
+    if set(_mapping(description, "description")) != keys:
         raise _damaged("description has the wrong entries", sorted(keys), sorted(description)[:8])
     machine = from_dictionary(_mapping(description["machine"], "machine"), "device program")
     if machine.hash != description["machine_hash"]:
@@ -197,7 +197,8 @@ def _regions(entries: object) -> tuple[Region, ...]:
     regions: list[Region] = []
     for entry in entries:
         values = _mapping(entry, "regions")
-        if set(values) != {"name", "kind", "size"} or values["kind"] not in kinds or not _is_size(values["size"]):
+        whole = set(values) == {"name", "kind", "size"} and isinstance(values["kind"], str) and _is_size(values["size"])
+        if not whole or values["kind"] not in kinds:
             raise _damaged("a region is malformed", "name, kind and size", entry)
         if not isinstance(values["name"], str) or values["name"] in [region.name for region in regions]:
             raise _damaged("a region has no name of its own", None, values["name"])

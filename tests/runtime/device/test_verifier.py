@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -192,6 +193,33 @@ def test_damaged_files_are_refused() -> None:
             verify(isa.Program.from_bytes(bytes(changed)), MACHINE)
         except (InstructionError, MachineError):
             continue
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: "[1]", "entry 'description' is not an object"),
+        (lambda text: "[" * 100_000, "description is not JSON"),
+        (lambda text: text.replace('"layers":', '"more":'), "description has the wrong entries"),
+        (lambda text: text.replace('"kind":"input"', '"kind":["input"]'), "a region is malformed"),
+        (lambda text: text.replace('"kind":"input"', '"kind":"sink"'), "a region is malformed"),
+        (lambda text: text.replace('"name":"input"', '"name":"output"'), "a region has no name of its own"),
+        (lambda text: text.replace('"LD":7', '"LD":6'), "length does not match the instruction counts"),
+        (lambda text: text.replace('"LD":7', '"LD":-7'), "instruction counts are wrong"),
+        (lambda text: text.replace('"cards":1', '"cards":2'), "machine description and hash disagree"),
+        (lambda text: text.replace('"cards":1', '"cards":-1'), "field 'cards' (accelerator cards) is out of range"),
+        (lambda text: text.replace('"layers":["conv"', '"layers":[1'), "layer names are not a list of texts"),
+    ],
+)
+def test_descriptions_that_do_not_hold_together_are_refused(change: Callable[[str], str], message: str) -> None:
+    data = tiny().to_bytes()
+    length = int.from_bytes(data[8:16], "little")
+    original = data[16 : 16 + length].decode()
+    changed = change(original).encode()
+    assert changed != original.encode()
+    with pytest.raises((InstructionError, MachineError)) as caught:
+        isa.Program.from_bytes(data[:8] + len(changed).to_bytes(8, "little") + changed + data[16 + length :])
+    assert message in str(caught.value)
 
 
 def test_the_assembler_refuses_what_cannot_be_placed() -> None:
