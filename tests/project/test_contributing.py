@@ -19,7 +19,7 @@ from markdown_blocks import Block, fenced_blocks
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "CONTRIBUTING.md"
-COPIED = ("ir", "passes", "codegen", "compiler", "runtime", "src", "tests", "pyproject.toml")
+COPIED = ("ir", "passes", "codegen", "compiler", "runtime", "src", "tests", "docs", "pyproject.toml")
 
 
 def sections() -> dict[str, list[Block]]:
@@ -51,11 +51,14 @@ def clone(tmp_path: Path) -> Path:
 
 
 def apply_diff(text: str, diff: str) -> str:
-    """Inserts the lines marked ``+`` where the lines between them stand in ``text``; ``...`` skips any number."""
+    """Replaces the lines marked ``-`` and those without a mark by those without and those marked ``+``.
+
+    The lines to replace must stand in ``text`` once, one after the other; a line ``...`` begins another place.
+    """
     for hunk in diff.split("...\n"):
         lines = hunk.splitlines(keepends=True)
-        before = "".join(line[1:] for line in lines if line[0] == " ")
-        after = "".join(line[1:] for line in lines)
+        before = "".join(line[1:] for line in lines if line[0] in " -")
+        after = "".join(line[1:] for line in lines if line[0] in " +")
         assert text.count(before) == 1, f"these lines should stand there once:\n{before}"
         text = text.replace(before, after)
     return text
@@ -86,7 +89,7 @@ def test_the_walk_through_works(walk: str, clone: Path) -> None:
 
 
 def test_there_is_a_walk_through_for_each_kind_of_extension() -> None:
-    assert list(WALKS) == ["Adding an operator", "Adding a pass"]
+    assert list(WALKS) == ["Adding an operator", "Adding a pass", "Adding an instruction"]
 
 
 def test_the_copy_stands_in_for_the_installed_packages(clone: Path) -> None:
