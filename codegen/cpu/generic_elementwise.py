@@ -10,8 +10,9 @@ from ...ir.ops.fused import FusedElementwise, Step
 from ...ir.ops.shape import Cast
 from ...ir.types import DType, TensorType
 from .kernel import Kernel
-from .loops import Nest, broadcast, dtypes_of, has_real_meaning, is_plain, nest_source
-from .numba_kernel import compile_kernel, python_function
+from .loops import Nest, broadcast, dtypes_of, has_real_meaning, is_plain
+from .nest_kernel import element_kernel
+from .numba_kernel import python_function
 from .registry import lowers
 from .scalar import NAMESPACE, scalar_expression
 from .target import TargetDescription
@@ -79,6 +80,7 @@ def lower_elementwise(op: Op, target: TargetDescription) -> Kernel | None:
         return None
     shape = op.result.type.shape
     accesses = tuple(broadcast(value.type.shape, shape) for value in (*op.inputs, op.result))
-    nest = Nest(shape, accesses).normalized()
-    function = python_function(nest_source(len(nest.extents), names, statements), NAMESPACE)
-    return compile_kernel(op.name, function, dtypes_of(op), target, units=nest.extents[0], integers=nest.table)
+    parameters = [*names, *(f"p{i}" for i in range(len(names)))]
+    lines = [f"def kernel({', '.join(parameters)}):", *statements, "return 0"]
+    function = python_function("\n    ".join(lines), NAMESPACE)
+    return element_kernel(op.name, function, dtypes_of(op), Nest(shape, accesses), target)

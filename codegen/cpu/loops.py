@@ -1,7 +1,7 @@
-"""Loop nests over strided tensors, as Python source for :mod:`tilewright.codegen.cpu.numba_kernel`.
+"""Loop nests over strided tensors, and what the generic lowerings ask about an op.
 
 A nest visits every point of a grid; each tensor has an offset and one stride a dimension, so broadcasting is stride 0
-and a transposition another order of strides. The outermost loop runs over the work items.
+and a transposition another order of strides.
 """
 
 from __future__ import annotations
@@ -48,29 +48,11 @@ class Nest:
             extents, strides = [1], [[1] * len(self.accesses)]
         return self._with(tuple(extents), strides)
 
-    def of_rank(self, rank: int) -> Nest:
-        """The same visits with dimensions of extent 1 added after the first one."""
-        missing = rank - len(self.extents)
-        strides = [[access.strides[d] for access in self.accesses] for d in range(len(self.extents))]
-        absent = [[0] * len(self.accesses)] * missing
-        return self._with((self.extents[0], *[1] * missing, *self.extents[1:]), [strides[0], *absent, *strides[1:]])
-
     def _with(self, extents: tuple[int, ...], strides: Sequence[Sequence[int]]) -> Nest:
         accesses = tuple(
             Access(tuple(s[i] for s in strides), access.offset) for i, access in enumerate(self.accesses)
         )
         return Nest(extents, accesses)
-
-    def normalized(self) -> Nest:
-        """Collapsed, and of a rank that few nests share, so that they share code."""
-        nest = self.collapsed()
-        rank = len(nest.extents)
-        return nest if rank == 1 else nest.of_rank(rank if rank % 2 else rank + 1)
-
-    @property
-    def table(self) -> tuple[int, ...]:
-        """The numbers that :func:`nest_source` reads: extents, then offset and strides of each tensor."""
-        return (*self.extents, *(n for access in self.accesses for n in (access.offset, *access.strides)))
 
 
 def row_major(shape: Sequence[int]) -> tuple[int, ...]:
@@ -83,26 +65,6 @@ def broadcast(shape: Sequence[int], result: Sequence[int]) -> Access:
     missing = len(result) - len(shape)
     strides = [0 if e == 1 else s for e, s in zip(shape, row_major(shape), strict=True)]
     return Access((*[0] * missing, *strides))
-
-
-def nest_source(rank: int, tensors: Sequence[str], statements: Sequence[str]) -> str:
-    """Source of a kernel that executes ``statements`` at every point of a nest of this rank.
-
-    In the statements, ``p0``, ``p1`` … are the positions in the tensors; ``n`` and ``f`` are the tables of integers
-    and floats, the former starting with :attr:`Nest.table`.
-    """
-    lines = [f"def kernel({', '.join([*tensors, 'n', 'f', 'scratch', 'begin', 'end'])}):"]
-    offsets = [rank + t * (rank + 1) for t in range(len(tensors))]
-    position = [f"n[{offset}]" for offset in offsets]
-    for d in range(rank):
-        indent = "    " * (d + 1)
-        lines.append(f"{indent}for i{d} in range({'begin, end' if d == 0 else f'n[{d}]'}):")
-        name = "p" if d == rank - 1 else f"q{d}_"
-        for t, offset in enumerate(offsets):
-            lines.append(f"{indent}    {name}{t} = {position[t]} + i{d} * n[{offset + 1 + d}]")
-            position[t] = f"{name}{t}"
-    lines += ["    " * (rank + 1) + statement for statement in statements]
-    return "\n".join([*lines, "    return 0", ""])
 
 
 def is_plain(op: Op) -> bool:

@@ -52,6 +52,8 @@ _TYPES = {
     DType.F16: types.uint16,
 }
 
+_RANGE = (types.int64, types.int64)
+
 _RELAXED = ("reassoc", "contract", "nsz")
 """Of the fast-math relaxations those that keep infinities and NaNs right."""
 
@@ -113,9 +115,10 @@ def _kernel(
 ) -> Kernel:
     origin = function.__module__, function.__qualname__, getattr(function, "source", "")
     name = kernel_name(stem, origin, dtypes, target, integers, floats, units, scratch_bytes, fastmath)
-    body, symbol = _body(function, dtypes, fastmath)
+    tables = types.CPointer(types.int64), types.CPointer(types.float64)
+    body, symbol = numba_text(function, dtypes, (*tables, types.CPointer(types.uint8), *_RANGE), fastmath)
     text = body + _wrapper(symbol, name, len(dtypes), integers, floats)
-    return Kernel(name, _optimized(text, name, symbol, target), units, scratch_bytes, optimized=True)
+    return Kernel(name, optimized(text, name, target), units, scratch_bytes, optimized=True)
 
 
 @contextmanager
@@ -130,11 +133,16 @@ def _unoptimized() -> Iterator[None]:
 
 
 @cache
-def _body(function: KernelFunction, dtypes: tuple[DType, ...], fastmath: bool) -> tuple[str, str]:
-    """LLVM IR of a function for certain element types, and its symbol."""
+def numba_text(
+    function: KernelFunction, dtypes: tuple[DType, ...], others: tuple[types.Type, ...], fastmath: bool = False
+) -> tuple[str, str]:
+    """LLVM IR of a function, not optimised, and its symbol.
+
+    Its LLVM parameters are a pointer to an i32 result, a pointer to nothing that matters, then its own: pointers to
+    elements of ``dtypes``, and ``others``. It returns i32, not 0 if it raises.
+    """
     pointers = [types.CPointer(_TYPES[dtype]) for dtype in dtypes]
-    tables = types.CPointer(types.int64), types.CPointer(types.float64)
-    signature = types.int32(*pointers, *tables, types.CPointer(types.uint8), types.int64, types.int64)
+    signature = types.int32(*pointers, *others)
     options: dict[str, Any] = {
         "no_cpython_wrapper": True,
         "no_cfunc_wrapper": True,
@@ -183,8 +191,12 @@ def _machine(target: TargetDescription) -> llvm.TargetMachine:
     return target.machine()
 
 
-def _optimized(text: str, name: str, symbol: str, target: TargetDescription) -> str:
-    """The text after LLVM's passes, with nothing visible but the kernel."""
+def optimized(text: str, name: str, target: TargetDescription) -> str:
+    """A kernel's text after LLVM's passes, vectorisers included, with nothing visible but the kernel.
+
+    Raises:
+        CodegenError: LLVM rejects it (our own bug).
+    """
     machine = _machine(target)
     try:
         module = llvm.parse_assembly(text)
@@ -195,8 +207,7 @@ def _optimized(text: str, name: str, symbol: str, target: TargetDescription) -> 
     for function in module.functions:
         if not function.is_declaration and function.name != name:
             function.linkage = "internal"
-            if function.name == symbol:
-                function.add_function_attribute("alwaysinline")
+            function.add_function_attribute("alwaysinline")
     for variable in module.global_variables:
         if not variable.is_declaration:
             variable.linkage = "internal"
