@@ -1,5 +1,8 @@
 """Imports every family of CPU kernels, which fills the registry. Earlier families are asked first."""
 
-from . import generic_elementwise
+# isort: off
+from . import convolution, layout, pooling
+from . import generic_elementwise, generic_movement, generic_pad
+# isort: on
 
-__all__ = ["generic_elementwise"]
+__all__ = ["convolution", "generic_elementwise", "generic_movement", "generic_pad", "layout", "pooling"]

@@ -17,7 +17,7 @@ _INFINITY = np.uint32(0x7F800000)
 
 
 @_njit
-def half_to_single(h):  # noqa: ANN001, ANN201
+def half_to_single(h):
     """The float32 of the same value."""
     magnitude = np.uint32(h & np.uint16(0x7FFF)) << np.uint32(13)
     sign = np.uint32(h & np.uint16(0x8000)) << np.uint32(16)
@@ -30,7 +30,7 @@ def half_to_single(h):  # noqa: ANN001, ANN201
 
 
 @_njit
-def single_to_half(x):  # noqa: ANN001, ANN201
+def single_to_half(x):
     """The nearest half float."""
     b = np.float32(x).view(np.uint32)
     sign = np.uint32((b >> np.uint32(16)) & np.uint32(0x8000))
@@ -50,7 +50,7 @@ def single_to_half(x):  # noqa: ANN001, ANN201
 
 
 @_njit
-def double_to_half(x):  # noqa: ANN001, ANN201
+def double_to_half(x):
     """The nearest half float, rounded once."""
     near = np.float32(x)
     b = np.float32(near).view(np.uint32)

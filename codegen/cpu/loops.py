@@ -49,9 +49,7 @@ class Nest:
         return self._with(tuple(extents), strides)
 
     def _with(self, extents: tuple[int, ...], strides: Sequence[Sequence[int]]) -> Nest:
-        accesses = tuple(
-            Access(tuple(s[i] for s in strides), access.offset) for i, access in enumerate(self.accesses)
-        )
+        accesses = tuple(Access(tuple(s[i] for s in strides), access.offset) for i, access in enumerate(self.accesses))
         return Nest(extents, accesses)
 
 

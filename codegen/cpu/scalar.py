@@ -22,7 +22,6 @@ from ...ir.types import DType
 from .half import double_to_half, half_to_single, single_to_half
 
 _njit = numba.njit(error_model="numpy")
-# ruff: noqa: ANN001, ANN201
 
 
 @_njit
