@@ -127,9 +127,11 @@ class Op:
         self.function: Function | None = None
         self._previous: Op | None = None
         self._next: Op | None = None
-        types = operator.result_types([v.type if v is not None else None for v in operands], loc=self.loc)
-        if result_types is not None:
-            types = tuple(result_types)
+        operand_types = [v.type if v is not None else None for v in operands]
+        inferred = operator.result_types(operand_types, loc=self.loc) if not operator.GIVEN_RESULTS else None
+        types = tuple(result_types) if result_types is not None else inferred
+        if types is None:
+            raise IRError("result types cannot be inferred and must be given", op=operator.name, node=self.node)
         hint = operator.name
         self._operands: list[Value | None] = []
         self.results = tuple(

@@ -103,6 +103,9 @@ class Operator:
     OPERANDS: ClassVar[tuple[Operand, ...]] = ()
     QUANTIZATION: ClassVar[QuantizationRule] = QuantizationRule.NONE
 
+    GIVEN_RESULTS: ClassVar[bool] = False
+    """Result types do not follow from operand types: every op of this operator is given them."""
+
     def infer(self, *args: Any, **kwargs: Any) -> TensorType | tuple[TensorType, ...]:
         """Result types for the types of the operands; subclasses name their operands."""
         raise NotImplementedError(type(self).__name__)

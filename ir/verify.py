@@ -6,6 +6,7 @@ from tilewright.errors import IRError, TilewrightError, VerifyError
 
 from .core import Constant, Function, Module, Op, Value
 from .layout import physical_shape
+from .ops.call import Call
 from .printer import print_op
 from .types import TensorType
 
@@ -15,8 +16,9 @@ def verify(module: Module, *, stage: str | None = None) -> None:
 
     Invariants: a value is defined before it is used, in the same function or as a constant of the module; uses and
     operands agree; each result has the type that the operator infers (quantisation and layout are the pass's
-    choice, shape and element type are not, but for quantised results); layouts exist; names of inputs, outputs,
-    functions and constants are unique.
+    choice, shape and element type are not, but for quantised results); a call passes and gets what its function
+    takes and returns, and no function calls itself through others; layouts exist; names of inputs, outputs, functions
+    and constants are unique.
 
     Args:
         stage: the pass to name in the message.
@@ -30,6 +32,7 @@ def verify(module: Module, *, stage: str | None = None) -> None:
         _check_layout(constant.type, f"constant @{name}", stage)
     for function in module.functions.values():
         _verify_function(module, function, stage)
+    _check_no_circle(module, stage)
 
 
 def _verify_function(module: Module, function: Function, stage: str | None) -> None:
@@ -49,7 +52,7 @@ def _verify_function(module: Module, function: Function, stage: str | None) -> N
             _check_defined(module, value, defined, op, stage)
             if (op, index) not in value._uses:
                 raise _op_error("an operand does not know of its use", op, stage)
-        _verify_op(op, stage)
+        _verify_op(module, op, stage)
         for value in op.results:
             if value.producer is not op:
                 raise _op_error("a result names another producer", op, stage)
@@ -88,7 +91,10 @@ def _check_layout(type: TensorType, what: str, stage: str | None) -> None:
         raise VerifyError(error.message, stage=stage, op=what, expected=error.expected, found=error.found) from None
 
 
-def _verify_op(op: Op, stage: str | None) -> None:
+def _verify_op(module: Module, op: Op, stage: str | None) -> None:
+    if isinstance(op.operator, Call):
+        _verify_call(module, op, op.operator.callee, stage)
+        return
     operands = [value.type if value is not None else None for value in op.operands]
     results = [value.type for value in op.results]
     try:
@@ -107,3 +113,37 @@ def _verify_op(op: Op, stage: str | None) -> None:
         problem = op.operator.check_quantized(operands, results)
         if problem is not None:
             raise _op_error(problem, op, stage)
+
+
+def _verify_call(module: Module, op: Op, callee: str, stage: str | None) -> None:
+    function = module.functions.get(callee)
+    if function is None or callee == "main":
+        known = ", ".join(f"@{name}" for name in module.functions if name != "main") or "none"
+        raise _op_error("the call names no function that can be called", op, stage, known, f"@{callee}")
+    types = [value.type if value is not None else None for value in op.operands]
+    for what, expected, found in (
+        ("operands", [parameter.type for parameter in function.parameters], types),
+        ("results", [value.type for value in function.results], [value.type for value in op.results]),
+    ):
+        if len(expected) != len(found):
+            raise _op_error(f"wrong number of {what} of a call", op, stage, len(expected), len(found))
+        for wanted, given in zip(expected, found, strict=True):
+            if wanted != given:
+                raise _op_error(f"the {what} of a call do not have the types of @{callee}", op, stage, wanted, given)
+
+
+def _check_no_circle(module: Module, stage: str | None) -> None:
+    callees = {
+        name: [op.operator.callee for op in function.ops if isinstance(op.operator, Call)]
+        for name, function in module.functions.items()
+    }
+    for name in callees:
+        reached: set[str] = set()
+        pending = list(callees[name])
+        while pending:
+            callee = pending.pop()
+            if callee not in reached:
+                reached.add(callee)
+                pending += callees[callee]
+        if name in reached:
+            raise VerifyError("a function calls itself, directly or through others", stage=stage, op=f"@{name}")

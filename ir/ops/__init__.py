@@ -2,6 +2,7 @@
 
 from . import (
     activation,
+    call,
     comparison,
     convolution,
     elementwise,
@@ -23,6 +24,7 @@ from . import (
 
 __all__ = [
     "activation",
+    "call",
     "comparison",
     "convolution",
     "elementwise",

@@ -1,0 +1,42 @@
+"""Calls of other functions of the module: how the parts that the accelerator runs stand in ``main``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ..op import Operator, Sample, operator, variadic
+from ..types import TensorType
+
+
+@operator("call")
+@dataclass(frozen=True)
+class Call(Operator):
+    """Apply another function of the module.
+
+    Operands: one for each parameter of the function, of its type. Results: those of the function. They are given with
+    the op, since an operator knows no module; :func:`tilewright.ir.verify.verify` compares both with the function.
+
+    There are no samples, and no form in ONNX: a call means nothing without the module that holds its function.
+    :func:`tilewright.ir.interp.run_op` follows it.
+
+    Attributes:
+        callee: name of the function, any but ``main``; calls form no circle.
+    """
+
+    OPERANDS = (variadic("arguments"),)
+    GIVEN_RESULTS: ClassVar[bool] = True
+
+    callee: str
+
+    def check_quantized(
+        self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]
+    ) -> str | None:
+        return None
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        return iter(())

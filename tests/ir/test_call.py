@@ -1,0 +1,89 @@
+"""Calls: run by the interpreter, checked against the function they name, given their result types."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tilewright.errors import IRError, VerifyError
+from tilewright.ir import interp
+from tilewright.ir.core import Function, Module, Op
+from tilewright.ir.op import REGISTRY
+from tilewright.ir.ops.call import Call
+from tilewright.ir.parser import parse_module
+from tilewright.ir.types import DType, TensorType
+from tilewright.ir.verify import verify
+
+TEXT = """
+module @test {
+  func @main(%x: f32[2,3], %y: f32[2,3]) -> (%a: f32[2,3], %b: f32[2,3]) {
+    %s, %d = call(%x, %y) {callee=both} : f32[2,3], f32[2,3] loc("Node_0")
+    return %s, %d
+  }
+  func @both(%p: f32[2,3], %q: f32[2,3]) -> (%sum: f32[2,3], %difference: f32[2,3]) {
+    %0 = add(%p, %q) : f32[2,3]
+    %1 = sub(%p, %q) : f32[2,3]
+    return %0, %1
+  }
+}
+"""
+
+
+def parse(text: str) -> Module:
+    return parse_module(text)
+
+
+def test_runs_its_function(rng: np.random.Generator) -> None:
+    module = parse(TEXT)
+    verify(module)
+    x, y = rng.standard_normal((2, 2, 3)).astype(np.float32)
+    found = interp.run(module, {"x": x, "y": y})
+    np.testing.assert_array_equal(found["a"], x + y)
+    np.testing.assert_array_equal(found["b"], x - y)
+
+
+def test_has_no_samples() -> None:
+    assert REGISTRY["call"] is Call
+    assert list(Call.samples(np.random.default_rng(0))) == []
+
+
+def test_must_be_given_its_results() -> None:
+    x = Function("main", [("x", TensorType((2,), DType.F32))]).parameters[0]
+    with pytest.raises(IRError, match="call: result types cannot be inferred and must be given"):
+        Op(Call("other"), [x])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("callee=both", "callee=other", "the call names no function that can be called"),
+        ("callee=both", "callee=main", "the call names no function that can be called"),
+        ("call(%x, %y)", "call(%x)", "wrong number of operands of a call"),
+        ("%s, %d = call(%x, %y) {callee=both} : f32[2,3], f32[2,3]", "%s, %d, %e = call(%x, %y) {callee=both} : "
+         "f32[2,3], f32[2,3], f32[2,3]", "wrong number of results of a call"),
+        ("%q: f32[2,3]) -> (%sum: f32[2,3], %difference: f32[2,3])", "%q: f32[3]) -> (%sum: f32[2,3], "
+         "%difference: f32[2,3])", "the operands of a call do not have the types of @both"),
+    ],
+)  # fmt: skip
+def test_must_fit_its_function(old: str, new: str, message: str) -> None:
+    assert old in TEXT
+    with pytest.raises(VerifyError) as caught:
+        verify(parse(TEXT.replace(old, new)))
+    assert message in str(caught.value)
+    assert "Node_0" in str(caught.value)
+
+
+def test_wrong_results_show_both_types() -> None:
+    text = TEXT.replace("%1 = sub(%p, %q) : f32[2,3]", "%1 = cast(%p) {to=f64} : f64[2,3]")
+    text = text.replace("(%sum: f32[2,3], %difference: f32[2,3])", "(%sum: f32[2,3], %difference: f64[2,3])")
+    with pytest.raises(VerifyError, match="the results of a call do not have the types of @both") as caught:
+        verify(parse(text))
+    assert "expected" in str(caught.value)
+    assert "f64[2,3]" in str(caught.value)
+
+
+def test_no_function_calls_itself() -> None:
+    text = TEXT.replace("%0 = add(%p, %q) : f32[2,3]", "%0, %9 = call(%p, %q) {callee=both} : f32[2,3], f32[2,3]")
+    with pytest.raises(VerifyError) as caught:
+        verify(parse(text))
+    assert str(caught.value) == "@both: a function calls itself, directly or through others"
