@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tilewright.codegen.cpu.assemble import ENTRY, Call, Location, assemble
-from tilewright.codegen.cpu.convolution import Convolution
+from tilewright.codegen.cpu.direct_convolution import Convolution
 from tilewright.codegen.cpu.kernel import Kernel
 from tilewright.codegen.cpu.llvm_types import F32, Value, constant
 from tilewright.codegen.cpu.spec import KernelSpec

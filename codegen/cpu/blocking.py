@@ -10,7 +10,7 @@ from .target import TargetDescription
 from .window import Axis, cut
 
 if TYPE_CHECKING:
-    from .convolution import Convolution
+    from .direct_convolution import Convolution
 
 
 @dataclass(frozen=True)

@@ -1,257 +1,109 @@
-"""Direct convolution in blocked layouts, single precision.
-
-A tile of some output pixels by some vectors of 16 output channels is accumulated in registers: for each input channel
-and tap, the weights of the vectors are loaded once and multiplied with each pixel's input, broadcast. Bias, residual
-and activation are applied before the tile is stored. There is no padding in memory: tiles at the border leave out the
-taps that fall outside (:mod:`.window`).
-
-The scheme is that of oneDNN's direct convolution (Georganas et al., "Anatomy of High-Performance Deep Learning
-Convolutions on SIMD Architectures", 2018), written anew.
-"""
+"""Convolution operators on activations in blocks of 16 channels."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 
+from ...ir.core import Op
 from ...ir.layout import BLOCK
-from .activation import NO_ACTIVATION, Activation
-from .blocking import Blocking, choose_blocking, merged
-from .convolution_tile import VECTOR, VECTOR_BYTES, TileCall, TileGenerator, TileShape
+from ...ir.ops.convolution import Conv
+from ...ir.types import DType
+from .activation import Activation
+from .direct_convolution import Convolution
+from .generic_convolution import GenericConvolution
 from .kernel import Kernel
-from .llvm_builder import Integer
-from .llvm_types import Value, mask_constant, zero
-from .spec import KernelSpec
+from .registry import lowers
 from .target import TargetDescription
-from .window import Axis, cut
+from .window import Axis
+from .windowed import Depthwise
 
 
-@dataclass(frozen=True)
-class Convolution(KernelSpec):
-    """Convolution over an image, then bias, residual and activation.
-
-    Arguments: x, layout ``c16`` (or row-major, where ``plain_input``); w, layout ``o16i16`` (``o16``, where
-    ``plain_input``); bias [outputs]; residual and result, layout ``c16``. All single precision. The result may lie
-    where the residual lies.
-
-    Attributes:
-        batch, channels, outputs: N, C and O; each group has a multiple of 16 of both, unless there is only one group.
-        rows, columns: geometry along y and x. One dimension is an image of one row.
-        groups: independent convolutions.
-        plain_input: x is row-major; for first layers of few channels, one group.
-        blocking: how to cut the work; chosen by cost if absent.
-    """
-
-    batch: int
-    channels: int
-    outputs: int
-    rows: Axis
-    columns: Axis
-    groups: int = 1
-    has_bias: bool = False
-    has_residual: bool = False
-    activation: Activation = NO_ACTIVATION
-    plain_input: bool = False
-    blocking: Blocking | None = None
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        optional = (("bias",) if self.has_bias else ()) + (("residual",) if self.has_residual else ())
-        return ("x", "w", *optional, "y")
-
-    @property
-    def input_blocks(self) -> int:
-        """Steps of the loop over input channels of a group: blocks of 16, or single channels of a plain input."""
-        return self.channels if self.plain_input else -(-(self.channels // self.groups) // BLOCK)
-
-    @property
-    def output_blocks(self) -> int:
-        """Vectors of output channels in a group."""
-        return -(-(self.outputs // self.groups) // BLOCK)
-
-    def generate(self, target: TargetDescription) -> Kernel:
-        return _Walker(self, self.blocking or choose_blocking(self, target), target).generate()
+def is_float(op: Op) -> bool:
+    """Whether all tensors of an op hold single precision numbers."""
+    return all(value.type.dtype is DType.F32 for value in (*op.inputs, *op.results))
 
 
-class _Walker:
-    """The function that walks over work items: image, block of rows, tile of output channels."""
+def layouts(op: Op) -> tuple[str, ...]:
+    """Layouts of the operands that are present, then of the results."""
+    return tuple(value.type.layout for value in (*op.inputs, *op.results))
 
-    def __init__(self, spec: Convolution, blocking: Blocking, target: TargetDescription) -> None:
-        self.spec = spec
-        self.blocking = blocking
-        self.rows, self.columns = merged(spec, blocking.merge)
-        self.pieces = cut(self.columns, blocking.pixels)
-        self.chunks = -(-spec.input_blocks // blocking.chunk)
-        self.channel_tiles = -(-spec.output_blocks // blocking.vectors)
-        self.row_blocks = -(-self.rows.output // blocking.row_block)
-        self.shape = self._tile_shape()
-        self.tiles = TileGenerator(target, spec.name, self.shape)
-        self.b = spec.entry(target, writes=("residual", "y"))
-        self.arguments = spec.bind(self.b)
 
-    def _tile_shape(self) -> TileShape:
-        spec, rows, columns = self.spec, self.rows, self.columns
-        steps, element = (1, 4) if spec.plain_input else (BLOCK, VECTOR_BYTES)
-        kernel_row = columns.kernel * steps * VECTOR_BYTES
-        calls = min(self.blocking.row_block, rows.output) * sum(piece.count for piece in self.pieces)
-        chunk_lines = self.blocking.chunk * rows.kernel * columns.kernel * steps
-        return TileShape(
-            steps=steps,
-            pixel=columns.stride * element,
-            column=columns.dilation * element,
-            row=rows.dilation * columns.input * element,
-            block=rows.input * columns.input * element,
-            kernel_row=kernel_row,
-            kernel_block=rows.kernel * kernel_row,
-            vector=spec.input_blocks * rows.kernel * kernel_row,
-            output_vector=rows.output * columns.output * VECTOR_BYTES,
-            kernel_rows=rows.kernel,
-            always_reaches=rows.always_reaches,
-            fixed_rows=not rows.is_padded,
-            blocks=spec.input_blocks,
-            chunked=self.chunks > 1,
-            has_residual=spec.has_residual,
-            activation=spec.activation,
-            prefetch=-(-chunk_lines // calls),
-        )
+def image_axes(
+    image: tuple[int, ...],
+    output: tuple[int, ...],
+    kernel: tuple[int, ...],
+    strides: tuple[int, ...],
+    dilations: tuple[int, ...],
+    before: tuple[int, ...],
+) -> tuple[Axis, Axis] | None:
+    """Rows and columns of an operator over one or two spatial dimensions, ``None`` for more of them."""
+    axes = [Axis(*fields) for fields in zip(image, output, kernel, strides, dilations, before, strict=True)]
+    if len(axes) == 1:
+        return Axis(1, 1, 1, 1, 1, 0), axes[0]
+    return (axes[0], axes[1]) if len(axes) == 2 else None
 
-    def generate(self) -> Kernel:
-        spec, b = self.spec, self.b
-        channel_tiles = spec.groups * self.channel_tiles
 
-        def unit(index: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
-            tile = b.remainder(index, channel_tiles)
-            index = b.divide(index, channel_tiles)
-            image, block = b.divide(index, self.row_blocks), b.remainder(index, self.row_blocks)
-            first_row = b.multiply(block, self.blocking.row_block)
-            last_row = b.minimum(b.add(first_row, self.blocking.row_block), self.rows.output)
-            self._channel_tile(image, first_row, last_row, tile)
-            return ()
+@lowers(Conv)
+def convolution(op: Op, target: TargetDescription) -> Kernel | None:
+    """Direct or depthwise convolution; x, residual and result in layout ``c16``."""
+    conv = op.operator
+    assert isinstance(conv, Conv)
+    x, w, bias, residual = (*op.operands, None, None)[:4]
+    assert x is not None
+    assert w is not None
+    if not is_float(op) or op.result.type.layout != "c16" or (residual is not None and residual.type.layout != "c16"):
+        return None
+    axes = image_axes(
+        x.type.shape[2:],
+        op.result.type.shape[2:],
+        w.type.shape[2:],
+        conv.strides,
+        conv.dilations,
+        conv.pads[: x.type.rank - 2],
+    )
+    if axes is None:
+        return None
+    batch, channels = x.type.shape[:2]
+    outputs = w.type.shape[0]
+    activation = Activation(conv.act, conv.act_args)
+    has_bias, has_residual = bias is not None, residual is not None
+    kinds = (x.type.layout, w.type.layout)
+    if kinds == ("c16", "o16") and conv.group == channels == outputs:
+        return Depthwise(batch, channels, *axes, has_bias, has_residual, activation).generate(target)
+    is_plain = kinds == ("", "o16") and conv.group == 1
+    whole = conv.group == 1 or (channels // conv.group % BLOCK == 0 and outputs // conv.group % BLOCK == 0)
+    if not is_plain and (kinds != ("c16", "o16i16") or not whole):
+        return None
+    spec = Convolution(
+        batch, channels, outputs, *axes, conv.group, has_bias, has_residual, activation, plain_input=is_plain
+    )
+    return spec.generate(target)
 
-        b.loop(self.arguments["begin"], self.arguments["end"], unit)
-        units = spec.batch * self.row_blocks * channel_tiles
-        return spec.finish(b, list(self.tiles.functions.values()), units=units)
 
-    def _channel_tile(self, image: Value, first_row: Value, last_row: Value, tile: Value) -> None:
-        """Dispatch on whether this is the last tile of its group, which may have fewer vectors or channels."""
-        spec, b = self.spec, self.b
-        group, within = b.divide(tile, self.channel_tiles), b.remainder(tile, self.channel_tiles)
-        block = b.add(b.multiply(group, spec.output_blocks), b.multiply(within, self.blocking.vectors))
-        left = spec.output_blocks - (self.channel_tiles - 1) * self.blocking.vectors
-        active = (spec.outputs // spec.groups - 1) % BLOCK + 1
-
-        def work(vectors: int, channels: int) -> tuple[Value, ...]:
-            self._rows(image, first_row, last_row, group, block, vectors, channels)
-            return ()
-
-        if self.channel_tiles == 1 or (left == self.blocking.vectors and active == BLOCK):
-            work(left, active)
-            return
-        is_last = b.compare("eq", within, self.channel_tiles - 1)
-        b.if_(is_last, lambda: work(left, active), lambda: work(self.blocking.vectors, BLOCK))
-
-    def _bias(self, block: Value, vectors: int, active: int) -> tuple[Value, ...]:
-        b = self.b
-        if not self.spec.has_bias:
-            return (zero(VECTOR),) * vectors
-        place = b.at(self.arguments["bias"], b.multiply(block, VECTOR_BYTES))
-        values = []
-        for q in range(vectors):
-            address = b.at(place, q * VECTOR_BYTES)
-            if q == vectors - 1 and active < BLOCK:
-                values.append(b.load_masked(VECTOR, address, mask_constant(BLOCK, active)))
-            else:
-                values.append(b.load(VECTOR, address))
-        return tuple(values)
-
-    def _rows(
-        self, image: Value, first_row: Value, last_row: Value, group: Value, block: Value, vectors: int, active: int
-    ) -> None:
-        """All rows of a block for one tile of output channels, chunk of input channels by chunk."""
-        spec, shape, b = self.spec, self.shape, self.b
-        bias = self._bias(block, vectors, active)
-        output_block = b.add(b.multiply(image, spec.groups * spec.output_blocks), block)
-        output = b.multiply(output_block, shape.output_vector)
-        input_block = b.multiply(b.add(b.multiply(image, spec.groups), group), spec.input_blocks)
-        w_vectors = b.at(self.arguments["w"], b.multiply(block, shape.vector))
-        x_image = b.at(self.arguments["x"], b.multiply(input_block, shape.block))
-        row_bytes = self.columns.output * VECTOR_BYTES
-
-        def chunk(index: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
-            start = b.multiply(index, self.blocking.chunk)
-            blocks = b.minimum(b.subtract(spec.input_blocks, start), self.blocking.chunk)
-            x_chunk = b.at(x_image, b.multiply(start, shape.block))
-            w_chunk = b.at(w_vectors, b.multiply(start, shape.kernel_block))
-            following = b.at(w_chunk, self._following(vectors))
-            first, last = b.compare("eq", index, 0), b.compare("eq", index, self.chunks - 1)
-
-            def row(y: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
-                tap, taps = self.rows.valid_taps(b, y)
-                input_row = b.subtract(b.multiply(y, self.rows.stride), self.rows.before)
-                input_row = b.add(input_row, b.multiply(tap, self.rows.dilation))
-                x_row = b.at(x_chunk, b.multiply(input_row, self.columns.input * shape.pixel // self.columns.stride))
-                place = b.add(output, b.multiply(y, row_bytes))
-                call = TileCall(
-                    x=x_row,
-                    w=b.at(w_chunk, b.multiply(tap, shape.kernel_row)),
-                    residual=b.at(self.arguments["residual"], place) if spec.has_residual else None,
-                    y=b.at(self.arguments["y"], place),
-                    kernel_rows=taps,
-                    blocks=blocks,
-                    first=first,
-                    last=last,
-                    following=self._row_prefetch(following, b.subtract(y, first_row)),
-                    bias=bias,
-                )
-                self._row(call, active)
-                return ()
-
-            b.loop(first_row, last_row, row, runs=True)
-            return ()
-
-        b.loop(0, self.chunks, chunk)
-
-    def _following(self, vectors: int) -> int:
-        """Where the weights lie that come after those of a chunk, from its own."""
-        if self.chunks > 1:
-            return self.blocking.chunk * self.shape.kernel_block
-        return vectors * self.shape.vector
-
-    def _row_prefetch(self, following: Value, row: Integer) -> Value:
-        tiles = sum(piece.count for piece in self.pieces)
-        return self.b.at(following, self.b.multiply(row, tiles * self.shape.prefetch * 64))
-
-    def _row(self, call: TileCall, active: int) -> None:
-        """The tiles of one output row."""
-        b, shape = self.b, self.shape
-        done = 0
-        for piece in self.pieces:
-            pixels = piece.tile.pixels
-
-            def tile(index: Value, _: tuple[Value, ...], piece=piece, pixels=pixels, done=done) -> tuple[Value, ...]:
-                pixel = b.add(piece.start, b.multiply(index, pixels))
-                place = b.multiply(pixel, VECTOR_BYTES)
-                source = b.subtract(
-                    b.multiply(pixel, shape.pixel), self.columns.before * (shape.pixel // self.columns.stride)
-                )
-                line = b.multiply(b.add(index, done), shape.prefetch * 64)
-                self.tiles.call(
-                    b,
-                    piece.tile,
-                    active,
-                    TileCall(
-                        x=b.at(call.x, source),
-                        w=call.w,
-                        residual=b.at(call.residual, place) if call.residual is not None else None,
-                        y=b.at(call.y, place),
-                        kernel_rows=call.kernel_rows,
-                        blocks=call.blocks,
-                        first=call.first,
-                        last=call.last,
-                        following=b.at(call.following, line),
-                        bias=call.bias,
-                    ),
-                )
-                return ()
-
-            b.loop(0, piece.count, tile)
-            done += piece.count
+@lowers(Conv)
+def plain_convolution(op: Op, target: TargetDescription) -> Kernel | None:
+    """Any convolution whose tensors are all row-major."""
+    conv = op.operator
+    assert isinstance(conv, Conv)
+    x, w, bias, residual = (*op.operands, None, None)[:4]
+    assert x is not None
+    assert w is not None
+    if not is_float(op) or any(layouts(op)):
+        return None
+    spatial = x.type.rank - 2
+    geometry = (x.type.shape[2:], op.result.type.shape[2:], w.type.shape[2:], conv.strides, conv.dilations)
+    axes = tuple(Axis(*fields) for fields in zip(*geometry, conv.pads[:spatial], strict=True))
+    if all(a.kernel == a.stride == 1 and not a.is_padded and a.input == a.output for a in axes):
+        pixels = math.prod(x.type.shape[2:])
+        axes = (Axis(pixels, pixels, 1, 1, 1, 0),)
+    spec = GenericConvolution(
+        x.type.shape[0],
+        x.type.shape[1],
+        w.type.shape[0],
+        axes,
+        conv.group,
+        bias is not None,
+        residual is not None,
+        Activation(conv.act, conv.act_args),
+    )
+    return spec.generate(target)

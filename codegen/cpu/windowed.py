@@ -1,7 +1,7 @@
 """Window operators that keep channels apart, in the layout ``c16``: depthwise convolution and pooling.
 
 Some neighbouring pixels of 16 channels are held in registers. Each input vector of a kernel row is loaded once and used
-by all pixels that see it. Borders are handled as in :mod:`.convolution`.
+by all pixels that see it. Borders are handled as in :mod:`.direct_convolution`.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from kernel_harness import TARGETS, described, run
 
 from tilewright.codegen.cpu.activation import Activation
 from tilewright.codegen.cpu.blocking import Blocking
-from tilewright.codegen.cpu.convolution import Convolution
+from tilewright.codegen.cpu.direct_convolution import Convolution
 from tilewright.codegen.cpu.window import Axis
 from tilewright.ir.layout import pack, physical_shape, unpack
 from tilewright.ir.ops.convolution import Conv

@@ -1,0 +1,124 @@
+"""Changes of layout: between row-major order and blocks of 16 channels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ...ir.core import Op
+from ...ir.layout import BLOCK
+from ...ir.ops.layout import Reorder
+from .convolution import is_float, layouts
+from .kernel import Kernel
+from .llvm_builder import FunctionBuilder
+from .llvm_types import F32, Value, mask_constant, zero
+from .registry import lowers
+from .spec import KernelSpec
+from .target import TargetDescription
+
+VECTOR = F32.of(BLOCK)
+VECTOR_BYTES = 4 * BLOCK
+
+
+def transpose_square(b: FunctionBuilder, rows: list[Value]) -> list[Value]:
+    """Columns of a square of as many vectors as they have lanes, a power of two.
+
+    Each round interleaves vectors that are half the square apart; after log2(lanes) rounds all lanes are in place.
+    """
+    lanes = len(rows)
+    half = lanes // 2
+    low = [lane for pair in zip(range(half), range(lanes, lanes + half), strict=True) for lane in pair]
+    high = [lane + half for lane in low]
+    for _ in range(lanes.bit_length() - 1):
+        pairs = [(rows[i], rows[i + half]) for i in range(half)]
+        rows = [b.shuffle(x, y, order) for x, y in pairs for order in (low, high)]
+    return rows
+
+
+@dataclass(frozen=True)
+class BlockChannels(KernelSpec):
+    """Row-major x [N, C, pixels] to layout ``c16``, or back; single precision.
+
+    Attributes:
+        batch, channels, pixels: the extents.
+        inverse: from layout ``c16`` to row-major order.
+    """
+
+    batch: int
+    channels: int
+    pixels: int
+    inverse: bool
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        return ("x", "y")
+
+    def generate(self, target: TargetDescription) -> Kernel:
+        b = self.entry(target, writes=("y",))
+        arguments = self.bind(b)
+        blocks = -(-self.channels // BLOCK)
+        last_active = (self.channels - 1) % BLOCK + 1
+
+        def unit(index: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+            image, block = b.divide(index, blocks), b.remainder(index, blocks)
+            channel = b.add(b.multiply(image, self.channels), b.multiply(block, BLOCK))
+            plain = b.multiply(channel, 4 * self.pixels)
+            blocked = b.multiply(index, VECTOR_BYTES * self.pixels)
+            x = b.at(arguments["x"], blocked if self.inverse else plain)
+            y = b.at(arguments["y"], plain if self.inverse else blocked)
+
+            def work(active: int) -> tuple[Value, ...]:
+                self._block(b, x, y, active)
+                return ()
+
+            if blocks == 1 or last_active == BLOCK:
+                work(last_active)
+            else:
+                b.if_(b.compare("eq", block, blocks - 1), lambda: work(last_active), lambda: work(BLOCK))
+            return ()
+
+        b.loop(arguments["begin"], arguments["end"], unit)
+        return self.finish(b, units=self.batch * blocks)
+
+    def _block(self, b: FunctionBuilder, x: Value, y: Value, active: int) -> None:
+        """One block of which ``active`` channels exist."""
+        whole = self.pixels // BLOCK * BLOCK
+        move = self._to_plain if self.inverse else self._to_blocks
+
+        def square(pixel: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+            move(b, x, y, pixel, active, BLOCK)
+            return ()
+
+        b.loop(0, whole, square, step=BLOCK)
+        if whole < self.pixels:
+            move(b, x, y, b.integer(whole), active, self.pixels - whole)
+
+    def _to_blocks(self, b: FunctionBuilder, x: Value, y: Value, pixel: Value, active: int, count: int) -> None:
+        x, y = b.at(x, b.multiply(pixel, 4)), b.at(y, b.multiply(pixel, VECTOR_BYTES))
+        rows = [zero(VECTOR)] * BLOCK
+        for channel in range(active):
+            place = b.at(x, channel * 4 * self.pixels)
+            full = count == BLOCK
+            rows[channel] = b.load(VECTOR, place) if full else b.load_masked(VECTOR, place, mask_constant(BLOCK, count))
+        for index, vector in enumerate(transpose_square(b, rows)[:count]):
+            b.store(vector, b.at(y, index * VECTOR_BYTES))
+
+    def _to_plain(self, b: FunctionBuilder, x: Value, y: Value, pixel: Value, active: int, count: int) -> None:
+        x, y = b.at(x, b.multiply(pixel, VECTOR_BYTES)), b.at(y, b.multiply(pixel, 4))
+        columns = [b.load(VECTOR, b.at(x, index * VECTOR_BYTES)) for index in range(count)]
+        columns += [zero(VECTOR)] * (BLOCK - count)
+        for channel, vector in enumerate(transpose_square(b, columns)[:active]):
+            place = b.at(y, channel * 4 * self.pixels)
+            if count == BLOCK:
+                b.store(vector, place)
+            else:
+                b.store_masked(vector, place, mask_constant(BLOCK, count))
+
+
+@lowers(Reorder)
+def reorder(op: Op, target: TargetDescription) -> Kernel | None:
+    """From row-major order to layout ``c16`` or back."""
+    if not is_float(op) or layouts(op) not in (("", "c16"), ("c16", "")):
+        return None
+    shape = op.result.type.shape
+    return BlockChannels(shape[0], shape[1], math.prod(shape[2:]), op.result.type.layout == "").generate(target)

@@ -1,0 +1,70 @@
+"""Samples of the operators as whole CPU programs in the layouts that the compiler chooses, against the interpreter."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+
+import llvmlite.binding as llvm
+import numpy as np
+import pytest
+from kernel_harness import TARGETS, Guarded, described
+from operator_samples import Case, all_cases, make_case
+
+from tilewright.codegen.cpu.assemble import ENTRY
+from tilewright.codegen.cpu.program import CpuProgram, build_cpu_program
+from tilewright.codegen.cpu.target import TargetDescription
+from tilewright.ir.interp import run as interpret
+from tilewright.ir.types import TensorType
+from tilewright.passes import CpuLayout, IsolateOutputs, MemoryPlan, Pipeline, PlaceOnCpu
+
+NATIVE = ("conv",)
+"""Operators whose float samples get native kernels in blocked layout."""
+
+
+def float_cases(names: tuple[str, ...]) -> Iterator[Case]:
+    for case in all_cases():
+        types = [*case.sample.operand_types(), *(v.type for v in case.module.main.results)]
+        plain = all(t is None or (t.dtype.numpy == np.float32 and not t.layout and t.quant is None) for t in types)
+        if plain and case.sample.operator.name in names and case.sample.inputs[0] is not None:
+            yield case
+
+
+def execute(program: CpuProgram, inputs: list[np.ndarray], outputs: list[TensorType]) -> list[np.ndarray]:
+    """Outputs of a program without reference steps; checks that nothing is written outside of its buffers."""
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), program.target.machine())
+    engine.add_object_file(llvm.ObjectFileRef.from_data(program.object_code))
+    engine.finalize_object()
+    operands = [Guarded(array) for array in inputs]
+    blank = [np.full(type.elements * type.dtype.bytes, 0xA5, np.uint8) for type in outputs]
+    results = [Guarded(array, offset=8) for array in blank]
+    arena, constants = Guarded(program.arena_bytes), Guarded(len(program.constants))
+    constants.bytes[:] = np.frombuffer(program.constants, np.uint8)
+    io = (ctypes.c_void_p * (len(operands) + len(results)))(*(g.address for g in (*operands, *results)))
+    context = (ctypes.c_void_p * 3)(arena.address, constants.address, ctypes.addressof(io))
+    prototype = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+    status = prototype(engine.get_function_address(ENTRY))(context, 0, len(program.steps))
+    assert status == 0
+    for guarded in (*operands, *results, arena, constants):
+        guarded.check()
+    assert constants.bytes.tobytes() == program.constants
+    return [g.bytes.copy().view(type.dtype.numpy).reshape(type.shape) for g, type in zip(results, outputs, strict=True)]
+
+
+def check(case: Case, target: TargetDescription) -> None:
+    case = make_case(case.name, case.sample)
+    expected = interpret(case.module, case.inputs)
+    Pipeline((PlaceOnCpu(), CpuLayout(), IsolateOutputs(), MemoryPlan(in_place=True))).run(case.module)
+    function = case.module.main
+    program = build_cpu_program(function, target, strict=True)
+    types = [value.type for value in function.results]
+    found = execute(program, [case.inputs[p.name] for p in function.parameters], types)
+    for name, array in zip(function.result_names, found, strict=True):
+        size = np.abs(expected[name][np.isfinite(expected[name])]).max(initial=1.0)
+        np.testing.assert_allclose(array, expected[name], rtol=1e-5, atol=1e-5 * size)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("case", list(float_cases(NATIVE)), ids=lambda case: case.name)
+def test_sample(case: Case, target: str) -> None:
+    check(case, described(target))
