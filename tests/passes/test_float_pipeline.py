@@ -1,0 +1,84 @@
+"""The whole float path keeps the meaning, after each pass, on every operator and on random networks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from before_after import assert_close, clone, random_inputs
+from operator_samples import Case, all_cases
+from random_graphs import CONVOLUTIONAL, random_graph
+
+from tilewright.errors import TilewrightError
+from tilewright.ir import interp
+from tilewright.ir.core import Module
+from tilewright.passes import Pass, Pipeline, Record, Verification
+
+FLOAT_PATH = (
+    "fold_constants,canonicalize,eliminate_common_subexpressions,canonicalize,fold_constants,fuse,"
+    "eliminate_dead_code,place_on_cpu,cpu_layout,isolate_outputs,memory_plan,check_memory_plan"
+)
+
+
+class SameMeaning:
+    """An instrument that runs the module after each pass that modified it and compares with the first run."""
+
+    def __init__(self, module: Module, inputs: dict[str, np.ndarray]) -> None:
+        self._inputs = inputs
+        self._expected = interp.run(module, inputs)
+
+    def before(self, index: int, current: Pass, module: Module) -> None:
+        return
+
+    def after(self, index: int, current: Pass, module: Module, record: Record) -> None:
+        if not record.modified:
+            return
+        found = interp.run(module, self._inputs)
+        assert list(found) == list(self._expected)
+        for name, expected in self._expected.items():
+            assert_close(found[name], expected, tolerance_of(expected), f"%{name} after {current}")
+
+
+def tolerance_of(array: np.ndarray) -> float:
+    return 1e-2 if array.dtype == np.float16 else 1e-5
+
+
+def run_float_path(module: Module, inputs: dict[str, np.ndarray]) -> None:
+    instrument = SameMeaning(clone(module), inputs)
+    Pipeline.parse(FLOAT_PATH).run(module, instruments=[instrument], verification=Verification.FULL)
+
+
+def is_row_major(case: Case) -> bool:
+    return all(type is None or not type.layout for type in case.sample.operand_types())
+
+
+# The float path starts from what a front end makes, which knows no layouts.
+CASES = [case for case in all_cases() if is_row_major(case) and case.sample.operator.name != "reorder"]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_operator_samples(case: Case) -> None:
+    try:
+        interp.run(case.module, case.inputs)
+    except TilewrightError:
+        pytest.skip("the sample fails by design")
+    run_float_path(case.module, case.inputs)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_random_networks(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    module = random_graph(rng)
+    run_float_path(module, random_inputs(module, rng))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_random_classifiers(seed: int) -> None:
+    rng = np.random.default_rng(1000 + seed)
+    module = random_graph(rng, groups=16, makers=CONVOLUTIONAL, spatial=2)
+    run_float_path(module, random_inputs(module, rng))
+
+
+def test_random_networks_differ_and_repeat() -> None:
+    texts = [str(random_graph(np.random.default_rng(seed))) for seed in (1, 1, 2)]
+    assert texts[0] == texts[1]
+    assert texts[0] != texts[2]
