@@ -7,15 +7,18 @@ from .base import Pass, Record, Verification
 from .canonicalize import Canonicalize
 from .check_memory_plan import CheckMemoryPlan, check_memory_plan
 from .cpu_layout import CpuLayout
+from .drop_rounding import DropRounding
 from .eliminate_common_subexpressions import EliminateCommonSubexpressions
 from .eliminate_dead_code import EliminateDeadCode
 from .fold_constants import FoldConstants
 from .fuse import Fuse
+from .import_quantization import ImportQuantization
 from .instruments import Dump, Instrument, Print, Timing, instruments_from_environment, load_dump
 from .isolate_outputs import IsolateOutputs
 from .memory_plan import MemoryPlan
 from .pipeline import Pipeline
 from .place_on_cpu import PlaceOnCpu
+from .prove_accumulators import ProveAccumulators
 
 PASSES: dict[str, type[Pass]] = {
     cls.name: cls
@@ -23,13 +26,16 @@ PASSES: dict[str, type[Pass]] = {
         Canonicalize,
         CheckMemoryPlan,
         CpuLayout,
+        DropRounding,
         EliminateCommonSubexpressions,
         EliminateDeadCode,
         FoldConstants,
         Fuse,
+        ImportQuantization,
         IsolateOutputs,
         MemoryPlan,
         PlaceOnCpu,
+        ProveAccumulators,
     )
 }
 
@@ -38,11 +44,13 @@ __all__ = [
     "Canonicalize",
     "CheckMemoryPlan",
     "CpuLayout",
+    "DropRounding",
     "Dump",
     "EliminateCommonSubexpressions",
     "EliminateDeadCode",
     "FoldConstants",
     "Fuse",
+    "ImportQuantization",
     "Instrument",
     "IsolateOutputs",
     "MemoryPlan",
@@ -50,6 +58,7 @@ __all__ = [
     "Pipeline",
     "PlaceOnCpu",
     "Print",
+    "ProveAccumulators",
     "Record",
     "Timing",
     "Verification",
