@@ -6,6 +6,7 @@ kernels can be generated again where the stored object code does not fit the pro
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,14 +17,19 @@ from tilewright.errors import ArtifactError
 
 from ..ir.core import Function, Module, Op
 from ..ir.layout import bytes_of, unpack
+from ..ir.ops.call import Call
 from ..ir.parser import parse_module
 from ..ir.printer import blobs, digest_of, print_module
 from ..ir.types import DType, TensorType
 from ..ir.verify import verify
 from ..runtime import artifact as twa
+from ..runtime.device import Port, Ports
+from ..runtime.machine import Machine
 from .cpu.assemble import Location
 from .cpu.program import CpuProgram, build_cpu_program, bytes_moved
 from .cpu.target import TargetDescription
+from .device.program import Port as DevicePort
+from .device.program import build_device_program
 
 Progress = Callable[[str, int, int], None]
 
@@ -63,20 +69,27 @@ class Package:
         )
 
 
-def add_cpu_engine(
+def add_engine(
     package: Package,
     name: str,
     module: Module,
     target: TargetDescription,
     *,
+    machine: Machine | None = None,
     strict: bool = False,
     report: Progress = lambda stage, done, total: None,
 ) -> CpuProgram:
-    """Generate code for ``module.main`` and add it as engine ``name``.
+    """Generate code for a planned module and add it as engine ``name``.
+
+    Args:
+        machine: the accelerator that runs the functions which ``main`` calls; needed if there are any.
 
     Raises:
         UnsupportedError: under ``strict``, an op has no kernel.
+        CodegenError: something cannot be generated.
     """
+    if machine is not None:
+        _add_device_programs(package, module, machine, report)
     program = build_cpu_program(
         module.main, target, strict=strict, report=lambda done, total: report(f"kernels ({name})", done, total)
     )
@@ -117,11 +130,44 @@ def stages(module: Module, name: str, program: CpuProgram) -> tuple[twa.Stage, .
             continue
         if first < index:
             found.append(twa.CpuStage(name, first, index))
-        found.append(_reference_stage(module, name, index, program))
+        found.append(
+            _device_stage(program, step.op)
+            if isinstance(step.op.operator, Call)
+            else _reference_stage(module, name, index, program)
+        )
         first = index + 1
     if first < len(program.steps):
         found.append(twa.CpuStage(name, first, len(program.steps)))
     return tuple(found)
+
+
+def _add_device_programs(package: Package, module: Module, machine: Machine, report: Progress) -> None:
+    for function in module.functions.values():
+        if function.annotations.get("on") != "device":
+            continue
+        name = function.name
+        stage = f"device code ({name})"
+        built = build_device_program(function, machine, functools.partial(report, stage))
+        ports = Ports(*(tuple(_port(port) for port in side) for side in (built.inputs, built.outputs)))
+        contents = {
+            "machine": (twa.SectionKind.MACHINE, json.dumps(machine.to_dictionary(), sort_keys=True).encode()),
+            "instructions": (twa.SectionKind.DEVICE_INSTRUCTIONS, built.program.to_bytes()),
+            "weights": (twa.SectionKind.DEVICE_WEIGHTS, built.constants),
+            "regions": (twa.SectionKind.DEVICE_REGIONS, ports.to_json()),
+        }
+        package.device_programs[name] = twa.DeviceProgram({role: f"{role}.{name}" for role in contents})
+        package.sections += [twa.Section(f"{role}.{name}", *content) for role, content in contents.items()]
+
+
+def _port(port: DevicePort) -> Port:
+    return Port(port.view.offset, tuple(port.view.shape), port.view.pixel)
+
+
+def _device_stage(program: CpuProgram, op: Op) -> twa.DeviceStage:
+    assert isinstance(op.operator, Call)
+    operands = tuple(_reference(program.locations[v], v.type) for v in op.inputs)
+    results = tuple(_reference(program.locations[v], v.type) for v in op.results)
+    return twa.DeviceStage(op.operator.callee, operands, results)
 
 
 def _reference_stage(module: Module, name: str, index: int, program: CpuProgram) -> twa.ReferenceStage:

@@ -181,9 +181,10 @@ def run(
 
     Example: `tilewright run resnet50.twa image.npy -o scores.npz`
     """
+    from ..runtime.session import load
     from .report.execution import gather_inputs, profile_table, results_json, results_text, save_outputs
 
-    with tilewright.load(artifact, engine=engine) as session:
+    with load(artifact, engine=engine) as session:
         arrays = gather_inputs(session.inputs, inputs or [], random)
         if profile:
             table = profile_table(session.profile(arrays))
@@ -206,13 +207,16 @@ def inspect(
         list[str] | None,
         typer.Option(metavar="NAME=1,3,224,224", help="For models: shape of an open input; repeatable."),
     ] = None,
+    disassemble: Annotated[
+        bool, typer.Option("--disassemble", help="Print the instructions of the device programs.")
+    ] = False,
     json_output: Json = False,
 ) -> None:
     """Show what is in an artifact or a model: layers, places, memory.
 
     Example: `tilewright inspect resnet50.twa --json`
     """
-    from .report.inspection import inspect_file
+    from .report.inspection import disassemble_file, inspect_file
     from .report.supported import supported_onnx_operators, supported_operators
 
     if supported_ops:
@@ -225,7 +229,23 @@ def inspect(
         return
     if path is None:
         raise UsageError("inspect needs a file", hint="Give an artifact or a model, or --supported-ops.")
+    if disassemble:
+        typer.echo(disassemble_file(path), nl=False)
+        return
     typer.echo(inspect_file(path, parse_input_shapes(input_shape or []), ir=ir, as_json=json_output), nl=False)
+
+
+@app.command()
+def simulate(artifact: Artifact, json_output: Json = False) -> None:
+    """Print the modelled time of each layer on the accelerator.
+
+    Example: `tilewright simulate resnet50.twa --json`
+    """
+    from ..runtime.artifact import Artifact as ArtifactFile
+    from .report.simulation import simulate_artifact
+
+    simulation = simulate_artifact(ArtifactFile.open(artifact))
+    typer.echo(simulation.to_json() if json_output else simulation.to_text(), nl=False)
 
 
 @app.command()

@@ -10,7 +10,7 @@ import tilewright
 from tilewright.errors import UsageError
 
 from ..codegen.cpu.target import TargetDescription
-from ..codegen.package import Package, add_cpu_engine
+from ..codegen.package import Package, add_engine
 from ..ir.core import Module
 from ..passes import Instrument, Pass, Pipeline, Record
 from ..runtime.artifact import Artifact, artifact_bytes, write_artifact
@@ -88,7 +88,7 @@ def build(model: Model, options: CompileOptions) -> Package:
     options.report("import", 1, 1)
     package = Package(module, options.precision, tilewright.__version__)
     run_passes(float_pipeline(), module, "passes (float)", options)
-    add_cpu_engine(
+    add_engine(
         package,
         "float",
         module,

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from ..passes import (
+    Canonicalize,
+    CpuLayout,
+    DropRounding,
     EliminateCommonSubexpressions,
     EliminateDeadCode,
     FoldConstants,
+    Fuse,
     IsolateOutputs,
     MemoryPlan,
     Pipeline,
@@ -18,10 +22,14 @@ def float_pipeline() -> Pipeline:
     return Pipeline(
         (
             FoldConstants(),
+            DropRounding(),
+            Canonicalize(),
             EliminateCommonSubexpressions(),
             EliminateDeadCode(),
+            Fuse(),
             PlaceOnCpu(),
             IsolateOutputs(),
+            CpuLayout(),
             MemoryPlan(),
         )
     )

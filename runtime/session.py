@@ -16,6 +16,7 @@ from tilewright.errors import ArtifactError, UsageError
 from .artifact import ENGINES, Artifact, Engine, Stage, TensorSpec
 from .buffers import Buffers, bytes_of
 from .cpu import CpuExecutor
+from .device import DeviceExecutor
 from .inputs import check_inputs
 from .reference import ReferenceExecutor
 from .request import Callback, Outputs, Request, RequestQueue
@@ -32,7 +33,11 @@ class Executor(Protocol):
     def timed(self, stage: Any, buffers: Buffers) -> list[StepTime]: ...
 
 
-EXECUTORS: dict[str, type[Executor]] = {"cpu": CpuExecutor, "reference": ReferenceExecutor}
+EXECUTORS: dict[str, type[Executor]] = {
+    "cpu": CpuExecutor,
+    "reference": ReferenceExecutor,
+    "device": DeviceExecutor,
+}
 """The executor for each kind of stage."""
 
 _COMPILE_FOR = {

@@ -98,7 +98,8 @@ def save_outputs(path: Path, results: Mapping[str, np.ndarray]) -> None:
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".npz", delete=False) as file:
             try:
-                np.savez(file, **results)
+                arrays: Any = results
+                np.savez(file, **arrays)
                 file.close()
                 os.replace(file.name, path)
             except BaseException:

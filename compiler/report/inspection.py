@@ -8,9 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tilewright.errors import ArtifactError
+
 from ...runtime.artifact import Artifact
 from ..frontend.onnx import import_onnx
 from ..table import Column, Table
+from .simulation import device_program
 from .summary import summarize
 from .units import show_bytes, show_count, show_shape
 
@@ -57,6 +60,23 @@ def inspect_artifact(artifact: Artifact, *, ir: bool, as_json: bool) -> str:
     parts += [f"\nengine {name}\n{_text(table)}" for name, table in layers.items()]
     parts.append(f"\nsections\n{_text(_sections(artifact))}")
     return "".join(parts)
+
+
+def disassemble_file(path: Path) -> str:
+    """The device programs of an artifact as text.
+
+    Raises:
+        ArtifactError: it holds none, or is damaged.
+    """
+    artifact = Artifact.open(path)
+    names = artifact.manifest.device_programs
+    if not names:
+        raise ArtifactError(
+            f"{artifact.origin} holds no device program",
+            stage="inspect",
+            hint="Compile the model with --precision int8.",
+        )
+    return "".join(f"; {name}\n{device_program(artifact, name).disassemble()}\n" for name in names)
 
 
 _MACS = Column("macs", "MACs", show=lambda n: show_count(n) if n else "", right=True)

@@ -1,0 +1,138 @@
+"""Modelled time of an artifact's device programs: what ``tilewright simulate`` prints.
+
+No silicon is measured here. The times come from the cycle model, whose constants stand in the machine description.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import asdict, dataclass
+
+from tilewright.errors import ArtifactError
+
+from ...runtime.artifact import Artifact
+from ...runtime.isa import Program
+from ...runtime.machine import Machine
+from ...runtime.simulator.cycles import Timeline, layer_times, simulate
+from ...runtime.simulator.verifier import verify
+from ..table import Column, Table
+from .units import show_bytes, show_count
+
+
+@dataclass(frozen=True)
+class SimulatedTotal:
+    """Modelled cost of one inference on the device; CPU stages are not part of it.
+
+    Attributes:
+        cycles, seconds: device programs one after the other.
+        mac_utilization: share of the peak of the one cluster that is used.
+        dram_bytes: read and written.
+    """
+
+    cycles: int
+    seconds: float
+    macs: int
+    mac_utilization: float
+    dram_bytes: int
+
+
+@dataclass(frozen=True)
+class SimulatedLayer:
+    """Modelled cost of one layer; ``bound`` is what limits it: ``mac``, ``dram``, ``vector`` or waiting."""
+
+    name: str
+    op: str
+    cycles: int
+    macs: int
+    mac_utilization: float
+    dram_bytes: int
+    bound: str
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """Modelled execution of an artifact on its machine."""
+
+    machine: str
+    total: SimulatedTotal
+    layers: tuple[SimulatedLayer, ...]
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    def to_text(self) -> str:
+        columns = [
+            Column("name", "layer"),
+            Column("op", "operator"),
+            Column("cycles", "cycles", show=lambda n: f"{n:,}", right=True),
+            Column("macs", "MACs", show=lambda n: show_count(n) if n else "", right=True),
+            Column("mac_utilization", "MAC use", show=lambda share: f"{share:.1%}" if share else "", right=True),
+            Column("dram_bytes", "DRAM", show=show_bytes, right=True),
+            Column("bound", "bound by"),
+        ]
+        table = Table(columns, [asdict(layer) for layer in self.layers])
+        stream = io.StringIO()
+        table.write(stream)
+        total = self.total
+        return (
+            f"{stream.getvalue()}modelled on {self.machine}: {total.cycles:,} cycles, {total.seconds * 1e3:.3f} ms, "
+            f"{show_count(total.macs)} MACs at {total.mac_utilization:.1%} of the peak of one cluster, "
+            f"{show_bytes(total.dram_bytes)} of DRAM traffic\n"
+            "Times are modelled with the constants of the machine description, not measured on silicon.\n"
+        )
+
+
+def device_program(artifact: Artifact, name: str) -> Program:
+    """A device program of an artifact, decoded from its section.
+
+    Raises:
+        ArtifactError, InstructionError: it is damaged.
+    """
+    return Program.from_bytes(artifact.copy(artifact.manifest.device_programs[name].sections["instructions"]))
+
+
+def simulate_artifact(artifact: Artifact) -> Simulation:
+    """Run the cycle model over every device program of ``artifact``.
+
+    Raises:
+        ArtifactError: it holds none.
+    """
+    programs = {name: device_program(artifact, name) for name in artifact.manifest.device_programs}
+    if not programs:
+        raise ArtifactError(
+            f"{artifact.origin} holds no device program",
+            stage="simulate",
+            found=f"precision {artifact.manifest.precision}",
+            hint="Compile the model with --precision int8.",
+        )
+    operators = artifact.manifest.details.get("device_operators")
+    names = operators if isinstance(operators, dict) else {}
+    timelines: list[tuple[Timeline, Machine]] = []
+    layers: list[SimulatedLayer] = []
+    for program in programs.values():
+        timeline = simulate(verify(program, program.machine))
+        timelines.append((timeline, program.machine))
+        for layer in layer_times(timeline, program.machine):
+            layers.append(
+                SimulatedLayer(
+                    layer.name,
+                    str(names.get(layer.name, "")),
+                    round(layer.cycles),
+                    layer.macs,
+                    layer.mac_utilization,
+                    layer.dram_bytes,
+                    layer.bound,
+                )
+            )
+    machine = timelines[0][1]
+    cycles = sum(timeline.cycles for timeline, _ in timelines)
+    macs = sum(timeline.macs for timeline, _ in timelines)
+    total = SimulatedTotal(
+        round(cycles),
+        sum(timeline.seconds for timeline, _ in timelines),
+        macs,
+        macs / (cycles * machine.cluster_macs_per_cycle) if cycles else 0.0,
+        sum(timeline.dram_bytes for timeline, _ in timelines),
+    )
+    return Simulation(machine.name, total, tuple(layers))
