@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +12,16 @@ from typing import Annotated, Any
 import typer
 
 import tilewright
-from tilewright.errors import TilewrightError, UsageError
+from tilewright.errors import InputError, TilewrightError, UsageError
 
 from .console import Diagnostics, ExitCode, exit_code
 from .table import TableFormat
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+# By its base, because Typer brings Click along or imports it, depending on its version.
+_UsageErrorOfTyper: Any = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     name="tilewright",
@@ -38,22 +45,52 @@ Engine = Annotated[
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; the exit code."""
+    """Run the command line; the exit code.
+
+    Every error is one paragraph on stderr; with ``TILEWRIGHT_DEBUG`` set it is raised instead, for its traceback.
+    """
     words = sys.argv[1:] if arguments is None else arguments
     try:
-        app(words, standalone_mode=True, prog_name="tilewright")
+        code = app(words, standalone_mode=False, prog_name="tilewright")
+        sys.stdout.flush()
     except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except TilewrightError as error:
-        Diagnostics().error(error)
-        return exit_code(error, strict="--strict" in words)
+        # Typer's way to say that the reader of our output has seen enough, and of completion to end.
+        code = ExitCode.SUCCESS if isinstance(stop.__context__, BrokenPipeError) else stop.code
     except BrokenPipeError:
-        # The reader of our output has seen enough; stderr must not complain about it at exit.
-        sys.stdout = None
-        return ExitCode.SUCCESS
+        # What is still buffered must not make Python complain when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = ExitCode.SUCCESS
     except KeyboardInterrupt:
-        return 130
-    return ExitCode.SUCCESS
+        code = INTERRUPTED
+    except Exception as error:
+        if os.environ.get("TILEWRIGHT_DEBUG"):
+            raise
+        shown = explain(error)
+        if shown is None:
+            return ExitCode.USAGE
+        Diagnostics().error(shown)
+        code = exit_code(shown, strict="--strict" in words)
+    return code if isinstance(code, int) else ExitCode.SUCCESS
+
+
+def explain(error: Exception) -> TilewrightError | None:
+    """The error that users read about ``error``; ``None`` where help has been printed and says enough."""
+    if isinstance(error, TilewrightError):
+        return error
+    if isinstance(error, _UsageErrorOfTyper):
+        context = getattr(error, "ctx", None)
+        if type(error).__name__ == "NoArgsIsHelpError":
+            return None
+        command = context.command_path if context is not None else "tilewright"
+        return UsageError(error.format_message().rstrip("."), hint=f"`{command} --help` shows how it is used.")
+    if isinstance(error, MemoryError):
+        return TilewrightError("the memory of this machine does not suffice")
+    if isinstance(error, OSError):
+        return InputError(": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
+    return TilewrightError(
+        f"internal error: {type(error).__name__}: {error}",
+        hint="This is a bug of Tilewright; please report it with what TILEWRIGHT_DEBUG=1 shows.",
+    )
 
 
 def _show_version(wanted: bool) -> None:
