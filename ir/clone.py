@@ -1,0 +1,31 @@
+"""Copies of modules: one network compiled several ways starts from one import."""
+
+from __future__ import annotations
+
+from .core import Function, Module, Op, Value
+
+
+def clone_module(module: Module) -> Module:
+    """A module that says the same and shares nothing that can change; the arrays of constants are shared."""
+    copy = Module(module.name)
+    copy.metadata = dict(module.metadata)
+    constants: dict[Value, Value] = {}
+    for constant in module.constants.values():
+        constants[constant] = copy.add_constant(constant.name, constant.array, constant.type)
+    for function in module.functions.values():
+        copy.add_function(_clone_function(function, constants))
+    return copy
+
+
+def _clone_function(function: Function, constants: dict[Value, Value]) -> Function:
+    copy = Function(function.name, [(p.name, p.type) for p in function.parameters])
+    copy.annotations = dict(function.annotations)
+    values: dict[Value, Value] = {**constants, **dict(zip(function.parameters, copy.parameters, strict=True))}
+    for op in function.ops:
+        operands = [values[v] if v is not None else None for v in op.operands]
+        types = [v.type for v in op.results]
+        names = [v.name for v in op.results]
+        twin = copy.insert(Op(op.operator, operands, types, names=names, loc=op.loc, annotations=op.annotations))
+        values.update(zip(op.results, twin.results, strict=True))
+    copy.set_results([values[v] for v in function.results], function.result_names)
+    return copy
