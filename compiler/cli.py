@@ -86,7 +86,7 @@ def explain(error: Exception) -> TilewrightError | None:
     if isinstance(error, MemoryError):
         return TilewrightError("the memory of this machine does not suffice")
     if isinstance(error, OSError):
-        return InputError(": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
+        return InputError(f"cannot use {error.filename or 'the output'!r}: {error.strerror or error}")
     return TilewrightError(
         f"internal error: {type(error).__name__}: {error}",
         hint="This is a bug of Tilewright; please report it with what TILEWRIGHT_DEBUG=1 shows.",

@@ -47,7 +47,7 @@ class TilewrightError(Exception):
         if self.found is not None:
             text += f"{',' if self.expected is not None else ';'} found {self.found}"
         if self.hint:
-            text += f". {self.hint}"
+            text += f"{'' if text.endswith('?') else '.'} {self.hint}"
         return text
 
 
