@@ -1,8 +1,17 @@
 """Imports every family of CPU kernels, which fills the registry. Earlier families are asked first."""
 
 # isort: off
-from . import convolution, layout, pooling
-from . import generic_elementwise, generic_movement, generic_pad
+from . import convolution, elementwise, layout, pooling
+from . import generic_elementwise, generic_indexing, generic_movement, generic_pad, generic_reduction
 # isort: on
 
-__all__ = ["convolution", "generic_elementwise", "generic_movement", "generic_pad", "layout", "pooling"]
+__all__ = [
+    "convolution",
+    "elementwise",
+    "generic_elementwise",
+    "generic_indexing",
+    "generic_movement",
+    "generic_pad",
+    "layout",
+    "pooling",
+]

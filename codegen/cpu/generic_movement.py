@@ -77,7 +77,7 @@ def lower_joint(op: Op, target: TargetDescription) -> Kernel | None:
     return copies_kernel(op.name, bits(whole.dtype), len(parts) + 1, tuple(copies), target)
 
 
-def _trilu(x, y, n, f, scratch, begin, end):  # noqa: ANN001, ANN202
+def _trilu(x, y, n, f, scratch, begin, end):
     rows, columns, k, upper = n[0], n[1], n[2], n[3]
     for row in range(begin, end):
         edge = row % rows + k + (0 if upper else 1)

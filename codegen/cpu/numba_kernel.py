@@ -52,8 +52,6 @@ _TYPES = {
     DType.F16: types.uint16,
 }
 
-_RANGE = (types.int64, types.int64)
-
 _RELAXED = ("reassoc", "contract", "nsz")
 """Of the fast-math relaxations those that keep infinities and NaNs right."""
 
@@ -67,7 +65,7 @@ def compile_kernel(
     units: int,
     integers: Sequence[int] = (),
     floats: Sequence[float] = (),
-    scratch_bytes: int = 0,
+    scratch: tuple[DType, int] = (DType.U8, 0),
     fastmath: bool = False,
 ) -> Kernel:
     """A kernel from a Python function.
@@ -77,13 +75,14 @@ def compile_kernel(
         function: as described above; of a module, or made by :func:`python_function`.
         dtypes: element types of the operands and results, in order.
         integers, floats: the tables.
+        scratch: what the work memory holds: an element type, and how many of them.
         fastmath: allow sums to be reordered, so that LLVM can vectorise them.
 
     Raises:
         CodegenError: LLVM rejects what numba made (our own bug).
     """
     numbers = tuple(int(i) for i in integers), tuple(float(f) for f in floats)
-    return _kernel(stem, function, tuple(dtypes), target, *numbers, units, scratch_bytes, fastmath)
+    return _kernel(stem, function, tuple(dtypes), target, *numbers, units, scratch, fastmath)
 
 
 @cache
@@ -110,26 +109,27 @@ def _kernel(
     integers: tuple[int, ...],
     floats: tuple[float, ...],
     units: int,
-    scratch_bytes: int,
+    scratch: tuple[DType, int],
     fastmath: bool,
 ) -> Kernel:
     origin = function.__module__, function.__qualname__, getattr(function, "source", "")
-    name = kernel_name(stem, origin, dtypes, target, integers, floats, units, scratch_bytes, fastmath)
-    tables = types.CPointer(types.int64), types.CPointer(types.float64)
-    body, symbol = numba_text(function, dtypes, (*tables, types.CPointer(types.uint8), *_RANGE), fastmath)
+    name = kernel_name(stem, origin, dtypes, target, integers, floats, units, scratch, fastmath)
+    memory = types.CPointer(types.int64), types.CPointer(types.float64), types.CPointer(_TYPES[scratch[0]])
+    body, symbol = numba_text(function, dtypes, (*memory, types.int64, types.int64), fastmath)
     text = body + _wrapper(symbol, name, len(dtypes), integers, floats)
-    return Kernel(name, optimized(text, name, target), units, scratch_bytes, optimized=True)
+    return Kernel(name, optimized(text, name, target), units, scratch[0].bytes * scratch[1], optimized=True)
 
 
 @contextmanager
 def _unoptimized() -> Iterator[None]:
     # LLVM must meet the body first where the tables are known: loops vectorised for unknown strides stay that way.
-    level = config.OPT
-    config.OPT = type(level)(0)
+    settings: Any = config
+    level = settings.OPT
+    settings.OPT = type(level)(0)
     try:
         yield
     finally:
-        config.OPT = level
+        settings.OPT = level
 
 
 @cache
@@ -169,7 +169,7 @@ def _wrapper(symbol: str, name: str, tensors: int, integers: tuple[int, ...], fl
     bits = [f"0x{struct.unpack('<Q', struct.pack('<d', f))[0]:016X}" for f in floats]
     pointers = [f"%t{i}" for i in range(tensors)]
     # No result overlaps with an operand, or else it replaces it element by element.
-    parameters = ", ".join([*(f"ptr noalias {p}" for p in pointers), "ptr %scratch", "i64 %begin", "i64 %end"])
+    parameters = ", ".join([*(f"ptr noalias {p}" for p in pointers), "ptr noalias %scratch", "i64 %begin", "i64 %end"])
     plain = ", ".join([*(f"ptr {p}" for p in pointers), "ptr @integers", "ptr @floats", "ptr %scratch"])
     return f"""
 {_table("integers", "i64", [str(i) for i in integers])}

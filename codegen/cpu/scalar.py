@@ -1,7 +1,7 @@
 """What elementwise operators compute on one element, as Python expressions that numba compiles.
 
-Each expression is a scalar statement of the operator's reference. Arguments are names of variables, so an expression may
-read them several times. Half floats arrive and leave as float32.
+Each expression is a scalar statement of the operator's reference. Arguments are names of variables, so an expression
+may read them several times. Half floats arrive and leave as float32.
 """
 
 from __future__ import annotations
