@@ -15,6 +15,7 @@ from .fuse import Fuse
 from .import_quantization import ImportQuantization
 from .instruments import Dump, Instrument, Print, Timing, instruments_from_environment, load_dump
 from .isolate_outputs import IsolateOutputs
+from .lower_for_device import LowerForDevice
 from .memory_plan import MemoryPlan
 from .pipeline import Pipeline
 from .place_on_cpu import PlaceOnCpu
@@ -33,6 +34,7 @@ PASSES: dict[str, type[Pass]] = {
         Fuse,
         ImportQuantization,
         IsolateOutputs,
+        LowerForDevice,
         MemoryPlan,
         PlaceOnCpu,
         ProveAccumulators,
@@ -53,6 +55,7 @@ __all__ = [
     "ImportQuantization",
     "Instrument",
     "IsolateOutputs",
+    "LowerForDevice",
     "MemoryPlan",
     "Pass",
     "Pipeline",

@@ -14,7 +14,7 @@ from ..ir.ops.shape import Reshape
 from .pattern import Match, Rule, node
 
 
-def _spatial_pads(op: Op) -> tuple[int, ...] | None:
+def spatial_pads(op: Op) -> tuple[int, ...] | None:
     """Pads of the spatial dimensions, begins then ends, of a constant pad that adds no batch or channel."""
     pad = op.operator
     assert isinstance(pad, Pad)
@@ -32,7 +32,7 @@ def _pad_into_conv(found: Match) -> Value | None:
     conv, pad = found.root.operator, found.op("pad").operator
     assert isinstance(conv, Conv)
     assert isinstance(pad, Pad)
-    pads = _spatial_pads(found.op("pad"))
+    pads = spatial_pads(found.op("pad"))
     if pads is None or pad.value != 0:
         return None
     types = [value.type for value in found.root.results]
@@ -45,7 +45,7 @@ def _pad_into_average_pool(found: Match) -> Value | None:
     pool, pad = found.root.operator, found.op("pad").operator
     assert isinstance(pool, AveragePool)
     assert isinstance(pad, Pad)
-    pads = _spatial_pads(found.op("pad"))
+    pads = spatial_pads(found.op("pad"))
     # Padding of the pool's own that does not count cannot be told from padding that does.
     if pads is None or pad.value != 0 or (any(pool.pads) and not pool.count_include_pad):
         return None
@@ -66,7 +66,7 @@ def _pad_into_max_pool(found: Match) -> Value | None:
     pool, pad = found.root.operator, found.op("pad").operator
     assert isinstance(pool, MaxPool)
     assert isinstance(pad, Pad)
-    pads = _spatial_pads(found.op("pad"))
+    pads = spatial_pads(found.op("pad"))
     if pads is None or found["x"].type.quant is not None:
         return None
     merged = replace(pool, pads=_sum(pool.pads, pads))

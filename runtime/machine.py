@@ -37,6 +37,15 @@ DRAM_LIMIT = 1 << 36
 OUTPUT_ROWS_LIMIT = (1 << 8) - 1
 OUTPUT_COLUMNS_LIMIT = (1 << 10) - 1
 OUTPUT_BLOCKS_LIMIT = (1 << 6) - 1
+KERNEL_LIMIT = (1 << 5) - 1
+POOL_KERNEL_LIMIT = (1 << 8) - 1
+STRIDE_LIMIT = (1 << 5) - 1
+DILATION_LIMIT = (1 << 5) - 1
+MAP_EXTENT_LIMIT = (1 << 10) - 1
+ORIGIN_LIMIT = (1 << 8) - 1
+RESIZE_LIMIT = (1 << 20) - 1
+ROW_LIMIT = (1 << 24) - 1
+RUN_LIMIT = (1 << 16) - 1
 
 
 def _number(doc: str, unit: str, *, minimum: float, maximum: float, whole: bool = True, multiple: int = 1):
