@@ -10,26 +10,30 @@ from ..passes import (
     EliminateDeadCode,
     FoldConstants,
     Fuse,
+    ImportQuantization,
     IsolateOutputs,
     MemoryPlan,
     Pipeline,
     PlaceOnCpu,
+    ProveAccumulators,
 )
 
 
+def simplify_pipeline() -> Pipeline:
+    """Any module with less in it: constants computed, patterns recognised, duplicates and dead code gone."""
+    return Pipeline((FoldConstants(), Canonicalize(), EliminateCommonSubexpressions(), EliminateDeadCode()))
+
+
+def cpu_pipeline() -> Pipeline:
+    """From a simplified module to one whose every op runs on a CPU kernel."""
+    return Pipeline((Fuse(), PlaceOnCpu(), IsolateOutputs(), CpuLayout(), MemoryPlan()))
+
+
 def float_pipeline() -> Pipeline:
-    """From an imported module to one whose every op runs on a CPU kernel in floating point."""
-    return Pipeline(
-        (
-            FoldConstants(),
-            DropRounding(),
-            Canonicalize(),
-            EliminateCommonSubexpressions(),
-            EliminateDeadCode(),
-            Fuse(),
-            PlaceOnCpu(),
-            IsolateOutputs(),
-            CpuLayout(),
-            MemoryPlan(),
-        )
-    )
+    """From an imported module to one that computes in floating point on the CPU."""
+    return Pipeline((FoldConstants(), DropRounding(), *simplify_pipeline().passes, *cpu_pipeline().passes))
+
+
+def quantized_import_pipeline() -> Pipeline:
+    """From an imported module that brings its quantisation along to one with ops on quantised types."""
+    return Pipeline((ImportQuantization(), *simplify_pipeline().passes, ProveAccumulators()))
