@@ -15,6 +15,7 @@ from tilewright.errors import PassError
 
 from ..ir.core import Function, Module, Op, Value
 from ..ir.layout import bytes_of
+from ..ir.ops.movement import Concat
 from .base import Pass, Record
 from .invariants import PLANNED, Invariant
 
@@ -43,6 +44,14 @@ def check_memory_plan(function: Function) -> None:
     _Arena(function).run()
 
 
+@dataclass(frozen=True)
+class _Part:
+    """Blocks of the arena and who wrote them."""
+
+    span: slice
+    writer: int
+
+
 class _Arena:
     def __init__(self, function: Function) -> None:
         self._function = function
@@ -51,8 +60,9 @@ class _Arena:
             raise PassError("the function has no arena_bytes", op=f"@{function.name}", found=size)
         self._bytes = size
         self._owner = np.full(-(-size // BLOCK), -1, np.int64)
-        self._token: dict[Value, int] = {}
+        self._writes = 0
         self._offset: dict[Value, int | None] = {}
+        self._parts: dict[Value, tuple[_Part, ...]] = {}
 
     def run(self) -> None:
         for parameter in self._function.parameters:
@@ -63,38 +73,54 @@ class _Arena:
             addresses = op.annotations.get("at")
             if not isinstance(addresses, tuple) or len(addresses) != len(op.results):
                 raise _error(op, "the op needs one address for each result", len(op.results), addresses)
-            if "alias" in op.annotations:
-                self._alias(op, addresses)
-            else:
+            if "alias" not in op.annotations:
                 self._write(op, addresses)
+            elif isinstance(op.operator, Concat):
+                self._join(op, addresses[0])
+            else:
+                self._alias(op, addresses[0])
         for value in self._function.results:
-            if value.producer is not None and (
-                self._offset[value] is not None or "alias" in value.producer.annotations
-            ):
-                raise _error(value.producer, "an output does not lie in the caller's buffer")
+            op = value.producer
+            if op is not None and (self._offset[value] is not None or "alias" in op.annotations):
+                raise _error(op, "an output does not lie in the caller's buffer")
 
     def _span(self, offset: int, value: Value) -> slice:
         return slice(offset // BLOCK, -(-(offset + bytes_of(value.type)) // BLOCK))
 
     def _read(self, op: Op, value: Value) -> None:
-        offset = self._offset.get(value)
-        if offset is None:
-            return
-        owners = self._owner[self._span(offset, value)]
-        if not bool((owners == self._token[value]).all()):
-            raise _error(op, f"operand %{value.name} at {offset} has been overwritten before this op reads it")
+        for part in self._parts.get(value, ()):
+            if not bool((self._owner[part.span] == part.writer).all()):
+                at = self._offset[value]
+                raise _error(op, f"operand %{value.name} at {at} has been overwritten before this op reads it")
 
-    def _alias(self, op: Op, addresses: tuple[object, ...]) -> None:
+    def _alias(self, op: Op, address: object) -> None:
         index = op.annotations["alias"]
         source = op.operands[index] if isinstance(index, int) and index < len(op.operands) else None
         if source is None or len(op.results) != 1 or bytes_of(source.type) != bytes_of(op.result.type):
             raise _error(op, "alias names no operand of the result's size", found=index)
         offset = self._offset.get(source)
-        if addresses[0] != offset:
-            raise _error(op, "an alias lies elsewhere than its operand", offset, addresses[0])
+        if address != offset:
+            raise _error(op, "an alias lies elsewhere than its operand", offset, address)
         self._offset[op.result] = offset
-        if offset is not None:
-            self._token[op.result] = self._token[source]
+        self._parts[op.result] = self._parts.get(source, ())
+
+    def _join(self, op: Op, address: object) -> None:
+        """A concatenation along the outermost dimension, whose parts must lie one after the other."""
+        type = op.result.type
+        outermost = 1 if type.layout else next((d for d, extent in enumerate(type.shape) if extent != 1), 0)
+        axis = op.operator.axis  # pyright: ignore[reportAttributeAccessIssue]
+        if axis > outermost or type.layout not in ("", "c16") or (type.layout and (axis != 1 or type.shape[0] != 1)):
+            raise _error(op, "the parts of this concatenation do not lie one after the other")
+        expected = address
+        for part in op.inputs:
+            offset = self._offset.get(part)
+            if offset is None or offset != expected or part.type.layout != type.layout:
+                raise _error(op, f"part %{part.name} does not lie where the result wants it", expected, offset)
+            expected = offset + bytes_of(part.type)
+        if not isinstance(address, int) or expected != address + bytes_of(type) or op.annotations["alias"] != 0:
+            raise _error(op, "the parts are not the whole of the result")
+        self._offset[op.result] = address
+        self._parts[op.result] = tuple(piece for part in op.inputs for piece in self._parts[part])
 
     def _write(self, op: Op, addresses: tuple[object, ...]) -> None:
         written: list[tuple[Value, slice]] = []
@@ -121,15 +147,12 @@ class _Arena:
             written.append((value, span))
             self._offset[value] = offset
         for value, span in written:
-            self._token[value] = len(self._token)
-            self._owner[span] = self._token[value]
+            self._owner[span] = self._writes
+            self._parts[value] = (_Part(span, self._writes),)
+            self._writes += 1
 
     def _overlaps(self, span: slice, operand: Value) -> bool:
-        offset = self._offset.get(operand)
-        if offset is None:
-            return False
-        other = self._span(offset, operand)
-        return span.start < other.stop and other.start < span.stop
+        return any(span.start < p.span.stop and p.span.start < span.stop for p in self._parts.get(operand, ()))
 
 
 def _error(op: Op, message: str, expected: object = None, found: object = None) -> PassError:

@@ -22,13 +22,7 @@ class EliminateCommonSubexpressions(Pass):
     requires: ClassVar[tuple[Invariant, ...]] = (UNPLANNED,)
 
     def apply(self, module: Module, record: Record) -> bool:
-        constants: dict[Hashable, str] = {}
-        for name, constant in list(module.constants.items()):
-            kept = constants.setdefault((constant.type, constant.digest), name)
-            if kept != name:
-                constant.replace_all_uses(module.constants[kept])
-                del module.constants[name]
-                record.counts["constant"] += 1
+        record.counts["constant"] = _merge_constants(module)
         for function in module.functions.values():
             seen: dict[Hashable, Op] = {}
             for op in function.ops:
@@ -37,7 +31,28 @@ class EliminateCommonSubexpressions(Pass):
                     kept.loc = tuple(dict.fromkeys((*kept.loc, *op.loc)))
                     op.replace_with(*kept.results)
                     record.counts["op"] += 1
+        record.counts = +record.counts
         return bool(record.counts)
+
+
+def _merge_constants(module: Module) -> int:
+    """Let one constant stand for all that are equal; how many went."""
+    # Reading a few elements tells nearly all different constants apart, without hashing megabytes of weights.
+    alike: dict[Hashable, list[str]] = {}
+    for name, constant in module.constants.items():
+        flat = constant.array.reshape(-1)
+        alike.setdefault((constant.type, flat[:: max(1, flat.size // 64)].tobytes()), []).append(name)
+    count = 0
+    for names in alike.values():
+        kept: dict[str, str] = {}
+        for name in names if len(names) > 1 else ():
+            constant = module.constants[name]
+            first = kept.setdefault(constant.digest, name)
+            if first != name:
+                constant.replace_all_uses(module.constants[first])
+                del module.constants[name]
+                count += 1
+    return count
 
 
 def _key(op: Op) -> Hashable:

@@ -78,6 +78,14 @@ def test_random_classifiers(seed: int) -> None:
     run_float_path(module, random_inputs(module, rng))
 
 
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("options", ["in_place=true", "in_place=true,join=false,strategy=linear_by_time"])
+def test_memory_plans_of_random_networks(options: str, seed: int) -> None:
+    module = random_graph(np.random.default_rng(2000 + seed), groups=20)
+    Pipeline.parse(FLOAT_PATH.replace("memory_plan,", f"memory_plan{{{options}}},")).run(module)
+    assert "arena_bytes" in module.main.annotations
+
+
 def test_random_networks_differ_and_repeat() -> None:
     texts = [str(random_graph(np.random.default_rng(seed))) for seed in (1, 1, 2)]
     assert texts[0] == texts[1]

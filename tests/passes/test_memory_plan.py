@@ -187,3 +187,100 @@ def test_the_check_finds_a_value_overwritten_by_a_later_op() -> None:
     concat.annotations["at"] = address
     with pytest.raises(PassError, match="add: operand %a at 0 has been overwritten before this op reads it"):
         check_memory_plan(module.main)
+
+
+JOINED = """
+  func @main(%x: f32[1,16,4,4], %z: f32[1,16,4,4]) -> (%y: f32[1,48,4,4], %w: f32[1,16,4,4]) {
+    %a = neg(%x) : f32[1,16,4,4]#LAYOUT
+    %b = abs(%z) : f32[1,16,4,4]#LAYOUT
+    %c = concat(%b, %a) {axis=1} : f32[1,32,4,4]#LAYOUT
+    %d = exp(%a) : f32[1,16,4,4]#LAYOUT
+    %e = concat(%c, %d) {axis=1} : f32[1,48,4,4]#LAYOUT
+    %y = sqrt(%e) : f32[1,48,4,4]
+    %w = neg(%a) : f32[1,16,4,4]
+    return %y, %w
+  }
+"""
+
+
+@pytest.mark.parametrize("layout", ["", "#c16"])
+def test_parts_are_written_where_the_whole_wants_them(layout: str) -> None:
+    module = parse(JOINED.replace("#LAYOUT", layout))
+    run_pass("memory_plan", module)
+    assert module.main.annotations == {"arena_bytes": 3072}
+    addresses = {op.results[0].name: (op.annotations.get("alias"), op.annotations["at"]) for op in module.main.ops}
+    assert addresses == {
+        "a": (None, (1024,)),
+        "b": (None, (0,)),
+        "c": (0, (0,)),
+        "d": (None, (2048,)),
+        "e": (0, (0,)),
+        "y": (None, (None,)),
+        "w": (None, (None,)),
+    }
+    run = [op for op in module.main.ops if op.results[0].name == "a"]
+    run[0].annotations["at"] = (2048,)
+    with pytest.raises(PassError, match=r"concat: part %a does not lie where the result wants it; expected 1024"):
+        check_memory_plan(module.main)
+
+
+def test_joining_can_be_turned_off() -> None:
+    module = parse(JOINED.replace("#LAYOUT", ""))
+    (record,) = run_pass("memory_plan{join=false}", module)
+    assert record.counts == {"buffer": 5}
+
+
+@pytest.mark.parametrize(
+    ("body", "shape"),
+    [
+        ("%a = neg(%x) : f32[2,16]\n%b = abs(%x) : f32[2,16]\n%c = concat(%a, %b) {axis=1} : f32[2,32]", "2,32"),
+        ("%a = neg(%x) : f32[2,16]\n%c = concat(%a, %a) {axis=0} : f32[4,16]", "4,16"),
+        ("%a = neg(%x) : f32[2,16]\n%c = concat(%a, %x) {axis=0} : f32[4,16]", "4,16"),
+        (
+            "%a = neg(%k) : f32[1,3]\n%b = abs(%k) : f32[1,3]\n%c = concat(%a, %b) {axis=0} : f32[2,3]",
+            "2,3",
+        ),
+    ],
+)
+def test_other_concatenations_copy(body: str, shape: str) -> None:
+    module = parse(f"""
+      func @main(%x: f32[2,16], %k: f32[1,3]) -> (%y: f32[{shape}]) {{
+        {body}
+        %y = exp(%c) : f32[{shape}]
+        return %y
+      }}
+    """)
+    run_pass("memory_plan", module)
+    assert all("alias" not in op.annotations for op in module.main.ops)
+
+
+def test_a_part_belongs_to_one_whole() -> None:
+    module = parse("""
+      func @main(%x: f32[1,16]) -> (%y: f32[2,16], %z: f32[2,16]) {
+        %a = neg(%x) : f32[1,16]
+        %b = abs(%x) : f32[1,16]
+        %c = concat(%a, %b) {axis=0} : f32[2,16]
+        %d = concat(%b, %a) {axis=0} : f32[2,16]
+        %y = exp(%c) : f32[2,16]
+        %z = exp(%d) : f32[2,16]
+        return %y, %z
+      }
+    """)
+    run_pass("memory_plan", module)
+    assert ["alias" in op.annotations for op in module.main.ops] == [False, False, True, False, False, False]
+
+
+def test_a_part_is_not_replaced_while_the_whole_is_read() -> None:
+    module = parse("""
+      func @main(%x: f32[1,16]) -> (%y: f32[2,16], %z: f32[1,16]) {
+        %a = neg(%x) : f32[1,16]
+        %b = abs(%x) : f32[1,16]
+        %c = concat(%a, %b) {axis=0} : f32[2,16]
+        %d = exp(%a) : f32[1,16]
+        %y = exp(%c) : f32[2,16]
+        %z = sqrt(%d) : f32[1,16]
+        return %y, %z
+      }
+    """)
+    run_pass("memory_plan{in_place=true}", module)
+    assert all("in_place" not in op.annotations for op in module.main.ops)
