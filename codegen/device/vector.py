@@ -18,8 +18,10 @@ from ...ir.ops.quantization import Requantize
 from ...ir.ops.resize import Resize
 from ...ir.ops.unary import Unary
 from ...ir.quantized import limits, parameters
+from ...ir.resampling import nearest_indices, nearest_steps
 from ...ir.types import TensorType
 from ...runtime.isa import Elementwise, ElementwiseKind, LookUp, Pool, PoolKind, ResizeNearest, pack_record, pack_table
+from ...runtime.machine import RESIZE_LIMIT
 from .convolution import input_span
 from .emit import Emitter, chip_limits, chip_offset, chip_zero, lowers
 from .maps import Box, pieces, tile_annotation
@@ -205,44 +207,25 @@ def lower_table(op: Op, emitter: Emitter) -> None:
         emitter.store_map(emitter.views[op.result], box, destination)
 
 
-def nearest_steps(indices: np.ndarray) -> tuple[int, int] | None:
-    """(step, origin) in 2^-16 with ``indices[i] == (i * step + origin) >> 16``, ``None`` if there are none."""
-    count = len(indices)
-    limit = (1 << 20) - 1
-    ratio = (int(indices[-1]) - int(indices[0])) / max(count - 1, 1)
-    for ideal in (ratio, (int(indices[-1]) + 1) / count, int(indices[-1] + 1 - indices[0]) / count):
-        base = round(ideal * 65536)
-        for step in range(max(base - 2, 0), min(base + 3, limit + 1)):
-            i = np.arange(count, dtype=np.int64) * step
-            lowest = int(((indices.astype(np.int64) << 16) - i).max())
-            highest = int((((indices.astype(np.int64) + 1) << 16) - 1 - i).min())
-            origin = max(lowest, 0)
-            if origin <= min(highest, limit):
-                return step, origin
-    return None
-
-
 @lowers(Resize)
 def lower_resize(op: Op, emitter: Emitter) -> None:
     """Nearest-neighbour resampling: every tile reads the rows and columns that it repeats."""
-    resize, x = op.operator, op.inputs[0]
-    assert isinstance(resize, Resize)
-    shape = map_shape(x.type)
-    spatial = x.type.rank - 2
-    maps = [resize.taps(2 + d, x.type.shape[2 + d])[0][:, 0] for d in range(spatial)]
-    if spatial == 1:
-        maps = [np.zeros(1, np.int64), *maps]
+    x = op.inputs[0]
+    sources = nearest_indices(op)
     for box in _places(op):
-        read = Box(box.image, (0, shape.height), (0, shape.width), box.channels)
-        source = emitter.maps.take(read.chip_bytes + box.chip_bytes)
-        destination = source + read.chip_bytes // BLOCK
-        emitter.load_map(emitter.views[x], read, source)
+        spans: list[tuple[int, int]] = []
         steps: list[tuple[int, int]] = []
-        for indices, (first, count) in zip(maps, (box.rows, box.columns), strict=True):
-            found = nearest_steps(np.asarray(indices[first : first + count]))
+        for indices, (first, count) in zip(sources, (box.rows, box.columns), strict=True):
+            part = indices[first : first + count]
+            found = nearest_steps(part, RESIZE_LIMIT)
             if found is None:
                 raise CodegenError("the resampling is no rule of steps", op=op.name, node=op.node)
             steps.append(found)
+            spans.append((int(part[0]), int(part[-1] - part[0]) + 1))
+        read = Box(box.image, spans[0], spans[1], box.channels)
+        source = emitter.maps.take(read.chip_bytes + box.chip_bytes)
+        destination = source + read.chip_bytes // BLOCK
+        emitter.load_map(emitter.views[x], read, source)
         emitter.add(
             ResizeNearest(
                 source=source,
@@ -250,7 +233,7 @@ def lower_resize(op: Op, emitter: Emitter) -> None:
                 height=box.rows[1],
                 width=box.columns[1],
                 blocks=box.blocks,
-                source_row_pitch=shape.width * box.blocks,
+                source_row_pitch=spans[1][1] * box.blocks,
                 destination_row_pitch=box.columns[1] * box.blocks,
                 source_pixel_pitch=box.blocks,
                 destination_pixel_pitch=box.blocks,
