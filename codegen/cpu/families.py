@@ -2,7 +2,8 @@
 
 # isort: off
 from . import convolution, elementwise, layout, pooling
-from . import generic_elementwise, generic_indexing, generic_movement, generic_pad, generic_reduction
+from . import generic_elementwise, generic_indexing, generic_lines, generic_movement
+from . import generic_normalization, generic_pad, generic_reduction
 # isort: on
 
 __all__ = [
@@ -10,8 +11,11 @@ __all__ = [
     "elementwise",
     "generic_elementwise",
     "generic_indexing",
+    "generic_lines",
     "generic_movement",
+    "generic_normalization",
     "generic_pad",
+    "generic_reduction",
     "layout",
     "pooling",
 ]
