@@ -15,17 +15,21 @@ from tilewright.codegen.cpu.assemble import ENTRY
 from tilewright.codegen.cpu.program import CpuProgram, build_cpu_program
 from tilewright.codegen.cpu.target import TargetDescription
 from tilewright.ir.interp import run as interpret
-from tilewright.ir.types import TensorType
+from tilewright.ir.op import REGISTRY
+from tilewright.ir.ops.elementwise import Elementwise
+from tilewright.ir.types import DType, TensorType
 from tilewright.passes import CpuLayout, IsolateOutputs, MemoryPlan, Pipeline, PlaceOnCpu
 
-NATIVE = ("conv",)
-"""Operators whose float samples get native kernels in blocked layout."""
+NATIVE = ("conv", *sorted(cls.name for cls in REGISTRY.values() if issubclass(cls, Elementwise)))
+"""Operators whose samples of single precision and truth values get native kernels."""
 
 
 def float_cases(names: tuple[str, ...]) -> Iterator[Case]:
     for case in all_cases():
         types = [*case.sample.operand_types(), *(v.type for v in case.module.main.results)]
-        plain = all(t is None or (t.dtype.numpy == np.float32 and not t.layout and t.quant is None) for t in types)
+        plain = all(
+            t is None or (t.dtype in (DType.F32, DType.BOOL) and not t.layout and t.quant is None) for t in types
+        )
         if plain and case.sample.operator.name in names and case.sample.inputs[0] is not None:
             yield case
 
