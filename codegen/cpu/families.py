@@ -1,9 +1,9 @@
 """Imports every family of CPU kernels, which fills the registry. Earlier families are asked first."""
 
 # isort: off
-from . import convolution, elementwise, layout, pooling
+from . import convolution, elementwise, layout, matmul, pooling
 from . import generic_elementwise, generic_indexing, generic_lines, generic_movement
-from . import generic_normalization, generic_pad, generic_reduction
+from . import generic_normalization, generic_pad, generic_pooling, generic_reduction
 # isort: on
 
 __all__ = [
@@ -15,7 +15,9 @@ __all__ = [
     "generic_movement",
     "generic_normalization",
     "generic_pad",
+    "generic_pooling",
     "generic_reduction",
     "layout",
+    "matmul",
     "pooling",
 ]

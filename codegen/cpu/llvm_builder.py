@@ -315,6 +315,14 @@ class FunctionBuilder:
         lane = self.integer(lane)
         return self._define(vector.type.element, f"extractelement {vector}, {lane}")
 
+    def sum_of_lanes(self, vector: Value) -> Value:
+        """The sum, added up in any order."""
+        element = vector.type.element
+        name = f"llvm.vector.reduce.fadd.{vector.type.suffix}"
+        self.declare(name, element, [element, vector.type])
+        start = constant(element, -0.0)
+        return self._define(element, f"call reassoc {element.text} @{name}({start}, {vector})")
+
     def insert(self, vector: Value, scalar: Value, lane: int) -> Value:
         return self._define(vector.type, f"insertelement {vector}, {scalar}, i32 {lane}")
 
