@@ -87,6 +87,7 @@ def to_uint64(x):
 NAMESPACE: tuple[tuple[str, object], ...] = (
     ("math", math),
     ("np", np),
+    ("njit", _njit),
     *((f.__name__, f) for f in (smaller, larger, divide_integers, remainder, truncated_remainder)),
     *((f.__name__, f) for f in (to_int32, to_int64, to_uint64, half_to_single, single_to_half, double_to_half)),
 )
