@@ -10,6 +10,7 @@ from ..ir.core import Constant, Op
 from ..ir.layout import BLOCK, bytes_of
 from ..ir.ops.convolution import Conv
 from ..ir.ops.elementwise import Elementwise
+from ..ir.ops.fused import FusedElementwise
 from ..ir.ops.movement import Concat
 from ..ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
 from ..ir.types import DType
@@ -74,11 +75,15 @@ def _concat(op: Op) -> Support | None:
 
 def _elementwise(op: Op) -> Support | None:
     """Whole blocks, so that no padding has to stay zero; other operands are like the result, vary along batch and
-    channels only, or are scalars.
+    channels only, or are scalars. No element type but float32 and truth values inside of fused ops.
     """
     shape = op.result.type.shape
     if shape[1] % BLOCK:
         return None
+    if isinstance(op.operator, FusedElementwise):
+        inner = op.operator.step_types(tuple(value.type for value in op.inputs))
+        if any(type.dtype not in (DType.F32, DType.BOOL) for type in inner):
+            return None
     blocked: list[int] = []
     for index, value in enumerate(op.inputs):
         extents = (1,) * (len(shape) - value.type.rank) + value.type.shape

@@ -6,9 +6,11 @@ import math
 from collections.abc import Sequence
 
 from ...ir.core import Op
+from ...ir.layout import BLOCK, physical_shape
 from ...ir.ops.layout import Reorder
 from ...ir.ops.movement import Concat, DepthToSpace, Slice, SpaceToDepth, Split, Tile, Transpose, Trilu
 from ...ir.ops.shape import Expand, Reshape
+from ...ir.types import TensorType
 from .kernel import Kernel
 from .loops import Access, Nest, bits, broadcast, is_movement, is_plain, row_major
 from .nest_kernel import copies_kernel, copy_kernel
@@ -58,16 +60,19 @@ def lower_copy(op: Op, target: TargetDescription) -> Kernel | None:
 
 @lowers(Concat, Split)
 def lower_joint(op: Op, target: TargetDescription) -> Kernel | None:
-    if not (is_plain(op) and is_movement(op) and isinstance(op.operator, Concat | Split)):
+    if not (is_movement(op) and isinstance(op.operator, Concat | Split)):
         return None
     is_concat = isinstance(op.operator, Concat)
     whole = (op.results if is_concat else op.inputs)[0].type
     parts = op.inputs if is_concat else op.results
-    outer, row = math.prod(whole.shape[: op.operator.axis]), math.prod(whole.shape[op.operator.axis :])
+    if not (is_plain(op) or _joins_blocks(op.operator.axis, whole, [part.type for part in parts])):
+        return None
+    physical = physical_shape(whole)
+    outer, row = math.prod(physical[: op.operator.axis]), math.prod(physical[op.operator.axis :])
     copies: list[tuple[int, int, Nest]] = []
     offset = 0
     for index, part in enumerate(parts):
-        length = part.type.elements // outer if outer else 0
+        length = math.prod(physical_shape(part.type)) // outer if outer else 0
         accesses = Access((length, 1)), Access((row, 1), offset)
         offset += length
         if is_concat:
@@ -75,6 +80,12 @@ def lower_joint(op: Op, target: TargetDescription) -> Kernel | None:
         else:
             copies.append((0, index + 1, Nest((outer, length), accesses[::-1])))
     return copies_kernel(op.name, bits(whole.dtype), len(parts) + 1, tuple(copies), target)
+
+
+def _joins_blocks(axis: int, whole: TensorType, parts: Sequence[TensorType]) -> bool:
+    """Whether tensors in layout ``c16`` join by whole blocks of channels."""
+    blocked = all(type.layout == "c16" for type in (whole, *parts))
+    return blocked and axis == 1 and all(part.shape[1] % BLOCK == 0 for part in parts[:-1])
 
 
 def _trilu(x, y, n, f, scratch, begin, end):
