@@ -3,7 +3,7 @@
 # isort: off
 from . import convolution, elementwise, layout, matmul, pooling
 from . import generic_elementwise, generic_indexing, generic_lines, generic_movement
-from . import generic_normalization, generic_pad, generic_pooling, generic_reduction
+from . import generic_normalization, generic_pad, generic_pooling, generic_products, generic_reduction, generic_resize
 # isort: on
 
 __all__ = [
@@ -16,7 +16,9 @@ __all__ = [
     "generic_normalization",
     "generic_pad",
     "generic_pooling",
+    "generic_products",
     "generic_reduction",
+    "generic_resize",
     "layout",
     "matmul",
     "pooling",

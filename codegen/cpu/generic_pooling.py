@@ -47,8 +47,7 @@ def kernel(x, y, n, f, scratch, begin, end):
 # What of a window the average is taken over: the elements of x in it, or also those in the padding.
 _INSIDE = "count = (last_a - first_a) * (last_b - first_b) * (last_c - first_c)"
 _PADDED = "count = " + " * ".join(
-    f"counted({o}, n[{15 + d}], n[{d}] + n[{18 + d}], n[{6 + d}], n[{9 + d}], n[{12 + d}])"
-    for d, o in enumerate("abc")
+    f"counted({o}, n[{15 + d}], n[{d}] + n[{18 + d}], n[{6 + d}], n[{9 + d}], n[{12 + d}])" for d, o in enumerate("abc")
 )
 _COUNTED = """@njit
 def counted(o, before, end, kernel, stride, dilation):
