@@ -16,10 +16,11 @@ from ...ir.ops.activation import LeakyRelu, Sigmoid
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Mul
 from ...ir.ops.matmul import MatMul
-from ...ir.ops.pooling import AveragePool, GlobalAveragePool
+from ...ir.ops.movement import Pad
+from ...ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool
 from ...ir.ops.quantization import AssumeQuantized, StoredIntegers
 from ...ir.ops.shape import Reshape
-from ...ir.quantized import clamp_bounds, limits
+from ...ir.quantized import clamp_bounds, limits, stored
 from ...ir.types import DType, Quantization, TensorType
 from .export import MICROSOFT, Exporter
 from .onnx import Importer
@@ -170,6 +171,23 @@ def _export_between(op: Op, exporter: Exporter, write: Callable[[Op, Exporter], 
     exporter.define(op, *names)
 
 
+def _export_global_max_pool(op: Op, exporter: Exporter) -> None:
+    """As a reduction: onnxruntime has no GlobalMaxPool of integers."""
+    axes = exporter.integers(range(2, op.inputs[0].type.rank), "axes")
+    exporter.define(op, exporter.node("ReduceMax", [op.inputs[0], axes], keepdims=1))
+
+
+def _export_pad(op: Op, exporter: Exporter) -> None:
+    """Padding of stored integers: with the integer that stands for the number."""
+    pad, type = op.operator, op.result.type
+    assert isinstance(pad, Pad)
+    value = float(stored(pad.value, type)) if pad.mode == "constant" else 0.0
+    detached = Op(Pad(pad.pads, pad.mode, value), [Value("x", op.inputs[0].type.with_quant(None))], loc=op.loc)
+    exporter.bind(detached.inputs[0], exporter.name(op.inputs[0]))
+    EXPORTS[Pad](detached, exporter)
+    exporter.define(op, exporter.name(detached.result))
+
+
 _WRITERS: dict[type[Operator], Callable[[Op, Exporter], None]] = {
     Conv: _export_conv,
     MatMul: _export_matmul,
@@ -177,6 +195,8 @@ _WRITERS: dict[type[Operator], Callable[[Op, Exporter], None]] = {
     Mul: _export_binary("QLinearMul"),
     AveragePool: _export_average_pool,
     GlobalAveragePool: _export_global_average_pool,
+    GlobalMaxPool: _export_global_max_pool,
+    Pad: _export_pad,
 }
 
 

@@ -112,7 +112,7 @@ class Where(Elementwise):
         check_dtype(condition, BOOL)
         if x.dtype is not y.dtype:
             raise IRError("the element types of x and y differ", expected=x.dtype.value, found=y.dtype.value)
-        return TensorType(broadcast_shape(condition.shape, x.shape, y.shape), x.dtype)
+        return TensorType(broadcast_shape(condition.shape, x.shape, y.shape), x.dtype, x.quant)
 
     def reference(self, condition: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.where(condition, x, y)

@@ -13,7 +13,7 @@ from tilewright.errors import IRError
 from ..op import Operand, Operator, QuantizationRule, Sample, operand, operator
 from ..quantized import added, check_elementwise, check_sum, multiplied
 from ..types import DType, TensorType
-from .quantized_samples import binary_samples
+from .quantized_samples import binary_samples, moved_sample
 
 FLOATS = (DType.F16, DType.F32, DType.F64)
 SIGNED = (DType.I8, DType.I16, DType.I32, DType.I64)
@@ -85,7 +85,9 @@ class Binary(Elementwise):
         check_dtype(y, self.DTYPES)
         if x.dtype is not y.dtype:
             raise IRError("the element types differ", expected=x.dtype.value, found=y.dtype.value)
-        return TensorType(broadcast_shape(x.shape, y.shape), x.dtype)
+        # Operators that move stored integers keep their parameters; the result of any other has its own.
+        quant = x.quant if self.QUANTIZATION is QuantizationRule.UNIFY else None
+        return TensorType(broadcast_shape(x.shape, y.shape), x.dtype, quant)
 
     def reference(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return type(self).FUNCTION(x, y)
@@ -278,6 +280,11 @@ class Min(Binary):
     FUNCTION = np.minimum
     SAMPLED = (DType.F32, DType.I32, DType.I64, DType.U8, DType.F64)
 
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        yield from super().samples(rng)
+        yield moved_sample(rng, cls(), (2, 3, 17), (3, 1))
+
 
 @operator("max")
 class Max(Binary):
@@ -286,6 +293,11 @@ class Max(Binary):
     QUANTIZATION = QuantizationRule.UNIFY
     FUNCTION = np.maximum
     SAMPLED = (DType.F32, DType.I32, DType.I64, DType.U8, DType.F64)
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        yield from super().samples(rng)
+        yield moved_sample(rng, cls(), (2, 3, 17), (3, 1))
 
 
 @dataclass(frozen=True)

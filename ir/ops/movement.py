@@ -12,6 +12,7 @@ from tilewright.errors import IRError
 
 from ..op import Operator, QuantizationRule, Sample, operand, operator, variadic
 from ..types import TensorType
+from .quantized_samples import moved_sample
 from .shape import moved
 
 
@@ -46,6 +47,7 @@ class Transpose(Operator):
         yield Sample(cls((2, 0, 1)), (rng.integers(-9, 9, (3, 1, 5)),))
         yield Sample(cls((0, 2, 1, 4, 3)), (rng.integers(0, 255, (1, 2, 3, 2, 5)).astype(np.uint8),))
         yield Sample(cls((0, 1)), (rng.integers(0, 2, (2, 3)).astype(bool),))
+        yield moved_sample(rng, cls((0, 2, 3, 1)), (2, 17, 3, 4))
 
 
 @operator("concat")
@@ -89,6 +91,7 @@ class Concat(Operator):
         yield Sample(cls(2), (array(1, 2, 7), array(1, 2, 1)))
         yield Sample(cls(1), tuple(rng.integers(-128, 127, (2, n)).astype(np.int8) for n in (1, 2, 3)))
         yield Sample(cls(0), (array(2, 2),))
+        yield moved_sample(rng, cls(1), (1, 3, 4, 5), (1, 17, 4, 5))
 
 
 @operator("split")
@@ -116,6 +119,7 @@ class Split(Operator):
         yield Sample(cls(1, (3, 3)), (rng.standard_normal((2, 6, 4)).astype(np.float32),))
         yield Sample(cls(0, (1, 4, 2)), (rng.integers(-9, 9, (7, 2)),))
         yield Sample(cls(2, (5,)), (rng.integers(0, 255, (1, 2, 5)).astype(np.uint8),))
+        yield moved_sample(rng, cls(1, (16, 3)), (1, 19, 4, 5))
 
 
 @operator("slice")
@@ -162,6 +166,7 @@ class Slice(Operator):
         yield Sample(cls((0, 0, 0), (2, 5, 1), (2, 2, 5)), (x,))
         yield Sample(cls((2,), (3,), (3,)), (rng.integers(-9, 9, (11,)),))
         yield Sample(cls((0, 1), (2, 2), (1, 1)), (rng.integers(-128, 127, (2, 3)).astype(np.int8),))
+        yield moved_sample(rng, cls((0, 0, 1, 0), (1, 3, 2, 3), (1, 1, 2, 2)), (1, 3, 5, 6))
 
 
 @operator("tile")
@@ -252,6 +257,8 @@ class Pad(Operator):
         yield Sample(cls((2, 3), value=7.0), (rng.integers(-9, 9, (5,)),))
         yield Sample(cls((1, 0, 0, 1), value=255.0), (rng.integers(0, 255, (2, 3)).astype(np.uint8),))
         yield Sample(cls((1, 1), value=-math.inf), (image[0, 0, 0],))
+        yield moved_sample(rng, cls((0, 1, 2, 0, 0, 3, 0, 1)), (1, 2, 4, 5))
+        yield moved_sample(rng, cls((0, 0, 1, 1, 0, 0, 1, 1), value=1.3), (1, 2, 4, 5))
 
 
 @operator("depth_to_space")
@@ -294,6 +301,7 @@ class DepthToSpace(Operator):
         for mode in ("DCR", "CRD"):
             yield Sample(cls(2, mode), (rng.standard_normal((2, 12, 3, 2)).astype(np.float32),))
             yield Sample(cls(3, mode), (rng.standard_normal((1, 9, 1, 5)).astype(np.float32),))
+            yield moved_sample(rng, cls(2, mode), (1, 8, 3, 2))
 
 
 @operator("space_to_depth")
@@ -323,6 +331,7 @@ class SpaceToDepth(Operator):
     def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
         yield Sample(cls(2), (rng.standard_normal((2, 3, 4, 6)).astype(np.float32),))
         yield Sample(cls(3), (rng.standard_normal((1, 1, 3, 9)).astype(np.float32),))
+        yield moved_sample(rng, cls(2), (1, 3, 4, 6))
 
 
 @operator("trilu")

@@ -17,7 +17,7 @@ from ..quantized import averaged, check_elementwise, globally_averaged, paramete
 from ..types import DType, TensorType
 from .convolution import output_extent
 from .elementwise import random_array
-from .quantized_samples import quantized_type, stored_array
+from .quantized_samples import moved_sample, quantized_type, stored_array
 
 
 def lowest(dtype: np.dtype) -> np.ndarray:
@@ -297,6 +297,11 @@ class GlobalMaxPool(GlobalPool):
     """The largest element of each channel"""
 
     QUANTIZATION = QuantizationRule.PRESERVE
+
+    @classmethod
+    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
+        yield from super().samples(rng)
+        yield moved_sample(rng, cls(), (1, 17, 5, 4))
 
     def reference(self, x: np.ndarray) -> np.ndarray:
         return np.max(x, axis=tuple(range(2, x.ndim)), keepdims=True)

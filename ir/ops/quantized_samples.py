@@ -80,3 +80,10 @@ def binary_samples(rng: np.random.Generator, operator: Operator, *, is_product: 
             ),
             result_types=(quantized_type(dtype, np.broadcast_shapes(left, right), scales[2], zeros[2]),),
         )
+
+
+def moved_sample(rng: np.random.Generator, operator: Operator, *shapes: Sequence[int]) -> Sample:
+    """An operator that treats stored integers like any others, on 8-bit tensors of equal parameters."""
+    types = tuple(quantized_type(DType.I8, shape, 0.07, -9) for shape in shapes)
+    arrays = tuple(stored_array(rng, DType.I8, shape) for shape in shapes)
+    return Sample(operator, arrays, types=types, result_types=operator.result_types(types))

@@ -13,6 +13,7 @@ from tilewright.errors import IRError
 from ..op import Operator, QuantizationRule, Sample, operand, operator
 from ..types import DType, TensorType
 from .elementwise import Elementwise
+from .quantized_samples import moved_sample
 
 
 def moved(x: TensorType, shape: tuple[int, ...]) -> TensorType:
@@ -60,6 +61,7 @@ class Reshape(Operator):
         yield Sample(cls((2, 1, 15)), (rng.integers(-99, 99, (5, 3, 2)),))
         yield Sample(cls(()), (np.array([[True]]),))
         yield Sample(cls((1, 1, 1)), (np.array(7, np.uint8),))
+        yield moved_sample(rng, cls((1, 60)), (1, 3, 4, 5))
 
 
 @operator("expand")
