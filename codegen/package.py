@@ -23,7 +23,7 @@ from ..ir.printer import blobs, digest_of, print_module
 from ..ir.types import DType, TensorType
 from ..ir.verify import verify
 from ..runtime import artifact as twa
-from ..runtime.device import Port, Ports
+from ..runtime.artifact import Port, Ports
 from ..runtime.machine import Machine
 from .cpu.assemble import Location
 from .cpu.program import CpuProgram, build_cpu_program, bytes_moved

@@ -11,6 +11,7 @@ from tilewright.errors import ArtifactError
 
 from . import trust
 from .container import NO_TAG, Container, Layout, Section, SectionEntry, SectionKind, chunks, lay_out, write_atomically
+from .device_ports import Port, Ports
 from .manifest import (
     ENGINES,
     BufferRef,
@@ -40,6 +41,8 @@ __all__ = [
     "Engine",
     "Manifest",
     "ModelInfo",
+    "Port",
+    "Ports",
     "ReferenceStage",
     "Section",
     "SectionEntry",

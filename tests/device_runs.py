@@ -11,7 +11,8 @@ from tilewright.ir.core import Function, Module
 from tilewright.ir.feature_map import map_shape
 from tilewright.passes.plan_device_memory import PlanDeviceMemory
 from tilewright.passes.tile_device import annotations_of, tile_of
-from tilewright.runtime.device import Port, as_map
+from tilewright.runtime.artifact import Port
+from tilewright.runtime.device import as_map
 from tilewright.runtime.machine import Machine
 from tilewright.runtime.simulator.functional import FunctionalEngine
 
