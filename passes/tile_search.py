@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 from ..ir.core import Op
 from ..ir.feature_map import Window, is_depthwise, map_shape, window_of
 from ..ir.ops.convolution import Conv
+from ..ir.resampling import nearest_indices, nearest_steps
 from ..runtime.machine import (
     ACCUMULATOR_UNIT,
     CHANNEL_BLOCK,
+    MAP_EXTENT_LIMIT,
     OUTPUT_BLOCKS_LIMIT,
     OUTPUT_COLUMNS_LIMIT,
     OUTPUT_ROWS_LIMIT,
+    RESIZE_LIMIT,
     WEIGHT_UNIT,
     Machine,
 )
@@ -59,6 +62,13 @@ def _read(window: Window, axis: int, outputs: Counts, extent: int) -> Counts:
     return np.minimum(reach, extent)
 
 
+def _repeated(steps: tuple[int, int] | None, outputs: Counts, extent: int) -> Counts:
+    """Input rows or columns that so many outputs of a nearest resize repeat, at most."""
+    return (
+        np.minimum(_ceil((outputs - 1) * steps[0], 1 << 16) + 1, extent) if steps is not None else outputs * 0 + extent
+    )
+
+
 def _cuts(extent: int, limit: int) -> Counts:
     """Sizes of pieces that cut an extent evenly: one for each number of pieces that makes a difference."""
     sizes = {min(-(-extent // pieces), limit) for pieces in range(1, extent + 1)}
@@ -91,7 +101,8 @@ def _choose_convolution(op: Op, machine: Machine) -> Tile | Misfit:
         indexing="ij",
     )
     chunk = blocks if depthwise else chunk
-    read = _read(window, 0, rows, source.height) * _read(window, 1, columns, source.width)
+    heights, widths = _read(window, 0, rows, source.height), _read(window, 1, columns, source.width)
+    read = heights * widths
     map_bytes = read * chunk * CHANNEL_BLOCK
     result_bytes = rows * columns * blocks * CHANNEL_BLOCK
     taps = window.taps
@@ -113,6 +124,7 @@ def _choose_convolution(op: Op, machine: Machine) -> Tile | Misfit:
     fits = np.logical_and.reduce([need <= there for need, there in needs.values()])
     if not fits.any():
         return _misfit(needs)
+    fits = fits & (heights <= MAP_EXTENT_LIMIT) & (widths <= MAP_EXTENT_LIMIT)
     lanes = _ceil(taps, 4) if depthwise else taps * _ceil(chunk * CHANNEL_BLOCK, machine.input_lanes)
     multiply = pieces * rows * _ceil(columns, machine.pixel_lanes) * slices * chunks * lanes
     multiply *= blocks if depthwise else _ceil(blocks * CHANNEL_BLOCK, machine.output_lanes)
@@ -159,17 +171,20 @@ def _choose_pointwise(op: Op, machine: Machine) -> Tile | Misfit:
         indexing="ij",
     )
     need = rows * columns * blocks * CHANNEL_BLOCK
-    if op.name == "resize":
-        # Which input pixels a tile needs depends on its place, so it gets the whole map.
-        need = need + sum(s.height * s.width for s in sources) * blocks * CHANNEL_BLOCK
-    else:
-        for source in sources:
-            read = _read(window, 0, rows, source.height) * _read(window, 1, columns, source.width)
-            need = need + read * blocks * CHANNEL_BLOCK
+    within = np.ones(need.shape, np.bool_)
+    steps = [nearest_steps(indices, RESIZE_LIMIT) for indices in nearest_indices(op)] if op.name == "resize" else []
+    for source in sources:
+        heights, widths = (
+            _repeated(steps[axis], outputs, extent) if steps else _read(window, axis, outputs, extent)
+            for axis, (outputs, extent) in enumerate(((rows, source.height), (columns, source.width)))
+        )
+        need = need + heights * widths * blocks * CHANNEL_BLOCK
+        within &= (heights <= MAP_EXTENT_LIMIT) & (widths <= MAP_EXTENT_LIMIT)
     needs = {"maps": (need, machine.maps_bytes)}
     fits = need <= machine.maps_bytes
     if not fits.any():
         return _misfit(needs)
+    fits = fits & within
     pieces = _ceil(target.height, rows) * _ceil(target.width, columns) * _ceil(target.blocks, blocks)
     cost = pieces + np.where(2 * need <= machine.maps_bytes, 0.0, 0.5) * pieces
     # Whole pixels move in long runs: cutting channels is the last resort.

@@ -45,7 +45,6 @@ MAP_EXTENT_LIMIT = (1 << 10) - 1
 ORIGIN_LIMIT = (1 << 8) - 1
 RESIZE_LIMIT = (1 << 20) - 1
 ROW_LIMIT = (1 << 24) - 1
-RUN_LIMIT = (1 << 16) - 1
 
 
 def _number(doc: str, unit: str, *, minimum: float, maximum: float, whole: bool = True, multiple: int = 1):

@@ -9,41 +9,18 @@ import pytest
 from device_runs import compile_for_device, run_on_device
 from operator_samples import Case, all_cases
 
-from tilewright.codegen.device.emit import lowering_of
 from tilewright.errors import PassError
 from tilewright.ir import interp
-from tilewright.ir.core import Constant, Op
-from tilewright.ir.feature_map import MAP_RANKS, map_shape
-from tilewright.ir.ops.elementwise import Binary
-from tilewright.ir.ops.pooling import AveragePool, Pool
-from tilewright.ir.quantized import not_eight_bit
+from tilewright.ir.core import Constant
+from tilewright.passes.device_support import is_weight, reject
 from tilewright.runtime.machine import load
 
 
-def _broadcasts_by_pixel(op: Op) -> bool:
-    """Whether the operands of an elementwise op are maps of the same channels."""
-    if any(isinstance(v, Constant) or v.type.rank not in MAP_RANKS for v in op.inputs):
-        return False
-    shapes = [map_shape(v.type) for v in (*op.inputs, op.result)]
-    same_rank = len({v.type.rank for v in (*op.inputs, op.result)}) == 1
-    return same_rank and len({s.channels for s in shapes}) == 1
-
-
 def runs_on_device(case: Case) -> bool:
-    """Whether everything about the sample is what device code expects; the partition decides this for users."""
+    """Whether the partition would place the sample on the device, as a whole: constants are given to it as inputs."""
     (op,) = case.module.main.ops
-    operator = op.operator
-    values = [*op.inputs[:1], *op.results]
-    eight_bit = all(not_eight_bit(v.type, v.name) is None for v in values)
-    ranks = all(v.type.rank in MAP_RANKS for v in values)
-    if isinstance(operator, Pool) and max(operator.dilations) > 1:
-        return False
-    if isinstance(operator, AveragePool) and any(operator.overhang):
-        return False
-    if isinstance(operator, Binary) and not _broadcasts_by_pixel(op):
-        return False
-    constants = all(v.producer is None and v.name.startswith("c") for v in op.inputs[1:]) or op.name != "conv"
-    return eight_bit and ranks and constants and lowering_of(type(operator)) is not None
+    has_constant_map = any(isinstance(v, Constant) and not is_weight(op, i) for i, v in enumerate(op.operands))
+    return reject(op, load("m4096")) is None and not has_constant_map
 
 
 CASES = [case for case in all_cases() if runs_on_device(case)]
