@@ -4,6 +4,7 @@
 from . import convolution, elementwise, layout, matmul, pooling
 from . import generic_elementwise, generic_indexing, generic_lines, generic_movement
 from . import generic_normalization, generic_pad, generic_pooling, generic_products, generic_reduction, generic_resize
+from . import quantized_elementwise, quantized_generic, quantized_generic_pooling
 # isort: on
 
 __all__ = [
@@ -22,4 +23,7 @@ __all__ = [
     "layout",
     "matmul",
     "pooling",
+    "quantized_elementwise",
+    "quantized_generic",
+    "quantized_generic_pooling",
 ]
