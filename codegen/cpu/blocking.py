@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...ir.layout import BLOCK
 from .target import TargetDescription
-from .window import Axis, cut
+from .window import Axis
 
 if TYPE_CHECKING:
     from .direct_convolution import Convolution
@@ -83,15 +83,14 @@ def _cost(spec: Convolution, target: TargetDescription, merge: int, pixels: int,
         step = max(p * q * parts / 2, (q * parts + p) / 2, 4 if p * q * parts < 8 else 0, q * 64 / 28)
         return steps * step + 2 * p * q * parts + 25
 
-    pieces = cut(columns, pixels)
+    count = -(-columns.output // pixels)
+    small, larger = divmod(columns.output, count)
+    sizes = ((small + 1, larger), (small, count - larger))
     full, rest = divmod(spec.output_blocks, vectors)
-    total = sum(
-        piece.count * (full * tile(piece.tile.pixels, vectors) + (tile(piece.tile.pixels, rest) if rest else 0))
-        for piece in pieces
-    )
+    total = sum(n * (full * tile(p, vectors) + (tile(p, rest) if rest else 0)) for p, n in sizes if n)
     # Each further shape of tile is code to generate and to keep in the instruction cache.
-    shapes = len({piece.tile for piece in pieces}) * (2 if rest else 1)
-    return rows.output * total * (1 + 0.004 * shapes)
+    shapes = (2 if larger else 1) + (2 if columns.is_padded else 0)
+    return rows.output * total * (1 + 0.004 * shapes * (2 if rest else 1))
 
 
 def block_for_caches(spec: Convolution, target: TargetDescription, merge: int, pixels: int, vectors: int) -> Blocking:

@@ -69,7 +69,7 @@ def convolution(op: Op, target: TargetDescription) -> Kernel | None:
     has_bias, has_residual = bias is not None, residual is not None
     kinds = (x.type.layout, w.type.layout)
     if kinds == ("c16", "o16") and conv.group == channels == outputs:
-        return Depthwise(batch, channels, *axes, has_bias, has_residual, activation).generate(target)
+        return Depthwise(batch, channels, *axes, has_bias, has_residual, activation).kernel(target)
     is_plain = kinds == ("", "o16") and conv.group == 1
     whole = conv.group == 1 or (channels // conv.group % BLOCK == 0 and outputs // conv.group % BLOCK == 0)
     if not is_plain and (kinds != ("c16", "o16i16") or not whole):
@@ -77,7 +77,7 @@ def convolution(op: Op, target: TargetDescription) -> Kernel | None:
     spec = Convolution(
         batch, channels, outputs, *axes, conv.group, has_bias, has_residual, activation, plain_input=is_plain
     )
-    return spec.generate(target)
+    return spec.kernel(target)
 
 
 @lowers(Conv)
@@ -106,4 +106,4 @@ def plain_convolution(op: Op, target: TargetDescription) -> Kernel | None:
         residual is not None,
         Activation(conv.act, conv.act_args),
     )
-    return spec.generate(target)
+    return spec.kernel(target)

@@ -254,4 +254,4 @@ def vector_elementwise(op: Op, target: TargetDescription) -> Kernel | None:
     nest, statements = nest_of(op), statements_of(op)
     if nest is None or statements is None or not op.result.type.elements:
         return None
-    return VectorNest(nest, dtypes, statements).generate(target)
+    return VectorNest(nest, dtypes, statements).kernel(target)

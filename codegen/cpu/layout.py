@@ -121,4 +121,4 @@ def reorder(op: Op, target: TargetDescription) -> Kernel | None:
     if not is_float(op) or layouts(op) not in (("", "c16"), ("c16", "")):
         return None
     shape = op.result.type.shape
-    return BlockChannels(shape[0], shape[1], math.prod(shape[2:]), op.result.type.layout == "").generate(target)
+    return BlockChannels(shape[0], shape[1], math.prod(shape[2:]), op.result.type.layout == "").kernel(target)

@@ -38,9 +38,9 @@ def matmul(op: Op, target: TargetDescription) -> Kernel | None:
         # The same right factor for all: the matrices on the left are one tall one.
         rows, batch = rows * math.prod(batch), ()
         if operator.transpose_b and rows <= FEW_ROWS:
-            return DotProducts(rows, columns, inner, *optional).generate(target)
+            return DotProducts(rows, columns, inner, *optional).kernel(target)
     x_strides = broadcast(x.type.shape[:-2], batch).strides if batch else ()
     w_strides = broadcast(w.type.shape[:-2], batch).strides if batch else ()
     flags = (operator.transpose_a, operator.transpose_b)
     spec = MatrixProduct(rows, columns, inner, batch, x_strides, w_strides, *flags, *optional)
-    return spec.generate(target)
+    return spec.kernel(target)

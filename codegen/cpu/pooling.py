@@ -33,13 +33,13 @@ def pool(op: Op, target: TargetDescription) -> Kernel | None:
         return None
     batch, channels = type.shape[:2]
     if isinstance(operator, MaxPool):
-        return MaxPooling(batch, channels, *axes).generate(target)
+        return MaxPooling(batch, channels, *axes).kernel(target)
     counted: tuple[Axis, Axis] | None = axes
     if operator.count_include_pad:
         padded = tuple(sum(extents) for extents in zip(image, before, after, strict=True))
         counted = image_axes(padded, result.shape[2:], *windows, (0,) * spatial)
     assert counted is not None
-    return AveragePooling(batch, channels, *axes, *counted).generate(target)
+    return AveragePooling(batch, channels, *axes, *counted).kernel(target)
 
 
 @dataclass(frozen=True)
@@ -100,4 +100,4 @@ def global_pool(op: Op, target: TargetDescription) -> Kernel | None:
         return None
     images = type.shape[0] * -(-type.shape[1] // BLOCK)
     takes_mean = isinstance(op.operator, GlobalAveragePool)
-    return GlobalPooling(images, math.prod(type.shape[2:]), takes_mean).generate(target)
+    return GlobalPooling(images, math.prod(type.shape[2:]), takes_mean).kernel(target)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from .kernel import Kernel, kernel_name
 from .llvm_builder import FunctionBuilder
@@ -34,6 +35,10 @@ class KernelSpec(ABC):
     def generate(self, target: TargetDescription) -> Kernel:
         """The kernel for a target."""
 
+    def kernel(self, target: TargetDescription) -> Kernel:
+        """What :meth:`generate` makes, remembered for some time: networks repeat their layers."""
+        return _generated(self, target)
+
     def entry(self, target: TargetDescription, *, writes: Sequence[str]) -> FunctionBuilder:
         """A builder for the kernel's function.
 
@@ -58,3 +63,8 @@ class KernelSpec(ABC):
         declarations = {symbol: text for function in functions for symbol, text in function.declarations.items()}
         text = "\n".join([*declarations.values(), *(function.text() for function in functions)])
         return Kernel(self.name, text, units, scratch_bytes, optimized=True)
+
+
+@lru_cache(maxsize=128)
+def _generated(spec: KernelSpec, target: TargetDescription) -> Kernel:
+    return spec.generate(target)

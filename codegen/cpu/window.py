@@ -8,6 +8,7 @@ a range that is computed for each output row.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 
 from .llvm_builder import FunctionBuilder, Integer
@@ -38,7 +39,7 @@ class Axis:
         high = min(count, (self.input - 1 - offset) // self.stride + 1)
         return (low, high) if low < high else (0, 0)
 
-    @property
+    @cached_property
     def is_padded(self) -> bool:
         """Whether any tap of any pixel falls outside of the image."""
         return any(self.reach(tap, 0, self.output) != (0, self.output) for tap in range(self.kernel))
