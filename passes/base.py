@@ -124,6 +124,12 @@ class Pass:
                 found=error.found,
                 hint=error.hint,
             ) from error
+        except Exception as error:
+            raise PassError(
+                f"internal error: {type(error).__name__}: {error}",
+                stage=self.name,
+                hint="TILEWRIGHT_DUMP=FOLDER writes the module that the pass met",
+            ) from error
         record.seconds = time.perf_counter() - start
         if level is Verification.OFF:
             return record

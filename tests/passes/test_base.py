@@ -89,6 +89,18 @@ def test_errors_inside_a_pass_name_it() -> None:
     assert str(caught.value) == ("fail: reshape: node 'Reshape_1': no such thing; expected 1, found 2. Do otherwise")
 
 
+def test_mistakes_inside_a_pass_name_it_too() -> None:
+    class Mistaken(Pass):
+        def apply(self, module: Module, record: Record) -> bool:
+            return bool(module.constants["no such constant"])
+
+    with pytest.raises(
+        PassError, match=r"^mistaken: internal error: KeyError: 'no such constant'. TILEWRIGHT_DUMP="
+    ) as e:
+        Mistaken().run(parse(RESHAPE))
+    assert isinstance(e.value.__cause__, KeyError)
+
+
 def test_errors_of_the_model_stay_what_they_are() -> None:
     class Refuse(Pass):
         def apply(self, module: Module, record: Record) -> bool:
