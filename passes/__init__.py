@@ -7,6 +7,7 @@ from .base import Pass, Record, Verification
 from .canonicalize import Canonicalize
 from .check_memory_plan import CheckMemoryPlan, check_memory_plan
 from .cpu_layout import CpuLayout
+from .depthwise_affine import DepthwiseAffine
 from .drop_rounding import DropRounding
 from .eliminate_common_subexpressions import EliminateCommonSubexpressions
 from .eliminate_dead_code import EliminateDeadCode
@@ -20,6 +21,7 @@ from .memory_plan import MemoryPlan
 from .pipeline import Pipeline
 from .place_on_cpu import PlaceOnCpu
 from .prove_accumulators import ProveAccumulators
+from .quantize import Quantize
 
 PASSES: dict[str, type[Pass]] = {
     cls.name: cls
@@ -27,6 +29,7 @@ PASSES: dict[str, type[Pass]] = {
         Canonicalize,
         CheckMemoryPlan,
         CpuLayout,
+        DepthwiseAffine,
         DropRounding,
         EliminateCommonSubexpressions,
         EliminateDeadCode,
@@ -38,6 +41,7 @@ PASSES: dict[str, type[Pass]] = {
         MemoryPlan,
         PlaceOnCpu,
         ProveAccumulators,
+        Quantize,
     )
 }
 
@@ -46,6 +50,7 @@ __all__ = [
     "Canonicalize",
     "CheckMemoryPlan",
     "CpuLayout",
+    "DepthwiseAffine",
     "DropRounding",
     "Dump",
     "EliminateCommonSubexpressions",
@@ -62,6 +67,7 @@ __all__ = [
     "PlaceOnCpu",
     "Print",
     "ProveAccumulators",
+    "Quantize",
     "Record",
     "Timing",
     "Verification",

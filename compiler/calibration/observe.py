@@ -27,7 +27,7 @@ def collect_ranges(
     run: RunFunction,
     samples: CalibrationSet,
     *,
-    method: str = "minmax",
+    method: str = "mse",
     percentile: float = 99.99,
     report: Report = lambda stage, done, total: None,
 ) -> dict[str, Range]:
@@ -35,7 +35,7 @@ def collect_ranges(
 
     Args:
         run: called once for each sample; always returns the same names.
-        method: ``minmax``, ``percentile`` or ``mse``, see :mod:`.ranges`.
+        method: ``mse``, ``minmax`` or ``percentile``, see :mod:`.ranges`.
         percentile: for the method of that name.
 
     Raises:

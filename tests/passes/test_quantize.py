@@ -1,0 +1,238 @@
+"""Post-training quantisation: what is quantised, to which parameters, and how near the result is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+from before_after import clone, parse, run_pass
+
+from tilewright.compiler.calibration.dataset import open_calibration_set
+from tilewright.compiler.calibration.observe import collect_ranges, interpreter
+from tilewright.errors import PassError
+from tilewright.ir import interp
+from tilewright.ir.clone import clone_module
+from tilewright.ir.core import Module, Op
+from tilewright.passes.quantization_parameters import Range
+from tilewright.passes.quantize import Quantize, attach_ranges, values_to_calibrate
+
+CONV = 'strides=[1, 1], pads=[1, 1, 1, 1], dilations=[1, 1], group=1, act="none", act_args=[]'
+FLOATS = "f32[1,4,6,6]"
+
+
+def network(
+    rng: np.random.Generator, body: str, tail: str = "", result: str = "%z", channels: int = 4, weights: int = 4
+) -> Module:
+    """A first convolution and ReLU of %x into %a, ``body``, a last convolution of %b into %z, and ``tail``."""
+    arrays = {
+        f"w{i}": (rng.standard_normal((4, channels if i == weights - 1 else 4, 3, 3)) / 6).astype(np.float32)
+        for i in range(weights)
+    }
+    constants = "\n".join(
+        f'  const @w{i} : f32[4,{a.shape[1]},3,3] = blob "{i:064d}"' for i, a in enumerate(arrays.values())
+    )
+    constants = constants.replace('blob "', 'blob "sha256:')
+    text = f"""{constants}
+  const @b : f32[4] = [0x1.0p-2, -0x1.0p-3, 0x1.0p-1, 0x0.0p+0]
+  func @main(%x: {FLOATS}) -> (%y: {FLOATS}) {{
+    %c0 = conv(%x, @w0, @b) {{{CONV}}} : {FLOATS} loc("first")
+    %a = relu(%c0) : {FLOATS}
+    {body}
+    %z = conv(%b, @w{weights - 1}, _) {{{CONV}}} : {FLOATS} loc("last")
+    {tail}
+    return {result}
+  }}"""
+    return parse(text, {f"{i:064d}": array for i, array in enumerate(arrays.values())})
+
+
+def inputs(rng: np.random.Generator) -> np.ndarray:
+    return rng.standard_normal((8, 4, 6, 6)).astype(np.float32)
+
+
+def calibrated(module: Module, data: np.ndarray, keep: tuple[str, ...] = ()) -> Mapping[str, Range]:
+    values = values_to_calibrate(module, keep)
+    (parameter,) = module.main.parameters
+    samples = open_calibration_set(data, {parameter.name: parameter.type})
+    ranges = collect_ranges(interpreter(module, values), samples, method="minmax")
+    attach_ranges(module, ranges, keep)
+    return ranges
+
+
+def names(module: Module) -> list[str]:
+    return [op.name for op in module.ops]
+
+
+def find(module: Module, name: str) -> Op:
+    return next(op for op in module.ops if op.name == name)
+
+
+def signal_to_noise(found: np.ndarray, expected: np.ndarray) -> float:
+    """In decibels."""
+    return float(10 * np.log10(np.sum(expected**2) / np.sum((found - expected) ** 2)))
+
+
+BODIES = {
+    "chain": (
+        "%b = max_pool(%a) {kernel=[3, 3], strides=[1, 1], pads=[1, 1, 1, 1], dilations=[1, 1]} : f32[1,4,6,6]",
+        4,
+    ),
+    "residual": (
+        f"%c1 = conv(%a, @w1, _) {{{CONV}}} : {FLOATS}\n    %s = add(%c1, %a) : {FLOATS}\n    %b = relu(%s) : {FLOATS}",
+        4,
+    ),
+    "table": (f"%b = hard_swish(%a) : {FLOATS}", 4),
+    "clip": (
+        f"%c1 = conv(%a, @w1, _) {{{CONV}}} : {FLOATS}\n    %b = clip(%c1) {{min=0x0.0p+0, max=0x1.0p-1}} : {FLOATS}",
+        4,
+    ),
+    "concat": (
+        f"%c1 = conv(%a, @w1, _) {{{CONV}}} : {FLOATS}\n    %t = tanh(%a) : {FLOATS}\n"
+        "    %b = concat(%c1, %t) {axis=1} : f32[1,8,6,6]",
+        8,
+    ),
+    "gate": (
+        f"%g = global_average_pool(%a) : f32[1,4,1,1]\n    %h = sigmoid(%g) : f32[1,4,1,1]\n"
+        f"    %b = mul(%a, %h) : {FLOATS}",
+        4,
+    ),
+    "halves": (
+        "%p, %q = split(%a) {axis=1, sizes=[2, 2]} : f32[1,2,6,6], f32[1,2,6,6]\n"
+        "    %b = concat(%q, %p) {axis=1} : f32[1,4,6,6]",
+        4,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BODIES)
+@pytest.mark.parametrize("activations", ["i8", "u8"])
+def test_everything_between_convolutions_is_quantised(kind: str, activations: str, rng: np.random.Generator) -> None:
+    body, channels = BODIES[kind]
+    module = network(rng, body, channels=channels)
+    data = inputs(rng)
+    expected = [interp.run(module, {"x": x[np.newaxis]})["y"] for x in data]
+    calibrated(module, data)
+    run_pass(f"quantize{{activations={activations}}}", module)
+    run_pass("prove_accumulators", module)
+    real = [op.name for op in module.ops if any(v.type.dtype.is_float for v in (*op.inputs, *op.results))]
+    assert real == ["quantize", "dequantize"]
+    found = [interp.run(module, {"x": x[np.newaxis]})["y"] for x in data]
+    assert signal_to_noise(np.stack(found), np.stack(expected)) > 30
+    assert "range" not in str(module)
+
+
+def test_clip_cuts_the_range_and_needs_no_op(rng: np.random.Generator) -> None:
+    module = network(rng, BODIES["clip"][0])
+    calibrated(module, inputs(rng))
+    run_pass("quantize", module)
+    clipped = [op for op in module.ops if op.name == "conv"][1]
+    assert clipped.result.type.quant is not None
+    assert clipped.result.type.quant.zero_point == (-128,)
+    np.testing.assert_allclose(clipped.result.type.quant.scale, 0.5 / 255, rtol=1e-6)
+
+
+def test_operands_of_concat_take_its_parameters(rng: np.random.Generator) -> None:
+    module = network(rng, BODIES["concat"][0], channels=8)
+    calibrated(module, inputs(rng))
+    run_pass("quantize", module)
+    concat = find(module, "concat")
+    assert "requantize" not in names(module)
+    assert len({value.type.quant for value in (*concat.inputs, concat.result)}) == 1
+
+
+def test_what_follows_the_last_convolution_stays_real(rng: np.random.Generator) -> None:
+    tail = f"%l = leaky_relu(%z) {{alpha=0x1.0p-3}} : {FLOATS}\n    %s = add(%l, %l) : {FLOATS}"
+    module = network(rng, f"%b = tanh(%a) : {FLOATS}", tail, "%s")
+    calibrated(module, inputs(rng))
+    run_pass("quantize", module)
+    assert names(module) == ["quantize", "conv", "tanh", "conv", "dequantize", "leaky_relu", "add"]
+
+
+def test_operators_without_a_rule_stay_real_between_integers(rng: np.random.Generator) -> None:
+    module = network(rng, f"%b = softmax(%a) {{axis=1}} : {FLOATS}")
+    calibrated(module, inputs(rng))
+    run_pass("quantize", module)
+    assert names(module) == ["quantize", "conv", "dequantize", "softmax", "quantize", "conv", "dequantize"]
+
+
+@pytest.mark.parametrize("keep", ["first", "conv"])
+def test_nodes_and_operators_can_be_kept_real(keep: str, rng: np.random.Generator) -> None:
+    module = network(rng, f"%b = tanh(%a) : {FLOATS}")
+    before = names(module)
+    calibrated(module, inputs(rng), (keep,))
+    run_pass(Quantize(keep=(keep,)), module)
+    if keep == "conv":
+        assert names(module) == before
+    else:
+        assert next(op for op in module.ops if "first" in op.loc).result.type.quant is None
+        assert find(module, "tanh").result.type.quant is not None
+
+
+def test_overflowing_bias_enlarges_the_scale_of_its_channel(rng: np.random.Generator) -> None:
+    module = network(rng, f"%b = tanh(%a) : {FLOATS}")
+    tiny = module.constants["w0"].array.copy()
+    tiny[2] *= 1e-14
+    first = next(op for op in module.ops if op.loc == ("first",))
+    first.set_operand(1, module.add_constant("tiny", tiny))
+    module.drop_unused_constants()
+    data = inputs(rng)
+    expected = interp.run(module, {"x": data[:1]})["y"]
+    calibrated(module, data)
+    run_pass("quantize", module)
+    run_pass("prove_accumulators", module)
+    assert signal_to_noise(interp.run(module, {"x": data[:1]})["y"], expected) > 30
+
+
+def test_weights_on_a_grid_are_counted_and_exact(rng: np.random.Generator) -> None:
+    module = network(rng, f"%b = tanh(%a) : {FLOATS}")
+    for index, name in ((0, "first"), (3, "last")):
+        op = next(op for op in module.ops if op.loc == (name,))
+        grid = (np.float32(0.01) * rng.integers(-99, 156, (4, 4, 3, 3))).astype(np.float32)
+        op.set_operand(1, module.add_constant(f"grid{index}", grid))
+    module.drop_unused_constants()
+    original = clone_module(module)
+    calibrated(module, inputs(rng))
+    (record,) = run_pass("quantize", module)
+    assert record.counts["weights on their own grid"] == 2
+    for op, before in zip(
+        [o for o in module.ops if o.name == "conv"], [o for o in original.ops if o.name == "conv"], strict=True
+    ):
+        w, real = (module.constants[v.name] if v else None for v in (op.operands[1],)), before.operands[1]
+        (constant,) = w
+        assert constant is not None
+        assert constant.type.quant is not None
+        assert real is not None
+        scale, zero = constant.type.quant.broadcast(4)
+        np.testing.assert_allclose((constant.array - zero) * scale, original.constants[real.name].array, atol=1e-6)
+
+
+def test_a_tensor_that_is_always_zero(rng: np.random.Generator) -> None:
+    module = network(rng, f"%n = neg(%a) : {FLOATS}\n    %b = relu(%n) : {FLOATS}")
+    data = inputs(rng)
+    calibrated(module, data)
+    run_pass("quantize", module)
+    np.testing.assert_array_equal(interp.run(module, {"x": data[:1]})["y"], 0)
+
+
+def test_ranges_must_be_attached_and_be_those_of_the_network(rng: np.random.Generator) -> None:
+    module = network(rng, f"%b = tanh(%a) : {FLOATS}")
+    with pytest.raises(PassError, match=r"quantize: %x: the range of a value is not known\. Calibrate first"):
+        run_pass("quantize", module)
+    with pytest.raises(PassError, match=r"not those of this network; expected 4 values.*found 1 ranges, unknown other"):
+        attach_ranges(module, {"other": (0.0, 1.0)})
+    with pytest.raises(PassError, match=r"no such activations; expected i8 or u8, found i16"):
+        run_pass("quantize{activations=i16}", module)
+    ranges = dict.fromkeys(values_to_calibrate(module), (0.0, float("inf")))
+    attach_ranges(module, ranges)
+    with pytest.raises(PassError, match=r"a calibrated range is no range; found \(0\.0, inf\)"):
+        run_pass("quantize", module)
+
+
+def test_ranges_are_part_of_the_text(rng: np.random.Generator) -> None:
+    module = network(rng, f"%b = tanh(%a) : {FLOATS}")
+    data = inputs(rng)
+    calibrated(module, data)
+    again = clone(module)
+    run_pass("quantize", module)
+    run_pass("quantize", again)
+    assert str(module) == str(again)
