@@ -104,7 +104,9 @@ def test_collects_over_all_samples_and_reports_progress() -> None:
     values = {"x": module.main.parameters[0], "root": module.main.results[0]}
     calls: list[tuple[str, int, int]] = []
     samples = open_calibration_set(np.array([[0, 1, 2, 8], [0.5, 2, 2, 2]], np.float32), {"x": values["x"].type})
-    found = collect_ranges(interpreter(module, values), samples, method="minmax", report=lambda *call: calls.append(call))
+    found = collect_ranges(
+        interpreter(module, values), samples, method="minmax", report=lambda *call: calls.append(call)
+    )
     assert found == {"x": (0.0, 8.0), "root": (0.0, 4.0)}
     assert calls == [("calibration", 0, 2), ("calibration", 1, 2), ("calibration", 2, 2)]
 
