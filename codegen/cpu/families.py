@@ -3,6 +3,7 @@
 # isort: off
 from . import convolution, elementwise, layout, matmul, pooling
 from . import generic_elementwise, generic_indexing, generic_lines, generic_movement
+from . import generic_integer_products, generic_quantization
 from . import generic_normalization, generic_pad, generic_pooling, generic_products, generic_reduction, generic_resize
 from . import quantized_elementwise, quantized_generic, quantized_generic_pooling
 # isort: on
@@ -12,12 +13,14 @@ __all__ = [
     "elementwise",
     "generic_elementwise",
     "generic_indexing",
+    "generic_integer_products",
     "generic_lines",
     "generic_movement",
     "generic_normalization",
     "generic_pad",
     "generic_pooling",
     "generic_products",
+    "generic_quantization",
     "generic_reduction",
     "generic_resize",
     "layout",

@@ -12,10 +12,11 @@ import numpy as np
 
 from ...ir.core import Op
 from ...ir.ops.convolution import Conv, ConvTranspose
+from ...ir.ops.integer_products import IntegerConvolution
 from ...ir.ops.matmul import MatMul
-from ...ir.types import DType
+from ...ir.types import DType, TensorType
 from .kernel import Kernel
-from .loops import dtypes_of, has_real_meaning, is_plain, row_major
+from .loops import dtypes_of, has_real_meaning, is_plain
 from .numba_kernel import compile_kernel, python_function
 from .registry import lowers
 from .scalar import NAMESPACE, activation_expression, number
@@ -24,7 +25,7 @@ from .target import TargetDescription
 _FLOATS = (DType.F32, DType.F64)
 _MATRIX = (*_FLOATS, DType.I32, DType.I64, DType.U32, DType.U64)
 
-_RANGES = """@njit
+RANGES = """@njit
 def first_inside(start, step):
     return 0 if start >= 0 else (step - 1 - start) // step
 
@@ -34,35 +35,37 @@ def last_inside(start, step, extent, count):
 
 """
 
-_CONV = """def kernel({tensors}, n, f, scratch, begin, end):
+CONVOLUTION = """def kernel({tensors}, n, f, scratch, begin, end):
     outputs, per_group, channels = n[0], n[1], n[2]
     depth, height, width, od, oh, ow, kd, kh, kw = n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10], n[11]
     for u in range(begin, end):
         o = u % outputs
         first = (u // outputs * (outputs // per_group) + o // per_group) * channels
-        for a in range(od):
-            i0, i1 = first_inside(a * n[12] - n[18], n[15]), last_inside(a * n[12] - n[18], n[15], depth, kd)
-            for b in range(oh):
-                j0, j1 = first_inside(b * n[13] - n[19], n[16]), last_inside(b * n[13] - n[19], n[16], height, kh)
-                q = ((u * od + a) * oh + b) * ow
+        {before}
+        for plane in range(od):
+            i0, i1 = first_inside(plane * n[12] - n[18], n[15]), last_inside(plane * n[12] - n[18], n[15], depth, kd)
+            for line in range(oh):
+                j0, j1 = first_inside(line * n[13] - n[19], n[16]), last_inside(line * n[13] - n[19], n[16], height, kh)
+                q = ((u * od + plane) * oh + line) * ow
                 for c in range(ow):
-                    y[q + c] = {bias}
+                    {sum} = {bias}
                 for s in range(channels):
                     for i in range(i0, i1):
                         for j in range(j0, j1):
-                            p = ((first + s) * depth + a * n[12] - n[18] + i * n[15]) * height
-                            p = (p + b * n[13] - n[19] + j * n[16]) * width
+                            p = ((first + s) * depth + plane * n[12] - n[18] + i * n[15]) * height
+                            p = (p + line * n[13] - n[19] + j * n[16]) * width
                             r = (((o * channels + s) * kd + i) * kh + j) * kw
                             for k in range(kw):
                                 start = k * n[17] - n[20]
-                                factor = w[r + k]
+                                factor = {weight}
                                 for c in range(first_inside(start, n[14]), last_inside(start, n[14], width, ow)):
-                                    y[q + c] += factor * x[p + start + c * n[14]]
+                                    v = {value}
+                                    {sum} += factor * v
                 for c in range(ow):
-                    v = y[q + c]{residual}
-                    y[q + c] = {act}
+                    {finish}
     return 0
 """
+"""Convolution, one work item an output channel of an image. ``{sum}`` accumulates for column ``c`` of a row."""
 
 _TRANSPOSE = """def kernel({tensors}, n, f, scratch, begin, end):
     outputs, per_group, channels = n[0], n[1], n[2]
@@ -74,15 +77,16 @@ _TRANSPOSE = """def kernel({tensors}, n, f, scratch, begin, end):
             y[u * od * oh * ow + c] = {bias}
         for s in range(channels):
             source = group * channels + s
-            for a in range(depth):
-                i0, i1 = first_inside(a * n[12] - n[18], n[15]), last_inside(a * n[12] - n[18], n[15], od, kd)
-                for b in range(height):
-                    j0, j1 = first_inside(b * n[13] - n[19], n[16]), last_inside(b * n[13] - n[19], n[16], oh, kh)
-                    p = (((u // outputs * (outputs // per_group) * channels + source) * depth + a) * height + b) * width
+            for plane in range(depth):
+                i0, i1 = first_inside(plane * n[12] - n[18], n[15]), last_inside(plane * n[12] - n[18], n[15], od, kd)
+                for line in range(height):
+                    j0, j1 = first_inside(line * n[13] - n[19], n[16]), last_inside(line * n[13] - n[19], n[16], oh, kh)
+                    p = (u // outputs * (outputs // per_group) * channels + source) * depth + plane
+                    p = (p * height + line) * width
                     for i in range(i0, i1):
                         for j in range(j0, j1):
-                            q = (u * od + a * n[12] - n[18] + i * n[15]) * oh
-                            q = (q + b * n[13] - n[19] + j * n[16]) * ow
+                            q = (u * od + plane * n[12] - n[18] + i * n[15]) * oh
+                            q = (q + line * n[13] - n[19] + j * n[16]) * ow
                             r = (((source * per_group + o % per_group) * kd + i) * kh + j) * kw
                             for k in range(kw):
                                 start = k * n[17] - n[20]
@@ -97,8 +101,10 @@ def _three(missing: int, fill: int, numbers: Sequence[int]) -> tuple[int, ...]:
     return (*(fill,) * missing, *numbers)
 
 
-def _geometry(op: Op, operator: Conv | ConvTranspose, kernel: Sequence[int]) -> tuple[int, ...] | None:
+def convolution_geometry(op: Op, w: TensorType) -> tuple[int, ...] | None:
     """Extents of x, result and kernel, strides, dilations and begin pads, each for three dimensions."""
+    operator = op.operator
+    assert isinstance(operator, Conv | ConvTranspose | IntegerConvolution)
     spatial = len(operator.strides)
     missing = 3 - spatial
     if missing < 0:
@@ -106,7 +112,7 @@ def _geometry(op: Op, operator: Conv | ConvTranspose, kernel: Sequence[int]) -> 
     return (
         *_three(missing, 1, op.inputs[0].type.shape[2:]),
         *_three(missing, 1, op.result.type.shape[2:]),
-        *_three(missing, 1, kernel),
+        *_three(missing, 1, w.shape[2:]),
         *_three(missing, 1, operator.strides),
         *_three(missing, 1, operator.dilations),
         *_three(missing, 0, operator.pads[:spatial]),
@@ -130,7 +136,7 @@ def lower_convolution(op: Op, target: TargetDescription) -> Kernel | None:
     if not (_computes(op, _FLOATS) and isinstance(operator, Conv | ConvTranspose)):
         return None
     dtype, w = op.result.type.dtype, op.inputs[1].type
-    geometry = _geometry(op, operator, w.shape[2:])
+    geometry = convolution_geometry(op, w)
     names, has_bias, has_residual = _tensors(op)
     is_forward = isinstance(operator, Conv)
     act = activation_expression(operator.act, operator.act_args, "v", dtype) if is_forward else "v"
@@ -138,41 +144,50 @@ def lower_convolution(op: Op, target: TargetDescription) -> Kernel | None:
         return None
     batch, outputs = op.result.type.shape[:2]
     channels = w.shape[1] if is_forward else w.shape[0] // operator.group
-    source = _RANGES + (_CONV if is_forward else _TRANSPOSE).format(
+    source = (CONVOLUTION if is_forward else _TRANSPOSE).format(
         tensors=", ".join(names),
+        before="pass",
+        sum="y[q + c]",
         bias="bias[o]" if has_bias else number(0, dtype),
-        residual=" + residual[q + c]" if has_residual else "",
-        act=act,
+        weight="w[r + k]",
+        value="x[p + start + c * n[14]]",
+        finish=f"v = y[q + c]{' + residual[q + c]' if has_residual else ''}; y[q + c] = {act}",
     )
     numbers = (outputs, outputs // operator.group, channels, *geometry)
-    function = python_function(source, NAMESPACE)
+    function = python_function(RANGES + source, NAMESPACE)
     units = batch * outputs
     return compile_kernel(op.name, function, dtypes_of(op), target, units=units, integers=numbers, fastmath=True)
 
 
-_MATMUL = """def kernel({tensors}, n, f, scratch, begin, end):
+MATRIX_PRODUCT = """def kernel({tensors}, n, f, scratch, begin, end):
     rows, columns, inner = n[0], n[1], n[2]
     for u in range(begin, end):
         batch = u // rows
         p, r, q = n[7 + 2 * batch] + u % rows * n[3], n[8 + 2 * batch], u * columns
+        {before}
         if n[6] == 1:
             for j in range(columns):
-                y[q + j] = 0
+                {sum} = 0
             for k in range(inner):
-                factor = x[p + k * n[4]]
+                i = p + k * n[4]
+                factor = {left}
                 for j in range(columns):
-                    y[q + j] += factor * w[r + k * n[5] + j]
+                    i = r + k * n[5] + j
+                    {sum} += factor * {right}
         else:
             for j in range(columns):
                 total = {zero}
                 for k in range(inner):
-                    total += x[p + k * n[4]] * w[r + k * n[5] + j * n[6]]
-                y[q + j] = total
+                    i = p + k * n[4]
+                    factor = {left}
+                    i = r + k * n[5] + j * n[6]
+                    total += factor * {right}
+                {sum} = total
         for j in range(columns):
-            v = y[q + j]{bias}{residual}
-            y[q + j] = {act}
+            {finish}
     return 0
 """
+"""Matrix product, one work item a row of the result; ``i`` is the position of an element of an operand."""
 
 
 @lowers(MatMul)
@@ -185,27 +200,32 @@ def lower_matmul(op: Op, target: TargetDescription) -> Kernel | None:
     if act is None:
         return None
     rows, columns, inner = operator.extents(x, w)
-    across_rows, across_inner = (1, rows) if operator.transpose_a else (inner, 1)
-    down, along = (1, inner) if operator.transpose_b else (columns, 1)
+    strides = (
+        *((1, rows) if operator.transpose_a else (inner, 1)),
+        *((1, inner) if operator.transpose_b else (columns, 1)),
+    )
     batch = op.result.type.shape[:-2]
-    offsets = [_offsets(type.shape, batch) for type in (x, w)]
-    table = np.stack(offsets, -1).reshape(-1).tolist()
     names, has_bias, has_residual = _tensors(op)
-    source = _MATMUL.format(
+    terms = ["y[q + j]", *["bias[j]"] * has_bias, *["residual[q + j]"] * has_residual]
+    source = MATRIX_PRODUCT.format(
         tensors=", ".join(names),
         zero=number(0, dtype if dtype.is_float else DType.U64 if dtype is DType.U64 else DType.I64),
-        bias=" + bias[j]" if has_bias else "",
-        residual=" + residual[q + j]" if has_residual else "",
-        act=act,
+        before="pass",
+        sum="y[q + j]",
+        left="x[i]",
+        right="w[i]",
+        finish=f"v = {' + '.join(terms)}; y[q + j] = {act}",
     )
-    numbers = (rows, columns, inner, across_rows, across_inner, down, along, *table)
+    numbers = (rows, columns, inner, *strides, *matrix_offsets(x.shape, w.shape, batch))
     function = python_function(source, NAMESPACE)
     units = math.prod(batch) * rows
     return compile_kernel("matmul", function, dtypes_of(op), target, units=units, integers=numbers, fastmath=True)
 
 
-def _offsets(shape: tuple[int, ...], batch: tuple[int, ...]) -> np.ndarray:
-    """Where the matrices of an operand begin, for each matrix of the result in order."""
-    leading = shape[:-2]
-    first = np.arange(math.prod(leading)).reshape(leading) * row_major(shape)[-3] if leading else np.zeros((), np.int64)
-    return np.broadcast_to(first, batch).reshape(-1)
+def matrix_offsets(x: tuple[int, ...], w: tuple[int, ...], batch: tuple[int, ...]) -> tuple[int, ...]:
+    """Where the matrices of both operands begin, alternately, for each matrix of the result in order."""
+    starts: list[np.ndarray] = []
+    for shape in (x, w):
+        first = np.arange(math.prod(shape[:-2])).reshape(shape[:-2]) * math.prod(shape[-2:])
+        starts.append(np.broadcast_to(first, batch).reshape(-1))
+    return tuple(np.stack(starts, -1).reshape(-1).tolist())

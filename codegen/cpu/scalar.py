@@ -60,7 +60,7 @@ def remainder(a, b):
 @_njit
 def truncated_remainder(a, b):
     """Remainder of integers with the sign of the dividend; 0 of a division by zero."""
-    return a - divide_integers(a, b) * b
+    return a - a if b == 0 else a - divide_integers(a, b) * b
 
 
 @_njit
