@@ -18,6 +18,8 @@ from .instruments import Dump, Instrument, Print, Timing, instruments_from_envir
 from .isolate_outputs import IsolateOutputs
 from .lower_for_device import LowerForDevice
 from .memory_plan import MemoryPlan
+from .outline_device import OutlineDevice
+from .partition import Partition
 from .pipeline import Pipeline
 from .place_on_cpu import PlaceOnCpu
 from .prove_accumulators import ProveAccumulators
@@ -39,6 +41,8 @@ PASSES: dict[str, type[Pass]] = {
         IsolateOutputs,
         LowerForDevice,
         MemoryPlan,
+        OutlineDevice,
+        Partition,
         PlaceOnCpu,
         ProveAccumulators,
         Quantize,
@@ -62,6 +66,8 @@ __all__ = [
     "IsolateOutputs",
     "LowerForDevice",
     "MemoryPlan",
+    "OutlineDevice",
+    "Partition",
     "Pass",
     "Pipeline",
     "PlaceOnCpu",
