@@ -95,11 +95,14 @@ def _cost(spec: Convolution, target: TargetDescription, merge: int, pixels: int,
 
 def block_for_caches(spec: Convolution, target: TargetDescription, merge: int, pixels: int, vectors: int) -> Blocking:
     """Channel chunks whose weights, and row blocks whose inputs, stay in the second level cache."""
-    second = target.cache_bytes[1]
+    first, second = target.cache_bytes
     rows, columns = merged(spec, merge)
     lanes_in = 1 if spec.plain_input else BLOCK
     step_bytes = vectors * 64 * lanes_in * spec.rows.kernel * spec.columns.kernel
-    chunks = 1 if spec.plain_input else -(-spec.input_blocks * step_bytes // (second // 4))
+    # A tile of few pixels reads weights faster than the second level cache gives them: there, weights are cut so far
+    # that the other tiles find them in the first level.
+    weights_budget = first // 2 if pixels < 10 and rows.output * columns.output >= 4 * pixels else second // 4
+    chunks = 1 if spec.plain_input else -(-spec.input_blocks * step_bytes // weights_budget)
     chunk = -(-spec.input_blocks // max(1, min(chunks, spec.input_blocks)))
     weight_bytes = spec.input_blocks * step_bytes // vectors * spec.output_blocks
     row_bytes = chunk * lanes_in * 4 * columns.input * rows.stride

@@ -15,9 +15,6 @@ from .window import Run, Tile
 VECTOR = F32.of(BLOCK)
 VECTOR_BYTES = 4 * BLOCK
 
-_UNROLLED = 256
-"""Multiply-adds in the innermost loop, about."""
-
 
 @dataclass(frozen=True)
 class TileShape:
@@ -35,6 +32,7 @@ class TileShape:
         blocks: blocks of input channels that a call goes through, unless chunked.
         chunked: the input channels are spread over several calls, which say which is the first and the last.
         prefetch: cache lines of following weights to ask for, by each call and for each vector.
+        spread: how many of them after each round of the innermost loop; 0 for all of them at once, where they are few.
     """
 
     steps: int
@@ -54,11 +52,24 @@ class TileShape:
     has_residual: bool
     activation: Activation
     prefetch: int = 0
+    spread: int = 0
 
     @property
     def tap_bytes(self) -> int:
         """Weights of one tap for one vector and the channels of one block."""
         return self.steps * VECTOR_BYTES
+
+
+def unrolled_steps(steps: int, pixels: int, vectors: int, target: TargetDescription) -> int:
+    """Input channels that a round of the innermost loop works through.
+
+    Four multiply-adds for each register hide the loop; with more of them, LLVM's scheduler moves loads so far up that
+    it lacks registers for what they load.
+    """
+    sums = pixels * vectors * max(1, BLOCK // target.lanes)
+    while steps > 1 and steps * sums > 4 * target.registers:
+        steps //= 2
+    return steps
 
 
 @dataclass(frozen=True)
@@ -139,21 +150,26 @@ class _Tile:
 
     def generate(self) -> None:
         b, shape, a = self.b, self.shape, self.arguments
-        for q in range(self.vectors):
-            for line in range(shape.prefetch):
-                b.prefetch(b.at(a["following"], q * shape.vector + line * 64))
+        if not shape.spread:
+            self._prefetch(a["following"], shape.prefetch)
         if shape.chunked:
             sums = b.if_(a["first"], self._start, self._resume)
             blocks = a["blocks"]
         else:
             sums = self._start()
             blocks = b.integer(shape.blocks)
-        sums = self._over_blocks(blocks, sums)
+        # The address to prefetch from goes through the loops behind the sums.
+        *sums, _ = self._over_blocks(blocks, (*sums, a["following"]))
         if shape.chunked:
             b.if_(a["last"], lambda: self._finish(sums), lambda: self._suspend(sums))
         else:
             self._finish(sums)
         b.return_()
+
+    def _prefetch(self, place: Value, lines: int) -> None:
+        for q in range(self.vectors):
+            for line in range(lines):
+                self.b.prefetch(self.b.at(place, q * self.shape.vector + line * 64))
 
     def _output(self, name: str, p: int, q: int) -> Value:
         return self.b.at(self.arguments[name], q * self.shape.output_vector + p * VECTOR_BYTES)
@@ -223,15 +239,13 @@ class _Tile:
         return b.loop(0, count, row, (x, w, *sums), runs=shape.always_reaches or None)[2:]
 
     def _over_run(self, run: Run, x: Value, w: Value, sums: Sequence[Value]) -> list[Value]:
-        """Kernel columns that reach the same pixels, as a loop if they are many instructions."""
+        """Kernel columns that reach the same pixels.
+
+        A loop, never unrolled: neighbouring columns read the same inputs, and LLVM would keep them in registers that
+        the sums need.
+        """
         b, shape = self.b, self.shape
         x, w = b.at(x, run.first * shape.column), b.at(w, run.first * shape.tap_bytes)
-        if run.count * shape.steps * len(self.places) <= _UNROLLED:
-            result = list(sums)
-            for tap in range(run.count):
-                for step in range(shape.steps):
-                    result = self._step(run, b.at(x, tap * shape.column), b.at(w, tap * shape.tap_bytes), step, result)
-            return result
 
         def column(_: Value, carried: tuple[Value, ...]) -> Sequence[Value]:
             x, w, *sums = carried
@@ -242,15 +256,17 @@ class _Tile:
 
     def _over_steps(self, run: Run, x: Value, w: Value, sums: Sequence[Value]) -> list[Value]:
         b, shape = self.b, self.shape
-        unroll = shape.steps
-        while unroll > 1 and unroll * len(self.places) > _UNROLLED:
-            unroll //= 2
+        unroll = unrolled_steps(shape.steps, self.tile.pixels, self.vectors, b.target)
 
         def some(_: Value, carried: tuple[Value, ...]) -> Sequence[Value]:
             x, w, *sums = carried
             for step in range(unroll):
                 sums = self._step(run, x, w, step, sums)
-            return (b.at(x, 4 * unroll), b.at(w, VECTOR_BYTES * unroll), *sums)
+            *sums, following = sums
+            if shape.spread:
+                self._prefetch(following, shape.spread)
+                following = b.at(following, 64 * shape.spread)
+            return (b.at(x, 4 * unroll), b.at(w, VECTOR_BYTES * unroll), *sums, following)
 
         return list(b.loop(0, shape.steps // unroll, some, (x, w, *sums))[2:])
 

@@ -16,13 +16,17 @@ from dataclasses import dataclass
 from ...ir.layout import BLOCK
 from .activation import NO_ACTIVATION, Activation
 from .blocking import Blocking, choose_blocking, merged
-from .convolution_tile import VECTOR, VECTOR_BYTES, TileCall, TileGenerator, TileShape
+from .convolution_tile import VECTOR, VECTOR_BYTES, TileCall, TileGenerator, TileShape, unrolled_steps
 from .kernel import Kernel
 from .llvm_builder import Integer
 from .llvm_types import Value, mask_constant, zero
 from .spec import KernelSpec
 from .target import TargetDescription
 from .window import Axis, cut
+
+
+FEW_LINES = 8
+"""Cache lines that one call may prefetch at once; more of them would wait for each other."""
 
 
 @dataclass(frozen=True)
@@ -83,17 +87,18 @@ class _Walker:
         self.chunks = -(-spec.input_blocks // blocking.chunk)
         self.channel_tiles = -(-spec.output_blocks // blocking.vectors)
         self.row_blocks = -(-self.rows.output // blocking.row_block)
-        self.shape = self._tile_shape()
+        self.shape = self._tile_shape(target)
         self.tiles = TileGenerator(target, spec.name, self.shape)
         self.b = spec.entry(target, writes=("residual", "y"))
         self.arguments = spec.bind(self.b)
 
-    def _tile_shape(self) -> TileShape:
+    def _tile_shape(self, target: TargetDescription) -> TileShape:
         spec, rows, columns = self.spec, self.rows, self.columns
         steps, element = (1, 4) if spec.plain_input else (BLOCK, VECTOR_BYTES)
         kernel_row = columns.kernel * steps * VECTOR_BYTES
         calls = min(self.blocking.row_block, rows.output) * sum(piece.count for piece in self.pieces)
         chunk_lines = self.blocking.chunk * rows.kernel * columns.kernel * steps
+        unrolled = unrolled_steps(steps, self.blocking.pixels, self.blocking.vectors, target)
         return TileShape(
             steps=steps,
             pixel=columns.stride * element,
@@ -112,6 +117,7 @@ class _Walker:
             has_residual=spec.has_residual,
             activation=spec.activation,
             prefetch=-(-chunk_lines // calls),
+            spread=-(-unrolled // calls) if chunk_lines > FEW_LINES * calls else 0,
         )
 
     def generate(self) -> Kernel:
