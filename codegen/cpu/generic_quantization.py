@@ -8,7 +8,7 @@ from ...ir.core import Op
 from ...ir.ops.quantization import DequantizeLinear, DynamicQuantizeLinear, QuantizeLinear
 from ...ir.types import DType
 from .generic_elementwise import load, store
-from .integer_scalar import NAMES
+from .integer_scalar import NAMES, quantized
 from .kernel import Kernel
 from .loops import Access, Nest, dtypes_of, is_plain, row_major
 from .nest_kernel import element_kernel
@@ -51,11 +51,8 @@ def _dynamic(x, y, scale, zero, n, f, scratch, begin, end):
     middle = np.uint8(np.rint(min(max(-low / step, np.float32(0)), np.float32(255))))
     scale[0], zero[0] = step, middle
     for i in range(count):
-        y[i] = _quantized(x[i], step, middle, 0, 255)
+        y[i] = quantized(x[i], step, middle, 0, 255)
     return 0
-
-
-_quantized = dict(NAMES)["quantized"]
 
 
 @lowers(DynamicQuantizeLinear)
