@@ -27,6 +27,9 @@ from .registry import IMPORTS, Node
 FOLD_ELEMENTS = 1 << 16
 """Results up to this size are folded while importing; larger ones are left to the ``fold_constants`` pass."""
 
+LARGEST_TENSOR = 1 << 34
+"""Bytes; what is larger comes from a wrong number in a model, and would only fail later and less clearly."""
+
 SUPPORTED_OPSETS = (7, 26)
 """Oldest and newest version of the standard operator set that the importers were written for."""
 
@@ -54,6 +57,10 @@ class Importer:
     ) -> tuple[Value, ...]:
         """Apply ``operator``; with ``fold``, at once if every operand is a constant and the result is small."""
         op = Op(operator, operands, types, loc=self._loc, names=self._names)
+        for value in op.results:
+            if value.type.elements * value.type.dtype.bytes > LARGEST_TENSOR:
+                limit = f"at most {LARGEST_TENSOR >> 30} GiB"
+                raise UnsupportedError(f"tensor {value.name!r} is too large", expected=limit, found=value.type)
         arrays = [v.array if isinstance(v, Constant) else None for v in operands]
         known = all(v is None or isinstance(v, Constant) for v in operands)
         if fold and known and operands and sum(v.type.elements for v in op.results) <= FOLD_ELEMENTS:
@@ -88,6 +95,7 @@ class Importer:
 
         Subgraphs see the names of the graphs around them.
         """
+        _check_names(graph)
         for tensor in graph.initializer:
             self.values[tensor.name] = self.constant(_array(tensor), tensor.name)
         if graph.sparse_initializer:
@@ -134,6 +142,10 @@ class Importer:
             error.op = error.op or proto.op_type
             error.node = error.node or name
             raise
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            # Importers trust a node to have the attributes and shapes that ONNX defines for it; damaged files do not.
+            message = f"the node is not as ONNX defines its operator ({type(error).__name__}: {error})"
+            raise node.model_error(message, hint="Check the model with onnx.checker.check_model.") from error
         results = [results] if isinstance(results, Value) else list(results)
         for output, value in zip(proto.output, results, strict=False):
             if output and value is not None:
@@ -333,6 +345,31 @@ def _sorted_nodes(graph: onnx.GraphProto, known: set[str]) -> list[onnx.NodeProt
             raise ModelError("the graph has a cycle", stage="import", node=None, found=f"nodes {names}")
         pending = later
     return order
+
+
+def _check_names(graph: onnx.GraphProto) -> None:
+    """Raise ModelError if two things of a graph have one name, or a name is no text."""
+    taken: dict[str, str] = {}
+    for tensor in graph.initializer:
+        if tensor.name in taken:
+            raise ModelError(f"two initialisers are named {tensor.name!r}", stage="import")
+        taken[tensor.name] = "an initialiser"
+    # Older models list their initialisers among the inputs, which is no second producer.
+    taken.update((info.name, "an input") for info in graph.input)
+    for node in graph.node:
+        for name in (node.name, node.op_type, node.domain, *node.input, *node.output):
+            if not isinstance(name, str):
+                raise ModelError("a name is not UTF-8 text", stage="import", found=name)
+        for name in filter(None, node.output):
+            if name in taken:
+                raise ModelError(
+                    f"tensor {name!r} is produced twice",
+                    stage="import",
+                    node=node.name or name,
+                    expected="one producer",
+                    found=f"{taken[name]} and this node",
+                )
+            taken[name] = f"node {node.name or name!r}"
 
 
 def _read_names(node: onnx.NodeProto) -> list[str]:
