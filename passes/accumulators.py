@@ -49,21 +49,24 @@ def accumulator_bounds(op: Op) -> np.ndarray:
 
 def _weight_sums(op: Op, w: Value) -> tuple[np.ndarray, np.ndarray]:
     """Sums over each channel's weights, less their zero points: of magnitudes, and as they are; int64[channels]."""
-    axis = channel_axis(op)
-    if isinstance(w, Constant):
-        assert w.type.quant is not None
-        weights = w.array.astype(np.int64) - w.type.quant.broadcast(w.type.rank)[1]
-        rows = np.moveaxis(weights, axis, 0).reshape(w.type.shape[axis], -1)
-        if isinstance(op.operator, MatMul) and w.type.rank > 2:
-            # Of a batch of matrices each product sees one; the largest counts.
-            batched = np.moveaxis(np.abs(weights), axis, 0).reshape(w.type.shape[axis], -1, _inner(op, w.type))
-            magnitude = batched.sum(2).max(1)
-            return magnitude, magnitude
-        return np.abs(rows).sum(1), rows.sum(1)
-    lowest, highest = limits(w.type)
-    zero = parameters(w.type)[1]
-    magnitude = np.full(w.type.shape[axis], _inner(op, w.type) * max(highest - zero, zero - lowest), np.int64)
-    return magnitude, magnitude
+    assert w.type.quant is not None
+    axis, inner = channel_axis(op), _inner(op, w.type)
+    channels = w.type.shape[axis]
+    if not isinstance(w, Constant):
+        lowest, highest = limits(w.type)
+        zero = parameters(w.type)[1]
+        magnitude = np.full(channels, inner * max(highest - zero, zero - lowest), np.int64)
+        return magnitude, magnitude
+    zeros = np.broadcast_to(np.asarray(w.type.quant.zero_point, np.int32), (channels,))
+    # Of a batch of matrices each product sees one, so sums run over the inner extent only.
+    rows = np.moveaxis(w.array, axis, 0).reshape(channels, -1, inner)
+    magnitude, total = np.zeros(channels, np.int64), np.zeros(channels, np.int64)
+    for channel, row in enumerate(rows):
+        weights = row.astype(np.int32) - zeros[channel]
+        magnitude[channel] = np.abs(weights).sum(1, dtype=np.int64).max()
+        sums = weights.sum(1, dtype=np.int64)
+        total[channel] = sums[np.argmax(np.abs(sums))]
+    return magnitude, total
 
 
 def _inner(op: Op, w: TensorType) -> int:
@@ -82,6 +85,12 @@ def _bias_of(b: Value | None, channels: int) -> np.ndarray:
 
 def overflowing_channels(op: Op) -> np.ndarray:
     """Indices of the output channels whose accumulators may not fit int32."""
+    w, b = (*op.operands, None)[1:3]
+    assert w is not None
+    bias = _bias_of(b, w.type.shape[channel_axis(op)])
+    if _inner(op, w.type) * 255 * 256 + np.abs(bias).max(initial=0) < LIMIT:
+        # Short sums of any weights fit.
+        return np.zeros(0, np.int64)
     return np.flatnonzero(accumulator_bounds(op) >= LIMIT)
 
 

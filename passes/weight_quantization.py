@@ -21,6 +21,22 @@ LARGEST_BIAS = 2.0**30
 """Biases are kept within this many steps of the accumulator, which leaves half of its range to the products."""
 
 
+def _levels(weights: np.ndarray) -> np.ndarray | None:
+    """The different numbers among the weights, in order, with 0; ``None`` if there are too many for a grid."""
+    flat = weights.reshape(-1)
+    known = np.zeros(1, flat.dtype)
+    start, size = 0, 1 << 10
+    # Most weights are on no grid, which the first thousand show.
+    while start < flat.size:
+        chunk = flat[start : start + size]
+        place = np.minimum(np.searchsorted(known, chunk), known.size - 1)
+        known = np.union1d(known, chunk[known[place] != chunk])
+        if known.size > LEVELS:
+            return None
+        start, size = start + size, 1 << 20
+    return known.astype(np.float64)
+
+
 def grid_of(weights: np.ndarray, span: int = LEVELS - 1) -> tuple[float, np.ndarray] | None:
     """Step and integers, with 0 among the grid's points, that weights are products of; ``None`` if there are none.
 
@@ -28,9 +44,8 @@ def grid_of(weights: np.ndarray, span: int = LEVELS - 1) -> tuple[float, np.ndar
         weights: finite numbers.
         span: how far the largest integer may lie above the smallest, 0 included.
     """
-    values = np.unique(weights.astype(np.float64))
-    values = np.union1d(values, [0.0])
-    if values.size > LEVELS or values.size < 2:
+    values = _levels(weights)
+    if values is None or values.size < 2:
         return None
     smallest = float(np.diff(values).min())
     for division in range(1, MOST_DIVISIONS + 1):
@@ -41,7 +56,7 @@ def grid_of(weights: np.ndarray, span: int = LEVELS - 1) -> tuple[float, np.ndar
         if np.abs(values / step - integers).max() <= GRID_TOLERANCE:
             # The finest grid of the same points: the bias is rounded to it as well.
             step /= max(1, span // int(integers[-1] - integers[0]))
-            return step, np.rint(weights.astype(np.float64) / step).astype(np.int64)
+            return step, np.rint(weights / np.asarray(step, weights.dtype)).astype(np.int16)
     return None
 
 
@@ -79,8 +94,8 @@ def per_channel(
         x_scale: of the activations that the weights are multiplied with.
         keep_grids: look for grids.
     """
-    rows = np.moveaxis(weights, axis, 0).reshape(weights.shape[axis], -1).astype(np.float64)
-    scales = np.abs(rows).max(1, initial=0) / LARGEST
+    rows = np.moveaxis(weights, axis, 0).reshape(weights.shape[axis], -1)
+    scales = np.abs(rows).max(1, initial=0).astype(np.float64) / LARGEST
     if keep_grids:
         for channel, row in enumerate(rows):
             found = grid_of(np.concatenate([row, -row]), 2 * LARGEST)
@@ -91,6 +106,6 @@ def per_channel(
     # A channel of zeros may have any scale.
     scales = np.where(scales > SMALLEST_SCALE, scales, 1.0).astype(np.float32)
     shape = [-1 if d == axis else 1 for d in range(weights.ndim)]
-    stored = np.rint(weights.astype(np.float64) / scales.astype(np.float64).reshape(shape))
+    stored = np.rint(weights / scales.reshape(shape))
     quant = Quantization.per_channel(scales, axis)
     return np.clip(stored, -LARGEST, LARGEST).astype(np.int8), TensorType(weights.shape, DType.I8, quant)
