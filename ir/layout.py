@@ -2,14 +2,21 @@
 
 A layout changes addresses, never values. Here, and only here, stands what each name means.
 
-=========  ==========================================================================================
+========== ==========================================================================================
 ``""``     row-major, the logical order
-``c16``    activations ``[N, C, *spatial]`` as ``[N, ceil(C/16), *spatial, 16]``; absent channels hold zero
+``c16``    activations ``[N, C, *spatial]`` as ``[N, ceil(C/16), *spatial, 16]``; absent channels hold zero, those of
+           8-bit tensors anything
 ``o16i16`` weights ``[O, I, *kernel]`` as ``[ceil(O/16), ceil(I/16), *kernel, 16 (I), 16 (O)]``, zero-filled
 ``o16``    weights ``[O, I, *kernel]`` as ``[ceil(O/16), I, *kernel, 16]``, zero-filled: depthwise (I = 1), first layers
-=========  ==========================================================================================
+``o16i4``  weights ``[O, I, *kernel]`` as ``[ceil(O/16), ceil(I/16), *kernel, 4, 16 (O), 4 (I)]``, for dot products of
+           four bytes: each 64 bytes hold four inputs of 16 outputs
+``o16k4``  weights ``[O, I, *outer, K]`` as ``[ceil(O/16), I, *outer, ceil(K/4), 16 (O), 4 (K)]``, the same with four
+           neighbours of the last kernel dimension instead of four inputs: depthwise (I = 1), first layers
+========== ==========================================================================================
 
-The blocked orders are those known from oneDNN as nChw16c, OIhw16i16o and Oihw16o.
+The blocked orders are those known from oneDNN as nChw16c, OIhw16i16o, Oihw16o and OIhw4i16o4i. Where layouts of dot
+products are filled, they are filled with the middle of the element type, 0 or 128, which counts as zero once unsigned
+weights are made signed by flipping their highest bit.
 """
 
 from __future__ import annotations
@@ -25,7 +32,10 @@ from .types import TensorType
 BLOCK = 16
 """Channels in a block: one 512-bit vector of float32."""
 
-LAYOUTS = ("", "c16", "o16i16", "o16")
+QUAD = 4
+"""Bytes that a dot product sums up."""
+
+LAYOUTS = ("", "c16", "o16i16", "o16", "o16i4", "o16k4")
 
 
 def _blocks(extent: int) -> int:
@@ -43,12 +53,17 @@ def physical_shape(type: TensorType) -> tuple[int, ...]:
         return shape
     if type.layout not in LAYOUTS:
         raise IRError("unknown layout", expected=" or ".join(LAYOUTS[1:]), found=type.layout)
-    if len(shape) < 2:
-        raise IRError(f"layout {type.layout} needs at least 2 dimensions", found=list(shape))
+    least = 3 if type.layout == "o16k4" else 2
+    if len(shape) < least:
+        raise IRError(f"layout {type.layout} needs at least {least} dimensions", found=list(shape))
     if type.layout == "c16":
         return (shape[0], _blocks(shape[1]), *shape[2:], BLOCK)
     if type.layout == "o16i16":
         return (_blocks(shape[0]), _blocks(shape[1]), *shape[2:], BLOCK, BLOCK)
+    if type.layout == "o16i4":
+        return (_blocks(shape[0]), _blocks(shape[1]), *shape[2:], BLOCK // QUAD, BLOCK, QUAD)
+    if type.layout == "o16k4":
+        return (_blocks(shape[0]), *shape[1:-1], -(-shape[-1] // QUAD), BLOCK, QUAD)
     return (_blocks(shape[0]), *shape[1:], BLOCK)
 
 
@@ -57,9 +72,14 @@ def bytes_of(type: TensorType) -> int:
     return math.prod(physical_shape(type)) * type.dtype.bytes
 
 
-def _padded(array: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    widths = [(0, _blocks(n) * BLOCK - n if axis in axes else 0) for axis, n in enumerate(array.shape)]
-    return np.pad(array, widths) if any(after for _, after in widths) else array
+def _padded(array: np.ndarray, multiples: dict[int, int], fill: int = 0) -> np.ndarray:
+    """``array`` with the extents of some axes brought up to multiples."""
+    widths = [(0, -n % multiples.get(axis, 1)) for axis, n in enumerate(array.shape)]
+    return np.pad(array, widths, constant_values=fill) if any(after for _, after in widths) else array
+
+
+def _middle(dtype: np.dtype) -> int:
+    return 128 if dtype == np.uint8 else 0
 
 
 def pack(array: np.ndarray, layout: str) -> np.ndarray:
@@ -68,14 +88,22 @@ def pack(array: np.ndarray, layout: str) -> np.ndarray:
         return np.ascontiguousarray(array)
     physical = physical_shape(TensorType.of(array).with_layout(layout))
     if layout == "c16":
-        padded = _padded(array, (1,))
+        padded = _padded(array, {1: BLOCK})
         split = padded.reshape(array.shape[0], physical[1], BLOCK, *array.shape[2:])
         return np.ascontiguousarray(np.moveaxis(split, 2, -1))
     if layout == "o16i16":
-        padded = _padded(array, (0, 1))
+        padded = _padded(array, {0: BLOCK, 1: BLOCK})
         split = padded.reshape(physical[0], BLOCK, physical[1], BLOCK, *array.shape[2:])
         return np.ascontiguousarray(np.moveaxis(split, (3, 1), (-2, -1)))
-    padded = _padded(array, (0,))
+    if layout == "o16i4":
+        padded = _padded(array, {0: BLOCK, 1: BLOCK}, _middle(array.dtype))
+        split = padded.reshape(physical[0], BLOCK, physical[1], BLOCK // QUAD, QUAD, *array.shape[2:])
+        return np.ascontiguousarray(np.moveaxis(split, (3, 1, 4), (-3, -2, -1)))
+    if layout == "o16k4":
+        padded = _padded(array, {0: BLOCK, array.ndim - 1: QUAD}, _middle(array.dtype))
+        split = padded.reshape(physical[0], BLOCK, *array.shape[1:-1], -1, QUAD)
+        return np.ascontiguousarray(np.moveaxis(split, 1, -2))
+    padded = _padded(array, {0: BLOCK})
     split = padded.reshape(physical[0], BLOCK, *array.shape[1:])
     return np.ascontiguousarray(np.moveaxis(split, 1, -1))
 
@@ -92,6 +120,13 @@ def unpack(array: np.ndarray, type: TensorType) -> np.ndarray:
     if type.layout == "o16i16":
         merged = np.moveaxis(array, (-2, -1), (3, 1)).reshape(array.shape[0] * BLOCK, -1, *shape[2:])
         return np.ascontiguousarray(merged[: shape[0], : shape[1]])
+    if type.layout == "o16i4":
+        split = np.moveaxis(array, (-3, -2, -1), (3, 1, 4))
+        merged = split.reshape(array.shape[0] * BLOCK, array.shape[1] * BLOCK, *shape[2:])
+        return np.ascontiguousarray(merged[: shape[0], : shape[1]])
+    if type.layout == "o16k4":
+        merged = np.moveaxis(array, -2, 1).reshape(array.shape[0] * BLOCK, *shape[1:-1], -1)
+        return np.ascontiguousarray(merged[: shape[0], ..., : shape[-1]])
     merged = np.moveaxis(array, -1, 1).reshape(-1, *shape[1:])
     return np.ascontiguousarray(merged[: shape[0]])
 

@@ -1,0 +1,57 @@
+"""Physical layouts: shapes, round trips, and what the places that hold nothing are filled with."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tilewright.errors import IRError
+from tilewright.ir.layout import bytes_of, pack, physical_shape, unpack
+from tilewright.ir.types import DType, TensorType
+
+SHAPES = {
+    "": [(2, 3), (1,), (2, 17, 3, 5)],
+    "c16": [(2, 17), (1, 32, 7), (2, 5, 3, 4)],
+    "o16i16": [(18, 33), (5, 3, 3, 3), (32, 16, 5)],
+    "o16": [(19, 1, 3, 3), (16, 3, 7, 7), (5, 2, 4)],
+    "o16i4": [(18, 33), (5, 3, 3, 3), (32, 16, 5), (16, 48, 1, 1)],
+    "o16k4": [(19, 1, 3, 3), (16, 3, 7, 7), (5, 2, 4), (33, 4, 2, 9)],
+}
+
+
+@pytest.mark.parametrize("dtype", [DType.F32, DType.I8, DType.U8], ids=str)
+@pytest.mark.parametrize("layout", list(SHAPES))
+def test_round_trip(layout: str, dtype: DType) -> None:
+    for shape in SHAPES[layout]:
+        array = np.random.default_rng(3).integers(0, 200, shape).astype(dtype.numpy)
+        type = TensorType(shape, dtype, layout=layout)
+        packed = pack(array, layout)
+        assert packed.shape == physical_shape(type)
+        assert packed.nbytes == bytes_of(type)
+        assert packed.flags.c_contiguous
+        np.testing.assert_array_equal(unpack(packed, type), array)
+
+
+def test_addresses() -> None:
+    """One element of each layout, found where the description says."""
+    w = np.arange(32 * 32 * 3 * 5, dtype=np.int32).reshape(32, 32, 3, 5)
+    assert pack(w, "c16")[3, 1, 2, 4, 5] == w[3, 21, 2, 4]
+    assert pack(w, "o16i16")[1, 0, 2, 4, 7, 5] == w[21, 7, 2, 4]
+    assert pack(w, "o16")[1, 9, 2, 4, 5] == w[21, 9, 2, 4]
+    assert pack(w, "o16i4")[1, 0, 2, 3, 2, 5, 1] == w[21, 9, 2, 3]
+    assert pack(w, "o16k4")[1, 9, 2, 1, 5, 0] == w[21, 9, 2, 4]
+
+
+@pytest.mark.parametrize("layout", ["o16i4", "o16k4"])
+def test_fill_of_dot_product_layouts(layout: str) -> None:
+    """What is absent counts as zero once unsigned weights have been made signed."""
+    for dtype, middle in ((np.uint8, 128), (np.int8, 0)):
+        packed = pack(np.full((3, 5, 2, 3), 7, dtype), layout)
+        assert set(np.unique(packed)) == {7, middle}
+
+
+def test_layouts_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(IRError, match="unknown layout"):
+        physical_shape(TensorType((16, 16), DType.I8, layout="c32"))
+    with pytest.raises(IRError, match="layout o16k4 needs at least 3 dimensions"):
+        physical_shape(TensorType((16, 16), DType.I8, layout="o16k4"))
