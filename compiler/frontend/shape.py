@@ -11,7 +11,7 @@ from ...ir.core import Constant, Op, Value
 from ...ir.ops.shape import Cast, Expand, Reshape
 from ...ir.types import DType
 from .export import Exporter
-from .onnx import Importer, element_type
+from .onnx import LARGEST_TENSOR, Importer, element_type
 from .registry import Node, exports, imports
 
 
@@ -207,6 +207,8 @@ def import_range(node: Node, importer: Importer) -> Value:
     if delta == 0:
         raise node.model_error("the step of a range must not be 0")
     count = max(0, math.ceil((float(limit) - float(start)) / float(delta)))
+    if count * start.dtype.itemsize > LARGEST_TENSOR:
+        raise node.unsupported("the range is too long", found=f"{count} elements")
     # Accumulated products, not sums: element i is start + i * delta in the dtype of the operands.
     return importer.constant(start + np.arange(count).astype(start.dtype) * delta, node.name)
 
