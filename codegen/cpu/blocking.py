@@ -101,7 +101,8 @@ def block_for_caches(spec: Convolution, target: TargetDescription, merge: int, p
     step_bytes = vectors * 64 * lanes_in * spec.rows.kernel * spec.columns.kernel
     # A tile of few pixels reads weights faster than the second level cache gives them: there, weights are cut so far
     # that the other tiles find them in the first level.
-    weights_budget = first // 2 if pixels < 10 and rows.output * columns.output >= 4 * pixels else second // 4
+    is_hungry = pixels < 10 and rows.output * columns.output >= 4 * pixels and rows.kernel * columns.kernel > 1
+    weights_budget = first // 2 if is_hungry else second // 4
     chunks = 1 if spec.plain_input else -(-spec.input_blocks * step_bytes // weights_budget)
     chunk = -(-spec.input_blocks // max(1, min(chunks, spec.input_blocks)))
     weight_bytes = spec.input_blocks * step_bytes // vectors * spec.output_blocks

@@ -24,7 +24,6 @@ from .spec import KernelSpec
 from .target import TargetDescription
 from .window import Axis, cut
 
-
 FEW_LINES = 8
 """Cache lines that one call may prefetch at once; more of them would wait for each other."""
 
