@@ -16,7 +16,7 @@ from ..runtime.machine import load
 from .base import Pass, Record
 from .device_support import Rejection, reject
 from .invariants import PLACED, PLAIN, UNPLANNED, Invariant
-from .placement_choice import cheapest, connected, producers_of, saved_and_moved
+from .placement_choice import cheapest, islands, producers_of, times
 from .placement_cost import CostModel
 from .regions import are_convex, assign_regions
 
@@ -126,7 +126,7 @@ class Partition(Pass):
             chosen = _without_idle_regions(module, candidates)
         else:
             chosen = cheapest(function, candidates, forced, model)
-        for island in connected([op for op in function.ops if op in candidates and op not in chosen]):
+        for island in islands(function, candidates, chosen):
             reasons.update({op: _not_worth_it(op, island, model) for op in island})
         return chosen
 
@@ -228,5 +228,6 @@ def _without_idle_regions(module: Module, candidates: Set[Op]) -> set[Op]:
 def _not_worth_it(op: Op, island: Set[Op], model: CostModel) -> str:
     if all(isinstance(other.operator, Reshape) for other in island):
         return FREE
-    saved, moved = (f"{1e6 * seconds:.1f} us" for seconds in saved_and_moved(island, model))
-    return str(Rejection(op.name, f"%{op.results[0].name}", WORTH_IT, f"{saved} saved for {moved}"))
+    host, device, border = (f"{1e6 * seconds:.1f} us" for seconds in times(island, model))
+    found = f"{device} there and {border} to start and feed it, for {host} on the host"
+    return str(Rejection(op.name, f"%{op.results[0].name}", WORTH_IT, found))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Set
+from typing import NamedTuple
 
 import networkx
 
@@ -48,22 +49,31 @@ def _by_region(regions: Mapping[Op, int]) -> dict[int, set[Op]]:
     return found
 
 
-def saved_and_moved(ops: Set[Op], model: CostModel) -> tuple[float, float]:
-    """Seconds that the device saves with a region of these ops, and seconds that starting and feeding it takes."""
-    saved = sum(model.on_host(op) - model.on_device(op) for op in ops)
-    crossing = {v for op in ops for i, v in _map_operands(op) if v.producer is None or v.producer not in ops}
+class RegionTimes(NamedTuple):
+    """Seconds of the ops of a region on the host and on the device, and of starting it and moving its tensors."""
+
+    host: float
+    device: float
+    border: float
+
+
+def times(ops: Set[Op], model: CostModel) -> RegionTimes:
+    """What a region of these ops takes, and what they take on the host."""
+    crossing = {v for op in ops for v in _map_operands(op) if v.producer is None or v.producer not in ops}
     crossing |= {v for op in ops for v in op.results if v.is_returned or any(user not in ops for user in v.users)}
-    return saved, model.region + sum(map(model.moving, crossing))
+    return RegionTimes(
+        sum(map(model.on_host, ops)), sum(map(model.on_device, ops)), model.region + sum(map(model.moving, crossing))
+    )
 
 
 def gain(ops: Set[Op], model: CostModel) -> float:
     """Seconds that a region of these ops saves altogether; negative where it costs more."""
-    saved, moved = saved_and_moved(ops, model)
-    return saved - moved
+    found = times(ops, model)
+    return found.host - found.device - found.border
 
 
-def _map_operands(op: Op) -> list[tuple[int, Value]]:
-    return [(i, v) for i, v in enumerate(op.operands) if v is not None and not is_weight(op, i)]
+def _map_operands(op: Op) -> list[Value]:
+    return [v for i, v in enumerate(op.operands) if v is not None and not is_weight(op, i)]
 
 
 def cut(function: Function, candidates: Set[Op], forced: Set[Op], model: CostModel) -> set[Op]:
@@ -105,9 +115,12 @@ def _connect(graph: networkx.DiGraph, value: Value, candidates: Set[Op], model: 
         graph.add_edges_from((reader, up) for reader in readers)
 
 
-def connected(ops: Sequence[Op]) -> list[set[Op]]:
-    """The ops in groups that read each other."""
+def islands(function: Function, candidates: Set[Op], chosen: Set[Op]) -> list[set[Op]]:
+    """The candidates that were not chosen, as the connected pieces of regions that they would have made."""
+    regions = assign_regions([*function.ops], producers_of(function), candidates)
     graph = networkx.Graph()
-    graph.add_nodes_from(ops)
-    graph.add_edges_from((v.producer, op) for op in ops for v in op.inputs if v.producer in graph)
-    return [set(group) for group in networkx.connected_components(graph)]
+    graph.add_nodes_from(op for op in function.ops if op in candidates and op not in chosen)
+    for op in [*graph]:
+        sources = (v.producer for v in op.inputs if v.producer in graph)
+        graph.add_edges_from((source, op) for source in sources if regions[source] == regions[op])
+    return [set(piece) for piece in networkx.connected_components(graph)]
