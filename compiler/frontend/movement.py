@@ -53,6 +53,8 @@ def import_split(node: Node, importer: Importer) -> list[Value]:
     if sizes is None:
         # Parts are equal; only with num_outputs (from version 18) may the last be smaller.
         extent, parts = x.type.shape[axis], node.int("num_outputs", node.output_count)
+        if parts != node.output_count:
+            raise node.model_error("num_outputs is wrong", expected=node.output_count, found=parts)
         size = -(-extent // parts)
         if extent % parts and not node.has("num_outputs"):
             raise node.model_error(f"the extent does not split into {parts} equal parts", found=extent)

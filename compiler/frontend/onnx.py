@@ -142,7 +142,7 @@ class Importer:
             error.op = error.op or proto.op_type
             error.node = error.node or name
             raise
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
             # Importers trust a node to have the attributes and shapes that ONNX defines for it; damaged files do not.
             message = f"the node is not as ONNX defines its operator ({type(error).__name__}: {error})"
             raise node.model_error(message, hint="Check the model with onnx.checker.check_model.") from error
