@@ -140,8 +140,8 @@ def document(table: Table, sample_count: int) -> str:
 Made by `python benchmarks/models.py --write docs/models.md` ({versions};
 Python {platform.python_version()}, {platform.machine()}).
 
-*From onnxruntime* is the largest difference of an output, relative to its largest magnitude, over {sample_count} inputs;
-at most {TOLERANCE:.0e} is asked for. Inputs are real: photographs, digits, spectrograms, files and sentences; random
+*From onnxruntime* is the largest difference of an output, relative to its largest magnitude, over {sample_count}
+inputs; at most {TOLERANCE:.0e} is asked for. Inputs are real: photographs, digits, spectrograms, files, sentences; random
 where none are at hand (`ad01`). Networks that bring their own quantisation (`qdq`, `wint8`) are compared in their
 [float meaning](decisions/0040-float-meaning-of-quantised-models.md). The networks of the onnx package (`light_*`) have
 constant weights, with which every output is the same: they reproduce the outputs that the package stores, and are then
