@@ -95,7 +95,6 @@ class Importer:
 
         Subgraphs see the names of the graphs around them.
         """
-        _check_names(graph)
         for tensor in graph.initializer:
             self.values[tensor.name] = self.constant(_array(tensor), tensor.name)
         if graph.sparse_initializer:
@@ -188,8 +187,8 @@ def import_onnx(
             found=model.functions[0].name,
             hint="Inline them first with onnx.inliner.inline_local_functions.",
         )
-    name = model.graph.name or "network"
-    module = Module(name)
+    _check_names(model.graph, model.producer_name, model.producer_version)
+    module = Module(model.graph.name or "network")
     module.metadata = {"opset": str(standard), "sha256": digest}
     if model.producer_name:
         module.metadata["producer"] = f"{model.producer_name} {model.producer_version}".strip()
@@ -347,8 +346,15 @@ def _sorted_nodes(graph: onnx.GraphProto, known: set[str]) -> list[onnx.NodeProt
     return order
 
 
-def _check_names(graph: onnx.GraphProto) -> None:
-    """Raise ModelError if two things of a graph have one name, or a name is no text."""
+def _check_names(graph: onnx.GraphProto, *others: object) -> None:
+    """Raise ModelError if two tensors of a graph have one name, or a name of it or among ``others`` is no text."""
+    named = (*graph.input, *graph.output, *graph.initializer)
+    texts = [*others, graph.name, *(thing.name for thing in named)]
+    for node in graph.node:
+        texts += (node.name, node.op_type, node.domain, *node.input, *node.output)
+    for text in texts:
+        if not isinstance(text, str):
+            raise ModelError("a name is not UTF-8 text", stage="import", found=text)
     taken: dict[str, str] = {}
     for tensor in graph.initializer:
         if tensor.name in taken:
@@ -357,9 +363,6 @@ def _check_names(graph: onnx.GraphProto) -> None:
     # Older models list their initialisers among the inputs, which is no second producer.
     taken.update((info.name, "an input") for info in graph.input)
     for node in graph.node:
-        for name in (node.name, node.op_type, node.domain, *node.input, *node.output):
-            if not isinstance(name, str):
-                raise ModelError("a name is not UTF-8 text", stage="import", found=name)
         for name in filter(None, node.output):
             if name in taken:
                 raise ModelError(
@@ -370,6 +373,9 @@ def _check_names(graph: onnx.GraphProto) -> None:
                     found=f"{taken[name]} and this node",
                 )
             taken[name] = f"node {node.name or name!r}"
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                _check_names(attribute.g)
 
 
 def _read_names(node: onnx.NodeProto) -> list[str]:
