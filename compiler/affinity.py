@@ -1,0 +1,134 @@
+"""Reading affinity files: which ops the user wants on the device and which on the CPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from tilewright.errors import ParseError, UsageError
+
+PLACES = ("device", "cpu")
+
+Affinity = tuple[tuple[str, str], ...]
+"""(name of a source node or of a value, place) pairs, as the pass ``partition`` takes them."""
+
+
+def read_affinity(path: str | os.PathLike[str]) -> Affinity:
+    """The affinity that a file states.
+
+    The file is a JSON object ``{"Conv_0": "cpu"}``, or has lines ``Conv_0 = cpu``, where ``#`` starts a comment at
+    the beginning of a line or after a space. A name with ``=`` in it is written in double quotes. Places are
+    ``device`` and ``cpu``, in any case.
+
+    Raises:
+        UsageError: the file cannot be read.
+        ParseError: with line and column: neither form, an unknown place, or a name given twice.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the affinity file {os.fspath(path)!r} cannot be read: {error}") from None
+    try:
+        return parse_affinity(text)
+    except ParseError as error:
+        error.message = f"affinity file {os.fspath(path)!r}: {error.message}"
+        raise
+
+
+def parse_affinity(text: str) -> Affinity:
+    """As :func:`read_affinity`, from the contents of the file."""
+    return _parse_json(text) if text.lstrip().startswith("{") else _parse_lines(text)
+
+
+def affinity_of(entries: Mapping[str, str]) -> Affinity:
+    """As :func:`read_affinity`, from a mapping.
+
+    Raises:
+        UsageError: a place is unknown.
+    """
+    for name, place in entries.items():
+        if str(place).lower() not in PLACES:
+            raise UsageError(f"the affinity of {name!r} is no place", expected=" or ".join(PLACES), found=place)
+    return tuple((name, str(place).lower()) for name, place in entries.items())
+
+
+def _error(message: str, text: str, line: int, column: int = 1) -> ParseError:
+    lines = text.splitlines() or [""]
+    return ParseError(message, line=line, column=column, text=lines[min(line, len(lines)) - 1])
+
+
+def _parse_json(text: str) -> Affinity:
+    def pairs(entries: list[tuple[str, object]]) -> list[tuple[str, object]]:
+        return entries
+
+    try:
+        entries = json.loads(text, object_pairs_hook=pairs)
+    except json.JSONDecodeError as error:
+        raise _error(f"not JSON: {error.msg}", text, error.lineno, error.colno) from None
+    found: dict[str, str] = {}
+    for name, place in entries:
+        line, column = _place_of(text, name, found)
+        if name in found:
+            raise _error(f"{name!r} is given twice", text, line, column)
+        if not isinstance(place, str) or place.lower() not in PLACES:
+            raise _error(f"expected device or cpu for {name!r}, found {json.dumps(place)}", text, line, column)
+        found[name] = place.lower()
+    return tuple(found.items())
+
+
+def _place_of(text: str, name: str, before: Mapping[str, str]) -> tuple[int, int]:
+    """Line and column of a key: of its second occurrence if it was there before."""
+    spellings = {json.dumps(name), json.dumps(name, ensure_ascii=False)}
+    places = sorted(m.start() for key in spellings for m in re.finditer(rf"{re.escape(key)}\s*:", text))
+    offset = places[min(int(name in before), len(places) - 1)] if places else 0
+    return text.count("\n", 0, offset) + 1, offset - (text.rfind("\n", 0, offset) + 1) + 1
+
+
+def _parse_lines(text: str) -> Affinity:
+    found: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        content = _without_comment(line).strip()
+        if not content:
+            continue
+        name, equals, place = (part.strip() for part in _cut(content))
+        if not equals:
+            raise _error("expected NAME = device or NAME = cpu", text, number, line.index(content) + 1)
+        name = _unquoted(name, text, number, line.index(content) + 1)
+        if not name:
+            raise _error("there is no name before '='", text, number, line.index(content) + 1)
+        if place.lower() not in PLACES:
+            column = line.rindex(place) + 1 if place else len(line.rstrip()) + 1
+            raise _error(f"expected device or cpu for {name!r}, found {place!r}", text, number, column)
+        if name in found:
+            raise _error(f"{name!r} is given twice", text, number, line.index(content) + 1)
+        found[name] = place.lower()
+    return tuple(found.items())
+
+
+def _without_comment(line: str) -> str:
+    if line.lstrip().startswith("#"):
+        return ""
+    return line.partition(" #")[0]
+
+
+def _cut(content: str) -> tuple[str, str, str]:
+    """Name, equals sign and place; an equals sign inside quotes is part of the name."""
+    if content.startswith('"'):
+        end = content.find('"', 1)
+        while end > 0 and content[end - 1] == "\\":
+            end = content.find('"', end + 1)
+        name, rest = content[: end + 1], content[end + 1 :].lstrip()
+        return (name, "=", rest[1:]) if end > 0 and rest.startswith("=") else (content, "", "")
+    return content.partition("=")
+
+
+def _unquoted(name: str, text: str, line: int, column: int) -> str:
+    if not name.startswith('"'):
+        return name
+    try:
+        return json.loads(name)
+    except ValueError:
+        raise _error("malformed name", text, line, column) from None
