@@ -1,0 +1,75 @@
+"""Random quantised networks over random small machines: lowered, partitioned, outlined, and run as instructions."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from before_after import clone
+from device_runs import compile_for_device, run_on_device
+from quantized_graphs import random_quantized_graph
+
+from tilewright.ir import interp
+from tilewright.ir.core import Constant, Module, Value
+from tilewright.ir.ops.call import Call
+from tilewright.passes import LowerForDevice, OutlineDevice, Partition, Pipeline
+from tilewright.runtime.machine import Machine, load
+
+
+def random_machine(rng: np.random.Generator) -> Machine:
+    """Lanes, memories and DRAM of all sizes, some of them hardly enough."""
+    return dataclasses.replace(
+        load("s256"),
+        name="random",
+        input_lanes=int(2 ** rng.integers(2, 6)),
+        output_lanes=int(2 ** rng.integers(2, 6)),
+        pixel_lanes=int(2 ** rng.integers(0, 4)),
+        maps_bytes=int(rng.choice([1024, 2048, 8192, 65536])),
+        maps_banks=1,
+        weight_bytes=int(rng.choice([2560, 4096, 16384])),
+        weight_banks=1,
+        accumulator_bytes=int(rng.choice([512, 2048, 16384])),
+        accumulator_banks=1,
+        parameter_bytes=int(rng.choice([512, 1024, 4096])),
+    )
+
+
+def run(module: Module, machine: Machine, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Outputs of an outlined module: calls on the simulated device, everything else by reference."""
+    values: dict[Value, np.ndarray] = {p: inputs[p.name] for p in module.main.parameters}
+
+    def read(value: Value) -> np.ndarray:
+        return value.array if isinstance(value, Constant) else values[value]
+
+    for op in module.main.ops:
+        if isinstance(op.operator, Call):
+            function = module.functions[op.operator.callee]
+            alone = Module(function.name)
+            alone.constants = module.constants
+            alone.functions["main"] = function
+            arguments = {p.name: read(v) for p, v in zip(function.parameters, op.inputs, strict=True)}
+            found = run_on_device(alone, compile_for_device(alone, machine), machine, arguments)
+            values.update({v: found[name] for v, name in zip(op.results, function.result_names, strict=True)})
+        else:
+            results = interp.run_op(module, op, [read(v) if v is not None else None for v in op.operands])
+            values.update(zip(op.results, results, strict=True))
+    return {name: read(value) for name, value in zip(module.main.result_names, module.main.results, strict=True)}
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_equals_the_reference(seed: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(5000 + seed)
+    module = random_quantized_graph(rng, groups=14, activations="i8" if seed % 3 else "u8")
+    machine = random_machine(rng)
+    path = tmp_path / "machine.json"
+    path.write_text(json.dumps({"format": 1, **machine.to_dictionary()}))
+    after = clone(module)
+    passes = (LowerForDevice(), Partition(str(path), keep_islands=True), OutlineDevice())
+    Pipeline(passes).run(after)
+    inputs = {p.name: rng.standard_normal(p.type.shape).astype(np.float32) for p in module.main.parameters}
+    found = run(after, machine, inputs)
+    for name, array in interp.run(module, inputs).items():
+        np.testing.assert_array_equal(found[name], array)
