@@ -323,6 +323,13 @@ class FunctionBuilder:
         start = constant(element, -0.0)
         return self._define(element, f"call reassoc {element.text} @{name}({start}, {vector})")
 
+    def largest_of_lanes(self, vector: Value) -> Value:
+        """The largest number; lanes that are NaN do not count."""
+        element = vector.type.element
+        name = f"llvm.vector.reduce.fmax.{vector.type.suffix}"
+        self.declare(name, element, [vector.type])
+        return self._define(element, f"call {element.text} @{name}({vector})")
+
     def insert(self, vector: Value, scalar: Value, lane: int) -> Value:
         return self._define(vector.type, f"insertelement {vector}, {scalar}, i32 {lane}")
 

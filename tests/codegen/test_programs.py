@@ -20,7 +20,16 @@ from tilewright.ir.ops.elementwise import Elementwise
 from tilewright.ir.types import DType, TensorType
 from tilewright.passes import CpuLayout, IsolateOutputs, MemoryPlan, Pipeline, PlaceOnCpu
 
-NATIVE = ("conv", "matmul", *sorted(cls.name for cls in REGISTRY.values() if issubclass(cls, Elementwise)))
+NATIVE = (
+    "conv",
+    "matmul",
+    "softmax",
+    "log_softmax",
+    "layer_norm",
+    "rms_norm",
+    "lrn",
+    *sorted(cls.name for cls in REGISTRY.values() if issubclass(cls, Elementwise)),
+)
 """Operators whose samples of single precision and truth values get native kernels."""
 
 

@@ -1,0 +1,82 @@
+"""Matrix products against NumPy, at extents that leave remainders everywhere."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from kernel_harness import TARGETS, described, run
+
+from tilewright.codegen.cpu.activation import Activation
+from tilewright.codegen.cpu.dot_product import DotProducts
+from tilewright.codegen.cpu.matrix_product import MatrixProduct
+from tilewright.ir.activation import activate
+
+targets = pytest.mark.parametrize("target", TARGETS)
+
+
+def numbers(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return rng.standard_normal(shape).astype(np.float32)
+
+
+def check(
+    spec: MatrixProduct | DotProducts, x: np.ndarray, w: np.ndarray, target: str, rng: np.random.Generator
+) -> None:
+    """Compare the kernel with NumPy; x and w are the factors as they are multiplied, w not transposed."""
+    expected = np.matmul(x, w)
+    operands = [x, w]
+    if isinstance(spec, DotProducts) or spec.transpose_w:
+        operands[1] = np.swapaxes(w, -1, -2)
+    if isinstance(spec, MatrixProduct) and spec.transpose_x:
+        operands[0] = np.swapaxes(x, -1, -2)
+    if spec.has_bias:
+        operands.append(numbers(rng, w.shape[-1]))
+        expected = expected + operands[-1]
+    if spec.has_residual:
+        operands.append(numbers(rng, *expected.shape))
+        expected = expected + operands[-1]
+    expected = activate(expected, spec.activation.name, spec.activation.args)
+    (y,) = run(spec, described(target), operands, [(expected.shape, np.float32)])
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5 * max(1, float(np.abs(expected).max())))
+
+
+@targets
+@pytest.mark.parametrize("transpose_x", [False, True])
+@pytest.mark.parametrize("transpose_w", [False, True])
+@pytest.mark.parametrize("extents", [(1, 1, 1), (5, 33, 7), (31, 70, 19), (64, 16, 5), (3, 130, 40)])
+def test_product(
+    extents: tuple[int, int, int], transpose_w: bool, transpose_x: bool, target: str, rng: np.random.Generator
+) -> None:
+    rows, columns, inner = extents
+    spec = MatrixProduct(rows, columns, inner, (), (), (), transpose_x, transpose_w, has_bias=rows > 4)
+    check(spec, numbers(rng, rows, inner), numbers(rng, inner, columns), target, rng)
+
+
+@targets
+@pytest.mark.parametrize("activation", [Activation("relu"), Activation("gelu")])
+def test_epilogue(activation: Activation, target: str, rng: np.random.Generator) -> None:
+    spec = MatrixProduct(9, 37, 12, has_bias=True, has_residual=True, activation=activation)
+    check(spec, numbers(rng, 9, 12), numbers(rng, 12, 37), target, rng)
+
+
+def test_batch_that_broadcasts(rng: np.random.Generator) -> None:
+    x, w = numbers(rng, 3, 1, 6, 8), numbers(rng, 2, 8, 5)
+    spec = MatrixProduct(6, 5, 8, batch=(3, 2), x_strides=(1, 0), w_strides=(0, 1))
+    check(spec, x, w, "host", rng)
+    check(replace(spec, transpose_w=True), x, w, "host", rng)
+
+
+def test_rows_in_blocks(rng: np.random.Generator) -> None:
+    # So long rows that only a few of them fit into the second level cache.
+    inner = described("host").cache_bytes[1] // 64
+    spec = MatrixProduct(37, 18, inner)
+    check(spec, numbers(rng, 37, inner) / 64, numbers(rng, inner, 18) / 64, "host", rng)
+
+
+@targets
+@pytest.mark.parametrize("extents", [(1, 1, 1), (1, 19, 50), (3, 8, 16), (2, 17, 33)])
+def test_dot_products(extents: tuple[int, int, int], target: str, rng: np.random.Generator) -> None:
+    rows, columns, inner = extents
+    spec = DotProducts(rows, columns, inner, has_bias=True, has_residual=True, activation=Activation("sigmoid"))
+    check(spec, numbers(rng, rows, inner), numbers(rng, inner, columns), target, rng)
