@@ -254,15 +254,14 @@ def inspect(
     Example: `tilewright inspect resnet50.twa --json`
     """
     from .report.inspection import disassemble_file, inspect_file
-    from .report.supported import supported_onnx_operators, supported_operators
+    from .report.supported import device_rules, supported_onnx_operators, supported_operators
 
     if supported_ops:
-        tables = (supported_operators(), supported_onnx_operators())
+        tables = {"operators": supported_operators(), "device": device_rules(), "onnx": supported_onnx_operators()}
         if json_output:
-            operators, imported = (table.records() for table in tables)
-            typer.echo(json.dumps({"operators": operators, "onnx": imported}, indent=2))
+            typer.echo(json.dumps({key: table.records() for key, table in tables.items()}, indent=2))
         else:
-            typer.echo("\n".join(table.markdown() for table in tables), nl=False)
+            typer.echo("\n".join(table.markdown() for table in tables.values()), nl=False)
         return
     if path is None:
         raise UsageError("inspect needs a file", hint="Give an artifact or a model, or --supported-ops.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ...codegen.cpu.registry import has_kernel
 from ...ir import ops  # noqa: F401  # pyright: ignore[reportUnusedImport]  # fills the registry
 from ...ir.op import REGISTRY, QuantizationRule
+from ...passes.device_support import SUPPORT, common_rules, support_rows
 from ..frontend import families  # noqa: F401  # pyright: ignore[reportUnusedImport]  # fills the registry
 from ..frontend.registry import IMPORTS
 from ..table import Column, Table
@@ -27,6 +28,7 @@ def supported_operators() -> Table:
         Column("attributes", "attributes", show=", ".join),
         Column("cpu", "CPU kernel", show=lambda found: "yes" if found else "reference"),
         Column("quantization", "on quantised tensors"),
+        Column("device", "device", show=lambda found: "yes" if found else "–"),
     ]
     table = Table(columns, title="Operators")
     for name, cls in sorted(REGISTRY.items(), key=lambda item: (item[1].family, item[0])):
@@ -38,7 +40,21 @@ def supported_operators() -> Table:
             attributes=[f.name for f in cls.attributes()],
             cpu=has_kernel(cls),
             quantization="–" if rule is QuantizationRule.NONE else rule.value,
+            device=cls in SUPPORT,
         )
+    return table
+
+
+def device_rules() -> Table:
+    """One row for each rule that ops on the device keep, with the operators that it holds for."""
+    columns = [Column("rule", "on the device"), Column("operators", "holds for", show=", ".join)]
+    table = Table(columns, title="Rules of the device")
+    rules: dict[str, list[str]] = {rule: ["all"] for rule in common_rules()}
+    for row in support_rows():
+        for rule in row.rules:
+            rules.setdefault(rule, []).append(row.operator)
+    for rule, operators in rules.items():
+        table.add(rule=rule, operators=operators)
     return table
 
 

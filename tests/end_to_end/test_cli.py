@@ -138,9 +138,12 @@ def test_supported_operators(capsys: Capture) -> None:
     shown = capsys.readouterr().out
     assert "| conv | convolution |" in shown
     assert "| Conv | ai.onnx |" in shown
+    assert "| Feature maps are joined along channels, axis 1 | concat |" in shown
     assert main(["inspect", "--supported-ops", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert {"Conv", "Gemm", "LayerNormalization"} <= {row["operator"] for row in found["onnx"]}
+    assert {row["operator"]: row["device"] for row in found["operators"]}["softmax"] is False
+    assert {"rule": "A pooling window has no dilation", "operators": ["average_pool", "max_pool"]} in found["device"]
 
 
 def test_demo(tmp_path: Path, capsys: Capture) -> None:
