@@ -29,7 +29,7 @@ class ImportQuantization(Pass):
     requires: ClassVar[tuple[Invariant, ...]] = (UNPLANNED,)
 
     def apply(self, module: Module, record: Record) -> bool:
-        modified = Driver(typed_quantization_rules.RULES).run(module, record)
+        modified = Driver((*typed_quantization_rules.RULES, *sink_dequantize_rules.RULES)).run(module, record)
         for function in module.functions.values():
             record.counts["typed border"] += _type_borders(function)
         modified |= Driver(_RULES).run(module, record)

@@ -10,10 +10,10 @@ import numpy as np
 from ..ir.core import Constant, Value
 from ..ir.op import REGISTRY, Operator, QuantizationRule
 from ..ir.ops.movement import Pad, Transpose
-from ..ir.ops.quantization import Dequantize
+from ..ir.ops.quantization import Dequantize, StoredIntegers
 from ..ir.quantized import EIGHT_BIT, parameters, stored
-from ..ir.types import TensorType
-from .integer_rules import insert, integers_of
+from ..ir.types import DType, TensorType
+from .integer_rules import insert
 from .pattern import Match, Rule, node
 
 MOVING: tuple[type[Operator], ...] = tuple(
@@ -22,31 +22,63 @@ MOVING: tuple[type[Operator], ...] = tuple(
 """Operators that treat stored integers like any others."""
 
 
-def _sink(found: Match) -> Sequence[Value] | None:
+def _sink_dequantize(found: Match) -> Sequence[Value] | None:
+    reals = [value for value in found.root.inputs if value.type.dtype.is_float]
+    return _sink(found, Dequantize(), reals, found.root.operator)
+
+
+def _sink_stored(found: Match) -> Sequence[Value] | None:
+    """Models of QLinear operators move plain integers between them."""
+    operator = found.root.operator
+    moved = found.root.inputs[:1]
+    if operator.QUANTIZATION is QuantizationRule.UNIFY:
+        moved = tuple(value for value in found.root.inputs if value.type.dtype is not DType.BOOL)
+    if isinstance(operator, Pad) and operator.mode == "constant":
+        integers = _under(StoredIntegers, moved[0])
+        if integers is None or integers.type.quant is None or integers.type.quant.axis is not None:
+            return None
+        scale, zero = parameters(integers.type)
+        operator = replace(operator, value=float(np.float32(operator.value - zero) * scale))
+    return _sink(found, StoredIntegers(), moved, operator)
+
+
+def _under(boundary: type[Operator], value: Value) -> Value | None:
+    """What ``value`` is the result of ``boundary`` of, ``None`` if it is not."""
+    op = value.producer
+    return op.operands[0] if op is not None and isinstance(op.operator, boundary) else None
+
+
+def _sink(found: Match, boundary: Operator, outer: Sequence[Value], operator: Operator) -> Sequence[Value] | None:
+    """``operator`` on what lies before the boundary, and the boundary after it.
+
+    Args:
+        outer: the operands that the boundary must have made.
+    """
     root = found.root
-    reals = [value for value in root.inputs if value.type.dtype.is_float]
-    integers = [value for value in map(integers_of, reals) if value is not None]
-    if not integers or len(integers) < len(reals):
+    integers = [value for value in (_under(type(boundary), each) for each in outer) if value is not None]
+    if not integers or len(integers) < len(outer):
         return None
-    if any(not _can_move(root.operator, value.type) for value in integers):
+    if any(not _can_move(operator, value) for value in integers):
         return None
     if len({value.type.quant for value in integers}) > 1 or len({value.type.dtype for value in integers}) > 1:
         return None
-    swapped = dict(zip(reals, integers, strict=True))
+    swapped = dict(zip(outer, integers, strict=True))
     operands = [swapped.get(value, value) if value is not None else None for value in root.operands]
-    types = _result_types(root.operator, operands)
+    types = _result_types(operator, operands)
     results: Sequence[Value]
     if all(value is None or isinstance(value, Constant) for value in operands):
         results = _computed(found, operands, types)
-    elif root.operator.check_quantized([v.type if v is not None else None for v in operands], types) is None:
-        results = insert(found, root.operator, operands, types, [root])
+    elif operator.check_quantized([v.type if v is not None else None for v in operands], types) is None:
+        results = insert(found, operator, operands, types, [root])
     else:
         return None
-    return [found.emit(Dequantize(), value) if value.type.quant is not None else value for value in results]
+    return [found.emit(boundary, value) if value.type.quant is not None else value for value in results]
 
 
-def _can_move(operator: Operator, type: TensorType) -> bool:
-    if type.quant is None or type.dtype not in EIGHT_BIT:
+def _can_move(operator: Operator, value: Value) -> bool:
+    type = value.type
+    # Biases are wider, but constants.
+    if type.quant is None or (type.dtype not in EIGHT_BIT and not isinstance(value, Constant)):
         return False
     if type.quant.axis is not None:
         # Channels stay together in a transposition; elsewhere they may not.
@@ -78,5 +110,8 @@ def _computed(found: Match, operands: Sequence[Value | None], types: Sequence[Te
     )
 
 
-RULES: tuple[Rule, ...] = (Rule("movement_before_dequantize", node(MOVING), _sink),)
-"""From ``move(dequantize(x))`` to ``dequantize(move(x))``."""
+RULES: tuple[Rule, ...] = (
+    Rule("movement_before_dequantize", node(MOVING), _sink_dequantize),
+    Rule("movement_before_stored_integers", node(MOVING), _sink_stored),
+)
+"""From ``move(dequantize(x))`` to ``dequantize(move(x))``, and so with ``stored_integers``."""

@@ -27,15 +27,16 @@ def quantized_axis(node: Node, x: Value, scale: Value) -> int | None:
     """The dimension that the scales run along, ``None`` where there is one for the whole tensor."""
     if node.int("block_size", 0):
         raise node.unsupported("scales of blocks are not supported", found=f"block_size {node.int('block_size')}")
-    return normalize_axis(node, node.int("axis", 1), x.type.rank) if scale.type.rank == 1 and x.type.rank else None
+    # The axis means nothing for a single scale, and files hold any number there.
+    if scale.type.elements == 1 or not x.type.rank:
+        return None
+    return normalize_axis(node, node.int("axis", 1), x.type.rank)
 
 
 @imports("QuantizeLinear")
 def import_quantize_linear(node: Node, importer: Importer) -> Value:
     x, scale, zero = node.input(0), node.input(1), node.optional(2)
     axis = quantized_axis(node, x, scale)
-    if axis is not None and scale.type.elements == 1 and x.type.shape[axis] != 1:
-        axis = None
     if zero is not None:
         to = zero.type.dtype
     else:
@@ -59,8 +60,6 @@ def import_dequantize_linear(node: Node, importer: Importer) -> Value:
     """Never folded here: passes read the scales of weights from the op."""
     x, scale, zero = node.input(0), node.input(1), node.optional(2)
     axis = quantized_axis(node, x, scale)
-    if axis is not None and scale.type.elements == 1 and x.type.shape[axis] != 1:
-        axis = None
     return importer.emit_one(DequantizeLinear(axis), x, scale, zero, fold=False)
 
 

@@ -16,16 +16,18 @@ from ...ir.ops.activation import LeakyRelu, Sigmoid
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Mul
 from ...ir.ops.matmul import MatMul
-from ...ir.ops.movement import Pad
+from ...ir.ops.movement import Concat, Pad
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool
-from ...ir.ops.quantization import AssumeQuantized, StoredIntegers
+from ...ir.ops.quantization import AssumeQuantized, Dequantize, Quantize, Requantize, StoredIntegers
 from ...ir.ops.shape import Reshape
+from ...ir.ops.softmax import Softmax
 from ...ir.quantized import clamp_bounds, limits, stored
 from ...ir.types import DType, Quantization, TensorType
 from .export import MICROSOFT, Exporter
 from .onnx import Importer
 from .pooling import average_pool
 from .registry import EXPORTS, Node, imports
+from .shape import normalize_axis
 
 Parameters = tuple[str, str]
 """Names of the tensors of scale and zero point."""
@@ -237,6 +239,30 @@ def import_binary(node: Node, importer: Importer) -> Value:
 def import_table(node: Node, importer: Importer) -> Value:
     operator = Sigmoid() if node.op_type == "QLinearSigmoid" else LeakyRelu(node.float("alpha", 0.01))
     return _emit(node, importer, operator, [_typed(node, importer, 0)], 3)
+
+
+@imports("QLinearConcat", domain=MICROSOFT)
+def import_concat(node: Node, importer: Importer) -> Value:
+    """Inputs are scale and zero point of the result, then each operand with its own."""
+    parts = [_typed(node, importer, index) for index in range(2, len(node.inputs), 3)]
+    first = parts[0].type
+    type = _type_of(node, first.shape, first.dtype, 0)
+    unified = [importer.emit_one(Requantize(), part, types=[part.type.with_quant(type.quant)]) for part in parts]
+    joined = importer.emit_one(Concat(normalize_axis(node, node.int("axis", 1), first.rank)), *unified)
+    return importer.emit_one(StoredIntegers(), joined)
+
+
+@imports("QLinearSoftmax", domain=MICROSOFT)
+def import_softmax(node: Node, importer: Importer) -> Value:
+    """In floating point between its quantised operand and result."""
+    if node.int("opset", 13) < 13:
+        raise node.unsupported("only the softmax of operator sets from 13 on is supported", found=node.int("opset"))
+    real = importer.emit_one(Dequantize(), _typed(node, importer, 0))
+    x = node.input(0).type
+    y = importer.emit_one(Softmax(normalize_axis(node, node.int("axis", -1), x.rank)), real)
+    return importer.emit_one(
+        StoredIntegers(), importer.emit_one(Quantize(), y, types=[_type_of(node, x.shape, x.dtype, 3)])
+    )
 
 
 @imports("QGemm", domain=MICROSOFT)

@@ -143,6 +143,20 @@ def test_weights_per_channel_stay_constants_through_a_transposition() -> None:
     assert weights.type.quant.axis == 1
 
 
+def test_bias_that_is_reshaped_stays_an_integer_constant() -> None:
+    body = """%f = reshape(%xq) {shape=[1, 4]} : f32[1,4]
+    %v = dequantize_linear(@v, @s, _) {axis=none} : f32[4,2]
+    %d = dequantize_linear(@e, @u, _) {axis=none} : f32[1,2]
+    %e1 = reshape(%d) {shape=[2]} : f32[2]
+    %m = matmul(%f, %v, %e1) {transpose_a=false, transpose_b=false, act="none", act_args=[]} : f32[1,2]"""
+    constants = """  const @v : i8[4,2] = [1, 2, 3, 4, -5, -6, -7, -8]
+  const @e : i32[1,2] = [1000, -70000]
+  const @u : f32[] = [0x1.0p-8]"""
+    module = parse(qdq(body, "%m", "1,2", constants))
+    run_pass(PASS, module)
+    assert names(module) == ["quantize", "reshape", "matmul", "dequantize"]
+
+
 def test_sum_with_a_clip_that_saturation_does_not_do(rng: np.random.Generator) -> None:
     body = """%a = add(%xq, %xq) : f32[1,1,2,2]
     %r = clip(%a) {min=-0x1.0p+0, max=0x1.0p+0} : f32[1,1,2,2]"""
