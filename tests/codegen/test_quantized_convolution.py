@@ -1,0 +1,59 @@
+"""Quantised convolution in blocked layouts against the reference, byte for byte."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from kernel_harness import TARGETS
+from operator_samples import Case, make_case
+from quantized_cases import check, product_sample, random_activation, random_type, weight_type
+
+from tilewright.ir.ops.convolution import Conv
+from tilewright.ir.types import DType
+
+
+def with_layouts(case: Case, x: str, w: str, y: str) -> Case:
+    """The same op on tensors in other layouts."""
+    (op,) = case.module.main.ops
+    for value, layout in zip((*op.inputs[:2], op.result), (x, w, y), strict=True):
+        value.type = value.type.with_layout(layout)
+    return case
+
+
+def blocked(kind: str, rng: np.random.Generator) -> Case:
+    """A random convolution: ``blocked``, ``grouped``, ``pointwise``, ``depthwise`` or ``plain`` (row-major input)."""
+    rank = int(rng.choice([1, 2, 2, 2]))
+
+    def numbers(low: int, high: int, count: int = rank) -> tuple[int, ...]:
+        return tuple(int(n) for n in rng.integers(low, high + 1, count))
+
+    kernel, strides, pads = numbers(1, 5), numbers(1, 3), numbers(0, 3, 2 * rank)
+    dilations = (1,) * rank if kind == "plain" else numbers(1, 2)
+    if kind == "pointwise":
+        kernel, strides, pads = (1,) * rank, (1,) * rank, (0,) * 2 * rank
+    reach = [d * (k - 1) + 1 for d, k in zip(dilations, kernel, strict=True)]
+    least = 4 if kind == "plain" else 1
+    image = tuple(int(rng.integers(max(least, r - pads[i] - pads[rank + i]), r + 20)) for i, r in enumerate(reach))
+    group = 2 if kind == "grouped" else 1
+    channels, outputs = (int(n) for n in rng.integers(1, 70, 2))
+    if kind == "grouped":
+        channels, outputs = 32 * (channels % 2 + 1), 32 * (outputs % 2 + 1)
+    if kind == "plain":
+        channels = channels % 4 + 1
+    dtype = DType.I8 if rng.random() < 0.5 else DType.U8
+    if kind == "depthwise":
+        group = outputs = channels
+    x = random_type(rng, dtype, (int(rng.integers(1, 3)), channels, *image))
+    w = weight_type(rng, (outputs, channels // group, *kernel), 0)
+    conv = Conv(strides, pads, dilations, group, *random_activation(rng))
+    case = make_case(f"{kind} {conv} {x} {w}", product_sample(rng, conv, x, w, 0))
+    layouts = ("", "o16k4", "c16") if kind == "plain" else ("c16", "o16i4", "c16")
+    if kind == "depthwise":
+        layouts = ("c16", "o16k4", "c16")
+    return with_layouts(case, *layouts)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("kind", ["blocked", "grouped", "pointwise", "plain", "depthwise"])
+def test_random_shapes(kind: str, target: str, rng: np.random.Generator) -> None:
+    check([blocked(kind, rng) for _ in range(16)], target)
