@@ -1,4 +1,4 @@
-"""Operators along one dimension of row-major tensors: positions of extremes, best elements, running sums, softmax.
+"""Operators along one dimension of row-major tensors: positions of extremes, best elements, running sums, norms.
 
 A tensor is seen as [outer, n, inner] around the dimension; a line is what one outer and one inner index share.
 """
@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from ...ir.core import Op
 from ...ir.ops.normalization import LpNorm
 from ...ir.ops.reduction import ArgExtreme, ArgMax, CumSum, TopK
-from ...ir.ops.softmax import AlongAxis, Hardmax, LogSoftmax, Softmax
 from ...ir.types import DType
-from .generic_elementwise import load, store
+from .generic_elementwise import load
 from .kernel import Kernel
 from .loops import dtypes_of, has_real_meaning, is_movement, is_plain
 from .numba_kernel import KernelFunction, compile_kernel, python_function
@@ -22,7 +21,7 @@ from .scalar import NAMESPACE, number
 from .target import TargetDescription
 
 
-def _around(shape: Sequence[int], axis: int) -> tuple[int, int, int]:
+def around(shape: Sequence[int], axis: int) -> tuple[int, int, int]:
     """Extents before, of and after a dimension."""
     return math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
 
@@ -53,7 +52,7 @@ def lower_arg_extreme(op: Op, target: TargetDescription) -> Kernel | None:
     if not (is_plain(op) and is_movement(op) and isinstance(operator, ArgExtreme)):
         return None
     type = op.inputs[0].type
-    outer, length, inner = _around(type.shape, operator.axis)
+    outer, length, inner = around(type.shape, operator.axis)
     index = "length - 1 - k" if operator.select_last_index else "k"
     better = f"v {'>' if isinstance(operator, ArgMax) else '<'} best"
     # NaN is the best of all, and no other number is better than it.
@@ -78,7 +77,7 @@ def lower_top_k(op: Op, target: TargetDescription) -> Kernel | None:
     if not (is_plain(op) and is_movement(op) and isinstance(operator, TopK)):
         return None
     type = op.inputs[0].type
-    outer, length, inner = _around(type.shape, operator.axis)
+    outer, length, inner = around(type.shape, operator.axis)
     values = load("y", "q + (r - 1) * inner", DType.U8 if type.dtype is DType.BOOL else type.dtype)
     better = f"v {'>' if operator.largest else '<'} w"
     if type.dtype.is_float:
@@ -117,7 +116,7 @@ def lower_cum_sum(op: Op, target: TargetDescription) -> Kernel | None:
     type = op.inputs[0].type
     if type.dtype in (DType.F16, DType.BOOL):
         return None
-    outer, length, inner = _around(type.shape, operator.axis)
+    outer, length, inner = around(type.shape, operator.axis)
     element = "p + (length - 1 - k) * inner" if operator.reverse else "p + k * inner"
     statements = [f"total = total + x[{element}]", f"y[{element}] = total"]
     zero = number(0, type.dtype if type.dtype.is_float else DType.U64 if type.dtype is DType.U64 else DType.I64)
@@ -128,75 +127,12 @@ def lower_cum_sum(op: Op, target: TargetDescription) -> Kernel | None:
     return compile_kernel("cum_sum", function, dtypes_of(op), target, units=outer, integers=(length, inner))
 
 
-_LINES: dict[type[AlongAxis] | type[LpNorm], str] = {
-    Softmax: """
-total = 0.0
-for k in range(length):
-    e = math.exp(x[p + k * inner] - largest)
-    y[p + k * inner] = e
-    total += e
-factor = {real}(1.0 / total)
-for k in range(length):
-    y[p + k * inner] = y[p + k * inner] * factor
-""",
-    LogSoftmax: """
-total = 0.0
-for k in range(length):
-    total += math.exp(x[p + k * inner] - largest)
-logarithm = {real}(math.log(total))
-for k in range(length):
-    y[p + k * inner] = x[p + k * inner] - largest - logarithm
-""",
-}
-_LARGEST = """
-largest = {real}(-np.inf)
-for k in range(length):
-    largest = larger(largest, x[p + k * inner])
-"""
-_HARDMAX = """
-best, place = {first}, 0
-for k in range(length):
-    v = {element}
-    y[p + k * inner] = 0
-    if v > best or (v != v and best == best):
-        best, place = v, k
-{one}
-"""
-
-
-@lowers(Softmax, LogSoftmax)
-def lower_softmax(op: Op, target: TargetDescription) -> Kernel | None:
-    operator, type = op.operator, op.result.type
-    if not (is_plain(op) and isinstance(operator, AlongAxis)) or type.dtype is DType.F16:
-        return None
-    outer, length, inner = _around(type.shape, operator.axis)
-    text = (_LARGEST + _LINES[operator.__class__].lstrip("\n")).replace("{real}", f"np.{type.dtype.numpy.name}")
-    function = _line_function("y", text)
-    return compile_kernel(
-        op.name, function, dtypes_of(op), target, units=outer, integers=(length, inner), fastmath=inner == 1
-    )
-
-
-@lowers(Hardmax)
-def lower_hardmax(op: Op, target: TargetDescription) -> Kernel | None:
-    operator, type = op.operator, op.result.type
-    if not (is_plain(op) and isinstance(operator, AlongAxis)):
-        return None
-    outer, length, inner = _around(type.shape, operator.axis)
-    if not length:
-        return None
-    one = store("y", "p + place * inner", "np.float32(1)", type.dtype, DType.F32)
-    text = _HARDMAX.format(first=_element(type.dtype, "0"), element=_element(type.dtype, "k"), one=one)
-    function = _line_function("y", text)
-    return compile_kernel("hardmax", function, dtypes_of(op), target, units=outer, integers=(length, inner))
-
-
 @lowers(LpNorm)
 def lower_lp_norm(op: Op, target: TargetDescription) -> Kernel | None:
     operator, type = op.operator, op.result.type
     if not (is_plain(op) and isinstance(operator, LpNorm)) or type.dtype is DType.F16:
         return None
-    outer, length, inner = _around(type.shape, operator.axis)
+    outer, length, inner = around(type.shape, operator.axis)
     term, norm = ("abs(v)", "total") if operator.p == 1 else ("v * v", "math.sqrt(total)")
     text = f"""
 total = 0.0

@@ -119,11 +119,13 @@ _LRN = """def kernel(x, y, n, f, scratch, begin, end):
         c = u % channels
         first, last = max(c - before, 0) - c + u, min(c + after, channels - 1) - c + u
         for i in range(inner):
-            total = {real}(0)
-            for k in range(first, last + 1):
+            scratch[i] = 0
+        for k in range(first, last + 1):
+            for i in range(inner):
                 v = x[k * inner + i]
-                total += v * v
-            base = bias + alpha * total
+                scratch[i] += v * v
+        for i in range(inner):
+            base = bias + alpha * scratch[i]
             y[u * inner + i] = x[u * inner + i] / {power}
     return 0
 """
@@ -141,7 +143,13 @@ def lower_lrn(op: Op, target: TargetDescription) -> Kernel | None:
     source = _LRN.replace("{power}", power).replace("{real}", f"np.{op.result.type.dtype.numpy.name}")
     numbers = channels, math.prod(spatial), before, operator.size - 1 - before
     floats = operator.alpha / operator.size, operator.bias, operator.beta
-    function = python_function(source, NAMESPACE)
     return compile_kernel(
-        "lrn", function, dtypes_of(op), target, units=batch * channels, integers=numbers, floats=floats
+        "lrn",
+        python_function(source, NAMESPACE),
+        dtypes_of(op),
+        target,
+        units=batch * channels,
+        integers=numbers,
+        floats=floats,
+        scratch=(op.result.type.dtype, math.prod(spatial)),
     )

@@ -16,44 +16,53 @@ from .scalar import NAMESPACE, number
 from .target import TargetDescription
 
 _SOURCE = """@njit
-def taps(o, before, extent, kernel, stride, dilation):
+def first_inside(start, step):
+    return 0 if start >= 0 else (step - 1 - start) // step
+
+@njit
+def last_inside(start, step, extent, count):
+    return max(0, min(count, (extent - start + step - 1) // step))
+
+@njit
+def taps(o, before, end, kernel, stride, dilation, floor):
     start = o * stride - before
-    first = 0 if start >= 0 else (dilation - 1 - start) // dilation
-    last = min(kernel, (extent - start + dilation - 1) // dilation)
-    return start, first, max(last, first)
+    first = first_inside(start - floor, dilation)
+    return max(0, last_inside(start, dilation, end, kernel) - first)
 
 def kernel(x, y, n, f, scratch, begin, end):
-    depth, height, width = n[0], n[1], n[2]
-    outputs = n[3] * n[4] * n[5]
+    depth, height, width, od, oh, ow, kd, kh, kw = n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8]
     for u in range(begin, end):
-        for a in range(n[3]):
-            start_a, first_a, last_a = taps(a, n[15], depth, n[6], n[9], n[12])
-            for b in range(n[4]):
-                start_b, first_b, last_b = taps(b, n[16], height, n[7], n[10], n[13])
-                for c in range(n[5]):
-                    start_c, first_c, last_c = taps(c, n[17], width, n[8], n[11], n[14])
-                    total = {initial}
-                    for i in range(first_a, last_a):
-                        for j in range(first_b, last_b):
-                            row = (u * depth + start_a + i * n[12]) * height + start_b + j * n[13]
-                            for k in range(first_c, last_c):
-                                p = row * width + start_c + k * n[14]
-                                v = {element}
-                                total = {step}
+        for a in range(od):
+            i0, i1 = first_inside(a * n[9] - n[15], n[12]), last_inside(a * n[9] - n[15], n[12], depth, kd)
+            for b in range(oh):
+                j0, j1 = first_inside(b * n[10] - n[16], n[13]), last_inside(b * n[10] - n[16], n[13], height, kh)
+                for c in range(ow):
+                    scratch[c] = {initial}
+                for i in range(i0, i1):
+                    for j in range(j0, j1):
+                        row = (u * depth + a * n[9] - n[15] + i * n[12]) * height + b * n[10] - n[16] + j * n[13]
+                        for k in range(kw):
+                            start = k * n[14] - n[17]
+                            for c in range(first_inside(start, n[11]), last_inside(start, n[11], width, ow)):
+                                p = row * width + start + c * n[11]
+                                v, total = {element}, scratch[c]
+                                scratch[c] = {step}
+                for c in range(ow):
+                    total = scratch[c]
                     {count}
                     {result}
     return 0
 """
-# What of a window the average is taken over: the elements of x in it, or also those in the padding.
-_INSIDE = "count = (last_a - first_a) * (last_b - first_b) * (last_c - first_c)"
-_PADDED = "count = " + " * ".join(
-    f"counted({o}, n[{15 + d}], n[{d}] + n[{18 + d}], n[{6 + d}], n[{9 + d}], n[{12 + d}])" for d, o in enumerate("abc")
-)
-_COUNTED = """@njit
-def counted(o, before, end, kernel, stride, dilation):
-    return min(kernel, (end - o * stride + before + dilation - 1) // dilation)
+"""One work item is a channel of an image; a row of the result at a time is accumulated in the scratch memory."""
 
-"""
+
+def _count(counts_padding: bool) -> str:
+    """By how many elements a sum is divided: those of x in the window, or also those in the padding."""
+    factors: list[str] = []
+    for d, o in enumerate("abc"):
+        floor, end = (f"-n[{15 + d}]", f"n[{d}] + n[{18 + d}]") if counts_padding else ("0", f"n[{d}]")
+        factors.append(f"taps({o}, n[{15 + d}], {end}, n[{6 + d}], n[{9 + d}], n[{12 + d}], {floor})")
+    return f"count = {' * '.join(factors)}"
 
 
 def _geometry(operator: Pool, shape: tuple[int, ...], result: tuple[int, ...]) -> tuple[int, ...] | None:
@@ -94,14 +103,15 @@ def lower_pool(op: Op, target: TargetDescription) -> Kernel | None:
         if isinstance(operator, LpPool):
             step, result = f"total + abs(np.float64(v)) ** {operator.p}", f"total ** {1 / operator.p!r}"
         elif isinstance(operator, AveragePool):
-            count = _PADDED if operator.count_include_pad else _INSIDE
-    source = (_COUNTED if count is _PADDED else "") + _SOURCE.format(
+            count = _count(operator.count_include_pad)
+    source = _SOURCE.format(
         initial=initial,
         element=load("x", "p", dtype),
         step=step,
         count=count or "pass",
-        result=store("y", "u * outputs + (a * n[4] + b) * n[5] + c", result, dtype, wide),
+        result=store("y", "((u * od + a) * oh + b) * ow + c", result, dtype, wide),
     )
     function = python_function(source, NAMESPACE)
     units = math.prod(type.shape[:2])
-    return compile_kernel(op.name, function, dtypes_of(op), target, units=units, integers=geometry)
+    scratch = wide, op.result.type.shape[-1]
+    return compile_kernel(op.name, function, dtypes_of(op), target, units=units, integers=geometry, scratch=scratch)
