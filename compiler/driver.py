@@ -15,6 +15,7 @@ from ..ir.core import Module
 from ..passes import Instrument, Pass, Pipeline, Record
 from ..runtime.artifact import Artifact, artifact_bytes, write_artifact
 from .frontend.onnx import InputShapes, import_onnx
+from .output import check_output
 from .pipeline import float_pipeline
 
 Report = Callable[[str, int, int], None]
@@ -105,6 +106,7 @@ def compile_to_file(model: Model, output: str | os.PathLike[str], options: Compi
     Raises:
         TilewrightError: see :func:`build`; ArtifactError if the file cannot be written.
     """
+    check_output(model, output)
     package = build(model, options)
     options.report("write", 0, 1)
     write_artifact(output, package.manifest(), package.sections)

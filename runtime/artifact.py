@@ -10,7 +10,18 @@ from pathlib import Path
 from tilewright.errors import ArtifactError
 
 from . import trust
-from .container import NO_TAG, Container, Layout, Section, SectionEntry, SectionKind, chunks, lay_out, write_atomically
+from .container import (
+    NO_TAG,
+    Container,
+    Layout,
+    Section,
+    SectionEntry,
+    SectionKind,
+    check_writable,
+    chunks,
+    lay_out,
+    write_atomically,
+)
 from .device_ports import Port, Ports
 from .manifest import (
     ENGINES,
@@ -52,6 +63,7 @@ __all__ = [
     "Target",
     "TensorSpec",
     "artifact_bytes",
+    "check_writable",
     "write_artifact",
 ]
 

@@ -25,6 +25,7 @@ file. Because the table holds each section's SHA-256, the digest stands for the 
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import zlib
@@ -158,7 +159,7 @@ def write_atomically(path: str | os.PathLike[str], pieces: Iterable[bytes | memo
         ArtifactError: the folder or file cannot be written.
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.name[:200]}.{os.getpid()}-{os.urandom(4).hex()}.part")
+    temporary = _temporary(target)
     try:
         # 0o666 is cut down by the user's umask, as for any file that a program writes.
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
@@ -171,12 +172,37 @@ def write_atomically(path: str | os.PathLike[str], pieces: Iterable[bytes | memo
             temporary.unlink(missing_ok=True)
             raise
     except (OSError, ValueError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or error
-        raise ArtifactError(
-            f"cannot write {str(path)!r}: {reason}",
-            stage="write artifact",
-            hint="Choose an output in a folder that exists and that you may write",
-        ) from error
+        raise _unwritable(target, error) from error
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Find out whether `write_atomically` can begin to write ``path``; leaves nothing behind.
+
+    Raises:
+        ArtifactError: it cannot.
+    """
+    target = Path(path)
+    temporary = _temporary(target)
+    try:
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        temporary.unlink()
+    except (OSError, ValueError) as error:
+        raise _unwritable(target, error) from error
+
+
+def _temporary(target: Path) -> Path:
+    return target.with_name(f".{target.name[:200]}.{os.getpid()}-{os.urandom(4).hex()}.part")
+
+
+def _unwritable(target: Path, error: OSError | ValueError) -> ArtifactError:
+    reason = (error.strerror if isinstance(error, OSError) else None) or error
+    return ArtifactError(
+        f"cannot write {str(target)!r}: {reason}",
+        stage="write artifact",
+        hint="Choose an output in a folder that exists and that you may write",
+    )
 
 
 class Container:

@@ -34,7 +34,7 @@ def import_concat(node: Node, importer: Importer) -> Value:
     parts = [node.input(i) for i in range(len(node.inputs))]
     if not parts:
         raise node.model_error("there is nothing to join")
-    axis = normalize_axis(node, node.int("axis", 1), parts[0].type.rank)
+    axis = normalize_axis(node, node.int("axis"), parts[0].type.rank)
     return importer.emit_one(Concat(axis), *parts) if len(parts) > 1 else parts[0]
 
 
