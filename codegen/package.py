@@ -15,6 +15,7 @@ import numpy as np
 
 from tilewright.errors import ArtifactError
 
+from ..ir.clone import clone_module
 from ..ir.core import Function, Module, Op
 from ..ir.layout import bytes_of, unpack
 from ..ir.ops.call import Call
@@ -111,11 +112,12 @@ def add_engine(
         target=twa.Target(target.triple, target.cpu, target.features),
         steps=steps,
     )
+    host = clone_module(module, ("main",))
     package.sections += [
         twa.Section(sections["code"], twa.SectionKind.CODE, program.object_code),
         twa.Section(sections["constants"], twa.SectionKind.CONSTANTS, program.constants),
-        twa.Section(sections["module"], twa.SectionKind.MODULE, print_module(module).encode()),
-        twa.Section(f"{sections['module']}.blobs", twa.SectionKind.MODULE, _blob_index(module, program)),
+        twa.Section(sections["module"], twa.SectionKind.MODULE, print_module(host).encode()),
+        twa.Section(f"{sections['module']}.blobs", twa.SectionKind.MODULE, _blob_index(host, program)),
     ]
     package.engines[name] = twa.Engine(stages(module, name, program))
     return program
@@ -155,6 +157,8 @@ def _add_device_programs(package: Package, module: Module, machine: Machine, rep
             "weights": (twa.SectionKind.DEVICE_WEIGHTS, built.constants),
             "regions": (twa.SectionKind.DEVICE_REGIONS, ports.to_json()),
         }
+        text = print_module(clone_module(module, (name,))).encode()
+        package.sections.append(twa.Section(f"module.{name}", twa.SectionKind.MODULE, text))
         package.device_programs[name] = twa.DeviceProgram({role: f"{role}.{name}" for role in contents})
         package.sections += [twa.Section(f"{role}.{name}", *content) for role, content in contents.items()]
 
@@ -249,7 +253,7 @@ def load_module(artifact: twa.Artifact, program: str) -> Module:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ArtifactError(f"the constants index of {artifact.origin} is damaged: {error}") from None
     module = parse_module(artifact.text(entry.module), arrays)
-    verify(module, stage="load artifact")
+    verify(module, stage="load artifact", elsewhere=artifact.manifest.device_programs.keys())
     return module
 
 

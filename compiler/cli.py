@@ -132,7 +132,44 @@ def compile(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="OUT.twa", help="Default: MODEL.twa in this folder.")
     ] = None,
-    precision: Annotated[str, typer.Option(help="fp32: the whole network on CPU kernels.")] = "fp32",
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="int8: quantised, on the accelerator where it can; fp32: the whole network on CPU kernels. "
+            "Default: int8 if the model is quantised or --calibration is given, else fp32."
+        ),
+    ] = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="Sample inputs to derive scales from: a folder of images, a .npy or .npz file with a leading sample "
+            "dimension, or the word random (only to try things out).",
+        ),
+    ] = None,
+    preprocess: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY=VALUE,…",
+            help="How images become inputs, such as resize=central,mean=123.7/116.3/103.5,scale=0.0171 (or JSON). "
+            "Default: shorter side, central crop, RGB, (pixel - 127.5) / 127.5.",
+        ),
+    ] = None,
+    calibration_method: Annotated[
+        str, typer.Option(metavar="METHOD", help="Ranges from samples: minmax, percentile or mse.")
+    ] = "minmax",
+    percentile: Annotated[float, typer.Option(help="For the method percentile.")] = 99.99,
+    calibration_limit: Annotated[int | None, typer.Option(metavar="N", help="Use at most N samples.")] = None,
+    machine: Annotated[
+        str, typer.Option(metavar="MACHINE", help="The accelerator: m4096, s256, or the path of a machine file.")
+    ] = "m4096",
+    affinity: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Places chosen by hand: lines `node = cpu` or `node = device`, or JSON."),
+    ] = None,
+    devices: Annotated[
+        str, typer.Option(metavar="ORDER", help="Places by preference; cpu alone keeps everything off the device.")
+    ] = "device,cpu",
     input_shape: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=1,3,224,224", help="Shape of an input that the model leaves open; repeatable."),
@@ -152,8 +189,14 @@ def compile(
 ) -> None:
     """Compile an ONNX model into an artifact.
 
-    Example: `tilewright compile resnet50.onnx -o resnet50.twa --input-shape data=1,3,224,224`
+    Examples:
+
+    `tilewright compile resnet50.onnx -o resnet50.twa --input-shape data=1,3,224,224`
+
+    `tilewright compile resnet50.onnx -o resnet50.twa --precision int8 --calibration images/ --machine m4096`
     """
+    from .affinity import read_affinity
+    from .calibration.preprocessing import Preprocessing
     from .driver import CompileOptions, compile_to_file
     from .report.summary import summarize
 
@@ -163,6 +206,14 @@ def compile(
     with diagnostics.progress() as report:
         options = CompileOptions(
             precision=precision,
+            machine=machine,
+            calibration=calibration,
+            preprocessing=Preprocessing.parse(preprocess) if preprocess is not None else None,
+            calibration_limit=calibration_limit,
+            calibration_method=calibration_method,
+            percentile=percentile,
+            affinity=read_affinity(affinity) if affinity is not None else (),
+            devices=devices,
             input_shapes=parse_input_shapes(input_shape or []),
             strict=strict,
             instruments=instruments,
@@ -244,6 +295,8 @@ def inspect(
         list[str] | None,
         typer.Option(metavar="NAME=1,3,224,224", help="For models: shape of an open input; repeatable."),
     ] = None,
+    engine: Engine = None,
+    memory: Annotated[bool, typer.Option("--memory", help="Add where every intermediate result lies.")] = False,
     disassemble: Annotated[
         bool, typer.Option("--disassemble", help="Print the instructions of the device programs.")
     ] = False,
@@ -268,7 +321,9 @@ def inspect(
     if disassemble:
         typer.echo(disassemble_file(path), nl=False)
         return
-    typer.echo(inspect_file(path, parse_input_shapes(input_shape or []), ir=ir, as_json=json_output), nl=False)
+    shapes = parse_input_shapes(input_shape or [])
+    text = inspect_file(path, shapes, ir=ir, as_json=json_output, engine=engine, memory=memory)
+    typer.echo(text, nl=False)
 
 
 @app.command()

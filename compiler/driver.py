@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import tilewright
@@ -11,17 +11,25 @@ from tilewright.errors import UsageError
 
 from ..codegen.cpu.target import TargetDescription
 from ..codegen.package import Package, add_engine
+from ..ir.clone import clone_module
 from ..ir.core import Module
 from ..passes import Instrument, Pass, Pipeline, Record
 from ..runtime.artifact import Artifact, artifact_bytes, write_artifact
+from ..runtime.machine import load as load_machine
+from .affinity import Affinity, affinity_of, read_affinity
+from .calibration.dataset import Source
+from .calibration.preprocessing import Preprocessing
+from .console import Diagnostics
 from .frontend.onnx import InputShapes, import_onnx
 from .output import check_output
-from .pipeline import float_pipeline
+from .pipeline import cpu_pipeline, device_pipeline, float_pipeline
+from .quantization import brings_quantization, quantize_module
+from .report.placement import placement
 
 Report = Callable[[str, int, int], None]
 """Progress: called as ``report(stage, done, total)``."""
 
-PRECISIONS = ("fp32",)
+PRECISIONS = ("fp32", "int8")
 
 Model = str | os.PathLike[str] | bytes
 
@@ -35,7 +43,18 @@ class CompileOptions:
     """How to compile.
 
     Attributes:
-        precision: ``fp32`` puts the whole network on CPU kernels.
+        precision: ``fp32`` puts the whole network on CPU kernels; ``int8`` quantises it, puts what it can on the
+            accelerator, and adds the engines ``software`` (the same integers on the CPU) and ``float``. By default
+            ``int8`` for models that bring their quantisation along or with calibration data, ``fp32`` for others.
+        machine: the accelerator: name of a sample (``m4096``, ``s256``) or path of a machine description.
+        calibration: sample inputs to derive scales from, see
+            :func:`tilewright.compiler.calibration.dataset.open_calibration_set`.
+        preprocessing: how calibration images become inputs.
+        calibration_limit: use at most so many samples.
+        calibration_method: ``minmax``, ``percentile`` or ``mse``.
+        percentile: for the method of that name.
+        affinity: (name of a node or value, place) pairs that the user chose.
+        devices: places by preference; ``cpu`` alone keeps everything off the device.
         input_shapes: full shapes for the inputs that the model leaves open.
         strict: refuse a network with operators that have no kernel.
         target: the processor to generate kernels for; that of this machine by default.
@@ -43,7 +62,15 @@ class CompileOptions:
         report: called as the stages advance.
     """
 
-    precision: str = "fp32"
+    precision: str | None = None
+    machine: str = "m4096"
+    calibration: Source | None = None
+    preprocessing: Preprocessing | None = None
+    calibration_limit: int | None = None
+    calibration_method: str = "minmax"
+    percentile: float = 99.99
+    affinity: Affinity = ()
+    devices: str = "device,cpu"
     input_shapes: InputShapes | None = None
     strict: bool = False
     target: TargetDescription | None = None
@@ -51,7 +78,7 @@ class CompileOptions:
     report: Report = _silent
 
     def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
+        if self.precision is not None and self.precision not in PRECISIONS:
             raise UsageError("unknown precision", expected=" or ".join(PRECISIONS), found=self.precision)
 
 
@@ -81,23 +108,92 @@ def build(model: Model, options: CompileOptions) -> Package:
 
     Raises:
         ModelError: the model cannot be read or uses what is not supported.
+        CalibrationError: calibration data is needed and missing, or wrong.
+        MachineError: the machine description is wrong.
         PassError: a pass failed.
         CodegenError: no code can be generated.
     """
     options.report("import", 0, 1)
     module = import_onnx(model, options.input_shapes)
     options.report("import", 1, 1)
-    package = Package(module, options.precision, tilewright.__version__)
-    run_passes(float_pipeline(), module, "passes (float)", options)
-    add_engine(
-        package,
-        "float",
-        module,
-        options.target or TargetDescription.host(),
-        strict=options.strict,
-        report=options.report,
-    )
+    precision = options.precision or default_precision(module, options)
+    package = Package(module, precision, tilewright.__version__)
+    target = options.target or TargetDescription.host()
+    if precision == "int8":
+        _add_integer_engines(package, module, target, options)
+    floating = clone_module(module)
+    run_passes(float_pipeline(), floating, "passes (float)", options)
+    add_engine(package, "float", floating, target, strict=options.strict, report=options.report)
     return package
+
+
+def default_precision(module: Module, options: CompileOptions) -> str:
+    """``int8`` where scales are at hand, ``fp32`` elsewhere."""
+    return "int8" if options.calibration is not None or brings_quantization(module) else "fp32"
+
+
+def _add_integer_engines(package: Package, module: Module, target: TargetDescription, options: CompileOptions) -> None:
+    machine = load_machine(options.machine)
+    quantized = quantize_module(module, options)
+    software = clone_module(quantized)
+    run_passes(cpu_pipeline(), software, "passes (software)", options)
+    pipeline = device_pipeline(options.machine, options.affinity, options.devices)
+    run_passes(pipeline, quantized, "passes (device)", options)
+    package.details["machine"] = machine.name
+    package.details["device_operators"] = {
+        op.result.name: op.name
+        for function in quantized.functions.values()
+        if function.annotations.get("on") == "device"
+        for op in function.ops
+    }
+    package.details["placement"] = placement(quantized)
+    for name, variant in (("device", quantized), ("software", software)):
+        add_engine(package, name, variant, target, machine=machine, strict=options.strict, report=options.report)
+
+
+def compile_model(
+    model: Model,
+    *,
+    output: str | os.PathLike[str] | None = None,
+    machine: str = "m4096",
+    calibration: Source | None = None,
+    preprocessing: Preprocessing | str | None = None,
+    precision: str | None = None,
+    affinity: Mapping[str, str] | str | os.PathLike[str] | None = None,
+    input_shapes: InputShapes | None = None,
+    strict: bool = False,
+    progress: bool = False,
+) -> Artifact:
+    """Compile an ONNX model; this is ``tilewright.compile``.
+
+    Args:
+        model: path or contents of the model.
+        output: the file to write; the artifact stays in memory without it.
+        machine, calibration, precision, input_shapes, strict: see :class:`CompileOptions`.
+        preprocessing: how calibration images become inputs; text as for ``--preprocess``.
+        affinity: places by name of a node or value, or the path of an affinity file.
+        progress: show a progress bar on stderr where that is a terminal.
+
+    Raises:
+        TilewrightError: see :func:`build`; ArtifactError if the file cannot be written.
+    """
+    if isinstance(preprocessing, str):
+        preprocessing = Preprocessing.parse(preprocessing)
+    places: Affinity = ()
+    if affinity is not None:
+        places = affinity_of(affinity) if isinstance(affinity, Mapping) else read_affinity(affinity)
+    with Diagnostics(quiet=not progress).progress() as report:
+        options = CompileOptions(
+            precision=precision,
+            machine=machine,
+            calibration=calibration,
+            preprocessing=preprocessing,
+            affinity=places,
+            input_shapes=input_shapes,
+            strict=strict,
+            report=report,
+        )
+        return compile_to_memory(model, options) if output is None else compile_to_file(model, output, options)
 
 
 def compile_to_file(model: Model, output: str | os.PathLike[str], options: CompileOptions) -> Artifact:

@@ -12,10 +12,16 @@ from ..passes import (
     Fuse,
     ImportQuantization,
     IsolateOutputs,
+    LowerForDevice,
     MemoryPlan,
+    OutlineDevice,
+    Partition,
     Pipeline,
     PlaceOnCpu,
+    PlanDeviceMemory,
     ProveAccumulators,
+    Quantize,
+    TileDevice,
 )
 
 
@@ -37,3 +43,32 @@ def float_pipeline() -> Pipeline:
 def quantized_import_pipeline() -> Pipeline:
     """From an imported module that brings its quantisation along to one with ops on quantised types."""
     return Pipeline((ImportQuantization(), *simplify_pipeline().passes, ProveAccumulators()))
+
+
+def post_training_pipeline() -> Pipeline:
+    """From a simplified module with calibrated ranges to one with ops on quantised types."""
+    return Pipeline((Quantize(), *simplify_pipeline().passes, ProveAccumulators()))
+
+
+def device_pipeline(machine: str, affinity: tuple[tuple[str, str], ...] = (), order: str = "device,cpu") -> Pipeline:
+    """From a module with ops on quantised types to one whose device functions have tiles and addresses.
+
+    Args:
+        machine: name of a sample machine or path of a machine file.
+        affinity: places that the user chose, as (name of a node or value, place).
+        order: places by preference.
+    """
+    return Pipeline(
+        (
+            LowerForDevice(),
+            EliminateDeadCode(),
+            Partition(machine=machine, affinity=affinity, order=order),
+            OutlineDevice(),
+            TileDevice(machine=machine),
+            PlanDeviceMemory(),
+            Fuse(),
+            IsolateOutputs(),
+            CpuLayout(),
+            MemoryPlan(),
+        )
+    )

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from .core import Function, Module, Op, Value
 
 
-def clone_module(module: Module) -> Module:
-    """A module that says the same and shares nothing that can change; the arrays of constants are shared."""
+def clone_module(module: Module, functions: Collection[str] | None = None) -> Module:
+    """A module that says the same and shares nothing that can change; the arrays of constants are shared.
+
+    Args:
+        functions: names of the functions to copy, with the constants that they read; all of both by default.
+    """
     copy = Module(module.name)
     copy.metadata = dict(module.metadata)
     constants: dict[Value, Value] = {}
     for constant in module.constants.values():
         constants[constant] = copy.add_constant(constant.name, constant.array, constant.type)
     for function in module.functions.values():
-        copy.add_function(_clone_function(function, constants))
+        if functions is None or function.name in functions:
+            copy.add_function(_clone_function(function, constants))
+    if functions is not None:
+        copy.drop_unused_constants()
     return copy
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from tilewright.errors import IRError, TilewrightError, VerifyError
 
 from .core import Constant, Function, Module, Op, Value
@@ -11,7 +13,7 @@ from .printer import print_op
 from .types import TensorType
 
 
-def verify(module: Module, *, stage: str | None = None) -> None:
+def verify(module: Module, *, stage: str | None = None, elsewhere: Collection[str] = ()) -> None:
     """Check the whole module.
 
     Invariants: a value is defined before it is used, in the same function or as a constant of the module; uses and
@@ -22,6 +24,7 @@ def verify(module: Module, *, stage: str | None = None) -> None:
 
     Args:
         stage: the pass to name in the message.
+        elsewhere: names of functions that may be called although they are not in this module.
 
     Raises:
         VerifyError: names function, op and source node, and shows the op.
@@ -31,11 +34,11 @@ def verify(module: Module, *, stage: str | None = None) -> None:
             raise VerifyError("a constant is filed under another name", stage=stage, expected=name, found=constant.name)
         _check_layout(constant.type, f"constant @{name}", stage)
     for function in module.functions.values():
-        _verify_function(module, function, stage)
+        _verify_function(module, function, stage, elsewhere)
     _check_no_circle(module, stage)
 
 
-def _verify_function(module: Module, function: Function, stage: str | None) -> None:
+def _verify_function(module: Module, function: Function, stage: str | None, elsewhere: Collection[str]) -> None:
     where = f"@{function.name}"
     for kind, names in (("parameter", [p.name for p in function.parameters]), ("result", function.result_names)):
         twice = next((n for i, n in enumerate(names) if n in names[:i]), None)
@@ -52,7 +55,8 @@ def _verify_function(module: Module, function: Function, stage: str | None) -> N
             _check_defined(module, value, defined, op, stage)
             if (op, index) not in value._uses:
                 raise _op_error("an operand does not know of its use", op, stage)
-        _verify_op(module, op, stage)
+        if not (isinstance(op.operator, Call) and op.operator.callee in elsewhere):
+            _verify_op(module, op, stage)
         for value in op.results:
             if value.producer is not op:
                 raise _op_error("a result names another producer", op, stage)
@@ -144,6 +148,6 @@ def _check_no_circle(module: Module, stage: str | None) -> None:
             callee = pending.pop()
             if callee not in reached:
                 reached.add(callee)
-                pending += callees[callee]
+                pending += callees.get(callee, ())
         if name in reached:
             raise VerifyError("a function calls itself, directly or through others", stage=stage, op=f"@{name}")

@@ -22,8 +22,10 @@ from .outline_device import OutlineDevice
 from .partition import Partition
 from .pipeline import Pipeline
 from .place_on_cpu import PlaceOnCpu
+from .plan_device_memory import PlanDeviceMemory
 from .prove_accumulators import ProveAccumulators
 from .quantize import Quantize
+from .tile_device import TileDevice
 
 PASSES: dict[str, type[Pass]] = {
     cls.name: cls
@@ -44,8 +46,10 @@ PASSES: dict[str, type[Pass]] = {
         OutlineDevice,
         Partition,
         PlaceOnCpu,
+        PlanDeviceMemory,
         ProveAccumulators,
         Quantize,
+        TileDevice,
     )
 }
 
@@ -71,10 +75,12 @@ __all__ = [
     "Pass",
     "Pipeline",
     "PlaceOnCpu",
+    "PlanDeviceMemory",
     "Print",
     "ProveAccumulators",
     "Quantize",
     "Record",
+    "TileDevice",
     "Timing",
     "Verification",
     "check_memory_plan",

@@ -10,23 +10,38 @@ from typing import Any
 
 from tilewright.errors import ArtifactError
 
-from ...runtime.artifact import Artifact
+from ...ir.ops.call import Call
+from ...runtime.artifact import ENGINES, Artifact
 from ..frontend.onnx import import_onnx
 from ..table import Column, Table
+from .memory import memory_map
+from .placement import placement_of, placement_table
 from .simulation import device_program
 from .summary import summarize
 from .units import show_bytes, show_count, show_shape
 
 
-def inspect_file(path: Path, input_shapes: Mapping[str, Sequence[int]], *, ir: bool, as_json: bool) -> str:
+def inspect_file(
+    path: Path,
+    input_shapes: Mapping[str, Sequence[int]],
+    *,
+    ir: bool,
+    as_json: bool,
+    engine: str | None = None,
+    memory: bool = False,
+) -> str:
     """The text to print.
+
+    Args:
+        engine: whose layers to show, the preferred one by default.
+        memory: add where every intermediate result lies.
 
     Raises:
         ArtifactError, ModelError: the file is neither a sound artifact nor a sound model.
     """
     if path.suffix == ".onnx":
         return inspect_model(path, input_shapes, ir=ir, as_json=as_json)
-    return inspect_artifact(Artifact.open(path), ir=ir, as_json=as_json)
+    return inspect_artifact(Artifact.open(path), ir=ir, as_json=as_json, engine=engine, memory=memory)
 
 
 def inspect_model(path: Path, input_shapes: Mapping[str, Sequence[int]], *, ir: bool, as_json: bool) -> str:
@@ -47,17 +62,29 @@ def inspect_model(path: Path, input_shapes: Mapping[str, Sequence[int]], *, ir: 
     return _text(table)
 
 
-def inspect_artifact(artifact: Artifact, *, ir: bool, as_json: bool) -> str:
+def inspect_artifact(
+    artifact: Artifact, *, ir: bool, as_json: bool, engine: str | None = None, memory: bool = False
+) -> str:
     """The engines of an artifact, layer by layer, and where its bytes go."""
     manifest = artifact.manifest
     if ir:
-        return "".join(artifact.text(program.module) for program in manifest.cpu_programs.values())
-    layers = {name: _layers(artifact, name) for name in manifest.engines}
+        names = [program.module for program in manifest.cpu_programs.values()]
+        names += [f"module.{name}" for name in manifest.device_programs]
+        return "".join(artifact.text(name) for name in names)
+    layers = {name: _layers(artifact, name) for name in ENGINES if name in manifest.engines}
     if as_json:
         return json.dumps(_artifact_json(artifact, layers), indent=2) + "\n"
     summary = summarize(artifact)
     parts = [summary.to_text(artifact.origin), _interface(artifact)]
-    parts += [f"\nengine {name}\n{_text(table)}" for name, table in layers.items()]
+    shown = engine if engine is not None else next(iter(layers))
+    if shown not in layers:
+        raise ArtifactError(
+            f"{artifact.origin} does not hold engine {shown!r}", stage="inspect", expected=" or ".join(layers)
+        )
+    table = placement_table(placement_of(artifact)) if shown == "device" else layers[shown]
+    parts.append(f"\nengine {shown}\n{_text(table)}")
+    if memory:
+        parts.append(f"\nwork memory of engine {shown}\n{_text(memory_map(artifact, shown))}")
     parts.append(f"\nsections\n{_text(_sections(artifact))}")
     return "".join(parts)
 
@@ -94,7 +121,10 @@ def _layers(artifact: Artifact, engine: str) -> Table:
     table = Table(columns)
     program = artifact.manifest.engines[engine].cpu_program
     for step in artifact.manifest.cpu_programs[program].steps if program is not None else ():
-        place = f"CPU kernel {step.kernel}" if step.kernel else "CPU, by the slow reference"
+        if step.op == Call.name:
+            place = "device"
+        else:
+            place = f"CPU kernel {step.kernel}" if step.kernel else "CPU, by the slow reference"
         table.add(name=step.name, op=step.op, place=place, macs=step.macs, bytes=step.bytes, nodes=list(step.loc))
     return table
 
@@ -127,7 +157,9 @@ def _artifact_json(artifact: Artifact, layers: Mapping[str, Table]) -> dict[str,
         "trusted": artifact.trusted,
         "inputs": [{"name": t.name, "dtype": t.dtype, "shape": list(t.shape)} for t in manifest.inputs],
         "outputs": [{"name": t.name, "dtype": t.dtype, "shape": list(t.shape)} for t in manifest.outputs],
+        "machine": manifest.details.get("machine"),
         "engines": {name: {"layers": table.records()} for name, table in layers.items()},
+        "placement": list(placement_of(artifact)),
         "cpu_programs": {
             name: {
                 "arena_bytes": program.arena_bytes,

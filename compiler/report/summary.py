@@ -6,7 +6,9 @@ import json
 from collections import Counter
 from dataclasses import asdict, dataclass
 
-from ...runtime.artifact import Artifact
+from ...ir.ops.call import Call
+from ...runtime.artifact import ENGINES, Artifact, DeviceStage
+from .placement import device_share, macs_of, placement_of
 from .units import show_bytes, show_count
 
 
@@ -16,17 +18,39 @@ class EngineSummary:
 
     Attributes:
         operators: how many ops it executes.
-        reference: of these, how many have no kernel and run by the slow reference, by operator name.
+        on_device: how many of them run on the accelerator.
+        device_macs_share: share of the multiply-accumulates that the accelerator does, 0 to 1.
+        reference: ops that have no kernel and run by the slow reference, by operator name.
         macs: multiply-accumulates of one run.
-        arena_bytes, constant_bytes, code_bytes: work memory, weights and tables, machine code.
+        arena_bytes: work memory on the host.
+        constant_bytes: weights and tables, on the device too.
+        code_bytes: machine code and instructions.
     """
 
     operators: int
+    on_device: int
+    device_macs_share: float
     reference: dict[str, int]
     macs: int
     arena_bytes: int
     constant_bytes: int
     code_bytes: int
+
+    def to_text(self) -> str:
+        """One line, without the name of the engine."""
+        slow = sum(self.reference.values())
+        places: list[str] = []
+        if self.on_device:
+            places.append(f"{self.on_device} on the device with {self.device_macs_share:.1%} of the MACs")
+        if self.operators - self.on_device - slow:
+            places.append(f"{self.operators - self.on_device - slow} on CPU kernels")
+        if slow:
+            places.append(f"{slow} by reference")
+        return (
+            f"{self.operators} ops ({', '.join(places)}), {show_count(self.macs)} MACs; "
+            f"weights {show_bytes(self.constant_bytes)}, work memory {show_bytes(self.arena_bytes)}, "
+            f"code {show_bytes(self.code_bytes)}"
+        )
 
 
 @dataclass(frozen=True)
@@ -35,6 +59,7 @@ class Summary:
 
     model: str
     precision: str
+    machine: str | None
     file_bytes: int
     engines: dict[str, EngineSummary]
     warnings: tuple[str, ...]
@@ -43,44 +68,50 @@ class Summary:
         return json.dumps(asdict(self), indent=2) + "\n"
 
     def to_text(self, path: str) -> str:
-        lines = [f"{self.model}: compiled to {path} ({self.precision}, {show_bytes(self.file_bytes)})"]
-        for name, engine in self.engines.items():
-            slow = sum(engine.reference.values())
-            kernels = f"{engine.operators - slow} on CPU kernels" + (f", {slow} by reference" if slow else "")
-            lines.append(
-                f"  engine {name:<9} {engine.operators} ops ({kernels}), {show_count(engine.macs)} MACs; "
-                f"weights {show_bytes(engine.constant_bytes)}, work memory {show_bytes(engine.arena_bytes)}, "
-                f"code {show_bytes(engine.code_bytes)}"
-            )
+        machine = f" for {self.machine}" if self.machine else ""
+        lines = [f"{self.model}: {path} ({self.precision}{machine}, {show_bytes(self.file_bytes)})"]
+        lines += [f"  engine {name:<8}  {engine.to_text()}" for name, engine in self.engines.items()]
         return "\n".join(lines) + "\n"
 
 
 def summarize(artifact: Artifact) -> Summary:
     """Count what the manifest of ``artifact`` lists."""
     manifest = artifact.manifest
-    engines: dict[str, EngineSummary] = {}
-    for name, engine in manifest.engines.items():
-        if engine.cpu_program is None:
-            continue
-        program = manifest.cpu_programs[engine.cpu_program]
-        engines[name] = EngineSummary(
-            operators=len(program.steps),
-            reference=dict(Counter(step.op for step in program.steps if step.reference)),
-            macs=sum(step.macs for step in program.steps),
-            arena_bytes=program.arena_bytes,
-            constant_bytes=artifact.sections[program.constants].length,
-            code_bytes=artifact.sections[program.code].length,
-        )
+    engines = {name: _engine(artifact, name) for name in ENGINES if name in manifest.engines}
     slow = Counter[str]()
     for summary in engines.values():
         slow.update(summary.reference)
-    warnings = [
-        f"{count} x {op} has no CPU kernel and runs by the slow reference interpreter" for op, count in slow.items()
-    ]
+    machine = manifest.details.get("machine")
     return Summary(
         model=manifest.model.name,
         precision=manifest.precision,
+        machine=machine if isinstance(machine, str) else None,
         file_bytes=sum(entry.length for entry in artifact.sections.values()),
         engines=engines,
-        warnings=tuple(warnings),
+        warnings=tuple(
+            f"{count} x {op} has no CPU kernel and runs by the slow reference interpreter" for op, count in slow.items()
+        ),
+    )
+
+
+def _engine(artifact: Artifact, name: str) -> EngineSummary:
+    manifest = artifact.manifest
+    engine = manifest.engines[name]
+    placed = placement_of(artifact) if name == "device" else []
+    on_device = [record for record in placed if record.get("on") == "device"]
+    program = manifest.cpu_programs[engine.cpu_program] if engine.cpu_program is not None else None
+    steps = [step for step in program.steps if step.op != Call.name] if program is not None else []
+    device = {stage.program for stage in engine.stages if isinstance(stage, DeviceStage)}
+    sections = [manifest.device_programs[each].sections for each in sorted(device)]
+    constants = [section["weights"] for section in sections] + ([program.constants] if program else [])
+    code = [section["instructions"] for section in sections] + ([program.code] if program else [])
+    return EngineSummary(
+        operators=len(steps) + len(on_device),
+        on_device=len(on_device),
+        device_macs_share=device_share(placed) if on_device else 0.0,
+        reference=dict(Counter(step.op for step in steps if step.reference)),
+        macs=sum(step.macs for step in steps) + macs_of(on_device),
+        arena_bytes=program.arena_bytes if program is not None else 0,
+        constant_bytes=sum(artifact.sections[each].length for each in constants),
+        code_bytes=sum(artifact.sections[each].length for each in code),
     )

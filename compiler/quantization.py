@@ -1,0 +1,80 @@
+"""From an imported network to ops on quantised types: by the scales it brings along, or by calibration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tilewright.errors import CalibrationError
+
+from ..ir.clone import clone_module
+from ..ir.core import Module
+from ..ir.ops.integer_products import QLinearConv, QLinearMatMul
+from ..ir.ops.quantization import QuantizeLinear
+from ..passes.quantize import attach_ranges, values_to_calibrate
+from .calibration.compiled import compiled
+from .calibration.dataset import CalibrationSet, open_calibration_set
+from .calibration.observe import collect_ranges
+from .pipeline import post_training_pipeline, quantized_import_pipeline, simplify_pipeline
+
+if TYPE_CHECKING:
+    from .driver import CompileOptions
+
+
+def brings_quantization(module: Module) -> bool:
+    """Whether activations of the network are quantised as it comes; integer weights alone do not count."""
+    operators = (QuantizeLinear, QLinearConv, QLinearMatMul)
+    return any(
+        isinstance(op.operator, operators) or any(value.type.quant is not None for value in op.results)
+        for op in module.ops
+    )
+
+
+def quantize_module(module: Module, options: CompileOptions) -> Module:
+    """A copy of ``module`` with ops on quantised types.
+
+    Raises:
+        CalibrationError: scales are neither in the model nor can they be derived.
+        PassError: an accumulator may overflow.
+    """
+    from .driver import run_passes
+
+    copy = clone_module(module)
+    if brings_quantization(module):
+        run_passes(quantized_import_pipeline(), copy, "passes (quantisation)", options)
+        return copy
+    if options.calibration is None:
+        raise CalibrationError(
+            "the model is in floating point, and int8 needs sample inputs to derive scales from",
+            stage="calibration",
+            hint="Give --calibration FOLDER of images, a .npy or .npz file, or 'random' to try things out; "
+            "or compile with --precision fp32.",
+        )
+    run_passes(simplify_pipeline(), copy, "passes (simplify)", options)
+    values = values_to_calibrate(copy)
+    if not values:
+        raise CalibrationError(
+            "nothing in this network can be quantised",
+            stage="calibration",
+            expected="convolutions or matrix products with constant weights",
+            hint="Compile with --precision fp32.",
+        )
+    samples = calibration_samples(copy, options)
+    ranges = collect_ranges(
+        compiled(copy, values),
+        samples,
+        method=options.calibration_method,
+        percentile=options.percentile,
+        report=options.report,
+    )
+    attach_ranges(copy, ranges)
+    run_passes(post_training_pipeline(), copy, "passes (quantisation)", options)
+    return copy
+
+
+def calibration_samples(module: Module, options: CompileOptions) -> CalibrationSet:
+    """The calibration set of ``options``, checked against the inputs of ``module``."""
+    assert options.calibration is not None
+    inputs = {parameter.name: parameter.type for parameter in module.main.parameters}
+    return open_calibration_set(
+        options.calibration, inputs, preprocessing=options.preprocessing, limit=options.calibration_limit
+    )

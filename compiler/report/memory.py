@@ -1,0 +1,50 @@
+"""The memory map of an engine: which intermediate result lies where, and for how long."""
+
+from __future__ import annotations
+
+from ...codegen.package import load_module
+from ...ir.core import Value
+from ...ir.layout import bytes_of
+from ...runtime.artifact import Artifact
+from ..table import Column, Table
+from .units import show_bytes
+
+
+def memory_map(artifact: Artifact, engine: str) -> Table:
+    """One row for each op result in the work memory of an engine, in order of execution.
+
+    Raises:
+        ArtifactError, IRError: the module text in the artifact is damaged.
+    """
+    columns = [
+        Column("name", "result"),
+        Column("offset", "offset", right=True),
+        Column("bytes", "size", show=show_bytes, right=True),
+        Column("first", "written by step", right=True),
+        Column("last", "last read by step", right=True),
+        Column("shared", "place"),
+    ]
+    table = Table(columns)
+    program = artifact.manifest.engines[engine].cpu_program
+    if program is None:
+        return table
+    function = load_module(artifact, program).main
+    order = {op: index for index, op in enumerate(function.ops)}
+    for op in function.ops:
+        offsets = op.annotations.get("at")
+        for value, offset in zip(op.results, offsets if isinstance(offsets, tuple) else (), strict=False):
+            table.add(
+                name=value.name,
+                offset=offset,
+                bytes=bytes_of(value.type),
+                first=order[op],
+                last=max((order[user] for user in value.users), default=order[op]),
+                shared=_place(value, offset, op.annotations.get("alias")),
+            )
+    return table
+
+
+def _place(value: Value, offset: object, alias: object) -> str:
+    if alias is not None:
+        return f"the same bytes as operand {alias}"
+    return "work memory" if offset is not None else "output buffer of the caller"
