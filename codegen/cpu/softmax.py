@@ -146,6 +146,10 @@ class ColumnSoftmax(KernelSpec):
         b.loop(0, self.length, finish)
 
 
+SHORT_ROW = 8
+"""Rows of fewer elements are left to loops over single elements."""
+
+
 @lowers(Softmax, LogSoftmax)
 def softmax(op: Op, target: TargetDescription) -> Kernel | None:
     """Softmax along rows that are contiguous, or along columns side by side."""
@@ -160,6 +164,8 @@ def softmax(op: Op, target: TargetDescription) -> Kernel | None:
         math.prod(shape[operator.axis + 1 :]),
     )
     is_log = isinstance(operator, LogSoftmax)
+    if inner == 1 and length < SHORT_ROW:
+        return None
     if inner == 1:
         return RowSoftmax(outer, length, is_log).kernel(target)
     return ColumnSoftmax(outer, length, inner, is_log).kernel(target)
