@@ -16,7 +16,7 @@ from ..runtime.machine import load
 from .base import Pass, Record
 from .device_support import Rejection, reject
 from .invariants import PLACED, PLAIN, UNPLANNED, Invariant
-from .placement_choice import cheapest, islands, producers_of, times
+from .placement_choice import PieceTimes, cheapest, islands, producers_of, times
 from .placement_cost import CostModel
 from .regions import are_convex, assign_regions
 
@@ -126,8 +126,9 @@ class Partition(Pass):
             chosen = _without_idle_regions(module, candidates)
         else:
             chosen = cheapest(function, candidates, forced, model)
-        for island in islands(function, candidates, chosen):
-            reasons.update({op: _not_worth_it(op, island, model) for op in island})
+        for island, new_regions in islands(function, candidates, chosen):
+            found = times(island, chosen, new_regions, model)
+            reasons.update({op: _not_worth_it(op, island, found) for op in island})
         return chosen
 
 
@@ -225,9 +226,9 @@ def _without_idle_regions(module: Module, candidates: Set[Op]) -> set[Op]:
     return {op for op in candidates if regions[op] in busy}
 
 
-def _not_worth_it(op: Op, island: Set[Op], model: CostModel) -> str:
+def _not_worth_it(op: Op, island: Set[Op], found: PieceTimes) -> str:
     if all(isinstance(other.operator, Reshape) for other in island):
         return FREE
-    host, device, border = (f"{1e6 * seconds:.1f} us" for seconds in times(island, model))
-    found = f"{device} there and {border} to start and feed it, for {host} on the host"
-    return str(Rejection(op.name, f"%{op.results[0].name}", WORTH_IT, found))
+    host, device, border = (f"{1e6 * seconds:.1f} us" for seconds in found)
+    text = f"{device} there and {border} to start and feed it, for {host} on the host"
+    return str(Rejection(op.name, f"%{op.results[0].name}", WORTH_IT, text))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Set
 from typing import NamedTuple
 
@@ -35,7 +36,11 @@ def cheapest(function: Function, candidates: Set[Op], forced: Set[Op], model: Co
     order, producers = [*function.ops], producers_of(function)
     while True:
         regions = assign_regions(order, producers, chosen)
-        gains = {number: gain(ops, model) for number, ops in _by_region(regions).items() if not ops & forced}
+        gains = {
+            number: times(ops, chosen - ops, 1, model).gain
+            for number, ops in _by_region(regions).items()
+            if not ops & forced
+        }
         worst = min(gains, key=lambda number: gains[number], default=None)
         if worst is None or gains[worst] > 0:
             return chosen
@@ -49,27 +54,36 @@ def _by_region(regions: Mapping[Op, int]) -> dict[int, set[Op]]:
     return found
 
 
-class RegionTimes(NamedTuple):
-    """Seconds of the ops of a region on the host and on the device, and of starting it and moving its tensors."""
+class PieceTimes(NamedTuple):
+    """What some ops take: on the host, on the device, and what they add to starting regions and moving tensors."""
 
     host: float
     device: float
     border: float
 
-
-def times(ops: Set[Op], model: CostModel) -> RegionTimes:
-    """What a region of these ops takes, and what they take on the host."""
-    crossing = {v for op in ops for v in _map_operands(op) if v.producer is None or v.producer not in ops}
-    crossing |= {v for op in ops for v in op.results if v.is_returned or any(user not in ops for user in v.users)}
-    return RegionTimes(
-        sum(map(model.on_host, ops)), sum(map(model.on_device, ops)), model.region + sum(map(model.moving, crossing))
-    )
+    @property
+    def gain(self) -> float:
+        """Seconds saved on the device; negative where it costs more."""
+        return self.host - self.device - self.border
 
 
-def gain(ops: Set[Op], model: CostModel) -> float:
-    """Seconds that a region of these ops saves altogether; negative where it costs more."""
-    found = times(ops, model)
-    return found.host - found.device - found.border
+def times(piece: Set[Op], others: Set[Op], new_regions: int, model: CostModel) -> PieceTimes:
+    """What ``piece`` takes while ``others`` are on the device, where it makes so many regions more."""
+    values = {v for op in piece for v in (*_map_operands(op), *op.results)}
+    together = {*piece, *others}
+    # Exact sums, since sets have no order and the same network must always give the same numbers.
+    border = math.fsum(_moving(v, together, model) - _moving(v, others, model) for v in values)
+    host, device = (math.fsum(map(cost, piece)) for cost in (model.on_host, model.on_device))
+    return PieceTimes(host, device, border + new_regions * model.region)
+
+
+def _moving(value: Value, chosen: Set[Op], model: CostModel) -> float:
+    """Of a value while ``chosen`` are on the device: once if anyone on the other side reads it."""
+    is_made_there = value.producer is not None and value.producer in chosen
+    readers = [user in chosen for user, index in value.uses if isinstance(user, Op) and not is_weight(user, index)]
+    if value.is_returned:
+        readers.append(False)
+    return model.moving(value) if (not is_made_there) in readers else 0.0
 
 
 def _map_operands(op: Op) -> list[Value]:
@@ -115,12 +129,21 @@ def _connect(graph: networkx.DiGraph, value: Value, candidates: Set[Op], model: 
         graph.add_edges_from((reader, up) for reader in readers)
 
 
-def islands(function: Function, candidates: Set[Op], chosen: Set[Op]) -> list[set[Op]]:
-    """The candidates that were not chosen, as the connected pieces of regions that they would have made."""
-    regions = assign_regions([*function.ops], producers_of(function), candidates)
+def islands(function: Function, candidates: Set[Op], chosen: Set[Op]) -> list[tuple[set[Op], int]]:
+    """The candidates that were not chosen, in pieces that would have stood in one region, connected.
+
+    Each comes with the number of regions that it would have added.
+    """
+    order, producers = [*function.ops], producers_of(function)
+    regions = assign_regions(order, producers, candidates)
     graph = networkx.Graph()
     graph.add_nodes_from(op for op in function.ops if op in candidates and op not in chosen)
     for op in [*graph]:
         sources = (v.producer for v in op.inputs if v.producer in graph)
         graph.add_edges_from((source, op) for source in sources if regions[source] == regions[op])
-    return [set(piece) for piece in networkx.connected_components(graph)]
+    count = len(set(assign_regions(order, producers, chosen).values()))
+    found: list[tuple[set[Op], int]] = []
+    for piece in networkx.connected_components(graph):
+        together = assign_regions(order, producers, {*chosen, *piece})
+        found.append((set(piece), len(set(together.values())) - count))
+    return found
