@@ -14,14 +14,15 @@ def check_output(model: object, output: str | os.PathLike[str]) -> None:
     """Refuse an output that cannot be written, or that is the model itself.
 
     Args:
-        model: a path, or anything else that is no file.
+        model: a path; anything else is no file.
 
     Raises:
         UsageError: the output is the model.
         ArtifactError: the folder is missing or read-only, or the output is a folder.
     """
-    if isinstance(model, (str, os.PathLike)) and Path(output).exists() and Path(model).exists():
-        if Path(output).samefile(model):
-            hint = "Choose another --output."
-            raise UsageError("the output would replace the model", found=os.fspath(output), hint=hint)
     check_writable(output)
+    if not isinstance(model, (str, os.PathLike)) or not Path(output).exists() or not Path(model).exists():
+        return
+    if Path(output).samefile(Path(model)):
+        hint = "Choose another --output."
+        raise UsageError("the output would replace the model", found=os.fspath(output), hint=hint)

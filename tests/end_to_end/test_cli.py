@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -29,7 +30,7 @@ def test_compile_run_and_inspect(tmp_path: Path, capsys: Capture) -> None:
     artifact = tmp_path / "digits.twa"
     assert main(["compile", str(MODEL), "-o", str(artifact)]) == 0
     shown = capsys.readouterr()
-    assert shown.out.startswith(f"digits: compiled to {artifact} (fp32, ")
+    assert shown.out.startswith(f"digits: {artifact} (fp32, ")
     assert "engine float" in shown.out
     assert shown.err == ""
 
@@ -193,7 +194,7 @@ def test_help_of_every_command(command: str, capsys: Capture) -> None:
     assert shown.err == ""
     assert "Usage: tilewright " + command in shown.out
     if command != "demo":
-        assert f"Example: tilewright {command} " in " ".join(shown.out.split())
+        assert re.search(rf"Examples?: tilewright {command} ", " ".join(shown.out.split()))
 
 
 def test_help_lists_the_commands_and_exit_codes(capsys: Capture) -> None:

