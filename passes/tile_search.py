@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..ir.core import Op
-from ..ir.feature_map import Window, is_depthwise, map_shape, window_of
+from ..ir.feature_map import Window, convolution_maps, is_depthwise, map_shape, window_of
 from ..ir.ops.convolution import Conv
 from ..ir.resampling import nearest_indices, nearest_steps
 from ..runtime.machine import (
@@ -89,7 +89,7 @@ def choose_tile(op: Op, machine: Machine) -> Tile | Misfit:
 def _choose_convolution(op: Op, machine: Machine) -> Tile | Misfit:
     conv, x, w = op.operator, op.operands[0], op.operands[1]
     assert isinstance(conv, Conv) and x is not None and w is not None
-    source, target, window = map_shape(x.type), map_shape(op.result.type), window_of(op)
+    (source, target), window = convolution_maps(op), window_of(op)
     depthwise = is_depthwise(op)
     groups = 1 if depthwise else conv.group
     inputs, outputs = _ceil(source.channels // groups, CHANNEL_BLOCK), _ceil(target.channels // groups, CHANNEL_BLOCK)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from tilewright.errors import CodegenError
 
 from ...ir.core import Constant, Op
-from ...ir.feature_map import Window, is_depthwise, window_of
+from ...ir.feature_map import Window, convolution_maps, is_depthwise, window_of
 from ...ir.ops.convolution import Conv
 from ...ir.quantized import accumulator_factors, clamp_bounds, parameters
 from ...ir.types import TensorType
@@ -87,9 +87,10 @@ def _layer(op: Op, emitter: Emitter) -> Layer:
     bias -= chip_zero(x) * (values.astype(np.int64) - zero).sum((1, 2, 3))
     y: TensorType = op.result.type
     low, high = clamp_bounds(y, conv.act, conv.act_args)
+    source, target = convolution_maps(op)
     return Layer(
-        emitter.views[x],
-        emitter.views[op.result],
+        replace(emitter.views[x], shape=source),
+        replace(emitter.views[op.result], shape=target),
         window_of(op),
         values,
         zero,
