@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 
 import llvmlite.binding as llvm
@@ -95,12 +96,30 @@ class Compiled:
         return [g.bytes.copy().view(dtype).reshape(shape) for g, (shape, dtype) in zip(outputs, results, strict=True)]
 
 
+def in_two_calls(kernel: Kernel, argument_count: int) -> Kernel:
+    """The kernel called for the second half of its work items first, then for the first half."""
+    names = [f"%t{i}" for i in range(argument_count)]
+    parameters = ", ".join([*(f"ptr {name}" for name in names), "ptr %scratch"])
+    name = f"{kernel.name}_in_two_calls"
+    text = f"""{kernel.text}
+define i32 @{name}({parameters}, i64 %begin, i64 %end) {{
+  %middle = udiv i64 %end, 2
+  %late = call i32 @{kernel.name}({parameters}, i64 %middle, i64 %end)
+  %early = call i32 @{kernel.name}({parameters}, i64 %begin, i64 %middle)
+  %status = or i32 %late, %early
+  ret i32 %status
+}}
+"""
+    return replace(kernel, name=name, text=text)
+
+
 def run(
     spec: KernelSpec,
     target: TargetDescription,
     operands: Sequence[np.ndarray],
     results: Sequence[tuple[tuple[int, ...], type]],
 ) -> list[np.ndarray]:
-    """Results of the kernel that a specification makes for a target."""
-    compiled = Compiled(spec.generate(target), len(spec.arguments), target)
+    """Results of the kernel that a specification makes for a target, its work split over two calls."""
+    count = len(spec.arguments)
+    compiled = Compiled(in_two_calls(spec.generate(target), count), count, target)
     return compiled(operands, [(shape, np.dtype(dtype)) for shape, dtype in results])
