@@ -11,12 +11,19 @@ from pathlib import Path
 
 import numpy as np
 
-import tilewright
-
+from ...runtime.session import load
 from ..driver import CompileOptions, compile_to_file
+from ..report.simulation import SimulatedTotal, simulate_artifact
+from ..report.summary import EngineSummary, summarize
 from .digits import MODEL, Digits, load_digits
 
 Report = Callable[[str, int, int], None]
+
+DESCRIPTIONS = {
+    "device": "int8 on the simulated accelerator",
+    "software": "int8 on the CPU",
+    "float": "fp32 on the CPU",
+}
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,7 @@ class EngineResult:
 
     Attributes:
         correct: images whose digit was recognised.
-        milliseconds: median time of one image on this machine's CPU.
+        milliseconds: median time of one image on this machine's CPU; for the device, of its simulation.
     """
 
     correct: int
@@ -34,12 +41,20 @@ class EngineResult:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo found; ``artifact`` is the path of the compiled network."""
+    """What the demo found; ``artifact`` is the path of the compiled network.
+
+    Attributes:
+        partition: what runs where in engine ``device``.
+        modelled: cost of one image on the accelerator, by the cycle model.
+    """
 
     artifact: str
     images: int
     compile_seconds: float
+    machine: str
     engines: dict[str, EngineResult]
+    partition: EngineSummary
+    modelled: SimulatedTotal
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"
@@ -51,11 +66,19 @@ class DemoResult:
         ]
         for name, result in self.engines.items():
             accuracy = result.correct / self.images
+            what = "ms to simulate an image" if name == "device" else "ms per image, measured on this CPU"
             lines.append(
-                f"  {name:<9} {accuracy:7.2%} right ({result.correct} of {self.images}), "
-                f"{result.milliseconds:.3f} ms per image on this CPU"
+                f"  {DESCRIPTIONS[name]:<34} {accuracy:7.2%} right ({result.correct} of {self.images}), "
+                f"{result.milliseconds:.3f} {what}"
             )
-        lines.append(f"Next: tilewright inspect {self.artifact}")
+        total = self.modelled
+        lines += [
+            f"On the accelerator: {self.partition.on_device} of {self.partition.operators} ops "
+            f"with {self.partition.device_macs_share:.1%} of the multiply-accumulates.",
+            f"Modelled on {self.machine}: {total.cycles:,} cycles an image, {total.seconds * 1e6:.1f} µs "
+            "(modelled, not measured on silicon).",
+            f"Next: tilewright inspect {self.artifact}",
+        ]
         return "\n".join(lines) + "\n"
 
 
@@ -66,7 +89,7 @@ def default_folder() -> Path:
 
 
 def run_demo(folder: Path | None, report: Report) -> DemoResult:
-    """Compile the digits network into ``folder`` and run it on the held-out images.
+    """Compile the digits network into ``folder`` and run every engine on the held-out images.
 
     Raises:
         ArtifactError: the folder cannot be written to.
@@ -76,10 +99,21 @@ def run_demo(folder: Path | None, report: Report) -> DemoResult:
     path = folder / "digits.twa"
     digits = load_digits()
     start = time.perf_counter()
-    artifact = compile_to_file(MODEL, path, CompileOptions(report=report))
+    samples = digits.prepare(digits.calibration_images)
+    artifact = compile_to_file(MODEL, path, CompileOptions(precision="int8", calibration=samples, report=report))
     seconds = time.perf_counter() - start
-    engines = {name: judge(path, name, digits, report) for name in artifact.manifest.engines}
-    return DemoResult(str(path), len(digits.images), seconds, engines)
+    summary = summarize(artifact)
+    simulation = simulate_artifact(artifact)
+    engines = {name: judge(path, name, digits, report) for name in summary.engines}
+    return DemoResult(
+        artifact=str(path),
+        images=len(digits.images),
+        compile_seconds=seconds,
+        machine=simulation.machine,
+        engines=engines,
+        partition=summary.engines["device"],
+        modelled=simulation.total,
+    )
 
 
 def judge(path: Path, engine: str, digits: Digits, report: Report) -> EngineResult:
@@ -87,7 +121,7 @@ def judge(path: Path, engine: str, digits: Digits, report: Report) -> EngineResu
     images = digits.prepare(digits.images)
     times: list[float] = []
     correct = 0
-    with tilewright.load(path, engine=engine) as session:
+    with load(path, engine=engine) as session:
         (tensor,) = session.inputs
         for index, label in enumerate(digits.labels):
             start = time.perf_counter()
