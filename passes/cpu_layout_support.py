@@ -7,12 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..ir.core import Constant, Op
-from ..ir.layout import BLOCK, bytes_of
+from ..ir.layout import BLOCK, QUAD, bytes_of
 from ..ir.ops.convolution import Conv
 from ..ir.ops.elementwise import Elementwise
 from ..ir.ops.fused import FusedElementwise
 from ..ir.ops.movement import Concat
 from ..ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
+from ..ir.ops.quantization import Requantize
+from ..ir.quantized import EIGHT_BIT
 from ..ir.types import DType
 
 ACTIVATIONS = "c16"
@@ -99,6 +101,39 @@ def _elementwise(op: Op) -> Support | None:
     return Support(tuple(blocked))
 
 
+def _quantized_convolution(op: Op) -> Support | None:
+    """As of floats; four inputs of a channel, or four neighbours of a kernel row, stand side by side in the weights.
+
+    All that depends on the output channel is known. A stem reads rows of four bytes at least.
+    """
+    conv = op.operator
+    assert isinstance(conv, Conv)
+    x, w, *bias = op.inputs
+    if any(not isinstance(value, Constant) for value in (w, *bias)):
+        return None
+    outputs, channels = w.type.shape[:2]
+    if channels == 1 and outputs == conv.group == x.type.shape[1] and conv.group > 1:
+        return Support((0,), {1: "o16k4"}, is_required=True)
+    if conv.group == 1:
+        reads_rows = x.type.shape[1] <= STEM_CHANNELS and conv.dilations[-1] == 1 and x.type.shape[-1] >= QUAD
+        return Support((0,), {1: "o16i4"}, is_required=True, stem_weights={1: "o16k4"} if reads_rows else None)
+    whole = channels % BLOCK == 0 and (outputs // conv.group) % BLOCK == 0
+    return Support((0,), {1: "o16i4"}, is_required=True) if whole else None
+
+
+def _quantized_elementwise(op: Op) -> Support | None:
+    """Operands like the result, or scalars; what absent channels hold does not matter."""
+    blocked = [i for i, value in enumerate(op.inputs) if value.type.shape == op.result.type.shape]
+    others = [value for i, value in enumerate(op.inputs) if i not in blocked]
+    return Support(tuple(blocked)) if all(value.type.elements == 1 for value in others) else None
+
+
+def _whole_quantization(op: Op) -> Support | None:
+    """Between tensors quantised as wholes, or numbers."""
+    quants = [value.type.quant for value in (*op.inputs, op.result)]
+    return Support((0,)) if all(quant is None or quant.axis is None for quant in quants) else None
+
+
 SUPPORT: dict[type, Callable[[Op], Support | None]] = {
     Conv: _convolution,
     MaxPool: _pool,
@@ -110,17 +145,34 @@ SUPPORT: dict[type, Callable[[Op], Support | None]] = {
 }
 """By operator class; a subclass is found under its base. ``None`` says that this op cannot."""
 
+QUANTIZED_SUPPORT: dict[type, Callable[[Op], Support | None]] = {
+    Conv: _quantized_convolution,
+    MaxPool: _pool,
+    AveragePool: _pool,
+    GlobalAveragePool: _pool,
+    GlobalMaxPool: _pool,
+    Concat: _concat,
+    Elementwise: _quantized_elementwise,
+    Requantize: _whole_quantization,
+}
+"""The same where all activations are bytes of quantised types."""
+
 
 def blocked_support(op: Op) -> Support | None:
-    """How ``op`` runs on blocked activations, ``None`` if it does not: only float32 on the CPU with 1 or 2 spatial
-    dimensions and one result does.
+    """How ``op`` runs on blocked activations, ``None`` if it does not: only float32 or 8-bit quantised tensors on the
+    CPU, with 1 or 2 spatial dimensions and one result, do.
     """
-    if op.annotations.get("on") != "cpu" or len(op.results) != 1:
+    if op.annotations.get("on") != "cpu" or len(op.results) != 1 or op.result.type.rank not in (3, 4):
         return None
-    type = op.result.type
-    if type.rank not in (3, 4) or any(value.type.dtype is not DType.F32 for value in (*op.inputs, op.result)):
+    types = [value.type for value in (*op.inputs, op.result)]
+    activations = [types[0], types[-1]] if isinstance(op.operator, Conv) else types
+    if all(type.dtype is DType.F32 for type in types):
+        support = SUPPORT
+    elif all(type.dtype in EIGHT_BIT and type.quant is not None for type in activations):
+        support = QUANTIZED_SUPPORT
+    else:
         return None
     for base in op.operator.__class__.__mro__:
-        if base in SUPPORT:
-            return SUPPORT[base](op)
+        if base in support:
+            return support[base](op)
     return None

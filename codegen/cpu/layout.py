@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from ...ir.core import Op
 from ...ir.layout import BLOCK
 from ...ir.ops.layout import Reorder
-from .convolution import is_float, layouts
+from .convolution import layouts
 from .kernel import Kernel
 from .llvm_builder import FunctionBuilder
-from .llvm_types import F32, Value, mask_constant, zero
+from .llvm_types import F32, I8, Type, Value, mask_constant, zero
 from .registry import lowers
 from .spec import KernelSpec
 from .target import TargetDescription
 
-VECTOR = F32.of(BLOCK)
-VECTOR_BYTES = 4 * BLOCK
+_ELEMENTS = {4: F32, 1: I8}
 
 
 def transpose_square(b: FunctionBuilder, rows: list[Value]) -> list[Value]:
@@ -37,17 +36,24 @@ def transpose_square(b: FunctionBuilder, rows: list[Value]) -> list[Value]:
 
 @dataclass(frozen=True)
 class BlockChannels(KernelSpec):
-    """Row-major x [N, C, pixels] to layout ``c16``, or back; single precision.
+    """Row-major x [N, C, pixels] to layout ``c16``, or back.
 
     Attributes:
         batch, channels, pixels: the extents.
         inverse: from layout ``c16`` to row-major order.
+        element: of one byte or four.
     """
 
     batch: int
     channels: int
     pixels: int
     inverse: bool
+    element: Type = F32
+
+    @property
+    def vector(self) -> Type:
+        """A pixel of a block, or 16 neighbours of a channel."""
+        return self.element.of(BLOCK)
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -62,8 +68,8 @@ class BlockChannels(KernelSpec):
         def unit(index: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
             image, block = b.divide(index, blocks), b.remainder(index, blocks)
             channel = b.add(b.multiply(image, self.channels), b.multiply(block, BLOCK))
-            plain = b.multiply(channel, 4 * self.pixels)
-            blocked = b.multiply(index, VECTOR_BYTES * self.pixels)
+            plain = b.multiply(channel, self.element.bytes * self.pixels)
+            blocked = b.multiply(index, self.vector.bytes * self.pixels)
             x = b.at(arguments["x"], blocked if self.inverse else plain)
             y = b.at(arguments["y"], plain if self.inverse else blocked)
 
@@ -94,21 +100,23 @@ class BlockChannels(KernelSpec):
             move(b, x, y, b.integer(whole), active, self.pixels - whole)
 
     def _to_blocks(self, b: FunctionBuilder, x: Value, y: Value, pixel: Value, active: int, count: int) -> None:
-        x, y = b.at(x, b.multiply(pixel, 4)), b.at(y, b.multiply(pixel, VECTOR_BYTES))
-        rows = [zero(VECTOR)] * BLOCK
+        x, y = b.at(x, b.multiply(pixel, self.element.bytes)), b.at(y, b.multiply(pixel, self.vector.bytes))
+        rows = [zero(self.vector)] * BLOCK
         for channel in range(active):
-            place = b.at(x, channel * 4 * self.pixels)
-            full = count == BLOCK
-            rows[channel] = b.load(VECTOR, place) if full else b.load_masked(VECTOR, place, mask_constant(BLOCK, count))
+            place = b.at(x, channel * self.element.bytes * self.pixels)
+            if count == BLOCK:
+                rows[channel] = b.load(self.vector, place)
+            else:
+                rows[channel] = b.load_masked(self.vector, place, mask_constant(BLOCK, count))
         for index, vector in enumerate(transpose_square(b, rows)[:count]):
-            b.store(vector, b.at(y, index * VECTOR_BYTES))
+            b.store(vector, b.at(y, index * self.vector.bytes))
 
     def _to_plain(self, b: FunctionBuilder, x: Value, y: Value, pixel: Value, active: int, count: int) -> None:
-        x, y = b.at(x, b.multiply(pixel, VECTOR_BYTES)), b.at(y, b.multiply(pixel, 4))
-        columns = [b.load(VECTOR, b.at(x, index * VECTOR_BYTES)) for index in range(count)]
-        columns += [zero(VECTOR)] * (BLOCK - count)
+        x, y = b.at(x, b.multiply(pixel, self.vector.bytes)), b.at(y, b.multiply(pixel, self.element.bytes))
+        columns = [b.load(self.vector, b.at(x, index * self.vector.bytes)) for index in range(count)]
+        columns += [zero(self.vector)] * (BLOCK - count)
         for channel, vector in enumerate(transpose_square(b, columns)[:active]):
-            place = b.at(y, channel * 4 * self.pixels)
+            place = b.at(y, channel * self.element.bytes * self.pixels)
             if count == BLOCK:
                 b.store(vector, place)
             else:
@@ -118,7 +126,9 @@ class BlockChannels(KernelSpec):
 @lowers(Reorder)
 def reorder(op: Op, target: TargetDescription) -> Kernel | None:
     """From row-major order to layout ``c16`` or back."""
-    if not is_float(op) or layouts(op) not in (("", "c16"), ("c16", "")):
+    element = _ELEMENTS.get(op.result.type.dtype.bytes)
+    if element is None or layouts(op) not in (("", "c16"), ("c16", "")):
         return None
     shape = op.result.type.shape
-    return BlockChannels(shape[0], shape[1], math.prod(shape[2:]), op.result.type.layout == "").kernel(target)
+    inverse = op.result.type.layout == ""
+    return BlockChannels(shape[0], shape[1], math.prod(shape[2:]), inverse, element).kernel(target)

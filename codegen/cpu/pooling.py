@@ -27,19 +27,26 @@ def pool(op: Op, target: TargetDescription) -> Kernel | None:
         return None
     spatial = type.rank - 2
     windows = (operator.kernel, operator.strides, operator.dilations)
-    image, before, after = type.shape[2:], operator.pads[:spatial], operator.pads[spatial:]
-    axes = image_axes(image, result.shape[2:], *windows, before)
+    image = type.shape[2:]
+    axes = image_axes(image, result.shape[2:], *windows, operator.pads[:spatial])
     if axes is None:
         return None
     batch, channels = type.shape[:2]
     if isinstance(operator, MaxPool):
         return MaxPooling(batch, channels, *axes).kernel(target)
-    counted: tuple[Axis, Axis] | None = axes
-    if operator.count_include_pad:
-        padded = tuple(sum(extents) for extents in zip(image, before, after, strict=True))
-        counted = image_axes(padded, result.shape[2:], *windows, (0,) * spatial)
+    counted = counted_axes(operator, image, result.shape[2:])
     assert counted is not None
     return AveragePooling(batch, channels, *axes, *counted).kernel(target)
+
+
+def counted_axes(operator: AveragePool, image: tuple[int, ...], output: tuple[int, ...]) -> tuple[Axis, Axis] | None:
+    """Geometry of the windows over what counts as an element: the image, or the image with its padding."""
+    spatial = len(image)
+    before, after = operator.pads[:spatial], operator.pads[spatial:]
+    if operator.count_include_pad:
+        image = tuple(sum(extents) for extents in zip(image, before, after, strict=True))
+        before = (0,) * spatial
+    return image_axes(image, output, operator.kernel, operator.strides, operator.dilations, before)
 
 
 @dataclass(frozen=True)

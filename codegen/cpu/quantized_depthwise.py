@@ -209,7 +209,7 @@ class _Walker:
                 for tap in range(QUAD)
             ]
             halves = [b.shuffle(taps[i], taps[i + 1], range(2 * BLOCK)) for i in (0, 2)]
-            pixels = b.shuffle(*halves, range(4 * BLOCK))
+            pixels = b.shuffle(halves[0], halves[1], range(4 * BLOCK))
         value = b.shuffle(pixels, pixels, _TRANSPOSED)
         return flipped(b, value) if channels.flips_x else value
 

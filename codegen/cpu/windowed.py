@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ...ir.layout import BLOCK
 from . import vector_math as vm
@@ -27,7 +28,7 @@ VECTOR_BYTES = 4 * BLOCK
 class Windowed(KernelSpec):
     """Base: each output element comes from one window of one channel.
 
-    Arguments: x and further operands, then the result, all single precision and of layout ``c16`` unless said
+    Arguments: x and further operands, then the result, all of layout ``c16``, of type ``ELEMENT`` unless said
     otherwise.
 
     Attributes:
@@ -35,10 +36,18 @@ class Windowed(KernelSpec):
         rows, columns: geometry along y and x. One dimension is an image of one row.
     """
 
+    ELEMENT: ClassVar[Type] = F32
+    """Type of the elements of x and of the result."""
+
     batch: int
     channels: int
     rows: Axis
     columns: Axis
+
+    @property
+    def pixel_bytes(self) -> int:
+        """Memory that 16 channels of a pixel take."""
+        return self.ELEMENT.bytes * BLOCK
 
     @property
     def blocks(self) -> int:
@@ -197,7 +206,7 @@ class _Walker:
         spec, b = self.spec, self.b
         images = spec.batch * spec.blocks
         # Few channels are cut along y too, so that there is work for several threads.
-        row_blocks = min(spec.rows.output, max(1, 16 // images))
+        row_blocks = min(spec.rows.output, max(1, 16 // max(1, images)))
         height = -(-spec.rows.output // row_blocks)
         row_blocks = -(-spec.rows.output // height)
 
@@ -231,7 +240,7 @@ class _Walker:
     def _rows(self, image: Value, channel_block: Value, first: Value, last: Value, active: int) -> None:
         spec, b = self.spec, self.b
         rows, columns = spec.rows, spec.columns
-        x_row, y_row = columns.input * VECTOR_BYTES, columns.output * VECTOR_BYTES
+        x_row, y_row = columns.input * spec.pixel_bytes, columns.output * spec.pixel_bytes
         bias = self._bias(channel_block, active)
         x_image = b.at(self.arguments["x"], b.multiply(image, rows.input * x_row))
         y_image = b.multiply(image, rows.output * y_row)
@@ -278,9 +287,9 @@ class _Walker:
                 def tile(index: Value, _: tuple[Value, ...], piece=piece, name=name) -> tuple[Value, ...]:
                     pixel = b.add(piece.start, b.multiply(index, piece.tile.pixels))
                     source = b.subtract(b.multiply(pixel, spec.columns.stride), spec.columns.before)
-                    place = b.multiply(pixel, VECTOR_BYTES)
+                    place = b.multiply(pixel, spec.pixel_bytes)
                     residual = b.at(row.residual, place) if "residual" in self.arguments else row.residual
-                    pointers = (b.at(row.x, b.multiply(source, VECTOR_BYTES)), row.w, residual, b.at(row.y, place))
+                    pointers = (b.at(row.x, b.multiply(source, spec.pixel_bytes)), row.w, residual, b.at(row.y, place))
                     b.call(name, None, (*pointers, row.kernel_rows, row.bias, row.row_divisor))
                     return ()
 
@@ -306,7 +315,7 @@ class _Walker:
         def kernel_row(_: Value, carried: tuple[Value, ...]) -> Sequence[Value]:
             x, w, *sums = carried
             sums = self._kernel_row(b, tile, x, w, list(sums))
-            x = b.at(x, spec.rows.dilation * spec.columns.input * VECTOR_BYTES)
+            x = b.at(x, spec.rows.dilation * spec.columns.input * spec.pixel_bytes)
             return (x, b.at(w, spec.columns.kernel * VECTOR_BYTES), *sums)
 
         runs = spec.rows.always_reaches or None
@@ -316,7 +325,7 @@ class _Walker:
             value = spec.end(b, call, pixel, total)
             if active < BLOCK:
                 value = b.select(mask_constant(BLOCK, active), value, vm.number(value, 0))
-            b.store(value, b.at(call.y, pixel * VECTOR_BYTES))
+            b.store(value, b.at(call.y, pixel * spec.pixel_bytes))
         b.return_()
         return b
 
@@ -331,7 +340,7 @@ class _Walker:
                     users.setdefault(pixel * columns.stride + tap * columns.dilation, []).append((pixel, tap))
         weights: dict[int, Value] = {}
         for place in sorted(users):
-            value = b.load(VECTOR, b.at(x, place * VECTOR_BYTES))
+            value = b.load(self.spec.ELEMENT.of(BLOCK), b.at(x, place * self.spec.pixel_bytes))
             for pixel, tap in users[place]:
                 if has_weights and tap not in weights:
                     weights[tap] = b.load(VECTOR, b.at(w, tap * VECTOR_BYTES))
