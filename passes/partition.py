@@ -229,6 +229,6 @@ def _without_idle_regions(module: Module, candidates: Set[Op]) -> set[Op]:
 def _not_worth_it(op: Op, island: Set[Op], found: PieceTimes) -> str:
     if all(isinstance(other.operator, Reshape) for other in island):
         return FREE
-    host, device, border = (f"{1e6 * seconds:.1f} us" for seconds in found)
+    host, device, border = (f"{round(1e6 * seconds, 1) + 0.0} us" for seconds in found)
     text = f"{device} there and {border} to start and feed it, for {host} on the host"
     return str(Rejection(op.name, f"%{op.results[0].name}", WORTH_IT, text))

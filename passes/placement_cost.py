@@ -1,8 +1,8 @@
 """What an op costs on the device and on the host, and what it costs to move a tensor between them: estimates.
 
 They decide where an op runs, never what it computes. The device is modelled as in
-:mod:`tilewright.passes.tile_search`, the larger of multiply time and DRAM time of one cluster. The host is two
-numbers, those of a core as it stands next to an FPGA. A tensor on its way takes the link of the card once and is
+:mod:`tilewright.passes.tile_search`, the larger of multiply time and DRAM time of one cluster. The host is
+three numbers, those of a core as it stands next to an FPGA. A tensor on its way takes the link of the card once and is
 packed or unpacked by the host.
 """
 
@@ -16,6 +16,9 @@ from ..ir.ops.convolution import Conv
 from ..ir.ops.shape import Reshape
 from ..runtime.machine import CHANNEL_BLOCK, Machine
 from .device_support.maps import is_weight
+
+HOST_STEP_SECONDS = 1e-6
+"""Of starting one kernel on the host, with caches that hold other data."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class CostModel:
         types = [value.type if value is not None else None for value in op.operands]
         macs = op.operator.macs(types, [value.type for value in op.results])
         elements = sum(value.type.elements for value in _maps(op))
-        return macs / self.host_macs_per_second + elements / self.host_bytes_per_second
+        return HOST_STEP_SECONDS + macs / self.host_macs_per_second + elements / self.host_bytes_per_second
 
     def on_device(self, op: Op) -> float:
         """Of one op that the device can run."""

@@ -70,9 +70,9 @@ def test_what_saves_less_than_its_transfers_cost_stays_on_the_host() -> None:
     why = "A region of the device saves more time than starting it and moving its tensors takes"
     found = summary(placed(NETWORK))
     assert found[1] == (
-        f"conv: cpu: conv %c: {why}; found 1.0 us there and 6.4 us to start and feed it, for 1.0 us on the host"
+        f"conv: cpu: conv %c: {why}; found 1.0 us there and 6.4 us to start and feed it, for 2.0 us on the host"
     )
-    times = "2.4 us there and 8.6 us to start and feed it, for 2.0 us on the host"
+    times = "2.4 us there and 8.6 us to start and feed it, for 4.0 us on the host"
     assert found[3] == f"sigmoid: cpu: sigmoid %s: {why}; found {times}"
     assert found[4] == f"add: cpu: add %r: {why}; found {times}"
 
