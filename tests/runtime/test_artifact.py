@@ -30,6 +30,7 @@ from tilewright.runtime.artifact import (
     artifact_bytes,
     write_artifact,
 )
+from tilewright.runtime.sha256 import sha256
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -133,7 +134,7 @@ def reseal(content: bytes, table_changes: dict[int, bytes]) -> bytes:
     count = int.from_bytes(changed[16:20], "little")
     changed[20:24] = bytes(4)
     header = bytes(changed[:32]) + bytes(96)
-    changed[32:64] = container.sha256(header + bytes(changed[128 : 128 * (count + 1)]))
+    changed[32:64] = sha256(header + bytes(changed[128 : 128 * (count + 1)]))
     changed[20:24] = zlib.crc32(changed[:128]).to_bytes(4, "little")
     return bytes(changed)
 

@@ -46,7 +46,9 @@ from tilewright.runtime.artifact import (
     artifact_bytes,
     write_artifact,
 )
+from tilewright.runtime.buffers import Buffers
 from tilewright.runtime.native import supported
+from tilewright.runtime.steps import StepTime
 
 pytestmark = pytest.mark.skipif(not supported(), reason="object code runs on Linux on x86-64 and AArch64 only")
 
@@ -244,12 +246,12 @@ def test_another_kind_of_stage_plugs_in(monkeypatch: pytest.MonkeyPatch) -> None
         def __init__(self, artifact: Artifact, engine: Engine) -> None:
             assert engine.cpu_program is None
 
-        def run(self, stage: DeviceStage, buffers: session.Buffers) -> None:
+        def run(self, stage: DeviceStage, buffers: Buffers) -> None:
             buffers.view(stage.results[0])[:] = 2 * buffers.view(stage.operands[0]).ravel()
 
-        def timed(self, stage: DeviceStage, buffers: session.Buffers) -> list[session.StepTime]:
+        def timed(self, stage: DeviceStage, buffers: Buffers) -> list[StepTime]:
             self.run(stage, buffers)
-            return [session.StepTime(Step("net", "device", None), "device", 1.0)]
+            return [StepTime(Step("net", "device", None), "device", 1.0)]
 
     monkeypatch.setitem(session.EXECUTORS, "device", Doubler)
     running = load(content)
