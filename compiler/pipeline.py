@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..passes import (
     Canonicalize,
     CpuLayout,
+    DepthwiseAffine,
     DropRounding,
     EliminateCommonSubexpressions,
     EliminateDeadCode,
@@ -45,8 +46,13 @@ def quantized_import_pipeline() -> Pipeline:
     return Pipeline((ImportQuantization(), *simplify_pipeline().passes, ProveAccumulators()))
 
 
+def calibration_pipeline() -> Pipeline:
+    """From an imported module in floating point to the one that is calibrated, then quantised."""
+    return Pipeline((*simplify_pipeline().passes, DepthwiseAffine()))
+
+
 def post_training_pipeline() -> Pipeline:
-    """From a simplified module with calibrated ranges to one with ops on quantised types."""
+    """From a module with calibrated ranges to one with ops on quantised types."""
     return Pipeline((Quantize(), *simplify_pipeline().passes, ProveAccumulators()))
 
 

@@ -14,7 +14,7 @@ from ..passes.quantize import attach_ranges, values_to_calibrate
 from .calibration.compiled import compiled
 from .calibration.dataset import CalibrationSet, open_calibration_set
 from .calibration.observe import collect_ranges
-from .pipeline import post_training_pipeline, quantized_import_pipeline, simplify_pipeline
+from .pipeline import calibration_pipeline, post_training_pipeline, quantized_import_pipeline
 
 if TYPE_CHECKING:
     from .driver import CompileOptions
@@ -49,7 +49,7 @@ def quantize_module(module: Module, options: CompileOptions) -> Module:
             hint="Give --calibration FOLDER of images, a .npy or .npz file, or 'random' to try things out; "
             "or compile with --precision fp32.",
         )
-    run_passes(simplify_pipeline(), copy, "passes (simplify)", options)
+    run_passes(calibration_pipeline(), copy, "passes (simplify)", options)
     values = values_to_calibrate(copy)
     if not values:
         raise CalibrationError(
