@@ -78,11 +78,12 @@ def explain(error: Exception) -> TilewrightError | None:
     if isinstance(error, TilewrightError):
         return error
     if isinstance(error, _UsageErrorOfTyper):
-        context = getattr(error, "ctx", None)
+        usage: Any = error
+        context = usage.ctx
         if type(error).__name__ == "NoArgsIsHelpError":
             return None
         command = context.command_path if context is not None else "tilewright"
-        return UsageError(error.format_message().rstrip("."), hint=f"`{command} --help` shows how it is used.")
+        return UsageError(usage.format_message().rstrip("."), hint=f"`{command} --help` shows how it is used.")
     if isinstance(error, MemoryError):
         return TilewrightError("the memory of this machine does not suffice")
     if isinstance(error, OSError):
