@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Union
 
-from .llvm_types import F32, I1, I32, I64, PTR, Type, Value, constant, poison, zero
+from .llvm_types import I1, I32, I64, PTR, Type, Value, constant, poison, zero
 from .target import TargetDescription
 
 Integer = Union[int, Value]
@@ -169,14 +169,6 @@ class FunctionBuilder:
             return ()
 
         self.if_(condition, branch, tuple)
-
-    def return_if(self, condition: Value, value: Value) -> None:
-        """Leave the function with ``value`` if the condition holds."""
-        leave, following = self._name("leave"), self._name("go")
-        self._emit(f"br i1 {condition.text}, label %{leave}, label %{following}")
-        self._start(leave)
-        self.return_(value)
-        self._start(following)
 
     def call(self, symbol: str, result: Type | None, arguments: Sequence[Value]) -> Value:
         """Call a function of the same module, or one that :meth:`declare` made known; poison if it returns nothing."""
@@ -378,8 +370,3 @@ class FunctionBuilder:
         locality = {1: 3, 2: 2}[level]
         arguments = [pointer, constant(I32, 0), constant(I32, locality), constant(I32, 1)]
         self.intrinsic("llvm.prefetch.p0", None, arguments)
-
-
-def float_vector(lanes: int) -> Type:
-    """Single precision, so many lanes."""
-    return F32.of(lanes)
