@@ -11,6 +11,7 @@ of an output channel and are folded into its bias.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +55,11 @@ class Channels:
     flips_x: bool
     flips_w: bool
     result: Target
+
+    def store(self, b: FunctionBuilder, values: Sequence[Value], place: Value) -> None:
+        """Requantise products of accumulators and factors, vectors of channels, and store them side by side."""
+        # Accumulators are below 2^31.
+        self.result.store_all(b, values, place, are_small=max(self.factors) <= 0.5)
 
     def tables(self) -> dict[str, Table]:
         """The constants as tables of the kernel."""
@@ -104,7 +110,7 @@ def channels_of(op: Op) -> Channels:
         fill=zero,
         flips_x=flips_x,
         flips_w=flips_w,
-        result=Target(parameters(y)[1], low, high),
+        result=Target(y.dtype, parameters(y)[1], low, high),
     )
 
 

@@ -161,12 +161,13 @@ class _Walker:
 
         count: Integer = kernel_rows if spec.rows.is_padded else spec.rows.kernel
         _, _, *totals = b.loop(0, count, kernel_row, (x, w, *totals), runs=spec.rows.always_reaches or None)
+        reals = []
         for p in range(tile.pixels):
             total = totals[p]
             if has_sums:
                 total = b.binary("sub", total, b.binary("mul", w_zero, totals[tile.pixels + p]))
-            real = b.binary("fmul", single(b, total), factor)
-            b.store(spec.channels.result.store_form(b, real), b.at(y, p * BLOCK))
+            reals.append(b.binary("fmul", single(b, total), factor))
+        spec.channels.store(b, reals, y)
         b.return_()
         return b
 

@@ -7,12 +7,13 @@ fraction: to nearest, ties to even, on every processor.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...ir.quantized import limits, parameters
 from ...ir.types import DType, TensorType
 from .llvm_builder import FunctionBuilder
-from .llvm_types import F32, I8, I32, I64, Value, constant
+from .llvm_types import F32, I8, I16, I32, I64, Value, constant, zero
 
 _ROUNDING = {"float": 1.5 * 2.0**23, "double": 1.5 * 2.0**52}
 """Added to a number of less than 2^22 (2^51) in magnitude, they leave the nearest integer in the low bits."""
@@ -48,10 +49,12 @@ class Target:
     """What stored integers a result takes.
 
     Attributes:
+        dtype: i8 or u8.
         zero_point: added after rounding.
         low, high: smallest and largest stored integer, activation included.
     """
 
+    dtype: DType
     zero_point: int
     low: int
     high: int
@@ -59,7 +62,7 @@ class Target:
     @staticmethod
     def of(type: TensorType) -> Target:
         """The whole range of an 8-bit type that is quantised as a whole."""
-        return Target(parameters(type)[1], *limits(type))
+        return Target(type.dtype, parameters(type)[1], *limits(type))
 
     def store_form(self, b: FunctionBuilder, value: Value) -> Value:
         """Single precision numbers at the scale of the result as bytes: clamp, round, add the zero point."""
@@ -70,6 +73,54 @@ class Target:
         if self.zero_point == 0:
             return narrow
         return b.binary("add", narrow, constant(narrow.type, signed_byte(self.zero_point)))
+
+    def store_all(self, b: FunctionBuilder, values: Sequence[Value], place: Value, *, are_small: bool) -> None:
+        """Store vectors of 16 numbers as :meth:`store_form` makes them, one after the other.
+
+        Args:
+            are_small: no magnitude is above 2^30, so that a conversion to integers cannot overflow.
+        """
+        if not are_small or b.target.vector_bits < 512 or not b.target.is_x86_64:
+            for index, value in enumerate(values):
+                b.store(self.store_form(b, value), b.at(place, 16 * index))
+            return
+        for first in range(0, len(values), 4):
+            some = list(values[first : first + 4])
+            packed = self._pack_four(b, [*some, *some[-1:] * (4 - len(some))])
+            at = b.at(place, 16 * first)
+            if len(some) == 4:
+                b.store(packed, at)
+                continue
+            if len(some) >= 2:
+                b.store(b.shuffle(packed, packed, range(32)), at)
+            if len(some) % 2:
+                begin = 16 * (len(some) - 1)
+                b.store(b.shuffle(packed, packed, range(begin, begin + 16)), b.at(at, begin))
+
+    def _pack_four(self, b: FunctionBuilder, values: Sequence[Value]) -> Value:
+        """Four vectors of 16 numbers as 64 bytes, by instructions that saturate, which takes half as many of them."""
+        words, bytes = I16.of(32), I8.of(64)
+        convert = "llvm.x86.avx512.mask.cvtps2dq.512"
+        all_lanes, current_rounding = constant(I16, -1), constant(I32, 4)
+        whole = [b.intrinsic(convert, I32.of(16), [v, zero(I32.of(16)), all_lanes, current_rounding]) for v in values]
+        pairs = []
+        for i in (0, 2):
+            pair = b.intrinsic("llvm.x86.avx512.packssdw.512", words, whole[i : i + 2])
+            if self.zero_point:
+                pair = b.intrinsic("llvm.sadd.sat.v32i16", words, [pair, constant(words, self.zero_point)])
+            pairs.append(pair)
+        is_signed = self.dtype is DType.I8
+        packed = b.intrinsic(f"llvm.x86.avx512.pack{'s' if is_signed else 'u'}swb.512", bytes, pairs)
+        lowest, highest = (-128, 127) if is_signed else (0, 255)
+        sign = "s" if is_signed else "u"
+        if self.low > lowest:
+            packed = b.intrinsic(f"llvm.{sign}max.v64i8", bytes, [packed, constant(bytes, signed_byte(self.low))])
+        if self.high < highest:
+            packed = b.intrinsic(f"llvm.{sign}min.v64i8", bytes, [packed, constant(bytes, signed_byte(self.high))])
+        # The instructions pack each quarter of a register for itself.
+        quads = b.convert("bitcast", packed, I32.of(16))
+        order = [4 * quarter + vector for vector in range(4) for quarter in range(4)]
+        return b.convert("bitcast", b.shuffle(quads, quads, order), bytes)
 
 
 def signed_byte(value: int) -> int:

@@ -216,14 +216,15 @@ class _Tile:
 
     def _finish(self, totals: Sequence[Value]) -> None:
         """Requantise and store."""
-        b, shape, result = self.b, self.shape, self.shape.channels.result
+        b, shape = self.b, self.shape
         for q in range(self.vectors):
             factor = b.load(F32.of(BLOCK), b.at(self.call.factors, 4 * BLOCK * q))
             w_zero = b.load(ACCUMULATOR, b.at(self.call.zeros, 4 * BLOCK * q)) if shape.ones else None
+            reals = []
             for p in range(self.tile.pixels):
                 total = totals[p * self.vectors + q]
                 if w_zero is not None:
                     window = totals[self.tile.pixels * self.vectors + p]
                     total = b.binary("sub", total, b.binary("mul", w_zero, window))
-                real = b.binary("fmul", single(b, total), factor)
-                b.store(result.store_form(b, real), b.at(self.call.y, q * shape.output_vector + p * BLOCK))
+                reals.append(b.binary("fmul", single(b, total), factor))
+            shape.channels.store(b, reals, b.at(self.call.y, q * shape.output_vector))
