@@ -1,0 +1,42 @@
+"""Random networks: what is compiled computes what onnxruntime computes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from before_after import assert_close, random_inputs
+from onnxruntime_oracle import Oracle
+from random_graphs import CONVOLUTIONAL, random_graph
+
+from tilewright.compiler.driver import CompileOptions, compile_to_memory
+from tilewright.compiler.frontend.export import export_onnx
+from tilewright.runtime.session import load
+
+
+def check(seed: int, convolutional: bool) -> None:
+    rng = np.random.default_rng(seed)
+    module = random_graph(rng, groups=14, makers=CONVOLUTIONAL) if convolutional else random_graph(rng, groups=9)
+    inputs = random_inputs(module, rng)
+    model = export_onnx(module)
+    expected = Oracle(model, optimize=False).run(inputs)
+    with load(compile_to_memory(model.SerializeToString(), CompileOptions())) as session:
+        found = session.run(inputs)
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        assert_close(found[name], array, 1e-4, name)
+
+
+@pytest.mark.parametrize("seed", range(5000, 5006))
+def test_random_networks(seed: int) -> None:
+    check(seed, convolutional=False)
+
+
+@pytest.mark.parametrize("seed", range(6000, 6003))
+def test_random_classifiers(seed: int) -> None:
+    check(seed, convolutional=True)
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("seed", range(7000, 7200))
+def test_many_more(seed: int) -> None:
+    check(seed, convolutional=seed % 2 == 0)
