@@ -21,11 +21,16 @@ _GARBAGE = 0xA5
 
 @dataclass(frozen=True)
 class Execution:
-    """An op, its kernel and logical arrays for the operands that are present."""
+    """An op, its kernel and logical arrays for the operands that are present.
+
+    Attributes:
+        in_place: which of the arrays the only result is written over.
+    """
 
     op: Op
     kernel: Kernel
     arrays: tuple[np.ndarray, ...]
+    in_place: int | None = None
 
 
 def _aligned_bytes(count: int) -> np.ndarray:
@@ -50,6 +55,9 @@ def run_kernels(executions: Sequence[Execution], target: TargetDescription) -> l
         for value in execution.op.results:
             dtype, shape = value.type.dtype, physical_shape(value.type)
             outputs[-1].append(_aligned_bytes(int(np.prod(shape)) * dtype.bytes).view(dtype.numpy).reshape(shape))
+        if execution.in_place is not None:
+            outputs[-1][0][...] = buffers[first + execution.in_place]
+            buffers[first + execution.in_place] = outputs[-1][0]
         buffers += outputs[-1]
         calls.append(Call(execution.kernel, tuple(Location("input", i) for i in range(first, len(buffers)))))
     native = NativeObject(assemble(calls, target, len(buffers), 0))

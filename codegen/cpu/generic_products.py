@@ -147,16 +147,25 @@ def lower_convolution(op: Op, target: TargetDescription) -> Kernel | None:
     source = (CONVOLUTION if is_forward else _TRANSPOSE).format(
         tensors=", ".join(names),
         before="pass",
-        sum="y[q + c]",
+        # Not in the result, which may lie where the residual lies.
+        sum="scratch[c]",
         bias="bias[o]" if has_bias else number(0, dtype),
         weight="w[r + k]",
         value="x[p + start + c * n[14]]",
-        finish=f"v = y[q + c]{' + residual[q + c]' if has_residual else ''}; y[q + c] = {act}",
+        finish=f"v = scratch[c]{' + residual[q + c]' if has_residual else ''}; y[q + c] = {act}",
     )
     numbers = (outputs, outputs // operator.group, channels, *geometry)
     function = python_function(RANGES + source, NAMESPACE)
-    units = batch * outputs
-    return compile_kernel(op.name, function, dtypes_of(op), target, units=units, integers=numbers, fastmath=True)
+    return compile_kernel(
+        op.name,
+        function,
+        dtypes_of(op),
+        target,
+        units=batch * outputs,
+        integers=numbers,
+        scratch=(dtype, op.result.type.shape[-1] if is_forward else 0),
+        fastmath=True,
+    )
 
 
 MATRIX_PRODUCT = """def kernel({tensors}, n, f, scratch, begin, end):
@@ -206,20 +215,29 @@ def lower_matmul(op: Op, target: TargetDescription) -> Kernel | None:
     )
     batch = op.result.type.shape[:-2]
     names, has_bias, has_residual = _tensors(op)
-    terms = ["y[q + j]", *["bias[j]"] * has_bias, *["residual[q + j]"] * has_residual]
+    terms = ["scratch[j]", *["bias[j]"] * has_bias, *["residual[q + j]"] * has_residual]
     source = MATRIX_PRODUCT.format(
         tensors=", ".join(names),
         zero=number(0, dtype if dtype.is_float else DType.U64 if dtype is DType.U64 else DType.I64),
         before="pass",
-        sum="y[q + j]",
+        # Not in the result, which may lie where the residual lies.
+        sum="scratch[j]",
         left="x[i]",
         right="w[i]",
         finish=f"v = {' + '.join(terms)}; y[q + j] = {act}",
     )
     numbers = (rows, columns, inner, *strides, *matrix_offsets(x.shape, w.shape, batch))
     function = python_function(source, NAMESPACE)
-    units = math.prod(batch) * rows
-    return compile_kernel("matmul", function, dtypes_of(op), target, units=units, integers=numbers, fastmath=True)
+    return compile_kernel(
+        "matmul",
+        function,
+        dtypes_of(op),
+        target,
+        units=math.prod(batch) * rows,
+        integers=numbers,
+        scratch=(dtype, columns),
+        fastmath=True,
+    )
 
 
 def matrix_offsets(x: tuple[int, ...], w: tuple[int, ...], batch: tuple[int, ...]) -> tuple[int, ...]:
