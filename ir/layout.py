@@ -10,6 +10,7 @@ A layout changes addresses, never values. Here, and only here, stands what each 
 ``o16``    weights ``[O, I, *kernel]`` as ``[ceil(O/16), I, *kernel, 16]``, zero-filled: depthwise (I = 1), first layers
 ``o16i4``  weights ``[O, I, *kernel]`` as ``[ceil(O/16), ceil(I/16), *kernel, 4, 16 (O), 4 (I)]``, for dot products of
            four bytes: each 64 bytes hold four inputs of 16 outputs
+``i4o16``  matrices ``[I, O]`` as ``o16i4`` of ``[O, I]``
 ``o16k4``  weights ``[O, I, *outer, K]`` as ``[ceil(O/16), I, *outer, ceil(K/4), 16 (O), 4 (K)]``, the same with four
            neighbours of the last kernel dimension instead of four inputs: depthwise (I = 1), first layers
 ========== ==========================================================================================
@@ -35,7 +36,7 @@ BLOCK = 16
 QUAD = 4
 """Bytes that a dot product sums up."""
 
-LAYOUTS = ("", "c16", "o16i16", "o16", "o16i4", "o16k4")
+LAYOUTS = ("", "c16", "o16i16", "o16", "o16i4", "i4o16", "o16k4")
 
 
 def _blocks(extent: int) -> int:
@@ -62,6 +63,10 @@ def physical_shape(type: TensorType) -> tuple[int, ...]:
         return (_blocks(shape[0]), _blocks(shape[1]), *shape[2:], BLOCK, BLOCK)
     if type.layout == "o16i4":
         return (_blocks(shape[0]), _blocks(shape[1]), *shape[2:], BLOCK // QUAD, BLOCK, QUAD)
+    if type.layout == "i4o16":
+        if len(shape) != 2:
+            raise IRError("layout i4o16 needs 2 dimensions", found=list(shape))
+        return (_blocks(shape[1]), _blocks(shape[0]), BLOCK // QUAD, BLOCK, QUAD)
     if type.layout == "o16k4":
         return (_blocks(shape[0]), *shape[1:-1], -(-shape[-1] // QUAD), BLOCK, QUAD)
     return (_blocks(shape[0]), *shape[1:], BLOCK)
@@ -86,6 +91,8 @@ def pack(array: np.ndarray, layout: str) -> np.ndarray:
     """The logical ``array`` as a C-contiguous array in physical order."""
     if layout == "":
         return np.ascontiguousarray(array)
+    if layout == "i4o16":
+        return pack(array.T, "o16i4")
     physical = physical_shape(TensorType.of(array).with_layout(layout))
     if layout == "c16":
         padded = _padded(array, {1: BLOCK})
@@ -112,6 +119,9 @@ def unpack(array: np.ndarray, type: TensorType) -> np.ndarray:
     """The logical array of ``type`` from its physical form."""
     if type.layout == "":
         return array.reshape(type.shape)
+    if type.layout == "i4o16":
+        transposed = TensorType(type.shape[::-1], type.dtype, layout="o16i4")
+        return np.ascontiguousarray(unpack(array, transposed).T)
     array = array.reshape(physical_shape(type))
     shape = type.shape
     if type.layout == "c16":

@@ -12,7 +12,7 @@ from ..ir.core import Constant, Function, Module, Op, Value
 from ..ir.layout import bytes_of, is_same_order
 from ..ir.ops.layout import Reorder
 from .base import Pass, Record
-from .cpu_layout_support import ACTIVATIONS, Support, blocked_support
+from .cpu_layout_support import ACTIVATIONS, Support, blocked_support, matrix_layout
 from .invariants import PLACED, PLAIN, UNPLANNED, Invariant
 
 REORDER_BYTES = 4096
@@ -24,7 +24,8 @@ _PLAIN = "plain"
 
 @dataclass(frozen=True)
 class CpuLayout(Pass):
-    """Puts activations around convolutions into layout ``c16`` and their weights into ``o16i16`` or ``o16``.
+    """Puts activations around convolutions into layout ``c16`` and their weights into ``o16i16`` or ``o16``, those of
+    quantised ones into ``o16i4`` or ``o16k4``. Weights of quantised matrix products become ``o16i4`` or ``i4o16``.
 
     Which ops can is said in :mod:`tilewright.passes.cpu_layout_support`. The choice is a minimum cut: ops that need
     blocks stand on one side; inputs, outputs and ops that cannot on the other; an edge costs the traffic of
@@ -38,10 +39,15 @@ class CpuLayout(Pass):
     def apply(self, module: Module, record: Record) -> bool:
         function = module.main
         supports = {op: support for op in function.ops if (support := blocked_support(op)) is not None}
-        if not any(support.is_required for support in supports.values()):
+        matrices = {op: layout for op in function.ops if (layout := matrix_layout(op)) is not None}
+        needs_blocks = any(support.is_required for support in supports.values())
+        if not needs_blocks and not matrices:
             return False
-        blocked = _blocked_side(function, supports)
-        _Rewriter(module, supports, blocked, record).run()
+        blocked = _blocked_side(function, supports) if needs_blocks else set()
+        rewriter = _Rewriter(module, supports, blocked, record)
+        rewriter.run()
+        for op, layout in matrices.items():
+            rewriter.lay_out_matrix(op, layout)
         module.drop_unused_constants()
         return True
 
@@ -122,6 +128,13 @@ class _Rewriter:
                 self._record.counts[op.name] += 1
         for index, value in enumerate(function.results):
             function.set_operand(index, self._in_layout(value, "", None))
+
+    def lay_out_matrix(self, op: Op, layout: str) -> None:
+        """Put the weights of a matrix product in a layout of their own."""
+        weights = op.operands[1]
+        if isinstance(weights, Constant):
+            op.set_operand(1, self._constant(weights, layout))
+            self._record.counts[op.name] += 1
 
     def _constant(self, constant: Constant, layout: str) -> Constant:
         """The constant in another layout; the array stays as it is."""

@@ -11,6 +11,7 @@ from ..ir.layout import BLOCK, QUAD, bytes_of
 from ..ir.ops.convolution import Conv
 from ..ir.ops.elementwise import Elementwise
 from ..ir.ops.fused import FusedElementwise
+from ..ir.ops.matmul import MatMul
 from ..ir.ops.movement import Concat
 from ..ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
 from ..ir.ops.quantization import Requantize
@@ -156,6 +157,23 @@ QUANTIZED_SUPPORT: dict[type, Callable[[Op], Support | None]] = {
     Requantize: _whole_quantization,
 }
 """The same where all activations are bytes of quantised types."""
+
+
+def matrix_layout(op: Op) -> str | None:
+    """The layout of the weights of a product of 8-bit matrices, whose activations stay row-major; ``None`` if they stay
+    as they are.
+
+    All that depends on the column is known, and rows are multiples of four bytes.
+    """
+    matmul = op.operator
+    if op.annotations.get("on") != "cpu" or not isinstance(matmul, MatMul) or matmul.transpose_a:
+        return None
+    x, w, *bias = op.inputs
+    is_known = all(isinstance(value, Constant) for value in (w, *bias))
+    is_quantized = all(v.type.quant is not None and v.type.dtype in EIGHT_BIT for v in (x, w, op.result))
+    if not is_known or not is_quantized or w.type.rank != 2 or x.type.shape[-1] % QUAD:
+        return None
+    return "o16i4" if matmul.transpose_b else "i4o16"
 
 
 def blocked_support(op: Op) -> Support | None:

@@ -7,7 +7,7 @@ from . import generic_integer_products, generic_quantization
 from . import generic_normalization, generic_pad, generic_pooling, generic_products, generic_reduction, generic_resize
 from . import generic_softmax
 from . import quantized_convolution, quantized_depthwise, quantized_elementwise
-from . import quantized_generic, quantized_generic_pooling, quantized_pooling
+from . import quantized_generic, quantized_generic_pooling, quantized_matrix, quantized_pooling
 # isort: on
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "quantized_elementwise",
     "quantized_generic",
     "quantized_generic_pooling",
+    "quantized_matrix",
     "quantized_pooling",
     "softmax",
 ]

@@ -1,4 +1,4 @@
-"""What a convolution of stored integers does to each output channel besides summing products.
+"""What a convolution or matrix product of stored integers does to each output channel besides summing products.
 
 Dot products take unsigned by signed bytes, x' and w': stored integers, their highest bit flipped where the type is the
 other one, which moves them and their zero points by 128. With zx' and zw' the zero points so moved,
@@ -19,6 +19,7 @@ import numpy as np
 from ...ir.core import Constant, Op
 from ...ir.layout import BLOCK
 from ...ir.ops.convolution import Conv
+from ...ir.ops.matmul import MatMul
 from ...ir.quantized import EIGHT_BIT, accumulator_factors, clamp_bounds, parameters
 from ...ir.types import DType
 from .llvm_builder import FunctionBuilder
@@ -58,8 +59,12 @@ class Channels:
 
     def store(self, b: FunctionBuilder, values: Sequence[Value], place: Value) -> None:
         """Requantise products of accumulators and factors, vectors of channels, and store them side by side."""
-        # Accumulators are below 2^31.
-        self.result.store_all(b, values, place, are_small=max(self.factors) <= 0.5)
+        self.result.store_all(b, values, place, are_small=self.are_small)
+
+    @property
+    def are_small(self) -> bool:
+        """Whether no product of an accumulator, which is below 2^31, and a factor is above 2^30."""
+        return max(self.factors) <= 0.5
 
     def tables(self) -> dict[str, Table]:
         """The constants as tables of the kernel."""
@@ -80,31 +85,39 @@ class Channels:
 
 
 def has_constant_channels(op: Op) -> bool:
-    """Whether an op is a quantised convolution whose weights and bias are known."""
+    """Whether an op is a quantised convolution or matrix product whose weights and bias are known."""
+    if not isinstance(op.operator, Conv | MatMul):
+        return False
     x, w, *rest = op.inputs
     types = (x.type, w.type, op.result.type)
     eight_bit = all(type.quant is not None and type.dtype in EIGHT_BIT for type in types)
-    return isinstance(op.operator, Conv) and eight_bit and all(isinstance(v, Constant) for v in (w, *rest))
+    return eight_bit and all(isinstance(v, Constant) for v in (w, *rest))
 
 
 def channels_of(op: Op) -> Channels:
-    """The constants of a quantised convolution over one or two dimensions that has constant channels."""
-    conv, (x, w, *rest), y = op.operator, op.inputs, op.result.type
-    assert isinstance(conv, Conv) and isinstance(w, Constant) and w.type.quant is not None
+    """The constants of an op that has constant channels: a convolution over one or two dimensions, or a product with
+    a matrix, whose columns are the output channels.
+    """
+    operator, (x, w, *rest), y = op.operator, op.inputs, op.result.type
+    assert isinstance(operator, Conv | MatMul) and isinstance(w, Constant) and w.type.quant is not None
     flips_x, flips_w = x.type.dtype is DType.I8, w.type.dtype is DType.U8
-    outputs = w.type.shape[0]
-    weights = w.array.astype(np.int64).reshape(outputs, w.type.shape[1], -1, w.type.shape[-1]) - 128 * flips_w
+    weights = w.array.astype(np.int64) - 128 * flips_w
+    if isinstance(operator, MatMul):
+        weights = (weights if operator.transpose_b else weights.T)[..., None]
+    outputs = weights.shape[0]
+    weights = weights.reshape(outputs, weights.shape[1], -1, weights.shape[-1])
     zero = parameters(x.type)[1] + 128 * flips_x
     zeros = np.broadcast_to(np.asarray(w.type.quant.zero_point, np.int64), outputs) - 128 * flips_w
     bias = rest[0].array.astype(np.int64) if rest and isinstance(rest[0], Constant) else np.zeros(outputs, np.int64)
+    is_padded = isinstance(operator, Conv) and any(operator.pads)
     terms = weights[0, :, 0].size
     missing = zero * (weights.sum((1, 3)) - terms * zeros[:, None])
     start = bias - missing.sum(1)
-    low, high = clamp_bounds(y, conv.act, conv.act_args)
+    low, high = clamp_bounds(y, operator.act, operator.act_args)
     factors = np.broadcast_to(accumulator_factors(x.type, w.type, y), outputs)
     return Channels(
         start=_filled(start),
-        missing=tuple(_filled(row) for row in missing.T) if zero else (),
+        missing=tuple(_filled(row) for row in missing.T) if zero and is_padded else (),
         zeros=_filled(zeros) if zeros.any() else (),
         factors=tuple(np.pad(factors, (0, -outputs % BLOCK)).tolist()),
         fill=zero,

@@ -80,22 +80,28 @@ class Target:
         Args:
             are_small: no magnitude is above 2^30, so that a conversion to integers cannot overflow.
         """
+        offset = 0
+        for packed in self.store_forms(b, values, are_small=are_small):
+            b.store(packed, b.at(place, offset))
+            offset += packed.type.bytes
+
+    def store_forms(self, b: FunctionBuilder, values: Sequence[Value], *, are_small: bool) -> list[Value]:
+        """What :meth:`store_all` stores, in registers of 16 to 64 bytes."""
         if not are_small or b.target.vector_bits < 512 or not b.target.is_x86_64:
-            for index, value in enumerate(values):
-                b.store(self.store_form(b, value), b.at(place, 16 * index))
-            return
+            return [self.store_form(b, value) for value in values]
+        results = []
         for first in range(0, len(values), 4):
             some = list(values[first : first + 4])
             packed = self._pack_four(b, [*some, *some[-1:] * (4 - len(some))])
-            at = b.at(place, 16 * first)
             if len(some) == 4:
-                b.store(packed, at)
+                results.append(packed)
                 continue
             if len(some) >= 2:
-                b.store(b.shuffle(packed, packed, range(32)), at)
+                results.append(b.shuffle(packed, packed, range(32)))
             if len(some) % 2:
                 begin = 16 * (len(some) - 1)
-                b.store(b.shuffle(packed, packed, range(begin, begin + 16)), b.at(at, begin))
+                results.append(b.shuffle(packed, packed, range(begin, begin + 16)))
+        return results
 
     def _pack_four(self, b: FunctionBuilder, values: Sequence[Value]) -> Value:
         """Four vectors of 16 numbers as 64 bytes, by instructions that saturate, which takes half as many of them."""

@@ -1,4 +1,4 @@
-"""Quantised convolution in blocked layouts against the reference, byte for byte."""
+"""Quantised convolution and matrix products in blocked layouts against the reference, byte for byte."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from operator_samples import Case, make_case
 from quantized_cases import check, product_sample, random_activation, random_type, weight_type
 
 from tilewright.ir.ops.convolution import Conv
+from tilewright.ir.ops.matmul import MatMul
 from tilewright.ir.types import DType
 
 
@@ -57,3 +58,21 @@ def blocked(kind: str, rng: np.random.Generator) -> Case:
 @pytest.mark.parametrize("kind", ["blocked", "grouped", "pointwise", "plain", "depthwise"])
 def test_random_shapes(kind: str, target: str, rng: np.random.Generator) -> None:
     check([blocked(kind, rng) for _ in range(16)], target)
+
+
+def product(rng: np.random.Generator) -> Case:
+    """A random product of activations and a matrix in layout for dot products."""
+    rows, columns, inner = int(rng.integers(1, 40)), int(rng.integers(1, 100)), 4 * int(rng.integers(1, 30))
+    transposed = bool(rng.random() < 0.5)
+    dtype = DType.I8 if rng.random() < 0.5 else DType.U8
+    x = random_type(rng, dtype, [(rows, inner), (2, rows, inner), (1, inner)][int(rng.integers(3))])
+    axis = 0 if transposed else 1
+    w = weight_type(rng, (columns, inner) if transposed else (inner, columns), axis)
+    matmul = MatMul(False, transposed, *random_activation(rng))
+    case = make_case(f"{matmul} {x} {w}", product_sample(rng, matmul, x, w, axis))
+    return with_layouts(case, "", "o16i4" if transposed else "i4o16", "")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_random_products(target: str, rng: np.random.Generator) -> None:
+    check([product(rng) for _ in range(16)], target)

@@ -15,6 +15,7 @@ SHAPES = {
     "o16i16": [(18, 33), (5, 3, 3, 3), (32, 16, 5)],
     "o16": [(19, 1, 3, 3), (16, 3, 7, 7), (5, 2, 4)],
     "o16i4": [(18, 33), (5, 3, 3, 3), (32, 16, 5), (16, 48, 1, 1)],
+    "i4o16": [(18, 33), (5, 3), (48, 16)],
     "o16k4": [(19, 1, 3, 3), (16, 3, 7, 7), (5, 2, 4), (33, 4, 2, 9)],
 }
 
@@ -39,6 +40,7 @@ def test_addresses() -> None:
     assert pack(w, "o16i16")[1, 0, 2, 4, 7, 5] == w[21, 7, 2, 4]
     assert pack(w, "o16")[1, 9, 2, 4, 5] == w[21, 9, 2, 4]
     assert pack(w, "o16i4")[1, 0, 2, 3, 2, 5, 1] == w[21, 9, 2, 3]
+    assert pack(w[:, :, 0, 0], "i4o16")[1, 0, 2, 5, 1] == w[9, 21, 0, 0]
     assert pack(w, "o16k4")[1, 9, 2, 1, 5, 0] == w[21, 9, 2, 4]
 
 
@@ -55,3 +57,5 @@ def test_layouts_that_do_not_fit_are_refused() -> None:
         physical_shape(TensorType((16, 16), DType.I8, layout="c32"))
     with pytest.raises(IRError, match="layout o16k4 needs at least 3 dimensions"):
         physical_shape(TensorType((16, 16), DType.I8, layout="o16k4"))
+    with pytest.raises(IRError, match="layout i4o16 needs 2 dimensions"):
+        physical_shape(TensorType((16, 16, 3), DType.I8, layout="i4o16"))

@@ -9,6 +9,7 @@ from tilewright.ir.core import Function, Module, Value
 from tilewright.ir.op import Operator
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.elementwise import Add
+from tilewright.ir.ops.matmul import MatMul
 from tilewright.ir.ops.pooling import GlobalAveragePool
 from tilewright.ir.ops.quantization import Requantize
 from tilewright.ir.types import DType, Quantization, TensorType
@@ -89,3 +90,13 @@ def test_computed_bias_and_parameters_by_channel_stay_row_major() -> None:
     by_channel = Quantization.per_channel(np.full(16, 0.5, np.float32), 1)
     changed = net.op(Requantize(), net.conv(net.x, 16, 16, 1, 1), quant=by_channel)
     assert net.laid_out(changed)[-1] == ("requantize", "", "")
+
+
+def test_matrix_products() -> None:
+    """Weights get an order of their own, activations stay row-major; rows of odd lengths stay as they are."""
+    quant = Quantization.per_tensor(0.25)
+    for inner, transposed, layout in ((20, True, "o16i4"), (20, False, "i4o16"), (21, True, "")):
+        net = Network(3, inner)
+        shape = (7, inner) if transposed else (inner, 7)
+        w = net.module.add_constant("w", np.ones(shape, np.int8), TensorType(shape, DType.I8, quant))
+        assert net.laid_out(net.op(MatMul(transpose_b=transposed), net.x, w)) == [("matmul", "", layout, "")]
