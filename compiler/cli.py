@@ -157,8 +157,8 @@ def compile(
         ),
     ] = None,
     calibration_method: Annotated[
-        str, typer.Option(metavar="METHOD", help="Ranges from samples: minmax, percentile or mse.")
-    ] = "minmax",
+        str, typer.Option(metavar="METHOD", help="Ranges from samples: mse, minmax or percentile.")
+    ] = "mse",
     percentile: Annotated[float, typer.Option(help="For the method percentile.")] = 99.99,
     calibration_limit: Annotated[int | None, typer.Option(metavar="N", help="Use at most N samples.")] = None,
     machine: Annotated[

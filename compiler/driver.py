@@ -51,7 +51,7 @@ class CompileOptions:
             :func:`tilewright.compiler.calibration.dataset.open_calibration_set`.
         preprocessing: how calibration images become inputs.
         calibration_limit: use at most so many samples.
-        calibration_method: ``minmax``, ``percentile`` or ``mse``.
+        calibration_method: ``mse``, ``minmax`` or ``percentile``.
         percentile: for the method of that name.
         affinity: (name of a node or value, place) pairs that the user chose.
         devices: places by preference; ``cpu`` alone keeps everything off the device.
@@ -67,7 +67,7 @@ class CompileOptions:
     calibration: Source | None = None
     preprocessing: Preprocessing | None = None
     calibration_limit: int | None = None
-    calibration_method: str = "minmax"
+    calibration_method: str = "mse"
     percentile: float = 99.99
     affinity: Affinity = ()
     devices: str = "device,cpu"
