@@ -81,12 +81,17 @@ def random_inputs(expected: Iterable[Tensor], rng: np.random.Generator) -> dict[
 
 def _load(path: str) -> np.ndarray | dict[str, np.ndarray]:
     try:
+        with open(path, "rb") as file:
+            start = file.read(6)
+        if start[:2] != b"PK" and start != b"\x93NUMPY":
+            hint = "Prepare the input as the network takes it and save it with numpy.save."
+            raise InputError(f"{path!r} is not a .npy or .npz file", found=f"{start!r} at its beginning", hint=hint)
         loaded = np.load(path, allow_pickle=False)
         return {name: loaded[name] for name in loaded.files} if isinstance(loaded, np.lib.npyio.NpzFile) else loaded
     except OSError as error:
         raise InputError(f"cannot read {path!r}: {error.strerror or error}") from None
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path!r} is not a .npy or .npz file: {error}") from None
+        raise InputError(f"{path!r} is damaged, or holds Python objects: {error}") from None
 
 
 def save_outputs(path: Path, results: Mapping[str, np.ndarray]) -> None:

@@ -285,8 +285,13 @@ def test_input_files_that_cannot_be_read(tmp_path: Path, fails: Fails) -> None:
     artifact = digits_artifact()
     assert fails(["run", artifact, "none.npy"]) == "cannot read 'none.npy': No such file or directory"
     assert fails(["run", artifact, "folder"]) == "cannot read 'folder': Is a directory"
-    for name in ("text.npy", "empty.npy", "short.npy", "broken.npz", "objects.npy"):
-        assert fails(["run", artifact, name]).startswith(f"'{name}' is not a .npy or .npz file: ")
+    assert fails(["run", artifact, "text.npy"]) == (
+        "'text.npy' is not a .npy or .npz file; found b'1 2 3' at its beginning. "
+        "Prepare the input as the network takes it and save it with numpy.save."
+    )
+    assert fails(["run", artifact, "empty.npy"]).startswith("'empty.npy' is not a .npy or .npz file; found b'' at its ")
+    for name in ("short.npy", "broken.npz", "objects.npy"):
+        assert fails(["run", artifact, name]).startswith(f"'{name}' is damaged, or holds Python objects: ")
 
 
 # Damaged artifacts
