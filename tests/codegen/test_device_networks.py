@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,30 +9,13 @@ import pytest
 from before_after import clone
 from device_runs import compile_for_device, run_on_device
 from quantized_graphs import random_quantized_graph
+from random_machines import random_machine, write_machine
 
 from tilewright.ir import interp
 from tilewright.ir.core import Constant, Module, Value
 from tilewright.ir.ops.call import Call
 from tilewright.passes import LowerForDevice, OutlineDevice, Partition, Pipeline
-from tilewright.runtime.machine import Machine, load
-
-
-def random_machine(rng: np.random.Generator) -> Machine:
-    """Lanes, memories and DRAM of all sizes, some of them hardly enough."""
-    return dataclasses.replace(
-        load("s256"),
-        name="random",
-        input_lanes=int(2 ** rng.integers(2, 6)),
-        output_lanes=int(2 ** rng.integers(2, 6)),
-        pixel_lanes=int(2 ** rng.integers(0, 4)),
-        maps_bytes=int(rng.choice([1024, 2048, 8192, 65536])),
-        maps_banks=1,
-        weight_bytes=int(rng.choice([2560, 4096, 16384])),
-        weight_banks=1,
-        accumulator_bytes=int(rng.choice([512, 2048, 16384])),
-        accumulator_banks=1,
-        parameter_bytes=int(rng.choice([512, 1024, 4096])),
-    )
+from tilewright.runtime.machine import Machine
 
 
 def run(module: Module, machine: Machine, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -64,10 +45,9 @@ def test_equals_the_reference(seed: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(5000 + seed)
     module = random_quantized_graph(rng, groups=14, activations="i8" if seed % 3 else "u8")
     machine = random_machine(rng)
-    path = tmp_path / "machine.json"
-    path.write_text(json.dumps({"format": 1, **machine.to_dictionary()}))
+    path = write_machine(tmp_path / "machine.json", machine)
     after = clone(module)
-    passes = (LowerForDevice(), Partition(str(path), keep_islands=True), OutlineDevice())
+    passes = (LowerForDevice(), Partition(path, keep_islands=True), OutlineDevice())
     Pipeline(passes).run(after)
     inputs = {p.name: rng.standard_normal(p.type.shape).astype(np.float32) for p in module.main.parameters}
     found = run(after, machine, inputs)
