@@ -5,6 +5,7 @@
 
 from .base import Pass, Record, Verification
 from .canonicalize import Canonicalize
+from .check_device_memory import CheckDeviceMemory, check_device_memory
 from .check_memory_plan import CheckMemoryPlan, check_memory_plan
 from .cpu_layout import CpuLayout
 from .depthwise_affine import DepthwiseAffine
@@ -31,6 +32,7 @@ PASSES: dict[str, type[Pass]] = {
     cls.name: cls
     for cls in (
         Canonicalize,
+        CheckDeviceMemory,
         CheckMemoryPlan,
         CpuLayout,
         DepthwiseAffine,
@@ -56,6 +58,7 @@ PASSES: dict[str, type[Pass]] = {
 __all__ = [
     "PASSES",
     "Canonicalize",
+    "CheckDeviceMemory",
     "CheckMemoryPlan",
     "CpuLayout",
     "DepthwiseAffine",
@@ -83,6 +86,7 @@ __all__ = [
     "TileDevice",
     "Timing",
     "Verification",
+    "check_device_memory",
     "check_memory_plan",
     "instruments_from_environment",
     "load_dump",

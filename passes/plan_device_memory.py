@@ -13,6 +13,7 @@ from ..ir.ops.shape import Reshape
 from ..runtime.machine import CHANNEL_BLOCK
 from .allocation import STRATEGIES, Buffer, lower_bound, peak
 from .base import Pass, Record
+from .check_device_memory import DEVICE_SOUND
 from .invariants import Invariant
 
 ALIGNMENT = 64
@@ -67,7 +68,7 @@ class PlanDeviceMemory(Pass):
     are written into its buffer. A reshape that does not move bytes is another name for its operand.
     """
 
-    ensures: ClassVar[tuple[Invariant, ...]] = (DEVICE_PLANNED,)
+    ensures: ClassVar[tuple[Invariant, ...]] = (DEVICE_PLANNED, DEVICE_SOUND)
 
     def apply(self, module: Module, record: Record) -> bool:
         functions = device_functions(module)
