@@ -16,7 +16,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,8 @@ from tilewright.compiler.report.units import show_bytes, show_count
 from tilewright.compiler.table import Column, Table
 from tilewright.errors import TilewrightError
 from tilewright.runtime.artifact import TensorSpec
+
+FLOAT = CompileOptions(precision="fp32")
 
 TOLERANCE = 1e-4
 """Largest difference from onnxruntime, relative to the largest magnitude of the output."""
@@ -91,12 +93,12 @@ def measure(case: Case, sample_count: int, seconds: float) -> dict[str, object]:
     model = onnx.load(case.file)
     row: dict[str, object] = {"name": case.name}
     if case.data is None:
-        with tilewright.load(compile_to_memory(case.file, CompileOptions())) as session:
+        with tilewright.load(compile_to_memory(case.file, FLOAT)) as session:
             expected = stored_outputs(case.file, session.outputs)
             row["stored"] = relative_difference(session.run(ramp(session.inputs)), expected)
         model = with_random_weights(model)
     start = time.perf_counter()
-    artifact = compile_to_memory(model.SerializeToString(), CompileOptions(input_shapes=open_shapes(model)))
+    artifact = compile_to_memory(model.SerializeToString(), replace(FLOAT, input_shapes=open_shapes(model)))
     row["compile"] = time.perf_counter() - start
     summary = summarize(artifact)
     engine = summary.engines["float"]

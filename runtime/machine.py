@@ -295,7 +295,7 @@ def load(name_or_path: str | Path) -> Machine:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise MachineError(
-            f"machine {str(name_or_path)!r} is neither a sample nor a readable file ({error.strerror or error})",
+            f"machine {str(name_or_path)!r} is neither a sample nor a readable file ({getattr(error, 'strerror', None) or error})",
             hint=f"Samples: {', '.join(samples())}",
         ) from None
     return from_json(text, str(path.name))

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import itertools
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from light_models import light_models, ramp, stored_outputs, with_random_weights
-from models import TOLERANCE, open_shapes
+from models import FLOAT, TOLERANCE, open_shapes
 from onnxruntime_oracle import Oracle, real_meaning, relative_difference
 from real_inputs import samples
 
 import tilewright
-from tilewright.compiler.driver import CompileOptions, compile_to_memory
+from tilewright.compiler.driver import compile_to_memory
 from tilewright.compiler.report.summary import summarize
 
 DATA = os.environ.get("TILEWRIGHT_DATA")
@@ -24,7 +25,7 @@ MODELS = sorted(file.name for file in (Path(DATA) / "models").glob("*.onnx")) if
 
 @pytest.mark.parametrize("file", light_models(), ids=lambda file: file.stem)
 def test_light_networks_reproduce_their_stored_outputs(file: Path) -> None:
-    artifact = compile_to_memory(file, CompileOptions())
+    artifact = compile_to_memory(file, FLOAT)
     assert summarize(artifact).engines["float"].reference == {}, "every op of these networks has a kernel"
     with tilewright.load(artifact) as session:
         found = session.run(ramp(session.inputs))
@@ -38,7 +39,7 @@ def test_light_networks_with_random_weights(name: str, rng: np.random.Generator)
     """The stored outputs are all equal numbers; these depend on every weight and pixel."""
     (file,) = (file for file in light_models() if file.stem == f"light_{name}")
     model = with_random_weights(onnx.load(file))
-    with tilewright.load(compile_to_memory(model.SerializeToString(), CompileOptions())) as session:
+    with tilewright.load(compile_to_memory(model.SerializeToString(), FLOAT)) as session:
         inputs = {spec.name: rng.standard_normal(spec.shape).astype(np.float32) for spec in session.inputs}
         found = session.run(inputs)
     expected = Oracle(model).run(inputs)
@@ -50,7 +51,7 @@ def test_light_networks_with_random_weights(name: str, rng: np.random.Generator)
 def test_models_agree_with_onnxruntime(name: str, data_folder: Path) -> None:
     file = data_folder / "models" / name
     model = onnx.load(file)
-    artifact = compile_to_memory(file, CompileOptions(input_shapes=open_shapes(model)))
+    artifact = compile_to_memory(file, replace(FLOAT, input_shapes=open_shapes(model)))
     assert summarize(artifact).engines["float"].reference == {}, "every op of these networks has a kernel"
     oracle = Oracle(real_meaning(model))
     with tilewright.load(artifact) as session:
