@@ -294,8 +294,9 @@ def load(name_or_path: str | Path) -> Machine:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise MachineError(
-            f"machine {str(name_or_path)!r} is neither a sample nor a readable file ({getattr(error, 'strerror', None) or error})",
+            f"machine {str(name_or_path)!r} is neither a sample nor a readable file ({reason})",
             hint=f"Samples: {', '.join(samples())}",
         ) from None
     return from_json(text, str(path.name))
