@@ -263,6 +263,10 @@ def run(
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE.npz", help="Save outputs.")] = None,
     engine: Engine = None,
+    machine: Annotated[
+        str | None,
+        typer.Option(metavar="MACHINE", help="The accelerator at hand; refuses an artifact made for another one."),
+    ] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Print the time of each step instead of results.")] = False,
     json_output: Json = False,
 ) -> None:
@@ -273,7 +277,7 @@ def run(
     from ..runtime.session import load
     from .report.execution import gather_inputs, profile_table, results_json, results_text, save_outputs
 
-    with load(artifact, engine=engine) as session:
+    with load(artifact, engine=engine, machine=machine) as session:
         arrays = gather_inputs(session.inputs, inputs or [], random)
         if profile:
             table = profile_table(session.profile(arrays))

@@ -5,18 +5,24 @@ The host lays each input out as the program expects it, runs the program, and ta
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tilewright.errors import ArtifactError
+from tilewright.errors import ArtifactError, InstructionError, MachineError
 
 from .artifact import Artifact, DeviceStage, Engine
 from .buffers import Buffers, bytes_of
 from .device_ports import Port, Ports
+from .machine import Machine
 from .manifest import BufferRef, Step
 from .steps import StepTime
+
+if TYPE_CHECKING:
+    from .isa.program import Program
 
 
 def as_map(array: np.ndarray) -> np.ndarray:
@@ -29,20 +35,56 @@ def as_map(array: np.ndarray) -> np.ndarray:
     return array[None, None]
 
 
+def check_machine(artifact: Artifact, engine: Engine, machine: Machine) -> None:
+    """Prove that the device programs of an engine were compiled for ``machine``.
+
+    Raises:
+        ArtifactError, InstructionError: a program is damaged.
+        MachineError: it was compiled for another machine; the message says how they differ.
+    """
+    from .simulator import verifier
+
+    for name in program_names(engine):
+        with _naming(name):
+            verifier.check_machine(_read_program(artifact, name), machine)
+
+
+def program_names(engine: Engine) -> list[str]:
+    """The device programs that an engine runs."""
+    return sorted({stage.program for stage in engine.stages if isinstance(stage, DeviceStage)})
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Errors that arise inside say which device program they are about."""
+    try:
+        yield
+    except (InstructionError, MachineError) as error:
+        error.stage = error.stage or f"load artifact: device program {name!r}"
+        raise
+
+
+def _read_program(artifact: Artifact, name: str) -> Program:
+    # Here and not above: artifacts without a device program need none of it.
+    from .isa.program import Program
+
+    return Program.from_bytes(artifact.copy(artifact.manifest.device_programs[name].sections["instructions"]))
+
+
 class _Loaded:
     """A verified device program with its ports."""
 
     def __init__(self, artifact: Artifact, name: str) -> None:
-        # Here and not above: artifacts without a device program need none of it.
-        from .isa.program import Program, RegionKind
+        from .isa.program import RegionKind
         from .simulator.functional import FunctionalEngine
 
         sections = artifact.manifest.device_programs[name].sections
-        program = Program.from_bytes(artifact.copy(sections["instructions"]))
         constants = bytes_of(artifact.section(sections["weights"]))
         self.ports = Ports.from_json(artifact.copy(sections["regions"]))
+        with _naming(name):
+            program = _read_program(artifact, name)
+            self.engine = FunctionalEngine(program, program.machine, {"constants": constants})
         self.sizes = {region.kind: region.size for region in program.regions}
-        self.engine = FunctionalEngine(program, program.machine, {"constants": constants})
         for ports, kind in ((self.ports.inputs, RegionKind.INPUT), (self.ports.outputs, RegionKind.OUTPUT)):
             for port in ports:
                 self._check(port, self.sizes.get(kind, 0), name)
@@ -71,8 +113,7 @@ class DeviceExecutor:
     """
 
     def __init__(self, artifact: Artifact, engine: Engine) -> None:
-        names = {stage.program for stage in engine.stages if isinstance(stage, DeviceStage)}
-        self._programs = {name: _Loaded(artifact, name) for name in sorted(names)}
+        self._programs = {name: _Loaded(artifact, name) for name in program_names(engine)}
         for stage in engine.stages:
             if isinstance(stage, DeviceStage):
                 self._check(stage)

@@ -6,6 +6,7 @@ import os
 import threading
 import weakref
 from collections.abc import Mapping
+from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -16,8 +17,10 @@ from tilewright.errors import ArtifactError, UsageError
 from .artifact import ENGINES, Artifact, Engine, Stage, TensorSpec
 from .buffers import Buffers, bytes_of
 from .cpu import CpuExecutor
-from .device import DeviceExecutor
+from .device import DeviceExecutor, check_machine
 from .inputs import check_inputs
+from .machine import Machine
+from .machine import load as load_machine
 from .reference import ReferenceExecutor
 from .request import Callback, Outputs, Request, RequestQueue
 from .steps import Profile, StepTime, combine, median
@@ -53,6 +56,7 @@ def load(
     source: Source | Artifact,
     *,
     engine: str | None = None,
+    machine: Machine | str | Path | None = None,
     threads: int | None = None,
     workers: int = 1,
     queue: int = 16,
@@ -62,12 +66,16 @@ def load(
     Args:
         source: path of a ``.twa`` file, its content, or an opened artifact.
         engine: ``device``, ``software`` or ``float``; by default the first of these that the artifact holds.
+        machine: the accelerator at hand, or the name or path of its description, which must be the one that the
+            artifact was compiled for; for engine ``device`` only.
         threads: threads that compute one request; this build uses one.
         workers: how many submitted requests run at once.
         queue: how many further requests may wait.
 
     Raises:
         ArtifactError: the artifact is damaged, cannot be read, or does not hold the engine.
+        MachineError: the machine is another than the artifact was compiled for; the message says how they differ.
+        InstructionError: a device program is damaged or unsafe.
         TrustError: its native code must not run here and the compiler is not installed.
         UsageError: an argument is out of range.
     """
@@ -79,7 +87,15 @@ def load(
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise UsageError(f"{name} is out of range", expected="an integer of at least 1", found=repr(value))
     artifact = source if isinstance(source, Artifact) else Artifact.open(source)
-    return Session(artifact, choose_engine(artifact, engine), workers, queue)
+    chosen = choose_engine(artifact, engine)
+    if machine is not None:
+        if chosen != "device":
+            raise UsageError(
+                f"engine {chosen!r} runs on no machine", expected="engine device", hint="Leave the machine out"
+            )
+        at_hand = machine if isinstance(machine, Machine) else load_machine(machine)
+        check_machine(artifact, artifact.manifest.engines[chosen], at_hand)
+    return Session(artifact, chosen, workers, queue)
 
 
 def choose_engine(artifact: Artifact, engine: str | None) -> str:

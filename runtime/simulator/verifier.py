@@ -47,7 +47,7 @@ def verify(program: Program, machine: Machine) -> VerifiedProgram:
         MachineError: it was made for a machine that differs; the message says how.
         InstructionError: naming queue, index, field, what was found and the rule.
     """
-    _check_machine(program, machine)
+    check_machine(program, machine)
     queues = {queue: program.instructions(queue) for queue in Queue}
     for queue, items in queues.items():
         _check_queue(queue, items, program, machine)
@@ -67,7 +67,12 @@ def fault(queue: Queue, index: int, item: Instruction, field: str, found: object
     )
 
 
-def _check_machine(program: Program, machine: Machine) -> None:
+def check_machine(program: Program, machine: Machine) -> None:
+    """Prove that a program was made for a machine, and that its DRAM holds the regions.
+
+    Raises:
+        MachineError: the machine differs, the message says how; or its DRAM is too small.
+    """
     if program.machine.hash != machine.hash:
         different = program.machine.differences(machine)
         raise MachineError(
