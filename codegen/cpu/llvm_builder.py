@@ -365,6 +365,14 @@ class FunctionBuilder:
         self.declare(name, type, [pointers, I32, mask.type, type])
         return self.call(name, type, [addresses, constant(I32, type.element.bytes), mask, zero(type)])
 
+    def fence(self) -> None:
+        """Keep loads on their side of this place.
+
+        LLVM's scheduler would move them up as far as it can, and then lack registers for what they load. The fence
+        is no instruction: an empty piece of assembly that claims to change memory.
+        """
+        self._emit('call void asm sideeffect "", "~{memory}"()')
+
     def prefetch(self, pointer: Value, *, level: int = 2) -> None:
         """Ask for the cache line of an address, which need not be valid, to be brought into the second level cache."""
         locality = {1: 3, 2: 2}[level]

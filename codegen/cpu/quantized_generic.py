@@ -112,20 +112,26 @@ def quantized_plain_convolution(op: Op, target: TargetDescription) -> Kernel | N
         return None
     rank, outputs = x.rank - 2, w.shape[0]
     (x_zero, *result), factors, zeros = _result_numbers(op, outputs)
-    geometry = zip(x.shape[2:], y.shape[2:], w.shape[2:], conv.strides, conv.dilations, conv.pads[:rank], strict=True)
+    geometry = [
+        *zip(x.shape[2:], y.shape[2:], w.shape[2:], conv.strides, conv.dilations, conv.pads[:rank], strict=True)
+    ]
+    pixels = math.prod(x.shape[2:])
+    if all(axis == (axis[0], axis[0], 1, 1, axis[4], 0) for axis in geometry):
+        # Pixels that do not see their neighbours are one long row.
+        rank, geometry = 1, [(pixels, pixels, 1, 1, 1, 0)]
     numbers = [outputs, w.shape[1], outputs // conv.group, x_zero, *result]
     numbers += [number for axis in geometry for number in axis] + zeros
     function = python_function(_convolution_source(rank, len(op.inputs) > 2), NAMES)
-    units = math.prod(y.shape[:-1])
+    row = geometry[-1][1]
     return compile_kernel(
         "quantized_conv",
         function,
         dtypes_of(op),
         target,
-        units=units,
+        units=y.elements // row,
         integers=numbers,
         floats=factors,
-        scratch=(DType.I32, y.shape[-1]),
+        scratch=(DType.I32, row),
     )
 
 

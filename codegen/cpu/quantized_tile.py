@@ -18,8 +18,8 @@ from .target import TargetDescription
 STEP_BYTES = BLOCK * QUAD
 """Weights of a step: four bytes for each of 16 output channels."""
 
-_UNROLLED = 512
-"""Dot products in the innermost loop, about."""
+_UNROLLED = 128
+"""Dot products in the innermost loop, at most about; more of them are slower to compile and no faster to run."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +174,7 @@ class _Tile:
         b, shape, channels = self.b, self.shape, self.shape.channels
         result = list(totals)
         for step in range(shape.steps):
+            b.fence()
             weights = []
             for q in range(self.vectors):
                 vector = b.load(BYTES, b.at(w, q * shape.vector + step * STEP_BYTES))
