@@ -73,6 +73,7 @@ def device_pipeline(machine: str, affinity: tuple[tuple[str, str], ...] = (), or
             TileDevice(machine=machine),
             PlanDeviceMemory(),
             Fuse(),
+            PlaceOnCpu(),
             IsolateOutputs(),
             CpuLayout(),
             MemoryPlan(),
