@@ -16,11 +16,11 @@ import numpy as np
 from tilewright.errors import ArtifactError
 
 from ..ir.clone import clone_module
-from ..ir.core import Function, Module, Op
+from ..ir.core import Function, Module, Op, digest_of
 from ..ir.layout import bytes_of, unpack
 from ..ir.ops.call import Call
 from ..ir.parser import parse_module
-from ..ir.printer import blobs, digest_of, print_module
+from ..ir.printer import blobs, print_module
 from ..ir.types import DType, TensorType
 from ..ir.verify import verify
 from ..runtime import artifact as twa
@@ -61,8 +61,8 @@ class Package:
             compiler_version=self.compiler_version,
             model=twa.ModelInfo(self.module.name, self.module.metadata.get("sha256", "")),
             precision=self.precision,
-            inputs=tuple(_spec(p.name, p.type) for p in main.parameters),
-            outputs=tuple(_spec(n, v.type) for n, v in zip(main.result_names, main.results, strict=True)),
+            inputs=_inputs(main),
+            outputs=_outputs(main),
             engines=self.engines,
             cpu_programs=self.cpu_programs,
             device_programs=self.device_programs,
@@ -204,6 +204,14 @@ def _spec(name: str, type: TensorType) -> twa.TensorSpec:
     return twa.TensorSpec(name, type.dtype.value, type.shape)
 
 
+def _inputs(main: Function) -> tuple[twa.TensorSpec, ...]:
+    return tuple(_spec(p.name, p.type) for p in main.parameters)
+
+
+def _outputs(main: Function) -> tuple[twa.TensorSpec, ...]:
+    return tuple(_spec(n, v.type) for n, v in zip(main.result_names, main.results, strict=True))
+
+
 def _step_name(op: Op) -> str:
     return op.results[0].name if op.results else op.name
 
@@ -248,34 +256,52 @@ def load_module(artifact: twa.Artifact, program: str) -> Module:
             count = bytes_of(type) // type.dtype.bytes
             physical = np.frombuffer(data, type.dtype.numpy, count, place["offset"])
             arrays[digest] = unpack(physical, type)
-            if digest_of(arrays[digest]) != digest:
-                raise ArtifactError("a stored constant is not the one that the module text names", found=digest)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ArtifactError(f"the constants index of {artifact.origin} is damaged: {error}") from None
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        raise ArtifactError(
+            f"the index of constants of {artifact.origin} is damaged: {error!r}", stage="load artifact"
+        ) from None
+    for digest, array in arrays.items():
+        if digest_of(array) != digest:
+            raise ArtifactError(
+                f"a constant of {artifact.origin} is not the one that its module text names",
+                stage="load artifact",
+                expected=f"SHA-256 {digest}",
+                found=digest_of(array),
+            )
     module = parse_module(artifact.text(entry.module), arrays)
     verify(module, stage="load artifact", elsewhere=artifact.manifest.device_programs.keys())
     return module
 
 
-def regenerate(artifact: twa.Artifact, program: str) -> bytes:
+def regenerate(artifact: twa.Artifact, program: str) -> tuple[bytes, int]:
     """Object code for the processor of this machine, from what the artifact stores beside its object code.
+
+    The artifact may come from anyone. The module is verified, code generation proves that every value lies in its
+    memory, and what the runtime provides is compared with what the module takes: so the code keeps to the arena, the
+    constants and the arrays that it is given.
+
+    Returns:
+        The object, and the bytes of arena that it needs: kernels for another processor may need more work memory than
+        the manifest states.
 
     Raises:
         ArtifactError: what is generated does not fit the manifest.
+        IRError, CodegenError: the module text is wrong, or asks for memory that is not its own.
     """
     entry = artifact.manifest.cpu_programs[program]
-    module = load_module(artifact, program)
-    built = build_cpu_program(module.main, TargetDescription.host())
-    kernels = [step.kernel is not None for step in built.steps]
-    offsets_differ = bytes(artifact.section(entry.constants)) != built.constants
-    if (
-        offsets_differ
-        or kernels != [not step.reference for step in entry.steps]
-        or built.arena_bytes > entry.arena_bytes
+    main = load_module(artifact, program).main
+    built = build_cpu_program(main, TargetDescription.host())
+    for what, expected, found in (
+        ("inputs", artifact.manifest.inputs, _inputs(main)),
+        ("outputs", artifact.manifest.outputs, _outputs(main)),
+        ("steps with a kernel", [not s.reference for s in entry.steps], [s.kernel is not None for s in built.steps]),
+        ("constants", True, bytes(artifact.section(entry.constants)) == built.constants),
     ):
-        raise ArtifactError(
-            f"the kernels of {artifact.origin} cannot be generated again for this processor",
-            stage="regenerate",
-            hint="Compile the model on this machine.",
-        )
-    return built.object_code
+        if expected != found:
+            raise ArtifactError(
+                f"the kernels of {artifact.origin} cannot be generated again: the {what} of program {program!r} are "
+                "not those of the manifest",
+                stage="load native code",
+                hint="Compile the model on this machine",
+            )
+    return built.object_code, max(built.arena_bytes, entry.arena_bytes)

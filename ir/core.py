@@ -23,6 +23,12 @@ Literal = Union[int, float, bool, str, None, tuple["Literal", ...]]
 """What an annotation may hold: it prints and parses without a declaration."""
 
 
+def digest_of(array: np.ndarray) -> str:
+    """SHA-256, in hexadecimal, over the little-endian elements."""
+    little = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
+    return hashlib.sha256(little.tobytes()).hexdigest()
+
+
 class Value:
     """Something an op reads: a parameter, a constant or the result of an op.
 
@@ -89,10 +95,9 @@ class Constant(Value):
 
     @property
     def digest(self) -> str:
-        """SHA-256, in hexadecimal, over the little-endian elements in logical order."""
+        """As :func:`digest_of` gives it, of the elements in logical order."""
         if self._digest is None:
-            data = np.ascontiguousarray(self.array.astype(self.array.dtype.newbyteorder("<"), copy=False))
-            self._digest = hashlib.sha256(data.tobytes()).hexdigest()
+            self._digest = digest_of(self.array)
         return self._digest
 
     def __repr__(self) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from tilewright.errors import InputError
 
 from .core import Constant, Function, Module, Op, Value
+from .ops.call import Call
 
 Observer = Callable[[Op, tuple[np.ndarray, ...]], None]
 
@@ -68,9 +69,8 @@ def run_function(
 
 def run_op(module: Module, op: Op, arrays: list[np.ndarray | None]) -> tuple[np.ndarray, ...]:
     """Results of one op on logical arrays."""
-    callee = getattr(op.operator, "callee", None)
-    if isinstance(callee, str):
+    if isinstance(op.operator, Call):
         present = [array for array in arrays if array is not None]
-        return tuple(run_function(module, module.functions[callee], present))
+        return tuple(run_function(module, module.functions[op.operator.callee], present))
     types = [value.type if value is not None else None for value in op.operands]
     return op.operator.evaluate(arrays, types, [value.type for value in op.results])

@@ -18,7 +18,6 @@ from tilewright.errors import IRError, ParseError, TilewrightError
 
 from .core import Constant, Function, Literal, Module, Op, Value
 from .op import REGISTRY, Operator, Registry, attribute_types, coerce
-from .printer import digest_of
 from .types import DType, Quantization, TensorType
 
 _TOKEN = re.compile(
@@ -427,8 +426,3 @@ def parse_module(
     from . import ops  # noqa: F401  # pyright: ignore[reportUnusedImport]  # fills the registry
 
     return _Parser(text, blobs or {}, registry if registry is not None else REGISTRY).parse()
-
-
-def blob_key(array: np.ndarray) -> str:
-    """The key under which :func:`parse_module` looks for ``array``."""
-    return digest_of(array)

@@ -15,7 +15,6 @@ Attributes, which belong to the meaning, stand in braces; annotations, which pas
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import math
 import re
@@ -23,7 +22,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from .core import Constant, Function, Literal, Module, Op, Value
+from .core import Constant, Function, Literal, Module, Op, Value, digest_of
 from .op import Operator
 from .types import DType, Quantization, TensorType
 
@@ -70,12 +69,6 @@ def print_name(sigil: str, name: str) -> str:
 def scales_array(quant: Quantization) -> np.ndarray:
     """Scales and zero points of a quantisation as one float64 array [2, channels], the form that blobs use."""
     return np.array([quant.scale, quant.zero_point], np.float64)
-
-
-def digest_of(array: np.ndarray) -> str:
-    """SHA-256, in hexadecimal, over the little-endian elements."""
-    little = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
-    return hashlib.sha256(little.tobytes()).hexdigest()
 
 
 def print_quantization(quant: Quantization) -> str:

@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 
 from tilewright.errors import ModelError, PassError, TilewrightError, UsageError
 
-from ..ir.core import Constant, Module, Op, Value
+from ..ir.core import Module, Op, Value
 from ..ir.printer import print_module, print_op
 from ..ir.verify import verify
 from .invariants import Invariant
@@ -108,10 +108,7 @@ class Pass:
         start = time.perf_counter()
         try:
             record.modified = self.apply(module, record)
-        except ModelError as error:
-            error.stage = error.stage or self.name
-            raise
-        except PassError as error:
+        except (ModelError, PassError) as error:
             error.stage = error.stage or self.name
             raise
         except TilewrightError as error:
@@ -210,8 +207,3 @@ def erase_dead(op: Op) -> int:
         count += 1
         pending.extend(producers)
     return count
-
-
-def constant_of(value: Value | None) -> Constant | None:
-    """``value`` if it is a constant."""
-    return value if isinstance(value, Constant) else None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..ir.core import Module
+from ..ir.ops.call import Call
 from .base import Pass, Record, erase_dead
 from .invariants import NO_DEAD_OPS, Invariant
 
@@ -39,8 +40,7 @@ def _drop_functions(module: Module) -> int:
         if name in live or name not in module.functions:
             continue
         live.add(name)
-        callees = (getattr(op.operator, "callee", None) for op in module.functions[name].ops)
-        pending += [callee for callee in callees if isinstance(callee, str)]
+        pending += [op.operator.callee for op in module.functions[name].ops if isinstance(op.operator, Call)]
     dead = [name for name in module.functions if name not in live]
     for name in dead:
         function = module.functions.pop(name)

@@ -8,6 +8,7 @@ from typing import ClassVar
 from tilewright.errors import TilewrightError
 
 from ..ir.core import Constant, Module, Op
+from ..ir.ops.call import Call
 from .base import Pass, Record, erase_dead
 from .invariants import UNPLANNED, Invariant
 
@@ -44,7 +45,7 @@ class FoldConstants(Pass):
     def _is_foldable(self, op: Op) -> bool:
         return (
             op.name not in self.keep
-            and not isinstance(getattr(op.operator, "callee", None), str)
+            and not isinstance(op.operator, Call)
             and all(isinstance(value, Constant) for value in op.inputs)
             and sum(value.type.elements * value.type.dtype.bytes for value in op.results) <= self.max_bytes
         )

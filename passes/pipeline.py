@@ -1,4 +1,4 @@
-"""Pipelines: a list of passes that is spelled as text, ``fold_constants,canonicalize{max_rounds=10},fuse``."""
+"""Pipelines: a list of passes that is spelled as text, ``fold_constants,canonicalize{limit=10},fuse``."""
 
 from __future__ import annotations
 
