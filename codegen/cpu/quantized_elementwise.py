@@ -34,8 +34,8 @@ _STORED = (DType.I8, DType.U8, DType.I16, DType.U16)
 class Sum(Expression):
     """``arithmetic.add``: in double precision, in which everything but the one rounding is exact.
 
-    Products have 33 bits. Where the shift is so large that the zero point would not fit beside them, they are so small
-    that the result is the zero point.
+    Products and their sum have 34 bits. Where the shift is so large that the zero point does not fit beside them, they
+    are so small that the result is the zero point, rounded or not.
 
     Attributes:
         dtypes: of the operands.
@@ -51,17 +51,14 @@ class Sum(Expression):
     high: int
 
     def apply(self, b: FunctionBuilder, values: Sequence[Value]) -> Value:
-        shift = self.multipliers[2]
-        total: Value | None = None
-        for value, dtype, factor, zero in zip(values, self.dtypes, self.multipliers, self.zeros, strict=False):
-            centred = widened(b, value, dtype)
-            centred = b.binary("sub", centred, constant(centred.type, zero))
-            real = b.convert("sitofp", centred, F64.of(value.type.lanes))
-            real = b.binary("fmul", real, constant(real.type, math.ldexp(factor, -shift)))
-            total = real if total is None else b.binary("fadd", total, real)
-        assert total is not None
-        total = b.binary("fadd", total, constant(total.type, self.zeros[2]))
-        bounds = (constant(total.type, bound) for bound in (self.low, self.high))
+        *factors, shift = self.multipliers
+        offset = sum(factor * zero for factor, zero in zip(factors, self.zeros, strict=False))
+        real = F64.of(values[0].type.lanes)
+        total = constant(real, self.zeros[2] - math.ldexp(offset, -shift))
+        for value, dtype, factor in zip(values, self.dtypes, factors, strict=True):
+            stored = b.convert("sitofp", widened(b, value, dtype), real)
+            total = b.fma(stored, constant(real, math.ldexp(factor, -shift)), total)
+        bounds = (constant(real, bound) for bound in (self.low, self.high))
         return b.convert("trunc", rounded(b, clamped(b, total, *bounds)), values[0].type)
 
 
