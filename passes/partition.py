@@ -22,8 +22,8 @@ from .regions import are_convex, assign_regions
 
 DEVICES = ("device", "cpu")
 
-WORTH_IT = "A region of the device saves more time than starting it and moving its tensors takes"
-"""The rule that ops break which the device could run, but only at a loss."""
+FASTER = "faster on the host"
+"""Begins the reason of ops that the device could run, but only at a loss."""
 
 FREE = "a reshape at the border costs nothing on the host"
 
@@ -128,7 +128,7 @@ class Partition(Pass):
             chosen = cheapest(function, candidates, forced, model)
         for island, new_regions in islands(function, candidates, chosen):
             found = times(island, chosen, new_regions, model)
-            reasons.update({op: _not_worth_it(op, island, found) for op in island})
+            reasons.update(dict.fromkeys(island, _not_worth_it(island, found)))
         return chosen
 
 
@@ -149,10 +149,9 @@ def _annotate(op: Op, placement: dict[str, Literal]) -> bool:
 def _refuse_cpu(reasons: dict[Op, str]) -> None:
     for op, why in reasons.items():
         raise PassError(
-            "the op cannot run on the device, and no other place is allowed",
+            f"the op cannot run on the device, and no other place is allowed: {why}",
             op=op.name,
             node=op.node,
-            found=why,
             hint='Allow the CPU by the order "device,cpu".',
         )
 
@@ -208,12 +207,13 @@ def _check_wanted(wanted: dict[Op, tuple[str, str]], rejections: dict[Op, Reject
             failed.setdefault(name, (op, rejection))
     for name, (op, rejection) in failed.items():
         if name not in runs:
+            message = f"the affinity puts {name!r} on the device, which cannot run it"
             raise PassError(
-                f"the affinity puts {name!r} on the device, which cannot run it",
+                message if rejection.found else f"{message}: {rejection.rule}",
                 op=op.name,
                 node=op.node,
-                expected=rejection.rule,
-                found=f"{rejection.found} ({rejection.tensor})",
+                expected=rejection.rule if rejection.found else None,
+                found=f"{rejection.found} ({rejection.tensor})" if rejection.found else None,
                 hint="Give it to the CPU, or leave it out.",
             )
 
@@ -226,9 +226,8 @@ def _without_idle_regions(module: Module, candidates: Set[Op]) -> set[Op]:
     return {op for op in candidates if regions[op] in busy}
 
 
-def _not_worth_it(op: Op, island: Set[Op], found: PieceTimes) -> str:
+def _not_worth_it(island: Set[Op], found: PieceTimes) -> str:
     if all(isinstance(other.operator, Reshape) for other in island):
         return FREE
     host, device, border = (f"{round(1e6 * seconds, 1) + 0.0} us" for seconds in found)
-    text = f"{device} there and {border} to start and feed it, for {host} on the host"
-    return str(Rejection(op.name, f"%{op.results[0].name}", WORTH_IT, text))
+    return f"{FASTER}: {host}, against {device} on the device and {border} to start and feed it"

@@ -14,6 +14,7 @@ from ...ir.ops.call import Call
 from ...runtime.artifact import ENGINES, Artifact
 from ..frontend.onnx import import_onnx
 from ..table import Column, Table
+from .fallbacks import fallback_table
 from .memory import memory_map
 from .placement import placement_of, placement_table
 from .simulation import device_program
@@ -81,8 +82,11 @@ def inspect_artifact(
         raise ArtifactError(
             f"{artifact.origin} does not hold engine {shown!r}", stage="inspect", expected=" or ".join(layers)
         )
-    table = placement_table(placement_of(artifact)) if shown == "device" else layers[shown]
+    records = placement_of(artifact)
+    table = placement_table(records) if shown == "device" else layers[shown]
     parts.append(f"\nengine {shown}\n{_text(table)}")
+    if shown == "device" and any(record["on"] != "device" for record in records):
+        parts.append(f"\non the CPU, by reason\n{_text(fallback_table(records))}")
     if memory:
         parts.append(f"\nwork memory of engine {shown}\n{_text(memory_map(artifact, shown))}")
     parts.append(f"\nsections\n{_text(_sections(artifact))}")
@@ -160,6 +164,7 @@ def _artifact_json(artifact: Artifact, layers: Mapping[str, Table]) -> dict[str,
         "machine": manifest.details.get("machine"),
         "engines": {name: {"layers": table.records()} for name, table in layers.items()},
         "placement": list(placement_of(artifact)),
+        "fallbacks": fallback_table(placement_of(artifact)).records(),
         "cpu_programs": {
             name: {
                 "arena_bytes": program.arena_bytes,

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 
 from ...ir.ops.call import Call
 from ...runtime.artifact import ENGINES, Artifact, DeviceStage
+from .fallbacks import fallback_lines
 from .placement import device_share, macs_of, placement_of
 from .units import show_bytes, show_count
 
@@ -55,13 +56,20 @@ class EngineSummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """An artifact at a glance; ``warnings`` are sentences for stderr."""
+    """An artifact at a glance.
+
+    Attributes:
+        machine: what the device programs were made for; ``None`` without any.
+        fallbacks: which ops of engine ``device`` run on the CPU and why, as lines for people.
+        warnings: sentences for stderr.
+    """
 
     model: str
     precision: str
     machine: str | None
     file_bytes: int
     engines: dict[str, EngineSummary]
+    fallbacks: tuple[str, ...]
     warnings: tuple[str, ...]
 
     def to_json(self) -> str:
@@ -71,6 +79,7 @@ class Summary:
         machine = f" for {self.machine}" if self.machine else ""
         lines = [f"{self.model}: {path} ({self.precision}{machine}, {show_bytes(self.file_bytes)})"]
         lines += [f"  engine {name:<8}  {engine.to_text()}" for name, engine in self.engines.items()]
+        lines += [f"  on the CPU       {line}" for line in self.fallbacks]
         return "\n".join(lines) + "\n"
 
 
@@ -88,6 +97,7 @@ def summarize(artifact: Artifact) -> Summary:
         machine=machine if isinstance(machine, str) else None,
         file_bytes=sum(entry.length for entry in artifact.sections.values()),
         engines=engines,
+        fallbacks=tuple(fallback_lines(placement_of(artifact))),
         warnings=tuple(
             f"{count} x {op} has no CPU kernel and runs by the slow reference interpreter" for op, count in slow.items()
         ),

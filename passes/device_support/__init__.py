@@ -14,14 +14,14 @@ from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
 from ...ir.ops.movement import Concat, Slice
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
-from ...ir.ops.quantization import Requantize
+from ...ir.ops.quantization import Dequantize, DequantizeLinear, Quantize, QuantizeLinear, Requantize
 from ...ir.ops.resize import Resize
 from ...ir.ops.shape import Reshape
 from ...ir.ops.unary import Unary
 from ...runtime.machine import Machine
 from . import convolution, elementwise, maps, movement, pooling
 from .maps import is_weight
-from .rule import Found, Rejection, Rule, rejection, text_of
+from .rule import Rejection, Rule, rejection, text_of
 
 _FAMILIES: dict[type[Operator], tuple[Rule, ...]] = {
     Conv: convolution.RULES,
@@ -44,14 +44,21 @@ SUPPORT: dict[type[Operator], tuple[Rule, ...]] = {
 """Operators that the device has, and the rules that an op of each keeps, in the order in which they are checked."""
 
 
-def has_device_form(op: Op, machine: Machine) -> Found | None:
-    """The operator is one that the device has."""
-    return Found(op.results[0], op.name) if type(op.operator) not in SUPPORT else None
+CONVERSION = "converts between real numbers and integers, which the host does"
+"""Why borders of the integers are not on the device."""
+
+
+def _lacking(op: Op) -> Rejection:
+    is_conversion = isinstance(op.operator, (Quantize, Dequantize, QuantizeLinear, DequantizeLinear))
+    rule = CONVERSION if is_conversion else f"the device has no {op.name}"
+    return Rejection(op.name, f"%{op.results[0].name}", rule, "")
 
 
 def reject(op: Op, machine: Machine) -> Rejection | None:
     """The first rule that ``op`` breaks on ``machine``; ``None`` if the device can run it."""
-    for rule in (has_device_form, *SUPPORT.get(type(op.operator), ())):
+    if type(op.operator) not in SUPPORT:
+        return _lacking(op)
+    for rule in SUPPORT[type(op.operator)]:
         found = rule(op, machine)
         if found is not None:
             return rejection(op, rule, found)
@@ -78,4 +85,4 @@ def support_rows() -> list[SupportRow]:
     return sorted(rows, key=lambda row: (row.family, row.operator))
 
 
-__all__ = ["SUPPORT", "Rejection", "SupportRow", "common_rules", "is_weight", "reject", "support_rows"]
+__all__ = ["CONVERSION", "SUPPORT", "Rejection", "SupportRow", "common_rules", "is_weight", "reject", "support_rows"]

@@ -36,8 +36,8 @@ class Rejection:
     Attributes:
         op: name of the operator.
         tensor: the operand or result concerned, as ``%name`` or ``@name``.
-        rule: the sentence that the op breaks.
-        found: what was found instead.
+        rule: the sentence that the op breaks; where the device lacks the operator, a sentence that says so.
+        found: what was found instead, empty where the rule says it all.
     """
 
     op: str
@@ -46,7 +46,7 @@ class Rejection:
     found: str
 
     def __str__(self) -> str:
-        return f"{self.op} {self.tensor}: {self.rule}; found {self.found}"
+        return f"{self.op} {self.tensor}: {self.rule}; found {self.found}" if self.found else self.rule
 
 
 def text_of(rule: Rule) -> str:

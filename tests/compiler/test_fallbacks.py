@@ -1,25 +1,58 @@
-"""Identical reasons for running on the CPU stand together."""
+"""Equal reasons for running on the CPU stand together, and a summary says them in a few lines."""
 
 from __future__ import annotations
 
-from tilewright.compiler.report.fallbacks import fallback_table
+from tilewright.compiler.report.fallbacks import LINES, fallback_lines, fallback_table
+from tilewright.passes.device_support import CONVERSION
+from tilewright.passes.partition import FREE
 
 
-def record(op: str, name: str, on: str, why: str) -> dict[str, object]:
-    return {"op": op, "name": name, "on": on, "why": why}
+def record(op: str, name: str, on: str, why: str, macs: int = 0) -> dict[str, object]:
+    return {"op": op, "name": name, "on": on, "why": why, "macs": macs}
+
+
+RULE = "A pooling window has no dilation"
+RECORDS = [
+    record("quantize", "q", "cpu", CONVERSION),
+    record("conv", "c", "device", "supported", 9),
+    record("add", "a", "cpu", "affinity of 'a: b'"),
+    *(record("softmax", f"s{i}", "cpu", "the device has no softmax") for i in range(5)),
+    record("max_pool", "p", "cpu", f"max_pool %p: {RULE}; found 2 and 2"),
+    record("max_pool", "r", "cpu", f"max_pool %r: {RULE}; found 3 and 3"),
+    record("conv", "d", "cpu", "conv @w: Weights and bias are constants; found a computed tensor", 7),
+    record("reshape", "v", "cpu", FREE),
+    record("add", "x", "cpu", "faster on the host: 1.0 us, against 0.5 us on the device and 6.0 us to start"),
+    record("add", "y", "cpu", "faster on the host: 2.0 us, against 0.5 us on the device and 6.0 us to start"),
+]
 
 
 def test_reasons_are_grouped_without_op_and_tensor() -> None:
-    rule = "The operator is one that the device has; found softmax"
-    table = fallback_table(
-        [
-            record("conv", "c", "device", "supported"),
-            record("add", "a", "cpu", "affinity of 'a: b'"),
-            *(record("softmax", f"s{i}", "cpu", f"softmax %s{i}: {rule}") for i in range(5)),
-        ]
-    )
+    table = fallback_table(RECORDS)
     assert table.records() == [
-        {"why": rule, "count": 5, "ops": [f"softmax s{i}" for i in range(5)]},
+        {"why": "Weights and bias are constants; found a computed tensor", "count": 1, "ops": ["conv d"]},
+        {"why": "the device has no softmax", "count": 5, "ops": [f"softmax s{i}" for i in range(5)]},
+        {"why": RULE, "count": 2, "ops": ["max_pool p", "max_pool r"]},
+        {"why": "faster on the host", "count": 2, "ops": ["add x", "add y"]},
+        {"why": CONVERSION, "count": 1, "ops": ["quantize q"]},
         {"why": "affinity of 'a: b'", "count": 1, "ops": ["add a"]},
+        {"why": FREE, "count": 1, "ops": ["reshape v"]},
     ]
     assert "softmax s0, softmax s1, softmax s2 and 2 more" in table.markdown()
+
+
+def test_a_summary_leaves_out_what_every_network_has() -> None:
+    assert fallback_lines(RECORDS) == [
+        "conv d: Weights and bias are constants; found a computed tensor",
+        "softmax s0, softmax s1, softmax s2 and 2 more: the device has no softmax",
+        f"max_pool p, max_pool r: {RULE}",
+        "add x, add y: faster on the host",
+        "add a: affinity of 'a: b'",
+    ]
+
+
+def test_a_summary_is_short() -> None:
+    operators = ("softmax", "erf", "pow", "transpose", "gather", "where", "mod")
+    records = [record(op, "x", "cpu", f"the device has no {op}") for op in operators]
+    lines = fallback_lines(records)
+    assert len(lines) == LINES
+    assert lines[-1] == "3 more reasons, which `tilewright inspect` lists"

@@ -57,24 +57,21 @@ def summary(module: Module) -> list[str]:
 
 def test_every_op_gets_place_region_and_reason() -> None:
     assert summary(placed(NETWORK, keep_islands=True)) == [
-        "quantize: cpu: quantize %q: The operator is one that the device has; found quantize",
+        "quantize: cpu: converts between real numbers and integers, which the host does",
         "conv: device 0: supported",
-        "transpose: cpu: transpose %t: The operator is one that the device has; found transpose",
+        "transpose: cpu: the device has no transpose",
         "sigmoid: device 1: supported",
         "add: device 1: supported",
-        "dequantize: cpu: dequantize %y: The operator is one that the device has; found dequantize",
+        "dequantize: cpu: converts between real numbers and integers, which the host does",
     ]
 
 
 def test_what_saves_less_than_its_transfers_cost_stays_on_the_host() -> None:
-    why = "A region of the device saves more time than starting it and moving its tensors takes"
     found = summary(placed(NETWORK))
-    assert found[1] == (
-        f"conv: cpu: conv %c: {why}; found 1.0 us there and 6.4 us to start and feed it, for 2.0 us on the host"
-    )
-    times = "2.4 us there and 8.6 us to start and feed it, for 4.0 us on the host"
-    assert found[3] == f"sigmoid: cpu: sigmoid %s: {why}; found {times}"
-    assert found[4] == f"add: cpu: add %r: {why}; found {times}"
+    why = "faster on the host: 2.0 us, against 1.0 us on the device and 6.4 us to start and feed it"
+    assert found[1] == f"conv: cpu: {why}"
+    why = "faster on the host: 4.0 us, against 2.4 us on the device and 8.6 us to start and feed it"
+    assert found[3:5] == [f"sigmoid: cpu: {why}", f"add: cpu: {why}"]
 
 
 def test_work_that_is_worth_its_transfers_goes_to_the_device() -> None:
@@ -93,7 +90,7 @@ def test_a_second_run_changes_nothing() -> None:
 def test_affinity_by_source_node_and_by_value() -> None:
     assert summary(placed(NETWORK, affinity=(("Conv_1", "device"), ("r", "cpu"), ("s", "cpu"))))[1:5] == [
         "conv: device 0: affinity of 'Conv_1'",
-        "transpose: cpu: transpose %t: The operator is one that the device has; found transpose",
+        "transpose: cpu: the device has no transpose",
         "sigmoid: cpu: affinity of 's'",
         "add: cpu: affinity of 'r'",
     ]
@@ -125,8 +122,8 @@ def test_unknown_names_are_listed_with_their_likes() -> None:
 
 def test_what_the_device_cannot_run_is_refused_with_the_rule() -> None:
     assert error(affinity=(("Transpose_2", "device"),)) == (
-        "partition: transpose: node 'Transpose_2': the affinity puts 'Transpose_2' on the device, which cannot run it; "
-        "expected The operator is one that the device has, found transpose (%t). Give it to the CPU, or leave it out."
+        "partition: transpose: node 'Transpose_2': the affinity puts 'Transpose_2' on the device, which cannot run it: "
+        "the device has no transpose. Give it to the CPU, or leave it out."
     )
 
 
@@ -149,8 +146,8 @@ def test_places_that_are_none() -> None:
 
 def test_the_device_alone_must_be_able_to_run_everything() -> None:
     assert error(order="device") == (
-        "partition: quantize: node 'Quantize_0': the op cannot run on the device, and no other place is allowed; "
-        "found quantize %q: The operator is one that the device has; found quantize. "
+        "partition: quantize: node 'Quantize_0': the op cannot run on the device, and no other place is allowed: "
+        "converts between real numbers and integers, which the host does. "
         'Allow the CPU by the order "device,cpu".'
     )
     whole = f"func @main(%x: i8[1,2]{Q}) -> (%y: i8[1,2]{Q}) {{ %y = relu(%x) : i8[1,2]{Q} return %y }}"
