@@ -1,7 +1,8 @@
 """Depthwise convolution of 8-bit tensors in blocked layouts, by dot products of four bytes.
 
 Four neighbouring pixels of 16 channels lie in 64 bytes. Transposed, they hold four neighbours of each channel in each
-lane, which a dot product sums up with four taps of a kernel row.
+lane, which a dot product sums up with four taps of a kernel row. Where neighbouring results see neighbouring pixels,
+the same four serve all results that see them, with taps shifted along.
 """
 
 from __future__ import annotations
@@ -79,7 +80,9 @@ class _Walker:
         self.tables = spec.channels.define(self.b, spec.name)
         self.tiles: dict[ByteTile, FunctionBuilder] = {}
         per_pixel = (2 if spec.channels.zeros else 1) * max(1, BLOCK // target.lanes)
-        room = (target.registers - 6) // per_pixel
+        # The taps of a kernel row, shifted in four ways.
+        taps = 4 * spec.row_steps * max(1, BLOCK // target.lanes)
+        room = (target.registers - 2 - taps) // per_pixel
         self.pieces = cut_bytes(spec.columns, max(1, min(14, room)), neighbours=True)
 
     def generate(self) -> Kernel:
@@ -174,23 +177,53 @@ class _Walker:
     def _kernel_row(
         self, b: FunctionBuilder, tile: ByteTile, x: Value, w: Value, totals: Sequence[Value]
     ) -> list[Value]:
+        """All taps of a kernel row."""
         channels, columns = self.spec.channels, self.spec.columns
+        weights = [b.load(BYTES, b.at(w, step * _STEP_BYTES)) for step in range(self.spec.row_steps)]
+        weights = [flipped(b, vector) for vector in weights] if channels.flips_w else weights
+        if columns.stride == columns.dilation == 1:
+            return self._shared_row(b, tile, x, weights, totals)
         result = list(totals)
         for step, masks in enumerate(tile.columns):
-            weights = b.load(BYTES, b.at(w, step * _STEP_BYTES))
-            weights = flipped(b, weights) if channels.flips_w else weights
             present = min(QUAD, columns.kernel - step * QUAD)
-            counted = vector_constant(BYTES, ["1" if byte % QUAD < present else "0" for byte in range(BYTES.lanes)])
             for p, mask in enumerate(masks):
                 first = p * columns.stride + step * QUAD * columns.dilation
                 value = self._neighbours(b, mask, present, b.at(x, first * BLOCK))
-                if value is None:
-                    continue
-                result[p] = dot(b, result[p], value, weights)
-                if channels.zeros:
-                    place = tile.pixels + p
-                    result[place] = dot(b, result[place], value, counted)
+                self._add(b, tile, result, p, value, weights[step], _ones(range(present)))
         return result
+
+    def _shared_row(
+        self, b: FunctionBuilder, tile: ByteTile, x: Value, weights: Sequence[Value], totals: Sequence[Value]
+    ) -> list[Value]:
+        """The same where tap t of pixel p sees what tap t - 1 of pixel p + 1 sees."""
+        kernel, result = self.spec.columns.kernel, list(totals)
+        inside = {
+            p + step * QUAD + i: bool(mask >> i & 1)
+            for step, masks in enumerate(tile.columns)
+            for p, mask in enumerate(masks)
+            for i in range(QUAD)
+        }
+        shifted = [_shifted(b, weights, kernel, shift) for shift in range(min(QUAD, tile.pixels))]
+        seen = tile.pixels + kernel - 1
+        for first in range(0, seen, QUAD):
+            mask = sum(inside.get(first + i, False) << i for i in range(QUAD))
+            value = self._neighbours(b, mask, min(QUAD, seen - first), b.at(x, first * BLOCK))
+            for p in range(tile.pixels):
+                step, shift = (first - p // QUAD * QUAD) // QUAD, p % QUAD
+                if 0 <= step < len(shifted[shift]):
+                    ones = _ones([i for i in range(QUAD) if 0 <= step * QUAD + i - shift < kernel])
+                    self._add(b, tile, result, p, value, shifted[shift][step], ones)
+        return result
+
+    def _add(
+        self, b: FunctionBuilder, tile: ByteTile, totals: list[Value], p: int, x: Value | None, w: Value, ones: Value
+    ) -> None:
+        """Add four taps to the accumulator of a pixel, and to its sum over the window where that is needed."""
+        if x is None:
+            return
+        totals[p] = dot(b, totals[p], x, w)
+        if self.spec.channels.zeros:
+            totals[tile.pixels + p] = dot(b, totals[tile.pixels + p], x, ones)
 
     def _neighbours(self, b: FunctionBuilder, mask: int, present: int, place: Value) -> Value | None:
         """Four unsigned neighbours of each channel; those outside of the image hold the zero point, ``None`` if all
@@ -213,6 +246,27 @@ class _Walker:
             pixels = b.shuffle(halves[0], halves[1], range(4 * BLOCK))
         value = b.shuffle(pixels, pixels, _TRANSPOSED)
         return flipped(b, value) if channels.flips_x else value
+
+
+def _ones(bytes: Sequence[int]) -> Value:
+    """A 1 in these bytes of every four."""
+    return vector_constant(BYTES, ["1" if byte % QUAD in bytes else "0" for byte in range(BYTES.lanes)])
+
+
+def _shifted(b: FunctionBuilder, weights: Sequence[Value], kernel: int, shift: int) -> list[Value]:
+    """The taps of a kernel row, four a lane, so many bytes later."""
+    if not shift:
+        return list(weights)
+    words = [b.convert("bitcast", vector, VECTOR) for vector in weights]
+    result = []
+    for step in range(-(-(kernel + shift) // QUAD)):
+        parts = []
+        if step < len(words):
+            parts.append(b.binary("shl", words[step], constant(VECTOR, 8 * shift)))
+        if step:
+            parts.append(b.binary("lshr", words[step - 1], constant(VECTOR, 32 - 8 * shift)))
+        result.append(b.convert("bitcast", parts[0] if len(parts) == 1 else b.binary("or", *parts), BYTES))
+    return result
 
 
 @lowers(Conv)
