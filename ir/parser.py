@@ -145,13 +145,16 @@ class _Parser:
     def _int(self, what: str) -> int:
         return int(self._expect_kind("int", what).text)
 
-    def _blob(self) -> np.ndarray:
+    def _blob(self, dtype: np.dtype) -> np.ndarray:
+        """The elements of a blob, in one row: a hash is of bytes, which arrays of several dtypes may share."""
         token = self._token
         name = self._string()
         array = self._blobs.get(name.removeprefix("sha256:"))
         if array is None:
             raise self._error(f"no blob {name!r} was given with the text", token)
-        return array
+        if array.nbytes % dtype.itemsize:
+            raise self._error(f"{array.nbytes} bytes are no elements of {dtype.itemsize} bytes", token)
+        return np.ascontiguousarray(array).reshape(-1).view(dtype)
 
     def _type(self) -> TensorType:
         start = self._token
@@ -180,7 +183,11 @@ class _Parser:
             axis = self._int("an axis")
             self._expect(",")
         if self._accept("blob"):
-            scale, zero = self._blob()
+            start = self._token
+            numbers = self._blob(np.dtype(np.float64))
+            if numbers.size % 2:
+                raise self._error(f"expected as many zero points as scales, found {numbers.size} numbers", start)
+            scale, zero = numbers.reshape(2, -1)
             self._expect(">")
             return Quantization(tuple(scale.tolist()), tuple(int(z) for z in zero), axis)
         self._expect("s")
@@ -227,7 +234,7 @@ class _Parser:
         self._expect("=")
         start = self._token
         if self._accept("blob"):
-            array = self._blob()
+            array = self._blob(type.dtype.numpy)
         else:
             literal = self._literal()
             if not isinstance(literal, tuple):
