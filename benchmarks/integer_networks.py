@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -104,7 +103,7 @@ class IntegerNetwork:
 
 
 def compile_integer(
-    model: onnx.ModelProto | Path, calibration: Sequence[Sample], method: str | None = None, report: Report = silent
+    model: onnx.ModelProto, calibration: Sequence[Sample], method: str | None = None, report: Report = silent
 ) -> IntegerNetwork:
     """Compile to int8 with the options that a user gets.
 
@@ -115,7 +114,6 @@ def compile_integer(
     Raises:
         TilewrightError: the network cannot be compiled.
     """
-    content = model.read_bytes() if isinstance(model, Path) else model.SerializeToString()
     arrays = {name: np.stack([sample.inputs[name] for sample in calibration]) for name in _names(calibration)}
     keep = KeepModule()
     default = CompileOptions.calibration_method
@@ -126,7 +124,7 @@ def compile_integer(
         instruments=(keep,),
         report=report,
     )
-    artifact = compile_to_memory(content, options)
+    artifact = compile_to_memory(model.SerializeToString(), options)
     assert keep.module is not None
     return IntegerNetwork(artifact, keep.module)
 

@@ -60,7 +60,7 @@ def quantize_module(module: Module, options: CompileOptions) -> Module:
         )
     samples = calibration_samples(copy, options)
     ranges = collect_ranges(
-        compiled(copy, values),
+        compiled(copy, values, options.report),
         samples,
         method=options.calibration_method,
         percentile=options.percentile,

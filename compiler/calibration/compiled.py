@@ -14,14 +14,19 @@ from ...runtime.artifact import Artifact, artifact_bytes
 from ...runtime.session import load
 from ..pipeline import cpu_pipeline
 from .dataset import Inputs
-from .observe import RunFunction
+from .observe import Report, RunFunction
+
+STAGE = "kernels (calibration)"
 
 
-def compiled(module: Module, values: Mapping[str, Value]) -> RunFunction:
+def compiled(
+    module: Module, values: Mapping[str, Value], report: Report = lambda stage, done, total: None
+) -> RunFunction:
     """A run function on CPU kernels, which take milliseconds where the reference interpreter takes seconds.
 
     Args:
         values: parameters and results of ``module.main`` to return, by the name to return them under.
+        report: called as the kernels are compiled.
     """
     positions = {value: index for index, value in enumerate(_values_of(module))}
     copy = clone_module(module)
@@ -31,7 +36,8 @@ def compiled(module: Module, values: Mapping[str, Value]) -> RunFunction:
     copy.main.set_results(list(computed.values()), list(computed))
     cpu_pipeline().run(copy)
     package = Package(copy, "fp32", "calibration")
-    add_engine(package, "float", copy, TargetDescription.host())
+    target = TargetDescription.host()
+    add_engine(package, "float", copy, target, report=lambda _, done, total: report(STAGE, done, total))
     session = load(Artifact.open(artifact_bytes(package.manifest(), package.sections)))
 
     def run(inputs: Inputs) -> dict[str, np.ndarray]:
