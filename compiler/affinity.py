@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from tilewright.errors import ParseError, UsageError
+from tilewright.errors import InputError, ParseError, UsageError
 
 PLACES = ("device", "cpu")
 
@@ -24,13 +24,14 @@ def read_affinity(path: str | os.PathLike[str]) -> Affinity:
     ``device`` and ``cpu``, in any case.
 
     Raises:
-        UsageError: the file cannot be read.
+        InputError: the file cannot be read.
         ParseError: with line and column: neither form, an unknown place, or a name given twice.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the affinity file {os.fspath(path)!r} cannot be read: {error}") from None
+        reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+        raise InputError(f"cannot read the affinity file {os.fspath(path)!r}: {reason}") from None
     try:
         return parse_affinity(text)
     except ParseError as error:

@@ -15,8 +15,9 @@ from ..ir.clone import clone_module
 from ..ir.core import Module
 from ..passes import Instrument, Pass, Pipeline, Record
 from ..runtime.artifact import Artifact, artifact_bytes, write_artifact
+from ..runtime.machine import Machine
 from ..runtime.machine import load as load_machine
-from .affinity import Affinity, affinity_of, read_affinity
+from .affinity import PLACES, Affinity, affinity_of, read_affinity
 from .calibration.dataset import Source
 from .calibration.preprocessing import Preprocessing
 from .console import Diagnostics
@@ -80,6 +81,10 @@ class CompileOptions:
     def __post_init__(self) -> None:
         if self.precision is not None and self.precision not in PRECISIONS:
             raise UsageError("unknown precision", expected=" or ".join(PRECISIONS), found=self.precision)
+        places = [place.strip() for place in self.devices.split(",")]
+        if not set(places) <= set(PLACES) or len(set(places)) != len(places):
+            known = "one or both of device and cpu, each once"
+            raise UsageError("the order of places is not known", expected=known, found=self.devices)
 
 
 class _PassProgress:
@@ -113,14 +118,20 @@ def build(model: Model, options: CompileOptions) -> Package:
         PassError: a pass failed.
         CodegenError: no code can be generated.
     """
+    machine = load_machine(options.machine)
     options.report("import", 0, 1)
     module = import_onnx(model, options.input_shapes)
     options.report("import", 1, 1)
     precision = options.precision or default_precision(module, options)
+    if options.affinity and precision != "int8":
+        raise UsageError(
+            "places are for precision int8; in fp32 the whole network runs on the CPU",
+            hint="Give --calibration or --precision int8, or leave the affinity out.",
+        )
     package = Package(module, precision, tilewright.__version__)
     target = options.target or TargetDescription.host()
     if precision == "int8":
-        _add_integer_engines(package, module, target, options)
+        _add_integer_engines(package, module, target, machine, options)
     floating = clone_module(module)
     run_passes(float_pipeline(), floating, "passes (float)", options)
     add_engine(package, "float", floating, target, strict=options.strict, report=options.report)
@@ -132,8 +143,9 @@ def default_precision(module: Module, options: CompileOptions) -> str:
     return "int8" if options.calibration is not None or brings_quantization(module) else "fp32"
 
 
-def _add_integer_engines(package: Package, module: Module, target: TargetDescription, options: CompileOptions) -> None:
-    machine = load_machine(options.machine)
+def _add_integer_engines(
+    package: Package, module: Module, target: TargetDescription, machine: Machine, options: CompileOptions
+) -> None:
     quantized = quantize_module(module, options)
     software = clone_module(quantized)
     run_passes(cpu_pipeline(), software, "passes (software)", options)

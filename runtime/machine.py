@@ -221,8 +221,12 @@ def from_json(text: str, source: str = "machine description") -> Machine:
     """
     try:
         values = json.loads(text, object_pairs_hook=_unique_keys)
-    except json.JSONDecodeError as error:
+    except RecursionError:
+        raise MachineError(f"{source}: not JSON: nested too deeply") from None
+    except ValueError as error:
         raise MachineError(f"{source}: not JSON: {error}") from None
+    except MachineError as error:
+        raise _within(error, source) from None
     if not isinstance(values, dict):
         raise MachineError(f"{source}: the top level is not an object", found=type(values).__name__)
     version = values.pop("format", None)
@@ -240,7 +244,16 @@ def from_dictionary(values: Mapping[str, object], source: str = "machine descrip
     _check_names(timing, {item.name for item in fields(Timing)}, source, "timing.")
     constants = {key: _constant(entry, f"{source}: field 'timing.{key}'") for key, entry in timing.items()}
     numbers = {key: _constant(entry, f"{source}: field '{key}'") for key, entry in values.items() if key != "timing"}
-    return Machine(timing=Timing(**constants), **numbers)
+    try:
+        return Machine(timing=Timing(**constants), **numbers)
+    except MachineError as error:
+        raise _within(error, source) from None
+
+
+def _within(error: MachineError, source: str) -> MachineError:
+    """The error with the name of the file instead of the words that stand for any description."""
+    error.message = error.message.replace("machine description", source, 1)
+    return error
 
 
 def _constant(entry: Any, place: str) -> Any:

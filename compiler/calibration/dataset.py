@@ -65,6 +65,7 @@ def open_calibration_set(
     if not isinstance(source, (str, os.PathLike)):
         return source
     if isinstance(source, str) and source == RANDOM:
+        _check_limit(limit)
         return RandomSet(dict(inputs), limit if limit is not None else 8, seed)
     path = Path(source)
     if path.is_dir():
@@ -249,15 +250,24 @@ def _load_npy(path: Path) -> np.ndarray:
         # Mapped, so that a set larger than memory can be used.
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise _error(f"cannot read {os.fspath(path)!r}: {error}", hint="Write it with numpy.save.") from None
+        raise _error(f"cannot read {os.fspath(path)!r}: {_why(error)}", hint="Write it with numpy.save.") from None
 
 
 def _load_npz(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise _error(f"cannot read {os.fspath(path)!r}: {error}", hint="Write it with numpy.savez.") from None
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise _error(f"cannot read {os.fspath(path)!r}: {_why(error)}", hint="Write it with numpy.savez.") from None
+
+
+def _why(error: Exception) -> str:
+    """What the user can make of an error of NumPy."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    # What does not begin as NumPy's files do counts as pickled for NumPy.
+    is_foreign = "pickle" in str(error) or isinstance(error, (zipfile.BadZipFile, AttributeError))
+    return "it is no file of numbers that NumPy wrote" if is_foreign else str(error).rstrip(".")
 
 
 def _error(message: str, *, expected: object = None, found: object = None, hint: str | None = None) -> CalibrationError:

@@ -64,7 +64,7 @@ def fits_the_scratchpads(op: Op, machine: Machine) -> Found | None:
     if not isinstance(tile, Misfit):
         return None
     return Found(
-        op.result,
+        op.inputs[1] if tile.memory == "weight" else op.result,
         f"{tile.needed} bytes needed of the {tile.memory} scratchpad, which has {tile.available} on {machine.name}",
     )
 

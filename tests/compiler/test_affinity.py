@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tilewright.compiler.affinity import affinity_of, parse_affinity, read_affinity
-from tilewright.errors import ParseError, UsageError
+from tilewright.errors import InputError, ParseError, UsageError
 
 
 def test_lines() -> None:
@@ -64,10 +64,10 @@ def test_files(tmp_path: Path) -> None:
         f"line 1, column 10: affinity file '{file}': expected device or cpu for 'Conv_0', found 'gpu'\n"
         "Conv_0 = gpu\n         ^"
     )
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(InputError, match="cannot read the affinity file"):
         read_affinity(tmp_path / "missing")
     file.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(InputError, match="cannot read the affinity file"):
         read_affinity(file)
 
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -26,25 +26,6 @@ from tilewright.runtime import container
 Fails = Callable[..., str]
 FLOAT = TensorProto.FLOAT
 CHECK = "Check it with onnx.checker.check_model."
-
-
-@pytest.fixture
-def fails(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Fails:
-    """``fails(words, code=1)`` runs a command that must fail as all must; the message without ``error:`` and folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(words: Sequence[object], code: int = 1) -> str:
-        before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}
-        assert main([str(word) for word in words]) == code
-        shown = capsys.readouterr()
-        assert shown.out == ""
-        assert shown.err.startswith("error: ")
-        assert shown.err.count("error: ") == 1, "one paragraph"
-        assert shown.err.count("\n") == 1
-        assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")} == before, "files came or changed"
-        return shown.err.removeprefix("error: ").rstrip("\n").replace(f"{tmp_path}/", "")
-
-    return run
 
 
 # Files that are no models

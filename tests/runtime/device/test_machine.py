@@ -62,7 +62,7 @@ def test_missing_unknown_and_repeated_fields_are_named() -> None:
     del values["timing"]["divide"]
     assert refused(values) == "m.json: field 'timing.divide' is missing"
     assert refused({**sample(), "speed": 1}) == "m.json: field 'speed' is unknown"
-    assert refused('{"cards": 1, "cards": 2}') == "machine description: field 'cards' is given twice"
+    assert refused('{"cards": 1, "cards": 2}') == "m.json: field 'cards' is given twice"
 
 
 @pytest.mark.parametrize(
