@@ -6,7 +6,6 @@ attribute must be there, so a text never means something else after a default ha
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from tilewright.errors import IRError, ParseError, TilewrightError
 
 from .core import Constant, Function, Literal, Module, Op, Value
 from .op import REGISTRY, Operator, Registry, attribute_types, coerce
+from .tokens import Token, TokenReader
 from .types import DType, Quantization, TensorType
 
 _TOKEN = re.compile(
@@ -33,80 +33,15 @@ _TOKEN = re.compile(
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Token:
-    kind: str
-    text: str
-    offset: int
-
-
-class _Parser:
+class _Parser(TokenReader):
     def __init__(self, text: str, blobs: Mapping[str, np.ndarray], registry: Registry) -> None:
-        self._text = text
+        super().__init__(text, _TOKEN, float.fromhex)
         self._blobs = blobs
         self._registry = registry
-        self._tokens = self._tokenize()
-        self._position = 0
         self._module = Module("")
         self._values: dict[str, Value] = {}
 
-    # Tokens
-
-    def _tokenize(self) -> list[_Token]:
-        tokens: list[_Token] = []
-        offset = 0
-        while offset < len(self._text):
-            match = _TOKEN.match(self._text, offset)
-            if match is None:
-                raise self._error_at(offset, f"unexpected character {self._text[offset]!r}")
-            if match.lastgroup != "space":
-                tokens.append(_Token(str(match.lastgroup), match.group(), offset))
-            offset = match.end()
-        tokens.append(_Token("end", "end of text", len(self._text)))
-        return tokens
-
-    def _error_at(self, offset: int, message: str) -> ParseError:
-        start = self._text.rfind("\n", 0, offset) + 1
-        end = self._text.find("\n", offset)
-        line = self._text[start : end if end >= 0 else len(self._text)]
-        return ParseError(message, line=self._text.count("\n", 0, offset) + 1, column=offset - start + 1, text=line)
-
-    def _error(self, message: str, token: _Token | None = None) -> ParseError:
-        return self._error_at((token or self._token).offset, message)
-
-    @property
-    def _token(self) -> _Token:
-        return self._tokens[self._position]
-
-    def _next(self) -> _Token:
-        token = self._token
-        self._position += 1 if token.kind != "end" else 0
-        return token
-
-    def _accept(self, text: str) -> bool:
-        if self._token.text == text and self._token.kind != "string":
-            self._next()
-            return True
-        return False
-
-    def _expect(self, text: str) -> _Token:
-        if self._token.text != text or self._token.kind == "string":
-            raise self._error(f"expected {text!r}, found {self._token.text!r}")
-        return self._next()
-
-    def _expect_kind(self, kind: str, what: str) -> _Token:
-        if self._token.kind != kind:
-            raise self._error(f"expected {what}, found {self._token.text!r}")
-        return self._next()
-
-    def _string(self) -> str:
-        token = self._expect_kind("string", "a string")
-        try:
-            return json.loads(token.text)
-        except ValueError:
-            raise self._error("malformed string", token) from None
-
-    def _sigil_name(self, sigil: str, what: str) -> tuple[str, _Token]:
+    def _sigil_name(self, sigil: str, what: str) -> tuple[str, Token]:
         token = self._token
         if token.kind != "sigil" or token.text[0] != sigil:
             raise self._error(f"expected {what}, found {token.text!r}")
@@ -118,29 +53,7 @@ class _Parser:
         except ValueError:
             raise self._error("malformed name", token) from None
 
-    # Literals and types
-
-    def _literal(self) -> Literal:
-        token = self._token
-        if token.kind == "string":
-            return self._string()
-        if token.kind == "int":
-            return int(self._next().text)
-        if token.kind == "float":
-            return float.fromhex(self._next().text)
-        if token.kind == "word":
-            self._next()
-            return {"true": True, "false": False, "none": None, "nan": float("nan"), "inf": float("inf")}.get(
-                token.text, token.text
-            )
-        if self._accept("["):
-            elements: list[Literal] = []
-            while not self._accept("]"):
-                if elements:
-                    self._expect(",")
-                elements.append(self._literal())
-            return tuple(elements)
-        raise self._error(f"expected a value, found {token.text!r}")
+    # Types
 
     def _int(self, what: str) -> int:
         return int(self._expect_kind("int", what).text)
@@ -162,11 +75,7 @@ class _Parser:
         if word.text not in {d.value for d in DType}:
             raise self._error(f"unknown element type {word.text!r}", word)
         self._expect("[")
-        shape: list[int] = []
-        while not self._accept("]"):
-            if shape:
-                self._expect(",")
-            shape.append(self._int("an extent"))
+        shape = [self._int("an extent") for _ in self._elements("]")]
         layout = self._expect_kind("word", "a layout").text if self._accept("#") else ""
         try:
             quant = self._quantization() if self._accept("<") else None
@@ -190,6 +99,7 @@ class _Parser:
             scale, zero = numbers.reshape(2, -1)
             self._expect(">")
             return Quantization(tuple(scale.tolist()), tuple(int(z) for z in zero), axis)
+        start = self._token
         self._expect("s")
         self._expect("=")
         scales = self._literal()
@@ -197,12 +107,13 @@ class _Parser:
         self._expect("z")
         self._expect("=")
         zeros = self._literal()
-        token = self._expect(">")
+        self._expect(">")
         scales = scales if isinstance(scales, tuple) else (scales,)
         zeros = zeros if isinstance(zeros, tuple) else (zeros,)
-        if not all(isinstance(s, float) for s in scales) or not all(isinstance(z, int) for z in zeros):
-            raise self._error("scales are floats and zero points are integers", token)
-        return Quantization(scales, zeros, axis)  # pyright: ignore[reportArgumentType]
+        floats, integers = [s for s in scales if isinstance(s, float)], [z for z in zeros if isinstance(z, int)]
+        if len(floats) != len(scales) or len(integers) != len(zeros):
+            raise self._error("scales are floats and zero points are integers", start)
+        return Quantization(tuple(floats), tuple(integers), axis)
 
     # Module
 
@@ -221,8 +132,7 @@ class _Parser:
                 self._module.metadata[str(key)] = self._string()
             else:
                 raise self._error(f"expected 'const', 'func' or '}}', found {self._token.text!r}")
-        if self._token.kind != "end":
-            raise self._error(f"expected the end of the text, found {self._token.text!r}")
+        self._expect_end("the text")
         return self._module
 
     def _constant(self) -> None:
@@ -255,9 +165,7 @@ class _Parser:
         function = Function(name)
         self._values = {}
         self._expect("(")
-        while not self._accept(")"):
-            if function.parameters:
-                self._expect(",")
+        for _ in self._elements(")"):
             parameter, place = self._sigil_name("%", "a parameter")
             self._expect(":")
             self._define(function.add_parameter(parameter, self._type()), parameter, place)
@@ -265,9 +173,7 @@ class _Parser:
         self._expect("(")
         result_names: list[str] = []
         result_types: list[TensorType] = []
-        while not self._accept(")"):
-            if result_names:
-                self._expect(",")
+        for _ in self._elements(")"):
             result_names.append(self._sigil_name("%", "the name of a result")[0])
             self._expect(":")
             result_types.append(self._type())
@@ -277,9 +183,7 @@ class _Parser:
             self._op(function)
         place = self._token
         results: list[Value] = []
-        while not self._accept("}"):
-            if results:
-                self._expect(",")
+        for _ in self._elements("}"):
             value = self._operand()
             if value is None:
                 raise self._error("a function cannot return nothing", place)
@@ -292,7 +196,7 @@ class _Parser:
         except IRError as error:
             raise self._error(str(error), token) from None
 
-    def _define(self, value: Value, name: str, place: _Token) -> None:
+    def _define(self, value: Value, name: str, place: Token) -> None:
         if name in self._values:
             raise self._error(f"value %{name} is defined twice", place)
         self._values[name] = value
@@ -314,21 +218,17 @@ class _Parser:
     def _annotations(self) -> dict[str, Literal]:
         found: dict[str, Literal] = {}
         if self._accept("["):
-            while not self._accept("]"):
-                if found:
-                    self._expect(",")
+            for _ in self._elements("]"):
                 key = self._expect_kind("word", "the name of an annotation").text
                 self._expect("=")
                 found[key] = self._literal()
         return found
 
-    def _attributes(self, cls: type[Operator], place: _Token) -> Operator:
+    def _attributes(self, cls: type[Operator], place: Token) -> Operator:
         declared = attribute_types(cls)
         found: dict[str, Any] = {}
         if self._accept("{"):
-            while not self._accept("}"):
-                if found:
-                    self._expect(",")
+            for _ in self._elements("}"):
                 token = self._expect_kind("word", "the name of an attribute")
                 if token.text not in declared:
                     known = ", ".join(declared) or "none"
@@ -348,23 +248,20 @@ class _Parser:
             raise self._error(f"{cls.name} lacks attribute {missing[0]!r}", place)
         return cls(**found)
 
+    def _operator_class(self) -> tuple[Token, type[Operator]]:
+        place = self._expect_kind("word", "the name of an operator")
+        if place.text not in self._registry:
+            raise self._error(f"unknown operator {place.text!r}", place)
+        return place, self._registry[place.text]
+
     def _op(self, function: Function) -> None:
-        names: list[tuple[str, _Token]] = []
+        names: list[tuple[str, Token]] = []
         while not names or self._accept(","):
             names.append(self._sigil_name("%", "a result, or 'return'"))
         self._expect("=")
-        place = self._expect_kind("word", "the name of an operator")
-        cls = self._registry.get(place.text)
-        if cls is None:
-            raise self._error(f"unknown operator {place.text!r}", place)
+        place, cls = self._operator_class()
         self._expect("(")
-        operands: list[Value | None] = []
-        first = True
-        while not self._accept(")"):
-            if not first:
-                self._expect(",")
-            first = False
-            operands.append(self._operand())
+        operands = [self._operand() for _ in self._elements(")")]
         operator = self._attributes(cls, place)
         annotations = self._annotations()
         self._expect(":")
@@ -374,10 +271,7 @@ class _Parser:
         loc: list[str] = []
         if self._accept("loc"):
             self._expect("(")
-            while not self._accept(")"):
-                if loc:
-                    self._expect(",")
-                loc.append(self._string())
+            loc = [self._string() for _ in self._elements(")")]
         if len(types) != len(names):
             raise self._error(f"{len(names)} results have {len(types)} types", place)
         try:
@@ -392,19 +286,11 @@ class _Parser:
         """One statement alone: target, operator and names of the arguments."""
         target = self._expect_kind("word", "the name of a result").text
         self._expect("=")
-        place = self._expect_kind("word", "the name of an operator")
-        cls = self._registry.get(place.text)
-        if cls is None:
-            raise self._error(f"unknown operator {place.text!r}", place)
+        place, cls = self._operator_class()
         self._expect("(")
-        arguments: list[str] = []
-        while not self._accept(")"):
-            if arguments:
-                self._expect(",")
-            arguments.append(self._expect_kind("word", "the name of an argument").text)
+        arguments = [self._expect_kind("word", "the name of an argument").text for _ in self._elements(")")]
         operator = self._attributes(cls, place)
-        if self._token.kind != "end":
-            raise self._error(f"expected the end of the statement, found {self._token.text!r}")
+        self._expect_end("the statement")
         return target, operator, tuple(arguments)
 
 

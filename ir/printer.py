@@ -24,6 +24,7 @@ import numpy as np
 
 from .core import Constant, Function, Literal, Module, Op, Value, digest_of
 from .op import Operator
+from .tokens import WORDS
 from .types import DType, Quantization, TensorType
 
 INLINE_ELEMENTS = 16
@@ -57,7 +58,7 @@ def print_literal(value: Literal | DType) -> str:
         return print_float(float(value))
     if isinstance(value, tuple):
         return f"[{', '.join(map(print_literal, value))}]"
-    if _WORD.match(value) and value not in ("none", "true", "false", "inf", "nan", "blob"):
+    if _WORD.match(value) and value not in {*WORDS, "blob"}:
         return value
     return json.dumps(value, ensure_ascii=False)
 

@@ -1,0 +1,103 @@
+"""What the parser says about text that is no module; that good text reads back is a property of every test."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from tilewright.errors import ParseError
+from tilewright.ir.core import digest_of
+from tilewright.ir.parser import parse_module
+
+MODULE = """module @m {{
+  const @c : f32[2] = [0x1.0p+0, 0x1.8p+1]
+  func @main(%x: f32[2]) -> (%y: f32[2]) {{
+    {op}
+    return %y
+  }}
+}}"""
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "line", "column"),
+    [
+        ("", "expected 'module', found 'end of text'", 1, 1),
+        ("module m {", "expected the name of the module, found 'm'", 1, 8),
+        ("module @m {", "expected 'const', 'func' or '}', found 'end of text'", 1, 12),
+        ("module @m {} {", "expected the end of the text, found '{'", 1, 14),
+        ("module @m {\n  ?\n}", "unexpected character '?'", 2, 3),
+        ('module @"\\q" {}', "malformed name", 1, 8),
+        ('module @m { meta a = "\\q" }', "malformed string", 1, 22),
+        ("module @m { meta a = b }", "expected a string, found 'b'", 1, 22),
+        ("module @m {\n  const @c : f8[1] = [0]\n}", "unknown element type 'f8'", 2, 14),
+        ("module @m {\n  const @c : f32[1 = [0]\n}", "expected ',', found '='", 2, 20),
+        ("module @m {\n  const @c : f32[1.5] = [0]\n}", "unexpected character '.'", 2, 19),
+        ("module @m {\n  const @c : f32[2] = [0x1.0p+0]\n}", "expected 2 elements, found 1", 2, 23),
+        ("module @m {\n  const @c : f32[1] = 1\n}", "expected a list of elements", 2, 23),
+        ("module @m {\n  const @c : i8[1] = [a]\n}", "these are not elements of type i8", 2, 22),
+        ("module @m {\n  const @c : i8[1] = [(]\n}", "expected a value, found '('", 2, 23),
+        ('module @m {\n  const @c : i8[1] = blob "sha256:0"\n}', "no blob 'sha256:0' was given with the text", 2, 27),
+        ("module @m {\n  const @c : i8[1]<s=1, z=0> = [1]\n}", "scales are floats and zero points are integers", 2, 20),
+        ("module @m {\n  const @c : i8[1]<s=0x0.0p+0, z=0> = [1]\n}", "scale must be positive and finite", 2, 14),
+        ("module @m {\n  const @c : i8[0] = []\n  const @c : i8[0] = []\n}", "constant @c is defined twice", 3, 9),
+        ("module @m {\n  func @f() -> () { return }\n  func @f() -> () { return }\n}", "of this name exists", 3, 8),
+        ("module @m {\n  func @f(%x: i8[1], %x: i8[1]) -> () { return }\n}", "value %x is defined twice", 2, 22),
+        ("module @m {\n  func @f() -> () { return _ }\n}", "a function cannot return nothing", 2, 28),
+        ("module @m {\n  func @f(%x: i8[1]) -> (%y: i8[2]) { return %x }\n}", "do not have the types", 2, 46),
+    ],
+)
+def test_malformed_text(text: str, message: str, line: int, column: int) -> None:
+    with pytest.raises(ParseError, match=re.escape(message)) as caught:
+        parse_module(text)
+    assert (caught.value.line, caught.value.column) == (line, column)
+    assert str(caught.value).endswith(f"\n{text.splitlines()[line - 1] if text else ''}\n{' ' * (column - 1)}^")
+
+
+@pytest.mark.parametrize(
+    ("op", "message", "column"),
+    [
+        ("y = relu(%x) : f32[2]", "expected a result, or 'return', found 'y'", 5),
+        ("%y = 3(%x) : f32[2]", "expected the name of an operator, found '3'", 10),
+        ("%y = rely(%x) : f32[2]", "unknown operator 'rely'", 10),
+        ("%y = relu(%x %x) : f32[2]", "expected ',', found '%x'", 18),
+        ("%y = relu(%z) : f32[2]", "value %z is not defined before its use", 15),
+        ("%y = relu(@z) : f32[2]", "constant @z is not defined", 15),
+        ("%y = relu(3) : f32[2]", "expected an operand, found '3'", 15),
+        ("%y = relu(_) : f32[2]", "relu: operand 'x' is missing", 10),
+        ("%x = relu(%x) : f32[2]", "value %x is defined twice", 5),
+        ("%y, %z = relu(%x) : f32[2]", "2 results have 1 types", 14),
+        ("%y = softmax(%x) : f32[2]", "softmax lacks attribute 'axis'", 10),
+        ("%y = softmax(%x) {axes=0} : f32[2]", "softmax has no attribute 'axes' (it has: axis)", 23),
+        ("%y = softmax(%x) {axis=0, axis=0} : f32[2]", "attribute 'axis' is given twice", 31),
+        ("%y = softmax(%x) {axis=a} : f32[2]", "axis: attribute of the wrong type; expected int, found 'a'", 28),
+        ("%y = softmax(%x) {=0} : f32[2]", "expected the name of an attribute, found '='", 23),
+        ("%y = relu(%x) [=0] : f32[2]", "expected the name of an annotation, found '='", 20),
+        ("%y = relu(%x) : f32[2] loc(a)", "expected a string, found 'a'", 32),
+        ("%y = relu(%x)", "expected ':', found 'return'", 5),
+    ],
+)
+def test_malformed_op(op: str, message: str, column: int) -> None:
+    with pytest.raises(ParseError, match=re.escape(message)) as caught:
+        parse_module(MODULE.format(op=op))
+    assert caught.value.column == column
+
+
+def test_everything_an_op_can_carry_is_read() -> None:
+    op = '%y = max(%x, @c) [on=cpu, at=[0, none], "why"] : f32[2]'
+    with pytest.raises(ParseError, match="expected the name of an annotation"):
+        parse_module(MODULE.format(op=op))
+    op = '%y = max(%x, @c) [on=cpu, at=[0, none, -0x1.8p+1, true], why="a b"] : f32[2] loc("n 1", "n2") // comment'
+    (read,) = parse_module(MODULE.format(op=op)).main.ops
+    assert read.annotations == {"on": "cpu", "at": (0, None, -3.0, True), "why": "a b"}
+    assert read.loc == ("n 1", "n2")
+    assert read.inputs[1].name == "c"
+
+
+def test_blobs_are_found_by_their_digest() -> None:
+    array = np.arange(4, dtype=np.int8)
+    digest = digest_of(array)
+    assert digest_of(array.astype(">i2")) == digest_of(array.astype("<i2")) != digest
+    module = parse_module(f'module @m {{ const @c : i8[2,2] = blob "sha256:{digest}" }}', {digest: array})
+    assert module.constants["c"].array.tolist() == [[0, 1], [2, 3]]
