@@ -20,8 +20,11 @@ ENTRY_POINT = "tilewright_run"
 _EntryPoint = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 
 
-def object_code(artifact: Artifact, program: str) -> bytes:
+def object_code(artifact: Artifact, program: str) -> tuple[bytes, int]:
     """Object code for a program that may and can run on this machine: the artifact's own, or generated again.
+
+    Returns:
+        The object, and the bytes of arena that it needs.
 
     Raises:
         TrustError: the artifact is not trusted and the compiler is not installed.
@@ -35,18 +38,21 @@ def object_code(artifact: Artifact, program: str) -> bytes:
             expected="Linux on x86_64 or aarch64",
             found=f"{host.operating_system()} on {host.architecture() or 'an unknown architecture'}",
         )
-    target = artifact.manifest.cpu_programs[program].target
-    unfit = host.missing(target.triple, target.features)
+    entry = artifact.manifest.cpu_programs[program]
+    unfit = host.missing(entry.target.triple, entry.target.features)
     if unfit is not None:
         return regenerate(artifact, program, unfit, ArtifactError)
     objection = artifact.trust_objection
     if objection is not None:
         return regenerate(artifact, program, objection, TrustError)
-    return artifact.copy(artifact.manifest.cpu_programs[program].code)
+    return artifact.copy(entry.code), entry.arena_bytes
 
 
 class CpuExecutor:
     """Executes the CPU stages of an engine.
+
+    Attributes:
+        arena_bytes: size of the work memory that the code needs.
 
     Raises:
         ArtifactError: the program's code cannot be had or loaded (see `object_code`).
@@ -55,7 +61,8 @@ class CpuExecutor:
     def __init__(self, artifact: Artifact, engine: Engine) -> None:
         name = engine.cpu_program or ""
         self._steps = artifact.manifest.cpu_programs[name].steps
-        self._native = NativeObject(object_code(artifact, name))
+        code, self.arena_bytes = object_code(artifact, name)
+        self._native = NativeObject(code)
         self._run = _EntryPoint(self._native.address(ENTRY_POINT))
 
     def run(self, stage: CpuStage, buffers: Buffers) -> None:

@@ -9,12 +9,12 @@ from tilewright.errors import ArtifactError
 from .artifact import Artifact
 
 
-def regenerate(artifact: Artifact, program: str, reason: str, error: type[ArtifactError]) -> bytes:
-    """Object code for this machine, generated from the module text that the artifact holds.
+def regenerate(artifact: Artifact, program: str, reason: str, error: type[ArtifactError]) -> tuple[bytes, int]:
+    """Object code for this machine, generated from the module text that the artifact holds, and its bytes of arena.
 
-    ``tilewright.codegen.package.regenerate(artifact, program) -> bytes`` does the work. Its object exports the same
-    entry point with the same steps, and stays within the arena and the constants that the manifest states, whatever
-    the module text claims.
+    ``tilewright.codegen.package.regenerate(artifact, program)`` does the work. Its object exports the same entry point
+    with the same steps, and stays within that arena, the constants, inputs and outputs that the manifest states,
+    whatever the module text claims.
 
     Args:
         reason: why the code in the artifact does not run, for the message.

@@ -126,7 +126,6 @@ class _Runner:
         program = manifest.cpu_programs[engine.cpu_program] if engine.cpu_program is not None else None
         self.outputs = manifest.outputs
         self._inputs = len(manifest.inputs)
-        self._arena_bytes = program.arena_bytes if program else 0
         self._constants = bytes_of(artifact.section(program.constants) if program else memoryview(b""))
         executors: dict[str, Executor] = {}
         for stage in engine.stages:
@@ -134,6 +133,10 @@ class _Runner:
                 raise ArtifactError(f"this build cannot run stages of kind {stage.kind!r}", stage="load artifact")
             if stage.kind not in executors:
                 executors[stage.kind] = EXECUTORS[stage.kind](artifact, engine)
+        native = executors.get("cpu")
+        self._arena_bytes = program.arena_bytes if program else 0
+        if isinstance(native, CpuExecutor):
+            self._arena_bytes = max(self._arena_bytes, native.arena_bytes)
         self.stages: list[tuple[Executor, Stage]] = [(executors[stage.kind], stage) for stage in engine.stages]
         self._lock = threading.Lock()
         self._free: list[Buffers] = [self._allocate()]

@@ -65,26 +65,80 @@ def constants_of(function: Function) -> list[Constant]:
 def locate(function: Function, constant_offsets: dict[Constant, int]) -> dict[Value, Location]:
     """Where every value lies, from the annotations of the memory plan.
 
+    The annotations may come from a file that nobody vouches for, and the addresses go into native code as they are: so
+    each value is proved to lie inside the block of memory that it names.
+
     Raises:
-        CodegenError: the function has not been planned.
+        CodegenError: the function has not been planned, or a value lies outside its memory.
     """
     places: dict[Value, Location] = {p: Location("input", i) for i, p in enumerate(function.parameters)}
     places.update({c: Location("constants", offset) for c, offset in constant_offsets.items()})
     outputs = {value: index for index, value in reversed(list(enumerate(function.results)))}
+    room = _Room(function, constant_offsets)
     for op in function.ops:
         offsets = op.annotations.get("at")
-        alias = op.annotations.get("alias")
-        if not isinstance(offsets, tuple):
+        if not isinstance(offsets, tuple) or len(offsets) != len(op.results):
             raise CodegenError("the op has no place in memory", op=op.name, node=op.node, hint="Run memory_plan first.")
+        alias = op.annotations.get("alias")
+        source = op.operands[alias] if isinstance(alias, int) and 0 <= alias < len(op.operands) else None
+        if "alias" in op.annotations and source is None:
+            raise CodegenError("the op is an alias of no operand", op=op.name, node=op.node, found=alias)
         for value, offset in zip(op.results, offsets, strict=True):
-            source = op.operands[alias] if isinstance(alias, int) else None
             if source is not None:
                 places[value] = places[source]
             elif isinstance(offset, int):
                 places[value] = Location("arena", offset)
-            else:
+            elif value in outputs:
                 places[value] = Location("output", outputs[value])
+            else:
+                raise CodegenError("a result lies nowhere", op=op.name, node=op.node, found=f"%{value.name}")
+            room.check(op, value, places[value])
+    for value, index in outputs.items():
+        if places[value] != Location("output", index):
+            raise CodegenError(f"output %{value.name} is never written", op=f"@{function.name}")
     return places
+
+
+class _Room:
+    """The blocks of memory that a program may touch."""
+
+    def __init__(self, function: Function, constant_offsets: dict[Constant, int]) -> None:
+        self._blocks = {
+            "arena": [_arena_bytes(function)],
+            "constants": [max((o + bytes_of(c.type) for c, o in constant_offsets.items()), default=0)],
+            "input": [_caller_bytes(value) for value in function.parameters],
+            "output": [_caller_bytes(value) for value in function.results],
+        }
+
+    def check(self, op: Op, value: Value, location: Location) -> None:
+        """Refuse a value that does not lie inside its block."""
+        blocks, start = self._blocks[location.place], location.position
+        if location.place in ("input", "output"):
+            size, start = blocks[start], 0
+        else:
+            (size,) = blocks
+        if start % ALIGNMENT or not 0 <= start <= size - bytes_of(value.type):
+            raise CodegenError(
+                f"result %{value.name} lies outside its memory",
+                op=op.name,
+                node=op.node,
+                expected=f"{bytes_of(value.type)} bytes at a multiple of {ALIGNMENT} within {size}",
+                found=f"{location.place} {location.position}",
+            )
+
+
+def _caller_bytes(value: Value) -> int:
+    """Size of an input or output, which lies row-major in the caller's memory."""
+    if value.type.layout:
+        raise CodegenError("an input or output has a blocked layout", found=f"%{value.name}: {value.type}")
+    return bytes_of(value.type)
+
+
+def _arena_bytes(function: Function) -> int:
+    planned = function.annotations.get("arena_bytes")
+    if not isinstance(planned, int) or planned < 0:
+        raise CodegenError("the function has no memory plan", op=f"@{function.name}", hint="Run memory_plan first.")
+    return planned
 
 
 def build_cpu_program(
@@ -118,10 +172,7 @@ def build_cpu_program(
         Call(s.kernel, tuple(places[v] for v in (*s.op.inputs, *s.op.results))) if s.kernel else Call(None)
         for s in steps
     ]
-    planned = function.annotations.get("arena_bytes")
-    if not isinstance(planned, int):
-        raise CodegenError("the function has no memory plan", op=f"@{function.name}", hint="Run memory_plan first.")
-    scratch = _aligned(planned)
+    scratch = _aligned(_arena_bytes(function))
     arena = scratch + _aligned(max((s.kernel.scratch_bytes for s in steps if s.kernel), default=0))
     code = assemble(calls, target, len(function.parameters), scratch, report)
     return CpuProgram(code, bytes(blob), constant_offsets, arena, target, tuple(steps), places)

@@ -267,9 +267,9 @@ def with_compiler(monkeypatch: pytest.MonkeyPatch, calls: list[str], code: bytes
     """Stand in for the compiler: generates `code` for any program."""
     package = types.ModuleType("tilewright.codegen.package")
 
-    def regenerate(artifact: Artifact, program: str) -> bytes:
+    def regenerate(artifact: Artifact, program: str) -> tuple[bytes, int]:
         calls.append(f"{program}: {artifact.text('main.module')}")
-        return code
+        return code, 4096
 
     package.regenerate = regenerate  # pyright: ignore[reportAttributeAccessIssue]
     monkeypatch.setitem(sys.modules, "tilewright.codegen.package", package)

@@ -1,0 +1,165 @@
+"""Artifacts by someone else or for another processor: their kernels are generated again, and checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+from artifact_samples import compile_object
+from network_files import digits_model, graph_model
+from onnx import helper
+
+from tilewright.codegen.cpu.target import TargetDescription
+from tilewright.codegen.package import Package
+from tilewright.compiler.driver import CompileOptions, build
+from tilewright.errors import ArtifactError, CodegenError, TilewrightError, VerifyError
+from tilewright.runtime.artifact import Artifact, Section, SectionKind, artifact_bytes
+from tilewright.runtime.session import load
+
+ENGINES = ("device", "software", "float")
+TRAP = "define i32 @tilewright_run(ptr %c, i64 %f, i64 %l) { unreachable }"
+
+
+@pytest.fixture(autouse=True)
+def configuration(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """A key of its own for each test; calling the fixture changes it, as if another user went on."""
+
+    def become_someone_else() -> None:
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("configuration")))
+
+    become_someone_else()
+    return become_someone_else
+
+
+@cache
+def digits(target: str) -> Package:
+    """The demo's network for all engines."""
+    options = CompileOptions(
+        precision="int8", calibration="random", calibration_limit=2, target=TargetDescription.named(target)
+    )
+    return build(digits_model().SerializeToString(), options)
+
+
+def without_code(package: Package) -> bytes:
+    """The artifact with object code that must not be run."""
+    trap = compile_object(TRAP)
+    sections = [s._replace(data=trap) if s.kind is SectionKind.CODE else s for s in package.sections]
+    return artifact_bytes(package.manifest(), sections)
+
+
+def outputs(content: bytes, engine: str) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    with load(content, engine=engine) as session:
+        inputs = {spec.name: rng.random(spec.shape, np.float32) for spec in session.inputs}
+        (found,) = session.run(inputs).values()
+    return found
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_kernels_of_someone_else_are_generated_again(engine: str, configuration: Callable[[], None]) -> None:
+    package = digits("host")
+    expected = outputs(artifact_bytes(package.manifest(), package.sections), engine)
+    content = without_code(package)
+    configuration()
+    assert not Artifact.open(content).trusted
+    np.testing.assert_array_equal(outputs(content, engine), expected)
+
+
+@pytest.mark.parametrize("target", ["portable", "avx2"])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_they_are_generated_for_this_processor(engine: str, target: str, configuration: Callable[[], None]) -> None:
+    try:
+        package = digits(target)
+    except CodegenError as error:
+        assert error.message == "no such target on this machine"
+        pytest.skip(f"this machine has no {target}")
+    expected = outputs(artifact_bytes(package.manifest(), package.sections), engine)
+    content = without_code(package)
+    configuration()
+    # Sums in another order; what is computed in integers is the same, until the last step.
+    np.testing.assert_allclose(outputs(content, engine), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("foreign", [("sparc64-unknown-linux-gnu", ()), (None, ("abacus",))])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_code_for_another_processor_is_not_run(engine: str, foreign: tuple[str | None, tuple[str, ...]]) -> None:
+    package = digits("host")
+    expected = outputs(artifact_bytes(package.manifest(), package.sections), engine)
+    triple, features = foreign
+    programs = {
+        name: replace(
+            program, target=replace(program.target, triple=triple or program.target.triple, features=features)
+        )
+        for name, program in package.cpu_programs.items()
+    }
+    content = without_code(replace(package, cpu_programs=programs))
+    assert Artifact.open(content).trusted
+    np.testing.assert_array_equal(outputs(content, engine), expected)
+
+
+def test_kernels_for_another_processor_may_need_more_work_memory(configuration: Callable[[], None]) -> None:
+    """A product with a transposed matrix copies as many of its columns as the vectors of the processor hold."""
+    model = graph_model(
+        [helper.make_node("Gemm", ["x", "w"], ["y"], transB=1)], (("x", 1, [24, 40]), ("w", 1, [200, 40]))
+    )
+    package = build(model.SerializeToString(), CompileOptions(target=TargetDescription.named("portable")))
+    expected = outputs(artifact_bytes(package.manifest(), package.sections), "float")
+    content = without_code(package)
+    configuration()
+    np.testing.assert_allclose(outputs(content, "float"), expected, rtol=1e-5, atol=1e-5)
+
+
+def small_package() -> Package:
+    """A product whose result is in the arena, and a softmax that reads it."""
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["s"]), helper.make_node("Softmax", ["s"], ["y"])]
+    weights = {"w": np.arange(12, dtype=np.float32).reshape(3, 4)}
+    return build(graph_model(nodes, initializers=weights).SerializeToString(), CompileOptions())
+
+
+def tampered(package: Package, change: Callable[[str], str], section: str = "module.float") -> bytes:
+    """The artifact with another text in one section."""
+
+    def changed(part: Section) -> Section:
+        if part.name != section:
+            return part
+        text = bytes(part.data).decode()
+        assert change(text) != text
+        return part._replace(data=change(text).encode())
+
+    return artifact_bytes(package.manifest(), [changed(part) for part in package.sections])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "replacement", "error", "message"),
+    [
+        (r"at=\[0\]", "at=[64000]", CodegenError, "result %s lies outside its memory"),
+        (r"at=\[0\]", "at=[-64]", CodegenError, "result %s lies outside its memory"),
+        (r"at=\[0\]", "at=[4]", CodegenError, "result %s lies outside its memory"),
+        (r"at=\[0\]", "at=[none]", CodegenError, "a result lies nowhere"),
+        (r"at=\[0\]", "at=[0, 64]", CodegenError, "the op has no place in memory"),
+        (r"at=\[0\]", "alias=7, at=[0]", CodegenError, "the op is an alias of no operand"),
+        (r"at=\[none\]", "at=[0]", CodegenError, "output %y is never written"),
+        (r"arena_bytes=\d+", "arena_bytes=-4096", CodegenError, "the function has no memory plan"),
+        (r"arena_bytes=\d+", "arena_bytes=0", CodegenError, "result %s lies outside its memory"),
+        (r"\[2,", "[200,", CodegenError, "result %s lies outside its memory"),
+        (r"\[2,", "[1,", ArtifactError, "the inputs of program 'float' are not those of the manifest"),
+        (r"at=\[none\]", "alias=0, at=[none]", CodegenError, "output %y is never written"),
+        (r"return %y", "return %s", CodegenError, "a result lies nowhere; found %y"),
+        (r"\(%y: f32\[2,4\]\)", "(%z: f32[2,4])", ArtifactError, "the outputs of program 'float' are not those"),
+        (r"f32\[2,4\]( loc\(\"y\"\)|\))", r"f32[20,4]\1", VerifyError, "a result has the wrong type"),
+        (r"x: f32\[2,3\]", "x: f32[2,3]<layout=c16>", TilewrightError, "expected"),
+        (r"0x1.0p\+0", "0x1.1p+0", ArtifactError, "the constants of program 'float' are not those of the manifest"),
+    ],
+)
+def test_a_module_text_cannot_reach_beyond_its_memory(
+    pattern: str, replacement: str, error: type[TilewrightError], message: str, configuration: Callable[[], None]
+) -> None:
+    content = tampered(small_package(), lambda text: re.sub(pattern, replacement, text))
+    configuration()
+    with pytest.raises(error) as caught:
+        load(content)
+    assert message in str(caught.value)
