@@ -52,4 +52,29 @@ def graph_model(
         [onnx.numpy_helper.from_array(array, name) for name, array in (initializers or {}).items()],
     )
     opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(domain, 1) for domain in domains)]
-    return helper.make_model(graph, opset_imports=opsets)
+    return helper.make_model(graph, opset_imports=opsets, ir_version=10)
+
+
+def partly_quantized_model() -> onnx.ModelProto:
+    """A convolution in floating point behind a quantisation pair, and one on integers beside it."""
+    rng = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+        helper.make_node("DequantizeLinear", ["w", "ws"], ["wd"], axis=0),
+        helper.make_node("Conv", ["d", "wd"], ["c"], name="c", kernel_shape=[3, 3], auto_pad="SAME_UPPER"),
+        helper.make_node("QLinearConv", ["q", "s", "z", "w", "ws0", "wz", "s", "z"], ["k"]),
+        helper.make_node("DequantizeLinear", ["k", "s", "z"], ["y"]),
+        helper.make_node("Clip", ["c", "lo", "hi"], ["v"]),
+    ]
+    arrays = {
+        "s": np.asarray(0.05, np.float32),
+        "z": np.asarray(7, np.uint8),
+        "w": rng.integers(-128, 128, (4, 3, 3, 3)).astype(np.int8),
+        "ws": rng.uniform(0.01, 0.02, 4).astype(np.float32),
+        "ws0": np.asarray(0.01, np.float32),
+        "wz": np.asarray(0, np.int8),
+        "lo": np.asarray(0, np.float32),
+        "hi": np.asarray(6, np.float32),
+    }
+    return graph_model(nodes, [("x", TensorProto.FLOAT, [1, 3, 6, 6])], ("y", "v"), arrays)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sized
 import numpy as np
 import onnx
 import pytest
-from network_files import digits_model, graph_model
+from network_files import digits_model, graph_model, partly_quantized_model
 from onnx import TensorProto, helper
 
 from tilewright.compiler.frontend.onnx import import_onnx
@@ -93,36 +93,11 @@ def shapes_model() -> onnx.ModelProto:
     return graph_model(nodes, [("x", TensorProto.FLOAT, [2, 3, 2, 4])], ("y", "z"), arrays)
 
 
-def quantized_model() -> onnx.ModelProto:
-    """Quantisation pairs and integer operators."""
-    rng = np.random.default_rng(0)
-    nodes = [
-        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
-        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
-        helper.make_node("DequantizeLinear", ["w", "ws"], ["wd"], axis=0),
-        helper.make_node("Conv", ["d", "wd"], ["c"], kernel_shape=[3, 3], auto_pad="SAME_UPPER"),
-        helper.make_node("QLinearConv", ["q", "s", "z", "w", "ws0", "wz", "s", "z"], ["k"]),
-        helper.make_node("DequantizeLinear", ["k", "s", "z"], ["y"]),
-        helper.make_node("Clip", ["c", "lo", "hi"], ["v"]),
-    ]
-    arrays = {
-        "s": np.asarray(0.05, np.float32),
-        "z": np.asarray(7, np.uint8),
-        "w": rng.integers(-128, 128, (4, 3, 3, 3)).astype(np.int8),
-        "ws": rng.uniform(0.01, 0.02, 4).astype(np.float32),
-        "ws0": np.asarray(0.01, np.float32),
-        "wz": np.asarray(0, np.int8),
-        "lo": np.asarray(0, np.float32),
-        "hi": np.asarray(6, np.float32),
-    }
-    return graph_model(nodes, [("x", TensorProto.FLOAT, [1, 3, 6, 6])], ("y", "v"), arrays)
-
-
 MODELS: dict[str, Callable[[], onnx.ModelProto]] = {
     "digits": digits_model,
     "windows": windows_model,
     "shapes": shapes_model,
-    "quantized": quantized_model,
+    "quantized": partly_quantized_model,
 }
 
 
