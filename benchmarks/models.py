@@ -3,8 +3,8 @@
     python benchmarks/models.py [--filter TEXT] [--samples 4] [--seconds 1] [--write docs/models.md]
 
 Measures the nine networks of the onnx package, and the models of the folder that ``TILEWRIGHT_DATA`` names, on real
-inputs. Times are medians of runs that alternate between Tilewright and onnxruntime, one thread each; they move with
-whatever else the machine does, so read their ratio. Exits with 1 if a network differs by more than `TOLERANCE`.
+inputs. Times are medians of processor time over runs that alternate between Tilewright and onnxruntime, one thread each:
+on a machine that does other things too, a clock on the wall would count those. Exits with 1 if a network differs by more than `TOLERANCE`.
 """
 
 from __future__ import annotations
@@ -117,9 +117,9 @@ def measure(case: Case, sample_count: int, seconds: float) -> dict[str, object]:
         while len(ours) < 5 or time.perf_counter() < stop:
             for x in inputs:
                 for times, run in ((ours, session.run), (theirs, oracle.run)):
-                    start = time.perf_counter()
+                    start = time.process_time()
                     run(x)
-                    times.append((time.perf_counter() - start) * 1e3)
+                    times.append((time.process_time() - start) * 1e3)
     row["ours"], row["theirs"] = float(np.median(ours)), float(np.median(theirs))
     row["ratio"] = row["ours"] / row["theirs"]
     return row
@@ -149,8 +149,8 @@ random where none are at hand (`ad01`). Networks that bring their own quantisati
 constant weights, with which every output is the same: they reproduce the outputs that the package stores, and are then
 compared with random weights and inputs, without the softmax at their end.
 
-Times are medians of runs that alternate with onnxruntime's, one thread each, on a machine that does other things too;
-*ratio* is Tilewright's time over onnxruntime's.
+Times are medians of processor time over runs that alternate with onnxruntime's, one thread each; *ratio* is Tilewright's
+over onnxruntime's. Compile times are by the clock.
 
 {table.markdown()}"""
 
