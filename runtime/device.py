@@ -5,6 +5,7 @@ The host lays each input out as the program expects it, runs the program, and ta
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
@@ -23,6 +24,9 @@ from .steps import StepTime
 
 if TYPE_CHECKING:
     from .isa.program import Program
+
+_CONSTANTS, _INPUT, _OUTPUT = "constants", "input", "output"
+"""Names of the regions that the host fills and reads."""
 
 
 def as_map(array: np.ndarray) -> np.ndarray:
@@ -83,24 +87,36 @@ class _Loaded:
         self.ports = Ports.from_json(artifact.copy(sections["regions"]))
         with _naming(name):
             program = _read_program(artifact, name)
-            self.engine = FunctionalEngine(program, program.machine, {"constants": constants})
-        self.sizes = {region.kind: region.size for region in program.regions}
-        for ports, kind in ((self.ports.inputs, RegionKind.INPUT), (self.ports.outputs, RegionKind.OUTPUT)):
+            self.engine = FunctionalEngine(program, program.machine, {_CONSTANTS: constants})
+        sizes = {(region.kind, region.name): region.size for region in program.regions}
+        if any(kind is RegionKind.INPUT and region != _INPUT for kind, region in sizes):
+            raise ArtifactError(
+                f"device program {name!r} has an input region that nothing fills", stage="load artifact"
+            )
+        self._input_bytes = sizes.get((RegionKind.INPUT, _INPUT), 0)
+        for ports, size in (
+            (self.ports.inputs, self._input_bytes),
+            (self.ports.outputs, sizes.get((RegionKind.OUTPUT, _OUTPUT), 0)),
+        ):
             for port in ports:
-                self._check(port, self.sizes.get(kind, 0), name)
-        self.input_bytes = self.sizes.get(RegionKind.INPUT, 0)
+                self._check(port, size, name)
 
     @staticmethod
     def _check(port: Port, size: int, name: str) -> None:
         fits = len(port.shape) == 4 and port.pixel >= port.shape[3]
-        if not fits or port.offset + int(np.prod(port.shape[:3])) * port.pixel > size:
-            raise ArtifactError(f"device program {name!r} has a feature map outside its region", found=port)
+        if not fits or port.offset + math.prod(port.shape[:3]) * port.pixel > size:
+            raise ArtifactError(
+                f"device program {name!r} has a feature map outside its region",
+                stage="load artifact",
+                expected=f"images, rows, columns and channels within {size} bytes",
+                found=port,
+            )
 
     def run(self, operands: list[np.ndarray], results: list[np.ndarray]) -> None:
-        region = np.zeros(self.input_bytes, np.uint8)
+        region = np.zeros(self._input_bytes, np.uint8)
         for port, array in zip(self.ports.inputs, operands, strict=True):
             port.view(region)[...] = as_map(array)
-        outputs = self.engine.run({"input": region})["output"]
+        outputs = self.engine.run({_INPUT: region})[_OUTPUT]
         for port, array in zip(self.ports.outputs, results, strict=True):
             as_map(array)[...] = port.view(outputs)
 

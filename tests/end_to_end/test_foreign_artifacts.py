@@ -126,9 +126,10 @@ def tampered(package: Package, change: Callable[[str], str], section: str = "mod
     def changed(part: Section) -> Section:
         if part.name != section:
             return part
-        text = bytes(part.data).decode()
+        # Device programs are text and bytes; Latin-1 keeps both.
+        text = bytes(part.data).decode("latin-1")
         assert change(text) != text
-        return part._replace(data=change(text).encode())
+        return part._replace(data=change(text).encode("latin-1"))
 
     return artifact_bytes(package.manifest(), [changed(part) for part in package.sections])
 
@@ -162,4 +163,28 @@ def test_a_module_text_cannot_reach_beyond_its_memory(
     configuration()
     with pytest.raises(error) as caught:
         load(content)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("section", "pattern", "replacement", "message"),
+    [
+        ("regions", r'"offset": 0', '"offset": 1000000', "has a feature map outside its region"),
+        ("regions", r'"shape": \[1, 8, 8, 1\]', '"shape": [4294967296, 4294967296, 8, 1]', "outside its region"),
+        ("regions", r'"shape": \[1, 8, 8, 1\]', '"shape": [1, 8, 4, 1]', "does not match the tensors of its stage"),
+        ("regions", r'"shape": \[1, 8, 8, 1\]', '"shape": [8, 8, 1]', "outside its region"),
+        ("regions", r'"pixel": \d+', '"pixel": 0', "outside its region"),
+        ("instructions", r'"name":"output"', '"name":"ouTput"', "has a feature map outside its region"),
+        ("instructions", r'"name":"input"', '"name":"inPut"', "has an input region that nothing fills"),
+        ("instructions", r'"name":"constants"', '"name":"conStants"', "'conStants'"),
+        ("instructions", r'"kind":"output"', '"kind":"inputt"', "a region is malformed"),
+    ],
+)
+def test_a_device_program_cannot_reach_beyond_its_regions(
+    section: str, pattern: str, replacement: str, message: str, configuration: Callable[[], None]
+) -> None:
+    content = tampered(digits("host"), lambda text: re.sub(pattern, replacement, text, count=1), f"{section}.device_0")
+    configuration()
+    with pytest.raises(TilewrightError) as caught:
+        load(content, engine="device")
     assert message in str(caught.value)
