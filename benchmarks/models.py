@@ -3,8 +3,9 @@
     python benchmarks/models.py [--filter TEXT] [--samples 4] [--seconds 1] [--write docs/models.md]
 
 Measures the nine networks of the onnx package, and the models of the folder that ``TILEWRIGHT_DATA`` names, on real
-inputs. Times are medians of processor time over runs that alternate between Tilewright and onnxruntime, one thread each:
-on a machine that does other things too, a clock on the wall would count those. Exits with 1 if a network differs by more than `TOLERANCE`.
+inputs. Times are medians of processor time over runs that alternate between Tilewright and onnxruntime, one thread
+each: on a machine that does other things too, a clock on the wall would count those. Exits with 1 if a network differs
+by more than `TOLERANCE`.
 """
 
 from __future__ import annotations
@@ -149,8 +150,8 @@ random where none are at hand (`ad01`). Networks that bring their own quantisati
 constant weights, with which every output is the same: they reproduce the outputs that the package stores, and are then
 compared with random weights and inputs, without the softmax at their end.
 
-Times are medians of processor time over runs that alternate with onnxruntime's, one thread each; *ratio* is Tilewright's
-over onnxruntime's. Compile times are by the clock.
+Times are medians of processor time over runs that alternate with onnxruntime's, one thread each; *ratio* is
+Tilewright's over onnxruntime's. Compile times are by the clock.
 
 {table.markdown()}"""
 
