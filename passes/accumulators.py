@@ -118,8 +118,8 @@ def _settle_channels(found: Match) -> Value | None:
     weights, bias = np.moveaxis(w.array.copy(), axis, 0), b.array.copy()
     weights[settled] = np.moveaxis(zeros, axis, 0)[settled]
     bias[settled] = 0
-    new_w = found.module.add_constant(w.name, np.ascontiguousarray(np.moveaxis(weights, 0, axis)), w.type)
-    new_b = found.module.add_constant(b.name, bias, b.type)
+    new_w = found.add_constant(w.name, np.moveaxis(weights, 0, axis), w.type)
+    new_b = found.add_constant(b.name, bias, b.type)
     return found.emit(op.operator, x, new_w, new_b, result_types=[y])
 
 

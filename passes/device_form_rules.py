@@ -64,7 +64,7 @@ def _product_as_convolution(found: Match) -> Value | None:
     if quant is not None and quant.axis is not None:
         quant = replace(quant, axis=0)
     kernel_type = TensorType(kernel.shape, w.type.dtype, quant)
-    weights = found.module.add_constant(w.name, np.ascontiguousarray(kernel), kernel_type)
+    weights = found.add_constant(w.name, kernel, kernel_type)
     ones = (1,) * (rank - 2)
     conv = Conv(ones, (0,) * 2 * len(ones), ones, 1, matmul.act, matmul.act_args)
     product = found.emit(conv, source, weights, b, result_types=[y.with_shape((*y.shape, *ones))])
@@ -129,8 +129,8 @@ def _constant_as_map(found: Match) -> Value | None:
     extents[1] = shape[1]
     if tuple(extents) == constant.type.shape:
         return None
-    array = np.ascontiguousarray(np.broadcast_to(constant.array, extents))
-    widened = found.module.add_constant(constant.name, array, constant.type.with_shape(extents))
+    array = np.broadcast_to(constant.array, extents)
+    widened = found.add_constant(constant.name, array, constant.type.with_shape(extents))
     operands = [widened if value is constant else value for value in found.root.operands]
     return found.emit(found.root.operator, *operands, result_types=[found.root.result.type])
 

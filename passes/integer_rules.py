@@ -6,14 +6,13 @@ changes places with ``dequantize`` first, so that chains of movements come to st
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from ..ir.core import Constant, Op, Value
-from ..ir.op import Operator, QuantizationRule
+from ..ir.op import QuantizationRule
 from ..ir.ops.activation import Activation, Clip, Relu
 from ..ir.ops.convolution import Conv
 from ..ir.ops.matmul import MatMul
@@ -24,7 +23,8 @@ from ..ir.ops.reduction import ReduceMean
 from ..ir.ops.shape import Reshape
 from ..ir.quantized import CLAMPING, EIGHT_BIT, is_redundant
 from ..ir.types import DType, Quantization, TensorType
-from .pattern import Match, Rule, node
+from .pattern import Match, Rule, node, operand_of_the_same_type
+from .window_rules import pad_into_conv
 
 BIAS_TOLERANCE = 1e-5
 """Relative difference up to which the scale of a bias passes for the product of the scales of x and w."""
@@ -35,23 +35,6 @@ def integers_of(value: Value | None) -> Value | None:
     if value is None or value.producer is None or not isinstance(value.producer.operator, Dequantize):
         return None
     return value.producer.operands[0]
-
-
-def insert(
-    found: Match,
-    operator: Operator,
-    operands: Sequence[Value | None],
-    types: Sequence[TensorType],
-    origin: Sequence[Op],
-) -> tuple[Value, ...]:
-    """Results of a new op before the root, which stands for the ops of ``origin``."""
-    function = found.root.function
-    assert function is not None
-    loc = tuple(dict.fromkeys(itertools.chain.from_iterable(op.loc for op in origin)))
-    names = [value.name for value in found.root.results] if len(types) == len(found.root.results) else []
-    op = function.insert(Op(operator, operands, types, names=names, loc=loc), found.root)
-    found.created.append(op)
-    return op.results
 
 
 # What the result of an op is quantised to
@@ -75,7 +58,7 @@ def _collapse(found: Match) -> Value | None:
     assert isinstance(activation.operator, Activation)
     if is_redundant(y_type, activation.operator.act, activation.operator.act_args):
         return result
-    return insert(found, activation.operator, [result], [y_type], [activation])[0]
+    return found.emit(activation.operator, result, result_types=[y_type], origin=[activation])
 
 
 def _only_producer(op: Op) -> Op | None:
@@ -108,7 +91,7 @@ def _quantized_form(
     types = [value.type for value in operands if value is not None]
     if operator.check_quantized(types, [y_type]) is not None or len({t.dtype for t in types}) > 1:
         return None
-    return insert(found, operator, operands, [y_type], origin)[0]
+    return found.emit(operator, *operands, result_types=[y_type], origin=origin)
 
 
 def _quantized_operand(found: Match, value: Value) -> Value | None:
@@ -123,7 +106,7 @@ def _quantized_operand(found: Match, value: Value) -> Value | None:
         return None
     quant = Quantization.per_tensor(abs(float(np.float32(number))) or 1.0)
     array = np.full(value.array.shape, np.sign(number), dtype.numpy)
-    return found.module.add_constant(value.name, array, TensorType(value.type.shape, dtype, quant))
+    return found.add_constant(value.name, array, TensorType(value.type.shape, dtype, quant))
 
 
 def _unified(found: Match, source: Op, y_type: TensorType, origin: Sequence[Op]) -> Value | None:
@@ -136,8 +119,11 @@ def _unified(found: Match, source: Op, y_type: TensorType, origin: Sequence[Op])
     for real, value in zip(reals, integers, strict=True):
         assert value is not None
         type = TensorType(value.type.shape, y_type.dtype, y_type.quant)
-        swapped[real] = value if value.type == type else insert(found, Requantize(), [value], [type], origin)[0]
-    return insert(found, source.operator, [swapped.get(v, v) for v in source.inputs], [y_type], origin)[0]
+        if value.type != type:
+            value = found.emit(Requantize(), value, result_types=[type], origin=origin)
+        swapped[real] = value
+    operands = [swapped.get(value, value) for value in source.inputs]
+    return found.emit(source.operator, *operands, result_types=[y_type], origin=origin)
 
 
 def _mean(found: Match, source: Op, y_type: TensorType, origin: Sequence[Op]) -> Value | None:
@@ -147,8 +133,10 @@ def _mean(found: Match, source: Op, y_type: TensorType, origin: Sequence[Op]) ->
     if x is None or x.type.rank < 4 or mean.axes != tuple(range(2, x.type.rank)):
         return None
     pooled_type = y_type.with_shape((*x.type.shape[:2], *[1] * (x.type.rank - 2)))
-    pooled = insert(found, GlobalAveragePool(), [x], [pooled_type], origin)[0]
-    return pooled if mean.keepdims else insert(found, Reshape(y_type.shape), [pooled], [y_type], origin)[0]
+    pooled = found.emit(GlobalAveragePool(), x, result_types=[pooled_type], origin=origin)
+    if mean.keepdims:
+        return pooled
+    return found.emit(Reshape(y_type.shape), pooled, result_types=[y_type], origin=origin)
 
 
 # Convolutions and products
@@ -170,7 +158,7 @@ def _product(found: Match, source: Op, activation: Op | None, y_type: TensorType
     types = [x.type, w.type, bias.type if bias is not None else None]
     if (b is not None and bias is None) or operator.check_quantized(types, [y_type]) is not None:
         return None
-    return insert(found, operator, [x, w, bias], [y_type], origin)[0]
+    return found.emit(operator, x, w, bias, result_types=[y_type], origin=origin)
 
 
 def _bias(found: Match, b: Value, x: TensorType, w: TensorType) -> Constant | None:
@@ -193,7 +181,7 @@ def _bias(found: Match, b: Value, x: TensorType, w: TensorType) -> Constant | No
         return None
     if np.abs(values).max(initial=0) >= 2.0**31:
         return None
-    return found.module.add_constant(b.name, values.astype(np.int32))
+    return found.add_constant(b.name, values.astype(np.int32))
 
 
 def _absorb_activation(found: Match) -> Value | None:
@@ -206,7 +194,7 @@ def _absorb_activation(found: Match) -> Value | None:
     if y_type.quant is None or source.result.type != y_type or operator.act != "none":
         return None
     fused = replace(operator, act=activation.act, act_args=activation.act_args)
-    return insert(found, fused, source.operands, [y_type], [source, found.root])[0]
+    return found.emit(fused, *source.operands, result_types=[y_type], origin=[source, found.root])
 
 
 def _drop_activation(found: Match) -> Value | None:
@@ -227,11 +215,7 @@ def _quantize_dequantized(found: Match) -> Value | None:
         return x
     if x.type.dtype is DType.I32 or (x.type.quant is not None and x.type.quant.axis is not None):
         return None
-    return insert(found, Requantize(), [x], [y_type], [found.root])[0]
-
-
-def _requantize_to_same(found: Match) -> Value | None:
-    return found["x"] if found["x"].type == found.root.result.type else None
+    return found.emit(Requantize(), x, result_types=[y_type], origin=[found.root])
 
 
 def _requantize_before_pad(found: Match) -> Value | None:
@@ -242,34 +226,19 @@ def _requantize_before_pad(found: Match) -> Value | None:
     if pad.mode == "constant" and pad.value != 0:
         return None
     type = TensorType(x.type.shape, y_type.dtype, y_type.quant)
-    before = insert(found, Requantize(), [x], [type], [found.root])[0]
-    return insert(found, pad, [before], [y_type], [pad_op])[0]
+    before = found.emit(Requantize(), x, result_types=[type], origin=[found.root])
+    return found.emit(pad, before, result_types=[y_type], origin=[pad_op])
 
 
-def _pad_into_conv(found: Match) -> Value | None:
-    conv, pad, x = found.root.operator, found.op("pad").operator, found["x"]
-    assert isinstance(conv, Conv)
-    assert isinstance(pad, Pad)
-    rank = x.type.rank
-    if (
-        x.type.quant is None
-        or pad.mode != "constant"
-        or pad.value != 0
-        or any((*pad.pads[:2], *pad.pads[rank : rank + 2]))
-    ):
-        return None
-    spatial = (*pad.pads[2:rank], *pad.pads[rank + 2 :])
-    merged = replace(conv, pads=tuple(a + b for a, b in zip(conv.pads, spatial, strict=True)))
-    return insert(
-        found, merged, [x, *found.root.operands[1:]], [found.root.result.type], [found.op("pad"), found.root]
-    )[0]
+def _is_quantized(op: Op) -> bool:
+    return op.inputs[0].type.quant is not None
 
 
 RULES: tuple[Rule, ...] = (
     Rule("quantize_dequantized", node(Quantize, node(Dequantize, "x", single_use=False)), _quantize_dequantized),
-    Rule("requantize_to_same", node(Requantize, "x"), _requantize_to_same),
+    Rule("requantize_to_same", node(Requantize, "x"), operand_of_the_same_type),
     Rule("requantize_before_pad", node(Requantize, node(Pad, "x", name="pad")), _requantize_before_pad),
-    Rule("pad_into_quantized_conv", node(Conv, node(Pad, "x", name="pad")), _pad_into_conv),
+    Rule("pad_into_quantized_conv", node(Conv, node(Pad, "x", name="pad"), where=_is_quantized), pad_into_conv),
     Rule("quantized_op", node(Quantize), _collapse),
     Rule("redundant_activation", node((Relu, Clip), "x"), _drop_activation),
     Rule("activation_into_product", node((Relu, Clip), node((Conv, MatMul), name="product")), _absorb_activation),

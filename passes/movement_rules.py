@@ -13,16 +13,11 @@ from ..ir.ops.elementwise import Add, Div, Mul, Pow, Sub
 from ..ir.ops.movement import Concat, Pad, Slice, Split, Tile, Transpose
 from ..ir.ops.reduction import Reduce
 from ..ir.ops.shape import Cast, Expand, Reshape
-from .pattern import Const, Match, Rule, node, scalar
-
-
-def _operand_of_the_same_type(found: Match) -> Value | None:
-    """The operand, unless the op broadcasts it or changes its type."""
-    return found["x"] if found["x"].type == found.root.results[0].type else None
+from .pattern import Const, Match, Rule, node, operand_of_the_same_type, scalar
 
 
 def _identity(name: str, cls: type[Operator], where: Callable[[Op], bool]) -> Rule:
-    return Rule(name, node(cls, "x", where=where), _operand_of_the_same_type)
+    return Rule(name, node(cls, "x", where=where), operand_of_the_same_type)
 
 
 def _same_shape(op: Op) -> bool:
@@ -104,9 +99,9 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "concat_of_one",
         node(Concat, "x", where=lambda op: len(op.inputs) == 1),
-        _operand_of_the_same_type,
+        operand_of_the_same_type,
     ),
-    Rule("split_in_one", node(Split, "x", where=lambda op: len(op.results) == 1), _operand_of_the_same_type),
+    Rule("split_in_one", node(Split, "x", where=lambda op: len(op.results) == 1), operand_of_the_same_type),
     Rule("transpose_without_effect", node(Transpose, "x", where=_keeps_order), _as_reshape),
     Rule(
         "transpose_of_transpose",
@@ -117,10 +112,10 @@ RULES: tuple[Rule, ...] = (
     Rule("slice_of_slice", node(Slice, node(Slice, "x", name="inner", single_use=False)), _merge_slices),
     Rule("concat_of_concat", node(Concat), _flatten_concat),
     Rule("reduce_of_one", node(Reduce, "x"), _reduction_as_reshape),
-    Rule("times_one", node(Mul, "x", Const(None, _is_ones), commutative=True), _operand_of_the_same_type),
-    Rule("over_one", node(Div, "x", Const(None, _is_ones)), _operand_of_the_same_type),
-    Rule("plus_zero", node(Add, "x", Const(None, _is_zeros), commutative=True), _operand_of_the_same_type),
-    Rule("minus_zero", node(Sub, "x", Const(None, _is_zeros)), _operand_of_the_same_type),
-    Rule("to_the_first", node(Pow, "x", scalar(1.0, 0.0)), _operand_of_the_same_type),
+    Rule("times_one", node(Mul, "x", Const(None, _is_ones), commutative=True), operand_of_the_same_type),
+    Rule("over_one", node(Div, "x", Const(None, _is_ones)), operand_of_the_same_type),
+    Rule("plus_zero", node(Add, "x", Const(None, _is_zeros), commutative=True), operand_of_the_same_type),
+    Rule("minus_zero", node(Sub, "x", Const(None, _is_zeros)), operand_of_the_same_type),
+    Rule("to_the_first", node(Pow, "x", scalar(1.0, 0.0)), operand_of_the_same_type),
 )
 """Identities and merges of neighbours."""

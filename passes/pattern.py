@@ -129,27 +129,51 @@ class Match:
         """The op that the pattern calls ``name``."""
         return self._named[name]
 
-    def add_constant(self, name: str, array: np.ndarray) -> Constant:
+    def add_constant(self, name: str, array: np.ndarray, type: TensorType | None = None) -> Constant:
         """A new constant of the module."""
-        return self.module.add_constant(name, np.ascontiguousarray(array))
+        return self.module.add_constant(name, np.asarray(array, order="C"), type)
 
     def emit(
-        self, operator: Operator, *operands: Value | None, result_types: Sequence[TensorType] | None = None
+        self,
+        operator: Operator,
+        *operands: Value | None,
+        result_types: Sequence[TensorType] | None = None,
+        origin: Sequence[Op] | None = None,
     ) -> Value:
-        """Insert an op before the root; its only result. It carries the source nodes of all that matched."""
+        """Insert an op before the root; its only result.
+
+        Args:
+            origin: the ops that it stands for, whose source nodes it carries; by default all that matched.
+        """
+        return self.emit_all(operator, operands, result_types, origin)[0]
+
+    def emit_all(
+        self,
+        operator: Operator,
+        operands: Sequence[Value | None],
+        result_types: Sequence[TensorType] | None = None,
+        origin: Sequence[Op] | None = None,
+    ) -> tuple[Value, ...]:
+        """As :meth:`emit`, for an op of any number of results."""
         function = self.root.function
         assert function is not None
-        loc = tuple(dict.fromkeys(itertools.chain.from_iterable(op.loc for op in reversed(self.ops))))
-        types = operator.result_types([v.type if v is not None else None for v in operands], loc)
-        names = [self.root.results[0].name] if len(types) == 1 else []
-        op = Op(operator, operands, result_types, names=names, loc=loc)
-        function.insert(op, self.root)
+        sources = reversed(self.ops) if origin is None else origin
+        loc = tuple(dict.fromkeys(itertools.chain.from_iterable(op.loc for op in sources)))
+        op = function.insert(Op(operator, operands, result_types, loc=loc), self.root)
+        if len(op.results) in (1, len(self.root.results)):
+            for value, replaced in zip(op.results, self.root.results, strict=False):
+                value.name = replaced.name
         self.created.append(op)
-        return op.results[0]
+        return op.results
 
 
 Rewrite = Callable[[Match], Union[Value, Sequence[Value], None]]
 """Builds what stands for the results of the root; ``None`` declines and must leave the module as it was."""
+
+
+def operand_of_the_same_type(found: Match) -> Value | None:
+    """The value that the pattern calls ``x``, for ops that do nothing unless they broadcast it or change its type."""
+    return found["x"] if found["x"].type == found.root.results[0].type else None
 
 
 @dataclass(frozen=True)

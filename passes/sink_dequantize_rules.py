@@ -13,7 +13,6 @@ from ..ir.ops.movement import Pad, Transpose
 from ..ir.ops.quantization import Dequantize, StoredIntegers
 from ..ir.quantized import EIGHT_BIT, parameters, stored
 from ..ir.types import DType, TensorType
-from .integer_rules import insert
 from .pattern import Match, Rule, node
 
 MOVING: tuple[type[Operator], ...] = tuple(
@@ -69,7 +68,7 @@ def _sink(found: Match, boundary: Operator, outer: Sequence[Value], operator: Op
     if all(value is None or isinstance(value, Constant) for value in operands):
         results = _computed(found, operands, types)
     elif operator.check_quantized([v.type if v is not None else None for v in operands], types) is None:
-        results = insert(found, operator, operands, types, [root])
+        results = found.emit_all(operator, operands, types, [root])
     else:
         return None
     return [found.emit(boundary, value) if value.type.quant is not None else value for value in results]
@@ -104,10 +103,7 @@ def _computed(found: Match, operands: Sequence[Value | None], types: Sequence[Te
     operand_types = [value.type if value is not None else None for value in operands]
     results = found.root.operator.evaluate(arrays, operand_types, types)
     name = found.root.results[0].name
-    return tuple(
-        found.module.add_constant(name, np.ascontiguousarray(array), type)
-        for array, type in zip(results, types, strict=True)
-    )
+    return tuple(found.add_constant(name, array, type) for array, type in zip(results, types, strict=True))
 
 
 RULES: tuple[Rule, ...] = (

@@ -23,7 +23,7 @@ from ..ir.ops.quantization import (
     StoredIntegers,
 )
 from ..ir.types import DType, Quantization, TensorType
-from .pattern import Match, Rule, node
+from .pattern import Match, Rule, node, operand_of_the_same_type
 
 
 def quantization_of(scale: Value | None, zero_point: Value | None, axis: int | None) -> Quantization | None:
@@ -47,7 +47,7 @@ def assume(found: Match, x: Value, quant: Quantization) -> Value:
     """``x``, plain integers, as a value of a quantised type; a constant becomes another constant."""
     type = x.type.with_quant(quant)
     if isinstance(x, Constant):
-        return found.module.add_constant(x.name, x.array, type)
+        return found.add_constant(x.name, x.array, type)
     return found.emit(AssumeQuantized(), x, result_types=[type])
 
 
@@ -104,16 +104,20 @@ def _typed_product(found: Match, operator: Conv | MatMul, channel_axis: int, b: 
     return found.emit(StoredIntegers(), y)
 
 
-def _same_type(found: Match) -> Value | None:
-    return found["x"] if found["x"].type == found.root.result.type else None
-
-
 RULES: tuple[Rule, ...] = (
     Rule("typed_dequantize", node(DequantizeLinear), _typed_dequantize),
     Rule("typed_quantize", node(QuantizeLinear), _typed_quantize),
     Rule("typed_conv", node(QLinearConv), _typed_conv),
     Rule("typed_matmul", node(QLinearMatMul), _typed_matmul),
-    Rule("stored_and_assumed", node(AssumeQuantized, node(StoredIntegers, "x", single_use=False)), _same_type),
-    Rule("assumed_and_stored", node(StoredIntegers, node(AssumeQuantized, "x", single_use=False)), _same_type),
+    Rule(
+        "stored_and_assumed",
+        node(AssumeQuantized, node(StoredIntegers, "x", single_use=False)),
+        operand_of_the_same_type,
+    ),
+    Rule(
+        "assumed_and_stored",
+        node(StoredIntegers, node(AssumeQuantized, "x", single_use=False)),
+        operand_of_the_same_type,
+    ),
 )
 """From parameters as operands to parameters in types."""

@@ -28,7 +28,8 @@ def _sum(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(a + b for a, b in zip(left, right, strict=True))
 
 
-def _pad_into_conv(found: Match) -> Value | None:
+def pad_into_conv(found: Match) -> Value | None:
+    """Padding with the number 0, which quantised tensors pad with too."""
     conv, pad = found.root.operator, found.op("pad").operator
     assert isinstance(conv, Conv)
     assert isinstance(pad, Pad)
@@ -102,7 +103,7 @@ def _pool_as_global(found: Match) -> Value | None:
 
 
 RULES: tuple[Rule, ...] = (
-    Rule("pad_into_conv", node(Conv, node(Pad, "x", name="pad")), _pad_into_conv),
+    Rule("pad_into_conv", node(Conv, node(Pad, "x", name="pad")), pad_into_conv),
     Rule("pad_into_average_pool", node(AveragePool, node(Pad, "x", name="pad")), _pad_into_average_pool),
     Rule("pad_into_max_pool", node(MaxPool, node(Pad, "x", name="pad")), _pad_into_max_pool),
     Rule("mean_as_global_pool", node(ReduceMean, "x"), _mean_as_pool),
