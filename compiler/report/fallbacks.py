@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ...passes.device_support import CONVERSION
 from ...passes.partition import FASTER, FREE
 from ..table import Column, Table
+from .placement import ADDED
 
 LINES = 5
 """How many lines of a summary are about fallbacks, at most."""
@@ -47,7 +48,7 @@ def fallback_table(records: Sequence[Mapping[str, object]]) -> Table:
 
 def fallback_lines(records: Sequence[Mapping[str, object]]) -> list[str]:
     """What a summary says: each reason with its ops, without those that every network has, in at most ``LINES``."""
-    rows = [row for row in fallback_table(records).records() if row["why"] not in (CONVERSION, FREE)]
+    rows = [row for row in fallback_table(records).records() if row["why"] not in (CONVERSION, FREE, ADDED)]
     shown = rows if len(rows) <= LINES else rows[: LINES - 1]
     lines = [f"{shortened(row['ops'])}: {row['why']}" for row in shown]
     if len(shown) < len(rows):

@@ -10,6 +10,9 @@ from ...runtime.artifact import Artifact
 from ..table import Column, Table
 from .units import show_count
 
+ADDED = "added for the kernels of the CPU"
+"""Why ops are on the CPU that no pass had to place: they came with the layouts of kernels."""
+
 Records = Sequence[Mapping[str, object]]
 
 
@@ -32,7 +35,7 @@ def placement(module: Module) -> list[dict[str, object]]:
                     "op": each.name,
                     "nodes": list(each.loc),
                     "on": each.annotations.get("on", "cpu"),
-                    "why": each.annotations.get("why", ""),
+                    "why": each.annotations.get("why", ADDED),
                     "macs": each.operator.macs(types, [value.type for value in each.results]),
                 }
             )

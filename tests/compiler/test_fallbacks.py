@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tilewright.compiler.report.fallbacks import LINES, fallback_lines, fallback_table
+from tilewright.compiler.report.placement import ADDED
 from tilewright.passes.device_support import CONVERSION
 from tilewright.passes.partition import FREE
 
@@ -21,6 +22,7 @@ RECORDS = [
     record("max_pool", "r", "cpu", f"max_pool %r: {RULE}; found 3 and 3"),
     record("conv", "d", "cpu", "conv @w: Weights and bias are constants; found a computed tensor", 7),
     record("reshape", "v", "cpu", FREE),
+    record("reorder", "o", "cpu", ADDED),
     record("add", "x", "cpu", "faster on the host: 1.0 us, against 0.5 us on the device and 6.0 us to start"),
     record("add", "y", "cpu", "faster on the host: 2.0 us, against 0.5 us on the device and 6.0 us to start"),
 ]
@@ -36,6 +38,7 @@ def test_reasons_are_grouped_without_op_and_tensor() -> None:
         {"why": CONVERSION, "count": 1, "ops": ["quantize q"]},
         {"why": "affinity of 'a: b'", "count": 1, "ops": ["add a"]},
         {"why": FREE, "count": 1, "ops": ["reshape v"]},
+        {"why": ADDED, "count": 1, "ops": ["reorder o"]},
     ]
     assert "softmax s0, softmax s1, softmax s2 and 2 more" in table.markdown()
 

@@ -84,6 +84,7 @@ def check(seed: int, folder: Path) -> None:
     artifact = compile_to_memory(model, options)
     on_device = {record["name"] for record in placement_of(artifact) if record["on"] == "device"}
     assert on_device == {name for name, place in places if place == "device"}, "the places are those asked for"
+    assert all(record["why"] for record in placement_of(artifact)), "every op has a reason"
     inputs = random_inputs(reference, rng)
     found: dict[str, dict[str, np.ndarray]] = {}
     for engine in ("device", "software"):

@@ -1,0 +1,487 @@
+"""Whatever is wrong with machine, calibration, places or device program: one message that says where and what helps."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from network_files import graph_model, write_model
+from onnx import TensorProto, helper
+
+from tilewright.compiler.cli import main
+from tilewright.compiler.demo.digits import MODEL
+from tilewright.compiler.driver import CompileOptions, compile_to_file
+from tilewright.compiler.report.placement import placement_of
+from tilewright.errors import InstructionError
+from tilewright.runtime import isa
+from tilewright.runtime.artifact import Artifact, Section, artifact_bytes
+from tilewright.runtime.isa import Queue, Wait
+from tilewright.runtime.machine import load
+from tilewright.runtime.session import load as load_session
+
+Fails = Callable[..., str]
+
+COMPILE = ["compile", "m.onnx", "-o", "m.twa", "--precision", "int8"]
+RANDOM = [*COMPILE, "--calibration", "random"]
+
+
+@pytest.fixture(autouse=True)
+def model(tmp_path: Path) -> None:
+    """``m.onnx``: one convolution of 16 channels, from ``x`` to ``y``."""
+    write_model(tmp_path / "m.onnx", convolution_model())
+
+
+def convolution_model() -> Any:
+    weights = np.random.default_rng(1).standard_normal((16, 16, 3, 3)).astype(np.float32)
+    node = helper.make_node("Conv", ["x", "w"], ["y"], name="conv", kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    return graph_model([node], [("x", TensorProto.FLOAT, [1, 16, 4, 4])], initializers={"w": weights})
+
+
+# Machine files
+
+BASE = {"format": 1, **load("s256").to_dictionary()}
+
+
+def without(*names: str) -> dict[str, object]:
+    return {key: value for key, value in BASE.items() if key not in names}
+
+
+MACHINES: dict[str, tuple[object, str]] = {
+    "missing": (without("maps_bytes"), "m.json: field 'maps_bytes' is missing"),
+    "several missing": (
+        without("maps_bytes", "clock_hertz"),
+        "m.json: field 'clock_hertz' is missing. Also missing: maps_bytes",
+    ),
+    "unknown": ({**BASE, "speed": 3}, "m.json: field 'speed' is unknown"),
+    "negative": (
+        {**BASE, "clusters": -1},
+        "m.json: field 'clusters' (clusters on a card, each with its own scratchpads) is out of range; "
+        "expected 1 to 16, found -1",
+    ),
+    "nothing": (
+        {**BASE, "maps_bytes": 0},
+        "m.json: field 'maps_bytes' (feature-map scratchpad of a cluster) is out of range; "
+        "expected 1024 to 1048576 B, found 0",
+    ),
+    "negative constant": (
+        {**BASE, "timing": {**load("s256").to_dictionary()["timing"], "mac_setup": -3}},  # pyright: ignore[reportGeneralTypeIssues]
+        "m.json: field 'timing.mac_setup' (decode and address setup of a MAC instruction) is out of range; "
+        "expected 0 to 65536 cycles, found -3",
+    ),
+    "text": (
+        {**BASE, "clock_hertz": "fast"},
+        "m.json: field 'clock_hertz' (clock) is not a whole number; found 'fast'",
+    ),
+    "not a number": (
+        {**BASE, "dram_efficiency": float("nan")},
+        "m.json: field 'dram_efficiency' (share of the peak that is reached) is out of range; "
+        "expected 0.01 to 1.0, found nan",
+    ),
+    "lanes": ({**BASE, "input_lanes": 12}, "m.json: field 'input_lanes' is not a power of two; found 12"),
+    "inconsistent banks": (
+        {**BASE, "maps_bytes": 65600, "maps_banks": 8},
+        "m.json: field 'maps_bytes' does not divide into 'maps_banks' banks of lines; "
+        "expected a multiple of 512, found 65600",
+    ),
+    "inconsistent memories": (
+        {**BASE, "dram_bytes": 65536},
+        "m.json: field 'dram_bytes' is smaller than the scratchpads of the card together; "
+        "expected at least 720896, found 65536",
+    ),
+    "version": ({**BASE, "format": 2}, "m.json: field 'format' is not a known version; expected 1, found 2"),
+    "list": ([1], "m.json: the top level is not an object; found list"),
+    "half": (
+        '{"format": ',
+        "m.json: not JSON: Expecting value: line 1 column 12 (char 11)",
+    ),
+    "twice": ('{"format": 1, "format": 1}', "m.json: field 'format' is given twice"),
+    "deep": ("[" * 100_000, "m.json: not JSON: nested too deeply"),
+}
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_machine_files(name: str, tmp_path: Path, fails: Fails) -> None:
+    content, message = MACHINES[name]
+    (tmp_path / "m.json").write_text(content if isinstance(content, str) else json.dumps(content))
+    assert fails([*RANDOM, "--machine", "m.json"]) == message
+
+
+def test_a_machine_that_is_not_there(tmp_path: Path, fails: Fails) -> None:
+    samples = "Samples: m4096, s256"
+    for words in (RANDOM, ["compile", "m.onnx"]):
+        assert fails([*words, "--machine", "m9000"]) == (
+            f"machine 'm9000' is neither a sample nor a readable file (No such file or directory). {samples}"
+        )
+    (tmp_path / "folder").mkdir()
+    assert fails([*RANDOM, "--machine", "folder"]) == (
+        f"machine 'folder' is neither a sample nor a readable file (Is a directory). {samples}"
+    )
+
+
+# Artifacts for another machine
+
+
+@cache
+def artifact() -> Path:
+    """``m.onnx`` for S256 with its convolution on the device; not to be changed."""
+    path = Path(tempfile.mkdtemp(prefix="tilewright-test-")) / "m.twa"
+    options = CompileOptions("int8", "s256", calibration="random", affinity=(("conv", "device"),))
+    compile_to_file(convolution_model().SerializeToString(), path, options)
+    return path
+
+
+def test_a_program_for_another_machine(tmp_path: Path, fails: Fails) -> None:
+    values = {**BASE, "name": "mine", "output_lanes": 8, "clock_hertz": 100_000_000}
+    (tmp_path / "mine.json").write_text(json.dumps(values))
+    assert fails(["run", artifact(), "--random", "1", "--machine", "mine.json"]) == (
+        "load artifact: device program 'device_0': the program was compiled for machine 'S256', this is 'mine'; "
+        "expected equal descriptions, found (program, machine) output_lanes: 4, 8; clock_hertz: 250000000, 100000000. "
+        "Compile the network for this machine"
+    )
+
+
+def test_the_machine_that_it_was_made_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", str(artifact()), "--random", "1", "--machine", "s256"]) == 0
+    same = dataclasses.replace(load("s256"), name="another name")
+    with load_session(artifact(), machine=same) as session:
+        assert session.engine == "device"
+
+
+def test_engines_that_need_no_machine(fails: Fails) -> None:
+    assert fails(["run", artifact(), "--random", "1", "--machine", "s256", "--engine", "float"], code=2) == (
+        "engine 'float' runs on no machine; expected engine device. Leave the machine out"
+    )
+
+
+# Instructions that are not sound
+
+Change = Callable[[dict[Queue, list[isa.Instruction]]], None]
+
+
+def put(queue: Queue, index: int, **fields: object) -> Change:
+    """Some fields of one instruction are others."""
+
+    def change(queues: dict[Queue, list[isa.Instruction]]) -> None:
+        queues[queue][index] = dataclasses.replace(queues[queue][index], **fields)  # pyright: ignore[reportArgumentType]
+
+    return change
+
+
+def rebuilt(program: isa.Program) -> bytes:
+    """The artifact with another program in it, and every checksum right."""
+    original = Artifact.open(artifact())
+    sections = [
+        Section(name, entry.kind, program.to_bytes() if name == "instructions.device_0" else original.copy(name))
+        for name, entry in original.sections.items()
+        if name != "manifest"
+    ]
+    return artifact_bytes(original.manifest, sections)
+
+
+def program() -> isa.Program:
+    return isa.Program.from_bytes(Artifact.open(artifact()).copy("instructions.device_0"))
+
+
+def changed(*changes: Change) -> isa.Program:
+    original = program()
+    queues = {queue: original.instructions(queue) for queue in Queue}
+    for change in changes:
+        change(queues)
+    encoded = {queue: b"".join(map(isa.encode, items)) for queue, items in queues.items()}
+    return dataclasses.replace(original, queues=encoded)
+
+
+def with_bits(queue: Queue, index: int, bit: int) -> isa.Program:
+    """One bit of one instruction is inverted."""
+    original = program()
+    data = bytearray(original.queues[queue])
+    data[32 * index + bit // 8] ^= 1 << bit % 8
+    return dataclasses.replace(original, queues={**original.queues, queue: bytes(data)})
+
+
+WHERE = "load artifact: device program 'device_0': "
+
+PROGRAMS: dict[str, tuple[Callable[[], isa.Program], str]] = {
+    "reserved bit": (
+        lambda: with_bits(Queue.LD, 0, 255),
+        "queue LD, instruction 0: LDW: reserved bit 255 is set; expected 0, found 1",
+    ),
+    "unknown opcode": (
+        lambda: with_bits(Queue.VEC, 0, 5),
+        "queue VEC, instruction 0: field 'opcode' is unknown; expected 1 LDM, 2 LDW, 3 LDP, 4 ST, 8 CONV, 9 DWC, "
+        "10 GEMM, 16 RQ, 17 POOL, 18 ELT, 19 LUT, 20 RSZ, 32 BAR, 33 END, found 48",
+    ),
+    "map outside DRAM": (
+        lambda: changed(put(Queue.LD, 2, offset=16)),
+        "queue LD, instruction 2 (LDM): field 'offset' breaks a rule; "
+        "expected read bytes lie inside the 256 of region 'input', found bytes 16 to 272",
+    ),
+    "weights outside DRAM": (
+        lambda: changed(put(Queue.LD, 0, offset=3)),
+        "queue LD, instruction 0 (LDW): field 'offset' breaks a rule; "
+        "expected read bytes lie inside the 2432 of region 'constants', found bytes 192 to 2496",
+    ),
+    "outside the scratchpad": (
+        lambda: changed(put(Queue.VEC, 0, destination=32760)),
+        "queue VEC, instruction 0 (RQ): field 'destination' breaks a rule; "
+        "expected written bytes lie inside the 524288 of the maps scratchpad, found bytes 524160 to 524416",
+    ),
+    "accumulators outside": (
+        lambda: changed(put(Queue.MAC, 0, accumulator=1020)),
+        "queue MAC, instruction 0 (CONV): field 'accumulator' breaks a rule; "
+        "expected written bytes lie inside the 65536 of the accumulators scratchpad, found bytes 65280 to 66304",
+    ),
+    "a region that is not there": (
+        lambda: changed(put(Queue.LD, 2, region=9)),
+        "queue LD, instruction 2 (LDM): field 'region' breaks a rule; expected there are 4 regions, found 9",
+    ),
+    "weights written over": (
+        lambda: changed(put(Queue.ST, 0, region=0)),
+        "queue ST, instruction 0 (ST): field 'region' breaks a rule; "
+        "expected region 'constants' (constant) is never written, found 0",
+    ),
+    "a wait that never ends": (
+        lambda: changed(put(Queue.MAC, 0, wait_a=Wait(1, 9))),
+        "queue MAC, instruction 0 (CONV): field 'wait_a' breaks a rule; "
+        "expected queue LD raises the counter 4 times, found (1, 9)",
+    ),
+    "a wait for nobody": (
+        lambda: changed(put(Queue.MAC, 0, wait_b=Wait(60, 1))),
+        "queue MAC, instruction 0 (CONV): field 'wait_b' breaks a rule; "
+        "expected some instruction raises the counter, found (60, 1)",
+    ),
+    "a circle of waits": (
+        lambda: changed(put(Queue.LD, 0, wait_a=Wait(2, 1))),
+        "the waits of the program cannot all be satisfied; expected no circle of waits, "
+        "found LD 0 (LDW) for ST 0; ST 0 (ST) for VEC 0; MAC 0 (CONV) for LD 2; VEC 0 (RQ) for MAC 0",
+    ),
+    "a race": (
+        lambda: changed(put(Queue.VEC, 0, wait_a=Wait(0, 0))),
+        "queue VEC, instruction 0 (RQ): field 'wait_a' breaks a rule; "
+        "expected conflicts are ordered, found no wait that orders it after LD 1 (LDP)",
+    ),
+    "a queue without end": (
+        lambda: dataclasses.replace(
+            program(),
+            queues={**program().queues, Queue.ST: program().queues[Queue.ST][:-32]},
+            layer_of={**program().layer_of, Queue.ST: program().layer_of[Queue.ST][:-1]},
+        ),
+        "queue ST does not end with END; found ST",
+    ),
+    "another machine inside": (
+        lambda: dataclasses.replace(
+            program(), machine=dataclasses.replace(load("s256"), accumulator_bytes=512, accumulator_banks=1)
+        ),
+        "queue MAC, instruction 0 (CONV): field 'accumulator' breaks a rule; "
+        "expected written bytes lie inside the 512 of the accumulators scratchpad, found bytes 0 to 1024",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_unsafe_programs_are_refused_before_they_run(
+    name: str, tmp_path: Path, fails: Fails, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, message = PROGRAMS[name]
+    (tmp_path / "bad.twa").write_bytes(rebuilt(make()))
+    monkeypatch.setattr(
+        "tilewright.runtime.simulator.functional.FunctionalEngine.run", lambda *_: pytest.fail("it has been run")
+    )
+    assert fails(["run", "bad.twa", "--random", "1"]) == WHERE + message
+
+
+def test_no_flipped_bit_of_an_instruction_crashes(rng: np.random.Generator) -> None:
+    """Whatever bit is inverted, the program is refused with an error of its own, or is a sound one."""
+    inputs = {"x": rng.standard_normal((1, 16, 4, 4)).astype(np.float32)}
+    refused = 0
+    for queue in Queue:
+        for index in range(len(program().queues[queue]) // 32):
+            for bit in rng.choice(256, 40, replace=False):
+                try:
+                    with load_session(rebuilt(with_bits(queue, index, int(bit)))) as session:
+                        session.run(inputs)
+                except InstructionError:
+                    refused += 1
+    assert refused > 200
+
+
+# Calibration data
+
+SAMPLES = np.random.default_rng(0).standard_normal((3, 16, 4, 4)).astype(np.float32)
+FORMATS = "expected a folder of images, a .npy or .npz file, or 'random' for random inputs"
+FOREIGN = "it is no file of numbers that NumPy wrote"
+
+
+def with_nan() -> np.ndarray:
+    array = SAMPLES.copy()
+    array[1, 2, 3, 0] = np.nan
+    array[1, 2, 3, 1] = np.inf
+    return array
+
+
+ARRAYS: dict[str, tuple[np.ndarray, str]] = {
+    "not finite": (
+        with_nan(),
+        "'c.npy', sample 1 holds numbers that are not finite; found 2 of 256 NaN or infinite in input 'x'. "
+        "Leave the sample out or repair it.",
+    ),
+    "shape": (SAMPLES[..., :3], "'c.npy' does not fit input 'x'; expected [samples, 16, 4, 4], found [3, 16, 4, 3]"),
+    "rank": (SAMPLES.reshape(-1), "'c.npy' does not fit input 'x'; expected [samples, 16, 4, 4], found [768]"),
+    "dtype": (
+        SAMPLES.astype(np.int64),
+        "'c.npy', sample 0 does not fit input 'x'; expected float32, found int64. "
+        "Save the array as float32, scaled as the network expects its input.",
+    ),
+    "no sample": (SAMPLES[:0], "'c.npy' holds no sample; expected at least one, found {'x': 0}"),
+}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_calibration_arrays(name: str, tmp_path: Path, fails: Fails) -> None:
+    array, message = ARRAYS[name]
+    np.save(tmp_path / "c.npy", array)
+    assert fails([*COMPILE, "--calibration", "c.npy"]) == f"calibration: {message}"
+
+
+def test_calibration_files_that_hold_nothing(tmp_path: Path, fails: Fails) -> None:
+    (tmp_path / "folder").mkdir()
+    np.savez(tmp_path / "empty.npz")
+    np.savez(tmp_path / "others.npz", picture=SAMPLES)
+    for name in ("text.npy", "text.npz"):
+        (tmp_path / name).write_text("1, 2, 3")
+    (tmp_path / "data.csv").write_text("1, 2, 3")
+    for name, message in {
+        "folder": "there are no images in 'folder'; "
+        "expected files that end in .bmp, .jpeg, .jpg, .pgm, .png, .ppm, .tif, .tiff, .webp",
+        "empty.npz": "'empty.npz' does not name the inputs; expected x, found none",
+        "others.npz": "'others.npz' does not name the inputs; expected x, found picture",
+        "none.npy": f"there is no 'none.npy'; {FORMATS}",
+        "text.npy": f"cannot read 'text.npy': {FOREIGN}. Write it with numpy.save.",
+        "text.npz": f"cannot read 'text.npz': {FOREIGN}. Write it with numpy.savez.",
+        "data.csv": "'data.csv' is not calibration data; expected a folder of images, .npy or .npz, found .csv",
+    }.items():
+        assert fails([*COMPILE, "--calibration", name]) == f"calibration: {message}"
+
+
+def test_images_for_a_network_that_takes_none(tmp_path: Path, fails: Fails) -> None:
+    from PIL import Image
+
+    (tmp_path / "folder").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "folder" / "a.png")
+    assert fails([*COMPILE, "--calibration", "folder"]) == (
+        "images do not fit an input of this shape; "
+        "expected [N, 3, H, W] or [N, 1, H, W] (NHWC with layout=nhwc), found f32[1,16,4,4]. "
+        "Give the calibration inputs as .npy or .npz instead."
+    )
+
+
+def test_a_network_in_floating_point_without_calibration(fails: Fails) -> None:
+    assert fails(COMPILE) == (
+        "calibration: the model is in floating point, and int8 needs sample inputs to derive scales from. "
+        "Give --calibration FOLDER of images, a .npy or .npz file, or 'random' to try things out; "
+        "or compile with --precision fp32."
+    )
+
+
+@pytest.mark.parametrize("limit", ["0", "-1"])
+def test_no_samples_at_all(limit: str, fails: Fails) -> None:
+    message = f"calibration: calibration needs at least one sample; found {limit}"
+    assert fails([*RANDOM, "--calibration-limit", limit]) == message
+
+
+def test_methods_and_precisions_that_are_none(fails: Fails) -> None:
+    for words, message in (
+        (["--calibration-method", "best"], "unknown range method; expected minmax, percentile, mse, found best"),
+        (
+            ["--calibration-method", "percentile", "--percentile", "200"],
+            "a percentile lies between 50 and 100; found 200.0",
+        ),
+        (["--precision", "int9"], "unknown precision; expected fp32 or int8, found int9"),
+    ):
+        assert fails([*RANDOM, *words], code=2) == message
+
+
+# Places
+
+
+def affinity(tmp_path: Path, text: str) -> list[str]:
+    (tmp_path / "places").write_text(text)
+    return ["--affinity", "places"]
+
+
+def test_places_for_ops_that_are_not_there(tmp_path: Path, fails: Fails) -> None:
+    assert fails([*RANDOM, *affinity(tmp_path, "convolution = cpu\n")]) == (
+        "partition: the affinity names ops that the network does not have; found 'convolution'. "
+        "`tilewright inspect` lists the ops with their names."
+    )
+    assert fails([*RANDOM, *affinity(tmp_path, "conv = cpu\nconv1 = cpu\n")]) == (
+        "partition: the affinity names ops that the network does not have; found 'conv1'. 'conv1' is like 'conv'."
+    )
+
+
+def test_places_that_are_none(tmp_path: Path, fails: Fails) -> None:
+    assert fails([*RANDOM, *affinity(tmp_path, "# comment\nconv = gpu\n")], lines=3) == (
+        "line 2, column 8: affinity file 'places': expected device or cpu for 'conv', found 'gpu'\nconv = gpu\n       ^"
+    )
+    assert fails([*RANDOM, "--affinity", "none"]) == ("cannot read the affinity file 'none': No such file or directory")
+    for order in ("gpu", "device,device", ""):
+        assert fails([*RANDOM, "--devices", order], code=2) == (
+            f"the order of places is not known; expected one or both of device and cpu, each once, found {order}"
+        )
+
+
+def test_places_in_floating_point(tmp_path: Path, fails: Fails) -> None:
+    assert fails(["compile", "m.onnx", *affinity(tmp_path, "conv = cpu\n")], code=2) == (
+        "places are for precision int8; in fp32 the whole network runs on the CPU. "
+        "Give --calibration or --precision int8, or leave the affinity out."
+    )
+
+
+def test_an_operator_that_the_device_lacks(tmp_path: Path, fails: Fails) -> None:
+    words = ["compile", MODEL, "-o", "m.twa", "--calibration", "random"]
+    assert fails([*words, *affinity(tmp_path, "probabilities = device\n")]) == (
+        "partition: softmax: node 'probabilities': the affinity puts 'probabilities' on the device, "
+        "which cannot run it: the device has no softmax. Give it to the CPU, or leave it out."
+    )
+
+
+def test_the_device_alone(fails: Fails) -> None:
+    assert fails([*RANDOM, "--devices", "device"]) == (
+        "partition: quantize: the op cannot run on the device, and no other place is allowed: "
+        'converts between real numbers and integers, which the host does. Allow the CPU by the order "device,cpu".'
+    )
+
+
+# Tensors that fit no scratchpad
+
+
+def tiny(folder: Path, **changes: int) -> None:
+    """``tiny.json``: S256 with less memory."""
+    machine = dataclasses.replace(
+        load("s256"), name="tiny", maps_banks=1, weight_banks=1, accumulator_banks=1, **changes
+    )
+    (folder / "tiny.json").write_text(json.dumps({"format": 1, **machine.to_dictionary()}))
+
+
+def test_weights_that_fit_no_scratchpad(tmp_path: Path, fails: Fails, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny(tmp_path, weight_bytes=512)
+    words = [*RANDOM, "--machine", "tiny.json"]
+    rule = "The smallest tile of the op fits the scratchpads"
+    found = "2304 bytes needed of the weight scratchpad, which has 512 on tiny"
+    assert fails([*words, *affinity(tmp_path, "conv = device\n")]) == (
+        "partition: conv: node 'conv': the affinity puts 'conv' on the device, which cannot run it; "
+        f"expected {rule}, found {found} (@w_1). Give it to the CPU, or leave it out."
+    )
+    assert main(words) == 0
+    assert f"  on the CPU       conv y: {rule}; found {found}\n" in capsys.readouterr().out
+    placed = {record["op"]: record for record in placement_of(Artifact.open(tmp_path / "m.twa"))}
+    assert (placed["conv"]["on"], placed["conv"]["why"]) == ("cpu", f"conv @w_1: {rule}; found {found}")
+    with load_session(tmp_path / "m.twa", engine="device") as session:
+        session.run({"x": SAMPLES[:1]})
