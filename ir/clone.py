@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from .core import Function, Module, Op, Value
 
@@ -26,15 +26,19 @@ def clone_module(module: Module, functions: Collection[str] | None = None) -> Mo
     return copy
 
 
+def clone_op(op: Op, operands: Sequence[Value | None]) -> Op:
+    """A detached op that says the same of other operands, of the same types."""
+    types = [value.type for value in op.results]
+    names = [value.name for value in op.results]
+    return Op(op.operator, operands, types, names=names, loc=op.loc, annotations=op.annotations)
+
+
 def _clone_function(function: Function, constants: dict[Value, Value]) -> Function:
     copy = Function(function.name, [(p.name, p.type) for p in function.parameters])
     copy.annotations = dict(function.annotations)
     values: dict[Value, Value] = {**constants, **dict(zip(function.parameters, copy.parameters, strict=True))}
     for op in function.ops:
-        operands = [values[v] if v is not None else None for v in op.operands]
-        types = [v.type for v in op.results]
-        names = [v.name for v in op.results]
-        twin = copy.insert(Op(op.operator, operands, types, names=names, loc=op.loc, annotations=op.annotations))
+        twin = copy.insert(clone_op(op, [values[v] if v is not None else None for v in op.operands]))
         values.update(zip(op.results, twin.results, strict=True))
     copy.set_results([values[v] for v in function.results], function.result_names)
     return copy

@@ -72,21 +72,13 @@ def _pair(values: tuple[int, ...], default: int) -> tuple[int, int]:
 def window_of(op: Op) -> Window:
     """The window of a convolution or pooling op, that of a pointwise op for all others."""
     operator = op.operator
-    if isinstance(operator, Conv):
-        kernel, spatial = op.inputs[1].type.shape[2:], len(operator.strides)
+    if isinstance(operator, (Conv, MaxPool, AveragePool)):
+        kernel = op.inputs[1].type.shape[2:] if isinstance(operator, Conv) else operator.kernel
         return Window(
             _pair(kernel, 1),
             _pair(operator.strides, 1),
             _pair(operator.dilations, 1),
-            _pair(operator.pads[:spatial], 0),
-        )
-    if isinstance(operator, (MaxPool, AveragePool)):
-        spatial = len(operator.kernel)
-        return Window(
-            _pair(operator.kernel, 1),
-            _pair(operator.strides, 1),
-            _pair(operator.dilations, 1),
-            _pair(operator.pads[:spatial], 0),
+            _pair(operator.pads[: len(kernel)], 0),
         )
     if isinstance(operator, GlobalPool):
         shape = map_shape(op.inputs[0].type)

@@ -7,7 +7,6 @@ in the order of the ops and keeps for each byte who wrote it last.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,17 +19,17 @@ from ..ir.ops.movement import Concat
 from ..ir.ops.shape import Reshape
 from ..runtime.machine import CHANNEL_BLOCK
 from .base import Pass, Record
-from .device_support import is_weight
+from .device_support.maps import map_operands
 from .invariants import Invariant
+from .outline_device import device_functions
 
 REGIONS = ("input", "output", "scratch")
 
 
 def _unsound(module: Module) -> str | None:
     try:
-        for function in module.functions.values():
-            if function.annotations.get("on") == "device":
-                check_device_memory(function)
+        for function in device_functions(module):
+            check_device_memory(function)
     except PassError as error:
         return str(error)
     return None
@@ -43,13 +42,10 @@ DEVICE_SOUND = Invariant("soundly planned for the device: no byte is overwritten
 class CheckDeviceMemory(Pass):
     """Changes nothing; fails where an op of a device function would read bytes that something else has overwritten."""
 
-    requires: ClassVar[tuple[Invariant, ...]] = ()
-
     def apply(self, module: Module, record: Record) -> bool:
-        for function in module.functions.values():
-            if function.annotations.get("on") == "device":
-                check_device_memory(function)
-                record.counts["function"] += 1
+        for function in device_functions(module):
+            check_device_memory(function)
+            record.counts["function"] += 1
         return False
 
 
@@ -124,7 +120,7 @@ class _Memory:
             self._read(None, value)
 
     def _execute(self, op: Op) -> None:
-        operands = [v for index, v in enumerate(op.operands) if v is not None and not is_weight(op, index)]
+        operands = map_operands(op)
         for value in operands:
             self._read(op, value)
         place = self._place(op, op.result, op.annotations.get("dram"))

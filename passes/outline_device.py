@@ -7,6 +7,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..ir.clone import clone_op
 from ..ir.core import Function, Module, Op, Value
 from ..ir.ops.call import Call
 from .base import Pass, Record
@@ -15,6 +16,16 @@ from .invariants import PLACED, UNPLANNED, Invariant
 from .partition import CONVEX, regions_of
 from .placement_choice import producers_of
 from .regions import quotient
+
+
+def device_functions(module: Module) -> list[Function]:
+    """The functions that the device runs."""
+    return [f for f in module.functions.values() if f.annotations.get("on") == "device"]
+
+
+def device_ops(module: Module) -> list[Op]:
+    """The ops of the functions that the device runs."""
+    return [op for function in device_functions(module) for op in function.ops]
 
 
 @dataclass(frozen=True)
@@ -86,15 +97,7 @@ def _outline(module: Module, ops: list[Op], number: int) -> None:
         operands = [
             value if value is None or is_weight(op, index) else copies[value] for index, value in enumerate(op.operands)
         ]
-        copy = Op(
-            op.operator,
-            operands,
-            [value.type for value in op.results],
-            names=[value.name for value in op.results],
-            loc=op.loc,
-            annotations=op.annotations,
-        )
-        function.insert(copy)
+        copy = function.insert(clone_op(op, operands))
         copies.update(zip(op.results, copy.results, strict=True))
     results = [value for op in ops for value in op.results if _is_read_outside(value, inside)]
     function.set_results([copies[value] for value in results], [_unique(v.name, names) for v in results])

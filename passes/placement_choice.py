@@ -9,7 +9,7 @@ from typing import NamedTuple
 import networkx
 
 from ..ir.core import Function, Op, Value
-from .device_support import is_weight
+from .device_support.maps import is_weight, maps_of
 from .placement_cost import CostModel
 from .regions import assign_regions
 
@@ -69,7 +69,7 @@ class PieceTimes(NamedTuple):
 
 def times(piece: Set[Op], others: Set[Op], new_regions: int, model: CostModel) -> PieceTimes:
     """What ``piece`` takes while ``others`` are on the device, where it makes so many regions more."""
-    values = {v for op in piece for v in (*_map_operands(op), *op.results)}
+    values = {v for op in piece for v in maps_of(op)}
     together = {*piece, *others}
     # Exact sums, since sets have no order and the same network must always give the same numbers.
     border = math.fsum(_moving(v, together, model) - _moving(v, others, model) for v in values)
@@ -84,10 +84,6 @@ def _moving(value: Value, chosen: Set[Op], model: CostModel) -> float:
     if value.is_returned:
         readers.append(False)
     return model.moving(value) if (not is_made_there) in readers else 0.0
-
-
-def _map_operands(op: Op) -> list[Value]:
-    return [v for i, v in enumerate(op.operands) if v is not None and not is_weight(op, i)]
 
 
 def cut(function: Function, candidates: Set[Op], forced: Set[Op], model: CostModel) -> set[Op]:

@@ -15,7 +15,7 @@ from ..ir.feature_map import is_depthwise, map_shape, window_of
 from ..ir.ops.convolution import Conv
 from ..ir.ops.shape import Reshape
 from ..runtime.machine import CHANNEL_BLOCK, Machine
-from .device_support.maps import is_weight
+from .device_support.maps import is_weight, maps_of
 
 HOST_STEP_SECONDS = 1e-6
 """Of starting one kernel on the host, with caches that hold other data."""
@@ -40,7 +40,7 @@ class CostModel:
             return 0.0
         types = [value.type if value is not None else None for value in op.operands]
         macs = op.operator.macs(types, [value.type for value in op.results])
-        elements = sum(value.type.elements for value in _maps(op))
+        elements = sum(value.type.elements for value in maps_of(op))
         return HOST_STEP_SECONDS + macs / self.host_macs_per_second + elements / self.host_bytes_per_second
 
     def on_device(self, op: Op) -> float:
@@ -48,7 +48,7 @@ class CostModel:
         if isinstance(op.operator, Reshape):
             return 0.0
         machine = self.machine
-        moved = sum(map_shape(value.type).padded_elements for value in _maps(op))
+        moved = sum(map_shape(value.type).padded_elements for value in maps_of(op))
         moved += sum(value.type.elements for i, value in enumerate(op.inputs) if is_weight(op, i))
         cycles = max(self._compute_cycles(op), moved / machine.dram_bytes_per_cycle)
         return (cycles + machine.timing.dram_latency) / machine.clock_hertz
@@ -81,10 +81,6 @@ class CostModel:
     def region(self) -> float:
         """Of starting a region, and of learning that it is done."""
         return 2 * self.message
-
-
-def _maps(op: Op) -> list[Value]:
-    return [*(v for i, v in enumerate(op.operands) if v is not None and not is_weight(op, i)), *op.results]
 
 
 def _padded(channels: int) -> int:

@@ -15,6 +15,7 @@ from .allocation import STRATEGIES, Buffer, lower_bound, peak
 from .base import Pass, Record
 from .check_device_memory import DEVICE_SOUND
 from .invariants import Invariant
+from .outline_device import device_functions
 
 ALIGNMENT = 64
 """Bytes: a DRAM burst."""
@@ -43,19 +44,11 @@ class Place:
         return (self.region, self.offset, self.pixel, self.padded)
 
 
-def device_functions(module: Module) -> list[Function]:
-    """The functions that the device runs."""
-    return [f for f in module.functions.values() if f.annotations.get("on") == "device"]
+def _first_unplanned(module: Module) -> str | None:
+    return next((f"@{f.name}" for f in device_functions(module) if "scratch_bytes" not in f.annotations), None)
 
 
-def _first_unplaced(module: Module) -> Function | None:
-    return next((f for f in device_functions(module) if "scratch_bytes" not in f.annotations), None)
-
-
-DEVICE_PLANNED = Invariant(
-    "planned for the device: every device function has its DRAM addresses",
-    lambda module: None if (f := _first_unplaced(module)) is None else f"@{f.name}",
-)
+DEVICE_PLANNED = Invariant("planned for the device: every device function has its DRAM addresses", _first_unplanned)
 
 
 @dataclass(frozen=True)

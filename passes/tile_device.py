@@ -11,12 +11,8 @@ from ..ir.core import Module, Op
 from ..runtime.machine import Machine, load
 from .base import Pass, Record
 from .invariants import PLACED, Invariant
+from .outline_device import device_ops
 from .tile_search import Tile, choose_tile
-
-
-def device_ops(module: Module) -> list[Op]:
-    """The ops of the functions that the device runs."""
-    return [op for f in module.functions.values() if f.annotations.get("on") == "device" for op in f.ops]
 
 
 def _first_untiled(module: Module) -> Op | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from ...ir.core import Op, Value
 from ...ir.feature_map import MAP_RANKS, map_shape
 from ...ir.ops.convolution import Conv
@@ -18,10 +16,14 @@ def is_weight(op: Op, index: int) -> bool:
     return isinstance(op.operator, Conv) and index > 0
 
 
-def maps_of(op: Op) -> Iterator[Value]:
+def map_operands(op: Op) -> list[Value]:
+    """The feature maps that an op reads."""
+    return [v for index, v in enumerate(op.operands) if v is not None and not is_weight(op, index)]
+
+
+def maps_of(op: Op) -> list[Value]:
     """The feature maps that an op reads and writes."""
-    yield from (v for index, v in enumerate(op.operands) if v is not None and not is_weight(op, index))
-    yield from op.results
+    return [*map_operands(op), *op.results]
 
 
 def quantized_to_eight_bits(op: Op, machine: Machine) -> Found | None:
