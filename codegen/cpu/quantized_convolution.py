@@ -25,6 +25,9 @@ from .spec import KernelSpec
 from .target import TargetDescription
 from .window import Axis
 
+FEW_LINES = 8
+"""Cache lines that one call may ask for at once; more of them would wait for each other."""
+
 
 @dataclass(frozen=True)
 class QuantizedConvolution(KernelSpec):
@@ -129,6 +132,7 @@ class _Walker:
         spec, rows, columns = self.spec, self.rows, self.columns
         element = 1 if spec.plain_input else BLOCK
         kernel_row = spec.column_steps * STEP_BYTES
+        calls = min(self.blocking.row_block, rows.output) * sum(piece.count for piece in self.pieces)
         return QuantizedTileShape(
             steps=1 if spec.plain_input else BLOCK // QUAD,
             pixel=columns.stride * element,
@@ -145,6 +149,7 @@ class _Walker:
             blocks=spec.input_blocks,
             ones=f"{spec.name}_ones" if spec.channels.zeros else "",
             channels=spec.channels,
+            prefetch=min(FEW_LINES, -(-spec.input_blocks * rows.kernel * spec.column_steps // calls)),
         )
 
     def generate(self) -> Kernel:
@@ -192,6 +197,7 @@ class _Walker:
         table = b.multiply(block, 4 * BLOCK)
         row_bytes = self.columns.output * BLOCK
         element = shape.pixel // self.columns.stride
+        following, tiles = b.at(w, vectors * shape.vector), sum(piece.count for piece in self.pieces)
 
         def row(y: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
             tap, taps = self.rows.valid_taps(b, y)
@@ -204,6 +210,7 @@ class _Walker:
                 kernel_rows=taps,
                 factors=b.at(self.tables["factors"], table),
                 zeros=b.at(self.tables.get("zeros", self.tables["factors"]), table),
+                following=b.at(following, b.multiply(b.subtract(y, first_row), tiles * shape.prefetch * 64)),
                 start=row_start(b, spec.channels, self.tables, self.rows, table, (tap, taps), vectors),
             )
             self._row(call)
@@ -215,9 +222,12 @@ class _Walker:
         """The tiles of one output row."""
         b, shape = self.b, self.shape
         before = self.columns.before * (shape.pixel // self.columns.stride)
+        done = 0
         for piece in self.pieces:
 
-            def tile(index: Value, _: tuple[Value, ...], piece: ByteTileRow = piece) -> tuple[Value, ...]:
+            def tile(
+                index: Value, _: tuple[Value, ...], piece: ByteTileRow = piece, done: int = done
+            ) -> tuple[Value, ...]:
                 pixel = b.add(piece.start, b.multiply(index, piece.tile.pixels))
                 source = b.subtract(b.multiply(pixel, shape.pixel), before)
                 moved = QuantizedTileCall(
@@ -227,12 +237,14 @@ class _Walker:
                     kernel_rows=call.kernel_rows,
                     factors=call.factors,
                     zeros=call.zeros,
+                    following=b.at(call.following, b.multiply(b.add(index, done), shape.prefetch * 64)),
                     start=call.start,
                 )
                 self.tiles.call(b, piece.tile, moved)
                 return ()
 
             b.loop(0, piece.count, tile)
+            done += piece.count
 
 
 @lowers(Conv)

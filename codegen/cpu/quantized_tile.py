@@ -38,6 +38,7 @@ class QuantizedTileShape:
         blocks: blocks of input channels.
         ones: symbol of a table with a 1 for each byte that counts in sums over the window, by block, step along a
             kernel row and group of four; empty if no sums are needed.
+        prefetch: cache lines of following weights to ask for, by each call and for each vector.
     """
 
     steps: int
@@ -55,6 +56,7 @@ class QuantizedTileShape:
     blocks: int
     ones: str
     channels: Channels
+    prefetch: int
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class QuantizedTileCall:
     Attributes:
         start: accumulators at the start, for each vector.
         factors, zeros: where the tables of the first vector lie.
+        following: weights that come after those of these vectors.
     """
 
     x: Value
@@ -72,6 +75,7 @@ class QuantizedTileCall:
     kernel_rows: Value
     factors: Value
     zeros: Value
+    following: Value
     start: tuple[Value, ...]
 
 
@@ -90,15 +94,22 @@ class QuantizedTileGenerator:
         key = (tile, len(a.start))
         if key not in self.functions:
             self.functions[key] = self._generate(tile, len(a.start), len(self.functions))
-        b.call(self.functions[key].name, None, (a.x, a.w, a.y, a.kernel_rows, a.factors, a.zeros, *a.start))
+        b.call(
+            self.functions[key].name, None, (a.x, a.w, a.y, a.kernel_rows, a.factors, a.zeros, a.following, *a.start)
+        )
 
     def _generate(self, tile: ByteTile, vectors: int, number: int) -> FunctionBuilder:
         parameters: list[tuple[str, Type]] = [("x", PTR), ("w", PTR), ("y", PTR), ("kernel_rows", I64)]
-        parameters += [("factors", PTR), ("zeros", PTR), *((f"start{q}", ACCUMULATOR) for q in range(vectors))]
+        parameters += [
+            ("factors", PTR),
+            ("zeros", PTR),
+            ("following", PTR),
+            *((f"start{q}", ACCUMULATOR) for q in range(vectors)),
+        ]
         name = f"{self._symbol}_tile{number}"
         b = FunctionBuilder(self._target, name, parameters, internal=True, read_only=("x", "w", "factors", "zeros"))
-        x, w, y, kernel_rows, factors, zeros, *start = b.arguments
-        call = QuantizedTileCall(x, w, y, kernel_rows, factors, zeros, tuple(start))
+        x, w, y, kernel_rows, factors, zeros, following, *start = b.arguments
+        call = QuantizedTileCall(x, w, y, kernel_rows, factors, zeros, following, tuple(start))
         _Tile(b, self._shape, tile, call).generate()
         return b
 
@@ -115,6 +126,9 @@ class _Tile:
 
     def generate(self) -> None:
         b, pixels = self.b, self.tile.pixels
+        for q in range(self.vectors):
+            for line in range(self.shape.prefetch):
+                b.prefetch(b.at(self.call.following, q * self.shape.vector + 64 * line))
         totals = [self.call.start[q] for _ in range(pixels) for q in range(self.vectors)]
         if self.shape.ones:
             totals += [zero(ACCUMULATOR)] * pixels
