@@ -108,10 +108,10 @@ class Partition(Pass):
         candidates: set[Op] = set()
         reasons: dict[Op, str] = {}
         for op, rejection in rejections.items():
-            if op in wanted and wanted[op][1] == "cpu":
-                reasons[op] = f"affinity of {wanted[op][0]!r}"
-            elif rejection is not None:
+            if rejection is not None:
                 reasons[op] = str(rejection)
+            elif op in wanted and wanted[op][1] == "cpu":
+                reasons[op] = f"affinity of {wanted[op][0]!r}"
             elif places[0] == "cpu" and op not in wanted:
                 reasons[op] = f"order of places: {self.order}"
             else:
