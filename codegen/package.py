@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tilewright.errors import ArtifactError
+from tilewright.errors import ArtifactError, CodegenError
 
 from ..ir.clone import clone_module
 from ..ir.core import Function, Module, Op, digest_of
@@ -169,16 +169,12 @@ def _port(port: DevicePort) -> Port:
 
 def _device_stage(program: CpuProgram, op: Op) -> twa.DeviceStage:
     assert isinstance(op.operator, Call)
-    operands = tuple(_reference(program.locations[v], v.type) for v in op.inputs)
-    results = tuple(_reference(program.locations[v], v.type) for v in op.results)
-    return twa.DeviceStage(op.operator.callee, operands, results)
+    return twa.DeviceStage(op.operator.callee, *_references(program, op))
 
 
 def _reference_stage(module: Module, name: str, index: int, program: CpuProgram) -> twa.ReferenceStage:
     op = program.steps[index].op
-    operands = tuple(_reference(program.locations[v], v.type) for v in op.inputs)
-    results = tuple(_reference(program.locations[v], v.type) for v in op.results)
-    return twa.ReferenceStage(name, index, print_module(_alone(module, op)), operands, results)
+    return twa.ReferenceStage(name, index, print_module(_alone(module, op)), *_references(program, op))
 
 
 def _alone(module: Module, op: Op) -> Module:
@@ -194,9 +190,23 @@ def _alone(module: Module, op: Op) -> Module:
     return single
 
 
+def _references(program: CpuProgram, op: Op) -> tuple[tuple[twa.BufferRef, ...], tuple[twa.BufferRef, ...]]:
+    """Where the operands and results of an op lie that another executor takes."""
+    blocked = next((v for v in (*op.inputs, *op.results) if v.type.layout), None)
+    if blocked is not None:
+        raise CodegenError(
+            "a step without kernel has a blocked layout",
+            stage="package",
+            op=op.name,
+            node=op.node,
+            expected="row-major tensors",
+            found=f"%{blocked.name}: {blocked.type}",
+        )
+    operands = tuple(_reference(program.locations[v], v.type) for v in op.inputs)
+    return operands, tuple(_reference(program.locations[v], v.type) for v in op.results)
+
+
 def _reference(location: Location, type: TensorType) -> twa.BufferRef:
-    if type.layout:
-        raise ArtifactError("a step without kernel has a blocked layout", stage="package", found=type)
     return twa.BufferRef(location.place, location.position, type.dtype.value, type.shape)
 
 
@@ -302,6 +312,6 @@ def regenerate(artifact: twa.Artifact, program: str) -> tuple[bytes, int]:
                 f"the kernels of {artifact.origin} cannot be generated again: the {what} of program {program!r} are "
                 "not those of the manifest",
                 stage="load native code",
-                hint="Compile the model on this machine",
+                hint="Compile the model on this machine.",
             )
     return built.object_code, max(built.arena_bytes, entry.arena_bytes)

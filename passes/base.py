@@ -125,7 +125,7 @@ class Pass:
             raise PassError(
                 f"internal error: {type(error).__name__}: {error}",
                 stage=self.name,
-                hint="TILEWRIGHT_DUMP=FOLDER writes the module that the pass met",
+                hint="TILEWRIGHT_DUMP=FOLDER writes the module that the pass met.",
             ) from error
         record.seconds = time.perf_counter() - start
         if level is Verification.OFF:

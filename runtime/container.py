@@ -201,7 +201,7 @@ def _unwritable(target: Path, error: OSError | ValueError) -> ArtifactError:
     return ArtifactError(
         f"cannot write {str(target)!r}: {reason}",
         stage="write artifact",
-        hint="Choose an output in a folder that exists and that you may write",
+        hint="Choose an output in a folder that exists and that you may write.",
     )
 
 
@@ -235,7 +235,7 @@ class Container:
                 stage="load artifact",
                 expected=FORMAT_VERSION,
                 found=version,
-                hint="Compile the model again with this version of Tilewright",
+                hint="Compile the model again with this version of Tilewright.",
             )
         if length != len(buffer):
             raise self._damaged("its length is not the one in its header", f"{length} bytes", f"{len(buffer)}")
@@ -264,7 +264,7 @@ class Container:
             stage="load artifact",
             expected=expected,
             found=found,
-            hint="Copy or compile it again",
+            hint="Copy or compile it again.",
         )
 
     def _read_entry(self, index: int, fields: tuple[bytes, int, int, int, int, bytes], end: int) -> int:

@@ -97,5 +97,5 @@ class CpuExecutor:
                 stage=f"step {step.name!r}",
                 op=step.op,
                 node=", ".join(step.loc) or None,
-                hint="Look for indices that are out of range in the inputs",
+                hint="Look for indices that are out of range in the inputs.",
             )

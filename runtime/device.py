@@ -109,7 +109,7 @@ class _Loaded:
                 f"device program {name!r} has a feature map outside its region",
                 stage="load artifact",
                 expected=f"images, rows, columns and channels within {size} bytes",
-                found=port,
+                found=f"{list(port.shape)}, {port.pixel} bytes a pixel, from byte {port.offset}",
             )
 
     def run(self, operands: list[np.ndarray], results: list[np.ndarray]) -> None:

@@ -33,7 +33,7 @@ def damaged(what: str, expected: object = None, found: object = None) -> Artifac
         stage="load native code",
         expected=expected,
         found=found,
-        hint="Compile the model again",
+        hint="Compile the model again.",
     )
 
 

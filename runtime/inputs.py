@@ -47,7 +47,7 @@ def _checked(array: np.ndarray, spec: TensorSpec, copy: bool) -> np.ndarray:
             f"input {spec.name!r} has the wrong dtype",
             expected=spec.numpy,
             found=array.dtype,
-            hint=f"Convert it with array.astype({str(spec.numpy)!r})",
+            hint=f"Convert it with array.astype({str(spec.numpy)!r}).",
         )
     if array.shape != spec.shape:
         raise InputError(f"input {spec.name!r} has the wrong shape", expected=spec.shape, found=array.shape)

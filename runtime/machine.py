@@ -277,7 +277,7 @@ def _check_names(values: Mapping[str, object], known: set[str], source: str, pre
 
 
 def _others(names: list[str], prefix: str, what: str) -> str | None:
-    return f"Also {what}: {', '.join(prefix + name for name in names)}" if names else None
+    return f"Also {what}: {', '.join(prefix + name for name in names)}." if names else None
 
 
 def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -310,6 +310,6 @@ def load(name_or_path: str | Path) -> Machine:
         reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise MachineError(
             f"machine {str(name_or_path)!r} is neither a sample nor a readable file ({reason})",
-            hint=f"Samples: {', '.join(samples())}",
+            hint=f"Samples: {', '.join(samples())}.",
         ) from None
     return from_json(text, str(path.name))

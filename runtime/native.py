@@ -79,7 +79,7 @@ def _protect(address: int, size: int, rights: int) -> None:
         raise ArtifactError(
             f"the system refuses executable memory: {os.strerror(ctypes.get_errno())}",
             stage="load native code",
-            hint="Allow this process to map executable memory",
+            hint="Allow this process to map executable memory.",
         )
 
 

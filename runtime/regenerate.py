@@ -31,6 +31,6 @@ def regenerate(artifact: Artifact, program: str, reason: str, error: type[Artifa
             f"the native code of {artifact.origin} does not run here: {reason}; generating it again needs the "
             f"compiler, which lacks {missing.name or missing}",
             stage="load native code",
-            hint="Install it with: pip install 'tilewright[compiler]', or compile the model on this machine",
+            hint="Install it with: pip install 'tilewright[compiler]', or compile the model on this machine.",
         ) from missing
     return package.regenerate(artifact, program)

@@ -44,9 +44,9 @@ EXECUTORS: dict[str, type[Executor]] = {
 """The executor for each kind of stage."""
 
 _COMPILE_FOR = {
-    "device": "Compile the model with precision int8 for a machine",
-    "software": "Compile the model with precision int8",
-    "float": "Compile the model with precision fp32",
+    "device": "Compile the model with precision int8 for a machine.",
+    "software": "Compile the model with precision int8.",
+    "float": "Compile the model with precision fp32.",
 }
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview
@@ -91,7 +91,7 @@ def load(
     if machine is not None:
         if chosen != "device":
             raise UsageError(
-                f"engine {chosen!r} runs on no machine", expected="engine device", hint="Leave the machine out"
+                f"engine {chosen!r} runs on no machine", expected="engine device", hint="Leave the machine out."
             )
         at_hand = machine if isinstance(machine, Machine) else load_machine(machine)
         check_machine(artifact, artifact.manifest.engines[chosen], at_hand)

@@ -66,7 +66,8 @@ def lower_convolution(op: Op, emitter: Emitter) -> None:
 def _constant(op: Op, index: int) -> Constant:
     value = op.operands[index]
     if not isinstance(value, Constant):
-        raise CodegenError("weights on the device must be constant", op=op.name, node=op.node, found=value)
+        found = "nothing" if value is None else f"%{value.name}"
+        raise CodegenError("weights on the device must be constant", op=op.name, node=op.node, found=found)
     return value
 
 

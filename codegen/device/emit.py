@@ -55,7 +55,9 @@ class Ring:
         """
         size = -(-size // self._unit) * self._unit
         if size > self._size:
-            raise CodegenError(f"a tile does not fit the {self._name} scratchpad", expected=self._size, found=size)
+            raise CodegenError(
+                f"a tile does not fit the {self._name} scratchpad", expected=f"at most {self._size} bytes", found=size
+            )
         if self._position + size > self._size:
             self._position = 0
         place = self._position

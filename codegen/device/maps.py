@@ -88,15 +88,21 @@ class Box:
         return self.rows[1] * self.columns[1] * self.blocks * 16
 
 
-def _view(type_value: Value, annotation: object) -> MapView:
+def _view(value: Value, annotation: object) -> MapView:
     if not (isinstance(annotation, tuple) and len(annotation) == 4):
-        raise CodegenError("a value has no place in device memory", found=type_value, hint="Run plan_device_memory.")
+        raise CodegenError(
+            f"%{value.name} has no place in device memory", found=annotation, hint="Run plan_device_memory first."
+        )
     region, offset, pixel, padded = annotation
     if not (isinstance(offset, int) and isinstance(pixel, int) and region in REGIONS):
-        raise CodegenError("a value has a malformed place in device memory", found=annotation)
-    shape = map_shape(type_value.type)
+        raise CodegenError(
+            f"%{value.name} has a malformed place in device memory",
+            expected=f"one of {', '.join(REGIONS)}, an offset and the bytes of a pixel",
+            found=annotation,
+        )
+    shape = map_shape(value.type)
     at_border = region in ("input", "output")
-    flip = at_border and type_value.type.dtype is DType.U8
+    flip = at_border and value.type.dtype is DType.U8
     return MapView(REGIONS.index(str(region)), offset, shape, pixel, bool(padded), flip)
 
 
@@ -104,7 +110,9 @@ def views_of(function: Function) -> dict[Value, MapView]:
     """The place of every feature map of a planned device function."""
     inputs = function.annotations.get("inputs")
     if not isinstance(inputs, tuple):
-        raise CodegenError("the device function has no memory plan", op=f"@{function.name}")
+        raise CodegenError(
+            "the device function has no memory plan", op=f"@{function.name}", hint="Run plan_device_memory first."
+        )
     views = {value: _view(value, place) for value, place in zip(function.parameters, inputs, strict=True)}
     for op in function.ops:
         views[op.result] = _view(op.result, op.annotations.get("dram"))

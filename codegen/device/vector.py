@@ -132,7 +132,13 @@ def lower_elementwise(op: Op, emitter: Emitter) -> None:
         pitches: list[tuple[int, int]] = []
         for shape in shapes:
             if shape.channels != target.channels or shape.images not in (1, target.images):
-                raise CodegenError("operands broadcast along channels", op=op.name, node=op.node)
+                raise CodegenError(
+                    "the device does not broadcast this operand",
+                    op=op.name,
+                    node=op.node,
+                    expected=f"{target.channels} channels, and 1 or {target.images} images",
+                    found=f"{shape.channels} channels and {shape.images} images",
+                )
             image = box.image if shape.images > 1 else 0
             rows = box.rows if shape.height == target.height else (0, 1)
             columns = box.columns if shape.width == target.width else (0, 1)
@@ -219,7 +225,13 @@ def lower_resize(op: Op, emitter: Emitter) -> None:
             part = indices[first : first + count]
             found = nearest_steps(part, RESIZE_LIMIT)
             if found is None:
-                raise CodegenError("the resampling is no rule of steps", op=op.name, node=op.node)
+                raise CodegenError(
+                    "the device does not resample like that",
+                    op=op.name,
+                    node=op.node,
+                    expected="indices that advance in equal steps",
+                    found=part.tolist()[:8],
+                )
             steps.append(found)
             spans.append((int(part[0]), int(part[-1] - part[0]) + 1))
         read = Box(box.image, spans[0], spans[1], box.channels)

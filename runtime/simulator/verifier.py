@@ -79,7 +79,7 @@ def check_machine(program: Program, machine: Machine) -> None:
             f"the program was compiled for machine {program.machine.name!r}, this is {machine.name!r}",
             expected="equal descriptions",
             found="(program, machine) " + "; ".join(different),
-            hint="Compile the network for this machine",
+            hint="Compile the network for this machine.",
         )
     needed = sum(region.size for region in program.regions)
     if needed > machine.dram_bytes:

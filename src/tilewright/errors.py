@@ -16,7 +16,7 @@ class TilewrightError(Exception):
         node: the name of the node in the source model.
         expected: what would have been right.
         found: what was there instead.
-        hint: what the user can do about it.
+        hint: what the user can do about it, a sentence.
     """
 
     def __init__(

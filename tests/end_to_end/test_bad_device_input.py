@@ -57,7 +57,7 @@ MACHINES: dict[str, tuple[object, str]] = {
     "missing": (without("maps_bytes"), "m.json: field 'maps_bytes' is missing"),
     "several missing": (
         without("maps_bytes", "clock_hertz"),
-        "m.json: field 'clock_hertz' is missing. Also missing: maps_bytes",
+        "m.json: field 'clock_hertz' is missing. Also missing: maps_bytes.",
     ),
     "unknown": ({**BASE, "speed": 3}, "m.json: field 'speed' is unknown"),
     "negative": (
@@ -114,7 +114,7 @@ def test_machine_files(name: str, tmp_path: Path, fails: Fails) -> None:
 
 
 def test_a_machine_that_is_not_there(tmp_path: Path, fails: Fails) -> None:
-    samples = "Samples: m4096, s256"
+    samples = "Samples: m4096, s256."
     for words in (RANDOM, ["compile", "m.onnx"]):
         assert fails([*words, "--machine", "m9000"]) == (
             f"machine 'm9000' is neither a sample nor a readable file (No such file or directory). {samples}"
@@ -143,7 +143,7 @@ def test_a_program_for_another_machine(tmp_path: Path, fails: Fails) -> None:
     assert fails(["run", artifact(), "--random", "1", "--machine", "mine.json"]) == (
         "load artifact: device program 'device_0': the program was compiled for machine 'S256', this is 'mine'; "
         "expected equal descriptions, found (program, machine) output_lanes: 4, 8; clock_hertz: 250000000, 100000000. "
-        "Compile the network for this machine"
+        "Compile the network for this machine."
     )
 
 
@@ -156,7 +156,7 @@ def test_the_machine_that_it_was_made_for(capsys: pytest.CaptureFixture[str]) ->
 
 def test_engines_that_need_no_machine(fails: Fails) -> None:
     assert fails(["run", artifact(), "--random", "1", "--machine", "s256", "--engine", "float"], code=2) == (
-        "engine 'float' runs on no machine; expected engine device. Leave the machine out"
+        "engine 'float' runs on no machine; expected engine device. Leave the machine out."
     )
 
 

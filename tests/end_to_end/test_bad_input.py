@@ -248,7 +248,7 @@ def test_inputs_that_do_not_fit(tmp_path: Path, fails: Fails) -> None:
         "input 'image' has the wrong shape; expected (1, 1, 8, 8), found (1, 8, 8)"
     )
     assert fails(["run", artifact, "double.npy"]) == (
-        "input 'image' has the wrong dtype; expected float32, found float64. Convert it with array.astype('float32')"
+        "input 'image' has the wrong dtype; expected float32, found float64. Convert it with array.astype('float32')."
     )
     assert fails(["run", artifact, "picture=right.npy"]) == "unknown input 'picture'; expected 'image'"
     assert fails(["run", artifact, "other.npz"]) == "unknown input 'picture'; expected 'image'"
@@ -299,12 +299,12 @@ def test_damaged_artifacts_on_the_command_line(tmp_path: Path, fails: Fails) -> 
     for command in (["run", "short.twa", "--random", "1"], ["inspect", "short.twa"]):
         assert fails(command) == (
             "load artifact: short.twa is damaged: its length is not the one in its header; "
-            f"expected {len(content)} bytes, found {len(content) - 1}. Copy or compile it again"
+            f"expected {len(content)} bytes, found {len(content) - 1}. Copy or compile it again."
         )
     for command in (["run", "flipped.twa", "--random", "1"], ["inspect", "flipped.twa"]):
         message = fails(command)
         assert message.startswith("load artifact: flipped.twa is damaged: the ")
-        assert message.endswith(". Copy or compile it again")
+        assert message.endswith(". Copy or compile it again.")
 
 
 def test_checksums_made_right_again_do_not_help(tmp_path: Path, fails: Fails) -> None:
@@ -321,13 +321,13 @@ def test_an_engine_that_is_not_there(fails: Fails) -> None:
     artifact = digits_artifact()
     assert fails(["run", artifact, "--random", "1", "--engine", "device"]) == (
         f"load artifact: {artifact} does not hold engine 'device'; expected float, found device. "
-        "Compile the model with precision int8 for a machine"
+        "Compile the model with precision int8 for a machine."
     )
 
 
 # Outputs that cannot be written
 
-FOLDER = "Choose an output in a folder that exists and that you may write"
+FOLDER = "Choose an output in a folder that exists and that you may write."
 
 
 def test_compile_to_where_nothing_can_be_written(tmp_path: Path, fails: Fails) -> None:

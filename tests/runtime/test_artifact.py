@@ -177,7 +177,7 @@ def test_other_version_says_what_to_do() -> None:
         Artifact.open(content)
     assert str(caught.value) == (
         "load artifact: artifact in memory has another format version; expected 1, found 9. "
-        "Compile the model again with this version of Tilewright"
+        "Compile the model again with this version of Tilewright."
     )
 
 

@@ -102,11 +102,11 @@ def test_arrays_in_any_form_are_taken() -> None:
         ({"x": np.zeros((), np.float32)}, "input 'x' has the wrong shape; expected (2, 8), found ()"),
         (
             {"x": sample().astype(np.float64)},
-            "input 'x' has the wrong dtype; expected float32, found float64. Convert it with array.astype('float32')",
+            "input 'x' has the wrong dtype; expected float32, found float64. Convert it with array.astype('float32').",
         ),
         (
             {"x": sample().astype(">f4")},
-            "input 'x' has the wrong dtype; expected float32, found >f4. Convert it with array.astype('float32')",
+            "input 'x' has the wrong dtype; expected float32, found >f4. Convert it with array.astype('float32').",
         ),
         ({"x": [[1.0] * 8] * 2}, "input 'x' is not an array; expected a numpy array of float32, found list"),
         ([sample()], "the inputs must be arrays by name; expected a dict, found list"),
@@ -127,7 +127,7 @@ def test_a_step_that_refuses_values_names_itself() -> None:
         running.run({"x": -sample() - 1})
     assert str(caught.value) == (
         "step 'exponential': exp: node 'Exp_1': the values that reach it are out of its range. "
-        "Look for indices that are out of range in the inputs"
+        "Look for indices that are out of range in the inputs."
     )
     np.testing.assert_allclose(running.run({"x": sample()})["y"], expected(sample().ravel()), rtol=1e-6)
 
@@ -140,7 +140,7 @@ def test_engines() -> None:
         load(content, engine="device")
     assert str(caught.value) == (
         "load artifact: artifact in memory does not hold engine 'device'; expected float, found device. "
-        "Compile the model with precision int8 for a machine"
+        "Compile the model with precision int8 for a machine."
     )
     two = small_artifact(engines={name: small_manifest().engines["float"] for name in ("float", "software")})
     assert load(two).engine == "software"
@@ -297,7 +297,7 @@ def test_untrusted_code_without_a_compiler_says_what_to_do(
     assert str(caught.value) == (
         "load native code: the native code of artifact in memory does not run here: it was not made by this user on "
         "this machine; generating it again needs the compiler, which lacks tilewright.codegen.package. "
-        "Install it with: pip install 'tilewright[compiler]', or compile the model on this machine"
+        "Install it with: pip install 'tilewright[compiler]', or compile the model on this machine."
     )
 
 
