@@ -98,7 +98,7 @@ def test_networks_that_bring_their_quantisation(name: str, data_folder: Path) ->
     assert summarize(network.artifact).engines["device"].reference == {}
     (scale,) = output_scales(model).values()
     check_engines(network, chosen[0].inputs)
-    oracle = Oracle(model)
+    oracle = Oracle(model, integers=True)
     with tilewright.load(network.artifact, engine="device") as session:
         steps = [
             steps_apart(first(session.run(sample.inputs)), first(oracle.run(sample.inputs)), scale) for sample in chosen
