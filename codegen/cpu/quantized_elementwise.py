@@ -12,6 +12,7 @@ from ...ir import arithmetic
 from ...ir.core import Op
 from ...ir.layout import BLOCK, bytes_of, physical_shape
 from ...ir.op import QuantizationRule
+from ...ir.ops.comparison import Where
 from ...ir.ops.elementwise import Add, Elementwise, Max, Min, Mul, Sub
 from ...ir.ops.quantization import AssumeQuantized, Dequantize, Quantize, Requantize, StoredIntegers
 from ...ir.quantized import check_elementwise, limits, parameters
@@ -109,6 +110,15 @@ class Extreme(Expression):
 
 
 @dataclass(frozen=True)
+class Choice(Expression):
+    """The second element where the first is true, else the third."""
+
+    def apply(self, b: FunctionBuilder, values: Sequence[Value]) -> Value:
+        truth, yes, no = values
+        return b.select(b.compare("ne", truth, constant(truth.type, 0)), yes, no)
+
+
+@dataclass(frozen=True)
 class Conversion(Expression):
     """Between numbers and stored integers, or from stored integers to others.
 
@@ -168,7 +178,8 @@ def _nest_kernel(op: Op, expression: Expression, target: TargetDescription) -> K
         return None
     present = [access for access in accesses if access is not None]
     nest = Nest(physical, (*present, Access(row_major(physical)))).collapsed()
-    dtypes = tuple(value.type.dtype for value in (*op.inputs, op.result))
+    # Truth values are bytes in memory.
+    dtypes = tuple(DType.U8 if v.type.dtype is DType.BOOL else v.type.dtype for v in (*op.inputs, op.result))
     return QuantizedNest(nest, dtypes, expression).generate(target)
 
 
@@ -190,6 +201,15 @@ def quantized_binary(op: Op, target: TargetDescription) -> Kernel | None:
     first, second, shift = arithmetic.add_multipliers(*scales)
     multipliers = (first, -second if isinstance(operator, Sub) else second, shift)
     return _nest_kernel(op, Sum(dtypes, multipliers, zeros, low, high), target)
+
+
+@lowers(Where)
+def quantized_choice(op: Op, target: TargetDescription) -> Kernel | None:
+    """One of two 8-bit tensors of equal parameters at each place."""
+    types = [value.type for value in op.inputs[1:]]
+    if check_elementwise(types, [op.result.type]) is not None:
+        return None
+    return _nest_kernel(op, Choice(), target)
 
 
 @lowers(Elementwise, Requantize)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from kernel_harness import TARGETS
 from operator_samples import Case, all_cases, make_case
 from quantized_cases import check, integers, product_sample, random_activation, random_type, weight_type
 
-from tilewright.ir.op import Sample
+from tilewright.errors import IRError
+from tilewright.ir.op import REGISTRY, QuantizationRule, Sample
+from tilewright.ir.ops.comparison import Where
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.elementwise import Add, Mul, Sub
 from tilewright.ir.ops.matmul import MatMul
@@ -131,3 +135,53 @@ def test_averages(target: str, rng: np.random.Generator) -> None:
             y = random_type(rng, x.dtype, average.infer(x.with_quant(None)).shape, x.quant.scale[0] * (1, 0.7)[i % 2])
             samples.append(Sample(average, (integers(rng, x),), types=(x,), result_types=(y,)))
     check([make_case(f"average-{i}", sample) for i, sample in enumerate(samples)], target)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_choice(target: str, rng: np.random.Generator) -> None:
+    x = random_type(rng, DType.I8, (3, 1, 37))
+    y = TensorType((5, 1), DType.I8, x.quant)
+    condition = rng.random((5, 37)) < 0.5
+    types = (TensorType.of(condition), x, y)
+    result = TensorType((3, 5, 37), DType.I8, x.quant)
+    arrays = (condition, integers(rng, x), integers(rng, y))
+    check([make_case("where", Sample(Where(), arrays, types=types, result_types=(result,)))], target)
+
+
+def moved_cases(rng: np.random.Generator) -> Iterator[Case]:
+    """Samples of operators that move stored integers, their floats replaced by bytes of one quantised type."""
+    quant = Quantization.per_tensor(0.5, 3)
+    for name, cls in REGISTRY.items():
+        if cls.QUANTIZATION not in (QuantizationRule.PRESERVE, QuantizationRule.UNIFY):
+            continue
+        for index, sample in enumerate(cls.samples(np.random.default_rng(7))):
+            plain = sample.operand_types()
+            first = plain[0]
+            unifies = cls.QUANTIZATION is QuantizationRule.UNIFY
+            if first is None or first.quant is not None or not (unifies or first.dtype is DType.F32):
+                continue
+            types = list(plain)
+            for i, type in enumerate(plain):
+                if type is not None and type.dtype is DType.F32 and (unifies or i == 0):
+                    types[i] = TensorType(type.shape, DType.I8, quant)
+            arrays = tuple(
+                integers(rng, type) if type is not None and type.quant is not None else array
+                for array, type in zip(sample.inputs, types, strict=True)
+            )
+            try:
+                results = sample.operator.result_types(types)
+            except IRError:
+                continue
+            results = tuple(r.with_quant(quant) if r.dtype is DType.I8 else r for r in results)
+            if sample.operator.check_quantized(types, results) is None and any(t and t.quant for t in types):
+                yield make_case(
+                    f"{name}-{index}", Sample(sample.operator, arrays, sample.constants, tuple(types), results)
+                )
+
+
+def test_movement(rng: np.random.Generator) -> None:
+    cases = list(moved_cases(rng))
+    assert {"concat", "slice", "resize", "pad", "where", "gather", "reduce_max"} <= {
+        c.name.split("-")[0] for c in cases
+    }
+    check(cases, "host")
