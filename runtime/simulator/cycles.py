@@ -87,7 +87,8 @@ class LayerTime:
         name: of the layer.
         cycles: time that passes while the frontier of completed work is in this layer; layers sum to the total.
         macs, dram_bytes: totals of its instructions.
-        mac_utilization: macs over the peak of one cluster in its cycles.
+        mac_utilization: macs over the peak of one cluster while the layer runs: in its cycles, or in the time that
+            its multiplications take if part of that is charged to the layer before.
         bound: the unit that is busy longest: ``mac``, ``vector`` or ``dram``.
     """
 
@@ -257,7 +258,7 @@ def layer_times(timeline: Timeline, machine: Machine) -> list[LayerTime]:
             layer,
             cycles[layer],
             macs[layer],
-            macs[layer] / peak / cycles[layer] if cycles[layer] else 0.0,
+            macs[layer] / peak / (max(cycles[layer], busy[layer]["mac"]) or 1.0),
             moved[layer],
             max(busy[layer], key=lambda unit: busy[layer][unit]),
         )
