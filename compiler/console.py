@@ -19,6 +19,10 @@ ProgressReport = Callable[[str, int, int], None]
 """Called as ``report(stage, done, total)`` whenever ``done`` of ``total`` steps of the named stage are finished."""
 
 
+def silent(stage: str, done: int, total: int) -> None:
+    """A progress report to nobody."""
+
+
 class ExitCode(IntEnum):
     """The meaning of the command's exit codes."""
 
@@ -76,7 +80,7 @@ class Diagnostics:
         another total.
         """
         if self.quiet or not self.interactive:
-            yield lambda stage, done, total: None
+            yield silent
             return
         # Here and not above: a command that shows no bar, such as a run in a script, need not wait for rich to load.
         from rich.console import Console

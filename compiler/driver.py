@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import tilewright
@@ -21,23 +21,16 @@ from ..runtime.machine import load as load_machine
 from .affinity import PLACES, Affinity, affinity_of, read_affinity
 from .calibration.dataset import Source
 from .calibration.preprocessing import Preprocessing
-from .console import Diagnostics
+from .console import Diagnostics, ProgressReport, silent
 from .frontend.onnx import InputShapes, import_onnx
 from .output import check_output
 from .pipeline import cpu_pipeline, device_pipeline, float_pipeline
 from .quantization import brings_quantization, quantize_module
 from .report.placement import placement
 
-Report = Callable[[str, int, int], None]
-"""Progress: called as ``report(stage, done, total)``."""
-
 PRECISIONS = ("fp32", "int8")
 
 Model = str | os.PathLike[str] | bytes
-
-
-def _silent(stage: str, done: int, total: int) -> None:
-    pass
 
 
 @dataclass(frozen=True)
@@ -77,7 +70,7 @@ class CompileOptions:
     strict: bool = False
     target: TargetDescription | None = None
     instruments: Sequence[Instrument] = ()
-    report: Report = _silent
+    report: ProgressReport = silent
 
     def __post_init__(self) -> None:
         if self.precision is not None and self.precision not in PRECISIONS:
@@ -91,7 +84,7 @@ class CompileOptions:
 class _PassProgress:
     """Instrument that reports each pass of a pipeline."""
 
-    def __init__(self, report: Report, stage: str, total: int) -> None:
+    def __init__(self, report: ProgressReport, stage: str, total: int) -> None:
         self._report = report
         self._stage = stage
         self._total = total

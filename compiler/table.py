@@ -5,6 +5,7 @@ The rows are the same in all three: a column's ``show`` only changes how a value
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,9 @@ from enum import Enum
 from typing import Any, TextIO
 
 from .console import printable
+
+WHOLE = 10_000
+"""Width, in characters, of tables that are piped: they must not be folded to one of which the reader knows nothing."""
 
 
 class TableFormat(str, Enum):
@@ -64,7 +68,7 @@ class Table:
     def write(self, stream: TextIO, format: TableFormat = TableFormat.TEXT) -> None:
         """Writes the table to ``stream``; text is fitted to the width of a terminal and kept whole anywhere else."""
         if format is TableFormat.TEXT:
-            self._write_text(stream)
+            self._write_text(stream, None if stream.isatty() else WHOLE)
         elif format is TableFormat.MARKDOWN:
             stream.write(self.markdown())
         else:
@@ -82,7 +86,13 @@ class Table:
         lines.extend(_markdown_row(cells) for cells in self._cells())
         return "\n".join(lines) + "\n"
 
-    def _write_text(self, stream: TextIO) -> None:
+    def text(self) -> str:
+        """The table as plain text, no line folded."""
+        stream = io.StringIO()
+        self._write_text(stream, WHOLE)
+        return stream.getvalue()
+
+    def _write_text(self, stream: TextIO, width: int | None) -> None:
         # Here and not above: JSON and Markdown, which scripts ask for, need not wait for rich to load.
         from rich import box
         from rich.console import Console
@@ -94,8 +104,7 @@ class Table:
             table.add_column(Text(column.title), justify="right" if column.right else "left", overflow="fold")
         for cells in self._cells():
             table.add_row(*(Text(cell) for cell in cells))
-        # A table that is piped must not be folded to a width of which the reader knows nothing.
-        Console(file=stream, width=None if stream.isatty() else 10_000).print(table)
+        Console(file=stream, width=width).print(table)
 
     def _cells(self) -> list[list[str]]:
         shown = []

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from calibration_interpreter import interpreter
 from random_graphs import CONVOLUTIONAL, random_graph
 
 from tilewright.compiler.calibration.dataset import open_calibration_set
-from tilewright.compiler.calibration.observe import collect_ranges, interpreter
+from tilewright.compiler.calibration.observe import collect_ranges
 from tilewright.compiler.pipeline import simplify_pipeline
 from tilewright.ir.core import Module
 from tilewright.passes.quantize import Quantize, attach_ranges, values_to_calibrate

@@ -12,16 +12,15 @@ from ...ir.clone import clone_module
 from ...ir.core import Module, Value
 from ...runtime.artifact import Artifact, artifact_bytes
 from ...runtime.session import load
+from ..console import ProgressReport, silent
 from ..pipeline import cpu_pipeline
 from .dataset import Inputs
-from .observe import Report, RunFunction
+from .observe import RunFunction
 
 STAGE = "kernels (calibration)"
 
 
-def compiled(
-    module: Module, values: Mapping[str, Value], report: Report = lambda stage, done, total: None
-) -> RunFunction:
+def compiled(module: Module, values: Mapping[str, Value], report: ProgressReport = silent) -> RunFunction:
     """A run function on CPU kernels, which take milliseconds where the reference interpreter takes seconds.
 
     Args:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from tilewright.errors import CalibrationError
 
-from ...ir import interp
-from ...ir.core import Module, Op, Value
 from ...passes.quantization_parameters import Range
+from ..console import ProgressReport, silent
 from .dataset import CalibrationSet, Inputs
 from .ranges import make_statistics
 
 RunFunction = Callable[[Inputs], Mapping[str, np.ndarray]]
 """From inputs by name to the observed values by name."""
-
-Report = Callable[[str, int, int], None]
-"""Progress: called as ``report(stage, done, total)``."""
 
 STAGE = "calibration"
 
@@ -29,7 +25,7 @@ def collect_ranges(
     *,
     method: str = "mse",
     percentile: float = 99.99,
-    report: Report = lambda stage, done, total: None,
+    report: ProgressReport = silent,
 ) -> dict[str, Range]:
     """Range of each value that ``run`` returns, over all samples.
 
@@ -70,32 +66,3 @@ def _is_finite(array: np.ndarray) -> bool:
     # A sum shows most cases without a second array; one that overflows is looked at closely.
     with np.errstate(all="ignore"):
         return bool(np.isfinite(array.sum())) or bool(np.isfinite(array).all())
-
-
-def interpreter(module: Module, values: Mapping[str, Value]) -> RunFunction:
-    """A run function on the reference interpreter, which needs no kernels; slow.
-
-    Args:
-        values: parameters and results of ``module.main`` to return, by the name to return them under.
-    """
-    names: dict[Value, list[str]] = {}
-    for name, value in values.items():
-        names.setdefault(value, []).append(name)
-    parameters: Collection[Value] = module.main.parameters
-
-    def run(inputs: Inputs) -> dict[str, np.ndarray]:
-        found: dict[str, np.ndarray] = {}
-
-        def keep(value: Value, array: np.ndarray) -> None:
-            found.update(dict.fromkeys(names.get(value, ()), array))
-
-        def observe(op: Op, results: tuple[np.ndarray, ...]) -> None:
-            for value, array in zip(op.results, results, strict=True):
-                keep(value, array)
-
-        for parameter in parameters:
-            keep(parameter, inputs[parameter.name])
-        interp.run(module, inputs, observe=observe)
-        return found
-
-    return run

@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ...runtime.session import load
+from ..console import ProgressReport
 from ..driver import CompileOptions, compile_to_file
 from ..report.simulation import SimulatedTotal, simulate_artifact
 from ..report.summary import EngineSummary, summarize
 from .digits import MODEL, Digits, load_digits
-
-Report = Callable[[str, int, int], None]
 
 DESCRIPTIONS = {
     "device": "int8 on the simulated accelerator",
@@ -88,7 +86,7 @@ def default_folder() -> Path:
     return (Path(cache) if cache else Path.home() / ".cache") / "tilewright" / "demo"
 
 
-def run_demo(folder: Path | None, report: Report) -> DemoResult:
+def run_demo(folder: Path | None, report: ProgressReport) -> DemoResult:
     """Compile the digits network into ``folder`` and run every engine on the held-out images.
 
     Raises:
@@ -116,7 +114,7 @@ def run_demo(folder: Path | None, report: Report) -> DemoResult:
     )
 
 
-def judge(path: Path, engine: str, digits: Digits, report: Report) -> EngineResult:
+def judge(path: Path, engine: str, digits: Digits, report: ProgressReport) -> EngineResult:
     """Run one engine on every held-out image, one at a time."""
     images = digits.prepare(digits.images)
     times: list[float] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from .memory import memory_map
 from .placement import placement_of, placement_table
 from .simulation import device_program
 from .summary import summarize
-from .units import show_bytes, show_count, show_shape
+from .units import MACS, show_bytes, show_shape
 
 
 def inspect_file(
@@ -50,7 +49,7 @@ def inspect_model(path: Path, input_shapes: Mapping[str, Sequence[int]], *, ir: 
     module = import_onnx(path, input_shapes)
     if ir:
         return str(module)
-    table = Table([Column("name", "node"), Column("op", "operator"), Column("result", "result"), _MACS])
+    table = Table([Column("name", "node"), Column("op", "operator"), Column("result", "result"), MACS])
     for op in module.main.ops:
         operands = [value.type if value is not None else None for value in op.operands]
         results = [value.type for value in op.results]
@@ -60,7 +59,7 @@ def inspect_model(path: Path, input_shapes: Mapping[str, Sequence[int]], *, ir: 
         return (
             json.dumps({"name": module.name, "metadata": module.metadata, "layers": table.records()}, indent=2) + "\n"
         )
-    return _text(table)
+    return table.text()
 
 
 def inspect_artifact(
@@ -84,12 +83,12 @@ def inspect_artifact(
         )
     records = placement_of(artifact)
     table = placement_table(records) if shown == "device" else layers[shown]
-    parts.append(f"\nengine {shown}\n{_text(table)}")
+    parts.append(f"\nengine {shown}\n{table.text()}")
     if shown == "device" and any(record["on"] != "device" for record in records):
-        parts.append(f"\non the CPU, by reason\n{_text(fallback_table(records))}")
+        parts.append(f"\non the CPU, by reason\n{fallback_table(records).text()}")
     if memory:
-        parts.append(f"\nwork memory of engine {shown}\n{_text(memory_map(artifact, shown))}")
-    parts.append(f"\nsections\n{_text(_sections(artifact))}")
+        parts.append(f"\nwork memory of engine {shown}\n{memory_map(artifact, shown).text()}")
+    parts.append(f"\nsections\n{_sections(artifact).text()}")
     return "".join(parts)
 
 
@@ -110,15 +109,12 @@ def disassemble_file(path: Path) -> str:
     return "".join(f"; {name}\n{device_program(artifact, name).disassemble()}\n" for name in names)
 
 
-_MACS = Column("macs", "MACs", show=lambda n: show_count(n) if n else "", right=True)
-
-
 def _layers(artifact: Artifact, engine: str) -> Table:
     columns = [
         Column("name", "step"),
         Column("op", "operator"),
         Column("place", "runs on"),
-        _MACS,
+        MACS,
         Column("bytes", "bytes moved", show=show_bytes, right=True),
         Column("nodes", "source nodes", show=", ".join),
     ]
@@ -174,9 +170,3 @@ def _artifact_json(artifact: Artifact, layers: Mapping[str, Table]) -> dict[str,
         },
         "sections": _sections(artifact).records(),
     }
-
-
-def _text(table: Table) -> str:
-    stream = io.StringIO()
-    table.write(stream)
-    return stream.getvalue()

@@ -8,7 +8,7 @@ from ...ir.core import Module
 from ...ir.ops.call import Call
 from ...runtime.artifact import Artifact
 from ..table import Column, Table
-from .units import show_count
+from .units import MACS
 
 ADDED = "added for the kernels of the CPU"
 """Why ops are on the CPU that no pass had to place: they came with the layouts of kernels."""
@@ -54,7 +54,7 @@ def placement_table(records: Records) -> Table:
         Column("name", "op"),
         Column("op", "operator"),
         Column("on", "runs on"),
-        Column("macs", "MACs", show=lambda n: show_count(n) if n else "", right=True),
+        MACS,
         Column("why", "why"),
     ]
     return Table(columns, [{column.key: record.get(column.key) for column in columns} for record in records])

@@ -5,7 +5,6 @@ No silicon is measured here. The times come from the cycle model, whose constant
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import asdict, dataclass
 
@@ -17,7 +16,7 @@ from ...runtime.machine import Machine
 from ...runtime.simulator.cycles import Timeline, layer_times, simulate
 from ...runtime.simulator.verifier import verify
 from ..table import Column, Table
-from .units import show_bytes, show_count
+from .units import MACS, show_bytes, show_count
 
 
 @dataclass(frozen=True)
@@ -66,17 +65,15 @@ class Simulation:
             Column("name", "layer"),
             Column("op", "operator"),
             Column("cycles", "cycles", show=lambda n: f"{n:,}", right=True),
-            Column("macs", "MACs", show=lambda n: show_count(n) if n else "", right=True),
+            MACS,
             Column("mac_utilization", "MAC use", show=lambda share: f"{share:.1%}" if share else "", right=True),
             Column("dram_bytes", "DRAM", show=show_bytes, right=True),
             Column("bound", "bound by"),
         ]
         table = Table(columns, [asdict(layer) for layer in self.layers])
-        stream = io.StringIO()
-        table.write(stream)
         total = self.total
         return (
-            f"{stream.getvalue()}modelled on {self.machine}: {total.cycles:,} cycles, {total.seconds * 1e3:.3f} ms, "
+            f"{table.text()}modelled on {self.machine}: {total.cycles:,} cycles, {total.seconds * 1e3:.3f} ms, "
             f"{show_count(total.macs)} MACs at {total.mac_utilization:.1%} of the peak of one cluster, "
             f"{show_bytes(total.dram_bytes)} of DRAM traffic\n"
             "Times are modelled with the constants of the machine description, not measured on silicon.\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ..table import Column
+
 
 def show_bytes(count: int) -> str:
     """Bytes with a binary unit: ``512 B``, ``1.5 KiB``, ``97.5 MiB``."""
@@ -24,3 +26,7 @@ def show_count(count: int) -> str:
 def show_shape(dtype: str, shape: tuple[int, ...] | list[int]) -> str:
     """Element type and shape: ``f32[1,3,224,224]``."""
     return f"{dtype}[{','.join(map(str, shape))}]"
+
+
+MACS = Column("macs", "MACs", show=lambda n: show_count(n) if n else "", right=True)
+"""The column of tables for multiply-accumulates; blank where there are none."""

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 from before_after import clone, parse, run_pass
+from calibration_interpreter import interpreter
 
 from tilewright.compiler.calibration.dataset import open_calibration_set
-from tilewright.compiler.calibration.observe import collect_ranges, interpreter
+from tilewright.compiler.calibration.observe import collect_ranges
 from tilewright.errors import PassError
 from tilewright.ir import interp
 from tilewright.ir.clone import clone_module

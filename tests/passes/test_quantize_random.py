@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import onnxruntime
 import pytest
+from calibration_interpreter import interpreter
 from random_graphs import CONVOLUTIONAL, EVERYTHING, random_graph
 
 from tilewright.compiler.calibration.dataset import open_calibration_set
-from tilewright.compiler.calibration.observe import collect_ranges, interpreter
+from tilewright.compiler.calibration.observe import collect_ranges
 from tilewright.compiler.frontend.export import export_onnx
 from tilewright.compiler.frontend.onnx import import_onnx
 from tilewright.compiler.pipeline import calibration_pipeline, simplify_pipeline

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from calibration_interpreter import interpreter
 
 from tilewright.compiler.calibration.dataset import open_calibration_set
-from tilewright.compiler.calibration.observe import collect_ranges, interpreter
+from tilewright.compiler.calibration.observe import collect_ranges
 from tilewright.compiler.calibration.ranges import METHODS, MeanSquaredError, Percentile, make_statistics
 from tilewright.errors import CalibrationError, UsageError
 from tilewright.ir.core import Function, Module

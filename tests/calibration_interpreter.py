@@ -1,0 +1,41 @@
+"""Calibration on the reference interpreter, which needs no kernels: slow, and the oracle of the fast way."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+
+from tilewright.compiler.calibration.dataset import Inputs
+from tilewright.compiler.calibration.observe import RunFunction
+from tilewright.ir import interp
+from tilewright.ir.core import Module, Op, Value
+
+
+def interpreter(module: Module, values: Mapping[str, Value]) -> RunFunction:
+    """A run function on the reference interpreter, which needs no kernels; slow.
+
+    Args:
+        values: parameters and results of ``module.main`` to return, by the name to return them under.
+    """
+    names: dict[Value, list[str]] = {}
+    for name, value in values.items():
+        names.setdefault(value, []).append(name)
+    parameters: Collection[Value] = module.main.parameters
+
+    def run(inputs: Inputs) -> dict[str, np.ndarray]:
+        found: dict[str, np.ndarray] = {}
+
+        def keep(value: Value, array: np.ndarray) -> None:
+            found.update(dict.fromkeys(names.get(value, ()), array))
+
+        def observe(op: Op, results: tuple[np.ndarray, ...]) -> None:
+            for value, array in zip(op.results, results, strict=True):
+                keep(value, array)
+
+        for parameter in parameters:
+            keep(parameter, inputs[parameter.name])
+        interp.run(module, inputs, observe=observe)
+        return found
+
+    return run
