@@ -69,13 +69,22 @@ def convolution(op: Op, target: TargetDescription) -> Kernel | None:
     has_bias, has_residual = bias is not None, residual is not None
     kinds = (x.type.layout, w.type.layout)
     if kinds == ("c16", "o16") and conv.group == channels == outputs:
-        return Depthwise(batch, channels, *axes, has_bias, has_residual, activation).kernel(target)
+        spec = Depthwise(batch, channels, *axes, has_bias=has_bias, has_residual=has_residual, activation=activation)
+        return spec.kernel(target)
     is_plain = kinds == ("", "o16") and conv.group == 1
     whole = conv.group == 1 or (channels // conv.group % BLOCK == 0 and outputs // conv.group % BLOCK == 0)
     if not is_plain and (kinds != ("c16", "o16i16") or not whole):
         return None
     spec = Convolution(
-        batch, channels, outputs, *axes, conv.group, has_bias, has_residual, activation, plain_input=is_plain
+        batch,
+        channels,
+        outputs,
+        *axes,
+        conv.group,
+        is_plain,
+        has_bias=has_bias,
+        has_residual=has_residual,
+        activation=activation,
     )
     return spec.kernel(target)
 
@@ -102,8 +111,8 @@ def plain_convolution(op: Op, target: TargetDescription) -> Kernel | None:
         w.type.shape[0],
         axes,
         conv.group,
-        bias is not None,
-        residual is not None,
-        Activation(conv.act, conv.act_args),
+        has_bias=bias is not None,
+        has_residual=residual is not None,
+        activation=Activation(conv.act, conv.act_args),
     )
     return spec.kernel(target)

@@ -14,13 +14,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...ir.layout import BLOCK
-from .activation import NO_ACTIVATION, Activation
 from .blocking import Blocking, choose_blocking, merged
 from .convolution_tile import VECTOR, VECTOR_BYTES, TileCall, TileGenerator, TileShape, unrolled_steps
 from .kernel import Kernel
 from .llvm_builder import Integer
 from .llvm_types import Value, mask_constant, zero
-from .spec import KernelSpec
+from .product_spec import ProductSpec
 from .target import TargetDescription
 from .window import Axis, cut
 
@@ -29,7 +28,7 @@ FEW_LINES = 8
 
 
 @dataclass(frozen=True)
-class Convolution(KernelSpec):
+class Convolution(ProductSpec):
     """Convolution over an image, then bias, residual and activation.
 
     Arguments: x, layout ``c16`` (or row-major, where ``plain_input``); w, layout ``o16i16`` (``o16``, where
@@ -50,16 +49,8 @@ class Convolution(KernelSpec):
     rows: Axis
     columns: Axis
     groups: int = 1
-    has_bias: bool = False
-    has_residual: bool = False
-    activation: Activation = NO_ACTIVATION
     plain_input: bool = False
     blocking: Blocking | None = None
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        optional = (("bias",) if self.has_bias else ()) + (("residual",) if self.has_residual else ())
-        return ("x", "w", *optional, "y")
 
     @property
     def input_blocks(self) -> int:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .activation import NO_ACTIVATION, Activation
 from .kernel import Kernel
 from .llvm_types import F32, I64, Value, constant, mask_constant, poison, vector_constant, zero
-from .spec import KernelSpec
+from .product_spec import ProductSpec
 from .target import TargetDescription
 
 TOGETHER = 8
@@ -18,7 +17,7 @@ TOGETHER = 8
 
 
 @dataclass(frozen=True)
-class DotProducts(KernelSpec):
+class DotProducts(ProductSpec):
     """x w^T + bias + residual, then the activation.
 
     Arguments: x [rows, inner], w [columns, inner], bias [columns], residual and result [rows, columns]; row-major,
@@ -28,14 +27,6 @@ class DotProducts(KernelSpec):
     rows: int
     columns: int
     inner: int
-    has_bias: bool = False
-    has_residual: bool = False
-    activation: Activation = NO_ACTIVATION
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        optional = (("bias",) if self.has_bias else ()) + (("residual",) if self.has_residual else ())
-        return ("x", "w", *optional, "y")
 
     def generate(self, target: TargetDescription) -> Kernel:
         b = self.entry(target, writes=("residual", "y"))

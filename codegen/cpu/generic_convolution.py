@@ -10,16 +10,15 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .activation import NO_ACTIVATION, Activation
 from .kernel import Kernel
 from .llvm_types import F32, I32, Value, constant, vector_constant, zero
-from .spec import KernelSpec
+from .product_spec import ProductSpec
 from .target import TargetDescription
 from .window import Axis
 
 
 @dataclass(frozen=True)
-class GenericConvolution(KernelSpec):
+class GenericConvolution(ProductSpec):
     """Convolution, then bias, residual and activation.
 
     Arguments: x [N, C, *image], w [O, C/groups, *kernel], bias [O], residual and result [N, O, *output], all row-major
@@ -36,14 +35,6 @@ class GenericConvolution(KernelSpec):
     outputs: int
     axes: tuple[Axis, ...]
     groups: int = 1
-    has_bias: bool = False
-    has_residual: bool = False
-    activation: Activation = NO_ACTIVATION
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        optional = (("bias",) if self.has_bias else ()) + (("residual",) if self.has_residual else ())
-        return ("x", "w", *optional, "y")
 
     def generate(self, target: TargetDescription) -> Kernel:
         return _Walker(self, target).generate()

@@ -33,14 +33,28 @@ def matmul(op: Op, target: TargetDescription) -> Kernel | None:
     batch = op.result.type.shape[:-2]
     if not inner:
         return None
-    optional = (bias is not None, residual is not None, Activation(operator.act, operator.act_args))
+    activation = Activation(operator.act, operator.act_args)
+    has_bias, has_residual = bias is not None, residual is not None
     if math.prod(w.type.shape[:-2]) == 1 and not operator.transpose_a:
         # The same right factor for all: the matrices on the left are one tall one.
         rows, batch = rows * math.prod(batch), ()
         if operator.transpose_b and rows <= FEW_ROWS:
-            return DotProducts(rows, columns, inner, *optional).kernel(target)
+            return DotProducts(
+                rows, columns, inner, has_bias=has_bias, has_residual=has_residual, activation=activation
+            ).kernel(target)
     x_strides = broadcast(x.type.shape[:-2], batch).strides if batch else ()
     w_strides = broadcast(w.type.shape[:-2], batch).strides if batch else ()
-    flags = (operator.transpose_a, operator.transpose_b)
-    spec = MatrixProduct(rows, columns, inner, batch, x_strides, w_strides, *flags, *optional)
+    spec = MatrixProduct(
+        rows,
+        columns,
+        inner,
+        batch,
+        x_strides,
+        w_strides,
+        operator.transpose_a,
+        operator.transpose_b,
+        has_bias=has_bias,
+        has_residual=has_residual,
+        activation=activation,
+    )
     return spec.kernel(target)

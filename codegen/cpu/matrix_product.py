@@ -11,19 +11,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .activation import NO_ACTIVATION, Activation
 from .kernel import Kernel
 from .layout import transpose_square
 from .llvm_builder import FunctionBuilder, Integer
 from .llvm_types import F32, PTR, Type, Value, mask_constant, zero
-from .spec import KernelSpec
+from .product_spec import ProductSpec
 from .target import TargetDescription
 
 _UNROLL = 4
 
 
 @dataclass(frozen=True)
-class MatrixProduct(KernelSpec):
+class MatrixProduct(ProductSpec):
     """x w + bias + residual, then the activation, for each matrix of a batch; all row-major.
 
     Arguments: x [*, M, K] (or [*, K, M]), w [*, K, N] (or [*, N, K]), bias [N], residual and result [*, M, N]. The
@@ -44,14 +43,6 @@ class MatrixProduct(KernelSpec):
     w_strides: tuple[int, ...] = ()
     transpose_x: bool = False
     transpose_w: bool = False
-    has_bias: bool = False
-    has_residual: bool = False
-    activation: Activation = NO_ACTIVATION
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        optional = (("bias",) if self.has_bias else ()) + (("residual",) if self.has_residual else ())
-        return ("x", "w", *optional, "y")
 
     def generate(self, target: TargetDescription) -> Kernel:
         return _Walker(self, target).generate()

@@ -12,10 +12,10 @@ from typing import ClassVar
 
 from ...ir.layout import BLOCK
 from . import vector_math as vm
-from .activation import NO_ACTIVATION, Activation
 from .kernel import Kernel
 from .llvm_builder import FunctionBuilder
 from .llvm_types import F32, I64, PTR, Type, Value, constant, mask_constant, zero
+from .product_spec import ProductSpec
 from .spec import KernelSpec
 from .target import TargetDescription
 from .window import Axis, Tile, cut
@@ -104,20 +104,11 @@ class TileValues:
 
 
 @dataclass(frozen=True)
-class Depthwise(Windowed):
+class Depthwise(ProductSpec, Windowed):
     """Depthwise convolution: w [C, 1, kernel] in layout ``o16``, bias [C], residual; then the activation.
 
     The result may lie where the residual lies.
     """
-
-    has_bias: bool = False
-    has_residual: bool = False
-    activation: Activation = NO_ACTIVATION
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        optional = (("bias",) if self.has_bias else ()) + (("residual",) if self.has_residual else ())
-        return ("x", "w", *optional, "y")
 
     @property
     def keeps_zero(self) -> bool:

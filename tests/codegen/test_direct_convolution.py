@@ -128,11 +128,11 @@ def check(case: Case, target_name: str, rng: np.random.Generator) -> None:
         rows,
         columns,
         case.groups,
-        case.has_bias,
-        case.has_residual,
-        Activation(case.act, case.act_args),
         case.plain,
         case.blocking,
+        has_bias=case.has_bias,
+        has_residual=case.has_residual,
+        activation=Activation(case.act, case.act_args),
     )
     operands = [x if case.plain else pack(x, "c16"), pack(w, "o16" if case.plain else "o16i16")]
     operands += [bias] if bias is not None else []

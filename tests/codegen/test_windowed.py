@@ -89,7 +89,14 @@ def test_depthwise(window: Window, act: str, target: str, rng: np.random.Generat
     type = operator.infer(TensorType.of(x), TensorType.of(w), None, None)
     residual = rng.standard_normal(type.shape).astype(np.float32) if act == "none" else None
     axes = window.axes(type.shape[2:])
-    spec = Depthwise(window.batch, window.channels, *axes, True, residual is not None, Activation(act))
+    spec = Depthwise(
+        window.batch,
+        window.channels,
+        *axes,
+        has_bias=True,
+        has_residual=residual is not None,
+        activation=Activation(act),
+    )
     operands = [pack(x, "c16"), pack(w, "o16"), bias, *([pack(residual, "c16")] if residual is not None else [])]
     y = blocked(spec, target, operands, type)
     np.testing.assert_allclose(y, operator.reference(x, w, bias, residual), rtol=0, atol=2e-5)
