@@ -215,7 +215,7 @@ def scalar_expression(operator: Operator, arguments: Sequence[str], dtypes: Sequ
             return f"np.fmod({x}, {arguments[1]})"
         return f"{'truncated_remainder' if operator.fmod else 'remainder'}({x}, {arguments[1]})"
     if name == "pow":
-        return _power(x, arguments[1], first, dtypes[1])
+        return _power(x, arguments[1], first)
     if name == "sign":
         return _sign(x, first)
     if isinstance(operator, IsInf):
@@ -250,7 +250,7 @@ def activation_expression(act: str, act_args: Sequence[float], x: str, dtype: DT
     return template.format(x, **constants)
 
 
-def _power(x: str, y: str, base: DType, exponent: DType) -> str:
+def _power(x: str, y: str, base: DType) -> str:
     if base.is_float:
         return f"{x} ** {'np.float64' if base is DType.F64 else 'np.float32'}({y})"
     return f"{'to_int32' if base is DType.I32 else 'to_int64'}(np.float64({x}) ** np.float64({y}))"

@@ -130,10 +130,11 @@ def tile_annotation(op: Op) -> tuple[int, int, int, int]:
         CodegenError: it has none.
     """
     tile = op.annotations.get("tile")
-    if not (isinstance(tile, tuple) and len(tile) == 4 and all(isinstance(n, int) for n in tile)):
+    numbers = [n for n in tile if isinstance(n, int)] if isinstance(tile, tuple) else []
+    if not isinstance(tile, tuple) or not len(tile) == len(numbers) == 4:
         raise CodegenError("the op has no tile", op=op.name, node=op.node, hint="Run tile_device first.")
-    rows, columns, outputs, inputs = tile
-    return int(rows), int(columns), int(outputs), int(inputs)  # pyright: ignore[reportArgumentType]
+    rows, columns, outputs, inputs = numbers
+    return rows, columns, outputs, inputs
 
 
 def pieces(extent: int, size: int) -> list[tuple[int, int]]:

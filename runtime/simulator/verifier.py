@@ -53,7 +53,7 @@ def verify(program: Program, machine: Machine) -> VerifiedProgram:
         _check_queue(queue, items, program, machine)
     signals = _signals(queues)
     order, targets, clocks = _order(queues, signals)
-    _check_lag(queues, targets, clocks, signals)
+    _check_lag(queues, clocks, signals)
     _check_hazards(queues, order, clocks, program, machine)
     return VerifiedProgram(program, queues, order, targets)
 
@@ -218,9 +218,7 @@ def _deadlock(
     )
 
 
-def _check_lag(
-    queues: Mapping[Queue, list[Instruction]], targets: _Targets, clocks: _Clocks, signals: Mapping[int, _Signals]
-) -> None:
+def _check_lag(queues: Mapping[Queue, list[Instruction]], clocks: _Clocks, signals: Mapping[int, _Signals]) -> None:
     """When a wait is evaluated, its counter is less than half its range ahead of the value waited for."""
     for queue, items in queues.items():
         for index, item in enumerate(items):
