@@ -14,7 +14,6 @@ from ..codegen.package import Package, add_engine
 from ..ir.clone import clone_module
 from ..ir.core import Module
 from ..passes import Instrument, Pass, Pipeline, Record
-from ..passes.outline_device import device_ops
 from ..runtime.artifact import Artifact, artifact_bytes, write_artifact
 from ..runtime.machine import Machine
 from ..runtime.machine import load as load_machine
@@ -146,7 +145,6 @@ def _add_integer_engines(
     pipeline = device_pipeline(options.machine, options.affinity, options.devices)
     run_passes(pipeline, quantized, "passes (device)", options)
     package.details["machine"] = machine.name
-    package.details["device_operators"] = {op.result.name: op.name for op in device_ops(quantized)}
     package.details["placement"] = placement(quantized)
     for name, variant in (("device", quantized), ("software", software)):
         add_engine(package, name, variant, target, machine=machine, strict=options.strict, report=options.report)

@@ -6,6 +6,7 @@ No silicon is measured here. The times come from the cycle model, whose constant
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from tilewright.errors import ArtifactError
@@ -13,9 +14,10 @@ from tilewright.errors import ArtifactError
 from ...runtime.artifact import Artifact
 from ...runtime.isa import Program
 from ...runtime.machine import Machine
-from ...runtime.simulator.cycles import Timeline, layer_times, simulate
+from ...runtime.simulator.cycles import LayerTime, Timeline, layer_times, simulate
 from ...runtime.simulator.verifier import verify
 from ..table import Column, Table
+from .placement import placement_of
 from .units import MACS, show_bytes, show_count
 
 
@@ -25,7 +27,8 @@ class SimulatedTotal:
 
     Attributes:
         cycles, seconds: device programs one after the other.
-        mac_utilization: share of the peak of the one cluster that is used.
+        macs: those of the network; channels that are padded to whole blocks do not count.
+        mac_utilization: macs as a share of the peak of the one cluster that is used.
         dram_bytes: read and written.
     """
 
@@ -103,28 +106,16 @@ def simulate_artifact(artifact: Artifact) -> Simulation:
             found=f"precision {artifact.manifest.precision}",
             hint="Compile the model with --precision int8.",
         )
-    operators = artifact.manifest.details.get("device_operators")
-    names = operators if isinstance(operators, dict) else {}
+    ops = {str(record["name"]): record for record in placement_of(artifact) if record.get("on") == "device"}
     timelines: list[tuple[Timeline, Machine]] = []
     layers: list[SimulatedLayer] = []
     for program in programs.values():
         timeline = simulate(verify(program, program.machine))
         timelines.append((timeline, program.machine))
-        for layer in layer_times(timeline, program.machine):
-            layers.append(
-                SimulatedLayer(
-                    layer.name,
-                    str(names.get(layer.name, "")),
-                    round(layer.cycles),
-                    layer.macs,
-                    layer.mac_utilization,
-                    layer.dram_bytes,
-                    layer.bound,
-                )
-            )
+        layers += [_layer(layer, ops.get(layer.name, {})) for layer in layer_times(timeline, program.machine)]
     machine = timelines[0][1]
     cycles = sum(timeline.cycles for timeline, _ in timelines)
-    macs = sum(timeline.macs for timeline, _ in timelines)
+    macs = sum(layer.macs for layer in layers)
     total = SimulatedTotal(
         round(cycles),
         sum(timeline.seconds for timeline, _ in timelines),
@@ -133,3 +124,18 @@ def simulate_artifact(artifact: Artifact) -> Simulation:
         sum(timeline.dram_bytes for timeline, _ in timelines),
     )
     return Simulation(machine.name, total, tuple(layers))
+
+
+def _layer(layer: LayerTime, op: Mapping[str, object]) -> SimulatedLayer:
+    """A layer of the cycle model, which counts padded channels, with the operator and the MACs of the network."""
+    macs = op.get("macs", layer.macs)
+    assert isinstance(macs, int)
+    return SimulatedLayer(
+        layer.name,
+        str(op.get("op", "")),
+        round(layer.cycles),
+        macs,
+        layer.mac_utilization * macs / layer.macs if layer.macs else 0.0,
+        layer.dram_bytes,
+        layer.bound,
+    )
