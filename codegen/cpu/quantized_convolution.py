@@ -267,6 +267,6 @@ def quantized_convolution(op: Op, target: TargetDescription) -> Kernel | None:
     if not is_plain and (kinds != ("c16", "o16i4") or not whole):
         return None
     has_bias = len(op.inputs) > 2
-    return QuantizedConvolution(
-        batch, inputs, outputs, *axes, channels_of(op), conv.group, has_bias, is_plain
-    ).generate(target)
+    return QuantizedConvolution(batch, inputs, outputs, *axes, channels_of(op), conv.group, has_bias, is_plain).kernel(
+        target
+    )

@@ -286,4 +286,4 @@ def quantized_depthwise(op: Op, target: TargetDescription) -> Kernel | None:
     if axes is None:
         return None
     batch, inputs = x.shape[:2]
-    return QuantizedDepthwise(batch, inputs, *axes, channels_of(op), len(op.inputs) > 2).generate(target)
+    return QuantizedDepthwise(batch, inputs, *axes, channels_of(op), len(op.inputs) > 2).kernel(target)

@@ -180,7 +180,7 @@ def _nest_kernel(op: Op, expression: Expression, target: TargetDescription) -> K
     nest = Nest(physical, (*present, Access(row_major(physical)))).collapsed()
     # Truth values are bytes in memory.
     dtypes = tuple(DType.U8 if v.type.dtype is DType.BOOL else v.type.dtype for v in (*op.inputs, op.result))
-    return QuantizedNest(nest, dtypes, expression).generate(target)
+    return QuantizedNest(nest, dtypes, expression).kernel(target)
 
 
 @lowers(Add, Sub, Mul, Min, Max)
@@ -227,7 +227,7 @@ def quantized_table(op: Op, target: TargetDescription) -> Kernel | None:
     # By the byte that stands for an integer.
     table = np.zeros(256, np.uint8)
     table[stored.view(np.uint8)] = entries.view(np.uint8)
-    return TableLookup(bytes_of(x), tuple(signed_byte(int(entry)) for entry in table)).generate(target)
+    return TableLookup(bytes_of(x), tuple(signed_byte(int(entry)) for entry in table)).kernel(target)
 
 
 @lowers(Quantize, Dequantize, Requantize)
@@ -254,7 +254,7 @@ def quantized_conversion(op: Op, target: TargetDescription) -> Kernel | None:
     whole = Access(row_major(physical))
     nest = Nest(physical, (whole, *accesses, whole)).collapsed()
     expression = Conversion(x.dtype, y.dtype)
-    return QuantizedNest(nest, (x.dtype, y.dtype), expression, tuple(tables)).generate(target)
+    return QuantizedNest(nest, (x.dtype, y.dtype), expression, tuple(tables)).kernel(target)
 
 
 @lowers(AssumeQuantized, StoredIntegers)

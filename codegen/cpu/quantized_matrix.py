@@ -210,4 +210,4 @@ def quantized_matrix(op: Op, target: TargetDescription) -> Kernel | None:
     rows = x.elements // max(1, inner)
     if not rows * inner:
         return None
-    return QuantizedMatrix(rows, outputs, inner, channels_of(op), len(op.inputs) > 2).generate(target)
+    return QuantizedMatrix(rows, outputs, inner, channels_of(op), len(op.inputs) > 2).kernel(target)

@@ -183,12 +183,12 @@ def quantized_pool(op: Op, target: TargetDescription) -> Kernel | None:
         return None
     batch, channels = x.shape[:2]
     if isinstance(operator, MaxPool):
-        return QuantizedMaxPooling(batch, channels, *axes, _input(op)).generate(target)
+        return QuantizedMaxPooling(batch, channels, *axes, _input(op)).kernel(target)
     counted = counted_axes(operator, x.shape[2:], y.shape[2:])
     if check_elementwise([x], [y]) is not None or counted is None:
         return None
     spec = QuantizedAveragePooling(batch, channels, *axes, *counted, _input(op), float(parameters(y)[0]), Target.of(y))
-    return spec.generate(target)
+    return spec.kernel(target)
 
 
 @lowers(GlobalAveragePool, GlobalMaxPool)
@@ -200,8 +200,8 @@ def quantized_global_pool(op: Op, target: TargetDescription) -> Kernel | None:
     pixels = math.prod(x.shape[2:])
     images = x.shape[0] * -(-x.shape[1] // BLOCK)
     if isinstance(op.operator, GlobalMaxPool):
-        return QuantizedGlobalPooling(images, pixels, _input(op)).generate(target)
+        return QuantizedGlobalPooling(images, pixels, _input(op)).kernel(target)
     if check_elementwise([x], [y]) is not None:
         return None
     factor = arithmetic.global_average_multiplier(parameters(x)[0], parameters(y)[0], pixels)
-    return QuantizedGlobalPooling(images, pixels, _input(op), float(factor), Target.of(y)).generate(target)
+    return QuantizedGlobalPooling(images, pixels, _input(op), float(factor), Target.of(y)).kernel(target)
