@@ -1,0 +1,85 @@
+"""The command line for int8: compile with calibration, run every engine, inspect, disassemble, simulate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tilewright
+from tilewright.compiler.cli import main
+from tilewright.compiler.demo.digits import MODEL, load_digits
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The digits network for S256, calibrated on its own images."""
+    folder = tmp_path_factory.mktemp("int8")
+    digits = load_digits()
+    np.save(folder / "samples.npy", digits.prepare(digits.calibration_images))
+    path = folder / "digits.twa"
+    words = ["compile", str(MODEL), "-o", str(path), "--calibration", str(folder / "samples.npy"), "--machine", "s256"]
+    assert main([*words, "--precision", "int8"]) == 0
+    return path
+
+
+def test_simulate_prints_json_with_the_documented_keys(artifact: Path, capsys: Capture) -> None:
+    assert main(["simulate", str(artifact), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["machine"] == "S256"
+    assert set(found["total"]) == {"cycles", "seconds", "macs", "mac_utilization", "dram_bytes"}
+    keys = {"name", "op", "cycles", "macs", "mac_utilization", "dram_bytes", "bound"}
+    assert all(set(layer) == keys for layer in found["layers"])
+    assert sum(layer["macs"] for layer in found["layers"]) == found["total"]["macs"]
+    assert sum(layer["cycles"] for layer in found["layers"]) == pytest.approx(found["total"]["cycles"], abs=20)
+    assert all(0 <= layer["mac_utilization"] <= 1 for layer in found["layers"])
+    assert {layer["op"] for layer in found["layers"]} >= {"conv"}
+
+
+def test_simulate_says_that_times_are_modelled(artifact: Path, capsys: Capture) -> None:
+    assert main(["simulate", str(artifact)]) == 0
+    shown = capsys.readouterr().out
+    assert "modelled on S256: " in shown
+    assert shown.endswith("not measured on silicon.\n")
+
+
+def test_simulated_macs_are_those_of_the_network(artifact: Path, capsys: Capture) -> None:
+    assert main(["inspect", str(artifact), "--json"]) == 0
+    placement = json.loads(capsys.readouterr().out)["placement"]
+    assert main(["simulate", str(artifact), "--json"]) == 0
+    total = json.loads(capsys.readouterr().out)["total"]
+    assert total["macs"] == sum(record["macs"] for record in placement if record["on"] == "device")
+
+
+def test_disassembly_names_queues_and_layers(artifact: Path, capsys: Capture) -> None:
+    assert main(["inspect", str(artifact), "--disassemble"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("; device_0\nqueue LD\n")
+    for word in ("queue ST", "queue MAC", "queue VEC", "LDM ", "CONV ", "RQ ", "END"):
+        assert word in shown
+
+
+def test_every_engine_runs_and_integers_are_equal(artifact: Path) -> None:
+    digits = load_digits()
+    image = digits.prepare(digits.images[:1])
+    outputs = {}
+    for engine in ("device", "software", "float"):
+        with tilewright.load(artifact, engine=engine) as session:
+            outputs[engine] = session.run({"image": image})["probabilities"]
+    np.testing.assert_array_equal(outputs["device"], outputs["software"])
+    assert outputs["device"].argmax() == outputs["float"].argmax() == digits.labels[0]
+
+
+def test_a_float_artifact_has_nothing_to_simulate(tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "digits.twa"
+    assert main(["compile", str(MODEL), "-o", str(path), "--precision", "fp32"]) == 0
+    capsys.readouterr()
+    assert main(["simulate", str(path)]) == 1
+    assert capsys.readouterr().err == (
+        f"error: simulate: {path} holds no device program; found precision fp32. "
+        "Compile the model with --precision int8.\n"
+    )
