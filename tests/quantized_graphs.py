@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from calibration_interpreter import interpreter
-from random_graphs import CONVOLUTIONAL, random_graph
+from random_graphs import CONVOLUTIONAL, Maker, random_graph
 
 from tilewright.compiler.calibration.dataset import open_calibration_set
 from tilewright.compiler.calibration.observe import collect_ranges
@@ -13,10 +15,12 @@ from tilewright.ir.core import Module
 from tilewright.passes.quantize import Quantize, attach_ranges, values_to_calibrate
 
 
-def random_quantized_graph(rng: np.random.Generator, *, groups: int = 10, activations: str = "i8") -> Module:
+def random_quantized_graph(
+    rng: np.random.Generator, *, groups: int = 10, activations: str = "i8", makers: Sequence[Maker] = CONVOLUTIONAL
+) -> Module:
     """A network of convolutions, pooling, products and sums on 8-bit types, with borders to floating point."""
     while True:
-        module = random_graph(rng, groups=groups, makers=CONVOLUTIONAL)
+        module = random_graph(rng, groups=groups, makers=makers)
         simplify_pipeline().run(module)
         values = values_to_calibrate(module)
         if values:

@@ -1,0 +1,116 @@
+"""Makers of random graphs that use what the device has to its limits: windows, strides, pads, groups, boxes, grids."""
+
+from __future__ import annotations
+
+import numpy as np
+from random_graphs import CONVOLUTIONAL, Builder, Maker
+
+from tilewright.ir.core import Module, Value
+from tilewright.ir.ops.activation import HardSwish, LeakyRelu, Sigmoid, Tanh
+from tilewright.ir.ops.convolution import Conv
+from tilewright.ir.ops.elementwise import Add, Max, Min, Mul, Sub
+from tilewright.ir.ops.movement import Concat, Slice
+from tilewright.ir.ops.pooling import AveragePool, MaxPool
+from tilewright.ir.ops.resize import Resize
+from tilewright.ir.types import DType, Quantization
+
+
+def _is_map(x: Value) -> bool:
+    return x.type.rank in (3, 4) and min(x.type.shape) > 0 and x.type.elements <= 16384
+
+
+def _numbers(g: Builder, low: int, high: int, count: int) -> tuple[int, ...]:
+    return tuple(int(n) for n in g.rng.integers(low, high + 1, count))
+
+
+def _wide_convolution(g: Builder, x: Value) -> Value | None:
+    """Kernels up to 7, strides up to 4, dilations up to 3, groups, and pads that may exceed the kernel."""
+    if not _is_map(x):
+        return None
+    spatial, channels = x.type.rank - 2, x.type.shape[1]
+    groups = [n for n in (1, 1, 2, 3, 4, channels) if channels % n == 0]
+    group = g.choose(*groups)
+    outputs = group * g.choose(1, 2, 5) if group > 1 else g.choose(1, 7, 16, 33, 70)
+    kernel, dilations = _numbers(g, 1, 7, spatial), _numbers(g, 1, 3, spatial)
+    strides, pads = _numbers(g, 1, 4, spatial), _numbers(g, 0, 8, 2 * spatial)
+    for axis, extent in enumerate(x.type.shape[2:]):
+        if extent + pads[axis] + pads[axis + spatial] < (kernel[axis] - 1) * dilations[axis] + 1:
+            return None
+    bias = g.constant(outputs) if g.chance(0.5) else None
+    return g.op(Conv(strides, pads, dilations, group), x, g.weights(outputs, channels // group, *kernel), bias)
+
+
+def _wide_pooling(g: Builder, x: Value) -> Value | None:
+    if not _is_map(x):
+        return None
+    spatial = x.type.rank - 2
+    kernel = tuple(int(g.rng.integers(1, extent + 1)) for extent in x.type.shape[2:])
+    pads = tuple(int(g.rng.integers(0, size)) for size in (*kernel, *kernel))
+    strides = _numbers(g, 1, 5, spatial)
+    if g.chance(0.5):
+        return g.op(MaxPool(kernel, strides, pads, (1,) * spatial), x)
+    return g.op(AveragePool(kernel, strides, pads, (1,) * spatial, g.chance(0.5), (0,) * spatial), x)
+
+
+def _table(g: Builder, x: Value) -> Value | None:
+    return g.op(g.choose(Sigmoid(), Tanh(), HardSwish(), LeakyRelu(0.1)), x)
+
+
+def _two_maps(g: Builder, x: Value) -> Value | None:
+    """With another of its shape, or with one pixel an image, on either side."""
+    shapes = {x.type.shape, (*x.type.shape[:2], *[1] * (x.type.rank - 2)), (1, *x.type.shape[1:])}
+    others = [v for v in g.values if v.type.shape in shapes]
+    return g.commuted(g.choose(Add(), Mul(), Sub(), Max(), Min()), x, g.choose(*others)) if others else None
+
+
+def _box(g: Builder, x: Value) -> Value | None:
+    begin = tuple(int(g.rng.integers(0, extent)) for extent in x.type.shape)
+    shape = tuple(int(g.rng.integers(1, e - b + 1)) for b, e in zip(begin, x.type.shape, strict=True))
+    return g.op(Slice(begin, shape, (1,) * x.type.rank), x)
+
+
+def _grid(g: Builder, x: Value) -> Value | None:
+    if not _is_map(x) or x.type.elements > 4096:
+        return None
+    factors = [float(g.choose(0.5, 1.0, 1.5, 2.0, 3.0)) for _ in x.type.shape[2:]]
+    extents = [max(1, int(extent * factor)) for extent, factor in zip(x.type.shape[2:], factors, strict=True)]
+    coordinates = g.choose("asymmetric", "half_pixel")
+    operator = Resize((*x.type.shape[:2], *extents), (1.0, 1.0, *factors), "nearest", coordinates, "floor")
+    return g.op(operator, x)
+
+
+def _join_many(g: Builder, x: Value) -> Value | None:
+    """Parts of any number of channels, some of them several times, joined again."""
+    if x.type.rank < 3 or x.type.elements > 4096:
+        return None
+    rest = (x.type.shape[0], *x.type.shape[2:])
+    fitting = [v for v in g.values if v.type.rank == x.type.rank and (v.type.shape[0], *v.type.shape[2:]) == rest]
+    y = g.op(Concat(1), *(g.choose(*fitting) for _ in range(g.choose(2, 3, 4))))
+    return g.op(Concat(1), y, g.choose(*fitting)) if g.chance(0.4) else y
+
+
+ON_THE_DEVICE: tuple[Maker, ...] = (
+    *CONVOLUTIONAL,
+    *(_wide_convolution, _wide_convolution, _wide_convolution, _wide_pooling, _table, _two_maps, _two_maps),
+    *(_box, _grid, _join_many),
+)
+"""Everything that the device has a form for."""
+
+
+def shift_weights(module: Module, rng: np.random.Generator) -> int:
+    """Give weights of convolutions u8 and a zero point of their own, as older files have them; how many."""
+    count = 0
+    for op in module.ops:
+        w = op.operands[1] if isinstance(op.operator, Conv) else None
+        constant = module.constants.get(w.name) if w is not None else None
+        if constant is None or constant is not w or constant.type.quant is None or len(constant.users) > 1:
+            continue
+        zero = int(rng.integers(100, 150))
+        stored = np.clip(constant.array.astype(np.int32) + zero, 0, 255).astype(np.uint8)
+        quant = constant.type.quant
+        shifted = Quantization(quant.scale, (zero,) * len(quant.scale), quant.axis)
+        type = constant.type.with_dtype(DType.U8).with_quant(shifted)
+        op.set_operand(1, module.add_constant(f"{constant.name}_shifted", stored, type))
+        count += 1
+    module.drop_unused_constants()
+    return count
