@@ -64,7 +64,10 @@ class Conv(Operator):
                 found=f"{len(self.strides)}, {len(self.dilations)} and {len(self.pads)}",
             )
         if min(self.strides) < 1 or min(self.dilations) < 1 or self.group < 1:
-            raise IRError("strides, dilations and group must be at least 1")
+            raise IRError(
+                "strides, dilations and group must be at least 1",
+                found=f"{list(self.strides)}, {list(self.dilations)} and {self.group}",
+            )
         if x.shape[1] != w.shape[1] * self.group or w.shape[0] % self.group:
             raise IRError(
                 "channels of x and w do not match",
@@ -272,7 +275,11 @@ class ConvTranspose(Operator):
         if spatial < 1 or w.rank != x.rank:
             raise IRError("x and w need equal ranks of at least 3", found=f"{list(x.shape)} and {list(w.shape)}")
         if x.shape[1] != w.shape[0] or x.shape[1] % self.group:
-            raise IRError("channels of x and w do not match", expected=w.shape[0], found=x.shape[1])
+            raise IRError(
+                "channels of x and w do not match",
+                expected=f"{w.shape[0]} channels, a multiple of {self.group} groups",
+                found=x.shape[1],
+            )
         extents = [self._full_extent(x, w, d) - self.pads[d] - self.pads[spatial + d] for d in range(spatial)]
         if min(extents) < 1:
             raise IRError("the pads are larger than the result", found=list(self.pads))

@@ -269,7 +269,11 @@ class OneHot(Operator):
         if values.shape != (2,):
             raise IRError("values are off and on", expected=[2], found=list(values.shape))
         if not 0 <= self.axis <= indices.rank or self.depth < 1:
-            raise IRError("axis or depth is out of range", expected=f"axis 0 to {indices.rank}, depth from 1")
+            raise IRError(
+                "axis or depth is out of range",
+                expected=f"axis 0 to {indices.rank}, depth from 1",
+                found=f"axis {self.axis}, depth {self.depth}",
+            )
         shape = (*indices.shape[: self.axis], self.depth, *indices.shape[self.axis :])
         return TensorType(shape, values.dtype)
 

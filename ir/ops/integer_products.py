@@ -15,12 +15,11 @@ from tilewright.errors import IRError
 
 from .. import arithmetic
 from ..op import Operator, Sample, operand, operator, optional
+from ..quantized import EIGHT_BIT
 from ..types import DType, TensorType
 from .convolution import Conv, accumulate
 from .matmul import MatMul
 from .quantized_samples import stored_array, weight_array
-
-EIGHT_BIT = (DType.I8, DType.U8)
 
 
 def check_eight_bit(*types: TensorType) -> None:
@@ -89,6 +88,10 @@ class IntegerConvolution(Operator):
             real_w -= w_zero.astype(np.float64).reshape(-1, *[1] * (w.ndim - 1))
         return accumulate(real_x, real_w, self.strides, self.pads, self.dilations, self.group)
 
+    def macs(self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]) -> int:
+        w = operand_types[[place.name for place in self.OPERANDS].index("w")]
+        return result_types[0].elements * math.prod(w.shape[1:]) if w is not None else 0
+
 
 @operator("conv_integer")
 @dataclass(frozen=True)
@@ -112,10 +115,6 @@ class ConvInteger(IntegerConvolution):
         self, x: np.ndarray, w: np.ndarray, x_zero_point: np.ndarray | None, w_zero_point: np.ndarray | None
     ) -> np.ndarray:
         return wrapped(self.accumulate(x, x_zero_point, w, w_zero_point))
-
-    def macs(self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]) -> int:
-        w = operand_types[1]
-        return result_types[0].elements * math.prod(w.shape[1:]) if w is not None else 0
 
     @classmethod
     def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
@@ -165,12 +164,12 @@ class QLinearConv(IntegerConvolution):
         b: TensorType | None,
     ) -> TensorType:
         shape = self.result_shape(x, w)
-        for what, type in (("x_scale", x_scale), ("y_scale", y_scale)):
-            check_count(what, type, 1)
-        for what, type in (("x_zero_point", x_zero_point), ("y_zero_point", y_zero_point)):
-            check_count(what, type, 1)
-        for what, type in (("w_scale", w_scale), ("w_zero_point", w_zero_point)):
-            check_count(what, type, 1, w.shape[0])
+        check_count("x_scale", x_scale, 1)
+        check_count("x_zero_point", x_zero_point, 1)
+        check_count("w_scale", w_scale, 1, w.shape[0])
+        check_count("w_zero_point", w_zero_point, 1, w.shape[0])
+        check_count("y_scale", y_scale, 1)
+        check_count("y_zero_point", y_zero_point, 1)
         check_eight_bit(x_zero_point, w_zero_point, y_zero_point)
         if b is not None and (b.dtype is not DType.I32 or b.shape != (w.shape[0],)):
             raise IRError("b needs an i32 for each output channel", expected=[w.shape[0]], found=b)
@@ -192,10 +191,6 @@ class QLinearConv(IntegerConvolution):
         if b is not None:
             total += b.reshape(-1, *[1] * (x.ndim - 2))
         return requantized(wrapped(total), (x_scale, w_scale, y_scale), y_zero_point, 1)
-
-    def macs(self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]) -> int:
-        w = operand_types[3]
-        return result_types[0].elements * math.prod(w.shape[1:]) if w is not None else 0
 
     @classmethod
     def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
@@ -237,6 +232,10 @@ class IntegerProduct(Operator):
         right = b.astype(np.float64) - (b_zero.astype(np.float64).reshape(-1) if b_zero is not None else 0)
         return left @ right
 
+    def macs(self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]) -> int:
+        a = operand_types[0]
+        return result_types[0].elements * a.shape[-1] if a is not None else 0
+
 
 @operator("matmul_integer")
 @dataclass(frozen=True)
@@ -261,10 +260,6 @@ class MatMulInteger(IntegerProduct):
         self, a: np.ndarray, b: np.ndarray, a_zero_point: np.ndarray | None, b_zero_point: np.ndarray | None
     ) -> np.ndarray:
         return wrapped(self.accumulate(a, a_zero_point, b, b_zero_point))
-
-    def macs(self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]) -> int:
-        a = operand_types[0]
-        return result_types[0].elements * a.shape[-1] if a is not None else 0
 
     @classmethod
     def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
@@ -312,12 +307,12 @@ class QLinearMatMul(IntegerProduct):
         y_zero_point: TensorType,
     ) -> TensorType:
         shape = self.result_shape(a, b)
-        for what, type in (("a_scale", a_scale), ("a_zero_point", a_zero_point)):
-            check_count(what, type, 1)
-        for what, type in (("y_scale", y_scale), ("y_zero_point", y_zero_point)):
-            check_count(what, type, 1)
-        for what, type in (("b_scale", b_scale), ("b_zero_point", b_zero_point)):
-            check_count(what, type, 1, b.shape[-1])
+        check_count("a_scale", a_scale, 1)
+        check_count("a_zero_point", a_zero_point, 1)
+        check_count("b_scale", b_scale, 1, b.shape[-1])
+        check_count("b_zero_point", b_zero_point, 1, b.shape[-1])
+        check_count("y_scale", y_scale, 1)
+        check_count("y_zero_point", y_zero_point, 1)
         check_eight_bit(a_zero_point, b_zero_point, y_zero_point)
         return TensorType(shape, y_zero_point.dtype)
 
@@ -334,10 +329,6 @@ class QLinearMatMul(IntegerProduct):
     ) -> np.ndarray:
         total = wrapped(self.accumulate(a, a_zero_point, b, b_zero_point))
         return requantized(total, (a_scale, b_scale, y_scale), y_zero_point, total.ndim - 1)
-
-    def macs(self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]) -> int:
-        a = operand_types[0]
-        return result_types[0].elements * a.shape[-1] if a is not None else 0
 
     @classmethod
     def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:

@@ -11,6 +11,7 @@ import numpy as np
 from tilewright.errors import IRError
 
 from ..op import Operator, QuantizationRule, Sample, operand, operator, variadic
+from ..quantized import stored
 from ..types import TensorType
 from .quantized_samples import moved_sample
 from .shape import moved
@@ -142,7 +143,11 @@ class Slice(Operator):
 
     def infer(self, x: TensorType) -> TensorType:
         if not len(self.begin) == len(self.extent) == len(self.step) == x.rank:
-            raise IRError("begin, extent and step need one element a dimension", expected=x.rank)
+            raise IRError(
+                "begin, extent and step need one element a dimension",
+                expected=x.rank,
+                found=f"{len(self.begin)}, {len(self.extent)} and {len(self.step)}",
+            )
         for d, (begin, extent, step) in enumerate(zip(self.begin, self.extent, self.step, strict=True)):
             last = begin + (extent - 1) * step
             if step == 0 or extent < 0 or (extent and not (0 <= begin < x.shape[d] and 0 <= last < x.shape[d])):
@@ -241,10 +246,8 @@ class Pad(Operator):
         result_types: Sequence[TensorType],
     ) -> np.ndarray:
         x, type = arrays[0], operand_types[0]
-        assert x is not None and type is not None and type.quant is not None
-        limits = np.iinfo(x.dtype)
-        stored = np.rint(np.float32(self.value) / np.float32(type.quant.scale[0])) + type.quant.zero_point[0]
-        return Pad(self.pads, self.mode, float(np.clip(stored, limits.min, limits.max))).reference(x)
+        assert x is not None and type is not None
+        return Pad(self.pads, self.mode, float(stored(self.value, type))).reference(x)
 
     @classmethod
     def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:

@@ -13,6 +13,7 @@ from tilewright.errors import IRError
 from ..op import Operand, Operator, Sample, operand, operator, optional
 from ..types import DType, TensorType
 from .elementwise import FLOATS, check_dtype, random_array
+from .movement import check_axis
 
 
 def _check_channels(x: TensorType, least_rank: int, **parameters: TensorType) -> None:
@@ -81,8 +82,7 @@ class _TrailingNorm(Operator):
 
     def _check(self, x: TensorType, **parameters: TensorType | None) -> TensorType:
         check_dtype(x, FLOATS)
-        if not 0 <= self.axis < x.rank:
-            raise IRError("the axis is out of range", expected=f"0 to {x.rank - 1}", found=self.axis)
+        check_axis(self.axis, x)
         for name, type in parameters.items():
             if type is not None and type.shape != x.shape[self.axis :]:
                 raise IRError(
@@ -263,8 +263,7 @@ class LpNorm(Operator):
 
     def infer(self, x: TensorType) -> TensorType:
         check_dtype(x, FLOATS)
-        if not 0 <= self.axis < x.rank:
-            raise IRError("the axis is out of range", expected=f"0 to {x.rank - 1}", found=self.axis)
+        check_axis(self.axis, x)
         if self.p not in (1, 2):
             raise IRError("there is no such norm", expected="p of 1 or 2", found=self.p)
         return TensorType(x.shape, x.dtype)

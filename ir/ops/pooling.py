@@ -63,7 +63,10 @@ class Pool(Operator):
                 found=f"{lengths[0]}, {lengths[1]}, {lengths[2]} and {lengths[3]}",
             )
         if min(*self.kernel, *self.strides, *self.dilations) < 1 or min(*self.pads, *self.end_padding()) < 0:
-            raise IRError("kernel, strides and dilations are at least 1, pads at least 0")
+            raise IRError(
+                "kernel, strides and dilations are at least 1, pads at least 0",
+                found=f"{list(self.kernel)}, {list(self.strides)}, {list(self.dilations)} and {list(self.pads)}",
+            )
         extents = self.output_extents(x.shape[2:])
         if min(extents) < 1:
             raise IRError("the window is larger than the padded x", found=f"{list(self.kernel)} on {list(x.shape)}")

@@ -69,7 +69,11 @@ class Resize(Operator):
             if found not in allowed:
                 raise IRError(f"unknown {what}", expected=", ".join(allowed), found=found)
         if not len(self.extents) == len(self.scales) == x.rank or min(self.scales, default=1.0) <= 0:
-            raise IRError("extents and scales need one positive number a dimension", expected=x.rank)
+            raise IRError(
+                "extents and scales need one positive number a dimension",
+                expected=x.rank,
+                found=f"{list(self.extents)} and {list(self.scales)}",
+            )
         if self.coordinates == "tf_crop_and_resize" and len(self.roi) != 2 * x.rank:
             raise IRError("roi needs two numbers a dimension", expected=2 * x.rank, found=len(self.roi))
         if min(x.shape, default=1) < 1 or min(self.extents, default=1) < 1:
