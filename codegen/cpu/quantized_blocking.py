@@ -87,9 +87,9 @@ def _cost(work: Work, rows: Axis, columns: Axis, pixels: int, vectors: int, part
     def tile(p: int, q: int) -> float:
         # Two dot products and two loads a cycle; a chain of dependent ones takes four cycles a link; weights come from
         # the second level cache at about 28 bytes a cycle. Each result takes some ten instructions to requantise.
-        products = p * q * parts
+        products = p * (q + work.has_sums) * parts
         step = max(products / 2, (q * parts + p) / 2, 4 if products < 8 else 0, q * 64 / 28)
-        return work.steps * step + 4 * products + 25
+        return work.steps * step + (4 + 2 * work.has_sums) * p * q * parts + 25
 
     count = -(-columns.output // pixels)
     small, larger = divmod(columns.output, count)
