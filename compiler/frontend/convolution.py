@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from ...ir.core import Op, Value
 from ...ir.ops.convolution import Conv, ConvTranspose
+from ...ir.ops.integer_products import IntegerConvolution
 from .export import Exporter
 from .onnx import Importer
 from .registry import Node, exports, imports
+
+ConvolutionClass = TypeVar("ConvolutionClass", Conv, IntegerConvolution)
 
 
 def window_pads(
@@ -34,15 +39,19 @@ def window_pads(
     return (*begins, *ends)
 
 
-@imports("Conv")
-def import_conv(node: Node, importer: Importer) -> Value:
-    x, w = node.input(0), node.input(1)
+def convolution(node: Node, cls: type[ConvolutionClass], x: Value, w: Value) -> ConvolutionClass:
+    """The operator of a convolution with the attributes of the node."""
     spatial = x.type.rank - 2
     strides = node.ints("strides", (1,) * spatial)
     dilations = node.ints("dilations", (1,) * spatial)
     pads = window_pads(node, x.type.shape[2:], w.type.shape[2:], strides, dilations)
-    operator = Conv(strides=strides, pads=pads, dilations=dilations, group=node.int("group", 1))
-    return importer.emit_one(operator, x, w, node.optional(2))
+    return cls(strides, pads, dilations, node.int("group", 1))
+
+
+@imports("Conv")
+def import_conv(node: Node, importer: Importer) -> Value:
+    x, w = node.input(0), node.input(1)
+    return importer.emit_one(convolution(node, Conv, x, w), x, w, node.optional(2))
 
 
 @exports(Conv)

@@ -12,30 +12,19 @@ from .registry import Node, exports, imports
 from .shape import normalize_axis
 
 
-@imports("Gather")
+@imports("Gather", "GatherElements")
 def import_gather(node: Node, importer: Importer) -> Value:
+    cls = Gather if node.op_type == "Gather" else GatherElements
     x, indices = node.input(0), node.input(1)
-    return importer.emit_one(Gather(normalize_axis(node, node.int("axis", 0), x.type.rank)), x, indices)
+    return importer.emit_one(cls(normalize_axis(node, node.int("axis", 0), x.type.rank)), x, indices)
 
 
-@exports(Gather)
+@exports(Gather, GatherElements)
 def export_gather(op: Op, exporter: Exporter) -> None:
     gather = op.operator
-    assert isinstance(gather, Gather)
-    exporter.define(op, exporter.node("Gather", op.operands, axis=gather.axis))
-
-
-@imports("GatherElements")
-def import_gather_elements(node: Node, importer: Importer) -> Value:
-    x, indices = node.input(0), node.input(1)
-    return importer.emit_one(GatherElements(normalize_axis(node, node.int("axis", 0), x.type.rank)), x, indices)
-
-
-@exports(GatherElements)
-def export_gather_elements(op: Op, exporter: Exporter) -> None:
-    gather = op.operator
-    assert isinstance(gather, GatherElements)
-    exporter.define(op, exporter.node("GatherElements", op.operands, axis=gather.axis))
+    assert isinstance(gather, (Gather, GatherElements))
+    op_type = "Gather" if isinstance(gather, Gather) else "GatherElements"
+    exporter.define(op, exporter.node(op_type, op.operands, axis=gather.axis))
 
 
 @imports("GatherND")

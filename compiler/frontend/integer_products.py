@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 from ...ir.core import Op, Value
 from ...ir.ops.integer_products import ConvInteger, IntegerConvolution, MatMulInteger, QLinearConv, QLinearMatMul
-from .convolution import window_pads
+from .convolution import convolution
 from .export import Exporter
 from .onnx import Importer
 from .registry import Node, exports, imports
-
-ConvolutionClass = TypeVar("ConvolutionClass", bound=IntegerConvolution)
-
-
-def convolution(node: Node, cls: type[ConvolutionClass], x: Value, w: Value) -> ConvolutionClass:
-    """The operator with the attributes of the node."""
-    spatial = x.type.rank - 2
-    strides = node.ints("strides", (1,) * spatial)
-    dilations = node.ints("dilations", (1,) * spatial)
-    pads = window_pads(node, x.type.shape[2:], w.type.shape[2:], strides, dilations)
-    return cls(strides, pads, dilations, node.int("group", 1))
 
 
 @imports("ConvInteger")
@@ -62,11 +49,7 @@ def import_qlinear_matmul(node: Node, importer: Importer) -> Value:
     return importer.emit_one(QLinearMatMul(), *(node.input(i) for i in range(8)))
 
 
-@exports(MatMulInteger)
-def export_matmul_integer(op: Op, exporter: Exporter) -> None:
-    exporter.define(op, exporter.node("MatMulInteger", op.operands))
-
-
-@exports(QLinearMatMul)
-def export_qlinear_matmul(op: Op, exporter: Exporter) -> None:
-    exporter.define(op, exporter.node("QLinearMatMul", op.operands))
+@exports(MatMulInteger, QLinearMatMul)
+def export_product(op: Op, exporter: Exporter) -> None:
+    op_type = "MatMulInteger" if isinstance(op.operator, MatMulInteger) else "QLinearMatMul"
+    exporter.define(op, exporter.node(op_type, op.operands))

@@ -15,10 +15,10 @@ from ...ir.ops.quantization import (
     Requantize,
     StoredIntegers,
 )
-from ...ir.types import DType, TensorType
+from ...ir.types import DType
 from .export import Exporter
 from .onnx import Importer, element_type
-from .quantized import parameters
+from .quantized import dequantize_node, quantize_node
 from .registry import Node, exports, imports
 from .shape import normalize_axis
 
@@ -80,33 +80,19 @@ def export_dynamic_quantize_linear(op: Op, exporter: Exporter) -> None:
     exporter.define(op, *exporter.nodes_of("DynamicQuantizeLinear", op.operands, 3))
 
 
-def quantize_node(exporter: Exporter, x: str, type: TensorType) -> str:
-    """Write the conversion of real numbers to a quantised type; the name of the result."""
-    return exporter.node("QuantizeLinear", [x, *parameters(exporter, type)], axis=_axis(type))
-
-
-def dequantize_node(exporter: Exporter, x: str, type: TensorType) -> str:
-    """Write the conversion of a quantised tensor to real numbers; the name of the result."""
-    return exporter.node("DequantizeLinear", [x, *parameters(exporter, type)], axis=_axis(type))
-
-
-def _axis(type: TensorType) -> int | None:
-    return type.quant.axis if type.quant is not None else None
-
-
 @exports(Quantize)
 def export_quantize(op: Op, exporter: Exporter) -> None:
-    exporter.define(op, quantize_node(exporter, exporter.name(op.inputs[0]), op.result.type))
+    exporter.define(op, quantize_node(exporter, op.inputs[0], op.result.type))
 
 
 @exports(Dequantize)
 def export_dequantize(op: Op, exporter: Exporter) -> None:
-    exporter.define(op, dequantize_node(exporter, exporter.name(op.inputs[0]), op.inputs[0].type))
+    exporter.define(op, dequantize_node(exporter, op.inputs[0]))
 
 
 @exports(Requantize)
 def export_requantize(op: Op, exporter: Exporter) -> None:
-    real = dequantize_node(exporter, exporter.name(op.inputs[0]), op.inputs[0].type)
+    real = dequantize_node(exporter, op.inputs[0])
     exporter.define(op, quantize_node(exporter, real, op.result.type))
 
 

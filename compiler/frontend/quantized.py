@@ -66,6 +66,18 @@ def parameters(exporter: Exporter, type: TensorType) -> Parameters:
     return exporter.constant(scale, "scale"), exporter.constant(zero, "zero_point")
 
 
+def quantize_node(exporter: Exporter, x: Value | str, type: TensorType) -> str:
+    """Write the conversion of real numbers to a quantised type; the name of the result."""
+    axis = type.quant.axis if type.quant is not None else None
+    return exporter.node("QuantizeLinear", [x, *parameters(exporter, type)], axis=axis)
+
+
+def dequantize_node(exporter: Exporter, x: Value) -> str:
+    """Write the conversion of a quantised tensor to real numbers; the name of the result."""
+    axis = x.type.quant.axis if x.type.quant is not None else None
+    return exporter.node("DequantizeLinear", _operand(exporter, x), axis=axis)
+
+
 def _operand(exporter: Exporter, value: Value) -> list[Value | str]:
     return [value, *parameters(exporter, value.type)]
 
@@ -160,15 +172,13 @@ def _export_between(op: Op, exporter: Exporter, write: Callable[[Op, Exporter], 
             floats.append(value)
             continue
         inner = Value(value.name, TensorType(value.type.shape, DType.F32))
-        axis = value.type.quant.axis
-        exporter.bind(inner, exporter.node("DequantizeLinear", _operand(exporter, value), axis=axis))
+        exporter.bind(inner, dequantize_node(exporter, value))
         floats.append(inner)
     types = [TensorType(value.type.shape, DType.F32) for value in op.results]
     detached = Op(op.operator, floats, types, loc=op.loc)
     write(detached, exporter)
     names = [
-        exporter.node("QuantizeLinear", [inner, *parameters(exporter, outer.type)])
-        for inner, outer in zip(detached.results, op.results, strict=True)
+        quantize_node(exporter, inner, outer.type) for inner, outer in zip(detached.results, op.results, strict=True)
     ]
     exporter.define(op, *names)
 
