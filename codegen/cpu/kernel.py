@@ -9,7 +9,8 @@ of ``units``; any split of [0, units) over calls, also at the same time with dif
 It returns 0, or another number if it refuses its data (an index out of range).
 
 Pointers are aligned to their elements, no more. Results are written completely, padding lanes of blocked layouts as
-zeros (of bytes as anything); nothing else is written. The code refers to nothing but the C library's mathematics and memory functions.
+zeros (of bytes as anything); nothing else is written. The code refers to nothing but the C library's mathematics and
+memory functions.
 """
 
 from __future__ import annotations

@@ -55,10 +55,6 @@ class BlockChannels(KernelSpec):
         """A pixel of a block, or 16 neighbours of a channel."""
         return self.element.of(BLOCK)
 
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        return ("x", "y")
-
     def generate(self, target: TargetDescription) -> Kernel:
         b = self.entry(target, writes=("y",))
         arguments = self.bind(b)

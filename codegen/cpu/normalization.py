@@ -99,10 +99,6 @@ class LocalResponse(KernelSpec):
     beta: float
     bias: float
 
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        return ("x", "y")
-
     def generate(self, target: TargetDescription) -> Kernel:
         b = self.entry(target, writes=("y",))
         arguments = self.bind(b)

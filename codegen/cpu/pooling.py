@@ -63,10 +63,6 @@ class GlobalPooling(KernelSpec):
     pixels: int
     takes_mean: bool
 
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        return ("x", "y")
-
     def generate(self, target: TargetDescription) -> Kernel:
         b = self.entry(target, writes=("y",))
         arguments = self.bind(b)

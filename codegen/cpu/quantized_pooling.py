@@ -65,10 +65,6 @@ class QuantizedMaxPooling(Windowed):
     x: Input
 
     @property
-    def arguments(self) -> tuple[str, ...]:
-        return ("x", "y")
-
-    @property
     def keeps_zero(self) -> bool:
         # Absent channels of bytes may hold anything.
         return True
@@ -130,10 +126,6 @@ class QuantizedGlobalPooling(KernelSpec):
     x: Input
     factor: float | None = None
     result: Target | None = None
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        return ("x", "y")
 
     def generate(self, target: TargetDescription) -> Kernel:
         b = self.entry(target, writes=("y",))

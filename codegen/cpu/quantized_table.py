@@ -28,10 +28,6 @@ class TableLookup(KernelSpec):
     bytes: int
     entries: tuple[int, ...]
 
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        return ("x", "y")
-
     def generate(self, target: TargetDescription) -> Kernel:
         b = self.entry(target, writes=("x", "y"))
         arguments = self.bind(b)

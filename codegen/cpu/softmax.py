@@ -30,10 +30,6 @@ class RowSoftmax(KernelSpec):
     length: int
     is_log: bool
 
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        return ("x", "y")
-
     def generate(self, target: TargetDescription) -> Kernel:
         b = self.entry(target, writes=("x", "y"))
         arguments = self.bind(b)
@@ -91,10 +87,6 @@ class ColumnSoftmax(KernelSpec):
     length: int
     inner: int
     is_log: bool
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        return ("x", "y")
 
     def generate(self, target: TargetDescription) -> Kernel:
         b = self.entry(target, writes=("x", "y"))

@@ -6,6 +6,7 @@ by all pixels that see it. Borders are handled as in :mod:`.direct_convolution`.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -59,17 +60,17 @@ class Windowed(KernelSpec):
         """Whether padding lanes become zero by themselves."""
         return self.rows.always_reaches and self.columns.always_reaches
 
+    @abstractmethod
     def start(self, b: FunctionBuilder, call: TileValues, pixel: int) -> Value:
         """The accumulator of a pixel before its first tap."""
-        raise NotImplementedError
 
+    @abstractmethod
     def combine(self, b: FunctionBuilder, value: Value, weight: Value | None, total: Value) -> Value:
         """The accumulator after one more tap."""
-        raise NotImplementedError
 
+    @abstractmethod
     def end(self, b: FunctionBuilder, call: TileValues, pixel: int, total: Value) -> Value:
         """The element of the result."""
-        raise NotImplementedError
 
     def divisors(self, first: int, count: int) -> tuple[int, ...]:
         """A number for each of ``count`` pixels from ``first`` on that :meth:`end` depends on."""
@@ -131,10 +132,6 @@ class Depthwise(ProductSpec, Windowed):
 class MaxPooling(Windowed):
     """The largest element of each window; padding never counts."""
 
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        return ("x", "y")
-
     def start(self, b: FunctionBuilder, call: TileValues, pixel: int) -> Value:
         return constant(VECTOR, float("-inf"))
 
@@ -156,10 +153,6 @@ class AveragePooling(Windowed):
 
     counted_rows: Axis
     counted_columns: Axis
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        return ("x", "y")
 
     def start(self, b: FunctionBuilder, call: TileValues, pixel: int) -> Value:
         return zero(VECTOR)

@@ -41,13 +41,21 @@ def _parameters(start: int, size: int) -> Access:
     return Access(Space.PARAMETERS, -1, start * PARAMETER_UNIT, (), size, False)
 
 
-def _written_once(prefix: str, height: int, width: int, blocks: int, row_pitch: int, pixel_pitch: int):
+def _written_once(
+    prefix: str, height: int, width: int, blocks: int, row_pitch: int, pixel_pitch: int
+) -> Iterator[Broken]:
     """Rules of a written map: its pixels do not overlap."""
     if width > 1 and pixel_pitch < blocks:
         yield Broken(f"{prefix}pixel_pitch", pixel_pitch, f"written pixels do not overlap: at least {blocks}")
     row = blocks + (width - 1) * pixel_pitch
     if height > 1 and row_pitch < row:
         yield Broken(f"{prefix}row_pitch", row_pitch, f"written rows do not overlap: at least {row}")
+
+
+def _destination_written_once(item: Pool | Elementwise | LookUp | ResizeNearest) -> Iterator[Broken]:
+    """The same for an instruction that also reads a map."""
+    pitches = (item.destination_row_pitch, item.destination_pixel_pitch)
+    yield from _written_once("destination_", item.height, item.width, item.blocks, *pitches)
 
 
 @instruction("RQ", 16, Queue.VEC)
@@ -177,14 +185,7 @@ class Pool(Instruction):
         ):
             if origin + taps <= 0 or origin + (outputs - 1) * stride >= extent:
                 yield Broken(name, origin, "every window has a pixel inside the input map")
-        yield from _written_once(
-            "destination_",
-            self.height,
-            self.width,
-            self.blocks,
-            self.destination_row_pitch,
-            self.destination_pixel_pitch,
-        )
+        yield from _destination_written_once(self)
 
 
 @instruction("ELT", 18, Queue.VEC)
@@ -233,14 +234,7 @@ class Elementwise(Instruction):
             yield Broken("kind", self.kind, "0 to 3")
         if self.low > self.high:
             yield Broken("low", self.low, f"at most high ({self.high})")
-        yield from _written_once(
-            "destination_",
-            self.height,
-            self.width,
-            self.blocks,
-            self.destination_row_pitch,
-            self.destination_pixel_pitch,
-        )
+        yield from _destination_written_once(self)
 
 
 @instruction("LUT", 19, Queue.VEC)
@@ -273,14 +267,7 @@ class LookUp(Instruction):
 
     def broken_rules(self) -> Iterator[Broken]:
         """Written pixels do not overlap."""
-        yield from _written_once(
-            "destination_",
-            self.height,
-            self.width,
-            self.blocks,
-            self.destination_row_pitch,
-            self.destination_pixel_pitch,
-        )
+        yield from _destination_written_once(self)
 
 
 @instruction("RSZ", 20, Queue.VEC)
@@ -335,11 +322,4 @@ class ResizeNearest(Instruction):
 
     def broken_rules(self) -> Iterator[Broken]:
         """Written pixels do not overlap."""
-        yield from _written_once(
-            "destination_",
-            self.height,
-            self.width,
-            self.blocks,
-            self.destination_row_pitch,
-            self.destination_pixel_pitch,
-        )
+        yield from _destination_written_once(self)

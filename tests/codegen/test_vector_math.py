@@ -25,10 +25,6 @@ class Apply(KernelSpec):
     function: str
     length: int
 
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        return ("x", "y")
-
     def generate(self, target: TargetDescription) -> Kernel:
         b = self.entry(target, writes=("y",))
         arguments = self.bind(b)
