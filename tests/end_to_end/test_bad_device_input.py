@@ -295,6 +295,7 @@ def test_unsafe_programs_are_refused_before_they_run(
         "tilewright.runtime.simulator.functional.FunctionalEngine.run", lambda *_: pytest.fail("it has been run")
     )
     assert fails(["run", "bad.twa", "--random", "1"]) == WHERE + message
+    assert fails(["simulate", "bad.twa"]) == message
 
 
 def test_no_flipped_bit_of_an_instruction_crashes(rng: np.random.Generator) -> None:

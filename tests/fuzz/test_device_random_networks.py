@@ -6,6 +6,7 @@ A failure names its seed: ``check(seed, folder)`` does the same again.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from tilewright.ir.clone import clone_module
 from tilewright.ir.core import Module
 from tilewright.passes import LowerForDevice
 from tilewright.passes.device_support import reject
+from tilewright.runtime import machine as machines
 from tilewright.runtime.machine import Machine
 from tilewright.runtime.session import load
 
@@ -99,6 +101,25 @@ def check(seed: int, folder: Path) -> None:
     if computes_integers_only(reference):
         for name, array in interp.run(reference, inputs).items():
             np.testing.assert_array_equal(found["device"][name], array, f"device and reference, {name}, {style}")
+
+
+def some_places(model: bytes, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Outputs on the same inputs, with other places each time."""
+    options = CompileOptions("int8", "s256", calibration="random", calibration_limit=2)
+    module = quantize_module(import_onnx(model), options)
+    options = replace(options, affinity=random_places(module, machines.load("s256"), rng))
+    with load(compile_to_memory(model, options), engine="device") as session:
+        return session.run(random_inputs(module, np.random.default_rng(1)))
+
+
+@pytest.mark.parametrize("style", ["quantised i8", "quantised u8"])
+def test_places_change_no_byte(style: str) -> None:
+    rng = np.random.default_rng(5)
+    model = random_model(rng, style)
+    first = some_places(model, rng)
+    for _ in range(3):
+        for name, array in some_places(model, rng).items():
+            np.testing.assert_array_equal(array, first[name])
 
 
 @pytest.mark.parametrize("seed", range(35))
