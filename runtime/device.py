@@ -82,6 +82,7 @@ class _Loaded:
         from .isa.program import RegionKind
         from .simulator.functional import FunctionalEngine
 
+        self._name = name
         sections = artifact.manifest.device_programs[name].sections
         constants = bytes_of(artifact.section(sections["weights"]))
         self.ports = Ports.from_json(artifact.copy(sections["regions"]))
@@ -113,10 +114,15 @@ class _Loaded:
             )
 
     def run(self, operands: list[np.ndarray], results: list[np.ndarray]) -> None:
-        region = np.zeros(self._input_bytes, np.uint8)
-        for port, array in zip(self.ports.inputs, operands, strict=True):
-            port.view(region)[...] = as_map(array)
-        outputs = self.engine.run({_INPUT: region})[_OUTPUT]
+        try:
+            region = np.zeros(self._input_bytes, np.uint8)
+            for port, array in zip(self.ports.inputs, operands, strict=True):
+                port.view(region)[...] = as_map(array)
+            outputs = self.engine.run({_INPUT: region})[_OUTPUT]
+        except MemoryError as error:
+            raise ArtifactError(
+                f"no memory for the regions of device program {self._name!r}: {error}", stage="device"
+            ) from error
         for port, array in zip(self.ports.outputs, results, strict=True):
             as_map(array)[...] = port.view(outputs)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -83,10 +84,25 @@ def _cost(spec: Convolution, target: TargetDescription, merge: int, pixels: int,
         step = max(p * q * parts / 2, (q * parts + p) / 2, 4 if p * q * parts < 8 else 0, q * 64 / 28)
         return steps * step + 2 * p * q * parts + 25
 
+    return tiled_cost(tile, (rows, columns), (pixels, vectors), spec.output_blocks)
+
+
+def tiled_cost(
+    tile: Callable[[int, int], float], axes: tuple[Axis, Axis], size: tuple[int, int], output_blocks: int
+) -> float:
+    """Estimated processor cycles of all tiles of an image.
+
+    Args:
+        tile: cycles of a tile of so many pixels by so many vectors.
+        axes: rows and columns.
+        size: pixels and vectors of the largest tile.
+        output_blocks: vectors of output channels.
+    """
+    (rows, columns), (pixels, vectors) = axes, size
     count = -(-columns.output // pixels)
     small, larger = divmod(columns.output, count)
     sizes = ((small + 1, larger), (small, count - larger))
-    full, rest = divmod(spec.output_blocks, vectors)
+    full, rest = divmod(output_blocks, vectors)
     total = sum(n * (full * tile(p, vectors) + (tile(p, rest) if rest else 0)) for p, n in sizes if n)
     # Each further shape of tile is code to generate and to keep in the instruction cache.
     shapes = (2 if larger else 1) + (2 if columns.is_padded else 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...ir.layout import BLOCK
+from .blocking import tiled_cost
 from .target import TargetDescription
 from .window import Axis
 
@@ -91,11 +92,4 @@ def _cost(work: Work, rows: Axis, columns: Axis, pixels: int, vectors: int, part
         step = max(products / 2, (q * parts + p) / 2, 4 if products < 8 else 0, q * 64 / 28)
         return work.steps * step + (4 + 2 * work.has_sums) * p * q * parts + 25
 
-    count = -(-columns.output // pixels)
-    small, larger = divmod(columns.output, count)
-    sizes = ((small + 1, larger), (small, count - larger))
-    full, rest = divmod(work.output_blocks, vectors)
-    total = sum(n * (full * tile(p, vectors) + (tile(p, rest) if rest else 0)) for p, n in sizes if n)
-    # Each further shape of tile is code to generate and to keep in the instruction cache.
-    shapes = (2 if larger else 1) + (2 if columns.is_padded else 0)
-    return rows.output * total * (1 + 0.004 * shapes * (2 if rest else 1))
+    return tiled_cost(tile, (rows, columns), (pixels, vectors), work.output_blocks)
