@@ -21,7 +21,6 @@ from tilewright.compiler.cli import main
 from tilewright.compiler.demo.digits import MODEL
 from tilewright.compiler.frontend.onnx import import_onnx
 from tilewright.errors import ArtifactError, ModelError
-from tilewright.runtime import container
 
 Fails = Callable[..., str]
 FLOAT = TensorProto.FLOAT
@@ -380,7 +379,7 @@ def test_a_failed_compile_leaves_the_last_good_artifact(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(container.os, "replace", full)
+    monkeypatch.setattr("tilewright.runtime.container.os.replace", full)
     assert fails(["compile", MODEL, "-o", "a.twa"]) == (
         f"write artifact: cannot write 'a.twa': No space left on device. {FOLDER}"
     )
@@ -414,8 +413,10 @@ def test_outputs_on_a_full_disk(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+# Under a job that runs in the background an interrupt is ignored unless asked for.
 INTERRUPT = """
 import os, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from tilewright.runtime import artifact
 pieces = artifact.chunks
 def chunks(*arguments):
