@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from ...ir.layout import BLOCK
 from .blocking import Blocking, choose_blocking, merged
+from .channel_tiles import ChannelTiles, WorkItem
 from .convolution_tile import VECTOR, VECTOR_BYTES, TileCall, TileGenerator, TileShape, unrolled_steps
 from .kernel import Kernel
 from .llvm_builder import Integer
@@ -75,8 +76,9 @@ class _Walker:
         self.rows, self.columns = merged(spec, blocking.merge)
         self.pieces = cut(self.columns, blocking.pixels)
         self.chunks = -(-spec.input_blocks // blocking.chunk)
-        self.channel_tiles = -(-spec.output_blocks // blocking.vectors)
-        self.row_blocks = -(-self.rows.output // blocking.row_block)
+        self.cut = ChannelTiles(
+            spec.batch, spec.groups, spec.output_blocks, blocking.vectors, self.rows.output, blocking.row_block
+        )
         self.shape = self._tile_shape(target)
         self.tiles = TileGenerator(target, spec.name, self.shape)
         self.b = spec.entry(target, writes=("residual", "y"))
@@ -111,39 +113,14 @@ class _Walker:
         )
 
     def generate(self) -> Kernel:
-        spec, b = self.spec, self.b
-        channel_tiles = spec.groups * self.channel_tiles
+        last_active = (self.spec.outputs // self.spec.groups - 1) % BLOCK + 1
 
-        def unit(index: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
-            tile = b.remainder(index, channel_tiles)
-            index = b.divide(index, channel_tiles)
-            image, block = b.divide(index, self.row_blocks), b.remainder(index, self.row_blocks)
-            first_row = b.multiply(block, self.blocking.row_block)
-            last_row = b.minimum(b.add(first_row, self.blocking.row_block), self.rows.output)
-            self._channel_tile(image, first_row, last_row, tile)
-            return ()
+        def visit(item: WorkItem, vectors: int, is_last: bool) -> None:
+            self._rows(item, vectors, last_active if is_last else BLOCK)
 
-        b.loop(self.arguments["begin"], self.arguments["end"], unit)
-        units = spec.batch * self.row_blocks * channel_tiles
-        return spec.finish(b, list(self.tiles.functions.values()), units=units)
-
-    def _channel_tile(self, image: Value, first_row: Value, last_row: Value, tile: Value) -> None:
-        """Dispatch on whether this is the last tile of its group, which may have fewer vectors or channels."""
-        spec, b = self.spec, self.b
-        group, within = b.divide(tile, self.channel_tiles), b.remainder(tile, self.channel_tiles)
-        block = b.add(b.multiply(group, spec.output_blocks), b.multiply(within, self.blocking.vectors))
-        left = spec.output_blocks - (self.channel_tiles - 1) * self.blocking.vectors
-        active = (spec.outputs // spec.groups - 1) % BLOCK + 1
-
-        def work(vectors: int, channels: int) -> tuple[Value, ...]:
-            self._rows(image, first_row, last_row, group, block, vectors, channels)
-            return ()
-
-        if self.channel_tiles == 1 or (left == self.blocking.vectors and active == BLOCK):
-            work(left, active)
-            return
-        is_last = b.compare("eq", within, self.channel_tiles - 1)
-        b.if_(is_last, lambda: work(left, active), lambda: work(self.blocking.vectors, BLOCK))
+        span = self.arguments["begin"], self.arguments["end"]
+        self.cut.walk(self.b, span, visit, is_last_different=last_active < BLOCK)
+        return self.spec.finish(self.b, list(self.tiles.functions.values()), units=self.cut.units)
 
     def _bias(self, block: Value, vectors: int, active: int) -> tuple[Value, ...]:
         b = self.b
@@ -159,15 +136,14 @@ class _Walker:
                 values.append(b.load(VECTOR, address))
         return tuple(values)
 
-    def _rows(
-        self, image: Value, first_row: Value, last_row: Value, group: Value, block: Value, vectors: int, active: int
-    ) -> None:
+    def _rows(self, item: WorkItem, vectors: int, active: int) -> None:
         """All rows of a block for one tile of output channels, chunk of input channels by chunk."""
         spec, shape, b = self.spec, self.shape, self.b
+        block = item.block
         bias = self._bias(block, vectors, active)
-        output_block = b.add(b.multiply(image, spec.groups * spec.output_blocks), block)
+        output_block = b.add(b.multiply(item.image, spec.groups * spec.output_blocks), block)
         output = b.multiply(output_block, shape.output_vector)
-        input_block = b.multiply(b.add(b.multiply(image, spec.groups), group), spec.input_blocks)
+        input_block = b.multiply(b.add(b.multiply(item.image, spec.groups), item.group), spec.input_blocks)
         w_vectors = b.at(self.arguments["w"], b.multiply(block, shape.vector))
         x_image = b.at(self.arguments["x"], b.multiply(input_block, shape.block))
         row_bytes = self.columns.output * VECTOR_BYTES
@@ -195,13 +171,13 @@ class _Walker:
                     blocks=blocks,
                     first=first,
                     last=last,
-                    following=self._row_prefetch(following, b.subtract(y, first_row)),
+                    following=self._row_prefetch(following, b.subtract(y, item.first_row)),
                     bias=bias,
                 )
                 self._row(call, active)
                 return ()
 
-            b.loop(first_row, last_row, row, runs=True)
+            b.loop(item.first_row, item.last_row, row, runs=True)
             return ()
 
         b.loop(0, self.chunks, chunk)

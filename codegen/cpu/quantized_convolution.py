@@ -13,6 +13,7 @@ from ...ir.layout import BLOCK, QUAD
 from ...ir.ops.convolution import Conv
 from ...ir.types import DType
 from .byte_tile import ByteTileRow, cut_bytes
+from .channel_tiles import ChannelTiles, WorkItem
 from .convolution import image_axes, layouts
 from .kernel import Kernel
 from .llvm_types import Value
@@ -118,8 +119,9 @@ class _Walker:
         self.blocking = blocking
         self.rows, self.columns = spec.work().merged(blocking.merge)
         self.pieces = cut_bytes(self.columns, blocking.pixels, neighbours=spec.plain_input)
-        self.channel_tiles = -(-spec.output_blocks // blocking.vectors)
-        self.row_blocks = -(-self.rows.output // blocking.row_block)
+        self.cut = ChannelTiles(
+            spec.batch, spec.groups, spec.output_blocks, blocking.vectors, self.rows.output, blocking.row_block
+        )
         self.b = spec.entry(target, writes=("y",))
         self.arguments = spec.bind(self.b)
         self.tables = spec.channels.define(self.b, spec.name)
@@ -153,45 +155,16 @@ class _Walker:
         )
 
     def generate(self) -> Kernel:
-        spec, b = self.spec, self.b
-        channel_tiles = spec.groups * self.channel_tiles
+        self.cut.walk(self.b, (self.arguments["begin"], self.arguments["end"]), self._rows)
+        return self.spec.finish(self.b, list(self.tiles.functions.values()), units=self.cut.units)
 
-        def unit(index: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
-            tile = b.remainder(index, channel_tiles)
-            index = b.divide(index, channel_tiles)
-            image, block = b.divide(index, self.row_blocks), b.remainder(index, self.row_blocks)
-            first_row = b.multiply(block, self.blocking.row_block)
-            last_row = b.minimum(b.add(first_row, self.blocking.row_block), self.rows.output)
-            self._channel_tile(image, first_row, last_row, tile)
-            return ()
-
-        b.loop(self.arguments["begin"], self.arguments["end"], unit)
-        units = spec.batch * self.row_blocks * channel_tiles
-        return spec.finish(b, list(self.tiles.functions.values()), units=units)
-
-    def _channel_tile(self, image: Value, first_row: Value, last_row: Value, tile: Value) -> None:
-        """Dispatch on whether this is the last tile of its group, which may have fewer vectors."""
-        spec, b = self.spec, self.b
-        group, within = b.divide(tile, self.channel_tiles), b.remainder(tile, self.channel_tiles)
-        block = b.add(b.multiply(group, spec.output_blocks), b.multiply(within, self.blocking.vectors))
-        left = spec.output_blocks - (self.channel_tiles - 1) * self.blocking.vectors
-
-        def work(vectors: int) -> tuple[Value, ...]:
-            self._rows(image, first_row, last_row, group, block, vectors)
-            return ()
-
-        if left == self.blocking.vectors or self.channel_tiles == 1:
-            work(left)
-        else:
-            is_last = b.compare("eq", within, self.channel_tiles - 1)
-            b.if_(is_last, lambda: work(left), lambda: work(self.blocking.vectors))
-
-    def _rows(self, image: Value, first_row: Value, last_row: Value, group: Value, block: Value, vectors: int) -> None:
-        """All rows of a block for one tile of output channels."""
+    def _rows(self, item: WorkItem, vectors: int, is_last: bool) -> None:
+        """All rows of a block for one tile of output channels; padding channels are computed like the others."""
         spec, shape, b = self.spec, self.shape, self.b
-        output_block = b.add(b.multiply(image, spec.groups * spec.output_blocks), block)
+        block = item.block
+        output_block = b.add(b.multiply(item.image, spec.groups * spec.output_blocks), block)
         output = b.multiply(output_block, shape.output_vector)
-        input_block = b.multiply(b.add(b.multiply(image, spec.groups), group), spec.input_blocks)
+        input_block = b.multiply(b.add(b.multiply(item.image, spec.groups), item.group), spec.input_blocks)
         w = b.at(self.arguments["w"], b.multiply(block, shape.vector))
         x_image = b.at(self.arguments["x"], b.multiply(input_block, shape.block))
         table = b.multiply(block, 4 * BLOCK)
@@ -210,13 +183,13 @@ class _Walker:
                 kernel_rows=taps,
                 factors=b.at(self.tables["factors"], table),
                 zeros=b.at(self.tables.get("zeros", self.tables["factors"]), table),
-                following=b.at(following, b.multiply(b.subtract(y, first_row), tiles * shape.prefetch * 64)),
+                following=b.at(following, b.multiply(b.subtract(y, item.first_row), tiles * shape.prefetch * 64)),
                 start=row_start(b, spec.channels, self.tables, self.rows, table, (tap, taps), vectors),
             )
             self._row(call)
             return ()
 
-        b.loop(first_row, last_row, row, runs=True)
+        b.loop(item.first_row, item.last_row, row, runs=True)
 
     def _row(self, call: QuantizedTileCall) -> None:
         """The tiles of one output row."""
