@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tilewright.errors import InputError, ParseError, UsageError
 
-PLACES = ("device", "cpu")
+from ..passes.partition import PLACES
 
 Affinity = tuple[tuple[str, str], ...]
 """(name of a source node or of a value, place) pairs, as the pass ``partition`` takes them."""

@@ -14,10 +14,11 @@ from ..codegen.package import Package, add_engine
 from ..ir.clone import clone_module
 from ..ir.core import Module
 from ..passes import Instrument, Pass, Pipeline, Record
+from ..passes.partition import parse_order
 from ..runtime.artifact import Artifact, artifact_bytes, write_artifact
 from ..runtime.machine import Machine
 from ..runtime.machine import load as load_machine
-from .affinity import PLACES, Affinity, affinity_of, read_affinity
+from .affinity import Affinity, affinity_of, read_affinity
 from .calibration.dataset import Source
 from .calibration.preprocessing import Preprocessing
 from .console import Diagnostics, ProgressReport, silent
@@ -74,10 +75,7 @@ class CompileOptions:
     def __post_init__(self) -> None:
         if self.precision is not None and self.precision not in PRECISIONS:
             raise UsageError("unknown precision", expected=" or ".join(PRECISIONS), found=self.precision)
-        places = [place.strip() for place in self.devices.split(",")]
-        if not set(places) <= set(PLACES) or len(set(places)) != len(places):
-            known = "one or both of device and cpu, each once"
-            raise UsageError("the order of places is not known", expected=known, found=self.devices)
+        parse_order(self.devices)
 
 
 class _PassProgress:

@@ -23,6 +23,17 @@ BLOCK = 64
 """Bytes that one owner is recorded for; every address must be a multiple."""
 
 
+def _unsound(module: Module) -> str | None:
+    try:
+        check_memory_plan(module.main)
+    except PassError as error:
+        return str(error)
+    return None
+
+
+SOUND = Invariant("soundly planned: nothing is overwritten before its last use", _unsound)
+
+
 @dataclass(frozen=True)
 class CheckMemoryPlan(Pass):
     """Changes nothing; fails where an op would read memory that something else has overwritten."""
@@ -76,7 +87,7 @@ class _Arena:
             if "alias" not in op.annotations:
                 self._write(op, addresses)
             elif isinstance(op.operator, Concat):
-                self._join(op, addresses[0])
+                self._join(op, op.operator.axis, addresses[0])
             else:
                 self._alias(op, addresses[0])
         for value in self._function.results:
@@ -104,11 +115,10 @@ class _Arena:
         self._offset[op.result] = offset
         self._parts[op.result] = self._parts.get(source, ())
 
-    def _join(self, op: Op, address: object) -> None:
+    def _join(self, op: Op, axis: int, address: object) -> None:
         """A concatenation along the outermost dimension, whose parts must lie one after the other."""
         type = op.result.type
         outermost = 1 if type.layout else next((d for d, extent in enumerate(type.shape) if extent != 1), 0)
-        axis = op.operator.axis  # pyright: ignore[reportAttributeAccessIssue]
         if axis > outermost or type.layout not in ("", "c16") or (type.layout and (axis != 1 or type.shape[0] != 1)):
             raise _error(op, "the parts of this concatenation do not lie one after the other")
         expected = address
@@ -132,7 +142,12 @@ class _Arena:
                 self._offset[value] = None
                 continue
             if not isinstance(offset, int) or offset % BLOCK or not 0 <= offset <= self._bytes - bytes_of(value.type):
-                raise _error(op, "a wrong address", f"a multiple of {BLOCK} within {self._bytes} bytes", offset)
+                raise _error(
+                    op,
+                    f"result %{value.name} has a wrong address",
+                    f"a multiple of {BLOCK} within {self._bytes} bytes",
+                    offset,
+                )
             span = self._span(offset, value)
             for index, operand in enumerate(op.operands):
                 if operand is None or not self._overlaps(span, operand):

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from ..ir.activation import ACTIVATIONS
 from ..ir.core import Module, Op, Value
 from ..ir.ops.activation import Activation
 from ..ir.ops.convolution import Conv
@@ -82,12 +81,10 @@ def _takes_residual(op: Op) -> bool:
     return _is_open(op) and (*op.operands, None, None)[3] is None
 
 
-def _activation(found: Match) -> Value | None:
+def _activation(found: Match) -> Value:
     activation, linear = found.root.operator, found.op("linear")
     assert isinstance(activation, Activation)
     assert isinstance(linear.operator, (Conv, MatMul))
-    if activation.act not in ACTIVATIONS:
-        return None
     fused = replace(linear.operator, act=activation.act, act_args=activation.act_args)
     return found.emit(fused, *linear.operands)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..ir.core import Constant, Module, Op, Value
+from ..ir.core import Module, Op, Value
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,15 @@ def _first_without_address(module: Module) -> Op | str | None:
     return None if "arena_bytes" in module.main.annotations else "@main has no arena_bytes"
 
 
+def is_written_plainly(value: Value) -> bool:
+    """Whether an op makes the value, in row-major order, so that the op can write into the caller's buffer."""
+    return value.producer is not None and not value.type.layout
+
+
 def _first_bad_output(module: Module) -> Value | None:
     seen: set[Value] = set()
     for value in module.main.results:
-        if value in seen or value.producer is None or isinstance(value, Constant) or value.type.layout:
+        if value in seen or not is_written_plainly(value):
             return value
         seen.add(value)
     return None

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..ir.core import Constant, Module, Op, Value
+from ..ir.core import Module, Op, Value
 from ..ir.ops.layout import Reorder
 from .base import Pass, Record
-from .invariants import OUTPUTS_APART, UNPLANNED, Invariant
+from .invariants import OUTPUTS_APART, UNPLANNED, Invariant, is_written_plainly
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class IsolateOutputs(Pass):
         function = module.main
         seen: set[Value] = set()
         for index, value in enumerate(function.results):
-            if value in seen or value.producer is None or isinstance(value, Constant) or value.type.layout:
+            if value in seen or not is_written_plainly(value):
                 source = value.producer
                 place = source.annotations.get("on", "cpu") if source is not None else "cpu"
                 copy = Op(

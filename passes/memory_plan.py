@@ -10,20 +10,9 @@ from tilewright.errors import PassError
 from ..ir.core import Module
 from .allocation import STRATEGIES, Buffer, lower_bound, peak
 from .base import Pass, Record
-from .check_memory_plan import check_memory_plan
+from .check_memory_plan import SOUND
 from .invariants import OUTPUTS_APART, PLANNED, UNPLANNED, Invariant
 from .storage import share_memory
-
-
-def _unsound(module: Module) -> str | None:
-    try:
-        check_memory_plan(module.main)
-    except PassError as error:
-        return str(error)
-    return None
-
-
-SOUND = Invariant("soundly planned: nothing is overwritten before its last use", _unsound)
 
 
 @dataclass(frozen=True)
@@ -54,9 +43,7 @@ class MemoryPlan(Pass):
 
     def apply(self, module: Module, record: Record) -> bool:
         if self.strategy != "best" and self.strategy not in STRATEGIES:
-            raise PassError(
-                "unknown strategy", expected=f"best, {', '.join(STRATEGIES)}", found=self.strategy, stage=self.name
-            )
+            raise PassError("unknown strategy", expected=f"best, {', '.join(STRATEGIES)}", found=self.strategy)
         function = module.main
         storage = share_memory(function, in_place=self.in_place, join=self.join)
         roots = storage.roots

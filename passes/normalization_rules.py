@@ -35,9 +35,10 @@ def _batch_norm(found: Match) -> Value | None:
 def _trailing_axis(found: Match, *reductions: str) -> int | None:
     """First of the dimensions up to the last that all these means run over, if that is what they do."""
     rank = found["x"].type.rank
-    axes = {found.op(name).operator.axes for name in reductions}  # pyright: ignore[reportAttributeAccessIssue]
+    means = [op for name in reductions if isinstance(op := found.op(name).operator, ReduceMean)]
+    axes = {mean.axes for mean in means}
     first = min(next(iter(axes)), default=rank)
-    keeps = all(found.op(name).operator.keepdims for name in reductions)  # pyright: ignore[reportAttributeAccessIssue]
+    keeps = all(mean.keepdims for mean in means)
     return first if keeps and axes == {tuple(range(first, rank))} and first < rank else None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tilewright.errors import PassError
+from tilewright.errors import PassError, UsageError
 
 from ..ir.core import Literal, Module, Op
 from ..ir.ops.call import Call
@@ -20,7 +20,7 @@ from .placement_choice import PieceTimes, cheapest, islands, producers_of, times
 from .placement_cost import CostModel
 from .regions import are_convex, assign_regions
 
-DEVICES = ("device", "cpu")
+PLACES = ("device", "cpu")
 
 FASTER = "faster on the host"
 """Begins the reason of ops that the device could run, but only at a loss."""
@@ -85,7 +85,7 @@ class Partition(Pass):
         function = module.main
         candidates, reasons, wanted = self._sort(module)
         chosen = self._choose(module, candidates, {op for op in candidates if op in wanted}, reasons)
-        if "cpu" not in _parse_order(self.order):
+        if "cpu" not in parse_order(self.order):
             _refuse_cpu(reasons)
         regions = assign_regions([*function.ops], producers_of(function), chosen)
         modified = False
@@ -101,7 +101,7 @@ class Partition(Pass):
 
     def _sort(self, module: Module) -> tuple[set[Op], dict[Op, str], dict[Op, tuple[str, str]]]:
         """The ops that may go on the device, why the others may not, and what the affinity wants."""
-        ops, machine, places = [*module.main.ops], load(self.machine), _parse_order(self.order)
+        ops, machine, places = [*module.main.ops], load(self.machine), parse_order(self.order)
         wanted = _match_affinity(ops, self.affinity)
         rejections = {op: reject(op, machine) for op in ops}
         _check_wanted(wanted, rejections)
@@ -122,7 +122,7 @@ class Partition(Pass):
         """The candidates to place on the device; ``reasons`` learns why the others are not."""
         function = module.main
         model = CostModel(load(self.machine), self.host_macs_per_second, self.host_bytes_per_second)
-        if self.keep_islands or "cpu" not in _parse_order(self.order):
+        if self.keep_islands or "cpu" not in parse_order(self.order):
             chosen = _without_idle_regions(module, candidates)
         else:
             chosen = cheapest(function, candidates, forced, model)
@@ -156,12 +156,16 @@ def _refuse_cpu(reasons: dict[Op, str]) -> None:
         )
 
 
-def _parse_order(order: str) -> list[str]:
+def parse_order(order: str) -> list[str]:
+    """Places by preference, from a text such as ``device,cpu``.
+
+    Raises:
+        UsageError: a place is unknown or named twice.
+    """
     places = [place.strip() for place in order.split(",")]
-    if not all(place in DEVICES for place in places) or len(set(places)) != len(places):
-        raise PassError(
-            "the order of places is not known", expected="one or both of device and cpu, each once", found=order
-        )
+    if not all(place in PLACES for place in places) or len(set(places)) != len(places):
+        known = f"one or both of {' and '.join(PLACES)}, each once"
+        raise UsageError("the order of places is not known", expected=known, found=order)
     return places
 
 
@@ -182,7 +186,7 @@ def _match_affinity(ops: Sequence[Op], affinity: tuple[tuple[str, str], ...]) ->
         )
     found: dict[Op, tuple[str, str]] = {}
     for name, place in affinity:
-        if place not in DEVICES:
+        if place not in PLACES:
             raise PassError(f"the affinity of {name!r} is no place", expected="device or cpu", found=place)
         for op in by_name[name]:
             other = found.setdefault(op, (name, place))

@@ -171,7 +171,8 @@ def _range_of(function: Function, value: Value) -> Range:
         )
     low, high = found
     if not isinstance(low, float) or not isinstance(high, float) or not np.isfinite([low, high]).all() or low > high:
-        raise PassError("a calibrated range is no range", op=op, node=node, found=(low, high))
+        expected = "two finite numbers, the smaller one first"
+        raise PassError("a calibrated range is no range", op=op, node=node, expected=expected, found=(low, high))
     return low, high
 
 

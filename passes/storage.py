@@ -104,8 +104,8 @@ def _store(storage: Storage, op: Op, value: Value, step: int, last: int, in_plac
         return
     replaced = _replaced_operand(storage, op, step) if in_place else None
     if replaced is not None:
-        storage.replaced[op] = replaced
-        piece = storage.piece_of[op.operands[replaced]]  # pyright: ignore[reportArgumentType]
+        index, piece = replaced
+        storage.replaced[op] = index
         piece.use(last)
         storage.piece_of[value] = piece
         return
@@ -153,8 +153,8 @@ def _joins_in_place(storage: Storage, op: Op) -> bool:
     return all(fits) and len(set(map(id, pieces))) == len(pieces)
 
 
-def _replaced_operand(storage: Storage, op: Op, step: int) -> int | None:
-    """The operand whose memory the result may take over, ``None`` if there is none."""
+def _replaced_operand(storage: Storage, op: Op, step: int) -> tuple[int, Piece] | None:
+    """The operand whose memory the result may take over, with that memory; ``None`` if there is none."""
     if isinstance(op.operator, Conv):
         candidates = [3] if len(op.operands) > 3 else []
     elif isinstance(op.operator, Elementwise):
@@ -174,7 +174,7 @@ def _replaced_operand(storage: Storage, op: Op, step: int) -> int | None:
         # A convolution reads neighbours of x, an elementwise op only what it is about to write.
         reread = isinstance(op.operator, Conv) and operand in others
         if not shared and not reread and _is_replaceable(operand, op.result):
-            return index
+            return index, piece
     return None
 
 

@@ -16,7 +16,7 @@ from ..table import Column, Table
 from .fallbacks import fallback_table
 from .memory import memory_map
 from .placement import placement_of, placement_table
-from .simulation import device_program
+from .simulation import device_programs
 from .summary import summarize
 from .units import MACS, show_bytes, show_shape
 
@@ -98,15 +98,8 @@ def disassemble_file(path: Path) -> str:
     Raises:
         ArtifactError: it holds none, or is damaged.
     """
-    artifact = Artifact.open(path)
-    names = artifact.manifest.device_programs
-    if not names:
-        raise ArtifactError(
-            f"{artifact.origin} holds no device program",
-            stage="inspect",
-            hint="Compile the model with --precision int8.",
-        )
-    return "".join(f"; {name}\n{device_program(artifact, name).disassemble()}\n" for name in names)
+    programs = device_programs(Artifact.open(path), "inspect")
+    return "".join(f"; {name}\n{program.disassemble()}\n" for name, program in programs.items())
 
 
 def _layers(artifact: Artifact, engine: str) -> Table:

@@ -83,13 +83,25 @@ class Simulation:
         )
 
 
-def device_program(artifact: Artifact, name: str) -> Program:
-    """A device program of an artifact, decoded from its section.
+def device_programs(artifact: Artifact, stage: str) -> dict[str, Program]:
+    """The device programs of an artifact by name, decoded from their sections.
+
+    Args:
+        stage: the name of the command for messages.
 
     Raises:
-        ArtifactError, InstructionError: it is damaged.
+        ArtifactError: the artifact holds none, or one is damaged.
+        InstructionError: an instruction is malformed.
     """
-    return Program.from_bytes(artifact.copy(artifact.manifest.device_programs[name].sections["instructions"]))
+    found = artifact.manifest.device_programs
+    if not found:
+        raise ArtifactError(
+            f"{artifact.origin} holds no device program",
+            stage=stage,
+            found=f"precision {artifact.manifest.precision}",
+            hint="Compile the model with --precision int8.",
+        )
+    return {name: Program.from_bytes(artifact.copy(each.sections["instructions"])) for name, each in found.items()}
 
 
 def simulate_artifact(artifact: Artifact) -> Simulation:
@@ -98,14 +110,7 @@ def simulate_artifact(artifact: Artifact) -> Simulation:
     Raises:
         ArtifactError: it holds none.
     """
-    programs = {name: device_program(artifact, name) for name in artifact.manifest.device_programs}
-    if not programs:
-        raise ArtifactError(
-            f"{artifact.origin} holds no device program",
-            stage="simulate",
-            found=f"precision {artifact.manifest.precision}",
-            hint="Compile the model with --precision int8.",
-        )
+    programs = device_programs(artifact, "simulate")
     ops = {str(record["name"]): record for record in placement_of(artifact) if record.get("on") == "device"}
     timelines: list[tuple[Timeline, Machine]] = []
     layers: list[SimulatedLayer] = []

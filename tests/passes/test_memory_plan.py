@@ -139,9 +139,18 @@ def planned() -> tuple[Module, dict[str, Op]]:
     [
         ({"b": {"at": (0,)}}, "neg: result %b overwrites operand %a"),
         ({"b": {"at": (64,)}}, "neg: result %b overwrites operand %a"),
-        ({"c": {"at": (13,)}}, "add: a wrong address; expected a multiple of 64 within 384 bytes, found 13"),
-        ({"c": {"at": (320,)}}, "add: a wrong address; expected a multiple of 64 within 384 bytes, found 320"),
-        ({"c": {"at": (-64,)}}, "add: a wrong address; expected a multiple of 64 within 384 bytes, found -64"),
+        (
+            {"c": {"at": (13,)}},
+            "add: result %c has a wrong address; expected a multiple of 64 within 384 bytes, found 13",
+        ),
+        (
+            {"c": {"at": (320,)}},
+            "add: result %c has a wrong address; expected a multiple of 64 within 384 bytes, found 320",
+        ),
+        (
+            {"c": {"at": (-64,)}},
+            "add: result %c has a wrong address; expected a multiple of 64 within 384 bytes, found -64",
+        ),
         ({"c": {"at": (None,)}}, "add: result %c has no address and is no output"),
         ({"c": {"at": ()}}, "add: the op needs one address for each result; expected 1, found ()"),
         ({"d": {"at": (0,)}}, "reshape: an alias lies elsewhere than its operand; expected 256, found 0"),
