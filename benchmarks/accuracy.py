@@ -327,12 +327,11 @@ to, *logits* the integers before the softmax. `device`, `software` and reference
 have no labelled data.
 
 onnxruntime runs the same file at its default optimisation level, in two ways: with `session.qdqisint8allowed` set, so
-that it computes in integers throughout, and *as it comes*. Within one step of one of them at least
-{LEAST_AGREEMENT:.1%} of the outputs must be. As it comes, on x86, it converts signed integers to unsigned ones, and where
-two ops read the same integers it falls back to floating point, in which a sum next to a tie may be rounded to the other
-side. Its QLinearAdd, in either way, rounds sums next to a tie as binary32 happens to
-([arithmetic](arithmetic.md)). Whatever differs, the layers that follow make more of it; networks without such sums
-are equal in every output.
+that it computes in integers throughout, and *as it comes*. At least {LEAST_AGREEMENT:.1%} of the outputs must be within
+one step of one of them. As it comes, on x86, it converts signed integers to unsigned ones, and where two ops read the
+same integers it falls back to floating point, in which a sum next to a tie may be rounded to the other side. Its
+QLinearAdd, in either way, rounds sums next to a tie as binary32 happens to ([arithmetic](arithmetic.md)). Whatever
+differs, the layers that follow make more of it; networks without such sums are equal in every output.
 
 {table.markdown()}"""
 
