@@ -13,7 +13,7 @@ import numpy as np
 from tilewright.errors import IRError
 
 from ..activation import Args, activate, check_activation
-from ..op import REGISTRY, Operand, Sample, operand, operator
+from ..op import Operand, Sample, operand, operator
 from ..types import DType, TensorType
 from .elementwise import FLOATS, NUMBERS, SIGNED, Binary, broadcast_shape, random_array
 from .unary import Unary
@@ -44,19 +44,6 @@ class Activation(Unary):
 
     def reference(self, x: np.ndarray) -> np.ndarray:
         return activate(x, self.act, self.act_args)
-
-
-def activation_operator(act: str, act_args: Args = ()) -> Activation:
-    """The operator that computes what a fused epilogue ``act``, ``act_args`` computes.
-
-    Raises:
-        IRError: there is no such activation (``none`` is none), or it takes another number of arguments.
-    """
-    check_activation(act, act_args)
-    cls = REGISTRY.get(act)
-    if cls is None or not issubclass(cls, Activation):
-        raise IRError("the activation is no operator", found=act)
-    return cls(*act_args)
 
 
 @operator("relu")

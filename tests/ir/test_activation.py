@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 
 from tilewright.errors import IRError
-from tilewright.ir.activation import ACTIVATIONS, activate, clip_bounds
+from tilewright.ir.activation import ACTIVATIONS, activate, check_activation, clip_bounds
 from tilewright.ir.op import REGISTRY
-from tilewright.ir.ops.activation import Activation, Clip, HardSigmoid, activation_operator
+from tilewright.ir.ops.activation import Activation, Clip, HardSigmoid
 
 
 @pytest.mark.parametrize("name", [name for name in ACTIVATIONS if name != "none"])
 def test_every_epilogue_is_an_operator_of_the_same_meaning(name: str, rng: np.random.Generator) -> None:
     args = (0.25, 0.75)[: ACTIVATIONS[name][0]]
-    operator = activation_operator(name, args)
+    operator = REGISTRY[name](*args)
+    assert isinstance(operator, Activation)
     assert (operator.act, operator.act_args) == (name, args)
     x = rng.standard_normal(50).astype(np.float32)
     np.testing.assert_array_equal(operator.reference(x), activate(x, name, args))
@@ -30,14 +31,13 @@ def test_every_activation_operator_is_an_epilogue() -> None:
 @pytest.mark.parametrize(
     ("name", "args", "text"),
     [
-        ("none", (), "the activation is no operator; found none"),
         ("rleu", (), "unknown activation"),
         ("clip", (1.0,), "activation clip takes 2 arguments; found 1"),
     ],
 )
 def test_wrong_epilogues_are_refused(name: str, args: tuple[float, ...], text: str) -> None:
     with pytest.raises(IRError, match=text):
-        activation_operator(name, args)
+        check_activation(name, args)
 
 
 @pytest.mark.parametrize("name", [name for name in ACTIVATIONS if ACTIVATIONS[name][0] == 0])
