@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import tilewright
 from tilewright.errors import UsageError
@@ -13,7 +13,7 @@ from ..codegen.cpu.target import TargetDescription
 from ..codegen.package import Package, add_engine
 from ..ir.clone import clone_module
 from ..ir.core import Module
-from ..passes import Instrument, Pass, Pipeline, Record
+from ..passes import Instrument, Pass, Pipeline, Record, instruments_from_environment
 from ..passes.partition import parse_order
 from ..runtime.artifact import Artifact, artifact_bytes, write_artifact
 from ..runtime.machine import Machine
@@ -102,6 +102,8 @@ def run_passes(pipeline: Pipeline, module: Module, stage: str, options: CompileO
 def build(model: Model, options: CompileOptions) -> Package:
     """Everything of an artifact, not yet written.
 
+    The passes are also watched by the instruments that the environment asks for.
+
     Raises:
         ModelError: the model cannot be read or uses what is not supported.
         CalibrationError: calibration data is needed and missing, or wrong.
@@ -109,6 +111,7 @@ def build(model: Model, options: CompileOptions) -> Package:
         PassError: a pass failed.
         CodegenError: no code can be generated.
     """
+    options = replace(options, instruments=(*options.instruments, *instruments_from_environment()))
     machine = load_machine(options.machine)
     options.report("import", 0, 1)
     module = import_onnx(model, options.input_shapes)

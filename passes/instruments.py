@@ -84,7 +84,8 @@ class Print:
 class Dump:
     """Writes the module before the first pass and after each one that modified it: ``00_input.tw``, ``03_fuse.tw``.
 
-    The arrays that the texts name by hash go once each to ``blobs/<hash>.npy``; :func:`load_dump` reads them back.
+    Where several pipelines run one after the other, the numbers go on: ``03_fuse.tw``, then ``04_input.tw``. The
+    arrays that the texts name by hash go once each to ``blobs/<hash>.npy``; :func:`load_dump` reads them back.
 
     Args:
         folder: made where it is missing.
@@ -92,14 +93,17 @@ class Dump:
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
+        self._number = 0
 
     def before(self, index: int, current: Pass, module: Module) -> None:
         if index == 0:
-            self._write("00_input", module)
+            self._write("input", module)
 
     def after(self, index: int, current: Pass, module: Module, record: Record) -> None:
         if record.modified:
-            self._write(f"{index + 1:02d}_{current.name}", module)
+            self._write(current.name, module)
+        else:
+            self._number += 1
 
     def _write(self, name: str, module: Module) -> None:
         store = self.folder / "blobs"
@@ -108,7 +112,8 @@ class Dump:
             file = store / f"{digest}.npy"
             if not file.exists():
                 np.save(file, array)
-        (self.folder / f"{name}.tw").write_text(print_module(module), encoding="utf-8")
+        (self.folder / f"{self._number:02d}_{name}.tw").write_text(print_module(module), encoding="utf-8")
+        self._number += 1
 
 
 def load_dump(file: Path | str) -> Module:
@@ -121,10 +126,9 @@ def load_dump(file: Path | str) -> Module:
     from ..ir.parser import parse_module
 
     file = Path(file)
-    arrays = {
-        blob.stem: np.load(blob) for blob in (file.parent / "blobs").glob("*.npy") if blob.stem in file.read_text()
-    }
-    return parse_module(file.read_text(encoding="utf-8"), arrays)
+    text = file.read_text(encoding="utf-8")
+    arrays = {blob.stem: np.load(blob) for blob in (file.parent / "blobs").glob("*.npy") if blob.stem in text}
+    return parse_module(text, arrays)
 
 
 def instruments_from_environment() -> list[Instrument]:

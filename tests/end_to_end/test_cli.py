@@ -168,6 +168,12 @@ def test_passes_can_be_watched(tmp_path: Path, capsys: Capture) -> None:
     assert list((tmp_path / "dump").rglob("*memory_plan*"))
 
 
+def test_the_environment_asks_for_a_dump(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TILEWRIGHT_DUMP", str(tmp_path / "dump"))
+    assert main(["compile", str(MODEL), "-o", str(tmp_path / "a.twa"), "--quiet"]) == 0
+    assert list((tmp_path / "dump").rglob("*memory_plan*"))
+
+
 def test_strict_refuses_what_has_no_kernel(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     lowerings = registry.lowerings
     monkeypatch.setattr(registry, "lowerings", lambda cls: [] if cls is Softmax else lowerings(cls))

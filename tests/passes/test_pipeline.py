@@ -148,6 +148,14 @@ def test_dump_is_numbered_and_loads_back(tmp_path: Path, rng: np.random.Generato
     np.testing.assert_array_equal(again.constants["big"].array, big.array)
 
 
+def test_dumps_of_one_pipeline_after_another_do_not_overwrite_each_other(tmp_path: Path) -> None:
+    dump = Dump(tmp_path)
+    for _ in range(2):
+        Pipeline.parse("eliminate_dead_code,fold_constants").run(parse(TEXT), instruments=[dump])
+    names = ["00_input.tw", "02_fold_constants.tw", "03_input.tw", "05_fold_constants.tw"]
+    assert sorted(file.name for file in tmp_path.glob("*.tw")) == names
+
+
 def test_dump_folder_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("TILEWRIGHT_DUMP", raising=False)
     assert instruments_from_environment() == []
