@@ -8,6 +8,7 @@ from ...ir.core import Op
 from ...ir.ops.pooling import AveragePool, LpPool, MaxPool, Pool, lowest
 from ...ir.types import DType
 from .generic_elementwise import load, store
+from .generic_products import RANGES
 from .kernel import Kernel
 from .loops import dtypes_of, has_real_meaning, is_movement, is_plain
 from .numba_kernel import compile_kernel, python_function
@@ -16,14 +17,6 @@ from .scalar import NAMESPACE, number
 from .target import TargetDescription
 
 _SOURCE = """@njit
-def first_inside(start, step):
-    return 0 if start >= 0 else (step - 1 - start) // step
-
-@njit
-def last_inside(start, step, extent, count):
-    return max(0, min(count, (extent - start + step - 1) // step))
-
-@njit
 def taps(o, before, end, kernel, stride, dilation, floor):
     start = o * stride - before
     first = first_inside(start - floor, dilation)
@@ -104,7 +97,7 @@ def lower_pool(op: Op, target: TargetDescription) -> Kernel | None:
             step, result = f"total + abs(np.float64(v)) ** {operator.p}", f"total ** {1 / operator.p!r}"
         elif isinstance(operator, AveragePool):
             count = _count(operator.count_include_pad)
-    source = _SOURCE.format(
+    source = RANGES + _SOURCE.format(
         initial=initial,
         element=load("x", "p", dtype),
         step=step,

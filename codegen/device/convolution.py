@@ -17,9 +17,7 @@ from ...ir.quantized import accumulator_factors, clamp_bounds, parameters
 from ...ir.types import TensorType
 from ...runtime.isa import Convolve, ConvolveDepthwise, Requantize, pack_dense, pack_depthwise, pack_requantize
 from .emit import Emitter, chip_offset, chip_zero, lowers, on_chip
-from .maps import Box, MapView, pieces, tile_annotation
-
-BLOCK = 16
+from .maps import BLOCK, Box, MapView, pieces, tile_annotation
 
 
 @dataclass(frozen=True)

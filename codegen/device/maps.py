@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from tilewright.errors import CodegenError
@@ -9,6 +10,9 @@ from tilewright.errors import CodegenError
 from ...ir.core import Function, Op, Value
 from ...ir.feature_map import MapShape, map_shape
 from ...ir.types import DType
+
+BLOCK = 16
+"""Channels that lie together on the device."""
 
 REGIONS = ("constants", "scratch", "input", "output")
 """DRAM regions of a device program, by index."""
@@ -45,16 +49,16 @@ class MapView:
     @property
     def is_packed(self) -> bool:
         """Whether pixels follow each other without padding although their channels fill no block."""
-        return self.pixel == self.shape.channels and self.pixel % 16 != 0
+        return self.pixel == self.shape.channels and self.pixel % BLOCK != 0
 
     def channels(self, first: int, count: int) -> MapView:
         """The view of ``count`` channels from ``first`` on."""
-        fills = first % 16 == 0 and first + count == self.shape.channels
+        fills = first % BLOCK == 0 and first + count == self.shape.channels
         return replace(
             self,
             offset=self.offset + first,
             shape=self.shape._replace(channels=count),
-            padded=self.padded and (fills or count % 16 == 0),
+            padded=self.padded and (fills or count % BLOCK == 0),
         )
 
     def address(self, image: int, row: int, column: int, channel: int = 0) -> int:
@@ -63,8 +67,8 @@ class MapView:
 
     def run(self, first: int, count: int) -> int:
         """Bytes to move for channels [first, first + count) of a pixel: with padding where that is allowed."""
-        if self.padded and first % 16 == 0 and first + count == self.shape.channels:
-            return -(-count // 16) * 16
+        if self.padded and first % BLOCK == 0 and first + count == self.shape.channels:
+            return -(-count // BLOCK) * BLOCK
         return count
 
 
@@ -80,12 +84,12 @@ class Box:
     @property
     def blocks(self) -> int:
         """Channels in blocks of 16."""
-        return -(-self.channels[1] // 16)
+        return -(-self.channels[1] // BLOCK)
 
     @property
     def chip_bytes(self) -> int:
         """Bytes in the maps scratchpad, where every pixel is padded to whole blocks."""
-        return self.rows[1] * self.columns[1] * self.blocks * 16
+        return self.rows[1] * self.columns[1] * self.blocks * BLOCK
 
 
 def _view(value: Value, annotation: object) -> MapView:
@@ -140,3 +144,14 @@ def tile_annotation(op: Op) -> tuple[int, int, int, int]:
 def pieces(extent: int, size: int) -> list[tuple[int, int]]:
     """[0, extent) in pieces of ``size``, the last one smaller, as (first, count)."""
     return [(first, min(size, extent - first)) for first in range(0, extent, size)]
+
+
+def tiles_of(op: Op, part: MapShape | None = None) -> Iterator[Box]:
+    """The tiles of an op's result, or of a part of it, image by image, each by channels, rows, columns."""
+    rows, columns, blocks, _ = tile_annotation(op)
+    shape = part or map_shape(op.result.type)
+    for image in range(shape.images):
+        for channels in pieces(shape.channels, blocks * BLOCK):
+            for row in pieces(shape.height, rows):
+                for column in pieces(shape.width, columns):
+                    yield Box(image, row, column, channels)

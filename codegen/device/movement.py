@@ -5,27 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...ir.core import Op
-from ...ir.feature_map import MapShape, map_shape
+from ...ir.feature_map import MapShape
 from ...ir.ops.movement import Concat, Slice
 from ...ir.ops.shape import Reshape
 from .emit import Emitter, lowers
-from .maps import Box, MapView, pieces, tile_annotation
-
-BLOCK = 16
+from .maps import Box, MapView, tiles_of
 
 
 def copy_map(source: MapView, target: MapView, op: Op, emitter: Emitter) -> None:
     """Copy a map through the scratchpad, tile by tile."""
-    rows, columns, blocks, _ = tile_annotation(op)
-    shape = target.shape
-    for image in range(shape.images):
-        for channels in pieces(shape.channels, blocks * BLOCK):
-            for row in pieces(shape.height, rows):
-                for column in pieces(shape.width, columns):
-                    box = Box(image, row, column, channels)
-                    place = emitter.maps.take(box.chip_bytes)
-                    emitter.load_map(source, box, place)
-                    emitter.store_map(target, box, place)
+    for box in tiles_of(op, target.shape):
+        place = emitter.maps.take(box.chip_bytes)
+        emitter.load_map(source, box, place)
+        emitter.store_map(target, box, place)
 
 
 def _same_place(a: MapView, b: MapView) -> bool:
@@ -68,22 +60,16 @@ def lower_slice(op: Op, emitter: Emitter) -> None:
     assert isinstance(cut, Slice)
     source, target = emitter.views[op.inputs[0]], emitter.views[op.result]
     begin = _begin(cut.begin)
-    rows, columns, blocks, _ = tile_annotation(op)
-    shape = map_shape(op.result.type)
-    for image in range(shape.images):
-        for channels in pieces(shape.channels, blocks * BLOCK):
-            for row in pieces(shape.height, rows):
-                for column in pieces(shape.width, columns):
-                    box = Box(image, row, column, channels)
-                    read = Box(
-                        image + begin.images,
-                        (row[0] + begin.height, row[1]),
-                        (column[0] + begin.width, column[1]),
-                        (channels[0] + begin.channels, channels[1]),
-                    )
-                    place = emitter.maps.take(box.chip_bytes)
-                    emitter.load_map(source, read, place)
-                    emitter.store_map(target, box, place)
+    for box in tiles_of(op):
+        read = Box(
+            box.image + begin.images,
+            (box.rows[0] + begin.height, box.rows[1]),
+            (box.columns[0] + begin.width, box.columns[1]),
+            (box.channels[0] + begin.channels, box.channels[1]),
+        )
+        place = emitter.maps.take(box.chip_bytes)
+        emitter.load_map(source, read, place)
+        emitter.store_map(target, box, place)
 
 
 def _begin(begin: tuple[int, ...]) -> MapShape:

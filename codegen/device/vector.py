@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from tilewright.errors import CodegenError
@@ -24,20 +22,7 @@ from ...runtime.isa import Elementwise, ElementwiseKind, LookUp, Pool, PoolKind,
 from ...runtime.machine import RESIZE_LIMIT
 from .convolution import input_span
 from .emit import Emitter, chip_limits, chip_offset, chip_zero, lowers
-from .maps import Box, pieces, tile_annotation
-
-BLOCK = 16
-
-
-def _places(op: Op) -> Iterator[Box]:
-    """The tiles of a pointwise op's result."""
-    rows, columns, blocks, _ = tile_annotation(op)
-    shape = map_shape(op.result.type)
-    for image in range(shape.images):
-        for channels in pieces(shape.channels, blocks * BLOCK):
-            for row in pieces(shape.height, rows):
-                for column in pieces(shape.width, columns):
-                    yield Box(image, row, column, channels)
+from .maps import BLOCK, Box, tiles_of
 
 
 @lowers(MaxPool, AveragePool, GlobalAveragePool, GlobalMaxPool)
@@ -47,7 +32,7 @@ def lower_pooling(op: Op, emitter: Emitter) -> None:
     window, shape = window_of(op), map_shape(x.type)
     kind, record, include_pad = _pool_parameters(op.operator, op, window.taps)
     parameters_at = emitter.load_parameters(record) if record else 0
-    for box in _places(op):
+    for box in tiles_of(op):
         top, height, row_origin = input_span(window, 0, *box.rows, shape.height)
         left, width, column_origin = input_span(window, 1, *box.columns, shape.width)
         read = Box(box.image, (top, height), (left, width), box.channels)
@@ -127,7 +112,7 @@ def lower_elementwise(op: Op, emitter: Emitter) -> None:
     target = map_shape(op.result.type)
     record = emitter.load_parameters(_elementwise_record(op))
     low, high = chip_limits(op.result.type)
-    for box in _places(op):
+    for box in tiles_of(op):
         boxes: list[Box] = []
         pitches: list[tuple[int, int]] = []
         for shape in shapes:
@@ -192,7 +177,7 @@ def lower_table(op: Op, emitter: Emitter) -> None:
     """Any function of one map."""
     x = op.inputs[0]
     table = emitter.load_parameters(pack_table(table_of(op)))
-    for box in _places(op):
+    for box in tiles_of(op):
         source = emitter.maps.take(2 * box.chip_bytes)
         destination = source + box.chip_bytes // BLOCK
         emitter.load_map(emitter.views[x], box, source)
@@ -218,7 +203,7 @@ def lower_resize(op: Op, emitter: Emitter) -> None:
     """Nearest-neighbour resampling: every tile reads the rows and columns that it repeats."""
     x = op.inputs[0]
     sources = nearest_indices(op)
-    for box in _places(op):
+    for box in tiles_of(op):
         spans: list[tuple[int, int]] = []
         steps: list[tuple[int, int]] = []
         for indices, (first, count) in zip(sources, (box.rows, box.columns), strict=True):
