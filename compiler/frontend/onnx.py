@@ -174,7 +174,7 @@ def import_onnx(
     standard = opsets.get("", 0)
     if standard and not SUPPORTED_OPSETS[0] <= standard <= SUPPORTED_OPSETS[1]:
         raise UnsupportedError(
-            "the model uses an operator set of another age",
+            "the model uses an operator set that is not supported",
             stage="import",
             expected=f"version {SUPPORTED_OPSETS[0]} to {SUPPORTED_OPSETS[1]}",
             found=standard,

@@ -152,7 +152,7 @@ MODELS: dict[str, tuple[onnx.ModelProto, str]] = {
     ),
     "operator set of the future": (
         graph_model([relu()], opset=99),
-        "import: the model uses an operator set of another age; expected version 7 to 26, found 99. "
+        "import: the model uses an operator set that is not supported; expected version 7 to 26, found 99. "
         "onnx.version_converter.convert_version converts models between versions.",
     ),
     "tensor of terabytes": (
