@@ -32,10 +32,22 @@ from tilewright.compiler.demo import MODEL, load_digits
 from tilewright.compiler.driver import CompileOptions, compile_to_memory
 from tilewright.compiler.report.summary import summarize
 
+COMPARED = 20
+"""Samples: where a sum lies next to a tie, most of the outputs of a sample may differ."""
+
 CALIBRATED = 16
 """Samples: enough to find what is broken, too few for the best accuracy."""
 
-QUICK = ("kws_float", "resnet8_float", "kws_int8_qdq", "resnet8_int8_qdq", "vww_int8_qdq", "ad01_int8_qdq")
+QUICK = (
+    "kws_float",
+    "resnet8_float",
+    "resnet20_cifar10",
+    "kws_int8_qdq",
+    "resnet8_int8_qdq",
+    "mobilenet_v1_0.25_128_qdq",
+    "vww_int8_qdq",
+    "ad01_int8_qdq",
+)
 QUICK_LIGHT = ("light_squeezenet", "light_shufflenet")
 
 
@@ -92,18 +104,20 @@ def test_networks_quantised_after_training(name: str, data_folder: Path) -> None
 @pytest.mark.parametrize("name", quick_first([case.name for case in BROUGHT], QUICK))
 def test_networks_that_bring_their_quantisation(name: str, data_folder: Path) -> None:
     model = onnx.load(data_folder / "models" / f"{name}.onnx")
-    chosen = chosen_samples(name, model, data_folder, 4)
+    chosen = chosen_samples(name, model, data_folder, COMPARED)
     network = compile_integer(model, ())
     assert network.device_share >= LEAST_SHARE
     assert summarize(network.artifact).engines["device"].reference == {}
     (scale,) = output_scales(model).values()
     check_engines(network, chosen[0].inputs)
-    oracle = Oracle(model, integers=True)
     with tilewright.load(network.artifact, engine="device") as session:
-        steps = [
-            steps_apart(first(session.run(sample.inputs)), first(oracle.run(sample.inputs)), scale) for sample in chosen
-        ]
-    assert np.mean(np.concatenate(steps) <= 1) >= LEAST_AGREEMENT
+        found = [first(session.run(sample.inputs)) for sample in chosen]
+    near: list[float] = []
+    for integers in (True, False):
+        oracle = Oracle(model, integers=integers)
+        expected = [first(oracle.run(sample.inputs)) for sample in chosen]
+        near.append(float(np.mean(steps_apart(np.stack(found), np.stack(expected), scale) <= 1)))
+    assert max(near) >= LEAST_AGREEMENT, "of one of the two ways in which onnxruntime computes"
 
 
 @pytest.mark.parametrize("name", quick_first([file.stem for file in light_models()], QUICK_LIGHT))
