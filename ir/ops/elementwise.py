@@ -272,32 +272,31 @@ class Pow(Binary):
         yield Sample(cls(), (np.abs(signed) + 1, np.array(-0.5, np.float32)), frozenset({1}))
 
 
-@operator("min")
-class Min(Binary):
-    """The smaller of x and y; NaN if one is NaN."""
+@dataclass(frozen=True)
+class Extreme(Binary):
+    """Base: one of the two elements, which on tensors of equal parameters the stored integers tell."""
 
     QUANTIZATION = QuantizationRule.UNIFY
-    FUNCTION = np.minimum
     SAMPLED = (DType.F32, DType.I32, DType.I64, DType.U8, DType.F64)
 
     @classmethod
     def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
         yield from super().samples(rng)
         yield moved_sample(rng, cls(), (2, 3, 17), (3, 1))
+
+
+@operator("min")
+class Min(Extreme):
+    """The smaller of x and y; NaN if one is NaN."""
+
+    FUNCTION = np.minimum
 
 
 @operator("max")
-class Max(Binary):
+class Max(Extreme):
     """The larger of x and y; NaN if one is NaN."""
 
-    QUANTIZATION = QuantizationRule.UNIFY
     FUNCTION = np.maximum
-    SAMPLED = (DType.F32, DType.I32, DType.I64, DType.U8, DType.F64)
-
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        yield from super().samples(rng)
-        yield moved_sample(rng, cls(), (2, 3, 17), (3, 1))
 
 
 @dataclass(frozen=True)
