@@ -57,17 +57,7 @@ class Conv(Operator):
         spatial = x.rank - 2
         if spatial < 1 or w.rank != x.rank:
             raise IRError("x and w need equal ranks of at least 3", found=f"{list(x.shape)} and {list(w.shape)}")
-        if len(self.strides) != spatial or len(self.dilations) != spatial or len(self.pads) != 2 * spatial:
-            raise IRError(
-                "strides, dilations and pads do not match the number of spatial dimensions",
-                expected=f"{spatial}, {spatial} and {2 * spatial}",
-                found=f"{len(self.strides)}, {len(self.dilations)} and {len(self.pads)}",
-            )
-        if min(self.strides) < 1 or min(self.dilations) < 1 or self.group < 1:
-            raise IRError(
-                "strides, dilations and group must be at least 1",
-                found=f"{list(self.strides)}, {list(self.dilations)} and {self.group}",
-            )
+        _check_geometry(self, spatial)
         if x.shape[1] != w.shape[1] * self.group or w.shape[0] % self.group:
             raise IRError(
                 "channels of x and w do not match",
@@ -249,6 +239,21 @@ def accumulate(
     return y
 
 
+def _check_geometry(conv: Conv | ConvTranspose, spatial: int) -> None:
+    """Raise IRError unless there is one number for each spatial dimension, and each is one that makes sense."""
+    if len(conv.strides) != spatial or len(conv.dilations) != spatial or len(conv.pads) != 2 * spatial:
+        raise IRError(
+            "strides, dilations and pads do not match the number of spatial dimensions",
+            expected=f"{spatial}, {spatial} and {2 * spatial}",
+            found=f"{len(conv.strides)}, {len(conv.dilations)} and {len(conv.pads)}",
+        )
+    if min(*conv.strides, *conv.dilations, conv.group) < 1 or min(conv.pads) < 0:
+        raise IRError(
+            "strides, dilations and group must be at least 1, pads at least 0",
+            found=f"{list(conv.strides)}, {list(conv.dilations)}, {conv.group} and {list(conv.pads)}",
+        )
+
+
 @operator("conv_transpose")
 @dataclass(frozen=True)
 class ConvTranspose(Operator):
@@ -274,6 +279,13 @@ class ConvTranspose(Operator):
         spatial = x.rank - 2
         if spatial < 1 or w.rank != x.rank:
             raise IRError("x and w need equal ranks of at least 3", found=f"{list(x.shape)} and {list(w.shape)}")
+        _check_geometry(self, spatial)
+        if len(self.output_padding) != spatial or min(self.output_padding) < 0:
+            raise IRError(
+                "output_padding is wrong",
+                expected=f"{spatial} of at least 0",
+                found=list(self.output_padding),
+            )
         if x.shape[1] != w.shape[0] or x.shape[1] % self.group:
             raise IRError(
                 "channels of x and w do not match",

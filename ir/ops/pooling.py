@@ -170,6 +170,8 @@ class AveragePool(Pool):
     def infer(self, x: TensorType) -> TensorType:
         if len(self.overhang) != len(self.kernel):
             raise IRError("overhang does not match the kernel", expected=len(self.kernel), found=len(self.overhang))
+        if min(self.overhang) < 0:
+            raise IRError("overhang must be at least 0", found=list(self.overhang))
         return TensorType(super().infer(x).shape, x.dtype)
 
     def reference(self, x: np.ndarray) -> np.ndarray:
@@ -213,6 +215,11 @@ class AveragePool(Pool):
             yield Sample(operator, (stored_array(rng, dtype, shape),), types=(x,), result_types=(y,))
 
 
+def _check_power(p: int) -> None:
+    if p < 1:
+        raise IRError("p must be at least 1", found=p)
+
+
 @operator("lp_pool")
 @dataclass(frozen=True)
 class LpPool(Pool):
@@ -223,6 +230,10 @@ class LpPool(Pool):
     """
 
     p: int
+
+    def infer(self, x: TensorType) -> TensorType:
+        _check_power(self.p)
+        return super().infer(x)
 
     def reference(self, x: np.ndarray) -> np.ndarray:
         powers = sum((np.abs(tap) ** self.p for tap in self.taps(x, 0)), np.zeros((), x.dtype))
@@ -320,6 +331,10 @@ class GlobalLpPool(GlobalPool):
     """
 
     p: int
+
+    def infer(self, x: TensorType) -> TensorType:
+        _check_power(self.p)
+        return super().infer(x)
 
     def reference(self, x: np.ndarray) -> np.ndarray:
         powers = np.sum(np.abs(x) ** self.p, axis=tuple(range(2, x.ndim)), keepdims=True)

@@ -87,7 +87,7 @@ class Expand(Operator):
         return moved(x, self.shape)
 
     def reference(self, x: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(np.broadcast_to(x, self.shape))
+        return np.broadcast_to(x, self.shape).copy()
 
     @classmethod
     def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:

@@ -10,10 +10,11 @@ from tilewright.errors import IRError
 from tilewright.ir.op import Operator
 from tilewright.ir.ops.activation import PRelu
 from tilewright.ir.ops.comparison import And, Where
+from tilewright.ir.ops.convolution import ConvTranspose
 from tilewright.ir.ops.elementwise import Add, Mod
 from tilewright.ir.ops.matmul import MatMul
 from tilewright.ir.ops.normalization import BatchNorm, GroupNorm, LayerNorm, LpNorm, Lrn
-from tilewright.ir.ops.pooling import AveragePool, GlobalAveragePool, MaxPool
+from tilewright.ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalLpPool, LpPool, MaxPool
 from tilewright.ir.types import DType, TensorType
 
 
@@ -45,6 +46,19 @@ def i64(*shape: int) -> TensorType:
         (MaxPool((2,), (0,), (0, 0), (1,)), (f32(1, 1, 4),), "kernel, strides and dilations are at least 1"),
         (MaxPool((2,), (1,), (-1, 0), (1,)), (f32(1, 1, 4),), "pads at least 0"),
         (AveragePool((2,), (1,), (0, 0), (1,), False, ()), (f32(1, 1, 4),), "overhang does not match the kernel"),
+        (AveragePool((2,), (1,), (0, 0), (1,), False, (-1,)), (f32(1, 1, 4),), "overhang must be at least 0"),
+        (LpPool((2,), (1,), (0, 0), (1,), 0), (f32(1, 1, 4),), "lp_pool: p must be at least 1; found 0"),
+        (GlobalLpPool(0), (f32(1, 1, 4),), "global_lp_pool: p must be at least 1; found 0"),
+        (
+            ConvTranspose((1,), (0, 0), (-1,), (0,)),
+            (f32(1, 1, 4), f32(1, 1, 2)),
+            "strides, dilations and group must be at least 1, pads at least 0; found [1], [-1], 1 and [0, 0]",
+        ),
+        (
+            ConvTranspose((1,), (0, 0), (1,), ()),
+            (f32(1, 1, 4), f32(1, 1, 2)),
+            "output_padding is wrong; expected 1 of at least 0, found []",
+        ),
         (GlobalAveragePool(), (f32(1, 4),), "global_average_pool: x needs spatial dimensions"),
         (BatchNorm(1e-5), (f32(1, 3), *[f32(3)] * 3, f32(4)), "var needs one element for each channel; expected [3]"),
         (LayerNorm(2, 1e-5), (f32(1, 3), f32(3)), "layer_norm: the axis is out of range; expected 0 to 1, found 2"),
