@@ -316,6 +316,6 @@ def parse_module(
     Raises:
         ParseError: with line, column and caret.
     """
-    from . import ops  # noqa: F401  # pyright: ignore[reportUnusedImport]  # fills the registry
+    from . import ops  # noqa: F401  # fills the registry
 
     return _Parser(text, blobs or {}, registry if registry is not None else REGISTRY).parse()

@@ -90,7 +90,7 @@ class Partition(Pass):
         regions = assign_regions([*function.ops], producers_of(function), chosen)
         modified = False
         for op in function.ops:
-            modified |= _annotate(op, _placement(op, reasons.get(op), regions.get(op), wanted.get(op)))
+            modified |= _annotate(op, _placement(reasons.get(op), regions.get(op), wanted.get(op)))
             record.counts[str(op.annotations["on"])] += 1
         for other in module.functions.values():
             for op in other.ops:
@@ -132,7 +132,7 @@ class Partition(Pass):
         return chosen
 
 
-def _placement(op: Op, reason: str | None, region: int | None, wanted: tuple[str, str] | None) -> dict[str, Literal]:
+def _placement(reason: str | None, region: int | None, wanted: tuple[str, str] | None) -> dict[str, Literal]:
     if region is None:
         return {"on": "cpu", "why": reason or ""}
     why = f"affinity of {wanted[0]!r}" if wanted is not None else "supported"

@@ -33,7 +33,7 @@ def lowers(*operators: type[Operator]) -> Callable[[LoweringFunction], LoweringF
 
 
 def _load_families() -> None:
-    from . import families  # noqa: F401  # pyright: ignore[reportUnusedImport]  # fills the registry
+    from . import families  # noqa: F401  # fills the registry
 
 
 def lowerings(cls: type[Operator]) -> list[Lowering]:

@@ -100,7 +100,7 @@ def export_onnx(module: Module) -> onnx.ModelProto:
     Raises:
         UnsupportedError: an operator has no ONNX counterpart.
     """
-    from . import families  # noqa: F401  # pyright: ignore[reportUnusedImport]  # fills the registry
+    from . import families  # noqa: F401  # fills the registry
     from .quantized import export_quantized
 
     exporter = Exporter()

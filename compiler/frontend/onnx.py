@@ -167,7 +167,7 @@ def import_onnx(
         ModelError: not an ONNX file, damaged, or inconsistent.
         UnsupportedError: uses an operator or feature that is not implemented.
     """
-    from . import families  # noqa: F401  # pyright: ignore[reportUnusedImport]  # fills the registry
+    from . import families  # noqa: F401  # fills the registry
 
     model, digest = _load(source)
     opsets = {("" if o.domain == "ai.onnx" else o.domain): o.version for o in model.opset_import}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ...codegen.package import load_module
-from ...ir.core import Value
 from ...ir.layout import bytes_of
 from ...runtime.artifact import Artifact
 from ..table import Column, Table
@@ -39,12 +38,12 @@ def memory_map(artifact: Artifact, engine: str) -> Table:
                 bytes=bytes_of(value.type),
                 first=order[op],
                 last=max((order[user] for user in value.users), default=order[op]),
-                shared=_place(value, offset, op.annotations.get("alias")),
+                shared=_place(offset, op.annotations.get("alias")),
             )
     return table
 
 
-def _place(value: Value, offset: object, alias: object) -> str:
+def _place(offset: object, alias: object) -> str:
     if alias is not None:
         return f"the same bytes as operand {alias}"
     return "work memory" if offset is not None else "output buffer of the caller"

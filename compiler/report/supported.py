@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ...codegen.cpu.registry import has_kernel
-from ...ir import ops  # noqa: F401  # pyright: ignore[reportUnusedImport]  # fills the registry
+from ...ir import ops  # noqa: F401  # fills the registry
 from ...ir.op import REGISTRY, QuantizationRule
 from ...passes.device_support import SUPPORT, common_rules, support_rows
-from ..frontend import families  # noqa: F401  # pyright: ignore[reportUnusedImport]  # fills the registry
+from ..frontend import families  # noqa: F401  # fills the registry
 from ..frontend.registry import IMPORTS
 from ..table import Column, Table
 

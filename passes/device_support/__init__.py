@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...ir import ops  # noqa: F401  # pyright: ignore[reportUnusedImport]  # fills the registry
+from ...ir import ops  # noqa: F401  # fills the registry
 from ...ir.core import Op
 from ...ir.op import REGISTRY, Operator, QuantizationRule
 from ...ir.ops.convolution import Conv

@@ -16,7 +16,7 @@ import pytest
 from onnx.backend.test.case.node import collect_testcases
 from onnx.backend.test.case.test_case import TestCase
 
-from tilewright.compiler.frontend import families  # noqa: F401  # pyright: ignore[reportUnusedImport]
+from tilewright.compiler.frontend import families  # noqa: F401
 from tilewright.compiler.frontend.onnx import SUPPORTED_OPSETS, import_onnx
 from tilewright.compiler.frontend.registry import IMPORTS
 from tilewright.errors import IRError, ModelError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tilewright.ir import ops  # noqa: F401  # pyright: ignore[reportUnusedImport]
+from tilewright.ir import ops  # noqa: F401
 from tilewright.ir.clone import clone_module
 from tilewright.ir.parser import parse_module
 from tilewright.ir.printer import print_module
