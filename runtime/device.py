@@ -18,12 +18,12 @@ from tilewright.errors import ArtifactError, InstructionError, MachineError
 from .artifact import Artifact, DeviceStage, Engine
 from .buffers import Buffers, bytes_of
 from .device_ports import Port, Ports
-from .machine import Machine
 from .manifest import BufferRef, Step
 from .steps import StepTime
 
 if TYPE_CHECKING:
     from .isa.program import Program
+    from .machine import Machine
 
 _CONSTANTS, _INPUT, _OUTPUT = "constants", "input", "output"
 """Names of the regions that the host fills and reads."""

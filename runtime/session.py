@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -19,11 +19,12 @@ from .buffers import Buffers, bytes_of
 from .cpu import CpuExecutor
 from .device import DeviceExecutor, check_machine
 from .inputs import check_inputs
-from .machine import Machine
-from .machine import load as load_machine
 from .reference import ReferenceExecutor
 from .request import Callback, Outputs, Request, RequestQueue
 from .steps import Profile, StepTime, combine, median
+
+if TYPE_CHECKING:
+    from .machine import Machine
 
 
 class Executor(Protocol):
@@ -93,7 +94,10 @@ def load(
             raise UsageError(
                 f"engine {chosen!r} runs on no machine", expected="engine device", hint="Leave the machine out."
             )
-        at_hand = machine if isinstance(machine, Machine) else load_machine(machine)
+        # Here and not above: artifacts without a device program need none of it.
+        from . import machine as machines
+
+        at_hand = machine if isinstance(machine, machines.Machine) else machines.load(machine)
         check_machine(artifact, artifact.manifest.engines[chosen], at_hand)
     return Session(artifact, chosen, workers, queue)
 
