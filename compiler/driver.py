@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 
 import tilewright
 from tilewright.errors import UsageError
@@ -13,90 +13,22 @@ from ..codegen.cpu.target import TargetDescription
 from ..codegen.package import Package, add_engine
 from ..ir.clone import clone_module
 from ..ir.core import Module
-from ..passes import Instrument, Pass, Pipeline, Record, instruments_from_environment
-from ..passes.partition import parse_order
+from ..passes import instruments_from_environment
 from ..runtime.artifact import Artifact, artifact_bytes, write_artifact
 from ..runtime.machine import Machine
 from ..runtime.machine import load as load_machine
 from .affinity import Affinity, affinity_of, read_affinity
 from .calibration.dataset import Source
 from .calibration.preprocessing import Preprocessing
-from .console import Diagnostics, ProgressReport, silent
+from .console import Diagnostics
 from .frontend.onnx import InputShapes, import_onnx
+from .options import CompileOptions, run_passes
 from .output import check_output
 from .pipeline import cpu_pipeline, device_pipeline, float_pipeline
 from .quantization import brings_quantization, quantize_module
 from .report.placement import placement
 
-PRECISIONS = ("fp32", "int8")
-
 Model = str | os.PathLike[str] | bytes
-
-
-@dataclass(frozen=True)
-class CompileOptions:
-    """How to compile.
-
-    Attributes:
-        precision: ``fp32`` puts the whole network on CPU kernels; ``int8`` quantises it, puts what it can on the
-            accelerator, and adds the engines ``software`` (the same integers on the CPU) and ``float``. By default
-            ``int8`` for models that bring their quantisation along or with calibration data, ``fp32`` for others.
-        machine: the accelerator: name of a sample (``m4096``, ``s256``) or path of a machine description.
-        calibration: sample inputs to derive scales from, see
-            :func:`tilewright.compiler.calibration.dataset.open_calibration_set`.
-        preprocessing: how calibration images become inputs.
-        calibration_limit: use at most so many samples.
-        calibration_method: ``mse``, ``minmax`` or ``percentile``.
-        percentile: for the method of that name.
-        affinity: (name of a node or value, place) pairs that the user chose.
-        devices: places by preference; ``cpu`` alone keeps everything off the device.
-        input_shapes: full shapes for the inputs that the model leaves open.
-        strict: refuse a network with operators that have no kernel.
-        target: the processor to generate kernels for; that of this machine by default.
-        instruments: observers of the passes.
-        report: called as the stages advance.
-    """
-
-    precision: str | None = None
-    machine: str = "m4096"
-    calibration: Source | None = None
-    preprocessing: Preprocessing | None = None
-    calibration_limit: int | None = None
-    calibration_method: str = "mse"
-    percentile: float = 99.99
-    affinity: Affinity = ()
-    devices: str = "device,cpu"
-    input_shapes: InputShapes | None = None
-    strict: bool = False
-    target: TargetDescription | None = None
-    instruments: Sequence[Instrument] = ()
-    report: ProgressReport = silent
-
-    def __post_init__(self) -> None:
-        if self.precision is not None and self.precision not in PRECISIONS:
-            raise UsageError("unknown precision", expected=" or ".join(PRECISIONS), found=self.precision)
-        parse_order(self.devices)
-
-
-class _PassProgress:
-    """Instrument that reports each pass of a pipeline."""
-
-    def __init__(self, report: ProgressReport, stage: str, total: int) -> None:
-        self._report = report
-        self._stage = stage
-        self._total = total
-
-    def before(self, index: int, current: Pass, module: Module) -> None:
-        self._report(self._stage, index, self._total)
-
-    def after(self, index: int, current: Pass, module: Module, record: Record) -> None:
-        self._report(self._stage, index + 1, self._total)
-
-
-def run_passes(pipeline: Pipeline, module: Module, stage: str, options: CompileOptions) -> None:
-    """Run a pipeline in place, watched by the instruments of ``options`` and with progress."""
-    progress = _PassProgress(options.report, stage, len(pipeline.passes))
-    pipeline.run(module, instruments=(*options.instruments, progress))
 
 
 def build(model: Model, options: CompileOptions) -> Package:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tilewright.errors import CalibrationError
 
 from ..ir.clone import clone_module
@@ -14,10 +12,8 @@ from ..passes.quantize import attach_ranges, values_to_calibrate
 from .calibration.compiled import compiled
 from .calibration.dataset import CalibrationSet, open_calibration_set
 from .calibration.observe import collect_ranges
+from .options import CompileOptions, run_passes
 from .pipeline import calibration_pipeline, post_training_pipeline, quantized_import_pipeline
-
-if TYPE_CHECKING:
-    from .driver import CompileOptions
 
 
 def brings_quantization(module: Module) -> bool:
@@ -36,8 +32,6 @@ def quantize_module(module: Module, options: CompileOptions) -> Module:
         CalibrationError: scales are neither in the model nor can they be derived.
         PassError: an accumulator may overflow.
     """
-    from .driver import run_passes
-
     copy = clone_module(module)
     if brings_quantization(module):
         run_passes(quantized_import_pipeline(), copy, "passes (quantisation)", options)

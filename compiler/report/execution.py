@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -100,16 +99,15 @@ def save_outputs(path: Path, results: Mapping[str, np.ndarray]) -> None:
     Raises:
         InputError: the file cannot be written.
     """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    arrays: Any = results
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".npz", delete=False) as file:
-            try:
-                arrays: Any = results
+        try:
+            with open(temporary, "xb") as file:
                 np.savez(file, **arrays)
-                file.close()
-                os.replace(file.name, path)
-            except BaseException:
-                os.unlink(file.name)
-                raise
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"cannot write {str(path)!r}: {error.strerror or error}") from None
 

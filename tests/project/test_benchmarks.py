@@ -1,0 +1,37 @@
+"""Every benchmark starts, and the short ones run; what they measure is no test's business."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+SHORT = {
+    "kernels.py": ["--filter", "28 256->256", "--seconds", "0.02"],
+    "quantized_kernels.py": ["--filter", "28 256->256", "--seconds", "0.02"],
+    "models.py": ["--filter", "light_squeezenet", "--samples", "1", "--seconds", "0.05"],
+}
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "TILEWRIGHT_DATA"}
+    command = [sys.executable, *words]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+
+
+@pytest.mark.parametrize("name", ["accuracy.py", "light_integer.py", *SHORT])
+def test_help(name: str) -> None:
+    found = run(str(FOLDER / name), "--help")
+    assert found.returncode == 0, found.stderr
+    assert "usage:" in found.stdout
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_runs(name: str) -> None:
+    found = run(str(FOLDER / name), *SHORT[name])
+    assert found.returncode == 0, found.stderr
+    assert len(found.stdout.splitlines()) >= 2
