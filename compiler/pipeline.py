@@ -23,6 +23,7 @@ from ..passes import (
     ProveAccumulators,
     Quantize,
     TileDevice,
+    UniqueNames,
 )
 
 
@@ -69,6 +70,7 @@ def device_pipeline(machine: str, affinity: tuple[tuple[str, str], ...] = (), or
             LowerForDevice(),
             EliminateDeadCode(),
             Partition(machine=machine, affinity=affinity, order=order),
+            UniqueNames(),
             OutlineDevice(),
             TileDevice(machine=machine),
             PlanDeviceMemory(),

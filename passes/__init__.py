@@ -27,6 +27,7 @@ from .plan_device_memory import PlanDeviceMemory
 from .prove_accumulators import ProveAccumulators
 from .quantize import Quantize
 from .tile_device import TileDevice
+from .unique_names import UniqueNames
 
 PASSES: dict[str, type[Pass]] = {
     cls.name: cls
@@ -52,6 +53,7 @@ PASSES: dict[str, type[Pass]] = {
         ProveAccumulators,
         Quantize,
         TileDevice,
+        UniqueNames,
     )
 }
 
@@ -85,6 +87,7 @@ __all__ = [
     "Record",
     "TileDevice",
     "Timing",
+    "UniqueNames",
     "Verification",
     "check_device_memory",
     "check_memory_plan",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -90,6 +91,7 @@ def test_loading_again_and_again_takes_no_more_memory(engine: str, rng: np.rando
         gc.collect()
         return resident_bytes()
 
-    before = load_and_run(50)
-    # A session has more than 50 kilobytes of its own; 200 of them would be 10 MB.
-    assert load_and_run(200) - before < 6 << 20
+    sizes = [load_and_run(50), load_and_run(200), load_and_run(200), load_and_run(200)]
+    # A session has more than 50 kilobytes of its own; 200 of them would be 10 MB each time. Allocators may take a
+    # step now and then, as large as that, but not at every turn.
+    assert min(after - before for before, after in itertools.pairwise(sizes)) < 6 << 20

@@ -17,15 +17,15 @@ MIDDLE = "the device has no softmax"
 POOL = "max_pool %pool: A pooling window has no dilation; found 2 and 2"
 
 EXPECTED = [
-    ("x", "quantize", "cpu", CONVERSION),
+    ("x.1", "quantize", "cpu", CONVERSION),
     ("first", "conv", "device", "affinity of 'first'"),
-    ("first", "dequantize", "cpu", CONVERSION),
+    ("first.1", "dequantize", "cpu", CONVERSION),
     ("softmax", "softmax", "cpu", MIDDLE),
-    ("softmax", "quantize", "cpu", CONVERSION),
+    ("softmax.1", "quantize", "cpu", CONVERSION),
     ("second", "conv", "device", "affinity of 'second'"),
     ("pool", "max_pool", "cpu", POOL),
     ("third", "conv", "cpu", "affinity of 'third'"),
-    ("third", "dequantize", "cpu", CONVERSION),
+    ("third.1", "dequantize", "cpu", CONVERSION),
 ]
 
 
