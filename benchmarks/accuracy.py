@@ -331,7 +331,7 @@ that it computes in integers throughout, and *as it comes*. At least {LEAST_AGRE
 one step of one of them. As it comes, on x86, it converts signed integers to unsigned ones, and where two ops read the
 same integers it falls back to floating point, in which a sum next to a tie may be rounded to the other side. Its
 QLinearAdd, in either way, rounds sums next to a tie as binary32 happens to ([arithmetic](arithmetic.md)). Whatever
-differs, the layers that follow make more of it; networks without such sums are equal in every output.
+differs, the layers that follow make more of it.
 
 {table.markdown()}"""
 
