@@ -42,7 +42,7 @@ from report import replace_section
 
 import tilewright
 from tilewright.compiler.console import Diagnostics
-from tilewright.compiler.driver import CompileOptions
+from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.table import Column, Table
 
 CALIBRATED = 100

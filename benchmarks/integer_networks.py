@@ -14,7 +14,8 @@ import onnx
 from onnx import numpy_helper
 from real_inputs import Sample
 
-from tilewright.compiler.driver import CompileOptions, compile_to_memory
+from tilewright.compiler.driver import compile_to_memory
+from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.report.placement import device_share, placement_of
 from tilewright.ir import interp
 from tilewright.ir.clone import clone_module

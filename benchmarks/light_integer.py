@@ -23,7 +23,8 @@ from report import replace_section
 
 import tilewright
 from tilewright.compiler.console import Diagnostics, ProgressReport
-from tilewright.compiler.driver import CompileOptions, compile_to_memory
+from tilewright.compiler.driver import compile_to_memory
+from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.report.summary import summarize
 from tilewright.compiler.report.units import show_count
 from tilewright.compiler.table import Column, Table

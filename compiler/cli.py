@@ -198,7 +198,8 @@ def compile(
     """
     from .affinity import read_affinity
     from .calibration.preprocessing import Preprocessing
-    from .driver import CompileOptions, compile_to_file
+    from .driver import compile_to_file
+    from .options import CompileOptions
     from .report.summary import summarize
 
     target = output if output is not None else Path(model.with_suffix(".twa").name)

@@ -12,7 +12,8 @@ import onnx
 from onnx import TensorProto, helper
 
 from tilewright.compiler.demo.digits import MODEL
-from tilewright.compiler.driver import CompileOptions, compile_to_file
+from tilewright.compiler.driver import compile_to_file
+from tilewright.compiler.options import CompileOptions
 
 IMAGE = ("image", TensorProto.FLOAT, [1, 1, 8, 8])
 

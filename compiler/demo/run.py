@@ -12,7 +12,8 @@ import numpy as np
 
 from ...runtime.session import load
 from ..console import ProgressReport
-from ..driver import CompileOptions, compile_to_file
+from ..driver import compile_to_file
+from ..options import CompileOptions
 from ..report.simulation import SimulatedTotal, simulate_artifact
 from ..report.summary import EngineSummary, summarize
 from .digits import MODEL, Digits, load_digits

@@ -17,7 +17,8 @@ from onnx import TensorProto, helper
 
 from tilewright.compiler.cli import main
 from tilewright.compiler.demo.digits import MODEL
-from tilewright.compiler.driver import CompileOptions, compile_to_file
+from tilewright.compiler.driver import compile_to_file
+from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.report.placement import placement_of
 from tilewright.errors import InstructionError
 from tilewright.runtime import isa

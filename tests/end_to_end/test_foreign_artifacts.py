@@ -15,7 +15,8 @@ from onnx import helper
 
 from tilewright.codegen.cpu.target import TargetDescription
 from tilewright.codegen.package import Package
-from tilewright.compiler.driver import CompileOptions, build
+from tilewright.compiler.driver import build
+from tilewright.compiler.options import CompileOptions
 from tilewright.errors import ArtifactError, CodegenError, TilewrightError, VerifyError
 from tilewright.runtime.artifact import Artifact, Section, SectionKind, artifact_bytes
 from tilewright.runtime.session import load

@@ -29,7 +29,8 @@ from real_inputs import Sample
 
 import tilewright
 from tilewright.compiler.demo import MODEL, load_digits
-from tilewright.compiler.driver import CompileOptions, compile_to_memory
+from tilewright.compiler.driver import compile_to_memory
+from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.report.summary import summarize
 
 COMPARED = 20

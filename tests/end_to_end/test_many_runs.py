@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from network_files import digits_model
 
-from tilewright.compiler.driver import CompileOptions, compile_to_memory
+from tilewright.compiler.driver import compile_to_memory
+from tilewright.compiler.options import CompileOptions
 from tilewright.runtime.artifact import Artifact
 from tilewright.runtime.session import Session, load
 

@@ -8,7 +8,8 @@ from network_files import partly_quantized_model
 from onnxruntime_oracle import Oracle
 
 import tilewright
-from tilewright.compiler.driver import CompileOptions, compile_to_memory
+from tilewright.compiler.driver import compile_to_memory
+from tilewright.compiler.options import CompileOptions
 from tilewright.runtime.artifact import Artifact
 
 

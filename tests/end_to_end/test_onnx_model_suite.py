@@ -13,8 +13,9 @@ import pytest
 from onnx import numpy_helper, version_converter
 
 import tilewright
-from tilewright.compiler.driver import CompileOptions, compile_to_memory
+from tilewright.compiler.driver import compile_to_memory
 from tilewright.compiler.frontend.onnx import SUPPORTED_OPSETS
+from tilewright.compiler.options import CompileOptions
 
 DATA = Path(onnx.__file__).parent / "backend" / "test" / "data"
 FOLDERS = sorted(file.parent for file in DATA.glob("pytorch-*/*/model.onnx"))

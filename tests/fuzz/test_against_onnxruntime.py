@@ -8,8 +8,9 @@ from before_after import assert_close, random_inputs
 from onnxruntime_oracle import Oracle
 from random_graphs import CONVOLUTIONAL, random_graph
 
-from tilewright.compiler.driver import CompileOptions, compile_to_memory
+from tilewright.compiler.driver import compile_to_memory
 from tilewright.compiler.frontend.export import export_onnx
+from tilewright.compiler.options import CompileOptions
 from tilewright.runtime.session import load
 
 
