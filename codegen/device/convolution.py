@@ -107,18 +107,13 @@ def _groups(layer: Layer, count: int) -> Iterator[Layer]:
     inputs, outputs = layer.source.shape.channels // count, layer.target.shape.channels // count
     for group in range(count):
         part = slice(group * outputs, (group + 1) * outputs)
-        yield Layer(
-            layer.source.channels(group * inputs, inputs) if count > 1 else layer.source,
-            layer.target.channels(group * outputs, outputs) if count > 1 else layer.target,
-            layer.window,
-            layer.weights[part],
-            layer.weight_zero,
-            layer.bias[part],
-            layer.factors[part],
-            layer.pad_value,
-            layer.zero_point,
-            layer.low,
-            layer.high,
+        yield replace(
+            layer,
+            source=layer.source.channels(group * inputs, inputs) if count > 1 else layer.source,
+            target=layer.target.channels(group * outputs, outputs) if count > 1 else layer.target,
+            weights=layer.weights[part],
+            bias=layer.bias[part],
+            factors=layer.factors[part],
         )
 
 
@@ -212,6 +207,8 @@ class _Dense(_Tiles):
         size = layer.source.shape.channels if self._packed else self.input_blocks * BLOCK
         self._chunks = pieces(layer.source.shape.channels, size)
         self._order = order
+        # Streamed weights are loaded at every place; they are packed once.
+        self._weights: dict[tuple[int, int], bytes] = {}
 
     def emit(self) -> None:
         slices = self.slices()
@@ -231,10 +228,12 @@ class _Dense(_Tiles):
         return weights, self.load_requantize(*channels)
 
     def _load_weights(self, channels: tuple[int, int], chunk: tuple[int, int]) -> int:
-        layer = self.layer
-        part = layer.weights[channels[0] : channels[0] + channels[1], chunk[0] : chunk[0] + chunk[1]]
-        rows = part.transpose(0, 2, 3, 1)
-        return self.emitter.load_weights(pack_dense(rows, weight_zero=layer.weight_zero, packed=self._packed))
+        key = (channels[0], chunk[0])
+        if key not in self._weights:
+            part = self.layer.weights[channels[0] : channels[0] + channels[1], chunk[0] : chunk[0] + chunk[1]]
+            rows, zero = part.transpose(0, 2, 3, 1), self.layer.weight_zero
+            self._weights[key] = pack_dense(rows, weight_zero=zero, packed=self._packed)
+        return self.emitter.load_weights(self._weights[key])
 
     def _tile_group(
         self,
@@ -249,9 +248,8 @@ class _Dense(_Tiles):
         result_bytes = max(Box(0, rows, columns, s).chip_bytes for s in slices)
         buffers = min(2, len(self._chunks)), min(2, len(slices))
         base = self.emitter.maps.take(map_bytes * buffers[0] + result_bytes * buffers[1])
-        unit = BLOCK
-        sources = [base + i * map_bytes // unit for i in range(buffers[0])]
-        results = [base + (map_bytes * buffers[0] + i * result_bytes) // unit for i in range(buffers[1])]
+        sources = [base + i * map_bytes // BLOCK for i in range(buffers[0])]
+        results = [base + (map_bytes * buffers[0] + i * result_bytes) // BLOCK for i in range(buffers[1])]
         if len(self._chunks) == 1:
             self._load_map(area, image, self._chunks[0], sources[0])
         for index, channels in enumerate(slices):
