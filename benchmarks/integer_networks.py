@@ -20,8 +20,9 @@ from tilewright.compiler.report.placement import device_share, placement_of
 from tilewright.ir import interp
 from tilewright.ir.clone import clone_module
 from tilewright.ir.core import Module
-from tilewright.passes import Pass, ProveAccumulators, Record
-from tilewright.runtime.artifact import Artifact, TensorSpec
+from tilewright.passes.base import Pass, Record
+from tilewright.passes.quantization.check_accumulator_overflow import CheckAccumulatorOverflow
+from tilewright.runtime.artifact.artifact import Artifact, TensorSpec
 
 Arrays = dict[str, np.ndarray]
 Report = Callable[[str, int, int], None]
@@ -77,7 +78,7 @@ class KeepModule:
         pass
 
     def after(self, index: int, current: Pass, module: Module, record: Record) -> None:
-        if isinstance(current, ProveAccumulators):
+        if isinstance(current, CheckAccumulatorOverflow):
             self.module = clone_module(module)
 
 

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from tilewright.codegen.cpu.assemble import ENTRY, Call, Location, assemble
-from tilewright.codegen.cpu.direct_convolution import Convolution
 from tilewright.codegen.cpu.kernel import Kernel
-from tilewright.codegen.cpu.llvm_types import F32, Value, constant
+from tilewright.codegen.cpu.kernels.direct_convolution import Convolution
+from tilewright.codegen.cpu.kernels.window import Axis
+from tilewright.codegen.cpu.llvm.target import TargetDescription
+from tilewright.codegen.cpu.llvm.types import F32, Value, constant
 from tilewright.codegen.cpu.spec import KernelSpec
-from tilewright.codegen.cpu.target import TargetDescription
-from tilewright.codegen.cpu.window import Axis
-from tilewright.runtime.native import NativeObject
+from tilewright.runtime.native.mapping import NativeObject
 
 
 @dataclass(frozen=True)

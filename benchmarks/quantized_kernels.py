@@ -16,16 +16,16 @@ from pathlib import Path
 import numpy as np
 
 from tilewright.codegen.cpu.kernel import Kernel
-from tilewright.codegen.cpu.llvm_types import I32, Value, constant
-from tilewright.codegen.cpu.quantized_channels import Channels
-from tilewright.codegen.cpu.quantized_convolution import QuantizedConvolution
-from tilewright.codegen.cpu.quantized_depthwise import QuantizedDepthwise
-from tilewright.codegen.cpu.quantized_dot import BYTES, dot
-from tilewright.codegen.cpu.quantized_math import Target
-from tilewright.codegen.cpu.quantized_matrix import QuantizedMatrix
+from tilewright.codegen.cpu.kernels.quantized_channels import Channels
+from tilewright.codegen.cpu.kernels.quantized_convolution import QuantizedConvolution
+from tilewright.codegen.cpu.kernels.quantized_depthwise import QuantizedDepthwise
+from tilewright.codegen.cpu.kernels.quantized_matrix import QuantizedMatrix
+from tilewright.codegen.cpu.kernels.window import Axis
+from tilewright.codegen.cpu.llvm.byte_dot_product import BYTES, dot
+from tilewright.codegen.cpu.llvm.quantized_math import Target
+from tilewright.codegen.cpu.llvm.target import TargetDescription
+from tilewright.codegen.cpu.llvm.types import I32, Value, constant
 from tilewright.codegen.cpu.spec import KernelSpec
-from tilewright.codegen.cpu.target import TargetDescription
-from tilewright.codegen.cpu.window import Axis
 from tilewright.ir.types import DType
 
 sys.path.insert(0, str(Path(__file__).parent))

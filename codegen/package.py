@@ -23,12 +23,12 @@ from ..ir.parser import parse_module
 from ..ir.printer import blobs, print_module
 from ..ir.types import DType, TensorType
 from ..ir.verify import verify
-from ..runtime import artifact as twa
-from ..runtime.artifact import Port, Ports
+from ..runtime.artifact import artifact as twa
+from ..runtime.artifact.artifact import Port, Ports
 from ..runtime.machine import Machine
 from .cpu.assemble import Location
+from .cpu.llvm.target import TargetDescription
 from .cpu.program import CpuProgram, build_cpu_program, bytes_moved
-from .cpu.target import TargetDescription
 from .device.program import Port as DevicePort
 from .device.program import build_device_program
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tilewright.errors import InputError, ParseError, UsageError
 
-from ..passes.partition import PLACES
+from ..passes.placement.partition import PLACES
 
 Affinity = tuple[tuple[str, str], ...]
 """(name of a source node or of a value, place) pairs, as the pass ``partition`` takes them."""

@@ -338,7 +338,7 @@ def simulate(artifact: Artifact, json_output: Json = False) -> None:
 
     Example: `tilewright simulate resnet50.twa --json`
     """
-    from ..runtime.artifact import Artifact as ArtifactFile
+    from ..runtime.artifact.artifact import Artifact as ArtifactFile
     from .report.simulation import simulate_artifact
 
     simulation = simulate_artifact(ArtifactFile.open(artifact))

@@ -9,12 +9,12 @@ from dataclasses import replace
 import tilewright
 from tilewright.errors import UsageError
 
-from ..codegen.cpu.target import TargetDescription
+from ..codegen.cpu.llvm.target import TargetDescription
 from ..codegen.package import Package, add_engine
 from ..ir.clone import clone_module
 from ..ir.core import Module
-from ..passes import instruments_from_environment
-from ..runtime.artifact import Artifact, artifact_bytes, write_artifact
+from ..passes.instruments import instruments_from_environment
+from ..runtime.artifact.artifact import Artifact, artifact_bytes, write_artifact
 from ..runtime.machine import Machine
 from ..runtime.machine import load as load_machine
 from .affinity import Affinity, affinity_of, read_affinity

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from tilewright.errors import UsageError
 
-from ..codegen.cpu.target import TargetDescription
+from ..codegen.cpu.llvm.target import TargetDescription
 from ..ir.core import Module
-from ..passes import Instrument, Pass, Pipeline, Record
-from ..passes.partition import parse_order
+from ..passes.base import Pass, Record
+from ..passes.instruments import Instrument
+from ..passes.pipeline import Pipeline
+from ..passes.placement.partition import parse_order
 from .affinity import Affinity
 from .calibration.dataset import Source
 from .calibration.preprocessing import Preprocessing

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from ..passes import (
-    Canonicalize,
-    CpuLayout,
-    DepthwiseAffine,
-    DropRounding,
-    EliminateCommonSubexpressions,
-    EliminateDeadCode,
-    FoldConstants,
-    Fuse,
-    ImportQuantization,
-    IsolateOutputs,
-    LowerForDevice,
-    MemoryPlan,
-    OutlineDevice,
-    Partition,
-    Pipeline,
-    PlaceOnCpu,
-    PlanDeviceMemory,
-    ProveAccumulators,
-    Quantize,
-    TileDevice,
-    UniqueNames,
-)
+from ..passes.cpu.choose_layouts import ChooseLayouts
+from ..passes.cpu.isolate_outputs import IsolateOutputs
+from ..passes.cpu.plan_cpu_memory import PlanCpuMemory
+from ..passes.device.legalize_for_device import LegalizeForDevice
+from ..passes.device.outline_device import OutlineDevice
+from ..passes.device.plan_device_memory import PlanDeviceMemory
+from ..passes.device.tile_device import TileDevice
+from ..passes.pipeline import Pipeline
+from ..passes.placement.partition import Partition
+from ..passes.placement.place_on_cpu import PlaceOnCpu
+from ..passes.quantization.check_accumulator_overflow import CheckAccumulatorOverflow
+from ..passes.quantization.depthwise_affine import DepthwiseAffine
+from ..passes.quantization.import_quantization import ImportQuantization
+from ..passes.quantization.quantize import Quantize
+from ..passes.quantization.remove_fake_quantization import RemoveFakeQuantization
+from ..passes.simplify.canonicalize import Canonicalize
+from ..passes.simplify.eliminate_common_subexpressions import EliminateCommonSubexpressions
+from ..passes.simplify.eliminate_dead_code import EliminateDeadCode
+from ..passes.simplify.fold_constants import FoldConstants
+from ..passes.simplify.fuse import Fuse
+from ..passes.simplify.unique_names import UniqueNames
 
 
 def simplify_pipeline() -> Pipeline:
@@ -34,17 +32,17 @@ def simplify_pipeline() -> Pipeline:
 
 def cpu_pipeline() -> Pipeline:
     """From a simplified module to one whose every op runs on a CPU kernel."""
-    return Pipeline((Fuse(), PlaceOnCpu(), IsolateOutputs(), CpuLayout(), MemoryPlan()))
+    return Pipeline((Fuse(), PlaceOnCpu(), IsolateOutputs(), ChooseLayouts(), PlanCpuMemory()))
 
 
 def float_pipeline() -> Pipeline:
     """From an imported module to one that computes in floating point on the CPU."""
-    return Pipeline((FoldConstants(), DropRounding(), *simplify_pipeline().passes, *cpu_pipeline().passes))
+    return Pipeline((FoldConstants(), RemoveFakeQuantization(), *simplify_pipeline().passes, *cpu_pipeline().passes))
 
 
 def quantized_import_pipeline() -> Pipeline:
     """From an imported module that brings its quantisation along to one with ops on quantised types."""
-    return Pipeline((ImportQuantization(), *simplify_pipeline().passes, ProveAccumulators()))
+    return Pipeline((ImportQuantization(), *simplify_pipeline().passes, CheckAccumulatorOverflow()))
 
 
 def calibration_pipeline() -> Pipeline:
@@ -54,7 +52,7 @@ def calibration_pipeline() -> Pipeline:
 
 def post_training_pipeline() -> Pipeline:
     """From a module with calibrated ranges to one with ops on quantised types."""
-    return Pipeline((Quantize(), *simplify_pipeline().passes, ProveAccumulators()))
+    return Pipeline((Quantize(), *simplify_pipeline().passes, CheckAccumulatorOverflow()))
 
 
 def device_pipeline(machine: str, affinity: tuple[tuple[str, str], ...] = (), order: str = "device,cpu") -> Pipeline:
@@ -67,7 +65,7 @@ def device_pipeline(machine: str, affinity: tuple[tuple[str, str], ...] = (), or
     """
     return Pipeline(
         (
-            LowerForDevice(),
+            LegalizeForDevice(),
             EliminateDeadCode(),
             Partition(machine=machine, affinity=affinity, order=order),
             UniqueNames(),
@@ -77,7 +75,7 @@ def device_pipeline(machine: str, affinity: tuple[tuple[str, str], ...] = (), or
             Fuse(),
             PlaceOnCpu(),
             IsolateOutputs(),
-            CpuLayout(),
-            MemoryPlan(),
+            ChooseLayouts(),
+            PlanCpuMemory(),
         )
     )

@@ -8,7 +8,7 @@ from ..ir.clone import clone_module
 from ..ir.core import Module
 from ..ir.ops.integer_products import QLinearConv, QLinearMatMul
 from ..ir.ops.quantization import QuantizeLinear
-from ..passes.quantize import attach_ranges, values_to_calibrate
+from ..passes.quantization.quantize import attach_ranges, values_to_calibrate
 from .calibration.compiled import compiled
 from .calibration.dataset import CalibrationSet, open_calibration_set
 from .calibration.observe import collect_ranges

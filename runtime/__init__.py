@@ -10,7 +10,7 @@ from tilewright.errors import (
     UsageError,
 )
 
-from .artifact import Artifact, TensorSpec
+from .artifact.artifact import Artifact, TensorSpec
 from .request import Request
 from .session import Session, load
 from .steps import Profile, StepProfile

@@ -12,7 +12,7 @@ import numpy as np
 
 from tilewright.errors import ArtifactError
 
-from .manifest import BufferRef, TensorSpec
+from .artifact.manifest import BufferRef, TensorSpec
 
 _HUGE_PAGE = 1 << 21
 

@@ -7,11 +7,11 @@ from time import perf_counter
 
 from tilewright.errors import ArtifactError, InputError, TrustError
 
-from . import host
-from .artifact import Artifact, CpuStage, Engine
+from .artifact.artifact import Artifact, CpuStage, Engine
 from .buffers import Buffers
-from .native import NativeObject, supported
-from .regenerate import regenerate
+from .native import host
+from .native.mapping import NativeObject, supported
+from .native.regenerate import regenerate
 from .steps import StepTime
 
 ENTRY_POINT = "tilewright_run"

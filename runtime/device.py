@@ -15,10 +15,10 @@ import numpy as np
 
 from tilewright.errors import ArtifactError, InstructionError, MachineError
 
-from .artifact import Artifact, DeviceStage, Engine
+from .artifact.artifact import Artifact, DeviceStage, Engine
+from .artifact.device_ports import Port, Ports
+from .artifact.manifest import BufferRef, Step
 from .buffers import Buffers, bytes_of
-from .device_ports import Port, Ports
-from .manifest import BufferRef, Step
 from .steps import StepTime
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import numpy as np
 
 from tilewright.errors import InputError
 
-from .manifest import TensorSpec
+from .artifact.manifest import TensorSpec
 
 
 def check_inputs(inputs: Mapping[str, np.ndarray], specs: Sequence[TensorSpec], *, copy: bool) -> list[np.ndarray]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from tilewright.errors import ArtifactError
 
-from .artifact import Artifact, Engine, ReferenceStage
+from .artifact.artifact import Artifact, Engine, ReferenceStage
 from .buffers import Buffers
 from .steps import StepTime
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from tilewright.errors import ArtifactError, UsageError
 
-from .artifact import ENGINES, Artifact, Engine, Stage, TensorSpec
+from .artifact.artifact import ENGINES, Artifact, Engine, Stage, TensorSpec
 from .buffers import Buffers, bytes_of
 from .cpu import CpuExecutor
 from .device import DeviceExecutor, check_machine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .manifest import Step
+from .artifact.manifest import Step
 
 
 class StepTime(NamedTuple):

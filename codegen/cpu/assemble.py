@@ -15,7 +15,7 @@ import llvmlite.binding as llvm
 from tilewright.errors import CodegenError
 
 from .kernel import Kernel
-from .target import TargetDescription
+from .llvm.target import TargetDescription
 
 ENTRY = "tilewright_run"
 _CONTEXT = {"arena": 0, "constants": 1, "io": 2}

@@ -1,41 +1,42 @@
-"""Imports every family of CPU kernels, which fills the registry. Earlier families are asked first."""
+"""Every family of CPU kernels, and which of them lowers an op."""
 
-# isort: off
-from . import convolution, elementwise, layout, matmul, normalization, pooling, softmax
-from . import generic_elementwise, generic_indexing, generic_lines, generic_movement
-from . import generic_integer_products, generic_quantization
-from . import generic_normalization, generic_pad, generic_pooling, generic_products, generic_reduction, generic_resize
-from . import generic_softmax
-from . import quantized_convolution, quantized_depthwise, quantized_elementwise
-from . import quantized_generic, quantized_generic_pooling, quantized_matrix, quantized_pooling
-# isort: on
+from __future__ import annotations
 
-__all__ = [
-    "convolution",
-    "elementwise",
-    "generic_elementwise",
-    "generic_indexing",
-    "generic_integer_products",
-    "generic_lines",
-    "generic_movement",
-    "generic_normalization",
-    "generic_pad",
-    "generic_pooling",
-    "generic_products",
-    "generic_quantization",
-    "generic_reduction",
-    "generic_resize",
-    "generic_softmax",
-    "layout",
-    "matmul",
-    "normalization",
-    "pooling",
-    "quantized_convolution",
-    "quantized_depthwise",
-    "quantized_elementwise",
-    "quantized_generic",
-    "quantized_generic_pooling",
-    "quantized_matrix",
-    "quantized_pooling",
-    "softmax",
+import importlib
+import pkgutil
+
+from ...ir.core import Op
+from ...ir.op import Operator
+from . import kernels, layout, numba
+from .kernel import Kernel
+from .llvm.target import TargetDescription
+from .registry import LOWERINGS, Lowering
+
+# Importing a family registers its lowerings. Those written for vector registers are asked before the long tail.
+FAMILIES = [
+    layout,
+    *(
+        importlib.import_module(f"{package.__name__}.{module.name}")
+        for package in (kernels, numba)
+        for module in pkgutil.iter_modules(package.__path__)
+    ),
 ]
+
+
+def lowerings(cls: type[Operator]) -> list[Lowering]:
+    """The lowerings of a class, those of its bases last."""
+    return [lowering for base in cls.__mro__ for lowering in LOWERINGS.get(base, [])]
+
+
+def has_kernel(cls: type[Operator]) -> bool:
+    """Whether some op of this class gets a kernel."""
+    return bool(lowerings(cls))
+
+
+def lower(op: Op, target: TargetDescription) -> Kernel | None:
+    """The kernel of an op, or ``None`` if only the reference can run it."""
+    for lowering in lowerings(type(op.operator)):
+        kernel = lowering(op, target)
+        if kernel is not None:
+            return kernel
+    return None

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from ...ir.core import Op
 from ...ir.layout import BLOCK
 from ...ir.ops.layout import Reorder
-from .convolution import layouts
 from .kernel import Kernel
-from .llvm_builder import FunctionBuilder
-from .llvm_types import F32, I8, Type, Value, mask_constant, zero
+from .kernels.convolution import layouts
+from .llvm.builder import FunctionBuilder
+from .llvm.target import TargetDescription
+from .llvm.types import F32, I8, Type, Value, mask_constant, zero
 from .registry import lowers
 from .spec import KernelSpec
-from .target import TargetDescription
 
 _ELEMENTS = {4: F32, 1: I8}
 

@@ -10,9 +10,9 @@ from tilewright.errors import CodegenError, UnsupportedError
 from ...ir.core import Constant, Function, Op, Value
 from ...ir.layout import bytes_of, pack
 from .assemble import Call, Location, assemble
+from .families import lower
 from .kernel import Kernel
-from .registry import lower
-from .target import TargetDescription
+from .llvm.target import TargetDescription
 
 ALIGNMENT = 64
 """Alignment of constants and scratch memory in bytes: a cache line, a 512-bit vector."""
@@ -78,7 +78,9 @@ def locate(function: Function, constant_offsets: dict[Constant, int]) -> dict[Va
     for op in function.ops:
         offsets = op.annotations.get("at")
         if not isinstance(offsets, tuple) or len(offsets) != len(op.results):
-            raise CodegenError("the op has no place in memory", op=op.name, node=op.node, hint="Run memory_plan first.")
+            raise CodegenError(
+                "the op has no place in memory", op=op.name, node=op.node, hint="Run plan_cpu_memory first."
+            )
         alias = op.annotations.get("alias")
         source = op.operands[alias] if isinstance(alias, int) and 0 <= alias < len(op.operands) else None
         if "alias" in op.annotations and source is None:
@@ -137,7 +139,7 @@ def _caller_bytes(value: Value) -> int:
 def _arena_bytes(function: Function) -> int:
     planned = function.annotations.get("arena_bytes")
     if not isinstance(planned, int) or planned < 0:
-        raise CodegenError("the function has no memory plan", op=f"@{function.name}", hint="Run memory_plan first.")
+        raise CodegenError("the function has no memory plan", op=f"@{function.name}", hint="Run plan_cpu_memory first.")
     return planned
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from .kernel import Kernel, kernel_name
-from .llvm_builder import FunctionBuilder
-from .llvm_types import I32, I64, PTR, Type, Value, constant
-from .target import TargetDescription
+from .llvm.builder import FunctionBuilder
+from .llvm.target import TargetDescription
+from .llvm.types import I32, I64, PTR, Type, Value, constant
 
 
 @dataclass(frozen=True)

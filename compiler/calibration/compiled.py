@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ...codegen.cpu.target import TargetDescription
+from ...codegen.cpu.llvm.target import TargetDescription
 from ...codegen.package import Package, add_engine
 from ...ir.clone import clone_module
 from ...ir.core import Module, Value
-from ...runtime.artifact import Artifact, artifact_bytes
+from ...runtime.artifact.artifact import Artifact, artifact_bytes
 from ...runtime.session import load
 from ..console import ProgressReport, silent
 from ..pipeline import cpu_pipeline

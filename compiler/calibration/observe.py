@@ -8,7 +8,7 @@ import numpy as np
 
 from tilewright.errors import CalibrationError
 
-from ...passes.quantization_parameters import Range
+from ...passes.quantization.parameters import Range
 from ..console import ProgressReport, silent
 from .dataset import CalibrationSet, Inputs
 from .ranges import make_statistics

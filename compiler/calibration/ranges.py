@@ -11,7 +11,7 @@ import numpy as np
 from tilewright.errors import UsageError
 
 from ...ir.types import DType
-from ...passes.quantization_parameters import Range, affine_parameters
+from ...passes.quantization.parameters import Range, affine_parameters
 
 BINS = 8192
 """Bins of a histogram. 256 levels over a one-sided range meet at least 8 bins each."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ...passes.device_support import CONVERSION
-from ...passes.partition import FASTER, FREE
+from ...passes.placement.device_support import CONVERSION
+from ...passes.placement.partition import FASTER, FREE
 from ..table import Column, Table
 from .placement import ADDED
 

@@ -10,7 +10,7 @@ from typing import Any
 from tilewright.errors import ArtifactError
 
 from ...ir.ops.call import Call
-from ...runtime.artifact import ENGINES, Artifact
+from ...runtime.artifact.artifact import ENGINES, Artifact
 from ..frontend.onnx import import_onnx
 from ..table import Column, Table
 from .fallbacks import fallback_table

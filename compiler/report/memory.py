@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...codegen.package import load_module
 from ...ir.layout import bytes_of
-from ...runtime.artifact import Artifact
+from ...runtime.artifact.artifact import Artifact
 from ..table import Column, Table
 from .units import show_bytes
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ...ir.core import Module
 from ...ir.ops.call import Call
-from ...runtime.artifact import Artifact
+from ...runtime.artifact.artifact import Artifact
 from ..table import Column, Table
 from .units import MACS
 

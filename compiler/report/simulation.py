@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 
 from tilewright.errors import ArtifactError
 
-from ...runtime.artifact import Artifact
+from ...runtime.artifact.artifact import Artifact
 from ...runtime.isa import Program
 from ...runtime.machine import Machine
 from ...runtime.simulator.cycles import LayerTime, Timeline, layer_times, simulate

@@ -11,7 +11,7 @@ class TilewrightError(Exception):
 
     Args:
         message: what went wrong, one sentence without a full stop at the end.
-        stage: the pass or stage that noticed it, such as ``import`` or ``memory_plan``.
+        stage: the pass or stage that noticed it, such as ``import`` or ``plan_cpu_memory``.
         op: the operator concerned.
         node: the name of the node in the source model.
         expected: what would have been right.

@@ -14,7 +14,10 @@ from random_machines import random_machine, write_machine
 from tilewright.ir import interp
 from tilewright.ir.core import Constant, Module, Value
 from tilewright.ir.ops.call import Call
-from tilewright.passes import LowerForDevice, OutlineDevice, Partition, Pipeline
+from tilewright.passes.device.legalize_for_device import LegalizeForDevice
+from tilewright.passes.device.outline_device import OutlineDevice
+from tilewright.passes.pipeline import Pipeline
+from tilewright.passes.placement.partition import Partition
 from tilewright.runtime.machine import Machine
 
 
@@ -47,7 +50,7 @@ def test_equals_the_reference(seed: int, tmp_path: Path) -> None:
     machine = random_machine(rng)
     path = write_machine(tmp_path / "machine.json", machine)
     after = clone(module)
-    passes = (LowerForDevice(), Partition(path, keep_islands=True), OutlineDevice())
+    passes = (LegalizeForDevice(), Partition(path, keep_islands=True), OutlineDevice())
     Pipeline(passes).run(after)
     inputs = {p.name: rng.standard_normal(p.type.shape).astype(np.float32) for p in module.main.parameters}
     found = run(after, machine, inputs)

@@ -12,7 +12,7 @@ from operator_samples import Case, all_cases
 from tilewright.errors import PassError
 from tilewright.ir import interp
 from tilewright.ir.core import Constant
-from tilewright.passes.device_support import is_weight, reject
+from tilewright.passes.placement.device_support import is_weight, reject
 from tilewright.runtime.machine import load
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from kernel_harness import TARGETS, described, run
 
-from tilewright.codegen.cpu.activation import Activation
-from tilewright.codegen.cpu.blocking import Blocking
-from tilewright.codegen.cpu.direct_convolution import Convolution
-from tilewright.codegen.cpu.window import Axis
+from tilewright.codegen.cpu.kernels.activation import Activation
+from tilewright.codegen.cpu.kernels.blocking import Blocking
+from tilewright.codegen.cpu.kernels.direct_convolution import Convolution
+from tilewright.codegen.cpu.kernels.window import Axis
 from tilewright.ir.layout import pack, physical_shape, unpack
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.types import TensorType

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from kernel_harness import TARGETS, described, run
 
-from tilewright.codegen.cpu.activation import Activation
-from tilewright.codegen.cpu.dot_product import DotProducts
-from tilewright.codegen.cpu.matrix_product import MatrixProduct
+from tilewright.codegen.cpu.kernels.activation import Activation
+from tilewright.codegen.cpu.kernels.dot_product import DotProducts
+from tilewright.codegen.cpu.kernels.matrix_product import MatrixProduct
 from tilewright.ir.activation import activate
 
 targets = pytest.mark.parametrize("target", TARGETS)

@@ -12,13 +12,17 @@ from kernel_harness import TARGETS, Guarded, described
 from operator_samples import Case, all_cases, make_case
 
 from tilewright.codegen.cpu.assemble import ENTRY
+from tilewright.codegen.cpu.llvm.target import TargetDescription
 from tilewright.codegen.cpu.program import CpuProgram, build_cpu_program
-from tilewright.codegen.cpu.target import TargetDescription
 from tilewright.ir.interp import run as interpret
 from tilewright.ir.op import REGISTRY
 from tilewright.ir.ops.elementwise import Elementwise
 from tilewright.ir.types import DType, TensorType
-from tilewright.passes import CpuLayout, IsolateOutputs, MemoryPlan, Pipeline, PlaceOnCpu
+from tilewright.passes.cpu.choose_layouts import ChooseLayouts
+from tilewright.passes.cpu.isolate_outputs import IsolateOutputs
+from tilewright.passes.cpu.plan_cpu_memory import PlanCpuMemory
+from tilewright.passes.pipeline import Pipeline
+from tilewright.passes.placement.place_on_cpu import PlaceOnCpu
 
 NATIVE = (
     "conv",
@@ -67,7 +71,7 @@ def execute(program: CpuProgram, inputs: list[np.ndarray], outputs: list[TensorT
 def check(case: Case, target: TargetDescription) -> None:
     case = make_case(case.name, case.sample)
     expected = interpret(case.module, case.inputs)
-    Pipeline((PlaceOnCpu(), CpuLayout(), IsolateOutputs(), MemoryPlan(in_place=True))).run(case.module)
+    Pipeline((PlaceOnCpu(), ChooseLayouts(), IsolateOutputs(), PlanCpuMemory(in_place=True))).run(case.module)
     function = case.module.main
     program = build_cpu_program(function, target, strict=True)
     types = [value.type for value in function.results]

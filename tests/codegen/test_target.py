@@ -6,10 +6,10 @@ import llvmlite.binding as llvm
 import pytest
 from kernel_harness import described
 
-from tilewright.codegen.cpu.direct_convolution import Convolution
+from tilewright.codegen.cpu.kernels.direct_convolution import Convolution
+from tilewright.codegen.cpu.kernels.window import Axis
+from tilewright.codegen.cpu.llvm.target import TargetDescription
 from tilewright.codegen.cpu.spec import KernelSpec
-from tilewright.codegen.cpu.target import TargetDescription
-from tilewright.codegen.cpu.window import Axis
 from tilewright.errors import CodegenError
 
 

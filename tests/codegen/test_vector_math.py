@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from kernel_harness import TARGETS, described, run
 
-from tilewright.codegen.cpu import vector_math as vm
 from tilewright.codegen.cpu.kernel import Kernel
-from tilewright.codegen.cpu.llvm_types import Value
-from tilewright.codegen.cpu.row_vectors import RowPlace, over_row
+from tilewright.codegen.cpu.llvm import vector_math as vm
+from tilewright.codegen.cpu.llvm.row_vectors import RowPlace, over_row
+from tilewright.codegen.cpu.llvm.target import TargetDescription
+from tilewright.codegen.cpu.llvm.types import Value
 from tilewright.codegen.cpu.spec import KernelSpec
-from tilewright.codegen.cpu.target import TargetDescription
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from kernel_harness import TARGETS, described, run
 
-from tilewright.codegen.cpu.activation import Activation
+from tilewright.codegen.cpu.kernels.activation import Activation
+from tilewright.codegen.cpu.kernels.window import Axis
+from tilewright.codegen.cpu.kernels.windowed import AveragePooling, Depthwise, MaxPooling
 from tilewright.codegen.cpu.spec import KernelSpec
-from tilewright.codegen.cpu.window import Axis
-from tilewright.codegen.cpu.windowed import AveragePooling, Depthwise, MaxPooling
 from tilewright.ir.layout import pack, physical_shape, unpack
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.pooling import AveragePool, MaxPool

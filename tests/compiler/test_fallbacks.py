@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tilewright.compiler.report.fallbacks import LINES, fallback_lines, fallback_table
 from tilewright.compiler.report.placement import ADDED
-from tilewright.passes.device_support import CONVERSION
-from tilewright.passes.partition import FREE
+from tilewright.passes.placement.device_support import CONVERSION
+from tilewright.passes.placement.partition import FREE
 
 
 def record(op: str, name: str, on: str, why: str, macs: int = 0) -> dict[str, object]:

@@ -15,7 +15,7 @@ import pytest
 from tilewright.compiler.frontend.onnx import import_onnx
 from tilewright.errors import UnsupportedError
 from tilewright.ir import interp
-from tilewright.passes import ImportQuantization
+from tilewright.passes.quantization.import_quantization import ImportQuantization
 
 MICROSOFT = "com.microsoft"
 

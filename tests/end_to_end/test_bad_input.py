@@ -379,7 +379,7 @@ def test_a_failed_compile_leaves_the_last_good_artifact(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tilewright.runtime.container.os.replace", full)
+    monkeypatch.setattr("tilewright.runtime.artifact.container.os.replace", full)
     assert fails(["compile", MODEL, "-o", "a.twa"]) == (
         f"write artifact: cannot write 'a.twa': No space left on device. {FOLDER}"
     )
@@ -417,7 +417,7 @@ def test_outputs_on_a_full_disk(tmp_path: Path) -> None:
 INTERRUPT = """
 import os, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from tilewright.runtime import artifact
+from tilewright.runtime.artifact import artifact
 pieces = artifact.chunks
 def chunks(*arguments):
     for index, piece in enumerate(pieces(*arguments)):

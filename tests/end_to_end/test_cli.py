@@ -13,7 +13,7 @@ import pytest
 from network_files import digits_artifact, digits_model, write_model
 
 import tilewright
-from tilewright.codegen.cpu import registry
+from tilewright.codegen.cpu import families
 from tilewright.compiler.cli import main
 from tilewright.compiler.demo.digits import MODEL
 from tilewright.ir.ops.softmax import Softmax
@@ -165,18 +165,18 @@ def test_passes_can_be_watched(tmp_path: Path, capsys: Capture) -> None:
     json.loads(shown.out)
     assert "canonicalize" in shown.err
     assert "module @digits" in shown.err
-    assert list((tmp_path / "dump").rglob("*memory_plan*"))
+    assert list((tmp_path / "dump").rglob("*plan_cpu_memory*"))
 
 
 def test_the_environment_asks_for_a_dump(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TILEWRIGHT_DUMP", str(tmp_path / "dump"))
     assert main(["compile", str(MODEL), "-o", str(tmp_path / "a.twa"), "--quiet"]) == 0
-    assert list((tmp_path / "dump").rglob("*memory_plan*"))
+    assert list((tmp_path / "dump").rglob("*plan_cpu_memory*"))
 
 
 def test_strict_refuses_what_has_no_kernel(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    lowerings = registry.lowerings
-    monkeypatch.setattr(registry, "lowerings", lambda cls: [] if cls is Softmax else lowerings(cls))
+    lowerings = families.lowerings
+    monkeypatch.setattr(families, "lowerings", lambda cls: [] if cls is Softmax else lowerings(cls))
     model = write_model(tmp_path / "m.onnx", digits_model())
     assert main(["compile", str(model), "-o", str(tmp_path / "m.twa"), "--strict"]) == 3
     shown = capsys.readouterr()

@@ -13,12 +13,12 @@ from artifact_samples import compile_object
 from network_files import digits_model, graph_model
 from onnx import helper
 
-from tilewright.codegen.cpu.target import TargetDescription
+from tilewright.codegen.cpu.llvm.target import TargetDescription
 from tilewright.codegen.package import Package
 from tilewright.compiler.driver import build
 from tilewright.compiler.options import CompileOptions
 from tilewright.errors import ArtifactError, CodegenError, TilewrightError, VerifyError
-from tilewright.runtime.artifact import Artifact, Section, SectionKind, artifact_bytes
+from tilewright.runtime.artifact.artifact import Artifact, Section, SectionKind, artifact_bytes
 from tilewright.runtime.session import load
 
 ENGINES = ("device", "software", "float")

@@ -15,7 +15,7 @@ from network_files import digits_model
 
 from tilewright.compiler.driver import compile_to_memory
 from tilewright.compiler.options import CompileOptions
-from tilewright.runtime.artifact import Artifact
+from tilewright.runtime.artifact.artifact import Artifact
 from tilewright.runtime.session import Session, load
 
 ENGINES = ("device", "software", "float")

@@ -10,7 +10,7 @@ from onnxruntime_oracle import Oracle
 import tilewright
 from tilewright.compiler.driver import compile_to_memory
 from tilewright.compiler.options import CompileOptions
-from tilewright.runtime.artifact import Artifact
+from tilewright.runtime.artifact.artifact import Artifact
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from network_files import graph_model, write_model
 from onnx import TensorProto, helper
 
 from tilewright.compiler.cli import main
-from tilewright.passes.device_support import CONVERSION
+from tilewright.passes.placement.device_support import CONVERSION
 
 MIDDLE = "the device has no softmax"
 POOL = "max_pool %pool: A pooling window has no dilation; found 2 and 2"

@@ -28,8 +28,8 @@ from tilewright.errors import CalibrationError, UnsupportedError
 from tilewright.ir import interp
 from tilewright.ir.clone import clone_module
 from tilewright.ir.core import Module
-from tilewright.passes import LowerForDevice
-from tilewright.passes.device_support import reject
+from tilewright.passes.device.legalize_for_device import LegalizeForDevice
+from tilewright.passes.placement.device_support import reject
 from tilewright.runtime import machine as machines
 from tilewright.runtime.machine import Machine
 from tilewright.runtime.session import load
@@ -56,7 +56,7 @@ def random_model(rng: np.random.Generator, style: str) -> bytes:
 def random_places(module: Module, machine: Machine, rng: np.random.Generator) -> tuple[tuple[str, str], ...]:
     """Places for the ops that the device can run, most of them on it however small they are."""
     lowered = clone_module(module)
-    LowerForDevice().run(lowered)
+    LegalizeForDevice().run(lowered)
     able = [op for op in lowered.main.ops if reject(op, machine) is None]
     names = dict.fromkeys(op.results[0].name for op in able)
     share = float(rng.choice([1.0, 0.8, 0.5]))

@@ -15,14 +15,16 @@ from tilewright.ir import interp
 from tilewright.ir.core import Function, Module
 from tilewright.ir.feature_map import is_depthwise, map_shape
 from tilewright.ir.ops.convolution import Conv
-from tilewright.passes import LowerForDevice, OutlineDevice, Partition
+from tilewright.passes.device.legalize_for_device import LegalizeForDevice
+from tilewright.passes.device.outline_device import OutlineDevice
+from tilewright.passes.placement.partition import Partition
 from tilewright.runtime.machine import Machine, load
 
 
 def device_modules(rng: np.random.Generator) -> list[Module]:
     """The device functions of a random network, each as ``main`` of a module of its own."""
     module = random_quantized_graph(rng, groups=8, activations=str(rng.choice(["i8", "u8"])))
-    for current in (LowerForDevice(), Partition("s256", keep_islands=True), OutlineDevice()):
+    for current in (LegalizeForDevice(), Partition("s256", keep_islands=True), OutlineDevice()):
         current.run(module)
     found: list[Module] = []
     for function in module.functions.values():

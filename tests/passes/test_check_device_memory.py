@@ -15,9 +15,12 @@ from tilewright.codegen.device.program import build_device_program
 from tilewright.errors import PassError
 from tilewright.ir import interp
 from tilewright.ir.core import Function, Literal, Module
-from tilewright.passes import CheckDeviceMemory, LowerForDevice, OutlineDevice, Partition, PlanDeviceMemory
-from tilewright.passes.check_device_memory import check_device_memory
-from tilewright.passes.tile_device import annotations_of, tile_of
+from tilewright.passes.device.check_device_memory import CheckDeviceMemory, check_device_memory
+from tilewright.passes.device.legalize_for_device import LegalizeForDevice
+from tilewright.passes.device.outline_device import OutlineDevice
+from tilewright.passes.device.plan_device_memory import PlanDeviceMemory
+from tilewright.passes.device.tile_device import annotations_of, tile_of
+from tilewright.passes.placement.partition import Partition
 from tilewright.runtime.machine import load
 
 MACHINE = load("s256")
@@ -106,7 +109,7 @@ def test_a_shift_that_passes_changes_no_byte(seed: int) -> None:
     """Whatever the checker lets through computes what the reference does."""
     rng = np.random.default_rng(seed)
     module = random_quantized_graph(rng, groups=10)
-    for current in (LowerForDevice(), Partition("s256", keep_islands=True), OutlineDevice()):
+    for current in (LegalizeForDevice(), Partition("s256", keep_islands=True), OutlineDevice()):
         current.run(module)
     functions = [f for f in module.functions.values() if f.annotations.get("on") == "device"]
     refused = 0
@@ -175,7 +178,7 @@ def test_the_result_of_the_function_stays_whole() -> None:
 
 def test_the_planner_is_held_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """A planner that forgets how long tensors live is found out by what the pass ensures."""
-    from tilewright.passes import plan_device_memory
+    from tilewright.passes.device import plan_device_memory
 
     spans = plan_device_memory._life_spans
 

@@ -10,7 +10,7 @@ from before_after import parse
 from tilewright.codegen.device.emit import lowering_of
 from tilewright.codegen.device.program import FAMILIES
 from tilewright.ir.op import REGISTRY
-from tilewright.passes.device_support import SUPPORT, common_rules, reject, support_rows
+from tilewright.passes.placement.device_support import SUPPORT, common_rules, reject, support_rows
 from tilewright.runtime import isa, machine
 from tilewright.runtime.machine import load
 

@@ -11,11 +11,12 @@ from random_graphs import CONVOLUTIONAL, random_graph
 from tilewright.errors import TilewrightError
 from tilewright.ir import interp
 from tilewright.ir.core import Module
-from tilewright.passes import Pass, Pipeline, Record, Verification
+from tilewright.passes.base import Pass, Record, Verification
+from tilewright.passes.pipeline import Pipeline
 
 FLOAT_PATH = (
     "fold_constants,canonicalize,eliminate_common_subexpressions,canonicalize,fold_constants,fuse,"
-    "eliminate_dead_code,place_on_cpu,cpu_layout,isolate_outputs,memory_plan,check_memory_plan"
+    "eliminate_dead_code,place_on_cpu,choose_layouts,isolate_outputs,plan_cpu_memory,check_cpu_memory"
 )
 
 
@@ -82,7 +83,7 @@ def test_random_classifiers(seed: int) -> None:
 @pytest.mark.parametrize("options", ["in_place=true", "in_place=true,join=false,strategy=linear_by_time"])
 def test_memory_plans_of_random_networks(options: str, seed: int) -> None:
     module = random_graph(np.random.default_rng(2000 + seed), groups=20)
-    Pipeline.parse(FLOAT_PATH.replace("memory_plan,", f"memory_plan{{{options}}},")).run(module)
+    Pipeline.parse(FLOAT_PATH.replace("plan_cpu_memory,", f"plan_cpu_memory{{{options}}},")).run(module)
     assert "arena_bytes" in module.main.annotations
 
 

@@ -9,7 +9,7 @@ from operator_samples import all_cases
 
 from tilewright.errors import TilewrightError
 from tilewright.ir import interp
-from tilewright.passes import FoldConstants
+from tilewright.passes.simplify.fold_constants import FoldConstants
 
 
 def test_folds_chains_and_drops_what_is_dead(rng: np.random.Generator) -> None:

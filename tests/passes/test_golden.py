@@ -19,11 +19,11 @@ from tilewright.ir.ops.reduction import ReduceMean
 from tilewright.ir.ops.shape import Reshape
 from tilewright.ir.ops.softmax import Softmax
 from tilewright.ir.types import DType, TensorType
-from tilewright.passes import Pipeline
+from tilewright.passes.pipeline import Pipeline
 
 PIPELINE = (
     "fold_constants,canonicalize,eliminate_common_subexpressions,fuse,eliminate_dead_code,"
-    "place_on_cpu,cpu_layout,isolate_outputs,memory_plan{in_place=true}"
+    "place_on_cpu,choose_layouts,isolate_outputs,plan_cpu_memory{in_place=true}"
 )
 
 

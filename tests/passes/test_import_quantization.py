@@ -295,4 +295,4 @@ def test_dead_channels_whose_bias_fills_32_bits_are_cleared() -> None:
     assert w.ravel().tolist() == [0, -7]
     assert b.tolist() == [0, -90]
     np.testing.assert_array_equal(interp.run(module, x)["y"], expected)
-    run_pass("prove_accumulators", module)
+    run_pass("check_accumulator_overflow", module)

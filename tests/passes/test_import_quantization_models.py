@@ -13,7 +13,8 @@ from tilewright.compiler.frontend.onnx import import_onnx
 from tilewright.ir import interp
 from tilewright.ir.core import Module
 from tilewright.ir.ops.quantization import Dequantize
-from tilewright.passes import ImportQuantization, ProveAccumulators
+from tilewright.passes.quantization.check_accumulator_overflow import CheckAccumulatorOverflow
+from tilewright.passes.quantization.import_quantization import ImportQuantization
 
 MODELS = (
     "ad01_int8_qdq",
@@ -40,7 +41,7 @@ def test_only_softmax_stays_real_and_no_accumulator_overflows(data_folder: Path,
     module = load(data_folder, model)
     real = {op.name for op in module.ops if any(value.type.dtype.is_float for value in (*op.inputs, *op.results))}
     assert real <= set(REAL), real
-    record = ProveAccumulators().run(module)
+    record = CheckAccumulatorOverflow().run(module)
     assert record.counts["proved"] == sum(op.name in ("conv", "matmul") for op in module.ops)
 
 

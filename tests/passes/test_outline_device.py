@@ -10,8 +10,11 @@ from quantized_graphs import random_quantized_graph
 
 from tilewright.ir import interp
 from tilewright.ir.core import Module
-from tilewright.passes import LowerForDevice, OutlineDevice, Partition, Verification
-from tilewright.passes.device_support import reject
+from tilewright.passes.base import Verification
+from tilewright.passes.device.legalize_for_device import LegalizeForDevice
+from tilewright.passes.device.outline_device import OutlineDevice
+from tilewright.passes.placement.device_support import reject
+from tilewright.passes.placement.partition import Partition
 from tilewright.runtime.machine import load
 
 Q = "<s=0x1.0p-4, z=3>"
@@ -107,7 +110,7 @@ def test_a_module_without_regions_and_one_that_is_outlined_stay() -> None:
 def check_equal_bytes(module: Module, inputs: dict[str, np.ndarray]) -> Module:
     """Lower, partition and outline a copy of ``module``; it must compute the same."""
     after = clone(module)
-    for current in (LowerForDevice(), Partition("m4096", keep_islands=True), OutlineDevice()):
+    for current in (LegalizeForDevice(), Partition("m4096", keep_islands=True), OutlineDevice()):
         run_pass(current, after)
     found = interp.run(after, inputs)
     for name, array in interp.run(module, inputs).items():

@@ -16,11 +16,13 @@ from tilewright.ir.ops.elementwise import Add
 from tilewright.ir.ops.movement import Transpose
 from tilewright.ir.ops.unary import Neg
 from tilewright.ir.types import DType, Quantization, TensorType
-from tilewright.passes import LowerForDevice, Partition, Pipeline, Verification
-from tilewright.passes.device_support import is_weight, reject
-from tilewright.passes.partition import CONVEX
-from tilewright.passes.placement_choice import cheapest, cut, times
-from tilewright.passes.placement_cost import CostModel
+from tilewright.passes.base import Verification
+from tilewright.passes.device.legalize_for_device import LegalizeForDevice
+from tilewright.passes.pipeline import Pipeline
+from tilewright.passes.placement.choice import cheapest, cut, times
+from tilewright.passes.placement.cost import CostModel
+from tilewright.passes.placement.device_support import is_weight, reject
+from tilewright.passes.placement.partition import CONVEX, Partition
 from tilewright.runtime.machine import load
 
 Q = "<s=0x1.0p-4, z=3>"
@@ -251,7 +253,7 @@ def test_every_region_is_worth_its_start(seed: int) -> None:
 def test_random_networks_are_partitioned(seed: int) -> None:
     """The pass itself checks that every op has a place and every region is convex."""
     module = random_quantized_graph(np.random.default_rng(seed))
-    run_pass(LowerForDevice(), module)
+    run_pass(LegalizeForDevice(), module)
     run_pass(Partition("s256", keep_islands=seed % 2 == 0), module)
     machine = load("s256")
     for op in module.main.ops:

@@ -12,7 +12,7 @@ from tilewright.ir.ops.elementwise import Add, Mul
 from tilewright.ir.ops.shape import Reshape
 from tilewright.ir.ops.unary import Abs, Neg
 from tilewright.ir.verify import verify
-from tilewright.passes import Record
+from tilewright.passes.base import Record
 from tilewright.passes.pattern import Const, Driver, Match, Rule, match, node, scalar
 
 

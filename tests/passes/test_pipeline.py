@@ -13,17 +13,10 @@ from before_after import parse
 from tilewright.errors import ParseError
 from tilewright.ir.core import Module
 from tilewright.ir.printer import print_module
-from tilewright.passes import (
-    Dump,
-    FoldConstants,
-    Pass,
-    Pipeline,
-    Print,
-    Record,
-    Timing,
-    instruments_from_environment,
-    load_dump,
-)
+from tilewright.passes.base import Pass, Record
+from tilewright.passes.instruments import Dump, Print, Timing, instruments_from_environment, load_dump
+from tilewright.passes.pipeline import Pipeline
+from tilewright.passes.simplify.fold_constants import FoldConstants
 
 TEXT = """
   const @k : f32[2,3] = [0x1.0p0, 0x1.0p1, 0x1.8p1, 0x1.0p2, 0x1.4p2, 0x1.8p2]

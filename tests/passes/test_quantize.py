@@ -15,8 +15,8 @@ from tilewright.errors import PassError
 from tilewright.ir import interp
 from tilewright.ir.clone import clone_module
 from tilewright.ir.core import Module, Op
-from tilewright.passes.quantization_parameters import Range
-from tilewright.passes.quantize import Quantize, attach_ranges, values_to_calibrate
+from tilewright.passes.quantization.parameters import Range
+from tilewright.passes.quantization.quantize import Quantize, attach_ranges, values_to_calibrate
 
 CONV = 'strides=[1, 1], pads=[1, 1, 1, 1], dilations=[1, 1], group=1, act="none", act_args=[]'
 FLOATS = "f32[1,4,6,6]"
@@ -114,7 +114,7 @@ def test_everything_between_convolutions_is_quantised(kind: str, activations: st
     expected = [interp.run(module, {"x": x[np.newaxis]})["y"] for x in data]
     calibrated(module, data)
     run_pass(f"quantize{{activations={activations}}}", module)
-    run_pass("prove_accumulators", module)
+    run_pass("check_accumulator_overflow", module)
     real = [op.name for op in module.ops if any(v.type.dtype.is_float for v in (*op.inputs, *op.results))]
     assert real == ["quantize", "dequantize"]
     found = [interp.run(module, {"x": x[np.newaxis]})["y"] for x in data]
@@ -180,7 +180,7 @@ def test_overflowing_bias_enlarges_the_scale_of_its_channel(rng: np.random.Gener
     expected = interp.run(module, {"x": data[:1]})["y"]
     calibrated(module, data)
     run_pass("quantize", module)
-    run_pass("prove_accumulators", module)
+    run_pass("check_accumulator_overflow", module)
     assert signal_to_noise(interp.run(module, {"x": data[:1]})["y"], expected) > 30
 
 

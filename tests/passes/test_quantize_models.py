@@ -20,8 +20,9 @@ from tilewright.compiler.pipeline import simplify_pipeline
 from tilewright.ir.clone import clone_module
 from tilewright.ir.core import Module
 from tilewright.ir.ops.softmax import Softmax
-from tilewright.passes import DepthwiseAffine, ProveAccumulators, Quantize
-from tilewright.passes.quantize import attach_ranges, values_to_calibrate
+from tilewright.passes.quantization.check_accumulator_overflow import CheckAccumulatorOverflow
+from tilewright.passes.quantization.depthwise_affine import DepthwiseAffine
+from tilewright.passes.quantization.quantize import Quantize, attach_ranges, values_to_calibrate
 
 CALIBRATED = 100
 Samples = tuple[np.ndarray, np.ndarray]
@@ -114,7 +115,7 @@ def test_loses_little_accuracy(data_folder: Path, model: str, samples, decibels:
     expected = logits_of(module, held_out)
     calibrate(module, inputs[:CALIBRATED])
     Quantize().run(module)
-    ProveAccumulators().run(module)
+    CheckAccumulatorOverflow().run(module)
     found = logits_of(module, held_out)
     loss = 100 * float(np.mean(expected.argmax(1) == labels) - np.mean(found.argmax(1) == labels))
     ratio = 10 * np.log10(np.sum(expected**2) / np.sum((found - expected) ** 2))

@@ -17,8 +17,9 @@ from tilewright.errors import CalibrationError, UnsupportedError
 from tilewright.ir import interp
 from tilewright.ir.core import Module
 from tilewright.ir.ops.elementwise import Add, Sub
-from tilewright.passes import ImportQuantization, ProveAccumulators, Quantize
-from tilewright.passes.quantize import attach_ranges, values_to_calibrate
+from tilewright.passes.quantization.check_accumulator_overflow import CheckAccumulatorOverflow
+from tilewright.passes.quantization.import_quantization import ImportQuantization
+from tilewright.passes.quantization.quantize import Quantize, attach_ranges, values_to_calibrate
 
 SEEDS = range(24)
 
@@ -41,7 +42,7 @@ def quantized_network(seed: int) -> tuple[Module, dict[str, np.ndarray]]:
     attach_ranges(module, ranges, keep)
     Quantize(keep=keep).run(module)
     simplify_pipeline().run(module)
-    ProveAccumulators().run(module)
+    CheckAccumulatorOverflow().run(module)
     return module, next(iter(samples))
 
 

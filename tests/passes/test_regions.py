@@ -6,7 +6,7 @@ import networkx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tilewright.passes.regions import are_convex, assign_regions
+from tilewright.passes.placement.regions import are_convex, assign_regions
 
 Graph = tuple[list[int], dict[int, list[int]], set[int]]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tilewright.ir.parser import parse_module
 from tilewright.passes.base import Verification
-from tilewright.passes.unique_names import UniqueNames
+from tilewright.passes.simplify.unique_names import UniqueNames
 
 TEXT = """module @net {
   func @main(%x: f32[2]) -> (%y: f32[2]) {

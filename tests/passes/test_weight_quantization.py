@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tilewright.ir.types import DType
-from tilewright.passes.weight_quantization import grid_of, on_own_grid, per_channel
+from tilewright.passes.quantization.weights import grid_of, on_own_grid, per_channel
 
 
 def real(stored: np.ndarray, type) -> np.ndarray:

@@ -13,8 +13,8 @@ import pytest
 from artifact_samples import program_object, small_artifact, small_manifest, small_sections, weights
 
 from tilewright.errors import ArtifactError
-from tilewright.runtime import container
-from tilewright.runtime.artifact import (
+from tilewright.runtime.artifact import container
+from tilewright.runtime.artifact.artifact import (
     Artifact,
     BufferRef,
     CpuStage,
@@ -30,7 +30,7 @@ from tilewright.runtime.artifact import (
     artifact_bytes,
     write_artifact,
 )
-from tilewright.runtime.sha256 import sha256
+from tilewright.runtime.artifact.sha256 import sha256
 
 
 def test_round_trip(tmp_path: Path) -> None:

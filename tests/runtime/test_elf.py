@@ -12,11 +12,11 @@ import pytest
 from artifact_samples import LINUX_TRIPLES, PROGRAM, compile_object
 
 from tilewright.errors import ArtifactError
-from tilewright.runtime import host
-from tilewright.runtime.elf import ElfObject, parse
-from tilewright.runtime.link import Placement, exported, kind_of, link, place
-from tilewright.runtime.native import NativeObject, supported
-from tilewright.runtime.relocation import ARCHITECTURES
+from tilewright.runtime.native import host
+from tilewright.runtime.native.elf import ElfObject, parse
+from tilewright.runtime.native.link import Placement, exported, kind_of, link, place
+from tilewright.runtime.native.mapping import NativeObject, supported
+from tilewright.runtime.native.relocation import ARCHITECTURES
 
 SAMPLES = """
 declare float @expf(float)

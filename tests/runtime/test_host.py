@@ -5,7 +5,7 @@ from __future__ import annotations
 import llvmlite.binding as llvm
 import pytest
 
-from tilewright.runtime import host
+from tilewright.runtime.native import host
 
 VECTOR_FEATURES = [
     "sse2",

@@ -12,7 +12,7 @@ from artifact_samples import expected, small_artifact
 
 from tilewright.errors import InputError, RequestCancelledError, RequestTimeoutError, UsageError
 from tilewright.runtime import Request, load
-from tilewright.runtime.native import supported
+from tilewright.runtime.native.mapping import supported
 from tilewright.runtime.request import RequestQueue
 
 PATIENCE = 30.0

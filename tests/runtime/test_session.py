@@ -31,7 +31,7 @@ from tilewright.ir.ops.elementwise import Add
 from tilewright.ir.printer import print_module
 from tilewright.ir.types import DType, TensorType
 from tilewright.runtime import Session, load, session
-from tilewright.runtime.artifact import (
+from tilewright.runtime.artifact.artifact import (
     Artifact,
     BufferRef,
     CpuStage,
@@ -47,7 +47,7 @@ from tilewright.runtime.artifact import (
     write_artifact,
 )
 from tilewright.runtime.buffers import Buffers
-from tilewright.runtime.native import supported
+from tilewright.runtime.native.mapping import supported
 from tilewright.runtime.steps import StepTime
 
 pytestmark = pytest.mark.skipif(not supported(), reason="object code runs on Linux on x86-64 and AArch64 only")

@@ -11,8 +11,7 @@ import pytest
 from artifact_samples import small_artifact
 
 from tilewright.errors import ArtifactError
-from tilewright.runtime import trust
-from tilewright.runtime.artifact import Artifact
+from tilewright.runtime.artifact.artifact import Artifact, trust
 
 
 def test_own_artifacts_are_trusted(configuration: Path) -> None:

@@ -14,7 +14,7 @@ from tilewright.ir.core import Function, Module
 from tilewright.ir.ops.elementwise import Add
 from tilewright.ir.ops.unary import Sqrt
 from tilewright.ir.types import DType, TensorType
-from tilewright.passes.quantization_parameters import affine_parameters
+from tilewright.passes.quantization.parameters import affine_parameters
 
 
 @pytest.mark.parametrize("method", METHODS)

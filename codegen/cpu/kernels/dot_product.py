@@ -1,0 +1,82 @@
+"""Products of a few rows with a transposed matrix: every result is a dot product along contiguous memory.
+
+This is the fully connected layer at batch 1, bound by the bandwidth of its weights; they are read once, in order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..kernel import Kernel
+from ..llvm.target import TargetDescription
+from ..llvm.types import F32, I64, Value, constant, mask_constant, poison, vector_constant, zero
+from .product_spec import ProductSpec
+
+TOGETHER = 8
+"""Rows of the matrix that are read side by side."""
+
+
+@dataclass(frozen=True)
+class DotProducts(ProductSpec):
+    """x w^T + bias + residual, then the activation.
+
+    Arguments: x [rows, inner], w [columns, inner], bias [columns], residual and result [rows, columns]; row-major,
+    single precision. The result may lie where the residual lies.
+    """
+
+    rows: int
+    columns: int
+    inner: int
+
+    def generate(self, target: TargetDescription) -> Kernel:
+        b = self.entry(target, writes=("residual", "y"))
+        arguments = self.bind(b)
+        lanes = target.lanes
+        vector, results = F32.of(lanes), F32.of(TOGETHER)
+
+        def group(index: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+            first = b.multiply(index, TOGETHER)
+            # Rows beyond the last one are read as the last one, and not stored.
+            rows = [b.minimum(b.add(first, i), self.columns - 1) for i in range(TOGETHER)]
+            pointers = [b.at(arguments["w"], b.multiply(row, 4 * self.inner)) for row in rows]
+            ends = b.splat(b.subtract(self.columns, first), TOGETHER)
+            numbers = vector_constant(I64.of(TOGETHER), [str(i) for i in range(TOGETHER)])
+            mask = b.compare("slt", numbers, ends)
+
+            def row(m: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+                x = b.at(arguments["x"], b.multiply(m, 4 * self.inner))
+                place = b.multiply(b.add(b.multiply(m, self.columns), first), 4)
+
+                def some(k: Value, sums: tuple[Value, ...]) -> list[Value]:
+                    offset = b.multiply(k, 4)
+                    factor = b.load(vector, b.at(x, offset))
+                    return [
+                        b.fma(b.load(vector, b.at(w, offset)), factor, total)
+                        for w, total in zip(pointers, sums, strict=True)
+                    ]
+
+                whole = self.inner // lanes * lanes
+                sums = list(b.loop(0, whole, some, [zero(vector)] * TOGETHER, step=lanes))
+                if whole < self.inner:
+                    rest = mask_constant(lanes, self.inner - whole)
+                    factor = b.load_masked(vector, b.at(x, 4 * whole), rest)
+                    for i, w in enumerate(pointers):
+                        sums[i] = b.fma(b.load_masked(vector, b.at(w, 4 * whole), rest), factor, sums[i])
+                value = poison(results)
+                for i, total in enumerate(sums):
+                    value = b.insert(value, b.sum_of_lanes(total), i)
+                if self.has_bias:
+                    bias = b.load_masked(results, b.at(arguments["bias"], b.multiply(first, 4)), mask)
+                    value = b.binary("fadd", value, bias)
+                if self.has_residual:
+                    residual = b.load_masked(results, b.at(arguments["residual"], place), mask)
+                    value = b.binary("fadd", value, residual)
+                value = self.activation.apply(b, value)
+                b.store_masked(value, b.at(arguments["y"], place), mask)
+                return ()
+
+            b.loop(constant(I64, 0), self.rows, row)
+            return ()
+
+        b.loop(arguments["begin"], arguments["end"], group)
+        return self.finish(b, units=-(-self.columns // TOGETHER))

@@ -1,0 +1,164 @@
+"""Normalisation on vectors, row-major tensors of single precision."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ....ir.core import Op
+from ....ir.ops.normalization import LayerNorm, Lrn, RmsNorm
+from ..kernel import Kernel
+from ..llvm import vector_math as vm
+from ..llvm.builder import FunctionBuilder
+from ..llvm.row_vectors import RowPlace, over_row
+from ..llvm.target import TargetDescription
+from ..llvm.types import F32, Value, constant, zero
+from ..registry import lowers
+from ..spec import KernelSpec
+from .convolution import is_float, layouts
+
+
+@dataclass(frozen=True)
+class RowNormalization(KernelSpec):
+    """Each row of x [rows, length] divided by its spread; arguments x, scale and bias [length], and the result.
+
+    Attributes:
+        epsilon: added under the square root.
+        is_centred: the mean is subtracted first (layer normalisation); else the spread is that around zero.
+        has_bias: added at the end.
+    """
+
+    rows: int
+    length: int
+    epsilon: float
+    is_centred: bool
+    has_bias: bool
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        return ("x", "scale", "bias", "y") if self.has_bias else ("x", "scale", "y")
+
+    def generate(self, target: TargetDescription) -> Kernel:
+        b = self.entry(target, writes=("y",))
+        arguments = self.bind(b)
+
+        def row(index: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+            place = b.multiply(index, 4 * self.length)
+            x, y = b.at(arguments["x"], place), b.at(arguments["y"], place)
+            self._row(b, x, arguments["scale"], arguments.get("bias"), y)
+            return ()
+
+        b.loop(arguments["begin"], arguments["end"], row)
+        return self.finish(b, units=self.rows)
+
+    def _row(self, b: FunctionBuilder, x: Value, scale: Value, bias: Value | None, y: Value) -> None:
+        vector = F32.of(b.target.lanes)
+
+        def average(sums: Value) -> Value:
+            mean = b.binary("fdiv", b.sum_of_lanes(sums), constant(F32, self.length))
+            return b.splat(mean, vector.lanes)
+
+        mean = zero(vector)
+        if self.is_centred:
+
+            def add(place: RowPlace, carried: tuple[Value, ...]) -> list[Value]:
+                return [b.binary("fadd", carried[0], place.load(x))]
+
+            mean = average(over_row(b, self.length, add, [zero(vector)])[0])
+
+        def add_square(place: RowPlace, carried: tuple[Value, ...]) -> list[Value]:
+            centred = b.binary("fsub", place.load(x), mean)
+            return [place.only(b.fma(centred, centred, carried[0]), carried[0])]
+
+        variance = average(over_row(b, self.length, add_square, [zero(vector)])[0])
+        spread = b.unary_intrinsic("sqrt", b.binary("fadd", variance, constant(vector, self.epsilon)))
+        factor = b.binary("fdiv", constant(vector, 1), spread)
+
+        def finish(place: RowPlace, _: tuple[Value, ...]) -> tuple[Value, ...]:
+            centred = b.binary("fsub", place.load(x), mean)
+            value = b.binary("fmul", b.binary("fmul", centred, factor), place.load(scale))
+            place.store(b.binary("fadd", value, place.load(bias)) if bias is not None else value, y)
+            return ()
+
+        over_row(b, self.length, finish)
+
+
+@dataclass(frozen=True)
+class LocalResponse(KernelSpec):
+    """Local response normalisation of x [batch, channels, pixels]; arguments x and result.
+
+    Attributes:
+        size, alpha, beta, bias: as those of the operator.
+    """
+
+    batch: int
+    channels: int
+    pixels: int
+    size: int
+    alpha: float
+    beta: float
+    bias: float
+
+    def generate(self, target: TargetDescription) -> Kernel:
+        b = self.entry(target, writes=("y",))
+        arguments = self.bind(b)
+        before = (self.size - 1) // 2
+        row_bytes = 4 * self.pixels
+
+        def unit(index: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+            channel = b.remainder(index, self.channels)
+            first = b.maximum(b.subtract(channel, before), 0)
+            last = b.minimum(b.add(channel, self.size - before), self.channels)
+            x, y = (b.at(arguments[name], b.multiply(index, row_bytes)) for name in ("x", "y"))
+            window = b.at(x, b.multiply(b.subtract(first, channel), row_bytes))
+            self._channel(b, x, y, window, b.subtract(last, first))
+            return ()
+
+        b.loop(arguments["begin"], arguments["end"], unit)
+        return self.finish(b, units=self.batch * self.channels)
+
+    def _channel(self, b: FunctionBuilder, x: Value, y: Value, window: Value, count: Value) -> None:
+        vector = F32.of(b.target.lanes)
+
+        def pixels(place: RowPlace, _: tuple[Value, ...]) -> tuple[Value, ...]:
+            def add_channel(channel: Value, carried: tuple[Value, ...]) -> list[Value]:
+                row, total = carried
+                value = place.load(row)
+                return [b.at(row, 4 * self.pixels), b.fma(value, value, total)]
+
+            total = b.loop(0, count, add_channel, [window, zero(vector)], runs=True)[1]
+            scaled = b.fma(total, constant(vector, self.alpha / self.size), constant(vector, self.bias))
+            place.store(b.binary("fdiv", place.load(x), self._power(b, scaled)), y)
+            return ()
+
+        over_row(b, self.pixels, pixels)
+
+    def _power(self, b: FunctionBuilder, value: Value) -> Value:
+        """``value`` to the power of beta."""
+        if self.beta == 0.75:
+            root = b.unary_intrinsic("sqrt", value)
+            return b.binary("fmul", root, b.unary_intrinsic("sqrt", root))
+        return vm.exp(b, b.binary("fmul", vm.log(b, value), vm.number(value, self.beta)))
+
+
+@lowers(LayerNorm, RmsNorm)
+def trailing_norm(op: Op, target: TargetDescription) -> Kernel | None:
+    """Normalisation of contiguous rows."""
+    operator, shape = op.operator, op.result.type.shape
+    assert isinstance(operator, (LayerNorm, RmsNorm))
+    if not is_float(op) or any(layouts(op)) or not math.prod(shape):
+        return None
+    rows, length = math.prod(shape[: operator.axis]), math.prod(shape[operator.axis :])
+    spec = RowNormalization(rows, length, operator.epsilon, isinstance(operator, LayerNorm), len(op.inputs) == 3)
+    return spec.kernel(target)
+
+
+@lowers(Lrn)
+def local_response(op: Op, target: TargetDescription) -> Kernel | None:
+    """Local response normalisation, pixels side by side."""
+    operator, shape = op.operator, op.result.type.shape
+    assert isinstance(operator, Lrn)
+    if not is_float(op) or any(layouts(op)) or not math.prod(shape):
+        return None
+    window = (operator.size, operator.alpha, operator.beta, operator.bias)
+    return LocalResponse(shape[0], shape[1], math.prod(shape[2:]), *window).kernel(target)

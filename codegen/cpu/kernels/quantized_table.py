@@ -1,0 +1,70 @@
+"""Functions of 8-bit tensors by a table of 256 entries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..kernel import Kernel
+from ..llvm.builder import FunctionBuilder
+from ..llvm.target import TargetDescription
+from ..llvm.types import I8, I64, PTR, Value, constant, vector_constant
+from ..spec import KernelSpec
+
+CHUNK = 16384
+"""Bytes of a work item."""
+
+_VECTOR = I8.of(64)
+
+
+@dataclass(frozen=True)
+class TableLookup(KernelSpec):
+    """Bytes of x replaced by the entries of a table; the result may lie where x lies.
+
+    Attributes:
+        bytes: number of them.
+        entries: by byte of x as an unsigned number; from -128 to 127, whatever they mean.
+    """
+
+    bytes: int
+    entries: tuple[int, ...]
+
+    def generate(self, target: TargetDescription) -> Kernel:
+        b = self.entry(target, writes=("x", "y"))
+        arguments = self.bind(b)
+        symbol = f"{self.name}_table"
+        elements = ", ".join(f"i8 {entry}" for entry in self.entries)
+        b.declarations[f"@{symbol}"] = f"@{symbol} = internal constant [256 x i8] [{elements}], align 64"
+        table = Value(PTR, f"@{symbol}")
+
+        def chunk(index: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+            start = b.multiply(index, CHUNK)
+            x, y = b.at(arguments["x"], start), b.at(arguments["y"], start)
+            length = b.minimum(b.subtract(self.bytes, start), CHUNK)
+            whole = b.integer(0)
+            if "avx512vbmi" in target.features and target.vector_bits == 512:
+                whole = b.multiply(b.divide(length, _VECTOR.lanes), _VECTOR.lanes)
+
+                def vector(place: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+                    b.store(self._permuted(b, b.load(_VECTOR, b.at(x, place))), b.at(y, place))
+                    return ()
+
+                b.loop(0, whole, vector, step=_VECTOR.lanes)
+
+            def single(place: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+                entry = b.at(table, b.convert("zext", b.load(I8, b.at(x, place)), I64))
+                b.store(b.load(I8, entry), b.at(y, place))
+                return ()
+
+            b.loop(whole, length, single)
+            return ()
+
+        b.loop(arguments["begin"], arguments["end"], chunk)
+        return self.finish(b, units=-(-self.bytes // CHUNK))
+
+    def _permuted(self, b: FunctionBuilder, x: Value) -> Value:
+        """64 entries at once: the low seven bits choose from half a table in two registers, the sign bit the half."""
+        quarters = [vector_constant(_VECTOR, [str(e) for e in self.entries[q : q + 64]]) for q in range(0, 256, 64)]
+        halves = [
+            b.intrinsic("llvm.x86.avx512.vpermi2var.qi.512", _VECTOR, [quarters[q], x, quarters[q + 1]]) for q in (0, 2)
+        ]
+        return b.select(b.compare("slt", x, constant(_VECTOR, 0)), halves[1], halves[0])

@@ -1,0 +1,380 @@
+"""A small builder of LLVM's textual IR: functions in SSA form with loops, vectors and memory accesses.
+
+Values that change in a loop are carried as phi nodes from the start, so no pass has to promote memory to registers;
+integer arithmetic on constants is done here. What comes out needs no optimisation passes: LLVM's instruction
+selection, scheduling and register allocation make it machine code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Union
+
+from .target import TargetDescription
+from .types import I1, I32, I64, PTR, Type, Value, constant, poison, zero
+
+Integer = Union[int, Value]
+"""An index or a byte offset, constant or computed (64 bits)."""
+
+Body = Callable[[Value, tuple[Value, ...]], Sequence[Value]]
+"""A loop's body: from the index and the carried values to the next carried values."""
+
+
+class FunctionBuilder:
+    """Builds one function.
+
+    Args:
+        name: its symbol.
+        parameters: name and type of each; pointers may be marked in ``read_only``.
+        result: what it returns, ``None`` for nothing.
+        internal: not seen outside of the module, and never inlined: a unit of register allocation of its own.
+        read_only: names of pointers to memory that nothing writes while the function runs.
+    """
+
+    def __init__(
+        self,
+        target: TargetDescription,
+        name: str,
+        parameters: Sequence[tuple[str, Type]],
+        result: Type | None = None,
+        *,
+        internal: bool = False,
+        read_only: Sequence[str] = (),
+    ) -> None:
+        self.target = target
+        self.name = name
+        self.arguments = tuple(Value(type, f"%{parameter}") for parameter, type in parameters)
+        self.declarations: dict[str, str] = {}
+        self._result = result
+        self._internal = internal
+        marks = {parameter: " noalias readonly" if parameter in read_only else "" for parameter, _ in parameters}
+        self._signature = ", ".join(f"{type.text}{marks[p]} %{p}" for p, type in parameters)
+        self._lines: list[str] = []
+        self._count = 0
+        self._block = "entry"
+
+    # Text
+
+    def text(self) -> str:
+        """The definition, ready to stand in a module."""
+        linkage = "internal " if self._internal else ""
+        inlining = "noinline " if self._internal else ""
+        width = self.target.vector_bits
+        vectors = f'"prefer-vector-width"="{width}" "min-legal-vector-width"="{width}"'
+        result = self._result.text if self._result is not None else "void"
+        body = "\n".join(self._lines)
+        return (
+            f"define {linkage}{result} @{self.name}({self._signature}) {inlining}nounwind {vectors} "
+            f"{{\nentry:\n{body}\n}}\n"
+        )
+
+    def _name(self, prefix: str = "v") -> str:
+        self._count += 1
+        return f"{prefix}{self._count}"
+
+    def _emit(self, line: str) -> None:
+        self._lines.append(f"  {line}")
+
+    def _define(self, type: Type, text: str) -> Value:
+        name = self._name()
+        self._emit(f"%{name} = {text}")
+        return Value(type, f"%{name}")
+
+    def _start(self, label: str) -> None:
+        self._lines.append(f"{label}:")
+        self._block = label
+
+    # Control
+
+    def return_(self, value: Value | None = None) -> None:
+        self._emit("ret void" if value is None else f"ret {value}")
+
+    def loop(
+        self,
+        begin: Integer,
+        end: Integer,
+        body: Body,
+        carried: Sequence[Value] = (),
+        *,
+        step: int = 1,
+        runs: bool | None = None,
+    ) -> tuple[Value, ...]:
+        """Run ``body`` for each index from ``begin`` up to, not including, ``end``.
+
+        Args:
+            carried: values at the start.
+            runs: whether it surely runs at least once; found out from constant bounds.
+
+        Returns:
+            The carried values at the end.
+        """
+        begin, end = self.integer(begin), self.integer(end)
+        if begin.constant is not None and end.constant is not None:
+            if begin.constant >= end.constant:
+                return tuple(carried)
+            runs = True
+            if end.constant - begin.constant <= step:
+                return tuple(body(begin, tuple(carried)))
+        if not runs:
+            return self.if_(
+                self.compare("slt", begin, end),
+                lambda: self.loop(begin, end, body, carried, step=step, runs=True),
+                lambda: carried,
+            )
+        label, following, before = self._name("loop"), self._name("after"), self._block
+        self._emit(f"br label %{label}")
+        self._start(label)
+        place = len(self._lines)
+        index = Value(I64, f"%{self._name()}")
+        inside = tuple(Value(value.type, f"%{self._name()}") for value in carried)
+        results = tuple(body(index, inside))
+        following_index = self._define(I64, f"add nsw i64 {index.text}, {step}")
+        last = self._block
+        condition = self._define(I1, f"icmp slt i64 {following_index.text}, {end.text}")
+        self._emit(f"br i1 {condition.text}, label %{label}, label %{following}")
+        pairs = zip((index, *inside), (begin, *carried), (following_index, *results), strict=True)
+        self._lines[place:place] = [
+            f"  {phi.text} = phi {phi.type.text} [ {first.text}, %{before} ], [ {later.text}, %{last} ]"
+            for phi, first, later in pairs
+        ]
+        self._start(following)
+        return results
+
+    def if_(
+        self, condition: Value, then: Callable[[], Sequence[Value]], otherwise: Callable[[], Sequence[Value]]
+    ) -> tuple[Value, ...]:
+        """The values of the branch that is taken."""
+        if condition.constant is not None:
+            return tuple(then() if condition.constant else otherwise())
+        yes, no, following = self._name("then"), self._name("else"), self._name("end")
+        self._emit(f"br i1 {condition.text}, label %{yes}, label %{no}")
+        outcomes = []
+        for label, branch in ((yes, then), (no, otherwise)):
+            self._start(label)
+            values = tuple(branch())
+            outcomes.append((values, self._block))
+            self._emit(f"br label %{following}")
+        self._start(following)
+        (left, left_block), (right, right_block) = outcomes
+        return tuple(
+            self._define(a.type, f"phi {a.type.text} [ {a.text}, %{left_block} ], [ {b.text}, %{right_block} ]")
+            for a, b in zip(left, right, strict=True)
+        )
+
+    def when(self, condition: Value, then: Callable[[], None]) -> None:
+        """Run ``then`` if the condition holds."""
+
+        def branch() -> tuple[Value, ...]:
+            then()
+            return ()
+
+        self.if_(condition, branch, tuple)
+
+    def call(self, symbol: str, result: Type | None, arguments: Sequence[Value]) -> Value:
+        """Call a function of the same module, or one that :meth:`declare` made known; poison if it returns nothing."""
+        text = f"call {result.text if result else 'void'} @{symbol}({', '.join(map(str, arguments))})"
+        if result is not None:
+            return self._define(result, text)
+        self._emit(text)
+        return poison(I1)
+
+    def declare(self, symbol: str, result: Type | None, parameters: Sequence[Type]) -> None:
+        """Make an intrinsic or library function known to the module."""
+        types = ", ".join(type.text for type in parameters)
+        self.declarations[symbol] = f"declare {result.text if result else 'void'} @{symbol}({types})"
+
+    def intrinsic(self, name: str, result: Type | None, arguments: Sequence[Value]) -> Value:
+        """Call an intrinsic function under its full name."""
+        self.declare(name, result, [argument.type for argument in arguments])
+        return self.call(name, result, arguments)
+
+    # Integers
+
+    def integer(self, value: Integer, type: Type = I64) -> Value:
+        return value if isinstance(value, Value) else constant(type, value)
+
+    def add(self, a: Integer, b: Integer) -> Value:
+        a, b = self.integer(a), self.integer(b)
+        if a.constant is not None and b.constant is not None:
+            return constant(I64, a.constant + b.constant)
+        if a.constant == 0:
+            return b
+        return a if b.constant == 0 else self._define(I64, f"add nsw i64 {a.text}, {b.text}")
+
+    def subtract(self, a: Integer, b: Integer) -> Value:
+        a, b = self.integer(a), self.integer(b)
+        if a.constant is not None and b.constant is not None:
+            return constant(I64, a.constant - b.constant)
+        return a if b.constant == 0 else self._define(I64, f"sub nsw i64 {a.text}, {b.text}")
+
+    def multiply(self, a: Integer, b: Integer) -> Value:
+        a, b = self.integer(a), self.integer(b)
+        if a.constant is not None and b.constant is not None:
+            return constant(I64, a.constant * b.constant)
+        if 0 in (a.constant, b.constant):
+            return constant(I64, 0)
+        if a.constant == 1:
+            return b
+        return a if b.constant == 1 else self._define(I64, f"mul nsw i64 {a.text}, {b.text}")
+
+    def divide(self, a: Integer, by: int) -> Value:
+        """Quotient of a non-negative number by a constant, towards zero."""
+        a = self.integer(a)
+        if a.constant is not None:
+            return constant(I64, a.constant // by)
+        return a if by == 1 else self._define(I64, f"udiv i64 {a.text}, {by}")
+
+    def remainder(self, a: Integer, by: int) -> Value:
+        """Remainder of a non-negative number by a constant."""
+        a = self.integer(a)
+        if a.constant is not None or by == 1:
+            return constant(I64, (a.constant or 0) % by)
+        return self._define(I64, f"urem i64 {a.text}, {by}")
+
+    def minimum(self, a: Integer, b: Integer) -> Value:
+        return self._pick("slt", a, b)
+
+    def maximum(self, a: Integer, b: Integer) -> Value:
+        return self._pick("sgt", a, b)
+
+    def _pick(self, relation: str, a: Integer, b: Integer) -> Value:
+        a, b = self.integer(a), self.integer(b)
+        if a.constant is not None and b.constant is not None:
+            better = min if relation == "slt" else max
+            return constant(I64, better(a.constant, b.constant))
+        return self.select(self.compare(relation, a, b), a, b)
+
+    # Operations lane by lane
+
+    def binary(self, operation: str, a: Value, b: Value) -> Value:
+        """An LLVM instruction of two equal types, such as ``fadd``, ``xor`` or ``shl``."""
+        return self._define(a.type, f"{operation} {a.type.text} {a.text}, {b.text}")
+
+    def compare(self, relation: str, a: Integer, b: Integer) -> Value:
+        """``fcmp`` for floats, ``icmp`` for integers."""
+        a = a if isinstance(a, Value) else self.integer(a, b.type if isinstance(b, Value) else I64)
+        b = self.integer(b, a.type)
+        operation = "fcmp" if a.type.is_float else "icmp"
+        return self._define(a.type.as_scalar("i1"), f"{operation} {relation} {a.type.text} {a.text}, {b.text}")
+
+    def select(self, condition: Value, a: Value, b: Value) -> Value:
+        """``a`` where the condition holds, else ``b``."""
+        return self._define(a.type, f"select {condition}, {a}, {b}")
+
+    def convert(self, operation: str, a: Value, to: Type) -> Value:
+        """``sitofp``, ``bitcast``, ``zext``, …"""
+        return a if operation == "bitcast" and a.type == to else self._define(to, f"{operation} {a} to {to.text}")
+
+    def negate(self, a: Value) -> Value:
+        return self._define(a.type, f"fneg {a}")
+
+    def fma(self, a: Value, b: Value, c: Value) -> Value:
+        """a * b + c, rounded once where the target can."""
+        if not self.target.has_fma:
+            return self.binary("fadd", self.binary("fmul", a, b), c)
+        return self.intrinsic(f"llvm.fma.{a.type.suffix}", a.type, [a, b, c])
+
+    def unary_intrinsic(self, name: str, a: Value) -> Value:
+        """``llvm.sqrt``, ``llvm.fabs``, …, without the suffix."""
+        return self.intrinsic(f"llvm.{name}.{a.type.suffix}", a.type, [a])
+
+    def larger(self, a: Value, b: Value) -> Value:
+        """The larger of two floats; ``b`` where one is not a number."""
+        return self.select(self.compare("ogt", a, b), a, b)
+
+    def smaller(self, a: Value, b: Value) -> Value:
+        """The smaller of two floats; ``b`` where one is not a number."""
+        return self.select(self.compare("olt", a, b), a, b)
+
+    # Vectors
+
+    def splat(self, scalar: Value, lanes: int) -> Value:
+        """A vector with the scalar in every lane."""
+        if lanes == 1:
+            return scalar
+        type = scalar.type.of(lanes)
+        first = self._define(type, f"insertelement {type.text} poison, {scalar}, i32 0")
+        mask = zero(I32.of(lanes))
+        return self._define(type, f"shufflevector {first}, {poison(type)}, {mask}")
+
+    def shuffle(self, a: Value, b: Value, lanes: Sequence[int]) -> Value:
+        """Lanes of the two vectors one after the other, by constant numbers."""
+        mask = "<" + ", ".join(f"i32 {lane}" for lane in lanes) + ">"
+        type = a.type.of(len(lanes))
+        return self._define(type, f"shufflevector {a}, {b}, <{len(lanes)} x i32> {mask}")
+
+    def extract(self, vector: Value, lane: Integer) -> Value:
+        lane = self.integer(lane)
+        return self._define(vector.type.element, f"extractelement {vector}, {lane}")
+
+    def sum_of_lanes(self, vector: Value) -> Value:
+        """The sum, added up in any order."""
+        element = vector.type.element
+        name = f"llvm.vector.reduce.fadd.{vector.type.suffix}"
+        self.declare(name, element, [element, vector.type])
+        start = constant(element, -0.0)
+        return self._define(element, f"call reassoc {element.text} @{name}({start}, {vector})")
+
+    def largest_of_lanes(self, vector: Value) -> Value:
+        """The largest number; lanes that are NaN do not count."""
+        element = vector.type.element
+        name = f"llvm.vector.reduce.fmax.{vector.type.suffix}"
+        self.declare(name, element, [vector.type])
+        return self._define(element, f"call {element.text} @{name}({vector})")
+
+    def insert(self, vector: Value, scalar: Value, lane: int) -> Value:
+        return self._define(vector.type, f"insertelement {vector}, {scalar}, i32 {lane}")
+
+    # Memory
+
+    def at(self, pointer: Value, *offsets: Integer) -> Value:
+        """The address so many bytes further."""
+        for offset in offsets:
+            offset = self.integer(offset)
+            if offset.constant != 0:
+                pointer = self._define(PTR, f"getelementptr i8, ptr {pointer.text}, i64 {offset.text}")
+        return pointer
+
+    def load(self, type: Type, pointer: Value, offset: Integer = 0) -> Value:
+        """Read from memory that is aligned to its elements."""
+        align = type.element.bytes
+        return self._define(type, f"load {type.text}, {self.at(pointer, offset)}, align {align}")
+
+    def store(self, value: Value, pointer: Value, offset: Integer = 0) -> None:
+        """Write to memory that is aligned to its elements."""
+        self._emit(f"store {value}, {self.at(pointer, offset)}, align {value.type.element.bytes}")
+
+    def load_masked(self, type: Type, pointer: Value, mask: Value) -> Value:
+        """Read the lanes that the mask names; the others are zero and not touched."""
+        name = f"llvm.masked.load.{type.suffix}.p0"
+        self.declarations[name] = f"declare {type.text} @{name}(ptr, i32 immarg, {mask.type.text}, {type.text})"
+        return self.call(name, type, [pointer, constant(I32, type.element.bytes), mask, zero(type)])
+
+    def store_masked(self, value: Value, pointer: Value, mask: Value) -> None:
+        """Write the lanes that the mask names."""
+        name = f"llvm.masked.store.{value.type.suffix}.p0"
+        self.declarations[name] = f"declare void @{name}({value.type.text}, ptr, i32 immarg, {mask.type.text})"
+        self.call(name, None, [value, pointer, constant(I32, value.type.element.bytes), mask])
+
+    def load_strided(self, type: Type, pointer: Value, stride: int, mask: Value) -> Value:
+        """Read the lanes that the mask names, each ``stride`` bytes after the one before."""
+        offsets = "<" + ", ".join(f"i64 {lane * stride}" for lane in range(type.lanes)) + ">"
+        pointers = PTR.of(type.lanes)
+        addresses = self._define(pointers, f"getelementptr i8, {pointer}, {Value(I64.of(type.lanes), offsets)}")
+        name = f"llvm.masked.gather.{type.suffix}.{pointers.suffix}"
+        self.declare(name, type, [pointers, I32, mask.type, type])
+        return self.call(name, type, [addresses, constant(I32, type.element.bytes), mask, zero(type)])
+
+    def fence(self) -> None:
+        """Keep loads on their side of this place.
+
+        LLVM's scheduler would move them up as far as it can, and then lack registers for what they load. The fence
+        is no instruction: an empty piece of assembly that claims to change memory.
+        """
+        self._emit('call void asm sideeffect "", "~{memory}"()')
+
+    def prefetch(self, pointer: Value, *, level: int = 2) -> None:
+        """Ask for the cache line of an address, which need not be valid, to be brought into the second level cache."""
+        locality = {1: 3, 2: 2}[level]
+        arguments = [pointer, constant(I32, 0), constant(I32, locality), constant(I32, 1)]
+        self.intrinsic("llvm.prefetch.p0", None, arguments)

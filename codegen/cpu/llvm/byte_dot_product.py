@@ -1,0 +1,96 @@
+"""Sums of four products of bytes a lane: the one instruction that integer networks live on, and what stands in for it.
+
+Lane i of the accumulator, 32 bits, gets the sum of the products of bytes 4i to 4i + 3 of two vectors, the first of
+unsigned, the second of signed bytes. No form saturates; sums wrap around at 32 bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .builder import FunctionBuilder
+from .target import TargetDescription
+from .types import I8, I16, I32, Value, constant
+
+LANES = 16
+ACCUMULATOR = I32.of(LANES)
+BYTES = I8.of(4 * LANES)
+
+FLIP = -128
+"""Added to bytes (the highest bit flipped), it takes signed numbers to unsigned ones 128 larger, and back."""
+
+
+def flipped(b: FunctionBuilder, value: Value) -> Value:
+    """Bytes with the highest bit flipped."""
+    as_bytes = b.convert("bitcast", value, BYTES)
+    return b.binary("xor", as_bytes, constant(BYTES, FLIP))
+
+
+def _dot_intrinsic(target: TargetDescription, lanes: int) -> str | None:
+    features = set(target.features)
+    if lanes == 16 and "avx512vnni" in features:
+        return "llvm.x86.avx512.vpdpbusd.512"
+    if lanes == 8 and ("avxvnni" in features or {"avx512vnni", "avx512vl"} <= features):
+        return "llvm.x86.avx512.vpdpbusd.256"
+    return None
+
+
+def _pair_intrinsic(target: TargetDescription, lanes: int) -> str | None:
+    """Sums of two products of 16-bit integers a lane, for vectors of so many lanes of 32 bits."""
+    if not target.is_x86_64:
+        return None
+    names = {4: "llvm.x86.sse2.pmadd.wd", 8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"}
+    return names.get(lanes)
+
+
+def dot(b: FunctionBuilder, total: Value, x: Value, w: Value) -> Value:
+    """``total`` with the products of unsigned bytes ``x`` and signed bytes ``w`` added; 16 lanes and 64 bytes."""
+    lanes = min(b.target.lanes, LANES)
+    parts = [_part_dot(b, *part) for part in zip(*(_parts(b, v, lanes) for v in (total, x, w)), strict=True)]
+    return _joined(b, parts)
+
+
+def _parts(b: FunctionBuilder, value: Value, lanes: int) -> list[Value]:
+    """Registers of ``lanes`` lanes of 32 bits."""
+    value = b.convert("bitcast", value, ACCUMULATOR)
+    if lanes == LANES:
+        return [value]
+    return [b.shuffle(value, value, range(first, first + lanes)) for first in range(0, LANES, lanes)]
+
+
+def _joined(b: FunctionBuilder, parts: Sequence[Value]) -> Value:
+    while len(parts) > 1:
+        lanes = 2 * parts[0].type.lanes
+        parts = [b.shuffle(parts[i], parts[i + 1], range(lanes)) for i in range(0, len(parts), 2)]
+    return parts[0]
+
+
+def _part_dot(b: FunctionBuilder, total: Value, x: Value, w: Value) -> Value:
+    lanes = total.type.lanes
+    name = _dot_intrinsic(b.target, lanes)
+    if name is not None:
+        as_bytes = I8.of(4 * lanes)
+        operands = [total, b.convert("bitcast", x, as_bytes), b.convert("bitcast", w, as_bytes)]
+        return b.intrinsic(name, total.type, operands)
+    name = _pair_intrinsic(b.target, lanes)
+    if name is None:
+        return _lane_dot(b, total, x, w)
+    words = I16.of(2 * lanes)
+    eight = constant(words, 8)
+    x, w = b.convert("bitcast", x, words), b.convert("bitcast", w, words)
+    # Bytes 0 and 2 of each lane, then bytes 1 and 3, each as 16 bits.
+    even = b.binary("and", x, constant(words, 255)), b.binary("ashr", b.binary("shl", w, eight), eight)
+    odd = b.binary("lshr", x, eight), b.binary("ashr", w, eight)
+    for pair in (even, odd):
+        total = b.binary("add", total, b.intrinsic(name, total.type, list(pair)))
+    return total
+
+
+def _lane_dot(b: FunctionBuilder, total: Value, x: Value, w: Value) -> Value:
+    """Byte by byte, on processors of which nothing more is known."""
+    type = total.type
+    for byte in range(4):
+        element = b.binary("and", b.binary("lshr", x, constant(type, 8 * byte)), constant(type, 255))
+        weight = b.binary("ashr", b.binary("shl", w, constant(type, 24 - 8 * byte)), constant(type, 24))
+        total = b.binary("add", total, b.binary("mul", element, weight))
+    return total

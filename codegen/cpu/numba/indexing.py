@@ -1,0 +1,214 @@
+"""Gather, scatter and one-hot on row-major tensors. An index out of range makes a kernel refuse its operands."""
+
+from __future__ import annotations
+
+import math
+
+import numba
+
+from ....ir.core import Op
+from ....ir.ops.indexing import Gather, GatherElements, GatherND, OneHot, ScatterElements, ScatterND
+from ....ir.types import DType
+from ..kernel import Kernel
+from ..llvm.target import TargetDescription
+from ..registry import lowers
+from .function import KernelFunction, compile_kernel, python_function
+from .loops import bits, has_real_meaning, is_movement, is_plain, row_major
+from .scalar import NAMESPACE, to_int64
+
+
+@numba.njit(error_model="numpy")
+def from_front(index, extent):
+    """The index counted from the front, -1 if it is out of range."""
+    if index < 0:
+        index += extent
+    return index if 0 <= index < extent else -1
+
+
+_NAMES = (("from_front", from_front), *NAMESPACE)
+
+
+def _gather(x, indices, y, n, f, scratch, begin, end):
+    extent, inner, count = n[0], n[1], n[2]
+    for u in range(begin, end):
+        index = from_front(indices[u % count], extent)
+        if index < 0:
+            return 1
+        p = (u // count * extent + index) * inner
+        for i in range(inner):
+            y[u * inner + i] = x[p + i]
+    return 0
+
+
+@lowers(Gather)
+def lower_gather(op: Op, target: TargetDescription) -> Kernel | None:
+    if not (is_plain(op) and is_movement(op) and isinstance(op.operator, Gather)):
+        return None
+    (x, indices), axis = (v.type for v in op.inputs), op.operator.axis
+    dtypes = bits(x.dtype), indices.dtype, bits(x.dtype)
+    inner = math.prod(x.shape[axis + 1 :])
+    units = math.prod(x.shape[:axis]) * indices.elements
+    numbers = x.shape[axis], inner, max(indices.elements, 1)
+    return compile_kernel("gather", _gather, dtypes, target, units=units, integers=numbers)
+
+
+def _gather_nd(x, indices, y, n, f, scratch, begin, end):
+    coordinates, slices, batch_stride, inner = n[0], n[1], n[2], n[3]
+    for u in range(begin, end):
+        p = u // slices * batch_stride
+        for c in range(coordinates):
+            index = from_front(indices[u * coordinates + c], n[4 + 2 * c])
+            if index < 0:
+                return 1
+            p += index * n[5 + 2 * c]
+        for i in range(inner):
+            y[u * inner + i] = x[p + i]
+    return 0
+
+
+@lowers(GatherND)
+def lower_gather_nd(op: Op, target: TargetDescription) -> Kernel | None:
+    if not (is_plain(op) and is_movement(op) and isinstance(op.operator, GatherND)):
+        return None
+    (x, indices), batch = (v.type for v in op.inputs), op.operator.batch_dims
+    count = indices.shape[-1]
+    strides = row_major(x.shape)
+    table = [number for d in range(batch, batch + count) for number in (x.shape[d], strides[d])]
+    batches = math.prod(x.shape[:batch])
+    slices = math.prod(indices.shape[batch:-1])
+    numbers = (count, max(slices, 1), math.prod(x.shape[batch:]), math.prod(x.shape[batch + count :]), *table)
+    dtypes = bits(x.dtype), indices.dtype, bits(x.dtype)
+    return compile_kernel("gather_nd", _gather_nd, dtypes, target, units=batches * slices, integers=numbers)
+
+
+@lowers(GatherElements)
+def lower_gather_elements(op: Op, target: TargetDescription) -> Kernel | None:
+    if not (is_plain(op) and is_movement(op) and isinstance(op.operator, GatherElements)):
+        return None
+    x, indices = (v.type for v in op.inputs)
+    function = _element_function(x.rank, "y[q] = x[p]", "x, indices, y")
+    dtypes = bits(x.dtype), indices.dtype, bits(x.dtype)
+    numbers = _element_numbers(x.shape, indices.shape, op.operator.axis)
+    units = indices.shape[0] if x.rank else 1
+    return compile_kernel("gather_elements", function, dtypes, target, units=units, integers=numbers)
+
+
+def _element_numbers(x: tuple[int, ...], indices: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    """Extent and stride of the axis, extents of indices, strides of x where the position itself points."""
+    strides = row_major(x)
+    return (x[axis], strides[axis], *indices, *(0 if d == axis else s for d, s in enumerate(strides)))
+
+
+def _element_function(rank: int, statement: str, tensors: str, before: str = "pass") -> KernelFunction:
+    """A kernel that visits each index: ``q`` is its position, ``p`` where it points in x."""
+    lines = [f"def kernel({tensors}, n, f, scratch, begin, end):", f"    {before}"]
+    q, p = "0", "0"
+    for d in range(rank):
+        indent = "    " * (d + 1)
+        lines.append(f"{indent}for i{d} in range({'begin, end' if d == 0 else f'n[{2 + d}]'}):")
+        q, p = f"({q}) * n[{2 + d}] + i{d}", f"{p} + i{d} * n[{2 + rank + d}]"
+    indent = "    " * (rank + 1)
+    body = (
+        f"q = {q}",
+        "k = from_front(indices[q], n[0])",
+        "if k < 0:",
+        "    return 1",
+        f"p = {p} + k * n[1]",
+        statement,
+    )
+    return python_function("\n".join([*lines, *(indent + line for line in body), "    return 0", ""]), _NAMES)
+
+
+_COMBINATIONS = {
+    "none": "{1}",
+    "add": "{0} + {1}",
+    "mul": "{0} * {1}",
+    "min": "smaller({0}, {1})",
+    "max": "larger({0}, {1})",
+}
+
+
+def _combination(reduction: str, dtype: DType) -> str | None:
+    """How an update meets what is there; ``None`` where there is no arithmetic."""
+    return None if reduction != "none" and dtype in (DType.F16, DType.BOOL) else _COMBINATIONS[reduction]
+
+
+@lowers(ScatterElements)
+def lower_scatter_elements(op: Op, target: TargetDescription) -> Kernel | None:
+    operator = op.operator
+    if not (is_plain(op) and has_real_meaning(op) and isinstance(operator, ScatterElements)):
+        return None
+    x, indices = op.inputs[0].type, op.inputs[1].type
+    combination = _combination(operator.reduction, x.dtype)
+    if combination is None:
+        return None
+    # All at once, in order: several updates may meet in one element.
+    copy = f"for i in range(n[{2 + 2 * x.rank}] * (end - begin)): y[i] = x[i]\n    begin, end = 0, n[2] * (end - begin)"
+    function = _element_function(
+        x.rank, f"y[p] = {combination.format('y[p]', 'updates[q]')}", "x, indices, updates, y", copy
+    )
+    dtype = bits(x.dtype) if operator.reduction == "none" else x.dtype
+    numbers = (*_element_numbers(x.shape, indices.shape, operator.axis), x.elements)
+    dtypes = dtype, indices.dtype, dtype, dtype
+    return compile_kernel("scatter_elements", function, dtypes, target, units=1, integers=numbers)
+
+
+def _scatter_nd_source(combination: str) -> str:
+    return f"""def kernel(x, indices, updates, y, n, f, scratch, begin, end):
+    coordinates, inner = n[0], n[1]
+    for i in range(n[2] * (end - begin)):
+        y[i] = x[i]
+    for u in range(n[3] * (end - begin)):
+        p = 0
+        for c in range(coordinates):
+            k = from_front(indices[u * coordinates + c], n[4 + 2 * c])
+            if k < 0:
+                return 1
+            p += k * n[5 + 2 * c]
+        for i in range(inner):
+            y[p + i] = {combination.format("y[p + i]", "updates[u * inner + i]")}
+    return 0
+"""
+
+
+@lowers(ScatterND)
+def lower_scatter_nd(op: Op, target: TargetDescription) -> Kernel | None:
+    operator = op.operator
+    if not (is_plain(op) and has_real_meaning(op) and isinstance(operator, ScatterND)):
+        return None
+    x, indices = op.inputs[0].type, op.inputs[1].type
+    combination = _combination(operator.reduction, x.dtype)
+    if combination is None:
+        return None
+    count, strides = indices.shape[-1], row_major(x.shape)
+    table = [number for d in range(count) for number in (x.shape[d], strides[d])]
+    numbers = (count, math.prod(x.shape[count:]), x.elements, math.prod(indices.shape[:-1]), *table)
+    dtype = bits(x.dtype) if operator.reduction == "none" else x.dtype
+    function = python_function(_scatter_nd_source(combination), _NAMES)
+    # One work item: several updates may meet in one element.
+    return compile_kernel(
+        "scatter_nd", function, (dtype, indices.dtype, dtype, dtype), target, units=1, integers=numbers
+    )
+
+
+def _one_hot(indices, values, y, n, f, scratch, begin, end):
+    depth, inner = n[0], n[1]
+    for u in range(begin, end):
+        for d in range(depth):
+            for i in range(inner):
+                index = from_front(to_int64(indices[u * inner + i]), depth)
+                y[(u * depth + d) * inner + i] = values[1] if index == d else values[0]
+    return 0
+
+
+@lowers(OneHot)
+def lower_one_hot(op: Op, target: TargetDescription) -> Kernel | None:
+    operator = op.operator
+    if not (is_plain(op) and has_real_meaning(op) and isinstance(operator, OneHot)):
+        return None
+    indices, values = (v.type for v in op.inputs)
+    if indices.dtype in (DType.F16, DType.BOOL):
+        return None
+    outer, inner = math.prod(indices.shape[: operator.axis]), math.prod(indices.shape[operator.axis :])
+    dtypes = indices.dtype, bits(values.dtype), bits(values.dtype)
+    return compile_kernel("one_hot", _one_hot, dtypes, target, units=outer, integers=(operator.depth, inner))

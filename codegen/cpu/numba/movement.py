@@ -1,0 +1,111 @@
+"""Operators that copy elements from place to place on row-major tensors, whatever their bits mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ....ir.core import Op
+from ....ir.layout import BLOCK, physical_shape
+from ....ir.ops.layout import Reorder
+from ....ir.ops.movement import Concat, DepthToSpace, Slice, SpaceToDepth, Split, Tile, Transpose, Trilu
+from ....ir.ops.shape import Expand, Reshape
+from ....ir.types import TensorType
+from ..kernel import Kernel
+from ..llvm.target import TargetDescription
+from ..registry import lowers
+from .function import compile_kernel
+from .loops import Access, Nest, bits, broadcast, is_movement, is_plain, row_major
+from .nest_kernel import copies_kernel, copy_kernel
+
+
+def _copied(op: Op, extents: Sequence[int], source: Access, target: TargetDescription) -> Kernel:
+    """A kernel that writes the result in order, reading x as ``source`` tells."""
+    nest = Nest(tuple(extents), (source, Access(row_major(extents))))
+    return copy_kernel(op.name, bits(op.results[0].type.dtype), nest, target)
+
+
+@lowers(Reshape, Expand, Transpose, Slice, Tile, DepthToSpace, SpaceToDepth, Reorder)
+def lower_copy(op: Op, target: TargetDescription) -> Kernel | None:
+    if not (is_plain(op) and is_movement(op)):
+        return None
+    operator, shape = op.operator, op.inputs[0].type.shape
+    strides, result = row_major(shape), op.result.type.shape
+    if isinstance(operator, Reshape | Reorder):
+        return _copied(op, (math.prod(shape),), Access((1,)), target)
+    if isinstance(operator, Expand):
+        return _copied(op, result, broadcast(shape, result), target)
+    if isinstance(operator, Transpose):
+        return _copied(op, result, Access(tuple(strides[d] for d in operator.perm)), target)
+    if isinstance(operator, Slice):
+        steps = tuple(stride * step for stride, step in zip(strides, operator.step, strict=True))
+        return _copied(
+            op, result, Access(steps, sum(b * s for b, s in zip(operator.begin, strides, strict=True))), target
+        )
+    if isinstance(operator, Tile):
+        extents = [e for pair in zip(operator.repeats, shape, strict=True) for e in pair]
+        return _copied(op, extents, Access(tuple(s for stride in strides for s in (0, stride))), target)
+    b = operator.blocksize if isinstance(operator, DepthToSpace | SpaceToDepth) else 1
+    n, c, h, w = shape
+    if isinstance(operator, DepthToSpace):
+        inner = c // (b * b)
+        split, order = (n, b, b, inner, h, w), (0, 3, 4, 1, 5, 2)
+        if operator.mode == "CRD":
+            split, order = (n, inner, b, b, h, w), (0, 1, 4, 2, 5, 3)
+    else:
+        split, order = (n, c, h // b, b, w // b, b), (0, 3, 5, 1, 2, 4)
+    strides = row_major(split)
+    return _copied(op, [split[d] for d in order], Access(tuple(strides[d] for d in order)), target)
+
+
+@lowers(Concat, Split)
+def lower_joint(op: Op, target: TargetDescription) -> Kernel | None:
+    if not (is_movement(op) and isinstance(op.operator, Concat | Split)):
+        return None
+    is_concat = isinstance(op.operator, Concat)
+    whole = (op.results if is_concat else op.inputs)[0].type
+    parts = op.inputs if is_concat else op.results
+    if not (is_plain(op) or _joins_blocks(op.operator.axis, whole, [part.type for part in parts])):
+        return None
+    physical = physical_shape(whole)
+    outer, row = math.prod(physical[: op.operator.axis]), math.prod(physical[op.operator.axis :])
+    copies: list[tuple[int, int, Nest]] = []
+    offset = 0
+    for index, part in enumerate(parts):
+        length = math.prod(physical_shape(part.type)) // outer if outer else 0
+        accesses = Access((length, 1)), Access((row, 1), offset)
+        offset += length
+        if is_concat:
+            copies.append((index, len(parts), Nest((outer, length), accesses)))
+        else:
+            copies.append((0, index + 1, Nest((outer, length), accesses[::-1])))
+    return copies_kernel(op.name, bits(whole.dtype), len(parts) + 1, tuple(copies), target)
+
+
+def _joins_blocks(axis: int, whole: TensorType, parts: Sequence[TensorType]) -> bool:
+    """Whether tensors in layout ``c16`` join by whole blocks of channels."""
+    blocked = all(type.layout == "c16" for type in (whole, *parts))
+    return blocked and axis == 1 and all(part.shape[1] % BLOCK == 0 for part in parts[:-1])
+
+
+def _trilu(x, y, n, f, scratch, begin, end):
+    rows, columns, k, upper = n[0], n[1], n[2], n[3]
+    for row in range(begin, end):
+        edge = row % rows + k + (0 if upper else 1)
+        edge = min(max(edge, 0), columns)
+        first, last = (edge, columns) if upper else (0, edge)
+        p = row * columns
+        for i in range(columns):
+            y[p + i] = 0
+        for i in range(first, last):
+            y[p + i] = x[p + i]
+    return 0
+
+
+@lowers(Trilu)
+def lower_trilu(op: Op, target: TargetDescription) -> Kernel | None:
+    if not (is_plain(op) and is_movement(op) and isinstance(op.operator, Trilu)):
+        return None
+    shape, dtype = op.result.type.shape, bits(op.result.type.dtype)
+    numbers = (*shape[-2:], op.operator.k, int(op.operator.upper))
+    return compile_kernel("trilu", _trilu, (dtype, dtype), target, units=math.prod(shape[:-1]), integers=numbers)

@@ -1,0 +1,155 @@
+"""Normalisations on row-major tensors. Means and variances are accumulated in double precision."""
+
+from __future__ import annotations
+
+import math
+
+from ....ir.core import Op
+from ....ir.ops.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, Lrn, RmsNorm
+from ....ir.types import DType
+from ..kernel import Kernel
+from ..llvm.target import TargetDescription
+from ..registry import lowers
+from .function import compile_kernel, python_function
+from .loops import Access, Nest, dtypes_of, is_plain, row_major
+from .nest_kernel import element_kernel
+from .scalar import NAMESPACE, number
+
+
+def _computes(op: Op) -> bool:
+    """Whether the op is one of floats that there is arithmetic for."""
+    return is_plain(op) and op.inputs[0].type.dtype in (DType.F32, DType.F64)
+
+
+@lowers(BatchNorm)
+def lower_batch_norm(op: Op, target: TargetDescription) -> Kernel | None:
+    if not (_computes(op) and isinstance(op.operator, BatchNorm)):
+        return None
+    shape, dtype = op.result.type.shape, op.result.type.dtype
+    # What does not change along a channel, LLVM computes once.
+    function = python_function(
+        "def kernel(x, scale, b, mean, var, y, p, s0, s1, s2, s3, q):\n"
+        f"    factor = scale[s0] / math.sqrt(var[s3] + {number(op.operator.epsilon, dtype)})\n"
+        "    y[q] = (x[p] - mean[s2]) * factor + b[s1]\n"
+        "    return 0\n",
+        NAMESPACE,
+    )
+    whole = Access(row_major((*shape[:2], math.prod(shape[2:]))))
+    nest = Nest((*shape[:2], math.prod(shape[2:])), (whole, *[Access((0, 1, 0))] * 4, whole))
+    return element_kernel("batch_norm", function, dtypes_of(op), nest, target)
+
+
+_STANDARDIZE = """def kernel({tensors}, n, f, scratch, begin, end):
+    groups, channels, inner = n[0], n[1], n[2]
+    length = channels * inner
+    for u in range(begin, end):
+        p, s = u * length, u % groups * channels
+        mean = 0.0
+        {mean}
+        total = 0.0
+        for i in range(length):
+            v = np.float64(x[p + i]) - mean
+            total += v * v
+        factor = {real}(1.0 / math.sqrt(total / length + f[0]))
+        shift = {real}(mean)
+        for c in range(channels):
+            for i in range(inner):
+                q = p + c * inner + i
+                y[q] = (x[q] - shift) * factor * scale[s + c]{bias}
+    return 0
+"""
+_MEAN = "for i in range(length): mean += x[p + i]\n        mean = mean / length"
+
+
+def _standardized(
+    op: Op, extents: tuple[int, int, int, int], epsilon: float, target: TargetDescription, centred: bool = True
+) -> Kernel:
+    """A kernel for rows seen as [units, channels, inner], whose scale starts over after ``groups`` rows.
+
+    Args:
+        extents: units, groups, channels, inner.
+        centred: the mean is subtracted.
+    """
+    has_bias = len(op.inputs) == 3
+    source = _STANDARDIZE.format(
+        tensors="x, scale, b, y" if has_bias else "x, scale, y",
+        mean=_MEAN if centred else "pass",
+        real=f"np.{op.result.type.dtype.numpy.name}",
+        bias=" + b[s + c]" if has_bias else "",
+    )
+    function = python_function(source, NAMESPACE)
+    return compile_kernel(
+        op.name,
+        function,
+        dtypes_of(op),
+        target,
+        units=extents[0],
+        integers=extents[1:],
+        floats=(epsilon,),
+        fastmath=True,
+    )
+
+
+@lowers(LayerNorm, RmsNorm)
+def lower_trailing_norm(op: Op, target: TargetDescription) -> Kernel | None:
+    operator = op.operator
+    if not (_computes(op) and isinstance(operator, LayerNorm | RmsNorm)):
+        return None
+    shape = op.result.type.shape
+    rows, length = math.prod(shape[: operator.axis]), math.prod(shape[operator.axis :])
+    centred = isinstance(operator, LayerNorm)
+    return _standardized(op, (rows, 1, length, 1), operator.epsilon, target, centred)
+
+
+@lowers(InstanceNorm, GroupNorm)
+def lower_channel_norm(op: Op, target: TargetDescription) -> Kernel | None:
+    operator = op.operator
+    if not (_computes(op) and isinstance(operator, InstanceNorm | GroupNorm)):
+        return None
+    batch, channels, *spatial = op.result.type.shape
+    groups = operator.groups if isinstance(operator, GroupNorm) else channels
+    extents = (batch * groups, groups, channels // groups, math.prod(spatial))
+    return _standardized(op, extents, operator.epsilon, target)
+
+
+_LRN = """def kernel(x, y, n, f, scratch, begin, end):
+    channels, inner, before, after = n[0], n[1], n[2], n[3]
+    alpha, bias = {real}(f[0]), {real}(f[1])
+    for u in range(begin, end):
+        c = u % channels
+        first, last = max(c - before, 0) - c + u, min(c + after, channels - 1) - c + u
+        for i in range(inner):
+            scratch[i] = 0
+        for k in range(first, last + 1):
+            for i in range(inner):
+                v = x[k * inner + i]
+                scratch[i] += v * v
+        for i in range(inner):
+            base = bias + alpha * scratch[i]
+            y[u * inner + i] = x[u * inner + i] / {power}
+    return 0
+"""
+
+
+@lowers(Lrn)
+def lower_lrn(op: Op, target: TargetDescription) -> Kernel | None:
+    operator = op.operator
+    if not (_computes(op) and isinstance(operator, Lrn)):
+        return None
+    batch, channels, *spatial = op.result.type.shape
+    before = (operator.size - 1) // 2
+    # Three quarters are the exponent of nearly every network; roots are much quicker than powers.
+    power = "(math.sqrt(base) * math.sqrt(math.sqrt(base)))" if operator.beta == 0.75 else "base ** {real}(f[2])"
+    source = _LRN.replace("{power}", power).replace("{real}", f"np.{op.result.type.dtype.numpy.name}")
+    numbers = channels, math.prod(spatial), before, operator.size - 1 - before
+    floats = operator.alpha / operator.size, operator.bias, operator.beta
+    return compile_kernel(
+        "lrn",
+        python_function(source, NAMESPACE),
+        dtypes_of(op),
+        target,
+        units=batch * channels,
+        integers=numbers,
+        floats=floats,
+        scratch=(op.result.type.dtype, math.prod(spatial)),
+    )

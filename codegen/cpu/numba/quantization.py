@@ -1,0 +1,64 @@
+"""Between real numbers and integers with computed scales and zero points: the operators of ONNX, row-major."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ....ir.core import Op
+from ....ir.ops.quantization import DequantizeLinear, DynamicQuantizeLinear, QuantizeLinear
+from ....ir.types import DType
+from ..kernel import Kernel
+from ..llvm.target import TargetDescription
+from ..registry import lowers
+from .elementwise import load, store
+from .function import compile_kernel, python_function
+from .integer_scalar import NAMES, quantized
+from .loops import Access, Nest, dtypes_of, is_plain, row_major
+from .nest_kernel import element_kernel
+from .scalar import NAMESPACE
+
+
+@lowers(QuantizeLinear, DequantizeLinear)
+def lower_conversion(op: Op, target: TargetDescription) -> Kernel | None:
+    operator = op.operator
+    if not (is_plain(op) and isinstance(operator, QuantizeLinear | DequantizeLinear)):
+        return None
+    x, y = op.inputs[0].type, op.result.type
+    scale, zero = load("scale", "p1", op.inputs[1].type.dtype), "zero[p2]" if len(op.inputs) == 3 else "0"
+    if isinstance(operator, QuantizeLinear):
+        limits = np.iinfo(y.dtype.numpy)
+        value = f"quantized({load('x', 'p0', x.dtype)}, {scale}, {zero}, {limits.min}, {limits.max})"
+    else:
+        value = f"dequantized(x[p0], {scale}, {zero})"
+    tensors = ["x", "scale", "zero"][: len(op.inputs)]
+    positions = ", ".join(f"p{i}" for i in range(len(tensors) + 1))
+    lines = [f"def kernel({', '.join(tensors)}, y, {positions}):"]
+    lines += [store("y", f"p{len(tensors)}", value, y.dtype, DType.F32), "return 0"]
+    function = python_function("\n    ".join(lines), (*NAMESPACE, *NAMES))
+    whole = Access(row_major(x.shape))
+    parameter = Access(tuple(int(d == operator.axis) for d in range(x.rank)))
+    nest = Nest(x.shape, (whole, *[parameter] * (len(tensors) - 1), whole))
+    return element_kernel(op.name, function, dtypes_of(op), nest, target)
+
+
+def _dynamic(x, y, scale, zero, n, f, scratch, begin, end):
+    low, high = np.float32(0), np.float32(0)
+    count = n[0] * (end - begin)
+    for i in range(count):
+        low = min(low, x[i])
+        high = max(high, x[i])
+    step = (high - low) / np.float32(255) if high > low else np.float32(1)
+    middle = np.uint8(np.rint(min(max(-low / step, np.float32(0)), np.float32(255))))
+    scale[0], zero[0] = step, middle
+    for i in range(count):
+        y[i] = quantized(x[i], step, middle, 0, 255)
+    return 0
+
+
+@lowers(DynamicQuantizeLinear)
+def lower_dynamic(op: Op, target: TargetDescription) -> Kernel | None:
+    if not is_plain(op):
+        return None
+    # One work item: every element needs the range of all.
+    numbers = (op.inputs[0].type.elements,)
+    return compile_kernel("dynamic_quantize_linear", _dynamic, dtypes_of(op), target, units=1, integers=numbers)

@@ -1,0 +1,243 @@
+"""Reductions along any dimensions of row-major tensors. Floats are accumulated in double precision and rounded once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ....ir.core import Op
+from ....ir.ops.pooling import GlobalAveragePool, GlobalLpPool, GlobalMaxPool
+from ....ir.ops.reduction import Reduce
+from ....ir.types import DType
+from ..kernel import Kernel
+from ..llvm.target import TargetDescription
+from ..registry import lowers
+from .elementwise import load, store
+from .function import KernelFunction, compile_kernel, python_function
+from .loops import dtypes_of, is_movement, is_plain, row_major
+from .scalar import NAMESPACE, number
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """A reduction as Python source.
+
+    Attributes:
+        initial: what is there before the first element.
+        step: the accumulator ``a`` after the element ``v``.
+        finish: the result of the accumulator ``a`` of ``count`` elements; ``total`` is it in the dtype of integers.
+        is_comparison: accumulates in the element type and never rounds.
+    """
+
+    initial: float
+    step: str
+    finish: str = "a"
+    is_comparison: bool = False
+
+
+_REDUCTIONS = {
+    "reduce_sum": Reduction(0, "a + v"),
+    "reduce_mean": Reduction(0, "a + v", "a / count"),
+    "reduce_prod": Reduction(1, "a * v"),
+    "reduce_l1": Reduction(0, "a + abs(v)"),
+    "reduce_l2": Reduction(0, "a + v * v", "math.sqrt(a)"),
+    "reduce_sum_square": Reduction(0, "a + v * v"),
+    "reduce_log_sum": Reduction(0, "a + v", "math.log(a)"),
+    "reduce_log_sum_exp": Reduction(0, "a + math.exp(v - shift)", "math.log(a) + shift"),
+    "reduce_max": Reduction(-math.inf, "larger(a, v)", is_comparison=True),
+    "reduce_min": Reduction(math.inf, "smaller(a, v)", is_comparison=True),
+}
+_GLOBAL = {"global_average_pool": "reduce_mean", "global_max_pool": "reduce_max"}
+
+
+@lowers(Reduce, GlobalAveragePool, GlobalMaxPool, GlobalLpPool)
+def lower_reduction(op: Op, target: TargetDescription) -> Kernel | None:
+    if not (is_plain(op) and is_movement(op)):
+        return None
+    operator, type = op.operator, op.inputs[0].type
+    axes = operator.axes if isinstance(operator, Reduce) else tuple(range(2, type.rank))
+    if isinstance(operator, GlobalLpPool):
+        reduction = _norm(operator.p)
+    else:
+        reduction = _REDUCTIONS[_GLOBAL.get(op.name, op.name)]
+    source = _typed(reduction, type.dtype)
+    if source is None:
+        return None
+    return _compile(op, source, type.shape, axes, target)
+
+
+def _norm(p: int) -> Reduction:
+    if p in (1, 2):
+        return _REDUCTIONS[f"reduce_l{p}"]
+    return Reduction(0, f"a + abs(v) ** {p}", f"a ** {1 / p!r}")
+
+
+@dataclass(frozen=True)
+class _Typed:
+    """A reduction for an element type: source of the initial accumulator, and statements for the rest.
+
+    Attributes:
+        missing: a variable that counts the elements that are no numbers; empty where nobody asks.
+    """
+
+    dtype: DType
+    initial: str
+    step: str
+    finish: str
+    element: str
+    accumulator: DType
+    missing: str = ""
+
+    @property
+    def is_extreme_of_singles(self) -> bool:
+        return self.dtype is DType.F32 and self.step.startswith(("larger", "smaller"))
+
+
+def _typed(reduction: Reduction, dtype: DType) -> _Typed | None:
+    element = load("x", "p", dtype)
+    if dtype is DType.BOOL:
+        dtype, element = DType.U8, "x[p]"
+    if reduction.is_comparison:
+        initial = reduction.initial
+        if not dtype.is_float:
+            span = np.iinfo(dtype.numpy)
+            initial = span.min if initial < 0 else span.max
+        wide = DType.F32 if dtype is DType.F16 else dtype
+        return _Typed(dtype, number(initial, dtype), reduction.step, "a", element, wide)
+    if dtype.is_float:
+        return _Typed(dtype, number(reduction.initial, DType.F64), reduction.step, reduction.finish, element, DType.F64)
+    accumulator = DType.U64 if dtype.name.startswith("U") else DType.I64
+    total = f"np.{dtype.numpy.name}(a)"
+    finish = reduction.finish
+    if finish == "a / count":
+        finish = f"divide_integers({total}, np.{accumulator.numpy.name}(max(count, 1)))"
+    elif finish != "a":
+        if dtype not in (DType.I32, DType.I64):
+            # NumPy takes roots and logarithms of narrower integers in narrower floats.
+            return None
+        convert = "to_int32" if dtype is DType.I32 else "to_int64"
+        if "shift" in finish:
+            return _Typed(dtype, "0.0", reduction.step, f"{convert}({finish})", element, DType.F64)
+        finish = f"{convert}({finish.replace('(a)', f'(np.float64({total}))')})"
+    return _Typed(dtype, number(reduction.initial, accumulator), reduction.step, finish, element, accumulator)
+
+
+def _as_integers(typed: _Typed) -> _Typed:
+    """An extreme of float32, compared as integers: LLVM vectorises that, but no comparison that minds NaN."""
+    first, function = ("-2147483648", "max") if typed.step.startswith("larger") else ("2147483647", "min")
+    return _Typed(
+        typed.dtype,
+        f"np.int32({first})",
+        f"{function}(a, ordered(v))",
+        "from_ordered(a) if missing == 0 else np.float32(np.nan)",
+        typed.element,
+        DType.F32,
+        "missing",
+    )
+
+
+@dataclass(frozen=True)
+class _Loops:
+    """Dimensions of one kind: extents and strides of x, neighbours merged."""
+
+    extents: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+def _dimensions(shape: Sequence[int], axes: Sequence[int]) -> tuple[_Loops, _Loops]:
+    """The kept and the reduced dimensions; one of each at least, but no more than needed."""
+    merged: list[tuple[bool, int, int]] = []
+    for d, (extent, stride) in enumerate(zip(shape, row_major(shape), strict=True)):
+        if extent == 1:
+            continue
+        if merged and merged[-1][0] == (d in axes):
+            merged[-1] = merged[-1][0], merged[-1][1] * extent, stride
+        else:
+            merged.append((d in axes, extent, stride))
+
+    def loops(reduced: bool) -> _Loops:
+        chosen = [(e, s) for r, e, s in merged if r == reduced] or [(1, 1)]
+        return _Loops(tuple(e for e, _ in chosen), tuple(s for _, s in chosen))
+
+    return loops(False), loops(True)
+
+
+def _compile(op: Op, typed: _Typed, shape: Sequence[int], axes: Sequence[int], target: TargetDescription) -> Kernel:
+    kept, reduced = _dimensions(shape, axes)
+    # With the kept dimension innermost in memory, whole rows are accumulated side by side.
+    in_rows = kept.strides[-1] == 1 and kept.extents[-1] > 1 and reduced.extents != (1,) and "shift" not in typed.step
+    if typed.is_extreme_of_singles and not in_rows:
+        typed = _as_integers(typed)
+    make = _row_function if in_rows else _function
+    function = make(typed, len(kept.extents), len(reduced.extents))
+    numbers = (*kept.extents, *kept.strides, *reduced.extents, *reduced.strides, math.prod(reduced.extents))
+    return compile_kernel(
+        op.name,
+        function,
+        dtypes_of(op),
+        target,
+        units=kept.extents[0],
+        integers=numbers,
+        scratch=(typed.accumulator, kept.extents[-1] if in_rows else 0),
+        fastmath=not in_rows,
+    )
+
+
+def _nested(
+    first: int, rank: int, indent: int, tables: tuple[int, int], start: str, ranged: bool
+) -> tuple[list[str], str]:
+    """Loops ``i<first>`` …: the lines and the position in x. ``tables`` says where extents and strides begin."""
+    lines, position = [], start
+    for d in range(rank):
+        extent = "begin, end" if ranged and d == 0 else f"n[{tables[0] + d}]"
+        lines.append(f"{'    ' * (indent + d)}for i{first + d} in range({extent}):")
+        position += f" + i{first + d} * n[{tables[1] + d}]"
+    return lines, position
+
+
+def _result(kept: int) -> str:
+    """Position of the result in terms of the kept indices."""
+    position = "i0"
+    for d in range(1, kept):
+        position = f"({position}) * n[{d}] + i{d}"
+    return position
+
+
+def _function(typed: _Typed, kept: int, reduced: int) -> KernelFunction:
+    """One accumulator: every kept point in turn."""
+    outer, start = _nested(0, kept, 1, (0, kept), "0", True)
+    inner, position = _nested(kept, reduced, kept + 1, (2 * kept, 2 * kept + reduced), "start", False)
+    indent, deep = "    " * (kept + 1), "    " * (kept + reduced + 1)
+    count = f"n[{2 * (kept + reduced)}]"
+    element = [f"{deep}p = {position}", f"{deep}v = {typed.element}"]
+    lines = ["def kernel(x, y, n, f, scratch, begin, end):", f"    count = {count}", *outer, f"{indent}start = {start}"]
+    if "shift" in typed.step:
+        lines += [f"{indent}shift = -np.inf", *inner, *element, f"{deep}shift = larger(shift, np.float64(v))"]
+        lines += [f"{indent}if abs(shift) == np.inf:", f"{indent}    shift = 0.0"]
+    lines += [f"{indent}a = {typed.initial}"]
+    if typed.missing:
+        lines.append(f"{indent}{typed.missing} = np.int32(0)")
+        element.append(f"{deep}{typed.missing} |= np.int32(v != v)")
+    lines += [*inner, *element, f"{deep}a = {typed.step}"]
+    lines.append(indent + store("y", _result(kept), typed.finish, typed.dtype, typed.accumulator))
+    return python_function("\n".join([*lines, "    return 0", ""]), NAMESPACE)
+
+
+def _row_function(typed: _Typed, kept: int, reduced: int) -> KernelFunction:
+    """Accumulators for a row of kept points, in the scratch memory."""
+    outer, start = _nested(0, kept - 1, 1, (0, kept), "0", True)
+    indent = "    " * kept
+    inner, position = _nested(kept, reduced, kept, (2 * kept, 2 * kept + reduced), "start", False)
+    deep = "    " * (kept + reduced)
+    row = f"for i{kept - 1} in range({'begin, end' if kept == 1 else f'n[{kept - 1}]'}):"
+    j = f"i{kept - 1}"
+    lines = ["def kernel(x, y, n, f, scratch, begin, end):", f"    count = n[{2 * (kept + reduced)}]", *outer]
+    lines += [f"{indent}start = {start}", f"{indent}{row}", f"{indent}    scratch[{j}] = {typed.initial}", *inner]
+    lines += [f"{deep}q = {position}", f"{deep}{row}", f"{deep}    p = q + {j}", f"{deep}    v = {typed.element}"]
+    lines += [f"{deep}    a = scratch[{j}]", f"{deep}    scratch[{j}] = {typed.step}"]
+    lines += [f"{indent}{row}", f"{indent}    a = scratch[{j}]"]
+    lines.append(f"{indent}    " + store("y", _result(kept), typed.finish, typed.dtype, typed.accumulator))
+    return python_function("\n".join([*lines, "    return 0", ""]), NAMESPACE)

@@ -1,0 +1,166 @@
+"""Choose for each activation between row-major order and blocks of 16 channels."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import networkx
+
+from ...ir.core import Constant, Function, Module, Op, Value
+from ...ir.layout import bytes_of, is_same_order
+from ...ir.ops.layout import Reorder
+from ..base import Pass, Record
+from ..invariants import PLACED, PLAIN, UNPLANNED, Invariant
+from .layout_support import ACTIVATIONS, Support, blocked_support, matrix_layout
+
+REORDER_BYTES = 4096
+"""What a reorder costs besides its traffic, as bytes of traffic: a call, and cold caches."""
+
+_BLOCKED = "blocked"
+_PLAIN = "plain"
+
+
+@dataclass(frozen=True)
+class ChooseLayouts(Pass):
+    """Puts activations around convolutions into layout ``c16`` and their weights into ``o16i16`` or ``o16``, those of
+    quantised ones into ``o16i4`` or ``o16k4``. Weights of quantised matrix products become ``o16i4`` or ``i4o16``.
+
+    Which ops can is said in :mod:`tilewright.passes.cpu.layout_support`. The choice is a minimum cut: ops that need
+    blocks stand on one side; inputs, outputs and ops that cannot on the other; an edge costs the traffic of
+    the ``reorder`` that it would take, once for each value however many ops read it. Ops in neither camp go where it
+    is cheaper, row-major where it makes no difference.
+    """
+
+    requires: ClassVar[tuple[Invariant, ...]] = (PLACED, PLAIN, UNPLANNED)
+    ensures: ClassVar[tuple[Invariant, ...]] = (PLACED,)
+
+    def apply(self, module: Module, record: Record) -> bool:
+        function = module.main
+        supports = {op: support for op in function.ops if (support := blocked_support(op)) is not None}
+        matrices = {op: layout for op in function.ops if (layout := matrix_layout(op)) is not None}
+        needs_blocks = any(support.is_required for support in supports.values())
+        if not needs_blocks and not matrices:
+            return False
+        blocked = _blocked_side(function, supports) if needs_blocks else set()
+        rewriter = _Rewriter(module, supports, blocked, record)
+        rewriter.run()
+        for op, layout in matrices.items():
+            rewriter.lay_out_matrix(op, layout)
+        module.drop_unused_constants()
+        return True
+
+
+def _blocked_side(function: Function, supports: dict[Op, Support]) -> set[Hashable]:
+    """The nodes on the blocked side of the cut: ops with their results, and (op, 0) where operand 0 is free."""
+    graph = networkx.DiGraph()
+    graph.add_node(_BLOCKED)
+    graph.add_node(_PLAIN)
+    for op, support in supports.items():
+        if support.is_required:
+            graph.add_edge(_BLOCKED, op)
+        elif support.penalty:
+            graph.add_edge(_BLOCKED, op, capacity=support.penalty)
+        if support.stem_weights is not None:
+            # Reading few channels in blocks wastes most of the multiplications.
+            graph.add_edge((op, 0), _PLAIN, capacity=16 * bytes_of(op.inputs[0].type.with_layout(ACTIVATIONS)))
+    for value in (*function.parameters, *(result for op in function.ops for result in op.results)):
+        if value.type.rank < 2:
+            continue
+        source = value.producer if value.producer in supports else _PLAIN
+        readers = {_reader(user, index, supports) for user, index in value.uses}
+        _connect(graph, value, source, readers)
+    return set(networkx.minimum_cut(graph, _BLOCKED, _PLAIN)[1][0])
+
+
+def _reader(user: Op | Function, index: int, supports: dict[Op, Support]) -> Hashable:
+    """The node whose side says how operand ``index`` of ``user`` is read."""
+    support = supports.get(user) if isinstance(user, Op) else None
+    if support is None or index not in support.operands:
+        return _PLAIN
+    return (user, 0) if index == 0 and support.stem_weights is not None else user
+
+
+def _connect(graph: networkx.DiGraph, value: Value, source: Hashable, readers: set[Hashable]) -> None:
+    """Charge one reorder if a reader stands on another side than the source, in either direction."""
+    readers = readers - {source}
+    if not readers:
+        return
+    blocked_type = value.type.with_layout(ACTIVATIONS)
+    cost = 0 if is_same_order(value.type, blocked_type) else bytes_of(blocked_type) + bytes_of(value.type)
+    cost += 1 if cost == 0 else REORDER_BYTES
+    to_plain, to_blocked = ("to plain", value), ("to blocked", value)
+    graph.add_edge(source, to_plain, capacity=cost)
+    graph.add_edge(to_blocked, source, capacity=cost)
+    for reader in readers:
+        graph.add_edge(to_plain, reader)
+        graph.add_edge(reader, to_blocked)
+
+
+class _Rewriter:
+    """Carries out the decision."""
+
+    def __init__(self, module: Module, supports: dict[Op, Support], blocked: set[Hashable], record: Record) -> None:
+        self._module = module
+        self._supports = supports
+        self._blocked = blocked
+        self._record = record
+        self._copies: dict[tuple[Value, str], Value] = {}
+        self._constants: dict[tuple[Constant, str], Constant] = {}
+
+    def run(self) -> None:
+        function = self._module.main
+        for op in [*function.ops]:
+            support = self._supports.get(op) if op in self._blocked else None
+            is_stem = support is not None and support.stem_weights is not None and (op, 0) not in self._blocked
+            weights = (support.stem_weights if is_stem else support.weights) if support is not None else None
+            for index, value in enumerate(op.operands):
+                if value is None:
+                    continue
+                if weights is not None and index in weights and isinstance(value, Constant):
+                    op.set_operand(index, self._constant(value, weights[index]))
+                    continue
+                follows = support is not None and index in support.operands and not (is_stem and index == 0)
+                op.set_operand(index, self._in_layout(value, ACTIVATIONS if follows else "", op))
+            if support is not None:
+                op.result.type = op.result.type.with_layout(ACTIVATIONS)
+                self._record.counts[op.name] += 1
+        for index, value in enumerate(function.results):
+            function.set_operand(index, self._in_layout(value, "", None))
+
+    def lay_out_matrix(self, op: Op, layout: str) -> None:
+        """Put the weights of a matrix product in a layout of their own."""
+        weights = op.operands[1]
+        if isinstance(weights, Constant):
+            op.set_operand(1, self._constant(weights, layout))
+            self._record.counts[op.name] += 1
+
+    def _constant(self, constant: Constant, layout: str) -> Constant:
+        """The constant in another layout; the array stays as it is."""
+        key = (constant, layout)
+        if key not in self._constants:
+            type = constant.type.with_layout(layout)
+            self._constants[key] = self._module.add_constant(constant.name, constant.array, type)
+        return self._constants[key]
+
+    def _in_layout(self, value: Value, layout: str, before: Op | None) -> Value:
+        """``value`` as it is, or the result of a reorder, one for all readers."""
+        if value.type.layout == layout:
+            return value
+        if isinstance(value, Constant):
+            return self._constant(value, layout)
+        key = (value, layout)
+        if key not in self._copies:
+            loc = value.producer.loc if value.producer is not None else ()
+            op = Op(
+                Reorder(),
+                [value],
+                [value.type.with_layout(layout)],
+                names=[value.name],
+                loc=loc,
+                annotations={"on": "cpu"},
+            )
+            self._copies[key] = self._module.main.insert(op, before).result
+            self._record.counts["reorder"] += 1
+        return self._copies[key]

@@ -1,0 +1,44 @@
+"""Give every output of the network a buffer that one op writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ...ir.core import Module, Op, Value
+from ...ir.ops.layout import Reorder
+from ..base import Pass, Record
+from ..invariants import OUTPUTS_APART, UNPLANNED, Invariant, is_written_plainly
+
+
+@dataclass(frozen=True)
+class IsolateOutputs(Pass):
+    """Inserts a row-major copy before each output that is an input, a constant, returned twice or blocked.
+
+    Afterwards each output of ``main`` is the result of an op, in row-major order, and no two are the same value, so
+    that the op can write into the caller's buffer.
+    """
+
+    requires: ClassVar[tuple[Invariant, ...]] = (UNPLANNED,)
+    ensures: ClassVar[tuple[Invariant, ...]] = (OUTPUTS_APART,)
+
+    def apply(self, module: Module, record: Record) -> bool:
+        function = module.main
+        seen: set[Value] = set()
+        for index, value in enumerate(function.results):
+            if value in seen or not is_written_plainly(value):
+                source = value.producer
+                place = source.annotations.get("on", "cpu") if source is not None else "cpu"
+                copy = Op(
+                    Reorder(),
+                    [value],
+                    [value.type.plain],
+                    names=[function.result_names[index]],
+                    loc=source.loc if source else (),
+                    annotations={"on": place},
+                )
+                function.set_operand(index, function.insert(copy).result)
+                record.counts["copy"] += 1
+            else:
+                seen.add(value)
+        return bool(record.counts)

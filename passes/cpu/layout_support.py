@@ -1,0 +1,196 @@
+"""Which ops the CPU kernels run on activations in blocks of 16 channels: the one place to change with a new kernel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ...ir.core import Constant, Op
+from ...ir.layout import BLOCK, QUAD, bytes_of
+from ...ir.ops.convolution import Conv
+from ...ir.ops.elementwise import Elementwise
+from ...ir.ops.fused import FusedElementwise
+from ...ir.ops.matmul import MatMul
+from ...ir.ops.movement import Concat
+from ...ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
+from ...ir.ops.quantization import Requantize
+from ...ir.quantized import EIGHT_BIT
+from ...ir.types import DType
+
+ACTIVATIONS = "c16"
+"""Layout of blocked activations."""
+
+STEM_CHANNELS = 4
+"""Up to so many input channels a convolution had better read row-major input."""
+
+
+@dataclass(frozen=True)
+class Support:
+    """How an op runs on blocked activations.
+
+    Attributes:
+        operands: indices of those that are blocked when the result is.
+        weights: layouts of constant operands, by index.
+        is_required: there is no kernel for the op in row-major order.
+        penalty: bytes of memory traffic that the blocked form is worth.
+        stem_weights: layouts of constant operands where operand 0 stays row-major although the result is blocked;
+            ``None`` where that is not possible.
+    """
+
+    operands: tuple[int, ...]
+    weights: dict[int, str] = field(default_factory=dict)
+    is_required: bool = False
+    penalty: int = 0
+    stem_weights: dict[int, str] | None = None
+
+
+def _convolution(op: Op) -> Support | None:
+    """Float convolutions with constant weights over 1 or 2 dimensions: plain, in groups of whole blocks, depthwise."""
+    conv = op.operator
+    assert isinstance(conv, Conv)
+    x, w, _, residual = (*op.operands, None, None)[:4]
+    assert x is not None
+    if not isinstance(w, Constant):
+        return None
+    outputs, channels = w.type.shape[:2]
+    operands = (0, 3) if residual is not None else (0,)
+    if conv.group == 1:
+        stem = {1: "o16"} if x.type.shape[1] <= STEM_CHANNELS else None
+        return Support(operands, {1: "o16i16"}, is_required=True, stem_weights=stem)
+    if channels == 1 and outputs == conv.group:
+        return Support(operands, {1: "o16"}, is_required=True)
+    if channels % BLOCK == 0 and (outputs // conv.group) % BLOCK == 0:
+        return Support(operands, {1: "o16i16"}, is_required=True)
+    return None
+
+
+def _pool(op: Op) -> Support | None:
+    return Support((0,), penalty=bytes_of(op.inputs[0].type))
+
+
+def _concat(op: Op) -> Support | None:
+    """Along the channels, every part but the last in whole blocks."""
+    assert isinstance(op.operator, Concat)
+    whole = all(part.type.shape[1] % BLOCK == 0 for part in op.inputs[:-1])
+    return Support(tuple(range(len(op.operands)))) if op.operator.axis == 1 and whole else None
+
+
+def _elementwise(op: Op) -> Support | None:
+    """Whole blocks, so that no padding has to stay zero; other operands are like the result, vary along batch and
+    channels only, or are scalars. No element type but float32 and truth values inside of fused ops.
+    """
+    shape = op.result.type.shape
+    if shape[1] % BLOCK:
+        return None
+    if isinstance(op.operator, FusedElementwise):
+        inner = op.operator.step_types(tuple(value.type for value in op.inputs))
+        if any(type.dtype not in (DType.F32, DType.BOOL) for type in inner):
+            return None
+    blocked: list[int] = []
+    for index, value in enumerate(op.inputs):
+        extents = (1,) * (len(shape) - value.type.rank) + value.type.shape
+        if math.prod(extents) == 1:
+            continue
+        spatial_matches = extents[2:] == shape[2:] or set(extents[2:]) == {1}
+        if extents[1] != shape[1] or not spatial_matches:
+            return None
+        if value.type.rank == len(shape) and not (isinstance(value, Constant) and set(extents[2:]) == {1}):
+            blocked.append(index)
+        elif set(extents[2:]) != {1}:
+            return None
+    return Support(tuple(blocked))
+
+
+def _quantized_convolution(op: Op) -> Support | None:
+    """As of floats; four inputs of a channel, or four neighbours of a kernel row, stand side by side in the weights.
+
+    All that depends on the output channel is known. A stem reads rows of four bytes at least.
+    """
+    conv = op.operator
+    assert isinstance(conv, Conv)
+    x, w, *bias = op.inputs
+    if any(not isinstance(value, Constant) for value in (w, *bias)):
+        return None
+    outputs, channels = w.type.shape[:2]
+    if channels == 1 and outputs == conv.group == x.type.shape[1] and conv.group > 1:
+        return Support((0,), {1: "o16k4"}, is_required=True)
+    if conv.group == 1:
+        reads_rows = x.type.shape[1] <= STEM_CHANNELS and conv.dilations[-1] == 1 and x.type.shape[-1] >= QUAD
+        return Support((0,), {1: "o16i4"}, is_required=True, stem_weights={1: "o16k4"} if reads_rows else None)
+    whole = channels % BLOCK == 0 and (outputs // conv.group) % BLOCK == 0
+    return Support((0,), {1: "o16i4"}, is_required=True) if whole else None
+
+
+def _quantized_elementwise(op: Op) -> Support | None:
+    """Operands like the result, or scalars; what absent channels hold does not matter."""
+    blocked = [i for i, value in enumerate(op.inputs) if value.type.shape == op.result.type.shape]
+    others = [value for i, value in enumerate(op.inputs) if i not in blocked]
+    return Support(tuple(blocked)) if all(value.type.elements == 1 for value in others) else None
+
+
+def _whole_quantization(op: Op) -> Support | None:
+    """Between tensors quantised as wholes, or numbers."""
+    quants = [value.type.quant for value in (*op.inputs, op.result)]
+    return Support((0,)) if all(quant is None or quant.axis is None for quant in quants) else None
+
+
+SUPPORT: dict[type, Callable[[Op], Support | None]] = {
+    Conv: _convolution,
+    MaxPool: _pool,
+    AveragePool: _pool,
+    GlobalAveragePool: _pool,
+    GlobalMaxPool: _pool,
+    Concat: _concat,
+    Elementwise: _elementwise,
+}
+"""By operator class; a subclass is found under its base. ``None`` says that this op cannot."""
+
+QUANTIZED_SUPPORT: dict[type, Callable[[Op], Support | None]] = {
+    Conv: _quantized_convolution,
+    MaxPool: _pool,
+    AveragePool: _pool,
+    GlobalAveragePool: _pool,
+    GlobalMaxPool: _pool,
+    Concat: _concat,
+    Elementwise: _quantized_elementwise,
+    Requantize: _whole_quantization,
+}
+"""The same where all activations are bytes of quantised types."""
+
+
+def matrix_layout(op: Op) -> str | None:
+    """The layout of the weights of a product of 8-bit matrices, whose activations stay row-major; ``None`` if they stay
+    as they are.
+
+    All that depends on the column is known, and rows are multiples of four bytes.
+    """
+    matmul = op.operator
+    if op.annotations.get("on") != "cpu" or not isinstance(matmul, MatMul) or matmul.transpose_a:
+        return None
+    x, w, *bias = op.inputs
+    is_known = all(isinstance(value, Constant) for value in (w, *bias))
+    is_quantized = all(v.type.quant is not None and v.type.dtype in EIGHT_BIT for v in (x, w, op.result))
+    if not is_known or not is_quantized or w.type.rank != 2 or x.type.shape[-1] % QUAD:
+        return None
+    return "o16i4" if matmul.transpose_b else "i4o16"
+
+
+def blocked_support(op: Op) -> Support | None:
+    """How ``op`` runs on blocked activations, ``None`` if it does not: only float32 or 8-bit quantised tensors on the
+    CPU, with 1 or 2 spatial dimensions and one result, do.
+    """
+    if op.annotations.get("on") != "cpu" or len(op.results) != 1 or op.result.type.rank not in (3, 4):
+        return None
+    types = [value.type for value in (*op.inputs, op.result)]
+    activations = [types[0], types[-1]] if isinstance(op.operator, Conv) else types
+    if all(type.dtype is DType.F32 for type in types):
+        support = SUPPORT
+    elif all(type.dtype in EIGHT_BIT and type.quant is not None for type in activations):
+        support = QUANTIZED_SUPPORT
+    else:
+        return None
+    for base in op.operator.__class__.__mro__:
+        if base in support:
+            return support[base](op)
+    return None

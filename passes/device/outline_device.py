@@ -1,0 +1,134 @@
+"""Turn each region of the device into a function of its own."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ...ir.clone import clone_op
+from ...ir.core import Function, Module, Op, Value
+from ...ir.ops.call import Call
+from ..base import Pass, Record
+from ..invariants import PLACED, UNPLANNED, Invariant
+from ..placement.choice import producers_of
+from ..placement.device_support import is_weight
+from ..placement.partition import CONVEX, regions_of
+from ..placement.regions import quotient
+
+
+def device_functions(module: Module) -> list[Function]:
+    """The functions that the device runs."""
+    return [f for f in module.functions.values() if f.annotations.get("on") == "device"]
+
+
+def device_ops(module: Module) -> list[Op]:
+    """The ops of the functions that the device runs."""
+    return [op for function in device_functions(module) for op in function.ops]
+
+
+@dataclass(frozen=True)
+class OutlineDevice(Pass):
+    """Moves the ops of region k into a function ``device_k``, annotated ``on=device``, and calls it instead.
+
+    Parameters of the function are the tensors that the region reads from outside, constants that are feature maps
+    among them; weights stay constants of the module. Results are the tensors that are read or returned outside, each
+    once. No parameter is a result. ``main`` is put in an order in which each call comes after what it reads.
+    """
+
+    requires: ClassVar[tuple[Invariant, ...]] = (PLACED, UNPLANNED, CONVEX)
+    ensures: ClassVar[tuple[Invariant, ...]] = (PLACED,)
+
+    def apply(self, module: Module, record: Record) -> bool:
+        regions = regions_of(module)
+        if not regions:
+            return False
+        _sort(module.main, regions)
+        for number in sorted(set(regions.values())):
+            ops = [op for op in module.main.ops if regions.get(op) == number]
+            _outline(module, ops, number)
+            record.counts["region"] += 1
+            record.counts["op"] += len(ops)
+        return True
+
+
+def _sort(function: Function, regions: dict[Op, int]) -> None:
+    """Bring the ops of each region together, after what it reads; otherwise the order stays as it is."""
+    order = [*function.ops]
+    graph = quotient(order, producers_of(function), regions)
+    members: dict[Hashable, list[Op]] = {}
+    for op in order:
+        members.setdefault(("region", regions[op]) if op in regions else op, []).append(op)
+    # A region stands where its last op stood, which leaves more room for what it waits for.
+    position = {op: index for index, op in enumerate(order)}
+    place = {node: position[ops[-1]] for node, ops in members.items()}
+    waiting = {node: graph.in_degree(node) for node in graph}
+    ready = [(place[node], node) for node, count in waiting.items() if count == 0]
+    heapq.heapify(ready)
+    found: list[Op] = []
+    while ready:
+        _, node = heapq.heappop(ready)
+        found += members[node]
+        for reader in graph.successors(node):
+            waiting[reader] -= 1
+            if waiting[reader] == 0:
+                heapq.heappush(ready, (place[reader], reader))
+    for op, following in zip(reversed(found[:-1]), reversed(found[1:]), strict=True):
+        function.move_before(op, following)
+
+
+def _outline(module: Module, ops: list[Op], number: int) -> None:
+    """Replace ``ops``, which follow each other, by a call."""
+    inside = set(ops)
+    name = _free_name(module, f"device_{number}")
+    function = module.add_function(Function(name))
+    function.annotations["on"] = "device"
+    names: set[str] = set()
+    copies: dict[Value, Value] = {}
+    for op in ops:
+        for index, value in enumerate(op.operands):
+            if value is None or is_weight(op, index) or value in copies:
+                continue
+            if value.producer not in inside:
+                copies[value] = function.add_parameter(_unique(value.name, names), value.type)
+    arguments = [*copies]
+    for op in ops:
+        operands = [
+            value if value is None or is_weight(op, index) else copies[value] for index, value in enumerate(op.operands)
+        ]
+        copy = function.insert(clone_op(op, operands))
+        copies.update(zip(op.results, copy.results, strict=True))
+    results = [value for op in ops for value in op.results if _is_read_outside(value, inside)]
+    function.set_results([copies[value] for value in results], [_unique(v.name, names) for v in results])
+    call = Op(
+        Call(name),
+        arguments,
+        [value.type for value in results],
+        names=[value.name for value in results],
+        loc=tuple(dict.fromkeys(node for op in ops for node in op.loc)),
+        annotations={"on": "device", "region": number},
+    )
+    module.main.insert(call, ops[0])
+    for value, result in zip(results, call.results, strict=True):
+        value.replace_all_uses(result)
+    for op in reversed(ops):
+        op.erase()
+
+
+def _is_read_outside(value: Value, inside: set[Op]) -> bool:
+    return value.is_returned or any(user not in inside for user in value.users)
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    """``name``, or with a number if it is taken, which it is from now on."""
+    unique, count = name, 0
+    while unique in taken:
+        count += 1
+        unique = f"{name}.{count}"
+    taken.add(unique)
+    return unique
+
+
+def _free_name(module: Module, name: str) -> str:
+    return _unique(name, set(module.functions))

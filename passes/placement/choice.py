@@ -1,0 +1,145 @@
+"""Which of the ops that the device can run had better run there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Set
+from typing import NamedTuple
+
+import networkx
+
+from ...ir.core import Function, Op, Value
+from .cost import CostModel
+from .device_support.maps import is_weight, maps_of
+from .regions import assign_regions
+
+_DEVICE = "device"
+_HOST = "host"
+_TICKS = 1e12
+"""Capacities are whole numbers, as the algorithms for cuts want them: picoseconds."""
+
+
+def producers_of(function: Function) -> dict[Op, list[Op]]:
+    """The ops that each op of a function reads."""
+    return {op: list(dict.fromkeys(v.producer for v in op.inputs if v.producer is not None)) for op in function.ops}
+
+
+def cheapest(function: Function, candidates: Set[Op], forced: Set[Op], model: CostModel) -> set[Op]:
+    """The candidates to run on the device so that the network takes least time, all of ``forced`` among them.
+
+    A minimum cut, with device and host as its ends: an op on one side pays its time there, and a tensor pays for
+    moving once in each direction in which it crosses. What starting a region costs is no matter of single ops: regions
+    that do not save that much are given up afterwards, the least useful first. Where both are the same the host runs
+    the op.
+    """
+    chosen = cut(function, candidates, forced, model)
+    order, producers = [*function.ops], producers_of(function)
+    while True:
+        regions = assign_regions(order, producers, chosen)
+        gains = {
+            number: times(ops, chosen - ops, 1, model).gain
+            for number, ops in _by_region(regions).items()
+            if not ops & forced
+        }
+        worst = min(gains, key=lambda number: gains[number], default=None)
+        if worst is None or gains[worst] > 0:
+            return chosen
+        chosen = {op for op in chosen if regions[op] != worst}
+
+
+def _by_region(regions: Mapping[Op, int]) -> dict[int, set[Op]]:
+    found: dict[int, set[Op]] = {}
+    for op, number in regions.items():
+        found.setdefault(number, set()).add(op)
+    return found
+
+
+class PieceTimes(NamedTuple):
+    """What some ops take: on the host, on the device, and what they add to starting regions and moving tensors."""
+
+    host: float
+    device: float
+    border: float
+
+    @property
+    def gain(self) -> float:
+        """Seconds saved on the device; negative where it costs more."""
+        return self.host - self.device - self.border
+
+
+def times(piece: Set[Op], others: Set[Op], new_regions: int, model: CostModel) -> PieceTimes:
+    """What ``piece`` takes while ``others`` are on the device, where it makes so many regions more."""
+    values = {v for op in piece for v in maps_of(op)}
+    together = {*piece, *others}
+    # Exact sums, since sets have no order and the same network must always give the same numbers.
+    border = math.fsum(_moving(v, together, model) - _moving(v, others, model) for v in values)
+    host, device = (math.fsum(map(cost, piece)) for cost in (model.on_host, model.on_device))
+    return PieceTimes(host, device, border + new_regions * model.region)
+
+
+def _moving(value: Value, chosen: Set[Op], model: CostModel) -> float:
+    """Of a value while ``chosen`` are on the device: once if anyone on the other side reads it."""
+    is_made_there = value.producer is not None and value.producer in chosen
+    readers = [user in chosen for user, index in value.uses if isinstance(user, Op) and not is_weight(user, index)]
+    if value.is_returned:
+        readers.append(False)
+    return model.moving(value) if (not is_made_there) in readers else 0.0
+
+
+def cut(function: Function, candidates: Set[Op], forced: Set[Op], model: CostModel) -> set[Op]:
+    """As :func:`cheapest`, while starting a region costs nothing."""
+    graph = networkx.DiGraph()
+    graph.add_nodes_from((_DEVICE, _HOST))
+    for op in candidates:
+        # One tick more, so that the host gets what costs nothing on either side.
+        graph.add_edge(op, _HOST, capacity=round(model.on_device(op) * _TICKS) + 1)
+        if op in forced:
+            graph.add_edge(_DEVICE, op)
+        else:
+            graph.add_edge(_DEVICE, op, capacity=round(model.on_host(op) * _TICKS))
+    values = dict.fromkeys(function.parameters)
+    for op in function.ops:
+        values.update(dict.fromkeys((*op.inputs, *op.results)))
+    for value in values:
+        _connect(graph, value, candidates, model)
+    return {op for op in networkx.minimum_cut(graph, _DEVICE, _HOST)[1][0] if isinstance(op, Op)}
+
+
+def _connect(graph: networkx.DiGraph, value: Value, candidates: Set[Op], model: CostModel) -> None:
+    """Charge for moving ``value`` once if a reader stands on another side than the producer, in either direction."""
+    source = value.producer if value.producer in candidates else None
+    readers: dict[Op, None] = {}
+    is_read_by_host = value.is_returned
+    for user, index in value.uses:
+        if not isinstance(user, Op) or user not in candidates:
+            is_read_by_host = True
+        elif not is_weight(user, index):
+            readers[user] = None
+    if source is not None and (readers or is_read_by_host):
+        price, down = round(model.moving(value) * _TICKS), ("to the host", value)
+        graph.add_edge(source, down, capacity=price)
+        graph.add_edges_from((down, reader) for reader in (*readers, *[_HOST] * is_read_by_host))
+    if readers:
+        price, up = round(model.moving(value) * _TICKS), ("to the device", value)
+        graph.add_edge(up, source if source is not None else _HOST, capacity=price)
+        graph.add_edges_from((reader, up) for reader in readers)
+
+
+def islands(function: Function, candidates: Set[Op], chosen: Set[Op]) -> list[tuple[set[Op], int]]:
+    """The candidates that were not chosen, in pieces that would have stood in one region, connected.
+
+    Each comes with the number of regions that it would have added.
+    """
+    order, producers = [*function.ops], producers_of(function)
+    regions = assign_regions(order, producers, candidates)
+    graph = networkx.Graph()
+    graph.add_nodes_from(op for op in function.ops if op in candidates and op not in chosen)
+    for op in [*graph]:
+        sources = (v.producer for v in op.inputs if v.producer in graph)
+        graph.add_edges_from((source, op) for source in sources if regions[source] == regions[op])
+    count = len(set(assign_regions(order, producers, chosen).values()))
+    found: list[tuple[set[Op], int]] = []
+    for piece in networkx.connected_components(graph):
+        together = assign_regions(order, producers, {*chosen, *piece})
+        found.append((set(piece), len(set(together.values())) - count))
+    return found

@@ -1,0 +1,87 @@
+"""What an op costs on the device and on the host, and what it costs to move a tensor between them: estimates.
+
+They decide where an op runs, never what it computes. The device is modelled as in
+:mod:`tilewright.passes.device.tile_search`, the larger of multiply time and DRAM time of one cluster. The host is
+three numbers, those of a core as it stands next to an FPGA. A tensor on its way takes the link of the card once and is
+packed or unpacked by the host.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...ir.core import Op, Value
+from ...ir.feature_map import is_depthwise, map_shape, window_of
+from ...ir.ops.convolution import Conv
+from ...ir.ops.shape import Reshape
+from ...runtime.machine import CHANNEL_BLOCK, Machine
+from .device_support.maps import is_weight, maps_of
+
+HOST_STEP_SECONDS = 1e-6
+"""Of starting one kernel on the host, with caches that hold other data."""
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """Times in seconds.
+
+    Attributes:
+        host_macs_per_second: 8-bit multiply-accumulates of the host.
+        host_bytes_per_second: elements that the host reads or writes where it does not multiply.
+    """
+
+    machine: Machine
+    host_macs_per_second: float
+    host_bytes_per_second: float
+
+    def on_host(self, op: Op) -> float:
+        """Of one op on the CPU."""
+        if isinstance(op.operator, Reshape):
+            return 0.0
+        types = [value.type if value is not None else None for value in op.operands]
+        macs = op.operator.macs(types, [value.type for value in op.results])
+        elements = sum(value.type.elements for value in maps_of(op))
+        return HOST_STEP_SECONDS + macs / self.host_macs_per_second + elements / self.host_bytes_per_second
+
+    def on_device(self, op: Op) -> float:
+        """Of one op that the device can run."""
+        if isinstance(op.operator, Reshape):
+            return 0.0
+        machine = self.machine
+        moved = sum(map_shape(value.type).padded_elements for value in maps_of(op))
+        moved += sum(value.type.elements for i, value in enumerate(op.inputs) if is_weight(op, i))
+        cycles = max(self._compute_cycles(op), moved / machine.dram_bytes_per_cycle)
+        return (cycles + machine.timing.dram_latency) / machine.clock_hertz
+
+    def _compute_cycles(self, op: Op) -> float:
+        machine, window, target = self.machine, window_of(op), map_shape(op.result.type)
+        if not isinstance(op.operator, Conv):
+            return target.padded_elements * window.taps / machine.vector_lanes
+        pixels = -(-target.images * target.height * target.width // machine.pixel_lanes)
+        if is_depthwise(op):
+            return pixels * -(-window.taps // 4) * target.blocks
+        group = op.operator.group
+        inputs = _padded(op.inputs[0].type.shape[1] // group)
+        outputs = _padded(target.channels // group)
+        lanes = -(-inputs // machine.input_lanes) * -(-outputs // machine.output_lanes)
+        return pixels * window.taps * lanes * group
+
+    def moving(self, value: Value) -> float:
+        """Of one tensor to the device or back."""
+        machine = self.machine
+        link = map_shape(value.type).padded_elements / machine.link_bytes_per_second
+        return link + self.message + value.type.elements / self.host_bytes_per_second
+
+    @property
+    def message(self) -> float:
+        """Of a message between host and device, however short."""
+        return self.machine.link_latency / self.machine.clock_hertz
+
+    @property
+    def region(self) -> float:
+        """Of starting a region, and of learning that it is done."""
+        return 2 * self.message
+
+
+def _padded(channels: int) -> int:
+    return -(-channels // CHANNEL_BLOCK) * CHANNEL_BLOCK

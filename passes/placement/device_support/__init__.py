@@ -1,0 +1,88 @@
+"""Can the accelerator run this op? Rules by operator, and for an op the first one that it breaks.
+
+What the rules say is what :mod:`tilewright.codegen.device` does; tests hold the two against each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ....ir import ops  # noqa: F401  # fills the registry
+from ....ir.core import Op
+from ....ir.op import REGISTRY, Operator, QuantizationRule
+from ....ir.ops.convolution import Conv
+from ....ir.ops.elementwise import Add, Max, Min, Mul, Sub
+from ....ir.ops.movement import Concat, Slice
+from ....ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
+from ....ir.ops.quantization import Dequantize, DequantizeLinear, Quantize, QuantizeLinear, Requantize
+from ....ir.ops.resize import Resize
+from ....ir.ops.shape import Reshape
+from ....ir.ops.unary import Unary
+from ....runtime.machine import Machine
+from . import convolution, elementwise, maps, movement, pooling
+from .maps import is_weight
+from .rule import Rejection, Rule, rejection, text_of
+
+_FAMILIES: dict[type[Operator], tuple[Rule, ...]] = {
+    Conv: convolution.RULES,
+    MaxPool: pooling.MAXIMUM_RULES,
+    AveragePool: pooling.AVERAGE_RULES,
+    GlobalAveragePool: pooling.GLOBAL_RULES,
+    GlobalMaxPool: pooling.GLOBAL_RULES,
+    **dict.fromkeys((Add, Sub, Mul, Max, Min), elementwise.RULES),
+    Concat: movement.CONCAT_RULES,
+    Slice: movement.SLICE_RULES,
+    Reshape: movement.RESHAPE_RULES,
+    Resize: movement.RESIZE_RULES,
+    Requantize: (),
+    **{cls: () for cls in REGISTRY.values() if issubclass(cls, Unary) and cls.QUANTIZATION is QuantizationRule.TABLE},
+}
+
+SUPPORT: dict[type[Operator], tuple[Rule, ...]] = {
+    cls: (*maps.FIRST, *rules, *maps.LAST) for cls, rules in _FAMILIES.items()
+}
+"""Operators that the device has, and the rules that an op of each keeps, in the order in which they are checked."""
+
+
+CONVERSION = "converts between real numbers and integers, which the host does"
+"""Why borders of the integers are not on the device."""
+
+
+def _lacking(op: Op) -> Rejection:
+    is_conversion = isinstance(op.operator, (Quantize, Dequantize, QuantizeLinear, DequantizeLinear))
+    rule = CONVERSION if is_conversion else f"the device has no {op.name}"
+    return Rejection(op.name, f"%{op.results[0].name}", rule, "")
+
+
+def reject(op: Op, machine: Machine) -> Rejection | None:
+    """The first rule that ``op`` breaks on ``machine``; ``None`` if the device can run it."""
+    if type(op.operator) not in SUPPORT:
+        return _lacking(op)
+    for rule in SUPPORT[type(op.operator)]:
+        found = rule(op, machine)
+        if found is not None:
+            return rejection(op, rule, found)
+    return None
+
+
+@dataclass(frozen=True)
+class SupportRow:
+    """What ``inspect --supported-ops`` says about one operator of the device."""
+
+    operator: str
+    family: str
+    rules: tuple[str, ...]
+
+
+def common_rules() -> tuple[str, ...]:
+    """The rules that hold for every operator of the device."""
+    return tuple(text_of(rule) for rule in (*maps.FIRST, *maps.LAST))
+
+
+def support_rows() -> list[SupportRow]:
+    """Each operator that the device has, by family and name, with the rules of its own."""
+    rows = [SupportRow(cls.name, cls.family, tuple(map(text_of, rules))) for cls, rules in _FAMILIES.items()]
+    return sorted(rows, key=lambda row: (row.family, row.operator))
+
+
+__all__ = ["CONVERSION", "SUPPORT", "Rejection", "SupportRow", "common_rules", "is_weight", "reject", "support_rows"]

@@ -1,0 +1,67 @@
+"""Rules for convolutions."""
+
+from __future__ import annotations
+
+from ....ir.core import Constant, Op
+from ....ir.feature_map import window_of
+from ....ir.ops.convolution import Conv
+from ....ir.quantized import EIGHT_BIT
+from ....runtime.machine import DILATION_LIMIT, KERNEL_LIMIT, ORIGIN_LIMIT, STRIDE_LIMIT, Machine
+from .rule import Found, Rule, listed
+
+
+def one_or_two_spatial_dimensions(op: Op, machine: Machine) -> Found | None:
+    """A convolution slides over one or two dimensions."""
+    rank = op.inputs[0].type.rank
+    return Found(op.inputs[0], f"{rank - 2} dimensions") if rank not in (3, 4) else None
+
+
+def weights_are_constants(op: Op, machine: Machine) -> Found | None:
+    """Weights and bias are constants."""
+    computed = next((value for value in op.inputs[1:] if not isinstance(value, Constant)), None)
+    return Found(computed, "a computed tensor") if computed is not None else None
+
+
+def weights_of_eight_bits(op: Op, machine: Machine) -> Found | None:
+    """Weights are i8 or u8, quantised, with one zero point for all channels."""
+    w = op.inputs[1]
+    if w.type.quant is None or w.type.dtype not in EIGHT_BIT:
+        return Found(w, f"{w.type.dtype.value}, {'quantised' if w.type.quant else 'not quantised'}")
+    zeros = sorted(set(w.type.quant.zero_point))
+    return Found(w, f"zero points from {zeros[0]} to {zeros[-1]}") if len(zeros) > 1 else None
+
+
+def kernel_size(op: Op, machine: Machine) -> Found | None:
+    """The kernel of a convolution has at most 31 rows and columns."""
+    kernel = window_of(op).kernel
+    return Found(op.inputs[1], f"{kernel[0]} x {kernel[1]}") if max(kernel) > KERNEL_LIMIT else None
+
+
+def strides(op: Op, machine: Machine) -> Found | None:
+    """Strides of a convolution are at most 31."""
+    found = window_of(op).stride
+    return Found(op.result, listed(found)) if max(found) > STRIDE_LIMIT else None
+
+
+def dilations(op: Op, machine: Machine) -> Found | None:
+    """Dilations of a convolution are at most 31."""
+    found = window_of(op).dilation
+    return Found(op.result, listed(found)) if max(found) > DILATION_LIMIT else None
+
+
+def padding(op: Op, machine: Machine) -> Found | None:
+    """A convolution pads with at most 255 rows and columns on each side."""
+    conv = op.operator
+    assert isinstance(conv, Conv)
+    return Found(op.result, listed(conv.pads)) if max(conv.pads) > ORIGIN_LIMIT else None
+
+
+RULES: tuple[Rule, ...] = (
+    one_or_two_spatial_dimensions,
+    weights_are_constants,
+    weights_of_eight_bits,
+    kernel_size,
+    strides,
+    dilations,
+    padding,
+)

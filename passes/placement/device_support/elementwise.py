@@ -1,0 +1,28 @@
+"""Rules for arithmetic on two feature maps."""
+
+from __future__ import annotations
+
+from ....ir.core import Op
+from ....ir.feature_map import map_shape
+from ....runtime.machine import Machine
+from .rule import Found, Rule
+
+
+def equal_ranks(op: Op, machine: Machine) -> Found | None:
+    """Operands have as many dimensions as the result."""
+    rank = op.result.type.rank
+    other = next((value for value in op.inputs if value.type.rank != rank), None)
+    return Found(other, f"{other.type.rank} dimensions instead of {rank}") if other is not None else None
+
+
+def channels_of_the_result(op: Op, machine: Machine) -> Found | None:
+    """Operands have all channels of the result, so that only images, rows and columns are repeated."""
+    channels = map_shape(op.result.type).channels
+    for value in op.inputs:
+        found = map_shape(value.type).channels
+        if found != channels:
+            return Found(value, f"{found} channels instead of {channels}")
+    return None
+
+
+RULES: tuple[Rule, ...] = (equal_ranks, channels_of_the_result)

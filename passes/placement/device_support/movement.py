@@ -1,0 +1,70 @@
+"""Rules for what moves the pixels and channels of feature maps."""
+
+from __future__ import annotations
+
+from ....ir.core import Op
+from ....ir.ops.movement import Concat, Slice
+from ....ir.ops.resize import Resize
+from ....ir.resampling import nearest_indices, nearest_steps
+from ....ir.types import TensorType
+from ....runtime.machine import RESIZE_LIMIT, Machine
+from .rule import Found, Rule, listed
+
+
+def along_channels(op: Op, machine: Machine) -> Found | None:
+    """Feature maps are joined along channels, axis 1."""
+    concat = op.operator
+    assert isinstance(concat, Concat)
+    return Found(op.result, f"axis {concat.axis}") if concat.axis != 1 else None
+
+
+def neighbours(op: Op, machine: Machine) -> Found | None:
+    """A slice takes neighbouring elements, with step 1."""
+    cut = op.operator
+    assert isinstance(cut, Slice)
+    steps = tuple(step if extent > 1 else 1 for step, extent in zip(cut.step, cut.extent, strict=True))
+    return Found(op.result, f"steps {listed(steps)}") if set(steps) != {1} else None
+
+
+def _images_channels_pixels(type: TensorType) -> tuple[int, int, int]:
+    images, channels = type.shape[:2]
+    return images, channels, type.elements // (images * channels)
+
+
+def moves_no_byte(op: Op, machine: Machine) -> Found | None:
+    """A reshape keeps images, channels and the number of pixels, so that pixels stay as they lie, channels last."""
+    before, after = (_images_channels_pixels(value.type) for value in (op.inputs[0], op.result))
+    single_channel = before[1] == after[1] == 1
+    if before == after or (single_channel and before[0] * before[2] == after[0] * after[2]):
+        return None
+    return Found(op.result, f"{list(op.inputs[0].type.shape)} to {list(op.result.type.shape)}")
+
+
+def rows_and_columns_only(op: Op, machine: Machine) -> Found | None:
+    """A resize keeps images and channels."""
+    before, after = op.inputs[0].type.shape, op.result.type.shape
+    if len(before) > 2 and before[:2] == after[:2]:
+        return None
+    return Found(op.result, f"{list(before)} to {list(after)}")
+
+
+def nearest(op: Op, machine: Machine) -> Found | None:
+    """A resize takes the nearest element, without interpolation."""
+    resize = op.operator
+    assert isinstance(resize, Resize)
+    return Found(op.result, resize.mode) if resize.mode != "nearest" else None
+
+
+def equal_steps(op: Op, machine: Machine) -> Found | None:
+    """The rows, and the columns, that a resize takes follow each other in equal steps of less than 16."""
+    for what, indices in zip(("rows", "columns"), nearest_indices(op), strict=True):
+        if nearest_steps(indices, RESIZE_LIMIT) is None:
+            shown = ", ".join(map(str, indices[:8])) + (", …" if len(indices) > 8 else "")
+            return Found(op.result, f"{what} {shown}")
+    return None
+
+
+CONCAT_RULES: tuple[Rule, ...] = (along_channels,)
+SLICE_RULES: tuple[Rule, ...] = (neighbours,)
+RESHAPE_RULES: tuple[Rule, ...] = (moves_no_byte,)
+RESIZE_RULES: tuple[Rule, ...] = (rows_and_columns_only, nearest, equal_steps)

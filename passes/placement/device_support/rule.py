@@ -1,0 +1,65 @@
+"""How a limit of the accelerator is written down.
+
+A rule is a small function of an op and a machine. Its docstring, one sentence, is what users read; it returns
+``None`` where the op keeps it, and otherwise what was found and in which tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ....ir.core import Constant, Op, Value
+from ....runtime.machine import Machine
+
+
+class Found(NamedTuple):
+    """What breaks a rule.
+
+    Attributes:
+        tensor: the operand or result concerned.
+        value: what was found, to be read after the rule.
+    """
+
+    tensor: Value
+    value: str
+
+
+Rule = Callable[[Op, Machine], "Found | None"]
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """Why the device cannot run an op.
+
+    Attributes:
+        op: name of the operator.
+        tensor: the operand or result concerned, as ``%name`` or ``@name``.
+        rule: the sentence that the op breaks; where the device lacks the operator, a sentence that says so.
+        found: what was found instead, empty where the rule says it all.
+    """
+
+    op: str
+    tensor: str
+    rule: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.op} {self.tensor}: {self.rule}; found {self.found}" if self.found else self.rule
+
+
+def text_of(rule: Rule) -> str:
+    """The sentence of a rule, without its full stop."""
+    return " ".join((rule.__doc__ or "").split()).rstrip(".")
+
+
+def rejection(op: Op, rule: Rule, found: Found) -> Rejection:
+    sigil = "@" if isinstance(found.tensor, Constant) else "%"
+    return Rejection(op.name, sigil + found.tensor.name, text_of(rule), found.value)
+
+
+def listed(numbers: tuple[int, ...]) -> str:
+    """Numbers for a message: ``3 and 5``."""
+    words = [str(number) for number in numbers]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -1,0 +1,237 @@
+"""Decide where each op runs: on the accelerator or on the host CPU."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tilewright.errors import PassError, UsageError
+
+from ...ir.core import Literal, Module, Op
+from ...ir.ops.call import Call
+from ...ir.ops.shape import Reshape
+from ...runtime.machine import load
+from ..base import Pass, Record
+from ..invariants import PLACED, PLAIN, UNPLANNED, Invariant
+from .choice import PieceTimes, cheapest, islands, producers_of, times
+from .cost import CostModel
+from .device_support import Rejection, reject
+from .regions import are_convex, assign_regions
+
+PLACES = ("device", "cpu")
+
+FASTER = "faster on the host"
+"""Begins the reason of ops that the device could run, but only at a loss."""
+
+FREE = "a reshape at the border costs nothing on the host"
+
+
+def regions_of(module: Module) -> dict[Op, int]:
+    """The region of each op of ``main`` that is placed on the device and stands there still, by its annotation."""
+    found: dict[Op, int] = {}
+    for op in module.main.ops:
+        number = op.annotations.get("region")
+        is_outlined = isinstance(op.operator, Call)
+        if op.annotations.get("on") == "device" and isinstance(number, int) and not is_outlined:
+            found[op] = number
+    return found
+
+
+def _first_unsound_region(module: Module) -> Op | str | None:
+    regions = regions_of(module)
+    for op in module.main.ops:
+        if op.annotations.get("on") == "device" and op not in regions and not isinstance(op.operator, Call):
+            return op
+    function = module.main
+    is_sound = are_convex([*function.ops], producers_of(function), regions)
+    return None if is_sound else "a path that leaves a region and comes back"
+
+
+CONVEX = Invariant("partitioned: no path leaves a region of the device and comes back", _first_unsound_region)
+
+
+@dataclass(frozen=True)
+class Partition(Pass):
+    """Annotates every op with its place, ``on``, and the reason, ``why``; ops on the device with their ``region``.
+
+    An op can run on the device if it keeps every rule of :mod:`tilewright.passes.placement.device_support`. Of those
+    that can, the ones that save more time there than moving their tensors takes are chosen by a minimum cut, see
+    :func:`tilewright.passes.placement.choice.cheapest`. They are gathered in as few regions as possible that no path
+    leaves and enters again. What stands between real numbers and integers stays on the host, which has it anyway:
+    conversions cost the same wherever the border lies.
+
+    Attributes:
+        machine: name of a sample machine, or path of a machine file.
+        affinity: (name, place) pairs, place ``device`` or ``cpu``: where the ops that come from a source node, or that
+            make a value, of this name have to run.
+        order: places by preference; ``cpu`` alone puts everything on the CPU.
+        keep_islands: place all that the device can run on it, however little it saves.
+        host_macs_per_second, host_bytes_per_second: see :class:`tilewright.passes.placement.cost.CostModel`.
+    """
+
+    requires: ClassVar[tuple[Invariant, ...]] = (PLAIN, UNPLANNED)
+    ensures: ClassVar[tuple[Invariant, ...]] = (PLACED, CONVEX)
+
+    machine: str
+    affinity: tuple[tuple[str, str], ...] = ()
+    order: str = "device,cpu"
+    keep_islands: bool = False
+    host_macs_per_second: float = 2e9
+    host_bytes_per_second: float = 1e9
+
+    def apply(self, module: Module, record: Record) -> bool:
+        function = module.main
+        candidates, reasons, wanted = self._sort(module)
+        chosen = self._choose(module, candidates, {op for op in candidates if op in wanted}, reasons)
+        if "cpu" not in parse_order(self.order):
+            _refuse_cpu(reasons)
+        regions = assign_regions([*function.ops], producers_of(function), chosen)
+        modified = False
+        for op in function.ops:
+            modified |= _annotate(op, _placement(reasons.get(op), regions.get(op), wanted.get(op)))
+            record.counts[str(op.annotations["on"])] += 1
+        for other in module.functions.values():
+            for op in other.ops:
+                modified |= "on" not in op.annotations
+                op.annotations.setdefault("on", "cpu")
+        record.facts["regions"] = len(set(regions.values()))
+        return modified
+
+    def _sort(self, module: Module) -> tuple[set[Op], dict[Op, str], dict[Op, tuple[str, str]]]:
+        """The ops that may go on the device, why the others may not, and what the affinity wants."""
+        ops, machine, places = [*module.main.ops], load(self.machine), parse_order(self.order)
+        wanted = _match_affinity(ops, self.affinity)
+        rejections = {op: reject(op, machine) for op in ops}
+        _check_wanted(wanted, rejections)
+        candidates: set[Op] = set()
+        reasons: dict[Op, str] = {}
+        for op, rejection in rejections.items():
+            if rejection is not None:
+                reasons[op] = str(rejection)
+            elif op in wanted and wanted[op][1] == "cpu":
+                reasons[op] = f"affinity of {wanted[op][0]!r}"
+            elif places[0] == "cpu" and op not in wanted:
+                reasons[op] = f"order of places: {self.order}"
+            else:
+                candidates.add(op)
+        return candidates, reasons, wanted
+
+    def _choose(self, module: Module, candidates: Set[Op], forced: Set[Op], reasons: dict[Op, str]) -> set[Op]:
+        """The candidates to place on the device; ``reasons`` learns why the others are not."""
+        function = module.main
+        model = CostModel(load(self.machine), self.host_macs_per_second, self.host_bytes_per_second)
+        if self.keep_islands or "cpu" not in parse_order(self.order):
+            chosen = _without_idle_regions(module, candidates)
+        else:
+            chosen = cheapest(function, candidates, forced, model)
+        for island, new_regions in islands(function, candidates, chosen):
+            found = times(island, chosen, new_regions, model)
+            reasons.update(dict.fromkeys(island, _not_worth_it(island, found)))
+        return chosen
+
+
+def _placement(reason: str | None, region: int | None, wanted: tuple[str, str] | None) -> dict[str, Literal]:
+    if region is None:
+        return {"on": "cpu", "why": reason or ""}
+    why = f"affinity of {wanted[0]!r}" if wanted is not None else "supported"
+    return {"on": "device", "why": why, "region": region}
+
+
+def _annotate(op: Op, placement: dict[str, Literal]) -> bool:
+    """Write the placement; whether it is another than before."""
+    before = {key: op.annotations.pop(key) for key in ("on", "why", "region") if key in op.annotations}
+    op.annotations.update(placement)
+    return before != placement
+
+
+def _refuse_cpu(reasons: dict[Op, str]) -> None:
+    for op, why in reasons.items():
+        raise PassError(
+            f"the op cannot run on the device, and no other place is allowed: {why}",
+            op=op.name,
+            node=op.node,
+            hint='Allow the CPU by the order "device,cpu".',
+        )
+
+
+def parse_order(order: str) -> list[str]:
+    """Places by preference, from a text such as ``device,cpu``.
+
+    Raises:
+        UsageError: a place is unknown or named twice.
+    """
+    places = [place.strip() for place in order.split(",")]
+    if not all(place in PLACES for place in places) or len(set(places)) != len(places):
+        known = f"one or both of {' and '.join(PLACES)}, each once"
+        raise UsageError("the order of places is not known", expected=known, found=order)
+    return places
+
+
+def _match_affinity(ops: Sequence[Op], affinity: tuple[tuple[str, str], ...]) -> dict[Op, tuple[str, str]]:
+    """The entry of the affinity that each op falls under."""
+    by_name: dict[str, list[Op]] = {}
+    for op in ops:
+        for name in dict.fromkeys((*op.loc, *(value.name for value in op.results))):
+            by_name.setdefault(name, []).append(op)
+    unknown = [name for name, _ in affinity if name not in by_name]
+    if unknown:
+        near = {name: difflib.get_close_matches(name, by_name, 3) for name in unknown[:5]}
+        hints = [f"{name!r} is like {', '.join(map(repr, close))}" for name, close in near.items() if close]
+        raise PassError(
+            "the affinity names ops that the network does not have",
+            found=", ".join(map(repr, unknown)),
+            hint=f"{'; '.join(hints)}." if hints else "`tilewright inspect` lists the ops with their names.",
+        )
+    found: dict[Op, tuple[str, str]] = {}
+    for name, place in affinity:
+        if place not in PLACES:
+            raise PassError(f"the affinity of {name!r} is no place", expected="device or cpu", found=place)
+        for op in by_name[name]:
+            other = found.setdefault(op, (name, place))
+            if other[1] != place:
+                raise PassError(
+                    f"the affinity puts the op in two places, by the names {other[0]!r} and {name!r}",
+                    op=op.name,
+                    node=op.node,
+                )
+    return found
+
+
+def _check_wanted(wanted: dict[Op, tuple[str, str]], rejections: dict[Op, Rejection | None]) -> None:
+    """Of the ops that a name wants on the device one must be able to run there; conversions around it need not."""
+    failed: dict[str, tuple[Op, Rejection]] = {}
+    runs: set[str] = set()
+    for op, (name, place) in wanted.items():
+        rejection = rejections[op]
+        if place == "device" and rejection is None:
+            runs.add(name)
+        elif place == "device" and rejection is not None:
+            failed.setdefault(name, (op, rejection))
+    for name, (op, rejection) in failed.items():
+        if name not in runs:
+            message = f"the affinity puts {name!r} on the device, which cannot run it"
+            raise PassError(
+                message if rejection.found else f"{message}: {rejection.rule}",
+                op=op.name,
+                node=op.node,
+                expected=rejection.rule if rejection.found else None,
+                found=f"{rejection.found} ({rejection.tensor})" if rejection.found else None,
+                hint="Give it to the CPU, or leave it out.",
+            )
+
+
+def _without_idle_regions(module: Module, candidates: Set[Op]) -> set[Op]:
+    """The candidates less those whose region would do nothing but give tensors another shape."""
+    function = module.main
+    regions = assign_regions([*function.ops], producers_of(function), candidates)
+    busy = {number for op, number in regions.items() if not isinstance(op.operator, Reshape)}
+    return {op for op in candidates if regions[op] in busy}
+
+
+def _not_worth_it(island: Set[Op], found: PieceTimes) -> str:
+    if all(isinstance(other.operator, Reshape) for other in island):
+        return FREE
+    host, device, border = (f"{round(1e6 * seconds, 1) + 0.0} us" for seconds in found)
+    return f"{FASTER}: {host}, against {device} on the device and {border} to start and feed it"

@@ -1,0 +1,24 @@
+"""Run everything on the host CPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ...ir.core import Module
+from ..base import Pass, Record
+from ..invariants import PLACED, Invariant
+
+
+@dataclass(frozen=True)
+class PlaceOnCpu(Pass):
+    """Annotates ``on=cpu`` on every op that has no place yet."""
+
+    ensures: ClassVar[tuple[Invariant, ...]] = (PLACED,)
+
+    def apply(self, module: Module, record: Record) -> bool:
+        for op in module.ops:
+            if "on" not in op.annotations:
+                op.annotations["on"] = "cpu"
+                record.counts[op.name] += 1
+        return bool(record.counts)

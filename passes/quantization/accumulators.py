@@ -1,0 +1,127 @@
+"""How large the int32 accumulators of quantised convolutions and products can become.
+
+The bound of a channel holds for every partial sum, in whatever order it is taken, and for both forms in which the
+zero point of the activations may enter: subtracted from each activation, or folded into the bias.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...ir.core import Constant, Op, Value
+from ...ir.ops.convolution import Conv
+from ...ir.ops.matmul import MatMul
+from ...ir.quantized import accumulator_factors, limits, parameters
+from ...ir.types import TensorType
+from ..pattern import Match, Rule, node
+
+LIMIT = 2**31
+"""Magnitude that an accumulator must stay below."""
+
+
+def is_accumulating(op: Op) -> bool:
+    """Whether the op is a convolution or product of quantised tensors."""
+    return isinstance(op.operator, (Conv, MatMul)) and op.result.type.quant is not None
+
+
+def channel_axis(op: Op) -> int:
+    """The dimension of the weights that output channels run along."""
+    w = op.operands[1]
+    assert w is not None
+    return op.operator.column_axis(w.type) if isinstance(op.operator, MatMul) else 0
+
+
+def accumulator_bounds(op: Op) -> np.ndarray:
+    """Largest magnitude that the accumulators of each output channel can reach, int64[channels]."""
+    x, w, b = (*op.operands, None)[:3]
+    assert x is not None
+    assert w is not None
+    _, zero = parameters(x.type)
+    low, high = limits(x.type)
+    magnitude, total = _weight_sums(op, w)
+    bias = _bias_of(b, len(magnitude))
+    centred = magnitude * max(high - zero, zero - low) + np.abs(bias)
+    # Folded, activations are taken as signed 8-bit integers, and the zero point moves into the bias.
+    half = (low + high + 1) // 2
+    folded = magnitude * 128 + np.abs(bias) + np.abs((zero - half) * total)
+    return np.maximum(centred, folded)
+
+
+def _weight_sums(op: Op, w: Value) -> tuple[np.ndarray, np.ndarray]:
+    """Sums over each channel's weights, less their zero points: of magnitudes, and as they are; int64[channels]."""
+    assert w.type.quant is not None
+    axis, inner = channel_axis(op), _inner(op, w.type)
+    channels = w.type.shape[axis]
+    if not isinstance(w, Constant):
+        lowest, highest = limits(w.type)
+        zero = parameters(w.type)[1]
+        magnitude = np.full(channels, inner * max(highest - zero, zero - lowest), np.int64)
+        return magnitude, magnitude
+    zeros = np.broadcast_to(np.asarray(w.type.quant.zero_point, np.int32), (channels,))
+    # Of a batch of matrices each product sees one, so sums run over the inner extent only.
+    rows = np.moveaxis(w.array, axis, 0).reshape(channels, -1, inner)
+    magnitude, total = np.zeros(channels, np.int64), np.zeros(channels, np.int64)
+    for channel, row in enumerate(rows):
+        weights = row.astype(np.int32) - zeros[channel]
+        magnitude[channel] = np.abs(weights).sum(1, dtype=np.int64).max()
+        sums = weights.sum(1, dtype=np.int64)
+        total[channel] = sums[np.argmax(np.abs(sums))]
+    return magnitude, total
+
+
+def _inner(op: Op, w: TensorType) -> int:
+    """Products in each sum."""
+    if isinstance(op.operator, Conv):
+        return int(np.prod(w.shape[1:]))
+    assert isinstance(op.operator, MatMul)
+    return w.shape[-1 if op.operator.transpose_b else -2]
+
+
+def _bias_of(b: Value | None, channels: int) -> np.ndarray:
+    if b is None:
+        return np.zeros(channels, np.int64)
+    return b.array.astype(np.int64) if isinstance(b, Constant) else np.full(channels, LIMIT, np.int64)
+
+
+def overflowing_channels(op: Op) -> np.ndarray:
+    """Indices of the output channels whose accumulators may not fit int32."""
+    w, b = (*op.operands, None)[1:3]
+    assert w is not None
+    bias = _bias_of(b, w.type.shape[channel_axis(op)])
+    if _inner(op, w.type) * 255 * 256 + np.abs(bias).max(initial=0) < LIMIT:
+        # Short sums of any weights fit.
+        return np.zeros(0, np.int64)
+    return np.flatnonzero(accumulator_bounds(op) >= LIMIT)
+
+
+def _settle_channels(found: Match) -> Value | None:
+    """Weights and bias of channels that may overflow are cleared where the result is the same whatever the input.
+
+    Training leaves dead channels with scales so small that any accumulator is requantised to the same integer, and
+    with a bias that fills 32 bits.
+    """
+    op = found.root
+    x, w, b = (*op.operands, None)[:3]
+    if not is_accumulating(op) or not isinstance(w, Constant) or not isinstance(b, Constant) or x is None:
+        return None
+    channels = overflowing_channels(op)
+    y = op.result.type
+    factors = np.broadcast_to(accumulator_factors(x.type, w.type, y), b.array.shape)
+    reach = accumulator_bounds(op)[channels].astype(np.float64) * factors[channels].astype(np.float64)
+    # What is below a quarter of a step rounds to nothing, in whatever way its factors were rounded.
+    settled = channels[reach < 0.25]
+    if not settled.size:
+        return None
+    assert w.type.quant is not None
+    axis = channel_axis(op)
+    zeros = np.broadcast_to(w.type.quant.broadcast(w.type.rank)[1], w.array.shape)
+    weights, bias = np.moveaxis(w.array.copy(), axis, 0), b.array.copy()
+    weights[settled] = np.moveaxis(zeros, axis, 0)[settled]
+    bias[settled] = 0
+    new_w = found.add_constant(w.name, np.moveaxis(weights, 0, axis), w.type)
+    new_b = found.add_constant(b.name, bias, b.type)
+    return found.emit(op.operator, x, new_w, new_b, result_types=[y])
+
+
+RULES: tuple[Rule, ...] = (Rule("settled_channels", node((Conv, MatMul)), _settle_channels),)
+"""Channels that cannot be told from a constant."""

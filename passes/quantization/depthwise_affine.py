@@ -1,0 +1,95 @@
+"""Scaling and shifting of channels as depthwise convolution, which has a quantised form with a scale per channel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ...ir.core import Constant, Module, Value
+from ...ir.ops.convolution import Conv
+from ...ir.ops.elementwise import Add, Mul, Sub
+from ...ir.types import DType
+from ..base import Pass, Record
+from ..invariants import PLAIN, UNPLANNED, Invariant
+from ..pattern import Const, Driver, Match, Rule, node
+
+
+@dataclass(frozen=True)
+class DepthwiseAffine(Pass):
+    """Replaces ``x * c``, ``x + d`` and ``x * c + d`` by a convolution of 1x1 kernels, one for each channel.
+
+    x is [N, C, *spatial] and the constants have one number for each channel. Such arithmetic is what is left of a
+    batch normalisation that no convolution could take over. As an elementwise op on 8-bit tensors its constants would
+    share one scale, which costs accuracy; as a convolution each channel has its own.
+
+    Comes before calibration: the values that are calibrated are those of the convolutions.
+    """
+
+    requires: ClassVar[tuple[Invariant, ...]] = (PLAIN, UNPLANNED)
+
+    def apply(self, module: Module, record: Record) -> bool:
+        return Driver(RULES).run(module, record)
+
+
+def _is_for_channels(x: Value, constant: Value) -> bool:
+    """Whether the constant has one number for each channel of x."""
+    rank = x.type.rank
+    if rank < 3 or x.type.dtype is not DType.F32 or isinstance(x, Constant) or x.type.shape[1] < 2:
+        return False
+    if not isinstance(constant, Constant) or not np.isfinite(constant.array).all():
+        return False
+    shape = (1,) * (rank - constant.type.rank) + constant.type.shape
+    return shape == (1, x.type.shape[1], *[1] * (rank - 2))
+
+
+def _channels(found: Match, name: str) -> np.ndarray | None:
+    """A constant as one number for each channel of x, ``None`` if it is none such."""
+    return found.constant(name).reshape(-1) if _is_for_channels(found["x"], found[name]) else None
+
+
+def _convolution(found: Match, factor: np.ndarray, summand: np.ndarray | None) -> Value:
+    x = found["x"]
+    spatial = x.type.rank - 2
+    name = found.root.result.name
+    w = found.add_constant(f"{name}_scale", factor.astype(np.float32).reshape(-1, 1, *[1] * spatial))
+    b = found.add_constant(f"{name}_shift", summand.astype(np.float32)) if summand is not None else None
+    ones = (1,) * spatial
+    return found.emit(Conv(ones, (0,) * 2 * spatial, ones, x.type.shape[1]), x, w, b)
+
+
+def _scale_and_shift(found: Match) -> Value | None:
+    factor, summand = _channels(found, "c"), _channels(found, "d")
+    if factor is None or summand is None:
+        return None
+    return _convolution(found, factor, -summand if isinstance(found.root.operator, Sub) else summand)
+
+
+def _scale(found: Match) -> Value | None:
+    readers = [user for user in found.root.result.users if isinstance(user.operator, (Add, Sub))]
+    if len(found.root.result.users) == 1 and any(_is_for_channels(found["x"], v) for r in readers for v in r.inputs):
+        # The addition takes both.
+        return None
+    factor = _channels(found, "c")
+    return _convolution(found, factor, None) if factor is not None else None
+
+
+def _shift(found: Match) -> Value | None:
+    summand = _channels(found, "d")
+    if summand is None:
+        return None
+    sign = -1 if isinstance(found.root.operator, Sub) else 1
+    return _convolution(found, np.ones(summand.shape), sign * summand)
+
+
+_SCALED = node(Mul, "x", Const("c"), commutative=True)
+
+RULES: tuple[Rule, ...] = (
+    Rule("scale_and_shift", node(Add, _SCALED, Const("d"), commutative=True), _scale_and_shift),
+    Rule("scale_and_shift", node(Sub, _SCALED, Const("d")), _scale_and_shift),
+    Rule("scale", _SCALED, _scale),
+    Rule("shift", node(Add, "x", Const("d"), commutative=True), _shift),
+    Rule("shift", node(Sub, "x", Const("d")), _shift),
+)
+"""From arithmetic on channels to convolutions."""

@@ -1,0 +1,70 @@
+"""Turn the quantisation that a model brings with it into ops on quantised types."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ...ir.core import Function, Module, Value
+from ...ir.ops.quantization import AssumeQuantized, StoredIntegers
+from ..base import Pass, Record, erase_dead
+from ..invariants import UNPLANNED, Invariant
+from ..pattern import Driver
+from . import accumulators, integer_rules, sink_dequantize_rules, typed_quantization_rules
+
+
+@dataclass(frozen=True)
+class ImportQuantization(Pass):
+    """Recognises QDQ patterns and QLinear operators.
+
+    Scales and zero points that are constants become part of the types. ``quantize(f(dequantize(x)))``, a ReLU or Clip
+    after ``f`` included, becomes ``f`` on quantised types where ``f`` declares a rule for them; movement of elements
+    comes to stand on the side of the integers, and padding before a convolution goes into it. What has no rule stays
+    in floating point between ``dequantize`` and ``quantize``. Inputs and outputs of the network keep their element
+    types.
+
+    Comes before passes that compute constants: the integers of ``dequantize`` of a constant must still be there.
+    """
+
+    requires: ClassVar[tuple[Invariant, ...]] = (UNPLANNED,)
+
+    def apply(self, module: Module, record: Record) -> bool:
+        modified = Driver((*typed_quantization_rules.RULES, *sink_dequantize_rules.RULES)).run(module, record)
+        for function in module.functions.values():
+            record.counts["typed border"] += _type_borders(function)
+        modified |= Driver(_RULES).run(module, record)
+        modified |= record.counts["typed border"] > 0
+        record.counts = +record.counts
+        if modified:
+            module.drop_unused_constants()
+        return modified
+
+
+_RULES = (*sink_dequantize_rules.RULES, *integer_rules.RULES, *accumulators.RULES)
+
+
+def _type_borders(function: Function) -> int:
+    """Quantised types for integer inputs that are taken as such, and for outputs that were; how many."""
+    changed = 0
+    for parameter in function.parameters:
+        users = parameter.users
+        types = {user.result.type for user in users if isinstance(user.operator, AssumeQuantized)}
+        if len(types) != 1 or parameter.is_returned or not all(isinstance(u.operator, AssumeQuantized) for u in users):
+            continue
+        parameter.type = types.pop()
+        for user in users:
+            user.replace_with(parameter)
+        changed += 1
+    for index, value in enumerate(function.results):
+        inner = _before_stored(value)
+        if inner is not None and value.producer is not None:
+            producer = value.producer
+            function.set_operand(index, inner)
+            erase_dead(producer)
+            changed += 1
+    return changed
+
+
+def _before_stored(value: Value) -> Value | None:
+    op = value.producer
+    return op.operands[0] if op is not None and isinstance(op.operator, StoredIntegers) else None

@@ -1,0 +1,246 @@
+"""Rules that leave out the way through real numbers between quantised tensors.
+
+``quantize(f(dequantize(x)))`` becomes ``f`` on quantised types, by the rule that ``f`` declares. What moves elements
+changes places with ``dequantize`` first, so that chains of movements come to stand on the side of the integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ...ir.core import Constant, Op, Value
+from ...ir.op import QuantizationRule
+from ...ir.ops.activation import Activation, Clip, Relu
+from ...ir.ops.convolution import Conv
+from ...ir.ops.matmul import MatMul
+from ...ir.ops.movement import Pad
+from ...ir.ops.pooling import GlobalAveragePool
+from ...ir.ops.quantization import Dequantize, Quantize, Requantize
+from ...ir.ops.reduction import ReduceMean
+from ...ir.ops.shape import Reshape
+from ...ir.quantized import CLAMPING, EIGHT_BIT, is_redundant
+from ...ir.types import DType, Quantization, TensorType
+from ..pattern import Match, Rule, node, operand_of_the_same_type
+from ..simplify.window_rules import pad_into_conv
+
+BIAS_TOLERANCE = 1e-5
+"""Relative difference up to which the scale of a bias passes for the product of the scales of x and w."""
+
+
+def integers_of(value: Value | None) -> Value | None:
+    """The quantised tensor that ``value`` is the real form of, ``None`` if it is none."""
+    if value is None or value.producer is None or not isinstance(value.producer.operator, Dequantize):
+        return None
+    return value.producer.operands[0]
+
+
+# What the result of an op is quantised to
+
+
+def _collapse(found: Match) -> Value | None:
+    """The op before a ``quantize`` on quantised types, a clamping activation between them included."""
+    quantize, y_type = found.root, found.root.result.type
+    source = _only_producer(quantize)
+    if source is None or y_type.dtype not in EIGHT_BIT or y_type.quant is None or y_type.quant.axis is not None:
+        return None
+    activation: Op | None = None
+    if isinstance(source.operator, (Relu, Clip)) and integers_of(source.operands[0]) is None:
+        activation, source = source, _only_producer(source)
+        if source is None:
+            return None
+    origin = [source] if activation is None else [source, activation]
+    result = _quantized_form(found, source, activation, y_type, origin)
+    if result is None or activation is None or isinstance(source.operator, (Conv, MatMul)):
+        return result
+    assert isinstance(activation.operator, Activation)
+    if is_redundant(y_type, activation.operator.act, activation.operator.act_args):
+        return result
+    return found.emit(activation.operator, result, result_types=[y_type], origin=[activation])
+
+
+def _only_producer(op: Op) -> Op | None:
+    """The producer of the first operand, if nothing else needs its real result."""
+    value = op.operands[0]
+    if value is None or value.producer is None or len(value.producer.results) != 1 or value.is_returned:
+        return None
+    for user in value.users:
+        same = isinstance(user.operator, Quantize) and user.result.type == op.results[0].type
+        if user is not op and not same:
+            return None
+    return value.producer
+
+
+def _quantized_form(
+    found: Match, source: Op, activation: Op | None, y_type: TensorType, origin: Sequence[Op]
+) -> Value | None:
+    operator = source.operator
+    if isinstance(operator, (Conv, MatMul)):
+        return _product(found, source, activation, y_type, origin)
+    if isinstance(operator, ReduceMean):
+        return _mean(found, source, y_type, origin)
+    if operator.QUANTIZATION is QuantizationRule.UNIFY:
+        return _unified(found, source, y_type, origin)
+    if operator.QUANTIZATION not in (QuantizationRule.TABLE, QuantizationRule.RESCALE) or not source.inputs:
+        return None
+    operands = [_quantized_operand(found, value) for value in source.inputs]
+    if any(value is None for value in operands):
+        return None
+    types = [value.type for value in operands if value is not None]
+    if operator.check_quantized(types, [y_type]) is not None or len({t.dtype for t in types}) > 1:
+        return None
+    return found.emit(operator, *operands, result_types=[y_type], origin=origin)
+
+
+def _quantized_operand(found: Match, value: Value) -> Value | None:
+    """The integers of a real tensor; one number that is a constant is taken as the scale itself."""
+    integers = integers_of(value)
+    if integers is not None or not isinstance(value, Constant) or value.array.size != 1:
+        return integers
+    number = float(value.array.reshape(())[()])
+    sibling = next((i for v in found.root.inputs for i in [integers_of(v)] if i is not None), None)
+    dtype = sibling.type.dtype if sibling is not None else DType.I8
+    if not np.isfinite(number) or (number < 0 and dtype is DType.U8):
+        return None
+    quant = Quantization.per_tensor(abs(float(np.float32(number))) or 1.0)
+    array = np.full(value.array.shape, np.sign(number), dtype.numpy)
+    return found.add_constant(value.name, array, TensorType(value.type.shape, dtype, quant))
+
+
+def _unified(found: Match, source: Op, y_type: TensorType, origin: Sequence[Op]) -> Value | None:
+    """Each operand is brought to the parameters of the result first, which movement does not change."""
+    reals = [value for value in source.inputs if value.type.dtype.is_float]
+    integers = [integers_of(value) for value in reals]
+    if any(value is None for value in integers):
+        return None
+    swapped: dict[Value, Value] = {}
+    for real, value in zip(reals, integers, strict=True):
+        assert value is not None
+        type = TensorType(value.type.shape, y_type.dtype, y_type.quant)
+        if value.type != type:
+            value = found.emit(Requantize(), value, result_types=[type], origin=origin)
+        swapped[real] = value
+    operands = [swapped.get(value, value) for value in source.inputs]
+    return found.emit(source.operator, *operands, result_types=[y_type], origin=origin)
+
+
+def _mean(found: Match, source: Op, y_type: TensorType, origin: Sequence[Op]) -> Value | None:
+    """A mean over all spatial dimensions is a global average."""
+    mean, x = source.operator, integers_of(source.operands[0])
+    assert isinstance(mean, ReduceMean)
+    if x is None or x.type.rank < 4 or mean.axes != tuple(range(2, x.type.rank)):
+        return None
+    pooled_type = y_type.with_shape((*x.type.shape[:2], *[1] * (x.type.rank - 2)))
+    pooled = found.emit(GlobalAveragePool(), x, result_types=[pooled_type], origin=origin)
+    if mean.keepdims:
+        return pooled
+    return found.emit(Reshape(y_type.shape), pooled, result_types=[y_type], origin=origin)
+
+
+# Convolutions and products
+
+
+def _product(found: Match, source: Op, activation: Op | None, y_type: TensorType, origin: Sequence[Op]) -> Value | None:
+    operator = source.operator
+    assert isinstance(operator, (Conv, MatMul))
+    x, w, b, residual = (*source.operands, None, None)[:4]
+    x, w = integers_of(x), integers_of(w)
+    if x is None or w is None or residual is not None:
+        return None
+    if activation is not None:
+        assert isinstance(activation.operator, Activation)
+        if operator.act != "none":
+            return None
+        operator = replace(operator, act=activation.operator.act, act_args=activation.operator.act_args)
+    bias = _bias(found, b, x.type, w.type) if b is not None else None
+    types = [x.type, w.type, bias.type if bias is not None else None]
+    if (b is not None and bias is None) or operator.check_quantized(types, [y_type]) is not None:
+        return None
+    return found.emit(operator, x, w, bias, result_types=[y_type], origin=origin)
+
+
+def _bias(found: Match, b: Value, x: TensorType, w: TensorType) -> Constant | None:
+    """A constant bias as int32 at the scale of x times that of w; ``None`` if it is no constant or does not fit."""
+    if x.quant is None or w.quant is None or x.quant.axis is not None:
+        return None
+    scale = np.float64(x.quant.scale[0]) * np.asarray(w.quant.scale, np.float64)
+    integers = integers_of(b)
+    if isinstance(integers, Constant) and integers.type.quant is not None:
+        quant = integers.type.quant
+        given = np.asarray(quant.scale, np.float64)
+        difference = integers.array.astype(np.int64) - np.asarray(quant.zero_point, np.int64)
+        if np.allclose(given, scale, rtol=BIAS_TOLERANCE, atol=0):
+            values = difference.astype(np.float64)
+        else:
+            values = np.rint(difference * given / scale)
+    elif isinstance(b, Constant):
+        values = np.rint(b.array.astype(np.float64) / scale)
+    else:
+        return None
+    if np.abs(values).max(initial=0) >= 2.0**31:
+        return None
+    return found.add_constant(b.name, values.astype(np.int32))
+
+
+def _absorb_activation(found: Match) -> Value | None:
+    """A clamp of the quantised result of a product, with equal parameters, becomes its fused activation."""
+    activation, source = found.root.operator, found.op("product")
+    assert isinstance(activation, Activation)
+    operator = source.operator
+    assert isinstance(operator, (Conv, MatMul))
+    y_type = found.root.result.type
+    if y_type.quant is None or source.result.type != y_type or operator.act != "none":
+        return None
+    fused = replace(operator, act=activation.act, act_args=activation.act_args)
+    return found.emit(fused, *source.operands, result_types=[y_type], origin=[source, found.root])
+
+
+def _drop_activation(found: Match) -> Value | None:
+    """A clamp that saturation has done already."""
+    activation, x = found.root.operator, found["x"]
+    assert isinstance(activation, Activation)
+    if x.type.quant is None or x.type.quant.axis is not None or x.type != found.root.result.type:
+        return None
+    return x if activation.act in CLAMPING and is_redundant(x.type, activation.act, activation.act_args) else None
+
+
+# Between quantised tensors
+
+
+def _quantize_dequantized(found: Match) -> Value | None:
+    x, y_type = found["x"], found.root.result.type
+    if x.type == y_type:
+        return x
+    if x.type.dtype is DType.I32 or (x.type.quant is not None and x.type.quant.axis is not None):
+        return None
+    return found.emit(Requantize(), x, result_types=[y_type], origin=[found.root])
+
+
+def _requantize_before_pad(found: Match) -> Value | None:
+    """Padding with zero stays padding with zero, and next to a convolution goes into it."""
+    pad_op = found.op("pad")
+    pad, x, y_type = pad_op.operator, found["x"], found.root.result.type
+    assert isinstance(pad, Pad)
+    if pad.mode == "constant" and pad.value != 0:
+        return None
+    type = TensorType(x.type.shape, y_type.dtype, y_type.quant)
+    before = found.emit(Requantize(), x, result_types=[type], origin=[found.root])
+    return found.emit(pad, before, result_types=[y_type], origin=[pad_op])
+
+
+def _is_quantized(op: Op) -> bool:
+    return op.inputs[0].type.quant is not None
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("quantize_dequantized", node(Quantize, node(Dequantize, "x", single_use=False)), _quantize_dequantized),
+    Rule("requantize_to_same", node(Requantize, "x"), operand_of_the_same_type),
+    Rule("requantize_before_pad", node(Requantize, node(Pad, "x", name="pad")), _requantize_before_pad),
+    Rule("pad_into_quantized_conv", node(Conv, node(Pad, "x", name="pad"), where=_is_quantized), pad_into_conv),
+    Rule("quantized_op", node(Quantize), _collapse),
+    Rule("redundant_activation", node((Relu, Clip), "x"), _drop_activation),
+    Rule("activation_into_product", node((Relu, Clip), node((Conv, MatMul), name="product")), _absorb_activation),
+)
+"""From ``quantize(f(dequantize(x)))`` to ``f`` on quantised types."""

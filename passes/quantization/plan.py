@@ -1,0 +1,124 @@
+"""Which ops post-training quantisation takes, and where values become integers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from ...ir.core import Constant, Function, Op, Value
+from ...ir.op import QuantizationRule
+from ...ir.ops.activation import Activation, Clip, Relu
+from ...ir.ops.convolution import Conv
+from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
+from ...ir.ops.matmul import MatMul
+from ...ir.ops.movement import Pad
+from ...ir.ops.pooling import AveragePool, GlobalAveragePool
+from ...ir.ops.resize import Resize
+from ...ir.types import DType
+from .sink_dequantize_rules import MOVING
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be quantised.
+
+    Attributes:
+        anchors: convolutions and products with constant weights.
+        ops: all ops to quantise, anchors included.
+        values: where integers are made, in order: parameters and results of ops.
+    """
+
+    anchors: tuple[Op, ...]
+    ops: frozenset[Op]
+    values: tuple[Value, ...]
+
+    def reads_quantized(self, value: Value, user: Op | Function) -> bool:
+        """Whether ``user`` reads the quantised form of ``value``; else the original, which costs nothing."""
+        if value.producer in self.ops:
+            return True
+        return isinstance(user, Op) and user in self.ops
+
+    def only_source(self, value: Value) -> Value | None:
+        """The value that ``value`` is a movement of, if nothing else reads either."""
+        while value not in self.values:
+            op = value.producer
+            if len(value.uses) != 1 or op is None or not is_moving(op) or len(op.inputs) != 1:
+                return None
+            value = op.inputs[0]
+        return value if len(value.uses) == 1 else None
+
+
+def plan_quantization(function: Function, keep: Collection[str] = ()) -> Plan:
+    """The plan for a function in floating point.
+
+    Args:
+        keep: names of operators or of source nodes that stay as they are.
+    """
+    wanted: set[Value] = set()
+    taken: set[Op] = set()
+    anchors: list[Op] = []
+    kept = {op for op in function.ops if op.name in keep or not set(op.loc).isdisjoint(keep)}
+    for op in reversed(list(function.ops)):
+        if op in kept:
+            continue
+        if is_anchor(op):
+            anchors.append(op)
+        elif not (_has_rule(op) and any(value in wanted for value in op.results)):
+            continue
+        taken.add(op)
+        wanted.update(value for value in op.inputs if value.type.dtype.is_float and not isinstance(value, Constant))
+    # An activation that becomes part of the last op before it need not be wanted itself.
+    fused = {op: user for op in taken for user in [_fused_activation(op)] if user is not None and user not in kept}
+    taken.update(fused.values())
+    values = [value for value in function.parameters if value in wanted]
+    for op in function.ops:
+        if op in taken:
+            is_unified = op.operator.QUANTIZATION is QuantizationRule.UNIFY
+            values += op.results if is_unified or not (is_moving(op) or op in fused) else ()
+        else:
+            values += [value for value in op.results if value in wanted]
+    return Plan(tuple(reversed(anchors)), frozenset(taken), tuple(values))
+
+
+def is_anchor(op: Op) -> bool:
+    """Whether the op is a convolution or product that is worth quantising for itself: its weights are constants."""
+    operator = op.operator
+    if not isinstance(operator, (Conv, MatMul)):
+        return False
+    x, w, b, residual = (*op.operands, None, None)[:4]
+    if x is None or isinstance(x, Constant) or x.type.dtype is not DType.F32 or op.result.type.quant is not None:
+        return False
+    if not isinstance(w, Constant) or not isinstance(b, (Constant, type(None))) or residual is not None:
+        return False
+    return operator.act == "none" and (isinstance(operator, Conv) or w.type.rank == 2)
+
+
+def is_moving(op: Op) -> bool:
+    """Whether the op moves elements and leaves their parameters as they are."""
+    return isinstance(op.operator, MOVING)
+
+
+def _has_rule(op: Op) -> bool:
+    """Whether a non-anchor has a quantised form that keeps its accuracy."""
+    if any(value.type.dtype is not DType.F32 for value in op.results):
+        return False
+    operator = op.operator
+    constants = [value for value in op.inputs if isinstance(value, Constant) and value.type.dtype.is_float]
+    if isinstance(operator, (Add, Sub, Mul)):
+        # One scale for the numbers of a constant can be too coarse, but a single number is exact.
+        return all(value.type.elements == 1 for value in constants) and len(constants) < 2
+    if isinstance(operator, (Activation, AveragePool, GlobalAveragePool)):
+        return operator.QUANTIZATION is not QuantizationRule.NONE
+    if isinstance(operator, Pad) and operator.mode == "constant":
+        return operator.value == 0
+    if isinstance(operator, Resize):
+        return operator.mode == "nearest" and operator.coordinates != "tf_crop_and_resize"
+    return is_moving(op) and not constants and not isinstance(operator, (Min, Max))
+
+
+def _fused_activation(op: Op) -> Op | None:
+    """The clamp that is the only reader of the result, which then is not quantised itself."""
+    if is_moving(op) or isinstance(op.operator, Activation) or len(op.results) != 1 or len(op.result.uses) != 1:
+        return None
+    user = op.result.uses[0][0]
+    return user if isinstance(user, Op) and isinstance(user.operator, (Relu, Clip)) else None

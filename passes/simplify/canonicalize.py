@@ -1,0 +1,48 @@
+"""Bring a network into the form that the later passes expect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tilewright.errors import PassError
+
+from ...ir.core import Module
+from ..base import Pass, Record
+from ..invariants import PLAIN, UNPLANNED, Invariant
+from ..pattern import Driver, Rule
+from . import activation_rules, linear_rules, movement_rules, normalization_rules, window_rules
+
+RULES: tuple[Rule, ...] = (
+    *movement_rules.RULES,
+    *activation_rules.RULES,
+    *normalization_rules.RULES,
+    *linear_rules.RULES,
+    *window_rules.RULES,
+)
+"""In the order in which they are tried at each op."""
+
+
+@dataclass(frozen=True)
+class Canonicalize(Pass):
+    """Applies every rule until none matches: ops without effect go, arithmetic that spells one operator becomes that
+    operator, and what a convolution or matrix product can take over is folded into it.
+
+    Attributes:
+        without: names of rules to leave out.
+        limit: how often a rule may fire for each op of the module before it is taken to fire for ever.
+    """
+
+    requires: ClassVar[tuple[Invariant, ...]] = (PLAIN, UNPLANNED)
+    ensures: ClassVar[tuple[Invariant, ...]] = (PLAIN,)
+
+    without: tuple[str, ...] = ()
+    limit: int = 8
+
+    def apply(self, module: Module, record: Record) -> bool:
+        names = {rule.name for rule in RULES}
+        unknown = next((name for name in self.without if name not in names), None)
+        if unknown is not None:
+            raise PassError("no such rule to leave out", expected=", ".join(sorted(names)), found=unknown)
+        rules = [rule for rule in RULES if rule.name not in self.without]
+        return Driver(rules, self.limit).run(module, record)

@@ -1,0 +1,65 @@
+"""Compute everything once: equal ops on equal operands, and equal constants, become one."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ...ir.core import Module, Op
+from ..base import Pass, Record
+from ..invariants import UNPLANNED, Invariant
+
+
+@dataclass(frozen=True)
+class EliminateCommonSubexpressions(Pass):
+    """The first of several equal ops stays and takes over the source nodes of the others.
+
+    Ops are equal if operator, attributes, operands, result types and annotations are. Constants are equal if type
+    and content are.
+    """
+
+    requires: ClassVar[tuple[Invariant, ...]] = (UNPLANNED,)
+
+    def apply(self, module: Module, record: Record) -> bool:
+        record.counts["constant"] = _merge_constants(module)
+        for function in module.functions.values():
+            seen: dict[Hashable, Op] = {}
+            for op in function.ops:
+                kept = seen.setdefault(_key(op), op)
+                if kept is not op:
+                    kept.loc = tuple(dict.fromkeys((*kept.loc, *op.loc)))
+                    op.replace_with(*kept.results)
+                    record.counts["op"] += 1
+        record.counts = +record.counts
+        return bool(record.counts)
+
+
+def _merge_constants(module: Module) -> int:
+    """Let one constant stand for all that are equal; how many went."""
+    # Reading a few elements tells nearly all different constants apart, without hashing megabytes of weights.
+    alike: dict[Hashable, list[str]] = {}
+    for name, constant in module.constants.items():
+        flat = constant.array.reshape(-1)
+        alike.setdefault((constant.type, flat[:: max(1, flat.size // 64)].tobytes()), []).append(name)
+    count = 0
+    for names in alike.values():
+        kept: dict[str, str] = {}
+        for name in names if len(names) > 1 else ():
+            constant = module.constants[name]
+            first = kept.setdefault(constant.digest, name)
+            if first != name:
+                constant.replace_all_uses(module.constants[first])
+                del module.constants[name]
+                count += 1
+    return count
+
+
+def _key(op: Op) -> Hashable:
+    return (
+        # repr, not the operator itself: 0.0 and -0.0 compare equal but are different attributes.
+        repr(op.operator),
+        op.operands,
+        tuple(value.type for value in op.results),
+        tuple(sorted(op.annotations.items(), key=lambda item: item[0])),
+    )

@@ -1,0 +1,50 @@
+"""Erase what nothing reads: ops, functions that nobody calls, constants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ...ir.core import Module
+from ...ir.ops.call import Call
+from ..base import Pass, Record, erase_dead
+from ..invariants import NO_DEAD_OPS, Invariant
+
+
+@dataclass(frozen=True)
+class EliminateDeadCode(Pass):
+    """No operator has an effect besides its results, so an op whose results nobody reads may go.
+
+    Attributes:
+        functions: also forget functions other than ``main`` that no op calls.
+    """
+
+    ensures: ClassVar[tuple[Invariant, ...]] = (NO_DEAD_OPS,)
+
+    functions: bool = True
+
+    def apply(self, module: Module, record: Record) -> bool:
+        if self.functions:
+            record.counts["function"] = _drop_functions(module)
+        record.counts["op"] = sum(erase_dead(op) for function in module.functions.values() for op in [*function.ops])
+        record.counts["constant"] = module.drop_unused_constants()
+        record.counts = +record.counts
+        return bool(record.counts)
+
+
+def _drop_functions(module: Module) -> int:
+    live: set[str] = set()
+    pending = ["main"] if "main" in module.functions else list(module.functions)
+    while pending:
+        name = pending.pop()
+        if name in live or name not in module.functions:
+            continue
+        live.add(name)
+        pending += [op.operator.callee for op in module.functions[name].ops if isinstance(op.operator, Call)]
+    dead = [name for name in module.functions if name not in live]
+    for name in dead:
+        function = module.functions.pop(name)
+        function.set_results([])
+        for op in reversed([*function.ops]):
+            op.erase()
+    return len(dead)

@@ -1,0 +1,201 @@
+"""Merge neighbours whose intermediate results need not reach memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from ...ir.core import Module, Op, Value
+from ...ir.ops.activation import Activation
+from ...ir.ops.convolution import Conv
+from ...ir.ops.elementwise import Add, Elementwise
+from ...ir.ops.fused import FusedElementwise, fuse
+from ...ir.ops.matmul import MatMul
+from ..base import Pass, Record, erase_dead
+from ..invariants import PLAIN, UNPLANNED, Invariant
+from ..pattern import Driver, Match, Rule, node
+
+
+@dataclass(frozen=True)
+class Fuse(Pass):
+    """Epilogues first: an activation moves into the convolution or matrix product before it, and so does an addition
+    of equal shapes, as its residual. Then what is left of elementwise ops joins into ``fused_elementwise``: an op
+    joins the group of its readers if they all are in one group and results have equal shapes, so nothing is computed
+    twice. Only floating-point epilogues; quantised ones change rounding.
+
+    Attributes:
+        epilogues: whether to fuse into convolutions and matrix products.
+        elementwise: whether to fuse elementwise ops with each other.
+        max_operands, max_statements: limits of one ``fused_elementwise``.
+    """
+
+    requires: ClassVar[tuple[Invariant, ...]] = (PLAIN, UNPLANNED)
+    ensures: ClassVar[tuple[Invariant, ...]] = (PLAIN,)
+
+    epilogues: bool = True
+    elementwise: bool = True
+    max_operands: int = 8
+    max_statements: int = 24
+
+    def apply(self, module: Module, record: Record) -> bool:
+        modified = self.epilogues and Driver(RULES).run(module, record)
+        if self.elementwise:
+            for function in module.functions.values():
+                positions = {op: index for index, op in enumerate(function.ops)}
+                for op in reversed(positions):
+                    if op.function is not None and _may_join(op):
+                        modified |= self._fuse_into(_Group(op, positions), record)
+        return modified
+
+    def _fuse_into(self, group: _Group, record: Record) -> bool:
+        """Fuse the root with the producers that only it, directly or not, reads."""
+        grown = True
+        while grown:
+            grown = False
+            for candidate in group.candidates():
+                if group.size_with(candidate) <= self.max_statements and (
+                    len(group.operands_with(candidate)) <= self.max_operands
+                ):
+                    group.add(candidate)
+                    grown = True
+                    break
+        if len(group.ops) == 1:
+            return False
+        group.replace()
+        record.counts["fused_elementwise"] += 1
+        record.counts["elementwise op"] += len(group.ops)
+        return True
+
+
+# Epilogues
+
+
+def _is_open(op: Op) -> bool:
+    """Whether a float convolution or matrix product has no activation yet."""
+    assert isinstance(op.operator, (Conv, MatMul))
+    return op.operator.act == "none" and all(value.type.quant is None for value in (*op.inputs, op.result))
+
+
+def _takes_residual(op: Op) -> bool:
+    return _is_open(op) and (*op.operands, None, None)[3] is None
+
+
+def _activation(found: Match) -> Value:
+    activation, linear = found.root.operator, found.op("linear")
+    assert isinstance(activation, Activation)
+    assert isinstance(linear.operator, (Conv, MatMul))
+    fused = replace(linear.operator, act=activation.act, act_args=activation.act_args)
+    return found.emit(fused, *linear.operands)
+
+
+def _residual(found: Match) -> Value | None:
+    linear = found.op("linear")
+    other = found["residual"]
+    if other.type != linear.result.type:
+        return None
+    rival = other.producer
+    # The later of two candidates takes the other, so that no operand has to live longer.
+    if (
+        rival is not None
+        and isinstance(rival.operator, (Conv, MatMul))
+        and len(other.uses) == 1
+        and _takes_residual(rival)
+        and _stands_before(linear, rival)
+    ):
+        linear, other = rival, linear.result
+    operands = [*linear.operands, None, None][:3]
+    return found.emit(linear.operator, *operands, other)
+
+
+def _stands_before(first: Op, second: Op) -> bool:
+    assert first.function is not None
+    return next(op for op in first.function.ops if op is first or op is second) is first
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        "residual",
+        node(Add, node((Conv, MatMul), name="linear", where=_takes_residual), "residual", commutative=True),
+        _residual,
+    ),
+    Rule("activation", node(Activation, node((Conv, MatMul), name="linear", where=_is_open)), _activation),
+)
+"""What convolutions and matrix products take over."""
+
+
+# Elementwise ops
+
+
+def _may_join(op: Op) -> bool:
+    return isinstance(op.operator, Elementwise) and all(v.type.quant is None for v in (*op.inputs, *op.results))
+
+
+class _Group:
+    """Ops to become one: each is read by others of the group only, but for the root."""
+
+    def __init__(self, root: Op, positions: dict[Op, int]) -> None:
+        self.root = root
+        self.ops = {root}
+        self.positions = positions
+
+    def candidates(self) -> Iterator[Op]:
+        """Producers that may join."""
+        producers = dict.fromkeys(
+            v.producer for op in self._ordered(self.ops) for v in op.inputs if v.producer is not None
+        )
+        for producer in producers:
+            if producer in self.ops or not _may_join(producer) or producer.result.is_returned:
+                continue
+            if producer.result.type.shape == self.root.result.type.shape and self.ops.issuperset(producer.result.users):
+                yield producer
+
+    def size_with(self, candidate: Op) -> int:
+        return sum(_statements(op) for op in (*self.ops, candidate))
+
+    def operands_with(self, *more: Op) -> list[Value]:
+        """What the group reads from outside, in order of first use."""
+        members = {*self.ops, *more}
+        reads = (value for op in self._ordered(members) for value in op.inputs)
+        return list(dict.fromkeys(value for value in reads if value.producer not in members))
+
+    def add(self, op: Op) -> None:
+        self.ops.add(op)
+
+    def _ordered(self, members: Iterable[Op]) -> list[Op]:
+        return sorted(members, key=self.positions.__getitem__)
+
+    def replace(self) -> None:
+        """Put the fused op in the place of the root."""
+        function = self.root.function
+        assert function is not None
+        ordered = self._ordered(self.ops)
+        operands = self.operands_with()
+        names = {value: f"a{index}" for index, value in enumerate(operands)}
+        statements = []
+        for op in ordered:
+            inner = op.operator
+            if isinstance(inner, FusedElementwise):
+                results: list[str] = []
+                for step in inner.steps:
+                    arguments = [
+                        names[op.inputs[place]] if place < inner.arity else results[place - inner.arity]
+                        for place in step.arguments
+                    ]
+                    results.append(f"t{len(statements)}")
+                    statements.append((step.operator, tuple(arguments)))
+            else:
+                statements.append((inner, tuple(names[value] for value in op.inputs)))
+            names[op.result] = f"t{len(statements) - 1}"
+        loc = tuple(dict.fromkeys(name for op in ordered for name in op.loc))
+        root = self.root
+        fused = Op(fuse(*statements), operands, names=[root.result.name], loc=loc, annotations=root.annotations)
+        function.insert(fused, root)
+        producers = [value.producer for value in root.inputs if value.producer is not None]
+        root.replace_with(fused.result)
+        for producer in producers:
+            erase_dead(producer)
+
+
+def _statements(op: Op) -> int:
+    return len(op.operator.body) if isinstance(op.operator, FusedElementwise) else 1

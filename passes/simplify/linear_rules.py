@@ -1,0 +1,229 @@
+"""Rules that fold arithmetic with constants into the weights and bias of the linear op next to it.
+
+A linear op is a convolution, transposed convolution or matrix product with constant weights and without activation
+and residual. Along its channel axis a factor or summand after it moves into weights and bias, one before it into the
+weights and, as far as no padding keeps it from being constant, into the bias.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ...ir.core import Constant, Op, Value
+from ...ir.ops.convolution import Conv, ConvTranspose
+from ...ir.ops.elementwise import Add, Div, Mul, Sub
+from ...ir.ops.matmul import MatMul
+from ...ir.ops.movement import Transpose
+from ..pattern import Const, Match, Rule, node
+
+Linear = (Conv, ConvTranspose, MatMul)
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """Weights and bias of a linear op in double precision.
+
+    Attributes:
+        w: with the channels of the result along axis 0 and those of the operand within the group along axis 1; then
+            the kernel, [O, I/group, *kernel].
+        b: [O].
+        group: as of the convolution.
+    """
+
+    w: np.ndarray
+    b: np.ndarray
+    group: int
+
+    def scaled(self, factor: np.ndarray) -> _Weights:
+        """After multiplying the result of channel o by ``factor[o]``."""
+        return replace(self, w=self.w * _along_axis_0(factor, self.w), b=self.b * factor)
+
+    def shifted(self, summand: np.ndarray) -> _Weights:
+        """After adding ``summand[o]`` to the result of channel o."""
+        return replace(self, b=self.b + summand)
+
+    def fed_scaled(self, factor: np.ndarray) -> _Weights:
+        """For an operand that is not multiplied by ``factor[i]`` beforehand."""
+        return replace(self, w=self.w * self._of_operand(factor))
+
+    def fed_shifted(self, summand: np.ndarray) -> _Weights:
+        """For an operand to which ``summand[i]`` is not added beforehand."""
+        return replace(self, b=self.b + (self.w * self._of_operand(summand)).reshape(len(self.w), -1).sum(1))
+
+    def _of_operand(self, channels: np.ndarray) -> np.ndarray:
+        """Numbers of the operand's channels, for each output and operand channel of its group."""
+        each = np.repeat(channels.reshape(self.group, -1), len(self.w) // self.group, axis=0)
+        return each.reshape(*each.shape, *[1] * (self.w.ndim - 2))
+
+
+def _along_axis_0(vector: np.ndarray, array: np.ndarray) -> np.ndarray:
+    return vector.reshape(-1, *[1] * (array.ndim - 1))
+
+
+def _is_foldable(op: Op) -> bool:
+    """Whether ``op`` is linear in the sense of this module, with a bias that is constant or absent."""
+    w, b, residual = (*op.operands, None, None)[1:4]
+    return (
+        getattr(op.operator, "act", "none") == "none"
+        and residual is None
+        and isinstance(w, Constant)
+        and (b is None or isinstance(b, Constant))
+        and w.type.dtype.is_float
+        and not (isinstance(op.operator, MatMul) and w.type.rank != 2)
+    )
+
+
+def _weights(op: Op) -> _Weights:
+    """Weights and bias of a foldable op."""
+    w, b = (*op.operands, None)[1:3]
+    assert isinstance(w, Constant)
+    array = w.array.astype(np.float64)
+    group = 1
+    operator = op.operator
+    if isinstance(operator, MatMul):
+        array = array if operator.transpose_b else array.T
+    elif isinstance(operator, ConvTranspose):
+        group = operator.group
+        array = _exchange(array, group)
+    elif isinstance(operator, Conv):
+        group = operator.group
+    bias = b.array.astype(np.float64) if isinstance(b, Constant) else np.zeros(len(array))
+    return _Weights(array, bias, group)
+
+
+def _exchange(w: np.ndarray, group: int) -> np.ndarray:
+    """[group * I, O, *kernel] to [group * O, I, *kernel]; its own inverse."""
+    split = w.reshape(group, w.shape[0] // group, *w.shape[1:])
+    return np.swapaxes(split, 1, 2).reshape(group * w.shape[1], w.shape[0] // group, *w.shape[2:])
+
+
+def _emit(found: Match, op: Op, weights: _Weights, x: Value) -> Value | None:
+    """``op`` on ``x`` with other weights; ``None`` where they overflow."""
+    old_w, old_b = (*op.operands, None)[1:3]
+    assert isinstance(old_w, Constant)
+    dtype = old_w.array.dtype
+    array = weights.w
+    if isinstance(op.operator, MatMul):
+        array = array if op.operator.transpose_b else array.T
+    elif isinstance(op.operator, ConvTranspose):
+        array = _exchange(array, weights.group)
+    with np.errstate(over="ignore"):
+        w, b = array.astype(dtype), weights.b.astype(dtype)
+    if not (np.isfinite(w).all() and np.isfinite(b).all()):
+        return None
+    bias = old_b
+    if isinstance(old_b, Constant) or b.any():
+        bias = found.add_constant(old_b.name if old_b is not None else f"{op.result.name}_bias", b)
+    return found.emit(op.operator, x, found.add_constant(old_w.name, w), bias)
+
+
+def channel_vector(value: Value, op: Op, *, of_operand: bool = False) -> np.ndarray | None:
+    """The elements of constant ``value`` along the channels of the result (or of operand 0) of linear ``op``, in
+    double precision; ``None`` if it varies along another axis or broadcasts the tensor to a larger shape.
+    """
+    if not isinstance(value, Constant):
+        return None
+    tensor = op.inputs[0].type if of_operand else op.result.type
+    if isinstance(op.operator, MatMul):
+        axis = tensor.rank - (2 if of_operand and op.operator.transpose_a else 1)
+    else:
+        axis = 1
+    array = value.array
+    if array.ndim > tensor.rank:
+        return None
+    array = array.reshape(*[1] * (tensor.rank - array.ndim), *array.shape)
+    if any(extent != 1 for d, extent in enumerate(array.shape) if d != axis):
+        return None
+    return np.broadcast_to(array.reshape(-1).astype(np.float64), (tensor.shape[axis],))
+
+
+def _after(found: Match) -> Value | None:
+    op = found.op("linear")
+    vector = channel_vector(found["c"], op)
+    if vector is None:
+        return None
+    weights = _weights(op)
+    outer = found.root.operator
+    with np.errstate(all="ignore"):
+        if isinstance(outer, Mul):
+            weights = weights.scaled(vector)
+        elif isinstance(outer, Div):
+            weights = weights.scaled(1 / vector)
+        else:
+            weights = weights.shifted(-vector if isinstance(outer, Sub) else vector)
+    return _emit(found, op, weights, op.inputs[0])
+
+
+def _before(found: Match) -> Value | None:
+    op, inner = found.root, found.op("inner").operator
+    vector = channel_vector(found["c"], op, of_operand=True)
+    if vector is None or found["x"].type != op.inputs[0].type:
+        return None
+    weights = _weights(op)
+    with np.errstate(all="ignore"):
+        if isinstance(inner, Mul):
+            weights = weights.fed_scaled(vector)
+        elif isinstance(inner, Div):
+            weights = weights.fed_scaled(1 / vector)
+        elif isinstance(op.operator, ConvTranspose) or any(getattr(op.operator, "pads", ())):
+            # What is added before is missing where the window reaches into the padding.
+            return None
+        else:
+            weights = weights.fed_shifted(-vector if isinstance(inner, Sub) else vector)
+    return _emit(found, op, weights, found["x"])
+
+
+def _matmul_bias(found: Match) -> Value | None:
+    """A summand that runs along the columns becomes the bias, constant or not."""
+    op, summand = found.op("linear"), found["c"]
+    matmul = op.operator
+    assert isinstance(matmul, MatMul)
+    b, residual = (*op.operands, None, None)[2:4]
+    if b is not None or residual is not None or matmul.act != "none" or summand.type != _row_type(op):
+        return None
+    return found.emit(matmul, *op.inputs[:2], summand)
+
+
+def _row_type(op: Op) -> object:
+    return op.result.type.with_shape(op.result.type.shape[-1:])
+
+
+def _matmul_of_transpose(found: Match) -> Value | None:
+    matmul = found.root.operator
+    assert isinstance(matmul, MatMul)
+    operands = list(found.root.operands)
+    flags = {"transpose_a": matmul.transpose_a, "transpose_b": matmul.transpose_b}
+    changed = False
+    for index, flag in enumerate(flags):
+        value = operands[index]
+        producer = value.producer if value is not None else None
+        if producer is not None and isinstance(producer.operator, Transpose):
+            perm = producer.operator.perm
+            if perm == (*range(len(perm) - 2), len(perm) - 1, len(perm) - 2):
+                operands[index] = producer.inputs[0]
+                flags[flag] = not flags[flag]
+                changed = True
+    return found.emit(replace(matmul, **flags), *operands) if changed else None
+
+
+_linear = node(Linear, name="linear", where=_is_foldable)
+
+RULES: tuple[Rule, ...] = (
+    Rule("linear_then_constant", node((Mul, Add), _linear, Const("c"), commutative=True), _after),
+    Rule("linear_then_constant", node((Div, Sub), _linear, Const("c")), _after),
+    Rule(
+        "constant_then_linear",
+        node(Linear, node((Mul, Add), "x", Const("c"), commutative=True, name="inner"), where=_is_foldable),
+        _before,
+    ),
+    Rule(
+        "constant_then_linear",
+        node(Linear, node((Div, Sub), "x", Const("c"), name="inner"), where=_is_foldable),
+        _before,
+    ),
+    Rule("matmul_plus_row", node(Add, node(MatMul, name="linear"), "c", commutative=True), _matmul_bias),
+    Rule("matmul_of_transpose", node(MatMul), _matmul_of_transpose),
+)
+"""Constants into weights, rows into biases, transposes into flags."""

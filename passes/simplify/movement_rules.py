@@ -1,0 +1,121 @@
+"""Rules over ops that move elements: those that move nothing go, and neighbours merge."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from ...ir.core import Op, Value
+from ...ir.op import Operator
+from ...ir.ops.elementwise import Add, Div, Mul, Pow, Sub
+from ...ir.ops.movement import Concat, Pad, Slice, Split, Tile, Transpose
+from ...ir.ops.reduction import Reduce
+from ...ir.ops.shape import Cast, Expand, Reshape
+from ..pattern import Const, Match, Rule, node, operand_of_the_same_type, scalar
+
+
+def _identity(name: str, cls: type[Operator], where: Callable[[Op], bool]) -> Rule:
+    return Rule(name, node(cls, "x", where=where), operand_of_the_same_type)
+
+
+def _same_shape(op: Op) -> bool:
+    return op.inputs[0].type.shape == op.results[0].type.shape
+
+
+def _is_plain_slice(op: Op) -> bool:
+    assert isinstance(op.operator, Slice)
+    return _same_shape(op) and all(
+        step == 1 or e <= 1 for step, e in zip(op.operator.step, op.operator.extent, strict=True)
+    )
+
+
+def _keeps_order(op: Op) -> bool:
+    """Whether a transpose moves nothing but dimensions of extent 1."""
+    assert isinstance(op.operator, Transpose)
+    shape = op.inputs[0].type.shape
+    moved = [axis for axis in op.operator.perm if shape[axis] != 1]
+    return moved == sorted(moved)
+
+
+def _as_reshape(found: Match) -> Value:
+    return found.emit(Reshape(found.root.results[0].type.shape), found["x"])
+
+
+def _merge_transposes(found: Match) -> Value:
+    inner, outer = found.op("inner").operator, found.root.operator
+    assert isinstance(inner, Transpose)
+    assert isinstance(outer, Transpose)
+    return found.emit(Transpose(tuple(inner.perm[axis] for axis in outer.perm)), found["x"])
+
+
+def _merge_slices(found: Match) -> Value:
+    inner, outer = found.op("inner").operator, found.root.operator
+    assert isinstance(inner, Slice)
+    assert isinstance(outer, Slice)
+    begin = tuple(b + o * s for b, s, o in zip(inner.begin, inner.step, outer.begin, strict=True))
+    step = tuple(s * o for s, o in zip(inner.step, outer.step, strict=True))
+    return found.emit(Slice(begin, outer.extent, step), found["x"])
+
+
+def _flatten_concat(found: Match) -> Value | None:
+    outer = found.root.operator
+    assert isinstance(outer, Concat)
+    parts: list[Value] = []
+    for part in found.root.inputs:
+        producer = part.producer
+        if producer is not None and producer.operator == outer and len(part.uses) == 1:
+            parts += producer.inputs
+        else:
+            parts.append(part)
+    return found.emit(outer, *parts) if len(parts) != len(found.root.inputs) else None
+
+
+def _reduction_as_reshape(found: Match) -> Value | None:
+    """A reduction over dimensions of extent 1 that changes no element."""
+    reduce = found.root.operator
+    assert isinstance(reduce, Reduce)
+    keeps = reduce.name in ("reduce_sum", "reduce_mean", "reduce_max", "reduce_min", "reduce_prod")
+    count = math.prod(found["x"].type.shape[axis] for axis in reduce.axes)
+    return _as_reshape(found) if keeps and count == 1 and found["x"].type.quant is None else None
+
+
+def _is_ones(array: np.ndarray) -> bool:
+    return array.size > 0 and bool((array == 1).all())
+
+
+def _is_zeros(array: np.ndarray) -> bool:
+    return array.size > 0 and not bool(array.any())
+
+
+RULES: tuple[Rule, ...] = (
+    _identity("reshape_to_same_shape", Reshape, _same_shape),
+    _identity("expand_to_same_shape", Expand, _same_shape),
+    _identity("cast_to_same_type", Cast, lambda op: op.inputs[0].type.dtype is op.results[0].type.dtype),
+    _identity("slice_of_everything", Slice, _is_plain_slice),
+    _identity("tile_once", Tile, _same_shape),
+    _identity("pad_by_nothing", Pad, _same_shape),
+    Rule(
+        "concat_of_one",
+        node(Concat, "x", where=lambda op: len(op.inputs) == 1),
+        operand_of_the_same_type,
+    ),
+    Rule("split_in_one", node(Split, "x", where=lambda op: len(op.results) == 1), operand_of_the_same_type),
+    Rule("transpose_without_effect", node(Transpose, "x", where=_keeps_order), _as_reshape),
+    Rule(
+        "transpose_of_transpose",
+        node(Transpose, node(Transpose, "x", name="inner", single_use=False)),
+        _merge_transposes,
+    ),
+    Rule("reshape_of_reshape", node(Reshape, node(Reshape, "x", single_use=False)), _as_reshape),
+    Rule("slice_of_slice", node(Slice, node(Slice, "x", name="inner", single_use=False)), _merge_slices),
+    Rule("concat_of_concat", node(Concat), _flatten_concat),
+    Rule("reduce_of_one", node(Reduce, "x"), _reduction_as_reshape),
+    Rule("times_one", node(Mul, "x", Const(None, _is_ones), commutative=True), operand_of_the_same_type),
+    Rule("over_one", node(Div, "x", Const(None, _is_ones)), operand_of_the_same_type),
+    Rule("plus_zero", node(Add, "x", Const(None, _is_zeros), commutative=True), operand_of_the_same_type),
+    Rule("minus_zero", node(Sub, "x", Const(None, _is_zeros)), operand_of_the_same_type),
+    Rule("to_the_first", node(Pow, "x", scalar(1.0, 0.0)), operand_of_the_same_type),
+)
+"""Identities and merges of neighbours."""

@@ -1,0 +1,57 @@
+"""Give every value of a function a name of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ...ir.core import Function, Module, Value
+from ...ir.op import QuantizationRule
+from ..base import Pass, Record
+from ..invariants import Invariant
+
+
+def _values(function: Function) -> list[Value]:
+    return [*function.parameters, *(value for op in function.ops for value in op.results)]
+
+
+def _converts(value: Value) -> bool:
+    return value.producer is not None and value.producer.operator.QUANTIZATION is QuantizationRule.CONVERT
+
+
+def _first_shared(module: Module) -> Value | None:
+    seen: set[str] = set()
+    for function in module.functions.values():
+        for value in _values(function):
+            if value.name in seen:
+                return value
+            seen.add(value.name)
+    return None
+
+
+UNIQUE_NAMES = Invariant("named: no two values have the same name", _first_shared)
+
+
+@dataclass(frozen=True)
+class UniqueNames(Pass):
+    """Renames values until no two of the module share a name: ``conv``, ``conv.1``, ``conv.2``, ….
+
+    Several ops may come from one node of the source and carry the name of its tensor. The last of them that computes
+    keeps it, before those that only convert between real numbers and integers. Parameters keep theirs, which are the
+    names of the inputs.
+    """
+
+    ensures: ClassVar[tuple[Invariant, ...]] = (UNIQUE_NAMES,)
+
+    def apply(self, module: Module, record: Record) -> bool:
+        taken = {p.name for function in module.functions.values() for p in function.parameters}
+        latest_first = [value for op in module.ops for value in op.results][::-1]
+        for value in sorted(latest_first, key=_converts):
+            name, count = value.name, 0
+            while name in taken:
+                count += 1
+                name = f"{value.name}.{count}"
+            taken.add(name)
+            record.counts["renamed"] += name != value.name
+            value.name = name
+        return record.counts["renamed"] > 0

@@ -1,0 +1,112 @@
+"""Rules over windows: padding goes into the op that slides over it, and means over images become pooling."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from ...ir.core import Op, Value
+from ...ir.ops.convolution import Conv
+from ...ir.ops.movement import Pad
+from ...ir.ops.pooling import AveragePool, GlobalAveragePool, MaxPool
+from ...ir.ops.reduction import ReduceMean
+from ...ir.ops.shape import Reshape
+from ..pattern import Match, Rule, node
+
+
+def spatial_pads(op: Op) -> tuple[int, ...] | None:
+    """Pads of the spatial dimensions, begins then ends, of a constant pad that adds no batch or channel."""
+    pad = op.operator
+    assert isinstance(pad, Pad)
+    rank = op.result.type.rank
+    if pad.mode != "constant" or rank < 3 or any((*pad.pads[:2], *pad.pads[rank : rank + 2])):
+        return None
+    return (*pad.pads[2:rank], *pad.pads[rank + 2 :])
+
+
+def _sum(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(a + b for a, b in zip(left, right, strict=True))
+
+
+def pad_into_conv(found: Match) -> Value | None:
+    """Padding with the number 0, which quantised tensors pad with too."""
+    conv, pad = found.root.operator, found.op("pad").operator
+    assert isinstance(conv, Conv)
+    assert isinstance(pad, Pad)
+    pads = spatial_pads(found.op("pad"))
+    if pads is None or pad.value != 0:
+        return None
+    types = [value.type for value in found.root.results]
+    return found.emit(
+        replace(conv, pads=_sum(conv.pads, pads)), found["x"], *found.root.operands[1:], result_types=types
+    )
+
+
+def _pad_into_average_pool(found: Match) -> Value | None:
+    pool, pad = found.root.operator, found.op("pad").operator
+    assert isinstance(pool, AveragePool)
+    assert isinstance(pad, Pad)
+    pads = spatial_pads(found.op("pad"))
+    # Padding of the pool's own that does not count cannot be told from padding that does.
+    if pads is None or pad.value != 0 or (any(pool.pads) and not pool.count_include_pad):
+        return None
+    merged = replace(pool, pads=_sum(pool.pads, pads), count_include_pad=True)
+    return found.emit(merged, found["x"], result_types=[found.root.result.type])
+
+
+def _is_never_negative(value: Value) -> bool:
+    op = value.producer
+    if op is None:
+        return False
+    act = getattr(op.operator, "act", "")
+    low = next(iter(getattr(op.operator, "act_args", ())), -1.0)
+    return act == "relu" or (act == "clip" and low >= 0)
+
+
+def _pad_into_max_pool(found: Match) -> Value | None:
+    pool, pad = found.root.operator, found.op("pad").operator
+    assert isinstance(pool, MaxPool)
+    assert isinstance(pad, Pad)
+    pads = spatial_pads(found.op("pad"))
+    if pads is None or found["x"].type.quant is not None:
+        return None
+    merged = replace(pool, pads=_sum(pool.pads, pads))
+    if pad.value == -math.inf:
+        return found.emit(merged, found["x"])
+    # Zeros around numbers that are not below zero win nowhere but in windows of nothing else.
+    spatial = len(pool.kernel)
+    reach = [d * (k - 1) + 1 for d, k in zip(pool.dilations, pool.kernel, strict=True)]
+    inside = all(max(merged.pads[d], merged.pads[spatial + d]) < reach[d] for d in range(spatial))
+    undilated = all(d == 1 for d in pool.dilations)
+    if pad.value == 0 and inside and undilated and not any(pool.pads) and _is_never_negative(found["x"]):
+        return found.emit(merged, found["x"])
+    return None
+
+
+def _mean_as_pool(found: Match) -> Value | None:
+    mean, x = found.root.operator, found["x"]
+    assert isinstance(mean, ReduceMean)
+    # With one dimension, a mean over it may as well be the start of a layer normalisation.
+    if x.type.rank < 4 or mean.axes != tuple(range(2, x.type.rank)) or not x.type.dtype.is_float:
+        return None
+    pooled = found.emit(GlobalAveragePool(), x)
+    return pooled if mean.keepdims else found.emit(Reshape(x.type.shape[:2]), pooled)
+
+
+def _pool_as_global(found: Match) -> Value | None:
+    pool, x = found.root.operator, found["x"]
+    assert isinstance(pool, AveragePool)
+    covers = pool.kernel == x.type.shape[2:] and not any(pool.pads) and not any(pool.overhang) and x.type.quant is None
+    if covers and set(found.root.result.type.shape[2:]) == {1} and set(pool.dilations) == {1}:
+        return found.emit(GlobalAveragePool(), x, result_types=[found.root.result.type])
+    return None
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("pad_into_conv", node(Conv, node(Pad, "x", name="pad")), pad_into_conv),
+    Rule("pad_into_average_pool", node(AveragePool, node(Pad, "x", name="pad")), _pad_into_average_pool),
+    Rule("pad_into_max_pool", node(MaxPool, node(Pad, "x", name="pad")), _pad_into_max_pool),
+    Rule("mean_as_global_pool", node(ReduceMean, "x"), _mean_as_pool),
+    Rule("average_pool_as_global_pool", node(AveragePool, "x"), _pool_as_global),
+)
+"""Padding into windows, windows over everything into global pooling."""

@@ -1,0 +1,244 @@
+"""The generic kernels equal the reference on the samples of every operator, and refuse what they must."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from kernel_runner import Execution, run_kernels
+from operator_samples import Case, all_cases, make_case
+
+from tilewright.codegen.cpu.families import lowerings
+from tilewright.codegen.cpu.kernel import Kernel
+from tilewright.codegen.cpu.llvm.target import TargetDescription
+from tilewright.ir import interp
+from tilewright.ir.core import Op
+from tilewright.ir.op import Sample
+from tilewright.ir.ops.activation import Clip
+from tilewright.ir.ops.elementwise import Div, Elementwise, Max, Min, Mod
+from tilewright.ir.ops.indexing import Gather, GatherElements, GatherND, ScatterElements, ScatterND
+from tilewright.ir.ops.reduction import ArgMax, ArgMin, CumSum, ReduceLogSumExp, ReduceMax, ReduceMean, ReduceSum, TopK
+from tilewright.ir.ops.shape import Cast
+from tilewright.ir.ops.softmax import LogSoftmax, Softmax
+from tilewright.ir.ops.unary import Abs, Neg, Sign
+from tilewright.ir.types import DType
+
+TARGET = TargetDescription.host()
+
+WITHOUT_KERNEL: dict[str, str] = {}
+"""Operators that have no generic kernel for some plain float or integer sample, and why."""
+
+
+def generic_kernel(op: Op) -> Kernel | None:
+    """The kernel of the generic family, whatever family is asked before it."""
+    for lowering in lowerings(type(op.operator)):
+        if ".numba." in lowering.__module__:
+            kernel = lowering(op, TARGET)
+            if kernel is not None:
+                return kernel
+    return None
+
+
+def the_op(case: Case) -> Op:
+    return next(case.module.main.ops)
+
+
+def execution(case: Case) -> Execution | None:
+    kernel = generic_kernel(the_op(case))
+    arrays = tuple(array for array in case.sample.inputs if array is not None)
+    return None if kernel is None else Execution(the_op(case), kernel, arrays)
+
+
+def assert_equals_reference(cases: list[Case]) -> None:
+    """Run those of the cases that have a generic kernel, all in one object."""
+    executions = [(case, e) for case in cases if (e := execution(case)) is not None]
+    found = run_kernels([e for _, e in executions], TARGET)
+    for (case, _), results in zip(executions, found, strict=True):
+        assert results is not None, f"{case.name}: refused"
+        for result, expected in zip(results, interp.run(case.module, case.inputs).values(), strict=True):
+            assert_close(result, expected, case.name)
+
+
+def assert_close(found: np.ndarray, expected: np.ndarray, name: str) -> None:
+    assert found.dtype == expected.dtype, name
+    assert found.shape == expected.shape, name
+    if found.dtype.kind != "f":
+        np.testing.assert_array_equal(found, expected, name)
+        return
+    scale = float(np.abs(expected[np.isfinite(expected)]).max(initial=1e-6))
+    tolerance = (2e-3 if found.dtype == np.float16 else 1e-5) * scale
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance, err_msg=name)
+
+
+def families() -> dict[str, list[Case]]:
+    found: dict[str, list[Case]] = defaultdict(list)
+    for case in all_cases():
+        found[type(case.sample.operator).family].append(case)
+    return found
+
+
+FAMILIES = families()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_kernels_equal_the_reference(family: str) -> None:
+    assert_equals_reference(FAMILIES[family])
+
+
+def test_every_plain_sample_has_a_kernel() -> None:
+    missing = defaultdict(list)
+    for cases in FAMILIES.values():
+        for case in cases:
+            values = (*the_op(case).inputs, *the_op(case).results)
+            if all(not v.type.layout and v.type.quant is None for v in values) and execution(case) is None:
+                missing[the_op(case).name].append(case.name)
+    assert set(missing) == set(WITHOUT_KERNEL), dict(missing)
+
+
+def cases_of(*samples: Sample) -> list[Case]:
+    return [make_case(f"{type(s.operator).name}-{i}", s) for i, s in enumerate(samples)]
+
+
+NAN, INF = np.nan, np.inf
+
+
+def test_special_floats() -> None:
+    x = np.array([NAN, 1.0, -INF, INF, -0.0, 0.0, 3.5, -2.0], np.float32)
+    y = np.array([2.0, NAN, INF, -INF, 0.0, -1.0, NAN, NAN], np.float32)
+    lines = np.stack([x, y, np.full(8, -INF, np.float32), np.full(8, NAN, np.float32)])
+    assert_equals_reference(
+        cases_of(
+            *(Sample(operator(), (x, y)) for operator in (Min, Max, Div)),
+            *(Sample(operator(), (x,)) for operator in (Sign, Abs, Neg)),
+            Sample(Clip(-1.0, 2.0), (x,)),
+            *(Sample(operator(1), (lines,)) for operator in (ArgMax, ArgMin)),
+            *(Sample(operator(0, select_last_index=True), (lines,)) for operator in (ArgMax, ArgMin)),
+            *(Sample(TopK(1, 5, largest), (lines,)) for largest in (True, False)),
+            *(Sample(operator((1,)), (lines,)) for operator in (ReduceMax, ReduceLogSumExp)),
+            *(Sample(operator(1), (lines[:1, 3:],)) for operator in (Softmax, LogSoftmax)),
+        )
+    )
+
+
+def test_integers_wrap_and_division_by_zero_gives_zero() -> None:
+    cases: list[Sample] = []
+    for dtype in (np.int8, np.int32, np.int64, np.uint64):
+        low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+        x = np.array([low, high, 7, 7, 0, low, high], dtype)
+        y = np.array([1, 1, 0, 3, 0, high, low], dtype)
+        cases += [Sample(operator, (x, y)) for operator in (Div(), Mod(), Mod(fmod=True))]
+        unary = (Abs(), Sign(), ReduceSum((0,)), ReduceMean((0,)), CumSum(0))
+        cases += [Sample(operator, (x,)) for operator in unary]
+        if low < 0:
+            cases.append(Sample(Div(), (np.array([low, high], dtype), np.array([-1, -1], dtype))))
+            cases.append(Sample(Mod(), (np.array([low, high], dtype), np.array([-1, -1], dtype))))
+    assert_equals_reference(cases_of(*cases))
+
+
+def test_every_half_float_is_converted_and_rounded_once(rng: np.random.Generator) -> None:
+    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    bits = rng.integers(0, 1 << 32, 100_000, dtype=np.uint32)
+    singles = bits.view(np.float32)
+    # Just beside the middle between two half floats: rounding to float32 first would land on it.
+    finite = every[np.isfinite(every)].astype(np.float64)
+    middles = (finite[:-1] + finite[1:]) / 2
+    doubles = np.concatenate([middles, np.nextafter(middles, INF), np.nextafter(middles, -INF)])
+    samples = [Sample(Cast(DType.F32), (every,)), Sample(Cast(DType.F16), (singles,))]
+    executions = [execution(case) for case in cases_of(*samples, Sample(Cast(DType.F16), (doubles,)))]
+    found = run_kernels([e for e in executions if e is not None], TARGET)
+    with np.errstate(all="ignore"):
+        expected = [every.astype(np.float32), singles.astype(np.float16), doubles.astype(np.float16)]
+    for results, right in zip(found, expected, strict=True):
+        assert results is not None
+        np.testing.assert_array_equal(results[0], right)
+
+
+def test_indices_out_of_range_are_refused() -> None:
+    x = np.arange(12, dtype=np.float32).reshape(4, 3)
+    updates = np.ones((1, 3), np.float32)
+    samples: list[Sample] = []
+    for index in (4, -5, 2**40):
+        where = np.array([[index]])
+        samples += [
+            Sample(Gather(0), (x, where)),
+            Sample(GatherElements(0), (x, where)),
+            Sample(GatherND(), (x, where)),
+            Sample(ScatterElements(0), (x, where, updates[:, :1])),
+            Sample(ScatterND(), (x, where, updates)),
+        ]
+    executions = [execution(case) for case in cases_of(*samples)]
+    found = run_kernels([e for e in executions if e is not None], TARGET)
+    assert found == [None] * len(samples)
+
+
+def test_tensors_without_elements(rng: np.random.Generator) -> None:
+    empty = np.zeros((2, 0, 3), np.float32)
+    assert_equals_reference(
+        cases_of(
+            Sample(ReduceSum((1,)), (empty,)),
+            Sample(ReduceMax((1,)), (empty,)),
+            Sample(ReduceSum((2,)), (empty,)),
+            Sample(Softmax(1), (empty,)),
+            Sample(Neg(), (empty,)),
+            Sample(Cast(DType.I32), (empty,)),
+            Sample(Gather(0), (rng.standard_normal((2, 3)).astype(np.float32), np.zeros((0,), np.int64))),
+        )
+    )
+
+
+def test_results_may_replace_operands_of_the_same_shape() -> None:
+    executions: list[Execution] = []
+    expected: list[np.ndarray] = []
+    for case in (c for cases in FAMILIES.values() for c in cases):
+        op, e = the_op(case), execution(case)
+        present = [i for i, value in enumerate(op.operands) if value is not None]
+        for place, index in enumerate(present):
+            allowed = index == (
+                3 if op.name in ("conv", "matmul") else 0 if isinstance(op.operator, Elementwise) else -1
+            )
+            if e is not None and allowed and op.inputs[place].type == op.result.type:
+                executions.append(replace(e, in_place=place))
+                expected += interp.run(case.module, case.inputs).values()
+    assert {e.op.name for e in executions} >= {"conv", "matmul", "add", "fused_elementwise", "relu"}
+    for results, right, e in zip(run_kernels(executions, TARGET), expected, executions, strict=True):
+        assert results is not None
+        assert_close(results[0], right, e.op.name)
+
+
+def test_kernels_of_equal_specifications_are_one(rng: np.random.Generator) -> None:
+    first, second = (cases_of(Sample(Neg(), (rng.standard_normal((3, 4)).astype(np.float32),)))[0] for _ in range(2))
+    other = cases_of(Sample(Neg(), (rng.standard_normal((3, 5)).astype(np.float32),)))[0]
+    kernels = [generic_kernel(the_op(case)) for case in (first, second, other)]
+    assert kernels[0] == kernels[1]
+    assert kernels[0] is not None and kernels[2] is not None and kernels[0].name != kernels[2].name
+
+
+@pytest.mark.parametrize("name", ["reduce_sum", "transpose", "average_pool", "matmul", "lrn", "softmax", "gather"])
+def test_work_can_be_split_anywhere(name: str) -> None:
+    """Every kernel in two calls: the first part of its work items, then, into the same result, the others."""
+    for case in [c for cases in FAMILIES.values() for c in cases if the_op(c).name == name][:6]:
+        whole = execution(case)
+        if whole is None or whole.kernel.units < 2:
+            continue
+        middle = whole.kernel.units // 2
+        text = whole.kernel.text
+        both = f"""
+define i32 @both_{whole.kernel.name}({_parameters(whole)}, i64 %begin, i64 %end) {{
+  %first = call i32 @{whole.kernel.name}({_parameters(whole)}, i64 0, i64 {middle})
+  %second = call i32 @{whole.kernel.name}({_parameters(whole)}, i64 {middle}, i64 {whole.kernel.units})
+  %status = or i32 %first, %second
+  ret i32 %status
+}}
+"""
+        split = replace(whole, kernel=replace(whole.kernel, name=f"both_{whole.kernel.name}", text=text + both))
+        ((found,), (expected,)) = (run_kernels([e], TARGET) for e in (split, whole))
+        assert found is not None and expected is not None
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(one, other, case.name)
+
+
+def _parameters(execution: Execution) -> str:
+    count = len(execution.op.inputs) + len(execution.op.results)
+    return ", ".join([*(f"ptr %t{i}" for i in range(count)), "ptr %scratch"])

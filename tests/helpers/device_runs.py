@@ -1,0 +1,50 @@
+"""Running a quantised module entirely on the simulated device, for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from tilewright.codegen.device.program import DeviceProgram, build_device_program
+from tilewright.ir.core import Function, Module
+from tilewright.ir.feature_map import map_shape
+from tilewright.passes.device.plan_device_memory import PlanDeviceMemory
+from tilewright.passes.device.tile_device import annotations_of, tile_of
+from tilewright.runtime.artifact.artifact import Port
+from tilewright.runtime.device import as_map
+from tilewright.runtime.machine import Machine
+from tilewright.runtime.simulator.functional import FunctionalEngine
+
+
+def compile_for_device(module: Module, machine: Machine) -> DeviceProgram:
+    """Tile, plan and generate ``main`` of a module whose every op the device can run; changes its annotations."""
+    function: Function = module.main
+    function.annotations["on"] = "device"
+    for op in function.ops:
+        op.annotations.update({"on": "device", **annotations_of(tile_of(op, machine))})
+    PlanDeviceMemory().run(module)
+    return build_device_program(function, machine)
+
+
+def run_on_device(
+    module: Module, compiled: DeviceProgram, machine: Machine, inputs: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Outputs of ``main`` by name, from the functional engine."""
+    constants = np.frombuffer(compiled.constants, np.uint8)
+    engine = FunctionalEngine(compiled.program, machine, {"constants": constants})
+    size = next(r.size for r in compiled.program.regions if r.name == "input")
+    region = np.zeros(size, np.uint8)
+    for port in compiled.inputs:
+        _port(port).view(region)[...] = as_map(np.ascontiguousarray(inputs[port.value.name]))
+    produced = engine.run({"input": region})["output"]
+    results: dict[str, np.ndarray] = {}
+    for name, port in zip(module.main.result_names, compiled.outputs, strict=True):
+        array = np.empty(port.value.type.shape, port.value.type.dtype.numpy)
+        as_map(array)[...] = _port(port).view(produced)
+        results[name] = array
+    return results
+
+
+def _port(port) -> Port:
+    return Port(port.view.offset, tuple(map_shape(port.value.type)), port.view.pixel)

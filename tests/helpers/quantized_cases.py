@@ -1,0 +1,84 @@
+"""Random ops on quantised tensors for tests of CPU kernels, and their comparison with the references."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from kernel_harness import described
+from kernel_runner import Execution, run_kernels
+from operator_samples import Case
+
+from tilewright.codegen.cpu.families import lower
+from tilewright.ir import interp
+from tilewright.ir.op import Sample
+from tilewright.ir.ops.convolution import Conv
+from tilewright.ir.ops.matmul import MatMul
+from tilewright.ir.quantized import limits
+from tilewright.ir.types import DType, Quantization, TensorType
+
+
+def check(cases: Sequence[Case], target_name: str) -> None:
+    """Every case has a kernel, and it gives the bytes of the reference."""
+    target = described(target_name)
+    executions = []
+    for case in cases:
+        (op,) = case.module.main.ops
+        kernel = lower(op, target)
+        assert kernel is not None, f"{case.name} has no kernel"
+        arrays = tuple(array for array in case.sample.inputs if array is not None)
+        executions.append(Execution(op, kernel, arrays))
+    for case, found in zip(cases, run_kernels(executions, target), strict=True):
+        assert found is not None
+        expected = interp.run(case.module, case.inputs).values()
+        for array, wanted in zip(found, expected, strict=True):
+            assert array.dtype == wanted.dtype
+            np.testing.assert_array_equal(array, wanted, err_msg=case.name)
+
+
+def integers(rng: np.random.Generator, type: TensorType) -> np.ndarray:
+    low, high = limits(type)
+    return rng.integers(low, high + 1, type.shape).astype(type.dtype.numpy)
+
+
+def random_type(rng: np.random.Generator, dtype: DType, shape: Sequence[int], scale: float | None = None) -> TensorType:
+    info = np.iinfo(dtype.numpy)
+    zero = (info.min, 0, info.max, int(rng.integers(info.min, info.max + 1)))[int(rng.integers(4))]
+    scale = float(2.0 ** rng.integers(-9, 0)) if scale is None else float(np.float32(scale))
+    return TensorType(tuple(shape), dtype, Quantization.per_tensor(scale, zero))
+
+
+def weight_type(rng: np.random.Generator, shape: Sequence[int], axis: int) -> TensorType:
+    """i8 or u8, as a whole or along ``axis``, with zero points or without."""
+    dtype = DType.I8 if rng.random() < 0.7 else DType.U8
+    info = np.iinfo(dtype.numpy)
+    count = shape[axis] if rng.random() < 0.5 else 1
+    zeros = rng.integers(info.min, info.max + 1, count) * (rng.random() < 0.4)
+    scales = rng.uniform(0.002, 0.02, count).astype(np.float32)
+    if rng.random() < 0.3:
+        scales = 2.0 ** rng.integers(-8, -4, count)
+    quant = Quantization.per_channel(scales, axis, zeros.tolist())
+    if count == 1:
+        quant = Quantization.per_tensor(float(scales[0]), int(zeros[0]))
+    return TensorType(tuple(shape), dtype, quant)
+
+
+def product_sample(
+    rng: np.random.Generator, operator: Conv | MatMul, x: TensorType, w: TensorType, axis: int
+) -> Sample:
+    """Inputs over the whole range, and a result whose scale makes most elements fall inside its own."""
+    x_array, w_array = integers(rng, x), integers(rng, w)
+    outputs = w.shape[axis]
+    b = rng.integers(-20000, 20000, outputs).astype(np.int32) if rng.random() < 0.7 else None
+    shape = operator.infer(x.plain, w.plain, None, None).shape
+    inner = w.elements / outputs
+    assert x.quant is not None
+    assert w.quant is not None
+    scale = x.quant.scale[0] * float(np.mean(w.quant.scale)) * 80 * np.sqrt(inner)
+    y = random_type(rng, x.dtype, shape, 2.0 ** round(np.log2(scale)) if rng.random() < 0.5 else scale)
+    types = (x, w, TensorType.of(b) if b is not None else None)
+    return Sample(operator, (x_array, w_array, b), frozenset({1, 2}), types, (y,))
+
+
+def random_activation(rng: np.random.Generator) -> tuple[str, tuple[float, ...]]:
+    return [("none", ()), ("relu", ()), ("clip", (-0.5, 2.0))][int(rng.integers(3))]

@@ -1,0 +1,32 @@
+"""Random small networks on quantised types, calibrated on random numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from calibration_interpreter import interpreter
+from random_graphs import CONVOLUTIONAL, Maker, random_graph
+
+from tilewright.compiler.calibration.dataset import open_calibration_set
+from tilewright.compiler.calibration.observe import collect_ranges
+from tilewright.compiler.pipeline import simplify_pipeline
+from tilewright.ir.core import Module
+from tilewright.passes.quantization.quantize import Quantize, attach_ranges, values_to_calibrate
+
+
+def random_quantized_graph(
+    rng: np.random.Generator, *, groups: int = 10, activations: str = "i8", makers: Sequence[Maker] = CONVOLUTIONAL
+) -> Module:
+    """A network of convolutions, pooling, products and sums on 8-bit types, with borders to floating point."""
+    while True:
+        module = random_graph(rng, groups=groups, makers=makers)
+        simplify_pipeline().run(module)
+        values = values_to_calibrate(module)
+        if values:
+            break
+    types = {parameter.name: parameter.type for parameter in module.main.parameters}
+    samples = open_calibration_set("random", types, limit=2, seed=int(rng.integers(1 << 30)))
+    attach_ranges(module, collect_ranges(interpreter(module, values), samples, method="minmax"))
+    Quantize(activations).run(module)
+    return module

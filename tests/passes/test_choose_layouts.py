@@ -1,0 +1,215 @@
+"""The choice of layouts for the CPU."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from before_after import assert_leaves_alone, assert_rewrites, assert_same_meaning, clone, parse, run_pass
+
+from tilewright.errors import PassError
+from tilewright.ir.core import Module
+from tilewright.ir.layout import is_same_order, pack
+from tilewright.ir.types import DType, TensorType
+
+CONV = '{strides=[1,1], pads=[0,0,0,0], dilations=[1,1], group=1, act="none", act_args=[]} [on=cpu]'
+POOL = "{kernel=[2,2], strides=[1,1], pads=[0,0,0,0], dilations=[1,1]} [on=cpu]"
+
+
+def laid_out(parameters: str, body: str, results: str, rng: np.random.Generator) -> Module:
+    """The module of this text after the pass, in which ``@wN_M`` stands for weights [N, M, 1, 1]."""
+    names = sorted({word for word in body.replace(",", " ").replace(")", " ").split() if word.startswith("@w")})
+    constants, arrays = [], {}
+    for name in names:
+        outputs, inputs = map(int, name[2:].split("_"))
+        array = rng.standard_normal((outputs, inputs, 1, 1)).astype(np.float32)
+        module = Module("constants")
+        digest = module.add_constant(name[1:], array).digest
+        arrays[digest] = array
+        constants.append(f'const {name} : f32[{outputs},{inputs},1,1] = blob "sha256:{digest}"')
+    values = ", ".join(part.split(":")[0] for part in results.split(", "))
+    text = "\n".join([*constants, f"func @main({parameters}) -> ({results}) {{", body, f"return {values}", "}"])
+    # Inline constants would hide which text has blobs; small ones print either way.
+    module = parse(text, arrays)
+    before = clone(module)
+    run_pass("choose_layouts", module)
+    assert_same_meaning(before, module, rng, tolerance=0)
+    return module
+
+
+def shape_of(module: Module) -> list[str]:
+    """Each op with the layout of its result, in order."""
+    return [f"{op.name}#{op.result.type.layout}" if op.result.type.layout else op.name for op in module.ops]
+
+
+def test_a_chain_is_reordered_at_its_ends(rng: np.random.Generator) -> None:
+    body = f"""
+      %a = conv(%x, @w16_3) {CONV} : f32[1,16,8,8]
+      %b = max_pool(%a) {POOL} : f32[1,16,7,7]
+      %c = conv(%b, @w32_16) {CONV} : f32[1,32,7,7]
+      %d = neg(%c) [on=cpu] : f32[1,32,7,7]
+      %e = add(%c, %d) [on=cpu] : f32[1,32,7,7]
+      %y = softmax(%e) {{axis=1}} [on=cpu] : f32[1,32,7,7]
+    """
+    module = laid_out("%x: f32[1,3,8,8]", body, "%y: f32[1,32,7,7]", rng)
+    assert shape_of(module) == ["conv#c16", "max_pool#c16", "conv#c16", "neg#c16", "add#c16", "reorder", "softmax"]
+    layouts = [op.inputs[1].type.layout for op in module.ops if op.name == "conv"]
+    assert layouts == ["o16", "o16i16"]
+    assert next(module.ops).inputs[0].type.layout == ""
+
+
+def test_text(rng: np.random.Generator) -> None:
+    weights = "const @w : f32[2,1,1,1]{} = [0x1.0p0, 0x1.0p1]"
+    text = """
+      func @main(%x: f32[1,1,2,2]) -> (%y: f32[1,2,2,2]) {{
+        %a = conv(%x, @w) {conv} : f32[1,2,2,2]{layout} loc("conv")
+        {reorder}
+        return {result}
+      }}
+    """
+    assert_rewrites(
+        "choose_layouts",
+        weights.format("") + text.format(conv=CONV, layout="", reorder="", result="%a"),
+        weights.format("#o16")
+        + text.format(
+            conv=CONV, layout="#c16", reorder='%y = reorder(%a) [on=cpu] : f32[1,2,2,2] loc("conv")', result="%y"
+        ),
+        rng,
+        again=False,
+    )
+
+
+def test_takes_row_major_modules_only(rng: np.random.Generator) -> None:
+    text = "func @main(%x: f32[1,2,2,2]#c16) -> (%x: f32[1,2,2,2]#c16) {\n return %x\n}"
+    with pytest.raises(PassError, match=r"choose_layouts: the pass needs a module that is plain"):
+        run_pass("choose_layouts", parse(text))
+
+
+def test_one_reorder_for_all_readers(rng: np.random.Generator) -> None:
+    body = f"""
+      %a = conv(%x, @w16_3) {CONV} : f32[1,16,8,8]
+      %b = softmax(%a) {{axis=1}} [on=cpu] : f32[1,16,8,8]
+      %c = softmax(%a) {{axis=2}} [on=cpu] : f32[1,16,8,8]
+      %d = conv(%b, @w16_16) {CONV} : f32[1,16,8,8]
+      %e = conv(%b, @w32_16) {CONV} : f32[1,32,8,8]
+    """
+    results = "%a: f32[1,16,8,8], %c: f32[1,16,8,8], %d: f32[1,16,8,8], %e: f32[1,32,8,8]"
+    module = laid_out("%x: f32[1,3,8,8]", body, results, rng)
+    assert shape_of(module) == [
+        *("conv#c16", "reorder", "softmax", "softmax", "reorder#c16", "conv#c16", "conv#c16", "reorder", "reorder"),
+    ]
+
+
+def test_elementwise_ops_follow_the_cheaper_side(rng: np.random.Generator) -> None:
+    # Both operands come from row-major ops, only the sum is wanted in blocks: one reorder after it, not two before.
+    body = f"""
+      %a = softmax(%x) {{axis=1}} [on=cpu] : f32[1,16,8,8]
+      %b = softmax(%x) {{axis=2}} [on=cpu] : f32[1,16,8,8]
+      %c = add(%a, %b) [on=cpu] : f32[1,16,8,8]
+      %y = conv(%c, @w16_16) {CONV} : f32[1,16,8,8]
+    """
+    module = laid_out("%x: f32[1,16,8,8]", body, "%y: f32[1,16,8,8]", rng)
+    assert shape_of(module) == ["softmax", "softmax", "add", "reorder#c16", "conv#c16", "reorder"]
+
+
+def test_pooling_prefers_blocks(rng: np.random.Generator) -> None:
+    body = f"""
+      %a = conv(%x, @w16_3) {CONV} : f32[1,16,8,8]
+      %b = max_pool(%a) {POOL} : f32[1,16,7,7]
+      %y = reshape(%b) {{shape=[1,784]}} [on=cpu] : f32[1,784]
+    """
+    module = laid_out("%x: f32[1,3,8,8]", body, "%y: f32[1,784]", rng)
+    assert shape_of(module) == ["conv#c16", "max_pool#c16", "reorder", "reshape"]
+
+
+@pytest.mark.parametrize(
+    ("operand", "layouts"),
+    [
+        ("%s: f32[1,16,1,1]", ["conv#c16", "reorder#c16", "mul#c16", "conv#c16"]),
+        ("%s: f32[16,1,1]", ["conv#c16", "mul#c16", "conv#c16"]),
+        ("%s: f32[]", ["conv#c16", "mul#c16", "conv#c16"]),
+        ("%s: f32[1,1,8,8]", ["conv#c16", "reorder", "mul", "reorder#c16", "conv#c16"]),
+        ("%s: f32[8]", ["conv#c16", "reorder", "mul", "reorder#c16", "conv#c16"]),
+        ("%s: f32[16,8,8]", ["conv#c16", "reorder", "mul", "reorder#c16", "conv#c16"]),
+        ("%s: f32[1,16,8,8]", ["conv#c16", "reorder#c16", "mul#c16", "conv#c16"]),
+    ],
+)
+def test_second_operands_of_elementwise_ops(operand: str, layouts: list[str], rng: np.random.Generator) -> None:
+    body = f"""
+      %a = conv(%x, @w16_3) {CONV} : f32[1,16,8,8]
+      %b = mul(%a, %s) [on=cpu] : f32[1,16,8,8]
+      %y = conv(%b, @w16_16) {CONV} : f32[1,16,8,8]
+    """
+    module = laid_out(f"%x: f32[1,3,8,8], {operand}", body, "%y: f32[1,16,8,8]", rng)
+    assert shape_of(module)[:-1] == layouts
+
+
+def test_broken_blocks_keep_elementwise_ops_row_major(rng: np.random.Generator) -> None:
+    body = f"""
+      %a = conv(%x, @w20_3) {CONV} : f32[1,20,8,8]
+      %b = exp(%a) [on=cpu] : f32[1,20,8,8]
+      %y = conv(%b, @w16_20) {CONV} : f32[1,16,8,8]
+    """
+    module = laid_out("%x: f32[1,3,8,8]", body, "%y: f32[1,16,8,8]", rng)
+    assert shape_of(module) == ["conv#c16", "reorder", "exp", "reorder#c16", "conv#c16", "reorder"]
+
+
+@pytest.mark.parametrize(("first", "layout"), [(16, "concat#c16"), (8, "concat")])
+def test_concat_needs_whole_blocks_before_the_last_part(first: int, layout: str, rng: np.random.Generator) -> None:
+    body = f"""
+      %a = conv(%x, @w{first}_3) {CONV} : f32[1,{first},8,8]
+      %b = conv(%x, @w8_3) {CONV} : f32[1,8,8,8]
+      %c = concat(%a, %b) {{axis=1}} [on=cpu] : f32[1,{first + 8},8,8]
+      %y = conv(%c, @w16_{first + 8}) {CONV} : f32[1,16,8,8]
+    """
+    module = laid_out("%x: f32[1,3,8,8]", body, "%y: f32[1,16,8,8]", rng)
+    assert layout in shape_of(module)
+
+
+@pytest.mark.parametrize(
+    ("group", "weights", "expected"),
+    [
+        (32, (32, 1), "o16"),
+        (2, (32, 16), "o16i16"),
+        (4, (32, 8), ""),
+        (32, (64, 1), ""),
+        (1, (24, 32), "o16i16"),
+    ],
+)
+def test_groups(group: int, weights: tuple[int, int], expected: str, rng: np.random.Generator) -> None:
+    outputs, inputs = weights
+    body = f"%y = conv(%x, @w{outputs}_{inputs}) {CONV.replace('group=1', f'group={group}')} : f32[1,{outputs},4,4]"
+    module = laid_out("%x: f32[1,32,4,4]", body, f"%y: f32[1,{outputs},4,4]", rng)
+    (conv,) = (op for op in module.ops if op.name == "conv")
+    assert conv.inputs[1].type.layout == expected
+
+
+def test_ops_elsewhere_and_without_convolution_stay() -> None:
+    assert_leaves_alone(
+        "choose_layouts",
+        f"""
+        func @main(%x: f32[1,16,3,3]) -> (%y: f32[1,16,2,2]) {{
+          %y = max_pool(%x) {POOL} : f32[1,16,2,2]
+          return %y
+        }}
+        """,
+    )
+    assert_leaves_alone(
+        "choose_layouts",
+        f"""
+        const @w : f32[2,1,1,1] = [0x1.0p0, 0x1.0p1]
+        func @main(%x: f32[1,1,2,2]) -> (%y: f32[1,2,2,2]) {{
+          %y = conv(%x, @w) {CONV.replace("on=cpu", "on=device")} : f32[1,2,2,2]
+          return %y
+        }}
+        """,
+    )
+
+
+@pytest.mark.parametrize("shape", [(2, 32, 1, 1), (1, 16, 1), (2, 32), (1, 20, 1, 1), (1, 16, 2, 1), (3, 48, 1)])
+def test_same_order_is_what_packing_says(shape: tuple[int, ...]) -> None:
+    array = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    type = TensorType(shape, DType.F32)
+    same = pack(array, "c16").tobytes() == array.tobytes()
+    assert is_same_order(type, type.with_layout("c16")) == same
+    assert is_same_order(type.with_layout("c16"), type) == same
+    assert is_same_order(type.with_layout("c16"), type.with_layout("c16"))

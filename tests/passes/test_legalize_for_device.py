@@ -1,0 +1,302 @@
+"""Forms that the accelerator has: each rule before and after, and not one byte of any output changes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from before_after import assert_leaves_alone, assert_rewrites, canonical, clone, parse, random_inputs, run_pass
+from operator_samples import Case, all_cases
+
+from tilewright.ir import interp
+
+PASS = "legalize_for_device"
+X = "<s=0x1.0p-4, z=3>"
+W = "<s=0x1.0p-5, z=0>"
+Y = "<s=0x1.0p-3, z=-1>"
+ONES = 'dilations=[1, 1], group=1, act="none", act_args=[]'
+
+
+def test_product_of_a_row_becomes_a_pointwise_convolution(rng: np.random.Generator) -> None:
+    assert_rewrites(
+        PASS,
+        f"""
+  const @w : i8[3,2]<axis=1, s=[0x1.0p-5, 0x1.0p-6], z=[0, 0]> = [1, 2, 3, 4, 5, 6]
+  const @b : i32[2] = [7, -8]
+  func @main(%x: i8[5,3]{X}) -> (%y: i8[5,2]{Y}) {{
+    %y = matmul(%x, @w, @b, _) {{transpose_a=false, transpose_b=false, act=relu, act_args=[]}} : i8[5,2]{Y} loc("fc")
+    return %y
+  }}""",
+        f"""
+  const @w : i8[2,3,1,1]<axis=0, s=[0x1.0p-5, 0x1.0p-6], z=[0, 0]> = [1, 3, 5, 2, 4, 6]
+  const @b : i32[2] = [7, -8]
+  func @main(%x: i8[5,3]{X}) -> (%y: i8[5,2]{Y}) {{
+    %m = reshape(%x) {{shape=[5, 3, 1, 1]}} : i8[5,3,1,1]{X} loc("fc")
+    %c = conv(%m, @w, @b) {{strides=[1, 1], pads=[0, 0, 0, 0], dilations=[1, 1], group=1, act=relu, act_args=[]}}
+      : i8[5,2,1,1]{Y} loc("fc")
+    %y = reshape(%c) {{shape=[5, 2]}} : i8[5,2]{Y} loc("fc")
+    return %y
+  }}""",
+        rng,
+    )
+
+
+def test_product_of_a_flattened_map_becomes_a_convolution_over_the_map(rng: np.random.Generator) -> None:
+    assert_rewrites(
+        PASS,
+        f"""
+  const @w : i8[1,12]{W} = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
+  func @main(%x: i8[2,3,2,2]{X}) -> (%y: i8[2,1]{Y}) {{
+    %f = reshape(%x) {{shape=[2, 12]}} : i8[2,12]{X} loc("flatten")
+    %y = matmul(%f, @w, _, _) {{transpose_a=false, transpose_b=true, act="none", act_args=[]}} : i8[2,1]{Y} loc("fc")
+    return %y
+  }}""",
+        f"""
+  const @w : i8[1,3,2,2]{W} = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
+  func @main(%x: i8[2,3,2,2]{X}) -> (%y: i8[2,1]{Y}) {{
+    %c = conv(%x, @w, _) {{strides=[1, 1], pads=[0, 0, 0, 0], {ONES}}} : i8[2,1,1,1]{Y} loc("fc")
+    %y = reshape(%c) {{shape=[2, 1]}} : i8[2,1]{Y} loc("fc")
+    return %y
+  }}""",
+        rng,
+    )
+
+
+def test_a_map_that_was_flattened_pixel_by_pixel(rng: np.random.Generator) -> None:
+    """As networks made for channels-last frameworks have it."""
+    assert_rewrites(
+        PASS,
+        f"""
+  const @w : i8[12,1]{W} = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
+  func @main(%x: i8[1,3,2,2]{X}) -> (%y: i8[1,1]{Y}) {{
+    %t = transpose(%x) {{perm=[0, 2, 3, 1]}} : i8[1,2,2,3]{X}
+    %f = reshape(%t) {{shape=[1, 12]}} : i8[1,12]{X}
+    %y = matmul(%f, @w, _, _) {{transpose_a=false, transpose_b=false, act="none", act_args=[]}} : i8[1,1]{Y}
+    return %y
+  }}""",
+        f"""
+  const @w : i8[1,3,2,2]{W} = [1, 4, 7, 10, 2, 5, 8, 11, 3, 6, 9, 12]
+  func @main(%x: i8[1,3,2,2]{X}) -> (%y: i8[1,1]{Y}) {{
+    %c = conv(%x, @w, _) {{strides=[1, 1], pads=[0, 0, 0, 0], {ONES}}} : i8[1,1,1,1]{Y}
+    %y = reshape(%c) {{shape=[1, 1]}} : i8[1,1]{Y}
+    return %y
+  }}""",
+        rng,
+    )
+
+
+def test_products_after_each_other_stay_maps(rng: np.random.Generator) -> None:
+    assert_rewrites(
+        PASS,
+        f"""
+  const @w : i8[2,2]{W} = [1, 2, 3, 4]
+  func @main(%x: i8[1,2]{X}) -> (%y: i8[1,2]{Y}) {{
+    %h = matmul(%x, @w, _, _) {{transpose_a=false, transpose_b=false, act="none", act_args=[]}} : i8[1,2]{X}
+    %y = matmul(%h, @w, _, _) {{transpose_a=false, transpose_b=false, act="none", act_args=[]}} : i8[1,2]{Y}
+    return %y
+  }}""",
+        f"""
+  const @w : i8[2,2,1,1]{W} = [1, 3, 2, 4]
+  const @v : i8[2,2,1,1]{W} = [1, 3, 2, 4]
+  func @main(%x: i8[1,2]{X}) -> (%y: i8[1,2]{Y}) {{
+    %m = reshape(%x) {{shape=[1, 2, 1, 1]}} : i8[1,2,1,1]{X}
+    %h = conv(%m, @w, _) {{strides=[1, 1], pads=[0, 0, 0, 0], {ONES}}} : i8[1,2,1,1]{X}
+    %c = conv(%h, @v, _) {{strides=[1, 1], pads=[0, 0, 0, 0], {ONES}}} : i8[1,2,1,1]{Y}
+    %y = reshape(%c) {{shape=[1, 2]}} : i8[1,2]{Y}
+    return %y
+  }}""",
+        rng,
+    )
+
+
+def test_rows_of_several_batches_are_multiplied_together(rng: np.random.Generator) -> None:
+    assert_rewrites(
+        PASS,
+        """
+  const @w : u8[2,1]<s=0x1.0p-5, z=7> = [1, 200]
+  func @main(%x: u8[2,3,2]<s=0x1.0p-4, z=9>) -> (%y: u8[2,3,1]<s=0x1.0p-3, z=8>) {
+    %y = matmul(%x, @w, _, _) {transpose_a=false, transpose_b=false, act="none", act_args=[]}
+      : u8[2,3,1]<s=0x1.0p-3, z=8>
+    return %y
+  }""",
+        f"""
+  const @w : u8[1,2,1,1]<s=0x1.0p-5, z=7> = [1, 200]
+  func @main(%x: u8[2,3,2]<s=0x1.0p-4, z=9>) -> (%y: u8[2,3,1]<s=0x1.0p-3, z=8>) {{
+    %m = reshape(%x) {{shape=[6, 2, 1, 1]}} : u8[6,2,1,1]<s=0x1.0p-4, z=9>
+    %c = conv(%m, @w, _) {{strides=[1, 1], pads=[0, 0, 0, 0], {ONES}}} : u8[6,1,1,1]<s=0x1.0p-3, z=8>
+    %y = reshape(%c) {{shape=[2, 3, 1]}} : u8[2,3,1]<s=0x1.0p-3, z=8>
+    return %y
+  }}""",
+        rng,
+    )
+
+
+def test_products_that_stay() -> None:
+    float_product = """
+  const @w : f32[2,2] = [0x1.0p0, 0x1.0p0, 0x1.0p0, 0x1.0p0]
+  func @main(%x: f32[1,2]) -> (%y: f32[1,2]) {
+    %y = matmul(%x, @w, _, _) {transpose_a=false, transpose_b=false, act="none", act_args=[]} : f32[1,2]
+    return %y
+  }"""
+    assert_leaves_alone(PASS, float_product)
+    assert_leaves_alone(
+        PASS,
+        f"""
+  func @main(%x: i8[1,2]{X}, %w: i8[2,2]{W}) -> (%y: i8[1,2]{Y}) {{
+    %y = matmul(%x, %w, _, _) {{transpose_a=false, transpose_b=false, act="none", act_args=[]}} : i8[1,2]{Y}
+    return %y
+  }}""",
+    )
+    assert_leaves_alone(
+        PASS,
+        f"""
+  const @w : i8[1,2]{W} = [1, 2]
+  func @main(%x: i8[1,2]{X}) -> (%y: i8[2,2]{Y}) {{
+    %y = matmul(%x, @w, _, _) {{transpose_a=true, transpose_b=false, act="none", act_args=[]}} : i8[2,2]{Y}
+    return %y
+  }}""",
+    )
+
+
+def test_padding_goes_into_convolution_and_clamps_that_do_nothing_go(rng: np.random.Generator) -> None:
+    low = "<s=0x1.0p-3, z=-128>"
+    assert_rewrites(
+        PASS,
+        f"""
+  const @w : i8[1,1,2,2]{W} = [1, 2, 3, 4]
+  func @main(%x: i8[1,1,2,2]{X}) -> (%y: i8[1,1,3,1]{low}) {{
+    %p = pad(%x) {{pads=[0, 0, 1, 0, 0, 0, 1, 0], mode=constant, value=0x0.0p0}} : i8[1,1,4,2]{X}
+    %c = conv(%p, @w, _) {{strides=[1, 1], pads=[0, 0, 0, 0], {ONES}}} : i8[1,1,3,1]{low}
+    %y = relu(%c) : i8[1,1,3,1]{low}
+    return %y
+  }}""",
+        f"""
+  const @w : i8[1,1,2,2]{W} = [1, 2, 3, 4]
+  func @main(%x: i8[1,1,2,2]{X}) -> (%y: i8[1,1,3,1]{low}) {{
+    %y = conv(%x, @w, _) {{strides=[1, 1], pads=[1, 0, 1, 0], {ONES}}} : i8[1,1,3,1]{low}
+    return %y
+  }}""",
+        rng,
+    )
+
+
+MAX_POOL = "kernel=[2, 2], strides=[1, 1], pads=[{}], dilations=[1, 1]"
+
+
+def test_padding_with_the_smallest_integer_goes_into_max_pooling(rng: np.random.Generator) -> None:
+    low = "<s=0x1.0p-3, z=-128>"
+    assert_rewrites(
+        PASS,
+        f"""
+  func @main(%x: i8[1,1,2,2]{low}) -> (%y: i8[1,1,3,1]{low}) {{
+    %p = pad(%x) {{pads=[0, 0, 1, 0, 0, 0, 1, 0], mode=constant, value=0x0.0p0}} : i8[1,1,4,2]{low}
+    %y = max_pool(%p) {{{MAX_POOL.format("0, 0, 0, 0")}}} : i8[1,1,3,1]{low}
+    return %y
+  }}""",
+        f"""
+  func @main(%x: i8[1,1,2,2]{low}) -> (%y: i8[1,1,3,1]{low}) {{
+    %y = max_pool(%x) {{{MAX_POOL.format("1, 0, 1, 0")}}} : i8[1,1,3,1]{low}
+    return %y
+  }}""",
+        rng,
+    )
+    assert_leaves_alone(
+        PASS,
+        f"""
+  func @main(%x: i8[1,1,2,2]{X}) -> (%y: i8[1,1,3,1]{X}) {{
+    %p = pad(%x) {{pads=[0, 0, 1, 0, 0, 0, 1, 0], mode=constant, value=0x0.0p0}} : i8[1,1,4,2]{X}
+    %y = max_pool(%p) {{{MAX_POOL.format("0, 0, 0, 0")}}} : i8[1,1,3,1]{X}
+    return %y
+  }}""",
+    )
+
+
+def test_padding_goes_into_average_pooling_that_counts_it(rng: np.random.Generator) -> None:
+    pool = "kernel=[2, 2], strides=[1, 1], pads=[{}], dilations=[1, 1], count_include_pad={}, overhang=[0, 0]"
+    assert_rewrites(
+        PASS,
+        f"""
+  func @main(%x: i8[1,1,2,2]{X}) -> (%y: i8[1,1,3,1]{Y}) {{
+    %p = pad(%x) {{pads=[0, 0, 1, 0, 0, 0, 1, 0], mode=constant, value=0x0.0p0}} : i8[1,1,4,2]{X}
+    %y = average_pool(%p) {{{pool.format("0, 0, 0, 0", "false")}}} : i8[1,1,3,1]{Y}
+    return %y
+  }}""",
+        f"""
+  func @main(%x: i8[1,1,2,2]{X}) -> (%y: i8[1,1,3,1]{Y}) {{
+    %y = average_pool(%x) {{{pool.format("1, 0, 1, 0", "true")}}} : i8[1,1,3,1]{Y}
+    return %y
+  }}""",
+        rng,
+    )
+
+
+def test_a_split_becomes_slices(rng: np.random.Generator) -> None:
+    assert_rewrites(
+        PASS,
+        f"""
+  func @main(%x: i8[1,5,2]{X}) -> (%a: i8[1,2,2]{X}, %b: i8[1,3,2]{X}) {{
+    %a, %b = split(%x) {{axis=1, sizes=[2, 3]}} : i8[1,2,2]{X}, i8[1,3,2]{X}
+    return %a, %b
+  }}""",
+        f"""
+  func @main(%x: i8[1,5,2]{X}) -> (%a: i8[1,2,2]{X}, %b: i8[1,3,2]{X}) {{
+    %a = slice(%x) {{begin=[0, 0, 0], extent=[1, 2, 2], step=[1, 1, 1]}} : i8[1,2,2]{X}
+    %b = slice(%x) {{begin=[0, 2, 0], extent=[1, 3, 2], step=[1, 1, 1]}} : i8[1,3,2]{X}
+    return %a, %b
+  }}""",
+        rng,
+    )
+
+
+@pytest.mark.parametrize("order", ["%x, {}", "{}, %x"])
+def test_a_constant_operand_gets_the_shape_of_a_map(rng: np.random.Generator, order: str) -> None:
+    assert_rewrites(
+        PASS,
+        f"""
+  const @c : i8[1,1]{W} = [5]
+  func @main(%x: i8[1,3,2,2]{X}) -> (%y: i8[1,3,2,2]{Y}) {{
+    %y = sub({order.format("@c")}) : i8[1,3,2,2]{Y}
+    return %y
+  }}""",
+        f"""
+  const @c : i8[1,3,1,1]{W} = [5, 5, 5]
+  func @main(%x: i8[1,3,2,2]{X}) -> (%y: i8[1,3,2,2]{Y}) {{
+    %y = sub({order.format("@c")}) : i8[1,3,2,2]{Y}
+    return %y
+  }}""",
+        rng,
+    )
+
+
+QUANTIZED = [
+    case
+    for case in all_cases()
+    for op in case.module.ops
+    if any(value.type.quant is not None for value in (*op.inputs, *op.results))
+]
+
+
+@pytest.mark.parametrize("case", QUANTIZED, ids=lambda case: case.name)
+def test_no_sample_changes_by_a_byte(case: Case) -> None:
+    module = clone(case.module)
+    run_pass(PASS, module)
+    found, expected = interp.run(module, case.inputs), interp.run(case.module, case.inputs)
+    for name, array in expected.items():
+        assert found[name].dtype == array.dtype
+        np.testing.assert_array_equal(found[name], array)
+
+
+def test_a_map_of_another_order_is_no_flattened_map(rng: np.random.Generator) -> None:
+    """The images themselves must not have moved."""
+    module = parse(f"""
+  const @w : i8[6,1]{W} = [1, 2, 3, 4, 5, 6]
+  func @main(%x: i8[2,3,2,1]{X}) -> (%y: i8[2,1]{Y}) {{
+    %t = transpose(%x) {{perm=[2, 1, 0, 3]}} : i8[2,3,2,1]{X}
+    %f = reshape(%t) {{shape=[2, 6]}} : i8[2,6]{X}
+    %y = matmul(%f, @w, _, _) {{transpose_a=false, transpose_b=false, act="none", act_args=[]}} : i8[2,1]{Y}
+    return %y
+  }}""")
+    original = clone(module)
+    run_pass(PASS, module)
+    assert "conv" in canonical(module)
+    inputs = random_inputs(original, rng)
+    np.testing.assert_array_equal(interp.run(module, inputs)["y"], interp.run(original, inputs)["y"])

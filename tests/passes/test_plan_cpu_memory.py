@@ -1,0 +1,295 @@
+"""The memory plan, its heuristics and the independent check of its addresses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from before_after import assert_rewrites, parse, run_pass
+
+from tilewright.errors import PassError
+from tilewright.ir.core import Module, Op
+from tilewright.passes.cpu.allocation import STRATEGIES, Buffer, lower_bound, peak
+from tilewright.passes.cpu.check_cpu_memory import check_cpu_memory
+
+CHAIN = """
+  func @main(%x: f32[1,32]) -> (%y: f32[1,32]) {
+    %a = neg(%x) : f32[1,32]
+    %b = neg(%a) : f32[1,32]
+    %c = add(%a, %b) : f32[1,32]
+    %d = reshape(%c) {shape=[32]} : f32[32]
+    %e = neg(%d) : f32[32]
+    %f = reshape(%e) {shape=[1,32]} : f32[1,32]
+    %y = add(%f, %x) : f32[1,32]
+    return %y
+  }
+"""
+
+
+def test_addresses_of_a_chain(rng: np.random.Generator) -> None:
+    before = parse(CHAIN)
+    run_pass("plan_cpu_memory", before)
+    assert before.main.annotations == {"arena_bytes": 384}
+    ops = {op.results[0].name: op for op in before.main.ops}
+    assert ops["d"].annotations == {"alias": 0, "at": ops["c"].annotations["at"]}
+    assert ops["y"].annotations == {"at": (None,)}
+
+
+def test_in_place(rng: np.random.Generator) -> None:
+    module = parse(CHAIN)
+    (record,) = run_pass("plan_cpu_memory{in_place=true}", module)
+    # b replaces nothing because a is read once more; c replaces one of them, e replaces c through its alias.
+    assert record.counts == {"buffer": 2, "alias": 2, "in place": 2}
+    assert module.main.annotations == {"arena_bytes": 256}
+
+
+def test_aliases_of_inputs_have_no_address() -> None:
+    module = parse("""
+      func @main(%x: f32[4]) -> (%y: f32[2,2]) {
+        %r = reshape(%x) {shape=[2,2]} : f32[2,2]
+        %y = neg(%r) : f32[2,2]
+        return %y
+      }
+    """)
+    run_pass("plan_cpu_memory", module)
+    assert [op.annotations for op in module.ops] == [{"alias": 0, "at": (None,)}, {"at": (None,)}]
+
+
+def test_blocked_order_of_one_position_is_row_major_order() -> None:
+    module = parse("""
+      func @main(%x: f32[2,32,1,1], %z: f32[2,20,1,1]) -> (%y: f32[2,32], %w: f32[2,20]) {
+        %b = reorder(%x) : f32[2,32,1,1]#c16
+        %n = neg(%b) : f32[2,32,1,1]#c16
+        %p = reorder(%n) : f32[2,32,1,1]
+        %y = reshape(%p) {shape=[2,32]} : f32[2,32]
+        %c = reorder(%z) : f32[2,20,1,1]#c16
+        %q = reorder(%c) : f32[2,20,1,1]
+        %w = reshape(%q) {shape=[2,20]} : f32[2,20]
+        return %y, %w
+      }
+    """)
+    run_pass("plan_cpu_memory", module)
+    assert ["alias" in op.annotations for op in module.ops] == [True, False, True, False, False, False, False]
+
+
+def test_outputs_are_copied_apart(rng: np.random.Generator) -> None:
+    assert_rewrites(
+        "isolate_outputs",
+        """
+        const @k : f32[2] = [0x1.0p0, 0x1.0p1]
+        func @main(%x: f32[2]) -> (%a: f32[2], %b: f32[2], %c: f32[2], %d: f32[2]) {
+          %a = neg(%x) : f32[2] loc("node")
+          return %a, %a, %x, @k
+        }
+        """,
+        """
+        const @k : f32[2] = [0x1.0p0, 0x1.0p1]
+        func @main(%x: f32[2]) -> (%a: f32[2], %b: f32[2], %c: f32[2], %d: f32[2]) {
+          %a = neg(%x) : f32[2] loc("node")
+          %b = reorder(%a) [on=cpu] : f32[2] loc("node")
+          %c = reorder(%x) [on=cpu] : f32[2]
+          %d = reorder(@k) [on=cpu] : f32[2]
+          return %a, %b, %c, %d
+        }
+        """,
+        rng,
+    )
+
+
+def test_unknown_strategy_is_named() -> None:
+    with pytest.raises(PassError, match="unknown strategy; expected best, greedy_by_size, linear_by_time, found luck"):
+        run_pass("plan_cpu_memory{strategy=luck}", parse(CHAIN))
+
+
+def test_needs_outputs_of_their_own() -> None:
+    text = "func @main(%x: f32[2]) -> (%y: f32[2]) {\n return %x\n}"
+    with pytest.raises(PassError, match="needs a module that is outputs apart"):
+        run_pass("plan_cpu_memory", parse(text))
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_heuristics_keep_buffers_apart(name: str, rng: np.random.Generator) -> None:
+    for _ in range(50):
+        births = rng.integers(0, 30, 40)
+        buffers = [
+            Buffer(64 * int(size), int(first), int(first + life))
+            for size, first, life in zip(rng.integers(0, 9, 40), births, rng.integers(0, 9, 40), strict=True)
+        ]
+        offsets = STRATEGIES[name](buffers)
+        for i, (a, at) in enumerate(zip(buffers, offsets, strict=True)):
+            for b, bt in zip(buffers[:i], offsets[:i], strict=True):
+                assert not a.meets(b) or at + a.bytes <= bt or bt + b.bytes <= at
+        assert lower_bound(buffers) <= peak(buffers, offsets) <= sum(b.bytes for b in buffers)
+
+
+def test_lower_bound_is_the_busiest_step() -> None:
+    buffers = [Buffer(64, 0, 2), Buffer(128, 1, 1), Buffer(256, 2, 3), Buffer(64, 4, 4)]
+    assert lower_bound(buffers) == 320
+    assert lower_bound([]) == 0
+
+
+def planned() -> tuple[Module, dict[str, Op]]:
+    module = parse(CHAIN)
+    run_pass("plan_cpu_memory{strategy=linear_by_time}", module)
+    check_cpu_memory(module.main)
+    return module, {op.results[0].name: op for op in module.main.ops}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"b": {"at": (0,)}}, "neg: result %b overwrites operand %a"),
+        ({"b": {"at": (64,)}}, "neg: result %b overwrites operand %a"),
+        (
+            {"c": {"at": (13,)}},
+            "add: result %c has a wrong address; expected a multiple of 64 within 384 bytes, found 13",
+        ),
+        (
+            {"c": {"at": (320,)}},
+            "add: result %c has a wrong address; expected a multiple of 64 within 384 bytes, found 320",
+        ),
+        (
+            {"c": {"at": (-64,)}},
+            "add: result %c has a wrong address; expected a multiple of 64 within 384 bytes, found -64",
+        ),
+        ({"c": {"at": (None,)}}, "add: result %c has no address and is no output"),
+        ({"c": {"at": ()}}, "add: the op needs one address for each result; expected 1, found ()"),
+        ({"d": {"at": (0,)}}, "reshape: an alias lies elsewhere than its operand; expected 256, found 0"),
+        ({"d": {"alias": 3}}, "reshape: alias names no operand of the result's size; found 3"),
+        ({"y": {"at": (256,)}}, "add: an output does not lie in the caller's buffer"),
+        ({"b": {"at": (0,), "in_place": 0}}, "add: operand %a at 0 has been overwritten before this op reads it"),
+        (
+            {"c": {"at": (64,), "in_place": 0}, "a": {"at": (64,)}, "b": {"at": (192,)}, "e": {"at": (128,)}},
+            "neg: result %e overwrites operand %d",
+        ),
+    ],
+)
+def test_the_check_finds_wrong_addresses(change: dict[str, dict], message: str) -> None:
+    module, ops = planned()
+    for name, changed in change.items():
+        ops[name].annotations.update(changed)
+        if name == "c" and "in_place" in changed:
+            ops["d"].annotations["at"] = changed["at"]
+    with pytest.raises(PassError) as caught:
+        check_cpu_memory(module.main)
+    assert str(caught.value) == message
+
+
+def test_the_check_finds_a_value_overwritten_by_a_later_op() -> None:
+    module = parse("""
+      func @main(%x: f32[16]) -> (%y: f32[16]) {
+        %a = neg(%x) : f32[16]
+        %b = abs(%x) : f32[16]
+        %c, %d = split(%b) {axis=0, sizes=[8,8]} : f32[8], f32[8]
+        %e = concat(%c, %d) {axis=0} : f32[16]
+        %y = add(%a, %e) : f32[16]
+        return %y
+      }
+    """)
+    run_pass("plan_cpu_memory", module)
+    a, _, split, concat, _ = module.main.ops
+    address = a.annotations["at"]
+    split.annotations["at"] = (split.annotations["at"][0],) * 2  # pyright: ignore
+    with pytest.raises(PassError, match="split: results %c and %d overlap"):
+        check_cpu_memory(module.main)
+    module.main.annotations["arena_bytes"] = 4096
+    split.annotations["at"] = (1024, 2048)
+    concat.annotations["at"] = address
+    with pytest.raises(PassError, match="add: operand %a at 0 has been overwritten before this op reads it"):
+        check_cpu_memory(module.main)
+
+
+JOINED = """
+  func @main(%x: f32[1,16,4,4], %z: f32[1,16,4,4]) -> (%y: f32[1,48,4,4], %w: f32[1,16,4,4]) {
+    %a = neg(%x) : f32[1,16,4,4]#LAYOUT
+    %b = abs(%z) : f32[1,16,4,4]#LAYOUT
+    %c = concat(%b, %a) {axis=1} : f32[1,32,4,4]#LAYOUT
+    %d = exp(%a) : f32[1,16,4,4]#LAYOUT
+    %e = concat(%c, %d) {axis=1} : f32[1,48,4,4]#LAYOUT
+    %y = sqrt(%e) : f32[1,48,4,4]
+    %w = neg(%a) : f32[1,16,4,4]
+    return %y, %w
+  }
+"""
+
+
+@pytest.mark.parametrize("layout", ["", "#c16"])
+def test_parts_are_written_where_the_whole_wants_them(layout: str) -> None:
+    module = parse(JOINED.replace("#LAYOUT", layout))
+    run_pass("plan_cpu_memory", module)
+    assert module.main.annotations == {"arena_bytes": 3072}
+    addresses = {op.results[0].name: (op.annotations.get("alias"), op.annotations["at"]) for op in module.main.ops}
+    assert addresses == {
+        "a": (None, (1024,)),
+        "b": (None, (0,)),
+        "c": (0, (0,)),
+        "d": (None, (2048,)),
+        "e": (0, (0,)),
+        "y": (None, (None,)),
+        "w": (None, (None,)),
+    }
+    run = [op for op in module.main.ops if op.results[0].name == "a"]
+    run[0].annotations["at"] = (2048,)
+    with pytest.raises(PassError, match=r"concat: part %a does not lie where the result wants it; expected 1024"):
+        check_cpu_memory(module.main)
+
+
+def test_joining_can_be_turned_off() -> None:
+    module = parse(JOINED.replace("#LAYOUT", ""))
+    (record,) = run_pass("plan_cpu_memory{join=false}", module)
+    assert record.counts == {"buffer": 5}
+
+
+@pytest.mark.parametrize(
+    ("body", "shape"),
+    [
+        ("%a = neg(%x) : f32[2,16]\n%b = abs(%x) : f32[2,16]\n%c = concat(%a, %b) {axis=1} : f32[2,32]", "2,32"),
+        ("%a = neg(%x) : f32[2,16]\n%c = concat(%a, %a) {axis=0} : f32[4,16]", "4,16"),
+        ("%a = neg(%x) : f32[2,16]\n%c = concat(%a, %x) {axis=0} : f32[4,16]", "4,16"),
+        (
+            "%a = neg(%k) : f32[1,3]\n%b = abs(%k) : f32[1,3]\n%c = concat(%a, %b) {axis=0} : f32[2,3]",
+            "2,3",
+        ),
+    ],
+)
+def test_other_concatenations_copy(body: str, shape: str) -> None:
+    module = parse(f"""
+      func @main(%x: f32[2,16], %k: f32[1,3]) -> (%y: f32[{shape}]) {{
+        {body}
+        %y = exp(%c) : f32[{shape}]
+        return %y
+      }}
+    """)
+    run_pass("plan_cpu_memory", module)
+    assert all("alias" not in op.annotations for op in module.main.ops)
+
+
+def test_a_part_belongs_to_one_whole() -> None:
+    module = parse("""
+      func @main(%x: f32[1,16]) -> (%y: f32[2,16], %z: f32[2,16]) {
+        %a = neg(%x) : f32[1,16]
+        %b = abs(%x) : f32[1,16]
+        %c = concat(%a, %b) {axis=0} : f32[2,16]
+        %d = concat(%b, %a) {axis=0} : f32[2,16]
+        %y = exp(%c) : f32[2,16]
+        %z = exp(%d) : f32[2,16]
+        return %y, %z
+      }
+    """)
+    run_pass("plan_cpu_memory", module)
+    assert ["alias" in op.annotations for op in module.main.ops] == [False, False, True, False, False, False]
+
+
+def test_a_part_is_not_replaced_while_the_whole_is_read() -> None:
+    module = parse("""
+      func @main(%x: f32[1,16]) -> (%y: f32[2,16], %z: f32[1,16]) {
+        %a = neg(%x) : f32[1,16]
+        %b = abs(%x) : f32[1,16]
+        %c = concat(%a, %b) {axis=0} : f32[2,16]
+        %d = exp(%a) : f32[1,16]
+        %y = exp(%c) : f32[2,16]
+        %z = sqrt(%d) : f32[1,16]
+        return %y, %z
+      }
+    """)
+    run_pass("plan_cpu_memory{in_place=true}", module)
+    assert all("in_place" not in op.annotations for op in module.main.ops)
