@@ -84,8 +84,8 @@ class Print:
 class Dump:
     """Writes the module before the first pass and after each one that modified it: ``00_input.tw``, ``03_fuse.tw``.
 
-    Where several pipelines run one after the other, the numbers go on: ``03_fuse.tw``, then ``04_input.tw``. The
-    arrays that the texts name by hash go once each to ``blobs/<hash>.npy``; :func:`load_dump` reads them back.
+    Where several pipelines run one after the other, the numbers go on: ``03_fuse.tw``, then ``04_input.tw``.
+    :func:`load_dump` reads the files back.
 
     Args:
         folder: made where it is missing.
@@ -106,18 +106,27 @@ class Dump:
             self._number += 1
 
     def _write(self, name: str, module: Module) -> None:
-        store = self.folder / "blobs"
-        store.mkdir(parents=True, exist_ok=True)
-        for digest, array in blobs(module).items():
-            file = store / f"{digest}.npy"
-            if not file.exists():
-                np.save(file, array)
-        (self.folder / f"{self._number:02d}_{name}.tw").write_text(print_module(module), encoding="utf-8")
+        dump_module(self.folder / f"{self._number:02d}_{name}.tw", module)
         self._number += 1
 
 
+def dump_module(file: Path, module: Module) -> None:
+    """Write a module as text, and the arrays that the text names by hash once each to ``blobs/<hash>.npy`` beside it.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    store = file.parent / "blobs"
+    store.mkdir(parents=True, exist_ok=True)
+    for digest, array in blobs(module).items():
+        blob = store / f"{digest}.npy"
+        if not blob.exists():
+            np.save(blob, array)
+    file.write_text(print_module(module), encoding="utf-8")
+
+
 def load_dump(file: Path | str) -> Module:
-    """The module of a file that :class:`Dump` wrote.
+    """The module of a file that :func:`dump_module` wrote.
 
     Raises:
         ParseError: the text is malformed or a blob is missing.
