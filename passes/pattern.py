@@ -13,13 +13,14 @@ the values must be the same.
 from __future__ import annotations
 
 import itertools
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Union
 
 import numpy as np
 
-from tilewright.errors import PassError
+from tilewright.errors import IRError, PassError
 
 from ..ir.core import Constant, Function, Module, Op, Value
 from ..ir.op import Operator
@@ -105,6 +106,7 @@ class Match:
         root: the last op of the match.
         ops: every op of the match, the root first.
         created: the ops that the rewrite inserted.
+        constants: those that it added.
     """
 
     def __init__(self, module: Module, root: Op, bindings: _Bindings) -> None:
@@ -112,6 +114,7 @@ class Match:
         self.root = root
         self.ops = bindings.ops
         self.created: list[Op] = []
+        self.constants: list[Constant] = []
         self._values = bindings.values
         self._named = bindings.named
 
@@ -131,7 +134,16 @@ class Match:
 
     def add_constant(self, name: str, array: np.ndarray, type: TensorType | None = None) -> Constant:
         """A new constant of the module."""
-        return self.module.add_constant(name, np.asarray(array, order="C"), type)
+        self.constants.append(self.module.add_constant(name, np.asarray(array, order="C"), type))
+        return self.constants[-1]
+
+    def undo(self) -> None:
+        """Take back what the rewrite inserted and added."""
+        for op in reversed(self.created):
+            erase_dead(op)
+        for constant in self.constants:
+            if not constant.uses:
+                del self.module.constants[constant.name]
 
     def emit(
         self,
@@ -168,7 +180,11 @@ class Match:
 
 
 Rewrite = Callable[[Match], Union[Value, Sequence[Value], None]]
-"""Builds what stands for the results of the root; ``None`` declines and must leave the module as it was."""
+"""Builds what stands for the results of the root; ``None`` declines and must leave the module as it was.
+
+An :class:`IRError`, such as operators raise for types that they do not take, declines as well, and its message becomes
+the reason in the record of the pass.
+"""
 
 
 def operand_of_the_same_type(found: Match) -> Value | None:
@@ -267,7 +283,7 @@ class Driver:
         fired: dict[str, int] = {}
         limit = max(100, self._limit * sum(len(function) for function in module.functions.values()))
         for function in module.functions.values():
-            self._run_function(module, function, fired, limit)
+            self._run_function(module, function, fired, limit, record)
         record.counts.update(fired)
         if fired:
             module.drop_unused_constants()
@@ -278,16 +294,17 @@ class Driver:
             self._by_class[operator] = [r for r in self._rules if issubclass(operator, r.pattern.classes)]
         return self._by_class[operator]
 
-    def _run_function(self, module: Module, function: Function, fired: dict[str, int], limit: int) -> None:
-        # A dictionary is a queue without doubles: it keeps the order of insertion.
-        pending: dict[Op, None] = dict.fromkeys(function.ops)
+    def _run_function(
+        self, module: Module, function: Function, fired: dict[str, int], limit: int, record: Record
+    ) -> None:
+        # A queue without doubles. A plain dictionary would walk over all that was taken before to find its first key.
+        pending = OrderedDict[Op, None].fromkeys(function.ops)
         while pending:
-            op = next(iter(pending))
-            del pending[op]
+            op, _ = pending.popitem(last=False)
             if op.function is not function:
                 continue
             for rule in self._rules_for(type(op.operator)):
-                touched = _apply(rule, module, op)
+                touched = _apply(rule, module, op, record)
                 if touched is None:
                     continue
                 fired[rule.name] = fired.get(rule.name, 0) + 1
@@ -299,15 +316,19 @@ class Driver:
                 break
 
 
-def _apply(rule: Rule, module: Module, op: Op) -> list[Op] | None:
+def _apply(rule: Rule, module: Module, op: Op, record: Record) -> list[Op] | None:
     """Apply ``rule`` at ``op`` if it matches; the ops to visit again, or ``None`` if it does not."""
     found = match(rule.pattern, module, op)
     if found is None:
         return None
-    replacement = rule.rewrite(found)
+    try:
+        replacement = rule.rewrite(found)
+    except IRError as error:
+        # What the rule would build does not exist for these types: the op stays as it is.
+        record.declined[op.results[0].name] = f"{rule.name}: {error}"
+        replacement = None
     if replacement is None:
-        for created in reversed(found.created):
-            erase_dead(created)
+        found.undo()
         return None
     values = (replacement,) if isinstance(replacement, Value) else tuple(replacement)
     for old, new in zip(op.results, values, strict=True):

@@ -7,6 +7,7 @@ and shapes is computed on the spot, so that Shape → Gather → Concat → Resh
 from __future__ import annotations
 
 import hashlib
+import heapq
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -327,22 +328,28 @@ def _sorted_nodes(graph: onnx.GraphProto, known: set[str]) -> list[onnx.NodeProt
 
     ONNX demands this order of the file, but files that break it exist; only cycles cannot be repaired.
     """
-    produced = {output for node in graph.node for output in node.output if output}
-    ready = set(known)
-    pending = list(graph.node)
+    producers = {output: index for index, node in enumerate(graph.node) for output in node.output if output}
+    readers: dict[int, list[int]] = {}
+    waiting: list[int] = []
+    for index, node in enumerate(graph.node):
+        sources = {producers[name] for name in _read_names(node) if name in producers and name not in known}
+        waiting.append(len(sources))
+        for source in sources:
+            readers.setdefault(source, []).append(index)
+    # As if the file were read again and again: a node comes in the first round in which it finds all that it reads.
+    ready = [(0, index) for index, count in enumerate(waiting) if count == 0]
     order: list[onnx.NodeProto] = []
-    while pending:
-        later: list[onnx.NodeProto] = []
-        for node in pending:
-            if all(not i or i in ready or i not in produced for i in _read_names(node)):
-                order.append(node)
-                ready.update(o for o in node.output if o)
-            else:
-                later.append(node)
-        if len(later) == len(pending):
-            names = ", ".join(repr(n.name or n.output[0]) for n in later[:4])
-            raise ModelError("the graph has a cycle", stage="import", node=None, found=f"nodes {names}")
-        pending = later
+    while ready:
+        turn, index = heapq.heappop(ready)
+        order.append(graph.node[index])
+        for reader in readers.get(index, ()):
+            waiting[reader] -= 1
+            if waiting[reader] == 0:
+                heapq.heappush(ready, (turn + (reader < index), reader))
+    if len(order) < len(graph.node):
+        stuck = [node for node, count in zip(graph.node, waiting, strict=True) if count > 0]
+        names = ", ".join(repr(node.name or node.output[0]) for node in stuck[:4])
+        raise ModelError("the graph has a cycle", stage="import", node=None, found=f"nodes {names}")
     return order
 
 

@@ -142,6 +142,41 @@ def test_a_rewrite_that_declines_leaves_nothing_behind() -> None:
     assert str(module) == before
 
 
+def test_a_rule_whose_op_is_refused_leaves_the_op_with_a_reason() -> None:
+    def build(found: Match) -> Value:
+        found.add_constant("unread", np.zeros(2, np.float32))
+        return found.emit(Reshape((3,)), found.emit(Abs(), found["x"]))
+
+    module = parse("""
+      func @main(%x: f32[2]) -> (%y: f32[2]) {
+        %y = neg(%x) : f32[2]
+        return %y
+      }
+    """)
+    before = str(module)
+    record = Record("test")
+    assert not Driver([Rule("build", node(Neg, "x"), build)]).run(module, record)
+    assert str(module) == before
+    assert record.declined == {
+        "y": "build: reshape: a reshape keeps the number of elements; expected 2 elements as in [2], found [3]"
+    }
+
+
+def test_ops_are_visited_in_proportion_to_their_number() -> None:
+    def visits(length: int) -> int:
+        module = parse("func @main(%x: f32[2]) -> (%x: f32[2]) {\n  return %x\n}")
+        value = module.main.parameters[0]
+        for _ in range(length):
+            value = module.main.append(Neg(), [value]).result
+        module.main.set_results([value], ["y"])
+        seen: list[str] = []
+        counted = Rule("count", node(Neg, where=lambda op: bool(seen.append(op.name))), lambda match: None)
+        assert apply([counted, DOUBLE_NEGATION], module) == {"double_negation": length // 2}
+        return len(seen)
+
+    assert visits(2000) == 10 * visits(200)
+
+
 def test_a_rule_that_fires_for_ever_is_named() -> None:
     swap = Rule("swap", node(Add, "x", "y"), lambda m: m.emit(Add(), m["y"], m["x"]))
     module = parse("""

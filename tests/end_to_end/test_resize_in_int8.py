@@ -1,0 +1,38 @@
+"""Networks with interpolation are quantised around it, which stays in floating point."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from network_files import graph_model
+from onnx import TensorProto, helper
+
+import tilewright
+from tilewright.compiler.report.placement import placement_of
+
+
+@pytest.mark.parametrize("mode", ["linear", "cubic"])
+def test_interpolation_stays_in_floating_point_with_a_reason(mode: str) -> None:
+    rng = np.random.default_rng(5)
+    weights = {name: rng.standard_normal((16, 16, 1, 1)).astype(np.float32) / 4 for name in ("w1", "w2")}
+    nodes = [
+        helper.make_node("Conv", ["x", "w1"], ["before"]),
+        helper.make_node("Resize", ["before", "", "scales"], ["resized"], mode=mode),
+        helper.make_node("Conv", ["resized", "w2"], ["after"]),
+    ]
+    constants = {**weights, "scales": np.array([1, 1, 2, 2], np.float32)}
+    model = graph_model(nodes, [("x", TensorProto.FLOAT, [1, 16, 6, 6])], ["after"], constants)
+    samples = rng.standard_normal((4, 16, 6, 6)).astype(np.float32)
+    artifact = tilewright.compile(model.SerializeToString(), calibration=samples)
+    records = {str(record["name"]): record for record in placement_of(artifact)}
+    assert (records["before"]["on"], records["after"]["on"]) == ("device", "device")
+    assert records["resized"]["why"] == (
+        "resize %before: Feature maps are i8 or u8, quantised with one scale and zero point for the whole tensor; "
+        "found f32, not quantised"
+    )
+    results = {}
+    for engine in ("device", "software", "float"):
+        with tilewright.load(artifact, engine=engine) as session:
+            results[engine] = session.run({"x": samples[:1]})["after"]
+    assert results["device"].tobytes() == results["software"].tobytes()
+    np.testing.assert_allclose(results["device"], results["float"], rtol=0, atol=0.05 * np.abs(results["float"]).max())
