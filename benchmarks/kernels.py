@@ -15,12 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tilewright.codegen.cpu.assemble import ENTRY, Call, Location, assemble
+from tilewright.codegen.cpu.assemble import ENTRY, KernelCall, Location, assemble
 from tilewright.codegen.cpu.kernel import Kernel
 from tilewright.codegen.cpu.kernels.direct_convolution import Convolution
 from tilewright.codegen.cpu.kernels.window import Axis
 from tilewright.codegen.cpu.llvm.target import TargetDescription
-from tilewright.codegen.cpu.llvm.types import F32, Value, constant
+from tilewright.codegen.cpu.llvm.types import F32, Register, Registers, constant
 from tilewright.codegen.cpu.spec import KernelSpec
 from tilewright.runtime.native.mapping import NativeObject
 
@@ -40,7 +40,7 @@ class Peak(KernelSpec):
         factor = b.load(vector, y)
         chains = 12
 
-        def body(_: Value, sums: tuple[Value, ...]) -> list[Value]:
+        def body(_: Register, sums: Registers) -> list[Register]:
             return [b.fma(value, factor, factor) for value in sums]
 
         sums = b.loop(0, 10_000_000 // chains, body, [constant(vector, i) for i in range(chains)])
@@ -93,7 +93,7 @@ def runner(spec: KernelSpec, sizes: tuple[int, ...], target: TargetDescription) 
     rng = np.random.default_rng(0)
     start = time.perf_counter()
     locations = tuple(Location("input", index) for index in range(len(sizes)))
-    native = NativeObject(assemble([Call(spec.generate(target), locations)], target, len(sizes), 0))
+    native = NativeObject(assemble([KernelCall(spec.generate(target), locations)], target, len(sizes), 0))
     elapsed = time.perf_counter() - start
     arrays = [rng.standard_normal(size + 1024).astype(np.float32) * 0.01 for size in (*sizes, 1 << 20)]
     starts = [array.ctypes.data + (-array.ctypes.data) % 64 for array in arrays]

@@ -22,9 +22,9 @@ from tilewright.codegen.cpu.kernels.quantized_depthwise import QuantizedDepthwis
 from tilewright.codegen.cpu.kernels.quantized_matrix import QuantizedMatrix
 from tilewright.codegen.cpu.kernels.window import Axis
 from tilewright.codegen.cpu.llvm.byte_dot_product import BYTES, dot
-from tilewright.codegen.cpu.llvm.quantized_math import Target
+from tilewright.codegen.cpu.llvm.quantized_math import StoredRange
 from tilewright.codegen.cpu.llvm.target import TargetDescription
-from tilewright.codegen.cpu.llvm.types import I32, Value, constant
+from tilewright.codegen.cpu.llvm.types import I32, Register, Registers, constant
 from tilewright.codegen.cpu.spec import KernelSpec
 from tilewright.ir.types import DType
 
@@ -46,7 +46,7 @@ class Peak(KernelSpec):
         factor = b.load(BYTES, y)
         chains = 12
 
-        def body(_: Value, sums: tuple[Value, ...]) -> list[Value]:
+        def body(_: Register, sums: Registers) -> list[Register]:
             return [dot(b, value, factor, factor) for value in sums]
 
         sums = b.loop(0, 10_000_000 // chains, body, [constant(I32.of(16), i) for i in range(chains)])
@@ -70,7 +70,7 @@ def channels_for(outputs: int, rows: int, signed: bool, has_zeros: bool) -> Chan
         fill=120,
         flips_x=signed,
         flips_w=has_zeros,
-        result=Target(dtype, 3, int(low), int(high)),
+        result=StoredRange(dtype, 3, int(low), int(high)),
     )
 
 

@@ -28,7 +28,7 @@ from ..runtime.artifact.artifact import Port, Ports
 from ..runtime.machine import Machine
 from .cpu.assemble import Location
 from .cpu.llvm.target import TargetDescription
-from .cpu.program import CpuProgram, build_cpu_program, bytes_moved
+from .cpu.program import CpuCode, build_cpu_program, bytes_moved
 from .device.program import Port as DevicePort
 from .device.program import build_device_program
 
@@ -79,7 +79,7 @@ def add_engine(
     machine: Machine | None = None,
     strict: bool = False,
     report: Progress = lambda stage, done, total: None,
-) -> CpuProgram:
+) -> CpuCode:
     """Generate code for a planned module and add it as engine ``name``.
 
     Args:
@@ -123,7 +123,7 @@ def add_engine(
     return program
 
 
-def stages(module: Module, name: str, program: CpuProgram) -> tuple[twa.Stage, ...]:
+def stages(module: Module, name: str, program: CpuCode) -> tuple[twa.Stage, ...]:
     """The steps of a program as stages: runs of kernels, and the steps that another executor takes."""
     found: list[twa.Stage] = []
     first = 0
@@ -167,12 +167,12 @@ def _port(port: DevicePort) -> Port:
     return Port(port.view.offset, tuple(port.view.shape), port.view.pixel)
 
 
-def _device_stage(program: CpuProgram, op: Op) -> twa.DeviceStage:
+def _device_stage(program: CpuCode, op: Op) -> twa.DeviceStage:
     assert isinstance(op.operator, Call)
     return twa.DeviceStage(op.operator.callee, *_references(program, op))
 
 
-def _reference_stage(module: Module, name: str, index: int, program: CpuProgram) -> twa.ReferenceStage:
+def _reference_stage(module: Module, name: str, index: int, program: CpuCode) -> twa.ReferenceStage:
     op = program.steps[index].op
     return twa.ReferenceStage(name, index, print_module(_alone(module, op)), *_references(program, op))
 
@@ -190,7 +190,7 @@ def _alone(module: Module, op: Op) -> Module:
     return single
 
 
-def _references(program: CpuProgram, op: Op) -> tuple[tuple[twa.BufferRef, ...], tuple[twa.BufferRef, ...]]:
+def _references(program: CpuCode, op: Op) -> tuple[tuple[twa.BufferRef, ...], tuple[twa.BufferRef, ...]]:
     """Where the operands and results of an op lie that another executor takes."""
     blocked = next((v for v in (*op.inputs, *op.results) if v.type.layout), None)
     if blocked is not None:
@@ -207,7 +207,7 @@ def _references(program: CpuProgram, op: Op) -> tuple[tuple[twa.BufferRef, ...],
 
 
 def _reference(location: Location, type: TensorType) -> twa.BufferRef:
-    return twa.BufferRef(location.place, location.position, type.dtype.value, type.shape)
+    return twa.BufferRef(location.memory, location.position, type.dtype.value, type.shape)
 
 
 def _spec(name: str, type: TensorType) -> twa.TensorSpec:
@@ -230,7 +230,7 @@ def _macs(op: Op) -> int:
     return op.operator.macs([v.type if v is not None else None for v in op.operands], [v.type for v in op.results])
 
 
-def _blob_index(module: Module, program: CpuProgram) -> bytes:
+def _blob_index(module: Module, program: CpuCode) -> bytes:
     """JSON: where the arrays lie that the module text names by hash."""
     found: dict[str, dict[str, object]] = {}
     for constant, offset in program.constant_offsets.items():

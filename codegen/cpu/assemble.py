@@ -26,15 +26,15 @@ class Location:
     """Where a tensor lies at run time.
 
     Attributes:
-        place: ``arena`` or ``constants`` (then ``position`` is a byte offset), ``input`` or ``output`` (an index).
+        memory: ``arena`` or ``constants`` (then ``position`` is a byte offset), ``input`` or ``output`` (an index).
     """
 
-    place: str
+    memory: str
     position: int
 
 
 @dataclass(frozen=True)
-class Call:
+class KernelCall:
     """One step: a kernel and where its operands and results lie; ``None`` leaves the step to others."""
 
     kernel: Kernel | None
@@ -43,16 +43,16 @@ class Call:
 
 def _address(name: str, location: Location, input_count: int) -> list[str]:
     """LLVM IR that computes an address; SSA names start with ``name``."""
-    if location.place in ("arena", "constants"):
-        return [f"  {name} = getelementptr i8, ptr %{location.place}, i64 {location.position}"]
-    index = location.position + (input_count if location.place == "output" else 0)
+    if location.memory in ("arena", "constants"):
+        return [f"  {name} = getelementptr i8, ptr %{location.memory}, i64 {location.position}"]
+    index = location.position + (input_count if location.memory == "output" else 0)
     return [
         f"  {name}.slot = getelementptr ptr, ptr %io, i64 {index}",
         f"  {name} = load ptr, ptr {name}.slot, align 8",
     ]
 
 
-def entry_text(calls: Sequence[Call], input_count: int, scratch: int) -> str:
+def entry_text(calls: Sequence[KernelCall], input_count: int, scratch: int) -> str:
     """LLVM IR of the entry point.
 
     Args:
@@ -104,7 +104,7 @@ def entry_text(calls: Sequence[Call], input_count: int, scratch: int) -> str:
     return "\n".join(lines)
 
 
-def _declarations(calls: Iterable[Call]) -> str:
+def _declarations(calls: Iterable[KernelCall]) -> str:
     """Declarations of the called kernels, each once."""
     declared: dict[str, str] = {}
     for call in calls:
@@ -115,7 +115,7 @@ def _declarations(calls: Iterable[Call]) -> str:
 
 
 def assemble(
-    calls: Sequence[Call],
+    calls: Sequence[KernelCall],
     target: TargetDescription,
     input_count: int,
     scratch: int,

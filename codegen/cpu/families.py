@@ -7,20 +7,15 @@ import pkgutil
 
 from ...ir.core import Op
 from ...ir.op import Operator
-from . import kernels, layout, numba
+from . import kernels, numba
 from .kernel import Kernel
 from .llvm.target import TargetDescription
 from .registry import LOWERINGS, Lowering
 
 # Importing a family registers its lowerings. Those written for vector registers are asked before the long tail.
-FAMILIES = [
-    layout,
-    *(
+for package in (kernels, numba):
+    for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{module.name}")
-        for package in (kernels, numba)
-        for module in pkgutil.iter_modules(package.__path__)
-    ),
-]
 
 
 def lowerings(cls: type[Operator]) -> list[Lowering]:

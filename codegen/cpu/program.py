@@ -9,7 +9,7 @@ from tilewright.errors import CodegenError, UnsupportedError
 
 from ...ir.core import Constant, Function, Op, Value
 from ...ir.layout import bytes_of, pack
-from .assemble import Call, Location, assemble
+from .assemble import KernelCall, Location, assemble
 from .families import lower
 from .kernel import Kernel
 from .llvm.target import TargetDescription
@@ -19,7 +19,7 @@ ALIGNMENT = 64
 
 
 @dataclass(frozen=True)
-class Step:
+class LoweredOp:
     """One op that has something to do, and the kernel that does it; without one, another executor must."""
 
     op: Op
@@ -27,7 +27,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class CpuProgram:
+class CpuCode:
     """Everything that the host needs to run a function.
 
     Attributes:
@@ -44,7 +44,7 @@ class CpuProgram:
     constant_offsets: dict[Constant, int]
     arena_bytes: int
     target: TargetDescription
-    steps: tuple[Step, ...]
+    steps: tuple[LoweredOp, ...]
     locations: dict[Value, Location]
 
 
@@ -114,8 +114,8 @@ class _Room:
 
     def check(self, op: Op, value: Value, location: Location) -> None:
         """Refuse a value that does not lie inside its block."""
-        blocks, start = self._blocks[location.place], location.position
-        if location.place in ("input", "output"):
+        blocks, start = self._blocks[location.memory], location.position
+        if location.memory in ("input", "output"):
             size, start = blocks[start], 0
         else:
             (size,) = blocks
@@ -125,7 +125,7 @@ class _Room:
                 op=op.name,
                 node=op.node,
                 expected=f"{bytes_of(value.type)} bytes at a multiple of {ALIGNMENT} within {size}",
-                found=f"{location.place} {location.position}",
+                found=f"{location.memory} {location.position}",
             )
 
 
@@ -149,7 +149,7 @@ def build_cpu_program(
     *,
     strict: bool = False,
     report: Callable[[int, int], None] = lambda done, total: None,
-) -> CpuProgram:
+) -> CpuCode:
     """Generate code for a function that the memory plan has placed.
 
     Args:
@@ -167,20 +167,20 @@ def build_cpu_program(
         constant_offsets[constant] = len(blob)
         blob += pack(constant.array, constant.type.layout).tobytes()
     places = locate(function, constant_offsets)
-    steps = [Step(op, lower(op, target)) for op in function.ops if "alias" not in op.annotations]
+    steps = [LoweredOp(op, lower(op, target)) for op in function.ops if "alias" not in op.annotations]
     if strict:
         _refuse_reference(steps)
     calls = [
-        Call(s.kernel, tuple(places[v] for v in (*s.op.inputs, *s.op.results))) if s.kernel else Call(None)
+        KernelCall(s.kernel, tuple(places[v] for v in (*s.op.inputs, *s.op.results))) if s.kernel else KernelCall(None)
         for s in steps
     ]
     scratch = _aligned(_arena_bytes(function))
     arena = scratch + _aligned(max((s.kernel.scratch_bytes for s in steps if s.kernel), default=0))
     code = assemble(calls, target, len(function.parameters), scratch, report)
-    return CpuProgram(code, bytes(blob), constant_offsets, arena, target, tuple(steps), places)
+    return CpuCode(code, bytes(blob), constant_offsets, arena, target, tuple(steps), places)
 
 
-def _refuse_reference(steps: list[Step]) -> None:
+def _refuse_reference(steps: list[LoweredOp]) -> None:
     slow = [s.op for s in steps if s.kernel is None and s.op.name != "call"]
     if slow:
         names = ", ".join(sorted({op.name for op in slow}))

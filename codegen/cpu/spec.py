@@ -10,7 +10,7 @@ from functools import lru_cache
 from .kernel import Kernel, kernel_name
 from .llvm.builder import FunctionBuilder
 from .llvm.target import TargetDescription
-from .llvm.types import I32, I64, PTR, Type, Value, constant
+from .llvm.types import I32, I64, PTR, Register, Type, constant
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class KernelSpec(ABC):
         read_only = [name for name in self.arguments if name not in writes]
         return FunctionBuilder(target, self.name, parameters, I32, read_only=read_only)
 
-    def bind(self, b: FunctionBuilder) -> dict[str, Value]:
+    def bind(self, b: FunctionBuilder) -> dict[str, Register]:
         """The parameters of :meth:`entry` by name."""
         return dict(zip((*self.arguments, "scratch", "begin", "end"), b.arguments, strict=True))
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from kernel_harness import TARGETS, described, run
 
+from tilewright.codegen.cpu.kernels.layout import BlockChannels
 from tilewright.codegen.cpu.kernels.pooling import GlobalPooling
-from tilewright.codegen.cpu.layout import BlockChannels
 from tilewright.ir.layout import pack
 
 targets = pytest.mark.parametrize("target", TARGETS)

@@ -12,9 +12,9 @@ from kernel_harness import TARGETS, described, run
 
 from tilewright.codegen.cpu.kernel import Kernel
 from tilewright.codegen.cpu.llvm import vector_math as vm
-from tilewright.codegen.cpu.llvm.row_vectors import RowPlace, over_row
+from tilewright.codegen.cpu.llvm.row_vectors import RowVector, over_row
 from tilewright.codegen.cpu.llvm.target import TargetDescription
-from tilewright.codegen.cpu.llvm.types import Value
+from tilewright.codegen.cpu.llvm.types import Registers
 from tilewright.codegen.cpu.spec import KernelSpec
 
 
@@ -29,7 +29,7 @@ class Apply(KernelSpec):
         b = self.entry(target, writes=("y",))
         arguments = self.bind(b)
 
-        def step(place: RowPlace, _: tuple[Value, ...]) -> tuple[Value, ...]:
+        def step(place: RowVector, _: Registers) -> Registers:
             place.store(getattr(vm, self.function)(b, place.load(arguments["x"])), arguments["y"])
             return ()
 

@@ -11,7 +11,7 @@ import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
-from tilewright.codegen.cpu.assemble import ENTRY, Call, Location, assemble
+from tilewright.codegen.cpu.assemble import ENTRY, KernelCall, Location, assemble
 from tilewright.codegen.cpu.kernel import Kernel
 from tilewright.codegen.cpu.llvm.target import TargetDescription
 from tilewright.codegen.cpu.spec import KernelSpec
@@ -64,7 +64,7 @@ class Compiled:
     def __init__(self, kernel: Kernel, argument_count: int, target: TargetDescription) -> None:
         self.kernel = kernel
         locations = tuple(Location("input", index) for index in range(argument_count))
-        self.object_code = assemble([Call(kernel, locations)], target, argument_count, 0)
+        self.object_code = assemble([KernelCall(kernel, locations)], target, argument_count, 0)
         self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target.machine())
         self._engine.add_object_file(llvm.ObjectFileRef.from_data(self.object_code))
         self._engine.finalize_object()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tilewright.codegen.cpu.assemble import ENTRY, Call, Location, assemble
+from tilewright.codegen.cpu.assemble import ENTRY, KernelCall, Location, assemble
 from tilewright.codegen.cpu.kernel import Kernel
 from tilewright.codegen.cpu.llvm.target import TargetDescription
 from tilewright.ir.core import Op
@@ -45,7 +45,7 @@ def run_kernels(executions: Sequence[Execution], target: TargetDescription) -> l
     Results start as garbage, so that an element which a kernel forgets is seen.
     """
     buffers: list[np.ndarray] = []
-    calls: list[Call] = []
+    calls: list[KernelCall] = []
     outputs: list[list[np.ndarray]] = []
     for execution in executions:
         first = len(buffers)
@@ -59,7 +59,7 @@ def run_kernels(executions: Sequence[Execution], target: TargetDescription) -> l
             outputs[-1][0][...] = buffers[first + execution.in_place]
             buffers[first + execution.in_place] = outputs[-1][0]
         buffers += outputs[-1]
-        calls.append(Call(execution.kernel, tuple(Location("input", i) for i in range(first, len(buffers)))))
+        calls.append(KernelCall(execution.kernel, tuple(Location("input", i) for i in range(first, len(buffers)))))
     native = NativeObject(assemble(calls, target, len(buffers), 0))
     scratch = _aligned_bytes(max((e.kernel.scratch_bytes for e in executions), default=0))
     table = (ctypes.c_void_p * max(1, len(buffers)))(*(b.ctypes.data for b in buffers))

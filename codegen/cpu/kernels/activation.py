@@ -12,7 +12,7 @@ from tilewright.errors import CodegenError
 from ....ir.activation import activate
 from ..llvm import vector_math as vm
 from ..llvm.builder import FunctionBuilder
-from ..llvm.types import Value
+from ..llvm.types import Register
 
 _LIGHT = frozenset({"none", "relu", "clip", "leaky_relu", "thresholded_relu", "hard_sigmoid", "hard_swish"})
 
@@ -38,7 +38,7 @@ class Activation:
         """Whether zero stays zero, so that padding lanes need no care."""
         return bool(activate(np.zeros((), np.float32), self.name, self.args) == 0)
 
-    def apply(self, b: FunctionBuilder, x: Value) -> Value:
+    def apply(self, b: FunctionBuilder, x: Register) -> Register:
         """The activation of every lane.
 
         Raises:
@@ -90,15 +90,15 @@ _FUNCTIONS = {
 }
 
 
-def _below_zero(b: FunctionBuilder, x: Value, below: Value) -> Value:
+def _below_zero(b: FunctionBuilder, x: Register, below: Register) -> Register:
     """``below`` where x is negative, else x."""
     return b.select(b.compare("olt", x, vm.number(x, 0)), below, x)
 
 
-def _hard_sigmoid(b: FunctionBuilder, x: Value, alpha: float, beta: float) -> Value:
+def _hard_sigmoid(b: FunctionBuilder, x: Register, alpha: float, beta: float) -> Register:
     y = b.binary("fadd", b.binary("fmul", x, vm.number(x, alpha)), vm.number(x, beta))
     return vm.minimum(b, vm.maximum(b, y, 0.0), 1.0)
 
 
-def _elu(b: FunctionBuilder, x: Value, alpha: float) -> Value:
+def _elu(b: FunctionBuilder, x: Register, alpha: float) -> Register:
     return _below_zero(b, x, b.binary("fmul", vm.expm1(b, vm.minimum(b, x, 0)), vm.number(x, alpha)))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..llvm.builder import FunctionBuilder
-from ..llvm.types import Value
+from ..llvm.types import Register, Registers
 
 
 @dataclass(frozen=True)
@@ -18,11 +18,11 @@ class WorkItem:
         block: first vector of output channels, counted over all groups.
     """
 
-    image: Value
-    first_row: Value
-    last_row: Value
-    group: Value
-    block: Value
+    image: Register
+    first_row: Register
+    last_row: Register
+    group: Register
+    block: Register
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class ChannelTiles:
     def walk(
         self,
         b: FunctionBuilder,
-        span: tuple[Value, Value],
+        span: tuple[Register, Register],
         visit: Callable[[WorkItem, int, bool], None],
         *,
         is_last_different: bool = False,
@@ -77,7 +77,7 @@ class ChannelTiles:
         tiles = self.groups * self.in_group
         left = self.output_blocks - (self.in_group - 1) * self.vectors
 
-        def unit(index: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+        def unit(index: Register, _: Registers) -> Registers:
             tile = b.remainder(index, tiles)
             index = b.divide(index, tiles)
             image, row_block = b.divide(index, self.row_blocks), b.remainder(index, self.row_blocks)
@@ -87,7 +87,7 @@ class ChannelTiles:
             block = b.add(b.multiply(group, self.output_blocks), b.multiply(within, self.vectors))
             item = WorkItem(image, first_row, last_row, group, block)
 
-            def work(vectors: int, is_last: bool) -> tuple[Value, ...]:
+            def work(vectors: int, is_last: bool) -> Registers:
                 visit(item, vectors, is_last)
                 return ()
 

@@ -7,25 +7,15 @@ import math
 from ....ir.core import Op
 from ....ir.layout import BLOCK
 from ....ir.ops.convolution import Conv
-from ....ir.types import DType
 from ..kernel import Kernel
 from ..llvm.target import TargetDescription
-from ..numba.convolution import GenericConvolution
 from ..registry import lowers
+from ..tensors import is_float, layouts
 from .activation import Activation
 from .direct_convolution import Convolution
+from .row_major_convolution import GenericConvolution
 from .window import Axis
 from .windowed import Depthwise
-
-
-def is_float(op: Op) -> bool:
-    """Whether all tensors of an op hold single precision numbers."""
-    return all(value.type.dtype is DType.F32 for value in (*op.inputs, *op.results))
-
-
-def layouts(op: Op) -> tuple[str, ...]:
-    """Layouts of the operands that are present, then of the results."""
-    return tuple(value.type.layout for value in (*op.inputs, *op.results))
 
 
 def image_axes(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ....ir.layout import BLOCK
 from ..llvm.builder import FunctionBuilder, Integer
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, I1, I64, PTR, Type, Value, mask_constant, zero
+from ..llvm.types import F32, I1, I64, PTR, Register, Registers, Type, mask_constant, zero
 from .activation import Activation
 from .window import Run, Tile
 
@@ -76,16 +76,16 @@ def unrolled_steps(steps: int, pixels: int, vectors: int, target: TargetDescript
 class TileCall:
     """Arguments of a tile function."""
 
-    x: Value
-    w: Value
-    residual: Value | None
-    y: Value
-    kernel_rows: Value
-    blocks: Value
-    first: Value
-    last: Value
-    following: Value
-    bias: tuple[Value, ...]
+    x: Register
+    w: Register
+    residual: Register | None
+    y: Register
+    kernel_rows: Register
+    blocks: Register
+    first: Register
+    last: Register
+    following: Register
+    bias: Registers
 
 
 class TileGenerator:
@@ -138,7 +138,7 @@ class _Tile:
         tile: Tile,
         vectors: int,
         active: int,
-        arguments: dict[str, Value],
+        arguments: dict[str, Register],
     ) -> None:
         self.b = b
         self.shape = shape
@@ -166,15 +166,15 @@ class _Tile:
             self._finish(sums)
         b.return_()
 
-    def _prefetch(self, place: Value, lines: int) -> None:
+    def _prefetch(self, place: Register, lines: int) -> None:
         for q in range(self.vectors):
             for line in range(lines):
                 self.b.prefetch(self.b.at(place, q * self.shape.vector + line * 64))
 
-    def _output(self, name: str, p: int, q: int) -> Value:
+    def _output(self, name: str, p: int, q: int) -> Register:
         return self.b.at(self.arguments[name], q * self.shape.output_vector + p * VECTOR_BYTES)
 
-    def _start(self) -> tuple[Value, ...]:
+    def _start(self) -> Registers:
         """Bias and residual. The residual comes first because the result may lie in its place."""
         b = self.b
         biases = [self.arguments[f"bias{q}"] for q in range(self.vectors)]
@@ -184,22 +184,22 @@ class _Tile:
             b.binary("fadd", b.load(VECTOR, self._output("residual", p, q)), biases[q]) for p, q in self.places
         )
 
-    def _resume(self) -> tuple[Value, ...]:
+    def _resume(self) -> Registers:
         return tuple(self.b.load(VECTOR, self._output("y", p, q)) for p, q in self.places)
 
-    def _suspend(self, sums: Sequence[Value]) -> tuple[Value, ...]:
+    def _suspend(self, sums: Sequence[Register]) -> Registers:
         for (p, q), value in zip(self.places, sums, strict=True):
             self.b.store(value, self._output("y", p, q))
         return ()
 
-    def _finish(self, sums: Sequence[Value]) -> tuple[Value, ...]:
+    def _finish(self, sums: Sequence[Register]) -> Registers:
         if self.shape.activation.is_light:
             self._suspend([self._activated(value, q) for (_, q), value in zip(self.places, sums, strict=True)])
             return ()
         self._suspend(sums)
         b = self.b
 
-        def pixel(index: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+        def pixel(index: Register, _: Registers) -> Registers:
             base = b.at(self.arguments["y"], b.multiply(index, VECTOR_BYTES))
             for q in range(self.vectors):
                 place = b.at(base, q * self.shape.output_vector)
@@ -209,16 +209,16 @@ class _Tile:
         b.loop(0, self.tile.pixels, pixel)
         return ()
 
-    def _activated(self, value: Value, q: int) -> Value:
+    def _activated(self, value: Register, q: int) -> Register:
         value = self.shape.activation.apply(self.b, value)
         if q == self.vectors - 1 and self.active < BLOCK:
             value = self.b.select(mask_constant(BLOCK, self.active), value, zero(VECTOR))
         return value
 
-    def _over_blocks(self, blocks: Integer, sums: Sequence[Value]) -> tuple[Value, ...]:
+    def _over_blocks(self, blocks: Integer, sums: Sequence[Register]) -> Registers:
         b, shape = self.b, self.shape
 
-        def block(_: Value, carried: tuple[Value, ...]) -> Sequence[Value]:
+        def block(_: Register, carried: Registers) -> Sequence[Register]:
             x, w, *sums = carried
             sums = self._over_kernel_rows(x, w, sums)
             return (b.at(x, shape.block), b.at(w, shape.kernel_block), *sums)
@@ -226,10 +226,10 @@ class _Tile:
         start = (self.arguments["x"], self.arguments["w"], *sums)
         return b.loop(0, blocks, block, start, runs=True)[2:]
 
-    def _over_kernel_rows(self, x: Value, w: Value, sums: Sequence[Value]) -> tuple[Value, ...]:
+    def _over_kernel_rows(self, x: Register, w: Register, sums: Sequence[Register]) -> Registers:
         b, shape = self.b, self.shape
 
-        def row(_: Value, carried: tuple[Value, ...]) -> Sequence[Value]:
+        def row(_: Register, carried: Registers) -> Sequence[Register]:
             x, w, *sums = carried
             for run in self.tile.runs:
                 sums = self._over_run(run, x, w, sums)
@@ -238,7 +238,7 @@ class _Tile:
         count = b.integer(shape.kernel_rows) if shape.fixed_rows else self.arguments["kernel_rows"]
         return b.loop(0, count, row, (x, w, *sums), runs=shape.always_reaches or None)[2:]
 
-    def _over_run(self, run: Run, x: Value, w: Value, sums: Sequence[Value]) -> list[Value]:
+    def _over_run(self, run: Run, x: Register, w: Register, sums: Sequence[Register]) -> list[Register]:
         """Kernel columns that reach the same pixels.
 
         A loop, never unrolled: neighbouring columns read the same inputs, and LLVM would keep them in registers that
@@ -247,18 +247,18 @@ class _Tile:
         b, shape = self.b, self.shape
         x, w = b.at(x, run.first * shape.column), b.at(w, run.first * shape.tap_bytes)
 
-        def column(_: Value, carried: tuple[Value, ...]) -> Sequence[Value]:
+        def column(_: Register, carried: Registers) -> Sequence[Register]:
             x, w, *sums = carried
             sums = self._over_steps(run, x, w, sums)
             return (b.at(x, shape.column), b.at(w, shape.tap_bytes), *sums)
 
         return list(b.loop(0, run.count, column, (x, w, *sums))[2:])
 
-    def _over_steps(self, run: Run, x: Value, w: Value, sums: Sequence[Value]) -> list[Value]:
+    def _over_steps(self, run: Run, x: Register, w: Register, sums: Sequence[Register]) -> list[Register]:
         b, shape = self.b, self.shape
         unroll = unrolled_steps(shape.steps, self.tile.pixels, self.vectors, b.target)
 
-        def some(_: Value, carried: tuple[Value, ...]) -> Sequence[Value]:
+        def some(_: Register, carried: Registers) -> Sequence[Register]:
             x, w, *sums = carried
             for step in range(unroll):
                 sums = self._step(run, x, w, step, sums)
@@ -270,7 +270,7 @@ class _Tile:
 
         return list(b.loop(0, shape.steps // unroll, some, (x, w, *sums))[2:])
 
-    def _step(self, run: Run, x: Value, w: Value, step: int, sums: Sequence[Value]) -> list[Value]:
+    def _step(self, run: Run, x: Register, w: Register, step: int, sums: Sequence[Register]) -> list[Register]:
         """One input channel at one tap: a multiply-add for each register that the tap reaches."""
         b, shape = self.b, self.shape
         weights = [b.load(VECTOR, b.at(w, q * shape.vector + step * VECTOR_BYTES)) for q in range(self.vectors)]

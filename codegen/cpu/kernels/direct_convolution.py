@@ -17,7 +17,7 @@ from ....ir.layout import BLOCK
 from ..kernel import Kernel
 from ..llvm.builder import Integer
 from ..llvm.target import TargetDescription
-from ..llvm.types import Value, mask_constant, zero
+from ..llvm.types import Register, Registers, mask_constant, zero
 from .blocking import Blocking, choose_blocking, merged
 from .channel_tiles import ChannelTiles, WorkItem
 from .convolution_tile import VECTOR, VECTOR_BYTES, TileCall, TileGenerator, TileShape, unrolled_steps
@@ -122,7 +122,7 @@ class _Walker:
         self.cut.walk(self.b, span, visit, is_last_different=last_active < BLOCK)
         return self.spec.finish(self.b, list(self.tiles.functions.values()), units=self.cut.units)
 
-    def _bias(self, block: Value, vectors: int, active: int) -> tuple[Value, ...]:
+    def _bias(self, block: Register, vectors: int, active: int) -> Registers:
         b = self.b
         if not self.spec.has_bias:
             return (zero(VECTOR),) * vectors
@@ -148,7 +148,7 @@ class _Walker:
         x_image = b.at(self.arguments["x"], b.multiply(input_block, shape.block))
         row_bytes = self.columns.output * VECTOR_BYTES
 
-        def chunk(index: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+        def chunk(index: Register, _: Registers) -> Registers:
             start = b.multiply(index, self.blocking.chunk)
             blocks = b.minimum(b.subtract(spec.input_blocks, start), self.blocking.chunk)
             x_chunk = b.at(x_image, b.multiply(start, shape.block))
@@ -156,7 +156,7 @@ class _Walker:
             following = b.at(w_chunk, self._following(vectors))
             first, last = b.compare("eq", index, 0), b.compare("eq", index, self.chunks - 1)
 
-            def row(y: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+            def row(y: Register, _: Registers) -> Registers:
                 tap, taps = self.rows.valid_taps(b, y)
                 input_row = b.subtract(b.multiply(y, self.rows.stride), self.rows.before)
                 input_row = b.add(input_row, b.multiply(tap, self.rows.dilation))
@@ -188,7 +188,7 @@ class _Walker:
             return self.blocking.chunk * self.shape.kernel_block
         return vectors * self.shape.vector
 
-    def _row_prefetch(self, following: Value, row: Integer) -> Value:
+    def _row_prefetch(self, following: Register, row: Integer) -> Register:
         tiles = sum(piece.count for piece in self.pieces)
         return self.b.at(following, self.b.multiply(row, tiles * self.shape.prefetch * 64))
 
@@ -199,7 +199,7 @@ class _Walker:
         for piece in self.pieces:
             pixels = piece.tile.pixels
 
-            def tile(index: Value, _: tuple[Value, ...], piece=piece, pixels=pixels, done=done) -> tuple[Value, ...]:
+            def tile(index: Register, _: Registers, piece=piece, pixels=pixels, done=done) -> Registers:
                 pixel = b.add(piece.start, b.multiply(index, pixels))
                 place = b.multiply(pixel, VECTOR_BYTES)
                 source = b.subtract(

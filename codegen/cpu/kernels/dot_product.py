@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ..kernel import Kernel
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, I64, Value, constant, mask_constant, poison, vector_constant, zero
+from ..llvm.types import F32, I64, Register, Registers, constant, mask_constant, poison, vector_constant, zero
 from .product_spec import ProductSpec
 
 TOGETHER = 8
@@ -34,7 +34,7 @@ class DotProducts(ProductSpec):
         lanes = target.lanes
         vector, results = F32.of(lanes), F32.of(TOGETHER)
 
-        def group(index: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+        def group(index: Register, _: Registers) -> Registers:
             first = b.multiply(index, TOGETHER)
             # Rows beyond the last one are read as the last one, and not stored.
             rows = [b.minimum(b.add(first, i), self.columns - 1) for i in range(TOGETHER)]
@@ -43,11 +43,11 @@ class DotProducts(ProductSpec):
             numbers = vector_constant(I64.of(TOGETHER), [str(i) for i in range(TOGETHER)])
             mask = b.compare("slt", numbers, ends)
 
-            def row(m: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+            def row(m: Register, _: Registers) -> Registers:
                 x = b.at(arguments["x"], b.multiply(m, 4 * self.inner))
                 place = b.multiply(b.add(b.multiply(m, self.columns), first), 4)
 
-                def some(k: Value, sums: tuple[Value, ...]) -> list[Value]:
+                def some(k: Register, sums: Registers) -> list[Register]:
                     offset = b.multiply(k, 4)
                     factor = b.load(vector, b.at(x, offset))
                     return [

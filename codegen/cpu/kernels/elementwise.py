@@ -16,8 +16,8 @@ from ....ir.ops.fused import FusedElementwise
 from ....ir.types import DType, TensorType
 from ..kernel import Kernel
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, I8, Type, Value, mask_constant, zero
-from ..numba.loops import Access, Nest, broadcast, row_major
+from ..llvm.types import F32, I8, Register, Registers, Type, mask_constant, zero
+from ..nest import Access, Nest, broadcast, row_major
 from ..registry import lowers
 from ..spec import KernelSpec
 from .vector_expression import DTYPES, POWERS, rule_of
@@ -71,7 +71,7 @@ class _Walker:
         self.b = spec.entry(target, writes=spec.arguments)
         self.arguments = spec.bind(self.b)
         self.pointers = [self.arguments[name] for name in spec.arguments]
-        self.splats: dict[int, Value] = {}
+        self.splats: dict[int, Register] = {}
 
     def generate(self) -> Kernel:
         spec, b = self.spec, self.b
@@ -82,7 +82,7 @@ class _Walker:
         begin, end = self.arguments["begin"], self.arguments["end"]
         if len(extents) == 1:
 
-            def chunk(index: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+            def chunk(index: Register, _: Registers) -> Registers:
                 start = b.multiply(index, CHUNK)
                 self._row(self._moved(self.pointers, 0, start), b.minimum(b.subtract(extents[0], start), CHUNK))
                 return ()
@@ -94,7 +94,7 @@ class _Walker:
             return spec.finish(b, units=extents[0])
         outer = extents[:-2]
 
-        def unit(index: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+        def unit(index: Register, _: Registers) -> Registers:
             pointers = self.pointers
             for dimension in reversed(range(len(outer))):
                 place = b.remainder(index, outer[dimension]) if dimension else index
@@ -106,30 +106,30 @@ class _Walker:
         b.loop(begin, end, unit)
         return spec.finish(b, units=math.prod(outer))
 
-    def _moved(self, pointers: Sequence[Value], dimension: int, index: Value) -> list[Value]:
+    def _moved(self, pointers: Sequence[Register], dimension: int, index: Register) -> list[Register]:
         """The pointers, so many steps further along a dimension."""
         moved = []
         for pointer, access, dtype in zip(pointers, self.spec.nest.accesses, self.spec.dtypes, strict=True):
             moved.append(self.b.at(pointer, self.b.multiply(index, access.strides[dimension] * dtype.bytes)))
         return moved
 
-    def _rows(self, pointers: Sequence[Value], begin: Value, end: Value) -> None:
+    def _rows(self, pointers: Sequence[Register], begin: Register, end: Register) -> None:
         """Rows along the last dimension but one."""
         dimension = len(self.spec.nest.extents) - 2
         length = self.b.integer(self.spec.nest.extents[-1])
 
-        def row(index: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+        def row(index: Register, _: Registers) -> Registers:
             self._row(self._moved(pointers, dimension, index), length)
             return ()
 
         self.b.loop(begin, end, row)
 
-    def _row(self, pointers: Sequence[Value], length: Value) -> None:
+    def _row(self, pointers: Sequence[Register], length: Register) -> None:
         """A row of vectors; the rest under a mask."""
         b, lanes = self.b, self.lanes
         last = len(self.spec.nest.extents) - 1
 
-        def vector(index: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+        def vector(index: Register, _: Registers) -> Registers:
             self._vector(self._moved(pointers, last, index), None)
             return ()
 
@@ -146,7 +146,7 @@ class _Walker:
             tail = self._moved(pointers, last, whole)
             b.when(b.compare("ne", rest, 0), lambda: self._vector(tail, mask_constant(lanes, remaining)))
 
-    def _vector(self, pointers: Sequence[Value], mask: Value | None) -> None:
+    def _vector(self, pointers: Sequence[Register], mask: Register | None) -> None:
         spec, b = self.spec, self.b
         values = []
         for place, access in enumerate(spec.nest.accesses[:-1]):
@@ -167,7 +167,7 @@ class _Walker:
         else:
             b.store_masked(result, pointers[-1], mask)
 
-    def _load(self, place: int, pointer: Value, stride: int, mask: Value | None) -> Value:
+    def _load(self, place: int, pointer: Register, stride: int, mask: Register | None) -> Register:
         """Neighbouring elements, or one of them in every lane."""
         b, lanes = self.b, self.lanes
         is_bool = self.spec.dtypes[place] is DType.BOOL

@@ -8,10 +8,10 @@ from ....ir.core import Op
 from ....ir.ops.matmul import MatMul
 from ..kernel import Kernel
 from ..llvm.target import TargetDescription
-from ..numba.loops import broadcast
+from ..nest import broadcast
 from ..registry import lowers
+from ..tensors import is_float, layouts
 from .activation import Activation
-from .convolution import is_float, layouts
 from .dot_product import DotProducts
 from .matrix_product import MatrixProduct
 

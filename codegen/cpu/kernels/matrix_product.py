@@ -15,7 +15,7 @@ from ..kernel import Kernel
 from ..layout import transpose_square
 from ..llvm.builder import FunctionBuilder, Integer
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, PTR, Type, Value, mask_constant, zero
+from ..llvm.types import F32, PTR, Register, Registers, Type, mask_constant, zero
 from .product_spec import ProductSpec
 
 _UNROLL = 4
@@ -93,7 +93,7 @@ class _Walker:
     def generate(self) -> Kernel:
         spec, b = self.spec, self.b
 
-        def unit(index: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+        def unit(index: Register, _: Registers) -> Registers:
             strip = b.remainder(index, self.strips)
             index = b.divide(index, self.strips)
             matrix, block = b.divide(index, self.row_blocks), b.remainder(index, self.row_blocks)
@@ -107,7 +107,7 @@ class _Walker:
         scratch = 4 * self.strip * spec.inner if spec.transpose_w else 0
         return spec.finish(b, list(self.tiles.values()), units=units, scratch_bytes=scratch)
 
-    def _factors(self, matrix: Value) -> tuple[Value, Value]:
+    def _factors(self, matrix: Register) -> tuple[Register, Register]:
         """The factors of a matrix of the batch."""
         spec, b = self.spec, self.b
         x_place, w_place = b.integer(0), b.integer(0)
@@ -120,13 +120,13 @@ class _Walker:
         w = b.at(self.arguments["w"], b.multiply(w_place, 4 * spec.inner * spec.columns))
         return x, w
 
-    def _strip(self, x: Value, w: Value, place: Value, block: Value, strip: Value) -> None:
+    def _strip(self, x: Register, w: Register, place: Register, block: Register, strip: Register) -> None:
         """One strip of columns of a block of rows; the last strip may be narrower."""
         spec, b = self.spec, self.b
         column = b.multiply(strip, self.strip)
         last = spec.columns - (self.strips - 1) * self.strip
 
-        def work(columns: int) -> tuple[Value, ...]:
+        def work(columns: int) -> Registers:
             if spec.transpose_w:
                 strip_w = self.arguments["scratch"]
                 self._transpose(b.at(w, b.multiply(column, 4 * spec.inner)), strip_w, columns)
@@ -140,13 +140,13 @@ class _Walker:
         else:
             b.if_(b.compare("eq", strip, self.strips - 1), lambda: work(last), lambda: work(self.strip))
 
-    def _rows(self, x: Value, w: Value, place: Value, column: Value, block: Value, columns: int) -> None:
+    def _rows(self, x: Register, w: Register, place: Register, column: Register, block: Register, columns: int) -> None:
         spec, b = self.spec, self.b
         x_row = 4 * (1 if spec.transpose_x else spec.inner)
         bias = b.at(self.arguments["bias"], b.multiply(column, 4)) if spec.has_bias else zero(PTR)
 
         def tiles(first: Integer, count: int, rows: int) -> None:
-            def tile(index: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+            def tile(index: Register, _: Registers) -> Registers:
                 row = b.add(first, b.multiply(index, rows))
                 result = b.add(place, b.multiply(row, 4 * spec.columns))
                 residual = b.at(self.arguments["residual"], result) if spec.has_residual else zero(PTR)
@@ -156,7 +156,7 @@ class _Walker:
 
             b.loop(0, count, tile)
 
-        def rows_of(first: Integer, count: int) -> tuple[Value, ...]:
+        def rows_of(first: Integer, count: int) -> Registers:
             whole, rest = divmod(count, self.tile_rows)
             tiles(first, whole, self.tile_rows)
             if rest:
@@ -171,12 +171,12 @@ class _Walker:
             is_last = b.compare("eq", block, self.row_blocks - 1)
             b.if_(is_last, lambda: rows_of(first, last), lambda: rows_of(first, self.row_block))
 
-    def _transpose(self, w: Value, strip: Value, columns: int) -> None:
+    def _transpose(self, w: Register, strip: Register, columns: int) -> None:
         """Columns of w, which are its rows in memory, side by side as rows of a strip, filled up with zeros."""
         spec, b, lanes = self.spec, self.b, self.target.lanes
         row_bytes = 4 * self.strip
 
-        def square(step: Value, first: int, active: int, count: int) -> None:
+        def square(step: Register, first: int, active: int, count: int) -> None:
             source = b.at(w, first * 4 * spec.inner, b.multiply(step, 4))
             rows = [zero(self.vector)] * lanes
             for index in range(active):
@@ -192,7 +192,7 @@ class _Walker:
             active = min(lanes, columns - first)
             whole = spec.inner // lanes * lanes
 
-            def body(step: Value, _: tuple[Value, ...], first: int = first, active: int = active) -> tuple[Value, ...]:
+            def body(step: Register, _: Registers, first: int = first, active: int = active) -> Registers:
                 square(step, first, active, lanes)
                 return ()
 
@@ -234,34 +234,34 @@ class _Tile:
     def generate(self) -> None:
         b, spec = self.b, self.spec
 
-        def some(_: Value, carried: tuple[Value, ...]) -> Sequence[Value]:
+        def some(_: Register, carried: Registers) -> Sequence[Register]:
             x, w, *sums = carried
             for step in range(_UNROLL):
                 sums = self._step(x, w, step, sums)
             return (b.at(x, _UNROLL * self.x_step), b.at(w, _UNROLL * self.w_step), *sums)
 
-        sums: list[Value] = [zero(self.vector)] * len(self.places)
+        sums: list[Register] = [zero(self.vector)] * len(self.places)
         x, w, *sums = b.loop(0, spec.inner // _UNROLL, some, (self.x, self.w, *sums))
         for step in range(spec.inner % _UNROLL):
             sums = self._step(x, w, step, sums)
         self._finish(sums)
         b.return_()
 
-    def _load(self, q: int, pointer: Value, *, whole: bool = False) -> Value:
+    def _load(self, q: int, pointer: Register, *, whole: bool = False) -> Register:
         """Vector ``q`` of a row, as far as it lies within the columns."""
         address = self.b.at(pointer, 4 * q * self.vector.lanes)
         if whole or q < self.vectors - 1 or self.active == self.vector.lanes:
             return self.b.load(self.vector, address)
         return self.b.load_masked(self.vector, address, mask_constant(self.vector.lanes, self.active))
 
-    def _store(self, q: int, value: Value, pointer: Value) -> None:
+    def _store(self, q: int, value: Register, pointer: Register) -> None:
         address = self.b.at(pointer, 4 * q * self.vector.lanes)
         if q < self.vectors - 1 or self.active == self.vector.lanes:
             self.b.store(value, address)
         else:
             self.b.store_masked(value, address, mask_constant(self.vector.lanes, self.active))
 
-    def _step(self, x: Value, w: Value, step: int, sums: Sequence[Value]) -> list[Value]:
+    def _step(self, x: Register, w: Register, step: int, sums: Sequence[Register]) -> list[Register]:
         b = self.b
         row = b.at(w, step * self.w_step)
         weights = [self._load(q, row, whole=self.spec.transpose_w) for q in range(self.vectors)]
@@ -274,7 +274,7 @@ class _Tile:
                 result[place] = b.fma(value, weights[q], result[place])
         return result
 
-    def _finish(self, sums: Sequence[Value]) -> None:
+    def _finish(self, sums: Sequence[Register]) -> None:
         b, spec = self.b, self.spec
         row_bytes = 4 * spec.columns
         biases = [self._load(q, self.bias) for q in range(self.vectors)] if spec.has_bias else []
@@ -288,7 +288,7 @@ class _Tile:
         if is_light:
             return
 
-        def row(index: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+        def row(index: Register, _: Registers) -> Registers:
             place = b.at(self.y, b.multiply(index, row_bytes))
             for q in range(self.vectors):
                 self._store(q, spec.activation.apply(b, self._load(q, place)), place)

@@ -10,12 +10,12 @@ from ....ir.ops.normalization import LayerNorm, Lrn, RmsNorm
 from ..kernel import Kernel
 from ..llvm import vector_math as vm
 from ..llvm.builder import FunctionBuilder
-from ..llvm.row_vectors import RowPlace, over_row
+from ..llvm.row_vectors import RowVector, over_row
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, Value, constant, zero
+from ..llvm.types import F32, Register, Registers, constant, zero
 from ..registry import lowers
 from ..spec import KernelSpec
-from .convolution import is_float, layouts
+from ..tensors import is_float, layouts
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class RowNormalization(KernelSpec):
         b = self.entry(target, writes=("y",))
         arguments = self.bind(b)
 
-        def row(index: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+        def row(index: Register, _: Registers) -> Registers:
             place = b.multiply(index, 4 * self.length)
             x, y = b.at(arguments["x"], place), b.at(arguments["y"], place)
             self._row(b, x, arguments["scale"], arguments.get("bias"), y)
@@ -51,22 +51,22 @@ class RowNormalization(KernelSpec):
         b.loop(arguments["begin"], arguments["end"], row)
         return self.finish(b, units=self.rows)
 
-    def _row(self, b: FunctionBuilder, x: Value, scale: Value, bias: Value | None, y: Value) -> None:
+    def _row(self, b: FunctionBuilder, x: Register, scale: Register, bias: Register | None, y: Register) -> None:
         vector = F32.of(b.target.lanes)
 
-        def average(sums: Value) -> Value:
+        def average(sums: Register) -> Register:
             mean = b.binary("fdiv", b.sum_of_lanes(sums), constant(F32, self.length))
             return b.splat(mean, vector.lanes)
 
         mean = zero(vector)
         if self.is_centred:
 
-            def add(place: RowPlace, carried: tuple[Value, ...]) -> list[Value]:
+            def add(place: RowVector, carried: Registers) -> list[Register]:
                 return [b.binary("fadd", carried[0], place.load(x))]
 
             mean = average(over_row(b, self.length, add, [zero(vector)])[0])
 
-        def add_square(place: RowPlace, carried: tuple[Value, ...]) -> list[Value]:
+        def add_square(place: RowVector, carried: Registers) -> list[Register]:
             centred = b.binary("fsub", place.load(x), mean)
             return [place.only(b.fma(centred, centred, carried[0]), carried[0])]
 
@@ -74,7 +74,7 @@ class RowNormalization(KernelSpec):
         spread = b.unary_intrinsic("sqrt", b.binary("fadd", variance, constant(vector, self.epsilon)))
         factor = b.binary("fdiv", constant(vector, 1), spread)
 
-        def finish(place: RowPlace, _: tuple[Value, ...]) -> tuple[Value, ...]:
+        def finish(place: RowVector, _: Registers) -> Registers:
             centred = b.binary("fsub", place.load(x), mean)
             value = b.binary("fmul", b.binary("fmul", centred, factor), place.load(scale))
             place.store(b.binary("fadd", value, place.load(bias)) if bias is not None else value, y)
@@ -105,7 +105,7 @@ class LocalResponse(KernelSpec):
         before = (self.size - 1) // 2
         row_bytes = 4 * self.pixels
 
-        def unit(index: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+        def unit(index: Register, _: Registers) -> Registers:
             channel = b.remainder(index, self.channels)
             first = b.maximum(b.subtract(channel, before), 0)
             last = b.minimum(b.add(channel, self.size - before), self.channels)
@@ -117,11 +117,11 @@ class LocalResponse(KernelSpec):
         b.loop(arguments["begin"], arguments["end"], unit)
         return self.finish(b, units=self.batch * self.channels)
 
-    def _channel(self, b: FunctionBuilder, x: Value, y: Value, window: Value, count: Value) -> None:
+    def _channel(self, b: FunctionBuilder, x: Register, y: Register, window: Register, count: Register) -> None:
         vector = F32.of(b.target.lanes)
 
-        def pixels(place: RowPlace, _: tuple[Value, ...]) -> tuple[Value, ...]:
-            def add_channel(channel: Value, carried: tuple[Value, ...]) -> list[Value]:
+        def pixels(place: RowVector, _: Registers) -> Registers:
+            def add_channel(channel: Register, carried: Registers) -> list[Register]:
                 row, total = carried
                 value = place.load(row)
                 return [b.at(row, 4 * self.pixels), b.fma(value, value, total)]
@@ -133,7 +133,7 @@ class LocalResponse(KernelSpec):
 
         over_row(b, self.pixels, pixels)
 
-    def _power(self, b: FunctionBuilder, value: Value) -> Value:
+    def _power(self, b: FunctionBuilder, value: Register) -> Register:
         """``value`` to the power of beta."""
         if self.beta == 0.75:
             root = b.unary_intrinsic("sqrt", value)

@@ -10,10 +10,11 @@ from ....ir.layout import BLOCK
 from ....ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
 from ..kernel import Kernel
 from ..llvm.target import TargetDescription
-from ..llvm.types import Value, constant
+from ..llvm.types import Register, Registers, constant
 from ..registry import lowers
 from ..spec import KernelSpec
-from .convolution import image_axes, is_float, layouts
+from ..tensors import is_float, layouts
+from .convolution import image_axes
 from .window import Axis
 from .windowed import VECTOR, VECTOR_BYTES, AveragePooling, MaxPooling
 
@@ -69,13 +70,13 @@ class GlobalPooling(KernelSpec):
         chains = min(4, self.pixels)
         start = constant(VECTOR, 0.0 if self.takes_mean else -math.inf)
 
-        def combine(total: Value, value: Value) -> Value:
+        def combine(total: Register, value: Register) -> Register:
             return b.binary("fadd", total, value) if self.takes_mean else b.larger(total, value)
 
-        def image(index: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+        def image(index: Register, _: Registers) -> Registers:
             x = b.at(arguments["x"], b.multiply(index, self.pixels * VECTOR_BYTES))
 
-            def pixels(pixel: Value, totals: tuple[Value, ...]) -> list[Value]:
+            def pixels(pixel: Register, totals: Registers) -> list[Register]:
                 place = b.at(x, b.multiply(pixel, VECTOR_BYTES))
                 return [combine(t, b.load(VECTOR, b.at(place, i * VECTOR_BYTES))) for i, t in enumerate(totals)]
 

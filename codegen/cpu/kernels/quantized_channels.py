@@ -23,8 +23,8 @@ from ....ir.ops.matmul import MatMul
 from ....ir.quantized import EIGHT_BIT, accumulator_factors, clamp_bounds, parameters
 from ....ir.types import DType
 from ..llvm.builder import FunctionBuilder
-from ..llvm.quantized_math import Target
-from ..llvm.types import I32, PTR, Value
+from ..llvm.quantized_math import StoredRange
+from ..llvm.types import I32, PTR, Register, Registers
 from .quantized_nest import Table
 from .window import Axis
 
@@ -55,9 +55,9 @@ class Channels:
     fill: int
     flips_x: bool
     flips_w: bool
-    result: Target
+    result: StoredRange
 
-    def store(self, b: FunctionBuilder, values: Sequence[Value], place: Value) -> None:
+    def store(self, b: FunctionBuilder, values: Sequence[Register], place: Register) -> None:
         """Requantise products of accumulators and factors, vectors of channels, and store them side by side."""
         self.result.store_all(b, values, place, are_small=self.are_small)
 
@@ -75,12 +75,12 @@ class Channels:
             tables["zeros"] = Table(DType.I32, self.zeros)
         return tables
 
-    def define(self, b: FunctionBuilder, symbol: str) -> dict[str, Value]:
+    def define(self, b: FunctionBuilder, symbol: str) -> dict[str, Register]:
         """Addresses of the tables by name, which become part of the module of ``b``."""
         addresses = {}
         for name, table in self.tables().items():
             b.declarations[f"@{symbol}_{name}"] = table.definition(f"{symbol}_{name}")
-            addresses[name] = Value(PTR, f"@{symbol}_{name}")
+            addresses[name] = Register(PTR, f"@{symbol}_{name}")
         return addresses
 
 
@@ -123,7 +123,7 @@ def channels_of(op: Op) -> Channels:
         fill=zero,
         flips_x=flips_x,
         flips_w=flips_w,
-        result=Target(y.dtype, parameters(y)[1], low, high),
+        result=StoredRange(y.dtype, parameters(y)[1], low, high),
     )
 
 
@@ -136,12 +136,12 @@ def _filled(numbers: np.ndarray) -> Row:
 def row_start(
     b: FunctionBuilder,
     channels: Channels,
-    tables: dict[str, Value],
+    tables: dict[str, Register],
     rows: Axis,
-    table: Value,
-    reach: tuple[Value, Value],
+    table: Register,
+    reach: tuple[Register, Register],
     vectors: int,
-) -> tuple[Value, ...]:
+) -> Registers:
     """Accumulators at the start of an output row, one for each of some vectors of channels.
 
     Args:
@@ -155,7 +155,7 @@ def row_start(
     if not channels.missing or not rows.is_padded:
         return start
 
-    def missing(index: Value, totals: tuple[Value, ...]) -> list[Value]:
+    def missing(index: Register, totals: Registers) -> list[Register]:
         place = b.at(tables["missing"], table, b.multiply(index, 4 * len(channels.start)))
         return [b.binary("add", total, b.load(VECTOR, b.at(place, 4 * BLOCK * q))) for q, total in enumerate(totals)]
 

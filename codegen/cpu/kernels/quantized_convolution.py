@@ -14,12 +14,13 @@ from ....ir.ops.convolution import Conv
 from ....ir.types import DType
 from ..kernel import Kernel
 from ..llvm.target import TargetDescription
-from ..llvm.types import Value
+from ..llvm.types import Register, Registers
 from ..registry import lowers
 from ..spec import KernelSpec
+from ..tensors import layouts
 from .byte_tile import ByteTileRow, cut_bytes
 from .channel_tiles import ChannelTiles, WorkItem
-from .convolution import image_axes, layouts
+from .convolution import image_axes
 from .quantized_blocking import QuantizedBlocking, Work, choose_quantized_blocking
 from .quantized_channels import Channels, channels_of, has_constant_channels, row_start
 from .quantized_nest import Table
@@ -172,7 +173,7 @@ class _Walker:
         element = shape.pixel // self.columns.stride
         following, tiles = b.at(w, vectors * shape.vector), sum(piece.count for piece in self.pieces)
 
-        def row(y: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+        def row(y: Register, _: Registers) -> Registers:
             tap, taps = self.rows.valid_taps(b, y)
             input_row = b.subtract(b.multiply(y, self.rows.stride), self.rows.before)
             input_row = b.add(input_row, b.multiply(tap, self.rows.dilation))
@@ -198,9 +199,7 @@ class _Walker:
         done = 0
         for piece in self.pieces:
 
-            def tile(
-                index: Value, _: tuple[Value, ...], piece: ByteTileRow = piece, done: int = done
-            ) -> tuple[Value, ...]:
+            def tile(index: Register, _: Registers, piece: ByteTileRow = piece, done: int = done) -> Registers:
                 pixel = b.add(piece.start, b.multiply(index, piece.tile.pixels))
                 source = b.subtract(b.multiply(pixel, shape.pixel), before)
                 moved = QuantizedTileCall(

@@ -18,7 +18,7 @@ from ..llvm.builder import FunctionBuilder, Integer
 from ..llvm.byte_dot_product import BYTES, dot, flipped
 from ..llvm.quantized_math import single
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, I8, I64, PTR, Type, Value, constant, vector_constant, zero
+from ..llvm.types import F32, I8, I64, PTR, Register, Registers, Type, constant, vector_constant, zero
 from ..registry import lowers
 from ..spec import KernelSpec
 from .byte_tile import ALL, ByteTile, ByteTileRow, cut_bytes
@@ -93,7 +93,7 @@ class _Walker:
         height = -(-spec.rows.output // row_blocks)
         row_blocks = -(-spec.rows.output // height)
 
-        def unit(index: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+        def unit(index: Register, _: Registers) -> Registers:
             image, block = b.divide(index, row_blocks), b.remainder(index, row_blocks)
             first = b.multiply(block, height)
             self._rows(image, b.remainder(image, spec.blocks), first, b.minimum(b.add(first, height), spec.rows.output))
@@ -102,7 +102,7 @@ class _Walker:
         b.loop(self.arguments["begin"], self.arguments["end"], unit)
         return spec.finish(b, list(self.tiles.values()), units=images * row_blocks)
 
-    def _rows(self, image: Value, channel_block: Value, first: Value, last: Value) -> None:
+    def _rows(self, image: Register, channel_block: Register, first: Register, last: Register) -> None:
         spec, b = self.spec, self.b
         rows, columns = spec.rows, spec.columns
         x_row, y_row = columns.input * BLOCK, columns.output * BLOCK
@@ -114,7 +114,7 @@ class _Walker:
         factor = b.load(F32.of(BLOCK), b.at(self.tables["factors"], table))
         w_zero = b.load(VECTOR, b.at(self.tables["zeros"], table)) if spec.channels.zeros else zero(VECTOR)
 
-        def row(index: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+        def row(index: Register, _: Registers) -> Registers:
             tap, taps = rows.valid_taps(b, index)
             source_row = b.subtract(b.multiply(index, rows.stride), rows.before)
             source_row = b.add(source_row, b.multiply(tap, rows.dilation))
@@ -125,16 +125,14 @@ class _Walker:
 
         b.loop(first, last, row)
 
-    def _row(self, x: Value, y: Value, constants: Sequence[Value]) -> None:
+    def _row(self, x: Register, y: Register, constants: Sequence[Register]) -> None:
         spec, b = self.spec, self.b
         for piece in self.pieces:
             if piece.tile not in self.tiles:
                 self.tiles[piece.tile] = self._tile(piece.tile)
             name = self.tiles[piece.tile].name
 
-            def tile(
-                index: Value, _: tuple[Value, ...], piece: ByteTileRow = piece, name: str = name
-            ) -> Sequence[Value]:
+            def tile(index: Register, _: Registers, piece: ByteTileRow = piece, name: str = name) -> Sequence[Register]:
                 pixel = b.add(piece.start, b.multiply(index, piece.tile.pixels))
                 source = b.subtract(b.multiply(pixel, spec.columns.stride), spec.columns.before)
                 places = b.at(x, b.multiply(source, BLOCK)), b.at(y, b.multiply(pixel, BLOCK))
@@ -153,7 +151,7 @@ class _Walker:
         has_sums = bool(spec.channels.zeros)
         totals = [start] * tile.pixels + [zero(VECTOR)] * (tile.pixels if has_sums else 0)
 
-        def kernel_row(_: Value, carried: tuple[Value, ...]) -> Sequence[Value]:
+        def kernel_row(_: Register, carried: Registers) -> Sequence[Register]:
             x, w, *totals = carried
             totals = self._kernel_row(b, tile, x, w, totals)
             return (
@@ -175,8 +173,8 @@ class _Walker:
         return b
 
     def _kernel_row(
-        self, b: FunctionBuilder, tile: ByteTile, x: Value, w: Value, totals: Sequence[Value]
-    ) -> list[Value]:
+        self, b: FunctionBuilder, tile: ByteTile, x: Register, w: Register, totals: Sequence[Register]
+    ) -> list[Register]:
         """All taps of a kernel row."""
         channels, columns = self.spec.channels, self.spec.columns
         weights = [b.load(BYTES, b.at(w, step * _STEP_BYTES)) for step in range(self.spec.row_steps)]
@@ -193,8 +191,8 @@ class _Walker:
         return result
 
     def _shared_row(
-        self, b: FunctionBuilder, tile: ByteTile, x: Value, weights: Sequence[Value], totals: Sequence[Value]
-    ) -> list[Value]:
+        self, b: FunctionBuilder, tile: ByteTile, x: Register, weights: Sequence[Register], totals: Sequence[Register]
+    ) -> list[Register]:
         """The same where tap t of pixel p sees what tap t - 1 of pixel p + 1 sees."""
         kernel, result = self.spec.columns.kernel, list(totals)
         inside = {
@@ -216,7 +214,14 @@ class _Walker:
         return result
 
     def _add(
-        self, b: FunctionBuilder, tile: ByteTile, totals: list[Value], p: int, x: Value | None, w: Value, ones: Value
+        self,
+        b: FunctionBuilder,
+        tile: ByteTile,
+        totals: list[Register],
+        p: int,
+        x: Register | None,
+        w: Register,
+        ones: Register,
     ) -> None:
         """Add four taps to the accumulator of a pixel, and to its sum over the window where that is needed."""
         if x is None:
@@ -225,7 +230,7 @@ class _Walker:
         if self.spec.channels.zeros:
             totals[tile.pixels + p] = dot(b, totals[tile.pixels + p], x, ones)
 
-    def _neighbours(self, b: FunctionBuilder, mask: int, present: int, place: Value) -> Value | None:
+    def _neighbours(self, b: FunctionBuilder, mask: int, present: int, place: Register) -> Register | None:
         """Four unsigned neighbours of each channel; those outside of the image hold the zero point, ``None`` if all
         do and it is zero.
         """
@@ -248,12 +253,12 @@ class _Walker:
         return flipped(b, value) if channels.flips_x else value
 
 
-def _ones(bytes: Sequence[int]) -> Value:
+def _ones(bytes: Sequence[int]) -> Register:
     """A 1 in these bytes of every four."""
     return vector_constant(BYTES, ["1" if byte % QUAD in bytes else "0" for byte in range(BYTES.lanes)])
 
 
-def _shifted(b: FunctionBuilder, weights: Sequence[Value], kernel: int, shift: int) -> list[Value]:
+def _shifted(b: FunctionBuilder, weights: Sequence[Register], kernel: int, shift: int) -> list[Register]:
     """The taps of a kernel row, four a lane, so many bytes later."""
     if not shift:
         return list(weights)

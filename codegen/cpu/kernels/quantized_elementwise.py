@@ -21,8 +21,8 @@ from ..kernel import Kernel
 from ..llvm.builder import FunctionBuilder
 from ..llvm.quantized_math import clamped, rounded, signed_byte, single, widened
 from ..llvm.target import TargetDescription
-from ..llvm.types import F64, I64, Value, constant, type_of
-from ..numba.loops import Access, Nest, broadcast, row_major
+from ..llvm.types import F64, I64, Register, constant, type_of
+from ..nest import Access, Nest, broadcast, row_major
 from ..numba.nest_kernel import copy_kernel
 from ..registry import lowers
 from .quantized_nest import Expression, QuantizedNest, Table
@@ -51,7 +51,7 @@ class Sum(Expression):
     low: int
     high: int
 
-    def apply(self, b: FunctionBuilder, values: Sequence[Value]) -> Value:
+    def apply(self, b: FunctionBuilder, values: Sequence[Register]) -> Register:
         *factors, shift = self.multipliers
         offset = sum(factor * zero for factor, zero in zip(factors, self.zeros, strict=False))
         real = F64.of(values[0].type.lanes)
@@ -80,7 +80,7 @@ class Product(Expression):
     low: int
     high: int
 
-    def apply(self, b: FunctionBuilder, values: Sequence[Value]) -> Value:
+    def apply(self, b: FunctionBuilder, values: Sequence[Register]) -> Register:
         factors = []
         for value, dtype, zero in zip(values, self.dtypes, self.zeros, strict=False):
             wide = widened(b, value, dtype)
@@ -104,7 +104,7 @@ class Extreme(Expression):
     is_signed: bool
     takes_larger: bool
 
-    def apply(self, b: FunctionBuilder, values: Sequence[Value]) -> Value:
+    def apply(self, b: FunctionBuilder, values: Sequence[Register]) -> Register:
         relation = ("s" if self.is_signed else "u") + ("gt" if self.takes_larger else "lt")
         return b.select(b.compare(relation, *values), *values)
 
@@ -113,7 +113,7 @@ class Extreme(Expression):
 class Choice(Expression):
     """The second element where the first is true, else the third."""
 
-    def apply(self, b: FunctionBuilder, values: Sequence[Value]) -> Value:
+    def apply(self, b: FunctionBuilder, values: Sequence[Register]) -> Register:
         truth, yes, no = values
         return b.select(b.compare("ne", truth, constant(truth.type, 0)), yes, no)
 
@@ -132,7 +132,7 @@ class Conversion(Expression):
     source: DType
     target: DType
 
-    def apply(self, b: FunctionBuilder, values: Sequence[Value]) -> Value:
+    def apply(self, b: FunctionBuilder, values: Sequence[Register]) -> Register:
         value, *rest = values
         lanes = value.type.lanes
         if self.source is DType.I32:

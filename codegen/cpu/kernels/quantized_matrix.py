@@ -13,7 +13,7 @@ from ..llvm.builder import FunctionBuilder
 from ..llvm.byte_dot_product import ACCUMULATOR, BYTES, dot, flipped
 from ..llvm.quantized_math import single
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, I8, I32, PTR, Type, Value, constant, mask_constant, zero
+from ..llvm.types import F32, I8, I32, PTR, Register, Registers, Type, constant, mask_constant, zero
 from ..registry import lowers
 from ..spec import KernelSpec
 from .quantized_blocking import Work, choose_quantized_blocking
@@ -80,12 +80,12 @@ class _Walker:
         height = max(1, self.target.cache_bytes[1] // 4 // max(1, spec.inner) // self.pixels) * self.pixels
         row_blocks = -(-spec.rows // height)
 
-        def unit(index: Value, _: tuple[Value, ...]) -> Sequence[Value]:
+        def unit(index: Register, _: Registers) -> Sequence[Register]:
             tile, block = b.remainder(index, column_tiles), b.divide(index, column_tiles)
             first = b.multiply(block, height)
             last = b.minimum(b.add(first, height), spec.rows)
 
-            def work(vectors: int, active: int) -> tuple[Value, ...]:
+            def work(vectors: int, active: int) -> Registers:
                 self._rows(first, last, b.multiply(tile, self.vectors), vectors, active)
                 return ()
 
@@ -100,7 +100,7 @@ class _Walker:
         b.loop(self.arguments["begin"], self.arguments["end"], unit)
         return spec.finish(b, list(self.tiles.values()), units=row_blocks * column_tiles)
 
-    def _rows(self, first: Value, last: Value, block: Value, vectors: int, active: int) -> None:
+    def _rows(self, first: Register, last: Register, block: Register, vectors: int, active: int) -> None:
         """Rows [first, last) of some vectors of columns; whole tiles, then what is left."""
         spec, b = self.spec, self.b
         w = b.at(self.arguments["w"], b.multiply(block, spec.vector_bytes))
@@ -108,12 +108,12 @@ class _Walker:
         offset = b.multiply(block, 4 * BLOCK)
         tables = [b.at(self.tables.get(n, self.tables["start"]), offset) for n in ("start", "factors", "zeros")]
 
-        def tiles(count: int, begin: Value, end: Value) -> None:
+        def tiles(count: int, begin: Register, end: Register) -> None:
             key = (count, vectors, active)
             if key not in self.tiles:
                 self.tiles[key] = self._tile(*key)
 
-            def tile(row: Value, _: tuple[Value, ...]) -> Sequence[Value]:
+            def tile(row: Register, _: Registers) -> Sequence[Register]:
                 places = b.at(self.arguments["x"], b.multiply(row, spec.inner)), b.at(y, b.multiply(row, spec.outputs))
                 b.call(self.tiles[key].name, None, (places[0], w, places[1], *tables))
                 return ()
@@ -139,7 +139,7 @@ class _Walker:
         if channels.zeros:
             totals += [zero(ACCUMULATOR)] * rows
 
-        def block(_: Value, carried: tuple[Value, ...]) -> Sequence[Value]:
+        def block(_: Register, carried: Registers) -> Sequence[Register]:
             x, w, *totals = carried
             totals = self._steps(b, x, w, totals, rows, vectors, BLOCK // QUAD)
             return (b.at(x, BLOCK), b.at(w, BLOCK * BLOCK), *totals)
@@ -160,7 +160,7 @@ class _Walker:
         b.return_()
         return b
 
-    def _store(self, b: FunctionBuilder, reals: Sequence[Value], place: Value, active: int) -> None:
+    def _store(self, b: FunctionBuilder, reals: Sequence[Register], place: Register, active: int) -> None:
         """Vectors of neighbouring rows, of which the first lanes exist."""
         row = 0
         for packed in self.spec.channels.result.store_forms(b, reals, are_small=self.spec.channels.are_small):
@@ -176,8 +176,15 @@ class _Walker:
                 row += 1
 
     def _steps(
-        self, b: FunctionBuilder, x: Value, w: Value, totals: Sequence[Value], rows: int, vectors: int, count: int
-    ) -> list[Value]:
+        self,
+        b: FunctionBuilder,
+        x: Register,
+        w: Register,
+        totals: Sequence[Register],
+        rows: int,
+        vectors: int,
+        count: int,
+    ) -> list[Register]:
         """So many groups of four inputs."""
         channels, result = self.spec.channels, list(totals)
         for step in range(count):

@@ -10,8 +10,8 @@ from ....ir.types import DType
 from ..kernel import Kernel
 from ..llvm.builder import FunctionBuilder
 from ..llvm.target import TargetDescription
-from ..llvm.types import PTR, Value, constant, type_of
-from ..numba.loops import Nest
+from ..llvm.types import PTR, Register, Registers, constant, type_of
+from ..nest import Nest
 from ..spec import KernelSpec
 
 CHUNK = 16384
@@ -22,7 +22,7 @@ CHUNK = 16384
 class Expression:
     """Base: what is computed at each point."""
 
-    def apply(self, b: FunctionBuilder, values: Sequence[Value]) -> Value:
+    def apply(self, b: FunctionBuilder, values: Sequence[Register]) -> Register:
         """The stored form of the result, from the elements of operands and tables, all of equal lanes."""
         raise NotImplementedError(type(self).__name__)
 
@@ -77,7 +77,7 @@ class _Walker:
         for symbol, table in zip(symbols, spec.tables, strict=True):
             self.b.declarations[f"@{symbol}"] = table.definition(symbol)
         operands = [arguments[name] for name in spec.arguments[:-1]]
-        self.pointers = [*operands, *(Value(PTR, f"@{symbol}") for symbol in symbols), arguments["y"]]
+        self.pointers = [*operands, *(Register(PTR, f"@{symbol}") for symbol in symbols), arguments["y"]]
         self.dtypes = (*spec.dtypes[:-1], *(table.dtype for table in spec.tables), spec.dtypes[-1])
 
     def generate(self) -> Kernel:
@@ -85,7 +85,7 @@ class _Walker:
         extents = spec.nest.extents
         if len(extents) == 1:
 
-            def chunk(index: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+            def chunk(index: Register, _: Registers) -> Registers:
                 start = b.multiply(index, CHUNK)
                 self._row(self._moved(self.pointers, 0, start), b.minimum(b.subtract(extents[0], start), CHUNK))
                 return ()
@@ -94,7 +94,7 @@ class _Walker:
             return spec.finish(b, units=-(-extents[0] // CHUNK))
         outer = extents[:-1]
 
-        def unit(index: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+        def unit(index: Register, _: Registers) -> Registers:
             pointers = self.pointers
             for dimension in reversed(range(len(outer))):
                 place = b.remainder(index, outer[dimension]) if dimension else index
@@ -106,14 +106,14 @@ class _Walker:
         b.loop(*self.range, unit)
         return spec.finish(b, units=math.prod(outer))
 
-    def _moved(self, pointers: Sequence[Value], dimension: int, index: Value) -> list[Value]:
+    def _moved(self, pointers: Sequence[Register], dimension: int, index: Register) -> list[Register]:
         """The pointers, so many steps further along a dimension."""
         return [
             self.b.at(pointer, self.b.multiply(index, access.strides[dimension] * dtype.bytes))
             for pointer, access, dtype in zip(pointers, self.spec.nest.accesses, self.dtypes, strict=True)
         ]
 
-    def _row(self, pointers: Sequence[Value], length: Value) -> None:
+    def _row(self, pointers: Sequence[Register], length: Register) -> None:
         """Neighbouring elements: whole vectors, then one by one."""
         b, last = self.b, len(self.spec.nest.extents) - 1
         single = [access.strides[last] == 0 for access in self.spec.nest.accesses]
@@ -121,7 +121,7 @@ class _Walker:
             place: b.load(type_of(self.dtypes[place]), pointers[place]) for place, is_one in enumerate(single) if is_one
         }
 
-        def elements(lanes: int, index: Value) -> tuple[Value, ...]:
+        def elements(lanes: int, index: Register) -> Registers:
             values = []
             places = self._moved(pointers, last, index)
             for place in range(len(places) - 1):

@@ -15,12 +15,13 @@ from ....ir.quantized import EIGHT_BIT, check_elementwise, parameters
 from ....ir.types import DType
 from ..kernel import Kernel
 from ..llvm.builder import FunctionBuilder
-from ..llvm.quantized_math import Target, clamped, rounded, single, widened
+from ..llvm.quantized_math import StoredRange, clamped, rounded, single, widened
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, I8, I32, Type, Value, constant, zero
+from ..llvm.types import F32, I8, I32, Register, Registers, Type, constant, zero
 from ..registry import lowers
 from ..spec import KernelSpec
-from .convolution import image_axes, layouts
+from ..tensors import layouts
+from .convolution import image_axes
 from .pooling import counted_axes
 from .windowed import AveragePooling, TileValues, Windowed
 
@@ -41,17 +42,17 @@ class Input:
     scale: float
     zero_point: int
 
-    def centred(self, b: FunctionBuilder, value: Value) -> Value:
+    def centred(self, b: FunctionBuilder, value: Register) -> Register:
         """Stored integers less the zero point, i32."""
         wide = widened(b, value, self.dtype)
         return b.binary("sub", wide, constant(wide.type, self.zero_point))
 
-    def larger(self, b: FunctionBuilder, x: Value, y: Value) -> Value:
+    def larger(self, b: FunctionBuilder, x: Register, y: Register) -> Register:
         """The larger stored integers."""
         return b.select(b.compare("sgt" if self.dtype is DType.I8 else "ugt", x, y), x, y)
 
     @property
-    def lowest(self) -> Value:
+    def lowest(self) -> Register:
         """The smallest stored integer, as a byte in every lane."""
         return constant(_BYTES, -128 if self.dtype is DType.I8 else 0)
 
@@ -69,13 +70,13 @@ class QuantizedMaxPooling(Windowed):
         # Absent channels of bytes may hold anything.
         return True
 
-    def start(self, b: FunctionBuilder, call: TileValues, pixel: int) -> Value:
+    def start(self, b: FunctionBuilder, call: TileValues, pixel: int) -> Register:
         return self.x.lowest
 
-    def combine(self, b: FunctionBuilder, value: Value, weight: Value | None, total: Value) -> Value:
+    def combine(self, b: FunctionBuilder, value: Register, weight: Register | None, total: Register) -> Register:
         return self.x.larger(b, total, value)
 
-    def end(self, b: FunctionBuilder, call: TileValues, pixel: int, total: Value) -> Value:
+    def end(self, b: FunctionBuilder, call: TileValues, pixel: int, total: Register) -> Register:
         return total
 
 
@@ -92,17 +93,17 @@ class QuantizedAveragePooling(AveragePooling):
 
     x: Input
     scale: float
-    result: Target
+    result: StoredRange
 
     @property
     def keeps_zero(self) -> bool:
         return True
 
-    def combine(self, b: FunctionBuilder, value: Value, weight: Value | None, total: Value) -> Value:
+    def combine(self, b: FunctionBuilder, value: Register, weight: Register | None, total: Register) -> Register:
         real = single(b, self.x.centred(b, value))
         return b.binary("fadd", total, b.binary("fmul", real, constant(real.type, self.x.scale)))
 
-    def end(self, b: FunctionBuilder, call: TileValues, pixel: int, total: Value) -> Value:
+    def end(self, b: FunctionBuilder, call: TileValues, pixel: int, total: Register) -> Register:
         mean = super().end(b, call, pixel, total)
         stored = b.binary("fdiv", mean, constant(mean.type, self.scale))
         stored = b.binary("fadd", stored, constant(mean.type, self.result.zero_point))
@@ -125,17 +126,17 @@ class QuantizedGlobalPooling(KernelSpec):
     pixels: int
     x: Input
     factor: float | None = None
-    result: Target | None = None
+    result: StoredRange | None = None
 
     def generate(self, target: TargetDescription) -> Kernel:
         b = self.entry(target, writes=("y",))
         arguments = self.bind(b)
         start = self.x.lowest if self.factor is None else zero(_SUMS)
 
-        def image(index: Value, _: tuple[Value, ...]) -> Sequence[Value]:
+        def image(index: Register, _: Registers) -> Sequence[Register]:
             x = b.at(arguments["x"], b.multiply(index, self.pixels * BLOCK))
 
-            def pixel(place: Value, totals: tuple[Value, ...]) -> Sequence[Value]:
+            def pixel(place: Register, totals: Registers) -> Sequence[Register]:
                 value = b.load(_BYTES, b.at(x, b.multiply(place, BLOCK)))
                 if self.factor is None:
                     return [self.x.larger(b, totals[0], value)]
@@ -148,7 +149,7 @@ class QuantizedGlobalPooling(KernelSpec):
         b.loop(arguments["begin"], arguments["end"], image)
         return self.finish(b, units=self.images)
 
-    def _end(self, b: FunctionBuilder, total: Value) -> Value:
+    def _end(self, b: FunctionBuilder, total: Register) -> Register:
         if self.factor is None or self.result is None:
             return total
         total = b.binary("sub", total, constant(_SUMS, self.x.zero_point * self.pixels))
@@ -179,7 +180,9 @@ def quantized_pool(op: Op, target: TargetDescription) -> Kernel | None:
     counted = counted_axes(operator, x.shape[2:], y.shape[2:])
     if check_elementwise([x], [y]) is not None or counted is None:
         return None
-    spec = QuantizedAveragePooling(batch, channels, *axes, *counted, _input(op), float(parameters(y)[0]), Target.of(y))
+    spec = QuantizedAveragePooling(
+        batch, channels, *axes, *counted, _input(op), float(parameters(y)[0]), StoredRange.of(y)
+    )
     return spec.kernel(target)
 
 
@@ -196,4 +199,4 @@ def quantized_global_pool(op: Op, target: TargetDescription) -> Kernel | None:
     if check_elementwise([x], [y]) is not None:
         return None
     factor = arithmetic.global_average_multiplier(parameters(x)[0], parameters(y)[0], pixels)
-    return QuantizedGlobalPooling(images, pixels, _input(op), float(factor), Target.of(y)).kernel(target)
+    return QuantizedGlobalPooling(images, pixels, _input(op), float(factor), StoredRange.of(y)).kernel(target)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ..kernel import Kernel
 from ..llvm.builder import FunctionBuilder
 from ..llvm.target import TargetDescription
-from ..llvm.types import I8, I64, PTR, Value, constant, vector_constant
+from ..llvm.types import I8, I64, PTR, Register, Registers, constant, vector_constant
 from ..spec import KernelSpec
 
 CHUNK = 16384
@@ -34,9 +34,9 @@ class TableLookup(KernelSpec):
         symbol = f"{self.name}_table"
         elements = ", ".join(f"i8 {entry}" for entry in self.entries)
         b.declarations[f"@{symbol}"] = f"@{symbol} = internal constant [256 x i8] [{elements}], align 64"
-        table = Value(PTR, f"@{symbol}")
+        table = Register(PTR, f"@{symbol}")
 
-        def chunk(index: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+        def chunk(index: Register, _: Registers) -> Registers:
             start = b.multiply(index, CHUNK)
             x, y = b.at(arguments["x"], start), b.at(arguments["y"], start)
             length = b.minimum(b.subtract(self.bytes, start), CHUNK)
@@ -44,13 +44,13 @@ class TableLookup(KernelSpec):
             if "avx512vbmi" in target.features and target.vector_bits == 512:
                 whole = b.multiply(b.divide(length, _VECTOR.lanes), _VECTOR.lanes)
 
-                def vector(place: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+                def vector(place: Register, _: Registers) -> Registers:
                     b.store(self._permuted(b, b.load(_VECTOR, b.at(x, place))), b.at(y, place))
                     return ()
 
                 b.loop(0, whole, vector, step=_VECTOR.lanes)
 
-            def single(place: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+            def single(place: Register, _: Registers) -> Registers:
                 entry = b.at(table, b.convert("zext", b.load(I8, b.at(x, place)), I64))
                 b.store(b.load(I8, entry), b.at(y, place))
                 return ()
@@ -61,7 +61,7 @@ class TableLookup(KernelSpec):
         b.loop(arguments["begin"], arguments["end"], chunk)
         return self.finish(b, units=-(-self.bytes // CHUNK))
 
-    def _permuted(self, b: FunctionBuilder, x: Value) -> Value:
+    def _permuted(self, b: FunctionBuilder, x: Register) -> Register:
         """64 entries at once: the low seven bits choose from half a table in two registers, the sign bit the half."""
         quarters = [vector_constant(_VECTOR, [str(e) for e in self.entries[q : q + 64]]) for q in range(0, 256, 64)]
         halves = [

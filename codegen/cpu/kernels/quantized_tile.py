@@ -11,7 +11,7 @@ from ..llvm.builder import FunctionBuilder, Integer
 from ..llvm.byte_dot_product import ACCUMULATOR, BYTES, dot, flipped
 from ..llvm.quantized_math import single
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, I8, I32, I64, PTR, Type, Value, constant, zero
+from ..llvm.types import F32, I8, I32, I64, PTR, Register, Registers, Type, constant, zero
 from .byte_tile import ALL, ByteTile
 from .quantized_channels import Channels
 
@@ -69,14 +69,14 @@ class QuantizedTileCall:
         following: weights that come after those of these vectors.
     """
 
-    x: Value
-    w: Value
-    y: Value
-    kernel_rows: Value
-    factors: Value
-    zeros: Value
-    following: Value
-    start: tuple[Value, ...]
+    x: Register
+    w: Register
+    y: Register
+    kernel_rows: Register
+    factors: Register
+    zeros: Register
+    following: Register
+    start: Registers
 
 
 class QuantizedTileGenerator:
@@ -136,22 +136,22 @@ class _Tile:
         self._finish(totals)
         b.return_()
 
-    def _over_blocks(self, totals: Sequence[Value]) -> list[Value]:
+    def _over_blocks(self, totals: Sequence[Register]) -> list[Register]:
         b, shape = self.b, self.shape
 
-        def block(_: Value, carried: tuple[Value, ...]) -> Sequence[Value]:
+        def block(_: Register, carried: Registers) -> Sequence[Register]:
             x, w, ones, *totals = carried
             totals = self._over_kernel_rows(x, w, ones, totals)
             following = b.at(ones, 4 * len(self.tile.columns) * shape.steps)
             return (b.at(x, shape.block), b.at(w, shape.kernel_block), following, *totals)
 
-        ones = Value(PTR, f"@{shape.ones}") if shape.ones else self.call.w
+        ones = Register(PTR, f"@{shape.ones}") if shape.ones else self.call.w
         return list(b.loop(0, shape.blocks, block, (self.call.x, self.call.w, ones, *totals))[3:])
 
-    def _over_kernel_rows(self, x: Value, w: Value, ones: Value, totals: Sequence[Value]) -> list[Value]:
+    def _over_kernel_rows(self, x: Register, w: Register, ones: Register, totals: Sequence[Register]) -> list[Register]:
         b, shape = self.b, self.shape
 
-        def row(_: Value, carried: tuple[Value, ...]) -> Sequence[Value]:
+        def row(_: Register, carried: Registers) -> Sequence[Register]:
             x, w, *totals = carried
             first = 0
             for masks, equal in groupby(self.tile.columns):
@@ -164,8 +164,15 @@ class _Tile:
         return list(b.loop(0, count, row, (x, w, *totals), runs=shape.always_reaches or None)[2:])
 
     def _over_columns(
-        self, masks: tuple[int, ...], first: int, count: int, x: Value, w: Value, ones: Value, totals: Sequence[Value]
-    ) -> list[Value]:
+        self,
+        masks: tuple[int, ...],
+        first: int,
+        count: int,
+        x: Register,
+        w: Register,
+        ones: Register,
+        totals: Sequence[Register],
+    ) -> list[Register]:
         """Steps along a kernel row that see the same bytes, as a loop if they are many instructions."""
         b, shape = self.b, self.shape
         x, w = b.at(x, first * shape.column), b.at(w, first * shape.steps * STEP_BYTES)
@@ -176,7 +183,7 @@ class _Tile:
                 totals = self._column(masks, *place, b.at(ones, 4 * i * shape.steps), totals)
             return list(totals)
 
-        def column(_: Value, carried: tuple[Value, ...]) -> Sequence[Value]:
+        def column(_: Register, carried: Registers) -> Sequence[Register]:
             x, w, ones, *totals = carried
             totals = self._column(masks, x, w, ones, totals)
             following = b.at(ones, 4 * shape.steps)
@@ -184,7 +191,9 @@ class _Tile:
 
         return list(b.loop(0, count, column, (x, w, ones, *totals))[3:])
 
-    def _column(self, masks: tuple[int, ...], x: Value, w: Value, ones: Value, totals: Sequence[Value]) -> list[Value]:
+    def _column(
+        self, masks: tuple[int, ...], x: Register, w: Register, ones: Register, totals: Sequence[Register]
+    ) -> list[Register]:
         b, shape, channels = self.b, self.shape, self.shape.channels
         result = list(totals)
         for step in range(shape.steps):
@@ -206,7 +215,7 @@ class _Tile:
                     result[place] = dot(b, result[place], value, counted)
         return result
 
-    def _four_bytes(self, mask: int, place: Value) -> Value:
+    def _four_bytes(self, mask: int, place: Register) -> Register:
         """Four unsigned bytes in every lane; those outside of the image hold the zero point."""
         b, channels = self.b, self.shape.channels
         if not mask:
@@ -226,10 +235,10 @@ class _Tile:
         value = b.splat(word, BLOCK)
         return flipped(b, value) if channels.flips_x else value
 
-    def _word(self, place: Value) -> Value:
+    def _word(self, place: Register) -> Register:
         return self.b.convert("bitcast", self.b.load(I8.of(QUAD), place), I32)
 
-    def _finish(self, totals: Sequence[Value]) -> None:
+    def _finish(self, totals: Sequence[Register]) -> None:
         """Requantise and store."""
         b, shape = self.b, self.shape
         for q in range(self.vectors):

@@ -10,12 +10,12 @@ from ....ir.ops.softmax import LogSoftmax, Softmax
 from ..kernel import Kernel
 from ..llvm import vector_math as vm
 from ..llvm.builder import FunctionBuilder
-from ..llvm.row_vectors import RowPlace, over_row
+from ..llvm.row_vectors import RowVector, over_row
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, I64, Value, constant, vector_constant, zero
+from ..llvm.types import F32, I64, Register, Registers, constant, vector_constant, zero
 from ..registry import lowers
 from ..spec import KernelSpec
-from .convolution import is_float, layouts
+from ..tensors import is_float, layouts
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class RowSoftmax(KernelSpec):
         b = self.entry(target, writes=("x", "y"))
         arguments = self.bind(b)
 
-        def row(index: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+        def row(index: Register, _: Registers) -> Registers:
             place = b.multiply(index, 4 * self.length)
             self._row(b, b.at(arguments["x"], place), b.at(arguments["y"], place))
             return ()
@@ -42,17 +42,17 @@ class RowSoftmax(KernelSpec):
         b.loop(arguments["begin"], arguments["end"], row)
         return self.finish(b, units=self.rows)
 
-    def _row(self, b: FunctionBuilder, x: Value, y: Value) -> None:
+    def _row(self, b: FunctionBuilder, x: Register, y: Register) -> None:
         lanes = b.target.lanes
         vector = F32.of(lanes)
 
-        def largest(place: RowPlace, carried: tuple[Value, ...]) -> list[Value]:
+        def largest(place: RowVector, carried: Registers) -> list[Register]:
             return [place.only(b.larger(carried[0], place.load(x)), carried[0])]
 
         (tops,) = over_row(b, self.length, largest, [constant(vector, -math.inf)])
         top = b.splat(b.largest_of_lanes(tops), lanes)
 
-        def exponential(place: RowPlace, carried: tuple[Value, ...]) -> list[Value]:
+        def exponential(place: RowVector, carried: Registers) -> list[Register]:
             e = vm.exp(b, b.binary("fsub", place.load(x), top))
             if not self.is_log:
                 place.store(e, y)
@@ -65,7 +65,7 @@ class RowSoftmax(KernelSpec):
         else:
             shift = b.binary("fdiv", constant(vector, 1), total)
 
-        def finish(place: RowPlace, _: tuple[Value, ...]) -> tuple[Value, ...]:
+        def finish(place: RowVector, _: Registers) -> Registers:
             if self.is_log:
                 place.store(b.binary("fsub", place.load(x), shift), y)
             else:
@@ -93,7 +93,7 @@ class ColumnSoftmax(KernelSpec):
         arguments = self.bind(b)
         strips = -(-self.inner // target.lanes)
 
-        def unit(index: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+        def unit(index: Register, _: Registers) -> Registers:
             matrix, strip = b.divide(index, strips), b.multiply(b.remainder(index, strips), target.lanes)
             place = b.multiply(b.add(b.multiply(matrix, self.length * self.inner), strip), 4)
             left = b.subtract(self.inner, strip)
@@ -105,21 +105,21 @@ class ColumnSoftmax(KernelSpec):
         b.loop(arguments["begin"], arguments["end"], unit)
         return self.finish(b, units=self.outer * strips)
 
-    def _columns(self, b: FunctionBuilder, x: Value, y: Value, mask: Value, lanes: int) -> None:
+    def _columns(self, b: FunctionBuilder, x: Register, y: Register, mask: Register, lanes: int) -> None:
         """As many columns as a vector has lanes."""
         vector = F32.of(lanes)
         step = 4 * self.inner
 
-        def read(pointer: Value, index: Value) -> Value:
+        def read(pointer: Register, index: Register) -> Register:
             return b.load_masked(vector, b.at(pointer, b.multiply(index, step)), mask)
 
-        def write(value: Value, index: Value) -> None:
+        def write(value: Register, index: Register) -> None:
             b.store_masked(value, b.at(y, b.multiply(index, step)), mask)
 
         lowest = constant(vector, -math.inf)
         (top,) = b.loop(0, self.length, lambda k, c: [b.larger(c[0], read(x, k))], [lowest])
 
-        def exponential(index: Value, carried: tuple[Value, ...]) -> list[Value]:
+        def exponential(index: Register, carried: Registers) -> list[Register]:
             e = vm.exp(b, b.binary("fsub", read(x, index), top))
             if not self.is_log:
                 write(e, index)
@@ -128,7 +128,7 @@ class ColumnSoftmax(KernelSpec):
         (total,) = b.loop(0, self.length, exponential, [zero(vector)])
         shift = b.binary("fadd", top, vm.log(b, total)) if self.is_log else total
 
-        def finish(index: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+        def finish(index: Register, _: Registers) -> Registers:
             if self.is_log:
                 write(b.binary("fsub", read(x, index), shift), index)
             else:

@@ -13,10 +13,10 @@ from ....ir.ops.shape import Cast
 from ....ir.types import DType
 from ..llvm import vector_math as vm
 from ..llvm.builder import FunctionBuilder
-from ..llvm.types import Value, constant, poison
+from ..llvm.types import Register, constant, poison
 from .activation import Activation
 
-Rule = Callable[[FunctionBuilder, Sequence[Value]], Value]
+Rule = Callable[[FunctionBuilder, Sequence[Register]], Register]
 
 DTYPES = (DType.F32, DType.BOOL)
 """Element types that the expressions work on."""
@@ -37,7 +37,7 @@ def _intrinsic(name: str) -> Rule:
 def _extreme(name: str) -> Rule:
     """The larger or smaller number; NaN if one is NaN."""
 
-    def rule(b: FunctionBuilder, x: Sequence[Value]) -> Value:
+    def rule(b: FunctionBuilder, x: Sequence[Register]) -> Register:
         pick = b.larger if name == "max" else b.smaller
         # pick gives its second argument where one is NaN; where the first is, that is put right.
         is_number = b.compare("ord", x[0], x[0])
@@ -46,32 +46,32 @@ def _extreme(name: str) -> Rule:
     return rule
 
 
-def _equal(b: FunctionBuilder, x: Sequence[Value]) -> Value:
+def _equal(b: FunctionBuilder, x: Sequence[Register]) -> Register:
     return b.compare("oeq" if x[0].type.is_float else "eq", x[0], x[1])
 
 
-def _reciprocal(b: FunctionBuilder, x: Sequence[Value]) -> Value:
+def _reciprocal(b: FunctionBuilder, x: Sequence[Register]) -> Register:
     return b.binary("fdiv", vm.number(x[0], 1), x[0])
 
 
-def _sign(b: FunctionBuilder, x: Sequence[Value]) -> Value:
+def _sign(b: FunctionBuilder, x: Sequence[Register]) -> Register:
     ones = vm.with_sign(b, vm.number(x[0], 1), x[0])
     is_zero_or_nan = b.compare("ueq", x[0], vm.number(x[0], 0))
     return b.select(is_zero_or_nan, x[0], ones)
 
 
-def _prelu(b: FunctionBuilder, x: Sequence[Value]) -> Value:
+def _prelu(b: FunctionBuilder, x: Sequence[Register]) -> Register:
     return b.select(b.compare("olt", x[0], vm.number(x[0], 0)), b.binary("fmul", x[0], x[1]), x[0])
 
 
-def _not(b: FunctionBuilder, x: Sequence[Value]) -> Value:
+def _not(b: FunctionBuilder, x: Sequence[Register]) -> Register:
     return b.binary("xor", x[0], constant(x[0].type, True))
 
 
 def _per_lane(symbol: str) -> Rule:
     """A function of the C library for each lane by itself."""
 
-    def rule(b: FunctionBuilder, x: Sequence[Value]) -> Value:
+    def rule(b: FunctionBuilder, x: Sequence[Register]) -> Register:
         element = x[0].type.element
         b.declare(symbol, element, [element] * len(x))
         result = poison(x[0].type)
@@ -83,7 +83,7 @@ def _per_lane(symbol: str) -> Rule:
 
 
 def _is_infinite(operator: unary.IsInf) -> Rule:
-    def rule(b: FunctionBuilder, x: Sequence[Value]) -> Value:
+    def rule(b: FunctionBuilder, x: Sequence[Register]) -> Register:
         below = b.compare("oeq", x[0], vm.number(x[0], -math.inf if operator.negative else math.nan))
         above = b.compare("oeq", x[0], vm.number(x[0], math.inf if operator.positive else math.nan))
         return b.binary("or", below, above)
@@ -91,7 +91,7 @@ def _is_infinite(operator: unary.IsInf) -> Rule:
     return rule
 
 
-def _cast(b: FunctionBuilder, x: Value, to: DType) -> Value:
+def _cast(b: FunctionBuilder, x: Register, to: DType) -> Register:
     if to is DType.BOOL:
         return b.compare("une", x, vm.number(x, 0)) if x.type.is_float else x
     return x if x.type.is_float else b.convert("uitofp", x, x.type.as_scalar("float"))

@@ -12,7 +12,7 @@ from functools import cached_property
 from itertools import groupby
 
 from ..llvm.builder import FunctionBuilder, Integer
-from ..llvm.types import Value
+from ..llvm.types import Register
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Axis:
             reached[low:high] = [True] * (high - low)
         return all(reached)
 
-    def valid_taps(self, builder: FunctionBuilder, pixel: Integer) -> tuple[Value, Value]:
+    def valid_taps(self, builder: FunctionBuilder, pixel: Integer) -> tuple[Register, Register]:
         """First tap of a pixel that lies in the image, and the number of such taps (not above 0 for none)."""
         b = builder
         if not self.is_padded:

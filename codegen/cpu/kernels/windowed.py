@@ -16,7 +16,7 @@ from ..kernel import Kernel
 from ..llvm import vector_math as vm
 from ..llvm.builder import FunctionBuilder
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, I64, PTR, Type, Value, constant, mask_constant, zero
+from ..llvm.types import F32, I64, PTR, Register, Registers, Type, constant, mask_constant, zero
 from ..spec import KernelSpec
 from .product_spec import ProductSpec
 from .window import Axis, Tile, cut
@@ -61,22 +61,22 @@ class Windowed(KernelSpec):
         return self.rows.always_reaches and self.columns.always_reaches
 
     @abstractmethod
-    def start(self, b: FunctionBuilder, call: TileValues, pixel: int) -> Value:
+    def start(self, b: FunctionBuilder, call: TileValues, pixel: int) -> Register:
         """The accumulator of a pixel before its first tap."""
 
     @abstractmethod
-    def combine(self, b: FunctionBuilder, value: Value, weight: Value | None, total: Value) -> Value:
+    def combine(self, b: FunctionBuilder, value: Register, weight: Register | None, total: Register) -> Register:
         """The accumulator after one more tap."""
 
     @abstractmethod
-    def end(self, b: FunctionBuilder, call: TileValues, pixel: int, total: Value) -> Value:
+    def end(self, b: FunctionBuilder, call: TileValues, pixel: int, total: Register) -> Register:
         """The element of the result."""
 
     def divisors(self, first: int, count: int) -> tuple[int, ...]:
         """A number for each of ``count`` pixels from ``first`` on that :meth:`end` depends on."""
         return (1,) * count
 
-    def row_divisor(self, b: FunctionBuilder, row: Value, taps: Value) -> Value:
+    def row_divisor(self, b: FunctionBuilder, row: Register, taps: Register) -> Register:
         """A number for an output row that :meth:`end` depends on."""
         return taps
 
@@ -94,13 +94,13 @@ class TileValues:
         divisors: one for each pixel.
     """
 
-    x: Value
-    w: Value
-    residual: Value
-    y: Value
-    kernel_rows: Value
-    bias: Value
-    row_divisor: Value
+    x: Register
+    w: Register
+    residual: Register
+    y: Register
+    kernel_rows: Register
+    bias: Register
+    row_divisor: Register
     divisors: tuple[int, ...]
 
 
@@ -115,16 +115,16 @@ class Depthwise(ProductSpec, Windowed):
     def keeps_zero(self) -> bool:
         return self.activation.keeps_zero
 
-    def start(self, b: FunctionBuilder, call: TileValues, pixel: int) -> Value:
+    def start(self, b: FunctionBuilder, call: TileValues, pixel: int) -> Register:
         if not self.has_residual:
             return call.bias
         return b.binary("fadd", b.load(VECTOR, b.at(call.residual, pixel * VECTOR_BYTES)), call.bias)
 
-    def combine(self, b: FunctionBuilder, value: Value, weight: Value | None, total: Value) -> Value:
+    def combine(self, b: FunctionBuilder, value: Register, weight: Register | None, total: Register) -> Register:
         assert weight is not None
         return b.fma(value, weight, total)
 
-    def end(self, b: FunctionBuilder, call: TileValues, pixel: int, total: Value) -> Value:
+    def end(self, b: FunctionBuilder, call: TileValues, pixel: int, total: Register) -> Register:
         return self.activation.apply(b, total)
 
 
@@ -132,13 +132,13 @@ class Depthwise(ProductSpec, Windowed):
 class MaxPooling(Windowed):
     """The largest element of each window; padding never counts."""
 
-    def start(self, b: FunctionBuilder, call: TileValues, pixel: int) -> Value:
+    def start(self, b: FunctionBuilder, call: TileValues, pixel: int) -> Register:
         return constant(VECTOR, float("-inf"))
 
-    def combine(self, b: FunctionBuilder, value: Value, weight: Value | None, total: Value) -> Value:
+    def combine(self, b: FunctionBuilder, value: Register, weight: Register | None, total: Register) -> Register:
         return b.larger(total, value)
 
-    def end(self, b: FunctionBuilder, call: TileValues, pixel: int, total: Value) -> Value:
+    def end(self, b: FunctionBuilder, call: TileValues, pixel: int, total: Register) -> Register:
         return total
 
 
@@ -154,13 +154,13 @@ class AveragePooling(Windowed):
     counted_rows: Axis
     counted_columns: Axis
 
-    def start(self, b: FunctionBuilder, call: TileValues, pixel: int) -> Value:
+    def start(self, b: FunctionBuilder, call: TileValues, pixel: int) -> Register:
         return zero(VECTOR)
 
-    def combine(self, b: FunctionBuilder, value: Value, weight: Value | None, total: Value) -> Value:
+    def combine(self, b: FunctionBuilder, value: Register, weight: Register | None, total: Register) -> Register:
         return b.binary("fadd", total, value)
 
-    def end(self, b: FunctionBuilder, call: TileValues, pixel: int, total: Value) -> Value:
+    def end(self, b: FunctionBuilder, call: TileValues, pixel: int, total: Register) -> Register:
         count = b.binary("fmul", call.row_divisor, constant(F32, call.divisors[pixel]))
         return b.binary("fdiv", total, b.splat(count, BLOCK))
 
@@ -169,7 +169,7 @@ class AveragePooling(Windowed):
         reaches = [axis.reach(tap, first, count) for tap in range(axis.kernel)]
         return tuple(sum(low <= pixel < high for low, high in reaches) for pixel in range(count))
 
-    def row_divisor(self, b: FunctionBuilder, row: Value, taps: Value) -> Value:
+    def row_divisor(self, b: FunctionBuilder, row: Register, taps: Register) -> Register:
         return self.counted_rows.valid_taps(b, row)[1]
 
 
@@ -194,7 +194,7 @@ class _Walker:
         height = -(-spec.rows.output // row_blocks)
         row_blocks = -(-spec.rows.output // height)
 
-        def unit(index: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+        def unit(index: Register, _: Registers) -> Registers:
             image, block = b.divide(index, row_blocks), b.remainder(index, row_blocks)
             first = b.multiply(block, height)
             last = b.minimum(b.add(first, height), spec.rows.output)
@@ -213,7 +213,7 @@ class _Walker:
         b.loop(self.arguments["begin"], self.arguments["end"], unit)
         return spec.finish(b, list(self.tiles.values()), units=images * row_blocks)
 
-    def _bias(self, channel_block: Value, active: int) -> Value:
+    def _bias(self, channel_block: Register, active: int) -> Register:
         if "bias" not in self.arguments:
             return zero(VECTOR)
         place = self.b.at(self.arguments["bias"], self.b.multiply(channel_block, VECTOR_BYTES))
@@ -221,7 +221,7 @@ class _Walker:
             return self.b.load_masked(VECTOR, place, mask_constant(BLOCK, active))
         return self.b.load(VECTOR, place)
 
-    def _rows(self, image: Value, channel_block: Value, first: Value, last: Value, active: int) -> None:
+    def _rows(self, image: Register, channel_block: Register, first: Register, last: Register, active: int) -> None:
         spec, b = self.spec, self.b
         rows, columns = spec.rows, spec.columns
         x_row, y_row = columns.input * spec.pixel_bytes, columns.output * spec.pixel_bytes
@@ -232,7 +232,7 @@ class _Walker:
         if "w" in self.arguments:
             weights = b.at(weights, b.multiply(channel_block, rows.kernel * columns.kernel * VECTOR_BYTES))
 
-        def row(index: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+        def row(index: Register, _: Registers) -> Registers:
             tap, taps = rows.valid_taps(b, index)
             source_row = b.subtract(b.multiply(index, rows.stride), rows.before)
             source_row = b.add(source_row, b.multiply(tap, rows.dilation))
@@ -268,7 +268,7 @@ class _Walker:
             for divisors, first, count in groups:
                 name = self._tile(piece.tile, divisors, active)
 
-                def tile(index: Value, _: tuple[Value, ...], piece=piece, name=name) -> tuple[Value, ...]:
+                def tile(index: Register, _: Registers, piece=piece, name=name) -> Registers:
                     pixel = b.add(piece.start, b.multiply(index, piece.tile.pixels))
                     source = b.subtract(b.multiply(pixel, spec.columns.stride), spec.columns.before)
                     place = b.multiply(pixel, spec.pixel_bytes)
@@ -296,7 +296,7 @@ class _Walker:
         call = TileValues(*b.arguments, divisors=divisors)
         totals = [spec.start(b, call, pixel) for pixel in range(tile.pixels)]
 
-        def kernel_row(_: Value, carried: tuple[Value, ...]) -> Sequence[Value]:
+        def kernel_row(_: Register, carried: Registers) -> Sequence[Register]:
             x, w, *sums = carried
             sums = self._kernel_row(b, tile, x, w, list(sums))
             x = b.at(x, spec.rows.dilation * spec.columns.input * spec.pixel_bytes)
@@ -313,7 +313,9 @@ class _Walker:
         b.return_()
         return b
 
-    def _kernel_row(self, b: FunctionBuilder, tile: Tile, x: Value, w: Value, totals: list[Value]) -> list[Value]:
+    def _kernel_row(
+        self, b: FunctionBuilder, tile: Tile, x: Register, w: Register, totals: list[Register]
+    ) -> list[Register]:
         """All taps of a kernel row: for each input vector, the pixels that see it."""
         columns = self.spec.columns
         has_weights = "w" in self.arguments
@@ -322,7 +324,7 @@ class _Walker:
             for tap in range(run.first, run.first + run.count):
                 for pixel in range(run.low, run.high):
                     users.setdefault(pixel * columns.stride + tap * columns.dilation, []).append((pixel, tap))
-        weights: dict[int, Value] = {}
+        weights: dict[int, Register] = {}
         for place in sorted(users):
             value = b.load(self.spec.ELEMENT.of(BLOCK), b.at(x, place * self.spec.pixel_bytes))
             for pixel, tap in users[place]:

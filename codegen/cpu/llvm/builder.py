@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import Union
 
 from .target import TargetDescription
-from .types import I1, I32, I64, PTR, Type, Value, constant, poison, zero
+from .types import I1, I32, I64, PTR, Register, Registers, Type, constant, poison, zero
 
-Integer = Union[int, Value]
+Integer = Union[int, Register]
 """An index or a byte offset, constant or computed (64 bits)."""
 
-Body = Callable[[Value, tuple[Value, ...]], Sequence[Value]]
+Body = Callable[[Register, Registers], Sequence[Register]]
 """A loop's body: from the index and the carried values to the next carried values."""
 
 
@@ -43,7 +43,7 @@ class FunctionBuilder:
     ) -> None:
         self.target = target
         self.name = name
-        self.arguments = tuple(Value(type, f"%{parameter}") for parameter, type in parameters)
+        self.arguments = tuple(Register(type, f"%{parameter}") for parameter, type in parameters)
         self.declarations: dict[str, str] = {}
         self._result = result
         self._internal = internal
@@ -75,10 +75,10 @@ class FunctionBuilder:
     def _emit(self, line: str) -> None:
         self._lines.append(f"  {line}")
 
-    def _define(self, type: Type, text: str) -> Value:
+    def _define(self, type: Type, text: str) -> Register:
         name = self._name()
         self._emit(f"%{name} = {text}")
-        return Value(type, f"%{name}")
+        return Register(type, f"%{name}")
 
     def _start(self, label: str) -> None:
         self._lines.append(f"{label}:")
@@ -86,7 +86,7 @@ class FunctionBuilder:
 
     # Control
 
-    def return_(self, value: Value | None = None) -> None:
+    def return_(self, value: Register | None = None) -> None:
         self._emit("ret void" if value is None else f"ret {value}")
 
     def loop(
@@ -94,11 +94,11 @@ class FunctionBuilder:
         begin: Integer,
         end: Integer,
         body: Body,
-        carried: Sequence[Value] = (),
+        carried: Sequence[Register] = (),
         *,
         step: int = 1,
         runs: bool | None = None,
-    ) -> tuple[Value, ...]:
+    ) -> Registers:
         """Run ``body`` for each index from ``begin`` up to, not including, ``end``.
 
         Args:
@@ -125,8 +125,8 @@ class FunctionBuilder:
         self._emit(f"br label %{label}")
         self._start(label)
         place = len(self._lines)
-        index = Value(I64, f"%{self._name()}")
-        inside = tuple(Value(value.type, f"%{self._name()}") for value in carried)
+        index = Register(I64, f"%{self._name()}")
+        inside = tuple(Register(value.type, f"%{self._name()}") for value in carried)
         results = tuple(body(index, inside))
         following_index = self._define(I64, f"add nsw i64 {index.text}, {step}")
         last = self._block
@@ -141,8 +141,8 @@ class FunctionBuilder:
         return results
 
     def if_(
-        self, condition: Value, then: Callable[[], Sequence[Value]], otherwise: Callable[[], Sequence[Value]]
-    ) -> tuple[Value, ...]:
+        self, condition: Register, then: Callable[[], Sequence[Register]], otherwise: Callable[[], Sequence[Register]]
+    ) -> Registers:
         """The values of the branch that is taken."""
         if condition.constant is not None:
             return tuple(then() if condition.constant else otherwise())
@@ -161,16 +161,16 @@ class FunctionBuilder:
             for a, b in zip(left, right, strict=True)
         )
 
-    def when(self, condition: Value, then: Callable[[], None]) -> None:
+    def when(self, condition: Register, then: Callable[[], None]) -> None:
         """Run ``then`` if the condition holds."""
 
-        def branch() -> tuple[Value, ...]:
+        def branch() -> Registers:
             then()
             return ()
 
         self.if_(condition, branch, tuple)
 
-    def call(self, symbol: str, result: Type | None, arguments: Sequence[Value]) -> Value:
+    def call(self, symbol: str, result: Type | None, arguments: Sequence[Register]) -> Register:
         """Call a function of the same module, or one that :meth:`declare` made known; poison if it returns nothing."""
         text = f"call {result.text if result else 'void'} @{symbol}({', '.join(map(str, arguments))})"
         if result is not None:
@@ -183,17 +183,17 @@ class FunctionBuilder:
         types = ", ".join(type.text for type in parameters)
         self.declarations[symbol] = f"declare {result.text if result else 'void'} @{symbol}({types})"
 
-    def intrinsic(self, name: str, result: Type | None, arguments: Sequence[Value]) -> Value:
+    def intrinsic(self, name: str, result: Type | None, arguments: Sequence[Register]) -> Register:
         """Call an intrinsic function under its full name."""
         self.declare(name, result, [argument.type for argument in arguments])
         return self.call(name, result, arguments)
 
     # Integers
 
-    def integer(self, value: Integer, type: Type = I64) -> Value:
-        return value if isinstance(value, Value) else constant(type, value)
+    def integer(self, value: Integer, type: Type = I64) -> Register:
+        return value if isinstance(value, Register) else constant(type, value)
 
-    def add(self, a: Integer, b: Integer) -> Value:
+    def add(self, a: Integer, b: Integer) -> Register:
         a, b = self.integer(a), self.integer(b)
         if a.constant is not None and b.constant is not None:
             return constant(I64, a.constant + b.constant)
@@ -201,13 +201,13 @@ class FunctionBuilder:
             return b
         return a if b.constant == 0 else self._define(I64, f"add nsw i64 {a.text}, {b.text}")
 
-    def subtract(self, a: Integer, b: Integer) -> Value:
+    def subtract(self, a: Integer, b: Integer) -> Register:
         a, b = self.integer(a), self.integer(b)
         if a.constant is not None and b.constant is not None:
             return constant(I64, a.constant - b.constant)
         return a if b.constant == 0 else self._define(I64, f"sub nsw i64 {a.text}, {b.text}")
 
-    def multiply(self, a: Integer, b: Integer) -> Value:
+    def multiply(self, a: Integer, b: Integer) -> Register:
         a, b = self.integer(a), self.integer(b)
         if a.constant is not None and b.constant is not None:
             return constant(I64, a.constant * b.constant)
@@ -217,27 +217,27 @@ class FunctionBuilder:
             return b
         return a if b.constant == 1 else self._define(I64, f"mul nsw i64 {a.text}, {b.text}")
 
-    def divide(self, a: Integer, by: int) -> Value:
+    def divide(self, a: Integer, by: int) -> Register:
         """Quotient of a non-negative number by a constant, towards zero."""
         a = self.integer(a)
         if a.constant is not None:
             return constant(I64, a.constant // by)
         return a if by == 1 else self._define(I64, f"udiv i64 {a.text}, {by}")
 
-    def remainder(self, a: Integer, by: int) -> Value:
+    def remainder(self, a: Integer, by: int) -> Register:
         """Remainder of a non-negative number by a constant."""
         a = self.integer(a)
         if a.constant is not None or by == 1:
             return constant(I64, (a.constant or 0) % by)
         return self._define(I64, f"urem i64 {a.text}, {by}")
 
-    def minimum(self, a: Integer, b: Integer) -> Value:
+    def minimum(self, a: Integer, b: Integer) -> Register:
         return self._pick("slt", a, b)
 
-    def maximum(self, a: Integer, b: Integer) -> Value:
+    def maximum(self, a: Integer, b: Integer) -> Register:
         return self._pick("sgt", a, b)
 
-    def _pick(self, relation: str, a: Integer, b: Integer) -> Value:
+    def _pick(self, relation: str, a: Integer, b: Integer) -> Register:
         a, b = self.integer(a), self.integer(b)
         if a.constant is not None and b.constant is not None:
             better = min if relation == "slt" else max
@@ -246,49 +246,49 @@ class FunctionBuilder:
 
     # Operations lane by lane
 
-    def binary(self, operation: str, a: Value, b: Value) -> Value:
+    def binary(self, operation: str, a: Register, b: Register) -> Register:
         """An LLVM instruction of two equal types, such as ``fadd``, ``xor`` or ``shl``."""
         return self._define(a.type, f"{operation} {a.type.text} {a.text}, {b.text}")
 
-    def compare(self, relation: str, a: Integer, b: Integer) -> Value:
+    def compare(self, relation: str, a: Integer, b: Integer) -> Register:
         """``fcmp`` for floats, ``icmp`` for integers."""
-        a = a if isinstance(a, Value) else self.integer(a, b.type if isinstance(b, Value) else I64)
+        a = a if isinstance(a, Register) else self.integer(a, b.type if isinstance(b, Register) else I64)
         b = self.integer(b, a.type)
         operation = "fcmp" if a.type.is_float else "icmp"
         return self._define(a.type.as_scalar("i1"), f"{operation} {relation} {a.type.text} {a.text}, {b.text}")
 
-    def select(self, condition: Value, a: Value, b: Value) -> Value:
+    def select(self, condition: Register, a: Register, b: Register) -> Register:
         """``a`` where the condition holds, else ``b``."""
         return self._define(a.type, f"select {condition}, {a}, {b}")
 
-    def convert(self, operation: str, a: Value, to: Type) -> Value:
+    def convert(self, operation: str, a: Register, to: Type) -> Register:
         """``sitofp``, ``bitcast``, ``zext``, …"""
         return a if operation == "bitcast" and a.type == to else self._define(to, f"{operation} {a} to {to.text}")
 
-    def negate(self, a: Value) -> Value:
+    def negate(self, a: Register) -> Register:
         return self._define(a.type, f"fneg {a}")
 
-    def fma(self, a: Value, b: Value, c: Value) -> Value:
+    def fma(self, a: Register, b: Register, c: Register) -> Register:
         """a * b + c, rounded once where the target can."""
         if not self.target.has_fma:
             return self.binary("fadd", self.binary("fmul", a, b), c)
         return self.intrinsic(f"llvm.fma.{a.type.suffix}", a.type, [a, b, c])
 
-    def unary_intrinsic(self, name: str, a: Value) -> Value:
+    def unary_intrinsic(self, name: str, a: Register) -> Register:
         """``llvm.sqrt``, ``llvm.fabs``, …, without the suffix."""
         return self.intrinsic(f"llvm.{name}.{a.type.suffix}", a.type, [a])
 
-    def larger(self, a: Value, b: Value) -> Value:
+    def larger(self, a: Register, b: Register) -> Register:
         """The larger of two floats; ``b`` where one is not a number."""
         return self.select(self.compare("ogt", a, b), a, b)
 
-    def smaller(self, a: Value, b: Value) -> Value:
+    def smaller(self, a: Register, b: Register) -> Register:
         """The smaller of two floats; ``b`` where one is not a number."""
         return self.select(self.compare("olt", a, b), a, b)
 
     # Vectors
 
-    def splat(self, scalar: Value, lanes: int) -> Value:
+    def splat(self, scalar: Register, lanes: int) -> Register:
         """A vector with the scalar in every lane."""
         if lanes == 1:
             return scalar
@@ -297,17 +297,17 @@ class FunctionBuilder:
         mask = zero(I32.of(lanes))
         return self._define(type, f"shufflevector {first}, {poison(type)}, {mask}")
 
-    def shuffle(self, a: Value, b: Value, lanes: Sequence[int]) -> Value:
+    def shuffle(self, a: Register, b: Register, lanes: Sequence[int]) -> Register:
         """Lanes of the two vectors one after the other, by constant numbers."""
         mask = "<" + ", ".join(f"i32 {lane}" for lane in lanes) + ">"
         type = a.type.of(len(lanes))
         return self._define(type, f"shufflevector {a}, {b}, <{len(lanes)} x i32> {mask}")
 
-    def extract(self, vector: Value, lane: Integer) -> Value:
+    def extract(self, vector: Register, lane: Integer) -> Register:
         lane = self.integer(lane)
         return self._define(vector.type.element, f"extractelement {vector}, {lane}")
 
-    def sum_of_lanes(self, vector: Value) -> Value:
+    def sum_of_lanes(self, vector: Register) -> Register:
         """The sum, added up in any order."""
         element = vector.type.element
         name = f"llvm.vector.reduce.fadd.{vector.type.suffix}"
@@ -315,19 +315,19 @@ class FunctionBuilder:
         start = constant(element, -0.0)
         return self._define(element, f"call reassoc {element.text} @{name}({start}, {vector})")
 
-    def largest_of_lanes(self, vector: Value) -> Value:
+    def largest_of_lanes(self, vector: Register) -> Register:
         """The largest number; lanes that are NaN do not count."""
         element = vector.type.element
         name = f"llvm.vector.reduce.fmax.{vector.type.suffix}"
         self.declare(name, element, [vector.type])
         return self._define(element, f"call {element.text} @{name}({vector})")
 
-    def insert(self, vector: Value, scalar: Value, lane: int) -> Value:
+    def insert(self, vector: Register, scalar: Register, lane: int) -> Register:
         return self._define(vector.type, f"insertelement {vector}, {scalar}, i32 {lane}")
 
     # Memory
 
-    def at(self, pointer: Value, *offsets: Integer) -> Value:
+    def at(self, pointer: Register, *offsets: Integer) -> Register:
         """The address so many bytes further."""
         for offset in offsets:
             offset = self.integer(offset)
@@ -335,32 +335,32 @@ class FunctionBuilder:
                 pointer = self._define(PTR, f"getelementptr i8, ptr {pointer.text}, i64 {offset.text}")
         return pointer
 
-    def load(self, type: Type, pointer: Value, offset: Integer = 0) -> Value:
+    def load(self, type: Type, pointer: Register, offset: Integer = 0) -> Register:
         """Read from memory that is aligned to its elements."""
         align = type.element.bytes
         return self._define(type, f"load {type.text}, {self.at(pointer, offset)}, align {align}")
 
-    def store(self, value: Value, pointer: Value, offset: Integer = 0) -> None:
+    def store(self, value: Register, pointer: Register, offset: Integer = 0) -> None:
         """Write to memory that is aligned to its elements."""
         self._emit(f"store {value}, {self.at(pointer, offset)}, align {value.type.element.bytes}")
 
-    def load_masked(self, type: Type, pointer: Value, mask: Value) -> Value:
+    def load_masked(self, type: Type, pointer: Register, mask: Register) -> Register:
         """Read the lanes that the mask names; the others are zero and not touched."""
         name = f"llvm.masked.load.{type.suffix}.p0"
         self.declarations[name] = f"declare {type.text} @{name}(ptr, i32 immarg, {mask.type.text}, {type.text})"
         return self.call(name, type, [pointer, constant(I32, type.element.bytes), mask, zero(type)])
 
-    def store_masked(self, value: Value, pointer: Value, mask: Value) -> None:
+    def store_masked(self, value: Register, pointer: Register, mask: Register) -> None:
         """Write the lanes that the mask names."""
         name = f"llvm.masked.store.{value.type.suffix}.p0"
         self.declarations[name] = f"declare void @{name}({value.type.text}, ptr, i32 immarg, {mask.type.text})"
         self.call(name, None, [value, pointer, constant(I32, value.type.element.bytes), mask])
 
-    def load_strided(self, type: Type, pointer: Value, stride: int, mask: Value) -> Value:
+    def load_strided(self, type: Type, pointer: Register, stride: int, mask: Register) -> Register:
         """Read the lanes that the mask names, each ``stride`` bytes after the one before."""
         offsets = "<" + ", ".join(f"i64 {lane * stride}" for lane in range(type.lanes)) + ">"
         pointers = PTR.of(type.lanes)
-        addresses = self._define(pointers, f"getelementptr i8, {pointer}, {Value(I64.of(type.lanes), offsets)}")
+        addresses = self._define(pointers, f"getelementptr i8, {pointer}, {Register(I64.of(type.lanes), offsets)}")
         name = f"llvm.masked.gather.{type.suffix}.{pointers.suffix}"
         self.declare(name, type, [pointers, I32, mask.type, type])
         return self.call(name, type, [addresses, constant(I32, type.element.bytes), mask, zero(type)])
@@ -373,7 +373,7 @@ class FunctionBuilder:
         """
         self._emit('call void asm sideeffect "", "~{memory}"()')
 
-    def prefetch(self, pointer: Value, *, level: int = 2) -> None:
+    def prefetch(self, pointer: Register, *, level: int = 2) -> None:
         """Ask for the cache line of an address, which need not be valid, to be brought into the second level cache."""
         locality = {1: 3, 2: 2}[level]
         arguments = [pointer, constant(I32, 0), constant(I32, locality), constant(I32, 1)]

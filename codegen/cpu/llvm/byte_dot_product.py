@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from .builder import FunctionBuilder
 from .target import TargetDescription
-from .types import I8, I16, I32, Value, constant
+from .types import I8, I16, I32, Register, constant
 
 LANES = 16
 ACCUMULATOR = I32.of(LANES)
@@ -20,7 +20,7 @@ FLIP = -128
 """Added to bytes (the highest bit flipped), it takes signed numbers to unsigned ones 128 larger, and back."""
 
 
-def flipped(b: FunctionBuilder, value: Value) -> Value:
+def flipped(b: FunctionBuilder, value: Register) -> Register:
     """Bytes with the highest bit flipped."""
     as_bytes = b.convert("bitcast", value, BYTES)
     return b.binary("xor", as_bytes, constant(BYTES, FLIP))
@@ -43,14 +43,14 @@ def _pair_intrinsic(target: TargetDescription, lanes: int) -> str | None:
     return names.get(lanes)
 
 
-def dot(b: FunctionBuilder, total: Value, x: Value, w: Value) -> Value:
+def dot(b: FunctionBuilder, total: Register, x: Register, w: Register) -> Register:
     """``total`` with the products of unsigned bytes ``x`` and signed bytes ``w`` added; 16 lanes and 64 bytes."""
     lanes = min(b.target.lanes, LANES)
     parts = [_part_dot(b, *part) for part in zip(*(_parts(b, v, lanes) for v in (total, x, w)), strict=True)]
     return _joined(b, parts)
 
 
-def _parts(b: FunctionBuilder, value: Value, lanes: int) -> list[Value]:
+def _parts(b: FunctionBuilder, value: Register, lanes: int) -> list[Register]:
     """Registers of ``lanes`` lanes of 32 bits."""
     value = b.convert("bitcast", value, ACCUMULATOR)
     if lanes == LANES:
@@ -58,14 +58,14 @@ def _parts(b: FunctionBuilder, value: Value, lanes: int) -> list[Value]:
     return [b.shuffle(value, value, range(first, first + lanes)) for first in range(0, LANES, lanes)]
 
 
-def _joined(b: FunctionBuilder, parts: Sequence[Value]) -> Value:
+def _joined(b: FunctionBuilder, parts: Sequence[Register]) -> Register:
     while len(parts) > 1:
         lanes = 2 * parts[0].type.lanes
         parts = [b.shuffle(parts[i], parts[i + 1], range(lanes)) for i in range(0, len(parts), 2)]
     return parts[0]
 
 
-def _part_dot(b: FunctionBuilder, total: Value, x: Value, w: Value) -> Value:
+def _part_dot(b: FunctionBuilder, total: Register, x: Register, w: Register) -> Register:
     lanes = total.type.lanes
     name = _dot_intrinsic(b.target, lanes)
     if name is not None:
@@ -86,7 +86,7 @@ def _part_dot(b: FunctionBuilder, total: Value, x: Value, w: Value) -> Value:
     return total
 
 
-def _lane_dot(b: FunctionBuilder, total: Value, x: Value, w: Value) -> Value:
+def _lane_dot(b: FunctionBuilder, total: Register, x: Register, w: Register) -> Register:
     """Byte by byte, on processors of which nothing more is known."""
     type = total.type
     for byte in range(4):

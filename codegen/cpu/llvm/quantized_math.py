@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ....ir.quantized import limits, parameters
 from ....ir.types import DType, TensorType
 from .builder import FunctionBuilder
-from .types import F32, I8, I16, I32, I64, Value, constant, zero
+from .types import F32, I8, I16, I32, I64, Register, constant, zero
 
 _ROUNDING = {"float": 1.5 * 2.0**23, "double": 1.5 * 2.0**52}
 """Added to a number of less than 2^22 (2^51) in magnitude, they leave the nearest integer in the low bits."""
@@ -21,31 +21,31 @@ _ROUNDING = {"float": 1.5 * 2.0**23, "double": 1.5 * 2.0**52}
 _SIGNED = frozenset({DType.I8, DType.I16, DType.I32, DType.I64})
 
 
-def widened(b: FunctionBuilder, value: Value, dtype: DType) -> Value:
+def widened(b: FunctionBuilder, value: Register, dtype: DType) -> Register:
     """Stored integers of up to 32 bits as i32."""
     if value.type.bits == 32:
         return value
     return b.convert("sext" if dtype in _SIGNED else "zext", value, I32.of(value.type.lanes))
 
 
-def single(b: FunctionBuilder, value: Value) -> Value:
+def single(b: FunctionBuilder, value: Register) -> Register:
     """Integers as single precision, rounded to nearest."""
     return b.convert("sitofp", value, F32.of(value.type.lanes))
 
 
-def rounded(b: FunctionBuilder, value: Value) -> Value:
+def rounded(b: FunctionBuilder, value: Register) -> Register:
     """The nearest integers of clamped floats: i32 of single, i64 of double precision."""
     shifted = b.binary("fadd", value, constant(value.type, _ROUNDING[value.type.scalar]))
     return b.convert("bitcast", shifted, (I32 if value.type.scalar == "float" else I64).of(value.type.lanes))
 
 
-def clamped(b: FunctionBuilder, value: Value, low: Value, high: Value) -> Value:
+def clamped(b: FunctionBuilder, value: Register, low: Register, high: Register) -> Register:
     """Floats between two bounds; what is not a number becomes the lower one."""
     return b.smaller(b.larger(value, low), high)
 
 
 @dataclass(frozen=True)
-class Target:
+class StoredRange:
     """What stored integers a result takes.
 
     Attributes:
@@ -60,11 +60,11 @@ class Target:
     high: int
 
     @staticmethod
-    def of(type: TensorType) -> Target:
+    def of(type: TensorType) -> StoredRange:
         """The whole range of an 8-bit type that is quantised as a whole."""
-        return Target(type.dtype, parameters(type)[1], *limits(type))
+        return StoredRange(type.dtype, parameters(type)[1], *limits(type))
 
-    def store_form(self, b: FunctionBuilder, value: Value) -> Value:
+    def store_form(self, b: FunctionBuilder, value: Register) -> Register:
         """Single precision numbers at the scale of the result as bytes: clamp, round, add the zero point."""
         low, high = (constant(value.type, bound - self.zero_point) for bound in (self.low, self.high))
         integers = rounded(b, clamped(b, value, low, high))
@@ -74,7 +74,7 @@ class Target:
             return narrow
         return b.binary("add", narrow, constant(narrow.type, signed_byte(self.zero_point)))
 
-    def store_all(self, b: FunctionBuilder, values: Sequence[Value], place: Value, *, are_small: bool) -> None:
+    def store_all(self, b: FunctionBuilder, values: Sequence[Register], place: Register, *, are_small: bool) -> None:
         """Store vectors of 16 numbers as :meth:`store_form` makes them, one after the other.
 
         Args:
@@ -85,7 +85,7 @@ class Target:
             b.store(packed, b.at(place, offset))
             offset += packed.type.bytes
 
-    def store_forms(self, b: FunctionBuilder, values: Sequence[Value], *, are_small: bool) -> list[Value]:
+    def store_forms(self, b: FunctionBuilder, values: Sequence[Register], *, are_small: bool) -> list[Register]:
         """What :meth:`store_all` stores, in registers of 16 to 64 bytes."""
         if not are_small or b.target.vector_bits < 512 or not b.target.is_x86_64:
             return [self.store_form(b, value) for value in values]
@@ -103,7 +103,7 @@ class Target:
                 results.append(b.shuffle(packed, packed, range(begin, begin + 16)))
         return results
 
-    def _pack_four(self, b: FunctionBuilder, values: Sequence[Value]) -> Value:
+    def _pack_four(self, b: FunctionBuilder, values: Sequence[Register]) -> Register:
         """Four vectors of 16 numbers as 64 bytes, by instructions that saturate, which takes half as many of them."""
         words, bytes = I16.of(32), I8.of(64)
         convert = "llvm.x86.avx512.mask.cvtps2dq.512"

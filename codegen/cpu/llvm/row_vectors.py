@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from .builder import FunctionBuilder
-from .types import F32, Value, mask_constant
+from .types import F32, Register, Registers, mask_constant
 
-Step = Callable[["RowPlace", tuple[Value, ...]], Sequence[Value]]
+Step = Callable[["RowVector", Registers], Sequence[Register]]
 """From a place in the row and the carried values to the next carried values."""
 
 
-class RowPlace:
+class RowVector:
     """Some neighbouring elements of a row: a full vector of them, or the rest of the row.
 
     Attributes:
@@ -19,20 +19,20 @@ class RowPlace:
         mask: which lanes exist; ``None`` for all.
     """
 
-    def __init__(self, b: FunctionBuilder, offset: Value, mask: Value | None, lanes: int) -> None:
+    def __init__(self, b: FunctionBuilder, offset: Register, mask: Register | None, lanes: int) -> None:
         self._b = b
         self._vector = F32.of(lanes)
         self.offset = offset
         self.mask = mask
 
-    def load(self, row: Value) -> Value:
+    def load(self, row: Register) -> Register:
         """The elements in the row at ``row``; zero where there are none."""
         address = self._b.at(row, self.offset)
         if self.mask is None:
             return self._b.load(self._vector, address)
         return self._b.load_masked(self._vector, address, self.mask)
 
-    def store(self, value: Value, row: Value) -> None:
+    def store(self, value: Register, row: Register) -> None:
         """Write the elements that exist."""
         address = self._b.at(row, self.offset)
         if self.mask is None:
@@ -40,21 +40,21 @@ class RowPlace:
         else:
             self._b.store_masked(value, address, self.mask)
 
-    def only(self, value: Value, otherwise: Value) -> Value:
+    def only(self, value: Register, otherwise: Register) -> Register:
         """``value`` in the lanes that exist, ``otherwise`` in the others."""
         return value if self.mask is None else self._b.select(self.mask, value, otherwise)
 
 
-def over_row(b: FunctionBuilder, length: int, step: Step, carried: Sequence[Value] = ()) -> tuple[Value, ...]:
+def over_row(b: FunctionBuilder, length: int, step: Step, carried: Sequence[Register] = ()) -> Registers:
     """Apply ``step`` along a row of ``length`` elements; the values carried at the end."""
     lanes = b.target.lanes
     whole = length // lanes * lanes
 
-    def body(index: Value, inside: tuple[Value, ...]) -> Sequence[Value]:
-        return step(RowPlace(b, b.multiply(index, 4), None, lanes), inside)
+    def body(index: Register, inside: Registers) -> Sequence[Register]:
+        return step(RowVector(b, b.multiply(index, 4), None, lanes), inside)
 
     values = b.loop(0, whole, body, carried, step=lanes)
     if whole < length:
-        rest = RowPlace(b, b.integer(4 * whole), mask_constant(lanes, length - whole), lanes)
+        rest = RowVector(b, b.integer(4 * whole), mask_constant(lanes, length - whole), lanes)
         values = tuple(step(rest, values))
     return values

@@ -1,4 +1,4 @@
-"""Types and values of LLVM's textual IR, as far as kernels need them."""
+"""Types and registers of LLVM's textual IR, as far as kernels need them."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def type_of(dtype: DType, lanes: int = 1) -> Type:
 
 
 @dataclass(frozen=True)
-class Value:
+class Register:
     """Something computed, or a constant.
 
     Attributes:
@@ -95,6 +95,9 @@ class Value:
         return f"{self.type.text} {self.text}"
 
 
+Registers = tuple[Register, ...]
+
+
 def _float_text(value: float, type: Type) -> str:
     if type.scalar == "half":
         return "0xH" + struct.pack(">e", value).hex().upper()
@@ -107,7 +110,7 @@ def _float_text(value: float, type: Type) -> str:
     return "0x" + struct.pack(">d", value).hex().upper()
 
 
-def constant(type: Type, value: float | int | bool) -> Value:
+def constant(type: Type, value: float | int | bool) -> Register:
     """A constant, the same in every lane.
 
     Raises:
@@ -122,27 +125,27 @@ def constant(type: Type, value: float | int | bool) -> Value:
     else:
         raise CodegenError("an integer constant has a fraction", expected=type.text, found=value)
     if type.lanes == 1:
-        return Value(type, scalar, None if type.is_float else int(value))
+        return Register(type, scalar, None if type.is_float else int(value))
     return vector_constant(type, [scalar] * type.lanes)
 
 
-def vector_constant(type: Type, lanes: list[str]) -> Value:
+def vector_constant(type: Type, lanes: list[str]) -> Register:
     """A vector of constants given as LLVM writes them."""
-    return Value(type, "<" + ", ".join(f"{type.scalar} {lane}" for lane in lanes) + ">")
+    return Register(type, "<" + ", ".join(f"{type.scalar} {lane}" for lane in lanes) + ">")
 
 
-def mask_constant(lanes: int, active: int) -> Value:
+def mask_constant(lanes: int, active: int) -> Register:
     """Truth values of which the first ``active`` are set."""
     return vector_constant(I1.of(lanes), ["true" if lane < active else "false" for lane in range(lanes)])
 
 
-def zero(type: Type) -> Value:
+def zero(type: Type) -> Register:
     """Zero in every lane; for a pointer, null."""
     if type.lanes > 1:
-        return Value(type, "zeroinitializer")
-    return Value(type, "null") if type.scalar == "ptr" else constant(type, 0)
+        return Register(type, "zeroinitializer")
+    return Register(type, "null") if type.scalar == "ptr" else constant(type, 0)
 
 
-def poison(type: Type) -> Value:
+def poison(type: Type) -> Register:
     """Lanes that nothing reads."""
-    return Value(type, "poison")
+    return Register(type, "poison")

@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 
 from .builder import FunctionBuilder
-from .types import Value, constant
+from .types import Register, constant
 
 _EXP = (0.50000001, 0.166665129, 0.0416661873, 0.00836959841, 0.00139517172)
 """(exp(r) - 1 - r) / r^2 for |r| <= ln(2) / 2."""
@@ -42,12 +42,12 @@ _ROUNDING = 1.5 * 2.0**23
 """Adding it to a number below 2^22 in magnitude leaves the nearest integer in the low bits."""
 
 
-def number(like: Value, value: float) -> Value:
+def number(like: Register, value: float) -> Register:
     """The constant in every lane of the type of ``like``."""
     return constant(like.type, value)
 
 
-def polynomial(b: FunctionBuilder, x: Value, coefficients: Sequence[float]) -> Value:
+def polynomial(b: FunctionBuilder, x: Register, coefficients: Sequence[float]) -> Register:
     """Sum of coefficients[i] * x^i by Horner's rule."""
     result = number(x, coefficients[-1])
     for coefficient in reversed(coefficients[:-1]):
@@ -55,32 +55,32 @@ def polynomial(b: FunctionBuilder, x: Value, coefficients: Sequence[float]) -> V
     return result
 
 
-def maximum(b: FunctionBuilder, x: Value, bound: float) -> Value:
+def maximum(b: FunctionBuilder, x: Register, bound: float) -> Register:
     """The larger of x and the bound; NaN stays."""
     return b.larger(number(x, bound), x)
 
 
-def minimum(b: FunctionBuilder, x: Value, bound: float) -> Value:
+def minimum(b: FunctionBuilder, x: Register, bound: float) -> Register:
     """The smaller of x and the bound; NaN stays."""
     return b.smaller(number(x, bound), x)
 
 
-def absolute(b: FunctionBuilder, x: Value) -> Value:
+def absolute(b: FunctionBuilder, x: Register) -> Register:
     return b.unary_intrinsic("fabs", x)
 
 
-def with_sign(b: FunctionBuilder, magnitude: Value, sign: Value) -> Value:
+def with_sign(b: FunctionBuilder, magnitude: Register, sign: Register) -> Register:
     """``magnitude`` with the sign of ``sign``."""
     return b.intrinsic(f"llvm.copysign.{magnitude.type.suffix}", magnitude.type, [magnitude, sign])
 
 
-def _power_of_two(b: FunctionBuilder, n: Value, like: Value) -> Value:
+def _power_of_two(b: FunctionBuilder, n: Register, like: Register) -> Register:
     """2^n for an integer n from -126 to 127, made in the exponent field."""
     biased = b.binary("add", n, constant(n.type, 127))
     return b.convert("bitcast", b.binary("shl", biased, constant(n.type, 23)), like.type)
 
 
-def _reduce(b: FunctionBuilder, x: Value) -> tuple[Value, Value]:
+def _reduce(b: FunctionBuilder, x: Register) -> tuple[Register, Register]:
     """n and r with x = n * ln(2) + r and |r| <= ln(2) / 2."""
     shifted = b.fma(x, number(x, 1 / math.log(2)), number(x, _ROUNDING))
     whole = b.binary("fsub", shifted, number(x, _ROUNDING))
@@ -91,7 +91,7 @@ def _reduce(b: FunctionBuilder, x: Value) -> tuple[Value, Value]:
     return n, r
 
 
-def exp(b: FunctionBuilder, x: Value) -> Value:
+def exp(b: FunctionBuilder, x: Register) -> Register:
     """e^x; 0 and infinity where single precision ends, subnormal numbers included."""
     x = maximum(b, minimum(b, x, 89.0), -104.0)
     n, r = _reduce(b, x)
@@ -102,14 +102,14 @@ def exp(b: FunctionBuilder, x: Value) -> Value:
     return b.binary("fmul", y, _power_of_two(b, b.binary("sub", n, half), x))
 
 
-def _exp_limited(b: FunctionBuilder, x: Value) -> Value:
+def _exp_limited(b: FunctionBuilder, x: Register) -> Register:
     """e^x where neither the exponent nor the result leaves the range of normal numbers."""
     n, r = _reduce(b, x)
     y = b.fma(b.binary("fmul", r, r), polynomial(b, r, _EXP), b.binary("fadd", r, number(r, 1)))
     return b.binary("fmul", y, _power_of_two(b, n, x))
 
 
-def expm1(b: FunctionBuilder, x: Value) -> Value:
+def expm1(b: FunctionBuilder, x: Register) -> Register:
     """e^x - 1 for x up to 88, exact to the last digits near zero."""
     n, r = _reduce(b, maximum(b, x, -87.0))
     scale = _power_of_two(b, n, x)
@@ -117,7 +117,7 @@ def expm1(b: FunctionBuilder, x: Value) -> Value:
     return b.fma(scale, y, b.binary("fsub", scale, number(x, 1)))
 
 
-def log(b: FunctionBuilder, x: Value) -> Value:
+def log(b: FunctionBuilder, x: Register) -> Register:
     """The natural logarithm; -infinity at zero, NaN below."""
     integers = x.type.as_scalar("i32")
     is_small = b.compare("olt", x, number(x, 2.0**-126))
@@ -140,7 +140,7 @@ def log(b: FunctionBuilder, x: Value) -> Value:
     return b.select(b.compare("olt", x, number(x, 0)), number(x, math.nan), y)
 
 
-def log1p(b: FunctionBuilder, x: Value) -> Value:
+def log1p(b: FunctionBuilder, x: Register) -> Register:
     """log(1 + x) for x >= 0."""
     shifted = b.binary("fadd", number(x, 1), x)
     lost = b.binary("fsub", x, b.binary("fsub", shifted, number(x, 1)))
@@ -149,7 +149,7 @@ def log1p(b: FunctionBuilder, x: Value) -> Value:
     return b.select(b.compare("olt", x, number(x, math.inf)), y, x)
 
 
-def tanh(b: FunctionBuilder, x: Value) -> Value:
+def tanh(b: FunctionBuilder, x: Register) -> Register:
     """The hyperbolic tangent."""
     square = b.binary("fmul", x, x)
     near = b.fma(b.binary("fmul", polynomial(b, square, _TANH), square), x, x)
@@ -160,13 +160,13 @@ def tanh(b: FunctionBuilder, x: Value) -> Value:
     return b.select(b.compare("olt", magnitude, number(x, 0.625)), near, far)
 
 
-def sigmoid(b: FunctionBuilder, x: Value) -> Value:
+def sigmoid(b: FunctionBuilder, x: Register) -> Register:
     """1 / (1 + e^-x)"""
     e = exp(b, b.negate(x))
     return b.binary("fdiv", number(x, 1), b.binary("fadd", e, number(x, 1)))
 
 
-def erf(b: FunctionBuilder, x: Value) -> Value:
+def erf(b: FunctionBuilder, x: Register) -> Register:
     """The error function."""
     square = b.binary("fmul", x, x)
     near = b.fma(polynomial(b, square, _ERF_NEAR), x, x)
@@ -176,26 +176,26 @@ def erf(b: FunctionBuilder, x: Value) -> Value:
     return b.select(b.compare("olt", magnitude, number(x, 0.93)), near, far)
 
 
-def softplus(b: FunctionBuilder, x: Value) -> Value:
+def softplus(b: FunctionBuilder, x: Register) -> Register:
     """log(1 + e^x)"""
     tail = log1p(b, exp(b, b.negate(absolute(b, x))))
     return b.binary("fadd", maximum(b, x, 0), tail)
 
 
-def mish(b: FunctionBuilder, x: Value) -> Value:
+def mish(b: FunctionBuilder, x: Register) -> Register:
     """x * tanh(softplus(x)), by tanh(log(1 + e)) = n / (n + 2) with n = e * (e + 2)."""
     e = exp(b, minimum(b, x, 20.0))
     n = b.binary("fmul", e, b.binary("fadd", e, number(x, 2)))
     return b.binary("fmul", x, b.binary("fdiv", n, b.binary("fadd", n, number(x, 2))))
 
 
-def gelu(b: FunctionBuilder, x: Value) -> Value:
+def gelu(b: FunctionBuilder, x: Register) -> Register:
     """x * (1 + erf(x / sqrt(2))) / 2"""
     inner = erf(b, b.binary("fmul", x, number(x, math.sqrt(0.5))))
     return b.binary("fmul", b.binary("fmul", x, number(x, 0.5)), b.binary("fadd", inner, number(x, 1)))
 
 
-def gelu_tanh(b: FunctionBuilder, x: Value) -> Value:
+def gelu_tanh(b: FunctionBuilder, x: Register) -> Register:
     """x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))) / 2"""
     cube = b.binary("fmul", b.binary("fmul", x, x), x)
     inner = b.fma(cube, number(x, 0.044715), x)

@@ -11,9 +11,10 @@ from ....ir.ops.shape import Cast
 from ....ir.types import DType, TensorType
 from ..kernel import Kernel
 from ..llvm.target import TargetDescription
+from ..nest import Nest, broadcast
 from ..registry import lowers
+from ..tensors import dtypes_of, has_real_meaning, is_plain
 from .function import python_function
-from .loops import Nest, broadcast, dtypes_of, has_real_meaning, is_plain
 from .nest_kernel import element_kernel
 from .scalar import NAMESPACE, scalar_expression
 

@@ -11,9 +11,10 @@ from ....ir.ops.indexing import Gather, GatherElements, GatherND, OneHot, Scatte
 from ....ir.types import DType
 from ..kernel import Kernel
 from ..llvm.target import TargetDescription
+from ..nest import row_major
 from ..registry import lowers
+from ..tensors import bits, has_real_meaning, is_movement, is_plain
 from .function import KernelFunction, compile_kernel, python_function
-from .loops import bits, has_real_meaning, is_movement, is_plain, row_major
 from .scalar import NAMESPACE, to_int64
 
 

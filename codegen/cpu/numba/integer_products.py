@@ -15,9 +15,9 @@ from ....ir.types import DType
 from ..kernel import Kernel
 from ..llvm.target import TargetDescription
 from ..registry import lowers
+from ..tensors import dtypes_of, is_plain
 from .function import compile_kernel, python_function
 from .integer_scalar import NAMES
-from .loops import dtypes_of, is_plain
 from .products import CONVOLUTION, MATRIX_PRODUCT, RANGES, convolution_geometry, matrix_offsets
 from .scalar import NAMESPACE
 

@@ -13,9 +13,10 @@ from ....ir.ops.shape import Expand, Reshape
 from ....ir.types import TensorType
 from ..kernel import Kernel
 from ..llvm.target import TargetDescription
+from ..nest import Access, Nest, broadcast, row_major
 from ..registry import lowers
+from ..tensors import bits, is_movement, is_plain
 from .function import compile_kernel
-from .loops import Access, Nest, bits, broadcast, is_movement, is_plain, row_major
 from .nest_kernel import copies_kernel, copy_kernel
 
 

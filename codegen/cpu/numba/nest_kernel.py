@@ -14,8 +14,8 @@ from numba import types
 from ....ir.types import DType
 from ..kernel import Kernel, kernel_name
 from ..llvm.target import TargetDescription
+from ..nest import Nest
 from .function import KernelFunction, numba_text, optimized
-from .loops import Nest
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from ....ir.ops.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNo
 from ....ir.types import DType
 from ..kernel import Kernel
 from ..llvm.target import TargetDescription
+from ..nest import Access, Nest, row_major
 from ..registry import lowers
+from ..tensors import dtypes_of, is_plain
 from .function import compile_kernel, python_function
-from .loops import Access, Nest, dtypes_of, is_plain, row_major
 from .nest_kernel import element_kernel
 from .scalar import NAMESPACE, number
 

@@ -9,9 +9,10 @@ from ....ir.ops.movement import Pad
 from ....ir.types import TensorType
 from ..kernel import Kernel
 from ..llvm.target import TargetDescription
+from ..nest import row_major
 from ..registry import lowers
+from ..tensors import bits, is_movement, is_plain
 from .function import compile_kernel, python_function
-from .loops import bits, is_movement, is_plain, row_major
 
 _OUTSIDE = -1
 

@@ -10,9 +10,9 @@ from ....ir.types import DType
 from ..kernel import Kernel
 from ..llvm.target import TargetDescription
 from ..registry import lowers
+from ..tensors import dtypes_of, has_real_meaning, is_movement, is_plain
 from .elementwise import load, store
 from .function import compile_kernel, python_function
-from .loops import dtypes_of, has_real_meaning, is_movement, is_plain
 from .products import RANGES
 from .scalar import NAMESPACE, number
 

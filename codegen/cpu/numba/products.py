@@ -18,8 +18,8 @@ from ....ir.types import DType, TensorType
 from ..kernel import Kernel
 from ..llvm.target import TargetDescription
 from ..registry import lowers
+from ..tensors import dtypes_of, has_real_meaning, is_plain
 from .function import compile_kernel, python_function
-from .loops import dtypes_of, has_real_meaning, is_plain
 from .scalar import NAMESPACE, activation_expression, number
 
 _FLOATS = (DType.F32, DType.F64)

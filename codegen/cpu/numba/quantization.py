@@ -9,11 +9,12 @@ from ....ir.ops.quantization import DequantizeLinear, DynamicQuantizeLinear, Qua
 from ....ir.types import DType
 from ..kernel import Kernel
 from ..llvm.target import TargetDescription
+from ..nest import Access, Nest, row_major
 from ..registry import lowers
+from ..tensors import dtypes_of, is_plain
 from .elementwise import load, store
 from .function import compile_kernel, python_function
 from .integer_scalar import NAMES, quantized
-from .loops import Access, Nest, dtypes_of, is_plain, row_major
 from .nest_kernel import element_kernel
 from .scalar import NAMESPACE
 

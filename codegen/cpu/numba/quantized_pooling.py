@@ -13,8 +13,8 @@ from ....ir.quantized import check_elementwise, limits, parameters
 from ..kernel import Kernel
 from ..llvm.target import TargetDescription
 from ..registry import lowers
+from ..tensors import dtypes_of, is_plain
 from .function import compile_kernel, python_function
-from .loops import dtypes_of, is_plain
 from .quantized_products import NAMES
 
 

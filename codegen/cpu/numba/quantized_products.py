@@ -15,8 +15,8 @@ from ....ir.types import DType
 from ..kernel import Kernel
 from ..llvm.target import TargetDescription
 from ..registry import lowers
+from ..tensors import dtypes_of, is_plain
 from .function import compile_kernel, python_function
-from .loops import dtypes_of, is_plain
 
 _ROUNDING = np.float32(1.5 * 2.0**23)
 

@@ -14,10 +14,11 @@ from ....ir.ops.reduction import Reduce
 from ....ir.types import DType
 from ..kernel import Kernel
 from ..llvm.target import TargetDescription
+from ..nest import row_major
 from ..registry import lowers
+from ..tensors import dtypes_of, is_movement, is_plain
 from .elementwise import load, store
 from .function import KernelFunction, compile_kernel, python_function
-from .loops import dtypes_of, is_movement, is_plain, row_major
 from .scalar import NAMESPACE, number
 
 

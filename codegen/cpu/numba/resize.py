@@ -11,9 +11,10 @@ from ....ir.ops.resize import Resize
 from ....ir.types import DType
 from ..kernel import Kernel
 from ..llvm.target import TargetDescription
+from ..nest import row_major
 from ..registry import lowers
+from ..tensors import bits, is_movement, is_plain
 from .function import compile_kernel, python_function
-from .loops import bits, is_movement, is_plain, row_major
 
 
 def _kept(operator: Resize, type_shape: tuple[int, ...], d: int) -> bool:

@@ -8,10 +8,10 @@ from ....ir.types import DType
 from ..kernel import Kernel
 from ..llvm.target import TargetDescription
 from ..registry import lowers
+from ..tensors import dtypes_of, is_plain
 from .elementwise import load, store
 from .function import compile_kernel, python_function
 from .lines import around
-from .loops import dtypes_of, is_plain
 from .scalar import NAMESPACE
 
 _ROWS = """def kernel(x, y, n, f, scratch, begin, end):

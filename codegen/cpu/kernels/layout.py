@@ -5,21 +5,21 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ...ir.core import Op
-from ...ir.layout import BLOCK
-from ...ir.ops.layout import Reorder
-from .kernel import Kernel
-from .kernels.convolution import layouts
-from .llvm.builder import FunctionBuilder
-from .llvm.target import TargetDescription
-from .llvm.types import F32, I8, Type, Value, mask_constant, zero
-from .registry import lowers
-from .spec import KernelSpec
+from ....ir.core import Op
+from ....ir.layout import BLOCK
+from ....ir.ops.layout import Reorder
+from ..kernel import Kernel
+from ..llvm.builder import FunctionBuilder
+from ..llvm.target import TargetDescription
+from ..llvm.types import F32, I8, Register, Registers, Type, mask_constant, zero
+from ..registry import lowers
+from ..spec import KernelSpec
+from ..tensors import layouts
 
 _ELEMENTS = {4: F32, 1: I8}
 
 
-def transpose_square(b: FunctionBuilder, rows: list[Value]) -> list[Value]:
+def transpose_square(b: FunctionBuilder, rows: list[Register]) -> list[Register]:
     """Columns of a square of as many vectors as they have lanes, a power of two.
 
     Each round interleaves vectors that are half the square apart; after log2(lanes) rounds all lanes are in place.
@@ -61,7 +61,7 @@ class BlockChannels(KernelSpec):
         blocks = -(-self.channels // BLOCK)
         last_active = (self.channels - 1) % BLOCK + 1
 
-        def unit(index: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+        def unit(index: Register, _: Registers) -> Registers:
             image, block = b.divide(index, blocks), b.remainder(index, blocks)
             channel = b.add(b.multiply(image, self.channels), b.multiply(block, BLOCK))
             plain = b.multiply(channel, self.element.bytes * self.pixels)
@@ -69,7 +69,7 @@ class BlockChannels(KernelSpec):
             x = b.at(arguments["x"], blocked if self.inverse else plain)
             y = b.at(arguments["y"], plain if self.inverse else blocked)
 
-            def work(active: int) -> tuple[Value, ...]:
+            def work(active: int) -> Registers:
                 self._block(b, x, y, active)
                 return ()
 
@@ -82,12 +82,12 @@ class BlockChannels(KernelSpec):
         b.loop(arguments["begin"], arguments["end"], unit)
         return self.finish(b, units=self.batch * blocks)
 
-    def _block(self, b: FunctionBuilder, x: Value, y: Value, active: int) -> None:
+    def _block(self, b: FunctionBuilder, x: Register, y: Register, active: int) -> None:
         """One block of which ``active`` channels exist."""
         whole = self.pixels // BLOCK * BLOCK
         move = self._to_plain if self.inverse else self._to_blocks
 
-        def square(pixel: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+        def square(pixel: Register, _: Registers) -> Registers:
             move(b, x, y, pixel, active, BLOCK)
             return ()
 
@@ -95,7 +95,9 @@ class BlockChannels(KernelSpec):
         if whole < self.pixels:
             move(b, x, y, b.integer(whole), active, self.pixels - whole)
 
-    def _to_blocks(self, b: FunctionBuilder, x: Value, y: Value, pixel: Value, active: int, count: int) -> None:
+    def _to_blocks(
+        self, b: FunctionBuilder, x: Register, y: Register, pixel: Register, active: int, count: int
+    ) -> None:
         x, y = b.at(x, b.multiply(pixel, self.element.bytes)), b.at(y, b.multiply(pixel, self.vector.bytes))
         rows = [zero(self.vector)] * BLOCK
         for channel in range(active):
@@ -107,7 +109,7 @@ class BlockChannels(KernelSpec):
         for index, vector in enumerate(transpose_square(b, rows)[:count]):
             b.store(vector, b.at(y, index * self.vector.bytes))
 
-    def _to_plain(self, b: FunctionBuilder, x: Value, y: Value, pixel: Value, active: int, count: int) -> None:
+    def _to_plain(self, b: FunctionBuilder, x: Register, y: Register, pixel: Register, active: int, count: int) -> None:
         x, y = b.at(x, b.multiply(pixel, self.vector.bytes)), b.at(y, b.multiply(pixel, self.element.bytes))
         columns = [b.load(self.vector, b.at(x, index * self.vector.bytes)) for index in range(count)]
         columns += [zero(self.vector)] * (BLOCK - count)

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..kernel import Kernel
-from ..kernels.product_spec import ProductSpec
-from ..kernels.window import Axis
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, I32, Value, constant, vector_constant, zero
+from ..llvm.types import F32, I32, Register, Registers, constant, vector_constant, zero
+from .product_spec import ProductSpec
+from .window import Axis
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class _Walker:
         tiles = spec.outputs // self.together
         tiles_per_group = tiles // spec.groups
 
-        def unit(index: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+        def unit(index: Register, _: Registers) -> Registers:
             image, tile = b.divide(index, tiles), b.remainder(index, tiles)
             channel = b.multiply(tile, self.together)
             source = b.add(b.multiply(image, spec.channels), b.multiply(b.divide(tile, tiles_per_group), self.inputs))
@@ -74,7 +74,7 @@ class _Walker:
         return spec.finish(b, units=spec.batch * tiles)
 
     def _positions(
-        self, x: Value, w: Value, channel: Value, result: Value, taps: tuple[tuple[Value, Value], ...]
+        self, x: Register, w: Register, channel: Register, result: Register, taps: tuple[tuple[Register, Register], ...]
     ) -> None:
         """Loop over the output positions of all dimensions but the last, which is cut into vectors.
 
@@ -85,7 +85,7 @@ class _Walker:
         axis = spec.axes[depth]
         if depth == len(spec.axes) - 1:
 
-            def vectors(pixel: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+            def vectors(pixel: Register, _: Registers) -> Registers:
                 self._vector(x, w, channel, result, taps, pixel)
                 return ()
 
@@ -95,7 +95,7 @@ class _Walker:
         inner_output = 4 * math.prod(a.output for a in spec.axes[depth + 1 :])
         inner_kernel = 4 * math.prod(a.kernel for a in spec.axes[depth + 1 :])
 
-        def position(index: Value, _: tuple[Value, ...]) -> tuple[Value, ...]:
+        def position(index: Register, _: Registers) -> Registers:
             first, count = axis.valid_taps(b, index)
             start = b.subtract(b.multiply(index, axis.stride), axis.before)
             start = b.add(start, b.multiply(first, axis.dilation))
@@ -111,7 +111,13 @@ class _Walker:
         b.loop(0, axis.output, position)
 
     def _vector(
-        self, x: Value, w: Value, channel: Value, result: Value, taps: Sequence[tuple[Value, Value]], pixel: Value
+        self,
+        x: Register,
+        w: Register,
+        channel: Register,
+        result: Register,
+        taps: Sequence[tuple[Register, Register]],
+        pixel: Register,
     ) -> None:
         """Neighbouring pixels of the last dimension, for all channels of the work item."""
         spec, b, axis = self.spec, self.b, self.spec.axes[-1]
@@ -120,7 +126,7 @@ class _Walker:
         inside = b.compare("slt", pixels, constant(lanes, axis.output))
         place = b.add(result, b.multiply(pixel, 4))
         step = 4 * self.output_pixels
-        sums: list[Value] = []
+        sums: list[Register] = []
         for q in range(self.together):
             total = zero(self.vector)
             if spec.has_bias:
@@ -135,7 +141,7 @@ class _Walker:
         step_lanes = [str(lane * axis.stride) for lane in range(lanes.lanes)]
         sources = b.binary("add", self._splat(start), vector_constant(lanes, step_lanes))
 
-        def tap(column: Value, x: Value, w: Value, sums: Sequence[Value]) -> list[Value]:
+        def tap(column: Register, x: Register, w: Register, sums: Sequence[Register]) -> list[Register]:
             offset = b.multiply(column, axis.dilation)
             columns = b.binary("add", sources, self._splat(offset))
             # Unsigned, so that columns before the image count as far beyond its end.
@@ -156,7 +162,7 @@ class _Walker:
             value = spec.activation.apply(b, total)
             b.store_masked(value, b.at(self.arguments["y"], place, q * step), inside)
 
-    def _splat(self, value: Value) -> Value:
+    def _splat(self, value: Register) -> Register:
         return self.b.splat(
             self.b.convert("trunc", value, I32) if value.constant is None else constant(I32, value.constant),
             self.vector.lanes,
@@ -164,16 +170,16 @@ class _Walker:
 
     def _over_channels(
         self,
-        x: Value,
-        w: Value,
-        taps: Sequence[tuple[Value, Value]],
-        tap: Callable[[Value, Value, Value, Sequence[Value]], list[Value]],
-        sums: Sequence[Value],
-    ) -> list[Value]:
+        x: Register,
+        w: Register,
+        taps: Sequence[tuple[Register, Register]],
+        tap: Callable[[Register, Register, Register, Sequence[Register]], list[Register]],
+        sums: Sequence[Register],
+    ) -> list[Register]:
         """Run ``tap`` for each input channel and each valid tap."""
         b = self.b
 
-        def channel(_: Value, carried: tuple[Value, ...]) -> Sequence[Value]:
+        def channel(_: Register, carried: Registers) -> Sequence[Register]:
             x, w, *sums = carried
             sums = self._over_taps(x, w, taps, 0, tap, sums)
             return (b.at(x, 4 * self.input_pixels), b.at(w, 4 * self.taps), *sums)
@@ -182,20 +188,20 @@ class _Walker:
 
     def _over_taps(
         self,
-        x: Value,
-        w: Value,
-        taps: Sequence[tuple[Value, Value]],
+        x: Register,
+        w: Register,
+        taps: Sequence[tuple[Register, Register]],
         depth: int,
-        tap: Callable[[Value, Value, Value, Sequence[Value]], list[Value]],
-        sums: Sequence[Value],
-    ) -> list[Value]:
+        tap: Callable[[Register, Register, Register, Sequence[Register]], list[Register]],
+        sums: Sequence[Register],
+    ) -> list[Register]:
         b, axes = self.b, self.spec.axes
         if depth == len(axes) - 1:
             return list(b.loop(0, axes[-1].kernel, lambda column, sums: tap(column, x, w, sums), sums))
         x_step = 4 * axes[depth].dilation * math.prod(a.input for a in axes[depth + 1 :])
         w_step = 4 * math.prod(a.kernel for a in axes[depth + 1 :])
 
-        def row(_: Value, carried: tuple[Value, ...]) -> Sequence[Value]:
+        def row(_: Register, carried: Registers) -> Sequence[Register]:
             x, w, *sums = carried
             return (b.at(x, x_step), b.at(w, w_step), *self._over_taps(x, w, taps, depth + 1, tap, sums))
 

@@ -1,4 +1,4 @@
-"""Loop nests over strided tensors, and what the generic lowerings ask about an op.
+"""Loop nests over strided tensors.
 
 A nest visits every point of a grid; each tensor has an offset and one stride a dimension, so broadcasting is stride 0
 and a transposition another order of strides.
@@ -9,10 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from ....ir.core import Op
-from ....ir.op import QuantizationRule
-from ....ir.types import DType
 
 
 @dataclass(frozen=True)
@@ -63,31 +59,3 @@ def broadcast(shape: Sequence[int], result: Sequence[int]) -> Access:
     missing = len(result) - len(shape)
     strides = [0 if e == 1 else s for e, s in zip(shape, row_major(shape), strict=True)]
     return Access((*[0] * missing, *strides))
-
-
-def is_plain(op: Op) -> bool:
-    """Whether every operand and result lies in row-major order."""
-    return all(not value.type.layout for value in (*op.inputs, *op.results))
-
-
-def has_real_meaning(op: Op) -> bool:
-    """Whether no operand or result is quantised."""
-    return all(value.type.quant is None for value in (*op.inputs, *op.results))
-
-
-def is_movement(op: Op) -> bool:
-    """Whether stored elements are moved or compared as they are, quantised or not."""
-    return has_real_meaning(op) or op.operator.QUANTIZATION in (QuantizationRule.PRESERVE, QuantizationRule.UNIFY)
-
-
-_BITS = {1: DType.U8, 2: DType.U16, 4: DType.U32, 8: DType.U64}
-
-
-def bits(dtype: DType) -> DType:
-    """The unsigned integers that hold elements of ``dtype`` bit by bit, for kernels that only move them."""
-    return _BITS[dtype.bytes]
-
-
-def dtypes_of(op: Op) -> tuple[DType, ...]:
-    """Element types of the pointers that a kernel for ``op`` takes."""
-    return tuple(value.type.dtype for value in (*op.inputs, *op.results))
