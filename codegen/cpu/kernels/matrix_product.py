@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..kernel import Kernel
-from ..layout import transpose_square
 from ..llvm.builder import FunctionBuilder, Integer
 from ..llvm.target import TargetDescription
 from ..llvm.types import F32, PTR, Register, Registers, Type, mask_constant, zero
+from .layout import transpose_square
 from .product_spec import ProductSpec
 
 _UNROLL = 4
