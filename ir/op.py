@@ -11,7 +11,7 @@ import dataclasses
 import enum
 import types as python_types
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar, TypeVar
@@ -63,35 +63,11 @@ class QuantizationRule(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One application of an operator for tests: every executor must agree on it.
-
-    Attributes:
-        operator: with its attributes.
-        inputs: one array for each operand, ``None`` for an absent one.
-        constants: indices of the operands that are constants in the graph (weights, axes tables).
-        types: operand types where they carry quantisation; by default those of the arrays.
-        result_types: given where they cannot be inferred (quantised results).
-    """
-
-    operator: Operator
-    inputs: tuple[np.ndarray | None, ...]
-    constants: frozenset[int] = frozenset()
-    types: tuple[TensorType | None, ...] | None = None
-    result_types: tuple[TensorType, ...] | None = None
-
-    def operand_types(self) -> tuple[TensorType | None, ...]:
-        if self.types is not None:
-            return self.types
-        return tuple(TensorType.of(array) if array is not None else None for array in self.inputs)
-
-
-@dataclass(frozen=True)
 class Operator:
     """Base of all operators.
 
     A subclass defines ``infer`` and ``reference`` with one parameter for each operand place (``None`` where absent;
-    a variadic place is ``*operands``), and ``samples``.
+    a variadic place is ``*operands``).
     """
 
     name: ClassVar[str]
@@ -113,11 +89,6 @@ class Operator:
     def reference(self, *args: Any, **kwargs: Any) -> np.ndarray | tuple[np.ndarray, ...]:
         """Results for the arrays of the operands; subclasses name their operands."""
         raise NotImplementedError(type(self).__name__)
-
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        """Applications that cover the attributes, small enough to run in milliseconds."""
-        raise NotImplementedError(cls.__name__)
 
     def result_types(self, operands: Sequence[TensorType | None], loc: Sequence[str] = ()) -> tuple[TensorType, ...]:
         """Types of the results.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,9 +12,9 @@ import numpy as np
 from tilewright.errors import IRError
 
 from ..activation import Args, activate, check_activation
-from ..op import Operand, Sample, operand, operator
+from ..op import Operand, operand, operator
 from ..types import DType, TensorType
-from .elementwise import FLOATS, NUMBERS, SIGNED, Binary, broadcast_shape, random_array
+from .elementwise import FLOATS, NUMBERS, SIGNED, Binary, broadcast_shape
 from .unary import Unary
 
 
@@ -25,8 +24,6 @@ class Activation(Unary):
 
     Its attributes, in order, are the arguments of the entry.
     """
-
-    RANGE: ClassVar[tuple[float, float]] = (-7.0, 7.0)
 
     @property
     def act(self) -> str:
@@ -51,7 +48,6 @@ class Relu(Activation):
     """max(x, 0)"""
 
     DTYPES = (*FLOATS, *SIGNED)
-    SAMPLED = (DType.F32, DType.I32)
 
 
 @operator("clip")
@@ -64,15 +60,9 @@ class Clip(Activation):
     """
 
     DTYPES = NUMBERS
-    SAMPLED = (DType.F32, DType.I32, DType.I64, DType.U8, DType.F64)
 
     min: float = -math.inf
     max: float = math.inf
-
-    @classmethod
-    def sample_operators(cls) -> Iterator[Clip]:
-        for bounds in ((0.0, 6.0), (-2.0, 3.0), (-math.inf, 1.0), (1.0, math.inf), (2.0, 1.0)):
-            yield cls(*bounds)
 
 
 @operator("leaky_relu")
@@ -82,10 +72,6 @@ class LeakyRelu(Activation):
 
     alpha: float
 
-    @classmethod
-    def sample_operators(cls) -> Iterator[LeakyRelu]:
-        yield from (cls(0.01), cls(0.25))
-
 
 @operator("thresholded_relu")
 @dataclass(frozen=True)
@@ -94,16 +80,10 @@ class ThresholdedRelu(Activation):
 
     alpha: float
 
-    @classmethod
-    def sample_operators(cls) -> Iterator[ThresholdedRelu]:
-        yield from (cls(1.0), cls(-0.5))
-
 
 @operator("sigmoid")
 class Sigmoid(Activation):
     """1 / (1 + exp(-x))"""
-
-    SAMPLED = (DType.F32, DType.F64)
 
 
 @operator("hard_sigmoid")
@@ -113,10 +93,6 @@ class HardSigmoid(Activation):
 
     alpha: float
     beta: float
-
-    @classmethod
-    def sample_operators(cls) -> Iterator[HardSigmoid]:
-        yield from (cls(0.2, 0.5), cls(1 / 6, 0.5))
 
 
 @operator("hard_swish")
@@ -132,8 +108,6 @@ class Swish(Activation):
 @operator("tanh")
 class Tanh(Activation):
     """The hyperbolic tangent"""
-
-    SAMPLED = (DType.F32, DType.F64)
 
 
 @operator("gelu")
@@ -153,10 +127,6 @@ class Elu(Activation):
 
     alpha: float
 
-    @classmethod
-    def sample_operators(cls) -> Iterator[Elu]:
-        yield from (cls(1.0), cls(0.5))
-
 
 @operator("selu")
 @dataclass(frozen=True)
@@ -166,10 +136,6 @@ class Selu(Activation):
     alpha: float
     gamma: float
 
-    @classmethod
-    def sample_operators(cls) -> Iterator[Selu]:
-        yield from (cls(1.6732632, 1.0507010), cls(0.5, 2.0))
-
 
 @operator("celu")
 @dataclass(frozen=True)
@@ -177,10 +143,6 @@ class Celu(Activation):
     """x, below zero alpha * (exp(x / alpha) - 1)"""
 
     alpha: float
-
-    @classmethod
-    def sample_operators(cls) -> Iterator[Celu]:
-        yield from (cls(1.0), cls(2.5))
 
 
 @operator("softplus")
@@ -204,7 +166,6 @@ class PRelu(Binary):
 
     OPERANDS: ClassVar[tuple[Operand, ...]] = (operand("x"), operand("slope"))
     DTYPES = (*FLOATS, DType.I32, DType.I64)
-    SAMPLED = (DType.F32,)
 
     def infer(self, x: TensorType, y: TensorType) -> TensorType:
         if broadcast_shape(x.shape, y.shape) != x.shape:
@@ -213,10 +174,3 @@ class PRelu(Binary):
 
     def reference(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.where(x < 0, x * y, x).astype(x.dtype)
-
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        for shape in ((17, 1, 1), (1,), (5, 4), (2, 17, 5, 4)):
-            arrays = random_array(rng, DType.F32, (2, 17, 5, 4)), random_array(rng, DType.F32, shape)
-            yield Sample(cls(), arrays, frozenset({1}))
-        yield Sample(cls(), (random_array(rng, DType.F32, (3, 7)), random_array(rng, DType.F32, (7,))))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
-from ..op import Operator, Sample, operator, variadic
+from ..op import Operator, operator, variadic
 from ..types import TensorType
 
 
@@ -36,7 +34,3 @@ class Call(Operator):
         self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]
     ) -> str | None:
         return None
-
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        return iter(())

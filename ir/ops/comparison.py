@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,9 +10,9 @@ import numpy as np
 
 from tilewright.errors import IRError
 
-from ..op import Operand, QuantizationRule, Sample, operand, operator
+from ..op import Operand, QuantizationRule, operand, operator
 from ..types import DType, TensorType
-from .elementwise import BOOL, NUMBERS, Binary, Elementwise, broadcast_shape, check_dtype, random_array
+from .elementwise import BOOL, NUMBERS, Binary, Elementwise, broadcast_shape, check_dtype
 
 
 @dataclass(frozen=True)
@@ -20,15 +20,9 @@ class Comparison(Binary):
     """Base: the result is a truth value; a comparison with NaN is false."""
 
     QUANTIZATION = QuantizationRule.NONE
-    SAMPLED: ClassVar[tuple[DType, ...]] = (DType.F32, DType.I64, DType.I32, DType.U8)
 
     def infer(self, x: TensorType, y: TensorType) -> TensorType:
         return super().infer(x, y).with_dtype(DType.BOOL)
-
-    @classmethod
-    def sample_operand(cls, rng: np.random.Generator, dtype: DType, shape: tuple[int, ...], index: int) -> np.ndarray:
-        # Few different numbers, so that equal ones meet.
-        return np.asarray(np.rint(random_array(rng, dtype, shape, -2, 2)), dtype.numpy)
 
 
 @operator("equal")
@@ -37,7 +31,6 @@ class Equal(Comparison):
 
     FUNCTION = np.equal
     DTYPES = (*NUMBERS, *BOOL)
-    SAMPLED = (DType.F32, DType.I64, DType.I32, DType.BOOL)
 
 
 @operator("less")
@@ -74,7 +67,6 @@ class Logic(Binary):
 
     QUANTIZATION = QuantizationRule.NONE
     DTYPES = BOOL
-    SAMPLED = BOOL
 
 
 @operator("and")
@@ -122,13 +114,3 @@ class Where(Elementwise):
     ) -> str | None:
         # The condition is no number and has no scale.
         return super().check_quantized(operand_types[1:], result_types)
-
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        def array(dtype: DType, *shape: int) -> np.ndarray:
-            return random_array(rng, dtype, shape)
-
-        for dtype in (DType.F32, DType.I64, DType.I32, DType.U8):
-            yield Sample(cls(), (array(DType.BOOL, 3, 17), array(dtype, 3, 17), array(dtype, 3, 17)))
-            yield Sample(cls(), (array(DType.BOOL, 2, 1, 5), array(dtype, 3, 1), array(dtype)), frozenset({2}))
-        yield Sample(cls(), (array(DType.BOOL), array(DType.F32, 4), array(DType.F32, 2, 1)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,10 +10,9 @@ import numpy as np
 
 from tilewright.errors import IRError
 
-from ..op import Operand, Operator, QuantizationRule, Sample, operand, operator
+from ..op import Operand, Operator, QuantizationRule, operand, operator
 from ..quantized import added, check_elementwise, check_sum, multiplied
 from ..types import DType, TensorType
-from .quantized_samples import binary_samples, moved_sample
 
 FLOATS = (DType.F16, DType.F32, DType.F64)
 SIGNED = (DType.I8, DType.I16, DType.I32, DType.I64)
@@ -47,17 +46,6 @@ def check_dtype(type: TensorType, allowed: tuple[DType, ...]) -> None:
         )
 
 
-def random_array(
-    rng: np.random.Generator, dtype: DType, shape: tuple[int, ...], low: float = -4, high: float = 4
-) -> np.ndarray:
-    """Numbers between ``low`` and ``high``; those below zero only where the type has them."""
-    if dtype is DType.BOOL:
-        return rng.integers(0, 2, shape).astype(np.bool_)
-    if dtype.is_float:
-        return np.asarray(rng.uniform(low, high, shape)).astype(dtype.numpy)
-    return rng.integers(max(int(low), 0) if dtype in UNSIGNED else int(low), int(high) + 1, shape).astype(dtype.numpy)
-
-
 @dataclass(frozen=True)
 class Elementwise(Operator):
     """Base: an element of the only result depends on the elements at its place of the broadcast operands alone."""
@@ -75,9 +63,6 @@ class Binary(Elementwise):
     DTYPES: ClassVar[tuple[DType, ...]] = NUMBERS
     """Element types of the operands."""
 
-    SAMPLED: ClassVar[tuple[DType, ...]] = (DType.F32, DType.I32, DType.I64)
-    """Element types that the samples cover."""
-
     FUNCTION: ClassVar[Callable[[np.ndarray, np.ndarray], np.ndarray]]
 
     def infer(self, x: TensorType, y: TensorType) -> TensorType:
@@ -91,34 +76,6 @@ class Binary(Elementwise):
 
     def reference(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return type(self).FUNCTION(x, y)
-
-    @classmethod
-    def sample_operand(cls, rng: np.random.Generator, dtype: DType, shape: tuple[int, ...], index: int) -> np.ndarray:
-        """Operand ``index`` of a sample; overridden where not every pair of numbers makes sense."""
-        return random_array(rng, dtype, shape)
-
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        shapes = [((2, 3, 5), (2, 3, 5)), ((2, 1, 5), (3, 1)), ((1,), (2, 3)), ((), (7,)), ((), ())]
-        for index, (left, right) in enumerate(shapes):
-            dtype = cls.SAMPLED[index % len(cls.SAMPLED)]
-            yield cls._sample(rng, dtype, left, right)
-        for dtype in cls.SAMPLED:
-            yield cls._sample(rng, dtype, (1, 17, 3, 3), (17, 1, 1), frozenset({1}))
-            yield cls._sample(rng, dtype, (4, 19), (4, 19))
-
-    @classmethod
-    def _sample(
-        cls,
-        rng: np.random.Generator,
-        dtype: DType,
-        left: tuple[int, ...],
-        right: tuple[int, ...],
-        constants: frozenset[int] = frozenset(),
-    ) -> Sample:
-        return Sample(
-            cls(), (cls.sample_operand(rng, dtype, left, 0), cls.sample_operand(rng, dtype, right, 1)), constants
-        )
 
 
 @dataclass(frozen=True)
@@ -146,18 +103,12 @@ class Rescaling(Binary):
     ) -> str | None:
         return check_elementwise(operand_types, result_types)
 
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        yield from super().samples(rng)
-        yield from binary_samples(rng, cls(), is_product=cls is Mul)
-
 
 @operator("add")
 class Add(Rescaling):
     """x + y; integers wrap around."""
 
     FUNCTION = np.add
-    SAMPLED = (DType.F32, DType.I32, DType.I64, DType.F64, DType.F16, DType.U8)
 
     def combine(self, x: np.ndarray, y: np.ndarray, types: Sequence[TensorType | None], z: TensorType) -> np.ndarray:
         return added(x, y, types, z)
@@ -188,7 +139,6 @@ class Mul(Rescaling):
     """x * y; integers wrap around."""
 
     FUNCTION = np.multiply
-    SAMPLED = (DType.F32, DType.I32, DType.I64, DType.F64)
 
     def combine(self, x: np.ndarray, y: np.ndarray, types: Sequence[TensorType | None], z: TensorType) -> np.ndarray:
         return multiplied(x, y, types, z)
@@ -198,19 +148,12 @@ class Mul(Rescaling):
 class Div(Binary):
     """x / y; integers divide toward zero, by zero without meaning."""
 
-    SAMPLED = (DType.F32, DType.I32, DType.I64, DType.I8, DType.U8)
-
     def reference(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         if x.dtype.kind == "f":
             return np.divide(x, y)
         quotient = np.floor_divide(x, y)
         is_rounded_down = (np.remainder(x, y) != 0) & ((x < 0) != (y < 0))
         return (quotient + is_rounded_down.astype(x.dtype)).astype(x.dtype)
-
-    @classmethod
-    def sample_operand(cls, rng: np.random.Generator, dtype: DType, shape: tuple[int, ...], index: int) -> np.ndarray:
-        array = random_array(rng, dtype, shape, -20, 20)
-        return np.where(array == 0, np.ones((), array.dtype), array) if index else array
 
 
 @operator("mod")
@@ -232,13 +175,6 @@ class Mod(Binary):
     def reference(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.fmod(x, y) if self.fmod else np.remainder(x, y)
 
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        for dtype in (DType.F32, DType.I32, DType.I64, DType.I8, DType.U8):
-            for fmod in (True,) if dtype.is_float else (False, True):
-                x, y = Div.sample_operand(rng, dtype, (4, 9), 0), Div.sample_operand(rng, dtype, (9,), 1)
-                yield Sample(cls(fmod=fmod), (x, y))
-
 
 @operator("pow")
 class Pow(Binary):
@@ -259,30 +195,12 @@ class Pow(Binary):
             return np.power(x, y.astype(x.dtype))
         return np.power(x.astype(np.float64), y.astype(np.float64)).astype(x.dtype)
 
-    @classmethod
-    def sample_operand(cls, rng: np.random.Generator, dtype: DType, shape: tuple[int, ...], index: int) -> np.ndarray:
-        return random_array(rng, dtype, shape, 0, 3)
-
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        yield from super().samples(rng)
-        signed = random_array(rng, DType.F32, (3, 11))
-        yield Sample(cls(), (signed, np.array(2, np.float32)), frozenset({1}))
-        yield Sample(cls(), (signed, np.array([3], np.int64)), frozenset({1}))
-        yield Sample(cls(), (np.abs(signed) + 1, np.array(-0.5, np.float32)), frozenset({1}))
-
 
 @dataclass(frozen=True)
 class Extreme(Binary):
     """Base: one of the two elements, which on tensors of equal parameters the stored integers tell."""
 
     QUANTIZATION = QuantizationRule.UNIFY
-    SAMPLED = (DType.F32, DType.I32, DType.I64, DType.U8, DType.F64)
-
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        yield from super().samples(rng)
-        yield moved_sample(rng, cls(), (2, 3, 17), (3, 1))
 
 
 @operator("min")
@@ -304,7 +222,6 @@ class BitwiseBinary(Binary):
     """Base: works on the bits of integers."""
 
     DTYPES = INTEGERS
-    SAMPLED = (DType.I32, DType.I64, DType.U8)
 
 
 @operator("bitwise_and")
@@ -343,10 +260,3 @@ class BitShift(BitwiseBinary):
 
     def reference(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.left_shift(x, y) if self.left else np.right_shift(x, y)
-
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        for dtype in (DType.U8, DType.U32, DType.U64):
-            for left in (False, True):
-                x = random_array(rng, dtype, (3, 5), 0, 200)
-                yield Sample(cls(left), (x, random_array(rng, dtype, (5,), 0, 7)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,11 +10,11 @@ import numpy as np
 
 from tilewright.errors import IRError
 
-from ..op import Operator, QuantizationRule, Sample, operator, variadic
+from ..op import Operator, QuantizationRule, operator, variadic
 from ..parser import parse_statement
 from ..printer import print_statement
-from ..types import DType, TensorType
-from .elementwise import Elementwise, random_array
+from ..types import TensorType
+from .elementwise import Elementwise
 
 _ARGUMENT = re.compile(r"([at])(0|[1-9][0-9]*)\Z")
 
@@ -113,24 +112,6 @@ class FusedElementwise(Elementwise):
             arguments = [values[place] for place in step.arguments]
             values += step.operator.evaluate(arguments, list(map(TensorType.of, arguments)), [type])
         return values[-1]
-
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        def array(*shape: int, dtype: DType = DType.F32) -> np.ndarray:
-            return random_array(rng, dtype, shape)
-
-        swish = cls(("t0 = add(a0, a1)", "t1 = sigmoid(t0)", "t2 = mul(t0, t1)"))
-        yield Sample(swish, (array(1, 17, 5, 3), array(17, 1, 1)), frozenset({1}))
-        yield Sample(swish, (array(2, 1, 33), array(4, 1)))
-        yield Sample(cls(("t0 = clip(a0) {min=0x0.0p+0, max=0x1.8p+1}", "t1 = mul(t0, a0)")), (array(19),))
-        gelu = ("t0 = div(a0, a1)", "t1 = erf(t0)", "t2 = add(t1, a2)", "t3 = mul(a0, t2)", "t4 = mul(t3, a3)")
-        scalars = [np.array(value, np.float32) for value in (2**0.5, 1.0, 0.5)]
-        yield Sample(cls(gelu), (array(2, 7, 16), *scalars), frozenset({1, 2, 3}))
-        choose = ("t0 = greater(a0, a1)", "t1 = neg(a0)", "t2 = where(t0, t1, a2)")
-        yield Sample(cls(choose), (array(3, 4, 8), array(1, 8), array()))
-        convert = ("t0 = cast(a0) {to=f32}", "t1 = mul(t0, a1)", "t2 = floor(t1)", "t3 = cast(t2) {to=i64}")
-        yield Sample(cls(convert), (array(5, 9, dtype=DType.I32), array(9)))
-        yield Sample(cls(("t0 = add(a0, a0)", "t1 = abs(t0)")), (array(11, dtype=DType.I64),))
 
 
 def fuse(*statements: tuple[Operator, tuple[str, ...]]) -> FusedElementwise:

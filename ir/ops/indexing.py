@@ -5,14 +5,13 @@ Indices are i32 or i64; negative ones count from the end. An index out of range 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from tilewright.errors import InputError, IRError
 
-from ..op import Operator, QuantizationRule, Sample, operand, operator
+from ..op import Operator, QuantizationRule, operand, operator
 from ..types import DType, TensorType
 from .movement import check_axis
 from .shape import moved
@@ -73,15 +72,6 @@ class Gather(Operator):
     def reference(self, x: np.ndarray, indices: np.ndarray) -> np.ndarray:
         return np.take(x, from_front(indices, x.shape[self.axis]), self.axis)
 
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        x = rng.standard_normal((5, 4, 3)).astype(np.float32)
-        yield Sample(cls(0), (x, np.array([[0, 4], [-1, 2]])))
-        yield Sample(cls(1), (x, np.array([3, -4, 0], np.int32)), frozenset({1}))
-        yield Sample(cls(2), (x, np.array(-2)))
-        yield Sample(cls(0), (rng.integers(-9, 9, (7,)), np.array([6, 0])))
-        yield Sample(cls(0), (rng.integers(0, 255, (9, 5)).astype(np.uint8), rng.integers(0, 9, (2, 3))))
-
 
 @operator("gather_elements")
 @dataclass(frozen=True)
@@ -104,13 +94,6 @@ class GatherElements(Operator):
 
     def reference(self, x: np.ndarray, indices: np.ndarray) -> np.ndarray:
         return x[element_place(x, indices, self.axis)]
-
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        x = rng.standard_normal((4, 5, 3)).astype(np.float32)
-        yield Sample(cls(0), (x, rng.integers(-4, 4, (2, 5, 3))))
-        yield Sample(cls(1), (x, rng.integers(-5, 5, (4, 7, 2)).astype(np.int32)))
-        yield Sample(cls(0), (rng.integers(-9, 9, (6,)), np.array([5, -6])))
 
 
 def check_inside(indices: TensorType, x: TensorType, axis: int) -> None:
@@ -159,14 +142,6 @@ class GatherND(Operator):
         coordinates = [from_front(indices[..., i], x.shape[batch + i]) for i in range(indices.shape[-1])]
         return x[(*leading, *coordinates)]
 
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        x = rng.standard_normal((3, 4, 5)).astype(np.float32)
-        yield Sample(cls(), (x, np.array([[0, 1], [2, -1]])))
-        yield Sample(cls(), (x, np.array([[[2, 3, 4]], [[0, 0, -5]]])))
-        yield Sample(cls(1), (x, np.array([[[1], [0]], [[3], [2]], [[0], [-1]]])))
-        yield Sample(cls(2), (rng.integers(-9, 9, (2, 2, 3)), rng.integers(-3, 3, (2, 2, 1))))
-
 
 @operator("scatter_elements")
 @dataclass(frozen=True)
@@ -196,15 +171,6 @@ class ScatterElements(Operator):
         y = x.copy()
         combine(y, element_place(x, indices, self.axis), updates, self.reduction)
         return y
-
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        x = rng.standard_normal((4, 5)).astype(np.float32)
-        distinct = np.stack([rng.permutation(5)[:3] for _ in range(4)])
-        yield Sample(cls(1), (x, distinct, rng.standard_normal((4, 3)).astype(np.float32)))
-        for reduction in ("add", "mul", "min", "max"):
-            updates = rng.standard_normal((3, 5)).astype(np.float32)
-            yield Sample(cls(0, reduction), (x, rng.integers(-4, 4, (3, 5)), updates))
 
 
 def check_updates(reduction: str, x: TensorType, updates: TensorType, shape: tuple[int, ...]) -> None:
@@ -241,15 +207,6 @@ class ScatterND(Operator):
         combine(y, place, updates, self.reduction)
         return y
 
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        x = rng.standard_normal((4, 3, 5)).astype(np.float32)
-        yield Sample(cls(), (x, np.array([[0], [-1]]), rng.standard_normal((2, 3, 5)).astype(np.float32)))
-        yield Sample(cls(), (x, np.array([[[3, 2]], [[0, -3]]]), rng.standard_normal((2, 1, 5)).astype(np.float32)))
-        for reduction in ("add", "mul", "min", "max"):
-            updates = rng.standard_normal((3, 5)).astype(np.float32)
-            yield Sample(cls(reduction), (x, np.array([[1, 1], [2, 0], [1, 1]]), updates))
-
 
 @operator("one_hot")
 @dataclass(frozen=True)
@@ -283,9 +240,3 @@ class OneHot(Operator):
         wanted = np.where(inside, whole % self.depth, -1)
         line = np.arange(self.depth).reshape(-1, *[1] * (indices.ndim - self.axis))
         return np.where(np.expand_dims(wanted, self.axis) == line, values[1], values[0])
-
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        yield Sample(cls(5, 1), (np.array([0, 4, -1, 7, -6]), np.array([0.0, 1.0], np.float32)))
-        yield Sample(cls(3, 0), (rng.integers(-3, 3, (2, 4)), np.array([-1.0, 2.5], np.float32)))
-        yield Sample(cls(4, 1), (rng.integers(-4, 4, (2, 3)), np.array([7, 9])), frozenset({1}))

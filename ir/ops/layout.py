@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..op import Operator, QuantizationRule, Sample, operand, operator
+from ..op import Operator, QuantizationRule, operand, operator
 from ..types import TensorType
 
 
@@ -28,13 +27,3 @@ class Reorder(Operator):
 
     def reference(self, x: np.ndarray) -> np.ndarray:
         return x
-
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        shapes = [(1, 16, 3, 5), (2, 19, 4, 3), (1, 3, 7), (1, 33, 1, 1)]
-        for shape, (source, target) in zip(
-            shapes * 3, [("", "c16")] * 4 + [("c16", "")] * 4 + [("", "")], strict=False
-        ):
-            x = rng.standard_normal(shape).astype(np.float32)
-            type = TensorType.of(x)
-            yield Sample(cls(), (x,), types=(type.with_layout(source),), result_types=(type.with_layout(target),))

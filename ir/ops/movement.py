@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tilewright.errors import IRError
 
-from ..op import Operator, QuantizationRule, Sample, operand, operator, variadic
+from ..op import Operator, QuantizationRule, operand, operator, variadic
 from ..quantized import stored
 from ..types import TensorType
-from .quantized_samples import moved_sample
 from .shape import moved
 
 
@@ -40,15 +38,6 @@ class Transpose(Operator):
 
     def reference(self, x: np.ndarray) -> np.ndarray:
         return np.transpose(x, self.perm)
-
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        yield Sample(cls((1, 0)), (rng.standard_normal((3, 17)).astype(np.float32),))
-        yield Sample(cls((0, 2, 3, 1)), (rng.standard_normal((2, 5, 3, 4)).astype(np.float32),))
-        yield Sample(cls((2, 0, 1)), (rng.integers(-9, 9, (3, 1, 5)),))
-        yield Sample(cls((0, 2, 1, 4, 3)), (rng.integers(0, 255, (1, 2, 3, 2, 5)).astype(np.uint8),))
-        yield Sample(cls((0, 1)), (rng.integers(0, 2, (2, 3)).astype(bool),))
-        yield moved_sample(rng, cls((0, 2, 3, 1)), (2, 17, 3, 4))
 
 
 @operator("concat")
@@ -82,18 +71,6 @@ class Concat(Operator):
     def reference(self, *parts: np.ndarray) -> np.ndarray:
         return np.concatenate(parts, self.axis)
 
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        def array(*shape: int) -> np.ndarray:
-            return rng.standard_normal(shape).astype(np.float32)
-
-        yield Sample(cls(1), (array(2, 3, 4, 5), array(2, 17, 4, 5), array(2, 1, 4, 5)))
-        yield Sample(cls(0), (rng.integers(-9, 9, (3,)), rng.integers(-9, 9, (5,))))
-        yield Sample(cls(2), (array(1, 2, 7), array(1, 2, 1)))
-        yield Sample(cls(1), tuple(rng.integers(-128, 127, (2, n)).astype(np.int8) for n in (1, 2, 3)))
-        yield Sample(cls(0), (array(2, 2),))
-        yield moved_sample(rng, cls(1), (1, 3, 4, 5), (1, 17, 4, 5))
-
 
 @operator("split")
 @dataclass(frozen=True)
@@ -114,13 +91,6 @@ class Split(Operator):
 
     def reference(self, x: np.ndarray) -> tuple[np.ndarray, ...]:
         return tuple(np.split(x, np.cumsum(self.sizes)[:-1], self.axis))
-
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        yield Sample(cls(1, (3, 3)), (rng.standard_normal((2, 6, 4)).astype(np.float32),))
-        yield Sample(cls(0, (1, 4, 2)), (rng.integers(-9, 9, (7, 2)),))
-        yield Sample(cls(2, (5,)), (rng.integers(0, 255, (1, 2, 5)).astype(np.uint8),))
-        yield moved_sample(rng, cls(1, (16, 3)), (1, 19, 4, 5))
 
 
 @operator("slice")
@@ -163,16 +133,6 @@ class Slice(Operator):
             x = np.take(x, begin + np.arange(extent) * step, axis=d)
         return x
 
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        x = rng.standard_normal((4, 9, 5)).astype(np.float32)
-        yield Sample(cls((1, 0, 2), (2, 9, 3), (1, 1, 1)), (x,))
-        yield Sample(cls((3, 8, 0), (4, 3, 5), (-1, -4, 1)), (x,))
-        yield Sample(cls((0, 0, 0), (2, 5, 1), (2, 2, 5)), (x,))
-        yield Sample(cls((2,), (3,), (3,)), (rng.integers(-9, 9, (11,)),))
-        yield Sample(cls((0, 1), (2, 2), (1, 1)), (rng.integers(-128, 127, (2, 3)).astype(np.int8),))
-        yield moved_sample(rng, cls((0, 0, 1, 0), (1, 3, 2, 3), (1, 1, 2, 2)), (1, 3, 5, 6))
-
 
 @operator("tile")
 @dataclass(frozen=True)
@@ -191,12 +151,6 @@ class Tile(Operator):
 
     def reference(self, x: np.ndarray) -> np.ndarray:
         return np.tile(x, self.repeats)
-
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        yield Sample(cls((1, 3, 2)), (rng.standard_normal((2, 1, 5)).astype(np.float32),))
-        yield Sample(cls((4,)), (rng.integers(-9, 9, (3,)),))
-        yield Sample(cls((2, 2)), (rng.integers(0, 255, (1, 3)).astype(np.uint8),))
 
 
 @operator("pad")
@@ -249,20 +203,6 @@ class Pad(Operator):
         assert x is not None and type is not None
         return Pad(self.pads, self.mode, float(stored(self.value, type))).reference(x)
 
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        image = rng.standard_normal((1, 2, 4, 5)).astype(np.float32)
-        yield Sample(cls((0, 0, 1, 1, 0, 0, 1, 1)), (image,))
-        yield Sample(cls((0, 0, 0, 2, 0, 1, 3, 0), value=-1.5), (image,))
-        yield Sample(cls((0, 0, 3, 2, 0, 0, 1, 4), mode="reflect"), (image,))
-        yield Sample(cls((1, 0, 2, 0, 0, 0, 0, 7), mode="edge"), (image,))
-        yield Sample(cls((0, 0, 5, 2, 0, 0, 0, 6), mode="wrap"), (image,))
-        yield Sample(cls((2, 3), value=7.0), (rng.integers(-9, 9, (5,)),))
-        yield Sample(cls((1, 0, 0, 1), value=255.0), (rng.integers(0, 255, (2, 3)).astype(np.uint8),))
-        yield Sample(cls((1, 1), value=-math.inf), (image[0, 0, 0],))
-        yield moved_sample(rng, cls((0, 1, 2, 0, 0, 3, 0, 1)), (1, 2, 4, 5))
-        yield moved_sample(rng, cls((0, 0, 1, 1, 0, 0, 1, 1), value=1.3), (1, 2, 4, 5))
-
 
 @operator("depth_to_space")
 @dataclass(frozen=True)
@@ -299,13 +239,6 @@ class DepthToSpace(Operator):
             parts = x.reshape(n, c // (b * b), b, b, h, w).transpose(0, 1, 4, 2, 5, 3)
         return parts.reshape(n, c // (b * b), h * b, w * b)
 
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        for mode in ("DCR", "CRD"):
-            yield Sample(cls(2, mode), (rng.standard_normal((2, 12, 3, 2)).astype(np.float32),))
-            yield Sample(cls(3, mode), (rng.standard_normal((1, 9, 1, 5)).astype(np.float32),))
-            yield moved_sample(rng, cls(2, mode), (1, 8, 3, 2))
-
 
 @operator("space_to_depth")
 @dataclass(frozen=True)
@@ -330,12 +263,6 @@ class SpaceToDepth(Operator):
         parts = x.reshape(n, c, h // b, b, w // b, b).transpose(0, 3, 5, 1, 2, 4)
         return parts.reshape(n, c * b * b, h // b, w // b)
 
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        yield Sample(cls(2), (rng.standard_normal((2, 3, 4, 6)).astype(np.float32),))
-        yield Sample(cls(3), (rng.standard_normal((1, 1, 3, 9)).astype(np.float32),))
-        yield moved_sample(rng, cls(2), (1, 3, 4, 6))
-
 
 @operator("trilu")
 @dataclass(frozen=True)
@@ -359,9 +286,3 @@ class Trilu(Operator):
 
     def reference(self, x: np.ndarray) -> np.ndarray:
         return np.triu(x, self.k) if self.upper else np.tril(x, self.k)
-
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        yield Sample(cls(True), (rng.standard_normal((2, 4, 5)).astype(np.float32),))
-        yield Sample(cls(False, -1), (rng.integers(-9, 9, (5, 3)),))
-        yield Sample(cls(False, 2), (rng.standard_normal((4, 4)).astype(np.float32),))

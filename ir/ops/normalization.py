@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,9 +9,9 @@ import numpy as np
 
 from tilewright.errors import IRError
 
-from ..op import Operand, Operator, Sample, operand, operator, optional
-from ..types import DType, TensorType
-from .elementwise import FLOATS, check_dtype, random_array
+from ..op import Operand, Operator, operand, operator, optional
+from ..types import TensorType
+from .elementwise import FLOATS, check_dtype
 from .movement import check_axis
 
 
@@ -59,14 +58,6 @@ class BatchNorm(Operator):
         y = (x - _along_channels(mean, x)) * _along_channels(factor, x) + _along_channels(b, x)
         return y.astype(x.dtype)
 
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        parameters = frozenset({1, 2, 3, 4})
-        for shape in ((2, 17, 5, 3), (4, 3), (1, 5, 7), (1, 2, 3, 2, 4)):
-            vectors = [random_array(rng, DType.F32, shape[1:2]) for _ in range(3)]
-            var = random_array(rng, DType.F32, shape[1:2], 0.5, 2)
-            yield Sample(cls(1e-5), (random_array(rng, DType.F32, shape), *vectors, var), parameters)
-
 
 @dataclass(frozen=True)
 class _TrailingNorm(Operator):
@@ -110,17 +101,6 @@ class LayerNorm(_TrailingNorm):
         y = _standardize(x, tuple(range(self.axis, x.ndim)), self.epsilon) * scale
         return (y if b is None else y + b).astype(x.dtype)
 
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        for shape, axis, has_bias in (
-            ((2, 5, 17), 2, True),
-            ((3, 4, 6), 1, True),
-            ((4, 32), 1, False),
-            ((7,), 0, True),
-        ):
-            x, scale, b = (random_array(rng, DType.F32, s) for s in (shape, shape[axis:], shape[axis:]))
-            yield Sample(cls(axis, 1e-5), (x, scale, b if has_bias else None), frozenset({1, 2}))
-
 
 @operator("rms_norm")
 @dataclass(frozen=True)
@@ -139,12 +119,6 @@ class RmsNorm(_TrailingNorm):
         square = np.mean(x * x, axis=tuple(range(self.axis, x.ndim)), keepdims=True)
         return (x / np.sqrt(square + np.asarray(self.epsilon, x.dtype)) * scale).astype(x.dtype)
 
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        for shape, axis in (((2, 5, 17), 2), ((4, 32), 1)):
-            x, scale = (random_array(rng, DType.F32, s) for s in (shape, shape[axis:]))
-            yield Sample(cls(axis, 1e-6), (x, scale), frozenset({1}))
-
 
 @dataclass(frozen=True)
 class _ChannelNorm(Operator):
@@ -155,10 +129,6 @@ class _ChannelNorm(Operator):
     def infer(self, x: TensorType, scale: TensorType, b: TensorType) -> TensorType:
         _check_channels(x, 3, scale=scale, b=b)
         return TensorType(x.shape, x.dtype)
-
-    @staticmethod
-    def _operands(rng: np.random.Generator, *shape: int) -> tuple[np.ndarray, ...]:
-        return tuple(random_array(rng, DType.F32, s) for s in (shape, shape[1:2], shape[1:2]))
 
 
 @operator("instance_norm")
@@ -175,11 +145,6 @@ class InstanceNorm(_ChannelNorm):
     def reference(self, x: np.ndarray, scale: np.ndarray, b: np.ndarray) -> np.ndarray:
         y = _standardize(x, tuple(range(2, x.ndim)), self.epsilon)
         return (y * _along_channels(scale, x) + _along_channels(b, x)).astype(x.dtype)
-
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        for shape in ((2, 17, 5, 6), (1, 3, 9)):
-            yield Sample(cls(1e-5), cls._operands(rng, *shape), frozenset({1, 2}))
 
 
 @operator("group_norm")
@@ -204,11 +169,6 @@ class GroupNorm(_ChannelNorm):
         grouped = x.reshape(x.shape[0], self.groups, -1)
         y = _standardize(grouped, (2,), self.epsilon).reshape(x.shape)
         return (y * _along_channels(scale, x) + _along_channels(b, x)).astype(x.dtype)
-
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        for groups, shape in ((4, (2, 12, 5, 6)), (1, (1, 3, 9)), (5, (2, 5, 4, 4))):
-            yield Sample(cls(groups, 1e-5), cls._operands(rng, *shape), frozenset({1, 2}))
 
 
 @operator("lrn")
@@ -240,11 +200,6 @@ class Lrn(Operator):
         total = sum((squares[:, k : k + x.shape[1]] for k in range(self.size)), np.zeros((), x.dtype))
         return (x / (self.bias + self.alpha / self.size * total) ** self.beta).astype(x.dtype)
 
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        for size, shape in ((5, (1, 17, 4, 5)), (7, (2, 6, 3, 3)), (3, (1, 2, 3, 3))):
-            yield Sample(cls(size, alpha=0.25, beta=0.75, bias=1.5), (random_array(rng, DType.F32, shape),))
-
 
 @operator("lp_norm")
 @dataclass(frozen=True)
@@ -272,10 +227,3 @@ class LpNorm(Operator):
         total = np.sum(np.abs(x) if self.p == 1 else x * x, axis=self.axis, keepdims=True)
         norm = total if self.p == 1 else np.sqrt(total)
         return np.where(norm == 0, np.zeros((), x.dtype), x / norm)
-
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        for p, axis, shape in ((2, 1, (3, 17)), (1, 0, (4, 3)), (2, 1, (2, 5, 3, 4)), (1, 3, (2, 2, 3, 9))):
-            x = random_array(rng, DType.F32, shape)
-            np.moveaxis(x, axis, 0)[:, 0] = 0
-            yield Sample(cls(axis, p), (x,))

@@ -7,14 +7,14 @@ the tensor: scale and zero point are part of the types. Passes turn the first fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tilewright.errors import IRError
 
-from ..op import Operator, QuantizationRule, Sample, operand, operator, optional
+from ..op import Operator, QuantizationRule, operand, operator, optional
 from ..types import DType, Quantization, TensorType
 from .movement import check_axis
 
@@ -85,24 +85,6 @@ class QuantizeLinear(Operator):
         zero = zero_point if zero_point is not None else np.zeros(scale.shape, np.int64)
         return to_integers(x, along(scale, self.axis, x.ndim), along(zero, self.axis, x.ndim), self.to)
 
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        x = (3 * rng.standard_normal((2, 5, 7))).astype(np.float32)
-        halves = (np.arange(-1200, 1200) / 4).astype(np.float32)
-        known = frozenset({1, 2})
-        for to in STORED:
-            zero = np.asarray(3, to.numpy)
-            yield Sample(cls(to), (halves, np.asarray(0.5, np.float32), zero), known)
-            yield Sample(cls(to), (x, np.asarray(0.0173, np.float32), zero))
-        yield Sample(cls(DType.U8), (x, np.asarray(0.02, np.float32), None), known)
-        scales = rng.uniform(0.001, 0.1, 5).astype(np.float32)
-        yield Sample(cls(DType.I8, 1), (x, scales, rng.integers(-9, 9, 5).astype(np.int8)), known)
-        special = np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, 0.0, -0.0], np.float32)
-        yield Sample(cls(DType.I8), (special, np.asarray(0.1, np.float32), np.asarray(-5, np.int8)), known)
-        yield Sample(
-            cls(DType.U8), (x.astype(np.float16), np.asarray(0.02, np.float16), np.asarray(9, np.uint8)), known
-        )
-
 
 @operator("dequantize_linear")
 @dataclass(frozen=True)
@@ -134,20 +116,6 @@ class DequantizeLinear(Operator):
             difference = difference - along(zero_point, self.axis, x.ndim).astype(np.int32)
         return (difference.astype(np.float32) * along(scale, self.axis, x.ndim).astype(np.float32)).astype(scale.dtype)
 
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        known = frozenset({1, 2})
-        for dtype in STORED:
-            limits = np.iinfo(dtype.numpy)
-            x = rng.integers(limits.min, limits.max, (3, 4, 5), endpoint=True).astype(dtype.numpy)
-            yield Sample(cls(), (x, np.asarray(0.037, np.float32), np.asarray(7, dtype.numpy)), known)
-            yield Sample(cls(), (x, np.asarray(0.037, np.float32), None))
-        scales = rng.uniform(0.001, 0.1, 4).astype(np.float32)
-        x = rng.integers(-128, 128, (3, 4, 5)).astype(np.int8)
-        yield Sample(cls(1), (x, scales, rng.integers(-9, 9, 4).astype(np.int8)), known)
-        yield Sample(cls(0), (rng.integers(-(2**31), 2**31, 4).astype(np.int32), scales, None), known)
-        yield Sample(cls(), (x, np.asarray(0.04, np.float16), np.asarray(1, np.int8)), known)
-
 
 @operator("dynamic_quantize_linear")
 @dataclass(frozen=True)
@@ -170,34 +138,9 @@ class DynamicQuantizeLinear(Operator):
         zero = np.rint(np.clip(-low / scale, 0, 255)).astype(np.uint8)
         return to_integers(x, np.asarray(scale), np.asarray(zero), DType.U8), np.asarray(scale), np.asarray(zero)
 
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        yield Sample(cls(), (rng.standard_normal((3, 17)).astype(np.float32),))
-        yield Sample(cls(), (np.array([[1.0, 2.0, 3.0]], np.float32),))
-        yield Sample(cls(), (np.array([-2.55, 2.55, 0.005], np.float32),))
-        yield Sample(cls(), (-rng.random((5,)).astype(np.float32),))
-        yield Sample(cls(), (np.zeros((2, 2), np.float32),))
-
 
 ANY = Quantization.per_tensor(1.0)
 """Stands in inferred types where the result must be quantised and its own type says how."""
-
-
-def _random_integers(rng: np.random.Generator, type: TensorType) -> np.ndarray:
-    limits = np.iinfo(type.dtype.numpy)
-    return rng.integers(limits.min, limits.max, type.shape, endpoint=True).astype(type.dtype.numpy)
-
-
-def _sample_types(rng: np.random.Generator) -> tuple[TensorType, ...]:
-    """Types of [2, 5, 4], quantised as wholes and per channel."""
-    shape = (2, 5, 4)
-    scales = rng.uniform(0.01, 0.05, 5).astype(np.float32)
-    return (
-        TensorType(shape, DType.I8, Quantization.per_tensor(float(np.float32(0.0173)), -5)),
-        TensorType(shape, DType.U8, Quantization.per_tensor(0.03125, 128)),
-        TensorType(shape, DType.I16, Quantization.per_tensor(float(np.float32(1e-4)), 0)),
-        TensorType(shape, DType.I8, Quantization.per_channel(scales, 1)),
-    )
 
 
 @operator("quantize")
@@ -224,14 +167,6 @@ class Quantize(Operator):
     ) -> np.ndarray:
         return quantized(_first(arrays), result_types[0])
 
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        for type in _sample_types(rng):
-            x = (3 * rng.standard_normal(type.shape)).astype(np.float32)
-            yield Sample(cls(), (x,), result_types=(type,))
-        halves = (np.arange(-600, 600) / 4).astype(np.float32)
-        yield Sample(cls(), (halves,), result_types=(TensorType((1200,), DType.U8, Quantization.per_tensor(0.5, 77)),))
-
 
 @operator("dequantize")
 @dataclass(frozen=True)
@@ -253,12 +188,6 @@ class Dequantize(Operator):
         self, arrays: Arrays, operand_types: Types, result_types: Sequence[TensorType]
     ) -> np.ndarray:
         return real(_first(arrays), _quantized_type(operand_types))
-
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        bias = TensorType((7,), DType.I32, Quantization.per_tensor(2.0**-20))
-        for type in (*_sample_types(rng), bias):
-            yield Sample(cls(), (_random_integers(rng, type),), types=(type,))
 
 
 @operator("requantize")
@@ -284,13 +213,6 @@ class Requantize(Operator):
         self, arrays: Arrays, operand_types: Types, result_types: Sequence[TensorType]
     ) -> np.ndarray:
         return quantized(real(_first(arrays), _quantized_type(operand_types)), result_types[0])
-
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        types = _sample_types(rng)
-        for source in types:
-            for target in types:
-                yield Sample(cls(), (_random_integers(rng, source),), types=(source,), result_types=(target,))
 
 
 @operator("assume_quantized")
@@ -320,11 +242,6 @@ class AssumeQuantized(Operator):
     ) -> np.ndarray:
         return _first(arrays)
 
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        for type in _sample_types(rng):
-            yield Sample(cls(), (_random_integers(rng, type),), result_types=(type,))
-
 
 @operator("stored_integers")
 @dataclass(frozen=True)
@@ -346,11 +263,6 @@ class StoredIntegers(Operator):
         self, arrays: Arrays, operand_types: Types, result_types: Sequence[TensorType]
     ) -> np.ndarray:
         return _first(arrays)
-
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        for type in _sample_types(rng):
-            yield Sample(cls(), (_random_integers(rng, type),), types=(type,))
 
 
 def quantized(x: np.ndarray, type: TensorType) -> np.ndarray:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from tilewright.errors import IRError
 
-from ..op import Operator, QuantizationRule, Sample, operand, operator
+from ..op import Operator, QuantizationRule, operand, operator
 from ..types import DType, TensorType
 from .movement import check_axis
 from .shape import moved
@@ -53,16 +52,6 @@ class Reduce(Operator):
 
     def sum(self, x: np.ndarray) -> np.ndarray:
         return np.sum(x, self.axes, dtype=x.dtype, keepdims=self.keepdims)
-
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        x = (0.1 + rng.random((2, 3, 4, 5))).astype(np.float32)
-        for axes, keepdims in (((2, 3), True), ((1,), False), ((0, 1, 2, 3), False), ((), True), ((0, 2), True)):
-            yield Sample(cls(axes, keepdims), (x,))
-        yield Sample(cls((1,), True), (rng.standard_normal((3, 65)).astype(np.float32) ** 2,))
-        yield Sample(cls((0,), False), (rng.integers(1, 9, (3, 5)).astype(np.int32),))
-        yield Sample(cls((1,), False), (rng.integers(1, 9, (2, 7)),))
-        yield Sample(cls((0,), True), ((0.5 + rng.random(9)).astype(np.float64),))
 
 
 @operator("reduce_sum")
@@ -148,13 +137,6 @@ class ReduceExtreme(Reduce):
 
     QUANTIZATION = QuantizationRule.PRESERVE
 
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        yield from super().samples(rng)
-        yield Sample(cls((1,), False), (rng.standard_normal((3, 17)).astype(np.float32),))
-        yield Sample(cls((0,), True), (rng.integers(-128, 127, (4, 3)).astype(np.int8),))
-        yield Sample(cls((1,), False), (rng.integers(0, 255, (4, 3)).astype(np.uint8),))
-
 
 @operator("reduce_max")
 @dataclass(frozen=True)
@@ -214,17 +196,6 @@ class ArgExtreme(Operator):
         """Index of the first extreme along ``axis``."""
         raise NotImplementedError(type(self).__name__)
 
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        x = rng.standard_normal((3, 17, 4)).astype(np.float32)
-        few = rng.integers(0, 3, (2, 9)).astype(np.float32)
-        for axis, keepdims in ((0, True), (1, False), (2, True)):
-            yield Sample(cls(axis, keepdims), (x,))
-        for last in (False, True):
-            yield Sample(cls(1, False, last), (few,))
-            yield Sample(cls(0, True, last), (few.astype(np.int32),))
-            yield Sample(cls(1, True, last), (few.astype(np.uint8),))
-
 
 @operator("arg_max")
 @dataclass(frozen=True)
@@ -275,15 +246,6 @@ class TopK(Operator):
         indices = np.take(order, range(self.k), self.axis)
         return np.take_along_axis(x, indices, self.axis), indices
 
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        x = rng.standard_normal((3, 11, 2)).astype(np.float32)
-        for largest in (True, False):
-            yield Sample(cls(1, 4, largest), (x,))
-            yield Sample(cls(0, 7, largest), (rng.integers(0, 4, (9, 2)),))
-            yield Sample(cls(1, 5, largest), (rng.integers(0, 4, (2, 5)).astype(np.float32),))
-            yield Sample(cls(0, 1, largest), (rng.integers(0, 4, (6,)).astype(np.int32),))
-
 
 @operator("cum_sum")
 @dataclass(frozen=True)
@@ -312,11 +274,3 @@ class CumSum(Operator):
             sums = np.roll(sums, 1, self.axis)
             sums[(slice(None),) * self.axis + (slice(0, 1),)] = 0
         return np.flip(sums, self.axis) if self.reverse else sums
-
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        x = rng.standard_normal((3, 7, 2)).astype(np.float32)
-        for exclusive in (False, True):
-            for reverse in (False, True):
-                yield Sample(cls(1, exclusive, reverse), (x,))
-        yield Sample(cls(0), (rng.integers(-9, 9, (5,)),))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from tilewright.errors import IRError
 
-from ..op import Operator, Sample, operand, operator
+from ..op import Operator, operand, operator
 from ..types import TensorType
 from .movement import check_axis
 
@@ -27,14 +26,6 @@ class AlongAxis(Operator):
         if not x.dtype.is_float:
             raise IRError("x must be of a float dtype", found=x)
         return x
-
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        x = (4 * rng.standard_normal((2, 5, 3, 17))).astype(np.float32)
-        for axis in range(4):
-            yield Sample(cls(axis), (x,))
-        yield Sample(cls(0), (rng.standard_normal(33).astype(np.float32),))
-        yield Sample(cls(1), (np.array([[1e4, -1e4, 1e4], [-200.0, -300.0, -400.0]], np.float32),))
 
 
 @operator("softmax")

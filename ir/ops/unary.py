@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from ..activation import erf
-from ..op import Operand, QuantizationRule, Sample, operand, operator
+from ..op import Operand, QuantizationRule, operand, operator
 from ..quantized import check_elementwise, look_up, table
 from ..types import DType, TensorType
-from .elementwise import BOOL, FLOATS, INTEGERS, NUMBERS, SIGNED, Elementwise, check_dtype, random_array
-from .quantized_samples import unary_samples
+from .elementwise import BOOL, FLOATS, INTEGERS, NUMBERS, SIGNED, Elementwise, check_dtype
 
 
 @dataclass(frozen=True)
@@ -30,12 +29,6 @@ class Unary(Elementwise):
 
     DTYPES: ClassVar[tuple[DType, ...]] = FLOATS
     """Element types of the operand."""
-
-    SAMPLED: ClassVar[tuple[DType, ...]] = (DType.F32,)
-    """Element types that the samples cover."""
-
-    RANGE: ClassVar[tuple[float, float]] = (-4.0, 4.0)
-    """Where the samples lie."""
 
     FUNCTION: ClassVar[Callable[[np.ndarray], np.ndarray]]
 
@@ -61,21 +54,6 @@ class Unary(Elementwise):
     ) -> str | None:
         return super().check_quantized(operand_types, result_types) or check_elementwise(operand_types, result_types)
 
-    @classmethod
-    def sample_operators(cls) -> Iterator[Unary]:
-        """The attributes that the samples cover."""
-        yield cls()
-
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        shapes = [(2, 3, 5), (), (1, 17, 3, 3), (37,)]
-        for each in cls.sample_operators():
-            for index in range(max(2, len(cls.SAMPLED))):
-                dtype = cls.SAMPLED[index % len(cls.SAMPLED)]
-                yield Sample(each, (random_array(rng, dtype, shapes[index % len(shapes)], *cls.RANGE),))
-            if cls.QUANTIZATION is QuantizationRule.TABLE:
-                yield from unary_samples(rng, each, cls.RANGE)
-
 
 @operator("neg")
 class Neg(Unary):
@@ -83,7 +61,6 @@ class Neg(Unary):
 
     FUNCTION = np.negative
     DTYPES = (*FLOATS, *SIGNED)
-    SAMPLED = (DType.F32, DType.I64, DType.I32, DType.I8)
 
 
 @operator("abs")
@@ -92,7 +69,6 @@ class Abs(Unary):
 
     FUNCTION = np.absolute
     DTYPES = NUMBERS
-    SAMPLED = (DType.F32, DType.I64, DType.I32, DType.U8)
 
 
 @operator("sign")
@@ -101,7 +77,6 @@ class Sign(Unary):
 
     FUNCTION = np.sign
     DTYPES = NUMBERS
-    SAMPLED = (DType.F32, DType.I64, DType.I32, DType.U8)
 
 
 @operator("sqrt")
@@ -109,8 +84,6 @@ class Sqrt(Unary):
     """The square root; NaN below zero."""
 
     FUNCTION = np.sqrt
-    SAMPLED = (DType.F32, DType.F64)
-    RANGE = (0.0, 9.0)
 
 
 @operator("reciprocal")
@@ -118,8 +91,6 @@ class Reciprocal(Unary):
     """1 / x"""
 
     FUNCTION = np.reciprocal
-    SAMPLED = (DType.F32, DType.F64)
-    RANGE = (0.1, 4.0)
 
 
 @operator("exp")
@@ -127,7 +98,6 @@ class Exp(Unary):
     """e to the power of x"""
 
     FUNCTION = np.exp
-    SAMPLED = (DType.F32, DType.F64)
 
 
 @operator("log")
@@ -135,21 +105,11 @@ class Log(Unary):
     """The natural logarithm; NaN below zero."""
 
     FUNCTION = np.log
-    SAMPLED = (DType.F32, DType.F64)
-    RANGE = (0.01, 9.0)
 
 
 @dataclass(frozen=True)
 class Rounding(Unary):
     """Base: to an integer of the same element type."""
-
-    SAMPLED = (DType.F32, DType.F64)
-
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        yield from super().samples(rng)
-        ties = np.arange(-3.5, 4, 0.5, dtype=np.float32)
-        yield Sample(cls(), (ties,))
 
 
 @operator("floor")
@@ -185,7 +145,6 @@ class Sin(Unary):
     """The sine of x radians"""
 
     FUNCTION = np.sin
-    SAMPLED = (DType.F32, DType.F64)
 
 
 @operator("cos")
@@ -193,7 +152,6 @@ class Cos(Unary):
     """The cosine of x radians"""
 
     FUNCTION = np.cos
-    SAMPLED = (DType.F32, DType.F64)
 
 
 @operator("tan")
@@ -201,7 +159,6 @@ class Tan(Unary):
     """The tangent of x radians"""
 
     FUNCTION = np.tan
-    RANGE = (-1.2, 1.2)
 
 
 @operator("asin")
@@ -209,7 +166,6 @@ class Asin(Unary):
     """The arc sine in radians; NaN beyond 1."""
 
     FUNCTION = np.arcsin
-    RANGE = (-1.0, 1.0)
 
 
 @operator("acos")
@@ -217,7 +173,6 @@ class Acos(Unary):
     """The arc cosine in radians; NaN beyond 1."""
 
     FUNCTION = np.arccos
-    RANGE = (-1.0, 1.0)
 
 
 @operator("atan")
@@ -253,7 +208,6 @@ class Acosh(Unary):
     """The inverse of the hyperbolic cosine; NaN below 1."""
 
     FUNCTION = np.arccosh
-    RANGE = (1.0, 9.0)
 
 
 @operator("atanh")
@@ -261,7 +215,6 @@ class Atanh(Unary):
     """The inverse of the hyperbolic tangent; NaN beyond 1."""
 
     FUNCTION = np.arctanh
-    RANGE = (-0.9, 0.9)
 
 
 @operator("bitwise_not")
@@ -271,7 +224,6 @@ class BitwiseNot(Unary):
     QUANTIZATION = QuantizationRule.NONE
     FUNCTION = np.invert
     DTYPES = INTEGERS
-    SAMPLED = (DType.I32, DType.I64, DType.U8)
 
 
 @dataclass(frozen=True)
@@ -290,7 +242,6 @@ class Not(Predicate):
 
     FUNCTION = np.logical_not
     DTYPES = BOOL
-    SAMPLED = BOOL
 
 
 @operator("is_nan")
@@ -298,11 +249,6 @@ class IsNan(Predicate):
     """Whether x is not a number"""
 
     FUNCTION = np.isnan
-
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        for dtype in (np.float32, np.float64):
-            yield Sample(cls(), (np.array([[0, np.nan, 1.5], [np.inf, -np.inf, -np.nan]], dtype),))
 
 
 @operator("is_inf")
@@ -319,9 +265,3 @@ class IsInf(Predicate):
 
     def reference(self, x: np.ndarray) -> np.ndarray:
         return (self.negative & np.isneginf(x)) | (self.positive & np.isposinf(x))
-
-    @classmethod
-    def samples(cls, rng: np.random.Generator) -> Iterator[Sample]:
-        x = np.array([[0, np.nan, 1.5], [np.inf, -np.inf, -3e38]], np.float32)
-        for negative, positive in ((True, True), (True, False), (False, True), (False, False)):
-            yield Sample(cls(negative, positive), (x,))

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from kernel_runner import Execution, run_kernels
 from operator_samples import Case, all_cases, make_case
+from samples import Sample
 
 from tilewright.codegen.cpu.families import lowerings
 from tilewright.codegen.cpu.kernel import Kernel
 from tilewright.codegen.cpu.llvm.target import TargetDescription
 from tilewright.ir import interp
 from tilewright.ir.core import Op
-from tilewright.ir.op import Sample
 from tilewright.ir.ops.activation import Clip
 from tilewright.ir.ops.elementwise import Div, Elementwise, Max, Min, Mod
 from tilewright.ir.ops.indexing import Gather, GatherElements, GatherND, ScatterElements, ScatterND

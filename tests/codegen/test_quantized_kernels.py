@@ -7,11 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from kernel_harness import TARGETS
-from operator_samples import Case, all_cases, make_case
+from operator_samples import Case, all_cases, make_case, samples
 from quantized_cases import check, integers, product_sample, random_activation, random_type, weight_type
+from samples import Sample
 
 from tilewright.errors import IRError
-from tilewright.ir.op import REGISTRY, QuantizationRule, Sample
+from tilewright.ir.op import REGISTRY, QuantizationRule
 from tilewright.ir.ops.comparison import Where
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.elementwise import Add, Mul, Sub
@@ -154,7 +155,7 @@ def moved_cases(rng: np.random.Generator) -> Iterator[Case]:
     for name, cls in REGISTRY.items():
         if cls.QUANTIZATION not in (QuantizationRule.PRESERVE, QuantizationRule.UNIFY):
             continue
-        for index, sample in enumerate(cls.samples(np.random.default_rng(7))):
+        for index, sample in enumerate(samples(cls, np.random.default_rng(7))):
             plain = sample.operand_types()
             first = plain[0]
             unifies = cls.QUANTIZATION is QuantizationRule.UNIFY

@@ -7,8 +7,9 @@ import pytest
 from kernel_harness import TARGETS
 from operator_samples import Case, make_case
 from quantized_cases import check, integers, random_type
+from samples import Sample
 
-from tilewright.ir.op import Operator, Sample
+from tilewright.ir.op import Operator
 from tilewright.ir.ops.activation import Sigmoid
 from tilewright.ir.ops.elementwise import Add, Max, Mul
 from tilewright.ir.ops.layout import Reorder

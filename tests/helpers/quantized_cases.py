@@ -8,10 +8,10 @@ import numpy as np
 from kernel_harness import described
 from kernel_runner import Execution, run_kernels
 from operator_samples import Case
+from samples import Sample
 
 from tilewright.codegen.cpu.families import lower
 from tilewright.ir import interp
-from tilewright.ir.op import Sample
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.matmul import MatMul
 from tilewright.ir.quantized import limits

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import round_trip
-from operator_samples import make_case
+from operator_samples import make_case, samples
 
 from tilewright.ir import core, printer, verify
 from tilewright.ir.ops.convolution import Conv
@@ -22,7 +22,7 @@ InnerProject = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def sample_module() -> core.Module:
-    return make_case("conv", next(Conv.samples(np.random.default_rng(0)))).module
+    return make_case("conv", next(samples(Conv, np.random.default_rng(0)))).module
 
 
 def test_verifying_a_module_prints_and_parses_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,7 +37,7 @@ def test_verifying_a_module_prints_and_parses_it(monkeypatch: pytest.MonkeyPatch
         finally:
             op.operator = original
 
-    module = make_case("conv", list(Conv.samples(np.random.default_rng(0)))[4]).module
+    module = make_case("conv", list(samples(Conv, np.random.default_rng(0)))[4]).module
     monkeypatch.setattr(printer, "_op_line", forgetful)
     with pytest.raises(Exception, match="channels of x and w do not match"):
         verify.verify(module)

@@ -1,0 +1,40 @@
+"""Samples of the family ``comparison``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from samples import Sample, random_array, samples_of
+
+from operators.elementwise import ELEMENT_TYPES, OPERANDS
+from tilewright.ir.ops.comparison import Comparison, Equal, Logic, Where
+from tilewright.ir.ops.elementwise import BOOL
+from tilewright.ir.types import DType
+
+ELEMENT_TYPES.update(
+    {
+        Comparison: (DType.F32, DType.I64, DType.I32, DType.U8),
+        Equal: (DType.F32, DType.I64, DType.I32, DType.BOOL),
+        Logic: BOOL,
+    }
+)
+
+
+def few_numbers(rng: np.random.Generator, dtype: DType, shape: tuple[int, ...], index: int) -> np.ndarray:
+    """Few different numbers, so that equal ones meet."""
+    return np.asarray(np.rint(random_array(rng, dtype, shape, -2, 2)), dtype.numpy)
+
+
+OPERANDS[Comparison] = few_numbers
+
+
+@samples_of(Where)
+def where(cls: type[Where], rng: np.random.Generator) -> Iterator[Sample]:
+    def array(dtype: DType, *shape: int) -> np.ndarray:
+        return random_array(rng, dtype, shape)
+
+    for dtype in (DType.F32, DType.I64, DType.I32, DType.U8):
+        yield Sample(cls(), (array(DType.BOOL, 3, 17), array(dtype, 3, 17), array(dtype, 3, 17)))
+        yield Sample(cls(), (array(DType.BOOL, 2, 1, 5), array(dtype, 3, 1), array(dtype)), frozenset({2}))
+    yield Sample(cls(), (array(DType.BOOL), array(DType.F32, 4), array(DType.F32, 2, 1)))
