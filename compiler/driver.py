@@ -21,7 +21,7 @@ from .affinity import Affinity, affinity_of, read_affinity
 from .calibration.dataset import Source
 from .calibration.preprocessing import Preprocessing
 from .console import Diagnostics
-from .frontend.onnx import InputShapes, import_onnx
+from .frontend.onnx.reader import InputShapes, import_onnx
 from .options import CompileOptions, run_passes
 from .output import check_output
 from .pipeline import cpu_pipeline, device_pipeline, float_pipeline

@@ -17,7 +17,7 @@ from .affinity import Affinity
 from .calibration.dataset import Source
 from .calibration.preprocessing import Preprocessing
 from .console import ProgressReport, silent
-from .frontend.onnx import InputShapes
+from .frontend.onnx.reader import InputShapes
 
 PRECISIONS = ("fp32", "int8")
 

@@ -13,9 +13,8 @@ from ...ir.op import Operator
 from ...ir.ops import activation
 from ...ir.ops.elementwise import Max, Min, Mul
 from ...ir.types import DType
-from .export import MICROSOFT, Exporter
-from .onnx import Importer
-from .registry import Node, exports, imports
+from .onnx.exporter import MICROSOFT, Exporter, exports
+from .onnx.importer import Importer, Node, imports
 
 _DEFAULTS: dict[str, dict[str, float]] = {
     "LeakyRelu": {"alpha": 0.01},

@@ -5,9 +5,8 @@ from __future__ import annotations
 from ...ir.core import Op, Value
 from ...ir.op import Operator
 from ...ir.ops import comparison
-from .export import Exporter
-from .onnx import Importer
-from .registry import Node, exports, imports
+from .onnx.exporter import Exporter, exports
+from .onnx.importer import Importer, Node, imports
 
 _PLAIN: dict[str, type[Operator]] = {
     "Equal": comparison.Equal,

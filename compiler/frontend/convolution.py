@@ -7,9 +7,9 @@ from typing import TypeVar
 from ...ir.core import Op, Value
 from ...ir.ops.convolution import Conv, ConvTranspose
 from ...ir.ops.integer_products import IntegerConvolution
-from .export import Exporter
-from .onnx import Importer
-from .registry import Node, exports, imports
+from .activation import export_activation
+from .onnx.exporter import Exporter, exports
+from .onnx.importer import Importer, Node, imports
 
 ConvolutionClass = TypeVar("ConvolutionClass", Conv, IntegerConvolution)
 
@@ -69,7 +69,7 @@ def export_conv(op: Op, exporter: Exporter) -> None:
     )
     if residual is not None:
         y = exporter.node("Add", [y, residual])
-    exporter.define(op, exporter.activation(y, conv.act, conv.act_args))
+    exporter.define(op, export_activation(exporter, y, conv.act, conv.act_args))
 
 
 @imports("ConvTranspose")

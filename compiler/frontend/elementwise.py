@@ -20,9 +20,8 @@ from ...ir.ops.elementwise import (
     Pow,
     Sub,
 )
-from .export import Exporter
-from .onnx import Importer
-from .registry import Node, exports, imports
+from .onnx.exporter import Exporter, exports
+from .onnx.importer import Importer, Node, imports
 
 _PLAIN: dict[str, type[Operator]] = {
     "Add": Add,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from ...ir.core import Op, Value
 from ...ir.ops.fused import FusedElementwise
-from .export import Exporter
-from .registry import EXPORTS, exports
+from .onnx.exporter import Exporter, exports
 
 
 @exports(FusedElementwise)
@@ -15,7 +14,7 @@ def export_fused(op: Op, exporter: Exporter) -> None:
     parts: list[Op] = []
     for step in op.operator.steps:
         part = Op(step.operator, [values[place] for place in step.arguments], loc=op.loc)
-        EXPORTS[type(step.operator)](part, exporter)
+        exporter.write(part)
         values.append(part.result)
         parts.append(part)
     exporter.define(op, exporter.name(parts[-1].result))

@@ -6,9 +6,8 @@ import onnx
 
 from ...ir.core import Op, Value
 from ...ir.ops.indexing import Gather, GatherElements, GatherND, OneHot, ScatterElements, ScatterND
-from .export import Exporter
-from .onnx import Importer
-from .registry import Node, exports, imports
+from .onnx.exporter import Exporter, exports
+from .onnx.importer import Importer, Node, imports
 from .shape import normalize_axis
 
 

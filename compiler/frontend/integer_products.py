@@ -5,9 +5,8 @@ from __future__ import annotations
 from ...ir.core import Op, Value
 from ...ir.ops.integer_products import ConvInteger, IntegerConvolution, MatMulInteger, QLinearConv, QLinearMatMul
 from .convolution import convolution
-from .export import Exporter
-from .onnx import Importer
-from .registry import Node, exports, imports
+from .onnx.exporter import Exporter, exports
+from .onnx.importer import Importer, Node, imports
 
 
 @imports("ConvInteger")

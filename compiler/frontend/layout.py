@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from ...ir.core import Op
 from ...ir.ops.layout import Reorder
-from .export import Exporter
-from .registry import exports
+from .onnx.exporter import Exporter, exports
 
 
 @exports(Reorder)

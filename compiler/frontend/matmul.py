@@ -10,9 +10,9 @@ from ...ir.core import Constant, Op, Value
 from ...ir.ops.elementwise import Add, Mul
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Transpose
-from .export import Exporter
-from .onnx import Importer
-from .registry import Node, exports, imports
+from .activation import export_activation
+from .onnx.exporter import Exporter, exports
+from .onnx.importer import Importer, Node, imports
 from .shape import reshape
 
 
@@ -138,4 +138,4 @@ def export_matmul(op: Op, exporter: Exporter) -> None:
     y = exporter.node("MatMul", factors)
     for addend in (b, residual):
         y = exporter.node("Add", [y, addend]) if addend is not None else y
-    exporter.define(op, exporter.activation(y, matmul.act, matmul.act_args, op.result.type.dtype))
+    exporter.define(op, export_activation(exporter, y, matmul.act, matmul.act_args, op.result.type.dtype))

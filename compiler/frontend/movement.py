@@ -6,9 +6,8 @@ import numpy as np
 
 from ...ir.core import Op, Value
 from ...ir.ops.movement import Concat, DepthToSpace, Pad, Slice, SpaceToDepth, Split, Tile, Transpose, Trilu
-from .export import Exporter
-from .onnx import Importer
-from .registry import Node, exports, imports
+from .onnx.exporter import Exporter, exports
+from .onnx.importer import Importer, Node, imports
 from .shape import attribute_or_input, normalize_axis
 
 BEFORE_THE_FIRST = np.iinfo(np.int64).min

@@ -7,9 +7,8 @@ import numpy as np
 from ...ir.core import Op, Value
 from ...ir.ops.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LpNorm, Lrn, RmsNorm
 from ...ir.ops.shape import Expand
-from .export import Exporter
-from .onnx import Importer
-from .registry import Node, exports, imports
+from .onnx.exporter import Exporter, exports
+from .onnx.importer import Importer, Node, imports
 from .shape import normalize_axis, reshape
 
 

@@ -21,9 +21,8 @@ from ...ir.ops.pooling import (
     lowest,
 )
 from .convolution import window_pads
-from .export import Exporter
-from .onnx import Importer
-from .registry import Node, exports, imports
+from .onnx.exporter import Exporter, exports
+from .onnx.importer import Importer, Node, imports
 
 
 @dataclass(frozen=True)

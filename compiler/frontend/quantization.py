@@ -16,10 +16,8 @@ from ...ir.ops.quantization import (
     StoredIntegers,
 )
 from ...ir.types import DType
-from .export import Exporter
-from .onnx import Importer, element_type
-from .quantized import dequantize_node, quantize_node
-from .registry import Node, exports, imports
+from .onnx.exporter import Exporter, exports
+from .onnx.importer import Importer, Node, element_type, imports
 from .shape import normalize_axis
 
 
@@ -82,18 +80,18 @@ def export_dynamic_quantize_linear(op: Op, exporter: Exporter) -> None:
 
 @exports(Quantize)
 def export_quantize(op: Op, exporter: Exporter) -> None:
-    exporter.define(op, quantize_node(exporter, op.inputs[0], op.result.type))
+    exporter.define(op, exporter.quantize(op.inputs[0], op.result.type))
 
 
 @exports(Dequantize)
 def export_dequantize(op: Op, exporter: Exporter) -> None:
-    exporter.define(op, dequantize_node(exporter, op.inputs[0]))
+    exporter.define(op, exporter.dequantize(op.inputs[0]))
 
 
 @exports(Requantize)
 def export_requantize(op: Op, exporter: Exporter) -> None:
-    real = dequantize_node(exporter, op.inputs[0])
-    exporter.define(op, quantize_node(exporter, real, op.result.type))
+    real = exporter.dequantize(op.inputs[0])
+    exporter.define(op, exporter.quantize(real, op.result.type))
 
 
 @exports(AssumeQuantized, StoredIntegers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,7 @@ import numpy as np
 from tilewright.errors import UnsupportedError
 
 from ...ir.core import Op, Value
-from ...ir.op import Operator, QuantizationRule
-from ...ir.ops import quantization
+from ...ir.op import Operator
 from ...ir.ops.activation import LeakyRelu, Sigmoid
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Mul
@@ -23,63 +21,10 @@ from ...ir.ops.shape import Reshape
 from ...ir.ops.softmax import Softmax
 from ...ir.quantized import clamp_bounds, limits, stored
 from ...ir.types import DType, Quantization, TensorType
-from .export import MICROSOFT, Exporter
-from .onnx import Importer
+from .onnx.exporter import MICROSOFT, Exporter, exports
+from .onnx.importer import Importer, Node, imports
 from .pooling import average_pool
-from .registry import EXPORTS, Node, imports
 from .shape import normalize_axis
-
-Parameters = tuple[str, str]
-"""Names of the tensors of scale and zero point."""
-
-
-def export_quantized(op: Op, exporter: Exporter) -> None:
-    """Write an op that has quantised operands or results.
-
-    Raises:
-        UnsupportedError: the operator has no ONNX form.
-    """
-    write = _WRITERS.get(type(op.operator))
-    if write is not None:
-        write(op, exporter)
-        return
-    plain = EXPORTS.get(type(op.operator))
-    if plain is None:
-        raise UnsupportedError(f"operator {op.name} has no ONNX form", stage="export", node=op.node)
-    if op.operator.family == quantization.__name__.rpartition(".")[2] or op.operator.QUANTIZATION in _ON_INTEGERS:
-        plain(op, exporter)
-    else:
-        _export_between(op, exporter, plain)
-
-
-_ON_INTEGERS = (QuantizationRule.PRESERVE, QuantizationRule.UNIFY)
-"""Rules of operators that treat stored integers like any others."""
-
-
-def parameters(exporter: Exporter, type: TensorType) -> Parameters:
-    """Initialisers with scale and zero point of a quantised type, scalars or one for each channel."""
-    assert type.quant is not None
-    scale = np.asarray(type.quant.scale, np.float32)
-    zero = np.asarray(type.quant.zero_point, type.dtype.numpy)
-    if type.quant.axis is None:
-        scale, zero = scale.reshape(()), zero.reshape(())
-    return exporter.constant(scale, "scale"), exporter.constant(zero, "zero_point")
-
-
-def quantize_node(exporter: Exporter, x: Value | str, type: TensorType) -> str:
-    """Write the conversion of real numbers to a quantised type; the name of the result."""
-    axis = type.quant.axis if type.quant is not None else None
-    return exporter.node("QuantizeLinear", [x, *parameters(exporter, type)], axis=axis)
-
-
-def dequantize_node(exporter: Exporter, x: Value) -> str:
-    """Write the conversion of a quantised tensor to real numbers; the name of the result."""
-    axis = x.type.quant.axis if x.type.quant is not None else None
-    return exporter.node("DequantizeLinear", _operand(exporter, x), axis=axis)
-
-
-def _operand(exporter: Exporter, value: Value) -> list[Value | str]:
-    return [value, *parameters(exporter, value.type)]
 
 
 def _clamped(exporter: Exporter, name: str, type: TensorType, act: str, act_args: tuple[float, ...]) -> str:
@@ -90,12 +35,13 @@ def _clamped(exporter: Exporter, name: str, type: TensorType, act: str, act_args
     return exporter.node("Clip", [name, *(exporter.constant(np.asarray(b, type.dtype.numpy), "bound") for b in bounds)])
 
 
-def _export_conv(op: Op, exporter: Exporter) -> None:
+@exports(Conv, quantized=True)
+def export_conv(op: Op, exporter: Exporter) -> None:
     conv = op.operator
     assert isinstance(conv, Conv)
     x, w, b = (*op.operands, None)[:3]
     assert x is not None and w is not None
-    inputs = [*_operand(exporter, x), *_operand(exporter, w), *parameters(exporter, op.result.type), b]
+    inputs = [*exporter.with_parameters(x), *exporter.with_parameters(w), *exporter.parameters(op.result.type), b]
     attributes: dict[str, Any] = {
         "strides": conv.strides,
         "pads": conv.pads,
@@ -106,7 +52,8 @@ def _export_conv(op: Op, exporter: Exporter) -> None:
     exporter.define(op, _clamped(exporter, y, op.result.type, conv.act, conv.act_args))
 
 
-def _export_matmul(op: Op, exporter: Exporter) -> None:
+@exports(MatMul, quantized=True)
+def export_matmul(op: Op, exporter: Exporter) -> None:
     matmul = op.operator
     assert isinstance(matmul, MatMul)
     x, w, b = (*op.operands, None)[:3]
@@ -115,41 +62,41 @@ def _export_matmul(op: Op, exporter: Exporter) -> None:
     if b is not None:
         if x.type.rank != 2 or w.type.rank != 2:
             raise UnsupportedError("ONNX has no batched product of integers with bias", stage="export", node=op.node)
-        inputs = [*_operand(exporter, x), *_operand(exporter, w), b, *parameters(exporter, y_type)]
+        inputs = [*exporter.with_parameters(x), *exporter.with_parameters(w), b, *exporter.parameters(y_type)]
         y = exporter.node(
             "QGemm", inputs, MICROSOFT, alpha=1.0, transA=int(matmul.transpose_a), transB=int(matmul.transpose_b)
         )
     else:
         left = _matrix(exporter, x, matmul.transpose_a)
         right = _matrix(exporter, w, matmul.transpose_b)
-        y = exporter.node("QLinearMatMul", [*left, *right, *parameters(exporter, y_type)])
+        y = exporter.node("QLinearMatMul", [*left, *right, *exporter.parameters(y_type)])
     exporter.define(op, _clamped(exporter, y, y_type, matmul.act, matmul.act_args))
 
 
 def _matrix(exporter: Exporter, value: Value, is_transposed: bool) -> list[Value | str]:
     if not is_transposed:
-        return _operand(exporter, value)
+        return exporter.with_parameters(value)
     order = list(range(value.type.rank))
     order[-2:] = order[:-3:-1]
-    return [exporter.node("Transpose", [value], perm=order), *parameters(exporter, value.type)]
+    return [exporter.node("Transpose", [value], perm=order), *exporter.parameters(value.type)]
 
 
-def _export_binary(op_type: str) -> Callable[[Op, Exporter], None]:
-    def write(op: Op, exporter: Exporter) -> None:
-        inputs = [each for value in op.inputs for each in _operand(exporter, value)]
-        exporter.define(op, exporter.node(op_type, [*inputs, *parameters(exporter, op.result.type)], MICROSOFT))
+@exports(Add, Mul, quantized=True)
+def export_binary(op: Op, exporter: Exporter) -> None:
+    op_type = "QLinearAdd" if isinstance(op.operator, Add) else "QLinearMul"
+    inputs = [each for value in op.inputs for each in exporter.with_parameters(value)]
+    exporter.define(op, exporter.node(op_type, [*inputs, *exporter.parameters(op.result.type)], MICROSOFT))
 
-    return write
 
-
-def _export_average_pool(op: Op, exporter: Exporter) -> None:
+@exports(AveragePool, quantized=True)
+def export_average_pool(op: Op, exporter: Exporter) -> None:
     pool = op.operator
     assert isinstance(pool, AveragePool)
     if any(pool.overhang) or max(pool.dilations) > 1:
         raise UnsupportedError("ONNX has no such average of integers", stage="export", node=op.node)
     y = exporter.node(
         "QLinearAveragePool",
-        [*_operand(exporter, op.inputs[0]), *parameters(exporter, op.result.type)],
+        [*exporter.with_parameters(op.inputs[0]), *exporter.parameters(op.result.type)],
         MICROSOFT,
         kernel_shape=pool.kernel,
         strides=pool.strides,
@@ -159,57 +106,29 @@ def _export_average_pool(op: Op, exporter: Exporter) -> None:
     exporter.define(op, y)
 
 
-def _export_global_average_pool(op: Op, exporter: Exporter) -> None:
-    inputs = [*_operand(exporter, op.inputs[0]), *parameters(exporter, op.result.type)]
+@exports(GlobalAveragePool, quantized=True)
+def export_global_average_pool(op: Op, exporter: Exporter) -> None:
+    inputs = [*exporter.with_parameters(op.inputs[0]), *exporter.parameters(op.result.type)]
     exporter.define(op, exporter.node("QLinearGlobalAveragePool", inputs, MICROSOFT, channels_last=0))
 
 
-def _export_between(op: Op, exporter: Exporter, write: Callable[[Op, Exporter], None]) -> None:
-    """The float form of ``op``, with operands dequantised before it and results quantised after it."""
-    floats: list[Value | None] = []
-    for value in op.operands:
-        if value is None or value.type.quant is None:
-            floats.append(value)
-            continue
-        inner = Value(value.name, TensorType(value.type.shape, DType.F32))
-        exporter.bind(inner, dequantize_node(exporter, value))
-        floats.append(inner)
-    types = [TensorType(value.type.shape, DType.F32) for value in op.results]
-    detached = Op(op.operator, floats, types, loc=op.loc)
-    write(detached, exporter)
-    names = [
-        quantize_node(exporter, inner, outer.type) for inner, outer in zip(detached.results, op.results, strict=True)
-    ]
-    exporter.define(op, *names)
-
-
-def _export_global_max_pool(op: Op, exporter: Exporter) -> None:
+@exports(GlobalMaxPool, quantized=True)
+def export_global_max_pool(op: Op, exporter: Exporter) -> None:
     """As a reduction: onnxruntime has no GlobalMaxPool of integers."""
     axes = exporter.integers(range(2, op.inputs[0].type.rank), "axes")
     exporter.define(op, exporter.node("ReduceMax", [op.inputs[0], axes], keepdims=1))
 
 
-def _export_pad(op: Op, exporter: Exporter) -> None:
+@exports(Pad, quantized=True)
+def export_pad(op: Op, exporter: Exporter) -> None:
     """Padding of stored integers: with the integer that stands for the number."""
     pad, type = op.operator, op.result.type
     assert isinstance(pad, Pad)
     value = float(stored(pad.value, type)) if pad.mode == "constant" else 0.0
     detached = Op(Pad(pad.pads, pad.mode, value), [Value("x", op.inputs[0].type.with_quant(None))], loc=op.loc)
     exporter.bind(detached.inputs[0], exporter.name(op.inputs[0]))
-    EXPORTS[Pad](detached, exporter)
+    exporter.write(detached)
     exporter.define(op, exporter.name(detached.result))
-
-
-_WRITERS: dict[type[Operator], Callable[[Op, Exporter], None]] = {
-    Conv: _export_conv,
-    MatMul: _export_matmul,
-    Add: _export_binary("QLinearAdd"),
-    Mul: _export_binary("QLinearMul"),
-    AveragePool: _export_average_pool,
-    GlobalAveragePool: _export_global_average_pool,
-    GlobalMaxPool: _export_global_max_pool,
-    Pad: _export_pad,
-}
 
 
 def _typed(node: Node, importer: Importer, index: int) -> Value:

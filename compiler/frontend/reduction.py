@@ -21,9 +21,8 @@ from ...ir.ops.reduction import (
     ReduceSumSquare,
     TopK,
 )
-from .export import Exporter
-from .onnx import Importer
-from .registry import Node, exports, imports
+from .onnx.exporter import Exporter, exports
+from .onnx.importer import Importer, Node, imports
 from .shape import attribute_or_input, normalize_axis
 
 REDUCTIONS: dict[str, type[Reduce]] = {

@@ -10,9 +10,8 @@ from tilewright.errors import UnsupportedError
 
 from ...ir.core import Op, Value
 from ...ir.ops.resize import Resize
-from .export import Exporter
-from .onnx import Importer
-from .registry import Node, exports, imports
+from .onnx.exporter import Exporter, exports
+from .onnx.importer import Importer, Node, imports
 from .shape import attribute_or_input, normalize_axis
 
 

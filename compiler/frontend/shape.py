@@ -10,9 +10,8 @@ import onnx
 from ...ir.core import Constant, Op, Value
 from ...ir.ops.shape import Cast, Expand, Reshape
 from ...ir.types import DType
-from .export import Exporter
-from .onnx import LARGEST_TENSOR, Importer, element_type
-from .registry import Node, exports, imports
+from .onnx.exporter import Exporter, exports
+from .onnx.importer import LARGEST_TENSOR, Importer, Node, element_type, imports
 
 
 def reshape(importer: Importer, x: Value, shape: tuple[int, ...]) -> Value:

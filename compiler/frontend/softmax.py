@@ -6,9 +6,8 @@ import math
 
 from ...ir.core import Op, Value
 from ...ir.ops.softmax import AlongAxis, Hardmax, LogSoftmax, Softmax
-from .export import Exporter
-from .onnx import Importer
-from .registry import Node, exports, imports
+from .onnx.exporter import Exporter, exports
+from .onnx.importer import Importer, Node, imports
 from .shape import normalize_axis, reshape
 
 OPERATORS: dict[str, type[AlongAxis]] = {"Hardmax": Hardmax, "LogSoftmax": LogSoftmax, "Softmax": Softmax}

@@ -11,7 +11,7 @@ from tilewright.errors import ArtifactError
 
 from ...ir.ops.call import Call
 from ...runtime.artifact.artifact import ENGINES, Artifact
-from ..frontend.onnx import import_onnx
+from ..frontend.onnx.reader import import_onnx
 from ..table import Column, Table
 from .fallbacks import fallback_table
 from .memory import memory_map

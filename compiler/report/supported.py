@@ -6,8 +6,7 @@ from ...codegen.cpu.families import has_kernel
 from ...ir import ops  # noqa: F401  # fills the registry
 from ...ir.op import REGISTRY, QuantizationRule
 from ...passes.placement.device_support import SUPPORT, common_rules, support_rows
-from ..frontend import families  # noqa: F401  # fills the registry
-from ..frontend.registry import IMPORTS
+from ..frontend.onnx.families import IMPORTS
 from ..table import Column, Table
 
 

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 import tilewright
 from tilewright.compiler.cli import main
 from tilewright.compiler.demo.digits import MODEL
-from tilewright.compiler.frontend.onnx import import_onnx
+from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.errors import ArtifactError, ModelError
 
 Fails = Callable[..., str]

@@ -14,7 +14,7 @@ from onnx import numpy_helper, version_converter
 
 import tilewright
 from tilewright.compiler.driver import compile_to_memory
-from tilewright.compiler.frontend.onnx import SUPPORTED_OPSETS
+from tilewright.compiler.frontend.onnx.reader import SUPPORTED_OPSETS
 from tilewright.compiler.options import CompileOptions
 
 DATA = Path(onnx.__file__).parent / "backend" / "test" / "data"

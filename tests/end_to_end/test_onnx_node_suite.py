@@ -16,9 +16,8 @@ import pytest
 from onnx.backend.test.case.node import collect_testcases
 from onnx.backend.test.case.test_case import TestCase
 
-from tilewright.compiler.frontend import families  # noqa: F401
-from tilewright.compiler.frontend.onnx import SUPPORTED_OPSETS, import_onnx
-from tilewright.compiler.frontend.registry import IMPORTS
+from tilewright.compiler.frontend.onnx.families import IMPORTS
+from tilewright.compiler.frontend.onnx.reader import SUPPORTED_OPSETS, import_onnx
 from tilewright.errors import IRError, ModelError
 from tilewright.ir import interp
 from tilewright.ir.core import Module

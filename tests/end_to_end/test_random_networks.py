@@ -8,7 +8,7 @@ from before_after import assert_close, random_inputs
 from random_graphs import random_graph
 
 from tilewright.compiler.driver import compile_to_memory
-from tilewright.compiler.frontend.export import export_onnx
+from tilewright.compiler.frontend.onnx.writer import export_onnx
 from tilewright.compiler.options import CompileOptions
 from tilewright.ir import interp
 from tilewright.runtime.session import load

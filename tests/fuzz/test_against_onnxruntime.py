@@ -9,7 +9,7 @@ from onnxruntime_oracle import Oracle
 from random_graphs import CONVOLUTIONAL, random_graph
 
 from tilewright.compiler.driver import compile_to_memory
-from tilewright.compiler.frontend.export import export_onnx
+from tilewright.compiler.frontend.onnx.writer import export_onnx
 from tilewright.compiler.options import CompileOptions
 from tilewright.runtime.session import load
 

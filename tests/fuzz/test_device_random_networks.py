@@ -19,8 +19,8 @@ from random_graphs import CONVOLUTIONAL, EVERYTHING, random_graph
 from random_machines import odd_machine, write_machine
 
 from tilewright.compiler.driver import compile_to_memory
-from tilewright.compiler.frontend.export import export_onnx
-from tilewright.compiler.frontend.onnx import import_onnx
+from tilewright.compiler.frontend.onnx.reader import import_onnx
+from tilewright.compiler.frontend.onnx.writer import export_onnx
 from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.quantization import quantize_module
 from tilewright.compiler.report.placement import placement_of

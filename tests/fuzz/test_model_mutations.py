@@ -10,7 +10,7 @@ import pytest
 from network_files import digits_model, graph_model, partly_quantized_model
 from onnx import TensorProto, helper
 
-from tilewright.compiler.frontend.onnx import import_onnx
+from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.compiler.pipeline import float_pipeline
 from tilewright.errors import TilewrightError
 

@@ -11,7 +11,7 @@ import onnx.helper
 import onnx.numpy_helper
 import onnxruntime
 
-from tilewright.compiler.frontend.onnx import import_onnx
+from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.ir import interp
 from tilewright.ir.core import Module
 from tilewright.ir.verify import verify

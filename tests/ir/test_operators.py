@@ -8,8 +8,8 @@ import pytest
 import ties
 from operator_samples import Case, all_cases
 
-from tilewright.compiler.frontend.export import export_onnx
-from tilewright.compiler.frontend.onnx import import_onnx
+from tilewright.compiler.frontend.onnx.reader import import_onnx
+from tilewright.compiler.frontend.onnx.writer import export_onnx
 from tilewright.ir import interp
 from tilewright.ir.core import Module
 from tilewright.ir.ops.elementwise import Add, Sub

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 
 from tilewright.compiler.calibration.preprocessing import Preprocessing
-from tilewright.compiler.frontend.onnx import import_onnx
+from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.ir import interp
 from tilewright.ir.core import Module
 from tilewright.ir.ops.quantization import Dequantize

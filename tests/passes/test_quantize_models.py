@@ -14,8 +14,8 @@ from PIL import Image
 
 from tilewright.compiler.calibration.dataset import Inputs, open_calibration_set
 from tilewright.compiler.calibration.observe import collect_ranges
-from tilewright.compiler.frontend.export import export_onnx
-from tilewright.compiler.frontend.onnx import import_onnx
+from tilewright.compiler.frontend.onnx.reader import import_onnx
+from tilewright.compiler.frontend.onnx.writer import export_onnx
 from tilewright.compiler.pipeline import simplify_pipeline
 from tilewright.ir.clone import clone_module
 from tilewright.ir.core import Module

@@ -10,8 +10,8 @@ from random_graphs import CONVOLUTIONAL, EVERYTHING, random_graph
 
 from tilewright.compiler.calibration.dataset import open_calibration_set
 from tilewright.compiler.calibration.observe import collect_ranges
-from tilewright.compiler.frontend.export import export_onnx
-from tilewright.compiler.frontend.onnx import import_onnx
+from tilewright.compiler.frontend.onnx.reader import import_onnx
+from tilewright.compiler.frontend.onnx.writer import export_onnx
 from tilewright.compiler.pipeline import calibration_pipeline, simplify_pipeline
 from tilewright.errors import CalibrationError, UnsupportedError
 from tilewright.ir import interp

@@ -12,7 +12,7 @@ import onnx.numpy_helper
 import onnxruntime
 import pytest
 
-from tilewright.compiler.frontend.onnx import import_onnx
+from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.errors import InputError, ModelError, UnsupportedError
 from tilewright.ir import interp
 from tilewright.ir.verify import verify

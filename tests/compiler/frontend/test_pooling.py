@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx_nodes import assert_imports_like_onnxruntime, import_checked, node_model
 
-from tilewright.compiler.frontend.export import export_onnx
+from tilewright.compiler.frontend.onnx.writer import export_onnx
 from tilewright.errors import ModelError, UnsupportedError
 from tilewright.ir.core import Function, Module
 from tilewright.ir.ops.pooling import AveragePool, MaxPool

@@ -1,0 +1,185 @@
+"""ONNX to module: the door that models come in by.
+
+Shapes are static: symbolic input dimensions are fixed when importing, and whatever can be computed from constants
+and shapes is computed on the spot, so that Shape → Gather → Concat → Reshape chains leave plain attributes behind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import onnx
+import onnx.external_data_helper
+
+from tilewright.errors import ModelError, UnsupportedError
+
+from ....ir.core import Module
+from ....ir.types import TensorType
+from .families import IMPORTS
+from .importer import Importer, element_type
+
+SUPPORTED_OPSETS = (7, 26)
+"""Oldest and newest version of the standard operator set that the importers were written for."""
+
+InputShapes = Mapping[str, Sequence[int]]
+
+
+def import_onnx(
+    source: str | os.PathLike[str] | bytes | onnx.ModelProto, input_shapes: InputShapes | None = None
+) -> Module:
+    """The network of an ONNX model as a module.
+
+    Args:
+        source: path, file contents or loaded model.
+        input_shapes: a full shape for inputs whose dimensions the model leaves open (or to replace).
+
+    Raises:
+        ModelError: not an ONNX file, damaged, or inconsistent.
+        UnsupportedError: uses an operator or feature that is not implemented.
+    """
+    model, digest = _load(source)
+    opsets = {("" if o.domain == "ai.onnx" else o.domain): o.version for o in model.opset_import}
+    standard = opsets.get("", 0)
+    if standard and not SUPPORTED_OPSETS[0] <= standard <= SUPPORTED_OPSETS[1]:
+        raise UnsupportedError(
+            "the model uses an operator set that is not supported",
+            stage="import",
+            expected=f"version {SUPPORTED_OPSETS[0]} to {SUPPORTED_OPSETS[1]}",
+            found=standard,
+            hint="onnx.version_converter.convert_version converts models between versions.",
+        )
+    if model.functions:
+        raise UnsupportedError(
+            "model-local functions are not supported",
+            stage="import",
+            found=model.functions[0].name,
+            hint="Inline them first with onnx.inliner.inline_local_functions.",
+        )
+    _check_names(model.graph, model.producer_name, model.producer_version)
+    module = Module(model.graph.name or "network")
+    module.metadata = {"opset": str(standard), "sha256": digest}
+    if model.producer_name:
+        module.metadata["producer"] = f"{model.producer_name} {model.producer_version}".strip()
+    importer = Importer(module, opsets, IMPORTS)
+    _add_parameters(importer, model.graph, dict(input_shapes or {}))
+    results = importer.import_graph(model.graph)
+    names = [output.name for output in model.graph.output]
+    if not names:
+        raise ModelError("the graph has no outputs", stage="import")
+    importer.function.set_results(results, names)
+    module.drop_unused_constants()
+    return module
+
+
+def _load(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
+    if isinstance(source, onnx.ModelProto):
+        return source, hashlib.sha256(source.SerializeToString(deterministic=True)).hexdigest()
+    folder: Path | None = None
+    if isinstance(source, bytes):
+        data, what = source, "the data"
+    else:
+        folder, what = Path(source).parent, f"{os.fspath(source)!r}"
+        try:
+            data = Path(source).read_bytes()
+        except OSError as error:
+            raise ModelError(f"cannot read {what}: {error.strerror}", stage="import") from None
+    try:
+        model = onnx.load_model_from_string(data)
+    except Exception:  # protobuf raises its own types, which differ between its implementations
+        model = None
+    if model is None or not model.HasField("graph") or not model.opset_import:
+        raise ModelError(
+            f"{what} is not an ONNX model, or is truncated",
+            stage="import",
+            hint="Check it with onnx.checker.check_model.",
+        )
+    if folder is not None and _has_external_data(model):
+        try:
+            onnx.external_data_helper.load_external_data_for_model(model, os.fspath(folder))
+        except Exception as error:
+            raise ModelError(f"the external data of {what} cannot be read: {error}", stage="import") from None
+    return model, hashlib.sha256(data).hexdigest()
+
+
+def _has_external_data(model: onnx.ModelProto) -> bool:
+    return any(t.data_location == onnx.TensorProto.EXTERNAL for t in model.graph.initializer)
+
+
+def _add_parameters(importer: Importer, graph: onnx.GraphProto, shapes: dict[str, Sequence[int]]) -> None:
+    initialised = {tensor.name for tensor in graph.initializer}
+    inputs = [i for i in graph.input if i.name not in initialised]
+    unknown = next((name for name in shapes if name not in {i.name for i in inputs}), None)
+    if unknown is not None:
+        raise ModelError(
+            "a shape was given for an input that the model does not have",
+            stage="import",
+            expected=", ".join(i.name for i in inputs) or "no inputs",
+            found=unknown,
+        )
+    for info in inputs:
+        if not info.type.HasField("tensor_type"):
+            raise UnsupportedError(f"input {info.name!r} is not a tensor", stage="import")
+        tensor = info.type.tensor_type
+        declared = [d.dim_value if d.HasField("dim_value") else (d.dim_param or "?") for d in tensor.shape.dim]
+        shape = _resolve_shape(info.name, declared, tensor.HasField("shape"), shapes.get(info.name))
+        type = TensorType(shape, element_type(tensor.elem_type, info.name))
+        importer.values[info.name] = importer.function.add_parameter(info.name, type)
+
+
+def _resolve_shape(
+    name: str, declared: list[int | str], known_rank: bool, given: Sequence[int] | None
+) -> tuple[int, ...]:
+    text = f"[{', '.join(map(str, declared))}]" if known_rank else "of unknown rank"
+    if given is not None:
+        fits = not known_rank or (
+            len(given) == len(declared)
+            and all(isinstance(d, str) or d == g for d, g in zip(declared, given, strict=True))
+        )
+        if not fits or any(extent < 1 for extent in given):
+            raise ModelError(
+                f"the given shape does not fit input {name!r}", stage="import", expected=text, found=list(given)
+            )
+        return tuple(int(extent) for extent in given)
+    if not known_rank or any(isinstance(d, str) or d < 1 for d in declared):
+        example = ",".join("1" if isinstance(d, str) or d < 1 else str(d) for d in declared) or "1,3,224,224"
+        raise ModelError(
+            f"input {name!r} has an open shape {text}",
+            stage="import",
+            hint=f"Fix it with --input-shape {name}={example} (input_shapes={{{name!r}: [{example}]}} in Python).",
+        )
+    return tuple(int(d) for d in declared)
+
+
+def _check_names(graph: onnx.GraphProto, *others: object) -> None:
+    """Raise ModelError if two tensors of a graph have one name, or a name of it or among ``others`` is no text."""
+    named = (*graph.input, *graph.output, *graph.initializer)
+    texts = [*others, graph.name, *(thing.name for thing in named)]
+    for node in graph.node:
+        texts += (node.name, node.op_type, node.domain, *node.input, *node.output)
+    for text in texts:
+        if not isinstance(text, str):
+            raise ModelError("a name is not UTF-8 text", stage="import", found=text)
+    taken: dict[str, str] = {}
+    for tensor in graph.initializer:
+        if tensor.name in taken:
+            raise ModelError(f"two initialisers are named {tensor.name!r}", stage="import")
+        taken[tensor.name] = "an initialiser"
+    # Older models list their initialisers among the inputs, which is no second producer.
+    taken.update((info.name, "an input") for info in graph.input)
+    for node in graph.node:
+        for name in filter(None, node.output):
+            if name in taken:
+                raise ModelError(
+                    f"tensor {name!r} is produced twice",
+                    stage="import",
+                    node=node.name or name,
+                    expected="one producer",
+                    found=f"{taken[name]} and this node",
+                )
+            taken[name] = f"node {node.name or name!r}"
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                _check_names(attribute.g)

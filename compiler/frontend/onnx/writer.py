@@ -1,0 +1,43 @@
+"""Module to ONNX: to look at a network in other tools, and to let other runtimes run what we run."""
+
+from __future__ import annotations
+
+import onnx
+import onnx.helper
+
+from ....ir.core import Module
+from ....ir.types import TensorType
+from .exporter import MICROSOFT, Exporter
+from .families import EXPORTS
+
+OPSET = 21
+"""Version of the standard operator set that is written."""
+
+
+def export_onnx(module: Module) -> onnx.ModelProto:
+    """The function ``main`` as an ONNX model; fused operators become several nodes.
+
+    Raises:
+        UnsupportedError: an operator has no ONNX form.
+    """
+    exporter = Exporter(EXPORTS)
+    function = module.main
+    inputs = [_info(exporter.name(p), p.type) for p in function.parameters]
+    for op in function.ops:
+        exporter.write(op)
+    results = zip(function.results, function.result_names, strict=True)
+    outputs = [_info(exporter.output(value, name), value.type) for value, name in results]
+    graph = onnx.helper.make_graph(
+        exporter.nodes, module.name, inputs, outputs, initializer=list(exporter.initializers.values())
+    )
+    opsets = [onnx.helper.make_opsetid("", OPSET), onnx.helper.make_opsetid(MICROSOFT, 1)]
+    model = onnx.helper.make_model(graph, opset_imports=opsets, producer_name="tilewright")
+    # onnxruntime releases lag behind onnx in the file version they read.
+    model.ir_version = min(model.ir_version, 10)
+    return model
+
+
+def _info(name: str, type: TensorType) -> onnx.ValueInfoProto:
+    return onnx.helper.make_tensor_value_info(
+        name, onnx.helper.np_dtype_to_tensor_dtype(type.dtype.numpy), list(type.shape)
+    )
