@@ -8,7 +8,7 @@ from network_files import graph_model
 from onnx import NodeProto, TensorProto, helper
 
 from tilewright.compiler.frontend import onnx as frontend
-from tilewright.compiler.frontend.onnx import import_onnx
+from tilewright.compiler.frontend.onnx.reader import import_onnx
 
 
 def chain(length: int) -> list[NodeProto]:
