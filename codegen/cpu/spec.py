@@ -7,10 +7,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from ...ir.types import DType
 from .kernel import Kernel, kernel_name
 from .llvm.builder import FunctionBuilder
 from .llvm.target import TargetDescription
-from .llvm.types import I32, I64, PTR, Register, Type, constant
+from .llvm.types import I32, I64, PTR, Register, Type, constant, type_of
+
+
+@dataclass(frozen=True)
+class Table:
+    """Numbers that are part of a kernel, such as the scales of channels."""
+
+    dtype: DType
+    numbers: tuple[float, ...]
+
+    def define(self, b: FunctionBuilder, symbol: str) -> Register:
+        """The address of the numbers, which become part of the module of ``b``."""
+        type = type_of(self.dtype)
+        elements = ", ".join(str(constant(type, number)) for number in self.numbers)
+        array = f"[{len(self.numbers)} x {type.text}] [{elements}]"
+        b.declarations[f"@{symbol}"] = f"@{symbol} = internal constant {array}, align 64"
+        return Register(PTR, f"@{symbol}")
 
 
 @dataclass(frozen=True)

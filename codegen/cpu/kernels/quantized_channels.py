@@ -24,8 +24,8 @@ from ....ir.quantized import EIGHT_BIT, accumulator_factors, clamp_bounds, param
 from ....ir.types import DType
 from ..llvm.builder import FunctionBuilder
 from ..llvm.quantized_math import StoredRange
-from ..llvm.types import I32, PTR, Register, Registers
-from .quantized_nest import Table
+from ..llvm.types import I32, Register, Registers
+from ..spec import Table
 from .window import Axis
 
 Row = tuple[int, ...]
@@ -77,11 +77,7 @@ class Channels:
 
     def define(self, b: FunctionBuilder, symbol: str) -> dict[str, Register]:
         """Addresses of the tables by name, which become part of the module of ``b``."""
-        addresses = {}
-        for name, table in self.tables().items():
-            b.declarations[f"@{symbol}_{name}"] = table.definition(f"{symbol}_{name}")
-            addresses[name] = Register(PTR, f"@{symbol}_{name}")
-        return addresses
+        return {name: table.define(b, f"{symbol}_{name}") for name, table in self.tables().items()}
 
 
 def has_constant_channels(op: Op) -> bool:

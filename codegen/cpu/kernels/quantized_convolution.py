@@ -16,14 +16,13 @@ from ..kernel import Kernel
 from ..llvm.target import TargetDescription
 from ..llvm.types import Register, Registers
 from ..registry import lowers
-from ..spec import KernelSpec
+from ..spec import KernelSpec, Table
 from ..tensors import layouts
 from .byte_tile import ByteTileRow, cut_bytes
 from .channel_tiles import ChannelTiles, WorkItem
 from .convolution import image_axes
 from .quantized_blocking import QuantizedBlocking, Work, choose_quantized_blocking
 from .quantized_channels import Channels, channels_of, has_constant_channels, row_start
-from .quantized_nest import Table
 from .quantized_tile import STEP_BYTES, QuantizedTileCall, QuantizedTileGenerator, QuantizedTileShape
 from .window import Axis
 
@@ -127,7 +126,7 @@ class _Walker:
         self.arguments = spec.bind(self.b)
         self.tables = spec.channels.define(self.b, spec.name)
         if spec.channels.zeros:
-            self.b.declarations[f"@{spec.name}_ones"] = spec.ones().definition(f"{spec.name}_ones")
+            spec.ones().define(self.b, f"{spec.name}_ones")
         self.shape = self._tile_shape()
         self.tiles = QuantizedTileGenerator(target, spec.name, self.shape)
 

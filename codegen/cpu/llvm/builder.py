@@ -344,14 +344,19 @@ class FunctionBuilder:
         """Write to memory that is aligned to its elements."""
         self._emit(f"store {value}, {self.at(pointer, offset)}, align {value.type.element.bytes}")
 
-    def load_masked(self, type: Type, pointer: Register, mask: Register) -> Register:
-        """Read the lanes that the mask names; the others are zero and not touched."""
+    def load_masked(self, type: Type, pointer: Register, mask: Register | None) -> Register:
+        """Read the lanes that the mask names, all without one; the others are zero and not touched."""
+        if mask is None:
+            return self.load(type, pointer)
         name = f"llvm.masked.load.{type.suffix}.p0"
         self.declarations[name] = f"declare {type.text} @{name}(ptr, i32 immarg, {mask.type.text}, {type.text})"
         return self.call(name, type, [pointer, constant(I32, type.element.bytes), mask, zero(type)])
 
-    def store_masked(self, value: Register, pointer: Register, mask: Register) -> None:
-        """Write the lanes that the mask names."""
+    def store_masked(self, value: Register, pointer: Register, mask: Register | None) -> None:
+        """Write the lanes that the mask names, all without one."""
+        if mask is None:
+            self.store(value, pointer)
+            return
         name = f"llvm.masked.store.{value.type.suffix}.p0"
         self.declarations[name] = f"declare void @{name}({value.type.text}, ptr, i32 immarg, {mask.type.text})"
         self.call(name, None, [value, pointer, constant(I32, value.type.element.bytes), mask])

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from ....ir.core import Op
+from ....ir.layout import bytes_of
+from ....ir.quantized import check_elementwise, limits
+from ....ir.types import DType
 from ..kernel import Kernel
 from ..llvm.builder import FunctionBuilder
+from ..llvm.quantized_math import signed_byte
 from ..llvm.target import TargetDescription
-from ..llvm.types import I8, I64, PTR, Register, Registers, constant, vector_constant
-from ..spec import KernelSpec
+from ..llvm.types import I8, I64, Register, Registers, constant, vector_constant
+from ..spec import KernelSpec, Table
 
 CHUNK = 16384
 """Bytes of a work item."""
@@ -31,10 +38,7 @@ class TableLookup(KernelSpec):
     def generate(self, target: TargetDescription) -> Kernel:
         b = self.entry(target, writes=("x", "y"))
         arguments = self.bind(b)
-        symbol = f"{self.name}_table"
-        elements = ", ".join(f"i8 {entry}" for entry in self.entries)
-        b.declarations[f"@{symbol}"] = f"@{symbol} = internal constant [256 x i8] [{elements}], align 64"
-        table = Register(PTR, f"@{symbol}")
+        table = Table(DType.I8, self.entries).define(b, f"{self.name}_table")
 
         def chunk(index: Register, _: Registers) -> Registers:
             start = b.multiply(index, CHUNK)
@@ -44,15 +48,15 @@ class TableLookup(KernelSpec):
             if "avx512vbmi" in target.features and target.vector_bits == 512:
                 whole = b.multiply(b.divide(length, _VECTOR.lanes), _VECTOR.lanes)
 
-                def vector(place: Register, _: Registers) -> Registers:
-                    b.store(self._permuted(b, b.load(_VECTOR, b.at(x, place))), b.at(y, place))
+                def vector(offset: Register, _: Registers) -> Registers:
+                    b.store(self._permuted(b, b.load(_VECTOR, b.at(x, offset))), b.at(y, offset))
                     return ()
 
                 b.loop(0, whole, vector, step=_VECTOR.lanes)
 
-            def single(place: Register, _: Registers) -> Registers:
-                entry = b.at(table, b.convert("zext", b.load(I8, b.at(x, place)), I64))
-                b.store(b.load(I8, entry), b.at(y, place))
+            def single(offset: Register, _: Registers) -> Registers:
+                entry = b.at(table, b.convert("zext", b.load(I8, b.at(x, offset)), I64))
+                b.store(b.load(I8, entry), b.at(y, offset))
                 return ()
 
             b.loop(whole, length, single)
@@ -68,3 +72,20 @@ class TableLookup(KernelSpec):
             b.intrinsic("llvm.x86.avx512.vpermi2var.qi.512", _VECTOR, [quarters[q], x, quarters[q + 1]]) for q in (0, 2)
         ]
         return b.select(b.compare("slt", x, constant(_VECTOR, 0)), halves[1], halves[0])
+
+
+def table_kernel(op: Op, target: TargetDescription) -> Kernel | None:
+    """A function of one 8-bit tensor, of any layout, as a table made by the reference; ``None`` for other ops."""
+    if len(op.inputs) != 1:
+        return None
+    x, y = op.inputs[0].type, op.result.type
+    if check_elementwise([x], [y]) is not None or x.layout != y.layout:
+        return None
+    low, high = limits(x)
+    stored = np.arange(low, high + 1).astype(x.dtype.numpy)
+    every = [[type.plain.with_shape((256,))] for type in (x, y)]
+    (entries,) = op.operator.evaluate([stored], *every)
+    # By the byte that stands for an integer.
+    table = np.zeros(256, np.uint8)
+    table[stored.view(np.uint8)] = entries.view(np.uint8)
+    return TableLookup(bytes_of(x), tuple(signed_byte(int(entry)) for entry in table)).kernel(target)

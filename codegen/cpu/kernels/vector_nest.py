@@ -1,0 +1,201 @@
+"""Nests on vectors: one expression at every point of a grid, vector by vector along its last dimension."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ....ir.core import Op
+from ....ir.layout import BLOCK, physical_shape
+from ....ir.types import DType, TensorType
+from ..kernel import Kernel
+from ..llvm.builder import Body, FunctionBuilder
+from ..llvm.target import TargetDescription
+from ..llvm.types import I8, Register, Registers, mask_constant, type_of, zero
+from ..nest import Access, Nest, broadcast, row_major
+from ..spec import KernelSpec, Table
+
+CHUNK = 16384
+"""Elements of a work item of a tensor without dimensions to cut."""
+
+
+@dataclass(frozen=True)
+class Expression(ABC):
+    """What is computed at each point."""
+
+    MASKS: ClassVar[bool] = False
+    """Whether the rest of a row is a vector under a mask; else it is computed element by element."""
+
+    @abstractmethod
+    def apply(self, b: FunctionBuilder, values: Sequence[Register]) -> Register:
+        """The element of the result, from those of operands and tables, all of equal lanes; truth values are i1."""
+
+
+@dataclass(frozen=True)
+class VectorNest(KernelSpec):
+    """An expression for each point of a nest. The result may lie where an operand of its shape lies.
+
+    Attributes:
+        nest: how operands, tables and result are visited; along the last dimension each is contiguous or one element.
+        dtypes: element types of the operands and the result.
+        tables: constants of the kernel.
+    """
+
+    nest: Nest
+    dtypes: tuple[DType, ...]
+    expression: Expression
+    tables: tuple[Table, ...] = ()
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        return (*(f"x{i}" for i in range(len(self.dtypes) - 1)), "y")
+
+    def generate(self, target: TargetDescription) -> Kernel:
+        return _Walker(self, target).generate()
+
+
+class _Walker:
+    """The one function of the kernel."""
+
+    def __init__(self, spec: VectorNest, target: TargetDescription) -> None:
+        self.spec = spec
+        self.lanes = target.lanes
+        self.b = spec.entry(target, writes=spec.arguments)
+        arguments = spec.bind(self.b)
+        self.begin, self.end = arguments["begin"], arguments["end"]
+        *operands, result = (arguments[name] for name in spec.arguments)
+        tables = [table.define(self.b, f"{spec.name}_table{index}") for index, table in enumerate(spec.tables)]
+        self.pointers = [*operands, *tables, result]
+        self.dtypes = (*spec.dtypes[:-1], *(table.dtype for table in spec.tables), spec.dtypes[-1])
+        # Elements that are the same all along a row, by operand, then by lanes.
+        self.repeated: dict[int, dict[int, Register]] = {}
+
+    def generate(self) -> Kernel:
+        spec, b, extents = self.spec, self.b, self.spec.nest.extents
+        for operand, access in enumerate(spec.nest.accesses[:-1]):
+            if not any(access.strides):
+                self._repeat(operand, self.pointers[operand])
+        if len(extents) == 1:
+
+            def chunk(index: Register, _: Registers) -> Registers:
+                start = b.multiply(index, CHUNK)
+                self._row(self._moved(self.pointers, 0, start), b.minimum(b.subtract(extents[0], start), CHUNK))
+                return ()
+
+            b.loop(self.begin, self.end, chunk)
+            return spec.finish(b, units=-(-extents[0] // CHUNK))
+        if len(extents) == 2:
+            self._rows(self.pointers, self.begin, self.end)
+            return spec.finish(b, units=extents[0])
+        outer = extents[:-2]
+
+        def unit(index: Register, _: Registers) -> Registers:
+            pointers = self.pointers
+            for dimension in reversed(range(len(outer))):
+                position = b.remainder(index, outer[dimension]) if dimension else index
+                pointers = self._moved(pointers, dimension, position)
+                index = b.divide(index, outer[dimension])
+            self._rows(pointers, b.integer(0), b.integer(extents[-2]))
+            return ()
+
+        b.loop(self.begin, self.end, unit)
+        return spec.finish(b, units=math.prod(outer))
+
+    def _moved(self, pointers: Sequence[Register], dimension: int, index: Register) -> list[Register]:
+        """The pointers, so many steps further along a dimension."""
+        return [
+            self.b.at(pointer, self.b.multiply(index, access.strides[dimension] * dtype.bytes))
+            for pointer, access, dtype in zip(pointers, self.spec.nest.accesses, self.dtypes, strict=True)
+        ]
+
+    def _rows(self, pointers: Sequence[Register], begin: Register, end: Register) -> None:
+        """Rows along the last dimension but one."""
+        dimension = len(self.spec.nest.extents) - 2
+        length = self.b.integer(self.spec.nest.extents[-1])
+
+        def row(index: Register, _: Registers) -> Registers:
+            self._row(self._moved(pointers, dimension, index), length)
+            return ()
+
+        self.b.loop(begin, end, row)
+
+    def _row(self, pointers: Sequence[Register], length: Register) -> None:
+        """A row, or a part of one: whole vectors, then the rest, which is the same for all rows and parts."""
+        b, lanes, nest = self.b, self.lanes, self.spec.nest
+        last = len(nest.extents) - 1
+        for operand, access in enumerate(nest.accesses[:-1]):
+            if access.strides[last] == 0 and any(access.strides):
+                self._repeat(operand, pointers[operand])
+
+        def elements(count: int, mask: Register | None = None) -> Body:
+            def visit(index: Register, _: Registers) -> Registers:
+                self._elements(self._moved(pointers, last, index), count, mask)
+                return ()
+
+            return visit
+
+        whole = b.multiply(b.divide(length, lanes), lanes)
+        b.loop(0, whole, elements(lanes), step=lanes)
+        rest = nest.extents[last] % lanes
+        if rest and self.spec.expression.MASKS:
+            b.loop(whole, length, elements(lanes, mask_constant(lanes, rest)), step=lanes)
+        elif rest:
+            b.loop(whole, length, elements(1))
+
+    def _elements(self, pointers: Sequence[Register], lanes: int, mask: Register | None) -> None:
+        """One element, or a vector of neighbours."""
+        values = []
+        for operand, pointer in enumerate(pointers[:-1]):
+            repeated = self.repeated.get(operand)
+            values.append(repeated[lanes] if repeated else self._load(operand, pointer, lanes, mask))
+        result = self.spec.expression.apply(self.b, values)
+        if self.dtypes[-1] is DType.BOOL:
+            result = self.b.convert("zext", result, I8.of(lanes))
+        self.b.store_masked(result, pointers[-1], mask)
+
+    def _load(self, operand: int, pointer: Register, lanes: int, mask: Register | None = None) -> Register:
+        dtype = self.dtypes[operand]
+        # A truth value is a byte in memory.
+        type = (I8 if dtype is DType.BOOL else type_of(dtype)).of(lanes)
+        value = self.b.load_masked(type, pointer, mask)
+        return self.b.compare("ne", value, zero(type)) if dtype is DType.BOOL else value
+
+    def _repeat(self, operand: int, pointer: Register) -> None:
+        """Load an element for all vectors, and single elements, of a row."""
+        element = self._load(operand, pointer, 1)
+        self.repeated[operand] = {1: element, self.lanes: self.b.splat(element, self.lanes)}
+
+
+def access_of(type: TensorType, result: TensorType) -> Access | None:
+    """How an operand is visited along the physical shape of a result, ``None`` if not in an even stride."""
+    physical = physical_shape(result)
+    if type.layout == result.layout:
+        if type.layout and type.shape[1] != result.shape[1]:
+            return None
+        return broadcast(physical_shape(type), physical)
+    if type.elements == 1:
+        return Access((0,) * len(physical))
+    extents = (1,) * (result.rank - type.rank) + type.shape
+    if type.layout or extents[1] != result.shape[1] or extents[1] % BLOCK or any(e != 1 for e in extents[2:]):
+        return None
+    # Without spatial extents, whole blocks lie in row-major order as they do in blocks.
+    return broadcast((extents[0], extents[1] // BLOCK, *extents[2:], BLOCK), physical)
+
+
+def nest_kernel(op: Op, expression: Expression, target: TargetDescription) -> Kernel | None:
+    """The kernel of an elementwise op, in row-major order or in layout ``c16``; ``None`` if not vector by vector."""
+    result = op.result.type
+    physical = physical_shape(result)
+    accesses: list[Access] = []
+    for value in op.inputs:
+        access = access_of(value.type, result)
+        if access is None:
+            return None
+        accesses.append(access)
+    if not result.elements:
+        return None
+    nest = Nest(physical, (*accesses, Access(row_major(physical)))).collapsed()
+    return VectorNest(nest, tuple(value.type.dtype for value in (*op.inputs, op.result)), expression).kernel(target)
