@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from kernel_runner import Execution, run_kernels
+from kernel_harness import Execution, run_kernels
 from operator_samples import Case, all_cases, make_case
 from samples import Sample
 

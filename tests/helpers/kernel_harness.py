@@ -1,13 +1,12 @@
-"""Runs single kernels in tests: compiled for a target, on buffers with canaries around them."""
+"""Runs kernels in tests: compiled for a target, on buffers with canaries around them."""
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 
-import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
@@ -16,10 +15,15 @@ from tilewright.codegen.cpu.kernel import Kernel
 from tilewright.codegen.cpu.llvm.target import TargetDescription
 from tilewright.codegen.cpu.spec import KernelSpec
 from tilewright.errors import CodegenError
+from tilewright.ir.core import Op
+from tilewright.ir.layout import pack, physical_shape, unpack
+from tilewright.runtime.native.mapping import NativeObject
 
 TARGETS = ("host", "avx2", "portable")
 GUARD = 4096
 CANARY = 0xA5
+
+_RUN = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 
 
 @cache
@@ -58,42 +62,61 @@ class Guarded:
         assert (after == CANARY).all(), "written behind the buffer"
 
 
-class Compiled:
-    """A kernel as a function on arrays."""
+@dataclass(frozen=True)
+class Invocation:
+    """A kernel and what to call it on.
 
-    def __init__(self, kernel: Kernel, argument_count: int, target: TargetDescription) -> None:
-        self.kernel = kernel
-        locations = tuple(Location("input", index) for index in range(argument_count))
-        self.object_code = assemble([KernelCall(kernel, locations)], target, argument_count, 0)
-        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target.machine())
-        self._engine.add_object_file(llvm.ObjectFileRef.from_data(self.object_code))
-        self._engine.finalize_object()
-        prototype = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
-        self._run = prototype(self._engine.get_function_address(ENTRY))
+    Attributes:
+        operands: arrays in physical order.
+        results: shapes and dtypes, in physical order.
+        in_place: the operand that the only result is written over.
+    """
 
-    def __call__(
-        self, operands: Sequence[np.ndarray], results: Sequence[tuple[tuple[int, ...], np.dtype]]
-    ) -> list[np.ndarray]:
-        """The results for the operands; checks that nothing else was written.
+    kernel: Kernel
+    operands: Sequence[np.ndarray]
+    results: Sequence[tuple[tuple[int, ...], np.dtype]]
+    in_place: int | None = None
 
-        Raises:
-            IndexError: the kernel refused its data.
-        """
-        inputs = [Guarded(array) for array in operands]
-        blanks = [np.full(int(np.prod(shape)) * dtype.itemsize, CANARY, np.uint8) for shape, dtype in results]
-        outputs = [Guarded(blank, offset=8) for blank in blanks]
-        scratch = Guarded(self.kernel.scratch_bytes)
-        addresses = (ctypes.c_void_p * (len(inputs) + len(outputs)))(*(g.address for g in (*inputs, *outputs)))
-        context = (ctypes.c_void_p * 3)(scratch.address, None, ctypes.addressof(addresses))
-        status = self._run(context, 0, 1)
-        for guarded in (*inputs, *outputs, scratch):
+
+def invoke(invocations: Sequence[Invocation], target: TargetDescription) -> list[list[np.ndarray] | None]:
+    """Results of each kernel, or ``None`` where it refused its operands; all of them are steps of one object.
+
+    Results start as garbage, so that an element which a kernel forgets is seen; that nothing but results and scratch
+    is written is checked.
+    """
+    buffers: list[Guarded] = []
+    calls: list[KernelCall] = []
+    operands: list[list[Guarded]] = []
+    results: list[list[Guarded]] = []
+    for each in invocations:
+        inputs = [Guarded(array) for array in each.operands]
+        if each.in_place is None:
+            blanks = [np.full(int(np.prod(shape)) * dtype.itemsize, CANARY, np.uint8) for shape, dtype in each.results]
+            results.append([Guarded(blank, offset=8) for blank in blanks])
+        else:
+            results.append([inputs[each.in_place]])
+        locations = range(len(buffers), len(buffers) + len(inputs) + len(results[-1]))
+        calls.append(KernelCall(each.kernel, tuple(Location("input", i) for i in locations)))
+        operands.append(inputs)
+        buffers += [*inputs, *results[-1]]
+    native = NativeObject(assemble(calls, target, len(buffers), 0))
+    run = _RUN(native.address(ENTRY))
+    scratch = Guarded(max((each.kernel.scratch_bytes for each in invocations), default=0))
+    addresses = (ctypes.c_void_p * max(1, len(buffers)))(*(buffer.address for buffer in buffers))
+    context = (ctypes.c_void_p * 3)(scratch.address, None, ctypes.addressof(addresses))
+    found: list[list[np.ndarray] | None] = []
+    for index, each in enumerate(invocations):
+        refused = run(ctypes.addressof(context), index, index + 1)
+        assert refused in (0, index + 1)
+        for guarded in (*operands[index], *results[index], scratch):
             guarded.check()
-        for guarded, array in zip(inputs, operands, strict=True):
-            before = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-            assert (guarded.bytes == before).all(), "an operand was written"
-        if status:
-            raise IndexError("the kernel refused its data")
-        return [g.bytes.copy().view(dtype).reshape(shape) for g, (shape, dtype) in zip(outputs, results, strict=True)]
+        for place, array in enumerate(each.operands):
+            if place != each.in_place:
+                before = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+                assert (operands[index][place].bytes == before).all(), "an operand was written"
+        arrays = zip(results[index], each.results, strict=True)
+        found.append(None if refused else [g.bytes.copy().view(d).reshape(s) for g, (s, d) in arrays])
+    return found
 
 
 def in_two_calls(kernel: Kernel, argument_count: int) -> Kernel:
@@ -119,7 +142,47 @@ def run(
     operands: Sequence[np.ndarray],
     results: Sequence[tuple[tuple[int, ...], type]],
 ) -> list[np.ndarray]:
-    """Results of the kernel that a specification makes for a target, its work split over two calls."""
-    count = len(spec.arguments)
-    compiled = Compiled(in_two_calls(spec.generate(target), count), count, target)
-    return compiled(operands, [(shape, np.dtype(dtype)) for shape, dtype in results])
+    """Results of the kernel that a specification makes for a target, its work split over two calls.
+
+    Raises:
+        IndexError: the kernel refused its data.
+    """
+    kernel = in_two_calls(spec.generate(target), len(spec.arguments))
+    shapes = [(shape, np.dtype(dtype)) for shape, dtype in results]
+    (found,) = invoke([Invocation(kernel, operands, shapes)], target)
+    if found is None:
+        raise IndexError("the kernel refused its data")
+    return found
+
+
+@dataclass(frozen=True)
+class Execution:
+    """An op, its kernel and logical arrays for the operands that are present.
+
+    Attributes:
+        in_place: which of the arrays the only result is written over.
+    """
+
+    op: Op
+    kernel: Kernel
+    arrays: tuple[np.ndarray, ...]
+    in_place: int | None = None
+
+
+def run_kernels(executions: Sequence[Execution], target: TargetDescription) -> list[tuple[np.ndarray, ...] | None]:
+    """Results of each op as logical arrays, or ``None`` where its kernel refused its operands."""
+    invocations = [
+        Invocation(
+            each.kernel,
+            [pack(array, value.type.layout) for value, array in zip(each.op.inputs, each.arrays, strict=True)],
+            [(physical_shape(value.type), value.type.dtype.numpy) for value in each.op.results],
+            each.in_place,
+        )
+        for each in executions
+    ]
+    return [
+        None
+        if found is None
+        else tuple(unpack(array, value.type) for array, value in zip(found, each.op.results, strict=True))
+        for each, found in zip(executions, invoke(invocations, target), strict=True)
+    ]

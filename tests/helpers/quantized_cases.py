@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from kernel_harness import described
-from kernel_runner import Execution, run_kernels
+from kernel_harness import Execution, described, run_kernels
 from operator_samples import Case
 from samples import Sample
 
