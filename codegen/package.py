@@ -24,13 +24,11 @@ from ..ir.printer import blobs, print_module
 from ..ir.types import DType, TensorType
 from ..ir.verify import verify
 from ..runtime.artifact import artifact as twa
-from ..runtime.artifact.artifact import Port, Ports
 from ..runtime.machine import Machine
 from .cpu.assemble import Location
 from .cpu.llvm.target import TargetDescription
 from .cpu.program import CpuCode, build_cpu_program, bytes_moved
-from .device.program import Port as DevicePort
-from .device.program import build_device_program
+from .device.program import Port, build_device_program
 
 Progress = Callable[[str, int, int], None]
 
@@ -50,8 +48,8 @@ class Package:
     compiler_version: str
     details: dict[str, object] = field(default_factory=dict)
     engines: dict[str, twa.Engine] = field(default_factory=dict)
-    cpu_programs: dict[str, twa.CpuProgram] = field(default_factory=dict)
-    device_programs: dict[str, twa.DeviceProgram] = field(default_factory=dict)
+    cpu_programs: dict[str, twa.CpuProgramInfo] = field(default_factory=dict)
+    device_programs: dict[str, twa.DeviceProgramInfo] = field(default_factory=dict)
     sections: list[twa.Section] = field(default_factory=list)
 
     def manifest(self) -> twa.Manifest:
@@ -95,7 +93,7 @@ def add_engine(
         module.main, target, strict=strict, report=lambda done, total: report(f"kernels ({name})", done, total)
     )
     steps = tuple(
-        twa.Step(
+        twa.StepInfo(
             name=_step_name(step.op),
             op=step.op.name,
             kernel=step.kernel.name if step.kernel is not None else None,
@@ -106,10 +104,10 @@ def add_engine(
         for step in program.steps
     )
     sections = {"code": f"code.{name}", "constants": f"constants.{name}", "module": f"module.{name}"}
-    package.cpu_programs[name] = twa.CpuProgram(
+    package.cpu_programs[name] = twa.CpuProgramInfo(
         **sections,
         arena_bytes=program.arena_bytes,
-        target=twa.Target(target.triple, target.cpu, target.features),
+        target=twa.Processor(target.triple, target.cpu, target.features),
         steps=steps,
     )
     host = clone_module(module, ("main",))
@@ -150,21 +148,21 @@ def _add_device_programs(package: Package, module: Module, machine: Machine, rep
         name = function.name
         stage = f"device code ({name})"
         built = build_device_program(function, machine, functools.partial(report, stage))
-        ports = Ports(*(tuple(_port(port) for port in side) for side in (built.inputs, built.outputs)))
-        contents = {
-            "machine": (twa.SectionKind.MACHINE, json.dumps(machine.to_dictionary(), sort_keys=True).encode()),
-            "instructions": (twa.SectionKind.DEVICE_INSTRUCTIONS, built.program.to_bytes()),
-            "weights": (twa.SectionKind.DEVICE_WEIGHTS, built.constants),
-            "regions": (twa.SectionKind.DEVICE_REGIONS, ports.to_json()),
-        }
         text = print_module(clone_module(module, (name,))).encode()
-        package.sections.append(twa.Section(f"module.{name}", twa.SectionKind.MODULE, text))
-        package.device_programs[name] = twa.DeviceProgram({role: f"{role}.{name}" for role in contents})
-        package.sections += [twa.Section(f"{role}.{name}", *content) for role, content in contents.items()]
+        package.device_programs[name] = twa.DeviceProgramInfo(
+            f"instructions.{name}",
+            f"weights.{name}",
+            *(tuple(_feature_map(port) for port in side) for side in (built.inputs, built.outputs)),
+        )
+        package.sections += [
+            twa.Section(f"module.{name}", twa.SectionKind.MODULE, text),
+            twa.Section(f"instructions.{name}", twa.SectionKind.DEVICE_INSTRUCTIONS, built.program.to_bytes()),
+            twa.Section(f"weights.{name}", twa.SectionKind.DEVICE_WEIGHTS, built.constants),
+        ]
 
 
-def _port(port: DevicePort) -> Port:
-    return Port(port.view.offset, tuple(port.view.shape), port.view.pixel)
+def _feature_map(port: Port) -> twa.FeatureMapRef:
+    return twa.FeatureMapRef(port.view.offset, tuple(port.view.shape), port.view.pixel)
 
 
 def _device_stage(program: CpuCode, op: Op) -> twa.DeviceStage:

@@ -89,11 +89,11 @@ class Buffers:
 
     def view(self, ref: BufferRef) -> np.ndarray:
         """The tensor that a checked reference locates, without a copy."""
-        if ref.place == "input":
+        if ref.memory == "input":
             return self.inputs[ref.position]
-        if ref.place == "output":
+        if ref.memory == "output":
             return self.outputs[ref.position]
-        memory = self._arena if ref.place == "arena" else self._constants
+        memory = self._arena if ref.memory == "arena" else self._constants
         if not math.prod(ref.shape):
             return np.empty(ref.shape, ref.numpy)
         return np.ndarray(ref.shape, ref.numpy, memory, ref.position)

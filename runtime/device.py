@@ -15,9 +15,7 @@ import numpy as np
 
 from tilewright.errors import ArtifactError, InstructionError, MachineError
 
-from .artifact.artifact import Artifact, DeviceStage, Engine
-from .artifact.device_ports import Port, Ports
-from .artifact.manifest import BufferRef, Step
+from .artifact.artifact import Artifact, BufferRef, DeviceStage, Engine, FeatureMapRef, StepInfo
 from .buffers import Buffers, bytes_of
 from .steps import StepTime
 
@@ -72,20 +70,19 @@ def _read_program(artifact: Artifact, name: str) -> Program:
     # Here and not above: artifacts without a device program need none of it.
     from .isa.program import Program
 
-    return Program.from_bytes(artifact.copy(artifact.manifest.device_programs[name].sections["instructions"]))
+    return Program.from_bytes(artifact.copy(artifact.manifest.device_programs[name].instructions))
 
 
 class _Loaded:
-    """A verified device program with its ports."""
+    """A verified device program whose inputs and outputs lie inside its regions."""
 
     def __init__(self, artifact: Artifact, name: str) -> None:
         from .isa.program import RegionKind
         from .simulator.functional import FunctionalEngine
 
         self._name = name
-        sections = artifact.manifest.device_programs[name].sections
-        constants = bytes_of(artifact.section(sections["weights"]))
-        self.ports = Ports.from_json(artifact.copy(sections["regions"]))
+        self.info = artifact.manifest.device_programs[name]
+        constants = bytes_of(artifact.section(self.info.weights))
         with _naming(name):
             program = _read_program(artifact, name)
             self.engine = FunctionalEngine(program, program.machine, {_CONSTANTS: constants})
@@ -95,36 +92,36 @@ class _Loaded:
                 f"device program {name!r} has an input region that nothing fills", stage="load artifact"
             )
         self._input_bytes = sizes.get((RegionKind.INPUT, _INPUT), 0)
-        for ports, size in (
-            (self.ports.inputs, self._input_bytes),
-            (self.ports.outputs, sizes.get((RegionKind.OUTPUT, _OUTPUT), 0)),
+        for maps, size in (
+            (self.info.inputs, self._input_bytes),
+            (self.info.outputs, sizes.get((RegionKind.OUTPUT, _OUTPUT), 0)),
         ):
-            for port in ports:
-                self._check(port, size, name)
+            for ref in maps:
+                self._check(ref, size, name)
 
     @staticmethod
-    def _check(port: Port, size: int, name: str) -> None:
-        fits = len(port.shape) == 4 and port.pixel >= port.shape[3]
-        if not fits or port.offset + math.prod(port.shape[:3]) * port.pixel > size:
+    def _check(ref: FeatureMapRef, size: int, name: str) -> None:
+        fits = len(ref.shape) == 4 and ref.pixel >= ref.shape[3]
+        if not fits or ref.offset + math.prod(ref.shape[:3]) * ref.pixel > size:
             raise ArtifactError(
                 f"device program {name!r} has a feature map outside its region",
                 stage="load artifact",
                 expected=f"images, rows, columns and channels within {size} bytes",
-                found=f"{list(port.shape)}, {port.pixel} bytes a pixel, from byte {port.offset}",
+                found=f"{list(ref.shape)}, {ref.pixel} bytes a pixel, from byte {ref.offset}",
             )
 
     def run(self, operands: list[np.ndarray], results: list[np.ndarray]) -> None:
         try:
             region = np.zeros(self._input_bytes, np.uint8)
-            for port, array in zip(self.ports.inputs, operands, strict=True):
-                port.view(region)[...] = as_map(array)
+            for ref, array in zip(self.info.inputs, operands, strict=True):
+                ref.view(region)[...] = as_map(array)
             outputs = self.engine.run({_INPUT: region})[_OUTPUT]
         except MemoryError as error:
             raise ArtifactError(
                 f"no memory for the regions of device program {self._name!r}: {error}", stage="device"
             ) from error
-        for port, array in zip(self.ports.outputs, results, strict=True):
-            as_map(array)[...] = port.view(outputs)
+        for ref, array in zip(self.info.outputs, results, strict=True):
+            as_map(array)[...] = ref.view(outputs)
 
 
 class DeviceExecutor:
@@ -141,14 +138,14 @@ class DeviceExecutor:
                 self._check(stage)
 
     def _check(self, stage: DeviceStage) -> None:
-        ports = self._programs[stage.program].ports
-        for refs, side in ((stage.operands, ports.inputs), (stage.results, ports.outputs)):
-            found = [_map_shape(ref) for ref in refs]
-            if found != [port.shape for port in side] or any(ref.numpy.itemsize != 1 for ref in refs):
+        info = self._programs[stage.program].info
+        for refs, maps in ((stage.operands, info.inputs), (stage.results, info.outputs)):
+            expected, found = [ref.shape for ref in maps], [_map_shape(ref) for ref in refs]
+            if expected != found or any(ref.numpy.itemsize != 1 for ref in refs):
                 raise ArtifactError(
                     f"device program {stage.program!r} does not match the tensors of its stage",
                     stage="load artifact",
-                    expected=[port.shape for port in side],
+                    expected=expected,
                     found=found,
                 )
 
@@ -161,7 +158,7 @@ class DeviceExecutor:
         """Execute a stage and measure how long its simulation takes, which says nothing of the device's own time."""
         start = perf_counter()
         self.run(stage, buffers)
-        step = Step(stage.program, "device", "simulated")
+        step = StepInfo(stage.program, "device", "simulated")
         return [StepTime(step, "functional simulator", (perf_counter() - start) * 1e3)]
 
 

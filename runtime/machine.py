@@ -2,22 +2,25 @@
 
 A machine is a value: frozen, compared by its fields, identified by ``hash``. Programs carry the whole description they
 were compiled for, so that a mismatch can say which fields differ. Fields of ``Machine`` are facts of the hardware
-build; fields of ``Timing`` are the constants of the cycle model, and a machine file states for each of them where the
-number comes from.
+build; fields of ``CycleConstants`` are assumptions of the cycle model, and a machine file states for each of them where
+the number comes from.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 from tilewright.errors import MachineError
 
+from .json_dataclasses import Bounds, Source, check, parse, read, write
+
 FORMAT_VERSION = 1
+
+_SOURCE = Source("machine description", MachineError)
 
 # Granularity of the scratchpads and of the layouts in them; fixed by the instruction set, not by a machine file.
 CHANNEL_BLOCK = 16
@@ -47,28 +50,18 @@ RESIZE_LIMIT = (1 << 20) - 1
 ROW_LIMIT = (1 << 24) - 1
 
 
-def _number(doc: str, unit: str, *, minimum: float, maximum: float, whole: bool = True, multiple: int = 1):
-    """A dataclass field whose range is checked when a machine is made."""
-    rule = {"doc": doc, "unit": unit, "minimum": minimum, "maximum": maximum, "whole": whole, "multiple": multiple}
-    return field(metadata=rule)
-
-
 @dataclass(frozen=True)
-class Timing:
+class CycleConstants:
     """Constants of the cycle model, in cycles unless said otherwise. None of them changes a result, only its time."""
 
-    mac_setup: int = _number("decode and address setup of a MAC instruction", "cycles", minimum=0, maximum=1 << 16)
-    mac_drain: int = _number(
-        "depth of the MAC pipeline, paid once an instruction", "cycles", minimum=0, maximum=1 << 16
-    )
-    vector_setup: int = _number("decode and setup of a vector instruction", "cycles", minimum=0, maximum=1 << 16)
-    vector_drain: int = _number("depth of the vector pipeline", "cycles", minimum=0, maximum=1 << 16)
-    divide: int = _number(
-        "extra cycles a lane group spends on one binary32 division", "cycles", minimum=0, maximum=1 << 10
-    )
-    transfer_setup: int = _number("descriptor setup of a DRAM transfer", "cycles", minimum=0, maximum=1 << 16)
-    dram_latency: int = _number("first byte after a DRAM request", "cycles", minimum=0, maximum=1 << 20)
-    barrier: int = _number("issue of a barrier or end", "cycles", minimum=0, maximum=1 << 16)
+    mac_setup: Annotated[int, Bounds(0, 1 << 16, "cycles", "decode and address setup of a MAC instruction")]
+    mac_drain: Annotated[int, Bounds(0, 1 << 16, "cycles", "depth of the MAC pipeline, paid once an instruction")]
+    vector_setup: Annotated[int, Bounds(0, 1 << 16, "cycles", "decode and setup of a vector instruction")]
+    vector_drain: Annotated[int, Bounds(0, 1 << 16, "cycles", "depth of the vector pipeline")]
+    divide: Annotated[int, Bounds(0, 1 << 10, "cycles", "extra cycles a lane group spends on one binary32 division")]
+    transfer_setup: Annotated[int, Bounds(0, 1 << 16, "cycles", "descriptor setup of a DRAM transfer")]
+    dram_latency: Annotated[int, Bounds(0, 1 << 20, "cycles", "first byte after a DRAM request")]
+    barrier: Annotated[int, Bounds(0, 1 << 16, "cycles", "issue of a barrier or end")]
 
 
 @dataclass(frozen=True)
@@ -80,40 +73,33 @@ class Machine:
     """
 
     name: str
-    timing: Timing
-    cards: int = _number("accelerator cards", "", minimum=1, maximum=16)
-    clusters: int = _number("clusters on a card, each with its own scratchpads", "", minimum=1, maximum=16)
-    input_lanes: int = _number("input channels multiplied at once", "lanes", minimum=1, maximum=64)
-    output_lanes: int = _number("output channels computed at once", "lanes", minimum=1, maximum=64)
-    pixel_lanes: int = _number("output pixels computed at once", "lanes", minimum=1, maximum=64)
-    vector_lanes: int = _number("elements the vector unit handles at once", "lanes", minimum=1, maximum=1024)
-    clock_hertz: int = _number("clock", "Hz", minimum=1_000_000, maximum=4_000_000_000)
-    maps_bytes: int = _number("feature-map scratchpad of a cluster", "B", minimum=1024, maximum=MAPS_LIMIT, multiple=64)
-    maps_banks: int = _number("banks of the feature-map scratchpad", "", minimum=1, maximum=64)
-    weight_bytes: int = _number("weight scratchpad of a cluster", "B", minimum=512, maximum=WEIGHT_LIMIT, multiple=64)
-    weight_banks: int = _number("banks of the weight scratchpad", "", minimum=1, maximum=64)
-    accumulator_bytes: int = _number(
-        "accumulators of a cluster", "B", minimum=512, maximum=ACCUMULATOR_LIMIT, multiple=64
-    )
-    accumulator_banks: int = _number("banks of the accumulators", "", minimum=1, maximum=64)
-    parameter_bytes: int = _number(
-        "requantisation parameters and tables of a cluster", "B", minimum=512, maximum=PARAMETER_LIMIT, multiple=64
-    )
-    dram_bytes: int = _number("DRAM of a card", "B", minimum=1 << 16, maximum=DRAM_LIMIT)
-    dram_bytes_per_second: int = _number("peak DRAM bandwidth of a card", "B/s", minimum=1_000_000, maximum=10**13)
-    dram_efficiency: float = _number("share of the peak that is reached", "", minimum=0.01, maximum=1.0, whole=False)
-    dram_burst_bytes: int = _number("smallest DRAM access", "B", minimum=16, maximum=4096)
-    link_bytes_per_second: int = _number("bandwidth between two cards", "B/s", minimum=1_000_000, maximum=10**13)
-    link_latency: int = _number("latency between two cards", "cycles", minimum=0, maximum=1 << 20)
-    queue_depth: int = _number("instructions a queue holds ahead", "", minimum=1, maximum=1 << 16)
+    timing: CycleConstants
+    cards: Annotated[int, Bounds(1, 16, "", "accelerator cards")]
+    clusters: Annotated[int, Bounds(1, 16, "", "clusters on a card, each with its own scratchpads")]
+    input_lanes: Annotated[int, Bounds(1, 64, "lanes", "input channels multiplied at once")]
+    output_lanes: Annotated[int, Bounds(1, 64, "lanes", "output channels computed at once")]
+    pixel_lanes: Annotated[int, Bounds(1, 64, "lanes", "output pixels computed at once")]
+    vector_lanes: Annotated[int, Bounds(1, 1024, "lanes", "elements the vector unit handles at once")]
+    clock_hertz: Annotated[int, Bounds(1_000_000, 4_000_000_000, "Hz", "clock")]
+    maps_bytes: Annotated[int, Bounds(1024, MAPS_LIMIT, "B", "feature-map scratchpad of a cluster", multiple=64)]
+    maps_banks: Annotated[int, Bounds(1, 64, "", "banks of the feature-map scratchpad")]
+    weight_bytes: Annotated[int, Bounds(512, WEIGHT_LIMIT, "B", "weight scratchpad of a cluster", multiple=64)]
+    weight_banks: Annotated[int, Bounds(1, 64, "", "banks of the weight scratchpad")]
+    accumulator_bytes: Annotated[int, Bounds(512, ACCUMULATOR_LIMIT, "B", "accumulators of a cluster", multiple=64)]
+    accumulator_banks: Annotated[int, Bounds(1, 64, "", "banks of the accumulators")]
+    parameter_bytes: Annotated[
+        int, Bounds(512, PARAMETER_LIMIT, "B", "requantisation parameters and tables of a cluster", multiple=64)
+    ]
+    dram_bytes: Annotated[int, Bounds(1 << 16, DRAM_LIMIT, "B", "DRAM of a card")]
+    dram_bytes_per_second: Annotated[int, Bounds(1_000_000, 10**13, "B/s", "peak DRAM bandwidth of a card")]
+    dram_efficiency: Annotated[float, Bounds(0.01, 1.0, "", "share of the peak that is reached", whole=False)]
+    dram_burst_bytes: Annotated[int, Bounds(16, 4096, "B", "smallest DRAM access")]
+    link_bytes_per_second: Annotated[int, Bounds(1_000_000, 10**13, "B/s", "bandwidth between two cards")]
+    link_latency: Annotated[int, Bounds(0, 1 << 20, "cycles", "latency between two cards")]
+    queue_depth: Annotated[int, Bounds(1, 1 << 16, "", "instructions a queue holds ahead")]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name:
-            raise MachineError("machine description: field 'name' is not a non-empty text", found=repr(self.name))
-        if not isinstance(self.timing, Timing):
-            raise MachineError("machine description: field 'timing' is not an object", found=repr(self.timing))
-        _check_ranges(self, "")
-        _check_ranges(self.timing, "timing.")
+        check(self, _SOURCE)
         _check_consistency(self)
 
     @property
@@ -140,7 +126,7 @@ class Machine:
         """SHA-256, in hexadecimal, of the canonical JSON of all values except the name."""
         values = self.to_dictionary()
         del values["name"]
-        return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+        return hashlib.sha256(write(values)).hexdigest()
 
     def differences(self, other: Machine) -> list[str]:
         """One line for each value that differs: ``field: mine, theirs`` (the name does not count)."""
@@ -158,30 +144,9 @@ def _flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, object
     return flat
 
 
-def _check_ranges(record: Machine | Timing, prefix: str) -> None:
-    for item in fields(record):
-        rule = item.metadata
-        if not rule:
-            continue
-        value, place = getattr(record, item.name), f"machine description: field '{prefix}{item.name}'"
-        kinds = (int,) if rule["whole"] else (int, float)
-        if not isinstance(value, kinds) or isinstance(value, bool):
-            kind = "a whole number" if rule["whole"] else "a number"
-            raise MachineError(f"{place} ({rule['doc']}) is not {kind}", found=repr(value))
-        if not rule["minimum"] <= value <= rule["maximum"]:
-            unit = f" {rule['unit']}" if rule["unit"] else ""
-            raise MachineError(
-                f"{place} ({rule['doc']}) is out of range",
-                expected=f"{rule['minimum']} to {rule['maximum']}{unit}",
-                found=value,
-            )
-        if rule["whole"] and value % rule["multiple"]:
-            raise MachineError(
-                f"{place} ({rule['doc']}) has the wrong size", expected=f"a multiple of {rule['multiple']}", found=value
-            )
-
-
 def _check_consistency(machine: Machine) -> None:
+    if not machine.name:
+        raise MachineError("machine description: field 'name' is not a non-empty text", found=repr(machine.name))
     for lanes in ("input_lanes", "output_lanes", "pixel_lanes"):
         value = getattr(machine, lanes)
         if value & (value - 1):
@@ -219,74 +184,34 @@ def from_json(text: str, source: str = "machine description") -> Machine:
         MachineError: the text is not JSON, a field is missing, unknown, of the wrong kind, out of range or contradicts
             another; the message names the field.
     """
+    origin = Source(source, MachineError)
+    values = parse(text, origin, parse_constant=float)
+    if isinstance(values, dict):
+        version = values.pop("format", None)
+        if version != FORMAT_VERSION:
+            origin.refuse("format", "is not a known version", FORMAT_VERSION, version)
+        values = _without_notes(values, origin)
     try:
-        values = json.loads(text, object_pairs_hook=_unique_keys)
-    except RecursionError:
-        raise MachineError(f"{source}: not JSON: nested too deeply") from None
-    except ValueError as error:
-        raise MachineError(f"{source}: not JSON: {error}") from None
+        return read(Machine, values, origin)
     except MachineError as error:
-        raise _within(error, source) from None
-    if not isinstance(values, dict):
-        raise MachineError(f"{source}: the top level is not an object", found=type(values).__name__)
-    version = values.pop("format", None)
-    if version != FORMAT_VERSION:
-        raise MachineError(f"{source}: field 'format' is not a known version", expected=FORMAT_VERSION, found=version)
-    return from_dictionary(values, source)
+        # The constructor knows the rules between fields, but not the name of the file.
+        error.message = error.message.replace(_SOURCE.name, source, 1)
+        raise
 
 
-def from_dictionary(values: Mapping[str, object], source: str = "machine description") -> Machine:
-    """As ``from_json``, from the object inside it, without ``format``."""
-    _check_names(values, {item.name for item in fields(Machine)}, source, "")
-    timing = values["timing"]
-    if not isinstance(timing, Mapping):
-        raise MachineError(f"{source}: field 'timing' is not an object", found=repr(timing))
-    _check_names(timing, {item.name for item in fields(Timing)}, source, "timing.")
-    constants = {key: _constant(entry, f"{source}: field 'timing.{key}'") for key, entry in timing.items()}
-    numbers = {key: _constant(entry, f"{source}: field '{key}'") for key, entry in values.items() if key != "timing"}
-    try:
-        return Machine(timing=Timing(**constants), **numbers)
-    except MachineError as error:
-        raise _within(error, source) from None
-
-
-def _within(error: MachineError, source: str) -> MachineError:
-    """The error with the name of the file instead of the words that stand for any description."""
-    error.message = error.message.replace("machine description", source, 1)
-    return error
-
-
-def _constant(entry: Any, place: str) -> Any:
-    if not isinstance(entry, Mapping):
-        return entry
-    if set(entry) != {"value", "origin"} or not isinstance(entry["origin"], str) or not entry["origin"]:
-        raise MachineError(f"{place} is not an object of 'value' and a text 'origin'", found=dict(entry))
-    return entry["value"]
-
-
-def _check_names(values: Mapping[str, object], known: set[str], source: str, prefix: str) -> None:
-    missing, unknown = sorted(known - set(values)), sorted(set(values) - known)
-    if missing:
-        raise MachineError(
-            f"{source}: field '{prefix}{missing[0]}' is missing", hint=_others(missing[1:], prefix, "missing")
-        )
-    if unknown:
-        raise MachineError(
-            f"{source}: field '{prefix}{unknown[0]}' is unknown", hint=_others(unknown[1:], prefix, "unknown")
-        )
-
-
-def _others(names: list[str], prefix: str, what: str) -> str | None:
-    return f"Also {what}: {', '.join(prefix + name for name in names)}." if names else None
-
-
-def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    values = dict(pairs)
-    if len(values) != len(pairs):
-        names = [key for key, _ in pairs]
-        twice = next(key for key in names if names.count(key) > 1)
-        raise MachineError(f"machine description: field '{twice}' is given twice")
-    return values
+def _without_notes(values: Mapping[str, object], source: Source, prefix: str = "") -> dict[str, object]:
+    """Numbers as such, where a description has objects that also say where they come from."""
+    plain = dict(values)
+    for name, entry in values.items():
+        if not isinstance(entry, dict):
+            continue
+        if name == "timing" and not prefix:
+            plain[name] = _without_notes(entry, source, "timing.")
+        elif set(entry) == {"value", "origin"} and isinstance(entry["origin"], str) and entry["origin"]:
+            plain[name] = entry["value"]
+        else:
+            source.refuse(prefix + name, "is not an object of 'value' and a text 'origin'", found=entry)
+    return plain
 
 
 def samples() -> list[str]:

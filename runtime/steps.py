@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .artifact.manifest import Step
+from .artifact.manifest import StepInfo
 
 
 class StepTime(NamedTuple):
     """One execution of a step."""
 
-    step: Step
+    step: StepInfo
     kernel: str
     milliseconds: float
 

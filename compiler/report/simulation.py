@@ -101,7 +101,7 @@ def device_programs(artifact: Artifact, stage: str) -> dict[str, Program]:
             found=f"precision {artifact.manifest.precision}",
             hint="Compile the model with --precision int8.",
         )
-    return {name: Program.from_bytes(artifact.copy(each.sections["instructions"])) for name, each in found.items()}
+    return {name: Program.from_bytes(artifact.copy(each.instructions)) for name, each in found.items()}
 
 
 def simulate_artifact(artifact: Artifact) -> Simulation:

@@ -112,9 +112,9 @@ def _engine(artifact: Artifact, name: str) -> EngineSummary:
     program = manifest.cpu_programs[engine.cpu_program] if engine.cpu_program is not None else None
     steps = [step for step in program.steps if step.op != Call.name] if program is not None else []
     device = {stage.program for stage in engine.stages if isinstance(stage, DeviceStage)}
-    sections = [manifest.device_programs[each].sections for each in sorted(device)]
-    constants = [section["weights"] for section in sections] + ([program.constants] if program else [])
-    code = [section["instructions"] for section in sections] + ([program.code] if program else [])
+    programs = [manifest.device_programs[each] for each in sorted(device)]
+    constants = [each.weights for each in programs] + ([program.constants] if program else [])
+    code = [each.instructions for each in programs] + ([program.code] if program else [])
     return EngineSummary(
         operators=len(steps) + len(on_device),
         on_device=len(on_device),

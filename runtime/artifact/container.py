@@ -36,16 +36,22 @@ from typing import NamedTuple
 
 from tilewright.errors import ArtifactError
 
-from .sha256 import sha256
-
 MAGIC = b"\x89TWA\r\n\x1a\n"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MAXIMUM_SECTIONS = 4096
 NO_TAG = bytes(32)
 
 _HEADER = struct.Struct("<8sIIIIQ32s32s32x")
 _ENTRY = struct.Struct("<48sIIQQ32s24x")
 _PIECE = 1 << 20
+
+
+def sha256(data: bytes | bytearray | memoryview) -> bytes:
+    """The 32-byte SHA-256 of a buffer."""
+    # Late: hashlib costs 3 ms, which importing the runtime need not spend.
+    import hashlib
+
+    return hashlib.sha256(data).digest()
 
 
 class SectionKind(IntEnum):
@@ -57,9 +63,6 @@ class SectionKind(IntEnum):
     MODULE = 4
     DEVICE_INSTRUCTIONS = 16
     DEVICE_WEIGHTS = 17
-    DEVICE_REGIONS = 18
-    MACHINE = 19
-    DEBUG = 32
 
     @property
     def alignment(self) -> int:

@@ -1,36 +1,46 @@
-"""The manifest of an artifact: what the compiler tells the runtime, as dataclasses with an exact JSON form.
+"""The manifest of an artifact: what the compiler tells the runtime, as dataclasses that are stored as JSON.
 
-The compiler builds a `Manifest` and the runtime reads one back; both directions live here so that they cannot drift.
-`manifest_check.py` holds the rules between the parts.
+The compiler builds a `Manifest` and the runtime reads one back. `manifest_check.py` holds the rules between the parts.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, Literal
 
 import numpy as np
 
-from ..dtypes import NUMPY_DTYPES
-from ..json_fields import Fields, finished, parse_object, refuse
+from tilewright.errors import ArtifactError
+
+from ..json_dataclasses import AtMost, Bounds, OneOf, Source, parse, read, write
 
 ENGINES = ("device", "software", "float")
 """Every engine an artifact may hold, the preferred one first."""
 
-PLACES = ("arena", "constants", "input", "output")
+MAXIMUM_ELEMENTS = 2**40
 
-_MAXIMUM_RANK = 32
-_MAXIMUM_ELEMENTS = 2**40
+NUMPY_DTYPES: dict[str, np.dtype] = {
+    "f16": np.dtype("<f2"),
+    "f32": np.dtype("<f4"),
+    "f64": np.dtype("<f8"),
+    "i8": np.dtype("i1"),
+    "u8": np.dtype("u1"),
+    "i16": np.dtype("<i2"),
+    "u16": np.dtype("<u2"),
+    "i32": np.dtype("<i4"),
+    "u32": np.dtype("<u4"),
+    "i64": np.dtype("<i8"),
+    "u64": np.dtype("<u8"),
+    "bool": np.dtype("?"),
+}
+"""The names of element types, and the NumPy types they stand for; little-endian, as artifacts are throughout."""
 
+_SOURCE = Source("manifest", ArtifactError, "load artifact")
 
-def _shape(fields: Fields) -> tuple[int, ...]:
-    shape = fields.integers("shape", 0, _MAXIMUM_ELEMENTS)
-    if len(shape) > _MAXIMUM_RANK or math.prod(shape) > _MAXIMUM_ELEMENTS:
-        refuse(fields.path("shape"), f"rank up to {_MAXIMUM_RANK} and up to {_MAXIMUM_ELEMENTS} elements", shape)
-    return shape
+_DType = Annotated[str, OneOf(NUMPY_DTYPES)]
+_Shape = Annotated[tuple[Annotated[int, Bounds(0, MAXIMUM_ELEMENTS)], ...], AtMost(32)]
 
 
 @dataclass(frozen=True)
@@ -40,41 +50,33 @@ class ModelInfo:
     name: str
     sha256: str
 
-    @staticmethod
-    def read(fields: Fields) -> ModelInfo:
-        return ModelInfo(fields.text("name"), fields.text("sha256"))
-
 
 @dataclass(frozen=True)
 class TensorSpec:
     """A graph input or output: its name, element type (``f32``, ``i8``, …) and static shape."""
 
     name: str
-    dtype: str
-    shape: tuple[int, ...]
+    dtype: _DType
+    shape: _Shape
 
     @property
     def numpy(self) -> np.dtype:
         """The NumPy dtype of the elements."""
         return NUMPY_DTYPES[self.dtype]
 
-    @staticmethod
-    def read(fields: Fields) -> TensorSpec:
-        return TensorSpec(fields.text("name"), fields.choice("dtype", tuple(NUMPY_DTYPES)), _shape(fields))
-
 
 @dataclass(frozen=True)
 class BufferRef:
     """A row-major tensor in memory.
 
-    `place` says where: ``arena`` and ``constants`` with `position` as byte offset, ``input`` and ``output`` with
+    `memory` says where: ``arena`` and ``constants`` with `position` as byte offset, ``input`` and ``output`` with
     `position` as index into the graph's inputs or outputs.
     """
 
-    place: str
+    memory: Annotated[str, OneOf(("arena", "constants", "input", "output"))]
     position: int
-    dtype: str
-    shape: tuple[int, ...]
+    dtype: _DType
+    shape: _Shape
 
     @property
     def numpy(self) -> np.dtype:
@@ -86,19 +88,9 @@ class BufferRef:
         """Size in bytes."""
         return math.prod(self.shape) * self.numpy.itemsize
 
-    def to_json(self) -> dict[str, object]:
-        position = "offset" if self.place in ("arena", "constants") else "index"
-        return {"in": self.place, position: self.position, "dtype": self.dtype, "shape": list(self.shape)}
-
-    @staticmethod
-    def read(fields: Fields) -> BufferRef:
-        place = fields.choice("in", PLACES)
-        position = fields.integer("offset" if place in ("arena", "constants") else "index")
-        return BufferRef(place, position, fields.choice("dtype", tuple(NUMPY_DTYPES)), _shape(fields))
-
 
 @dataclass(frozen=True)
-class Target:
+class Processor:
     """The processor that native code was generated for.
 
     `triple` is LLVM's; `features` are LLVM names of instruction-set extensions that the code may use, without signs.
@@ -108,13 +100,9 @@ class Target:
     cpu: str
     features: tuple[str, ...]
 
-    @staticmethod
-    def read(fields: Fields) -> Target:
-        return Target(fields.text("triple"), fields.text("cpu"), fields.texts("features"))
-
 
 @dataclass(frozen=True)
-class Step:
+class StepInfo:
     """One step of a CPU program.
 
     `kernel` names the kernel function, or is None for a step that only the reference interpreter can execute. `loc`
@@ -133,20 +121,9 @@ class Step:
         """Whether the step has no kernel."""
         return self.kernel is None
 
-    @staticmethod
-    def read(fields: Fields) -> Step:
-        return Step(
-            fields.text("name"),
-            fields.text("op"),
-            fields.optional_text("kernel"),
-            fields.texts("loc"),
-            fields.integer("macs"),
-            fields.integer("bytes"),
-        )
-
 
 @dataclass(frozen=True)
-class CpuProgram:
+class CpuProgramInfo:
     """A native program for the host processor.
 
     `code`, `constants` and `module` name sections: the ELF relocatable object, the constants that it reads in place,
@@ -157,44 +134,54 @@ class CpuProgram:
     constants: str
     module: str
     arena_bytes: int
-    target: Target
-    steps: tuple[Step, ...]
-
-    @staticmethod
-    def read(fields: Fields) -> CpuProgram:
-        return CpuProgram(
-            fields.text("code"),
-            fields.text("constants"),
-            fields.text("module"),
-            fields.integer("arena_bytes"),
-            fields.item("target", Target.read),
-            fields.items("steps", Step.read),
-        )
+    target: Processor
+    steps: tuple[StepInfo, ...]
 
 
 @dataclass(frozen=True)
-class DeviceProgram:
-    """A program for the accelerator: its sections by role (``machine``, ``instructions``, ``weights``, ``regions``)."""
+class FeatureMapRef:
+    """A feature map in a region of a device program: images of rows of pixels, the channels of a pixel together.
 
-    sections: Mapping[str, str]
+    Attributes:
+        offset: first byte in the region.
+        shape: images, rows, columns, channels.
+        pixel: bytes from pixel to pixel; rows and images follow without gaps.
+    """
 
-    @staticmethod
-    def read(fields: Fields) -> DeviceProgram:
-        return DeviceProgram(fields.text_table("sections"))
+    offset: int
+    shape: Annotated[tuple[Annotated[int, Bounds(1, 2**32)], ...], AtMost(4)]
+    pixel: int
+
+    def view(self, region: np.ndarray) -> np.ndarray:
+        """The map inside its region, u8[images, rows, columns, channels], without a copy."""
+        images, rows, columns, channels = self.shape
+        count = images * rows * columns
+        pixels = region[self.offset : self.offset + count * self.pixel].reshape(images, rows, columns, self.pixel)
+        return pixels[..., :channels]
+
+
+@dataclass(frozen=True)
+class DeviceProgramInfo:
+    """A program for the accelerator.
+
+    `instructions` and `weights` name sections: the program with the description of its machine, and the contents of
+    its region of constants. `inputs` and `outputs` lie in the regions that the host fills and reads.
+    """
+
+    instructions: str
+    weights: str
+    inputs: tuple[FeatureMapRef, ...]
+    outputs: tuple[FeatureMapRef, ...]
 
 
 @dataclass(frozen=True)
 class CpuStage:
     """Run the steps [first, last) of a CPU program."""
 
+    kind: Literal["cpu"] = field(default="cpu", init=False)
     program: str
     first: int
     last: int
-    kind: ClassVar[str] = "cpu"
-
-    @staticmethod
-    def read(fields: Fields) -> CpuStage:
-        return CpuStage(fields.text("program"), fields.integer("first"), fields.integer("last"))
 
 
 @dataclass(frozen=True)
@@ -205,47 +192,25 @@ class ReferenceStage:
     `results` locate.
     """
 
+    kind: Literal["reference"] = field(default="reference", init=False)
     program: str
     step: int
     text: str
     operands: tuple[BufferRef, ...]
     results: tuple[BufferRef, ...]
-    kind: ClassVar[str] = "reference"
-
-    @staticmethod
-    def read(fields: Fields) -> ReferenceStage:
-        return ReferenceStage(
-            fields.text("program"),
-            fields.integer("step"),
-            fields.text("text"),
-            fields.items("operands", BufferRef.read),
-            fields.items("results", BufferRef.read),
-        )
 
 
 @dataclass(frozen=True)
 class DeviceStage:
     """Run a device program on tensors that the host sees: `operands` are transferred to it, `results` from it."""
 
+    kind: Literal["device"] = field(default="device", init=False)
     program: str
     operands: tuple[BufferRef, ...]
     results: tuple[BufferRef, ...]
-    kind: ClassVar[str] = "device"
-
-    @staticmethod
-    def read(fields: Fields) -> DeviceStage:
-        return DeviceStage(
-            fields.text("program"), fields.items("operands", BufferRef.read), fields.items("results", BufferRef.read)
-        )
 
 
 Stage = CpuStage | ReferenceStage | DeviceStage
-
-_STAGES = {"cpu": CpuStage.read, "reference": ReferenceStage.read, "device": DeviceStage.read}
-
-
-def _read_stage(fields: Fields) -> Stage:
-    return _STAGES[fields.choice("kind", tuple(_STAGES))](fields)
 
 
 @dataclass(frozen=True)
@@ -258,17 +223,6 @@ class Engine:
     def cpu_program(self) -> str | None:
         """The CPU program of this engine, None when the device does everything."""
         return next((stage.program for stage in self.stages if not isinstance(stage, DeviceStage)), None)
-
-    @staticmethod
-    def read(fields: Fields) -> Engine:
-        return Engine(fields.items("stages", _read_stage))
-
-
-def _plain(part: object) -> dict[str, object]:
-    """What JSON cannot express by itself: a dataclass as an object of its fields."""
-    if isinstance(part, BufferRef):
-        return part.to_json()
-    return {"kind": part.kind, **vars(part)} if isinstance(part, Stage) else vars(part)
 
 
 @dataclass(frozen=True)
@@ -285,13 +239,13 @@ class Manifest:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     engines: Mapping[str, Engine]
-    cpu_programs: Mapping[str, CpuProgram]
-    device_programs: Mapping[str, DeviceProgram] = field(default_factory=dict)
+    cpu_programs: Mapping[str, CpuProgramInfo]
+    device_programs: Mapping[str, DeviceProgramInfo] = field(default_factory=dict)
     details: Mapping[str, object] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
         """The UTF-8 JSON text; equal manifests give equal bytes."""
-        return json.dumps(self, default=_plain, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+        return write(self)
 
     @staticmethod
     def from_json(text: bytes | memoryview) -> Manifest:
@@ -300,18 +254,4 @@ class Manifest:
         Raises:
             ArtifactError: the text is not JSON, or a field is missing, unknown, of the wrong type or out of range.
         """
-        return finished(parse_object(text), Manifest.read)
-
-    @staticmethod
-    def read(fields: Fields) -> Manifest:
-        return Manifest(
-            fields.text("compiler_version"),
-            fields.item("model", ModelInfo.read),
-            fields.text("precision"),
-            fields.items("inputs", TensorSpec.read),
-            fields.items("outputs", TensorSpec.read),
-            fields.table("engines", Engine.read),
-            fields.table("cpu_programs", CpuProgram.read),
-            fields.table("device_programs", DeviceProgram.read),
-            fields.anything("details"),
-        )
+        return read(Manifest, parse(text, _SOURCE), _SOURCE)

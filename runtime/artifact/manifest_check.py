@@ -5,21 +5,24 @@ The writer applies them to what the compiler made, the reader to what it finds i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NoReturn
 
 from tilewright.errors import ArtifactError
 
 from .container import SectionKind
-from .manifest import ENGINES, BufferRef, CpuProgram, CpuStage, DeviceStage, Engine, Manifest, ReferenceStage
-
-DEVICE_ROLES = {
-    "machine": SectionKind.MACHINE,
-    "instructions": SectionKind.DEVICE_INSTRUCTIONS,
-    "weights": SectionKind.DEVICE_WEIGHTS,
-    "regions": SectionKind.DEVICE_REGIONS,
-}
-"""The sections that every device program names, by role."""
+from .manifest import (
+    ENGINES,
+    MAXIMUM_ELEMENTS,
+    BufferRef,
+    CpuProgramInfo,
+    CpuStage,
+    DeviceStage,
+    Engine,
+    Manifest,
+    ReferenceStage,
+)
 
 
 def check_manifest(manifest: Manifest, sections: Mapping[str, tuple[SectionKind, int]]) -> None:
@@ -33,16 +36,17 @@ def check_manifest(manifest: Manifest, sections: Mapping[str, tuple[SectionKind,
         names = [tensor.name for tensor in tensors]
         if len(set(names)) != len(names):
             _inconsistent(f"{kind} names", "each name once", names)
+        for tensor in tensors:
+            _check_extents(f"{kind} {tensor.name!r}", tensor.shape)
     for name, program in manifest.cpu_programs.items():
         where = f"CPU program {name!r}"
         _check_section(f"{where}: code", program.code, SectionKind.CODE, sections)
         _check_section(f"{where}: constants", program.constants, SectionKind.CONSTANTS, sections)
         _check_section(f"{where}: module", program.module, SectionKind.MODULE, sections)
     for name, program in manifest.device_programs.items():
-        if set(program.sections) != set(DEVICE_ROLES):
-            _inconsistent(f"device program {name!r}", f"sections for {', '.join(DEVICE_ROLES)}", list(program.sections))
-        for role, section in program.sections.items():
-            _check_section(f"device program {name!r}: {role}", section, DEVICE_ROLES[role], sections)
+        where = f"device program {name!r}"
+        _check_section(f"{where}: instructions", program.instructions, SectionKind.DEVICE_INSTRUCTIONS, sections)
+        _check_section(f"{where}: weights", program.weights, SectionKind.DEVICE_WEIGHTS, sections)
     if not manifest.engines or not set(manifest.engines) <= set(ENGINES):
         _inconsistent("engines", f"some of {', '.join(ENGINES)}", list(manifest.engines))
     for name, engine in manifest.engines.items():
@@ -51,6 +55,12 @@ def check_manifest(manifest: Manifest, sections: Mapping[str, tuple[SectionKind,
 
 def _inconsistent(where: str, expected: object, found: object) -> NoReturn:
     raise ArtifactError(f"{where}: the manifest contradicts itself", stage="artifact", expected=expected, found=found)
+
+
+def _check_extents(where: str, shape: tuple[int, ...]) -> None:
+    # NumPy multiplies the extents of an empty tensor as if none were 0.
+    if math.prod(max(extent, 1) for extent in shape) > MAXIMUM_ELEMENTS:
+        _inconsistent(where, f"up to {MAXIMUM_ELEMENTS} elements", list(shape))
 
 
 def _check_section(where: str, name: str, kind: SectionKind, sections: Mapping[str, tuple[SectionKind, int]]) -> None:
@@ -75,44 +85,45 @@ def _check_engine(
         constants = sections[program.constants][1]
     arena = program.arena_bytes if program else 0
     for index, stage in enumerate(engine.stages):
-        place = f"{where}, stage {index}"
+        at = f"{where}, stage {index}"
         if isinstance(stage, DeviceStage):
             if stage.program not in manifest.device_programs:
-                _inconsistent(place, f"one of the device programs {list(manifest.device_programs)}", stage.program)
+                _inconsistent(at, f"one of the device programs {list(manifest.device_programs)}", stage.program)
         elif program is None or stage.program != program_name:
-            _inconsistent(place, f"CPU program {program_name!r} in the whole engine", repr(stage.program))
+            _inconsistent(at, f"CPU program {program_name!r} in the whole engine", repr(stage.program))
         else:
-            _check_steps(place, stage, program)
+            _check_steps(at, stage, program)
         if not isinstance(stage, CpuStage):
             for ref in (*stage.operands, *stage.results):
-                _check_ref(place, ref, manifest, arena, constants)
+                _check_ref(at, ref, manifest, arena, constants)
             for ref in stage.results:
-                if ref.place not in ("arena", "output"):
-                    _inconsistent(place, "results in the arena or an output", ref.place)
+                if ref.memory not in ("arena", "output"):
+                    _inconsistent(at, "results in the arena or an output", ref.memory)
 
 
-def _check_steps(place: str, stage: CpuStage | ReferenceStage, program: CpuProgram) -> None:
+def _check_steps(at: str, stage: CpuStage | ReferenceStage, program: CpuProgramInfo) -> None:
     steps = len(program.steps)
     first, last = (stage.first, stage.last) if isinstance(stage, CpuStage) else (stage.step, stage.step + 1)
     if not 0 <= first < last <= steps:
-        _inconsistent(place, f"steps within 0 to {steps}", f"[{first}, {last})")
+        _inconsistent(at, f"steps within 0 to {steps}", f"[{first}, {last})")
     for step in program.steps[first:last]:
         if step.reference != isinstance(stage, ReferenceStage):
             kind = "steps with a kernel" if step.reference else "a step without a kernel"
-            _inconsistent(place, kind, f"step {step.name!r}")
+            _inconsistent(at, kind, f"step {step.name!r}")
 
 
-def _check_ref(place: str, ref: BufferRef, manifest: Manifest, arena: int, constants: int) -> None:
-    if ref.place in ("input", "output"):
-        tensors = manifest.inputs if ref.place == "input" else manifest.outputs
+def _check_ref(at: str, ref: BufferRef, manifest: Manifest, arena: int, constants: int) -> None:
+    if ref.memory in ("input", "output"):
+        tensors = manifest.inputs if ref.memory == "input" else manifest.outputs
         if ref.position >= len(tensors):
-            _inconsistent(place, f"an {ref.place} index below {len(tensors)}", ref.position)
+            _inconsistent(at, f"an {ref.memory} index below {len(tensors)}", ref.position)
         tensor = tensors[ref.position]
         if (tensor.dtype, tensor.shape) != (ref.dtype, ref.shape):
-            _inconsistent(place, f"{tensor.dtype}{list(tensor.shape)}", f"{ref.dtype}{list(ref.shape)}")
+            _inconsistent(at, f"{tensor.dtype}{list(tensor.shape)}", f"{ref.dtype}{list(ref.shape)}")
         return
-    size = arena if ref.place == "arena" else constants
+    _check_extents(at, ref.shape)
+    size = arena if ref.memory == "arena" else constants
     if ref.position + ref.bytes > size:
-        _inconsistent(place, f"a buffer within the {size} bytes of {ref.place}", f"{ref.bytes} at {ref.position}")
+        _inconsistent(at, f"a buffer within the {size} bytes of {ref.memory}", f"{ref.bytes} at {ref.position}")
     if ref.position % ref.numpy.itemsize:
-        _inconsistent(place, f"an offset that is a multiple of {ref.numpy.itemsize}", ref.position)
+        _inconsistent(at, f"an offset that is a multiple of {ref.numpy.itemsize}", ref.position)

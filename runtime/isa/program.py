@@ -7,19 +7,19 @@ index of its layer. Contents of constant regions are not part of it: the artifac
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tilewright.errors import InstructionError, MachineError
 
-from ..machine import Machine, from_dictionary
+from ..json_dataclasses import AtMost, Bounds, Source, parse, read, write
+from ..machine import Machine
 from .encoding import INSTRUCTION_BYTES, Instruction, Queue, decode
 
 MAGIC = b"TWDP"
@@ -27,6 +27,8 @@ VERSION = 1
 MAX_REGIONS = 16
 NO_LAYER = 0xFFFFFFFF
 _HEAD = struct.Struct("<4sIQ")
+_SOURCE = Source("device program", InstructionError)
+_Size = Annotated[int, Bounds(0, 1 << 40)]
 
 
 class RegionKind(Enum):
@@ -40,11 +42,22 @@ class RegionKind(Enum):
 
 @dataclass(frozen=True)
 class Region:
-    """A range of DRAM that instructions address relative to its start; its place is chosen when a program is loaded."""
+    """A range of DRAM that instructions address relative to its start; loading decides where it lies."""
 
     name: str
     kind: RegionKind
-    size: int
+    size: _Size
+
+
+@dataclass(frozen=True)
+class _Description:
+    """What the file form of a program says in JSON; ``instructions`` counts those of each queue."""
+
+    machine: Machine
+    machine_hash: str
+    regions: Annotated[tuple[Region, ...], AtMost(MAX_REGIONS)]
+    layers: tuple[str, ...]
+    instructions: Mapping[str, _Size]
 
 
 @dataclass(frozen=True)
@@ -106,14 +119,8 @@ class Program:
 
     def to_bytes(self) -> bytes:
         """The file form; ``from_bytes`` is its inverse."""
-        description = {
-            "machine": self.machine.to_dictionary(),
-            "machine_hash": self.machine.hash,
-            "regions": [{"name": item.name, "kind": item.kind.value, "size": item.size} for item in self.regions],
-            "layers": list(self.layers),
-            "instructions": {queue.name: len(self.queues[queue]) // INSTRUCTION_BYTES for queue in Queue},
-        }
-        text = json.dumps(description, separators=(",", ":")).encode()
+        counts = {queue.name: len(self.queues[queue]) // INSTRUCTION_BYTES for queue in Queue}
+        text = write(_Description(self.machine, self.machine.hash, self.regions, self.layers, counts))
         text += b" " * (-len(text) % 16)
         parts = [_HEAD.pack(MAGIC, VERSION, len(text)), text]
         parts += [self.queues[queue] for queue in Queue]
@@ -137,70 +144,37 @@ class Program:
             raise _damaged("unknown version", VERSION, version)
         if length > len(data) - _HEAD.size:
             raise _damaged("truncated description", length, len(data) - _HEAD.size)
-        try:
-            description = json.loads(data[_HEAD.size : _HEAD.size + length])
-        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-            raise _damaged(f"description is not JSON ({error})", None, None) from None
-        return _assemble(description, data[_HEAD.size + length :])
+        text, body = data[_HEAD.size : _HEAD.size + length], data[_HEAD.size + length :]
+        return _assemble(read(_Description, parse(text, _SOURCE), _SOURCE), body)
 
 
 def _damaged(what: str, expected: object, found: object) -> InstructionError:
     return InstructionError(f"device program: {what}", expected=expected, found=found)
 
 
-def _assemble(description: Any, body: bytes) -> Program:
-    keys = {"machine", "machine_hash", "regions", "layers", "instructions"}
-    if set(_mapping(description, "description")) != keys:
-        raise _damaged("description has the wrong entries", sorted(keys), sorted(description)[:8])
-    machine = from_dictionary(_mapping(description["machine"], "machine"), "device program")
-    if machine.hash != description["machine_hash"]:
-        raise MachineError("device program: machine description and hash disagree", found=description["machine_hash"])
-    counts = _mapping(description["instructions"], "instructions")
-    if set(counts) != {queue.name for queue in Queue} or not all(_is_size(count) for count in counts.values()):
+def _assemble(description: _Description, body: bytes) -> Program:
+    machine, regions, layers = description.machine, description.regions, description.layers
+    counts = description.instructions
+    if machine.hash != description.machine_hash:
+        raise MachineError("device program: machine description and hash disagree", found=description.machine_hash)
+    if len({region.name for region in regions}) != len(regions):
+        raise _damaged("two regions have one name", None, ", ".join(region.name for region in regions))
+    if set(counts) != {queue.name for queue in Queue}:
         raise _damaged("instruction counts are wrong", "a count for each of LD, ST, MAC, VEC", counts)
     expected = sum(counts.values()) * (INSTRUCTION_BYTES + 4)
     if len(body) != expected:
         raise _damaged("length does not match the instruction counts", f"{expected} bytes", len(body))
     queues: dict[Queue, bytes] = {}
     layer_of: dict[Queue, NDArray[np.uint32]] = {}
-    place = 0
+    start = 0
     for queue in Queue:
-        size = counts[queue.name] * INSTRUCTION_BYTES
-        queues[queue] = body[place : place + size]
-        place += size
-    layers = description["layers"]
-    if not isinstance(layers, list) or not all(isinstance(name, str) for name in layers):
-        raise _damaged("layer names are not a list of texts", None, None)
+        end = start + counts[queue.name] * INSTRUCTION_BYTES
+        queues[queue] = body[start:end]
+        start = end
     for queue in Queue:
-        layer_of[queue] = np.frombuffer(body, "<u4", counts[queue.name], place).astype(np.uint32)
-        place += 4 * counts[queue.name]
+        layer_of[queue] = np.frombuffer(body, "<u4", counts[queue.name], start).astype(np.uint32)
+        start += 4 * counts[queue.name]
         known = (layer_of[queue] < len(layers)) | (layer_of[queue] == NO_LAYER)
         if not known.all():
             raise _damaged(f"layer index of queue {queue.name} is out of range", f"below {len(layers)}", None)
-    return Program(machine, _regions(description["regions"]), queues, tuple(layers), layer_of)
-
-
-def _is_size(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 40
-
-
-def _mapping(value: object, name: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise _damaged(f"entry '{name}' is not an object", None, type(value).__name__)
-    return value
-
-
-def _regions(entries: object) -> tuple[Region, ...]:
-    if not isinstance(entries, list) or len(entries) > MAX_REGIONS:
-        raise _damaged("entry 'regions' is not a list of at most 16", None, type(entries).__name__)
-    kinds = {kind.value: kind for kind in RegionKind}
-    regions: list[Region] = []
-    for entry in entries:
-        values = _mapping(entry, "regions")
-        whole = set(values) == {"name", "kind", "size"} and isinstance(values["kind"], str) and _is_size(values["size"])
-        if not whole or values["kind"] not in kinds:
-            raise _damaged("a region is malformed", "name, kind and size", entry)
-        if not isinstance(values["name"], str) or values["name"] in [region.name for region in regions]:
-            raise _damaged("a region has no name of its own", None, values["name"])
-        regions.append(Region(values["name"], kinds[values["kind"]], values["size"]))
-    return tuple(regions)
+    return Program(machine, regions, queues, layers, layer_of)

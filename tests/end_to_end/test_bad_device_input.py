@@ -97,7 +97,7 @@ MACHINES: dict[str, tuple[object, str]] = {
         "expected at least 720896, found 65536",
     ),
     "version": ({**BASE, "format": 2}, "m.json: field 'format' is not a known version; expected 1, found 2"),
-    "list": ([1], "m.json: the top level is not an object; found list"),
+    "list": ([1], "m.json: the top level is not an object; found [1]"),
     "half": (
         '{"format": ',
         "m.json: not JSON: Expecting value: line 1 column 12 (char 11)",

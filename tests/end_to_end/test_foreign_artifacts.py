@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -168,23 +169,46 @@ def test_a_module_text_cannot_reach_beyond_its_memory(
 
 
 @pytest.mark.parametrize(
-    ("section", "pattern", "replacement", "message"),
+    ("changes", "message"),
     [
-        ("regions", r'"offset": 0', '"offset": 1000000', "has a feature map outside its region"),
-        ("regions", r'"shape": \[1, 8, 8, 1\]', '"shape": [4294967296, 4294967296, 8, 1]', "outside its region"),
-        ("regions", r'"shape": \[1, 8, 8, 1\]', '"shape": [1, 8, 4, 1]', "does not match the tensors of its stage"),
-        ("regions", r'"shape": \[1, 8, 8, 1\]', '"shape": [8, 8, 1]', "outside its region"),
-        ("regions", r'"pixel": \d+', '"pixel": 0', "outside its region"),
-        ("instructions", r'"name":"output"', '"name":"ouTput"', "has a feature map outside its region"),
-        ("instructions", r'"name":"input"', '"name":"inPut"', "has an input region that nothing fills"),
-        ("instructions", r'"name":"constants"', '"name":"conStants"', "'conStants'"),
-        ("instructions", r'"kind":"output"', '"kind":"inputt"', "a region is malformed"),
+        ({"offset": 1000000}, "has a feature map outside its region"),
+        ({"shape": (4294967296, 4294967296, 8, 1)}, "outside its region"),
+        ({"shape": (1, 8, 4, 1)}, "does not match the tensors of its stage"),
+        ({"shape": (8, 8, 1)}, "outside its region"),
+        ({"pixel": 0}, "outside its region"),
+        ({"shape": (1, 8, 8, 0)}, "manifest: field 'device_programs.device_0.inputs[0].shape[3]' is out of range"),
+        ({"shape": (1, 1, 8, 8, 1)}, "manifest: field 'device_programs.device_0.inputs[0].shape' is too long"),
+        ({"offset": -1}, "manifest: field 'device_programs.device_0.inputs[0].offset' is out of range"),
+    ],
+)
+def test_feature_maps_lie_in_the_regions_of_their_program(
+    changes: dict[str, Any], message: str, configuration: Callable[[], None]
+) -> None:
+    package = digits("host")
+    program = package.device_programs["device_0"]
+    program = replace(program, inputs=(replace(program.inputs[0], **changes),))
+    manifest = replace(package.manifest(), device_programs={"device_0": program})
+    configuration()
+    with pytest.raises(TilewrightError) as caught:
+        load(artifact_bytes(manifest, package.sections), engine="device")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "replacement", "message"),
+    [
+        (r'"name":"output"', '"name":"ouTput"', "has a feature map outside its region"),
+        (r'"name":"input"', '"name":"inPut"', "has an input region that nothing fills"),
+        (r'"name":"constants"', '"name":"conStants"', "'conStants'"),
+        (r'"kind":"output"', '"kind":"inputt"', "].kind' is unknown; expected one of constant, input, output, scratch"),
     ],
 )
 def test_a_device_program_cannot_reach_beyond_its_regions(
-    section: str, pattern: str, replacement: str, message: str, configuration: Callable[[], None]
+    pattern: str, replacement: str, message: str, configuration: Callable[[], None]
 ) -> None:
-    content = tampered(digits("host"), lambda text: re.sub(pattern, replacement, text, count=1), f"{section}.device_0")
+    content = tampered(
+        digits("host"), lambda text: re.sub(pattern, replacement, text, count=1), "instructions.device_0"
+    )
     configuration()
     with pytest.raises(TilewrightError) as caught:
         load(content, engine="device")

@@ -9,15 +9,15 @@ import llvmlite.binding as llvm
 import numpy as np
 
 from tilewright.runtime.artifact.artifact import (
-    CpuProgram,
+    CpuProgramInfo,
     CpuStage,
     Engine,
     Manifest,
     ModelInfo,
+    Processor,
     Section,
     SectionKind,
-    Step,
-    Target,
+    StepInfo,
     TensorSpec,
     artifact_bytes,
 )
@@ -164,16 +164,16 @@ def small_manifest() -> Manifest:
         outputs=(TensorSpec("y", "f32", (LENGTH,)),),
         engines={"float": Engine((CpuStage("main", 0, 3),))},
         cpu_programs={
-            "main": CpuProgram(
+            "main": CpuProgramInfo(
                 code="main.code",
                 constants="main.constants",
                 module="main.module",
                 arena_bytes=128,
-                target=Target(llvm.get_process_triple(), "generic", ()),
+                target=Processor(llvm.get_process_triple(), "generic", ()),
                 steps=(
-                    Step("scale", "mul", "scale", ("Mul_0",), macs=16, bytes=192),
-                    Step("exponential", "exp", "exponential", ("Exp_1",), bytes=128),
-                    Step("copy", "reshape", "memcpy", ("Reshape_2",), bytes=128),
+                    StepInfo("scale", "mul", "scale", ("Mul_0",), macs=16, bytes=192),
+                    StepInfo("exponential", "exp", "exponential", ("Exp_1",), bytes=128),
+                    StepInfo("copy", "reshape", "memcpy", ("Reshape_2",), bytes=128),
                 ),
             )
         },

@@ -11,7 +11,7 @@ from tilewright.ir.core import Function, Module
 from tilewright.ir.feature_map import map_shape
 from tilewright.passes.device.plan_device_memory import PlanDeviceMemory
 from tilewright.passes.device.tile_device import annotations_of, tile_of
-from tilewright.runtime.artifact.artifact import Port
+from tilewright.runtime.artifact.artifact import FeatureMapRef
 from tilewright.runtime.device import as_map
 from tilewright.runtime.machine import Machine
 from tilewright.runtime.simulator.functional import FunctionalEngine
@@ -36,15 +36,15 @@ def run_on_device(
     size = next(r.size for r in compiled.program.regions if r.name == "input")
     region = np.zeros(size, np.uint8)
     for port in compiled.inputs:
-        _port(port).view(region)[...] = as_map(np.ascontiguousarray(inputs[port.value.name]))
+        _feature_map(port).view(region)[...] = as_map(np.ascontiguousarray(inputs[port.value.name]))
     produced = engine.run({"input": region})["output"]
     results: dict[str, np.ndarray] = {}
     for name, port in zip(module.main.result_names, compiled.outputs, strict=True):
         array = np.empty(port.value.type.shape, port.value.type.dtype.numpy)
-        as_map(array)[...] = _port(port).view(produced)
+        as_map(array)[...] = _feature_map(port).view(produced)
         results[name] = array
     return results
 
 
-def _port(port) -> Port:
-    return Port(port.view.offset, tuple(map_shape(port.value.type)), port.view.pixel)
+def _feature_map(port) -> FeatureMapRef:
+    return FeatureMapRef(port.view.offset, tuple(map_shape(port.value.type)), port.view.pixel)

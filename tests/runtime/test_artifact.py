@@ -18,19 +18,20 @@ from tilewright.runtime.artifact.artifact import (
     Artifact,
     BufferRef,
     CpuStage,
-    DeviceProgram,
+    DeviceProgramInfo,
     DeviceStage,
     Engine,
+    FeatureMapRef,
     Manifest,
     ReferenceStage,
     Section,
     SectionKind,
-    Step,
+    StepInfo,
     TensorSpec,
     artifact_bytes,
     write_artifact,
 )
-from tilewright.runtime.artifact.sha256 import sha256
+from tilewright.runtime.artifact.container import sha256
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -58,28 +59,24 @@ def test_equal_content_gives_equal_bytes(tmp_path: Path) -> None:
 
 def test_every_stage_kind_round_trips() -> None:
     manifest = small_manifest()
-    program = replace(
-        manifest.cpu_programs["main"], steps=(Step("a", "relu", "k"), Step("b", "topk", None, ("TopK_1", "Cast_2")))
-    )
+    steps = (StepInfo("a", "relu", "k"), StepInfo("b", "topk", None, ("TopK_1", "Cast_2")))
+    program = replace(manifest.cpu_programs["main"], steps=steps)
     ref = BufferRef("arena", 64, "f32", (2, 8))
     stages = (
         DeviceStage("net", (BufferRef("input", 0, "f32", (2, 8)),), (ref,)),
         CpuStage("main", 0, 1),
         ReferenceStage("main", 1, "module @b {}", (BufferRef("constants", 0, "i64", ()), ref), (ref,)),
     )
-    roles = {"machine": "m", "instructions": "i", "weights": "w", "regions": "r"}
     manifest = replace(
         manifest,
         cpu_programs={"main": program},
-        device_programs={"net": DeviceProgram(roles)},
+        device_programs={"net": DeviceProgramInfo("i", "w", (), (FeatureMapRef(0, (1, 1, 2, 8), 16),))},
         engines={"device": Engine(stages), "float": Engine(stages[1:2])},
     )
     sections = [
         *small_sections(),
-        Section("m", SectionKind.MACHINE, b"{}"),
         Section("i", SectionKind.DEVICE_INSTRUCTIONS, bytes(32)),
         Section("w", SectionKind.DEVICE_WEIGHTS, bytes(64)),
-        Section("r", SectionKind.DEVICE_REGIONS, b""),
     ]
     assert Artifact.open(artifact_bytes(manifest, sections)).manifest == manifest
     assert manifest.engines["device"].cpu_program == "main"
@@ -176,7 +173,7 @@ def test_other_version_says_what_to_do() -> None:
     with pytest.raises(ArtifactError) as caught:
         Artifact.open(content)
     assert str(caught.value) == (
-        "load artifact: artifact in memory has another format version; expected 1, found 9. "
+        "load artifact: artifact in memory has another format version; expected 2, found 9. "
         "Compile the model again with this version of Tilewright."
     )
 
@@ -201,14 +198,14 @@ def with_manifest(text: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b"", "not valid JSON"),
-        (b"[]", r"manifest field \(top\) is wrong; expected an object, found \[\]"),
-        (b"\xff\xfe", "not valid JSON"),
-        (b'{"a":1,"a":2}', "occurs twice"),
+        (b"", "manifest: not JSON: "),
+        (b"[]", r"manifest: the top level is not an object; found \[\]"),
+        (b"\xff\xfe", "manifest: not JSON: "),
+        (b'{"a":1,"a":2}', "manifest: field 'a' is given twice"),
         (b'{"a":NaN}', "NaN is not a number"),
-        (b"[" * 100_000, "not valid JSON"),
-        (b'{"a":' + b"9" * 10_000 + b"}", "not valid JSON"),
-        (b"{}", "manifest field compiler_version is missing"),
+        (b"[" * 100_000, "manifest: not JSON: "),
+        (b'{"a":' + b"9" * 10_000 + b"}", "manifest: not JSON: "),
+        (b"{}", "manifest: field 'compiler_version' is missing. Also missing: cpu_programs, details, "),
     ],
 )
 def test_manifests_that_are_no_manifests(text: bytes, message: str) -> None:
@@ -219,7 +216,7 @@ def test_manifests_that_are_no_manifests(text: bytes, message: str) -> None:
 def test_unknown_manifest_field_is_an_error() -> None:
     fields = json.loads(small_manifest().to_json())
     fields["cpu_programs"]["main"]["target"]["surprise"] = 1
-    with pytest.raises(ArtifactError, match=r"field cpu_programs\.main\.target\.surprise is wrong; expected no such"):
+    with pytest.raises(ArtifactError, match=r"manifest: field 'cpu_programs\.main\.target\.surprise' is unknown"):
         Artifact.open(with_manifest(json.dumps(fields).encode()))
 
 
@@ -282,14 +279,14 @@ def test_stages_stay_within_their_program(stage: CpuStage | ReferenceStage | Dev
 )
 def test_buffers_stay_within_their_memory(ref: BufferRef, message: str) -> None:
     manifest = small_manifest()
-    program = replace(manifest.cpu_programs["main"], steps=(Step("a", "topk", None),))
+    program = replace(manifest.cpu_programs["main"], steps=(StepInfo("a", "topk", None),))
     engine = Engine((ReferenceStage("main", 0, "", (ref,), ()),))
     with pytest.raises(ArtifactError, match=message):
         small_artifact(cpu_programs={"main": program}, engines={"float": engine})
 
 
 def test_results_never_go_to_constants_or_inputs() -> None:
-    program = replace(small_manifest().cpu_programs["main"], steps=(Step("a", "topk", None),))
+    program = replace(small_manifest().cpu_programs["main"], steps=(StepInfo("a", "topk", None),))
     engine = Engine((ReferenceStage("main", 0, "", (), (INPUT,)),))
     with pytest.raises(ArtifactError, match="expected results in the arena or an output, found input"):
         small_artifact(cpu_programs={"main": program}, engines={"float": engine})

@@ -35,13 +35,13 @@ from tilewright.runtime.artifact.artifact import (
     Artifact,
     BufferRef,
     CpuStage,
-    DeviceProgram,
+    DeviceProgramInfo,
     DeviceStage,
     Engine,
     ReferenceStage,
     Section,
     SectionKind,
-    Step,
+    StepInfo,
     TensorSpec,
     artifact_bytes,
     write_artifact,
@@ -201,7 +201,7 @@ def artifact_with_reference_step(text: str, result: BufferRef) -> bytes:
     """The small program followed by y + weights, computed by the reference interpreter."""
     manifest = small_manifest()
     program = manifest.cpu_programs["main"]
-    steps = (*program.steps[:2], Step("sum", "add", None, ("Add_3",), bytes=192))
+    steps = (*program.steps[:2], StepInfo("sum", "add", None, ("Add_3",), bytes=192))
     operands = (BufferRef("arena", 64, "f32", (LENGTH,)), BufferRef("constants", 0, "f32", (LENGTH,)))
     engine = Engine((CpuStage("main", 0, 2), ReferenceStage("main", 2, text, operands, (result,))))
     changed = replace(manifest, cpu_programs={"main": replace(program, steps=steps)}, engines={"float": engine})
@@ -228,18 +228,17 @@ def test_reference_text_that_does_not_fit_is_refused() -> None:
 
 def test_another_kind_of_stage_plugs_in(monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = small_manifest()
-    roles = {"machine": "m", "instructions": "i", "weights": "w", "regions": "r"}
     stage = DeviceStage("net", (BufferRef("input", 0, "f32", (2, 8)),), (BufferRef("output", 0, "f32", (16,)),))
     manifest = replace(
-        manifest, device_programs={"net": DeviceProgram(roles)}, engines={"device": Engine((stage,))}, cpu_programs={}
+        manifest,
+        device_programs={"net": DeviceProgramInfo("i", "w", (), ())},
+        engines={"device": Engine((stage,))},
+        cpu_programs={},
     )
-    kinds = (
-        SectionKind.MACHINE,
-        SectionKind.DEVICE_INSTRUCTIONS,
-        SectionKind.DEVICE_WEIGHTS,
-        SectionKind.DEVICE_REGIONS,
-    )
-    sections = [Section(name, kind, b"") for name, kind in zip(roles.values(), kinds, strict=True)]
+    sections = [
+        Section("i", SectionKind.DEVICE_INSTRUCTIONS, b""),
+        Section("w", SectionKind.DEVICE_WEIGHTS, b""),
+    ]
     content = artifact_bytes(manifest, sections)
 
     class Doubler:
@@ -251,7 +250,7 @@ def test_another_kind_of_stage_plugs_in(monkeypatch: pytest.MonkeyPatch) -> None
 
         def timed(self, stage: DeviceStage, buffers: Buffers) -> list[StepTime]:
             self.run(stage, buffers)
-            return [StepTime(Step("net", "device", None), "device", 1.0)]
+            return [StepTime(StepInfo("net", "device", None), "device", 1.0)]
 
     monkeypatch.setitem(session.EXECUTORS, "device", Doubler)
     running = load(content)

@@ -198,17 +198,29 @@ def test_damaged_files_are_refused() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda text: "[1]", "entry 'description' is not an object"),
-        (lambda text: "[" * 100_000, "description is not JSON"),
-        (lambda text: text.replace('"layers":', '"more":'), "description has the wrong entries"),
-        (lambda text: text.replace('"kind":"input"', '"kind":["input"]'), "a region is malformed"),
-        (lambda text: text.replace('"kind":"input"', '"kind":"sink"'), "a region is malformed"),
-        (lambda text: text.replace('"name":"input"', '"name":"output"'), "a region has no name of its own"),
+        (lambda text: "[1]", "device program: the top level is not an object; found [1]"),
+        (lambda text: "[" * 100_000, "device program: not JSON: nested too deeply"),
+        (lambda text: text.replace('"layers":', '"more":'), "device program: field 'layers' is missing"),
+        (
+            lambda text: text.replace('"kind":"input"', '"kind":["input"]'),
+            "field 'regions[1].kind' is unknown; expected one of constant, input, output, scratch, found ['input']",
+        ),
+        (
+            lambda text: text.replace('"kind":"input"', '"kind":"sink"'),
+            "field 'regions[1].kind' is unknown; expected one of constant, input, output, scratch, found 'sink'",
+        ),
+        (lambda text: text.replace('"name":"input"', '"name":"output"'), "two regions have one name; found "),
         (lambda text: text.replace('"LD":7', '"LD":6'), "length does not match the instruction counts"),
-        (lambda text: text.replace('"LD":7', '"LD":-7'), "instruction counts are wrong"),
+        (
+            lambda text: text.replace('"LD":7', '"LD":-7'),
+            "field 'instructions.LD' is out of range",
+        ),
         (lambda text: text.replace('"cards":1', '"cards":2'), "machine description and hash disagree"),
-        (lambda text: text.replace('"cards":1', '"cards":-1'), "field 'cards' (accelerator cards) is out of range"),
-        (lambda text: text.replace('"layers":["conv"', '"layers":[1'), "layer names are not a list of texts"),
+        (
+            lambda text: text.replace('"cards":1', '"cards":-1'),
+            "'machine.cards' (accelerator cards) is out of range",
+        ),
+        (lambda text: text.replace('"layers":["conv"', '"layers":[1'), "field 'layers[0]' is not a text; found 1"),
     ],
 )
 def test_descriptions_that_do_not_hold_together_are_refused(change: Callable[[str], str], message: str) -> None:
