@@ -11,6 +11,7 @@ import pytest
 from kernel_harness import TARGETS, described, run
 
 from tilewright.codegen.cpu.kernel import Kernel
+from tilewright.codegen.cpu.kernels.activation import Activation
 from tilewright.codegen.cpu.llvm import vector_math as vm
 from tilewright.codegen.cpu.llvm.row_vectors import RowVector, over_row
 from tilewright.codegen.cpu.llvm.target import TargetDescription
@@ -20,7 +21,7 @@ from tilewright.codegen.cpu.spec import KernelSpec
 
 @dataclass(frozen=True)
 class Apply(KernelSpec):
-    """A function of the module on each element of a row."""
+    """A function of the module, or an activation, on each element of a row."""
 
     function: str
     length: int
@@ -30,7 +31,8 @@ class Apply(KernelSpec):
         arguments = self.bind(b)
 
         def step(place: RowVector, _: Registers) -> Registers:
-            place.store(getattr(vm, self.function)(b, place.load(arguments["x"])), arguments["y"])
+            function = getattr(vm, self.function, Activation(self.function).apply)
+            place.store(function(b, place.load(arguments["x"])), arguments["y"])
             return ()
 
         over_row(b, self.length, step)

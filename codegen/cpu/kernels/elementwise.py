@@ -18,14 +18,16 @@ from ....ir.ops.elementwise import Add, Elementwise, Max, Min, Mul, Pow, Sub
 from ....ir.ops.fused import FusedElementwise
 from ....ir.quantized import check_elementwise, parameters
 from ....ir.types import DType
+from ..element import Element
+from ..formulas import POWERS, formula_of
 from ..kernel import Kernel
 from ..llvm.builder import FunctionBuilder
 from ..llvm.quantized_math import clamped, rounded, single, widened
 from ..llvm.target import TargetDescription
 from ..llvm.types import F64, Register, constant, type_of
+from ..llvm.vector_arithmetic import DTYPES, VectorArithmetic
 from ..registry import lowers
 from .table_lookup import table_kernel
-from .vector_expression import DTYPES, POWERS, rule_of
 from .vector_nest import Expression, nest_kernel
 
 
@@ -52,12 +54,16 @@ class Statements(Expression):
     statements: tuple[Statement, ...]
 
     def apply(self, b: FunctionBuilder, values: Sequence[Register]) -> Register:
-        values = list(values)
+        elements = [Element(VectorArithmetic(b), value) for value in values]
         for statement in self.statements:
-            rule = rule_of(statement.operator) if statement.exponent is None else POWERS[statement.exponent]
-            assert rule is not None
-            values.append(rule(b, [values[position] for position in statement.arguments]))
-        return values[-1]
+            arguments = [elements[position] for position in statement.arguments]
+            if statement.exponent is not None:
+                elements.append(POWERS[statement.exponent](arguments[0]))
+                continue
+            formula = formula_of(statement.operator)
+            assert formula is not None
+            elements.append(formula(*arguments))
+        return elements[-1].value
 
 
 @dataclass(frozen=True)

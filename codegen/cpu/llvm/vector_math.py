@@ -160,12 +160,6 @@ def tanh(b: FunctionBuilder, x: Register) -> Register:
     return b.select(b.compare("olt", magnitude, number(x, 0.625)), near, far)
 
 
-def sigmoid(b: FunctionBuilder, x: Register) -> Register:
-    """1 / (1 + e^-x)"""
-    e = exp(b, b.negate(x))
-    return b.binary("fdiv", number(x, 1), b.binary("fadd", e, number(x, 1)))
-
-
 def erf(b: FunctionBuilder, x: Register) -> Register:
     """The error function."""
     square = b.binary("fmul", x, x)
@@ -174,30 +168,3 @@ def erf(b: FunctionBuilder, x: Register) -> Register:
     exponent = polynomial(b, minimum(b, magnitude, 4.0), _ERF_FAR)
     far = with_sign(b, b.binary("fsub", number(x, 1), _exp_limited(b, exponent)), x)
     return b.select(b.compare("olt", magnitude, number(x, 0.93)), near, far)
-
-
-def softplus(b: FunctionBuilder, x: Register) -> Register:
-    """log(1 + e^x)"""
-    tail = log1p(b, exp(b, b.negate(absolute(b, x))))
-    return b.binary("fadd", maximum(b, x, 0), tail)
-
-
-def mish(b: FunctionBuilder, x: Register) -> Register:
-    """x * tanh(softplus(x)), by tanh(log(1 + e)) = n / (n + 2) with n = e * (e + 2)."""
-    e = exp(b, minimum(b, x, 20.0))
-    n = b.binary("fmul", e, b.binary("fadd", e, number(x, 2)))
-    return b.binary("fmul", x, b.binary("fdiv", n, b.binary("fadd", n, number(x, 2))))
-
-
-def gelu(b: FunctionBuilder, x: Register) -> Register:
-    """x * (1 + erf(x / sqrt(2))) / 2"""
-    inner = erf(b, b.binary("fmul", x, number(x, math.sqrt(0.5))))
-    return b.binary("fmul", b.binary("fmul", x, number(x, 0.5)), b.binary("fadd", inner, number(x, 1)))
-
-
-def gelu_tanh(b: FunctionBuilder, x: Register) -> Register:
-    """x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))) / 2"""
-    cube = b.binary("fmul", b.binary("fmul", x, x), x)
-    inner = b.fma(cube, number(x, 0.044715), x)
-    inner = tanh(b, b.binary("fmul", inner, number(x, math.sqrt(2 / math.pi))))
-    return b.binary("fmul", b.binary("fmul", x, number(x, 0.5)), b.binary("fadd", inner, number(x, 1)))

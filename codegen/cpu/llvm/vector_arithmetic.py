@@ -1,0 +1,128 @@
+"""Formulas on vector registers: single precision and truth values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ....ir.types import DType
+from ..element import Arithmetic
+from . import vector_math as vm
+from .builder import FunctionBuilder
+from .types import Register, constant, poison
+
+DTYPES = (DType.F32, DType.BOOL)
+"""Element types that formulas work on."""
+
+Instruction = Callable[..., Register]
+"""From a builder and the operands to the result."""
+
+
+def _binary(operation: str) -> Instruction:
+    return lambda b, x, y: b.binary(operation, x, y)
+
+
+def _compare(relation: str) -> Instruction:
+    return lambda b, x, y: b.compare(relation, x, y)
+
+
+def _intrinsic(name: str) -> Instruction:
+    return lambda b, x: b.unary_intrinsic(name, x)
+
+
+def _extreme(name: str) -> Instruction:
+    """The larger or smaller number; NaN if one is NaN."""
+
+    def instruction(b: FunctionBuilder, x: Register, y: Register) -> Register:
+        pick = b.larger if name == "max" else b.smaller
+        # pick gives its second argument where one is NaN; where the first is, that is put right.
+        is_number = b.compare("ord", x, x)
+        return b.select(is_number, pick(x, y), x)
+
+    return instruction
+
+
+def _sign(b: FunctionBuilder, x: Register) -> Register:
+    ones = vm.with_sign(b, vm.number(x, 1), x)
+    is_zero_or_nan = b.compare("ueq", x, vm.number(x, 0))
+    return b.select(is_zero_or_nan, x, ones)
+
+
+def _per_lane(symbol: str) -> Instruction:
+    """A function of the C library for each lane by itself."""
+
+    def instruction(b: FunctionBuilder, *operands: Register) -> Register:
+        type = operands[0].type
+        b.declare(symbol, type.element, [type.element] * len(operands))
+        result = poison(type)
+        for lane in range(type.lanes):
+            result = b.insert(result, b.call(symbol, type.element, [b.extract(x, lane) for x in operands]), lane)
+        return result
+
+    return instruction
+
+
+_LIBRARY = ("sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "pow", "fmod")
+
+_INSTRUCTIONS: dict[str, Instruction] = {
+    "add": _binary("fadd"),
+    "sub": _binary("fsub"),
+    "mul": _binary("fmul"),
+    "div": _binary("fdiv"),
+    "multiply_add": lambda b, x, y, z: b.fma(x, y, z),
+    "min": _extreme("min"),
+    "max": _extreme("max"),
+    "at_least": lambda b, x, bound: b.larger(bound, x),
+    "at_most": lambda b, x, bound: b.smaller(bound, x),
+    "neg": lambda b, x: b.negate(x),
+    "abs": _intrinsic("fabs"),
+    "sqrt": _intrinsic("sqrt"),
+    "floor": _intrinsic("floor"),
+    "ceil": _intrinsic("ceil"),
+    "round": _intrinsic("rint"),
+    **{name: _per_lane(f"{name}f") for name in _LIBRARY},
+    "sign": _sign,
+    "exp": vm.exp,
+    "expm1": vm.expm1,
+    "log": vm.log,
+    "log1p": vm.log1p,
+    "tanh": vm.tanh,
+    "erf": vm.erf,
+    "is_nan": lambda b, x: b.compare("uno", x, x),
+    "equal": lambda b, x, y: b.compare("oeq" if x.type.is_float else "eq", x, y),
+    "less": _compare("olt"),
+    "less_or_equal": _compare("ole"),
+    "greater": _compare("ogt"),
+    "greater_or_equal": _compare("oge"),
+    "and": _binary("and"),
+    "or": _binary("or"),
+    "xor": _binary("xor"),
+    "not": lambda b, x: b.binary("xor", x, constant(x.type, True)),
+    "where": lambda b, condition, x, y: b.select(condition, x, y),
+}
+
+
+@dataclass(frozen=True)
+class VectorArithmetic(Arithmetic[Register]):
+    """Writes instructions of a function.
+
+    Attributes:
+        b: builds the function.
+    """
+
+    b: FunctionBuilder
+
+    def dtype(self, value: Register) -> DType:
+        return DType.F32 if value.type.is_float else DType.BOOL
+
+    def number(self, like: Register, number: float) -> Register:
+        return constant(like.type, number)
+
+    def apply(self, function: str, operands: Sequence[Register]) -> Register:
+        return _INSTRUCTIONS[function](self.b, *operands)
+
+    def cast(self, value: Register, to: DType) -> Register:
+        assert to in DTYPES
+        if to is DType.BOOL:
+            return self.b.compare("une", value, constant(value.type, 0)) if value.type.is_float else value
+        return value if value.type.is_float else self.b.convert("uitofp", value, value.type.as_scalar("float"))
