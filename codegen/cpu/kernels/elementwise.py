@@ -159,7 +159,7 @@ def statements_of(op: Op) -> Statements | None:
         types = operator.step_types(tuple(value.type.plain for value in op.inputs))
         if any(type.dtype not in DTYPES for type in types):
             return None
-    if any(rule_of(part) is None for part, _ in parts):
+    if any(formula_of(part) is None for part, _ in parts):
         return None
     return Statements(tuple(Statement(*part, _constant_exponent(*part, op)) for part in parts))
 
