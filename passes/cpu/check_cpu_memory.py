@@ -1,15 +1,9 @@
-"""Prove a memory plan from its final annotations alone.
-
-Nothing here is shared with the planner: instead of comparing life spans, the check writes and reads through the
-arena in the order of the ops and keeps for each block of memory who wrote it last.
-"""
+"""Prove a memory plan from its final annotations alone, by executing its addresses."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
-
-import numpy as np
 
 from tilewright.errors import PassError
 
@@ -18,6 +12,7 @@ from ...ir.layout import bytes_of
 from ...ir.ops.movement import Concat
 from ..base import Pass, Record
 from ..invariants import PLANNED, Invariant
+from ..memory.ownership import Extent, Ownership, Piece
 
 BLOCK = 64
 """Bytes that one owner is recorded for; every address must be a multiple."""
@@ -55,14 +50,6 @@ def check_cpu_memory(function: Function) -> None:
     _Arena(function).run()
 
 
-@dataclass(frozen=True)
-class _Part:
-    """Blocks of the arena and who wrote them."""
-
-    span: slice
-    writer: int
-
-
 class _Arena:
     def __init__(self, function: Function) -> None:
         self._function = function
@@ -70,17 +57,18 @@ class _Arena:
         if not isinstance(size, int) or size < 0:
             raise PassError("the function has no arena_bytes", op=f"@{function.name}", found=size)
         self._bytes = size
-        self._owner = np.full(-(-size // BLOCK), -1, np.int64)
-        self._writes = 0
+        self._memory = Ownership({"arena": -(-size // BLOCK)})
         self._offset: dict[Value, int | None] = {}
-        self._parts: dict[Value, tuple[_Part, ...]] = {}
+        self._pieces: dict[Value, tuple[Piece, ...]] = {}
 
     def run(self) -> None:
         for parameter in self._function.parameters:
             self._offset[parameter] = None
         for op in self._function.ops:
             for value in op.inputs:
-                self._read(op, value)
+                if not self._is_whole(value):
+                    at = self._offset[value]
+                    raise _error(op, f"operand %{value.name} at {at} has been overwritten before this op reads it")
             addresses = op.annotations.get("at")
             if not isinstance(addresses, tuple) or len(addresses) != len(op.results):
                 raise _error(op, "the op needs one address for each result", len(op.results), addresses)
@@ -95,14 +83,8 @@ class _Arena:
             if op is not None and (self._offset[value] is not None or "alias" in op.annotations):
                 raise _error(op, "an output does not lie in the caller's buffer")
 
-    def _span(self, offset: int, value: Value) -> slice:
-        return slice(offset // BLOCK, -(-(offset + bytes_of(value.type)) // BLOCK))
-
-    def _read(self, op: Op, value: Value) -> None:
-        for part in self._parts.get(value, ()):
-            if not bool((self._owner[part.span] == part.writer).all()):
-                at = self._offset[value]
-                raise _error(op, f"operand %{value.name} at {at} has been overwritten before this op reads it")
+    def _is_whole(self, value: Value) -> bool:
+        return self._memory.is_whole(self._pieces.get(value, ()))
 
     def _alias(self, op: Op, address: object) -> None:
         index = op.annotations["alias"]
@@ -113,7 +95,7 @@ class _Arena:
         if address != offset:
             raise _error(op, "an alias lies elsewhere than its operand", offset, address)
         self._offset[op.result] = offset
-        self._parts[op.result] = self._parts.get(source, ())
+        self._pieces[op.result] = self._pieces.get(source, ())
 
     def _join(self, op: Op, axis: int, address: object) -> None:
         """A concatenation along the outermost dimension, whose parts must lie one after the other."""
@@ -130,44 +112,27 @@ class _Arena:
         if not isinstance(address, int) or expected != address + bytes_of(type) or op.annotations["alias"] != 0:
             raise _error(op, "the parts are not the whole of the result")
         self._offset[op.result] = address
-        self._parts[op.result] = tuple(piece for part in op.inputs for piece in self._parts[part])
+        self._pieces[op.result] = tuple(piece for part in op.inputs for piece in self._pieces[part])
 
     def _write(self, op: Op, addresses: tuple[object, ...]) -> None:
-        written: list[tuple[Value, slice]] = []
-        replaced = op.annotations.get("in_place")
         for value, offset in zip(op.results, addresses, strict=True):
+            if offset is None and not value.is_returned:
+                raise _error(op, f"result %{value.name} has no address and is no output")
+            size = bytes_of(value.type)
             if offset is None:
-                if not value.is_returned:
-                    raise _error(op, f"result %{value.name} has no address and is no output")
                 self._offset[value] = None
                 continue
-            if not isinstance(offset, int) or offset % BLOCK or not 0 <= offset <= self._bytes - bytes_of(value.type):
-                raise _error(
-                    op,
-                    f"result %{value.name} has a wrong address",
-                    f"a multiple of {BLOCK} within {self._bytes} bytes",
-                    offset,
-                )
-            span = self._span(offset, value)
-            for index, operand in enumerate(op.operands):
-                if operand is None or not self._overlaps(span, operand):
-                    continue
-                if index != replaced and (not isinstance(replaced, int) or operand is not op.operands[replaced]):
-                    raise _error(op, f"result %{value.name} overwrites operand %{operand.name}")
-                if self._offset[operand] != offset or bytes_of(operand.type) != bytes_of(value.type):
-                    raise _error(op, "a result in place must cover its operand", self._offset[operand], offset)
-            for other, taken in written:
-                if span.start < taken.stop and taken.start < span.stop:
-                    raise _error(op, f"results %{other.name} and %{value.name} overlap")
-            written.append((value, span))
+            if not isinstance(offset, int) or offset % BLOCK or not 0 <= offset <= self._bytes - size:
+                expected = f"a multiple of {BLOCK} within {self._bytes} bytes"
+                raise _error(op, f"result %{value.name} has a wrong address", expected, offset)
             self._offset[value] = offset
-        for value, span in written:
-            self._owner[span] = self._writes
-            self._parts[value] = (_Part(span, self._writes),)
-            self._writes += 1
-
-    def _overlaps(self, span: slice, operand: Value) -> bool:
-        return any(span.start < p.span.stop and p.span.start < span.stop for p in self._parts.get(operand, ()))
+            self._pieces[value] = (self._memory.write(Extent("arena", offset // BLOCK, -(-size // BLOCK))),)
+            for operand in op.inputs:
+                if not self._is_whole(operand):
+                    raise _error(op, f"result %{value.name} overwrites operand %{operand.name}")
+            for other in op.results:
+                if not self._is_whole(other):
+                    raise _error(op, f"results %{other.name} and %{value.name} overlap")
 
 
 def _error(op: Op, message: str, expected: object = None, found: object = None) -> PassError:

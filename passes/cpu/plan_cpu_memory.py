@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tilewright.errors import PassError
-
-from ...ir.core import Module
+from ...ir.core import Constant, Module, Op
+from ...ir.layout import BLOCK, bytes_of, is_same_order
+from ...ir.ops.layout import Reorder
+from ...ir.ops.movement import Concat
+from ...ir.ops.shape import Reshape
 from ..base import Pass, Record
 from ..invariants import OUTPUTS_APART, PLANNED, UNPLANNED, Invariant
-from .allocation import STRATEGIES, Buffer, lower_bound, peak
+from ..memory.plan import Parts, aligned, plan_memory, root_of
 from .check_cpu_memory import SOUND
-from .storage import share_memory
 
 
 @dataclass(frozen=True)
@@ -22,54 +24,72 @@ class PlanCpuMemory(Pass):
 
     ``at`` is ``none`` for what lies outside the arena: an output, which the op writes into the caller's buffer, or
     an alias of an input. ``alias=i`` marks an op that has nothing to do because its result begins where operand i
-    lies: a reshape, or a concatenation whose parts have been written side by side. ``in_place=i`` marks an op whose
-    result replaces operand i element by element.
-
-    Ops run in the order in which they stand. A result lives from the op that writes it to the last op that reads it
-    or an alias of it, both included.
-
-    Attributes:
-        strategy: ``best`` of all heuristics, or the name of one, see :mod:`tilewright.passes.cpu.allocation`.
-        in_place: let elementwise ops, and convolutions with a residual, write over a dead operand of equal type.
-        join: let the parts of a concatenation be written where it wants them.
+    lies: a reshape, or a concatenation whose parts have been written side by side.
     """
 
     requires: ClassVar[tuple[Invariant, ...]] = (UNPLANNED, OUTPUTS_APART)
     ensures: ClassVar[tuple[Invariant, ...]] = (PLANNED, SOUND)
 
-    strategy: str = "best"
-    in_place: bool = False
-    join: bool = True
-
     def apply(self, module: Module, record: Record) -> bool:
-        if self.strategy != "best" and self.strategy not in STRATEGIES:
-            raise PassError("unknown strategy", expected=f"best, {', '.join(STRATEGIES)}", found=self.strategy)
         function = module.main
-        storage = share_memory(function, in_place=self.in_place, join=self.join)
-        roots = storage.roots
-        buffers = [Buffer(piece.bytes, piece.first, piece.last) for piece in roots]
-        names = list(STRATEGIES) if self.strategy == "best" else [self.strategy]
-        plans = {name: STRATEGIES[name](buffers) for name in names}
-        best = min(names, key=lambda name: peak(buffers, plans[name]))
-        start_of = dict(zip(map(id, roots), plans[best], strict=True))
+        parts: Parts = {}
         for op in function.ops:
-            offsets: list[int | None] = []
-            for value in op.results:
-                piece = storage.piece_of.get(value)
-                root, offset = piece.root() if piece is not None else (None, 0)
-                offsets.append(start_of[id(root)] + offset if root is not None else None)
-            if op in storage.aliases:
-                op.annotations["alias"] = 0
-            if op in storage.replaced:
-                op.annotations["in_place"] = storage.replaced[op]
-            op.annotations["at"] = tuple(offsets)
-        function.annotations["arena_bytes"] = peak(buffers, plans[best])
-        record.facts["strategy"] = best
-        record.facts["arena_bytes"] = peak(buffers, plans[best])
-        record.facts["lower_bound_bytes"] = lower_bound(buffers)
-        record.facts["unshared_bytes"] = sum(buffer.bytes for buffer in buffers)
-        record.counts["buffer"] = len(buffers)
-        record.counts["alias"] = len(storage.aliases)
-        record.counts["in place"] = len(storage.replaced)
+            if any(value.is_returned for value in op.results):
+                continue
+            if _is_alias(op):
+                parts[op.result] = (op.inputs[0], 0)
+            elif _joins_in_place(op, parts):
+                offset = 0
+                for part in op.inputs:
+                    parts[root_of(part, parts)[0]] = (op.result, offset)
+                    offset += bytes_of(part.type)
+            else:
+                continue
+            op.annotations["alias"] = 0
+            record.counts["alias"] += 1
+        plan = plan_memory(function, parts, lambda value: bytes_of(value.type))
+        for op in function.ops:
+            roots = (root_of(value, parts) for value in op.results)
+            op.annotations["at"] = tuple(
+                plan.offsets[root] + offset if root in plan.offsets else None for root, offset in roots
+            )
+        function.annotations["arena_bytes"] = plan.arena_bytes
+        record.facts["arena_bytes"] = plan.arena_bytes
+        record.facts["lower_bound_bytes"] = plan.lower_bound_bytes
+        record.facts["unshared_bytes"] = plan.unshared_bytes
+        record.counts["buffer"] = len(plan.offsets)
         record.counts = +record.counts
         return True
+
+
+def _is_alias(op: Op) -> bool:
+    """Whether the bytes of the result are those of operand 0 as they lie in memory."""
+    if not isinstance(op.operator, (Reshape, Reorder)) or isinstance(op.operands[0], Constant):
+        return False
+    source, target = op.inputs[0].type, op.result.type
+    if isinstance(op.operator, Reshape):
+        return source.layout == "" and target.layout == ""
+    return is_same_order(source, target)
+
+
+def _joins_in_place(op: Op, parts: Parts) -> bool:
+    """Whether a concatenation has nothing to do if its parts are written one after the other: nothing lies between
+    them in the result, each has memory of exactly its size, and none has to lie elsewhere.
+    """
+    if not isinstance(op.operator, Concat):
+        return False
+    type, axis = op.result.type, op.operator.axis
+    if any(part.type.layout != type.layout for part in op.inputs):
+        return False
+    if type.layout:
+        whole = all(part.type.shape[1] % BLOCK == 0 for part in op.inputs[:-1])
+        if type.layout != "c16" or axis != 1 or type.shape[0] != 1 or not whole:
+            return False
+    elif math.prod(type.shape[:axis]) != 1:
+        return False
+    roots = [root_of(part, parts)[0] for part in op.inputs]
+    fits = (
+        root.producer is not None and not root.is_returned and aligned(bytes_of(root.type)) == bytes_of(part.type)
+        for root, part in zip(roots, op.inputs, strict=True)
+    )
+    return all(fits) and len(set(roots)) == len(roots)

@@ -1,15 +1,8 @@
-"""Prove the DRAM addresses of a device function from its final annotations alone.
-
-Nothing here is shared with the planner: instead of comparing life spans, the check writes and reads through each region
-in the order of the ops and keeps for each byte who wrote it last.
-"""
+"""Prove the DRAM addresses of a device function from its final annotations alone, by executing them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
 
 from tilewright.errors import PassError
 
@@ -20,6 +13,7 @@ from ...ir.ops.shape import Reshape
 from ...runtime.machine import CHANNEL_BLOCK
 from ..base import Pass, Record
 from ..invariants import Invariant
+from ..memory.ownership import Extent, Ownership, Piece
 from ..placement.device_support.maps import map_operands
 from .outline_device import device_functions
 
@@ -60,62 +54,56 @@ def check_device_memory(function: Function) -> None:
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where the map of a value lies: ``pixels`` runs of ``channels`` bytes, ``pixel`` bytes apart.
+class _Map:
+    """Where the map of a value lies: its pixels as runs of so many bytes as it has channels.
 
     Attributes:
         reach: bytes of a run that may be read and written, the channel padding included.
     """
 
-    region: str
-    offset: int
-    pixel: int
-    pixels: int
-    channels: int
+    extent: Extent
     reach: int
 
-    def part(self, first: int, count: int) -> _Place:
-        """The place of channels [first, first + count)."""
-        reach = self.reach - first if first + count == self.channels else count
-        return _Place(self.region, self.offset + first, self.pixel, self.pixels, count, reach)
+    def channels(self, first: int, count: int) -> _Map:
+        """Channels [first, first + count) of the map."""
+        reach = self.reach - first if first + count == self.extent.width else count
+        return _Map(self.extent._replace(start=self.extent.start + first, width=count), reach)
 
-    def starts_with(self, other: _Place) -> bool:
-        return (self.region, self.offset, self.pixel) == (other.region, other.offset, other.pixel)
+    def starts_with(self, other: _Map) -> bool:
+        a, b = self.extent, other.extent
+        return (a.region, a.start, a.pitch) == (b.region, b.start, b.pitch)
 
 
 class _Memory:
     def __init__(self, function: Function) -> None:
         self._function = function
         self._sizes: dict[str, int] = {}
-        self._owner: dict[str, NDArray[np.int32]] = {}
         for region in REGIONS:
             size = function.annotations.get(f"{region}_bytes")
             if not isinstance(size, int) or size < 0:
                 raise PassError(f"the device function has no {region}_bytes", op=f"@{function.name}", found=size)
             self._sizes[region] = size
-            self._owner[region] = np.zeros(size, np.int32)
-        self._places: dict[Value, _Place] = {}
-        # Who must have written each channel of a value last; the same for all of its pixels.
-        self._writers: dict[Value, NDArray[np.int32]] = {}
-        self._writes = 0
+        self._memory = Ownership(self._sizes)
+        self._maps: dict[Value, _Map] = {}
+        self._pieces: dict[Value, tuple[Piece, ...]] = {}
 
     def run(self) -> None:
         inputs = self._function.annotations.get("inputs")
         parameters = self._function.parameters
         if not isinstance(inputs, tuple) or len(inputs) != len(parameters):
             name = f"@{self._function.name}"
-            raise PassError("the device function has no place for each parameter", op=name, found=inputs)
+            raise PassError("the device function has no address for each parameter", op=name, found=inputs)
         for value, annotation in zip(parameters, inputs, strict=True):
-            place = self._place(None, value, annotation)
-            if place.region != "input":
-                raise self._error(None, f"parameter %{value.name} lies outside the input", "input", place.region)
-            self._write(value, place)
+            map = self._locate(None, value, annotation)
+            if map.extent.region != "input":
+                raise self._error(None, f"parameter %{value.name} lies outside the input", "input", map.extent.region)
+            self._write(value, map)
         for value in parameters:
             self._read(None, value)
         for op in self._function.ops:
             self._execute(op)
         for value in self._function.results:
-            if value.producer is not None and self._places[value].region != "output":
+            if value.producer is not None and self._maps[value].extent.region != "output":
                 raise self._error(None, f"result %{value.name} lies outside the output")
             self._read(None, value)
 
@@ -123,27 +111,27 @@ class _Memory:
         operands = map_operands(op)
         for value in operands:
             self._read(op, value)
-        place = self._place(op, op.result, op.annotations.get("dram"))
-        if isinstance(op.operator, Reshape) and place.starts_with(self._places[operands[0]]):
-            self._alias(op, operands[0], place)
-        elif place.region == "input":
+        map = self._locate(op, op.result, op.annotations.get("dram"))
+        if isinstance(op.operator, Reshape) and map.starts_with(self._maps[operands[0]]):
+            self._alias(op, operands[0], map)
+        elif map.extent.region == "input":
             raise self._error(op, f"result %{op.result.name} lies in the input, which is never written")
         elif isinstance(op.operator, Concat):
-            self._join(op, place)
+            self._join(op, map)
         else:
-            self._write(op.result, place)
+            self._write(op.result, map)
         # Tiles are written before others are read, so that operands must be whole when the last one is done.
         for value in operands:
             self._read(op, value)
 
-    def _place(self, op: Op | None, value: Value, annotation: object) -> _Place:
+    def _locate(self, op: Op | None, value: Value, annotation: object) -> _Map:
         shape = map_shape(value.type)
         if not (isinstance(annotation, tuple) and len(annotation) == 4):
-            raise self._error(op, f"%{value.name} has no place in device memory", found=annotation)
+            raise self._error(op, f"%{value.name} has no address in device memory", found=annotation)
         region, offset, pixel, padded = annotation
         numbers = isinstance(offset, int) and isinstance(pixel, int)
         if not (numbers and isinstance(region, str) and region in REGIONS):
-            raise self._error(op, f"%{value.name} has a malformed place in device memory", found=annotation)
+            raise self._error(op, f"%{value.name} has a malformed address in device memory", found=annotation)
         reach = -(-shape.channels // CHANNEL_BLOCK) * CHANNEL_BLOCK if padded else shape.channels
         if reach > pixel:
             raise self._error(op, f"the pixels of %{value.name} overlap", f"at least {reach} bytes apart", pixel)
@@ -152,55 +140,42 @@ class _Memory:
         if offset < 0 or end > self._sizes[region]:
             size = self._sizes[region]
             raise self._error(op, f"%{value.name} leaves region {region!r}", f"bytes 0 to {size}", f"{offset} to {end}")
-        self._places[value] = _Place(region, offset, pixel, pixels, shape.channels, reach)
-        return self._places[value]
-
-    def _runs(self, place: _Place, width: int) -> NDArray[np.int32]:
-        """The owners of the first ``width`` bytes of each pixel, [pixels, width], without a copy."""
-        owner = self._owner[place.region]
-        step = owner.itemsize
-        return np.lib.stride_tricks.as_strided(
-            owner[place.offset :], (place.pixels, width), (place.pixel * step, step), writeable=True
-        )
+        self._maps[value] = _Map(Extent(region, offset, shape.channels, pixels, pixel), reach)
+        return self._maps[value]
 
     def _read(self, op: Op | None, value: Value) -> None:
-        place = self._places.get(value)
-        if place is None:
-            raise self._error(op, f"operand %{value.name} has no place in device memory")
-        if not bool((self._runs(place, place.channels) == self._writers[value]).all()):
+        if value not in self._maps:
+            raise self._error(op, f"operand %{value.name} has no address in device memory")
+        if not self._memory.is_whole(self._pieces[value]):
+            extent = self._maps[value].extent
             reader = "this op reads it" if op is not None else "the function ends"
-            what = f"%{value.name} at {place.region} {place.offset} has been overwritten before {reader}"
+            what = f"%{value.name} at {extent.region} {extent.start} has been overwritten before {reader}"
             raise self._error(op, what)
 
-    def _touch(self, place: _Place) -> int:
-        self._writes += 1
-        self._runs(place, place.reach)[...] = self._writes
-        return self._writes
+    def _write(self, value: Value, map: _Map) -> None:
+        self._pieces[value] = (self._memory.write(map.extent, map.reach),)
 
-    def _write(self, value: Value, place: _Place) -> None:
-        self._writers[value] = np.full(place.channels, self._touch(place), np.int32)
+    def _alias(self, op: Op, source: Value, map: _Map) -> None:
+        before, after = self._maps[source].extent, map.extent
+        if (before.runs, before.width) != (after.runs, after.width):
+            raise self._error(op, "a reshape in place has other pixels than its operand", before, after)
+        self._pieces[op.result] = self._pieces[source]
 
-    def _alias(self, op: Op, source: Value, place: _Place) -> None:
-        before = self._places[source]
-        if (before.pixels, before.channels) != (place.pixels, place.channels):
-            raise self._error(op, "a reshape in place has other pixels than its operand", before, place)
-        self._writers[op.result] = self._writers[source]
-
-    def _join(self, op: Op, whole: _Place) -> None:
+    def _join(self, op: Op, whole: _Map) -> None:
         """Operands that do not lie in the result already are copied there, one after the other."""
-        writers: list[NDArray[np.int32]] = []
+        pieces: list[Piece] = []
         first = 0
         for value in op.inputs:
-            source = self._places[value]
-            part = whole.part(first, source.channels)
-            first += source.channels
-            if part.pixels != source.pixels or first > whole.channels:
+            source = self._maps[value]
+            part = whole.channels(first, source.extent.width)
+            first += source.extent.width
+            if part.extent.runs != source.extent.runs or first > whole.extent.width:
                 raise self._error(op, f"part %{value.name} has other pixels than the result", part, source)
             if part.starts_with(source):
-                writers.append(self._writers[value])
+                pieces += self._pieces[value]
             else:
-                writers.append(np.full(source.channels, self._touch(part), np.int32))
-        self._writers[op.result] = np.concatenate(writers)
+                pieces.append(self._memory.write(part.extent, part.reach))
+        self._pieces[op.result] = tuple(pieces)
         self._read(op, op.result)
 
     def _error(self, op: Op | None, message: str, expected: object = None, found: object = None) -> PassError:

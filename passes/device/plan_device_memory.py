@@ -12,31 +12,26 @@ from ...ir.ops.movement import Concat
 from ...ir.ops.shape import Reshape
 from ...runtime.machine import CHANNEL_BLOCK
 from ..base import Pass, Record
-from ..cpu.allocation import STRATEGIES, Buffer, lower_bound, peak
 from ..invariants import Invariant
+from ..memory.plan import Parts, aligned, plan_memory, root_of
 from .check_device_memory import DEVICE_SOUND
 from .outline_device import device_functions
 
-ALIGNMENT = 64
-"""Bytes: a DRAM burst."""
-
 
 @dataclass(frozen=True)
-class Place:
+class MapAddress:
     """Where the map of a value lies.
 
     Attributes:
         region: ``scratch``, ``input`` or ``output``.
         offset: byte of channel 0 of pixel (0, 0) of image 0 inside the region.
         pixel: bytes from pixel to pixel; rows and images follow without gaps.
-        owner: the value whose buffer this is a part of, itself for a buffer of its own.
         padded: whether the bytes up to the next multiple of 16 channels belong to the map as well.
     """
 
     region: str
     offset: int
     pixel: int
-    owner: Value
     padded: bool
 
     @property
@@ -66,11 +61,11 @@ class PlanDeviceMemory(Pass):
     def apply(self, module: Module, record: Record) -> bool:
         functions = device_functions(module)
         for function in functions:
-            places, facts = plan(function)
+            addresses, facts = plan(function)
             function.annotations.update(facts)
             for op in function.ops:
-                op.annotations["dram"] = places[op.result].annotation
-            function.annotations["inputs"] = tuple(places[value].annotation for value in function.parameters)
+                op.annotations["dram"] = addresses[op.result].annotation
+            function.annotations["inputs"] = tuple(addresses[value].annotation for value in function.parameters)
             record.facts[f"scratch_bytes of @{function.name}"] = facts["scratch_bytes"]
         return bool(functions)
 
@@ -86,11 +81,7 @@ def is_packed(value: Value) -> bool:
     return few and not value.is_returned and all(reads_rows(op) for op in value.users)
 
 
-def _aligned(size: int) -> int:
-    return -(-size // ALIGNMENT) * ALIGNMENT
-
-
-def joins_in_place(op: Op) -> list[Value]:
+def _joined_in_place(op: Op) -> list[Value]:
     """The operands of a concatenation along channels that can be written into its buffer."""
     if not isinstance(op.operator, Concat) or op.operator.axis != 1 or op.result.type.rank < 3:
         return []
@@ -108,82 +99,45 @@ def _is_joined_elsewhere(value: Value, op: Op) -> bool:
     return bool(users) and users[0] is not op
 
 
-def plan(function: Function) -> tuple[dict[Value, Place], dict[str, int]]:
-    """The place of every value of a device function, and the sizes of its regions in bytes."""
-    places: dict[Value, Place] = {}
-    parts = _parts(function)
-    facts = {"input_bytes": 0, "output_bytes": 0, "scratch_bytes": 0}
+def plan(function: Function) -> tuple[dict[Value, MapAddress], dict[str, int]]:
+    """The address of every value of a device function, and the sizes of its regions in bytes."""
+    addresses: dict[Value, MapAddress] = {}
+    facts = {"input_bytes": 0, "output_bytes": 0}
     for value in function.parameters:
         shape = map_shape(value.type)
         packed = is_packed(value)
         pixel = shape.channels if packed else shape.padded_channels
-        places[value] = Place("input", facts["input_bytes"], pixel, value, not packed)
-        facts["input_bytes"] += _aligned(shape.images * shape.height * shape.width * pixel)
+        addresses[value] = MapAddress("input", facts["input_bytes"], pixel, not packed)
+        facts["input_bytes"] += aligned(shape.images * shape.height * shape.width * pixel)
     for value in function.results:
-        if value in places:
-            continue
-        shape = map_shape(value.type)
-        places[value] = Place("output", facts["output_bytes"], shape.padded_channels, value, True)
-        facts["output_bytes"] += _aligned(shape.padded_elements)
-    spans = _life_spans(function, parts)
-    owners = [value for value in spans if value not in places]
-    buffers = [Buffer(_aligned(map_shape(v.type).padded_elements), *spans[v]) for v in owners]
-    plans = [strategy(buffers) for strategy in STRATEGIES.values()]
-    best = min(plans, key=lambda offsets: peak(buffers, offsets))
-    facts["scratch_bytes"] = peak(buffers, best)
-    facts["scratch_lower_bound_bytes"] = lower_bound(buffers)
-    for value, offset in zip(owners, best, strict=True):
-        places[value] = Place("scratch", offset, map_shape(value.type).padded_channels, value, True)
-    for value, (owner, channel) in parts.items():
-        base = places[_root(owner, parts)]
-        offset = base.offset + _channel(owner, parts) + channel
-        places[value] = Place(base.region, offset, base.pixel, base.owner, base.padded and _fills(value, owner))
-    return places, facts
+        if value not in addresses:
+            addresses[value] = MapAddress("output", facts["output_bytes"], map_shape(value.type).padded_channels, True)
+            facts["output_bytes"] += aligned(map_shape(value.type).padded_elements)
+    parts = _parts(function)
+    scratch = plan_memory(function, parts, lambda value: map_shape(value.type).padded_elements)
+    facts["scratch_bytes"] = scratch.arena_bytes
+    facts["scratch_lower_bound_bytes"] = scratch.lower_bound_bytes
+    for value, offset in scratch.offsets.items():
+        addresses[value] = MapAddress("scratch", offset, map_shape(value.type).padded_channels, True)
+    for value, (whole, _) in parts.items():
+        root, channel = root_of(value, parts)
+        base = addresses[root]
+        # What is the whole of its owner has the padding of the channels for itself as well.
+        fills = map_shape(value.type).channels == map_shape(whole.type).channels
+        addresses[value] = MapAddress(base.region, base.offset + channel, base.pixel, base.padded and fills)
+    return addresses, facts
 
 
-def _fills(value: Value, owner: Value) -> bool:
-    """Whether a part is the whole of its owner: then the padding of the channels is its own as well."""
-    return map_shape(value.type).channels == map_shape(owner.type).channels
-
-
-def _parts(function: Function) -> dict[Value, tuple[Value, int]]:
-    """Values that live inside another one: its buffer, and the channel at which they start."""
-    parts: dict[Value, tuple[Value, int]] = {}
+def _parts(function: Function) -> Parts:
+    """Values that live inside another one; a byte of a pixel is a channel."""
+    parts: Parts = {}
     for op in function.ops:
         if isinstance(op.operator, Reshape) and not op.result.is_returned:
             parts[op.result] = (op.inputs[0], 0)
-        inside = joins_in_place(op)
+        inside = _joined_in_place(op)
         channel = 0
         for value in op.inputs if inside else ():
             if value in inside:
                 parts[value] = (op.result, channel)
             channel += map_shape(value.type).channels
     return parts
-
-
-def _root(value: Value, parts: dict[Value, tuple[Value, int]]) -> Value:
-    while value in parts:
-        value = parts[value][0]
-    return value
-
-
-def _channel(value: Value, parts: dict[Value, tuple[Value, int]]) -> int:
-    channel = 0
-    while value in parts:
-        value, start = parts[value]
-        channel += start
-    return channel
-
-
-def _life_spans(function: Function, parts: dict[Value, tuple[Value, int]]) -> dict[Value, tuple[int, int]]:
-    """First and last op that touches each buffer, through any of its parts."""
-    spans: dict[Value, tuple[int, int]] = {}
-    parameters = set(function.parameters)
-    for index, op in enumerate(function.ops):
-        for value in (*op.results, *(v for v in op.inputs if v.type.quant is not None and v.producer is not None)):
-            root = _root(value, parts)
-            if root in parameters:
-                continue
-            first, last = spans.get(root, (index, index))
-            spans[root] = (min(first, index), max(last, index))
-    return spans

@@ -71,7 +71,7 @@ def execute(program: CpuCode, inputs: list[np.ndarray], outputs: list[TensorType
 def check(case: Case, target: TargetDescription) -> None:
     case = make_case(case.name, case.sample)
     expected = interpret(case.module, case.inputs)
-    Pipeline((PlaceOnCpu(), ChooseLayouts(), IsolateOutputs(), PlanCpuMemory(in_place=True))).run(case.module)
+    Pipeline((PlaceOnCpu(), ChooseLayouts(), IsolateOutputs(), PlanCpuMemory())).run(case.module)
     function = case.module.main
     program = build_cpu_program(function, target, strict=True)
     types = [value.type for value in function.results]

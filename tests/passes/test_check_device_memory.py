@@ -20,6 +20,7 @@ from tilewright.passes.device.legalize_for_device import LegalizeForDevice
 from tilewright.passes.device.outline_device import OutlineDevice
 from tilewright.passes.device.plan_device_memory import PlanDeviceMemory
 from tilewright.passes.device.tile_device import annotations_of, tile_of
+from tilewright.passes.memory.allocation import Buffer
 from tilewright.passes.placement.partition import Partition
 from tilewright.runtime.machine import load
 
@@ -59,7 +60,7 @@ def planned(text: str) -> Module:
 
 
 def tensors(module: Module) -> list[str]:
-    """Names of all that has a place: parameters, then op results."""
+    """Names of all that has an address: parameters, then op results."""
     function = module.main
     return [value.name for value in (*function.parameters, *(op.result for op in function.ops))]
 
@@ -73,16 +74,16 @@ def shifted(module: Module, number: int, distance: int) -> Iterator[Function]:
     before = owner.annotations[key]
     assert isinstance(before, tuple)
     if number < count:
-        owner.annotations[key] = tuple(moved(p, distance) if i == number else p for i, p in enumerate(before))
+        owner.annotations[key] = tuple(moved(a, distance) if i == number else a for i, a in enumerate(before))
     else:
         owner.annotations[key] = moved(before, distance)
     yield function
     owner.annotations[key] = before
 
 
-def moved(place: object, distance: int) -> Literal:
-    assert isinstance(place, tuple)
-    region, offset, pixel, padded = place
+def moved(address: object, distance: int) -> Literal:
+    assert isinstance(address, tuple)
+    region, offset, pixel, padded = address
     return (region, offset + distance, pixel, padded)
 
 
@@ -133,7 +134,7 @@ def test_a_shift_that_passes_changes_no_byte(seed: int) -> None:
     assert refused > 0
 
 
-def test_messages_name_op_place_and_reader() -> None:
+def test_messages_name_op_address_and_reader() -> None:
     module = planned(TIGHT)
 
     def message(name: str, distance: int) -> str:
@@ -147,27 +148,27 @@ def test_messages_name_op_place_and_reader() -> None:
     assert message("f", -64) == "add: %f leaves region 'output'; expected bytes 0 to 64, found -64 to 0"
 
 
-def broken(function: Function, name: str, place: object) -> str:
-    """What is said of a function where op result ``name`` has this place."""
+def broken(function: Function, name: str, address: object) -> str:
+    """What is said of a function where op result ``name`` has this address."""
     op = next(op for op in function.ops if op.result.name == name)
-    op.annotations["dram"] = place  # pyright: ignore[reportArgumentType]
+    op.annotations["dram"] = address  # pyright: ignore[reportArgumentType]
     with pytest.raises(PassError) as caught:
         check_device_memory(function)
     return str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("place", "message"),
+    ("address", "message"),
     [
         (("input", 0, 16, True), "relu: result %c lies in the input, which is never written"),
         (("scratch", 0, 8, True), "relu: the pixels of %c overlap; expected at least 16 bytes apart, found 8"),
-        (("elsewhere", 0, 16, True), "relu: %c has a malformed place in device memory; found "),
-        (("scratch", "a", 16, True), "relu: %c has a malformed place in device memory; found "),
-        (None, "relu: %c has no place in device memory"),
+        (("elsewhere", 0, 16, True), "relu: %c has a malformed address in device memory; found "),
+        (("scratch", "a", 16, True), "relu: %c has a malformed address in device memory; found "),
+        (None, "relu: %c has no address in device memory"),
     ],
 )
-def test_malformed_places(place: object, message: str) -> None:
-    assert broken(planned(TIGHT).main, "c", place).startswith(message)
+def test_malformed_addresses(address: object, message: str) -> None:
+    assert broken(planned(TIGHT).main, "c", address).startswith(message)
 
 
 def test_the_result_of_the_function_stays_whole() -> None:
@@ -178,14 +179,12 @@ def test_the_result_of_the_function_stays_whole() -> None:
 
 def test_the_planner_is_held_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """A planner that forgets how long tensors live is found out by what the pass ensures."""
-    from tilewright.passes.device import plan_device_memory
+    from tilewright.passes.memory import plan
 
-    spans = plan_device_memory._life_spans
+    def short(bytes: int, first: int, last: int) -> Buffer:
+        return Buffer(bytes, first, first)
 
-    def short(*arguments) -> dict:
-        return {value: (first, first) for value, (first, _) in spans(*arguments).items()}
-
-    monkeypatch.setattr(plan_device_memory, "_life_spans", short)
+    monkeypatch.setattr(plan, "Buffer", short)
     module = parse(TIGHT)
     module.main.annotations["on"] = "device"
     for op in module.main.ops:

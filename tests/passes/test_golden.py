@@ -23,7 +23,7 @@ from tilewright.passes.pipeline import Pipeline
 
 PIPELINE = (
     "fold_constants,canonicalize,eliminate_common_subexpressions,fuse,eliminate_dead_code,"
-    "place_on_cpu,choose_layouts,isolate_outputs,plan_cpu_memory{in_place=true}"
+    "place_on_cpu,choose_layouts,isolate_outputs,plan_cpu_memory"
 )
 
 

@@ -1,6 +1,6 @@
-"""Offsets for buffers whose life spans are known: the packing problem behind the memory plan.
+"""Offsets for buffers whose live ranges are known: the packing problem behind memory plans.
 
-A buffer lives over a range of steps and takes a range of bytes; two that live at the same step must not share a
+A buffer is live over a range of steps and takes a range of bytes; two that are live at the same step must not share a
 byte. Finding the smallest arena is NP-hard (it is dynamic storage allocation), so two heuristics compete.
 """
 
@@ -16,7 +16,7 @@ class Buffer:
 
     Attributes:
         bytes: size, a multiple of the alignment.
-        first, last: the steps between which it lives, both included.
+        first, last: its live range, from the step of its definition to that of its last use, both included.
     """
 
     bytes: int
@@ -24,12 +24,12 @@ class Buffer:
     last: int
 
     def meets(self, other: Buffer) -> bool:
-        """Whether both live at some step."""
+        """Whether both are live at some step."""
         return self.first <= other.last and other.first <= self.last
 
 
 def lower_bound(buffers: Sequence[Buffer]) -> int:
-    """The most bytes that live at one step: no arena can be smaller."""
+    """The most bytes that are live at one step: no arena can be smaller."""
     change: dict[int, int] = {}
     for buffer in buffers:
         change[buffer.first] = change.get(buffer.first, 0) + buffer.bytes
@@ -42,29 +42,29 @@ def lower_bound(buffers: Sequence[Buffer]) -> int:
 
 
 def peak(buffers: Sequence[Buffer], offsets: Sequence[int]) -> int:
-    """Size of the arena that a placement needs."""
+    """Size of the arena that these offsets need."""
     return max((offset + buffer.bytes for buffer, offset in zip(buffers, offsets, strict=True)), default=0)
 
 
 def greedy_by_size(buffers: Sequence[Buffer]) -> list[int]:
-    """The largest first, each at the lowest offset where nothing that lives meanwhile lies.
+    """The largest first, each at the lowest offset where nothing that is live meanwhile lies.
 
     Source: Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020.
     """
-    return _place(buffers, sorted(range(len(buffers)), key=lambda i: (-buffers[i].bytes, buffers[i].first, i)))
+    return _pack(buffers, sorted(range(len(buffers)), key=lambda i: (-buffers[i].bytes, buffers[i].first, i)))
 
 
 def linear_by_time(buffers: Sequence[Buffer]) -> list[int]:
-    """In order of birth, each in the smallest gap that takes it, as a memory allocator at run time would."""
-    return _place(buffers, sorted(range(len(buffers)), key=lambda i: (buffers[i].first, -buffers[i].bytes, i)), True)
+    """In order of definition, each in the smallest gap that takes it, as a memory allocator at run time would."""
+    return _pack(buffers, sorted(range(len(buffers)), key=lambda i: (buffers[i].first, -buffers[i].bytes, i)), True)
 
 
-def _place(buffers: Sequence[Buffer], order: Sequence[int], best_fit: bool = False) -> list[int]:
+def _pack(buffers: Sequence[Buffer], order: Sequence[int], best_fit: bool = False) -> list[int]:
     offsets = [0] * len(buffers)
-    placed: list[int] = []
+    packed: list[int] = []
     for index in order:
         buffer = buffers[index]
-        taken = sorted((offsets[i], offsets[i] + buffers[i].bytes) for i in placed if buffers[i].meets(buffer))
+        taken = sorted((offsets[i], offsets[i] + buffers[i].bytes) for i in packed if buffers[i].meets(buffer))
         end = 0
         chosen, smallest = None, None
         for start, stop in taken:
@@ -75,9 +75,9 @@ def _place(buffers: Sequence[Buffer], order: Sequence[int], best_fit: bool = Fal
                     break
             end = max(end, stop)
         offsets[index] = end if chosen is None else chosen
-        placed.append(index)
+        packed.append(index)
     return offsets
 
 
-STRATEGIES = {"greedy_by_size": greedy_by_size, "linear_by_time": linear_by_time}
-"""Every heuristic by name."""
+HEURISTICS = (greedy_by_size, linear_by_time)
+"""All of them are tried, and the smallest arena is taken, the first one where they tie."""

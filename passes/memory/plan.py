@@ -1,0 +1,71 @@
+"""The memory plan of a function: which results get memory, over which live range, and where in the arena."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ...ir.core import Function, Value
+from .allocation import HEURISTICS, Buffer, lower_bound, peak
+
+ALIGNMENT = 64
+"""Bytes: a cache line, a 512-bit vector and a DRAM burst."""
+
+Parts = dict[Value, tuple[Value, int]]
+"""For a value that lies inside the memory of another one: that one, and the byte of it at which the value starts."""
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Where in one arena results lie.
+
+    Attributes:
+        offsets: in bytes, of each value that has memory of its own.
+        arena_bytes: size of the arena.
+        lower_bound_bytes: what no plan could do without.
+        unshared_bytes: what the same values take without sharing.
+    """
+
+    offsets: dict[Value, int]
+    arena_bytes: int
+    lower_bound_bytes: int
+    unshared_bytes: int
+
+
+def aligned(size: int) -> int:
+    """A size in bytes, rounded up to the alignment."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def root_of(value: Value, parts: Parts) -> tuple[Value, int]:
+    """The value in whose memory ``value`` finally lies, itself if it is no part, and the byte at which it starts."""
+    offset = 0
+    while value in parts:
+        value, start = parts[value]
+        offset += start
+    return value, offset
+
+
+def plan_memory(function: Function, parts: Parts, bytes_of: Callable[[Value], int]) -> MemoryPlan:
+    """Memory for each op result that is neither returned nor part of another value.
+
+    Ops run in the order in which they stand. A value is live from the op that defines it to the last op that reads it,
+    both included, and so is the value that it is a part of.
+
+    Args:
+        bytes_of: size of a value in bytes.
+    """
+    ranges: dict[Value, tuple[int, int]] = {}
+    for step, op in enumerate(function.ops):
+        for value in (*op.results, *op.inputs):
+            root, _ = root_of(value, parts)
+            ranges[root] = (ranges.get(root, (step, step))[0], step)
+    owners = [v for op in function.ops for v in op.results if v not in parts and not v.is_returned]
+    buffers = [Buffer(aligned(bytes_of(value)), *ranges[value]) for value in owners]
+    best = min((heuristic(buffers) for heuristic in HEURISTICS), key=lambda offsets: peak(buffers, offsets))
+    return MemoryPlan(
+        dict(zip(owners, best, strict=True)),
+        peak(buffers, best),
+        lower_bound(buffers),
+        sum(buffer.bytes for buffer in buffers),
+    )
