@@ -7,9 +7,9 @@ kernels can be generated again where the stored object code does not fit the pro
 from __future__ import annotations
 
 import functools
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from ..ir.printer import blobs, print_module
 from ..ir.types import DType, TensorType
 from ..ir.verify import verify
 from ..runtime.artifact import artifact as twa
+from ..runtime.artifact.json_dataclasses import Source, parse, read, write
 from ..runtime.machine import Machine
 from .cpu.assemble import Location
 from .cpu.llvm.target import TargetDescription
@@ -115,7 +116,7 @@ def add_engine(
         twa.Section(sections["code"], twa.SectionKind.CODE, program.object_code),
         twa.Section(sections["constants"], twa.SectionKind.CONSTANTS, program.constants),
         twa.Section(sections["module"], twa.SectionKind.MODULE, print_module(host).encode()),
-        twa.Section(f"{sections['module']}.blobs", twa.SectionKind.MODULE, _blob_index(host, program)),
+        twa.Section(f"{sections['module']}.blobs", twa.SectionKind.MODULE, write(_blob_index(host, program))),
     ]
     package.engines[name] = twa.Engine(stages(module, name, program))
     return program
@@ -228,21 +229,43 @@ def _macs(op: Op) -> int:
     return op.operator.macs([v.type if v is not None else None for v in op.operands], [v.type for v in op.results])
 
 
-def _blob_index(module: Module, program: CpuCode) -> bytes:
-    """JSON: where the arrays lie that the module text names by hash."""
-    found: dict[str, dict[str, object]] = {}
+@dataclass(frozen=True)
+class _StoredArray:
+    """An array in the section of constants."""
+
+    kind: Literal["stored"] = field(default="stored", init=False)
+    offset: int
+    dtype: DType
+    shape: tuple[int, ...]
+    layout: str
+
+
+@dataclass(frozen=True)
+class _InlineArray:
+    """An array that only the module text needs, such as scales; ``data`` in hexadecimal."""
+
+    kind: Literal["inline"] = field(default="inline", init=False)
+    dtype: DType
+    shape: tuple[int, ...]
+    data: str
+
+
+@dataclass(frozen=True)
+class _BlobIndex:
+    """Where the arrays lie that a module text names by hash."""
+
+    arrays: Mapping[str, _StoredArray | _InlineArray]
+
+
+def _blob_index(module: Module, program: CpuCode) -> _BlobIndex:
+    found: dict[str, _StoredArray | _InlineArray] = {}
     for constant, offset in program.constant_offsets.items():
         type = constant.type
-        found[constant.digest] = {
-            "offset": offset,
-            "dtype": type.dtype.value,
-            "shape": list(type.shape),
-            "layout": type.layout,
-        }
+        found[constant.digest] = _StoredArray(offset, type.dtype, type.shape, type.layout)
     for digest, array in blobs(module).items():
         if digest not in found:
-            found[digest] = {"dtype": DType.of(array.dtype).value, "values": array.tolist()}
-    return json.dumps(found, sort_keys=True).encode()
+            found[digest] = _InlineArray(DType.of(array.dtype), array.shape, array.tobytes().hex())
+    return _BlobIndex(found)
 
 
 def load_module(artifact: twa.Artifact, program: str) -> Module:
@@ -253,21 +276,20 @@ def load_module(artifact: twa.Artifact, program: str) -> Module:
         IRError: the text is no sound module.
     """
     entry = artifact.manifest.cpu_programs[program]
-    data = artifact.section(entry.constants)
+    constants = artifact.section(entry.constants)
+    source = Source(f"index of constants of {artifact.origin}", ArtifactError, "load artifact")
+    index = read(_BlobIndex, parse(artifact.section(f"{entry.module}.blobs"), source), source)
     arrays: dict[str, np.ndarray] = {}
-    try:
-        for digest, place in json.loads(artifact.text(f"{entry.module}.blobs")).items():
-            if "values" in place:
-                arrays[digest] = np.array(place["values"], DType(place["dtype"]).numpy)
+    for digest, where in index.arrays.items():
+        try:
+            if isinstance(where, _InlineArray):
+                arrays[digest] = np.frombuffer(bytes.fromhex(where.data), where.dtype.numpy).reshape(where.shape)
                 continue
-            type = TensorType(tuple(place["shape"]), DType(place["dtype"]), None, place["layout"])
+            type = TensorType(where.shape, where.dtype, None, where.layout)
             count = bytes_of(type) // type.dtype.bytes
-            physical = np.frombuffer(data, type.dtype.numpy, count, place["offset"])
-            arrays[digest] = unpack(physical, type)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-        raise ArtifactError(
-            f"the index of constants of {artifact.origin} is damaged: {error!r}", stage="load artifact"
-        ) from None
+            arrays[digest] = unpack(np.frombuffer(constants, type.dtype.numpy, count, where.offset), type)
+        except (ValueError, OverflowError) as error:
+            source.refuse(f"arrays.{digest}", f"is no array: {error}")
     for digest, array in arrays.items():
         if digest_of(array) != digest:
             raise ArtifactError(

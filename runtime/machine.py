@@ -16,7 +16,7 @@ from typing import Annotated
 
 from tilewright.errors import MachineError
 
-from .json_dataclasses import Bounds, Source, check, parse, read, write
+from .artifact.json_dataclasses import Bounds, Source, check, parse, read, write
 
 FORMAT_VERSION = 1
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from tilewright.errors import ArtifactError
 
-from ..json_dataclasses import AtMost, Bounds, OneOf, Source, parse, read, write
+from .json_dataclasses import AtMost, Bounds, OneOf, Source, parse, read, write
 
 ENGINES = ("device", "software", "float")
 """Every engine an artifact may hold, the preferred one first."""

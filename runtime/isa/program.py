@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from tilewright.errors import InstructionError, MachineError
 
-from ..json_dataclasses import AtMost, Bounds, Source, parse, read, write
+from ..artifact.json_dataclasses import AtMost, Bounds, Source, parse, read, write
 from ..machine import Machine
 from .encoding import INSTRUCTION_BYTES, Instruction, Queue, decode
 

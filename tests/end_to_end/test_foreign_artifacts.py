@@ -169,6 +169,38 @@ def test_a_module_text_cannot_reach_beyond_its_memory(
 
 
 @pytest.mark.parametrize(
+    ("pattern", "replacement", "message"),
+    [
+        (r'"offset":0', '"offset":-1', ".offset' is out of range; expected 0 to"),
+        (
+            r'"offset":0',
+            '"offset":100000',
+            "' is no array: offset must be non-negative",
+        ),
+        (r'"shape":\[3,4\]', '"shape":[3,1152921504606846976]', "' is no array: "),
+        (r'"shape":\[3,4\]', '"shape":3', ".shape' is not a list; found 3"),
+        (r'"dtype":"f32"', '"dtype":"f33"', ".dtype' is unknown; expected one of f16, "),
+        (r'"kind":"stored"', '"kind":"inline"', ".data' is missing"),
+        (
+            r'"kind":"stored"',
+            '"kind":"elsewhere"',
+            ".kind' is unknown; expected one of stored, inline",
+        ),
+        (r'"layout":""', '"layout":"c9"', "unknown layout"),
+        (r"\{", "{{", "index of constants of artifact in memory: not JSON: "),
+    ],
+)
+def test_an_index_of_constants_cannot_reach_beyond_them(
+    pattern: str, replacement: str, message: str, configuration: Callable[[], None]
+) -> None:
+    content = tampered(small_package(), lambda text: re.sub(pattern, replacement, text), "module.float.blobs")
+    configuration()
+    with pytest.raises(TilewrightError) as caught:
+        load(content)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"offset": 1000000}, "has a feature map outside its region"),
