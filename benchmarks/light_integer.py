@@ -22,7 +22,7 @@ from light_models import light_models, with_random_weights
 from report import replace_section
 
 import tilewright
-from tilewright.compiler.console import Diagnostics, ProgressReport
+from tilewright.compiler.console import Diagnostics, ProgressReport, StageTimes
 from tilewright.compiler.driver import compile_to_memory
 from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.report.summary import summarize
@@ -47,25 +47,6 @@ COLUMNS = (
     Column("software", "software (s)", lambda s: f"{s:.3f}", right=True),
     Column("ratio", "from float (dB)", lambda d: f"{d:.1f}", right=True),
 )
-
-
-class StageTimes:
-    """Progress that also adds up how long each stage lasts.
-
-    Attributes:
-        seconds: by stage; what comes between two reports belongs to the stage of the later one.
-    """
-
-    def __init__(self, report: ProgressReport) -> None:
-        self.seconds: dict[str, float] = {}
-        self._report = report
-        self._last = time.perf_counter()
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        now = time.perf_counter()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
-        self._last = now
-        self._report(stage, done, total)
 
 
 def measure(file: Path, report: ProgressReport) -> dict[str, object]:

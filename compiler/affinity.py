@@ -44,12 +44,15 @@ def parse_affinity(text: str) -> Affinity:
     return _parse_json(text) if text.lstrip().startswith("{") else _parse_lines(text)
 
 
-def affinity_of(entries: Mapping[str, str]) -> Affinity:
-    """As :func:`read_affinity`, from a mapping.
+def affinity_of(source: Affinity | Mapping[str, str] | str | os.PathLike[str]) -> Affinity:
+    """As :func:`read_affinity`, from a file, a mapping or pairs.
 
     Raises:
         UsageError: a place is unknown.
     """
+    if isinstance(source, (str, os.PathLike)):
+        return read_affinity(source)
+    entries = dict(source)
     for name, place in entries.items():
         if str(place).lower() not in PLACES:
             raise UsageError(f"the affinity of {name!r} is no place", expected=" or ".join(PLACES), found=place)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +17,7 @@ import tilewright
 from tilewright.errors import InputError, TilewrightError, UsageError
 
 from .console import Diagnostics, ExitCode, exit_code
+from .options import CompileOptions, flag_of
 from .table import TableFormat
 
 INTERRUPTED = 130
@@ -109,14 +112,14 @@ def _global(
     pass
 
 
-def parse_input_shapes(texts: list[str]) -> dict[str, tuple[int, ...]]:
+def parse_input_shapes(texts: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
     """Shapes by input name from texts such as ``image=1,3,224,224``.
 
     Raises:
         UsageError: a text is of another form.
     """
     shapes: dict[str, tuple[int, ...]] = {}
-    for text in texts:
+    for text in texts or ():
         name, _, extents = text.rpartition("=")
         try:
             shapes[name] = tuple(int(extent) for extent in extents.replace("x", ",").split(",")) if extents else ()
@@ -127,66 +130,14 @@ def parse_input_shapes(texts: list[str]) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-@app.command()
 def compile(
     model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="The ONNX model.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="OUT.twa", help="Default: MODEL.twa in this folder.")
     ] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            help="int8: quantised, on the accelerator where it can; fp32: the whole network on CPU kernels. "
-            "Default: int8 if the model is quantised or --calibration is given, else fp32."
-        ),
-    ] = None,
-    calibration: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DATA",
-            help="Sample inputs to derive scales from: a folder of images, a .npy or .npz file with a leading sample "
-            "dimension, or the word random (only to try things out).",
-        ),
-    ] = None,
-    preprocess: Annotated[
-        str | None,
-        typer.Option(
-            metavar="KEY=VALUE,…",
-            help="How images become inputs, such as resize=central,mean=123.7/116.3/103.5,scale=0.0171 (or JSON). "
-            "Default: shorter side, central crop, RGB, (pixel - 127.5) / 127.5.",
-        ),
-    ] = None,
-    calibration_method: Annotated[
-        str, typer.Option(metavar="METHOD", help="Ranges from samples: mse, minmax or percentile.")
-    ] = "mse",
-    percentile: Annotated[float, typer.Option(help="For the method percentile.")] = 99.99,
-    calibration_limit: Annotated[int | None, typer.Option(metavar="N", help="Use at most N samples.")] = None,
-    machine: Annotated[
-        str, typer.Option(metavar="MACHINE", help="The accelerator: m4096, s256, or the path of a machine file.")
-    ] = "m4096",
-    affinity: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Places chosen by hand: lines `node = cpu` or `node = device`, or JSON."),
-    ] = None,
-    devices: Annotated[
-        str, typer.Option(metavar="ORDER", help="Places by preference; cpu alone keeps everything off the device.")
-    ] = "device,cpu",
-    input_shape: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=1,3,224,224", help="Shape of an input that the model leaves open; repeatable."),
-    ] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Fail (code 3) if an operator has no kernel, instead of running it slowly.")
-    ] = False,
-    dump: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Write the module before and after each pass there.")
-    ] = None,
-    print_after: Annotated[
-        list[str] | None, typer.Option(metavar="PASS", help="Print the module after this pass; repeatable.")
-    ] = None,
-    time_passes: Annotated[bool, typer.Option("--time-passes", help="Print how long each pass took.")] = False,
     quiet: Quiet = False,
     json_output: Json = False,
+    **chosen: Any,
 ) -> None:
     """Compile an ONNX model into an artifact.
 
@@ -196,57 +147,34 @@ def compile(
 
     `tilewright compile resnet50.onnx -o resnet50.twa --precision int8 --calibration images/ --machine m4096`
     """
-    from .affinity import read_affinity
-    from .calibration.preprocessing import Preprocessing
     from .driver import compile_to_file
-    from .options import CompileOptions
     from .report.summary import summarize
 
     target = output if output is not None else Path(model.with_suffix(".twa").name)
     diagnostics = Diagnostics(quiet=quiet)
-    instruments, finish = _instruments(dump, print_after or [], time_passes)
+    chosen["input_shapes"] = parse_input_shapes(chosen["input_shapes"])
     with diagnostics.progress() as report:
-        options = CompileOptions(
-            precision=precision,
-            machine=machine,
-            calibration=calibration,
-            preprocessing=Preprocessing.parse(preprocess) if preprocess is not None else None,
-            calibration_limit=calibration_limit,
-            calibration_method=calibration_method,
-            percentile=percentile,
-            affinity=read_affinity(affinity) if affinity is not None else (),
-            devices=devices,
-            input_shapes=parse_input_shapes(input_shape or []),
-            strict=strict,
-            instruments=instruments,
-            report=report,
-        )
-        artifact = compile_to_file(model, target, options)
-    finish()
+        artifact = compile_to_file(model, target, CompileOptions(**chosen, report=report))
     summary = summarize(artifact)
     for warning in summary.warnings:
         diagnostics.warning(warning)
     typer.echo(summary.to_json() if json_output else summary.to_text(str(target)), nl=False)
 
 
-def _instruments(dump: Path | None, print_after: list[str], time_passes: bool) -> tuple[list[Any], Callable[[], None]]:
-    """The instruments that the options ask for, and what to call when all passes have run."""
-    from ..passes.instruments import Dump, Print, Timing
+def _with_compile_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command, in place of its ``**chosen``, what :class:`CompileOptions` declares."""
+    written = signature(command, eval_str=True)
+    parameters = [each for each in written.parameters.values() if each.kind is not Parameter.VAR_KEYWORD]
+    for each in fields(CompileOptions):
+        if each.metadata["type"] is not None:
+            declared = typer.Option(flag_of(each), metavar=each.metadata["metavar"], help=each.metadata["help"])
+            annotation = Annotated[each.metadata["type"], declared]
+            parameters.append(Parameter(each.name, Parameter.KEYWORD_ONLY, default=each.default, annotation=annotation))
+    command.__dict__["__signature__"] = written.replace(parameters=parameters)
+    return command
 
-    found: list[Any] = []
-    if dump is not None:
-        found.append(Dump(dump))
-    if print_after:
-        found.append(Print(after=print_after))
-    timing = Timing()
-    if time_passes:
-        found.append(timing)
 
-    def finish() -> None:
-        if time_passes:
-            sys.stderr.write(f"{timing}\n")
-
-    return found, finish
+app.command()(_with_compile_options(compile))
 
 
 @app.command()
@@ -327,7 +255,7 @@ def inspect(
     if disassemble:
         typer.echo(disassemble_file(path), nl=False)
         return
-    shapes = parse_input_shapes(input_shape or [])
+    shapes = parse_input_shapes(input_shape)
     text = inspect_file(path, shapes, ir=ir, as_json=json_output, engine=engine, memory=memory)
     typer.echo(text, nl=False)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import replace
+import sys
+from dataclasses import dataclass, field, replace
 
 import tilewright
 from tilewright.errors import UsageError
@@ -13,20 +13,28 @@ from ..codegen.cpu.llvm.target import TargetDescription
 from ..codegen.package import Package, add_engine
 from ..ir.clone import clone_module
 from ..ir.core import Module
-from ..passes.instruments import instruments_from_environment
+from ..passes.base import Record
+from ..passes.instruments import Timing
+from ..passes.pipeline import check_names
+from ..passes.placement.partition import parse_order
 from ..runtime.artifact.artifact import Artifact, artifact_bytes, write_artifact
 from ..runtime.machine import Machine
 from ..runtime.machine import load as load_machine
-from .affinity import Affinity, affinity_of, read_affinity
-from .calibration.dataset import Source
+from .affinity import Affinity, affinity_of
 from .calibration.preprocessing import Preprocessing
-from .console import Diagnostics
-from .frontend.onnx.reader import InputShapes, import_onnx
-from .options import CompileOptions, run_passes
+from .calibration.ranges import make_statistics
+from .console import Diagnostics, StageTimes
+from .frontend.onnx.reader import import_onnx
+from .keywords import with_keywords
+from .options import CompileOptions, about
 from .output import check_output
 from .pipeline import cpu_pipeline, device_pipeline, float_pipeline
 from .quantization import brings_quantization, quantize_module
 from .report.placement import placement
+from .run_passes import observers, run_passes
+
+PRECISIONS = ("fp32", "int8")
+DEFAULT_MACHINE = "m4096"
 
 Model = str | os.PathLike[str] | bytes
 
@@ -37,31 +45,56 @@ def build(model: Model, options: CompileOptions) -> Package:
     The passes are also watched by the instruments that the environment asks for.
 
     Raises:
+        UsageError, InputError, ParseError: an option has a value that it cannot have, or no use.
         ModelError: the model cannot be read or uses what is not supported.
         CalibrationError: calibration data is needed and missing, or wrong.
         MachineError: the machine description is wrong.
         PassError: a pass failed.
         CodegenError: no code can be generated.
     """
-    options = replace(options, instruments=(*options.instruments, *instruments_from_environment()))
-    machine = load_machine(options.machine)
+    _check(options)
+    places = affinity_of(options.affinity or ())
+    timing, stages = Timing(), StageTimes(options.report)
+    options = replace(options, instruments=(*observers(options), timing), report=stages)
+    machine = load_machine(options.machine or DEFAULT_MACHINE)
+    target = options.target or TargetDescription.host()
+    if isinstance(target, str):
+        target = TargetDescription.named(target)
     options.report("import", 0, 1)
     module = import_onnx(model, options.input_shapes)
     options.report("import", 1, 1)
     precision = options.precision or default_precision(module, options)
-    if options.affinity and precision != "int8":
-        raise UsageError(
-            "places are for precision int8; in fp32 the whole network runs on the CPU",
-            hint="Give --calibration or --precision int8, or leave the affinity out.",
-        )
+    if precision != "int8":
+        for flag in options.given("int8"):
+            raise UsageError(
+                f"{flag} is for precision int8; in fp32 the whole network runs on the CPU",
+                hint=f"Give --precision int8, or leave {flag} out.",
+            )
     package = Package(module, precision, tilewright.__version__)
-    target = options.target or TargetDescription.host()
     if precision == "int8":
-        _add_integer_engines(package, module, target, machine, options)
+        _add_integer_engines(package, module, target, machine, places, options)
     floating = clone_module(module)
     run_passes(float_pipeline(), floating, "passes (float)", options)
     add_engine(package, "float", floating, target, strict=options.strict, report=options.report)
+    if options.time_passes:
+        others = {stage: seconds for stage, seconds in stages.seconds.items() if not stage.startswith("passes")}
+        timing.records += [Record(stage, seconds=seconds) for stage, seconds in others.items()]
+        sys.stderr.write(f"{timing}\n")
     return package
+
+
+def _check(options: CompileOptions) -> None:
+    """Refuse values that an option cannot have, and options that have no use, before any work."""
+    if options.precision is not None and options.precision not in PRECISIONS:
+        raise UsageError("unknown precision", expected=" or ".join(PRECISIONS), found=options.precision)
+    if options.calibration is None:
+        for flag in options.given("calibration"):
+            hint = f"Give calibration data, or leave {flag} out."
+            raise UsageError(f"{flag} has no use without calibration data", hint=hint)
+    parse_order(options.devices)
+    make_statistics(options.calibration_method, options.percentile)
+    Preprocessing.of(options.preprocessing or {})
+    check_names(options.print_after or ())
 
 
 def default_precision(module: Module, options: CompileOptions) -> str:
@@ -70,62 +103,24 @@ def default_precision(module: Module, options: CompileOptions) -> str:
 
 
 def _add_integer_engines(
-    package: Package, module: Module, target: TargetDescription, machine: Machine, options: CompileOptions
+    package: Package,
+    module: Module,
+    target: TargetDescription,
+    machine: Machine,
+    places: Affinity,
+    options: CompileOptions,
 ) -> None:
+    if options.calibration is not None and brings_quantization(module):
+        package.details["warnings"] = ["the model brings its scales along: the calibration data was not used"]
     quantized = quantize_module(module, options)
     software = clone_module(quantized)
     run_passes(cpu_pipeline(), software, "passes (software)", options)
-    pipeline = device_pipeline(options.machine, options.affinity, options.devices)
+    pipeline = device_pipeline(options.machine or DEFAULT_MACHINE, places, options.devices)
     run_passes(pipeline, quantized, "passes (device)", options)
     package.details["machine"] = machine.name
     package.details["placement"] = placement(quantized)
     for name, variant in (("device", quantized), ("software", software)):
         add_engine(package, name, variant, target, machine=machine, strict=options.strict, report=options.report)
-
-
-def compile_model(
-    model: Model,
-    *,
-    output: str | os.PathLike[str] | None = None,
-    machine: str = "m4096",
-    calibration: Source | None = None,
-    preprocessing: Preprocessing | str | None = None,
-    precision: str | None = None,
-    affinity: Mapping[str, str] | str | os.PathLike[str] | None = None,
-    input_shapes: InputShapes | None = None,
-    strict: bool = False,
-    progress: bool = False,
-) -> Artifact:
-    """Compile an ONNX model; this is ``tilewright.compile``.
-
-    Args:
-        model: path or contents of the model.
-        output: the file to write; the artifact stays in memory without it.
-        machine, calibration, precision, input_shapes, strict: see :class:`CompileOptions`.
-        preprocessing: how calibration images become inputs; text as for ``--preprocess``.
-        affinity: places by name of a node or value, or the path of an affinity file.
-        progress: show a progress bar on stderr where that is a terminal.
-
-    Raises:
-        TilewrightError: see :func:`build`; ArtifactError if the file cannot be written.
-    """
-    if isinstance(preprocessing, str):
-        preprocessing = Preprocessing.parse(preprocessing)
-    places: Affinity = ()
-    if affinity is not None:
-        places = affinity_of(affinity) if isinstance(affinity, Mapping) else read_affinity(affinity)
-    with Diagnostics(quiet=not progress).progress() as report:
-        options = CompileOptions(
-            precision=precision,
-            machine=machine,
-            calibration=calibration,
-            preprocessing=preprocessing,
-            affinity=places,
-            input_shapes=input_shapes,
-            strict=strict,
-            report=report,
-        )
-        return compile_to_memory(model, options) if output is None else compile_to_file(model, output, options)
 
 
 def compile_to_file(model: Model, output: str | os.PathLike[str], options: CompileOptions) -> Artifact:
@@ -150,3 +145,27 @@ def compile_to_memory(model: Model, options: CompileOptions) -> Artifact:
     """
     package = build(model, options)
     return Artifact.open(artifact_bytes(package.manifest(), package.sections))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compilation(CompileOptions):
+    """What ``tilewright.compile`` takes: the options, and what to compile where."""
+
+    model: Model = field(kw_only=False, metadata=about("The path or the contents of an ONNX model."))
+    output: str | os.PathLike[str] | None = field(
+        default=None, metadata=about("The file to write; without it the artifact stays in memory.")
+    )
+    progress: bool = field(default=False, metadata=about("Show a progress bar on stderr if that is a terminal."))
+
+
+@with_keywords(Compilation)
+def compile_model(compilation: Compilation) -> Artifact:
+    """Compile an ONNX model; this is ``tilewright.compile``.
+
+    Raises:
+        TilewrightError: see :func:`build`; ArtifactError if the file cannot be written.
+    """
+    model, output = compilation.model, compilation.output
+    with Diagnostics(quiet=not compilation.progress).progress() as report:
+        options = replace(compilation, report=report) if compilation.progress else compilation
+        return compile_to_memory(model, options) if output is None else compile_to_file(model, output, options)

@@ -10,10 +10,11 @@ from ..ir.ops.integer_products import QLinearConv, QLinearMatMul
 from ..ir.ops.quantization import QuantizeLinear
 from ..passes.quantization.quantize import attach_ranges, values_to_calibrate
 from .calibration.compiled import compiled
-from .calibration.dataset import CalibrationSet, open_calibration_set
+from .calibration.dataset import open_calibration_set
 from .calibration.observe import collect_ranges
-from .options import CompileOptions, run_passes
+from .options import CompileOptions
 from .pipeline import calibration_pipeline, post_training_pipeline, quantized_import_pipeline
+from .run_passes import run_passes
 
 
 def brings_quantization(module: Module) -> bool:
@@ -52,7 +53,10 @@ def quantize_module(module: Module, options: CompileOptions) -> Module:
             expected="convolutions or matrix products with constant weights",
             hint="Compile with --precision fp32.",
         )
-    samples = calibration_samples(copy, options)
+    inputs = {parameter.name: parameter.type for parameter in copy.main.parameters}
+    samples = open_calibration_set(
+        options.calibration, inputs, preprocessing=options.preprocessing, limit=options.calibration_limit
+    )
     ranges = collect_ranges(
         compiled(copy, values, options.report),
         samples,
@@ -63,12 +67,3 @@ def quantize_module(module: Module, options: CompileOptions) -> Module:
     attach_ranges(copy, ranges)
     run_passes(post_training_pipeline(), copy, "passes (quantisation)", options)
     return copy
-
-
-def calibration_samples(module: Module, options: CompileOptions) -> CalibrationSet:
-    """The calibration set of ``options``, checked against the inputs of ``module``."""
-    assert options.calibration is not None
-    inputs = {parameter.name: parameter.type for parameter in module.main.parameters}
-    return open_calibration_set(
-        options.calibration, inputs, preprocessing=options.preprocessing, limit=options.calibration_limit
-    )

@@ -6,11 +6,11 @@ import dataclasses
 import difflib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tilewright.errors import IRError
+from tilewright.errors import IRError, UsageError
 
 from ..ir.core import Module
 from ..ir.op import coerce
@@ -110,7 +110,7 @@ class _Parser(TokenReader):
         start = self._expect_kind("word", "the name of a pass")
         cls = self._known.get(start.text)
         if cls is None:
-            raise self._error(f"unknown pass {start.text!r}{_suggest(start.text, list(self._known))}", start)
+            raise self._error(f"unknown pass {start.text!r}{_suggest(start.text, self._known)}", start)
         options = self._options(cls) if self._accept("{") else {}
         for option in dataclasses.fields(cls):
             if option.name not in options and default_of(option) is dataclasses.MISSING:
@@ -124,7 +124,7 @@ class _Parser(TokenReader):
             start = self._expect_kind("word", "the name of an option")
             name = start.text
             if name not in declared:
-                raise self._error(f"pass {cls.name} has no option {name!r}{_suggest(name, list(declared))}", start)
+                raise self._error(f"pass {cls.name} has no option {name!r}{_suggest(name, declared)}", start)
             if name in found:
                 raise self._error(f"option {name!r} is given twice", start)
             self._expect("=")
@@ -137,7 +137,20 @@ class _Parser(TokenReader):
         return found
 
 
-def _suggest(name: str, known: list[str]) -> str:
+def check_names(names: Collection[str], known: Collection[str] | None = None) -> None:
+    """Refuse names of passes that are none of ``known``, by default all of :mod:`tilewright.passes`, nor ``*`` for all.
+
+    Raises:
+        UsageError: names the first such, and what is known.
+    """
+    if known is None:
+        from . import PASSES as known
+    for name in names:
+        if name != "*" and name not in known:
+            raise UsageError(f"there is no pass {name!r}{_suggest(name, known)}")
+
+
+def _suggest(name: str, known: Collection[str]) -> str:
     close = difflib.get_close_matches(name, known, 1)
     if close:
         return f" (did you mean {close[0]!r}?)"

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Protocol, Union
 
 import numpy as np
 
-from tilewright.errors import CalibrationError
+from tilewright.errors import CalibrationError, UsageError
 
 from ...ir.types import TensorType
-from .preprocessing import Preprocessing
+from .preprocessing import Preprocessing, PreprocessingSource
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff"})
 
@@ -22,7 +23,8 @@ RANDOM = "random"
 """The source that stands for random inputs; never a default, for it says nothing about real data."""
 
 Inputs = dict[str, np.ndarray]
-Source = Union[str, "os.PathLike[str]", np.ndarray, Mapping[str, np.ndarray], "CalibrationSet"]
+Sample = Union[np.ndarray, Mapping[str, np.ndarray]]
+Source = Union[str, "os.PathLike[str]", np.ndarray, Mapping[str, np.ndarray], Iterable[Sample]]
 
 
 class CalibrationSet(Protocol):
@@ -41,7 +43,7 @@ def open_calibration_set(
     source: Source,
     inputs: Mapping[str, TensorType],
     *,
-    preprocessing: Preprocessing | None = None,
+    preprocessing: PreprocessingSource | None = None,
     limit: int | None = None,
     seed: int = 0,
 ) -> CalibrationSet:
@@ -49,7 +51,8 @@ def open_calibration_set(
 
     Args:
         source: a folder of images; a ``.npy`` file or array [samples, ...] for a network of one input; a ``.npz``
-            file or mapping with such an array for each input by name; ``"random"``; or a set made before.
+            file or mapping with such an array for each input by name; ``"random"``; or an iterable of samples, each an
+            array or a mapping of arrays in the shapes of the inputs, a batch dimension of 1 left out or not.
         inputs: type of each input by name. A leading dimension greater than 1 takes so many samples at once.
         preprocessing: how images become inputs; for folders only.
         limit: use at most this many samples: evenly spaced images of a folder, the first ones of an array.
@@ -57,24 +60,29 @@ def open_calibration_set(
 
     Raises:
         CalibrationError: there is nothing there, or it does not fit; names the file and what to do.
+        UsageError: the source is none of these, or preprocessing is given for another than a folder.
     """
-    if isinstance(source, np.ndarray):
-        return _arrays("the array", {_only_input(inputs, "an array"): source}, inputs, limit)
-    if isinstance(source, Mapping):
-        return _arrays("the mapping", dict(source), inputs, limit)
-    if not isinstance(source, (str, os.PathLike)):
-        return source
-    if isinstance(source, str) and source == RANDOM:
-        _check_limit(limit)
-        return RandomSet(dict(inputs), limit if limit is not None else 8, seed)
-    path = Path(source)
-    if path.is_dir():
-        return _folder(path, inputs, preprocessing or Preprocessing(), limit)
-    if not path.exists():
+    _check_limit(limit)
+    path = Path(source) if isinstance(source, (str, os.PathLike)) and source != RANDOM else None
+    if path is not None and path.is_dir():
+        return _folder(path, inputs, Preprocessing.of(preprocessing or {}), limit)
+    if path is not None and not path.exists():
         raise _error(
             f"there is no {os.fspath(path)!r}",
             expected=f"a folder of images, a .npy or .npz file, or {RANDOM!r} for random inputs",
         )
+    if preprocessing is not None:
+        hint = "Give such a folder, or leave --preprocess out."
+        raise UsageError("preprocessing is for calibration with a folder of images", hint=hint)
+    if isinstance(source, np.ndarray):
+        return _arrays("the array", {_only_input(inputs, "an array"): source}, inputs, limit)
+    if isinstance(source, Mapping):
+        arrays = {str(name): np.asarray(array) for name, array in source.items()}
+        return _arrays("the mapping", arrays, inputs, limit)
+    if not isinstance(source, (str, os.PathLike)):
+        return _samples(source, inputs, limit)
+    if path is None:
+        return RandomSet(dict(inputs), limit if limit is not None else 8, seed)
     if path.suffix == ".npy":
         return _arrays(repr(os.fspath(path)), {_only_input(inputs, repr(str(path))): _load_npy(path)}, inputs, limit)
     if path.suffix == ".npz":
@@ -126,6 +134,30 @@ class ArraySet:
                 part = array[index * batch : (index + 1) * batch].reshape(type.shape)
                 sample[name] = check_sample(part, type, f"{self.what}, sample {index}", name)
             yield sample
+
+
+@dataclass(frozen=True)
+class SampleList:
+    """Samples that the caller made, one by one."""
+
+    samples: Sequence[Sample]
+    inputs: Mapping[str, TensorType]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __iter__(self) -> Iterator[Inputs]:
+        for index, sample in enumerate(self.samples):
+            what = f"sample {index}"
+            if not isinstance(sample, Mapping):
+                sample = {_only_input(self.inputs, what): sample}
+            _check_names(what, sample, self.inputs)
+            found: Inputs = {}
+            for name, type in self.inputs.items():
+                array = np.asarray(sample[name])
+                array = array[np.newaxis] if type.shape[:1] == (1,) and array.shape == type.shape[1:] else array
+                found[name] = check_sample(array, type, what, name)
+            yield found
 
 
 @dataclass(frozen=True)
@@ -198,7 +230,6 @@ def _folder(
 
 def _spread(files: Sequence[Path], limit: int | None) -> Sequence[Path]:
     """At most ``limit`` files at even distances: sorted folders often hold one class after the other."""
-    _check_limit(limit)
     if limit is None or limit >= len(files):
         return files
     return [files[i * len(files) // limit] for i in range(limit)]
@@ -209,12 +240,10 @@ def _check_limit(limit: int | None) -> None:
         raise _error("calibration needs at least one sample", found=limit)
 
 
-def _arrays(what: str, arrays: dict[str, np.ndarray], inputs: Mapping[str, TensorType], limit: int | None) -> ArraySet:
-    _check_limit(limit)
-    missing = next((name for name in inputs if name not in arrays), None)
-    unknown = next((name for name in arrays if name not in inputs), None)
-    if missing is not None or unknown is not None:
-        raise _error(f"{what} does not name the inputs", expected=", ".join(inputs), found=", ".join(arrays) or "none")
+def _arrays(
+    what: str, arrays: Mapping[str, np.ndarray], inputs: Mapping[str, TensorType], limit: int | None
+) -> ArraySet:
+    _check_names(what, arrays, inputs)
     counts: dict[str, int] = {}
     for name, type in inputs.items():
         array = arrays[name]
@@ -233,6 +262,21 @@ def _arrays(what: str, arrays: dict[str, np.ndarray], inputs: Mapping[str, Tenso
     if len(set(counts.values())) > 1:
         raise _error(f"{what} holds different numbers of samples", found=counts)
     return ArraySet(what, arrays, dict(inputs), samples if limit is None else min(limit, samples))
+
+
+def _samples(source: Iterable[Sample], inputs: Mapping[str, TensorType], limit: int | None) -> SampleList:
+    if not isinstance(source, Iterable):
+        expected = "a path, 'random', an array, a mapping of arrays, or an iterable of samples"
+        raise UsageError("wrong calibration data", expected=expected, found=type(source).__name__)
+    samples = list(islice(source, limit))
+    if not samples:
+        raise _error("the calibration data holds no sample", expected="at least one")
+    return SampleList(samples, dict(inputs))
+
+
+def _check_names(what: str, arrays: Mapping[str, object], inputs: Mapping[str, TensorType]) -> None:
+    if arrays.keys() != inputs.keys():
+        raise _error(f"{what} does not name the inputs", expected=", ".join(inputs), found=", ".join(arrays) or "none")
 
 
 def _only_input(inputs: Mapping[str, TensorType], what: str) -> str:

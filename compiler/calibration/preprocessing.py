@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Union
 
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from tilewright.errors import CalibrationError, UsageError
 
 from ...ir.types import TensorType
 
 Resize = Literal["shorter", "central", "stretch"]
+PreprocessingSource = Union["Preprocessing", Mapping[str, object], str]
 
 _FILTERS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
 }
+
+
+def _not_zero(value: float) -> float:
+    if value == 0:
+        raise PydanticCustomError("zero", "numbers other than 0")
+    return value
 
 
 class Preprocessing(BaseModel):
@@ -42,41 +51,34 @@ class Preprocessing(BaseModel):
     The default suits networks that were trained on inputs from -1 to 1.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     resize: Resize = "shorter"
     fraction: float = Field(default=0.875, gt=0, le=1)
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
     colour: Literal["rgb", "bgr", "grey"] = "rgb"
     mean: tuple[float, ...] = Field(default=(127.5,), min_length=1)
-    scale: tuple[float, ...] = Field(default=(1 / 127.5,), min_length=1)
+    scale: tuple[Annotated[float, AfterValidator(_not_zero)], ...] = Field(default=(1 / 127.5,), min_length=1)
     layout: Literal["nchw", "nhwc"] = "nchw"
 
     @staticmethod
-    def parse(text: str) -> Preprocessing:
-        """Preprocessing as it is written on a command line.
+    def of(source: PreprocessingSource) -> Preprocessing:
+        """Preprocessing as users give it: fields by name, or text as on a command line.
 
         Args:
-            text: a JSON object, or pairs such as ``resize=central,mean=123.7/116.3/103.5,scale=0.0171``: commas
-                between the pairs, slashes between the numbers of a list.
+            source: a mapping; or a JSON object; or pairs such as ``resize=central,mean=123.7/116.3/103.5,scale=1/58``:
+                commas between the pairs, slashes between the numbers of a list. Since no image has two channels, two
+                numbers are a quotient.
 
         Raises:
             UsageError: names the key and what it takes.
         """
-        fields: dict[str, Any]
-        if text.lstrip().startswith("{"):
-            try:
-                fields = json.loads(text)
-            except ValueError as error:
-                raise UsageError(f"the preprocessing is not valid JSON: {error}", found=text) from None
-        else:
-            fields = {}
-            for pair in filter(None, text.split(",")):
-                key, equals, value = pair.partition("=")
-                if not equals:
-                    raise UsageError("preprocessing is given as key=value pairs", found=pair)
-                key = key.strip()
-                fields[key] = tuple(value.split("/")) if key in ("mean", "scale") else value.strip()
+        if isinstance(source, Preprocessing):
+            return source
+        if not isinstance(source, (str, Mapping)):
+            expected = "a mapping, text or Preprocessing"
+            raise UsageError("wrong preprocessing", expected=expected, found=type(source).__name__)
+        fields = dict(source) if isinstance(source, Mapping) else _fields_of(source)
         for key in ("mean", "scale"):
             if isinstance(fields.get(key), (int, float)):
                 fields[key] = (fields[key],)
@@ -84,9 +86,10 @@ class Preprocessing(BaseModel):
             return Preprocessing.model_validate(fields)
         except ValidationError as error:
             first = error.errors()[0]
-            key = ".".join(map(str, first["loc"])) or "preprocessing"
-            expected = first["msg"] if first["type"] != "extra_forbidden" else ", ".join(Preprocessing.model_fields)
-            raise UsageError(f"wrong preprocessing: {key}", expected=expected, found=fields.get(key)) from None
+            name = str(first["loc"][0])
+            expected = first["msg"].removeprefix("Input should be ")
+            expected = ", ".join(Preprocessing.model_fields) if first["type"] == "extra_forbidden" else expected
+            raise UsageError(f"wrong preprocessing: {name}", expected=expected, found=fields.get(name)) from None
 
     def check(self, type: TensorType) -> None:
         """Raise CalibrationError unless images can be made into an input of this type."""
@@ -148,6 +151,29 @@ class Preprocessing(BaseModel):
                 stage="calibration",
                 hint="Remove the file from the folder or replace it.",
             ) from None
+
+
+def _fields_of(text: str) -> dict[str, Any]:
+    if text.lstrip().startswith("{"):
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise UsageError(f"the preprocessing is not valid JSON: {error}", found=text) from None
+    fields: dict[str, Any] = {}
+    for pair in filter(None, text.split(",")):
+        key, equals, value = (part.strip() for part in pair.partition("="))
+        if not equals:
+            raise UsageError("preprocessing is given as key=value pairs", found=pair)
+        fields[key] = _numbers(value) if key in ("mean", "scale") else value
+    return fields
+
+
+def _numbers(text: str) -> tuple[object, ...]:
+    parts = text.split("/")
+    try:
+        return (float(parts[0]) / float(parts[1]),) if len(parts) == 2 else tuple(parts)
+    except (ValueError, ZeroDivisionError):
+        return tuple(parts)
 
 
 def _as_dtype(array: np.ndarray, type: TensorType) -> np.ndarray:

@@ -90,7 +90,7 @@ def summarize(artifact: Artifact) -> Summary:
     slow = Counter[str]()
     for summary in engines.values():
         slow.update(summary.reference)
-    machine = manifest.details.get("machine")
+    machine, notes = manifest.details.get("machine"), manifest.details.get("warnings")
     return Summary(
         model=manifest.model.name,
         precision=manifest.precision,
@@ -98,8 +98,12 @@ def summarize(artifact: Artifact) -> Summary:
         file_bytes=sum(entry.length for entry in artifact.sections.values()),
         engines=engines,
         fallbacks=tuple(fallback_lines(placement_of(artifact))),
-        warnings=tuple(
-            f"{count} x {op} has no CPU kernel and runs by the slow reference interpreter" for op, count in slow.items()
+        warnings=(
+            *(map(str, notes) if isinstance(notes, list) else ()),
+            *(
+                f"{count} x {op} has no CPU kernel and runs by the slow reference interpreter"
+                for op, count in slow.items()
+            ),
         ),
     )
 

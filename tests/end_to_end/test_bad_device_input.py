@@ -133,7 +133,7 @@ def test_a_machine_that_is_not_there(tmp_path: Path, fails: Fails) -> None:
 def artifact() -> Path:
     """``m.onnx`` for S256 with its convolution on the device; not to be changed."""
     path = Path(tempfile.mkdtemp(prefix="tilewright-test-")) / "m.twa"
-    options = CompileOptions("int8", "s256", calibration="random", affinity=(("conv", "device"),))
+    options = CompileOptions(precision="int8", machine="s256", calibration="random", affinity=(("conv", "device"),))
     compile_to_file(convolution_model().SerializeToString(), path, options)
     return path
 
@@ -439,10 +439,49 @@ def test_places_that_are_none(tmp_path: Path, fails: Fails) -> None:
         )
 
 
-def test_places_in_floating_point(tmp_path: Path, fails: Fails) -> None:
-    assert fails(["compile", "m.onnx", *affinity(tmp_path, "conv = cpu\n")], code=2) == (
-        "places are for precision int8; in fp32 the whole network runs on the CPU. "
-        "Give --calibration or --precision int8, or leave the affinity out."
+@pytest.mark.parametrize(
+    "words",
+    [["--affinity", "places"], ["--machine", "s256"], ["--devices", "cpu"], ["--calibration", "random"]],
+    ids=lambda words: words[0],
+)
+def test_options_of_int8_in_floating_point(words: list[str], tmp_path: Path, fails: Fails) -> None:
+    affinity(tmp_path, "conv = cpu\n")
+    precision = ["--precision", "fp32"] if words[0] == "--calibration" else []
+    assert fails(["compile", "m.onnx", *words, *precision], code=2) == (
+        f"{words[0]} is for precision int8; in fp32 the whole network runs on the CPU. "
+        f"Give --precision int8, or leave {words[0]} out."
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--preprocess", "scale=1"],
+        ["--calibration-limit", "3"],
+        ["--calibration-method", "minmax"],
+        ["--percentile", "99"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_options_of_calibration_without_it(words: list[str], fails: Fails) -> None:
+    assert fails([*COMPILE, *words], code=2) == (
+        f"{words[0]} has no use without calibration data. Give calibration data, or leave {words[0]} out."
+    )
+
+
+def test_preprocessing_without_images(tmp_path: Path, fails: Fails) -> None:
+    np.save(tmp_path / "c.npy", SAMPLES)
+    for source in ("c.npy", "random"):
+        assert fails([*COMPILE, "--calibration", source, "--preprocess", "scale=1"], code=2) == (
+            "preprocessing is for calibration with a folder of images. Give such a folder, or leave --preprocess out."
+        )
+    message = fails([*COMPILE, "--calibration", "none", "--preprocess", "scale=1"])
+    assert message.startswith("calibration: there is no 'none'; ")
+
+
+def test_passes_that_are_not_there(fails: Fails) -> None:
+    assert fails(["compile", "m.onnx", "--print-after", "fusee"], code=2) == (
+        "there is no pass 'fusee' (did you mean 'fuse'?)"
     )
 
 

@@ -108,7 +108,7 @@ def check(seed: int, folder: Path) -> None:
 
 def some_places(model: bytes, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Outputs on the same inputs, with other places each time."""
-    options = CompileOptions("int8", "s256", calibration="random", calibration_limit=2)
+    options = CompileOptions(precision="int8", machine="s256", calibration="random", calibration_limit=2)
     module = quantize_module(import_onnx(model), options)
     options = replace(options, affinity=random_places(module, machines.load("s256"), rng))
     with load(compile_to_memory(model, options), engine="device") as session:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tilewright.compiler.calibration.dataset import ImageFolder, open_calibration_set
 from tilewright.compiler.calibration.preprocessing import Preprocessing
-from tilewright.errors import CalibrationError
+from tilewright.errors import CalibrationError, UsageError
 from tilewright.ir.types import DType, TensorType
 
 IMAGE = {"image": TensorType((1, 3, 8, 8), DType.F32)}
@@ -56,6 +56,25 @@ def test_array_npy_and_npz_give_the_same_samples(tmp_path: Path, rng: np.random.
         samples = list(open_calibration_set(source, VECTOR))
         np.testing.assert_array_equal(np.concatenate([s["x"] for s in samples]), array)
     assert len(open_calibration_set(array, VECTOR, limit=2)) == 2
+
+
+def test_samples_one_by_one(rng: np.random.Generator) -> None:
+    array = rng.standard_normal((3, 4)).astype(np.float32)
+    for source in (iter(array), list(array[:, np.newaxis]), ({"x": row} for row in array)):
+        samples = open_calibration_set(source, VECTOR)
+        assert len(samples) == 3
+        np.testing.assert_array_equal(np.concatenate([s["x"] for s in samples]), array)
+    assert len(open_calibration_set(iter(array), VECTOR, limit=2)) == 2
+    with pytest.raises(CalibrationError, match="sample 1 does not name the inputs; expected x, found y"):
+        list(open_calibration_set([{"x": array[0]}, {"y": array[0]}], VECTOR))
+    with pytest.raises(CalibrationError, match="sample 0 can calibrate networks of one input only; found x, y"):
+        list(open_calibration_set([array[0]], {**VECTOR, "y": VECTOR["x"]}))
+    with pytest.raises(CalibrationError, match=r"sample 0 does not fit input 'x'; expected \[1, 4\], found \[3\]"):
+        list(open_calibration_set([array[0, :3]], VECTOR))
+    with pytest.raises(CalibrationError, match="the calibration data holds no sample; expected at least one"):
+        open_calibration_set([], VECTOR)
+    with pytest.raises(UsageError, match=r"wrong calibration data; expected a path, .* found int"):
+        open_calibration_set(3, VECTOR)  # pyright: ignore[reportArgumentType]
 
 
 def test_double_precision_is_narrowed_but_integers_are_not_guessed_at(rng: np.random.Generator) -> None:

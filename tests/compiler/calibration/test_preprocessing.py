@@ -68,19 +68,28 @@ def test_integer_inputs_are_rounded_and_saturated() -> None:
 
 
 def test_parses_pairs_and_json_alike() -> None:
-    pairs = Preprocessing.parse("resize=central, fraction=0.9,mean=123.5/116/103.5,scale=0.017,colour=bgr")
-    json = Preprocessing.parse(
+    pairs = Preprocessing.of("resize=central, fraction=0.9,mean=123.5/116/103.5,scale=0.017,colour=bgr")
+    json = Preprocessing.of(
         '{"resize": "central", "fraction": 0.9, "mean": [123.5, 116, 103.5], "scale": 0.017, "colour": "bgr"}'
     )
     assert pairs == json
     assert pairs.mean == (123.5, 116.0, 103.5)
-    assert Preprocessing.parse("") == Preprocessing()
+    assert Preprocessing.of("") == Preprocessing()
+    assert Preprocessing.of({"mean": 3, "scale": [1, 2, 3]}) == Preprocessing(mean=(3,), scale=(1, 2, 3))
+
+
+def test_two_numbers_are_a_quotient() -> None:
+    assert Preprocessing.of("mean=127.5,scale=1/127.5") == Preprocessing(mean=(127.5,), scale=(1 / 127.5,))
 
 
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("resize=fancy", "wrong preprocessing: resize"),
+        ("resize=fancy", "wrong preprocessing: resize; expected 'shorter', 'central' or 'stretch', found fancy"),
+        ("scale=0", "wrong preprocessing: scale; expected numbers other than 0, found "),
+        ("scale=1/0", "wrong preprocessing: scale; expected numbers other than 0, found "),
+        ("scale=1/2/0", "wrong preprocessing: scale; expected numbers other than 0, found "),
+        ("mean=nan", "wrong preprocessing: mean; expected a finite number, found "),
         ("sise=3", "wrong preprocessing: sise; expected resize, fraction"),
         ("resize", "key=value"),
         ("fraction=0", "wrong preprocessing: fraction"),
@@ -90,7 +99,7 @@ def test_parses_pairs_and_json_alike() -> None:
 )
 def test_wrong_declarations_name_the_key(text: str, part: str) -> None:
     with pytest.raises(UsageError, match=part):
-        Preprocessing.parse(text)
+        Preprocessing.of(text)
 
 
 def test_inputs_that_no_image_fits_are_refused() -> None:

@@ -1,0 +1,108 @@
+"""One declaration of options: the command and the function take the same ones, and neither ignores any."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+
+import tilewright
+from tilewright.compiler.cli import app
+from tilewright.compiler.demo.digits import MODEL, load_digits
+from tilewright.compiler.options import CompileOptions, flag_of
+from tilewright.errors import UsageError
+
+call: Callable[..., Any] = tilewright.compile
+
+
+def test_the_function_takes_every_option() -> None:
+    parameters = inspect.signature(tilewright.compile).parameters
+    declared = fields(CompileOptions)
+    assert list(parameters) == ["model", *(each.name for each in declared), "output", "progress"]
+    assert all(parameters[each.name].default == each.default for each in declared)
+    documentation = inspect.getdoc(tilewright.compile) or ""
+    assert all(f"\n    {name}: " in documentation for name in parameters)
+
+
+def test_the_command_takes_every_option_but_those_of_programs() -> None:
+    command: Any = typer.main.get_command(app)
+    options = {flag: parameter for parameter in command.commands["compile"].params for flag in parameter.opts}
+    for each in fields(CompileOptions):
+        if each.name in ("instruments", "report"):
+            continue
+        option = options[flag_of(each)]
+        assert option.name == each.name
+        assert option.help == each.metadata["help"]
+        assert option.default == each.default
+
+
+def test_unknown_keywords_are_refused_as_python_does() -> None:
+    with pytest.raises(TypeError, match=r"^compile_model\(\) got an unexpected keyword argument 'precison'$"):
+        call(MODEL, precison="int8")
+    with pytest.raises(TypeError, match=r"^compile_model\(\) missing a required argument: 'model'$"):
+        call()
+
+
+def test_options_of_the_command_work_in_python(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    digits = load_digits()
+    artifact = tilewright.compile(
+        MODEL,
+        calibration=iter(digits.prepare(digits.calibration_images)),
+        calibration_method="percentile",
+        percentile=99.9,
+        calibration_limit=4,
+        machine="s256",
+        affinity={"probabilities": "cpu"},
+        devices="device,cpu",
+        target="portable",
+        dump=tmp_path / "dump",
+        print_after=["fuse"],
+        time_passes=True,
+    )
+    assert list((tmp_path / "dump").rglob("*.tw"))
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "// after fuse\n" in shown.err
+    assert artifact.manifest.details["machine"] == "S256"
+    assert artifact.manifest.cpu_programs["float"].target.cpu in ("x86-64", "generic")
+
+
+def test_times_cover_every_stage(capsys: pytest.CaptureFixture[str]) -> None:
+    tilewright.compile(MODEL, calibration="random", calibration_limit=1, time_passes=True)
+    lines = capsys.readouterr().err.splitlines()
+    for stage in ("import", "calibration", "kernels (calibration)", "kernels (float)", "quantize", "partition"):
+        assert any(line.startswith(f"{stage} ") for line in lines), stage
+    assert lines[-1].startswith("total ")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"precision": "int9"}, "unknown precision; expected fp32 or int8, found int9"),
+        ({"preprocessing": 3}, "wrong preprocessing; expected a mapping, text or Preprocessing, found int"),
+        ({"preprocessing": {"sise": 3}}, "wrong preprocessing: sise; expected resize, "),
+        ({"preprocessing": {"mean": 0}}, "preprocessing is for calibration with a folder of images. "),
+        ({"print_after": ["fusee"]}, "there is no pass 'fusee' (did you mean 'fuse'?)"),
+    ],
+    ids=str,
+)
+def test_wrong_options(options: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        call(MODEL, calibration=np.zeros((1, 1, 8, 8), np.float32), **options)
+    assert str(caught.value).startswith(message)
+
+
+def test_calibration_data_of_a_quantised_model_is_said_to_be_unused() -> None:
+    from network_files import partly_quantized_model
+
+    model = partly_quantized_model().SerializeToString()
+    artifact = tilewright.compile(model, calibration="random")
+    assert artifact.manifest.details["warnings"] == [
+        "the model brings its scales along: the calibration data was not used"
+    ]
