@@ -6,7 +6,6 @@ from tilewright.errors import CalibrationError
 
 from ..ir.clone import clone_module
 from ..ir.core import Module
-from ..ir.ops.integer_products import QLinearConv, QLinearMatMul
 from ..ir.ops.quantization import QuantizeLinear
 from ..passes.quantization.quantize import attach_ranges, values_to_calibrate
 from .calibration.compiled import compiled
@@ -19,9 +18,8 @@ from .run_passes import run_passes
 
 def brings_quantization(module: Module) -> bool:
     """Whether activations of the network are quantised as it comes; integer weights alone do not count."""
-    operators = (QuantizeLinear, QLinearConv, QLinearMatMul)
     return any(
-        isinstance(op.operator, operators) or any(value.type.quant is not None for value in op.results)
+        isinstance(op.operator, QuantizeLinear) or any(value.type.quant is not None for value in op.results)
         for op in module.ops
     )
 

@@ -5,6 +5,7 @@ The rules themselves stand in :mod:`tilewright.ir.arithmetic`; ``docs/arithmetic
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -12,7 +13,8 @@ import numpy as np
 from tilewright.errors import IRError
 
 from . import arithmetic
-from .types import DType, TensorType
+from .core import Constant, Value
+from .types import DType, Quantization, TensorType
 
 EIGHT_BIT = (DType.I8, DType.U8)
 """Element types of quantised activations and weights."""
@@ -32,6 +34,23 @@ def parameters(type: TensorType) -> tuple[np.float32, int]:
     if type.quant is None or type.quant.axis is not None:
         raise IRError("the tensor has no single scale", found=type)
     return np.float32(type.quant.scale[0]), type.quant.zero_point[0]
+
+
+def quantization_of(scale: Value | None, zero_point: Value | None, axis: int | None) -> Quantization | None:
+    """The quantisation that constants give; ``None`` where one is no constant, or no single scale without an axis."""
+    if not isinstance(scale, Constant) or not isinstance(zero_point, (Constant, type(None))):
+        return None
+    scales = scale.array.reshape(-1).astype(np.float64)
+    zeros = np.zeros(scales.shape, np.int64) if zero_point is None else zero_point.array.reshape(-1).astype(np.int64)
+    if zeros.size == 1:
+        zeros = np.broadcast_to(zeros, scales.shape)
+    if not all(math.isfinite(s) and s > 0 for s in scales) or scales.size != zeros.size:
+        return None
+    if scales.size == 1:
+        return Quantization.per_tensor(float(scales[0]), int(zeros[0]))
+    if axis is None:
+        return None
+    return Quantization.per_channel([float(s) for s in scales], axis, [int(z) for z in zeros])
 
 
 def limits(type: TensorType) -> tuple[int, int]:

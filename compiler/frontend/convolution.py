@@ -6,12 +6,12 @@ from typing import TypeVar
 
 from ...ir.core import Op, Value
 from ...ir.ops.convolution import Conv, ConvTranspose
-from ...ir.ops.integer_products import IntegerConvolution
+from ...ir.ops.integer_products import ConvInteger
 from .activation import export_activation
 from .onnx.exporter import Exporter, exports
 from .onnx.importer import Importer, Node, imports
 
-ConvolutionClass = TypeVar("ConvolutionClass", Conv, IntegerConvolution)
+ConvolutionClass = TypeVar("ConvolutionClass", Conv, ConvInteger)
 
 
 def window_pads(

@@ -8,23 +8,24 @@ import numpy as np
 
 from tilewright.errors import UnsupportedError
 
-from ...ir.core import Op, Value
+from ...ir.core import Constant, Op, Value
 from ...ir.op import Operator
 from ...ir.ops.activation import LeakyRelu, Sigmoid
 from ...ir.ops.convolution import Conv
-from ...ir.ops.elementwise import Add, Mul
+from ...ir.ops.elementwise import Add, Div, Mul
+from ...ir.ops.integer_products import ConvInteger, MatMulInteger
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Concat, Pad
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool
-from ...ir.ops.quantization import AssumeQuantized, Dequantize, Quantize, Requantize, StoredIntegers
-from ...ir.ops.shape import Reshape
+from ...ir.ops.quantization import AssumeQuantized, Dequantize, Quantize, QuantizeLinear, Requantize, StoredIntegers
 from ...ir.ops.softmax import Softmax
-from ...ir.quantized import clamp_bounds, limits, stored
+from ...ir.quantized import clamp_bounds, limits, quantization_of, stored
 from ...ir.types import DType, Quantization, TensorType
+from .convolution import convolution
 from .onnx.exporter import MICROSOFT, Exporter, exports
 from .onnx.importer import Importer, Node, imports
 from .pooling import average_pool
-from .shape import normalize_axis
+from .shape import cast, normalize_axis, reshape
 
 
 def _clamped(exporter: Exporter, name: str, type: TensorType, act: str, act_args: tuple[float, ...]) -> str:
@@ -131,53 +132,123 @@ def export_pad(op: Op, exporter: Exporter) -> None:
     exporter.define(op, exporter.name(detached.result))
 
 
+def _quantization(node: Node, index: int, axis: int | None = None) -> Quantization:
+    """Of which inputs ``index`` and ``index + 1``, which must be known, are scale and zero point.
+
+    Args:
+        axis: the dimension that several scales run along, ``None`` where there must be one.
+    """
+    quant = quantization_of(node.input(index), node.optional(index + 1), axis)
+    if quant is None:
+        scale, zero = node.constant(index, "the scale"), node.optional_constant(index + 1, "the zero point")
+        raise node.unsupported(
+            "these parameters of quantisation are not supported",
+            expected=f"a positive scale and a zero point{'' if axis is None else ', or one of each a channel'}",
+            found=f"{scale.tolist()} and {zero.tolist() if zero is not None else 'none'}",
+        )
+    return quant
+
+
+def _assumed(importer: Importer, x: Value, quant: Quantization) -> Value:
+    """Plain integers as stored integers of a quantised type."""
+    type = x.type.with_quant(quant)
+    if isinstance(x, Constant):
+        return importer.module.add_constant(x.name, x.array, type)
+    return importer.emit_one(AssumeQuantized(), x, types=[type], name=x.name)
+
+
 def _typed(node: Node, importer: Importer, index: int) -> Value:
     """Input ``index`` with scale and zero point behind it, as one value of a quantised type."""
-    x = node.input(index)
-    return importer.emit_one(AssumeQuantized(), x, types=[_type_of(node, x.type.shape, x.type.dtype, index + 1)])
+    return _assumed(importer, node.input(index), _quantization(node, index + 1))
 
 
-def _type_of(node: Node, shape: tuple[int, ...], dtype: DType, index: int, axis: int | None = None) -> TensorType:
-    """A type of which inputs ``index`` and ``index + 1`` are scale and zero point."""
-    scale = node.constant(index, "the scale").reshape(-1)
-    zero = node.optional_constant(index + 1, "the zero point")
-    zeros = np.zeros(scale.size, np.int64) if zero is None else np.broadcast_to(zero.reshape(-1), scale.shape)
-    if scale.size == 1:
-        return TensorType(shape, dtype, Quantization.per_tensor(scale[0], zeros[0]))
-    if axis is None:
-        raise node.unsupported("the scale must be one for the whole tensor", found=list(scale.shape))
-    return TensorType(shape, dtype, Quantization.per_channel(scale, axis, [int(z) for z in zeros]))
+def _emit(importer: Importer, operator: Operator, quant: Quantization, x: Value, *others: Value | None) -> Value:
+    """``operator`` on quantised operands, its result as plain integers of the dtype of ``x``."""
+    (inferred,) = operator.result_types([value.type if value is not None else None for value in (x, *others)])
+    y = importer.emit_one(operator, x, *others, types=[TensorType(inferred.shape, x.type.dtype, quant)])
+    return importer.emit_one(StoredIntegers(), y)
 
 
-def _emit(node: Node, importer: Importer, operator: Operator, operands: list[Value | None], index: int) -> Value:
-    """``operator`` on quantised operands, its result as plain integers; inputs from ``index`` are its parameters."""
-    first = operands[0]
-    assert first is not None
-    (inferred,) = operator.result_types([value.type if value is not None else None for value in operands])
-    type = _type_of(node, inferred.shape, first.type.dtype, index)
-    return importer.emit_one(StoredIntegers(), importer.emit_one(operator, *operands, types=[type]))
+@imports("QLinearConv")
+def import_conv(node: Node, importer: Importer) -> Value:
+    x, w, b = node.input(0), node.input(3), node.optional(8)
+    operator = convolution(node, Conv, x, w)
+    y = _product(node, importer, operator, 0, b)
+    if y is not None:
+        return y
+    channels = (w.type.shape[0], *[1] * (x.type.rank - 2))
+    plain = ConvInteger(operator.strides, operator.pads, operator.dilations, operator.group)
+    total = importer.emit_one(plain, x, w, node.input(2), node.input(5))
+    if b is not None:
+        total = importer.emit_one(Add(), total, reshape(importer, b, channels))
+    return _requantized(node, importer, total, channels)
+
+
+@imports("QLinearMatMul")
+def import_matmul(node: Node, importer: Importer) -> Value:
+    x, w = node.input(0), node.input(3)
+    y = _product(node, importer, MatMul(), w.type.rank - 1, None)
+    if y is not None:
+        return y
+    total = importer.emit_one(MatMulInteger(), x, w, node.input(2), node.input(5))
+    return _requantized(node, importer, total, w.type.shape[-1:])
+
+
+def _product(node: Node, importer: Importer, operator: Conv | MatMul, axis: int, b: Value | None) -> Value | None:
+    """A product on quantised types; ``None`` where parameters are computed, or are others than the operator takes.
+
+    Args:
+        axis: of the weights, along which their scales may run.
+    """
+    x, w, zero_y = node.input(0), node.input(3), node.input(7)
+    quants = [
+        quantization_of(node.input(i), node.input(i + 1), along) for i, along in ((1, None), (4, axis), (6, None))
+    ]
+    if quants[0] is None or quants[1] is None or quants[2] is None:
+        return None
+    types = [x.type.with_quant(quants[0]), w.type.with_quant(quants[1]), b.type if b is not None else None]
+    (inferred,) = operator.result_types(types)
+    y_type = TensorType(inferred.shape, zero_y.type.dtype, quants[2])
+    if operator.check_quantized(types, [y_type]) is not None:
+        return None
+    operands = _assumed(importer, x, quants[0]), _assumed(importer, w, quants[1]), b
+    return importer.emit_one(StoredIntegers(), importer.emit_one(operator, *operands, types=[y_type]))
+
+
+def _requantized(node: Node, importer: Importer, total: Value, channels: tuple[int, ...]) -> Value:
+    """Accumulators at the scale of the result, rounded as in :func:`tilewright.ir.arithmetic.requantize`.
+
+    Args:
+        channels: a shape in which scales of the weights, one for each output channel, broadcast against ``total``.
+    """
+    x, w, y = (cast(importer, node.input(index), DType.F32) for index in (1, 4, 6))
+    w = reshape(importer, w, channels if w.type.elements > 1 else ())
+    scales = importer.emit_one(Mul(), reshape(importer, x, ()), w)
+    factor = importer.emit_one(Div(), scales, reshape(importer, y, ()))
+    scaled = importer.emit_one(Mul(), cast(importer, total, DType.F32), factor)
+    one, zero = importer.constant(np.ones((), np.float32), "one"), reshape(importer, node.input(7), ())
+    return importer.emit_one(QuantizeLinear(zero.type.dtype), scaled, one, zero)
 
 
 @imports("QLinearAdd", "QLinearMul", domain=MICROSOFT)
 def import_binary(node: Node, importer: Importer) -> Value:
     operator = Add() if node.op_type == "QLinearAdd" else Mul()
-    return _emit(node, importer, operator, [_typed(node, importer, 0), _typed(node, importer, 3)], 6)
+    return _emit(importer, operator, _quantization(node, 6), _typed(node, importer, 0), _typed(node, importer, 3))
 
 
 @imports("QLinearSigmoid", "QLinearLeakyRelu", domain=MICROSOFT)
 def import_table(node: Node, importer: Importer) -> Value:
     operator = Sigmoid() if node.op_type == "QLinearSigmoid" else LeakyRelu(node.float("alpha", 0.01))
-    return _emit(node, importer, operator, [_typed(node, importer, 0)], 3)
+    return _emit(importer, operator, _quantization(node, 3), _typed(node, importer, 0))
 
 
 @imports("QLinearConcat", domain=MICROSOFT)
 def import_concat(node: Node, importer: Importer) -> Value:
     """Inputs are scale and zero point of the result, then each operand with its own."""
+    quant = _quantization(node, 0)
     parts = [_typed(node, importer, index) for index in range(2, len(node.inputs), 3)]
-    first = parts[0].type
-    type = _type_of(node, first.shape, first.dtype, 0)
-    unified = [importer.emit_one(Requantize(), part, types=[part.type.with_quant(type.quant)]) for part in parts]
-    joined = importer.emit_one(Concat(normalize_axis(node, node.int("axis", 1), first.rank)), *unified)
+    unified = [importer.emit_one(Requantize(), part, types=[part.type.with_quant(quant)]) for part in parts]
+    joined = importer.emit_one(Concat(normalize_axis(node, node.int("axis", 1), parts[0].type.rank)), *unified)
     return importer.emit_one(StoredIntegers(), joined)
 
 
@@ -189,40 +260,31 @@ def import_softmax(node: Node, importer: Importer) -> Value:
     real = importer.emit_one(Dequantize(), _typed(node, importer, 0))
     x = node.input(0).type
     y = importer.emit_one(Softmax(normalize_axis(node, node.int("axis", -1), x.rank)), real)
-    return importer.emit_one(
-        StoredIntegers(), importer.emit_one(Quantize(), y, types=[_type_of(node, x.shape, x.dtype, 3)])
-    )
+    integers = importer.emit_one(Quantize(), y, types=[x.with_quant(_quantization(node, 3))])
+    return importer.emit_one(StoredIntegers(), integers)
 
 
 @imports("QGemm", domain=MICROSOFT)
 def import_gemm(node: Node, importer: Importer) -> Value:
     if node.float("alpha", 1.0) != 1.0 or node.optional(7) is None:
         raise node.unsupported("only a QGemm with alpha 1 and a quantised result is supported")
-    w = node.input(3)
-    is_transposed = bool(node.int("transB", 0))
-    w_type = _type_of(node, w.type.shape, w.type.dtype, 4, 0 if is_transposed else 1)
+    operator = MatMul(node.int("transA", 0) != 0, node.int("transB", 0) != 0)
+    w = _assumed(importer, node.input(3), _quantization(node, 4, 0 if operator.transpose_b else 1))
     b = node.optional(6)
-    if b is not None and b.type.rank != 1:
-        b = importer.emit_one(Reshape((b.type.elements,)), b)
-    operator = MatMul(bool(node.int("transA", 0)), is_transposed)
-    return _emit(
-        node,
-        importer,
-        operator,
-        [_typed(node, importer, 0), importer.emit_one(AssumeQuantized(), w, types=[w_type]), b],
-        7,
-    )
+    b = reshape(importer, b, (b.type.elements,)) if b is not None else None
+    return _emit(importer, operator, _quantization(node, 7), _typed(node, importer, 0), w, b)
 
 
 @imports("QLinearAveragePool", domain=MICROSOFT)
 def import_average_pool(node: Node, importer: Importer) -> Value:
     if node.int("channels_last", 0) or node.int("ceil_mode", 0):
         raise node.unsupported("channels_last and ceil_mode are not supported on integers")
-    return _emit(node, importer, average_pool(node, node.input(0)), [_typed(node, importer, 0)], 3)
+    operator = average_pool(node, node.input(0))
+    return _emit(importer, operator, _quantization(node, 3), _typed(node, importer, 0))
 
 
 @imports("QLinearGlobalAveragePool", domain=MICROSOFT)
 def import_global_average_pool(node: Node, importer: Importer) -> Value:
     if node.int("channels_last", 0):
         raise node.unsupported("channels_last is not supported")
-    return _emit(node, importer, GlobalAveragePool(), [_typed(node, importer, 0)], 3)
+    return _emit(importer, GlobalAveragePool(), _quantization(node, 3), _typed(node, importer, 0))

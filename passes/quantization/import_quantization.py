@@ -15,7 +15,7 @@ from . import accumulators, integer_rules, sink_dequantize_rules, typed_quantiza
 
 @dataclass(frozen=True)
 class ImportQuantization(Pass):
-    """Recognises QDQ patterns and QLinear operators.
+    """Recognises QDQ patterns, and what importers made of QLinear operators.
 
     Scales and zero points that are constants become part of the types. ``quantize(f(dequantize(x)))``, a ReLU or Clip
     after ``f`` included, becomes ``f`` on quantised types where ``f`` declares a rule for them; movement of elements

@@ -1,4 +1,4 @@
-"""QDQ patterns and QLinear operators become ops on quantised types, with nothing in floating point between them."""
+"""QDQ patterns become ops on quantised types, with nothing in floating point between them."""
 
 from __future__ import annotations
 
@@ -265,9 +265,13 @@ def test_computed_scales_are_left_alone() -> None:
 
 
 def test_integer_inputs_and_outputs_become_quantised() -> None:
-    module = parse(f"""{CONSTANTS}
+    module = parse(f"""
+  const @w : i8[2,1,1,1]<axis=0, s=[0x1.0p-5, 0x1.0p-6], z=[0, 0]> = [5, -7]
+  const @b : i32[2] = [40, -90]
   func @main(%x: i8[1,1,2,2]) -> (%y: i8[1,2,2,2]) {{
-    %y = qlinear_conv(%x, @s, @z, @w, @ws, @wz, @t, @zero, @b) {{{CONV}}} : i8[1,2,2,2]
+    %a = assume_quantized(%x) : i8[1,1,2,2]<s=0x1.0p-4, z=3>
+    %c = conv(%a, @w, @b) {{{CONV}, act="none", act_args=[]}} : i8[1,2,2,2]<s=0x1.0p-3, z=0>
+    %y = stored_integers(%c) : i8[1,2,2,2]
     return %y
   }}""")
     x = np.arange(-2, 2, dtype=np.int8).reshape(1, 1, 2, 2) * 30

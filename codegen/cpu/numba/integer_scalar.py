@@ -1,8 +1,4 @@
-"""Quantised arithmetic on single numbers, for kernels that numba compiles; every operation rounds on its own.
-
-The rules are those of :mod:`tilewright.ir.arithmetic`, stated there on integers. In binary32 the requantisation is two
-roundings to 24 significant bits, which is what a conversion and a product do.
-"""
+"""Quantised arithmetic on single numbers, for kernels that numba compiles; every operation rounds on its own."""
 
 from __future__ import annotations
 
@@ -20,12 +16,6 @@ def clamped(value, zero, low, high):
 
 
 @_njit
-def requantized(total, factor, zero, low, high):
-    """An int32 accumulator at the scale of the result."""
-    return clamped(np.rint(np.float32(total) * factor), zero, low, high)
-
-
-@_njit
 def quantized(x, scale, zero, low, high):
     """A real number as a stored integer."""
     return clamped(np.rint(np.float32(x) / np.float32(scale)), zero, low, high)
@@ -37,4 +27,4 @@ def dequantized(x, scale, zero):
     return np.float32(np.int32(np.int32(x) - np.int32(zero))) * np.float32(scale)
 
 
-NAMES: tuple[tuple[str, object], ...] = tuple((f.__name__, f) for f in (clamped, requantized, quantized, dequantized))
+NAMES: tuple[tuple[str, object], ...] = tuple((f.__name__, f) for f in (clamped, quantized, dequantized))

@@ -12,7 +12,7 @@ import numpy as np
 
 from ....ir.core import Op
 from ....ir.ops.convolution import Conv, ConvTranspose
-from ....ir.ops.integer_products import IntegerConvolution
+from ....ir.ops.integer_products import ConvInteger
 from ....ir.ops.matmul import MatMul
 from ....ir.types import DType, TensorType
 from ..kernel import Kernel
@@ -104,7 +104,7 @@ def _three(missing: int, fill: int, numbers: Sequence[int]) -> tuple[int, ...]:
 def convolution_geometry(op: Op, w: TensorType) -> tuple[int, ...] | None:
     """Extents of x, result and kernel, strides, dilations and begin pads, each for three dimensions."""
     operator = op.operator
-    assert isinstance(operator, Conv | ConvTranspose | IntegerConvolution)
+    assert isinstance(operator, Conv | ConvTranspose | ConvInteger)
     spatial = len(operator.strides)
     missing = 3 - spatial
     if missing < 0:

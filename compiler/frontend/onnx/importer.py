@@ -146,10 +146,16 @@ class Importer:
         operator: Operator,
         *operands: Value | None,
         types: Sequence[TensorType] | None = None,
+        name: str = "",
         fold: bool = True,
     ) -> tuple[Value, ...]:
-        """Apply ``operator``; with ``fold``, at once if every operand is a constant and the result is small."""
-        op = Op(operator, operands, types, loc=self._loc, names=self._names)
+        """Apply ``operator``; with ``fold``, at once if every operand is a constant and the result is small.
+
+        Args:
+            types: of the results where they do not follow from the operands.
+            name: to call the result by, instead of the names that the node gives its outputs.
+        """
+        op = Op(operator, operands, types, loc=self._loc, names=[name] if name else self._names)
         for value in op.results:
             if value.type.elements * value.type.dtype.bytes > LARGEST_TENSOR:
                 limit = f"at most {LARGEST_TENSOR >> 30} GiB"
@@ -174,10 +180,11 @@ class Importer:
         operator: Operator,
         *operands: Value | None,
         types: Sequence[TensorType] | None = None,
+        name: str = "",
         fold: bool = True,
     ) -> Value:
         """Apply an operator of one result."""
-        return self.emit(operator, *operands, types=types, fold=fold)[0]
+        return self.emit(operator, *operands, types=types, name=name, fold=fold)[0]
 
     def constant(self, array: np.ndarray, name: str = "constant") -> Constant:
         """A new constant of the module."""
