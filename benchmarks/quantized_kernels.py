@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from tilewright.codegen.cpu.kernel import Kernel
+from tilewright.codegen.cpu.kernels.byte_product import ByteProduct
 from tilewright.codegen.cpu.kernels.quantized_channels import Channels
 from tilewright.codegen.cpu.kernels.quantized_convolution import QuantizedConvolution
 from tilewright.codegen.cpu.kernels.quantized_depthwise import QuantizedDepthwise
-from tilewright.codegen.cpu.kernels.quantized_matrix import QuantizedMatrix
 from tilewright.codegen.cpu.kernels.window import Axis
 from tilewright.codegen.cpu.llvm.byte_dot_product import BYTES, dot
 from tilewright.codegen.cpu.llvm.quantized_math import StoredRange
@@ -99,7 +99,7 @@ def cases(has_zeros: bool) -> Iterator[Case]:
         return Case(name, spec, sizes, 2.0 * inputs * kernel**2 * output**2)
 
     def matrix(rows: int, inner: int, outputs: int) -> Case:
-        spec = QuantizedMatrix(rows, outputs, inner, channels_for(outputs, 0, True, has_zeros))
+        spec = ByteProduct(rows, outputs, inner, channels_for(outputs, 0, True, has_zeros))
         sizes = (rows * inner // 4, -(-outputs // 16) * 4 * inner, rows * outputs // 4)
         return Case(f"matrix {rows}x{inner}x{outputs}", spec, sizes, 2.0 * rows * inner * outputs)
 

@@ -10,7 +10,7 @@ from kernel_harness import TARGETS, described, run
 
 from tilewright.codegen.cpu.kernels.activation import Activation
 from tilewright.codegen.cpu.kernels.dot_product import DotProducts
-from tilewright.codegen.cpu.kernels.matrix_product import MatrixProduct
+from tilewright.codegen.cpu.kernels.float_product import FloatProduct
 from tilewright.ir.activation import activate
 
 targets = pytest.mark.parametrize("target", TARGETS)
@@ -21,14 +21,14 @@ def numbers(rng: np.random.Generator, *shape: int) -> np.ndarray:
 
 
 def check(
-    spec: MatrixProduct | DotProducts, x: np.ndarray, w: np.ndarray, target: str, rng: np.random.Generator
+    spec: FloatProduct | DotProducts, x: np.ndarray, w: np.ndarray, target: str, rng: np.random.Generator
 ) -> None:
     """Compare the kernel with NumPy; x and w are the factors as they are multiplied, w not transposed."""
     expected = np.matmul(x, w)
     operands = [x, w]
     if isinstance(spec, DotProducts) or spec.transpose_w:
         operands[1] = np.swapaxes(w, -1, -2)
-    if isinstance(spec, MatrixProduct) and spec.transpose_x:
+    if isinstance(spec, FloatProduct) and spec.transpose_x:
         operands[0] = np.swapaxes(x, -1, -2)
     if spec.has_bias:
         operands.append(numbers(rng, w.shape[-1]))
@@ -49,20 +49,20 @@ def test_product(
     extents: tuple[int, int, int], transpose_w: bool, transpose_x: bool, target: str, rng: np.random.Generator
 ) -> None:
     rows, columns, inner = extents
-    spec = MatrixProduct(rows, columns, inner, (), (), (), transpose_x, transpose_w, has_bias=rows > 4)
+    spec = FloatProduct(rows, columns, inner, (), (), (), transpose_x, transpose_w, has_bias=rows > 4)
     check(spec, numbers(rng, rows, inner), numbers(rng, inner, columns), target, rng)
 
 
 @targets
 @pytest.mark.parametrize("activation", [Activation("relu"), Activation("gelu")])
 def test_epilogue(activation: Activation, target: str, rng: np.random.Generator) -> None:
-    spec = MatrixProduct(9, 37, 12, has_bias=True, has_residual=True, activation=activation)
+    spec = FloatProduct(9, 37, 12, has_bias=True, has_residual=True, activation=activation)
     check(spec, numbers(rng, 9, 12), numbers(rng, 12, 37), target, rng)
 
 
 def test_batch_that_broadcasts(rng: np.random.Generator) -> None:
     x, w = numbers(rng, 3, 1, 6, 8), numbers(rng, 2, 8, 5)
-    spec = MatrixProduct(6, 5, 8, batch=(3, 2), x_strides=(1, 0), w_strides=(0, 1))
+    spec = FloatProduct(6, 5, 8, batch=(3, 2), x_strides=(1, 0), w_strides=(0, 1))
     check(spec, x, w, "host", rng)
     check(replace(spec, transpose_w=True), x, w, "host", rng)
 
@@ -70,7 +70,7 @@ def test_batch_that_broadcasts(rng: np.random.Generator) -> None:
 def test_rows_in_blocks(rng: np.random.Generator) -> None:
     # So long rows that only a few of them fit into the second level cache.
     inner = described("host").cache_bytes[1] // 64
-    spec = MatrixProduct(37, 18, inner)
+    spec = FloatProduct(37, 18, inner)
     check(spec, numbers(rng, 37, inner) / 64, numbers(rng, inner, 18) / 64, "host", rng)
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..kernel import Kernel
+from ..llvm.row_vectors import RowVector, over_row
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, I64, Register, Registers, constant, mask_constant, poison, vector_constant, zero
+from ..llvm.types import F32, I64, Register, Registers, constant, poison, vector_constant, zero
 from .product_spec import ProductSpec
 
 TOGETHER = 8
@@ -31,8 +32,7 @@ class DotProducts(ProductSpec):
     def generate(self, target: TargetDescription) -> Kernel:
         b = self.entry(target, writes=("residual", "y"))
         arguments = self.bind(b)
-        lanes = target.lanes
-        vector, results = F32.of(lanes), F32.of(TOGETHER)
+        results = F32.of(TOGETHER)
 
         def group(index: Register, _: Registers) -> Registers:
             first = b.multiply(index, TOGETHER)
@@ -45,23 +45,13 @@ class DotProducts(ProductSpec):
 
             def row(m: Register, _: Registers) -> Registers:
                 x = b.at(arguments["x"], b.multiply(m, 4 * self.inner))
-                place = b.multiply(b.add(b.multiply(m, self.columns), first), 4)
+                offset = b.multiply(b.add(b.multiply(m, self.columns), first), 4)
 
-                def some(k: Register, sums: Registers) -> list[Register]:
-                    offset = b.multiply(k, 4)
-                    factor = b.load(vector, b.at(x, offset))
-                    return [
-                        b.fma(b.load(vector, b.at(w, offset)), factor, total)
-                        for w, total in zip(pointers, sums, strict=True)
-                    ]
+                def some(part: RowVector, sums: Registers) -> list[Register]:
+                    factor = part.load(x)
+                    return [b.fma(part.load(w), factor, total) for w, total in zip(pointers, sums, strict=True)]
 
-                whole = self.inner // lanes * lanes
-                sums = list(b.loop(0, whole, some, [zero(vector)] * TOGETHER, step=lanes))
-                if whole < self.inner:
-                    rest = mask_constant(lanes, self.inner - whole)
-                    factor = b.load_masked(vector, b.at(x, 4 * whole), rest)
-                    for i, w in enumerate(pointers):
-                        sums[i] = b.fma(b.load_masked(vector, b.at(w, 4 * whole), rest), factor, sums[i])
+                sums = over_row(b, self.inner, some, [zero(F32.of(target.lanes))] * TOGETHER)
                 value = poison(results)
                 for i, total in enumerate(sums):
                     value = b.insert(value, b.sum_of_lanes(total), i)
@@ -69,10 +59,10 @@ class DotProducts(ProductSpec):
                     bias = b.load_masked(results, b.at(arguments["bias"], b.multiply(first, 4)), mask)
                     value = b.binary("fadd", value, bias)
                 if self.has_residual:
-                    residual = b.load_masked(results, b.at(arguments["residual"], place), mask)
+                    residual = b.load_masked(results, b.at(arguments["residual"], offset), mask)
                     value = b.binary("fadd", value, residual)
                 value = self.activation.apply(b, value)
-                b.store_masked(value, b.at(arguments["y"], place), mask)
+                b.store_masked(value, b.at(arguments["y"], offset), mask)
                 return ()
 
             b.loop(constant(I64, 0), self.rows, row)

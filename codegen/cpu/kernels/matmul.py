@@ -1,19 +1,22 @@
-"""Matrix multiplication on row-major tensors of single precision."""
+"""Matrix multiplication of row-major tensors: single precision, and 8-bit ones with a known right factor."""
 
 from __future__ import annotations
 
 import math
 
 from ....ir.core import Op
+from ....ir.layout import QUAD
 from ....ir.ops.matmul import MatMul
 from ..kernel import Kernel
 from ..llvm.target import TargetDescription
 from ..nest import broadcast
 from ..registry import lowers
-from ..tensors import is_float, layouts
+from ..tensors import is_float, is_plain
 from .activation import Activation
+from .byte_product import ByteProduct
 from .dot_product import DotProducts
-from .matrix_product import MatrixProduct
+from .float_product import FloatProduct
+from .quantized_channels import channels_of, has_constant_channels
 
 FEW_ROWS = 4
 """Up to so many rows a transposed right factor is read as it lies."""
@@ -27,7 +30,7 @@ def matmul(op: Op, target: TargetDescription) -> Kernel | None:
     x, w, bias, residual = (*op.operands, None, None)[:4]
     assert x is not None
     assert w is not None
-    if not is_float(op) or any(layouts(op)) or not op.result.type.elements:
+    if not is_float(op) or not is_plain(op) or not op.result.type.elements:
         return None
     rows, columns, inner = operator.extents(x.type, w.type)
     batch = op.result.type.shape[:-2]
@@ -42,19 +45,33 @@ def matmul(op: Op, target: TargetDescription) -> Kernel | None:
             return DotProducts(
                 rows, columns, inner, has_bias=has_bias, has_residual=has_residual, activation=activation
             ).kernel(target)
-    x_strides = broadcast(x.type.shape[:-2], batch).strides if batch else ()
-    w_strides = broadcast(w.type.shape[:-2], batch).strides if batch else ()
-    spec = MatrixProduct(
+    return FloatProduct(
         rows,
         columns,
         inner,
         batch,
-        x_strides,
-        w_strides,
+        broadcast(x.type.shape[:-2], batch).strides if batch else (),
+        broadcast(w.type.shape[:-2], batch).strides if batch else (),
         operator.transpose_a,
         operator.transpose_b,
         has_bias=has_bias,
         has_residual=has_residual,
         activation=activation,
-    )
-    return spec.kernel(target)
+    ).kernel(target)
+
+
+@lowers(MatMul)
+def quantized_matmul(op: Op, target: TargetDescription) -> Kernel | None:
+    """Products with a known matrix that lies in order for dot products."""
+    operator = op.operator
+    assert isinstance(operator, MatMul)
+    if not has_constant_channels(op) or op.inputs[0].type.layout or op.result.type.layout:
+        return None
+    x, w = op.inputs[0].type, op.inputs[1].type
+    inner, columns = x.shape[-1], op.result.type.shape[-1]
+    if operator.transpose_a or w.layout != ("o16i4" if operator.transpose_b else "i4o16") or inner % QUAD:
+        return None
+    rows = x.elements // max(1, inner)
+    if not rows * inner:
+        return None
+    return ByteProduct(rows, columns, inner, channels_of(op), len(op.inputs) > 2).kernel(target)

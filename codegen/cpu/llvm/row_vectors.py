@@ -27,18 +27,11 @@ class RowVector:
 
     def load(self, row: Register) -> Register:
         """The elements in the row at ``row``; zero where there are none."""
-        address = self._b.at(row, self.offset)
-        if self.mask is None:
-            return self._b.load(self._vector, address)
-        return self._b.load_masked(self._vector, address, self.mask)
+        return self._b.load_masked(self._vector, self._b.at(row, self.offset), self.mask)
 
     def store(self, value: Register, row: Register) -> None:
         """Write the elements that exist."""
-        address = self._b.at(row, self.offset)
-        if self.mask is None:
-            self._b.store(value, address)
-        else:
-            self._b.store_masked(value, address, self.mask)
+        self._b.store_masked(value, self._b.at(row, self.offset), self.mask)
 
     def only(self, value: Register, otherwise: Register) -> Register:
         """``value`` in the lanes that exist, ``otherwise`` in the others."""

@@ -139,6 +139,11 @@ def mask_constant(lanes: int, active: int) -> Register:
     return vector_constant(I1.of(lanes), ["true" if lane < active else "false" for lane in range(lanes)])
 
 
+def partial_mask(lanes: int, active: int) -> Register | None:
+    """The same, ``None`` for all lanes: what masked loads and stores take."""
+    return mask_constant(lanes, active) if active < lanes else None
+
+
 def zero(type: Type) -> Register:
     """Zero in every lane; for a pointer, null."""
     if type.lanes > 1:

@@ -1,0 +1,119 @@
+"""Products of 8-bit matrices with a known right factor, by dot products of four bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ....ir.layout import BLOCK, QUAD
+from ..llvm.builder import FunctionBuilder
+from ..llvm.byte_dot_product import ACCUMULATOR, BYTES, dot, flipped
+from ..llvm.quantized_math import single
+from ..llvm.target import TargetDescription
+from ..llvm.types import F32, I8, I32, Register, Registers, constant, zero
+from .channel_tiles import ChannelTiles, WorkItem
+from .matrix_product import MatrixProduct, MatrixShape, MatrixTile
+from .quantized_blocking import Work, choose_quantized_blocking
+from .quantized_channels import Channels
+from .window import Axis
+
+
+@dataclass(frozen=True)
+class ByteProduct(MatrixProduct):
+    """Product of a matrix of activations and one of weights, bias, activation and requantisation.
+
+    Arguments: x [M, K], row-major; w in layout ``o16i4`` or ``i4o16``; bias, which is not read; result [M, N],
+    row-major. K is a multiple of four.
+
+    Attributes:
+        channels: constants of the columns of the result.
+        has_bias: there is an argument for it.
+    """
+
+    PARAMETERS: ClassVar[tuple[str, ...]] = ("x", "w", "y", "start", "factors", "zeros")
+    WRITTEN: ClassVar[tuple[str, ...]] = ("y",)
+
+    channels: Channels
+    has_bias: bool = False
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        return ("x", "w", *(("bias",) if self.has_bias else ()), "y")
+
+    @property
+    def vector_bytes(self) -> int:
+        """Weights of 16 columns."""
+        return -(-self.inner // BLOCK) * BLOCK * BLOCK
+
+    def shape(self, target: TargetDescription) -> MatrixShape:
+        blocks, steps = -(-self.columns // BLOCK), self.inner // QUAD
+        point, line = Axis(1, 1, 1, 1, 1, 0), Axis(self.rows, self.rows, 1, 1, 1, 0)
+        work = Work(point, line, steps, 0, blocks, False, bool(self.channels.zeros))
+        blocking = choose_quantized_blocking(work, target)
+        # Rows of x that stay in the cache while all columns go over them.
+        row_block = max(1, target.cache_bytes[1] // 4 // self.inner // blocking.pixels) * blocking.pixels
+        return MatrixShape(
+            ChannelTiles(1, 1, blocks, blocking.vectors, self.rows, row_block),
+            tile_rows=blocking.pixels,
+            lanes=BLOCK,
+            x_row=self.inner,
+            x_step=QUAD,
+            w_step=BLOCK * QUAD,
+            steps=steps,
+        )
+
+    def strip(
+        self, b: FunctionBuilder, shape: MatrixShape, item: WorkItem, columns: int
+    ) -> Callable[[Register], Sequence[Register]]:
+        pointers, tables = self.bind(b), self.channels.define(b, self.name)
+        w = b.at(pointers["w"], b.multiply(item.block, self.vector_bytes))
+        y = b.at(pointers["y"], b.multiply(item.block, BLOCK))
+        offset = b.multiply(item.block, 4 * BLOCK)
+        numbers = [b.at(tables.get(name, tables["start"]), offset) for name in ("start", "factors", "zeros")]
+
+        def arguments(row: Register) -> Sequence[Register]:
+            x = b.at(pointers["x"], b.multiply(row, self.inner))
+            return x, w, b.at(y, b.multiply(row, self.columns)), *numbers
+
+        return arguments
+
+    def start(self, tile: MatrixTile) -> list[Register]:
+        address = tile.b.arguments[3]
+        row = [tile.b.load(ACCUMULATOR, tile.b.at(address, 4 * BLOCK * vector)) for vector in range(tile.vectors)]
+        return (row + [zero(ACCUMULATOR)] * bool(self.channels.zeros)) * tile.rows
+
+    def weights(self, tile: MatrixTile, w: Register) -> list[Register]:
+        b = tile.b
+        weights = [b.load(BYTES, b.at(w, vector * self.vector_bytes)) for vector in range(tile.vectors)]
+        if self.channels.flips_w:
+            weights = [flipped(b, vector) for vector in weights]
+        # Zero points of weights are multiplied with the sum of the row.
+        return [*weights, constant(BYTES, 1)] if self.channels.zeros else weights
+
+    def multiply(self, b: FunctionBuilder, x: Register, weights: list[Register], totals: Registers) -> list[Register]:
+        value = b.splat(b.convert("bitcast", b.load(I8.of(QUAD), x), I32), BLOCK)
+        value = flipped(b, value) if self.channels.flips_x else value
+        return [dot(b, total, value, vector) for vector, total in zip(weights, totals, strict=False)]
+
+    def end(self, tile: MatrixTile, totals: Registers) -> None:
+        b, width = tile.b, len(totals) // tile.rows
+        _, _, y, _, factors, zeros = b.arguments
+        for vector in range(tile.vectors):
+            factor = b.load(F32.of(BLOCK), b.at(factors, 4 * BLOCK * vector))
+            reals = []
+            for row in range(tile.rows):
+                total = totals[row * width + vector]
+                if self.channels.zeros:
+                    w_zero = b.load(ACCUMULATOR, b.at(zeros, 4 * BLOCK * vector))
+                    total = b.binary("sub", total, b.binary("mul", w_zero, totals[row * width + tile.vectors]))
+                reals.append(b.binary("fmul", single(b, total), factor))
+            self._store(b, reals, b.at(y, vector * BLOCK), tile.mask(vector))
+
+    def _store(self, b: FunctionBuilder, reals: Sequence[Register], address: Register, mask: Register | None) -> None:
+        """Vectors of neighbouring rows."""
+        for packed in self.channels.result.store_forms(b, reals, are_small=self.channels.are_small):
+            for first in range(0, packed.type.lanes, BLOCK):
+                part = b.shuffle(packed, packed, range(first, first + BLOCK)) if packed.type.lanes > BLOCK else packed
+                b.store_masked(part, address, mask)
+                address = b.at(address, self.columns)

@@ -1,0 +1,177 @@
+"""Products of matrices of single precision numbers.
+
+A transposed right factor is first transposed, one strip of columns at a time, into the work memory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from ..llvm.builder import FunctionBuilder
+from ..llvm.target import TargetDescription
+from ..llvm.types import F32, PTR, Register, Registers, partial_mask, zero
+from .channel_tiles import ChannelTiles, WorkItem
+from .layout import transpose_square
+from .matrix_product import MatrixProduct, MatrixShape, MatrixTile
+from .product_spec import ProductSpec
+
+
+@dataclass(frozen=True)
+class FloatProduct(ProductSpec, MatrixProduct):
+    """x w + bias + residual, then the activation, for each matrix of a batch; all row-major.
+
+    Arguments: x [*, M, K] (or [*, K, M]), w [*, K, N] (or [*, N, K]), bias [N], residual and result [*, M, N]. The
+    result may lie where the residual lies.
+
+    Attributes:
+        batch: extents of the batch dimensions of the result.
+        x_strides, w_strides: along each of them, in matrices; 0 where a factor is the same for all.
+        transpose_x, transpose_w: the factor lies transposed.
+    """
+
+    PARAMETERS: ClassVar[tuple[str, ...]] = ("x", "w", "bias", "residual", "y")
+    WRITTEN: ClassVar[tuple[str, ...]] = ("residual", "y", "scratch")
+
+    batch: tuple[int, ...] = ()
+    x_strides: tuple[int, ...] = ()
+    w_strides: tuple[int, ...] = ()
+    transpose_x: bool = False
+    transpose_w: bool = False
+
+    def shape(self, target: TargetDescription) -> MatrixShape:
+        rows, vectors = choose_tile(self, target)
+        # Rows whose part of x stays in the second level cache while all strips pass by.
+        budget = max(1, target.cache_bytes[1] // 2 // (4 * self.inner) // rows) * rows
+        row_block = self.rows if self.transpose_w else min(self.rows, budget)
+        strip_row = 4 * vectors * target.lanes
+        return MatrixShape(
+            ChannelTiles(math.prod(self.batch), 1, -(-self.columns // target.lanes), vectors, self.rows, row_block),
+            tile_rows=rows,
+            lanes=target.lanes,
+            x_row=4 if self.transpose_x else 4 * self.inner,
+            x_step=4 * self.rows if self.transpose_x else 4,
+            w_step=strip_row if self.transpose_w else 4 * self.columns,
+            steps=self.inner,
+            scratch=strip_row * self.inner if self.transpose_w else 0,
+        )
+
+    def strip(
+        self, b: FunctionBuilder, shape: MatrixShape, item: WorkItem, columns: int
+    ) -> Callable[[Register], Sequence[Register]]:
+        pointers = self.bind(b)
+        x, w = self._factors(b, item.image)
+        column = b.multiply(item.block, shape.lanes)
+        w = b.at(w, b.multiply(column, 4 * self.inner if self.transpose_w else 4))
+        if self.transpose_w:
+            w = self._transpose(b, shape, w, columns)
+        bias = b.at(pointers["bias"], b.multiply(column, 4)) if self.has_bias else zero(PTR)
+        result = b.add(b.multiply(item.image, 4 * self.rows * self.columns), b.multiply(column, 4))
+
+        def arguments(row: Register) -> Sequence[Register]:
+            offset = b.add(result, b.multiply(row, 4 * self.columns))
+            residual = b.at(pointers["residual"], offset) if self.has_residual else zero(PTR)
+            return b.at(x, b.multiply(row, shape.x_row)), w, bias, residual, b.at(pointers["y"], offset)
+
+        return arguments
+
+    def _factors(self, b: FunctionBuilder, matrix: Register) -> list[Register]:
+        """The factors of a matrix of the batch."""
+        found = [b.integer(0), b.integer(0)]
+        for extent, *strides in reversed(list(zip(self.batch, self.x_strides, self.w_strides, strict=True))):
+            index, matrix = b.remainder(matrix, extent), b.divide(matrix, extent)
+            found = [b.add(number, b.multiply(index, stride)) for number, stride in zip(found, strides, strict=True)]
+        sizes = 4 * self.rows * self.inner, 4 * self.inner * self.columns
+        return [b.at(p, b.multiply(n, size)) for p, n, size in zip(b.arguments[:2], found, sizes, strict=True)]
+
+    def _transpose(self, b: FunctionBuilder, shape: MatrixShape, w: Register, columns: int) -> Register:
+        """Columns of w, which are its rows in memory, side by side as rows of a strip, filled up with zeros."""
+        lanes, whole = shape.lanes, self.inner // shape.lanes * shape.lanes
+        strip = self.bind(b)["scratch"]
+        for first in range(0, columns, lanes):
+
+            def square(step: Register, _: Registers, first: int = first, count: int = lanes) -> Registers:
+                source = b.at(w, first * 4 * self.inner, b.multiply(step, 4))
+                rows = [zero(F32.of(lanes))] * lanes
+                for index in range(min(lanes, columns - first)):
+                    address = b.at(source, index * 4 * self.inner)
+                    rows[index] = b.load_masked(F32.of(lanes), address, partial_mask(lanes, count))
+                target = b.at(strip, b.multiply(step, shape.w_step), 4 * first)
+                for index, vector in enumerate(transpose_square(b, rows)[:count]):
+                    b.store(vector, b.at(target, index * shape.w_step))
+                return ()
+
+            b.loop(0, whole, square, step=lanes)
+            if whole < self.inner:
+                square(b.integer(whole), (), count=self.inner - whole)
+        return strip
+
+    def start(self, tile: MatrixTile) -> list[Register]:
+        return [zero(F32.of(tile.shape.lanes))] * (tile.rows * tile.vectors)
+
+    def weights(self, tile: MatrixTile, w: Register) -> list[Register]:
+        # A strip in the work memory is filled up with zeros.
+        whole = replace(tile, active=tile.shape.lanes) if self.transpose_w else tile
+        return [_load(whole, vector, w) for vector in range(tile.vectors)]
+
+    def multiply(self, b: FunctionBuilder, x: Register, weights: list[Register], totals: Registers) -> list[Register]:
+        value = b.splat(b.load(F32, x), weights[0].type.lanes)
+        return [b.fma(value, vector, total) for vector, total in zip(weights, totals, strict=False)]
+
+    def end(self, tile: MatrixTile, totals: Registers) -> None:
+        b, row_bytes = tile.b, 4 * self.columns
+        _, _, bias, residual, y = b.arguments
+        biases = [_load(tile, vector, bias) for vector in range(tile.vectors)] if self.has_bias else []
+        for index, value in enumerate(totals):
+            row, vector = divmod(index, tile.vectors)
+            value = b.binary("fadd", value, biases[vector]) if self.has_bias else value
+            if self.has_residual:
+                value = b.binary("fadd", value, _load(tile, vector, b.at(residual, row * row_bytes)))
+            value = self.activation.apply(b, value) if self.activation.is_light else value
+            _store(tile, vector, value, b.at(y, row * row_bytes))
+        if self.activation.is_light:
+            return
+
+        def activate(row: Register, _: Registers) -> Registers:
+            address = b.at(y, b.multiply(row, row_bytes))
+            for vector in range(tile.vectors):
+                _store(tile, vector, self.activation.apply(b, _load(tile, vector, address)), address)
+            return ()
+
+        b.loop(0, tile.rows, activate)
+
+
+def _load(tile: MatrixTile, vector: int, row: Register) -> Register:
+    """A vector of a row, as far as it lies within the columns."""
+    type = F32.of(tile.shape.lanes)
+    return tile.b.load_masked(type, tile.b.at(row, vector * type.bytes), tile.mask(vector))
+
+
+def _store(tile: MatrixTile, vector: int, value: Register, row: Register) -> None:
+    tile.b.store_masked(value, tile.b.at(row, vector * value.type.bytes), tile.mask(vector))
+
+
+def choose_tile(spec: FloatProduct, target: TargetDescription) -> tuple[int, int]:
+    """Rows and vectors of the tile of least estimated cost."""
+    vectors_in_row = -(-spec.columns // target.lanes)
+
+    def cost(rows: int, vectors: int) -> float:
+        def tile(p: int, q: int) -> float:
+            # Two multiply-adds and two loads a cycle, four cycles a link of a chain.
+            step = max(p * q / 2, (p + q) / 2, 4 if p * q < 8 else 0)
+            return spec.inner * step + 2 * p * q + 20
+
+        across = -(-vectors_in_row // vectors)
+        widths = [vectors] * (across - 1) + [vectors_in_row - (across - 1) * vectors]
+        full, rest = divmod(spec.rows, rows)
+        return sum(full * tile(rows, q) + (tile(rest, q) if rest else 0) for q in widths)
+
+    candidates = [
+        (rows, vectors)
+        for vectors in range(1, min(vectors_in_row, 12) + 1)
+        for rows in range(1, min(spec.rows, 28) + 1)
+        if (rows + 1) * vectors + 1 <= target.registers
+    ]
+    return min(candidates or [(1, 1)], key=lambda tile: cost(*tile))
