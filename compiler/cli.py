@@ -45,6 +45,10 @@ Engine = Annotated[
     str | None,
     typer.Option(help="device, software or float; by default the first of these that the artifact holds."),
 ]
+InputShape = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=1,3,224,224", help="The shape of an input that the model leaves open; repeatable."),
+]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -225,10 +229,7 @@ def inspect(
     supported_ops: Annotated[
         bool, typer.Option("--supported-ops", help="Print all supported operators in Markdown; needs no file.")
     ] = False,
-    input_shape: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=1,3,224,224", help="For models: shape of an open input; repeatable."),
-    ] = None,
+    input_shape: InputShape = None,
     engine: Engine = None,
     memory: Annotated[bool, typer.Option("--memory", help="Add where every intermediate result lies.")] = False,
     disassemble: Annotated[
@@ -258,6 +259,47 @@ def inspect(
     shapes = parse_input_shapes(input_shape)
     text = inspect_file(path, shapes, ir=ir, as_json=json_output, engine=engine, memory=memory)
     typer.echo(text, nl=False)
+
+
+@app.command()
+def opt(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="An ONNX model, or a module as text (.tw).")],
+    passes: Annotated[
+        str,
+        typer.Option(metavar="PASS,…", help="The passes, in order; options in braces, such as canonicalize{limit=10}."),
+    ] = "",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT.tw",
+            help="Write the module there, and its large constants to blobs/ beside it, instead of to stdout.",
+        ),
+    ] = None,
+    input_shape: InputShape = None,
+    print_after: Annotated[
+        list[str] | None, typer.Option(metavar="PASS", help="Print the module to stderr after this pass; repeatable.")
+    ] = None,
+    time_passes: Annotated[
+        bool, typer.Option("--time-passes", help="Print to stderr how long each pass took.")
+    ] = False,
+    json_output: Json = False,
+) -> None:
+    """Run passes on a module and print it, for whoever works on passes.
+
+    Example: `tilewright opt model.onnx --passes fold_constants,canonicalize,fuse -o model.tw`
+    """
+    from .optimize import optimize_file
+
+    shapes = parse_input_shapes(input_shape)
+    result = optimize_file(path, passes, output, shapes, print_after=print_after or ())
+    if time_passes:
+        sys.stderr.write(result.times())
+    if json_output:
+        typer.echo(result.to_json(), nl=False)
+    elif output is None:
+        typer.echo(str(result.module), nl=False)
 
 
 @app.command()

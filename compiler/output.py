@@ -11,7 +11,7 @@ from ..runtime.artifact.artifact import check_writable
 
 
 def check_output(model: object, output: str | os.PathLike[str]) -> None:
-    """Refuse an output that cannot be written, or that is the model itself.
+    """Refuse an artifact that cannot be written, or that would replace the model.
 
     Args:
         model: a path; anything else is no file.
@@ -21,6 +21,11 @@ def check_output(model: object, output: str | os.PathLike[str]) -> None:
         ArtifactError: the folder is missing or read-only, or the output is a folder.
     """
     check_writable(output)
+    check_apart(model, output)
+
+
+def check_apart(model: object, output: str | os.PathLike[str]) -> None:
+    """As :func:`check_output`, for an output of any kind that may not be writable."""
     if not isinstance(model, (str, os.PathLike)) or not Path(output).exists() or not Path(model).exists():
         return
     if Path(output).samefile(Path(model)):

@@ -116,9 +116,10 @@ def dump_module(file: Path, module: Module) -> None:
     Raises:
         OSError: a file cannot be written.
     """
+    file.parent.mkdir(parents=True, exist_ok=True)
     store = file.parent / "blobs"
-    store.mkdir(parents=True, exist_ok=True)
     for digest, array in blobs(module).items():
+        store.mkdir(exist_ok=True)
         blob = store / f"{digest}.npy"
         if not blob.exists():
             np.save(blob, array)

@@ -1,0 +1,95 @@
+"""Chosen passes over a module in a file: ``tilewright opt``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from tilewright.errors import InputError, ParseError, UsageError
+
+from ..ir.core import Module
+from ..ir.verify import verify
+from ..passes.base import Record
+from ..passes.instruments import Print, Timing, dump_module, load_dump
+from ..passes.pipeline import Pipeline, check_names
+from .frontend.onnx.reader import InputShapes, import_onnx
+from .output import check_apart
+
+
+@dataclass(frozen=True)
+class Optimized:
+    """A module, and what each pass did to it."""
+
+    module: Module
+    records: list[Record]
+
+    def times(self) -> str:
+        """How long each pass took, as a table."""
+        timing = Timing()
+        timing.records += self.records
+        return f"{timing}\n"
+
+    def to_json(self) -> str:
+        passes = [
+            {"name": each.name, "modified": each.modified, "seconds": each.seconds, "changes": dict(each.counts)}
+            for each in self.records
+        ]
+        return json.dumps({"passes": passes, "module": str(self.module)}, indent=2) + "\n"
+
+
+def read_module(path: Path, input_shapes: InputShapes) -> Module:
+    """The module of an ONNX model, or of a text with its arrays in ``blobs/`` beside it.
+
+    Raises:
+        ModelError, InputError: the file cannot be read, or is not what its name says.
+        ParseError, VerifyError: the text is malformed, or is no sound module.
+    """
+    if path.suffix == ".onnx":
+        return import_onnx(path, input_shapes)
+    try:
+        module = load_dump(path)
+    except ParseError as error:
+        error.message = f"module {str(path)!r}: {error.message}"
+        raise
+    except OSError as error:
+        raise InputError(f"cannot read {error.filename or str(path)!r}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise InputError(f"{str(path)!r} or one of its blobs is damaged: {error}") from None
+    verify(module, stage="read")
+    return module
+
+
+def optimize_file(
+    path: Path,
+    passes: str,
+    output: Path | None,
+    input_shapes: InputShapes,
+    *,
+    print_after: Collection[str] = (),
+) -> Optimized:
+    """Run passes on the module of a file.
+
+    Args:
+        path: an ONNX model, or a module as text.
+        passes: a pipeline as text, such as ``fold_constants,canonicalize{limit=10},fuse``.
+        output: where to write the module, its large constants in ``blobs/`` beside it.
+        print_after: passes after which the module is printed to stderr.
+
+    Raises:
+        UsageError: ``passes`` or ``print_after`` names what is not there, or the output is the model.
+        TilewrightError: see :func:`read_module`; PassError if a pass failed.
+    """
+    try:
+        pipeline = Pipeline.parse(passes)
+    except ParseError as error:
+        raise UsageError(f"--passes: {error}") from None
+    check_names(print_after, [each.name for each in pipeline.passes])
+    if output is not None:
+        check_apart(path, output)
+    module = read_module(path, input_shapes)
+    records = pipeline.run(module, instruments=[Print(after=print_after)])
+    if output is not None:
+        dump_module(output, module)
+    return Optimized(module, records)

@@ -1,0 +1,80 @@
+"""``tilewright opt``: passes by name over a model or a text, and back from what it wrote."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tilewright.compiler.cli import main
+from tilewright.compiler.demo.digits import MODEL
+from tilewright.compiler.frontend.onnx.reader import import_onnx
+from tilewright.ir.printer import print_module
+from tilewright.passes.instruments import load_dump
+from tilewright.passes.pipeline import Pipeline
+
+Capture = pytest.CaptureFixture[str]
+PASSES = "fold_constants,canonicalize{limit=10},eliminate_dead_code,fuse"
+
+
+def test_a_model_becomes_a_text_that_reads_back(tmp_path: Path, capsys: Capture) -> None:
+    file = tmp_path / "digits.tw"
+    assert main(["opt", str(MODEL), "--passes", PASSES, "-o", str(file)]) == 0
+    assert capsys.readouterr() == ("", "")
+    module = import_onnx(MODEL)
+    Pipeline.parse(PASSES).run(module)
+    assert print_module(load_dump(file)) == print_module(module)
+    assert main(["opt", str(file)]) == 0
+    assert capsys.readouterr().out == file.read_text() == print_module(module)
+
+
+def test_steps_one_by_one_are_the_pipeline(tmp_path: Path, capsys: Capture) -> None:
+    source, file = MODEL, tmp_path / "steps.tw"
+    for name in PASSES.split(","):
+        assert main(["opt", str(source), "--passes", name, "-o", str(file.with_stem(name[:4]))]) == 0
+        source = file.with_stem(name[:4])
+    assert main(["opt", str(MODEL), "--passes", PASSES]) == 0
+    assert capsys.readouterr().out == source.read_text()
+
+
+def test_modules_and_times_go_to_stderr(capsys: Capture) -> None:
+    assert main(["opt", str(MODEL), "--passes", PASSES, "--print-after", "fuse", "--time-passes", "--json"]) == 0
+    shown = capsys.readouterr()
+    found = json.loads(shown.out)
+    assert [each["name"] for each in found["passes"]] == [word.split("{")[0] for word in PASSES.split(",")]
+    assert found["module"].startswith("module @digits {\n")
+    assert shown.err.startswith("// after fuse\nmodule @digits {\n")
+    assert shown.err.splitlines()[-1].startswith("total ")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (
+            ["m.onnx", "--passes", "fuse,fusee"],
+            2,
+            "--passes: line 1, column 6: unknown pass 'fusee' (did you mean 'fuse'?)\nfuse,fusee\n     ^",
+        ),
+        (["m.onnx", "--passes", "fuse", "--print-after", "fold"], 2, "there is no pass 'fold' (known: fuse)"),
+        (["none.tw"], 1, "cannot read 'none.tw': No such file or directory"),
+        (["binary.tw"], 1, "'binary.tw' or one of its blobs is damaged: "),
+        (["text.tw"], 1, "line 1, column 10: module 'text.tw': expected '{', found 'end of text'\nmodule @a\n"),
+        (["m.onnx", "-o", "m.onnx"], 2, "the output would replace the model; found m.onnx. Choose another --output."),
+        (["m.onnx", "-o", "folder"], 1, "cannot use 'folder': Is a directory"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_wrong_is_said(
+    words: list[str], code: int, message: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m.onnx").write_bytes(MODEL.read_bytes())
+    (tmp_path / "binary.tw").write_bytes(b"\xff\xfe")
+    (tmp_path / "text.tw").write_text("module @a")
+    (tmp_path / "folder").mkdir()
+    assert main(["opt", *words]) == code
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith(f"error: {message}")
+    assert (tmp_path / "m.onnx").read_bytes() == MODEL.read_bytes()
