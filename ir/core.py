@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, Generic, TypeGuard, TypeVar, Union
 
 import numpy as np
 
@@ -17,7 +17,21 @@ from tilewright.errors import IRError
 from .types import TensorType
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
     from .op import Operator
+
+    # An ``Op`` without argument is one of any operator, and an ``Operator`` one of any operands.
+    OperatorT_co = TypeVarWithDefault("OperatorT_co", bound="Operator", covariant=True, default="Operator")
+    OperandsT_co = TypeVarWithDefault(
+        "OperandsT_co", bound="tuple[Value | None, ...]", covariant=True, default="tuple[Value | None, ...]"
+    )
+else:
+    OperatorT_co = TypeVar("OperatorT_co", covariant=True)
+    OperandsT_co = TypeVar("OperandsT_co", covariant=True)
+
+OperatorT = TypeVar("OperatorT", bound="Operator")
+OperandsT = TypeVar("OperandsT", bound="tuple[Value | None, ...]")
 
 Literal = Union[int, float, bool, str, None, tuple["Literal", ...]]
 """What an annotation may hold: it prints and parses without a declaration."""
@@ -104,8 +118,8 @@ class Constant(Value):
         return f"@{self.name}: {self.type}"
 
 
-class Op:
-    """One application of an operator.
+class Op(Generic[OperatorT_co]):
+    """One application of an operator; ``Op[Conv]`` is one whose operator is known to be a ``Conv``.
 
     Attributes:
         operator: what it computes, with its attributes.
@@ -118,7 +132,7 @@ class Op:
 
     def __init__(
         self,
-        operator: Operator,
+        operator: OperatorT_co,
         operands: Sequence[Value | None],
         result_types: Sequence[TensorType] | None = None,
         *,
@@ -143,7 +157,7 @@ class Op:
             Value(names[i] if i < len(names) else hint if len(types) == 1 else f"{hint}_{i}", type, self)
             for i, type in enumerate(types)
         )
-        for value in operands:
+        for value in operator.padded(operands):
             self._operands.append(None)
             self.set_operand(len(self._operands) - 1, value)
 
@@ -153,9 +167,9 @@ class Op:
         return self.operator.name
 
     @property
-    def operands(self) -> tuple[Value | None, ...]:
-        """What it reads, in schema order; ``None`` where an optional operand is absent."""
-        return tuple(self._operands)
+    def operands(self: Op[Operator[OperandsT]]) -> OperandsT:
+        """What it reads, by name and in order; ``None`` where an optional operand is absent."""
+        return self.operator.arranged(self._operands)
 
     @property
     def inputs(self) -> tuple[Value, ...]:
@@ -213,6 +227,11 @@ class Op:
         from .printer import print_op
 
         return print_op(self)
+
+
+def is_op(op: Op | None, *operators: type[OperatorT]) -> TypeGuard[Op[OperatorT]]:
+    """Whether there is an op, and its operator is of one of these classes."""
+    return op is not None and isinstance(op.operator, operators)
 
 
 class Function:

@@ -14,40 +14,32 @@ import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
 from tilewright.errors import IRError, TilewrightError
 
+from .core import OperandsT_co, Value
 from .types import DType, TensorType
 
-
-@dataclass(frozen=True)
-class Operand:
-    """A place for an operand.
-
-    Attributes:
-        name: as in the documentation of the operator.
-        optional: may be absent.
-        variadic: stands for any number of operands; only the last place can be.
-    """
-
-    name: str
-    optional: bool = False
-    variadic: bool = False
+T = TypeVar("T")
 
 
-def operand(name: str) -> Operand:
-    return Operand(name)
+Types = Sequence[TensorType | None]
+"""Types of operands or results; ``None`` where an optional operand is absent."""
+
+Arrays = Sequence[np.ndarray | None]
+"""Elements of operands; ``None`` where an optional operand is absent."""
 
 
-def optional(name: str) -> Operand:
-    return Operand(name, optional=True)
+class UnaryOperands(NamedTuple):
+    x: Value
 
 
-def variadic(name: str) -> Operand:
-    return Operand(name, variadic=True)
+class BinaryOperands(NamedTuple):
+    x: Value
+    y: Value
 
 
 class QuantizationRule(enum.Enum):
@@ -63,11 +55,13 @@ class QuantizationRule(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Operator:
+class Operator(Generic[OperandsT_co]):
     """Base of all operators.
 
-    A subclass defines ``infer`` and ``reference`` with one parameter for each operand place (``None`` where absent;
-    a variadic place is ``*operands``).
+    A subclass says what its operands are, ``Operator[UnaryOperands]``: a NamedTuple whose fields are values, with
+    ``None`` as their default where they may be absent, or ``tuple[Value, ...]`` for any number of them. It defines
+    ``infer`` and ``reference`` with one parameter for each operand (``None`` where absent; ``*operands`` for any
+    number).
     """
 
     name: ClassVar[str]
@@ -76,11 +70,26 @@ class Operator:
     family: ClassVar[str]
     """Name of the module that declares it, set by :func:`operator`."""
 
-    OPERANDS: ClassVar[tuple[Operand, ...]] = ()
+    OPERANDS: ClassVar[tuple[str, ...] | None] = None
+    """Names of the operands, ``None`` if it takes any number of them."""
+
+    REQUIRED: ClassVar[int] = 0
+    """How many operands, the first ones, are never absent."""
+
+    _ARRANGE: ClassVar[Callable[..., Any]] = tuple
+
     QUANTIZATION: ClassVar[QuantizationRule] = QuantizationRule.NONE
 
     GIVEN_RESULTS: ClassVar[bool] = False
     """Result types do not follow from operand types: every op of this operator is given them."""
+
+    def __init_subclass__(cls) -> None:
+        for base in cls.__dict__.get("__orig_bases__", ()):
+            for declared in typing.get_args(base):
+                if hasattr(declared, "_fields"):
+                    cls.OPERANDS, cls._ARRANGE = declared._fields, declared._make
+                    cls.REQUIRED = len(declared._fields) - len(declared._field_defaults)
+        super().__init_subclass__()
 
     def infer(self, *args: Any, **kwargs: Any) -> TensorType | tuple[TensorType, ...]:
         """Result types for the types of the operands; subclasses name their operands."""
@@ -90,18 +99,23 @@ class Operator:
         """Results for the arrays of the operands; subclasses name their operands."""
         raise NotImplementedError(type(self).__name__)
 
-    def result_types(self, operands: Sequence[TensorType | None], loc: Sequence[str] = ()) -> tuple[TensorType, ...]:
+    def padded(self, operands: Sequence[T]) -> Sequence[T | None]:
+        """As many operands as are declared, ``None`` for those absent at the end."""
+        return operands if self.OPERANDS is None else [*operands, *[None] * (len(self.OPERANDS) - len(operands))]
+
+    def arranged(self, operands: Sequence[Value | None]) -> OperandsT_co:
+        """The operands, as many as are declared, by name."""
+        return self._ARRANGE(operands)
+
+    def result_types(self, operands: Types, loc: Sequence[str] = ()) -> tuple[TensorType, ...]:
         """Types of the results.
 
         Raises:
             IRError: operands are missing, or the operator does not take such types; names op and node.
         """
         self.check_operand_count(operands, loc)
-        places = len(self.OPERANDS)
-        if not (self.OPERANDS and self.OPERANDS[-1].variadic):
-            operands = [*operands, *[None] * (places - len(operands))]
         try:
-            inferred = self.infer(*(type.plain if type is not None else None for type in operands))
+            inferred = self.infer(*(type.plain if type is not None else None for type in self.padded(operands)))
         except TilewrightError as error:
             error.op = error.op or self.name
             error.node = error.node or ", ".join(loc) or None
@@ -110,28 +124,25 @@ class Operator:
 
     def check_operand_count(self, operands: Sequence[object], loc: Sequence[str] = ()) -> None:
         """Raise IRError unless every required operand is there and none too many."""
-        is_variadic = bool(self.OPERANDS) and self.OPERANDS[-1].variadic
-        fixed = self.OPERANDS[:-1] if is_variadic else self.OPERANDS
+        if self.OPERANDS is None:
+            return
         node = ", ".join(loc) or None
-        for index, place in enumerate(fixed):
-            if not place.optional and (index >= len(operands) or operands[index] is None):
-                raise IRError(f"operand {place.name!r} is missing", op=self.name, node=node)
-        if not is_variadic and len(operands) > len(fixed):
-            raise IRError("too many operands", op=self.name, node=node, expected=len(fixed), found=len(operands))
+        for index, name in enumerate(self.OPERANDS[: self.REQUIRED]):
+            if index >= len(operands) or operands[index] is None:
+                raise IRError(f"operand {name!r} is missing", op=self.name, node=node)
+        if len(operands) > len(self.OPERANDS):
+            raise IRError(
+                "too many operands", op=self.name, node=node, expected=len(self.OPERANDS), found=len(operands)
+            )
 
     def evaluate(
-        self,
-        arrays: Sequence[np.ndarray | None],
-        operand_types: Sequence[TensorType | None],
-        result_types: Sequence[TensorType],
+        self, arrays: Arrays, operand_types: Types, result_types: Sequence[TensorType]
     ) -> tuple[np.ndarray, ...]:
         """Results by the reference, quantised or not, in the dtypes of ``result_types``."""
+        arrays = self.padded(arrays)
         if any(type is not None and type.quant is not None for type in (*operand_types, *result_types)):
             results = self.reference_quantized(arrays, operand_types, result_types)
         else:
-            places = len(self.OPERANDS)
-            if not (self.OPERANDS and self.OPERANDS[-1].variadic):
-                arrays = [*arrays, *[None] * (places - len(arrays))]
             # IEEE arithmetic is the meaning: overflow gives infinity, 0/0 gives NaN, and no warning is due.
             with np.errstate(all="ignore"):
                 results = self.reference(*arrays)

@@ -3,7 +3,7 @@
     module @tiny {
       const @w : f32[16,3,3,3] = blob "sha256:4be1…"
       func @main(%x: f32[1,3,32,32]) -> (%y: f32[1,16,32,32]) {
-        %c = conv(%x, @w, _) {strides=[1,1], …} [on=cpu] : f32[1,16,32,32]#c16 loc("Conv_0")
+        %c = conv(%x, @w) {strides=[1,1], …} [on=cpu] : f32[1,16,32,32]#c16 loc("Conv_0")
         return %c
       }
     }
@@ -119,7 +119,8 @@ def _fields(pairs: Mapping[str, Literal]) -> str:
 
 
 def _op_line(op: Op, names: _Names) -> str:
-    operands = ", ".join(map(names.use, op.operands))
+    present = max((index + 1 for index, value in enumerate(op.operands) if value is not None), default=0)
+    operands = ", ".join(map(names.use, op.operands[:present]))
     results = ", ".join(map(names.define, op.results))
     line = f"{results} = {_application(op.operator, operands)}"
     if op.annotations:

@@ -25,7 +25,7 @@ _ONNX_NAMES = {cls: name for name, cls in _PLAIN.items()}
 @imports(*_PLAIN)
 def import_comparison(node: Node, importer: Importer) -> Value:
     cls = _PLAIN[node.op_type]
-    return importer.emit_one(cls(), *(node.input(index) for index in range(len(cls.OPERANDS))))
+    return importer.emit_one(cls(), *(node.input(index) for index in range(cls.REQUIRED)))
 
 
 @exports(*_ONNX_NAMES)

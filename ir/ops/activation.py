@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
 from tilewright.errors import IRError
 
 from ..activation import Args, activate, check_activation
-from ..op import Operand, operand, operator
+from ..op import operator
 from ..types import DType, TensorType
 from .elementwise import FLOATS, NUMBERS, SIGNED, Binary, broadcast_shape
 from .unary import Unary
@@ -164,7 +163,6 @@ class Mish(Activation):
 class PRelu(Binary):
     """x, below zero slope * x; the slope broadcasts to the shape of x."""
 
-    OPERANDS: ClassVar[tuple[Operand, ...]] = (operand("x"), operand("slope"))
     DTYPES = (*FLOATS, DType.I32, DType.I64)
 
     def infer(self, x: TensorType, y: TensorType) -> TensorType:

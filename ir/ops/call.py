@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..op import Operator, operator, variadic
+from ..core import Value
+from ..op import Operator, operator
 from ..types import TensorType
 
 
 @operator("call")
 @dataclass(frozen=True)
-class Call(Operator):
+class Call(Operator[tuple[Value, ...]]):
     """Apply another function of the module.
 
     Operands: one for each parameter of the function, of its type. Results: those of the function. They are given with
@@ -25,7 +26,6 @@ class Call(Operator):
         callee: name of the function, any but ``main``; calls form no circle.
     """
 
-    OPERANDS = (variadic("arguments"),)
     GIVEN_RESULTS: ClassVar[bool] = True
 
     callee: str

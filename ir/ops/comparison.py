@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import NamedTuple
 
 import numpy as np
 
 from tilewright.errors import IRError
 
-from ..op import Operand, QuantizationRule, operand, operator
+from ..core import Value
+from ..op import QuantizationRule, operator
 from ..types import DType, TensorType
 from .elementwise import BOOL, NUMBERS, Binary, Elementwise, broadcast_shape, check_dtype
 
@@ -90,14 +91,19 @@ class Xor(Logic):
     FUNCTION = np.logical_xor
 
 
+class WhereOperands(NamedTuple):
+    condition: Value
+    x: Value
+    y: Value
+
+
 @operator("where")
-class Where(Elementwise):
+class Where(Elementwise[WhereOperands]):
     """x where the condition holds, else y.
 
     Operands: condition, of truth values; x and y of one element type; all three broadcast.
     """
 
-    OPERANDS: ClassVar[tuple[Operand, ...]] = (operand("condition"), operand("x"), operand("y"))
     QUANTIZATION = QuantizationRule.UNIFY
 
     def infer(self, condition: TensorType, x: TensorType, y: TensorType) -> TensorType:

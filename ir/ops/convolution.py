@@ -6,15 +6,18 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from tilewright.errors import IRError
 
 from ..activation import activate, check_activation
-from ..op import Operator, QuantizationRule, operand, operator, optional
+from ..core import Value
+from ..op import Operator, QuantizationRule, operator
 from ..quantized import centred, check_accumulating, requantized
 from ..types import TensorType
+from .linear import LinearOperands
 
 
 def output_extent(extent: int, kernel: int, stride: int, dilation: int, before: int, after: int) -> int:
@@ -24,7 +27,7 @@ def output_extent(extent: int, kernel: int, stride: int, dilation: int, before: 
 
 @operator("conv")
 @dataclass(frozen=True)
-class Conv(Operator):
+class Conv(Operator[LinearOperands]):
     """Convolution (correlation, as in ONNX), then bias, residual and activation.
 
     Operands: x [N, C, *spatial]; w [O, C/group, *kernel]; b [O]; residual, of the result's type, added before the
@@ -41,7 +44,6 @@ class Conv(Operator):
         act, act_args: fused activation, see :mod:`tilewright.ir.activation`.
     """
 
-    OPERANDS = (operand("x"), operand("w"), optional("b"), optional("residual"))
     QUANTIZATION = QuantizationRule.ACCUMULATE
 
     strides: tuple[int, ...]
@@ -165,16 +167,20 @@ def _check_geometry(conv: Conv | ConvTranspose, spatial: int) -> None:
         )
 
 
+class ConvTransposeOperands(NamedTuple):
+    x: Value
+    w: Value
+    b: Value | None = None
+
+
 @operator("conv_transpose")
 @dataclass(frozen=True)
-class ConvTranspose(Operator):
+class ConvTranspose(Operator[ConvTransposeOperands]):
     """Transposed convolution: the gradient of a convolution with respect to its input.
 
     Operands: x [N, C, *spatial]; w [C, O/group, *kernel]; b [O]. Result [N, O, *output] with
     output = stride * (extent - 1) + output_padding + dilation * (kernel - 1) + 1 - pad_begin - pad_end.
     """
-
-    OPERANDS = (operand("x"), operand("w"), optional("b"))
 
     strides: tuple[int, ...]
     pads: tuple[int, ...]

@@ -10,7 +10,8 @@ import numpy as np
 
 from tilewright.errors import IRError
 
-from ..op import Operand, Operator, QuantizationRule, operand, operator
+from ..core import OperandsT_co
+from ..op import BinaryOperands, Operator, QuantizationRule, operator
 from ..quantized import added, check_elementwise, check_sum, multiplied
 from ..types import DType, TensorType
 
@@ -47,18 +48,16 @@ def check_dtype(type: TensorType, allowed: tuple[DType, ...]) -> None:
 
 
 @dataclass(frozen=True)
-class Elementwise(Operator):
+class Elementwise(Operator[OperandsT_co]):
     """Base: an element of the only result depends on the elements at its place of the broadcast operands alone."""
 
 
 @dataclass(frozen=True)
-class Binary(Elementwise):
+class Binary(Elementwise[BinaryOperands]):
     """Base: two operands of one element type, broadcast against each other; the result has that type too.
 
     A subclass gives ``FUNCTION``, or overrides ``reference`` where integers or attributes need more than one.
     """
-
-    OPERANDS: ClassVar[tuple[Operand, ...]] = (operand("x"), operand("y"))
 
     DTYPES: ClassVar[tuple[DType, ...]] = NUMBERS
     """Element types of the operands."""

@@ -10,7 +10,8 @@ import numpy as np
 
 from tilewright.errors import IRError
 
-from ..op import Operator, QuantizationRule, operator, variadic
+from ..core import Value
+from ..op import Operator, QuantizationRule, operator
 from ..parser import parse_statement
 from ..printer import print_statement
 from ..types import TensorType
@@ -34,7 +35,7 @@ class Step:
 
 @operator("fused_elementwise")
 @dataclass(frozen=True)
-class FusedElementwise(Elementwise):
+class FusedElementwise(Elementwise[tuple[Value, ...]]):
     """A straight line of elementwise operators.
 
     Operands: any tensors that broadcast. Result: that of the last statement.
@@ -45,7 +46,6 @@ class FusedElementwise(Elementwise):
             broadcasts to the shape of the result.
     """
 
-    OPERANDS = (variadic("operands"),)
     QUANTIZATION = QuantizationRule.NONE
 
     body: tuple[str, ...]
@@ -73,10 +73,8 @@ class FusedElementwise(Elementwise):
                 raise IRError("a statement of the body defines another value", expected=f"t{index}", found=text)
             if not isinstance(inner, Elementwise) or isinstance(inner, FusedElementwise):
                 raise IRError("the body takes elementwise operators only", found=text)
-            if len(names) != len(inner.OPERANDS):
-                raise IRError(
-                    f"{inner.name} takes another number of arguments", expected=len(inner.OPERANDS), found=text
-                )
+            if len(names) != inner.REQUIRED:
+                raise IRError(f"{inner.name} takes another number of arguments", expected=inner.REQUIRED, found=text)
             steps.append(Step(inner, tuple(self._place(name, index, text) for name in names)))
         return tuple(steps)
 

@@ -6,12 +6,14 @@ Indices are i32 or i64; negative ones count from the end. An index out of range 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from tilewright.errors import InputError, IRError
 
-from ..op import Operator, QuantizationRule, operand, operator
+from ..core import Value
+from ..op import Operator, QuantizationRule, operator
 from ..types import DType, TensorType
 from .movement import check_axis
 from .shape import moved
@@ -50,16 +52,20 @@ def combine(y: np.ndarray, place: tuple, updates: np.ndarray, reduction: str) ->
         functions[reduction].at(y, place, updates)
 
 
+class IndexedOperands(NamedTuple):
+    x: Value
+    indices: Value
+
+
 @operator("gather")
 @dataclass(frozen=True)
-class Gather(Operator):
+class Gather(Operator[IndexedOperands]):
     """Pick slices of x along ``axis``.
 
     Operands: x, of any dtype; indices, of any shape. Result: the shape of x with the extent of ``axis`` replaced by
     the shape of indices.
     """
 
-    OPERANDS = (operand("x"), operand("indices"))
     QUANTIZATION = QuantizationRule.PRESERVE
 
     axis: int = 0
@@ -75,13 +81,12 @@ class Gather(Operator):
 
 @operator("gather_elements")
 @dataclass(frozen=True)
-class GatherElements(Operator):
+class GatherElements(Operator[IndexedOperands]):
     """Pick one element for each index: along ``axis`` by the index, along all others by its own position.
 
     Operands: x; indices, of the rank of x and no larger than it apart from ``axis``. Result: the shape of indices.
     """
 
-    OPERANDS = (operand("x"), operand("indices"))
     QUANTIZATION = QuantizationRule.PRESERVE
 
     axis: int = 0
@@ -114,14 +119,13 @@ def element_place(x: np.ndarray, indices: np.ndarray, axis: int) -> tuple[np.nda
 
 @operator("gather_nd")
 @dataclass(frozen=True)
-class GatherND(Operator):
+class GatherND(Operator[IndexedOperands]):
     """Pick slices of x by index tuples.
 
     Operands: x; indices [*batch, ..., n]. Result [*batch, ..., *x.shape[batch_dims + n:]]: the last dimension of
     indices holds coordinates of x after the batch dimensions, which both operands share.
     """
 
-    OPERANDS = (operand("x"), operand("indices"))
     QUANTIZATION = QuantizationRule.PRESERVE
 
     batch_dims: int = 0
@@ -143,9 +147,15 @@ class GatherND(Operator):
         return x[(*leading, *coordinates)]
 
 
+class ScatterOperands(NamedTuple):
+    x: Value
+    indices: Value
+    updates: Value
+
+
 @operator("scatter_elements")
 @dataclass(frozen=True)
-class ScatterElements(Operator):
+class ScatterElements(Operator[ScatterOperands]):
     """A copy of x with single elements replaced, the reverse of ``gather_elements``.
 
     Operands: x; indices; updates, of the shape of indices and the dtype of x. Result: like x. Of several updates to
@@ -154,8 +164,6 @@ class ScatterElements(Operator):
     Attributes:
         reduction: ``none`` | ``add`` | ``mul`` | ``min`` | ``max``.
     """
-
-    OPERANDS = (operand("x"), operand("indices"), operand("updates"))
 
     axis: int = 0
     reduction: str = "none"
@@ -183,13 +191,11 @@ def check_updates(reduction: str, x: TensorType, updates: TensorType, shape: tup
 
 @operator("scatter_nd")
 @dataclass(frozen=True)
-class ScatterND(Operator):
+class ScatterND(Operator[ScatterOperands]):
     """A copy of x with slices replaced, the reverse of ``gather_nd`` without batch dimensions.
 
     Operands: x; indices [..., n]; updates [..., *x.shape[n:]]. Result: like x.
     """
-
-    OPERANDS = (operand("x"), operand("indices"), operand("updates"))
 
     reduction: str = "none"
 
@@ -208,16 +214,19 @@ class ScatterND(Operator):
         return y
 
 
+class OneHotOperands(NamedTuple):
+    indices: Value
+    values: Value
+
+
 @operator("one_hot")
 @dataclass(frozen=True)
-class OneHot(Operator):
+class OneHot(Operator[OneHotOperands]):
     """A new dimension ``axis`` of extent ``depth`` that holds ``on`` at the index and ``off`` elsewhere.
 
     Operands: indices, of any numeric dtype (fractions are dropped); values [off, on], whose dtype is that of the
     result. An index outside -depth to depth - 1 leaves ``off`` everywhere.
     """
-
-    OPERANDS = (operand("indices"), operand("values"))
 
     depth: int
     axis: int

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from tilewright.errors import IRError
 
-from ..op import Operator, operand, operator, optional
+from ..core import Value
+from ..op import Operator, operator
 from ..quantized import EIGHT_BIT
 from ..types import DType, TensorType
 from .convolution import Conv, accumulate
@@ -35,16 +37,21 @@ def _wrapped(total: np.ndarray) -> np.ndarray:
     return total.astype(np.int64).astype(np.int32)
 
 
+class ConvIntegerOperands(NamedTuple):
+    x: Value
+    w: Value
+    x_zero_point: Value | None = None
+    w_zero_point: Value | None = None
+
+
 @operator("conv_integer")
 @dataclass(frozen=True)
-class ConvInteger(Operator):
+class ConvInteger(Operator[ConvIntegerOperands]):
     """Convolution of 8-bit integers, exact, wrapping at 32 bits. The attributes are those of ``conv``.
 
     Operands: x [N, C, *spatial]; w [O, C/group, *kernel]; x_zero_point, one; w_zero_point, one or O; 0 where absent.
     Result: i32 [N, O, *output], the sums of (x - x_zero_point) * (w - w_zero_point). Padding stands for the zero point.
     """
-
-    OPERANDS = (operand("x"), operand("w"), optional("x_zero_point"), optional("w_zero_point"))
 
     strides: tuple[int, ...]
     pads: tuple[int, ...]
@@ -76,16 +83,21 @@ class ConvInteger(Operator):
         return result_types[0].elements * math.prod(w.shape[1:]) if w is not None else 0
 
 
+class MatMulIntegerOperands(NamedTuple):
+    a: Value
+    b: Value
+    a_zero_point: Value | None = None
+    b_zero_point: Value | None = None
+
+
 @operator("matmul_integer")
 @dataclass(frozen=True)
-class MatMulInteger(Operator):
+class MatMulInteger(Operator[MatMulIntegerOperands]):
     """Matrix product of 8-bit integers, exact, wrapping at 32 bits.
 
     Operands: a [*batch, M, K]; b [*batch, K, N]; a_zero_point, one or M; b_zero_point, one or N; 0 where absent.
     Result: i32 [*batch, M, N], the sums of (a - a_zero_point) * (b - b_zero_point).
     """
-
-    OPERANDS = (operand("a"), operand("b"), optional("a_zero_point"), optional("b_zero_point"))
 
     def infer(
         self, a: TensorType, b: TensorType, a_zero_point: TensorType | None, b_zero_point: TensorType | None

@@ -6,20 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..op import Operator, QuantizationRule, operand, operator
+from ..op import Operator, QuantizationRule, UnaryOperands, operator
 from ..types import TensorType
 
 
 @operator("reorder")
 @dataclass(frozen=True)
-class Reorder(Operator):
+class Reorder(Operator[UnaryOperands]):
     """The same tensor in another place and, as the types of operand and result say, in another layout.
 
     Operands: x, of any dtype. Result: shape, dtype and quantisation of x, in any layout of
     :mod:`tilewright.ir.layout`; in the layout of x it is a copy.
     """
 
-    OPERANDS = (operand("x"),)
     QUANTIZATION = QuantizationRule.PRESERVE
 
     def infer(self, x: TensorType) -> TensorType:

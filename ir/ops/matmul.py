@@ -10,15 +10,16 @@ import numpy as np
 from tilewright.errors import IRError
 
 from ..activation import activate, check_activation
-from ..op import Operator, QuantizationRule, operand, operator, optional
+from ..op import Operator, QuantizationRule, operator
 from ..quantized import centred, check_accumulating, requantized
 from ..types import DType, TensorType
 from .elementwise import FLOATS, broadcast_shape, check_dtype
+from .linear import LinearOperands
 
 
 @operator("matmul")
 @dataclass(frozen=True)
-class MatMul(Operator):
+class MatMul(Operator[LinearOperands]):
     """Matrix product over the last two dimensions, then bias, residual and activation.
 
     Operands: x [*batch, M, K] and w [*batch, K, N] of one element type, whose batch dimensions broadcast; b [N], added
@@ -34,7 +35,6 @@ class MatMul(Operator):
         act, act_args: fused activation, see :mod:`tilewright.ir.activation`.
     """
 
-    OPERANDS = (operand("x"), operand("w"), optional("b"), optional("residual"))
     QUANTIZATION = QuantizationRule.ACCUMULATE
 
     transpose_a: bool = False

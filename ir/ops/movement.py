@@ -9,7 +9,8 @@ import numpy as np
 
 from tilewright.errors import IRError
 
-from ..op import Operator, QuantizationRule, operand, operator, variadic
+from ..core import Value
+from ..op import Operator, QuantizationRule, UnaryOperands, operator
 from ..quantized import stored
 from ..types import TensorType
 from .shape import moved
@@ -23,10 +24,9 @@ def check_axis(axis: int, x: TensorType) -> None:
 
 @operator("transpose")
 @dataclass(frozen=True)
-class Transpose(Operator):
+class Transpose(Operator[UnaryOperands]):
     """Reorder the dimensions. Operands: x, of any dtype. Result: dimension d is dimension ``perm[d]`` of x."""
 
-    OPERANDS = (operand("x"),)
     QUANTIZATION = QuantizationRule.PRESERVE
 
     perm: tuple[int, ...]
@@ -42,13 +42,12 @@ class Transpose(Operator):
 
 @operator("concat")
 @dataclass(frozen=True)
-class Concat(Operator):
+class Concat(Operator[tuple[Value, ...]]):
     """Join tensors along ``axis``.
 
     Operands: one or more of equal dtype and, other dimensions than ``axis`` apart, equal shape.
     """
 
-    OPERANDS = (variadic("parts"),)
     QUANTIZATION = QuantizationRule.UNIFY
 
     axis: int
@@ -74,10 +73,9 @@ class Concat(Operator):
 
 @operator("split")
 @dataclass(frozen=True)
-class Split(Operator):
+class Split(Operator[UnaryOperands]):
     """Cut x along ``axis`` into parts of the given sizes, which add up to its extent; one result for each."""
 
-    OPERANDS = (operand("x"),)
     QUANTIZATION = QuantizationRule.PRESERVE
 
     axis: int
@@ -95,7 +93,7 @@ class Split(Operator):
 
 @operator("slice")
 @dataclass(frozen=True)
-class Slice(Operator):
+class Slice(Operator[UnaryOperands]):
     """Take a regular part: element i of the result along dimension d is element begin[d] + i * step[d] of x.
 
     Attributes:
@@ -104,7 +102,6 @@ class Slice(Operator):
         step: for each dimension, the distance between them; may be negative, never 0.
     """
 
-    OPERANDS = (operand("x"),)
     QUANTIZATION = QuantizationRule.PRESERVE
 
     begin: tuple[int, ...]
@@ -136,10 +133,9 @@ class Slice(Operator):
 
 @operator("tile")
 @dataclass(frozen=True)
-class Tile(Operator):
+class Tile(Operator[UnaryOperands]):
     """Lay ``repeats[d]`` copies of x side by side along each dimension d."""
 
-    OPERANDS = (operand("x"),)
     QUANTIZATION = QuantizationRule.PRESERVE
 
     repeats: tuple[int, ...]
@@ -155,7 +151,7 @@ class Tile(Operator):
 
 @operator("pad")
 @dataclass(frozen=True)
-class Pad(Operator):
+class Pad(Operator[UnaryOperands]):
     """Surround x with further elements.
 
     Attributes:
@@ -165,7 +161,6 @@ class Pad(Operator):
         value: what ``constant`` fills in; a real number, which quantised tensors hold in their own parameters.
     """
 
-    OPERANDS = (operand("x"),)
     QUANTIZATION = QuantizationRule.PRESERVE
 
     pads: tuple[int, ...]
@@ -206,7 +201,7 @@ class Pad(Operator):
 
 @operator("depth_to_space")
 @dataclass(frozen=True)
-class DepthToSpace(Operator):
+class DepthToSpace(Operator[UnaryOperands]):
     """Spread channels over blocks of pixels: [N, C, H, W] to [N, C / b², H * b, W * b].
 
     Attributes:
@@ -215,7 +210,6 @@ class DepthToSpace(Operator):
             column).
     """
 
-    OPERANDS = (operand("x"),)
     QUANTIZATION = QuantizationRule.PRESERVE
 
     blocksize: int
@@ -242,10 +236,9 @@ class DepthToSpace(Operator):
 
 @operator("space_to_depth")
 @dataclass(frozen=True)
-class SpaceToDepth(Operator):
+class SpaceToDepth(Operator[UnaryOperands]):
     """Gather blocks of pixels in channels: [N, C, H, W] to [N, C * b², H / b, W / b], channel = (row, column, c)."""
 
-    OPERANDS = (operand("x"),)
     QUANTIZATION = QuantizationRule.PRESERVE
 
     blocksize: int
@@ -266,15 +259,13 @@ class SpaceToDepth(Operator):
 
 @operator("trilu")
 @dataclass(frozen=True)
-class Trilu(Operator):
+class Trilu(Operator[UnaryOperands]):
     """Keep one triangle of the matrices in the last two dimensions, zero the other.
 
     Attributes:
         upper: keep the elements with column >= row + k; otherwise those with column <= row + k.
         k: which diagonal bounds the triangle.
     """
-
-    OPERANDS = (operand("x"),)
 
     upper: bool
     k: int = 0

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import NamedTuple
 
 import numpy as np
 
 from tilewright.errors import IRError
 
-from ..op import Operand, Operator, operand, operator, optional
+from ..core import OperandsT_co, Value
+from ..op import Operator, UnaryOperands, operator
 from ..types import TensorType
 from .elementwise import FLOATS, check_dtype
 from .movement import check_axis
@@ -35,15 +36,21 @@ def _standardize(x: np.ndarray, axes: tuple[int, ...], epsilon: float) -> np.nda
     return centred / np.sqrt(variance + np.asarray(epsilon, x.dtype))
 
 
+class BatchNormOperands(NamedTuple):
+    x: Value
+    scale: Value
+    b: Value
+    mean: Value
+    var: Value
+
+
 @operator("batch_norm")
 @dataclass(frozen=True)
-class BatchNorm(Operator):
+class BatchNorm(Operator[BatchNormOperands]):
     """(x - mean) / sqrt(var + epsilon) * scale + b, with statistics from training.
 
     Operands: x [N, C, *spatial]; scale, b, mean and var [C].
     """
-
-    OPERANDS = (operand("x"), operand("scale"), operand("b"), operand("mean"), operand("var"))
 
     epsilon: float
 
@@ -60,7 +67,7 @@ class BatchNorm(Operator):
 
 
 @dataclass(frozen=True)
-class _TrailingNorm(Operator):
+class _TrailingNorm(Operator[OperandsT_co]):
     """Base: over the dimensions from ``axis`` to the last.
 
     Attributes:
@@ -84,15 +91,19 @@ class _TrailingNorm(Operator):
         return TensorType(x.shape, x.dtype)
 
 
+class LayerNormOperands(NamedTuple):
+    x: Value
+    scale: Value
+    b: Value | None = None
+
+
 @operator("layer_norm")
 @dataclass(frozen=True)
-class LayerNorm(_TrailingNorm):
+class LayerNorm(_TrailingNorm[LayerNormOperands]):
     """Standardised over the dimensions from ``axis`` to the last, times scale, plus b.
 
     Operands: x; scale and b of the shape of these dimensions.
     """
-
-    OPERANDS = (operand("x"), operand("scale"), optional("b"))
 
     def infer(self, x: TensorType, scale: TensorType, b: TensorType | None) -> TensorType:
         return self._check(x, scale=scale, b=b)
@@ -102,15 +113,18 @@ class LayerNorm(_TrailingNorm):
         return (y if b is None else y + b).astype(x.dtype)
 
 
+class RmsNormOperands(NamedTuple):
+    x: Value
+    scale: Value
+
+
 @operator("rms_norm")
 @dataclass(frozen=True)
-class RmsNorm(_TrailingNorm):
+class RmsNorm(_TrailingNorm[RmsNormOperands]):
     """x over its root mean square from ``axis`` to the last dimension, times scale.
 
     Operands: x; scale of the shape of these dimensions.
     """
-
-    OPERANDS = (operand("x"), operand("scale"))
 
     def infer(self, x: TensorType, scale: TensorType) -> TensorType:
         return self._check(x, scale=scale)
@@ -120,11 +134,15 @@ class RmsNorm(_TrailingNorm):
         return (x / np.sqrt(square + np.asarray(self.epsilon, x.dtype)) * scale).astype(x.dtype)
 
 
-@dataclass(frozen=True)
-class _ChannelNorm(Operator):
-    """Base: x [N, C, *spatial], normalised in each image, times scale [C], plus b [C]."""
+class ChannelNormOperands(NamedTuple):
+    x: Value
+    scale: Value
+    b: Value
 
-    OPERANDS: ClassVar[tuple[Operand, ...]] = (operand("x"), operand("scale"), operand("b"))
+
+@dataclass(frozen=True)
+class _ChannelNorm(Operator[ChannelNormOperands]):
+    """Base: x [N, C, *spatial], normalised in each image, times scale [C], plus b [C]."""
 
     def infer(self, x: TensorType, scale: TensorType, b: TensorType) -> TensorType:
         _check_channels(x, 3, scale=scale, b=b)
@@ -173,14 +191,12 @@ class GroupNorm(_ChannelNorm):
 
 @operator("lrn")
 @dataclass(frozen=True)
-class Lrn(Operator):
+class Lrn(Operator[UnaryOperands]):
     """Local response normalisation: x / (bias + alpha / size * sum of squares over ``size`` channels) ^ beta.
 
     Operands: x [N, C, *spatial]. The window of channel c is from c - floor((size - 1) / 2) to
     c + ceil((size - 1) / 2), as far as there are channels.
     """
-
-    OPERANDS = (operand("x"),)
 
     size: int
     alpha: float
@@ -203,15 +219,13 @@ class Lrn(Operator):
 
 @operator("lp_norm")
 @dataclass(frozen=True)
-class LpNorm(Operator):
+class LpNorm(Operator[UnaryOperands]):
     """x over its p-norm along one dimension; zeros stay zeros.
 
     Attributes:
         axis: counted from the front.
         p: 1 or 2.
     """
-
-    OPERANDS = (operand("x"),)
 
     axis: int
     p: int

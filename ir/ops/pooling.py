@@ -6,13 +6,12 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
 from tilewright.errors import IRError
 
-from ..op import Operand, Operator, QuantizationRule, operand, operator
+from ..op import Operator, QuantizationRule, UnaryOperands, operator
 from ..quantized import averaged, check_elementwise, globally_averaged, parameters
 from ..types import TensorType
 from .convolution import output_extent
@@ -24,15 +23,13 @@ def lowest(dtype: np.dtype) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Pool(Operator):
+class Pool(Operator[UnaryOperands]):
     """Base: x [N, C, *spatial] to [N, C, *output], each element from one window of one channel.
 
     Attributes:
         kernel, strides, dilations: one for each spatial dimension.
         pads: begins of all spatial dimensions, then ends; explicit, whatever the rounding mode of the source was.
     """
-
-    OPERANDS: ClassVar[tuple[Operand, ...]] = (operand("x"),)
 
     kernel: tuple[int, ...]
     strides: tuple[int, ...]
@@ -188,10 +185,8 @@ class LpPool(Pool):
 
 
 @dataclass(frozen=True)
-class GlobalPool(Operator):
+class GlobalPool(Operator[UnaryOperands]):
     """Base: x [N, C, *spatial] to [N, C, 1, ...], one element from each channel."""
-
-    OPERANDS: ClassVar[tuple[Operand, ...]] = (operand("x"),)
 
     def infer(self, x: TensorType) -> TensorType:
         if x.rank < 3:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from tilewright.errors import IRError
 
-from ..op import Operator, QuantizationRule, operand, operator, optional
+from ..core import Value
+from ..op import Operator, QuantizationRule, UnaryOperands, operator
 from ..types import DType, Quantization, TensorType
 from .movement import check_axis
 
@@ -55,9 +57,15 @@ def check_parameters(x: TensorType, scale: TensorType, zero_point: TensorType | 
             raise IRError(f"wrong shape of the {what}", expected=f"{count} elements", found=list(type.shape))
 
 
+class ScaledOperands(NamedTuple):
+    x: Value
+    scale: Value
+    zero_point: Value | None = None
+
+
 @operator("quantize_linear")
 @dataclass(frozen=True)
-class QuantizeLinear(Operator):
+class QuantizeLinear(Operator[ScaledOperands]):
     """Real numbers to integers with computed parameters: round(x / scale) + zero_point, half to even, saturated.
 
     Operands: x [...] and scale of one float dtype; zero_point, 0 where absent. Result: the shape of x, dtype ``to``,
@@ -67,8 +75,6 @@ class QuantizeLinear(Operator):
         to: i8, u8, i16 or u16.
         axis: the dimension that scale and zero point run along; ``none``: one for the whole tensor.
     """
-
-    OPERANDS = (operand("x"), operand("scale"), optional("zero_point"))
 
     to: DType
     axis: int | None = None
@@ -88,7 +94,7 @@ class QuantizeLinear(Operator):
 
 @operator("dequantize_linear")
 @dataclass(frozen=True)
-class DequantizeLinear(Operator):
+class DequantizeLinear(Operator[ScaledOperands]):
     """Integers to real numbers with computed parameters: (x - zero_point) * scale.
 
     Operands: x, of an integer dtype up to 32 bits; scale, whose float dtype is that of the result; zero_point, of the
@@ -97,8 +103,6 @@ class DequantizeLinear(Operator):
     Attributes:
         axis: the dimension that scale and zero point run along; ``none``: one for the whole tensor.
     """
-
-    OPERANDS = (operand("x"), operand("scale"), optional("zero_point"))
 
     axis: int | None = None
 
@@ -119,13 +123,11 @@ class DequantizeLinear(Operator):
 
 @operator("dynamic_quantize_linear")
 @dataclass(frozen=True)
-class DynamicQuantizeLinear(Operator):
+class DynamicQuantizeLinear(Operator[UnaryOperands]):
     """Quantise to u8 over the range of x itself, widened to hold 0.
 
     Operands: x of f32. Results: stored integers, the shape of x, u8; scale, f32 scalar; zero point, u8 scalar.
     """
-
-    OPERANDS = (operand("x"),)
 
     def infer(self, x: TensorType) -> tuple[TensorType, TensorType, TensorType]:
         if x.dtype is not DType.F32:
@@ -145,13 +147,12 @@ ANY = Quantization.per_tensor(1.0)
 
 @operator("quantize")
 @dataclass(frozen=True)
-class Quantize(Operator):
+class Quantize(Operator[UnaryOperands]):
     """Real numbers to a quantised type, as ``quantize_linear``.
 
     Operands: x of f32. Result: the shape of x, quantised in any way; its type says how.
     """
 
-    OPERANDS = (operand("x"),)
     QUANTIZATION = QuantizationRule.CONVERT
 
     def infer(self, x: TensorType) -> TensorType:
@@ -170,10 +171,9 @@ class Quantize(Operator):
 
 @operator("dequantize")
 @dataclass(frozen=True)
-class Dequantize(Operator):
+class Dequantize(Operator[UnaryOperands]):
     """A quantised tensor to real numbers, as ``dequantize_linear``. Result: f32, the shape of x."""
 
-    OPERANDS = (operand("x"),)
     QUANTIZATION = QuantizationRule.CONVERT
 
     def infer(self, x: TensorType) -> TensorType:
@@ -192,13 +192,12 @@ class Dequantize(Operator):
 
 @operator("requantize")
 @dataclass(frozen=True)
-class Requantize(Operator):
+class Requantize(Operator[UnaryOperands]):
     """A quantised tensor with other parameters: ``dequantize``, then ``quantize``, both in float32.
 
     Operands: x, quantised. Result: the shape of x, quantised in any way; its type says how.
     """
 
-    OPERANDS = (operand("x"),)
     QUANTIZATION = QuantizationRule.CONVERT
 
     def infer(self, x: TensorType) -> TensorType:
@@ -217,13 +216,12 @@ class Requantize(Operator):
 
 @operator("assume_quantized")
 @dataclass(frozen=True)
-class AssumeQuantized(Operator):
+class AssumeQuantized(Operator[UnaryOperands]):
     """Plain integers, from now on taken as stored integers of a quantised type; the bits stay as they are.
 
     Operands: x, not quantised. Result: shape and dtype of x, quantised; its type says how.
     """
 
-    OPERANDS = (operand("x"),)
     QUANTIZATION = QuantizationRule.CONVERT
 
     def infer(self, x: TensorType) -> TensorType:
@@ -245,10 +243,9 @@ class AssumeQuantized(Operator):
 
 @operator("stored_integers")
 @dataclass(frozen=True)
-class StoredIntegers(Operator):
+class StoredIntegers(Operator[UnaryOperands]):
     """The stored integers of a quantised tensor as plain integers; the reverse of ``assume_quantized``."""
 
-    OPERANDS = (operand("x"),)
     QUANTIZATION = QuantizationRule.CONVERT
 
     def infer(self, x: TensorType) -> TensorType:

@@ -9,14 +9,14 @@ import numpy as np
 
 from tilewright.errors import IRError
 
-from ..op import Operator, QuantizationRule, operand, operator
+from ..op import Operator, QuantizationRule, UnaryOperands, operator
 from ..types import DType, TensorType
 from .movement import check_axis
 from .shape import moved
 
 
 @dataclass(frozen=True)
-class Reduce(Operator):
+class Reduce(Operator[UnaryOperands]):
     """Base of the reductions along ``axes``.
 
     Operands: x. Result: same dtype; the dimensions ``axes`` have extent 1 (``keepdims``) or are gone. Integer
@@ -25,8 +25,6 @@ class Reduce(Operator):
     Attributes:
         axes: counted from the front, ascending; none leaves every element a group of its own.
     """
-
-    OPERANDS = (operand("x"),)
 
     axes: tuple[int, ...]
     keepdims: bool = True
@@ -163,7 +161,7 @@ def _limits(dtype: np.dtype) -> tuple[int | float, int | float]:
 
 
 @dataclass(frozen=True)
-class ArgExtreme(Operator):
+class ArgExtreme(Operator[UnaryOperands]):
     """Base of the positions of extremes.
 
     Operands: x. Result: i64 indices along ``axis``, which has extent 1 (``keepdims``) or is gone.
@@ -173,7 +171,6 @@ class ArgExtreme(Operator):
         select_last_index: of equal elements, take the last instead of the first.
     """
 
-    OPERANDS = (operand("x"),)
     QUANTIZATION = QuantizationRule.PRESERVE
 
     axis: int
@@ -217,13 +214,12 @@ class ArgMin(ArgExtreme):
 
 @operator("top_k")
 @dataclass(frozen=True)
-class TopK(Operator):
+class TopK(Operator[UnaryOperands]):
     """The k largest or smallest elements along ``axis``, best first, and their i64 indices.
 
     Of equal elements the one with the lower index comes first.
     """
 
-    OPERANDS = (operand("x"),)
     QUANTIZATION = QuantizationRule.PRESERVE
 
     axis: int
@@ -249,15 +245,13 @@ class TopK(Operator):
 
 @operator("cum_sum")
 @dataclass(frozen=True)
-class CumSum(Operator):
+class CumSum(Operator[UnaryOperands]):
     """Running sums along ``axis``; result like x.
 
     Attributes:
         exclusive: an element does not count into its own sum.
         reverse: run from the end.
     """
-
-    OPERANDS = (operand("x"),)
 
     axis: int
     exclusive: bool = False

@@ -9,7 +9,7 @@ import numpy as np
 
 from tilewright.errors import IRError
 
-from ..op import Operator, QuantizationRule, operand, operator
+from ..op import Operator, QuantizationRule, UnaryOperands, operator
 from ..types import TensorType
 from .shape import moved
 
@@ -28,7 +28,7 @@ NEAREST = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 
 @operator("resize")
 @dataclass(frozen=True)
-class Resize(Operator):
+class Resize(Operator[UnaryOperands]):
     """Resample x on a finer or coarser grid, each dimension on its own.
 
     Operands: x. Result: same dtype, shape ``extents``. Coordinates are computed in float32, as onnxruntime does.
@@ -46,7 +46,6 @@ class Resize(Operator):
         roi: the part of x that ``tf_crop_and_resize`` takes: begins of all dimensions, then ends, 0 to 1.
     """
 
-    OPERANDS = (operand("x"),)
     QUANTIZATION = QuantizationRule.PRESERVE
 
     extents: tuple[int, ...]

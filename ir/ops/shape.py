@@ -9,7 +9,7 @@ import numpy as np
 
 from tilewright.errors import IRError
 
-from ..op import Operator, QuantizationRule, operand, operator
+from ..op import Operator, QuantizationRule, UnaryOperands, operator
 from ..types import DType, TensorType
 from .elementwise import Elementwise
 
@@ -27,7 +27,7 @@ def moved(x: TensorType, shape: tuple[int, ...]) -> TensorType:
 
 @operator("reshape")
 @dataclass(frozen=True)
-class Reshape(Operator):
+class Reshape(Operator[UnaryOperands]):
     """The same elements in the same row-major order under another shape.
 
     Operands: x, of any dtype. Result: of ``shape``, which has as many elements as x.
@@ -36,7 +36,6 @@ class Reshape(Operator):
         shape: every extent explicit; the 0 and -1 of ONNX are resolved when importing.
     """
 
-    OPERANDS = (operand("x"),)
     QUANTIZATION = QuantizationRule.PRESERVE
 
     shape: tuple[int, ...]
@@ -56,7 +55,7 @@ class Reshape(Operator):
 
 @operator("expand")
 @dataclass(frozen=True)
-class Expand(Operator):
+class Expand(Operator[UnaryOperands]):
     """Repeat x along the dimensions where it has extent 1, as NumPy broadcasts.
 
     Operands: x, of any dtype. Result: of ``shape``.
@@ -65,7 +64,6 @@ class Expand(Operator):
         shape: the shape of the result; its rank is at least that of x.
     """
 
-    OPERANDS = (operand("x"),)
     QUANTIZATION = QuantizationRule.PRESERVE
 
     shape: tuple[int, ...]
@@ -82,7 +80,7 @@ class Expand(Operator):
 
 @operator("cast")
 @dataclass(frozen=True)
-class Cast(Elementwise):
+class Cast(Elementwise[UnaryOperands]):
     """Convert each element to another element type.
 
     Operands: x. Result: same shape, dtype ``to``.
@@ -91,8 +89,6 @@ class Cast(Elementwise):
     bits, and anything but zero, NaN included, is true. Floats that the integer type cannot hold are left open by
     ONNX; here they take the path that compilers for x86-64 choose, see :func:`truncate`.
     """
-
-    OPERANDS = (operand("x"),)
 
     to: DType
 

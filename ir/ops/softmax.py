@@ -8,16 +8,14 @@ import numpy as np
 
 from tilewright.errors import IRError
 
-from ..op import Operator, operand, operator
+from ..op import Operator, UnaryOperands, operator
 from ..types import TensorType
 from .movement import check_axis
 
 
 @dataclass(frozen=True)
-class AlongAxis(Operator):
+class AlongAxis(Operator[UnaryOperands]):
     """Base: x of a float dtype; the result is like x, and each line along ``axis`` depends on that line alone."""
-
-    OPERANDS = (operand("x"),)
 
     axis: int
 

@@ -9,14 +9,14 @@ from typing import ClassVar
 import numpy as np
 
 from ..activation import erf
-from ..op import Operand, QuantizationRule, operand, operator
+from ..op import QuantizationRule, UnaryOperands, operator
 from ..quantized import check_elementwise, look_up, table
 from ..types import DType, TensorType
 from .elementwise import BOOL, FLOATS, INTEGERS, NUMBERS, SIGNED, Elementwise, check_dtype
 
 
 @dataclass(frozen=True)
-class Unary(Elementwise):
+class Unary(Elementwise[UnaryOperands]):
     """Base: a function of one number, in and of one element type.
 
     Quantised: a table of 256 entries, each the function of the real number that an integer stands for, quantised.
@@ -24,7 +24,6 @@ class Unary(Elementwise):
     A subclass gives ``FUNCTION``, or overrides ``reference`` where attributes matter.
     """
 
-    OPERANDS: ClassVar[tuple[Operand, ...]] = (operand("x"),)
     QUANTIZATION = QuantizationRule.TABLE
 
     DTYPES: ClassVar[tuple[DType, ...]] = FLOATS

@@ -21,7 +21,7 @@ from .scalar import NAMESPACE
 
 def _present(op: Op) -> list[str]:
     """Names of the operands that are there, as in the schema."""
-    return [place.name for place, value in zip(op.operator.OPERANDS, op.operands, strict=False) if value is not None]
+    return [name for name, value in zip(op.operator.OPERANDS or (), op.operands, strict=True) if value is not None]
 
 
 def _step(op: Op, name: str) -> int:
