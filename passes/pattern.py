@@ -16,18 +16,18 @@ import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Union
+from typing import Generic, Union
 
 import numpy as np
 
 from tilewright.errors import IRError, PassError
 
-from ..ir.core import Constant, Function, Module, Op, Value
+from ..ir.core import Constant, Function, Module, Op, OperatorT, OperatorT_co, Value, is_op
 from ..ir.op import Operator
 from ..ir.types import TensorType
 from .base import Record, erase_dead
 
-Predicate = Callable[[Op], bool]
+Predicate = Callable[[Op[OperatorT]], bool]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Const:
 
 
 @dataclass(frozen=True)
-class Node:
+class Node(Generic[OperatorT_co]):
     """Matches the result of an op.
 
     Attributes:
@@ -58,10 +58,10 @@ class Node:
         commutative: the first two operands may come in either order.
     """
 
-    classes: tuple[type[Operator], ...]
+    classes: tuple[type[OperatorT_co], ...]
     operands: tuple[Operand, ...]
     name: str | None = None
-    where: Predicate | None = None
+    where: Predicate[OperatorT_co] | None = None
     single_use: bool = True
     commutative: bool = False
 
@@ -71,13 +71,13 @@ Operand = Union[str, Const, Node, None]
 
 
 def node(
-    classes: type[Operator] | Sequence[type[Operator]],
+    classes: type[OperatorT] | Sequence[type[OperatorT]],
     *operands: Operand,
     name: str | None = None,
-    where: Predicate | None = None,
+    where: Predicate[OperatorT] | None = None,
     single_use: bool = True,
     commutative: bool = False,
-) -> Node:
+) -> Node[OperatorT]:
     """A pattern for an op; see :class:`Node`."""
     options = (classes,) if isinstance(classes, type) else tuple(classes)
     return Node(options, operands, name, where, single_use, commutative)
@@ -99,7 +99,7 @@ class _Bindings:
     ops: tuple[Op, ...] = ()
 
 
-class Match:
+class Match(Generic[OperatorT_co]):
     """A place where a pattern matched: its values and ops by name, and how to build what replaces them.
 
     Attributes:
@@ -109,7 +109,7 @@ class Match:
         constants: those that it added.
     """
 
-    def __init__(self, module: Module, root: Op, bindings: _Bindings) -> None:
+    def __init__(self, module: Module, root: Op[OperatorT_co], bindings: _Bindings) -> None:
         self.module = module
         self.root = root
         self.ops = bindings.ops
@@ -128,9 +128,11 @@ class Match:
         assert isinstance(value, Constant)
         return value.array
 
-    def op(self, name: str) -> Op:
-        """The op that the pattern calls ``name``."""
-        return self._named[name]
+    def op(self, name: str, *operators: type[OperatorT]) -> Op[OperatorT]:
+        """The op that the pattern calls ``name``, which is of one of these operators."""
+        op = self._named[name]
+        assert is_op(op, *operators)
+        return op
 
     def add_constant(self, name: str, array: np.ndarray, type: TensorType | None = None) -> Constant:
         """A new constant of the module."""
@@ -179,7 +181,7 @@ class Match:
         return op.results
 
 
-Rewrite = Callable[[Match], Union[Value, Sequence[Value], None]]
+Rewrite = Callable[[Match[OperatorT]], Union[Value, Sequence[Value], None]]
 """Builds what stands for the results of the root; ``None`` declines and must leave the module as it was.
 
 An :class:`IRError`, such as operators raise for types that they do not take, declines as well, and its message becomes
@@ -193,7 +195,7 @@ def operand_of_the_same_type(found: Match) -> Value | None:
 
 
 @dataclass(frozen=True)
-class Rule:
+class Rule(Generic[OperatorT_co]):
     """A pattern and what to do where it matches.
 
     Attributes:
@@ -203,18 +205,18 @@ class Rule:
     """
 
     name: str
-    pattern: Node
-    rewrite: Rewrite
+    pattern: Node[OperatorT_co]
+    rewrite: Rewrite[OperatorT_co]
 
 
-def match(pattern: Node, module: Module, root: Op) -> Match | None:
+def match(pattern: Node[OperatorT], module: Module, root: Op) -> Match[OperatorT] | None:
     """The match of ``pattern`` at ``root``; where operands commute, the first order that fits."""
     bindings = next(_match_op(pattern, root, _Bindings()), None)
-    return Match(module, root, bindings) if bindings is not None else None
+    return Match(module, root, bindings) if bindings is not None and is_op(root, *pattern.classes) else None
 
 
-def _match_op(pattern: Node, op: Op, bindings: _Bindings) -> Iterator[_Bindings]:
-    if not isinstance(op.operator, pattern.classes) or (pattern.where is not None and not pattern.where(op)):
+def _match_op(pattern: Node[OperatorT], op: Op, bindings: _Bindings) -> Iterator[_Bindings]:
+    if not is_op(op, *pattern.classes) or (pattern.where is not None and not pattern.where(op)):
         return
     named = bindings.named
     if pattern.name is not None:
@@ -222,7 +224,7 @@ def _match_op(pattern: Node, op: Op, bindings: _Bindings) -> Iterator[_Bindings]
             return
         named = {**named, pattern.name: op}
     here = _Bindings(bindings.values, named, (*bindings.ops, op))
-    operands = [*op.operands, *[None] * (len(pattern.operands) - len(op.operands))]
+    operands = op.operands
     yield from _match_operands(pattern.operands, operands, here)
     if pattern.commutative:
         yield from _match_operands(pattern.operands, [*operands[1::-1], *operands[2:]], here)
@@ -316,7 +318,7 @@ class Driver:
                 break
 
 
-def _apply(rule: Rule, module: Module, op: Op, record: Record) -> list[Op] | None:
+def _apply(rule: Rule[OperatorT], module: Module, op: Op, record: Record) -> list[Op] | None:
     """Apply ``rule`` at ``op`` if it matches; the ops to visit again, or ``None`` if it does not."""
     found = match(rule.pattern, module, op)
     if found is None:

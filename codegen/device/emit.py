@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any
 
 from tilewright.errors import CodegenError
 
-from ...ir.core import Function, Op, Value
+from ...ir.core import Function, Op, OperatorT, Value
 from ...ir.op import Operator
 from ...ir.quantized import limits, parameters
 from ...ir.types import DType, TensorType
@@ -211,17 +211,16 @@ def chip_limits(type: TensorType) -> tuple[int, int]:
     return on_chip(type, low), on_chip(type, high)
 
 
-Lowering = Callable[[Op, Emitter], None]
-LoweringFunction = TypeVar("LoweringFunction", bound=Lowering)
+Lowering = Callable[[Op[OperatorT], Emitter], None]
 
-LOWERINGS: dict[type[Operator], Lowering] = {}
+LOWERINGS: dict[type[Operator], Lowering[Any]] = {}
 """How each operator becomes instructions."""
 
 
-def lowers(*operators: type[Operator]) -> Callable[[LoweringFunction], LoweringFunction]:
+def lowers(*operators: type[OperatorT]) -> Callable[[Lowering[OperatorT]], Lowering[OperatorT]]:
     """Register the lowering of these operators and of classes derived from them."""
 
-    def register(function: LoweringFunction) -> LoweringFunction:
+    def register(function: Lowering[OperatorT]) -> Lowering[OperatorT]:
         for cls in operators:
             LOWERINGS[cls] = function
         return function
@@ -229,6 +228,6 @@ def lowers(*operators: type[Operator]) -> Callable[[LoweringFunction], LoweringF
     return register
 
 
-def lowering_of(cls: type[Operator]) -> Lowering | None:
+def lowering_of(cls: type[Operator]) -> Lowering[Any] | None:
     """The lowering of a class, that of its nearest base."""
     return next((LOWERINGS[base] for base in cls.__mro__ if base in LOWERINGS), None)

@@ -31,10 +31,9 @@ def _is_quantized(op: Op) -> bool:
 # Products
 
 
-def _batched_product(found: Match) -> Value | None:
+def _batched_product(found: Match[MatMul]) -> Value | None:
     """[…, M, K] times one matrix is one product of all rows."""
     matmul, x, y = found.root.operator, found["x"], found.root.result.type
-    assert isinstance(matmul, MatMul)
     if x.type.rank < 3 or matmul.transpose_a or found["w"].type.rank != 2:
         return None
     rows, inner = math.prod(x.type.shape[:-1]), x.type.shape[-1]
@@ -44,13 +43,12 @@ def _batched_product(found: Match) -> Value | None:
     return found.emit(Reshape(y.shape), product)
 
 
-def _product_as_convolution(found: Match) -> Value | None:
+def _product_as_convolution(found: Match[MatMul]) -> Value | None:
     """A matrix is a kernel that covers a whole map: the one that was flattened into the rows, or one of one pixel."""
     matmul, x, y = found.root.operator, found["x"], found.root.result.type
     w = found["w"]
-    assert isinstance(matmul, MatMul)
     assert isinstance(w, Constant)
-    b = found.root.operands[2] if len(found.root.operands) > 2 else None
+    b = found.root.operands.b
     if x.type.rank != 2 or matmul.transpose_a or w.type.rank != 2 or not isinstance(b, (Constant, type(None))):
         return None
     source, order = _flattened_map(x)
@@ -91,13 +89,11 @@ def _flattened_map(x: Value) -> tuple[Value | None, tuple[int, ...]]:
 # Windows
 
 
-def _pad_into_max_pool(found: Match) -> Value | None:
+def _pad_into_max_pool(found: Match[MaxPool]) -> Value | None:
     """Padding with the smallest stored integer wins nowhere, as padding of the pool does not."""
-    pool, pad, x = found.root.operator, found.op("pad").operator, found["x"]
-    assert isinstance(pool, MaxPool)
-    assert isinstance(pad, Pad)
-    pads = window_rules.spatial_pads(found.op("pad"))
-    if pads is None or stored(pad.value, x.type) != limits(x.type)[0]:
+    pool, pad, x = found.root.operator, found.op("pad", Pad), found["x"]
+    pads = window_rules.spatial_pads(pad)
+    if pads is None or stored(pad.operator.value, x.type) != limits(x.type)[0]:
         return None
     merged = replace(pool, pads=tuple(a + b for a, b in zip(pool.pads, pads, strict=True)))
     return found.emit(merged, x, result_types=[found.root.result.type])
@@ -106,9 +102,8 @@ def _pad_into_max_pool(found: Match) -> Value | None:
 # Movement
 
 
-def _split_as_slices(found: Match) -> Sequence[Value]:
+def _split_as_slices(found: Match[Split]) -> Sequence[Value]:
     split, shape = found.root.operator, found["x"].type.shape
-    assert isinstance(split, Split)
     results: list[Value] = []
     position = 0
     for value, size in zip(found.root.results, split.sizes, strict=True):

@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...ir.core import Constant, Op, Value
+from ...ir.core import Constant, Op, Value, is_op
 from ...ir.op import QuantizationRule
-from ...ir.ops.activation import Activation, Clip, Relu
+from ...ir.ops.activation import Clip, Relu
 from ...ir.ops.convolution import Conv
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Pad
@@ -46,8 +46,8 @@ def _collapse(found: Match) -> Value | None:
     source = _only_producer(quantize)
     if source is None or y_type.dtype not in EIGHT_BIT or y_type.quant is None or y_type.quant.axis is not None:
         return None
-    activation: Op | None = None
-    if isinstance(source.operator, (Relu, Clip)) and integers_of(source.operands[0]) is None:
+    activation: Op[Relu | Clip] | None = None
+    if is_op(source, Relu, Clip) and integers_of(source.operands[0]) is None:
         activation, source = source, _only_producer(source)
         if source is None:
             return None
@@ -55,7 +55,6 @@ def _collapse(found: Match) -> Value | None:
     result = _quantized_form(found, source, activation, y_type, origin)
     if result is None or activation is None or isinstance(source.operator, (Conv, MatMul)):
         return result
-    assert isinstance(activation.operator, Activation)
     if is_redundant(y_type, activation.operator.act, activation.operator.act_args):
         return result
     return found.emit(activation.operator, result, result_types=[y_type], origin=[activation])
@@ -74,12 +73,12 @@ def _only_producer(op: Op) -> Op | None:
 
 
 def _quantized_form(
-    found: Match, source: Op, activation: Op | None, y_type: TensorType, origin: Sequence[Op]
+    found: Match, source: Op, activation: Op[Relu | Clip] | None, y_type: TensorType, origin: Sequence[Op]
 ) -> Value | None:
     operator = source.operator
-    if isinstance(operator, (Conv, MatMul)):
+    if is_op(source, Conv, MatMul):
         return _product(found, source, activation, y_type, origin)
-    if isinstance(operator, ReduceMean):
+    if is_op(source, ReduceMean):
         return _mean(found, source, y_type, origin)
     if operator.QUANTIZATION is QuantizationRule.UNIFY:
         return _unified(found, source, y_type, origin)
@@ -126,10 +125,9 @@ def _unified(found: Match, source: Op, y_type: TensorType, origin: Sequence[Op])
     return found.emit(source.operator, *operands, result_types=[y_type], origin=origin)
 
 
-def _mean(found: Match, source: Op, y_type: TensorType, origin: Sequence[Op]) -> Value | None:
+def _mean(found: Match, source: Op[ReduceMean], y_type: TensorType, origin: Sequence[Op]) -> Value | None:
     """A mean over all spatial dimensions is a global average."""
-    mean, x = source.operator, integers_of(source.operands[0])
-    assert isinstance(mean, ReduceMean)
+    mean, x = source.operator, integers_of(source.operands.x)
     if x is None or x.type.rank < 4 or mean.axes != tuple(range(2, x.type.rank)):
         return None
     pooled_type = y_type.with_shape((*x.type.shape[:2], *[1] * (x.type.rank - 2)))
@@ -142,15 +140,18 @@ def _mean(found: Match, source: Op, y_type: TensorType, origin: Sequence[Op]) ->
 # Convolutions and products
 
 
-def _product(found: Match, source: Op, activation: Op | None, y_type: TensorType, origin: Sequence[Op]) -> Value | None:
-    operator = source.operator
-    assert isinstance(operator, (Conv, MatMul))
-    x, w, b, residual = (*source.operands, None, None)[:4]
+def _product(
+    found: Match,
+    source: Op[Conv | MatMul],
+    activation: Op[Relu | Clip] | None,
+    y_type: TensorType,
+    origin: Sequence[Op],
+) -> Value | None:
+    operator, (x, w, b, residual) = source.operator, source.operands
     x, w = integers_of(x), integers_of(w)
     if x is None or w is None or residual is not None:
         return None
     if activation is not None:
-        assert isinstance(activation.operator, Activation)
         if operator.act != "none":
             return None
         operator = replace(operator, act=activation.operator.act, act_args=activation.operator.act_args)
@@ -184,12 +185,10 @@ def _bias(found: Match, b: Value, x: TensorType, w: TensorType) -> Constant | No
     return found.add_constant(b.name, values.astype(np.int32))
 
 
-def _absorb_activation(found: Match) -> Value | None:
+def _absorb_activation(found: Match[Relu | Clip]) -> Value | None:
     """A clamp of the quantised result of a product, with equal parameters, becomes its fused activation."""
-    activation, source = found.root.operator, found.op("product")
-    assert isinstance(activation, Activation)
+    activation, source = found.root.operator, found.op("product", Conv, MatMul)
     operator = source.operator
-    assert isinstance(operator, (Conv, MatMul))
     y_type = found.root.result.type
     if y_type.quant is None or source.result.type != y_type or operator.act != "none":
         return None
@@ -197,10 +196,9 @@ def _absorb_activation(found: Match) -> Value | None:
     return found.emit(fused, *source.operands, result_types=[y_type], origin=[source, found.root])
 
 
-def _drop_activation(found: Match) -> Value | None:
+def _drop_activation(found: Match[Relu | Clip]) -> Value | None:
     """A clamp that saturation has done already."""
     activation, x = found.root.operator, found["x"]
-    assert isinstance(activation, Activation)
     if x.type.quant is None or x.type.quant.axis is not None or x.type != found.root.result.type:
         return None
     return x if activation.act in CLAMPING and is_redundant(x.type, activation.act, activation.act_args) else None
@@ -220,9 +218,8 @@ def _quantize_dequantized(found: Match) -> Value | None:
 
 def _requantize_before_pad(found: Match) -> Value | None:
     """Padding with zero stays padding with zero, and next to a convolution goes into it."""
-    pad_op = found.op("pad")
+    pad_op = found.op("pad", Pad)
     pad, x, y_type = pad_op.operator, found["x"], found.root.result.type
-    assert isinstance(pad, Pad)
     if pad.mode == "constant" and pad.value != 0:
         return None
     type = TensorType(x.type.shape, y_type.dtype, y_type.quant)

@@ -35,19 +35,19 @@ class RemoveFakeQuantization(Pass):
         return Driver(RULES).run(module, record)
 
 
-def _parameters(conversion: Op, dtype: DType) -> tuple[np.ndarray, np.ndarray] | None:
+def _parameters(
+    conversion: Op[QuantizeLinear | DequantizeLinear], dtype: DType
+) -> tuple[np.ndarray, np.ndarray] | None:
     """Scales and zero points of a conversion from or to ``dtype``, both flat; ``None`` if they are not constants."""
-    _, scale, zero = (*conversion.operands, None)[:3]
+    _, scale, zero = conversion.operands
     if not isinstance(scale, Constant) or not isinstance(zero, (Constant, type(None))):
         return None
     scales = scale.array.reshape(-1)
     return scales, zero.array.reshape(-1) if zero is not None else np.zeros(scales.shape, dtype.numpy)
 
 
-def _clip(found: Match) -> Value | None:
-    quantize, dequantize = found.op("quantize"), found.root
-    assert isinstance(quantize.operator, QuantizeLinear)
-    assert isinstance(dequantize.operator, DequantizeLinear)
+def _clip(found: Match[DequantizeLinear]) -> Value | None:
+    quantize, dequantize = found.op("quantize", QuantizeLinear), found.root
     x, axis = quantize.inputs[0], quantize.operator.axis
     parameters = _parameters(quantize, quantize.operator.to)
     others = _parameters(dequantize, quantize.operator.to)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 
 from ...ir.core import Op, Value
+from ...ir.op import Operator
 from ...ir.ops.activation import (
     Activation,
     Clip,
@@ -32,14 +33,14 @@ def _is_float(op: Op) -> bool:
     return op.results[0].type.dtype.is_float
 
 
-def _emit(operator: Activation) -> Rewrite:
+def _emit(operator: Activation) -> Rewrite[Operator]:
     def rewrite(found: Match) -> Value | None:
         return found.emit(operator, found["x"]) if found["x"].type.shape == found.root.results[0].type.shape else None
 
     return rewrite
 
 
-def _mul(*operands: Operand, where: Predicate | None = None) -> Node:
+def _mul(*operands: Operand, where: Predicate[Mul] | None = None) -> Node:
     return node(Mul, *operands, commutative=True, where=where)
 
 
@@ -69,12 +70,12 @@ def _bound(found: Match) -> Value | None:
     return found.emit(Clip(min=value) if isinstance(found.root.operator, Max) else Clip(max=value), x)
 
 
-def _bounds(op: Op) -> tuple[float, float]:
+def _bounds(op: Op[Relu | Clip]) -> tuple[float, float]:
     return (op.operator.min, op.operator.max) if isinstance(op.operator, Clip) else (0.0, math.inf)
 
 
-def _merge_bounds(found: Match) -> Value | None:
-    low, high = _bounds(found.op("inner"))
+def _merge_bounds(found: Match[Relu | Clip]) -> Value | None:
+    low, high = _bounds(found.op("inner", Relu, Clip))
     outer_low, outer_high = _bounds(found.root)
     if low > high or outer_low > outer_high or found["x"].type != found.root.results[0].type:
         return None
@@ -82,9 +83,8 @@ def _merge_bounds(found: Match) -> Value | None:
     return found.emit(merged, found["x"])
 
 
-def _simplify_clip(found: Match) -> Value | None:
+def _simplify_clip(found: Match[Clip]) -> Value | None:
     clip = found.root.operator
-    assert isinstance(clip, Clip)
     if found["x"].type != found.root.results[0].type or found["x"].type.quant is not None:
         return None
     if clip.min == -math.inf and clip.max == math.inf:
@@ -106,8 +106,7 @@ BOUNDS: tuple[Rule, ...] = (
 _RELU6_OF_X_PLUS_3 = node(Clip, _add("x", scalar(3.0)), where=lambda op: op.operator == Clip(0.0, 6.0))
 
 
-def _is_sixth(op: Op) -> bool:
-    assert isinstance(op.operator, HardSigmoid)
+def _is_sixth(op: Op[HardSigmoid]) -> bool:
     return abs(op.operator.alpha - 1 / 6) < 1e-6 and op.operator.beta == 0.5
 
 
@@ -148,10 +147,8 @@ def _gelu_family() -> Iterator[Rule]:
 
 
 def _softmax(found: Match) -> Value | None:
-    total = found.op("sum").operator
-    largest = found.op("max").operator
-    assert isinstance(total, ReduceSum)
-    assert isinstance(largest, ReduceMax)
+    total = found.op("sum", ReduceSum).operator
+    largest = found.op("max", ReduceMax).operator
     if len(total.axes) != 1 or total.axes != largest.axes or not (total.keepdims and largest.keepdims):
         return None
     return found.emit(Softmax(total.axes[0]), found["x"])

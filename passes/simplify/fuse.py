@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from ...ir.core import Module, Op, Value
+from ...ir.core import Module, Op, Value, is_op
 from ...ir.ops.activation import Activation
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Elementwise
@@ -71,41 +71,31 @@ class Fuse(Pass):
 # Epilogues
 
 
-def _is_open(op: Op) -> bool:
+def _is_open(op: Op[Conv | MatMul]) -> bool:
     """Whether a float convolution or matrix product has no activation yet."""
-    assert isinstance(op.operator, (Conv, MatMul))
     return op.operator.act == "none" and all(value.type.quant is None for value in (*op.inputs, op.result))
 
 
-def _takes_residual(op: Op) -> bool:
-    return _is_open(op) and (*op.operands, None, None)[3] is None
+def _takes_residual(op: Op[Conv | MatMul]) -> bool:
+    return _is_open(op) and op.operands.residual is None
 
 
-def _activation(found: Match) -> Value:
-    activation, linear = found.root.operator, found.op("linear")
-    assert isinstance(activation, Activation)
-    assert isinstance(linear.operator, (Conv, MatMul))
+def _activation(found: Match[Activation]) -> Value:
+    activation, linear = found.root.operator, found.op("linear", Conv, MatMul)
     fused = replace(linear.operator, act=activation.act, act_args=activation.act_args)
     return found.emit(fused, *linear.operands)
 
 
 def _residual(found: Match) -> Value | None:
-    linear = found.op("linear")
+    linear = found.op("linear", Conv, MatMul)
     other = found["residual"]
     if other.type != linear.result.type:
         return None
     rival = other.producer
     # The later of two candidates takes the other, so that no operand has to live longer.
-    if (
-        rival is not None
-        and isinstance(rival.operator, (Conv, MatMul))
-        and len(other.uses) == 1
-        and _takes_residual(rival)
-        and _stands_before(linear, rival)
-    ):
+    if is_op(rival, Conv, MatMul) and len(other.uses) == 1 and _takes_residual(rival) and _stands_before(linear, rival):
         linear, other = rival, linear.result
-    operands = [*linear.operands, None, None][:3]
-    return found.emit(linear.operator, *operands, other)
+    return found.emit(linear.operator, *linear.operands._replace(residual=other))
 
 
 def _stands_before(first: Op, second: Op) -> bool:

@@ -8,6 +8,7 @@ weights and, as far as no padding keeps it from being constant, into the bias.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Union
 
 import numpy as np
 
@@ -18,7 +19,8 @@ from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Transpose
 from ..pattern import Const, Match, Rule, node
 
-Linear = (Conv, ConvTranspose, MatMul)
+LINEAR = (Conv, ConvTranspose, MatMul)
+Linear = Union[Conv, ConvTranspose, MatMul]
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,12 @@ def _along_axis_0(vector: np.ndarray, array: np.ndarray) -> np.ndarray:
     return vector.reshape(-1, *[1] * (array.ndim - 1))
 
 
-def _is_foldable(op: Op) -> bool:
+def _is_foldable(op: Op[Linear]) -> bool:
     """Whether ``op`` is linear in the sense of this module, with a bias that is constant or absent."""
-    w, b, residual = (*op.operands, None, None)[1:4]
+    _, w, b, *residual = op.operands
     return (
         getattr(op.operator, "act", "none") == "none"
-        and residual is None
+        and not any(residual)
         and isinstance(w, Constant)
         and (b is None or isinstance(b, Constant))
         and w.type.dtype.is_float
@@ -75,9 +77,9 @@ def _is_foldable(op: Op) -> bool:
     )
 
 
-def _weights(op: Op) -> _Weights:
+def _weights(op: Op[Linear]) -> _Weights:
     """Weights and bias of a foldable op."""
-    w, b = (*op.operands, None)[1:3]
+    _, w, b, *_ = op.operands
     assert isinstance(w, Constant)
     array = w.array.astype(np.float64)
     group = 1
@@ -99,9 +101,9 @@ def _exchange(w: np.ndarray, group: int) -> np.ndarray:
     return np.swapaxes(split, 1, 2).reshape(group * w.shape[1], w.shape[0] // group, *w.shape[2:])
 
 
-def _emit(found: Match, op: Op, weights: _Weights, x: Value) -> Value | None:
+def _emit(found: Match, op: Op[Linear], weights: _Weights, x: Value) -> Value | None:
     """``op`` on ``x`` with other weights; ``None`` where they overflow."""
-    old_w, old_b = (*op.operands, None)[1:3]
+    _, old_w, old_b, *_ = op.operands
     assert isinstance(old_w, Constant)
     dtype = old_w.array.dtype
     array = weights.w
@@ -140,7 +142,7 @@ def channel_vector(value: Value, op: Op, *, of_operand: bool = False) -> np.ndar
 
 
 def _after(found: Match) -> Value | None:
-    op = found.op("linear")
+    op = found.op("linear", *LINEAR)
     vector = channel_vector(found["c"], op)
     if vector is None:
         return None
@@ -156,8 +158,8 @@ def _after(found: Match) -> Value | None:
     return _emit(found, op, weights, op.inputs[0])
 
 
-def _before(found: Match) -> Value | None:
-    op, inner = found.root, found.op("inner").operator
+def _before(found: Match[Linear]) -> Value | None:
+    op, inner = found.root, found.op("inner", Mul, Add, Div, Sub).operator
     vector = channel_vector(found["c"], op, of_operand=True)
     if vector is None or found["x"].type != op.inputs[0].type:
         return None
@@ -177,10 +179,8 @@ def _before(found: Match) -> Value | None:
 
 def _matmul_bias(found: Match) -> Value | None:
     """A summand that runs along the columns becomes the bias, constant or not."""
-    op, summand = found.op("linear"), found["c"]
-    matmul = op.operator
-    assert isinstance(matmul, MatMul)
-    b, residual = (*op.operands, None, None)[2:4]
+    op, summand = found.op("linear", MatMul), found["c"]
+    matmul, (_, _, b, residual) = op.operator, op.operands
     if b is not None or residual is not None or matmul.act != "none" or summand.type != _row_type(op):
         return None
     return found.emit(matmul, *op.inputs[:2], summand)
@@ -190,9 +190,8 @@ def _row_type(op: Op) -> object:
     return op.result.type.with_shape(op.result.type.shape[-1:])
 
 
-def _matmul_of_transpose(found: Match) -> Value | None:
+def _matmul_of_transpose(found: Match[MatMul]) -> Value | None:
     matmul = found.root.operator
-    assert isinstance(matmul, MatMul)
     operands = list(found.root.operands)
     flags = {"transpose_a": matmul.transpose_a, "transpose_b": matmul.transpose_b}
     changed = False
@@ -208,19 +207,19 @@ def _matmul_of_transpose(found: Match) -> Value | None:
     return found.emit(replace(matmul, **flags), *operands) if changed else None
 
 
-_linear = node(Linear, name="linear", where=_is_foldable)
+_linear = node(LINEAR, name="linear", where=_is_foldable)
 
 RULES: tuple[Rule, ...] = (
     Rule("linear_then_constant", node((Mul, Add), _linear, Const("c"), commutative=True), _after),
     Rule("linear_then_constant", node((Div, Sub), _linear, Const("c")), _after),
     Rule(
         "constant_then_linear",
-        node(Linear, node((Mul, Add), "x", Const("c"), commutative=True, name="inner"), where=_is_foldable),
+        node(LINEAR, node((Mul, Add), "x", Const("c"), commutative=True, name="inner"), where=_is_foldable),
         _before,
     ),
     Rule(
         "constant_then_linear",
-        node(Linear, node((Div, Sub), "x", Const("c"), name="inner"), where=_is_foldable),
+        node(LINEAR, node((Div, Sub), "x", Const("c"), name="inner"), where=_is_foldable),
         _before,
     ),
     Rule("matmul_plus_row", node(Add, node(MatMul, name="linear"), "c", commutative=True), _matmul_bias),

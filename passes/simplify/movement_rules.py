@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 
-from ...ir.core import Op, Value
-from ...ir.op import Operator
+from ...ir.core import Op, OperatorT, Value
 from ...ir.ops.elementwise import Add, Div, Mul, Pow, Sub
 from ...ir.ops.movement import Concat, Pad, Slice, Split, Tile, Transpose
 from ...ir.ops.reduction import Reduce
 from ...ir.ops.shape import Cast, Expand, Reshape
-from ..pattern import Const, Match, Rule, node, operand_of_the_same_type, scalar
+from ..pattern import Const, Match, Predicate, Rule, node, operand_of_the_same_type, scalar
 
 
-def _identity(name: str, cls: type[Operator], where: Callable[[Op], bool]) -> Rule:
+def _identity(name: str, cls: type[OperatorT], where: Predicate[OperatorT]) -> Rule:
     return Rule(name, node(cls, "x", where=where), operand_of_the_same_type)
 
 
@@ -24,16 +22,14 @@ def _same_shape(op: Op) -> bool:
     return op.inputs[0].type.shape == op.results[0].type.shape
 
 
-def _is_plain_slice(op: Op) -> bool:
-    assert isinstance(op.operator, Slice)
+def _is_plain_slice(op: Op[Slice]) -> bool:
     return _same_shape(op) and all(
         step == 1 or e <= 1 for step, e in zip(op.operator.step, op.operator.extent, strict=True)
     )
 
 
-def _keeps_order(op: Op) -> bool:
+def _keeps_order(op: Op[Transpose]) -> bool:
     """Whether a transpose moves nothing but dimensions of extent 1."""
-    assert isinstance(op.operator, Transpose)
     shape = op.inputs[0].type.shape
     moved = [axis for axis in op.operator.perm if shape[axis] != 1]
     return moved == sorted(moved)
@@ -43,25 +39,20 @@ def _as_reshape(found: Match) -> Value:
     return found.emit(Reshape(found.root.results[0].type.shape), found["x"])
 
 
-def _merge_transposes(found: Match) -> Value:
-    inner, outer = found.op("inner").operator, found.root.operator
-    assert isinstance(inner, Transpose)
-    assert isinstance(outer, Transpose)
+def _merge_transposes(found: Match[Transpose]) -> Value:
+    inner, outer = found.op("inner", Transpose).operator, found.root.operator
     return found.emit(Transpose(tuple(inner.perm[axis] for axis in outer.perm)), found["x"])
 
 
-def _merge_slices(found: Match) -> Value:
-    inner, outer = found.op("inner").operator, found.root.operator
-    assert isinstance(inner, Slice)
-    assert isinstance(outer, Slice)
+def _merge_slices(found: Match[Slice]) -> Value:
+    inner, outer = found.op("inner", Slice).operator, found.root.operator
     begin = tuple(b + o * s for b, s, o in zip(inner.begin, inner.step, outer.begin, strict=True))
     step = tuple(s * o for s, o in zip(inner.step, outer.step, strict=True))
     return found.emit(Slice(begin, outer.extent, step), found["x"])
 
 
-def _flatten_concat(found: Match) -> Value | None:
+def _flatten_concat(found: Match[Concat]) -> Value | None:
     outer = found.root.operator
-    assert isinstance(outer, Concat)
     parts: list[Value] = []
     for part in found.root.inputs:
         producer = part.producer
@@ -72,10 +63,9 @@ def _flatten_concat(found: Match) -> Value | None:
     return found.emit(outer, *parts) if len(parts) != len(found.root.inputs) else None
 
 
-def _reduction_as_reshape(found: Match) -> Value | None:
+def _reduction_as_reshape(found: Match[Reduce]) -> Value | None:
     """A reduction over dimensions of extent 1 that changes no element."""
     reduce = found.root.operator
-    assert isinstance(reduce, Reduce)
     keeps = reduce.name in ("reduce_sum", "reduce_mean", "reduce_max", "reduce_min", "reduce_prod")
     count = math.prod(found["x"].type.shape[axis] for axis in reduce.axes)
     return _as_reshape(found) if keeps and count == 1 and found["x"].type.quant is None else None

@@ -14,10 +14,9 @@ from ...ir.ops.unary import Sqrt
 from ..pattern import Const, Match, Node, Operand, Rule, node, scalar
 
 
-def _batch_norm(found: Match) -> Value | None:
+def _batch_norm(found: Match[BatchNorm]) -> Value | None:
     """Factor and summand for each channel, so that neighbours can take them over."""
     operator = found.root.operator
-    assert isinstance(operator, BatchNorm)
     scale, b, mean, var = (found.constant(name).astype(np.float64) for name in ("scale", "b", "mean", "var"))
     dtype = found.constant("scale").dtype
     with np.errstate(all="ignore"):
@@ -35,7 +34,7 @@ def _batch_norm(found: Match) -> Value | None:
 def _trailing_axis(found: Match, *reductions: str) -> int | None:
     """First of the dimensions up to the last that all these means run over, if that is what they do."""
     rank = found["x"].type.rank
-    means = [op for name in reductions if isinstance(op := found.op(name).operator, ReduceMean)]
+    means = [found.op(name, ReduceMean).operator for name in reductions]
     axes = {mean.axes for mean in means}
     first = min(next(iter(axes)), default=rank)
     keeps = all(mean.keepdims for mean in means)
@@ -77,10 +76,8 @@ def _standardized(centred: Operand) -> Iterator[Node]:
 
 def _parameter(found: Match) -> np.ndarray | None:
     """Constant ``c`` spread over the normalised dimensions; ``None`` if it varies along others."""
-    norm = found.op("norm")
-    operator = norm.operator
-    assert isinstance(operator, (LayerNorm, RmsNorm))
-    shape = norm.result.type.shape[operator.axis :]
+    norm = found.op("norm", LayerNorm, RmsNorm)
+    shape = norm.result.type.shape[norm.operator.axis :]
     array = found.constant("c")
     extra = array.ndim - len(shape)
     if array.ndim > norm.result.type.rank or (extra > 0 and set(array.shape[:extra]) != {1}):
@@ -89,20 +86,18 @@ def _parameter(found: Match) -> np.ndarray | None:
 
 
 def _norm_times(found: Match) -> Value | None:
-    norm = found.op("norm")
-    x, scale, b = (*norm.operands, None)[:3]
+    norm = found.op("norm", LayerNorm, RmsNorm)
     factor = _parameter(found)
-    if factor is None or not isinstance(scale, Constant) or (b is not None and not isinstance(b, Constant)):
+    parameters = [value for value in norm.inputs[1:] if isinstance(value, Constant)]
+    if factor is None or len(parameters) != len(norm.inputs) - 1:
         return None
-    scaled = found.add_constant(scale.name, scale.array * factor)
-    if isinstance(norm.operator, RmsNorm):
-        return found.emit(norm.operator, x, scaled)
-    return found.emit(norm.operator, x, scaled, found.add_constant(b.name, b.array * factor) if b is not None else None)
+    scaled = [found.add_constant(value.name, value.array * factor) for value in parameters]
+    return found.emit(norm.operator, norm.operands.x, *scaled)
 
 
 def _norm_plus(found: Match) -> Value | None:
-    norm = found.op("norm")
-    x, scale, b = (*norm.operands, None)[:3]
+    norm = found.op("norm", LayerNorm)
+    x, scale, b = norm.operands
     summand = _parameter(found)
     if summand is None or (b is not None and not isinstance(b, Constant)):
         return None

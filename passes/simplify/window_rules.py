@@ -14,10 +14,9 @@ from ...ir.ops.shape import Reshape
 from ..pattern import Match, Rule, node
 
 
-def spatial_pads(op: Op) -> tuple[int, ...] | None:
+def spatial_pads(op: Op[Pad]) -> tuple[int, ...] | None:
     """Pads of the spatial dimensions, begins then ends, of a constant pad that adds no batch or channel."""
     pad = op.operator
-    assert isinstance(pad, Pad)
     rank = op.result.type.rank
     if pad.mode != "constant" or rank < 3 or any((*pad.pads[:2], *pad.pads[rank : rank + 2])):
         return None
@@ -28,13 +27,11 @@ def _sum(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(a + b for a, b in zip(left, right, strict=True))
 
 
-def pad_into_conv(found: Match) -> Value | None:
+def pad_into_conv(found: Match[Conv]) -> Value | None:
     """Padding with the number 0, which quantised tensors pad with too."""
-    conv, pad = found.root.operator, found.op("pad").operator
-    assert isinstance(conv, Conv)
-    assert isinstance(pad, Pad)
-    pads = spatial_pads(found.op("pad"))
-    if pads is None or pad.value != 0:
+    conv, pad = found.root.operator, found.op("pad", Pad)
+    pads = spatial_pads(pad)
+    if pads is None or pad.operator.value != 0:
         return None
     types = [value.type for value in found.root.results]
     return found.emit(
@@ -42,13 +39,11 @@ def pad_into_conv(found: Match) -> Value | None:
     )
 
 
-def _pad_into_average_pool(found: Match) -> Value | None:
-    pool, pad = found.root.operator, found.op("pad").operator
-    assert isinstance(pool, AveragePool)
-    assert isinstance(pad, Pad)
-    pads = spatial_pads(found.op("pad"))
+def _pad_into_average_pool(found: Match[AveragePool]) -> Value | None:
+    pool, pad = found.root.operator, found.op("pad", Pad)
+    pads = spatial_pads(pad)
     # Padding of the pool's own that does not count cannot be told from padding that does.
-    if pads is None or pad.value != 0 or (any(pool.pads) and not pool.count_include_pad):
+    if pads is None or pad.operator.value != 0 or (any(pool.pads) and not pool.count_include_pad):
         return None
     merged = replace(pool, pads=_sum(pool.pads, pads), count_include_pad=True)
     return found.emit(merged, found["x"], result_types=[found.root.result.type])
@@ -63,29 +58,26 @@ def _is_never_negative(value: Value) -> bool:
     return act == "relu" or (act == "clip" and low >= 0)
 
 
-def _pad_into_max_pool(found: Match) -> Value | None:
-    pool, pad = found.root.operator, found.op("pad").operator
-    assert isinstance(pool, MaxPool)
-    assert isinstance(pad, Pad)
-    pads = spatial_pads(found.op("pad"))
+def _pad_into_max_pool(found: Match[MaxPool]) -> Value | None:
+    pool, pad = found.root.operator, found.op("pad", Pad)
+    pads = spatial_pads(pad)
     if pads is None or found["x"].type.quant is not None:
         return None
     merged = replace(pool, pads=_sum(pool.pads, pads))
-    if pad.value == -math.inf:
+    if pad.operator.value == -math.inf:
         return found.emit(merged, found["x"])
     # Zeros around numbers that are not below zero win nowhere but in windows of nothing else.
     spatial = len(pool.kernel)
     reach = [d * (k - 1) + 1 for d, k in zip(pool.dilations, pool.kernel, strict=True)]
     inside = all(max(merged.pads[d], merged.pads[spatial + d]) < reach[d] for d in range(spatial))
     undilated = all(d == 1 for d in pool.dilations)
-    if pad.value == 0 and inside and undilated and not any(pool.pads) and _is_never_negative(found["x"]):
+    if pad.operator.value == 0 and inside and undilated and not any(pool.pads) and _is_never_negative(found["x"]):
         return found.emit(merged, found["x"])
     return None
 
 
-def _mean_as_pool(found: Match) -> Value | None:
+def _mean_as_pool(found: Match[ReduceMean]) -> Value | None:
     mean, x = found.root.operator, found["x"]
-    assert isinstance(mean, ReduceMean)
     # With one dimension, a mean over it may as well be the start of a layer normalisation.
     if x.type.rank < 4 or mean.axes != tuple(range(2, x.type.rank)) or not x.type.dtype.is_float:
         return None
@@ -93,9 +85,8 @@ def _mean_as_pool(found: Match) -> Value | None:
     return pooled if mean.keepdims else found.emit(Reshape(x.type.shape[:2]), pooled)
 
 
-def _pool_as_global(found: Match) -> Value | None:
+def _pool_as_global(found: Match[AveragePool]) -> Value | None:
     pool, x = found.root.operator, found["x"]
-    assert isinstance(pool, AveragePool)
     covers = pool.kernel == x.type.shape[2:] and not any(pool.pads) and not any(pool.overhang) and x.type.quant is None
     if covers and set(found.root.result.type.shape[2:]) == {1} and set(pool.dilations) == {1}:
         return found.emit(GlobalAveragePool(), x, result_types=[found.root.result.type])

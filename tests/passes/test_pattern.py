@@ -106,7 +106,9 @@ def test_scalar_compares_values() -> None:
 
 def test_replacement_keeps_name_and_source_nodes() -> None:
     rule = Rule(
-        "merge", node(Reshape, node(Reshape, "x"), name="outer"), lambda m: m.emit(m.op("outer").operator, m["x"])
+        "merge",
+        node(Reshape, node(Reshape, "x"), name="outer"),
+        lambda m: m.emit(m.op("outer", Reshape).operator, m["x"]),
     )
     module = parse("""
       func @main(%x: f32[2,3]) -> (%y: f32[6]) {

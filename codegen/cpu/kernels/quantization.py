@@ -59,7 +59,13 @@ class Conversion(Expression):
         return b.convert("trunc", b.binary("add", integers, zero), type_of(self.target, lanes))
 
 
-@lowers(Quantize, Dequantize)
+@lowers(Requantize)
+def requantization(op: Op, target: TargetDescription) -> Kernel | None:
+    """A table where it has 256 entries."""
+    return table_kernel(op, target)
+
+
+@lowers(Quantize, Dequantize, Requantize)
 def conversion(op: Op, target: TargetDescription) -> Kernel | None:
     """As a whole or per channel; any layout of tensors quantised as a whole."""
     x, y = op.inputs[0].type, op.result.type
@@ -81,12 +87,6 @@ def conversion(op: Op, target: TargetDescription) -> Kernel | None:
     whole = Access(row_major(physical))
     nest = Nest(physical, (whole, *accesses, whole)).collapsed()
     return VectorNest(nest, (x.dtype, y.dtype), Conversion(x.dtype, y.dtype), tuple(tables)).kernel(target)
-
-
-@lowers(Requantize)
-def requantization(op: Op, target: TargetDescription) -> Kernel | None:
-    """A table where it has 256 entries."""
-    return table_kernel(op, target) or conversion(op, target)
 
 
 @lowers(AssumeQuantized, StoredIntegers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,28 +12,27 @@ import onnx.numpy_helper
 
 from tilewright.errors import UnsupportedError
 
-from ....ir.core import Constant, Op, Value
+from ....ir.core import Constant, Op, OperatorT, Value
 from ....ir.op import Operator, QuantizationRule
 from ....ir.types import DType, TensorType
 
 MICROSOFT = "com.microsoft"
 """Domain of onnxruntime's own operators, used for integer operators that the standard lacks."""
 
-Export = Callable[[Op, "Exporter"], None]
-ExportFunction = TypeVar("ExportFunction", bound=Export)
+Export = Callable[[Op[OperatorT], "Exporter"], None]
 
-Exports = Mapping[tuple[type[Operator], bool], Export]
-EXPORTS: dict[tuple[type[Operator], bool], Export] = {}
+Exports = Mapping[tuple[type[Operator], bool], Export[Any]]
+EXPORTS: dict[tuple[type[Operator], bool], Export[Any]] = {}
 """Exporters by operator class and whether tensors are quantised, filled by the module ``families``."""
 
 _ON_INTEGERS = (QuantizationRule.PRESERVE, QuantizationRule.UNIFY, QuantizationRule.CONVERT)
 """Rules of operators that are written in the same way for quantised tensors."""
 
 
-def exports(*operators: type[Operator], quantized: bool = False) -> Callable[[ExportFunction], ExportFunction]:
+def exports(*operators: type[OperatorT], quantized: bool = False) -> Callable[[Export[OperatorT]], Export[OperatorT]]:
     """Register the exporter of these operator classes; with ``quantized``, of their form on quantised tensors."""
 
-    def register(function: ExportFunction) -> ExportFunction:
+    def register(function: Export[OperatorT]) -> Export[OperatorT]:
         EXPORTS.update(((cls, quantized), function) for cls in operators)
         return function
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ....ir.core import Constant, Op, Value
 from ....runtime.machine import Machine
@@ -26,7 +26,8 @@ class Found(NamedTuple):
     value: str
 
 
-Rule = Callable[[Op, Machine], "Found | None"]
+Rule = Callable[[Op[Any], Machine], "Found | None"]
+"""``Op`` of the operators that it is a rule for."""
 
 
 @dataclass(frozen=True)
