@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..kernel import Kernel
-from ..llvm.row_vectors import RowVector, over_row
+from ..llvm.row_vectors import RowVector, first_lanes, over_row
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, I64, Register, Registers, constant, poison, vector_constant, zero
+from ..llvm.types import F32, Register, Registers, poison, zero
 from .product_spec import ProductSpec
 
 TOGETHER = 8
@@ -39,9 +39,7 @@ class DotProducts(ProductSpec):
             # Rows beyond the last one are read as the last one, and not stored.
             rows = [b.minimum(b.add(first, i), self.columns - 1) for i in range(TOGETHER)]
             pointers = [b.at(arguments["w"], b.multiply(row, 4 * self.inner)) for row in rows]
-            ends = b.splat(b.subtract(self.columns, first), TOGETHER)
-            numbers = vector_constant(I64.of(TOGETHER), [str(i) for i in range(TOGETHER)])
-            mask = b.compare("slt", numbers, ends)
+            mask = first_lanes(b, b.subtract(self.columns, first), TOGETHER)
 
             def row(m: Register, _: Registers) -> Registers:
                 x = b.at(arguments["x"], b.multiply(m, 4 * self.inner))
@@ -65,7 +63,7 @@ class DotProducts(ProductSpec):
                 b.store_masked(value, b.at(arguments["y"], offset), mask)
                 return ()
 
-            b.loop(constant(I64, 0), self.rows, row)
+            b.loop(0, self.rows, row)
             return ()
 
         b.loop(arguments["begin"], arguments["end"], group)

@@ -15,7 +15,7 @@ from ..llvm.target import TargetDescription
 from ..llvm.types import F32, Register, Registers, constant, zero
 from ..registry import lowers
 from ..spec import KernelSpec
-from ..tensors import is_float, layouts
+from ..tensors import is_float, is_plain
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class RowNormalization(KernelSpec):
         arguments = self.bind(b)
 
         def row(index: Register, _: Registers) -> Registers:
-            place = b.multiply(index, 4 * self.length)
-            x, y = b.at(arguments["x"], place), b.at(arguments["y"], place)
+            offset = b.multiply(index, 4 * self.length)
+            x, y = b.at(arguments["x"], offset), b.at(arguments["y"], offset)
             self._row(b, x, arguments["scale"], arguments.get("bias"), y)
             return ()
 
@@ -61,23 +61,23 @@ class RowNormalization(KernelSpec):
         mean = zero(vector)
         if self.is_centred:
 
-            def add(place: RowVector, carried: Registers) -> list[Register]:
-                return [b.binary("fadd", carried[0], place.load(x))]
+            def add(part: RowVector, carried: Registers) -> list[Register]:
+                return [b.binary("fadd", carried[0], part.load(x))]
 
             mean = average(over_row(b, self.length, add, [zero(vector)])[0])
 
-        def add_square(place: RowVector, carried: Registers) -> list[Register]:
-            centred = b.binary("fsub", place.load(x), mean)
-            return [place.only(b.fma(centred, centred, carried[0]), carried[0])]
+        def add_square(part: RowVector, carried: Registers) -> list[Register]:
+            centred = b.binary("fsub", part.load(x), mean)
+            return [part.only(b.fma(centred, centred, carried[0]), carried[0])]
 
         variance = average(over_row(b, self.length, add_square, [zero(vector)])[0])
         spread = b.unary_intrinsic("sqrt", b.binary("fadd", variance, constant(vector, self.epsilon)))
         factor = b.binary("fdiv", constant(vector, 1), spread)
 
-        def finish(place: RowVector, _: Registers) -> Registers:
-            centred = b.binary("fsub", place.load(x), mean)
-            value = b.binary("fmul", b.binary("fmul", centred, factor), place.load(scale))
-            place.store(b.binary("fadd", value, place.load(bias)) if bias is not None else value, y)
+        def finish(part: RowVector, _: Registers) -> Registers:
+            centred = b.binary("fsub", part.load(x), mean)
+            value = b.binary("fmul", b.binary("fmul", centred, factor), part.load(scale))
+            part.store(b.binary("fadd", value, part.load(bias)) if bias is not None else value, y)
             return ()
 
         over_row(b, self.length, finish)
@@ -120,15 +120,15 @@ class LocalResponse(KernelSpec):
     def _channel(self, b: FunctionBuilder, x: Register, y: Register, window: Register, count: Register) -> None:
         vector = F32.of(b.target.lanes)
 
-        def pixels(place: RowVector, _: Registers) -> Registers:
+        def pixels(part: RowVector, _: Registers) -> Registers:
             def add_channel(channel: Register, carried: Registers) -> list[Register]:
                 row, total = carried
-                value = place.load(row)
+                value = part.load(row)
                 return [b.at(row, 4 * self.pixels), b.fma(value, value, total)]
 
             total = b.loop(0, count, add_channel, [window, zero(vector)], runs=True)[1]
             scaled = b.fma(total, constant(vector, self.alpha / self.size), constant(vector, self.bias))
-            place.store(b.binary("fdiv", place.load(x), self._power(b, scaled)), y)
+            part.store(b.binary("fdiv", part.load(x), self._power(b, scaled)), y)
             return ()
 
         over_row(b, self.pixels, pixels)
@@ -146,7 +146,7 @@ def trailing_norm(op: Op, target: TargetDescription) -> Kernel | None:
     """Normalisation of contiguous rows."""
     operator, shape = op.operator, op.result.type.shape
     assert isinstance(operator, (LayerNorm, RmsNorm))
-    if not is_float(op) or any(layouts(op)) or not math.prod(shape):
+    if not is_float(op) or not is_plain(op) or not math.prod(shape):
         return None
     rows, length = math.prod(shape[: operator.axis]), math.prod(shape[operator.axis :])
     spec = RowNormalization(rows, length, operator.epsilon, isinstance(operator, LayerNorm), len(op.inputs) == 3)
@@ -158,7 +158,7 @@ def local_response(op: Op, target: TargetDescription) -> Kernel | None:
     """Local response normalisation, pixels side by side."""
     operator, shape = op.operator, op.result.type.shape
     assert isinstance(operator, Lrn)
-    if not is_float(op) or any(layouts(op)) or not math.prod(shape):
+    if not is_float(op) or not is_plain(op) or not math.prod(shape):
         return None
     window = (operator.size, operator.alpha, operator.beta, operator.bias)
     return LocalResponse(shape[0], shape[1], math.prod(shape[2:]), *window).kernel(target)

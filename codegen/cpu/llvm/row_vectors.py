@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from .builder import FunctionBuilder
-from .types import F32, Register, Registers, mask_constant
+from .types import F32, I64, Register, Registers, mask_constant, vector_constant
 
 Step = Callable[["RowVector", Registers], Sequence[Register]]
-"""From a place in the row and the carried values to the next carried values."""
+"""From a vector of the row and the carried values to the next carried values."""
 
 
 class RowVector:
@@ -36,6 +36,12 @@ class RowVector:
     def only(self, value: Register, otherwise: Register) -> Register:
         """``value`` in the lanes that exist, ``otherwise`` in the others."""
         return value if self.mask is None else self._b.select(self.mask, value, otherwise)
+
+
+def first_lanes(b: FunctionBuilder, count: Register, lanes: int) -> Register:
+    """Truth values of which the first ``count``, known at run time, are set."""
+    numbers = vector_constant(I64.of(lanes), [str(lane) for lane in range(lanes)])
+    return b.compare("slt", numbers, b.splat(count, lanes))
 
 
 def over_row(b: FunctionBuilder, length: int, step: Step, carried: Sequence[Register] = ()) -> Registers:
