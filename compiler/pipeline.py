@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..passes.cpu.choose_layouts import ChooseLayouts
 from ..passes.cpu.isolate_outputs import IsolateOutputs
 from ..passes.cpu.plan_cpu_memory import PlanCpuMemory
@@ -15,6 +17,7 @@ from ..passes.placement.place_on_cpu import PlaceOnCpu
 from ..passes.quantization.check_accumulator_overflow import CheckAccumulatorOverflow
 from ..passes.quantization.depthwise_affine import DepthwiseAffine
 from ..passes.quantization.import_quantization import ImportQuantization
+from ..passes.quantization.parameters import Range
 from ..passes.quantization.quantize import Quantize
 from ..passes.quantization.remove_fake_quantization import RemoveFakeQuantization
 from ..passes.simplify.canonicalize import Canonicalize
@@ -50,9 +53,10 @@ def calibration_pipeline() -> Pipeline:
     return Pipeline((*simplify_pipeline().passes, DepthwiseAffine()))
 
 
-def post_training_pipeline() -> Pipeline:
-    """From a module with calibrated ranges to one with ops on quantised types."""
-    return Pipeline((Quantize(), *simplify_pipeline().passes, CheckAccumulatorOverflow()))
+def post_training_pipeline(ranges: Mapping[str, Range]) -> Pipeline:
+    """From a module in floating point and the calibrated ranges of its values to one with ops on quantised types."""
+    quantize = Quantize(tuple((name, low, high) for name, (low, high) in ranges.items()))
+    return Pipeline((quantize, *simplify_pipeline().passes, CheckAccumulatorOverflow()))
 
 
 def device_pipeline(machine: str, affinity: tuple[tuple[str, str], ...] = (), order: str = "device,cpu") -> Pipeline:

@@ -7,7 +7,7 @@ from tilewright.errors import CalibrationError
 from ..ir.clone import clone_module
 from ..ir.core import Module
 from ..ir.ops.quantization import QuantizeLinear
-from ..passes.quantization.quantize import attach_ranges, values_to_calibrate
+from ..passes.quantization.plan import plan_quantization
 from .calibration.compiled import compiled
 from .calibration.dataset import open_calibration_set
 from .calibration.observe import collect_ranges
@@ -43,7 +43,7 @@ def quantize_module(module: Module, options: CompileOptions) -> Module:
             "or compile with --precision fp32.",
         )
     run_passes(calibration_pipeline(), copy, "passes (simplify)", options)
-    values = values_to_calibrate(copy)
+    values = plan_quantization(copy.main).values
     if not values:
         raise CalibrationError(
             "nothing in this network can be quantised",
@@ -62,6 +62,5 @@ def quantize_module(module: Module, options: CompileOptions) -> Module:
         percentile=options.percentile,
         report=options.report,
     )
-    attach_ranges(copy, ranges)
-    run_passes(post_training_pipeline(), copy, "passes (quantisation)", options)
+    run_passes(post_training_pipeline(ranges), copy, "passes (quantisation)", options)
     return copy

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from ...ir.core import Constant, Function, Op, Value
@@ -25,12 +25,13 @@ class Plan:
     Attributes:
         anchors: convolutions and products with constant weights.
         ops: all ops to quantise, anchors included.
-        values: where integers are made, in order: parameters and results of ops.
+        values: where integers are made, in order, by unique names: the parameters and results of ops whose ranges
+            calibration has to find out.
     """
 
     anchors: tuple[Op, ...]
     ops: frozenset[Op]
-    values: tuple[Value, ...]
+    values: Mapping[str, Value]
 
     def reads_quantized(self, value: Value, user: Op | Function) -> bool:
         """Whether ``user`` reads the quantised form of ``value``; else the original, which costs nothing."""
@@ -40,7 +41,8 @@ class Plan:
 
     def only_source(self, value: Value) -> Value | None:
         """The value that ``value`` is a movement of, if nothing else reads either."""
-        while value not in self.values:
+        made = set(self.values.values())
+        while value not in made:
             op = value.producer
             if len(value.uses) != 1 or op is None or not is_moving(op) or len(op.inputs) != 1:
                 return None
@@ -77,7 +79,14 @@ def plan_quantization(function: Function, keep: Collection[str] = ()) -> Plan:
             values += op.results if is_unified or not (is_moving(op) or op in fused) else ()
         else:
             values += [value for value in op.results if value in wanted]
-    return Plan(tuple(reversed(anchors)), frozenset(taken), tuple(values))
+    named: dict[str, Value] = {}
+    for value in values:
+        name, count = value.name, 0
+        while name in named:
+            count += 1
+            name = f"{value.name}.{count}"
+        named[name] = value
+    return Plan(tuple(reversed(anchors)), frozenset(taken), named)
 
 
 def is_anchor(op: Op) -> bool:

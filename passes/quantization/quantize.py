@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -20,57 +20,11 @@ from ..base import Pass, Record
 from ..invariants import PLAIN, UNPLANNED, Invariant
 from ..pattern import Driver
 from . import accumulators, integer_rules, sink_dequantize_rules
-from .parameters import Range, affine_parameters
+from .parameters import affine_parameters
 from .plan import Plan, plan_quantization
 from .weights import on_own_grid, per_channel
 
 ACTIVATIONS = {"i8": DType.I8, "u8": DType.U8}
-
-RANGE = "range"
-"""Annotation of an op with the calibrated range of its result, and of a function with those of its parameters."""
-
-
-def values_to_calibrate(module: Module, keep: tuple[str, ...] = ()) -> dict[str, Value]:
-    """The values of ``main`` whose ranges :class:`Quantize` needs, by unique names.
-
-    Args:
-        keep: as for :class:`Quantize`.
-    """
-    names: dict[str, Value] = {}
-    for value in plan_quantization(module.main, keep).values:
-        name, count = value.name, 0
-        while name in names:
-            count += 1
-            name = f"{value.name}.{count}"
-        names[name] = value
-    return names
-
-
-def attach_ranges(module: Module, ranges: Mapping[str, Range], keep: tuple[str, ...] = ()) -> None:
-    """Annotate ``main`` with calibrated ranges, given under the names of :func:`values_to_calibrate`.
-
-    Raises:
-        PassError: a range is missing or belongs to no value.
-    """
-    values = values_to_calibrate(module, keep)
-    missing = [name for name in values if name not in ranges]
-    unknown = [name for name in ranges if name not in values]
-    if missing or unknown:
-        raise PassError(
-            "the calibrated ranges are not those of this network",
-            stage=Quantize.name,
-            expected=f"{len(values)} values, among them {', '.join([*missing[:3], *list(values)[:1]][:3]) or 'none'}",
-            found=f"{len(ranges)} ranges, unknown {', '.join(unknown[:3]) or 'none'}",
-            hint="Calibrate the very module that is quantised.",
-        )
-    of_parameters: list[tuple[str, float, float]] = []
-    for name, value in values.items():
-        low, high = (float(end) for end in ranges[name])
-        if value.producer is None:
-            of_parameters.append((value.name, low, high))
-        else:
-            value.producer.annotations[RANGE] = (low, high)
-    module.main.annotations[RANGE] = tuple(of_parameters)
 
 
 @dataclass(frozen=True)
@@ -84,19 +38,18 @@ class Quantize(Pass):
     do; else they are symmetric per channel. Biases are int32. Operands of a concatenation that nothing else reads are
     quantised as its result is.
 
-    Needs the ranges of :func:`attach_ranges`, which it takes away.
-
     Attributes:
+        ranges: name, smallest and largest number of each value that
+            :func:`tilewright.passes.quantization.plan.plan_quantization` lists.
         activations: ``i8`` or ``u8``. The device computes with signed integers, and onnxruntime multiplies u8 with i8
             exactly on some processors only; in accuracy the two are equal.
-        keep_grids: look for weights that lie on an 8-bit grid.
         keep: names of operators or of source nodes that stay in floating point.
     """
 
     requires: ClassVar[tuple[Invariant, ...]] = (PLAIN, UNPLANNED)
 
+    ranges: tuple[tuple[str, float, float], ...]
     activations: str = "i8"
-    keep_grids: bool = True
     keep: tuple[str, ...] = ()
 
     def apply(self, module: Module, record: Record) -> bool:
@@ -104,26 +57,28 @@ class Quantize(Pass):
             raise PassError("no such activations", expected=" or ".join(ACTIVATIONS), found=self.activations)
         function = module.main
         plan = plan_quantization(function, self.keep)
+        _check_ranges(plan, self.ranges)
         if not plan.values:
-            return _forget_ranges(function)
-        parameters = self._parameters(function, plan)
-        _forget_ranges(function)
-        reals = {value: _insert_pair(function, value, quant, plan) for value, quant in parameters.items()}
+            return False
+        types = self._types(plan)
+        for value, type in types.items():
+            _insert_pair(function, value, type, plan)
         for op in plan.anchors:
-            self._quantize_weights(module, op, reals, record)
-        record.counts["quantised value"] = len(parameters)
+            self._quantize_weights(module, op, record)
+        record.counts["quantised value"] = len(types)
         Driver((*sink_dequantize_rules.RULES, *integer_rules.RULES, *accumulators.RULES)).run(module, record)
         module.drop_unused_constants()
         return True
 
-    def _parameters(self, function: Function, plan: Plan) -> dict[Value, TensorType]:
+    def _types(self, plan: Plan) -> dict[Value, TensorType]:
         """The type that each value is quantised to."""
         dtype = ACTIVATIONS[self.activations]
+        ranges = {name: (low, high) for name, low, high in self.ranges}
         found = {
-            value: TensorType(value.type.shape, dtype, affine_parameters(_range_of(function, value), dtype))
-            for value in plan.values
+            value: TensorType(value.type.shape, dtype, affine_parameters(ranges[name], dtype))
+            for name, value in plan.values.items()
         }
-        for value in plan.values:
+        for value in plan.values.values():
             if value.producer is not None and isinstance(value.producer.operator, Concat):
                 for operand in value.producer.inputs:
                     source = plan.only_source(operand)
@@ -131,14 +86,14 @@ class Quantize(Pass):
                         found[source] = found[source].with_quant(found[value].quant)
         return found
 
-    def _quantize_weights(self, module: Module, op: Op, reals: Mapping[Value, Value], record: Record) -> None:
+    def _quantize_weights(self, module: Module, op: Op, record: Record) -> None:
         x, w, b = (*op.operands, None)[:3]
         assert x is not None
         assert isinstance(w, Constant)
         bias = b.array if isinstance(b, Constant) else None
         axis = op.operator.column_axis(w.type) if isinstance(op.operator, MatMul) else 0
         scale = _scale_of(x)
-        stored = on_own_grid(w.array) if self.keep_grids else None
+        stored = on_own_grid(w.array)
         if stored is not None and bias is not None:
             quant = stored[1].quant
             assert quant is not None
@@ -147,44 +102,31 @@ class Quantize(Pass):
                 stored = None
         record.counts["weights on their own grid" if stored is not None else "weights per channel"] += 1
         if stored is None:
-            stored = per_channel(w.array, axis, bias, scale, keep_grids=self.keep_grids)
+            stored = per_channel(w.array, axis, bias, scale)
         constant = module.add_constant(w.name, *stored)
         assert op.function is not None
         real = op.function.insert(Op(Dequantize(), [constant], names=[w.name], loc=op.loc), op)
         op.set_operand(1, real.result)
 
 
-def _range_of(function: Function, value: Value) -> Range:
-    if value.producer is not None:
-        found = value.producer.annotations.get(RANGE)
-        op, node = value.producer.name, value.producer.node
-    else:
-        entries = function.annotations.get(RANGE, ())
-        pairs = (
-            [e for e in entries if isinstance(e, tuple) and e[0] == value.name] if isinstance(entries, tuple) else []
-        )
-        found = pairs[0][1:] if pairs else None
-        op, node = f"%{value.name}", None
-    if not isinstance(found, tuple) or len(found) != 2:
+def _check_ranges(plan: Plan, ranges: Sequence[tuple[str, float, float]]) -> None:
+    known = {name for name, _, _ in ranges}
+    missing, unknown = [name for name in plan.values if name not in known], sorted(known - set(plan.values))
+    if missing or unknown:
         raise PassError(
-            "the range of a value is not known", op=op, node=node, hint="Calibrate first, then attach the ranges."
+            "the calibrated ranges are not those of this network",
+            expected=f"{len(plan.values)} values, among them {', '.join([*missing, *plan.values][:3]) or 'none'}",
+            found=f"{len(ranges)} ranges, unknown {', '.join(unknown[:3]) or 'none'}",
+            hint="Calibrate the very module that is quantised.",
         )
-    low, high = found
-    if not isinstance(low, float) or not isinstance(high, float) or not np.isfinite([low, high]).all() or low > high:
-        expected = "two finite numbers, the smaller one first"
-        raise PassError("a calibrated range is no range", op=op, node=node, expected=expected, found=(low, high))
-    return low, high
+    for name, low, high in ranges:
+        if not np.isfinite([low, high]).all() or low > high:
+            expected = "two finite numbers, the smaller one first"
+            raise PassError("a calibrated range is no range", op=f"%{name}", expected=expected, found=(low, high))
 
 
-def _forget_ranges(function: Function) -> bool:
-    changed = function.annotations.pop(RANGE, None) is not None
-    for op in function.ops:
-        changed |= op.annotations.pop(RANGE, None) is not None
-    return changed
-
-
-def _insert_pair(function: Function, value: Value, type: TensorType, plan: Plan) -> Value:
-    """Quantise ``value`` and let its readers have the real form of that; the real form."""
+def _insert_pair(function: Function, value: Value, type: TensorType, plan: Plan) -> None:
+    """Quantise ``value`` and let its readers have the real form of that."""
     loc = value.producer.loc if value.producer is not None else ()
     first = Op(QuantizeOperator(), [value], [type], names=[value.name], loc=loc)
     if value.producer is not None:
@@ -196,7 +138,6 @@ def _insert_pair(function: Function, value: Value, type: TensorType, plan: Plan)
     for user, index in value.uses:
         if user is not first and plan.reads_quantized(value, user):
             user.set_operand(index, second.result)
-    return second.result
 
 
 def _scale_of(x: Value) -> float:

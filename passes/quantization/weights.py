@@ -56,6 +56,8 @@ def grid_of(weights: np.ndarray, span: int = LEVELS - 1) -> tuple[float, np.ndar
         if np.abs(values / step - integers).max() <= GRID_TOLERANCE:
             # The finest grid of the same points: the bias is rounded to it as well.
             step /= max(1, span // int(integers[-1] - integers[0]))
+            if step <= SMALLEST_SCALE:
+                return None
             return step, np.rint(weights / np.asarray(step, weights.dtype)).astype(np.int16)
     return None
 
@@ -81,7 +83,7 @@ def on_own_grid(weights: np.ndarray) -> tuple[np.ndarray, TensorType] | None:
 
 
 def per_channel(
-    weights: np.ndarray, axis: int, bias: np.ndarray | None, x_scale: float, *, keep_grids: bool = True
+    weights: np.ndarray, axis: int, bias: np.ndarray | None, x_scale: float
 ) -> tuple[np.ndarray, TensorType]:
     """Weights as signed 8-bit integers with a scale for each channel and the zero point 0.
 
@@ -92,15 +94,13 @@ def per_channel(
         axis: the dimension that channels run along.
         bias: one number for each channel.
         x_scale: of the activations that the weights are multiplied with.
-        keep_grids: look for grids.
     """
     rows = np.moveaxis(weights, axis, 0).reshape(weights.shape[axis], -1)
     scales = np.abs(rows).max(1, initial=0).astype(np.float64) / LARGEST
-    if keep_grids:
-        for channel, row in enumerate(rows):
-            found = grid_of(np.concatenate([row, -row]), 2 * LARGEST)
-            if found is not None:
-                scales[channel] = found[0]
+    for channel, row in enumerate(rows):
+        found = grid_of(np.concatenate([row, -row]), 2 * LARGEST)
+        if found is not None:
+            scales[channel] = found[0]
     if bias is not None:
         scales = np.maximum(scales, np.abs(bias.astype(np.float64)) / (x_scale * LARGEST_BIAS))
     # A channel of zeros may have any scale.

@@ -1,4 +1,4 @@
-"""Calibration on the reference interpreter, which needs no kernels: slow, and the oracle of the fast way."""
+"""Calibration in tests: on the reference interpreter, which is slow and the oracle of the fast way."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from tilewright.compiler.calibration.dataset import Inputs
 from tilewright.compiler.calibration.observe import RunFunction
 from tilewright.ir import interp
 from tilewright.ir.core import Module, Op, Value
+from tilewright.passes.quantization.parameters import Range
+from tilewright.passes.quantization.quantize import Quantize
 
 
 def interpreter(module: Module, values: Mapping[str, Value]) -> RunFunction:
@@ -39,3 +41,8 @@ def interpreter(module: Module, values: Mapping[str, Value]) -> RunFunction:
         return found
 
     return run
+
+
+def quantize_with(ranges: Mapping[str, Range], activations: str = "i8", keep: tuple[str, ...] = ()) -> Quantize:
+    """The pass for ranges as they are collected."""
+    return Quantize(tuple((name, low, high) for name, (low, high) in ranges.items()), activations, keep)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from calibration_interpreter import interpreter
+from calibration_interpreter import interpreter, quantize_with
 from random_graphs import CONVOLUTIONAL, Maker, random_graph
 
 from tilewright.compiler.calibration.dataset import open_calibration_set
 from tilewright.compiler.calibration.observe import collect_ranges
 from tilewright.compiler.pipeline import simplify_pipeline
 from tilewright.ir.core import Module
-from tilewright.passes.quantization.quantize import Quantize, attach_ranges, values_to_calibrate
+from tilewright.passes.quantization.plan import plan_quantization
 
 
 def random_quantized_graph(
@@ -22,11 +22,11 @@ def random_quantized_graph(
     while True:
         module = random_graph(rng, groups=groups, makers=makers)
         simplify_pipeline().run(module)
-        values = values_to_calibrate(module)
+        values = plan_quantization(module.main).values
         if values:
             break
     types = {parameter.name: parameter.type for parameter in module.main.parameters}
     samples = open_calibration_set("random", types, limit=2, seed=int(rng.integers(1 << 30)))
-    attach_ranges(module, collect_ranges(interpreter(module, values), samples, method="minmax"))
-    Quantize(activations).run(module)
+    ranges = collect_ranges(interpreter(module, values), samples, method="minmax")
+    quantize_with(ranges, activations).run(module)
     return module

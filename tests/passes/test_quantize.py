@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import pytest
 from before_after import clone, parse, run_pass
-from calibration_interpreter import interpreter
+from calibration_interpreter import interpreter, quantize_with
 
 from tilewright.compiler.calibration.dataset import open_calibration_set
 from tilewright.compiler.calibration.observe import collect_ranges
-from tilewright.errors import PassError
+from tilewright.errors import ParseError, PassError
 from tilewright.ir import interp
 from tilewright.ir.clone import clone_module
 from tilewright.ir.core import Module, Op
-from tilewright.passes.quantization.parameters import Range
-from tilewright.passes.quantization.quantize import Quantize, attach_ranges, values_to_calibrate
+from tilewright.passes.pipeline import Pipeline
+from tilewright.passes.quantization.plan import plan_quantization
+from tilewright.passes.quantization.quantize import Quantize
 
 CONV = 'strides=[1, 1], pads=[1, 1, 1, 1], dilations=[1, 1], group=1, act="none", act_args=[]'
 FLOATS = "f32[1,4,6,6]"
@@ -51,13 +50,13 @@ def inputs(rng: np.random.Generator) -> np.ndarray:
     return rng.standard_normal((8, 4, 6, 6)).astype(np.float32)
 
 
-def calibrated(module: Module, data: np.ndarray, keep: tuple[str, ...] = ()) -> Mapping[str, Range]:
-    values = values_to_calibrate(module, keep)
+def calibrated(module: Module, data: np.ndarray, *, activations: str = "i8", keep: tuple[str, ...] = ()) -> Quantize:
+    """The pass with the ranges that the values of the network take on the data."""
+    values = plan_quantization(module.main, keep).values
     (parameter,) = module.main.parameters
     samples = open_calibration_set(data, {parameter.name: parameter.type})
     ranges = collect_ranges(interpreter(module, values), samples, method="minmax")
-    attach_ranges(module, ranges, keep)
-    return ranges
+    return quantize_with(ranges, activations, keep)
 
 
 def names(module: Module) -> list[str]:
@@ -112,8 +111,7 @@ def test_everything_between_convolutions_is_quantised(kind: str, activations: st
     module = network(rng, body, channels=channels)
     data = inputs(rng)
     expected = [interp.run(module, {"x": x[np.newaxis]})["y"] for x in data]
-    calibrated(module, data)
-    run_pass(f"quantize{{activations={activations}}}", module)
+    run_pass(calibrated(module, data, activations=activations), module)
     run_pass("check_accumulator_overflow", module)
     real = [op.name for op in module.ops if any(v.type.dtype.is_float for v in (*op.inputs, *op.results))]
     assert real == ["quantize", "dequantize"]
@@ -124,8 +122,7 @@ def test_everything_between_convolutions_is_quantised(kind: str, activations: st
 
 def test_clip_cuts_the_range_and_needs_no_op(rng: np.random.Generator) -> None:
     module = network(rng, BODIES["clip"][0])
-    calibrated(module, inputs(rng))
-    run_pass("quantize", module)
+    run_pass(calibrated(module, inputs(rng)), module)
     clipped = [op for op in module.ops if op.name == "conv"][1]
     assert clipped.result.type.quant is not None
     assert clipped.result.type.quant.zero_point == (-128,)
@@ -134,8 +131,7 @@ def test_clip_cuts_the_range_and_needs_no_op(rng: np.random.Generator) -> None:
 
 def test_operands_of_concat_take_its_parameters(rng: np.random.Generator) -> None:
     module = network(rng, BODIES["concat"][0], channels=8)
-    calibrated(module, inputs(rng))
-    run_pass("quantize", module)
+    run_pass(calibrated(module, inputs(rng)), module)
     concat = find(module, "concat")
     assert "requantize" not in names(module)
     assert len({value.type.quant for value in (*concat.inputs, concat.result)}) == 1
@@ -144,15 +140,13 @@ def test_operands_of_concat_take_its_parameters(rng: np.random.Generator) -> Non
 def test_what_follows_the_last_convolution_stays_real(rng: np.random.Generator) -> None:
     tail = f"%l = leaky_relu(%z) {{alpha=0x1.0p-3}} : {FLOATS}\n    %s = add(%l, %l) : {FLOATS}"
     module = network(rng, f"%b = tanh(%a) : {FLOATS}", tail, "%s")
-    calibrated(module, inputs(rng))
-    run_pass("quantize", module)
+    run_pass(calibrated(module, inputs(rng)), module)
     assert names(module) == ["quantize", "conv", "tanh", "conv", "dequantize", "leaky_relu", "add"]
 
 
 def test_operators_without_a_rule_stay_real_between_integers(rng: np.random.Generator) -> None:
     module = network(rng, f"%b = softmax(%a) {{axis=1}} : {FLOATS}")
-    calibrated(module, inputs(rng))
-    run_pass("quantize", module)
+    run_pass(calibrated(module, inputs(rng)), module)
     assert names(module) == ["quantize", "conv", "dequantize", "softmax", "quantize", "conv", "dequantize"]
 
 
@@ -160,8 +154,7 @@ def test_operators_without_a_rule_stay_real_between_integers(rng: np.random.Gene
 def test_nodes_and_operators_can_be_kept_real(keep: str, rng: np.random.Generator) -> None:
     module = network(rng, f"%b = tanh(%a) : {FLOATS}")
     before = names(module)
-    calibrated(module, inputs(rng), (keep,))
-    run_pass(Quantize(keep=(keep,)), module)
+    run_pass(calibrated(module, inputs(rng), keep=(keep,)), module)
     if keep == "conv":
         assert names(module) == before
     else:
@@ -178,8 +171,7 @@ def test_overflowing_bias_enlarges_the_scale_of_its_channel(rng: np.random.Gener
     module.drop_unused_constants()
     data = inputs(rng)
     expected = interp.run(module, {"x": data[:1]})["y"]
-    calibrated(module, data)
-    run_pass("quantize", module)
+    run_pass(calibrated(module, data), module)
     run_pass("check_accumulator_overflow", module)
     assert signal_to_noise(interp.run(module, {"x": data[:1]})["y"], expected) > 30
 
@@ -192,8 +184,7 @@ def test_weights_on_a_grid_are_counted_and_exact(rng: np.random.Generator) -> No
         op.set_operand(1, module.add_constant(f"grid{index}", grid))
     module.drop_unused_constants()
     original = clone_module(module)
-    calibrated(module, inputs(rng))
-    (record,) = run_pass("quantize", module)
+    (record,) = run_pass(calibrated(module, inputs(rng)), module)
     assert record.counts["weights on their own grid"] == 2
     for op, before in zip(
         [o for o in module.ops if o.name == "conv"], [o for o in original.ops if o.name == "conv"], strict=True
@@ -210,32 +201,30 @@ def test_weights_on_a_grid_are_counted_and_exact(rng: np.random.Generator) -> No
 def test_a_tensor_that_is_always_zero(rng: np.random.Generator) -> None:
     module = network(rng, f"%n = neg(%a) : {FLOATS}\n    %b = relu(%n) : {FLOATS}")
     data = inputs(rng)
-    calibrated(module, data)
-    run_pass("quantize", module)
+    run_pass(calibrated(module, data), module)
     np.testing.assert_array_equal(interp.run(module, {"x": data[:1]})["y"], 0)
 
 
-def test_ranges_must_be_attached_and_be_those_of_the_network(rng: np.random.Generator) -> None:
+def test_ranges_must_be_those_of_the_network(rng: np.random.Generator) -> None:
     module = network(rng, f"%b = tanh(%a) : {FLOATS}")
-    with pytest.raises(PassError, match=r"quantize: %x: the range of a value is not known\. Calibrate first"):
+    with pytest.raises(ParseError, match="pass quantize needs option 'ranges'"):
         run_pass("quantize", module)
     with pytest.raises(PassError, match=r"not those of this network; expected 4 values.*found 1 ranges, unknown other"):
-        attach_ranges(module, {"other": (0.0, 1.0)})
+        run_pass(quantize_with({"other": (0.0, 1.0)}), module)
     with pytest.raises(PassError, match=r"no such activations; expected i8 or u8, found i16"):
-        run_pass("quantize{activations=i16}", module)
-    ranges = dict.fromkeys(values_to_calibrate(module), (0.0, float("inf")))
-    attach_ranges(module, ranges)
+        run_pass("quantize{ranges=[],activations=i16}", module)
+    ranges = dict.fromkeys(plan_quantization(module.main).values, (0.0, float("inf")))
     with pytest.raises(
         PassError, match=r"is no range; expected two finite numbers, the smaller one first, found \(0\.0, inf\)"
     ):
-        run_pass("quantize", module)
+        run_pass(quantize_with(ranges), module)
 
 
 def test_ranges_are_part_of_the_text(rng: np.random.Generator) -> None:
     module = network(rng, f"%b = tanh(%a) : {FLOATS}")
-    data = inputs(rng)
-    calibrated(module, data)
+    quantize = calibrated(module, inputs(rng))
     again = clone(module)
-    run_pass("quantize", module)
-    run_pass("quantize", again)
+    quantize.run(module)
+    assert Pipeline.parse(str(quantize)).passes == (quantize,)
+    Pipeline.parse(str(quantize)).run(again)
     assert str(module) == str(again)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+from calibration_interpreter import quantize_with
 from PIL import Image
 
 from tilewright.compiler.calibration.dataset import Inputs, open_calibration_set
@@ -22,7 +23,8 @@ from tilewright.ir.core import Module
 from tilewright.ir.ops.softmax import Softmax
 from tilewright.passes.quantization.check_accumulator_overflow import CheckAccumulatorOverflow
 from tilewright.passes.quantization.depthwise_affine import DepthwiseAffine
-from tilewright.passes.quantization.quantize import Quantize, attach_ranges, values_to_calibrate
+from tilewright.passes.quantization.plan import plan_quantization
+from tilewright.passes.quantization.quantize import Quantize
 
 CALIBRATED = 100
 Samples = tuple[np.ndarray, np.ndarray]
@@ -77,11 +79,11 @@ def without_softmax(module: Module) -> Module:
     return module
 
 
-def calibrate(module: Module, data: np.ndarray) -> None:
+def calibrate(module: Module, data: np.ndarray) -> Quantize:
     """By onnxruntime, which needs no kernels to be compiled."""
-    values = values_to_calibrate(module)
+    values = plan_quantization(module.main).values
     observed = clone_module(module)
-    twins = values_to_calibrate(observed)
+    twins = plan_quantization(observed.main).values
     observed.main.set_results(list(twins.values()), list(twins))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -94,7 +96,7 @@ def calibrate(module: Module, data: np.ndarray) -> None:
 
     (parameter,) = module.main.parameters
     samples = open_calibration_set(data, {parameter.name: parameter.type})
-    attach_ranges(module, collect_ranges(run, samples))
+    return quantize_with(collect_ranges(run, samples))
 
 
 # Signal-to-noise ratios are those that this pass reached when it was written, less 1 dB.
@@ -113,8 +115,7 @@ def test_loses_little_accuracy(data_folder: Path, model: str, samples, decibels:
     inputs, labels = samples(data_folder)
     held_out, labels = inputs[CALIBRATED:], labels[CALIBRATED:]
     expected = logits_of(module, held_out)
-    calibrate(module, inputs[:CALIBRATED])
-    Quantize().run(module)
+    calibrate(module, inputs[:CALIBRATED]).run(module)
     CheckAccumulatorOverflow().run(module)
     found = logits_of(module, held_out)
     loss = 100 * float(np.mean(expected.argmax(1) == labels) - np.mean(found.argmax(1) == labels))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnxruntime
 import pytest
-from calibration_interpreter import interpreter
+from calibration_interpreter import interpreter, quantize_with
 from random_graphs import CONVOLUTIONAL, EVERYTHING, random_graph
 
 from tilewright.compiler.calibration.dataset import open_calibration_set
@@ -19,7 +19,7 @@ from tilewright.ir.core import Module
 from tilewright.ir.ops.elementwise import Add, Sub
 from tilewright.passes.quantization.check_accumulator_overflow import CheckAccumulatorOverflow
 from tilewright.passes.quantization.import_quantization import ImportQuantization
-from tilewright.passes.quantization.quantize import Quantize, attach_ranges, values_to_calibrate
+from tilewright.passes.quantization.plan import plan_quantization
 
 SEEDS = range(24)
 
@@ -33,14 +33,13 @@ def quantized_network(seed: int) -> tuple[Module, dict[str, np.ndarray]]:
     module = random_graph(rng, makers=CONVOLUTIONAL if seed % 2 else EVERYTHING)
     calibration_pipeline().run(module)
     keep = (Add.name, Sub.name)
-    values = values_to_calibrate(module, keep)
+    values = plan_quantization(module.main, keep).values
     samples = open_calibration_set("random", {p.name: p.type for p in module.main.parameters}, limit=3)
     try:
         ranges = collect_ranges(interpreter(module, values), samples)
     except CalibrationError:
         pytest.skip("the network computes numbers that are not finite")
-    attach_ranges(module, ranges, keep)
-    Quantize(keep=keep).run(module)
+    quantize_with(ranges, keep=keep).run(module)
     simplify_pipeline().run(module)
     CheckAccumulatorOverflow().run(module)
     return module, next(iter(samples))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from tilewright.ir.types import DType
 from tilewright.passes.quantization.weights import grid_of, on_own_grid, per_channel
@@ -35,6 +36,17 @@ def test_symmetric_grid_has_the_zero_point_0(rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(found[0], integers)
     assert found[1].quant is not None
     assert found[1].quant.zero_point == (0,)
+
+
+@pytest.mark.filterwarnings("error")
+def test_numbers_too_small_for_a_scale_are_on_no_grid() -> None:
+    for smallest in (1e-45, 1e-38, 1e-31):
+        weights = np.array([[0, smallest], [0, 0]], np.float32)
+        assert grid_of(weights) is None
+        stored, type = per_channel(weights, 0, None, 1.0)
+        assert not stored.any()
+        assert type.quant is not None
+        assert type.quant.scale == (1.0, 1.0)
 
 
 def test_a_grid_of_which_few_points_are_used_is_made_finer() -> None:
