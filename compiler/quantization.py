@@ -6,7 +6,10 @@ from tilewright.errors import CalibrationError
 
 from ..ir.clone import clone_module
 from ..ir.core import Module
+from ..ir.ops.convolution import Conv
+from ..ir.ops.matmul import MatMul
 from ..ir.ops.quantization import QuantizeLinear
+from ..ir.types import DType
 from ..passes.quantization.plan import plan_quantization
 from .calibration.compiled import compiled
 from .calibration.dataset import open_calibration_set
@@ -45,11 +48,14 @@ def quantize_module(module: Module, options: CompileOptions) -> Module:
     run_passes(calibration_pipeline(), copy, "passes (simplify)", options)
     values = plan_quantization(copy.main).values
     if not values:
+        products = [op.result.type.dtype for op in copy.ops if isinstance(op.operator, (Conv, MatMul))]
+        others = sorted({dtype.value for dtype in products if dtype.is_float} - {DType.F32.value})
         raise CalibrationError(
             "nothing in this network can be quantised",
             stage="calibration",
-            expected="convolutions or matrix products with constant weights",
-            hint="Compile with --precision fp32.",
+            expected=f"convolutions or matrix products {'in f32 ' if others else ''}with constant weights",
+            found=f"some in {' and '.join(others)}" if others else None,
+            hint=f"{'Convert the model to float32, or compile' if others else 'Compile'} with --precision fp32.",
         )
     inputs = {parameter.name: parameter.type for parameter in copy.main.parameters}
     samples = open_calibration_set(

@@ -392,6 +392,17 @@ def test_a_network_in_floating_point_without_calibration(fails: Fails) -> None:
     )
 
 
+def test_a_network_in_half_precision_is_not_quantised(tmp_path: Path, fails: Fails) -> None:
+    half, weights = TensorProto.FLOAT16, np.ones((3, 4), np.float16)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    write_model(tmp_path / "half.onnx", graph_model(nodes, [("x", half, [2, 3])], initializers={"w": weights}))
+    assert fails(["compile", "half.onnx", "--calibration", "random"]) == (
+        "calibration: nothing in this network can be quantised; "
+        "expected convolutions or matrix products in f32 with constant weights, found some in f16. "
+        "Convert the model to float32, or compile with --precision fp32."
+    )
+
+
 @pytest.mark.parametrize("limit", ["0", "-1"])
 def test_no_samples_at_all(limit: str, fails: Fails) -> None:
     message = f"calibration: calibration needs at least one sample; found {limit}"

@@ -234,6 +234,14 @@ def test_wrong_input_shapes(shape: str, message: str, tmp_path: Path, fails: Fai
     assert fails(["compile", "m.onnx", "--input-shape", shape]) == message
 
 
+@pytest.mark.parametrize(("shape", "found"), [("x=0", "[0]"), ("x=2,3", "[2, 3]")])
+def test_an_extent_of_zero_is_open(shape: str, found: str, tmp_path: Path, fails: Fails) -> None:
+    write_model(tmp_path / "m.onnx", graph_model([relu()], [("x", FLOAT, [0])]))
+    message = f"import: the given shape does not fit input 'x'; expected [at least 1], found {found}"
+    assert fails(["compile", "m.onnx", "--input-shape", shape]) == message
+    assert main(["compile", "m.onnx", "--input-shape", "x=2"]) == 0
+
+
 # Inputs of a run
 
 

@@ -32,6 +32,9 @@ def import_onnx(
 ) -> Module:
     """The network of an ONNX model as a module.
 
+    The module is called after the file, without its ending: what exporters call graphs, such as ``torch-jit-export`` or
+    ``g``, says nothing. Where there is no file it has the name of the graph.
+
     Args:
         source: path, file contents or loaded model.
         input_shapes: a full shape for inputs whose dimensions the model leaves open (or to replace).
@@ -59,7 +62,7 @@ def import_onnx(
             hint="Inline them first with onnx.inliner.inline_local_functions.",
         )
     _check_names(model.graph, model.producer_name, model.producer_version)
-    module = Module(model.graph.name or "network")
+    module = Module(_title(source) or model.graph.name or "network")
     module.metadata = {"opset": str(standard), "sha256": digest}
     if model.producer_name:
         module.metadata["producer"] = f"{model.producer_name} {model.producer_version}".strip()
@@ -72,6 +75,12 @@ def import_onnx(
     importer.function.set_results(results, names)
     module.drop_unused_constants()
     return module
+
+
+def _title(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> str:
+    if isinstance(source, (bytes, onnx.ModelProto)):
+        return ""
+    return Path(source).stem.encode(errors="replace").decode()
 
 
 def _load(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
@@ -136,11 +145,13 @@ def _resolve_shape(
     if given is not None:
         fits = not known_rank or (
             len(given) == len(declared)
-            and all(isinstance(d, str) or d == g for d, g in zip(declared, given, strict=True))
+            and all(isinstance(d, str) or d in (0, g) for d, g in zip(declared, given, strict=True))
         )
         if not fits or any(extent < 1 for extent in given):
+            # Exporters write 0 for what they leave open.
+            expected = f"[{', '.join(str(d or 'at least 1') for d in declared)}]" if known_rank else text
             raise ModelError(
-                f"the given shape does not fit input {name!r}", stage="import", expected=text, found=list(given)
+                f"the given shape does not fit input {name!r}", stage="import", expected=expected, found=list(given)
             )
         return tuple(int(extent) for extent in given)
     if not known_rank or any(isinstance(d, str) or d < 1 for d in declared):
