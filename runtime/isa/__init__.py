@@ -1,19 +1,20 @@
 """The instruction set: one table from which encoder, decoder, disassembler, verifier and ``docs/isa.md`` come.
 
-``encoding`` says how fields become bits, ``transfer``, ``matrix``, ``vector`` and ``control`` declare the
+``encoding`` says how fields become bits, ``transfer``, ``matrix`` and ``vector`` declare the
 instructions, ``layouts`` packs what they read, ``program`` is the file form of a whole program. Write
 ``python -m tilewright.runtime.isa > docs/isa.md`` after a change.
 """
 
 from ..machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_UNIT, PARAMETER_UNIT, WEIGHT_UNIT
 from .assembler import Assembler
-from .control import Barrier, End
 from .encoding import (
     COUNTER_MODULUS,
     COUNTERS,
     INSTRUCTION_BYTES,
     NO_WAIT,
     Access,
+    Barrier,
+    End,
     Instruction,
     Queue,
     Space,
@@ -22,7 +23,7 @@ from .encoding import (
     decode,
     disassemble,
     encode,
-    layout,
+    encoded_fields,
     table,
 )
 from .layouts import pack_dense, pack_depthwise, pack_record, pack_requantize, pack_table
@@ -70,7 +71,7 @@ __all__ = [
     "decode",
     "disassemble",
     "encode",
-    "layout",
+    "encoded_fields",
     "pack_dense",
     "pack_depthwise",
     "pack_record",

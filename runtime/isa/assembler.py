@@ -15,10 +15,8 @@ import numpy as np
 from tilewright.errors import InstructionError
 
 from ..machine import Machine
-from .bounds import outside
-from .control import Barrier, End
-from .encoding import COUNTER_MODULUS, NO_WAIT, Instruction, Queue, Wait, encode
-from .hazards import LastTouch
+from .encoding import COUNTER_MODULUS, NO_WAIT, Barrier, End, Instruction, Queue, Wait, encode
+from .memories import LastTouch, outside
 from .program import NO_LAYER, Program, Region
 
 

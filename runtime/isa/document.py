@@ -5,7 +5,16 @@ from __future__ import annotations
 import inspect
 import textwrap
 
-from .encoding import COUNTER_MODULUS, COUNTERS, HEADER, INSTRUCTION_BYTES, Instruction, Place, layout, table
+from .encoding import (
+    COUNTER_MODULUS,
+    COUNTERS,
+    HEADER,
+    INSTRUCTION_BYTES,
+    EncodedField,
+    Instruction,
+    encoded_fields,
+    table,
+)
 
 _PROSE = f"""\
 # Instruction set
@@ -96,10 +105,10 @@ def _range(shift: int, width: int) -> str:
     return str(shift) if width == 1 else f"{shift}–{shift + width - 1}"
 
 
-def _row(place: Place) -> tuple[str, ...]:
-    declared = place.bits
+def _row(field: EncodedField) -> tuple[str, ...]:
+    declared = field.bits
     values = f"{declared.lowest} … {declared.highest}"
-    return (f"`{place.name}`", _range(place.shift, declared.width), declared.unit, values, declared.doc)
+    return (f"`{field.name}`", _range(field.shift, declared.width), declared.unit, values, declared.doc)
 
 
 def _section(cls: type[Instruction]) -> str:
@@ -112,9 +121,9 @@ def _section(cls: type[Instruction]) -> str:
     ]
     if rest.strip():
         lines += ["", rest.strip()]
-    places = layout(cls)
-    if places:
-        lines += ["", _table([("field", "bits", "unit", "values", "meaning"), *map(_row, places)])]
+    encoded = encoded_fields(cls)
+    if encoded:
+        lines += ["", _table([("field", "bits", "unit", "values", "meaning"), *map(_row, encoded)])]
     return "\n".join(lines)
 
 

@@ -71,8 +71,8 @@ class Access(NamedTuple):
         return self.start + sum((count - 1) * stride for count, stride in self.steps) + self.run
 
 
-class Broken(NamedTuple):
-    """A rule of an instruction that a value of one of its fields breaks."""
+class Violation(NamedTuple):
+    """A rule of an instruction, and the field and value that break it."""
 
     field: str
     found: object
@@ -135,20 +135,21 @@ class Instruction:
         """Every byte range that the instruction reads or writes."""
         return ()
 
-    def broken_rules(self) -> Iterator[Broken]:
-        """Rules between fields that this instruction breaks; ranges of single fields are checked by the encoder."""
+    def violations(self) -> Iterator[Violation]:
+        """Broken rules between fields; ranges of single fields are checked by the encoder."""
         return iter(())
 
     def __str__(self) -> str:
         return disassemble(self)
 
 
-class Place(NamedTuple):
-    """Where a field lies in the 256 bits."""
+class EncodedField(NamedTuple):
+    """A field, how far it is shifted in the 256 bits, and the mask of the bits that it owns."""
 
     name: str
     bits: Bits
     shift: int
+    mask: int
 
 
 HEADER = (
@@ -173,10 +174,10 @@ def instruction(mnemonic: str, opcode: int, *queues: Queue) -> Callable[[Instruc
         cls.MNEMONIC, cls.OPCODE, cls.QUEUES = mnemonic, opcode, queues
         if opcode in _TABLE or not 0 < opcode < 64:
             raise ValueError(f"opcode {opcode} of {mnemonic} is taken or out of range")
-        places = layout(cls)
-        if sum(place.bits.width for place in places if place.bits.flag) > 10:
+        encoded = encoded_fields(cls)
+        if sum(entry.bits.width for entry in encoded if entry.bits.flag) > 10:
             raise ValueError(f"{mnemonic} has more than 10 flag bits")
-        if any(place.shift + place.bits.width > 8 * INSTRUCTION_BYTES for place in places):
+        if any(entry.shift + entry.bits.width > 8 * INSTRUCTION_BYTES for entry in encoded):
             raise ValueError(f"{mnemonic} does not fit into {8 * INSTRUCTION_BYTES} bits")
         _TABLE[opcode] = cls
         return cls
@@ -190,46 +191,50 @@ def table() -> list[type[Instruction]]:
 
 
 @cache
-def layout(cls: type[Instruction]) -> tuple[Place, ...]:
-    """Fields of an instruction with their places, flags first, both in order of declaration."""
-    flag_shift, body_shift = FLAG_START, HEADER_BITS
-    flags: list[Place] = []
-    body: list[Place] = []
+def encoded_fields(cls: type[Instruction]) -> tuple[EncodedField, ...]:
+    """Fields of an instruction and where they lie, flags first, both in order of declaration."""
+    groups: tuple[list[EncodedField], list[EncodedField]] = ([], [])
+    ends = [FLAG_START, HEADER_BITS]
     for item in fields(cls):
         declared = item.metadata.get("bits")
-        if declared is None:
-            continue
-        if declared.flag:
-            flags.append(Place(item.name, declared, flag_shift))
-            flag_shift += declared.width
-        else:
-            body.append(Place(item.name, declared, body_shift))
-            body_shift += declared.width
-    return (*flags, *body)
+        if declared is not None:
+            group = 0 if declared.flag else 1
+            mask = (1 << declared.width) - 1 << ends[group]
+            groups[group].append(EncodedField(item.name, declared, ends[group], mask))
+            ends[group] += declared.width
+    return (*groups[0], *groups[1])
 
 
 @cache
 def _used_mask(cls: type[Instruction]) -> int:
     mask = (1 << FLAG_START) - 1
-    for place in layout(cls):
-        mask |= ((1 << place.bits.width) - 1) << place.shift
+    for entry in encoded_fields(cls):
+        mask |= entry.mask
     return mask
 
 
-def check(item: Instruction) -> Broken | None:
+def check(item: Instruction) -> Violation | None:
     """The first rule that the instruction breaks: a value out of its field's range, or one of its own rules."""
     for name, wait in (("wait_a", item.wait_a), ("wait_b", item.wait_b)):
         if not 0 <= wait.counter < COUNTERS or not 0 <= wait.value < COUNTER_MODULUS:
-            return Broken(name, tuple(wait), f"a counter below {COUNTERS} and a value below {COUNTER_MODULUS}")
+            return Violation(name, tuple(wait), f"a counter below {COUNTERS} and a value below {COUNTER_MODULUS}")
         if wait.counter == 0 and wait.value:
-            return Broken(name, tuple(wait), "no wait (counter 0) has the value 0")
+            return Violation(name, tuple(wait), "no wait (counter 0) has the value 0")
     if not 0 <= item.signal < COUNTERS:
-        return Broken("signal", item.signal, f"a counter below {COUNTERS}")
-    for place in layout(type(item)):
-        value = getattr(item, place.name)
-        if not place.bits.lowest <= value <= place.bits.highest:
-            return Broken(place.name, value, f"between {place.bits.lowest} and {place.bits.highest}")
-    return next(item.broken_rules(), None)
+        return Violation("signal", item.signal, f"a counter below {COUNTERS}")
+    for entry in encoded_fields(type(item)):
+        value = getattr(item, entry.name)
+        if not entry.bits.lowest <= value <= entry.bits.highest:
+            return Violation(entry.name, value, f"between {entry.bits.lowest} and {entry.bits.highest}")
+    return next(item.violations(), None)
+
+
+def _refuse_violations(item: Instruction) -> None:
+    found = check(item)
+    if found:
+        raise InstructionError(
+            f"{item.MNEMONIC}: field '{found.field}' breaks a rule", expected=found.rule, found=found.found
+        )
 
 
 def encode(item: Instruction) -> bytes:
@@ -238,15 +243,11 @@ def encode(item: Instruction) -> bytes:
     Raises:
         InstructionError: a value does not fit its field or breaks a rule of the instruction.
     """
-    broken = check(item)
-    if broken:
-        raise InstructionError(
-            f"{item.MNEMONIC}: field '{broken.field}' breaks a rule", expected=broken.rule, found=broken.found
-        )
+    _refuse_violations(item)
     word = item.OPCODE | item.wait_a.counter << 8 | item.wait_a.value << 14
     word |= item.wait_b.counter << 28 | item.wait_b.value << 34 | item.signal << 48
-    for place in layout(type(item)):
-        word |= (int(getattr(item, place.name)) & ((1 << place.bits.width) - 1)) << place.shift
+    for entry in encoded_fields(type(item)):
+        word |= int(getattr(item, entry.name)) << entry.shift & entry.mask
     return word.to_bytes(INSTRUCTION_BYTES, "little")
 
 
@@ -264,7 +265,7 @@ def decode(data: bytes) -> Instruction:
     word = int.from_bytes(data, "little")
     cls = _TABLE.get(word & 63)
     if cls is None:
-        known = ", ".join(f"{entry.OPCODE} {entry.MNEMONIC}" for entry in table())
+        known = ", ".join(f"{each.OPCODE} {each.MNEMONIC}" for each in table())
         raise InstructionError("field 'opcode' is unknown", expected=known, found=word & 63)
     if word >> 6 & 3:
         raise InstructionError(f"{cls.MNEMONIC}: field 'dtype' is reserved", expected="0 (int8)", found=word >> 6 & 3)
@@ -273,29 +274,37 @@ def decode(data: bytes) -> Instruction:
         position = (reserved & -reserved).bit_length() - 1
         raise InstructionError(f"{cls.MNEMONIC}: reserved bit {position} is set", expected="0", found="1")
     values: dict[str, Any] = {}
-    for place in layout(cls):
-        value = word >> place.shift & ((1 << place.bits.width) - 1)
-        if place.bits.signed and value >> place.bits.width - 1:
-            value -= 1 << place.bits.width
-        values[place.name] = value
+    for entry in encoded_fields(cls):
+        value = (word & entry.mask) >> entry.shift
+        if entry.bits.signed and value >> entry.bits.width - 1:
+            value -= 1 << entry.bits.width
+        values[entry.name] = value
     item = cls(
         wait_a=Wait(word >> 8 & 63, word >> 14 & 0x3FFF),
         wait_b=Wait(word >> 28 & 63, word >> 34 & 0x3FFF),
         signal=word >> 48 & 63,
         **values,
     )
-    broken = check(item)
-    if broken:
-        raise InstructionError(
-            f"{cls.MNEMONIC}: field '{broken.field}' breaks a rule", expected=broken.rule, found=broken.found
-        )
+    _refuse_violations(item)
     return item
 
 
 def disassemble(item: Instruction) -> str:
     """One line of text: mnemonic, all fields in order of declaration, waits and signal."""
-    parts = [f"{place.name}={getattr(item, place.name)}" for place in layout(type(item))]
+    parts = [f"{entry.name}={getattr(item, entry.name)}" for entry in encoded_fields(type(item))]
     parts += [f"wait={wait.counter}>={wait.value}" for wait in (item.wait_a, item.wait_b) if wait.counter]
     if item.signal:
         parts.append(f"signal={item.signal}")
     return f"{item.MNEMONIC:4} {' '.join(parts)}".rstrip()
+
+
+@instruction("BAR", 32, *Queue)
+@dataclass(frozen=True, kw_only=True)
+class Barrier(Instruction):
+    """Do nothing but wait and signal; it gives the next instruction of the queue two more waits."""
+
+
+@instruction("END", 33, *Queue)
+@dataclass(frozen=True, kw_only=True)
+class End(Instruction):
+    """The last instruction of a queue. The program is over when every queue has reached its end."""

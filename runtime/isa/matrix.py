@@ -4,45 +4,59 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_UNIT, WEIGHT_UNIT
-from .encoding import Access, Broken, Instruction, Queue, Space, bits, flag, instruction
+from .encoding import Access, Instruction, Queue, Space, Violation, bits, flag, instruction
 
 
-def touched(origin: int, outputs: int, stride: int, taps: int, dilation: int, extent: int) -> tuple[int, int]:
-    """First and one past the last coordinate inside [0, extent) that windows may touch; equal if none."""
-    last = origin + (outputs - 1) * stride + (taps - 1) * dilation
-    first = max(origin, 0)
-    return first, max(first, min(last, extent - 1) + 1)
+class Axis(NamedTuple):
+    """Windows along one axis of a feature map of ``extent`` rows or columns; ``origin`` is tap 0 of the first one."""
+
+    origin: int
+    windows: int
+    stride: int
+    taps: int
+    dilation: int
+    extent: int
+
+    @property
+    def span(self) -> int:
+        """Rows or columns from the first tap of the first window to the last tap of the last one."""
+        return (self.windows - 1) * self.stride + (self.taps - 1) * self.dilation + 1
+
+    @property
+    def inside(self) -> range:
+        """The part of the span that lies inside the map, in coordinates of the map; empty if none does."""
+        return range(max(self.origin, 0), min(self.origin + self.span, self.extent))
+
+
+def axes(item: Convolve | ConvolveDepthwise) -> tuple[Axis, Axis]:
+    """Rows and columns."""
+    return (
+        Axis(
+            *(item.row_origin, item.output_height, item.stride_height),
+            *(item.kernel_height, item.dilation_height, item.input_height),
+        ),
+        Axis(
+            *(item.column_origin, item.output_width, item.stride_width),
+            *(item.kernel_width, item.dilation_width, item.input_width),
+        ),
+    )
 
 
 def _map_read(item: Convolve | ConvolveDepthwise, pixel_bytes: int, pitch: int) -> tuple[Access, ...]:
-    top, bottom = touched(
-        item.row_origin,
-        item.output_height,
-        item.stride_height,
-        item.kernel_height,
-        item.dilation_height,
-        item.input_height,
-    )
-    left, right = touched(
-        item.column_origin,
-        item.output_width,
-        item.stride_width,
-        item.kernel_width,
-        item.dilation_width,
-        item.input_width,
-    )
-    if top == bottom or left == right:
+    rows, columns = (axis.inside for axis in axes(item))
+    if not rows or not columns:
         return ()
     row = item.row_pitch * MAPS_UNIT
-    start = item.source * MAPS_UNIT + top * row + left * pitch
-    return (Access(Space.MAPS, -1, start, ((bottom - top, row), (right - left, pitch)), pixel_bytes, False),)
+    start = item.source * MAPS_UNIT + rows.start * row + columns.start * pitch
+    return (Access(Space.MAPS, -1, start, ((len(rows), row), (len(columns), pitch)), pixel_bytes, False),)
 
 
 def _accumulators(start: int, pixels: int, blocks: int, accumulate: int) -> tuple[Access, ...]:
-    place = (Space.ACCUMULATORS, -1, start * ACCUMULATOR_UNIT, (), pixels * blocks * ACCUMULATOR_UNIT)
-    return (Access(*place, True), Access(*place, False)) if accumulate else (Access(*place, True),)
+    written = Access(Space.ACCUMULATORS, -1, start * ACCUMULATOR_UNIT, (), pixels * blocks * ACCUMULATOR_UNIT, True)
+    return (written, written._replace(write=False)) if accumulate else (written,)
 
 
 @instruction("CONV", 8, Queue.MAC)
@@ -121,12 +135,12 @@ class Convolve(Instruction):
             *_accumulators(self.accumulator, pixels, self.output_blocks, self.accumulate),
         )
 
-    def broken_rules(self) -> Iterator[Broken]:
+    def violations(self) -> Iterator[Violation]:
         """A packed trace is contiguous."""
         if self.packed and self.dilation_width != 1 and self.kernel_width > 1:
-            yield Broken("dilation_width", self.dilation_width, "1 in packed mode, where a trace is contiguous")
+            yield Violation("dilation_width", self.dilation_width, "1 in packed mode, where a trace is contiguous")
         if self.packed and self.pixel_pitch != self.input_channels and self.kernel_width > 1:
-            yield Broken("pixel_pitch", self.pixel_pitch, f"input_channels ({self.input_channels}) in packed mode")
+            yield Violation("pixel_pitch", self.pixel_pitch, f"input_channels ({self.input_channels}) in packed mode")
 
 
 @instruction("DWC", 9, Queue.MAC)

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
-from ..machine import MAPS_UNIT, PARAMETER_UNIT, WEIGHT_UNIT
-from .encoding import Access, Broken, Instruction, Queue, Space, bits, flag, instruction
+from ..machine import MAPS_UNIT, WEIGHT_UNIT
+from .encoding import Access, Instruction, Queue, Space, Violation, bits, flag, instruction
+
+LINE = WEIGHT_UNIT
+"""Bytes of a line, in which the weight and the parameter scratchpad are addressed."""
 
 
 def _map_run(run: int) -> int:
     return -(-run // MAPS_UNIT) * MAPS_UNIT
 
 
-def _overlap(extent: int, *steps: tuple[str, int, int]) -> Iterator[Broken]:
+def _overlap(extent: int, *steps: tuple[str, int, int]) -> Iterator[Violation]:
     """Each stride, from the smallest up, must clear the extent of everything inside it."""
     for name, stride, count in sorted(steps, key=lambda step: step[1]):
         if count > 1:
             if stride < extent:
-                yield Broken(name, stride, f"written runs do not overlap: at least {extent}")
+                yield Violation(name, stride, f"written runs do not overlap: at least {extent}")
             extent += (count - 1) * stride
 
 
@@ -80,7 +84,7 @@ class LoadMaps(Instruction):
             Access(Space.MAPS, -1, self.destination * MAPS_UNIT, target, _map_run(self.run), True),
         )
 
-    def broken_rules(self) -> Iterator[Broken]:
+    def violations(self) -> Iterator[Violation]:
         """Written runs must not overlap."""
         yield from _overlap(
             -(-self.run // MAPS_UNIT),
@@ -89,52 +93,53 @@ class LoadMaps(Instruction):
         )
 
 
+class LoadLines(Instruction):
+    """A copy of lines of 64 bytes from DRAM to ``SPACE``; each declares these fields itself."""
+
+    SPACE: ClassVar[Space]
+
+    region: int
+    offset: int
+    destination: int
+    length: int
+
+    @property
+    def dram_bytes(self) -> int:
+        """Bytes read from DRAM."""
+        return self.length * LINE
+
+    def accesses(self) -> tuple[Access, ...]:
+        """A range of DRAM and a range of the scratchpad."""
+        return (
+            Access(Space.DRAM, self.region, self.offset * LINE, (), self.dram_bytes, False),
+            Access(self.SPACE, -1, self.destination * LINE, (), self.dram_bytes, True),
+        )
+
+
 @instruction("LDW", 2, Queue.LD)
 @dataclass(frozen=True, kw_only=True)
-class LoadWeights(Instruction):
+class LoadWeights(LoadLines):
     """Copy `length` lines of 64 bytes from DRAM to the weight scratchpad."""
+
+    SPACE = Space.WEIGHTS
 
     region: int = bits(4, "DRAM region to read")
     offset: int = bits(26, "first line inside the region", unit="64 B")
     destination: int = bits(14, "first line of the weight scratchpad", unit="64 B")
     length: int = bits(14, "lines", unit="64 B", minimum=1)
 
-    @property
-    def dram_bytes(self) -> int:
-        """Bytes read from DRAM."""
-        return self.length * WEIGHT_UNIT
-
-    def accesses(self) -> tuple[Access, ...]:
-        """A range of DRAM and a range of the weight scratchpad."""
-        size = self.length * WEIGHT_UNIT
-        return (
-            Access(Space.DRAM, self.region, self.offset * WEIGHT_UNIT, (), size, False),
-            Access(Space.WEIGHTS, -1, self.destination * WEIGHT_UNIT, (), size, True),
-        )
-
 
 @instruction("LDP", 3, Queue.LD)
 @dataclass(frozen=True, kw_only=True)
-class LoadParameters(Instruction):
+class LoadParameters(LoadLines):
     """Copy `length` lines of 64 bytes from DRAM to the parameter scratchpad: bias and multipliers, records, tables."""
+
+    SPACE = Space.PARAMETERS
 
     region: int = bits(4, "DRAM region to read")
     offset: int = bits(26, "first line inside the region", unit="64 B")
     destination: int = bits(12, "first line of the parameter scratchpad", unit="64 B")
     length: int = bits(12, "lines", unit="64 B", minimum=1)
-
-    @property
-    def dram_bytes(self) -> int:
-        """Bytes read from DRAM."""
-        return self.length * PARAMETER_UNIT
-
-    def accesses(self) -> tuple[Access, ...]:
-        """A range of DRAM and a range of the parameter scratchpad."""
-        size = self.length * PARAMETER_UNIT
-        return (
-            Access(Space.DRAM, self.region, self.offset * PARAMETER_UNIT, (), size, False),
-            Access(Space.PARAMETERS, -1, self.destination * PARAMETER_UNIT, (), size, True),
-        )
 
 
 @instruction("ST", 4, Queue.ST)
@@ -174,7 +179,7 @@ class Store(Instruction):
             Access(Space.DRAM, self.region, self.offset, target, self.run, True),
         )
 
-    def broken_rules(self) -> Iterator[Broken]:
+    def violations(self) -> Iterator[Violation]:
         """Written runs must not overlap."""
         yield from _overlap(
             self.run,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from ..machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_UNIT, PARAMETER_UNIT
-from .encoding import Access, Broken, Instruction, Queue, Space, bits, flag, instruction
-from .matrix import touched
+from .encoding import Access, Instruction, Queue, Space, Violation, bits, flag, instruction
+from .matrix import Axis
 
 REQUANTIZE_BLOCK_BYTES = 2 * PARAMETER_UNIT
 RECORD_BYTES = PARAMETER_UNIT
@@ -41,21 +41,37 @@ def _parameters(start: int, size: int) -> Access:
     return Access(Space.PARAMETERS, -1, start * PARAMETER_UNIT, (), size, False)
 
 
-def _written_once(
+def _overlaps(
     prefix: str, height: int, width: int, blocks: int, row_pitch: int, pixel_pitch: int
-) -> Iterator[Broken]:
-    """Rules of a written map: its pixels do not overlap."""
+) -> Iterator[Violation]:
+    """Pitches of a written map that let its pixels overlap."""
     if width > 1 and pixel_pitch < blocks:
-        yield Broken(f"{prefix}pixel_pitch", pixel_pitch, f"written pixels do not overlap: at least {blocks}")
+        yield Violation(f"{prefix}pixel_pitch", pixel_pitch, f"written pixels do not overlap: at least {blocks}")
     row = blocks + (width - 1) * pixel_pitch
     if height > 1 and row_pitch < row:
-        yield Broken(f"{prefix}row_pitch", row_pitch, f"written rows do not overlap: at least {row}")
+        yield Violation(f"{prefix}row_pitch", row_pitch, f"written rows do not overlap: at least {row}")
 
 
-def _destination_written_once(item: Pool | Elementwise | LookUp | ResizeNearest) -> Iterator[Broken]:
-    """The same for an instruction that also reads a map."""
-    pitches = (item.destination_row_pitch, item.destination_pixel_pitch)
-    yield from _written_once("destination_", item.height, item.width, item.blocks, *pitches)
+class MapInstruction(Instruction):
+    """An instruction that makes a feature map; each declares these fields itself, where its encoding has them."""
+
+    destination: int
+    height: int
+    width: int
+    blocks: int
+    destination_row_pitch: int
+    destination_pixel_pitch: int
+
+    def _output(self) -> tuple[int, int, int, int, int]:
+        return self.height, self.width, self.blocks, self.destination_row_pitch, self.destination_pixel_pitch
+
+    def accesses(self) -> tuple[Access, ...]:
+        """Output map."""
+        return (_map(self.destination, *self._output(), True),)
+
+    def violations(self) -> Iterator[Violation]:
+        """Written pixels overlap."""
+        yield from _overlaps("destination_", *self._output())
 
 
 @instruction("RQ", 16, Queue.VEC)
@@ -96,18 +112,18 @@ class Requantize(Instruction):
         target = _map(self.destination, self.height, self.width, self.blocks, self.row_pitch, self.pixel_pitch, True)
         return (*reads, target)
 
-    def broken_rules(self) -> Iterator[Broken]:
+    def violations(self) -> Iterator[Violation]:
         """Clamps are ordered, an unused table is 0, written pixels do not overlap."""
         if self.low > self.high:
-            yield Broken("low", self.low, f"at most high ({self.high})")
+            yield Violation("low", self.low, f"at most high ({self.high})")
         if self.table and not self.use_table:
-            yield Broken("table", self.table, "0 without use_table")
-        yield from _written_once("", self.height, self.width, self.blocks, self.row_pitch, self.pixel_pitch)
+            yield Violation("table", self.table, "0 without use_table")
+        yield from _overlaps("", self.height, self.width, self.blocks, self.row_pitch, self.pixel_pitch)
 
 
 @instruction("POOL", 17, Queue.VEC)
 @dataclass(frozen=True, kw_only=True)
-class Pool(Instruction):
+class Pool(MapInstruction):
     """Reduce windows of a feature map, channel by channel.
 
     The window of output pixel (oy, ox) are the input pixels (oy * stride_height + ky + row_origin,
@@ -140,57 +156,41 @@ class Pool(Instruction):
     kind: int = flag("0 maximum, 1 average, 2 sum", width=2)
     include_pad: int = flag("average: divide by the size of the kernel")
 
+    @property
+    def axes(self) -> tuple[Axis, Axis]:
+        """Rows and columns."""
+        return (
+            Axis(self.row_origin, self.height, self.stride_height, self.kernel_height, 1, self.input_height),
+            Axis(self.column_origin, self.width, self.stride_width, self.kernel_width, 1, self.input_width),
+        )
+
     def accesses(self) -> tuple[Access, ...]:
         """Input map, record, output map."""
-        top, bottom = touched(
-            self.row_origin, self.height, self.stride_height, self.kernel_height, 1, self.input_height
-        )
-        left, right = touched(self.column_origin, self.width, self.stride_width, self.kernel_width, 1, self.input_width)
-        start = self.source + top * self.source_row_pitch + left * self.source_pixel_pitch
-        reads = [
-            _map(
-                start,
-                bottom - top,
-                right - left,
-                self.blocks,
-                self.source_row_pitch,
-                self.source_pixel_pitch,
-                False,
-            )
-        ]
-        if self.kind != PoolKind.MAXIMUM:
-            reads.append(_parameters(self.parameters, RECORD_BYTES))
-        target = _map(
-            self.destination,
-            self.height,
-            self.width,
-            self.blocks,
-            self.destination_row_pitch,
-            self.destination_pixel_pitch,
-            True,
-        )
-        return (*reads, target)
+        rows, columns = (axis.inside for axis in self.axes)
+        pitches = (self.source_row_pitch, self.source_pixel_pitch)
+        start = self.source + rows.start * pitches[0] + columns.start * pitches[1]
+        source = _map(start, len(rows), len(columns), self.blocks, *pitches, False)
+        if self.kind == PoolKind.MAXIMUM:
+            return (source, *super().accesses())
+        return (source, _parameters(self.parameters, RECORD_BYTES), *super().accesses())
 
-    def broken_rules(self) -> Iterator[Broken]:
+    def violations(self) -> Iterator[Violation]:
         """Known kind, no empty window, written pixels do not overlap."""
         if self.kind > PoolKind.SUM:
-            yield Broken("kind", self.kind, "0, 1 or 2")
+            yield Violation("kind", self.kind, "0, 1 or 2")
         if self.include_pad and self.kind != PoolKind.AVERAGE:
-            yield Broken("include_pad", self.include_pad, "0 unless kind is 1")
+            yield Violation("include_pad", self.include_pad, "0 unless kind is 1")
         if self.kind == PoolKind.MAXIMUM and self.parameters:
-            yield Broken("parameters", self.parameters, "0 for the maximum")
-        for name, origin, outputs, stride, taps, extent in (
-            ("row_origin", self.row_origin, self.height, self.stride_height, self.kernel_height, self.input_height),
-            ("column_origin", self.column_origin, self.width, self.stride_width, self.kernel_width, self.input_width),
-        ):
-            if origin + taps <= 0 or origin + (outputs - 1) * stride >= extent:
-                yield Broken(name, origin, "every window has a pixel inside the input map")
-        yield from _destination_written_once(self)
+            yield Violation("parameters", self.parameters, "0 for the maximum")
+        for name, axis in zip(("row_origin", "column_origin"), self.axes, strict=True):
+            if axis.origin + axis.taps <= 0 or axis.origin + (axis.windows - 1) * axis.stride >= axis.extent:
+                yield Violation(name, axis.origin, "every window has a pixel inside the input map")
+        yield from super().violations()
 
 
 @instruction("ELT", 18, Queue.VEC)
 @dataclass(frozen=True, kw_only=True)
-class Elementwise(Instruction):
+class Elementwise(MapInstruction):
     """Combine two feature maps element by element.
 
     With `A = a - zero_a` and `B = b - zero_b`: kind 0, add: `v = round_shift(A * multiplier_a + B * multiplier_b +
@@ -225,21 +225,21 @@ class Elementwise(Instruction):
             _map(self.source_a, *size, self.row_pitch_a, self.pixel_pitch_a, False),
             _map(self.source_b, *size, self.row_pitch_b, self.pixel_pitch_b, False),
             _parameters(self.parameters, RECORD_BYTES),
-            _map(self.destination, *size, self.destination_row_pitch, self.destination_pixel_pitch, True),
+            *super().accesses(),
         )
 
-    def broken_rules(self) -> Iterator[Broken]:
+    def violations(self) -> Iterator[Violation]:
         """Known kind, clamps in order, written pixels do not overlap."""
         if self.kind > ElementwiseKind.MINIMUM:
-            yield Broken("kind", self.kind, "0 to 3")
+            yield Violation("kind", self.kind, "0 to 3")
         if self.low > self.high:
-            yield Broken("low", self.low, f"at most high ({self.high})")
-        yield from _destination_written_once(self)
+            yield Violation("low", self.low, f"at most high ({self.high})")
+        yield from super().violations()
 
 
 @instruction("LUT", 19, Queue.VEC)
 @dataclass(frozen=True, kw_only=True)
-class LookUp(Instruction):
+class LookUp(MapInstruction):
     """Replace every element by its entry in a table of 256 int8: element v becomes the byte at `table + v + 128`.
 
     Any unary function of a quantised value, and any change of scale and zero point, is such a table.
@@ -262,17 +262,13 @@ class LookUp(Instruction):
         return (
             _map(self.source, *size, self.source_row_pitch, self.source_pixel_pitch, False),
             _parameters(self.table, TABLE_BYTES),
-            _map(self.destination, *size, self.destination_row_pitch, self.destination_pixel_pitch, True),
+            *super().accesses(),
         )
-
-    def broken_rules(self) -> Iterator[Broken]:
-        """Written pixels do not overlap."""
-        yield from _destination_written_once(self)
 
 
 @instruction("RSZ", 20, Queue.VEC)
 @dataclass(frozen=True, kw_only=True)
-class ResizeNearest(Instruction):
+class ResizeNearest(MapInstruction):
     """Copy pixels by a nearest-neighbour rule.
 
     Output pixel (y, x) is input pixel (floor((y * step_height + origin_height) / 2^16),
@@ -299,27 +295,5 @@ class ResizeNearest(Instruction):
         bottom = (self.height - 1) * self.step_height + self.origin_height >> 16
         right = (self.width - 1) * self.step_width + self.origin_width >> 16
         start = self.source + top * self.source_row_pitch + left * self.source_pixel_pitch
-        return (
-            _map(
-                start,
-                bottom - top + 1,
-                right - left + 1,
-                self.blocks,
-                self.source_row_pitch,
-                self.source_pixel_pitch,
-                False,
-            ),
-            _map(
-                self.destination,
-                self.height,
-                self.width,
-                self.blocks,
-                self.destination_row_pitch,
-                self.destination_pixel_pitch,
-                True,
-            ),
-        )
-
-    def broken_rules(self) -> Iterator[Broken]:
-        """Written pixels do not overlap."""
-        yield from _destination_written_once(self)
+        size = (bottom - top + 1, right - left + 1, self.blocks)
+        return (_map(start, *size, self.source_row_pitch, self.source_pixel_pitch, False), *super().accesses())

@@ -14,8 +14,8 @@ from math import ceil
 from ..isa.encoding import Instruction, Queue
 from ..isa.matrix import Convolve, ConvolveDepthwise, MultiplyMatrix
 from ..isa.program import NO_LAYER
-from ..isa.transfer import LoadMaps, LoadParameters, LoadWeights, Store
-from ..isa.vector import Elementwise, LookUp, Pool, PoolKind, Requantize, ResizeNearest
+from ..isa.transfer import LoadLines, LoadMaps, Store
+from ..isa.vector import MapInstruction, Pool, PoolKind, Requantize
 from ..machine import CHANNEL_BLOCK, Machine
 from .verifier import VerifiedProgram
 
@@ -102,18 +102,18 @@ class LayerTime:
 
 def cost(item: Instruction, machine: Machine) -> Cost:
     """The cost of an instruction on a machine."""
-    if isinstance(item, (LoadMaps, LoadWeights, LoadParameters, Store)):
+    if isinstance(item, (LoadMaps, LoadLines, Store)):
         return _transfer(item, machine)
     if isinstance(item, (Convolve, ConvolveDepthwise, MultiplyMatrix)):
         return _matrix(item, machine)
-    if isinstance(item, (Requantize, Pool, Elementwise, LookUp, ResizeNearest)):
+    if isinstance(item, (Requantize, MapInstruction)):
         return _vector(item, machine)
     return Cost(machine.timing.barrier)
 
 
-def _transfer(item: LoadMaps | LoadWeights | LoadParameters | Store, machine: Machine) -> Cost:
+def _transfer(item: LoadMaps | LoadLines | Store, machine: Machine) -> Cost:
     burst = machine.dram_burst_bytes
-    if isinstance(item, (LoadWeights, LoadParameters)):
+    if isinstance(item, LoadLines):
         runs, run = 1, item.dram_bytes
     else:
         runs, run = item.count_y * item.count_z, item.run
@@ -147,7 +147,7 @@ def _matrix(item: Convolve | ConvolveDepthwise | MultiplyMatrix, machine: Machin
     return Cost(machine.timing.mac_setup + steps + machine.timing.mac_drain, macs=item.macs)
 
 
-def _vector(item: Requantize | Pool | Elementwise | LookUp | ResizeNearest, machine: Machine) -> Cost:
+def _vector(item: Requantize | MapInstruction, machine: Machine) -> Cost:
     groups = ceil(item.height * item.width * item.blocks * CHANNEL_BLOCK / machine.vector_lanes)
     if isinstance(item, Pool):
         steps = groups * item.kernel_height * item.kernel_width

@@ -27,14 +27,14 @@ from .memory import Memory, region_bytes
 from .provenance import Origin, Sources, trace_sources
 from .verifier import VerifiedProgram, verify
 
-Step = Callable[[Memory], None]
+Call = Callable[[Memory], None]
 Decoded = TypeVar("Decoded")
 
 # Instructions that need nothing but the memories.
 _PLAIN: dict[type[Instruction], Callable[[Memory, Any], None]] = {
     LoadMaps: transfer.load_maps,
-    LoadWeights: transfer.load_weights,
-    LoadParameters: transfer.load_parameters,
+    LoadWeights: transfer.load_lines,
+    LoadParameters: transfer.load_lines,
     Store: transfer.store,
     ResizeNearest: vector.resize_nearest,
 }
@@ -74,11 +74,11 @@ class FunctionalEngine:
         }
         self._decoded: dict[Hashable, Any] = {}
         sources = trace_sources(self.verified)
-        self._steps: list[Step] = []
+        self._calls: list[Call] = []
         for queue, index in self.verified.order:
-            step = self._step(self.verified.queues[queue][index], sources.get((queue, index)))
-            if step is not None:
-                self._steps.append(step)
+            call = self._call(self.verified.queues[queue][index], sources.get((queue, index)))
+            if call is not None:
+                self._calls.append(call)
 
     def run(self, inputs: Mapping[str, NDArray[np.uint8]]) -> dict[str, NDArray[np.uint8]]:
         """Execute the program.
@@ -99,19 +99,19 @@ class FunctionalEngine:
 
     def execute(self, memory: Memory) -> None:
         """Execute the program on given memories, which must have been made for it."""
-        for step in self._steps:
-            step(memory)
+        for call in self._calls:
+            call(memory)
 
-    def _step(self, item: Instruction, sources: Sources | None) -> Step | None:
+    def _call(self, item: Instruction, sources: Sources | None) -> Call | None:
         """The call that executes an instruction; None if it does nothing but synchronise."""
         plain = _PLAIN.get(type(item))
         if plain is not None:
             return lambda memory: plain(memory, item)
         if isinstance(item, Pool) and item.kind == PoolKind.MAXIMUM:
             return lambda memory: vector.pool(memory, item, None)
-        return self._decoding_step(item, sources) if sources is not None else None
+        return self._decoding_call(item, sources) if sources is not None else None
 
-    def _decoding_step(self, item: Instruction, sources: Sources) -> Step:
+    def _decoding_call(self, item: Instruction, sources: Sources) -> Call:
         """The call for an instruction that reads weights or parameters."""
         first = sources.constants[0]
         if isinstance(item, (Convolve, MultiplyMatrix)):
@@ -164,8 +164,7 @@ class FunctionalEngine:
         access = reads[which]
 
         def loaded(memory: Memory) -> Decoded:
-            space = memory.weights if access.space == Space.WEIGHTS else memory.parameters
-            return decode(space[access.start : access.stop])
+            return decode(memory.lines(access.space)[access.start : access.stop])
 
         return loaded
 

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..isa.layouts import unpack_dense, unpack_depthwise
-from ..isa.matrix import Convolve, ConvolveDepthwise, MultiplyMatrix
-from ..machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_UNIT
-from .memory import Memory, box
+from ..isa.matrix import Convolve, ConvolveDepthwise, MultiplyMatrix, axes
+from ..machine import CHANNEL_BLOCK, MAPS_UNIT
+from .memory import Memory, box, windowed_map
 
 _EXACT = 1 << 24
 _LARGEST_INPUT = 128
@@ -58,26 +58,9 @@ def decode_depthwise(data: NDArray[np.uint8], item: ConvolveDepthwise) -> NDArra
 
 
 def input_map(memory: Memory, item: Convolve | ConvolveDepthwise, channels: int, pitch: int) -> NDArray[np.int8]:
-    """The input as int8 [rows, columns, channels], origin at the first tap, all windows inside.
-
-    A view of the scratchpad where no window leaves the map, else a copy with the pad value around.
-    """
-    rows = (item.output_height - 1) * item.stride_height + (item.kernel_height - 1) * item.dilation_height + 1
-    columns = (item.output_width - 1) * item.stride_width + (item.kernel_width - 1) * item.dilation_width + 1
-    strides = (item.row_pitch * MAPS_UNIT, pitch, 1)
-    top, left = item.row_origin, item.column_origin
-    inside = (
-        slice(max(-top, 0), min(item.input_height - top, rows)),
-        slice(max(-left, 0), min(item.input_width - left, columns)),
-    )
-    shape = (max(inside[0].stop - inside[0].start, 0), max(inside[1].stop - inside[1].start, 0), channels)
-    start = item.source * MAPS_UNIT + max(top, 0) * strides[0] + max(left, 0) * pitch
-    if shape[:2] == (rows, columns):
-        return box(memory.maps, start, shape, strides, np.int8)
-    padded = np.full((rows, columns, channels), item.pad_value, np.int8)
-    if shape[0] and shape[1]:
-        padded[inside] = box(memory.maps, start, shape, strides, np.int8)
-    return padded
+    """The input as int8 [rows, columns, channels], origin at the first tap, all windows inside."""
+    pitches = (item.row_pitch * MAPS_UNIT, pitch)
+    return windowed_map(memory, item.source * MAPS_UNIT, axes(item), pitches, channels, item.pad_value)
 
 
 def windows(image: NDArray, item: Convolve | ConvolveDepthwise) -> NDArray:
@@ -113,7 +96,7 @@ def multiply(memory: Memory, item: Convolve | MultiplyMatrix, weights: DenseWeig
     values = memory.gathered if reuse else None
     if values is None:
         values = memory.gathered = gather(memory, item)
-    target = _accumulators(memory, item.accumulator, len(values), item.output_blocks)
+    target = memory.accumulated(item.accumulator, len(values), item.output_blocks)
     accumulate = bool(item.accumulate)
     for piece in weights.pieces:
         whole = len(weights.pieces) == 1
@@ -140,14 +123,8 @@ def multiply_depthwise(memory: Memory, item: ConvolveDepthwise, weights: NDArray
         np.multiply(view[:, :, row, column], factors[tap], out=scratch)
         np.add(total, scratch, out=total)
     pixels = item.output_height * item.output_width
-    target = _accumulators(memory, item.accumulator, pixels, item.blocks)
+    target = memory.accumulated(item.accumulator, pixels, item.blocks)
     if item.accumulate:
         np.add(target, total.reshape(pixels, channels).astype(np.int32), out=target)
     else:
         np.copyto(target, total.reshape(pixels, channels), casting="unsafe")
-
-
-def _accumulators(memory: Memory, start: int, pixels: int, blocks: int) -> NDArray[np.int32]:
-    first = start * ACCUMULATOR_UNIT // 4
-    outputs = blocks * CHANNEL_BLOCK
-    return memory.accumulators[first : first + pixels * outputs].reshape(pixels, outputs)

@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from tilewright.errors import InputError
 
+from ..isa.encoding import Space
+from ..isa.matrix import Axis
 from ..isa.program import Program, RegionKind
-from ..machine import Machine
+from ..machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, Machine
 
 # What memories hold before a program writes them: not zero, so that reading too early shows.
 POISON = 0xA5
@@ -42,6 +44,15 @@ class Memory:
             else:
                 self.regions.append(np.full(region.size, POISON, np.uint8))
 
+    def lines(self, space: Space) -> NDArray[np.uint8]:
+        """The bytes of the weight or the parameter scratchpad."""
+        return self.weights if space == Space.WEIGHTS else self.parameters
+
+    def accumulated(self, start: int, pixels: int, blocks: int) -> NDArray[np.int32]:
+        """Accumulators from the address ``start`` of an instruction, int32 [pixels, blocks * 16], without a copy."""
+        first, channels = start * ACCUMULATOR_UNIT // 4, blocks * CHANNEL_BLOCK
+        return self.accumulators[first : first + pixels * channels].reshape(pixels, channels)
+
 
 def region_bytes(name: str, size: int, contents: Mapping[str, NDArray[np.uint8]]) -> NDArray[np.uint8]:
     """The contents given for a region, checked.
@@ -66,3 +77,28 @@ def box(
 ) -> NDArray:
     """A view of bytes: ``shape`` elements of a one-byte type at ``start``, ``strides`` in bytes."""
     return np.ndarray(shape, dtype, memory, start, strides)
+
+
+def windowed_map(
+    memory: Memory, start: int, axes: tuple[Axis, Axis], pitches: tuple[int, int], channels: int, fill: int
+) -> NDArray[np.int8]:
+    """A feature map from the first to the last row and column of any window: int8 [rows, columns, channels].
+
+    A view of the scratchpad where no window leaves the map, else a copy with ``fill`` around.
+
+    Args:
+        start: address of pixel (0, 0), in bytes.
+        pitches: from row to row and from pixel to pixel, in bytes.
+    """
+    rows, columns = (axis.inside for axis in axes)
+    shape = (len(rows), len(columns), channels)
+    spans = (axes[0].span, axes[1].span)
+    corner = start + rows.start * pitches[0] + columns.start * pitches[1]
+    if shape[:2] == spans:
+        return box(memory.maps, corner, shape, (*pitches, 1), np.int8)
+    padded = np.full((*spans, channels), fill, np.int8)
+    if rows and columns:
+        top, left = (part.start - axis.origin for part, axis in zip((rows, columns), axes, strict=True))
+        inside = box(memory.maps, corner, shape, (*pitches, 1), np.int8)
+        padded[top : top + shape[0], left : left + shape[1]] = inside
+    return padded

@@ -15,11 +15,9 @@ from numpy.typing import NDArray
 from ..isa.encoding import Access, Instruction, Queue, Space
 from ..isa.matrix import Convolve, MultiplyMatrix
 from ..isa.program import RegionKind
-from ..isa.transfer import LoadParameters, LoadWeights
-from ..machine import MAPS_UNIT, PARAMETER_UNIT
+from ..isa.transfer import LINE, LoadLines
+from ..machine import MAPS_UNIT
 from .verifier import VerifiedProgram
-
-_LINE = PARAMETER_UNIT
 
 
 class Origin(NamedTuple):
@@ -47,8 +45,8 @@ def trace_sources(verified: VerifiedProgram) -> dict[tuple[Queue, int], Sources]
     """Sources of every instruction that reads weights or parameters."""
     machine = verified.program.machine
     lines = {
-        Space.WEIGHTS: np.full(machine.weight_bytes // _LINE, -1, np.int64),
-        Space.PARAMETERS: np.full(machine.parameter_bytes // _LINE, -1, np.int64),
+        Space.WEIGHTS: np.full(machine.weight_bytes // LINE, -1, np.int64),
+        Space.PARAMETERS: np.full(machine.parameter_bytes // LINE, -1, np.int64),
     }
     constant = [region.kind == RegionKind.CONSTANT for region in verified.program.regions]
     inputs = _InputReuse(machine.maps_bytes)
@@ -56,8 +54,8 @@ def trace_sources(verified: VerifiedProgram) -> dict[tuple[Queue, int], Sources]
     for step, (queue, index) in enumerate(verified.order):
         item = verified.queues[queue][index]
         accesses = item.accesses()
-        if isinstance(item, (LoadWeights, LoadParameters)):
-            _load(item, lines[Space.WEIGHTS if isinstance(item, LoadWeights) else Space.PARAMETERS], constant)
+        if isinstance(item, LoadLines):
+            _load(item, lines[item.SPACE], constant)
             continue
         found = [_origin(access, lines[access.space]) for access in accesses if access.space in lines]
         if found:
@@ -66,7 +64,7 @@ def trace_sources(verified: VerifiedProgram) -> dict[tuple[Queue, int], Sources]
     return sources
 
 
-def _load(item: LoadWeights | LoadParameters, lines: NDArray[np.int64], constant: list[bool]) -> None:
+def _load(item: LoadLines, lines: NDArray[np.int64], constant: list[bool]) -> None:
     span = slice(item.destination, item.destination + item.length)
     if constant[item.region]:
         lines[span] = (item.region << 40) + item.offset + np.arange(item.length)
@@ -75,11 +73,11 @@ def _load(item: LoadWeights | LoadParameters, lines: NDArray[np.int64], constant
 
 
 def _origin(access: Access, lines: NDArray[np.int64]) -> Origin | None:
-    span = lines[access.start // _LINE : -(-access.stop // _LINE)]
+    span = lines[access.start // LINE : -(-access.stop // LINE)]
     first = int(span[0])
     if first < 0 or not np.array_equal(span, np.arange(first, first + len(span))):
         return None
-    return Origin(first >> 40, (first & (1 << 40) - 1) * _LINE, access.stop - access.start)
+    return Origin(first >> 40, (first & (1 << 40) - 1) * LINE, access.stop - access.start)
 
 
 class _InputReuse:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..isa.transfer import LoadMaps, LoadParameters, LoadWeights, Store
-from ..machine import MAPS_UNIT, PARAMETER_UNIT, WEIGHT_UNIT
+from ..isa.transfer import LINE, LoadLines, LoadMaps, Store
+from ..machine import MAPS_UNIT
 from .memory import Memory, box
 
 _FLIP = np.uint8(0x80)
@@ -42,15 +42,8 @@ def store(memory: Memory, item: Store) -> None:
         target[...] = source
 
 
-def load_weights(memory: Memory, item: LoadWeights) -> None:
-    """Execute LDW."""
-    start, size = item.offset * WEIGHT_UNIT, item.length * WEIGHT_UNIT
-    first = item.destination * WEIGHT_UNIT
-    memory.weights[first : first + size] = memory.regions[item.region][start : start + size]
-
-
-def load_parameters(memory: Memory, item: LoadParameters) -> None:
-    """Execute LDP."""
-    start, size = item.offset * PARAMETER_UNIT, item.length * PARAMETER_UNIT
-    first = item.destination * PARAMETER_UNIT
-    memory.parameters[first : first + size] = memory.regions[item.region][start : start + size]
+def load_lines(memory: Memory, item: LoadLines) -> None:
+    """Execute LDW or LDP."""
+    start, first = item.offset * LINE, item.destination * LINE
+    source = memory.regions[item.region][start : start + item.dram_bytes]
+    memory.lines(item.SPACE)[first : first + item.dram_bytes] = source

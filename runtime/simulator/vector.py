@@ -6,22 +6,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..isa.layouts import unpack_requantize
-from ..isa.vector import Elementwise, LookUp, Pool, PoolKind, Requantize, ResizeNearest
-from ..machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_UNIT
+from ..isa.matrix import Axis
+from ..isa.vector import Elementwise, LookUp, MapInstruction, Pool, PoolKind, Requantize, ResizeNearest
+from ..machine import CHANNEL_BLOCK, MAPS_UNIT
 from . import arithmetic
 from .arithmetic import Record, pool_average, pool_sum
-from .memory import Memory, box
+from .memory import Memory, box, windowed_map
 
 
-def _map(
-    memory: Memory, start: int, item: Requantize | Pool | Elementwise | LookUp | ResizeNearest, pitches: tuple[int, int]
-) -> NDArray[np.int8]:
+def _map(memory: Memory, start: int, item: Requantize | MapInstruction, pitches: tuple[int, int]) -> NDArray[np.int8]:
     """View of a feature map of the size of an instruction's output: int8 [rows, columns, channels]."""
     shape = (item.height, item.width, item.blocks * CHANNEL_BLOCK)
     return box(memory.maps, start * MAPS_UNIT, shape, (pitches[0] * MAPS_UNIT, pitches[1] * MAPS_UNIT, 1), np.int8)
 
 
-def _output(memory: Memory, item: Pool | Elementwise | LookUp | ResizeNearest) -> NDArray[np.int8]:
+def _output(memory: Memory, item: MapInstruction) -> NDArray[np.int8]:
     return _map(memory, item.destination, item, (item.destination_row_pitch, item.destination_pixel_pitch))
 
 
@@ -43,10 +42,7 @@ def requantize(
 ) -> None:
     """Execute RQ."""
     bias, multiplier = parameters
-    channels = item.blocks * CHANNEL_BLOCK
-    pixels = item.height * item.width
-    first = item.accumulator * ACCUMULATOR_UNIT // 4
-    total = memory.accumulators[first : first + pixels * channels].reshape(pixels, channels) + bias
+    total = memory.accumulated(item.accumulator, item.height * item.width, item.blocks) + bias
     value = arithmetic.requantize(total, multiplier, item.zero_point, item.low, item.high)
     if table is not None:
         value = table[value.view(np.uint8)]
@@ -54,28 +50,10 @@ def requantize(
     target[...] = value.reshape(target.shape)
 
 
-def _spans(origin: int, outputs: int, stride: int, taps: int, extent: int) -> tuple[int, int, NDArray[np.float32]]:
-    """Where a padded axis starts, how long it is, and how many taps of each window lie inside the map."""
-    first = origin + np.arange(outputs) * stride
-    count = np.minimum(first + taps, extent) - np.maximum(first, 0)
-    return origin, (outputs - 1) * stride + taps, count.astype(np.float32)
-
-
 def _padded(memory: Memory, item: Pool, fill: int) -> NDArray[np.int8]:
     """The input from the first to the last row and column of any window; ``fill`` outside the map."""
-    top, rows, _ = _spans(item.row_origin, item.height, item.stride_height, item.kernel_height, item.input_height)
-    left, columns, _ = _spans(item.column_origin, item.width, item.stride_width, item.kernel_width, item.input_width)
-    pitches = (item.source_row_pitch * MAPS_UNIT, item.source_pixel_pitch * MAPS_UNIT, 1)
-    height = min(item.input_height - top, rows) - max(-top, 0)
-    width = min(item.input_width - left, columns) - max(-left, 0)
-    shape = (height, width, item.blocks * CHANNEL_BLOCK)
-    start = item.source * MAPS_UNIT + max(top, 0) * pitches[0] + max(left, 0) * pitches[1]
-    inside = box(memory.maps, start, shape, pitches, np.int8)
-    if (height, width) == (rows, columns):
-        return inside
-    padded = np.full((rows, columns, shape[2]), fill, np.int8)
-    padded[max(-top, 0) : max(-top, 0) + height, max(-left, 0) : max(-left, 0) + width] = inside
-    return padded
+    pitches = (item.source_row_pitch * MAPS_UNIT, item.source_pixel_pitch * MAPS_UNIT)
+    return windowed_map(memory, item.source * MAPS_UNIT, item.axes, pitches, item.blocks * CHANNEL_BLOCK, fill)
 
 
 def pool(memory: Memory, item: Pool, record: Record | None) -> None:
@@ -120,9 +98,14 @@ def _clear_padding(item: Pool, image: NDArray) -> None:
 def _counts(item: Pool) -> NDArray[np.float32]:
     if item.include_pad:
         return np.full((1, 1, 1), item.kernel_height * item.kernel_width, np.float32)
-    rows = _spans(item.row_origin, item.height, item.stride_height, item.kernel_height, item.input_height)[2]
-    columns = _spans(item.column_origin, item.width, item.stride_width, item.kernel_width, item.input_width)[2]
+    rows, columns = (_taps_inside(axis) for axis in item.axes)
     return (rows[:, None] * columns[None, :])[:, :, None]
+
+
+def _taps_inside(axis: Axis) -> NDArray[np.float32]:
+    """How many taps of each window lie inside the map."""
+    first = axis.origin + np.arange(axis.windows) * axis.stride
+    return (np.minimum(first + axis.taps, axis.extent) - np.maximum(first, 0)).astype(np.float32)
 
 
 def elementwise(memory: Memory, item: Elementwise, table: NDArray[np.int8]) -> None:

@@ -13,10 +13,8 @@ from dataclasses import dataclass
 
 from tilewright.errors import InstructionError, MachineError
 
-from ..isa.bounds import outside
-from ..isa.control import End
-from ..isa.encoding import COUNTER_MODULUS, Instruction, Queue, Wait, check
-from ..isa.hazards import LastTouch
+from ..isa.encoding import COUNTER_MODULUS, End, Instruction, Queue, Wait, check
+from ..isa.memories import LastTouch, outside
 from ..isa.program import Program
 from ..machine import Machine
 
@@ -99,9 +97,9 @@ def _check_queue(queue: Queue, items: list[Instruction], program: Program, machi
             raise fault(queue, index, item, "opcode", queue.name, f"only in queue {allowed}")
         if isinstance(item, End) and index != len(items) - 1:
             raise fault(queue, index, item, "opcode", "an instruction after END", "END is the last of its queue")
-        broken = check(item) or outside(item, machine, program.regions)
-        if broken:
-            raise fault(queue, index, item, broken.field, broken.found, broken.rule)
+        violation = check(item) or outside(item, machine, program.regions)
+        if violation:
+            raise fault(queue, index, item, *violation)
 
 
 @dataclass(frozen=True)
@@ -125,11 +123,11 @@ def _signals(queues: Mapping[Queue, list[Instruction]]) -> dict[int, _Signals]:
                 raise fault(queue, index, item, "signal", item.signal, rule)
             owner.positions.append(index + 1)
     for owner in signals.values():
-        places = set(owner.positions)
+        positions = set(owner.positions)
         count = 0
         owner.raised.append(0)
         for position in range(1, len(queues[owner.queue]) + 1):
-            count += position in places
+            count += position in positions
             owner.raised.append(count)
     return signals
 
@@ -214,7 +212,7 @@ def _deadlock(
             )
             stuck.append(f"{queue.name} {done[queue]} ({items[done[queue]].MNEMONIC}) for {waits}")
     return InstructionError(
-        "the waits of the program cannot all be satisfied", expected="no circle of waits", found="; ".join(stuck)
+        "the waits of the program cannot all be satisfied", expected="no cycle of waits", found="; ".join(stuck)
     )
 
 

@@ -258,9 +258,9 @@ PROGRAMS: dict[str, tuple[Callable[[], isa.Program], str]] = {
         "queue MAC, instruction 0 (CONV): field 'wait_b' breaks a rule; "
         "expected some instruction raises the counter, found (60, 1)",
     ),
-    "a circle of waits": (
+    "a cycle of waits": (
         lambda: changed(put(Queue.LD, 0, wait_a=Wait(2, 1))),
-        "the waits of the program cannot all be satisfied; expected no circle of waits, "
+        "the waits of the program cannot all be satisfied; expected no cycle of waits, "
         "found LD 0 (LDW) for ST 0; ST 0 (ST) for VEC 0; MAC 0 (CONV) for LD 2; VEC 0 (RQ) for MAC 0",
     ),
     "a race": (

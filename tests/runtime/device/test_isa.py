@@ -12,20 +12,20 @@ from tilewright.errors import InstructionError
 from tilewright.runtime import isa
 from tilewright.runtime.isa import layouts
 from tilewright.runtime.isa.document import document
-from tilewright.runtime.isa.encoding import HEADER, Place
+from tilewright.runtime.isa.encoding import HEADER, EncodedField
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "isa.md"
 
 
-def random_value(rng: np.random.Generator, place: Place) -> int:
-    edges = [place.bits.lowest, place.bits.highest]
-    return int(rng.choice([*edges, int(rng.integers(place.bits.lowest, place.bits.highest + 1))]))
+def random_value(rng: np.random.Generator, field: EncodedField) -> int:
+    edges = [field.bits.lowest, field.bits.highest]
+    return int(rng.choice([*edges, int(rng.integers(field.bits.lowest, field.bits.highest + 1))]))
 
 
 def random_instruction(rng: np.random.Generator, cls: type[isa.Instruction]) -> isa.Instruction:
     """Any instruction that keeps its own rules: random fields, tried until they do."""
     for _ in range(10_000):
-        values: dict[str, Any] = {place.name: random_value(rng, place) for place in isa.layout(cls)}
+        values: dict[str, Any] = {field.name: random_value(rng, field) for field in isa.encoded_fields(cls)}
         waits = [isa.Wait(int(rng.integers(1, 64)), int(rng.integers(0, 1 << 14))), isa.NO_WAIT]
         first, second = rng.permutation(2)
         item = cls(wait_a=waits[first], wait_b=waits[second], signal=int(rng.integers(0, 64)), **values)
@@ -65,10 +65,10 @@ def test_random_bytes_decode_to_themselves_or_are_refused() -> None:
 def test_fields_do_not_overlap_and_stay_inside() -> None:
     for cls in isa.table():
         used = (1 << 54) - 1
-        for place in isa.layout(cls):
-            mask = ((1 << place.bits.width) - 1) << place.shift
-            assert not used & mask, f"{cls.MNEMONIC}.{place.name} overlaps another field"
-            assert place.shift + place.bits.width <= (64 if place.bits.flag else 256)
+        for field in isa.encoded_fields(cls):
+            mask = ((1 << field.bits.width) - 1) << field.shift
+            assert not used & mask, f"{cls.MNEMONIC}.{field.name} overlaps another field"
+            assert field.shift + field.bits.width <= (64 if field.bits.flag else 256)
             used |= mask
     assert sum(width for _, width, _, _ in HEADER) == 64
 
