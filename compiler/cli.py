@@ -241,7 +241,8 @@ def inspect(
 
     Example: `tilewright inspect resnet50.twa --json`
     """
-    from .report.inspection import disassemble_file, inspect_file
+    from ..runtime.artifact.artifact import Artifact as ArtifactFile
+    from .report.inspection import artifact_ir, disassembly, inspect_artifact, inspect_model
     from .report.supported import device_rules, supported_onnx_operators, supported_operators
 
     if supported_ops:
@@ -253,11 +254,21 @@ def inspect(
         return
     if path is None:
         raise UsageError("inspect needs a file", hint="Give an artifact or a model, or --supported-ops.")
-    if disassemble:
-        typer.echo(disassemble_file(path), nl=False)
-        return
     shapes = parse_input_shapes(input_shape)
-    text = inspect_file(path, shapes, ir=ir, as_json=json_output, engine=engine, memory=memory)
+    if path.suffix == ".onnx":
+        if engine is not None or memory or disassemble:
+            raise UsageError("--engine, --memory and --disassemble are for artifacts", found=str(path))
+        text = inspect_model(path, shapes, ir=ir, as_json=json_output)
+    else:
+        if shapes:
+            raise UsageError("--input-shape is for models", found=str(path))
+        artifact = ArtifactFile.open(path)
+        if disassemble:
+            text = disassembly(artifact, as_json=json_output)
+        elif ir:
+            text = artifact_ir(artifact, engine, as_json=json_output)
+        else:
+            text = inspect_artifact(artifact, as_json=json_output, engine=engine, memory=memory)
     typer.echo(text, nl=False)
 
 

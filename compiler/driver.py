@@ -111,7 +111,7 @@ def _add_integer_engines(
     options: CompileOptions,
 ) -> None:
     if options.calibration is not None and brings_quantization(module):
-        package.details["warnings"] = ["the model brings its scales along: the calibration data was not used"]
+        package.details["warnings"] = ["the model is already quantised: the calibration data was not used"]
     quantized = quantize_module(module, options)
     software = clone_module(quantized)
     run_passes(cpu_pipeline(), software, "passes (software)", options)

@@ -16,6 +16,7 @@ from ..driver import compile_to_file
 from ..options import CompileOptions
 from ..report.simulation import SimulatedTotal, simulate_artifact
 from ..report.summary import EngineSummary, summarize
+from ..report.units import show_number
 from .digits import MODEL, Digits, load_digits
 
 DESCRIPTIONS = {
@@ -65,16 +66,16 @@ class DemoResult:
         ]
         for name, result in self.engines.items():
             accuracy = result.correct / self.images
-            what = "ms to simulate an image" if name == "device" else "ms per image, measured on this CPU"
+            what = " to simulate" if name == "device" else ", measured on this CPU"
             lines.append(
-                f"  {DESCRIPTIONS[name]:<34} {accuracy:7.2%} right ({result.correct} of {self.images}), "
-                f"{result.milliseconds:.3f} {what}"
+                f"  {DESCRIPTIONS[name]:<34} {accuracy:7.2%} correct ({result.correct} of {self.images}), "
+                f"{result.milliseconds:.3f} ms per image{what}"
             )
         total = self.modelled
         lines += [
-            f"On the accelerator: {self.partition.on_device} of {self.partition.operators} ops "
-            f"with {self.partition.device_macs_share:.1%} of the multiply-accumulates.",
-            f"Modelled on {self.machine}: {total.cycles:,} cycles an image, {total.seconds * 1e6:.1f} µs "
+            f"On the accelerator: {self.partition.on_device} of {show_number(self.partition.operators, 'op')}, "
+            f"{self.partition.device_macs_share:.1%} of the multiply-accumulates.",
+            f"Modelled on {self.machine}: {total.cycles:,} cycles per image, {total.seconds * 1e6:.1f} µs "
             "(modelled, not measured on silicon).",
             f"Next: tilewright inspect {self.artifact}",
         ]

@@ -10,8 +10,8 @@ from typing import Any
 from tilewright.errors import ArtifactError
 
 from ...ir.ops.call import Call
-from ...runtime.artifact.artifact import ENGINES, Artifact
-from ..frontend.onnx.reader import import_onnx
+from ...runtime.artifact.artifact import ENGINES, Artifact, DeviceStage
+from ..frontend.onnx.reader import InputShapes, import_onnx
 from ..table import Column, Table
 from .fallbacks import fallback_table
 from .memory import memory_map
@@ -21,34 +21,15 @@ from .summary import summarize
 from .units import MACS, show_bytes, show_shape
 
 
-def inspect_file(
-    path: Path,
-    input_shapes: Mapping[str, Sequence[int]],
-    *,
-    ir: bool,
-    as_json: bool,
-    engine: str | None = None,
-    memory: bool = False,
-) -> str:
-    """The text to print.
-
-    Args:
-        engine: whose layers to show, the preferred one by default.
-        memory: add where every intermediate result lies.
+def inspect_model(path: Path, input_shapes: InputShapes, *, ir: bool, as_json: bool) -> str:
+    """An ONNX model as imported, before any pass: its ops, or the module as text.
 
     Raises:
-        ArtifactError, ModelError: the file is neither a sound artifact nor a sound model.
+        ModelError: the model cannot be read or uses what is not supported.
     """
-    if path.suffix == ".onnx":
-        return inspect_model(path, input_shapes, ir=ir, as_json=as_json)
-    return inspect_artifact(Artifact.open(path), ir=ir, as_json=as_json, engine=engine, memory=memory)
-
-
-def inspect_model(path: Path, input_shapes: Mapping[str, Sequence[int]], *, ir: bool, as_json: bool) -> str:
-    """An ONNX model as imported, before any pass."""
     module = import_onnx(path, input_shapes)
     if ir:
-        return str(module)
+        return _json({"name": module.name, "ir": str(module)}) if as_json else str(module)
     table = Table([Column("name", "node"), Column("op", "operator"), Column("result", "result"), MACS])
     for op in module.main.ops:
         operands = [value.type if value is not None else None for value in op.operands]
@@ -56,31 +37,25 @@ def inspect_model(path: Path, input_shapes: Mapping[str, Sequence[int]], *, ir: 
         shown = ", ".join(show_shape(t.dtype.value, t.shape) for t in results)
         table.add(name=op.node or "", op=op.name, result=shown, macs=op.operator.macs(operands, results))
     if as_json:
-        return (
-            json.dumps({"name": module.name, "metadata": module.metadata, "layers": table.records()}, indent=2) + "\n"
-        )
+        return _json({"name": module.name, "metadata": module.metadata, "layers": table.records()})
     return table.text()
 
 
-def inspect_artifact(
-    artifact: Artifact, *, ir: bool, as_json: bool, engine: str | None = None, memory: bool = False
-) -> str:
-    """The engines of an artifact, layer by layer, and where its bytes go."""
-    manifest = artifact.manifest
-    if ir:
-        names = [program.module for program in manifest.cpu_programs.values()]
-        names += [f"module.{name}" for name in manifest.device_programs]
-        return "".join(artifact.text(name) for name in names)
-    layers = {name: _layers(artifact, name) for name in ENGINES if name in manifest.engines}
+def inspect_artifact(artifact: Artifact, *, as_json: bool, engine: str | None = None, memory: bool = False) -> str:
+    """The engines of an artifact, layer by layer, and where its bytes go.
+
+    Args:
+        engine: whose layers to show, the preferred one by default; JSON has those of all.
+        memory: add where every intermediate result lies.
+
+    Raises:
+        ArtifactError: it does not hold the engine, or is damaged.
+    """
+    shown = chosen_engine(artifact, engine)
+    layers = {name: _layers(artifact, name) for name in ENGINES if name in artifact.manifest.engines}
     if as_json:
-        return json.dumps(_artifact_json(artifact, layers), indent=2) + "\n"
-    summary = summarize(artifact)
-    parts = [summary.to_text(artifact.origin), _interface(artifact)]
-    shown = engine if engine is not None else next(iter(layers))
-    if shown not in layers:
-        raise ArtifactError(
-            f"{artifact.origin} does not hold engine {shown!r}", stage="inspect", expected=" or ".join(layers)
-        )
+        return _json(_artifact_json(artifact, layers))
+    parts = [summarize(artifact).to_text(artifact.origin), _interface(artifact)]
     records = placement_of(artifact)
     table = placement_table(records) if shown == "device" else layers[shown]
     parts.append(f"\nengine {shown}\n{table.text()}")
@@ -92,14 +67,55 @@ def inspect_artifact(
     return "".join(parts)
 
 
-def disassemble_file(path: Path) -> str:
+def artifact_ir(artifact: Artifact, engine: str | None, *, as_json: bool) -> str:
+    """The module that an engine was made from, as one text, with the functions that run on the device.
+
+    Raises:
+        ArtifactError: it does not hold the engine, or is damaged.
+    """
+    shown = chosen_engine(artifact, engine)
+    stages, program = artifact.manifest.engines[shown].stages, artifact.manifest.engines[shown].cpu_program
+    names = [artifact.manifest.cpu_programs[program].module] if program is not None else []
+    names += [f"module.{name}" for name in sorted({each.program for each in stages if isinstance(each, DeviceStage)})]
+    text = merged([artifact.text(name) for name in names])
+    return _json({"name": artifact.manifest.model.name, "engine": shown, "ir": text}) if as_json else text
+
+
+def merged(texts: Sequence[str]) -> str:
+    """Parts of one module as one text again: metadata and constants that several of them have stand there once."""
+    first, *others = (text.splitlines() for text in texts)
+    lines = first[:-1]
+    for other in others:
+        lines += [line for line in other[1:-1] if not (line.startswith(("  meta ", "  const ")) and line in first)]
+    return "\n".join([*lines, "}", ""])
+
+
+def chosen_engine(artifact: Artifact, engine: str | None) -> str:
+    """The engine to show: the one that was asked for, or the preferred one.
+
+    Raises:
+        ArtifactError: the artifact does not hold it.
+    """
+    held = [name for name in ENGINES if name in artifact.manifest.engines]
+    if engine is not None and engine not in held:
+        raise ArtifactError(
+            f"{artifact.origin} does not hold engine {engine!r}", stage="inspect", expected=" or ".join(held)
+        )
+    return engine or held[0]
+
+
+def disassembly(artifact: Artifact, *, as_json: bool) -> str:
     """The device programs of an artifact as text.
 
     Raises:
         ArtifactError: it holds none, or is damaged.
     """
-    programs = device_programs(Artifact.open(path), "inspect")
-    return "".join(f"; {name}\n{program.disassemble()}\n" for name, program in programs.items())
+    texts = {name: program.disassemble() for name, program in device_programs(artifact, "inspect").items()}
+    return _json(texts) if as_json else "".join(f"; {name}\n{text}\n" for name, text in texts.items())
+
+
+def _json(found: Mapping[str, object]) -> str:
+    return json.dumps(found, indent=2) + "\n"
 
 
 def _layers(artifact: Artifact, engine: str) -> Table:
@@ -126,7 +142,11 @@ def _interface(artifact: Artifact) -> str:
     manifest = artifact.manifest
     lines = [f"  input  {t.name}: {show_shape(t.dtype, t.shape)}" for t in manifest.inputs]
     lines += [f"  output {t.name}: {show_shape(t.dtype, t.shape)}" for t in manifest.outputs]
-    trust = "made here, native code is used" if artifact.trusted else "made elsewhere, kernels are generated again"
+    trust = (
+        "compiled here, so its native code is used"
+        if artifact.trusted
+        else "compiled elsewhere, so kernels are generated anew"
+    )
     lines.append(f"  compiler {manifest.compiler_version}; {trust}")
     return "\n".join(lines) + "\n"
 

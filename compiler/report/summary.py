@@ -10,7 +10,7 @@ from ...ir.ops.call import Call
 from ...runtime.artifact.artifact import ENGINES, Artifact, DeviceStage
 from .fallbacks import fallback_lines
 from .placement import device_share, macs_of, placement_of
-from .units import show_bytes, show_count
+from .units import show_bytes, show_count, show_number
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class EngineSummary:
         if slow:
             places.append(f"{slow} by reference")
         return (
-            f"{self.operators} ops ({', '.join(places)}), {show_count(self.macs)} MACs; "
+            f"{show_number(self.operators, 'op')} ({', '.join(places)}), {show_count(self.macs)} MACs; "
             f"weights {show_bytes(self.constant_bytes)}, work memory {show_bytes(self.arena_bytes)}, "
             f"code {show_bytes(self.code_bytes)}"
         )
@@ -101,7 +101,7 @@ def summarize(artifact: Artifact) -> Summary:
         warnings=(
             *(map(str, notes) if isinstance(notes, list) else ()),
             *(
-                f"{count} x {op} has no CPU kernel and runs by the slow reference interpreter"
+                f"no CPU kernel for {show_number(count, f'{op} op')}: the slow reference interpreter takes over"
                 for op, count in slow.items()
             ),
         ),

@@ -23,6 +23,11 @@ def show_count(count: int) -> str:
     return str(count)
 
 
+def show_number(count: int, noun: str) -> str:
+    """A number of things: ``1 op``, ``2 ops``, ``1,024 ops``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def show_shape(dtype: str, shape: tuple[int, ...] | list[int]) -> str:
     """Element type and shape: ``f32[1,3,224,224]``."""
     return f"{dtype}[{','.join(map(str, shape))}]"

@@ -104,5 +104,5 @@ def test_calibration_data_of_a_quantised_model_is_said_to_be_unused() -> None:
     model = partly_quantized_model().SerializeToString()
     artifact = tilewright.compile(model, calibration="random")
     assert artifact.manifest.details["warnings"] == [
-        "the model brings its scales along: the calibration data was not used"
+        "the model is already quantised: the calibration data was not used"
     ]

@@ -134,6 +134,13 @@ def test_inspect_a_model(capsys: Capture) -> None:
         assert capsys.readouterr().out.startswith("module @digits")
 
 
+def test_the_ir_of_a_model_in_json(capsys: Capture) -> None:
+    assert main(["inspect", str(MODEL), "--ir"]) == 0
+    text = capsys.readouterr().out
+    assert main(["inspect", str(MODEL), "--ir", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"name": "digits", "ir": text}
+
+
 def test_supported_operators(capsys: Capture) -> None:
     assert main(["inspect", "--supported-ops"]) == 0
     shown = capsys.readouterr().out
@@ -155,7 +162,7 @@ def test_demo(tmp_path: Path, capsys: Capture) -> None:
     assert found["artifact"] == str(tmp_path / "digits.twa")
     assert found["engines"]["float"]["correct"] / found["images"] > 0.97
     assert main(["demo", "-o", str(tmp_path)]) == 0
-    assert "right (" in capsys.readouterr().out
+    assert "% correct (" in capsys.readouterr().out
 
 
 def test_passes_can_be_watched(tmp_path: Path, capsys: Capture) -> None:
@@ -187,7 +194,7 @@ def test_strict_refuses_what_has_no_kernel(tmp_path: Path, capsys: Capture, monk
     assert main(["compile", str(model), "-o", str(tmp_path / "m.twa")]) == 0
     shown = capsys.readouterr()
     assert "by reference)" in shown.out
-    assert "warning: 1 x softmax has no CPU kernel and runs by the slow reference interpreter\n" in shown.err
+    assert "warning: no CPU kernel for 1 softmax op: the slow reference interpreter takes over\n" in shown.err
     assert main(["compile", str(model), "-o", str(tmp_path / "m.twa"), "--quiet"]) == 0
     assert capsys.readouterr().err == ""
     assert main(["run", str(tmp_path / "m.twa"), "--random", "1"]) == 0
@@ -239,6 +246,11 @@ def test_version(capsys: Capture) -> None:
             ["compile", "a.onnx", "--input-shape", "x=1,a"],
             "error: wrong --input-shape; expected NAME=1,3,224,224, found x=1,a\n",
         ),
+        (
+            ["inspect", "a.onnx", "--engine", "float"],
+            "error: --engine, --memory and --disassemble are for artifacts; found a.onnx\n",
+        ),
+        (["inspect", "a.twa", "--input-shape", "x=1"], "error: --input-shape is for models; found a.twa\n"),
         (
             ["inspect"],
             "error: inspect needs a file. Give an artifact or a model, or --supported-ops.\n",

@@ -11,6 +11,9 @@ import pytest
 import tilewright
 from tilewright.compiler.cli import main
 from tilewright.compiler.demo.digits import MODEL, load_digits
+from tilewright.ir.parser import parse_module
+from tilewright.ir.printer import print_module
+from tilewright.ir.verify import verify
 
 Capture = pytest.CaptureFixture[str]
 
@@ -23,7 +26,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.save(folder / "samples.npy", digits.prepare(digits.calibration_images))
     path = folder / "digits.twa"
     words = ["compile", str(MODEL), "-o", str(path), "--calibration", str(folder / "samples.npy"), "--machine", "s256"]
-    assert main([*words, "--precision", "int8"]) == 0
+    assert main([*words, "--precision", "int8", "--dump", str(folder / "dump")]) == 0
     return path
 
 
@@ -61,6 +64,35 @@ def test_disassembly_names_queues_and_layers(artifact: Path, capsys: Capture) ->
     assert shown.startswith("; device_0\nqueue LD\n")
     for word in ("queue ST", "queue MAC", "queue VEC", "LDM ", "CONV ", "RQ ", "END"):
         assert word in shown
+
+
+def test_the_disassembly_in_json(artifact: Path, capsys: Capture) -> None:
+    assert main(["inspect", str(artifact), "--disassemble"]) == 0
+    text = capsys.readouterr().out
+    assert main(["inspect", str(artifact), "--disassemble", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found) == ["device_0"]
+    assert text == f"; device_0\n{found['device_0']}\n"
+
+
+@pytest.mark.parametrize("engine", ["device", "software", "float"])
+def test_the_ir_of_an_engine_is_one_module(engine: str, artifact: Path, capsys: Capture) -> None:
+    assert main(["inspect", str(artifact), "--ir", "--engine", engine]) == 0
+    text = capsys.readouterr().out
+    module = parse_module(text, {blob.stem: np.load(blob) for blob in (artifact.parent / "dump").rglob("*.npy")})
+    verify(module)
+    assert [*module.functions] == (["main", "device_0"] if engine == "device" else ["main"])
+    assert ("quantize" in {op.name for op in module.main.ops}) == (engine != "float")
+    assert print_module(module).count("\n  const ") == text.count("\n  const ") == len(module.constants)
+    assert main(["inspect", str(artifact), "--ir", "--engine", engine, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"name": "digits", "engine": engine, "ir": text}
+
+
+def test_the_ir_is_that_of_the_preferred_engine(artifact: Path, capsys: Capture) -> None:
+    for words in ([], ["--engine", "device"]):
+        assert main(["inspect", str(artifact), "--ir", *words]) == 0
+    first, second = capsys.readouterr().out.split("module @digits")[1:]
+    assert first == second
 
 
 def test_every_engine_runs_and_integers_are_equal(artifact: Path) -> None:
