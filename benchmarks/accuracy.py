@@ -367,7 +367,7 @@ def main() -> int:
             sys.stderr.write(f"{row}\n")
             failures += [f"{case.name}: {miss}" for miss in misses]
     for table in (floating, brought):
-        table.write(sys.stdout)
+        print(table.text(), end="")
     if options.json is not None:
         found = {"floating": floating.records(), "brought": brought.records(), "missed": failures}
         options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")

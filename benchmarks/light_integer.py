@@ -130,7 +130,7 @@ def main() -> int:
             table.add(**row)
             sys.stderr.write(f"{row}\n")
             failures += [f"{file.stem}: {miss}" for miss in misses(row)]
-    table.write(sys.stdout)
+    print(table.text(), end="")
     if options.json is not None:
         options.json.write_text(json.dumps(table.records(), indent=2) + "\n", encoding="utf-8")
     if options.write is not None:

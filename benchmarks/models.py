@@ -179,7 +179,7 @@ def main() -> int:
         sys.stderr.write(f"{case.name}: {row['difference']:.1e}, {row['ours']:.2f} ms ({row['ratio']:.2f})\n")
         if max(float(str(row[key])) for key in ("difference", "stored") if key in row) > TOLERANCE:
             failed.append(case.name)
-    table.write(sys.stdout)
+    print(table.text(), end="")
     if options.write is not None:
         replace_section(options.write, "float", document(table, options.samples))
     if failed:

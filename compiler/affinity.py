@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Union
 
 from tilewright.errors import InputError, ParseError, UsageError
 
@@ -14,6 +15,9 @@ from ..passes.placement.partition import PLACES
 
 Affinity = tuple[tuple[str, str], ...]
 """(name of a source node or of a value, place) pairs, as the pass ``partition`` takes them."""
+
+AffinitySource = Union[Affinity, Mapping[str, str], str, "os.PathLike[str]"]
+"""What users may give: pairs, a mapping, or the path of a file."""
 
 
 def read_affinity(path: str | os.PathLike[str]) -> Affinity:
@@ -44,7 +48,7 @@ def parse_affinity(text: str) -> Affinity:
     return _parse_json(text) if text.lstrip().startswith("{") else _parse_lines(text)
 
 
-def affinity_of(source: Affinity | Mapping[str, str] | str | os.PathLike[str]) -> Affinity:
+def affinity_of(source: AffinitySource) -> Affinity:
     """As :func:`read_affinity`, from a file, a mapping or pairs.
 
     Raises:

@@ -18,7 +18,6 @@ from tilewright.errors import InputError, TilewrightError, UsageError
 
 from .console import Diagnostics, ExitCode, exit_code
 from .options import CompileOptions, flag_of
-from .table import TableFormat
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -45,10 +44,12 @@ Engine = Annotated[
     str | None,
     typer.Option(help="device, software or float; by default the first of these that the artifact holds."),
 ]
-InputShape = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME=1,3,224,224", help="The shape of an input that the model leaves open; repeatable."),
-]
+COMPILE_OPTIONS = {
+    each.name: typer.Option(flag_of(each), metavar=each.metadata["metavar"], help=each.metadata["help"])
+    for each in fields(CompileOptions)
+    if each.metadata["type"] is not None
+}
+InputShape = Annotated[list[str] | None, COMPILE_OPTIONS["input_shapes"]]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -170,9 +171,8 @@ def _with_compile_options(command: Callable[..., None]) -> Callable[..., None]:
     written = signature(command, eval_str=True)
     parameters = [each for each in written.parameters.values() if each.kind is not Parameter.VAR_KEYWORD]
     for each in fields(CompileOptions):
-        if each.metadata["type"] is not None:
-            declared = typer.Option(flag_of(each), metavar=each.metadata["metavar"], help=each.metadata["help"])
-            annotation = Annotated[each.metadata["type"], declared]
+        if each.name in COMPILE_OPTIONS:
+            annotation = Annotated[each.metadata["type"], COMPILE_OPTIONS[each.name]]
             parameters.append(Parameter(each.name, Parameter.KEYWORD_ONLY, default=each.default, annotation=annotation))
     command.__dict__["__signature__"] = written.replace(parameters=parameters)
     return command
@@ -214,7 +214,7 @@ def run(
         arrays = gather_inputs(session.inputs, inputs or [], random)
         if profile:
             table = profile_table(session.profile(arrays))
-            table.write(sys.stdout, TableFormat.JSON if json_output else TableFormat.TEXT)
+            typer.echo(table.to_json() if json_output else table.text(), nl=False)
             return
         results = session.run(arrays)
     if output is not None:
@@ -289,12 +289,8 @@ def opt(
         ),
     ] = None,
     input_shape: InputShape = None,
-    print_after: Annotated[
-        list[str] | None, typer.Option(metavar="PASS", help="Print the module to stderr after this pass; repeatable.")
-    ] = None,
-    time_passes: Annotated[
-        bool, typer.Option("--time-passes", help="Print to stderr how long each pass took.")
-    ] = False,
+    print_after: Annotated[list[str] | None, COMPILE_OPTIONS["print_after"]] = None,
+    time_passes: Annotated[bool, COMPILE_OPTIONS["time_passes"]] = False,
     json_output: Json = False,
 ) -> None:
     """Run passes on a module and print it, for whoever works on passes.

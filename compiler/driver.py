@@ -26,7 +26,7 @@ from .calibration.ranges import make_statistics
 from .console import Diagnostics, StageTimes
 from .frontend.onnx.reader import import_onnx
 from .keywords import with_keywords
-from .options import CompileOptions, about
+from .options import CompileOptions, option
 from .output import check_output
 from .pipeline import cpu_pipeline, device_pipeline, float_pipeline
 from .quantization import brings_quantization, quantize_module
@@ -151,11 +151,9 @@ def compile_to_memory(model: Model, options: CompileOptions) -> Artifact:
 class Compilation(CompileOptions):
     """What ``tilewright.compile`` takes: the options, and what to compile where."""
 
-    model: Model = field(kw_only=False, metadata=about("The path or the contents of an ONNX model."))
-    output: str | os.PathLike[str] | None = field(
-        default=None, metadata=about("The file to write; without it the artifact stays in memory.")
-    )
-    progress: bool = field(default=False, metadata=about("Show a progress bar on stderr if that is a terminal."))
+    model: Model = field(kw_only=False, metadata={"help": "The path or the contents of an ONNX model."})
+    output: str | os.PathLike[str] | None = option(None, "The file to write; without it the artifact stays in memory.")
+    progress: bool = option(False, "Show a progress bar on stderr if that is a terminal.")
 
 
 @with_keywords(Compilation)

@@ -7,23 +7,16 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import Any, TextIO
+from shutil import get_terminal_size
+from typing import Any
 
 from .console import printable
 
 WHOLE = 10_000
 """Width, in characters, of tables that are piped: they must not be folded to one of which the reader knows nothing."""
-
-
-class TableFormat(str, Enum):
-    """How a table is written."""
-
-    TEXT = "text"
-    MARKDOWN = "markdown"
-    JSON = "json"
 
 
 @dataclass(frozen=True)
@@ -65,15 +58,6 @@ class Table:
         self._check(values)
         self.rows.append(values)
 
-    def write(self, stream: TextIO, format: TableFormat = TableFormat.TEXT) -> None:
-        """Writes the table to ``stream``; text is fitted to the width of a terminal and kept whole anywhere else."""
-        if format is TableFormat.TEXT:
-            self._write_text(stream, None if stream.isatty() else WHOLE)
-        elif format is TableFormat.MARKDOWN:
-            stream.write(self.markdown())
-        else:
-            stream.write(json.dumps(self.records(), indent=2) + "\n")
-
     def records(self) -> list[dict[str, Any]]:
         """The rows as dictionaries with every column's key in order, ``None`` where a row has no value."""
         return [{column.key: row.get(column.key) for column in self.columns} for row in self.rows]
@@ -86,13 +70,12 @@ class Table:
         lines.extend(_markdown_row(cells) for cells in self._cells())
         return "\n".join(lines) + "\n"
 
-    def text(self) -> str:
-        """The table as plain text, no line folded."""
-        stream = io.StringIO()
-        self._write_text(stream, WHOLE)
-        return stream.getvalue()
+    def to_json(self) -> str:
+        """The records as a JSON array."""
+        return json.dumps(self.records(), indent=2) + "\n"
 
-    def _write_text(self, stream: TextIO, width: int | None) -> None:
+    def text(self) -> str:
+        """The table as plain text, fitted to the terminal if stdout is one; otherwise no line is folded."""
         # Here and not above: JSON and Markdown, which scripts ask for, need not wait for rich to load.
         from rich import box
         from rich.console import Console
@@ -104,7 +87,9 @@ class Table:
             table.add_column(Text(column.title), justify="right" if column.right else "left", overflow="fold")
         for cells in self._cells():
             table.add_row(*(Text(cell) for cell in cells))
-        Console(file=stream, width=width).print(table)
+        stream = io.StringIO()
+        Console(file=stream, width=get_terminal_size().columns if sys.stdout.isatty() else WHOLE).print(table)
+        return stream.getvalue()
 
     def _cells(self) -> list[list[str]]:
         shown = []

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 
 import pytest
 
-from tilewright.compiler.table import Column, Table, TableFormat
+from tilewright.compiler.table import Column, Table
 
 
 @pytest.fixture
@@ -25,14 +24,8 @@ def table() -> Table:
     return layers
 
 
-def text_of(table: Table, format: TableFormat) -> str:
-    stream = io.StringIO()
-    table.write(stream, format)
-    return stream.getvalue()
-
-
 def test_markdown_escapes_bars_and_aligns_numbers(table: Table) -> None:
-    assert text_of(table, TableFormat.MARKDOWN) == (
+    assert table.markdown() == (
         "**Layers**\n"
         "\n"
         "| layer | operator | time (ms) |\n"
@@ -43,7 +36,7 @@ def test_markdown_escapes_bars_and_aligns_numbers(table: Table) -> None:
 
 
 def test_json_keeps_values_exact_and_every_key(table: Table) -> None:
-    assert json.loads(text_of(table, TableFormat.JSON)) == [
+    assert json.loads(table.to_json()) == [
         {"name": "stem|0", "op": "conv", "milliseconds": 1.23456},
         {"name": "[red]evil\x1b", "op": "relu", "milliseconds": None},
     ]
@@ -52,7 +45,7 @@ def test_json_keeps_values_exact_and_every_key(table: Table) -> None:
 def test_text_takes_names_literally_and_is_not_cut_in_a_pipe(table: Table) -> None:
     name = "block/" * 60
     table.add(name=name, op="add", milliseconds=12.0)
-    lines = text_of(table, TableFormat.TEXT).splitlines()
+    lines = table.text().splitlines()
     assert lines[0].strip() == "Layers"
     assert any(line.split() == ["[red]evil\\x1b", "relu"] for line in lines)
     assert any(line.split() == [name, "add", "12.00"] for line in lines)
