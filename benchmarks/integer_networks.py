@@ -21,6 +21,7 @@ from tilewright.ir import interp
 from tilewright.ir.clone import clone_module
 from tilewright.ir.core import Module
 from tilewright.passes.base import Pass, Record
+from tilewright.passes.instruments import Instrument
 from tilewright.passes.quantization.check_accumulator_overflow import CheckAccumulatorOverflow
 from tilewright.runtime.artifact.artifact import Artifact, TensorSpec
 
@@ -65,8 +66,8 @@ def first(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 @dataclass
-class KeepModule:
-    """Instrument that keeps what the reference interpreter is to run: the network on quantised types, before placement.
+class KeepModule(Instrument):
+    """Keeps what the reference interpreter is to run: the network on quantised types, before placement.
 
     Attributes:
         module: a copy, once the passes have run.
@@ -74,10 +75,7 @@ class KeepModule:
 
     module: Module | None = field(default=None)
 
-    def before(self, index: int, current: Pass, module: Module) -> None:
-        pass
-
-    def after(self, index: int, current: Pass, module: Module, record: Record) -> None:
+    def after(self, current: Pass, module: Module, record: Record) -> None:
         if isinstance(current, CheckAccumulatorOverflow):
             self.module = clone_module(module)
 

@@ -11,10 +11,7 @@ from typing import Union
 
 from tilewright.errors import InputError, ParseError, UsageError
 
-from ..passes.placement.partition import PLACES
-
-Affinity = tuple[tuple[str, str], ...]
-"""(name of a source node or of a value, place) pairs, as the pass ``partition`` takes them."""
+from ..passes.placement.partition import PLACES, Affinity
 
 AffinitySource = Union[Affinity, Mapping[str, str], str, "os.PathLike[str]"]
 """What users may give: pairs, a mapping, or the path of a file."""

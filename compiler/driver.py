@@ -16,7 +16,7 @@ from ..ir.core import Module
 from ..passes.base import Record
 from ..passes.instruments import Timing
 from ..passes.pipeline import check_names
-from ..passes.placement.partition import parse_order
+from ..passes.placement.partition import find_named, parse_order
 from ..runtime.artifact.artifact import Artifact, artifact_bytes, write_artifact
 from ..runtime.machine import Machine
 from ..runtime.machine import load as load_machine
@@ -63,6 +63,7 @@ def build(model: Model, options: CompileOptions) -> Package:
     options.report("import", 0, 1)
     module = import_onnx(model, options.input_shapes)
     options.report("import", 1, 1)
+    find_named(module.ops, places)
     precision = options.precision or default_precision(module, options)
     if precision != "int8":
         for flag in options.given("int8"):
@@ -74,7 +75,7 @@ def build(model: Model, options: CompileOptions) -> Package:
     if precision == "int8":
         _add_integer_engines(package, module, target, machine, places, options)
     floating = clone_module(module)
-    run_passes(float_pipeline(), floating, "passes (float)", options)
+    run_passes(float_pipeline(), floating, options)
     add_engine(package, "float", floating, target, strict=options.strict, report=options.report)
     if options.time_passes:
         others = {stage: seconds for stage, seconds in stages.seconds.items() if not stage.startswith("passes")}
@@ -114,9 +115,9 @@ def _add_integer_engines(
         package.details["warnings"] = ["the model is already quantised: the calibration data was not used"]
     quantized = quantize_module(module, options)
     software = clone_module(quantized)
-    run_passes(cpu_pipeline(), software, "passes (software)", options)
+    run_passes(cpu_pipeline(), software, options)
     pipeline = device_pipeline(options.machine or DEFAULT_MACHINE, places, options.devices)
-    run_passes(pipeline, quantized, "passes (device)", options)
+    run_passes(pipeline, quantized, options)
     package.details["machine"] = machine.name
     package.details["placement"] = placement(quantized)
     for name, variant in (("device", quantized), ("software", software)):

@@ -30,33 +30,35 @@ from ..passes.simplify.unique_names import UniqueNames
 
 def simplify_pipeline() -> Pipeline:
     """Any module with less in it: constants computed, patterns recognised, duplicates and dead code gone."""
-    return Pipeline((FoldConstants(), Canonicalize(), EliminateCommonSubexpressions(), EliminateDeadCode()))
+    return Pipeline((FoldConstants(), Canonicalize(), EliminateCommonSubexpressions(), EliminateDeadCode()), "simplify")
 
 
 def cpu_pipeline() -> Pipeline:
     """From a simplified module to one whose every op runs on a CPU kernel."""
-    return Pipeline((Fuse(), PlaceOnCpu(), IsolateOutputs(), ChooseLayouts(), PlanCpuMemory()))
+    return Pipeline((Fuse(), PlaceOnCpu(), IsolateOutputs(), ChooseLayouts(), PlanCpuMemory()), "software")
 
 
 def float_pipeline() -> Pipeline:
     """From an imported module to one that computes in floating point on the CPU."""
-    return Pipeline((FoldConstants(), RemoveFakeQuantization(), *simplify_pipeline().passes, *cpu_pipeline().passes))
+    return Pipeline(
+        (FoldConstants(), RemoveFakeQuantization(), *simplify_pipeline().passes, *cpu_pipeline().passes), "float"
+    )
 
 
 def quantized_import_pipeline() -> Pipeline:
     """From an imported module that brings its quantisation along to one with ops on quantised types."""
-    return Pipeline((ImportQuantization(), *simplify_pipeline().passes, CheckAccumulatorOverflow()))
+    return Pipeline((ImportQuantization(), *simplify_pipeline().passes, CheckAccumulatorOverflow()), "quantized_import")
 
 
 def calibration_pipeline() -> Pipeline:
     """From an imported module in floating point to the one that is calibrated, then quantised."""
-    return Pipeline((*simplify_pipeline().passes, DepthwiseAffine()))
+    return Pipeline((*simplify_pipeline().passes, DepthwiseAffine()), "calibration")
 
 
 def post_training_pipeline(ranges: Mapping[str, Range]) -> Pipeline:
     """From a module in floating point and the calibrated ranges of its values to one with ops on quantised types."""
     quantize = Quantize(tuple((name, low, high) for name, (low, high) in ranges.items()))
-    return Pipeline((quantize, *simplify_pipeline().passes, CheckAccumulatorOverflow()))
+    return Pipeline((quantize, *simplify_pipeline().passes, CheckAccumulatorOverflow()), "post_training")
 
 
 def device_pipeline(machine: str, affinity: tuple[tuple[str, str], ...] = (), order: str = "device,cpu") -> Pipeline:
@@ -81,5 +83,6 @@ def device_pipeline(machine: str, affinity: tuple[tuple[str, str], ...] = (), or
             IsolateOutputs(),
             ChooseLayouts(),
             PlanCpuMemory(),
-        )
+        ),
+        "device",
     )

@@ -36,7 +36,7 @@ def quantize_module(module: Module, options: CompileOptions) -> Module:
     """
     copy = clone_module(module)
     if brings_quantization(module):
-        run_passes(quantized_import_pipeline(), copy, "passes (quantisation)", options)
+        run_passes(quantized_import_pipeline(), copy, options)
         return copy
     if options.calibration is None:
         raise CalibrationError(
@@ -45,7 +45,7 @@ def quantize_module(module: Module, options: CompileOptions) -> Module:
             hint="Give --calibration FOLDER of images, a .npy or .npz file, or 'random' to try things out; "
             "or compile with --precision fp32.",
         )
-    run_passes(calibration_pipeline(), copy, "passes (simplify)", options)
+    run_passes(calibration_pipeline(), copy, options)
     values = plan_quantization(copy.main).values
     if not values:
         products = [op.result.type.dtype for op in copy.ops if isinstance(op.operator, (Conv, MatMul))]
@@ -68,5 +68,5 @@ def quantize_module(module: Module, options: CompileOptions) -> Module:
         percentile=options.percentile,
         report=options.report,
     )
-    run_passes(post_training_pipeline(ranges), copy, "passes (quantisation)", options)
+    run_passes(post_training_pipeline(ranges), copy, options)
     return copy

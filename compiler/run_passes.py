@@ -22,22 +22,23 @@ def observers(options: CompileOptions) -> list[Instrument]:
     return found
 
 
-class _PassProgress:
-    """Instrument that reports each pass of a pipeline."""
+class _PassProgress(Instrument):
+    """Reports each pass of a pipeline."""
 
     def __init__(self, report: ProgressReport, stage: str, total: int) -> None:
         self._report = report
         self._stage = stage
-        self._total = total
+        self._done, self._total = 0, total
 
-    def before(self, index: int, current: Pass, module: Module) -> None:
-        self._report(self._stage, index, self._total)
+    def before(self, current: Pass, module: Module) -> None:
+        self._report(self._stage, self._done, self._total)
 
-    def after(self, index: int, current: Pass, module: Module, record: Record) -> None:
-        self._report(self._stage, index + 1, self._total)
+    def after(self, current: Pass, module: Module, record: Record) -> None:
+        self._done += 1
+        self._report(self._stage, self._done, self._total)
 
 
-def run_passes(pipeline: Pipeline, module: Module, stage: str, options: CompileOptions) -> None:
+def run_passes(pipeline: Pipeline, module: Module, options: CompileOptions) -> None:
     """Run a pipeline in place, watched by the instruments of ``options`` and with progress."""
-    progress = _PassProgress(options.report, stage, len(pipeline.passes))
+    progress = _PassProgress(options.report, f"passes ({pipeline.name})", len(pipeline.passes))
     pipeline.run(module, instruments=(*options.instruments, progress))

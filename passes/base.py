@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import hashlib
+import json
 import os
 import re
 import time
@@ -24,6 +25,7 @@ from tilewright.errors import ModelError, PassError, TilewrightError, UsageError
 
 from ..ir.core import Module, Op, Value
 from ..ir.printer import print_module, print_op
+from ..ir.tokens import WORDS
 from ..ir.verify import verify
 from .invariants import Invariant
 
@@ -160,14 +162,14 @@ class Pass:
             )
 
     @classmethod
+    @cache
     def options(cls) -> dict[str, Any]:
-        """Declared type of each option, by name."""
-        return option_types(cls)
+        """Declared type of each option, by name, annotations resolved."""
+        hints = typing.get_type_hints(cls)
+        return {option.name: hints[option.name] for option in dataclasses.fields(cls)}
 
     def __str__(self) -> str:
         """The pass as it is spelled in a pipeline; options that have their default value are left out."""
-        from .pipeline import print_option
-
         changed = {
             option.name: getattr(self, option.name)
             for option in dataclasses.fields(self)
@@ -184,11 +186,19 @@ def default_of(option: dataclasses.Field[Any]) -> Any:
     return option.default
 
 
-@cache
-def option_types(cls: type[Pass]) -> dict[str, Any]:
-    """Declared Python type of each option, annotations resolved."""
-    hints = typing.get_type_hints(cls)
-    return {option.name: hints[option.name] for option in dataclasses.fields(cls)}
+def print_option(value: Any) -> str:
+    """An option's value as :meth:`tilewright.passes.pipeline.Pipeline.parse` reads it."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, tuple):
+        return f"[{','.join(map(print_option, value))}]"
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+        return value if value not in WORDS else json.dumps(value)
+    return json.dumps(str(value), ensure_ascii=False)
 
 
 def fingerprint(module: Module) -> str:

@@ -6,30 +6,30 @@ import os
 import sys
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TextIO
 
 import numpy as np
 
 from ..ir.core import Module
+from ..ir.parser import parse_module
 from ..ir.printer import blobs, print_module
-
-if TYPE_CHECKING:
-    from .base import Pass, Record
+from .base import Pass, Record
 
 
-class Instrument(Protocol):
-    """Called around each pass of a pipeline; must not change the module."""
+class Instrument:
+    """Called around each pass of a pipeline; must not change the module. A subclass defines what it wants to see."""
 
-    def before(self, index: int, current: Pass, module: Module) -> None:
-        """``current``, number ``index`` of the pipeline, is about to run on ``module``."""
-        ...
+    def start(self, pipeline: str, module: Module) -> None:
+        """A pipeline of this name is about to run on ``module``."""
 
-    def after(self, index: int, current: Pass, module: Module, record: Record) -> None:
+    def before(self, current: Pass, module: Module) -> None:
+        """``current`` is about to run on ``module``."""
+
+    def after(self, current: Pass, module: Module, record: Record) -> None:
         """``current`` ran and did what ``record`` says."""
-        ...
 
 
-class Timing:
+class Timing(Instrument):
     """Collects the record of every pass; :meth:`__str__` is a table of times and counts, slowest first.
 
     Attributes:
@@ -39,10 +39,7 @@ class Timing:
     def __init__(self) -> None:
         self.records: list[Record] = []
 
-    def before(self, index: int, current: Pass, module: Module) -> None:
-        return
-
-    def after(self, index: int, current: Pass, module: Module, record: Record) -> None:
+    def after(self, current: Pass, module: Module, record: Record) -> None:
         self.records.append(record)
 
     def __str__(self) -> str:
@@ -56,7 +53,7 @@ class Timing:
         return "\n".join(lines)
 
 
-class Print:
+class Print(Instrument):
     """Prints the module before and after selected passes.
 
     Args:
@@ -69,23 +66,23 @@ class Print:
         self._after = frozenset(after)
         self._stream = stream
 
-    def before(self, index: int, current: Pass, module: Module) -> None:
+    def before(self, current: Pass, module: Module) -> None:
         if not self._before.isdisjoint({"*", current.name}):
-            self._print(f"// before {current}", module)
+            self._print(f"// before {current.name}", module)
 
-    def after(self, index: int, current: Pass, module: Module, record: Record) -> None:
+    def after(self, current: Pass, module: Module, record: Record) -> None:
         if not self._after.isdisjoint({"*", current.name}):
-            self._print(f"// after {current}{'' if record.modified else ' (no change)'}", module)
+            self._print(f"// after {current.name}{'' if record.modified else ' (no change)'}", module)
 
     def _print(self, title: str, module: Module) -> None:
         print(f"{title}\n{print_module(module)}", end="", file=self._stream or sys.stderr, flush=True)
 
 
-class Dump:
-    """Writes the module before the first pass and after each one that modified it: ``00_input.tw``, ``03_fuse.tw``.
+class Dump(Instrument):
+    """Writes the module before the first pass of a pipeline and after each one that modified it.
 
-    Where several pipelines run one after the other, the numbers go on: ``03_fuse.tw``, then ``04_input.tw``.
-    :func:`load_dump` reads the files back.
+    Each pipeline gets a folder, in order of execution: ``01_calibration/00_input.tw``, ``01_calibration/03_fuse.tw``,
+    ``02_post_training/00_input.tw``. :func:`load_dump` reads the files back.
 
     Args:
         folder: made where it is missing.
@@ -93,21 +90,21 @@ class Dump:
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
-        self._number = 0
+        self._pipelines = self._passes = 0
+        self._pipeline = ""
 
-    def before(self, index: int, current: Pass, module: Module) -> None:
-        if index == 0:
-            self._write("input", module)
+    def start(self, pipeline: str, module: Module) -> None:
+        self._pipelines, self._passes = self._pipelines + 1, 0
+        self._pipeline = f"{self._pipelines:02d}_{pipeline}"
+        self._write("input", module)
 
-    def after(self, index: int, current: Pass, module: Module, record: Record) -> None:
+    def after(self, current: Pass, module: Module, record: Record) -> None:
+        self._passes += 1
         if record.modified:
             self._write(current.name, module)
-        else:
-            self._number += 1
 
     def _write(self, name: str, module: Module) -> None:
-        dump_module(self.folder / f"{self._number:02d}_{name}.tw", module)
-        self._number += 1
+        dump_module(self.folder / self._pipeline / f"{self._passes:02d}_{name}.tw", module)
 
 
 def dump_module(file: Path, module: Module) -> None:
@@ -133,8 +130,6 @@ def load_dump(file: Path | str) -> Module:
         ParseError: the text is malformed or a blob is missing.
         OSError: a file cannot be read.
     """
-    from ..ir.parser import parse_module
-
     file = Path(file)
     text = file.read_text(encoding="utf-8")
     arrays = {blob.stem: np.load(blob) for blob in (file.parent / "blobs").glob("*.npy") if blob.stem in text}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from tilewright.errors import IRError, UsageError
 
 from ..ir.core import Module
 from ..ir.op import coerce
-from ..ir.tokens import WORDS, TokenReader
+from ..ir.tokens import TokenReader
 from .base import Pass, Record, Verification, default_of
 from .instruments import Instrument
 
@@ -31,9 +30,14 @@ _TOKEN = re.compile(
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Passes in order of execution."""
+    """Passes in order of execution.
+
+    Attributes:
+        name: what the whole is for, as instruments show it.
+    """
 
     passes: tuple[Pass, ...]
+    name: str = "pipeline"
 
     def run(
         self, module: Module, *, instruments: Sequence[Instrument] = (), verification: Verification | None = None
@@ -51,13 +55,15 @@ class Pipeline:
             PassError, ModelError: see :meth:`Pass.run`.
         """
         records: list[Record] = []
-        for index, current in enumerate(self.passes):
+        for instrument in instruments:
+            instrument.start(self.name, module)
+        for current in self.passes:
             for instrument in instruments:
-                instrument.before(index, current, module)
+                instrument.before(current, module)
             record = current.run(module, verification=verification)
             records.append(record)
             for instrument in instruments:
-                instrument.after(index, current, module, record)
+                instrument.after(current, module, record)
         return records
 
     def __str__(self) -> str:
@@ -76,21 +82,6 @@ class Pipeline:
         if known is None:
             from . import PASSES as known
         return Pipeline(tuple(_Parser(text, known).parse()))
-
-
-def print_option(value: Any) -> str:
-    """An option's value as :meth:`Pipeline.parse` reads it."""
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (int, float)):
-        return repr(value)
-    if isinstance(value, tuple):
-        return f"[{','.join(map(print_option, value))}]"
-    if isinstance(value, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
-        return value if value not in WORDS else json.dumps(value)
-    return json.dumps(str(value), ensure_ascii=False)
 
 
 class _Parser(TokenReader):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,6 +21,9 @@ from .device_support import Rejection, reject
 from .regions import are_convex, assign_regions
 
 PLACES = ("device", "cpu")
+
+Affinity = tuple[tuple[str, str], ...]
+"""(name of a source node or of a value, place) pairs."""
 
 FASTER = "faster on the host"
 """Begins the reason of ops that the device could run, but only at a loss."""
@@ -75,7 +78,7 @@ class Partition(Pass):
     ensures: ClassVar[tuple[Invariant, ...]] = (PLACED, CONVEX)
 
     machine: str
-    affinity: tuple[tuple[str, str], ...] = ()
+    affinity: Affinity = ()
     order: str = "device,cpu"
     keep_islands: bool = False
     host_macs_per_second: float = 2e9
@@ -169,8 +172,12 @@ def parse_order(order: str) -> list[str]:
     return places
 
 
-def _match_affinity(ops: Sequence[Op], affinity: tuple[tuple[str, str], ...]) -> dict[Op, tuple[str, str]]:
-    """The entry of the affinity that each op falls under."""
+def find_named(ops: Iterable[Op], affinity: Affinity) -> dict[str, list[Op]]:
+    """The ops that each name of the affinity stands for: those from a source node, or with a result, of this name.
+
+    Raises:
+        PassError: a name stands for none.
+    """
     by_name: dict[str, list[Op]] = {}
     for op in ops:
         for name in dict.fromkeys((*op.loc, *(value.name for value in op.results))):
@@ -181,9 +188,16 @@ def _match_affinity(ops: Sequence[Op], affinity: tuple[tuple[str, str], ...]) ->
         hints = [f"{name!r} is like {', '.join(map(repr, close))}" for name, close in near.items() if close]
         raise PassError(
             "the affinity names ops that the network does not have",
+            stage=Partition.name,
             found=", ".join(map(repr, unknown)),
             hint=f"{'; '.join(hints)}." if hints else "`tilewright inspect` lists the ops with their names.",
         )
+    return {name: by_name[name] for name, _ in affinity}
+
+
+def _match_affinity(ops: Sequence[Op], affinity: Affinity) -> dict[Op, tuple[str, str]]:
+    """The entry of the affinity that each op falls under."""
+    by_name = find_named(ops, affinity)
     found: dict[Op, tuple[str, str]] = {}
     for name, place in affinity:
         if place not in PLACES:
@@ -233,5 +247,8 @@ def _without_idle_regions(module: Module, candidates: Set[Op]) -> set[Op]:
 def _not_worth_it(island: Set[Op], found: PieceTimes) -> str:
     if all(isinstance(other.operator, Reshape) for other in island):
         return FREE
-    host, device, border = (f"{round(1e6 * seconds, 1) + 0.0} us" for seconds in found)
+    host, device, border = (f"{abs(round(1e6 * seconds, 1))} us" for seconds in found)
+    if found.border < 0:
+        # The op stands between others on the device: their tensors would not have to leave it.
+        return f"{FASTER}: {host}, against {device} on the device, which would save {border} of transfers"
     return f"{FASTER}: {host}, against {device} on the device and {border} to start and feed it"

@@ -439,6 +439,12 @@ def test_places_for_ops_that_are_not_there(tmp_path: Path, fails: Fails) -> None
     )
 
 
+def test_names_of_places_are_looked_at_before_calibration(tmp_path: Path, fails: Fails) -> None:
+    words = [*COMPILE, "--calibration", "missing.npy"]
+    assert fails([*words, *affinity(tmp_path, "conv = cpu\n")]).startswith("calibration: there is no 'missing.npy'")
+    assert fails([*words, *affinity(tmp_path, "conv1 = cpu\n")]).startswith("partition: the affinity names ops that")
+
+
 def test_places_that_are_none(tmp_path: Path, fails: Fails) -> None:
     assert fails([*RANDOM, *affinity(tmp_path, "# comment\nconv = gpu\n")], lines=3) == (
         "line 2, column 8: affinity file 'places': expected device or cpu for 'conv', found 'gpu'\nconv = gpu\n       ^"

@@ -12,6 +12,7 @@ from tilewright.errors import TilewrightError
 from tilewright.ir import interp
 from tilewright.ir.core import Module
 from tilewright.passes.base import Pass, Record, Verification
+from tilewright.passes.instruments import Instrument
 from tilewright.passes.pipeline import Pipeline
 
 FLOAT_PATH = (
@@ -20,17 +21,14 @@ FLOAT_PATH = (
 )
 
 
-class SameMeaning:
+class SameMeaning(Instrument):
     """An instrument that runs the module after each pass that modified it and compares with the first run."""
 
     def __init__(self, module: Module, inputs: dict[str, np.ndarray]) -> None:
         self._inputs = inputs
         self._expected = interp.run(module, inputs)
 
-    def before(self, index: int, current: Pass, module: Module) -> None:
-        return
-
-    def after(self, index: int, current: Pass, module: Module, record: Record) -> None:
+    def after(self, current: Pass, module: Module, record: Record) -> None:
         if not record.modified:
             return
         found = interp.run(module, self._inputs)

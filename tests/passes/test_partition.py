@@ -76,6 +76,23 @@ def test_what_saves_less_than_its_transfers_cost_stays_on_the_host() -> None:
     assert found[3:5] == [f"sigmoid: cpu: {why}", f"add: cpu: {why}"]
 
 
+def test_what_would_save_transfers_and_yet_takes_longer_stays_on_the_host() -> None:
+    pool = "kernel=[15, 15], strides=[1, 1], pads=[7, 7, 7, 7], dilations=[1, 1]"
+    text = f"""
+      func @main(%x: i8[1,16,20,20]{Q}) -> (%y: i8[1,16,20,20]{Q}) {{
+        %a = sigmoid(%x) : i8[1,16,20,20]{Q}
+        %b = max_pool(%a) {{{pool}}} : i8[1,16,20,20]{Q}
+        %y = sigmoid(%b) : i8[1,16,20,20]{Q}
+        return %y
+      }}"""
+    assert summary(placed(text, affinity=(("a", "device"), ("y", "device")))) == [
+        "sigmoid: device 0: affinity of 'a'",
+        "max_pool: cpu: faster on the host: "
+        "13.8 us, against 90.2 us on the device, which would save 18.4 us of transfers",
+        "sigmoid: device 1: affinity of 'y'",
+    ]
+
+
 def test_work_that_is_worth_its_transfers_goes_to_the_device() -> None:
     found = summary(placed(NETWORK, host_macs_per_second=1e7))
     assert [line.split(":")[1].strip() for line in found] == ["cpu", "device 0", "cpu", "cpu", "cpu", "cpu"]

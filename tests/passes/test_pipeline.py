@@ -16,6 +16,7 @@ from tilewright.ir.printer import print_module
 from tilewright.passes.base import Pass, Record
 from tilewright.passes.instruments import Dump, Print, Timing, instruments_from_environment, load_dump
 from tilewright.passes.pipeline import Pipeline
+from tilewright.passes.simplify.eliminate_dead_code import EliminateDeadCode
 from tilewright.passes.simplify.fold_constants import FoldConstants
 
 TEXT = """
@@ -135,18 +136,21 @@ def test_dump_is_numbered_and_loads_back(tmp_path: Path, rng: np.random.Generato
     big = module.add_constant("big", rng.standard_normal((5, 7)).astype(np.float32))
     module.main.set_results([*module.main.results, big], [*module.main.result_names, "big"])
     Pipeline.parse("eliminate_dead_code,fold_constants").run(module, instruments=[Dump(tmp_path / "dump")])
-    assert sorted(file.name for file in (tmp_path / "dump").glob("*.tw")) == ["00_input.tw", "02_fold_constants.tw"]
-    again = load_dump(tmp_path / "dump" / "02_fold_constants.tw")
+    folder = tmp_path / "dump" / "01_pipeline"
+    assert sorted(file.name for file in folder.glob("*.tw")) == ["00_input.tw", "02_fold_constants.tw"]
+    again = load_dump(folder / "02_fold_constants.tw")
     assert print_module(again) == print_module(module)
     np.testing.assert_array_equal(again.constants["big"].array, big.array)
 
 
-def test_dumps_of_one_pipeline_after_another_do_not_overwrite_each_other(tmp_path: Path) -> None:
+def test_dumps_have_a_folder_for_each_pipeline(tmp_path: Path) -> None:
     dump = Dump(tmp_path)
-    for _ in range(2):
-        Pipeline.parse("eliminate_dead_code,fold_constants").run(parse(TEXT), instruments=[dump])
-    names = ["00_input.tw", "02_fold_constants.tw", "03_input.tw", "05_fold_constants.tw"]
-    assert sorted(file.name for file in tmp_path.glob("*.tw")) == names
+    for name in ("first", "second", "first"):
+        Pipeline((EliminateDeadCode(), FoldConstants()), name).run(parse(TEXT), instruments=[dump])
+    files = ["00_input.tw", "02_fold_constants.tw"]
+    assert sorted(str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*.tw")) == [
+        f"{folder}/{file}" for folder in ("01_first", "02_second", "03_first") for file in files
+    ]
 
 
 def test_dump_folder_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
