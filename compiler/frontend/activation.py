@@ -9,45 +9,36 @@ import numpy as np
 
 from ...ir.activation import clip_bounds
 from ...ir.core import Constant, Op, Value
-from ...ir.op import Operator
 from ...ir.ops import activation
 from ...ir.ops.elementwise import Max, Min, Mul
 from ...ir.types import DType
 from .onnx.exporter import MICROSOFT, Exporter, exports
 from .onnx.importer import Importer, Node, imports
+from .onnx.one_to_one import one_to_one
 
-_DEFAULTS: dict[str, dict[str, float]] = {
-    "LeakyRelu": {"alpha": 0.01},
-    "ThresholdedRelu": {"alpha": 1.0},
-    "HardSigmoid": {"alpha": 0.2, "beta": 0.5},
-    "Elu": {"alpha": 1.0},
-    "Selu": {"alpha": 1.67326319217681884765625, "gamma": 1.05070102214813232421875},
-    "Celu": {"alpha": 1.0},
+_DEFAULTS: dict[type[activation.Activation], dict[str, float]] = {
+    activation.LeakyRelu: {"alpha": 0.01},
+    activation.ThresholdedRelu: {"alpha": 1.0},
+    activation.HardSigmoid: {"alpha": 0.2, "beta": 0.5},
+    activation.Elu: {"alpha": 1.0},
+    activation.Selu: {"alpha": 1.67326319217681884765625, "gamma": 1.05070102214813232421875},
+    activation.Celu: {"alpha": 1.0},
+    activation.Relu: {},
+    activation.Sigmoid: {},
+    activation.HardSwish: {},
+    activation.Tanh: {},
+    activation.Softplus: {},
+    activation.Softsign: {},
+    activation.Mish: {},
 }
-"""Attributes of ONNX activations, in the order in which ours take them."""
+"""Attributes that ONNX gives an activation, in the order in which ours take them."""
 
-_PLAIN: dict[str, type[Operator]] = {
-    "Relu": activation.Relu,
-    "LeakyRelu": activation.LeakyRelu,
-    "ThresholdedRelu": activation.ThresholdedRelu,
-    "Sigmoid": activation.Sigmoid,
-    "HardSigmoid": activation.HardSigmoid,
-    "HardSwish": activation.HardSwish,
-    "Tanh": activation.Tanh,
-    "Elu": activation.Elu,
-    "Selu": activation.Selu,
-    "Celu": activation.Celu,
-    "Softplus": activation.Softplus,
-    "Softsign": activation.Softsign,
-    "Mish": activation.Mish,
-}
-_ONNX_NAMES = {cls.name: name for name, cls in _PLAIN.items()} | {"gelu": "Gelu", "gelu_tanh": "Gelu"}
+_ONNX_FORMS = {cls.name: (cls.__name__, tuple(attributes)) for cls, attributes in _DEFAULTS.items()}
+"""ONNX operator and names of its attributes by the name of a fused activation."""
 
-
-@imports(*_PLAIN)
-def import_activation(node: Node, importer: Importer) -> Value:
-    arguments = [node.float(name, default) for name, default in _DEFAULTS.get(node.op_type, {}).items()]
-    return importer.emit_one(_PLAIN[node.op_type](*arguments), node.input(0))
+for _operator, _attributes in _DEFAULTS.items():
+    one_to_one(_operator.__name__, _operator, **_attributes)
+one_to_one("PRelu", activation.PRelu)
 
 
 @imports("Gelu")
@@ -93,21 +84,9 @@ def _bound(value: Value | None, default: float) -> float | None:
     return float(exact) if float(exact) == exact else None
 
 
-@imports("PRelu")
-def import_prelu(node: Node, importer: Importer) -> Value:
-    return importer.emit_one(activation.PRelu(), node.input(0), node.input(1))
-
-
-@exports(activation.PRelu)
-def export_prelu(op: Op, exporter: Exporter) -> None:
-    exporter.define(op, exporter.node("PRelu", op.operands))
-
-
-@exports(*_PLAIN.values(), activation.Clip, activation.Gelu, activation.GeluTanh, activation.Swish)
-def export_activation_op(op: Op, exporter: Exporter) -> None:
-    operator = op.operator
-    assert isinstance(operator, activation.Activation)
-    x = exporter.name(op.inputs[0])
+@exports(activation.Clip, activation.Gelu, activation.GeluTanh, activation.Swish)
+def export_activation_op(op: Op[activation.Activation], exporter: Exporter) -> None:
+    x, operator = exporter.name(op.operands.x), op.operator
     exporter.define(op, export_activation(exporter, x, operator.act, operator.act_args, op.result.type.dtype))
 
 
@@ -123,8 +102,8 @@ def export_activation(exporter: Exporter, x: str, name: str, args: tuple[float, 
         return exporter.node("Clip", [x, *bounds])
     if name == "swish":
         return exporter.node("Mul", [x, exporter.node("Sigmoid", [x])])
-    onnx_name = _ONNX_NAMES[name]
-    attributes: dict[str, Any] = dict(zip(_DEFAULTS.get(onnx_name, ()), args, strict=True))
-    if name == "gelu_tanh":
-        attributes = {"approximate": "tanh"}
-    return exporter.node(onnx_name, [x], **attributes)
+    if name in ("gelu", "gelu_tanh"):
+        return exporter.node("Gelu", [x], approximate="tanh" if name == "gelu_tanh" else None)
+    op_type, names = _ONNX_FORMS[name]
+    attributes: dict[str, Any] = dict(zip(names, args, strict=True))
+    return exporter.node(op_type, [x], **attributes)

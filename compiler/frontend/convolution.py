@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ...ir.core import Op, Value
 from ...ir.ops.convolution import Conv, ConvTranspose
@@ -10,6 +10,9 @@ from ...ir.ops.integer_products import ConvInteger
 from .activation import export_activation
 from .onnx.exporter import Exporter, exports
 from .onnx.importer import Importer, Node, imports
+from .onnx.one_to_one import exports_as
+
+exports_as("ConvTranspose", ConvTranspose)
 
 ConvolutionClass = TypeVar("ConvolutionClass", Conv, ConvInteger)
 
@@ -54,19 +57,16 @@ def import_conv(node: Node, importer: Importer) -> Value:
     return importer.emit_one(convolution(node, Conv, x, w), x, w, node.optional(2))
 
 
+def attributes(conv: Conv) -> dict[str, Any]:
+    """What ONNX writes of a convolution."""
+    return {"strides": conv.strides, "pads": conv.pads, "dilations": conv.dilations, "group": conv.group}
+
+
 @exports(Conv)
-def export_conv(op: Op, exporter: Exporter) -> None:
+def export_conv(op: Op[Conv], exporter: Exporter) -> None:
     conv = op.operator
-    assert isinstance(conv, Conv)
-    x, w, b, residual = (*op.operands, None, None)[:4]
-    y = exporter.node(
-        "Conv",
-        [x, w, b],
-        strides=conv.strides,
-        pads=conv.pads,
-        dilations=conv.dilations,
-        group=conv.group,
-    )
+    x, w, b, residual = op.operands
+    y = exporter.node("Conv", [x, w, b], **attributes(conv))
     if residual is not None:
         y = exporter.node("Add", [y, residual])
     exporter.define(op, export_activation(exporter, y, conv.act, conv.act_args))
@@ -94,19 +94,3 @@ def import_conv_transpose(node: Node, importer: Importer) -> Value:
         pads = node.ints("pads", (0,) * 2 * spatial) if mode in ("NOTSET", "") else (0,) * 2 * spatial
     operator = ConvTranspose(strides, pads, dilations, extra, node.int("group", 1))
     return importer.emit_one(operator, x, w, node.optional(2))
-
-
-@exports(ConvTranspose)
-def export_conv_transpose(op: Op, exporter: Exporter) -> None:
-    conv = op.operator
-    assert isinstance(conv, ConvTranspose)
-    y = exporter.node(
-        "ConvTranspose",
-        op.operands,
-        strides=conv.strides,
-        pads=conv.pads,
-        dilations=conv.dilations,
-        output_padding=conv.output_padding,
-        group=conv.group,
-    )
-    exporter.define(op, y)

@@ -22,24 +22,15 @@ from ...ir.ops.elementwise import (
 )
 from .onnx.exporter import Exporter, exports
 from .onnx.importer import Importer, Node, imports
+from .onnx.one_to_one import exports_as, one_to_one
 
-_PLAIN: dict[str, type[Operator]] = {
-    "Add": Add,
-    "Sub": Sub,
-    "Mul": Mul,
-    "Div": Div,
-    "Pow": Pow,
-    "BitwiseAnd": BitwiseAnd,
-    "BitwiseOr": BitwiseOr,
-    "BitwiseXor": BitwiseXor,
-}
+for _operator in (Add, Sub, Mul, Div, Pow, BitwiseAnd, BitwiseOr, BitwiseXor):
+    one_to_one(_operator.__name__, _operator)
+one_to_one("Mod", Mod, fmod=0)
+exports_as("Max", Max)
+exports_as("Min", Min)
+
 _CHAINS: dict[str, type[Operator]] = {"Max": Max, "Min": Min, "Sum": Add, "Mean": Add}
-_ONNX_NAMES = {cls: name for name, cls in (_CHAINS | _PLAIN).items()}
-
-
-@imports(*_PLAIN)
-def import_binary(node: Node, importer: Importer) -> Value:
-    return importer.emit_one(_PLAIN[node.op_type](), node.input(0), node.input(1))
 
 
 @imports(*_CHAINS)
@@ -53,22 +44,6 @@ def import_chain(node: Node, importer: Importer) -> Value:
     return result
 
 
-@exports(*_ONNX_NAMES)
-def export_binary(op: Op, exporter: Exporter) -> None:
-    exporter.define(op, exporter.node(_ONNX_NAMES[type(op.operator)], op.operands))
-
-
-@imports("Mod")
-def import_mod(node: Node, importer: Importer) -> Value:
-    return importer.emit_one(Mod(fmod=node.int("fmod", 0) != 0), node.input(0), node.input(1))
-
-
-@exports(Mod)
-def export_mod(op: Op, exporter: Exporter) -> None:
-    assert isinstance(op.operator, Mod)
-    exporter.define(op, exporter.node("Mod", op.operands, fmod=int(op.operator.fmod)))
-
-
 @imports("BitShift")
 def import_bit_shift(node: Node, importer: Importer) -> Value:
     direction = node.string("direction")
@@ -78,6 +53,5 @@ def import_bit_shift(node: Node, importer: Importer) -> Value:
 
 
 @exports(BitShift)
-def export_bit_shift(op: Op, exporter: Exporter) -> None:
-    assert isinstance(op.operator, BitShift)
-    exporter.define(op, exporter.node("BitShift", op.operands, direction="LEFT" if op.operator.left else "RIGHT"))
+def export_bit_shift(op: Op[BitShift], exporter: Exporter) -> None:
+    exporter.write_as(op, "BitShift", op.operands, direction="LEFT" if op.operator.left else "RIGHT")

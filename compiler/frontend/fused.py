@@ -8,8 +8,7 @@ from .onnx.exporter import Exporter, exports
 
 
 @exports(FusedElementwise)
-def export_fused(op: Op, exporter: Exporter) -> None:
-    assert isinstance(op.operator, FusedElementwise)
+def export_fused(op: Op[FusedElementwise], exporter: Exporter) -> None:
     values: list[Value | None] = list(op.operands)
     parts: list[Op] = []
     for step in op.operator.steps:

@@ -8,5 +8,5 @@ from .onnx.exporter import Exporter, exports
 
 
 @exports(Reorder)
-def export_reorder(op: Op, exporter: Exporter) -> None:
-    exporter.define(op, exporter.node("Identity", op.operands))
+def export_reorder(op: Op[Reorder], exporter: Exporter) -> None:
+    exporter.write_as(op, "Identity", op.operands)

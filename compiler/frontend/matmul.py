@@ -36,7 +36,7 @@ def import_matmul(node: Node, importer: Importer) -> Value:
 def import_gemm(node: Node, importer: Importer) -> Value:
     x, w, c = node.input(0), node.input(1), node.optional(2)
     alpha, beta = node.float("alpha", 1.0), node.float("beta", 1.0)
-    operator = MatMul(transpose_a=node.int("transA", 0) != 0, transpose_b=node.int("transB", 0) != 0)
+    operator = MatMul(transpose_a=node.bool("transA", 0), transpose_b=node.bool("transB", 0))
     is_scaled_after = alpha != 1 and not isinstance(w, Constant)
     if alpha != 1 and not is_scaled_after:
         w = _scaled(importer, w, alpha)
@@ -121,21 +121,19 @@ def _einsum_labels(node: Node, equation: str, x: Value, w: Value) -> tuple[list[
     return left, right, [*dots, *once]
 
 
+def matrix(exporter: Exporter, value: Value, is_transposed: bool) -> str:
+    """A factor of a product; with ``is_transposed``, its last two dimensions exchanged."""
+    if not is_transposed:
+        return exporter.name(value)
+    *batch, row, column = range(value.type.rank)
+    return exporter.node("Transpose", [value], perm=[*batch, column, row])
+
+
 @exports(MatMul)
-def export_matmul(op: Op, exporter: Exporter) -> None:
+def export_matmul(op: Op[MatMul], exporter: Exporter) -> None:
     matmul = op.operator
-    assert isinstance(matmul, MatMul)
-    x, w, b, residual = (*op.operands, None, None)[:4]
-    assert x is not None and w is not None
-    factors = [
-        exporter.node(
-            "Transpose", [value], perm=[*range(value.type.rank - 2), value.type.rank - 1, value.type.rank - 2]
-        )
-        if is_transposed
-        else exporter.name(value)
-        for value, is_transposed in ((x, matmul.transpose_a), (w, matmul.transpose_b))
-    ]
-    y = exporter.node("MatMul", factors)
+    x, w, b, residual = op.operands
+    y = exporter.node("MatMul", [matrix(exporter, x, matmul.transpose_a), matrix(exporter, w, matmul.transpose_b)])
     for addend in (b, residual):
         y = exporter.node("Add", [y, addend]) if addend is not None else y
     exporter.define(op, export_activation(exporter, y, matmul.act, matmul.act_args, op.result.type.dtype))

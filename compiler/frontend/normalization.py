@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...ir.core import Op, Value
+from ...ir.core import Value
 from ...ir.ops.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LpNorm, Lrn, RmsNorm
 from ...ir.ops.shape import Expand
-from .onnx.exporter import Exporter, exports
 from .onnx.importer import Importer, Node, imports
-from .shape import normalize_axis, reshape
+from .onnx.one_to_one import exports_as, one_to_one
+from .shape import reshape
+
+one_to_one("InstanceNormalization", InstanceNorm, epsilon=1e-5)
+one_to_one("LRN", Lrn, size=None, alpha=1e-4, beta=0.75, bias=1.0)
+one_to_one("LpNormalization", LpNorm, axis=-1, p=2)
+exports_as("BatchNormalization", BatchNorm)
+exports_as("LayerNormalization", LayerNorm)
+exports_as("GroupNormalization", GroupNorm, "num_groups", "epsilon")
+# The operator of the standard is younger than the version that is written; onnxruntime's own is older.
+exports_as("SimplifiedLayerNormalization", RmsNorm)
 
 
 @imports("BatchNormalization")
@@ -21,12 +30,6 @@ def import_batch_norm(node: Node, importer: Importer) -> Value:
         raise node.unsupported("statistics for each element (spatial=0) are not supported")
     operator = BatchNorm(node.float("epsilon", 1e-5))
     return importer.emit_one(operator, x, *(node.input(index) for index in range(1, 5)))
-
-
-@exports(BatchNorm)
-def export_batch_norm(op: Op, exporter: Exporter) -> None:
-    assert isinstance(op.operator, BatchNorm)
-    exporter.define(op, exporter.node("BatchNormalization", op.operands, epsilon=op.operator.epsilon))
 
 
 def _fitted(importer: Importer, parameter: Value | None, shape: tuple[int, ...]) -> Value | None:
@@ -45,46 +48,18 @@ def _fitted(importer: Importer, parameter: Value | None, shape: tuple[int, ...])
 @imports("LayerNormalization")
 def import_layer_norm(node: Node, importer: Importer) -> Value:
     x = node.input(0)
-    axis = normalize_axis(node, node.int("axis", -1), x.type.rank)
+    axis = node.axis(x.type.rank, -1)
     shape = x.type.shape[axis:]
     scale, b = _fitted(importer, node.input(1), shape), _fitted(importer, node.optional(2), shape)
     return importer.emit_one(LayerNorm(axis, node.float("epsilon", 1e-5)), x, scale, b)
 
 
-@exports(LayerNorm)
-def export_layer_norm(op: Op, exporter: Exporter) -> None:
-    norm = op.operator
-    assert isinstance(norm, LayerNorm)
-    exporter.define(op, exporter.node("LayerNormalization", op.operands, axis=norm.axis, epsilon=norm.epsilon))
-
-
 @imports("RMSNormalization", "SimplifiedLayerNormalization")
 def import_rms_norm(node: Node, importer: Importer) -> Value:
     x = node.input(0)
-    axis = normalize_axis(node, node.int("axis", -1), x.type.rank)
+    axis = node.axis(x.type.rank, -1)
     scale = _fitted(importer, node.input(1), x.type.shape[axis:])
     return importer.emit_one(RmsNorm(axis, node.float("epsilon", 1e-5)), x, scale)
-
-
-@exports(RmsNorm)
-def export_rms_norm(op: Op, exporter: Exporter) -> None:
-    norm = op.operator
-    assert isinstance(norm, RmsNorm)
-    # The operator of the standard is younger than the version that is written; onnxruntime's own is older.
-    y = exporter.node("SimplifiedLayerNormalization", op.operands, axis=norm.axis, epsilon=norm.epsilon)
-    exporter.define(op, y)
-
-
-@imports("InstanceNormalization")
-def import_instance_norm(node: Node, importer: Importer) -> Value:
-    operator = InstanceNorm(node.float("epsilon", 1e-5))
-    return importer.emit_one(operator, node.input(0), node.input(1), node.input(2))
-
-
-@exports(InstanceNorm)
-def export_instance_norm(op: Op, exporter: Exporter) -> None:
-    assert isinstance(op.operator, InstanceNorm)
-    exporter.define(op, exporter.node("InstanceNormalization", op.operands, epsilon=op.operator.epsilon))
 
 
 @imports("GroupNormalization")
@@ -101,37 +76,3 @@ def _per_channel(importer: Importer, parameter: Value, groups: int, channels: in
     column = reshape(importer, parameter, (groups, 1))
     repeated = importer.emit_one(Expand((groups, channels // groups)), column)
     return reshape(importer, repeated, (groups * (channels // groups),))
-
-
-@exports(GroupNorm)
-def export_group_norm(op: Op, exporter: Exporter) -> None:
-    norm = op.operator
-    assert isinstance(norm, GroupNorm)
-    exporter.define(op, exporter.node("GroupNormalization", op.operands, num_groups=norm.groups, epsilon=norm.epsilon))
-
-
-@imports("LRN")
-def import_lrn(node: Node, importer: Importer) -> Value:
-    operator = Lrn(node.int("size"), node.float("alpha", 1e-4), node.float("beta", 0.75), node.float("bias", 1.0))
-    return importer.emit_one(operator, node.input(0))
-
-
-@exports(Lrn)
-def export_lrn(op: Op, exporter: Exporter) -> None:
-    norm = op.operator
-    assert isinstance(norm, Lrn)
-    y = exporter.node("LRN", op.operands, size=norm.size, alpha=norm.alpha, beta=norm.beta, bias=norm.bias)
-    exporter.define(op, y)
-
-
-@imports("LpNormalization")
-def import_lp_norm(node: Node, importer: Importer) -> Value:
-    x = node.input(0)
-    axis = normalize_axis(node, node.int("axis", -1), x.type.rank)
-    return importer.emit_one(LpNorm(axis, node.int("p", 2)), x)
-
-
-@exports(LpNorm)
-def export_lp_norm(op: Op, exporter: Exporter) -> None:
-    assert isinstance(op.operator, LpNorm)
-    exporter.define(op, exporter.node("LpNormalization", op.operands, axis=op.operator.axis, p=op.operator.p))

@@ -23,6 +23,11 @@ from ...ir.ops.pooling import (
 from .convolution import window_pads
 from .onnx.exporter import Exporter, exports
 from .onnx.importer import Importer, Node, imports
+from .onnx.one_to_one import one_to_one
+
+one_to_one("GlobalAveragePool", GlobalAveragePool)
+one_to_one("GlobalMaxPool", GlobalMaxPool)
+one_to_one("GlobalLpPool", GlobalLpPool, p=2)
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ def import_max_pool(node: Node, importer: Importer) -> Value:
 def average_pool(node: Node, x: Value) -> AveragePool:
     """The operator with the attributes of the node."""
     window = _window(node, x)
-    is_counting = node.int("count_include_pad", 0) != 0
+    is_counting = node.bool("count_include_pad", 0)
     return AveragePool(
         window.kernel,
         window.strides,
@@ -110,22 +115,10 @@ def import_lp_pool(node: Node, importer: Importer) -> Value:
     return importer.emit_one(operator, x)
 
 
-@imports("GlobalAveragePool", "GlobalMaxPool")
-def import_global_pool(node: Node, importer: Importer) -> Value:
-    operator = GlobalAveragePool() if node.op_type == "GlobalAveragePool" else GlobalMaxPool()
-    return importer.emit_one(operator, node.input(0))
-
-
-@imports("GlobalLpPool")
-def import_global_lp_pool(node: Node, importer: Importer) -> Value:
-    return importer.emit_one(GlobalLpPool(node.int("p", 2)), node.input(0))
-
-
 @exports(MaxPool)
-def export_max_pool(op: Op, exporter: Exporter) -> None:
+def export_max_pool(op: Op[MaxPool], exporter: Exporter) -> None:
     pool = op.operator
-    assert isinstance(pool, MaxPool)
-    x, pads = exporter.name(op.inputs[0]), pool.pads
+    x, pads = exporter.name(op.operands.x), pool.pads
     if any(pad >= extent for pad, extent in zip(pads, pool.kernel * 2, strict=True)):
         # onnxruntime refuses padding as large as the kernel, even where dilation makes the window larger.
         spatial = len(pool.kernel)
@@ -136,11 +129,10 @@ def export_max_pool(op: Op, exporter: Exporter) -> None:
 
 
 @exports(AveragePool)
-def export_average_pool(op: Op, exporter: Exporter) -> None:
+def export_average_pool(op: Op[AveragePool], exporter: Exporter) -> None:
     pool = op.operator
-    assert isinstance(pool, AveragePool)
     if any(pool.overhang):
-        for d, extent in enumerate(op.inputs[0].type.shape[2:]):
+        for d, extent in enumerate(op.operands.x.type.shape[2:]):
             reach = pool.dilations[d] * (pool.kernel[d] - 1) + 1
             end = pool.pads[len(pool.kernel) + d]
             if max(0, _slack(extent, pool.pads[d], end, reach, pool.strides[d])) != pool.overhang[d]:
@@ -150,7 +142,7 @@ def export_average_pool(op: Op, exporter: Exporter) -> None:
     y = _export_window(
         exporter,
         "AveragePool",
-        exporter.name(op.inputs[0]),
+        exporter.name(op.operands.x),
         pool,
         pool.pads,
         count_include_pad=int(pool.count_include_pad),
@@ -160,10 +152,9 @@ def export_average_pool(op: Op, exporter: Exporter) -> None:
 
 
 @exports(LpPool)
-def export_lp_pool(op: Op, exporter: Exporter) -> None:
+def export_lp_pool(op: Op[LpPool], exporter: Exporter) -> None:
     pool = op.operator
-    assert isinstance(pool, LpPool)
-    exporter.define(op, _export_window(exporter, "LpPool", exporter.name(op.inputs[0]), pool, pool.pads, p=pool.p))
+    exporter.define(op, _export_window(exporter, "LpPool", exporter.name(op.operands.x), pool, pool.pads, p=pool.p))
 
 
 def _export_window(
@@ -178,15 +169,3 @@ def _export_window(
         dilations=pool.dilations,
         **attributes,
     )
-
-
-@exports(GlobalAveragePool, GlobalMaxPool)
-def export_global_pool(op: Op, exporter: Exporter) -> None:
-    op_type = "GlobalAveragePool" if isinstance(op.operator, GlobalAveragePool) else "GlobalMaxPool"
-    exporter.define(op, exporter.node(op_type, op.operands))
-
-
-@exports(GlobalLpPool)
-def export_global_lp_pool(op: Op, exporter: Exporter) -> None:
-    assert isinstance(op.operator, GlobalLpPool)
-    exporter.define(op, exporter.node("GlobalLpPool", op.operands, p=op.operator.p))

@@ -18,7 +18,10 @@ from ...ir.ops.quantization import (
 from ...ir.types import DType
 from .onnx.exporter import Exporter, exports
 from .onnx.importer import Importer, Node, element_type, imports
-from .shape import normalize_axis
+from .onnx.one_to_one import exports_as, one_to_one
+
+exports_as("DequantizeLinear", DequantizeLinear)
+one_to_one("DynamicQuantizeLinear", DynamicQuantizeLinear)
 
 
 def quantized_axis(node: Node, x: Value, scale: Value) -> int | None:
@@ -28,7 +31,7 @@ def quantized_axis(node: Node, x: Value, scale: Value) -> int | None:
     # The axis means nothing for a single scale, and files hold any number there.
     if scale.type.elements == 1 or not x.type.rank:
         return None
-    return normalize_axis(node, node.int("axis", 1), x.type.rank)
+    return node.axis(x.type.rank, 1)
 
 
 @imports("QuantizeLinear")
@@ -44,13 +47,11 @@ def import_quantize_linear(node: Node, importer: Importer) -> Value:
 
 
 @exports(QuantizeLinear)
-def export_quantize_linear(op: Op, exporter: Exporter) -> None:
+def export_quantize_linear(op: Op[QuantizeLinear], exporter: Exporter) -> None:
     quantize = op.operator
-    assert isinstance(quantize, QuantizeLinear)
     has_zero = len(op.inputs) == 3
     code = onnx.helper.np_dtype_to_tensor_dtype(quantize.to.numpy)
-    y = exporter.node("QuantizeLinear", op.operands, axis=quantize.axis, output_dtype=None if has_zero else code)
-    exporter.define(op, y)
+    exporter.write_as(op, "QuantizeLinear", op.operands, axis=quantize.axis, output_dtype=None if has_zero else code)
 
 
 @imports("DequantizeLinear")
@@ -61,39 +62,22 @@ def import_dequantize_linear(node: Node, importer: Importer) -> Value:
     return importer.emit_one(DequantizeLinear(axis), x, scale, zero, fold=False)
 
 
-@exports(DequantizeLinear)
-def export_dequantize_linear(op: Op, exporter: Exporter) -> None:
-    dequantize = op.operator
-    assert isinstance(dequantize, DequantizeLinear)
-    exporter.define(op, exporter.node("DequantizeLinear", op.operands, axis=dequantize.axis))
-
-
-@imports("DynamicQuantizeLinear")
-def import_dynamic_quantize_linear(node: Node, importer: Importer) -> list[Value]:
-    return list(importer.emit(DynamicQuantizeLinear(), node.input(0)))
-
-
-@exports(DynamicQuantizeLinear)
-def export_dynamic_quantize_linear(op: Op, exporter: Exporter) -> None:
-    exporter.define(op, *exporter.nodes_of("DynamicQuantizeLinear", op.operands, 3))
-
-
 @exports(Quantize)
-def export_quantize(op: Op, exporter: Exporter) -> None:
-    exporter.define(op, exporter.quantize(op.inputs[0], op.result.type))
+def export_quantize(op: Op[Quantize], exporter: Exporter) -> None:
+    exporter.define(op, exporter.quantize(op.operands.x, op.result.type))
 
 
 @exports(Dequantize)
-def export_dequantize(op: Op, exporter: Exporter) -> None:
-    exporter.define(op, exporter.dequantize(op.inputs[0]))
+def export_dequantize(op: Op[Dequantize], exporter: Exporter) -> None:
+    exporter.define(op, exporter.dequantize(op.operands.x))
 
 
 @exports(Requantize)
-def export_requantize(op: Op, exporter: Exporter) -> None:
-    real = exporter.dequantize(op.inputs[0])
+def export_requantize(op: Op[Requantize], exporter: Exporter) -> None:
+    real = exporter.dequantize(op.operands.x)
     exporter.define(op, exporter.quantize(real, op.result.type))
 
 
 @exports(AssumeQuantized, StoredIntegers)
-def export_same_bits(op: Op, exporter: Exporter) -> None:
-    exporter.define(op, exporter.name(op.inputs[0]))
+def export_same_bits(op: Op[AssumeQuantized | StoredIntegers], exporter: Exporter) -> None:
+    exporter.define(op, exporter.name(op.operands.x))

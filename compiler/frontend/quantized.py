@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tilewright.errors import UnsupportedError
@@ -21,11 +19,12 @@ from ...ir.ops.quantization import AssumeQuantized, Dequantize, Quantize, Quanti
 from ...ir.ops.softmax import Softmax
 from ...ir.quantized import clamp_bounds, limits, quantization_of, stored
 from ...ir.types import DType, Quantization, TensorType
-from .convolution import convolution
+from .convolution import attributes, convolution
+from .matmul import matrix
 from .onnx.exporter import MICROSOFT, Exporter, exports
 from .onnx.importer import Importer, Node, imports
 from .pooling import average_pool
-from .shape import cast, normalize_axis, reshape
+from .shape import cast, reshape
 
 
 def _clamped(exporter: Exporter, name: str, type: TensorType, act: str, act_args: tuple[float, ...]) -> str:
@@ -37,28 +36,18 @@ def _clamped(exporter: Exporter, name: str, type: TensorType, act: str, act_args
 
 
 @exports(Conv, quantized=True)
-def export_conv(op: Op, exporter: Exporter) -> None:
+def export_conv(op: Op[Conv], exporter: Exporter) -> None:
     conv = op.operator
-    assert isinstance(conv, Conv)
-    x, w, b = (*op.operands, None)[:3]
-    assert x is not None and w is not None
+    x, w, b, _ = op.operands
     inputs = [*exporter.with_parameters(x), *exporter.with_parameters(w), *exporter.parameters(op.result.type), b]
-    attributes: dict[str, Any] = {
-        "strides": conv.strides,
-        "pads": conv.pads,
-        "dilations": conv.dilations,
-        "group": conv.group,
-    }
-    y = exporter.node("QLinearConv", inputs, **attributes)
+    y = exporter.node("QLinearConv", inputs, **attributes(conv))
     exporter.define(op, _clamped(exporter, y, op.result.type, conv.act, conv.act_args))
 
 
 @exports(MatMul, quantized=True)
-def export_matmul(op: Op, exporter: Exporter) -> None:
+def export_matmul(op: Op[MatMul], exporter: Exporter) -> None:
     matmul = op.operator
-    assert isinstance(matmul, MatMul)
-    x, w, b = (*op.operands, None)[:3]
-    assert x is not None and w is not None
+    x, w, b, _ = op.operands
     y_type = op.result.type
     if b is not None:
         if x.type.rank != 2 or w.type.rank != 2:
@@ -68,36 +57,27 @@ def export_matmul(op: Op, exporter: Exporter) -> None:
             "QGemm", inputs, MICROSOFT, alpha=1.0, transA=int(matmul.transpose_a), transB=int(matmul.transpose_b)
         )
     else:
-        left = _matrix(exporter, x, matmul.transpose_a)
-        right = _matrix(exporter, w, matmul.transpose_b)
+        left = matrix(exporter, x, matmul.transpose_a), *exporter.parameters(x.type)
+        right = matrix(exporter, w, matmul.transpose_b), *exporter.parameters(w.type)
         y = exporter.node("QLinearMatMul", [*left, *right, *exporter.parameters(y_type)])
     exporter.define(op, _clamped(exporter, y, y_type, matmul.act, matmul.act_args))
 
 
-def _matrix(exporter: Exporter, value: Value, is_transposed: bool) -> list[Value | str]:
-    if not is_transposed:
-        return exporter.with_parameters(value)
-    order = list(range(value.type.rank))
-    order[-2:] = order[:-3:-1]
-    return [exporter.node("Transpose", [value], perm=order), *exporter.parameters(value.type)]
-
-
 @exports(Add, Mul, quantized=True)
-def export_binary(op: Op, exporter: Exporter) -> None:
+def export_binary(op: Op[Add | Mul], exporter: Exporter) -> None:
     op_type = "QLinearAdd" if isinstance(op.operator, Add) else "QLinearMul"
     inputs = [each for value in op.inputs for each in exporter.with_parameters(value)]
-    exporter.define(op, exporter.node(op_type, [*inputs, *exporter.parameters(op.result.type)], MICROSOFT))
+    exporter.write_as(op, op_type, [*inputs, *exporter.parameters(op.result.type)], MICROSOFT)
 
 
 @exports(AveragePool, quantized=True)
-def export_average_pool(op: Op, exporter: Exporter) -> None:
+def export_average_pool(op: Op[AveragePool], exporter: Exporter) -> None:
     pool = op.operator
-    assert isinstance(pool, AveragePool)
     if any(pool.overhang) or max(pool.dilations) > 1:
         raise UnsupportedError("ONNX has no such average of integers", stage="export", node=op.node)
     y = exporter.node(
         "QLinearAveragePool",
-        [*exporter.with_parameters(op.inputs[0]), *exporter.parameters(op.result.type)],
+        [*exporter.with_parameters(op.operands.x), *exporter.parameters(op.result.type)],
         MICROSOFT,
         kernel_shape=pool.kernel,
         strides=pool.strides,
@@ -108,26 +88,25 @@ def export_average_pool(op: Op, exporter: Exporter) -> None:
 
 
 @exports(GlobalAveragePool, quantized=True)
-def export_global_average_pool(op: Op, exporter: Exporter) -> None:
-    inputs = [*exporter.with_parameters(op.inputs[0]), *exporter.parameters(op.result.type)]
-    exporter.define(op, exporter.node("QLinearGlobalAveragePool", inputs, MICROSOFT, channels_last=0))
+def export_global_average_pool(op: Op[GlobalAveragePool], exporter: Exporter) -> None:
+    inputs = [*exporter.with_parameters(op.operands.x), *exporter.parameters(op.result.type)]
+    exporter.write_as(op, "QLinearGlobalAveragePool", inputs, MICROSOFT, channels_last=0)
 
 
 @exports(GlobalMaxPool, quantized=True)
-def export_global_max_pool(op: Op, exporter: Exporter) -> None:
+def export_global_max_pool(op: Op[GlobalMaxPool], exporter: Exporter) -> None:
     """As a reduction: onnxruntime has no GlobalMaxPool of integers."""
-    axes = exporter.integers(range(2, op.inputs[0].type.rank), "axes")
-    exporter.define(op, exporter.node("ReduceMax", [op.inputs[0], axes], keepdims=1))
+    axes = exporter.integers(range(2, op.operands.x.type.rank), "axes")
+    exporter.write_as(op, "ReduceMax", [op.operands.x, axes], keepdims=1)
 
 
 @exports(Pad, quantized=True)
-def export_pad(op: Op, exporter: Exporter) -> None:
+def export_pad(op: Op[Pad], exporter: Exporter) -> None:
     """Padding of stored integers: with the integer that stands for the number."""
     pad, type = op.operator, op.result.type
-    assert isinstance(pad, Pad)
     value = float(stored(pad.value, type)) if pad.mode == "constant" else 0.0
-    detached = Op(Pad(pad.pads, pad.mode, value), [Value("x", op.inputs[0].type.with_quant(None))], loc=op.loc)
-    exporter.bind(detached.inputs[0], exporter.name(op.inputs[0]))
+    detached = Op(Pad(pad.pads, pad.mode, value), [Value("x", op.operands.x.type.with_quant(None))], loc=op.loc)
+    exporter.bind(detached.inputs[0], exporter.name(op.operands.x))
     exporter.write(detached)
     exporter.define(op, exporter.name(detached.result))
 
@@ -248,7 +227,7 @@ def import_concat(node: Node, importer: Importer) -> Value:
     quant = _quantization(node, 0)
     parts = [_typed(node, importer, index) for index in range(2, len(node.inputs), 3)]
     unified = [importer.emit_one(Requantize(), part, types=[part.type.with_quant(quant)]) for part in parts]
-    joined = importer.emit_one(Concat(normalize_axis(node, node.int("axis", 1), parts[0].type.rank)), *unified)
+    joined = importer.emit_one(Concat(node.axis(parts[0].type.rank, 1)), *unified)
     return importer.emit_one(StoredIntegers(), joined)
 
 
@@ -259,7 +238,7 @@ def import_softmax(node: Node, importer: Importer) -> Value:
         raise node.unsupported("only the softmax of operator sets from 13 on is supported", found=node.int("opset"))
     real = importer.emit_one(Dequantize(), _typed(node, importer, 0))
     x = node.input(0).type
-    y = importer.emit_one(Softmax(normalize_axis(node, node.int("axis", -1), x.rank)), real)
+    y = importer.emit_one(Softmax(node.axis(x.rank, -1)), real)
     integers = importer.emit_one(Quantize(), y, types=[x.with_quant(_quantization(node, 3))])
     return importer.emit_one(StoredIntegers(), integers)
 
@@ -268,7 +247,7 @@ def import_softmax(node: Node, importer: Importer) -> Value:
 def import_gemm(node: Node, importer: Importer) -> Value:
     if node.float("alpha", 1.0) != 1.0 or node.optional(7) is None:
         raise node.unsupported("only a QGemm with alpha 1 and a quantised result is supported")
-    operator = MatMul(node.int("transA", 0) != 0, node.int("transB", 0) != 0)
+    operator = MatMul(node.bool("transA", 0), node.bool("transB", 0))
     w = _assumed(importer, node.input(3), _quantization(node, 4, 0 if operator.transpose_b else 1))
     b = node.optional(6)
     b = reshape(importer, b, (b.type.elements,)) if b is not None else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ...ir.core import Op, Value
 from ...ir.ops.reduction import (
-    ArgExtreme,
     ArgMax,
     ArgMin,
     CumSum,
@@ -23,99 +22,61 @@ from ...ir.ops.reduction import (
 )
 from .onnx.exporter import Exporter, exports
 from .onnx.importer import Importer, Node, imports
-from .shape import attribute_or_input, normalize_axis
+from .onnx.one_to_one import one_to_one
 
-REDUCTIONS: dict[str, type[Reduce]] = {
-    "ReduceL1": ReduceL1,
-    "ReduceL2": ReduceL2,
-    "ReduceLogSum": ReduceLogSum,
-    "ReduceLogSumExp": ReduceLogSumExp,
-    "ReduceMax": ReduceMax,
-    "ReduceMean": ReduceMean,
-    "ReduceMin": ReduceMin,
-    "ReduceProd": ReduceProd,
-    "ReduceSum": ReduceSum,
-    "ReduceSumSquare": ReduceSumSquare,
-}
-ONNX_NAMES = {cls: name for name, cls in REDUCTIONS.items()}
+for _operator in (ArgMax, ArgMin):
+    one_to_one(_operator.__name__, _operator, axis=0, keepdims=1, select_last_index=0)
+
+_SUMS = (ReduceL1, ReduceL2, ReduceLogSum, ReduceLogSumExp, ReduceMean, ReduceProd, ReduceSum, ReduceSumSquare)
+_REDUCTIONS: dict[str, type[Reduce]] = {cls.__name__: cls for cls in (*_SUMS, ReduceMax, ReduceMin)}
 
 
-@imports(*REDUCTIONS)
+@imports(*_REDUCTIONS)
 def import_reduce(node: Node, importer: Importer) -> Value:
     x = node.input(0)
-    axes = attribute_or_input(node, "axes", 1)
+    axes = node.attribute_or_input("axes", 1)
     if not axes:
-        if node.int("noop_with_empty_axes", 0):
-            axes = ()
-        else:
-            axes = tuple(range(x.type.rank))
-    axes = tuple(sorted({normalize_axis(node, a, x.type.rank) for a in axes}))
-    return importer.emit_one(REDUCTIONS[node.op_type](axes, bool(node.int("keepdims", 1))), x)
+        axes = () if node.int("noop_with_empty_axes", 0) else range(x.type.rank)
+    axes = tuple(sorted({node.from_front(a, x.type.rank) for a in axes}))
+    return importer.emit_one(_REDUCTIONS[node.op_type](axes, node.bool("keepdims", 1)), x)
 
 
-@exports(*REDUCTIONS.values())
-def export_reduce(op: Op, exporter: Exporter) -> None:
+@exports(*_REDUCTIONS.values())
+def export_reduce(op: Op[Reduce], exporter: Exporter) -> None:
     reduce = op.operator
-    assert isinstance(reduce, Reduce)
     axes = exporter.integers(reduce.axes, "axes")
-    name = ONNX_NAMES[type(reduce)]
-    inputs = [op.operands[0], axes]
-    exporter.define(op, exporter.node(name, inputs, keepdims=int(reduce.keepdims), noop_with_empty_axes=1))
-
-
-@imports("ArgMax", "ArgMin")
-def import_arg_extreme(node: Node, importer: Importer) -> Value:
-    x = node.input(0)
-    operator = ArgMax if node.op_type == "ArgMax" else ArgMin
-    axis = normalize_axis(node, node.int("axis", 0), x.type.rank)
-    last = bool(node.int("select_last_index", 0))
-    return importer.emit_one(operator(axis, bool(node.int("keepdims", 1)), last), x)
-
-
-@exports(ArgMax, ArgMin)
-def export_arg_extreme(op: Op, exporter: Exporter) -> None:
-    arg = op.operator
-    assert isinstance(arg, ArgExtreme)
-    y = exporter.node(
-        "ArgMax" if isinstance(arg, ArgMax) else "ArgMin",
-        op.operands,
-        axis=arg.axis,
-        keepdims=int(arg.keepdims),
-        select_last_index=int(arg.select_last_index),
-    )
-    exporter.define(op, y)
+    name, inputs = type(reduce).__name__, [op.operands.x, axes]
+    exporter.write_as(op, name, inputs, keepdims=int(reduce.keepdims), noop_with_empty_axes=1)
 
 
 @imports("TopK")
 def import_top_k(node: Node, importer: Importer) -> list[Value]:
     x = node.input(0)
-    given = attribute_or_input(node, "k", 1) if not node.has("k") else (node.int("k"),)
+    given = node.attribute_or_input("k", 1) if not node.has("k") else (node.int("k"),)
     if not given:
         raise node.model_error("k is missing")
-    axis = normalize_axis(node, node.int("axis", -1), x.type.rank)
-    return list(importer.emit(TopK(axis, given[0], bool(node.int("largest", 1))), x))
+    axis = node.axis(x.type.rank, -1)
+    return list(importer.emit(TopK(axis, given[0], node.bool("largest", 1)), x))
 
 
 @exports(TopK)
-def export_top_k(op: Op, exporter: Exporter) -> None:
+def export_top_k(op: Op[TopK], exporter: Exporter) -> None:
     top = op.operator
-    assert isinstance(top, TopK)
     k = exporter.integers([top.k], "k")
-    names = exporter.nodes_of("TopK", [op.operands[0], k], 2, axis=top.axis, largest=int(top.largest), sorted=1)
-    exporter.define(op, *names)
+    exporter.write_as(op, "TopK", [op.operands.x, k], axis=top.axis, largest=int(top.largest), sorted=1)
 
 
 @imports("CumSum")
 def import_cum_sum(node: Node, importer: Importer) -> Value:
     x = node.input(0)
-    axis = normalize_axis(node, int(node.constant(1, "the axis").reshape(-1)[0]), x.type.rank)
-    return importer.emit_one(CumSum(axis, bool(node.int("exclusive", 0)), bool(node.int("reverse", 0))), x)
+    (axis,) = node.integers(1, "the axis")
+    operator = CumSum(node.from_front(axis, x.type.rank), node.bool("exclusive", 0), node.bool("reverse", 0))
+    return importer.emit_one(operator, x)
 
 
 @exports(CumSum)
-def export_cum_sum(op: Op, exporter: Exporter) -> None:
+def export_cum_sum(op: Op[CumSum], exporter: Exporter) -> None:
     sums = op.operator
-    assert isinstance(sums, CumSum)
     axis = exporter.integers([sums.axis], "axis")
-    inputs = [op.operands[0], axis]
-    exporter.define(op, exporter.node("CumSum", inputs, exclusive=int(sums.exclusive), reverse=int(sums.reverse)))
+    inputs = [op.operands.x, axis]
+    exporter.write_as(op, "CumSum", inputs, exclusive=int(sums.exclusive), reverse=int(sums.reverse))

@@ -12,7 +12,6 @@ from ...ir.core import Op, Value
 from ...ir.ops.resize import Resize
 from .onnx.exporter import Exporter, exports
 from .onnx.importer import Importer, Node, imports
-from .shape import attribute_or_input, normalize_axis
 
 
 def scaled(shape: Sequence[int], scales: Sequence[float]) -> tuple[int, ...]:
@@ -64,10 +63,10 @@ def import_resize(node: Node, importer: Importer) -> Value:
     if node.int("antialias", 0):
         raise node.unsupported("antialiasing is not supported")
     shape = x.type.shape
-    axes = [normalize_axis(node, a, len(shape)) for a in node.ints("axes", range(len(shape)))]
+    axes = [node.from_front(a, len(shape)) for a in node.ints("axes", range(len(shape)))]
     extents, scales = list(shape), [1.0] * len(shape)
     given_scales = node.optional_constant(2, "the scales")
-    given_sizes = attribute_or_input(node, "sizes", 3)
+    given_sizes = node.attribute_or_input("sizes", 3)
     if given_scales is not None and given_scales.size:
         if given_scales.size != len(axes):
             raise node.model_error("wrong number of scales", expected=len(axes), found=given_scales.size)
@@ -113,10 +112,9 @@ def _region(node: Node, axes: list[int], rank: int) -> tuple[float, ...]:
 
 
 @exports(Resize)
-def export_resize(op: Op, exporter: Exporter) -> None:
+def export_resize(op: Op[Resize], exporter: Exporter) -> None:
     resize = op.operator
-    x = op.inputs[0]
-    assert isinstance(resize, Resize)
+    x = op.operands.x
     ratios = [float(np.float32(e) / np.float32(i)) for e, i in zip(resize.extents, x.type.shape, strict=True)]
     scales, sizes = None, None
     if list(resize.scales) == ratios:
@@ -132,7 +130,8 @@ def export_resize(op: Op, exporter: Exporter) -> None:
             found=f"{list(x.type.shape)} by {list(resize.scales)} to {list(resize.extents)}",
         )
     crops = resize.coordinates == "tf_crop_and_resize"
-    y = exporter.node(
+    exporter.write_as(
+        op,
         "Resize",
         [x, exporter.constant(np.asarray(resize.roi, np.float32), "roi") if crops else None, scales, sizes],
         mode=resize.mode,
@@ -142,4 +141,3 @@ def export_resize(op: Op, exporter: Exporter) -> None:
         exclude_outside=int(resize.exclude_outside),
         extrapolation_value=resize.extrapolation_value,
     )
-    exporter.define(op, y)

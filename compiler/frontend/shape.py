@@ -19,29 +19,10 @@ def reshape(importer: Importer, x: Value, shape: tuple[int, ...]) -> Value:
     return x if x.type.shape == shape else importer.emit_one(Reshape(shape), x)
 
 
-def normalize_axis(node: Node, axis: int, rank: int) -> int:
-    """``axis`` counted from the front.
-
-    Raises:
-        ModelError: there is no such dimension.
-    """
-    if not -rank <= axis < rank:
-        raise node.model_error("the axis is out of range", expected=f"{-rank} to {rank - 1}", found=axis)
-    return axis % rank
-
-
-def attribute_or_input(node: Node, name: str, index: int) -> tuple[int, ...] | None:
-    """Integers that older operator sets give as attribute and newer ones as input; ``None`` where absent."""
-    if node.has(name):
-        return node.ints(name)
-    values = node.optional_constant(index, name)
-    return tuple(int(v) for v in values.reshape(-1)) if values is not None else None
-
-
 @imports("Reshape")
 def import_reshape(node: Node, importer: Importer) -> Value:
     x = node.input(0)
-    wanted = [int(e) for e in node.constant(1, "the shape").reshape(-1)]
+    wanted = list(node.integers(1, "the shape"))
     if not node.int("allowzero", 0):
         if any(e == 0 and d >= x.type.rank for d, e in enumerate(wanted)):
             raise node.model_error("a 0 in the shape has no counterpart in x", found=wanted)
@@ -69,10 +50,10 @@ def import_flatten(node: Node, importer: Importer) -> Value:
 @imports("Squeeze")
 def import_squeeze(node: Node, importer: Importer) -> Value:
     x = node.input(0)
-    given = attribute_or_input(node, "axes", 1)
+    given = node.attribute_or_input("axes", 1)
     if given is None:
         return reshape(importer, x, tuple(e for e in x.type.shape if e != 1))
-    axes = {normalize_axis(node, a, x.type.rank) for a in given}
+    axes = {node.from_front(a, x.type.rank) for a in given}
     if any(x.type.shape[a] != 1 for a in axes):
         raise node.model_error("only dimensions of extent 1 can be squeezed", expected=sorted(axes), found=x.type)
     return reshape(importer, x, tuple(e for d, e in enumerate(x.type.shape) if d not in axes))
@@ -81,9 +62,9 @@ def import_squeeze(node: Node, importer: Importer) -> Value:
 @imports("Unsqueeze")
 def import_unsqueeze(node: Node, importer: Importer) -> Value:
     x = node.input(0)
-    given = attribute_or_input(node, "axes", 1) or ()
+    given = node.attribute_or_input("axes", 1) or ()
     rank = x.type.rank + len(given)
-    axes = {normalize_axis(node, a, rank) for a in given}
+    axes = {node.from_front(a, rank) for a in given}
     if len(axes) != len(given):
         raise node.model_error("an axis is given twice", found=list(given))
     rest = iter(x.type.shape)
@@ -91,15 +72,15 @@ def import_unsqueeze(node: Node, importer: Importer) -> Value:
 
 
 @exports(Reshape)
-def export_reshape(op: Op, exporter: Exporter) -> None:
+def export_reshape(op: Op[Reshape], exporter: Exporter) -> None:
     shape = exporter.integers(op.result.type.shape, "shape")
-    exporter.define(op, exporter.node("Reshape", [op.operands[0], shape], allowzero=1))
+    exporter.write_as(op, "Reshape", [op.operands.x, shape], allowzero=1)
 
 
 @imports("Expand")
 def import_expand(node: Node, importer: Importer) -> Value:
     x = node.input(0)
-    wanted = tuple(int(e) for e in node.constant(1, "the shape").reshape(-1))
+    wanted = node.integers(1, "the shape")
     try:
         shape = np.broadcast_shapes(x.type.shape, wanted)
     except ValueError:
@@ -108,9 +89,9 @@ def import_expand(node: Node, importer: Importer) -> Value:
 
 
 @exports(Expand)
-def export_expand(op: Op, exporter: Exporter) -> None:
+def export_expand(op: Op[Expand], exporter: Exporter) -> None:
     shape = exporter.integers(op.result.type.shape, "shape")
-    exporter.define(op, exporter.node("Expand", [op.operands[0], shape]))
+    exporter.write_as(op, "Expand", [op.operands.x, shape])
 
 
 @imports("Cast")
@@ -129,9 +110,9 @@ def cast(importer: Importer, x: Value, to: DType) -> Value:
 
 
 @exports(Cast)
-def export_cast(op: Op, exporter: Exporter) -> None:
+def export_cast(op: Op[Cast], exporter: Exporter) -> None:
     to = onnx.helper.np_dtype_to_tensor_dtype(op.result.type.dtype.numpy)
-    exporter.define(op, exporter.node("Cast", [op.operands[0]], to=to))
+    exporter.write_as(op, "Cast", [op.operands.x], to=to)
 
 
 @imports("Shape")
@@ -185,7 +166,7 @@ def import_constant(node: Node, importer: Importer) -> Value:
 
 @imports("ConstantOfShape")
 def import_constant_of_shape(node: Node, importer: Importer) -> Value:
-    shape = tuple(int(e) for e in node.constant(0, "the shape").reshape(-1))
+    shape = node.integers(0, "the shape")
     value = node.attributes.get("value")
     filler = value.reshape(-1)[0] if value is not None else np.float32(0)
     return importer.constant(np.full(shape, filler), node.name)

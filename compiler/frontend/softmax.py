@@ -4,33 +4,28 @@ from __future__ import annotations
 
 import math
 
-from ...ir.core import Op, Value
+from ...ir.core import Value
 from ...ir.ops.softmax import AlongAxis, Hardmax, LogSoftmax, Softmax
-from .onnx.exporter import Exporter, exports
 from .onnx.importer import Importer, Node, imports
-from .shape import normalize_axis, reshape
+from .onnx.one_to_one import exports_as
+from .shape import reshape
 
-OPERATORS: dict[str, type[AlongAxis]] = {"Hardmax": Hardmax, "LogSoftmax": LogSoftmax, "Softmax": Softmax}
-ONNX_NAMES = {cls: name for name, cls in OPERATORS.items()}
+_OPERATORS: dict[str, type[AlongAxis]] = {cls.__name__: cls for cls in (Hardmax, LogSoftmax, Softmax)}
+
+for _op_type, _operator in _OPERATORS.items():
+    exports_as(_op_type, _operator)
 
 
-@imports(*OPERATORS)
+@imports(*_OPERATORS)
 def import_along_axis(node: Node, importer: Importer) -> Value:
-    x, operator = node.input(0), OPERATORS[node.op_type]
+    x, operator = node.input(0), _OPERATORS[node.op_type]
     shape = x.type.shape
     if node.opset >= 13:
-        return importer.emit_one(operator(normalize_axis(node, node.int("axis", -1), len(shape))), x)
+        return importer.emit_one(operator(node.axis(len(shape), -1)), x)
     # All dimensions from the axis on count as one line; a line with a single true dimension needs no reshape.
-    axis = normalize_axis(node, node.int("axis", 1), len(shape))
+    axis = node.axis(len(shape), 1)
     longer = [d for d in range(axis, len(shape)) if shape[d] != 1]
     if len(longer) <= 1:
         return importer.emit_one(operator(longer[0] if longer else axis), x)
     flat = reshape(importer, x, (math.prod(shape[:axis]), math.prod(shape[axis:])))
     return reshape(importer, importer.emit_one(operator(1), flat), shape)
-
-
-@exports(*OPERATORS.values())
-def export_along_axis(op: Op, exporter: Exporter) -> None:
-    operator = op.operator
-    assert isinstance(operator, AlongAxis)
-    exporter.define(op, exporter.node(ONNX_NAMES[type(operator)], op.operands, axis=operator.axis))

@@ -112,10 +112,9 @@ class Exporter:
         """A new initialiser of int64, such as axes or a shape; its name."""
         return self.constant(np.asarray(values, np.int64), hint)
 
-    def nodes_of(
-        self, op_type: str, inputs: Sequence[Value | str | None], outputs: int, domain: str = "", **attributes: Any
+    def _node(
+        self, op_type: str, inputs: Sequence[Value | str | None], outputs: int, domain: str, attributes: dict[str, Any]
     ) -> list[str]:
-        """Write a node of several outputs; their names. Attributes of ``None`` are left out."""
         names = [i if isinstance(i, str) else self.name(i) if i is not None else "" for i in inputs]
         while names and not names[-1]:
             names.pop()
@@ -129,8 +128,14 @@ class Exporter:
         return results
 
     def node(self, op_type: str, inputs: Sequence[Value | str | None], domain: str = "", **attributes: Any) -> str:
-        """Write a node of one output; its name."""
-        return self.nodes_of(op_type, inputs, 1, domain, **attributes)[0]
+        """Write a node of one output; its name. Attributes of ``None`` are left out."""
+        return self._node(op_type, inputs, 1, domain, attributes)[0]
+
+    def write_as(
+        self, op: Op, op_type: str, inputs: Sequence[Value | str | None], domain: str = "", **attributes: Any
+    ) -> None:
+        """Write the one node, with as many outputs, that ``op`` is."""
+        self.define(op, *self._node(op_type, inputs, len(op.results), domain, attributes))
 
     def define(self, op: Op, *names: str) -> None:
         """Say which tensors are the results of ``op``."""

@@ -96,8 +96,35 @@ class Node:
             )
         return value.array
 
+    def integers(self, index: int, what: str) -> tuple[int, ...]:
+        """The elements of input ``index`` as integers; see :meth:`constant`."""
+        return tuple(int(v) for v in self.constant(index, what).reshape(-1))
+
     def optional_constant(self, index: int, what: str) -> np.ndarray | None:
         return self.constant(index, what) if self.optional(index) is not None else None
+
+    def axis(self, rank: int, default: int | None = None) -> int:
+        """Attribute ``axis``, counted from the front of ``rank`` dimensions."""
+        return self.from_front(self.int("axis", default), rank)
+
+    def from_front(self, axis: int, rank: int) -> int:
+        """``axis`` counted from the front.
+
+        Raises:
+            ModelError: there is no such dimension.
+        """
+        if not -rank <= axis < rank:
+            raise self.model_error("the axis is out of range", expected=f"{-rank} to {rank - 1}", found=axis)
+        return axis % rank
+
+    def attribute_or_input(self, name: str, index: int) -> tuple[int, ...] | None:
+        """Integers that older operator sets give as attribute and newer ones as input; ``None`` where absent."""
+        if self.has(name):
+            return self.ints(name)
+        return self.integers(index, name) if self.optional(index) is not None else None
+
+    def bool(self, name: str, default: int | None = None) -> bool:
+        return self.int(name, default) != 0
 
     def ints(self, name: str, default: Sequence[int] | None = None) -> tuple[int, ...]:
         """Attribute ``name`` as integers."""
