@@ -32,6 +32,9 @@ class Request:
         self._finished = threading.Event()
         self._lock = threading.Lock()
 
+    def __repr__(self) -> str:
+        return f"<Request {self.status}{f': {self._error!r}' if self._error is not None else ''}>"
+
     def done(self) -> bool:
         """Whether the request has reached its final status."""
         return self._finished.is_set()

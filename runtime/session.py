@@ -278,6 +278,11 @@ class Session:
         self._closed = True
         self._finalizer()
 
+    def __repr__(self) -> str:
+        inputs, outputs = (", ".join(map(str, specs)) for specs in (self.inputs, self.outputs))
+        state = ", closed" if self._closed else ""
+        return f"<Session {self.artifact.origin!r}, engine {self.engine!r}{state}: {inputs} -> {outputs}>"
+
     def __enter__(self) -> Session:
         return self
 

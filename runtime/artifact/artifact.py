@@ -143,6 +143,10 @@ class Artifact:
             return Artifact(_map_bytes(source), "artifact in memory")
         return Artifact(_map_file(source), str(Path(source)))
 
+    def __repr__(self) -> str:
+        model, engines = self.manifest.model.name, ", ".join(self.manifest.engines)
+        return f"<Artifact {self.origin!r}: model {model!r}, precision {self.manifest.precision}, engines {engines}>"
+
     @property
     def sections(self) -> dict[str, SectionEntry]:
         """The section table, in file order."""

@@ -22,7 +22,7 @@ from tilewright.errors import TilewrightError
 Item = TypeVar("Item")
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Source:
     """What the JSON of an error is called, the error to raise, and its stage."""
 
@@ -38,7 +38,7 @@ class Source:
         raise self.error(f"{self.name}: {where} {what}", stage=self.stage, expected=expected, found=found, hint=hint)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class Bounds:
     """What a number must be: whole unless said otherwise; `unit` and `doc` are for messages."""
 
@@ -62,7 +62,7 @@ class Bounds:
         return value
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class OneOf:
     """Which texts a field may hold."""
 
@@ -74,7 +74,7 @@ class OneOf:
         return value
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class AtMost:
     """How many items a list may have."""
 

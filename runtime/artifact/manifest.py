@@ -59,6 +59,9 @@ class TensorSpec:
     dtype: _DType
     shape: _Shape
 
+    def __str__(self) -> str:
+        return f"{self.name}: {self.dtype}[{','.join(map(str, self.shape))}]"
+
     @property
     def numpy(self) -> np.dtype:
         """The NumPy dtype of the elements."""

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from . import errors
 
 if TYPE_CHECKING:
     from tilewright.compiler.driver import compile_model as compile
-    from tilewright.runtime.session import load
+    from tilewright.runtime import Artifact, Request, Session, load
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "compile", "load"]
+__all__ = ["Artifact", "Request", "Session", "__version__", "compile", "errors", "load"]
+
+# Imported when they are asked for, so that importing the package costs nothing: the runtime needs NumPy, which takes
+# most of its import time, and the compiler much more.
+_LATE = {
+    "Artifact": ("tilewright.runtime.artifact.artifact", "Artifact"),
+    "Request": ("tilewright.runtime.request", "Request"),
+    "Session": ("tilewright.runtime.session", "Session"),
+    "compile": ("tilewright.compiler.driver", "compile_model"),
+    "load": ("tilewright.runtime.session", "load"),
+}
+
+# Type checkers do not see it, so that they report a name that is not there.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        if name not in _LATE:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module, attribute = _LATE[name]
+        return getattr(import_module(module), attribute)
 
 
-def __getattr__(name: str) -> Any:
-    # Late, so that importing the package costs nothing: the runtime needs numpy, which takes most of its import time.
-    if name == "load":
-        from tilewright.runtime.session import load
-
-        return load
-    if name == "compile":
-        from tilewright.compiler.driver import compile_model
-
-        return compile_model
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATE})

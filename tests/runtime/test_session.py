@@ -333,6 +333,21 @@ def test_the_file_may_be_replaced_while_it_is_used(tmp_path: Path) -> None:
     np.testing.assert_allclose(running.run({"x": sample()})["y"], expected(sample().ravel()), rtol=1e-6)
 
 
+def test_sessions_requests_and_artifacts_say_what_they_are() -> None:
+    artifact = Artifact.open(small_artifact())
+    assert repr(artifact) == "<Artifact 'artifact in memory': model 'small', precision fp32, engines float>"
+    signature = "x: f32[2,8] -> y: f32[16]"
+    with load(artifact) as running:
+        assert repr(running) == f"<Session 'artifact in memory', engine 'float': {signature}>"
+        request = running.submit({"x": sample()})
+        assert request.wait()
+        assert repr(request) == "<Request done>"
+        failing = running.submit({"x": -np.ones((2, 8), np.float32)})
+        assert failing.wait()
+        assert repr(failing).startswith("<Request failed: InputError('the values that reach it")
+    assert repr(running) == f"<Session 'artifact in memory', engine 'float', closed: {signature}>"
+
+
 def modules_after(code: str) -> set[str]:
     script = f"{code}\nimport json, sys\nprint(json.dumps(list(sys.modules)))"
     return set(json.loads(subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout))
