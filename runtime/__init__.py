@@ -11,9 +11,9 @@ from tilewright.errors import (
 )
 
 from .artifact.artifact import Artifact, TensorSpec
+from .profile import Profile, StepProfile
 from .request import Request
 from .session import Session, load
-from .steps import Profile, StepProfile
 
 __all__ = [
     "Artifact",

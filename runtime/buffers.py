@@ -1,4 +1,4 @@
-"""The memory of one request: an arena, the graph's inputs and outputs, and the shared constants."""
+"""The memory of one request: an arena, the graph's inputs, checked, its outputs, and the shared constants."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import contextlib
 import ctypes
 import math
 import mmap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tilewright.errors import ArtifactError
+from tilewright.errors import ArtifactError, InputError
 
 from .artifact.manifest import BufferRef, TensorSpec
 
@@ -97,3 +97,48 @@ class Buffers:
         if not math.prod(ref.shape):
             return np.empty(ref.shape, ref.numpy)
         return np.ndarray(ref.shape, ref.numpy, memory, ref.position)
+
+
+def check_inputs(inputs: Mapping[str, np.ndarray], specs: Sequence[TensorSpec], *, copy: bool) -> list[np.ndarray]:
+    """The arrays in the order of `specs`, C-contiguous and aligned; copied where they are not, or when asked to.
+
+    Raises:
+        InputError: a name is unknown or missing, or an array has another shape or dtype than the network takes.
+    """
+    if not isinstance(inputs, Mapping):
+        raise InputError("the inputs must be arrays by name", expected="a dict", found=type(inputs).__name__)
+    if len(inputs) != len(specs) or any(spec.name not in inputs for spec in specs):
+        _refuse_names(inputs, specs)
+    return [_checked(inputs[spec.name], spec, copy) for spec in specs]
+
+
+def _refuse_names(inputs: Mapping[str, np.ndarray], specs: Sequence[TensorSpec]) -> None:
+    names = [spec.name for spec in specs]
+    for name in inputs:
+        if name not in names:
+            raise InputError(f"unknown input {name!r}", expected=" and ".join(map(repr, names)) or "no input")
+    for spec in specs:
+        if spec.name not in inputs:
+            raise InputError(f"input {spec.name!r} is missing", expected=f"{spec.numpy} of shape {spec.shape}")
+
+
+def _checked(array: np.ndarray, spec: TensorSpec, copy: bool) -> np.ndarray:
+    if not isinstance(array, (np.ndarray, np.generic)):
+        raise InputError(
+            f"input {spec.name!r} is not an array",
+            expected=f"a numpy array of {spec.numpy}",
+            found=type(array).__name__,
+        )
+    array = np.asarray(array)
+    if array.dtype != spec.numpy:
+        raise InputError(
+            f"input {spec.name!r} has the wrong dtype",
+            expected=spec.numpy,
+            found=array.dtype,
+            hint=f"Convert it with array.astype({str(spec.numpy)!r}).",
+        )
+    if array.shape != spec.shape:
+        raise InputError(f"input {spec.name!r} has the wrong shape", expected=spec.shape, found=array.shape)
+    if copy or not (array.flags.c_contiguous and array.flags.aligned):
+        return np.array(array, order="C")
+    return array

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 from time import perf_counter
 
 from tilewright.errors import ArtifactError, InputError, TrustError
@@ -11,8 +12,7 @@ from .artifact.artifact import Artifact, CpuStage, Engine
 from .buffers import Buffers
 from .native import host
 from .native.mapping import NativeObject, supported
-from .native.regenerate import regenerate
-from .steps import StepTime
+from .profile import StepTime
 
 ENTRY_POINT = "tilewright_run"
 
@@ -41,11 +41,38 @@ def object_code(artifact: Artifact, program: str) -> tuple[bytes, int]:
     entry = artifact.manifest.cpu_programs[program]
     unfit = host.missing(entry.target.triple, entry.target.features)
     if unfit is not None:
-        return regenerate(artifact, program, unfit, ArtifactError)
+        return _regenerate(artifact, program, unfit, ArtifactError)
     objection = artifact.trust_objection
     if objection is not None:
-        return regenerate(artifact, program, objection, TrustError)
+        return _regenerate(artifact, program, objection, TrustError)
     return artifact.copy(entry.code), entry.arena_bytes
+
+
+def _regenerate(artifact: Artifact, program: str, reason: str, error: type[ArtifactError]) -> tuple[bytes, int]:
+    """Object code for this machine, generated from the module text that the artifact holds, and its bytes of arena.
+
+    ``tilewright.codegen.package.regenerate(artifact, program)`` does the work. Its object exports the same entry point
+    with the same steps, and stays within that arena, the constants, inputs and outputs that the manifest states,
+    whatever the module text claims.
+
+    Args:
+        reason: why the code in the artifact does not run, for the message.
+        error: what to raise where the compiler is not installed.
+
+    Raises:
+        ArtifactError: of type `error`, when the compiler or a package that it needs is not installed.
+        TilewrightError: the module text is wrong.
+    """
+    try:
+        package = importlib.import_module("..codegen.package", __package__)
+    except ImportError as missing:
+        raise error(
+            f"the native code of {artifact.origin} does not run here: {reason}; generating it again needs the "
+            f"compiler, which lacks {missing.name or missing}",
+            stage="load native code",
+            hint="Install it with: pip install 'tilewright[compiler]', or compile the model on this machine.",
+        ) from missing
+    return package.regenerate(artifact, program)
 
 
 class CpuExecutor:

@@ -17,7 +17,7 @@ from tilewright.errors import ArtifactError, InstructionError, MachineError
 
 from .artifact.artifact import Artifact, BufferRef, DeviceStage, Engine, FeatureMapRef, StepInfo
 from .buffers import Buffers, bytes_of
-from .steps import StepTime
+from .profile import StepTime
 
 if TYPE_CHECKING:
     from .isa.program import Program

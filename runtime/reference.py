@@ -13,7 +13,7 @@ from tilewright.errors import ArtifactError
 
 from .artifact.artifact import Artifact, Engine, ReferenceStage
 from .buffers import Buffers
-from .steps import StepTime
+from .profile import StepTime
 
 
 class ReferenceExecutor:

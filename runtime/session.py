@@ -15,13 +15,12 @@ import numpy as np
 from tilewright.errors import ArtifactError, UsageError
 
 from .artifact.artifact import ENGINES, Artifact, Engine, Stage, TensorSpec
-from .buffers import Buffers, bytes_of
+from .buffers import Buffers, bytes_of, check_inputs
 from .cpu import CpuExecutor
 from .device import DeviceExecutor, check_machine
-from .inputs import check_inputs
+from .profile import Profile, StepTime, combine, median
 from .reference import ReferenceExecutor
 from .request import Callback, Outputs, Request, RequestQueue
-from .steps import Profile, StepTime, combine, median
 
 if TYPE_CHECKING:
     from .machine import Machine

@@ -112,7 +112,7 @@ class Layout(NamedTuple):
 
 
 def lay_out(sections: Sequence[Section]) -> Layout:
-    """Place sections and compute their checksums.
+    """Find where sections go and compute their checksums.
 
     Raises:
         ArtifactError: too many sections, a name that is empty, too long or used twice.

@@ -1,7 +1,7 @@
 """Reading ELF relocatable objects for 64-bit little-endian Linux, every bound checked.
 
 Sources: System V ABI, chapter 4 (object files); the layouts are those of ``Elf64_Ehdr``, ``Elf64_Shdr``, ``Elf64_Sym``
-and ``Elf64_Rela``. `relocation.py` gives the relocations their meaning, `native.py` maps the result.
+and ``Elf64_Rela``. `relocation.py` gives the relocations their meaning, `mapping.py` maps the result.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Symbol(NamedTuple):
 
 
 class Relocation(NamedTuple):
-    """A place (section index and offset) that must receive a value computed from a symbol and an addend."""
+    """Bytes (at an offset of a section, by index) that must receive a value computed from a symbol and an addend."""
 
     section: int
     offset: int
@@ -193,7 +193,7 @@ class _Parser:
             if section >= _FIRST_RESERVED_INDEX or (section and section not in sections) or kind > 3:
                 home = None
             elif section and value > sections[section].size:
-                raise damaged(f"places symbol {name!r} outside its section")
+                raise damaged(f"puts symbol {name!r} outside its section")
             symbols.append(Symbol(name, home, value, binding != 0))
         return symbols, tables[0]
 
@@ -206,7 +206,7 @@ class _Parser:
                 raise damaged("has relocations of an unknown form")
             target = sections[header.info]
             if header.size % _RELOCATION.size or not target.data:
-                raise damaged(f"has misplaced relocations for section {target.name!r}")
+                raise damaged(f"has relocations that do not fit section {target.name!r}")
             content = self._slice(header.offset, header.size, "a section of relocations")
             for offset, info, addend in _RELOCATION.iter_unpack(content):
                 symbol = info >> 32

@@ -57,11 +57,11 @@ _AARCH64_NAMES = {
 """Where the kernel's name of an AArch64 extension differs from LLVM's."""
 
 
-_ON_DEMAND_ONLY = frozenset(
-    """cldemote clflushopt clwb clzero cmpccxadd enqcmd fsgsbase hreset invpcid kl lwp movdir64b movdiri mwaitx
+_ON_DEMAND_ONLY = """
+    cldemote clflushopt clwb clzero cmpccxadd enqcmd fsgsbase hreset invpcid kl lwp movdir64b movdiri mwaitx
     pconfig pku prefetchi prfchw ptwrite raoint rdpid rdpru rdrnd rdseed rtm serialize sgx shstk tsxldtrk uintr usermsr
-    waitpkg wbnoinvd widekl xsave xsavec xsaveopt xsaves""".split()  # noqa: SIM905
-)
+    waitpkg wbnoinvd widekl xsave xsavec xsaveopt xsaves
+"""
 """Extensions that a compiler uses only where a program names them, which kernels never do. The kernel hides some of
 them (``rdseed`` on processors where it is faulty) although LLVM reports them."""
 
@@ -112,5 +112,5 @@ def missing(triple: str, required: Iterable[str]) -> str | None:
     wanted, here = triple.partition("-")[0], architecture()
     if wanted != here:
         return f"it is for {wanted}, this machine is {here}"
-    lacking = sorted(set(required) - features() - _ON_DEMAND_ONLY)
+    lacking = sorted(set(required) - features() - set(_ON_DEMAND_ONLY.split()))
     return f"this processor lacks {', '.join(lacking)}" if lacking else None

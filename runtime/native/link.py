@@ -1,4 +1,4 @@
-"""Placing a relocatable object in memory: where each section goes, and the bytes for a given base address.
+"""Laying out and linking a relocatable object: where each section goes, and the bytes for a given base address.
 
 An image has three parts on pages of their own, because each gets other rights: instructions followed by stubs (read and
 execute), read-only data followed by the table of addresses (read), and data (read and write). Nothing here touches
@@ -17,7 +17,7 @@ _STUB_SIZE = 16
 _TABLE_ENTRY_SIZE = 8
 
 
-class Placement(NamedTuple):
+class ImageLayout(NamedTuple):
     """Offsets within the image, which starts on a page.
 
     `sections` are by index of the object's section table; `stubs` and `table` hold, by symbol index, the stub and the
@@ -50,7 +50,7 @@ def kind_of(elf: ElfObject, relocation: Relocation) -> Kind:
     return kind
 
 
-def place(elf: ElfObject, page: int) -> Placement:
+def lay_out(elf: ElfObject, page: int) -> ImageLayout:
     """Lay out the image of an object for pages of `page` bytes.
 
     Raises:
@@ -63,7 +63,7 @@ def place(elf: ElfObject, page: int) -> Placement:
         kind = kind_of(elf, relocation)
         size = elf.sections[relocation.section].size
         if relocation.offset > size or kind.size > size - relocation.offset:
-            raise damaged("relocates a place outside its section", f"within {size} bytes", relocation.offset)
+            raise damaged("relocates bytes outside its section", f"within {size} bytes", relocation.offset)
         low = low or kind.low
         if kind.table:
             table.setdefault(relocation.symbol, len(table))
@@ -84,7 +84,7 @@ def place(elf: ElfObject, page: int) -> Placement:
     table_start = add(text_end, lambda section: not section.executable and not section.writable)
     read_only_end = _align(table_start + _TABLE_ENTRY_SIZE * len(table), page)
     size = _align(add(read_only_end, lambda section: section.writable), page)
-    return Placement(
+    return ImageLayout(
         offsets,
         {symbol: stubs_start + _STUB_SIZE * number for symbol, number in stubs.items()},
         {symbol: table_start + _TABLE_ENTRY_SIZE * number for symbol, number in table.items()},
@@ -95,7 +95,7 @@ def place(elf: ElfObject, page: int) -> Placement:
     )
 
 
-def link(elf: ElfObject, placement: Placement, base: int, resolve: Callable[[str], int]) -> bytearray:
+def link(elf: ElfObject, layout: ImageLayout, base: int, resolve: Callable[[str], int]) -> bytearray:
     """The bytes of the image when it lies at address `base`.
 
     Args:
@@ -104,9 +104,9 @@ def link(elf: ElfObject, placement: Placement, base: int, resolve: Callable[[str
     Raises:
         ArtifactError: a symbol is not to be had, or a distance or address does not fit its field.
     """
-    image = bytearray(placement.size)
+    image = bytearray(layout.size)
     for index, section in elf.sections.items():
-        image[placement.sections[index] : placement.sections[index] + len(section.data)] = section.data
+        image[layout.sections[index] : layout.sections[index] + len(section.data)] = section.data
     addresses: dict[int, int] = {}
 
     def address(number: int) -> int:
@@ -117,13 +117,13 @@ def link(elf: ElfObject, placement: Placement, base: int, resolve: Callable[[str
             if symbol.section == 0:
                 addresses[number] = resolve(symbol.name)
             else:
-                addresses[number] = base + placement.sections[symbol.section] + symbol.value
+                addresses[number] = base + layout.sections[symbol.section] + symbol.value
         return addresses[number]
 
     architecture = ARCHITECTURES[elf.machine]
-    for number, offset in placement.stubs.items():
+    for number, offset in layout.stubs.items():
         image[offset : offset + _STUB_SIZE] = architecture.stub(address(number))
-    for number, offset in placement.table.items():
+    for number, offset in layout.table.items():
         image[offset : offset + _TABLE_ENTRY_SIZE] = address(number).to_bytes(_TABLE_ENTRY_SIZE, "little")
     for relocation in elf.relocations:
         kind = architecture.kinds[relocation.kind]
@@ -131,20 +131,20 @@ def link(elf: ElfObject, placement: Placement, base: int, resolve: Callable[[str
         if not kind.size:
             continue
         if kind.table:
-            target = base + placement.table[number]
-        elif number in placement.stubs and kind.near:
-            target = base + placement.stubs[number]
+            target = base + layout.table[number]
+        elif number in layout.stubs and kind.near:
+            target = base + layout.stubs[number]
         else:
             target = address(number)
-        offset = placement.sections[relocation.section] + relocation.offset
+        offset = layout.sections[relocation.section] + relocation.offset
         kind.apply(image, offset, target + relocation.addend, base + offset)
     return image
 
 
-def exported(elf: ElfObject, placement: Placement) -> dict[str, int]:
+def exported(elf: ElfObject, layout: ImageLayout) -> dict[str, int]:
     """Offsets in the image of the symbols that the object offers to others."""
     return {
-        symbol.name: placement.sections[symbol.section] + symbol.value
+        symbol.name: layout.sections[symbol.section] + symbol.value
         for symbol in elf.symbols
         if symbol.is_global and symbol.section and symbol.name
     }

@@ -1,22 +1,37 @@
-"""Mapping object code into this process: written first, then made executable, never both at once."""
+"""Mapping object code into this process: written first, then made executable, never both at once.
+
+Of this process, the code may call a list of functions of the C library and nothing else.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
 import os
+from functools import cache
 
 import numpy as np
 
 from tilewright.errors import ArtifactError
 
-from . import host_functions
 from .elf import damaged, parse
 from .host import architecture, operating_system
-from .link import exported, link, place
+from .link import exported, lay_out, link
 
 _READ, _WRITE, _EXECUTE = 1, 2, 4
 _MAP_32BIT = 0x40
+
+
+_MATHEMATICS = """
+    acos acosh asin asinh atan atan2 atanh cbrt ceil copysign cos cosh erf erfc exp exp2 expm1 fabs fdim floor fma fmax
+    fmin fmod frexp hypot ldexp llrint llround log log10 log1p log2 lrint lround modf nearbyint pow remainder rint round
+    roundeven scalbn sin sincos sinh sqrt tan tanh trunc
+"""
+_MEMORY = "bcmp memchr memcmp memcpy memmove memset"
+
+ALLOWED = frozenset([*_MATHEMATICS.split(), *(name + "f" for name in _MATHEMATICS.split()), *_MEMORY.split()])
+"""Every name that `resolve` offers: mathematics in double and single precision, and memory."""
 
 
 def supported() -> bool:
@@ -39,14 +54,14 @@ class NativeObject:
         elf = parse(content)
         if not supported() or elf.machine != architecture():
             raise damaged("cannot run here", f"Linux on {elf.machine}", f"{operating_system()} on {architecture()}")
-        placement = place(elf, mmap.PAGESIZE)
-        self._memory = _allocate(placement.size, placement.low)
+        layout = lay_out(elf, mmap.PAGESIZE)
+        self._memory = _allocate(layout.size, layout.low)
         self._base = _address(self._memory)
-        self._memory[:] = bytes(link(elf, placement, self._base, host_functions.resolve))
-        _synchronize_instructions(self._base, placement.text_end)
-        _protect(self._base, placement.text_end, _READ | _EXECUTE)
-        _protect(self._base + placement.text_end, placement.read_only_end - placement.text_end, _READ)
-        self._symbols = exported(elf, placement)
+        self._memory[:] = bytes(link(elf, layout, self._base, resolve))
+        _synchronize_instructions(self._base, layout.text_end)
+        _protect(self._base, layout.text_end, _READ | _EXECUTE)
+        _protect(self._base + layout.text_end, layout.read_only_end - layout.text_end, _READ)
+        self._symbols = exported(elf, layout)
 
     def address(self, name: str) -> int:
         """The address of an exported symbol.
@@ -93,3 +108,32 @@ def _synchronize_instructions(address: int, size: int) -> None:
         # The kernel also cleans the cache of a page when it becomes executable.
         return
     clear(ctypes.c_void_p(address), ctypes.c_void_p(address + size))
+
+
+@cache
+def _libraries() -> tuple[ctypes.CDLL, ...]:
+    libraries = [ctypes.CDLL(None)]
+    # Where libm is a file of its own, the process need not have it loaded.
+    with contextlib.suppress(OSError):
+        libraries.append(ctypes.CDLL("libm.so.6"))
+    return tuple(libraries)
+
+
+@cache
+def resolve(name: str) -> int:
+    """The address of a C library function.
+
+    Raises:
+        ArtifactError: the function is not on the list, or this machine's library lacks it.
+    """
+    if name not in ALLOWED:
+        raise damaged(f"calls {name!r}, which is not among the functions that native code may call")
+    for library in _libraries():
+        try:
+            function = library[name]
+        except AttributeError:
+            continue
+        address = ctypes.cast(function, ctypes.c_void_p).value
+        if address:
+            return address
+    raise damaged(f"calls {name!r}, which this machine's C library does not have")

@@ -1,9 +1,9 @@
 """What each relocation type means, for x86-64 and AArch64.
 
 Sources: System V ABI, AMD64 supplement, section 4.4 (relocation types); ELF for the Arm 64-bit Architecture, section
-5.7. S is the symbol's address, A the addend, P the address of the place, G the address of the symbol's entry in the
-table of addresses (the GOT). A type that refers to a function by a short distance receives, for a function outside the
-object, the address of a stub instead, which jumps any distance.
+5.7. S is the symbol's address, A the addend, P the address of the bytes that change, G the address of the symbol's
+entry in the table of addresses (the GOT). A type that refers to a function by a short distance receives, for a function
+outside the object, the address of a stub instead, which jumps any distance.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from .elf import damaged
 
 Apply = Callable[[bytearray, int, int, int], None]
-"""Writes into (image, offset) the value for target S + A (or G + A) seen from the place P."""
+"""Writes into (image, offset) the value for target S + A (or G + A) seen from P."""
 
 
 class Kind(NamedTuple):
@@ -36,7 +36,7 @@ class Architecture(NamedTuple):
     stub: Callable[[int], bytes]
 
 
-def _nothing(image: bytearray, offset: int, target: int, place: int) -> None:
+def _nothing(image: bytearray, offset: int, target: int, address: int) -> None:
     """R_*_NONE."""
 
 
@@ -44,8 +44,8 @@ def _store(code: str, low: int, high: int, relative: bool) -> Apply:
     layout = struct.Struct(code)
     modulus = 1 << (8 * layout.size)
 
-    def apply(image: bytearray, offset: int, target: int, place: int) -> None:
-        value = target - place if relative else target
+    def apply(image: bytearray, offset: int, target: int, address: int) -> None:
+        value = target - address if relative else target
         if layout.size == 8:
             value = value % modulus
         elif not low <= value < high:
@@ -69,8 +69,8 @@ def _signed(value: int, bits: int, scale: int) -> int:
 
 
 def _branch(bits: int, position: int) -> Apply:
-    def apply(image: bytearray, offset: int, target: int, place: int) -> None:
-        field = _signed(target - place, bits, 2)
+    def apply(image: bytearray, offset: int, target: int, address: int) -> None:
+        field = _signed(target - address, bits, 2)
         _word(image, offset, ((1 << bits) - 1) << position, (field & ((1 << bits) - 1)) << position)
 
     return apply
@@ -79,8 +79,8 @@ def _branch(bits: int, position: int) -> Apply:
 def _address_page(shift: int) -> Apply:
     """ADR (shift 0) and ADRP (shift 12): 21 bits, the lowest two of them in bits 29 and 30."""
 
-    def apply(image: bytearray, offset: int, target: int, place: int) -> None:
-        field = _signed((target >> shift) - (place >> shift), 21, 0)
+    def apply(image: bytearray, offset: int, target: int, address: int) -> None:
+        field = _signed((target >> shift) - (address >> shift), 21, 0)
         _word(image, offset, 0x60FFFFE0, (field & 3) << 29 | (field >> 2 & 0x7FFFF) << 5)
 
     return apply
@@ -89,7 +89,7 @@ def _address_page(shift: int) -> Apply:
 def _low_twelve(scale: int) -> Apply:
     """The 12-bit offset of ADD, and of loads and stores of 2**scale bytes."""
 
-    def apply(image: bytearray, offset: int, target: int, place: int) -> None:
+    def apply(image: bytearray, offset: int, target: int, address: int) -> None:
         if target & ((1 << scale) - 1):
             raise damaged("refers to unaligned data", f"a multiple of {1 << scale}", target)
         _word(image, offset, 0x003FFC00, (target & 0xFFF) >> scale << 10)
@@ -100,7 +100,7 @@ def _low_twelve(scale: int) -> Apply:
 def _move_wide(group: int, checked: bool) -> Apply:
     """16 bits of an address for MOVZ and MOVK."""
 
-    def apply(image: bytearray, offset: int, target: int, place: int) -> None:
+    def apply(image: bytearray, offset: int, target: int, address: int) -> None:
         if checked and target >> (16 * group + 16):
             raise damaged("does not fit where it was mapped", f"an address below 2**{16 * group + 16}", target)
         _word(image, offset, 0x001FFFE0, (target >> (16 * group) & 0xFFFF) << 5)

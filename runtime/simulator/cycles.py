@@ -159,7 +159,7 @@ def _vector(item: Requantize | MapInstruction, machine: Machine) -> Cost:
 
 
 def simulate(verified: VerifiedProgram) -> Timeline:
-    """Place every instruction of a verified program in modelled time."""
+    """When every instruction of a verified program runs, in modelled time."""
     program, machine = verified.program, verified.program.machine
     ends: dict[Queue, list[float]] = {queue: [] for queue in Queue}
     unit_free = dict.fromkeys(Queue, 0.0)
@@ -199,7 +199,7 @@ def _ready(
     ends: dict[Queue, list[float]],
     unit_free: dict[Queue, float],
 ) -> float | None:
-    """When the next instruction of a queue could start; None if it waits for one that has not been placed yet."""
+    """When the next instruction of a queue could start; None if it waits for one whose end is not known yet."""
     if index == len(verified.queues[queue]):
         return None
     time = unit_free[queue]

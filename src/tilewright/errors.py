@@ -68,7 +68,7 @@ class IRError(TilewrightError):
 
 
 class ParseError(IRError):
-    """A textual module does not parse; the message ends with the line and a caret under the place."""
+    """A textual module does not parse; the message ends with the line and a caret under what is wrong."""
 
     def __init__(self, message: str, *, line: int, column: int, text: str) -> None:
         super().__init__(message)

@@ -14,7 +14,7 @@ from artifact_samples import LINUX_TRIPLES, PROGRAM, compile_object
 from tilewright.errors import ArtifactError
 from tilewright.runtime.native import host
 from tilewright.runtime.native.elf import ElfObject, parse
-from tilewright.runtime.native.link import Placement, exported, kind_of, link, place
+from tilewright.runtime.native.link import ImageLayout, exported, kind_of, lay_out, link
 from tilewright.runtime.native.mapping import NativeObject, supported
 from tilewright.runtime.native.relocation import ARCHITECTURES
 
@@ -216,18 +216,18 @@ def foreign(architecture: str, model: str, relocation: str, text: str = SAMPLES)
     return compile_object(text, LINUX_TRIPLES[architecture], code_model=model, relocation=relocation)
 
 
-def target_of(elf: ElfObject, placement: Placement, base: int, index: int) -> int:
+def target_of(elf: ElfObject, layout: ImageLayout, base: int, index: int) -> int:
     """Where a relocation must lead, from the definition: S + A, with the stub in place of a function far away."""
     relocation = elf.relocations[index]
     kind = kind_of(elf, relocation)
     symbol = elf.symbols[relocation.symbol]
     if kind.table:
-        return base + placement.table[relocation.symbol] + relocation.addend
+        return base + layout.table[relocation.symbol] + relocation.addend
     if symbol.section == 0:
-        stub = kind.near and base + placement.stubs[relocation.symbol]
+        stub = kind.near and base + layout.stubs[relocation.symbol]
         return (stub or resolve_far(symbol.name)) + relocation.addend
     assert symbol.section is not None
-    return base + placement.sections[symbol.section] + symbol.value + relocation.addend
+    return base + layout.sections[symbol.section] + symbol.value + relocation.addend
 
 
 def bits(word: int, high: int, low: int) -> int:
@@ -243,12 +243,12 @@ def signed(value: int, width: int) -> int:
 def test_aarch64_fields_hold_what_the_instructions_read(model: str, relocation: str, base: int) -> None:
     """Decode every relocated instruction as the Arm manual defines it and compare with where it must lead."""
     elf = parse(foreign("aarch64", model, relocation))
-    placement = place(elf, 65536)
-    image = link(elf, placement, base, resolve_far)
+    layout = lay_out(elf, 65536)
+    image = link(elf, layout, base, resolve_far)
     seen: set[str] = set()
     for index, entry in enumerate(elf.relocations):
-        offset = placement.sections[entry.section] + entry.offset
-        source, target = base + offset, target_of(elf, placement, base, index)
+        offset = layout.sections[entry.section] + entry.offset
+        source, target = base + offset, target_of(elf, layout, base, index)
         (word,) = struct.unpack_from("<I", image, offset)
         kind = kind_of(elf, entry).name.removeprefix("R_AARCH64_")
         seen.add(kind)
@@ -281,7 +281,7 @@ def test_aarch64_fields_hold_what_the_instructions_read(model: str, relocation: 
     small = {f"LDST{width}_ABS_LO12_NC" for width in (8, 16, 32, 64, 128)} | {"ADR_PREL_PG_HI21", "ADD_ABS_LO12_NC"}
     large = {"MOVW_UABS_G0_NC", "MOVW_UABS_G1_NC", "MOVW_UABS_G2_NC", "MOVW_UABS_G3"}
     assert seen == common | (small if model == "small" else large)
-    for offset in placement.stubs.values():
+    for offset in layout.stubs.values():
         load, branch, address = struct.unpack_from("<IIQ", image, offset)
         assert (load, branch) == (0x58000050, 0xD61F0200), "ldr x16, .+8 and br x16"
         assert address >= 0x7FFF_0000_0000
@@ -322,36 +322,36 @@ def test_aarch64_loads_of_unaligned_data_are_refused() -> None:
 @pytest.mark.parametrize(("model", "relocation"), MODELS)
 def test_x86_64_fields_hold_distances_and_addresses(model: str, relocation: str) -> None:
     elf = parse(foreign("x86_64", model, relocation))
-    placement = place(elf, 4096)
+    layout = lay_out(elf, 4096)
     base = 0x1000_0000
-    image = link(elf, placement, base, resolve_far)
+    image = link(elf, layout, base, resolve_far)
     for index, entry in enumerate(elf.relocations):
-        offset = placement.sections[entry.section] + entry.offset
+        offset = layout.sections[entry.section] + entry.offset
         kind = kind_of(elf, entry)
         (value,) = struct.unpack_from("<i" if kind.size == 4 else "<q", image, offset)
         relative = "PC" in kind.name or "PLT" in kind.name
-        assert value + (base + offset if relative else 0) == target_of(elf, placement, base, index)
+        assert value + (base + offset if relative else 0) == target_of(elf, layout, base, index)
     if relocation == "static" and model == "small":
-        assert placement.low
+        assert layout.low
         with pytest.raises(ArtifactError, match="does not fit where it was mapped"):
-            link(elf, placement, 0x7000_0000_0000, resolve_far)
+            link(elf, layout, 0x7000_0000_0000, resolve_far)
 
 
 @pytest.mark.parametrize("architecture", ["x86_64", "aarch64"])
 def test_parts_lie_on_pages_of_their_own(architecture: str) -> None:
     elf = parse(foreign(architecture, "small", "pic"))
-    placement = place(elf, 4096)
-    ends = (placement.text_end, placement.read_only_end, placement.size)
+    layout = lay_out(elf, 4096)
+    ends = (layout.text_end, layout.read_only_end, layout.size)
     assert [end % 4096 for end in ends] == [0, 0, 0]
     assert sorted(ends) == list(ends)
     for index, section in elf.sections.items():
-        start = placement.sections[index]
+        start = layout.sections[index]
         low, high = (
             (0, ends[0]) if section.executable else (ends[1], ends[2]) if section.writable else (ends[0], ends[1])
         )
         assert low <= start <= start + section.size <= high
         assert start % section.alignment == 0
-    assert set(exported(elf, placement)) == {
+    assert set(exported(elf, layout)) == {
         "constant", "indirect", "count", "zeros", "filled", "global", "exponential", "power", "table", "shared",
         "widths", "tail",
     }  # fmt: skip
@@ -375,7 +375,7 @@ def test_damaged_objects_never_do_worse_than_an_artifact_error(architecture: str
                 damaged[place_in_file] = random_source.choice([0, 1, 0x7F, 0xFF, random_source.randrange(256)])
         try:
             elf = parse(bytes(damaged))
-            link(elf, place(elf, 4096), 0x10000, resolve_far)
+            link(elf, lay_out(elf, 4096), 0x10000, resolve_far)
         except ArtifactError:
             refused += 1
     assert refused > 500

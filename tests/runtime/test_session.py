@@ -48,7 +48,7 @@ from tilewright.runtime.artifact.artifact import (
 )
 from tilewright.runtime.buffers import Buffers
 from tilewright.runtime.native.mapping import supported
-from tilewright.runtime.steps import StepTime
+from tilewright.runtime.profile import StepTime
 
 pytestmark = pytest.mark.skipif(not supported(), reason="object code runs on Linux on x86-64 and AArch64 only")
 
