@@ -29,7 +29,7 @@ from ..runtime.machine import Machine
 from .cpu.assemble import Location
 from .cpu.llvm.target import TargetDescription
 from .cpu.program import CpuCode, build_cpu_program, bytes_moved
-from .device.program import Port, build_device_program
+from .device.program import build_device_program
 
 Progress = Callable[[str, int, int], None]
 
@@ -153,17 +153,14 @@ def _add_device_programs(package: Package, module: Module, machine: Machine, rep
         package.device_programs[name] = twa.DeviceProgramInfo(
             f"instructions.{name}",
             f"weights.{name}",
-            *(tuple(_feature_map(port) for port in side) for side in (built.inputs, built.outputs)),
+            built.inputs,
+            built.outputs,
         )
         package.sections += [
             twa.Section(f"module.{name}", twa.SectionKind.MODULE, text),
             twa.Section(f"instructions.{name}", twa.SectionKind.DEVICE_INSTRUCTIONS, built.program.to_bytes()),
             twa.Section(f"weights.{name}", twa.SectionKind.DEVICE_WEIGHTS, built.constants),
         ]
-
-
-def _feature_map(port: Port) -> twa.FeatureMapRef:
-    return twa.FeatureMapRef(port.view.offset, tuple(port.view.shape), port.view.pixel)
 
 
 def _device_stage(program: CpuCode, op: Op) -> twa.DeviceStage:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -15,9 +14,18 @@ from ...ir.feature_map import Window, convolution_maps, is_depthwise, window_of
 from ...ir.ops.convolution import Conv
 from ...ir.quantized import accumulator_factors, clamp_bounds, parameters
 from ...ir.types import TensorType
-from ...runtime.isa import Convolve, ConvolveDepthwise, Requantize, pack_dense, pack_depthwise, pack_requantize
+from ...runtime.isa import (
+    ACCUMULATOR_UNIT,
+    Convolve,
+    ConvolveDepthwise,
+    Requantize,
+    pack_dense,
+    pack_depthwise,
+    pack_requantize,
+)
 from .emit import Emitter, chip_offset, chip_zero, lowers, on_chip
 from .maps import BLOCK, Box, MapView, pieces, tile_annotation
+from .window import read_through
 
 
 @dataclass(frozen=True)
@@ -47,17 +55,15 @@ class Layer:
 
 
 @lowers(Conv)
-def lower_convolution(op: Op, emitter: Emitter) -> None:
+def lower_convolution(op: Op[Conv], emitter: Emitter) -> None:
     """Load, convolve, requantise and store, tile by tile."""
-    conv = op.operator
-    assert isinstance(conv, Conv)
     whole = _layer(op, emitter)
     tile = tile_annotation(op)
     if is_depthwise(op):
         _Depthwise(whole, tile, emitter).emit()
         return
     order = str(op.annotations.get("order", "maps"))
-    for layer in _groups(whole, conv.group):
+    for layer in _groups(whole, op.operator.group):
         _Dense(layer, tile, order, emitter).emit()
 
 
@@ -69,9 +75,8 @@ def _constant(op: Op, index: int) -> Constant:
     return value
 
 
-def _layer(op: Op, emitter: Emitter) -> Layer:
+def _layer(op: Op[Conv], emitter: Emitter) -> Layer:
     conv, x = op.operator, op.inputs[0]
-    assert isinstance(conv, Conv)
     weights = _constant(op, 1)
     stored, type = weights.array, weights.type
     assert type.quant is not None
@@ -117,20 +122,7 @@ def _groups(layer: Layer, count: int) -> Iterator[Layer]:
         )
 
 
-def input_span(window: Window, axis: int, first: int, count: int, extent: int) -> tuple[int, int, int]:
-    """Input rows (or columns) that outputs [first, first + count) read: (first, count, origin of the window).
-
-    The origin is the coordinate, inside the span, of tap 0 of the first output. A window that lies in the padding
-    altogether still gets one row.
-    """
-    start = first * window.stride[axis] - window.begin[axis]
-    reach = (count - 1) * window.stride[axis] + (window.kernel[axis] - 1) * window.dilation[axis] + 1
-    low = min(max(start, 0), extent - 1)
-    high = max(min(start + reach, extent), low + 1)
-    return low, high - low, start - low
-
-
-class _Tiles:
+class _Convolution:
     """What dense and depthwise convolution share: geometry, requantisation, stores."""
 
     def __init__(self, layer: Layer, tile: tuple[int, int, int, int], emitter: Emitter) -> None:
@@ -142,63 +134,48 @@ class _Tiles:
         """Output channels by tile, as (first, count)."""
         return pieces(self.layer.target.shape.channels, self.output_blocks * BLOCK)
 
-    def places(self) -> Iterator[tuple[int, tuple[int, int], tuple[int, int]]]:
-        """Image, rows and columns of every tile."""
+    def areas(self, channels: tuple[int, int]) -> Iterator[Box]:
+        """These channels of every tile."""
         shape = self.layer.target.shape
         for image in range(shape.images):
             for rows in pieces(shape.height, self.rows):
                 for columns in pieces(shape.width, self.columns):
-                    yield image, rows, columns
+                    yield Box(image, rows, columns, channels)
 
-    def geometry(self, rows: tuple[int, int], columns: tuple[int, int]) -> tuple[Box, dict[str, Any]]:
-        """The box of the input (of all channels, image 0) and the window fields of the instruction."""
-        window, shape = self.layer.window, self.layer.source.shape
-        top, height, row_origin = input_span(window, 0, *rows, shape.height)
-        left, width, column_origin = input_span(window, 1, *columns, shape.width)
-        fields: dict[str, Any] = {
-            "output_height": rows[1],
-            "output_width": columns[1],
-            "kernel_height": window.kernel[0],
-            "kernel_width": window.kernel[1],
-            "stride_height": window.stride[0],
-            "stride_width": window.stride[1],
-            "dilation_height": window.dilation[0],
-            "dilation_width": window.dilation[1],
-            "input_height": height,
-            "input_width": width,
-            "row_origin": row_origin,
-            "column_origin": column_origin,
-            "pad_value": self.layer.pad_value,
-            "weight_zero": self.layer.weight_zero,
-        }
-        return Box(0, (top, height), (left, width), (0, shape.channels)), fields
+    def read(self, box: Box) -> tuple[Box, dict[str, int]]:
+        """The box of the input, of equal channels, and the window fields of the instruction."""
+        window = self.layer.window
+        read, fields = read_through(window, self.layer.source.shape, box)
+        fields.update(output_height=box.rows[1], output_width=box.columns[1])
+        fields.update(dilation_height=window.dilation[0], dilation_width=window.dilation[1])
+        fields.update(pad_value=self.layer.pad_value, weight_zero=self.layer.weight_zero)
+        return read, fields
 
     def load_requantize(self, first: int, count: int) -> int:
         part = slice(first, first + count)
         return self.emitter.load_parameters(pack_requantize(self.layer.bias[part], self.layer.factors[part]))
 
+    def take_accumulators(self, box: Box) -> int:
+        return self.emitter.accumulators.take(box.rows[1] * box.columns[1] * box.blocks * ACCUMULATOR_UNIT)
+
     def finish(self, box: Box, accumulator: int, parameters: int, destination: int) -> None:
         """Requantise the accumulators of a tile and store it."""
         layer = self.layer
         self.emitter.add(
-            Requantize(
-                accumulator=accumulator,
-                destination=destination,
-                height=box.rows[1],
-                width=box.columns[1],
-                blocks=box.blocks,
-                row_pitch=box.columns[1] * box.blocks,
-                pixel_pitch=box.blocks,
-                parameters=parameters,
-                zero_point=layer.zero_point,
-                low=layer.low,
-                high=layer.high,
-            )
+            Requantize,
+            accumulator=accumulator,
+            destination=destination,
+            **box.size,
+            **box.pitches(),
+            parameters=parameters,
+            zero_point=layer.zero_point,
+            low=layer.low,
+            high=layer.high,
         )
         self.emitter.store_map(layer.target, box, destination)
 
 
-class _Dense(_Tiles):
+class _Dense(_Convolution):
     """Convolution over all input channels, in chunks where they do not fit at once."""
 
     def __init__(self, layer: Layer, tile: tuple[int, int, int, int], order: str, emitter: Emitter) -> None:
@@ -207,20 +184,16 @@ class _Dense(_Tiles):
         size = layer.source.shape.channels if self._packed else self.input_blocks * BLOCK
         self._chunks = pieces(layer.source.shape.channels, size)
         self._order = order
-        # Streamed weights are loaded at every place; they are packed once.
+        # Streamed weights are loaded for every tile; they are packed once.
         self._weights: dict[tuple[int, int], bytes] = {}
 
     def emit(self) -> None:
         slices = self.slices()
         if self._order == "weights":
             for channels in slices:
-                held = self._load(channels)
-                for place in self.places():
-                    self._tile_group(place, [channels], held)
-            return
-        held = self._load(slices[0]) if len(slices) == 1 else None
-        for place in self.places():
-            self._tile_group(place, slices, held)
+                self._tiles([channels], self._load(channels))
+        else:
+            self._tiles(slices, self._load(slices[0]) if len(slices) == 1 else None)
 
     def _load(self, channels: tuple[int, int]) -> tuple[int | None, int]:
         """Parameters of a slice of output channels, and its weights if all input channels are done at once."""
@@ -235,81 +208,65 @@ class _Dense(_Tiles):
             self._weights[key] = pack_dense(rows, weight_zero=zero, packed=self._packed)
         return self.emitter.load_weights(self._weights[key])
 
-    def _tile_group(
-        self,
-        place: tuple[int, tuple[int, int], tuple[int, int]],
-        slices: list[tuple[int, int]],
-        held: tuple[int | None, int] | None,
-    ) -> None:
-        """All slices of output channels at one place, from one load of the map if its channels are done at once."""
-        image, rows, columns = place
-        area, fields = self.geometry(rows, columns)
-        map_bytes = max(self._map_bytes(area, chunk) for chunk in self._chunks)
-        result_bytes = max(Box(0, rows, columns, s).chip_bytes for s in slices)
-        buffers = min(2, len(self._chunks)), min(2, len(slices))
-        base = self.emitter.maps.take(map_bytes * buffers[0] + result_bytes * buffers[1])
-        sources = [base + i * map_bytes // BLOCK for i in range(buffers[0])]
-        results = [base + (map_bytes * buffers[0] + i * result_bytes) // BLOCK for i in range(buffers[1])]
-        if len(self._chunks) == 1:
-            self._load_map(area, image, self._chunks[0], sources[0])
-        for index, channels in enumerate(slices):
-            weights, parameters = held if held is not None else self._load(channels)
-            box = Box(image, rows, columns, channels)
-            accumulator = self.emitter.accumulators.take(rows[1] * columns[1] * box.blocks * 64)
-            for number, chunk in enumerate(self._chunks):
-                source = sources[number % len(sources)]
-                if len(self._chunks) > 1:
-                    self._load_map(area, image, chunk, source)
-                at = weights if weights is not None else self._load_weights(channels, chunk)
-                self._convolve(area, chunk, box, fields, source, at, accumulator, number > 0)
-            self.finish(box, accumulator, parameters, results[index % len(results)])
+    def _tiles(self, slices: list[tuple[int, int]], held: tuple[int | None, int] | None) -> None:
+        """Slices of output channels, tile by tile: from one load of the map if its channels are done at once.
 
-    def _map_bytes(self, area: Box, chunk: tuple[int, int]) -> int:
+        Args:
+            held: weights and parameters that are loaded already.
+        """
+        counts = min(2, len(self._chunks)), min(2, len(slices))
+        for area in self.areas((0, self.layer.source.shape.channels)):
+            read, fields = self.read(area)
+            map_bytes = max(self._map_bytes(read, chunk) for chunk in self._chunks)
+            result_bytes = max(replace(area, channels=channels).chip_bytes for channels in slices)
+            base = self.emitter.maps.take(map_bytes * counts[0] + result_bytes * counts[1])
+            sources = [base + i * map_bytes // BLOCK for i in range(counts[0])]
+            results = [base + (map_bytes * counts[0] + i * result_bytes) // BLOCK for i in range(counts[1])]
+            if len(self._chunks) == 1:
+                self._load_map(read, self._chunks[0], sources[0])
+            for index, channels in enumerate(slices):
+                weights, parameters = held if held is not None else self._load(channels)
+                box = replace(area, channels=channels)
+                accumulator = self.take_accumulators(box)
+                for number, chunk in enumerate(self._chunks):
+                    source = sources[number % len(sources)]
+                    if len(self._chunks) > 1:
+                        self._load_map(read, chunk, source)
+                    at = weights if weights is not None else self._load_weights(channels, chunk)
+                    channels_in = chunk[1] if self._packed else -(-chunk[1] // BLOCK)
+                    self.emitter.add(
+                        Convolve,
+                        source=source,
+                        weights=at,
+                        accumulator=accumulator,
+                        output_blocks=box.blocks,
+                        input_channels=channels_in,
+                        row_pitch=self._map_bytes(read, chunk) // read.rows[1] // BLOCK,
+                        pixel_pitch=channels_in,
+                        accumulate=int(number > 0),
+                        packed=int(self._packed),
+                        **fields,
+                    )
+                self.finish(box, accumulator, parameters, results[index % len(results)])
+
+    def _map_bytes(self, read: Box, chunk: tuple[int, int]) -> int:
         if self._packed:
-            return area.rows[1] * (-(-area.columns[1] * chunk[1] // BLOCK) * BLOCK)
-        return area.rows[1] * area.columns[1] * -(-chunk[1] // BLOCK) * BLOCK
+            return read.rows[1] * (-(-read.columns[1] * chunk[1] // BLOCK) * BLOCK)
+        return replace(read, channels=chunk).chip_bytes
 
-    def _load_map(self, area: Box, image: int, chunk: tuple[int, int], destination: int) -> None:
+    def _load_map(self, read: Box, chunk: tuple[int, int], destination: int) -> None:
         view = self.layer.source
         if not self._packed:
-            self.emitter.load_map(view, Box(image, area.rows, area.columns, chunk), destination)
+            self.emitter.load_map(view, replace(read, channels=chunk), destination)
             return
         # A row of packed pixels is one pixel of many channels.
         row = view.shape._replace(width=1, channels=view.row)
         rows = MapView(view.region, view.offset, row, view.row, False, view.flip)
-        part = (area.columns[0] * view.pixel, area.columns[1] * view.pixel)
-        self.emitter.load_map(rows, Box(image, area.rows, (0, 1), part), destination)
-
-    def _convolve(
-        self,
-        area: Box,
-        chunk: tuple[int, int],
-        box: Box,
-        fields: dict[str, Any],
-        source: int,
-        weights: int,
-        accumulator: int,
-        accumulate: bool,
-    ) -> None:
-        blocks = -(-chunk[1] // BLOCK)
-        row_pitch = self._map_bytes(area, chunk) // area.rows[1] // BLOCK
-        self.emitter.add(
-            Convolve(
-                source=source,
-                weights=weights,
-                accumulator=accumulator,
-                output_blocks=box.blocks,
-                input_channels=chunk[1] if self._packed else blocks,
-                row_pitch=row_pitch,
-                pixel_pitch=chunk[1] if self._packed else blocks,
-                accumulate=int(accumulate),
-                packed=int(self._packed),
-                **fields,
-            )
-        )
+        part = (read.columns[0] * view.pixel, read.columns[1] * view.pixel)
+        self.emitter.load_map(rows, replace(read, columns=(0, 1), channels=part), destination)
 
 
-class _Depthwise(_Tiles):
+class _Depthwise(_Convolution):
     """Every channel with its own kernel; input and output channels are cut alike."""
 
     def emit(self) -> None:
@@ -317,24 +274,18 @@ class _Depthwise(_Tiles):
             part = self.layer.weights[channels[0] : channels[0] + channels[1], 0]
             weights = self.emitter.load_weights(pack_depthwise(part, weight_zero=self.layer.weight_zero))
             parameters = self.load_requantize(*channels)
-            for image, rows, columns in self.places():
-                self._tile(Box(image, rows, columns, channels), weights, parameters)
-
-    def _tile(self, box: Box, weights: int, parameters: int) -> None:
-        area, fields = self.geometry(box.rows, box.columns)
-        read = Box(box.image, area.rows, area.columns, box.channels)
-        source = self.emitter.maps.take(read.chip_bytes + box.chip_bytes)
-        accumulator = self.emitter.accumulators.take(box.rows[1] * box.columns[1] * box.blocks * 64)
-        self.emitter.load_map(self.layer.source, read, source)
-        self.emitter.add(
-            ConvolveDepthwise(
-                source=source,
-                weights=weights,
-                accumulator=accumulator,
-                blocks=box.blocks,
-                row_pitch=area.columns[1] * box.blocks,
-                pixel_pitch=box.blocks,
-                **fields,
-            )
-        )
-        self.finish(box, accumulator, parameters, source + read.chip_bytes // BLOCK)
+            for box in self.areas(channels):
+                read, fields = self.read(box)
+                source = self.emitter.maps.take(read.chip_bytes + box.chip_bytes)
+                accumulator = self.take_accumulators(box)
+                self.emitter.load_map(self.layer.source, read, source)
+                self.emitter.add(
+                    ConvolveDepthwise,
+                    source=source,
+                    weights=weights,
+                    accumulator=accumulator,
+                    blocks=box.blocks,
+                    **read.pitches(),
+                    **fields,
+                )
+                self.finish(box, accumulator, parameters, source + read.chip_bytes // BLOCK)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tilewright.errors import CodegenError
@@ -48,7 +48,7 @@ class Ring:
         self._position = 0
 
     def take(self, size: int) -> int:
-        """Contiguous space of ``size`` bytes; its place in units of the scratchpad.
+        """Contiguous space of ``size`` bytes; its address in units of the scratchpad.
 
         Raises:
             CodegenError: the scratchpad is smaller than that.
@@ -60,9 +60,9 @@ class Ring:
             )
         if self._position + size > self._size:
             self._position = 0
-        place = self._position
+        address = self._position
         self._position += size
-        return place // self._unit
+        return address // self._unit
 
 
 class Emitter:
@@ -91,9 +91,9 @@ class Emitter:
         """What follows belongs to ``op``."""
         self._layer = op.result.name
 
-    def add(self, item: Instruction) -> None:
+    def add(self, kind: Callable[..., Instruction], /, **fields: int) -> None:
         """Append an instruction; program order is the meaning."""
-        self._pending.append((item, self._layer))
+        self._pending.append((kind(**fields), self._layer))
 
     def assemble(self) -> Assembler:
         """All instructions with their waits and signals."""
@@ -106,88 +106,74 @@ class Emitter:
         return assembler
 
     def constant(self, data: bytes) -> tuple[int, int]:
-        """Put bytes into the constants region; their place and length in lines of 64 bytes."""
+        """Put bytes into the constants region; their address and length in lines of 64 bytes."""
         lines = -(-len(data) // PARAMETER_UNIT)
-        place = self._known.get(data)
-        if place is None:
-            place = self._known[data] = len(self.constants) // PARAMETER_UNIT
+        address = self._known.get(data)
+        if address is None:
+            address = self._known[data] = len(self.constants) // PARAMETER_UNIT
             self.constants += data + bytes(lines * PARAMETER_UNIT - len(data))
-        return place, lines
+        return address, lines
 
     def load_weights(self, data: bytes) -> int:
         """Load packed weights; their line in the scratchpad."""
-        place, lines = self.constant(data)
+        address, lines = self.constant(data)
         destination = self.weights.take(lines * WEIGHT_UNIT)
-        self.add(LoadWeights(region=CONSTANTS, offset=place, destination=destination, length=lines))
+        self.add(LoadWeights, region=CONSTANTS, offset=address, destination=destination, length=lines)
         return destination
 
     def load_parameters(self, data: bytes) -> int:
         """Load parameters, a record or a table; its line in the scratchpad."""
-        place, lines = self.constant(data)
+        address, lines = self.constant(data)
         destination = self.parameters.take(lines * PARAMETER_UNIT)
-        self.add(LoadParameters(region=CONSTANTS, offset=place, destination=destination, length=lines))
+        self.add(LoadParameters, region=CONSTANTS, offset=address, destination=destination, length=lines)
         return destination
 
-    def load_map(self, view: MapView, box: Box, destination: int, pad_value: int = 0) -> None:
+    def load_map(self, view: MapView, box: Box, destination: int) -> None:
         """Load a box; on chip its pixels follow each other without gaps, channels padded to whole blocks."""
-        offset = view.address(box.image, box.rows[0], box.columns[0], box.channels[0])
-        pitch = box.blocks
-        run = view.run(*box.channels)
-        line = box.columns[1] * pitch * MAPS_UNIT
-        if run == pitch * MAPS_UNIT == view.pixel and line <= RUN_LIMIT:
-            self.add(
-                LoadMaps(
-                    region=view.region,
-                    offset=offset,
-                    destination=destination,
-                    run=line,
-                    count_z=box.rows[1],
-                    dram_stride_z=view.row if box.rows[1] > 1 else 0,
-                    map_stride_z=line // MAPS_UNIT if box.rows[1] > 1 else 0,
-                    flip=int(view.flip),
-                )
-            )
-            return
-        self.add(
-            LoadMaps(
-                region=view.region,
-                offset=offset,
-                destination=destination,
-                run=run,
-                count_y=box.columns[1],
-                count_z=box.rows[1],
-                dram_stride_y=view.pixel if box.columns[1] > 1 else 0,
-                dram_stride_z=view.row if box.rows[1] > 1 else 0,
-                map_stride_y=pitch if box.columns[1] > 1 else 0,
-                map_stride_z=line // MAPS_UNIT if box.rows[1] > 1 else 0,
-                pad_value=pad_value,
-                flip=int(view.flip),
-            )
-        )
+        self.add(LoadMaps, destination=destination, **_transfer(view, box))
 
     def store_map(self, view: MapView, box: Box, source: int) -> None:
         """Store a box that lies on chip as :meth:`load_map` would leave it."""
-        offset = view.address(box.image, box.rows[0], box.columns[0], box.channels[0])
-        pitch = box.blocks
-        run = view.run(*box.channels)
-        line = box.columns[1] * pitch * MAPS_UNIT
-        whole_rows = run == pitch * MAPS_UNIT == view.pixel and line <= RUN_LIMIT
-        columns = 1 if whole_rows else box.columns[1]
-        self.add(
-            Store(
-                region=view.region,
-                offset=offset,
-                source=source,
-                run=line if whole_rows else run,
-                count_y=columns,
-                count_z=box.rows[1],
-                dram_stride_y=view.pixel if columns > 1 else 0,
-                dram_stride_z=view.row if box.rows[1] > 1 else 0,
-                map_stride_y=pitch if columns > 1 else 0,
-                map_stride_z=line // MAPS_UNIT if box.rows[1] > 1 else 0,
-                flip=int(view.flip),
-            )
-        )
+        self.add(Store, source=source, **_transfer(view, box))
+
+    def compute(
+        self, op: Op, reads: Sequence[Box], box: Box, kind: Callable[..., Instruction], /, **fields: int
+    ) -> None:
+        """Load boxes of the operands, make a box of the result of them and store it.
+
+        Args:
+            kind: takes the fields that are given, the addresses ``source`` (``source_a`` and ``source_b`` of
+                two operands) and ``destination``, and what the box of the result says about itself.
+        """
+        start = self.maps.take(sum(part.chip_bytes for part in (*reads, box)))
+        names = ("source",) if len(reads) == 1 else ("source_a", "source_b")
+        for name, value, read in zip(names, op.inputs, reads, strict=True):
+            self.load_map(self.views[value], read, start)
+            fields[name] = start
+            start += read.chip_bytes // MAPS_UNIT
+        self.add(kind, destination=start, **box.size, **box.pitches("destination_"), **fields)
+        self.store_map(self.views[op.result], box, start)
+
+
+def _transfer(view: MapView, box: Box) -> dict[str, int]:
+    """The fields of an instruction that moves a box between DRAM and the scratchpad."""
+    run, (rows, columns) = view.run(*box.channels), (box.rows[1], box.columns[1])
+    line = columns * box.blocks * MAPS_UNIT
+    if run == box.blocks * MAPS_UNIT == view.pixel and line <= RUN_LIMIT:
+        # Whole rows, each in one run.
+        run, columns = line, 1
+    return {
+        "region": view.region,
+        "offset": view.address(box.image, box.rows[0], box.columns[0], box.channels[0]),
+        "run": run,
+        "count_y": columns,
+        "count_z": rows,
+        "dram_stride_y": view.pixel if columns > 1 else 0,
+        "dram_stride_z": view.row if rows > 1 else 0,
+        "map_stride_y": box.blocks if columns > 1 else 0,
+        "map_stride_z": line // MAPS_UNIT if rows > 1 else 0,
+        "flip": int(view.flip),
+    }
 
 
 def on_chip(type: TensorType, stored: int) -> int:

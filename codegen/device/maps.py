@@ -10,6 +10,7 @@ from tilewright.errors import CodegenError
 from ...ir.core import Function, Op, Value
 from ...ir.feature_map import MapShape, map_shape
 from ...ir.types import DType
+from ...runtime.artifact.artifact import FeatureMapRef
 
 BLOCK = 16
 """Channels that lie together on the device."""
@@ -51,6 +52,11 @@ class MapView:
         """Whether pixels follow each other without padding although their channels fill no block."""
         return self.pixel == self.shape.channels and self.pixel % BLOCK != 0
 
+    @property
+    def reference(self) -> FeatureMapRef:
+        """What the runtime must know of an input or output."""
+        return FeatureMapRef(self.offset, tuple(self.shape), self.pixel)
+
     def channels(self, first: int, count: int) -> MapView:
         """The view of ``count`` channels from ``first`` on."""
         fills = first % BLOCK == 0 and first + count == self.shape.channels
@@ -91,16 +97,25 @@ class Box:
         """Bytes in the maps scratchpad, where every pixel is padded to whole blocks."""
         return self.rows[1] * self.columns[1] * self.blocks * BLOCK
 
+    @property
+    def size(self) -> dict[str, int]:
+        """The fields of an instruction that computes the box."""
+        return {"height": self.rows[1], "width": self.columns[1], "blocks": self.blocks}
+
+    def pitches(self, prefix: str = "") -> dict[str, int]:
+        """The fields that say how the box lies on chip, where pixels and rows follow each other without gaps."""
+        return {f"{prefix}row_pitch": self.columns[1] * self.blocks, f"{prefix}pixel_pitch": self.blocks}
+
 
 def _view(value: Value, annotation: object) -> MapView:
     if not (isinstance(annotation, tuple) and len(annotation) == 4):
         raise CodegenError(
-            f"%{value.name} has no place in device memory", found=annotation, hint="Run plan_device_memory first."
+            f"%{value.name} has no address in device memory", found=annotation, hint="Run plan_device_memory first."
         )
     region, offset, pixel, padded = annotation
     if not (isinstance(offset, int) and isinstance(pixel, int) and region in REGIONS):
         raise CodegenError(
-            f"%{value.name} has a malformed place in device memory",
+            f"%{value.name} has a malformed address in device memory",
             expected=f"one of {', '.join(REGIONS)}, an offset and the bytes of a pixel",
             found=annotation,
         )
@@ -111,13 +126,13 @@ def _view(value: Value, annotation: object) -> MapView:
 
 
 def views_of(function: Function) -> dict[Value, MapView]:
-    """The place of every feature map of a planned device function."""
+    """Where every feature map of a planned device function lies."""
     inputs = function.annotations.get("inputs")
     if not isinstance(inputs, tuple):
         raise CodegenError(
             "the device function has no memory plan", op=f"@{function.name}", hint="Run plan_device_memory first."
         )
-    views = {value: _view(value, place) for value, place in zip(function.parameters, inputs, strict=True)}
+    views = {value: _view(value, address) for value, address in zip(function.parameters, inputs, strict=True)}
     for op in function.ops:
         views[op.result] = _view(op.result, op.annotations.get("dram"))
     # A part of an output buffer holds what the whole buffer holds.

@@ -15,12 +15,12 @@ from .maps import Box, MapView, tiles_of
 def copy_map(source: MapView, target: MapView, op: Op, emitter: Emitter) -> None:
     """Copy a map through the scratchpad, tile by tile."""
     for box in tiles_of(op, target.shape):
-        place = emitter.maps.take(box.chip_bytes)
-        emitter.load_map(source, box, place)
-        emitter.store_map(target, box, place)
+        address = emitter.maps.take(box.chip_bytes)
+        emitter.load_map(source, box, address)
+        emitter.store_map(target, box, address)
 
 
-def _same_place(a: MapView, b: MapView) -> bool:
+def _same_address(a: MapView, b: MapView) -> bool:
     return (a.region, a.offset, a.pixel) == (b.region, b.offset, b.pixel)
 
 
@@ -34,7 +34,7 @@ def lower_concat(op: Op, emitter: Emitter) -> None:
         source = emitter.views[value]
         part = _part(whole, concat.axis, position, source.shape, op.result.type.rank)
         position += value.type.shape[concat.axis]
-        if not _same_place(source, part):
+        if not _same_address(source, part):
             copy_map(source, part, op, emitter)
 
 
@@ -49,7 +49,7 @@ def _part(whole: MapView, axis: int, first: int, shape: MapShape, rank: int) -> 
 def lower_reshape(op: Op, emitter: Emitter) -> None:
     """Nothing, where the result is another name for the operand; otherwise a copy of equal bytes."""
     source, target = emitter.views[op.inputs[0]], emitter.views[op.result]
-    if not _same_place(source, target):
+    if not _same_address(source, target):
         copy_map(replace(source, shape=target.shape, pixel=source.pixel), target, op, emitter)
 
 
@@ -67,9 +67,9 @@ def lower_slice(op: Op, emitter: Emitter) -> None:
             (box.columns[0] + begin.width, box.columns[1]),
             (box.channels[0] + begin.channels, box.channels[1]),
         )
-        place = emitter.maps.take(box.chip_bytes)
-        emitter.load_map(source, read, place)
-        emitter.store_map(target, box, place)
+        address = emitter.maps.take(box.chip_bytes)
+        emitter.load_map(source, read, address)
+        emitter.store_map(target, box, address)
 
 
 def _begin(begin: tuple[int, ...]) -> MapShape:

@@ -7,28 +7,15 @@ from dataclasses import dataclass
 
 from tilewright.errors import CodegenError, TilewrightError
 
-from ...ir.core import Function, Value
+from ...ir.core import Function
+from ...runtime.artifact.artifact import FeatureMapRef
 from ...runtime.isa import Program
 from ...runtime.machine import Machine
-from . import convolution, movement, vector
+from . import convolution, elementwise, movement, pooling, resize
 from .emit import Emitter, lowering_of
-from .maps import MapView
 
-FAMILIES = (convolution, movement, vector)
+FAMILIES = (convolution, elementwise, movement, pooling, resize)
 """Importing them registers the lowerings."""
-
-
-@dataclass(frozen=True)
-class Port:
-    """How an input or output of a device function lies in its region; distances in bytes.
-
-    Attributes:
-        value: the parameter or result.
-        view: its place.
-    """
-
-    value: Value
-    view: MapView
 
 
 @dataclass(frozen=True)
@@ -38,13 +25,13 @@ class DeviceProgram:
     Attributes:
         program: instructions, regions and the machine they were made for.
         constants: contents of the constants region.
-        inputs, outputs: parameters and results in order.
+        inputs, outputs: how parameters and results lie in their regions, in order.
     """
 
     program: Program
     constants: bytes
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
+    inputs: tuple[FeatureMapRef, ...]
+    outputs: tuple[FeatureMapRef, ...]
 
 
 def build_device_program(
@@ -76,6 +63,6 @@ def build_device_program(
     return DeviceProgram(
         program,
         bytes(emitter.constants),
-        tuple(Port(value, emitter.views[value]) for value in function.parameters),
-        tuple(Port(value, emitter.views[value]) for value in function.results),
+        tuple(emitter.views[value].reference for value in function.parameters),
+        tuple(emitter.views[value].reference for value in function.results),
     )

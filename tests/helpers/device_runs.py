@@ -8,10 +8,8 @@ import numpy as np
 
 from tilewright.codegen.device.program import DeviceProgram, build_device_program
 from tilewright.ir.core import Function, Module
-from tilewright.ir.feature_map import map_shape
 from tilewright.passes.device.plan_device_memory import PlanDeviceMemory
 from tilewright.passes.device.tile_device import annotations_of, tile_of
-from tilewright.runtime.artifact.artifact import FeatureMapRef
 from tilewright.runtime.device import as_map
 from tilewright.runtime.machine import Machine
 from tilewright.runtime.simulator.functional import FunctionalEngine
@@ -35,16 +33,13 @@ def run_on_device(
     engine = FunctionalEngine(compiled.program, machine, {"constants": constants})
     size = next(r.size for r in compiled.program.regions if r.name == "input")
     region = np.zeros(size, np.uint8)
-    for port in compiled.inputs:
-        _feature_map(port).view(region)[...] = as_map(np.ascontiguousarray(inputs[port.value.name]))
+    for value, feature_map in zip(module.main.parameters, compiled.inputs, strict=True):
+        feature_map.view(region)[...] = as_map(np.ascontiguousarray(inputs[value.name]))
     produced = engine.run({"input": region})["output"]
     results: dict[str, np.ndarray] = {}
-    for name, port in zip(module.main.result_names, compiled.outputs, strict=True):
-        array = np.empty(port.value.type.shape, port.value.type.dtype.numpy)
-        as_map(array)[...] = _feature_map(port).view(produced)
+    main = module.main
+    for name, value, feature_map in zip(main.result_names, main.results, compiled.outputs, strict=True):
+        array = np.empty(value.type.shape, value.type.dtype.numpy)
+        as_map(array)[...] = feature_map.view(produced)
         results[name] = array
     return results
-
-
-def _feature_map(port) -> FeatureMapRef:
-    return FeatureMapRef(port.view.offset, tuple(map_shape(port.value.type)), port.view.pixel)
