@@ -31,7 +31,7 @@ class Arithmetic(ABC, Generic[Value]):
         """The element type that a value is computed in: float32 for half floats."""
 
     @abstractmethod
-    def number(self, like: Value, number: float) -> Value:
+    def number(self, like: Value, value: float) -> Value:
         """A constant of the type of another value."""
 
     @abstractmethod
@@ -61,8 +61,8 @@ class Element(Generic[Value]):
     def dtype(self) -> DType:
         return self.arithmetic.dtype(self.value)
 
-    def number(self, number: float) -> Element[Value]:
-        return Element(self.arithmetic, self.arithmetic.number(self.value, number))
+    def number(self, value: float) -> Element[Value]:
+        return Element(self.arithmetic, self.arithmetic.number(self.value, value))
 
     def apply(self, function: str, *others: Element[Value] | float) -> Element[Value]:
         """A function of :meth:`Arithmetic.apply`, of this element and others."""

@@ -28,14 +28,12 @@ class Kernel:
         text: LLVM IR that defines it; further functions in it are helpers of its own.
         units: work items that the range of a call counts.
         scratch_bytes: memory that one call needs at its own disposal, 64-byte aligned.
-        optimized: LLVM's passes have been over the text already.
     """
 
     name: str
     text: str
     units: int = 1
     scratch_bytes: int = 0
-    optimized: bool = False
 
 
 def kernel_name(stem: str, *spec: object) -> str:

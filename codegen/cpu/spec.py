@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from ...ir.types import DType
 from .kernel import Kernel, kernel_name
-from .llvm.builder import FunctionBuilder
+from .llvm.builder import FunctionBuilder, module_text
 from .llvm.target import TargetDescription
 from .llvm.types import I32, I64, PTR, Register, Type, constant, type_of
 
@@ -76,10 +76,7 @@ class KernelSpec(ABC):
     ) -> Kernel:
         """End the kernel's function with success, and put the functions together."""
         entry.return_(constant(I32, 0))
-        functions = (*helpers, entry)
-        declarations = {symbol: text for function in functions for symbol, text in function.declarations.items()}
-        text = "\n".join([*declarations.values(), *(function.text() for function in functions)])
-        return Kernel(self.name, text, units, scratch_bytes, optimized=True)
+        return Kernel(self.name, module_text([*helpers, entry]), units, scratch_bytes)
 
 
 @lru_cache(maxsize=128)

@@ -1,4 +1,4 @@
-"""A small builder of LLVM's textual IR: functions in SSA form with loops, vectors and memory accesses.
+"""A small builder of LLVM's textual IR, and its only writer: functions in SSA form with loops, vectors and memory accesses.
 
 Values that change in a loop are carried as phi nodes from the start, so no pass has to promote memory to registers;
 integer arithmetic on constants is done here. What comes out needs no optimisation passes: LLVM's instruction
@@ -25,10 +25,12 @@ class FunctionBuilder:
 
     Args:
         name: its symbol.
-        parameters: name and type of each; pointers may be marked in ``read_only``.
+        parameters: name and type of each.
         result: what it returns, ``None`` for nothing.
         internal: not seen outside of the module, and never inlined: a unit of register allocation of its own.
         read_only: names of pointers to memory that nothing writes while the function runs.
+        exclusive: names of pointers to memory that is reached through no other.
+        chooses_width: LLVM decides how wide vectors are; else they are as wide as those of the target.
     """
 
     def __init__(
@@ -40,6 +42,8 @@ class FunctionBuilder:
         *,
         internal: bool = False,
         read_only: Sequence[str] = (),
+        exclusive: Sequence[str] = (),
+        chooses_width: bool = False,
     ) -> None:
         self.target = target
         self.name = name
@@ -47,8 +51,9 @@ class FunctionBuilder:
         self.declarations: dict[str, str] = {}
         self._result = result
         self._internal = internal
-        marks = {parameter: " noalias readonly" if parameter in read_only else "" for parameter, _ in parameters}
-        self._signature = ", ".join(f"{type.text}{marks[p]} %{p}" for p, type in parameters)
+        self._width = None if chooses_width else target.vector_bits
+        marks = {**dict.fromkeys(read_only, " noalias readonly"), **dict.fromkeys(exclusive, " noalias")}
+        self._signature = ", ".join(f"{type.text}{marks.get(p, '')} %{p}" for p, type in parameters)
         self._lines: list[str] = []
         self._count = 0
         self._block = "entry"
@@ -57,16 +62,12 @@ class FunctionBuilder:
 
     def text(self) -> str:
         """The definition, ready to stand in a module."""
-        linkage = "internal " if self._internal else ""
-        inlining = "noinline " if self._internal else ""
-        width = self.target.vector_bits
-        vectors = f'"prefer-vector-width"="{width}" "min-legal-vector-width"="{width}"'
+        linkage, inlining = ("internal ", "noinline ") if self._internal else ("", "")
+        width = self._width
+        vectors = f'"prefer-vector-width"="{width}" "min-legal-vector-width"="{width}" ' if width else ""
         result = self._result.text if self._result is not None else "void"
-        body = "\n".join(self._lines)
-        return (
-            f"define {linkage}{result} @{self.name}({self._signature}) {inlining}nounwind {vectors} "
-            f"{{\nentry:\n{body}\n}}\n"
-        )
+        head = f"define {linkage}{result} @{self.name}({self._signature}) {inlining}nounwind {vectors}"
+        return "\n".join([f"{head}{{", "entry:", *self._lines, "}", ""])
 
     def _name(self, prefix: str = "v") -> str:
         self._count += 1
@@ -88,6 +89,14 @@ class FunctionBuilder:
 
     def return_(self, value: Register | None = None) -> None:
         self._emit("ret void" if value is None else f"ret {value}")
+
+    def return_if(self, condition: Register, value: Register) -> None:
+        """Return the value at once if the condition holds."""
+        leaving, following = self._name("return"), self._name("after")
+        self._emit(f"br i1 {condition.text}, label %{leaving}, label %{following}")
+        self._start(leaving)
+        self.return_(value)
+        self._start(following)
 
     def loop(
         self,
@@ -327,6 +336,17 @@ class FunctionBuilder:
 
     # Memory
 
+    def allocate(self, type: Type) -> Register:
+        """Memory for a value while the function runs."""
+        return self._define(PTR, f"alloca {type.text}, align {type.bytes}")
+
+    def table(self, symbol: str, type: Type, numbers: Sequence[float]) -> Register:
+        """Constants in memory, aligned to cache lines; the symbol must be new in the module."""
+        elements = ", ".join(str(constant(type, number)) for number in numbers)
+        text = f"@{symbol} = internal constant [{len(numbers)} x {type.text}] [{elements}], align 64"
+        self.declarations[f"@{symbol}"] = text
+        return Register(PTR, f"@{symbol}")
+
     def at(self, pointer: Register, *offsets: Integer) -> Register:
         """The address so many bytes further."""
         for offset in offsets:
@@ -383,3 +403,9 @@ class FunctionBuilder:
         locality = {1: 3, 2: 2}[level]
         arguments = [pointer, constant(I32, 0), constant(I32, locality), constant(I32, 1)]
         self.intrinsic("llvm.prefetch.p0", None, arguments)
+
+
+def module_text(functions: Sequence[FunctionBuilder]) -> str:
+    """The text of a module with these functions and what they declare."""
+    declarations = {symbol: text for function in functions for symbol, text in function.declarations.items()}
+    return "\n".join([*declarations.values(), *(function.text() for function in functions)])

@@ -115,8 +115,8 @@ class VectorArithmetic(Arithmetic[Register]):
     def dtype(self, value: Register) -> DType:
         return DType.F32 if value.type.is_float else DType.BOOL
 
-    def number(self, like: Register, number: float) -> Register:
-        return constant(like.type, number)
+    def number(self, like: Register, value: float) -> Register:
+        return constant(like.type, value)
 
     def apply(self, function: str, operands: Sequence[Register]) -> Register:
         return _INSTRUCTIONS[function](self.b, *operands)

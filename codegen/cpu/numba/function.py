@@ -11,46 +11,33 @@ range of work items::
 
 Shapes and attributes stand in the tables (i64 and f64), which are constants of each kernel: numba compiles a function
 once for each combination of element types, and LLVM specialises the result to the numbers. A function must not allocate
-or raise; it returns 0, or 1 to refuse its data.
+or raise; it returns 0, or 1 to refuse its data. It may call what stands in :mod:`.scalar_functions`, and name ``np``
+and ``math``. numba is imported when the first kernel needs it.
 """
 
 from __future__ import annotations
 
+import math
 import re
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from types import FunctionType
 from typing import Any
 
-import llvmlite.binding as llvm
-import numba
-from numba import types
-from numba.core import config
+import numpy as np
 
 from tilewright.errors import CodegenError
 
 from ....ir.types import DType
 from ..kernel import Kernel, kernel_name
+from ..llvm.builder import FunctionBuilder, module_text
+from ..llvm.module import optimized
 from ..llvm.target import TargetDescription
+from ..llvm.types import F64, I32, I64, PTR, Register, Type, zero
+from . import scalar_functions
 
 KernelFunction = Callable[..., int]
-
-_TYPES = {
-    DType.F32: types.float32,
-    DType.F64: types.float64,
-    DType.I8: types.int8,
-    DType.I16: types.int16,
-    DType.I32: types.int32,
-    DType.I64: types.int64,
-    DType.U8: types.uint8,
-    DType.U16: types.uint16,
-    DType.U32: types.uint32,
-    DType.U64: types.uint64,
-    # As stored: truth values as bytes 0 and 1, half floats as their bits.
-    DType.BOOL: types.uint8,
-    DType.F16: types.uint16,
-}
 
 _RELAXED = ("reassoc", "contract", "nsz")
 """Of the fast-math relaxations those that keep infinities and NaNs right."""
@@ -79,25 +66,38 @@ def compile_kernel(
         fastmath: allow sums to be reordered, so that LLVM can vectorise them.
 
     Raises:
-        CodegenError: LLVM rejects what numba made (our own bug).
+        CodegenError: numba cannot type the function, or LLVM rejects what numba made (bugs of the function).
     """
     numbers = tuple(int(i) for i in integers), tuple(float(f) for f in floats)
     return _kernel(stem, function, tuple(dtypes), target, *numbers, units, scratch, fastmath)
 
 
 @cache
-def python_function(source: str, namespace: tuple[tuple[str, object], ...] = ()) -> KernelFunction:
-    """The function ``kernel`` that a generated text defines.
-
-    Args:
-        source: Python, written by this package.
-        namespace: further names that it may use.
-    """
-    scope: dict[str, Any] = dict(namespace)
+def python_function(source: str) -> KernelFunction:
+    """The function ``kernel`` that a generated text defines."""
+    scope = dict(_scope())
     exec(source, scope)
     function = scope["kernel"]
     function.source = source
     return function
+
+
+@cache
+def _scope() -> dict[str, Any]:
+    """What kernels may name."""
+    import numba
+
+    compiled = numba.njit(error_model="numpy")
+    scope: dict[str, Any] = {**vars(scalar_functions), "np": np, "math": math}
+    for name, function in vars(scalar_functions).items():
+        if isinstance(function, FunctionType):
+            scope[name] = compiled(FunctionType(function.__code__, scope, name))
+    return scope
+
+
+def origin(function: KernelFunction) -> tuple[str, str, str]:
+    """What tells the code of kernel functions apart."""
+    return function.__module__, function.__qualname__, getattr(function, "source", "")
 
 
 @cache
@@ -112,17 +112,45 @@ def _kernel(
     scratch: tuple[DType, int],
     fastmath: bool,
 ) -> Kernel:
-    origin = function.__module__, function.__qualname__, getattr(function, "source", "")
-    name = kernel_name(stem, origin, dtypes, target, integers, floats, units, scratch, fastmath)
-    memory = types.CPointer(types.int64), types.CPointer(types.float64), types.CPointer(_TYPES[scratch[0]])
-    body, symbol = numba_text(function, dtypes, (*memory, types.int64, types.int64), fastmath)
-    text = body + _wrapper(symbol, name, len(dtypes), integers, floats)
-    return Kernel(name, optimized(text, name, target), units, scratch[0].bytes * scratch[1], optimized=True)
+    name = kernel_name(stem, origin(function), dtypes, target, integers, floats, units, scratch, fastmath)
+    text, symbol = numba_text(stem, function, (*dtypes, DType.I64, DType.F64, scratch[0]), 2, fastmath)
+    entry = NumbaEntry(target, name, len(dtypes))
+    tables = entry.b.table("integers", I64, integers), entry.b.table("floats", F64, floats)
+    status = entry.call(symbol, [*entry.tensors, *tables, entry.scratch, entry.begin, entry.end])
+    entry.b.return_(status)
+    text = optimized(text + module_text([entry.b]), name, target)
+    return Kernel(name, text, units, scratch[0].bytes * scratch[1])
+
+
+class NumbaEntry:
+    """The function of a kernel that calls what numba made.
+
+    Attributes:
+        b: builds it.
+        tensors: its pointers to operands and results.
+    """
+
+    def __init__(self, target: TargetDescription, name: str, tensors: int) -> None:
+        pointers = [*(f"t{i}" for i in range(tensors)), "scratch"]
+        parameters: list[tuple[str, Type]] = [*((p, PTR) for p in pointers), ("begin", I64), ("end", I64)]
+        # No result overlaps with an operand, or else it replaces it element by element.
+        self.b = FunctionBuilder(target, name, parameters, I32, exclusive=pointers, chooses_width=True)
+        *self.tensors, self.scratch, self.begin, self.end = self.b.arguments
+        self._result, self._error = self.b.allocate(I32), self.b.allocate(PTR)
+        self.b.store(zero(I32), self._result)
+
+    def call(self, symbol: str, arguments: Sequence[Register]) -> Register:
+        """Call a function of :func:`numba_text`; not 0 if it refuses its data."""
+        # numba passes results and errors by pointer.
+        raised = self.b.call(symbol, I32, [self._result, self._error, *arguments])
+        return self.b.binary("or", raised, self.b.load(I32, self._result))
 
 
 @contextmanager
 def _unoptimized() -> Iterator[None]:
     # LLVM must meet the body first where the tables are known: loops vectorised for unknown strides stay that way.
+    from numba.core import config
+
     settings: Any = config
     level = settings.OPT
     settings.OPT = type(level)(0)
@@ -132,17 +160,52 @@ def _unoptimized() -> Iterator[None]:
         settings.OPT = level
 
 
-@cache
 def numba_text(
-    function: KernelFunction, dtypes: tuple[DType, ...], others: tuple[types.Type, ...], fastmath: bool = False
+    stem: str, function: KernelFunction, pointers: tuple[DType, ...], indices: int, fastmath: bool = False
 ) -> tuple[str, str]:
     """LLVM IR of a function, not optimised, and its symbol.
 
     Its LLVM parameters are a pointer to an i32 result, a pointer to nothing that matters, then its own: pointers to
-    elements of ``dtypes``, and ``others``. It returns i32, not 0 if it raises.
+    elements of these types, and so many i64. It returns i32, not 0 if it raises.
+
+    Args:
+        stem: what error messages call it.
+
+    Raises:
+        CodegenError: numba finds no types for what the function does, or cannot compile it.
     """
-    pointers = [types.CPointer(_TYPES[dtype]) for dtype in dtypes]
-    signature = types.int32(*pointers, *others)
+    from numba.core.errors import NumbaError
+
+    try:
+        return _compiled(function, pointers, indices, fastmath)
+    except NumbaError as error:
+        raise CodegenError(
+            f"numba cannot compile the kernel's function {function.__qualname__}",
+            stage="cpu code",
+            op=stem,
+            found=_problem(str(error)),
+            hint="This is a fault of Tilewright, not of the model.",
+        ) from error
+
+
+def _problem(message: str) -> str:
+    """What numba's message says is wrong, and where, in a line."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", message)
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
+    return " ".join(line for line in lines if not line.startswith(("Failed in nopython mode", "<source elided>")))
+
+
+@cache
+def _compiled(
+    function: KernelFunction, pointers: tuple[DType, ...], indices: int, fastmath: bool
+) -> tuple[str, str]:
+    import numba
+    from numba import types
+
+    # As stored: truth values as bytes 0 and 1, half floats as their bits.
+    names = {DType.BOOL: "uint8", DType.F16: "uint16"}
+    elements = (getattr(types, names.get(dtype, dtype.numpy.name)) for dtype in pointers)
+    signature = types.int32(*map(types.CPointer, elements), *[types.int64] * indices)
     options: dict[str, Any] = {
         "no_cpython_wrapper": True,
         "no_cfunc_wrapper": True,
@@ -150,70 +213,11 @@ def numba_text(
         "boundscheck": False,
         "fastmath": set(_RELAXED) if fastmath else False,
     }
+    scope = {**function.__globals__, **_scope()}
     with _unoptimized():
-        dispatcher = numba.njit(signature, **options)(function)
+        dispatcher = numba.njit(signature, **options)(FunctionType(function.__code__, scope, function.__name__))
     compiled = dispatcher.overloads[dispatcher.signatures[0]]
     text = compiled.library.get_llvm_str()
     # numba may pin functions to this machine's features; the target decides for which processor code is made.
     text = re.sub(r'"target-(cpu|features)"="[^"]*"', "", text)
     return text, compiled.fndesc.llvm_func_name
-
-
-def _table(name: str, kind: str, elements: Sequence[str]) -> str:
-    initializer = ", ".join(f"{kind} {element}" for element in elements)
-    return f"@{name} = internal constant [{len(elements)} x {kind}] [{initializer}], align 8"
-
-
-def _wrapper(symbol: str, name: str, tensors: int, integers: tuple[int, ...], floats: tuple[float, ...]) -> str:
-    """A function with the kernel signature: numba passes results and errors by pointer."""
-    bits = [f"0x{struct.unpack('<Q', struct.pack('<d', f))[0]:016X}" for f in floats]
-    pointers = [f"%t{i}" for i in range(tensors)]
-    # No result overlaps with an operand, or else it replaces it element by element.
-    parameters = ", ".join([*(f"ptr noalias {p}" for p in pointers), "ptr noalias %scratch", "i64 %begin", "i64 %end"])
-    plain = ", ".join([*(f"ptr {p}" for p in pointers), "ptr @integers", "ptr @floats", "ptr %scratch"])
-    return f"""
-{_table("integers", "i64", [str(i) for i in integers])}
-{_table("floats", "double", bits)}
-define i32 @{name}({parameters}) {{
-  %result = alloca i32, align 4
-  %error = alloca ptr, align 8
-  store i32 0, ptr %result, align 4
-  %raised = call i32 @{symbol}(ptr %result, ptr %error, {plain}, i64 %begin, i64 %end)
-  %value = load i32, ptr %result, align 4
-  %failed = or i32 %raised, %value
-  ret i32 %failed
-}}
-"""
-
-
-@cache
-def _machine(target: TargetDescription) -> llvm.TargetMachine:
-    return target.machine()
-
-
-def optimized(text: str, name: str, target: TargetDescription) -> str:
-    """A kernel's text after LLVM's passes, vectorisers included, with nothing visible but the kernel.
-
-    Raises:
-        CodegenError: LLVM rejects it (our own bug).
-    """
-    machine = _machine(target)
-    try:
-        module = llvm.parse_assembly(text)
-    except RuntimeError as error:
-        raise CodegenError(f"LLVM rejects the text of {name}: {error}") from error
-    module.triple = target.triple
-    module.data_layout = str(machine.target_data)
-    for function in module.functions:
-        if not function.is_declaration and function.name != name:
-            function.linkage = "internal"
-            function.add_function_attribute("alwaysinline")
-    for variable in module.global_variables:
-        if not variable.is_declaration:
-            variable.linkage = "internal"
-    options = llvm.create_pipeline_tuning_options(speed_level=2)
-    options.loop_vectorization = True
-    options.loop_unrolling = False
-    builder = llvm.create_pass_builder(machine, options)
-    builder.getModulePassManager().run(module, builder)
-    return str(module)

@@ -1,0 +1,55 @@
+"""LLVM modules: from text, with nothing visible but one function."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import llvmlite.binding as llvm
+
+from tilewright.errors import CodegenError
+
+from .target import TargetDescription
+
+
+@cache
+def machine(target: TargetDescription) -> llvm.TargetMachine:
+    """LLVM's code generator for a target."""
+    return target.machine()
+
+
+def parse(text: str, name: str, target: TargetDescription) -> llvm.ModuleRef:
+    """The module of a text for a target, in which nothing is visible from outside but the function ``name``.
+
+    Raises:
+        CodegenError: LLVM rejects the text (our own bug).
+    """
+    try:
+        module = llvm.parse_assembly(text)
+        module.verify()
+    except RuntimeError as error:
+        raise CodegenError(f"LLVM rejects the text of {name}: {error}") from error
+    module.triple = target.triple
+    module.data_layout = str(machine(target).target_data)
+    hide(module, name)
+    return module
+
+
+def hide(module: llvm.ModuleRef, name: str) -> None:
+    """Leave nothing of a module visible but the function ``name``."""
+    for symbol in (*module.functions, *module.global_variables):
+        if not symbol.is_declaration and symbol.name != name:
+            symbol.linkage = "internal"
+
+
+def optimized(text: str, name: str, target: TargetDescription) -> str:
+    """A text after LLVM's passes, vectorisers included, with all its functions in ``name``."""
+    module = parse(text, name, target)
+    for function in module.functions:
+        if not function.is_declaration and function.name != name:
+            function.add_function_attribute("alwaysinline")
+    options = llvm.create_pipeline_tuning_options(speed_level=2)
+    options.loop_vectorization = True
+    options.loop_unrolling = False
+    builder = llvm.create_pass_builder(machine(target), options)
+    builder.getModulePassManager().run(module, builder)
+    return str(module)

@@ -1,0 +1,196 @@
+"""Functions of single numbers that kernels may call; numba compiles them into each.
+
+Kernels hold half floats as their bits, u16, and compute with them as float32. Quantised arithmetic follows
+:mod:`tilewright.ir.arithmetic`; every operation rounds on its own.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+def smaller(a, b):
+    """NaN if one is NaN."""
+    return a if a < b or a != a else b
+
+
+def larger(a, b):
+    """NaN if one is NaN."""
+    return a if a > b or a != a else b
+
+
+def divide_integers(a, b):
+    """Quotient cut toward zero; 0 of a division by zero."""
+    if b == 0:
+        return a - a
+    if b + 1 == 0:
+        return a - a - a
+    quotient = a // b
+    if a != quotient * b and (a < 0) != (b < 0):
+        quotient += 1
+    return quotient
+
+
+def remainder(a, b):
+    """Remainder with the sign of the divisor; 0 of a division by zero."""
+    if b == 0 or b + 1 == 0:
+        return a - a
+    return a % b
+
+
+def truncated_remainder(a, b):
+    """Remainder of integers with the sign of the dividend; 0 of a division by zero."""
+    return a - a if b == 0 else a - divide_integers(a, b) * b
+
+
+def to_int32(x):
+    """The fraction dropped; the smallest integer for what does not fit."""
+    return np.int32(x) if -2147483648.0 <= np.trunc(x) < 2147483648.0 else np.int32(-2147483648)
+
+
+def to_int64(x):
+    """The fraction dropped; the smallest integer for what does not fit."""
+    fits = -9223372036854775808.0 <= x < 9223372036854775808.0
+    return np.int64(x) if fits else np.int64(-9223372036854775808)
+
+
+def to_uint64(x):
+    """The fraction dropped; beyond the range what :func:`tilewright.ir.ops.shape.truncate` says."""
+    if x >= 9223372036854775808.0:
+        return np.uint64(to_int64(np.float64(x) - 9223372036854775808.0)) ^ np.uint64(1 << 63)
+    return np.uint64(to_int64(x))
+
+
+def exponential(x):
+    """e to the power of a float32, to about one unit in the last place, in steps that vectorise.
+
+    Cephes' expf: x = n log 2 + r, a polynomial in r, and n added to the exponent. Below -87 the result is 0.
+    """
+    n = np.rint(x * np.float32(1.44269504088896341))
+    r = x - n * np.float32(0.693359375) - n * np.float32(-2.12194440e-4)
+    p = np.float32(1.9875691500e-4)
+    p = p * r + np.float32(1.3981999507e-3)
+    p = p * r + np.float32(8.3334519073e-3)
+    p = p * r + np.float32(4.1665795894e-2)
+    p = p * r + np.float32(1.6666665459e-1)
+    p = p * r + np.float32(5.0000001201e-1)
+    y = p * (r * r) + r + np.float32(1)
+    inside = min(max(n, np.float32(-126)), np.float32(127))
+    power = np.int32((np.int32(inside) + np.int32(127)) << np.int32(23)).view(np.float32)
+    result = np.float32(0) if x < np.float32(-87.3) else np.float32(np.inf) if x > np.float32(88.02) else y * power
+    return result if x == x else x
+
+
+def ordered(x):
+    """An int32 that compares as the float32 does; NaN is the largest or smallest of all."""
+    bits = np.float32(x).view(np.int32)
+    return np.int32(bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
+
+
+def from_ordered(key):
+    """The float32 of :func:`ordered`."""
+    return np.int32(key ^ ((key >> np.int32(31)) & np.int32(0x7FFFFFFF))).view(np.float32)
+
+
+_SCALE = np.float32(2.0**112)  # between the exponent biases 15 and 127
+_OVERFLOW = np.uint32(0x477FF000)  # 65520, the smallest float that rounds to infinity
+_SMALLEST_NORMAL = np.uint32(0x38800000)  # 2**-14
+_INFINITY = np.uint32(0x7F800000)
+
+
+def half_to_single(h):
+    """The float32 of the same value."""
+    magnitude = np.uint32(h & np.uint16(0x7FFF)) << np.uint32(13)
+    sign = np.uint32(h & np.uint16(0x8000)) << np.uint32(16)
+    if magnitude >= np.uint32(0x0F800000):
+        result = np.uint32(magnitude | _INFINITY)
+    else:
+        # As float32 bits this is the value times 2**-112, half's subnormal numbers included.
+        result = np.float32(np.uint32(magnitude).view(np.float32) * _SCALE).view(np.uint32)
+    return np.uint32(result | sign).view(np.float32)
+
+
+def single_to_half(x):
+    """The nearest half float."""
+    b = np.float32(x).view(np.uint32)
+    sign = np.uint32((b >> np.uint32(16)) & np.uint32(0x8000))
+    a = np.uint32(b & np.uint32(0x7FFFFFFF))
+    if a > _INFINITY:
+        result = np.uint32(0x7E00)
+    elif a >= _OVERFLOW:
+        result = np.uint32(0x7C00)
+    elif a >= _SMALLEST_NORMAL:
+        r = np.uint32(a - np.uint32(0x38000000))
+        result = np.uint32((r + np.uint32(0xFFF) + ((r >> np.uint32(13)) & np.uint32(1))) >> np.uint32(13))
+    else:
+        # The last bit of floats from 0.5 to 1 is half's smallest number, so the addition rounds as needed.
+        shifted = np.float32(np.uint32(a).view(np.float32) + np.float32(0.5)).view(np.uint32)
+        result = np.uint32(shifted - np.uint32(0x3F000000))
+    return np.uint16(result | sign)
+
+
+def double_to_half(x):
+    """The nearest half float, rounded once."""
+    near = np.float32(x)
+    b = np.float32(near).view(np.uint32)
+    if np.float64(near) == x or x != x:
+        return single_to_half(near)
+    # Toward zero, with a last bit that says something was cut: the second rounding then cannot err.
+    if abs(np.float64(near)) > abs(x):
+        b = np.uint32(b - np.uint32(1))
+    return single_to_half(np.uint32(b | np.uint32(1)).view(np.float32))
+
+
+def clamped(value, zero, low, high):
+    """A float that is a whole number, brought into the range and the zero point added; NaN gives ``low``."""
+    least, most = np.float32(low - zero), np.float32(high - zero)
+    return np.int32(most if value > most else value if value > least else least) + np.int32(zero)
+
+
+def requantized(total, factor, zero, low, high):
+    """An int32 accumulator at the scale of the result."""
+    return clamped(np.rint(np.float32(total) * factor), zero, low, high)
+
+
+def quantized(x, scale, zero, low, high):
+    """A real number as a stored integer."""
+    return clamped(np.rint(np.float32(x) / np.float32(scale)), zero, low, high)
+
+
+def dequantized(x, scale, zero):
+    """A stored integer as a float32."""
+    return np.float32(np.int32(np.int32(x) - np.int32(zero))) * np.float32(scale)
+
+
+_ROUNDING = np.float32(1.5 * 2.0**23)
+
+
+def stored_form(value, low, high, zero):
+    """A number at the scale of the result as stored integer; the bounds are less the zero point.
+
+    Adding 1.5 * 2^23 leaves the nearest integer, ties to even.
+    """
+    value = min(max(value, np.float32(low)), np.float32(high))
+    return np.int64((value + _ROUNDING) - _ROUNDING) + zero
+
+
+def from_front(index, extent):
+    """The index counted from the front, -1 if it is out of range."""
+    if index < 0:
+        index += extent
+    return index if 0 <= index < extent else -1
+
+
+def first_inside(start, step):
+    """The first multiple of ``step`` that takes ``start`` to 0 or above."""
+    return 0 if start >= 0 else (step - 1 - start) // step
+
+
+def last_inside(start, step, extent, count):
+    """The first multiple of ``step`` that takes ``start`` to ``extent`` or above, ``count`` at most."""
+    return max(0, min(count, (extent - start + step - 1) // step))
+
+
+def taps(output, before, end, kernel, stride, dilation, first):
+    """How many taps of a window lie from ``first`` to ``end``."""
+    start = output * stride - before
+    return max(0, last_inside(start, dilation, end, kernel) - first_inside(start - first, dilation))
