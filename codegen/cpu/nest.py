@@ -59,3 +59,8 @@ def broadcast(shape: Sequence[int], result: Sequence[int]) -> Access:
     missing = len(result) - len(shape)
     strides = [0 if e == 1 else s for e, s in zip(shape, row_major(shape), strict=True)]
     return Access((*[0] * missing, *strides))
+
+
+def around(shape: Sequence[int], axis: int) -> tuple[int, int, int]:
+    """Extents before, of and after a dimension."""
+    return math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...ir.core import Op
 from ...ir.op import QuantizationRule
+from ...ir.quantized import EIGHT_BIT
 from ...ir.types import DType
 
 
@@ -32,6 +33,12 @@ def is_movement(op: Op) -> bool:
     return has_real_meaning(op) or op.operator.QUANTIZATION in (QuantizationRule.PRESERVE, QuantizationRule.UNIFY)
 
 
+def is_quantized_product(op: Op) -> bool:
+    """Whether the factors and the result of a convolution or matrix product are quantised to 8 bits."""
+    values = (*op.inputs[:2], *op.results)
+    return all(value.type.quant is not None and value.type.dtype in EIGHT_BIT for value in values)
+
+
 _BITS = {1: DType.U8, 2: DType.U16, 4: DType.U32, 8: DType.U64}
 
 
@@ -43,3 +50,9 @@ def bits(dtype: DType) -> DType:
 def dtypes_of(op: Op) -> tuple[DType, ...]:
     """Element types of the pointers that a kernel for ``op`` takes."""
     return tuple(value.type.dtype for value in (*op.inputs, *op.results))
+
+
+def pointers(op: Op) -> list[str]:
+    """Names of the pointers that a kernel takes: of the operands that are present, as in the schema, then ``y``."""
+    pairs = zip(op.operator.OPERANDS, op.operands, strict=False)
+    return [*(declared.name for declared, value in pairs if value is not None), "y"]

@@ -1,4 +1,4 @@
-"""A small builder of LLVM's textual IR, and its only writer: functions in SSA form with loops, vectors and memory accesses.
+"""A small builder of LLVM's textual IR, and its only writer: functions in SSA form, with loops, vectors and memory.
 
 Values that change in a loop are carried as phi nodes from the start, so no pass has to promote memory to registers;
 integer arithmetic on constants is done here. What comes out needs no optimisation passes: LLVM's instruction

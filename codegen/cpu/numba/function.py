@@ -196,15 +196,13 @@ def _problem(message: str) -> str:
 
 
 @cache
-def _compiled(
-    function: KernelFunction, pointers: tuple[DType, ...], indices: int, fastmath: bool
-) -> tuple[str, str]:
+def _compiled(function: KernelFunction, pointers: tuple[DType, ...], indices: int, fastmath: bool) -> tuple[str, str]:
     import numba
     from numba import types
 
     # As stored: truth values as bytes 0 and 1, half floats as their bits.
     names = {DType.BOOL: "uint8", DType.F16: "uint16"}
-    elements = (getattr(types, names.get(dtype, dtype.numpy.name)) for dtype in pointers)
+    elements = (getattr(types, names.get(dtype) or str(dtype.numpy.name)) for dtype in pointers)
     signature = types.int32(*map(types.CPointer, elements), *[types.int64] * indices)
     options: dict[str, Any] = {
         "no_cpython_wrapper": True,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numba
-
 from ....ir.core import Op
 from ....ir.ops.indexing import Gather, GatherElements, GatherND, OneHot, ScatterElements, ScatterND
 from ....ir.types import DType
@@ -15,18 +13,7 @@ from ..nest import row_major
 from ..registry import lowers
 from ..tensors import bits, has_real_meaning, is_movement, is_plain
 from .function import KernelFunction, compile_kernel, python_function
-from .scalar import NAMESPACE, to_int64
-
-
-@numba.njit(error_model="numpy")
-def from_front(index, extent):
-    """The index counted from the front, -1 if it is out of range."""
-    if index < 0:
-        index += extent
-    return index if 0 <= index < extent else -1
-
-
-_NAMES = (("from_front", from_front), *NAMESPACE)
+from .scalar_functions import from_front, to_int64
 
 
 def _gather(x, indices, y, n, f, scratch, begin, end):
@@ -117,7 +104,7 @@ def _element_function(rank: int, statement: str, tensors: str, before: str = "pa
         f"p = {p} + k * n[1]",
         statement,
     )
-    return python_function("\n".join([*lines, *(indent + line for line in body), "    return 0", ""]), _NAMES)
+    return python_function("\n".join([*lines, *(indent + line for line in body), "    return 0", ""]))
 
 
 _COMBINATIONS = {
@@ -185,7 +172,7 @@ def lower_scatter_nd(op: Op, target: TargetDescription) -> Kernel | None:
     table = [number for d in range(count) for number in (x.shape[d], strides[d])]
     numbers = (count, math.prod(x.shape[count:]), x.elements, math.prod(indices.shape[:-1]), *table)
     dtype = bits(x.dtype) if operator.reduction == "none" else x.dtype
-    function = python_function(_scatter_nd_source(combination), _NAMES)
+    function = python_function(_scatter_nd_source(combination))
     # One work item: several updates may meet in one element.
     return compile_kernel(
         "scatter_nd", function, (dtype, indices.dtype, dtype, dtype), target, units=1, integers=numbers

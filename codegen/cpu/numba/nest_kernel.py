@@ -13,7 +13,7 @@ from ..kernel import Kernel, kernel_name
 from ..llvm.builder import module_text
 from ..llvm.module import optimized
 from ..llvm.target import TargetDescription
-from ..llvm.types import Register, Registers, Type, zero, I32
+from ..llvm.types import I32, Register, Registers, Type, zero
 from ..nest import Nest
 from .function import KernelFunction, NumbaEntry, numba_text, origin
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 
 from ....ir.core import Op
-from ....ir.ops.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, Lrn, RmsNorm
+from ....ir.ops.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LpNorm, Lrn, RmsNorm
 from ....ir.types import DType
 from ..kernel import Kernel
 from ..llvm.target import TargetDescription
-from ..nest import Access, Nest, row_major
+from ..nest import Access, Nest, around, row_major
 from ..registry import lowers
 from ..tensors import dtypes_of, is_plain
 from .function import compile_kernel, python_function
 from .nest_kernel import element_kernel
-from .scalar import NAMESPACE, number
+from .scalar import number
 
 
 def _computes(op: Op) -> bool:
@@ -33,7 +33,6 @@ def lower_batch_norm(op: Op, target: TargetDescription) -> Kernel | None:
         f"    factor = scale[s0] / math.sqrt(var[s3] + {number(op.operator.epsilon, dtype)})\n"
         "    y[q] = (x[p] - mean[s2]) * factor + b[s1]\n"
         "    return 0\n",
-        NAMESPACE,
     )
     whole = Access(row_major((*shape[:2], math.prod(shape[2:]))))
     nest = Nest((*shape[:2], math.prod(shape[2:])), (whole, *[Access((0, 1, 0))] * 4, whole))
@@ -78,7 +77,7 @@ def _standardized(
         real=f"np.{op.result.type.dtype.numpy.name}",
         bias=" + b[s + c]" if has_bias else "",
     )
-    function = python_function(source, NAMESPACE)
+    function = python_function(source)
     return compile_kernel(
         op.name,
         function,
@@ -146,11 +145,46 @@ def lower_lrn(op: Op, target: TargetDescription) -> Kernel | None:
     floats = operator.alpha / operator.size, operator.bias, operator.beta
     return compile_kernel(
         "lrn",
-        python_function(source, NAMESPACE),
+        python_function(source),
         dtypes_of(op),
         target,
         units=batch * channels,
         integers=numbers,
         floats=floats,
         scratch=(op.result.type.dtype, math.prod(spatial)),
+    )
+
+
+_LP_NORM = """def kernel(x, y, n, f, scratch, begin, end):
+    length, inner = n[0], n[1]
+    for u in range(begin * inner, end * inner):
+        p = u // inner * length * inner + u % inner
+        total = 0.0
+        for k in range(length):
+            v = np.float64(x[p + k * inner])
+            total += {term}
+        norm = {real}({norm})
+        for k in range(length):
+            y[p + k * inner] = x[p + k * inner] / norm if norm != 0 else {real}(0)
+    return 0
+"""
+
+
+@lowers(LpNorm)
+def lower_lp_norm(op: Op, target: TargetDescription) -> Kernel | None:
+    operator = op.operator
+    if not (_computes(op) and isinstance(operator, LpNorm)):
+        return None
+    outer, length, inner = around(op.result.type.shape, operator.axis)
+    term, norm = ("abs(v)", "total") if operator.p == 1 else ("v * v", "math.sqrt(total)")
+    source = _LP_NORM.format(term=term, norm=norm, real=f"np.{op.result.type.dtype.numpy.name}")
+    numbers = length, inner
+    return compile_kernel(
+        "lp_norm",
+        python_function(source),
+        dtypes_of(op),
+        target,
+        units=outer,
+        integers=numbers,
+        fastmath=inner == 1,
     )

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
+from ....ir import arithmetic
 from ....ir.core import Op
-from ....ir.ops.pooling import AveragePool, LpPool, MaxPool, Pool, lowest
+from ....ir.ops.pooling import AveragePool, GlobalAveragePool, LpPool, MaxPool, Pool, lowest
+from ....ir.quantized import check_elementwise, limits, parameters
 from ....ir.types import DType
 from ..kernel import Kernel
 from ..llvm.target import TargetDescription
 from ..registry import lowers
 from ..tensors import dtypes_of, has_real_meaning, is_movement, is_plain
-from .elementwise import load, store
 from .function import compile_kernel, python_function
-from .products import RANGES
-from .scalar import NAMESPACE, number
+from .scalar import load, number, store
 
-_SOURCE = """@njit
-def taps(o, before, end, kernel, stride, dilation, floor):
-    start = o * stride - before
-    first = first_inside(start - floor, dilation)
-    return max(0, last_inside(start, dilation, end, kernel) - first)
-
-def kernel(x, y, n, f, scratch, begin, end):
+_SOURCE = """def kernel(x, y, n, f, scratch, begin, end):
     depth, height, width, od, oh, ow, kd, kh, kw = n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8]
     for u in range(begin, end):
         for a in range(od):
@@ -97,14 +93,76 @@ def lower_pool(op: Op, target: TargetDescription) -> Kernel | None:
             step, result = f"total + abs(np.float64(v)) ** {operator.p}", f"total ** {1 / operator.p!r}"
         elif isinstance(operator, AveragePool):
             count = _count(operator.count_include_pad)
-    source = RANGES + _SOURCE.format(
+    source = _SOURCE.format(
         initial=initial,
         element=load("x", "p", dtype),
         step=step,
         count=count or "pass",
         result=store("y", "((u * od + a) * oh + b) * ow + c", result, dtype, wide),
     )
-    function = python_function(source, NAMESPACE)
+    function = python_function(source)
     units = math.prod(type.shape[:2])
     scratch = wide, op.result.type.shape[-1]
     return compile_kernel(op.name, function, dtypes_of(op), target, units=units, integers=geometry, scratch=scratch)
+
+
+@lowers(AveragePool)
+def lower_quantized_average_pool(op: Op, target: TargetDescription) -> Kernel | None:
+    operator, x, y = op.operator, op.inputs[0].type, op.result.type
+    assert isinstance(operator, AveragePool)
+    geometry = _geometry(operator, x.shape, y.shape)
+    if not is_plain(op) or check_elementwise([x], [y]) is not None or geometry is None:
+        return None
+    # Sums run over the window in row-major order, in binary32, as the definition says.
+    source = _SOURCE.format(
+        initial="np.float32(0)",
+        element="np.float32(f[0]) * np.float32(x[p] - n[21])",
+        step="total + v",
+        count=_count(operator.count_include_pad),
+        result="v = total / np.float32(count) / np.float32(f[1]) + np.float32(f[2]); "
+        "y[((u * od + a) * oh + b) * ow + c] = stored_form(v, n[22], n[23], 0)",
+    )
+    (scale_x, zero_x), (scale_y, zero_y) = parameters(x), parameters(y)
+    return compile_kernel(
+        "quantized_average_pool",
+        python_function(source),
+        dtypes_of(op),
+        target,
+        units=math.prod(x.shape[:2]),
+        integers=(*geometry, zero_x, *limits(y)),
+        floats=(float(scale_x), float(scale_y), float(zero_y)),
+        scratch=(DType.F32, y.shape[-1]),
+    )
+
+
+_GLOBAL = """def kernel(x, y, n, f, scratch, begin, end):
+    pixels, x_zero, y_zero, low, high = n[0], n[1], n[2], n[3], n[4]
+    for unit in range(begin, end):
+        total = 0
+        for i in range(pixels):
+            total += np.int32(x[unit * pixels + i])
+        value = np.float32(total - x_zero * pixels) * np.float32(f[0])
+        y[unit] = stored_form(value, low, high, y_zero)
+    return 0
+"""
+
+
+@lowers(GlobalAveragePool)
+def lower_quantized_global_average_pool(op: Op, target: TargetDescription) -> Kernel | None:
+    """The mean of each channel of a row-major tensor."""
+    x, y = op.inputs[0].type, op.result.type
+    if not is_plain(op) or check_elementwise([x], [y]) is not None:
+        return None
+    pixels = math.prod(x.shape[2:])
+    (scale_x, zero_x), (scale_y, zero_y) = parameters(x), parameters(y)
+    low, high = limits(y)
+    factor = arithmetic.global_average_multiplier(scale_x, scale_y, pixels)
+    return compile_kernel(
+        "quantized_global_average_pool",
+        python_function(_GLOBAL),
+        dtypes_of(op),
+        target,
+        units=math.prod(x.shape[:2]),
+        integers=(pixels, zero_x, zero_y, low - zero_y, high - zero_y),
+        floats=(float(np.float32(factor)),),
+    )

@@ -5,18 +5,44 @@ from __future__ import annotations
 import numpy as np
 
 from ....ir.core import Op
+from ....ir.ops.convolution import Conv
+from ....ir.ops.matmul import MatMul
 from ....ir.ops.quantization import DequantizeLinear, DynamicQuantizeLinear, QuantizeLinear
+from ....ir.quantized import accumulator_factors, clamp_bounds, parameters
 from ....ir.types import DType
 from ..kernel import Kernel
 from ..llvm.target import TargetDescription
 from ..nest import Access, Nest, row_major
 from ..registry import lowers
 from ..tensors import dtypes_of, is_plain
-from .elementwise import load, store
 from .function import compile_kernel, python_function
-from .integer_scalar import NAMES, quantized
 from .nest_kernel import element_kernel
-from .scalar import NAMESPACE
+from .scalar import load, store
+from .scalar_functions import quantized
+
+
+def requantization(op: Op, outputs: int) -> tuple[list[int], list[float]]:
+    """Zero points of x and y, the bounds of y less its own, zero points of the channels of w; their factors."""
+    operator, x, w, y = op.operator, op.inputs[0].type, op.inputs[1].type, op.result.type
+    assert isinstance(operator, Conv | MatMul) and w.quant is not None
+    low, high = clamp_bounds(y, operator.act, operator.act_args)
+    zero = parameters(y)[1]
+    zeros = np.broadcast_to(np.asarray(w.quant.zero_point), outputs).tolist()
+    factors = np.broadcast_to(accumulator_factors(x, w, y), outputs).tolist()
+    return [parameters(x)[1], zero, low - zero, high - zero, *zeros], factors
+
+
+def zero_point(op: Op, name: str, index: str) -> str:
+    """The zero point that is an operand, as i32: one for all, one for each ``index``, or 0 where it is absent."""
+    for operand, value in zip(op.operator.OPERANDS, op.operands, strict=False):
+        if operand.name == name and value is not None:
+            return f"np.int32({name}[{index if value.type.elements > 1 else 0}])"
+    return "np.int32(0)"
+
+
+def centred(element: str, zero: str) -> str:
+    """An integer less a zero point."""
+    return f"np.int32(np.int32({element}) - {zero})"
 
 
 @lowers(QuantizeLinear, DequantizeLinear)
@@ -35,7 +61,7 @@ def lower_conversion(op: Op, target: TargetDescription) -> Kernel | None:
     positions = ", ".join(f"p{i}" for i in range(len(tensors) + 1))
     lines = [f"def kernel({', '.join(tensors)}, y, {positions}):"]
     lines += [store("y", f"p{len(tensors)}", value, y.dtype, DType.F32), "return 0"]
-    function = python_function("\n    ".join(lines), (*NAMESPACE, *NAMES))
+    function = python_function("\n    ".join(lines))
     whole = Access(row_major(x.shape))
     parameter = Access(tuple(int(d == operator.axis) for d in range(x.rank)))
     nest = Nest(x.shape, (whole, *[parameter] * (len(tensors) - 1), whole))

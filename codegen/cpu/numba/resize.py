@@ -109,7 +109,7 @@ def lower_resize(op: Op, target: TargetDescription) -> Kernel | None:
             offsets = np.where(((point < 0) | (point > shape[d] - 1))[:, None], -1, offsets)
         sources += offsets.reshape(-1).tolist()
         weights += factors.reshape(-1).tolist()
-    function = python_function(_weighted_source(len(extents), type.dtype.numpy.name), (("np", np),))
+    function = python_function(_weighted_source(len(extents), type.dtype.numpy.name))
     return compile_kernel(
         "resize",
         function,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+
 def smaller(a, b):
     """NaN if one is NaN."""
     return a if a < b or a != a else b

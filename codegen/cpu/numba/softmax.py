@@ -7,12 +7,11 @@ from ....ir.ops.softmax import AlongAxis, Hardmax, LogSoftmax, Softmax
 from ....ir.types import DType
 from ..kernel import Kernel
 from ..llvm.target import TargetDescription
+from ..nest import around
 from ..registry import lowers
 from ..tensors import dtypes_of, is_plain
-from .elementwise import load, store
 from .function import compile_kernel, python_function
-from .lines import around
-from .scalar import NAMESPACE
+from .scalar import load, store
 
 _ROWS = """def kernel(x, y, n, f, scratch, begin, end):
     length = n[0]
@@ -87,7 +86,7 @@ def lower_softmax(op: Op, target: TargetDescription) -> Kernel | None:
     source = _source(isinstance(operator, LogSoftmax), dtype, inner)
     return compile_kernel(
         op.name,
-        python_function(source, NAMESPACE),
+        python_function(source),
         dtypes_of(op),
         target,
         units=outer,
@@ -125,5 +124,5 @@ def lower_hardmax(op: Op, target: TargetDescription) -> Kernel | None:
     )
     # Without elements there are no lines, or none that the loop would reach.
     units = outer if length else 0
-    function = python_function(source, NAMESPACE)
+    function = python_function(source)
     return compile_kernel("hardmax", function, dtypes_of(op), target, units=units, integers=(length, inner))

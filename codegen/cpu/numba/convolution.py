@@ -1,0 +1,181 @@
+"""Convolution and transposed convolution on row-major tensors of any dtype and groups, up to three dimensions.
+
+Straightforward loops whose innermost one runs along memory: what the kernels on vector registers do not cover.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ....ir.core import Op
+from ....ir.ops.convolution import Conv, ConvTranspose
+from ....ir.ops.integer_products import ConvInteger
+from ....ir.types import DType
+from ..kernel import Kernel
+from ..llvm.target import TargetDescription
+from ..registry import lowers
+from ..tensors import dtypes_of, has_real_meaning, is_plain, is_quantized_product, pointers
+from .function import compile_kernel, python_function
+from .quantization import centred, requantization, zero_point
+from .scalar import activation_statement, number
+
+_FORWARD = """def kernel({tensors}, n, f, scratch, begin, end):
+    outputs, per_group, channels = n[0], n[1], n[2]
+    depth, height, width, od, oh, ow, kd, kh, kw = n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10], n[11]
+    for u in range(begin, end):
+        o = u % outputs
+        first = (u // outputs * (outputs // per_group) + o // per_group) * channels
+        for plane in range(od):
+            i0, i1 = first_inside(plane * n[12] - n[18], n[15]), last_inside(plane * n[12] - n[18], n[15], depth, kd)
+            for line in range(oh):
+                j0, j1 = first_inside(line * n[13] - n[19], n[16]), last_inside(line * n[13] - n[19], n[16], height, kh)
+                q = ((u * od + plane) * oh + line) * ow
+                for c in range(ow):
+                    scratch[c] = {bias}
+                for s in range(channels):
+                    for i in range(i0, i1):
+                        for j in range(j0, j1):
+                            p = ((first + s) * depth + plane * n[12] - n[18] + i * n[15]) * height
+                            p = (p + line * n[13] - n[19] + j * n[16]) * width
+                            r = (((o * channels + s) * kd + i) * kh + j) * kw
+                            for k in range(kw):
+                                start = k * n[17] - n[20]
+                                factor = {weight}
+                                for c in range(first_inside(start, n[14]), last_inside(start, n[14], width, ow)):
+                                    scratch[c] += factor * {element}
+                for c in range(ow):
+                    {finish}
+    return 0
+"""
+"""One work item an output channel of an image. Sums are not in the result, which may lie where a residual lies."""
+
+_ELEMENT = "x[p + start + c * n[14]]"
+
+_TRANSPOSED = """def kernel({tensors}, n, f, scratch, begin, end):
+    outputs, per_group, channels = n[0], n[1], n[2]
+    depth, height, width, od, oh, ow, kd, kh, kw = n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10], n[11]
+    for u in range(begin, end):
+        o = u % outputs
+        group = o // per_group
+        for c in range(od * oh * ow):
+            y[u * od * oh * ow + c] = {bias}
+        for s in range(channels):
+            source = group * channels + s
+            for plane in range(depth):
+                i0, i1 = first_inside(plane * n[12] - n[18], n[15]), last_inside(plane * n[12] - n[18], n[15], od, kd)
+                for line in range(height):
+                    j0, j1 = first_inside(line * n[13] - n[19], n[16]), last_inside(line * n[13] - n[19], n[16], oh, kh)
+                    p = (u // outputs * (outputs // per_group) * channels + source) * depth + plane
+                    p = (p * height + line) * width
+                    for i in range(i0, i1):
+                        for j in range(j0, j1):
+                            q = (u * od + plane * n[12] - n[18] + i * n[15]) * oh
+                            q = (q + line * n[13] - n[19] + j * n[16]) * ow
+                            r = (((source * per_group + o % per_group) * kd + i) * kh + j) * kw
+                            for k in range(kw):
+                                start = k * n[17] - n[20]
+                                factor = w[r + k]
+                                for c in range(first_inside(start, n[14]), last_inside(start, n[14], ow, width)):
+                                    y[q + start + c * n[14]] += factor * x[p + c]
+    return 0
+"""
+
+
+def _numbers(op: Op, channels: int) -> tuple[int, ...] | None:
+    """The beginning of the kernel's table, which ends with extents, strides, dilations and pads in three dimensions.
+
+    Args:
+        channels: those that a result sees.
+    """
+    operator, image, result = op.operator, op.inputs[0].type.shape[2:], op.result.type.shape
+    assert isinstance(operator, Conv | ConvTranspose | ConvInteger)
+    dimensions = len(image)
+    axes = (image, result[2:], op.inputs[1].type.shape[2:], operator.strides, operator.dilations)
+    axes = (*axes, operator.pads[:dimensions])
+    if axes == (image, image, *[(1,) * dimensions] * 3, (0,) * dimensions):
+        # Pixels that do not see their neighbours are one long row.
+        axes, dimensions = (*[(math.prod(image),)] * 2, *[(1,)] * 3, (0,)), 1
+    if dimensions > 3:
+        return None
+    missing = 3 - dimensions
+    extents = [e for axis in axes[:5] for e in ((1,) * missing + axis)] + [0] * missing + list(axes[5])
+    return (result[1], result[1] // operator.group, channels, *extents)
+
+
+def _compiled(
+    op: Op,
+    source: str,
+    numbers: tuple[int, ...],
+    sums: DType,
+    target: TargetDescription,
+    floats: Sequence[float] = (),
+) -> Kernel:
+    shape = op.result.type.shape
+    return compile_kernel(
+        op.name,
+        python_function(source),
+        dtypes_of(op),
+        target,
+        units=shape[0] * shape[1],
+        integers=numbers,
+        floats=floats,
+        scratch=(sums, numbers[8]),
+        fastmath=sums.is_float,
+    )
+
+
+@lowers(Conv, ConvTranspose)
+def lower_convolution(op: Op, target: TargetDescription) -> Kernel | None:
+    operator, dtype, w = op.operator, op.result.type.dtype, op.inputs[1].type
+    assert isinstance(operator, Conv | ConvTranspose)
+    is_forward = isinstance(operator, Conv)
+    numbers = _numbers(op, w.shape[1] if is_forward else w.shape[0] // operator.group)
+    if not (is_plain(op) and has_real_meaning(op) and dtype in (DType.F32, DType.F64)) or numbers is None:
+        return None
+    names = pointers(op)
+    bias = "b[o]" if "b" in names else number(0, dtype)
+    if not is_forward:
+        return _compiled(op, _TRANSPOSED.format(tensors=", ".join(names), bias=bias), numbers, dtype, target)
+    value = "scratch[c] + residual[q + c]" if "residual" in names else "scratch[c]"
+    source = _FORWARD.format(
+        tensors=", ".join(names),
+        bias=bias,
+        weight="w[r + k]",
+        element=_ELEMENT,
+        finish=f"v = {value}; {activation_statement(operator.act, operator.act_args, 'v', dtype)}; y[q + c] = v",
+    )
+    return _compiled(op, source, numbers, dtype, target)
+
+
+@lowers(Conv)
+def lower_quantized_convolution(op: Op, target: TargetDescription) -> Kernel | None:
+    w = op.inputs[1].type
+    numbers = _numbers(op, w.shape[1])
+    if numbers is None or not (is_plain(op) and is_quantized_product(op)):
+        return None
+    names = pointers(op)
+    integers, factors = requantization(op, w.shape[0])
+    source = _FORWARD.format(
+        tensors=", ".join(names),
+        bias="b[o]" if "b" in names else "0",
+        weight="np.int32(w[r + k] - n[25 + o])",
+        element=f"np.int32({_ELEMENT} - n[21])",
+        finish="y[q + c] = stored_form(np.float32(scratch[c]) * np.float32(f[o]), n[23], n[24], n[22])",
+    )
+    return _compiled(op, source, (*numbers, *integers), DType.I32, target, factors)
+
+
+@lowers(ConvInteger)
+def lower_integer_convolution(op: Op, target: TargetDescription) -> Kernel | None:
+    numbers = _numbers(op, op.inputs[1].type.shape[1])
+    if numbers is None or not is_plain(op):
+        return None
+    source = _FORWARD.format(
+        tensors=", ".join(pointers(op)),
+        bias="0",
+        weight=centred("w[r + k]", zero_point(op, "w_zero_point", "o")),
+        element=centred(_ELEMENT, zero_point(op, "x_zero_point", "0")),
+        finish="y[q + c] = scratch[c]",
+    )
+    return _compiled(op, source, numbers, DType.I32, target)

@@ -1,0 +1,153 @@
+"""Matrix products on row-major tensors of any dtype: what the kernels on vector registers do not cover."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from ....ir.core import Op
+from ....ir.ops.integer_products import MatMulInteger
+from ....ir.ops.matmul import MatMul
+from ....ir.types import DType
+from ..kernel import Kernel
+from ..llvm.target import TargetDescription
+from ..registry import lowers
+from ..tensors import dtypes_of, has_real_meaning, is_plain, is_quantized_product, pointers
+from .function import compile_kernel, python_function
+from .quantization import centred, requantization, zero_point
+from .scalar import activation_statement, number
+
+_DTYPES = (DType.F32, DType.F64, DType.I32, DType.I64, DType.U32, DType.U64)
+
+_SOURCE = """def kernel({tensors}, n, f, scratch, begin, end):
+    rows, columns, inner = n[0], n[1], n[2]
+    for u in range(begin, end):
+        batch = u // rows
+        p, r, q = n[7 + 2 * batch] + u % rows * n[3], n[8 + 2 * batch], u * columns
+        {before}
+        if n[6] == 1:
+            for j in range(columns):
+                scratch[j] = 0
+            for k in range(inner):
+                i = p + k * n[4]
+                factor = {left}
+                for j in range(columns):
+                    i = r + k * n[5] + j
+                    scratch[j] += factor * {right}
+        else:
+            for j in range(columns):
+                total = {zero}
+                for k in range(inner):
+                    i = p + k * n[4]
+                    factor = {left}
+                    i = r + k * n[5] + j * n[6]
+                    total += factor * {right}
+                scratch[j] = total
+        for j in range(columns):
+            {finish}
+    return 0
+"""
+"""One work item a row of the result; ``i`` is the position of an element of an operand.
+
+Sums are not in the result, which may lie where a residual lies.
+"""
+
+
+def _starts(x: tuple[int, ...], w: tuple[int, ...], batch: tuple[int, ...]) -> list[int]:
+    """Where the matrices of both operands begin, alternately, for each matrix of the result in order."""
+    starts: list[np.ndarray] = []
+    for shape in (x, w):
+        first = np.arange(math.prod(shape[:-2])).reshape(shape[:-2]) * math.prod(shape[-2:])
+        starts.append(np.broadcast_to(first, batch).reshape(-1))
+    return np.stack(starts, -1).reshape(-1).tolist()
+
+
+def _following(op: Op) -> int:
+    """Where the numbers begin that :func:`_compiled` takes."""
+    return 7 + 2 * math.prod(op.result.type.shape[:-2])
+
+
+def _compiled(
+    op: Op,
+    product: MatMul,
+    source: str,
+    sums: DType,
+    target: TargetDescription,
+    integers: Sequence[int] = (),
+    floats: Sequence[float] = (),
+) -> Kernel:
+    x, w, shape = op.inputs[0].type, op.inputs[1].type, op.result.type.shape
+    rows, columns, inner = product.extents(x, w)
+    along_x = (1, rows) if product.transpose_a else (inner, 1)
+    along_w = (1, inner) if product.transpose_b else (columns, 1)
+    starts = _starts(x.shape, w.shape, shape[:-2])
+    return compile_kernel(
+        op.name,
+        python_function(source),
+        dtypes_of(op),
+        target,
+        units=math.prod(shape[:-1]),
+        integers=(rows, columns, inner, *along_x, *along_w, *starts, *integers),
+        floats=floats,
+        scratch=(sums, columns),
+        fastmath=sums.is_float,
+    )
+
+
+@lowers(MatMul)
+def lower_matmul(op: Op, target: TargetDescription) -> Kernel | None:
+    operator, dtype = op.operator, op.result.type.dtype
+    assert isinstance(operator, MatMul)
+    if not (is_plain(op) and has_real_meaning(op) and dtype in _DTYPES):
+        return None
+    names = pointers(op)
+    terms = ["scratch[j]", *["b[j]"] * ("b" in names), *["residual[q + j]"] * ("residual" in names)]
+    activation = activation_statement(operator.act, operator.act_args, "v", dtype)
+    source = _SOURCE.format(
+        tensors=", ".join(names),
+        before="pass",
+        zero=number(0, dtype if dtype.is_float else DType.U64 if dtype is DType.U64 else DType.I64),
+        left="x[i]",
+        right="w[i]",
+        finish=f"v = {' + '.join(terms)}; {activation}; y[q + j] = v",
+    )
+    return _compiled(op, operator, source, dtype, target)
+
+
+@lowers(MatMul)
+def lower_quantized_matmul(op: Op, target: TargetDescription) -> Kernel | None:
+    operator = op.operator
+    assert isinstance(operator, MatMul)
+    if not (is_plain(op) and is_quantized_product(op)):
+        return None
+    names, first = pointers(op), _following(op)
+    integers, factors = requantization(op, op.result.type.shape[-1])
+    # The zero points of w are taken off at the end, times the sum of a row of x.
+    source = _SOURCE.format(
+        tensors=", ".join(names),
+        before=f"x_zero, y_zero, low, high = n[{first}], n[{first + 1}], n[{first + 2}], n[{first + 3}]; row = 0\n"
+        f"        for k in range(inner): row += np.int32(x[p + k * n[4]] - x_zero)",
+        zero="0",
+        left="np.int32(x[i] - x_zero)",
+        right="w[i]",
+        finish=f"v = scratch[j] - n[{first + 4} + j] * row{' + b[j]' if 'b' in names else ''}; "
+        "y[q + j] = stored_form(np.float32(v) * np.float32(f[j]), low, high, y_zero)",
+    )
+    return _compiled(op, operator, source, DType.I32, target, integers, factors)
+
+
+@lowers(MatMulInteger)
+def lower_integer_matmul(op: Op, target: TargetDescription) -> Kernel | None:
+    if not is_plain(op):
+        return None
+    source = _SOURCE.format(
+        tensors=", ".join(pointers(op)),
+        before=f"zero = {zero_point(op, 'a_zero_point', 'u % rows')}",
+        zero="np.int32(0)",
+        left=centred("a[i]", "zero"),
+        right=centred("b[i]", zero_point(op, "b_zero_point", "j")),
+        finish="y[q + j] = scratch[j]",
+    )
+    return _compiled(op, MatMul(), source, DType.I32, target)
