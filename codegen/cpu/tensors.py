@@ -54,5 +54,5 @@ def dtypes_of(op: Op) -> tuple[DType, ...]:
 
 def pointers(op: Op) -> list[str]:
     """Names of the pointers that a kernel takes: of the operands that are present, as in the schema, then ``y``."""
-    pairs = zip(op.operator.OPERANDS, op.operands, strict=False)
-    return [*(declared.name for declared, value in pairs if value is not None), "y"]
+    pairs = zip(op.operator.OPERANDS or (), op.operands, strict=True)
+    return [*(name for name, value in pairs if value is not None), "y"]

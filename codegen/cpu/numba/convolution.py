@@ -82,14 +82,13 @@ _TRANSPOSED = """def kernel({tensors}, n, f, scratch, begin, end):
 """
 
 
-def _numbers(op: Op, channels: int) -> tuple[int, ...] | None:
+def _numbers(op: Op[Conv | ConvTranspose | ConvInteger], channels: int) -> tuple[int, ...] | None:
     """The beginning of the kernel's table, which ends with extents, strides, dilations and pads in three dimensions.
 
     Args:
         channels: those that a result sees.
     """
     operator, image, result = op.operator, op.inputs[0].type.shape[2:], op.result.type.shape
-    assert isinstance(operator, Conv | ConvTranspose | ConvInteger)
     dimensions = len(image)
     axes = (image, result[2:], op.inputs[1].type.shape[2:], operator.strides, operator.dilations)
     axes = (*axes, operator.pads[:dimensions])
@@ -126,9 +125,8 @@ def _compiled(
 
 
 @lowers(Conv, ConvTranspose)
-def lower_convolution(op: Op, target: TargetDescription) -> Kernel | None:
+def lower_convolution(op: Op[Conv | ConvTranspose], target: TargetDescription) -> Kernel | None:
     operator, dtype, w = op.operator, op.result.type.dtype, op.inputs[1].type
-    assert isinstance(operator, Conv | ConvTranspose)
     is_forward = isinstance(operator, Conv)
     numbers = _numbers(op, w.shape[1] if is_forward else w.shape[0] // operator.group)
     if not (is_plain(op) and has_real_meaning(op) and dtype in (DType.F32, DType.F64)) or numbers is None:
@@ -149,7 +147,7 @@ def lower_convolution(op: Op, target: TargetDescription) -> Kernel | None:
 
 
 @lowers(Conv)
-def lower_quantized_convolution(op: Op, target: TargetDescription) -> Kernel | None:
+def lower_quantized_convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
     w = op.inputs[1].type
     numbers = _numbers(op, w.shape[1])
     if numbers is None or not (is_plain(op) and is_quantized_product(op)):
@@ -167,15 +165,15 @@ def lower_quantized_convolution(op: Op, target: TargetDescription) -> Kernel | N
 
 
 @lowers(ConvInteger)
-def lower_integer_convolution(op: Op, target: TargetDescription) -> Kernel | None:
+def lower_integer_convolution(op: Op[ConvInteger], target: TargetDescription) -> Kernel | None:
     numbers = _numbers(op, op.inputs[1].type.shape[1])
     if numbers is None or not is_plain(op):
         return None
     source = _FORWARD.format(
         tensors=", ".join(pointers(op)),
         bias="0",
-        weight=centred("w[r + k]", zero_point(op, "w_zero_point", "o")),
-        element=centred(_ELEMENT, zero_point(op, "x_zero_point", "0")),
+        weight=centred("w[r + k]", zero_point("w_zero_point", op.operands.w_zero_point, "o")),
+        element=centred(_ELEMENT, zero_point("x_zero_point", op.operands.x_zero_point, "0")),
         finish="y[q + c] = scratch[c]",
     )
     return _compiled(op, source, numbers, DType.I32, target)

@@ -53,8 +53,8 @@ def _statements(operator: Elementwise | Cast, names: Sequence[str], dtypes: Sequ
 
 
 @lowers(Elementwise, Cast)
-def lower_elementwise(op: Op, target: TargetDescription) -> Kernel | None:
-    if not (is_plain(op) and has_real_meaning(op) and isinstance(op.operator, Elementwise | Cast)):
+def lower_elementwise(op: Op[Elementwise | Cast], target: TargetDescription) -> Kernel | None:
+    if not (is_plain(op) and has_real_meaning(op)):
         return None
     names = [f"x{i}" for i in range(len(op.inputs))] + ["y"]
     statements = _statements(op.operator, names, dtypes_of(op))

@@ -29,8 +29,8 @@ def _gather(x, indices, y, n, f, scratch, begin, end):
 
 
 @lowers(Gather)
-def lower_gather(op: Op, target: TargetDescription) -> Kernel | None:
-    if not (is_plain(op) and is_movement(op) and isinstance(op.operator, Gather)):
+def lower_gather(op: Op[Gather], target: TargetDescription) -> Kernel | None:
+    if not (is_plain(op) and is_movement(op)):
         return None
     (x, indices), axis = (v.type for v in op.inputs), op.operator.axis
     dtypes = bits(x.dtype), indices.dtype, bits(x.dtype)
@@ -55,8 +55,8 @@ def _gather_nd(x, indices, y, n, f, scratch, begin, end):
 
 
 @lowers(GatherND)
-def lower_gather_nd(op: Op, target: TargetDescription) -> Kernel | None:
-    if not (is_plain(op) and is_movement(op) and isinstance(op.operator, GatherND)):
+def lower_gather_nd(op: Op[GatherND], target: TargetDescription) -> Kernel | None:
+    if not (is_plain(op) and is_movement(op)):
         return None
     (x, indices), batch = (v.type for v in op.inputs), op.operator.batch_dims
     count = indices.shape[-1]
@@ -70,8 +70,8 @@ def lower_gather_nd(op: Op, target: TargetDescription) -> Kernel | None:
 
 
 @lowers(GatherElements)
-def lower_gather_elements(op: Op, target: TargetDescription) -> Kernel | None:
-    if not (is_plain(op) and is_movement(op) and isinstance(op.operator, GatherElements)):
+def lower_gather_elements(op: Op[GatherElements], target: TargetDescription) -> Kernel | None:
+    if not (is_plain(op) and is_movement(op)):
         return None
     x, indices = (v.type for v in op.inputs)
     function = _element_function(x.rank, "y[q] = x[p]", "x, indices, y")
@@ -122,9 +122,9 @@ def _combination(reduction: str, dtype: DType) -> str | None:
 
 
 @lowers(ScatterElements)
-def lower_scatter_elements(op: Op, target: TargetDescription) -> Kernel | None:
+def lower_scatter_elements(op: Op[ScatterElements], target: TargetDescription) -> Kernel | None:
     operator = op.operator
-    if not (is_plain(op) and has_real_meaning(op) and isinstance(operator, ScatterElements)):
+    if not (is_plain(op) and has_real_meaning(op)):
         return None
     x, indices = op.inputs[0].type, op.inputs[1].type
     combination = _combination(operator.reduction, x.dtype)
@@ -160,9 +160,9 @@ def _scatter_nd_source(combination: str) -> str:
 
 
 @lowers(ScatterND)
-def lower_scatter_nd(op: Op, target: TargetDescription) -> Kernel | None:
+def lower_scatter_nd(op: Op[ScatterND], target: TargetDescription) -> Kernel | None:
     operator = op.operator
-    if not (is_plain(op) and has_real_meaning(op) and isinstance(operator, ScatterND)):
+    if not (is_plain(op) and has_real_meaning(op)):
         return None
     x, indices = op.inputs[0].type, op.inputs[1].type
     combination = _combination(operator.reduction, x.dtype)
@@ -190,9 +190,9 @@ def _one_hot(indices, values, y, n, f, scratch, begin, end):
 
 
 @lowers(OneHot)
-def lower_one_hot(op: Op, target: TargetDescription) -> Kernel | None:
+def lower_one_hot(op: Op[OneHot], target: TargetDescription) -> Kernel | None:
     operator = op.operator
-    if not (is_plain(op) and has_real_meaning(op) and isinstance(operator, OneHot)):
+    if not (is_plain(op) and has_real_meaning(op)):
         return None
     indices, values = (v.type for v in op.inputs)
     if indices.dtype in (DType.F16, DType.BOOL):

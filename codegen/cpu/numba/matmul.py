@@ -97,9 +97,8 @@ def _compiled(
 
 
 @lowers(MatMul)
-def lower_matmul(op: Op, target: TargetDescription) -> Kernel | None:
+def lower_matmul(op: Op[MatMul], target: TargetDescription) -> Kernel | None:
     operator, dtype = op.operator, op.result.type.dtype
-    assert isinstance(operator, MatMul)
     if not (is_plain(op) and has_real_meaning(op) and dtype in _DTYPES):
         return None
     names = pointers(op)
@@ -117,9 +116,8 @@ def lower_matmul(op: Op, target: TargetDescription) -> Kernel | None:
 
 
 @lowers(MatMul)
-def lower_quantized_matmul(op: Op, target: TargetDescription) -> Kernel | None:
+def lower_quantized_matmul(op: Op[MatMul], target: TargetDescription) -> Kernel | None:
     operator = op.operator
-    assert isinstance(operator, MatMul)
     if not (is_plain(op) and is_quantized_product(op)):
         return None
     names, first = pointers(op), _following(op)
@@ -139,15 +137,15 @@ def lower_quantized_matmul(op: Op, target: TargetDescription) -> Kernel | None:
 
 
 @lowers(MatMulInteger)
-def lower_integer_matmul(op: Op, target: TargetDescription) -> Kernel | None:
+def lower_integer_matmul(op: Op[MatMulInteger], target: TargetDescription) -> Kernel | None:
     if not is_plain(op):
         return None
     source = _SOURCE.format(
         tensors=", ".join(pointers(op)),
-        before=f"zero = {zero_point(op, 'a_zero_point', 'u % rows')}",
+        before=f"zero = {zero_point('a_zero_point', op.operands.a_zero_point, 'u % rows')}",
         zero="np.int32(0)",
         left=centred("a[i]", "zero"),
-        right=centred("b[i]", zero_point(op, "b_zero_point", "j")),
+        right=centred("b[i]", zero_point("b_zero_point", op.operands.b_zero_point, "j")),
         finish="y[q + j] = scratch[j]",
     )
     return _compiled(op, MatMul(), source, DType.I32, target)

@@ -62,8 +62,8 @@ def lower_copy(op: Op, target: TargetDescription) -> Kernel | None:
 
 
 @lowers(Concat, Split)
-def lower_joint(op: Op, target: TargetDescription) -> Kernel | None:
-    if not (is_movement(op) and isinstance(op.operator, Concat | Split)):
+def lower_joint(op: Op[Concat | Split], target: TargetDescription) -> Kernel | None:
+    if not is_movement(op):
         return None
     is_concat = isinstance(op.operator, Concat)
     whole = (op.results if is_concat else op.inputs)[0].type
@@ -106,8 +106,8 @@ def _trilu(x, y, n, f, scratch, begin, end):
 
 
 @lowers(Trilu)
-def lower_trilu(op: Op, target: TargetDescription) -> Kernel | None:
-    if not (is_plain(op) and is_movement(op) and isinstance(op.operator, Trilu)):
+def lower_trilu(op: Op[Trilu], target: TargetDescription) -> Kernel | None:
+    if not (is_plain(op) and is_movement(op)):
         return None
     shape, dtype = op.result.type.shape, bits(op.result.type.dtype)
     numbers = (*shape[-2:], op.operator.k, int(op.operator.upper))
@@ -186,9 +186,9 @@ def _fill(operator: Pad, type: TensorType) -> int:
 
 
 @lowers(Pad)
-def lower_pad(op: Op, target: TargetDescription) -> Kernel | None:
+def lower_pad(op: Op[Pad], target: TargetDescription) -> Kernel | None:
     operator = op.operator
-    if not (is_plain(op) and is_movement(op) and isinstance(operator, Pad)):
+    if not (is_plain(op) and is_movement(op)):
         return None
     type = op.inputs[0].type
     dtype, rank = bits(type.dtype), type.rank

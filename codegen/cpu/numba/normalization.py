@@ -23,8 +23,8 @@ def _computes(op: Op) -> bool:
 
 
 @lowers(BatchNorm)
-def lower_batch_norm(op: Op, target: TargetDescription) -> Kernel | None:
-    if not (_computes(op) and isinstance(op.operator, BatchNorm)):
+def lower_batch_norm(op: Op[BatchNorm], target: TargetDescription) -> Kernel | None:
+    if not _computes(op):
         return None
     shape, dtype = op.result.type.shape, op.result.type.dtype
     # What does not change along a channel, LLVM computes once.
@@ -91,9 +91,9 @@ def _standardized(
 
 
 @lowers(LayerNorm, RmsNorm)
-def lower_trailing_norm(op: Op, target: TargetDescription) -> Kernel | None:
+def lower_trailing_norm(op: Op[LayerNorm | RmsNorm], target: TargetDescription) -> Kernel | None:
     operator = op.operator
-    if not (_computes(op) and isinstance(operator, LayerNorm | RmsNorm)):
+    if not _computes(op):
         return None
     shape = op.result.type.shape
     rows, length = math.prod(shape[: operator.axis]), math.prod(shape[operator.axis :])
@@ -102,9 +102,9 @@ def lower_trailing_norm(op: Op, target: TargetDescription) -> Kernel | None:
 
 
 @lowers(InstanceNorm, GroupNorm)
-def lower_channel_norm(op: Op, target: TargetDescription) -> Kernel | None:
+def lower_channel_norm(op: Op[InstanceNorm | GroupNorm], target: TargetDescription) -> Kernel | None:
     operator = op.operator
-    if not (_computes(op) and isinstance(operator, InstanceNorm | GroupNorm)):
+    if not _computes(op):
         return None
     batch, channels, *spatial = op.result.type.shape
     groups = operator.groups if isinstance(operator, GroupNorm) else channels
@@ -132,9 +132,9 @@ _LRN = """def kernel(x, y, n, f, scratch, begin, end):
 
 
 @lowers(Lrn)
-def lower_lrn(op: Op, target: TargetDescription) -> Kernel | None:
+def lower_lrn(op: Op[Lrn], target: TargetDescription) -> Kernel | None:
     operator = op.operator
-    if not (_computes(op) and isinstance(operator, Lrn)):
+    if not _computes(op):
         return None
     batch, channels, *spatial = op.result.type.shape
     before = (operator.size - 1) // 2
@@ -171,9 +171,9 @@ _LP_NORM = """def kernel(x, y, n, f, scratch, begin, end):
 
 
 @lowers(LpNorm)
-def lower_lp_norm(op: Op, target: TargetDescription) -> Kernel | None:
+def lower_lp_norm(op: Op[LpNorm], target: TargetDescription) -> Kernel | None:
     operator = op.operator
-    if not (_computes(op) and isinstance(operator, LpNorm)):
+    if not _computes(op):
         return None
     outer, length, inner = around(op.result.type.shape, operator.axis)
     term, norm = ("abs(v)", "total") if operator.p == 1 else ("v * v", "math.sqrt(total)")

@@ -74,9 +74,9 @@ def _geometry(operator: Pool, shape: tuple[int, ...], result: tuple[int, ...]) -
 
 
 @lowers(MaxPool, AveragePool, LpPool)
-def lower_pool(op: Op, target: TargetDescription) -> Kernel | None:
+def lower_pool(op: Op[MaxPool | AveragePool | LpPool], target: TargetDescription) -> Kernel | None:
     operator, type = op.operator, op.inputs[0].type
-    if not (is_plain(op) and is_movement(op) and isinstance(operator, Pool)):
+    if not (is_plain(op) and is_movement(op)):
         return None
     geometry = _geometry(operator, type.shape, op.result.type.shape)
     if geometry is None:
@@ -107,9 +107,8 @@ def lower_pool(op: Op, target: TargetDescription) -> Kernel | None:
 
 
 @lowers(AveragePool)
-def lower_quantized_average_pool(op: Op, target: TargetDescription) -> Kernel | None:
+def lower_quantized_average_pool(op: Op[AveragePool], target: TargetDescription) -> Kernel | None:
     operator, x, y = op.operator, op.inputs[0].type, op.result.type
-    assert isinstance(operator, AveragePool)
     geometry = _geometry(operator, x.shape, y.shape)
     if not is_plain(op) or check_elementwise([x], [y]) is not None or geometry is None:
         return None
@@ -148,7 +147,7 @@ _GLOBAL = """def kernel(x, y, n, f, scratch, begin, end):
 
 
 @lowers(GlobalAveragePool)
-def lower_quantized_global_average_pool(op: Op, target: TargetDescription) -> Kernel | None:
+def lower_quantized_global_average_pool(op: Op[GlobalAveragePool], target: TargetDescription) -> Kernel | None:
     """The mean of each channel of a row-major tensor."""
     x, y = op.inputs[0].type, op.result.type
     if not is_plain(op) or check_elementwise([x], [y]) is not None:

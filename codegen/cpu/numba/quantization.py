@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ....ir.core import Op
+from ....ir.core import Op, Value
 from ....ir.ops.convolution import Conv
 from ....ir.ops.matmul import MatMul
 from ....ir.ops.quantization import DequantizeLinear, DynamicQuantizeLinear, QuantizeLinear
@@ -21,10 +21,10 @@ from .scalar import load, store
 from .scalar_functions import quantized
 
 
-def requantization(op: Op, outputs: int) -> tuple[list[int], list[float]]:
+def requantization(op: Op[Conv | MatMul], outputs: int) -> tuple[list[int], list[float]]:
     """Zero points of x and y, the bounds of y less its own, zero points of the channels of w; their factors."""
-    operator, x, w, y = op.operator, op.inputs[0].type, op.inputs[1].type, op.result.type
-    assert isinstance(operator, Conv | MatMul) and w.quant is not None
+    operator, x, w, y = op.operator, op.operands.x.type, op.operands.w.type, op.result.type
+    assert w.quant is not None
     low, high = clamp_bounds(y, operator.act, operator.act_args)
     zero = parameters(y)[1]
     zeros = np.broadcast_to(np.asarray(w.quant.zero_point), outputs).tolist()
@@ -32,12 +32,11 @@ def requantization(op: Op, outputs: int) -> tuple[list[int], list[float]]:
     return [parameters(x)[1], zero, low - zero, high - zero, *zeros], factors
 
 
-def zero_point(op: Op, name: str, index: str) -> str:
-    """The zero point that is an operand, as i32: one for all, one for each ``index``, or 0 where it is absent."""
-    for operand, value in zip(op.operator.OPERANDS, op.operands, strict=False):
-        if operand.name == name and value is not None:
-            return f"np.int32({name}[{index if value.type.elements > 1 else 0}])"
-    return "np.int32(0)"
+def zero_point(name: str, operand: Value | None, index: str) -> str:
+    """An operand as i32: one zero point for all, one for each ``index``, or 0 where it is absent."""
+    if operand is None:
+        return "np.int32(0)"
+    return f"np.int32({name}[{index if operand.type.elements > 1 else 0}])"
 
 
 def centred(element: str, zero: str) -> str:
@@ -46,9 +45,9 @@ def centred(element: str, zero: str) -> str:
 
 
 @lowers(QuantizeLinear, DequantizeLinear)
-def lower_conversion(op: Op, target: TargetDescription) -> Kernel | None:
+def lower_conversion(op: Op[QuantizeLinear | DequantizeLinear], target: TargetDescription) -> Kernel | None:
     operator = op.operator
-    if not (is_plain(op) and isinstance(operator, QuantizeLinear | DequantizeLinear)):
+    if not is_plain(op):
         return None
     x, y = op.inputs[0].type, op.result.type
     scale, zero = load("scale", "p1", op.inputs[1].type.dtype), "zero[p2]" if len(op.inputs) == 3 else "0"
@@ -83,7 +82,7 @@ def _dynamic(x, y, scale, zero, n, f, scratch, begin, end):
 
 
 @lowers(DynamicQuantizeLinear)
-def lower_dynamic(op: Op, target: TargetDescription) -> Kernel | None:
+def lower_dynamic(op: Op[DynamicQuantizeLinear], target: TargetDescription) -> Kernel | None:
     if not is_plain(op):
         return None
     # One work item: every element needs the range of all.

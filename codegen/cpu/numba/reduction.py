@@ -266,9 +266,9 @@ def _element(dtype: DType, index: str) -> str:
 
 
 @lowers(ArgExtreme)
-def lower_arg_extreme(op: Op, target: TargetDescription) -> Kernel | None:
+def lower_arg_extreme(op: Op[ArgExtreme], target: TargetDescription) -> Kernel | None:
     operator = op.operator
-    if not (is_plain(op) and is_movement(op) and isinstance(operator, ArgExtreme)):
+    if not (is_plain(op) and is_movement(op)):
         return None
     type = op.inputs[0].type
     outer, length, inner = around(type.shape, operator.axis)
@@ -291,9 +291,9 @@ y[o * inner + i] = place
 
 
 @lowers(TopK)
-def lower_top_k(op: Op, target: TargetDescription) -> Kernel | None:
+def lower_top_k(op: Op[TopK], target: TargetDescription) -> Kernel | None:
     operator = op.operator
-    if not (is_plain(op) and is_movement(op) and isinstance(operator, TopK)):
+    if not (is_plain(op) and is_movement(op)):
         return None
     type = op.inputs[0].type
     outer, length, inner = around(type.shape, operator.axis)
@@ -328,9 +328,9 @@ for k in range(length if count > 0 else 0):
 
 
 @lowers(CumSum)
-def lower_cum_sum(op: Op, target: TargetDescription) -> Kernel | None:
+def lower_cum_sum(op: Op[CumSum], target: TargetDescription) -> Kernel | None:
     operator = op.operator
-    if not (is_plain(op) and has_real_meaning(op) and isinstance(operator, CumSum)):
+    if not (is_plain(op) and has_real_meaning(op)):
         return None
     type = op.inputs[0].type
     if type.dtype in (DType.F16, DType.BOOL):

@@ -75,9 +75,9 @@ def _weighted_source(rank: int, real: str) -> str:
 
 
 @lowers(Resize)
-def lower_resize(op: Op, target: TargetDescription) -> Kernel | None:
+def lower_resize(op: Op[Resize], target: TargetDescription) -> Kernel | None:
     operator, type = op.operator, op.inputs[0].type
-    if not (is_plain(op) and is_movement(op) and isinstance(operator, Resize)):
+    if not (is_plain(op) and is_movement(op)):
         return None
     shape, strides = type.shape, row_major(type.shape)
     sampled = [d for d in range(type.rank) if not _kept(operator, shape, d)]

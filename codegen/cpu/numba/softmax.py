@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ....ir.core import Op
-from ....ir.ops.softmax import AlongAxis, Hardmax, LogSoftmax, Softmax
+from ....ir.ops.softmax import Hardmax, LogSoftmax, Softmax
 from ....ir.types import DType
 from ..kernel import Kernel
 from ..llvm.target import TargetDescription
@@ -78,9 +78,9 @@ def _source(is_log: bool, dtype: DType, inner: int) -> str:
 
 
 @lowers(Softmax, LogSoftmax)
-def lower_softmax(op: Op, target: TargetDescription) -> Kernel | None:
+def lower_softmax(op: Op[Softmax | LogSoftmax], target: TargetDescription) -> Kernel | None:
     operator, dtype = op.operator, op.result.type.dtype
-    if not (is_plain(op) and isinstance(operator, AlongAxis)) or dtype is DType.F16:
+    if not is_plain(op) or dtype is DType.F16:
         return None
     outer, length, inner = around(op.result.type.shape, operator.axis)
     source = _source(isinstance(operator, LogSoftmax), dtype, inner)
@@ -112,9 +112,9 @@ _HARDMAX = """def kernel(x, y, n, f, scratch, begin, end):
 
 
 @lowers(Hardmax)
-def lower_hardmax(op: Op, target: TargetDescription) -> Kernel | None:
+def lower_hardmax(op: Op[Hardmax], target: TargetDescription) -> Kernel | None:
     operator, dtype = op.operator, op.result.type.dtype
-    if not (is_plain(op) and isinstance(operator, AlongAxis)):
+    if not is_plain(op):
         return None
     outer, length, inner = around(op.result.type.shape, operator.axis)
     source = _HARDMAX.format(
