@@ -56,7 +56,7 @@ def affinity_of(source: AffinitySource) -> Affinity:
     entries = dict(source)
     for name, place in entries.items():
         if str(place).lower() not in PLACES:
-            raise UsageError(f"the affinity of {name!r} is no place", expected=" or ".join(PLACES), found=place)
+            raise UsageError(f"unknown place for {name!r}", expected=" or ".join(PLACES), found=place)
     return tuple((name, str(place).lower()) for name, place in entries.items())
 
 
@@ -103,7 +103,7 @@ def _parse_lines(text: str) -> Affinity:
             raise _error("expected NAME = device or NAME = cpu", text, number, line.index(content) + 1)
         name = _unquoted(name, text, number, line.index(content) + 1)
         if not name:
-            raise _error("there is no name before '='", text, number, line.index(content) + 1)
+            raise _error("expected a name before '='", text, number, line.index(content) + 1)
         if place.lower() not in PLACES:
             column = line.rindex(place) + 1 if place else len(line.rstrip()) + 1
             raise _error(f"expected device or cpu for {name!r}, found {place!r}", text, number, column)

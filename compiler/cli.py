@@ -39,10 +39,9 @@ app = typer.Typer(
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no warnings on stderr.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
-Artifact = Annotated[Path, typer.Argument(metavar="OUT.twa", help="An artifact made by `tilewright compile`.")]
+Artifact = Annotated[Path, typer.Argument(metavar="FILE.twa", help="An artifact made by `tilewright compile`.")]
 Engine = Annotated[
-    str | None,
-    typer.Option(help="device, software or float; by default the first of these that the artifact holds."),
+    str | None, typer.Option(help="device, software or float. Default: the first of these that the artifact holds.")
 ]
 COMPILE_OPTIONS = {
     each.name: typer.Option(flag_of(each), metavar=each.metadata["metavar"], help=each.metadata["help"])
@@ -91,14 +90,15 @@ def explain(error: Exception) -> TilewrightError | None:
         if type(error).__name__ == "NoArgsIsHelpError":
             return None
         command = context.command_path if context is not None else "tilewright"
-        return UsageError(usage.format_message().rstrip("."), hint=f"`{command} --help` shows how it is used.")
+        return UsageError(usage.format_message().rstrip("."), hint=f"See `{command} --help`.")
     if isinstance(error, MemoryError):
-        return TilewrightError("the memory of this machine does not suffice")
+        return TilewrightError("this machine does not have enough memory")
     if isinstance(error, OSError):
-        return InputError(f"cannot use {error.filename or 'the output'!r}: {error.strerror or error}")
+        what = f"use {error.filename!r}" if error.filename else "write the output"
+        return InputError(f"cannot {what}: {error.strerror or error}")
     return TilewrightError(
         f"internal error: {type(error).__name__}: {error}",
-        hint="This is a bug of Tilewright; please report it with what TILEWRIGHT_DEBUG=1 shows.",
+        hint="This is a bug in Tilewright; please report it with the traceback that TILEWRIGHT_DEBUG=1 shows.",
     )
 
 
@@ -192,15 +192,15 @@ def run(
         ),
     ] = None,
     random: Annotated[
-        int | None, typer.Option(metavar="SEED", help="Run on random inputs instead, made from this seed.")
+        int | None, typer.Option(metavar="SEED", help="Run on random inputs made from this seed instead.")
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE.npz", help="Save outputs.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE.npz", help="Save the outputs.")] = None,
     engine: Engine = None,
     machine: Annotated[
         str | None,
-        typer.Option(metavar="MACHINE", help="The accelerator at hand; refuses an artifact made for another one."),
+        typer.Option(metavar="MACHINE", help="The accelerator at hand; an artifact made for another one is refused."),
     ] = None,
-    profile: Annotated[bool, typer.Option("--profile", help="Print the time of each step instead of results.")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Print the time of each step, not the results.")] = False,
     json_output: Json = False,
 ) -> None:
     """Run an artifact and print its outputs.
@@ -231,13 +231,13 @@ def inspect(
     ] = False,
     input_shape: InputShape = None,
     engine: Engine = None,
-    memory: Annotated[bool, typer.Option("--memory", help="Add where every intermediate result lies.")] = False,
+    memory: Annotated[bool, typer.Option("--memory", help="Also show where intermediate results lie.")] = False,
     disassemble: Annotated[
         bool, typer.Option("--disassemble", help="Print the instructions of the device programs.")
     ] = False,
     json_output: Json = False,
 ) -> None:
-    """Show what is in an artifact or a model: layers, places, memory.
+    """Show what is in an artifact or a model: layers, where they run, memory.
 
     Example: `tilewright inspect resnet50.twa --json`
     """
@@ -293,7 +293,7 @@ def opt(
     time_passes: Annotated[bool, COMPILE_OPTIONS["time_passes"]] = False,
     json_output: Json = False,
 ) -> None:
-    """Run passes on a module and print it, for whoever works on passes.
+    """Run passes on a model or a module and print the result, for work on the compiler itself.
 
     Example: `tilewright opt model.onnx --passes fold_constants,canonicalize,fuse -o model.tw`
     """
@@ -325,7 +325,10 @@ def simulate(artifact: Artifact, json_output: Json = False) -> None:
 @app.command()
 def demo(
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="Where to put the artifact.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FOLDER", help="Where to put the artifact. Default: the user's cache folder."
+        ),
     ] = None,
     quiet: Quiet = False,
     json_output: Json = False,

@@ -152,7 +152,7 @@ def compile_to_memory(model: Model, options: CompileOptions) -> Artifact:
 class Compilation(CompileOptions):
     """What ``tilewright.compile`` takes: the options, and what to compile where."""
 
-    model: Model = field(kw_only=False, metadata={"help": "The path or the contents of an ONNX model."})
+    model: Model = field(kw_only=False, metadata={"documentation": "The path or the contents of an ONNX model."})
     output: str | os.PathLike[str] | None = option(None, "The file to write; without it the artifact stays in memory.")
     progress: bool = option(False, "Show a progress bar on stderr if that is a terminal.")
 

@@ -18,7 +18,7 @@ def with_keywords(options: Callable[P, Options]) -> Callable[[Callable[[Options]
     """Give a function that takes an object of a dataclass the signature of that class instead, and its documentation.
 
     Args:
-        options: the dataclass; its fields have a ``help`` in their metadata.
+        options: the dataclass; its fields have a ``documentation`` in their metadata.
     """
     signature = inspect.signature(options)
     helps = _helps(options)
@@ -47,4 +47,4 @@ def with_keywords(options: Callable[P, Options]) -> Callable[[Callable[[Options]
 
 def _helps(options: object) -> dict[str, str]:
     assert dataclasses.is_dataclass(options)
-    return {each.name: each.metadata["help"] for each in dataclasses.fields(options)}
+    return {each.name: each.metadata["documentation"] for each in dataclasses.fields(options)}

@@ -30,6 +30,7 @@ def option(
     flag: str | None = None,
     type: object = None,
     needs: str | None = None,
+    in_python: str = "",
     on_command_line: bool = True,
 ) -> T:
     """Declare an option: a dataclass field with what documentation and command line must know beside its name.
@@ -38,18 +39,13 @@ def option(
         metavar: what stands for the value in the help of the command.
         flag: how the command spells the option, if not as its name with dashes.
         type: of the value on the command line, as Typer knows it; by default that of ``default``, or optional text.
+        in_python: what ``help`` leaves out because it concerns programs alone.
         needs: ``int8`` for an option of that precision alone, ``calibration`` for one that goes with such data.
     """
-    if type is None:
+    if on_command_line and type is None:
         type = str | None if default is None else default.__class__
-    metadata = {
-        "help": help,
-        "metavar": metavar,
-        "flag": flag,
-        "type": type if on_command_line else None,
-        "needs": needs,
-    }
-    return field(default=default, metadata=metadata)
+    metadata = {"help": help, "metavar": metavar, "flag": flag, "type": type, "needs": needs}
+    return field(default=default, metadata={**metadata, "documentation": f"{help} {in_python}"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +61,8 @@ class CompileOptions:
     calibration: Source | None = option(
         None,
         "Sample inputs to derive scales from: a folder of images; a .npy or .npz file whose first dimension counts the "
-        "samples; or the word random, only to try things out. In Python also arrays, a mapping of arrays by input "
-        "name, or an iterable of samples.",
+        "samples; or the word random, only to try things out.",
+        in_python="Also such an array, a mapping of arrays by input name, or an iterable of samples.",
         metavar="DATA",
         needs="int8",
     )
@@ -74,6 +70,7 @@ class CompileOptions:
         None,
         "How images become inputs, such as resize=central,mean=123.7/116.3/103.5,scale=1/58, or JSON. "
         "Default: shorter side, central crop, RGB, (pixel - 127.5) / 127.5.",
+        in_python="Also a mapping.",
         metavar="KEY=VALUE,…",
         flag="--preprocess",
         needs="calibration",
@@ -93,7 +90,8 @@ class CompileOptions:
     )
     affinity: AffinitySource | None = option(
         None,
-        "Which ops run where: a file of lines `node = cpu` or `node = device`, or of JSON. In Python also a mapping.",
+        "Which ops run where: a file of lines `node = cpu` or `node = device`, or of JSON.",
+        in_python="Also a mapping.",
         metavar="FILE",
         needs="int8",
     )
@@ -110,7 +108,8 @@ class CompileOptions:
     )
     input_shapes: InputShapes | None = option(
         None,
-        "The shape of an input that the model leaves open; repeatable. In Python a mapping by input name.",
+        "The shape of an input that the model leaves open.",
+        in_python="A mapping by input name.",
         metavar="NAME=1,3,224,224",
         flag="--input-shape",
         type=list[str] | None,
@@ -123,7 +122,7 @@ class CompileOptions:
     )
     print_after: Sequence[str] | None = option(
         None,
-        "Print the module to stderr after this pass, or after every pass for *; repeatable.",
+        "Print the module to stderr after this pass, or after every pass for *.",
         metavar="PASS",
         type=list[str] | None,
     )
@@ -135,7 +134,7 @@ class CompileOptions:
         """The flags of those options that need ``needs`` and have another value than by default."""
         for each in fields(self):
             value, default = getattr(self, each.name), each.default
-            if each.metadata["needs"] == needs and (value is not None if default is None else value != default):
+            if each.metadata.get("needs") == needs and (value is not None if default is None else value != default):
                 yield flag_of(each)
 
 

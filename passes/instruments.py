@@ -113,10 +113,9 @@ def dump_module(file: Path, module: Module) -> None:
     Raises:
         OSError: a file cannot be written.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    store = file.parent / "blobs"
-    for digest, array in blobs(module).items():
-        store.mkdir(exist_ok=True)
+    arrays, store = blobs(module), file.parent / "blobs"
+    (store if arrays else file.parent).mkdir(parents=True, exist_ok=True)
+    for digest, array in arrays.items():
         blob = store / f"{digest}.npy"
         if not blob.exists():
             np.save(blob, array)

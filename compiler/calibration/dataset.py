@@ -237,7 +237,7 @@ def _spread(files: Sequence[Path], limit: int | None) -> Sequence[Path]:
 
 def _check_limit(limit: int | None) -> None:
     if limit is not None and limit < 1:
-        raise _error("calibration needs at least one sample", found=limit)
+        raise _error("the limit leaves no sample", expected="at least 1", found=limit)
 
 
 def _arrays(
@@ -258,9 +258,9 @@ def _arrays(
         counts[name] = len(array) if stacked else len(array) // type.shape[0]
     samples = min(counts.values(), default=0)
     if samples == 0:
-        raise _error(f"{what} holds no sample", expected="at least one", found=counts)
+        raise _error(f"{what} holds no sample", expected="at least one", found=_listed(counts))
     if len(set(counts.values())) > 1:
-        raise _error(f"{what} holds different numbers of samples", found=counts)
+        raise _error(f"{what} holds different numbers of samples", found=_listed(counts))
     return ArraySet(what, arrays, dict(inputs), samples if limit is None else min(limit, samples))
 
 
@@ -274,15 +274,23 @@ def _samples(source: Iterable[Sample], inputs: Mapping[str, TensorType], limit: 
     return SampleList(samples, dict(inputs))
 
 
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} for {name}" for name, count in counts.items())
+
+
 def _check_names(what: str, arrays: Mapping[str, object], inputs: Mapping[str, TensorType]) -> None:
     if arrays.keys() != inputs.keys():
-        raise _error(f"{what} does not name the inputs", expected=", ".join(inputs), found=", ".join(arrays) or "none")
+        raise _error(
+            f"{what} does not have the names of the inputs",
+            expected=", ".join(inputs),
+            found=", ".join(arrays) or "none",
+        )
 
 
 def _only_input(inputs: Mapping[str, TensorType], what: str) -> str:
     if len(inputs) != 1:
         raise _error(
-            f"{what} can calibrate networks of one input only",
+            f"{what} only works for networks with one input",
             found=", ".join(inputs),
             hint="Give a .npz file with an array for each input.",
         )
@@ -311,7 +319,7 @@ def _why(error: Exception) -> str:
         return error.strerror
     # What does not begin as NumPy's files do counts as pickled for NumPy.
     is_foreign = "pickle" in str(error) or isinstance(error, (zipfile.BadZipFile, AttributeError))
-    return "it is no file of numbers that NumPy wrote" if is_foreign else str(error).rstrip(".")
+    return "it is not an array file written by NumPy" if is_foreign else str(error).rstrip(".")
 
 
 def _error(message: str, *, expected: object = None, found: object = None, hint: str | None = None) -> CalibrationError:

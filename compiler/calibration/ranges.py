@@ -187,5 +187,5 @@ def make_statistics(method: str, percentile: float = 99.99) -> RangeStatistics:
         UsageError: there is no such method, or the percentile is out of bounds.
     """
     if method not in METHODS:
-        raise UsageError("unknown range method", expected=", ".join(METHODS), found=method)
+        raise UsageError("unknown calibration method", expected=", ".join(METHODS), found=method)
     return METHODS[method](percentile)

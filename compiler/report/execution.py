@@ -44,7 +44,7 @@ def gather_inputs(expected: Sequence[Tensor], texts: Sequence[str], seed: int | 
     """
     if seed is not None:
         if texts:
-            raise UsageError("--random and input files exclude each other")
+            raise UsageError("--random cannot be combined with input files")
         return random_inputs(expected, np.random.default_rng(seed))
     if not texts:
         names = ", ".join(tensor.name for tensor in expected)

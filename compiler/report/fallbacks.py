@@ -39,7 +39,7 @@ def fallback_table(records: Sequence[Mapping[str, object]]) -> Table:
         group.found.add(found)
         macs = record.get("macs")
         group.macs += macs if isinstance(macs, int) else 0
-    table = Table([Column("why", "why"), Column("count", "ops"), Column("ops", "which", show=shortened)])
+    table = Table([Column("why", "why"), Column("count", "ops", right=True), Column("ops", "which", show=shortened)])
     for rule, group in sorted(groups.items(), key=lambda entry: (-entry[1].macs, -len(entry[1].ops))):
         found = next(iter(group.found)) if len(group.found) == 1 else ""
         table.add(why=f"{rule}; found {found}" if found else rule, count=len(group.ops), ops=group.ops)

@@ -54,7 +54,8 @@ def inspect_artifact(artifact: Artifact, *, as_json: bool, engine: str | None = 
     shown = chosen_engine(artifact, engine)
     layers = {name: _layers(artifact, name) for name in ENGINES if name in artifact.manifest.engines}
     if as_json:
-        return _json(_artifact_json(artifact, layers))
+        found = _artifact_json(artifact, layers)
+        return _json({**found, "memory": memory_map(artifact, shown).records()} if memory else found)
     parts = [summarize(artifact).to_text(artifact.origin), _interface(artifact)]
     records = placement_of(artifact)
     table = placement_table(records) if shown == "device" else layers[shown]

@@ -21,7 +21,7 @@ def memory_map(artifact: Artifact, engine: str) -> Table:
         Column("bytes", "size", show=show_bytes, right=True),
         Column("first", "written by step", right=True),
         Column("last", "last read by step", right=True),
-        Column("shared", "place"),
+        Column("shared", "memory"),
     ]
     table = Table(columns)
     program = artifact.manifest.engines[engine].cpu_program
@@ -38,12 +38,12 @@ def memory_map(artifact: Artifact, engine: str) -> Table:
                 bytes=bytes_of(value.type),
                 first=order[op],
                 last=max((order[user] for user in value.users), default=order[op]),
-                shared=_place(offset, op.annotations.get("alias")),
+                shared=_memory(offset, op.annotations.get("alias")),
             )
     return table
 
 
-def _place(offset: object, alias: object) -> str:
+def _memory(offset: object, alias: object) -> str:
     if alias is not None:
         return f"the same bytes as operand {alias}"
-    return "work memory" if offset is not None else "output buffer of the caller"
+    return "work memory" if offset is not None else "the caller's output buffer"

@@ -201,7 +201,7 @@ def _match_affinity(ops: Sequence[Op], affinity: Affinity) -> dict[Op, tuple[str
     found: dict[Op, tuple[str, str]] = {}
     for name, place in affinity:
         if place not in PLACES:
-            raise PassError(f"the affinity of {name!r} is no place", expected="device or cpu", found=place)
+            raise PassError(f"unknown place for {name!r}", expected="device or cpu", found=place)
         for op in by_name[name]:
             other = found.setdefault(op, (name, place))
             if other[1] != place:

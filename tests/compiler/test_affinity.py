@@ -32,7 +32,7 @@ MISTAKES = [
     ("a = cpu\n  b = gpu", 2, 7, "expected device or cpu for 'b', found 'gpu'"),
     ("a = ", 1, 4, "expected device or cpu for 'a', found ''"),
     ("a = cpu\n\na = cpu", 3, 1, "'a' is given twice"),
-    ("= cpu", 1, 1, "there is no name before '='"),
+    ("= cpu", 1, 1, "expected a name before '='"),
     ('"a = cpu', 1, 1, "expected NAME = device or NAME = cpu"),
     ('"\\q" = cpu', 1, 1, "malformed name"),
     ('{"a": "cpu"', 1, 12, "not JSON: Expecting ',' delimiter"),
@@ -75,4 +75,4 @@ def test_mappings() -> None:
     assert affinity_of({"a": "CPU", "b": "device"}) == (("a", "cpu"), ("b", "device"))
     with pytest.raises(UsageError) as caught:
         affinity_of({"a": "gpu"})
-    assert str(caught.value) == "the affinity of 'a' is no place; expected device or cpu, found gpu"
+    assert str(caught.value) == "unknown place for 'a'; expected device or cpu, found gpu"

@@ -318,7 +318,7 @@ def test_no_flipped_bit_of_an_instruction_crashes(rng: np.random.Generator) -> N
 
 SAMPLES = np.random.default_rng(0).standard_normal((3, 16, 4, 4)).astype(np.float32)
 FORMATS = "expected a folder of images, a .npy or .npz file, or 'random' for random inputs"
-FOREIGN = "it is no file of numbers that NumPy wrote"
+FOREIGN = "it is not an array file written by NumPy"
 
 
 def with_nan() -> np.ndarray:
@@ -341,7 +341,7 @@ ARRAYS: dict[str, tuple[np.ndarray, str]] = {
         "'c.npy', sample 0 does not fit input 'x'; expected float32, found int64. "
         "Save the array as float32, scaled as the network expects its input.",
     ),
-    "no sample": (SAMPLES[:0], "'c.npy' holds no sample; expected at least one, found {'x': 0}"),
+    "no sample": (SAMPLES[:0], "'c.npy' holds no sample; expected at least one, found 0 for x"),
 }
 
 
@@ -362,8 +362,8 @@ def test_calibration_files_that_hold_nothing(tmp_path: Path, fails: Fails) -> No
     for name, message in {
         "folder": "there are no images in 'folder'; "
         "expected files that end in .bmp, .jpeg, .jpg, .pgm, .png, .ppm, .tif, .tiff, .webp",
-        "empty.npz": "'empty.npz' does not name the inputs; expected x, found none",
-        "others.npz": "'others.npz' does not name the inputs; expected x, found picture",
+        "empty.npz": "'empty.npz' does not have the names of the inputs; expected x, found none",
+        "others.npz": "'others.npz' does not have the names of the inputs; expected x, found picture",
         "none.npy": f"there is no 'none.npy'; {FORMATS}",
         "text.npy": f"cannot read 'text.npy': {FOREIGN}. Write it with numpy.save.",
         "text.npz": f"cannot read 'text.npz': {FOREIGN}. Write it with numpy.savez.",
@@ -405,13 +405,13 @@ def test_a_network_in_half_precision_is_not_quantised(tmp_path: Path, fails: Fai
 
 @pytest.mark.parametrize("limit", ["0", "-1"])
 def test_no_samples_at_all(limit: str, fails: Fails) -> None:
-    message = f"calibration: calibration needs at least one sample; found {limit}"
+    message = f"calibration: the limit leaves no sample; expected at least 1, found {limit}"
     assert fails([*RANDOM, "--calibration-limit", limit]) == message
 
 
 def test_methods_and_precisions_that_are_none(fails: Fails) -> None:
     for words, message in (
-        (["--calibration-method", "best"], "unknown range method; expected minmax, percentile, mse, found best"),
+        (["--calibration-method", "best"], "unknown calibration method; expected minmax, percentile, mse, found best"),
         (
             ["--calibration-method", "percentile", "--percentile", "200"],
             "a percentile lies between 50 and 100; found 200.0",

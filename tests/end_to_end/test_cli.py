@@ -234,9 +234,9 @@ def test_version(capsys: Capture) -> None:
     [
         (
             ["comple"],
-            "error: No such command 'comple'. Did you mean 'compile'? `tilewright --help` shows how it is used.\n",
+            "error: No such command 'comple'. Did you mean 'compile'? See `tilewright --help`.\n",
         ),
-        (["compile"], "error: Missing argument 'MODEL.onnx'. `tilewright compile --help` shows how it is used.\n"),
+        (["compile"], "error: Missing argument 'MODEL.onnx'. See `tilewright compile --help`.\n"),
         (["run", "a.twa", "--fast"], "error: No such option: --fast"),
         (
             ["compile", "a.onnx", "--precision", "fp31"],
@@ -270,7 +270,7 @@ def test_wrong_usage(words: list[str], message: str, capsys: Capture) -> None:
     ("words", "message"),
     [
         ([], "error: no input is given. Give a file for image, or --random SEED.\n"),
-        (["a.npy", "--random", "1"], "error: --random and input files exclude each other\n"),
+        (["a.npy", "--random", "1"], "error: --random cannot be combined with input files\n"),
         (
             ["--random", "1", "--engine", "fast"],
             "error: unknown engine; expected device or software or float, found 'fast'\n",
@@ -292,7 +292,7 @@ def test_our_own_bugs_end_in_one_paragraph_too(monkeypatch: pytest.MonkeyPatch, 
     assert main(["inspect", str(MODEL)]) == 1
     assert capsys.readouterr().err == (
         "error: internal error: ZeroDivisionError: division by zero. "
-        "This is a bug of Tilewright; please report it with what TILEWRIGHT_DEBUG=1 shows.\n"
+        "This is a bug in Tilewright; please report it with the traceback that TILEWRIGHT_DEBUG=1 shows.\n"
     )
     monkeypatch.setenv("TILEWRIGHT_DEBUG", "1")
     with pytest.raises(ZeroDivisionError):
@@ -318,7 +318,7 @@ def test_output_that_cannot_be_written_is_an_error() -> None:
     with open("/dev/full", "w") as full:
         done = python("-m", "tilewright", "inspect", "--supported-ops", stdout=full.fileno())
     assert done.returncode == 1
-    assert done.stderr == "error: cannot use 'the output': No space left on device\n"
+    assert done.stderr == "error: cannot write the output: No space left on device\n"
 
 
 def test_the_runtime_alone_says_what_to_install() -> None:

@@ -95,6 +95,16 @@ def test_the_ir_is_that_of_the_preferred_engine(artifact: Path, capsys: Capture)
     assert first == second
 
 
+def test_where_results_lie(artifact: Path, capsys: Capture) -> None:
+    assert main(["inspect", str(artifact), "--memory", "--engine", "software"]) == 0
+    assert "\nwork memory of engine software\n" in capsys.readouterr().out
+    assert main(["inspect", str(artifact), "--memory", "--engine", "software", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["memory"]
+    assert rows[0]["name"] == "image.1"
+    assert rows[0]["shared"] == "work memory"
+    assert rows[-1]["shared"] == "the caller's output buffer"
+
+
 def test_every_engine_runs_and_integers_are_equal(artifact: Path) -> None:
     digits = load_digits()
     image = digits.prepare(digits.images[:1])

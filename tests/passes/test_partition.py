@@ -154,7 +154,7 @@ def test_one_op_in_two_places_is_refused() -> None:
 
 def test_places_that_are_none() -> None:
     assert error(affinity=(("Conv_1", "gpu"),)) == (
-        "partition: the affinity of 'Conv_1' is no place; expected device or cpu, found gpu"
+        "partition: unknown place for 'Conv_1'; expected device or cpu, found gpu"
     )
     for order in ("gpu", "device,device", ""):
         assert error(order=order) == (

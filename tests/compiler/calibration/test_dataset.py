@@ -65,9 +65,9 @@ def test_samples_one_by_one(rng: np.random.Generator) -> None:
         assert len(samples) == 3
         np.testing.assert_array_equal(np.concatenate([s["x"] for s in samples]), array)
     assert len(open_calibration_set(iter(array), VECTOR, limit=2)) == 2
-    with pytest.raises(CalibrationError, match="sample 1 does not name the inputs; expected x, found y"):
+    with pytest.raises(CalibrationError, match="sample 1 does not have the names of the inputs; expected x, found y"):
         list(open_calibration_set([{"x": array[0]}, {"y": array[0]}], VECTOR))
-    with pytest.raises(CalibrationError, match="sample 0 can calibrate networks of one input only; found x, y"):
+    with pytest.raises(CalibrationError, match="sample 0 only works for networks with one input; found x, y"):
         list(open_calibration_set([array[0]], {**VECTOR, "y": VECTOR["x"]}))
     with pytest.raises(CalibrationError, match=r"sample 0 does not fit input 'x'; expected \[1, 4\], found \[3\]"):
         list(open_calibration_set([array[0, :3]], VECTOR))
@@ -119,7 +119,7 @@ def test_wrong_sources_are_refused_by_name(tmp_path: Path) -> None:
         "text.npy": r"cannot read .*text\.npy'.*numpy\.save",
         "text.npz": r"cannot read .*text\.npz'.*numpy\.savez",
         "other.bin": r"is not calibration data; expected .* found \.bin",
-        "names.npz": r"names\.npz' does not name the inputs; expected x, found y",
+        "names.npz": r"names\.npz' does not have the names of the inputs; expected x, found y",
     }
     for name, message in cases.items():
         with pytest.raises(CalibrationError, match=message):
@@ -131,10 +131,10 @@ def test_wrong_shapes_and_empty_arrays_are_refused() -> None:
         open_calibration_set(np.zeros((2, 5), np.float32), VECTOR)
     with pytest.raises(CalibrationError, match="holds no sample"):
         open_calibration_set(np.zeros((0, 4), np.float32), VECTOR)
-    with pytest.raises(CalibrationError, match="at least one sample; found 0"):
+    with pytest.raises(CalibrationError, match="the limit leaves no sample; expected at least 1, found 0"):
         open_calibration_set(np.zeros((2, 4), np.float32), VECTOR, limit=0)
     two = {**VECTOR, "y": VECTOR["x"]}
-    with pytest.raises(CalibrationError, match=r"networks of one input only; found x, y\. Give a \.npz"):
+    with pytest.raises(CalibrationError, match=r"networks with one input; found x, y\. Give a \.npz"):
         open_calibration_set(np.zeros((2, 4), np.float32), two)
     with pytest.raises(CalibrationError, match="different numbers of samples"):
         open_calibration_set({"x": np.zeros((2, 4), np.float32), "y": np.zeros((3, 4), np.float32)}, two)

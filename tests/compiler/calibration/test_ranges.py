@@ -75,7 +75,7 @@ def test_mean_squared_error_beats_the_extremes_where_outliers_are_rare(rng: np.r
 
 
 def test_unknown_method_and_percentile() -> None:
-    with pytest.raises(UsageError, match="unknown range method; expected minmax, percentile, mse, found entropy"):
+    with pytest.raises(UsageError, match="unknown calibration method; expected minmax, percentile, mse, found entropy"):
         make_statistics("entropy")
     with pytest.raises(UsageError, match="between 50 and 100; found 20"):
         make_statistics("percentile", 20)
