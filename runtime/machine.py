@@ -103,11 +103,6 @@ class Machine:
         _check_consistency(self)
 
     @property
-    def macs_per_cycle(self) -> int:
-        """Multiply-accumulates of all clusters of one card in a cycle."""
-        return self.clusters * self.cluster_macs_per_cycle
-
-    @property
     def cluster_macs_per_cycle(self) -> int:
         """Multiply-accumulates of one cluster in a cycle."""
         return self.input_lanes * self.output_lanes * self.pixel_lanes

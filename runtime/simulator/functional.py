@@ -8,7 +8,6 @@ the verified order on memories of its own, so that one engine serves several thr
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -47,7 +46,6 @@ class FunctionalEngine:
         program: the program, in binary form.
         machine: what it shall run on.
         constants: uint8 arrays for the constant regions, by name; kept and read in place.
-        order: another legal order in which to execute, to show that it does not matter; by default the verified one.
 
     Raises:
         MachineError: the program was made for another machine.
@@ -55,18 +53,10 @@ class FunctionalEngine:
         InputError: a constant region is missing or has the wrong size.
     """
 
-    def __init__(
-        self,
-        program: Program,
-        machine: Machine,
-        constants: Mapping[str, NDArray[np.uint8]],
-        order: list[tuple[Queue, int]] | None = None,
-    ) -> None:
+    def __init__(self, program: Program, machine: Machine, constants: Mapping[str, NDArray[np.uint8]]) -> None:
         self.program = program
         self.machine = machine
         self.verified: VerifiedProgram = verify(program, machine)
-        if order is not None:
-            self.verified = replace(self.verified, order=order)
         self._constants = {
             region.name: region_bytes(region.name, region.size, constants)
             for region in program.regions
