@@ -23,7 +23,8 @@ from tilewright.ir.core import Module
 from tilewright.passes.base import Pass, Record
 from tilewright.passes.instruments import Instrument
 from tilewright.passes.quantization.check_accumulator_overflow import CheckAccumulatorOverflow
-from tilewright.runtime.artifact.artifact import Artifact, TensorSpec
+from tilewright.runtime.artifact.artifact import Artifact
+from tilewright.runtime.artifact.manifest import TensorSpec
 
 Arrays = dict[str, np.ndarray]
 Report = Callable[[str, int, int], None]

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from tilewright.runtime.artifact.artifact import TensorSpec
+from tilewright.runtime.artifact.manifest import TensorSpec
 
 FOLDER = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 

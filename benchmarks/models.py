@@ -35,7 +35,7 @@ from tilewright.compiler.report.summary import summarize
 from tilewright.compiler.report.units import show_bytes, show_count
 from tilewright.compiler.table import Column, Table
 from tilewright.errors import TilewrightError
-from tilewright.runtime.artifact.artifact import TensorSpec
+from tilewright.runtime.artifact.manifest import TensorSpec
 
 FLOAT = CompileOptions(precision="fp32")
 

@@ -20,7 +20,7 @@ from PIL import Image
 
 from tilewright.compiler.calibration.preprocessing import Preprocessing
 from tilewright.ir.types import DType, TensorType
-from tilewright.runtime.artifact.artifact import TensorSpec
+from tilewright.runtime.artifact.manifest import TensorSpec
 
 
 @dataclass(frozen=True)

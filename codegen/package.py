@@ -23,8 +23,24 @@ from ..ir.parser import parse_module
 from ..ir.printer import blobs, print_module
 from ..ir.types import DType, TensorType
 from ..ir.verify import verify
-from ..runtime.artifact import artifact as twa
+from ..runtime.artifact.artifact import Artifact
+from ..runtime.artifact.container import Section, SectionKind
 from ..runtime.artifact.json_dataclasses import Source, parse, read, write
+from ..runtime.artifact.manifest import (
+    BufferRef,
+    CpuProgramInfo,
+    CpuStage,
+    DeviceProgramInfo,
+    DeviceStage,
+    Engine,
+    Manifest,
+    ModelInfo,
+    Processor,
+    ReferenceStage,
+    Stage,
+    StepInfo,
+    TensorSpec,
+)
 from ..runtime.machine import Machine
 from .cpu.assemble import Location
 from .cpu.llvm.target import TargetDescription
@@ -48,17 +64,17 @@ class Package:
     precision: str
     compiler_version: str
     details: dict[str, object] = field(default_factory=dict)
-    engines: dict[str, twa.Engine] = field(default_factory=dict)
-    cpu_programs: dict[str, twa.CpuProgramInfo] = field(default_factory=dict)
-    device_programs: dict[str, twa.DeviceProgramInfo] = field(default_factory=dict)
-    sections: list[twa.Section] = field(default_factory=list)
+    engines: dict[str, Engine] = field(default_factory=dict)
+    cpu_programs: dict[str, CpuProgramInfo] = field(default_factory=dict)
+    device_programs: dict[str, DeviceProgramInfo] = field(default_factory=dict)
+    sections: list[Section] = field(default_factory=list)
 
-    def manifest(self) -> twa.Manifest:
+    def manifest(self) -> Manifest:
         """The manifest of what has been added so far."""
         main = self.module.main
-        return twa.Manifest(
+        return Manifest(
             compiler_version=self.compiler_version,
-            model=twa.ModelInfo(self.module.name, self.module.metadata.get("sha256", "")),
+            model=ModelInfo(self.module.name, self.module.metadata.get("sha256", "")),
             precision=self.precision,
             inputs=_inputs(main),
             outputs=_outputs(main),
@@ -94,7 +110,7 @@ def add_engine(
         module.main, target, strict=strict, report=lambda done, total: report(f"kernels ({name})", done, total)
     )
     steps = tuple(
-        twa.StepInfo(
+        StepInfo(
             name=_step_name(step.op),
             op=step.op.name,
             kernel=step.kernel.name if step.kernel is not None else None,
@@ -105,32 +121,32 @@ def add_engine(
         for step in program.steps
     )
     sections = {"code": f"code.{name}", "constants": f"constants.{name}", "module": f"module.{name}"}
-    package.cpu_programs[name] = twa.CpuProgramInfo(
+    package.cpu_programs[name] = CpuProgramInfo(
         **sections,
         arena_bytes=program.arena_bytes,
-        target=twa.Processor(target.triple, target.cpu, target.features),
+        target=Processor(target.triple, target.cpu, target.features),
         steps=steps,
     )
     host = clone_module(module, ("main",))
     package.sections += [
-        twa.Section(sections["code"], twa.SectionKind.CODE, program.object_code),
-        twa.Section(sections["constants"], twa.SectionKind.CONSTANTS, program.constants),
-        twa.Section(sections["module"], twa.SectionKind.MODULE, print_module(host).encode()),
-        twa.Section(f"{sections['module']}.blobs", twa.SectionKind.MODULE, write(_blob_index(host, program))),
+        Section(sections["code"], SectionKind.CODE, program.object_code),
+        Section(sections["constants"], SectionKind.CONSTANTS, program.constants),
+        Section(sections["module"], SectionKind.MODULE, print_module(host).encode()),
+        Section(f"{sections['module']}.blobs", SectionKind.MODULE, write(_blob_index(host, program))),
     ]
-    package.engines[name] = twa.Engine(stages(module, name, program))
+    package.engines[name] = Engine(stages(module, name, program))
     return program
 
 
-def stages(module: Module, name: str, program: CpuCode) -> tuple[twa.Stage, ...]:
+def stages(module: Module, name: str, program: CpuCode) -> tuple[Stage, ...]:
     """The steps of a program as stages: runs of kernels, and the steps that another executor takes."""
-    found: list[twa.Stage] = []
+    found: list[Stage] = []
     first = 0
     for index, step in enumerate(program.steps):
         if step.kernel is not None:
             continue
         if first < index:
-            found.append(twa.CpuStage(name, first, index))
+            found.append(CpuStage(name, first, index))
         found.append(
             _device_stage(program, step.op)
             if isinstance(step.op.operator, Call)
@@ -138,7 +154,7 @@ def stages(module: Module, name: str, program: CpuCode) -> tuple[twa.Stage, ...]
         )
         first = index + 1
     if first < len(program.steps):
-        found.append(twa.CpuStage(name, first, len(program.steps)))
+        found.append(CpuStage(name, first, len(program.steps)))
     return tuple(found)
 
 
@@ -150,27 +166,27 @@ def _add_device_programs(package: Package, module: Module, machine: Machine, rep
         stage = f"device code ({name})"
         built = build_device_program(function, machine, functools.partial(report, stage))
         text = print_module(clone_module(module, (name,))).encode()
-        package.device_programs[name] = twa.DeviceProgramInfo(
+        package.device_programs[name] = DeviceProgramInfo(
             f"instructions.{name}",
             f"weights.{name}",
             built.inputs,
             built.outputs,
         )
         package.sections += [
-            twa.Section(f"module.{name}", twa.SectionKind.MODULE, text),
-            twa.Section(f"instructions.{name}", twa.SectionKind.DEVICE_INSTRUCTIONS, built.program.to_bytes()),
-            twa.Section(f"weights.{name}", twa.SectionKind.DEVICE_WEIGHTS, built.constants),
+            Section(f"module.{name}", SectionKind.MODULE, text),
+            Section(f"instructions.{name}", SectionKind.DEVICE_INSTRUCTIONS, built.program.to_bytes()),
+            Section(f"weights.{name}", SectionKind.DEVICE_WEIGHTS, built.constants),
         ]
 
 
-def _device_stage(program: CpuCode, op: Op) -> twa.DeviceStage:
+def _device_stage(program: CpuCode, op: Op) -> DeviceStage:
     assert isinstance(op.operator, Call)
-    return twa.DeviceStage(op.operator.callee, *_references(program, op))
+    return DeviceStage(op.operator.callee, *_references(program, op))
 
 
-def _reference_stage(module: Module, name: str, index: int, program: CpuCode) -> twa.ReferenceStage:
+def _reference_stage(module: Module, name: str, index: int, program: CpuCode) -> ReferenceStage:
     op = program.steps[index].op
-    return twa.ReferenceStage(name, index, print_module(_alone(module, op)), *_references(program, op))
+    return ReferenceStage(name, index, print_module(_alone(module, op)), *_references(program, op))
 
 
 def _alone(module: Module, op: Op) -> Module:
@@ -186,7 +202,7 @@ def _alone(module: Module, op: Op) -> Module:
     return single
 
 
-def _references(program: CpuCode, op: Op) -> tuple[tuple[twa.BufferRef, ...], tuple[twa.BufferRef, ...]]:
+def _references(program: CpuCode, op: Op) -> tuple[tuple[BufferRef, ...], tuple[BufferRef, ...]]:
     """Where the operands and results of an op lie that another executor takes."""
     blocked = next((v for v in (*op.inputs, *op.results) if v.type.layout), None)
     if blocked is not None:
@@ -202,19 +218,19 @@ def _references(program: CpuCode, op: Op) -> tuple[tuple[twa.BufferRef, ...], tu
     return operands, tuple(_reference(program.locations[v], v.type) for v in op.results)
 
 
-def _reference(location: Location, type: TensorType) -> twa.BufferRef:
-    return twa.BufferRef(location.memory, location.position, type.dtype.value, type.shape)
+def _reference(location: Location, type: TensorType) -> BufferRef:
+    return BufferRef(location.memory, location.position, type.dtype.value, type.shape)
 
 
-def _spec(name: str, type: TensorType) -> twa.TensorSpec:
-    return twa.TensorSpec(name, type.dtype.value, type.shape)
+def _spec(name: str, type: TensorType) -> TensorSpec:
+    return TensorSpec(name, type.dtype.value, type.shape)
 
 
-def _inputs(main: Function) -> tuple[twa.TensorSpec, ...]:
+def _inputs(main: Function) -> tuple[TensorSpec, ...]:
     return tuple(_spec(p.name, p.type) for p in main.parameters)
 
 
-def _outputs(main: Function) -> tuple[twa.TensorSpec, ...]:
+def _outputs(main: Function) -> tuple[TensorSpec, ...]:
     return tuple(_spec(n, v.type) for n, v in zip(main.result_names, main.results, strict=True))
 
 
@@ -265,7 +281,7 @@ def _blob_index(module: Module, program: CpuCode) -> _BlobIndex:
     return _BlobIndex(found)
 
 
-def load_module(artifact: twa.Artifact, program: str) -> Module:
+def load_module(artifact: Artifact, program: str) -> Module:
     """The module that a CPU program of an artifact was generated from.
 
     Raises:
@@ -300,7 +316,7 @@ def load_module(artifact: twa.Artifact, program: str) -> Module:
     return module
 
 
-def regenerate(artifact: twa.Artifact, program: str) -> tuple[bytes, int]:
+def regenerate(artifact: Artifact, program: str) -> tuple[bytes, int]:
     """Object code for the processor of this machine, from what the artifact stores beside its object code.
 
     The artifact may come from anyone. The module is verified, code generation proves that every value lies in its

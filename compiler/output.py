@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tilewright.errors import UsageError
 
-from ..runtime.artifact.artifact import check_writable
+from ..runtime.artifact.container import check_writable
 
 
 def check_output(model: object, output: str | os.PathLike[str]) -> None:

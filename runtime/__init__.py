@@ -10,7 +10,8 @@ from tilewright.errors import (
     UsageError,
 )
 
-from .artifact.artifact import Artifact, TensorSpec
+from .artifact.artifact import Artifact
+from .artifact.manifest import TensorSpec
 from .profile import Profile, StepProfile
 from .request import Request
 from .session import Session, load

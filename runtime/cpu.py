@@ -8,7 +8,8 @@ from time import perf_counter
 
 from tilewright.errors import ArtifactError, InputError, TrustError
 
-from .artifact.artifact import Artifact, CpuStage, Engine
+from .artifact.artifact import Artifact
+from .artifact.manifest import CpuStage, Engine
 from .buffers import Buffers
 from .native import host
 from .native.mapping import NativeObject, supported

@@ -15,7 +15,8 @@ import numpy as np
 
 from tilewright.errors import ArtifactError, InstructionError, MachineError
 
-from .artifact.artifact import Artifact, BufferRef, DeviceStage, Engine, FeatureMapRef, StepInfo
+from .artifact.artifact import Artifact
+from .artifact.manifest import BufferRef, DeviceStage, Engine, FeatureMapRef, StepInfo
 from .buffers import Buffers, bytes_of
 from .profile import StepTime
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from tilewright.errors import ArtifactError
 
-from .artifact.artifact import Artifact, Engine, ReferenceStage
+from .artifact.artifact import Artifact
+from .artifact.manifest import Engine, ReferenceStage
 from .buffers import Buffers
 from .profile import StepTime
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from tilewright.errors import ArtifactError, UsageError
 
-from .artifact.artifact import ENGINES, Artifact, Engine, Stage, TensorSpec
+from .artifact.artifact import Artifact
+from .artifact.manifest import ENGINES, Engine, Stage, TensorSpec
 from .buffers import Buffers, bytes_of, check_inputs
 from .cpu import CpuExecutor
 from .device import DeviceExecutor, check_machine

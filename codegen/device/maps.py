@@ -10,7 +10,7 @@ from tilewright.errors import CodegenError
 from ...ir.core import Function, Op, Value
 from ...ir.feature_map import MapShape, map_shape
 from ...ir.types import DType
-from ...runtime.artifact.artifact import FeatureMapRef
+from ...runtime.artifact.manifest import FeatureMapRef
 
 BLOCK = 16
 """Channels that lie together on the device."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tilewright.errors import CodegenError, TilewrightError
 
 from ...ir.core import Function
-from ...runtime.artifact.artifact import FeatureMapRef
+from ...runtime.artifact.manifest import FeatureMapRef
 from ...runtime.isa import Program
 from ...runtime.machine import Machine
 from . import convolution, elementwise, movement, pooling, resize

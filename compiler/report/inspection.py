@@ -10,7 +10,8 @@ from typing import Any
 from tilewright.errors import ArtifactError
 
 from ...ir.ops.call import Call
-from ...runtime.artifact.artifact import ENGINES, Artifact, DeviceStage
+from ...runtime.artifact.artifact import Artifact
+from ...runtime.artifact.manifest import ENGINES, DeviceStage
 from ..frontend.onnx.reader import InputShapes, import_onnx
 from ..table import Column, Table
 from .fallbacks import fallback_table

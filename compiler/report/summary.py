@@ -7,7 +7,8 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 
 from ...ir.ops.call import Call
-from ...runtime.artifact.artifact import ENGINES, Artifact, DeviceStage
+from ...runtime.artifact.artifact import Artifact
+from ...runtime.artifact.manifest import ENGINES, DeviceStage
 from .fallbacks import fallback_lines
 from .placement import device_share, macs_of, placement_of
 from .units import show_bytes, show_count, show_number

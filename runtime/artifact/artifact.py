@@ -10,61 +10,9 @@ from pathlib import Path
 from tilewright.errors import ArtifactError
 
 from . import trust
-from .container import (
-    NO_TAG,
-    Container,
-    Layout,
-    Section,
-    SectionEntry,
-    SectionKind,
-    check_writable,
-    chunks,
-    lay_out,
-    write_atomically,
-)
-from .manifest import (
-    ENGINES,
-    BufferRef,
-    CpuProgramInfo,
-    CpuStage,
-    DeviceProgramInfo,
-    DeviceStage,
-    Engine,
-    FeatureMapRef,
-    Manifest,
-    ModelInfo,
-    Processor,
-    ReferenceStage,
-    Stage,
-    StepInfo,
-    TensorSpec,
-)
+from .container import NO_TAG, Container, Layout, Section, SectionEntry, SectionKind, chunks, lay_out, write_atomically
+from .manifest import Manifest
 from .manifest_check import check_manifest
-
-__all__ = [
-    "ENGINES",
-    "Artifact",
-    "BufferRef",
-    "CpuProgramInfo",
-    "CpuStage",
-    "DeviceProgramInfo",
-    "DeviceStage",
-    "Engine",
-    "FeatureMapRef",
-    "Manifest",
-    "ModelInfo",
-    "Processor",
-    "ReferenceStage",
-    "Section",
-    "SectionEntry",
-    "SectionKind",
-    "Stage",
-    "StepInfo",
-    "TensorSpec",
-    "artifact_bytes",
-    "check_writable",
-    "write_artifact",
-]
 
 MANIFEST_SECTION = "manifest"
 

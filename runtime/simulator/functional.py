@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..isa.encoding import Instruction, Queue, Space
+from ..isa.encoding import Instruction, Space
 from ..isa.layouts import unpack_record
 from ..isa.matrix import Convolve, ConvolveDepthwise, MultiplyMatrix
 from ..isa.program import Program, RegionKind

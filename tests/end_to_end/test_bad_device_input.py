@@ -22,7 +22,8 @@ from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.report.placement import placement_of
 from tilewright.errors import InstructionError
 from tilewright.runtime import isa
-from tilewright.runtime.artifact.artifact import Artifact, Section, artifact_bytes
+from tilewright.runtime.artifact.artifact import Artifact, artifact_bytes
+from tilewright.runtime.artifact.container import Section
 from tilewright.runtime.isa import Queue, Wait
 from tilewright.runtime.machine import load
 from tilewright.runtime.session import load as load_session

@@ -19,7 +19,8 @@ from tilewright.codegen.package import Package
 from tilewright.compiler.driver import build
 from tilewright.compiler.options import CompileOptions
 from tilewright.errors import ArtifactError, CodegenError, TilewrightError, VerifyError
-from tilewright.runtime.artifact.artifact import Artifact, Section, SectionKind, artifact_bytes
+from tilewright.runtime.artifact.artifact import Artifact, artifact_bytes
+from tilewright.runtime.artifact.container import Section, SectionKind
 from tilewright.runtime.session import load
 
 ENGINES = ("device", "software", "float")

@@ -8,18 +8,17 @@ from functools import cache
 import llvmlite.binding as llvm
 import numpy as np
 
-from tilewright.runtime.artifact.artifact import (
+from tilewright.runtime.artifact.artifact import artifact_bytes
+from tilewright.runtime.artifact.container import Section, SectionKind
+from tilewright.runtime.artifact.manifest import (
     CpuProgramInfo,
     CpuStage,
     Engine,
     Manifest,
     ModelInfo,
     Processor,
-    Section,
-    SectionKind,
     StepInfo,
     TensorSpec,
-    artifact_bytes,
 )
 
 LENGTH = 16

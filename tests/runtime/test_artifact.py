@@ -14,8 +14,9 @@ from artifact_samples import program_object, small_artifact, small_manifest, sma
 
 from tilewright.errors import ArtifactError
 from tilewright.runtime.artifact import container
-from tilewright.runtime.artifact.artifact import (
-    Artifact,
+from tilewright.runtime.artifact.artifact import Artifact, artifact_bytes, write_artifact
+from tilewright.runtime.artifact.container import Section, SectionKind, sha256
+from tilewright.runtime.artifact.manifest import (
     BufferRef,
     CpuStage,
     DeviceProgramInfo,
@@ -24,14 +25,9 @@ from tilewright.runtime.artifact.artifact import (
     FeatureMapRef,
     Manifest,
     ReferenceStage,
-    Section,
-    SectionKind,
     StepInfo,
     TensorSpec,
-    artifact_bytes,
-    write_artifact,
 )
-from tilewright.runtime.artifact.container import sha256
 
 
 def test_round_trip(tmp_path: Path) -> None:

@@ -31,20 +31,17 @@ from tilewright.ir.ops.elementwise import Add
 from tilewright.ir.printer import print_module
 from tilewright.ir.types import DType, TensorType
 from tilewright.runtime import Session, load, session
-from tilewright.runtime.artifact.artifact import (
-    Artifact,
+from tilewright.runtime.artifact.artifact import Artifact, artifact_bytes, write_artifact
+from tilewright.runtime.artifact.container import Section, SectionKind
+from tilewright.runtime.artifact.manifest import (
     BufferRef,
     CpuStage,
     DeviceProgramInfo,
     DeviceStage,
     Engine,
     ReferenceStage,
-    Section,
-    SectionKind,
     StepInfo,
     TensorSpec,
-    artifact_bytes,
-    write_artifact,
 )
 from tilewright.runtime.buffers import Buffers
 from tilewright.runtime.native.mapping import supported
