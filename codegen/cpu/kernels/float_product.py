@@ -174,4 +174,4 @@ def choose_tile(spec: FloatProduct, target: TargetDescription) -> tuple[int, int
         for rows in range(1, min(spec.rows, 28) + 1)
         if (rows + 1) * vectors + 1 <= target.registers
     ]
-    return min(candidates or [(1, 1)], key=lambda tile: cost(*tile))
+    return min(candidates, key=lambda tile: cost(*tile))

@@ -11,7 +11,7 @@ from ....ir.ops.layout import Reorder
 from ..kernel import Kernel
 from ..llvm.builder import FunctionBuilder
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, I8, Register, Registers, Type, mask_constant, zero
+from ..llvm.types import F32, I8, Register, Registers, Type, partial_mask, zero
 from ..registry import lowers
 from ..spec import KernelSpec
 from ..tensors import layouts
@@ -101,11 +101,8 @@ class BlockChannels(KernelSpec):
         x, y = b.at(x, b.multiply(pixel, self.element.bytes)), b.at(y, b.multiply(pixel, self.vector.bytes))
         rows = [zero(self.vector)] * BLOCK
         for channel in range(active):
-            place = b.at(x, channel * self.element.bytes * self.pixels)
-            if count == BLOCK:
-                rows[channel] = b.load(self.vector, place)
-            else:
-                rows[channel] = b.load_masked(self.vector, place, mask_constant(BLOCK, count))
+            address = b.at(x, channel * self.element.bytes * self.pixels)
+            rows[channel] = b.load_masked(self.vector, address, partial_mask(BLOCK, count))
         for index, vector in enumerate(transpose_square(b, rows)[:count]):
             b.store(vector, b.at(y, index * self.vector.bytes))
 
@@ -114,11 +111,8 @@ class BlockChannels(KernelSpec):
         columns = [b.load(self.vector, b.at(x, index * self.vector.bytes)) for index in range(count)]
         columns += [zero(self.vector)] * (BLOCK - count)
         for channel, vector in enumerate(transpose_square(b, columns)[:active]):
-            place = b.at(y, channel * self.element.bytes * self.pixels)
-            if count == BLOCK:
-                b.store(vector, place)
-            else:
-                b.store_masked(vector, place, mask_constant(BLOCK, count))
+            address = b.at(y, channel * self.element.bytes * self.pixels)
+            b.store_masked(vector, address, partial_mask(BLOCK, count))
 
 
 @lowers(Reorder)

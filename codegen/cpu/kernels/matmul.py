@@ -23,13 +23,9 @@ FEW_ROWS = 4
 
 
 @lowers(MatMul)
-def matmul(op: Op, target: TargetDescription) -> Kernel | None:
+def matmul(op: Op[MatMul], target: TargetDescription) -> Kernel | None:
     """Products in tiles, or as dot products where there are few rows."""
-    operator = op.operator
-    assert isinstance(operator, MatMul)
-    x, w, bias, residual = (*op.operands, None, None)[:4]
-    assert x is not None
-    assert w is not None
+    operator, (x, w, bias, residual) = op.operator, op.operands
     if not is_float(op) or not is_plain(op) or not op.result.type.elements:
         return None
     rows, columns, inner = operator.extents(x.type, w.type)
@@ -61,17 +57,15 @@ def matmul(op: Op, target: TargetDescription) -> Kernel | None:
 
 
 @lowers(MatMul)
-def quantized_matmul(op: Op, target: TargetDescription) -> Kernel | None:
+def quantized_matmul(op: Op[MatMul], target: TargetDescription) -> Kernel | None:
     """Products with a known matrix that lies in order for dot products."""
-    operator = op.operator
-    assert isinstance(operator, MatMul)
-    if not has_constant_channels(op) or op.inputs[0].type.layout or op.result.type.layout:
+    operator, x, w, y = op.operator, op.operands.x.type, op.operands.w.type, op.result.type
+    if not has_constant_channels(op) or x.layout or y.layout:
         return None
-    x, w = op.inputs[0].type, op.inputs[1].type
-    inner, columns = x.shape[-1], op.result.type.shape[-1]
+    inner, columns = x.shape[-1], y.shape[-1]
     if operator.transpose_a or w.layout != ("o16i4" if operator.transpose_b else "i4o16") or inner % QUAD:
         return None
     rows = x.elements // max(1, inner)
     if not rows * inner:
         return None
-    return ByteProduct(rows, columns, inner, channels_of(op), len(op.inputs) > 2).kernel(target)
+    return ByteProduct(rows, columns, inner, channels_of(op), op.operands.b is not None).kernel(target)

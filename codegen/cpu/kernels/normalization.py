@@ -142,10 +142,9 @@ class LocalResponse(KernelSpec):
 
 
 @lowers(LayerNorm, RmsNorm)
-def trailing_norm(op: Op, target: TargetDescription) -> Kernel | None:
+def trailing_norm(op: Op[LayerNorm | RmsNorm], target: TargetDescription) -> Kernel | None:
     """Normalisation of contiguous rows."""
     operator, shape = op.operator, op.result.type.shape
-    assert isinstance(operator, (LayerNorm, RmsNorm))
     if not is_float(op) or not is_plain(op) or not math.prod(shape):
         return None
     rows, length = math.prod(shape[: operator.axis]), math.prod(shape[operator.axis :])
@@ -154,10 +153,9 @@ def trailing_norm(op: Op, target: TargetDescription) -> Kernel | None:
 
 
 @lowers(Lrn)
-def local_response(op: Op, target: TargetDescription) -> Kernel | None:
+def local_response(op: Op[Lrn], target: TargetDescription) -> Kernel | None:
     """Local response normalisation, pixels side by side."""
     operator, shape = op.operator, op.result.type.shape
-    assert isinstance(operator, Lrn)
     if not is_float(op) or not is_plain(op) or not math.prod(shape):
         return None
     window = (operator.size, operator.alpha, operator.beta, operator.bias)

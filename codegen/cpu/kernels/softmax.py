@@ -100,11 +100,9 @@ SHORT_ROW = 8
 
 
 @lowers(Softmax, LogSoftmax)
-def softmax(op: Op, target: TargetDescription) -> Kernel | None:
+def softmax(op: Op[Softmax | LogSoftmax], target: TargetDescription) -> Kernel | None:
     """Softmax along rows that are contiguous, or along columns side by side."""
-    operator = op.operator
-    assert isinstance(operator, (Softmax, LogSoftmax))
-    shape = op.result.type.shape
+    operator, shape = op.operator, op.result.type.shape
     if not is_float(op) or not is_plain(op) or not math.prod(shape):
         return None
     length, inner = shape[operator.axis], math.prod(shape[operator.axis + 1 :])
