@@ -14,15 +14,7 @@ from ...ir.feature_map import Window, convolution_maps, is_depthwise, window_of
 from ...ir.ops.convolution import Conv
 from ...ir.quantized import accumulator_factors, clamp_bounds, parameters
 from ...ir.types import TensorType
-from ...runtime.isa import (
-    ACCUMULATOR_UNIT,
-    Convolve,
-    ConvolveDepthwise,
-    Requantize,
-    pack_dense,
-    pack_depthwise,
-    pack_requantize,
-)
+from ...runtime import isa
 from .emit import Emitter, chip_offset, chip_zero, lowers, on_chip
 from .maps import BLOCK, Box, MapView, pieces, tile_annotation
 from .window import read_through
@@ -153,16 +145,16 @@ class _Convolution:
 
     def load_requantize(self, first: int, count: int) -> int:
         part = slice(first, first + count)
-        return self.emitter.load_parameters(pack_requantize(self.layer.bias[part], self.layer.factors[part]))
+        return self.emitter.load_parameters(isa.pack_requantize(self.layer.bias[part], self.layer.factors[part]))
 
     def take_accumulators(self, box: Box) -> int:
-        return self.emitter.accumulators.take(box.rows[1] * box.columns[1] * box.blocks * ACCUMULATOR_UNIT)
+        return self.emitter.accumulators.take(box.rows[1] * box.columns[1] * box.blocks * isa.ACCUMULATOR_UNIT)
 
     def finish(self, box: Box, accumulator: int, parameters: int, destination: int) -> None:
         """Requantise the accumulators of a tile and store it."""
         layer = self.layer
         self.emitter.add(
-            Requantize,
+            isa.Requantize,
             accumulator=accumulator,
             destination=destination,
             **box.size,
@@ -205,7 +197,7 @@ class _Dense(_Convolution):
         if key not in self._weights:
             part = self.layer.weights[channels[0] : channels[0] + channels[1], chunk[0] : chunk[0] + chunk[1]]
             rows, zero = part.transpose(0, 2, 3, 1), self.layer.weight_zero
-            self._weights[key] = pack_dense(rows, weight_zero=zero, packed=self._packed)
+            self._weights[key] = isa.pack_dense(rows, weight_zero=zero, packed=self._packed)
         return self.emitter.load_weights(self._weights[key])
 
     def _tiles(self, slices: list[tuple[int, int]], held: tuple[int | None, int] | None) -> None:
@@ -235,7 +227,7 @@ class _Dense(_Convolution):
                     at = weights if weights is not None else self._load_weights(channels, chunk)
                     channels_in = chunk[1] if self._packed else -(-chunk[1] // BLOCK)
                     self.emitter.add(
-                        Convolve,
+                        isa.Convolve,
                         source=source,
                         weights=at,
                         accumulator=accumulator,
@@ -272,7 +264,7 @@ class _Depthwise(_Convolution):
     def emit(self) -> None:
         for channels in self.slices():
             part = self.layer.weights[channels[0] : channels[0] + channels[1], 0]
-            weights = self.emitter.load_weights(pack_depthwise(part, weight_zero=self.layer.weight_zero))
+            weights = self.emitter.load_weights(isa.pack_depthwise(part, weight_zero=self.layer.weight_zero))
             parameters = self.load_requantize(*channels)
             for box in self.areas(channels):
                 read, fields = self.read(box)
@@ -280,7 +272,7 @@ class _Depthwise(_Convolution):
                 accumulator = self.take_accumulators(box)
                 self.emitter.load_map(self.layer.source, read, source)
                 self.emitter.add(
-                    ConvolveDepthwise,
+                    isa.ConvolveDepthwise,
                     source=source,
                     weights=weights,
                     accumulator=accumulator,

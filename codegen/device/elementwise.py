@@ -14,16 +14,16 @@ from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
 from ...ir.ops.quantization import Requantize
 from ...ir.ops.unary import Unary
 from ...ir.quantized import limits, parameters
-from ...runtime.isa import Elementwise, ElementwiseKind, LookUp, pack_record, pack_table
+from ...runtime import isa
 from .emit import Emitter, chip_limits, chip_offset, chip_zero, lowers
 from .maps import Box, tiles_of
 
-_KINDS: dict[type[Operator], ElementwiseKind] = {
-    Add: ElementwiseKind.ADD,
-    Sub: ElementwiseKind.ADD,
-    Mul: ElementwiseKind.MULTIPLY,
-    Max: ElementwiseKind.MAXIMUM,
-    Min: ElementwiseKind.MINIMUM,
+_KINDS: dict[type[Operator], isa.ElementwiseKind] = {
+    Add: isa.ElementwiseKind.ADD,
+    Sub: isa.ElementwiseKind.ADD,
+    Mul: isa.ElementwiseKind.MULTIPLY,
+    Max: isa.ElementwiseKind.MAXIMUM,
+    Min: isa.ElementwiseKind.MINIMUM,
 }
 
 
@@ -33,13 +33,13 @@ def _record(op: Op) -> bytes:
     (scale_a, _), (scale_b, _), (scale_y, zero_y) = (parameters(t) for t in (a.type, b.type, y))
     zeros = {"zero_a": chip_zero(a), "zero_b": chip_zero(b), "zero_output": zero_y, "offset": chip_offset(y)}
     if isinstance(op.operator, Mul):
-        return pack_record(**zeros, multiplier=float(arithmetic.multiplier(scale_a, np.asarray(scale_b), scale_y)))
+        return isa.pack_record(**zeros, multiplier=float(arithmetic.multiplier(scale_a, np.asarray(scale_b), scale_y)))
     if isinstance(op.operator, (Max, Min)):
         # Equal parameters all over: stored integers are compared as they are.
-        return pack_record(**zeros, multiplier_a=1, multiplier_b=1, shift=0)
+        return isa.pack_record(**zeros, multiplier_a=1, multiplier_b=1, shift=0)
     first, second, shift = arithmetic.add_multipliers(scale_a, scale_b, scale_y)
     second = -second if isinstance(op.operator, Sub) else second
-    return pack_record(**zeros, multiplier_a=first, multiplier_b=second, shift=shift)
+    return isa.pack_record(**zeros, multiplier_a=first, multiplier_b=second, shift=shift)
 
 
 @lowers(*_KINDS)
@@ -66,7 +66,7 @@ def lower_elementwise(op: Op, emitter: Emitter) -> None:
             reads.append(Box(box.image if shape.images > 1 else 0, rows, columns, box.channels))
             fields[f"row_pitch_{name}"] = columns[1] * box.blocks if shape.height == target.height else 0
             fields[f"pixel_pitch_{name}"] = box.blocks if shape.width == target.width else 0
-        emitter.compute(op, reads, box, Elementwise, **fields)
+        emitter.compute(op, reads, box, isa.Elementwise, **fields)
 
 
 def table_of(op: Op) -> np.ndarray:
@@ -84,6 +84,6 @@ def table_of(op: Op) -> np.ndarray:
 @lowers(Unary, Requantize)
 def lower_table(op: Op, emitter: Emitter) -> None:
     """Any function of one map."""
-    table = emitter.load_parameters(pack_table(table_of(op)))
+    table = emitter.load_parameters(isa.pack_table(table_of(op)))
     for box in tiles_of(op):
-        emitter.compute(op, [box], box, LookUp, **box.pitches("source_"), table=table)
+        emitter.compute(op, [box], box, isa.LookUp, **box.pitches("source_"), table=table)

@@ -11,20 +11,7 @@ from ...ir.core import Function, Op, OperatorT, Value
 from ...ir.op import Operator
 from ...ir.quantized import limits, parameters
 from ...ir.types import DType, TensorType
-from ...runtime.isa import (
-    ACCUMULATOR_UNIT,
-    MAPS_UNIT,
-    PARAMETER_UNIT,
-    WEIGHT_UNIT,
-    Assembler,
-    Instruction,
-    LoadMaps,
-    LoadParameters,
-    LoadWeights,
-    Region,
-    RegionKind,
-    Store,
-)
+from ...runtime import isa
 from ...runtime.machine import Machine
 from .maps import REGIONS, Box, MapView, views_of
 
@@ -77,12 +64,12 @@ class Emitter:
         self.machine = machine
         self.views = views_of(function)
         self.constants = bytearray()
-        self.maps = Ring("maps", machine.maps_bytes, MAPS_UNIT)
-        self.weights = Ring("weight", machine.weight_bytes, WEIGHT_UNIT)
-        self.accumulators = Ring("accumulator", machine.accumulator_bytes, ACCUMULATOR_UNIT)
-        self.parameters = Ring("parameter", machine.parameter_bytes, PARAMETER_UNIT)
+        self.maps = Ring("maps", machine.maps_bytes, isa.MAPS_UNIT)
+        self.weights = Ring("weight", machine.weight_bytes, isa.WEIGHT_UNIT)
+        self.accumulators = Ring("accumulator", machine.accumulator_bytes, isa.ACCUMULATOR_UNIT)
+        self.parameters = Ring("parameter", machine.parameter_bytes, isa.PARAMETER_UNIT)
         self._known: dict[bytes, int] = {}
-        self._pending: list[tuple[Instruction, str]] = []
+        self._pending: list[tuple[isa.Instruction, str]] = []
         self._layer = ""
         sizes = {key: function.annotations.get(f"{key}_bytes") for key in ("scratch", "input", "output")}
         self._sizes = {key: size if isinstance(size, int) else 0 for key, size in sizes.items()}
@@ -91,53 +78,53 @@ class Emitter:
         """What follows belongs to ``op``."""
         self._layer = op.result.name
 
-    def add(self, kind: Callable[..., Instruction], /, **fields: int) -> None:
+    def add(self, kind: Callable[..., isa.Instruction], /, **fields: int) -> None:
         """Append an instruction; program order is the meaning."""
         self._pending.append((kind(**fields), self._layer))
 
-    def assemble(self) -> Assembler:
+    def assemble(self) -> isa.Assembler:
         """All instructions with their waits and signals."""
-        kinds = (RegionKind.CONSTANT, RegionKind.SCRATCH, RegionKind.INPUT, RegionKind.OUTPUT)
+        kinds = (isa.RegionKind.CONSTANT, isa.RegionKind.SCRATCH, isa.RegionKind.INPUT, isa.RegionKind.OUTPUT)
         sizes = (len(self.constants), self._sizes["scratch"], self._sizes["input"], self._sizes["output"])
-        regions = [Region(n, k, s) for n, k, s in zip(REGIONS, kinds, sizes, strict=True)]
-        assembler = Assembler(self.machine, regions)
+        regions = [isa.Region(n, k, s) for n, k, s in zip(REGIONS, kinds, sizes, strict=True)]
+        assembler = isa.Assembler(self.machine, regions)
         for item, layer in self._pending:
             assembler.add(item, layer)
         return assembler
 
     def constant(self, data: bytes) -> tuple[int, int]:
         """Put bytes into the constants region; their address and length in lines of 64 bytes."""
-        lines = -(-len(data) // PARAMETER_UNIT)
+        lines = -(-len(data) // isa.PARAMETER_UNIT)
         address = self._known.get(data)
         if address is None:
-            address = self._known[data] = len(self.constants) // PARAMETER_UNIT
-            self.constants += data + bytes(lines * PARAMETER_UNIT - len(data))
+            address = self._known[data] = len(self.constants) // isa.PARAMETER_UNIT
+            self.constants += data + bytes(lines * isa.PARAMETER_UNIT - len(data))
         return address, lines
 
     def load_weights(self, data: bytes) -> int:
         """Load packed weights; their line in the scratchpad."""
         address, lines = self.constant(data)
-        destination = self.weights.take(lines * WEIGHT_UNIT)
-        self.add(LoadWeights, region=CONSTANTS, offset=address, destination=destination, length=lines)
+        destination = self.weights.take(lines * isa.WEIGHT_UNIT)
+        self.add(isa.LoadWeights, region=CONSTANTS, offset=address, destination=destination, length=lines)
         return destination
 
     def load_parameters(self, data: bytes) -> int:
         """Load parameters, a record or a table; its line in the scratchpad."""
         address, lines = self.constant(data)
-        destination = self.parameters.take(lines * PARAMETER_UNIT)
-        self.add(LoadParameters, region=CONSTANTS, offset=address, destination=destination, length=lines)
+        destination = self.parameters.take(lines * isa.PARAMETER_UNIT)
+        self.add(isa.LoadParameters, region=CONSTANTS, offset=address, destination=destination, length=lines)
         return destination
 
     def load_map(self, view: MapView, box: Box, destination: int) -> None:
         """Load a box; on chip its pixels follow each other without gaps, channels padded to whole blocks."""
-        self.add(LoadMaps, destination=destination, **_transfer(view, box))
+        self.add(isa.LoadMaps, destination=destination, **_transfer(view, box))
 
     def store_map(self, view: MapView, box: Box, source: int) -> None:
         """Store a box that lies on chip as :meth:`load_map` would leave it."""
-        self.add(Store, source=source, **_transfer(view, box))
+        self.add(isa.Store, source=source, **_transfer(view, box))
 
     def compute(
-        self, op: Op, reads: Sequence[Box], box: Box, kind: Callable[..., Instruction], /, **fields: int
+        self, op: Op, reads: Sequence[Box], box: Box, kind: Callable[..., isa.Instruction], /, **fields: int
     ) -> None:
         """Load boxes of the operands, make a box of the result of them and store it.
 
@@ -150,7 +137,7 @@ class Emitter:
         for name, value, read in zip(names, op.inputs, reads, strict=True):
             self.load_map(self.views[value], read, start)
             fields[name] = start
-            start += read.chip_bytes // MAPS_UNIT
+            start += read.chip_bytes // isa.MAPS_UNIT
         self.add(kind, destination=start, **box.size, **box.pitches("destination_"), **fields)
         self.store_map(self.views[op.result], box, start)
 
@@ -158,8 +145,8 @@ class Emitter:
 def _transfer(view: MapView, box: Box) -> dict[str, int]:
     """The fields of an instruction that moves a box between DRAM and the scratchpad."""
     run, (rows, columns) = view.run(*box.channels), (box.rows[1], box.columns[1])
-    line = columns * box.blocks * MAPS_UNIT
-    if run == box.blocks * MAPS_UNIT == view.pixel and line <= RUN_LIMIT:
+    line = columns * box.blocks * isa.MAPS_UNIT
+    if run == box.blocks * isa.MAPS_UNIT == view.pixel and line <= RUN_LIMIT:
         # Whole rows, each in one run.
         run, columns = line, 1
     return {
@@ -171,7 +158,7 @@ def _transfer(view: MapView, box: Box) -> dict[str, int]:
         "dram_stride_y": view.pixel if columns > 1 else 0,
         "dram_stride_z": view.row if rows > 1 else 0,
         "map_stride_y": box.blocks if columns > 1 else 0,
-        "map_stride_z": line // MAPS_UNIT if rows > 1 else 0,
+        "map_stride_z": line // isa.MAPS_UNIT if rows > 1 else 0,
         "flip": int(view.flip),
     }
 

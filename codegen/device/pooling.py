@@ -7,7 +7,7 @@ from ...ir.core import Op
 from ...ir.feature_map import map_shape, window_of
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
 from ...ir.quantized import parameters
-from ...runtime.isa import Pool, PoolKind, pack_record
+from ...runtime import isa
 from .emit import Emitter, chip_offset, chip_zero, lowers
 from .maps import tiles_of
 from .window import read_through
@@ -20,7 +20,7 @@ def lower_pooling(op: Op[MaxPool | AveragePool | GlobalAveragePool | GlobalMaxPo
     fields = _fields(op, window.taps, emitter)
     for box in tiles_of(op):
         read, geometry = read_through(window, shape, box)
-        emitter.compute(op, [read], box, Pool, **geometry, **read.pitches("source_"), **fields)
+        emitter.compute(op, [read], box, isa.Pool, **geometry, **read.pitches("source_"), **fields)
 
 
 def _fields(
@@ -29,16 +29,16 @@ def _fields(
     """Kind and parameters."""
     operator, x, y = op.operator, op.inputs[0], op.result
     if isinstance(operator, MaxPool | GlobalMaxPool):
-        return {"kind": int(PoolKind.MAXIMUM)}
+        return {"kind": int(isa.PoolKind.MAXIMUM)}
     (scale_x, _), (scale_y, zero_y) = parameters(x.type), parameters(y.type)
     zeros = {"zero_a": chip_zero(x), "zero_output": zero_y, "offset": chip_offset(y.type)}
     if isinstance(operator, GlobalAveragePool):
         factor = arithmetic.global_average_multiplier(scale_x, scale_y, taps)
-        record = pack_record(**zeros, multiplier=float(factor))
-        return {"kind": int(PoolKind.SUM), "parameters": emitter.load_parameters(record)}
-    record = pack_record(**zeros, scale_a=float(scale_x), scale_output=float(scale_y))
+        record = isa.pack_record(**zeros, multiplier=float(factor))
+        return {"kind": int(isa.PoolKind.SUM), "parameters": emitter.load_parameters(record)}
+    record = isa.pack_record(**zeros, scale_a=float(scale_x), scale_output=float(scale_y))
     return {
-        "kind": int(PoolKind.AVERAGE),
+        "kind": int(isa.PoolKind.AVERAGE),
         "parameters": emitter.load_parameters(record),
         "include_pad": int(operator.count_include_pad),
     }

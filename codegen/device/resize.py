@@ -7,7 +7,7 @@ from tilewright.errors import CodegenError
 from ...ir.core import Op
 from ...ir.ops.resize import Resize
 from ...ir.resampling import nearest_indices, nearest_steps
-from ...runtime.isa import ResizeNearest
+from ...runtime import isa
 from ...runtime.machine import RESIZE_LIMIT
 from .emit import Emitter, lowers
 from .maps import Box, tiles_of
@@ -34,4 +34,4 @@ def lower_resize(op: Op[Resize], emitter: Emitter) -> None:
             fields[f"step_{name}"], fields[f"origin_{name}"] = found
             spans.append((int(part[0]), int(part[-1] - part[0]) + 1))
         read = Box(box.image, spans[0], spans[1], box.channels)
-        emitter.compute(op, [read], box, ResizeNearest, **read.pitches("source_"), **fields)
+        emitter.compute(op, [read], box, isa.ResizeNearest, **read.pitches("source_"), **fields)
