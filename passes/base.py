@@ -116,15 +116,7 @@ class Pass:
             error.stage = error.stage or self.name
             raise
         except TilewrightError as error:
-            raise PassError(
-                error.message,
-                stage=self.name,
-                op=error.op,
-                node=error.node,
-                expected=error.expected,
-                found=error.found,
-                hint=error.hint,
-            ) from error
+            raise self._error(error, error.message) from error
         except Exception as error:
             raise PassError(
                 f"internal error: {type(error).__name__}: {error}",
@@ -132,6 +124,7 @@ class Pass:
                 hint="TILEWRIGHT_DUMP=FOLDER writes the module that the pass met.",
             ) from error
         record.seconds = time.perf_counter() - start
+        record.counts = +record.counts
         if level is Verification.OFF:
             return record
         if before is not None and not record.modified and fingerprint(module) != before:
@@ -139,12 +132,21 @@ class Pass:
         try:
             verify(module, stage=self.name)
         except TilewrightError as error:
-            message = f"the pass left a module that is not well-formed: {error.message}"
-            raise PassError(
-                message, stage=self.name, op=error.op, node=error.node, expected=error.expected, found=error.found
-            ) from error
+            raise self._error(error, f"the pass left a module that is not well-formed: {error.message}") from error
         self._check(self.ensures, module, "promises")
         return record
+
+    def _error(self, error: TilewrightError, message: str) -> PassError:
+        """An error of this pass, about the same as another error."""
+        return PassError(
+            message,
+            stage=self.name,
+            op=error.op,
+            node=error.node,
+            expected=error.expected,
+            found=error.found,
+            hint=error.hint,
+        )
 
     def _check(self, invariants: tuple[Invariant, ...], module: Module, verb: str) -> None:
         for invariant in invariants:

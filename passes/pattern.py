@@ -67,7 +67,7 @@ class Node(Generic[OperatorT_co]):
 
 
 Operand = Union[str, Const, Node, None]
-"""What a place of an operand may match; a string stands for any value."""
+"""What an operand may match; a string stands for any value."""
 
 
 def node(
@@ -100,7 +100,7 @@ class _Bindings:
 
 
 class Match(Generic[OperatorT_co]):
-    """A place where a pattern matched: its values and ops by name, and how to build what replaces them.
+    """Where a pattern matched: its values and ops by name, and how to build what replaces them.
 
     Attributes:
         root: the last op of the match.

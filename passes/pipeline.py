@@ -77,7 +77,7 @@ class Pipeline:
             known: the passes to know; by default all of :mod:`tilewright.passes`.
 
         Raises:
-            ParseError: unknown pass or option, or a value of the wrong type, with a caret under the place.
+            ParseError: unknown pass or option, or a value of the wrong type, with a caret under it.
         """
         if known is None:
             from . import PASSES as known

@@ -13,6 +13,7 @@ from ...ir.layout import bytes_of, is_same_order
 from ...ir.ops.layout import Reorder
 from ..base import Pass, Record
 from ..invariants import PLACED, PLAIN, UNPLANNED, Invariant
+from ..minimum_cut import charge_crossing
 from .layout_support import ACTIVATIONS, Support, blocked_support, matrix_layout
 
 REORDER_BYTES = 4096
@@ -70,7 +71,7 @@ def _blocked_side(function: Function, supports: dict[Op, Support]) -> set[Hashab
             continue
         source = value.producer if value.producer in supports else _PLAIN
         readers = {_reader(user, index, supports) for user, index in value.uses}
-        _connect(graph, value, source, readers)
+        charge_crossing(graph, value, source, readers, _reorder_bytes(value))
     return set(networkx.minimum_cut(graph, _BLOCKED, _PLAIN)[1][0])
 
 
@@ -82,20 +83,10 @@ def _reader(user: Op | Function, index: int, supports: dict[Op, Support]) -> Has
     return (user, 0) if index == 0 and support.stem_weights is not None else user
 
 
-def _connect(graph: networkx.DiGraph, value: Value, source: Hashable, readers: set[Hashable]) -> None:
-    """Charge one reorder if a reader stands on another side than the source, in either direction."""
-    readers = readers - {source}
-    if not readers:
-        return
-    blocked_type = value.type.with_layout(ACTIVATIONS)
-    cost = 0 if is_same_order(value.type, blocked_type) else bytes_of(blocked_type) + bytes_of(value.type)
-    cost += 1 if cost == 0 else REORDER_BYTES
-    to_plain, to_blocked = ("to plain", value), ("to blocked", value)
-    graph.add_edge(source, to_plain, capacity=cost)
-    graph.add_edge(to_blocked, source, capacity=cost)
-    for reader in readers:
-        graph.add_edge(to_plain, reader)
-        graph.add_edge(reader, to_blocked)
+def _reorder_bytes(value: Value) -> int:
+    """What a reorder of ``value`` between row-major order and blocks costs, in either direction."""
+    blocked = value.type.with_layout(ACTIVATIONS)
+    return 1 if is_same_order(value.type, blocked) else bytes_of(blocked) + bytes_of(value.type) + REORDER_BYTES
 
 
 class _Rewriter:

@@ -1,4 +1,4 @@
-"""Which ops the CPU kernels run on activations in blocks of 16 channels: the one place to change with a new kernel."""
+"""Which ops the CPU kernels run on activations in blocks of 16 channels: the one file to change with a new kernel."""
 
 from __future__ import annotations
 
@@ -129,8 +129,8 @@ def _quantized_elementwise(op: Op) -> Support | None:
     return Support(tuple(blocked)) if all(value.type.elements == 1 for value in others) else None
 
 
-def _whole_quantization(op: Op) -> Support | None:
-    """Between tensors quantised as wholes, or numbers."""
+def _requantize(op: Op) -> Support | None:
+    """Between tensors quantised per tensor, or numbers."""
     quants = [value.type.quant for value in (*op.inputs, op.result)]
     return Support((0,)) if all(quant is None or quant.axis is None for quant in quants) else None
 
@@ -154,7 +154,7 @@ QUANTIZED_SUPPORT: dict[type, Callable[[Op], Support | None]] = {
     GlobalMaxPool: _pool,
     Concat: _concat,
     Elementwise: _quantized_elementwise,
-    Requantize: _whole_quantization,
+    Requantize: _requantize,
 }
 """The same where all activations are bytes of quantised types."""
 

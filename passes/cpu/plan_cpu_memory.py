@@ -58,7 +58,6 @@ class PlanCpuMemory(Pass):
         record.facts["lower_bound_bytes"] = plan.lower_bound_bytes
         record.facts["unshared_bytes"] = plan.unshared_bytes
         record.counts["buffer"] = len(plan.offsets)
-        record.counts = +record.counts
         return True
 
 

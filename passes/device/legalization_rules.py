@@ -158,12 +158,7 @@ RULES: tuple[Rule, ...] = (
     Rule("split_as_slices", node(Split, "x", where=_is_quantized), _split_as_slices),
     Rule(
         "constant_as_map",
-        node((Add, Sub, Mul, Max, Min), "x", Const("c"), where=_is_quantized),
-        _constant_as_map,
-    ),
-    Rule(
-        "constant_as_map",
-        node((Add, Sub, Mul, Max, Min), Const("c"), "x", where=_is_quantized),
+        node((Add, Sub, Mul, Max, Min), "x", Const("c"), where=_is_quantized, commutative=True),
         _constant_as_map,
     ),
 )

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import networkx
 
 from ...ir.core import Function, Op, Value
+from ..minimum_cut import charge_crossing
 from .cost import CostModel
 from .device_support.maps import is_weight, maps_of
 from .regions import assign_regions
@@ -101,28 +102,11 @@ def cut(function: Function, candidates: Set[Op], forced: Set[Op], model: CostMod
     for op in function.ops:
         values.update(dict.fromkeys((*op.inputs, *op.results)))
     for value in values:
-        _connect(graph, value, candidates, model)
+        source = value.producer if value.producer in candidates else _HOST
+        uses = [user for user, index in value.uses if not (isinstance(user, Op) and is_weight(user, index))]
+        readers = {user if user in candidates else _HOST for user in uses}
+        charge_crossing(graph, value, source, readers, round(model.moving(value) * _TICKS))
     return {op for op in networkx.minimum_cut(graph, _DEVICE, _HOST)[1][0] if isinstance(op, Op)}
-
-
-def _connect(graph: networkx.DiGraph, value: Value, candidates: Set[Op], model: CostModel) -> None:
-    """Charge for moving ``value`` once if a reader stands on another side than the producer, in either direction."""
-    source = value.producer if value.producer in candidates else None
-    readers: dict[Op, None] = {}
-    is_read_by_host = value.is_returned
-    for user, index in value.uses:
-        if not isinstance(user, Op) or user not in candidates:
-            is_read_by_host = True
-        elif not is_weight(user, index):
-            readers[user] = None
-    if source is not None and (readers or is_read_by_host):
-        price, down = round(model.moving(value) * _TICKS), ("to the host", value)
-        graph.add_edge(source, down, capacity=price)
-        graph.add_edges_from((down, reader) for reader in (*readers, *[_HOST] * is_read_by_host))
-    if readers:
-        price, up = round(model.moving(value) * _TICKS), ("to the device", value)
-        graph.add_edge(up, source if source is not None else _HOST, capacity=price)
-        graph.add_edges_from((reader, up) for reader in readers)
 
 
 def islands(function: Function, candidates: Set[Op], chosen: Set[Op]) -> list[tuple[set[Op], int]]:

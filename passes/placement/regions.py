@@ -18,7 +18,7 @@ def assign_regions(
 ) -> dict[Node, int]:
     """A region, counted from 0, for each chosen node, as few as possible.
 
-    No path leaves a region and comes back, and regions do not wait for each other in a circle. Nodes of a region need
+    No path leaves a region and comes back, and regions do not wait for each other in a cycle. Nodes of a region need
     not be connected.
 
     Every node gets a level: as low as possible, never below that of a producer, odd for chosen nodes and even for the
@@ -69,13 +69,13 @@ def quotient(
 ) -> networkx.DiGraph:
     """The graph in which each region is one node, ``("region", number)``; other nodes stay themselves."""
 
-    def place(node: Node) -> Hashable:
+    def merged(node: Node) -> Hashable:
         return ("region", regions[node]) if node in regions else node
 
     graph = networkx.DiGraph()
     for node in order:
-        graph.add_node(place(node))
-        graph.add_edges_from((place(p), place(node)) for p in producers[node] if place(p) != place(node))
+        graph.add_node(merged(node))
+        graph.add_edges_from((merged(p), merged(node)) for p in producers[node] if merged(p) != merged(node))
     return graph
 
 

@@ -34,7 +34,6 @@ class ImportQuantization(Pass):
             record.counts["typed border"] += _type_borders(function)
         modified |= Driver(_RULES).run(module, record)
         modified |= record.counts["typed border"] > 0
-        record.counts = +record.counts
         if modified:
             module.drop_unused_constants()
         return modified

@@ -1,7 +1,7 @@
 """Rules that leave out the way through real numbers between quantised tensors.
 
 ``quantize(f(dequantize(x)))`` becomes ``f`` on quantised types, by the rule that ``f`` declares. What moves elements
-changes places with ``dequantize`` first, so that chains of movements come to stand on the side of the integers.
+goes before ``dequantize`` first, so that chains of movements come to stand on the side of the integers.
 """
 
 from __future__ import annotations

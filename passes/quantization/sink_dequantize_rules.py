@@ -1,4 +1,4 @@
-"""Rules by which what moves elements changes places with ``dequantize`` and works on stored integers."""
+"""Rules by which what moves elements goes before ``dequantize`` and works on stored integers."""
 
 from __future__ import annotations
 

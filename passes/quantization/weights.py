@@ -29,8 +29,8 @@ def _levels(weights: np.ndarray) -> np.ndarray | None:
     # Most weights are on no grid, which the first thousand show.
     while start < flat.size:
         chunk = flat[start : start + size]
-        place = np.minimum(np.searchsorted(known, chunk), known.size - 1)
-        known = np.union1d(known, chunk[known[place] != chunk])
+        nearest = np.minimum(np.searchsorted(known, chunk), known.size - 1)
+        known = np.union1d(known, chunk[known[nearest] != chunk])
         if known.size > LEVELS:
             return None
         start, size = start + size, 1 << 20

@@ -31,8 +31,7 @@ class EliminateCommonSubexpressions(Pass):
                     kept.loc = tuple(dict.fromkeys((*kept.loc, *op.loc)))
                     op.replace_with(*kept.results)
                     record.counts["op"] += 1
-        record.counts = +record.counts
-        return bool(record.counts)
+        return record.counts.total() > 0
 
 
 def _merge_constants(module: Module) -> int:

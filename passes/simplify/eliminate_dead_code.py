@@ -28,8 +28,7 @@ class EliminateDeadCode(Pass):
             record.counts["function"] = _drop_functions(module)
         record.counts["op"] = sum(erase_dead(op) for function in module.functions.values() for op in [*function.ops])
         record.counts["constant"] = module.drop_unused_constants()
-        record.counts = +record.counts
-        return bool(record.counts)
+        return record.counts.total() > 0
 
 
 def _drop_functions(module: Module) -> int:

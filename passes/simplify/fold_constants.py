@@ -39,8 +39,7 @@ class FoldConstants(Pass):
                 elif self._is_foldable(op):
                     record.counts[op.name] += _fold(module, op)
         record.counts["unused constant"] = module.drop_unused_constants()
-        record.counts = +record.counts
-        return bool(record.counts)
+        return record.counts.total() > 0
 
     def _is_foldable(self, op: Op) -> bool:
         return (

@@ -25,27 +25,22 @@ class Fuse(Pass):
     twice. Only floating-point epilogues; quantised ones change rounding.
 
     Attributes:
-        epilogues: whether to fuse into convolutions and matrix products.
-        elementwise: whether to fuse elementwise ops with each other.
         max_operands, max_statements: limits of one ``fused_elementwise``.
     """
 
     requires: ClassVar[tuple[Invariant, ...]] = (PLAIN, UNPLANNED)
     ensures: ClassVar[tuple[Invariant, ...]] = (PLAIN,)
 
-    epilogues: bool = True
-    elementwise: bool = True
     max_operands: int = 8
     max_statements: int = 24
 
     def apply(self, module: Module, record: Record) -> bool:
-        modified = self.epilogues and Driver(RULES).run(module, record)
-        if self.elementwise:
-            for function in module.functions.values():
-                positions = {op: index for index, op in enumerate(function.ops)}
-                for op in reversed(positions):
-                    if op.function is not None and _may_join(op):
-                        modified |= self._fuse_into(_Group(op, positions), record)
+        modified = Driver(RULES).run(module, record)
+        for function in module.functions.values():
+            positions = {op: index for index, op in enumerate(function.ops)}
+            for op in reversed(positions):
+                if op.function is not None and _may_join(op):
+                    modified |= self._fuse_into(_Group(op, positions), record)
         return modified
 
     def _fuse_into(self, group: _Group, record: Record) -> bool:
@@ -156,7 +151,7 @@ class _Group:
         return sorted(members, key=self.positions.__getitem__)
 
     def replace(self) -> None:
-        """Put the fused op in the place of the root."""
+        """Put the fused op where the root stands."""
         function = self.root.function
         assert function is not None
         ordered = self._ordered(self.ops)
@@ -169,8 +164,8 @@ class _Group:
                 results: list[str] = []
                 for step in inner.steps:
                     arguments = [
-                        names[op.inputs[place]] if place < inner.arity else results[place - inner.arity]
-                        for place in step.arguments
+                        names[op.inputs[index]] if index < inner.arity else results[index - inner.arity]
+                        for index in step.arguments
                     ]
                     results.append(f"t{len(statements)}")
                     statements.append((step.operator, tuple(arguments)))
