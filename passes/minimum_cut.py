@@ -11,10 +11,9 @@ from ..ir.core import Value
 
 def charge_crossing(graph: networkx.DiGraph, value: Value, source: Hashable, readers: Set[Hashable], cost: int) -> None:
     """Charge ``cost`` once if any reader of ``value`` stands on another side than its source, in either direction."""
-    others = readers - {source}
-    if others:
-        there, back = ("there", value), ("back", value)
-        graph.add_edge(source, there, capacity=cost)
-        graph.add_edge(back, source, capacity=cost)
-        graph.add_edges_from((there, reader) for reader in others)
-        graph.add_edges_from((reader, back) for reader in others)
+    there, back = ("there", value), ("back", value)
+    graph.add_edge(source, there, capacity=cost)
+    graph.add_edge(back, source, capacity=cost)
+    for reader in readers - {source}:
+        graph.add_edge(there, reader)
+        graph.add_edge(reader, back)

@@ -71,7 +71,8 @@ def _blocked_side(function: Function, supports: dict[Op, Support]) -> set[Hashab
             continue
         source = value.producer if value.producer in supports else _PLAIN
         readers = {_reader(user, index, supports) for user, index in value.uses}
-        charge_crossing(graph, value, source, readers, _reorder_bytes(value))
+        if not readers <= {source}:
+            charge_crossing(graph, value, source, readers, _reorder_bytes(value))
     return set(networkx.minimum_cut(graph, _BLOCKED, _PLAIN)[1][0])
 
 

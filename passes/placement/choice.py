@@ -105,7 +105,8 @@ def cut(function: Function, candidates: Set[Op], forced: Set[Op], model: CostMod
         source = value.producer if value.producer in candidates else _HOST
         uses = [user for user, index in value.uses if not (isinstance(user, Op) and is_weight(user, index))]
         readers = {user if user in candidates else _HOST for user in uses}
-        charge_crossing(graph, value, source, readers, round(model.moving(value) * _TICKS))
+        if not readers <= {source}:
+            charge_crossing(graph, value, source, readers, round(model.moving(value) * _TICKS))
     return {op for op in networkx.minimum_cut(graph, _DEVICE, _HOST)[1][0] if isinstance(op, Op)}
 
 
