@@ -15,6 +15,7 @@ import numpy as np
 
 from tilewright.errors import ArtifactError, CodegenError
 
+from ..ir.annotations import ON
 from ..ir.clone import clone_module
 from ..ir.core import Function, Module, Op, digest_of
 from ..ir.layout import bytes_of, unpack
@@ -160,7 +161,7 @@ def stages(module: Module, name: str, program: CpuCode) -> tuple[Stage, ...]:
 
 def _add_device_programs(package: Package, module: Module, machine: Machine, report: Progress) -> None:
     for function in module.functions.values():
-        if function.annotations.get("on") != "device":
+        if ON.get(function) != "device":
             continue
         name = function.name
         stage = f"device code ({name})"

@@ -242,6 +242,13 @@ def coerce(value: Any, declared: Any) -> Any:
                 return coerce(value, option)
             except IRError:
                 continue
+    elif origin is typing.Literal:
+        if value in typing.get_args(declared):
+            return value
+    elif hasattr(declared, "_fields"):
+        if isinstance(value, tuple) and len(value) == len(declared._fields):
+            types = typing.get_type_hints(declared).values()
+            return declared(*(coerce(v, t) for v, t in zip(value, types, strict=True)))
     elif origin is tuple:
         arguments = typing.get_args(declared)
         if isinstance(value, tuple):

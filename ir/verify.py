@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from tilewright.errors import IRError, TilewrightError, VerifyError
 
+from .annotations import annotation_error
 from .core import Constant, Function, Module, Op, Value
 from .layout import physical_shape
 from .ops.call import Call
@@ -19,8 +20,8 @@ def verify(module: Module, *, stage: str | None = None, elsewhere: Collection[st
     Invariants: a value is defined before it is used, in the same function or as a constant of the module; uses and
     operands agree; each result has the type that the operator infers (quantisation and layout are the pass's
     choice, shape and element type are not, but for quantised results); a call passes and gets what its function
-    takes and returns, and no function calls itself through others; layouts exist; names of inputs, outputs, functions
-    and constants are unique.
+    takes and returns, and no function calls itself through others; layouts exist; annotations are those declared, of
+    the declared types; names of inputs, outputs, functions and constants are unique.
 
     Args:
         stage: the pass to name in the message.
@@ -44,6 +45,9 @@ def _verify_function(module: Module, function: Function, stage: str | None, else
         twice = next((n for i, n in enumerate(names) if n in names[:i]), None)
         if twice is not None:
             raise VerifyError(f"two {kind}s have the same name", stage=stage, op=where, found=f"%{twice}")
+    error = annotation_error(function)
+    if error is not None:
+        raise VerifyError(error.message, stage=stage, op=where, expected=error.expected, found=error.found)
     defined: set[Value] = set(function.parameters)
     for value in function.parameters:
         _check_layout(value.type, f"%{value.name}", stage)
@@ -55,6 +59,9 @@ def _verify_function(module: Module, function: Function, stage: str | None, else
             _check_defined(module, value, defined, op, stage)
             if (op, index) not in value._uses:
                 raise _op_error("an operand does not know of its use", op, stage)
+        error = annotation_error(op)
+        if error is not None:
+            raise _op_error(error.message, op, stage, error.expected, error.found)
         if not (isinstance(op.operator, Call) and op.operator.callee in elsewhere):
             _verify_op(module, op, stage)
         for value in op.results:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..ir.annotations import ALIAS, ARENA_BYTES, AT, ON
 from ..ir.core import Module, Op, Value
 
 
@@ -22,7 +23,7 @@ class Invariant:
 
 
 def _first_unplaced(module: Module) -> Op | None:
-    return next((op for op in module.ops if "on" not in op.annotations), None)
+    return next((op for op in module.ops if not ON.is_at(op)), None)
 
 
 def _first_with_layout(module: Module) -> Value | None:
@@ -37,15 +38,15 @@ def _first_with_layout(module: Module) -> Value | None:
 
 
 def _first_with_address(module: Module) -> Op | None:
-    return next((op for op in module.ops if "at" in op.annotations or "alias" in op.annotations), None)
+    return next((op for op in module.ops if AT.is_at(op) or ALIAS.is_at(op)), None)
 
 
 def _first_without_address(module: Module) -> Op | str | None:
     for op in module.main.ops:
-        at = op.annotations.get("at")
-        if not isinstance(at, tuple) or len(at) != len(op.results):
+        at = AT.get(op)
+        if at is None or len(at) != len(op.results):
             return op
-    return None if "arena_bytes" in module.main.annotations else "@main has no arena_bytes"
+    return None if ARENA_BYTES.is_at(module.main) else "@main has no arena_bytes"
 
 
 def is_written_plainly(value: Value) -> bool:

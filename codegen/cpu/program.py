@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tilewright.errors import CodegenError, UnsupportedError
 
+from ...ir.annotations import ALIAS, ARENA_BYTES, AT
 from ...ir.core import Constant, Function, Op, Value
 from ...ir.layout import bytes_of, pack
 from .assemble import KernelCall, Location, assemble
@@ -76,19 +77,19 @@ def locate(function: Function, constant_offsets: dict[Constant, int]) -> dict[Va
     outputs = {value: index for index, value in reversed(list(enumerate(function.results)))}
     room = _Room(function, constant_offsets)
     for op in function.ops:
-        offsets = op.annotations.get("at")
-        if not isinstance(offsets, tuple) or len(offsets) != len(op.results):
+        offsets = AT.get(op)
+        if offsets is None or len(offsets) != len(op.results):
             raise CodegenError(
                 "the op has no place in memory", op=op.name, node=op.node, hint="Run plan_cpu_memory first."
             )
-        alias = op.annotations.get("alias")
-        source = op.operands[alias] if isinstance(alias, int) and 0 <= alias < len(op.operands) else None
-        if "alias" in op.annotations and source is None:
+        alias = ALIAS.get(op)
+        source = op.operands[alias] if alias is not None and 0 <= alias < len(op.operands) else None
+        if ALIAS.is_at(op) and source is None:
             raise CodegenError("the op is an alias of no operand", op=op.name, node=op.node, found=alias)
         for value, offset in zip(op.results, offsets, strict=True):
             if source is not None:
                 places[value] = places[source]
-            elif isinstance(offset, int):
+            elif offset is not None:
                 places[value] = Location("arena", offset)
             elif value in outputs:
                 places[value] = Location("output", outputs[value])
@@ -137,8 +138,8 @@ def _caller_bytes(value: Value) -> int:
 
 
 def _arena_bytes(function: Function) -> int:
-    planned = function.annotations.get("arena_bytes")
-    if not isinstance(planned, int) or planned < 0:
+    planned = ARENA_BYTES.get(function)
+    if planned is None or planned < 0:
         raise CodegenError("the function has no memory plan", op=f"@{function.name}", hint="Run plan_cpu_memory first.")
     return planned
 
@@ -167,7 +168,7 @@ def build_cpu_program(
         constant_offsets[constant] = len(blob)
         blob += pack(constant.array, constant.type.layout).tobytes()
     places = locate(function, constant_offsets)
-    steps = [LoweredOp(op, lower(op, target)) for op in function.ops if "alias" not in op.annotations]
+    steps = [LoweredOp(op, lower(op, target)) for op in function.ops if not ALIAS.is_at(op)]
     if strict:
         _refuse_reference(steps)
     calls = [

@@ -9,6 +9,7 @@ import numpy as np
 
 from tilewright.errors import CodegenError
 
+from ...ir.annotations import ORDER
 from ...ir.core import Constant, Op
 from ...ir.feature_map import Window, convolution_maps, is_depthwise, window_of
 from ...ir.ops.convolution import Conv
@@ -54,7 +55,7 @@ def lower_convolution(op: Op[Conv], emitter: Emitter) -> None:
     if is_depthwise(op):
         _Depthwise(whole, tile, emitter).emit()
         return
-    order = str(op.annotations.get("order", "maps"))
+    order = ORDER.get(op) or "maps"
     for layer in _groups(whole, op.operator.group):
         _Dense(layer, tile, order, emitter).emit()
 

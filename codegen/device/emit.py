@@ -7,6 +7,7 @@ from typing import Any
 
 from tilewright.errors import CodegenError
 
+from ...ir.annotations import REGION_BYTES
 from ...ir.core import Function, Op, OperatorT, Value
 from ...ir.op import Operator
 from ...ir.quantized import limits, parameters
@@ -71,8 +72,7 @@ class Emitter:
         self._known: dict[bytes, int] = {}
         self._pending: list[tuple[isa.Instruction, str]] = []
         self._layer = ""
-        sizes = {key: function.annotations.get(f"{key}_bytes") for key in ("scratch", "input", "output")}
-        self._sizes = {key: size if isinstance(size, int) else 0 for key, size in sizes.items()}
+        self._sizes = {region: annotation.get(function) or 0 for region, annotation in REGION_BYTES.items()}
 
     def begin_layer(self, op: Op) -> None:
         """What follows belongs to ``op``."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from tilewright.errors import CodegenError
 
+from ...ir.annotations import DRAM, INPUTS, TILE, MapAddress
 from ...ir.core import Function, Op, Value
 from ...ir.feature_map import MapShape, map_shape
 from ...ir.types import DType
@@ -107,34 +108,25 @@ class Box:
         return {f"{prefix}row_pitch": self.columns[1] * self.blocks, f"{prefix}pixel_pitch": self.blocks}
 
 
-def _view(value: Value, annotation: object) -> MapView:
-    if not (isinstance(annotation, tuple) and len(annotation) == 4):
-        raise CodegenError(
-            f"%{value.name} has no address in device memory", found=annotation, hint="Run plan_device_memory first."
-        )
-    region, offset, pixel, padded = annotation
-    if not (isinstance(offset, int) and isinstance(pixel, int) and region in REGIONS):
-        raise CodegenError(
-            f"%{value.name} has a malformed address in device memory",
-            expected=f"one of {', '.join(REGIONS)}, an offset and the bytes of a pixel",
-            found=annotation,
-        )
-    shape = map_shape(value.type)
-    at_border = region in ("input", "output")
-    flip = at_border and value.type.dtype is DType.U8
-    return MapView(REGIONS.index(str(region)), offset, shape, pixel, bool(padded), flip)
+def _view(value: Value, address: MapAddress | None) -> MapView:
+    if address is None:
+        raise CodegenError(f"%{value.name} has no address in device memory", hint="Run plan_device_memory first.")
+    flip = address.region in ("input", "output") and value.type.dtype is DType.U8
+    return MapView(
+        REGIONS.index(address.region), address.offset, map_shape(value.type), address.pixel, address.padded, flip
+    )
 
 
 def views_of(function: Function) -> dict[Value, MapView]:
     """Where every feature map of a planned device function lies."""
-    inputs = function.annotations.get("inputs")
-    if not isinstance(inputs, tuple):
+    inputs = INPUTS.get(function)
+    if inputs is None:
         raise CodegenError(
             "the device function has no memory plan", op=f"@{function.name}", hint="Run plan_device_memory first."
         )
     views = {value: _view(value, address) for value, address in zip(function.parameters, inputs, strict=True)}
     for op in function.ops:
-        views[op.result] = _view(op.result, op.annotations.get("dram"))
+        views[op.result] = _view(op.result, DRAM.get(op))
     # A part of an output buffer holds what the whole buffer holds.
     for op in function.ops:
         if op.result.type.dtype is DType.U8 and views[op.result].region == REGIONS.index("output"):
@@ -148,12 +140,10 @@ def tile_annotation(op: Op) -> tuple[int, int, int, int]:
     Raises:
         CodegenError: it has none.
     """
-    tile = op.annotations.get("tile")
-    numbers = [n for n in tile if isinstance(n, int)] if isinstance(tile, tuple) else []
-    if not isinstance(tile, tuple) or not len(tile) == len(numbers) == 4:
+    tile = TILE.get(op)
+    if tile is None:
         raise CodegenError("the op has no tile", op=op.name, node=op.node, hint="Run tile_device first.")
-    rows, columns, outputs, inputs = numbers
-    return rows, columns, outputs, inputs
+    return tile
 
 
 def pieces(extent: int, size: int) -> list[tuple[int, int]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...passes.placement.device_support import CONVERSION
-from ...passes.placement.partition import FASTER, FREE
+from ...passes.placement.partition import FREE
 from ..table import Column, Table
 from .placement import ADDED
 
@@ -33,10 +33,10 @@ def fallback_table(records: Sequence[Mapping[str, object]]) -> Table:
     for record in records:
         if record["on"] == "device":
             continue
-        rule, found = shared_reason(record)
-        group = groups.setdefault(rule, _Group())
+        group = groups.setdefault(str(record.get("rule", record["why"])), _Group())
         group.ops.append(f"{record['op']} {record['name']}")
-        group.found.add(found)
+        # Figures that are not of a tensor, such as times, differ from op to op.
+        group.found.add(str(record["found"]) if record.get("tensor") else "")
         macs = record.get("macs")
         group.macs += macs if isinstance(macs, int) else 0
     table = Table([Column("why", "why"), Column("count", "ops", right=True), Column("ops", "which", show=shortened)])
@@ -54,18 +54,6 @@ def fallback_lines(records: Sequence[Mapping[str, object]]) -> list[str]:
     if len(shown) < len(rows):
         lines.append(f"{len(rows) - len(shown)} more reasons, which `tilewright inspect` lists")
     return lines
-
-
-def shared_reason(record: Mapping[str, object]) -> tuple[str, str]:
-    """The rule and what was found, without what differs from op to op: operator and tensor, or times."""
-    why = str(record["why"])
-    if why.startswith(FASTER):
-        return FASTER, ""
-    head, colon, rest = why.partition(": ")
-    if colon and head.startswith((f"{record['op']} %", f"{record['op']} @")):
-        rule, _, found = rest.partition("; found ")
-        return rule, found
-    return why, ""
 
 
 def shortened(ops: Sequence[str]) -> str:

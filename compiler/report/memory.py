@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...codegen.package import load_module
+from ...ir.annotations import ALIAS, AT
 from ...ir.layout import bytes_of
 from ...runtime.artifact.artifact import Artifact
 from ..table import Column, Table
@@ -30,15 +31,14 @@ def memory_map(artifact: Artifact, engine: str) -> Table:
     function = load_module(artifact, program).main
     order = {op: index for index, op in enumerate(function.ops)}
     for op in function.ops:
-        offsets = op.annotations.get("at")
-        for value, offset in zip(op.results, offsets if isinstance(offsets, tuple) else (), strict=False):
+        for value, offset in zip(op.results, AT.get(op) or (), strict=False):
             table.add(
                 name=value.name,
                 offset=offset,
                 bytes=bytes_of(value.type),
                 first=order[op],
                 last=max((order[user] for user in value.users), default=order[op]),
-                shared=_memory(offset, op.annotations.get("alias")),
+                shared=_memory(offset, ALIAS.get(op)),
             )
     return table
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ...ir.annotations import ON, WHY, Reason
 from ...ir.core import Module
 from ...ir.ops.call import Call
 from ...runtime.artifact.artifact import Artifact
@@ -19,7 +20,8 @@ Records = Sequence[Mapping[str, object]]
 def placement(module: Module) -> list[dict[str, object]]:
     """One record for each op of a partitioned module, in order of execution, as JSON values.
 
-    Keys: ``name`` (of the result), ``op``, ``nodes`` (source nodes), ``on`` (``device`` or ``cpu``), ``why``, ``macs``.
+    Keys: ``name`` (of the result), ``op``, ``nodes`` (source nodes), ``on`` (``device`` or ``cpu``), ``why``, its
+    parts ``rule``, ``tensor`` and ``found``, ``macs``.
     """
     found: list[dict[str, object]] = []
     for op in module.main.ops:
@@ -28,14 +30,17 @@ def placement(module: Module) -> list[dict[str, object]]:
         else:
             inner = [op]
         for each in inner:
+            why = WHY.get(each) or ADDED
+            reason = Reason(why, "", "") if isinstance(why, str) else why
             types = [value.type if value is not None else None for value in each.operands]
             found.append(
                 {
                     "name": each.results[0].name,
                     "op": each.name,
                     "nodes": list(each.loc),
-                    "on": each.annotations.get("on", "cpu"),
-                    "why": each.annotations.get("why", ADDED),
+                    "on": ON.get(each) or "cpu",
+                    "why": reason.text(each.name),
+                    **reason._asdict(),
                     "macs": each.operator.macs(types, [value.type for value in each.results]),
                 }
             )

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from tilewright.errors import PassError
 
+from ...ir.annotations import ALIAS, ARENA_BYTES, AT
 from ...ir.core import Function, Module, Op, Value
 from ...ir.layout import bytes_of
 from ...ir.ops.movement import Concat
@@ -53,8 +54,8 @@ def check_cpu_memory(function: Function) -> None:
 class _Arena:
     def __init__(self, function: Function) -> None:
         self._function = function
-        size = function.annotations.get("arena_bytes")
-        if not isinstance(size, int) or size < 0:
+        size = ARENA_BYTES.get(function)
+        if size is None or size < 0:
             raise PassError("the function has no arena_bytes", op=f"@{function.name}", found=size)
         self._bytes = size
         self._memory = Ownership({"arena": -(-size // BLOCK)})
@@ -69,10 +70,10 @@ class _Arena:
                 if not self._is_whole(value):
                     at = self._offset[value]
                     raise _error(op, f"operand %{value.name} at {at} has been overwritten before this op reads it")
-            addresses = op.annotations.get("at")
-            if not isinstance(addresses, tuple) or len(addresses) != len(op.results):
+            addresses = AT.get(op)
+            if addresses is None or len(addresses) != len(op.results):
                 raise _error(op, "the op needs one address for each result", len(op.results), addresses)
-            if "alias" not in op.annotations:
+            if not ALIAS.is_at(op):
                 self._write(op, addresses)
             elif isinstance(op.operator, Concat):
                 self._join(op, op.operator.axis, addresses[0])
@@ -80,15 +81,15 @@ class _Arena:
                 self._alias(op, addresses[0])
         for value in self._function.results:
             op = value.producer
-            if op is not None and (self._offset[value] is not None or "alias" in op.annotations):
+            if op is not None and (self._offset[value] is not None or ALIAS.is_at(op)):
                 raise _error(op, "an output does not lie in the caller's buffer")
 
     def _is_whole(self, value: Value) -> bool:
         return self._memory.is_whole(self._pieces.get(value, ()))
 
-    def _alias(self, op: Op, address: object) -> None:
-        index = op.annotations["alias"]
-        source = op.operands[index] if isinstance(index, int) and index < len(op.operands) else None
+    def _alias(self, op: Op, address: int | None) -> None:
+        index = ALIAS.get(op)
+        source = op.operands[index] if index is not None and 0 <= index < len(op.operands) else None
         if source is None or len(op.results) != 1 or bytes_of(source.type) != bytes_of(op.result.type):
             raise _error(op, "alias names no operand of the result's size", found=index)
         offset = self._offset.get(source)
@@ -97,7 +98,7 @@ class _Arena:
         self._offset[op.result] = offset
         self._pieces[op.result] = self._pieces.get(source, ())
 
-    def _join(self, op: Op, axis: int, address: object) -> None:
+    def _join(self, op: Op, axis: int, address: int | None) -> None:
         """A concatenation along the outermost dimension, whose parts must lie one after the other."""
         type = op.result.type
         outermost = 1 if type.layout else next((d for d, extent in enumerate(type.shape) if extent != 1), 0)
@@ -109,12 +110,12 @@ class _Arena:
             if offset is None or offset != expected or part.type.layout != type.layout:
                 raise _error(op, f"part %{part.name} does not lie where the result wants it", expected, offset)
             expected = offset + bytes_of(part.type)
-        if not isinstance(address, int) or expected != address + bytes_of(type) or op.annotations["alias"] != 0:
+        if address is None or expected != address + bytes_of(type) or ALIAS.get(op) != 0:
             raise _error(op, "the parts are not the whole of the result")
         self._offset[op.result] = address
         self._pieces[op.result] = tuple(piece for part in op.inputs for piece in self._pieces[part])
 
-    def _write(self, op: Op, addresses: tuple[object, ...]) -> None:
+    def _write(self, op: Op, addresses: tuple[int | None, ...]) -> None:
         for value, offset in zip(op.results, addresses, strict=True):
             if offset is None and not value.is_returned:
                 raise _error(op, f"result %{value.name} has no address and is no output")
@@ -122,7 +123,7 @@ class _Arena:
             if offset is None:
                 self._offset[value] = None
                 continue
-            if not isinstance(offset, int) or offset % BLOCK or not 0 <= offset <= self._bytes - size:
+            if offset % BLOCK or not 0 <= offset <= self._bytes - size:
                 expected = f"a multiple of {BLOCK} within {self._bytes} bytes"
                 raise _error(op, f"result %{value.name} has a wrong address", expected, offset)
             self._offset[value] = offset

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import networkx
 
+from ...ir.annotations import ON
 from ...ir.core import Constant, Function, Module, Op, Value
 from ...ir.layout import bytes_of, is_same_order
 from ...ir.ops.layout import Reorder
@@ -145,14 +146,8 @@ class _Rewriter:
         key = (value, layout)
         if key not in self._copies:
             loc = value.producer.loc if value.producer is not None else ()
-            op = Op(
-                Reorder(),
-                [value],
-                [value.type.with_layout(layout)],
-                names=[value.name],
-                loc=loc,
-                annotations={"on": "cpu"},
-            )
+            op = Op(Reorder(), [value], [value.type.with_layout(layout)], names=[value.name], loc=loc)
+            ON.set(op, "cpu")
             self._copies[key] = self._module.main.insert(op, before).result
             self._record.counts["reorder"] += 1
         return self._copies[key]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...ir.annotations import ON
 from ...ir.core import Module, Op, Value
 from ...ir.ops.layout import Reorder
 from ..base import Pass, Record
@@ -28,15 +29,14 @@ class IsolateOutputs(Pass):
         for index, value in enumerate(function.results):
             if value in seen or not is_written_plainly(value):
                 source = value.producer
-                place = source.annotations.get("on", "cpu") if source is not None else "cpu"
                 copy = Op(
                     Reorder(),
                     [value],
                     [value.type.plain],
                     names=[function.result_names[index]],
                     loc=source.loc if source else (),
-                    annotations={"on": place},
                 )
+                ON.set(copy, (ON.get(source) if source is not None else None) or "cpu")
                 function.set_operand(index, function.insert(copy).result)
                 record.counts["copy"] += 1
             else:

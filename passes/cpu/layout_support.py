@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ...ir.annotations import ON
 from ...ir.core import Constant, Op
 from ...ir.layout import BLOCK, QUAD, bytes_of
 from ...ir.ops.convolution import Conv
@@ -166,7 +167,7 @@ def matrix_layout(op: Op) -> str | None:
     All that depends on the column is known, and rows are multiples of four bytes.
     """
     matmul = op.operator
-    if op.annotations.get("on") != "cpu" or not isinstance(matmul, MatMul) or matmul.transpose_a:
+    if ON.get(op) != "cpu" or not isinstance(matmul, MatMul) or matmul.transpose_a:
         return None
     x, w, *bias = op.inputs
     is_known = all(isinstance(value, Constant) for value in (w, *bias))
@@ -180,7 +181,7 @@ def blocked_support(op: Op) -> Support | None:
     """How ``op`` runs on blocked activations, ``None`` if it does not: only float32 or 8-bit quantised tensors on the
     CPU, with 1 or 2 spatial dimensions and one result, do.
     """
-    if op.annotations.get("on") != "cpu" or len(op.results) != 1 or op.result.type.rank not in (3, 4):
+    if ON.get(op) != "cpu" or len(op.results) != 1 or op.result.type.rank not in (3, 4):
         return None
     types = [value.type for value in (*op.inputs, op.result)]
     activations = [types[0], types[-1]] if isinstance(op.operator, Conv) else types

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...ir.annotations import ALIAS, ARENA_BYTES, AT
 from ...ir.core import Constant, Module, Op
 from ...ir.layout import BLOCK, bytes_of, is_same_order
 from ...ir.ops.layout import Reorder
@@ -45,15 +46,14 @@ class PlanCpuMemory(Pass):
                     offset += bytes_of(part.type)
             else:
                 continue
-            op.annotations["alias"] = 0
+            ALIAS.set(op, 0)
             record.counts["alias"] += 1
         plan = plan_memory(function, parts, lambda value: bytes_of(value.type))
         for op in function.ops:
             roots = (root_of(value, parts) for value in op.results)
-            op.annotations["at"] = tuple(
-                plan.offsets[root] + offset if root in plan.offsets else None for root, offset in roots
-            )
-        function.annotations["arena_bytes"] = plan.arena_bytes
+            offsets = (plan.offsets[root] + offset if root in plan.offsets else None for root, offset in roots)
+            AT.set(op, tuple(offsets))
+        ARENA_BYTES.set(function, plan.arena_bytes)
         record.facts["arena_bytes"] = plan.arena_bytes
         record.facts["lower_bound_bytes"] = plan.lower_bound_bytes
         record.facts["unshared_bytes"] = plan.unshared_bytes

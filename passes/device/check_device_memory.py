@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tilewright.errors import PassError
 
+from ...ir.annotations import DRAM, INPUTS, REGION_BYTES, MapAddress
 from ...ir.core import Function, Module, Op, Value
 from ...ir.feature_map import map_shape
 from ...ir.ops.movement import Concat
@@ -16,8 +17,6 @@ from ..invariants import Invariant
 from ..memory.ownership import Extent, Ownership, Piece
 from ..placement.device_support.maps import map_operands
 from .outline_device import device_functions
-
-REGIONS = ("input", "output", "scratch")
 
 
 def _unsound(module: Module) -> str | None:
@@ -78,9 +77,9 @@ class _Memory:
     def __init__(self, function: Function) -> None:
         self._function = function
         self._sizes: dict[str, int] = {}
-        for region in REGIONS:
-            size = function.annotations.get(f"{region}_bytes")
-            if not isinstance(size, int) or size < 0:
+        for region, annotation in REGION_BYTES.items():
+            size = annotation.get(function)
+            if size is None or size < 0:
                 raise PassError(f"the device function has no {region}_bytes", op=f"@{function.name}", found=size)
             self._sizes[region] = size
         self._memory = Ownership(self._sizes)
@@ -88,13 +87,13 @@ class _Memory:
         self._pieces: dict[Value, tuple[Piece, ...]] = {}
 
     def run(self) -> None:
-        inputs = self._function.annotations.get("inputs")
+        inputs = INPUTS.get(self._function)
         parameters = self._function.parameters
-        if not isinstance(inputs, tuple) or len(inputs) != len(parameters):
+        if inputs is None or len(inputs) != len(parameters):
             name = f"@{self._function.name}"
             raise PassError("the device function has no address for each parameter", op=name, found=inputs)
-        for value, annotation in zip(parameters, inputs, strict=True):
-            map = self._locate(None, value, annotation)
+        for value, address in zip(parameters, inputs, strict=True):
+            map = self._locate(None, value, address)
             if map.extent.region != "input":
                 raise self._error(None, f"parameter %{value.name} lies outside the input", "input", map.extent.region)
             self._write(value, map)
@@ -111,7 +110,7 @@ class _Memory:
         operands = map_operands(op)
         for value in operands:
             self._read(op, value)
-        map = self._locate(op, op.result, op.annotations.get("dram"))
+        map = self._locate(op, op.result, self._address(op))
         if isinstance(op.operator, Reshape) and map.starts_with(self._maps[operands[0]]):
             self._alias(op, operands[0], map)
         elif map.extent.region == "input":
@@ -124,14 +123,17 @@ class _Memory:
         for value in operands:
             self._read(op, value)
 
-    def _locate(self, op: Op | None, value: Value, annotation: object) -> _Map:
+    def _address(self, op: Op) -> MapAddress:
+        address = DRAM.get(op)
+        if address is None:
+            written = op.annotations.get(DRAM.key)
+            what = "no address" if written is None else "a malformed address"
+            raise self._error(op, f"%{op.result.name} has {what} in device memory", found=written)
+        return address
+
+    def _locate(self, op: Op | None, value: Value, address: MapAddress) -> _Map:
+        region, offset, pixel, padded = address
         shape = map_shape(value.type)
-        if not (isinstance(annotation, tuple) and len(annotation) == 4):
-            raise self._error(op, f"%{value.name} has no address in device memory", found=annotation)
-        region, offset, pixel, padded = annotation
-        numbers = isinstance(offset, int) and isinstance(pixel, int)
-        if not (numbers and isinstance(region, str) and region in REGIONS):
-            raise self._error(op, f"%{value.name} has a malformed address in device memory", found=annotation)
         reach = -(-shape.channels // CHANNEL_BLOCK) * CHANNEL_BLOCK if padded else shape.channels
         if reach > pixel:
             raise self._error(op, f"the pixels of %{value.name} overlap", f"at least {reach} bytes apart", pixel)

@@ -7,6 +7,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...ir.annotations import ON, REGION
 from ...ir.clone import clone_op
 from ...ir.core import Function, Module, Op, Value
 from ...ir.ops.call import Call
@@ -20,7 +21,7 @@ from ..placement.regions import quotient
 
 def device_functions(module: Module) -> list[Function]:
     """The functions that the device runs."""
-    return [f for f in module.functions.values() if f.annotations.get("on") == "device"]
+    return [f for f in module.functions.values() if ON.get(f) == "device"]
 
 
 def device_ops(module: Module) -> list[Op]:
@@ -83,7 +84,7 @@ def _outline(module: Module, ops: list[Op], number: int) -> None:
     inside = set(ops)
     name = _free_name(module, f"device_{number}")
     function = module.add_function(Function(name))
-    function.annotations["on"] = "device"
+    ON.set(function, "device")
     names: set[str] = set()
     copies: dict[Value, Value] = {}
     for op in ops:
@@ -107,8 +108,9 @@ def _outline(module: Module, ops: list[Op], number: int) -> None:
         [value.type for value in results],
         names=[value.name for value in results],
         loc=tuple(dict.fromkeys(node for op in ops for node in op.loc)),
-        annotations={"on": "device", "region": number},
     )
+    ON.set(call, "device")
+    REGION.set(call, number)
     module.main.insert(call, ops[0])
     for value, result in zip(results, call.results, strict=True):
         value.replace_all_uses(result)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...ir.annotations import DRAM, INPUTS, REGION_BYTES, MapAddress
 from ...ir.core import Function, Module, Op, Value
 from ...ir.feature_map import map_shape
 from ...ir.ops.convolution import Conv
@@ -18,29 +19,8 @@ from .check_device_memory import DEVICE_SOUND
 from .outline_device import device_functions
 
 
-@dataclass(frozen=True)
-class MapAddress:
-    """Where the map of a value lies.
-
-    Attributes:
-        region: ``scratch``, ``input`` or ``output``.
-        offset: byte of channel 0 of pixel (0, 0) of image 0 inside the region.
-        pixel: bytes from pixel to pixel; rows and images follow without gaps.
-        padded: whether the bytes up to the next multiple of 16 channels belong to the map as well.
-    """
-
-    region: str
-    offset: int
-    pixel: int
-    padded: bool
-
-    @property
-    def annotation(self) -> tuple[str, int, int, bool]:
-        return (self.region, self.offset, self.pixel, self.padded)
-
-
 def _first_unplanned(module: Module) -> str | None:
-    return next((f"@{f.name}" for f in device_functions(module) if "scratch_bytes" not in f.annotations), None)
+    return next((f"@{f.name}" for f in device_functions(module) if not REGION_BYTES["scratch"].is_at(f)), None)
 
 
 DEVICE_PLANNED = Invariant("planned for the device: every device function has its DRAM addresses", _first_unplanned)
@@ -61,12 +41,13 @@ class PlanDeviceMemory(Pass):
     def apply(self, module: Module, record: Record) -> bool:
         functions = device_functions(module)
         for function in functions:
-            addresses, facts = plan(function)
-            function.annotations.update(facts)
+            addresses, sizes = plan(function)
+            for region, size in sizes.items():
+                REGION_BYTES[region].set(function, size)
             for op in function.ops:
-                op.annotations["dram"] = addresses[op.result].annotation
-            function.annotations["inputs"] = tuple(addresses[value].annotation for value in function.parameters)
-            record.facts[f"scratch_bytes of @{function.name}"] = facts["scratch_bytes"]
+                DRAM.set(op, addresses[op.result])
+            INPUTS.set(function, tuple(addresses[value] for value in function.parameters))
+            record.facts[f"scratch_bytes of @{function.name}"] = sizes["scratch"]
         return bool(functions)
 
 
@@ -102,21 +83,20 @@ def _is_joined_elsewhere(value: Value, op: Op) -> bool:
 def plan(function: Function) -> tuple[dict[Value, MapAddress], dict[str, int]]:
     """The address of every value of a device function, and the sizes of its regions in bytes."""
     addresses: dict[Value, MapAddress] = {}
-    facts = {"input_bytes": 0, "output_bytes": 0}
+    sizes = {"input": 0, "output": 0}
     for value in function.parameters:
         shape = map_shape(value.type)
         packed = is_packed(value)
         pixel = shape.channels if packed else shape.padded_channels
-        addresses[value] = MapAddress("input", facts["input_bytes"], pixel, not packed)
-        facts["input_bytes"] += aligned(shape.images * shape.height * shape.width * pixel)
+        addresses[value] = MapAddress("input", sizes["input"], pixel, not packed)
+        sizes["input"] += aligned(shape.images * shape.height * shape.width * pixel)
     for value in function.results:
         if value not in addresses:
-            addresses[value] = MapAddress("output", facts["output_bytes"], map_shape(value.type).padded_channels, True)
-            facts["output_bytes"] += aligned(map_shape(value.type).padded_elements)
+            addresses[value] = MapAddress("output", sizes["output"], map_shape(value.type).padded_channels, True)
+            sizes["output"] += aligned(map_shape(value.type).padded_elements)
     parts = _parts(function)
     scratch = plan_memory(function, parts, lambda value: map_shape(value.type).padded_elements)
-    facts["scratch_bytes"] = scratch.arena_bytes
-    facts["scratch_lower_bound_bytes"] = scratch.lower_bound_bytes
+    sizes["scratch"] = scratch.arena_bytes
     for value, offset in scratch.offsets.items():
         addresses[value] = MapAddress("scratch", offset, map_shape(value.type).padded_channels, True)
     for value, (whole, _) in parts.items():
@@ -125,7 +105,7 @@ def plan(function: Function) -> tuple[dict[Value, MapAddress], dict[str, int]]:
         # What is the whole of its owner has the padding of the channels for itself as well.
         fills = map_shape(value.type).channels == map_shape(whole.type).channels
         addresses[value] = MapAddress(base.region, base.offset + channel, base.pixel, base.padded and fills)
-    return addresses, facts
+    return addresses, sizes
 
 
 def _parts(function: Function) -> Parts:

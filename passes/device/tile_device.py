@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from tilewright.errors import PassError
 
+from ...ir.annotations import ORDER, TILE
 from ...ir.core import Module, Op
 from ...runtime.machine import Machine, load
 from ..base import Pass, Record
@@ -16,7 +17,7 @@ from .tile_search import Tile, choose_tile
 
 
 def _first_untiled(module: Module) -> Op | None:
-    return next((op for op in device_ops(module) if "tile" not in op.annotations), None)
+    return next((op for op in device_ops(module) if not TILE.is_at(op)), None)
 
 
 TILED = Invariant("tiled: every op of a device function has a tile", _first_untiled)
@@ -43,7 +44,7 @@ class TileDevice(Pass):
         machine = load(self.machine)
         modified = False
         for op in device_ops(module):
-            op.annotations.update(annotations_of(tile_of(op, machine)))
+            set_tile(op, tile_of(op, machine))
             record.counts[op.name] += 1
             modified = True
         return modified
@@ -69,6 +70,6 @@ def tile_of(op: Op, machine: Machine) -> Tile:
     )
 
 
-def annotations_of(tile: Tile) -> dict[str, tuple[int, ...] | str]:
-    """The annotations that say what ``tile`` says."""
-    return {"tile": (tile.rows, tile.columns, tile.output_blocks, tile.input_blocks), "order": tile.order}
+def set_tile(op: Op, tile: Tile) -> None:
+    TILE.set(op, (tile.rows, tile.columns, tile.output_blocks, tile.input_blocks))
+    ORDER.set(op, tile.order)

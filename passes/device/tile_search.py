@@ -7,10 +7,12 @@ ranks candidates; what a program really takes is told by the cycle model.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...ir.annotations import Order
 from ...ir.core import Op
 from ...ir.feature_map import Window, convolution_maps, is_depthwise, map_shape, window_of
 from ...ir.ops.convolution import Conv
@@ -44,7 +46,7 @@ class Tile:
     columns: int
     output_blocks: int
     input_blocks: int
-    order: str = "maps"
+    order: Order = "maps"
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def _choose_convolution(op: Op, machine: Machine) -> Tile | Misfit:
     alone = (slices == 1) & (chunks == 1)
     double = np.logical_and.reduce([2 * need <= there for need, there in needs.values()])
     best: tuple[float, Tile] | None = None
-    for order in ("weights", "maps"):
+    for order in get_args(Order):
         weights = weight_bytes * slices * chunks
         maps = map_bytes * chunks * pieces
         if order == "weights":

@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 from tilewright.errors import PassError, UsageError
 
-from ...ir.core import Literal, Module, Op
+from ...ir.annotations import ON, REGION, WHY, Place, Reason
+from ...ir.core import Module, Op
 from ...ir.ops.call import Call
 from ...ir.ops.shape import Reshape
 from ...runtime.machine import load
@@ -17,16 +18,16 @@ from ..base import Pass, Record
 from ..invariants import PLACED, PLAIN, UNPLANNED, Invariant
 from .choice import PieceTimes, cheapest, islands, producers_of, times
 from .cost import CostModel
-from .device_support import Rejection, reject
+from .device_support import reject
 from .regions import are_convex, assign_regions
 
-PLACES = ("device", "cpu")
+PLACES = get_args(Place)
 
 Affinity = tuple[tuple[str, str], ...]
 """(name of a source node or of a value, place) pairs."""
 
 FASTER = "faster on the host"
-"""Begins the reason of ops that the device could run, but only at a loss."""
+"""Of ops that the device could run, but only at a loss."""
 
 FREE = "a reshape at the border costs nothing on the host"
 
@@ -35,9 +36,8 @@ def regions_of(module: Module) -> dict[Op, int]:
     """The region of each op of ``main`` that is placed on the device and stands there still, by its annotation."""
     found: dict[Op, int] = {}
     for op in module.main.ops:
-        number = op.annotations.get("region")
-        is_outlined = isinstance(op.operator, Call)
-        if op.annotations.get("on") == "device" and isinstance(number, int) and not is_outlined:
+        number = REGION.get(op)
+        if ON.get(op) == "device" and number is not None and not isinstance(op.operator, Call):
             found[op] = number
     return found
 
@@ -45,7 +45,7 @@ def regions_of(module: Module) -> dict[Op, int]:
 def _first_unsound_region(module: Module) -> Op | str | None:
     regions = regions_of(module)
     for op in module.main.ops:
-        if op.annotations.get("on") == "device" and op not in regions and not isinstance(op.operator, Call):
+        if ON.get(op) == "device" and op not in regions and not isinstance(op.operator, Call):
             return op
     function = module.main
     is_sound = are_convex([*function.ops], producers_of(function), regions)
@@ -93,26 +93,26 @@ class Partition(Pass):
         regions = assign_regions([*function.ops], producers_of(function), chosen)
         modified = False
         for op in function.ops:
-            modified |= _annotate(op, _placement(reasons.get(op), regions.get(op), wanted.get(op)))
-            record.counts[str(op.annotations["on"])] += 1
-        for other in module.functions.values():
-            for op in other.ops:
-                modified |= "on" not in op.annotations
-                op.annotations.setdefault("on", "cpu")
+            modified |= _annotate(op, reasons.get(op), regions.get(op), wanted.get(op))
+            record.counts["cpu" if op not in regions else "device"] += 1
+        for op in module.ops:
+            if not ON.is_at(op):
+                ON.set(op, "cpu")
+                modified = True
         record.facts["regions"] = len(set(regions.values()))
         return modified
 
-    def _sort(self, module: Module) -> tuple[set[Op], dict[Op, str], dict[Op, tuple[str, str]]]:
+    def _sort(self, module: Module) -> tuple[set[Op], dict[Op, str | Reason], dict[Op, tuple[str, str]]]:
         """The ops that may go on the device, why the others may not, and what the affinity wants."""
         ops, machine, places = [*module.main.ops], load(self.machine), parse_order(self.order)
         wanted = _match_affinity(ops, self.affinity)
         rejections = {op: reject(op, machine) for op in ops}
         _check_wanted(wanted, rejections)
         candidates: set[Op] = set()
-        reasons: dict[Op, str] = {}
+        reasons: dict[Op, str | Reason] = {}
         for op, rejection in rejections.items():
             if rejection is not None:
-                reasons[op] = str(rejection)
+                reasons[op] = rejection if rejection.found else rejection.rule
             elif op in wanted and wanted[op][1] == "cpu":
                 reasons[op] = f"affinity of {wanted[op][0]!r}"
             elif places[0] == "cpu" and op not in wanted:
@@ -121,7 +121,7 @@ class Partition(Pass):
                 candidates.add(op)
         return candidates, reasons, wanted
 
-    def _choose(self, module: Module, candidates: Set[Op], forced: Set[Op], reasons: dict[Op, str]) -> set[Op]:
+    def _choose(self, module: Module, candidates: Set[Op], forced: Set[Op], reasons: dict[Op, str | Reason]) -> set[Op]:
         """The candidates to place on the device; ``reasons`` learns why the others are not."""
         function = module.main
         model = CostModel(load(self.machine), self.host_macs_per_second, self.host_bytes_per_second)
@@ -135,22 +135,24 @@ class Partition(Pass):
         return chosen
 
 
-def _placement(reason: str | None, region: int | None, wanted: tuple[str, str] | None) -> dict[str, Literal]:
-    if region is None:
-        return {"on": "cpu", "why": reason or ""}
-    why = f"affinity of {wanted[0]!r}" if wanted is not None else "supported"
-    return {"on": "device", "why": why, "region": region}
-
-
-def _annotate(op: Op, placement: dict[str, Literal]) -> bool:
+def _annotate(op: Op, reason: str | Reason | None, region: int | None, wanted: tuple[str, str] | None) -> bool:
     """Write the placement; whether it is another than before."""
-    before = {key: op.annotations.pop(key) for key in ("on", "why", "region") if key in op.annotations}
-    op.annotations.update(placement)
-    return before != placement
+    before = dict(op.annotations)
+    for each in (ON, WHY, REGION):
+        op.annotations.pop(each.key, None)
+    if region is None:
+        ON.set(op, "cpu")
+        WHY.set(op, reason or "")
+    else:
+        ON.set(op, "device")
+        WHY.set(op, f"affinity of {wanted[0]!r}" if wanted is not None else "supported")
+        REGION.set(op, region)
+    return before != op.annotations
 
 
-def _refuse_cpu(reasons: dict[Op, str]) -> None:
-    for op, why in reasons.items():
+def _refuse_cpu(reasons: dict[Op, str | Reason]) -> None:
+    for op, reason in reasons.items():
+        why = reason.text(op.name) if isinstance(reason, Reason) else reason
         raise PassError(
             f"the op cannot run on the device, and no other place is allowed: {why}",
             op=op.name,
@@ -213,9 +215,9 @@ def _match_affinity(ops: Sequence[Op], affinity: Affinity) -> dict[Op, tuple[str
     return found
 
 
-def _check_wanted(wanted: dict[Op, tuple[str, str]], rejections: dict[Op, Rejection | None]) -> None:
+def _check_wanted(wanted: dict[Op, tuple[str, str]], rejections: dict[Op, Reason | None]) -> None:
     """Of the ops that a name wants on the device one must be able to run there; conversions around it need not."""
-    failed: dict[str, tuple[Op, Rejection]] = {}
+    failed: dict[str, tuple[Op, Reason]] = {}
     runs: set[str] = set()
     for op, (name, place) in wanted.items():
         rejection = rejections[op]
@@ -244,11 +246,10 @@ def _without_idle_regions(module: Module, candidates: Set[Op]) -> set[Op]:
     return {op for op in candidates if regions[op] in busy}
 
 
-def _not_worth_it(island: Set[Op], found: PieceTimes) -> str:
+def _not_worth_it(island: Set[Op], found: PieceTimes) -> str | Reason:
     if all(isinstance(other.operator, Reshape) for other in island):
         return FREE
     host, device, border = (f"{abs(round(1e6 * seconds, 1))} us" for seconds in found)
-    if found.border < 0:
-        # The op stands between others on the device: their tensors would not have to leave it.
-        return f"{FASTER}: {host}, against {device} on the device, which would save {border} of transfers"
-    return f"{FASTER}: {host}, against {device} on the device and {border} to start and feed it"
+    # A border that saves time: the op stands between others on the device, which its tensors would not have to leave.
+    border = f", which would save {border} of transfers" if found.border < 0 else f" and {border} to start and feed it"
+    return Reason(FASTER, "", f"{host}, against {device} on the device{border}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ...ir.annotations import ON
 from ...ir.core import Module
 from ..base import Pass, Record
 from ..invariants import PLACED, Invariant
@@ -18,7 +19,7 @@ class PlaceOnCpu(Pass):
 
     def apply(self, module: Module, record: Record) -> bool:
         for op in module.ops:
-            if "on" not in op.annotations:
-                op.annotations["on"] = "cpu"
+            if not ON.is_at(op):
+                ON.set(op, "cpu")
                 record.counts[op.name] += 1
         return bool(record.counts)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from tilewright.compiler.report.fallbacks import LINES, fallback_lines, fallback_table
 from tilewright.compiler.report.placement import ADDED
+from tilewright.ir.annotations import Reason
 from tilewright.passes.placement.device_support import CONVERSION
-from tilewright.passes.placement.partition import FREE
+from tilewright.passes.placement.partition import FASTER, FREE
 
 
-def record(op: str, name: str, on: str, why: str, macs: int = 0) -> dict[str, object]:
-    return {"op": op, "name": name, "on": on, "why": why, "macs": macs}
+def record(op: str, name: str, on: str, why: str | Reason, macs: int = 0) -> dict[str, object]:
+    reason = Reason(why, "", "") if isinstance(why, str) else why
+    return {"op": op, "name": name, "on": on, "why": reason.text(op), **reason._asdict(), "macs": macs}
 
 
 RULE = "A pooling window has no dilation"
@@ -18,13 +20,13 @@ RECORDS = [
     record("conv", "c", "device", "supported", 9),
     record("add", "a", "cpu", "affinity of 'a: b'"),
     *(record("softmax", f"s{i}", "cpu", "the device has no softmax") for i in range(5)),
-    record("max_pool", "p", "cpu", f"max_pool %p: {RULE}; found 2 and 2"),
-    record("max_pool", "r", "cpu", f"max_pool %r: {RULE}; found 3 and 3"),
-    record("conv", "d", "cpu", "conv @w: Weights and bias are constants; found a computed tensor", 7),
+    record("max_pool", "p", "cpu", Reason(RULE, "%p", "2 and 2")),
+    record("max_pool", "r", "cpu", Reason(RULE, "%r", "3 and 3")),
+    record("conv", "d", "cpu", Reason("Weights and bias are constants", "@w", "a computed tensor"), 7),
     record("reshape", "v", "cpu", FREE),
     record("reorder", "o", "cpu", ADDED),
-    record("add", "x", "cpu", "faster on the host: 1.0 us, against 0.5 us on the device and 6.0 us to start"),
-    record("add", "y", "cpu", "faster on the host: 2.0 us, against 0.5 us on the device and 6.0 us to start"),
+    record("add", "x", "cpu", Reason(FASTER, "", "1.0 us, against 0.5 us on the device and 6.0 us to start")),
+    record("add", "y", "cpu", Reason(FASTER, "", "2.0 us, against 0.5 us on the device and 6.0 us to start")),
 ]
 
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from tilewright.codegen.device.program import DeviceProgram, build_device_program
+from tilewright.ir.annotations import ON
 from tilewright.ir.core import Function, Module
 from tilewright.passes.device.plan_device_memory import PlanDeviceMemory
-from tilewright.passes.device.tile_device import annotations_of, tile_of
+from tilewright.passes.device.tile_device import set_tile, tile_of
 from tilewright.runtime.device import as_map
 from tilewright.runtime.machine import Machine
 from tilewright.runtime.simulator.functional import FunctionalEngine
@@ -18,9 +19,10 @@ from tilewright.runtime.simulator.functional import FunctionalEngine
 def compile_for_device(module: Module, machine: Machine) -> DeviceProgram:
     """Tile, plan and generate ``main`` of a module whose every op the device can run; changes its annotations."""
     function: Function = module.main
-    function.annotations["on"] = "device"
+    ON.set(function, "device")
     for op in function.ops:
-        op.annotations.update({"on": "device", **annotations_of(tile_of(op, machine))})
+        ON.set(op, "device")
+        set_tile(op, tile_of(op, machine))
     PlanDeviceMemory().run(module)
     return build_device_program(function, machine)
 

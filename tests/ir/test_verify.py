@@ -11,6 +11,7 @@ from tilewright.errors import VerifyError
 from tilewright.ir.core import Function, Module, Value
 from tilewright.ir.ops.activation import Relu
 from tilewright.ir.ops.elementwise import Add
+from tilewright.ir.parser import parse_module
 from tilewright.ir.types import DType, Quantization, TensorType
 from tilewright.ir.verify import verify
 
@@ -109,3 +110,26 @@ def test_broken_modules_are_refused(damage: Callable[[Module], None], text: str)
     with pytest.raises(VerifyError) as caught:
         verify(module, stage="fuse")
     assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("annotations", "message"),
+    [
+        ("at=0", "annotation 'at' is of the wrong type"),
+        ("on=gpu", "annotation 'on' is of the wrong type"),
+        ("dram=[scratch, 0, 16]", "annotation 'dram' is of the wrong type"),
+        ("arena_bytes=64", "no such annotation"),
+        ("tail=1", "no such annotation"),
+    ],
+)
+def test_annotations_are_those_declared(annotations: str, message: str) -> None:
+    text = "module @m { func @main(%x: f32[2]) -> (%y: f32[2]) { %y = neg(%x) [ANNOTATIONS] : f32[2] return %y } }"
+    verify(parse_module(text.replace("ANNOTATIONS", "at=[none], dram=[scratch, 0, 16, true]")))
+    with pytest.raises(VerifyError, match=f"^sample: neg: {message}"):
+        verify(parse_module(text.replace("ANNOTATIONS", annotations)), stage="sample")
+
+
+def test_annotations_of_functions_are_those_declared() -> None:
+    module = parse_module("module @m { func @main(%x: f32[2]) -> (%y: f32[2]) [region=0] { return %x } }")
+    with pytest.raises(VerifyError, match=r"@main: no such annotation; expected one of on, .*, found region"):
+        verify(module)

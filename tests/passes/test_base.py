@@ -37,7 +37,7 @@ def test_options_print_where_they_are_not_the_default() -> None:
 def test_reports_a_change_that_the_pass_denies() -> None:
     class Deny(Pass):
         def apply(self, module: Module, record: Record) -> bool:
-            module.main.annotations["secret"] = 1
+            module.main.annotations["arena_bytes"] = 1
             return False
 
     with pytest.raises(PassError, match=r"^deny: the pass changed the module but reports that it did not$"):

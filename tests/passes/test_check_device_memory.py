@@ -14,12 +14,13 @@ from quantized_graphs import random_quantized_graph
 from tilewright.codegen.device.program import build_device_program
 from tilewright.errors import PassError
 from tilewright.ir import interp
+from tilewright.ir.annotations import ON
 from tilewright.ir.core import Function, Literal, Module
 from tilewright.passes.device.check_device_memory import CheckDeviceMemory, check_device_memory
 from tilewright.passes.device.legalize_for_device import LegalizeForDevice
 from tilewright.passes.device.outline_device import OutlineDevice
 from tilewright.passes.device.plan_device_memory import PlanDeviceMemory
-from tilewright.passes.device.tile_device import annotations_of, tile_of
+from tilewright.passes.device.tile_device import set_tile, tile_of
 from tilewright.passes.memory.allocation import Buffer
 from tilewright.passes.placement.partition import Partition
 from tilewright.runtime.machine import load
@@ -186,9 +187,10 @@ def test_the_planner_is_held_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(plan, "Buffer", short)
     module = parse(TIGHT)
-    module.main.annotations["on"] = "device"
+    ON.set(module.main, "device")
     for op in module.main.ops:
-        op.annotations.update({"on": "device", **annotations_of(tile_of(op, MACHINE))})
+        ON.set(op, "device")
+        set_tile(op, tile_of(op, MACHINE))
     with pytest.raises(PassError, match=r"no byte is overwritten before its last use.* has been overwritten before"):
         PlanDeviceMemory().run(module)
 

@@ -10,6 +10,7 @@ from before_after import parse, run_pass
 from quantized_graphs import random_quantized_graph
 
 from tilewright.errors import PassError
+from tilewright.ir.annotations import ON, WHY, Reason
 from tilewright.ir.core import Function, Module, Op
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.elementwise import Add
@@ -53,7 +54,8 @@ def summary(module: Module) -> list[str]:
     for op in module.main.ops:
         assert set(op.annotations) <= {"on", "why", "region"}
         region = f" {op.annotations['region']}" if "region" in op.annotations else ""
-        lines.append(f"{op.name}: {op.annotations['on']}{region}: {op.annotations['why']}")
+        why = WHY.get(op)
+        lines.append(f"{op.name}: {ON.get(op)}{region}: {why.text(op.name) if isinstance(why, Reason) else why}")
     return lines
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ....ir import ops  # noqa: F401  # fills the registry
+from ....ir.annotations import Reason
 from ....ir.core import Op
 from ....ir.op import REGISTRY, Operator, QuantizationRule
 from ....ir.ops.convolution import Conv
@@ -21,7 +22,7 @@ from ....ir.ops.unary import Unary
 from ....runtime.machine import Machine
 from . import convolution, elementwise, maps, movement, pooling
 from .maps import is_weight
-from .rule import Rejection, Rule, rejection, text_of
+from .rule import Rule, reason_of, text_of
 
 _FAMILIES: dict[type[Operator], tuple[Rule, ...]] = {
     Conv: convolution.RULES,
@@ -48,20 +49,20 @@ CONVERSION = "converts between real numbers and integers, which the host does"
 """Why borders of the integers are not on the device."""
 
 
-def _lacking(op: Op) -> Rejection:
+def _lacking(op: Op) -> Reason:
     is_conversion = isinstance(op.operator, (Quantize, Dequantize, QuantizeLinear, DequantizeLinear))
     rule = CONVERSION if is_conversion else f"the device has no {op.name}"
-    return Rejection(op.name, f"%{op.results[0].name}", rule, "")
+    return Reason(rule, f"%{op.results[0].name}", "")
 
 
-def reject(op: Op, machine: Machine) -> Rejection | None:
+def reject(op: Op, machine: Machine) -> Reason | None:
     """The first rule that ``op`` breaks on ``machine``; ``None`` if the device can run it."""
     if type(op.operator) not in SUPPORT:
         return _lacking(op)
     for rule in SUPPORT[type(op.operator)]:
         found = rule(op, machine)
         if found is not None:
-            return rejection(op, rule, found)
+            return reason_of(rule, found)
     return None
 
 
@@ -85,4 +86,4 @@ def support_rows() -> list[SupportRow]:
     return sorted(rows, key=lambda row: (row.family, row.operator))
 
 
-__all__ = ["CONVERSION", "SUPPORT", "Rejection", "SupportRow", "common_rules", "is_weight", "reject", "support_rows"]
+__all__ = ["CONVERSION", "SUPPORT", "SupportRow", "common_rules", "is_weight", "reject", "support_rows"]

@@ -7,9 +7,9 @@ A rule is a small function of an op and a machine. Its docstring, one sentence, 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from ....ir.annotations import Reason
 from ....ir.core import Constant, Op, Value
 from ....runtime.machine import Machine
 
@@ -30,34 +30,14 @@ Rule = Callable[[Op[Any], Machine], "Found | None"]
 """``Op`` of the operators that it is a rule for."""
 
 
-@dataclass(frozen=True)
-class Rejection:
-    """Why the device cannot run an op.
-
-    Attributes:
-        op: name of the operator.
-        tensor: the operand or result concerned, as ``%name`` or ``@name``.
-        rule: the sentence that the op breaks; where the device lacks the operator, a sentence that says so.
-        found: what was found instead, empty where the rule says it all.
-    """
-
-    op: str
-    tensor: str
-    rule: str
-    found: str
-
-    def __str__(self) -> str:
-        return f"{self.op} {self.tensor}: {self.rule}; found {self.found}" if self.found else self.rule
-
-
 def text_of(rule: Rule) -> str:
     """The sentence of a rule, without its full stop."""
     return " ".join((rule.__doc__ or "").split()).rstrip(".")
 
 
-def rejection(op: Op, rule: Rule, found: Found) -> Rejection:
+def reason_of(rule: Rule, found: Found) -> Reason:
     sigil = "@" if isinstance(found.tensor, Constant) else "%"
-    return Rejection(op.name, sigil + found.tensor.name, text_of(rule), found.value)
+    return Reason(text_of(rule), sigil + found.tensor.name, found.value)
 
 
 def listed(numbers: tuple[int, ...]) -> str:

@@ -1,0 +1,139 @@
+"""Annotations: what passes decide about ops and functions beside their meaning, each declared once.
+
+They print as ``[on=device, region=0]`` behind the op. Passes write them by :meth:`Annotation.set`, whoever needs them
+reads them by :meth:`Annotation.get`, and :func:`tilewright.ir.verify.verify` holds modules to the declarations.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, Union
+
+from tilewright.errors import IRError
+
+from . import core
+from .core import Function, Op
+from .op import coerce
+
+T = TypeVar("T", bound=core.Literal)
+Owner = Union[Op, Function]
+
+ANNOTATIONS: dict[str, Annotation[Any]] = {}
+"""Every annotation by its key."""
+
+
+class Annotation(Generic[T]):
+    """One kind of annotation.
+
+    Attributes:
+        key: its name in the textual form.
+        type: of its value.
+        owners: what it may stand at.
+    """
+
+    def __init__(self, key: str, type: Any, *owners: type[Op] | type[Function]) -> None:
+        self.key = key
+        self.type = type
+        self.owners = owners
+        ANNOTATIONS[key] = self
+
+    def get(self, owner: Owner) -> T | None:
+        """The value; ``None`` where there is none, or one of another type in a module that nobody verified."""
+        try:
+            return coerce(owner.annotations[self.key], self.type)
+        except (KeyError, IRError):
+            return None
+
+    def set(self, owner: Owner, value: T) -> None:
+        owner.annotations[self.key] = value
+
+    def is_at(self, owner: Owner) -> bool:
+        """Whether ``owner`` has the annotation, of whatever type."""
+        return self.key in owner.annotations
+
+
+class MapAddress(NamedTuple):
+    """Where a feature map lies in the memory of the device.
+
+    Attributes:
+        region: of the device program.
+        offset: byte of channel 0 of pixel (0, 0) of image 0 inside the region.
+        pixel: bytes from pixel to pixel; rows and images follow without gaps.
+        padded: whether the bytes up to the next multiple of 16 channels belong to the map as well.
+    """
+
+    region: Literal["scratch", "input", "output"]
+    offset: int
+    pixel: int
+    padded: bool
+
+
+class Reason(NamedTuple):
+    """Why an op does not run on the device.
+
+    Attributes:
+        rule: what decided it, in words, such as the rule that the op breaks.
+        tensor: the operand or result that breaks the rule, as ``%name`` or ``@name``; empty where all of the op counts.
+        found: what was found instead of what the rule asks for, or the figures behind the decision; empty where the
+            rule says it all.
+    """
+
+    rule: str
+    tensor: str
+    found: str
+
+    def text(self, op: str) -> str:
+        """As users read it, of an op of this operator."""
+        if not self.found:
+            return self.rule
+        return f"{op} {self.tensor}: {self.rule}; found {self.found}" if self.tensor else f"{self.rule}: {self.found}"
+
+
+Place = Literal["device", "cpu"]
+Order = Literal["weights", "maps"]
+
+ON = Annotation[Place]("on", Place, Op, Function)
+"""Where the op runs; a function ``on=device`` is what the device runs at one call."""
+
+WHY = Annotation[Union[str, Reason]]("why", Union[str, Reason], Op)
+"""Why it runs there; in one sentence, or with what was found."""
+
+REGION = Annotation[int]("region", int, Op)
+"""Number of the ops of ``main`` that the device runs at one call, or of the call itself."""
+
+TILE = Annotation["tuple[int, int, int, int]"]("tile", tuple[int, int, int, int], Op)
+"""Rows, columns, output blocks and input blocks that the device computes at once."""
+
+ORDER = Annotation[Order]("order", Order, Op)
+"""What a convolution on the device keeps: a block of weights, or a tile of the map."""
+
+DRAM = Annotation[MapAddress]("dram", MapAddress, Op)
+"""Where the result lies in the memory of the device."""
+
+INPUTS = Annotation["tuple[MapAddress, ...]"]("inputs", tuple[MapAddress, ...], Function)
+"""Where each parameter lies in the memory of the device."""
+
+REGION_BYTES = {region: Annotation[int](f"{region}_bytes", int, Function) for region in ("scratch", "input", "output")}
+"""Sizes of the regions of a device function."""
+
+AT = Annotation["tuple[int | None, ...]"]("at", tuple[Union[int, None], ...], Op)
+"""Byte of the arena at which each result begins, ``None`` for what lies outside it: an output, an alias of an input."""
+
+ALIAS = Annotation[int]("alias", int, Op)
+"""The operand at whose first byte the result begins, so that the op has nothing to do."""
+
+ARENA_BYTES = Annotation[int]("arena_bytes", int, Function)
+"""Size of the memory for the intermediate results of the CPU."""
+
+
+def annotation_error(owner: Owner) -> IRError | None:
+    """What is wrong with the annotations of an op or function, ``None`` if nothing is."""
+    for key, value in owner.annotations.items():
+        declared = ANNOTATIONS.get(key)
+        if declared is None or not isinstance(owner, declared.owners):
+            known = ", ".join(name for name, each in ANNOTATIONS.items() if isinstance(owner, each.owners))
+            return IRError("no such annotation", expected=f"one of {known}", found=key)
+        try:
+            coerce(value, declared.type)
+        except IRError as error:
+            return IRError(f"annotation {key!r} is of the wrong type", expected=error.expected, found=error.found)
+    return None
