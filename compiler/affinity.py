@@ -16,6 +16,9 @@ from ..passes.placement.partition import PLACES, Affinity
 AffinitySource = Union[Affinity, Mapping[str, str], str, "os.PathLike[str]"]
 """What users may give: pairs, a mapping, or the path of a file."""
 
+# A name, in quotes if it holds an equals sign, and a place.
+_ENTRY = re.compile(r"""\s*("(?:\\.|[^"\\])*"|[^\s"=][^=]*|)\s*=\s*(.*)""")
+
 
 def read_affinity(path: str | os.PathLike[str]) -> Affinity:
     """The affinity that a file states.
@@ -66,11 +69,8 @@ def _error(message: str, text: str, line: int, column: int = 1) -> ParseError:
 
 
 def _parse_json(text: str) -> Affinity:
-    def pairs(entries: list[tuple[str, object]]) -> list[tuple[str, object]]:
-        return entries
-
     try:
-        entries = json.loads(text, object_pairs_hook=pairs)
+        entries = json.loads(text, object_pairs_hook=list)
     except json.JSONDecodeError as error:
         raise _error(f"not JSON: {error.msg}", text, error.lineno, error.colno) from None
     found: dict[str, str] = {}
@@ -95,45 +95,23 @@ def _place_of(text: str, name: str, before: Mapping[str, str]) -> tuple[int, int
 def _parse_lines(text: str) -> Affinity:
     found: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
-        content = _without_comment(line).strip()
+        content = "" if line.lstrip().startswith("#") else line.partition(" #")[0].rstrip()
         if not content:
             continue
-        name, equals, place = (part.strip() for part in _cut(content))
-        if not equals:
-            raise _error("expected NAME = device or NAME = cpu", text, number, line.index(content) + 1)
-        name = _unquoted(name, text, number, line.index(content) + 1)
+        start = len(content) - len(content.lstrip()) + 1
+        entry = _ENTRY.fullmatch(content)
+        if entry is None:
+            raise _error("expected NAME = device or NAME = cpu", text, number, start)
+        try:
+            name = json.loads(entry[1]) if entry[1].startswith('"') else entry[1].rstrip()
+        except ValueError:
+            raise _error("malformed name", text, number, start) from None
         if not name:
-            raise _error("expected a name before '='", text, number, line.index(content) + 1)
-        if place.lower() not in PLACES:
-            column = line.rindex(place) + 1 if place else len(line.rstrip()) + 1
-            raise _error(f"expected device or cpu for {name!r}, found {place!r}", text, number, column)
+            raise _error("expected a name before '='", text, number, start)
+        if entry[2].lower() not in PLACES:
+            message = f"expected device or cpu for {name!r}, found {entry[2]!r}"
+            raise _error(message, text, number, entry.start(2) + 1)
         if name in found:
-            raise _error(f"{name!r} is given twice", text, number, line.index(content) + 1)
-        found[name] = place.lower()
+            raise _error(f"{name!r} is given twice", text, number, start)
+        found[name] = entry[2].lower()
     return tuple(found.items())
-
-
-def _without_comment(line: str) -> str:
-    if line.lstrip().startswith("#"):
-        return ""
-    return line.partition(" #")[0]
-
-
-def _cut(content: str) -> tuple[str, str, str]:
-    """Name, equals sign and place; an equals sign inside quotes is part of the name."""
-    if content.startswith('"'):
-        end = content.find('"', 1)
-        while end > 0 and content[end - 1] == "\\":
-            end = content.find('"', end + 1)
-        name, rest = content[: end + 1], content[end + 1 :].lstrip()
-        return (name, "=", rest[1:]) if end > 0 and rest.startswith("=") else (content, "", "")
-    return content.partition("=")
-
-
-def _unquoted(name: str, text: str, line: int, column: int) -> str:
-    if not name.startswith('"'):
-        return name
-    try:
-        return json.loads(name)
-    except ValueError:
-        raise _error("malformed name", text, line, column) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from tilewright.errors import InputError, TilewrightError, UsageError
 
 from .console import Diagnostics, ExitCode, exit_code
 from .options import CompileOptions, flag_of
+from .table import json_text
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -163,7 +163,7 @@ def compile(
     summary = summarize(artifact)
     for warning in summary.warnings:
         diagnostics.warning(warning)
-    typer.echo(summary.to_json() if json_output else summary.to_text(str(target)), nl=False)
+    typer.echo(json_text(summary) if json_output else summary.to_text(str(target)), nl=False)
 
 
 def _with_compile_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -247,10 +247,8 @@ def inspect(
 
     if supported_ops:
         tables = {"operators": supported_operators(), "device": device_rules(), "onnx": supported_onnx_operators()}
-        if json_output:
-            typer.echo(json.dumps({key: table.records() for key, table in tables.items()}, indent=2))
-        else:
-            typer.echo("\n".join(table.markdown() for table in tables.values()), nl=False)
+        shown = json_text({key: table.records() for key, table in tables.items()}) if json_output else None
+        typer.echo(shown or "\n".join(table.markdown() for table in tables.values()), nl=False)
         return
     if path is None:
         raise UsageError("inspect needs a file", hint="Give an artifact or a model, or --supported-ops.")
@@ -319,7 +317,7 @@ def simulate(artifact: Artifact, json_output: Json = False) -> None:
     from .report.simulation import simulate_artifact
 
     simulation = simulate_artifact(ArtifactFile.open(artifact))
-    typer.echo(simulation.to_json() if json_output else simulation.to_text(), nl=False)
+    typer.echo(json_text(simulation) if json_output else simulation.to_text(), nl=False)
 
 
 @app.command()
@@ -338,4 +336,4 @@ def demo(
 
     with Diagnostics(quiet=quiet).progress() as report:
         result = run_demo(output, report)
-    typer.echo(result.to_json() if json_output else result.to_text(), nl=False)
+    typer.echo(json_text(result) if json_output else result.to_text(), nl=False)

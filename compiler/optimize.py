@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from ..passes.instruments import Print, Timing, dump_module, load_dump
 from ..passes.pipeline import Pipeline, check_names
 from .frontend.onnx.reader import InputShapes, import_onnx
 from .output import check_apart
+from .table import json_text
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Optimized:
             {"name": each.name, "modified": each.modified, "seconds": each.seconds, "changes": dict(each.counts)}
             for each in self.records
         ]
-        return json.dumps({"passes": passes, "module": str(self.module)}, indent=2) + "\n"
+        return json_text({"passes": passes, "module": str(self.module)})
 
 
 def read_module(path: Path, input_shapes: InputShapes) -> Module:

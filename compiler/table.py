@@ -9,7 +9,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from shutil import get_terminal_size
 from typing import Any
 
@@ -17,6 +17,12 @@ from .console import printable
 
 WHOLE = 10_000
 """Width, in characters, of tables that are piped: they must not be folded to one of which the reader knows nothing."""
+
+
+def json_text(found: object) -> str:
+    """A result, of dataclasses or of what JSON can hold, as the command line prints it."""
+    plain = asdict(found) if is_dataclass(found) and not isinstance(found, type) else found
+    return json.dumps(plain, indent=2) + "\n"
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ class Table:
 
     def to_json(self) -> str:
         """The records as a JSON array."""
-        return json.dumps(self.records(), indent=2) + "\n"
+        return json_text(self.records())
 
     def text(self) -> str:
         """The table as plain text, fitted to the terminal if stdout is one; otherwise no line is folded."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -55,9 +54,6 @@ class DemoResult:
     engines: dict[str, EngineResult]
     partition: EngineSummary
     modelled: SimulatedTotal
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=2) + "\n"
 
     def to_text(self) -> str:
         lines = [

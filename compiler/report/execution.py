@@ -7,12 +7,13 @@ import os
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from tilewright.errors import InputError, UsageError
 
+from ...runtime.artifact.manifest import TensorSpec
 from ...runtime.session import Profile
 from ..table import Column, Table
 
@@ -20,18 +21,7 @@ SHOWN_ELEMENTS = 8
 """How many of the largest elements of a classifier-like output are printed."""
 
 
-class Tensor(Protocol):
-    """Name, element type and shape of an input, as sessions describe them."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def numpy(self) -> np.dtype: ...
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-
-def gather_inputs(expected: Sequence[Tensor], texts: Sequence[str], seed: int | None) -> dict[str, np.ndarray]:
+def gather_inputs(expected: Sequence[TensorSpec], texts: Sequence[str], seed: int | None) -> dict[str, np.ndarray]:
     """The arrays that the command line names, or random ones.
 
     Args:
@@ -66,7 +56,7 @@ def gather_inputs(expected: Sequence[Tensor], texts: Sequence[str], seed: int | 
     return arrays
 
 
-def random_inputs(expected: Iterable[Tensor], rng: np.random.Generator) -> dict[str, np.ndarray]:
+def random_inputs(expected: Iterable[TensorSpec], rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Standard normal floats, small non-negative integers, coin-flip booleans."""
     arrays: dict[str, np.ndarray] = {}
     for tensor in expected:

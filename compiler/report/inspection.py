@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,13 @@ from ...ir.ops.call import Call
 from ...runtime.artifact.artifact import Artifact
 from ...runtime.artifact.manifest import ENGINES, DeviceStage
 from ..frontend.onnx.reader import InputShapes, import_onnx
-from ..table import Column, Table
+from ..table import Column, Table, json_text
 from .fallbacks import fallback_table
 from .memory import memory_map
 from .placement import placement_of, placement_table
 from .simulation import device_programs
 from .summary import summarize
-from .units import MACS, show_bytes, show_shape
+from .units import MACS, show_bytes
 
 
 def inspect_model(path: Path, input_shapes: InputShapes, *, ir: bool, as_json: bool) -> str:
@@ -30,15 +29,15 @@ def inspect_model(path: Path, input_shapes: InputShapes, *, ir: bool, as_json: b
     """
     module = import_onnx(path, input_shapes)
     if ir:
-        return _json({"name": module.name, "ir": str(module)}) if as_json else str(module)
+        return json_text({"name": module.name, "ir": str(module)}) if as_json else str(module)
     table = Table([Column("name", "node"), Column("op", "operator"), Column("result", "result"), MACS])
     for op in module.main.ops:
         operands = [value.type if value is not None else None for value in op.operands]
         results = [value.type for value in op.results]
-        shown = ", ".join(show_shape(t.dtype.value, t.shape) for t in results)
+        shown = ", ".join(str(type.plain) for type in results)
         table.add(name=op.node or "", op=op.name, result=shown, macs=op.operator.macs(operands, results))
     if as_json:
-        return _json({"name": module.name, "metadata": module.metadata, "layers": table.records()})
+        return json_text({"name": module.name, "metadata": module.metadata, "layers": table.records()})
     return table.text()
 
 
@@ -56,7 +55,7 @@ def inspect_artifact(artifact: Artifact, *, as_json: bool, engine: str | None = 
     layers = {name: _layers(artifact, name) for name in ENGINES if name in artifact.manifest.engines}
     if as_json:
         found = _artifact_json(artifact, layers)
-        return _json({**found, "memory": memory_map(artifact, shown).records()} if memory else found)
+        return json_text({**found, "memory": memory_map(artifact, shown).records()} if memory else found)
     parts = [summarize(artifact).to_text(artifact.origin), _interface(artifact)]
     records = placement_of(artifact)
     table = placement_table(records) if shown == "device" else layers[shown]
@@ -80,7 +79,7 @@ def artifact_ir(artifact: Artifact, engine: str | None, *, as_json: bool) -> str
     names = [artifact.manifest.cpu_programs[program].module] if program is not None else []
     names += [f"module.{name}" for name in sorted({each.program for each in stages if isinstance(each, DeviceStage)})]
     text = merged([artifact.text(name) for name in names])
-    return _json({"name": artifact.manifest.model.name, "engine": shown, "ir": text}) if as_json else text
+    return json_text({"name": artifact.manifest.model.name, "engine": shown, "ir": text}) if as_json else text
 
 
 def merged(texts: Sequence[str]) -> str:
@@ -113,11 +112,7 @@ def disassembly(artifact: Artifact, *, as_json: bool) -> str:
         ArtifactError: it holds none, or is damaged.
     """
     texts = {name: program.disassemble() for name, program in device_programs(artifact, "inspect").items()}
-    return _json(texts) if as_json else "".join(f"; {name}\n{text}\n" for name, text in texts.items())
-
-
-def _json(found: Mapping[str, object]) -> str:
-    return json.dumps(found, indent=2) + "\n"
+    return json_text(texts) if as_json else "".join(f"; {name}\n{text}\n" for name, text in texts.items())
 
 
 def _layers(artifact: Artifact, engine: str) -> Table:
@@ -142,8 +137,8 @@ def _layers(artifact: Artifact, engine: str) -> Table:
 
 def _interface(artifact: Artifact) -> str:
     manifest = artifact.manifest
-    lines = [f"  input  {t.name}: {show_shape(t.dtype, t.shape)}" for t in manifest.inputs]
-    lines += [f"  output {t.name}: {show_shape(t.dtype, t.shape)}" for t in manifest.outputs]
+    lines = [f"  input  {tensor}" for tensor in manifest.inputs]
+    lines += [f"  output {tensor}" for tensor in manifest.outputs]
     trust = (
         "compiled here, so its native code is used"
         if artifact.trusted

@@ -5,7 +5,6 @@ No silicon is measured here. The times come from the cycle model, whose constant
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
@@ -59,9 +58,6 @@ class Simulation:
     machine: str
     total: SimulatedTotal
     layers: tuple[SimulatedLayer, ...]
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=2) + "\n"
 
     def to_text(self) -> str:
         columns = [

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from ...ir.ops.call import Call
 from ...runtime.artifact.artifact import Artifact
@@ -72,9 +71,6 @@ class Summary:
     engines: dict[str, EngineSummary]
     fallbacks: tuple[str, ...]
     warnings: tuple[str, ...]
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=2) + "\n"
 
     def to_text(self, path: str) -> str:
         machine = f" for {self.machine}" if self.machine else ""

@@ -28,10 +28,5 @@ def show_number(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def show_shape(dtype: str, shape: tuple[int, ...] | list[int]) -> str:
-    """Element type and shape: ``f32[1,3,224,224]``."""
-    return f"{dtype}[{','.join(map(str, shape))}]"
-
-
 MACS = Column("macs", "MACs", show=lambda n: show_count(n) if n else "", right=True)
 """The column of tables for multiply-accumulates; blank where there are none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tilewright.compiler.report.units import show_bytes, show_count, show_number, show_shape
+from tilewright.compiler.report.units import show_bytes, show_count, show_number
 
 
 def test_numbers_and_their_nouns() -> None:
@@ -18,4 +18,3 @@ def test_units() -> None:
         "3.0 GiB",
     ]
     assert [show_count(n) for n in (950, 1300, 300_800_000, 4_090_000_000)] == ["950", "1.3 k", "300.8 M", "4.09 G"]
-    assert show_shape("f32", (1, 3)) == "f32[1,3]"
