@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -164,9 +164,4 @@ class DeviceExecutor:
 
 
 def _map_shape(ref: BufferRef) -> tuple[int, ...]:
-    shape: Any = ref.shape
-    if len(shape) == 4:
-        return (shape[0], shape[2], shape[3], shape[1])
-    if len(shape) == 3:
-        return (shape[0], 1, shape[2], shape[1])
-    return (1, 1, *shape)
+    return as_map(np.broadcast_to(np.uint8(0), ref.shape)).shape

@@ -10,7 +10,7 @@ from pathlib import Path
 from tilewright.errors import ArtifactError
 
 from . import trust
-from .container import NO_TAG, Container, Layout, Section, SectionEntry, SectionKind, chunks, lay_out, write_atomically
+from .container import NO_TAG, Container, Layout, Section, SectionKind, chunks, lay_out, write_atomically
 from .manifest import Manifest
 from .manifest_check import check_manifest
 
@@ -65,7 +65,7 @@ def _map_bytes(content: bytes | bytearray | memoryview) -> memoryview:
     return memoryview(pages).toreadonly()
 
 
-class Artifact:
+class Artifact(Container):
     """A loaded artifact. Opening checks the structure and every checksum; sections are views of the mapped file.
 
     Attributes:
@@ -74,8 +74,7 @@ class Artifact:
     """
 
     def __init__(self, buffer: memoryview, origin: str) -> None:
-        self.origin = origin
-        self._container = Container(buffer, origin)
+        super().__init__(buffer, origin)
         self.section(MANIFEST_SECTION, SectionKind.MANIFEST)
         self.manifest = Manifest.from_json(self.copy(MANIFEST_SECTION))
         check_manifest(self.manifest, {name: (entry.kind, entry.length) for name, entry in self.sections.items()})
@@ -96,16 +95,6 @@ class Artifact:
         return f"<Artifact {self.origin!r}: model {model!r}, precision {self.manifest.precision}, engines {engines}>"
 
     @property
-    def sections(self) -> dict[str, SectionEntry]:
-        """The section table, in file order."""
-        return self._container.sections
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 that stands for the whole content, in hexadecimal; the tag is not part of it."""
-        return self._container.digest.hex()
-
-    @property
     def trusted(self) -> bool:
         """Whether this user wrote the artifact on this machine, so that its native code may run."""
         return self.trust_objection is None
@@ -113,15 +102,7 @@ class Artifact:
     @property
     def trust_objection(self) -> str | None:
         """Why its native code may not run here; None when this user wrote the artifact on this machine."""
-        return trust.objection(self._container.digest, self._container.tag)
-
-    def section(self, name: str, kind: SectionKind | None = None) -> memoryview:
-        """The content of a section, read-only and without a copy.
-
-        Raises:
-            ArtifactError: there is no such section, or it is of another kind.
-        """
-        return self._container.section(name, kind)
+        return trust.objection(self._digest, self._tag)
 
     def text(self, name: str) -> str:
         """The content of a text section.
@@ -133,19 +114,3 @@ class Artifact:
             return str(self.section(name), "utf-8")
         except UnicodeDecodeError:
             raise ArtifactError(f"section {name!r} of {self.origin} is not text", stage="load artifact") from None
-
-    def copy(self, name: str) -> bytes:
-        """A private copy of a section whose SHA-256 has been verified; what native code must be taken from.
-
-        Raises:
-            ArtifactError: there is no such section, or its content is not what was written.
-        """
-        return self._container.copy(name)
-
-    def verify_sha256(self) -> None:
-        """Compare every section with its SHA-256; opening compares CRC-32, and SHA-256 for the manifest alone.
-
-        Raises:
-            ArtifactError: the content of a section is not what was written.
-        """
-        self._container.verify_sha256()

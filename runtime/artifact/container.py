@@ -215,6 +215,9 @@ class Container:
         buffer: the whole file; sections are views of it.
         origin: how messages call the file.
 
+    Attributes:
+        sections: the section table, in file order.
+
     Raises:
         ArtifactError: anything about the file is not exactly as `lay_out` would write it.
     """
@@ -231,7 +234,7 @@ class Container:
                 expected="a .twa file",
                 found=f"{len(buffer)} bytes that start with {bytes(buffer[:8])!r}",
             )
-        _, version, flags, count, crc, length, self.digest, self.tag = _HEADER.unpack_from(buffer)
+        _, version, flags, count, crc, length, self._digest, self._tag = _HEADER.unpack_from(buffer)
         if version != FORMAT_VERSION:
             raise ArtifactError(
                 f"{origin} has another format version",
@@ -245,10 +248,10 @@ class Container:
         table_end = _HEADER.size + _ENTRY.size * count
         if flags or not 0 < count <= MAXIMUM_SECTIONS or table_end > length or any(buffer[96:128]):
             raise self._damaged("its header is inconsistent")
-        if zlib.crc32(_header_bytes(count, length, digest=self.digest, tag=self.tag)) != crc:
+        if zlib.crc32(_header_bytes(count, length, digest=self._digest, tag=self._tag)) != crc:
             raise self._damaged("the checksum of its header is wrong")
         table = bytes(buffer[_HEADER.size : table_end])
-        if sha256(_header_bytes(count, length) + table) != self.digest:
+        if sha256(_header_bytes(count, length) + table) != self._digest:
             raise self._damaged("the digest of its section table is wrong")
         self.sections: dict[str, SectionEntry] = {}
         end = table_end
@@ -289,8 +292,13 @@ class Container:
         self.sections[name] = SectionEntry(name, kind, crc, offset, length, digest)
         return offset + length
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 that stands for the whole content, in hexadecimal; the tag is not part of it."""
+        return self._digest.hex()
+
     def section(self, name: str, kind: SectionKind | None = None) -> memoryview:
-        """The content of a section, a view of the file.
+        """The content of a section, read-only and without a copy.
 
         Raises:
             ArtifactError: there is no such section, or it is of another kind.
@@ -303,7 +311,7 @@ class Container:
         return self._buffer[entry.offset : entry.offset + entry.length]
 
     def copy(self, name: str) -> bytes:
-        """A private copy of a section, compared with the SHA-256 that the digest covers.
+        """A private copy of a section, compared with its SHA-256; what native code must be taken from.
 
         Whoever can change the file while it is mapped cannot change the copy.
 
@@ -316,7 +324,7 @@ class Container:
         return content
 
     def verify_sha256(self) -> None:
-        """Compare every section with its SHA-256.
+        """Compare every section with its SHA-256; opening compares CRC-32, and SHA-256 for the manifest alone.
 
         Raises:
             ArtifactError: the content of a section is not what was written.
