@@ -34,14 +34,14 @@ class DotProducts(ProductSpec):
         arguments = self.bind(b)
         results = F32.of(TOGETHER)
 
-        def group(index: Register, _: Registers) -> Registers:
+        def group(index: Register) -> None:
             first = b.multiply(index, TOGETHER)
             # Rows beyond the last one are read as the last one, and not stored.
             rows = [b.minimum(b.add(first, i), self.columns - 1) for i in range(TOGETHER)]
             pointers = [b.at(arguments["w"], b.multiply(row, 4 * self.inner)) for row in rows]
             mask = first_lanes(b, b.subtract(self.columns, first), TOGETHER)
 
-            def row(m: Register, _: Registers) -> Registers:
+            def row(m: Register) -> None:
                 x = b.at(arguments["x"], b.multiply(m, 4 * self.inner))
                 offset = b.multiply(b.add(b.multiply(m, self.columns), first), 4)
 
@@ -61,10 +61,8 @@ class DotProducts(ProductSpec):
                     value = b.binary("fadd", value, residual)
                 value = self.activation.apply(b, value)
                 b.store_masked(value, b.at(arguments["y"], offset), mask)
-                return ()
 
-            b.loop(0, self.rows, row)
-            return ()
+            b.each(0, self.rows, row)
 
-        b.loop(arguments["begin"], arguments["end"], group)
+        b.each(arguments["begin"], arguments["end"], group)
         return self.finish(b, units=-(-self.columns // TOGETHER))

@@ -92,7 +92,7 @@ class FloatProduct(ProductSpec, MatrixProduct):
         strip = self.bind(b)["scratch"]
         for first in range(0, columns, lanes):
 
-            def square(step: Register, _: Registers, first: int = first, count: int = lanes) -> Registers:
+            def square(step: Register, first: int = first, count: int = lanes) -> None:
                 source = b.at(w, first * 4 * self.inner, b.multiply(step, 4))
                 rows = [zero(F32.of(lanes))] * lanes
                 for index in range(min(lanes, columns - first)):
@@ -101,11 +101,10 @@ class FloatProduct(ProductSpec, MatrixProduct):
                 target = b.at(strip, b.multiply(step, shape.w_step), 4 * first)
                 for index, vector in enumerate(transpose_square(b, rows)[:count]):
                     b.store(vector, b.at(target, index * shape.w_step))
-                return ()
 
-            b.loop(0, whole, square, step=lanes)
+            b.each(0, whole, square, step=lanes)
             if whole < self.inner:
-                square(b.integer(whole), (), count=self.inner - whole)
+                square(b.integer(whole), count=self.inner - whole)
         return strip
 
     def start(self, tile: MatrixTile) -> list[Register]:
@@ -134,13 +133,12 @@ class FloatProduct(ProductSpec, MatrixProduct):
         if self.activation.is_light:
             return
 
-        def activate(row: Register, _: Registers) -> Registers:
+        def activate(row: Register) -> None:
             address = b.at(y, b.multiply(row, row_bytes))
             for vector in range(tile.vectors):
                 _store(tile, vector, self.activation.apply(b, _load(tile, vector, address)), address)
-            return ()
 
-        b.loop(0, tile.rows, activate)
+        b.each(0, tile.rows, activate)
 
 
 def _load(tile: MatrixTile, vector: int, row: Register) -> Register:

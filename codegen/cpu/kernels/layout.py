@@ -11,7 +11,7 @@ from ....ir.ops.layout import Reorder
 from ..kernel import Kernel
 from ..llvm.builder import FunctionBuilder
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, I8, Register, Registers, Type, partial_mask, zero
+from ..llvm.types import F32, I8, Register, Type, partial_mask, zero
 from ..registry import lowers
 from ..spec import KernelSpec
 from ..tensors import layouts
@@ -61,7 +61,7 @@ class BlockChannels(KernelSpec):
         blocks = -(-self.channels // BLOCK)
         last_active = (self.channels - 1) % BLOCK + 1
 
-        def unit(index: Register, _: Registers) -> Registers:
+        def unit(index: Register) -> None:
             image, block = b.divide(index, blocks), b.remainder(index, blocks)
             channel = b.add(b.multiply(image, self.channels), b.multiply(block, BLOCK))
             plain = b.multiply(channel, self.element.bytes * self.pixels)
@@ -69,17 +69,15 @@ class BlockChannels(KernelSpec):
             x = b.at(arguments["x"], blocked if self.inverse else plain)
             y = b.at(arguments["y"], plain if self.inverse else blocked)
 
-            def work(active: int) -> Registers:
+            def work(active: int) -> None:
                 self._block(b, x, y, active)
-                return ()
 
             if blocks == 1 or last_active == BLOCK:
                 work(last_active)
             else:
                 b.if_(b.compare("eq", block, blocks - 1), lambda: work(last_active), lambda: work(BLOCK))
-            return ()
 
-        b.loop(arguments["begin"], arguments["end"], unit)
+        b.each(arguments["begin"], arguments["end"], unit)
         return self.finish(b, units=self.batch * blocks)
 
     def _block(self, b: FunctionBuilder, x: Register, y: Register, active: int) -> None:
@@ -87,11 +85,7 @@ class BlockChannels(KernelSpec):
         whole = self.pixels // BLOCK * BLOCK
         move = self._to_plain if self.inverse else self._to_blocks
 
-        def square(pixel: Register, _: Registers) -> Registers:
-            move(b, x, y, pixel, active, BLOCK)
-            return ()
-
-        b.loop(0, whole, square, step=BLOCK)
+        b.each(0, whole, lambda pixel: move(b, x, y, pixel, active, BLOCK), step=BLOCK)
         if whole < self.pixels:
             move(b, x, y, b.integer(whole), active, self.pixels - whole)
 

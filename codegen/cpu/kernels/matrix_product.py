@@ -125,11 +125,10 @@ class _Walker:
             arguments = spec.strip(b, shape, item, (vectors - 1) * shape.lanes + active)
 
             def tiles(begin: Integer, end: Integer, rows: int) -> None:
-                def tile(row: Register, _: Registers) -> Registers:
+                def call(row: Register) -> None:
                     b.call(self._tile(rows, vectors, active), None, arguments(row))
-                    return ()
 
-                b.loop(begin, end, tile, step=rows)
+                b.each(begin, end, call, step=rows)
 
             count = b.divide(b.subtract(item.last_row, item.first_row), shape.tile_rows)
             middle = b.add(item.first_row, b.multiply(count, shape.tile_rows))

@@ -42,13 +42,12 @@ class RowNormalization(KernelSpec):
         b = self.entry(target, writes=("y",))
         arguments = self.bind(b)
 
-        def row(index: Register, _: Registers) -> Registers:
+        def row(index: Register) -> None:
             offset = b.multiply(index, 4 * self.length)
             x, y = b.at(arguments["x"], offset), b.at(arguments["y"], offset)
             self._row(b, x, arguments["scale"], arguments.get("bias"), y)
-            return ()
 
-        b.loop(arguments["begin"], arguments["end"], row)
+        b.each(arguments["begin"], arguments["end"], row)
         return self.finish(b, units=self.rows)
 
     def _row(self, b: FunctionBuilder, x: Register, scale: Register, bias: Register | None, y: Register) -> None:
@@ -74,11 +73,10 @@ class RowNormalization(KernelSpec):
         spread = b.unary_intrinsic("sqrt", b.binary("fadd", variance, constant(vector, self.epsilon)))
         factor = b.binary("fdiv", constant(vector, 1), spread)
 
-        def finish(part: RowVector, _: Registers) -> Registers:
+        def finish(part: RowVector, _: Registers) -> None:
             centred = b.binary("fsub", part.load(x), mean)
             value = b.binary("fmul", b.binary("fmul", centred, factor), part.load(scale))
             part.store(b.binary("fadd", value, part.load(bias)) if bias is not None else value, y)
-            return ()
 
         over_row(b, self.length, finish)
 
@@ -105,22 +103,21 @@ class LocalResponse(KernelSpec):
         before = (self.size - 1) // 2
         row_bytes = 4 * self.pixels
 
-        def unit(index: Register, _: Registers) -> Registers:
+        def unit(index: Register) -> None:
             channel = b.remainder(index, self.channels)
             first = b.maximum(b.subtract(channel, before), 0)
             last = b.minimum(b.add(channel, self.size - before), self.channels)
             x, y = (b.at(arguments[name], b.multiply(index, row_bytes)) for name in ("x", "y"))
             window = b.at(x, b.multiply(b.subtract(first, channel), row_bytes))
             self._channel(b, x, y, window, b.subtract(last, first))
-            return ()
 
-        b.loop(arguments["begin"], arguments["end"], unit)
+        b.each(arguments["begin"], arguments["end"], unit)
         return self.finish(b, units=self.batch * self.channels)
 
     def _channel(self, b: FunctionBuilder, x: Register, y: Register, window: Register, count: Register) -> None:
         vector = F32.of(b.target.lanes)
 
-        def pixels(part: RowVector, _: Registers) -> Registers:
+        def pixels(part: RowVector, _: Registers) -> None:
             def add_channel(channel: Register, carried: Registers) -> list[Register]:
                 row, total = carried
                 value = part.load(row)
@@ -129,7 +126,6 @@ class LocalResponse(KernelSpec):
             total = b.loop(0, count, add_channel, [window, zero(vector)], runs=True)[1]
             scaled = b.fma(total, constant(vector, self.alpha / self.size), constant(vector, self.bias))
             part.store(b.binary("fdiv", part.load(x), self._power(b, scaled)), y)
-            return ()
 
         over_row(b, self.pixels, pixels)
 

@@ -38,25 +38,23 @@ class VectorSoftmax(KernelSpec):
         arguments, lanes = self.bind(b), target.lanes
         strips = -(-self.inner // lanes)
 
-        def rows(index: Register, _: Registers) -> Registers:
+        def rows(index: Register) -> None:
             self._softmax(b, b.multiply(index, 4 * self.length), partial(over_row, b, self.length))
-            return ()
 
-        def columns(index: Register, _: Registers) -> Registers:
+        def columns(index: Register) -> None:
             """As many columns as a vector has lanes."""
             matrix, strip = b.divide(index, strips), b.multiply(b.remainder(index, strips), lanes)
             mask = first_lanes(b, b.subtract(self.inner, strip), lanes)
 
             def over_columns(step: Step, carried: Sequence[Register] = ()) -> Registers:
                 def body(row: Register, inside: Registers) -> Sequence[Register]:
-                    return step(RowVector(b, b.multiply(row, 4 * self.inner), mask, lanes), inside)
+                    return step(RowVector(b, b.multiply(row, 4 * self.inner), mask, lanes), inside) or ()
 
                 return b.loop(0, self.length, body, carried)
 
             self._softmax(b, b.multiply(b.add(b.multiply(matrix, self.length * self.inner), strip), 4), over_columns)
-            return ()
 
-        b.loop(arguments["begin"], arguments["end"], rows if self.inner == 1 else columns)
+        b.each(arguments["begin"], arguments["end"], rows if self.inner == 1 else columns)
         return self.finish(b, units=self.outer * strips)
 
     def _softmax(self, b: FunctionBuilder, offset: Register, over: Callable[..., Registers]) -> None:
@@ -88,9 +86,8 @@ class VectorSoftmax(KernelSpec):
         else:
             operation, values, shift = "fdiv", y, total
 
-        def shifted(part: RowVector, _: Registers) -> Registers:
+        def shifted(part: RowVector, _: Registers) -> None:
             part.store(b.binary(operation, part.load(values), shift), y)
-            return ()
 
         over(shifted)
 

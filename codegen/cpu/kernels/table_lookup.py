@@ -14,7 +14,7 @@ from ..kernel import Kernel
 from ..llvm.builder import FunctionBuilder
 from ..llvm.quantized_math import signed_byte
 from ..llvm.target import TargetDescription
-from ..llvm.types import I8, I64, Register, Registers, constant, vector_constant
+from ..llvm.types import I8, I64, Register, constant, vector_constant
 from ..spec import KernelSpec, Table
 
 CHUNK = 16384
@@ -40,7 +40,7 @@ class TableLookup(KernelSpec):
         arguments = self.bind(b)
         table = Table(DType.I8, self.entries).define(b, f"{self.name}_table")
 
-        def chunk(index: Register, _: Registers) -> Registers:
+        def chunk(index: Register) -> None:
             start = b.multiply(index, CHUNK)
             x, y = b.at(arguments["x"], start), b.at(arguments["y"], start)
             length = b.minimum(b.subtract(self.bytes, start), CHUNK)
@@ -48,21 +48,18 @@ class TableLookup(KernelSpec):
             if "avx512vbmi" in target.features and target.vector_bits == 512:
                 whole = b.multiply(b.divide(length, _VECTOR.lanes), _VECTOR.lanes)
 
-                def vector(offset: Register, _: Registers) -> Registers:
+                def vector(offset: Register) -> None:
                     b.store(self._permuted(b, b.load(_VECTOR, b.at(x, offset))), b.at(y, offset))
-                    return ()
 
-                b.loop(0, whole, vector, step=_VECTOR.lanes)
+                b.each(0, whole, vector, step=_VECTOR.lanes)
 
-            def single(offset: Register, _: Registers) -> Registers:
+            def single(offset: Register) -> None:
                 entry = b.at(table, b.convert("zext", b.load(I8, b.at(x, offset)), I64))
                 b.store(b.load(I8, entry), b.at(y, offset))
-                return ()
 
-            b.loop(whole, length, single)
-            return ()
+            b.each(whole, length, single)
 
-        b.loop(arguments["begin"], arguments["end"], chunk)
+        b.each(arguments["begin"], arguments["end"], chunk)
         return self.finish(b, units=-(-self.bytes // CHUNK))
 
     def _permuted(self, b: FunctionBuilder, x: Register) -> Register:

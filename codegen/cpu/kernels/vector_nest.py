@@ -12,9 +12,9 @@ from ....ir.core import Op
 from ....ir.layout import BLOCK, physical_shape
 from ....ir.types import DType, TensorType
 from ..kernel import Kernel
-from ..llvm.builder import Body, FunctionBuilder
+from ..llvm.builder import FunctionBuilder, Integer
 from ..llvm.target import TargetDescription
-from ..llvm.types import I8, Register, Registers, mask_constant, type_of, zero
+from ..llvm.types import I8, Register, mask_constant, type_of, zero
 from ..nest import Access, Nest, broadcast, row_major
 from ..spec import KernelSpec, Table
 
@@ -80,28 +80,26 @@ class _Walker:
                 self._repeat(operand, self.pointers[operand])
         if len(extents) == 1:
 
-            def chunk(index: Register, _: Registers) -> Registers:
+            def chunk(index: Register) -> None:
                 start = b.multiply(index, CHUNK)
                 self._row(self._moved(self.pointers, 0, start), b.minimum(b.subtract(extents[0], start), CHUNK))
-                return ()
 
-            b.loop(self.begin, self.end, chunk)
+            b.each(self.begin, self.end, chunk)
             return spec.finish(b, units=-(-extents[0] // CHUNK))
         if len(extents) == 2:
             self._rows(self.pointers, self.begin, self.end)
             return spec.finish(b, units=extents[0])
         outer = extents[:-2]
 
-        def unit(index: Register, _: Registers) -> Registers:
+        def unit(index: Register) -> None:
             pointers = self.pointers
             for dimension in reversed(range(len(outer))):
                 position = b.remainder(index, outer[dimension]) if dimension else index
                 pointers = self._moved(pointers, dimension, position)
                 index = b.divide(index, outer[dimension])
             self._rows(pointers, b.integer(0), b.integer(extents[-2]))
-            return ()
 
-        b.loop(self.begin, self.end, unit)
+        b.each(self.begin, self.end, unit)
         return spec.finish(b, units=math.prod(outer))
 
     def _moved(self, pointers: Sequence[Register], dimension: int, index: Register) -> list[Register]:
@@ -116,11 +114,7 @@ class _Walker:
         dimension = len(self.spec.nest.extents) - 2
         length = self.b.integer(self.spec.nest.extents[-1])
 
-        def row(index: Register, _: Registers) -> Registers:
-            self._row(self._moved(pointers, dimension, index), length)
-            return ()
-
-        self.b.loop(begin, end, row)
+        self.b.each(begin, end, lambda index: self._row(self._moved(pointers, dimension, index), length))
 
     def _row(self, pointers: Sequence[Register], length: Register) -> None:
         """A row, or a part of one: whole vectors, then the rest, which is the same for all rows and parts."""
@@ -130,20 +124,19 @@ class _Walker:
             if access.strides[last] == 0 and any(access.strides):
                 self._repeat(operand, pointers[operand])
 
-        def elements(count: int, mask: Register | None = None) -> Body:
-            def visit(index: Register, _: Registers) -> Registers:
+        def elements(begin: Integer, end: Register, count: int, mask: Register | None = None) -> None:
+            def visit(index: Register) -> None:
                 self._elements(self._moved(pointers, last, index), count, mask)
-                return ()
 
-            return visit
+            b.each(begin, end, visit, step=count)
 
         whole = b.multiply(b.divide(length, lanes), lanes)
-        b.loop(0, whole, elements(lanes), step=lanes)
+        elements(0, whole, lanes)
         rest = nest.extents[last] % lanes
         if rest and self.spec.expression.MASKS:
-            b.loop(whole, length, elements(lanes, mask_constant(lanes, rest)), step=lanes)
+            elements(whole, length, lanes, mask_constant(lanes, rest))
         elif rest:
-            b.loop(whole, length, elements(1))
+            elements(whole, length, 1)
 
     def _elements(self, pointers: Sequence[Register], lanes: int, mask: Register | None) -> None:
         """One element, or a vector of neighbours."""

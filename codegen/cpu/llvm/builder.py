@@ -19,6 +19,9 @@ Integer = Union[int, Register]
 Body = Callable[[Register, Registers], Sequence[Register]]
 """A loop's body: from the index and the carried values to the next carried values."""
 
+Branch = Callable[[], Union[Sequence[Register], None]]
+"""What gives the values of a branch, if it has any."""
+
 
 class FunctionBuilder:
     """Builds one function.
@@ -149,18 +152,25 @@ class FunctionBuilder:
         self._start(following)
         return results
 
-    def if_(
-        self, condition: Register, then: Callable[[], Sequence[Register]], otherwise: Callable[[], Sequence[Register]]
-    ) -> Registers:
+    def each(self, begin: Integer, end: Integer, body: Callable[[Register], None], *, step: int = 1) -> None:
+        """The same for a body that carries nothing."""
+
+        def visit(index: Register, _: Registers) -> Registers:
+            body(index)
+            return ()
+
+        self.loop(begin, end, visit, step=step)
+
+    def if_(self, condition: Register, then: Branch, otherwise: Branch) -> Registers:
         """The values of the branch that is taken."""
         if condition.constant is not None:
-            return tuple(then() if condition.constant else otherwise())
+            return tuple((then() if condition.constant else otherwise()) or ())
         yes, no, following = self._name("then"), self._name("else"), self._name("end")
         self._emit(f"br i1 {condition.text}, label %{yes}, label %{no}")
         outcomes = []
         for label, branch in ((yes, then), (no, otherwise)):
             self._start(label)
-            values = tuple(branch())
+            values = tuple(branch() or ())
             outcomes.append((values, self._block))
             self._emit(f"br label %{following}")
         self._start(following)
@@ -172,12 +182,7 @@ class FunctionBuilder:
 
     def when(self, condition: Register, then: Callable[[], None]) -> None:
         """Run ``then`` if the condition holds."""
-
-        def branch() -> Registers:
-            then()
-            return ()
-
-        self.if_(condition, branch, tuple)
+        self.if_(condition, then, lambda: None)
 
     def call(self, symbol: str, result: Type | None, arguments: Sequence[Register]) -> Register:
         """Call a function of the same module, or one that :meth:`declare` made known; poison if it returns nothing."""

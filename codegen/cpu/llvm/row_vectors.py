@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Union
 
 from .builder import FunctionBuilder
 from .types import F32, I64, Register, Registers, mask_constant, vector_constant
 
-Step = Callable[["RowVector", Registers], Sequence[Register]]
-"""From a vector of the row and the carried values to the next carried values."""
+Step = Callable[["RowVector", Registers], Union[Sequence[Register], None]]
+"""From a vector of the row and the carried values to the next carried values, if there are any."""
 
 
 class RowVector:
@@ -50,10 +51,10 @@ def over_row(b: FunctionBuilder, length: int, step: Step, carried: Sequence[Regi
     whole = length // lanes * lanes
 
     def body(index: Register, inside: Registers) -> Sequence[Register]:
-        return step(RowVector(b, b.multiply(index, 4), None, lanes), inside)
+        return step(RowVector(b, b.multiply(index, 4), None, lanes), inside) or ()
 
     values = b.loop(0, whole, body, carried, step=lanes)
     if whole < length:
         rest = RowVector(b, b.integer(4 * whole), mask_constant(lanes, length - whole), lanes)
-        values = tuple(step(rest, values))
+        values = tuple(step(rest, values) or ())
     return values
