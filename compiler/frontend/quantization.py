@@ -6,14 +6,13 @@ import onnx
 
 from ...ir.core import Op, Value
 from ...ir.ops.quantization import (
-    AssumeQuantized,
     Dequantize,
     DequantizeLinear,
     DynamicQuantizeLinear,
     Quantize,
     QuantizeLinear,
     Requantize,
-    StoredIntegers,
+    StorageCast,
 )
 from ...ir.types import DType
 from .onnx.exporter import Exporter, exports
@@ -78,6 +77,6 @@ def export_requantize(op: Op[Requantize], exporter: Exporter) -> None:
     exporter.define(op, exporter.quantize(real, op.result.type))
 
 
-@exports(AssumeQuantized, StoredIntegers)
-def export_same_bits(op: Op[AssumeQuantized | StoredIntegers], exporter: Exporter) -> None:
+@exports(StorageCast)
+def export_storage_cast(op: Op[StorageCast], exporter: Exporter) -> None:
     exporter.define(op, exporter.name(op.operands.x))

@@ -15,7 +15,7 @@ from ...ir.ops.integer_products import ConvInteger, MatMulInteger
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Concat, Pad
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool
-from ...ir.ops.quantization import AssumeQuantized, Dequantize, Quantize, QuantizeLinear, Requantize, StoredIntegers
+from ...ir.ops.quantization import Dequantize, Quantize, QuantizeLinear, Requantize, StorageCast
 from ...ir.ops.softmax import Softmax
 from ...ir.quantized import clamp_bounds, limits, quantization_of, stored
 from ...ir.types import DType, Quantization, TensorType
@@ -133,7 +133,7 @@ def _assumed(importer: Importer, x: Value, quant: Quantization) -> Value:
     type = x.type.with_quant(quant)
     if isinstance(x, Constant):
         return importer.module.add_constant(x.name, x.array, type)
-    return importer.emit_one(AssumeQuantized(), x, types=[type], name=x.name)
+    return importer.emit_one(StorageCast(), x, types=[type], name=x.name)
 
 
 def _typed(node: Node, importer: Importer, index: int) -> Value:
@@ -145,7 +145,7 @@ def _emit(importer: Importer, operator: Operator, quant: Quantization, x: Value,
     """``operator`` on quantised operands, its result as plain integers of the dtype of ``x``."""
     (inferred,) = operator.result_types([value.type if value is not None else None for value in (x, *others)])
     y = importer.emit_one(operator, x, *others, types=[TensorType(inferred.shape, x.type.dtype, quant)])
-    return importer.emit_one(StoredIntegers(), y)
+    return importer.emit_one(StorageCast(), y)
 
 
 @imports("QLinearConv")
@@ -191,7 +191,7 @@ def _product(node: Node, importer: Importer, operator: Conv | MatMul, axis: int,
     if operator.check_quantized(types, [y_type]) is not None:
         return None
     operands = _assumed(importer, x, quants[0]), _assumed(importer, w, quants[1]), b
-    return importer.emit_one(StoredIntegers(), importer.emit_one(operator, *operands, types=[y_type]))
+    return importer.emit_one(StorageCast(), importer.emit_one(operator, *operands, types=[y_type]))
 
 
 def _requantized(node: Node, importer: Importer, total: Value, channels: tuple[int, ...]) -> Value:
@@ -228,7 +228,7 @@ def import_concat(node: Node, importer: Importer) -> Value:
     parts = [_typed(node, importer, index) for index in range(2, len(node.inputs), 3)]
     unified = [importer.emit_one(Requantize(), part, types=[part.type.with_quant(quant)]) for part in parts]
     joined = importer.emit_one(Concat(node.axis(parts[0].type.rank, 1)), *unified)
-    return importer.emit_one(StoredIntegers(), joined)
+    return importer.emit_one(StorageCast(), joined)
 
 
 @imports("QLinearSoftmax", domain=MICROSOFT)
@@ -240,7 +240,7 @@ def import_softmax(node: Node, importer: Importer) -> Value:
     x = node.input(0).type
     y = importer.emit_one(Softmax(node.axis(x.rank, -1)), real)
     integers = importer.emit_one(Quantize(), y, types=[x.with_quant(_quantization(node, 3))])
-    return importer.emit_one(StoredIntegers(), integers)
+    return importer.emit_one(StorageCast(), integers)
 
 
 @imports("QGemm", domain=MICROSOFT)

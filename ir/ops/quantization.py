@@ -214,47 +214,26 @@ class Requantize(Operator[UnaryOperands]):
         return quantized(real(_first(arrays), _quantized_type(operand_types)), result_types[0])
 
 
-@operator("assume_quantized")
+@operator("storage_cast")
 @dataclass(frozen=True)
-class AssumeQuantized(Operator[UnaryOperands]):
-    """Plain integers, from now on taken as stored integers of a quantised type; the bits stay as they are.
+class StorageCast(Operator[UnaryOperands]):
+    """Plain integers as the stored integers of a quantised tensor, or the reverse; the bits stay as they are.
 
-    Operands: x, not quantised. Result: shape and dtype of x, quantised; its type says how.
+    Operands: x. Result: shape and dtype of x; where x is quantised it is not, and where x is not its type says how.
     """
 
     QUANTIZATION = QuantizationRule.CONVERT
 
     def infer(self, x: TensorType) -> TensorType:
-        if x.quant is not None or not x.dtype.is_integer:
-            raise IRError("x must hold plain integers", found=x)
-        return x.with_quant(ANY)
+        if not x.dtype.is_integer:
+            raise IRError("x must hold integers", found=x)
+        return x.with_quant(ANY if x.quant is None else None)
 
     def check_quantized(self, operand_types: Types, result_types: Types) -> str | None:
         x, y = operand_types[0], result_types[0]
-        if y is None or y.quant is None:
-            return "the result must be quantised"
-        return None if x is not None and x.dtype is y.dtype else "x and the result must be of one dtype"
-
-    def reference_quantized(
-        self, arrays: Arrays, operand_types: Types, result_types: Sequence[TensorType]
-    ) -> np.ndarray:
-        return _first(arrays)
-
-
-@operator("stored_integers")
-@dataclass(frozen=True)
-class StoredIntegers(Operator[UnaryOperands]):
-    """The stored integers of a quantised tensor as plain integers; the reverse of ``assume_quantized``."""
-
-    QUANTIZATION = QuantizationRule.CONVERT
-
-    def infer(self, x: TensorType) -> TensorType:
-        if x.quant is None:
-            raise IRError("x must be quantised", found=x)
-        return x.with_quant(None)
-
-    def check_quantized(self, operand_types: Types, result_types: Types) -> str | None:
-        return "the result must not be quantised" if result_types[0] is not None and result_types[0].quant else None
+        if x is None or y is None or (x.quant is None) == (y.quant is None):
+            return "either x or the result must be quantised"
+        return None if x.dtype is y.dtype else "x and the result must be of one dtype"
 
     def reference_quantized(
         self, arrays: Arrays, operand_types: Types, result_types: Sequence[TensorType]

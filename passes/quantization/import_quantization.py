@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ...ir.core import Function, Module, Value
-from ...ir.ops.quantization import AssumeQuantized, StoredIntegers
+from ...ir.core import Function, Module, is_op
+from ...ir.ops.quantization import StorageCast
 from ..base import Pass, Record, erase_dead
 from ..invariants import UNPLANNED, Invariant
 from ..pattern import Driver
@@ -43,27 +43,21 @@ _RULES = (*sink_dequantize_rules.RULES, *integer_rules.RULES, *accumulators.RULE
 
 
 def _type_borders(function: Function) -> int:
-    """Quantised types for integer inputs that are taken as such, and for outputs that were; how many."""
+    """Quantised types for plain integers that are inputs, or outputs, and nothing but cast; how many."""
     changed = 0
     for parameter in function.parameters:
         users = parameter.users
-        types = {user.result.type for user in users if isinstance(user.operator, AssumeQuantized)}
-        if len(types) != 1 or parameter.is_returned or not all(isinstance(u.operator, AssumeQuantized) for u in users):
-            continue
-        parameter.type = types.pop()
-        for user in users:
-            user.replace_with(parameter)
-        changed += 1
+        types = {user.result.type for user in users if isinstance(user.operator, StorageCast)}
+        casts = parameter.type.quant is None and all(isinstance(user.operator, StorageCast) for user in users)
+        if len(types) == 1 and casts and not parameter.is_returned:
+            parameter.type = types.pop()
+            for user in users:
+                user.replace_with(parameter)
+            changed += 1
     for index, value in enumerate(function.results):
-        inner = _before_stored(value)
-        if inner is not None and value.producer is not None:
+        if value.producer is not None and is_op(value.producer, StorageCast) and value.type.quant is None:
             producer = value.producer
-            function.set_operand(index, inner)
+            function.set_operand(index, producer.operands.x)
             erase_dead(producer)
             changed += 1
     return changed
-
-
-def _before_stored(value: Value) -> Value | None:
-    op = value.producer
-    return op.operands[0] if op is not None and isinstance(op.operator, StoredIntegers) else None

@@ -10,7 +10,7 @@ import numpy as np
 from ...ir.core import Constant, Value
 from ...ir.op import REGISTRY, Operator, QuantizationRule
 from ...ir.ops.movement import Pad, Transpose
-from ...ir.ops.quantization import Dequantize, StoredIntegers
+from ...ir.ops.quantization import Dequantize, StorageCast
 from ...ir.quantized import EIGHT_BIT, parameters, stored
 from ...ir.types import DType, TensorType
 from ..pattern import Match, Rule, node
@@ -26,19 +26,19 @@ def _sink_dequantize(found: Match) -> Sequence[Value] | None:
     return _sink(found, Dequantize(), reals, found.root.operator)
 
 
-def _sink_stored(found: Match) -> Sequence[Value] | None:
+def _sink_storage_cast(found: Match) -> Sequence[Value] | None:
     """Models of QLinear operators move plain integers between them."""
     operator = found.root.operator
     moved = found.root.inputs[:1]
     if operator.QUANTIZATION is QuantizationRule.UNIFY:
         moved = tuple(value for value in found.root.inputs if value.type.dtype is not DType.BOOL)
     if isinstance(operator, Pad) and operator.mode == "constant":
-        integers = _under(StoredIntegers, moved[0])
+        integers = _under(StorageCast, moved[0])
         if integers is None or integers.type.quant is None or integers.type.quant.axis is not None:
             return None
         scale, zero = parameters(integers.type)
         operator = replace(operator, value=float(np.float32(operator.value - zero) * scale))
-    return _sink(found, StoredIntegers(), moved, operator)
+    return _sink(found, StorageCast(), moved, operator)
 
 
 def _under(boundary: type[Operator], value: Value) -> Value | None:
@@ -108,6 +108,6 @@ def _computed(found: Match, operands: Sequence[Value | None], types: Sequence[Te
 
 RULES: tuple[Rule, ...] = (
     Rule("movement_before_dequantize", node(MOVING), _sink_dequantize),
-    Rule("movement_before_stored_integers", node(MOVING), _sink_stored),
+    Rule("movement_before_storage_cast", node(MOVING), _sink_storage_cast),
 )
-"""From ``move(dequantize(x))`` to ``dequantize(move(x))``, and so with ``stored_integers``."""
+"""From ``move(dequantize(x))`` to ``dequantize(move(x))``, and so with ``storage_cast``."""

@@ -12,14 +12,13 @@ from samples import (
 
 from tilewright.ir.ops.quantization import (
     STORED,
-    AssumeQuantized,
     Dequantize,
     DequantizeLinear,
     DynamicQuantizeLinear,
     Quantize,
     QuantizeLinear,
     Requantize,
-    StoredIntegers,
+    StorageCast,
 )
 from tilewright.ir.types import DType, Quantization, TensorType
 
@@ -106,13 +105,8 @@ def requantize(cls: type[Requantize], rng: np.random.Generator) -> Iterator[Samp
             yield Sample(cls(), (_random_integers(rng, source),), types=(source,), result_types=(target,))
 
 
-@samples_of(AssumeQuantized)
-def assume_quantized(cls: type[AssumeQuantized], rng: np.random.Generator) -> Iterator[Sample]:
+@samples_of(StorageCast)
+def storage_cast(cls: type[StorageCast], rng: np.random.Generator) -> Iterator[Sample]:
     for type in _sample_types(rng):
         yield Sample(cls(), (_random_integers(rng, type),), result_types=(type,))
-
-
-@samples_of(StoredIntegers)
-def stored_integers(cls: type[StoredIntegers], rng: np.random.Generator) -> Iterator[Sample]:
-    for type in _sample_types(rng):
         yield Sample(cls(), (_random_integers(rng, type),), types=(type,))

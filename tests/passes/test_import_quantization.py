@@ -269,9 +269,9 @@ def test_integer_inputs_and_outputs_become_quantised() -> None:
   const @w : i8[2,1,1,1]<axis=0, s=[0x1.0p-5, 0x1.0p-6], z=[0, 0]> = [5, -7]
   const @b : i32[2] = [40, -90]
   func @main(%x: i8[1,1,2,2]) -> (%y: i8[1,2,2,2]) {{
-    %a = assume_quantized(%x) : i8[1,1,2,2]<s=0x1.0p-4, z=3>
+    %a = storage_cast(%x) : i8[1,1,2,2]<s=0x1.0p-4, z=3>
     %c = conv(%a, @w, @b) {{{CONV}, act="none", act_args=[]}} : i8[1,2,2,2]<s=0x1.0p-3, z=0>
-    %y = stored_integers(%c) : i8[1,2,2,2]
+    %y = storage_cast(%c) : i8[1,2,2,2]
     return %y
   }}""")
     x = np.arange(-2, 2, dtype=np.int8).reshape(1, 1, 2, 2) * 30

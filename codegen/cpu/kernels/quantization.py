@@ -9,7 +9,7 @@ import numpy as np
 
 from ....ir.core import Op
 from ....ir.layout import bytes_of, physical_shape
-from ....ir.ops.quantization import AssumeQuantized, Dequantize, Quantize, Requantize, StoredIntegers
+from ....ir.ops.quantization import Dequantize, Quantize, Requantize, StorageCast
 from ....ir.types import DType
 from ..kernel import Kernel
 from ..llvm.builder import FunctionBuilder
@@ -89,8 +89,8 @@ def conversion(op: Op, target: TargetDescription) -> Kernel | None:
     return VectorNest(nest, (x.dtype, y.dtype), Conversion(x.dtype, y.dtype), tuple(tables)).kernel(target)
 
 
-@lowers(AssumeQuantized, StoredIntegers)
-def reinterpretation(op: Op, target: TargetDescription) -> Kernel | None:
+@lowers(StorageCast)
+def storage_cast(op: Op, target: TargetDescription) -> Kernel | None:
     """The bits stay as they are."""
     x, y = op.inputs[0].type, op.result.type
     if x.layout != y.layout:

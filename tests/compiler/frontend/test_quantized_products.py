@@ -84,8 +84,8 @@ def check(op_type: str, arrays: Arrays, known: Sequence[int], **attributes: Any)
     return [op.name for op in module.ops]
 
 
-TYPED = {"QLinearConv": ["assume_quantized", "conv", "stored_integers"]}
-TYPED["QLinearMatMul"] = ["assume_quantized", "matmul", "stored_integers"]
+TYPED = {"QLinearConv": ["storage_cast", "conv", "storage_cast"]}
+TYPED["QLinearMatMul"] = ["storage_cast", "matmul", "storage_cast"]
 
 
 @pytest.mark.parametrize("dtypes", DTYPES, ids=lambda pair: f"{pair[0].__name__}-{pair[1].__name__}")
