@@ -14,6 +14,7 @@ import numpy as np
 
 from tilewright.errors import IRError
 
+from .names import Names
 from .types import TensorType
 
 if TYPE_CHECKING:
@@ -392,10 +393,7 @@ class Module:
 
     def add_constant(self, name: str, array: np.ndarray, type: TensorType | None = None) -> Constant:
         """Add a constant, under a name derived from ``name`` that is still free."""
-        unique, count = name, 0
-        while unique in self.constants:
-            count += 1
-            unique = f"{name}_{count}"
+        unique = Names(self.constants, "_").take(name) if name in self.constants else name
         constant = Constant(unique, array, type)
         self.constants[unique] = constant
         return constant

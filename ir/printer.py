@@ -23,6 +23,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from .core import Constant, Function, Literal, Module, Op, Value, digest_of
+from .names import Names
 from .op import Operator
 from .tokens import WORDS
 from .types import DType, Quantization, TensorType
@@ -87,23 +88,17 @@ def print_type(type: TensorType) -> str:
     return f"{type.dtype.value}[{','.join(map(str, type.shape))}]{layout}{quant}"
 
 
-class _Names:
+class _ValueNames:
     """Unique printed names for the values of a function."""
 
     def __init__(self, canonical: bool) -> None:
         self._canonical = canonical
         self._names: dict[Value, str] = {}
-        self._taken: dict[str, int] = {}
+        self._taken = Names()
 
     def define(self, value: Value) -> str:
-        base = str(len(self._names)) if self._canonical else value.name
-        name = base
-        while name in self._taken:
-            self._taken[base] += 1
-            name = f"{base}.{self._taken[base]}"
-        self._taken[name] = 0
-        self._names[value] = name
-        return print_name("%", name)
+        self._names[value] = str(len(self._names)) if self._canonical else self._taken.take(value.name)
+        return print_name("%", self._names[value])
 
     def use(self, value: Value | None) -> str:
         if value is None:
@@ -118,7 +113,7 @@ def _fields(pairs: Mapping[str, Literal]) -> str:
     return ", ".join(f"{key}={print_literal(value)}" for key, value in pairs.items())
 
 
-def _op_line(op: Op, names: _Names) -> str:
+def _op_line(op: Op, names: _ValueNames) -> str:
     present = max((index + 1 for index, value in enumerate(op.operands) if value is not None), default=0)
     operands = ", ".join(map(names.use, op.operands[:present]))
     results = ", ".join(map(names.define, op.results))
@@ -143,11 +138,11 @@ def print_statement(target: str, operator: Operator, arguments: Sequence[str]) -
 
 def print_op(op: Op) -> str:
     """One op on a line, names as hinted."""
-    return _op_line(op, _Names(canonical=False))
+    return _op_line(op, _ValueNames(canonical=False))
 
 
 def print_function(function: Function, *, canonical: bool = False) -> str:
-    names = _Names(canonical)
+    names = _ValueNames(canonical)
     parameters = ", ".join(f"{names.define(p)}: {print_type(p.type)}" for p in function.parameters)
     results = ", ".join(
         f"{print_name('%', name)}: {print_type(value.type)}"

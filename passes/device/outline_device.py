@@ -10,6 +10,7 @@ from typing import ClassVar
 from ...ir.annotations import ON, REGION
 from ...ir.clone import clone_op
 from ...ir.core import Function, Module, Op, Value
+from ...ir.names import Names
 from ...ir.ops.call import Call
 from ..base import Pass, Record
 from ..invariants import PLACED, UNPLANNED, Invariant
@@ -82,17 +83,17 @@ def _sort(function: Function, regions: dict[Op, int]) -> None:
 def _outline(module: Module, ops: list[Op], number: int) -> None:
     """Replace ``ops``, which follow each other, by a call."""
     inside = set(ops)
-    name = _free_name(module, f"device_{number}")
+    name = Names(module.functions).take(f"device_{number}")
     function = module.add_function(Function(name))
     ON.set(function, "device")
-    names: set[str] = set()
+    names = Names()
     copies: dict[Value, Value] = {}
     for op in ops:
         for index, value in enumerate(op.operands):
             if value is None or is_weight(op, index) or value in copies:
                 continue
             if value.producer not in inside:
-                copies[value] = function.add_parameter(_unique(value.name, names), value.type)
+                copies[value] = function.add_parameter(names.take(value.name), value.type)
     arguments = [*copies]
     for op in ops:
         operands = [
@@ -101,7 +102,7 @@ def _outline(module: Module, ops: list[Op], number: int) -> None:
         copy = function.insert(clone_op(op, operands))
         copies.update(zip(op.results, copy.results, strict=True))
     results = [value for op in ops for value in op.results if _is_read_outside(value, inside)]
-    function.set_results([copies[value] for value in results], [_unique(v.name, names) for v in results])
+    function.set_results([copies[value] for value in results], [names.take(v.name) for v in results])
     call = Op(
         Call(name),
         arguments,
@@ -120,17 +121,3 @@ def _outline(module: Module, ops: list[Op], number: int) -> None:
 
 def _is_read_outside(value: Value, inside: set[Op]) -> bool:
     return value.is_returned or any(user not in inside for user in value.users)
-
-
-def _unique(name: str, taken: set[str]) -> str:
-    """``name``, or with a number if it is taken, which it is from now on."""
-    unique, count = name, 0
-    while unique in taken:
-        count += 1
-        unique = f"{name}.{count}"
-    taken.add(unique)
-    return unique
-
-
-def _free_name(module: Module, name: str) -> str:
-    return _unique(name, set(module.functions))

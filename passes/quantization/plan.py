@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from ...ir.core import Constant, Function, Op, Value
+from ...ir.names import Names
 from ...ir.op import QuantizationRule
 from ...ir.ops.activation import Activation, Clip, Relu
 from ...ir.ops.convolution import Conv
@@ -79,14 +80,8 @@ def plan_quantization(function: Function, keep: Collection[str] = ()) -> Plan:
             values += op.results if is_unified or not (is_moving(op) or op in fused) else ()
         else:
             values += [value for value in op.results if value in wanted]
-    named: dict[str, Value] = {}
-    for value in values:
-        name, count = value.name, 0
-        while name in named:
-            count += 1
-            name = f"{value.name}.{count}"
-        named[name] = value
-    return Plan(tuple(reversed(anchors)), frozenset(taken), named)
+    names = Names()
+    return Plan(tuple(reversed(anchors)), frozenset(taken), {names.take(value.name): value for value in values})
 
 
 def is_anchor(op: Op) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ...ir.core import Function, Module, Value
+from ...ir.names import Names
 from ...ir.op import QuantizationRule
 from ..base import Pass, Record
 from ..invariants import Invariant
@@ -44,14 +45,10 @@ class UniqueNames(Pass):
     ensures: ClassVar[tuple[Invariant, ...]] = (UNIQUE_NAMES,)
 
     def apply(self, module: Module, record: Record) -> bool:
-        taken = {p.name for function in module.functions.values() for p in function.parameters}
+        names = Names(p.name for function in module.functions.values() for p in function.parameters)
         latest_first = [value for op in module.ops for value in op.results][::-1]
         for value in sorted(latest_first, key=_converts):
-            name, count = value.name, 0
-            while name in taken:
-                count += 1
-                name = f"{value.name}.{count}"
-            taken.add(name)
+            name = names.take(value.name)
             record.counts["renamed"] += name != value.name
             value.name = name
         return record.counts["renamed"] > 0

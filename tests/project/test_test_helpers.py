@@ -29,7 +29,7 @@ def test_verifying_a_module_prints_and_parses_it(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(round_trip, "_checked", set())
     verify.verify(sample_module())
 
-    def forgetful(op: core.Op, names: printer._Names, print_line: Callable[..., str] = printer._op_line) -> str:
+    def forgetful(op: core.Op, names: printer._ValueNames, print_line: Callable[..., str] = printer._op_line) -> str:
         copy = dataclasses.replace(op.operator, group=1)
         original, op.operator = op.operator, copy
         try:

@@ -13,6 +13,7 @@ import onnx.numpy_helper
 from tilewright.errors import UnsupportedError
 
 from ....ir.core import Constant, Op, OperatorT, Value
+from ....ir.names import Names
 from ....ir.op import Operator, QuantizationRule
 from ....ir.types import DType, TensorType
 
@@ -47,7 +48,7 @@ class Exporter:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
         self._names: dict[Value, str] = {}
-        self._taken: set[str] = set()
+        self._taken = Names(separator="_")
 
     def write(self, op: Op) -> None:
         """Write an op as nodes; one on quantised tensors that ONNX has in floating point only, between conversions.
@@ -87,24 +88,15 @@ class Exporter:
     def name(self, value: Value) -> str:
         """ONNX name of a value; a constant becomes an initialiser."""
         if value not in self._names:
-            self._names[value] = self._fresh(value.name)
+            self._names[value] = self._taken.take(value.name)
             if isinstance(value, Constant):
                 name = self._names[value]
                 self.initializers[name] = onnx.numpy_helper.from_array(np.asarray(value.array, order="C"), name)
         return self._names[value]
 
-    def _fresh(self, hint: str) -> str:
-        """A tensor name that is not taken yet."""
-        name, count = hint, 0
-        while name in self._taken:
-            count += 1
-            name = f"{hint}_{count}"
-        self._taken.add(name)
-        return name
-
     def constant(self, array: np.ndarray, hint: str = "constant") -> str:
         """A new initialiser; its name."""
-        name = self._fresh(hint)
+        name = self._taken.take(hint)
         self.initializers[name] = onnx.numpy_helper.from_array(np.asarray(array, order="C"), name)
         return name
 
@@ -118,11 +110,11 @@ class Exporter:
         names = [i if isinstance(i, str) else self.name(i) if i is not None else "" for i in inputs]
         while names and not names[-1]:
             names.pop()
-        results = [self._fresh(op_type.lower()) for _ in range(outputs)]
+        results = [self._taken.take(op_type.lower()) for _ in range(outputs)]
         present = {key: value for key, value in attributes.items() if value is not None}
         self.nodes.append(
             onnx.helper.make_node(
-                op_type, names, results, name=self._fresh(f"{op_type}_node"), domain=domain, **present
+                op_type, names, results, name=self._taken.take(f"{op_type}_node"), domain=domain, **present
             )
         )
         return results
@@ -151,7 +143,7 @@ class Exporter:
         inner = self.name(value)
         if name == inner:
             return inner
-        outer = self._fresh(name)
+        outer = self._taken.take(name)
         self.nodes.append(onnx.helper.make_node("Identity", [inner], [outer]))
         return outer
 
