@@ -17,7 +17,7 @@ import numpy as np
 
 from tilewright.codegen.cpu.assemble import ENTRY, KernelCall, Location, assemble
 from tilewright.codegen.cpu.kernel import Kernel
-from tilewright.codegen.cpu.kernels.direct_convolution import Convolution
+from tilewright.codegen.cpu.kernels.convolution import Convolution
 from tilewright.codegen.cpu.kernels.window import Axis
 from tilewright.codegen.cpu.llvm.target import TargetDescription
 from tilewright.codegen.cpu.llvm.types import F32, Register, Registers, constant
@@ -65,7 +65,7 @@ def convolution(size: int, channels: int, outputs: int, kernel: int, stride: int
     pad = kernel // 2
     output = (size + 2 * pad - kernel) // stride + 1
     axis = Axis(size, output, kernel, stride, 1, pad)
-    spec = Convolution(1, channels, outputs, axis, axis, has_bias=True, plain_input=plain)
+    spec = Convolution(1, channels, axis, axis, outputs, has_bias=True, plain_input=plain)
     inside, outside = channels if plain else -(-channels // 16) * 16, -(-outputs // 16) * 16
     sizes = (inside * size**2, inside * outside * kernel**2, outputs, outside * output**2)
     name = f"conv {size} {channels}->{outputs} {kernel}x{kernel}/{stride}"

@@ -17,9 +17,9 @@ import numpy as np
 
 from tilewright.codegen.cpu.kernel import Kernel
 from tilewright.codegen.cpu.kernels.byte_product import ByteProduct
-from tilewright.codegen.cpu.kernels.quantized_channels import Channels
-from tilewright.codegen.cpu.kernels.quantized_convolution import QuantizedConvolution
-from tilewright.codegen.cpu.kernels.quantized_depthwise import QuantizedDepthwise
+from tilewright.codegen.cpu.kernels.convolution import QuantizedConvolution
+from tilewright.codegen.cpu.kernels.depthwise import QuantizedDepthwise
+from tilewright.codegen.cpu.kernels.output_channels import Channels
 from tilewright.codegen.cpu.kernels.window import Axis
 from tilewright.codegen.cpu.llvm.byte_dot_product import BYTES, dot
 from tilewright.codegen.cpu.llvm.quantized_math import StoredRange
@@ -82,7 +82,7 @@ def cases(has_zeros: bool) -> Iterator[Case]:
         output = (size + 2 * pad - kernel) // stride + 1
         axis = Axis(size, output, kernel, stride, 1, pad)
         channels = channels_for(outputs, kernel, not plain, has_zeros)
-        spec = QuantizedConvolution(1, inputs, outputs, axis, axis, channels, plain_input=plain)
+        spec = QuantizedConvolution(1, inputs, axis, axis, outputs, constants=channels, plain_input=plain)
         inside, outside = -(-inputs // 16) * 16, -(-outputs // 16) * 16
         taps = kernel * (-(-kernel // 4) * 4 if plain else kernel)
         sizes = (inside * size**2 // 4, inside * outside * taps // 4, outside * output**2 // 4)
@@ -93,7 +93,8 @@ def cases(has_zeros: bool) -> Iterator[Case]:
         pad = kernel // 2
         output = (size + 2 * pad - kernel) // stride + 1
         axis = Axis(size, output, kernel, stride, 1, pad)
-        spec = QuantizedDepthwise(1, inputs, axis, axis, channels_for(inputs, kernel, True, has_zeros))
+        channels = channels_for(inputs, kernel, True, has_zeros)
+        spec = QuantizedDepthwise(1, inputs, axis, axis, constants=channels)
         sizes = (inputs * size**2 // 4, inputs * kernel * -(-kernel // 4), inputs * output**2 // 4)
         name = f"depthwise {size} {inputs} {kernel}x{kernel}/{stride}"
         return Case(name, spec, sizes, 2.0 * inputs * kernel**2 * output**2)

@@ -10,7 +10,7 @@ from kernel_harness import TARGETS, described, run
 
 from tilewright.codegen.cpu.kernels.activation import Activation
 from tilewright.codegen.cpu.kernels.blocking import Blocking
-from tilewright.codegen.cpu.kernels.direct_convolution import Convolution
+from tilewright.codegen.cpu.kernels.convolution import Convolution
 from tilewright.codegen.cpu.kernels.window import Axis
 from tilewright.ir.layout import pack, physical_shape, unpack
 from tilewright.ir.ops.convolution import Conv
@@ -124,9 +124,9 @@ def check(case: Case, target_name: str, rng: np.random.Generator) -> None:
     spec = Convolution(
         case.batch,
         case.channels,
-        case.outputs,
         rows,
         columns,
+        case.outputs,
         case.groups,
         case.plain,
         case.blocking,

@@ -7,7 +7,7 @@ import pytest
 from kernel_harness import TARGETS, described, run
 
 from tilewright.codegen.cpu.kernels.layout import BlockChannels
-from tilewright.codegen.cpu.kernels.pooling import GlobalPooling
+from tilewright.codegen.cpu.kernels.pooling import GlobalAveragePooling, GlobalMaxPooling
 from tilewright.ir.layout import pack
 
 targets = pytest.mark.parametrize("target", TARGETS)
@@ -31,7 +31,7 @@ def test_to_blocks_and_back(shape: tuple[int, int, int], target: str, rng: np.ra
 def test_global_pooling(shape: tuple[int, int, int], takes_mean: bool, target: str, rng: np.random.Generator) -> None:
     x = pack(rng.standard_normal(shape).astype(np.float32) - 3, "c16")
     batch, blocks, pixels, lanes = x.shape
-    spec = GlobalPooling(batch * blocks, pixels, takes_mean)
+    spec = (GlobalAveragePooling if takes_mean else GlobalMaxPooling)(batch * blocks, pixels)
     (y,) = run(spec, described(target), [x], [((batch, blocks, 1, lanes), np.float32)])
     expected = x.mean(axis=2, keepdims=True) if takes_mean else x.max(axis=2, keepdims=True)
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)

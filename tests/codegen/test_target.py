@@ -6,7 +6,7 @@ import llvmlite.binding as llvm
 import pytest
 from kernel_harness import described
 
-from tilewright.codegen.cpu.kernels.direct_convolution import Convolution
+from tilewright.codegen.cpu.kernels.convolution import Convolution
 from tilewright.codegen.cpu.kernels.window import Axis
 from tilewright.codegen.cpu.llvm.target import TargetDescription
 from tilewright.codegen.cpu.spec import KernelSpec
@@ -15,7 +15,7 @@ from tilewright.errors import CodegenError
 
 def convolution() -> KernelSpec:
     axis = Axis(12, 12, 3, 1, 1, 1)
-    return Convolution(1, 32, 32, axis, axis, has_bias=True)
+    return Convolution(1, 32, axis, axis, 32, has_bias=True)
 
 
 def assembly(spec: KernelSpec, target: TargetDescription) -> str:

@@ -9,8 +9,9 @@ import pytest
 from kernel_harness import TARGETS, described, run
 
 from tilewright.codegen.cpu.kernels.activation import Activation
+from tilewright.codegen.cpu.kernels.depthwise import Depthwise
+from tilewright.codegen.cpu.kernels.pooling import AveragePooling, MaxPooling
 from tilewright.codegen.cpu.kernels.window import Axis
-from tilewright.codegen.cpu.kernels.windowed import AveragePooling, Depthwise, MaxPooling
 from tilewright.codegen.cpu.spec import KernelSpec
 from tilewright.ir.layout import pack, physical_shape, unpack
 from tilewright.ir.ops.convolution import Conv

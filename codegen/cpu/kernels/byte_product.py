@@ -12,10 +12,10 @@ from ..llvm.byte_dot_product import ACCUMULATOR, BYTES, dot, flipped
 from ..llvm.quantized_math import single
 from ..llvm.target import TargetDescription
 from ..llvm.types import F32, I8, I32, Register, Registers, constant, zero
+from .blocking import Work, choose_tile
 from .channel_tiles import ChannelTiles, WorkItem
 from .matrix_product import MatrixProduct, MatrixShape, MatrixTile
-from .quantized_blocking import Work, choose_quantized_blocking
-from .quantized_channels import Channels
+from .output_channels import Channels
 from .window import Axis
 
 
@@ -48,14 +48,15 @@ class ByteProduct(MatrixProduct):
 
     def shape(self, target: TargetDescription) -> MatrixShape:
         blocks, steps = -(-self.columns // BLOCK), self.inner // QUAD
-        point, line = Axis(1, 1, 1, 1, 1, 0), Axis(self.rows, self.rows, 1, 1, 1, 0)
-        work = Work(point, line, steps, 0, blocks, False, bool(self.channels.zeros))
-        blocking = choose_quantized_blocking(work, target)
+        work = Work(
+            Axis.line(1), Axis.line(self.rows), steps, blocks, is_quantized=True, has_sums=bool(self.channels.zeros)
+        )
+        _, rows, vectors = choose_tile(work, target)
         # Rows of x that stay in the cache while all columns go over them.
-        row_block = max(1, target.cache_bytes[1] // 4 // self.inner // blocking.pixels) * blocking.pixels
+        row_block = max(1, target.cache_bytes[1] // 4 // self.inner // rows) * rows
         return MatrixShape(
-            ChannelTiles(1, 1, blocks, blocking.vectors, self.rows, row_block),
-            tile_rows=blocking.pixels,
+            ChannelTiles(1, 1, blocks, vectors, self.rows, row_block),
+            tile_rows=rows,
             lanes=BLOCK,
             x_row=self.inner,
             x_step=QUAD,

@@ -1,8 +1,8 @@
-"""Direct convolution in blocked layouts, single precision.
+"""Direct convolution in blocked layouts.
 
-A tile of some output pixels by some vectors of 16 output channels is accumulated in registers: for each input channel
-and tap, the weights of the vectors are loaded once and multiplied with each pixel's input, broadcast. Bias, residual
-and activation are applied before the tile is stored. There is no padding in memory: tiles at the border leave out the
+A tile of some output pixels by some vectors of 16 output channels is accumulated in registers: for each step over input
+channels and taps, the weights of the vectors are loaded once and multiplied with each pixel's input, broadcast. What
+becomes of the sums is done before the tile is stored. There is no padding in memory: tiles at the border leave out the
 taps that fall outside (:mod:`.window`).
 
 The scheme is that of oneDNN's direct convolution (Georganas et al., "Anatomy of High-Performance Deep Learning
@@ -11,51 +11,55 @@ Convolutions on SIMD Architectures", 2018), written anew.
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from typing import ClassVar
 
 from ....ir.layout import BLOCK
 from ..kernel import Kernel
-from ..llvm.builder import Integer
+from ..llvm.builder import FunctionBuilder, Integer
 from ..llvm.target import TargetDescription
-from ..llvm.types import Register, Registers, mask_constant, zero
-from .blocking import Blocking, choose_blocking, merged
+from ..llvm.types import Register, Registers
+from .blocking import Blocking, Work, registers_per_vector
 from .channel_tiles import ChannelTiles, WorkItem
-from .convolution_tile import VECTOR, VECTOR_BYTES, TileCall, TileGenerator, TileShape, unrolled_steps
-from .product_spec import ProductSpec
-from .window import Axis, cut
+from .output_channels import VECTOR_BYTES
+from .window import PixelTile, TileRow, cut
+from .window_walk import Values, WindowSpec, WindowWalk
 
 FEW_LINES = 8
 """Cache lines that one call may prefetch at once; more of them would wait for each other."""
 
 
 @dataclass(frozen=True)
-class Convolution(ProductSpec):
-    """Convolution over an image, then bias, residual and activation.
+class DirectConvolution(WindowSpec):
+    """Base: convolution over an image, of which subclasses say what a step multiplies and what becomes of the sums.
 
-    Arguments: x, layout ``c16`` (or row-major, where ``plain_input``); w, layout ``o16i16`` (``o16``, where
-    ``plain_input``); bias [outputs]; residual and result, layout ``c16``. All single precision. The result may lie
-    where the residual lies.
+    Arguments: x, layout ``c16`` (or row-major, where ``plain_input``); w; further operands; result, layout ``c16``.
 
     Attributes:
-        batch, channels, outputs: N, C and O; each group has a multiple of 16 of both, unless there is only one group.
-        rows, columns: geometry along y and x. One dimension is an image of one row.
+        outputs: O; each group has a multiple of 16 of input and output channels, unless there is only one group.
         groups: independent convolutions.
         plain_input: x is row-major; for first layers of few channels, one group.
         blocking: how to cut the work; chosen by cost if absent.
     """
 
-    batch: int
-    channels: int
+    STEP: ClassVar[int]
+    """Elements of x that are summed up by a product: channels of a pixel, or neighbours of a row where x is plain."""
+
+    UNROLLED: ClassVar[int] = 0
+    """Products in an unrolled run of kernel columns, at most about."""
+
     outputs: int
-    rows: Axis
-    columns: Axis
     groups: int = 1
     plain_input: bool = False
     blocking: Blocking | None = None
 
     @property
     def input_blocks(self) -> int:
-        """Steps of the loop over input channels of a group: blocks of 16, or single channels of a plain input."""
+        """Rounds of the loop over input channels of a group: blocks of 16, or single channels of a plain input."""
         return self.channels if self.plain_input else -(-(self.channels // self.groups) // BLOCK)
 
     @property
@@ -63,118 +67,155 @@ class Convolution(ProductSpec):
         """Vectors of output channels in a group."""
         return -(-(self.outputs // self.groups) // BLOCK)
 
+    @property
+    def steps(self) -> int:
+        """Steps that lie side by side in memory."""
+        return 1 if self.plain_input else BLOCK // self.STEP
+
+    @property
+    def column_steps(self) -> int:
+        """Steps of a kernel row and a block of input channels."""
+        return -(-self.columns.kernel // self.STEP) if self.plain_input else self.columns.kernel * self.steps
+
+    @property
+    def x_pixel(self) -> int:
+        """Bytes of a pixel of x."""
+        return self.element.bytes * (1 if self.plain_input else BLOCK)
+
+    @property
+    def fill(self) -> int:
+        """What taps outside of the image hold."""
+        return 0
+
+    @property
+    def work(self) -> Work:
+        """What the choice of a tile depends on."""
+        steps = self.input_blocks * self.rows.kernel * self.column_steps
+        may_merge = self.rows.is_pointwise and self.columns.is_pointwise and not self.plain_input
+        return Work(self.rows, self.columns, steps, self.output_blocks, may_merge)
+
+    @abstractmethod
+    def choose_blocking(self, target: TargetDescription) -> Blocking:
+        """The blocking of least estimated cost."""
+
+    @abstractmethod
+    def start(self, tile: ConvolutionTile) -> Sequence[Register]:
+        """Accumulators of a tile before its first step, pixel by pixel, vector by vector."""
+
+    @abstractmethod
+    def step(
+        self, tile: ConvolutionTile, masks: Sequence[int], pointers: Sequence[Register], step: int, sums: list[Register]
+    ) -> None:
+        """Add the products of a step to the accumulators.
+
+        Args:
+            masks: for each pixel, which elements are in the image; see :class:`.window.PixelTile`.
+            pointers: x, w and what is counted, at the first of the steps that lie side by side.
+            step: number of the step.
+        """
+
+    @abstractmethod
+    def end(self, tile: ConvolutionTile, sums: Sequence[Register]) -> None:
+        """Store what becomes of the accumulators."""
+
     def generate(self, target: TargetDescription) -> Kernel:
-        return _Walker(self, self.blocking or choose_blocking(self, target), target).generate()
+        return _Walker(self, self.blocking or self.choose_blocking(target), target).generate()
 
 
-class _Walker:
+@dataclass(frozen=True)
+class Distances:
+    """Where things lie in memory, in bytes, and how much of the following weights is asked for.
+
+    Attributes:
+        block, row, column, step: from one block of input channels, kernel row, step along a kernel row, or step of
+            those side by side to the next: in x, in w, and in the table of what is counted.
+        pixel: in x, between neighbouring output pixels.
+        vector: in w, between vectors of output channels.
+        output_vector: the same in residual and result.
+        prefetch: cache lines of following weights to ask for, by each call and for each vector.
+        spread: how many of them after each round of the innermost loop; 0 for all of them at once, where they are few.
+    """
+
+    block: tuple[int, int, int]
+    row: tuple[int, int, int]
+    column: tuple[int, int, int]
+    step: tuple[int, int, int]
+    pixel: int
+    vector: int
+    output_vector: int
+    prefetch: int
+    spread: int
+
+
+class _Walker(WindowWalk):
     """The function that walks over work items: image, block of rows, tile of output channels."""
 
-    def __init__(self, spec: Convolution, blocking: Blocking, target: TargetDescription) -> None:
+    def __init__(self, spec: DirectConvolution, blocking: Blocking, target: TargetDescription) -> None:
+        rows, columns = spec.work.merged(blocking.merge)
+        tiles = cut(columns, blocking.pixels, neighbours=spec.plain_input and spec.STEP > 1)
+        w_row = spec.column_steps * VECTOR_BYTES
+        super().__init__(spec, target, rows, columns, tiles, spec.x_pixel, w_row)
         self.spec = spec
         self.blocking = blocking
-        self.rows, self.columns = merged(spec, blocking.merge)
-        self.pieces = cut(self.columns, blocking.pixels)
         self.chunks = -(-spec.input_blocks // blocking.chunk)
-        self.cut = ChannelTiles(
-            spec.batch, spec.groups, spec.output_blocks, blocking.vectors, self.rows.output, blocking.row_block
-        )
-        self.shape = self._tile_shape(target)
-        self.tiles = TileGenerator(target, spec.name, self.shape)
-        self.b = spec.entry(target, writes=("residual", "y"))
-        self.arguments = spec.bind(self.b)
-
-    def _tile_shape(self, target: TargetDescription) -> TileShape:
-        spec, rows, columns = self.spec, self.rows, self.columns
-        steps, element = (1, 4) if spec.plain_input else (BLOCK, VECTOR_BYTES)
-        kernel_row = columns.kernel * steps * VECTOR_BYTES
-        calls = min(self.blocking.row_block, rows.output) * sum(piece.count for piece in self.pieces)
-        chunk_lines = self.blocking.chunk * rows.kernel * columns.kernel * steps
-        unrolled = unrolled_steps(steps, self.blocking.pixels, self.blocking.vectors, target)
-        return TileShape(
-            steps=steps,
-            pixel=columns.stride * element,
-            column=columns.dilation * element,
-            row=rows.dilation * columns.input * element,
-            block=rows.input * columns.input * element,
-            kernel_row=kernel_row,
-            kernel_block=rows.kernel * kernel_row,
-            vector=spec.input_blocks * rows.kernel * kernel_row,
-            output_vector=rows.output * columns.output * VECTOR_BYTES,
-            kernel_rows=rows.kernel,
-            always_reaches=rows.always_reaches,
-            fixed_rows=not rows.is_padded,
-            blocks=spec.input_blocks,
-            chunked=self.chunks > 1,
-            has_residual=spec.has_residual,
-            activation=spec.activation,
-            prefetch=-(-chunk_lines // calls),
-            spread=-(-unrolled // calls) if chunk_lines > FEW_LINES * calls else 0,
+        self.tiles_in_row = sum(run.count for run in tiles)
+        calls = min(blocking.row_block, rows.output) * self.tiles_in_row
+        lines = blocking.chunk * spec.rows.kernel * spec.column_steps
+        prefetch, spread = -(-lines // calls), 0
+        if prefetch > FEW_LINES and spec.UNROLLED:
+            prefetch = FEW_LINES
+        elif prefetch > FEW_LINES:
+            spread = -(-unrolled_steps(spec.steps, blocking.pixels * blocking.vectors, target) // calls)
+        self.distances = Distances(
+            block=(rows.input * columns.input * spec.x_pixel, rows.kernel * w_row, 4 * spec.column_steps),
+            row=(rows.dilation * columns.input * spec.x_pixel, w_row, 0),
+            column=(
+                columns.dilation * spec.x_pixel * (spec.STEP if spec.plain_input else 1),
+                spec.steps * VECTOR_BYTES,
+                4 * spec.steps,
+            ),
+            step=(spec.STEP * spec.element.bytes, VECTOR_BYTES, 4),
+            pixel=columns.stride * spec.x_pixel,
+            vector=spec.input_blocks * rows.kernel * w_row,
+            output_vector=rows.output * columns.output * spec.element.bytes * BLOCK,
+            prefetch=prefetch,
+            spread=spread,
         )
 
     def generate(self) -> Kernel:
-        last_active = (self.spec.outputs // self.spec.groups - 1) % BLOCK + 1
+        spec, blocking = self.spec, self.blocking
+        cut = ChannelTiles(
+            spec.batch, spec.groups, spec.output_blocks, blocking.vectors, self.rows.output, blocking.row_block
+        )
+        return self.walk(spec, cut, spec.outputs // spec.groups, self._item)
 
-        def visit(item: WorkItem, vectors: int, is_last: bool) -> None:
-            self._rows(item, vectors, last_active if is_last else BLOCK)
-
-        span = self.arguments["begin"], self.arguments["end"]
-        self.cut.walk(self.b, span, visit, is_last_different=last_active < BLOCK)
-        return self.spec.finish(self.b, list(self.tiles.functions.values()), units=self.cut.units)
-
-    def _bias(self, block: Register, vectors: int, active: int) -> Registers:
-        b = self.b
-        if not self.spec.has_bias:
-            return (zero(VECTOR),) * vectors
-        place = b.at(self.arguments["bias"], b.multiply(block, VECTOR_BYTES))
-        values = []
-        for q in range(vectors):
-            address = b.at(place, q * VECTOR_BYTES)
-            if q == vectors - 1 and active < BLOCK:
-                values.append(b.load_masked(VECTOR, address, mask_constant(BLOCK, active)))
-            else:
-                values.append(b.load(VECTOR, address))
-        return tuple(values)
-
-    def _rows(self, item: WorkItem, vectors: int, active: int) -> None:
-        """All rows of a block for one tile of output channels, chunk of input channels by chunk."""
-        spec, shape, b = self.spec, self.shape, self.b
-        block = item.block
-        bias = self._bias(block, vectors, active)
-        output_block = b.add(b.multiply(item.image, spec.groups * spec.output_blocks), block)
-        output = b.multiply(output_block, shape.output_vector)
+    def _item(self, item: WorkItem, vectors: int, active: int) -> None:
+        """Rows of an image for one tile of output channels, chunk of input channels by chunk."""
+        spec, distances, b = self.spec, self.distances, self.b
+        values = spec.item_values(b, self.arguments, item.block, vectors, active)
+        output_block = b.add(b.multiply(item.image, spec.groups * spec.output_blocks), item.block)
+        output = b.multiply(output_block, distances.output_vector)
         input_block = b.multiply(b.add(b.multiply(item.image, spec.groups), item.group), spec.input_blocks)
-        w_vectors = b.at(self.arguments["w"], b.multiply(block, shape.vector))
-        x_image = b.at(self.arguments["x"], b.multiply(input_block, shape.block))
-        row_bytes = self.columns.output * VECTOR_BYTES
+        x_block, w_block, _ = distances.block
+        w = b.at(self.arguments["w"], b.multiply(item.block, distances.vector))
+        x = b.at(self.arguments["x"], b.multiply(input_block, x_block))
+        is_chunked = self.chunks > 1
+        following_bytes = self.blocking.chunk * w_block if is_chunked else vectors * distances.vector
 
         def chunk(index: Register, _: Registers) -> Registers:
-            start = b.multiply(index, self.blocking.chunk)
-            blocks = b.minimum(b.subtract(spec.input_blocks, start), self.blocking.chunk)
-            x_chunk = b.at(x_image, b.multiply(start, shape.block))
-            w_chunk = b.at(w_vectors, b.multiply(start, shape.kernel_block))
-            following = b.at(w_chunk, self._following(vectors))
-            first, last = b.compare("eq", index, 0), b.compare("eq", index, self.chunks - 1)
+            begin = b.multiply(index, self.blocking.chunk)
+            x_chunk, w_chunk = b.at(x, b.multiply(begin, x_block)), b.at(w, b.multiply(begin, w_block))
+            following = b.at(w_chunk, following_bytes)
+            part: Values = {}
+            if is_chunked:
+                part["blocks"] = b.minimum(b.subtract(spec.input_blocks, begin), self.blocking.chunk)
+                part |= {"first": b.compare("eq", index, 0), "last": b.compare("eq", index, self.chunks - 1)}
 
             def row(y: Register, _: Registers) -> Registers:
-                tap, taps = self.rows.valid_taps(b, y)
-                input_row = b.subtract(b.multiply(y, self.rows.stride), self.rows.before)
-                input_row = b.add(input_row, b.multiply(tap, self.rows.dilation))
-                x_row = b.at(x_chunk, b.multiply(input_row, self.columns.input * shape.pixel // self.columns.stride))
-                place = b.add(output, b.multiply(y, row_bytes))
-                call = TileCall(
-                    x=x_row,
-                    w=b.at(w_chunk, b.multiply(tap, shape.kernel_row)),
-                    residual=b.at(self.arguments["residual"], place) if spec.has_residual else None,
-                    y=b.at(self.arguments["y"], place),
-                    kernel_rows=taps,
-                    blocks=blocks,
-                    first=first,
-                    last=last,
-                    following=self._row_prefetch(following, b.subtract(y, item.first_row)),
-                    bias=bias,
-                )
-                self._row(call, active)
+                call, reach = self.row(y, x_chunk, w_chunk, output)
+                line = b.multiply(b.subtract(y, item.first_row), self.tiles_in_row * distances.prefetch * 64)
+                call |= {**part, "following": b.at(following, line), **spec.row_values(b, values, y, reach)}
+                self._row(call, vectors, active)
                 return ()
 
             b.loop(item.first_row, item.last_row, row, runs=True)
@@ -182,48 +223,152 @@ class _Walker:
 
         b.loop(0, self.chunks, chunk)
 
-    def _following(self, vectors: int) -> int:
-        """Where the weights lie that come after those of a chunk, from its own."""
-        if self.chunks > 1:
-            return self.blocking.chunk * self.shape.kernel_block
-        return vectors * self.shape.vector
-
-    def _row_prefetch(self, following: Register, row: Integer) -> Register:
-        tiles = sum(piece.count for piece in self.pieces)
-        return self.b.at(following, self.b.multiply(row, tiles * self.shape.prefetch * 64))
-
-    def _row(self, call: TileCall, active: int) -> None:
+    def _row(self, call: Values, vectors: int, active: int) -> None:
         """The tiles of one output row."""
-        b, shape = self.b, self.shape
-        done = 0
-        for piece in self.pieces:
-            pixels = piece.tile.pixels
+        b, done = self.b, 0
+        for run in self.tiles:
+            tile = run.tile
+            key = (tile, vectors, BLOCK if self.spec.keeps_zero else active)
 
-            def tile(index: Register, _: Registers, piece=piece, pixels=pixels, done=done) -> Registers:
-                pixel = b.add(piece.start, b.multiply(index, pixels))
-                place = b.multiply(pixel, VECTOR_BYTES)
-                source = b.subtract(
-                    b.multiply(pixel, shape.pixel), self.columns.before * (shape.pixel // self.columns.stride)
-                )
-                line = b.multiply(b.add(index, done), shape.prefetch * 64)
-                self.tiles.call(
-                    b,
-                    piece.tile,
-                    active,
-                    TileCall(
-                        x=b.at(call.x, source),
-                        w=call.w,
-                        residual=b.at(call.residual, place) if call.residual is not None else None,
-                        y=b.at(call.y, place),
-                        kernel_rows=call.kernel_rows,
-                        blocks=call.blocks,
-                        first=call.first,
-                        last=call.last,
-                        following=b.at(call.following, line),
-                        bias=call.bias,
-                    ),
+            def body(index: Register, _: Registers, run: TileRow = run, key=key, done: int = done) -> Registers:
+                line = b.multiply(b.add(index, done), self.distances.prefetch * 64)
+                pixel = b.add(run.start, b.multiply(index, run.tile.pixels))
+                arguments = {**call, "following": b.at(call["following"], line)}
+                self.call(
+                    key,
+                    arguments,
+                    pixel,
+                    lambda f, values: ConvolutionTile(self.spec, self.distances, f, values, *key).generate(),
                 )
                 return ()
 
-            b.loop(0, piece.count, tile)
-            done += piece.count
+            b.loop(0, run.count, body)
+            done += run.count
+
+
+class ConvolutionTile:
+    """The body of the innermost function: some output pixels by some vectors of output channels.
+
+    Attributes:
+        b, arguments: of the function.
+        pixels, vectors: extents.
+        active: channels in the last vector; the other lanes are to be set to zero.
+    """
+
+    def __init__(
+        self,
+        spec: DirectConvolution,
+        distances: Distances,
+        b: FunctionBuilder,
+        arguments: Values,
+        columns: PixelTile,
+        vectors: int,
+        active: int,
+    ) -> None:
+        self.b, self.arguments, self.distances = b, arguments, distances
+        self.pixels, self.vectors, self.active = columns.pixels, vectors, active
+        self.places = [(p, q) for p in range(self.pixels) for q in range(vectors)]
+        self._spec = spec
+        self._columns = columns
+
+    def output(self, name: str, p: int, q: int) -> Register:
+        """Address of a pixel and vector of the residual or result."""
+        pixel = p * self._spec.element.bytes * BLOCK
+        return self.b.at(self.arguments[name], q * self.distances.output_vector + pixel)
+
+    def generate(self) -> None:
+        a, spec, spread = self.arguments, self._spec, self.distances.spread
+        if not spread:
+            self._prefetch(a["following"], self.distances.prefetch)
+        sums = spec.start(self)
+        # The address to prefetch from goes through the loops behind the sums.
+        carried = (*sums, a["following"]) if spread else tuple(sums)
+        pointers = [a[name] for name in ("x", "w", "ones") if name in a]
+        blocks = a.get("blocks", self.b.integer(spec.input_blocks))
+        carried = self._loop(blocks, self.distances.block, pointers, carried, self._over_rows, runs=True)
+        spec.end(self, carried[: len(sums)])
+
+    def _prefetch(self, place: Register, lines: int) -> None:
+        for q in range(self.vectors):
+            for line in range(lines):
+                self.b.prefetch(self.b.at(place, q * self.distances.vector + line * 64))
+
+    def _moved(self, pointers: Sequence[Register], distances: Sequence[int], times: int = 1) -> list[Register]:
+        return [self.b.at(pointer, times * distance) for pointer, distance in zip(pointers, distances, strict=False)]
+
+    def _loop(
+        self,
+        count: Integer,
+        distances: Sequence[int],
+        pointers: Sequence[Register],
+        carried: Sequence[Register],
+        body: Callable[[Sequence[Register], Sequence[Register]], Sequence[Register]],
+        *,
+        times: int = 1,
+        runs: bool | None = None,
+    ) -> Registers:
+        """What is carried after ``body`` has run on pointers and carried values ``count`` times.
+
+        The pointers move by ``times`` the distances after each round.
+        """
+        head = len(pointers)
+
+        def round(_: Register, values: Registers) -> Sequence[Register]:
+            results = body(values[:head], values[head:])
+            return (*self._moved(values[:head], distances, times), *results)
+
+        return self.b.loop(0, count, round, (*pointers, *carried), runs=runs)[head:]
+
+    def _over_rows(self, pointers: Sequence[Register], carried: Sequence[Register]) -> Sequence[Register]:
+        rows = self._spec.rows
+        count = self.arguments["kernel_rows"] if rows.is_padded else rows.kernel
+        runs = rows.always_reaches or None
+        return self._loop(count, self.distances.row, pointers, carried, self._over_columns, runs=runs)
+
+    def _over_columns(self, pointers: Sequence[Register], carried: Sequence[Register]) -> Sequence[Register]:
+        """A kernel row: runs of steps that see the same pixels.
+
+        A run is a loop, unless it is short and the spec wants it unrolled: neighbouring columns read the same inputs,
+        and LLVM would keep them in registers that the sums need.
+        """
+        spec, column, first = self._spec, self.distances.column, 0
+        for masks, equal in groupby(self._columns.columns):
+            count = len(list(equal))
+            if any(masks) or spec.fill:
+                here = self._moved(pointers, column, first)
+                steps = partial(self._over_steps, masks)
+                if count * spec.steps * len(carried) <= spec.UNROLLED:
+                    for index in range(count):
+                        carried = steps(self._moved(here, column, index), carried)
+                else:
+                    carried = self._loop(count, column, here, carried, steps)
+            first += count
+        return carried
+
+    def _over_steps(
+        self, masks: Sequence[int], pointers: Sequence[Register], carried: Sequence[Register]
+    ) -> Sequence[Register]:
+        spread = self.distances.spread
+        times = unrolled_steps(self._spec.steps, self.pixels * self.vectors, self.b.target)
+
+        def some(pointers: Sequence[Register], carried: Sequence[Register]) -> Sequence[Register]:
+            sums = list(carried)
+            for step in range(times):
+                self._spec.step(self, masks, pointers, step, sums)
+            if spread:
+                self._prefetch(sums[-1], spread)
+                sums[-1] = self.b.at(sums[-1], 64 * spread)
+            return sums
+
+        return self._loop(self._spec.steps // times, self.distances.step, pointers, carried, some, times=times)
+
+
+def unrolled_steps(steps: int, sums: int, target: TargetDescription) -> int:
+    """Steps that a round of the innermost loop works through, given the vectors of sums.
+
+    Four products for each register hide the loop; with more of them, LLVM's scheduler moves loads so far up that it
+    lacks registers for what they load.
+    """
+    while steps > 1 and steps * sums * registers_per_vector(target) > 4 * target.registers:
+        steps //= 2
+    return steps

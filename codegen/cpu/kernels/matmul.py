@@ -16,7 +16,7 @@ from .activation import Activation
 from .byte_product import ByteProduct
 from .dot_product import DotProducts
 from .float_product import FloatProduct
-from .quantized_channels import channels_of, has_constant_channels
+from .output_channels import channels_of, has_constant_channels
 
 FEW_ROWS = 4
 """Up to so many rows a transposed right factor is read as it lies."""

@@ -1,107 +1,299 @@
-"""Pooling operators on activations in blocks of 16 channels."""
+"""Pooling operators on activations in blocks of 16 channels, floats or bytes."""
 
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
 
+from ....ir import arithmetic
 from ....ir.core import Op
 from ....ir.layout import BLOCK
 from ....ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
+from ....ir.quantized import EIGHT_BIT, check_elementwise, parameters
+from ....ir.types import DType
 from ..kernel import Kernel
+from ..llvm.builder import FunctionBuilder
+from ..llvm.quantized_math import StoredRange, clamped, rounded, single, widened
 from ..llvm.target import TargetDescription
-from ..llvm.types import Register, Registers, constant
+from ..llvm.types import F32, I8, I32, Register, Registers, Type, constant, type_of, zero
 from ..registry import lowers
 from ..spec import KernelSpec
-from ..tensors import is_float, layouts
-from .convolution import image_axes
-from .window import Axis
-from .windowed import VECTOR, VECTOR_BYTES, AveragePooling, MaxPooling
+from ..tensors import layouts
+from .window import Axis, rows_and_columns, window_axes
+from .window_walk import Values
+from .windowed import TapByTap, WindowTile
+
+
+def lowest(dtype: DType) -> Register:
+    """The smallest number of a type in every lane."""
+    return constant(type_of(dtype, BLOCK), {DType.F32: -math.inf, DType.I8: -128, DType.U8: 0}[dtype])
+
+
+def larger(b: FunctionBuilder, dtype: DType, x: Register, y: Register) -> Register:
+    """The larger numbers of two vectors."""
+    if dtype is DType.F32:
+        return b.larger(x, y)
+    return b.select(b.compare("sgt" if dtype is DType.I8 else "ugt", x, y), x, y)
+
+
+@dataclass(frozen=True)
+class MaxPooling(TapByTap):
+    """The largest element of each window; padding never counts.
+
+    Attributes:
+        dtype: f32, i8 or u8.
+    """
+
+    dtype: DType = DType.F32
+
+    @property
+    def element(self) -> Type:
+        return type_of(self.dtype)
+
+    @property
+    def keeps_zero(self) -> bool:
+        return self.dtype is not DType.F32 or super().keeps_zero
+
+    def start_pixel(self, tile: WindowTile, pixel: int) -> Register:
+        return lowest(self.dtype)
+
+    def add_tap(self, b: FunctionBuilder, value: Register, weight: Register | None, total: Register) -> Register:
+        return larger(b, self.dtype, total, value)
+
+    def end_pixel(self, tile: WindowTile, pixel: int, total: Register) -> Register:
+        return total
+
+
+@dataclass(frozen=True)
+class AveragePooling(TapByTap):
+    """The mean of each window, single precision.
+
+    Attributes:
+        counted_rows, counted_columns: the same geometry over what counts as an element: the image, or the image with
+            its padding.
+    """
+
+    counted_rows: Axis
+    counted_columns: Axis
+
+    def row_values(self, b: FunctionBuilder, values: Values, row: Register, reach: tuple[Register, Register]) -> Values:
+        return {"counted_rows": b.convert("sitofp", self.counted_rows.valid_taps(b, row)[1], F32)}
+
+    def start_pixel(self, tile: WindowTile, pixel: int) -> Register:
+        return zero(F32.of(BLOCK))
+
+    def add_tap(self, b: FunctionBuilder, value: Register, weight: Register | None, total: Register) -> Register:
+        return b.binary("fadd", total, value)
+
+    def end_pixel(self, tile: WindowTile, pixel: int, total: Register) -> Register:
+        count = tile.b.binary("fmul", tile.arguments["counted_rows"], constant(F32, tile.divisors[pixel]))
+        return tile.b.binary("fdiv", total, tile.b.splat(count, BLOCK))
+
+    def divisors(self, first: int, count: int) -> tuple[int, ...]:
+        axis = self.counted_columns
+        reaches = [axis.reach(tap, first, count) for tap in range(axis.kernel)]
+        return tuple(sum(low <= pixel < high for low, high in reaches) for pixel in range(count))
+
+
+@dataclass(frozen=True)
+class QuantizedAveragePooling(AveragePooling):
+    """The mean of each window of stored integers, step by step as ``arithmetic.average``.
+
+    Attributes:
+        dtype, x_scale, x_zero_point: of x, i8 or u8.
+        scale: of the result.
+        result: what is made of the means.
+    """
+
+    dtype: DType
+    x_scale: float
+    x_zero_point: int
+    scale: float
+    result: StoredRange
+
+    @property
+    def element(self) -> Type:
+        return I8
+
+    @property
+    def keeps_zero(self) -> bool:
+        return True
+
+    def add_tap(self, b: FunctionBuilder, value: Register, weight: Register | None, total: Register) -> Register:
+        wide = widened(b, value, self.dtype)
+        real = single(b, b.binary("sub", wide, constant(wide.type, self.x_zero_point)))
+        return b.binary("fadd", total, b.binary("fmul", real, constant(real.type, self.x_scale)))
+
+    def end_pixel(self, tile: WindowTile, pixel: int, total: Register) -> Register:
+        b, mean = tile.b, super().end_pixel(tile, pixel, total)
+        stored = b.binary("fdiv", mean, constant(mean.type, self.scale))
+        stored = b.binary("fadd", stored, constant(mean.type, self.result.zero_point))
+        bounds = (constant(mean.type, bound) for bound in (self.result.low, self.result.high))
+        return b.convert("trunc", rounded(b, clamped(b, stored, *bounds)), self.vector)
 
 
 @lowers(MaxPool, AveragePool)
 def pool(op: Op, target: TargetDescription) -> Kernel | None:
     """Pooling over windows in layout ``c16``."""
-    operator, type, result = op.operator, op.inputs[0].type, op.result.type
-    assert isinstance(operator, (MaxPool, AveragePool))
-    if not is_float(op) or layouts(op) != ("c16", "c16"):
+    operator, x, y = op.operator, op.inputs[0].type, op.result.type
+    assert isinstance(operator, MaxPool | AveragePool)
+    if x.dtype not in (DType.F32, *EIGHT_BIT) or layouts(op) != ("c16", "c16"):
         return None
-    spatial = type.rank - 2
-    windows = (operator.kernel, operator.strides, operator.dilations)
-    image = type.shape[2:]
-    axes = image_axes(image, result.shape[2:], *windows, operator.pads[:spatial])
+    image, output = x.shape[2:], y.shape[2:]
+    windows = (output, operator.kernel, operator.strides, operator.dilations)
+    axes = rows_and_columns(window_axes(image, *windows, operator.pads))
     if axes is None:
         return None
-    batch, channels = type.shape[:2]
+    batch, channels = x.shape[:2]
+    geometry = (batch, channels, *axes)
     if isinstance(operator, MaxPool):
-        return MaxPooling(batch, channels, *axes).kernel(target)
-    counted = counted_axes(operator, image, result.shape[2:])
-    assert counted is not None
-    return AveragePooling(batch, channels, *axes, *counted).kernel(target)
-
-
-def counted_axes(operator: AveragePool, image: tuple[int, ...], output: tuple[int, ...]) -> tuple[Axis, Axis] | None:
-    """Geometry of the windows over what counts as an element: the image, or the image with its padding."""
-    spatial = len(image)
-    before, after = operator.pads[:spatial], operator.pads[spatial:]
+        return MaxPooling(*geometry, x.dtype).kernel(target)
+    spatial, pads = len(image), operator.pads
     if operator.count_include_pad:
-        image = tuple(sum(extents) for extents in zip(image, before, after, strict=True))
-        before = (0,) * spatial
-    return image_axes(image, output, operator.kernel, operator.strides, operator.dilations, before)
+        image = tuple(sum(extents) for extents in zip(image, pads[:spatial], pads[spatial:], strict=True))
+        pads = (0,) * spatial
+    counted = rows_and_columns(window_axes(image, *windows, pads))
+    assert counted is not None
+    if x.dtype is DType.F32:
+        return AveragePooling(*geometry, *counted).kernel(target)
+    if check_elementwise([x], [y]) is not None:
+        return None
+    (x_scale, x_zero), (scale, _) = parameters(x), parameters(y)
+    return QuantizedAveragePooling(
+        *geometry, *counted, x.dtype, float(x_scale), x_zero, float(scale), StoredRange.of(y)
+    ).kernel(target)
 
 
 @dataclass(frozen=True)
 class GlobalPooling(KernelSpec):
-    """One element from each channel; arguments x and result, layout ``c16``, single precision.
+    """Base: one element from each channel; arguments x and result, layout ``c16``.
 
     Attributes:
         images: batch times blocks of channels.
         pixels: in each channel.
-        takes_mean: the mean; else the largest element.
+        dtype: f32, i8 or u8.
     """
 
     images: int
     pixels: int
-    takes_mean: bool
+    dtype: DType = DType.F32
+
+    @abstractmethod
+    def start(self) -> Register:
+        """The accumulator before the first element."""
+
+    @abstractmethod
+    def combine(self, b: FunctionBuilder, total: Register, value: Register) -> Register:
+        """Two accumulators as one."""
+
+    def widened(self, b: FunctionBuilder, value: Register) -> Register:
+        """An element as an accumulator."""
+        return value
+
+    def end(self, b: FunctionBuilder, total: Register) -> Register:
+        """The element of the result."""
+        return total
 
     def generate(self, target: TargetDescription) -> Kernel:
         b = self.entry(target, writes=("y",))
         arguments = self.bind(b)
         chains = min(4, self.pixels)
-        start = constant(VECTOR, 0.0 if self.takes_mean else -math.inf)
+        vector = type_of(self.dtype, BLOCK)
 
-        def combine(total: Register, value: Register) -> Register:
-            return b.binary("fadd", total, value) if self.takes_mean else b.larger(total, value)
+        def add(total: Register, place: Register) -> Register:
+            return self.combine(b, total, self.widened(b, b.load(vector, place)))
 
         def image(index: Register, _: Registers) -> Registers:
-            x = b.at(arguments["x"], b.multiply(index, self.pixels * VECTOR_BYTES))
+            x = b.at(arguments["x"], b.multiply(index, self.pixels * vector.bytes))
 
             def pixels(pixel: Register, totals: Registers) -> list[Register]:
-                place = b.at(x, b.multiply(pixel, VECTOR_BYTES))
-                return [combine(t, b.load(VECTOR, b.at(place, i * VECTOR_BYTES))) for i, t in enumerate(totals)]
+                place = b.at(x, b.multiply(pixel, vector.bytes))
+                return [add(total, b.at(place, i * vector.bytes)) for i, total in enumerate(totals)]
 
             whole = self.pixels // chains * chains
-            totals = list(b.loop(0, whole, pixels, [start] * chains, step=chains))
+            total, *others = b.loop(0, whole, pixels, [self.start()] * chains, step=chains)
             for pixel in range(whole, self.pixels):
-                totals[0] = combine(totals[0], b.load(VECTOR, b.at(x, pixel * VECTOR_BYTES)))
-            total = totals[0]
-            for other in totals[1:]:
-                total = combine(total, other)
-            if self.takes_mean:
-                total = b.binary("fdiv", total, constant(VECTOR, self.pixels))
-            b.store(total, b.at(arguments["y"], b.multiply(index, VECTOR_BYTES)))
+                total = add(total, b.at(x, pixel * vector.bytes))
+            for other in others:
+                total = self.combine(b, total, other)
+            b.store(self.end(b, total), b.at(arguments["y"], b.multiply(index, vector.bytes)))
             return ()
 
         b.loop(arguments["begin"], arguments["end"], image)
         return self.finish(b, units=self.images)
 
 
+@dataclass(frozen=True)
+class GlobalMaxPooling(GlobalPooling):
+    """The largest element of each channel."""
+
+    def start(self) -> Register:
+        return lowest(self.dtype)
+
+    def combine(self, b: FunctionBuilder, total: Register, value: Register) -> Register:
+        return larger(b, self.dtype, total, value)
+
+
+@dataclass(frozen=True)
+class GlobalAveragePooling(GlobalPooling):
+    """The mean of each channel, single precision."""
+
+    def start(self) -> Register:
+        return zero(F32.of(BLOCK))
+
+    def combine(self, b: FunctionBuilder, total: Register, value: Register) -> Register:
+        return b.binary("fadd", total, value)
+
+    def end(self, b: FunctionBuilder, total: Register) -> Register:
+        return b.binary("fdiv", total, constant(total.type, self.pixels))
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizedGlobalAveragePooling(GlobalPooling):
+    """The mean of each channel of stored integers.
+
+    Attributes:
+        zero_point: of x.
+        factor: of requantisation of the sums.
+        result: what is made of the means.
+    """
+
+    zero_point: int
+    factor: float
+    result: StoredRange
+
+    def start(self) -> Register:
+        return zero(I32.of(BLOCK))
+
+    def widened(self, b: FunctionBuilder, value: Register) -> Register:
+        return widened(b, value, self.dtype)
+
+    def combine(self, b: FunctionBuilder, total: Register, value: Register) -> Register:
+        return b.binary("add", total, value)
+
+    def end(self, b: FunctionBuilder, total: Register) -> Register:
+        centred = b.binary("sub", total, constant(total.type, self.zero_point * self.pixels))
+        real = b.binary("fmul", single(b, centred), constant(F32.of(BLOCK), self.factor))
+        return self.result.store_form(b, real)
+
+
 @lowers(GlobalAveragePool, GlobalMaxPool)
 def global_pool(op: Op, target: TargetDescription) -> Kernel | None:
     """Pooling over whole images in layout ``c16``."""
-    type = op.inputs[0].type
-    if not is_float(op) or layouts(op) != ("c16", "c16"):
+    x, y = op.inputs[0].type, op.result.type
+    if x.dtype not in (DType.F32, *EIGHT_BIT) or layouts(op) != ("c16", "c16"):
         return None
-    images = type.shape[0] * -(-type.shape[1] // BLOCK)
-    takes_mean = isinstance(op.operator, GlobalAveragePool)
-    return GlobalPooling(images, math.prod(type.shape[2:]), takes_mean).kernel(target)
+    pixels = math.prod(x.shape[2:])
+    images = x.shape[0] * -(-x.shape[1] // BLOCK)
+    if isinstance(op.operator, GlobalMaxPool):
+        return GlobalMaxPooling(images, pixels, x.dtype).kernel(target)
+    if x.dtype is DType.F32:
+        return GlobalAveragePooling(images, pixels).kernel(target)
+    if check_elementwise([x], [y]) is not None:
+        return None
+    (x_scale, zero_point), (scale, _) = parameters(x), parameters(y)
+    factor = float(arithmetic.global_average_multiplier(x_scale, scale, pixels))
+    return QuantizedGlobalAveragePooling(
+        images, pixels, x.dtype, zero_point=zero_point, factor=factor, result=StoredRange.of(y)
+    ).kernel(target)

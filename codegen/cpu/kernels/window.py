@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby
 
+from ....ir.layout import QUAD
 from ..llvm.builder import FunctionBuilder, Integer
 from ..llvm.types import Register
+
+ALL = (1 << QUAD) - 1
+"""Every element of a step is in the image."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,22 @@ class Axis:
     dilation: int
     before: int
 
+    @staticmethod
+    def line(extent: int) -> Axis:
+        """A dimension along which output pixels see one input pixel each."""
+        return Axis(extent, extent, 1, 1, 1, 0)
+
     def reach(self, tap: int, first: int, count: int) -> tuple[int, int]:
         """Those of the pixels ``first`` to ``first + count`` whose tap lies in the image, counted from ``first``."""
         offset = tap * self.dilation - self.before + first * self.stride
         low = max(0, -(offset // self.stride))
         high = min(count, (self.input - 1 - offset) // self.stride + 1)
         return (low, high) if low < high else (0, 0)
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether output pixels see one input pixel each."""
+        return self.kernel == self.stride == 1 and self.before == 0 and self.input == self.output
 
     @cached_property
     def is_padded(self) -> bool:
@@ -53,65 +66,89 @@ class Axis:
             reached[low:high] = [True] * (high - low)
         return all(reached)
 
-    def valid_taps(self, builder: FunctionBuilder, pixel: Integer) -> tuple[Register, Register]:
+    def coordinate(self, b: FunctionBuilder, pixel: Integer, tap: Integer = 0) -> Register:
+        """Where the tap of an output pixel reads; outside of the image where that is padded."""
+        first = b.subtract(b.multiply(pixel, self.stride), self.before)
+        return b.add(first, b.multiply(tap, self.dilation))
+
+    def valid_taps(self, b: FunctionBuilder, pixel: Integer) -> tuple[Register, Register]:
         """First tap of a pixel that lies in the image, and the number of such taps (not above 0 for none)."""
-        b = builder
         if not self.is_padded:
             return b.integer(0), b.integer(self.kernel)
-        start = b.subtract(b.multiply(pixel, self.stride), self.before)
+        start = self.coordinate(b, pixel)
         first = b.divide(b.maximum(b.subtract(self.dilation - 1, start), 0), self.dilation)
         room = b.maximum(b.subtract(self.input - 1 + self.dilation, start), 0)
         last = b.minimum(b.divide(room, self.dilation), self.kernel)
         return first, b.subtract(last, first)
 
 
+def window_axes(
+    image: tuple[int, ...],
+    output: tuple[int, ...],
+    kernel: tuple[int, ...],
+    strides: tuple[int, ...],
+    dilations: tuple[int, ...],
+    pads: tuple[int, ...],
+) -> tuple[Axis, ...]:
+    """The spatial dimensions of an operator with windows; of its padding only the beginning counts."""
+    geometry = zip(image, output, kernel, strides, dilations, pads[: len(image)], strict=True)
+    return tuple(Axis(*fields) for fields in geometry)
+
+
+def rows_and_columns(axes: tuple[Axis, ...]) -> tuple[Axis, Axis] | None:
+    """The spatial dimensions as those of an image, of one row if there is one; ``None`` for more than two of them."""
+    if len(axes) == 1:
+        return Axis.line(1), axes[0]
+    return (axes[0], axes[1]) if len(axes) == 2 else None
+
+
 @dataclass(frozen=True)
-class Run:
-    """Consecutive kernel columns that reach the same pixels [low, high) of a tile."""
+class PixelTile:
+    """So many neighbouring output pixels, and what the kernel reaches of the image from them.
 
-    first: int
-    count: int
-    low: int
-    high: int
-
-
-@dataclass(frozen=True)
-class Tile:
-    """So many neighbouring output pixels, and what the kernel columns reach of them."""
+    Attributes:
+        columns: for each step along a kernel row and each pixel, a bit for each element read that is in the image. A
+            step is one tap (``ALL`` or 0), or four neighbouring ones.
+    """
 
     pixels: int
-    runs: tuple[Run, ...]
+    columns: tuple[tuple[int, ...], ...]
+
+    @staticmethod
+    def at(axis: Axis, start: int, pixels: int, *, neighbours: bool) -> PixelTile:
+        """The tile of so many pixels at ``start``; a step is four ``neighbours``, or one tap."""
+
+        def is_inside(tap: int) -> list[bool]:
+            low, high = axis.reach(tap, start, pixels)
+            return [low <= pixel < high for pixel in range(pixels)]
+
+        taps = range(0, axis.kernel, QUAD if neighbours else 1)
+        if neighbours:
+            steps = [zip(*(is_inside(tap + i) for i in range(QUAD)), strict=True) for tap in taps]
+            columns = (tuple(sum(bit << i for i, bit in enumerate(bits)) for bits in step) for step in steps)
+        else:
+            columns = (tuple(ALL * bit for bit in is_inside(tap)) for tap in taps)
+        return PixelTile(pixels, tuple(columns))
 
 
 @dataclass(frozen=True)
 class TileRow:
     """``count`` equal tiles side by side, the first of them at pixel ``start``."""
 
-    tile: Tile
+    tile: PixelTile
     start: int
     count: int
 
 
-def tile_at(axis: Axis, start: int, pixels: int) -> Tile:
-    """The tile of so many pixels at ``start``."""
-    reaches = [axis.reach(tap, start, pixels) for tap in range(axis.kernel)]
-    runs = []
-    for (low, high), taps in groupby(range(axis.kernel), lambda tap: reaches[tap]):
-        members = list(taps)
-        if low < high:
-            runs.append(Run(members[0], len(members), low, high))
-    return Tile(pixels, tuple(runs))
-
-
-def cut(axis: Axis, pixels: int) -> list[TileRow]:
-    """Cut a row of output pixels into tiles of at most ``pixels``, about equal ones."""
+def cut(axis: Axis, pixels: int, *, neighbours: bool = False) -> list[TileRow]:
+    """Cut a row of output pixels into tiles of at most ``pixels``, about equal ones; see :meth:`PixelTile.at`."""
     count = -(-axis.output // pixels)
     small, larger = divmod(axis.output, count)
     rows: list[TileRow] = []
     start = 0
     for index in range(count):
         size = small + (index < larger)
-        tile = tile_at(axis, start, size)
+        tile = PixelTile.at(axis, start, size, neighbours=neighbours)
         if rows and rows[-1].tile == tile:
             rows[-1] = TileRow(tile, rows[-1].start, rows[-1].count + 1)
         else:

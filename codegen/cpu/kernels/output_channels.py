@@ -1,4 +1,4 @@
-"""What a convolution or matrix product of stored integers does to each output channel besides summing products.
+"""What becomes of the sums of a convolution, channel by channel: bias, residual and activation, or requantisation.
 
 Dot products take unsigned by signed bytes, x' and w': stored integers, their highest bit flipped where the type is the
 other one, which moves them and their zero points by 128. With zx' and zw' the zero points so moved,
@@ -23,15 +23,19 @@ from ....ir.ops.matmul import MatMul
 from ....ir.quantized import EIGHT_BIT, accumulator_factors, clamp_bounds, parameters
 from ....ir.types import DType
 from ..llvm.builder import FunctionBuilder
-from ..llvm.quantized_math import StoredRange
-from ..llvm.types import I32, Register, Registers
+from ..llvm.quantized_math import StoredRange, single
+from ..llvm.types import F32, I8, I32, Register, Registers, Type, partial_mask, zero
 from ..spec import Table
-from .window import Axis
+from .product_spec import ProductSpec
+from .window_walk import Values, WindowSpec
 
 Row = tuple[int, ...]
 
 VECTOR = I32.of(BLOCK)
 """A block of channels of accumulators, or of any table but the factors."""
+
+VECTOR_BYTES = VECTOR.bytes
+"""A block of channels of any table, of a bias, or of the weights of a step."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,11 @@ class Channels:
     flips_x: bool
     flips_w: bool
     result: StoredRange
+
+    @property
+    def stored_fill(self) -> int:
+        """What taps outside of the image hold, as it would be stored: 0 to 255."""
+        return (self.fill + 128 * self.flips_x) % 256
 
     def store(self, b: FunctionBuilder, values: Sequence[Register], place: Register) -> None:
         """Requantise products of accumulators and factors, vectors of channels, and store them side by side."""
@@ -129,32 +138,97 @@ def _filled(numbers: np.ndarray) -> Row:
     return tuple(np.pad(wrapped, (0, -len(numbers) % BLOCK)).tolist())
 
 
-def row_start(
-    b: FunctionBuilder,
-    channels: Channels,
-    tables: dict[str, Register],
-    rows: Axis,
-    table: Register,
-    reach: tuple[Register, Register],
-    vectors: int,
-) -> Registers:
-    """Accumulators at the start of an output row, one for each of some vectors of channels.
+@dataclass(frozen=True)
+class FloatOutput(ProductSpec, WindowSpec):
+    """Base of kernels that start from a bias and end with an activation, single precision."""
 
-    Args:
-        tables: from :meth:`Channels.define`.
-        table: where the channels begin in them, in bytes.
-        reach: first kernel row in reach, and number of them (not above 0 for none).
+    @property
+    def keeps_zero(self) -> bool:
+        return self.activation.keeps_zero
+
+    def item_values(self, b: FunctionBuilder, arguments: Values, block: Register, vectors: int, active: int) -> Values:
+        if not self.has_bias:
+            return {f"start{q}": zero(F32.of(BLOCK)) for q in range(vectors)}
+        place = b.at(arguments["bias"], b.multiply(block, VECTOR_BYTES))
+        masks = [None] * (vectors - 1) + [partial_mask(BLOCK, active)]
+        places = (b.at(place, q * VECTOR_BYTES) for q in range(vectors))
+        loads = (b.load_masked(F32.of(BLOCK), at, mask) for at, mask in zip(places, masks, strict=True))
+        return {f"start{q}": value for q, value in enumerate(loads)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizedOutput(WindowSpec):
+    """Base of kernels on bytes that requantise their sums. A bias is part of the constants and not read.
+
+    Attributes:
+        constants: of the output channels.
+        has_bias: there is an argument for it.
     """
-    (tap, taps), kernel = reach, rows.kernel
-    place = b.at(tables["start"], table)
-    start = tuple(b.load(VECTOR, b.at(place, 4 * BLOCK * q)) for q in range(vectors))
-    if not channels.missing or not rows.is_padded:
-        return start
 
-    def missing(index: Register, totals: Registers) -> list[Register]:
-        place = b.at(tables["missing"], table, b.multiply(index, 4 * len(channels.start)))
-        return [b.binary("add", total, b.load(VECTOR, b.at(place, 4 * BLOCK * q))) for q, total in enumerate(totals)]
+    constants: Channels
+    has_bias: bool = False
 
-    before = b.minimum(tap, kernel)
-    start = b.loop(0, before, missing, start)
-    return b.loop(b.maximum(b.add(tap, taps), before), kernel, missing, start)
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        return ("x", "w", *(("bias",) if self.has_bias else ()), "y")
+
+    @property
+    def element(self) -> Type:
+        return I8
+
+    @property
+    def keeps_zero(self) -> bool:
+        return True
+
+    def bind(self, b: FunctionBuilder) -> Values:
+        return {**super().bind(b), **self.constants.define(b, b.name)}
+
+    def item_values(self, b: FunctionBuilder, arguments: Values, block: Register, vectors: int, active: int) -> Values:
+        offset = b.multiply(block, VECTOR_BYTES)
+        tables = [name for name in ("factors", "zeros", "missing") if name in arguments]
+        places = {name: b.at(arguments[name], offset) for name in tables}
+        start = b.at(arguments["start"], offset)
+        return {**places, **{f"start{q}": b.load(VECTOR, b.at(start, q * VECTOR_BYTES)) for q in range(vectors)}}
+
+    def row_values(self, b: FunctionBuilder, values: Values, row: Register, reach: tuple[Register, Register]) -> Values:
+        values = dict(values)
+        place = values.pop("missing", None)
+        if place is None or not self.rows.is_padded:
+            return values
+        starts = {name: value for name, value in values.items() if name.startswith("start")}
+
+        def missing(index: Register, totals: Registers) -> list[Register]:
+            at = b.at(place, b.multiply(index, 4 * len(self.constants.start)))
+            terms = (b.load(VECTOR, b.at(at, q * VECTOR_BYTES)) for q in range(len(totals)))
+            return [b.binary("add", total, term) for total, term in zip(totals, terms, strict=True)]
+
+        (tap, taps), kernel = reach, self.rows.kernel
+        before = b.minimum(tap, kernel)
+        totals = b.loop(0, before, missing, tuple(starts.values()))
+        totals = b.loop(b.maximum(b.add(tap, taps), before), kernel, missing, totals)
+        return values | dict(zip(starts, totals, strict=True))
+
+    def requantize(
+        self,
+        b: FunctionBuilder,
+        call: Values,
+        q: int,
+        totals: Sequence[Register],
+        windows: Sequence[Register],
+        place: Register,
+    ) -> None:
+        """Store the results of neighbouring pixels side by side.
+
+        Args:
+            q: number of the vector of output channels.
+            totals, windows: accumulators, and sums over the windows where weights have zero points.
+        """
+        factor = b.load(F32.of(BLOCK), b.at(call["factors"], q * VECTOR_BYTES))
+        if windows:
+            w_zero = b.load(VECTOR, b.at(call["zeros"], q * VECTOR_BYTES))
+            totals = [
+                b.binary("sub", total, b.binary("mul", w_zero, window))
+                for total, window in zip(totals, windows, strict=True)
+            ]
+        reals = [b.binary("fmul", single(b, total), factor) for total in totals]
+        self.constants.store(b, reals, place)

@@ -1,0 +1,160 @@
+"""Depthwise convolution in blocks of 16 channels: of floats tap by tap, of bytes by dot products of four of them.
+
+Four neighbouring pixels of 16 channels of bytes lie in 64 of them. Transposed, they hold four neighbours of each
+channel in each lane, which a dot product sums up with four taps of a kernel row. Where neighbouring results see
+neighbouring pixels, the same four serve all results that see them, with taps shifted along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ....ir.layout import BLOCK, QUAD
+from ..llvm.builder import FunctionBuilder
+from ..llvm.byte_dot_product import ACCUMULATOR, BYTES, dot, flipped
+from ..llvm.quantized_math import signed_byte
+from ..llvm.target import TargetDescription
+from ..llvm.types import Register, constant, vector_constant, zero
+from .blocking import registers_per_vector
+from .output_channels import VECTOR_BYTES, FloatOutput, QuantizedOutput
+from .window import ALL
+from .windowed import TapByTap, Windowed, WindowTile
+
+_TRANSPOSED = [tap * BLOCK + channel for channel in range(BLOCK) for tap in range(QUAD)]
+
+
+@dataclass(frozen=True)
+class Depthwise(FloatOutput, TapByTap):
+    """Depthwise convolution: w [C, 1, kernel] in layout ``o16``, bias [C], residual; then the activation.
+
+    The result may lie where the residual lies.
+    """
+
+    def start_pixel(self, tile: WindowTile, pixel: int) -> Register:
+        b, start = tile.b, tile.arguments["start0"]
+        if not self.has_residual:
+            return start
+        residual = b.load(self.vector, b.at(tile.arguments["residual"], pixel * VECTOR_BYTES))
+        return b.binary("fadd", residual, start)
+
+    def add_tap(self, b: FunctionBuilder, value: Register, weight: Register | None, total: Register) -> Register:
+        assert weight is not None
+        return b.fma(value, weight, total)
+
+    def end_pixel(self, tile: WindowTile, pixel: int, total: Register) -> Register:
+        return self.activation.apply(tile.b, total)
+
+
+@dataclass(frozen=True)
+class QuantizedDepthwise(QuantizedOutput, Windowed):
+    """Depthwise convolution, bias, activation and requantisation: w [C, 1, kernel] in layout ``o16k4``, bias."""
+
+    NEIGHBOURS: ClassVar[bool] = True
+
+    def most_pixels(self, target: TargetDescription) -> int:
+        parts = registers_per_vector(target)
+        # The taps of a kernel row, shifted in four ways.
+        taps = 4 * self.row_steps * parts
+        return max(1, min(14, (target.registers - 2 - taps) // ((2 if self.constants.zeros else 1) * parts)))
+
+    def start(self, tile: WindowTile) -> list[Register]:
+        """Sums over the window follow the accumulators, where weights have zero points."""
+        pixels = tile.tile.pixels
+        windows = [zero(ACCUMULATOR)] * pixels if self.constants.zeros else []
+        return [tile.arguments["start0"]] * pixels + windows
+
+    def end(self, tile: WindowTile, totals: Sequence[Register]) -> None:
+        pixels = tile.tile.pixels
+        self.requantize(tile.b, tile.arguments, 0, totals[:pixels], totals[pixels:], tile.arguments["y"])
+
+    def kernel_row(self, tile: WindowTile, pointers: Sequence[Register], totals: list[Register]) -> list[Register]:
+        b, columns, (x, w) = tile.b, self.columns, pointers
+        weights = [b.load(BYTES, b.at(w, step * VECTOR_BYTES)) for step in range(self.row_steps)]
+        weights = [flipped(b, vector) for vector in weights] if self.constants.flips_w else weights
+        if columns.stride == columns.dilation == 1:
+            return self._shared_row(tile, x, weights, totals)
+        for step, masks in enumerate(tile.tile.columns):
+            present = min(QUAD, columns.kernel - step * QUAD)
+            for p, mask in enumerate(masks):
+                first = p * columns.stride + step * QUAD * columns.dilation
+                value = self._neighbours(b, mask, present, b.at(x, first * BLOCK))
+                self._add(b, totals, p, value, weights[step], _ones(range(present)))
+        return totals
+
+    def _shared_row(
+        self, tile: WindowTile, x: Register, weights: Sequence[Register], totals: list[Register]
+    ) -> list[Register]:
+        """The same where tap t of pixel p sees what tap t - 1 of pixel p + 1 sees."""
+        b, pixels, kernel = tile.b, tile.tile.pixels, self.columns.kernel
+        inside = {
+            p + step * QUAD + i: bool(mask >> i & 1)
+            for step, masks in enumerate(tile.tile.columns)
+            for p, mask in enumerate(masks)
+            for i in range(QUAD)
+        }
+        shifted = [_shifted(b, weights, kernel, shift) for shift in range(min(QUAD, pixels))]
+        seen = pixels + kernel - 1
+        for first in range(0, seen, QUAD):
+            mask = sum(inside.get(first + i, False) << i for i in range(QUAD))
+            value = self._neighbours(b, mask, min(QUAD, seen - first), b.at(x, first * BLOCK))
+            for p in range(pixels):
+                step, shift = (first - p // QUAD * QUAD) // QUAD, p % QUAD
+                if 0 <= step < len(shifted[shift]):
+                    ones = _ones([i for i in range(QUAD) if 0 <= step * QUAD + i - shift < kernel])
+                    self._add(b, totals, p, value, shifted[shift][step], ones)
+        return totals
+
+    def _add(
+        self, b: FunctionBuilder, totals: list[Register], p: int, x: Register | None, w: Register, ones: Register
+    ) -> None:
+        """Add four taps to the accumulator of a pixel, and to its sum over the window where that is needed."""
+        if x is None:
+            return
+        totals[p] = dot(b, totals[p], x, w)
+        if self.constants.zeros:
+            window = len(totals) // 2 + p
+            totals[window] = dot(b, totals[window], x, ones)
+
+    def _neighbours(self, b: FunctionBuilder, mask: int, present: int, place: Register) -> Register | None:
+        """Four unsigned neighbours of each channel; those outside of the image hold the zero point, ``None`` if all
+        do and it is zero.
+        """
+        constants, dilation = self.constants, self.columns.dilation
+        mask &= ALL if mask == ALL else (1 << present) - 1
+        if not mask and not constants.fill:
+            return None
+        if mask == ALL and dilation == 1:
+            pixels = b.load(BYTES, place)
+        else:
+            outside = constant(self.vector, signed_byte(constants.stored_fill))
+            taps = [
+                b.load(self.vector, b.at(place, tap * dilation * BLOCK)) if mask >> tap & 1 else outside
+                for tap in range(QUAD)
+            ]
+            halves = [b.shuffle(taps[i], taps[i + 1], range(2 * BLOCK)) for i in (0, 2)]
+            pixels = b.shuffle(halves[0], halves[1], range(4 * BLOCK))
+        value = b.shuffle(pixels, pixels, _TRANSPOSED)
+        return flipped(b, value) if constants.flips_x else value
+
+
+def _ones(bytes: Sequence[int]) -> Register:
+    """A 1 in these bytes of every four."""
+    return vector_constant(BYTES, ["1" if byte % QUAD in bytes else "0" for byte in range(BYTES.lanes)])
+
+
+def _shifted(b: FunctionBuilder, weights: Sequence[Register], kernel: int, shift: int) -> list[Register]:
+    """The taps of a kernel row, four a lane, so many bytes later."""
+    if not shift:
+        return list(weights)
+    words = [b.convert("bitcast", vector, ACCUMULATOR) for vector in weights]
+    result = []
+    for step in range(-(-(kernel + shift) // QUAD)):
+        parts = []
+        if step < len(words):
+            parts.append(b.binary("shl", words[step], constant(ACCUMULATOR, 8 * shift)))
+        if step:
+            parts.append(b.binary("lshr", words[step - 1], constant(ACCUMULATOR, 32 - 8 * shift)))
+        result.append(b.convert("bitcast", parts[0] if len(parts) == 1 else b.binary("or", *parts), BYTES))
+    return result

@@ -1,0 +1,160 @@
+"""What kernels of window operators have in common: a walk over rows of output pixels, cut into tiles.
+
+The tiles are internal functions: units of register allocation, each of them generated once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+from ....ir.layout import BLOCK
+from ..kernel import Kernel
+from ..llvm.builder import FunctionBuilder
+from ..llvm.target import TargetDescription
+from ..llvm.types import F32, Register, Type
+from ..spec import KernelSpec
+from .channel_tiles import ChannelTiles, WorkItem
+from .window import Axis, TileRow
+
+Values = dict[str, Register]
+"""Arguments by name, in the order in which functions take them."""
+
+
+@dataclass(frozen=True)
+class WindowSpec(KernelSpec):
+    """Base of the specifications of operators over windows, in layout ``c16`` unless said otherwise.
+
+    Attributes:
+        batch, channels: N and C.
+        rows, columns: geometry along y and x. One dimension is an image of one row.
+    """
+
+    batch: int
+    channels: int
+    rows: Axis
+    columns: Axis
+
+    @property
+    def element(self) -> Type:
+        """Type of the elements of x and of the result."""
+        return F32
+
+    @property
+    def keeps_zero(self) -> bool:
+        """Whether the lanes of absent channels become zero by themselves, or may hold anything."""
+        return False
+
+    def item_values(self, b: FunctionBuilder, arguments: Values, block: Register, vectors: int, active: int) -> Values:
+        """What a work item looks up for its output channels.
+
+        Args:
+            arguments: of the kernel.
+            block: the first vector of channels, of ``vectors``.
+            active: channels in the last of them.
+        """
+        return {}
+
+    def row_values(self, b: FunctionBuilder, values: Values, row: Register, reach: tuple[Register, Register]) -> Values:
+        """What an output row passes on to its tiles.
+
+        Args:
+            values: from :meth:`item_values`.
+            reach: first kernel row in reach, and number of them (not above 0 for none).
+        """
+        return values
+
+
+class WindowWalk:
+    """The kernel's function, and those of its tiles.
+
+    Args:
+        spec: of the kernel.
+        rows, columns: geometry of the image as it is walked over.
+        tiles: what a row is cut into.
+        x_pixel, w_row: bytes of a pixel of x, and of a kernel row of w.
+    """
+
+    def __init__(
+        self,
+        spec: WindowSpec,
+        target: TargetDescription,
+        rows: Axis,
+        columns: Axis,
+        tiles: list[TileRow],
+        x_pixel: int,
+        w_row: int,
+    ) -> None:
+        self.rows, self.columns, self.tiles = rows, columns, tiles
+        self.b = spec.entry(target, writes=("residual", "y"))
+        self.arguments = spec.bind(self.b)
+        self._x_pixel, self._w_row = x_pixel, w_row
+        self._y_pixel = spec.element.bytes * BLOCK
+        self._outputs = [name for name in ("residual", "y") if name in self.arguments]
+        self._functions: dict[Hashable, FunctionBuilder] = {}
+
+    def walk(
+        self, spec: WindowSpec, cut: ChannelTiles, channels: int, visit: Callable[[WorkItem, int, int], None]
+    ) -> Kernel:
+        """The kernel.
+
+        Args:
+            channels: output channels of a group.
+            visit: generates the code for a work item, given its vectors of channels and the channels in the last of
+                them; absent channels of bytes, which may hold anything, count as present.
+        """
+        last = (channels - 1) % BLOCK + 1 if spec.element.is_float else BLOCK
+
+        def work(item: WorkItem, vectors: int, is_last: bool) -> None:
+            visit(item, vectors, last if is_last else BLOCK)
+
+        cut.walk(self.b, (self.arguments["begin"], self.arguments["end"]), work, is_last_different=last < BLOCK)
+        return spec.finish(self.b, list(self._functions.values()), units=cut.units)
+
+    def row(
+        self, y: Register, x: Register, w: Register | None, output: Register
+    ) -> tuple[Values, tuple[Register, Register]]:
+        """Arguments of tiles at the beginning of an output row, and the kernel rows in reach.
+
+        Args:
+            x, w: the image and the weights.
+            output: where its result begins, in bytes.
+        """
+        b = self.b
+        tap, taps = self.rows.valid_taps(b, y)
+        source = self.rows.coordinate(b, y, tap)
+        place = b.add(output, b.multiply(y, self.columns.output * self._y_pixel))
+        call = {"x": b.at(x, b.multiply(source, self.columns.input * self._x_pixel))}
+        if w is not None:
+            call["w"] = b.at(w, b.multiply(tap, self._w_row))
+        call |= {name: b.at(self.arguments[name], place) for name in self._outputs}
+        return {**call, "kernel_rows": taps}, (tap, taps)
+
+    def call(
+        self,
+        key: Hashable,
+        arguments: Values,
+        pixel: Register,
+        generate: Callable[[FunctionBuilder, Values], None],
+    ) -> None:
+        """Call a tile at an output pixel.
+
+        Args:
+            key: all that its code depends on.
+            arguments: at the beginning of the row.
+            generate: writes the body of the function.
+        """
+        b = self.b
+        source = b.multiply(self.columns.coordinate(b, pixel), self._x_pixel)
+        place = b.multiply(pixel, self._y_pixel)
+        moved = {name: b.at(arguments[name], place) for name in self._outputs}
+        arguments = {**arguments, "x": b.at(arguments["x"], source), **moved}
+        if key not in self._functions:
+            name = f"{b.name}_tile{len(self._functions)}"
+            parameters = [(name, value.type) for name, value in arguments.items()]
+            read_only = ("x", "w", "factors", "zeros", "ones")
+            function = FunctionBuilder(b.target, name, parameters, internal=True, read_only=read_only)
+            generate(function, dict(zip(arguments, function.arguments, strict=True)))
+            function.return_()
+            self._functions[key] = function
+        b.call(self._functions[key].name, None, tuple(arguments.values()))
