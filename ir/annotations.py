@@ -89,7 +89,7 @@ class Reason(NamedTuple):
 
 
 Place = Literal["device", "cpu"]
-Order = Literal["weights", "maps"]
+Stationary = Literal["weights", "inputs"]
 
 ON = Annotation[Place]("on", Place, Op, Function)
 """Where the op runs; a function ``on=device`` is what the device runs at one call."""
@@ -103,8 +103,8 @@ REGION = Annotation[int]("region", int, Op)
 TILE = Annotation["tuple[int, int, int, int]"]("tile", tuple[int, int, int, int], Op)
 """Rows, columns, output blocks and input blocks that the device computes at once."""
 
-ORDER = Annotation[Order]("order", Order, Op)
-"""What a convolution on the device keeps: a block of weights, or a tile of the map."""
+STATIONARY = Annotation[Stationary]("stationary", Stationary, Op)
+"""Whether a convolution on the device is weight stationary, which keeps a block of weights, or input stationary."""
 
 DRAM = Annotation[MapAddress]("dram", MapAddress, Op)
 """Where the result lies in the memory of the device."""

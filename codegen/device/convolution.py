@@ -9,7 +9,7 @@ import numpy as np
 
 from tilewright.errors import CodegenError
 
-from ...ir.annotations import ORDER
+from ...ir.annotations import STATIONARY
 from ...ir.core import Constant, Op
 from ...ir.feature_map import Window, convolution_maps, is_depthwise, window_of
 from ...ir.ops.convolution import Conv
@@ -55,9 +55,9 @@ def lower_convolution(op: Op[Conv], emitter: Emitter) -> None:
     if is_depthwise(op):
         _Depthwise(whole, tile, emitter).emit()
         return
-    order = ORDER.get(op) or "maps"
+    stationary = STATIONARY.get(op) or "inputs"
     for layer in _groups(whole, op.operator.group):
-        _Dense(layer, tile, order, emitter).emit()
+        _Dense(layer, tile, stationary, emitter).emit()
 
 
 def _constant(op: Op, index: int) -> Constant:
@@ -171,18 +171,18 @@ class _Convolution:
 class _Dense(_Convolution):
     """Convolution over all input channels, in chunks where they do not fit at once."""
 
-    def __init__(self, layer: Layer, tile: tuple[int, int, int, int], order: str, emitter: Emitter) -> None:
+    def __init__(self, layer: Layer, tile: tuple[int, int, int, int], stationary: str, emitter: Emitter) -> None:
         super().__init__(layer, tile, emitter)
         self._packed = layer.source.is_packed
         size = layer.source.shape.channels if self._packed else self.input_blocks * BLOCK
         self._chunks = pieces(layer.source.shape.channels, size)
-        self._order = order
+        self._stationary = stationary
         # Streamed weights are loaded for every tile; they are packed once.
         self._weights: dict[tuple[int, int], bytes] = {}
 
     def emit(self) -> None:
         slices = self.slices()
-        if self._order == "weights":
+        if self._stationary == "weights":
             for channels in slices:
                 self._tiles([channels], self._load(channels))
         else:

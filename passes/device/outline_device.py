@@ -58,15 +58,15 @@ class OutlineDevice(Pass):
 def _sort(function: Function, regions: dict[Op, int]) -> None:
     """Bring the ops of each region together, after what it reads; otherwise the order stays as it is."""
     order = [*function.ops]
-    graph = quotient(order, producers_of(function), regions)
+    graph = quotient(producers_of(function), regions)
     members: dict[Hashable, list[Op]] = {}
     for op in order:
         members.setdefault(("region", regions[op]) if op in regions else op, []).append(op)
     # A region stands where its last op stood, which leaves more room for what it waits for.
     position = {op: index for index, op in enumerate(order)}
-    place = {node: position[ops[-1]] for node, ops in members.items()}
+    last = {node: position[ops[-1]] for node, ops in members.items()}
     waiting = {node: graph.in_degree(node) for node in graph}
-    ready = [(place[node], node) for node, count in waiting.items() if count == 0]
+    ready = [(last[node], node) for node, count in waiting.items() if count == 0]
     heapq.heapify(ready)
     found: list[Op] = []
     while ready:
@@ -75,7 +75,7 @@ def _sort(function: Function, regions: dict[Op, int]) -> None:
         for reader in graph.successors(node):
             waiting[reader] -= 1
             if waiting[reader] == 0:
-                heapq.heappush(ready, (place[reader], reader))
+                heapq.heappush(ready, (last[reader], reader))
     for op, following in zip(reversed(found[:-1]), reversed(found[1:]), strict=True):
         function.move_before(op, following)
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from tilewright.errors import PassError
 
-from ...ir.annotations import ORDER, TILE
+from ...ir.annotations import STATIONARY, TILE
 from ...ir.core import Module, Op
 from ...runtime.machine import Machine, load
 from ..base import Pass, Record
@@ -26,8 +26,8 @@ TILED = Invariant("tiled: every op of a device function has a tile", _first_unti
 @dataclass(frozen=True)
 class TileDevice(Pass):
     """Annotates each op of a device function with ``tile=[rows, columns, output blocks, input blocks]`` of its result
-    and, for convolutions, with ``order``: ``weights`` keeps a block of weights and streams the map, ``maps`` keeps a
-    tile of the map and streams the weights.
+    and with what is ``stationary``: a convolution keeps a block of ``weights`` and streams the map, or a tile
+    of its ``inputs`` and streams the weights.
 
     The tile is the cheapest by the analytic cost of :mod:`tilewright.passes.device.tile_search`.
 
@@ -72,4 +72,4 @@ def tile_of(op: Op, machine: Machine) -> Tile:
 
 def set_tile(op: Op, tile: Tile) -> None:
     TILE.set(op, (tile.rows, tile.columns, tile.output_blocks, tile.input_blocks))
-    ORDER.set(op, tile.order)
+    STATIONARY.set(op, tile.stationary)

@@ -12,7 +12,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ...ir.annotations import Order
+from ...ir.annotations import Stationary
 from ...ir.core import Op
 from ...ir.feature_map import Window, convolution_maps, is_depthwise, map_shape, window_of
 from ...ir.ops.convolution import Conv
@@ -39,14 +39,14 @@ class Tile:
     Attributes:
         rows, columns: output pixels.
         output_blocks, input_blocks: blocks of 16 channels of result and operand.
-        order: ``weights`` | ``maps``, see :class:`tilewright.passes.device.tile_device.TileDevice`.
+        stationary: ``weights`` | ``inputs``, see :class:`tilewright.passes.device.tile_device.TileDevice`.
     """
 
     rows: int
     columns: int
     output_blocks: int
     input_blocks: int
-    order: Order = "maps"
+    stationary: Stationary = "inputs"
 
 
 @dataclass(frozen=True)
@@ -134,10 +134,10 @@ def _choose_convolution(op: Op, machine: Machine) -> Tile | Misfit:
     alone = (slices == 1) & (chunks == 1)
     double = np.logical_and.reduce([2 * need <= there for need, there in needs.values()])
     best: tuple[float, Tile] | None = None
-    for order in get_args(Order):
+    for stationary in get_args(Stationary):
         weights = weight_bytes * slices * chunks
         maps = map_bytes * chunks * pieces
-        if order == "weights":
+        if stationary == "weights":
             weights = weights * np.where(chunks == 1, 1, pieces)
             maps = maps * slices
         else:
@@ -149,7 +149,7 @@ def _choose_convolution(op: Op, machine: Machine) -> Tile | Misfit:
         cost = np.where(double, np.maximum(multiply, dram), multiply + dram) + fixed
         index = np.unravel_index(np.argmin(np.where(fits, cost, np.inf)), cost.shape)
         sizes = [int(a[index]) for a in (rows, columns, blocks, chunk)]
-        tile = Tile(sizes[0], sizes[1], sizes[2], sizes[3], order)
+        tile = Tile(sizes[0], sizes[1], sizes[2], sizes[3], stationary)
         if best is None or cost[index] < best[0]:
             best = (float(cost[index]), tile)
     assert best is not None

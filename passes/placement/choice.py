@@ -21,7 +21,7 @@ _TICKS = 1e12
 
 
 def producers_of(function: Function) -> dict[Op, list[Op]]:
-    """The ops that each op of a function reads."""
+    """The ops that each op of a function reads, in the order of the ops."""
     return {op: list(dict.fromkeys(v.producer for v in op.inputs if v.producer is not None)) for op in function.ops}
 
 
@@ -34,9 +34,9 @@ def cheapest(function: Function, candidates: Set[Op], forced: Set[Op], model: Co
     the op.
     """
     chosen = cut(function, candidates, forced, model)
-    order, producers = [*function.ops], producers_of(function)
+    producers = producers_of(function)
     while True:
-        regions = assign_regions(order, producers, chosen)
+        regions = assign_regions(producers, chosen)
         gains = {
             number: times(ops, chosen - ops, 1, model).gain
             for number, ops in _by_region(regions).items()
@@ -115,16 +115,16 @@ def islands(function: Function, candidates: Set[Op], chosen: Set[Op]) -> list[tu
 
     Each comes with the number of regions that it would have added.
     """
-    order, producers = [*function.ops], producers_of(function)
-    regions = assign_regions(order, producers, candidates)
+    producers = producers_of(function)
+    regions = assign_regions(producers, candidates)
     graph = networkx.Graph()
     graph.add_nodes_from(op for op in function.ops if op in candidates and op not in chosen)
     for op in [*graph]:
         sources = (v.producer for v in op.inputs if v.producer in graph)
         graph.add_edges_from((source, op) for source in sources if regions[source] == regions[op])
-    count = len(set(assign_regions(order, producers, chosen).values()))
+    count = len(set(assign_regions(producers, chosen).values()))
     found: list[tuple[set[Op], int]] = []
     for piece in networkx.connected_components(graph):
-        together = assign_regions(order, producers, {*chosen, *piece})
+        together = assign_regions(producers, {*chosen, *piece})
         found.append((set(piece), len(set(together.values())) - count))
     return found

@@ -47,9 +47,7 @@ def _first_unsound_region(module: Module) -> Op | str | None:
     for op in module.main.ops:
         if ON.get(op) == "device" and op not in regions and not isinstance(op.operator, Call):
             return op
-    function = module.main
-    is_sound = are_convex([*function.ops], producers_of(function), regions)
-    return None if is_sound else "a path that leaves a region and comes back"
+    return None if are_convex(producers_of(module.main), regions) else "a path that leaves a region and comes back"
 
 
 CONVEX = Invariant("partitioned: no path leaves a region of the device and comes back", _first_unsound_region)
@@ -90,7 +88,7 @@ class Partition(Pass):
         chosen = self._choose(module, candidates, {op for op in candidates if op in wanted}, reasons)
         if "cpu" not in parse_order(self.order):
             _refuse_cpu(reasons)
-        regions = assign_regions([*function.ops], producers_of(function), chosen)
+        regions = assign_regions(producers_of(function), chosen)
         modified = False
         for op in function.ops:
             modified |= _annotate(op, reasons.get(op), regions.get(op), wanted.get(op))
@@ -240,8 +238,7 @@ def _check_wanted(wanted: dict[Op, tuple[str, str]], rejections: dict[Op, Reason
 
 def _without_idle_regions(module: Module, candidates: Set[Op]) -> set[Op]:
     """The candidates less those whose region would do nothing but give tensors another shape."""
-    function = module.main
-    regions = assign_regions([*function.ops], producers_of(function), candidates)
+    regions = assign_regions(producers_of(module.main), candidates)
     busy = {number for op, number in regions.items() if not isinstance(op.operator, Reshape)}
     return {op for op in candidates if regions[op] in busy}
 

@@ -13,9 +13,7 @@ import networkx
 Node = TypeVar("Node", bound=Hashable)
 
 
-def assign_regions(
-    order: Sequence[Node], producers: Mapping[Node, Sequence[Node]], chosen: Set[Node]
-) -> dict[Node, int]:
+def assign_regions(producers: Mapping[Node, Sequence[Node]], chosen: Set[Node]) -> dict[Node, int]:
     """A region, counted from 0, for each chosen node, as few as possible.
 
     No path leaves a region and comes back, and regions do not wait for each other in a cycle. Nodes of a region need
@@ -28,13 +26,12 @@ def assign_regions(
     not travel.
 
     Args:
-        order: every node, producers before readers.
-        producers: nodes that a node reads.
+        producers: for every node those that it reads, which come before it.
         chosen: the nodes to put into regions.
     """
     levels: dict[Node, int] = {}
-    readers: dict[Node, list[Node]] = {node: [] for node in order}
-    for node in order:
+    readers: dict[Node, list[Node]] = {node: [] for node in producers}
+    for node in producers:
         level = 1 if node in chosen else 0
         for producer in producers[node]:
             level = max(level, levels[producer] + ((node in chosen) != (producer in chosen)))
@@ -43,7 +40,7 @@ def assign_regions(
     for level in sorted({levels[node] for node in chosen}, reverse=True):
         _move_up(level, levels, producers, readers, chosen)
     number = {level: index for index, level in enumerate(sorted({levels[node] for node in chosen}))}
-    return {node: number[levels[node]] for node in order if node in chosen}
+    return {node: number[levels[node]] for node in producers if node in chosen}
 
 
 def _move_up(
@@ -64,21 +61,19 @@ def _move_up(
             levels.update(dict.fromkeys(island, latest))
 
 
-def quotient(
-    order: Sequence[Node], producers: Mapping[Node, Sequence[Node]], regions: Mapping[Node, int]
-) -> networkx.DiGraph:
+def quotient(producers: Mapping[Node, Sequence[Node]], regions: Mapping[Node, int]) -> networkx.DiGraph:
     """The graph in which each region is one node, ``("region", number)``; other nodes stay themselves."""
 
     def merged(node: Node) -> Hashable:
         return ("region", regions[node]) if node in regions else node
 
     graph = networkx.DiGraph()
-    for node in order:
+    for node in producers:
         graph.add_node(merged(node))
         graph.add_edges_from((merged(p), merged(node)) for p in producers[node] if merged(p) != merged(node))
     return graph
 
 
-def are_convex(order: Sequence[Node], producers: Mapping[Node, Sequence[Node]], regions: Mapping[Node, int]) -> bool:
+def are_convex(producers: Mapping[Node, Sequence[Node]], regions: Mapping[Node, int]) -> bool:
     """Whether no path leaves a region and comes back, also by way of other regions."""
-    return networkx.is_directed_acyclic_graph(quotient(order, producers, regions))
+    return networkx.is_directed_acyclic_graph(quotient(producers, regions))

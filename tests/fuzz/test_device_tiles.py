@@ -48,7 +48,7 @@ def tile_by_chance(function: Function, rng: np.random.Generator) -> None:
         if isinstance(op.operator, Conv) and not is_depthwise(op):
             tile[3] = some(map_shape(op.inputs[0].type).blocks)
         op.annotations["tile"] = tuple(tile)
-        op.annotations["order"] = str(rng.choice(["weights", "maps"]))
+        op.annotations["stationary"] = str(rng.choice(["weights", "inputs"]))
 
 
 def check(seed: int, machine: Machine, rounds: int) -> int:
