@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
+from tilewright.errors import CodegenError
+
 from ...ir.core import Op
 from ...ir.op import Operator
 from . import kernels, numba
@@ -29,9 +31,14 @@ def has_kernel(cls: type[Operator]) -> bool:
 
 
 def lower(op: Op, target: TargetDescription) -> Kernel | None:
-    """The kernel of an op, or ``None`` if only the reference can run it."""
-    for lowering in lowerings(type(op.operator)):
-        kernel = lowering(op, target)
-        if kernel is not None:
-            return kernel
-    return None
+    """The kernel of an op, or ``None`` if only the reference can run it.
+
+    Raises:
+        CodegenError: a kernel could not be made (our own bug); names the node.
+    """
+    try:
+        kernels = (lowering(op, target) for lowering in lowerings(type(op.operator)))
+        return next((kernel for kernel in kernels if kernel is not None), None)
+    except CodegenError as error:
+        error.node = error.node or op.node
+        raise

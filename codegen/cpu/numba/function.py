@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -178,7 +179,7 @@ def numba_text(
 
     try:
         return _compiled(function, pointers, indices, fastmath)
-    except NumbaError as error:
+    except (NumbaError, TypeError) as error:
         raise CodegenError(
             f"numba cannot compile the kernel's function {function.__qualname__}",
             stage="cpu code",
@@ -189,10 +190,13 @@ def numba_text(
 
 
 def _problem(message: str) -> str:
-    """What numba's message says is wrong, and where, in a line."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", message)
-    lines = [line.strip() for line in plain.splitlines() if line.strip()]
-    return " ".join(line for line in lines if not line.startswith(("Failed in nopython mode", "<source elided>")))
+    """What numba's message says is wrong and in which line, without the code around it."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", message).removeprefix(
+        "Failed in nopython mode pipeline (step: nopython frontend)"
+    )
+    what, *where = re.split(r'File "(?:[^"]*/)?([^"]*)", line (\d+)', plain)
+    what = textwrap.shorten(what, 300)
+    return f"{what} ({where[0]}, line {where[1]})" if where else what
 
 
 @cache
