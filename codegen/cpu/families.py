@@ -37,8 +37,8 @@ def lower(op: Op, target: TargetDescription) -> Kernel | None:
         CodegenError: a kernel could not be made (our own bug); names the node.
     """
     try:
-        kernels = (lowering(op, target) for lowering in lowerings(type(op.operator)))
-        return next((kernel for kernel in kernels if kernel is not None), None)
+        made = (lowering(op, target) for lowering in lowerings(type(op.operator)))
+        return next((kernel for kernel in made if kernel is not None), None)
     except CodegenError as error:
         error.node = error.node or op.node
         raise

@@ -1,45 +1,7 @@
 """All operators, one module a family. Importing this package fills the registry."""
 
-from . import (
-    activation,
-    call,
-    comparison,
-    convolution,
-    elementwise,
-    fused,
-    indexing,
-    integer_products,
-    layout,
-    matmul,
-    movement,
-    normalization,
-    pooling,
-    quantization,
-    reduction,
-    resize,
-    shape,
-    softmax,
-    unary,
-)
+import importlib
+import pkgutil
 
-__all__ = [
-    "activation",
-    "call",
-    "comparison",
-    "convolution",
-    "elementwise",
-    "fused",
-    "indexing",
-    "integer_products",
-    "layout",
-    "matmul",
-    "movement",
-    "normalization",
-    "pooling",
-    "quantization",
-    "reduction",
-    "resize",
-    "shape",
-    "softmax",
-    "unary",
-]
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")

@@ -14,6 +14,8 @@ from samples import Sample
 from tilewright.codegen.cpu.families import lowerings
 from tilewright.codegen.cpu.kernel import Kernel
 from tilewright.codegen.cpu.llvm.target import TargetDescription
+from tilewright.codegen.cpu.numba.function import compile_kernel, python_function
+from tilewright.errors import CodegenError
 from tilewright.ir import interp
 from tilewright.ir.core import Op
 from tilewright.ir.ops.activation import Clip
@@ -72,24 +74,24 @@ def assert_close(found: np.ndarray, expected: np.ndarray, name: str) -> None:
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance, err_msg=name)
 
 
-def families() -> dict[str, list[Case]]:
+def cases_by_operator() -> dict[str, list[Case]]:
     found: dict[str, list[Case]] = defaultdict(list)
     for case in all_cases():
-        found[type(case.sample.operator).family].append(case)
+        found[case.sample.operator.name].append(case)
     return found
 
 
-FAMILIES = families()
+CASES = cases_by_operator()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_kernels_equal_the_reference(family: str) -> None:
-    assert_equals_reference(FAMILIES[family])
+@pytest.mark.parametrize("name", CASES)
+def test_kernels_equal_the_reference(name: str) -> None:
+    assert_equals_reference(CASES[name])
 
 
 def test_every_plain_sample_has_a_kernel() -> None:
     missing = defaultdict(list)
-    for cases in FAMILIES.values():
+    for cases in CASES.values():
         for case in cases:
             values = (*the_op(case).inputs, *the_op(case).results)
             if all(not v.type.layout and v.type.quant is None for v in values) and execution(case) is None:
@@ -173,6 +175,23 @@ def test_indices_out_of_range_are_refused() -> None:
     assert found == [None] * len(samples)
 
 
+@pytest.mark.parametrize(
+    ("statement", "problem"),
+    [
+        ("y[0] = x[0].sum()", "Unknown attribute 'sum' of type float32 (<string>, line 2)"),
+        ("y[0] = nearest(x[0])", "NameError: name 'nearest' is not defined"),
+    ],
+)
+def test_what_numba_cannot_type_is_said_without_its_traceback(statement: str, problem: str) -> None:
+    function = python_function(f"def kernel(x, y, n, f, scratch, begin, end):\n    {statement}\n    return 0\n")
+    with pytest.raises(CodegenError) as caught:
+        compile_kernel("grid_sample", function, (DType.F32, DType.F32), TARGET, units=1)
+    assert str(caught.value) == (
+        f"cpu code: grid_sample: numba cannot compile the kernel's function kernel; found {problem}. "
+        "This is a fault of Tilewright, not of the model."
+    )
+
+
 def test_tensors_without_elements(rng: np.random.Generator) -> None:
     empty = np.zeros((2, 0, 3), np.float32)
     assert_equals_reference(
@@ -191,7 +210,7 @@ def test_tensors_without_elements(rng: np.random.Generator) -> None:
 def test_results_may_replace_operands_of_the_same_shape() -> None:
     executions: list[Execution] = []
     expected: list[np.ndarray] = []
-    for case in (c for cases in FAMILIES.values() for c in cases):
+    for case in (c for cases in CASES.values() for c in cases):
         op, e = the_op(case), execution(case)
         present = [i for i, value in enumerate(op.operands) if value is not None]
         for place, index in enumerate(present):
@@ -218,7 +237,7 @@ def test_kernels_of_equal_specifications_are_one(rng: np.random.Generator) -> No
 @pytest.mark.parametrize("name", ["reduce_sum", "transpose", "average_pool", "matmul", "lrn", "softmax", "gather"])
 def test_work_can_be_split_anywhere(name: str) -> None:
     """Every kernel in two calls: the first part of its work items, then, into the same result, the others."""
-    for case in [c for cases in FAMILIES.values() for c in cases if the_op(c).name == name][:6]:
+    for case in CASES[name][:6]:
         whole = execution(case)
         if whole is None or whole.kernel.units < 2:
             continue

@@ -194,9 +194,9 @@ def _problem(message: str) -> str:
     plain = re.sub(r"\x1b\[[0-9;]*m", "", message).removeprefix(
         "Failed in nopython mode pipeline (step: nopython frontend)"
     )
-    what, *where = re.split(r'File "(?:[^"]*/)?([^"]*)", line (\d+)', plain)
-    what = textwrap.shorten(what, 300)
-    return f"{what} ({where[0]}, line {where[1]})" if where else what
+    where = re.search(r'File "(?:[^"]*/)?([^"]*)", line (\d+)', plain)
+    what = textwrap.shorten(re.split('File "|During: ', plain)[0], 300)
+    return f"{what} ({where[1]}, line {where[2]})" if where else what
 
 
 @cache
