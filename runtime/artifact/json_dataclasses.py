@@ -131,7 +131,7 @@ def read(kind: type[Item], value: object, source: Source) -> Item:
 
 
 def check(item: object, source: Source) -> None:
-    """Hold the fields of a dataclass, and of those inside it, against their hints.
+    """Hold the fields of a dataclass that are numbers, texts and such dataclasses against their hints.
 
     Raises:
         TilewrightError: as for `read`.
