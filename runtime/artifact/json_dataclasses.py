@@ -22,13 +22,11 @@ from tilewright.errors import TilewrightError
 Item = TypeVar("Item")
 
 
-@dataclass(eq=False, repr=False)
 class Source:
-    """What the JSON of an error is called, the error to raise, and its stage."""
+    """What errors call the JSON that they are about, their type, and their stage."""
 
-    name: str
-    error: type[TilewrightError]
-    stage: str | None = None
+    def __init__(self, name: str, error: type[TilewrightError], stage: str | None = None) -> None:
+        self.name, self.error, self.stage = name, error, stage
 
     def refuse(
         self, path: str, what: str, expected: object = None, found: object = None, hint: str | None = None
@@ -62,11 +60,11 @@ class Bounds:
         return value
 
 
-@dataclass(eq=False, repr=False)
 class OneOf:
     """Which texts a field may hold."""
 
-    choices: Collection[str]
+    def __init__(self, choices: Collection[str]) -> None:
+        self.choices = choices
 
     def __call__(self, value: object, path: str, source: Source) -> str:
         if not isinstance(value, str) or value not in self.choices:
@@ -74,11 +72,11 @@ class OneOf:
         return value
 
 
-@dataclass(eq=False, repr=False)
 class AtMost:
     """How many items a list may have."""
 
-    length: int
+    def __init__(self, length: int) -> None:
+        self.length = length
 
 
 Reader = Callable[[object, str, Source], Any]
