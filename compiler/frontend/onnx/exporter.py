@@ -12,10 +12,10 @@ import onnx.numpy_helper
 
 from tilewright.errors import UnsupportedError
 
-from ....ir.core import Constant, Op, OperatorT, Value
+from ....ir.core import Constant, Function, Op, OperatorT, Value
 from ....ir.names import Names
 from ....ir.op import Operator, QuantizationRule
-from ....ir.types import DType, TensorType
+from ....ir.types import DType, Quantization, TensorType
 
 MICROSOFT = "com.microsoft"
 """Domain of onnxruntime's own operators, used for integer operators that the standard lacks."""
@@ -41,54 +41,76 @@ def exports(*operators: type[OperatorT], quantized: bool = False) -> Callable[[E
 
 
 class Exporter:
-    """State of one export. Tensors are named by ONNX name (a string) or by the value that they stand for."""
+    """State of one export. Tensors are named by ONNX name (a string) or by the value that they stand for.
 
-    def __init__(self, exporters: Exports) -> None:
+    Args:
+        function: what is exported; its parameters and results keep their names.
+        is_qdq: products and sums of quantised tensors are written in floating point, between conversions.
+    """
+
+    def __init__(self, exporters: Exports, function: Function, is_qdq: bool) -> None:
         self.exporters = exporters
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
+        self._is_qdq = is_qdq
+        self._defined = 0
+        self._node_name = ""
+        self._nodes = Names(separator="_")
         self._names: dict[Value, str] = {}
-        self._taken = Names(separator="_")
+        self._tensors = Names(separator="_")
+        inputs = {self.name(parameter) for parameter in function.parameters}
+        results = zip(function.results, function.result_names, strict=True)
+        self._outputs = {value: self._tensors.take(name) for value, name in results if name not in inputs}
 
     def write(self, op: Op) -> None:
-        """Write an op as nodes; one on quantised tensors that ONNX has in floating point only, between conversions.
+        """Write an op as nodes; one on quantised tensors as ONNX has it for integers, or between conversions.
 
         Raises:
             UnsupportedError: the operator has no ONNX form.
         """
-        cls = type(op.operator)
+        cls, rule = type(op.operator), op.operator.QUANTIZATION
+        self._node_name = op.node or ""
         quantized = any(value.type.quant is not None for value in (*op.inputs, *op.results))
-        plain = self.exporters.get((cls, False))
-        form = self.exporters.get((cls, True)) if quantized else plain
-        if form is not None:
-            form(op, self)
+        plain, integer = self.exporters.get((cls, False)), self.exporters.get((cls, True))
+        if quantized and integer is not None and not (self._is_qdq and rule not in _ON_INTEGERS):
+            integer(op, self)
         elif plain is None:
             raise UnsupportedError(f"operator {op.name} has no ONNX form", stage="export", node=op.node)
-        elif cls.QUANTIZATION in _ON_INTEGERS:
+        elif not quantized or rule in _ON_INTEGERS:
             plain(op, self)
         else:
             self._write_between_conversions(op, plain)
 
     def _write_between_conversions(self, op: Op, write: Export) -> None:
         """The float form of ``op``, with operands dequantised before it and results quantised after it."""
-        floats: list[Value | None] = []
-        for value in op.operands:
-            if value is None or value.type.quant is None:
-                floats.append(value)
-                continue
-            inner = Value(value.name, TensorType(value.type.shape, DType.F32))
-            self.bind(inner, self.dequantize(value))
-            floats.append(inner)
         types = [TensorType(value.type.shape, DType.F32) for value in op.results]
-        detached = Op(op.operator, floats, types, loc=op.loc)
+        detached = Op(op.operator, [self._real(op, value) for value in op.operands], types, loc=op.loc)
         write(detached, self)
         pairs = zip(detached.results, op.results, strict=True)
         self.define(op, *(self.quantize(inner, outer.type) for inner, outer in pairs))
 
+    def _real(self, op: Op, value: Value | None) -> Value | None:
+        """An operand of ``op`` in real numbers."""
+        if value is None:
+            return None
+        type = value.type
+        if type.quant is None and type.dtype is DType.I32 and op.operator.QUANTIZATION is QuantizationRule.ACCUMULATE:
+            # A bias, which is at the scale of the accumulators.
+            x, w = (operand.type.quant for operand in op.inputs[:2])
+            assert x is not None and w is not None
+            scales = np.float32(x.scale[0]) * np.asarray(w.scale, np.float32)
+            quant = Quantization.per_tensor(scales[0]) if w.axis is None else Quantization.per_channel(scales, 0)
+            type = type.with_quant(quant)
+        if type.quant is None:
+            return value
+        inner = Value(value.name, TensorType(type.shape, DType.F32))
+        self._names[inner] = self.dequantize(value, type)
+        return inner
+
     def name(self, value: Value) -> str:
         """ONNX name of a value; a constant becomes an initialiser."""
         if value not in self._names:
-            self._names[value] = self._taken.take(value.name)
+            self._names[value] = self._tensors.take(value.name)
             if isinstance(value, Constant):
                 name = self._names[value]
                 self.initializers[name] = onnx.numpy_helper.from_array(np.asarray(value.array, order="C"), name)
@@ -96,7 +118,7 @@ class Exporter:
 
     def constant(self, array: np.ndarray, hint: str = "constant") -> str:
         """A new initialiser; its name."""
-        name = self._taken.take(hint)
+        name = self._tensors.take(hint)
         self.initializers[name] = onnx.numpy_helper.from_array(np.asarray(array, order="C"), name)
         return name
 
@@ -110,13 +132,10 @@ class Exporter:
         names = [i if isinstance(i, str) else self.name(i) if i is not None else "" for i in inputs]
         while names and not names[-1]:
             names.pop()
-        results = [self._taken.take(op_type.lower()) for _ in range(outputs)]
+        results = [self._tensors.take(op_type.lower()) for _ in range(outputs)]
         present = {key: value for key, value in attributes.items() if value is not None}
-        self.nodes.append(
-            onnx.helper.make_node(
-                op_type, names, results, name=self._taken.take(f"{op_type}_node"), domain=domain, **present
-            )
-        )
+        name = self._nodes.take(self._node_name or op_type)
+        self.nodes.append(onnx.helper.make_node(op_type, names, results, name=name, domain=domain, **present))
         return results
 
     def node(self, op_type: str, inputs: Sequence[Value | str | None], domain: str = "", **attributes: Any) -> str:
@@ -130,9 +149,14 @@ class Exporter:
         self.define(op, *self._node(op_type, inputs, len(op.results), domain, attributes))
 
     def define(self, op: Op, *names: str) -> None:
-        """Say which tensors are the results of ``op``."""
+        """Say which tensors are the results of ``op``; those of the node just written take the names of the values."""
+        outputs = self.nodes[-1].output if len(self.nodes) > self._defined else []
+        self._defined = len(self.nodes)
         for value, name in zip(op.results, names, strict=True):
             self._names[value] = name
+            if name in outputs:
+                self._names[value] = self._outputs.get(value) or self._tensors.take(value.name)
+                outputs[list(outputs).index(name)] = self._names[value]
 
     def bind(self, value: Value, name: str) -> None:
         """Say which tensor a value is."""
@@ -143,7 +167,7 @@ class Exporter:
         inner = self.name(value)
         if name == inner:
             return inner
-        outer = self._taken.take(name)
+        outer = name if name in self._outputs.values() else self._tensors.take(name)
         self.nodes.append(onnx.helper.make_node("Identity", [inner], [outer]))
         return outer
 
@@ -165,7 +189,8 @@ class Exporter:
         axis = type.quant.axis if type.quant is not None else None
         return self.node("QuantizeLinear", [x, *self.parameters(type)], axis=axis)
 
-    def dequantize(self, x: Value) -> str:
-        """Write the conversion of a quantised tensor to real numbers; the name of the result."""
-        axis = x.type.quant.axis if x.type.quant is not None else None
-        return self.node("DequantizeLinear", self.with_parameters(x), axis=axis)
+    def dequantize(self, x: Value, type: TensorType | None = None) -> str:
+        """Write the conversion of a tensor, quantised as ``type`` says, to real numbers; the name of the result."""
+        type = type or x.type
+        axis = type.quant.axis if type.quant is not None else None
+        return self.node("DequantizeLinear", [x, *self.parameters(type)], axis=axis)

@@ -14,14 +14,18 @@ OPSET = 21
 """Version of the standard operator set that is written."""
 
 
-def export_onnx(module: Module) -> onnx.ModelProto:
+def export_onnx(module: Module, *, is_qdq: bool = False) -> onnx.ModelProto:
     """The function ``main`` as an ONNX model; fused operators become several nodes.
+
+    Args:
+        is_qdq: operators on quantised tensors become those on real numbers between DequantizeLinear and QuantizeLinear,
+            instead of QLinear operators where there are such.
 
     Raises:
         UnsupportedError: an operator has no ONNX form.
     """
-    exporter = Exporter(EXPORTS)
     function = module.main
+    exporter = Exporter(EXPORTS, function, is_qdq)
     inputs = [_info(exporter.name(p), p.type) for p in function.parameters]
     for op in function.ops:
         exporter.write(op)
