@@ -308,6 +308,46 @@ def opt(
 
 
 @app.command()
+def export(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="An ONNX model, or a module as text (.tw).")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.onnx", help="The ONNX model to write.")],
+    quantized: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FORM",
+            help="Quantise the network, with the scales that it brings or by --calibration. qdq: operators between "
+            "DequantizeLinear and QuantizeLinear; qlinear: QLinear operators. Default: the network as it is.",
+        ),
+    ] = None,
+    calibration: Annotated[str | None, COMPILE_OPTIONS["calibration"]] = None,
+    preprocessing: Annotated[str | None, COMPILE_OPTIONS["preprocessing"]] = None,
+    input_shape: InputShape = None,
+    quiet: Quiet = False,
+    json_output: Json = False,
+) -> None:
+    """Write a network as an ONNX model, as it is or quantised, for other tools.
+
+    Example: `tilewright export resnet50.onnx -o resnet50_int8.onnx --quantized qdq --calibration images/`
+    """
+    from .export import export_model
+
+    with Diagnostics(quiet=quiet).progress() as report:
+        nodes = export_model(
+            path,
+            output,
+            quantized=quantized,
+            calibration=calibration,
+            preprocessing=preprocessing,
+            input_shapes=parse_input_shapes(input_shape),
+            report=report,
+        )
+    if json_output:
+        typer.echo(json.dumps({"output": str(output), "nodes": nodes}, indent=2))
+    else:
+        typer.echo(f"{output}: {', '.join(f'{count} {op_type}' for op_type, count in nodes.items()) or 'no nodes'}")
+
+
+@app.command()
 def simulate(artifact: Artifact, json_output: Json = False) -> None:
     """Print the modelled time of each layer on the accelerator.
 

@@ -133,7 +133,12 @@ def matrix(exporter: Exporter, value: Value, is_transposed: bool) -> str:
 def export_matmul(op: Op[MatMul], exporter: Exporter) -> None:
     matmul = op.operator
     x, w, b, residual = op.operands
-    y = exporter.node("MatMul", [matrix(exporter, x, matmul.transpose_a), matrix(exporter, w, matmul.transpose_b)])
-    for addend in (b, residual):
+    if x.type.rank == w.type.rank == 2 and x.type.dtype.is_float:
+        y = exporter.node("Gemm", [x, w, b], transA=int(matmul.transpose_a), transB=int(matmul.transpose_b))
+        addends = (residual,)
+    else:
+        y = exporter.node("MatMul", [matrix(exporter, x, matmul.transpose_a), matrix(exporter, w, matmul.transpose_b)])
+        addends = (b, residual)
+    for addend in addends:
         y = exporter.node("Add", [y, addend]) if addend is not None else y
     exporter.define(op, export_activation(exporter, y, matmul.act, matmul.act_args, op.result.type.dtype))

@@ -18,7 +18,7 @@ from tilewright.compiler.cli import main
 from tilewright.compiler.demo.digits import MODEL
 from tilewright.ir.ops.softmax import Softmax
 
-COMMANDS = ("compile", "run", "inspect", "opt", "simulate", "demo")
+COMMANDS = ("compile", "run", "inspect", "opt", "export", "simulate", "demo")
 Capture = pytest.CaptureFixture[str]
 
 

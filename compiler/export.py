@@ -1,0 +1,71 @@
+"""Writing a network as an ONNX model: ``tilewright export`` and ``tilewright.export``."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+from tilewright.errors import UsageError
+
+from .calibration.dataset import Source
+from .calibration.preprocessing import PreprocessingSource
+from .console import ProgressReport, silent
+from .frontend.onnx.reader import InputShapes, import_onnx
+from .frontend.onnx.writer import export_onnx
+from .optimize import read_module
+from .options import CompileOptions
+from .output import check_output
+from .quantization import brings_quantization, quantize_module
+
+FORMS = ("qdq", "qlinear")
+
+
+def export_model(
+    model: str | os.PathLike[str] | bytes,
+    output: str | os.PathLike[str],
+    *,
+    quantized: str | None = None,
+    calibration: Source | None = None,
+    preprocessing: PreprocessingSource | None = None,
+    input_shapes: InputShapes | None = None,
+    report: ProgressReport = silent,
+) -> dict[str, int]:
+    """Write a network as an ONNX model, for other tools; this is ``tilewright.export``.
+
+    Args:
+        model: path or contents of an ONNX model, or the path of a module as text (``.tw``).
+        output: the file to write.
+        quantized: quantise the network to int8, with the scales that it brings or by ``calibration``, and write
+            operators between DequantizeLinear and QuantizeLinear (``qdq``) or QLinear operators (``qlinear``). Without
+            it the network is written as it is.
+        calibration, preprocessing, input_shapes: as for ``tilewright.compile``.
+
+    Returns:
+        How many nodes of each operator were written.
+
+    Raises:
+        UsageError: an option has a value that it cannot have, or no use; the output is the model.
+        ModelError: the model cannot be read, or holds what ONNX has no form for.
+        CalibrationError: calibration data is needed and missing, or wrong.
+        ArtifactError: the output cannot be written.
+    """
+    if quantized is not None and quantized not in FORMS:
+        raise UsageError("unknown form of a quantised network", expected=" or ".join(FORMS), found=quantized)
+    if quantized is None and calibration is not None:
+        hint = f"Give --quantized {FORMS[0]}, or leave --calibration out."
+        raise UsageError("--calibration is for quantised networks", hint=hint)
+    if calibration is None and preprocessing is not None:
+        hint = "Give calibration data, or leave --preprocess out."
+        raise UsageError("--preprocess has no use without calibration data", hint=hint)
+    check_output(model, output)
+    shapes = input_shapes or {}
+    module = import_onnx(model, shapes) if isinstance(model, bytes) else read_module(Path(model), shapes)
+    if quantized is not None:
+        if calibration is not None and brings_quantization(module):
+            raise UsageError("the network is already quantised", hint="Leave --calibration out.")
+        options = CompileOptions(calibration=calibration, preprocessing=preprocessing, report=report)
+        module = quantize_module(module, options)
+    written = export_onnx(module, is_qdq=quantized == "qdq")
+    Path(output).write_bytes(written.SerializeToString())
+    return dict(Counter(node.op_type for node in written.graph.node).most_common())

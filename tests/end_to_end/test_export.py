@@ -1,0 +1,99 @@
+"""Networks as ONNX models again: other runtimes compute the same, and so do we."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.helper
+import onnxruntime
+import pytest
+from network_files import partly_quantized_model, write_model
+
+import tilewright
+from tilewright.compiler.cli import main
+from tilewright.compiler.demo.digits import MODEL, load_digits
+
+Fails = Callable[..., str]
+DIGITS = load_digits()
+SAMPLES = DIGITS.prepare(DIGITS.calibration_images[:20])
+IMAGE = DIGITS.prepare(DIGITS.images[:1])
+
+
+def results(model: Path, engine: str, calibration: np.ndarray | None = None) -> np.ndarray:
+    artifact = tilewright.compile(model, calibration=calibration)
+    with tilewright.load(artifact, engine=engine) as session:
+        return session.run({"image": IMAGE})["probabilities"]
+
+
+def in_onnxruntime(model: Path) -> np.ndarray:
+    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    (found,) = session.run(["probabilities"], {"image": IMAGE})
+    return np.asarray(found)
+
+
+def test_a_network_as_it_is(tmp_path: Path) -> None:
+    nodes = tilewright.export(MODEL, tmp_path / "digits.onnx")
+    original, written = onnx.load(MODEL).graph, onnx.load(tmp_path / "digits.onnx").graph
+    ones = {"Add": 1, "Clip": 1, "MaxPool": 1, "GlobalAveragePool": 1, "Reshape": 1, "Gemm": 1, "Softmax": 1}
+    assert nodes == {"Conv": 4, "Relu": 3} | ones
+    assert {node.name for node in written.node} == {node.name for node in original.node}
+    assert [value.name for value in written.output] == [value.name for value in original.output]
+    np.testing.assert_array_equal(results(tmp_path / "digits.onnx", "float"), results(MODEL, "float"))
+    np.testing.assert_allclose(in_onnxruntime(tmp_path / "digits.onnx"), in_onnxruntime(MODEL), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("form", "operator"), [("qdq", "Conv"), ("qlinear", "QLinearConv")])
+def test_a_quantised_network(form: str, operator: str, tmp_path: Path) -> None:
+    written = tmp_path / "digits_int8.onnx"
+    nodes = tilewright.export(MODEL, written, quantized=form, calibration=SAMPLES)
+    assert nodes[operator] == 4
+    onnx.checker.check_model(onnx.load(written))
+    for engine in ("device", "software"):
+        np.testing.assert_array_equal(results(written, engine), results(MODEL, engine, SAMPLES))
+    np.testing.assert_allclose(in_onnxruntime(written), results(MODEL, "software", SAMPLES), rtol=0, atol=1e-6)
+
+
+def test_a_network_that_brings_its_scales_changes_its_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = write_model(tmp_path / "partly.onnx", partly_quantized_model())
+    assert main(["export", str(model), "-o", str(tmp_path / "q.onnx"), "--quantized", "qlinear", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["nodes"]["QLinearConv"] == 1
+    x = np.random.default_rng(0).standard_normal((1, 3, 6, 6)).astype(np.float32)
+    found = []
+    for path in (model, tmp_path / "q.onnx"):
+        with tilewright.load(tilewright.compile(path), engine="software") as session:
+            found.append(session.run({"x": x}))
+    assert found[0].keys() == found[1].keys() == {"y", "v"}
+    for name in found[0]:
+        np.testing.assert_array_equal(found[0][name], found[1][name])
+
+
+def test_a_module_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text, written = tmp_path / "digits.tw", tmp_path / "digits.onnx"
+    assert main(["opt", str(MODEL), "--passes", "fold_constants,canonicalize,fuse", "-o", str(text)]) == 0
+    assert main(["export", str(text), "-o", str(written)]) == 0
+    assert capsys.readouterr().out.startswith(f"{written}: 4 Conv, ")
+    np.testing.assert_array_equal(results(written, "float"), results(MODEL, "float"))
+
+
+def test_wrong_usage(tmp_path: Path, fails: Fails) -> None:
+    export = ["export", MODEL, "-o", "out.onnx"]
+    assert fails([*export, "--quantized", "qoperator"], 2) == (
+        "unknown form of a quantised network; expected qdq or qlinear, found qoperator"
+    )
+    assert fails([*export, "--calibration", "random"], 2) == (
+        "--calibration is for quantised networks. Give --quantized qdq, or leave --calibration out."
+    )
+    assert fails([*export, "--quantized", "qdq", "--preprocess", "scale=2"], 2) == (
+        "--preprocess has no use without calibration data. Give calibration data, or leave --preprocess out."
+    )
+    write_model(tmp_path / "same.onnx", partly_quantized_model())
+    assert fails(["export", "same.onnx", "-o", "same.onnx"], 2) == (
+        "the output would replace the model; found same.onnx. Choose another --output."
+    )
+    assert fails(["export", "same.onnx", "-o", "out.onnx", "--quantized", "qdq", "--calibration", "random"], 2) == (
+        "the network is already quantised. Leave --calibration out."
+    )
