@@ -342,7 +342,7 @@ def export(
             report=report,
         )
     if json_output:
-        typer.echo(json.dumps({"output": str(output), "nodes": nodes}, indent=2))
+        typer.echo(json_text({"output": str(output), "nodes": nodes}), nl=False)
     else:
         typer.echo(f"{output}: {', '.join(f'{count} {op_type}' for op_type, count in nodes.items()) or 'no nodes'}")
 

@@ -16,6 +16,8 @@ from network_files import partly_quantized_model, write_model
 import tilewright
 from tilewright.compiler.cli import main
 from tilewright.compiler.demo.digits import MODEL, load_digits
+from tilewright.compiler.frontend.onnx.writer import export_onnx
+from tilewright.ir.parser import parse_module
 
 Fails = Callable[..., str]
 DIGITS = load_digits()
@@ -77,6 +79,19 @@ def test_a_module_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert main(["export", str(text), "-o", str(written)]) == 0
     assert capsys.readouterr().out.startswith(f"{written}: 4 Conv, ")
     np.testing.assert_array_equal(results(written, "float"), results(MODEL, "float"))
+
+
+def test_names_of_outputs_are_kept() -> None:
+    module = parse_module("""module @m {
+  func @main(%x: f32[2]) -> (%b: f32[2], %x: f32[2], %relu: f32[2], %c: f32[2]) {
+    %a = neg(%x) : f32[2]
+    %b = relu(%a) : f32[2]
+    return %b, %x, %a, %b
+  }
+}""")
+    graph = export_onnx(module).graph
+    assert [value.name for value in graph.output] == ["b", "x", "relu", "c"]
+    onnx.checker.check_model(export_onnx(module), full_check=True)
 
 
 def test_wrong_usage(tmp_path: Path, fails: Fails) -> None:

@@ -55,12 +55,13 @@ class Exporter:
         self._is_qdq = is_qdq
         self._defined = 0
         self._node_name = ""
-        self._nodes = Names(separator="_")
+        self._node_names = Names(separator="_")
         self._names: dict[Value, str] = {}
         self._tensors = Names(separator="_")
         inputs = {self.name(parameter) for parameter in function.parameters}
         results = zip(function.results, function.result_names, strict=True)
-        self._outputs = {value: self._tensors.take(name) for value, name in results if name not in inputs}
+        self._outputs = {self._tensors.take(name): value for value, name in results if name not in inputs}
+        self._output_names = {value: name for name, value in self._outputs.items()}
 
     def write(self, op: Op) -> None:
         """Write an op as nodes; one on quantised tensors as ONNX has it for integers, or between conversions.
@@ -134,7 +135,7 @@ class Exporter:
             names.pop()
         results = [self._tensors.take(op_type.lower()) for _ in range(outputs)]
         present = {key: value for key, value in attributes.items() if value is not None}
-        name = self._nodes.take(self._node_name or op_type)
+        name = self._node_names.take(self._node_name or op_type)
         self.nodes.append(onnx.helper.make_node(op_type, names, results, name=name, domain=domain, **present))
         return results
 
@@ -155,7 +156,7 @@ class Exporter:
         for value, name in zip(op.results, names, strict=True):
             self._names[value] = name
             if name in outputs:
-                self._names[value] = self._outputs.get(value) or self._tensors.take(value.name)
+                self._names[value] = self._output_names.get(value) or self._tensors.take(value.name)
                 outputs[list(outputs).index(name)] = self._names[value]
 
     def bind(self, value: Value, name: str) -> None:
@@ -167,7 +168,7 @@ class Exporter:
         inner = self.name(value)
         if name == inner:
             return inner
-        outer = name if name in self._outputs.values() else self._tensors.take(name)
+        outer = name if name in self._outputs else self._tensors.take(name)
         self.nodes.append(onnx.helper.make_node("Identity", [inner], [outer]))
         return outer
 
