@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tilewright.errors import PassError
+
 from ..ir.annotations import ALIAS, ARENA_BYTES, AT, ON
 from ..ir.core import Module, Op, Value
 
@@ -22,10 +24,6 @@ class Invariant:
     violation: Callable[[Module], Op | Value | str | None]
 
 
-def _first_unplaced(module: Module) -> Op | None:
-    return next((op for op in module.ops if not ON.is_at(op)), None)
-
-
 def _first_with_layout(module: Module) -> Value | None:
     for function in module.functions.values():
         for parameter in function.parameters:
@@ -37,16 +35,25 @@ def _first_with_layout(module: Module) -> Value | None:
     return next((value for op in module.ops for value in op.results if value.type.layout), None)
 
 
-def _first_with_address(module: Module) -> Op | None:
-    return next((op for op in module.ops if AT.is_at(op) or ALIAS.is_at(op)), None)
-
-
 def _first_without_address(module: Module) -> Op | str | None:
     for op in module.main.ops:
         at = AT.get(op)
         if at is None or len(at) != len(op.results):
             return op
     return None if ARENA_BYTES.is_at(module.main) else "@main has no arena_bytes"
+
+
+def proved(name: str, check: Callable[[Module], object]) -> Invariant:
+    """The invariant that holds where ``check`` raises no PassError."""
+
+    def violation(module: Module) -> str | None:
+        try:
+            check(module)
+        except PassError as error:
+            return str(error)
+        return None
+
+    return Invariant(name, violation)
 
 
 def is_written_plainly(value: Value) -> bool:
@@ -63,13 +70,13 @@ def _first_bad_output(module: Module) -> Value | None:
     return None
 
 
-def _first_dead(module: Module) -> Op | None:
-    return next((op for op in module.ops if not any(value.uses for value in op.results)), None)
+def _first(is_wrong: Callable[[Op], bool]) -> Callable[[Module], Op | None]:
+    return lambda module: next(filter(is_wrong, module.ops), None)
 
 
-PLACED = Invariant("placed: every op says where it runs", _first_unplaced)
+PLACED = Invariant("placed: every op says where it runs", _first(lambda op: not ON.is_at(op)))
 PLAIN = Invariant("plain: every value is in row-major order", _first_with_layout)
-UNPLANNED = Invariant("unplanned: no op has an address yet", _first_with_address)
+UNPLANNED = Invariant("unplanned: no op has an address yet", _first(lambda op: AT.is_at(op) or ALIAS.is_at(op)))
 PLANNED = Invariant("planned: every result of @main has an address", _first_without_address)
 OUTPUTS_APART = Invariant("outputs apart: each output is a row-major op result of its own", _first_bad_output)
-NO_DEAD_OPS = Invariant("no dead ops: every op is used", _first_dead)
+NO_DEAD_OPS = Invariant("no dead ops: every op is used", _first(lambda op: not any(v.uses for v in op.results)))

@@ -90,7 +90,7 @@ class Histogram:
         return (np.arange(BINS) + 0.5 - BINS / 2) * (2 * self.limit / BINS)
 
 
-class Percentile:
+class Percentile(Histogram):
     """The narrowest range outside of which at most a given share of the values lies on either side.
 
     Args:
@@ -100,23 +100,19 @@ class Percentile:
     def __init__(self, percentile: float = 99.99) -> None:
         if not 50 < percentile <= 100:
             raise UsageError("a percentile lies between 50 and 100", found=percentile)
+        super().__init__()
         self.percentile = percentile
-        self.histogram = Histogram()
-
-    def observe(self, values: np.ndarray) -> None:
-        self.histogram.observe(values)
 
     def range(self) -> Range:
-        low, high = self.histogram.extremes.range()
-        counts = self.histogram.counts
-        total = int(counts.sum())
+        low, high = self.extremes.range()
+        total = int(self.counts.sum())
         if total == 0:
             return low, high
         outside = total * (1 - self.percentile / 100)
-        width = 2 * self.histogram.limit / BINS
-        below = np.cumsum(counts)
+        width = 2 * self.limit / BINS
+        below = np.cumsum(self.counts)
         first = int(np.searchsorted(below, outside, side="right"))
-        above = np.cumsum(counts[::-1])
+        above = np.cumsum(self.counts[::-1])
         last = BINS - 1 - int(np.searchsorted(above, outside, side="right"))
         return (
             max(low, (first - BINS / 2) * width),
@@ -124,7 +120,7 @@ class Percentile:
         )
 
 
-class MeanSquaredError:
+class MeanSquaredError(Histogram):
     """The range whose quantisation to 8 bits changes the values least in the mean square.
 
     Both ends are narrowed from the extremes, in turn, as long as the error falls.
@@ -133,20 +129,14 @@ class MeanSquaredError:
     STEPS = np.linspace(1.0, 0.2, 81)
     ROUNDS = 3
 
-    def __init__(self) -> None:
-        self.histogram = Histogram()
-
-    def observe(self, values: np.ndarray) -> None:
-        self.histogram.observe(values)
-
     def range(self) -> Range:
-        low, high = self.histogram.extremes.range()
-        seen = self.histogram.counts.nonzero()[0]
+        low, high = self.extremes.range()
+        seen = self.counts.nonzero()[0]
         if not seen.size:
             return low, high
         # The values of the outermost bins are known better than by their centres.
-        centres = np.clip(self.histogram.centres()[seen], low, high)
-        weights = self.histogram.counts[seen] / self.histogram.counts.sum()
+        centres = np.clip(self.centres()[seen], low, high)
+        weights = self.counts[seen] / self.counts.sum()
         best = (min(low, 0.0), max(high, 0.0))
         error = _squared_error(centres, weights, best)
         for _ in range(self.ROUNDS):

@@ -12,22 +12,11 @@ from ...ir.core import Function, Module, Op, Value
 from ...ir.layout import bytes_of
 from ...ir.ops.movement import Concat
 from ..base import Pass, Record
-from ..invariants import PLANNED, Invariant
+from ..invariants import PLANNED, Invariant, proved
 from ..memory.ownership import Extent, Ownership, Piece
 
 BLOCK = 64
 """Bytes that one owner is recorded for; every address must be a multiple."""
-
-
-def _unsound(module: Module) -> str | None:
-    try:
-        check_cpu_memory(module.main)
-    except PassError as error:
-        return str(error)
-    return None
-
-
-SOUND = Invariant("soundly planned: nothing is overwritten before its last use", _unsound)
 
 
 @dataclass(frozen=True)
@@ -49,6 +38,11 @@ def check_cpu_memory(function: Function) -> None:
             address leaves the arena or is not aligned, or an output lies in the arena; names op and source node.
     """
     _Arena(function).run()
+
+
+SOUND = proved(
+    "soundly planned: nothing is overwritten before its last use", lambda module: check_cpu_memory(module.main)
+)
 
 
 class _Arena:

@@ -6,9 +6,11 @@ zero point of the activations may enter: subtracted from each activation, or fol
 
 from __future__ import annotations
 
+from typing import TypeGuard, Union
+
 import numpy as np
 
-from ...ir.core import Constant, Op, Value
+from ...ir.core import Constant, Op, Value, is_op
 from ...ir.ops.convolution import Conv
 from ...ir.ops.matmul import MatMul
 from ...ir.quantized import accumulator_factors, limits, parameters
@@ -18,24 +20,22 @@ from ..pattern import Match, Rule, node
 LIMIT = 2**31
 """Magnitude that an accumulator must stay below."""
 
+Product = Op[Union[Conv, MatMul]]
 
-def is_accumulating(op: Op) -> bool:
+
+def is_accumulating(op: Op) -> TypeGuard[Product]:
     """Whether the op is a convolution or product of quantised tensors."""
-    return isinstance(op.operator, (Conv, MatMul)) and op.result.type.quant is not None
+    return is_op(op, Conv, MatMul) and op.result.type.quant is not None
 
 
-def channel_axis(op: Op) -> int:
+def channel_axis(op: Product) -> int:
     """The dimension of the weights that output channels run along."""
-    w = op.operands[1]
-    assert w is not None
-    return op.operator.column_axis(w.type) if isinstance(op.operator, MatMul) else 0
+    return op.operator.column_axis(op.operands.w.type) if isinstance(op.operator, MatMul) else 0
 
 
-def accumulator_bounds(op: Op) -> np.ndarray:
+def accumulator_bounds(op: Product) -> np.ndarray:
     """Largest magnitude that the accumulators of each output channel can reach, int64[channels]."""
-    x, w, b = (*op.operands, None)[:3]
-    assert x is not None
-    assert w is not None
+    x, w, b, _ = op.operands
     _, zero = parameters(x.type)
     low, high = limits(x.type)
     magnitude, total = _weight_sums(op, w)
@@ -47,7 +47,7 @@ def accumulator_bounds(op: Op) -> np.ndarray:
     return np.maximum(centred, folded)
 
 
-def _weight_sums(op: Op, w: Value) -> tuple[np.ndarray, np.ndarray]:
+def _weight_sums(op: Product, w: Value) -> tuple[np.ndarray, np.ndarray]:
     """Sums over each channel's weights, less their zero points: of magnitudes, and as they are; int64[channels]."""
     assert w.type.quant is not None
     axis, inner = channel_axis(op), _inner(op, w.type)
@@ -69,11 +69,10 @@ def _weight_sums(op: Op, w: Value) -> tuple[np.ndarray, np.ndarray]:
     return magnitude, total
 
 
-def _inner(op: Op, w: TensorType) -> int:
+def _inner(op: Product, w: TensorType) -> int:
     """Products in each sum."""
     if isinstance(op.operator, Conv):
         return int(np.prod(w.shape[1:]))
-    assert isinstance(op.operator, MatMul)
     return w.shape[-1 if op.operator.transpose_b else -2]
 
 
@@ -83,10 +82,9 @@ def _bias_of(b: Value | None, channels: int) -> np.ndarray:
     return b.array.astype(np.int64) if isinstance(b, Constant) else np.full(channels, LIMIT, np.int64)
 
 
-def overflowing_channels(op: Op) -> np.ndarray:
+def overflowing_channels(op: Product) -> np.ndarray:
     """Indices of the output channels whose accumulators may not fit int32."""
-    w, b = (*op.operands, None)[1:3]
-    assert w is not None
+    _, w, b, _ = op.operands
     bias = _bias_of(b, w.type.shape[channel_axis(op)])
     if _inner(op, w.type) * 255 * 256 + np.abs(bias).max(initial=0) < LIMIT:
         # Short sums of any weights fit.
@@ -94,15 +92,15 @@ def overflowing_channels(op: Op) -> np.ndarray:
     return np.flatnonzero(accumulator_bounds(op) >= LIMIT)
 
 
-def _settle_channels(found: Match) -> Value | None:
+def _settle_channels(found: Match[Conv | MatMul]) -> Value | None:
     """Weights and bias of channels that may overflow are cleared where the result is the same whatever the input.
 
     Training leaves dead channels with scales so small that any accumulator is requantised to the same integer, and
     with a bias that fills 32 bits.
     """
     op = found.root
-    x, w, b = (*op.operands, None)[:3]
-    if not is_accumulating(op) or not isinstance(w, Constant) or not isinstance(b, Constant) or x is None:
+    x, w, b, _ = op.operands
+    if op.result.type.quant is None or not isinstance(w, Constant) or not isinstance(b, Constant):
         return None
     channels = overflowing_channels(op)
     y = op.result.type

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 from tilewright.errors import PassError
 
-from ...ir.core import Module, Op
+from ...ir.core import Module
 from ..base import Pass, Record
 from ..invariants import UNPLANNED, Invariant
-from .accumulators import LIMIT, accumulator_bounds, is_accumulating, overflowing_channels
+from .accumulators import LIMIT, Product, accumulator_bounds, is_accumulating, overflowing_channels
 
 NAMED_CHANNELS = 8
 """How many channels a message names before it only counts them."""
@@ -46,7 +46,7 @@ class CheckAccumulatorOverflow(Pass):
         return False
 
 
-def _overflow(op: Op, channels: list[int]) -> PassError:
+def _overflow(op: Product, channels: list[int]) -> PassError:
     named = ", ".join(map(str, channels[:NAMED_CHANNELS]))
     more = f" and {len(channels) - NAMED_CHANNELS} more" if len(channels) > NAMED_CHANNELS else ""
     bounds = accumulator_bounds(op)

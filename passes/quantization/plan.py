@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import TypeGuard
 
-from ...ir.core import Constant, Function, Op, Value
+from ...ir.core import Constant, Function, Op, Value, is_op
 from ...ir.names import Names
 from ...ir.op import QuantizationRule
 from ...ir.ops.activation import Activation, Clip, Relu
@@ -30,7 +31,7 @@ class Plan:
             calibration has to find out.
     """
 
-    anchors: tuple[Op, ...]
+    anchors: tuple[Op[Conv | MatMul], ...]
     ops: frozenset[Op]
     values: Mapping[str, Value]
 
@@ -59,7 +60,7 @@ def plan_quantization(function: Function, keep: Collection[str] = ()) -> Plan:
     """
     wanted: set[Value] = set()
     taken: set[Op] = set()
-    anchors: list[Op] = []
+    anchors: list[Op[Conv | MatMul]] = []
     kept = {op for op in function.ops if op.name in keep or not set(op.loc).isdisjoint(keep)}
     for op in reversed(list(function.ops)):
         if op in kept:
@@ -84,13 +85,12 @@ def plan_quantization(function: Function, keep: Collection[str] = ()) -> Plan:
     return Plan(tuple(reversed(anchors)), frozenset(taken), {names.take(value.name): value for value in values})
 
 
-def is_anchor(op: Op) -> bool:
+def is_anchor(op: Op) -> TypeGuard[Op[Conv | MatMul]]:
     """Whether the op is a convolution or product that is worth quantising for itself: its weights are constants."""
-    operator = op.operator
-    if not isinstance(operator, (Conv, MatMul)):
+    if not is_op(op, Conv, MatMul):
         return False
-    x, w, b, residual = (*op.operands, None, None)[:4]
-    if x is None or isinstance(x, Constant) or x.type.dtype is not DType.F32 or op.result.type.quant is not None:
+    operator, (x, w, b, residual) = op.operator, op.operands
+    if isinstance(x, Constant) or x.type.dtype is not DType.F32 or op.result.type.quant is not None:
         return False
     if not isinstance(w, Constant) or not isinstance(b, (Constant, type(None))) or residual is not None:
         return False

@@ -11,6 +11,7 @@ import numpy as np
 from tilewright.errors import PassError
 
 from ...ir.core import Constant, Function, Module, Op, Value
+from ...ir.ops.convolution import Conv
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Concat
 from ...ir.ops.quantization import Dequantize
@@ -86,23 +87,15 @@ class Quantize(Pass):
                         found[source] = found[source].with_quant(found[value].quant)
         return found
 
-    def _quantize_weights(self, module: Module, op: Op, record: Record) -> None:
-        x, w, b = (*op.operands, None)[:3]
-        assert x is not None
+    def _quantize_weights(self, module: Module, op: Op[Conv | MatMul], record: Record) -> None:
+        x, w, b, _ = op.operands
         assert isinstance(w, Constant)
         bias = b.array if isinstance(b, Constant) else None
-        axis = op.operator.column_axis(w.type) if isinstance(op.operator, MatMul) else 0
         scale = _scale_of(x)
-        stored = on_own_grid(w.array)
-        if stored is not None and bias is not None:
-            quant = stored[1].quant
-            assert quant is not None
-            # One scale for all channels cannot make room for the bias of one.
-            if np.abs(bias).max(initial=0) / (scale * quant.scale[0]) >= 2.0**30:
-                stored = None
+        stored = on_own_grid(w.array, bias, scale)
         record.counts["weights on their own grid" if stored is not None else "weights per channel"] += 1
         if stored is None:
-            stored = per_channel(w.array, axis, bias, scale)
+            stored = per_channel(w.array, accumulators.channel_axis(op), bias, scale)
         constant = module.add_constant(w.name, *stored)
         assert op.function is not None
         real = op.function.insert(Op(Dequantize(), [constant], names=[w.name], loc=op.loc), op)

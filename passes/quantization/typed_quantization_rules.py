@@ -21,20 +21,16 @@ def _as_stored(found: Match, x: Value, quant: Quantization) -> Value:
     return found.emit(StorageCast(), x, result_types=[type])
 
 
-def _typed_dequantize(found: Match) -> Value | None:
-    dequantize, (x, scale, zero_point) = found.root.operator, (*found.root.operands, None)[:3]
-    assert isinstance(dequantize, DequantizeLinear)
-    assert x is not None
-    quant = quantization_of(scale, zero_point, dequantize.axis)
+def _typed_dequantize(found: Match[DequantizeLinear]) -> Value | None:
+    x, scale, zero_point = found.root.operands
+    quant = quantization_of(scale, zero_point, found.root.operator.axis)
     if quant is None or found.root.result.type.dtype is not DType.F32:
         return None
     return found.emit(Dequantize(), _as_stored(found, x, quant))
 
 
-def _typed_quantize(found: Match) -> Value | None:
-    quantize, (x, scale, zero_point) = found.root.operator, (*found.root.operands, None)[:3]
-    assert isinstance(quantize, QuantizeLinear)
-    assert x is not None
+def _typed_quantize(found: Match[QuantizeLinear]) -> Value | None:
+    quantize, (x, scale, zero_point) = found.root.operator, found.root.operands
     quant = quantization_of(scale, zero_point, quantize.axis)
     if quant is None or x.type.dtype is not DType.F32:
         return None

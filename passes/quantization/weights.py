@@ -62,10 +62,16 @@ def grid_of(weights: np.ndarray, span: int = LEVELS - 1) -> tuple[float, np.ndar
     return None
 
 
-def on_own_grid(weights: np.ndarray) -> tuple[np.ndarray, TensorType] | None:
+def on_own_grid(
+    weights: np.ndarray, bias: np.ndarray | None = None, x_scale: float = 1.0
+) -> tuple[np.ndarray, TensorType] | None:
     """Weights that are products of one scale and 8-bit integers, as those integers; ``None`` if they are not.
 
     Models that were made from quantised ones hold such weights. Rounding them to any other scale costs accuracy.
+    One scale for all channels cannot make room for the bias of one, so a large bias rules the grid out.
+
+    Args:
+        bias, x_scale: as for :func:`per_channel`.
     """
     found = grid_of(weights)
     if found is None:
@@ -73,6 +79,8 @@ def on_own_grid(weights: np.ndarray) -> tuple[np.ndarray, TensorType] | None:
     step, integers = found
     low, high = int(integers.min(initial=0)), int(integers.max(initial=0))
     scale = float(np.float32(step))
+    if bias is not None and np.abs(bias).max(initial=0) / (x_scale * scale) >= LARGEST_BIAS:
+        return None
     if low >= -LARGEST and high <= LARGEST:
         quant = Quantization.per_tensor(scale)
         return integers.astype(np.int8), TensorType(weights.shape, DType.I8, quant)

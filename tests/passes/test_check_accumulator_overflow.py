@@ -8,7 +8,13 @@ from before_after import parse, run_pass
 
 from tilewright.errors import PassError
 from tilewright.ir import interp
-from tilewright.passes.quantization.accumulators import accumulator_bounds, overflowing_channels
+from tilewright.ir.core import Module
+from tilewright.passes.quantization.accumulators import (
+    Product,
+    accumulator_bounds,
+    is_accumulating,
+    overflowing_channels,
+)
 
 CONV = 'strides=[1], pads=[0, 0], dilations=[1], group=1, act="none", act_args=[]'
 
@@ -23,16 +29,22 @@ def network(weights: str, bias: str, zero_point: int = 0, w_zero: int = 0) -> st
   }}"""
 
 
+def only_op(module: Module) -> Product:
+    (op,) = module.ops
+    assert is_accumulating(op)
+    return op
+
+
 def test_bound_is_that_of_the_worst_input() -> None:
     module = parse(network("[1, -2, 3, 4, 127, -127]", "[0, -5, 7]"))
-    (op,) = module.ops
+    op = only_op(module)
     assert accumulator_bounds(op).tolist() == [3 * 128, 7 * 128 + 5, 254 * 128 + 7]
     record = run_pass("check_accumulator_overflow", module)[0]
     assert record.facts["largest_accumulator"] == 254 * 128 + 7
 
 
 def test_zero_points_widen_the_bound() -> None:
-    (op,) = parse(network("[1, 1, 1, 1, 1, 1]", "[0, 0, 0]", zero_point=-128, w_zero=-1)).ops
+    op = only_op(parse(network("[1, 1, 1, 1, 1, 1]", "[0, 0, 0]", zero_point=-128, w_zero=-1)))
     # Two weights of 2, and activations that are up to 255 above their zero point.
     assert accumulator_bounds(op).tolist() == [4 * 256] * 3
 
@@ -41,7 +53,7 @@ def test_no_accumulator_of_random_inputs_passes_the_bound(rng: np.random.Generat
     weights = rng.integers(-128, 128, 6)
     bias = rng.integers(-(2**20), 2**20, 3)
     module = parse(network(str(weights.tolist()), str(bias.tolist()), zero_point=-77, w_zero=5))
-    (op,) = module.ops
+    op = only_op(module)
     x = rng.integers(-128, 128, (2, 2000))
     totals = (weights.reshape(3, 2) - 5) @ (x + 77) + bias[:, np.newaxis]
     assert (np.abs(totals).max(1) <= accumulator_bounds(op)).all()
@@ -49,7 +61,7 @@ def test_no_accumulator_of_random_inputs_passes_the_bound(rng: np.random.Generat
 
 def test_overflow_names_op_node_and_channels() -> None:
     module = parse(network("[1, -2, 3, 4, 127, -127]", "[0, 2147483000, -2147483647]"))
-    (op,) = module.ops
+    op = only_op(module)
     assert overflowing_channels(op).tolist() == [1, 2]
     message = (
         r"check_accumulator_overflow: conv: node 'the_node': an int32 accumulator may overflow; "
