@@ -14,8 +14,8 @@ from functools import partial
 from tilewright.errors import CodegenError
 
 from .kernel import Kernel
-from .llvm.builder import FunctionBuilder, module_text
-from .llvm.module import hide, machine, parse
+from .llvm.builder import FunctionBuilder
+from .llvm.module import hide, machine, module_text, parse
 from .llvm.target import TargetDescription
 from .llvm.types import I32, I64, PTR, Register, constant, zero
 
@@ -36,13 +36,15 @@ class Location:
 
 @dataclass(frozen=True)
 class KernelCall:
-    """One step: a kernel and where its operands and results lie; ``None`` leaves the step to others."""
+    """A kernel and where its operands and results lie."""
 
-    kernel: Kernel | None
-    tensors: tuple[Location, ...] = ()
+    kernel: Kernel
+    tensors: tuple[Location, ...]
 
 
-def _entry(calls: Sequence[KernelCall], target: TargetDescription, input_count: int, scratch: int) -> FunctionBuilder:
+def _entry(
+    calls: Sequence[KernelCall | None], target: TargetDescription, input_count: int, scratch: int
+) -> FunctionBuilder:
     """The entry point.
 
     Args:
@@ -61,22 +63,21 @@ def _entry(calls: Sequence[KernelCall], target: TargetDescription, input_count: 
         index = location.position + (input_count if location.memory == "output" else 0)
         return b.load(PTR, table, index * PTR.bytes)
 
-    def run(kernel: Kernel, tensors: Sequence[Location], step: int) -> None:
-        arguments = [*map(address, tensors), work, b.integer(0), b.integer(kernel.units)]
-        b.declare(kernel.name, I32, [argument.type for argument in arguments])
-        status = b.call(kernel.name, I32, arguments)
+    def run(call: KernelCall, step: int) -> None:
+        arguments = [*map(address, call.tensors), work, b.integer(0), b.integer(call.kernel.units)]
+        status = b.intrinsic(call.kernel.name, I32, arguments)
         b.return_if(b.compare("ne", status, 0), constant(I32, step + 1))
 
     for step, call in enumerate(calls):
-        if call.kernel is not None:
+        if call is not None:
             is_asked = b.binary("and", b.compare("sle", first, step), b.compare("sgt", last, step))
-            b.when(is_asked, partial(run, call.kernel, call.tensors, step))
+            b.when(is_asked, partial(run, call, step))
     b.return_(zero(I32))
     return b
 
 
 def assemble(
-    calls: Sequence[KernelCall],
+    calls: Sequence[KernelCall | None],
     target: TargetDescription,
     input_count: int,
     scratch: int,
@@ -85,13 +86,13 @@ def assemble(
     """Object code of a program.
 
     Args:
-        calls: the steps in order.
+        calls: the steps in order; ``None`` leaves one to others.
         report: called as ``report(done, total)`` while kernels are compiled.
 
     Raises:
         CodegenError: LLVM rejects a kernel's text (our own bug; the message says which kernel).
     """
-    kernels = list({c.kernel.name: c.kernel for c in calls if c.kernel is not None}.values())
+    kernels = list({call.kernel.name: call.kernel for call in calls if call is not None}.values())
     whole = parse(module_text([_entry(calls, target, input_count, scratch)]), ENTRY, target)
     for index, kernel in enumerate(kernels):
         whole.link_in(parse(kernel.text, kernel.name, target))

@@ -53,16 +53,6 @@ def _aligned(offset: int) -> int:
     return -(-offset // ALIGNMENT) * ALIGNMENT
 
 
-def constants_of(function: Function) -> list[Constant]:
-    """The constants that a function reads or returns, in order of first use."""
-    found: dict[Constant, None] = {}
-    for op in function.ops:
-        for value in op.inputs:
-            if isinstance(value, Constant):
-                found[value] = None
-    return list(found)
-
-
 def locate(function: Function, constant_offsets: dict[Constant, int]) -> dict[Value, Location]:
     """Where every value lies, from the annotations of the memory plan.
 
@@ -72,8 +62,8 @@ def locate(function: Function, constant_offsets: dict[Constant, int]) -> dict[Va
     Raises:
         CodegenError: the function has not been planned, or a value lies outside its memory.
     """
-    places: dict[Value, Location] = {p: Location("input", i) for i, p in enumerate(function.parameters)}
-    places.update({c: Location("constants", offset) for c, offset in constant_offsets.items()})
+    locations: dict[Value, Location] = {p: Location("input", i) for i, p in enumerate(function.parameters)}
+    locations.update({c: Location("constants", offset) for c, offset in constant_offsets.items()})
     outputs = {value: index for index, value in reversed(list(enumerate(function.results)))}
     room = _Room(function, constant_offsets)
     for op in function.ops:
@@ -88,18 +78,18 @@ def locate(function: Function, constant_offsets: dict[Constant, int]) -> dict[Va
             raise CodegenError("the op is an alias of no operand", op=op.name, node=op.node, found=alias)
         for value, offset in zip(op.results, offsets, strict=True):
             if source is not None:
-                places[value] = places[source]
+                locations[value] = locations[source]
             elif offset is not None:
-                places[value] = Location("arena", offset)
+                locations[value] = Location("arena", offset)
             elif value in outputs:
-                places[value] = Location("output", outputs[value])
+                locations[value] = Location("output", outputs[value])
             else:
                 raise CodegenError("a result lies nowhere", op=op.name, node=op.node, found=f"%{value.name}")
-            room.check(op, value, places[value])
+            room.check(op, value, locations[value])
     for value, index in outputs.items():
-        if places[value] != Location("output", index):
+        if locations[value] != Location("output", index):
             raise CodegenError(f"output %{value.name} is never written", op=f"@{function.name}")
-    return places
+    return locations
 
 
 class _Room:
@@ -163,22 +153,22 @@ def build_cpu_program(
     """
     constant_offsets: dict[Constant, int] = {}
     blob = bytearray()
-    for constant in constants_of(function):
+    for constant in dict.fromkeys(v for op in function.ops for v in op.inputs if isinstance(v, Constant)):
         blob += bytes(_aligned(len(blob)) - len(blob))
         constant_offsets[constant] = len(blob)
         blob += pack(constant.array, constant.type.layout).tobytes()
-    places = locate(function, constant_offsets)
+    locations = locate(function, constant_offsets)
     steps = [LoweredOp(op, lower(op, target)) for op in function.ops if not ALIAS.is_at(op)]
     if strict:
         _refuse_reference(steps)
     calls = [
-        KernelCall(s.kernel, tuple(places[v] for v in (*s.op.inputs, *s.op.results))) if s.kernel else KernelCall(None)
+        KernelCall(s.kernel, tuple(locations[v] for v in (*s.op.inputs, *s.op.results))) if s.kernel else None
         for s in steps
     ]
     scratch = _aligned(_arena_bytes(function))
     arena = scratch + _aligned(max((s.kernel.scratch_bytes for s in steps if s.kernel), default=0))
     code = assemble(calls, target, len(function.parameters), scratch, report)
-    return CpuCode(code, bytes(blob), constant_offsets, arena, target, tuple(steps), places)
+    return CpuCode(code, bytes(blob), constant_offsets, arena, target, tuple(steps), locations)
 
 
 def _refuse_reference(steps: list[LoweredOp]) -> None:

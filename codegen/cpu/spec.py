@@ -9,7 +9,8 @@ from functools import lru_cache
 
 from ...ir.types import DType
 from .kernel import Kernel, kernel_name
-from .llvm.builder import FunctionBuilder, module_text
+from .llvm.builder import FunctionBuilder
+from .llvm.module import module_text
 from .llvm.target import TargetDescription
 from .llvm.types import I32, I64, PTR, Register, Type, constant, type_of
 
@@ -23,11 +24,7 @@ class Table:
 
     def define(self, b: FunctionBuilder, symbol: str) -> Register:
         """The address of the numbers, which become part of the module of ``b``."""
-        type = type_of(self.dtype)
-        elements = ", ".join(str(constant(type, number)) for number in self.numbers)
-        array = f"[{len(self.numbers)} x {type.text}] [{elements}]"
-        b.declarations[f"@{symbol}"] = f"@{symbol} = internal constant {array}, align 64"
-        return Register(PTR, f"@{symbol}")
+        return b.table(symbol, type_of(self.dtype), self.numbers)
 
 
 @dataclass(frozen=True)

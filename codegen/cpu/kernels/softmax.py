@@ -12,7 +12,7 @@ from ....ir.ops.softmax import LogSoftmax, Softmax
 from ..kernel import Kernel
 from ..llvm import vector_math as vm
 from ..llvm.builder import FunctionBuilder
-from ..llvm.row_vectors import RowVector, Step, first_lanes, over_row
+from ..llvm.row_vectors import RowStep, RowVector, first_lanes, over_row
 from ..llvm.target import TargetDescription
 from ..llvm.types import F32, Register, Registers, constant, zero
 from ..registry import lowers
@@ -46,7 +46,7 @@ class VectorSoftmax(KernelSpec):
             matrix, strip = b.divide(index, strips), b.multiply(b.remainder(index, strips), lanes)
             mask = first_lanes(b, b.subtract(self.inner, strip), lanes)
 
-            def over_columns(step: Step, carried: Sequence[Register] = ()) -> Registers:
+            def over_columns(step: RowStep, carried: Sequence[Register] = ()) -> Registers:
                 def body(row: Register, inside: Registers) -> Sequence[Register]:
                     return step(RowVector(b, b.multiply(row, 4 * self.inner), mask, lanes), inside) or ()
 

@@ -7,6 +7,7 @@ selection, scheduling and register allocation make it machine code.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Union
 
@@ -198,7 +199,7 @@ class FunctionBuilder:
         self.declarations[symbol] = f"declare {result.text if result else 'void'} @{symbol}({types})"
 
     def intrinsic(self, name: str, result: Type | None, arguments: Sequence[Register]) -> Register:
-        """Call an intrinsic function under its full name."""
+        """Call an intrinsic function under its full name, or one of another module."""
         self.declare(name, result, [argument.type for argument in arguments])
         return self.call(name, result, arguments)
 
@@ -209,53 +210,48 @@ class FunctionBuilder:
 
     def add(self, a: Integer, b: Integer) -> Register:
         a, b = self.integer(a), self.integer(b)
-        if a.constant is not None and b.constant is not None:
-            return constant(I64, a.constant + b.constant)
         if a.constant == 0:
             return b
-        return a if b.constant == 0 else self._define(I64, f"add nsw i64 {a.text}, {b.text}")
+        return a if b.constant == 0 else self._integer("add nsw", operator.add, a, b)
 
     def subtract(self, a: Integer, b: Integer) -> Register:
         a, b = self.integer(a), self.integer(b)
-        if a.constant is not None and b.constant is not None:
-            return constant(I64, a.constant - b.constant)
-        return a if b.constant == 0 else self._define(I64, f"sub nsw i64 {a.text}, {b.text}")
+        return a if b.constant == 0 else self._integer("sub nsw", operator.sub, a, b)
 
     def multiply(self, a: Integer, b: Integer) -> Register:
         a, b = self.integer(a), self.integer(b)
-        if a.constant is not None and b.constant is not None:
-            return constant(I64, a.constant * b.constant)
         if 0 in (a.constant, b.constant):
             return constant(I64, 0)
         if a.constant == 1:
             return b
-        return a if b.constant == 1 else self._define(I64, f"mul nsw i64 {a.text}, {b.text}")
+        return a if b.constant == 1 else self._integer("mul nsw", operator.mul, a, b)
 
     def divide(self, a: Integer, by: int) -> Register:
         """Quotient of a non-negative number by a constant, towards zero."""
         a = self.integer(a)
-        if a.constant is not None:
-            return constant(I64, a.constant // by)
-        return a if by == 1 else self._define(I64, f"udiv i64 {a.text}, {by}")
+        return a if by == 1 else self._integer("udiv", operator.floordiv, a, self.integer(by))
 
     def remainder(self, a: Integer, by: int) -> Register:
         """Remainder of a non-negative number by a constant."""
-        a = self.integer(a)
-        if a.constant is not None or by == 1:
-            return constant(I64, (a.constant or 0) % by)
-        return self._define(I64, f"urem i64 {a.text}, {by}")
+        if by == 1:
+            return constant(I64, 0)
+        return self._integer("urem", operator.mod, self.integer(a), self.integer(by))
+
+    def _integer(self, instruction: str, compute: Callable[[int, int], int], a: Register, b: Register) -> Register:
+        if a.constant is not None and b.constant is not None:
+            return constant(I64, compute(a.constant, b.constant))
+        return self._define(I64, f"{instruction} i64 {a.text}, {b.text}")
 
     def minimum(self, a: Integer, b: Integer) -> Register:
-        return self._pick("slt", a, b)
+        return self._pick("slt", min, a, b)
 
     def maximum(self, a: Integer, b: Integer) -> Register:
-        return self._pick("sgt", a, b)
+        return self._pick("sgt", max, a, b)
 
-    def _pick(self, relation: str, a: Integer, b: Integer) -> Register:
+    def _pick(self, relation: str, compute: Callable[[int, int], int], a: Integer, b: Integer) -> Register:
         a, b = self.integer(a), self.integer(b)
         if a.constant is not None and b.constant is not None:
-            better = min if relation == "slt" else max
-            return constant(I64, better(a.constant, b.constant))
+            return constant(I64, compute(a.constant, b.constant))
         return self.select(self.compare(relation, a, b), a, b)
 
     # Operations lane by lane
@@ -331,10 +327,7 @@ class FunctionBuilder:
 
     def largest_of_lanes(self, vector: Register) -> Register:
         """The largest number; lanes that are NaN do not count."""
-        element = vector.type.element
-        name = f"llvm.vector.reduce.fmax.{vector.type.suffix}"
-        self.declare(name, element, [vector.type])
-        return self._define(element, f"call {element.text} @{name}({vector})")
+        return self.intrinsic(f"llvm.vector.reduce.fmax.{vector.type.suffix}", vector.type.element, [vector])
 
     def insert(self, vector: Register, scalar: Register, lane: int) -> Register:
         return self._define(vector.type, f"insertelement {vector}, {scalar}, i32 {lane}")
@@ -373,27 +366,25 @@ class FunctionBuilder:
         """Read the lanes that the mask names, all without one; the others are zero and not touched."""
         if mask is None:
             return self.load(type, pointer)
-        name = f"llvm.masked.load.{type.suffix}.p0"
-        self.declarations[name] = f"declare {type.text} @{name}(ptr, i32 immarg, {mask.type.text}, {type.text})"
-        return self.call(name, type, [pointer, constant(I32, type.element.bytes), mask, zero(type)])
+        align = constant(I32, type.element.bytes)
+        return self.intrinsic(f"llvm.masked.load.{type.suffix}.p0", type, [pointer, align, mask, zero(type)])
 
     def store_masked(self, value: Register, pointer: Register, mask: Register | None) -> None:
         """Write the lanes that the mask names, all without one."""
         if mask is None:
             self.store(value, pointer)
             return
-        name = f"llvm.masked.store.{value.type.suffix}.p0"
-        self.declarations[name] = f"declare void @{name}({value.type.text}, ptr, i32 immarg, {mask.type.text})"
-        self.call(name, None, [value, pointer, constant(I32, value.type.element.bytes), mask])
+        align = constant(I32, value.type.element.bytes)
+        self.intrinsic(f"llvm.masked.store.{value.type.suffix}.p0", None, [value, pointer, align, mask])
 
     def load_strided(self, type: Type, pointer: Register, stride: int, mask: Register) -> Register:
         """Read the lanes that the mask names, each ``stride`` bytes after the one before."""
         offsets = "<" + ", ".join(f"i64 {lane * stride}" for lane in range(type.lanes)) + ">"
         pointers = PTR.of(type.lanes)
         addresses = self._define(pointers, f"getelementptr i8, {pointer}, {Register(I64.of(type.lanes), offsets)}")
+        align = constant(I32, type.element.bytes)
         name = f"llvm.masked.gather.{type.suffix}.{pointers.suffix}"
-        self.declare(name, type, [pointers, I32, mask.type, type])
-        return self.call(name, type, [addresses, constant(I32, type.element.bytes), mask, zero(type)])
+        return self.intrinsic(name, type, [addresses, align, mask, zero(type)])
 
     def fence(self) -> None:
         """Keep loads on their side of this place.
@@ -403,14 +394,7 @@ class FunctionBuilder:
         """
         self._emit('call void asm sideeffect "", "~{memory}"()')
 
-    def prefetch(self, pointer: Register, *, level: int = 2) -> None:
+    def prefetch(self, pointer: Register) -> None:
         """Ask for the cache line of an address, which need not be valid, to be brought into the second level cache."""
-        locality = {1: 3, 2: 2}[level]
-        arguments = [pointer, constant(I32, 0), constant(I32, locality), constant(I32, 1)]
-        self.intrinsic("llvm.prefetch.p0", None, arguments)
-
-
-def module_text(functions: Sequence[FunctionBuilder]) -> str:
-    """The text of a module with these functions and what they declare."""
-    declarations = {symbol: text for function in functions for symbol, text in function.declarations.items()}
-    return "\n".join([*declarations.values(), *(function.text() for function in functions)])
+        is_write, locality, is_data = constant(I32, 0), constant(I32, 2), constant(I32, 1)
+        self.intrinsic("llvm.prefetch.p0", None, [pointer, is_write, locality, is_data])

@@ -1,14 +1,22 @@
-"""LLVM modules: from text, with nothing visible but one function."""
+"""LLVM modules: their text, and modules made of it with nothing visible but one function."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import llvmlite.binding as llvm
 
 from tilewright.errors import CodegenError
 
+from .builder import FunctionBuilder
 from .target import TargetDescription
+
+
+def module_text(functions: Sequence[FunctionBuilder]) -> str:
+    """The text of a module with these functions and what they declare."""
+    declarations = {symbol: text for function in functions for symbol, text in function.declarations.items()}
+    return "\n".join([*declarations.values(), *(function.text() for function in functions)])
 
 
 @cache

@@ -8,7 +8,7 @@ from typing import Union
 from .builder import FunctionBuilder
 from .types import F32, I64, Register, Registers, mask_constant, vector_constant
 
-Step = Callable[["RowVector", Registers], Union[Sequence[Register], None]]
+RowStep = Callable[["RowVector", Registers], Union[Sequence[Register], None]]
 """From a vector of the row and the carried values to the next carried values, if there are any."""
 
 
@@ -45,7 +45,7 @@ def first_lanes(b: FunctionBuilder, count: Register, lanes: int) -> Register:
     return b.compare("slt", numbers, b.splat(count, lanes))
 
 
-def over_row(b: FunctionBuilder, length: int, step: Step, carried: Sequence[Register] = ()) -> Registers:
+def over_row(b: FunctionBuilder, length: int, step: RowStep, carried: Sequence[Register] = ()) -> Registers:
     """Apply ``step`` along a row of ``length`` elements; the values carried at the end."""
     lanes = b.target.lanes
     whole = length // lanes * lanes

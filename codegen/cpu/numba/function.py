@@ -32,8 +32,8 @@ from tilewright.errors import CodegenError
 
 from ....ir.types import DType
 from ..kernel import Kernel, kernel_name
-from ..llvm.builder import FunctionBuilder, module_text
-from ..llvm.module import optimized
+from ..llvm.builder import FunctionBuilder
+from ..llvm.module import module_text, optimized
 from ..llvm.target import TargetDescription
 from ..llvm.types import F64, I32, I64, PTR, Register, Type, zero
 from . import scalar_functions

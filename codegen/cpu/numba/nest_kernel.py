@@ -10,10 +10,9 @@ from functools import cache
 
 from ....ir.types import DType
 from ..kernel import Kernel, kernel_name
-from ..llvm.builder import module_text
-from ..llvm.module import optimized
+from ..llvm.module import module_text, optimized
 from ..llvm.target import TargetDescription
-from ..llvm.types import I32, Register, Registers, Type, zero
+from ..llvm.types import I32, Register, Type, zero
 from ..nest import Nest
 from .function import KernelFunction, NumbaEntry, numba_text, origin
 
@@ -86,11 +85,10 @@ def _visit(entry: NumbaEntry, nest: Nest, element: Callable[[Sequence[Register]]
             element(positions)
             return
 
-        def step(index: Register, _: Registers) -> Registers:
+        def step(index: Register) -> None:
             distances = (b.multiply(index, access.strides[d]) for access in nest.accesses)
             dimension(d + 1, [b.add(p, distance) for p, distance in zip(positions, distances, strict=True)])
-            return ()
 
-        b.loop(*((0, nest.extents[d]) if d else (entry.begin, entry.end)), step)
+        b.each(*((0, nest.extents[d]) if d else (entry.begin, entry.end)), step)
 
     dimension(0, [b.integer(access.offset) for access in nest.accesses])
