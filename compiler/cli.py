@@ -210,6 +210,8 @@ def run(
     from ..runtime.session import load
     from .report.execution import gather_inputs, profile_table, results_json, results_text, save_outputs
 
+    if profile and output is not None:
+        raise UsageError("--profile prints times and has no outputs to save", hint="Leave --profile or --output out.")
     with load(artifact, engine=engine, machine=machine) as session:
         arrays = gather_inputs(session.inputs, inputs or [], random)
         if profile:

@@ -40,15 +40,15 @@ class EngineSummary:
     def to_text(self) -> str:
         """One line, without the name of the engine."""
         slow = sum(self.reference.values())
-        places: list[str] = []
-        if self.on_device:
-            places.append(f"{self.on_device} on the device with {self.device_macs_share:.1%} of the MACs")
-        if self.operators - self.on_device - slow:
-            places.append(f"{self.operators - self.on_device - slow} on CPU kernels")
-        if slow:
-            places.append(f"{slow} by reference")
+        executors = (
+            (self.on_device, f"on the device with {self.device_macs_share:.1%} of the MACs"),
+            (self.operators - self.on_device - slow, "on CPU kernels"),
+            (slow, "by reference"),
+        )
+        shares = [f"{count} {executor}" for count, executor in executors if count]
+        parts = f" ({', '.join(shares)})" if len(shares) > 1 else "".join(f" {text}" for n, text in executors if n)
         return (
-            f"{show_number(self.operators, 'op')} ({', '.join(places)}), {show_count(self.macs)} MACs; "
+            f"{show_number(self.operators, 'op')}{parts}, {show_count(self.macs)} MACs; "
             f"weights {show_bytes(self.constant_bytes)}, work memory {show_bytes(self.arena_bytes)}, "
             f"code {show_bytes(self.code_bytes)}"
         )

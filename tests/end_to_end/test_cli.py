@@ -31,7 +31,7 @@ def test_compile_run_and_inspect(tmp_path: Path, capsys: Capture) -> None:
     assert main(["compile", str(MODEL), "-o", str(artifact)]) == 0
     shown = capsys.readouterr()
     assert shown.out.startswith(f"digits: {artifact} (fp32, ")
-    assert "engine float" in shown.out
+    assert "\n  engine float     8 ops on CPU kernels, 199.0 k MACs; weights " in shown.out
     assert shown.err == ""
 
     assert main(["run", str(artifact), "--random", "1"]) == 0
@@ -270,6 +270,10 @@ def test_wrong_usage(words: list[str], message: str, capsys: Capture) -> None:
     ("words", "message"),
     [
         ([], "error: no input is given. Give a file for image, or --random SEED.\n"),
+        (
+            ["--random", "1", "--profile", "-o", "a.npz"],
+            "error: --profile prints times and has no outputs to save. Leave --profile or --output out.\n",
+        ),
         (["a.npy", "--random", "1"], "error: --random cannot be combined with input files\n"),
         (
             ["--random", "1", "--engine", "fast"],
