@@ -12,10 +12,10 @@ import numpy as np
 from ....ir import arithmetic
 from ....ir.core import Constant, Op
 from ....ir.layout import BLOCK
-from ....ir.op import Operator, QuantizationRule
+from ....ir.op import QuantizationRule
 from ....ir.ops.comparison import Where
 from ....ir.ops.elementwise import Add, Elementwise, Max, Min, Mul, Pow, Sub
-from ....ir.ops.fused import FusedElementwise
+from ....ir.ops.fused import FusedElementwise, Step
 from ....ir.quantized import check_elementwise, parameters
 from ....ir.types import DType
 from ..element import Element
@@ -32,35 +32,26 @@ from .vector_nest import Expression, nest_kernel
 
 
 @dataclass(frozen=True)
-class Statement:
-    """One operator of an expression.
+class Formulas(Expression):
+    """A straight line of operators on single precision and truth values; the last one makes the result.
 
     Attributes:
-        arguments: positions in the list of all operands, then the results of all statements before.
-        exponent: of a power, where it is a constant with code of its own.
+        exponents: for each step that of a power, where it is a constant with a formula of its own.
     """
-
-    operator: Operator
-    arguments: tuple[int, ...]
-    exponent: float | None = None
-
-
-@dataclass(frozen=True)
-class Statements(Expression):
-    """A straight line of operators on single precision and truth values; the last one makes the result."""
 
     MASKS: ClassVar[bool] = True
 
-    statements: tuple[Statement, ...]
+    steps: tuple[Step, ...]
+    exponents: tuple[float | None, ...]
 
     def apply(self, b: FunctionBuilder, values: Sequence[Register]) -> Register:
         elements = [Element(VectorArithmetic(b), value) for value in values]
-        for statement in self.statements:
-            arguments = [elements[position] for position in statement.arguments]
-            if statement.exponent is not None:
-                elements.append(POWERS[statement.exponent](arguments[0]))
+        for step, exponent in zip(self.steps, self.exponents, strict=True):
+            arguments = [elements[position] for position in step.arguments]
+            if exponent is not None:
+                elements.append(POWERS[exponent](arguments[0]))
                 continue
-            formula = formula_of(statement.operator)
+            formula = formula_of(step.operator)
             assert formula is not None
             elements.append(formula(*arguments))
         return elements[-1].value
@@ -150,24 +141,23 @@ class Choice(Expression):
         return b.select(*values)
 
 
-def statements_of(op: Op) -> Statements | None:
+def formulas_of(op: Op[Elementwise]) -> Formulas | None:
     """The expression of an op on single precision and truth values, ``None`` if a part of it has no vector form."""
     operator = op.operator
-    parts = [(operator, tuple(range(len(op.operands))))]
+    steps = (Step(operator, tuple(range(len(op.operands)))),)
     if isinstance(operator, FusedElementwise):
-        parts = [(step.operator, step.arguments) for step in operator.steps]
-        types = operator.step_types(tuple(value.type.plain for value in op.inputs))
-        if any(type.dtype not in DTYPES for type in types):
+        steps = operator.steps
+        if any(type.dtype not in DTYPES for type in operator.step_types(tuple(v.type.plain for v in op.inputs))):
             return None
-    if any(formula_of(part) is None for part, _ in parts):
+    if any(formula_of(step.operator) is None for step in steps):
         return None
-    return Statements(tuple(Statement(*part, _constant_exponent(*part, op)) for part in parts))
+    return Formulas(steps, tuple(_constant_exponent(step, op) for step in steps))
 
 
-def _constant_exponent(operator: Operator, arguments: tuple[int, ...], op: Op) -> float | None:
-    if not isinstance(operator, Pow) or arguments[1] >= len(op.inputs):
+def _constant_exponent(step: Step, op: Op) -> float | None:
+    if not isinstance(step.operator, Pow) or step.arguments[1] >= len(op.inputs):
         return None
-    exponent = op.inputs[arguments[1]]
+    exponent = op.inputs[step.arguments[1]]
     if not isinstance(exponent, Constant) or exponent.array.size != 1:
         return None
     value = float(exponent.array.item())
@@ -175,7 +165,7 @@ def _constant_exponent(operator: Operator, arguments: tuple[int, ...], op: Op) -
 
 
 @lowers(Elementwise)
-def elementwise(op: Op, target: TargetDescription) -> Kernel | None:
+def elementwise(op: Op[Elementwise], target: TargetDescription) -> Kernel | None:
     """Operators on single precision and truth values."""
     types = [value.type for value in (*op.inputs, *op.results)]
     if any(type.dtype not in DTYPES or type.quant for type in types):
@@ -183,8 +173,8 @@ def elementwise(op: Op, target: TargetDescription) -> Kernel | None:
     # In the lanes that fill the last block, results would have to be zero.
     if types[-1].layout == "c16" and types[-1].shape[1] % BLOCK:
         return None
-    statements = statements_of(op)
-    return nest_kernel(op, statements, target) if statements is not None else None
+    formulas = formulas_of(op)
+    return nest_kernel(op, formulas, target) if formulas is not None else None
 
 
 @lowers(Add, Sub, Mul, Min, Max)
