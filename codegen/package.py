@@ -17,11 +17,12 @@ from tilewright.errors import ArtifactError, CodegenError
 
 from ..ir.annotations import ON
 from ..ir.clone import clone_module
-from ..ir.core import Function, Module, Op, digest_of
+from ..ir.core import Function, Module, Op
 from ..ir.layout import bytes_of, unpack
 from ..ir.ops.call import Call
 from ..ir.parser import parse_module
 from ..ir.printer import blobs, print_module
+from ..ir.text import digest_of
 from ..ir.types import DType, TensorType
 from ..ir.verify import verify
 from ..runtime.artifact.artifact import Artifact

@@ -10,11 +10,11 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar, Union
 
 from tilewright.errors import IRError
 
-from . import core
+from . import text
 from .core import Function, Op
 from .op import coerce
 
-T = TypeVar("T", bound=core.Literal)
+T = TypeVar("T", bound=text.Literal)
 Owner = Union[Op, Function]
 
 ANNOTATIONS: dict[str, Annotation[Any]] = {}

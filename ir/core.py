@@ -6,15 +6,15 @@ function's ops form a linked list: inserting, erasing or moving ops while iterat
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Generic, TypeGuard, TypeVar, Union
+from typing import TYPE_CHECKING, Generic, TypeGuard, TypeVar
 
 import numpy as np
 
 from tilewright.errors import IRError
 
 from .names import Names
+from .text import Literal, digest_of
 from .types import TensorType
 
 if TYPE_CHECKING:
@@ -33,15 +33,6 @@ else:
 
 OperatorT = TypeVar("OperatorT", bound="Operator")
 OperandsT = TypeVar("OperandsT", bound="tuple[Value | None, ...]")
-
-Literal = Union[int, float, bool, str, None, tuple["Literal", ...]]
-"""What an annotation may hold: it prints and parses without a declaration."""
-
-
-def digest_of(array: np.ndarray) -> str:
-    """SHA-256, in hexadecimal, over the little-endian elements."""
-    little = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
-    return hashlib.sha256(little.tobytes()).hexdigest()
 
 
 class Value:

@@ -7,37 +7,25 @@ attribute must be there, so a text never means something else after a default ha
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from tilewright.errors import IRError, ParseError, TilewrightError
 
-from .core import Constant, Function, Literal, Module, Op, Value
-from .op import REGISTRY, Operator, Registry, attribute_types, coerce
-from .tokens import Token, TokenReader
+from .core import Constant, Function, Module, Op, Value
+from .op import Registry
+from .ops import REGISTRY
+from .statement import OperatorReader
+from .text import Literal
+from .tokens import Token
 from .types import DType, Quantization, TensorType
 
-_TOKEN = re.compile(
-    r"""(?P<space>[ \t\r\n]+|//[^\n]*)
-    |(?P<string>"(?:[^"\\\n]|\\.)*")
-    |(?P<float>-?0x[01]\.[0-9a-f]+p[+-]?[0-9]+|-?inf\b)
-    |(?P<sigil>[%@](?:[A-Za-z0-9_.$/-]+|"(?:[^"\\\n]|\\.)*"))
-    |(?P<int>-?[0-9]+)
-    |(?P<arrow>->)
-    |(?P<word>[A-Za-z_][A-Za-z0-9_]*)
-    |(?P<punctuation>[(){}\[\]<>=,:#])""",
-    re.VERBOSE,
-)
 
-
-class _Parser(TokenReader):
+class _Parser(OperatorReader):
     def __init__(self, text: str, blobs: Mapping[str, np.ndarray], registry: Registry) -> None:
-        super().__init__(text, _TOKEN, float.fromhex)
+        super().__init__(text, registry)
         self._blobs = blobs
-        self._registry = registry
         self._module = Module("")
         self._values: dict[str, Value] = {}
 
@@ -224,45 +212,15 @@ class _Parser(TokenReader):
                 found[key] = self._literal()
         return found
 
-    def _attributes(self, cls: type[Operator], place: Token) -> Operator:
-        declared = attribute_types(cls)
-        found: dict[str, Any] = {}
-        if self._accept("{"):
-            for _ in self._elements("}"):
-                token = self._expect_kind("word", "the name of an attribute")
-                if token.text not in declared:
-                    known = ", ".join(declared) or "none"
-                    raise self._error(f"{cls.name} has no attribute {token.text!r} (it has: {known})", token)
-                if token.text in found:
-                    raise self._error(f"attribute {token.text!r} is given twice", token)
-                self._expect("=")
-                start = self._token
-                try:
-                    found[token.text] = coerce(self._literal(), declared[token.text])
-                except ParseError:
-                    raise
-                except IRError as error:
-                    raise self._error(f"{token.text}: {error}", start) from None
-        missing = [key for key in declared if key not in found]
-        if missing:
-            raise self._error(f"{cls.name} lacks attribute {missing[0]!r}", place)
-        return cls(**found)
-
-    def _operator_class(self) -> tuple[Token, type[Operator]]:
-        place = self._expect_kind("word", "the name of an operator")
-        if place.text not in self._registry:
-            raise self._error(f"unknown operator {place.text!r}", place)
-        return place, self._registry[place.text]
-
     def _op(self, function: Function) -> None:
         names: list[tuple[str, Token]] = []
         while not names or self._accept(","):
             names.append(self._sigil_name("%", "a result, or 'return'"))
         self._expect("=")
-        place, cls = self._operator_class()
+        place, cls = self.operator_class()
         self._expect("(")
         operands = [self._operand() for _ in self._elements(")")]
-        operator = self._attributes(cls, place)
+        operator = self.attributes(cls, place)
         annotations = self._annotations()
         self._expect(":")
         types = [self._type()]
@@ -282,26 +240,6 @@ class _Parser(TokenReader):
             self._define(value, name, token)
         function.insert(op)
 
-    def statement(self) -> tuple[str, Operator, tuple[str, ...]]:
-        """One statement alone: target, operator and names of the arguments."""
-        target = self._expect_kind("word", "the name of a result").text
-        self._expect("=")
-        place, cls = self._operator_class()
-        self._expect("(")
-        arguments = [self._expect_kind("word", "the name of an argument").text for _ in self._elements(")")]
-        operator = self._attributes(cls, place)
-        self._expect_end("the statement")
-        return target, operator, tuple(arguments)
-
-
-def parse_statement(text: str, *, registry: Registry | None = None) -> tuple[str, Operator, tuple[str, ...]]:
-    """Target, operator and argument names of a statement, as :func:`tilewright.ir.printer.print_statement` writes it.
-
-    Raises:
-        ParseError: with column and caret.
-    """
-    return _Parser(text, {}, registry if registry is not None else REGISTRY).statement()
-
 
 def parse_module(
     text: str, blobs: Mapping[str, np.ndarray] | None = None, *, registry: Registry | None = None
@@ -316,6 +254,4 @@ def parse_module(
     Raises:
         ParseError: with line, column and caret.
     """
-    from . import ops  # noqa: F401  # fills the registry
-
     return _Parser(text, blobs or {}, registry if registry is not None else REGISTRY).parse()

@@ -16,76 +16,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
-import re
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .core import Constant, Function, Literal, Module, Op, Value, digest_of
+from .core import Constant, Function, Module, Op, Value
 from .names import Names
-from .op import Operator
-from .tokens import WORDS
-from .types import DType, Quantization, TensorType
+from .text import INLINE_ELEMENTS, Literal, digest_of, print_literal, print_name
 
-INLINE_ELEMENTS = 16
-"""Constants and scale lists up to this length are written out."""
-
-_BARE = re.compile(r"[A-Za-z0-9_.$/-]+\Z")
-_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-
-
-def print_float(value: float) -> str:
-    """A float in the shortest hexadecimal form, which reads back to the same bits."""
-    if math.isnan(value):
-        return "nan"
-    if math.isinf(value):
-        return "inf" if value > 0 else "-inf"
-    mantissa, _, exponent = value.hex().partition("p")
-    head, _, digits = mantissa.partition(".")
-    return f"{head}.{digits.rstrip('0') or '0'}p{exponent}"
-
-
-def print_literal(value: Literal | DType) -> str:
-    if isinstance(value, DType):
-        return value.value
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (int, np.integer)):
-        return str(int(value))
-    if isinstance(value, (float, np.floating)):
-        return print_float(float(value))
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(print_literal, value))}]"
-    if _WORD.match(value) and value not in {*WORDS, "blob"}:
-        return value
-    return json.dumps(value, ensure_ascii=False)
-
-
-def print_name(sigil: str, name: str) -> str:
-    return sigil + (name if _BARE.match(name) else json.dumps(name, ensure_ascii=False))
-
-
-def scales_array(quant: Quantization) -> np.ndarray:
-    """Scales and zero points of a quantisation as one float64 array [2, channels], the form that blobs use."""
-    return np.array([quant.scale, quant.zero_point], np.float64)
-
-
-def print_quantization(quant: Quantization) -> str:
-    if quant.axis is None:
-        return f"<s={print_float(quant.scale[0])}, z={quant.zero_point[0]}>"
-    if len(quant.scale) > INLINE_ELEMENTS:
-        return f'<axis={quant.axis}, blob "sha256:{digest_of(scales_array(quant))}">'
-    scales = ", ".join(map(print_float, quant.scale))
-    return f"<axis={quant.axis}, s=[{scales}], z=[{', '.join(map(str, quant.zero_point))}]>"
-
-
-def print_type(type: TensorType) -> str:
-    layout = f"#{type.layout}" if type.layout else ""
-    quant = print_quantization(type.quant) if type.quant is not None else ""
-    return f"{type.dtype.value}[{','.join(map(str, type.shape))}]{layout}{quant}"
+if TYPE_CHECKING:
+    from .op import Operator
 
 
 class _ValueNames:
@@ -120,7 +61,7 @@ def _op_line(op: Op, names: _ValueNames) -> str:
     line = f"{results} = {_application(op.operator, operands)}"
     if op.annotations:
         line += f" [{_fields(op.annotations)}]"
-    line += f" : {', '.join(print_type(value.type) for value in op.results)}"
+    line += f" : {', '.join(str(value.type) for value in op.results)}"
     if op.loc:
         line += f" loc({', '.join(json.dumps(name, ensure_ascii=False) for name in op.loc)})"
     return line
@@ -143,9 +84,9 @@ def print_op(op: Op) -> str:
 
 def print_function(function: Function, *, canonical: bool = False) -> str:
     names = _ValueNames(canonical)
-    parameters = ", ".join(f"{names.define(p)}: {print_type(p.type)}" for p in function.parameters)
+    parameters = ", ".join(f"{names.define(p)}: {p.type}" for p in function.parameters)
     results = ", ".join(
-        f"{print_name('%', name)}: {print_type(value.type)}"
+        f"{print_name('%', name)}: {value.type}"
         for name, value in zip(function.result_names, function.results, strict=True)
     )
     annotations = f" [{_fields(function.annotations)}]" if function.annotations else ""
@@ -156,7 +97,7 @@ def print_function(function: Function, *, canonical: bool = False) -> str:
 
 
 def _constant_line(constant: Constant) -> str:
-    head = f"  const {print_name('@', constant.name)} : {print_type(constant.type)} = "
+    head = f"  const {print_name('@', constant.name)} : {constant.type} = "
     if _is_inline(constant.array):
         return head + print_literal(tuple(constant.array.ravel().tolist()))
     return head + f'blob "sha256:{constant.digest}"'
@@ -191,6 +132,5 @@ def blobs(module: Module) -> dict[str, np.ndarray]:
     types += [value.type for op in module.ops for value in op.results]
     for type in types:
         if type.quant is not None and len(type.quant.scale) > INLINE_ELEMENTS:
-            array = scales_array(type.quant)
-            found[digest_of(array)] = array
+            found[digest_of(type.quant.array)] = type.quant.array
     return found

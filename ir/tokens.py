@@ -12,10 +12,7 @@ from dataclasses import dataclass
 
 from tilewright.errors import ParseError
 
-from .core import Literal
-
-WORDS: dict[str, Literal] = {"true": True, "false": False, "none": None, "nan": float("nan"), "inf": float("inf")}
-"""Words that stand for a value; a string that reads like one of them is written in quotes."""
+from .text import WORDS, Literal
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ import numpy as np
 
 from tilewright.errors import IRError
 
+from .text import INLINE_ELEMENTS, digest_of, print_float
+
 
 class DType(enum.Enum):
     """An element type; the value is its name in the textual form."""
@@ -125,6 +127,19 @@ class Quantization:
             shape = []
         return np.asarray(self.scale, np.float32).reshape(shape), np.asarray(self.zero_point, np.int64).reshape(shape)
 
+    @property
+    def array(self) -> np.ndarray:
+        """Scales and zero points as one float64 array [2, channels], the form that blobs use."""
+        return np.array([self.scale, self.zero_point], np.float64)
+
+    def __str__(self) -> str:
+        if self.axis is None:
+            return f"<s={print_float(self.scale[0])}, z={self.zero_point[0]}>"
+        if len(self.scale) > INLINE_ELEMENTS:
+            return f'<axis={self.axis}, blob "sha256:{digest_of(self.array)}">'
+        scales = ", ".join(map(print_float, self.scale))
+        return f"<axis={self.axis}, s=[{scales}], z=[{', '.join(map(str, self.zero_point))}]>"
+
 
 @dataclass(frozen=True)
 class TensorType:
@@ -189,6 +204,5 @@ class TensorType:
         return replace(self, layout=layout)
 
     def __str__(self) -> str:
-        from .printer import print_type
-
-        return print_type(self)
+        layout = f"#{self.layout}" if self.layout else ""
+        return f"{self.dtype.value}[{','.join(map(str, self.shape))}]{layout}{self.quant or ''}"

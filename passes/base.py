@@ -25,7 +25,7 @@ from tilewright.errors import ModelError, PassError, TilewrightError, UsageError
 
 from ..ir.core import Module, Op, Value
 from ..ir.printer import print_module, print_op
-from ..ir.tokens import WORDS
+from ..ir.text import WORDS
 from ..ir.verify import verify
 from .invariants import Invariant
 

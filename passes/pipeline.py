@@ -16,6 +16,7 @@ from ..ir.op import coerce
 from ..ir.tokens import TokenReader
 from .base import Pass, Record, Verification, default_of
 from .instruments import Instrument
+from .registry import PASSES
 
 _TOKEN = re.compile(
     r"""(?P<space>\s+)
@@ -70,17 +71,15 @@ class Pipeline:
         return ",".join(map(str, self.passes))
 
     @staticmethod
-    def parse(text: str, known: Mapping[str, type[Pass]] | None = None) -> Pipeline:
+    def parse(text: str, known: Mapping[str, type[Pass]] = PASSES) -> Pipeline:
         """The pipeline that ``text`` spells.
 
         Args:
-            known: the passes to know; by default all of :mod:`tilewright.passes`.
+            known: the passes to know.
 
         Raises:
             ParseError: unknown pass or option, or a value of the wrong type, with a caret under it.
         """
-        if known is None:
-            from . import PASSES as known
         return Pipeline(tuple(_Parser(text, known).parse()))
 
 
@@ -128,14 +127,12 @@ class _Parser(TokenReader):
         return found
 
 
-def check_names(names: Collection[str], known: Collection[str] | None = None) -> None:
-    """Refuse names of passes that are none of ``known``, by default all of :mod:`tilewright.passes`, nor ``*`` for all.
+def check_names(names: Collection[str], known: Collection[str] = PASSES) -> None:
+    """Refuse names of passes that are none of ``known``, nor ``*`` for all.
 
     Raises:
         UsageError: names the first such, and what is known.
     """
-    if known is None:
-        from . import PASSES as known
     for name in names:
         if name != "*" and name not in known:
             raise UsageError(f"there is no pass {name!r}{_suggest(name, known)}")

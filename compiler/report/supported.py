@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ...codegen.cpu.families import has_kernel
-from ...ir import ops  # noqa: F401  # fills the registry
-from ...ir.op import REGISTRY, QuantizationRule
+from ...ir.op import QuantizationRule
+from ...ir.ops import REGISTRY
 from ...passes.placement.device_support import SUPPORT, common_rules, support_rows
 from ..frontend.onnx.families import IMPORTS
 from ..table import Column, Table

@@ -1,7 +1,11 @@
-"""All operators, one module a family. Importing this package fills the registry."""
+"""All operators, one module a family. Importing this package finds the families and fills the registry."""
 
 import importlib
 import pkgutil
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+from ..op import REGISTRY
+
+for _family in pkgutil.iter_modules(__path__, f"{__name__}."):
+    importlib.import_module(_family.name)
+
+__all__ = ["REGISTRY"]

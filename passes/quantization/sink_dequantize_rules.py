@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from ...ir.core import Constant, Value
-from ...ir.op import REGISTRY, Operator, QuantizationRule
+from ...ir.op import Operator, QuantizationRule
+from ...ir.ops import REGISTRY
 from ...ir.ops.movement import Pad, Transpose
 from ...ir.ops.quantization import Dequantize, StorageCast
 from ...ir.quantized import EIGHT_BIT, parameters, stored

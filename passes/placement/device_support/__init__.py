@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ....ir import ops  # noqa: F401  # fills the registry
 from ....ir.annotations import Reason
 from ....ir.core import Op
-from ....ir.op import REGISTRY, Operator, QuantizationRule
+from ....ir.op import Operator, QuantizationRule
+from ....ir.ops import REGISTRY
 from ....ir.ops.convolution import Conv
 from ....ir.ops.elementwise import Add, Max, Min, Mul, Sub
 from ....ir.ops.movement import Concat, Slice
