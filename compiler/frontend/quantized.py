@@ -35,6 +35,11 @@ def _clamped(exporter: Exporter, name: str, type: TensorType, act: str, act_args
     return exporter.node("Clip", [name, *(exporter.constant(np.asarray(b, type.dtype.numpy), "bound") for b in bounds)])
 
 
+def _no_integer_form(op: Op, what: str) -> UnsupportedError:
+    hint = "The form qdq has one."
+    return UnsupportedError(f"ONNX has no {what} of integers", stage="export", op=op.name, node=op.node, hint=hint)
+
+
 @exports(Conv, quantized=True)
 def export_conv(op: Op[Conv], exporter: Exporter) -> None:
     conv = op.operator
@@ -51,7 +56,7 @@ def export_matmul(op: Op[MatMul], exporter: Exporter) -> None:
     y_type = op.result.type
     if b is not None:
         if x.type.rank != 2 or w.type.rank != 2:
-            raise UnsupportedError("ONNX has no batched product of integers with bias", stage="export", node=op.node)
+            raise _no_integer_form(op, "batched product with bias")
         inputs = [*exporter.with_parameters(x), *exporter.with_parameters(w), b, *exporter.parameters(y_type)]
         y = exporter.node(
             "QGemm", inputs, MICROSOFT, alpha=1.0, transA=int(matmul.transpose_a), transB=int(matmul.transpose_b)
@@ -74,7 +79,7 @@ def export_binary(op: Op[Add | Mul], exporter: Exporter) -> None:
 def export_average_pool(op: Op[AveragePool], exporter: Exporter) -> None:
     pool = op.operator
     if any(pool.overhang) or max(pool.dilations) > 1:
-        raise UnsupportedError("ONNX has no such average of integers", stage="export", node=op.node)
+        raise _no_integer_form(op, "average with dilations, or with windows beyond the padding")
     y = exporter.node(
         "QLinearAveragePool",
         [*exporter.with_parameters(op.operands.x), *exporter.parameters(op.result.type)],

@@ -16,7 +16,10 @@ from network_files import partly_quantized_model, write_model
 import tilewright
 from tilewright.compiler.cli import main
 from tilewright.compiler.demo.digits import MODEL, load_digits
+from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.compiler.frontend.onnx.writer import export_onnx
+from tilewright.errors import UnsupportedError
+from tilewright.ir import interp
 from tilewright.ir.parser import parse_module
 
 Fails = Callable[..., str]
@@ -92,6 +95,25 @@ def test_names_of_outputs_are_kept() -> None:
     graph = export_onnx(module).graph
     assert [value.name for value in graph.output] == ["b", "x", "relu", "c"]
     onnx.checker.check_model(export_onnx(module), full_check=True)
+
+
+def test_products_that_only_one_form_has(tmp_path: Path) -> None:
+    kind, scales = "<s=0x1.0p-4, z=3>", "<axis=1, s=[0x1.0p-5, 0x1.0p-6], z=[0, 0]>"
+    module = parse_module(f"""module @m {{
+  const @w : i8[3,2]{scales} = [1, 2, 3, 4, 5, 6]
+  const @b : i32[2] = [100, -200]
+  func @main(%x: i8[2,1,3]{kind}) -> (%y: i8[2,1,2]{kind}) {{
+    %y = matmul(%x, @w, @b) {{act="none", act_args=[], transpose_a=false, transpose_b=false}} : i8[2,1,2]{kind}
+    return %y
+  }}
+}}""")
+    with pytest.raises(
+        UnsupportedError, match=r"ONNX has no batched product with bias of integers\. The form qdq has one"
+    ):
+        export_onnx(module)
+    again = import_onnx(export_onnx(module, is_qdq=True))
+    x = {"x": np.arange(-3, 3, dtype=np.int8).reshape(2, 1, 3) * 40}
+    np.testing.assert_array_equal(interp.run(again, x)["y"], interp.run(module, x)["y"])
 
 
 def test_wrong_usage(tmp_path: Path, fails: Fails) -> None:
