@@ -26,7 +26,7 @@ Types = Sequence[TensorType | None]
 
 
 def parameters(type: TensorType) -> tuple[np.float32, int]:
-    """Scale and zero point of a tensor quantised as a whole.
+    """Scale and zero point of a tensor quantised per tensor.
 
     Raises:
         IRError: it is not.
@@ -60,7 +60,7 @@ def limits(type: TensorType) -> tuple[int, int]:
 
 
 def stored(value: float, type: TensorType) -> int:
-    """The integer that stands for a real number, which may be infinite, in a tensor quantised as a whole."""
+    """The integer that stands for a real number, which may be infinite, in a tensor quantised per tensor."""
     scale, zero = parameters(type)
     return int(arithmetic.quantize(np.asarray(value, np.float32), scale, zero, *limits(type)))
 
@@ -83,18 +83,18 @@ def is_redundant(type: TensorType, act: str, act_args: tuple[float, ...]) -> boo
 
 
 def not_eight_bit(type: TensorType | None, what: str) -> str | None:
-    """Why ``type`` is not an 8-bit tensor quantised as a whole, ``None`` if it is."""
+    """Why ``type`` is not an 8-bit type quantised per tensor, ``None`` if it is."""
     if type is None or type.quant is None:
         return f"{what} must be quantised"
     if type.dtype not in EIGHT_BIT:
         return f"{what} must be i8 or u8, not {type.dtype.value}"
     if type.quant.axis is not None:
-        return f"{what} must be quantised as a whole, not per channel"
+        return f"{what} must be quantised per tensor, not per channel"
     return None
 
 
 def check_elementwise(operands: Types, results: Types) -> str | None:
-    """Why these are not 8-bit tensors quantised as wholes, ``None`` if they are."""
+    """Why these are not 8-bit types quantised per tensor, ``None`` if they are."""
     named = [*((t, f"operand {i}") for i, t in enumerate(operands)), *((t, "the result") for t in results)]
     return next(filter(None, (not_eight_bit(type, what) for type, what in named)), None)
 
@@ -128,7 +128,7 @@ def check_accumulating(
     if w is None or w.quant is None or w.dtype not in EIGHT_BIT:
         return "w must be quantised to i8 or u8"
     if w.quant.axis not in (None, channel_axis):
-        return f"w must be quantised as a whole or along axis {channel_axis}, not {w.quant.axis}"
+        return f"w must be quantised per tensor or along axis {channel_axis}, not {w.quant.axis}"
     if b is not None and b.dtype is not DType.I32:
         return f"b must be i32, at the scale of x times that of w, not {b.dtype.value}"
     if b is not None and b.quant is not None and any(b.quant.zero_point):
@@ -166,7 +166,7 @@ def _present(types: Types) -> list[TensorType]:
 
 
 def accumulator_factors(x: TensorType, w: TensorType, y: TensorType) -> np.ndarray:
-    """Requantisation multipliers: float32[channels], or float32[1] for weights quantised as a whole."""
+    """Requantisation multipliers: float32[channels], or float32[1] for weights quantised per tensor."""
     assert w.quant is not None
     return arithmetic.multiplier(parameters(x)[0], np.asarray(w.quant.scale, np.float32), parameters(y)[0])
 

@@ -26,7 +26,7 @@ class MatMul(Operator[LinearOperands]):
     to each row; residual, of the result's type, added before the activation. Result [*batch, M, N]. Integers wrap
     around.
 
-    Quantised: x and the result are 8-bit, w 8-bit as a whole or along its N columns, b int32 at the scale of x times
+    Quantised: x and the result are 8-bit, w 8-bit per tensor or along its N columns, b int32 at the scale of x times
     that of w; accumulators are exact and requantised as :func:`tilewright.ir.arithmetic.requantize` states. Fused
     activations clamp; there is no residual.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from ...ir.annotations import ON
 from ...ir.core import Constant, Op
@@ -46,12 +47,9 @@ class Support:
     stem_weights: dict[int, str] | None = None
 
 
-def _convolution(op: Op) -> Support | None:
+def _convolution(op: Op[Conv]) -> Support | None:
     """Float convolutions with constant weights over 1 or 2 dimensions: plain, in groups of whole blocks, depthwise."""
-    conv = op.operator
-    assert isinstance(conv, Conv)
-    x, w, _, residual = (*op.operands, None, None)[:4]
-    assert x is not None
+    conv, (x, w, _, residual) = op.operator, op.operands
     if not isinstance(w, Constant):
         return None
     outputs, channels = w.type.shape[:2]
@@ -70,9 +68,8 @@ def _pool(op: Op) -> Support | None:
     return Support((0,), penalty=bytes_of(op.inputs[0].type))
 
 
-def _concat(op: Op) -> Support | None:
+def _concat(op: Op[Concat]) -> Support | None:
     """Along the channels, every part but the last in whole blocks."""
-    assert isinstance(op.operator, Concat)
     whole = all(part.type.shape[1] % BLOCK == 0 for part in op.inputs[:-1])
     return Support(tuple(range(len(op.operands)))) if op.operator.axis == 1 and whole else None
 
@@ -103,13 +100,12 @@ def _elementwise(op: Op) -> Support | None:
     return Support(tuple(blocked))
 
 
-def _quantized_convolution(op: Op) -> Support | None:
+def _quantized_convolution(op: Op[Conv]) -> Support | None:
     """As of floats; four inputs of a channel, or four neighbours of a kernel row, stand side by side in the weights.
 
     All that depends on the output channel is known. A stem reads rows of four bytes at least.
     """
     conv = op.operator
-    assert isinstance(conv, Conv)
     x, w, *bias = op.inputs
     if any(not isinstance(value, Constant) for value in (w, *bias)):
         return None
@@ -136,7 +132,7 @@ def _requantize(op: Op) -> Support | None:
     return Support((0,)) if all(quant is None or quant.axis is None for quant in quants) else None
 
 
-SUPPORT: dict[type, Callable[[Op], Support | None]] = {
+SUPPORT: dict[type, Callable[[Op[Any]], Support | None]] = {
     Conv: _convolution,
     MaxPool: _pool,
     AveragePool: _pool,
@@ -147,13 +143,9 @@ SUPPORT: dict[type, Callable[[Op], Support | None]] = {
 }
 """By operator class; a subclass is found under its base. ``None`` says that this op cannot."""
 
-QUANTIZED_SUPPORT: dict[type, Callable[[Op], Support | None]] = {
+QUANTIZED_SUPPORT: dict[type, Callable[[Op[Any]], Support | None]] = {
+    **SUPPORT,
     Conv: _quantized_convolution,
-    MaxPool: _pool,
-    AveragePool: _pool,
-    GlobalAveragePool: _pool,
-    GlobalMaxPool: _pool,
-    Concat: _concat,
     Elementwise: _quantized_elementwise,
     Requantize: _requantize,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Set
+from collections.abc import Set
 from typing import NamedTuple
 
 import networkx
@@ -37,22 +37,14 @@ def cheapest(function: Function, candidates: Set[Op], forced: Set[Op], model: Co
     producers = producers_of(function)
     while True:
         regions = assign_regions(producers, chosen)
-        gains = {
-            number: times(ops, chosen - ops, 1, model).gain
-            for number, ops in _by_region(regions).items()
-            if not ops & forced
-        }
+        members: dict[int, set[Op]] = {}
+        for op, number in regions.items():
+            members.setdefault(number, set()).add(op)
+        gains = {n: times(ops, chosen - ops, 1, model).gain for n, ops in members.items() if not ops & forced}
         worst = min(gains, key=lambda number: gains[number], default=None)
         if worst is None or gains[worst] > 0:
             return chosen
         chosen = {op for op in chosen if regions[op] != worst}
-
-
-def _by_region(regions: Mapping[Op, int]) -> dict[int, set[Op]]:
-    found: dict[int, set[Op]] = {}
-    for op, number in regions.items():
-        found.setdefault(number, set()).add(op)
-    return found
 
 
 class PieceTimes(NamedTuple):

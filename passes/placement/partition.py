@@ -215,16 +215,13 @@ def _match_affinity(ops: Sequence[Op], affinity: Affinity) -> dict[Op, tuple[str
 
 def _check_wanted(wanted: dict[Op, tuple[str, str]], rejections: dict[Op, Reason | None]) -> None:
     """Of the ops that a name wants on the device one must be able to run there; conversions around it need not."""
-    failed: dict[str, tuple[Op, Reason]] = {}
-    runs: set[str] = set()
+    by_name: dict[str, list[Op]] = {}
     for op, (name, place) in wanted.items():
-        rejection = rejections[op]
-        if place == "device" and rejection is None:
-            runs.add(name)
-        elif place == "device" and rejection is not None:
-            failed.setdefault(name, (op, rejection))
-    for name, (op, rejection) in failed.items():
-        if name not in runs:
+        if place == "device":
+            by_name.setdefault(name, []).append(op)
+    for name, ops in by_name.items():
+        op, rejection = ops[0], rejections[ops[0]]
+        if rejection is not None and None not in (rejections[other] for other in ops):
             message = f"the affinity puts {name!r} on the device, which cannot run it"
             raise PassError(
                 message if rejection.found else f"{message}: {rejection.rule}",

@@ -23,7 +23,7 @@ from ...ir.ops.reduction import ReduceMean
 from ...ir.ops.shape import Reshape
 from ...ir.quantized import CLAMPING, EIGHT_BIT, is_redundant
 from ...ir.types import DType, Quantization, TensorType
-from ..pattern import Match, Rule, node, operand_of_the_same_type
+from ..pattern import Match, Rule, node
 from ..simplify.window_rules import pad_into_conv
 
 BIAS_TOLERANCE = 1e-5
@@ -233,7 +233,6 @@ def _is_quantized(op: Op) -> bool:
 
 RULES: tuple[Rule, ...] = (
     Rule("quantize_dequantized", node(Quantize, node(Dequantize, "x", single_use=False)), _quantize_dequantized),
-    Rule("requantize_to_same", node(Requantize, "x"), operand_of_the_same_type),
     Rule("requantize_before_pad", node(Requantize, node(Pad, "x", name="pad")), _requantize_before_pad),
     Rule("pad_into_quantized_conv", node(Conv, node(Pad, "x", name="pad"), where=_is_quantized), pad_into_conv),
     Rule("quantized_op", node(Quantize), _collapse),

@@ -11,7 +11,7 @@ from ...ir.ops.elementwise import Add, Div, Mul, Pow, Sub
 from ...ir.ops.normalization import BatchNorm, LayerNorm, RmsNorm
 from ...ir.ops.reduction import ReduceMean
 from ...ir.ops.unary import Sqrt
-from ..pattern import Const, Match, Node, Operand, Rule, node, scalar
+from ..pattern import Const, Match, Node, Operand, Rewrite, Rule, node, scalar
 
 
 def _batch_norm(found: Match[BatchNorm]) -> Value | None:
@@ -41,28 +41,16 @@ def _trailing_axis(found: Match, *reductions: str) -> int | None:
     return first if keeps and axes == {tuple(range(first, rank))} and first < rank else None
 
 
-def _epsilon(found: Match) -> float | None:
-    epsilon = found.constant("epsilon")
-    return float(epsilon.reshape(-1)[0]) if epsilon.size == 1 else None
+def _norm(operator: type[LayerNorm | RmsNorm], *reductions: str) -> Rewrite:
+    def rewrite(found: Match) -> Value | None:
+        axis, epsilon, x = _trailing_axis(found, *reductions), found.constant("epsilon"), found["x"]
+        if axis is None or epsilon.size != 1 or not x.type.dtype.is_float:
+            return None
+        ones = np.ones(x.type.shape[axis:], x.type.dtype.numpy)
+        scale = found.add_constant(f"{found.root.result.name}_scale", ones)
+        return found.emit(operator(axis, float(epsilon.reshape(-1)[0])), x, scale)
 
-
-def _ones(found: Match, axis: int) -> Constant:
-    x = found["x"].type
-    return found.add_constant(f"{found.root.result.name}_scale", np.ones(x.shape[axis:], x.dtype.numpy))
-
-
-def _layer_norm(found: Match) -> Value | None:
-    axis, epsilon = _trailing_axis(found, "mean", "variance"), _epsilon(found)
-    if axis is None or epsilon is None or not found["x"].type.dtype.is_float:
-        return None
-    return found.emit(LayerNorm(axis, epsilon), found["x"], _ones(found, axis), None)
-
-
-def _rms_norm(found: Match) -> Value | None:
-    axis, epsilon = _trailing_axis(found, "variance"), _epsilon(found)
-    if axis is None or epsilon is None or not found["x"].type.dtype.is_float:
-        return None
-    return found.emit(RmsNorm(axis, epsilon), found["x"], _ones(found, axis))
+    return rewrite
 
 
 def _standardized(centred: Operand) -> Iterator[Node]:
@@ -115,8 +103,8 @@ RULES: tuple[Rule, ...] = (
         node(BatchNorm, "x", Const("scale"), Const("b"), Const("mean"), Const("var")),
         _batch_norm,
     ),
-    *(Rule("layer_norm", pattern, _layer_norm) for pattern in _standardized(_centred)),
-    *(Rule("rms_norm", pattern, _rms_norm) for pattern in _standardized("x")),
+    *(Rule("layer_norm", pattern, _norm(LayerNorm, "mean", "variance")) for pattern in _standardized(_centred)),
+    *(Rule("rms_norm", pattern, _norm(RmsNorm, "variance")) for pattern in _standardized("x")),
     Rule(
         "norm_times_constant",
         node(Mul, node((LayerNorm, RmsNorm), name="norm"), Const("c"), commutative=True),

@@ -48,7 +48,7 @@ def random_type(rng: np.random.Generator, dtype: DType, shape: Sequence[int], sc
 
 
 def weight_type(rng: np.random.Generator, shape: Sequence[int], axis: int) -> TensorType:
-    """i8 or u8, as a whole or along ``axis``, with zero points or without."""
+    """i8 or u8, per tensor or along ``axis``, with zero points or without."""
     dtype = DType.I8 if rng.random() < 0.7 else DType.U8
     info = np.iinfo(dtype.numpy)
     count = shape[axis] if rng.random() < 0.5 else 1

@@ -29,7 +29,7 @@ def _random_integers(rng: np.random.Generator, type: TensorType) -> np.ndarray:
 
 
 def _sample_types(rng: np.random.Generator) -> tuple[TensorType, ...]:
-    """Types of [2, 5, 4], quantised as wholes and per channel."""
+    """Types of [2, 5, 4], quantised per tensor and per channel."""
     shape = (2, 5, 4)
     scales = rng.uniform(0.01, 0.05, 5).astype(np.float32)
     return (

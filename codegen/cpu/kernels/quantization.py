@@ -67,7 +67,7 @@ def requantization(op: Op, target: TargetDescription) -> Kernel | None:
 
 @lowers(Quantize, Dequantize, Requantize)
 def conversion(op: Op, target: TargetDescription) -> Kernel | None:
-    """As a whole or per channel; any layout of tensors quantised as a whole."""
+    """Per tensor or per channel; any layout of what is quantised per tensor."""
     x, y = op.inputs[0].type, op.result.type
     if x.layout != y.layout or not y.elements or y.dtype not in _CONVERTED or x.dtype not in (*_CONVERTED, DType.I32):
         return None

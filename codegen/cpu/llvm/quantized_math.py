@@ -61,7 +61,7 @@ class StoredRange:
 
     @staticmethod
     def of(type: TensorType) -> StoredRange:
-        """The whole range of an 8-bit type that is quantised as a whole."""
+        """The whole range of an 8-bit type that is quantised per tensor."""
         return StoredRange(type.dtype, parameters(type)[1], *limits(type))
 
     def store_form(self, b: FunctionBuilder, value: Register) -> Register:
