@@ -159,7 +159,7 @@ class _Convolution:
             accumulator=accumulator,
             destination=destination,
             **box.size,
-            **box.pitches(),
+            **box.pitches("destination_"),
             parameters=parameters,
             zero_point=layer.zero_point,
             low=layer.low,

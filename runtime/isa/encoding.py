@@ -52,18 +52,18 @@ class Wait(NamedTuple):
 NO_WAIT = Wait(0, 0)
 
 
-class Access(NamedTuple):
+class MemoryAccess(NamedTuple):
     """Bytes that an instruction reads or writes: runs of ``run`` bytes at ``start`` plus multiples of the strides.
 
     ``steps`` holds (count, stride in bytes) from the outermost to the innermost; ``region`` is the DRAM region, or -1.
     """
 
     space: Space
-    region: int
     start: int
     steps: tuple[tuple[int, int], ...]
     run: int
     write: bool
+    region: int = -1
 
     @property
     def stop(self) -> int:
@@ -131,7 +131,7 @@ class Instruction:
     wait_b: Wait = NO_WAIT
     signal: int = 0
 
-    def accesses(self) -> tuple[Access, ...]:
+    def accesses(self) -> tuple[MemoryAccess, ...]:
         """Every byte range that the instruction reads or writes."""
         return ()
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_UNIT, WEIGHT_UNIT
-from .encoding import Access, Instruction, Queue, Space, Violation, bits, flag, instruction
+from .encoding import Instruction, MemoryAccess, Queue, Space, Violation, bits, flag, instruction
 
 
-class Axis(NamedTuple):
+class WindowAxis(NamedTuple):
     """Windows along one axis of a feature map of ``extent`` rows or columns; ``origin`` is tap 0 of the first one."""
 
     origin: int
@@ -31,31 +31,31 @@ class Axis(NamedTuple):
         return range(max(self.origin, 0), min(self.origin + self.span, self.extent))
 
 
-def axes(item: Convolve | ConvolveDepthwise) -> tuple[Axis, Axis]:
+def axes(item: Convolve | ConvolveDepthwise) -> tuple[WindowAxis, WindowAxis]:
     """Rows and columns."""
     return (
-        Axis(
+        WindowAxis(
             *(item.row_origin, item.output_height, item.stride_height),
             *(item.kernel_height, item.dilation_height, item.input_height),
         ),
-        Axis(
+        WindowAxis(
             *(item.column_origin, item.output_width, item.stride_width),
             *(item.kernel_width, item.dilation_width, item.input_width),
         ),
     )
 
 
-def _map_read(item: Convolve | ConvolveDepthwise, pixel_bytes: int, pitch: int) -> tuple[Access, ...]:
+def _map_read(item: Convolve | ConvolveDepthwise, pixel_bytes: int, pitch: int) -> tuple[MemoryAccess, ...]:
     rows, columns = (axis.inside for axis in axes(item))
     if not rows or not columns:
         return ()
     row = item.row_pitch * MAPS_UNIT
     start = item.source * MAPS_UNIT + rows.start * row + columns.start * pitch
-    return (Access(Space.MAPS, -1, start, ((len(rows), row), (len(columns), pitch)), pixel_bytes, False),)
+    return (MemoryAccess(Space.MAPS, start, ((len(rows), row), (len(columns), pitch)), pixel_bytes, False),)
 
 
-def _accumulators(start: int, pixels: int, blocks: int, accumulate: int) -> tuple[Access, ...]:
-    written = Access(Space.ACCUMULATORS, -1, start * ACCUMULATOR_UNIT, (), pixels * blocks * ACCUMULATOR_UNIT, True)
+def _accumulators(start: int, pixels: int, blocks: int, accumulate: int) -> tuple[MemoryAccess, ...]:
+    written = MemoryAccess(Space.ACCUMULATORS, start * ACCUMULATOR_UNIT, (), pixels * blocks * ACCUMULATOR_UNIT, True)
     return (written, written._replace(write=False)) if accumulate else (written,)
 
 
@@ -126,12 +126,12 @@ class Convolve(Instruction):
         pixels = self.output_height * self.output_width * self.output_blocks * CHANNEL_BLOCK
         return pixels * self.kernel_height * self.kernel_width * self.channels
 
-    def accesses(self) -> tuple[Access, ...]:
+    def accesses(self) -> tuple[MemoryAccess, ...]:
         """Input map, weights, accumulators."""
         pixels = self.output_height * self.output_width
         return (
             *_map_read(self, self.channels, self.pitch),
-            Access(Space.WEIGHTS, -1, self.weights * WEIGHT_UNIT, (), self.weight_bytes, False),
+            MemoryAccess(Space.WEIGHTS, self.weights * WEIGHT_UNIT, (), self.weight_bytes, False),
             *_accumulators(self.accumulator, pixels, self.output_blocks, self.accumulate),
         )
 
@@ -191,12 +191,12 @@ class ConvolveDepthwise(Instruction):
         pixels = self.output_height * self.output_width * self.blocks * CHANNEL_BLOCK
         return pixels * self.kernel_height * self.kernel_width
 
-    def accesses(self) -> tuple[Access, ...]:
+    def accesses(self) -> tuple[MemoryAccess, ...]:
         """Input map, weights, accumulators."""
         pixels = self.output_height * self.output_width
         return (
             *_map_read(self, self.blocks * CHANNEL_BLOCK, self.pixel_pitch * MAPS_UNIT),
-            Access(Space.WEIGHTS, -1, self.weights * WEIGHT_UNIT, (), self.weight_bytes, False),
+            MemoryAccess(Space.WEIGHTS, self.weights * WEIGHT_UNIT, (), self.weight_bytes, False),
             *_accumulators(self.accumulator, pixels, self.blocks, self.accumulate),
         )
 
@@ -231,11 +231,11 @@ class MultiplyMatrix(Instruction):
         """Multiplications."""
         return self.rows * self.weight_bytes
 
-    def accesses(self) -> tuple[Access, ...]:
+    def accesses(self) -> tuple[MemoryAccess, ...]:
         """Rows, weights, accumulators."""
         steps = ((self.rows, self.row_pitch * MAPS_UNIT),)
         return (
-            Access(Space.MAPS, -1, self.source * MAPS_UNIT, steps, self.input_blocks * CHANNEL_BLOCK, False),
-            Access(Space.WEIGHTS, -1, self.weights * WEIGHT_UNIT, (), self.weight_bytes, False),
+            MemoryAccess(Space.MAPS, self.source * MAPS_UNIT, steps, self.input_blocks * CHANNEL_BLOCK, False),
+            MemoryAccess(Space.WEIGHTS, self.weights * WEIGHT_UNIT, (), self.weight_bytes, False),
             *_accumulators(self.accumulator, self.rows, self.output_blocks, self.accumulate),
         )

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..machine import Machine
-from .encoding import Access, Instruction, Queue, Space, Violation
+from .encoding import Instruction, MemoryAccess, Queue, Space, Violation
 from .program import Region, RegionKind
 
 _LINE = {Space.DRAM: 64, Space.MAPS: 16, Space.WEIGHTS: 64, Space.ACCUMULATORS: 64, Space.PARAMETERS: 64}
@@ -78,7 +78,7 @@ class LastTouch:
     def _lines(space: Space, size: int) -> NDArray[np.int32]:
         return np.zeros((len(Queue), -(-size // _LINE[space])), np.int32)
 
-    def conflicts(self, queue: Queue, accesses: Iterable[Access]) -> list[int]:
+    def conflicts(self, queue: Queue, accesses: Iterable[MemoryAccess]) -> list[int]:
         """For each queue, the last position whose instruction must precede one of ``queue`` with these accesses."""
         latest = [0] * len(Queue)
         for access in accesses:
@@ -96,7 +96,7 @@ class LastTouch:
                     latest[other] = position
         return latest
 
-    def record(self, queue: Queue, position: int, accesses: Iterable[Access]) -> None:
+    def record(self, queue: Queue, position: int, accesses: Iterable[MemoryAccess]) -> None:
         """Note that the instruction at ``position`` (from 1) of ``queue`` makes these accesses."""
         for access in accesses:
             table = (self._writes if access.write else self._reads).get((access.space, access.region))

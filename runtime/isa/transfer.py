@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..machine import MAPS_UNIT, WEIGHT_UNIT
-from .encoding import Access, Instruction, Queue, Space, Violation, bits, flag, instruction
+from .encoding import Instruction, MemoryAccess, Queue, Space, Violation, bits, flag, instruction
 
 LINE = WEIGHT_UNIT
 """Bytes of a line, in which the weight and the parameter scratchpad are addressed."""
@@ -75,13 +75,13 @@ class LoadMaps(Instruction):
         """Bytes read from DRAM."""
         return self.run * self.count_y * self.count_z
 
-    def accesses(self) -> tuple[Access, ...]:
+    def accesses(self) -> tuple[MemoryAccess, ...]:
         """One box in DRAM, one in the maps scratchpad."""
         source = ((self.count_z, self.dram_stride_z), (self.count_y, self.dram_stride_y))
         target = ((self.planes, self.map_stride_z * MAPS_UNIT), (self.rows, self.map_stride_y * MAPS_UNIT))
         return (
-            Access(Space.DRAM, self.region, self.offset, source, self.run, False),
-            Access(Space.MAPS, -1, self.destination * MAPS_UNIT, target, _map_run(self.run), True),
+            MemoryAccess(Space.DRAM, self.offset, source, self.run, False, self.region),
+            MemoryAccess(Space.MAPS, self.destination * MAPS_UNIT, target, _map_run(self.run), True),
         )
 
     def violations(self) -> Iterator[Violation]:
@@ -108,11 +108,11 @@ class LoadLines(Instruction):
         """Bytes read from DRAM."""
         return self.length * LINE
 
-    def accesses(self) -> tuple[Access, ...]:
+    def accesses(self) -> tuple[MemoryAccess, ...]:
         """A range of DRAM and a range of the scratchpad."""
         return (
-            Access(Space.DRAM, self.region, self.offset * LINE, (), self.dram_bytes, False),
-            Access(self.SPACE, -1, self.destination * LINE, (), self.dram_bytes, True),
+            MemoryAccess(Space.DRAM, self.offset * LINE, (), self.dram_bytes, False, self.region),
+            MemoryAccess(self.SPACE, self.destination * LINE, (), self.dram_bytes, True),
         )
 
 
@@ -170,13 +170,13 @@ class Store(Instruction):
         """Bytes written to DRAM."""
         return self.run * self.count_y * self.count_z
 
-    def accesses(self) -> tuple[Access, ...]:
+    def accesses(self) -> tuple[MemoryAccess, ...]:
         """One box in the maps scratchpad, one in DRAM."""
         source = ((self.count_z, self.map_stride_z * MAPS_UNIT), (self.count_y, self.map_stride_y * MAPS_UNIT))
         target = ((self.count_z, self.dram_stride_z), (self.count_y, self.dram_stride_y))
         return (
-            Access(Space.MAPS, -1, self.source * MAPS_UNIT, source, self.run, False),
-            Access(Space.DRAM, self.region, self.offset, target, self.run, True),
+            MemoryAccess(Space.MAPS, self.source * MAPS_UNIT, source, self.run, False),
+            MemoryAccess(Space.DRAM, self.offset, target, self.run, True, self.region),
         )
 
     def violations(self) -> Iterator[Violation]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from ..machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_UNIT, PARAMETER_UNIT
-from .encoding import Access, Instruction, Queue, Space, Violation, bits, flag, instruction
-from .matrix import Axis
+from .encoding import Instruction, MemoryAccess, Queue, Space, Violation, bits, flag, instruction
+from .matrix import WindowAxis
 
 REQUANTIZE_BLOCK_BYTES = 2 * PARAMETER_UNIT
 RECORD_BYTES = PARAMETER_UNIT
@@ -32,24 +32,15 @@ class ElementwiseKind(IntEnum):
     MINIMUM = 3
 
 
-def _map(start: int, height: int, width: int, blocks: int, row_pitch: int, pixel_pitch: int, write: bool) -> Access:
+def _map(
+    start: int, height: int, width: int, blocks: int, row_pitch: int, pixel_pitch: int, write: bool
+) -> MemoryAccess:
     steps = ((height, row_pitch * MAPS_UNIT), (width, pixel_pitch * MAPS_UNIT))
-    return Access(Space.MAPS, -1, start * MAPS_UNIT, steps, blocks * CHANNEL_BLOCK, write)
+    return MemoryAccess(Space.MAPS, start * MAPS_UNIT, steps, blocks * CHANNEL_BLOCK, write)
 
 
-def _parameters(start: int, size: int) -> Access:
-    return Access(Space.PARAMETERS, -1, start * PARAMETER_UNIT, (), size, False)
-
-
-def _overlaps(
-    prefix: str, height: int, width: int, blocks: int, row_pitch: int, pixel_pitch: int
-) -> Iterator[Violation]:
-    """Pitches of a written map that let its pixels overlap."""
-    if width > 1 and pixel_pitch < blocks:
-        yield Violation(f"{prefix}pixel_pitch", pixel_pitch, f"written pixels do not overlap: at least {blocks}")
-    row = blocks + (width - 1) * pixel_pitch
-    if height > 1 and row_pitch < row:
-        yield Violation(f"{prefix}row_pitch", row_pitch, f"written rows do not overlap: at least {row}")
+def _parameters(start: int, size: int) -> MemoryAccess:
+    return MemoryAccess(Space.PARAMETERS, start * PARAMETER_UNIT, (), size, False)
 
 
 class MapInstruction(Instruction):
@@ -62,28 +53,32 @@ class MapInstruction(Instruction):
     destination_row_pitch: int
     destination_pixel_pitch: int
 
-    def _output(self) -> tuple[int, int, int, int, int]:
-        return self.height, self.width, self.blocks, self.destination_row_pitch, self.destination_pixel_pitch
-
-    def accesses(self) -> tuple[Access, ...]:
+    def accesses(self) -> tuple[MemoryAccess, ...]:
         """Output map."""
-        return (_map(self.destination, *self._output(), True),)
+        pitches = (self.destination_row_pitch, self.destination_pixel_pitch)
+        return (_map(self.destination, self.height, self.width, self.blocks, *pitches, True),)
 
     def violations(self) -> Iterator[Violation]:
         """Written pixels overlap."""
-        yield from _overlaps("destination_", *self._output())
+        pixel, row = self.blocks, self.blocks + (self.width - 1) * self.destination_pixel_pitch
+        if self.width > 1 and self.destination_pixel_pitch < pixel:
+            rule = f"written pixels do not overlap: at least {pixel}"
+            yield Violation("destination_pixel_pitch", self.destination_pixel_pitch, rule)
+        if self.height > 1 and self.destination_row_pitch < row:
+            rule = f"written rows do not overlap: at least {row}"
+            yield Violation("destination_row_pitch", self.destination_row_pitch, rule)
 
 
 @instruction("RQ", 16, Queue.VEC)
 @dataclass(frozen=True, kw_only=True)
-class Requantize(Instruction):
+class Requantize(MapInstruction):
     """Turn int32 accumulators into an int8 feature map.
 
     For every pixel (y, x) and channel o: `a = acc[(y * width + x) * blocks * 16 + o] + bias[o]` in int32,
     `p = binary32(binary32(a) * multiplier[o])`, `v = low … high clamp of (round(p) + zero_point)`, where binary32
     rounds to nearest even with 24 significant bits and round rounds to nearest even. The byte at
-    `destination + y * row_pitch + x * pixel_pitch + o` becomes v, or with `use_table` the entry for v of the table.
-    Bias and multiplier come from the requantise parameters at `parameters`.
+    `destination + y * destination_row_pitch + x * destination_pixel_pitch + o` becomes v, or with `use_table` the entry
+    for v of the table. Bias and multiplier come from the requantise parameters at `parameters`.
     """
 
     accumulator: int = bits(14, "first accumulator", unit="64 B")
@@ -91,8 +86,8 @@ class Requantize(Instruction):
     height: int = bits(8, "rows", minimum=1)
     width: int = bits(10, "columns", minimum=1)
     blocks: int = bits(8, "channels", unit="16", minimum=1)
-    row_pitch: int = bits(16, "from row to row of the output map", unit="16 B")
-    pixel_pitch: int = bits(10, "from pixel to pixel of the output map", unit="16 B")
+    destination_row_pitch: int = bits(16, "from row to row of the output map", unit="16 B")
+    destination_pixel_pitch: int = bits(10, "from pixel to pixel of the output map", unit="16 B")
     parameters: int = bits(12, "requantise parameters", unit="64 B")
     zero_point: int = bits(9, "zero point of the output, added after rounding", signed=True, default=0)
     low: int = bits(8, "lower clamp", signed=True, default=-128)
@@ -100,17 +95,16 @@ class Requantize(Instruction):
     table: int = bits(12, "table, if use_table is set", unit="64 B", default=0)
     use_table: int = flag("replace the result by its table entry")
 
-    def accesses(self) -> tuple[Access, ...]:
+    def accesses(self) -> tuple[MemoryAccess, ...]:
         """Accumulators, parameters, table, output map."""
         size = self.height * self.width * self.blocks * ACCUMULATOR_UNIT
         reads = [
-            Access(Space.ACCUMULATORS, -1, self.accumulator * ACCUMULATOR_UNIT, (), size, False),
+            MemoryAccess(Space.ACCUMULATORS, self.accumulator * ACCUMULATOR_UNIT, (), size, False),
             _parameters(self.parameters, self.blocks * REQUANTIZE_BLOCK_BYTES),
         ]
         if self.use_table:
             reads.append(_parameters(self.table, TABLE_BYTES))
-        target = _map(self.destination, self.height, self.width, self.blocks, self.row_pitch, self.pixel_pitch, True)
-        return (*reads, target)
+        return (*reads, *super().accesses())
 
     def violations(self) -> Iterator[Violation]:
         """Clamps are ordered, an unused table is 0, written pixels do not overlap."""
@@ -118,7 +112,7 @@ class Requantize(Instruction):
             yield Violation("low", self.low, f"at most high ({self.high})")
         if self.table and not self.use_table:
             yield Violation("table", self.table, "0 without use_table")
-        yield from _overlaps("", self.height, self.width, self.blocks, self.row_pitch, self.pixel_pitch)
+        yield from super().violations()
 
 
 @instruction("POOL", 17, Queue.VEC)
@@ -157,14 +151,14 @@ class Pool(MapInstruction):
     include_pad: int = flag("average: divide by the size of the kernel")
 
     @property
-    def axes(self) -> tuple[Axis, Axis]:
+    def axes(self) -> tuple[WindowAxis, WindowAxis]:
         """Rows and columns."""
         return (
-            Axis(self.row_origin, self.height, self.stride_height, self.kernel_height, 1, self.input_height),
-            Axis(self.column_origin, self.width, self.stride_width, self.kernel_width, 1, self.input_width),
+            WindowAxis(self.row_origin, self.height, self.stride_height, self.kernel_height, 1, self.input_height),
+            WindowAxis(self.column_origin, self.width, self.stride_width, self.kernel_width, 1, self.input_width),
         )
 
-    def accesses(self) -> tuple[Access, ...]:
+    def accesses(self) -> tuple[MemoryAccess, ...]:
         """Input map, record, output map."""
         rows, columns = (axis.inside for axis in self.axes)
         pitches = (self.source_row_pitch, self.source_pixel_pitch)
@@ -218,7 +212,7 @@ class Elementwise(MapInstruction):
     high: int = bits(8, "upper clamp", signed=True, default=127)
     kind: int = flag("0 add, 1 multiply, 2 maximum, 3 minimum", width=3)
 
-    def accesses(self) -> tuple[Access, ...]:
+    def accesses(self) -> tuple[MemoryAccess, ...]:
         """Two input maps, record, output map."""
         size = (self.height, self.width, self.blocks)
         return (
@@ -256,7 +250,7 @@ class LookUp(MapInstruction):
     destination_pixel_pitch: int = bits(10, "from pixel to pixel of the output", unit="16 B")
     table: int = bits(12, "table of 256 bytes", unit="64 B")
 
-    def accesses(self) -> tuple[Access, ...]:
+    def accesses(self) -> tuple[MemoryAccess, ...]:
         """Input map, table, output map."""
         size = (self.height, self.width, self.blocks)
         return (
@@ -289,7 +283,7 @@ class ResizeNearest(MapInstruction):
     origin_height: int = bits(20, "input row of output row 0", unit="2^-16", default=0)
     origin_width: int = bits(20, "input column of output column 0", unit="2^-16", default=0)
 
-    def accesses(self) -> tuple[Access, ...]:
+    def accesses(self) -> tuple[MemoryAccess, ...]:
         """Input map from the first to the last pixel that is copied, output map."""
         top, left = self.origin_height >> 16, self.origin_width >> 16
         bottom = (self.height - 1) * self.step_height + self.origin_height >> 16

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Record = dict[str, "int | np.float32"]
+VectorRecord = dict[str, "int | np.float32"]
 LOWEST, HIGHEST = -128, 127
 
 
@@ -35,13 +35,13 @@ def requantize(
     return value.astype(np.int8)
 
 
-def pool_sum(total: NDArray[np.int32], record: Record) -> NDArray[np.int8]:
+def pool_sum(total: NDArray[np.int32], record: VectorRecord) -> NDArray[np.int8]:
     """Mode F on sums of ``x - zero_a``, int32 of any shape."""
     factor = np.array([record["multiplier"]], np.float32)
     return requantize(total, factor, int(record["zero_output"]) + int(record["offset"]), LOWEST, HIGHEST)
 
 
-def pool_average(total: NDArray[np.float32], count: NDArray[np.float32], record: Record) -> NDArray[np.int8]:
+def pool_average(total: NDArray[np.float32], count: NDArray[np.float32], record: VectorRecord) -> NDArray[np.int8]:
     """Binary32 sums divided by the window size and the output scale, zero point added, rounded, shifted, clamped."""
     value = total / count
     np.divide(value, np.float32(record["scale_output"]), out=value)
@@ -50,7 +50,7 @@ def pool_average(total: NDArray[np.float32], count: NDArray[np.float32], record:
     return _clamp(value, int(record["offset"]), LOWEST, HIGHEST)
 
 
-def elementwise_table(kind: int, record: Record, low: int, high: int) -> NDArray[np.int8]:
+def elementwise_table(kind: int, record: VectorRecord, low: int, high: int) -> NDArray[np.int8]:
     """All results of ELT for one record: int8 [256, 256], by the two inputs as unsigned bytes.
 
     Args:

@@ -15,7 +15,7 @@ from ..isa.encoding import Instruction, Queue
 from ..isa.matrix import Convolve, ConvolveDepthwise, MultiplyMatrix
 from ..isa.program import NO_LAYER
 from ..isa.transfer import LoadLines, LoadMaps, Store
-from ..isa.vector import MapInstruction, Pool, PoolKind, Requantize
+from ..isa.vector import MapInstruction, Pool, PoolKind
 from ..machine import CHANNEL_BLOCK, Machine
 from .verifier import VerifiedProgram
 
@@ -106,7 +106,7 @@ def cost(item: Instruction, machine: Machine) -> Cost:
         return _transfer(item, machine)
     if isinstance(item, (Convolve, ConvolveDepthwise, MultiplyMatrix)):
         return _matrix(item, machine)
-    if isinstance(item, (Requantize, MapInstruction)):
+    if isinstance(item, MapInstruction):
         return _vector(item, machine)
     return Cost(machine.timing.barrier)
 
@@ -147,7 +147,7 @@ def _matrix(item: Convolve | ConvolveDepthwise | MultiplyMatrix, machine: Machin
     return Cost(machine.timing.mac_setup + steps + machine.timing.mac_drain, macs=item.macs)
 
 
-def _vector(item: Requantize | MapInstruction, machine: Machine) -> Cost:
+def _vector(item: MapInstruction, machine: Machine) -> Cost:
     groups = ceil(item.height * item.width * item.blocks * CHANNEL_BLOCK / machine.vector_lanes)
     if isinstance(item, Pool):
         steps = groups * item.kernel_height * item.kernel_width

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tilewright.errors import InputError
 
 from ..isa.encoding import Space
-from ..isa.matrix import Axis
+from ..isa.matrix import WindowAxis
 from ..isa.program import Program, RegionKind
 from ..machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, Machine
 
@@ -80,7 +80,7 @@ def box(
 
 
 def windowed_map(
-    memory: Memory, start: int, axes: tuple[Axis, Axis], pitches: tuple[int, int], channels: int, fill: int
+    memory: Memory, start: int, axes: tuple[WindowAxis, WindowAxis], pitches: tuple[int, int], channels: int, fill: int
 ) -> NDArray[np.int8]:
     """A feature map from the first to the last row and column of any window: int8 [rows, columns, channels].
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..isa.encoding import Access, Instruction, Queue, Space
+from ..isa.encoding import Instruction, MemoryAccess, Queue, Space
 from ..isa.matrix import Convolve, MultiplyMatrix
 from ..isa.program import RegionKind
 from ..isa.transfer import LINE, LoadLines
@@ -72,7 +72,7 @@ def _load(item: LoadLines, lines: NDArray[np.int64], constant: list[bool]) -> No
         lines[span] = -1
 
 
-def _origin(access: Access, lines: NDArray[np.int64]) -> Origin | None:
+def _origin(access: MemoryAccess, lines: NDArray[np.int64]) -> Origin | None:
     span = lines[access.start // LINE : -(-access.stop // LINE)]
     first = int(span[0])
     if first < 0 or not np.array_equal(span, np.arange(first, first + len(span))):
@@ -89,7 +89,7 @@ class _InputReuse:
         self._key: tuple[object, ...] = ()
         self._since = 0
 
-    def same(self, item: Instruction, accesses: tuple[Access, ...]) -> bool:
+    def same(self, item: Instruction, accesses: tuple[MemoryAccess, ...]) -> bool:
         if not isinstance(item, (Convolve, MultiplyMatrix)):
             return False
         key = input_key(item)
@@ -100,13 +100,13 @@ class _InputReuse:
             self._key, self._since = key, self._step
         return same
 
-    def note(self, step: int, accesses: tuple[Access, ...]) -> None:
+    def note(self, step: int, accesses: tuple[MemoryAccess, ...]) -> None:
         self._step = step + 1
         for access in accesses:
             if access.space == Space.MAPS and access.write:
                 self._span(access)[:] = self._step
 
-    def _span(self, access: Access) -> NDArray[np.int64]:
+    def _span(self, access: MemoryAccess) -> NDArray[np.int64]:
         return self._written[access.start // MAPS_UNIT : -(-access.stop // MAPS_UNIT)]
 
 

@@ -6,15 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..isa.layouts import unpack_requantize
-from ..isa.matrix import Axis
+from ..isa.matrix import WindowAxis
 from ..isa.vector import Elementwise, LookUp, MapInstruction, Pool, PoolKind, Requantize, ResizeNearest
 from ..machine import CHANNEL_BLOCK, MAPS_UNIT
 from . import arithmetic
-from .arithmetic import Record, pool_average, pool_sum
+from .arithmetic import VectorRecord, pool_average, pool_sum
 from .memory import Memory, box, windowed_map
 
 
-def _map(memory: Memory, start: int, item: Requantize | MapInstruction, pitches: tuple[int, int]) -> NDArray[np.int8]:
+def _map(memory: Memory, start: int, item: MapInstruction, pitches: tuple[int, int]) -> NDArray[np.int8]:
     """View of a feature map of the size of an instruction's output: int8 [rows, columns, channels]."""
     shape = (item.height, item.width, item.blocks * CHANNEL_BLOCK)
     return box(memory.maps, start * MAPS_UNIT, shape, (pitches[0] * MAPS_UNIT, pitches[1] * MAPS_UNIT, 1), np.int8)
@@ -46,7 +46,7 @@ def requantize(
     value = arithmetic.requantize(total, multiplier, item.zero_point, item.low, item.high)
     if table is not None:
         value = table[value.view(np.uint8)]
-    target = _map(memory, item.destination, item, (item.row_pitch, item.pixel_pitch))
+    target = _output(memory, item)
     target[...] = value.reshape(target.shape)
 
 
@@ -56,7 +56,7 @@ def _padded(memory: Memory, item: Pool, fill: int) -> NDArray[np.int8]:
     return windowed_map(memory, item.source * MAPS_UNIT, item.axes, pitches, item.blocks * CHANNEL_BLOCK, fill)
 
 
-def pool(memory: Memory, item: Pool, record: Record | None) -> None:
+def pool(memory: Memory, item: Pool, record: VectorRecord | None) -> None:
     """Execute POOL, a tap at a time in row-major order."""
     if record is None:
         _output(memory, item)[...] = _reduce(item, _padded(memory, item, -128), np.maximum)
@@ -102,7 +102,7 @@ def _counts(item: Pool) -> NDArray[np.float32]:
     return (rows[:, None] * columns[None, :])[:, :, None]
 
 
-def _taps_inside(axis: Axis) -> NDArray[np.float32]:
+def _taps_inside(axis: WindowAxis) -> NDArray[np.float32]:
     """How many taps of each window lie inside the map."""
     first = axis.origin + np.arange(axis.windows) * axis.stride
     return (np.minimum(first + axis.taps, axis.extent) - np.maximum(first, 0)).astype(np.float32)

@@ -43,8 +43,8 @@ def pointwise(machine: Machine, tiles: int, columns: int = 16, blocks: int = 4) 
             height=1,
             width=columns,
             blocks=blocks,
-            row_pitch=row // 16,
-            pixel_pitch=blocks,
+            destination_row_pitch=row // 16,
+            destination_pixel_pitch=blocks,
             parameters=0,
         )
         assembler.add(requantize, layer)

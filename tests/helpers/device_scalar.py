@@ -177,7 +177,7 @@ def requantize(memory: Memories, item: isa.Requantize) -> None:
                 value = clamp(round(product) + item.zero_point, item.low, item.high)
                 if item.use_table:
                     value = signed(memory.parameters[item.table * 64 + value + 128])
-                target = (item.destination + y * item.row_pitch + x * item.pixel_pitch) * 16 + o
+                target = (item.destination + y * item.destination_row_pitch + x * item.destination_pixel_pitch) * 16 + o
                 memory.maps[target] = value & 255
 
 

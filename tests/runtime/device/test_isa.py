@@ -119,11 +119,12 @@ def test_refusals_name_the_field() -> None:
                 height=1,
                 width=2,
                 blocks=2,
-                row_pitch=0,
-                pixel_pitch=1,
+                destination_row_pitch=0,
+                destination_pixel_pitch=1,
                 parameters=0,
             ),
-            "RQ: field 'pixel_pitch' breaks a rule; expected written pixels do not overlap: at least 2, found 1",
+            "RQ: field 'destination_pixel_pitch' breaks a rule; "
+            "expected written pixels do not overlap: at least 2, found 1",
         ),
         (
             isa.Pool(

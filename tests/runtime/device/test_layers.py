@@ -198,8 +198,8 @@ def program(layer: Layer, tile_rows: int, tile_blocks: int, packed: bool) -> tup
                 height=count,
                 width=columns,
                 blocks=some,
-                row_pitch=columns * some,
-                pixel_pitch=some,
+                destination_row_pitch=columns * some,
+                destination_pixel_pitch=some,
                 parameters=2 * block,
                 zero_point=layer.zero_y - unsigned,
             )

@@ -84,15 +84,13 @@ def multiply(rng: np.random.Generator) -> isa.Instruction:
     )
 
 
-def output(
-    rng: np.random.Generator, height: int, width: int, blocks: int, prefix: str = "destination_"
-) -> dict[str, Any]:
+def output(rng: np.random.Generator, height: int, width: int, blocks: int) -> dict[str, Any]:
     """An output map whose pixels do not overlap."""
     pixel = blocks + pick(rng, 0, 2)
     return {
         "destination": pick(rng, 256, 300),
-        f"{prefix}row_pitch": blocks + (width - 1) * pixel + pick(rng, 0, 3),
-        f"{prefix}pixel_pitch": pixel,
+        "destination_row_pitch": blocks + (width - 1) * pixel + pick(rng, 0, 3),
+        "destination_pixel_pitch": pixel,
     }
 
 
@@ -112,7 +110,7 @@ def requantize(rng: np.random.Generator) -> isa.Instruction:
         table=16 * table,
         use_table=table,
         **shape,
-        **output(rng, prefix="", **shape),
+        **output(rng, **shape),
     )
 
 
