@@ -44,7 +44,8 @@ def option(
     """
     if on_command_line and type is None:
         type = str | None if default is None else default.__class__
-    metadata = {"help": help, "metavar": metavar, "flag": flag, "type": type, "needs": needs}
+    shown = f"{help} Repeatable." if type == list[str] | None else help
+    metadata = {"help": shown, "metavar": metavar, "flag": flag, "type": type, "needs": needs}
     return field(default=default, metadata={**metadata, "documentation": f"{help} {in_python}"})
 
 
@@ -57,6 +58,7 @@ class CompileOptions:
         "int8: quantised, on the accelerator where possible, with the engines software (the same integers on the CPU) "
         "and float beside it. fp32: the whole network on CPU kernels. Default: int8 if the model is quantised or "
         "calibration data is given, otherwise fp32.",
+        metavar="PRECISION",
     )
     calibration: Source | None = option(
         None,
@@ -68,7 +70,8 @@ class CompileOptions:
     )
     preprocessing: PreprocessingSource | None = option(
         None,
-        "How images become inputs, such as resize=central,mean=123.7/116.3/103.5,scale=1/58, or JSON. "
+        "How images become inputs: pairs such as resize=central, mean=123.7/116.3/103.5 and scale=1/58 with commas "
+        "between them, or JSON. "
         "Default: shorter side, central crop, RGB, (pixel - 127.5) / 127.5.",
         in_python="Also a mapping.",
         metavar="KEY=VALUE,…",
@@ -78,7 +81,7 @@ class CompileOptions:
     calibration_method: str = option(
         "mse", "How ranges follow from samples: mse, minmax or percentile.", metavar="METHOD", needs="calibration"
     )
-    percentile: float = option(99.99, "The percentile for the method percentile.", needs="calibration")
+    percentile: float = option(99.99, "The percentile for the method percentile.", metavar="P", needs="calibration")
     calibration_limit: int | None = option(
         None, "Use at most N samples.", metavar="N", type=int | None, needs="calibration"
     )

@@ -345,7 +345,7 @@ class Function:
         self._count -= 1
 
     def __repr__(self) -> str:
-        return f"<function @{self.name}: {self._count} ops>"
+        return f"<function @{self.name}, ops: {self._count}>"
 
 
 class Module:
