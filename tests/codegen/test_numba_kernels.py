@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import defaultdict
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -190,6 +193,16 @@ def test_what_numba_cannot_type_is_said_without_its_traceback(statement: str, pr
         f"cpu code: grid_sample: numba cannot compile the kernel's function kernel; found {problem}. "
         "This is a fault of Tilewright, not of the model."
     )
+
+
+def test_a_network_of_vector_kernels_is_compiled_without_numba(tmp_path: Path) -> None:
+    program = (
+        "import sys, tilewright\n"
+        "from tilewright.compiler.demo import MODEL\n"
+        "tilewright.compile(MODEL, output=sys.argv[1], precision='fp32')\n"
+        "assert 'numba' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "digits.twa")], check=True)
 
 
 def test_tensors_without_elements(rng: np.random.Generator) -> None:
