@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +51,10 @@ class Peak(KernelSpec):
         return self.finish(b, units=1)
 
 
+EXPANSIONS = ((112, 16, 96), (56, 24, 144), (28, 32, 192), (14, 64, 384), (14, 96, 576), (7, 160, 960))
+"""Extent, channels outside and channels inside of MobileNetV2's blocks."""
+
+
 @dataclass(frozen=True)
 class Case:
     """A kernel to measure, the sizes of its arguments in floats, and its floating point operations."""
@@ -72,20 +76,20 @@ def convolution(size: int, channels: int, outputs: int, kernel: int, stride: int
     return Case(name, spec, sizes, 2.0 * channels * outputs * kernel**2 * output**2)
 
 
-def cases() -> Iterator[Case]:
-    """Layers of ResNet-50 and MobileNetV2."""
-    yield convolution(224, 3, 64, 7, 2, plain=True)
+def layers() -> Iterator[tuple[int, int, int, int, int, bool]]:
+    """Convolutions of ResNet-50 and MobileNetV2: the arguments of :func:`convolution`."""
+    yield 224, 3, 64, 7, 2, True
     for size, width in ((56, 64), (28, 128), (14, 256), (7, 512)):
-        yield convolution(size, width, width, 3)
-        yield convolution(size, width, 4 * width, 1)
-        yield convolution(size, 4 * width, width, 1)
+        yield size, width, width, 3, 1, False
+        yield size, width, 4 * width, 1, 1, False
+        yield size, 4 * width, width, 1, 1, False
         if size > 7:
-            yield convolution(size, 2 * width, 2 * width, 3, 2)
-            yield convolution(size, 4 * width, 8 * width, 1, 2)
-    yield convolution(224, 3, 32, 3, 2, plain=True)
-    for size, few, many in ((112, 16, 96), (56, 24, 144), (28, 32, 192), (14, 64, 384), (14, 96, 576), (7, 160, 960)):
-        yield convolution(size, few, many, 1)
-        yield convolution(size, many, few, 1)
+            yield size, 2 * width, 2 * width, 3, 2, False
+            yield size, 4 * width, 8 * width, 1, 2, False
+    yield 224, 3, 32, 3, 2, True
+    for size, few, many in EXPANSIONS:
+        yield size, few, many, 1, 1, False
+        yield size, many, few, 1, 1, False
 
 
 def runner(spec: KernelSpec, sizes: tuple[int, ...], target: TargetDescription) -> tuple[Callable[[], None], float]:
@@ -117,23 +121,38 @@ def fastest(function: Callable[[], None], seconds: float) -> float:
     return best
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """What every benchmark of kernels can be told."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", default="host")
     parser.add_argument("--filter", default="")
     parser.add_argument("--seconds", type=float, default=0.05)
-    options = parser.parse_args()
+    return parser
+
+
+def measure(cases: Iterable[Case], options: argparse.Namespace, peak: KernelSpec, products: int, unit: str) -> None:
+    """Print the speed of each case beside that of ``peak``.
+
+    Args:
+        products: multiply-adds of a vector.
+        unit: of thousand million operations a second.
+    """
     target = TargetDescription.named(options.target)
-    once, _ = runner(Peak(), (64,), target)
-    peak = 2 * 10_000_000 // 12 * 12 * target.lanes / fastest(once, 0.2) / 1e9
-    print(f"{target.cpu}, {target.vector_bits}-bit vectors, peak {peak:.0f} GFLOP/s")
-    for case in cases():
+    once, _ = runner(peak, (64,), target)
+    fastest_possible = 2 * 10_000_000 // 12 * 12 * products / fastest(once, 0.2) / 1e9
+    print(f"{target.cpu}, {target.vector_bits}-bit vectors, peak {fastest_possible:.0f} {unit}")
+    for case in cases:
         if options.filter in case.name:
             once, compile_seconds = runner(case.spec, case.sizes, target)
             speed = case.operations / fastest(once, options.seconds) / 1e9
-            print(
-                f"{case.name:32} {speed:7.1f} GFLOP/s {speed / peak:6.1%}  compiled in {compile_seconds * 1e3:.0f} ms"
-            )
+            compiled = f"compiled in {compile_seconds * 1e3:.0f} ms"
+            print(f"{case.name:32} {speed:7.1f} {unit} {speed / fastest_possible:6.1%}  {compiled}")
+
+
+def main() -> None:
+    options = arguments(__doc__).parse_args()
+    cases = (convolution(*layer) for layer in layers())
+    measure(cases, options, Peak(), TargetDescription.named(options.target).lanes, "GFLOP/s")
 
 
 if __name__ == "__main__":

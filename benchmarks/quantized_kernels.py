@@ -7,7 +7,6 @@ Isolated and warm: inside a network, caches hold other things. Figures move with
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from tilewright.codegen.cpu.spec import KernelSpec
 from tilewright.ir.types import DType
 
 sys.path.insert(0, str(Path(__file__).parent))
-from kernels import Case, fastest, runner
+from kernels import EXPANSIONS, Case, arguments, layers, measure
 
 
 @dataclass(frozen=True)
@@ -104,18 +103,9 @@ def cases(has_zeros: bool) -> Iterator[Case]:
         sizes = (rows * inner // 4, -(-outputs // 16) * 4 * inner, rows * outputs // 4)
         return Case(f"matrix {rows}x{inner}x{outputs}", spec, sizes, 2.0 * rows * inner * outputs)
 
-    yield convolution(224, 3, 64, 7, 2, plain=True)
-    for size, width in ((56, 64), (28, 128), (14, 256), (7, 512)):
-        yield convolution(size, width, width, 3)
-        yield convolution(size, width, 4 * width, 1)
-        yield convolution(size, 4 * width, width, 1)
-        if size > 7:
-            yield convolution(size, 2 * width, 2 * width, 3, 2)
-            yield convolution(size, 4 * width, 8 * width, 1, 2)
-    yield convolution(224, 3, 32, 3, 2, plain=True)
-    for size, few, many in ((112, 16, 96), (56, 24, 144), (28, 32, 192), (14, 64, 384), (14, 96, 576), (7, 160, 960)):
-        yield convolution(size, few, many, 1)
-        yield convolution(size, many, few, 1)
+    for layer in layers():
+        yield convolution(*layer)
+    for size, _, many in EXPANSIONS:
         yield depthwise(size, many, 3)
         yield depthwise(size, many, 3, 2)
     yield depthwise(28, 96, 5)
@@ -125,22 +115,10 @@ def cases(has_zeros: bool) -> Iterator[Case]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--target", default="host")
-    parser.add_argument("--filter", default="")
-    parser.add_argument("--seconds", type=float, default=0.05)
+    parser = arguments(__doc__)
     parser.add_argument("--zeros", action="store_true", help="unsigned weights with zero points")
     options = parser.parse_args()
-    target = TargetDescription.named(options.target)
-    once, _ = runner(Peak(), (64,), target)
-    peak = 2 * 10_000_000 // 12 * 12 * 64 / fastest(once, 0.2) / 1e9
-    print(f"{target.cpu}, {target.vector_bits}-bit vectors, peak {peak:.0f} GOP/s")
-    for case in cases(options.zeros):
-        if options.filter in case.name:
-            once, compile_seconds = runner(case.spec, case.sizes, target)
-            speed = case.operations / fastest(once, options.seconds) / 1e9
-            compiled = f"compiled in {compile_seconds * 1e3:.0f} ms"
-            print(f"{case.name:32} {speed:7.1f} GOP/s {speed / peak:6.1%}  {compiled}")
+    measure(cases(options.zeros), options, Peak(), 64, "GOP/s")
 
 
 if __name__ == "__main__":
