@@ -114,32 +114,10 @@ class ImageFolder:
 
 
 @dataclass(frozen=True)
-class ArraySet:
-    """Arrays [samples, ...] by input name."""
+class SampleList:
+    """Samples one by one; ``what`` begins what is said about each."""
 
     what: str
-    arrays: Mapping[str, np.ndarray]
-    inputs: Mapping[str, TensorType]
-    samples: int
-
-    def __len__(self) -> int:
-        return self.samples
-
-    def __iter__(self) -> Iterator[Inputs]:
-        for index in range(self.samples):
-            sample: Inputs = {}
-            for name, type in self.inputs.items():
-                array = self.arrays[name]
-                batch = type.shape[0] if array.ndim == type.rank and type.rank else 1
-                part = array[index * batch : (index + 1) * batch].reshape(type.shape)
-                sample[name] = check_sample(part, type, f"{self.what}, sample {index}", name)
-            yield sample
-
-
-@dataclass(frozen=True)
-class SampleList:
-    """Samples that the caller made, one by one."""
-
     samples: Sequence[Sample]
     inputs: Mapping[str, TensorType]
 
@@ -148,7 +126,7 @@ class SampleList:
 
     def __iter__(self) -> Iterator[Inputs]:
         for index, sample in enumerate(self.samples):
-            what = f"sample {index}"
+            what = f"{self.what} {index}"
             if not isinstance(sample, Mapping):
                 sample = {_only_input(self.inputs, what): sample}
             _check_names(what, sample, self.inputs)
@@ -242,9 +220,9 @@ def _check_limit(limit: int | None) -> None:
 
 def _arrays(
     what: str, arrays: Mapping[str, np.ndarray], inputs: Mapping[str, TensorType], limit: int | None
-) -> ArraySet:
+) -> SampleList:
     _check_names(what, arrays, inputs)
-    counts: dict[str, int] = {}
+    parts: dict[str, np.ndarray] = {}
     for name, type in inputs.items():
         array = arrays[name]
         stacked = array.ndim == type.rank + 1 and array.shape[1:] == type.shape
@@ -255,13 +233,19 @@ def _arrays(
                 expected=f"[samples, {', '.join(map(str, type.shape[1:]))}]",
                 found=list(array.shape),
             )
-        counts[name] = len(array) if stacked else len(array) // type.shape[0]
+        batch = 1 if stacked else type.shape[0]
+        whole = array[: len(array) // batch * batch]
+        parts[name] = whole.reshape(len(whole) // batch, *type.shape)
+    counts = {name: len(part) for name, part in parts.items()}
     samples = min(counts.values(), default=0)
     if samples == 0:
         raise _error(f"{what} holds no sample", expected="at least one", found=_listed(counts))
     if len(set(counts.values())) > 1:
         raise _error(f"{what} holds different numbers of samples", found=_listed(counts))
-    return ArraySet(what, arrays, dict(inputs), samples if limit is None else min(limit, samples))
+    samples = samples if limit is None else min(limit, samples)
+    return SampleList(
+        f"{what}, sample", [{name: part[i] for name, part in parts.items()} for i in range(samples)], inputs
+    )
 
 
 def _samples(source: Iterable[Sample], inputs: Mapping[str, TensorType], limit: int | None) -> SampleList:
@@ -271,7 +255,7 @@ def _samples(source: Iterable[Sample], inputs: Mapping[str, TensorType], limit: 
     samples = list(islice(source, limit))
     if not samples:
         raise _error("the calibration data holds no sample", expected="at least one")
-    return SampleList(samples, dict(inputs))
+    return SampleList("sample", samples, inputs)
 
 
 def _listed(counts: Mapping[str, int]) -> str:
