@@ -13,6 +13,7 @@ from typing import Union
 import numpy as np
 
 from ...ir.core import Constant, Op, Value
+from ...ir.op import Operator
 from ...ir.ops.convolution import Conv, ConvTranspose
 from ...ir.ops.elementwise import Add, Div, Mul, Sub
 from ...ir.ops.matmul import MatMul
@@ -81,22 +82,19 @@ def _weights(op: Op[Linear]) -> _Weights:
     """Weights and bias of a foldable op."""
     _, w, b, *_ = op.operands
     assert isinstance(w, Constant)
-    array = w.array.astype(np.float64)
-    group = 1
-    operator = op.operator
-    if isinstance(operator, MatMul):
-        array = array if operator.transpose_b else array.T
-    elif isinstance(operator, ConvTranspose):
-        group = operator.group
-        array = _exchange(array, group)
-    elif isinstance(operator, Conv):
-        group = operator.group
+    array = _turned(op, w.array.astype(np.float64))
     bias = b.array.astype(np.float64) if isinstance(b, Constant) else np.zeros(len(array))
-    return _Weights(array, bias, group)
+    return _Weights(array, bias, getattr(op.operator, "group", 1))
 
 
-def _exchange(w: np.ndarray, group: int) -> np.ndarray:
-    """[group * I, O, *kernel] to [group * O, I, *kernel]; its own inverse."""
+def _turned(op: Op[Linear], w: np.ndarray) -> np.ndarray:
+    """Weights as ``op`` stores them in the form of :class:`_Weights`, or the reverse."""
+    if isinstance(op.operator, MatMul):
+        return w if op.operator.transpose_b else w.T
+    if not isinstance(op.operator, ConvTranspose):
+        return w
+    # [group * I, O, *kernel] to [group * O, I, *kernel]; its own inverse.
+    group = op.operator.group
     split = w.reshape(group, w.shape[0] // group, *w.shape[1:])
     return np.swapaxes(split, 1, 2).reshape(group * w.shape[1], w.shape[0] // group, *w.shape[2:])
 
@@ -106,13 +104,8 @@ def _emit(found: Match, op: Op[Linear], weights: _Weights, x: Value) -> Value | 
     _, old_w, old_b, *_ = op.operands
     assert isinstance(old_w, Constant)
     dtype = old_w.array.dtype
-    array = weights.w
-    if isinstance(op.operator, MatMul):
-        array = array if op.operator.transpose_b else array.T
-    elif isinstance(op.operator, ConvTranspose):
-        array = _exchange(array, weights.group)
     with np.errstate(over="ignore"):
-        w, b = array.astype(dtype), weights.b.astype(dtype)
+        w, b = _turned(op, weights.w).astype(dtype), weights.b.astype(dtype)
     if not (np.isfinite(w).all() and np.isfinite(b).all()):
         return None
     bias = old_b
@@ -141,39 +134,35 @@ def channel_vector(value: Value, op: Op, *, of_operand: bool = False) -> np.ndar
     return np.broadcast_to(array.reshape(-1).astype(np.float64), (tensor.shape[axis],))
 
 
+def _effect(operator: Operator, vector: np.ndarray) -> tuple[bool, np.ndarray]:
+    """Whether arithmetic with a constant scales, rather than shifts, and by what."""
+    if isinstance(operator, (Mul, Div)):
+        return True, vector if isinstance(operator, Mul) else 1 / vector
+    return False, -vector if isinstance(operator, Sub) else vector
+
+
 def _after(found: Match) -> Value | None:
     op = found.op("linear", *LINEAR)
     vector = channel_vector(found["c"], op)
     if vector is None:
         return None
-    weights = _weights(op)
-    outer = found.root.operator
     with np.errstate(all="ignore"):
-        if isinstance(outer, Mul):
-            weights = weights.scaled(vector)
-        elif isinstance(outer, Div):
-            weights = weights.scaled(1 / vector)
-        else:
-            weights = weights.shifted(-vector if isinstance(outer, Sub) else vector)
+        scales, numbers = _effect(found.root.operator, vector)
+        weights = _weights(op).scaled(numbers) if scales else _weights(op).shifted(numbers)
     return _emit(found, op, weights, op.inputs[0])
 
 
 def _before(found: Match[Linear]) -> Value | None:
-    op, inner = found.root, found.op("inner", Mul, Add, Div, Sub).operator
+    op = found.root
     vector = channel_vector(found["c"], op, of_operand=True)
     if vector is None or found["x"].type != op.inputs[0].type:
         return None
-    weights = _weights(op)
     with np.errstate(all="ignore"):
-        if isinstance(inner, Mul):
-            weights = weights.fed_scaled(vector)
-        elif isinstance(inner, Div):
-            weights = weights.fed_scaled(1 / vector)
-        elif isinstance(op.operator, ConvTranspose) or any(getattr(op.operator, "pads", ())):
+        scales, numbers = _effect(found.op("inner", Mul, Add, Div, Sub).operator, vector)
+        if not scales and (isinstance(op.operator, ConvTranspose) or any(getattr(op.operator, "pads", ()))):
             # What is added before is missing where the window reaches into the padding.
             return None
-        else:
-            weights = weights.fed_shifted(-vector if isinstance(inner, Sub) else vector)
+        weights = _weights(op).fed_scaled(numbers) if scales else _weights(op).fed_shifted(numbers)
     return _emit(found, op, weights, found["x"])
 
 
