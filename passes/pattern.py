@@ -13,7 +13,7 @@ the values must be the same.
 from __future__ import annotations
 
 import itertools
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Union
@@ -22,7 +22,7 @@ import numpy as np
 
 from tilewright.errors import IRError, PassError
 
-from ..ir.core import Constant, Function, Module, Op, OperatorT, OperatorT_co, Value, is_op
+from ..ir.core import Constant, Module, Op, OperatorT, OperatorT_co, Value, is_op
 from ..ir.op import Operator
 from ..ir.types import TensorType
 from .base import Record, erase_dead
@@ -282,40 +282,36 @@ class Driver:
         Raises:
             PassError: a rule fires for ever; names it.
         """
-        fired: dict[str, int] = {}
+        fired: Counter[str] = Counter()
         limit = max(100, self._limit * sum(len(function) for function in module.functions.values()))
-        for function in module.functions.values():
-            self._run_function(module, function, fired, limit, record)
+        # A queue without doubles. A plain dictionary would walk over all that was taken before to find its first key.
+        pending = OrderedDict[Op, None].fromkeys(module.ops)
+        while pending:
+            op, _ = pending.popitem(last=False)
+            rule, touched = self._rewrite(module, op, record) if op.function is not None else (None, [])
+            if rule is None:
+                continue
+            fired[rule.name] += 1
+            if fired[rule.name] > limit:
+                raise PassError(
+                    f"rule {rule.name} fires for ever", op=op.name, node=op.node, found=f"{limit} times so far"
+                )
+            pending.update(dict.fromkeys(touched))
         record.counts.update(fired)
         if fired:
             module.drop_unused_constants()
         return bool(fired)
 
-    def _rules_for(self, operator: type[Operator]) -> list[Rule]:
+    def _rewrite(self, module: Module, op: Op, record: Record) -> tuple[Rule | None, list[Op]]:
+        """Apply the first rule that matches at ``op``: that rule, and the ops to visit again."""
+        operator = type(op.operator)
         if operator not in self._by_class:
             self._by_class[operator] = [r for r in self._rules if issubclass(operator, r.pattern.classes)]
-        return self._by_class[operator]
-
-    def _run_function(
-        self, module: Module, function: Function, fired: dict[str, int], limit: int, record: Record
-    ) -> None:
-        # A queue without doubles. A plain dictionary would walk over all that was taken before to find its first key.
-        pending = OrderedDict[Op, None].fromkeys(function.ops)
-        while pending:
-            op, _ = pending.popitem(last=False)
-            if op.function is not function:
-                continue
-            for rule in self._rules_for(type(op.operator)):
-                touched = _apply(rule, module, op, record)
-                if touched is None:
-                    continue
-                fired[rule.name] = fired.get(rule.name, 0) + 1
-                if fired[rule.name] > limit:
-                    raise PassError(
-                        f"rule {rule.name} fires for ever", op=op.name, node=op.node, found=f"{limit} times so far"
-                    )
-                pending.update(dict.fromkeys(touched))
-                break
+        for rule in self._by_class[operator]:
+            touched = _apply(rule, module, op, record)
+            if touched is not None:
+                return rule, touched
+        return None, []
 
 
 def _apply(rule: Rule[OperatorT], module: Module, op: Op, record: Record) -> list[Op] | None:

@@ -52,7 +52,7 @@ class Fuse(Pass):
                 if group.size_with(candidate) <= self.max_statements and (
                     len(group.operands_with(candidate)) <= self.max_operands
                 ):
-                    group.add(candidate)
+                    group.ops.add(candidate)
                     grown = True
                     break
         if len(group.ops) == 1:
@@ -143,9 +143,6 @@ class _Group:
         members = {*self.ops, *more}
         reads = (value for op in self._ordered(members) for value in op.inputs)
         return list(dict.fromkeys(value for value in reads if value.producer not in members))
-
-    def add(self, op: Op) -> None:
-        self.ops.add(op)
 
     def _ordered(self, members: Iterable[Op]) -> list[Op]:
         return sorted(members, key=self.positions.__getitem__)

@@ -5,15 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ...ir.core import Function, Module, Value
+from ...ir.core import Module, Value
 from ...ir.names import Names
 from ...ir.op import QuantizationRule
 from ..base import Pass, Record
 from ..invariants import Invariant
-
-
-def _values(function: Function) -> list[Value]:
-    return [*function.parameters, *(value for op in function.ops for value in op.results)]
 
 
 def _converts(value: Value) -> bool:
@@ -23,7 +19,7 @@ def _converts(value: Value) -> bool:
 def _first_shared(module: Module) -> Value | None:
     seen: set[str] = set()
     for function in module.functions.values():
-        for value in _values(function):
+        for value in (*function.parameters, *(result for op in function.ops for result in op.results)):
             if value.name in seen:
                 return value
             seen.add(value.name)
