@@ -1,4 +1,4 @@
-"""Operators on quantised tensors in ONNX: as QLinear operators, or between DequantizeLinear and QuantizeLinear."""
+"""QLinear operators of ONNX and onnxruntime: operators on quantised types, here and back."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def import_resize(node: Node, importer: Importer) -> Value:
         coordinates,
         node.string("nearest_mode", "round_prefer_floor"),
         float(np.float32(node.float("cubic_coeff_a", -0.75))),
-        bool(node.int("exclude_outside", 0)),
+        node.bool("exclude_outside", 0),
         float(np.float32(node.float("extrapolation_value", 0.0))),
         _region(node, axes, len(shape)) if coordinates == "tf_crop_and_resize" else (),
     )
