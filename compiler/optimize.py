@@ -33,7 +33,13 @@ class Optimized:
 
     def to_json(self) -> str:
         passes = [
-            {"name": each.name, "modified": each.modified, "seconds": each.seconds, "changes": dict(each.counts)}
+            {
+                "name": each.name,
+                "modified": each.modified,
+                "seconds": each.seconds,
+                "changes": dict(each.counts),
+                "declined": each.declined,
+            }
             for each in self.records
         ]
         return json_text({"passes": passes, "module": str(self.module)})
