@@ -376,7 +376,8 @@ def test_run_to_where_nothing_can_be_written(tmp_path: Path, fails: Fails) -> No
 def test_demo_and_dump_to_where_nothing_can_be_written(tmp_path: Path, fails: Fails) -> None:
     (tmp_path / "file").touch()
     assert fails(["demo", "-o", "file/demo"]) == "cannot use 'file/demo': Not a directory"
-    assert fails(["compile", MODEL, "-o", "a.twa", "--dump", "file"]) == "cannot use 'file/blobs': Not a directory"
+    words = ["compile", MODEL, "-o", "a.twa", "--dump", "file"]
+    assert fails(words) == "cannot use 'file/01_float/blobs': Not a directory"
 
 
 def test_a_failed_compile_leaves_the_last_good_artifact(
