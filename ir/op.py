@@ -21,16 +21,10 @@ import numpy as np
 from tilewright.errors import IRError, TilewrightError
 
 from .core import OperandsT_co, Value
-from .types import DType, TensorType
+from .quantized import check_elementwise
+from .types import Arrays, DType, ResultTypes, TensorType, Types
 
 T = TypeVar("T")
-
-
-Types = Sequence[TensorType | None]
-"""Types of operands or results; ``None`` where an optional operand is absent."""
-
-Arrays = Sequence[np.ndarray | None]
-"""Elements of operands; ``None`` where an optional operand is absent."""
 
 
 class UnaryOperands(NamedTuple):
@@ -135,9 +129,7 @@ class Operator(Generic[OperandsT_co]):
                 "too many operands", op=self.name, node=node, expected=len(self.OPERANDS), found=len(operands)
             )
 
-    def evaluate(
-        self, arrays: Arrays, operand_types: Types, result_types: Sequence[TensorType]
-    ) -> tuple[np.ndarray, ...]:
+    def evaluate(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> tuple[np.ndarray, ...]:
         """Results by the reference, quantised or not, in the dtypes of ``result_types``."""
         arrays = self.padded(arrays)
         if any(type is not None and type.quant is not None for type in (*operand_types, *result_types)):
@@ -150,10 +142,7 @@ class Operator(Generic[OperandsT_co]):
         return tuple(np.asarray(r, dtype=t.dtype.numpy) for r, t in zip(results, result_types, strict=True))
 
     def reference_quantized(
-        self,
-        arrays: Sequence[np.ndarray | None],
-        operand_types: Sequence[TensorType | None],
-        result_types: Sequence[TensorType],
+        self, arrays: Arrays, operand_types: Types, result_types: ResultTypes
     ) -> np.ndarray | tuple[np.ndarray, ...]:
         """What the operator computes on stored integers; the rule is documented with the operator.
 
@@ -163,9 +152,7 @@ class Operator(Generic[OperandsT_co]):
             return self.reference(*arrays)
         raise IRError("the operator has no meaning on quantised tensors", op=self.name)
 
-    def check_quantized(
-        self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]
-    ) -> str | None:
+    def check_quantized(self, operand_types: Types, result_types: ResultTypes) -> str | None:
         """Why these quantised types are wrong for the operator, ``None`` if they are right."""
         if self.QUANTIZATION is QuantizationRule.NONE:
             return f"{self.name} takes no quantised tensors"
@@ -177,9 +164,11 @@ class Operator(Generic[OperandsT_co]):
             quants = {t.quant for t in (*operand_types, *result_types) if t is not None}
             if len(quants) > 1:
                 return "result and operands must have equal quantisation"
+        if self.QUANTIZATION in (QuantizationRule.TABLE, QuantizationRule.RESCALE):
+            return check_elementwise(operand_types, result_types)
         return None
 
-    def macs(self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]) -> int:
+    def macs(self, operand_types: Types, result_types: ResultTypes) -> int:
         """Multiply-accumulates of one application; 0 for operators that are not counted in them."""
         return 0
 

@@ -14,15 +14,13 @@ from tilewright.errors import IRError
 
 from . import arithmetic
 from .core import Constant, Value
-from .types import DType, Quantization, TensorType
+from .types import DType, Quantization, TensorType, Types
 
 EIGHT_BIT = (DType.I8, DType.U8)
 """Element types of quantised activations and weights."""
 
 CLAMPING = ("none", "relu", "clip")
 """Fused activations that are a clamp of the stored integers; others are tables of their own."""
-
-Types = Sequence[TensorType | None]
 
 
 def parameters(type: TensorType) -> tuple[np.float32, int]:
@@ -110,18 +108,15 @@ def check_sum(operands: Types, results: Types) -> str | None:
     return problem
 
 
-def check_accumulating(
-    operands: Types, results: Types, *, channel_axis: int, act: str = "none", extra: TensorType | None = None
-) -> str | None:
+def check_accumulating(operands: Types, results: Types, *, channel_axis: int, act: str) -> str | None:
     """Why types are wrong for a product of activations and weights with bias, ``None`` if they are right.
 
     Args:
-        operands: activations, weights and bias (or ``None``).
+        operands: activations, weights, bias and residual; the last two may be absent.
         channel_axis: the axis of the weights that output channels run along.
         act: the fused activation.
-        extra: a further operand of the float form, which the quantised form does not take.
     """
-    x, w, b = (*operands, None)[:3]
+    x, w, b, residual = (*operands, None, None)[:4]
     problem = not_eight_bit(x, "x") or not_eight_bit(results[0], "the result")
     if problem is not None:
         return problem
@@ -135,7 +130,7 @@ def check_accumulating(
         return "b must have the zero point 0"
     if act not in CLAMPING:
         return f"the activation {act} cannot be fused on quantised tensors, only {', '.join(CLAMPING)}"
-    return "a quantised result takes no residual" if extra is not None else None
+    return "a quantised result takes no residual" if residual is not None else None
 
 
 def added(a: np.ndarray, b: np.ndarray, types: Types, y: TensorType, *, subtract: bool = False) -> np.ndarray:

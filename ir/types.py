@@ -206,3 +206,13 @@ class TensorType:
     def __str__(self) -> str:
         layout = f"#{self.layout}" if self.layout else ""
         return f"{self.dtype.value}[{','.join(map(str, self.shape))}]{layout}{self.quant or ''}"
+
+
+Types = Sequence[TensorType | None]
+"""Types of operands; ``None`` where an optional one is absent."""
+
+ResultTypes = Sequence[TensorType]
+"""Types of results."""
+
+Arrays = Sequence[np.ndarray | None]
+"""Elements of operands; ``None`` where an optional operand is absent."""

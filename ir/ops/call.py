@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from ..core import Value
 from ..op import Operator, operator
-from ..types import TensorType
+from ..types import ResultTypes, Types
 
 
 @operator("call")
@@ -30,7 +29,5 @@ class Call(Operator[tuple[Value, ...]]):
 
     callee: str
 
-    def check_quantized(
-        self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]
-    ) -> str | None:
+    def check_quantized(self, operand_types: Types, result_types: ResultTypes) -> str | None:
         return None

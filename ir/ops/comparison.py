@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ from tilewright.errors import IRError
 
 from ..core import Value
 from ..op import QuantizationRule, operator
-from ..types import DType, TensorType
+from ..types import DType, ResultTypes, TensorType, Types
 from .elementwise import BOOL, NUMBERS, Binary, Elementwise, broadcast_shape, check_dtype
 
 
@@ -115,8 +114,6 @@ class Where(Elementwise[WhereOperands]):
     def reference(self, condition: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.where(condition, x, y)
 
-    def check_quantized(
-        self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]
-    ) -> str | None:
+    def check_quantized(self, operand_types: Types, result_types: ResultTypes) -> str | None:
         # The condition is no number and has no scale.
         return super().check_quantized(operand_types[1:], result_types)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ from ..activation import activate, check_activation
 from ..core import Value
 from ..op import Operator, QuantizationRule, operator
 from ..quantized import centred, check_accumulating, requantized
-from ..types import TensorType
+from ..types import Arrays, ResultTypes, TensorType, Types
 from .linear import LinearOperands
 
 
@@ -95,26 +94,18 @@ class Conv(Operator[LinearOperands]):
             y += residual
         return activate(y.astype(x.dtype), self.act, self.act_args)
 
-    def reference_quantized(
-        self,
-        arrays: Sequence[np.ndarray | None],
-        operand_types: Sequence[TensorType | None],
-        result_types: Sequence[TensorType],
-    ) -> np.ndarray:
-        (x, w, b), (x_type, w_type) = (*arrays, None)[:3], operand_types[:2]
+    def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
+        (x, w, b, _), (x_type, w_type, *_) = arrays, operand_types
         assert x is not None and w is not None and x_type is not None and w_type is not None
         y = accumulate(centred(x, x_type), centred(w, w_type), self.strides, self.pads, self.dilations, self.group)
         if b is not None:
             y += b.reshape(-1, *[1] * (x.ndim - 2))
         return requantized(y, x_type, w_type, result_types[0], channel_axis=1, act=self.act, act_args=self.act_args)
 
-    def check_quantized(
-        self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]
-    ) -> str | None:
-        residual = operand_types[3] if len(operand_types) > 3 else None
-        return check_accumulating(operand_types[:3], result_types, channel_axis=0, act=self.act, extra=residual)
+    def check_quantized(self, operand_types: Types, result_types: ResultTypes) -> str | None:
+        return check_accumulating(operand_types, result_types, channel_axis=0, act=self.act)
 
-    def macs(self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]) -> int:
+    def macs(self, operand_types: Types, result_types: ResultTypes) -> int:
         w = operand_types[1]
         return result_types[0].elements * math.prod(w.shape[1:]) if w is not None else 0
 
@@ -240,6 +231,6 @@ class ConvTranspose(Operator[ConvTransposeOperands]):
         y = y[(slice(None), slice(None), *crop)]
         return y + b.reshape(-1, *[1] * spatial) if b is not None else y
 
-    def macs(self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]) -> int:
+    def macs(self, operand_types: Types, result_types: ResultTypes) -> int:
         x, w = operand_types[:2]
         return x.elements * math.prod(w.shape[1:]) if x is not None and w is not None else 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,8 +12,8 @@ from tilewright.errors import IRError
 
 from ..core import OperandsT_co
 from ..op import BinaryOperands, Operator, QuantizationRule, operator
-from ..quantized import added, check_elementwise, check_sum, multiplied
-from ..types import DType, TensorType
+from ..quantized import added, check_sum, multiplied
+from ..types import Arrays, DType, ResultTypes, TensorType, Types
 
 FLOATS = (DType.F16, DType.F32, DType.F64)
 SIGNED = (DType.I8, DType.I16, DType.I32, DType.I64)
@@ -83,24 +83,14 @@ class Rescaling(Binary):
 
     QUANTIZATION = QuantizationRule.RESCALE
 
-    def combine(self, x: np.ndarray, y: np.ndarray, types: Sequence[TensorType | None], z: TensorType) -> np.ndarray:
+    def combine(self, x: np.ndarray, y: np.ndarray, types: Types, z: TensorType) -> np.ndarray:
         """Stored integers of the result."""
         raise NotImplementedError(type(self).__name__)
 
-    def reference_quantized(
-        self,
-        arrays: Sequence[np.ndarray | None],
-        operand_types: Sequence[TensorType | None],
-        result_types: Sequence[TensorType],
-    ) -> np.ndarray:
+    def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
         x, y = arrays
         assert x is not None and y is not None
         return self.combine(x, y, operand_types, result_types[0])
-
-    def check_quantized(
-        self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]
-    ) -> str | None:
-        return check_elementwise(operand_types, result_types)
 
 
 @operator("add")
@@ -109,12 +99,10 @@ class Add(Rescaling):
 
     FUNCTION = np.add
 
-    def combine(self, x: np.ndarray, y: np.ndarray, types: Sequence[TensorType | None], z: TensorType) -> np.ndarray:
+    def combine(self, x: np.ndarray, y: np.ndarray, types: Types, z: TensorType) -> np.ndarray:
         return added(x, y, types, z)
 
-    def check_quantized(
-        self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]
-    ) -> str | None:
+    def check_quantized(self, operand_types: Types, result_types: ResultTypes) -> str | None:
         return check_sum(operand_types, result_types)
 
 
@@ -124,12 +112,10 @@ class Sub(Rescaling):
 
     FUNCTION = np.subtract
 
-    def combine(self, x: np.ndarray, y: np.ndarray, types: Sequence[TensorType | None], z: TensorType) -> np.ndarray:
+    def combine(self, x: np.ndarray, y: np.ndarray, types: Types, z: TensorType) -> np.ndarray:
         return added(x, y, types, z, subtract=True)
 
-    def check_quantized(
-        self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]
-    ) -> str | None:
+    def check_quantized(self, operand_types: Types, result_types: ResultTypes) -> str | None:
         return check_sum(operand_types, result_types)
 
 
@@ -139,7 +125,7 @@ class Mul(Rescaling):
 
     FUNCTION = np.multiply
 
-    def combine(self, x: np.ndarray, y: np.ndarray, types: Sequence[TensorType | None], z: TensorType) -> np.ndarray:
+    def combine(self, x: np.ndarray, y: np.ndarray, types: Types, z: TensorType) -> np.ndarray:
         return multiplied(x, y, types, z)
 
 

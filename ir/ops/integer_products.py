@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,7 +13,7 @@ from tilewright.errors import IRError
 from ..core import Value
 from ..op import Operator, operator
 from ..quantized import EIGHT_BIT
-from ..types import DType, TensorType
+from ..types import DType, ResultTypes, TensorType, Types
 from .convolution import Conv, accumulate
 from .matmul import MatMul
 
@@ -78,7 +77,7 @@ class ConvInteger(Operator[ConvIntegerOperands]):
         # Exact: differences to the zero points are at most 9 bits wide.
         return _wrapped(accumulate(real_x, real_w, self.strides, self.pads, self.dilations, self.group))
 
-    def macs(self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]) -> int:
+    def macs(self, operand_types: Types, result_types: ResultTypes) -> int:
         w = operand_types[1]
         return result_types[0].elements * math.prod(w.shape[1:]) if w is not None else 0
 
@@ -116,6 +115,6 @@ class MatMulInteger(Operator[MatMulIntegerOperands]):
         right = b.astype(np.float64) - (b_zero_point.astype(np.float64).reshape(-1) if b_zero_point is not None else 0)
         return _wrapped(left @ right)
 
-    def macs(self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]) -> int:
+    def macs(self, operand_types: Types, result_types: ResultTypes) -> int:
         a = operand_types[0]
         return result_types[0].elements * a.shape[-1] if a is not None else 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +11,7 @@ from tilewright.errors import IRError
 from ..activation import activate, check_activation
 from ..op import Operator, QuantizationRule, operator
 from ..quantized import centred, check_accumulating, requantized
-from ..types import DType, TensorType
+from ..types import Arrays, DType, ResultTypes, TensorType, Types
 from .elementwise import FLOATS, broadcast_shape, check_dtype
 from .linear import LinearOperands
 
@@ -82,27 +81,19 @@ class MatMul(Operator[LinearOperands]):
         """The dimension of w that the columns of the result run along."""
         return w.rank - (2 if self.transpose_b else 1)
 
-    def reference_quantized(
-        self,
-        arrays: Sequence[np.ndarray | None],
-        operand_types: Sequence[TensorType | None],
-        result_types: Sequence[TensorType],
-    ) -> np.ndarray:
-        (x, w, b), (x_type, w_type) = (*arrays, None)[:3], operand_types[:2]
+    def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
+        (x, w, b, _), (x_type, w_type, *_) = arrays, operand_types
         assert x is not None and w is not None and x_type is not None and w_type is not None
         product = MatMul(self.transpose_a, self.transpose_b)
         y = product.reference(centred(x, x_type), centred(w, w_type), b, None)
         last = y.ndim - 1
         return requantized(y, x_type, w_type, result_types[0], channel_axis=last, act=self.act, act_args=self.act_args)
 
-    def check_quantized(
-        self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]
-    ) -> str | None:
+    def check_quantized(self, operand_types: Types, result_types: ResultTypes) -> str | None:
         w = operand_types[1]
-        residual = operand_types[3] if len(operand_types) > 3 else None
         axis = self.column_axis(w) if w is not None else 0
-        return check_accumulating(operand_types[:3], result_types, channel_axis=axis, act=self.act, extra=residual)
+        return check_accumulating(operand_types, result_types, channel_axis=axis, act=self.act)
 
-    def macs(self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]) -> int:
+    def macs(self, operand_types: Types, result_types: ResultTypes) -> int:
         x = operand_types[0]
         return result_types[0].elements * x.shape[-2 if self.transpose_a else -1] if x is not None else 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +11,7 @@ from tilewright.errors import IRError
 from ..core import Value
 from ..op import Operator, QuantizationRule, UnaryOperands, operator
 from ..quantized import stored
-from ..types import TensorType
+from ..types import Arrays, ResultTypes, TensorType, Types
 from .shape import moved
 
 
@@ -188,12 +187,7 @@ class Pad(Operator[UnaryOperands]):
             return np.pad(x, self._pairs(), constant_values=np.asarray(self.value).astype(x.dtype))
         return np.pad(x, self._pairs(), mode=self.mode)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
-    def reference_quantized(
-        self,
-        arrays: Sequence[np.ndarray | None],
-        operand_types: Sequence[TensorType | None],
-        result_types: Sequence[TensorType],
-    ) -> np.ndarray:
+    def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
         x, type = arrays[0], operand_types[0]
         assert x is not None and type is not None
         return Pad(self.pads, self.mode, float(stored(self.value, type))).reference(x)

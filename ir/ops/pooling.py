@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +12,8 @@ import numpy as np
 from tilewright.errors import IRError
 
 from ..op import Operator, QuantizationRule, UnaryOperands, operator
-from ..quantized import averaged, check_elementwise, globally_averaged, parameters
-from ..types import TensorType
+from ..quantized import averaged, globally_averaged, parameters
+from ..types import Arrays, ResultTypes, TensorType, Types
 from .convolution import output_extent
 
 
@@ -142,21 +142,11 @@ class AveragePool(Pool):
         total = sum(self.taps(x, 0), np.zeros((), x.dtype))
         return total / self.counts(x.shape[2:]).astype(x.dtype)
 
-    def reference_quantized(
-        self,
-        arrays: Sequence[np.ndarray | None],
-        operand_types: Sequence[TensorType | None],
-        result_types: Sequence[TensorType],
-    ) -> np.ndarray:
+    def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
         x, x_type = arrays[0], operand_types[0]
         assert x is not None and x_type is not None
         taps = list(self.taps(x, parameters(x_type)[1]))
         return averaged(taps, self.counts(x.shape[2:]), x_type, result_types[0])
-
-    def check_quantized(
-        self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]
-    ) -> str | None:
-        return check_elementwise(operand_types, result_types)
 
 
 def _check_power(p: int) -> None:
@@ -210,20 +200,10 @@ class GlobalAveragePool(GlobalPool):
     def reference(self, x: np.ndarray) -> np.ndarray:
         return np.mean(x, axis=tuple(range(2, x.ndim)), keepdims=True)
 
-    def reference_quantized(
-        self,
-        arrays: Sequence[np.ndarray | None],
-        operand_types: Sequence[TensorType | None],
-        result_types: Sequence[TensorType],
-    ) -> np.ndarray:
+    def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
         x, x_type = arrays[0], operand_types[0]
         assert x is not None and x_type is not None
         return globally_averaged(x, x_type, result_types[0])
-
-    def check_quantized(
-        self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]
-    ) -> str | None:
-        return check_elementwise(operand_types, result_types)
 
 
 @operator("global_max_pool")

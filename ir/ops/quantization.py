@@ -7,7 +7,6 @@ the tensor: scale and zero point are part of the types. Passes turn the first fo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,14 +16,11 @@ from tilewright.errors import IRError
 
 from ..core import Value
 from ..op import Operator, QuantizationRule, UnaryOperands, operator
-from ..types import DType, Quantization, TensorType
+from ..types import Arrays, DType, Quantization, ResultTypes, TensorType, Types
 from .movement import check_axis
 
 STORED = (DType.I8, DType.U8, DType.I16, DType.U16)
 """Element types that real numbers are quantised to."""
-
-Types = Sequence[TensorType | None]
-Arrays = Sequence[np.ndarray | None]
 
 
 def to_integers(x: np.ndarray, scale: np.ndarray, zero_point: np.ndarray, dtype: DType) -> np.ndarray:
@@ -163,9 +159,7 @@ class Quantize(Operator[UnaryOperands]):
     def check_quantized(self, operand_types: Types, result_types: Types) -> str | None:
         return None if result_types[0] is not None and result_types[0].quant else "the result must be quantised"
 
-    def reference_quantized(
-        self, arrays: Arrays, operand_types: Types, result_types: Sequence[TensorType]
-    ) -> np.ndarray:
+    def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
         return quantized(_first(arrays), result_types[0])
 
 
@@ -184,9 +178,7 @@ class Dequantize(Operator[UnaryOperands]):
     def check_quantized(self, operand_types: Types, result_types: Types) -> str | None:
         return "the result must not be quantised" if result_types[0] is not None and result_types[0].quant else None
 
-    def reference_quantized(
-        self, arrays: Arrays, operand_types: Types, result_types: Sequence[TensorType]
-    ) -> np.ndarray:
+    def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
         return real(_first(arrays), _quantized_type(operand_types))
 
 
@@ -208,9 +200,7 @@ class Requantize(Operator[UnaryOperands]):
     def check_quantized(self, operand_types: Types, result_types: Types) -> str | None:
         return None if result_types[0] is not None and result_types[0].quant else "the result must be quantised"
 
-    def reference_quantized(
-        self, arrays: Arrays, operand_types: Types, result_types: Sequence[TensorType]
-    ) -> np.ndarray:
+    def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
         return quantized(real(_first(arrays), _quantized_type(operand_types)), result_types[0])
 
 
@@ -235,9 +225,7 @@ class StorageCast(Operator[UnaryOperands]):
             return "either x or the result must be quantised"
         return None if x.dtype is y.dtype else "x and the result must be of one dtype"
 
-    def reference_quantized(
-        self, arrays: Arrays, operand_types: Types, result_types: Sequence[TensorType]
-    ) -> np.ndarray:
+    def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
         return _first(arrays)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from tilewright.errors import IRError
 
 from ..op import Operator, QuantizationRule, UnaryOperands, operator
-from ..types import TensorType
+from ..types import ResultTypes, TensorType, Types
 from .shape import moved
 
 MODES = ("nearest", "linear", "cubic")
@@ -80,9 +79,7 @@ class Resize(Operator[UnaryOperands]):
             raise IRError(f"{self.mode} interpolation is defined on floats only", found=x)
         return moved(x, self.extents)
 
-    def check_quantized(
-        self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]
-    ) -> str | None:
+    def check_quantized(self, operand_types: Types, result_types: ResultTypes) -> str | None:
         if self.mode != "nearest" or self.coordinates == "tf_crop_and_resize":
             return "only nearest resampling without cropping works on quantised tensors"
         return super().check_quantized(operand_types, result_types)

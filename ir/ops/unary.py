@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,8 +10,8 @@ import numpy as np
 
 from ..activation import erf
 from ..op import QuantizationRule, UnaryOperands, operator
-from ..quantized import check_elementwise, look_up, table
-from ..types import DType, TensorType
+from ..quantized import look_up, table
+from ..types import Arrays, DType, ResultTypes, TensorType, Types
 from .elementwise import BOOL, FLOATS, INTEGERS, NUMBERS, SIGNED, Elementwise, check_dtype
 
 
@@ -38,20 +38,10 @@ class Unary(Elementwise[UnaryOperands]):
     def reference(self, x: np.ndarray) -> np.ndarray:
         return type(self).FUNCTION(x)
 
-    def reference_quantized(
-        self,
-        arrays: Sequence[np.ndarray | None],
-        operand_types: Sequence[TensorType | None],
-        result_types: Sequence[TensorType],
-    ) -> np.ndarray:
+    def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
         x, x_type = arrays[0], operand_types[0]
         assert x is not None and x_type is not None
         return look_up(table(self.reference, x_type, result_types[0]), x, x_type)
-
-    def check_quantized(
-        self, operand_types: Sequence[TensorType | None], result_types: Sequence[TensorType]
-    ) -> str | None:
-        return super().check_quantized(operand_types, result_types) or check_elementwise(operand_types, result_types)
 
 
 @operator("neg")
