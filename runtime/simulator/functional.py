@@ -154,7 +154,7 @@ class FunctionalEngine:
         access = reads[which]
 
         def loaded(memory: Memory) -> Decoded:
-            return decode(memory.lines(access.space)[access.start : access.stop])
+            return decode(memory.lines[access.space][access.start : access.stop])
 
         return loaded
 

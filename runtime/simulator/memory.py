@@ -35,6 +35,7 @@ class Memory:
         self.weights = np.full(machine.weight_bytes, POISON, np.uint8)
         self.accumulators = np.full(machine.accumulator_bytes, POISON, np.uint8).view(np.int32)
         self.parameters = np.full(machine.parameter_bytes, POISON, np.uint8)
+        self.lines = {Space.WEIGHTS: self.weights, Space.PARAMETERS: self.parameters}
         self.regions: list[NDArray[np.uint8]] = []
         # The last gathered input of a matrix instruction, for the next one that needs the same.
         self.gathered: NDArray[np.float32] | None = None
@@ -43,10 +44,6 @@ class Memory:
                 self.regions.append(region_bytes(region.name, region.size, contents))
             else:
                 self.regions.append(np.full(region.size, POISON, np.uint8))
-
-    def lines(self, space: Space) -> NDArray[np.uint8]:
-        """The bytes of the weight or the parameter scratchpad."""
-        return self.weights if space == Space.WEIGHTS else self.parameters
 
     def accumulated(self, start: int, pixels: int, blocks: int) -> NDArray[np.int32]:
         """Accumulators from the address ``start`` of an instruction, int32 [pixels, blocks * 16], without a copy."""
@@ -90,15 +87,15 @@ def windowed_map(
         start: address of pixel (0, 0), in bytes.
         pitches: from row to row and from pixel to pixel, in bytes.
     """
-    rows, columns = (axis.inside for axis in axes)
-    shape = (len(rows), len(columns), channels)
-    spans = (axes[0].span, axes[1].span)
+    vertical, horizontal = axes
+    rows, columns = vertical.inside, horizontal.inside
+    spans, shape = (vertical.span, horizontal.span), (len(rows), len(columns), channels)
     corner = start + rows.start * pitches[0] + columns.start * pitches[1]
     if shape[:2] == spans:
         return box(memory.maps, corner, shape, (*pitches, 1), np.int8)
     padded = np.full((*spans, channels), fill, np.int8)
     if rows and columns:
-        top, left = (part.start - axis.origin for part, axis in zip((rows, columns), axes, strict=True))
+        top, left = rows.start - vertical.origin, columns.start - horizontal.origin
         inside = box(memory.maps, corner, shape, (*pitches, 1), np.int8)
         padded[top : top + shape[0], left : left + shape[1]] = inside
     return padded

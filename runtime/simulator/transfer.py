@@ -44,6 +44,5 @@ def store(memory: Memory, item: Store) -> None:
 
 def load_lines(memory: Memory, item: LoadLines) -> None:
     """Execute LDW or LDP."""
-    start, first = item.offset * LINE, item.destination * LINE
-    source = memory.regions[item.region][start : start + item.dram_bytes]
-    memory.lines(item.SPACE)[first : first + item.dram_bytes] = source
+    start, first, size = item.offset * LINE, item.destination * LINE, item.length * LINE
+    memory.lines[item.SPACE][first : first + size] = memory.regions[item.region][start : start + size]
