@@ -9,9 +9,8 @@ from typing import ClassVar
 from ....ir.layout import BLOCK, QUAD
 from ..llvm.builder import FunctionBuilder
 from ..llvm.byte_dot_product import ACCUMULATOR, BYTES, dot, flipped
-from ..llvm.quantized_math import single
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, I8, I32, Register, Registers, constant, zero
+from ..llvm.types import I8, I32, Register, Registers, constant, zero
 from .blocking import Work, choose_tile
 from .channel_tiles import ChannelTiles, WorkItem
 from .matrix_product import MatrixProduct, MatrixShape, MatrixTile
@@ -101,14 +100,9 @@ class ByteProduct(MatrixProduct):
         b, width = tile.b, len(totals) // tile.rows
         _, _, y, _, factors, zeros = b.arguments
         for vector in range(tile.vectors):
-            factor = b.load(F32.of(BLOCK), b.at(factors, 4 * BLOCK * vector))
-            reals = []
-            for row in range(tile.rows):
-                total = totals[row * width + vector]
-                if self.channels.zeros:
-                    w_zero = b.load(ACCUMULATOR, b.at(zeros, 4 * BLOCK * vector))
-                    total = b.binary("sub", total, b.binary("mul", w_zero, totals[row * width + tile.vectors]))
-                reals.append(b.binary("fmul", single(b, total), factor))
+            offset, windows = 4 * BLOCK * vector, totals[tile.vectors :: width]
+            w_zeros = b.at(zeros, offset) if self.channels.zeros else None
+            reals = self.channels.reals(b, totals[vector::width], windows, b.at(factors, offset), w_zeros)
             self._store(b, reals, b.at(y, vector * BLOCK), tile.mask(vector))
 
     def _store(self, b: FunctionBuilder, reals: Sequence[Register], address: Register, mask: Register | None) -> None:

@@ -25,7 +25,7 @@ from .blocking import Blocking, Work, choose_tile
 from .depthwise import Depthwise, QuantizedDepthwise
 from .direct_convolution import ConvolutionTile, DirectConvolution
 from .output_channels import VECTOR_BYTES, FloatOutput, QuantizedOutput, channels_of, has_constant_channels
-from .row_major_convolution import GenericConvolution
+from .row_major_convolution import RowMajorConvolution
 from .window import ALL, Axis, rows_and_columns, window_axes
 from .window_walk import Values
 
@@ -76,7 +76,7 @@ class Convolution(FloatOutput, DirectConvolution):
         return b.if_(a["first"], first, resume) if "first" in a else first()
 
     def step(
-        self, tile: ConvolutionTile, masks: Sequence[int], pointers: Sequence[Register], step: int, sums: list[Register]
+        self, tile: ConvolutionTile, masks: Sequence[int], pointers: Registers, step: int, sums: list[Register]
     ) -> None:
         b, (x, w) = tile.b, pointers
         vectors = range(tile.vectors)
@@ -88,7 +88,7 @@ class Convolution(FloatOutput, DirectConvolution):
                     place = p * tile.vectors + q
                     sums[place] = b.fma(value, weights[q], sums[place])
 
-    def end(self, tile: ConvolutionTile, sums: Sequence[Register]) -> None:
+    def end(self, tile: ConvolutionTile, sums: Registers) -> None:
         a, b = tile.arguments, tile.b
 
         def activated(value: Register, q: int) -> Register:
@@ -181,7 +181,7 @@ class QuantizedConvolution(QuantizedOutput, DirectConvolution):
         return [*(tile.arguments[f"start{q}"] for _, q in tile.places), *windows]
 
     def step(
-        self, tile: ConvolutionTile, masks: Sequence[int], pointers: Sequence[Register], step: int, sums: list[Register]
+        self, tile: ConvolutionTile, masks: Sequence[int], pointers: Registers, step: int, sums: list[Register]
     ) -> None:
         b, (x, w, *ones) = tile.b, pointers
         b.fence()
@@ -222,7 +222,7 @@ class QuantizedConvolution(QuantizedOutput, DirectConvolution):
         value = b.splat(value, BLOCK)
         return flipped(b, value) if self.constants.flips_x else value
 
-    def end(self, tile: ConvolutionTile, sums: Sequence[Register]) -> None:
+    def end(self, tile: ConvolutionTile, sums: Registers) -> None:
         count = len(tile.places)
         for q in range(tile.vectors):
             totals, place = sums[q : count : tile.vectors], tile.output("y", 0, q)
@@ -279,7 +279,7 @@ def plain_convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
     axes = window_axes(image, output, w.shape[2:], conv.strides, conv.dilations, conv.pads)
     if all(axis.is_pointwise for axis in axes):
         axes = (Axis.line(math.prod(image)),)
-    return GenericConvolution(
+    return RowMajorConvolution(
         batch,
         channels,
         w.shape[0],

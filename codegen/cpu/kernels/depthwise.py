@@ -16,7 +16,7 @@ from ..llvm.builder import FunctionBuilder
 from ..llvm.byte_dot_product import ACCUMULATOR, BYTES, dot, flipped
 from ..llvm.quantized_math import signed_byte
 from ..llvm.target import TargetDescription
-from ..llvm.types import Register, constant, vector_constant, zero
+from ..llvm.types import Register, Registers, constant, vector_constant, zero
 from .blocking import registers_per_vector
 from .output_channels import VECTOR_BYTES, FloatOutput, QuantizedOutput
 from .window import ALL
@@ -61,21 +61,21 @@ class QuantizedDepthwise(QuantizedOutput, Windowed):
 
     def start(self, tile: WindowTile) -> list[Register]:
         """Sums over the window follow the accumulators, where weights have zero points."""
-        pixels = tile.tile.pixels
+        pixels = tile.reach.pixels
         windows = [zero(ACCUMULATOR)] * pixels if self.constants.zeros else []
         return [tile.arguments["start0"]] * pixels + windows
 
-    def end(self, tile: WindowTile, totals: Sequence[Register]) -> None:
-        pixels = tile.tile.pixels
+    def end(self, tile: WindowTile, totals: Registers) -> None:
+        pixels = tile.reach.pixels
         self.requantize(tile.b, tile.arguments, 0, totals[:pixels], totals[pixels:], tile.arguments["y"])
 
-    def kernel_row(self, tile: WindowTile, pointers: Sequence[Register], totals: list[Register]) -> list[Register]:
+    def kernel_row(self, tile: WindowTile, pointers: Registers, totals: list[Register]) -> list[Register]:
         b, columns, (x, w) = tile.b, self.columns, pointers
         weights = [b.load(BYTES, b.at(w, step * VECTOR_BYTES)) for step in range(self.row_steps)]
         weights = [flipped(b, vector) for vector in weights] if self.constants.flips_w else weights
         if columns.stride == columns.dilation == 1:
             return self._shared_row(tile, x, weights, totals)
-        for step, masks in enumerate(tile.tile.columns):
+        for step, masks in enumerate(tile.reach.columns):
             present = min(QUAD, columns.kernel - step * QUAD)
             for p, mask in enumerate(masks):
                 first = p * columns.stride + step * QUAD * columns.dilation
@@ -87,10 +87,10 @@ class QuantizedDepthwise(QuantizedOutput, Windowed):
         self, tile: WindowTile, x: Register, weights: Sequence[Register], totals: list[Register]
     ) -> list[Register]:
         """The same where tap t of pixel p sees what tap t - 1 of pixel p + 1 sees."""
-        b, pixels, kernel = tile.b, tile.tile.pixels, self.columns.kernel
+        b, pixels, kernel = tile.b, tile.reach.pixels, self.columns.kernel
         inside = {
             p + step * QUAD + i: bool(mask >> i & 1)
-            for step, masks in enumerate(tile.tile.columns)
+            for step, masks in enumerate(tile.reach.columns)
             for p, mask in enumerate(masks)
             for i in range(QUAD)
         }

@@ -12,7 +12,7 @@ Convolutions on SIMD Architectures", 2018), written anew.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -20,14 +20,14 @@ from typing import ClassVar
 
 from ....ir.layout import BLOCK
 from ..kernel import Kernel
-from ..llvm.builder import FunctionBuilder, Integer
+from ..llvm.builder import FunctionBuilder
 from ..llvm.target import TargetDescription
 from ..llvm.types import Register, Registers
 from .blocking import Blocking, Work, registers_per_vector
 from .channel_tiles import ChannelTiles, WorkItem
 from .output_channels import VECTOR_BYTES
 from .window import PixelTile, TileRow, cut
-from .window_walk import Values, WindowSpec, WindowWalk
+from .window_walk import Values, WindowSpec, WindowWalk, moved, over
 
 FEW_LINES = 8
 """Cache lines that one call may prefetch at once; more of them would wait for each other."""
@@ -104,7 +104,7 @@ class DirectConvolution(WindowSpec):
 
     @abstractmethod
     def step(
-        self, tile: ConvolutionTile, masks: Sequence[int], pointers: Sequence[Register], step: int, sums: list[Register]
+        self, tile: ConvolutionTile, masks: Sequence[int], pointers: Registers, step: int, sums: list[Register]
     ) -> None:
         """Add the products of a step to the accumulators.
 
@@ -115,7 +115,7 @@ class DirectConvolution(WindowSpec):
         """
 
     @abstractmethod
-    def end(self, tile: ConvolutionTile, sums: Sequence[Register]) -> None:
+    def end(self, tile: ConvolutionTile, sums: Registers) -> None:
         """Store what becomes of the accumulators."""
 
     def generate(self, target: TargetDescription) -> Kernel:
@@ -261,15 +261,15 @@ class ConvolutionTile:
         distances: Distances,
         b: FunctionBuilder,
         arguments: Values,
-        columns: PixelTile,
+        reach: PixelTile,
         vectors: int,
         active: int,
     ) -> None:
         self.b, self.arguments, self.distances = b, arguments, distances
-        self.pixels, self.vectors, self.active = columns.pixels, vectors, active
+        self.pixels, self.vectors, self.active = reach.pixels, vectors, active
         self.places = [(p, q) for p in range(self.pixels) for q in range(vectors)]
         self._spec = spec
-        self._columns = columns
+        self._reach = reach
 
     def output(self, name: str, p: int, q: int) -> Register:
         """Address of a pixel and vector of the residual or result."""
@@ -280,12 +280,12 @@ class ConvolutionTile:
         a, spec, spread = self.arguments, self._spec, self.distances.spread
         if not spread:
             self._prefetch(a["following"], self.distances.prefetch)
-        sums = spec.start(self)
+        sums = tuple(spec.start(self))
         # The address to prefetch from goes through the loops behind the sums.
-        carried = (*sums, a["following"]) if spread else tuple(sums)
-        pointers = [a[name] for name in ("x", "w", "ones") if name in a]
+        carried = (*sums, a["following"]) if spread else sums
+        pointers = tuple(a[name] for name in ("x", "w", "ones") if name in a)
         blocks = a.get("blocks", self.b.integer(spec.input_blocks))
-        carried = self._loop(blocks, self.distances.block, pointers, carried, self._over_rows, runs=True)
+        carried = over(self.b, blocks, self.distances.block, pointers, carried, self._over_rows, runs=True)
         spec.end(self, carried[: len(sums)])
 
     def _prefetch(self, place: Register, lines: int) -> None:
@@ -293,74 +293,47 @@ class ConvolutionTile:
             for line in range(lines):
                 self.b.prefetch(self.b.at(place, q * self.distances.vector + line * 64))
 
-    def _moved(self, pointers: Sequence[Register], distances: Sequence[int], times: int = 1) -> list[Register]:
-        return [self.b.at(pointer, times * distance) for pointer, distance in zip(pointers, distances, strict=False)]
-
-    def _loop(
-        self,
-        count: Integer,
-        distances: Sequence[int],
-        pointers: Sequence[Register],
-        carried: Sequence[Register],
-        body: Callable[[Sequence[Register], Sequence[Register]], Sequence[Register]],
-        *,
-        times: int = 1,
-        runs: bool | None = None,
-    ) -> Registers:
-        """What is carried after ``body`` has run on pointers and carried values ``count`` times.
-
-        The pointers move by ``times`` the distances after each round.
-        """
-        head = len(pointers)
-
-        def round(_: Register, values: Registers) -> Sequence[Register]:
-            results = body(values[:head], values[head:])
-            return (*self._moved(values[:head], distances, times), *results)
-
-        return self.b.loop(0, count, round, (*pointers, *carried), runs=runs)[head:]
-
-    def _over_rows(self, pointers: Sequence[Register], carried: Sequence[Register]) -> Sequence[Register]:
+    def _over_rows(self, pointers: Registers, carried: Registers) -> Registers:
         rows = self._spec.rows
         count = self.arguments["kernel_rows"] if rows.is_padded else rows.kernel
         runs = rows.always_reaches or None
-        return self._loop(count, self.distances.row, pointers, carried, self._over_columns, runs=runs)
+        return over(self.b, count, self.distances.row, pointers, carried, self._over_columns, runs=runs)
 
-    def _over_columns(self, pointers: Sequence[Register], carried: Sequence[Register]) -> Sequence[Register]:
+    def _over_columns(self, pointers: Registers, carried: Registers) -> Registers:
         """A kernel row: runs of steps that see the same pixels.
 
         A run is a loop, unless it is short and the spec wants it unrolled: neighbouring columns read the same inputs,
         and LLVM would keep them in registers that the sums need.
         """
-        spec, column, first = self._spec, self.distances.column, 0
-        for masks, equal in groupby(self._columns.columns):
+        spec, b, column, first = self._spec, self.b, self.distances.column, 0
+        for masks, equal in groupby(self._reach.columns):
             count = len(list(equal))
             if any(masks) or spec.fill:
-                here = self._moved(pointers, column, first)
+                here = moved(b, pointers, column, first)
                 steps = partial(self._over_steps, masks)
                 if count * spec.steps * len(carried) <= spec.UNROLLED:
                     for index in range(count):
-                        carried = steps(self._moved(here, column, index), carried)
+                        carried = steps(moved(b, here, column, index), carried)
                 else:
-                    carried = self._loop(count, column, here, carried, steps)
+                    carried = over(b, count, column, here, carried, steps)
             first += count
         return carried
 
-    def _over_steps(
-        self, masks: Sequence[int], pointers: Sequence[Register], carried: Sequence[Register]
-    ) -> Sequence[Register]:
-        spread = self.distances.spread
-        times = unrolled_steps(self._spec.steps, self.pixels * self.vectors, self.b.target)
+    def _over_steps(self, masks: Sequence[int], pointers: Registers, carried: Registers) -> Registers:
+        spec, spread = self._spec, self.distances.spread
+        times = unrolled_steps(spec.steps, self.pixels * self.vectors, self.b.target)
 
-        def some(pointers: Sequence[Register], carried: Sequence[Register]) -> Sequence[Register]:
+        def some(pointers: Registers, carried: Registers) -> Registers:
             sums = list(carried)
             for step in range(times):
-                self._spec.step(self, masks, pointers, step, sums)
+                spec.step(self, masks, pointers, step, sums)
             if spread:
                 self._prefetch(sums[-1], spread)
                 sums[-1] = self.b.at(sums[-1], 64 * spread)
-            return sums
+            return tuple(sums)
 
-        return self._loop(self._spec.steps // times, self.distances.step, pointers, carried, some, times=times)
+        distances = [times * distance for distance in self.distances.step]
+        return over(self.b, spec.steps // times, distances, pointers, carried, some)
 
 
 def unrolled_steps(steps: int, sums: int, target: TargetDescription) -> int:

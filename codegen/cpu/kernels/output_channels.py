@@ -11,7 +11,6 @@ of an output channel and are folded into its bias.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +26,7 @@ from ..llvm.quantized_math import StoredRange, single
 from ..llvm.types import F32, I8, I32, Register, Registers, Type, partial_mask, zero
 from ..spec import Table
 from .product_spec import ProductSpec
+from .window import Reach
 from .window_walk import Values, WindowSpec
 
 Row = tuple[int, ...]
@@ -66,9 +66,23 @@ class Channels:
         """What taps outside of the image hold, as it would be stored: 0 to 255."""
         return (self.fill + 128 * self.flips_x) % 256
 
-    def store(self, b: FunctionBuilder, values: Sequence[Register], place: Register) -> None:
-        """Requantise products of accumulators and factors, vectors of channels, and store them side by side."""
-        self.result.store_all(b, values, place, are_small=self.are_small)
+    def reals(
+        self, b: FunctionBuilder, totals: Registers, windows: Registers, factors: Register, zeros: Register | None
+    ) -> list[Register]:
+        """Results at their scale, of vectors of the same channels.
+
+        Args:
+            totals, windows: accumulators, and what zero points of weights are multiplied with, if there are any.
+            factors, zeros: where those of the channels lie.
+        """
+        factor = b.load(F32.of(BLOCK), factors)
+        zero = b.load(VECTOR, zeros) if zeros is not None else None
+        reals = []
+        for index, total in enumerate(totals):
+            if zero is not None:
+                total = b.binary("sub", total, b.binary("mul", zero, windows[index]))
+            reals.append(b.binary("fmul", single(b, total), factor))
+        return reals
 
     @property
     def are_small(self) -> bool:
@@ -190,7 +204,7 @@ class QuantizedOutput(WindowSpec):
         start = b.at(arguments["start"], offset)
         return {**places, **{f"start{q}": b.load(VECTOR, b.at(start, q * VECTOR_BYTES)) for q in range(vectors)}}
 
-    def row_values(self, b: FunctionBuilder, values: Values, row: Register, reach: tuple[Register, Register]) -> Values:
+    def row_values(self, b: FunctionBuilder, values: Values, row: Register, reach: Reach) -> Values:
         values = dict(values)
         place = values.pop("missing", None)
         if place is None or not self.rows.is_padded:
@@ -209,26 +223,10 @@ class QuantizedOutput(WindowSpec):
         return values | dict(zip(starts, totals, strict=True))
 
     def requantize(
-        self,
-        b: FunctionBuilder,
-        call: Values,
-        q: int,
-        totals: Sequence[Register],
-        windows: Sequence[Register],
-        place: Register,
+        self, b: FunctionBuilder, call: Values, q: int, totals: Registers, windows: Registers, place: Register
     ) -> None:
-        """Store the results of neighbouring pixels side by side.
-
-        Args:
-            q: number of the vector of output channels.
-            totals, windows: accumulators, and sums over the windows where weights have zero points.
-        """
-        factor = b.load(F32.of(BLOCK), b.at(call["factors"], q * VECTOR_BYTES))
-        if windows:
-            w_zero = b.load(VECTOR, b.at(call["zeros"], q * VECTOR_BYTES))
-            totals = [
-                b.binary("sub", total, b.binary("mul", w_zero, window))
-                for total, window in zip(totals, windows, strict=True)
-            ]
-        reals = [b.binary("fmul", single(b, total), factor) for total in totals]
-        self.constants.store(b, reals, place)
+        """Store the results of neighbouring pixels for the vector ``q`` of channels; see :meth:`Channels.reals`."""
+        offset, constants = q * VECTOR_BYTES, self.constants
+        zeros = b.at(call["zeros"], offset) if constants.zeros else None
+        reals = constants.reals(b, totals, windows, b.at(call["factors"], offset), zeros)
+        constants.result.store_all(b, reals, place, are_small=constants.are_small)

@@ -20,7 +20,7 @@ from ..llvm.types import F32, I8, I32, Register, Registers, Type, constant, type
 from ..registry import lowers
 from ..spec import KernelSpec
 from ..tensors import layouts
-from .window import Axis, rows_and_columns, window_axes
+from .window import Axis, Reach, rows_and_columns, window_axes
 from .window_walk import Values
 from .windowed import TapByTap, WindowTile
 
@@ -77,7 +77,7 @@ class AveragePooling(TapByTap):
     counted_rows: Axis
     counted_columns: Axis
 
-    def row_values(self, b: FunctionBuilder, values: Values, row: Register, reach: tuple[Register, Register]) -> Values:
+    def row_values(self, b: FunctionBuilder, values: Values, row: Register, reach: Reach) -> Values:
         return {"counted_rows": b.convert("sitofp", self.counted_rows.valid_taps(b, row)[1], F32)}
 
     def start_pixel(self, tile: WindowTile, pixel: int) -> Register:

@@ -14,11 +14,15 @@ from ..kernel import Kernel
 from ..llvm.target import TargetDescription
 from ..llvm.types import F32, I32, Register, Registers, constant, vector_constant, zero
 from .product_spec import ProductSpec
-from .window import Axis
+from .window import Axis, Reach
+from .window_walk import over
+
+Tap = Callable[[Register, Registers, Registers], Sequence[Register]]
+"""From the column of a tap, input and weights, and sums to the next sums."""
 
 
 @dataclass(frozen=True)
-class GenericConvolution(ProductSpec):
+class RowMajorConvolution(ProductSpec):
     """Convolution, then bias, residual and activation.
 
     Arguments: x [N, C, *image], w [O, C/groups, *kernel], bias [O], residual and result [N, O, *output], all row-major
@@ -43,7 +47,7 @@ class GenericConvolution(ProductSpec):
 class _Walker:
     """The one function of the kernel; a work item is some output channels of an image."""
 
-    def __init__(self, spec: GenericConvolution, target: TargetDescription) -> None:
+    def __init__(self, spec: RowMajorConvolution, target: TargetDescription) -> None:
         self.spec = spec
         self.b = spec.entry(target, writes=("residual", "y"))
         self.arguments = spec.bind(self.b)
@@ -74,7 +78,7 @@ class _Walker:
         return spec.finish(b, units=spec.batch * tiles)
 
     def _positions(
-        self, x: Register, w: Register, channel: Register, result: Register, taps: tuple[tuple[Register, Register], ...]
+        self, x: Register, w: Register, channel: Register, result: Register, taps: tuple[Reach, ...]
     ) -> None:
         """Loop over the output positions of all dimensions but the last, which is cut into vectors.
 
@@ -97,10 +101,8 @@ class _Walker:
 
         def position(index: Register, _: Registers) -> Registers:
             first, count = axis.valid_taps(b, index)
-            start = b.subtract(b.multiply(index, axis.stride), axis.before)
-            start = b.add(start, b.multiply(first, axis.dilation))
             self._positions(
-                b.at(x, b.multiply(start, inner_input)),
+                b.at(x, b.multiply(axis.coordinate(b, index, first), inner_input)),
                 b.at(w, b.multiply(first, inner_kernel)),
                 channel,
                 b.add(result, b.multiply(index, inner_output)),
@@ -116,7 +118,7 @@ class _Walker:
         w: Register,
         channel: Register,
         result: Register,
-        taps: Sequence[tuple[Register, Register]],
+        taps: Sequence[Reach],
         pixel: Register,
     ) -> None:
         """Neighbouring pixels of the last dimension, for all channels of the work item."""
@@ -136,12 +138,13 @@ class _Walker:
                 residual = b.load_masked(self.vector, b.at(self.arguments["residual"], place, q * step), inside)
                 total = b.binary("fadd", total, residual)
             sums.append(total)
-        x = b.at(x, b.multiply(b.subtract(b.multiply(pixel, axis.stride), axis.before), 4))
-        start = b.subtract(b.multiply(pixel, axis.stride), axis.before)
+        start = axis.coordinate(b, pixel)
+        x = b.at(x, b.multiply(start, 4))
         step_lanes = [str(lane * axis.stride) for lane in range(lanes.lanes)]
         sources = b.binary("add", self._splat(start), vector_constant(lanes, step_lanes))
 
-        def tap(column: Register, x: Register, w: Register, sums: Sequence[Register]) -> list[Register]:
+        def tap(column: Register, pointers: Registers, sums: Registers) -> list[Register]:
+            x, w = pointers
             offset = b.multiply(column, axis.dilation)
             columns = b.binary("add", sources, self._splat(offset))
             # Unsigned, so that columns before the image count as far beyond its end.
@@ -157,8 +160,7 @@ class _Walker:
                 result.append(b.fma(b.splat(weight, self.vector.lanes), values, total))
             return result
 
-        sums = self._over_channels(x, w, taps, tap, sums)
-        for q, total in enumerate(sums):
+        for q, total in enumerate(self._over_channels(x, w, taps, tap, tuple(sums))):
             value = spec.activation.apply(b, total)
             b.store_masked(value, b.at(self.arguments["y"], place, q * step), inside)
 
@@ -168,41 +170,24 @@ class _Walker:
             self.vector.lanes,
         )
 
-    def _over_channels(
-        self,
-        x: Register,
-        w: Register,
-        taps: Sequence[tuple[Register, Register]],
-        tap: Callable[[Register, Register, Register, Sequence[Register]], list[Register]],
-        sums: Sequence[Register],
-    ) -> list[Register]:
+    def _over_channels(self, x: Register, w: Register, taps: Sequence[Reach], tap: Tap, sums: Registers) -> Registers:
         """Run ``tap`` for each input channel and each valid tap."""
-        b = self.b
 
-        def channel(_: Register, carried: Registers) -> Sequence[Register]:
-            x, w, *sums = carried
-            sums = self._over_taps(x, w, taps, 0, tap, sums)
-            return (b.at(x, 4 * self.input_pixels), b.at(w, 4 * self.taps), *sums)
+        def channel(pointers: Registers, sums: Registers) -> Registers:
+            return self._over_taps(pointers, taps, 0, tap, sums)
 
-        return list(b.loop(0, self.inputs, channel, (x, w, *sums))[2:])
+        return over(self.b, self.inputs, (4 * self.input_pixels, 4 * self.taps), (x, w), sums, channel)
 
     def _over_taps(
-        self,
-        x: Register,
-        w: Register,
-        taps: Sequence[tuple[Register, Register]],
-        depth: int,
-        tap: Callable[[Register, Register, Register, Sequence[Register]], list[Register]],
-        sums: Sequence[Register],
-    ) -> list[Register]:
-        b, axes = self.b, self.spec.axes
+        self, pointers: Registers, taps: Sequence[Reach], depth: int, tap: Tap, sums: Registers
+    ) -> Registers:
+        axes = self.spec.axes
         if depth == len(axes) - 1:
-            return list(b.loop(0, axes[-1].kernel, lambda column, sums: tap(column, x, w, sums), sums))
+            return self.b.loop(0, axes[-1].kernel, lambda column, sums: tap(column, pointers, sums), sums)
         x_step = 4 * axes[depth].dilation * math.prod(a.input for a in axes[depth + 1 :])
         w_step = 4 * math.prod(a.kernel for a in axes[depth + 1 :])
 
-        def row(_: Register, carried: Registers) -> Sequence[Register]:
-            x, w, *sums = carried
-            return (b.at(x, x_step), b.at(w, w_step), *self._over_taps(x, w, taps, depth + 1, tap, sums))
+        def row(pointers: Registers, sums: Registers) -> Registers:
+            return self._over_taps(pointers, taps, depth + 1, tap, sums)
 
-        return list(b.loop(0, taps[depth][1], row, (x, w, *sums))[2:])
+        return over(self.b, taps[depth][1], (x_step, w_step), pointers, sums, row)

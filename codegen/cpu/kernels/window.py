@@ -18,6 +18,10 @@ ALL = (1 << QUAD) - 1
 """Every element of a step is in the image."""
 
 
+Reach = tuple[Register, Register]
+"""First tap of a pixel that lies in the image, and the number of such taps (not above 0 for none)."""
+
+
 @dataclass(frozen=True)
 class Axis:
     """One spatial dimension of a window operator.
@@ -71,8 +75,8 @@ class Axis:
         first = b.subtract(b.multiply(pixel, self.stride), self.before)
         return b.add(first, b.multiply(tap, self.dilation))
 
-    def valid_taps(self, b: FunctionBuilder, pixel: Integer) -> tuple[Register, Register]:
-        """First tap of a pixel that lies in the image, and the number of such taps (not above 0 for none)."""
+    def valid_taps(self, b: FunctionBuilder, pixel: Integer) -> Reach:
+        """The taps of a pixel that lie in the image."""
         if not self.is_padded:
             return b.integer(0), b.integer(self.kernel)
         start = self.coordinate(b, pixel)

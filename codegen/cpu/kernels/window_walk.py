@@ -5,17 +5,17 @@ The tiles are internal functions: units of register allocation, each of them gen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 from ....ir.layout import BLOCK
 from ..kernel import Kernel
-from ..llvm.builder import FunctionBuilder
+from ..llvm.builder import FunctionBuilder, Integer
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, Register, Type
+from ..llvm.types import F32, Register, Registers, Type
 from ..spec import KernelSpec
 from .channel_tiles import ChannelTiles, WorkItem
-from .window import Axis, TileRow
+from .window import Axis, Reach, TileRow
 
 Values = dict[str, Register]
 """Arguments by name, in the order in which functions take them."""
@@ -55,14 +55,39 @@ class WindowSpec(KernelSpec):
         """
         return {}
 
-    def row_values(self, b: FunctionBuilder, values: Values, row: Register, reach: tuple[Register, Register]) -> Values:
+    def row_values(self, b: FunctionBuilder, values: Values, row: Register, reach: Reach) -> Values:
         """What an output row passes on to its tiles.
 
         Args:
             values: from :meth:`item_values`.
-            reach: first kernel row in reach, and number of them (not above 0 for none).
+            reach: kernel rows in reach.
         """
         return values
+
+
+def moved(b: FunctionBuilder, pointers: Registers, distances: Sequence[int], times: int = 1) -> Registers:
+    """Pointers so many times the distances further; there may be fewer pointers than distances."""
+    return tuple(b.at(pointer, times * distance) for pointer, distance in zip(pointers, distances, strict=False))
+
+
+def over(
+    b: FunctionBuilder,
+    count: Integer,
+    distances: Sequence[int],
+    pointers: Registers,
+    carried: Registers,
+    body: Callable[[Registers, Registers], Registers],
+    *,
+    runs: bool | None = None,
+) -> Registers:
+    """What is carried after ``body`` has run ``count`` times, on pointers that move by the distances each time."""
+    head = len(pointers)
+
+    def once(_: Register, values: Registers) -> Registers:
+        results = body(values[:head], values[head:])
+        return (*moved(b, values[:head], distances), *results)
+
+    return b.loop(0, count, once, (*pointers, *carried), runs=runs)[head:]
 
 
 class WindowWalk:
@@ -111,9 +136,7 @@ class WindowWalk:
         cut.walk(self.b, (self.arguments["begin"], self.arguments["end"]), work, is_last_different=last < BLOCK)
         return spec.finish(self.b, list(self._functions.values()), units=cut.units)
 
-    def row(
-        self, y: Register, x: Register, w: Register | None, output: Register
-    ) -> tuple[Values, tuple[Register, Register]]:
+    def row(self, y: Register, x: Register, w: Register | None, output: Register) -> tuple[Values, Reach]:
         """Arguments of tiles at the beginning of an output row, and the kernel rows in reach.
 
         Args:

@@ -7,7 +7,6 @@ by all pixels that see it. Borders are handled as in :mod:`.direct_convolution`.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import ClassVar
@@ -16,12 +15,12 @@ from ....ir.layout import BLOCK, QUAD
 from ..kernel import Kernel
 from ..llvm.builder import FunctionBuilder
 from ..llvm.target import TargetDescription
-from ..llvm.types import F32, Register, Registers, Type, mask_constant, zero
+from ..llvm.types import F32, Register, Registers, Type, partial_mask, zero
 from .blocking import registers_per_vector
 from .channel_tiles import ChannelTiles, WorkItem
 from .output_channels import VECTOR_BYTES
 from .window import PixelTile, cut
-from .window_walk import Values, WindowSpec, WindowWalk
+from .window_walk import Values, WindowSpec, WindowWalk, over
 
 
 @dataclass(frozen=True)
@@ -30,14 +29,14 @@ class WindowTile:
 
     Attributes:
         b, arguments: of the function.
-        tile: the pixels.
+        reach: its pixels, and what the kernel reaches from them.
         divisors: see :meth:`Windowed.divisors`.
         active: channels that exist; the other lanes of the result are to be zero.
     """
 
     b: FunctionBuilder
     arguments: Values
-    tile: PixelTile
+    reach: PixelTile
     divisors: tuple[int, ...]
     active: int
 
@@ -81,11 +80,11 @@ class Windowed(WindowSpec):
         """The accumulators before the first tap."""
 
     @abstractmethod
-    def kernel_row(self, tile: WindowTile, pointers: Sequence[Register], totals: list[Register]) -> list[Register]:
+    def kernel_row(self, tile: WindowTile, pointers: Registers, totals: list[Register]) -> list[Register]:
         """The accumulators after the taps of one more kernel row."""
 
     @abstractmethod
-    def end(self, tile: WindowTile, totals: Sequence[Register]) -> None:
+    def end(self, tile: WindowTile, totals: Registers) -> None:
         """Store what becomes of the accumulators."""
 
     def divisors(self, first: int, count: int) -> tuple[int, ...]:
@@ -117,13 +116,13 @@ class TapByTap(Windowed):
         """The element of the result."""
 
     def start(self, tile: WindowTile) -> list[Register]:
-        return [self.start_pixel(tile, pixel) for pixel in range(tile.tile.pixels)]
+        return [self.start_pixel(tile, pixel) for pixel in range(tile.reach.pixels)]
 
-    def kernel_row(self, tile: WindowTile, pointers: Sequence[Register], totals: list[Register]) -> list[Register]:
+    def kernel_row(self, tile: WindowTile, pointers: Registers, totals: list[Register]) -> list[Register]:
         """For each input vector, the pixels that see it."""
         b, columns, (x, *w) = tile.b, self.columns, pointers
         users: dict[int, list[tuple[int, int]]] = {}
-        for tap, masks in enumerate(tile.tile.columns):
+        for tap, masks in enumerate(tile.reach.columns):
             for pixel, mask in enumerate(masks):
                 if mask:
                     users.setdefault(pixel * columns.stride + tap * columns.dilation, []).append((pixel, tap))
@@ -136,12 +135,12 @@ class TapByTap(Windowed):
                 totals[pixel] = self.add_tap(b, value, weights.get(tap), totals[pixel])
         return totals
 
-    def end(self, tile: WindowTile, totals: Sequence[Register]) -> None:
-        b = tile.b
+    def end(self, tile: WindowTile, totals: Registers) -> None:
+        b, mask = tile.b, partial_mask(BLOCK, tile.active)
         for pixel, total in enumerate(totals):
             value = self.end_pixel(tile, pixel, total)
-            if tile.active < BLOCK:
-                value = b.select(mask_constant(BLOCK, tile.active), value, zero(value.type))
+            if mask is not None:
+                value = b.select(mask, value, zero(value.type))
             b.store(value, b.at(tile.arguments["y"], pixel * self.vector.bytes))
 
 
@@ -201,15 +200,13 @@ class _Walker(WindowWalk):
                 b.loop(first, first + 1 + len(others), body)
 
     def _tile(self, tile: WindowTile) -> None:
-        spec, b, rows = self.spec, tile.b, self.spec.rows
-        pointers = [tile.arguments[name] for name in ("x", "w") if name in tile.arguments]
-        head = len(pointers)
+        spec, rows = self.spec, self.spec.rows
+        pointers = tuple(tile.arguments[name] for name in ("x", "w") if name in tile.arguments)
         distances = rows.dilation * spec.columns.input * spec.vector.bytes, self.w_row
 
-        def kernel_row(_: Register, carried: Registers) -> Sequence[Register]:
-            pointers, totals = carried[:head], spec.kernel_row(tile, carried[:head], list(carried[head:]))
-            return (*(b.at(pointer, distance) for pointer, distance in zip(pointers, distances, strict=False)), *totals)
+        def kernel_row(pointers: Registers, totals: Registers) -> Registers:
+            return tuple(spec.kernel_row(tile, pointers, list(totals)))
 
         count = tile.arguments["kernel_rows"] if rows.is_padded else rows.kernel
-        carried = (*pointers, *spec.start(tile))
-        spec.end(tile, b.loop(0, count, kernel_row, carried, runs=rows.always_reaches or None)[head:])
+        runs, start = rows.always_reaches or None, tuple(spec.start(tile))
+        spec.end(tile, over(tile.b, count, distances, pointers, start, kernel_row, runs=runs))
