@@ -1,4 +1,6 @@
-"""Activations as epilogues of other kernels; their meaning stands in :mod:`tilewright.ir.activation`."""
+"""What follows the sums of a product: bias, residual and activation, whose meaning stands in
+:mod:`tilewright.ir.activation`.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,7 @@ from ..formulas import ACTIVATIONS
 from ..llvm.builder import FunctionBuilder
 from ..llvm.types import Register
 from ..llvm.vector_arithmetic import VectorArithmetic
+from ..spec import KernelSpec
 
 _LIGHT = frozenset({"none", "relu", "clip", "leaky_relu", "thresholded_relu", "hard_sigmoid", "hard_swish"})
 
@@ -52,3 +55,23 @@ class Activation:
 
 
 NO_ACTIVATION = Activation()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProductSpec(KernelSpec):
+    """Base of the specifications of products of x and w in single precision.
+
+    Attributes:
+        has_bias: a vector is added.
+        has_residual: then a tensor of the result's shape, which may lie where the result lies.
+        activation: what is applied to that.
+    """
+
+    has_bias: bool = False
+    has_residual: bool = False
+    activation: Activation = NO_ACTIVATION
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        optional = (("bias",) if self.has_bias else ()) + (("residual",) if self.has_residual else ())
+        return ("x", "w", *optional, "y")

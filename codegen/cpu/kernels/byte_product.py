@@ -54,9 +54,8 @@ class ByteProduct(MatrixProduct):
         # Rows of x that stay in the cache while all columns go over them.
         row_block = max(1, target.cache_bytes[1] // 4 // self.inner // rows) * rows
         return MatrixShape(
-            ChannelTiles(1, 1, blocks, vectors, self.rows, row_block),
+            ChannelTiles(1, 1, self.columns, BLOCK, vectors, self.rows, row_block),
             tile_rows=rows,
-            lanes=BLOCK,
             x_row=self.inner,
             x_step=QUAD,
             w_step=BLOCK * QUAD,

@@ -1,4 +1,4 @@
-"""The walk of direct convolutions over their work items: image, block of output rows, tile of output channels."""
+"""The walk of kernels over their work items: image, block of output rows, tile of output channels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..llvm.builder import FunctionBuilder
-from ..llvm.types import Register, Registers
+from ..llvm.types import Register
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,18 @@ class WorkItem:
     block: Register
 
 
+Visit = Callable[[WorkItem, int, int], None]
+"""Generates the code for a work item, given the vectors of its tile and the channels that exist in the last of them."""
+
+
 @dataclass(frozen=True)
 class ChannelTiles:
-    """How a convolution is cut into work items.
+    """How the work of a kernel is cut into items.
 
     Attributes:
         batch, groups: images, and independent convolutions of each.
-        output_blocks: vectors of output channels in a group.
+        channels: output channels in a group.
+        lanes: channels in a vector.
         vectors: most of them in a tile.
         rows: output rows.
         row_block: most of them in a work item.
@@ -39,15 +44,21 @@ class ChannelTiles:
 
     batch: int
     groups: int
-    output_blocks: int
+    channels: int
+    lanes: int
     vectors: int
     rows: int
     row_block: int
 
     @property
+    def blocks(self) -> int:
+        """Vectors of output channels in a group."""
+        return -(-self.channels // self.lanes)
+
+    @property
     def in_group(self) -> int:
         """Tiles of output channels in a group."""
-        return -(-self.output_blocks // self.vectors)
+        return -(-self.blocks // self.vectors)
 
     @property
     def row_blocks(self) -> int:
@@ -59,43 +70,29 @@ class ChannelTiles:
         """Work items."""
         return self.batch * self.row_blocks * self.groups * self.in_group
 
-    def walk(
-        self,
-        b: FunctionBuilder,
-        span: tuple[Register, Register],
-        visit: Callable[[WorkItem, int, bool], None],
-        *,
-        is_last_different: bool = False,
-    ) -> None:
-        """Generate the loop over the work items in ``span``.
+    def walk(self, b: FunctionBuilder, arguments: dict[str, Register], visit: Visit) -> None:
+        """Generate the loop over the work items between the arguments ``begin`` and ``end``.
 
         Args:
-            visit: generates the code for an item, given the vectors of its tile and whether it is the last of its
-                group; called once, or once for the last tiles and once for the others.
-            is_last_different: the last tile of a group needs code of its own even if it has as many vectors.
+            visit: called once, or once for the last tile of a group and once for the others, where they differ.
         """
         tiles = self.groups * self.in_group
-        left = self.output_blocks - (self.in_group - 1) * self.vectors
+        last = self.blocks - (self.in_group - 1) * self.vectors, (self.channels - 1) % self.lanes + 1
+        others = self.vectors, self.lanes
 
-        def unit(index: Register, _: Registers) -> Registers:
+        def unit(index: Register) -> None:
             tile = b.remainder(index, tiles)
             index = b.divide(index, tiles)
             image, row_block = b.divide(index, self.row_blocks), b.remainder(index, self.row_blocks)
             first_row = b.multiply(row_block, self.row_block)
             last_row = b.minimum(b.add(first_row, self.row_block), self.rows)
             group, within = b.divide(tile, self.in_group), b.remainder(tile, self.in_group)
-            block = b.add(b.multiply(group, self.output_blocks), b.multiply(within, self.vectors))
+            block = b.add(b.multiply(group, self.blocks), b.multiply(within, self.vectors))
             item = WorkItem(image, first_row, last_row, group, block)
-
-            def work(vectors: int, is_last: bool) -> Registers:
-                visit(item, vectors, is_last)
-                return ()
-
-            if self.in_group == 1 or (left == self.vectors and not is_last_different):
-                work(left, True)
+            if self.in_group == 1 or last == others:
+                visit(item, *last)
             else:
                 is_last = b.compare("eq", within, self.in_group - 1)
-                b.if_(is_last, lambda: work(left, True), lambda: work(self.vectors, False))
-            return ()
+                b.if_(is_last, lambda: visit(item, *last), lambda: visit(item, *others))
 
-        b.loop(*span, unit)
+        b.each(arguments["begin"], arguments["end"], unit)

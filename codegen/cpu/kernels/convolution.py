@@ -96,24 +96,22 @@ class Convolution(FloatOutput, DirectConvolution):
             mask = partial_mask(BLOCK, tile.active) if q == tile.vectors - 1 else None
             return value if mask is None else b.select(mask, value, zero(VECTOR))
 
-        def suspend(values: Sequence[Register]) -> Registers:
+        def suspend(values: Sequence[Register]) -> None:
             for value, place in zip(values, tile.places, strict=True):
                 b.store(value, tile.output("y", *place))
-            return ()
 
-        def finish() -> Registers:
+        def finish() -> None:
             if self.activation.is_light:
                 return suspend([activated(value, q) for (_, q), value in zip(tile.places, sums, strict=True)])
             suspend(sums)
 
-            def pixel(index: Register, _: Registers) -> Registers:
+            def pixel(index: Register) -> None:
                 base = b.at(a["y"], b.multiply(index, VECTOR_BYTES))
                 for q in range(tile.vectors):
                     place = b.at(base, q * tile.distances.output_vector)
                     b.store(activated(b.load(VECTOR, place), q), place)
-                return ()
 
-            return b.loop(0, tile.pixels, pixel)
+            return b.each(0, tile.pixels, pixel)
 
         if "last" in a:
             b.if_(a["last"], finish, lambda: suspend(sums))

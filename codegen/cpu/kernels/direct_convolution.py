@@ -24,7 +24,7 @@ from ..llvm.builder import FunctionBuilder
 from ..llvm.target import TargetDescription
 from ..llvm.types import Register, Registers
 from .blocking import Blocking, Work, registers_per_vector
-from .channel_tiles import ChannelTiles, WorkItem
+from .channel_tiles import WorkItem
 from .output_channels import VECTOR_BYTES
 from .window import PixelTile, TileRow, cut
 from .window_walk import Values, WindowSpec, WindowWalk, moved, over
@@ -184,10 +184,8 @@ class _Walker(WindowWalk):
 
     def generate(self) -> Kernel:
         spec, blocking = self.spec, self.blocking
-        cut = ChannelTiles(
-            spec.batch, spec.groups, spec.output_blocks, blocking.vectors, self.rows.output, blocking.row_block
-        )
-        return self.walk(spec, cut, spec.outputs // spec.groups, self._item)
+        channels = spec.outputs // spec.groups
+        return self.walk(spec, spec.groups, channels, blocking.vectors, blocking.row_block, self._item)
 
     def _item(self, item: WorkItem, vectors: int, active: int) -> None:
         """Rows of an image for one tile of output channels, chunk of input channels by chunk."""
@@ -202,7 +200,7 @@ class _Walker(WindowWalk):
         is_chunked = self.chunks > 1
         following_bytes = self.blocking.chunk * w_block if is_chunked else vectors * distances.vector
 
-        def chunk(index: Register, _: Registers) -> Registers:
+        def chunk(index: Register) -> None:
             begin = b.multiply(index, self.blocking.chunk)
             x_chunk, w_chunk = b.at(x, b.multiply(begin, x_block)), b.at(w, b.multiply(begin, w_block))
             following = b.at(w_chunk, following_bytes)
@@ -211,17 +209,15 @@ class _Walker(WindowWalk):
                 part["blocks"] = b.minimum(b.subtract(spec.input_blocks, begin), self.blocking.chunk)
                 part |= {"first": b.compare("eq", index, 0), "last": b.compare("eq", index, self.chunks - 1)}
 
-            def row(y: Register, _: Registers) -> Registers:
+            def row(y: Register) -> None:
                 call, reach = self.row(y, x_chunk, w_chunk, output)
                 line = b.multiply(b.subtract(y, item.first_row), self.tiles_in_row * distances.prefetch * 64)
                 call |= {**part, "following": b.at(following, line), **spec.row_values(b, values, y, reach)}
                 self._row(call, vectors, active)
-                return ()
 
-            b.loop(item.first_row, item.last_row, row, runs=True)
-            return ()
+            b.each(item.first_row, item.last_row, row)
 
-        b.loop(0, self.chunks, chunk)
+        b.each(0, self.chunks, chunk)
 
     def _row(self, call: Values, vectors: int, active: int) -> None:
         """The tiles of one output row."""
@@ -230,7 +226,7 @@ class _Walker(WindowWalk):
             tile = run.tile
             key = (tile, vectors, BLOCK if self.spec.keeps_zero else active)
 
-            def body(index: Register, _: Registers, run: TileRow = run, key=key, done: int = done) -> Registers:
+            def body(index: Register, run: TileRow = run, key=key, done: int = done) -> None:
                 line = b.multiply(b.add(index, done), self.distances.prefetch * 64)
                 pixel = b.add(run.start, b.multiply(index, run.tile.pixels))
                 arguments = {**call, "following": b.at(call["following"], line)}
@@ -240,9 +236,8 @@ class _Walker(WindowWalk):
                     pixel,
                     lambda f, values: ConvolutionTile(self.spec, self.distances, f, values, *key).generate(),
                 )
-                return ()
 
-            b.loop(0, run.count, body)
+            b.each(0, run.count, body)
             done += run.count
 
 

@@ -11,7 +11,7 @@ from ..kernel import Kernel
 from ..llvm.row_vectors import RowVector, first_lanes, over_row
 from ..llvm.target import TargetDescription
 from ..llvm.types import F32, Register, Registers, poison, zero
-from .product_spec import ProductSpec
+from .activation import ProductSpec
 
 TOGETHER = 8
 """Rows of the matrix that are read side by side."""

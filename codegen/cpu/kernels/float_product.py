@@ -13,10 +13,10 @@ from typing import ClassVar
 from ..llvm.builder import FunctionBuilder
 from ..llvm.target import TargetDescription
 from ..llvm.types import F32, PTR, Register, Registers, partial_mask, zero
+from .activation import ProductSpec
 from .channel_tiles import ChannelTiles, WorkItem
 from .layout import transpose_square
 from .matrix_product import MatrixProduct, MatrixShape, MatrixTile
-from .product_spec import ProductSpec
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,8 @@ class FloatProduct(ProductSpec, MatrixProduct):
         row_block = self.rows if self.transpose_w else min(self.rows, budget)
         strip_row = 4 * vectors * target.lanes
         return MatrixShape(
-            ChannelTiles(math.prod(self.batch), 1, -(-self.columns // target.lanes), vectors, self.rows, row_block),
+            ChannelTiles(math.prod(self.batch), 1, self.columns, target.lanes, vectors, self.rows, row_block),
             tile_rows=rows,
-            lanes=target.lanes,
             x_row=4 if self.transpose_x else 4 * self.inner,
             x_step=4 * self.rows if self.transpose_x else 4,
             w_step=strip_row if self.transpose_w else 4 * self.columns,

@@ -28,7 +28,6 @@ class MatrixShape:
     Attributes:
         cut: matrices as images, columns as channels; rows in blocks of whole tiles.
         tile_rows: rows of the largest tile.
-        lanes: columns in a vector.
         x_row, x_step: from row to row and from step to step of the left factor.
         w_step: from step to step of the right factor.
         steps: along the inner dimension.
@@ -37,12 +36,16 @@ class MatrixShape:
 
     cut: ChannelTiles
     tile_rows: int
-    lanes: int
     x_row: int
     x_step: int
     w_step: int
     steps: int
     scratch: int = 0
+
+    @property
+    def lanes(self) -> int:
+        """Columns in a vector."""
+        return self.cut.lanes
 
 
 @dataclass(frozen=True)
@@ -118,10 +121,8 @@ class _Walker:
 
     def generate(self) -> Kernel:
         b, spec, shape = self.b, self.spec, self.shape
-        last_active = (spec.columns - 1) % shape.lanes + 1
 
-        def visit(item: WorkItem, vectors: int, is_last: bool) -> None:
-            active = last_active if is_last else shape.lanes
+        def visit(item: WorkItem, vectors: int, active: int) -> None:
             arguments = spec.strip(b, shape, item, (vectors - 1) * shape.lanes + active)
 
             def tiles(begin: Integer, end: Integer, rows: int) -> None:
@@ -136,9 +137,7 @@ class _Walker:
             if spec.rows % shape.tile_rows:
                 tiles(middle, item.last_row, spec.rows % shape.tile_rows)
 
-        arguments = spec.bind(b)
-        span = arguments["begin"], arguments["end"]
-        shape.cut.walk(b, span, visit, is_last_different=last_active < shape.lanes)
+        shape.cut.walk(b, spec.bind(b), visit)
         return spec.finish(b, list(self.tiles.values()), units=shape.cut.units, scratch_bytes=shape.scratch)
 
     def _tile(self, rows: int, vectors: int, active: int) -> str:

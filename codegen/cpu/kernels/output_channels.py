@@ -25,7 +25,7 @@ from ..llvm.builder import FunctionBuilder
 from ..llvm.quantized_math import StoredRange, single
 from ..llvm.types import F32, I8, I32, Register, Registers, Type, partial_mask, zero
 from ..spec import Table
-from .product_spec import ProductSpec
+from .activation import ProductSpec
 from .window import Reach
 from .window_walk import Values, WindowSpec
 
@@ -161,13 +161,12 @@ class FloatOutput(ProductSpec, WindowSpec):
         return self.activation.keeps_zero
 
     def item_values(self, b: FunctionBuilder, arguments: Values, block: Register, vectors: int, active: int) -> Values:
+        vector = F32.of(BLOCK)
         if not self.has_bias:
-            return {f"start{q}": zero(F32.of(BLOCK)) for q in range(vectors)}
+            return {f"start{q}": zero(vector) for q in range(vectors)}
         place = b.at(arguments["bias"], b.multiply(block, VECTOR_BYTES))
-        masks = [None] * (vectors - 1) + [partial_mask(BLOCK, active)]
-        places = (b.at(place, q * VECTOR_BYTES) for q in range(vectors))
-        loads = (b.load_masked(F32.of(BLOCK), at, mask) for at, mask in zip(places, masks, strict=True))
-        return {f"start{q}": value for q, value in enumerate(loads)}
+        masks = {vectors - 1: partial_mask(BLOCK, active)}
+        return {f"start{q}": b.load_masked(vector, b.at(place, q * VECTOR_BYTES), masks.get(q)) for q in range(vectors)}
 
 
 @dataclass(frozen=True, kw_only=True)

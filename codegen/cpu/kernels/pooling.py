@@ -204,7 +204,7 @@ class GlobalPooling(KernelSpec):
         def add(total: Register, place: Register) -> Register:
             return self.combine(b, total, self.widened(b, b.load(vector, place)))
 
-        def image(index: Register, _: Registers) -> Registers:
+        def image(index: Register) -> None:
             x = b.at(arguments["x"], b.multiply(index, self.pixels * vector.bytes))
 
             def pixels(pixel: Register, totals: Registers) -> list[Register]:
@@ -218,9 +218,8 @@ class GlobalPooling(KernelSpec):
             for other in others:
                 total = self.combine(b, total, other)
             b.store(self.end(b, total), b.at(arguments["y"], b.multiply(index, vector.bytes)))
-            return ()
 
-        b.loop(arguments["begin"], arguments["end"], image)
+        b.each(arguments["begin"], arguments["end"], image)
         return self.finish(b, units=self.images)
 
 

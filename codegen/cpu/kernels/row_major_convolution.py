@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ..kernel import Kernel
 from ..llvm.target import TargetDescription
 from ..llvm.types import F32, I32, Register, Registers, constant, vector_constant, zero
-from .product_spec import ProductSpec
+from .activation import ProductSpec
 from .window import Axis, Reach
 from .window_walk import over
 
@@ -64,7 +64,7 @@ class _Walker:
         tiles = spec.outputs // self.together
         tiles_per_group = tiles // spec.groups
 
-        def unit(index: Register, _: Registers) -> Registers:
+        def unit(index: Register) -> None:
             image, tile = b.divide(index, tiles), b.remainder(index, tiles)
             channel = b.multiply(tile, self.together)
             source = b.add(b.multiply(image, spec.channels), b.multiply(b.divide(tile, tiles_per_group), self.inputs))
@@ -72,9 +72,8 @@ class _Walker:
             w = b.at(self.arguments["w"], b.multiply(channel, 4 * self.inputs * self.taps))
             result = b.add(b.multiply(image, spec.outputs), channel)
             self._positions(x, w, channel, b.multiply(result, 4 * self.output_pixels), ())
-            return ()
 
-        b.loop(self.arguments["begin"], self.arguments["end"], unit)
+        b.each(self.arguments["begin"], self.arguments["end"], unit)
         return spec.finish(b, units=spec.batch * tiles)
 
     def _positions(
@@ -89,17 +88,16 @@ class _Walker:
         axis = spec.axes[depth]
         if depth == len(spec.axes) - 1:
 
-            def vectors(pixel: Register, _: Registers) -> Registers:
+            def vectors(pixel: Register) -> None:
                 self._vector(x, w, channel, result, taps, pixel)
-                return ()
 
-            b.loop(0, axis.output, vectors, step=self.vector.lanes)
+            b.each(0, axis.output, vectors, step=self.vector.lanes)
             return
         inner_input = 4 * math.prod(a.input for a in spec.axes[depth + 1 :])
         inner_output = 4 * math.prod(a.output for a in spec.axes[depth + 1 :])
         inner_kernel = 4 * math.prod(a.kernel for a in spec.axes[depth + 1 :])
 
-        def position(index: Register, _: Registers) -> Registers:
+        def position(index: Register) -> None:
             first, count = axis.valid_taps(b, index)
             self._positions(
                 b.at(x, b.multiply(axis.coordinate(b, index, first), inner_input)),
@@ -108,9 +106,8 @@ class _Walker:
                 b.add(result, b.multiply(index, inner_output)),
                 (*taps, (first, count)),
             )
-            return ()
 
-        b.loop(0, axis.output, position)
+        b.each(0, axis.output, position)
 
     def _vector(
         self,

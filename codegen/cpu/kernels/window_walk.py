@@ -14,7 +14,7 @@ from ..llvm.builder import FunctionBuilder, Integer
 from ..llvm.target import TargetDescription
 from ..llvm.types import F32, Register, Registers, Type
 from ..spec import KernelSpec
-from .channel_tiles import ChannelTiles, WorkItem
+from .channel_tiles import ChannelTiles, Visit
 from .window import Axis, Reach, TileRow
 
 Values = dict[str, Register]
@@ -118,22 +118,15 @@ class WindowWalk:
         self._outputs = [name for name in ("residual", "y") if name in self.arguments]
         self._functions: dict[Hashable, FunctionBuilder] = {}
 
-    def walk(
-        self, spec: WindowSpec, cut: ChannelTiles, channels: int, visit: Callable[[WorkItem, int, int], None]
-    ) -> Kernel:
-        """The kernel.
+    def walk(self, spec: WindowSpec, groups: int, channels: int, vectors: int, row_block: int, visit: Visit) -> Kernel:
+        """The kernel that visits every work item; see :class:`.channel_tiles.ChannelTiles`.
 
-        Args:
-            channels: output channels of a group.
-            visit: generates the code for a work item, given its vectors of channels and the channels in the last of
-                them; absent channels of bytes, which may hold anything, count as present.
+        Absent channels of bytes, which may hold anything, count as present.
         """
-        last = (channels - 1) % BLOCK + 1 if spec.element.is_float else BLOCK
-
-        def work(item: WorkItem, vectors: int, is_last: bool) -> None:
-            visit(item, vectors, last if is_last else BLOCK)
-
-        cut.walk(self.b, (self.arguments["begin"], self.arguments["end"]), work, is_last_different=last < BLOCK)
+        if not spec.element.is_float:
+            channels += -channels % BLOCK
+        cut = ChannelTiles(spec.batch, groups, channels, BLOCK, vectors, self.rows.output, row_block)
+        cut.walk(self.b, self.arguments, visit)
         return spec.finish(self.b, list(self._functions.values()), units=cut.units)
 
     def row(self, y: Register, x: Register, w: Register | None, output: Register) -> tuple[Values, Reach]:

@@ -17,7 +17,7 @@ from ..llvm.builder import FunctionBuilder
 from ..llvm.target import TargetDescription
 from ..llvm.types import F32, Register, Registers, Type, partial_mask, zero
 from .blocking import registers_per_vector
-from .channel_tiles import ChannelTiles, WorkItem
+from .channel_tiles import WorkItem
 from .output_channels import VECTOR_BYTES
 from .window import PixelTile, cut
 from .window_walk import Values, WindowSpec, WindowWalk, over
@@ -158,8 +158,7 @@ class _Walker(WindowWalk):
         spec, height = self.spec, self.spec.rows.output
         # Few channels are cut along y too, so that there is work for several threads.
         row_blocks = min(height, max(1, 16 // max(1, spec.batch * spec.blocks)))
-        cut = ChannelTiles(spec.batch, 1, spec.blocks, 1, height, -(-height // row_blocks))
-        return self.walk(spec, cut, spec.channels, self._item)
+        return self.walk(spec, 1, spec.channels, 1, -(-height // row_blocks), self._item)
 
     def _item(self, item: WorkItem, vectors: int, active: int) -> None:
         """Rows of an image for 16 channels."""
@@ -172,12 +171,11 @@ class _Walker(WindowWalk):
         if w is not None:
             w = b.at(w, b.multiply(item.block, spec.rows.kernel * self.w_row))
 
-        def row(y: Register, _: Registers) -> Registers:
+        def row(y: Register) -> None:
             call, reach = self.row(y, x, w, output)
             self._row({**call, **spec.row_values(b, values, y, reach)}, BLOCK if spec.keeps_zero else active)
-            return ()
 
-        b.loop(item.first_row, item.last_row, row)
+        b.each(item.first_row, item.last_row, row)
 
     def _row(self, call: Values, active: int) -> None:
         """The tiles of one output row."""
@@ -191,13 +189,12 @@ class _Walker(WindowWalk):
             for numbers, equal in groupby(range(run.count), divisors):
                 key = (run.tile, numbers, active)
 
-                def body(index: Register, _: Registers, start: int = start, key=key) -> Registers:
+                def body(index: Register, start: int = start, key=key) -> None:
                     pixel = b.add(start, b.multiply(index, key[0].pixels))
                     self.call(key, call, pixel, lambda f, values: self._tile(WindowTile(f, values, *key)))
-                    return ()
 
                 first, *others = equal
-                b.loop(first, first + 1 + len(others), body)
+                b.each(first, first + 1 + len(others), body)
 
     def _tile(self, tile: WindowTile) -> None:
         spec, rows = self.spec, self.spec.rows
