@@ -10,14 +10,13 @@ import numpy as np
 from tilewright.errors import CodegenError
 
 from ...ir.annotations import STATIONARY
-from ...ir.core import Constant, Op
+from ...ir.core import Constant, Op, Value
 from ...ir.feature_map import Window, convolution_maps, is_depthwise, window_of
 from ...ir.ops.convolution import Conv
 from ...ir.quantized import accumulator_factors, clamp_bounds, parameters
-from ...ir.types import TensorType
 from ...runtime import isa
 from .emit import Emitter, chip_offset, chip_zero, lowers, on_chip
-from .maps import BLOCK, Box, MapView, pieces, tile_annotation
+from .maps import Box, MapView, pieces, tile_annotation
 from .window import read_through
 
 
@@ -60,17 +59,15 @@ def lower_convolution(op: Op[Conv], emitter: Emitter) -> None:
         _Dense(layer, tile, stationary, emitter).emit()
 
 
-def _constant(op: Op, index: int) -> Constant:
-    value = op.operands[index]
+def _constant(op: Op[Conv], value: Value) -> Constant:
     if not isinstance(value, Constant):
-        found = "nothing" if value is None else f"%{value.name}"
-        raise CodegenError("weights on the device must be constant", op=op.name, node=op.node, found=found)
+        raise CodegenError("weights on the device must be constant", op=op.name, node=op.node, found=f"%{value.name}")
     return value
 
 
 def _layer(op: Op[Conv], emitter: Emitter) -> Layer:
-    conv, x = op.operator, op.inputs[0]
-    weights = _constant(op, 1)
+    conv, x, y = op.operator, op.operands.x, op.result.type
+    weights = _constant(op, op.operands.w)
     stored, type = weights.array, weights.type
     assert type.quant is not None
     if stored.ndim == 3:
@@ -78,11 +75,10 @@ def _layer(op: Op[Conv], emitter: Emitter) -> Layer:
     zero = on_chip(type, type.quant.zero_point[0])
     values = (stored.astype(np.int32) + chip_offset(type)).astype(np.int8)
     bias = np.zeros(len(values), np.int64)
-    if len(op.operands) > 2 and op.operands[2] is not None:
-        bias += _constant(op, 2).array
+    if op.operands.b is not None:
+        bias += _constant(op, op.operands.b).array
     # The array multiplies stored integers; what their zero point adds is the same for every window.
     bias -= chip_zero(x) * (values.astype(np.int64) - zero).sum((1, 2, 3))
-    y: TensorType = op.result.type
     low, high = clamp_bounds(y, conv.act, conv.act_args)
     source, target = convolution_maps(op)
     return Layer(
@@ -125,7 +121,7 @@ class _Convolution:
 
     def slices(self) -> list[tuple[int, int]]:
         """Output channels by tile, as (first, count)."""
-        return pieces(self.layer.target.shape.channels, self.output_blocks * BLOCK)
+        return pieces(self.layer.target.shape.channels, self.output_blocks * isa.CHANNEL_BLOCK)
 
     def areas(self, channels: tuple[int, int]) -> Iterator[Box]:
         """These channels of every tile."""
@@ -174,7 +170,7 @@ class _Dense(_Convolution):
     def __init__(self, layer: Layer, tile: tuple[int, int, int, int], stationary: str, emitter: Emitter) -> None:
         super().__init__(layer, tile, emitter)
         self._packed = layer.source.is_packed
-        size = layer.source.shape.channels if self._packed else self.input_blocks * BLOCK
+        size = layer.source.shape.channels if self._packed else self.input_blocks * isa.CHANNEL_BLOCK
         self._chunks = pieces(layer.source.shape.channels, size)
         self._stationary = stationary
         # Streamed weights are loaded for every tile; they are packed once.
@@ -213,8 +209,8 @@ class _Dense(_Convolution):
             map_bytes = max(self._map_bytes(read, chunk) for chunk in self._chunks)
             result_bytes = max(replace(area, channels=channels).chip_bytes for channels in slices)
             base = self.emitter.maps.take(map_bytes * counts[0] + result_bytes * counts[1])
-            sources = [base + i * map_bytes // BLOCK for i in range(counts[0])]
-            results = [base + (map_bytes * counts[0] + i * result_bytes) // BLOCK for i in range(counts[1])]
+            sources = [base + i * map_bytes // isa.MAPS_UNIT for i in range(counts[0])]
+            results = [base + (map_bytes * counts[0] + i * result_bytes) // isa.MAPS_UNIT for i in range(counts[1])]
             if len(self._chunks) == 1:
                 self._load_map(read, self._chunks[0], sources[0])
             for index, channels in enumerate(slices):
@@ -226,7 +222,7 @@ class _Dense(_Convolution):
                     if len(self._chunks) > 1:
                         self._load_map(read, chunk, source)
                     at = weights if weights is not None else self._load_weights(channels, chunk)
-                    channels_in = chunk[1] if self._packed else -(-chunk[1] // BLOCK)
+                    channels_in = chunk[1] if self._packed else -(-chunk[1] // isa.CHANNEL_BLOCK)
                     self.emitter.add(
                         isa.Convolve,
                         source=source,
@@ -234,7 +230,7 @@ class _Dense(_Convolution):
                         accumulator=accumulator,
                         output_blocks=box.blocks,
                         input_channels=channels_in,
-                        row_pitch=self._map_bytes(read, chunk) // read.rows[1] // BLOCK,
+                        row_pitch=self._map_bytes(read, chunk) // read.rows[1] // isa.MAPS_UNIT,
                         pixel_pitch=channels_in,
                         accumulate=int(number > 0),
                         packed=int(self._packed),
@@ -244,7 +240,7 @@ class _Dense(_Convolution):
 
     def _map_bytes(self, read: Box, chunk: tuple[int, int]) -> int:
         if self._packed:
-            return read.rows[1] * (-(-read.columns[1] * chunk[1] // BLOCK) * BLOCK)
+            return read.rows[1] * (-(-read.columns[1] * chunk[1] // isa.MAPS_UNIT) * isa.MAPS_UNIT)
         return replace(read, channels=chunk).chip_bytes
 
     def _load_map(self, read: Box, chunk: tuple[int, int], destination: int) -> None:
@@ -281,4 +277,4 @@ class _Depthwise(_Convolution):
                     **read.pitches(),
                     **fields,
                 )
-                self.finish(box, accumulator, parameters, source + read.chip_bytes // BLOCK)
+                self.finish(box, accumulator, parameters, source + read.chip_bytes // isa.MAPS_UNIT)

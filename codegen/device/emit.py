@@ -19,7 +19,7 @@ from .maps import REGIONS, Box, MapView, views_of
 RUN_LIMIT = (1 << 16) - 1
 """Longest contiguous transfer in bytes."""
 
-CONSTANTS, SCRATCH, INPUT, OUTPUT = range(len(REGIONS))
+CONSTANTS = REGIONS.index("constants")
 
 
 class Ring:
@@ -85,7 +85,7 @@ class Emitter:
     def assemble(self) -> isa.Assembler:
         """All instructions with their waits and signals."""
         kinds = (isa.RegionKind.CONSTANT, isa.RegionKind.SCRATCH, isa.RegionKind.INPUT, isa.RegionKind.OUTPUT)
-        sizes = (len(self.constants), self._sizes["scratch"], self._sizes["input"], self._sizes["output"])
+        sizes = (len(self.constants), *(self._sizes[region] for region in REGIONS[1:]))
         regions = [isa.Region(n, k, s) for n, k, s in zip(REGIONS, kinds, sizes, strict=True)]
         assembler = isa.Assembler(self.machine, regions)
         for item, layer in self._pending:
@@ -165,7 +165,7 @@ def _transfer(view: MapView, box: Box) -> dict[str, int]:
 
 def on_chip(type: TensorType, stored: int) -> int:
     """A stored integer as the device holds it: u8 with its highest bit inverted."""
-    return stored - 128 if type.dtype is DType.U8 else stored
+    return stored + chip_offset(type)
 
 
 def chip_offset(type: TensorType) -> int:

@@ -12,9 +12,7 @@ from ...ir.core import Function, Op, Value
 from ...ir.feature_map import MapShape, map_shape
 from ...ir.types import DType
 from ...runtime.artifact.manifest import FeatureMapRef
-
-BLOCK = 16
-"""Channels that lie together on the device."""
+from ...runtime.machine import CHANNEL_BLOCK
 
 REGIONS = ("constants", "scratch", "input", "output")
 """DRAM regions of a device program, by index."""
@@ -51,7 +49,7 @@ class MapView:
     @property
     def is_packed(self) -> bool:
         """Whether pixels follow each other without padding although their channels fill no block."""
-        return self.pixel == self.shape.channels and self.pixel % BLOCK != 0
+        return self.pixel == self.shape.channels and self.pixel % CHANNEL_BLOCK != 0
 
     @property
     def reference(self) -> FeatureMapRef:
@@ -60,12 +58,12 @@ class MapView:
 
     def channels(self, first: int, count: int) -> MapView:
         """The view of ``count`` channels from ``first`` on."""
-        fills = first % BLOCK == 0 and first + count == self.shape.channels
+        fills = first % CHANNEL_BLOCK == 0 and first + count == self.shape.channels
         return replace(
             self,
             offset=self.offset + first,
             shape=self.shape._replace(channels=count),
-            padded=self.padded and (fills or count % BLOCK == 0),
+            padded=self.padded and (fills or count % CHANNEL_BLOCK == 0),
         )
 
     def address(self, image: int, row: int, column: int, channel: int = 0) -> int:
@@ -74,8 +72,8 @@ class MapView:
 
     def run(self, first: int, count: int) -> int:
         """Bytes to move for channels [first, first + count) of a pixel: with padding where that is allowed."""
-        if self.padded and first % BLOCK == 0 and first + count == self.shape.channels:
-            return -(-count // BLOCK) * BLOCK
+        if self.padded and first % CHANNEL_BLOCK == 0 and first + count == self.shape.channels:
+            return -(-count // CHANNEL_BLOCK) * CHANNEL_BLOCK
         return count
 
 
@@ -91,12 +89,12 @@ class Box:
     @property
     def blocks(self) -> int:
         """Channels in blocks of 16."""
-        return -(-self.channels[1] // BLOCK)
+        return -(-self.channels[1] // CHANNEL_BLOCK)
 
     @property
     def chip_bytes(self) -> int:
         """Bytes in the maps scratchpad, where every pixel is padded to whole blocks."""
-        return self.rows[1] * self.columns[1] * self.blocks * BLOCK
+        return self.rows[1] * self.columns[1] * self.blocks * CHANNEL_BLOCK
 
     @property
     def size(self) -> dict[str, int]:
@@ -156,7 +154,7 @@ def tiles_of(op: Op, part: MapShape | None = None) -> Iterator[Box]:
     rows, columns, blocks, _ = tile_annotation(op)
     shape = part or map_shape(op.result.type)
     for image in range(shape.images):
-        for channels in pieces(shape.channels, blocks * BLOCK):
+        for channels in pieces(shape.channels, blocks * CHANNEL_BLOCK):
             for row in pieces(shape.height, rows):
                 for column in pieces(shape.width, columns):
                     yield Box(image, row, column, channels)
