@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import ClassVar
+
+import networkx
 
 from ...ir.annotations import ON, REGION
 from ...ir.clone import clone_op
@@ -65,17 +66,8 @@ def _sort(function: Function, regions: dict[Op, int]) -> None:
     # A region stands where its last op stood, which leaves more room for what it waits for.
     position = {op: index for index, op in enumerate(order)}
     last = {node: position[ops[-1]] for node, ops in members.items()}
-    waiting = {node: graph.in_degree(node) for node in graph}
-    ready = [(last[node], node) for node, count in waiting.items() if count == 0]
-    heapq.heapify(ready)
-    found: list[Op] = []
-    while ready:
-        _, node = heapq.heappop(ready)
-        found += members[node]
-        for reader in graph.successors(node):
-            waiting[reader] -= 1
-            if waiting[reader] == 0:
-                heapq.heappush(ready, (last[reader], reader))
+    nodes = networkx.lexicographical_topological_sort(graph, key=last.__getitem__)
+    found = [op for node in nodes for op in members[node]]
     for op, following in zip(reversed(found[:-1]), reversed(found[1:]), strict=True):
         function.move_before(op, following)
 
