@@ -83,6 +83,20 @@ def python_function(source: str) -> KernelFunction:
     return function
 
 
+def nested(loops: Sequence[str], body: Sequence[str]) -> list[str]:
+    """Lines of Python: loops inside one another, given by their first lines, around a body."""
+    lines = [f"{'    ' * depth}{loop}" for depth, loop in enumerate(loops)]
+    return [*lines, *(f"{'    ' * len(loops)}{line}" for line in body)]
+
+
+def loop_function(tensors: str, head: Sequence[str], loops: Sequence[str], body: Sequence[str]) -> KernelFunction:
+    """A kernel that is some statements, then :func:`nested` loops."""
+    lines = ("    " + line for line in (*head, *nested(loops, body)))
+    return python_function(
+        "\n".join([f"def kernel({tensors}, n, f, scratch, begin, end):", *lines, "    return 0", ""])
+    )
+
+
 @cache
 def _scope() -> dict[str, Any]:
     """What kernels may name."""

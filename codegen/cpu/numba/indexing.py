@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from ....ir.core import Op
 from ....ir.ops.indexing import Gather, GatherElements, GatherND, OneHot, ScatterElements, ScatterND
@@ -12,7 +13,7 @@ from ..llvm.target import TargetDescription
 from ..nest import row_major
 from ..registry import lowers
 from ..tensors import bits, has_real_meaning, is_movement, is_plain
-from .function import KernelFunction, compile_kernel, python_function
+from .function import KernelFunction, compile_kernel, loop_function, python_function
 from .scalar_functions import from_front, to_int64
 
 
@@ -87,24 +88,14 @@ def _element_numbers(x: tuple[int, ...], indices: tuple[int, ...], axis: int) ->
     return (x[axis], strides[axis], *indices, *(0 if d == axis else s for d, s in enumerate(strides)))
 
 
-def _element_function(rank: int, statement: str, tensors: str, before: str = "pass") -> KernelFunction:
+def _element_function(rank: int, statement: str, tensors: str, head: Sequence[str] = ()) -> KernelFunction:
     """A kernel that visits each index: ``q`` is its position, ``p`` where it points in x."""
-    lines = [f"def kernel({tensors}, n, f, scratch, begin, end):", f"    {before}"]
-    q, p = "0", "0"
+    q, p = "0", "k * n[1]"
     for d in range(rank):
-        indent = "    " * (d + 1)
-        lines.append(f"{indent}for i{d} in range({'begin, end' if d == 0 else f'n[{2 + d}]'}):")
         q, p = f"({q}) * n[{2 + d}] + i{d}", f"{p} + i{d} * n[{2 + rank + d}]"
-    indent = "    " * (rank + 1)
-    body = (
-        f"q = {q}",
-        "k = from_front(indices[q], n[0])",
-        "if k < 0:",
-        "    return 1",
-        f"p = {p} + k * n[1]",
-        statement,
-    )
-    return python_function("\n".join([*lines, *(indent + line for line in body), "    return 0", ""]))
+    body = [f"q = {q}", "k = from_front(indices[q], n[0])", "if k < 0: return 1", f"p = {p}", statement]
+    loops = [f"for i{d} in range({f'n[{2 + d}]' if d else 'begin, end'}):" for d in range(rank)]
+    return loop_function(tensors, head, loops, body)
 
 
 _COMBINATIONS = {
@@ -131,7 +122,7 @@ def lower_scatter_elements(op: Op[ScatterElements], target: TargetDescription) -
     if combination is None:
         return None
     # All at once, in order: several updates may meet in one element.
-    copy = f"for i in range(n[{2 + 2 * x.rank}] * (end - begin)): y[i] = x[i]\n    begin, end = 0, n[2] * (end - begin)"
+    copy = f"for i in range(n[{2 + 2 * x.rank}] * (end - begin)): y[i] = x[i]", "begin, end = 0, n[2] * (end - begin)"
     function = _element_function(
         x.rank, f"y[p] = {combination.format('y[p]', 'updates[q]')}", "x, indices, updates, y", copy
     )

@@ -18,7 +18,7 @@ from ..llvm.target import TargetDescription
 from ..nest import Access, Nest, broadcast, row_major
 from ..registry import lowers
 from ..tensors import bits, is_movement, is_plain
-from .function import compile_kernel, python_function
+from .function import KernelFunction, compile_kernel, loop_function, nested
 from .nest_kernel import copies_kernel, copy_kernel
 
 
@@ -142,39 +142,27 @@ def _sources(extent: int, width: tuple[int, int], mode: str) -> np.ndarray:
     return np.pad(inside, width, mode=mode)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
-def _source(rank: int, element: str) -> str:
-    """Kernel for a rank: tables start with the fill, before, extent and after of rows, then the tables of sources."""
-    lines = [
-        "def kernel(x, y, n, f, scratch, begin, end):",
-        f"    fill = np.{element}(n[0])",
-        "    before, extent, after = n[1], n[2], n[3]",
-        "    row = before + extent + after",
-        f"    table0 = {4 + rank - 1}",
-    ]
-    lines += [f"    table{d} = table{d - 1} + n[{4 + d - 1}]" for d in range(1, rank)]
-    position = "0"
-    for d in range(rank - 1):
-        indent = "    " * (d + 1)
-        lines.append(f"{indent}for i{d} in range({'begin, end' if d == 0 else f'n[{4 + d}]'}):")
-        lines.append(f"{indent}    s{d} = n[table{d} + i{d}]")
-        lines.append(f"{indent}    q{d} = ({position} + i{d}) * {f'n[{5 + d}]' if d < rank - 2 else 'row'}")
-        position = f"q{d}"
-    indent = "    " * rank
-    border = f"s = n[table{rank - 1} + {{0}}]\n{indent}        y[q + {{0}}] = x[p + s] if s >= 0 else fill"
-    body = [
-        f"q, p = {position}, {' + '.join(f's{d}' for d in range(rank - 1))}",
-        f"if {' or '.join(f's{d} < 0' for d in range(rank - 1))}:",
-        "    for i in range(row):",
-        "        y[q + i] = fill",
+def _padding(rank: int, element: str) -> KernelFunction:
+    """A kernel for a rank: tables start with the fill, before, extent and after of rows, then the tables of sources."""
+    head = [f"fill = np.{element}(n[0])", "before, extent, after = n[1], n[2], n[3]", "row = before + extent + after"]
+    head += [f"table{d} = {f'table{d - 1} + n[{3 + d}]' if d else 3 + rank}" for d in range(rank)]
+    outer, position = range(rank - 1), "i0"
+    for d in outer[1:]:
+        position = f"({position}) * n[{4 + d}] + i{d}"
+    sources = [f"s{d} = n[table{d} + i{d}]" for d in outer]
+    border = [f"s = n[table{rank - 1} + i]", "y[q + i] = x[p + s] if s >= 0 else fill"]
+    row = [
+        *sources,
+        f"q, p = ({position}) * row, {' + '.join(f's{d}' for d in outer)}",
+        f"if {' or '.join(f's{d} < 0' for d in outer)}:",
+        *nested(["    for i in range(row):"], ["    y[q + i] = fill"]),
         "else:",
-        "    for i in range(before):",
-        "        " + border.format("i"),
-        "    for i in range(extent):",
-        "        y[q + before + i] = x[p + i]",
-        "    for i in range(before + extent, row):",
-        "        " + border.format("i"),
+        *nested(["    for i in range(before):"], [f"    {line}" for line in border]),
+        *nested(["    for i in range(extent):"], ["    y[q + before + i] = x[p + i]"]),
+        *nested(["    for i in range(before + extent, row):"], [f"    {line}" for line in border]),
     ]
-    return "\n".join([*lines, *(indent + line for line in body), "    return 0", ""])
+    loops = [f"for i{d} in range({f'n[{4 + d}]' if d else 'begin, end'}):" for d in outer]
+    return loop_function("x, y", head, loops, row)
 
 
 def _fill(operator: Pad, type: TensorType) -> int:
@@ -200,5 +188,5 @@ def lower_pad(op: Op[Pad], target: TargetDescription) -> Kernel | None:
     scaled = [np.where(t < 0, _OUTSIDE, t * stride).tolist() for t, stride in zip(tables, strides, strict=True)]
     fill = _fill(operator, type) if operator.mode == "constant" else 0
     numbers = [fill, widths[-1][0], extents[-1], widths[-1][1], *counts[:-1], *(s for table in scaled for s in table)]
-    function = python_function(_source(len(extents), dtype.numpy.name))
+    function = _padding(len(extents), dtype.numpy.name)
     return compile_kernel("pad", function, (dtype, dtype), target, units=counts[0], integers=numbers)

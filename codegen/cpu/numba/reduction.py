@@ -20,7 +20,7 @@ from ..llvm.target import TargetDescription
 from ..nest import around, row_major
 from ..registry import lowers
 from ..tensors import dtypes_of, has_real_meaning, is_movement, is_plain
-from .function import KernelFunction, compile_kernel, python_function
+from .function import KernelFunction, compile_kernel, loop_function, nested
 from .scalar import load, number, store
 
 
@@ -189,16 +189,16 @@ def _compile(op: Op, typed: _Typed, shape: Sequence[int], axes: Sequence[int], t
     )
 
 
-def _nested(
-    first: int, rank: int, indent: int, tables: tuple[int, int], start: str, ranged: bool
-) -> tuple[list[str], str]:
-    """Loops ``i<first>`` …: the lines and the position in x. ``tables`` says where extents and strides begin."""
-    lines, position = [], start
-    for d in range(rank):
-        extent = "begin, end" if ranged and d == 0 else f"n[{tables[0] + d}]"
-        lines.append(f"{'    ' * (indent + d)}for i{first + d} in range({extent}):")
-        position += f" + i{first + d} * n[{tables[1] + d}]"
-    return lines, position
+def _loops(first: int, rank: int, extents: int, strides: int, is_split: bool) -> tuple[list[str], str]:
+    """Loops over ``i<first>`` …, and the position in x to which they lead.
+
+    Args:
+        extents, strides: where they begin in the table.
+        is_split: the first loop runs over the work items.
+    """
+    ranges = ["begin, end" if is_split and d == 0 else f"n[{extents + d}]" for d in range(rank)]
+    position = " + ".join(["0", *(f"i{first + d} * n[{strides + d}]" for d in range(rank))])
+    return [f"for i{first + d} in range({ranges[d]}):" for d in range(rank)], position
 
 
 def _result(kept: int) -> str:
@@ -211,54 +211,44 @@ def _result(kept: int) -> str:
 
 def _function(typed: _Typed, kept: int, reduced: int) -> KernelFunction:
     """One accumulator: every kept point in turn."""
-    outer, start = _nested(0, kept, 1, (0, kept), "0", True)
-    inner, position = _nested(kept, reduced, kept + 1, (2 * kept, 2 * kept + reduced), "start", False)
-    indent, deep = "    " * (kept + 1), "    " * (kept + reduced + 1)
-    count = f"n[{2 * (kept + reduced)}]"
-    element = [f"{deep}p = {position}", f"{deep}v = {typed.element}"]
-    lines = ["def kernel(x, y, n, f, scratch, begin, end):", f"    count = {count}", *outer, f"{indent}start = {start}"]
+    outer, start = _loops(0, kept, 0, kept, True)
+    inner, position = _loops(kept, reduced, 2 * kept, 2 * kept + reduced, False)
+    element = [f"p = start + {position}", f"v = {typed.element}"]
+    body = [f"start = {start}"]
     if "shift" in typed.step:
-        lines += [f"{indent}shift = -np.inf", *inner, *element, f"{deep}shift = larger(shift, np.float64(v))"]
-        lines += [f"{indent}if abs(shift) == np.inf:", f"{indent}    shift = 0.0"]
-    lines += [f"{indent}a = {typed.initial}"]
+        body += ["shift = -np.inf", *nested(inner, [*element, "shift = larger(shift, np.float64(v))"])]
+        body += ["if abs(shift) == np.inf: shift = 0.0"]
+    body.append(f"a = {typed.initial}")
     if typed.missing:
-        lines.append(f"{indent}{typed.missing} = np.int32(0)")
-        element.append(f"{deep}{typed.missing} |= np.int32(v != v)")
-    lines += [*inner, *element, f"{deep}a = {typed.step}"]
-    lines.append(indent + store("y", _result(kept), typed.finish, typed.dtype, typed.accumulator))
-    return python_function("\n".join([*lines, "    return 0", ""]))
+        body.append(f"{typed.missing} = np.int32(0)")
+        element.append(f"{typed.missing} |= np.int32(v != v)")
+    body += nested(inner, [*element, f"a = {typed.step}"])
+    body.append(store("y", _result(kept), typed.finish, typed.dtype, typed.accumulator))
+    return loop_function("x, y", [f"count = n[{2 * (kept + reduced)}]"], outer, body)
 
 
 def _row_function(typed: _Typed, kept: int, reduced: int) -> KernelFunction:
-    """Accumulators for a row of kept points, in the scratch memory."""
-    outer, start = _nested(0, kept - 1, 1, (0, kept), "0", True)
-    indent = "    " * kept
-    inner, position = _nested(kept, reduced, kept, (2 * kept, 2 * kept + reduced), "start", False)
-    deep = "    " * (kept + reduced)
-    row = f"for i{kept - 1} in range({'begin, end' if kept == 1 else f'n[{kept - 1}]'}):"
+    """Accumulators for a row of kept points, contiguous in x, in the scratch memory."""
+    outer, start = _loops(0, kept - 1, 0, kept, True)
+    inner, position = _loops(kept, reduced, 2 * kept, 2 * kept + reduced, False)
     j = f"i{kept - 1}"
-    lines = ["def kernel(x, y, n, f, scratch, begin, end):", f"    count = n[{2 * (kept + reduced)}]", *outer]
-    lines += [f"{indent}start = {start}", f"{indent}{row}", f"{indent}    scratch[{j}] = {typed.initial}", *inner]
-    lines += [f"{deep}q = {position}", f"{deep}{row}", f"{deep}    p = q + {j}", f"{deep}    v = {typed.element}"]
-    lines += [f"{deep}    a = scratch[{j}]", f"{deep}    scratch[{j}] = {typed.step}"]
-    lines += [f"{indent}{row}", f"{indent}    a = scratch[{j}]"]
-    lines.append(f"{indent}    " + store("y", _result(kept), typed.finish, typed.dtype, typed.accumulator))
-    return python_function("\n".join([*lines, "    return 0", ""]))
+    row = [f"for {j} in range({f'n[{kept - 1}]' if kept > 1 else 'begin, end'}):"]
+    step = [f"p = q + {j}", f"v = {typed.element}", f"a = scratch[{j}]", f"scratch[{j}] = {typed.step}"]
+    result = store("y", _result(kept), typed.finish, typed.dtype, typed.accumulator)
+    body = [
+        f"start = {start}",
+        *nested(row, [f"scratch[{j}] = {typed.initial}"]),
+        *nested(inner, [f"q = start + {position}", *nested(row, step)]),
+        *nested(row, [f"a = scratch[{j}]", result]),
+    ]
+    return loop_function("x, y", [f"count = n[{2 * (kept + reduced)}]"], outer, body)
 
 
 def _line_function(results: str, statements: str) -> KernelFunction:
     """A kernel that visits every line: ``p`` is its first element in x, ``o`` and ``i`` its indices."""
-    body = "\n".join(" " * 12 + line for line in statements.strip("\n").splitlines())
-    return python_function(
-        f"""def kernel(x, {results}, n, f, scratch, begin, end):
-    length, inner = n[0], n[1]
-    for o in range(begin, end):
-        for i in range(inner):
-            p = o * length * inner + i
-{body}
-    return 0
-"""
-    )
+    body = ["p = o * length * inner + i", *statements.strip("\n").splitlines()]
+    loops = ["for o in range(begin, end):", "for i in range(inner):"]
+    return loop_function(f"x, {results}", ["length, inner = n[0], n[1]"], loops, body)
 
 
 def _element(dtype: DType, index: str) -> str:

@@ -14,7 +14,7 @@ from ..llvm.target import TargetDescription
 from ..nest import row_major
 from ..registry import lowers
 from ..tensors import bits, is_movement, is_plain
-from .function import compile_kernel, python_function
+from .function import KernelFunction, compile_kernel, loop_function, nested
 
 
 def _kept(operator: Resize, type_shape: tuple[int, ...], d: int) -> bool:
@@ -26,52 +26,38 @@ def _kept(operator: Resize, type_shape: tuple[int, ...], d: int) -> bool:
     return bool((weights.max(1) == 1).all() and (chosen == np.arange(type_shape[d])).all())
 
 
-def _nearest_source(rank: int) -> str:
-    """Kernel for ``rank`` sampled dimensions between an outer one, of the work items, and inner rows."""
-    lines = ["def kernel(x, y, n, f, scratch, begin, end):", "    image, inner = n[0], n[1]"]
-    lines.append(f"    table0 = {2 + rank}")
-    lines += [f"    table{d} = table{d - 1} + n[{1 + d}]" for d in range(1, rank)]
-    lines.append("    for u in range(begin, end):")
+def _nearest(rank: int) -> KernelFunction:
+    """A kernel for ``rank`` sampled dimensions between an outer one, of the work items, and inner rows."""
     q = "u"
     for d in range(rank):
-        indent = "    " * (d + 2)
-        lines += [f"{indent}for i{d} in range(n[{2 + d}]):", f"{indent}    s{d} = n[table{d} + i{d}]"]
         q = f"({q}) * n[{2 + d}] + i{d}"
-    indent = "    " * (rank + 2)
-    lines += [
-        f"{indent}p, q = u * image + {' + '.join(f's{d}' for d in range(rank))}, ({q}) * inner",
-        f"{indent}for i in range(inner):",
-        f"{indent}    y[q + i] = x[p + i]",
+    tables = [f"table{d} = {f'table{d - 1} + n[{1 + d}]' if d else 2 + rank}" for d in range(rank)]
+    row = [
+        f"p, q = {' + '.join(['u * image', *(f'n[table{d} + i{d}]' for d in range(rank))])}, ({q}) * inner",
+        *nested(["for i in range(inner):"], ["y[q + i] = x[p + i]"]),
     ]
-    return "\n".join([*lines, "    return 0", ""])
+    loops = ["for u in range(begin, end):", *(f"for i{d} in range(n[{2 + d}]):" for d in range(rank))]
+    return loop_function("x, y", ["image, inner = n[0], n[1]", *tables], loops, row)
 
 
-def _weighted_source(rank: int, real: str) -> str:
-    """As :func:`_nearest_source`, with ``taps`` elements for each index and their weights; -1 marks what is outside."""
-    lines = ["def kernel(x, y, n, f, scratch, begin, end):", "    image, inner, taps = n[0], n[1], n[2]"]
-    lines.append(f"    outside = np.{real}(f[0])")
+def _weighted(rank: int, real: str) -> KernelFunction:
+    """As :func:`_nearest`, with ``taps`` elements for each index and their weights; -1 marks what is outside."""
+    first, q = 3 + rank, "u"
     for d in range(rank):
-        before = "0" if d == 0 else f"base{d - 1} + n[{2 + d}] * taps"
-        lines.append(f"    base{d} = {before}")
-    lines.append("    for u in range(begin, end):")
-    q = "u"
-    for d in range(rank):
-        lines.append("    " * (d + 2) + f"for i{d} in range(n[{3 + d}]):")
         q = f"({q}) * n[{3 + d}] + i{d}"
-    first = 3 + rank
-    indent = "    " * (rank + 2)
-    lines += [f"{indent}q = ({q}) * inner", f"{indent}for i in range(inner):", f"{indent}    total = 0.0"]
+    head = ["image, inner, taps = n[0], n[1], n[2]", f"outside = np.{real}(f[0])"]
+    head += [f"base{d} = {f'base{d - 1} + n[{2 + d}] * taps' if d else 0}" for d in range(rank)]
+    taps = [f"t{d} = base{d} + i{d} * taps + k{d}" for d in range(rank)]
+    position = " + ".join(["u * image + i", *(f"n[{first} + t{d}]" for d in range(rank))])
+    weight = " * ".join(f"f[1 + t{d}]" for d in range(rank))
     missing = " or ".join(f"n[{first} + base{d} + i{d} * taps] < 0" for d in range(rank))
-    position, weight = "u * image + i", "1.0"
-    for d in range(rank):
-        indent = "    " * (rank + 3 + d)
-        lines += [f"{indent}for k{d} in range(taps):", f"{indent}    t{d} = base{d} + i{d} * taps + k{d}"]
-        position += f" + n[{first} + t{d}]"
-        weight = f"f[1 + t{d}]" if d == 0 else f"{weight} * f[1 + t{d}]"
-    deep, indent = "    " * (2 * rank + 3), "    " * (rank + 3)
-    lines += [f"{deep}total += x[{position}] * ({weight})"]
-    lines.append(f"{indent}y[q + i] = outside if {missing} else np.{real}(total)")
-    return "\n".join([*lines, "    return 0", ""])
+    element = [
+        "total = 0.0",
+        *nested([f"for k{d} in range(taps):" for d in range(rank)], [*taps, f"total += x[{position}] * ({weight})"]),
+        f"y[({q}) * inner + i] = outside if {missing} else np.{real}(total)",
+    ]
+    loops = ["for u in range(begin, end):", *(f"for i{d} in range(n[{3 + d}]):" for d in range(rank))]
+    return loop_function("x, y", head, [*loops, "for i in range(inner):"], element)
 
 
 @lowers(Resize)
@@ -92,7 +78,7 @@ def lower_resize(op: Op[Resize], target: TargetDescription) -> Kernel | None:
     if operator.mode == "nearest" and not cropped:
         tables = [(operator.taps(d, shape[d])[0][:, 0] * strides[d]).tolist() for d in dimensions]
         numbers = [*head, *extents, *(s for table in tables for s in table)]
-        function = python_function(_nearest_source(len(extents)))
+        function = _nearest(len(extents))
         dtypes = (bits(type.dtype),) * 2
         return compile_kernel("resize_nearest", function, dtypes, target, units=units, integers=numbers)
     if type.dtype not in (DType.F32, DType.F64):
@@ -109,7 +95,7 @@ def lower_resize(op: Op[Resize], target: TargetDescription) -> Kernel | None:
             offsets = np.where(((point < 0) | (point > shape[d] - 1))[:, None], -1, offsets)
         sources += offsets.reshape(-1).tolist()
         weights += factors.reshape(-1).tolist()
-    function = python_function(_weighted_source(len(extents), type.dtype.numpy.name))
+    function = _weighted(len(extents), type.dtype.numpy.name)
     return compile_kernel(
         "resize",
         function,
