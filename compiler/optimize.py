@@ -95,7 +95,7 @@ def optimize_file(
     if output is not None:
         check_apart(path, output)
     module = read_module(path, input_shapes)
-    records = pipeline.run(module, instruments=[Print(after=print_after)])
+    records = pipeline.run(module, instruments=[Print(print_after)])
     if output is not None:
         dump_module(output, module)
     return Optimized(module, records)

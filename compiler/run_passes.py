@@ -18,7 +18,7 @@ def observers(options: CompileOptions) -> list[Instrument]:
     if options.dump is not None:
         found.append(Dump(Path(options.dump)))
     if options.print_after:
-        found.append(Print(after=options.print_after))
+        found.append(Print(options.print_after))
     return found
 
 

@@ -54,28 +54,21 @@ class Timing(Instrument):
 
 
 class Print(Instrument):
-    """Prints the module before and after selected passes.
+    """Prints the module after selected passes.
 
     Args:
-        before, after: names of passes; ``*`` stands for all.
+        passes: their names; ``*`` stands for all.
         stream: where to print, standard error by default.
     """
 
-    def __init__(self, before: Collection[str] = (), after: Collection[str] = (), stream: TextIO | None = None) -> None:
-        self._before = frozenset(before)
-        self._after = frozenset(after)
+    def __init__(self, passes: Collection[str], stream: TextIO | None = None) -> None:
+        self._passes = frozenset(passes)
         self._stream = stream
 
-    def before(self, current: Pass, module: Module) -> None:
-        if not self._before.isdisjoint({"*", current.name}):
-            self._print(f"// before {current.name}", module)
-
     def after(self, current: Pass, module: Module, record: Record) -> None:
-        if not self._after.isdisjoint({"*", current.name}):
-            self._print(f"// after {current.name}{'' if record.modified else ' (no change)'}", module)
-
-    def _print(self, title: str, module: Module) -> None:
-        print(f"{title}\n{print_module(module)}", end="", file=self._stream or sys.stderr, flush=True)
+        if not self._passes.isdisjoint({"*", current.name}):
+            title = f"// after {current.name}{'' if record.modified else ' (no change)'}"
+            print(f"{title}\n{print_module(module)}", end="", file=self._stream or sys.stderr, flush=True)
 
 
 class Dump(Instrument):
