@@ -232,35 +232,24 @@ def layer_times(timeline: Timeline, machine: Machine) -> list[LayerTime]:
     Overlapping work is charged once: events are taken by their ends, and each charges its layer with the time since
     the end before it. The cycles of the layers add up to those of the timeline.
     """
-    order: list[str] = []
-    cycles: dict[str, float] = {}
-    busy: dict[str, dict[str, float]] = {}
-    macs: dict[str, int] = {}
-    moved: dict[str, int] = {}
-    at = 0.0
-    name = "(other)"
+    layers: dict[str, list[tuple[Event, float]]] = {}
+    at, name = 0.0, "(other)"
     for event in sorted(timeline.events, key=lambda entry: entry.end):
         name = event.layer or name
-        if name not in cycles:
-            order.append(name)
-            cycles[name], macs[name], moved[name] = 0.0, 0, 0
-            busy[name] = {"mac": 0.0, "vector": 0.0, "dram": 0.0}
-        cycles[name] += event.end - at
+        layers.setdefault(name, []).append((event, event.end - at))
         at = event.end
-        macs[name] += event.cost.macs
-        moved[name] += event.cost.dram_bytes
-        busy[name]["dram"] += event.cost.dram_bytes / machine.dram_bytes_per_cycle
-        if event.queue in (Queue.MAC, Queue.VEC):
-            busy[name]["mac" if event.queue == Queue.MAC else "vector"] += event.cost.unit
-    peak = machine.cluster_macs_per_cycle
-    return [
-        LayerTime(
-            layer,
-            cycles[layer],
-            macs[layer],
-            macs[layer] / peak / (max(cycles[layer], busy[layer]["mac"]) or 1.0),
-            moved[layer],
-            max(busy[layer], key=lambda unit: busy[layer][unit]),
-        )
-        for layer in order
-    ]
+    return [_layer_time(name, charged, machine) for name, charged in layers.items()]
+
+
+def _layer_time(name: str, charged: list[tuple[Event, float]], machine: Machine) -> LayerTime:
+    """The table's row of a layer from its events and the time charged for each."""
+    cycles = sum(time for _, time in charged)
+    macs = sum(event.cost.macs for event, _ in charged)
+    moved = sum(event.cost.dram_bytes for event, _ in charged)
+    busy = {
+        "mac": sum(event.cost.unit for event, _ in charged if event.queue == Queue.MAC),
+        "vector": sum(event.cost.unit for event, _ in charged if event.queue == Queue.VEC),
+        "dram": moved / machine.dram_bytes_per_cycle,
+    }
+    utilization = macs / machine.cluster_macs_per_cycle / (max(cycles, busy["mac"]) or 1.0)
+    return LayerTime(name, cycles, macs, utilization, moved, max(busy, key=lambda unit: busy[unit]))
