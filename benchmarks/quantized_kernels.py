@@ -99,7 +99,7 @@ def cases(has_zeros: bool) -> Iterator[Case]:
         return Case(name, spec, sizes, 2.0 * inputs * kernel**2 * output**2)
 
     def matrix(rows: int, inner: int, outputs: int) -> Case:
-        spec = ByteProduct(rows, outputs, inner, channels_for(outputs, 0, True, has_zeros))
+        spec = ByteProduct(rows, outputs, inner, constants=channels_for(outputs, 0, True, has_zeros))
         sizes = (rows * inner // 4, -(-outputs // 16) * 4 * inner, rows * outputs // 4)
         return Case(f"matrix {rows}x{inner}x{outputs}", spec, sizes, 2.0 * rows * inner * outputs)
 

@@ -14,31 +14,20 @@ from ..llvm.types import I8, I32, Register, Registers, constant, zero
 from .blocking import Work, choose_tile
 from .channel_tiles import ChannelTiles, WorkItem
 from .matrix_product import MatrixProduct, MatrixShape, MatrixTile
-from .output_channels import Channels
+from .output_channels import QuantizedProductSpec
 from .window import Axis
 
 
 @dataclass(frozen=True)
-class ByteProduct(MatrixProduct):
+class ByteProduct(QuantizedProductSpec, MatrixProduct):
     """Product of a matrix of activations and one of weights, bias, activation and requantisation.
 
     Arguments: x [M, K], row-major; w in layout ``o16i4`` or ``i4o16``; bias, which is not read; result [M, N],
     row-major. K is a multiple of four.
-
-    Attributes:
-        channels: constants of the columns of the result.
-        has_bias: there is an argument for it.
     """
 
     PARAMETERS: ClassVar[tuple[str, ...]] = ("x", "w", "y", "start", "factors", "zeros")
     WRITTEN: ClassVar[tuple[str, ...]] = ("y",)
-
-    channels: Channels
-    has_bias: bool = False
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        return ("x", "w", *(("bias",) if self.has_bias else ()), "y")
 
     @property
     def vector_bytes(self) -> int:
@@ -48,7 +37,7 @@ class ByteProduct(MatrixProduct):
     def shape(self, target: TargetDescription) -> MatrixShape:
         blocks, steps = -(-self.columns // BLOCK), self.inner // QUAD
         work = Work(
-            Axis.line(1), Axis.line(self.rows), steps, blocks, is_quantized=True, has_sums=bool(self.channels.zeros)
+            Axis.line(1), Axis.line(self.rows), steps, blocks, is_quantized=True, has_sums=bool(self.constants.zeros)
         )
         _, rows, vectors = choose_tile(work, target)
         # Rows of x that stay in the cache while all columns go over them.
@@ -65,11 +54,11 @@ class ByteProduct(MatrixProduct):
     def strip(
         self, b: FunctionBuilder, shape: MatrixShape, item: WorkItem, columns: int
     ) -> Callable[[Register], Sequence[Register]]:
-        pointers, tables = self.bind(b), self.channels.define(b, self.name)
+        pointers = self.bind(b)
         w = b.at(pointers["w"], b.multiply(item.block, self.vector_bytes))
         y = b.at(pointers["y"], b.multiply(item.block, BLOCK))
         offset = b.multiply(item.block, 4 * BLOCK)
-        numbers = [b.at(tables.get(name, tables["start"]), offset) for name in ("start", "factors", "zeros")]
+        numbers = [b.at(pointers.get(name, pointers["start"]), offset) for name in ("start", "factors", "zeros")]
 
         def arguments(row: Register) -> Sequence[Register]:
             x = b.at(pointers["x"], b.multiply(row, self.inner))
@@ -80,19 +69,19 @@ class ByteProduct(MatrixProduct):
     def start(self, tile: MatrixTile) -> list[Register]:
         address = tile.b.arguments[3]
         row = [tile.b.load(ACCUMULATOR, tile.b.at(address, 4 * BLOCK * vector)) for vector in range(tile.vectors)]
-        return (row + [zero(ACCUMULATOR)] * bool(self.channels.zeros)) * tile.rows
+        return (row + [zero(ACCUMULATOR)] * bool(self.constants.zeros)) * tile.rows
 
     def weights(self, tile: MatrixTile, w: Register) -> list[Register]:
         b = tile.b
         weights = [b.load(BYTES, b.at(w, vector * self.vector_bytes)) for vector in range(tile.vectors)]
-        if self.channels.flips_w:
+        if self.constants.flips_w:
             weights = [flipped(b, vector) for vector in weights]
         # Zero points of weights are multiplied with the sum of the row.
-        return [*weights, constant(BYTES, 1)] if self.channels.zeros else weights
+        return [*weights, constant(BYTES, 1)] if self.constants.zeros else weights
 
     def multiply(self, b: FunctionBuilder, x: Register, weights: list[Register], totals: Registers) -> list[Register]:
         value = b.splat(b.convert("bitcast", b.load(I8.of(QUAD), x), I32), BLOCK)
-        value = flipped(b, value) if self.channels.flips_x else value
+        value = flipped(b, value) if self.constants.flips_x else value
         return [dot(b, total, value, vector) for vector, total in zip(weights, totals, strict=False)]
 
     def end(self, tile: MatrixTile, totals: Registers) -> None:
@@ -100,13 +89,13 @@ class ByteProduct(MatrixProduct):
         _, _, y, _, factors, zeros = b.arguments
         for vector in range(tile.vectors):
             offset, windows = 4 * BLOCK * vector, totals[tile.vectors :: width]
-            w_zeros = b.at(zeros, offset) if self.channels.zeros else None
-            reals = self.channels.reals(b, totals[vector::width], windows, b.at(factors, offset), w_zeros)
+            w_zeros = b.at(zeros, offset) if self.constants.zeros else None
+            reals = self.constants.reals(b, totals[vector::width], windows, b.at(factors, offset), w_zeros)
             self._store(b, reals, b.at(y, vector * BLOCK), tile.mask(vector))
 
     def _store(self, b: FunctionBuilder, reals: Sequence[Register], address: Register, mask: Register | None) -> None:
         """Vectors of neighbouring rows."""
-        for packed in self.channels.result.store_forms(b, reals, are_small=self.channels.are_small):
+        for packed in self.constants.result.store_forms(b, reals, are_small=self.constants.are_small):
             for first in range(0, packed.type.lanes, BLOCK):
                 part = b.shuffle(packed, packed, range(first, first + BLOCK)) if packed.type.lanes > BLOCK else packed
                 b.store_masked(part, address, mask)

@@ -68,4 +68,6 @@ def quantized_matmul(op: Op[MatMul], target: TargetDescription) -> Kernel | None
     rows = x.elements // max(1, inner)
     if not rows * inner:
         return None
-    return ByteProduct(rows, columns, inner, channels_of(op), op.operands.b is not None).kernel(target)
+    return ByteProduct(rows, columns, inner, constants=channels_of(op), has_bias=op.operands.b is not None).kernel(
+        target
+    )

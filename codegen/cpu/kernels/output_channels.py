@@ -24,7 +24,7 @@ from ....ir.types import DType
 from ..llvm.builder import FunctionBuilder
 from ..llvm.quantized_math import StoredRange, single
 from ..llvm.types import F32, I8, I32, Register, Registers, Type, partial_mask, zero
-from ..spec import Table
+from ..spec import KernelSpec, Table
 from .activation import ProductSpec
 from .window import Reach
 from .window_walk import Values, WindowSpec
@@ -170,8 +170,8 @@ class FloatOutput(ProductSpec, WindowSpec):
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuantizedOutput(WindowSpec):
-    """Base of kernels on bytes that requantise their sums. A bias is part of the constants and not read.
+class QuantizedProductSpec(KernelSpec):
+    """Base of the specifications of products of bytes. A bias is part of the constants and not read.
 
     Attributes:
         constants: of the output channels.
@@ -185,6 +185,14 @@ class QuantizedOutput(WindowSpec):
     def arguments(self) -> tuple[str, ...]:
         return ("x", "w", *(("bias",) if self.has_bias else ()), "y")
 
+    def bind(self, b: FunctionBuilder) -> Values:
+        return {**super().bind(b), **self.constants.define(b, b.name)}
+
+
+@dataclass(frozen=True)
+class QuantizedOutput(QuantizedProductSpec, WindowSpec):
+    """Base of kernels on bytes that requantise their sums."""
+
     @property
     def element(self) -> Type:
         return I8
@@ -192,9 +200,6 @@ class QuantizedOutput(WindowSpec):
     @property
     def keeps_zero(self) -> bool:
         return True
-
-    def bind(self, b: FunctionBuilder) -> Values:
-        return {**super().bind(b), **self.constants.define(b, b.name)}
 
     def item_values(self, b: FunctionBuilder, arguments: Values, block: Register, vectors: int, active: int) -> Values:
         offset = b.multiply(block, VECTOR_BYTES)
