@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import tilewright
 from tilewright.errors import UsageError
@@ -119,7 +119,7 @@ def _add_integer_engines(
     pipeline = device_pipeline(options.machine or DEFAULT_MACHINE, places, options.devices)
     run_passes(pipeline, quantized, options)
     package.details["machine"] = machine.name
-    package.details["placement"] = placement(quantized)
+    package.details["placement"] = [asdict(op) for op in placement(quantized)]
     for name, variant in (("device", quantized), ("software", software)):
         add_engine(package, name, variant, target, machine=machine, strict=options.strict, report=options.report)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ...passes.placement.device_support import CONVERSION
 from ...passes.placement.partition import FREE
 from ..table import Column, Table
-from .placement import ADDED
+from .placement import ADDED, PlacedOp
 
 LINES = 5
 """How many lines of a summary are about fallbacks, at most."""
@@ -23,22 +23,17 @@ class _Group:
     macs: int = 0
 
 
-def fallback_table(records: Sequence[Mapping[str, object]]) -> Table:
-    """One row for each reason, that of most work first.
-
-    Args:
-        records: as :func:`tilewright.compiler.report.placement.placement` makes them.
-    """
+def fallback_table(ops: Sequence[PlacedOp]) -> Table:
+    """One row for each reason why ops run on the CPU, that of most work first."""
     groups: dict[str, _Group] = {}
-    for record in records:
-        if record["on"] == "device":
+    for op in ops:
+        if op.on == "device":
             continue
-        group = groups.setdefault(str(record.get("rule", record["why"])), _Group())
-        group.ops.append(f"{record['op']} {record['name']}")
+        group = groups.setdefault(op.rule, _Group())
+        group.ops.append(f"{op.op} {op.name}")
         # Figures that are not of a tensor, such as times, differ from op to op.
-        group.found.add(str(record["found"]) if record.get("tensor") else "")
-        macs = record.get("macs")
-        group.macs += macs if isinstance(macs, int) else 0
+        group.found.add(op.found if op.tensor else "")
+        group.macs += op.macs
     table = Table([Column("why", "why"), Column("count", "ops", right=True), Column("ops", "which", show=shortened)])
     for rule, group in sorted(groups.items(), key=lambda entry: (-entry[1].macs, -len(entry[1].ops))):
         found = next(iter(group.found)) if len(group.found) == 1 else ""
@@ -46,9 +41,9 @@ def fallback_table(records: Sequence[Mapping[str, object]]) -> Table:
     return table
 
 
-def fallback_lines(records: Sequence[Mapping[str, object]]) -> list[str]:
+def fallback_lines(ops: Sequence[PlacedOp]) -> list[str]:
     """What a summary says: each reason with its ops, without those that every network has, in at most ``LINES``."""
-    rows = [row for row in fallback_table(records).records() if row["why"] not in (CONVERSION, FREE, ADDED)]
+    rows = [row for row in fallback_table(ops).records() if row["why"] not in (CONVERSION, FREE, ADDED)]
     shown = rows if len(rows) <= LINES else rows[: LINES - 1]
     lines = [f"{shortened(row['ops'])}: {row['why']}" for row in shown]
     if len(shown) < len(rows):

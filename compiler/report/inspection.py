@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def inspect_artifact(artifact: Artifact, *, as_json: bool, engine: str | None = 
     records = placement_of(artifact)
     table = placement_table(records) if shown == "device" else layers[shown]
     parts.append(f"\nengine {shown}\n{table.text()}")
-    if shown == "device" and any(record["on"] != "device" for record in records):
+    if shown == "device" and any(record.on != "device" for record in records):
         parts.append(f"\non the CPU, by reason\n{fallback_table(records).text()}")
     if memory:
         parts.append(f"\nwork memory of engine {shown}\n{memory_map(artifact, shown).text()}")
@@ -169,7 +170,7 @@ def _artifact_json(artifact: Artifact, layers: Mapping[str, Table]) -> dict[str,
         "outputs": [{"name": t.name, "dtype": t.dtype, "shape": list(t.shape)} for t in manifest.outputs],
         "machine": manifest.details.get("machine"),
         "engines": {name: {"layers": table.records()} for name, table in layers.items()},
-        "placement": list(placement_of(artifact)),
+        "placement": [asdict(op) for op in placement_of(artifact)],
         "fallbacks": fallback_table(placement_of(artifact)).records(),
         "cpu_programs": {
             name: {

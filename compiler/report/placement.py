@@ -2,59 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from tilewright.errors import ArtifactError
 
 from ...ir.annotations import ON, WHY, Reason
 from ...ir.core import Module
 from ...ir.ops.call import Call
 from ...runtime.artifact.artifact import Artifact
+from ...runtime.artifact.json_dataclasses import Source, read
 from ..table import Column, Table
 from .units import MACS
 
 ADDED = "added for the kernels of the CPU"
 """Why ops are on the CPU that no pass had to place: they came with the layouts of kernels."""
 
-Records = Sequence[Mapping[str, object]]
 
+@dataclass(frozen=True)
+class PlacedOp:
+    """Where an op of engine ``device`` runs, as the artifact records it.
 
-def placement(module: Module) -> list[dict[str, object]]:
-    """One record for each op of a partitioned module, in order of execution, as JSON values.
-
-    Keys: ``name`` (of the result), ``op``, ``nodes`` (source nodes), ``on`` (``device`` or ``cpu``), ``why``, its
-    parts ``rule``, ``tensor`` and ``found``, ``macs``.
+    Attributes:
+        name: of its result.
+        nodes: source nodes.
+        on: ``device`` or ``cpu``.
+        why: the reason as users read it; ``rule``, ``tensor`` and ``found`` are its parts.
+        macs: multiply-accumulates.
     """
-    found: list[dict[str, object]] = []
+
+    name: str
+    op: str
+    nodes: tuple[str, ...]
+    on: str
+    why: str
+    rule: str
+    tensor: str
+    found: str
+    macs: int
+
+
+def placement(module: Module) -> list[PlacedOp]:
+    """Each op of a partitioned module, in order of execution."""
+    found: list[PlacedOp] = []
     for op in module.main.ops:
-        if isinstance(op.operator, Call):
-            inner = module.functions[op.operator.callee].ops
-        else:
-            inner = [op]
-        for each in inner:
+        for each in module.functions[op.operator.callee].ops if isinstance(op.operator, Call) else (op,):
             why = WHY.get(each) or ADDED
             reason = Reason(why, "", "") if isinstance(why, str) else why
             types = [value.type if value is not None else None for value in each.operands]
-            found.append(
-                {
-                    "name": each.results[0].name,
-                    "op": each.name,
-                    "nodes": list(each.loc),
-                    "on": ON.get(each) or "cpu",
-                    "why": reason.text(each.name),
-                    **reason._asdict(),
-                    "macs": each.operator.macs(types, [value.type for value in each.results]),
-                }
-            )
+            macs = each.operator.macs(types, [value.type for value in each.results])
+            name, place = each.results[0].name, ON.get(each) or "cpu"
+            found.append(PlacedOp(name, each.name, tuple(each.loc), place, reason.text(each.name), *reason, macs))
     return found
 
 
-def placement_of(artifact: Artifact) -> Records:
-    """What :func:`placement` recorded when the artifact was made; empty if it has no device engine."""
-    found = artifact.manifest.details.get("placement")
-    return [record for record in found if isinstance(record, dict)] if isinstance(found, list) else []
+def placement_of(artifact: Artifact) -> list[PlacedOp]:
+    """What :func:`placement` found when the artifact was made; empty if it has no device engine.
+
+    Raises:
+        ArtifactError: the record is damaged.
+    """
+    records = artifact.manifest.details.get("placement")
+    source = Source(f"placement in {artifact.origin}", ArtifactError)
+    return [read(PlacedOp, record, source) for record in records] if isinstance(records, list) else []
 
 
-def placement_table(records: Records) -> Table:
-    """The records as a table: each op, its place and the reason."""
+def placement_table(ops: Sequence[PlacedOp]) -> Table:
+    """Each op, its place and the reason."""
     columns = [
         Column("name", "op"),
         Column("op", "operator"),
@@ -62,15 +76,15 @@ def placement_table(records: Records) -> Table:
         MACS,
         Column("why", "why"),
     ]
-    return Table(columns, [{column.key: record.get(column.key) for column in columns} for record in records])
+    return Table(columns, [{column.key: getattr(op, column.key) for column in columns} for op in ops])
 
 
-def macs_of(records: Records) -> int:
-    """Multiply-accumulates of all records."""
-    return sum(count for record in records if isinstance(count := record.get("macs"), int))
+def macs_of(ops: Iterable[PlacedOp]) -> int:
+    """Multiply-accumulates of all ops."""
+    return sum(op.macs for op in ops)
 
 
-def device_share(records: Records) -> float:
+def device_share(ops: Sequence[PlacedOp]) -> float:
     """Share of the multiply-accumulates that the device does, 0 to 1; 1 if there are none at all."""
-    total = macs_of(records)
-    return macs_of([record for record in records if record.get("on") == "device"]) / total if total else 1.0
+    total = macs_of(ops)
+    return macs_of(op for op in ops if op.on == "device") / total if total else 1.0

@@ -5,7 +5,6 @@ No silicon is measured here. The times come from the cycle model, whose constant
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from tilewright.errors import ArtifactError
@@ -16,7 +15,7 @@ from ...runtime.machine import Machine
 from ...runtime.simulator.cycles import LayerTime, Timeline, layer_times, simulate
 from ...runtime.simulator.verifier import verify
 from ..table import Column, Table
-from .placement import placement_of
+from .placement import PlacedOp, placement_of
 from .units import MACS, show_bytes, show_count
 
 
@@ -107,13 +106,13 @@ def simulate_artifact(artifact: Artifact) -> Simulation:
         ArtifactError: it holds none.
     """
     programs = device_programs(artifact, "simulate")
-    ops = {str(record["name"]): record for record in placement_of(artifact) if record.get("on") == "device"}
+    ops = {op.name: op for op in placement_of(artifact) if op.on == "device"}
     timelines: list[tuple[Timeline, Machine]] = []
     layers: list[SimulatedLayer] = []
     for program in programs.values():
         timeline = simulate(verify(program, program.machine))
         timelines.append((timeline, program.machine))
-        layers += [_layer(layer, ops.get(layer.name, {})) for layer in layer_times(timeline, program.machine)]
+        layers += [_layer(layer, ops.get(layer.name)) for layer in layer_times(timeline, program.machine)]
     machine = timelines[0][1]
     cycles = sum(timeline.cycles for timeline, _ in timelines)
     macs = sum(layer.macs for layer in layers)
@@ -127,13 +126,12 @@ def simulate_artifact(artifact: Artifact) -> Simulation:
     return Simulation(machine.name, total, tuple(layers))
 
 
-def _layer(layer: LayerTime, op: Mapping[str, object]) -> SimulatedLayer:
+def _layer(layer: LayerTime, op: PlacedOp | None) -> SimulatedLayer:
     """A layer of the cycle model, which counts padded channels, with the operator and the MACs of the network."""
-    macs = op.get("macs", layer.macs)
-    assert isinstance(macs, int)
+    macs = op.macs if op is not None else layer.macs
     return SimulatedLayer(
         layer.name,
-        str(op.get("op", "")),
+        op.op if op is not None else "",
         round(layer.cycles),
         macs,
         layer.mac_utilization * macs / layer.macs if layer.macs else 0.0,

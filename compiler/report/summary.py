@@ -109,7 +109,7 @@ def _engine(artifact: Artifact, name: str) -> EngineSummary:
     manifest = artifact.manifest
     engine = manifest.engines[name]
     placed = placement_of(artifact) if name == "device" else []
-    on_device = [record for record in placed if record.get("on") == "device"]
+    on_device = [record for record in placed if record.on == "device"]
     program = manifest.cpu_programs[engine.cpu_program] if engine.cpu_program is not None else None
     steps = [step for step in program.steps if step.op != Call.name] if program is not None else []
     device = {stage.program for stage in engine.stages if isinstance(stage, DeviceStage)}

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from tilewright.compiler.report.fallbacks import LINES, fallback_lines, fallback_table
-from tilewright.compiler.report.placement import ADDED
+from tilewright.compiler.report.placement import ADDED, PlacedOp
 from tilewright.ir.annotations import Reason
 from tilewright.passes.placement.device_support import CONVERSION
 from tilewright.passes.placement.partition import FASTER, FREE
 
 
-def record(op: str, name: str, on: str, why: str | Reason, macs: int = 0) -> dict[str, object]:
+def record(op: str, name: str, on: str, why: str | Reason, macs: int = 0) -> PlacedOp:
     reason = Reason(why, "", "") if isinstance(why, str) else why
-    return {"op": op, "name": name, "on": on, "why": reason.text(op), **reason._asdict(), "macs": macs}
+    return PlacedOp(name, op, (), on, reason.text(op), *reason, macs)
 
 
 RULE = "A pooling window has no dilation"

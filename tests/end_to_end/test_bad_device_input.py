@@ -540,7 +540,7 @@ def test_weights_that_fit_no_scratchpad(tmp_path: Path, fails: Fails, capsys: py
     )
     assert main(words) == 0
     assert f"  on the CPU       conv y: {rule}; found {found}\n" in capsys.readouterr().out
-    placed = {record["op"]: record for record in placement_of(Artifact.open(tmp_path / "m.twa"))}
-    assert (placed["conv"]["on"], placed["conv"]["why"]) == ("cpu", f"conv @w_1: {rule}; found {found}")
+    placed = {record.op: record for record in placement_of(Artifact.open(tmp_path / "m.twa"))}
+    assert (placed["conv"].on, placed["conv"].why) == ("cpu", f"conv @w_1: {rule}; found {found}")
     with load_session(tmp_path / "m.twa", engine="device") as session:
         session.run({"x": SAMPLES[:1]})

@@ -24,9 +24,9 @@ def test_interpolation_stays_in_floating_point_with_a_reason(mode: str) -> None:
     model = graph_model(nodes, [("x", TensorProto.FLOAT, [1, 16, 6, 6])], ["after"], constants)
     samples = rng.standard_normal((4, 16, 6, 6)).astype(np.float32)
     artifact = tilewright.compile(model.SerializeToString(), calibration=samples)
-    records = {str(record["name"]): record for record in placement_of(artifact)}
-    assert (records["before"]["on"], records["after"]["on"]) == ("device", "device")
-    assert records["resized"]["why"] == (
+    records = {record.name: record for record in placement_of(artifact)}
+    assert (records["before"].on, records["after"].on) == ("device", "device")
+    assert records["resized"].why == (
         "resize %before: Feature maps are i8 or u8, quantised with one scale and zero point for the whole tensor; "
         "found f32, not quantised"
     )

@@ -91,9 +91,9 @@ def check(seed: int, folder: Path) -> None:
     options = CompileOptions(precision="int8", machine=path, calibration="random", calibration_limit=2, affinity=places)
     artifact = compile_to_memory(model, options)
     # Ops that share a name in the module that places are given for are numbered in reports.
-    on_device = {re.sub(r"\.\d+$", "", str(r["name"])) for r in placement_of(artifact) if r["on"] == "device"}
+    on_device = {re.sub(r"\.\d+$", "", r.name) for r in placement_of(artifact) if r.on == "device"}
     assert on_device == {name for name, place in places if place == "device"}, "the places are those asked for"
-    assert all(record["why"] for record in placement_of(artifact)), "every op has a reason"
+    assert all(record.why for record in placement_of(artifact)), "every op has a reason"
     inputs = random_inputs(reference, rng)
     found: dict[str, dict[str, np.ndarray]] = {}
     for engine in ("device", "software"):
