@@ -141,7 +141,7 @@ def build_cpu_program(
     strict: bool = False,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> CpuCode:
-    """Generate code for a function that the memory plan has placed.
+    """Generate code for a function whose memory has been planned.
 
     Args:
         strict: refuse ops without a kernel instead of leaving them to the reference.

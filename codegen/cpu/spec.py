@@ -57,7 +57,7 @@ class KernelSpec(ABC):
         """A builder for the kernel's function.
 
         Args:
-            writes: the arguments that it writes, and those that may lie in the same place.
+            writes: the arguments that it writes, and those that may lie at the same address.
         """
         parameters: list[tuple[str, Type]] = [(name, PTR) for name in (*self.arguments, "scratch")]
         parameters += [("begin", I64), ("end", I64)]

@@ -137,7 +137,7 @@ class FunctionBuilder:
         label, following, before = self._name("loop"), self._name("after"), self._block
         self._emit(f"br label %{label}")
         self._start(label)
-        place = len(self._lines)
+        start = len(self._lines)
         index = Register(I64, f"%{self._name()}")
         inside = tuple(Register(value.type, f"%{self._name()}") for value in carried)
         results = tuple(body(index, inside))
@@ -146,7 +146,7 @@ class FunctionBuilder:
         condition = self._define(I1, f"icmp slt i64 {following_index.text}, {end.text}")
         self._emit(f"br i1 {condition.text}, label %{label}, label %{following}")
         pairs = zip((index, *inside), (begin, *carried), (following_index, *results), strict=True)
-        self._lines[place:place] = [
+        self._lines[start:start] = [
             f"  {phi.text} = phi {phi.type.text} [ {first.text}, %{before} ], [ {later.text}, %{last} ]"
             for phi, first, later in pairs
         ]

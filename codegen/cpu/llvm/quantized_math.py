@@ -74,7 +74,7 @@ class StoredRange:
             return narrow
         return b.binary("add", narrow, constant(narrow.type, signed_byte(self.zero_point)))
 
-    def store_all(self, b: FunctionBuilder, values: Sequence[Register], place: Register, *, are_small: bool) -> None:
+    def store_all(self, b: FunctionBuilder, values: Sequence[Register], address: Register, *, are_small: bool) -> None:
         """Store vectors of 16 numbers as :meth:`store_form` makes them, one after the other.
 
         Args:
@@ -82,7 +82,7 @@ class StoredRange:
         """
         offset = 0
         for packed in self.store_forms(b, values, are_small=are_small):
-            b.store(packed, b.at(place, offset))
+            b.store(packed, b.at(address, offset))
             offset += packed.type.bytes
 
     def store_forms(self, b: FunctionBuilder, values: Sequence[Register], *, are_small: bool) -> list[Register]:

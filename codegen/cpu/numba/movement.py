@@ -1,4 +1,4 @@
-"""Operators that copy elements from place to place on row-major tensors, whatever their bits mean; padding."""
+"""Operators that copy elements on row-major tensors, whatever their bits mean; padding."""
 
 from __future__ import annotations
 

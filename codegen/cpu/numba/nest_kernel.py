@@ -1,4 +1,4 @@
-"""Kernels that do one thing at every point of a loop nest: elementwise operators, and copies from place to place.
+"""Kernels that do one thing at every point of a loop nest: elementwise operators, and copies.
 
 The outermost loop runs over the work items. Extents and strides are literals of the text.
 """

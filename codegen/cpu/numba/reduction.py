@@ -269,12 +269,12 @@ def lower_arg_extreme(op: Op[ArgExtreme], target: TargetDescription) -> Kernel |
     function = _line_function(
         "y",
         f"""
-best, place = {_element(type.dtype, index.replace("k", "0"))}, {index.replace("k", "0")}
+best, found = {_element(type.dtype, index.replace("k", "0"))}, {index.replace("k", "0")}
 for k in range(1, length):
     v = {_element(type.dtype, index)}
     if {beats}:
-        best, place = v, {index}
-y[o * inner + i] = place
+        best, found = v, {index}
+y[o * inner + i] = found
 """,
     )
     return compile_kernel(op.name, function, dtypes_of(op), target, units=outer, integers=(length, inner))

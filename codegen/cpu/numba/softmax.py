@@ -100,12 +100,12 @@ _HARDMAX = """def kernel(x, y, n, f, scratch, begin, end):
     length, inner = n[0], n[1]
     for u in range(begin * inner, end * inner):
         p = u // inner * length * inner + u % inner
-        best, place = {first}, 0
+        best, found = {first}, 0
         for k in range(length):
             v = {element}
             y[p + k * inner] = 0
             if v > best or (v != v and best == best):
-                best, place = v, k
+                best, found = v, k
         {one}
     return 0
 """
@@ -120,7 +120,7 @@ def lower_hardmax(op: Op[Hardmax], target: TargetDescription) -> Kernel | None:
     source = _HARDMAX.format(
         first=load("x", "p", dtype),
         element=load("x", "p + k * inner", dtype),
-        one=store("y", "p + place * inner", "np.float32(1)", dtype, DType.F32),
+        one=store("y", "p + found * inner", "np.float32(1)", dtype, DType.F32),
     )
     # Without elements there are no lines, or none that the loop would reach.
     units = outer if length else 0
