@@ -16,7 +16,7 @@ from .llvm.types import I32, I64, PTR, Register, Type, constant, type_of
 
 
 @dataclass(frozen=True)
-class Table:
+class ConstantTable:
     """Numbers that are part of a kernel, such as the scales of channels."""
 
     dtype: DType

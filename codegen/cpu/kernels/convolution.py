@@ -18,7 +18,7 @@ from ..llvm.quantized_math import signed_byte
 from ..llvm.target import TargetDescription
 from ..llvm.types import F32, I8, I32, Register, Registers, constant, partial_mask, zero
 from ..registry import lowers
-from ..spec import Table
+from ..spec import ConstantTable
 from ..tensors import is_float, is_plain
 from .activation import Activation
 from .blocking import Blocking, Work, choose_tile
@@ -155,7 +155,7 @@ class QuantizedConvolution(QuantizedOutput, DirectConvolution):
             arguments["ones"] = self.ones().define(b, f"{b.name}_ones")
         return arguments
 
-    def ones(self) -> Table:
+    def ones(self) -> ConstantTable:
         """For each block of input channels and step along a kernel row, a 1 in every byte that counts in sums over the
         window.
         """
@@ -167,7 +167,7 @@ class QuantizedConvolution(QuantizedOutput, DirectConvolution):
                 left = self.channels // self.groups - block * BLOCK
                 present = [left - step * QUAD for step in range(self.steps)] * self.columns.kernel
             words += [sum(1 << 8 * i for i in range(QUAD) if i < count) for count in present]
-        return Table(DType.I32, tuple(words))
+        return ConstantTable(DType.I32, tuple(words))
 
     def item_values(self, b: FunctionBuilder, arguments: Values, block: Register, vectors: int, active: int) -> Values:
         ones = {"ones": arguments["ones"]} if self.constants.zeros else {}

@@ -24,7 +24,7 @@ from ....ir.types import DType
 from ..llvm.builder import FunctionBuilder
 from ..llvm.quantized_math import StoredRange, single
 from ..llvm.types import F32, I8, I32, Register, Registers, Type, partial_mask, zero
-from ..spec import KernelSpec, Table
+from ..spec import ConstantTable, KernelSpec
 from .activation import ProductSpec
 from .window import Reach
 from .window_walk import Values, WindowSpec
@@ -89,13 +89,13 @@ class Channels:
         """Whether no product of an accumulator, which is below 2^31, and a factor is above 2^30."""
         return max(self.factors) <= 0.5
 
-    def tables(self) -> dict[str, Table]:
+    def tables(self) -> dict[str, ConstantTable]:
         """The constants as tables of the kernel."""
-        tables = {"start": Table(DType.I32, self.start), "factors": Table(DType.F32, self.factors)}
+        tables = {"start": ConstantTable(DType.I32, self.start), "factors": ConstantTable(DType.F32, self.factors)}
         if self.missing:
-            tables["missing"] = Table(DType.I32, tuple(n for row in self.missing for n in row))
+            tables["missing"] = ConstantTable(DType.I32, tuple(n for row in self.missing for n in row))
         if self.zeros:
-            tables["zeros"] = Table(DType.I32, self.zeros)
+            tables["zeros"] = ConstantTable(DType.I32, self.zeros)
         return tables
 
     def define(self, b: FunctionBuilder, symbol: str) -> dict[str, Register]:
@@ -196,10 +196,6 @@ class QuantizedOutput(QuantizedProductSpec, WindowSpec):
     @property
     def element(self) -> Type:
         return I8
-
-    @property
-    def keeps_zero(self) -> bool:
-        return True
 
     def item_values(self, b: FunctionBuilder, arguments: Values, block: Register, vectors: int, active: int) -> Values:
         offset = b.multiply(block, VECTOR_BYTES)

@@ -51,10 +51,6 @@ class MaxPooling(TapByTap):
     def element(self) -> Type:
         return type_of(self.dtype)
 
-    @property
-    def keeps_zero(self) -> bool:
-        return self.dtype is not DType.F32 or super().keeps_zero
-
     def start_pixel(self, tile: WindowTile, pixel: int) -> Register:
         return lowest(self.dtype)
 
@@ -115,10 +111,6 @@ class QuantizedAveragePooling(AveragePooling):
     @property
     def element(self) -> Type:
         return I8
-
-    @property
-    def keeps_zero(self) -> bool:
-        return True
 
     def add_tap(self, b: FunctionBuilder, value: Register, weight: Register | None, total: Register) -> Register:
         wide = widened(b, value, self.dtype)

@@ -19,7 +19,7 @@ from ..llvm.types import I64, Register, constant, type_of
 from ..nest import Access, Nest, broadcast, row_major
 from ..numba.nest_kernel import copy_kernel
 from ..registry import lowers
-from ..spec import Table
+from ..spec import ConstantTable
 from .table_lookup import table_kernel
 from .vector_nest import Expression, VectorNest
 
@@ -72,7 +72,7 @@ def conversion(op: Op, target: TargetDescription) -> Kernel | None:
     if x.layout != y.layout or not y.elements or y.dtype not in _CONVERTED or x.dtype not in (*_CONVERTED, DType.I32):
         return None
     physical = physical_shape(y)
-    tables: list[Table] = []
+    tables: list[ConstantTable] = []
     accesses: list[Access] = []
     for quant in (x.quant, y.quant):
         if quant is None:
@@ -82,7 +82,7 @@ def conversion(op: Op, target: TargetDescription) -> Kernel | None:
         shape = [1] * len(physical)
         if quant.axis is not None:
             shape[quant.axis] = len(quant.scale)
-        tables += [Table(DType.F32, quant.scale), Table(DType.I32, quant.zero_point)]
+        tables += [ConstantTable(DType.F32, quant.scale), ConstantTable(DType.I32, quant.zero_point)]
         accesses += [broadcast(shape, physical)] * 2
     whole = Access(row_major(physical))
     nest = Nest(physical, (whole, *accesses, whole)).collapsed()

@@ -16,7 +16,7 @@ from ..llvm.builder import FunctionBuilder, Integer
 from ..llvm.target import TargetDescription
 from ..llvm.types import I8, Register, mask_constant, type_of, zero
 from ..nest import Access, Nest, broadcast, row_major
-from ..spec import KernelSpec, Table
+from ..spec import ConstantTable, KernelSpec
 
 CHUNK = 16384
 """Elements of a work item of a tensor without dimensions to cut."""
@@ -47,7 +47,7 @@ class VectorNest(KernelSpec):
     nest: Nest
     dtypes: tuple[DType, ...]
     expression: Expression
-    tables: tuple[Table, ...] = ()
+    tables: tuple[ConstantTable, ...] = ()
 
     @property
     def arguments(self) -> tuple[str, ...]:

@@ -42,7 +42,7 @@ class WindowSpec(KernelSpec):
 
     @property
     def keeps_zero(self) -> bool:
-        """Whether the lanes of absent channels become zero by themselves, or may hold anything."""
+        """Whether the lanes of absent channels become zero by themselves; those of bytes may hold anything."""
         return False
 
     def item_values(self, b: FunctionBuilder, arguments: Values, block: Register, vectors: int, active: int) -> Values:
