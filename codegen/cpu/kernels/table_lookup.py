@@ -15,7 +15,7 @@ from ..llvm.builder import FunctionBuilder
 from ..llvm.quantized_math import signed_byte
 from ..llvm.target import TargetDescription
 from ..llvm.types import I8, I64, Register, constant, vector_constant
-from ..spec import KernelSpec, Table
+from ..spec import ConstantTable, KernelSpec
 
 CHUNK = 16384
 """Bytes of a work item."""
@@ -38,7 +38,7 @@ class TableLookup(KernelSpec):
     def generate(self, target: TargetDescription) -> Kernel:
         b = self.entry(target, writes=("x", "y"))
         arguments = self.bind(b)
-        table = Table(DType.I8, self.entries).define(b, f"{self.name}_table")
+        table = ConstantTable(DType.I8, self.entries).define(b, f"{self.name}_table")
 
         def chunk(index: Register) -> None:
             start = b.multiply(index, CHUNK)
