@@ -20,9 +20,9 @@ from ..ir.clone import clone_module
 from ..ir.core import Function, Module, Op
 from ..ir.layout import bytes_of, unpack
 from ..ir.ops.call import Call
-from ..ir.parser import parse_module
-from ..ir.printer import blobs, print_module
-from ..ir.text import digest_of
+from ..ir.text.literals import digest_of
+from ..ir.text.parser import parse_module
+from ..ir.text.printer import blobs, print_module
 from ..ir.types import DType, TensorType
 from ..ir.verify import verify
 from ..runtime.artifact.artifact import Artifact

@@ -10,9 +10,9 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar, Union
 
 from tilewright.errors import IRError
 
-from . import text
 from .core import Function, Op
 from .op import coerce
+from .text import literals as text
 
 T = TypeVar("T", bound=text.Literal)
 Owner = Union[Op, Function]

@@ -14,7 +14,7 @@ import numpy as np
 from tilewright.errors import IRError
 
 from .names import Names
-from .text import Literal, digest_of
+from .text.literals import Literal, digest_of
 from .types import TensorType
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ class Op(Generic[OperatorT_co]):
             self.function._unlink(self)
 
     def __repr__(self) -> str:
-        from .printer import print_op
+        from .text.printer import print_op
 
         return print_op(self)
 
@@ -403,7 +403,7 @@ class Module:
             yield from function.ops
 
     def __str__(self) -> str:
-        from .printer import print_module
+        from .text.printer import print_module
 
         return print_module(self)
 

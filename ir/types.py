@@ -12,7 +12,7 @@ import numpy as np
 
 from tilewright.errors import IRError
 
-from .text import INLINE_ELEMENTS, digest_of, print_float
+from .text.literals import INLINE_ELEMENTS, digest_of, print_float
 
 
 class DType(enum.Enum):

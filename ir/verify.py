@@ -10,7 +10,7 @@ from .annotations import annotation_error
 from .core import Constant, Function, Module, Op, Value
 from .layout import physical_shape
 from .ops.call import Call
-from .printer import print_op
+from .text.printer import print_op
 from .types import TensorType
 
 

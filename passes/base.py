@@ -24,8 +24,8 @@ from typing import Any, ClassVar
 from tilewright.errors import ModelError, PassError, TilewrightError, UsageError
 
 from ..ir.core import Module, Op, Value
-from ..ir.printer import print_module, print_op
-from ..ir.text import WORDS
+from ..ir.text.literals import WORDS
+from ..ir.text.printer import print_module, print_op
 from ..ir.verify import verify
 from .invariants import Invariant
 

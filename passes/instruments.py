@@ -11,8 +11,8 @@ from typing import TextIO
 import numpy as np
 
 from ..ir.core import Module
-from ..ir.parser import parse_module
-from ..ir.printer import blobs, print_module
+from ..ir.text.parser import parse_module
+from ..ir.text.printer import blobs, print_module
 from .base import Pass, Record
 
 

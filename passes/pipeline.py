@@ -13,7 +13,7 @@ from tilewright.errors import IRError, UsageError
 
 from ..ir.core import Module
 from ..ir.op import coerce
-from ..ir.tokens import TokenReader
+from ..ir.text.tokens import TokenReader
 from .base import Pass, Record, Verification, default_of
 from .instruments import Instrument
 from .registry import PASSES

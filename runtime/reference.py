@@ -64,7 +64,7 @@ class ReferenceExecutor:
         with self._lock:
             module = self._modules.get(stage.text)
             if module is None:
-                parser = importlib.import_module("..ir.parser", __package__)
+                parser = importlib.import_module("..ir.text.parser", __package__)
                 module = parser.parse_module(stage.text)
                 importlib.import_module("..ir.verify", __package__).verify(module, stage="load artifact")
                 self._check(stage, module.main)

@@ -12,8 +12,8 @@ from tilewright.errors import IRError
 
 from ..core import Value
 from ..op import Operator, QuantizationRule, operator
-from ..printer import print_statement
-from ..statement import parse_statement
+from ..text.printer import print_statement
+from ..text.statement import parse_statement
 from ..types import TensorType
 from .elementwise import Elementwise
 

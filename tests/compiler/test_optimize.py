@@ -10,7 +10,7 @@ import pytest
 from tilewright.compiler.cli import main
 from tilewright.compiler.demo.digits import MODEL
 from tilewright.compiler.frontend.onnx.reader import import_onnx
-from tilewright.ir.printer import print_module
+from tilewright.ir.text.printer import print_module
 from tilewright.passes.instruments import load_dump
 from tilewright.passes.pipeline import Pipeline
 

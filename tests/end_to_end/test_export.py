@@ -20,7 +20,7 @@ from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.compiler.frontend.onnx.writer import export_onnx
 from tilewright.errors import UnsupportedError
 from tilewright.ir import interp
-from tilewright.ir.parser import parse_module
+from tilewright.ir.text.parser import parse_module
 
 Fails = Callable[..., str]
 DIGITS = load_digits()

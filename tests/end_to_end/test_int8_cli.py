@@ -11,8 +11,8 @@ import pytest
 import tilewright
 from tilewright.compiler.cli import main
 from tilewright.compiler.demo.digits import MODEL, load_digits
-from tilewright.ir.parser import parse_module
-from tilewright.ir.printer import print_module
+from tilewright.ir.text.parser import parse_module
+from tilewright.ir.text.printer import print_module
 from tilewright.ir.verify import verify
 
 Capture = pytest.CaptureFixture[str]

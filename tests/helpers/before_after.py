@@ -8,8 +8,8 @@ import numpy as np
 
 from tilewright.ir import interp
 from tilewright.ir.core import Module
-from tilewright.ir.parser import parse_module
-from tilewright.ir.printer import blobs, print_module
+from tilewright.ir.text.parser import parse_module
+from tilewright.ir.text.printer import blobs, print_module
 from tilewright.ir.types import TensorType
 from tilewright.ir.verify import verify
 from tilewright.passes.base import Pass, Record, Verification

@@ -16,8 +16,8 @@ from tilewright.errors import TilewrightError
 from tilewright.ir import verify as verify_module
 from tilewright.ir.core import Module
 from tilewright.ir.op import REGISTRY
-from tilewright.ir.parser import parse_module
-from tilewright.ir.printer import blobs, print_module
+from tilewright.ir.text.parser import parse_module
+from tilewright.ir.text.printer import blobs, print_module
 
 _checked: set[bytes] = set()
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tilewright.errors import ParseError
-from tilewright.ir.parser import parse_module
+from tilewright.ir.text.parser import parse_module
 
 
 def test_constants_of_several_dtypes_may_share_their_bytes() -> None:

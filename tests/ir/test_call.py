@@ -11,7 +11,7 @@ from tilewright.ir import interp
 from tilewright.ir.core import Function, Module, Op
 from tilewright.ir.op import REGISTRY
 from tilewright.ir.ops.call import Call
-from tilewright.ir.parser import parse_module
+from tilewright.ir.text.parser import parse_module
 from tilewright.ir.types import DType, TensorType
 from tilewright.ir.verify import verify
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from tilewright.ir import ops  # noqa: F401
 from tilewright.ir.clone import clone_module
-from tilewright.ir.parser import parse_module
-from tilewright.ir.printer import print_module
+from tilewright.ir.text.parser import parse_module
+from tilewright.ir.text.printer import print_module
 from tilewright.ir.verify import verify
 
 TEXT = """module @net {

@@ -13,8 +13,8 @@ from tilewright.compiler.frontend.onnx.writer import export_onnx
 from tilewright.ir import interp
 from tilewright.ir.core import Module
 from tilewright.ir.ops.elementwise import Add, Sub
-from tilewright.ir.parser import parse_module
-from tilewright.ir.printer import blobs, print_module
+from tilewright.ir.text.parser import parse_module
+from tilewright.ir.text.printer import blobs, print_module
 from tilewright.ir.verify import verify
 
 CASES = list(all_cases())

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tilewright.errors import ParseError
-from tilewright.ir.parser import parse_module
-from tilewright.ir.text import digest_of
+from tilewright.ir.text.literals import digest_of
+from tilewright.ir.text.parser import parse_module
 
 MODULE = """module @m {{
   const @c : f32[2] = [0x1.0p+0, 0x1.8p+1]

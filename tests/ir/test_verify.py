@@ -11,7 +11,7 @@ from tilewright.errors import VerifyError
 from tilewright.ir.core import Function, Module, Value
 from tilewright.ir.ops.activation import Relu
 from tilewright.ir.ops.elementwise import Add
-from tilewright.ir.parser import parse_module
+from tilewright.ir.text.parser import parse_module
 from tilewright.ir.types import DType, Quantization, TensorType
 from tilewright.ir.verify import verify
 

@@ -16,7 +16,7 @@ from tilewright.errors import PassError
 from tilewright.ir import interp
 from tilewright.ir.annotations import ON
 from tilewright.ir.core import Function, Module
-from tilewright.ir.text import Literal
+from tilewright.ir.text.literals import Literal
 from tilewright.passes.device.check_device_memory import CheckDeviceMemory, check_device_memory
 from tilewright.passes.device.legalize_for_device import LegalizeForDevice
 from tilewright.passes.device.outline_device import OutlineDevice

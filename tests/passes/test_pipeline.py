@@ -12,7 +12,7 @@ from before_after import parse
 
 from tilewright.errors import ParseError
 from tilewright.ir.core import Module
-from tilewright.ir.printer import print_module
+from tilewright.ir.text.printer import print_module
 from tilewright.passes.base import Pass, Record
 from tilewright.passes.instruments import Dump, Print, Timing, instruments_from_environment, load_dump
 from tilewright.passes.pipeline import Pipeline

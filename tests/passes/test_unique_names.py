@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tilewright.ir.parser import parse_module
+from tilewright.ir.text.parser import parse_module
 from tilewright.passes.base import Verification
 from tilewright.passes.simplify.unique_names import UniqueNames
 

@@ -14,8 +14,9 @@ import pytest
 import round_trip
 from operator_samples import make_case, samples
 
-from tilewright.ir import core, printer, verify
+from tilewright.ir import core, verify
 from tilewright.ir.ops.convolution import Conv
+from tilewright.ir.text import printer
 
 ROOT = Path(__file__).parents[2]
 InnerProject = Callable[..., subprocess.CompletedProcess[str]]

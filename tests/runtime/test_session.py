@@ -28,7 +28,7 @@ import tilewright
 from tilewright.errors import ArtifactError, InputError, TilewrightError, TrustError, UsageError
 from tilewright.ir.core import Function, Module
 from tilewright.ir.ops.elementwise import Add
-from tilewright.ir.printer import print_module
+from tilewright.ir.text.printer import print_module
 from tilewright.ir.types import DType, TensorType
 from tilewright.runtime import Session, load, session
 from tilewright.runtime.artifact.artifact import Artifact, artifact_bytes, write_artifact

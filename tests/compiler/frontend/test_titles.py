@@ -10,7 +10,7 @@ from network_files import graph_model, write_model
 from onnx import helper
 
 from tilewright.compiler.frontend.onnx.reader import import_onnx
-from tilewright.ir.parser import parse_module
+from tilewright.ir.text.parser import parse_module
 
 MODEL = graph_model([helper.make_node("Relu", ["x"], ["y"])])
 

@@ -9,7 +9,7 @@
     }
 
 Attributes, which belong to the meaning, stand in braces; annotations, which passes add, stand in brackets.
-:func:`blobs` gives the arrays that the text names by hash; :mod:`tilewright.ir.parser` reads all of it back.
+:func:`blobs` gives the arrays that the text names by hash; :mod:`tilewright.ir.text.parser` reads all of it back.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .core import Constant, Function, Module, Op, Value
-from .names import Names
-from .text import INLINE_ELEMENTS, Literal, digest_of, print_literal, print_name
+from ..core import Constant, Function, Module, Op, Value
+from ..names import Names
+from .literals import INLINE_ELEMENTS, Literal, digest_of, print_literal, print_name
 
 if TYPE_CHECKING:
-    from .op import Operator
+    from ..op import Operator
 
 
 class _ValueNames:

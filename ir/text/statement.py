@@ -7,7 +7,7 @@ from typing import Any
 
 from tilewright.errors import IRError, ParseError
 
-from .op import REGISTRY, Operator, Registry, attribute_types, coerce
+from ..op import REGISTRY, Operator, Registry, attribute_types, coerce
 from .tokens import Token, TokenReader
 
 _TOKEN = re.compile(
@@ -77,7 +77,7 @@ class OperatorReader(TokenReader):
 
 
 def parse_statement(text: str) -> tuple[str, Operator, tuple[str, ...]]:
-    """Target, operator and argument names of a statement, as :func:`tilewright.ir.printer.print_statement` writes it.
+    """Target, operator and argument names of a statement, as ``print_statement`` writes it.
 
     Raises:
         ParseError: with column and caret.

@@ -13,13 +13,13 @@ import numpy as np
 
 from tilewright.errors import IRError, ParseError, TilewrightError
 
-from .core import Constant, Function, Module, Op, Value
-from .op import Registry
-from .ops import REGISTRY
+from ..core import Constant, Function, Module, Op, Value
+from ..op import Registry
+from ..ops import REGISTRY
+from ..types import DType, Quantization, TensorType
+from .literals import Literal
 from .statement import OperatorReader
-from .text import Literal
 from .tokens import Token
-from .types import DType, Quantization, TensorType
 
 
 class _Parser(OperatorReader):
@@ -247,8 +247,8 @@ def parse_module(
     """The module that ``text`` describes.
 
     Args:
-        text: as :func:`tilewright.ir.printer.print_module` writes it; ``//`` starts a comment.
-        blobs: arrays by SHA-256, as :func:`tilewright.ir.printer.blobs` gives them.
+        text: as :func:`tilewright.ir.text.printer.print_module` writes it; ``//`` starts a comment.
+        blobs: arrays by SHA-256, as :func:`tilewright.ir.text.printer.blobs` gives them.
         registry: the operators to know; all registered ones by default.
 
     Raises:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from tilewright.errors import ParseError
 
-from .text import WORDS, Literal
+from .literals import WORDS, Literal
 
 
 @dataclass(frozen=True)
