@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tilewright.errors import PassError
 
-from ..ir.annotations import ALIAS, ARENA_BYTES, AT, ON
+from ..ir.annotations import ALIAS, AT, ON
 from ..ir.core import Module, Op, Value
 
 
@@ -33,14 +33,6 @@ def _first_with_layout(module: Module) -> Value | None:
         if constant.type.layout:
             return constant
     return next((value for op in module.ops for value in op.results if value.type.layout), None)
-
-
-def _first_without_address(module: Module) -> Op | str | None:
-    for op in module.main.ops:
-        at = AT.get(op)
-        if at is None or len(at) != len(op.results):
-            return op
-    return None if ARENA_BYTES.is_at(module.main) else "@main has no arena_bytes"
 
 
 def proved(name: str, check: Callable[[Module], object]) -> Invariant:
@@ -77,6 +69,5 @@ def _first(is_wrong: Callable[[Op], bool]) -> Callable[[Module], Op | None]:
 PLACED = Invariant("placed: every op says where it runs", _first(lambda op: not ON.is_at(op)))
 PLAIN = Invariant("plain: every value is in row-major order", _first_with_layout)
 UNPLANNED = Invariant("unplanned: no op has an address yet", _first(lambda op: AT.is_at(op) or ALIAS.is_at(op)))
-PLANNED = Invariant("planned: every result of @main has an address", _first_without_address)
 OUTPUTS_APART = Invariant("outputs apart: each output is a row-major op result of its own", _first_bad_output)
 NO_DEAD_OPS = Invariant("no dead ops: every op is used", _first(lambda op: not any(v.uses for v in op.results)))

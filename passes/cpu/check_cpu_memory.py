@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 from tilewright.errors import PassError
 
 from ...ir.annotations import ALIAS, ARENA_BYTES, AT
-from ...ir.core import Function, Module, Op, Value
+from ...ir.core import Function, Op, Value
 from ...ir.layout import bytes_of
 from ...ir.ops.movement import Concat
-from ..base import Pass, Record
-from ..invariants import PLANNED, Invariant, proved
+from ..invariants import proved
 from ..memory.ownership import Extent, Ownership, Piece
 
 BLOCK = 64
 """Bytes that one owner is recorded for; every address must be a multiple."""
-
-
-@dataclass(frozen=True)
-class CheckCpuMemory(Pass):
-    """Changes nothing; fails where an op would read memory that something else has overwritten."""
-
-    requires: ClassVar[tuple[Invariant, ...]] = (PLANNED,)
-
-    def apply(self, module: Module, record: Record) -> bool:
-        check_cpu_memory(module.main)
-        return False
 
 
 def check_cpu_memory(function: Function) -> None:

@@ -12,22 +12,10 @@ from ...ir.feature_map import map_shape
 from ...ir.ops.movement import Concat
 from ...ir.ops.shape import Reshape
 from ...runtime.machine import CHANNEL_BLOCK
-from ..base import Pass, Record
 from ..invariants import proved
 from ..memory.ownership import Extent, Ownership, Piece
 from ..placement.device_support.maps import map_operands
 from .outline_device import device_functions
-
-
-@dataclass(frozen=True)
-class CheckDeviceMemory(Pass):
-    """Changes nothing; fails where an op of a device function would read bytes that something else has overwritten."""
-
-    def apply(self, module: Module, record: Record) -> bool:
-        for function in device_functions(module):
-            check_device_memory(function)
-            record.counts["function"] += 1
-        return False
 
 
 def check_device_memory(function: Function) -> None:

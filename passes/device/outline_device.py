@@ -93,7 +93,8 @@ def _outline(module: Module, ops: list[Op], number: int) -> None:
         ]
         copy = function.insert(clone_op(op, operands))
         copies.update(zip(op.results, copy.results, strict=True))
-    results = [value for op in ops for value in op.results if _is_read_outside(value, inside)]
+    made = (value for op in ops for value in op.results)
+    results = [value for value in made if value.is_returned or not inside.issuperset(value.users)]
     function.set_results([copies[value] for value in results], [names.take(v.name) for v in results])
     call = Op(
         Call(name),
@@ -109,7 +110,3 @@ def _outline(module: Module, ops: list[Op], number: int) -> None:
         value.replace_all_uses(result)
     for op in reversed(ops):
         op.erase()
-
-
-def _is_read_outside(value: Value, inside: set[Op]) -> bool:
-    return value.is_returned or any(user not in inside for user in value.users)

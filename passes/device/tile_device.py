@@ -15,12 +15,10 @@ from ..invariants import PLACED, Invariant
 from .outline_device import device_ops
 from .tile_search import Tile, choose_tile
 
-
-def _first_untiled(module: Module) -> Op | None:
-    return next((op for op in device_ops(module) if not TILE.is_at(op)), None)
-
-
-TILED = Invariant("tiled: every op of a device function has a tile", _first_untiled)
+TILED = Invariant(
+    "tiled: every op of a device function has a tile",
+    lambda module: next((op for op in device_ops(module) if not TILE.is_at(op)), None),
+)
 
 
 @dataclass(frozen=True)

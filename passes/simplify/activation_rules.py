@@ -154,16 +154,13 @@ def _softmax(found: Match) -> Value | None:
     return found.emit(Softmax(total.axes[0]), found["x"])
 
 
-def _softmax_rule() -> Rule:
-    exponentials = node(Exp, node(Sub, "x", node(ReduceMax, "x", name="max")), single_use=False, name="exp")
-    return Rule("softmax", node(Div, exponentials, node(ReduceSum, exponentials, name="sum")), _softmax)
-
+_EXPONENTIALS = node(Exp, node(Sub, "x", node(ReduceMax, "x", name="max")), single_use=False, name="exp")
 
 RULES: tuple[Rule, ...] = (
     *BOUNDS,
     *_sigmoid_family(),
     *_gelu_family(),
-    _softmax_rule(),
+    Rule("softmax", node(Div, _EXPONENTIALS, node(ReduceSum, _EXPONENTIALS, name="sum")), _softmax),
     Rule(
         "times_reciprocal",
         _mul("x", node(Reciprocal, "y"), where=_is_float),

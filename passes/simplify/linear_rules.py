@@ -41,7 +41,7 @@ class _Weights:
 
     def scaled(self, factor: np.ndarray) -> _Weights:
         """After multiplying the result of channel o by ``factor[o]``."""
-        return replace(self, w=self.w * _along_axis_0(factor, self.w), b=self.b * factor)
+        return replace(self, w=self.w * factor.reshape(-1, *[1] * (self.w.ndim - 1)), b=self.b * factor)
 
     def shifted(self, summand: np.ndarray) -> _Weights:
         """After adding ``summand[o]`` to the result of channel o."""
@@ -59,10 +59,6 @@ class _Weights:
         """Numbers of the operand's channels, for each output and operand channel of its group."""
         each = np.repeat(channels.reshape(self.group, -1), len(self.w) // self.group, axis=0)
         return each.reshape(*each.shape, *[1] * (self.w.ndim - 2))
-
-
-def _along_axis_0(vector: np.ndarray, array: np.ndarray) -> np.ndarray:
-    return vector.reshape(-1, *[1] * (array.ndim - 1))
 
 
 def _is_foldable(op: Op[Linear]) -> bool:
@@ -170,13 +166,10 @@ def _matmul_bias(found: Match) -> Value | None:
     """A summand that runs along the columns becomes the bias, constant or not."""
     op, summand = found.op("linear", MatMul), found["c"]
     matmul, (_, _, b, residual) = op.operator, op.operands
-    if b is not None or residual is not None or matmul.act != "none" or summand.type != _row_type(op):
+    y = op.result.type
+    if b is not None or residual is not None or matmul.act != "none" or summand.type != y.with_shape(y.shape[-1:]):
         return None
     return found.emit(matmul, *op.inputs[:2], summand)
-
-
-def _row_type(op: Op) -> object:
-    return op.result.type.with_shape(op.result.type.shape[-1:])
 
 
 def _matmul_of_transpose(found: Match[MatMul]) -> Value | None:

@@ -17,7 +17,7 @@ from tilewright.ir import interp
 from tilewright.ir.annotations import ON
 from tilewright.ir.core import Function, Module
 from tilewright.ir.text.literals import Literal
-from tilewright.passes.device.check_device_memory import CheckDeviceMemory, check_device_memory
+from tilewright.passes.device.check_device_memory import check_device_memory
 from tilewright.passes.device.legalize_for_device import LegalizeForDevice
 from tilewright.passes.device.outline_device import OutlineDevice
 from tilewright.passes.device.plan_device_memory import PlanDeviceMemory
@@ -194,10 +194,3 @@ def test_the_planner_is_held_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
         set_tile(op, tile_of(op, MACHINE))
     with pytest.raises(PassError, match=r"no byte is overwritten before its last use.* has been overwritten before"):
         PlanDeviceMemory().run(module)
-
-
-def test_the_pass_changes_nothing() -> None:
-    module = planned(JOINED)
-    record = CheckDeviceMemory().run(module)
-    assert not record.modified
-    assert record.counts["function"] == 1

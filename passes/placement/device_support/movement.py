@@ -64,7 +64,4 @@ def equal_steps(op: Op, machine: Machine) -> Found | None:
     return None
 
 
-CONCAT_RULES: tuple[Rule, ...] = (along_channels,)
-SLICE_RULES: tuple[Rule, ...] = (neighbours,)
-RESHAPE_RULES: tuple[Rule, ...] = (moves_no_byte,)
 RESIZE_RULES: tuple[Rule, ...] = (rows_and_columns_only, nearest, equal_steps)
