@@ -17,7 +17,7 @@ from tilewright.errors import ArtifactError, CodegenError
 
 from ..ir.annotations import ON
 from ..ir.clone import clone_module
-from ..ir.core import Function, Module, Op
+from ..ir.core import Function, Module, Op, is_op
 from ..ir.layout import bytes_of, unpack
 from ..ir.ops.call import Call
 from ..ir.text.literals import digest_of
@@ -150,9 +150,7 @@ def stages(module: Module, name: str, program: CpuCode) -> tuple[Stage, ...]:
         if first < index:
             found.append(CpuStage(name, first, index))
         found.append(
-            _device_stage(program, step.op)
-            if isinstance(step.op.operator, Call)
-            else _reference_stage(module, name, index, program)
+            _device_stage(program, step.op) if is_op(step.op, Call) else _reference_stage(module, name, index, program)
         )
         first = index + 1
     if first < len(program.steps):
@@ -181,8 +179,7 @@ def _add_device_programs(package: Package, module: Module, machine: Machine, rep
         ]
 
 
-def _device_stage(program: CpuCode, op: Op) -> DeviceStage:
-    assert isinstance(op.operator, Call)
+def _device_stage(program: CpuCode, op: Op[Call]) -> DeviceStage:
     return DeviceStage(op.operator.callee, *_references(program, op))
 
 

@@ -10,11 +10,10 @@ from .ops.resize import Resize
 FRACTION_BITS = 16
 
 
-def nearest_indices(op: Op) -> tuple[np.ndarray, np.ndarray]:
+def nearest_indices(op: Op[Resize]) -> tuple[np.ndarray, np.ndarray]:
     """For each row and each column of a nearest resize of a map, the row and column of the operand that it repeats."""
-    resize, shape = op.operator, op.inputs[0].type.shape
-    assert isinstance(resize, Resize)
-    found = [resize.taps(d, shape[d])[0][:, 0] for d in range(2, len(shape))]
+    shape = op.operands.x.type.shape
+    found = [op.operator.taps(d, shape[d])[0][:, 0] for d in range(2, len(shape))]
     rows = found[-2] if len(found) > 1 else np.zeros(1, np.int64)
     return rows, found[-1]
 

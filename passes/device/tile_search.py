@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...ir.annotations import Stationary
-from ...ir.core import Op
+from ...ir.core import Op, is_op
 from ...ir.feature_map import Window, convolution_maps, is_depthwise, map_shape, window_of
 from ...ir.ops.convolution import Conv
+from ...ir.ops.resize import Resize
 from ...ir.resampling import nearest_indices, nearest_steps
 from ...runtime.machine import (
     ACCUMULATOR_UNIT,
@@ -83,17 +84,15 @@ def _ceil(a, b):
 
 def choose_tile(op: Op, machine: Machine) -> Tile | Misfit:
     """The cheapest tile of a device op, or why there is none."""
-    if isinstance(op.operator, Conv):
+    if is_op(op, Conv):
         return _choose_convolution(op, machine)
     return _choose_pointwise(op, machine)
 
 
-def _choose_convolution(op: Op, machine: Machine) -> Tile | Misfit:
-    conv, x, w = op.operator, op.operands[0], op.operands[1]
-    assert isinstance(conv, Conv) and x is not None and w is not None
+def _choose_convolution(op: Op[Conv], machine: Machine) -> Tile | Misfit:
     (source, target), window = convolution_maps(op), window_of(op)
     depthwise = is_depthwise(op)
-    groups = 1 if depthwise else conv.group
+    groups = 1 if depthwise else op.operator.group
     inputs, outputs = _ceil(source.channels // groups, CHANNEL_BLOCK), _ceil(target.channels // groups, CHANNEL_BLOCK)
     rows, columns, blocks, chunk = np.meshgrid(
         _cuts(target.height, OUTPUT_ROWS_LIMIT),
@@ -174,7 +173,7 @@ def _choose_pointwise(op: Op, machine: Machine) -> Tile | Misfit:
     )
     need = rows * columns * blocks * CHANNEL_BLOCK
     within = np.ones(need.shape, np.bool_)
-    steps = [nearest_steps(indices, RESIZE_LIMIT) for indices in nearest_indices(op)] if op.name == "resize" else []
+    steps = [nearest_steps(indices, RESIZE_LIMIT) for indices in nearest_indices(op)] if is_op(op, Resize) else []
     for source in sources:
         heights, widths = (
             _repeated(steps[axis], outputs, extent) if steps else _read(window, axis, outputs, extent)

@@ -49,11 +49,10 @@ def dilations(op: Op, machine: Machine) -> Found | None:
     return Found(op.result, listed(found)) if max(found) > DILATION_LIMIT else None
 
 
-def padding(op: Op, machine: Machine) -> Found | None:
+def padding(op: Op[Conv], machine: Machine) -> Found | None:
     """A convolution pads with at most 255 rows and columns on each side."""
-    conv = op.operator
-    assert isinstance(conv, Conv)
-    return Found(op.result, listed(conv.pads)) if max(conv.pads) > ORIGIN_LIMIT else None
+    pads = op.operator.pads
+    return Found(op.result, listed(pads)) if max(pads) > ORIGIN_LIMIT else None
 
 
 RULES: tuple[Rule, ...] = (

@@ -11,17 +11,15 @@ from ....runtime.machine import RESIZE_LIMIT, Machine
 from .rule import Found, Rule, listed
 
 
-def along_channels(op: Op, machine: Machine) -> Found | None:
+def along_channels(op: Op[Concat], machine: Machine) -> Found | None:
     """Feature maps are joined along channels, axis 1."""
-    concat = op.operator
-    assert isinstance(concat, Concat)
-    return Found(op.result, f"axis {concat.axis}") if concat.axis != 1 else None
+    axis = op.operator.axis
+    return Found(op.result, f"axis {axis}") if axis != 1 else None
 
 
-def neighbours(op: Op, machine: Machine) -> Found | None:
+def neighbours(op: Op[Slice], machine: Machine) -> Found | None:
     """A slice takes neighbouring elements, with step 1."""
     cut = op.operator
-    assert isinstance(cut, Slice)
     steps = tuple(step if extent > 1 else 1 for step, extent in zip(cut.step, cut.extent, strict=True))
     return Found(op.result, f"steps {listed(steps)}") if set(steps) != {1} else None
 
@@ -48,14 +46,13 @@ def rows_and_columns_only(op: Op, machine: Machine) -> Found | None:
     return Found(op.result, f"{list(before)} to {list(after)}")
 
 
-def nearest(op: Op, machine: Machine) -> Found | None:
+def nearest(op: Op[Resize], machine: Machine) -> Found | None:
     """A resize takes the nearest element, without interpolation."""
-    resize = op.operator
-    assert isinstance(resize, Resize)
-    return Found(op.result, resize.mode) if resize.mode != "nearest" else None
+    mode = op.operator.mode
+    return Found(op.result, mode) if mode != "nearest" else None
 
 
-def equal_steps(op: Op, machine: Machine) -> Found | None:
+def equal_steps(op: Op[Resize], machine: Machine) -> Found | None:
     """The rows, and the columns, that a resize takes follow each other in equal steps of less than 16."""
     for what, indices in zip(("rows", "columns"), nearest_indices(op), strict=True):
         if nearest_steps(indices, RESIZE_LIMIT) is None:

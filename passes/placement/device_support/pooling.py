@@ -27,10 +27,9 @@ def strides(op: Op, machine: Machine) -> Found | None:
     return Found(op.result, listed(found)) if max(found) > STRIDE_LIMIT else None
 
 
-def windows_meet_the_map(op: Op, machine: Machine) -> Found | None:
+def windows_meet_the_map(op: Op[Pool], machine: Machine) -> Found | None:
     """Every pooling window holds at least one element of the map."""
     pool, source, target = op.operator, map_shape(op.inputs[0].type), map_shape(op.result.type)
-    assert isinstance(pool, Pool)
     window = window_of(op)
     for axis, (extent, outputs) in enumerate(((source.height, target.height), (source.width, target.width))):
         last = (outputs - 1) * window.stride[axis] - window.begin[axis]
@@ -39,11 +38,10 @@ def windows_meet_the_map(op: Op, machine: Machine) -> Found | None:
     return None
 
 
-def no_overhang(op: Op, machine: Machine) -> Found | None:
+def no_overhang(op: Op[AveragePool], machine: Machine) -> Found | None:
     """Windows of an average pool end within its padding, which rounding the number of windows up may break."""
-    pool = op.operator
-    assert isinstance(pool, AveragePool)
-    return Found(op.result, f"{listed(pool.overhang)} elements beyond") if any(pool.overhang) else None
+    overhang = op.operator.overhang
+    return Found(op.result, f"{listed(overhang)} elements beyond") if any(overhang) else None
 
 
 GLOBAL_RULES: tuple[Rule, ...] = (window_size,)
