@@ -147,11 +147,6 @@ def clamped(value, zero, low, high):
     return np.int32(most if value > most else value if value > least else least) + np.int32(zero)
 
 
-def requantized(total, factor, zero, low, high):
-    """An int32 accumulator at the scale of the result."""
-    return clamped(np.rint(np.float32(total) * factor), zero, low, high)
-
-
 def quantized(x, scale, zero, low, high):
     """A real number as a stored integer."""
     return clamped(np.rint(np.float32(x) / np.float32(scale)), zero, low, high)
