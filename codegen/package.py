@@ -117,7 +117,7 @@ def add_engine(
             op=step.op.name,
             kernel=step.kernel.name if step.kernel is not None else None,
             loc=step.op.loc,
-            macs=_macs(step.op),
+            macs=step.op.macs,
             bytes=bytes_moved(step.op),
         )
         for step in program.steps
@@ -235,10 +235,6 @@ def _outputs(main: Function) -> tuple[TensorSpec, ...]:
 
 def _step_name(op: Op) -> str:
     return op.results[0].name if op.results else op.name
-
-
-def _macs(op: Op) -> int:
-    return op.operator.macs([v.type if v is not None else None for v in op.operands], [v.type for v in op.results])
 
 
 @dataclass(frozen=True)

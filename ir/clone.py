@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from .core import Function, Module, Op, Value
+from .core import Function, Module, Op, Value, types_of
 
 
 def clone_module(module: Module, functions: Collection[str] | None = None) -> Module:
@@ -28,7 +28,7 @@ def clone_module(module: Module, functions: Collection[str] | None = None) -> Mo
 
 def clone_op(op: Op, operands: Sequence[Value | None]) -> Op:
     """A detached op that says the same of other operands, of the same types."""
-    types = [value.type for value in op.results]
+    types = types_of(op.results)
     names = [value.name for value in op.results]
     return Op(op.operator, operands, types, names=names, loc=op.loc, annotations=op.annotations)
 

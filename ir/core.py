@@ -7,7 +7,7 @@ function's ops form a linked list: inserting, erasing or moving ops while iterat
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Generic, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeGuard, TypeVar, overload
 
 import numpy as np
 
@@ -110,6 +110,15 @@ class Constant(Value):
         return f"@{self.name}: {self.type}"
 
 
+@overload
+def types_of(values: Sequence[Value]) -> tuple[TensorType, ...]: ...
+@overload
+def types_of(values: Sequence[Value | None]) -> tuple[TensorType | None, ...]: ...
+def types_of(values: Sequence[Value | None]) -> tuple[TensorType | None, ...]:
+    """The types of operands or results; ``None`` where an optional operand is absent."""
+    return tuple(value.type if value is not None else None for value in values)
+
+
 class Op(Generic[OperatorT_co]):
     """One application of an operator; ``Op[Conv]`` is one whose operator is known to be a ``Conv``.
 
@@ -138,8 +147,7 @@ class Op(Generic[OperatorT_co]):
         self.function: Function | None = None
         self._previous: Op | None = None
         self._next: Op | None = None
-        operand_types = [v.type if v is not None else None for v in operands]
-        inferred = operator.result_types(operand_types, loc=self.loc) if not operator.GIVEN_RESULTS else None
+        inferred = operator.result_types(types_of(operands), loc=self.loc) if not operator.GIVEN_RESULTS else None
         types = tuple(result_types) if result_types is not None else inferred
         if types is None:
             raise IRError("result types cannot be inferred and must be given", op=operator.name, node=self.node)
@@ -167,6 +175,15 @@ class Op(Generic[OperatorT_co]):
     def inputs(self) -> tuple[Value, ...]:
         """The operands that are present."""
         return tuple(value for value in self._operands if value is not None)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one execution; 0 for operators that are not counted in them."""
+        return self.operator.macs(types_of(self._operands), types_of(self.results))
+
+    def evaluate(self, arrays: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:
+        """Results by the operator's reference, for the elements of the operands."""
+        return self.operator.evaluate(arrays, types_of(self._operands), types_of(self.results))
 
     @property
     def result(self) -> Value:

@@ -72,5 +72,4 @@ def run_op(module: Module, op: Op, arrays: list[np.ndarray | None]) -> tuple[np.
     if isinstance(op.operator, Call):
         present = [array for array in arrays if array is not None]
         return tuple(run_function(module, module.functions[op.operator.callee], present))
-    types = [value.type if value is not None else None for value in op.operands]
-    return op.operator.evaluate(arrays, types, [value.type for value in op.results])
+    return op.evaluate(arrays)

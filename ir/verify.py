@@ -7,7 +7,7 @@ from collections.abc import Collection
 from tilewright.errors import IRError, TilewrightError, VerifyError
 
 from .annotations import annotation_error
-from .core import Constant, Function, Module, Op, Value
+from .core import Constant, Function, Module, Op, Value, types_of
 from .layout import physical_shape
 from .ops.call import Call
 from .text.printer import print_op
@@ -106,8 +106,7 @@ def _verify_op(module: Module, op: Op, stage: str | None) -> None:
     if isinstance(op.operator, Call):
         _verify_call(module, op, op.operator.callee, stage)
         return
-    operands = [value.type if value is not None else None for value in op.operands]
-    results = [value.type for value in op.results]
+    operands, results = types_of(op.operands), types_of(op.results)
     try:
         inferred = op.operator.result_types(operands, op.loc)
     except TilewrightError as error:
@@ -131,10 +130,9 @@ def _verify_call(module: Module, op: Op, callee: str, stage: str | None) -> None
     if function is None or callee == "main":
         known = ", ".join(f"@{name}" for name in module.functions if name != "main") or "none"
         raise _op_error("the call names no function that can be called", op, stage, known, f"@{callee}")
-    types = [value.type if value is not None else None for value in op.operands]
     for what, expected, found in (
-        ("operands", [parameter.type for parameter in function.parameters], types),
-        ("results", [value.type for value in function.results], [value.type for value in op.results]),
+        ("operands", types_of(function.parameters), types_of(op.operands)),
+        ("results", types_of(function.results), types_of(op.results)),
     ):
         if len(expected) != len(found):
             raise _op_error(f"wrong number of {what} of a call", op, stage, len(expected), len(found))

@@ -6,7 +6,7 @@ import numpy as np
 
 from tilewright.errors import UnsupportedError
 
-from ...ir.core import Constant, Op, Value
+from ...ir.core import Constant, Op, Value, types_of
 from ...ir.op import Operator
 from ...ir.ops.activation import LeakyRelu, Sigmoid
 from ...ir.ops.convolution import Conv
@@ -148,7 +148,7 @@ def _typed(node: Node, importer: Importer, index: int) -> Value:
 
 def _emit(importer: Importer, operator: Operator, quant: Quantization, x: Value, *others: Value | None) -> Value:
     """``operator`` on quantised operands, its result as plain integers of the dtype of ``x``."""
-    (inferred,) = operator.result_types([value.type if value is not None else None for value in (x, *others)])
+    (inferred,) = operator.result_types(types_of((x, *others)))
     y = importer.emit_one(operator, x, *others, types=[TensorType(inferred.shape, x.type.dtype, quant)])
     return importer.emit_one(StorageCast(), y)
 

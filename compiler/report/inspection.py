@@ -33,10 +33,8 @@ def inspect_model(path: Path, input_shapes: InputShapes, *, ir: bool, as_json: b
         return json_text({"name": module.name, "ir": str(module)}) if as_json else str(module)
     table = Table([Column("name", "node"), Column("op", "operator"), Column("result", "result"), MACS])
     for op in module.main.ops:
-        operands = [value.type if value is not None else None for value in op.operands]
-        results = [value.type for value in op.results]
-        shown = ", ".join(str(type.plain) for type in results)
-        table.add(name=op.node or "", op=op.name, result=shown, macs=op.operator.macs(operands, results))
+        shown = ", ".join(str(value.type.plain) for value in op.results)
+        table.add(name=op.node or "", op=op.name, result=shown, macs=op.macs)
     if as_json:
         return json_text({"name": module.name, "metadata": module.metadata, "layers": table.records()})
     return table.text()

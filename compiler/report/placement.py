@@ -49,10 +49,8 @@ def placement(module: Module) -> list[PlacedOp]:
         for each in module.functions[op.operator.callee].ops if isinstance(op.operator, Call) else (op,):
             why = WHY.get(each) or ADDED
             reason = Reason(why, "", "") if isinstance(why, str) else why
-            types = [value.type if value is not None else None for value in each.operands]
-            macs = each.operator.macs(types, [value.type for value in each.results])
             name, place = each.results[0].name, ON.get(each) or "cpu"
-            found.append(PlacedOp(name, each.name, tuple(each.loc), place, reason.text(each.name), *reason, macs))
+            found.append(PlacedOp(name, each.name, tuple(each.loc), place, reason.text(each.name), *reason, each.macs))
     return found
 
 

@@ -38,10 +38,8 @@ class CostModel:
         """Of one op on the CPU."""
         if isinstance(op.operator, Reshape):
             return 0.0
-        types = [value.type if value is not None else None for value in op.operands]
-        macs = op.operator.macs(types, [value.type for value in op.results])
         elements = sum(value.type.elements for value in maps_of(op))
-        return HOST_STEP_SECONDS + macs / self.host_macs_per_second + elements / self.host_bytes_per_second
+        return HOST_STEP_SECONDS + op.macs / self.host_macs_per_second + elements / self.host_bytes_per_second
 
     def on_device(self, op: Op) -> float:
         """Of one op that the device can run."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...ir.core import Constant, Value
+from ...ir.core import Constant, Value, types_of
 from ...ir.op import Operator, QuantizationRule
 from ...ir.ops import REGISTRY
 from ...ir.ops.movement import Pad, Transpose
@@ -68,7 +68,7 @@ def _sink(found: Match, boundary: Operator, outer: Sequence[Value], operator: Op
     results: Sequence[Value]
     if all(value is None or isinstance(value, Constant) for value in operands):
         results = _computed(found, operands, types)
-    elif operator.check_quantized([v.type if v is not None else None for v in operands], types) is None:
+    elif operator.check_quantized(types_of(operands), types) is None:
         results = found.emit_all(operator, operands, types, [root])
     else:
         return None
@@ -95,14 +95,13 @@ def _result_types(operator: Operator, operands: Sequence[Value | None]) -> tuple
         axis = first.type.quant.axis
         quant = replace(first.type.quant, axis=operator.perm.index(axis)) if axis is not None else first.type.quant
         return (TensorType(tuple(first.type.shape[p] for p in operator.perm), first.type.dtype, quant),)
-    return operator.result_types([value.type if value is not None else None for value in operands])
+    return operator.result_types(types_of(operands))
 
 
 def _computed(found: Match, operands: Sequence[Value | None], types: Sequence[TensorType]) -> tuple[Value, ...]:
     """What the root moves constants to, as constants: weights must stay known."""
     arrays = [value.array if isinstance(value, Constant) else None for value in operands]
-    operand_types = [value.type if value is not None else None for value in operands]
-    results = found.root.operator.evaluate(arrays, operand_types, types)
+    results = found.root.operator.evaluate(arrays, types_of(operands), types)
     name = found.root.results[0].name
     return tuple(found.add_constant(name, array, type) for array, type in zip(results, types, strict=True))
 

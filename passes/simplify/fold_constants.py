@@ -52,9 +52,8 @@ class FoldConstants(Pass):
 
 def _fold(module: Module, op: Op) -> int:
     arrays = [value.array if isinstance(value, Constant) else None for value in op.operands]
-    operand_types = [value.type if value is not None else None for value in op.operands]
     try:
-        results = op.operator.evaluate(arrays, operand_types, [value.type for value in op.results])
+        results = op.evaluate(arrays)
     except (TilewrightError, IndexError):
         return 0
     constants = [

@@ -190,9 +190,7 @@ class Importer:
         arrays = [v.array if isinstance(v, Constant) else None for v in operands]
         known = all(v is None or isinstance(v, Constant) for v in operands)
         if fold and known and operands and sum(v.type.elements for v in op.results) <= FOLD_ELEMENTS:
-            results = operator.evaluate(
-                arrays, [v.type if v is not None else None for v in operands], [v.type for v in op.results]
-            )
+            results = op.evaluate(arrays)
             folded = tuple(
                 self.module.add_constant(value.name, array, value.type)
                 for value, array in zip(op.results, results, strict=True)
