@@ -204,11 +204,12 @@ def operator(name: str, registry: Registry | None = None) -> Callable[[OperatorC
     return register
 
 
-@cache
+_hints = cache(typing.get_type_hints)
+
+
 def attribute_types(cls: type[Operator]) -> dict[str, Any]:
     """Declared Python type of each attribute, annotations resolved."""
-    hints = typing.get_type_hints(cls)
-    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+    return {field.name: _hints(cls)[field.name] for field in dataclasses.fields(cls)}
 
 
 def coerce(value: Any, declared: Any) -> Any:
@@ -236,7 +237,7 @@ def coerce(value: Any, declared: Any) -> Any:
             return value
     elif hasattr(declared, "_fields"):
         if isinstance(value, tuple) and len(value) == len(declared._fields):
-            types = typing.get_type_hints(declared).values()
+            types = _hints(declared).values()
             return declared(*(coerce(v, t) for v, t in zip(value, types, strict=True)))
     elif origin is tuple:
         arguments = typing.get_args(declared)

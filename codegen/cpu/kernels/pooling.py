@@ -126,10 +126,9 @@ class QuantizedAveragePooling(AveragePooling):
 
 
 @lowers(MaxPool, AveragePool)
-def pool(op: Op, target: TargetDescription) -> Kernel | None:
+def pool(op: Op[MaxPool | AveragePool], target: TargetDescription) -> Kernel | None:
     """Pooling over windows in layout ``c16``."""
     operator, x, y = op.operator, op.inputs[0].type, op.result.type
-    assert isinstance(operator, MaxPool | AveragePool)
     if x.dtype not in (DType.F32, *EIGHT_BIT) or layouts(op) != ("c16", "c16"):
         return None
     image, output = x.shape[2:], y.shape[2:]
