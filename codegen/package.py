@@ -17,7 +17,7 @@ from tilewright.errors import ArtifactError, CodegenError
 
 from ..ir.annotations import ON
 from ..ir.clone import clone_module
-from ..ir.core import Function, Module, Op, is_op
+from ..ir.core import Function, Module, Op, Value, is_op
 from ..ir.layout import bytes_of, unpack
 from ..ir.ops.call import Call
 from ..ir.text.literals import digest_of
@@ -44,9 +44,8 @@ from ..runtime.artifact.manifest import (
     TensorSpec,
 )
 from ..runtime.machine import Machine
-from .cpu.assemble import Location
 from .cpu.llvm.target import TargetDescription
-from .cpu.program import CpuCode, build_cpu_program, bytes_moved
+from .cpu.program import CpuCode, build_cpu_program
 from .device.program import build_device_program
 
 Progress = Callable[[str, int, int], None]
@@ -95,7 +94,7 @@ def add_engine(
     *,
     machine: Machine | None = None,
     strict: bool = False,
-    report: Progress = lambda stage, done, total: None,
+    report: Progress,
 ) -> CpuCode:
     """Generate code for a planned module and add it as engine ``name``.
 
@@ -113,12 +112,12 @@ def add_engine(
     )
     steps = tuple(
         StepInfo(
-            name=_step_name(step.op),
+            name=step.op.results[0].name if step.op.results else step.op.name,
             op=step.op.name,
             kernel=step.kernel.name if step.kernel is not None else None,
             loc=step.op.loc,
             macs=step.op.macs,
-            bytes=bytes_moved(step.op),
+            bytes=sum(bytes_of(value.type) for value in (*step.op.inputs, *step.op.results)),
         )
         for step in program.steps
     )
@@ -136,11 +135,11 @@ def add_engine(
         Section(sections["module"], SectionKind.MODULE, print_module(host).encode()),
         Section(f"{sections['module']}.blobs", SectionKind.MODULE, write(_blob_index(host, program))),
     ]
-    package.engines[name] = Engine(stages(module, name, program))
+    package.engines[name] = Engine(_stages(module, name, program))
     return program
 
 
-def stages(module: Module, name: str, program: CpuCode) -> tuple[Stage, ...]:
+def _stages(module: Module, name: str, program: CpuCode) -> tuple[Stage, ...]:
     """The steps of a program as stages: runs of kernels, and the steps that another executor takes."""
     found: list[Stage] = []
     first = 0
@@ -149,9 +148,12 @@ def stages(module: Module, name: str, program: CpuCode) -> tuple[Stage, ...]:
             continue
         if first < index:
             found.append(CpuStage(name, first, index))
-        found.append(
-            _device_stage(program, step.op) if is_op(step.op, Call) else _reference_stage(module, name, index, program)
-        )
+        op = step.op
+        references = _references(program, op)
+        if is_op(op, Call):
+            found.append(DeviceStage(op.operator.callee, *references))
+        else:
+            found.append(ReferenceStage(name, index, print_module(_alone(module, op)), *references))
         first = index + 1
     if first < len(program.steps):
         found.append(CpuStage(name, first, len(program.steps)))
@@ -179,17 +181,8 @@ def _add_device_programs(package: Package, module: Module, machine: Machine, rep
         ]
 
 
-def _device_stage(program: CpuCode, op: Op[Call]) -> DeviceStage:
-    return DeviceStage(op.operator.callee, *_references(program, op))
-
-
-def _reference_stage(module: Module, name: str, index: int, program: CpuCode) -> ReferenceStage:
-    op = program.steps[index].op
-    return ReferenceStage(name, index, print_module(_alone(module, op)), *_references(program, op))
-
-
 def _alone(module: Module, op: Op) -> Module:
-    """A module whose ``main`` applies one op; constants become parameters, since they have a place of their own."""
+    """A module whose ``main`` applies one op; constants become parameters, since they are stored already."""
     single = Module(module.name)
     function = single.add_function(Function("main"))
     operands = [
@@ -213,12 +206,12 @@ def _references(program: CpuCode, op: Op) -> tuple[tuple[BufferRef, ...], tuple[
             expected="row-major tensors",
             found=f"%{blocked.name}: {blocked.type}",
         )
-    operands = tuple(_reference(program.locations[v], v.type) for v in op.inputs)
-    return operands, tuple(_reference(program.locations[v], v.type) for v in op.results)
 
+    def reference(value: Value) -> BufferRef:
+        location, type = program.locations[value], value.type
+        return BufferRef(location.memory, location.position, type.dtype.value, type.shape)
 
-def _reference(location: Location, type: TensorType) -> BufferRef:
-    return BufferRef(location.memory, location.position, type.dtype.value, type.shape)
+    return tuple(map(reference, op.inputs)), tuple(map(reference, op.results))
 
 
 def _spec(name: str, type: TensorType) -> TensorSpec:
@@ -231,10 +224,6 @@ def _inputs(main: Function) -> tuple[TensorSpec, ...]:
 
 def _outputs(main: Function) -> tuple[TensorSpec, ...]:
     return tuple(_spec(n, v.type) for n, v in zip(main.result_names, main.results, strict=True))
-
-
-def _step_name(op: Op) -> str:
-    return op.results[0].name if op.results else op.name
 
 
 @dataclass(frozen=True)

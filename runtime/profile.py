@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 from .artifact.manifest import StepInfo
 
 
@@ -40,13 +42,6 @@ class Profile(NamedTuple):
     steps: tuple[StepProfile, ...]
 
 
-def median(values: list[float]) -> float:
-    """The middle value, or the mean of the two in the middle."""
-    ordered = sorted(values)
-    middle = len(ordered) // 2
-    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
-
-
 def combine(rounds: list[list[StepTime]]) -> tuple[StepProfile, ...]:
     """Medians of each step over rounds that executed the same steps."""
     return tuple(
@@ -57,7 +52,7 @@ def combine(rounds: list[list[StepTime]]) -> tuple[StepProfile, ...]:
             first.kernel,
             first.step.macs,
             first.step.bytes,
-            median([times[index].milliseconds for times in rounds]),
+            float(np.median([times[index].milliseconds for times in rounds])),
         )
         for index, first in enumerate(rounds[0])
     )

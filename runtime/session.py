@@ -19,7 +19,7 @@ from .artifact.manifest import ENGINES, Engine, Stage, TensorSpec
 from .buffers import Buffers, bytes_of, check_inputs
 from .cpu import CpuExecutor
 from .device import DeviceExecutor, check_machine
-from .profile import Profile, StepTime, combine, median
+from .profile import Profile, StepTime, combine
 from .reference import ReferenceExecutor
 from .request import Callback, Outputs, Request, RequestQueue
 
@@ -258,7 +258,7 @@ class Session:
             self._runner.run(arrays)
             whole.append((perf_counter() - start) * 1e3)
             steps.append(self._runner.timed(arrays))
-        return Profile(self.engine, rounds, median(whole), combine(steps))
+        return Profile(self.engine, rounds, float(np.median(whole)), combine(steps))
 
     def _sample_inputs(self) -> dict[str, np.ndarray]:
         generator = np.random.default_rng(0)

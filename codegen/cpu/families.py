@@ -25,11 +25,6 @@ def lowerings(cls: type[Operator]) -> list[Lowering]:
     return [lowering for base in cls.__mro__ for lowering in LOWERINGS.get(base, [])]
 
 
-def has_kernel(cls: type[Operator]) -> bool:
-    """Whether some op of this class gets a kernel."""
-    return bool(lowerings(cls))
-
-
 def lower(op: Op, target: TargetDescription) -> Kernel | None:
     """The kernel of an op, or ``None`` if only the reference can run it.
 

@@ -70,7 +70,7 @@ def locate(function: Function, constant_offsets: dict[Constant, int]) -> dict[Va
         offsets = AT.get(op)
         if offsets is None or len(offsets) != len(op.results):
             raise CodegenError(
-                "the op has no place in memory", op=op.name, node=op.node, hint="Run plan_cpu_memory first."
+                "the op has no address in memory", op=op.name, node=op.node, hint="Run plan_cpu_memory first."
             )
         alias = ALIAS.get(op)
         source = op.operands[alias] if alias is not None and 0 <= alias < len(op.operands) else None
@@ -182,8 +182,3 @@ def _refuse_reference(steps: list[LoweredOp]) -> None:
             found=names,
             hint="Compile without --strict to accept that.",
         )
-
-
-def bytes_moved(op: Op) -> int:
-    """Bytes that an op reads and writes once."""
-    return sum(bytes_of(value.type) for value in (*op.inputs, *op.results))

@@ -103,8 +103,8 @@ def _groups(layer: Layer, count: int) -> Iterator[Layer]:
         part = slice(group * outputs, (group + 1) * outputs)
         yield replace(
             layer,
-            source=layer.source.channels(group * inputs, inputs) if count > 1 else layer.source,
-            target=layer.target.channels(group * outputs, outputs) if count > 1 else layer.target,
+            source=layer.source.channels(group * inputs, inputs),
+            target=layer.target.channels(group * outputs, outputs),
             weights=layer.weights[part],
             bias=layer.bias[part],
             factors=layer.factors[part],

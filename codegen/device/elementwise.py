@@ -15,7 +15,7 @@ from ...ir.ops.quantization import Requantize
 from ...ir.ops.unary import Unary
 from ...ir.quantized import limits, parameters
 from ...runtime import isa
-from .emit import Emitter, chip_limits, chip_offset, chip_zero, lowers
+from .emit import Emitter, chip_offset, chip_zero, lowers, on_chip
 from .maps import Box, tiles_of
 
 _KINDS: dict[type[Operator], isa.ElementwiseKind] = {
@@ -46,7 +46,7 @@ def _record(op: Op) -> bytes:
 def lower_elementwise(op: Op, emitter: Emitter) -> None:
     """Two maps, the second possibly one pixel an image that is repeated."""
     target = map_shape(op.result.type)
-    low, high = chip_limits(op.result.type)
+    low, high = (on_chip(op.result.type, bound) for bound in limits(op.result.type))
     fields = {"parameters": emitter.load_parameters(_record(op)), "low": low, "high": high}
     fields["kind"] = int(_KINDS[type(op.operator)])
     for box in tiles_of(op):

@@ -10,7 +10,7 @@ from tilewright.errors import CodegenError
 from ...ir.annotations import REGION_BYTES
 from ...ir.core import Function, Op, OperatorT, Value
 from ...ir.op import Operator
-from ...ir.quantized import limits, parameters
+from ...ir.quantized import parameters
 from ...ir.types import DType, TensorType
 from ...runtime import isa
 from ...runtime.machine import Machine
@@ -59,6 +59,7 @@ class Emitter:
     Attributes:
         views: where each feature map lies in DRAM.
         constants: contents of the constants region.
+        layer: what the instructions that follow belong to.
     """
 
     def __init__(self, function: Function, machine: Machine) -> None:
@@ -71,16 +72,12 @@ class Emitter:
         self.parameters = Ring("parameter", machine.parameter_bytes, isa.PARAMETER_UNIT)
         self._known: dict[bytes, int] = {}
         self._pending: list[tuple[isa.Instruction, str]] = []
-        self._layer = ""
+        self.layer = ""
         self._sizes = {region: annotation.get(function) or 0 for region, annotation in REGION_BYTES.items()}
-
-    def begin_layer(self, op: Op) -> None:
-        """What follows belongs to ``op``."""
-        self._layer = op.result.name
 
     def add(self, kind: Callable[..., isa.Instruction], /, **fields: int) -> None:
         """Append an instruction; program order is the meaning."""
-        self._pending.append((kind(**fields), self._layer))
+        self._pending.append((kind(**fields), self.layer))
 
     def assemble(self) -> isa.Assembler:
         """All instructions with their waits and signals."""
@@ -176,12 +173,6 @@ def chip_offset(type: TensorType) -> int:
 def chip_zero(value: Value) -> int:
     """Zero point of a feature map as the device holds it."""
     return on_chip(value.type, parameters(value.type)[1])
-
-
-def chip_limits(type: TensorType) -> tuple[int, int]:
-    """Smallest and largest integer of a feature map as the device holds it."""
-    low, high = limits(type)
-    return on_chip(type, low), on_chip(type, high)
 
 
 Lowering = Callable[[Op[OperatorT], Emitter], None]

@@ -50,7 +50,7 @@ def build_device_program(
         lower = lowering_of(type(op.operator))
         if lower is None:
             raise CodegenError("the operator has no device form", op=op.name, node=op.node)
-        emitter.begin_layer(op)
+        emitter.layer = op.result.name
         try:
             lower(op, emitter)
         except TilewrightError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...codegen.cpu.families import has_kernel
+from ...codegen.cpu.families import lowerings
 from ...ir.op import QuantizationRule
 from ...ir.ops import REGISTRY
 from ...passes.placement.device_support import SUPPORT, common_rules, support_rows
@@ -37,7 +37,7 @@ def supported_operators() -> Table:
             family=cls.family,
             summary=_summary(cls.__doc__ or ""),
             attributes=[f.name for f in cls.attributes()],
-            cpu=has_kernel(cls),
+            cpu=bool(lowerings(cls)),
             quantization="–" if rule is QuantizationRule.NONE else rule.value,
             device=cls in SUPPORT,
         )

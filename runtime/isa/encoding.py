@@ -110,9 +110,9 @@ def bits(
     return field(default=default, metadata={"bits": Bits(width, doc, unit, signed, minimum)})
 
 
-def flag(doc: str, *, width: int = 1, default: int = 0):
+def flag(doc: str, *, width: int = 1):
     """Declare a field among the ten flag bits of the header; flags take the bits in order of declaration."""
-    return field(default=default, metadata={"bits": Bits(width, doc, flag=True)})
+    return field(default=0, metadata={"bits": Bits(width, doc, flag=True)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,13 +172,10 @@ def instruction(mnemonic: str, opcode: int, *queues: Queue) -> Callable[[Instruc
 
     def register(cls: InstructionType) -> InstructionType:
         cls.MNEMONIC, cls.OPCODE, cls.QUEUES = mnemonic, opcode, queues
-        if opcode in _TABLE or not 0 < opcode < 64:
-            raise ValueError(f"opcode {opcode} of {mnemonic} is taken or out of range")
-        encoded = encoded_fields(cls)
-        if sum(entry.bits.width for entry in encoded if entry.bits.flag) > 10:
-            raise ValueError(f"{mnemonic} has more than 10 flag bits")
-        if any(entry.shift + entry.bits.width > 8 * INSTRUCTION_BYTES for entry in encoded):
-            raise ValueError(f"{mnemonic} does not fit into {8 * INSTRUCTION_BYTES} bits")
+        assert opcode not in _TABLE and 0 < opcode < 64, f"opcode {opcode} of {mnemonic} is taken or out of range"
+        for entry in encoded_fields(cls):
+            end = HEADER_BITS if entry.bits.flag else 8 * INSTRUCTION_BYTES
+            assert entry.shift + entry.bits.width <= end, f"{mnemonic}: no bits are left for {entry.name}"
         _TABLE[opcode] = cls
         return cls
 

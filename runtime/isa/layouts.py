@@ -118,8 +118,7 @@ def unpack_record(data: bytes) -> dict[str, int | np.float32]:
 
 def pack_table(values: NDArray[np.int8]) -> bytes:
     """A table for LUT and RQ: entry i, int8 [256], is the result for the value i - 128."""
-    if values.shape != (TABLE_BYTES,):
-        raise ValueError(f"a table has {TABLE_BYTES} entries, not {values.shape}")
+    assert values.shape == (TABLE_BYTES,)
     return values.astype(np.int8).tobytes()
 
 

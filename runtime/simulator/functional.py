@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..isa.encoding import Instruction, Space
-from ..isa.layouts import unpack_record
+from ..isa.layouts import unpack_record, unpack_requantize
 from ..isa.matrix import Convolve, ConvolveDepthwise, MultiplyMatrix
 from ..isa.program import Program, RegionKind
 from ..isa.transfer import LoadMaps, LoadParameters, LoadWeights, Store
@@ -105,14 +105,15 @@ class FunctionalEngine:
         """The call for an instruction that reads weights or parameters."""
         first = sources.constants[0]
         if isinstance(item, (Convolve, MultiplyMatrix)):
-            dense = self._reader(item, 0, first, matrix.dense_key(item), lambda data: matrix.decode_dense(data, item))
+            key = matrix.dense_key(item)
+            dense = self._reader(item, 0, first, key, lambda data: matrix.decode_dense(data, *key))
             return lambda memory: matrix.multiply(memory, item, dense(memory), sources.same_input)
         if isinstance(item, ConvolveDepthwise):
             key = (item.blocks, item.kernel_height * item.kernel_width, item.weight_zero)
             taps = self._reader(item, 0, first, key, lambda data: matrix.decode_depthwise(data, item))
             return lambda memory: matrix.multiply_depthwise(memory, item, taps(memory))
         if isinstance(item, Requantize):
-            pair = self._reader(item, 0, first, ("RQ",), lambda data: vector.decode_requantize(data, item))
+            pair = self._reader(item, 0, first, ("RQ",), lambda data: unpack_requantize(data, item.blocks))
             if not item.use_table:
                 return lambda memory: vector.requantize(memory, item, pair(memory), None)
             table = self._reader(item, 1, sources.constants[1], ("LUT",), vector.by_byte)
@@ -122,8 +123,12 @@ class FunctionalEngine:
             return lambda memory: vector.pool(memory, item, record(memory))
         if isinstance(item, Elementwise):
             key = ("ELT", item.kind, item.low, item.high)
-            results = self._reader(item, 0, first, key, lambda data: _results(data, item))
-            return lambda memory: vector.elementwise(memory, item, results(memory))
+
+            def results(data: NDArray[np.uint8]) -> NDArray[np.int8]:
+                return elementwise_table(item.kind, unpack_record(data.tobytes()), item.low, item.high)
+
+            every = self._reader(item, 0, first, key, results)
+            return lambda memory: vector.elementwise(memory, item, every(memory))
         if isinstance(item, LookUp):
             table = self._reader(item, 0, first, ("LUT",), vector.by_byte)
             return lambda memory: vector.look_up(memory, item, table(memory))
@@ -157,7 +162,3 @@ class FunctionalEngine:
             return decode(memory.lines[access.space][access.start : access.stop])
 
         return loaded
-
-
-def _results(data: NDArray[np.uint8], item: Elementwise) -> NDArray[np.int8]:
-    return elementwise_table(item.kind, unpack_record(data.tobytes()), item.low, item.high)

@@ -28,15 +28,13 @@ class DenseWeights:
     pieces: tuple[slice, ...]
 
 
-def decode_dense(data: NDArray[np.uint8], item: Convolve | MultiplyMatrix) -> DenseWeights:
-    """Unpack weight bytes as an instruction reads them."""
-    if isinstance(item, MultiplyMatrix):
-        values = unpack_dense(data, item.output_blocks, 1, item.input_blocks * CHANNEL_BLOCK)
-    else:
-        values = unpack_dense(data, item.output_blocks, item.kernel_height, item.kernel_width * item.channels)
-    matrix = values.astype(np.float32)
-    if item.weight_zero:
-        matrix -= np.float32(item.weight_zero)
+def decode_dense(
+    data: NDArray[np.uint8], output_blocks: int, kernel_rows: int, row: int, weight_zero: int
+) -> DenseWeights:
+    """Unpack weight bytes by what :func:`dense_key` gives."""
+    matrix = unpack_dense(data, output_blocks, kernel_rows, row).astype(np.float32)
+    if weight_zero:
+        matrix -= np.float32(weight_zero)
     magnitude = np.abs(matrix)
     length = len(matrix)
     if float(magnitude.sum(axis=0, dtype=np.float64).max()) * _LARGEST_INPUT > _EXACT:
@@ -44,8 +42,8 @@ def decode_dense(data: NDArray[np.uint8], item: Convolve | MultiplyMatrix) -> De
     return DenseWeights(matrix, tuple(slice(at, at + length) for at in range(0, len(matrix), length)))
 
 
-def dense_key(item: Convolve | MultiplyMatrix) -> tuple[int, ...]:
-    """What of an instruction, besides the bytes, determines the decoded weights."""
+def dense_key(item: Convolve | MultiplyMatrix) -> tuple[int, int, int, int]:
+    """What of an instruction determines the decoded weights: output blocks, kernel rows, their length, zero point."""
     if isinstance(item, MultiplyMatrix):
         return (item.output_blocks, 1, item.input_blocks * CHANNEL_BLOCK, item.weight_zero)
     return (item.output_blocks, item.kernel_height, item.kernel_width * item.channels, item.weight_zero)

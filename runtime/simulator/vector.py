@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..isa.layouts import unpack_requantize
 from ..isa.matrix import WindowAxis
 from ..isa.vector import Elementwise, LookUp, MapInstruction, Pool, PoolKind, Requantize, ResizeNearest
 from ..machine import CHANNEL_BLOCK, MAPS_UNIT
@@ -22,11 +21,6 @@ def _map(memory: Memory, start: int, item: MapInstruction, pitches: tuple[int, i
 
 def _output(memory: Memory, item: MapInstruction) -> NDArray[np.int8]:
     return _map(memory, item.destination, item, (item.destination_row_pitch, item.destination_pixel_pitch))
-
-
-def decode_requantize(data: NDArray[np.uint8], item: Requantize) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Bias and multiplier of RQ."""
-    return unpack_requantize(data, item.blocks)
 
 
 def by_byte(table: NDArray[np.uint8]) -> NDArray[np.int8]:
