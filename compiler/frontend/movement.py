@@ -6,6 +6,7 @@ import numpy as np
 
 from ...ir.core import Op, Value
 from ...ir.ops.movement import Concat, DepthToSpace, Pad, Slice, SpaceToDepth, Split, Tile, Transpose, Trilu
+from ...ir.quantized import stored
 from .onnx.exporter import Exporter, exports
 from .onnx.importer import Importer, Node, imports
 from .onnx.one_to_one import exports_as, one_to_one
@@ -14,6 +15,9 @@ one_to_one("DepthToSpace", DepthToSpace, blocksize=None, mode="DCR")
 one_to_one("SpaceToDepth", SpaceToDepth, blocksize=None)
 exports_as("Transpose", Transpose)
 exports_as("Concat", Concat)
+exports_as("Split", Split, inputs=("sizes",))
+exports_as("Tile", Tile, inputs=("repeats",))
+exports_as("Trilu", Trilu, inputs=("k",))
 
 BEFORE_THE_FIRST = np.iinfo(np.int64).min
 """As end of a slice with a negative step: index 0 is taken too."""
@@ -50,13 +54,6 @@ def import_split(node: Node, importer: Importer) -> list[Value]:
             raise node.model_error(f"the extent does not split into {parts} equal parts", found=extent)
         sizes = (*(size,) * (parts - 1), extent - size * (parts - 1))
     return list(importer.emit(Split(axis, sizes), x))
-
-
-@exports(Split)
-def export_split(op: Op[Split], exporter: Exporter) -> None:
-    split = op.operator
-    sizes = exporter.integers(split.sizes, "sizes")
-    exporter.write_as(op, "Split", [op.operands.x, sizes], axis=split.axis)
 
 
 @imports("Slice")
@@ -106,13 +103,6 @@ def import_tile(node: Node, importer: Importer) -> Value:
     return x if all(r == 1 for r in repeats) else importer.emit_one(Tile(repeats), x)
 
 
-@exports(Tile)
-def export_tile(op: Op[Tile], exporter: Exporter) -> None:
-    tile = op.operator
-    repeats = exporter.integers(tile.repeats, "repeats")
-    exporter.write_as(op, "Tile", [op.operands.x, repeats])
-
-
 @imports("Pad")
 def import_pad(node: Node, importer: Importer) -> Value:
     x = node.input(0)
@@ -145,10 +135,11 @@ def import_pad(node: Node, importer: Importer) -> Value:
 
 @exports(Pad)
 def export_pad(op: Op[Pad], exporter: Exporter) -> None:
-    pad = op.operator
+    pad, type, value = op.operator, op.result.type, None
     pads = exporter.integers(pad.pads, "pads")
-    filler = np.asarray(pad.value).astype(op.result.type.dtype.numpy)
-    value = exporter.constant(filler, "value") if pad.mode == "constant" else None
+    if pad.mode == "constant":
+        filler = pad.value if type.quant is None else stored(pad.value, type)
+        value = exporter.constant(np.asarray(filler).astype(type.dtype.numpy), "value")
     exporter.write_as(op, "Pad", [op.operands.x, pads, value], mode=pad.mode)
 
 
@@ -156,10 +147,3 @@ def export_pad(op: Op[Pad], exporter: Exporter) -> None:
 def import_trilu(node: Node, importer: Importer) -> Value:
     (k,) = node.integers(1, "the diagonal") if node.optional(1) is not None else (0,)
     return importer.emit_one(Trilu(node.bool("upper", 1), k), node.input(0))
-
-
-@exports(Trilu)
-def export_trilu(op: Op[Trilu], exporter: Exporter) -> None:
-    trilu = op.operator
-    k = exporter.constant(np.asarray(trilu.k, np.int64), "k")
-    exporter.write_as(op, "Trilu", [op.operands.x, k], upper=int(trilu.upper))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,28 +22,17 @@ from ...ir.ops.pooling import (
 from .convolution import window_pads
 from .onnx.exporter import Exporter, exports
 from .onnx.importer import Importer, Node, imports
-from .onnx.one_to_one import one_to_one
+from .onnx.one_to_one import exports_as, one_to_one
+
+_WINDOW = ("kernel_shape", "strides", "pads", "dilations")
 
 one_to_one("GlobalAveragePool", GlobalAveragePool)
 one_to_one("GlobalMaxPool", GlobalMaxPool)
 one_to_one("GlobalLpPool", GlobalLpPool, p=2)
+exports_as("LpPool", LpPool, *_WINDOW, "p")
 
-
-@dataclass(frozen=True)
-class _Window:
-    """The window of a pooling node; ``overhang`` is what rounding up adds behind the end padding."""
-
-    kernel: tuple[int, ...]
-    strides: tuple[int, ...]
-    begins: tuple[int, ...]
-    ends: tuple[int, ...]
-    dilations: tuple[int, ...]
-    overhang: tuple[int, ...]
-
-    @property
-    def merged_pads(self) -> tuple[int, ...]:
-        """Pads for operators to which padding and overhang are the same."""
-        return (*self.begins, *(e + o for e, o in zip(self.ends, self.overhang, strict=True)))
+Window = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+"""Kernel, strides, pads and dilations, in the order in which operators take them."""
 
 
 def _slack(extent: int, begin: int, end: int, reach: int, stride: int) -> int:
@@ -57,7 +45,8 @@ def _slack(extent: int, begin: int, end: int, reach: int, stride: int) -> int:
     return last - room
 
 
-def _window(node: Node, x: Value) -> _Window:
+def _window(node: Node, x: Value) -> tuple[Window, tuple[int, ...]]:
+    """The window of a pooling node, and what rounding up adds behind the end padding."""
     extents = x.type.shape[2:]
     kernel = node.ints("kernel_shape")
     spatial = len(extents)
@@ -75,7 +64,14 @@ def _window(node: Node, x: Value) -> _Window:
             overhang[d] = max(0, slack)
             # A dropped window may leave padding that would make it again.
             ends[d] += slack if slack <= -strides[d] else 0
-    return _Window(kernel, strides, tuple(begins), tuple(ends), dilations, tuple(overhang))
+    return (kernel, strides, (*begins, *ends), dilations), tuple(overhang)
+
+
+def _padded_window(node: Node, x: Value) -> Window:
+    """The window of a node to whose operator padding and what rounding up adds are the same."""
+    (kernel, strides, pads, dilations), overhang = _window(node, x)
+    widened = (pad + extra for pad, extra in zip(pads, (0,) * len(kernel) + overhang, strict=True))
+    return kernel, strides, tuple(widened), dilations
 
 
 @imports("MaxPool")
@@ -83,22 +79,16 @@ def import_max_pool(node: Node, importer: Importer) -> Value:
     if len(node.wanted) > 1 and node.wanted[1]:
         raise node.unsupported("the output 'Indices' is not supported")
     x = node.input(0)
-    window = _window(node, x)
-    return importer.emit_one(MaxPool(window.kernel, window.strides, window.merged_pads, window.dilations), x)
+    return importer.emit_one(MaxPool(*_padded_window(node, x)), x)
 
 
 def average_pool(node: Node, x: Value) -> AveragePool:
     """The operator with the attributes of the node."""
-    window = _window(node, x)
-    is_counting = node.bool("count_include_pad", 0)
-    return AveragePool(
-        window.kernel,
-        window.strides,
-        (*window.begins, *window.ends) if is_counting else window.merged_pads,
-        window.dilations,
-        is_counting,
-        window.overhang if is_counting else (0,) * len(window.kernel),
-    )
+    if node.bool("count_include_pad", 0):
+        window, overhang = _window(node, x)
+        return AveragePool(*window, count_include_pad=True, overhang=overhang)
+    window = _padded_window(node, x)
+    return AveragePool(*window, count_include_pad=False, overhang=(0,) * len(window[0]))
 
 
 @imports("AveragePool")
@@ -110,9 +100,7 @@ def import_average_pool(node: Node, importer: Importer) -> Value:
 @imports("LpPool")
 def import_lp_pool(node: Node, importer: Importer) -> Value:
     x = node.input(0)
-    window = _window(node, x)
-    operator = LpPool(window.kernel, window.strides, window.merged_pads, window.dilations, node.int("p", 2))
-    return importer.emit_one(operator, x)
+    return importer.emit_one(LpPool(*_padded_window(node, x), p=node.int("p", 2)), x)
 
 
 @exports(MaxPool)
@@ -125,7 +113,7 @@ def export_max_pool(op: Op[MaxPool], exporter: Exporter) -> None:
         wide = np.array([0, 0, *pads[:spatial], 0, 0, *pads[spatial:]], np.int64)
         fill = exporter.constant(lowest(op.result.type.dtype.numpy), "lowest")
         x, pads = exporter.node("Pad", [x, exporter.constant(wide, "pads"), fill]), (0,) * len(pads)
-    exporter.define(op, _export_window(exporter, "MaxPool", x, pool, pads))
+    exporter.write_as(op, "MaxPool", [x], **{**window_attributes(pool), "pads": pads})
 
 
 @exports(AveragePool)
@@ -139,33 +127,10 @@ def export_average_pool(op: Op[AveragePool], exporter: Exporter) -> None:
                 raise UnsupportedError(
                     "an overhang that rounding up does not make has no ONNX form", stage="export", op=op.name
                 )
-    y = _export_window(
-        exporter,
-        "AveragePool",
-        exporter.name(op.operands.x),
-        pool,
-        pool.pads,
-        count_include_pad=int(pool.count_include_pad),
-        ceil_mode=int(any(pool.overhang)),
-    )
-    exporter.define(op, y)
+    attributes = {**window_attributes(pool), "count_include_pad": int(pool.count_include_pad)}
+    exporter.write_as(op, "AveragePool", op.operands, **attributes, ceil_mode=int(any(pool.overhang)))
 
 
-@exports(LpPool)
-def export_lp_pool(op: Op[LpPool], exporter: Exporter) -> None:
-    pool = op.operator
-    exporter.define(op, _export_window(exporter, "LpPool", exporter.name(op.operands.x), pool, pool.pads, p=pool.p))
-
-
-def _export_window(
-    exporter: Exporter, op_type: str, x: str, pool: Pool, pads: tuple[int, ...], **attributes: Any
-) -> str:
-    return exporter.node(
-        op_type,
-        [x],
-        kernel_shape=pool.kernel,
-        strides=pool.strides,
-        pads=pads,
-        dilations=pool.dilations,
-        **attributes,
-    )
+def window_attributes(pool: Pool) -> dict[str, Any]:
+    """What ONNX writes of the window of a pooling operator."""
+    return dict(zip(_WINDOW, (pool.kernel, pool.strides, pool.pads, pool.dilations), strict=True))

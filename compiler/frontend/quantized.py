@@ -13,11 +13,11 @@ from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Div, Mul
 from ...ir.ops.integer_products import ConvInteger, MatMulInteger
 from ...ir.ops.matmul import MatMul
-from ...ir.ops.movement import Concat, Pad
+from ...ir.ops.movement import Concat
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool
 from ...ir.ops.quantization import Dequantize, Quantize, QuantizeLinear, Requantize, StorageCast
 from ...ir.ops.softmax import Softmax
-from ...ir.quantized import clamp_bounds, limits, quantization_of, stored
+from ...ir.quantized import clamp_bounds, limits, quantization_of
 from ...ir.types import DType, Quantization, TensorType
 from .convolution import attributes, convolution
 from .matmul import matrix
@@ -103,17 +103,6 @@ def export_global_max_pool(op: Op[GlobalMaxPool], exporter: Exporter) -> None:
     """As a reduction: onnxruntime has no GlobalMaxPool of integers."""
     axes = exporter.integers(range(2, op.operands.x.type.rank), "axes")
     exporter.write_as(op, "ReduceMax", [op.operands.x, axes], keepdims=1)
-
-
-@exports(Pad, quantized=True)
-def export_pad(op: Op[Pad], exporter: Exporter) -> None:
-    """Padding of stored integers: with the integer that stands for the number."""
-    pad, type = op.operator, op.result.type
-    value = float(stored(pad.value, type)) if pad.mode == "constant" else 0.0
-    detached = Op(Pad(pad.pads, pad.mode, value), [Value("x", op.operands.x.type.with_quant(None))], loc=op.loc)
-    exporter.bind(detached.inputs[0], exporter.name(op.operands.x))
-    exporter.write(detached)
-    exporter.define(op, exporter.name(detached.result))
 
 
 def _quantization(node: Node, index: int, axis: int | None = None) -> Quantization:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...ir.core import Op, Value
+from ...ir.core import Value
 from ...ir.ops.reduction import (
     ArgMax,
     ArgMin,
@@ -20,15 +20,18 @@ from ...ir.ops.reduction import (
     ReduceSumSquare,
     TopK,
 )
-from .onnx.exporter import Exporter, exports
 from .onnx.importer import Importer, Node, imports
-from .onnx.one_to_one import one_to_one
+from .onnx.one_to_one import exports_as, one_to_one
 
 for _operator in (ArgMax, ArgMin):
     one_to_one(_operator.__name__, _operator, axis=0, keepdims=1, select_last_index=0)
+exports_as("TopK", TopK, inputs=("k",))
+exports_as("CumSum", CumSum, inputs=("axis",))
 
 _SUMS = (ReduceL1, ReduceL2, ReduceLogSum, ReduceLogSumExp, ReduceMean, ReduceProd, ReduceSum, ReduceSumSquare)
 _REDUCTIONS: dict[str, type[Reduce]] = {cls.__name__: cls for cls in (*_SUMS, ReduceMax, ReduceMin)}
+for _op_type, _reduction in _REDUCTIONS.items():
+    exports_as(_op_type, _reduction, inputs=("axes",), noop_with_empty_axes=1)
 
 
 @imports(*_REDUCTIONS)
@@ -41,14 +44,6 @@ def import_reduce(node: Node, importer: Importer) -> Value:
     return importer.emit_one(_REDUCTIONS[node.op_type](axes, node.bool("keepdims", 1)), x)
 
 
-@exports(*_REDUCTIONS.values())
-def export_reduce(op: Op[Reduce], exporter: Exporter) -> None:
-    reduce = op.operator
-    axes = exporter.integers(reduce.axes, "axes")
-    name, inputs = type(reduce).__name__, [op.operands.x, axes]
-    exporter.write_as(op, name, inputs, keepdims=int(reduce.keepdims), noop_with_empty_axes=1)
-
-
 @imports("TopK")
 def import_top_k(node: Node, importer: Importer) -> list[Value]:
     x = node.input(0)
@@ -59,24 +54,9 @@ def import_top_k(node: Node, importer: Importer) -> list[Value]:
     return list(importer.emit(TopK(axis, given[0], node.bool("largest", 1)), x))
 
 
-@exports(TopK)
-def export_top_k(op: Op[TopK], exporter: Exporter) -> None:
-    top = op.operator
-    k = exporter.integers([top.k], "k")
-    exporter.write_as(op, "TopK", [op.operands.x, k], axis=top.axis, largest=int(top.largest), sorted=1)
-
-
 @imports("CumSum")
 def import_cum_sum(node: Node, importer: Importer) -> Value:
     x = node.input(0)
     (axis,) = node.integers(1, "the axis")
     operator = CumSum(node.from_front(axis, x.type.rank), node.bool("exclusive", 0), node.bool("reverse", 0))
     return importer.emit_one(operator, x)
-
-
-@exports(CumSum)
-def export_cum_sum(op: Op[CumSum], exporter: Exporter) -> None:
-    sums = op.operator
-    axis = exporter.integers([sums.axis], "axis")
-    inputs = [op.operands.x, axis]
-    exporter.write_as(op, "CumSum", inputs, exclusive=int(sums.exclusive), reverse=int(sums.reverse))

@@ -12,6 +12,10 @@ from ...ir.ops.shape import Cast, Expand, Reshape
 from ...ir.types import DType
 from .onnx.exporter import Exporter, exports
 from .onnx.importer import LARGEST_TENSOR, Importer, Node, element_type, imports
+from .onnx.one_to_one import exports_as
+
+exports_as("Reshape", Reshape, inputs=("shape",), allowzero=1)
+exports_as("Expand", Expand, inputs=("shape",))
 
 
 def reshape(importer: Importer, x: Value, shape: tuple[int, ...]) -> Value:
@@ -71,12 +75,6 @@ def import_unsqueeze(node: Node, importer: Importer) -> Value:
     return reshape(importer, x, tuple(1 if d in axes else next(rest) for d in range(rank)))
 
 
-@exports(Reshape)
-def export_reshape(op: Op[Reshape], exporter: Exporter) -> None:
-    shape = exporter.integers(op.result.type.shape, "shape")
-    exporter.write_as(op, "Reshape", [op.operands.x, shape], allowzero=1)
-
-
 @imports("Expand")
 def import_expand(node: Node, importer: Importer) -> Value:
     x = node.input(0)
@@ -86,12 +84,6 @@ def import_expand(node: Node, importer: Importer) -> Value:
     except ValueError:
         raise node.model_error("x does not expand to the shape", expected=list(wanted), found=x.type) from None
     return x if shape == x.type.shape else importer.emit_one(Expand(shape), x)
-
-
-@exports(Expand)
-def export_expand(op: Op[Expand], exporter: Exporter) -> None:
-    shape = exporter.integers(op.result.type.shape, "shape")
-    exporter.write_as(op, "Expand", [op.operands.x, shape])
 
 
 @imports("Cast")
@@ -150,17 +142,12 @@ def import_dropout(node: Node, importer: Importer) -> list[Value | None]:
 
 @imports("Constant")
 def import_constant(node: Node, importer: Importer) -> Value:
-    name = node.name
     if node.has("value"):
-        return importer.constant(node.attributes["value"], name)
-    if node.has("value_float"):
-        return importer.constant(np.asarray(node.float("value_float"), np.float32), name)
-    if node.has("value_int"):
-        return importer.constant(np.asarray(node.int("value_int"), np.int64), name)
-    if node.has("value_floats"):
-        return importer.constant(np.asarray(node.attributes["value_floats"], np.float32), name)
-    if node.has("value_ints"):
-        return importer.constant(np.asarray(node.ints("value_ints"), np.int64), name)
+        return importer.constant(node.attributes["value"], node.name)
+    for name, dtype in (("value_float", np.float32), ("value_int", np.int64)):
+        for given in (name, f"{name}s"):
+            if node.has(given):
+                return importer.constant(np.asarray(node.attributes[given], dtype), node.name)
     raise node.unsupported("only dense constants of numbers are supported", found=", ".join(node.attributes))
 
 

@@ -123,7 +123,7 @@ class Exporter:
         self.initializers[name] = onnx.numpy_helper.from_array(np.asarray(array, order="C"), name)
         return name
 
-    def integers(self, values: Sequence[int], hint: str) -> str:
+    def integers(self, values: Sequence[int] | np.ndarray, hint: str) -> str:
         """A new initialiser of int64, such as axes or a shape; its name."""
         return self.constant(np.asarray(values, np.int64), hint)
 
@@ -159,10 +159,6 @@ class Exporter:
                 self._names[value] = self._output_names.get(value) or self._tensors.take(value.name)
                 outputs[list(outputs).index(name)] = self._names[value]
 
-    def bind(self, value: Value, name: str) -> None:
-        """Say which tensor a value is."""
-        self._names[value] = name
-
     def output(self, value: Value, name: str) -> str:
         """Give a result of the network a tensor of its own, called ``name`` if that is free; its name."""
         inner = self.name(value)
@@ -187,11 +183,12 @@ class Exporter:
 
     def quantize(self, x: Value | str, type: TensorType) -> str:
         """Write the conversion of real numbers to a quantised type; the name of the result."""
-        axis = type.quant.axis if type.quant is not None else None
-        return self.node("QuantizeLinear", [x, *self.parameters(type)], axis=axis)
+        return self._convert("QuantizeLinear", x, type)
 
     def dequantize(self, x: Value, type: TensorType | None = None) -> str:
         """Write the conversion of a tensor, quantised as ``type`` says, to real numbers; the name of the result."""
-        type = type or x.type
-        axis = type.quant.axis if type.quant is not None else None
-        return self.node("DequantizeLinear", [x, *self.parameters(type)], axis=axis)
+        return self._convert("DequantizeLinear", x, type or x.type)
+
+    def _convert(self, op_type: str, x: Value | str, type: TensorType) -> str:
+        assert type.quant is not None
+        return self.node(op_type, [x, *self.parameters(type)], axis=type.quant.axis)

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ....ir.core import Op, Value
 from ....ir.op import Operator, attribute_types
 from .exporter import Exporter, exports
@@ -37,16 +39,21 @@ def one_to_one(op_type: str, cls: type[Operator], **attributes: Any) -> None:
     exports_as(op_type, cls, *attributes)
 
 
-def exports_as(op_type: str, cls: type[Operator], *attributes: str) -> None:
+def exports_as(
+    op_type: str, cls: type[Operator], *attributes: str, inputs: Sequence[str] = (), **constants: Any
+) -> None:
     """Register the exporter of an operator that ONNX calls ``op_type``.
 
     Args:
         attributes: what ONNX calls the fields of ``cls``, in order; by default what they are called here.
+        inputs: those fields that ONNX takes as one-dimensional inputs after the operands.
+        constants: attributes that ONNX has beside the fields.
     """
-    fields = [field.name for field in dataclasses.fields(cls)]
+    fields = [field.name for field in dataclasses.fields(cls) if field.name not in inputs]
 
     def write(op: Op, exporter: Exporter) -> None:
         values = {name: getattr(op.operator, field) for name, field in zip(attributes or fields, fields, strict=True)}
-        exporter.write_as(op, op_type, op.operands, **values)
+        tensors = [exporter.integers(np.atleast_1d(getattr(op.operator, field)), field) for field in inputs]
+        exporter.write_as(op, op_type, [*op.operands, *tensors], **values, **constants)
 
     exports(cls)(write)
