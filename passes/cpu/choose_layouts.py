@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import ClassVar
 
 import networkx
 
@@ -13,7 +12,7 @@ from ...ir.core import Constant, Function, Module, Op, Value
 from ...ir.layout import bytes_of, is_same_order
 from ...ir.ops.layout import Reorder
 from ..base import Pass, Record
-from ..invariants import PLACED, PLAIN, UNPLANNED, Invariant
+from ..invariants import PLACED, PLAIN, UNPLANNED
 from ..minimum_cut import charge_crossing
 from .layout_support import ACTIVATIONS, Support, blocked_support, matrix_layout
 
@@ -35,8 +34,8 @@ class ChooseLayouts(Pass):
     is cheaper, row-major where it makes no difference.
     """
 
-    requires: ClassVar[tuple[Invariant, ...]] = (PLACED, PLAIN, UNPLANNED)
-    ensures: ClassVar[tuple[Invariant, ...]] = (PLACED,)
+    requires = (PLACED, PLAIN, UNPLANNED)
+    ensures = (PLACED,)
 
     def apply(self, module: Module, record: Record) -> bool:
         function = module.main

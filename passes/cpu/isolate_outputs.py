@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from ...ir.annotations import ON
 from ...ir.core import Module, Op, Value
 from ...ir.ops.layout import Reorder
 from ..base import Pass, Record
-from ..invariants import OUTPUTS_APART, UNPLANNED, Invariant, is_written_plainly
+from ..invariants import OUTPUTS_APART, UNPLANNED, is_written_plainly
 
 
 @dataclass(frozen=True)
@@ -20,8 +19,8 @@ class IsolateOutputs(Pass):
     that the op can write into the caller's buffer.
     """
 
-    requires: ClassVar[tuple[Invariant, ...]] = (UNPLANNED,)
-    ensures: ClassVar[tuple[Invariant, ...]] = (OUTPUTS_APART,)
+    requires = (UNPLANNED,)
+    ensures = (OUTPUTS_APART,)
 
     def apply(self, module: Module, record: Record) -> bool:
         function = module.main

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 from ...ir.annotations import ALIAS, ARENA_BYTES, AT
 from ...ir.core import Constant, Module, Op
@@ -13,7 +12,7 @@ from ...ir.ops.layout import Reorder
 from ...ir.ops.movement import Concat
 from ...ir.ops.shape import Reshape
 from ..base import Pass, Record
-from ..invariants import OUTPUTS_APART, UNPLANNED, Invariant
+from ..invariants import OUTPUTS_APART, UNPLANNED
 from ..memory.plan import Parts, aligned, plan_memory, root_of
 from .check_cpu_memory import SOUND
 
@@ -28,8 +27,8 @@ class PlanCpuMemory(Pass):
     lies: a reshape, or a concatenation whose parts have been written side by side.
     """
 
-    requires: ClassVar[tuple[Invariant, ...]] = (UNPLANNED, OUTPUTS_APART)
-    ensures: ClassVar[tuple[Invariant, ...]] = (SOUND,)
+    requires = (UNPLANNED, OUTPUTS_APART)
+    ensures = (SOUND,)
 
     def apply(self, module: Module, record: Record) -> bool:
         function = module.main

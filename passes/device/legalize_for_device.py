@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from ...ir.core import Module
 from ..base import Pass, Record
-from ..invariants import PLAIN, UNPLANNED, Invariant
+from ..invariants import PLAIN, UNPLANNED
 from ..pattern import Driver
 from . import legalization_rules as device_form_rules
 
@@ -23,8 +22,8 @@ class LegalizeForDevice(Pass):
     Comes after the ops have quantised types and before they get their places.
     """
 
-    requires: ClassVar[tuple[Invariant, ...]] = (PLAIN, UNPLANNED)
-    ensures: ClassVar[tuple[Invariant, ...]] = (PLAIN,)
+    requires = (PLAIN, UNPLANNED)
+    ensures = (PLAIN,)
 
     def apply(self, module: Module, record: Record) -> bool:
         return Driver(device_form_rules.RULES).run(module, record)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import ClassVar
 
 import networkx
 
@@ -14,7 +13,7 @@ from ...ir.core import Function, Module, Op, Value
 from ...ir.names import Names
 from ...ir.ops.call import Call
 from ..base import Pass, Record
-from ..invariants import PLACED, UNPLANNED, Invariant
+from ..invariants import PLACED, UNPLANNED
 from ..placement.choice import producers_of
 from ..placement.device_support import is_weight
 from ..placement.partition import CONVEX, regions_of
@@ -40,8 +39,8 @@ class OutlineDevice(Pass):
     once. No parameter is a result. ``main`` is put in an order in which each call comes after what it reads.
     """
 
-    requires: ClassVar[tuple[Invariant, ...]] = (PLACED, UNPLANNED, CONVEX)
-    ensures: ClassVar[tuple[Invariant, ...]] = (PLACED,)
+    requires = (PLACED, UNPLANNED, CONVEX)
+    ensures = (PLACED,)
 
     def apply(self, module: Module, record: Record) -> bool:
         regions = regions_of(module)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from ...ir.annotations import DRAM, INPUTS, REGION_BYTES, MapAddress
 from ...ir.core import Function, Module, Op, Value
@@ -13,7 +12,6 @@ from ...ir.ops.movement import Concat
 from ...ir.ops.shape import Reshape
 from ...runtime.machine import CHANNEL_BLOCK
 from ..base import Pass, Record
-from ..invariants import Invariant
 from ..memory.plan import Parts, aligned, plan_memory, root_of
 from .check_device_memory import DEVICE_SOUND
 from .outline_device import device_functions
@@ -29,7 +27,7 @@ class PlanDeviceMemory(Pass):
     are written into its buffer. A reshape that does not move bytes is another name for its operand.
     """
 
-    ensures: ClassVar[tuple[Invariant, ...]] = (DEVICE_SOUND,)
+    ensures = (DEVICE_SOUND,)
 
     def apply(self, module: Module, record: Record) -> bool:
         functions = device_functions(module)

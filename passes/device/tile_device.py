@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from tilewright.errors import PassError
 
@@ -33,8 +32,8 @@ class TileDevice(Pass):
         machine: name of a sample machine, or path of a machine file.
     """
 
-    requires: ClassVar[tuple[Invariant, ...]] = (PLACED,)
-    ensures: ClassVar[tuple[Invariant, ...]] = (TILED,)
+    requires = (PLACED,)
+    ensures = (TILED,)
 
     machine: str
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
-from typing import ClassVar, get_args
+from typing import get_args
 
 from tilewright.errors import PassError, UsageError
 
@@ -72,8 +72,8 @@ class Partition(Pass):
         host_macs_per_second, host_bytes_per_second: see :class:`tilewright.passes.placement.cost.CostModel`.
     """
 
-    requires: ClassVar[tuple[Invariant, ...]] = (PLAIN, UNPLANNED)
-    ensures: ClassVar[tuple[Invariant, ...]] = (PLACED, CONVEX)
+    requires = (PLAIN, UNPLANNED)
+    ensures = (PLACED, CONVEX)
 
     machine: str
     affinity: Affinity = ()

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from ...ir.annotations import ON
 from ...ir.core import Module
 from ..base import Pass, Record
-from ..invariants import PLACED, Invariant
+from ..invariants import PLACED
 
 
 @dataclass(frozen=True)
 class PlaceOnCpu(Pass):
     """Annotates ``on=cpu`` on every op that has no place yet."""
 
-    ensures: ClassVar[tuple[Invariant, ...]] = (PLACED,)
+    ensures = (PLACED,)
 
     def apply(self, module: Module, record: Record) -> bool:
         for op in module.ops:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from tilewright.errors import PassError
 
 from ...ir.core import Module
 from ..base import Pass, Record
-from ..invariants import UNPLANNED, Invariant
+from ..invariants import UNPLANNED
 from .accumulators import LIMIT, Product, accumulator_bounds, is_accumulating, overflowing_channels
 
 NAMED_CHANNELS = 8
@@ -24,7 +23,7 @@ class CheckAccumulatorOverflow(Pass):
     plus that of the bias, must stay below 2**31. The record says how much room the tightest channel has.
     """
 
-    requires: ClassVar[tuple[Invariant, ...]] = (UNPLANNED,)
+    requires = (UNPLANNED,)
 
     def apply(self, module: Module, record: Record) -> bool:
         """Never changes the module.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Mul, Sub
 from ...ir.types import DType
 from ..base import Pass, Record
-from ..invariants import PLAIN, UNPLANNED, Invariant
+from ..invariants import PLAIN, UNPLANNED
 from ..pattern import Const, Driver, Match, Rule, node
 
 
@@ -27,7 +26,7 @@ class DepthwiseAffine(Pass):
     Comes before calibration: the values that are calibrated are those of the convolutions.
     """
 
-    requires: ClassVar[tuple[Invariant, ...]] = (PLAIN, UNPLANNED)
+    requires = (PLAIN, UNPLANNED)
 
     def apply(self, module: Module, record: Record) -> bool:
         return Driver(RULES).run(module, record)

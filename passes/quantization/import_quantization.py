@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from ...ir.core import Function, Module, is_op
 from ...ir.ops.quantization import StorageCast
 from ..base import Pass, Record, erase_dead
-from ..invariants import UNPLANNED, Invariant
+from ..invariants import UNPLANNED
 from ..pattern import Driver
 from . import accumulators, integer_rules, sink_dequantize_rules, typed_quantization_rules
 
@@ -26,7 +25,7 @@ class ImportQuantization(Pass):
     Comes before passes that compute constants: the integers of ``dequantize`` of a constant must still be there.
     """
 
-    requires: ClassVar[tuple[Invariant, ...]] = (UNPLANNED,)
+    requires = (UNPLANNED,)
 
     def apply(self, module: Module, record: Record) -> bool:
         modified = Driver((*typed_quantization_rules.RULES, *sink_dequantize_rules.RULES)).run(module, record)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from ...ir.ops.quantization import Dequantize
 from ...ir.ops.quantization import Quantize as QuantizeOperator
 from ...ir.types import DType, Quantization, TensorType
 from ..base import Pass, Record
-from ..invariants import PLAIN, UNPLANNED, Invariant
+from ..invariants import PLAIN, UNPLANNED
 from ..pattern import Driver
 from . import accumulators, integer_rules, sink_dequantize_rules
 from .parameters import affine_parameters
@@ -47,7 +46,7 @@ class Quantize(Pass):
         keep: names of operators or of source nodes that stay in floating point.
     """
 
-    requires: ClassVar[tuple[Invariant, ...]] = (PLAIN, UNPLANNED)
+    requires = (PLAIN, UNPLANNED)
 
     ranges: tuple[tuple[str, float, float], ...]
     activations: str = "i8"

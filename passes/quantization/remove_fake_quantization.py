@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from ...ir.ops.elementwise import Max, Min
 from ...ir.ops.quantization import DequantizeLinear, QuantizeLinear, along
 from ...ir.types import DType
 from ..base import Pass, Record
-from ..invariants import PLAIN, UNPLANNED, Invariant
+from ..invariants import PLAIN, UNPLANNED
 from ..pattern import Driver, Match, Rule, node
 
 
@@ -29,7 +28,7 @@ class RemoveFakeQuantization(Pass):
     Comes after ``fold_constants``, which finds out which pairs those are.
     """
 
-    requires: ClassVar[tuple[Invariant, ...]] = (PLAIN, UNPLANNED)
+    requires = (PLAIN, UNPLANNED)
 
     def apply(self, module: Module, record: Record) -> bool:
         return Driver(RULES).run(module, record)

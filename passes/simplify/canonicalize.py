@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from tilewright.errors import PassError
 
 from ...ir.core import Module
 from ..base import Pass, Record
-from ..invariants import PLAIN, UNPLANNED, Invariant
+from ..invariants import PLAIN, UNPLANNED
 from ..pattern import Driver, Rule
 from . import activation_rules, linear_rules, movement_rules, normalization_rules, window_rules
 
@@ -33,8 +32,8 @@ class Canonicalize(Pass):
         limit: how often a rule may fire for each op of the module before it is taken to fire for ever.
     """
 
-    requires: ClassVar[tuple[Invariant, ...]] = (PLAIN, UNPLANNED)
-    ensures: ClassVar[tuple[Invariant, ...]] = (PLAIN,)
+    requires = (PLAIN, UNPLANNED)
+    ensures = (PLAIN,)
 
     without: tuple[str, ...] = ()
     limit: int = 8

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import ClassVar
 
 from ...ir.core import Module, Op
 from ..base import Pass, Record
-from ..invariants import UNPLANNED, Invariant
+from ..invariants import UNPLANNED
 
 
 @dataclass(frozen=True)
@@ -19,7 +18,7 @@ class EliminateCommonSubexpressions(Pass):
     and content are.
     """
 
-    requires: ClassVar[tuple[Invariant, ...]] = (UNPLANNED,)
+    requires = (UNPLANNED,)
 
     def apply(self, module: Module, record: Record) -> bool:
         record.counts["constant"] = _merge_constants(module)

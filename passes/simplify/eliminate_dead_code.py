@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from ...ir.core import Module
 from ...ir.ops.call import Call
 from ..base import Pass, Record, erase_dead
-from ..invariants import NO_DEAD_OPS, Invariant
+from ..invariants import NO_DEAD_OPS
 
 
 @dataclass(frozen=True)
@@ -19,7 +18,7 @@ class EliminateDeadCode(Pass):
         functions: also forget functions other than ``main`` that no op calls.
     """
 
-    ensures: ClassVar[tuple[Invariant, ...]] = (NO_DEAD_OPS,)
+    ensures = (NO_DEAD_OPS,)
 
     functions: bool = True
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from tilewright.errors import TilewrightError
 
 from ...ir.core import Constant, Module, Op
 from ...ir.ops.call import Call
 from ..base import Pass, Record, erase_dead
-from ..invariants import UNPLANNED, Invariant
+from ..invariants import UNPLANNED
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class FoldConstants(Pass):
         keep: names of operators never to fold, such as ``dequantize`` where the integers are wanted.
     """
 
-    requires: ClassVar[tuple[Invariant, ...]] = (UNPLANNED,)
+    requires = (UNPLANNED,)
 
     max_bytes: int = 1 << 26
     keep: tuple[str, ...] = ()

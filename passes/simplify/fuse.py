@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 from ...ir.core import Module, Op, Value, is_op
 from ...ir.ops.activation import Activation
@@ -13,7 +12,7 @@ from ...ir.ops.elementwise import Add, Elementwise
 from ...ir.ops.fused import FusedElementwise, fuse
 from ...ir.ops.matmul import MatMul
 from ..base import Pass, Record, erase_dead
-from ..invariants import PLAIN, UNPLANNED, Invariant
+from ..invariants import PLAIN, UNPLANNED
 from ..pattern import Driver, Match, Rule, node
 
 
@@ -28,8 +27,8 @@ class Fuse(Pass):
         max_operands, max_statements: limits of one ``fused_elementwise``.
     """
 
-    requires: ClassVar[tuple[Invariant, ...]] = (PLAIN, UNPLANNED)
-    ensures: ClassVar[tuple[Invariant, ...]] = (PLAIN,)
+    requires = (PLAIN, UNPLANNED)
+    ensures = (PLAIN,)
 
     max_operands: int = 8
     max_statements: int = 24

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from ...ir.core import Module, Value
 from ...ir.names import Names
@@ -38,7 +37,7 @@ class UniqueNames(Pass):
     names of the inputs.
     """
 
-    ensures: ClassVar[tuple[Invariant, ...]] = (UNIQUE_NAMES,)
+    ensures = (UNIQUE_NAMES,)
 
     def apply(self, module: Module, record: Record) -> bool:
         names = Names(p.name for function in module.functions.values() for p in function.parameters)
