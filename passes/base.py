@@ -61,7 +61,6 @@ class Record:
     Attributes:
         name: the pass.
         counts: how often each rule or kind of change happened.
-        facts: numbers that the pass found out, by name with unit, such as ``arena_bytes``.
         declined: why a rule that matched could not be applied, by the name of the result.
         modified: whether the module changed.
         seconds: wall-clock time of the pass itself, without checks.
@@ -69,7 +68,6 @@ class Record:
 
     name: str
     counts: Counter[str] = field(default_factory=Counter)
-    facts: dict[str, int | float | str] = field(default_factory=dict)
     declined: dict[str, str] = field(default_factory=dict)
     modified: bool = False
     seconds: float = 0.0

@@ -47,16 +47,12 @@ class PlanCpuMemory(Pass):
                 continue
             ALIAS.set(op, 0)
             record.counts["alias"] += 1
-        plan = plan_memory(function, parts, lambda value: bytes_of(value.type))
+        offsets, arena_bytes = plan_memory(function, parts, lambda value: bytes_of(value.type))
         for op in function.ops:
             roots = (root_of(value, parts) for value in op.results)
-            offsets = (plan.offsets[root] + offset if root in plan.offsets else None for root, offset in roots)
-            AT.set(op, tuple(offsets))
-        ARENA_BYTES.set(function, plan.arena_bytes)
-        record.facts["arena_bytes"] = plan.arena_bytes
-        record.facts["lower_bound_bytes"] = plan.lower_bound_bytes
-        record.facts["unshared_bytes"] = plan.unshared_bytes
-        record.counts["buffer"] = len(plan.offsets)
+            AT.set(op, tuple(offsets[root] + start if root in offsets else None for root, start in roots))
+        ARENA_BYTES.set(function, arena_bytes)
+        record.counts["buffer"] = len(offsets)
         return True
 
 

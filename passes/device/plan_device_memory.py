@@ -38,7 +38,6 @@ class PlanDeviceMemory(Pass):
             for op in function.ops:
                 DRAM.set(op, addresses[op.result])
             INPUTS.set(function, tuple(addresses[value] for value in function.parameters))
-            record.facts[f"scratch_bytes of @{function.name}"] = sizes["scratch"]
         return bool(functions)
 
 
@@ -86,9 +85,8 @@ def plan(function: Function) -> tuple[dict[Value, MapAddress], dict[str, int]]:
             addresses[value] = MapAddress("output", sizes["output"], map_shape(value.type).padded_channels, True)
             sizes["output"] += aligned(map_shape(value.type).padded_elements)
     parts = _parts(function)
-    scratch = plan_memory(function, parts, lambda value: map_shape(value.type).padded_elements)
-    sizes["scratch"] = scratch.arena_bytes
-    for value, offset in scratch.offsets.items():
+    offsets, sizes["scratch"] = plan_memory(function, parts, lambda value: map_shape(value.type).padded_elements)
+    for value, offset in offsets.items():
         addresses[value] = MapAddress("scratch", offset, map_shape(value.type).padded_channels, True)
     for value, (whole, _) in parts.items():
         root, channel = root_of(value, parts)

@@ -28,19 +28,6 @@ class Buffer:
         return self.first <= other.last and other.first <= self.last
 
 
-def lower_bound(buffers: Sequence[Buffer]) -> int:
-    """The most bytes that are live at one step: no arena can be smaller."""
-    change: dict[int, int] = {}
-    for buffer in buffers:
-        change[buffer.first] = change.get(buffer.first, 0) + buffer.bytes
-        change[buffer.last + 1] = change.get(buffer.last + 1, 0) - buffer.bytes
-    most = live = 0
-    for step in sorted(change):
-        live += change[step]
-        most = max(most, live)
-    return most
-
-
 def peak(buffers: Sequence[Buffer], offsets: Sequence[int]) -> int:
     """Size of the arena that these offsets need."""
     return max((offset + buffer.bytes for buffer, offset in zip(buffers, offsets, strict=True)), default=0)

@@ -3,33 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from ...ir.core import Function, Value
-from .allocation import HEURISTICS, Buffer, lower_bound, peak
+from .allocation import HEURISTICS, Buffer, peak
 
 ALIGNMENT = 64
 """Bytes: a cache line, a 512-bit vector and a DRAM burst."""
 
 Parts = dict[Value, tuple[Value, int]]
 """For a value that lies inside the memory of another one: that one, and the byte of it at which the value starts."""
-
-
-@dataclass(frozen=True)
-class MemoryPlan:
-    """Where in one arena results lie.
-
-    Attributes:
-        offsets: in bytes, of each value that has memory of its own.
-        arena_bytes: size of the arena.
-        lower_bound_bytes: what no plan could do without.
-        unshared_bytes: what the same values take without sharing.
-    """
-
-    offsets: dict[Value, int]
-    arena_bytes: int
-    lower_bound_bytes: int
-    unshared_bytes: int
 
 
 def aligned(size: int) -> int:
@@ -46,8 +28,8 @@ def root_of(value: Value, parts: Parts) -> tuple[Value, int]:
     return value, offset
 
 
-def plan_memory(function: Function, parts: Parts, bytes_of: Callable[[Value], int]) -> MemoryPlan:
-    """Memory for each op result that is neither returned nor part of another value.
+def plan_memory(function: Function, parts: Parts, bytes_of: Callable[[Value], int]) -> tuple[dict[Value, int], int]:
+    """The offset of each op result that is neither returned nor part of another value, and the size of the arena; bytes.
 
     Ops run in the order in which they stand. A value is live from the op that defines it to the last op that reads it,
     both included, and so is the value that it is a part of.
@@ -63,9 +45,4 @@ def plan_memory(function: Function, parts: Parts, bytes_of: Callable[[Value], in
     owners = [v for op in function.ops for v in op.results if v not in parts and not v.is_returned]
     buffers = [Buffer(aligned(bytes_of(value)), *ranges[value]) for value in owners]
     best = min((heuristic(buffers) for heuristic in HEURISTICS), key=lambda offsets: peak(buffers, offsets))
-    return MemoryPlan(
-        dict(zip(owners, best, strict=True)),
-        peak(buffers, best),
-        lower_bound(buffers),
-        sum(buffer.bytes for buffer in buffers),
-    )
+    return dict(zip(owners, best, strict=True)), peak(buffers, best)

@@ -97,7 +97,6 @@ class Partition(Pass):
             if not ON.is_at(op):
                 ON.set(op, "cpu")
                 modified = True
-        record.facts["regions"] = len(set(regions.values()))
         return modified
 
     def _sort(self, module: Module) -> tuple[set[Op], dict[Op, str | Reason], dict[Op, tuple[str, str]]]:

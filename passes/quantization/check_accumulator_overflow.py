@@ -9,7 +9,7 @@ from tilewright.errors import PassError
 from ...ir.core import Module
 from ..base import Pass, Record
 from ..invariants import UNPLANNED
-from .accumulators import LIMIT, Product, accumulator_bounds, is_accumulating, overflowing_channels
+from .accumulators import Product, accumulator_bounds, is_accumulating, overflowing_channels
 
 NAMED_CHANNELS = 8
 """How many channels a message names before it only counts them."""
@@ -20,7 +20,7 @@ class CheckAccumulatorOverflow(Pass):
     """Checks each convolution and product of quantised tensors, by its actual weights and biases.
 
     For each output channel, the sum of the magnitudes of the weights times the largest magnitude of an activation,
-    plus that of the bias, must stay below 2**31. The record says how much room the tightest channel has.
+    plus that of the bias, must stay below 2**31.
     """
 
     requires = (UNPLANNED,)
@@ -31,7 +31,6 @@ class CheckAccumulatorOverflow(Pass):
         Raises:
             PassError: an accumulator may overflow; names op, node and channels.
         """
-        largest = 0
         for op in module.ops:
             if not is_accumulating(op):
                 continue
@@ -39,9 +38,6 @@ class CheckAccumulatorOverflow(Pass):
             if channels.size:
                 raise _overflow(op, [int(c) for c in channels])
             record.counts["proved"] += 1
-            largest = max(largest, int(accumulator_bounds(op).max(initial=0)))
-        record.facts["largest_accumulator"] = largest
-        record.facts["share_of_32_bits"] = largest / LIMIT
         return False
 
 

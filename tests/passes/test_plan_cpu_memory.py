@@ -11,7 +11,7 @@ from before_after import assert_rewrites, parse, run_pass
 from tilewright.errors import PassError
 from tilewright.ir.core import Module, Op
 from tilewright.passes.cpu.check_cpu_memory import check_cpu_memory
-from tilewright.passes.memory.allocation import HEURISTICS, Buffer, lower_bound, peak
+from tilewright.passes.memory.allocation import HEURISTICS, Buffer, peak
 
 CHAIN = """
   func @main(%x: f32[1,32]) -> (%y: f32[1,32]) {
@@ -93,6 +93,19 @@ def test_needs_outputs_of_their_own() -> None:
     text = "func @main(%x: f32[2]) -> (%y: f32[2]) {\n return %x\n}"
     with pytest.raises(PassError, match="needs a module that is outputs apart"):
         run_pass("plan_cpu_memory", parse(text))
+
+
+def lower_bound(buffers: Sequence[Buffer]) -> int:
+    """The most bytes that are live at one step: no arena can be smaller."""
+    change: dict[int, int] = {}
+    for buffer in buffers:
+        change[buffer.first] = change.get(buffer.first, 0) + buffer.bytes
+        change[buffer.last + 1] = change.get(buffer.last + 1, 0) - buffer.bytes
+    most = live = 0
+    for step in sorted(change):
+        live += change[step]
+        most = max(most, live)
+    return most
 
 
 @pytest.mark.parametrize("heuristic", HEURISTICS)
