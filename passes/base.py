@@ -173,17 +173,10 @@ class Pass:
         changed = {
             option.name: getattr(self, option.name)
             for option in dataclasses.fields(self)
-            if getattr(self, option.name) != default_of(option)
+            if getattr(self, option.name) != option.default
         }
         inner = ",".join(f"{key}={print_option(value)}" for key, value in changed.items())
         return f"{self.name}{{{inner}}}" if inner else self.name
-
-
-def default_of(option: dataclasses.Field[Any]) -> Any:
-    """The value that an option has when it is not given; ``dataclasses.MISSING`` where it must be."""
-    if option.default_factory is not dataclasses.MISSING:
-        return option.default_factory()
-    return option.default
 
 
 def print_option(value: Any) -> str:

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Collection
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 
@@ -54,21 +53,19 @@ class Timing(Instrument):
 
 
 class Print(Instrument):
-    """Prints the module after selected passes.
+    """Prints the module after selected passes, to standard error.
 
     Args:
         passes: their names; ``*`` stands for all.
-        stream: where to print, standard error by default.
     """
 
-    def __init__(self, passes: Collection[str], stream: TextIO | None = None) -> None:
+    def __init__(self, passes: Collection[str]) -> None:
         self._passes = frozenset(passes)
-        self._stream = stream
 
     def after(self, current: Pass, module: Module, record: Record) -> None:
         if not self._passes.isdisjoint({"*", current.name}):
             title = f"// after {current.name}{'' if record.modified else ' (no change)'}"
-            print(f"{title}\n{print_module(module)}", end="", file=self._stream or sys.stderr, flush=True)
+            print(f"{title}\n{print_module(module)}", end="", file=sys.stderr, flush=True)
 
 
 class Dump(Instrument):

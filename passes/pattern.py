@@ -16,6 +16,7 @@ import itertools
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Generic, Union
 
 import numpy as np
@@ -274,7 +275,6 @@ class Driver:
     def __init__(self, rules: Sequence[Rule], limit: int = 8) -> None:
         self._rules = rules
         self._limit = limit
-        self._by_class: dict[type[Operator], list[Rule]] = {}
 
     def run(self, module: Module, record: Record) -> bool:
         """Rewrite ``module`` in place; whether anything changed. Counts go to ``record``.
@@ -282,36 +282,31 @@ class Driver:
         Raises:
             PassError: a rule fires for ever; names it.
         """
+
+        @cache
+        def rules_of(operator: type[Operator]) -> list[Rule]:
+            return [rule for rule in self._rules if issubclass(operator, rule.pattern.classes)]
+
         fired: Counter[str] = Counter()
         limit = max(100, self._limit * sum(len(function) for function in module.functions.values()))
         # A queue without doubles. A plain dictionary would walk over all that was taken before to find its first key.
         pending = OrderedDict[Op, None].fromkeys(module.ops)
         while pending:
             op, _ = pending.popitem(last=False)
-            rule, touched = self._rewrite(module, op, record) if op.function is not None else (None, [])
-            if rule is None:
-                continue
-            fired[rule.name] += 1
-            if fired[rule.name] > limit:
-                raise PassError(
-                    f"rule {rule.name} fires for ever", op=op.name, node=op.node, found=f"{limit} times so far"
-                )
-            pending.update(dict.fromkeys(touched))
+            for rule in rules_of(type(op.operator)) if op.function is not None else ():
+                touched = _apply(rule, module, op, record)
+                if touched is None:
+                    continue
+                fired[rule.name] += 1
+                if fired[rule.name] > limit:
+                    message = f"rule {rule.name} fires for ever"
+                    raise PassError(message, op=op.name, node=op.node, found=f"{limit} times so far")
+                pending.update(dict.fromkeys(touched))
+                break
         record.counts.update(fired)
         if fired:
             module.drop_unused_constants()
         return bool(fired)
-
-    def _rewrite(self, module: Module, op: Op, record: Record) -> tuple[Rule | None, list[Op]]:
-        """Apply the first rule that matches at ``op``: that rule, and the ops to visit again."""
-        operator = type(op.operator)
-        if operator not in self._by_class:
-            self._by_class[operator] = [r for r in self._rules if issubclass(operator, r.pattern.classes)]
-        for rule in self._by_class[operator]:
-            touched = _apply(rule, module, op, record)
-            if touched is not None:
-                return rule, touched
-        return None, []
 
 
 def _apply(rule: Rule[OperatorT], module: Module, op: Op, record: Record) -> list[Op] | None:

@@ -14,7 +14,7 @@ from tilewright.errors import IRError, UsageError
 from ..ir.core import Module
 from ..ir.op import coerce
 from ..ir.text.tokens import TokenReader
-from .base import Pass, Record, Verification, default_of
+from .base import Pass, Record, Verification
 from .instruments import Instrument
 from .registry import PASSES
 
@@ -103,7 +103,7 @@ class _Parser(TokenReader):
             raise self._error(f"unknown pass {start.text!r}{_suggest(start.text, self._known)}", start)
         options = self._options(cls) if self._accept("{") else {}
         for option in dataclasses.fields(cls):
-            if option.name not in options and default_of(option) is dataclasses.MISSING:
+            if option.name not in options and option.default is dataclasses.MISSING:
                 raise self._error(f"pass {cls.name} needs option {option.name!r}", start)
         return cls(**options)
 

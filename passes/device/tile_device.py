@@ -39,12 +39,10 @@ class TileDevice(Pass):
 
     def apply(self, module: Module, record: Record) -> bool:
         machine = load(self.machine)
-        modified = False
         for op in device_ops(module):
             set_tile(op, tile_of(op, machine))
             record.counts[op.name] += 1
-            modified = True
-        return modified
+        return bool(record.counts)
 
 
 def tile_of(op: Op, machine: Machine) -> Tile:

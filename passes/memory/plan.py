@@ -29,7 +29,7 @@ def root_of(value: Value, parts: Parts) -> tuple[Value, int]:
 
 
 def plan_memory(function: Function, parts: Parts, bytes_of: Callable[[Value], int]) -> tuple[dict[Value, int], int]:
-    """The offset of each op result that is neither returned nor part of another value, and the size of the arena; bytes.
+    """The offset in bytes of each op result that is neither returned nor part of another value; size of the arena.
 
     Ops run in the order in which they stand. A value is live from the op that defines it to the last op that reads it,
     both included, and so is the value that it is a part of.

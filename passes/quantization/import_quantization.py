@@ -28,17 +28,10 @@ class ImportQuantization(Pass):
     requires = (UNPLANNED,)
 
     def apply(self, module: Module, record: Record) -> bool:
-        modified = Driver((*typed_quantization_rules.RULES, *sink_dequantize_rules.RULES)).run(module, record)
-        for function in module.functions.values():
-            record.counts["typed border"] += _type_borders(function)
-        modified |= Driver(_RULES).run(module, record)
-        modified |= record.counts["typed border"] > 0
-        if modified:
-            module.drop_unused_constants()
-        return modified
-
-
-_RULES = (*sink_dequantize_rules.RULES, *integer_rules.RULES, *accumulators.RULES)
+        Driver((*typed_quantization_rules.RULES, *sink_dequantize_rules.RULES)).run(module, record)
+        record.counts["typed border"] = sum(map(_type_borders, module.functions.values()))
+        Driver((*sink_dequantize_rules.RULES, *integer_rules.RULES, *accumulators.RULES)).run(module, record)
+        return record.counts.total() > 0
 
 
 def _type_borders(function: Function) -> int:

@@ -15,7 +15,7 @@ from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Concat
 from ...ir.ops.quantization import Dequantize
 from ...ir.ops.quantization import Quantize as QuantizeOperator
-from ...ir.types import DType, Quantization, TensorType
+from ...ir.types import DType, TensorType
 from ..base import Pass, Record
 from ..invariants import PLAIN, UNPLANNED
 from ..pattern import Driver
@@ -134,11 +134,6 @@ def _insert_pair(function: Function, value: Value, type: TensorType, plan: Plan)
 
 def _scale_of(x: Value) -> float:
     """The scale of a real value that is about to be that of integers: of its pair, through any movement."""
-    while x.producer is not None:
-        operator = x.producer.operator
-        if isinstance(operator, Dequantize):
-            quant = x.producer.inputs[0].type.quant
-            assert isinstance(quant, Quantization)
-            return quant.scale[0]
-        x = next(value for value in x.producer.inputs if value.type.dtype.is_float)
-    raise PassError("an operand was not quantised", found=f"%{x.name}")
+    assert x.producer is not None, x
+    source = next(value for value in x.producer.inputs if value.type.dtype.is_float or value.type.quant is not None)
+    return source.type.quant.scale[0] if source.type.quant is not None else _scale_of(source)

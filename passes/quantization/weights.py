@@ -81,13 +81,9 @@ def on_own_grid(
     scale = float(np.float32(step))
     if bias is not None and np.abs(bias).max(initial=0) / (x_scale * scale) >= LARGEST_BIAS:
         return None
-    if low >= -LARGEST and high <= LARGEST:
-        quant = Quantization.per_tensor(scale)
-        return integers.astype(np.int8), TensorType(weights.shape, DType.I8, quant)
-    shift = np.iinfo(np.int8).min - low
-    return (integers + shift).astype(np.int8), TensorType(
-        weights.shape, DType.I8, Quantization.per_tensor(scale, shift)
-    )
+    shift = 0 if low >= -LARGEST and high <= LARGEST else np.iinfo(np.int8).min - low
+    type = TensorType(weights.shape, DType.I8, Quantization.per_tensor(scale, shift))
+    return (integers + shift).astype(np.int8), type
 
 
 def per_channel(

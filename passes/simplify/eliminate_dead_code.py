@@ -12,33 +12,22 @@ from ..invariants import NO_DEAD_OPS
 
 @dataclass(frozen=True)
 class EliminateDeadCode(Pass):
-    """No operator has an effect besides its results, so an op whose results nobody reads may go.
-
-    Attributes:
-        functions: also forget functions other than ``main`` that no op calls.
-    """
+    """No operator has an effect besides its results, so an op whose results nobody reads may go."""
 
     ensures = (NO_DEAD_OPS,)
 
-    functions: bool = True
-
     def apply(self, module: Module, record: Record) -> bool:
-        if self.functions:
-            record.counts["function"] = _drop_functions(module)
+        record.counts["function"] = _drop_functions(module)
         record.counts["op"] = sum(erase_dead(op) for function in module.functions.values() for op in [*function.ops])
         record.counts["constant"] = module.drop_unused_constants()
         return record.counts.total() > 0
 
 
 def _drop_functions(module: Module) -> int:
-    live: set[str] = set()
-    pending = ["main"] if "main" in module.functions else list(module.functions)
-    while pending:
-        name = pending.pop()
-        if name in live or name not in module.functions:
-            continue
-        live.add(name)
-        pending += [op.operator.callee for op in module.functions[name].ops if isinstance(op.operator, Call)]
+    live = ["main"]
+    for name in live:
+        called = [op.operator.callee for op in module.functions[name].ops if isinstance(op.operator, Call)]
+        live += [callee for callee in dict.fromkeys(called) if callee not in live]
     dead = [name for name in module.functions if name not in live]
     for name in dead:
         function = module.functions.pop(name)

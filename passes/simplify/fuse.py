@@ -9,7 +9,7 @@ from ...ir.core import Module, Op, Value, is_op
 from ...ir.ops.activation import Activation
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Elementwise
-from ...ir.ops.fused import FusedElementwise, fuse
+from ...ir.ops.fused import FusedElementwise, Step, fuse
 from ...ir.ops.matmul import MatMul
 from ..base import Pass, Record, erase_dead
 from ..invariants import PLAIN, UNPLANNED
@@ -34,32 +34,27 @@ class Fuse(Pass):
     max_statements: int = 24
 
     def apply(self, module: Module, record: Record) -> bool:
-        modified = Driver(RULES).run(module, record)
+        Driver(RULES).run(module, record)
         for function in module.functions.values():
             positions = {op: index for index, op in enumerate(function.ops)}
             for op in reversed(positions):
                 if op.function is not None and _may_join(op):
-                    modified |= self._fuse_into(_Group(op, positions), record)
-        return modified
+                    self._fuse_into(_Group(op, positions), record)
+        return record.counts.total() > 0
 
-    def _fuse_into(self, group: _Group, record: Record) -> bool:
+    def _fuse_into(self, group: _Group, record: Record) -> None:
         """Fuse the root with the producers that only it, directly or not, reads."""
-        grown = True
-        while grown:
-            grown = False
-            for candidate in group.candidates():
-                if group.size_with(candidate) <= self.max_statements and (
-                    len(group.operands_with(candidate)) <= self.max_operands
-                ):
-                    group.ops.add(candidate)
-                    grown = True
-                    break
-        if len(group.ops) == 1:
-            return False
-        group.replace()
-        record.counts["fused_elementwise"] += 1
-        record.counts["elementwise op"] += len(group.ops)
-        return True
+
+        def fits(candidate: Op) -> bool:
+            size, operands = group.size_with(candidate), group.operands_with(candidate)
+            return size <= self.max_statements and len(operands) <= self.max_operands
+
+        while (candidate := next(filter(fits, group.candidates()), None)) is not None:
+            group.ops.add(candidate)
+        if len(group.ops) > 1:
+            group.replace()
+            record.counts["fused_elementwise"] += 1
+            record.counts["elementwise op"] += len(group.ops)
 
 
 # Epilogues
@@ -135,7 +130,7 @@ class _Group:
                 yield producer
 
     def size_with(self, candidate: Op) -> int:
-        return sum(_statements(op) for op in (*self.ops, candidate))
+        return sum(len(_steps(op)) for op in (*self.ops, candidate))
 
     def operands_with(self, *more: Op) -> list[Value]:
         """What the group reads from outside, in order of first use."""
@@ -155,19 +150,11 @@ class _Group:
         names = {value: f"a{index}" for index, value in enumerate(operands)}
         statements = []
         for op in ordered:
-            inner = op.operator
-            if isinstance(inner, FusedElementwise):
-                results: list[str] = []
-                for step in inner.steps:
-                    arguments = [
-                        names[op.inputs[index]] if index < inner.arity else results[index - inner.arity]
-                        for index in step.arguments
-                    ]
-                    results.append(f"t{len(statements)}")
-                    statements.append((step.operator, tuple(arguments)))
-            else:
-                statements.append((inner, tuple(names[value] for value in op.inputs)))
-            names[op.result] = f"t{len(statements) - 1}"
+            local = [names[value] for value in op.inputs]
+            for step in _steps(op):
+                statements.append((step.operator, tuple(local[index] for index in step.arguments)))
+                local.append(f"t{len(statements) - 1}")
+            names[op.result] = local[-1]
         loc = tuple(dict.fromkeys(name for op in ordered for name in op.loc))
         root = self.root
         fused = Op(fuse(*statements), operands, names=[root.result.name], loc=loc, annotations=root.annotations)
@@ -178,5 +165,7 @@ class _Group:
             erase_dead(producer)
 
 
-def _statements(op: Op) -> int:
-    return len(op.operator.body) if isinstance(op.operator, FusedElementwise) else 1
+def _steps(op: Op) -> tuple[Step, ...]:
+    inner = op.operator
+    assert isinstance(inner, Elementwise)
+    return inner.steps if isinstance(inner, FusedElementwise) else (Step(inner, tuple(range(len(op.inputs)))),)

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
-from ...ir.core import Op, OperatorT, Value
+from ...ir.core import Op, Value
 from ...ir.ops.elementwise import Add, Div, Mul, Pow, Sub
 from ...ir.ops.movement import Concat, Pad, Slice, Split, Tile, Transpose
 from ...ir.ops.reduction import Reduce
 from ...ir.ops.shape import Cast, Expand, Reshape
-from ..pattern import Const, Match, Predicate, Rule, node, operand_of_the_same_type, scalar
+from ..pattern import Match, Node, Rule, node, operand_of_the_same_type, scalar
 
 
-def _identity(name: str, cls: type[OperatorT], where: Predicate[OperatorT]) -> Rule:
-    return Rule(name, node(cls, "x", where=where), operand_of_the_same_type)
+def _identity(name: str, pattern: Node) -> Rule:
+    return Rule(name, pattern, operand_of_the_same_type)
 
 
 def _same_shape(op: Op) -> bool:
@@ -71,27 +69,20 @@ def _reduction_as_reshape(found: Match[Reduce]) -> Value | None:
     return _as_reshape(found) if keeps and count == 1 and found["x"].type.quant is None else None
 
 
-def _is_ones(array: np.ndarray) -> bool:
-    return array.size > 0 and bool((array == 1).all())
-
-
-def _is_zeros(array: np.ndarray) -> bool:
-    return array.size > 0 and not bool(array.any())
-
+_ONE = scalar(1.0, 0.0)
+_ZERO = scalar(0.0)
 
 RULES: tuple[Rule, ...] = (
-    _identity("reshape_to_same_shape", Reshape, _same_shape),
-    _identity("expand_to_same_shape", Expand, _same_shape),
-    _identity("cast_to_same_type", Cast, lambda op: op.inputs[0].type.dtype is op.results[0].type.dtype),
-    _identity("slice_of_everything", Slice, _is_plain_slice),
-    _identity("tile_once", Tile, _same_shape),
-    _identity("pad_by_nothing", Pad, _same_shape),
-    Rule(
-        "concat_of_one",
-        node(Concat, "x", where=lambda op: len(op.inputs) == 1),
-        operand_of_the_same_type,
+    _identity("reshape_to_same_shape", node(Reshape, "x", where=_same_shape)),
+    _identity("expand_to_same_shape", node(Expand, "x", where=_same_shape)),
+    _identity(
+        "cast_to_same_type", node(Cast, "x", where=lambda op: op.inputs[0].type.dtype is op.results[0].type.dtype)
     ),
-    Rule("split_in_one", node(Split, "x", where=lambda op: len(op.results) == 1), operand_of_the_same_type),
+    _identity("slice_of_everything", node(Slice, "x", where=_is_plain_slice)),
+    _identity("tile_once", node(Tile, "x", where=_same_shape)),
+    _identity("pad_by_nothing", node(Pad, "x", where=_same_shape)),
+    _identity("concat_of_one", node(Concat, "x", where=lambda op: len(op.inputs) == 1)),
+    _identity("split_in_one", node(Split, "x", where=lambda op: len(op.results) == 1)),
     Rule("transpose_without_effect", node(Transpose, "x", where=_keeps_order), _as_reshape),
     Rule(
         "transpose_of_transpose",
@@ -102,10 +93,10 @@ RULES: tuple[Rule, ...] = (
     Rule("slice_of_slice", node(Slice, node(Slice, "x", name="inner", single_use=False)), _merge_slices),
     Rule("concat_of_concat", node(Concat), _flatten_concat),
     Rule("reduce_of_one", node(Reduce, "x"), _reduction_as_reshape),
-    Rule("times_one", node(Mul, "x", Const(None, _is_ones), commutative=True), operand_of_the_same_type),
-    Rule("over_one", node(Div, "x", Const(None, _is_ones)), operand_of_the_same_type),
-    Rule("plus_zero", node(Add, "x", Const(None, _is_zeros), commutative=True), operand_of_the_same_type),
-    Rule("minus_zero", node(Sub, "x", Const(None, _is_zeros)), operand_of_the_same_type),
-    Rule("to_the_first", node(Pow, "x", scalar(1.0, 0.0)), operand_of_the_same_type),
+    _identity("times_one", node(Mul, "x", _ONE, commutative=True)),
+    _identity("over_one", node(Div, "x", _ONE)),
+    _identity("plus_zero", node(Add, "x", _ZERO, commutative=True)),
+    _identity("minus_zero", node(Sub, "x", _ZERO)),
+    _identity("to_the_first", node(Pow, "x", _ONE)),
 )
 """Identities and merges of neighbours."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,11 +125,12 @@ def test_timing_lists_every_pass() -> None:
         (["eliminate_dead_code"], ["// after eliminate_dead_code (no change)"]),
     ],
 )
-def test_print_shows_selected_passes(passes: list[str], expected: list[str]) -> None:
-    stream = io.StringIO()
-    instruments = [Print(passes, stream)]
+def test_print_shows_selected_passes(
+    passes: list[str], expected: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    instruments = [Print(passes)]
     Pipeline.parse("fold_constants,eliminate_dead_code").run(parse(TEXT), instruments=instruments)
-    assert [line for line in stream.getvalue().splitlines() if line.startswith("//")] == expected
+    assert [line for line in capsys.readouterr().err.splitlines() if line.startswith("//")] == expected
 
 
 def test_dump_is_numbered_and_loads_back(tmp_path: Path, rng: np.random.Generator) -> None:
