@@ -116,34 +116,6 @@ def add(
     return np.clip(round_shift(total + (zeros[2] << shift), shift), low, high)
 
 
-def maximum(
-    a: Integers, b: Integers, multipliers: tuple[int, int, int], zeros: tuple[int, int, int], low: int, high: int
-) -> NDArray[np.int64]:
-    """The larger of two quantised tensors of any scales; arguments as ``add``."""
-    return _select(np.maximum, a, b, multipliers, zeros, low, high)
-
-
-def minimum(
-    a: Integers, b: Integers, multipliers: tuple[int, int, int], zeros: tuple[int, int, int], low: int, high: int
-) -> NDArray[np.int64]:
-    """The smaller of two quantised tensors of any scales; arguments as ``add``."""
-    return _select(np.minimum, a, b, multipliers, zeros, low, high)
-
-
-def _select(
-    choose: Callable[..., Integers],
-    a: Integers,
-    b: Integers,
-    multipliers: tuple[int, int, int],
-    zeros: tuple[int, int, int],
-    low: int,
-    high: int,
-) -> NDArray[np.int64]:
-    first, second, shift = multipliers
-    chosen = choose((np.asarray(a, np.int64) - zeros[0]) * first, (np.asarray(b, np.int64) - zeros[1]) * second)
-    return np.clip(round_shift(chosen + (zeros[2] << shift), shift), low, high)
-
-
 def multiply(
     a: Integers, b: Integers, factor: np.float32, zeros: tuple[int, int, int], low: int, high: int
 ) -> NDArray[np.int64]:

@@ -124,7 +124,7 @@ class Op(Generic[OperatorT_co]):
 
     Attributes:
         operator: what it computes, with its attributes.
-        annotations: what passes decided about this op (place, addresses, tiles); never part of its meaning.
+        annotations: what passes decided about this op (where it runs, addresses, tiles); never part of its meaning.
         loc: names of the nodes of the source model that it came from.
         function: where it stands, ``None`` while detached.
     """

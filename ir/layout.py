@@ -23,6 +23,8 @@ weights are made signed by flipping their highest bit.
 from __future__ import annotations
 
 import math
+from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,11 +38,57 @@ BLOCK = 16
 QUAD = 4
 """Bytes that a dot product sums up."""
 
-LAYOUTS = ("", "c16", "o16i16", "o16", "o16i4", "i4o16", "o16k4")
+_PARTS = {
+    "c16": ((1, BLOCK),),
+    "o16i16": ((1, BLOCK), (0, BLOCK)),
+    "o16": ((0, BLOCK),),
+    "o16i4": ((1, BLOCK // QUAD), (0, BLOCK), (1, QUAD)),
+    "i4o16": ((0, BLOCK // QUAD), (1, BLOCK), (0, QUAD)),
+    "o16k4": ((0, BLOCK), (-1, QUAD)),
+}
+"""By layout, what follows the numbers of blocks: dimensions of which a block holds so many, the innermost last."""
+
+_DOT_PRODUCTS = ("o16i4", "i4o16", "o16k4")
 
 
-def _blocks(extent: int) -> int:
-    return -(-extent // BLOCK)
+class _Cut(NamedTuple):
+    """A shape cut into blocks.
+
+    Attributes:
+        whole: the extents, brought up to whole blocks.
+        extents: for each dimension the number of blocks, then what a block holds of it, part by part.
+        order: in which these lie in memory.
+    """
+
+    whole: tuple[int, ...]
+    extents: tuple[int, ...]
+    order: tuple[int, ...]
+
+
+@cache
+def _cut(shape: tuple[int, ...], layout: str) -> _Cut:
+    if layout not in _PARTS:
+        raise IRError("unknown layout", expected=" or ".join(_PARTS), found=layout)
+    least = 3 if layout == "o16k4" else 2
+    if len(shape) < least:
+        raise IRError(f"layout {layout} needs at least {least} dimensions", found=list(shape))
+    if layout == "i4o16" and len(shape) != 2:
+        raise IRError("layout i4o16 needs 2 dimensions", found=list(shape))
+    parts = [(dimension % len(shape), size) for dimension, size in _PARTS[layout]]
+    whole: list[int] = []
+    extents: list[int] = []
+    outer: list[int] = []
+    inner = [0] * len(parts)
+    for dimension, extent in enumerate(shape):
+        own = [index for index, part in enumerate(parts) if part[0] == dimension]
+        block = math.prod(parts[index][1] for index in own)
+        whole.append(-(-extent // block) * block)
+        outer.append(len(extents))
+        extents.append(whole[-1] // block)
+        for index in own:
+            inner[index] = len(extents)
+            extents.append(parts[index][1])
+    return _Cut(tuple(whole), tuple(extents), (*(reversed(outer) if layout == "i4o16" else outer), *inner))
 
 
 def physical_shape(type: TensorType) -> tuple[int, ...]:
@@ -49,27 +97,10 @@ def physical_shape(type: TensorType) -> tuple[int, ...]:
     Raises:
         IRError: the layout is unknown or the rank too small for it.
     """
-    shape = type.shape
     if type.layout == "":
-        return shape
-    if type.layout not in LAYOUTS:
-        raise IRError("unknown layout", expected=" or ".join(LAYOUTS[1:]), found=type.layout)
-    least = 3 if type.layout == "o16k4" else 2
-    if len(shape) < least:
-        raise IRError(f"layout {type.layout} needs at least {least} dimensions", found=list(shape))
-    if type.layout == "c16":
-        return (shape[0], _blocks(shape[1]), *shape[2:], BLOCK)
-    if type.layout == "o16i16":
-        return (_blocks(shape[0]), _blocks(shape[1]), *shape[2:], BLOCK, BLOCK)
-    if type.layout == "o16i4":
-        return (_blocks(shape[0]), _blocks(shape[1]), *shape[2:], BLOCK // QUAD, BLOCK, QUAD)
-    if type.layout == "i4o16":
-        if len(shape) != 2:
-            raise IRError("layout i4o16 needs 2 dimensions", found=list(shape))
-        return (_blocks(shape[1]), _blocks(shape[0]), BLOCK // QUAD, BLOCK, QUAD)
-    if type.layout == "o16k4":
-        return (_blocks(shape[0]), *shape[1:-1], -(-shape[-1] // QUAD), BLOCK, QUAD)
-    return (_blocks(shape[0]), *shape[1:], BLOCK)
+        return type.shape
+    cut = _cut(type.shape, type.layout)
+    return tuple(cut.extents[index] for index in cut.order)
 
 
 def bytes_of(type: TensorType) -> int:
@@ -77,68 +108,25 @@ def bytes_of(type: TensorType) -> int:
     return math.prod(physical_shape(type)) * type.dtype.bytes
 
 
-def _padded(array: np.ndarray, multiples: dict[int, int], fill: int = 0) -> np.ndarray:
-    """``array`` with the extents of some axes brought up to multiples."""
-    widths = [(0, -n % multiples.get(axis, 1)) for axis, n in enumerate(array.shape)]
-    return np.pad(array, widths, constant_values=fill) if any(after for _, after in widths) else array
-
-
-def _middle(dtype: np.dtype) -> int:
-    return 128 if dtype == np.uint8 else 0
-
-
 def pack(array: np.ndarray, layout: str) -> np.ndarray:
     """The logical ``array`` as a C-contiguous array in physical order."""
     if layout == "":
         return np.ascontiguousarray(array)
-    if layout == "i4o16":
-        return pack(array.T, "o16i4")
-    physical = physical_shape(TensorType.of(array).with_layout(layout))
-    if layout == "c16":
-        padded = _padded(array, {1: BLOCK})
-        split = padded.reshape(array.shape[0], physical[1], BLOCK, *array.shape[2:])
-        return np.ascontiguousarray(np.moveaxis(split, 2, -1))
-    if layout == "o16i16":
-        padded = _padded(array, {0: BLOCK, 1: BLOCK})
-        split = padded.reshape(physical[0], BLOCK, physical[1], BLOCK, *array.shape[2:])
-        return np.ascontiguousarray(np.moveaxis(split, (3, 1), (-2, -1)))
-    if layout == "o16i4":
-        padded = _padded(array, {0: BLOCK, 1: BLOCK}, _middle(array.dtype))
-        split = padded.reshape(physical[0], BLOCK, physical[1], BLOCK // QUAD, QUAD, *array.shape[2:])
-        return np.ascontiguousarray(np.moveaxis(split, (3, 1, 4), (-3, -2, -1)))
-    if layout == "o16k4":
-        padded = _padded(array, {0: BLOCK, array.ndim - 1: QUAD}, _middle(array.dtype))
-        split = padded.reshape(physical[0], BLOCK, *array.shape[1:-1], -1, QUAD)
-        return np.ascontiguousarray(np.moveaxis(split, 1, -2))
-    padded = _padded(array, {0: BLOCK})
-    split = padded.reshape(physical[0], BLOCK, *array.shape[1:])
-    return np.ascontiguousarray(np.moveaxis(split, 1, -1))
+    cut = _cut(array.shape, layout)
+    if cut.whole != array.shape:
+        fill = 128 if layout in _DOT_PRODUCTS and array.dtype == np.uint8 else 0
+        widths = [(0, whole - extent) for whole, extent in zip(cut.whole, array.shape, strict=True)]
+        array = np.pad(array, widths, constant_values=fill)
+    return np.ascontiguousarray(array.reshape(cut.extents).transpose(cut.order))
 
 
 def unpack(array: np.ndarray, type: TensorType) -> np.ndarray:
     """The logical array of ``type`` from its physical form."""
     if type.layout == "":
         return array.reshape(type.shape)
-    if type.layout == "i4o16":
-        transposed = TensorType(type.shape[::-1], type.dtype, layout="o16i4")
-        return np.ascontiguousarray(unpack(array, transposed).T)
-    array = array.reshape(physical_shape(type))
-    shape = type.shape
-    if type.layout == "c16":
-        merged = np.moveaxis(array, -1, 2).reshape(shape[0], -1, *shape[2:])
-        return np.ascontiguousarray(merged[:, : shape[1]])
-    if type.layout == "o16i16":
-        merged = np.moveaxis(array, (-2, -1), (3, 1)).reshape(array.shape[0] * BLOCK, -1, *shape[2:])
-        return np.ascontiguousarray(merged[: shape[0], : shape[1]])
-    if type.layout == "o16i4":
-        split = np.moveaxis(array, (-3, -2, -1), (3, 1, 4))
-        merged = split.reshape(array.shape[0] * BLOCK, array.shape[1] * BLOCK, *shape[2:])
-        return np.ascontiguousarray(merged[: shape[0], : shape[1]])
-    if type.layout == "o16k4":
-        merged = np.moveaxis(array, -2, 1).reshape(array.shape[0] * BLOCK, *shape[1:-1], -1)
-        return np.ascontiguousarray(merged[: shape[0], ..., : shape[-1]])
-    merged = np.moveaxis(array, -1, 1).reshape(-1, *shape[1:])
-    return np.ascontiguousarray(merged[: shape[0]])
+    cut = _cut(type.shape, type.layout)
+    parts = array.reshape(physical_shape(type)).transpose(np.argsort(cut.order))
+    return np.ascontiguousarray(parts.reshape(cut.whole)[tuple(map(slice, type.shape))])
 
 
 def is_same_order(a: TensorType, b: TensorType) -> bool:

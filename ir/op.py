@@ -251,16 +251,7 @@ def coerce(value: Any, declared: Any) -> Any:
             return value
         if isinstance(value, str) and value in {d.value for d in DType}:
             return DType(value)
-    elif declared is float:
-        if isinstance(value, float):
-            return value
-    elif declared is bool:
-        if isinstance(value, bool):
-            return value
-    elif declared is int:
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
-    elif declared is str and isinstance(value, str):
+    elif declared is type(value) and declared in (float, bool, int, str):
         return value
     name = getattr(declared, "__name__", str(declared))
     raise IRError("attribute of the wrong type", expected=name, found=repr(value))

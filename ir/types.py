@@ -62,20 +62,8 @@ class DType(enum.Enum):
         return found
 
 
-_NUMPY = {
-    DType.F16: np.dtype(np.float16),
-    DType.F32: np.dtype(np.float32),
-    DType.F64: np.dtype(np.float64),
-    DType.I8: np.dtype(np.int8),
-    DType.I16: np.dtype(np.int16),
-    DType.I32: np.dtype(np.int32),
-    DType.I64: np.dtype(np.int64),
-    DType.U8: np.dtype(np.uint8),
-    DType.U16: np.dtype(np.uint16),
-    DType.U32: np.dtype(np.uint32),
-    DType.U64: np.dtype(np.uint64),
-    DType.BOOL: np.dtype(np.bool_),
-}
+_KINDS = {"f": "float", "i": "int", "u": "uint"}
+_NUMPY = {d: np.dtype("bool" if d is DType.BOOL else _KINDS[d.value[0]] + d.value[1:]) for d in DType}
 _BY_NUMPY = {numpy: dtype for dtype, numpy in _NUMPY.items()}
 
 
