@@ -75,7 +75,7 @@ def _parse_json(text: str) -> Affinity:
         raise _error(f"not JSON: {error.msg}", text, error.lineno, error.colno) from None
     found: dict[str, str] = {}
     for name, place in entries:
-        line, column = _place_of(text, name, found)
+        line, column = _position_of(text, name, found)
         if name in found:
             raise _error(f"{name!r} is given twice", text, line, column)
         if not isinstance(place, str) or place.lower() not in PLACES:
@@ -84,11 +84,11 @@ def _parse_json(text: str) -> Affinity:
     return tuple(found.items())
 
 
-def _place_of(text: str, name: str, before: Mapping[str, str]) -> tuple[int, int]:
+def _position_of(text: str, name: str, before: Mapping[str, str]) -> tuple[int, int]:
     """Line and column of a key: of its second occurrence if it was there before."""
     spellings = {json.dumps(name), json.dumps(name, ensure_ascii=False)}
-    places = sorted(m.start() for key in spellings for m in re.finditer(rf"{re.escape(key)}\s*:", text))
-    offset = places[min(int(name in before), len(places) - 1)] if places else 0
+    starts = sorted(m.start() for key in spellings for m in re.finditer(rf"{re.escape(key)}\s*:", text))
+    offset = starts[min(int(name in before), len(starts) - 1)] if starts else 0
     return text.count("\n", 0, offset) + 1, offset - (text.rfind("\n", 0, offset) + 1) + 1
 
 

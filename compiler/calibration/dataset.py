@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Protocol, Union
+from typing import Union
 
 import numpy as np
 
@@ -25,18 +25,6 @@ RANDOM = "random"
 Inputs = dict[str, np.ndarray]
 Sample = Union[np.ndarray, Mapping[str, np.ndarray]]
 Source = Union[str, "os.PathLike[str]", np.ndarray, Mapping[str, np.ndarray], Iterable[Sample]]
-
-
-class CalibrationSet(Protocol):
-    """Inputs of a network, one sample at a time."""
-
-    def __len__(self) -> int:
-        """Number of samples."""
-        ...
-
-    def __iter__(self) -> Iterator[Inputs]:
-        """Each sample as arrays by input name, of the network's shapes and dtypes, checked."""
-        ...
 
 
 def open_calibration_set(
@@ -62,7 +50,8 @@ def open_calibration_set(
         CalibrationError: there is nothing there, or it does not fit; names the file and what to do.
         UsageError: the source is none of these, or preprocessing is given for another than a folder.
     """
-    _check_limit(limit)
+    if limit is not None and limit < 1:
+        raise _error("the limit leaves no sample", expected="at least 1", found=limit)
     path = Path(source) if isinstance(source, (str, os.PathLike)) and source != RANDOM else None
     if path is not None and path.is_dir():
         return _folder(path, inputs, Preprocessing.of(preprocessing or {}), limit)
@@ -83,10 +72,10 @@ def open_calibration_set(
         return _samples(source, inputs, limit)
     if path is None:
         return RandomSet(dict(inputs), limit if limit is not None else 8, seed)
-    if path.suffix == ".npy":
-        return _arrays(repr(os.fspath(path)), {_only_input(inputs, repr(str(path))): _load_npy(path)}, inputs, limit)
-    if path.suffix == ".npz":
-        return _arrays(repr(os.fspath(path)), _load_npz(path), inputs, limit)
+    if path.suffix in (".npy", ".npz"):
+        what, loaded = repr(os.fspath(path)), _load(path)
+        arrays = loaded if isinstance(loaded, dict) else {_only_input(inputs, what): loaded}
+        return _arrays(what, arrays, inputs, limit)
     raise _error(
         f"{os.fspath(path)!r} is not calibration data", expected="a folder of images, .npy or .npz", found=path.suffix
     )
@@ -165,6 +154,10 @@ def _random(rng: np.random.Generator, type: TensorType) -> np.ndarray:
     return rng.integers(0, 2, type.shape).astype(bool)
 
 
+CalibrationSet = Union[ImageFolder, SampleList, RandomSet]
+"""Samples, of which each is arrays by input name, of the network's shapes and dtypes, checked."""
+
+
 def check_sample(array: np.ndarray, type: TensorType, what: str, name: str) -> np.ndarray:
     """``array`` as an input of ``type``; floats of another width are converted.
 
@@ -211,11 +204,6 @@ def _spread(files: Sequence[Path], limit: int | None) -> Sequence[Path]:
     if limit is None or limit >= len(files):
         return files
     return [files[i * len(files) // limit] for i in range(limit)]
-
-
-def _check_limit(limit: int | None) -> None:
-    if limit is not None and limit < 1:
-        raise _error("the limit leaves no sample", expected="at least 1", found=limit)
 
 
 def _arrays(
@@ -281,20 +269,17 @@ def _only_input(inputs: Mapping[str, TensorType], what: str) -> str:
     return next(iter(inputs))
 
 
-def _load_npy(path: Path) -> np.ndarray:
+def _load(path: Path) -> np.ndarray | dict[str, np.ndarray]:
     try:
         # Mapped, so that a set larger than memory can be used.
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise _error(f"cannot read {os.fspath(path)!r}: {_why(error)}", hint="Write it with numpy.save.") from None
-
-
-def _load_npz(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise _error(f"cannot read {os.fspath(path)!r}: {_why(error)}", hint="Write it with numpy.savez.") from None
+        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded:
+            return {name: loaded[name] for name in loaded.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        writer = "savez" if path.suffix == ".npz" else "save"
+        raise _error(f"cannot read {os.fspath(path)!r}: {_why(error)}", hint=f"Write it with numpy.{writer}.") from None
 
 
 def _why(error: Exception) -> str:
@@ -302,7 +287,7 @@ def _why(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     # What does not begin as NumPy's files do counts as pickled for NumPy.
-    is_foreign = "pickle" in str(error) or isinstance(error, (zipfile.BadZipFile, AttributeError))
+    is_foreign = "pickle" in str(error) or isinstance(error, zipfile.BadZipFile)
     return "it is not an array file written by NumPy" if is_foreign else str(error).rstrip(".")
 
 

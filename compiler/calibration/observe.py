@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -11,7 +12,7 @@ from tilewright.errors import CalibrationError
 from ...passes.quantization.parameters import Range
 from ..console import ProgressReport, silent
 from .dataset import CalibrationSet, Inputs
-from .ranges import make_statistics
+from .ranges import MinMax, make_statistics
 
 RunFunction = Callable[[Inputs], Mapping[str, np.ndarray]]
 """From inputs by name to the observed values by name."""
@@ -35,30 +36,23 @@ def collect_ranges(
         percentile: for the method of that name.
 
     Raises:
-        CalibrationError: no samples, a bad one, or one that makes a value infinite or not a number.
+        CalibrationError: a bad sample, or one that makes a value infinite or not a number.
         UsageError: there is no such method.
     """
-    make_statistics(method, percentile)
-    statistics = {}
+    statistics = defaultdict[str, MinMax](lambda: make_statistics(method, percentile))
     total = len(samples)
     report(STAGE, 0, total)
-    done = 0
-    for inputs in samples:
+    for index, inputs in enumerate(samples):
         for name, array in run(inputs).items():
             if array.dtype.kind == "f" and not _is_finite(array):
                 raise CalibrationError(
-                    f"the network computes numbers that are not finite on calibration sample {done}",
+                    f"the network computes numbers that are not finite on calibration sample {index}",
                     stage=STAGE,
                     found=f"NaN or infinity in {name!r}",
                     hint="Check the preprocessing (mean, scale), or leave the sample out.",
                 )
-            if name not in statistics:
-                statistics[name] = make_statistics(method, percentile)
             statistics[name].observe(array)
-        done += 1
-        report(STAGE, done, total)
-    if done == 0:
-        raise CalibrationError("the calibration set is empty", stage=STAGE, expected="at least one sample")
+        report(STAGE, index + 1, total)
     return {name: each.range() for name, each in statistics.items()}
 
 

@@ -16,14 +16,7 @@ from tilewright.errors import CalibrationError, UsageError
 
 from ...ir.types import TensorType
 
-Resize = Literal["shorter", "central", "stretch"]
 PreprocessingSource = Union["Preprocessing", Mapping[str, object], str]
-
-_FILTERS = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-}
 
 
 def _not_zero(value: float) -> float:
@@ -53,7 +46,7 @@ class Preprocessing(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    resize: Resize = "shorter"
+    resize: Literal["shorter", "central", "stretch"] = "shorter"
     fraction: float = Field(default=0.875, gt=0, le=1)
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
     colour: Literal["rgb", "bgr", "grey"] = "rgb"
@@ -124,7 +117,7 @@ class Preprocessing(BaseModel):
         return np.ascontiguousarray(_as_dtype(array, type)[np.newaxis])
 
     def _resized(self, image: Image.Image, height: int, width: int) -> Image.Image:
-        filter = _FILTERS[self.interpolation]
+        filter = Image.Resampling[self.interpolation.upper()]
         if self.resize == "stretch":
             return image.resize((width, height), filter)
         if self.resize == "central":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Protocol
 
 import numpy as np
 
@@ -17,55 +16,43 @@ BINS = 8192
 """Bins of a histogram. 256 levels over a one-sided range meet at least 8 bins each."""
 
 
-class RangeStatistics(Protocol):
-    """What is remembered of the values of one tensor."""
-
-    def observe(self, values: np.ndarray) -> None:
-        """Take in more values, finite ones of any shape."""
-        ...
-
-    def range(self) -> Range:
-        """The range to quantise; (0, 0) before any value was seen."""
-        ...
-
-
 class MinMax:
-    """From the smallest to the largest value."""
+    """The range from the smallest to the largest value of a tensor."""
 
     def __init__(self) -> None:
         self.low = math.inf
         self.high = -math.inf
 
     def observe(self, values: np.ndarray) -> None:
+        """Take in more values, finite ones of any shape."""
         if values.size:
             self.low = min(self.low, float(values.min()))
             self.high = max(self.high, float(values.max()))
 
     def range(self) -> Range:
+        """The range to quantise; (0, 0) before any value was seen."""
         return (self.low, self.high) if self.low <= self.high else (0.0, 0.0)
 
 
-class Histogram:
-    """Counts over equal bins from ``-limit`` to ``limit``; the limit, a power of two, doubles as values demand.
+class Histogram(MinMax):
+    """Counts too, over equal bins from ``-limit`` to ``limit``; the limit, a power of two, doubles as values demand.
 
     Attributes:
         counts: int64[BINS].
         limit: 0 while only zeros were seen; these are counted in ``zeros``.
-        extremes: exact smallest and largest value.
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.counts = np.zeros(BINS, np.int64)
         self.limit = 0.0
         self.zeros = 0
-        self.extremes = MinMax()
 
     def observe(self, values: np.ndarray) -> None:
         if not values.size:
             return
-        self.extremes.observe(values)
-        low, high = self.extremes.range()
-        largest = max(-low, high)
+        super().observe(values)
+        largest = max(-self.low, self.high)
         if largest == 0:
             self.zeros += values.size
             return
@@ -74,8 +61,7 @@ class Histogram:
             self.counts[BINS // 2] += self.zeros
         while largest > self.limit:
             self._double()
-        flat = values.ravel()
-        scaled = flat.astype(np.float64) * (BINS / 2 / self.limit) + BINS / 2
+        scaled = values.ravel().astype(np.float64) * (BINS / 2 / self.limit) + BINS / 2
         index = np.minimum(scaled.astype(np.int64), BINS - 1)
         self.counts += np.bincount(index, minlength=BINS)
 
@@ -84,10 +70,6 @@ class Histogram:
         self.counts = np.zeros(BINS, np.int64)
         self.counts[BINS // 4 : BINS // 4 + BINS // 2] = merged
         self.limit *= 2
-
-    def centres(self) -> np.ndarray:
-        """Middle of each bin, float64[BINS]."""
-        return (np.arange(BINS) + 0.5 - BINS / 2) * (2 * self.limit / BINS)
 
 
 class Percentile(Histogram):
@@ -104,7 +86,7 @@ class Percentile(Histogram):
         self.percentile = percentile
 
     def range(self) -> Range:
-        low, high = self.extremes.range()
+        low, high = super().range()
         total = int(self.counts.sum())
         if total == 0:
             return low, high
@@ -114,10 +96,7 @@ class Percentile(Histogram):
         first = int(np.searchsorted(below, outside, side="right"))
         above = np.cumsum(self.counts[::-1])
         last = BINS - 1 - int(np.searchsorted(above, outside, side="right"))
-        return (
-            max(low, (first - BINS / 2) * width),
-            min(high, (last + 1 - BINS / 2) * width),
-        )
+        return max(low, (first - BINS / 2) * width), min(high, (last + 1 - BINS / 2) * width)
 
 
 class MeanSquaredError(Histogram):
@@ -130,12 +109,12 @@ class MeanSquaredError(Histogram):
     ROUNDS = 3
 
     def range(self) -> Range:
-        low, high = self.extremes.range()
+        low, high = super().range()
         seen = self.counts.nonzero()[0]
         if not seen.size:
             return low, high
         # The values of the outermost bins are known better than by their centres.
-        centres = np.clip(self.centres()[seen], low, high)
+        centres = np.clip((seen + 0.5 - BINS / 2) * (2 * self.limit / BINS), low, high)
         weights = self.counts[seen] / self.counts.sum()
         best = (min(low, 0.0), max(high, 0.0))
         error = _squared_error(centres, weights, best)
@@ -162,7 +141,7 @@ def _squared_error(values: np.ndarray, weights: np.ndarray, range: Range) -> flo
     return float(weights @ ((stored - zero) * scale - values) ** 2)
 
 
-METHODS: dict[str, Callable[[float], RangeStatistics]] = {
+METHODS: dict[str, Callable[[float], MinMax]] = {
     "minmax": lambda _: MinMax(),
     "percentile": Percentile,
     "mse": lambda _: MeanSquaredError(),
@@ -170,7 +149,7 @@ METHODS: dict[str, Callable[[float], RangeStatistics]] = {
 """Makers of statistics by name of the method; they are given the percentile."""
 
 
-def make_statistics(method: str, percentile: float = 99.99) -> RangeStatistics:
+def make_statistics(method: str, percentile: float = 99.99) -> MinMax:
     """Empty statistics of a method.
 
     Raises:

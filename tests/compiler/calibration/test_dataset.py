@@ -58,6 +58,17 @@ def test_array_npy_and_npz_give_the_same_samples(tmp_path: Path, rng: np.random.
     assert len(open_calibration_set(array, VECTOR, limit=2)) == 2
 
 
+def test_what_a_file_holds_counts_and_not_how_its_name_ends(tmp_path: Path) -> None:
+    array = np.arange(12, dtype=np.float32).reshape(3, 4)
+    np.save(tmp_path / "x.npy", array)
+    np.savez(tmp_path / "y.npz", x=array)
+    (tmp_path / "x.npy").rename(tmp_path / "x.npz")
+    (tmp_path / "y.npz").rename(tmp_path / "y.npy")
+    for name in ("x.npz", "y.npy"):
+        samples = list(open_calibration_set(tmp_path / name, VECTOR))
+        np.testing.assert_array_equal([sample["x"][0] for sample in samples], array)
+
+
 def test_samples_one_by_one(rng: np.random.Generator) -> None:
     array = rng.standard_normal((3, 4)).astype(np.float32)
     for source in (iter(array), list(array[:, np.newaxis]), ({"x": row} for row in array)):
