@@ -5,7 +5,8 @@ from __future__ import annotations
 from ...codegen.cpu.families import lowerings
 from ...ir.op import QuantizationRule
 from ...ir.ops import REGISTRY
-from ...passes.placement.device_support import SUPPORT, common_rules, support_rows
+from ...passes.placement.device_support import COMMON_RULES, OWN_RULES, SUPPORT
+from ...passes.placement.device_support.rule import text_of
 from ..frontend.onnx.families import IMPORTS
 from ..table import Column, Table
 
@@ -48,10 +49,10 @@ def device_rules() -> Table:
     """One row for each rule that ops on the device keep, with the operators that it holds for."""
     columns = [Column("rule", "on the device"), Column("operators", "holds for", show=", ".join)]
     table = Table(columns, title="Rules of the device")
-    rules: dict[str, list[str]] = {rule: ["all"] for rule in common_rules()}
-    for row in support_rows():
-        for rule in row.rules:
-            rules.setdefault(rule, []).append(row.operator)
+    rules: dict[str, list[str]] = {text_of(rule): ["all"] for rule in COMMON_RULES}
+    for cls in sorted(OWN_RULES, key=lambda cls: (cls.family, cls.name)):
+        for rule in OWN_RULES[cls]:
+            rules.setdefault(text_of(rule), []).append(cls.name)
     for rule, operators in rules.items():
         table.add(rule=rule, operators=operators)
     return table

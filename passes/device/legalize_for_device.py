@@ -1,23 +1,36 @@
-"""Bring ops on quantised types into the forms that the accelerator has."""
+"""Bring ops on quantised types into the forms that the accelerator has. All rules are exact."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from ...ir.core import Module
+import numpy as np
+
+from ...ir.core import Constant, Module, Op, Value
+from ...ir.feature_map import MAP_RANKS
+from ...ir.ops.convolution import Conv
+from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
+from ...ir.ops.matmul import MatMul
+from ...ir.ops.movement import Pad, Slice, Split, Transpose
+from ...ir.ops.pooling import MaxPool
+from ...ir.ops.shape import Reshape
+from ...ir.quantized import limits, stored
+from ...ir.types import TensorType
+from ...runtime.machine import KERNEL_LIMIT
 from ..base import Pass, Record
 from ..invariants import PLAIN, UNPLANNED
-from ..pattern import Driver
-from . import legalization_rules as device_form_rules
+from ..pattern import Const, Driver, Match, Rule, node
+from ..quantization import integer_rules
+from ..simplify import movement_rules, window_rules
 
 
 @dataclass(frozen=True)
 class LegalizeForDevice(Pass):
-    """Applies the rules of :mod:`tilewright.passes.device.legalization_rules` until none matches.
-
-    Products with constant matrices become convolutions, with a kernel as large as the map where the map was flattened
-    before; padding goes into windows; splits become slices; clamps that saturation does anyway go; constants get the
-    shape of maps. No output changes by a bit, and ops in floating point keep their form but for movements that cancel.
+    """Products with constant matrices become convolutions, with a kernel as large as the map that was flattened before;
+    padding goes into windows; splits become slices; clamps that saturation does anyway go; constants get the shape of
+    maps. No output changes by a bit, and ops in floating point keep their form but for movements that cancel.
 
     Comes after the ops have quantised types and before they get their places.
     """
@@ -26,4 +39,145 @@ class LegalizeForDevice(Pass):
     ensures = (PLAIN,)
 
     def apply(self, module: Module, record: Record) -> bool:
-        return Driver(device_form_rules.RULES).run(module, record)
+        return Driver(RULES).run(module, record)
+
+
+def _is_quantized(op: Op) -> bool:
+    return op.inputs[0].type.quant is not None and op.inputs[0].type.quant.axis is None
+
+
+# Products
+
+
+def _batched_product(found: Match[MatMul]) -> Value | None:
+    """[…, M, K] times one matrix is one product of all rows."""
+    matmul, x, y = found.root.operator, found["x"], found.root.result.type
+    if x.type.rank < 3 or matmul.transpose_a or found["w"].type.rank != 2:
+        return None
+    rows, inner = math.prod(x.type.shape[:-1]), x.type.shape[-1]
+    flat = found.emit(Reshape((rows, inner)), x)
+    product_type = y.with_shape((rows, y.shape[-1]))
+    product = found.emit(matmul, flat, *found.root.operands[1:], result_types=[product_type])
+    return found.emit(Reshape(y.shape), product)
+
+
+def _product_as_convolution(found: Match[MatMul]) -> Value | None:
+    """A matrix is a kernel that covers a whole map: the one that was flattened into the rows, or one of one pixel."""
+    matmul, x, y = found.root.operator, found["x"], found.root.result.type
+    w = found["w"]
+    assert isinstance(w, Constant)
+    b = found.root.operands.b
+    if x.type.rank != 2 or matmul.transpose_a or w.type.rank != 2 or not isinstance(b, (Constant, type(None))):
+        return None
+    source, order = _flattened_map(x)
+    if source is None:
+        source, order = found.emit(Reshape((*x.type.shape, 1, 1)), x), (0, 1, 2, 3)
+    rank = source.type.rank
+    # Rows of the matrix run over the dimensions of the map in the order in which they were flattened.
+    rows = w.array if matmul.transpose_b else w.array.T
+    extents = [source.type.shape[axis] for axis in order[1:]]
+    kernel = rows.reshape(len(rows), *extents).transpose(0, *(order.index(axis) for axis in range(1, rank)))
+    quant = w.type.quant
+    if quant is not None and quant.axis is not None:
+        quant = replace(quant, axis=0)
+    kernel_type = TensorType(kernel.shape, w.type.dtype, quant)
+    weights = found.add_constant(w.name, kernel, kernel_type)
+    ones = (1,) * (rank - 2)
+    conv = Conv(ones, (0,) * 2 * len(ones), ones, 1, matmul.act, matmul.act_args)
+    product = found.emit(conv, source, weights, b, result_types=[y.with_shape((*y.shape, *ones))])
+    return found.emit(Reshape(y.shape), product)
+
+
+def _flattened_map(x: Value) -> tuple[Value | None, tuple[int, ...]]:
+    """The map [N, C, …] that ``x`` [N, K] is the flat form of, and the order in which its dimensions were taken."""
+    op = x.producer
+    if op is None or not isinstance(op.operator, Reshape):
+        return None, ()
+    source = op.inputs[0]
+    order = tuple(range(source.type.rank))
+    if source.producer is not None and isinstance(source.producer.operator, Transpose):
+        order = source.producer.operator.perm
+        source = source.producer.inputs[0]
+    shape = source.type.shape
+    if len(shape) not in (3, 4) or order[0] != 0 or shape[0] != x.type.shape[0] or max(shape[2:]) > KERNEL_LIMIT:
+        return None, ()
+    return source, order
+
+
+# Windows
+
+
+def _pad_into_max_pool(found: Match[MaxPool]) -> Value | None:
+    """Padding with the smallest stored integer wins nowhere, as padding of the pool does not."""
+    pool, pad, x = found.root.operator, found.op("pad", Pad), found["x"]
+    pads = window_rules.spatial_pads(pad)
+    if pads is None or stored(pad.operator.value, x.type) != limits(x.type)[0]:
+        return None
+    merged = replace(pool, pads=tuple(a + b for a, b in zip(pool.pads, pads, strict=True)))
+    return found.emit(merged, x, result_types=[found.root.result.type])
+
+
+# Movement
+
+
+def _split_as_slices(found: Match[Split]) -> Sequence[Value]:
+    split, shape = found.root.operator, found["x"].type.shape
+    results: list[Value] = []
+    position = 0
+    for value, size in zip(found.root.results, split.sizes, strict=True):
+        begin = tuple(position if d == split.axis else 0 for d in range(len(shape)))
+        results.append(found.emit(Slice(begin, value.type.shape, (1,) * len(shape)), found["x"]))
+        results[-1].name = value.name
+        position += size
+    return results
+
+
+def _constant_as_map(found: Match) -> Value | None:
+    """A constant operand gets the rank of the result and all its channels, as the device broadcasts over pixels."""
+    shape = found.root.result.type.shape
+    constant = found["c"]
+    assert isinstance(constant, Constant)
+    if len(shape) not in MAP_RANKS or constant.type.quant is None or constant.type.quant.axis is not None:
+        return None
+    extents = [1] * (len(shape) - constant.type.rank) + list(constant.type.shape)
+    extents[1] = shape[1]
+    if tuple(extents) == constant.type.shape:
+        return None
+    array = np.broadcast_to(constant.array, extents)
+    widened = found.add_constant(constant.name, array, constant.type.with_shape(extents))
+    operands = [widened if value is constant else value for value in found.root.operands]
+    return found.emit(found.root.operator, *operands, result_types=[found.root.result.type])
+
+
+def _named(rules: tuple[Rule, ...], *names: str) -> tuple[Rule, ...]:
+    by_name = {rule.name: rule for rule in rules}
+    return tuple(by_name[name] for name in names)
+
+
+RULES: tuple[Rule, ...] = (
+    *_named(
+        movement_rules.RULES,
+        "reshape_to_same_shape",
+        "slice_of_everything",
+        "pad_by_nothing",
+        "transpose_without_effect",
+        "reshape_of_reshape",
+        "slice_of_slice",
+    ),
+    *_named(integer_rules.RULES, "redundant_activation", "activation_into_product"),
+    *_named(window_rules.RULES, "pad_into_conv", "pad_into_average_pool"),
+    Rule(
+        "pad_into_quantized_max_pool",
+        node(MaxPool, node(Pad, "x", name="pad"), where=_is_quantized),
+        _pad_into_max_pool,
+    ),
+    Rule("product_of_batches", node(MatMul, "x", Const("w"), where=_is_quantized), _batched_product),
+    Rule("product_as_convolution", node(MatMul, "x", Const("w"), where=_is_quantized), _product_as_convolution),
+    Rule("split_as_slices", node(Split, "x", where=_is_quantized), _split_as_slices),
+    Rule(
+        "constant_as_map",
+        node((Add, Sub, Mul, Max, Min), "x", Const("c"), where=_is_quantized, commutative=True),
+        _constant_as_map,
+    ),
+)
+"""In the order in which they are tried at each op."""

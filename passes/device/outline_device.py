@@ -15,7 +15,7 @@ from ...ir.ops.call import Call
 from ..base import Pass, Record
 from ..invariants import PLACED, UNPLANNED
 from ..placement.choice import producers_of
-from ..placement.device_support import is_weight
+from ..placement.device_support.maps import is_weight
 from ..placement.partition import CONVEX, regions_of
 from ..placement.regions import quotient
 

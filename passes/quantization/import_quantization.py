@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...ir.core import Function, Module, is_op
-from ...ir.ops.quantization import StorageCast
+from ...ir.core import Constant, Function, Module, Value, is_op
+from ...ir.ops.quantization import Dequantize, DequantizeLinear, Quantize, QuantizeLinear, StorageCast
+from ...ir.quantized import quantization_of
+from ...ir.types import DType, Quantization, TensorType
 from ..base import Pass, Record, erase_dead
 from ..invariants import UNPLANNED
-from ..pattern import Driver
-from . import accumulators, integer_rules, sink_dequantize_rules, typed_quantization_rules
+from ..pattern import Driver, Match, Rule, node, operand_of_the_same_type
+from . import accumulators, integer_rules, sink_dequantize_rules
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,45 @@ class ImportQuantization(Pass):
     requires = (UNPLANNED,)
 
     def apply(self, module: Module, record: Record) -> bool:
-        Driver((*typed_quantization_rules.RULES, *sink_dequantize_rules.RULES)).run(module, record)
+        Driver((*_TYPED, *sink_dequantize_rules.RULES)).run(module, record)
         record.counts["typed border"] = sum(map(_type_borders, module.functions.values()))
         Driver((*sink_dequantize_rules.RULES, *integer_rules.RULES, *accumulators.RULES)).run(module, record)
         return record.counts.total() > 0
+
+
+def _as_stored(found: Match, x: Value, quant: Quantization) -> Value:
+    """``x``, plain integers, as the stored ones of a quantised type; a constant becomes another constant."""
+    type = x.type.with_quant(quant)
+    if isinstance(x, Constant):
+        return found.add_constant(x.name, x.array, type)
+    return found.emit(StorageCast(), x, result_types=[type])
+
+
+def _typed_dequantize(found: Match[DequantizeLinear]) -> Value | None:
+    x, scale, zero_point = found.root.operands
+    quant = quantization_of(scale, zero_point, found.root.operator.axis)
+    if quant is None or found.root.result.type.dtype is not DType.F32:
+        return None
+    return found.emit(Dequantize(), _as_stored(found, x, quant))
+
+
+def _typed_quantize(found: Match[QuantizeLinear]) -> Value | None:
+    quantize, (x, scale, zero_point) = found.root.operator, found.root.operands
+    quant = quantization_of(scale, zero_point, quantize.axis)
+    if quant is None or x.type.dtype is not DType.F32:
+        return None
+    type = TensorType(x.type.shape, quantize.to, quant)
+    return found.emit(StorageCast(), found.emit(Quantize(), x, result_types=[type]))
+
+
+_TYPED: tuple[Rule, ...] = (
+    Rule("typed_dequantize", node(DequantizeLinear), _typed_dequantize),
+    Rule("typed_quantize", node(QuantizeLinear), _typed_quantize),
+    Rule(
+        "storage_cast_and_back", node(StorageCast, node(StorageCast, "x", single_use=False)), operand_of_the_same_type
+    ),
+)
+"""Scales and zero points that are constants leave the operands for the types."""
 
 
 def _type_borders(function: Function) -> int:

@@ -9,8 +9,9 @@ from before_after import parse
 
 from tilewright.codegen.device.emit import lowering_of
 from tilewright.codegen.device.program import FAMILIES
+from tilewright.compiler.report.supported import device_rules
 from tilewright.ir.op import REGISTRY
-from tilewright.passes.placement.device_support import SUPPORT, common_rules, reject, support_rows
+from tilewright.passes.placement.device_support import SUPPORT, reject
 from tilewright.runtime import isa, machine
 from tilewright.runtime.machine import load
 
@@ -265,9 +266,10 @@ def test_limits_are_those_of_the_instruction_set() -> None:
 
 
 def test_rows_for_people() -> None:
-    rows = {row.operator: row for row in support_rows()}
-    assert list(rows) == [cls.name for cls in sorted(SUPPORT, key=lambda cls: (cls.family, cls.name))]
-    assert rows["concat"].rules == ("Feature maps are joined along channels, axis 1",)
-    assert rows["sigmoid"].rules == ()
-    assert "The smallest tile of the op fits the scratchpads" in common_rules()
-    assert all(rule and not rule.endswith(".") for row in rows.values() for rule in row.rules)
+    rows = {row["rule"]: row["operators"] for row in device_rules().records()}
+    assert rows["Feature maps are joined along channels, axis 1"] == ["concat"]
+    assert not any("sigmoid" in operators for operators in rows.values())
+    assert rows["The smallest tile of the op fits the scratchpads"] == ["all"]
+    named = [cls.name for cls in sorted(SUPPORT, key=lambda cls: (cls.family, cls.name))]
+    assert all(operators == ["all"] or operators == sorted(operators, key=named.index) for operators in rows.values())
+    assert all(rule and not rule.endswith(".") for rule in rows)

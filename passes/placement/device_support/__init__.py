@@ -5,8 +5,6 @@ What the rules say is what :mod:`tilewright.codegen.device` does; tests hold the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ....ir.annotations import Reason
 from ....ir.core import Op
 from ....ir.op import Operator, QuantizationRule
@@ -21,10 +19,12 @@ from ....ir.ops.shape import Reshape
 from ....ir.ops.unary import Unary
 from ....runtime.machine import Machine
 from . import convolution, elementwise, maps, movement, pooling
-from .maps import is_weight
-from .rule import Rule, reason_of, text_of
+from .rule import Rule, reason_of
 
-_FAMILIES: dict[type[Operator], tuple[Rule, ...]] = {
+COMMON_RULES = (*maps.FIRST, *maps.LAST)
+"""What holds for every operator of the device."""
+
+OWN_RULES: dict[type[Operator], tuple[Rule, ...]] = {
     Conv: convolution.RULES,
     MaxPool: pooling.MAXIMUM_RULES,
     AveragePool: pooling.AVERAGE_RULES,
@@ -38,12 +38,12 @@ _FAMILIES: dict[type[Operator], tuple[Rule, ...]] = {
     Requantize: (),
     **{cls: () for cls in REGISTRY.values() if issubclass(cls, Unary) and cls.QUANTIZATION is QuantizationRule.TABLE},
 }
+"""Operators that the device has, with the rules that hold for them besides."""
 
 SUPPORT: dict[type[Operator], tuple[Rule, ...]] = {
-    cls: (*maps.FIRST, *rules, *maps.LAST) for cls, rules in _FAMILIES.items()
+    cls: (*maps.FIRST, *rules, *maps.LAST) for cls, rules in OWN_RULES.items()
 }
-"""Operators that the device has, and the rules that an op of each keeps, in the order in which they are checked."""
-
+"""All rules that an op of each operator keeps, in the order in which they are checked."""
 
 CONVERSION = "converts between real numbers and integers, which the host does"
 """Why borders of the integers are not on the device."""
@@ -64,26 +64,3 @@ def reject(op: Op, machine: Machine) -> Reason | None:
         if found is not None:
             return reason_of(rule, found)
     return None
-
-
-@dataclass(frozen=True)
-class SupportRow:
-    """What ``inspect --supported-ops`` says about one operator of the device."""
-
-    operator: str
-    family: str
-    rules: tuple[str, ...]
-
-
-def common_rules() -> tuple[str, ...]:
-    """The rules that hold for every operator of the device."""
-    return tuple(text_of(rule) for rule in (*maps.FIRST, *maps.LAST))
-
-
-def support_rows() -> list[SupportRow]:
-    """Each operator that the device has, by family and name, with the rules of its own."""
-    rows = [SupportRow(cls.name, cls.family, tuple(map(text_of, rules))) for cls, rules in _FAMILIES.items()]
-    return sorted(rows, key=lambda row: (row.family, row.operator))
-
-
-__all__ = ["CONVERSION", "SUPPORT", "SupportRow", "common_rules", "is_weight", "reject", "support_rows"]
