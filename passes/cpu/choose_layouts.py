@@ -45,10 +45,7 @@ class ChooseLayouts(Pass):
         if not needs_blocks and not matrices:
             return False
         blocked = _blocked_side(function, supports) if needs_blocks else set()
-        rewriter = _Rewriter(module, supports, blocked, record)
-        rewriter.run()
-        for op, layout in matrices.items():
-            rewriter.lay_out_matrix(op, layout)
+        _Rewriter(module, supports, matrices, blocked, record).run()
         module.drop_unused_constants()
         return True
 
@@ -93,9 +90,17 @@ def _reorder_bytes(value: Value) -> int:
 class _Rewriter:
     """Carries out the decision."""
 
-    def __init__(self, module: Module, supports: dict[Op, Support], blocked: set[Hashable], record: Record) -> None:
+    def __init__(
+        self,
+        module: Module,
+        supports: dict[Op, Support],
+        matrices: dict[Op, str],
+        blocked: set[Hashable],
+        record: Record,
+    ) -> None:
         self._module = module
         self._supports = supports
+        self._matrices = matrices
         self._blocked = blocked
         self._record = record
         self._copies: dict[tuple[Value, str], Value] = {}
@@ -107,6 +112,9 @@ class _Rewriter:
             support = self._supports.get(op) if op in self._blocked else None
             is_stem = support is not None and support.stem_weights is not None and (op, 0) not in self._blocked
             weights = (support.stem_weights if is_stem else support.weights) if support is not None else None
+            if op in self._matrices:
+                weights = {1: self._matrices[op]}
+                self._record.counts[op.name] += 1
             for index, value in enumerate(op.operands):
                 if value is None:
                     continue
@@ -120,13 +128,6 @@ class _Rewriter:
                 self._record.counts[op.name] += 1
         for index, value in enumerate(function.results):
             function.set_operand(index, self._in_layout(value, "", None))
-
-    def lay_out_matrix(self, op: Op, layout: str) -> None:
-        """Put the weights of a matrix product in a layout of their own."""
-        weights = op.operands[1]
-        if isinstance(weights, Constant):
-            op.set_operand(1, self._constant(weights, layout))
-            self._record.counts[op.name] += 1
 
     def _constant(self, constant: Constant, layout: str) -> Constant:
         """The constant in another layout; the array stays as it is."""

@@ -35,7 +35,7 @@ class IsolateOutputs(Pass):
                     names=[function.result_names[index]],
                     loc=source.loc if source else (),
                 )
-                ON.set(copy, (ON.get(source) if source is not None else None) or "cpu")
+                ON.set(copy, "cpu")
                 function.set_operand(index, function.insert(copy).result)
                 record.counts["copy"] += 1
             else:

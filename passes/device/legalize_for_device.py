@@ -109,12 +109,10 @@ def _flattened_map(x: Value) -> tuple[Value | None, tuple[int, ...]]:
 
 def _pad_into_max_pool(found: Match[MaxPool]) -> Value | None:
     """Padding with the smallest stored integer wins nowhere, as padding of the pool does not."""
-    pool, pad, x = found.root.operator, found.op("pad", Pad), found["x"]
-    pads = window_rules.spatial_pads(pad)
-    if pads is None or stored(pad.operator.value, x.type) != limits(x.type)[0]:
+    pool, x = window_rules.padded(found), found["x"]
+    if pool is None or stored(found.op("pad", Pad).operator.value, x.type) != limits(x.type)[0]:
         return None
-    merged = replace(pool, pads=tuple(a + b for a, b in zip(pool.pads, pads, strict=True)))
-    return found.emit(merged, x, result_types=[found.root.result.type])
+    return found.emit(pool, x, result_types=[found.root.result.type])
 
 
 # Movement

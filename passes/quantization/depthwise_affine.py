@@ -32,20 +32,15 @@ class DepthwiseAffine(Pass):
         return Driver(RULES).run(module, record)
 
 
-def _is_for_channels(x: Value, constant: Value) -> bool:
-    """Whether the constant has one number for each channel of x."""
+def _channels(x: Value, constant: Value) -> np.ndarray | None:
+    """A constant as one number for each channel of x, ``None`` if it is none such."""
     rank = x.type.rank
     if rank < 3 or x.type.dtype is not DType.F32 or isinstance(x, Constant) or x.type.shape[1] < 2:
-        return False
+        return None
     if not isinstance(constant, Constant) or not np.isfinite(constant.array).all():
-        return False
+        return None
     shape = (1,) * (rank - constant.type.rank) + constant.type.shape
-    return shape == (1, x.type.shape[1], *[1] * (rank - 2))
-
-
-def _channels(found: Match, name: str) -> np.ndarray | None:
-    """A constant as one number for each channel of x, ``None`` if it is none such."""
-    return found.constant(name).reshape(-1) if _is_for_channels(found["x"], found[name]) else None
+    return constant.array.reshape(-1) if shape == (1, x.type.shape[1], *[1] * (rank - 2)) else None
 
 
 def _convolution(found: Match, factor: np.ndarray, summand: np.ndarray | None) -> Value:
@@ -58,28 +53,27 @@ def _convolution(found: Match, factor: np.ndarray, summand: np.ndarray | None) -
     return found.emit(Conv(ones, (0,) * 2 * spatial, ones, x.type.shape[1]), x, w, b)
 
 
-def _scale_and_shift(found: Match) -> Value | None:
-    factor, summand = _channels(found, "c"), _channels(found, "d")
-    if factor is None or summand is None:
-        return None
-    return _convolution(found, factor, -summand if isinstance(found.root.operator, Sub) else summand)
-
-
 def _scale(found: Match) -> Value | None:
     readers = [user for user in found.root.result.users if isinstance(user.operator, (Add, Sub))]
-    if len(found.root.result.users) == 1 and any(_is_for_channels(found["x"], v) for r in readers for v in r.inputs):
+    summands = (_channels(found["x"], value) for user in readers for value in user.inputs)
+    if len(found.root.result.users) == 1 and any(summand is not None for summand in summands):
         # The addition takes both.
         return None
-    factor = _channels(found, "c")
+    factor = _channels(found["x"], found["c"])
     return _convolution(found, factor, None) if factor is not None else None
 
 
-def _shift(found: Match) -> Value | None:
-    summand = _channels(found, "d")
+def _scale_and_shift(found: Match) -> Value | None:
+    factor = _channels(found["x"], found["c"])
+    return _shift(found, factor) if factor is not None else None
+
+
+def _shift(found: Match, factor: np.ndarray | None = None) -> Value | None:
+    summand = _channels(found["x"], found["d"])
     if summand is None:
         return None
-    sign = -1 if isinstance(found.root.operator, Sub) else 1
-    return _convolution(found, np.ones(summand.shape), sign * summand)
+    factor = factor if factor is not None else np.ones(summand.shape)
+    return _convolution(found, factor, -summand if isinstance(found.root.operator, Sub) else summand)
 
 
 _SCALED = node(Mul, "x", Const("c"), commutative=True)

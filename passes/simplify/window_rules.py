@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import TypeVar
 
-from ...ir.core import Op, Value
+from ...ir.core import Value
 from ...ir.ops.convolution import Conv
 from ...ir.ops.movement import Pad
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool, MaxPool
@@ -13,40 +14,35 @@ from ...ir.ops.reduction import ReduceMean
 from ...ir.ops.shape import Reshape
 from ..pattern import Match, Rule, node
 
+WindowT = TypeVar("WindowT", Conv, AveragePool, MaxPool)
 
-def spatial_pads(op: Op[Pad]) -> tuple[int, ...] | None:
-    """Pads of the spatial dimensions, begins then ends, of a constant pad that adds no batch or channel."""
-    pad = op.operator
-    rank = op.result.type.rank
+
+def padded(found: Match[WindowT]) -> WindowT | None:
+    """The operator of the root with the pads of the op called ``pad`` as well; ``None`` where that does not pad with a
+    constant, or adds a batch or channel.
+    """
+    pad, window, rank = found.op("pad", Pad).operator, found.root.operator, found["x"].type.rank
     if pad.mode != "constant" or rank < 3 or any((*pad.pads[:2], *pad.pads[rank : rank + 2])):
         return None
-    return (*pad.pads[2:rank], *pad.pads[rank + 2 :])
-
-
-def _sum(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(a + b for a, b in zip(left, right, strict=True))
+    spatial = (*pad.pads[2:rank], *pad.pads[rank + 2 :])
+    return replace(window, pads=tuple(a + b for a, b in zip(window.pads, spatial, strict=True)))
 
 
 def pad_into_conv(found: Match[Conv]) -> Value | None:
     """Padding with the number 0, which quantised tensors pad with too."""
-    conv, pad = found.root.operator, found.op("pad", Pad)
-    pads = spatial_pads(pad)
-    if pads is None or pad.operator.value != 0:
+    conv = padded(found)
+    if conv is None or found.op("pad", Pad).operator.value != 0:
         return None
-    types = [value.type for value in found.root.results]
-    return found.emit(
-        replace(conv, pads=_sum(conv.pads, pads)), found["x"], *found.root.operands[1:], result_types=types
-    )
+    return found.emit(conv, found["x"], *found.root.operands[1:], result_types=[found.root.result.type])
 
 
 def _pad_into_average_pool(found: Match[AveragePool]) -> Value | None:
-    pool, pad = found.root.operator, found.op("pad", Pad)
-    pads = spatial_pads(pad)
+    pool, merged = found.root.operator, padded(found)
     # Padding of the pool's own that does not count cannot be told from padding that does.
-    if pads is None or pad.operator.value != 0 or (any(pool.pads) and not pool.count_include_pad):
+    ambiguous = any(pool.pads) and not pool.count_include_pad
+    if merged is None or found.op("pad", Pad).operator.value != 0 or ambiguous:
         return None
-    merged = replace(pool, pads=_sum(pool.pads, pads), count_include_pad=True)
-    return found.emit(merged, found["x"], result_types=[found.root.result.type])
+    return found.emit(replace(merged, count_include_pad=True), found["x"], result_types=[found.root.result.type])
 
 
 def _is_never_negative(value: Value) -> bool:
@@ -59,19 +55,17 @@ def _is_never_negative(value: Value) -> bool:
 
 
 def _pad_into_max_pool(found: Match[MaxPool]) -> Value | None:
-    pool, pad = found.root.operator, found.op("pad", Pad)
-    pads = spatial_pads(pad)
-    if pads is None or found["x"].type.quant is not None:
+    pool, merged, value = found.root.operator, padded(found), found.op("pad", Pad).operator.value
+    if merged is None or found["x"].type.quant is not None:
         return None
-    merged = replace(pool, pads=_sum(pool.pads, pads))
-    if pad.operator.value == -math.inf:
+    if value == -math.inf:
         return found.emit(merged, found["x"])
     # Zeros around numbers that are not below zero win nowhere but in windows of nothing else.
     spatial = len(pool.kernel)
     reach = [d * (k - 1) + 1 for d, k in zip(pool.dilations, pool.kernel, strict=True)]
     inside = all(max(merged.pads[d], merged.pads[spatial + d]) < reach[d] for d in range(spatial))
     undilated = all(d == 1 for d in pool.dilations)
-    if pad.operator.value == 0 and inside and undilated and not any(pool.pads) and _is_never_negative(found["x"]):
+    if value == 0 and inside and undilated and not any(pool.pads) and _is_never_negative(found["x"]):
         return found.emit(merged, found["x"])
     return None
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from ....ir.core import Constant, Op
 from ....ir.feature_map import window_of
-from ....ir.ops.convolution import Conv
 from ....ir.quantized import EIGHT_BIT
 from ....runtime.machine import DILATION_LIMIT, KERNEL_LIMIT, ORIGIN_LIMIT, STRIDE_LIMIT, Machine
-from .rule import Found, Rule, listed
+from .rule import Found, Rule, at_most
 
 
 def one_or_two_spatial_dimensions(op: Op, machine: Machine) -> Found | None:
@@ -37,30 +36,16 @@ def kernel_size(op: Op, machine: Machine) -> Found | None:
     return Found(op.inputs[1], f"{kernel[0]} x {kernel[1]}") if max(kernel) > KERNEL_LIMIT else None
 
 
-def strides(op: Op, machine: Machine) -> Found | None:
-    """Strides of a convolution are at most 31."""
-    found = window_of(op).stride
-    return Found(op.result, listed(found)) if max(found) > STRIDE_LIMIT else None
-
-
-def dilations(op: Op, machine: Machine) -> Found | None:
-    """Dilations of a convolution are at most 31."""
-    found = window_of(op).dilation
-    return Found(op.result, listed(found)) if max(found) > DILATION_LIMIT else None
-
-
-def padding(op: Op[Conv], machine: Machine) -> Found | None:
-    """A convolution pads with at most 255 rows and columns on each side."""
-    pads = op.operator.pads
-    return Found(op.result, listed(pads)) if max(pads) > ORIGIN_LIMIT else None
-
-
 RULES: tuple[Rule, ...] = (
     one_or_two_spatial_dimensions,
     weights_are_constants,
     weights_of_eight_bits,
     kernel_size,
-    strides,
-    dilations,
-    padding,
+    at_most(STRIDE_LIMIT, "Strides of a convolution are at most 31.", lambda op: window_of(op).stride),
+    at_most(DILATION_LIMIT, "Dilations of a convolution are at most 31.", lambda op: window_of(op).dilation),
+    at_most(
+        ORIGIN_LIMIT,
+        "A convolution pads with at most 255 rows and columns on each side.",
+        lambda op: op.operator.pads,
+    ),
 )

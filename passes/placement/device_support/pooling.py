@@ -6,25 +6,13 @@ from ....ir.core import Op
 from ....ir.feature_map import map_shape, window_of
 from ....ir.ops.pooling import AveragePool, Pool
 from ....runtime.machine import POOL_KERNEL_LIMIT, STRIDE_LIMIT, Machine
-from .rule import Found, Rule, listed
+from .rule import Found, Rule, at_most, listed
 
 
 def window_size(op: Op, machine: Machine) -> Found | None:
     """A pooling window has at most 255 rows and columns, that of a global pool the size of the map."""
     kernel = window_of(op).kernel
     return Found(op.inputs[0], f"{kernel[0]} x {kernel[1]}") if max(kernel) > POOL_KERNEL_LIMIT else None
-
-
-def no_dilation(op: Op, machine: Machine) -> Found | None:
-    """A pooling window has no dilation."""
-    found = window_of(op).dilation
-    return Found(op.result, listed(found)) if max(found) > 1 else None
-
-
-def strides(op: Op, machine: Machine) -> Found | None:
-    """Strides of a pooling window are at most 31."""
-    found = window_of(op).stride
-    return Found(op.result, listed(found)) if max(found) > STRIDE_LIMIT else None
 
 
 def windows_meet_the_map(op: Op[Pool], machine: Machine) -> Found | None:
@@ -45,5 +33,10 @@ def no_overhang(op: Op[AveragePool], machine: Machine) -> Found | None:
 
 
 GLOBAL_RULES: tuple[Rule, ...] = (window_size,)
-MAXIMUM_RULES: tuple[Rule, ...] = (window_size, no_dilation, strides, windows_meet_the_map)
+MAXIMUM_RULES: tuple[Rule, ...] = (
+    window_size,
+    at_most(1, "A pooling window has no dilation.", lambda op: window_of(op).dilation),
+    at_most(STRIDE_LIMIT, "Strides of a pooling window are at most 31.", lambda op: window_of(op).stride),
+    windows_meet_the_map,
+)
 AVERAGE_RULES: tuple[Rule, ...] = (*MAXIMUM_RULES, no_overhang)

@@ -35,6 +35,17 @@ def text_of(rule: Rule) -> str:
     return " ".join((rule.__doc__ or "").split()).rstrip(".")
 
 
+def at_most(limit: int, sentence: str, numbers: Callable[[Op[Any]], tuple[int, ...]]) -> Rule:
+    """The rule that says, in this sentence, that none of an op's ``numbers`` is larger than ``limit``."""
+
+    def rule(op: Op[Any], machine: Machine) -> Found | None:
+        found = numbers(op)
+        return Found(op.result, listed(found)) if max(found) > limit else None
+
+    rule.__doc__ = sentence
+    return rule
+
+
 def reason_of(rule: Rule, found: Found) -> Reason:
     sigil = "@" if isinstance(found.tensor, Constant) else "%"
     return Reason(text_of(rule), sigil + found.tensor.name, found.value)
