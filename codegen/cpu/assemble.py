@@ -15,8 +15,8 @@ from tilewright.errors import CodegenError
 
 from .kernel import Kernel
 from .llvm.builder import FunctionBuilder
-from .llvm.module import hide, machine, module_text, parse
-from .llvm.target import TargetDescription
+from .llvm.module import hide, module_text, parse
+from .llvm.target import TargetDescription, machine
 from .llvm.types import I32, I64, PTR, Register, constant, zero
 
 ENTRY = "tilewright_run"

@@ -42,11 +42,8 @@ class Nest:
                 strides.append(current)
         if not extents:
             extents, strides = [1], [[1] * len(self.accesses)]
-        return self._with(tuple(extents), strides)
-
-    def _with(self, extents: tuple[int, ...], strides: Sequence[Sequence[int]]) -> Nest:
         accesses = tuple(Access(tuple(s[i] for s in strides), access.offset) for i, access in enumerate(self.accesses))
-        return Nest(extents, accesses)
+        return Nest(tuple(extents), accesses)
 
 
 def row_major(shape: Sequence[int]) -> tuple[int, ...]:

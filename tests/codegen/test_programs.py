@@ -12,7 +12,7 @@ from kernel_harness import TARGETS, Guarded, described
 from operator_samples import Case, all_cases, make_case
 
 from tilewright.codegen.cpu.assemble import ENTRY
-from tilewright.codegen.cpu.llvm.target import TargetDescription
+from tilewright.codegen.cpu.llvm.target import TargetDescription, machine
 from tilewright.codegen.cpu.program import CpuCode, build_cpu_program
 from tilewright.ir.interp import run as interpret
 from tilewright.ir.op import REGISTRY
@@ -49,7 +49,7 @@ def float_cases(names: tuple[str, ...]) -> Iterator[Case]:
 
 def execute(program: CpuCode, inputs: list[np.ndarray], outputs: list[TensorType]) -> list[np.ndarray]:
     """Outputs of a program without reference steps; checks that nothing is written outside of its buffers."""
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), program.target.machine())
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine.__wrapped__(program.target))
     engine.add_object_file(llvm.ObjectFileRef.from_data(program.object_code))
     engine.finalize_object()
     operands = [Guarded(array) for array in inputs]

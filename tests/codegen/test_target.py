@@ -8,7 +8,7 @@ from kernel_harness import described
 
 from tilewright.codegen.cpu.kernels.convolution import Convolution
 from tilewright.codegen.cpu.kernels.window import Axis
-from tilewright.codegen.cpu.llvm.target import TargetDescription
+from tilewright.codegen.cpu.llvm.target import TargetDescription, machine
 from tilewright.codegen.cpu.spec import KernelSpec
 from tilewright.errors import CodegenError
 
@@ -19,11 +19,11 @@ def convolution() -> KernelSpec:
 
 
 def assembly(spec: KernelSpec, target: TargetDescription) -> str:
-    machine = target.machine()
+    code_generator = machine(target)
     module = llvm.parse_assembly(spec.generate(target).text)
     module.triple = target.triple
-    module.data_layout = str(machine.target_data)
-    return machine.emit_assembly(module)
+    module.data_layout = str(code_generator.target_data)
+    return code_generator.emit_assembly(module)
 
 
 def test_host_is_described() -> None:
@@ -55,7 +55,7 @@ def test_portable_code_needs_no_extension() -> None:
 def test_code_for_another_architecture() -> None:
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
-    arm = TargetDescription("aarch64-unknown-linux-gnu", "generic", ("neon",), (), 128, 32, True, False)
+    arm = TargetDescription("aarch64-unknown-linux-gnu", "generic", ("neon",), (), 128, 32, True)
     assert "fmla" in assembly(convolution(), arm)
 
 

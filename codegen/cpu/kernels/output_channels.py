@@ -19,12 +19,13 @@ from ....ir.core import Constant, Op
 from ....ir.layout import BLOCK
 from ....ir.ops.convolution import Conv
 from ....ir.ops.matmul import MatMul
-from ....ir.quantized import EIGHT_BIT, accumulator_factors, clamp_bounds, parameters
+from ....ir.quantized import accumulator_factors, clamp_bounds, parameters
 from ....ir.types import DType
 from ..llvm.builder import FunctionBuilder
 from ..llvm.quantized_math import StoredRange, single
 from ..llvm.types import F32, I8, I32, Register, Registers, Type, partial_mask, zero
 from ..spec import ConstantTable, KernelSpec
+from ..tensors import is_quantized_product
 from .activation import ProductSpec
 from .window import Reach
 from .window_walk import Values, WindowSpec
@@ -104,13 +105,8 @@ class Channels:
 
 
 def has_constant_channels(op: Op) -> bool:
-    """Whether an op is a quantised convolution or matrix product whose weights and bias are known."""
-    if not isinstance(op.operator, Conv | MatMul):
-        return False
-    x, w, *rest = op.inputs
-    types = (x.type, w.type, op.result.type)
-    eight_bit = all(type.quant is not None and type.dtype in EIGHT_BIT for type in types)
-    return eight_bit and all(isinstance(v, Constant) for v in (w, *rest))
+    """Whether a convolution or matrix product is quantised, and its weights and bias are known."""
+    return is_quantized_product(op) and all(isinstance(value, Constant) for value in op.inputs[1:])
 
 
 def channels_of(op: Op) -> Channels:

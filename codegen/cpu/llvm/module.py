@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 
 import llvmlite.binding as llvm
 
 from tilewright.errors import CodegenError
 
 from .builder import FunctionBuilder
-from .target import TargetDescription
+from .target import TargetDescription, machine
 
 
 def module_text(functions: Sequence[FunctionBuilder]) -> str:
     """The text of a module with these functions and what they declare."""
     declarations = {symbol: text for function in functions for symbol, text in function.declarations.items()}
     return "\n".join([*declarations.values(), *(function.text() for function in functions)])
-
-
-@cache
-def machine(target: TargetDescription) -> llvm.TargetMachine:
-    """LLVM's code generator for a target."""
-    return target.machine()
 
 
 def parse(text: str, name: str, target: TargetDescription) -> llvm.ModuleRef:

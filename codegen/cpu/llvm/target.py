@@ -27,7 +27,6 @@ class TargetDescription:
         vector_bits: width of the vector registers that kernels are built for.
         registers: number of vector registers.
         has_fma: multiply-add with one rounding is an instruction.
-        has_dot_product: four-byte integer dot products (VNNI or SDOT/UDOT) are instructions.
         cache_bytes: capacity of the first and second level data caches, for blocking.
     """
 
@@ -38,7 +37,6 @@ class TargetDescription:
     vector_bits: int
     registers: int
     has_fma: bool
-    has_dot_product: bool
     cache_bytes: tuple[int, int] = (32 * 1024, 512 * 1024)
 
     @property
@@ -47,9 +45,15 @@ class TargetDescription:
         return self.vector_bits // 32
 
     @staticmethod
+    @cache
     def host() -> TargetDescription:
         """The processor of this machine, as LLVM sees it."""
-        return _host()
+        _initialize()
+        flags = llvm.get_host_cpu_features()
+        enabled = tuple(sorted(name for name, on in flags.items() if on))
+        disabled = tuple(sorted(name for name, on in flags.items() if not on))
+        caches = _cache(1, 32), _cache(2, 512)
+        return _describe(llvm.get_process_triple(), llvm.get_host_cpu_name(), enabled, disabled, caches)
 
     @staticmethod
     def named(name: str) -> TargetDescription:
@@ -58,7 +62,7 @@ class TargetDescription:
         Raises:
             CodegenError: there is no such target, or this machine could not run it.
         """
-        host = _host()
+        host = TargetDescription.host()
         if name == "host":
             return host
         if name == "portable":
@@ -75,20 +79,22 @@ class TargetDescription:
         """The same machine, using only what ``cpu`` and ``features`` name."""
         return _describe(self.triple, cpu, features, (), self.cache_bytes)
 
-    def machine(self) -> llvm.TargetMachine:
-        """LLVM's code generator for this target: position independent, small code model.
 
-        Raises:
-            CodegenError: the installed LLVM does not know the target.
-        """
-        _initialize()
-        signs = [f"+{name}" for name in self.features] + [f"-{name}" for name in self.disabled]
-        try:
-            return llvm.Target.from_triple(self.triple).create_target_machine(
-                cpu=self.cpu, features=",".join(signs), opt=2, reloc="pic", codemodel="small"
-            )
-        except RuntimeError as error:
-            raise CodegenError(f"LLVM has no such target: {error}", found=self.triple) from error
+@cache
+def machine(target: TargetDescription) -> llvm.TargetMachine:
+    """LLVM's code generator for a target: position independent, small code model.
+
+    Raises:
+        CodegenError: the installed LLVM does not know the target.
+    """
+    _initialize()
+    signs = [f"+{name}" for name in target.features] + [f"-{name}" for name in target.disabled]
+    try:
+        return llvm.Target.from_triple(target.triple).create_target_machine(
+            cpu=target.cpu, features=",".join(signs), opt=2, reloc="pic", codemodel="small"
+        )
+    except RuntimeError as error:
+        raise CodegenError(f"LLVM has no such target: {error}", found=target.triple) from error
 
 
 @cache
@@ -106,23 +112,11 @@ def _describe(
         wide = {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= have
         bits = 512 if wide else 256 if "avx2" in have else 128
         registers, has_fma = 32 if wide else 16, "fma" in have or wide
-        dot = bool(have & {"avx512vnni", "avxvnni"})
     else:
         # Every 64-bit Arm processor has 32 registers of 128 bits and a fused multiply-add.
         arm = triple.startswith(("aarch64", "arm64"))
-        bits, registers, has_fma, dot = 128, 32 if arm else 16, arm, "dotprod" in have
-    return TargetDescription(triple, cpu, features, disabled, bits, registers, has_fma, dot, caches)
-
-
-@cache
-def _host() -> TargetDescription:
-    _initialize()
-    flags = llvm.get_host_cpu_features()
-    enabled = tuple(sorted(name for name, on in flags.items() if on))
-    disabled = tuple(sorted(name for name, on in flags.items() if not on))
-    return _describe(
-        llvm.get_process_triple(), llvm.get_host_cpu_name(), enabled, disabled, (_cache(1, 32), _cache(2, 512))
-    )
+        bits, registers, has_fma = 128, 32 if arm else 16, arm
+    return TargetDescription(triple, cpu, features, disabled, bits, registers, has_fma, caches)
 
 
 def _cache(level: int, default_kilobytes: int) -> int:

@@ -65,10 +65,6 @@ def minimum(b: FunctionBuilder, x: Register, bound: float) -> Register:
     return b.smaller(number(x, bound), x)
 
 
-def absolute(b: FunctionBuilder, x: Register) -> Register:
-    return b.unary_intrinsic("fabs", x)
-
-
 def with_sign(b: FunctionBuilder, magnitude: Register, sign: Register) -> Register:
     """``magnitude`` with the sign of ``sign``."""
     return b.intrinsic(f"llvm.copysign.{magnitude.type.suffix}", magnitude.type, [magnitude, sign])
@@ -153,7 +149,7 @@ def tanh(b: FunctionBuilder, x: Register) -> Register:
     """The hyperbolic tangent."""
     square = b.binary("fmul", x, x)
     near = b.fma(b.binary("fmul", polynomial(b, square, _TANH), square), x, x)
-    magnitude = absolute(b, x)
+    magnitude = b.unary_intrinsic("fabs", x)
     e = _exp_limited(b, b.binary("fmul", minimum(b, magnitude, 10.0), number(x, 2)))
     part = b.binary("fdiv", number(x, 2), b.binary("fadd", e, number(x, 1)))
     far = with_sign(b, b.binary("fsub", number(x, 1), part), x)
@@ -164,7 +160,7 @@ def erf(b: FunctionBuilder, x: Register) -> Register:
     """The error function."""
     square = b.binary("fmul", x, x)
     near = b.fma(polynomial(b, square, _ERF_NEAR), x, x)
-    magnitude = absolute(b, x)
+    magnitude = b.unary_intrinsic("fabs", x)
     exponent = polynomial(b, minimum(b, magnitude, 4.0), _ERF_FAR)
     far = with_sign(b, b.binary("fsub", number(x, 1), _exp_limited(b, exponent)), x)
     return b.select(b.compare("olt", magnitude, number(x, 0.93)), near, far)
