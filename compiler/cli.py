@@ -192,7 +192,7 @@ def run(
         ),
     ] = None,
     random: Annotated[
-        int | None, typer.Option(metavar="SEED", help="Run on random inputs made from this seed instead.")
+        int | None, typer.Option(min=0, metavar="SEED", help="Run on random inputs made from this seed instead.")
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE.npz", help="Save the outputs.")] = None,
     engine: Engine = None,
@@ -208,10 +208,13 @@ def run(
     Example: `tilewright run resnet50.twa image.npy -o scores.npz`
     """
     from ..runtime.session import load
+    from .output import check_apart
     from .report.execution import gather_inputs, profile_table, results_json, results_text, save_outputs
 
     if profile and output is not None:
         raise UsageError("--profile prints times and has no outputs to save", hint="Leave --profile or --output out.")
+    if output is not None:
+        check_apart(artifact, output)
     with load(artifact, engine=engine, machine=machine) as session:
         arrays = gather_inputs(session.inputs, inputs or [], random)
         if profile:
@@ -247,6 +250,10 @@ def inspect(
     from .report.inspection import artifact_ir, disassembly, inspect_artifact, inspect_model
     from .report.supported import device_rules, supported_onnx_operators, supported_operators
 
+    if supported_ops + ir + memory + disassemble > 1:
+        raise UsageError("--supported-ops, --ir, --memory and --disassemble show different things", hint="Give one.")
+    if disassemble and engine is not None:
+        raise UsageError("--disassemble shows the only engine with instructions", hint="Leave --engine out.")
     if supported_ops:
         tables = {"operators": supported_operators(), "device": device_rules(), "onnx": supported_onnx_operators()}
         shown = json_text({key: table.records() for key, table in tables.items()}) if json_output else None

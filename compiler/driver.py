@@ -94,6 +94,9 @@ def _check(options: CompileOptions) -> None:
             raise UsageError(f"{flag} has no use without calibration data", hint=hint)
     parse_order(options.devices)
     make_statistics(options.calibration_method, options.percentile)
+    if options.calibration_method != "percentile" and options.percentile != CompileOptions.percentile:
+        hint = "Give --calibration-method percentile, or leave --percentile out."
+        raise UsageError(f"--percentile has no use for the method {options.calibration_method}", hint=hint)
     Preprocessing.of(options.preprocessing or {})
     check_names(options.print_after or ())
 

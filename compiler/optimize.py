@@ -50,10 +50,13 @@ def read_module(path: Path, input_shapes: InputShapes) -> Module:
 
     Raises:
         ModelError, InputError: the file cannot be read, or is not what its name says.
+        UsageError: shapes are given for a text, which has its own.
         ParseError, VerifyError: the text is malformed, or is no sound module.
     """
     if path.suffix == ".onnx":
         return import_onnx(path, input_shapes)
+    if input_shapes:
+        raise UsageError("--input-shape is for ONNX models; the shapes of a module are fixed", found=str(path))
     try:
         module = load_dump(path)
     except ParseError as error:
@@ -61,8 +64,10 @@ def read_module(path: Path, input_shapes: InputShapes) -> Module:
         raise
     except OSError as error:
         raise InputError(f"cannot read {error.filename or str(path)!r}: {error.strerror or error}") from None
-    except ValueError as error:
-        raise InputError(f"{str(path)!r} or one of its blobs is damaged: {error}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{str(path)!r} is neither an ONNX model (.onnx) nor a module as text") from None
+    except (EOFError, ValueError):
+        raise InputError(f"an array in {str(path.parent / 'blobs')!r} is damaged") from None
     verify(module, stage="read")
     return module
 

@@ -66,7 +66,7 @@ def open_calibration_set(
     if isinstance(source, np.ndarray):
         return _arrays("the array", {_only_input(inputs, "an array"): source}, inputs, limit)
     if isinstance(source, Mapping):
-        arrays = {str(name): np.asarray(array) for name, array in source.items()}
+        arrays = {str(name): _array(array, "the mapping", str(name)) for name, array in source.items()}
         return _arrays("the mapping", arrays, inputs, limit)
     if not isinstance(source, (str, os.PathLike)):
         return _samples(source, inputs, limit)
@@ -121,7 +121,7 @@ class SampleList:
             _check_names(what, sample, self.inputs)
             found: Inputs = {}
             for name, type in self.inputs.items():
-                array = np.asarray(sample[name])
+                array = _array(sample[name], what, name)
                 array = array[np.newaxis] if type.shape[:1] == (1,) and array.shape == type.shape[1:] else array
                 found[name] = check_sample(array, type, what, name)
             yield found
@@ -156,6 +156,13 @@ def _random(rng: np.random.Generator, type: TensorType) -> np.ndarray:
 
 CalibrationSet = Union[ImageFolder, SampleList, RandomSet]
 """Samples, of which each is arrays by input name, of the network's shapes and dtypes, checked."""
+
+
+def _array(data: object, what: str, name: str) -> np.ndarray:
+    try:
+        return np.asarray(data)
+    except ValueError as error:
+        raise _error(f"{what} holds no array for input {name!r}: {error}") from None
 
 
 def check_sample(array: np.ndarray, type: TensorType, what: str, name: str) -> np.ndarray:

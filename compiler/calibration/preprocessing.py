@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from numbers import Real
 from typing import Annotated, Any, Literal, Union
 
 import numpy as np
@@ -73,7 +74,7 @@ class Preprocessing(BaseModel):
             raise UsageError("wrong preprocessing", expected=expected, found=type(source).__name__)
         fields = dict(source) if isinstance(source, Mapping) else _fields_of(source)
         for key in ("mean", "scale"):
-            if isinstance(fields.get(key), (int, float)):
+            if isinstance(fields.get(key), Real):
                 fields[key] = (fields[key],)
         try:
             return Preprocessing.model_validate(fields)
@@ -157,6 +158,8 @@ def _fields_of(text: str) -> dict[str, Any]:
         key, equals, value = (part.strip() for part in pair.partition("="))
         if not equals:
             raise UsageError("preprocessing is given as key=value pairs", found=pair)
+        if key in fields:
+            raise UsageError(f"preprocessing gives {key} twice", found=text)
         fields[key] = _numbers(value) if key in ("mean", "scale") else value
     return fields
 

@@ -36,7 +36,7 @@ def gather_inputs(expected: Sequence[TensorSpec], texts: Sequence[str], seed: in
         if texts:
             raise UsageError("--random cannot be combined with input files")
         return random_inputs(expected, np.random.default_rng(seed))
-    if not texts:
+    if expected and not texts:
         names = ", ".join(tensor.name for tensor in expected)
         raise UsageError("no input is given", hint=f"Give a file for {names}, or --random SEED.")
     arrays: dict[str, np.ndarray] = {}
@@ -89,7 +89,7 @@ def save_outputs(path: Path, results: Mapping[str, np.ndarray]) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.parent / f".{path.name}.{os.getpid()}"
     arrays: Any = results
     try:
         try:

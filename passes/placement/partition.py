@@ -167,7 +167,7 @@ def parse_order(order: str) -> list[str]:
     places = [place.strip() for place in order.split(",")]
     if not all(place in PLACES for place in places) or len(set(places)) != len(places):
         known = f"one or both of {' and '.join(PLACES)}, each once"
-        raise UsageError("the order of places is not known", expected=known, found=order)
+        raise UsageError("wrong order of places", expected=known, found=order)
     return places
 
 

@@ -185,10 +185,10 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         ArtifactError: it cannot.
     """
     target = Path(path)
-    temporary = _temporary(target)
     try:
         if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        temporary = _temporary(target)
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         temporary.unlink()
     except (OSError, ValueError) as error:

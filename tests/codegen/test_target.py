@@ -10,7 +10,7 @@ from tilewright.codegen.cpu.kernels.convolution import Convolution
 from tilewright.codegen.cpu.kernels.window import Axis
 from tilewright.codegen.cpu.llvm.target import TargetDescription, machine
 from tilewright.codegen.cpu.spec import KernelSpec
-from tilewright.errors import CodegenError
+from tilewright.errors import UsageError
 
 
 def convolution() -> KernelSpec:
@@ -60,5 +60,5 @@ def test_code_for_another_architecture() -> None:
 
 
 def test_unknown_target() -> None:
-    with pytest.raises(CodegenError, match="no such target on this machine; expected host, avx2"):
+    with pytest.raises(UsageError, match="no such target on this machine; expected host, avx2"):
         TargetDescription.named("avx9000")

@@ -58,7 +58,13 @@ def test_modules_and_times_go_to_stderr(capsys: Capture) -> None:
         ),
         (["m.onnx", "--passes", "fuse", "--print-after", "fold"], 2, "there is no pass 'fold' (known: fuse)"),
         (["none.tw"], 1, "cannot read 'none.tw': No such file or directory"),
-        (["binary.tw"], 1, "'binary.tw' or one of its blobs is damaged: "),
+        (["binary.tw"], 1, "'binary.tw' is neither an ONNX model (.onnx) nor a module as text"),
+        (["blob/b.tw"], 1, "an array in 'blob/blobs' is damaged"),
+        (
+            ["text.tw", "--input-shape", "x=1"],
+            2,
+            "--input-shape is for ONNX models; the shapes of a module are fixed; found text.tw",
+        ),
         (["text.tw"], 1, "line 1, column 10: module 'text.tw': expected '{', found 'end of text'\nmodule @a\n"),
         (["m.onnx", "-o", "m.onnx"], 2, "the output would replace the model; found m.onnx. Choose another --output."),
         (["m.onnx", "-o", "folder"], 1, "cannot use 'folder': Is a directory"),
@@ -73,6 +79,9 @@ def test_what_is_wrong_is_said(
     (tmp_path / "binary.tw").write_bytes(b"\xff\xfe")
     (tmp_path / "text.tw").write_text("module @a")
     (tmp_path / "folder").mkdir()
+    (tmp_path / "blob" / "blobs").mkdir(parents=True)
+    (tmp_path / "blob" / "b.tw").write_text('module @b {\n  const @w : i8[99] = blob "sha256:0"\n}\n')
+    (tmp_path / "blob" / "blobs" / "0.npy").write_bytes(b"")
     assert main(["opt", *words]) == code
     shown = capsys.readouterr()
     assert shown.out == ""

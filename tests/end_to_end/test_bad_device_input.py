@@ -453,7 +453,7 @@ def test_places_that_are_none(tmp_path: Path, fails: Fails) -> None:
     assert fails([*RANDOM, "--affinity", "none"]) == ("cannot read the affinity file 'none': No such file or directory")
     for order in ("gpu", "device,device", ""):
         assert fails([*RANDOM, "--devices", order], code=2) == (
-            f"the order of places is not known; expected one or both of device and cpu, each once, found {order}"
+            f"wrong order of places; expected one or both of device and cpu, each once, found {order}"
         )
 
 

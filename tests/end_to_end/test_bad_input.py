@@ -344,6 +344,7 @@ def test_compile_to_where_nothing_can_be_written(tmp_path: Path, fails: Fails) -
         ("none/a.twa", "No such file or directory"),
         ("file/a.twa", "Not a directory"),
         ("folder", "Is a directory"),
+        (".", "Is a directory"),
         ("/proc/a.twa", "No such file or directory"),
         ("a" * 300 + ".twa", "File name too long"),
     ):
@@ -371,6 +372,13 @@ def test_run_to_where_nothing_can_be_written(tmp_path: Path, fails: Fails) -> No
     words = ["run", digits_artifact(), "--random", "1", "-o"]
     assert fails([*words, "none/a.npz"]) == "cannot write 'none/a.npz': No such file or directory"
     assert fails([*words, "folder"]) == "cannot write 'folder': Is a directory"
+    assert fails([*words, ""]).startswith("cannot write '.': ")
+
+
+def test_run_does_not_overwrite_the_artifact(tmp_path: Path, fails: Fails) -> None:
+    (tmp_path / "a.twa").write_bytes(digits_artifact().read_bytes())
+    message = "the output would replace the model; found a.twa. Choose another --output."
+    assert fails(["run", "a.twa", "--random", "1", "-o", "a.twa"], code=2) == message
 
 
 def test_demo_and_dump_to_where_nothing_can_be_written(tmp_path: Path, fails: Fails) -> None:

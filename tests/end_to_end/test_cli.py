@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from network_files import digits_artifact, digits_model, write_model
+from onnx import TensorProto, helper
 
 import tilewright
 from tilewright.codegen.cpu import families
@@ -46,6 +47,19 @@ def test_compile_run_and_inspect(tmp_path: Path, capsys: Capture) -> None:
     assert "engine float" in shown.out
     assert "constants.float" in shown.out
     assert shown.err == ""
+
+
+def test_a_network_without_inputs_needs_none(tmp_path: Path, capsys: Capture) -> None:
+    constant = helper.make_node("Constant", [], ["y"], value_floats=[1.0, 2.0])
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, [2])
+    model = helper.make_model(
+        helper.make_graph([constant], "g", [], [output]), opset_imports=[helper.make_opsetid("", 21)]
+    )
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    assert main(["compile", str(tmp_path / "m.onnx"), "-o", str(tmp_path / "m.twa")]) == 0
+    capsys.readouterr()
+    assert main(["run", str(tmp_path / "m.twa")]) == 0
+    assert capsys.readouterr().out.startswith("y: float32[2]\n")
 
 
 def test_the_artifact_is_named_after_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,6 +265,15 @@ def test_version(capsys: Capture) -> None:
             "error: --engine, --memory and --disassemble are for artifacts; found a.onnx\n",
         ),
         (["inspect", "a.twa", "--input-shape", "x=1"], "error: --input-shape is for models; found a.twa\n"),
+        (["run", "a.twa", "--random", "-1"], "error: Invalid value for '--random': "),
+        (
+            ["inspect", "a.twa", "--ir", "--memory"],
+            "error: --supported-ops, --ir, --memory and --disassemble show different things. Give one.\n",
+        ),
+        (
+            ["inspect", "a.twa", "--disassemble", "--engine", "float"],
+            "error: --disassemble shows the only engine with instructions. Leave --engine out.\n",
+        ),
         (
             ["inspect"],
             "error: inspect needs a file. Give an artifact or a model, or --supported-ops.\n",

@@ -161,8 +161,7 @@ def test_places_that_are_none() -> None:
     )
     for order in ("gpu", "device,device", ""):
         assert error(order=order) == (
-            f"partition: the order of places is not known; expected one or both of device and cpu, each once, "
-            f"found {order}"
+            f"partition: wrong order of places; expected one or both of device and cpu, each once, found {order}"
         )
 
 

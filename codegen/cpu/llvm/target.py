@@ -7,7 +7,7 @@ from functools import cache
 
 import llvmlite.binding as llvm
 
-from tilewright.errors import CodegenError
+from tilewright.errors import CodegenError, UsageError
 
 _X86_64_V3 = tuple(
     sorted(("avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe", "popcnt", "sse4.1", "sse4.2"))
@@ -60,7 +60,7 @@ class TargetDescription:
         """The target ``host``, ``avx2`` or ``portable``.
 
         Raises:
-            CodegenError: there is no such target, or this machine could not run it.
+            UsageError: there is no such target, or this machine could not run it.
         """
         host = TargetDescription.host()
         if name == "host":
@@ -69,7 +69,7 @@ class TargetDescription:
             return host.restricted("x86-64" if host.is_x86_64 else "generic", ())
         if name == "avx2" and host.is_x86_64 and {"avx2", "fma"} <= set(host.features):
             return host.restricted("x86-64-v3", _X86_64_V3)
-        raise CodegenError("no such target on this machine", expected="host, avx2 (on x86-64) or portable", found=name)
+        raise UsageError("no such target on this machine", expected="host, avx2 (on x86-64) or portable", found=name)
 
     @property
     def is_x86_64(self) -> bool:

@@ -144,6 +144,9 @@ def test_wrong_shapes_and_empty_arrays_are_refused() -> None:
         open_calibration_set(np.zeros((0, 4), np.float32), VECTOR)
     with pytest.raises(CalibrationError, match="the limit leaves no sample; expected at least 1, found 0"):
         open_calibration_set(np.zeros((2, 4), np.float32), VECTOR, limit=0)
+    for ragged in ({"x": [[1], [1, 2]]}, iter([[[1], [1, 2]]])):
+        with pytest.raises(CalibrationError, match="holds no array for input 'x': "):
+            list(open_calibration_set(ragged, VECTOR))  # pyright: ignore[reportArgumentType]
     two = {**VECTOR, "y": VECTOR["x"]}
     with pytest.raises(CalibrationError, match=r"networks with one input; found x, y\. Give a \.npz"):
         open_calibration_set(np.zeros((2, 4), np.float32), two)

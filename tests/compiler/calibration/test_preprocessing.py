@@ -92,6 +92,7 @@ def test_two_numbers_are_a_quotient() -> None:
         ("mean=nan", "wrong preprocessing: mean; expected a finite number, found "),
         ("sise=3", "wrong preprocessing: sise; expected resize, fraction"),
         ("resize", "key=value"),
+        ("mean=1,mean=2", "preprocessing gives mean twice; found mean=1,mean=2"),
         ("fraction=0", "wrong preprocessing: fraction"),
         ("mean=a/b", "wrong preprocessing: mean"),
         ("{", "not valid JSON"),
