@@ -123,11 +123,11 @@ class Match(Generic[OperatorT_co]):
         """The value that the pattern calls ``name``."""
         return self._values[name]
 
-    def constant(self, name: str) -> np.ndarray:
-        """The array of the constant that the pattern calls ``name``."""
+    def constant(self, name: str) -> Constant:
+        """The constant that the pattern calls ``name``."""
         value = self._values[name]
         assert isinstance(value, Constant)
-        return value.array
+        return value
 
     def op(self, name: str, *operators: type[OperatorT]) -> Op[OperatorT]:
         """The op that the pattern calls ``name``, which is of one of these operators."""

@@ -64,9 +64,7 @@ def _batched_product(found: Match[MatMul]) -> Value | None:
 def _product_as_convolution(found: Match[MatMul]) -> Value | None:
     """A matrix is a kernel that covers a whole map: the one that was flattened into the rows, or one of one pixel."""
     matmul, x, y = found.root.operator, found["x"], found.root.result.type
-    w = found["w"]
-    assert isinstance(w, Constant)
-    b = found.root.operands.b
+    w, b = found.constant("w"), found.root.operands.b
     if x.type.rank != 2 or matmul.transpose_a or w.type.rank != 2 or not isinstance(b, (Constant, type(None))):
         return None
     source, order = _flattened_map(x)
@@ -133,8 +131,7 @@ def _split_as_slices(found: Match[Split]) -> Sequence[Value]:
 def _constant_as_map(found: Match) -> Value | None:
     """A constant operand gets the rank of the result and all its channels, as the device broadcasts over pixels."""
     shape = found.root.result.type.shape
-    constant = found["c"]
-    assert isinstance(constant, Constant)
+    constant = found.constant("c")
     if len(shape) not in MAP_RANKS or constant.type.quant is None or constant.type.quant.axis is not None:
         return None
     extents = [1] * (len(shape) - constant.type.rank) + list(constant.type.shape)

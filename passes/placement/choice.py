@@ -73,10 +73,12 @@ def times(piece: Set[Op], others: Set[Op], new_regions: int, model: CostModel) -
 def _moving(value: Value, chosen: Set[Op], model: CostModel) -> float:
     """Of a value while ``chosen`` are on the device: once if anyone on the other side reads it."""
     is_made_there = value.producer is not None and value.producer in chosen
-    readers = [user in chosen for user, index in value.uses if isinstance(user, Op) and not is_weight(user, index)]
-    if value.is_returned:
-        readers.append(False)
-    return model.moving(value) if (not is_made_there) in readers else 0.0
+    return model.moving(value) if any((user in chosen) != is_made_there for user in _readers(value)) else 0.0
+
+
+def _readers(value: Value) -> list[Op | Function]:
+    """Who reads a value as a feature map, or returns it."""
+    return [user for user, index in value.uses if not (isinstance(user, Op) and is_weight(user, index))]
 
 
 def cut(function: Function, candidates: Set[Op], forced: Set[Op], model: CostModel) -> set[Op]:
@@ -95,8 +97,7 @@ def cut(function: Function, candidates: Set[Op], forced: Set[Op], model: CostMod
         values.update(dict.fromkeys((*op.inputs, *op.results)))
     for value in values:
         source = value.producer if value.producer in candidates else _HOST
-        uses = [user for user, index in value.uses if not (isinstance(user, Op) and is_weight(user, index))]
-        readers = {user if user in candidates else _HOST for user in uses}
+        readers = {user if user in candidates else _HOST for user in _readers(value)}
         if not readers <= {source}:
             charge_crossing(graph, value, source, readers, round(model.moving(value) * _TICKS))
     return {op for op in networkx.minimum_cut(graph, _DEVICE, _HOST)[1][0] if isinstance(op, Op)}

@@ -25,6 +25,7 @@ from ...ir.quantized import CLAMPING, EIGHT_BIT, is_redundant
 from ...ir.types import DType, Quantization, TensorType
 from ..pattern import Match, Rule, node
 from ..simplify.window_rules import pad_into_conv
+from .sink_dequantize_rules import under
 
 BIAS_TOLERANCE = 1e-5
 """Relative difference up to which the scale of a bias passes for the product of the scales of x and w."""
@@ -32,9 +33,7 @@ BIAS_TOLERANCE = 1e-5
 
 def integers_of(value: Value | None) -> Value | None:
     """The quantised tensor that ``value`` is the real form of, ``None`` if it is none."""
-    if value is None or value.producer is None or not isinstance(value.producer.operator, Dequantize):
-        return None
-    return value.producer.operands[0]
+    return under(Dequantize, value)
 
 
 # What the result of an op is quantised to

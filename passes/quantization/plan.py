@@ -37,9 +37,7 @@ class Plan:
 
     def reads_quantized(self, value: Value, user: Op | Function) -> bool:
         """Whether ``user`` reads the quantised form of ``value``; else the original, which costs nothing."""
-        if value.producer in self.ops:
-            return True
-        return isinstance(user, Op) and user in self.ops
+        return value.producer in self.ops or user in self.ops
 
     def only_source(self, value: Value) -> Value | None:
         """The value that ``value`` is a movement of, if nothing else reads either."""

@@ -34,7 +34,7 @@ def _sink_storage_cast(found: Match) -> Sequence[Value] | None:
     if operator.QUANTIZATION is QuantizationRule.UNIFY:
         moved = tuple(value for value in found.root.inputs if value.type.dtype is not DType.BOOL)
     if isinstance(operator, Pad) and operator.mode == "constant":
-        integers = _under(StorageCast, moved[0])
+        integers = under(StorageCast, moved[0])
         if integers is None or integers.type.quant is None or integers.type.quant.axis is not None:
             return None
         scale, zero = parameters(integers.type)
@@ -42,9 +42,9 @@ def _sink_storage_cast(found: Match) -> Sequence[Value] | None:
     return _sink(found, StorageCast(), moved, operator)
 
 
-def _under(boundary: type[Operator], value: Value) -> Value | None:
+def under(boundary: type[Operator], value: Value | None) -> Value | None:
     """What ``value`` is the result of ``boundary`` of, ``None`` if it is not."""
-    op = value.producer
+    op = value.producer if value is not None else None
     return op.operands[0] if op is not None and isinstance(op.operator, boundary) else None
 
 
@@ -55,7 +55,7 @@ def _sink(found: Match, boundary: Operator, outer: Sequence[Value], operator: Op
         outer: the operands that the boundary must have made.
     """
     root = found.root
-    integers = [value for value in (_under(type(boundary), each) for each in outer) if value is not None]
+    integers = [value for value in (under(type(boundary), each) for each in outer) if value is not None]
     if not integers or len(integers) < len(outer):
         return None
     if any(not _can_move(operator, value) for value in integers):

@@ -60,7 +60,7 @@ def _products(*factors: Operand) -> Iterator[Node]:
 
 def _bound(found: Match) -> Value | None:
     """Clip for max or min with a constant of one element."""
-    bound = found.constant("bound")
+    bound = found.constant("bound").array
     x = found["x"]
     if bound.size != 1 or x.type.shape != found.root.results[0].type.shape or x.type.quant is not None:
         return None

@@ -7,7 +7,7 @@ weights and, as far as no padding keeps it from being constant, into the bias.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Union
 
 import numpy as np
@@ -24,43 +24,6 @@ LINEAR = (Conv, ConvTranspose, MatMul)
 Linear = Union[Conv, ConvTranspose, MatMul]
 
 
-@dataclass(frozen=True)
-class _Weights:
-    """Weights and bias of a linear op in double precision.
-
-    Attributes:
-        w: with the channels of the result along axis 0 and those of the operand within the group along axis 1; then
-            the kernel, [O, I/group, *kernel].
-        b: [O].
-        group: as of the convolution.
-    """
-
-    w: np.ndarray
-    b: np.ndarray
-    group: int
-
-    def scaled(self, factor: np.ndarray) -> _Weights:
-        """After multiplying the result of channel o by ``factor[o]``."""
-        return replace(self, w=self.w * factor.reshape(-1, *[1] * (self.w.ndim - 1)), b=self.b * factor)
-
-    def shifted(self, summand: np.ndarray) -> _Weights:
-        """After adding ``summand[o]`` to the result of channel o."""
-        return replace(self, b=self.b + summand)
-
-    def fed_scaled(self, factor: np.ndarray) -> _Weights:
-        """For an operand that is not multiplied by ``factor[i]`` beforehand."""
-        return replace(self, w=self.w * self._of_operand(factor))
-
-    def fed_shifted(self, summand: np.ndarray) -> _Weights:
-        """For an operand to which ``summand[i]`` is not added beforehand."""
-        return replace(self, b=self.b + (self.w * self._of_operand(summand)).reshape(len(self.w), -1).sum(1))
-
-    def _of_operand(self, channels: np.ndarray) -> np.ndarray:
-        """Numbers of the operand's channels, for each output and operand channel of its group."""
-        each = np.repeat(channels.reshape(self.group, -1), len(self.w) // self.group, axis=0)
-        return each.reshape(*each.shape, *[1] * (self.w.ndim - 2))
-
-
 def _is_foldable(op: Op[Linear]) -> bool:
     """Whether ``op`` is linear in the sense of this module, with a bias that is constant or absent."""
     _, w, b, *residual = op.operands
@@ -74,17 +37,20 @@ def _is_foldable(op: Op[Linear]) -> bool:
     )
 
 
-def _weights(op: Op[Linear]) -> _Weights:
-    """Weights and bias of a foldable op."""
+def _weights(op: Op[Linear]) -> tuple[np.ndarray, np.ndarray]:
+    """Weights [O, I / group, *kernel] and bias [O] of a foldable op in double precision.
+
+    O are the channels of the result, I those of the operand.
+    """
     _, w, b, *_ = op.operands
     assert isinstance(w, Constant)
     array = _turned(op, w.array.astype(np.float64))
     bias = b.array.astype(np.float64) if isinstance(b, Constant) else np.zeros(len(array))
-    return _Weights(array, bias, getattr(op.operator, "group", 1))
+    return array, bias
 
 
 def _turned(op: Op[Linear], w: np.ndarray) -> np.ndarray:
-    """Weights as ``op`` stores them in the form of :class:`_Weights`, or the reverse."""
+    """Weights as ``op`` stores them in the form of :func:`_weights`, or the reverse."""
     if isinstance(op.operator, MatMul):
         return w if op.operator.transpose_b else w.T
     if not isinstance(op.operator, ConvTranspose):
@@ -95,13 +61,13 @@ def _turned(op: Op[Linear], w: np.ndarray) -> np.ndarray:
     return np.swapaxes(split, 1, 2).reshape(group * w.shape[1], w.shape[0] // group, *w.shape[2:])
 
 
-def _emit(found: Match, op: Op[Linear], weights: _Weights, x: Value) -> Value | None:
-    """``op`` on ``x`` with other weights; ``None`` where they overflow."""
+def _emit(found: Match, op: Op[Linear], weights: np.ndarray, summand: np.ndarray, x: Value) -> Value | None:
+    """``op`` on ``x`` with other weights and bias; ``None`` where they overflow."""
     _, old_w, old_b, *_ = op.operands
     assert isinstance(old_w, Constant)
     dtype = old_w.array.dtype
     with np.errstate(over="ignore"):
-        w, b = _turned(op, weights.w).astype(dtype), weights.b.astype(dtype)
+        w, b = _turned(op, weights).astype(dtype), summand.astype(dtype)
     if not (np.isfinite(w).all() and np.isfinite(b).all()):
         return None
     bias = old_b
@@ -110,18 +76,15 @@ def _emit(found: Match, op: Op[Linear], weights: _Weights, x: Value) -> Value | 
     return found.emit(op.operator, x, found.add_constant(old_w.name, w), bias)
 
 
-def channel_vector(value: Value, op: Op, *, of_operand: bool = False) -> np.ndarray | None:
-    """The elements of constant ``value`` along the channels of the result (or of operand 0) of linear ``op``, in
-    double precision; ``None`` if it varies along another axis or broadcasts the tensor to a larger shape.
+def _channels(array: np.ndarray, op: Op, *, of_operand: bool = False) -> np.ndarray | None:
+    """The elements of a constant along the channels of the result (or of operand 0) of linear ``op``, in double
+    precision; ``None`` if it varies along another axis or broadcasts the tensor to a larger shape.
     """
-    if not isinstance(value, Constant):
-        return None
     tensor = op.inputs[0].type if of_operand else op.result.type
     if isinstance(op.operator, MatMul):
         axis = tensor.rank - (2 if of_operand and op.operator.transpose_a else 1)
     else:
         axis = 1
-    array = value.array
     if array.ndim > tensor.rank:
         return None
     array = array.reshape(*[1] * (tensor.rank - array.ndim), *array.shape)
@@ -139,18 +102,22 @@ def _effect(operator: Operator, vector: np.ndarray) -> tuple[bool, np.ndarray]:
 
 def _after(found: Match) -> Value | None:
     op = found.op("linear", *LINEAR)
-    vector = channel_vector(found["c"], op)
+    vector = _channels(found.constant("c").array, op)
     if vector is None:
         return None
     with np.errstate(all="ignore"):
         scales, numbers = _effect(found.root.operator, vector)
-        weights = _weights(op).scaled(numbers) if scales else _weights(op).shifted(numbers)
-    return _emit(found, op, weights, op.inputs[0])
+        w, b = _weights(op)
+        if scales:
+            w, b = w * numbers.reshape(-1, *[1] * (w.ndim - 1)), b * numbers
+        else:
+            b = b + numbers
+    return _emit(found, op, w, b, op.inputs[0])
 
 
 def _before(found: Match[Linear]) -> Value | None:
     op = found.root
-    vector = channel_vector(found["c"], op, of_operand=True)
+    vector = _channels(found.constant("c").array, op, of_operand=True)
     if vector is None or found["x"].type != op.inputs[0].type:
         return None
     with np.errstate(all="ignore"):
@@ -158,8 +125,12 @@ def _before(found: Match[Linear]) -> Value | None:
         if not scales and (isinstance(op.operator, ConvTranspose) or any(getattr(op.operator, "pads", ()))):
             # What is added before is missing where the window reaches into the padding.
             return None
-        weights = _weights(op).fed_scaled(numbers) if scales else _weights(op).fed_shifted(numbers)
-    return _emit(found, op, weights, found["x"])
+        w, b = _weights(op)
+        group = getattr(op.operator, "group", 1)
+        # For each output channel the numbers of the operand's channels that its group reads.
+        each = np.repeat(numbers.reshape(group, -1), len(w) // group, axis=0)
+        fed = w * each.reshape(*each.shape, *[1] * (w.ndim - 2))
+    return _emit(found, op, fed if scales else w, b if scales else b + fed.reshape(len(w), -1).sum(1), found["x"])
 
 
 def _matmul_bias(found: Match) -> Value | None:

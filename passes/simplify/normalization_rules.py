@@ -17,8 +17,8 @@ from ..pattern import Const, Match, Node, Operand, Rewrite, Rule, node, scalar
 def _batch_norm(found: Match[BatchNorm]) -> Value | None:
     """Factor and summand for each channel, so that neighbours can take them over."""
     operator = found.root.operator
-    scale, b, mean, var = (found.constant(name).astype(np.float64) for name in ("scale", "b", "mean", "var"))
-    dtype = found.constant("scale").dtype
+    scale, b, mean, var = (found.constant(name).array.astype(np.float64) for name in ("scale", "b", "mean", "var"))
+    dtype = found.constant("scale").array.dtype
     with np.errstate(all="ignore"):
         factor = scale / np.sqrt(var + operator.epsilon)
         summand = b - mean * factor
@@ -43,7 +43,7 @@ def _trailing_axis(found: Match, *reductions: str) -> int | None:
 
 def _norm(operator: type[LayerNorm | RmsNorm], *reductions: str) -> Rewrite:
     def rewrite(found: Match) -> Value | None:
-        axis, epsilon, x = _trailing_axis(found, *reductions), found.constant("epsilon"), found["x"]
+        axis, epsilon, x = _trailing_axis(found, *reductions), found.constant("epsilon").array, found["x"]
         if axis is None or epsilon.size != 1 or not x.type.dtype.is_float:
             return None
         ones = np.ones(x.type.shape[axis:], x.type.dtype.numpy)
@@ -66,7 +66,7 @@ def _parameter(found: Match) -> np.ndarray | None:
     """Constant ``c`` spread over the normalised dimensions; ``None`` if it varies along others."""
     norm = found.op("norm", LayerNorm, RmsNorm)
     shape = norm.result.type.shape[norm.operator.axis :]
-    array = found.constant("c")
+    array = found.constant("c").array
     extra = array.ndim - len(shape)
     if array.ndim > norm.result.type.rank or (extra > 0 and set(array.shape[:extra]) != {1}):
         return None

@@ -90,7 +90,7 @@ def test_commutative_operands_match_in_either_order() -> None:
             found = match(pattern, module, list(module.ops)[1])
             assert found is not None
             assert found["x"] is module.main.parameters[0]
-            np.testing.assert_array_equal(found.constant("c"), [1, 1])
+            np.testing.assert_array_equal(found.constant("c").array, [1, 1])
 
 
 def test_scalar_compares_values() -> None:
