@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 
 from tilewright.errors import PassError
 
@@ -25,14 +26,9 @@ class Invariant:
 
 
 def _first_with_layout(module: Module) -> Value | None:
-    for function in module.functions.values():
-        for parameter in function.parameters:
-            if parameter.type.layout:
-                return parameter
-    for constant in module.constants.values():
-        if constant.type.layout:
-            return constant
-    return next((value for op in module.ops for value in op.results if value.type.layout), None)
+    parameters = (parameter for function in module.functions.values() for parameter in function.parameters)
+    results = (value for op in module.ops for value in op.results)
+    return next((v for v in chain(parameters, module.constants.values(), results) if v.type.layout), None)
 
 
 def proved(name: str, check: Callable[[Module], object]) -> Invariant:

@@ -48,20 +48,27 @@ class Support:
 
 
 def _convolution(op: Op[Conv]) -> Support | None:
-    """Float convolutions with constant weights over 1 or 2 dimensions: plain, in groups of whole blocks, depthwise."""
-    conv, (x, w, _, residual) = op.operator, op.operands
-    if not isinstance(w, Constant):
+    """Over 1 or 2 dimensions: plain, in groups of whole blocks, depthwise. Weights are constants, and of a quantised
+    convolution all that depends on the output channel is known.
+
+    Four inputs of a quantised channel, or four neighbours of a kernel row, stand side by side in its weights; its stem
+    reads rows of four bytes at least.
+    """
+    conv, (x, w, *others) = op.operator, op.inputs
+    is_quantized = x.type.quant is not None
+    if any(not isinstance(value, Constant) for value in (w, *(others if is_quantized else ()))):
         return None
     outputs, channels = w.type.shape[:2]
-    operands = (0, 3) if residual is not None else (0,)
+    operands = (0, 3) if op.operands.residual is not None else (0,)
+    dense, narrow = ({1: "o16i4"}, {1: "o16k4"}) if is_quantized else ({1: "o16i16"}, {1: "o16"})
     if conv.group == 1:
-        stem = {1: "o16"} if x.type.shape[1] <= STEM_CHANNELS else None
-        return Support(operands, {1: "o16i16"}, is_required=True, stem_weights=stem)
+        reads_rows = not is_quantized or (conv.dilations[-1] == 1 and x.type.shape[-1] >= QUAD)
+        stem = narrow if x.type.shape[1] <= STEM_CHANNELS and reads_rows else None
+        return Support(operands, dense, is_required=True, stem_weights=stem)
     if channels == 1 and outputs == conv.group:
-        return Support(operands, {1: "o16"}, is_required=True)
-    if channels % BLOCK == 0 and (outputs // conv.group) % BLOCK == 0:
-        return Support(operands, {1: "o16i16"}, is_required=True)
-    return None
+        return Support(operands, narrow, is_required=True)
+    whole = channels % BLOCK == 0 and (outputs // conv.group) % BLOCK == 0
+    return Support(operands, dense, is_required=True) if whole else None
 
 
 def _pool(op: Op) -> Support | None:
@@ -100,25 +107,6 @@ def _elementwise(op: Op) -> Support | None:
     return Support(tuple(blocked))
 
 
-def _quantized_convolution(op: Op[Conv]) -> Support | None:
-    """As of floats; four inputs of a channel, or four neighbours of a kernel row, stand side by side in the weights.
-
-    All that depends on the output channel is known. A stem reads rows of four bytes at least.
-    """
-    conv = op.operator
-    x, w, *bias = op.inputs
-    if any(not isinstance(value, Constant) for value in (w, *bias)):
-        return None
-    outputs, channels = w.type.shape[:2]
-    if channels == 1 and outputs == conv.group == x.type.shape[1] and conv.group > 1:
-        return Support((0,), {1: "o16k4"}, is_required=True)
-    if conv.group == 1:
-        reads_rows = x.type.shape[1] <= STEM_CHANNELS and conv.dilations[-1] == 1 and x.type.shape[-1] >= QUAD
-        return Support((0,), {1: "o16i4"}, is_required=True, stem_weights={1: "o16k4"} if reads_rows else None)
-    whole = channels % BLOCK == 0 and (outputs // conv.group) % BLOCK == 0
-    return Support((0,), {1: "o16i4"}, is_required=True) if whole else None
-
-
 def _quantized_elementwise(op: Op) -> Support | None:
     """Operands like the result, or scalars; what absent channels hold does not matter."""
     blocked = [i for i, value in enumerate(op.inputs) if value.type.shape == op.result.type.shape]
@@ -145,7 +133,6 @@ SUPPORT: dict[type, Callable[[Op[Any]], Support | None]] = {
 
 QUANTIZED_SUPPORT: dict[type, Callable[[Op[Any]], Support | None]] = {
     **SUPPORT,
-    Conv: _quantized_convolution,
     Elementwise: _quantized_elementwise,
     Requantize: _requantize,
 }

@@ -67,9 +67,7 @@ def _product_as_convolution(found: Match[MatMul]) -> Value | None:
     w, b = found.constant("w"), found.root.operands.b
     if x.type.rank != 2 or matmul.transpose_a or w.type.rank != 2 or not isinstance(b, (Constant, type(None))):
         return None
-    source, order = _flattened_map(x)
-    if source is None:
-        source, order = found.emit(Reshape((*x.type.shape, 1, 1)), x), (0, 1, 2, 3)
+    source, order = _flattened_map(x) or (found.emit(Reshape((*x.type.shape, 1, 1)), x), (0, 1, 2, 3))
     rank = source.type.rank
     # Rows of the matrix run over the dimensions of the map in the order in which they were flattened.
     rows = w.array if matmul.transpose_b else w.array.T
@@ -86,11 +84,11 @@ def _product_as_convolution(found: Match[MatMul]) -> Value | None:
     return found.emit(Reshape(y.shape), product)
 
 
-def _flattened_map(x: Value) -> tuple[Value | None, tuple[int, ...]]:
+def _flattened_map(x: Value) -> tuple[Value, tuple[int, ...]] | None:
     """The map [N, C, …] that ``x`` [N, K] is the flat form of, and the order in which its dimensions were taken."""
     op = x.producer
     if op is None or not isinstance(op.operator, Reshape):
-        return None, ()
+        return None
     source = op.inputs[0]
     order = tuple(range(source.type.rank))
     if source.producer is not None and isinstance(source.producer.operator, Transpose):
@@ -98,7 +96,7 @@ def _flattened_map(x: Value) -> tuple[Value | None, tuple[int, ...]]:
         source = source.producer.inputs[0]
     shape = source.type.shape
     if len(shape) not in (3, 4) or order[0] != 0 or shape[0] != x.type.shape[0] or max(shape[2:]) > KERNEL_LIMIT:
-        return None, ()
+        return None
     return source, order
 
 

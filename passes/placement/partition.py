@@ -34,19 +34,19 @@ FREE = "a reshape at the border costs nothing on the host"
 
 def regions_of(module: Module) -> dict[Op, int]:
     """The region of each op of ``main`` that is placed on the device and stands there still, by its annotation."""
-    found: dict[Op, int] = {}
-    for op in module.main.ops:
-        number = REGION.get(op)
-        if ON.get(op) == "device" and number is not None and not isinstance(op.operator, Call):
-            found[op] = number
-    return found
+    numbers = {op: REGION.get(op) for op in _on_device(module)}
+    return {op: number for op, number in numbers.items() if number is not None}
+
+
+def _on_device(module: Module) -> list[Op]:
+    return [op for op in module.main.ops if ON.get(op) == "device" and not isinstance(op.operator, Call)]
 
 
 def _first_unsound_region(module: Module) -> Op | str | None:
     regions = regions_of(module)
-    for op in module.main.ops:
-        if ON.get(op) == "device" and op not in regions and not isinstance(op.operator, Call):
-            return op
+    lost = next((op for op in _on_device(module) if op not in regions), None)
+    if lost is not None:
+        return lost
     return None if are_convex(producers_of(module.main), regions) else "a path that leaves a region and comes back"
 
 
@@ -86,8 +86,8 @@ class Partition(Pass):
         function = module.main
         candidates, reasons, wanted = self._sort(module)
         chosen = self._choose(module, candidates, {op for op in candidates if op in wanted}, reasons)
-        if "cpu" not in parse_order(self.order):
-            _refuse_cpu(reasons)
+        if reasons and "cpu" not in parse_order(self.order):
+            raise _refusal(*next(iter(reasons.items())))
         regions = assign_regions(producers_of(function), chosen)
         modified = False
         for op in function.ops:
@@ -147,15 +147,14 @@ def _annotate(op: Op, reason: str | Reason | None, region: int | None, wanted: t
     return before != op.annotations
 
 
-def _refuse_cpu(reasons: dict[Op, str | Reason]) -> None:
-    for op, reason in reasons.items():
-        why = reason.text(op.name) if isinstance(reason, Reason) else reason
-        raise PassError(
-            f"the op cannot run on the device, and no other place is allowed: {why}",
-            op=op.name,
-            node=op.node,
-            hint='Allow the CPU by the order "device,cpu".',
-        )
+def _refusal(op: Op, reason: str | Reason) -> PassError:
+    why = reason.text(op.name) if isinstance(reason, Reason) else reason
+    return PassError(
+        f"the op cannot run on the device, and no other place is allowed: {why}",
+        op=op.name,
+        node=op.node,
+        hint='Allow the CPU by the order "device,cpu".',
+    )
 
 
 def parse_order(order: str) -> list[str]:

@@ -17,8 +17,7 @@ def one_or_two_spatial_dimensions(op: Op, machine: Machine) -> Found | None:
 
 def weights_are_constants(op: Op, machine: Machine) -> Found | None:
     """Weights and bias are constants."""
-    computed = next((value for value in op.inputs[1:] if not isinstance(value, Constant)), None)
-    return Found(computed, "a computed tensor") if computed is not None else None
+    return next((Found(v, "a computed tensor") for v in op.inputs[1:] if not isinstance(v, Constant)), None)
 
 
 def weights_of_eight_bits(op: Op, machine: Machine) -> Found | None:

@@ -11,8 +11,8 @@ from .rule import Found, Rule
 def equal_ranks(op: Op, machine: Machine) -> Found | None:
     """Operands have as many dimensions as the result."""
     rank = op.result.type.rank
-    other = next((value for value in op.inputs if value.type.rank != rank), None)
-    return Found(other, f"{other.type.rank} dimensions instead of {rank}") if other is not None else None
+    others = (value for value in op.inputs if value.type.rank != rank)
+    return next((Found(value, f"{value.type.rank} dimensions instead of {rank}") for value in others), None)
 
 
 def channels_of_the_result(op: Op, machine: Machine) -> Found | None:

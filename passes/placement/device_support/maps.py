@@ -39,16 +39,13 @@ def quantized_to_eight_bits(op: Op, machine: Machine) -> Found | None:
 
 def of_two_to_four_dimensions(op: Op, machine: Machine) -> Found | None:
     """Feature maps have the form [M, K], [N, C, L] or [N, C, H, W]."""
-    for value in maps_of(op):
-        if value.type.rank not in MAP_RANKS:
-            return Found(value, f"{value.type.rank} dimensions, {list(value.type.shape)}")
-    return None
+    others = (value for value in maps_of(op) if value.type.rank not in MAP_RANKS)
+    return next((Found(value, f"{value.type.rank} dimensions, {list(value.type.shape)}") for value in others), None)
 
 
 def not_empty(op: Op, machine: Machine) -> Found | None:
     """Feature maps have at least one element."""
-    empty = next((value for value in maps_of(op) if not value.type.elements), None)
-    return Found(empty, str(list(empty.type.shape))) if empty is not None else None
+    return next((Found(v, str(list(v.type.shape))) for v in maps_of(op) if not v.type.elements), None)
 
 
 def rows_within_reach(op: Op, machine: Machine) -> Found | None:
