@@ -52,7 +52,7 @@ def build(model: Model, options: CompileOptions) -> Package:
         PassError: a pass failed.
         CodegenError: no code can be generated.
     """
-    _check(options)
+    check_options(options)
     places = affinity_of(options.affinity or ())
     timing, stages = Timing(), StageTimes(options.report)
     options = replace(options, instruments=(*observers(options), timing), report=stages)
@@ -64,7 +64,8 @@ def build(model: Model, options: CompileOptions) -> Package:
     module = import_onnx(model, options.input_shapes)
     options.report("import", 1, 1)
     find_named(module.ops, places)
-    precision = options.precision or default_precision(module, options)
+    has_scales = options.calibration is not None or brings_quantization(module)
+    precision = options.precision or ("int8" if has_scales else "fp32")
     if precision != "int8":
         for flag in options.given("int8"):
             raise UsageError(
@@ -84,8 +85,12 @@ def build(model: Model, options: CompileOptions) -> Package:
     return package
 
 
-def _check(options: CompileOptions) -> None:
-    """Refuse values that an option cannot have, and options that have no use, before any work."""
+def check_options(options: CompileOptions) -> None:
+    """Refuse values that an option cannot have, and options that have no use, before any work.
+
+    Raises:
+        UsageError: names the option.
+    """
     if options.precision is not None and options.precision not in PRECISIONS:
         raise UsageError("unknown precision", expected=" or ".join(PRECISIONS), found=options.precision)
     if options.calibration is None:
@@ -99,11 +104,6 @@ def _check(options: CompileOptions) -> None:
         raise UsageError(f"--percentile has no use for the method {options.calibration_method}", hint=hint)
     Preprocessing.of(options.preprocessing or {})
     check_names(options.print_after or ())
-
-
-def default_precision(module: Module, options: CompileOptions) -> str:
-    """``int8`` where scales are at hand, ``fp32`` elsewhere."""
-    return "int8" if options.calibration is not None or brings_quantization(module) else "fp32"
 
 
 def _add_integer_engines(

@@ -11,6 +11,7 @@ from tilewright.errors import UsageError
 from .calibration.dataset import Source
 from .calibration.preprocessing import PreprocessingSource
 from .console import ProgressReport, silent
+from .driver import check_options
 from .frontend.onnx.reader import InputShapes, import_onnx
 from .frontend.onnx.writer import export_onnx
 from .optimize import read_module
@@ -55,16 +56,14 @@ def export_model(
     if quantized is None and calibration is not None:
         hint = f"Give --quantized {FORMS[0]}, or leave --calibration out."
         raise UsageError("--calibration is for quantised networks", hint=hint)
-    if calibration is None and preprocessing is not None:
-        hint = "Give calibration data, or leave --preprocess out."
-        raise UsageError("--preprocess has no use without calibration data", hint=hint)
+    options = CompileOptions(calibration=calibration, preprocessing=preprocessing, report=report)
+    check_options(options)
     check_output(model, output)
     shapes = input_shapes or {}
     module = import_onnx(model, shapes) if isinstance(model, bytes) else read_module(Path(model), shapes)
     if quantized is not None:
         if calibration is not None and brings_quantization(module):
             raise UsageError("the network is already quantised", hint="Leave --calibration out.")
-        options = CompileOptions(calibration=calibration, preprocessing=preprocessing, report=report)
         module = quantize_module(module, options)
     written = export_onnx(module, is_qdq=quantized == "qdq")
     Path(output).write_bytes(written.SerializeToString())

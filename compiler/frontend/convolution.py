@@ -17,10 +17,16 @@ exports_as("ConvTranspose", ConvTranspose)
 ConvolutionClass = TypeVar("ConvolutionClass", Conv, ConvInteger)
 
 
-def window_pads(
-    node: Node, extents: tuple[int, ...], kernel: tuple[int, ...], strides: tuple[int, ...], dilations: tuple[int, ...]
-) -> tuple[int, ...]:
-    """Explicit pads, begins then ends, from ``pads`` or ``auto_pad`` of a convolution or pooling node."""
+Integers = tuple[int, ...]
+
+
+def window(node: Node, extents: Integers, kernel: Integers) -> tuple[Integers, Integers, Integers]:
+    """Strides, explicit pads (begins then ends) and dilations of a convolution or pooling node."""
+    strides, dilations = (node.ints(name, (1,) * len(extents)) for name in ("strides", "dilations"))
+    return strides, _pads(node, extents, kernel, strides, dilations), dilations
+
+
+def _pads(node: Node, extents: Integers, kernel: Integers, strides: Integers, dilations: Integers) -> Integers:
     mode = node.string("auto_pad", "NOTSET")
     spatial = len(extents)
     if mode in ("NOTSET", ""):
@@ -32,23 +38,17 @@ def window_pads(
         return (0,) * 2 * spatial
     if mode not in ("SAME_UPPER", "SAME_LOWER"):
         raise node.model_error("unknown auto_pad", found=mode)
-    begins: list[int] = []
-    ends: list[int] = []
+    small, large = [], []
     for extent, taps, stride, dilation in zip(extents, kernel, strides, dilations, strict=True):
         total = max(0, (-(-extent // stride) - 1) * stride + dilation * (taps - 1) + 1 - extent)
-        small, large = total // 2, total - total // 2
-        begins.append(small if mode == "SAME_UPPER" else large)
-        ends.append(large if mode == "SAME_UPPER" else small)
-    return (*begins, *ends)
+        small.append(total // 2)
+        large.append(total - total // 2)
+    return (*small, *large) if mode == "SAME_UPPER" else (*large, *small)
 
 
 def convolution(node: Node, cls: type[ConvolutionClass], x: Value, w: Value) -> ConvolutionClass:
     """The operator of a convolution with the attributes of the node."""
-    spatial = x.type.rank - 2
-    strides = node.ints("strides", (1,) * spatial)
-    dilations = node.ints("dilations", (1,) * spatial)
-    pads = window_pads(node, x.type.shape[2:], w.type.shape[2:], strides, dilations)
-    return cls(strides, pads, dilations, node.int("group", 1))
+    return cls(*window(node, x.type.shape[2:], w.type.shape[2:]), group=node.int("group", 1))
 
 
 @imports("Conv")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import onnx
 
 from ...ir.core import Op, Value
@@ -23,10 +25,7 @@ def export_nd(op: Op[GatherND | ScatterND], exporter: Exporter) -> None:
     x, indices, *updates = op.operands
     # onnxruntime reads i64 indices only.
     inputs = [x, exporter.node("Cast", [indices], to=onnx.TensorProto.INT64), *updates]
-    if isinstance(op.operator, GatherND):
-        exporter.write_as(op, "GatherND", inputs, batch_dims=op.operator.batch_dims)
-    else:
-        exporter.write_as(op, "ScatterND", inputs, reduction=op.operator.reduction)
+    exporter.write_as(op, type(op.operator).__name__, inputs, **asdict(op.operator))
 
 
 @imports("OneHot")

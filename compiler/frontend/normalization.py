@@ -45,21 +45,15 @@ def _fitted(importer: Importer, parameter: Value | None, shape: tuple[int, ...])
     return importer.emit_one(Expand(shape), parameter)
 
 
-@imports("LayerNormalization")
+@imports("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")
 def import_layer_norm(node: Node, importer: Importer) -> Value:
     x = node.input(0)
-    axis = node.axis(x.type.rank, -1)
-    shape = x.type.shape[axis:]
-    scale, b = _fitted(importer, node.input(1), shape), _fitted(importer, node.optional(2), shape)
-    return importer.emit_one(LayerNorm(axis, node.float("epsilon", 1e-5)), x, scale, b)
-
-
-@imports("RMSNormalization", "SimplifiedLayerNormalization")
-def import_rms_norm(node: Node, importer: Importer) -> Value:
-    x = node.input(0)
-    axis = node.axis(x.type.rank, -1)
+    axis, epsilon = node.axis(x.type.rank, -1), node.float("epsilon", 1e-5)
     scale = _fitted(importer, node.input(1), x.type.shape[axis:])
-    return importer.emit_one(RmsNorm(axis, node.float("epsilon", 1e-5)), x, scale)
+    if node.op_type != "LayerNormalization":
+        return importer.emit_one(RmsNorm(axis, epsilon), x, scale)
+    b = _fitted(importer, node.optional(2), x.type.shape[axis:])
+    return importer.emit_one(LayerNorm(axis, epsilon), x, scale, b)
 
 
 @imports("GroupNormalization")

@@ -19,7 +19,7 @@ from ...ir.ops.pooling import (
     Pool,
     lowest,
 )
-from .convolution import window_pads
+from .convolution import Integers, window
 from .onnx.exporter import Exporter, exports
 from .onnx.importer import Importer, Node, imports
 from .onnx.one_to_one import exports_as, one_to_one
@@ -31,7 +31,7 @@ one_to_one("GlobalMaxPool", GlobalMaxPool)
 one_to_one("GlobalLpPool", GlobalLpPool, p=2)
 exports_as("LpPool", LpPool, *_WINDOW, "p")
 
-Window = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+Window = tuple[Integers, Integers, Integers, Integers]
 """Kernel, strides, pads and dilations, in the order in which operators take them."""
 
 
@@ -45,16 +45,14 @@ def _slack(extent: int, begin: int, end: int, reach: int, stride: int) -> int:
     return last - room
 
 
-def _window(node: Node, x: Value) -> tuple[Window, tuple[int, ...]]:
+def _window(node: Node, x: Value) -> tuple[Window, Integers]:
     """The window of a pooling node, and what rounding up adds behind the end padding."""
     extents = x.type.shape[2:]
     kernel = node.ints("kernel_shape")
     spatial = len(extents)
     if len(kernel) != spatial:
         raise node.model_error("kernel_shape does not match the input", expected=f"{spatial} extents", found=kernel)
-    strides = node.ints("strides", (1,) * spatial)
-    dilations = node.ints("dilations", (1,) * spatial)
-    pads = window_pads(node, extents, kernel, strides, dilations)
+    strides, pads, dilations = window(node, extents, kernel)
     begins, ends = list(pads[:spatial]), list(pads[spatial:])
     overhang = [0] * spatial
     if node.int("ceil_mode", 0):
@@ -85,10 +83,9 @@ def import_max_pool(node: Node, importer: Importer) -> Value:
 def average_pool(node: Node, x: Value) -> AveragePool:
     """The operator with the attributes of the node."""
     if node.bool("count_include_pad", 0):
-        window, overhang = _window(node, x)
-        return AveragePool(*window, count_include_pad=True, overhang=overhang)
-    window = _padded_window(node, x)
-    return AveragePool(*window, count_include_pad=False, overhang=(0,) * len(window[0]))
+        padded, overhang = _window(node, x)
+        return AveragePool(*padded, count_include_pad=True, overhang=overhang)
+    return AveragePool(*_padded_window(node, x), count_include_pad=False, overhang=(0,) * (x.type.rank - 2))
 
 
 @imports("AveragePool")

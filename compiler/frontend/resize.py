@@ -26,11 +26,8 @@ def floats(array: np.ndarray) -> list[float]:
 @imports("Upsample")
 def import_upsample(node: Node, importer: Importer) -> Value:
     x = node.input(0)
-    if node.has("scales"):
-        scales = [float(np.float32(v)) for v in node.attributes["scales"]]
-    else:
-        scales = floats(node.constant(1, "the scales"))
-    return import_simple(node, importer, x, scales)
+    scales = node.attributes["scales"] if node.has("scales") else node.constant(1, "the scales")
+    return import_simple(node, importer, x, floats(np.asarray(scales)))
 
 
 def import_simple(node: Node, importer: Importer, x: Value, scales: list[float]) -> Value:

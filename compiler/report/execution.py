@@ -92,14 +92,13 @@ def save_outputs(path: Path, results: Mapping[str, np.ndarray]) -> None:
     temporary = path.parent / f".{path.name}.{os.getpid()}"
     arrays: Any = results
     try:
-        try:
-            with open(temporary, "xb") as file:
-                np.savez(file, **arrays)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with open(temporary, "xb") as file:
+            np.savez(file, **arrays)
+        os.replace(temporary, path)
     except OSError as error:
         raise InputError(f"cannot write {str(path)!r}: {error.strerror or error}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def results_text(results: Mapping[str, np.ndarray]) -> str:

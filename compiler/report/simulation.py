@@ -11,8 +11,7 @@ from tilewright.errors import ArtifactError
 
 from ...runtime.artifact.artifact import Artifact
 from ...runtime.isa import Program
-from ...runtime.machine import Machine
-from ...runtime.simulator.cycles import LayerTime, Timeline, layer_times, simulate
+from ...runtime.simulator.cycles import LayerTime, layer_times, simulate
 from ...runtime.simulator.verifier import verify
 from ..table import Column, Table
 from .placement import PlacedOp, placement_of
@@ -107,21 +106,17 @@ def simulate_artifact(artifact: Artifact) -> Simulation:
     """
     programs = device_programs(artifact, "simulate")
     ops = {op.name: op for op in placement_of(artifact) if op.on == "device"}
-    timelines: list[tuple[Timeline, Machine]] = []
-    layers: list[SimulatedLayer] = []
-    for program in programs.values():
-        timeline = simulate(verify(program, program.machine))
-        timelines.append((timeline, program.machine))
-        layers += [_layer(layer, ops.get(layer.name)) for layer in layer_times(timeline, program.machine)]
-    machine = timelines[0][1]
-    cycles = sum(timeline.cycles for timeline, _ in timelines)
+    machine = next(iter(programs.values())).machine
+    timelines = [simulate(verify(program, program.machine)) for program in programs.values()]
+    layers = [_layer(layer, ops.get(layer.name)) for each in timelines for layer in layer_times(each, machine)]
+    cycles = sum(timeline.cycles for timeline in timelines)
     macs = sum(layer.macs for layer in layers)
     total = SimulatedTotal(
         round(cycles),
-        sum(timeline.seconds for timeline, _ in timelines),
+        sum(timeline.seconds for timeline in timelines),
         macs,
         macs / (cycles * machine.cluster_macs_per_cycle) if cycles else 0.0,
-        sum(timeline.dram_bytes for timeline, _ in timelines),
+        sum(timeline.dram_bytes for timeline in timelines),
     )
     return Simulation(machine.name, total, tuple(layers))
 
