@@ -292,7 +292,7 @@ class Function:
 
     @property
     def ops(self) -> Iterator[Op]:
-        """The ops in order. Ops that are erased or inserted meanwhile are skipped or met as their place tells."""
+        """The ops in order. Ops that are erased or inserted meanwhile are skipped, or met if they stand further on."""
         op = self._first
         while op is not None:
             following = op._next

@@ -14,13 +14,20 @@ from tilewright.errors import IRError
 
 from . import arithmetic
 from .core import Constant, Value
-from .types import DType, Quantization, TensorType, Types
+from .types import Arrays, DType, Quantization, TensorType, Types
 
 EIGHT_BIT = (DType.I8, DType.U8)
 """Element types of quantised activations and weights."""
 
 CLAMPING = ("none", "relu", "clip")
 """Fused activations that are a clamp of the stored integers; others are tables of their own."""
+
+
+def only_operand(arrays: Arrays, types: Types) -> tuple[np.ndarray, TensorType]:
+    """Elements and type of the operand of an operator that takes one."""
+    (array,), (type,) = arrays, types
+    assert array is not None and type is not None
+    return array, type
 
 
 def parameters(type: TensorType) -> tuple[np.float32, int]:
@@ -176,7 +183,7 @@ def averaged(taps: Sequence[np.ndarray], counts: np.ndarray, x: TensorType, y: T
     """Stored integers of the means of windows.
 
     Args:
-        taps: for each place in the window, in row-major order, what the windows hold there; the zero point of ``x``
+        taps: for each tap of the window, in row-major order, what the windows hold there; the zero point of ``x``
             where that is padding.
         counts: by how many elements each window's sum is divided; broadcasts against a tap.
     """

@@ -71,7 +71,7 @@ def _entry(
     for step, call in enumerate(calls):
         if call is not None:
             is_asked = b.binary("and", b.compare("sle", first, step), b.compare("sgt", last, step))
-            b.when(is_asked, partial(run, call, step))
+            b.if_(is_asked, partial(run, call, step), lambda: None)
     b.return_(zero(I32))
     return b
 

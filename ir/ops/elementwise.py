@@ -49,7 +49,7 @@ def check_dtype(type: TensorType, allowed: tuple[DType, ...]) -> None:
 
 @dataclass(frozen=True)
 class Elementwise(Operator[OperandsT_co]):
-    """Base: an element of the only result depends on the elements at its place of the broadcast operands alone."""
+    """Base: an element of the only result depends on the elements at its position of the broadcast operands alone."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ class Step:
 
     Attributes:
         operator: what it computes.
-        arguments: places in the list of all operands of the fused operator, then the results of all steps before.
+        arguments: positions in the list of all operands of the fused operator, then the results of all steps before.
     """
 
     operator: Elementwise
@@ -75,7 +75,7 @@ class FusedElementwise(Elementwise[tuple[Value, ...]]):
                 raise IRError("the body takes elementwise operators only", found=text)
             if len(names) != inner.REQUIRED:
                 raise IRError(f"{inner.name} takes another number of arguments", expected=inner.REQUIRED, found=text)
-            steps.append(Step(inner, tuple(self._place(name, index, text) for name in names)))
+            steps.append(Step(inner, tuple(self._position(name, index, text) for name in names)))
         return tuple(steps)
 
     @cached_property
@@ -85,7 +85,7 @@ class FusedElementwise(Elementwise[tuple[Value, ...]]):
         matches = [_ARGUMENT.match(name) for name in names]
         return max((int(m.group(2)) + 1 for m in matches if m is not None and m.group(1) == "a"), default=0)
 
-    def _place(self, name: str, index: int, text: str) -> int:
+    def _position(self, name: str, index: int, text: str) -> int:
         match = _ARGUMENT.match(name)
         if match is None or (match.group(1) == "t" and int(match.group(2)) >= index):
             raise IRError("a statement of the body reads a value that is not defined before", found=f"{name} in {text}")
@@ -97,7 +97,7 @@ class FusedElementwise(Elementwise[tuple[Value, ...]]):
             raise IRError("the body reads another number of operands", expected=self.arity, found=len(operand_types))
         types = list(operand_types)
         for step in self.steps:
-            (result,) = step.operator.result_types([types[place] for place in step.arguments])
+            (result,) = step.operator.result_types([types[position] for position in step.arguments])
             types.append(result)
         return tuple(types[self.arity :])
 
@@ -107,7 +107,7 @@ class FusedElementwise(Elementwise[tuple[Value, ...]]):
     def reference(self, *operands: np.ndarray) -> np.ndarray:
         values = list(operands)
         for step, type in zip(self.steps, self.step_types(tuple(map(TensorType.of, operands))), strict=True):
-            arguments = [values[place] for place in step.arguments]
+            arguments = [values[position] for position in step.arguments]
             values += step.operator.evaluate(arguments, list(map(TensorType.of, arguments)), [type])
         return values[-1]
 

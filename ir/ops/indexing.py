@@ -1,4 +1,4 @@
-"""Operators that pick or place elements by computed indices.
+"""Operators that pick or put elements by computed indices.
 
 Indices are i32 or i64; negative ones count from the end. An index out of range is an error when the network runs.
 """
@@ -19,7 +19,7 @@ from .movement import check_axis
 from .shape import moved
 
 REDUCTIONS = ("none", "add", "mul", "min", "max")
-"""How a placed element meets what is there: replace it, or combine with it."""
+"""How an element that is put somewhere meets what is there: replace it, or combine with it."""
 
 
 def check_indices(indices: TensorType) -> None:
@@ -43,13 +43,13 @@ def from_front(indices: np.ndarray, extent: int) -> np.ndarray:
     return np.where(wide < 0, wide + extent, wide)
 
 
-def combine(y: np.ndarray, place: tuple, updates: np.ndarray, reduction: str) -> None:
-    """Put ``updates`` at ``place`` of ``y``; duplicates all count, or, for ``none``, the last one does."""
+def combine(y: np.ndarray, positions: tuple, updates: np.ndarray, reduction: str) -> None:
+    """Put ``updates`` at ``positions`` of ``y``; duplicates all count, or, for ``none``, the last one does."""
     if reduction == "none":
-        y[place] = updates
+        y[positions] = updates
     else:
         functions = {"add": np.add, "mul": np.multiply, "min": np.minimum, "max": np.maximum}
-        functions[reduction].at(y, place, updates)
+        functions[reduction].at(y, positions, updates)
 
 
 class IndexedOperands(NamedTuple):
@@ -98,7 +98,7 @@ class GatherElements(Operator[IndexedOperands]):
         return moved(x, indices.shape)
 
     def reference(self, x: np.ndarray, indices: np.ndarray) -> np.ndarray:
-        return x[element_place(x, indices, self.axis)]
+        return x[element_positions(x, indices, self.axis)]
 
 
 def check_inside(indices: TensorType, x: TensorType, axis: int) -> None:
@@ -110,11 +110,11 @@ def check_inside(indices: TensorType, x: TensorType, axis: int) -> None:
         raise IRError("indices reach beyond x", expected=list(x.shape), found=list(indices.shape))
 
 
-def element_place(x: np.ndarray, indices: np.ndarray, axis: int) -> tuple[np.ndarray, ...]:
+def element_positions(x: np.ndarray, indices: np.ndarray, axis: int) -> tuple[np.ndarray, ...]:
     """For each position of ``indices``, where in ``x`` it points: its own position with ``axis`` replaced."""
-    place = [np.asarray(positions) for positions in np.indices(indices.shape)]
-    place[axis] = from_front(indices, x.shape[axis])
-    return tuple(place)
+    found = [np.asarray(numbers) for numbers in np.indices(indices.shape)]
+    found[axis] = from_front(indices, x.shape[axis])
+    return tuple(found)
 
 
 @operator("gather_nd")
@@ -177,7 +177,7 @@ class ScatterElements(Operator[ScatterOperands]):
 
     def reference(self, x: np.ndarray, indices: np.ndarray, updates: np.ndarray) -> np.ndarray:
         y = x.copy()
-        combine(y, element_place(x, indices, self.axis), updates, self.reduction)
+        combine(y, element_positions(x, indices, self.axis), updates, self.reduction)
         return y
 
 
@@ -209,8 +209,8 @@ class ScatterND(Operator[ScatterOperands]):
 
     def reference(self, x: np.ndarray, indices: np.ndarray, updates: np.ndarray) -> np.ndarray:
         y = x.copy()
-        place = tuple(from_front(indices[..., i], x.shape[i]) for i in range(indices.shape[-1]))
-        combine(y, place, updates, self.reduction)
+        positions = tuple(from_front(indices[..., i], x.shape[i]) for i in range(indices.shape[-1]))
+        combine(y, positions, updates, self.reduction)
         return y
 
 

@@ -13,7 +13,7 @@ from ..types import TensorType
 @operator("reorder")
 @dataclass(frozen=True)
 class Reorder(Operator[UnaryOperands]):
-    """The same tensor in another place and, as the types of operand and result say, in another layout.
+    """The same tensor in another layout, as the types of operand and result say.
 
     Operands: x, of any dtype. Result: shape, dtype and quantisation of x, in any layout of
     :mod:`tilewright.ir.layout`; in the layout of x it is a copy.

@@ -1,4 +1,4 @@
-"""Operators that move whole elements: order, place and number change, values do not."""
+"""Operators that move whole elements: order, position and number change, values do not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tilewright.errors import IRError
 
 from ..core import Value
 from ..op import Operator, QuantizationRule, UnaryOperands, operator
-from ..quantized import stored
+from ..quantized import only_operand, stored
 from ..types import Arrays, ResultTypes, TensorType, Types
 from .shape import moved
 
@@ -188,8 +188,7 @@ class Pad(Operator[UnaryOperands]):
         return np.pad(x, self._pairs(), mode=self.mode)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
     def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
-        x, type = arrays[0], operand_types[0]
-        assert x is not None and type is not None
+        x, type = only_operand(arrays, operand_types)
         return Pad(self.pads, self.mode, float(stored(self.value, type))).reference(x)
 
 

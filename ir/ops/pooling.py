@@ -12,7 +12,7 @@ import numpy as np
 from tilewright.errors import IRError
 
 from ..op import Operator, QuantizationRule, UnaryOperands, operator
-from ..quantized import averaged, globally_averaged, parameters
+from ..quantized import averaged, globally_averaged, only_operand, parameters
 from ..types import Arrays, ResultTypes, TensorType, Types
 from .convolution import output_extent
 
@@ -68,7 +68,7 @@ class Pool(Operator[UnaryOperands]):
         return x.with_shape((*x.shape[:2], *extents))
 
     def taps(self, x: np.ndarray, fill: np.ndarray | float) -> Iterator[np.ndarray]:
-        """For each place in the window, what all windows see there, [N, C, *output]; ``fill`` in the padding."""
+        """For each tap of the window, what all windows see there, [N, C, *output]; ``fill`` in the padding."""
         after = self.end_padding()
         padding = [(0, 0), (0, 0), *((self.pads[d], after[d]) for d in range(len(self.kernel)))]
         padded = np.pad(x, padding, constant_values=fill)
@@ -143,8 +143,7 @@ class AveragePool(Pool):
         return total / self.counts(x.shape[2:]).astype(x.dtype)
 
     def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
-        x, x_type = arrays[0], operand_types[0]
-        assert x is not None and x_type is not None
+        x, x_type = only_operand(arrays, operand_types)
         taps = list(self.taps(x, parameters(x_type)[1]))
         return averaged(taps, self.counts(x.shape[2:]), x_type, result_types[0])
 
@@ -201,8 +200,7 @@ class GlobalAveragePool(GlobalPool):
         return np.mean(x, axis=tuple(range(2, x.ndim)), keepdims=True)
 
     def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
-        x, x_type = arrays[0], operand_types[0]
-        assert x is not None and x_type is not None
+        x, x_type = only_operand(arrays, operand_types)
         return globally_averaged(x, x_type, result_types[0])
 
 

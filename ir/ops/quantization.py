@@ -16,6 +16,7 @@ from tilewright.errors import IRError
 
 from ..core import Value
 from ..op import Operator, QuantizationRule, UnaryOperands, operator
+from ..quantized import only_operand
 from ..types import Arrays, DType, Quantization, ResultTypes, TensorType, Types
 from .movement import check_axis
 
@@ -160,7 +161,7 @@ class Quantize(Operator[UnaryOperands]):
         return None if result_types[0] is not None and result_types[0].quant else "the result must be quantised"
 
     def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
-        return quantized(_first(arrays), result_types[0])
+        return quantized(only_operand(arrays, operand_types)[0], result_types[0])
 
 
 @operator("dequantize")
@@ -179,7 +180,7 @@ class Dequantize(Operator[UnaryOperands]):
         return "the result must not be quantised" if result_types[0] is not None and result_types[0].quant else None
 
     def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
-        return real(_first(arrays), _quantized_type(operand_types))
+        return real(*only_operand(arrays, operand_types))
 
 
 @operator("requantize")
@@ -201,7 +202,7 @@ class Requantize(Operator[UnaryOperands]):
         return None if result_types[0] is not None and result_types[0].quant else "the result must be quantised"
 
     def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
-        return quantized(real(_first(arrays), _quantized_type(operand_types)), result_types[0])
+        return quantized(real(*only_operand(arrays, operand_types)), result_types[0])
 
 
 @operator("storage_cast")
@@ -226,7 +227,7 @@ class StorageCast(Operator[UnaryOperands]):
         return None if x.dtype is y.dtype else "x and the result must be of one dtype"
 
     def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
-        return _first(arrays)
+        return only_operand(arrays, operand_types)[0]
 
 
 def quantized(x: np.ndarray, type: TensorType) -> np.ndarray:
@@ -241,15 +242,3 @@ def real(x: np.ndarray, type: TensorType) -> np.ndarray:
     assert type.quant is not None
     scale, zero = type.quant.broadcast(x.ndim)
     return (x.astype(np.int64) - zero).astype(np.float32) * scale
-
-
-def _first(arrays: Arrays) -> np.ndarray:
-    array = arrays[0]
-    assert array is not None
-    return array
-
-
-def _quantized_type(types: Types) -> TensorType:
-    type = types[0]
-    assert type is not None
-    return type

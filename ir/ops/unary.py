@@ -10,7 +10,7 @@ import numpy as np
 
 from ..activation import erf
 from ..op import QuantizationRule, UnaryOperands, operator
-from ..quantized import look_up, table
+from ..quantized import look_up, only_operand, table
 from ..types import Arrays, DType, ResultTypes, TensorType, Types
 from .elementwise import BOOL, FLOATS, INTEGERS, NUMBERS, SIGNED, Elementwise, check_dtype
 
@@ -39,8 +39,7 @@ class Unary(Elementwise[UnaryOperands]):
         return type(self).FUNCTION(x)
 
     def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
-        x, x_type = arrays[0], operand_types[0]
-        assert x is not None and x_type is not None
+        x, x_type = only_operand(arrays, operand_types)
         return look_up(table(self.reference, x_type, result_types[0]), x, x_type)
 
 

@@ -154,9 +154,9 @@ class _Parser(OperatorReader):
         self._values = {}
         self._expect("(")
         for _ in self._elements(")"):
-            parameter, place = self._sigil_name("%", "a parameter")
+            parameter, start = self._sigil_name("%", "a parameter")
             self._expect(":")
-            self._define(function.add_parameter(parameter, self._type()), parameter, place)
+            self._define(function.add_parameter(parameter, self._type()), parameter, start)
         self._expect("->")
         self._expect("(")
         result_names: list[str] = []
@@ -169,24 +169,24 @@ class _Parser(OperatorReader):
         self._expect("{")
         while not self._accept("return"):
             self._op(function)
-        place = self._token
+        start = self._token
         results: list[Value] = []
         for _ in self._elements("}"):
             value = self._operand()
             if value is None:
-                raise self._error("a function cannot return nothing", place)
+                raise self._error("a function cannot return nothing", start)
             results.append(value)
         if [v.type for v in results] != result_types:
-            raise self._error("the returned values do not have the types that the function declares", place)
+            raise self._error("the returned values do not have the types that the function declares", start)
         function.set_results(results, result_names)
         try:
             self._module.add_function(function)
         except IRError as error:
             raise self._error(str(error), token) from None
 
-    def _define(self, value: Value, name: str, place: Token) -> None:
+    def _define(self, value: Value, name: str, start: Token) -> None:
         if name in self._values:
-            raise self._error(f"value %{name} is defined twice", place)
+            raise self._error(f"value %{name} is defined twice", start)
         self._values[name] = value
 
     def _operand(self) -> Value | None:
@@ -217,10 +217,10 @@ class _Parser(OperatorReader):
         while not names or self._accept(","):
             names.append(self._sigil_name("%", "a result, or 'return'"))
         self._expect("=")
-        place, cls = self.operator_class()
+        start, cls = self.operator_class()
         self._expect("(")
         operands = [self._operand() for _ in self._elements(")")]
-        operator = self.attributes(cls, place)
+        operator = self.attributes(cls, start)
         annotations = self._annotations()
         self._expect(":")
         types = [self._type()]
@@ -231,11 +231,11 @@ class _Parser(OperatorReader):
             self._expect("(")
             loc = [self._string() for _ in self._elements(")")]
         if len(types) != len(names):
-            raise self._error(f"{len(names)} results have {len(types)} types", place)
+            raise self._error(f"{len(names)} results have {len(types)} types", start)
         try:
             op = Op(operator, operands, types, names=[n for n, _ in names], loc=loc, annotations=annotations)
         except TilewrightError as error:
-            raise self._error(str(error), place) from None
+            raise self._error(str(error), start) from None
         for value, (name, token) in zip(op.results, names, strict=True):
             self._define(value, name, token)
         function.insert(op)

@@ -34,7 +34,7 @@ class OperatorReader(TokenReader):
         super().__init__(text, _TOKEN, float.fromhex)
         self._registry = registry
 
-    def attributes(self, cls: type[Operator], place: Token) -> Operator:
+    def attributes(self, cls: type[Operator], name: Token) -> Operator:
         declared = attribute_types(cls)
         found: dict[str, Any] = {}
         if self._accept("{"):
@@ -55,23 +55,23 @@ class OperatorReader(TokenReader):
                     raise self._error(f"{token.text}: {error}", start) from None
         missing = [key for key in declared if key not in found]
         if missing:
-            raise self._error(f"{cls.name} lacks attribute {missing[0]!r}", place)
+            raise self._error(f"{cls.name} lacks attribute {missing[0]!r}", name)
         return cls(**found)
 
     def operator_class(self) -> tuple[Token, type[Operator]]:
-        place = self._expect_kind("word", "the name of an operator")
-        if place.text not in self._registry:
-            raise self._error(f"unknown operator {place.text!r}", place)
-        return place, self._registry[place.text]
+        name = self._expect_kind("word", "the name of an operator")
+        if name.text not in self._registry:
+            raise self._error(f"unknown operator {name.text!r}", name)
+        return name, self._registry[name.text]
 
     def statement(self) -> tuple[str, Operator, tuple[str, ...]]:
         """One statement alone: target, operator and names of the arguments."""
         target = self._expect_kind("word", "the name of a result").text
         self._expect("=")
-        place, cls = self.operator_class()
+        name, cls = self.operator_class()
         self._expect("(")
         arguments = [self._expect_kind("word", "the name of an argument").text for _ in self._elements(")")]
-        operator = self.attributes(cls, place)
+        operator = self.attributes(cls, name)
         self._expect_end("the statement")
         return target, operator, tuple(arguments)
 

@@ -63,15 +63,15 @@ class Convolution(FloatOutput, DirectConvolution):
         a, b = tile.arguments, tile.b
 
         def first() -> list[Register]:
-            # The residual comes first because the result may lie in its place.
-            starts = [a[f"start{q}"] for _, q in tile.places]
+            # The residual comes first because the result may lie where it lies.
+            starts = [a[f"start{q}"] for _, q in tile.positions]
             if not self.has_residual:
                 return starts
-            residuals = (b.load(VECTOR, tile.output("residual", *place)) for place in tile.places)
+            residuals = (b.load(VECTOR, tile.output("residual", *address)) for address in tile.positions)
             return [b.binary("fadd", residual, start) for residual, start in zip(residuals, starts, strict=True)]
 
         def resume() -> list[Register]:
-            return [b.load(VECTOR, tile.output("y", *place)) for place in tile.places]
+            return [b.load(VECTOR, tile.output("y", *position)) for position in tile.positions]
 
         return b.if_(a["first"], first, resume) if "first" in a else first()
 
@@ -85,8 +85,8 @@ class Convolution(FloatOutput, DirectConvolution):
             if mask:
                 value = b.splat(b.load(F32, b.at(x, p * tile.distances.pixel + 4 * step)), BLOCK)
                 for q in vectors:
-                    place = p * tile.vectors + q
-                    sums[place] = b.fma(value, weights[q], sums[place])
+                    index = p * tile.vectors + q
+                    sums[index] = b.fma(value, weights[q], sums[index])
 
     def end(self, tile: ConvolutionTile, sums: Registers) -> None:
         a, b = tile.arguments, tile.b
@@ -97,19 +97,19 @@ class Convolution(FloatOutput, DirectConvolution):
             return value if mask is None else b.select(mask, value, zero(VECTOR))
 
         def suspend(values: Sequence[Register]) -> None:
-            for value, place in zip(values, tile.places, strict=True):
-                b.store(value, tile.output("y", *place))
+            for value, position in zip(values, tile.positions, strict=True):
+                b.store(value, tile.output("y", *position))
 
         def finish() -> None:
             if self.activation.is_light:
-                return suspend([activated(value, q) for (_, q), value in zip(tile.places, sums, strict=True)])
+                return suspend([activated(value, q) for (_, q), value in zip(tile.positions, sums, strict=True)])
             suspend(sums)
 
             def pixel(index: Register) -> None:
                 base = b.at(a["y"], b.multiply(index, VECTOR_BYTES))
                 for q in range(tile.vectors):
-                    place = b.at(base, q * tile.distances.output_vector)
-                    b.store(activated(b.load(VECTOR, place), q), place)
+                    address = b.at(base, q * tile.distances.output_vector)
+                    b.store(activated(b.load(VECTOR, address), q), address)
 
             return b.each(0, tile.pixels, pixel)
 
@@ -176,7 +176,7 @@ class QuantizedConvolution(QuantizedOutput, DirectConvolution):
     def start(self, tile: ConvolutionTile) -> Sequence[Register]:
         """Sums over the window follow the accumulators, one for each pixel."""
         windows = [zero(ACCUMULATOR)] * tile.pixels if self.constants.zeros else []
-        return [*(tile.arguments[f"start{q}"] for _, q in tile.places), *windows]
+        return [*(tile.arguments[f"start{q}"] for _, q in tile.positions), *windows]
 
     def step(
         self, tile: ConvolutionTile, masks: Sequence[int], pointers: Registers, step: int, sums: list[Register]
@@ -193,38 +193,38 @@ class QuantizedConvolution(QuantizedOutput, DirectConvolution):
                 continue
             value = self._four_bytes(b, mask, b.at(x, p * tile.distances.pixel + QUAD * step))
             for q in range(tile.vectors):
-                place = p * tile.vectors + q
-                sums[place] = dot(b, sums[place], value, weights[q])
+                index = p * tile.vectors + q
+                sums[index] = dot(b, sums[index], value, weights[q])
             if counted is not None:
-                place = tile.pixels * tile.vectors + p
-                sums[place] = dot(b, sums[place], value, counted)
+                index = tile.pixels * tile.vectors + p
+                sums[index] = dot(b, sums[index], value, counted)
 
-    def _four_bytes(self, b: FunctionBuilder, mask: int, place: Register) -> Register:
+    def _four_bytes(self, b: FunctionBuilder, mask: int, address: Register) -> Register:
         """Four unsigned bytes in every lane; those outside of the image hold the zero point."""
         if not mask:
             return constant(BYTES, signed_byte(self.fill))
 
-        def word(place: Register) -> Register:
-            return b.convert("bitcast", b.load(I8.of(QUAD), place), I32)
+        def word(address: Register) -> Register:
+            return b.convert("bitcast", b.load(I8.of(QUAD), address), I32)
 
         if mask == ALL:
-            value = word(place)
+            value = word(address)
         else:
-            # Read four bytes that are all in the image, and shift those that are meant to their places.
+            # Read four bytes that are all in the image, and shift those that are meant to their positions.
             before = (mask & -mask).bit_length() - 1
             after = QUAD - mask.bit_length()
             shift = constant(I32, 8 * (before or after))
-            value = b.binary("shl" if before else "lshr", word(b.at(place, before - after)), shift)
+            value = b.binary("shl" if before else "lshr", word(b.at(address, before - after)), shift)
             outside = sum(self.constants.stored_fill << 8 * i for i in range(QUAD) if not mask >> i & 1)
             value = b.binary("or", value, constant(I32, outside - (outside >> 31 << 32)))
         value = b.splat(value, BLOCK)
         return flipped(b, value) if self.constants.flips_x else value
 
     def end(self, tile: ConvolutionTile, sums: Registers) -> None:
-        count = len(tile.places)
+        count = len(tile.positions)
         for q in range(tile.vectors):
-            totals, place = sums[q : count : tile.vectors], tile.output("y", 0, q)
-            self.requantize(tile.b, tile.arguments, q, totals, sums[count:], place)
+            totals, address = sums[q : count : tile.vectors], tile.output("y", 0, q)
+            self.requantize(tile.b, tile.arguments, q, totals, sums[count:], address)
 
 
 @lowers(Conv)

@@ -117,7 +117,7 @@ class QuantizedDepthwise(QuantizedOutput, Windowed):
             window = len(totals) // 2 + p
             totals[window] = dot(b, totals[window], x, ones)
 
-    def _neighbours(self, b: FunctionBuilder, mask: int, present: int, place: Register) -> Register | None:
+    def _neighbours(self, b: FunctionBuilder, mask: int, present: int, address: Register) -> Register | None:
         """Four unsigned neighbours of each channel; those outside of the image hold the zero point, ``None`` if all
         do and it is zero.
         """
@@ -126,11 +126,11 @@ class QuantizedDepthwise(QuantizedOutput, Windowed):
         if not mask and not constants.fill:
             return None
         if mask == ALL and dilation == 1:
-            pixels = b.load(BYTES, place)
+            pixels = b.load(BYTES, address)
         else:
             outside = constant(self.vector, signed_byte(constants.stored_fill))
             taps = [
-                b.load(self.vector, b.at(place, tap * dilation * BLOCK)) if mask >> tap & 1 else outside
+                b.load(self.vector, b.at(address, tap * dilation * BLOCK)) if mask >> tap & 1 else outside
                 for tap in range(QUAD)
             ]
             halves = [b.shuffle(taps[i], taps[i + 1], range(2 * BLOCK)) for i in (0, 2)]

@@ -262,7 +262,7 @@ class ConvolutionTile:
     ) -> None:
         self.b, self.arguments, self.distances = b, arguments, distances
         self.pixels, self.vectors, self.active = reach.pixels, vectors, active
-        self.places = [(p, q) for p in range(self.pixels) for q in range(vectors)]
+        self.positions = [(p, q) for p in range(self.pixels) for q in range(vectors)]
         self._spec = spec
         self._reach = reach
 
@@ -283,10 +283,10 @@ class ConvolutionTile:
         carried = over(self.b, blocks, self.distances.block, pointers, carried, self._over_rows, runs=True)
         spec.end(self, carried[: len(sums)])
 
-    def _prefetch(self, place: Register, lines: int) -> None:
+    def _prefetch(self, address: Register, lines: int) -> None:
         for q in range(self.vectors):
             for line in range(lines):
-                self.b.prefetch(self.b.at(place, q * self.distances.vector + line * 64))
+                self.b.prefetch(self.b.at(address, q * self.distances.vector + line * 64))
 
     def _over_rows(self, pointers: Registers, carried: Registers) -> Registers:
         rows = self._spec.rows

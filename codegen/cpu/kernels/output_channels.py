@@ -90,18 +90,14 @@ class Channels:
         """Whether no product of an accumulator, which is below 2^31, and a factor is above 2^30."""
         return max(self.factors) <= 0.5
 
-    def tables(self) -> dict[str, ConstantTable]:
-        """The constants as tables of the kernel."""
+    def define(self, b: FunctionBuilder, symbol: str) -> dict[str, Register]:
+        """Addresses of the constants by name, as tables that become part of the module of ``b``."""
         tables = {"start": ConstantTable(DType.I32, self.start), "factors": ConstantTable(DType.F32, self.factors)}
         if self.missing:
             tables["missing"] = ConstantTable(DType.I32, tuple(n for row in self.missing for n in row))
         if self.zeros:
             tables["zeros"] = ConstantTable(DType.I32, self.zeros)
-        return tables
-
-    def define(self, b: FunctionBuilder, symbol: str) -> dict[str, Register]:
-        """Addresses of the tables by name, which become part of the module of ``b``."""
-        return {name: table.define(b, f"{symbol}_{name}") for name, table in self.tables().items()}
+        return {name: table.define(b, f"{symbol}_{name}") for name, table in tables.items()}
 
 
 def has_constant_channels(op: Op) -> bool:
@@ -160,9 +156,9 @@ class FloatOutput(ProductSpec, WindowSpec):
         vector = F32.of(BLOCK)
         if not self.has_bias:
             return {f"start{q}": zero(vector) for q in range(vectors)}
-        place = b.at(arguments["bias"], b.multiply(block, VECTOR_BYTES))
+        bias = b.at(arguments["bias"], b.multiply(block, VECTOR_BYTES))
         masks = {vectors - 1: partial_mask(BLOCK, active)}
-        return {f"start{q}": b.load_masked(vector, b.at(place, q * VECTOR_BYTES), masks.get(q)) for q in range(vectors)}
+        return {f"start{q}": b.load_masked(vector, b.at(bias, q * VECTOR_BYTES), masks.get(q)) for q in range(vectors)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,19 +192,19 @@ class QuantizedOutput(QuantizedProductSpec, WindowSpec):
     def item_values(self, b: FunctionBuilder, arguments: Values, block: Register, vectors: int, active: int) -> Values:
         offset = b.multiply(block, VECTOR_BYTES)
         tables = [name for name in ("factors", "zeros", "missing") if name in arguments]
-        places = {name: b.at(arguments[name], offset) for name in tables}
+        addresses = {name: b.at(arguments[name], offset) for name in tables}
         start = b.at(arguments["start"], offset)
-        return {**places, **{f"start{q}": b.load(VECTOR, b.at(start, q * VECTOR_BYTES)) for q in range(vectors)}}
+        return {**addresses, **{f"start{q}": b.load(VECTOR, b.at(start, q * VECTOR_BYTES)) for q in range(vectors)}}
 
     def row_values(self, b: FunctionBuilder, values: Values, row: Register, reach: Reach) -> Values:
         values = dict(values)
-        place = values.pop("missing", None)
-        if place is None or not self.rows.is_padded:
+        address = values.pop("missing", None)
+        if address is None or not self.rows.is_padded:
             return values
         starts = {name: value for name, value in values.items() if name.startswith("start")}
 
         def missing(index: Register, totals: Registers) -> list[Register]:
-            at = b.at(place, b.multiply(index, 4 * len(self.constants.start)))
+            at = b.at(address, b.multiply(index, 4 * len(self.constants.start)))
             terms = (b.load(VECTOR, b.at(at, q * VECTOR_BYTES)) for q in range(len(totals)))
             return [b.binary("add", total, term) for total, term in zip(totals, terms, strict=True)]
 
@@ -219,10 +215,10 @@ class QuantizedOutput(QuantizedProductSpec, WindowSpec):
         return values | dict(zip(starts, totals, strict=True))
 
     def requantize(
-        self, b: FunctionBuilder, call: Values, q: int, totals: Registers, windows: Registers, place: Register
+        self, b: FunctionBuilder, call: Values, q: int, totals: Registers, windows: Registers, address: Register
     ) -> None:
         """Store the results of neighbouring pixels for the vector ``q`` of channels; see :meth:`Channels.reals`."""
         offset, constants = q * VECTOR_BYTES, self.constants
         zeros = b.at(call["zeros"], offset) if constants.zeros else None
         reals = constants.reals(b, totals, windows, b.at(call["factors"], offset), zeros)
-        constants.result.store_all(b, reals, place, are_small=constants.are_small)
+        constants.result.store_all(b, reals, address, are_small=constants.are_small)

@@ -192,15 +192,15 @@ class GlobalPooling(KernelSpec):
         chains = min(4, self.pixels)
         vector = type_of(self.dtype, BLOCK)
 
-        def add(total: Register, place: Register) -> Register:
-            return self.combine(b, total, self.widened(b, b.load(vector, place)))
+        def add(total: Register, address: Register) -> Register:
+            return self.combine(b, total, self.widened(b, b.load(vector, address)))
 
         def image(index: Register) -> None:
             x = b.at(arguments["x"], b.multiply(index, self.pixels * vector.bytes))
 
             def pixels(pixel: Register, totals: Registers) -> list[Register]:
-                place = b.at(x, b.multiply(pixel, vector.bytes))
-                return [add(total, b.at(place, i * vector.bytes)) for i, total in enumerate(totals)]
+                address = b.at(x, b.multiply(pixel, vector.bytes))
+                return [add(total, b.at(address, i * vector.bytes)) for i, total in enumerate(totals)]
 
             whole = self.pixels // chains * chains
             total, *others = b.loop(0, whole, pixels, [self.start()] * chains, step=chains)

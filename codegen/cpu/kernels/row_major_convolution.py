@@ -123,7 +123,7 @@ class _Walker:
         lanes = I32.of(self.vector.lanes)
         pixels = b.binary("add", self._splat(pixel), vector_constant(lanes, [str(i) for i in range(lanes.lanes)]))
         inside = b.compare("slt", pixels, constant(lanes, axis.output))
-        place = b.add(result, b.multiply(pixel, 4))
+        output = b.add(result, b.multiply(pixel, 4))
         step = 4 * self.output_pixels
         sums: list[Register] = []
         for q in range(self.together):
@@ -132,7 +132,7 @@ class _Walker:
                 bias = b.load(F32, b.at(self.arguments["bias"], b.multiply(channel, 4), 4 * q))
                 total = b.splat(bias, self.vector.lanes)
             if spec.has_residual:
-                residual = b.load_masked(self.vector, b.at(self.arguments["residual"], place, q * step), inside)
+                residual = b.load_masked(self.vector, b.at(self.arguments["residual"], output, q * step), inside)
                 total = b.binary("fadd", total, residual)
             sums.append(total)
         start = axis.coordinate(b, pixel)
@@ -159,7 +159,7 @@ class _Walker:
 
         for q, total in enumerate(self._over_channels(x, w, taps, tap, tuple(sums))):
             value = spec.activation.apply(b, total)
-            b.store_masked(value, b.at(self.arguments["y"], place, q * step), inside)
+            b.store_masked(value, b.at(self.arguments["y"], output, q * step), inside)
 
     def _splat(self, value: Register) -> Register:
         return self.b.splat(

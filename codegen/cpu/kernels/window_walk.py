@@ -139,11 +139,11 @@ class WindowWalk:
         b = self.b
         tap, taps = self.rows.valid_taps(b, y)
         source = self.rows.coordinate(b, y, tap)
-        place = b.add(output, b.multiply(y, self.columns.output * self._y_pixel))
+        offset = b.add(output, b.multiply(y, self.columns.output * self._y_pixel))
         call = {"x": b.at(x, b.multiply(source, self.columns.input * self._x_pixel))}
         if w is not None:
             call["w"] = b.at(w, b.multiply(tap, self._w_row))
-        call |= {name: b.at(self.arguments[name], place) for name in self._outputs}
+        call |= {name: b.at(self.arguments[name], offset) for name in self._outputs}
         return {**call, "kernel_rows": taps}, (tap, taps)
 
     def call(
@@ -162,8 +162,8 @@ class WindowWalk:
         """
         b = self.b
         source = b.multiply(self.columns.coordinate(b, pixel), self._x_pixel)
-        place = b.multiply(pixel, self._y_pixel)
-        moved = {name: b.at(arguments[name], place) for name in self._outputs}
+        offset = b.multiply(pixel, self._y_pixel)
+        moved = {name: b.at(arguments[name], offset) for name in self._outputs}
         arguments = {**arguments, "x": b.at(arguments["x"], source), **moved}
         if key not in self._functions:
             name = f"{b.name}_tile{len(self._functions)}"

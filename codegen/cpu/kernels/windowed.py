@@ -127,9 +127,9 @@ class TapByTap(Windowed):
                 if mask:
                     users.setdefault(pixel * columns.stride + tap * columns.dilation, []).append((pixel, tap))
         weights: dict[int, Register] = {}
-        for place in sorted(users):
-            value = b.load(self.vector, b.at(x, place * self.vector.bytes))
-            for pixel, tap in users[place]:
+        for position in sorted(users):
+            value = b.load(self.vector, b.at(x, position * self.vector.bytes))
+            for pixel, tap in users[position]:
                 if w and tap not in weights:
                     weights[tap] = b.load(F32.of(BLOCK), b.at(w[0], tap * VECTOR_BYTES))
                 totals[pixel] = self.add_tap(b, value, weights.get(tap), totals[pixel])

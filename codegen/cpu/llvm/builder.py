@@ -181,10 +181,6 @@ class FunctionBuilder:
             for a, b in zip(left, right, strict=True)
         )
 
-    def when(self, condition: Register, then: Callable[[], None]) -> None:
-        """Run ``then`` if the condition holds."""
-        self.if_(condition, then, lambda: None)
-
     def call(self, symbol: str, result: Type | None, arguments: Sequence[Register]) -> Register:
         """Call a function of the same module, or one that :meth:`declare` made known; poison if it returns nothing."""
         text = f"call {result.text if result else 'void'} @{symbol}({', '.join(map(str, arguments))})"
@@ -387,7 +383,7 @@ class FunctionBuilder:
         return self.intrinsic(name, type, [addresses, align, mask, zero(type)])
 
     def fence(self) -> None:
-        """Keep loads on their side of this place.
+        """Keep loads on their side of this point.
 
         LLVM's scheduler would move them up as far as it can, and then lack registers for what they load. The fence
         is no instruction: an empty piece of assembly that claims to change memory.
