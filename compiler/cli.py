@@ -219,7 +219,7 @@ def run(
         arrays = gather_inputs(session.inputs, inputs or [], random)
         if profile:
             table = profile_table(session.profile(arrays))
-            typer.echo(table.to_json() if json_output else table.text(), nl=False)
+            typer.echo(json_text(table.records()) if json_output else table.text(), nl=False)
             return
         results = session.run(arrays)
     if output is not None:

@@ -76,10 +76,6 @@ class Table:
         lines.extend(_markdown_row(cells) for cells in self._cells())
         return "\n".join(lines) + "\n"
 
-    def to_json(self) -> str:
-        """The records as a JSON array."""
-        return json_text(self.records())
-
     def text(self) -> str:
         """The table as plain text, fitted to the terminal if stdout is one; otherwise no line is folded."""
         # Here and not above: JSON and Markdown, which scripts ask for, need not wait for rich to load.

@@ -78,19 +78,14 @@ class DemoResult:
         return "\n".join(lines) + "\n"
 
 
-def default_folder() -> Path:
-    """Where the demo keeps its artifact: the user's cache folder."""
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "tilewright" / "demo"
-
-
 def run_demo(folder: Path | None, report: ProgressReport) -> DemoResult:
-    """Compile the digits network into ``folder`` and run every engine on the held-out images.
+    """Compile the digits network into ``folder``, by default the user's cache, and run every engine on the images.
 
     Raises:
         ArtifactError: the folder cannot be written to.
     """
-    folder = folder or default_folder()
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = folder or cache / "tilewright" / "demo"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "digits.twa"
     digits = load_digits()

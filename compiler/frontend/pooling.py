@@ -9,16 +9,7 @@ import numpy as np
 from tilewright.errors import UnsupportedError
 
 from ...ir.core import Op, Value
-from ...ir.ops.pooling import (
-    AveragePool,
-    GlobalAveragePool,
-    GlobalLpPool,
-    GlobalMaxPool,
-    LpPool,
-    MaxPool,
-    Pool,
-    lowest,
-)
+from ...ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalLpPool, GlobalMaxPool, LpPool, MaxPool, Pool, lowest
 from .convolution import Integers, window
 from .onnx.exporter import Exporter, exports
 from .onnx.importer import Importer, Node, imports

@@ -55,10 +55,9 @@ def export_quantize_linear(op: Op[QuantizeLinear], exporter: Exporter) -> None:
 
 @imports("DequantizeLinear")
 def import_dequantize_linear(node: Node, importer: Importer) -> Value:
-    """Never folded here: passes read the scales of weights from the op."""
     x, scale, zero = node.input(0), node.input(1), node.optional(2)
     axis = quantized_axis(node, x, scale)
-    return importer.emit_one(DequantizeLinear(axis), x, scale, zero, fold=False)
+    return importer.emit_one(DequantizeLinear(axis), x, scale, zero)
 
 
 @exports(Quantize)

@@ -3,23 +3,8 @@
 from __future__ import annotations
 
 from ...ir.core import Value
-from ...ir.ops.reduction import (
-    ArgMax,
-    ArgMin,
-    CumSum,
-    Reduce,
-    ReduceL1,
-    ReduceL2,
-    ReduceLogSum,
-    ReduceLogSumExp,
-    ReduceMax,
-    ReduceMean,
-    ReduceMin,
-    ReduceProd,
-    ReduceSum,
-    ReduceSumSquare,
-    TopK,
-)
+from ...ir.ops import REGISTRY
+from ...ir.ops.reduction import ArgMax, ArgMin, CumSum, Reduce, TopK
 from .onnx.importer import Importer, Node, imports
 from .onnx.one_to_one import exports_as, one_to_one
 
@@ -28,8 +13,7 @@ for _operator in (ArgMax, ArgMin):
 exports_as("TopK", TopK, inputs=("k",))
 exports_as("CumSum", CumSum, inputs=("axis",))
 
-_SUMS = (ReduceL1, ReduceL2, ReduceLogSum, ReduceLogSumExp, ReduceMean, ReduceProd, ReduceSum, ReduceSumSquare)
-_REDUCTIONS: dict[str, type[Reduce]] = {cls.__name__: cls for cls in (*_SUMS, ReduceMax, ReduceMin)}
+_REDUCTIONS = {cls.__name__: cls for cls in REGISTRY.values() if issubclass(cls, Reduce)}
 for _op_type, _reduction in _REDUCTIONS.items():
     exports_as(_op_type, _reduction, inputs=("axes",), noop_with_empty_axes=1)
 

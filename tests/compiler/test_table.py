@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tilewright.compiler.table import Column, Table
+from tilewright.compiler.table import Column, Table, json_text
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_markdown_escapes_bars_and_aligns_numbers(table: Table) -> None:
 
 
 def test_json_keeps_values_exact_and_every_key(table: Table) -> None:
-    assert json.loads(table.to_json()) == [
+    assert json.loads(json_text(table.records())) == [
         {"name": "stem|0", "op": "conv", "milliseconds": 1.23456},
         {"name": "[red]evil\x1b", "op": "relu", "milliseconds": None},
     ]

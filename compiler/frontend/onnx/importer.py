@@ -19,6 +19,7 @@ from tilewright.errors import ModelError, TilewrightError, UnsupportedError
 
 from ....ir.core import Constant, Function, Module, Op, Value
 from ....ir.op import Operator
+from ....ir.ops.quantization import DequantizeLinear
 from ....ir.types import DType, TensorType
 
 FOLD_ELEMENTS = 1 << 16
@@ -169,14 +170,9 @@ class Importer:
         self._names: list[str] = []
 
     def emit(
-        self,
-        operator: Operator,
-        *operands: Value | None,
-        types: Sequence[TensorType] | None = None,
-        name: str = "",
-        fold: bool = True,
+        self, operator: Operator, *operands: Value | None, types: Sequence[TensorType] | None = None, name: str = ""
     ) -> tuple[Value, ...]:
-        """Apply ``operator``; with ``fold``, at once if every operand is a constant and the result is small.
+        """Apply ``operator``; at once if every operand is a constant and the result is small.
 
         Args:
             types: of the results where they do not follow from the operands.
@@ -187,29 +183,22 @@ class Importer:
             if value.type.elements * value.type.dtype.bytes > LARGEST_TENSOR:
                 limit = f"at most {LARGEST_TENSOR >> 30} GiB"
                 raise UnsupportedError(f"tensor {value.name!r} is too large", expected=limit, found=value.type)
-        arrays = [v.array if isinstance(v, Constant) else None for v in operands]
-        known = all(v is None or isinstance(v, Constant) for v in operands)
-        if fold and known and operands and sum(v.type.elements for v in op.results) <= FOLD_ELEMENTS:
-            results = op.evaluate(arrays)
-            folded = tuple(
-                self.module.add_constant(value.name, array, value.type)
-                for value, array in zip(op.results, results, strict=True)
-            )
-            for index in range(len(op.operands)):
-                op.set_operand(index, None)
-            return folded
-        return self.function.insert(op).results
+        is_known = operands and all(v is None or isinstance(v, Constant) for v in operands)
+        is_small = sum(v.type.elements for v in op.results) <= FOLD_ELEMENTS
+        # Passes read the scales of weights from a DequantizeLinear.
+        if not is_known or not is_small or isinstance(operator, DequantizeLinear):
+            return self.function.insert(op).results
+        arrays = op.evaluate([v.array if isinstance(v, Constant) else None for v in operands])
+        pairs = zip(op.results, arrays, strict=True)
+        folded = tuple(self.module.add_constant(value.name, array, value.type) for value, array in pairs)
+        op.erase()
+        return folded
 
     def emit_one(
-        self,
-        operator: Operator,
-        *operands: Value | None,
-        types: Sequence[TensorType] | None = None,
-        name: str = "",
-        fold: bool = True,
+        self, operator: Operator, *operands: Value | None, types: Sequence[TensorType] | None = None, name: str = ""
     ) -> Value:
         """Apply an operator of one result."""
-        return self.emit(operator, *operands, types=types, name=name, fold=fold)[0]
+        return self.emit(operator, *operands, types=types, name=name)[0]
 
     def constant(self, array: np.ndarray, name: str = "constant") -> Constant:
         """A new constant of the module."""

@@ -62,7 +62,9 @@ def import_onnx(
             hint="Inline them first with onnx.inliner.inline_local_functions.",
         )
     _check_names(model.graph, model.producer_name, model.producer_version)
-    module = Module(_title(source) or model.graph.name or "network")
+    is_file = not isinstance(source, (bytes, onnx.ModelProto))
+    title = Path(source).stem.encode(errors="replace").decode() if is_file else model.graph.name
+    module = Module(title or model.graph.name or "network")
     module.metadata = {"opset": str(standard), "sha256": digest}
     if model.producer_name:
         module.metadata["producer"] = f"{model.producer_name} {model.producer_version}".strip()
@@ -75,12 +77,6 @@ def import_onnx(
     importer.function.set_results(results, names)
     module.drop_unused_constants()
     return module
-
-
-def _title(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> str:
-    if isinstance(source, (bytes, onnx.ModelProto)):
-        return ""
-    return Path(source).stem.encode(errors="replace").decode()
 
 
 def _load(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
@@ -105,16 +101,12 @@ def _load(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> tuple[onn
             stage="import",
             hint="Check it with onnx.checker.check_model.",
         )
-    if folder is not None and _has_external_data(model):
+    if folder is not None and any(t.data_location == onnx.TensorProto.EXTERNAL for t in model.graph.initializer):
         try:
             onnx.external_data_helper.load_external_data_for_model(model, os.fspath(folder))
         except Exception as error:
             raise ModelError(f"the external data of {what} cannot be read: {error}", stage="import") from None
     return model, hashlib.sha256(data).hexdigest()
-
-
-def _has_external_data(model: onnx.ModelProto) -> bool:
-    return any(t.data_location == onnx.TensorProto.EXTERNAL for t in model.graph.initializer)
 
 
 def _add_parameters(importer: Importer, graph: onnx.GraphProto, shapes: dict[str, Sequence[int]]) -> None:
