@@ -12,7 +12,7 @@ def export_fused(op: Op[FusedElementwise], exporter: Exporter) -> None:
     values: list[Value | None] = list(op.operands)
     parts: list[Op] = []
     for step in op.operator.steps:
-        part = Op(step.operator, [values[place] for place in step.arguments], loc=op.loc)
+        part = Op(step.operator, [values[position] for position in step.arguments], loc=op.loc)
         exporter.write(part)
         values.append(part.result)
         parts.append(part)

@@ -1,4 +1,4 @@
-"""Functions of one tensor in ONNX. Their activations stand in the module ``activation``."""
+"""Functions of one tensor in ONNX; activations stand in the module ``activation``."""
 
 from __future__ import annotations
 

@@ -36,8 +36,8 @@ def gather_inputs(expected: Sequence[TensorSpec], texts: Sequence[str], seed: in
         if texts:
             raise UsageError("--random cannot be combined with input files")
         return random_inputs(expected, np.random.default_rng(seed))
+    names = ", ".join(tensor.name for tensor in expected)
     if expected and not texts:
-        names = ", ".join(tensor.name for tensor in expected)
         raise UsageError("no input is given", hint=f"Give a file for {names}, or --random SEED.")
     arrays: dict[str, np.ndarray] = {}
     for text in texts:
@@ -51,7 +51,6 @@ def gather_inputs(expected: Sequence[TensorSpec], texts: Sequence[str], seed: in
         elif len(expected) == 1:
             arrays[expected[0].name] = loaded
         else:
-            names = ", ".join(tensor.name for tensor in expected)
             raise UsageError("the network has several inputs", expected=f"NAME=FILE for {names}", found=text)
     return arrays
 

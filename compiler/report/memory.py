@@ -31,19 +31,15 @@ def memory_map(artifact: Artifact, engine: str) -> Table:
     function = load_module(artifact, program).main
     order = {op: index for index, op in enumerate(function.ops)}
     for op in function.ops:
+        alias = ALIAS.get(op)
         for value, offset in zip(op.results, AT.get(op) or (), strict=False):
+            own = "work memory" if offset is not None else "the caller's output buffer"
             table.add(
                 name=value.name,
                 offset=offset,
                 bytes=bytes_of(value.type),
                 first=order[op],
                 last=max((order[user] for user in value.users), default=order[op]),
-                shared=_memory(offset, ALIAS.get(op)),
+                shared=own if alias is None else f"the same bytes as operand {alias}",
             )
     return table
-
-
-def _memory(offset: object, alias: object) -> str:
-    if alias is not None:
-        return f"the same bytes as operand {alias}"
-    return "work memory" if offset is not None else "the caller's output buffer"
