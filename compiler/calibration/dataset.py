@@ -33,7 +33,6 @@ def open_calibration_set(
     *,
     preprocessing: PreprocessingSource | None = None,
     limit: int | None = None,
-    seed: int = 0,
 ) -> CalibrationSet:
     """The samples of ``source`` for a network with these ``inputs``.
 
@@ -44,7 +43,6 @@ def open_calibration_set(
         inputs: type of each input by name. A leading dimension greater than 1 takes so many samples at once.
         preprocessing: how images become inputs; for folders only.
         limit: use at most this many samples: evenly spaced images of a folder, the first ones of an array.
-        seed: of the random numbers.
 
     Raises:
         CalibrationError: there is nothing there, or it does not fit; names the file and what to do.
@@ -71,7 +69,7 @@ def open_calibration_set(
     if not isinstance(source, (str, os.PathLike)):
         return _samples(source, inputs, limit)
     if path is None:
-        return RandomSet(dict(inputs), limit if limit is not None else 8, seed)
+        return RandomSet(inputs, limit if limit is not None else 8)
     if path.suffix in (".npy", ".npz"):
         what, loaded = repr(os.fspath(path)), _load(path)
         arrays = loaded if isinstance(loaded, dict) else {_only_input(inputs, what): loaded}
@@ -133,7 +131,7 @@ class RandomSet:
 
     inputs: Mapping[str, TensorType]
     samples: int
-    seed: int
+    seed: int = 0
 
     def __len__(self) -> int:
         return self.samples

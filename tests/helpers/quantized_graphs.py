@@ -8,7 +8,7 @@ import numpy as np
 from calibration_interpreter import interpreter, quantize_with
 from random_graphs import CONVOLUTIONAL, Maker, random_graph
 
-from tilewright.compiler.calibration.dataset import open_calibration_set
+from tilewright.compiler.calibration.dataset import RandomSet
 from tilewright.compiler.calibration.observe import collect_ranges
 from tilewright.compiler.pipeline import simplify_pipeline
 from tilewright.ir.core import Module
@@ -26,7 +26,7 @@ def random_quantized_graph(
         if values:
             break
     types = {parameter.name: parameter.type for parameter in module.main.parameters}
-    samples = open_calibration_set("random", types, limit=2, seed=int(rng.integers(1 << 30)))
+    samples = RandomSet(types, 2, seed=int(rng.integers(1 << 30)))
     ranges = collect_ranges(interpreter(module, values), samples, method="minmax")
     quantize_with(ranges, activations).run(module)
     return module

@@ -110,11 +110,10 @@ class Exporter:
 
     def name(self, value: Value) -> str:
         """ONNX name of a value; a constant becomes an initialiser."""
-        if value not in self._names:
+        if value not in self._names and isinstance(value, Constant):
+            self._names[value] = self.constant(value.array, value.name)
+        elif value not in self._names:
             self._names[value] = self._tensors.take(value.name)
-            if isinstance(value, Constant):
-                name = self._names[value]
-                self.initializers[name] = onnx.numpy_helper.from_array(np.asarray(value.array, order="C"), name)
         return self._names[value]
 
     def constant(self, array: np.ndarray, hint: str = "constant") -> str:
