@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import hashlib
 import json
 import os
 import re
 import time
-import typing
 from collections import Counter
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, ClassVar
 
 from tilewright.errors import ModelError, PassError, TilewrightError, UsageError
@@ -106,7 +103,7 @@ class Pass:
         record = Record(self.name)
         if level is not Verification.OFF:
             self._check(self.requires, module, "needs")
-        before = fingerprint(module) if level is Verification.FULL else None
+        before = print_module(module) if level is Verification.FULL else None
         start = time.perf_counter()
         try:
             record.modified = self.apply(module, record)
@@ -125,7 +122,7 @@ class Pass:
         record.counts = +record.counts
         if level is Verification.OFF:
             return record
-        if before is not None and not record.modified and fingerprint(module) != before:
+        if before is not None and not record.modified and print_module(module) != before:
             raise PassError("the pass changed the module but reports that it did not", stage=self.name)
         try:
             verify(module, stage=self.name)
@@ -161,13 +158,6 @@ class Pass:
                 found=culprit if isinstance(culprit, str) else found,
             )
 
-    @classmethod
-    @cache
-    def options(cls) -> dict[str, Any]:
-        """Declared type of each option, by name, annotations resolved."""
-        hints = typing.get_type_hints(cls)
-        return {option.name: hints[option.name] for option in dataclasses.fields(cls)}
-
     def __str__(self) -> str:
         """The pass as it is spelled in a pipeline; options that have their default value are left out."""
         changed = {
@@ -192,11 +182,6 @@ def print_option(value: Any) -> str:
     if isinstance(value, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
         return value if value not in WORDS else json.dumps(value)
     return json.dumps(str(value), ensure_ascii=False)
-
-
-def fingerprint(module: Module) -> str:
-    """A digest of everything that a module says."""
-    return hashlib.sha256(print_module(module).encode()).hexdigest()
 
 
 def erase_dead(op: Op) -> int:

@@ -261,20 +261,20 @@ def _bind(name: str | None, value: Value, bindings: _Bindings) -> Iterator[_Bind
         yield _Bindings({**bindings.values, name: value}, bindings.named, bindings.ops)
 
 
+@dataclass(frozen=True)
 class Driver:
     """Applies rules to a module until none matches.
 
     Ops are visited in order; what a rewrite made and whoever reads it are visited again, first in, first out. At
     each op the rules are tried in the order given.
 
-    Args:
+    Attributes:
         rules: tried in this order.
         limit: how often one rule may fire for each op of the module at the start, at least 100 times in all.
     """
 
-    def __init__(self, rules: Sequence[Rule], limit: int = 8) -> None:
-        self._rules = rules
-        self._limit = limit
+    rules: Sequence[Rule]
+    limit: int = 8
 
     def run(self, module: Module, record: Record) -> bool:
         """Rewrite ``module`` in place; whether anything changed. Counts go to ``record``.
@@ -285,10 +285,10 @@ class Driver:
 
         @cache
         def rules_of(operator: type[Operator]) -> list[Rule]:
-            return [rule for rule in self._rules if issubclass(operator, rule.pattern.classes)]
+            return [rule for rule in self.rules if issubclass(operator, rule.pattern.classes)]
 
         fired: Counter[str] = Counter()
-        limit = max(100, self._limit * sum(len(function) for function in module.functions.values()))
+        limit = max(100, self.limit * sum(len(function) for function in module.functions.values()))
         # A queue without doubles. A plain dictionary would walk over all that was taken before to find its first key.
         pending = OrderedDict[Op, None].fromkeys(module.ops)
         while pending:

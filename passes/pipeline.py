@@ -7,7 +7,7 @@ import difflib
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_type_hints
 
 from tilewright.errors import IRError, UsageError
 
@@ -108,7 +108,8 @@ class _Parser(TokenReader):
         return cls(**options)
 
     def _options(self, cls: type[Pass]) -> dict[str, Any]:
-        declared = cls.options()
+        types = get_type_hints(cls)
+        declared = {option.name: types[option.name] for option in dataclasses.fields(cls)}
         found: dict[str, Any] = {}
         for _ in self._elements("}"):
             start = self._expect_kind("word", "the name of an option")

@@ -104,49 +104,36 @@ class _Rewriter:
         self._blocked = blocked
         self._record = record
         self._copies: dict[tuple[Value, str], Value] = {}
-        self._constants: dict[tuple[Constant, str], Constant] = {}
 
     def run(self) -> None:
         function = self._module.main
         for op in [*function.ops]:
             support = self._supports.get(op) if op in self._blocked else None
-            is_stem = support is not None and support.stem_weights is not None and (op, 0) not in self._blocked
-            weights = (support.stem_weights if is_stem else support.weights) if support is not None else None
-            if op in self._matrices:
-                weights = {1: self._matrices[op]}
-                self._record.counts[op.name] += 1
-            for index, value in enumerate(op.operands):
-                if value is None:
-                    continue
-                if weights is not None and index in weights and isinstance(value, Constant):
-                    op.set_operand(index, self._constant(value, weights[index]))
-                    continue
-                follows = support is not None and index in support.operands and not (is_stem and index == 0)
-                op.set_operand(index, self._in_layout(value, ACTIVATIONS if follows else "", op))
+            layouts = {1: self._matrices[op]} if op in self._matrices else {}
             if support is not None:
+                layouts = dict.fromkeys(support.operands, ACTIVATIONS) | support.weights
+                if support.stem_weights is not None and (op, 0) not in self._blocked:
+                    layouts |= {0: "", **support.stem_weights}
                 op.result.type = op.result.type.with_layout(ACTIVATIONS)
-                self._record.counts[op.name] += 1
+            self._record.counts[op.name] += bool(layouts)
+            for index, value in enumerate(op.operands):
+                if value is not None:
+                    op.set_operand(index, self._in_layout(value, layouts.get(index, ""), op))
         for index, value in enumerate(function.results):
             function.set_operand(index, self._in_layout(value, "", None))
 
-    def _constant(self, constant: Constant, layout: str) -> Constant:
-        """The constant in another layout; the array stays as it is."""
-        key = (constant, layout)
-        if key not in self._constants:
-            type = constant.type.with_layout(layout)
-            self._constants[key] = self._module.add_constant(constant.name, constant.array, type)
-        return self._constants[key]
-
     def _in_layout(self, value: Value, layout: str, before: Op | None) -> Value:
-        """``value`` as it is, or the result of a reorder, one for all readers."""
-        if value.type.layout == layout:
+        """``value`` as it is, or the result of a reorder, one for all readers; of a constant another constant, whose
+        array stays as it is.
+        """
+        key, type = (value, layout), value.type.with_layout(layout)
+        if value.type == type:
             return value
-        if isinstance(value, Constant):
-            return self._constant(value, layout)
-        key = (value, layout)
-        if key not in self._copies:
+        if key not in self._copies and isinstance(value, Constant):
+            self._copies[key] = self._module.add_constant(value.name, value.array, type)
+        elif key not in self._copies:
             loc = value.producer.loc if value.producer is not None else ()
-            op = Op(Reorder(), [value], [value.type.with_layout(layout)], names=[value.name], loc=loc)
+            op = Op(Reorder(), [value], [type], names=[value.name], loc=loc)
             ON.set(op, "cpu")
             self._copies[key] = self._module.main.insert(op, before).result
             self._record.counts["reorder"] += 1

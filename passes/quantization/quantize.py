@@ -9,7 +9,7 @@ import numpy as np
 
 from tilewright.errors import PassError
 
-from ...ir.core import Constant, Function, Module, Op, Value
+from ...ir.core import Constant, Function, Module, Op, Value, is_op
 from ...ir.ops.convolution import Conv
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Concat
@@ -79,7 +79,7 @@ class Quantize(Pass):
             for name, value in plan.values.items()
         }
         for value in plan.values.values():
-            if value.producer is not None and isinstance(value.producer.operator, Concat):
+            if is_op(value.producer, Concat):
                 for operand in value.producer.inputs:
                     source = plan.only_source(operand)
                     if source in found:

@@ -12,7 +12,7 @@ from typing import Union
 
 import numpy as np
 
-from ...ir.core import Constant, Op, Value
+from ...ir.core import Constant, Op, Value, is_op
 from ...ir.op import Operator
 from ...ir.ops.convolution import Conv, ConvTranspose
 from ...ir.ops.elementwise import Add, Div, Mul, Sub
@@ -151,7 +151,7 @@ def _matmul_of_transpose(found: Match[MatMul]) -> Value | None:
     for index, flag in enumerate(flags):
         value = operands[index]
         producer = value.producer if value is not None else None
-        if producer is not None and isinstance(producer.operator, Transpose):
+        if is_op(producer, Transpose):
             perm = producer.operator.perm
             if perm == (*range(len(perm) - 2), len(perm) - 1, len(perm) - 2):
                 operands[index] = producer.inputs[0]

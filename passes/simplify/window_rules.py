@@ -46,11 +46,9 @@ def _pad_into_average_pool(found: Match[AveragePool]) -> Value | None:
 
 
 def _is_never_negative(value: Value) -> bool:
-    op = value.producer
-    if op is None:
-        return False
-    act = getattr(op.operator, "act", "")
-    low = next(iter(getattr(op.operator, "act_args", ())), -1.0)
+    operator = value.producer.operator if value.producer is not None else None
+    act = getattr(operator, "act", "")
+    low = next(iter(getattr(operator, "act_args", ())), -1.0)
     return act == "relu" or (act == "clip" and low >= 0)
 
 
