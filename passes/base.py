@@ -171,10 +171,8 @@ class Pass:
 
 def print_option(value: Any) -> str:
     """An option's value as :meth:`tilewright.passes.pipeline.Pipeline.parse` reads it."""
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "true" if value else "false"
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, (int, float)):
         return repr(value)
     if isinstance(value, tuple):

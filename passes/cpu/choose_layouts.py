@@ -53,8 +53,7 @@ class ChooseLayouts(Pass):
 def _blocked_side(function: Function, supports: dict[Op, Support]) -> set[Hashable]:
     """The nodes on the blocked side of the cut: ops with their results, and (op, 0) where operand 0 is free."""
     graph = networkx.DiGraph()
-    graph.add_node(_BLOCKED)
-    graph.add_node(_PLAIN)
+    graph.add_nodes_from((_BLOCKED, _PLAIN))
     for op, support in supports.items():
         if support.is_required:
             graph.add_edge(_BLOCKED, op)

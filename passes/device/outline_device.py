@@ -15,7 +15,7 @@ from ...ir.ops.call import Call
 from ..base import Pass, Record
 from ..invariants import PLACED, UNPLANNED
 from ..placement.choice import producers_of
-from ..placement.device_support.maps import is_weight
+from ..placement.device_support.maps import is_weight, map_operands
 from ..placement.partition import CONVEX, regions_of
 from ..placement.regions import quotient
 
@@ -80,10 +80,8 @@ def _outline(module: Module, ops: list[Op], number: int) -> None:
     names = Names()
     copies: dict[Value, Value] = {}
     for op in ops:
-        for index, value in enumerate(op.operands):
-            if value is None or is_weight(op, index) or value in copies:
-                continue
-            if value.producer not in inside:
+        for value in map_operands(op):
+            if value not in copies and value.producer not in inside:
                 copies[value] = function.add_parameter(names.take(value.name), value.type)
     arguments = [*copies]
     for op in ops:

@@ -84,9 +84,7 @@ def _ceil(a, b):
 
 def choose_tile(op: Op, machine: Machine) -> Tile | Misfit:
     """The cheapest tile of a device op, or why there is none."""
-    if is_op(op, Conv):
-        return _choose_convolution(op, machine)
-    return _choose_pointwise(op, machine)
+    return _choose_convolution(op, machine) if is_op(op, Conv) else _choose_pointwise(op, machine)
 
 
 def _choose_convolution(op: Op[Conv], machine: Machine) -> Tile | Misfit:

@@ -84,8 +84,8 @@ def _type_borders(function: Function) -> int:
                 user.replace_with(parameter)
             changed += 1
     for index, value in enumerate(function.results):
-        if value.producer is not None and is_op(value.producer, StorageCast) and value.type.quant is None:
-            producer = value.producer
+        producer = value.producer
+        if is_op(producer, StorageCast) and value.type.quant is None:
             function.set_operand(index, producer.operands.x)
             erase_dead(producer)
             changed += 1

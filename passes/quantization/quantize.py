@@ -124,8 +124,7 @@ def _insert_pair(function: Function, value: Value, type: TensorType, plan: Plan)
     if value.producer is not None:
         function.insert_after(first, value.producer)
     else:
-        before = next(iter(function.ops), None)
-        function.insert(first, before)
+        function.insert(first, next(iter(function.ops), None))
     second = function.insert_after(Op(Dequantize(), [first.result], names=[value.name], loc=loc), first)
     for user, index in value.uses:
         if user is not first and plan.reads_quantized(value, user):

@@ -52,9 +52,8 @@ def _clip(found: Match[DequantizeLinear]) -> Value | None:
     others = _parameters(dequantize, quantize.operator.to)
     if parameters is None or others is None or not all(map(np.array_equal, parameters, others)):
         return None
-    if isinstance(x, Constant) or x.type.dtype is not dequantize.result.type.dtype:
-        return None
-    if axis != dequantize.operator.axis:
+    same = axis == dequantize.operator.axis and x.type.dtype is dequantize.result.type.dtype
+    if isinstance(x, Constant) or not same:
         return None
     scales, zeros = parameters
     limits = np.iinfo(zeros.dtype)

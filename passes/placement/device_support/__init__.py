@@ -6,7 +6,7 @@ What the rules say is what :mod:`tilewright.codegen.device` does; tests hold the
 from __future__ import annotations
 
 from ....ir.annotations import Reason
-from ....ir.core import Op
+from ....ir.core import Constant, Op
 from ....ir.op import Operator, QuantizationRule
 from ....ir.ops import REGISTRY
 from ....ir.ops.convolution import Conv
@@ -19,7 +19,7 @@ from ....ir.ops.shape import Reshape
 from ....ir.ops.unary import Unary
 from ....runtime.machine import Machine
 from . import convolution, elementwise, maps, movement, pooling
-from .rule import Rule, reason_of
+from .rule import Rule, text_of
 
 COMMON_RULES = (*maps.FIRST, *maps.LAST)
 """What holds for every operator of the device."""
@@ -62,5 +62,6 @@ def reject(op: Op, machine: Machine) -> Reason | None:
     for rule in SUPPORT[type(op.operator)]:
         found = rule(op, machine)
         if found is not None:
-            return reason_of(rule, found)
+            sigil = "@" if isinstance(found.tensor, Constant) else "%"
+            return Reason(text_of(rule), sigil + found.tensor.name, found.value)
     return None

@@ -18,11 +18,8 @@ def equal_ranks(op: Op, machine: Machine) -> Found | None:
 def channels_of_the_result(op: Op, machine: Machine) -> Found | None:
     """Operands have all channels of the result, so that only images, rows and columns are repeated."""
     channels = map_shape(op.result.type).channels
-    for value in op.inputs:
-        found = map_shape(value.type).channels
-        if found != channels:
-            return Found(value, f"{found} channels instead of {channels}")
-    return None
+    others = ((value, found) for value in op.inputs if (found := map_shape(value.type).channels) != channels)
+    return next((Found(value, f"{found} channels instead of {channels}") for value, found in others), None)
 
 
 RULES: tuple[Rule, ...] = (equal_ranks, channels_of_the_result)

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ....ir.annotations import Reason
-from ....ir.core import Constant, Op, Value
+from ....ir.core import Op, Value
 from ....runtime.machine import Machine
 
 
@@ -44,11 +43,6 @@ def at_most(limit: int, sentence: str, numbers: Callable[[Op[Any]], tuple[int, .
 
     rule.__doc__ = sentence
     return rule
-
-
-def reason_of(rule: Rule, found: Found) -> Reason:
-    sigil = "@" if isinstance(found.tensor, Constant) else "%"
-    return Reason(text_of(rule), sigil + found.tensor.name, found.value)
 
 
 def listed(numbers: tuple[int, ...]) -> str:
