@@ -161,8 +161,8 @@ class TensorType:
                 raise IRError("only integers can be quantised", found=self.dtype.value)
 
     @staticmethod
-    def of(array: np.ndarray, quant: Quantization | None = None) -> TensorType:
-        return TensorType(tuple(array.shape), DType.of(array.dtype), quant)
+    def of(array: np.ndarray) -> TensorType:
+        return TensorType(tuple(array.shape), DType.of(array.dtype))
 
     @property
     def rank(self) -> int:

@@ -34,7 +34,7 @@ def _blocks(channels: int) -> int:
     return -(-channels // CHANNEL_BLOCK)
 
 
-def pack_dense(weights: NDArray[np.int8], *, weight_zero: int = 0, packed: bool = False) -> bytes:
+def pack_dense(weights: NDArray[np.int8], *, weight_zero: int, packed: bool) -> bytes:
     """Weights for CONV, and with a 1x1 kernel for GEMM.
 
     Args:

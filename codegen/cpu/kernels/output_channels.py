@@ -221,4 +221,7 @@ class QuantizedOutput(QuantizedProductSpec, WindowSpec):
         offset, constants = q * VECTOR_BYTES, self.constants
         zeros = b.at(call["zeros"], offset) if constants.zeros else None
         reals = constants.reals(b, totals, windows, b.at(call["factors"], offset), zeros)
-        constants.result.store_all(b, reals, address, are_small=constants.are_small)
+        offset = 0
+        for packed in constants.result.store_forms(b, reals, are_small=constants.are_small):
+            b.store(packed, b.at(address, offset))
+            offset += packed.type.bytes

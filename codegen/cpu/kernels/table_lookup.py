@@ -80,8 +80,7 @@ def table_kernel(op: Op, target: TargetDescription) -> Kernel | None:
         return None
     low, high = limits(x)
     stored = np.arange(low, high + 1).astype(x.dtype.numpy)
-    every = [[type.plain.with_shape((256,))] for type in (x, y)]
-    (entries,) = op.operator.evaluate([stored], *every)
+    (entries,) = op.evaluate([stored])
     # By the byte that stands for an integer.
     table = np.zeros(256, np.uint8)
     table[stored.view(np.uint8)] = entries.view(np.uint8)

@@ -74,19 +74,12 @@ class StoredRange:
             return narrow
         return b.binary("add", narrow, constant(narrow.type, signed_byte(self.zero_point)))
 
-    def store_all(self, b: FunctionBuilder, values: Sequence[Register], address: Register, *, are_small: bool) -> None:
-        """Store vectors of 16 numbers as :meth:`store_form` makes them, one after the other.
+    def store_forms(self, b: FunctionBuilder, values: Sequence[Register], *, are_small: bool) -> list[Register]:
+        """Vectors of 16 numbers as :meth:`store_form` makes them, one after the other in registers of 16 to 64 bytes.
 
         Args:
             are_small: no magnitude is above 2^30, so that a conversion to integers cannot overflow.
         """
-        offset = 0
-        for packed in self.store_forms(b, values, are_small=are_small):
-            b.store(packed, b.at(address, offset))
-            offset += packed.type.bytes
-
-    def store_forms(self, b: FunctionBuilder, values: Sequence[Register], *, are_small: bool) -> list[Register]:
-        """What :meth:`store_all` stores, in registers of 16 to 64 bytes."""
         if not are_small or b.target.vector_bits < 512 or not b.target.is_x86_64:
             return [self.store_form(b, value) for value in values]
         results = []
