@@ -86,6 +86,7 @@ class Package:
         )
 
 
+@np.errstate(all="ignore")
 def add_engine(
     package: Package,
     name: str,

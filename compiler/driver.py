@@ -72,6 +72,7 @@ def build(model: Model, options: CompileOptions) -> Package:
                 f"{flag} is for precision int8; in fp32 the whole network runs on the CPU",
                 hint=f"Give --precision int8, or leave {flag} out.",
             )
+        check_names(options.print_after or (), [each.name for each in float_pipeline().passes])
     package = Package(module, precision, tilewright.__version__)
     if precision == "int8":
         _add_integer_engines(package, module, target, machine, places, options)

@@ -91,7 +91,7 @@ def add_multipliers(scale_a: np.float32, scale_b: np.float32, scale_c: np.float3
     """
     ratios = [float(np.float32(scale) / np.float32(scale_c)) for scale in (scale_a, scale_b)]
     shift = min(62, SIGNIFICANT_BITS - int(np.frexp(max(ratios))[1]))
-    if shift < 0:
+    if shift < 0 or max(ratios) == np.inf:
         raise ValueError(f"the scales of an addition differ by more than 2^{SIGNIFICANT_BITS}: {ratios}")
     first, second = (int(np.rint(np.ldexp(ratio, shift))) for ratio in ratios)
     return first, second, shift

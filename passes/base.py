@@ -18,6 +18,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import numpy as np
+
 from tilewright.errors import ModelError, PassError, TilewrightError, UsageError
 
 from ..ir.core import Module, Op, Value
@@ -106,7 +108,9 @@ class Pass:
         before = print_module(module) if level is Verification.FULL else None
         start = time.perf_counter()
         try:
-            record.modified = self.apply(module, record)
+            # Numbers of a network may overflow or be none: rules look at what comes out.
+            with np.errstate(all="ignore"):
+                record.modified = self.apply(module, record)
         except (ModelError, PassError) as error:
             error.stage = error.stage or self.name
             raise

@@ -135,10 +135,10 @@ def check_names(names: Collection[str], known: Collection[str] = PASSES) -> None
         UsageError: names the first such, and what is known; or the names are a single string.
     """
     if isinstance(names, str):
-        raise UsageError("the names of passes are not a list", expected=[names], found=repr(names))
+        raise UsageError("passes to print after are not a list", expected=[names], found=repr(names))
     for name in names:
         if name != "*" and name not in known:
-            raise UsageError(f"there is no pass {name!r}{_suggest(name, known)}")
+            raise UsageError(f"there is no pass {name!r} to print after{_suggest(name, known)}")
 
 
 def _suggest(name: str, known: Collection[str]) -> str:

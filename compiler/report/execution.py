@@ -100,6 +100,7 @@ def save_outputs(path: Path, results: Mapping[str, np.ndarray]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def results_text(results: Mapping[str, np.ndarray]) -> str:
     """Each output with its type, range and, for vectors, its largest elements."""
     lines: list[str] = []

@@ -66,8 +66,7 @@ def _emit(found: Match, op: Op[Linear], weights: np.ndarray, summand: np.ndarray
     _, old_w, old_b, *_ = op.operands
     assert isinstance(old_w, Constant)
     dtype = old_w.array.dtype
-    with np.errstate(over="ignore"):
-        w, b = _turned(op, weights).astype(dtype), summand.astype(dtype)
+    w, b = _turned(op, weights).astype(dtype), summand.astype(dtype)
     if not (np.isfinite(w).all() and np.isfinite(b).all()):
         return None
     bias = old_b
@@ -105,13 +104,12 @@ def _after(found: Match) -> Value | None:
     vector = _channels(found.constant("c").array, op)
     if vector is None:
         return None
-    with np.errstate(all="ignore"):
-        scales, numbers = _effect(found.root.operator, vector)
-        w, b = _weights(op)
-        if scales:
-            w, b = w * numbers.reshape(-1, *[1] * (w.ndim - 1)), b * numbers
-        else:
-            b = b + numbers
+    scales, numbers = _effect(found.root.operator, vector)
+    w, b = _weights(op)
+    if scales:
+        w, b = w * numbers.reshape(-1, *[1] * (w.ndim - 1)), b * numbers
+    else:
+        b = b + numbers
     return _emit(found, op, w, b, op.inputs[0])
 
 
@@ -120,16 +118,15 @@ def _before(found: Match[Linear]) -> Value | None:
     vector = _channels(found.constant("c").array, op, of_operand=True)
     if vector is None or found["x"].type != op.inputs[0].type:
         return None
-    with np.errstate(all="ignore"):
-        scales, numbers = _effect(found.op("inner", Mul, Add, Div, Sub).operator, vector)
-        if not scales and (isinstance(op.operator, ConvTranspose) or any(getattr(op.operator, "pads", ()))):
-            # What is added before is missing where the window reaches into the padding.
-            return None
-        w, b = _weights(op)
-        group = getattr(op.operator, "group", 1)
-        # For each output channel the numbers of the operand's channels that its group reads.
-        each = np.repeat(numbers.reshape(group, -1), len(w) // group, axis=0)
-        fed = w * each.reshape(*each.shape, *[1] * (w.ndim - 2))
+    scales, numbers = _effect(found.op("inner", Mul, Add, Div, Sub).operator, vector)
+    if not scales and (isinstance(op.operator, ConvTranspose) or any(getattr(op.operator, "pads", ()))):
+        # What is added before is missing where the window reaches into the padding.
+        return None
+    w, b = _weights(op)
+    group = getattr(op.operator, "group", 1)
+    # For each output channel the numbers of the operand's channels that its group reads.
+    each = np.repeat(numbers.reshape(group, -1), len(w) // group, axis=0)
+    fed = w * each.reshape(*each.shape, *[1] * (w.ndim - 2))
     return _emit(found, op, fed if scales else w, b if scales else b + fed.reshape(len(w), -1).sum(1), found["x"])
 
 

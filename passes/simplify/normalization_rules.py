@@ -19,9 +19,8 @@ def _batch_norm(found: Match[BatchNorm]) -> Value | None:
     operator = found.root.operator
     scale, b, mean, var = (found.constant(name).array.astype(np.float64) for name in ("scale", "b", "mean", "var"))
     dtype = found.constant("scale").array.dtype
-    with np.errstate(all="ignore"):
-        factor = scale / np.sqrt(var + operator.epsilon)
-        summand = b - mean * factor
+    factor = scale / np.sqrt(var + operator.epsilon)
+    summand = b - mean * factor
     if not (np.isfinite(factor).all() and np.isfinite(summand).all()):
         return None
     x = found["x"]

@@ -56,7 +56,11 @@ def test_modules_and_times_go_to_stderr(capsys: Capture) -> None:
             2,
             "--passes: line 1, column 6: unknown pass 'fusee' (did you mean 'fuse'?)\nfuse,fusee\n     ^",
         ),
-        (["m.onnx", "--passes", "fuse", "--print-after", "fold"], 2, "there is no pass 'fold' (known: fuse)"),
+        (
+            ["m.onnx", "--passes", "fuse", "--print-after", "fold"],
+            2,
+            "there is no pass 'fold' to print after (known: fuse)",
+        ),
         (["none.tw"], 1, "cannot read 'none.tw': No such file or directory"),
         (["binary.tw"], 1, "'binary.tw' is neither an ONNX model (.onnx) nor a module as text"),
         (["blob/b.tw"], 1, "an array in 'blob/blobs' is damaged"),

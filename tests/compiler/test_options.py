@@ -90,8 +90,8 @@ def test_times_cover_every_stage(capsys: pytest.CaptureFixture[str]) -> None:
         ({"preprocessing": {"mean": 0}}, "preprocessing is for calibration with a folder of images. "),
         ({"percentile": 99.0}, "--percentile has no use for the method mse. Give --calibration-method percentile, "),
         ({"target": "486"}, "no such target on this machine; expected host, "),
-        ({"print_after": "fuse"}, "the names of passes are not a list; expected ['fuse'], found 'fuse'"),
-        ({"print_after": ["fusee"]}, "there is no pass 'fusee' (did you mean 'fuse'?)"),
+        ({"print_after": "fuse"}, "passes to print after are not a list; expected ['fuse'], found 'fuse'"),
+        ({"print_after": ["fusee"]}, "there is no pass 'fusee' to print after (did you mean 'fuse'?)"),
     ],
     ids=str,
 )
