@@ -57,7 +57,7 @@ def import_conv(node: Node, importer: Importer) -> Value:
     return importer.emit_one(convolution(node, Conv, x, w), x, w, node.optional(2))
 
 
-def attributes(conv: Conv) -> dict[str, Any]:
+def convolution_attributes(conv: Conv) -> dict[str, Any]:
     """What ONNX writes of a convolution."""
     return {"strides": conv.strides, "pads": conv.pads, "dilations": conv.dilations, "group": conv.group}
 
@@ -66,7 +66,7 @@ def attributes(conv: Conv) -> dict[str, Any]:
 def export_conv(op: Op[Conv], exporter: Exporter) -> None:
     conv = op.operator
     x, w, b, residual = op.operands
-    y = exporter.node("Conv", [x, w, b], **attributes(conv))
+    y = exporter.node("Conv", [x, w, b], **convolution_attributes(conv))
     if residual is not None:
         y = exporter.node("Add", [y, residual])
     exporter.define(op, export_activation(exporter, y, conv.act, conv.act_args))

@@ -19,11 +19,11 @@ from ...ir.ops.quantization import Dequantize, Quantize, QuantizeLinear, Requant
 from ...ir.ops.softmax import Softmax
 from ...ir.quantized import clamp_bounds, limits, quantization_of
 from ...ir.types import DType, Quantization, TensorType
-from .convolution import attributes, convolution
+from .convolution import convolution, convolution_attributes
 from .matmul import matrix
 from .onnx.exporter import MICROSOFT, Exporter, exports
 from .onnx.importer import Importer, Node, imports
-from .pooling import average_pool
+from .pooling import average_pool, window_attributes
 from .shape import cast, reshape
 
 
@@ -45,7 +45,7 @@ def export_conv(op: Op[Conv], exporter: Exporter) -> None:
     conv = op.operator
     x, w, b, _ = op.operands
     inputs = [*exporter.with_parameters(x), *exporter.with_parameters(w), *exporter.parameters(op.result.type), b]
-    y = exporter.node("QLinearConv", inputs, **attributes(conv))
+    y = exporter.node("QLinearConv", inputs, **convolution_attributes(conv))
     exporter.define(op, _clamped(exporter, y, op.result.type, conv.act, conv.act_args))
 
 
@@ -80,16 +80,9 @@ def export_average_pool(op: Op[AveragePool], exporter: Exporter) -> None:
     pool = op.operator
     if any(pool.overhang) or max(pool.dilations) > 1:
         raise _no_integer_form(op, "average with dilations, or with windows beyond the padding")
-    y = exporter.node(
-        "QLinearAveragePool",
-        [*exporter.with_parameters(op.operands.x), *exporter.parameters(op.result.type)],
-        MICROSOFT,
-        kernel_shape=pool.kernel,
-        strides=pool.strides,
-        pads=pool.pads,
-        count_include_pad=int(pool.count_include_pad),
-    )
-    exporter.define(op, y)
+    inputs = [*exporter.with_parameters(op.operands.x), *exporter.parameters(op.result.type)]
+    attributes = {**window_attributes(pool), "dilations": None, "count_include_pad": int(pool.count_include_pad)}
+    exporter.write_as(op, "QLinearAveragePool", inputs, MICROSOFT, **attributes)
 
 
 @exports(GlobalAveragePool, quantized=True)
