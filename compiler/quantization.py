@@ -43,7 +43,7 @@ def quantize_module(module: Module, options: CompileOptions) -> Module:
             "the model is in floating point, and int8 needs sample inputs to derive scales from",
             stage="calibration",
             hint="Give --calibration FOLDER of images, a .npy or .npz file, or 'random' to try things out; "
-            "or compile with --precision fp32.",
+            "or leave the network in floating point.",
         )
     run_passes(calibration_pipeline(), copy, options)
     values = plan_quantization(copy.main).values
@@ -55,7 +55,7 @@ def quantize_module(module: Module, options: CompileOptions) -> Module:
             stage="calibration",
             expected=f"convolutions or matrix products {'in f32 ' if others else ''}with constant weights",
             found=f"some in {' and '.join(others)}" if others else None,
-            hint=f"{'Convert the model to float32, or compile' if others else 'Compile'} with --precision fp32.",
+            hint=f"{'Convert the model to float32, or leave' if others else 'Leave'} it in floating point.",
         )
     inputs = {parameter.name: parameter.type for parameter in copy.main.parameters}
     samples = open_calibration_set(

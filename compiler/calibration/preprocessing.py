@@ -81,9 +81,11 @@ class Preprocessing(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             name = str(first["loc"][0])
-            expected = first["msg"].removeprefix("Input should be ")
-            expected = ", ".join(Preprocessing.model_fields) if first["type"] == "extra_forbidden" else expected
-            raise UsageError(f"wrong preprocessing: {name}", expected=expected, found=fields.get(name)) from None
+            expected = first["msg"].removeprefix("Input should be ").partition(", unable")[0]
+            expected = expected if name in Preprocessing.model_fields else ", ".join(Preprocessing.model_fields)
+            found = fields.get(name)
+            shown = "/".join(map(str, found)) if isinstance(found, tuple) else found
+            raise UsageError(f"wrong preprocessing: {name}", expected=expected, found=shown) from None
 
     def check(self, type: TensorType) -> None:
         """Raise CalibrationError unless images can be made into an input of this type."""

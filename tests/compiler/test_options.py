@@ -87,6 +87,8 @@ def test_times_cover_every_stage(capsys: pytest.CaptureFixture[str]) -> None:
         ({"precision": "int9"}, "unknown precision; expected fp32 or int8, found int9"),
         ({"preprocessing": 3}, "wrong preprocessing; expected a mapping, text or Preprocessing, found int"),
         ({"preprocessing": {"sise": 3}}, "wrong preprocessing: sise; expected resize, "),
+        ({"preprocessing": {1: 2}}, "wrong preprocessing: 1; expected resize, "),
+        ({"preprocessing": {"mean": np.float32(0)}}, "preprocessing is for calibration with a folder of images. "),
         ({"preprocessing": {"mean": 0}}, "preprocessing is for calibration with a folder of images. "),
         ({"percentile": 99.0}, "--percentile has no use for the method mse. Give --calibration-method percentile, "),
         ({"target": "486"}, "no such target on this machine; expected host, "),

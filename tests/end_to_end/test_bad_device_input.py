@@ -389,7 +389,7 @@ def test_a_network_in_floating_point_without_calibration(fails: Fails) -> None:
     assert fails(COMPILE) == (
         "calibration: the model is in floating point, and int8 needs sample inputs to derive scales from. "
         "Give --calibration FOLDER of images, a .npy or .npz file, or 'random' to try things out; "
-        "or compile with --precision fp32."
+        "or leave the network in floating point."
     )
 
 
@@ -400,7 +400,7 @@ def test_a_network_in_half_precision_is_not_quantised(tmp_path: Path, fails: Fai
     assert fails(["compile", "half.onnx", "--calibration", "random"]) == (
         "calibration: nothing in this network can be quantised; "
         "expected convolutions or matrix products in f32 with constant weights, found some in f16. "
-        "Convert the model to float32, or compile with --precision fp32."
+        "Convert the model to float32, or leave it in floating point."
     )
 
 
