@@ -11,7 +11,7 @@ from tilewright.errors import InputError, ParseError, UsageError
 from ..ir.core import Module
 from ..ir.verify import verify
 from ..passes.base import Record
-from ..passes.instruments import Print, Timing, dump_module, load_dump
+from ..passes.instruments import Print, Timing, dump_module, instruments_from_environment, load_dump
 from ..passes.pipeline import Pipeline, check_names
 from .frontend.onnx.reader import InputShapes, import_onnx
 from .output import check_apart
@@ -98,9 +98,11 @@ def optimize_file(
         raise UsageError(f"--passes: {error}") from None
     check_names(print_after, [each.name for each in pipeline.passes])
     if output is not None:
+        if output.suffix == ".onnx":
+            raise UsageError("opt writes a module as text", found=str(output), hint="`tilewright export` writes ONNX.")
         check_apart(path, output)
     module = read_module(path, input_shapes)
-    records = pipeline.run(module, instruments=[Print(print_after)])
+    records = pipeline.run(module, instruments=[*instruments_from_environment(), Print(print_after)])
     if output is not None:
         dump_module(output, module)
     return Optimized(module, records)

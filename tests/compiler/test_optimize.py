@@ -38,6 +38,12 @@ def test_steps_one_by_one_are_the_pipeline(tmp_path: Path, capsys: Capture) -> N
     assert capsys.readouterr().out == source.read_text()
 
 
+def test_the_environment_asks_for_dumps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TILEWRIGHT_DUMP", str(tmp_path))
+    assert main(["opt", str(MODEL), "--passes", "fuse"]) == 0
+    assert [file.name for file in sorted(tmp_path.rglob("*.tw"))] == ["00_input.tw", "01_fuse.tw"]
+
+
 def test_modules_and_times_go_to_stderr(capsys: Capture) -> None:
     assert main(["opt", str(MODEL), "--passes", PASSES, "--print-after", "fuse", "--time-passes", "--json"]) == 0
     shown = capsys.readouterr()
@@ -70,7 +76,8 @@ def test_modules_and_times_go_to_stderr(capsys: Capture) -> None:
             "--input-shape is for ONNX models; the shapes of a module are fixed; found text.tw",
         ),
         (["text.tw"], 1, "line 1, column 10: module 'text.tw': expected '{', found 'end of text'\nmodule @a\n"),
-        (["m.onnx", "-o", "m.onnx"], 2, "the output would replace the model; found m.onnx. Choose another --output."),
+        (["m.onnx", "-o", "n.onnx"], 2, "opt writes a module as text; found n.onnx. `tilewright export` writes ONNX."),
+        (["m.tw", "-o", "m.tw"], 2, "the output would replace the model; found m.tw. Choose another --output."),
         (["m.onnx", "-o", "folder"], 1, "cannot use 'folder': Is a directory"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -82,6 +89,7 @@ def test_what_is_wrong_is_said(
     (tmp_path / "m.onnx").write_bytes(MODEL.read_bytes())
     (tmp_path / "binary.tw").write_bytes(b"\xff\xfe")
     (tmp_path / "text.tw").write_text("module @a")
+    (tmp_path / "m.tw").write_text("module @m {\n}\n")
     (tmp_path / "folder").mkdir()
     (tmp_path / "blob" / "blobs").mkdir(parents=True)
     (tmp_path / "blob" / "b.tw").write_text('module @b {\n  const @w : i8[99] = blob "sha256:0"\n}\n')
