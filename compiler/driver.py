@@ -56,7 +56,7 @@ def build(model: Model, options: CompileOptions) -> Package:
     places = affinity_of(options.affinity or ())
     timing, stages = Timing(), StageTimes(options.report)
     options = replace(options, instruments=(*observers(options), timing), report=stages)
-    machine = load_machine(options.machine or DEFAULT_MACHINE)
+    machine = load_machine(os.fspath(options.machine or DEFAULT_MACHINE))
     target = options.target or TargetDescription.host()
     if isinstance(target, str):
         target = TargetDescription.named(target)
@@ -92,6 +92,7 @@ def check_options(options: CompileOptions) -> None:
     Raises:
         UsageError: names the option.
     """
+    options.check_types()
     if options.precision is not None and options.precision not in PRECISIONS:
         raise UsageError("unknown precision", expected=" or ".join(PRECISIONS), found=options.precision)
     if options.calibration is None:
@@ -120,7 +121,7 @@ def _add_integer_engines(
     quantized = quantize_module(module, options)
     software = clone_module(quantized)
     run_passes(cpu_pipeline(), software, options)
-    pipeline = device_pipeline(options.machine or DEFAULT_MACHINE, places, options.devices)
+    pipeline = device_pipeline(os.fspath(options.machine or DEFAULT_MACHINE), places, options.devices)
     run_passes(pipeline, quantized, options)
     package.details["machine"] = machine.name
     package.details["placement"] = [asdict(op) for op in placement(quantized)]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import numbers
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import Field, dataclass, field, fields
 from typing import TYPE_CHECKING, TypeVar
+
+from tilewright.errors import UsageError
 
 from .console import ProgressReport, silent
 
 # For types alone: the command line reads the declarations whatever the command, and must not wait for the compiler.
 if TYPE_CHECKING:
-    import os
-
     from ..codegen.cpu.llvm.target import TargetDescription
     from ..passes.instruments import Instrument
     from .affinity import AffinitySource
@@ -20,6 +22,16 @@ if TYPE_CHECKING:
     from .frontend.onnx.reader import InputShapes
 
 T = TypeVar("T")
+
+_PLAIN: dict[str, type] = {
+    "str": str,
+    "os.PathLike[str]": os.PathLike,
+    "int": numbers.Integral,
+    "float": numbers.Real,
+    "bool": bool,
+    "None": type(None),
+}
+"""Types by type hint, for options that are numbers, words, paths and switches."""
 
 
 def option(
@@ -85,10 +97,11 @@ class CompileOptions:
     calibration_limit: int | None = option(
         None, "Use at most N samples.", metavar="N", type=int | None, needs="calibration"
     )
-    machine: str | None = option(
+    machine: str | os.PathLike[str] | None = option(
         None,
         "The accelerator: m4096, s256, or the path of a machine file. Default: m4096.",
         metavar="MACHINE",
+        type=str | None,
         needs="int8",
     )
     affinity: AffinitySource | None = option(
@@ -132,6 +145,19 @@ class CompileOptions:
     time_passes: bool = option(False, "Print to stderr how long each pass and every other stage took.")
     instruments: Sequence[Instrument] = option((), "Observers of the passes.", on_command_line=False)
     report: ProgressReport = option(silent, "Called as the stages advance.", on_command_line=False)
+
+    def check_types(self) -> None:
+        """Refuse numbers, words, paths and switches of the wrong type, which type checkers know but programs may not.
+
+        Raises:
+            UsageError: names the option.
+        """
+        for each in fields(self):
+            hints = str(each.type).split(" | ")
+            value = getattr(self, each.name)
+            if _PLAIN.keys() >= set(hints) and not isinstance(value, tuple(_PLAIN[hint] for hint in hints)):
+                found = f"{type(value).__name__} {value!r}"
+                raise UsageError(f"option {each.name!r} has the wrong type", expected=each.type, found=found)
 
     def given(self, needs: str) -> Iterator[str]:
         """The flags of those options that need ``needs`` and have another value than by default."""

@@ -42,6 +42,26 @@ def test_the_command_takes_every_option_but_those_of_programs() -> None:
         assert option.default == each.default
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"devices": ["cpu"]}, r"option 'devices' has the wrong type; expected str, found list \['cpu'\]"),
+        (
+            {"machine": 5},
+            r"option 'machine' has the wrong type; expected str \| os.PathLike\[str\] \| None, found int 5",
+        ),
+        (
+            {"calibration_limit": "3"},
+            r"option 'calibration_limit' has the wrong type; expected int \| None, found str '3'",
+        ),
+        ({"strict": "no"}, r"option 'strict' has the wrong type; expected bool, found str 'no'"),
+    ],
+)
+def test_options_of_wrong_types(options: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        call(MODEL, **options)
+
+
 def test_unknown_keywords_are_refused_as_python_does() -> None:
     with pytest.raises(TypeError, match=r"^compile_model\(\) got an unexpected keyword argument 'precison'$"):
         call(MODEL, precison="int8")
