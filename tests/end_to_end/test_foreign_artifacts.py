@@ -144,7 +144,7 @@ def tampered(package: Package, change: Callable[[str], str], section: str = "mod
         (r"at=\[0\]", "at=[-64]", CodegenError, "result %s lies outside its memory"),
         (r"at=\[0\]", "at=[4]", CodegenError, "result %s lies outside its memory"),
         (r"at=\[0\]", "at=[none]", CodegenError, "a result lies nowhere"),
-        (r"at=\[0\]", "at=[0, 64]", CodegenError, "the op has no place in memory"),
+        (r"at=\[0\]", "at=[0, 64]", CodegenError, "the op has no address in memory"),
         (r"at=\[0\]", "alias=7, at=[0]", CodegenError, "the op is an alias of no operand"),
         (r"at=\[none\]", "at=[0]", CodegenError, "output %y is never written"),
         (r"arena_bytes=\d+", "arena_bytes=-4096", CodegenError, "the function has no memory plan"),
