@@ -5,6 +5,9 @@ Standard library only, so that the runtime and the IR, which know nothing of eac
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class TilewrightError(Exception):
     """An error that names where it arose, what was expected, what was found and what to do.
@@ -122,3 +125,24 @@ class RequestTimeoutError(TilewrightError, TimeoutError):
 
 class RequestCancelledError(TilewrightError):
     """A request was cancelled before it ran."""
+
+
+class ResourceError(TilewrightError):
+    """Something asks for more memory, work or nesting than the limits allow, or than this machine has."""
+
+
+@contextmanager
+def resources(stage: str) -> Iterator[None]:
+    """The door of a stage for what may run out anywhere behind it; also a decorator.
+
+    Raises:
+        ResourceError: memory ran out, or nesting was too deep.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        raise ResourceError(
+            "this machine does not have enough memory", stage=stage, found=str(error) or None
+        ) from error
+    except RecursionError as error:
+        raise ResourceError("what it reads is nested too deeply", stage=stage) from error

@@ -1,0 +1,24 @@
+"""How much a model, an artifact or a text may ask for, so that strangers neither fill nor hang a machine.
+
+Every extent, index and count is compared with one of these where it enters, in one place for all operators;
+``docs/security.md`` lists them. Standard library only, like :mod:`tilewright.errors`.
+"""
+
+from __future__ import annotations
+
+
+class Limit(int):
+    """An inclusive upper bound, with the words for what it bounds."""
+
+    what: str
+
+    def __new__(cls, maximum: int, what: str) -> Limit:
+        limit = super().__new__(cls, maximum)
+        limit.what = what
+        return limit
+
+
+RANK = Limit(16, "dimensions of a tensor")
+ELEMENTS = Limit(2**31 - 1, "elements of a tensor, where an extent of 0 counts as 1")
+EXTENT = Limit(2**31 - 1, "positions along a dimension, padding included")
+ATTRIBUTE = Limit(2**63 - 1, "magnitude of an integer attribute")
