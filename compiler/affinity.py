@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Union
 
@@ -13,7 +13,7 @@ from tilewright.errors import InputError, ParseError, UsageError
 
 from ..passes.placement.partition import PLACES, Affinity
 
-AffinitySource = Union[Affinity, Mapping[str, str], str, "os.PathLike[str]"]
+AffinitySource = Union[Sequence[tuple[str, str]], Mapping[str, str], str, "os.PathLike[str]"]
 """What users may give: pairs, a mapping, or the path of a file."""
 
 # A name, in quotes if it holds an equals sign, and a place.
@@ -56,7 +56,11 @@ def affinity_of(source: AffinitySource) -> Affinity:
     """
     if isinstance(source, (str, os.PathLike)):
         return read_affinity(source)
-    entries = dict(source)
+    try:
+        entries = dict(source)
+    except (TypeError, ValueError):
+        expected = "pairs of a name and a place"
+        raise UsageError("wrong affinity", expected=expected, found=f"{source!r:.60}") from None
     for name, place in entries.items():
         if str(place).lower() not in PLACES:
             raise UsageError(f"unknown place for {name!r}", expected=" or ".join(PLACES), found=place)

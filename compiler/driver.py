@@ -7,7 +7,7 @@ import sys
 from dataclasses import asdict, dataclass, field, replace
 
 import tilewright
-from tilewright.errors import UsageError
+from tilewright.errors import UsageError, resources
 
 from ..codegen.cpu.llvm.target import TargetDescription
 from ..codegen.package import Package, add_engine
@@ -39,6 +39,7 @@ DEFAULT_MACHINE = "m4096"
 Model = str | os.PathLike[str] | bytes
 
 
+@resources("compile")
 def build(model: Model, options: CompileOptions) -> Package:
     """Everything of an artifact, not yet written.
 
@@ -46,6 +47,7 @@ def build(model: Model, options: CompileOptions) -> Package:
 
     Raises:
         UsageError, InputError, ParseError: an option has a value that it cannot have, or no use.
+        ResourceError: the model asks for more than the limits allow, or than this machine has.
         ModelError: the model cannot be read or uses what is not supported.
         CalibrationError: calibration data is needed and missing, or wrong.
         MachineError: the machine description is wrong.
@@ -61,7 +63,7 @@ def build(model: Model, options: CompileOptions) -> Package:
     if isinstance(target, str):
         target = TargetDescription.named(target)
     options.report("import", 0, 1)
-    module = import_onnx(model, options.input_shapes)
+    module = import_onnx(model, options.input_shapes, options.external_data)
     options.report("import", 1, 1)
     find_named(module.ops, places)
     has_scales = options.calibration is not None or brings_quantization(module)
@@ -157,12 +159,15 @@ def compile_to_memory(model: Model, options: CompileOptions) -> Artifact:
 class Compilation(CompileOptions):
     """What ``tilewright.compile`` takes: the options, and what to compile where."""
 
-    model: Model = field(kw_only=False, metadata={"documentation": "The path or the contents of an ONNX model."})
+    model: str | os.PathLike[str] | bytes = field(
+        kw_only=False, metadata={"documentation": "The path or the contents of an ONNX model."}
+    )
     output: str | os.PathLike[str] | None = option(None, "The file to write; without it the artifact stays in memory.")
     progress: bool = option(False, "Show a progress bar on stderr if that is a terminal.")
 
 
 @with_keywords(Compilation)
+@resources("compile")
 def compile_model(compilation: Compilation) -> Artifact:
     """Compile an ONNX model; this is ``tilewright.compile``.
 

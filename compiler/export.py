@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from tilewright.errors import UsageError
+from tilewright.errors import UsageError, resources
 
 from .calibration.dataset import Source
 from .calibration.preprocessing import PreprocessingSource
@@ -15,13 +15,14 @@ from .driver import check_options
 from .frontend.onnx.reader import InputShapes, import_onnx
 from .frontend.onnx.writer import export_onnx
 from .optimize import read_module
-from .options import CompileOptions
+from .options import CompileOptions, check_type
 from .output import check_output
 from .quantization import brings_quantization, quantize_module
 
 FORMS = ("qdq", "qlinear")
 
 
+@resources("export")
 def export_model(
     model: str | os.PathLike[str] | bytes,
     output: str | os.PathLike[str],
@@ -30,6 +31,7 @@ def export_model(
     calibration: Source | None = None,
     preprocessing: PreprocessingSource | None = None,
     input_shapes: InputShapes | None = None,
+    external_data: str | os.PathLike[str] | None = None,
     report: ProgressReport = silent,
 ) -> dict[str, int]:
     """Write a network as an ONNX model, for other tools; this is ``tilewright.export``.
@@ -40,7 +42,7 @@ def export_model(
         quantized: quantise the network to int8, with the scales that it brings or by ``calibration``, and write
             operators between DequantizeLinear and QuantizeLinear (``qdq``) or QLinear operators (``qlinear``). Without
             it the network is written as it is.
-        calibration, preprocessing, input_shapes: as for ``tilewright.compile``.
+        calibration, preprocessing, input_shapes, external_data: as for ``tilewright.compile``.
 
     Returns:
         How many nodes of each operator were written.
@@ -56,11 +58,22 @@ def export_model(
     if quantized is None and calibration is not None:
         hint = f"Give --quantized {FORMS[0]}, or leave --calibration out."
         raise UsageError("--calibration is for quantised networks", hint=hint)
-    options = CompileOptions(calibration=calibration, preprocessing=preprocessing, report=report)
+    options = CompileOptions(
+        calibration=calibration,
+        preprocessing=preprocessing,
+        input_shapes=input_shapes,
+        external_data=external_data,
+        report=report,
+    )
+    check_type("model", model, "str | os.PathLike[str] | bytes")
+    check_type("output", output, "str | os.PathLike[str]")
     check_options(options)
     check_output(model, output)
     shapes = input_shapes or {}
-    module = import_onnx(model, shapes) if isinstance(model, bytes) else read_module(Path(model), shapes)
+    if isinstance(model, bytes):
+        module = import_onnx(model, shapes, external_data)
+    else:
+        module = read_module(Path(model), shapes, external_data)
     if quantized is not None:
         if calibration is not None and brings_quantization(module):
             raise UsageError("the network is already quantised", hint="Leave --calibration out.")

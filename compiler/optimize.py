@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from tilewright.errors import InputError, ParseError, UsageError
+from tilewright.errors import InputError, ParseError, UsageError, resources
 
 from ..ir.core import Module
 from ..ir.verify import verify
@@ -45,8 +46,12 @@ class Optimized:
         return json_text({"passes": passes, "module": str(self.module)})
 
 
-def read_module(path: Path, input_shapes: InputShapes) -> Module:
+@resources("read module")
+def read_module(path: Path, input_shapes: InputShapes, external_data: str | os.PathLike[str] | None = None) -> Module:
     """The module of an ONNX model, or of a text with its arrays in ``blobs/`` beside it.
+
+    Args:
+        input_shapes, external_data: see :func:`import_onnx`; for ONNX models only.
 
     Raises:
         ModelError, InputError: the file cannot be read, or is not what its name says.
@@ -54,7 +59,7 @@ def read_module(path: Path, input_shapes: InputShapes) -> Module:
         ParseError, VerifyError: the text is malformed, or is no sound module.
     """
     if path.suffix == ".onnx":
-        return import_onnx(path, input_shapes)
+        return import_onnx(path, input_shapes, external_data)
     if input_shapes:
         raise UsageError("--input-shape is for ONNX models; the shapes of a module are fixed", found=str(path))
     try:
@@ -72,6 +77,7 @@ def read_module(path: Path, input_shapes: InputShapes) -> Module:
     return module
 
 
+@resources("opt")
 def optimize_file(
     path: Path,
     passes: str,

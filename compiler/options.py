@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,22 +16,53 @@ from .console import ProgressReport, silent
 if TYPE_CHECKING:
     from ..codegen.cpu.llvm.target import TargetDescription
     from ..passes.instruments import Instrument
-    from .affinity import AffinitySource
     from .calibration.dataset import Source
     from .calibration.preprocessing import PreprocessingSource
-    from .frontend.onnx.reader import InputShapes
 
 T = TypeVar("T")
 
-_PLAIN: dict[str, type] = {
+_CLASSES: dict[str, type] = {
     "str": str,
-    "os.PathLike[str]": os.PathLike,
+    "bytes": bytes,
+    "os.PathLike": os.PathLike,
     "int": numbers.Integral,
     "float": numbers.Real,
     "bool": bool,
+    "Mapping": Mapping,
+    "Sequence": Sequence,
     "None": type(None),
 }
-"""Types by type hint, for options that are numbers, words, paths and switches."""
+"""By type hint, without what stands in brackets. Other classes are known by name, so as not to be imported for it."""
+
+_LATER = ("Source", "PreprocessingSource")
+"""Hints of options that are checked by what reads them."""
+
+
+def check_type(name: str, value: object, hints: str) -> None:
+    """Refuse an argument of the wrong type, which type checkers know but programs may not.
+
+    Args:
+        hints: the type hint as text.
+
+    Raises:
+        UsageError: names the argument.
+    """
+    if not any(_fits(value, hint) for hint in hints.split(" | ")):
+        found = f"{type(value).__name__} {value!r:.60}"
+        raise UsageError(f"option {name!r} has the wrong type", expected=hints, found=found)
+
+
+def _fits(value: object, hint: str) -> bool:
+    base, _, inner = hint.partition("[")
+    if base in _LATER:
+        return True
+    if base == "ProgressReport":
+        return callable(value)
+    if base == "Sequence" and isinstance(value, (list, tuple)):
+        return all(_fits(each, inner[:-1]) for each in value)
+    if base in _CLASSES:
+        return isinstance(value, _CLASSES[base])
+    return base in (each.__name__ for each in type(value).__mro__)
 
 
 def option(
@@ -104,7 +135,7 @@ class CompileOptions:
         type=str | None,
         needs="int8",
     )
-    affinity: AffinitySource | None = option(
+    affinity: Mapping[str, str] | Sequence[tuple[str, str]] | str | os.PathLike[str] | None = option(
         None,
         "Which ops run where: a file of lines `node = cpu` or `node = device`, or of JSON.",
         in_python="Also a mapping.",
@@ -122,13 +153,19 @@ class CompileOptions:
         "The processor to generate kernels for: host, avx2, or portable for any of its architecture. Default: host.",
         metavar="TARGET",
     )
-    input_shapes: InputShapes | None = option(
+    input_shapes: Mapping[str, Sequence[int]] | None = option(
         None,
         "The shape of an input that the model leaves open.",
         in_python="A mapping by input name.",
         metavar="NAME=1,3,224,224",
         flag="--input-shape",
         type=list[str] | None,
+    )
+    external_data: str | os.PathLike[str] | None = option(
+        None,
+        "The folder of the files that the model keeps tensors in. By default that of the model; for a model given as "
+        "bytes there is none, and none is read.",
+        on_command_line=False,
     )
     strict: bool = option(False, "Fail, with exit code 3, if an operator has no kernel, instead of running it slowly.")
     dump: str | os.PathLike[str] | None = option(
@@ -147,17 +184,9 @@ class CompileOptions:
     report: ProgressReport = option(silent, "Called as the stages advance.", on_command_line=False)
 
     def check_types(self) -> None:
-        """Refuse numbers, words, paths and switches of the wrong type, which type checkers know but programs may not.
-
-        Raises:
-            UsageError: names the option.
-        """
+        """As :func:`check_type`, of every option."""
         for each in fields(self):
-            hints = str(each.type).split(" | ")
-            value = getattr(self, each.name)
-            if _PLAIN.keys() >= set(hints) and not isinstance(value, tuple(_PLAIN[hint] for hint in hints)):
-                found = f"{type(value).__name__} {value!r}"
-                raise UsageError(f"option {each.name!r} has the wrong type", expected=each.type, found=found)
+            check_type(each.name, getattr(self, each.name), str(each.type))
 
     def given(self, needs: str) -> Iterator[str]:
         """The flags of those options that need ``needs`` and have another value than by default."""

@@ -16,8 +16,9 @@ from ...ir.ops.quantization import (
 )
 from ...ir.types import DType
 from .onnx.exporter import Exporter, exports
-from .onnx.importer import Importer, Node, element_type, imports
+from .onnx.importer import Importer, Node, imports
 from .onnx.one_to_one import exports_as, one_to_one
+from .onnx.tensors import element_type
 
 exports_as("DequantizeLinear", DequantizeLinear)
 one_to_one("DynamicQuantizeLinear", DynamicQuantizeLinear)

@@ -11,8 +11,9 @@ from ...ir.core import Constant, Op, Value
 from ...ir.ops.shape import Cast, Expand, Reshape
 from ...ir.types import DType
 from .onnx.exporter import Exporter, exports
-from .onnx.importer import LARGEST_TENSOR, Importer, Node, element_type, imports
+from .onnx.importer import LARGEST_TENSOR, Importer, Node, imports
 from .onnx.one_to_one import exports_as
+from .onnx.tensors import element_type
 
 exports_as("Reshape", Reshape, inputs=("shape",), allowzero=1)
 exports_as("Expand", Expand, inputs=("shape",))

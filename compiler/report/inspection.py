@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tilewright.errors import ArtifactError
+from tilewright.errors import ArtifactError, resources
 
 from ...ir.ops.call import Call
 from ...runtime.artifact.artifact import Artifact
@@ -22,6 +22,7 @@ from .summary import summarize
 from .units import MACS, show_bytes
 
 
+@resources("inspect")
 def inspect_model(path: Path, input_shapes: InputShapes, *, ir: bool, as_json: bool) -> str:
     """An ONNX model as imported, before any pass: its ops, or the module as text.
 

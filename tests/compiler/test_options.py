@@ -19,6 +19,7 @@ from tilewright.compiler.options import CompileOptions, flag_of
 from tilewright.errors import UsageError
 
 call: Callable[..., Any] = tilewright.compile
+untyped_export: Callable[..., Any] = tilewright.export
 
 
 def test_the_function_takes_every_option() -> None:
@@ -34,7 +35,7 @@ def test_the_command_takes_every_option_but_those_of_programs() -> None:
     command: Any = typer.main.get_command(app)
     options = {flag: parameter for parameter in command.commands["compile"].params for flag in parameter.opts}
     for each in fields(CompileOptions):
-        if each.name in ("instruments", "report"):
+        if each.name in ("external_data", "instruments", "report"):
             continue
         option = options[flag_of(each)]
         assert option.name == each.name
@@ -55,11 +56,45 @@ def test_the_command_takes_every_option_but_those_of_programs() -> None:
             r"option 'calibration_limit' has the wrong type; expected int \| None, found str '3'",
         ),
         ({"strict": "no"}, r"option 'strict' has the wrong type; expected bool, found str 'no'"),
+        (
+            {"target": 5},
+            r"option 'target' has the wrong type; expected TargetDescription \| str \| None, found int 5",
+        ),
+        (
+            {"input_shapes": [1, 2]},
+            r"option 'input_shapes' has the wrong type; "
+            r"expected Mapping\[str, Sequence\[int\]\] \| None, found list \[1, 2\]",
+        ),
+        ({"input_shapes": {"image": 5}}, r"wrong shape for input 'image'; expected whole numbers, found 5"),
+        ({"input_shapes": {"image": ["a"]}}, r"wrong shape for input 'image'; expected whole numbers, found \['a'\]"),
+        (
+            {"print_after": [5]},
+            r"option 'print_after' has the wrong type; expected Sequence\[str\] \| None, found list \[5\]",
+        ),
+        (
+            {"instruments": [5]},
+            r"option 'instruments' has the wrong type; expected Sequence\[Instrument\], found list \[5\]",
+        ),
+        ({"report": 5}, r"option 'report' has the wrong type; expected ProgressReport, found int 5"),
+        (
+            {"affinity": [("a",)], "calibration": "random"},
+            r"wrong affinity; expected pairs of a name and a place, found \[\('a',\)\]",
+        ),
     ],
 )
 def test_options_of_wrong_types(options: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         call(MODEL, **options)
+
+
+def test_models_of_wrong_types(tmp_path: Path) -> None:
+    expected = r"option 'model' has the wrong type; expected str \| os.PathLike\[str\] \| bytes, found int 5"
+    with pytest.raises(UsageError, match=expected):
+        call(5)
+    with pytest.raises(UsageError, match=expected):
+        untyped_export(5, tmp_path / "m.onnx")
+    with pytest.raises(UsageError, match=r"option 'output' has the wrong type; .* found int 5"):
+        untyped_export(MODEL, 5)
 
 
 def test_unknown_keywords_are_refused_as_python_does() -> None:

@@ -13,14 +13,15 @@ from typing import Any, TypeVar
 
 import numpy as np
 import onnx
-import onnx.numpy_helper
+import onnx.helper
 
 from tilewright.errors import ModelError, TilewrightError, UnsupportedError
 
 from ....ir.core import Constant, Function, Module, Op, Value
 from ....ir.op import Operator
 from ....ir.ops.quantization import DequantizeLinear
-from ....ir.types import DType, TensorType
+from ....ir.types import TensorType
+from .tensors import TensorReader
 
 FOLD_ELEMENTS = 1 << 16
 """Results up to this size are folded while importing; larger ones are left to the ``fold_constants`` pass."""
@@ -159,11 +160,18 @@ class Node:
 class Importer:
     """State of one import: the module so far, and which ONNX name is which value."""
 
-    def __init__(self, module: Module, opsets: Mapping[str, int], importers: Mapping[tuple[str, str], Import]) -> None:
+    def __init__(
+        self,
+        module: Module,
+        opsets: Mapping[str, int],
+        importers: Mapping[tuple[str, str], Import],
+        tensors: TensorReader,
+    ) -> None:
         self.module = module
         self.function = module.add_function(Function("main"))
         self.opsets = opsets
         self.importers = importers
+        self._tensors = tensors
         self.values: dict[str, Value] = {}
         self._read: set[str] = set()
         self._loc: tuple[str, ...] = ()
@@ -210,7 +218,7 @@ class Importer:
         Subgraphs see the names of the graphs around them.
         """
         for tensor in graph.initializer:
-            self.values[tensor.name] = self.constant(_array(tensor), tensor.name)
+            self.values[tensor.name] = self.constant(self._tensors.array(tensor), tensor.name)
         if graph.sparse_initializer:
             raise UnsupportedError("sparse initialisers are not supported", stage="import")
         self._read.update(output.name for output in graph.output)
@@ -243,7 +251,7 @@ class Importer:
             name,
             opset,
             tuple(self._value(i, name) if i else None for i in proto.input),
-            {a.name: _attribute(a, name) for a in proto.attribute},
+            {a.name: _attribute(a, name, self._tensors) for a in proto.attribute},
             len(proto.output),
             tuple(bool(o) and o in self._read for o in proto.output),
         )
@@ -268,37 +276,10 @@ class Importer:
             raise node.unsupported(f"output {missing[0]!r} is not supported")
 
 
-def element_type(code: int, what: str) -> DType:
-    """The element type of an ONNX type code.
-
-    Raises:
-        UnsupportedError: strings, complex numbers, 4- and 8-bit floats and the like.
-    """
-    try:
-        return DType.of(onnx.helper.tensor_dtype_to_np_dtype(code))
-    except (TilewrightError, KeyError, ValueError, TypeError):
-        label = onnx.TensorProto.DataType.Name(code) if code in onnx.TensorProto.DataType.values() else code
-        raise UnsupportedError(
-            f"{what!r} has an element type that is not supported",
-            stage="import",
-            expected=", ".join(d.value for d in DType),
-            found=label,
-        ) from None
-
-
-def _array(tensor: onnx.TensorProto) -> np.ndarray:
-    type = element_type(tensor.data_type, tensor.name)
-    try:
-        array = onnx.numpy_helper.to_array(tensor)
-    except Exception as error:
-        raise ModelError(f"initialiser {tensor.name!r} is damaged: {error}", stage="import") from None
-    return np.array(array, type.numpy).reshape(tuple(tensor.dims))
-
-
-def _attribute(proto: onnx.AttributeProto, node: str) -> Any:
+def _attribute(proto: onnx.AttributeProto, node: str, tensors: TensorReader) -> Any:
     kind = proto.type
     if kind == onnx.AttributeProto.TENSOR:
-        return _array(proto.t)
+        return tensors.array(proto.t)
     if kind == onnx.AttributeProto.GRAPH:
         return proto.g
     try:

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 
 import onnx
-import onnx.external_data_helper
 
-from tilewright.errors import ModelError, UnsupportedError
+from tilewright.errors import ModelError, UnsupportedError, UsageError
 
 from ....ir.core import Module
 from ....ir.types import TensorType
 from .families import IMPORTS
-from .importer import Importer, element_type
+from .importer import Importer
+from .tensors import TensorReader, element_type
 
 SUPPORTED_OPSETS = (7, 26)
 """Oldest and newest version of the standard operator set that the importers were written for."""
@@ -28,7 +29,9 @@ InputShapes = Mapping[str, Sequence[int]]
 
 
 def import_onnx(
-    source: str | os.PathLike[str] | bytes | onnx.ModelProto, input_shapes: InputShapes | None = None
+    source: str | os.PathLike[str] | bytes | onnx.ModelProto,
+    input_shapes: InputShapes | None = None,
+    external_data: str | os.PathLike[str] | None = None,
 ) -> Module:
     """The network of an ONNX model as a module.
 
@@ -38,6 +41,7 @@ def import_onnx(
     Args:
         source: path, file contents or loaded model.
         input_shapes: a full shape for inputs whose dimensions the model leaves open (or to replace).
+        external_data: the folder of the files that the model keeps tensors in; by default its own.
 
     Raises:
         ModelError: not an ONNX file, damaged, or inconsistent.
@@ -68,7 +72,8 @@ def import_onnx(
     module.metadata = {"opset": str(standard), "sha256": digest}
     if model.producer_name:
         module.metadata["producer"] = f"{model.producer_name} {model.producer_version}".strip()
-    importer = Importer(module, opsets, IMPORTS)
+    folder = external_data if external_data is not None or not is_file else Path(source).parent
+    importer = Importer(module, opsets, IMPORTS, TensorReader(folder))
     _add_parameters(importer, model.graph, dict(input_shapes or {}))
     results = importer.import_graph(model.graph)
     names = [output.name for output in model.graph.output]
@@ -82,17 +87,18 @@ def import_onnx(
 def _load(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
     if isinstance(source, onnx.ModelProto):
         return source, hashlib.sha256(source.SerializeToString(deterministic=True)).hexdigest()
-    folder: Path | None = None
     if isinstance(source, bytes):
         data, what = source, "the data"
     else:
-        folder, what = Path(source).parent, f"{os.fspath(source)!r}"
+        what = f"{os.fspath(source)!r}"
         try:
             data = Path(source).read_bytes()
         except OSError as error:
             raise ModelError(f"cannot read {what}: {error.strerror}", stage="import") from None
     try:
         model = onnx.load_model_from_string(data)
+    except MemoryError:
+        raise
     except Exception:  # protobuf raises its own types, which differ between its implementations
         model = None
     if model is None or not model.HasField("graph") or not model.opset_import:
@@ -101,11 +107,6 @@ def _load(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> tuple[onn
             stage="import",
             hint="Check it with onnx.checker.check_model.",
         )
-    if folder is not None and any(t.data_location == onnx.TensorProto.EXTERNAL for t in model.graph.initializer):
-        try:
-            onnx.external_data_helper.load_external_data_for_model(model, os.fspath(folder))
-        except Exception as error:
-            raise ModelError(f"the external data of {what} cannot be read: {error}", stage="import") from None
     return model, hashlib.sha256(data).hexdigest()
 
 
@@ -135,6 +136,8 @@ def _resolve_shape(
 ) -> tuple[int, ...]:
     text = f"[{', '.join(map(str, declared))}]" if known_rank else "of unknown rank"
     if given is not None:
+        if not isinstance(given, Iterable) or not all(isinstance(extent, Integral) for extent in given):
+            raise UsageError(f"wrong shape for input {name!r}", expected="whole numbers", found=f"{given!r:.60}")
         fits = not known_rank or (
             len(given) == len(declared)
             and all(isinstance(d, str) or d in (0, g) for d, g in zip(declared, given, strict=True))

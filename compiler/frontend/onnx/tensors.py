@@ -1,0 +1,173 @@
+"""The elements of ONNX tensors: in the model itself, or in files beside it.
+
+A model names those files, and models come from strangers. So a name reaches plain files in one folder and nothing else,
+whatever the version of ``onnx`` would allow: every tensor is read here, and ``onnx`` is never asked to open a file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.helper
+import onnx.numpy_helper
+
+from tilewright.errors import IRError, ModelError, TilewrightError, UnsupportedError
+
+from ....ir.types import DType, TensorType
+
+_NUMBER = re.compile("[0-9]{1,18}")
+
+
+class TensorReader:
+    """Reads the tensors of one model.
+
+    Args:
+        folder: where the files that the model names lie; ``None`` if it may name none.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str] | None) -> None:
+        self._folder = folder
+        self._ranges: dict[tuple[int, int, int, int], np.ndarray] = {}
+        self._unread: dict[tuple[int, int], int] = {}
+
+    def array(self, tensor: onnx.TensorProto) -> np.ndarray:
+        """The elements of a tensor.
+
+        Raises:
+            ModelError: they do not fill its shape, or lie where they cannot be read.
+            UnsupportedError: its element type is not supported.
+        """
+        dtype = element_type(tensor.data_type, tensor.name)
+        try:
+            type = TensorType(tuple(tensor.dims), dtype)
+        except IRError as error:
+            error.stage, error.message = "import", f"tensor {tensor.name!r}: {error.message}"
+            raise
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            array = self._external(tensor, type.elements * dtype.bytes).view(dtype.numpy).reshape(type.shape)
+        else:
+            try:
+                array = np.asarray(onnx.numpy_helper.to_array(tensor), dtype.numpy).reshape(type.shape)
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+                raise ModelError(f"tensor {tensor.name!r} is damaged: {error}", stage="import") from None
+        if dtype is DType.BOOL:
+            # Bytes of a model may be any; kernels and NumPy rely on 0 and 1.
+            array = np.asarray(array.view(np.uint8) != 0)
+        array.flags.writeable = False
+        return array
+
+    def _external(self, tensor: onnx.TensorProto, size: int) -> np.ndarray:
+        """The ``size`` bytes of a tensor that lie in another file; the same array for tensors that share them."""
+        what = f"the elements of tensor {tensor.name!r}"
+        if self._folder is None:
+            raise ModelError(
+                f"{what} are in another file, which a model that is no file itself may not name",
+                stage="import",
+                found=repr(_entry(tensor, "location")),
+                hint="Name the folder of that file as external_data, or compile the model from its file.",
+            )
+        location = _entry(tensor, "location") or ""
+        offset, length = _number(tensor, "offset", 0), _number(tensor, "length", size)
+        if length != size:
+            raise ModelError(f"{what} have the wrong size", stage="import", expected=f"{size} bytes", found=length)
+        descriptor = self._open(location, what)
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise ModelError(f"{what} are in something that is no plain file", stage="import", found=repr(location))
+            if offset + size > status.st_size:
+                found = f"bytes {offset} to {offset + size} of {status.st_size}"
+                raise ModelError(f"{what} lie beyond the end of {location!r}", stage="import", found=found)
+            file = status.st_dev, status.st_ino
+            known = self._ranges.get((*file, offset, size))
+            if known is not None:
+                return known
+            # So that a small model cannot ask for more memory than its files are large.
+            self._unread[file] = self._unread.get(file, status.st_size) - size
+            if self._unread[file] < 0:
+                raise ModelError(f"tensors overlap in {location!r}", stage="import", found=f"tensor {tensor.name!r}")
+            array = np.empty(size, np.uint8)
+            with open(descriptor, "rb", buffering=0, closefd=False) as opened:
+                opened.seek(offset)
+                done = 0
+                while done < size and (count := opened.readinto(array.data[done:])):
+                    done += count
+        except OSError as error:
+            raise ModelError(f"{what} cannot be read: {error.strerror}", stage="import", found=repr(location)) from None
+        finally:
+            os.close(descriptor)
+        if done < size:
+            raise ModelError(f"{location!r} became shorter while it was read", stage="import")
+        return self._ranges.setdefault((*file, offset, size), array)
+
+    def _open(self, location: str, what: str) -> int:
+        """A descriptor of the file; each part of its path is opened in the folder before it, and is no link."""
+        *folders, name = [part.encode() for part in location.split("/") if part not in ("", ".")] or [b""]
+        if location.startswith("/") or "\\" in location or "\0" in location or not name or b".." in (*folders, name):
+            raise ModelError(
+                f"{what} must be in a file in the folder of the model",
+                stage="import",
+                expected="a relative path with '/' between its parts and no '..'",
+                found=repr(location),
+            )
+        flags = os.O_RDONLY | os.O_CLOEXEC
+        assert self._folder is not None
+        try:
+            here = os.open(self._folder, flags | os.O_DIRECTORY)
+            # Opening a pipe would wait for who writes to it.
+            for part, more in (*((each, os.O_DIRECTORY) for each in folders), (name, os.O_NONBLOCK)):
+                above = here
+                try:
+                    here = os.open(part, flags | os.O_NOFOLLOW | more, dir_fd=above)
+                finally:
+                    os.close(above)
+        except OSError as error:
+            path = Path(self._folder, location)
+            if any(each.is_symlink() for each in (path, *path.parents[: len(folders)])):
+                hint = "Put the file in the place of the link."
+                raise ModelError(
+                    f"{what} are behind a symbolic link", stage="import", found=repr(location), hint=hint
+                ) from None
+            raise ModelError(f"{what} cannot be read: {error.strerror}", stage="import", found=repr(location)) from None
+        return here
+
+
+def _entry(tensor: onnx.TensorProto, key: str) -> str | None:
+    """What the tensor says of the place of its elements."""
+    values = [entry.value for entry in tensor.external_data if entry.key == key]
+    if len(values) > 1 or not all(isinstance(value, str) for value in values):
+        raise ModelError(f"tensor {tensor.name!r} has no clear {key} of its elements", stage="import", found=values)
+    return values[0] if values else None
+
+
+def _number(tensor: onnx.TensorProto, key: str, default: int) -> int:
+    text = _entry(tensor, key)
+    if text is None:
+        return default
+    if not _NUMBER.fullmatch(text):
+        message = f"tensor {tensor.name!r} has a wrong {key} of its elements"
+        raise ModelError(message, stage="import", expected="a number of bytes", found=repr(text[:40]))
+    return int(text)
+
+
+def element_type(code: int, what: str) -> DType:
+    """The element type of an ONNX type code.
+
+    Raises:
+        UnsupportedError: strings, complex numbers, 4- and 8-bit floats and the like.
+    """
+    try:
+        return DType.of(onnx.helper.tensor_dtype_to_np_dtype(code))
+    except (TilewrightError, KeyError, ValueError, TypeError):
+        label = onnx.TensorProto.DataType.Name(code) if code in onnx.TensorProto.DataType.values() else code
+        raise UnsupportedError(
+            f"{what!r} has an element type that is not supported",
+            stage="import",
+            expected=", ".join(d.value for d in DType),
+            found=label,
+        ) from None
