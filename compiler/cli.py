@@ -207,14 +207,14 @@ def run(
 
     Example: `tilewright run resnet50.twa image.npy -o scores.npz`
     """
+    from ..runtime.files.output_file import check_output
     from ..runtime.session import load
-    from .output import check_apart
     from .report.execution import gather_inputs, profile_table, results_json, results_text, save_outputs
 
     if profile and output is not None:
         raise UsageError("--profile prints times and has no outputs to save", hint="Leave --profile or --output out.")
     if output is not None:
-        check_apart(artifact, output)
+        check_output(output, source=artifact)
     with load(artifact, engine=engine, machine=machine) as session:
         arrays = gather_inputs(session.inputs, inputs or [], random)
         if profile:

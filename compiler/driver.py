@@ -18,6 +18,7 @@ from ..passes.instruments import Timing
 from ..passes.pipeline import check_names
 from ..passes.placement.partition import find_named, parse_order
 from ..runtime.artifact.artifact import Artifact, artifact_bytes, write_artifact
+from ..runtime.files.output_file import check_output, is_stream
 from ..runtime.machine import Machine
 from ..runtime.machine import load as load_machine
 from .affinity import Affinity, affinity_of
@@ -27,7 +28,6 @@ from .console import Diagnostics, StageTimes
 from .frontend.onnx.reader import import_onnx
 from .keywords import with_keywords
 from .options import CompileOptions, option
-from .output import check_output
 from .pipeline import cpu_pipeline, device_pipeline, float_pipeline
 from .quantization import brings_quantization, quantize_module
 from .report.placement import placement
@@ -135,13 +135,16 @@ def compile_to_file(model: Model, output: str | os.PathLike[str], options: Compi
     """Compile ``model`` into the file ``output``, complete or not at all.
 
     Raises:
-        TilewrightError: see :func:`build`; ArtifactError if the file cannot be written.
+        TilewrightError: see :func:`build`; OutputError if the file cannot be written.
     """
-    check_output(model, output)
+    check_output(output, source=model)
+    cannot_be_read_back = is_stream(output)
     package = build(model, options)
     options.report("write", 0, 1)
     write_artifact(output, package.manifest(), package.sections)
     options.report("write", 1, 1)
+    if cannot_be_read_back:
+        return Artifact.open(artifact_bytes(package.manifest(), package.sections))
     return Artifact.open(output)
 
 
@@ -172,7 +175,7 @@ def compile_model(compilation: Compilation) -> Artifact:
     """Compile an ONNX model; this is ``tilewright.compile``.
 
     Raises:
-        TilewrightError: see :func:`build`; ArtifactError if the file cannot be written.
+        TilewrightError: see :func:`build`; OutputError if the file cannot be written.
     """
     model, output = compilation.model, compilation.output
     with Diagnostics(quiet=not compilation.progress).progress() as report:

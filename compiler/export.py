@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tilewright.errors import UsageError, resources
 
+from ..runtime.files.output_file import check_output, output_file
 from .calibration.dataset import Source
 from .calibration.preprocessing import PreprocessingSource
 from .console import ProgressReport, silent
@@ -16,7 +17,6 @@ from .frontend.onnx.reader import InputShapes, import_onnx
 from .frontend.onnx.writer import export_onnx
 from .optimize import read_module
 from .options import CompileOptions, check_type
-from .output import check_output
 from .quantization import brings_quantization, quantize_module
 
 FORMS = ("qdq", "qlinear")
@@ -51,7 +51,7 @@ def export_model(
         UsageError: an option has a value that it cannot have, or no use; the output is the model.
         ModelError: the model cannot be read, or holds what ONNX has no form for.
         CalibrationError: calibration data is needed and missing, or wrong.
-        ArtifactError: the output cannot be written.
+        OutputError: the output cannot be written.
     """
     if quantized is not None and quantized not in FORMS:
         raise UsageError("unknown form of a quantised network", expected=" or ".join(FORMS), found=quantized)
@@ -68,7 +68,7 @@ def export_model(
     check_type("model", model, "str | os.PathLike[str] | bytes")
     check_type("output", output, "str | os.PathLike[str]")
     check_options(options)
-    check_output(model, output)
+    check_output(output, source=model)
     shapes = input_shapes or {}
     if isinstance(model, bytes):
         module = import_onnx(model, shapes, external_data)
@@ -79,5 +79,6 @@ def export_model(
             raise UsageError("the network is already quantised", hint="Leave --calibration out.")
         module = quantize_module(module, options)
     written = export_onnx(module, is_qdq=quantized == "qdq")
-    Path(output).write_bytes(written.SerializeToString())
+    with output_file(output) as file:
+        file.write(written.SerializeToString())
     return dict(Counter(node.op_type for node in written.graph.node).most_common())

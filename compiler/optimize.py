@@ -14,8 +14,8 @@ from ..ir.verify import verify
 from ..passes.base import Record
 from ..passes.instruments import Print, Timing, dump_module, instruments_from_environment, load_dump
 from ..passes.pipeline import Pipeline, check_names
+from ..runtime.files.output_file import check_output
 from .frontend.onnx.reader import InputShapes, import_onnx
-from .output import check_apart
 from .table import json_text
 
 
@@ -106,7 +106,7 @@ def optimize_file(
     if output is not None:
         if output.suffix == ".onnx":
             raise UsageError("opt writes a module as text", found=str(output), hint="`tilewright export` writes ONNX.")
-        check_apart(path, output)
+        check_output(output, source=path)
     module = read_module(path, input_shapes)
     records = pipeline.run(module, instruments=[*instruments_from_environment(), Print(print_after)])
     if output is not None:

@@ -12,6 +12,7 @@ import numpy as np
 from ..ir.core import Module
 from ..ir.text.parser import parse_module
 from ..ir.text.printer import blobs, print_module
+from ..runtime.files.output_file import is_stream, make_folder, output_file
 from .base import Pass, Record
 
 
@@ -100,16 +101,22 @@ class Dump(Instrument):
 def dump_module(file: Path, module: Module) -> None:
     """Write a module as text, and the arrays that the text names by hash once each to ``blobs/<hash>.npy`` beside it.
 
+    Beside a FIFO or a device, which may lie anywhere, no arrays are written.
+
     Raises:
-        OSError: a file cannot be written.
+        OutputError: a file cannot be written.
     """
-    arrays, store = blobs(module), file.parent / "blobs"
-    (store if arrays else file.parent).mkdir(parents=True, exist_ok=True)
+    make_folder(file.parent)
+    arrays, store = {} if is_stream(file) else blobs(module), file.parent / "blobs"
+    if arrays:
+        make_folder(store)
     for digest, array in arrays.items():
         blob = store / f"{digest}.npy"
         if not blob.exists():
-            np.save(blob, array)
-    file.write_text(print_module(module), encoding="utf-8")
+            with output_file(blob) as output:
+                np.save(output, array)
+    with output_file(file) as output:
+        output.write(print_module(module).encode())
 
 
 def load_dump(file: Path | str) -> Module:

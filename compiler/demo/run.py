@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...runtime.files.output_file import make_folder
 from ...runtime.session import load
 from ..console import ProgressReport
 from ..driver import compile_to_file
@@ -82,11 +83,11 @@ def run_demo(folder: Path | None, report: ProgressReport) -> DemoResult:
     """Compile the digits network into ``folder``, by default the user's cache, and run every engine on the images.
 
     Raises:
-        ArtifactError: the folder cannot be written to.
+        OutputError: the folder cannot be written to.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = folder or cache / "tilewright" / "demo"
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path = folder / "digits.twa"
     digits = load_digits()
     start = time.perf_counter()

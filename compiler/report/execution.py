@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from tilewright.errors import InputError, UsageError
 
 from ...runtime.artifact.manifest import TensorSpec
+from ...runtime.files.output_file import output_file
 from ...runtime.session import Profile
 from ..table import Column, Table
 
@@ -83,21 +83,16 @@ def _load(path: str) -> np.ndarray | dict[str, np.ndarray]:
 
 
 def save_outputs(path: Path, results: Mapping[str, np.ndarray]) -> None:
-    """Write the outputs as ``.npz``, complete or not at all.
+    """Write the outputs as ``.npz``.
 
     Raises:
-        InputError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
-    temporary = path.parent / f".{path.name}.{os.getpid()}"
-    arrays: Any = results
-    try:
-        with open(temporary, "xb") as file:
-            np.savez(file, **arrays)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f"cannot write {str(path)!r}: {error.strerror or error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    # Not by numpy.savez, which knows no array of the name "file".
+    with output_file(path) as file, zipfile.ZipFile(file, "w") as archive:
+        for name, array in results.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
 
 
 @np.errstate(over="ignore", invalid="ignore")

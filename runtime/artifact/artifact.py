@@ -9,8 +9,9 @@ from pathlib import Path
 
 from tilewright.errors import ArtifactError
 
+from ..files.output_file import output_file
 from . import trust
-from .container import NO_TAG, Container, Layout, Section, SectionKind, chunks, lay_out, write_atomically
+from .container import NO_TAG, Container, Layout, Section, SectionKind, chunks, lay_out
 from .manifest import Manifest
 from .manifest_check import check_manifest
 
@@ -28,10 +29,12 @@ def write_artifact(path: str | os.PathLike[str], manifest: Manifest, sections: S
     """Write a ``.twa`` file: complete, or not at all. Equal arguments give equal bytes for the same user and machine.
 
     Raises:
-        ArtifactError: the manifest contradicts itself or the sections, or the file cannot be written.
+        ArtifactError: the manifest contradicts itself or the sections.
+        OutputError: the file cannot be written.
     """
     everything, layout, tag = _prepare(manifest, sections)
-    write_atomically(path, chunks(everything, layout, tag))
+    with output_file(path) as file:
+        file.writelines(chunks(everything, layout, tag))
 
 
 def artifact_bytes(manifest: Manifest, sections: Sequence[Section]) -> bytes:

@@ -25,13 +25,10 @@ file. Because the table holds each section's SHA-256, the digest stands for the 
 
 from __future__ import annotations
 
-import errno
-import os
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
-from pathlib import Path
 from typing import NamedTuple
 
 from tilewright.errors import ArtifactError
@@ -43,7 +40,6 @@ NO_TAG = bytes(32)
 
 _HEADER = struct.Struct("<8sIIIIQ32s32s32x")
 _ENTRY = struct.Struct("<48sIIQQ32s24x")
-_PIECE = 1 << 20
 
 
 def sha256(data: bytes | bytearray | memoryview) -> bytes:
@@ -153,59 +149,6 @@ def chunks(sections: Sequence[Section], layout: Layout, tag: bytes) -> Iterable[
         yield bytes(entry.offset - end)
         yield memoryview(section.data).cast("B")
         end = entry.offset + entry.length
-
-
-def write_atomically(path: str | os.PathLike[str], pieces: Iterable[bytes | memoryview]) -> None:
-    """Write a file under a temporary name in its folder, then rename it: the target is either complete or untouched.
-
-    Raises:
-        ArtifactError: the folder or file cannot be written.
-    """
-    target = Path(path)
-    temporary = _temporary(target)
-    try:
-        # 0o666 is cut down by the user's umask, as for any file that a program writes.
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-        try:
-            with os.fdopen(descriptor, "wb", buffering=_PIECE) as file:
-                for piece in pieces:
-                    file.write(piece)
-            os.replace(temporary, target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    except (OSError, ValueError) as error:
-        raise _unwritable(target, error) from error
-
-
-def check_writable(path: str | os.PathLike[str]) -> None:
-    """Find out whether `write_atomically` can begin to write ``path``; leaves nothing behind.
-
-    Raises:
-        ArtifactError: it cannot.
-    """
-    target = Path(path)
-    try:
-        if target.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        temporary = _temporary(target)
-        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
-        temporary.unlink()
-    except (OSError, ValueError) as error:
-        raise _unwritable(target, error) from error
-
-
-def _temporary(target: Path) -> Path:
-    return target.with_name(f".{target.name[:200]}.{os.getpid()}-{os.urandom(4).hex()}.part")
-
-
-def _unwritable(target: Path, error: OSError | ValueError) -> ArtifactError:
-    reason = (error.strerror if isinstance(error, OSError) else None) or error
-    return ArtifactError(
-        f"cannot write {str(target)!r}: {reason}",
-        stage="write artifact",
-        hint="Choose an output in a folder that exists and that you may write.",
-    )
 
 
 class Container:

@@ -104,11 +104,15 @@ class InstructionError(TilewrightError):
 
 
 class ArtifactError(TilewrightError):
-    """An artifact file is damaged, truncated, of another version, or cannot be written."""
+    """An artifact file is damaged, truncated or of another version."""
 
 
 class TrustError(ArtifactError):
     """An artifact holds native code from somewhere that this machine does not trust."""
+
+
+class OutputError(TilewrightError):
+    """A result cannot be written where it should go."""
 
 
 class InputError(TilewrightError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import zlib
 from dataclasses import replace
@@ -298,29 +297,6 @@ def test_writer_refuses_what_the_reader_would_refuse() -> None:
         artifact_bytes(small_manifest(), [*small_sections(), small_sections()[0]])
     with pytest.raises(ArtifactError, match="expected some of device, software, float"):
         small_artifact(engines={})
-
-
-def test_unwritable_output_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"cannot write '.*no/such/folder/a.twa': No such file or directory"):
-        write_artifact(tmp_path / "no" / "such" / "folder" / "a.twa", small_manifest(), small_sections())
-    (tmp_path / "folder.twa").mkdir()
-    with pytest.raises(ArtifactError, match="cannot write"):
-        write_artifact(tmp_path / "folder.twa", small_manifest(), small_sections())
-    assert [item.name for item in tmp_path.iterdir()] == ["folder.twa"]
-
-
-def test_failure_while_writing_keeps_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "a.twa"
-    path.write_bytes(b"old")
-
-    def pieces():
-        yield b"new"
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(ArtifactError, match="No space left on device"):
-        container.write_atomically(path, pieces())
-    assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["a.twa"]
 
 
 def test_manifest_json_is_stable() -> None:

@@ -1,0 +1,214 @@
+"""Results into files: whatever Tilewright writes goes through here.
+
+What lies at the path decides how:
+
+- nothing, or a regular file: the result is written into a file without a name where the file system has such
+  (``O_TMPFILE``), otherwise under a temporary name that ends in ``.part``, and takes its place when it is complete. The
+  place holds either what it held or the whole result, whatever ends the process or the power. Mode and owner of a file
+  that was there are kept; other names of it (hard links) keep the old content.
+- a symbolic link: it stays, and all this is done where it leads.
+- a FIFO, or a character device such as ``/dev/null``: written to from the beginning to the end, and never replaced.
+- ``/dev/stdout``, ``/dev/fd/N``: the open file itself, from where it stands.
+- anything else (a folder, a socket, a block device) is refused, and so is a file that may not be written.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import BinaryIO
+
+from tilewright.errors import OutputError, UsageError
+
+Path = str | os.PathLike[str]
+
+_BUFFER = 1 << 20
+_FOLDER_IS_WRONG = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+@contextmanager
+def output_file(path: Path) -> Iterator[BinaryIO]:
+    """The file to write a result to; a regular one takes its place at the end of the block, and not after an exception.
+
+    Raises:
+        OutputError: it cannot be written; also for an OSError from within the block.
+    """
+    with _reported(path):
+        standing = _standing(path)
+        raw = _stream(path) if _is_stream(path, standing) else None
+        with _written(raw) if raw is not None else _replaced(os.path.realpath(path), standing) as file:
+            yield file
+
+
+def check_output(path: Path, *, source: object = None) -> None:
+    """Find out whether a result can be written, before the work and not after it; leaves nothing behind.
+
+    Args:
+        source: what the result is made of; anything but a path is no file.
+
+    Raises:
+        OutputError: `output_file` could not begin to write it.
+        UsageError: the output is the source.
+    """
+    with _reported(path):
+        standing = _standing(path)
+        if not _is_stream(path, standing):
+            folder = os.path.dirname(os.path.realpath(path))
+            temporary = _temporary(folder)
+            os.close(_create(folder, temporary))
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+    if standing is not None and isinstance(source, (str, os.PathLike)):
+        with suppress(OSError, ValueError):
+            if os.path.samestat(standing, os.stat(source)):
+                hint = "Choose another --output."
+                raise UsageError("the output would replace the model", found=os.fspath(path), hint=hint)
+
+
+def is_stream(path: Path) -> bool:
+    """Whether what is written there cannot be read back from there: a FIFO, a device, an open file.
+
+    Raises:
+        OutputError: it is neither that nor a place for a file.
+    """
+    with _reported(path):
+        return _is_stream(path, _standing(path))
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder for results, and those above it, unless it is there.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    with _reported(path):
+        os.makedirs(path, exist_ok=True)
+
+
+@contextmanager
+def _reported(path: Path) -> Iterator[None]:
+    if not os.fspath(path):
+        raise OutputError("the name of the output is empty", hint="Give the output a name, or leave it out.")
+    try:
+        yield
+    except OSError as error:
+        is_elsewhere = error.errno in _FOLDER_IS_WRONG
+        hint = "Choose an output in a folder that exists and that you may write." if is_elsewhere else None
+        raise OutputError(f"cannot write {os.fspath(path)!r}: {error.strerror or error}", hint=hint) from error
+
+
+def _standing(path: Path) -> os.stat_result | None:
+    """What lies at a path, behind all links, if it may be written."""
+    try:
+        standing = os.stat(path)
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise OSError(f"{error}") from None
+    mode = standing.st_mode
+    if _own_descriptor(path) is not None:
+        return standing
+    if stat.S_ISDIR(mode):
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if stat.S_ISSOCK(mode) or stat.S_ISBLK(mode):
+        raise OSError(errno.EINVAL, "Is a socket" if stat.S_ISSOCK(mode) else "Is a block device")
+    if not os.access(path, os.W_OK):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+    return standing
+
+
+def _is_stream(path: Path, standing: os.stat_result | None) -> bool:
+    if standing is None:
+        return False
+    is_sequential = stat.S_ISCHR(standing.st_mode) or stat.S_ISFIFO(standing.st_mode)
+    return is_sequential or _own_descriptor(path) is not None
+
+
+def _own_descriptor(path: Path) -> int | None:
+    """The descriptor of this process that a path such as ``/dev/stdout`` leads to."""
+    path = os.fsdecode(path)
+    own = os.path.join("/proc", str(os.getpid()), "fd")
+    for _ in range(40):
+        folder, name = os.path.split(path)
+        if name.isdecimal() and os.path.realpath(folder) == own:
+            return int(name)
+        if not os.path.islink(path):
+            break
+        path = os.path.join(folder, os.readlink(path))
+    return None
+
+
+class _Stream(io.FileIO):
+    """Written from the beginning to the end, also where a device claims to know a position."""
+
+    def seekable(self) -> bool:
+        return False
+
+    def seek(self, position: int, whence: int = 0, /) -> int:
+        raise io.UnsupportedOperation("seek")
+
+    def tell(self) -> int:
+        raise io.UnsupportedOperation("tell")
+
+
+def _stream(path: Path) -> io.FileIO:
+    own = _own_descriptor(path)
+    return _Stream(os.open(path, os.O_WRONLY | os.O_NOCTTY) if own is None else os.dup(own), "wb")
+
+
+@contextmanager
+def _written(raw: io.FileIO) -> Iterator[BinaryIO]:
+    with io.BufferedWriter(raw, _BUFFER) as file:
+        try:
+            yield file
+            file.flush()
+        except BaseException:
+            # What is still in the buffer is not worth waiting for a pipe that nobody reads.
+            raw.close()
+            raise
+
+
+@contextmanager
+def _replaced(target: str, standing: os.stat_result | None) -> Iterator[BinaryIO]:
+    folder = os.path.dirname(target)
+    temporary = _temporary(folder)
+    try:
+        with _written(io.FileIO(_create(folder, temporary), "wb")) as file:
+            yield file
+            file.flush()
+            descriptor = file.fileno()
+            if standing is not None:
+                _keep_access(descriptor, standing)
+            os.fsync(descriptor)
+            if not os.path.lexists(temporary):
+                # A descriptor to start from makes Python follow the link, though the path is absolute.
+                os.link(f"/proc/self/fd/{descriptor}", temporary, src_dir_fd=descriptor)
+        os.replace(temporary, target)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def _temporary(folder: str) -> str:
+    return os.path.join(folder, f".tilewright-{os.getpid()}-{os.urandom(4).hex()}.part")
+
+
+def _create(folder: str, temporary: str) -> int:
+    """A descriptor of a new file in ``folder``: without a name, which leaves nothing behind, or else ``temporary``."""
+    # 0o666 is cut down by the user's umask, as for any file that a program writes.
+    if hasattr(os, "O_TMPFILE") and os.path.isdir("/proc/self/fd"):
+        with suppress(OSError):
+            return os.open(folder, os.O_WRONLY | os.O_TMPFILE, 0o666)
+    return os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+
+
+def _keep_access(descriptor: int, standing: os.stat_result) -> None:
+    """Give a file the owner, as far as this user may, and the permissions of the one that it replaces."""
+    for owner, group in ((-1, standing.st_gid), (standing.st_uid, -1)):
+        with suppress(OSError):
+            os.fchown(descriptor, owner, group)
+    os.fchmod(descriptor, standing.st_mode & 0o777)
