@@ -9,11 +9,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from time import thread_time
 from typing import Literal
 
 import numpy as np
 
-from tilewright.errors import ArtifactError, CodegenError
+from tilewright.errors import ArtifactError, CodegenError, ResourceError
 
 from ..ir.annotations import ON
 from ..ir.clone import clone_module
@@ -301,7 +302,25 @@ def load_module(artifact: Artifact, program: str) -> Module:
     return module
 
 
-def regenerate(artifact: Artifact, program: str) -> tuple[bytes, int]:
+def _time_check(artifact: Artifact, seconds: float) -> Callable[[int, int], None]:
+    """What notices between two kernels that this thread has worked longer than so many seconds."""
+    start = thread_time()
+
+    def check(done: int, total: int) -> None:
+        spent = thread_time() - start
+        if spent > seconds:
+            raise ResourceError(
+                f"generating the kernels of {artifact.origin} takes longer than the time limit",
+                stage="load native code",
+                expected=f"at most {seconds:.1f} s of processor time",
+                found=f"{done} of {total} kernels after {spent:.1f} s",
+                hint="Give it more with load(..., time_limit=SECONDS), or compile the model on this machine.",
+            )
+
+    return check
+
+
+def regenerate(artifact: Artifact, program: str, seconds: float) -> tuple[bytes, int]:
     """Object code for the processor of this machine, from what the artifact stores beside its object code.
 
     The artifact may come from anyone. The module is verified, code generation proves that every value lies in its
@@ -314,11 +333,12 @@ def regenerate(artifact: Artifact, program: str) -> tuple[bytes, int]:
 
     Raises:
         ArtifactError: what is generated does not fit the manifest.
+        ResourceError: it takes more than so many seconds of processor time.
         IRError, CodegenError: the module text is wrong, or asks for memory that is not its own.
     """
     entry = artifact.manifest.cpu_programs[program]
     main = load_module(artifact, program).main
-    built = build_cpu_program(main, TargetDescription.host())
+    built = build_cpu_program(main, TargetDescription.host(), report=_time_check(artifact, seconds))
     for what, expected, found in (
         ("inputs", artifact.manifest.inputs, _inputs(main)),
         ("outputs", artifact.manifest.outputs, _outputs(main)),

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import math
-import mmap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tilewright.errors import ArtifactError, InputError
+from tilewright.errors import InputError
 
 from .artifact.manifest import BufferRef, TensorSpec
-
-_HUGE_PAGE = 1 << 21
+from .interruption import Abandoned, Asked
+from .pages import private_pages
 
 
 class Context(ctypes.Structure):
@@ -27,25 +25,17 @@ class Context(ctypes.Structure):
 
 
 def bytes_of(section: memoryview) -> np.ndarray:
-    """A section as u8[length], without a copy; it also keeps the mapped file alive."""
+    """A section as u8[length], without a copy; it also keeps the memory alive."""
     return np.frombuffer(section, np.uint8) if len(section) else np.empty(0, np.uint8)
 
 
 def allocate_arena(size: int) -> np.ndarray:
-    """Work memory, u8[size] and page aligned; physical memory is taken when it is first touched.
+    """Work memory, u8[size] and page aligned.
 
     Raises:
-        ArtifactError: the system has no such amount.
+        ResourceError: the system has no such amount.
     """
-    try:
-        pages = mmap.mmap(-1, max(size, 1))
-    except (OSError, ValueError, OverflowError, MemoryError) as error:
-        raise ArtifactError(f"no memory for an arena of {size} bytes: {error}", stage="load artifact") from error
-    if size >= 2 * _HUGE_PAGE and hasattr(mmap, "MADV_HUGEPAGE"):
-        # Fewer address translations for large activations; a kernel without huge pages says no, which is fine.
-        with contextlib.suppress(OSError):
-            pages.madvise(mmap.MADV_HUGEPAGE)
-    return np.frombuffer(pages, np.uint8, size)
+    return np.frombuffer(private_pages(size, "an arena"), np.uint8, size)
 
 
 class Buffers:
@@ -57,8 +47,12 @@ class Buffers:
         outputs: what the graph returns.
         inputs: number of graph inputs.
 
+    Attributes:
+        inputs, outputs: the tensors of the run.
+        abandoned: where the run can be abandoned, what its executors ask between steps.
+
     Raises:
-        ArtifactError: no memory for the arena.
+        ResourceError: no memory for the arena.
     """
 
     def __init__(self, arena_bytes: int, constants: np.ndarray, inputs: int, outputs: Sequence[TensorSpec]) -> None:
@@ -69,23 +63,32 @@ class Buffers:
         self._context = Context(self._arena.ctypes.data, constants.ctypes.data, ctypes.addressof(self._addresses))
         self.inputs: Sequence[np.ndarray] = ()
         self.outputs: list[np.ndarray] = []
+        self.abandoned: Asked | None = None
 
     @property
     def context(self) -> int:
         """Address of the `Context` for native code."""
         return ctypes.addressof(self._context)
 
-    def bind(self, inputs: Sequence[np.ndarray]) -> None:
+    def bind(self, inputs: Sequence[np.ndarray], abandoned: Asked | None = None) -> None:
         """Start a run on checked, C-contiguous arrays, with new arrays for its outputs."""
-        self.inputs = inputs
+        self.inputs, self.abandoned = inputs, abandoned
         self.outputs = [np.empty(spec.shape, spec.numpy) for spec in self._output_specs]
         for index, array in enumerate((*inputs, *self.outputs)):
             self._addresses[index] = array.ctypes.data
 
-    def release(self) -> list[np.ndarray]:
-        """End a run: the outputs, which nothing here refers to any more."""
-        outputs, self.outputs, self.inputs = self.outputs, [], ()
-        return outputs
+    def release(self) -> None:
+        """End a run: nothing here refers to its inputs and outputs any more."""
+        self.inputs, self.outputs, self.abandoned = (), [], None
+
+    def check_abandoned(self) -> None:
+        """End the run if it has been abandoned.
+
+        Raises:
+            Abandoned: it has.
+        """
+        if self.abandoned is not None and self.abandoned():
+            raise Abandoned
 
     def view(self, ref: BufferRef) -> np.ndarray:
         """The tensor that a checked reference locates, without a copy."""

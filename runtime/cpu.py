@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import os
+import threading
 from time import perf_counter
+from typing import NamedTuple
 
 from tilewright.errors import ArtifactError, InputError, TrustError
+from tilewright.limits import GENERATION_BYTES_PER_SECOND, GENERATION_SECONDS
 
 from .artifact.artifact import Artifact
 from .artifact.manifest import CpuStage, Engine
@@ -17,11 +21,35 @@ from .profile import StepTime
 
 ENTRY_POINT = "tilewright_run"
 
+# The compiler has locks of its own, which a process that is forked off while another thread generates kernels would
+# find locked for ever: so forking waits until that is done. A thread may also fork while it generates kernels itself.
+_generating = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_generating.acquire, after_in_parent=_generating.release, after_in_child=_generating.release
+    )
+
 # A foreign function made by CFUNCTYPE releases the GIL while it runs.
 _EntryPoint = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 
 
-def object_code(artifact: Artifact, program: str) -> tuple[bytes, int]:
+class CodePolicy(NamedTuple):
+    """How object code may be had.
+
+    Attributes:
+        seconds: processor time for generating it; None for what the size of the artifact allows.
+    """
+
+    seconds: float | None = None
+
+    def generation_seconds(self, artifact: Artifact) -> float:
+        """Processor time that generating kernels of this artifact may take."""
+        if self.seconds is not None:
+            return self.seconds
+        return GENERATION_SECONDS + artifact.length / GENERATION_BYTES_PER_SECOND
+
+
+def object_code(artifact: Artifact, program: str, policy: CodePolicy) -> tuple[bytes, int]:
     """Object code for a program that may and can run on this machine: the artifact's own, or generated again.
 
     Returns:
@@ -42,19 +70,21 @@ def object_code(artifact: Artifact, program: str) -> tuple[bytes, int]:
     entry = artifact.manifest.cpu_programs[program]
     unfit = host.missing(entry.target.triple, entry.target.features)
     if unfit is not None:
-        return _regenerate(artifact, program, unfit, ArtifactError)
+        return _regenerate(artifact, program, policy, unfit, ArtifactError)
     objection = artifact.trust_objection
     if objection is not None:
-        return _regenerate(artifact, program, objection, TrustError)
+        return _regenerate(artifact, program, policy, objection, TrustError)
     return artifact.copy(entry.code), entry.arena_bytes
 
 
-def _regenerate(artifact: Artifact, program: str, reason: str, error: type[ArtifactError]) -> tuple[bytes, int]:
+def _regenerate(
+    artifact: Artifact, program: str, policy: CodePolicy, reason: str, error: type[ArtifactError]
+) -> tuple[bytes, int]:
     """Object code for this machine, generated from the module text that the artifact holds, and its bytes of arena.
 
-    ``tilewright.codegen.package.regenerate(artifact, program)`` does the work. Its object exports the same entry point
-    with the same steps, and stays within that arena, the constants, inputs and outputs that the manifest states,
-    whatever the module text claims.
+    ``tilewright.codegen.package.regenerate(artifact, program, seconds)`` does the work. Its object exports the same
+    entry point with the same steps, and stays within that arena, the constants, inputs and outputs that the manifest
+    states, whatever the module text claims.
 
     Args:
         reason: why the code in the artifact does not run, for the message.
@@ -62,6 +92,7 @@ def _regenerate(artifact: Artifact, program: str, reason: str, error: type[Artif
 
     Raises:
         ArtifactError: of type `error`, when the compiler or a package that it needs is not installed.
+        ResourceError: it takes longer than the policy allows.
         TilewrightError: the module text is wrong.
     """
     try:
@@ -73,7 +104,8 @@ def _regenerate(artifact: Artifact, program: str, reason: str, error: type[Artif
             stage="load native code",
             hint="Install it with: pip install 'tilewright[compiler]', or compile the model on this machine.",
         ) from missing
-    return package.regenerate(artifact, program)
+    with _generating:
+        return package.regenerate(artifact, program, policy.generation_seconds(artifact))
 
 
 class CpuExecutor:
@@ -81,34 +113,43 @@ class CpuExecutor:
 
     Attributes:
         arena_bytes: size of the work memory that the code needs.
+        memory: see `runner.Executor`.
 
     Raises:
         ArtifactError: the program's code cannot be had or loaded (see `object_code`).
     """
 
-    def __init__(self, artifact: Artifact, engine: Engine) -> None:
+    def __init__(self, artifact: Artifact, engine: Engine, policy: CodePolicy) -> None:
         name = engine.cpu_program or ""
         self._steps = artifact.manifest.cpu_programs[name].steps
-        code, self.arena_bytes = object_code(artifact, name)
+        code, self.arena_bytes = object_code(artifact, name, policy)
+        self.memory = {"native code": len(code)}
         self._native = NativeObject(code)
         self._run = _EntryPoint(self._native.address(ENTRY_POINT))
 
     def run(self, stage: CpuStage, buffers: Buffers) -> None:
-        """Execute the steps of a stage.
+        """Execute the steps of a stage; one by one where the run can be abandoned between them.
 
         Raises:
             InputError: a step refused the values that it was given, such as an index out of range.
+            Abandoned: the run has been abandoned.
         """
-        self._execute(buffers, stage.first, stage.last)
+        if buffers.abandoned is None:
+            self._execute(buffers, stage.first, stage.last)
+            return
+        for index in range(stage.first, stage.last):
+            buffers.check_abandoned()
+            self._execute(buffers, index, index + 1)
 
     def timed(self, stage: CpuStage, buffers: Buffers) -> list[StepTime]:
         """Execute the steps of a stage one by one, and measure each.
 
         Raises:
-            InputError: as for `run`.
+            InputError, Abandoned: as for `run`.
         """
         times: list[StepTime] = []
         for index in range(stage.first, stage.last):
+            buffers.check_abandoned()
             start = perf_counter()
             self._execute(buffers, index, index + 1)
             elapsed = perf_counter() - start

@@ -18,6 +18,7 @@ from tilewright.errors import ArtifactError, InstructionError, MachineError
 from .artifact.artifact import Artifact
 from .artifact.manifest import BufferRef, DeviceStage, Engine, FeatureMapRef, StepInfo
 from .buffers import Buffers, bytes_of
+from .cpu import CodePolicy
 from .profile import StepTime
 
 if TYPE_CHECKING:
@@ -81,7 +82,6 @@ class _Loaded:
         from .isa.program import RegionKind
         from .simulator.functional import FunctionalEngine
 
-        self._name = name
         self.info = artifact.manifest.device_programs[name]
         constants = bytes_of(artifact.section(self.info.weights))
         with _naming(name):
@@ -111,16 +111,21 @@ class _Loaded:
                 found=f"{list(ref.shape)}, {ref.pixel} bytes a pixel, from byte {ref.offset}",
             )
 
+    @property
+    def run_bytes(self) -> int:
+        """What a run takes: the scratchpads, and the regions that are not constant."""
+        from .isa.program import RegionKind
+
+        program = self.engine.program
+        machine = program.machine
+        scratchpads = machine.maps_bytes + machine.weight_bytes + machine.accumulator_bytes + machine.parameter_bytes
+        return scratchpads + sum(r.size for r in program.regions if r.kind is not RegionKind.CONSTANT)
+
     def run(self, operands: list[np.ndarray], results: list[np.ndarray]) -> None:
-        try:
-            region = np.zeros(self._input_bytes, np.uint8)
-            for ref, array in zip(self.info.inputs, operands, strict=True):
-                ref.view(region)[...] = as_map(array)
-            outputs = self.engine.run({_INPUT: region})[_OUTPUT]
-        except MemoryError as error:
-            raise ArtifactError(
-                f"no memory for the regions of device program {self._name!r}: {error}", stage="device"
-            ) from error
+        region = np.zeros(self._input_bytes, np.uint8)
+        for ref, array in zip(self.info.inputs, operands, strict=True):
+            ref.view(region)[...] = as_map(array)
+        outputs = self.engine.run({_INPUT: region})[_OUTPUT]
         for ref, array in zip(self.info.outputs, results, strict=True):
             as_map(array)[...] = ref.view(outputs)
 
@@ -132,8 +137,14 @@ class DeviceExecutor:
         ArtifactError, InstructionError, MachineError: a program is damaged or unsafe; found before anything runs.
     """
 
-    def __init__(self, artifact: Artifact, engine: Engine) -> None:
+    def __init__(self, artifact: Artifact, engine: Engine, policy: CodePolicy) -> None:
         self._programs = {name: _Loaded(artifact, name) for name in program_names(engine)}
+        # Weights are kept in the form in which they are used, which is float32 for most.
+        weights = sum(len(artifact.section(loaded.info.weights)) for loaded in self._programs.values())
+        self.memory = {
+            "decoded weights": 4 * weights,
+            "memories of the simulator": max(loaded.run_bytes for loaded in self._programs.values()),
+        }
         for stage in engine.stages:
             if isinstance(stage, DeviceStage):
                 self._check(stage)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from threading import Lock
 from time import perf_counter
 from typing import Any
 
@@ -14,17 +13,23 @@ from tilewright.errors import ArtifactError
 from .artifact.artifact import Artifact
 from .artifact.manifest import Engine, ReferenceStage
 from .buffers import Buffers
+from .cpu import CodePolicy
 from .profile import StepTime
+
+
+def _largest_results(engine: Engine) -> int:
+    stages = (stage for stage in engine.stages if isinstance(stage, ReferenceStage))
+    return max(sum(ref.bytes for ref in stage.results) for stage in stages)
 
 
 class ReferenceExecutor:
     """Executes the reference stages of an engine; parses the text of each when it is first needed."""
 
-    def __init__(self, artifact: Artifact, engine: Engine) -> None:
+    def __init__(self, artifact: Artifact, engine: Engine, policy: CodePolicy) -> None:
         name = engine.cpu_program or ""
         self._steps = artifact.manifest.cpu_programs[name].steps
         self._modules: dict[str, Any] = {}
-        self._lock = Lock()
+        self.memory = {"results of a reference step": _largest_results(engine)}
 
     def run(self, stage: ReferenceStage, buffers: Buffers) -> None:
         """Execute a stage.
@@ -61,15 +66,15 @@ class ReferenceExecutor:
         )
 
     def _module(self, stage: ReferenceStage) -> Any:
-        with self._lock:
-            module = self._modules.get(stage.text)
-            if module is None:
-                parser = importlib.import_module("..ir.text.parser", __package__)
-                module = parser.parse_module(stage.text)
-                importlib.import_module("..ir.verify", __package__).verify(module, stage="load artifact")
-                self._check(stage, module.main)
-                self._modules[stage.text] = module
-            return module
+        # Without a lock, which a process forked meanwhile would find locked: several threads may parse the same text.
+        module = self._modules.get(stage.text)
+        if module is None:
+            parser = importlib.import_module("..ir.text.parser", __package__)
+            module = parser.parse_module(stage.text)
+            importlib.import_module("..ir.verify", __package__).verify(module, stage="load artifact")
+            self._check(stage, module.main)
+            self._modules[stage.text] = module
+        return module
 
     def _check(self, stage: ReferenceStage, function: Any) -> None:
         """Compare the function's signature with the buffers, so that `run` has nothing to check but results."""

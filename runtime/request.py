@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
+from weakref import WeakSet
 
 import numpy as np
 
-from tilewright.errors import RequestCancelledError, RequestTimeoutError, UsageError
+from tilewright.errors import RequestCancelledError, RequestTimeoutError, ResourceError, UsageError
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
 
@@ -41,17 +44,18 @@ class Request:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for the final status for at most `timeout` seconds; whether it has been reached."""
-        return self._finished.wait(timeout)
+        # Asked first, because a process forked meanwhile may find the lock inside locked for ever.
+        return self._finished.is_set() or self._finished.wait(timeout)
 
     def result(self, timeout: float | None = None) -> Outputs:
         """Wait for the outputs, by name. They belong to the caller: no later run writes to them.
 
         Raises:
             RequestTimeoutError: it has not finished within `timeout` seconds; it goes on and can be asked again.
-            RequestCancelledError: it was cancelled.
+            RequestCancelledError: it was cancelled, or this process was forked off before it had finished.
             Exception: whatever went wrong while it ran.
         """
-        if not self._finished.wait(timeout):
+        if not self.wait(timeout):
             raise RequestTimeoutError("the request has not finished", expected=f"within {timeout} s", found=self.status)
         if self._error is not None:
             raise self._error
@@ -65,12 +69,26 @@ class Request:
 
     def cancel(self) -> bool:
         """Prevent the request from running; False when it has begun or finished."""
+        if self._finished.is_set():
+            return False
         with self._lock:
             if self.status != QUEUED:
                 return False
             self.status = CANCELLED
         self._finish(CANCELLED, None, RequestCancelledError("the request was cancelled before it ran"))
         return True
+
+    def leave_behind(self) -> None:
+        """In a process forked off before it had finished: fail, without the callback. Its locks may be locked."""
+        if self._finished.is_set():
+            return
+        self._lock, self._finished, self._callback = threading.Lock(), threading.Event(), None
+        error = RequestCancelledError(
+            "the request belongs to the process that this one was forked from",
+            found=f"it was {self.status}",
+            hint="Submit it again in this process.",
+        )
+        self._finish(CANCELLED, None, error)
 
     def execute(self, run: Callable[[list[np.ndarray]], Outputs]) -> None:
         """Run the request unless it has been cancelled; for the workers of its queue."""
@@ -100,7 +118,10 @@ class Request:
 
 
 class RequestQueue:
-    """Requests waiting for a fixed number of worker threads, which start with the first request.
+    """Requests waiting for a fixed number of worker threads, which start with the first requests.
+
+    A process that is forked off has a queue of its own, empty and without workers until the next request; what waited
+    or ran when it was forked fails there.
 
     Args:
         run: computes the outputs from checked inputs; called by several workers at a time.
@@ -112,16 +133,29 @@ class RequestQueue:
         self._run = run
         self._workers = workers
         self._length = length
-        self._waiting: deque[Request] = deque()
+        self._closed = False
+        self._start_anew()
+        _queues.add(self)
+
+    def _start_anew(self) -> None:
         self._changed = threading.Condition()
         self._threads: list[threading.Thread] = []
-        self._closed = False
+        self._waiting: deque[Request] = deque()
+        self._requests: WeakSet[Request] = WeakSet()
+
+    def leave_behind(self) -> None:
+        """In a forked process: be a queue of this process. Only the thread that forked is left, wherever it is."""
+        left = list(self._requests)
+        self._start_anew()
+        for request in left:
+            request.leave_behind()
 
     def put(self, request: Request, timeout: float | None) -> None:
         """Append a request, waiting for room for at most `timeout` seconds.
 
         Raises:
             RequestTimeoutError: there was no room within the time; a callback, which occupies a worker, never waits.
+            ResourceError: there is no worker, and no thread can be started.
             UsageError: the queue is closed.
         """
         if threading.current_thread() in self._threads:
@@ -142,20 +176,38 @@ class RequestQueue:
                 self._changed.wait(remaining)
             if self._closed:
                 raise UsageError("the session is closed")
-            self._waiting.append(request)
             if len(self._threads) < self._workers:
-                name = f"tilewright-worker-{len(self._threads)}"
-                thread = threading.Thread(target=self._work, name=name, daemon=True)
-                self._threads.append(thread)
-                thread.start()
+                self._start_worker()
+            self._requests.add(request)
             self._changed.notify_all()
+            self._waiting.append(request)
+
+    def _start_worker(self) -> None:
+        name = f"tilewright-worker-{len(self._threads)}"
+        thread = threading.Thread(target=self._work, args=(self._threads,), name=name, daemon=True)
+        self._threads.append(thread)
+        try:
+            thread.start()
+        except BaseException as error:
+            # Ctrl-C may also arrive when it has started, and then it works.
+            if thread.ident is None:
+                self._threads.remove(thread)
+            if not isinstance(error, RuntimeError):
+                raise
+            if not self._threads:
+                raise ResourceError(
+                    f"no thread can be started to run requests: {error}",
+                    stage="submit",
+                    hint="Use run, or end other threads first.",
+                ) from error
 
     def _discard_cancelled(self) -> None:
         for request in [request for request in self._waiting if request.done()]:
             self._waiting.remove(request)
 
-    def _work(self) -> None:
-        while True:
+    def _work(self, threads: list[threading.Thread]) -> None:
+        # A callback may fork: in the new process, this thread is none of the queue's.
+        while threads is self._threads:
             with self._changed:
                 while not self._waiting and not self._closed:
                     self._changed.wait()
@@ -164,9 +216,20 @@ class RequestQueue:
                 request = self._waiting.popleft()
                 self._changed.notify_all()
             request.execute(self._run)
+            del request
+        # A process ends with its last thread, and the callback may have made it submit requests.
+        close_all()
 
     def close(self) -> None:
         """Cancel what waits, let what runs finish, and end the workers. Idempotent."""
+        self.end()
+        for thread in self._threads:
+            # A callback may close the session: its own worker cannot be waited for.
+            if thread is not threading.current_thread():
+                thread.join()
+
+    def end(self) -> None:
+        """Cancel what waits, and have the workers end when they have finished what runs. Idempotent."""
         with self._changed:
             self._closed = True
             waiting = list(self._waiting)
@@ -174,7 +237,22 @@ class RequestQueue:
             self._changed.notify_all()
         for request in waiting:
             request.cancel()
-        for thread in self._threads:
-            # A callback may close the session: its own worker cannot be waited for.
-            if thread is not threading.current_thread():
-                thread.join()
+
+
+_queues: WeakSet[RequestQueue] = WeakSet()
+
+
+def close_all() -> None:
+    """Close the queues of this process."""
+    for queue in list(_queues):
+        queue.close()
+
+
+def _leave_behind() -> None:
+    for queue in list(_queues):
+        queue.leave_behind()
+
+
+atexit.register(close_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_behind)

@@ -5,44 +5,31 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tilewright.errors import ArtifactError, UsageError
+from tilewright.errors import ArtifactError, UsageError, resources
 
 from .artifact.artifact import Artifact
-from .artifact.manifest import ENGINES, Engine, Stage, TensorSpec
-from .buffers import Buffers, bytes_of, check_inputs
-from .cpu import CpuExecutor
-from .device import DeviceExecutor, check_machine
+from .artifact.manifest import ENGINES, TensorSpec
+from .buffers import check_inputs
+from .cpu import CodePolicy
+from .device import check_machine
+from .interruption import Asked, Result, compute_aside
 from .profile import Profile, StepTime, combine
-from .reference import ReferenceExecutor
 from .request import Callback, Outputs, Request, RequestQueue
+from .runner import Runner
 
 if TYPE_CHECKING:
     from .machine import Machine
 
-
-class Executor(Protocol):
-    """What executes the stages of one kind for an engine; several threads may call it at once."""
-
-    def __init__(self, artifact: Artifact, engine: Engine) -> None: ...
-
-    def run(self, stage: Any, buffers: Buffers) -> None: ...
-
-    def timed(self, stage: Any, buffers: Buffers) -> list[StepTime]: ...
-
-
-EXECUTORS: dict[str, type[Executor]] = {
-    "cpu": CpuExecutor,
-    "reference": ReferenceExecutor,
-    "device": DeviceExecutor,
-}
-"""The executor for each kind of stage."""
+_LONG = 1.0
+"""Seconds after which a user may want to interrupt a run."""
 
 _COMPILE_FOR = {
     "device": "Compile the model with precision int8 for a machine.",
@@ -53,6 +40,7 @@ _COMPILE_FOR = {
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview
 
 
+@resources("load artifact")
 def load(
     source: Source | Artifact,
     *,
@@ -61,6 +49,9 @@ def load(
     threads: int | None = None,
     workers: int = 1,
     queue: int = 16,
+    copy: bool = True,
+    memory_limit: int | None = None,
+    time_limit: float | None = None,
 ) -> Session:
     """Load an artifact.
 
@@ -72,22 +63,40 @@ def load(
         threads: threads that compute one request; this build uses one.
         workers: how many submitted requests run at once.
         queue: how many further requests may wait.
+        copy: read a file into memory of this process's own, so that nothing which happens to the file later concerns
+            the session. Otherwise it is mapped, and processes share its memory; see `Artifact.open` for what must not
+            happen to it then.
+        memory_limit: bytes that the session may take while one run is computed: the artifact unless it is mapped,
+            native code, work memory, inputs and outputs, and the memories of the simulator. Each further run at a time
+            takes all but the first two again. Where kernels are generated, the compiler's memory comes on top.
+        time_limit: seconds of processor time that generating kernels may take, where the native code must not run or
+            does not fit this processor; by default 8 and one more for each 50 KB of artifact.
 
     Raises:
         ArtifactError: the artifact is damaged, cannot be read, or does not hold the engine.
         MachineError: the machine is another than the artifact was compiled for; the message says how they differ.
         InstructionError: a device program is damaged or unsafe.
         TrustError: its native code must not run here and the compiler is not installed.
+        ResourceError: it takes more memory or time than the limits allow, or more memory than this machine has.
         UsageError: an argument is out of range.
     """
     if engine is not None and engine not in ENGINES:
         raise UsageError("unknown engine", expected=" or ".join(ENGINES), found=repr(engine))
     if threads not in (None, 1):
         raise UsageError("this build runs one thread per request", expected="threads=1 or None", found=repr(threads))
-    for name, value in (("workers", workers), ("queue", queue)):
+    for name, value in (("workers", workers), ("queue", queue), ("memory_limit", memory_limit)):
+        if value is None and name == "memory_limit":
+            continue
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise UsageError(f"{name} is out of range", expected="an integer of at least 1", found=repr(value))
-    artifact = source if isinstance(source, Artifact) else Artifact.open(source)
+    if time_limit is not None and (not isinstance(time_limit, (int, float)) or not time_limit > 0):
+        raise UsageError("time_limit is out of range", expected="seconds, more than 0", found=repr(time_limit))
+    if isinstance(source, (str, os.PathLike)):
+        artifact = Artifact.open(source, copy=copy, memory_limit=memory_limit)
+    elif not copy:
+        raise UsageError("only files can be mapped", expected="a path with copy=False", found=type(source).__name__)
+    else:
+        artifact = source if isinstance(source, Artifact) else Artifact.open(source, memory_limit=memory_limit)
     chosen = choose_engine(artifact, engine)
     if machine is not None:
         if chosen != "device":
@@ -99,7 +108,8 @@ def load(
 
         at_hand = machine if isinstance(machine, machines.Machine) else machines.load(machine)
         check_machine(artifact, artifact.manifest.engines[chosen], at_hand)
-    return Session(artifact, chosen, workers, queue)
+    runner = Runner(artifact, artifact.manifest.engines[chosen], CodePolicy(time_limit), memory_limit)
+    return Session(artifact, chosen, runner, workers, queue)
 
 
 def choose_engine(artifact: Artifact, engine: str | None) -> str:
@@ -122,62 +132,6 @@ def choose_engine(artifact: Artifact, engine: str | None) -> str:
     return engine
 
 
-class _Runner:
-    """Runs one engine with as many sets of buffers as there are runs at a time. Knows nothing of the session."""
-
-    def __init__(self, artifact: Artifact, engine: Engine) -> None:
-        manifest = artifact.manifest
-        program = manifest.cpu_programs[engine.cpu_program] if engine.cpu_program is not None else None
-        self.outputs = manifest.outputs
-        self._inputs = len(manifest.inputs)
-        self._constants = bytes_of(artifact.section(program.constants) if program else memoryview(b""))
-        executors: dict[str, Executor] = {}
-        for stage in engine.stages:
-            if stage.kind not in EXECUTORS:
-                raise ArtifactError(f"this build cannot run stages of kind {stage.kind!r}", stage="load artifact")
-            if stage.kind not in executors:
-                executors[stage.kind] = EXECUTORS[stage.kind](artifact, engine)
-        native = executors.get("cpu")
-        self._arena_bytes = program.arena_bytes if program else 0
-        if isinstance(native, CpuExecutor):
-            self._arena_bytes = max(self._arena_bytes, native.arena_bytes)
-        self.stages: list[tuple[Executor, Stage]] = [(executors[stage.kind], stage) for stage in engine.stages]
-        self._lock = threading.Lock()
-        self._free: list[Buffers] = [self._allocate()]
-
-    def _allocate(self) -> Buffers:
-        return Buffers(self._arena_bytes, self._constants, self._inputs, self.outputs)
-
-    def acquire(self) -> Buffers:
-        with self._lock:
-            if self._free:
-                return self._free.pop()
-        return self._allocate()
-
-    def release(self, buffers: Buffers) -> None:
-        buffers.release()
-        with self._lock:
-            self._free.append(buffers)
-
-    def run(self, inputs: list[np.ndarray]) -> Outputs:
-        buffers = self.acquire()
-        try:
-            buffers.bind(inputs)
-            for executor, stage in self.stages:
-                executor.run(stage, buffers)
-            return {spec.name: array for spec, array in zip(self.outputs, buffers.outputs, strict=True)}
-        finally:
-            self.release(buffers)
-
-    def timed(self, inputs: list[np.ndarray]) -> list[StepTime]:
-        buffers = self.acquire()
-        try:
-            buffers.bind(inputs)
-            return [time for executor, stage in self.stages for time in executor.timed(stage, buffers)]
-        finally:
-            self.release(buffers)
-
-
 class Session:
     """A network ready to run; made by `load`. Use it as a context manager, or call `close` when done.
 
@@ -188,14 +142,16 @@ class Session:
         engine: ``device``, ``software`` or ``float``.
     """
 
-    def __init__(self, artifact: Artifact, engine: str, workers: int, queue: int) -> None:
+    def __init__(self, artifact: Artifact, engine: str, runner: Runner, workers: int, queue: int) -> None:
         self.artifact = artifact
         self.engine = engine
-        self._runner = _Runner(artifact, artifact.manifest.engines[engine])
-        self._queue = RequestQueue(self._runner.run, workers, queue)
+        self._runner = runner
+        self._queue = RequestQueue(runner.run, workers, queue)
         self._closed = False
-        # Also ends the workers of a session that nobody closed, when it is collected or the process ends.
-        self._finalizer = weakref.finalize(self, self._queue.close)
+        # Whether the next run may hold up Ctrl-C: the first may, others if the one before took long.
+        self._may_be_long = runner.native
+        # Ends the workers of a session that nobody closed, without waiting: a worker itself may be what collects it.
+        weakref.finalize(self, self._queue.end).atexit = False
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -210,13 +166,27 @@ class Session:
     def run(self, inputs: Mapping[str, np.ndarray]) -> Outputs:
         """The outputs for these inputs, by name, in new arrays.
 
+        Ctrl-C interrupts it on the main thread, and the session can be used on. What was begun is abandoned at the next
+        step of the network; until then it may read the inputs.
+
         Raises:
             InputError: an input is unknown, missing, of the wrong shape or dtype, or holds values out of range.
+            ResourceError: this machine does not have enough memory.
             UsageError: the session is closed.
         """
         self._check_open()
-        return self._runner.run(check_inputs(inputs, self.inputs, copy=False))
+        return self._compute(partial(self._runner.run, check_inputs(inputs, self.inputs, copy=False)))
 
+    def _compute(self, compute: Callable[[Asked | None], Result]) -> Result:
+        """Compute where Ctrl-C can be heard, if that may take long; signals come to the main thread."""
+        if not self._may_be_long or threading.current_thread() is not threading.main_thread():
+            return compute(None)
+        start = perf_counter()
+        result = compute_aside(compute)
+        self._may_be_long = perf_counter() - start > _LONG
+        return result
+
+    @resources("submit")
     def submit(
         self, inputs: Mapping[str, np.ndarray], callback: Callback | None = None, *, timeout: float | None = None
     ) -> Request:
@@ -229,6 +199,7 @@ class Session:
         Raises:
             InputError: an input is unknown, missing, or of the wrong shape or dtype.
             RequestTimeoutError: there was no room in the queue within the time.
+            ResourceError: this machine does not have enough memory, or cannot start a thread.
             UsageError: the session is closed.
         """
         self._check_open()
@@ -243,21 +214,22 @@ class Session:
             inputs: as for `run`; by default zeros for integers and the same normal random numbers for floats each time.
 
         Raises:
-            InputError: as for `run`.
+            InputError, ResourceError: as for `run`.
             UsageError: the session is closed, or `rounds` is less than 1.
         """
         self._check_open()
         if rounds < 1:
             raise UsageError("rounds is out of range", expected="at least 1", found=rounds)
         arrays = check_inputs(inputs if inputs is not None else self._sample_inputs(), self.inputs, copy=False)
-        self._runner.run(arrays)
+        run, timed = partial(self._runner.run, arrays), partial(self._runner.timed, arrays)
+        self._compute(run)
         whole: list[float] = []
         steps: list[list[StepTime]] = []
         for _ in range(rounds):
             start = perf_counter()
-            self._runner.run(arrays)
+            self._compute(run)
             whole.append((perf_counter() - start) * 1e3)
-            steps.append(self._runner.timed(arrays))
+            steps.append(self._compute(timed))
         return Profile(self.engine, rounds, float(np.median(whole)), combine(steps))
 
     def _sample_inputs(self) -> dict[str, np.ndarray]:
@@ -276,7 +248,7 @@ class Session:
     def close(self) -> None:
         """Cancel requests that wait, let those that run finish, and end the workers. Idempotent."""
         self._closed = True
-        self._finalizer()
+        self._queue.close()
 
     def __repr__(self) -> str:
         inputs, outputs = (", ".join(map(str, specs)) for specs in (self.inputs, self.outputs))

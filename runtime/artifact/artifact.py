@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Sequence
+import stat
+from collections.abc import Callable, Sequence
+from io import FileIO
 from pathlib import Path
 
-from tilewright.errors import ArtifactError
+from tilewright.errors import ArtifactError, ResourceError, resources
 
 from ..files.output_file import output_file
+from ..pages import private_pages
 from . import trust
 from .container import NO_TAG, Container, Layout, Section, SectionKind, chunks, lay_out
 from .manifest import Manifest
@@ -47,51 +50,127 @@ def artifact_bytes(manifest: Manifest, sections: Sequence[Section]) -> bytes:
     return b"".join(chunks(everything, layout, tag))
 
 
-def _map_file(path: str | os.PathLike[str]) -> memoryview:
+def _unreadable(path: str, error: OSError | ValueError | str) -> ArtifactError:
+    reason = (error.strerror if isinstance(error, OSError) else None) or error
+    return ArtifactError(f"cannot read {path!r}: {reason}", stage="load artifact")
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open for reading; without O_NONBLOCK, opening a FIFO waits for someone to write to it."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _open_file(path: str) -> tuple[FileIO, int]:
+    """A regular file, and its length."""
     try:
-        with open(path, "rb") as file:
-            if os.fstat(file.fileno()).st_size == 0:
-                return memoryview(b"")
-            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        file = FileIO(path, "rb", opener=_without_waiting)
+        status = os.fstat(file.fileno())
     except (OSError, ValueError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or error
-        raise ArtifactError(f"cannot read {str(path)!r}: {reason}", stage="load artifact") from error
+        raise _unreadable(path, error) from error
+    if not stat.S_ISREG(status.st_mode):
+        file.close()
+        raise _unreadable(path, "it is no regular file")
+    return file, status.st_size
 
 
-def _map_bytes(content: bytes | bytearray | memoryview) -> memoryview:
+def _mapped(file: FileIO, path: str) -> memoryview:
+    try:
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _read_into(memory: memoryview, file: FileIO, path: str) -> Callable[[int], None]:
+    """What reads a file into memory, as far as it is asked to."""
+    done = 0
+
+    def fill(end: int) -> None:
+        nonlocal done
+        while done < end:
+            try:
+                count = file.readinto(memory[done:end])
+            except OSError as error:
+                raise _unreadable(path, error) from error
+            if not count:
+                raise _unreadable(path, f"it ended after {done} of {len(memory)} bytes, so something else changes it")
+            done += count
+
+    return fill
+
+
+def _own(content: bytes | bytearray | memoryview) -> memoryview:
     """A copy on pages of its own, because kernels read constants in place and rely on their alignment."""
     view = memoryview(content).cast("B")
-    if not len(view):
-        return view
-    pages = mmap.mmap(-1, len(view))
-    pages[:] = view
-    return memoryview(pages).toreadonly()
+    pages = private_pages(len(view), "an artifact")
+    pages[: len(view)] = view
+    return memoryview(pages)[: len(view)].toreadonly()
+
+
+def _check_size(size: int, origin: str, limit: int | None) -> None:
+    if limit is not None and size > limit:
+        raise ResourceError(
+            f"{origin} does not fit the memory limit",
+            stage="load artifact",
+            expected=f"at most {limit} bytes",
+            found=f"{size} bytes of artifact",
+        )
 
 
 class Artifact(Container):
-    """A loaded artifact. Opening checks the structure and every checksum; sections are views of the mapped file.
+    """A loaded artifact. Opening checks the structure and every checksum; sections are views of one block of memory.
 
     Attributes:
         origin: the path, or ``artifact in memory``.
+        mapped: the memory is the file itself, mapped, not a copy of it.
         manifest: the checked manifest.
     """
 
-    def __init__(self, buffer: memoryview, origin: str) -> None:
-        super().__init__(buffer, origin)
+    def __init__(
+        self,
+        buffer: memoryview,
+        origin: str,
+        fill: Callable[[int], None] = lambda end: None,
+        *,
+        mapped: bool = False,
+    ) -> None:
+        super().__init__(buffer, origin, fill)
+        self.mapped = mapped
         self.section(MANIFEST_SECTION, SectionKind.MANIFEST)
         self.manifest = Manifest.from_json(self.copy(MANIFEST_SECTION))
         check_manifest(self.manifest, {name: (entry.kind, entry.length) for name, entry in self.sections.items()})
 
     @staticmethod
-    def open(source: str | os.PathLike[str] | bytes | bytearray | memoryview) -> Artifact:
+    @resources("load artifact")
+    def open(
+        source: str | os.PathLike[str] | bytes | bytearray | memoryview,
+        *,
+        copy: bool = True,
+        memory_limit: int | None = None,
+    ) -> Artifact:
         """Open a ``.twa`` file, or an artifact that is already in memory.
+
+        Args:
+            copy: read a file into memory of this process's own. Otherwise it is mapped, and processes that map the same
+                file share its memory; then it must not change while anything of it is in use: another process that
+                overwrites it changes results, and one that truncates it ends this process with SIGBUS. (Replacing it
+                with a new file of the same name, as `write_artifact` does, is no change.)
+            memory_limit: bytes that the copy may have.
 
         Raises:
             ArtifactError: the file cannot be read, is no artifact, is of another version, damaged or inconsistent.
+            ResourceError: it is larger than the limit or than the memory of this machine.
         """
         if isinstance(source, (bytes, bytearray, memoryview)):
-            return Artifact(_map_bytes(source), "artifact in memory")
-        return Artifact(_map_file(source), str(Path(source)))
+            _check_size(memoryview(source).nbytes, "artifact in memory", memory_limit)
+            return Artifact(_own(source), "artifact in memory")
+        path, origin = os.fspath(source), str(Path(source))
+        file, size = _open_file(path)
+        with file:
+            if not copy and size:
+                return Artifact(_mapped(file, path), origin, mapped=True)
+            _check_size(size, origin, memory_limit)
+            memory = memoryview(private_pages(size, "an artifact"))[:size]
+            return Artifact(memory.toreadonly(), origin, _read_into(memory, file, path))
 
     def __repr__(self) -> str:
         model, engines = self.manifest.model.name, ", ".join(self.manifest.engines)

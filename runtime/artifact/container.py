@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -157,6 +157,8 @@ class Container:
     Args:
         buffer: the whole file; sections are views of it.
         origin: how messages call the file.
+        fill: called with an end before the bytes of the buffer up to there are looked at for the first time, so that a
+            file can be read and checked piece by piece, while the piece is in the processor's cache.
 
     Attributes:
         sections: the section table, in file order.
@@ -165,9 +167,10 @@ class Container:
         ArtifactError: anything about the file is not exactly as `lay_out` would write it.
     """
 
-    def __init__(self, buffer: memoryview, origin: str) -> None:
+    def __init__(self, buffer: memoryview, origin: str, fill: Callable[[int], None] = lambda end: None) -> None:
         self.origin = origin
         self._buffer = buffer
+        fill(min(_HEADER.size, len(buffer)))
         if len(buffer) < _HEADER.size or buffer[:8] != MAGIC:
             if len(buffer) >= 8 and buffer[:8] == MAGIC:
                 raise self._damaged("it ends within the header", f"{_HEADER.size} bytes", f"{len(buffer)}")
@@ -193,6 +196,7 @@ class Container:
             raise self._damaged("its header is inconsistent")
         if zlib.crc32(_header_bytes(count, length, digest=self._digest, tag=self._tag)) != crc:
             raise self._damaged("the checksum of its header is wrong")
+        fill(table_end)
         table = bytes(buffer[_HEADER.size : table_end])
         if sha256(_header_bytes(count, length) + table) != self._digest:
             raise self._damaged("the digest of its section table is wrong")
@@ -203,7 +207,7 @@ class Container:
             fields = _ENTRY.unpack(line)
             if _ENTRY.pack(*fields) != line:
                 raise self._damaged(f"the unused bytes of section {index} are not empty")
-            end = self._read_entry(index, fields, end)
+            end = self._read_entry(index, fields, end, fill)
         if end != length:
             raise self._damaged("bytes follow its last section", f"{end} bytes", f"{length}")
 
@@ -216,7 +220,9 @@ class Container:
             hint="Copy or compile it again.",
         )
 
-    def _read_entry(self, index: int, fields: tuple[bytes, int, int, int, int, bytes], end: int) -> int:
+    def _read_entry(
+        self, index: int, fields: tuple[bytes, int, int, int, int, bytes], end: int, fill: Callable[[int], None]
+    ) -> int:
         """Check one table entry against the end of the section before it; returns where this section ends."""
         raw_name, kind_number, crc, offset, length, digest = fields
         try:
@@ -228,12 +234,23 @@ class Container:
             raise self._damaged(f"section {index} has no name of its own")
         if offset != _align(end, kind.alignment) or length > len(self._buffer) - offset:
             raise self._damaged(f"section {name!r} does not lie where its predecessor ends")
+        fill(offset)
         if any(self._buffer[end:offset]):
             raise self._damaged(f"the gap before section {name!r} is not empty")
-        if zlib.crc32(self._buffer[offset : offset + length]) != crc:
+        found = 0
+        for start in range(offset, offset + length, _PIECE):
+            stop = min(start + _PIECE, offset + length)
+            fill(stop)
+            found = zlib.crc32(self._buffer[start:stop], found)
+        if found != crc:
             raise self._damaged(f"the checksum of section {name!r} is wrong")
         self.sections[name] = SectionEntry(name, kind, crc, offset, length, digest)
         return offset + length
+
+    @property
+    def length(self) -> int:
+        """Bytes of the whole file."""
+        return len(self._buffer)
 
     @property
     def digest(self) -> str:

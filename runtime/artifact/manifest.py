@@ -13,13 +13,12 @@ from typing import Annotated, Literal
 import numpy as np
 
 from tilewright.errors import ArtifactError
+from tilewright.limits import ARENA, ELEMENTS, RANK, STEPS
 
 from .json_dataclasses import AtMost, Bounds, OneOf, Source, parse, read, write
 
 ENGINES = ("device", "software", "float")
 """Every engine an artifact may hold, the preferred one first."""
-
-MAXIMUM_ELEMENTS = 2**40
 
 NUMPY_DTYPES: dict[str, np.dtype] = {
     "f16": np.dtype("<f2"),
@@ -40,7 +39,7 @@ NUMPY_DTYPES: dict[str, np.dtype] = {
 _SOURCE = Source("manifest", ArtifactError, "load artifact")
 
 _DType = Annotated[str, OneOf(NUMPY_DTYPES)]
-_Shape = Annotated[tuple[Annotated[int, Bounds(0, MAXIMUM_ELEMENTS)], ...], AtMost(32)]
+_Shape = Annotated[tuple[Annotated[int, Bounds(0, ELEMENTS)], ...], AtMost(RANK)]
 
 
 @dataclass(frozen=True)
@@ -58,6 +57,11 @@ class TensorSpec:
     name: str
     dtype: _DType
     shape: _Shape
+
+    @property
+    def bytes(self) -> int:
+        """Size in bytes."""
+        return math.prod(self.shape) * self.numpy.itemsize
 
     def __str__(self) -> str:
         return f"{self.name}: {self.dtype}[{','.join(map(str, self.shape))}]"
@@ -136,9 +140,9 @@ class CpuProgramInfo:
     code: str
     constants: str
     module: str
-    arena_bytes: int
+    arena_bytes: Annotated[int, Bounds(0, ARENA)]
     target: Processor
-    steps: tuple[StepInfo, ...]
+    steps: Annotated[tuple[StepInfo, ...], AtMost(STEPS)]
 
 
 @dataclass(frozen=True)
@@ -220,7 +224,7 @@ Stage = CpuStage | ReferenceStage | DeviceStage
 class Engine:
     """One way to run the network: stages in order, all sharing one arena and the constants of one CPU program."""
 
-    stages: tuple[Stage, ...]
+    stages: Annotated[tuple[Stage, ...], AtMost(STEPS)]
 
     @property
     def cpu_program(self) -> str | None:

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from typing import NoReturn
 
 from tilewright.errors import ArtifactError
+from tilewright.limits import ELEMENTS
 
 from .container import SectionKind
 from .manifest import (
     ENGINES,
-    MAXIMUM_ELEMENTS,
     BufferRef,
     CpuProgramInfo,
     CpuStage,
@@ -59,8 +59,8 @@ def _inconsistent(where: str, expected: object, found: object) -> NoReturn:
 
 def _check_extents(where: str, shape: tuple[int, ...]) -> None:
     # NumPy multiplies the extents of an empty tensor as if none were 0.
-    if math.prod(max(extent, 1) for extent in shape) > MAXIMUM_ELEMENTS:
-        _inconsistent(where, f"up to {MAXIMUM_ELEMENTS} elements", list(shape))
+    if math.prod(max(extent, 1) for extent in shape) > ELEMENTS:
+        _inconsistent(where, f"up to {ELEMENTS} elements", list(shape))
 
 
 def _check_section(where: str, name: str, kind: SectionKind, sections: Mapping[str, tuple[SectionKind, int]]) -> None:

@@ -128,7 +128,7 @@ class RequestTimeoutError(TilewrightError, TimeoutError):
 
 
 class RequestCancelledError(TilewrightError):
-    """A request was cancelled before it ran."""
+    """A request was cancelled before it ran, or was left behind in another process by a fork."""
 
 
 class ResourceError(TilewrightError):

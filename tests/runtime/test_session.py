@@ -25,12 +25,12 @@ from artifact_samples import (
 )
 
 import tilewright
-from tilewright.errors import ArtifactError, InputError, TilewrightError, TrustError, UsageError
+from tilewright.errors import ArtifactError, InputError, ResourceError, TilewrightError, TrustError, UsageError
 from tilewright.ir.core import Function, Module
 from tilewright.ir.ops.elementwise import Add
 from tilewright.ir.text.printer import print_module
 from tilewright.ir.types import DType, TensorType
-from tilewright.runtime import Session, load, session
+from tilewright.runtime import Session, load, runner
 from tilewright.runtime.artifact.artifact import Artifact, artifact_bytes, write_artifact
 from tilewright.runtime.artifact.container import Section, SectionKind
 from tilewright.runtime.artifact.manifest import (
@@ -43,7 +43,8 @@ from tilewright.runtime.artifact.manifest import (
     StepInfo,
     TensorSpec,
 )
-from tilewright.runtime.buffers import Buffers
+from tilewright.runtime.buffers import Buffers, allocate_arena
+from tilewright.runtime.cpu import CodePolicy
 from tilewright.runtime.native.mapping import supported
 from tilewright.runtime.profile import StepTime
 
@@ -239,8 +240,9 @@ def test_another_kind_of_stage_plugs_in(monkeypatch: pytest.MonkeyPatch) -> None
     content = artifact_bytes(manifest, sections)
 
     class Doubler:
-        def __init__(self, artifact: Artifact, engine: Engine) -> None:
+        def __init__(self, artifact: Artifact, engine: Engine, policy: CodePolicy) -> None:
             assert engine.cpu_program is None
+            self.memory = {"doubles": 1000}
 
         def run(self, stage: DeviceStage, buffers: Buffers) -> None:
             buffers.view(stage.results[0])[:] = 2 * buffers.view(stage.operands[0]).ravel()
@@ -249,7 +251,7 @@ def test_another_kind_of_stage_plugs_in(monkeypatch: pytest.MonkeyPatch) -> None
             self.run(stage, buffers)
             return [StepTime(StepInfo("net", "device", None), "device", 1.0)]
 
-    monkeypatch.setitem(session.EXECUTORS, "device", Doubler)
+    monkeypatch.setitem(runner.EXECUTORS, "device", Doubler)
     running = load(content)
     np.testing.assert_array_equal(running.run({"x": sample()})["y"], 2 * sample().ravel())
     assert running.profile(rounds=1).steps[0].kernel == "device"
@@ -263,7 +265,7 @@ def with_compiler(monkeypatch: pytest.MonkeyPatch, calls: list[str], code: bytes
     """Stand in for the compiler: generates `code` for any program."""
     package = types.ModuleType("tilewright.codegen.package")
 
-    def regenerate(artifact: Artifact, program: str) -> tuple[bytes, int]:
+    def regenerate(artifact: Artifact, program: str, seconds: float) -> tuple[bytes, int]:
         calls.append(f"{program}: {artifact.text('main.module')}")
         return code, 4096
 
@@ -315,8 +317,14 @@ def test_code_for_another_processor_is_generated_again(monkeypatch: pytest.Monke
 
 def test_an_arena_beyond_all_memory_is_an_error() -> None:
     program = replace(small_manifest().cpu_programs["main"], arena_bytes=2**62)
-    with pytest.raises(ArtifactError, match="no memory for an arena of"):
+    with pytest.raises(ArtifactError) as caught:
         load(small_artifact(cpu_programs={"main": program}))
+    assert str(caught.value) == (
+        "load artifact: manifest: field 'cpu_programs.main.arena_bytes' is out of range; expected 0 to 1099511627776, "
+        "found 4611686018427387904"
+    )
+    with pytest.raises(ResourceError, match="load artifact: no memory for an arena of 4611686018427387904 bytes: "):
+        allocate_arena(2**62)
 
 
 def test_the_file_may_be_replaced_while_it_is_used(tmp_path: Path) -> None:

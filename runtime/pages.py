@@ -1,0 +1,31 @@
+"""Memory of this process's own, in whole pages."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+
+from tilewright.errors import ResourceError
+
+_HUGE_PAGE = 1 << 21
+
+
+def private_pages(size: int, purpose: str) -> mmap.mmap:
+    """At least `size` bytes of zeros, page aligned; physical memory is taken when it is first touched.
+
+    A process that is forked off has a copy of its own.
+
+    Raises:
+        ResourceError: the system has no such amount for this `purpose`.
+    """
+    # Python's default is memory that parent and child share after a fork, and that has no huge pages.
+    flags = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+    try:
+        pages = mmap.mmap(-1, max(size, 1), **flags)
+    except (OSError, ValueError, OverflowError, MemoryError) as error:
+        raise ResourceError(f"no memory for {purpose} of {size} bytes: {error}", stage="load artifact") from error
+    if size >= 2 * _HUGE_PAGE and hasattr(mmap, "MADV_HUGEPAGE"):
+        # Fewer page faults and address translations; a kernel without huge pages says no, which is fine.
+        with contextlib.suppress(OSError):
+            pages.madvise(mmap.MADV_HUGEPAGE)
+    return pages

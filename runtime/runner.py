@@ -1,0 +1,148 @@
+"""Runs: the stages of an engine in order, on sets of buffers that are kept for the next run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from tilewright.errors import ArtifactError, ResourceError, resources
+
+from .artifact.artifact import Artifact
+from .artifact.manifest import Engine, Stage
+from .buffers import Buffers, bytes_of
+from .cpu import CodePolicy, CpuExecutor
+from .device import DeviceExecutor
+from .interruption import Asked
+from .profile import StepTime
+from .reference import ReferenceExecutor
+from .request import Outputs
+
+
+class Executor(Protocol):
+    """What executes the stages of one kind for an engine; several threads may call it at once."""
+
+    def __init__(self, artifact: Artifact, engine: Engine, policy: CodePolicy) -> None: ...
+
+    @property
+    def memory(self) -> Mapping[str, int]:
+        """Bytes that it takes of its own, by what for: while the session is open, and for one run."""
+        ...
+
+    def run(self, stage: Any, buffers: Buffers) -> None: ...
+
+    def timed(self, stage: Any, buffers: Buffers) -> list[StepTime]: ...
+
+
+EXECUTORS: dict[str, type[Executor]] = {
+    "cpu": CpuExecutor,
+    "reference": ReferenceExecutor,
+    "device": DeviceExecutor,
+}
+"""The executor for each kind of stage."""
+
+
+class Runner:
+    """Runs one engine with as many sets of buffers as there are runs at a time. Knows nothing of the session.
+
+    Args:
+        memory_limit: bytes that it may take with one run at a time; None for no limit.
+
+    Attributes:
+        outputs: what a run returns.
+        native: whether native code takes part, during which Python runs no signal handlers.
+
+    Raises:
+        ResourceError: it takes more memory than the limit or than there is.
+        TilewrightError: an executor cannot execute its stages.
+    """
+
+    def __init__(self, artifact: Artifact, engine: Engine, policy: CodePolicy, memory_limit: int | None = None) -> None:
+        manifest = artifact.manifest
+        program = manifest.cpu_programs[engine.cpu_program] if engine.cpu_program is not None else None
+        self.outputs = manifest.outputs
+        self._inputs = len(manifest.inputs)
+        self._arena_bytes = program.arena_bytes if program else 0
+        memory = {
+            "artifact": 0 if artifact.mapped else artifact.length,
+            "inputs and outputs": sum(spec.bytes for spec in (*manifest.inputs, *manifest.outputs)),
+        }
+        # Before anything is made, and again when it is known.
+        self._check_memory(memory, memory_limit)
+        self._constants = bytes_of(artifact.section(program.constants) if program else memoryview(b""))
+        executors: dict[str, Executor] = {}
+        for stage in engine.stages:
+            if stage.kind not in EXECUTORS:
+                raise ArtifactError(f"this build cannot run stages of kind {stage.kind!r}", stage="load artifact")
+            if stage.kind not in executors:
+                executor = executors[stage.kind] = EXECUTORS[stage.kind](artifact, engine, policy)
+                memory.update(executor.memory)
+                if isinstance(executor, CpuExecutor):
+                    self._arena_bytes = max(self._arena_bytes, executor.arena_bytes)
+        self._check_memory(memory, memory_limit)
+        self.native = "cpu" in executors
+        self.stages: list[tuple[Executor, Stage]] = [(executors[stage.kind], stage) for stage in engine.stages]
+        # Without a lock, which a process forked meanwhile would find locked: taking and adding are atomic.
+        self._free: list[Buffers] = [self._allocate()]
+
+    def _check_memory(self, memory: Mapping[str, int], limit: int | None) -> None:
+        everything = {**memory, "work memory": self._arena_bytes}
+        needed = sum(everything.values())
+        if limit is not None and needed > limit:
+            raise ResourceError(
+                "the artifact does not fit the memory limit",
+                stage="load artifact",
+                expected=f"at most {limit} bytes",
+                found=f"{needed} bytes: {', '.join(f'{size} of {what}' for what, size in everything.items() if size)}",
+            )
+
+    def _allocate(self) -> Buffers:
+        return Buffers(self._arena_bytes, self._constants, self._inputs, self.outputs)
+
+    def _acquire(self) -> Buffers:
+        try:
+            return self._free.pop()
+        except IndexError:
+            return self._allocate()
+
+    def _release(self, buffers: Buffers) -> None:
+        buffers.release()
+        self._free.append(buffers)
+
+    @resources("run")
+    def run(self, inputs: list[np.ndarray], abandoned: Asked | None = None) -> Outputs:
+        """The outputs for checked inputs, by name.
+
+        Raises:
+            ResourceError: no memory for buffers or outputs.
+            Abandoned: `abandoned` said so between two steps.
+            TilewrightError: a step refused the values that it was given.
+        """
+        buffers = self._acquire()
+        try:
+            buffers.bind(inputs, abandoned)
+            for executor, stage in self.stages:
+                buffers.check_abandoned()
+                executor.run(stage, buffers)
+            return {spec.name: array for spec, array in zip(self.outputs, buffers.outputs, strict=True)}
+        finally:
+            self._release(buffers)
+
+    @resources("run")
+    def timed(self, inputs: list[np.ndarray], abandoned: Asked | None = None) -> list[StepTime]:
+        """The time of each step.
+
+        Raises:
+            ResourceError, Abandoned, TilewrightError: as for `run`.
+        """
+        buffers = self._acquire()
+        try:
+            buffers.bind(inputs, abandoned)
+            times: list[StepTime] = []
+            for executor, stage in self.stages:
+                buffers.check_abandoned()
+                times += executor.timed(stage, buffers)
+            return times
+        finally:
+            self._release(buffers)
