@@ -40,6 +40,7 @@ NO_TAG = bytes(32)
 
 _HEADER = struct.Struct("<8sIIIIQ32s32s32x")
 _ENTRY = struct.Struct("<48sIIQQ32s24x")
+_PIECE = 1 << 20
 
 
 def sha256(data: bytes | bytearray | memoryview) -> bytes:
