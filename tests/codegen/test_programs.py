@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import llvmlite.binding as llvm
 import numpy as np
 import pytest
+from guard_pages import CANARY, PLACEMENTS, Placement
 from kernel_harness import TARGETS, Guarded, described
 from operator_samples import Case, all_cases, make_case
 
@@ -47,15 +48,18 @@ def float_cases(names: tuple[str, ...]) -> Iterator[Case]:
             yield case
 
 
-def execute(program: CpuCode, inputs: list[np.ndarray], outputs: list[TensorType]) -> list[np.ndarray]:
-    """Outputs of a program without reference steps; checks that nothing is written outside of its buffers."""
+def execute(
+    program: CpuCode, inputs: list[np.ndarray], outputs: list[TensorType], placement: Placement
+) -> list[np.ndarray]:
+    """Outputs of a program without reference steps; checks that it keeps to its buffers."""
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine.__wrapped__(program.target))
     engine.add_object_file(llvm.ObjectFileRef.from_data(program.object_code))
     engine.finalize_object()
-    operands = [Guarded(array) for array in inputs]
-    blank = [np.full(type.elements * type.dtype.bytes, 0xA5, np.uint8) for type in outputs]
-    results = [Guarded(array, offset=8) for array in blank]
-    arena, constants = Guarded(program.arena_bytes), Guarded(len(program.constants))
+    operands = [Guarded(array, f"input {i}", placement) for i, array in enumerate(inputs)]
+    blank = [np.full(type.elements * type.dtype.bytes, CANARY, np.uint8).view(type.dtype.numpy) for type in outputs]
+    results = [Guarded(array, f"output {i}", placement, offset=8) for i, array in enumerate(blank)]
+    arena = Guarded(program.arena_bytes, "the arena", placement)
+    constants = Guarded(len(program.constants), "the constants", placement)
     constants.bytes[:] = np.frombuffer(program.constants, np.uint8)
     io = (ctypes.c_void_p * (len(operands) + len(results)))(*(g.address for g in (*operands, *results)))
     context = (ctypes.c_void_p * 3)(arena.address, constants.address, ctypes.addressof(io))
@@ -75,10 +79,11 @@ def check(case: Case, target: TargetDescription) -> None:
     function = case.module.main
     program = build_cpu_program(function, target, strict=True)
     types = [value.type for value in function.results]
-    found = execute(program, [case.inputs[p.name] for p in function.parameters], types)
-    for name, array in zip(function.result_names, found, strict=True):
-        size = np.abs(expected[name][np.isfinite(expected[name])]).max(initial=1.0)
-        np.testing.assert_allclose(array, expected[name], rtol=1e-5, atol=1e-5 * size)
+    for placement in PLACEMENTS:
+        found = execute(program, [case.inputs[p.name] for p in function.parameters], types, placement)
+        for name, array in zip(function.result_names, found, strict=True):
+            size = np.abs(expected[name][np.isfinite(expected[name])]).max(initial=1.0)
+            np.testing.assert_allclose(array, expected[name], rtol=1e-5, atol=1e-5 * size)
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -1,14 +1,16 @@
-"""Runs kernels in tests: compiled for a target, on buffers with canaries around them."""
+"""Runs kernels in tests: compiled for a target, on buffers between guard pages."""
 
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 import pytest
+from guard_pages import CANARY, PLACEMENTS, GuardedMemory, Placement
 
 from tilewright.codegen.cpu.assemble import ENTRY, KernelCall, Location, assemble
 from tilewright.codegen.cpu.kernel import Kernel
@@ -20,8 +22,6 @@ from tilewright.ir.layout import pack, physical_shape, unpack
 from tilewright.runtime.native.mapping import NativeObject
 
 TARGETS = ("host", "avx2", "portable")
-GUARD = 4096
-CANARY = 0xA5
 
 _RUN = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 
@@ -35,31 +35,23 @@ def described(name: str) -> TargetDescription:
         pytest.skip(str(error))
 
 
-class Guarded:
-    """A buffer with canary bytes on both sides."""
+class Guarded(GuardedMemory):
+    """A buffer between guard pages, with a copy of an array or with nothing in it.
 
-    def __init__(self, content: np.ndarray | int, *, offset: int = 4) -> None:
-        size = content if isinstance(content, int) else content.nbytes
-        # Aligned to its elements only, as the interface of kernels promises.
-        self._memory = np.full(2 * GUARD + size + 64, CANARY, np.uint8)
-        start = GUARD - (self._memory.ctypes.data + GUARD) % 64 + 64
-        self._start = start if isinstance(content, int) else start - 64 + max(offset, content.itemsize)
-        self._size = size
-        if not isinstance(content, int):
+    Args:
+        content: an array, which is aligned to its elements only, as the interface of kernels promises; or a number of
+            bytes of work memory, aligned to 64.
+        offset: how far an array lies beyond a multiple of 64 where no guard page decides.
+    """
+
+    def __init__(self, content: np.ndarray | int, name: str, placement: Placement, *, offset: int = 4) -> None:
+        if isinstance(content, int):
+            super().__init__(content, name, placement, alignment=64)
+            self.bytes[:] = CANARY
+        else:
+            offset = max(offset, content.itemsize)
+            super().__init__(content.nbytes, name, placement, alignment=content.itemsize, misalignment=offset)
             self.bytes[:] = np.ascontiguousarray(content).reshape(-1).view(np.uint8)
-
-    @property
-    def bytes(self) -> np.ndarray:
-        return self._memory[self._start : self._start + self._size]
-
-    @property
-    def address(self) -> int:
-        return self.bytes.ctypes.data if self._size else self._memory.ctypes.data + self._start
-
-    def check(self) -> None:
-        before, after = self._memory[: self._start], self._memory[self._start + self._size :]
-        assert (before == CANARY).all(), "written before the buffer"
-        assert (after == CANARY).all(), "written behind the buffer"
 
 
 @dataclass(frozen=True)
@@ -81,40 +73,55 @@ class Invocation:
 def invoke(invocations: Sequence[Invocation], target: TargetDescription) -> list[list[np.ndarray] | None]:
     """Results of each kernel, or ``None`` where it refused its operands; all of them are steps of one object.
 
-    Results start as garbage, so that an element which a kernel forgets is seen; that nothing but results and scratch
-    is written is checked.
+    Every tensor lies between guard pages, once at the end of its pages, once at their beginning and once unaligned in
+    their middle, and the results must be the same. Results start as garbage, so that an element which a kernel forgets
+    is seen; that nothing but results and scratch is written is checked.
     """
-    buffers: list[Guarded] = []
     calls: list[KernelCall] = []
-    operands: list[list[Guarded]] = []
-    results: list[list[Guarded]] = []
+    count = 0
     for each in invocations:
-        inputs = [Guarded(array) for array in each.operands]
-        if each.in_place is None:
-            blanks = [np.full(int(np.prod(shape)) * dtype.itemsize, CANARY, np.uint8) for shape, dtype in each.results]
-            results.append([Guarded(blank, offset=8) for blank in blanks])
-        else:
-            results.append([inputs[each.in_place]])
-        locations = range(len(buffers), len(buffers) + len(inputs) + len(results[-1]))
-        calls.append(KernelCall(each.kernel, tuple(Location("input", i) for i in locations)))
-        operands.append(inputs)
-        buffers += [*inputs, *results[-1]]
-    native = NativeObject(assemble(calls, target, len(buffers), 0))
+        own = len(each.operands) + (len(each.results) if each.in_place is None else 1)
+        calls.append(KernelCall(each.kernel, tuple(Location("input", count + i) for i in range(own))))
+        count += own
+    native = NativeObject(assemble(calls, target, count, 0))
+    found = [_invoke(invocations, native, count, placement) for placement in PLACEMENTS]
+    for other in found[1:]:
+        for each, first, again in zip(invocations, found[0], other, strict=True):
+            same = first is again is None or [a.tobytes() for a in first or ()] == [a.tobytes() for a in again or ()]
+            assert same, f"{each.kernel.name}: results depend on where the tensors lie"
+    return found[0]
+
+
+def _invoke(
+    invocations: Sequence[Invocation], native: NativeObject, count: int, placement: Placement
+) -> list[list[np.ndarray] | None]:
+    """What :func:`invoke` gives, for one placement of all ``count`` tensors."""
     run = _RUN(native.address(ENTRY))
-    scratch = Guarded(max((each.kernel.scratch_bytes for each in invocations), default=0))
-    addresses = (ctypes.c_void_p * max(1, len(buffers)))(*(buffer.address for buffer in buffers))
-    context = (ctypes.c_void_p * 3)(scratch.address, None, ctypes.addressof(addresses))
+    scratch_bytes = max((each.kernel.scratch_bytes for each in invocations), default=0)
+    addresses = (ctypes.c_void_p * max(1, count))()
+    end = 0
     found: list[list[np.ndarray] | None] = []
     for index, each in enumerate(invocations):
+        stem = each.kernel.name
+        operands = [Guarded(a, f"operand {i} of {stem}", placement) for i, a in enumerate(each.operands)]
+        if each.in_place is None:
+            blanks = [np.full(math.prod(shape) * d.itemsize, CANARY, np.uint8).view(d) for shape, d in each.results]
+            results = [Guarded(a, f"result {i} of {stem}", placement, offset=8) for i, a in enumerate(blanks)]
+        else:
+            results = [operands[each.in_place]]
+        scratch = Guarded(scratch_bytes, f"scratch of {stem}", placement)
+        begin, end = end, end + len(operands) + len(results)
+        addresses[begin:end] = [buffer.address for buffer in (*operands, *results)]
+        context = (ctypes.c_void_p * 3)(scratch.address, None, ctypes.addressof(addresses))
         refused = run(ctypes.addressof(context), index, index + 1)
         assert refused in (0, index + 1)
-        for guarded in (*operands[index], *results[index], scratch):
+        for guarded in (*operands, *results, scratch):
             guarded.check()
         for place, array in enumerate(each.operands):
             if place != each.in_place:
                 before = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-                assert (operands[index][place].bytes == before).all(), "an operand was written"
-        arrays = zip(results[index], each.results, strict=True)
+                assert (operands[place].bytes == before).all(), "an operand was written"
+        arrays = zip(results, each.results, strict=True)
         found.append(None if refused else [g.bytes.copy().view(d).reshape(s) for g, (s, d) in arrays])
     return found
 

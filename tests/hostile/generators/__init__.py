@@ -1,0 +1,1 @@
+"""The generators, one file for each kind of input."""
