@@ -12,6 +12,7 @@ import numpy as np
 from ..ir.core import Module
 from ..ir.text.parser import parse_module
 from ..ir.text.printer import blobs, print_module
+from ..runtime.files.array_file import open_array
 from ..runtime.files.output_file import is_stream, make_folder, output_file
 from .base import Pass, Record
 
@@ -124,11 +125,12 @@ def load_dump(file: Path | str) -> Module:
 
     Raises:
         ParseError: the text is malformed or a blob is missing.
-        OSError: a file cannot be read.
+        InputError: a blob is damaged.
+        OSError: the file cannot be read.
     """
     file = Path(file)
     text = file.read_text(encoding="utf-8")
-    arrays = {blob.stem: np.load(blob) for blob in (file.parent / "blobs").glob("*.npy") if blob.stem in text}
+    arrays = {blob.stem: open_array(blob).read() for blob in (file.parent / "blobs").glob("*.npy") if blob.stem in text}
     return parse_module(text, arrays)
 
 

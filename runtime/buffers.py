@@ -110,12 +110,14 @@ def check_inputs(inputs: Mapping[str, np.ndarray], specs: Sequence[TensorSpec], 
     """
     if not isinstance(inputs, Mapping):
         raise InputError("the inputs must be arrays by name", expected="a dict", found=type(inputs).__name__)
-    if len(inputs) != len(specs) or any(spec.name not in inputs for spec in specs):
-        _refuse_names(inputs, specs)
+    check_names(inputs, specs)
     return [_checked(inputs[spec.name], spec, copy) for spec in specs]
 
 
-def _refuse_names(inputs: Mapping[str, np.ndarray], specs: Sequence[TensorSpec]) -> None:
+def check_names(inputs: Mapping[str, object], specs: Sequence[TensorSpec]) -> None:
+    """Raise InputError unless there is something for each input, and nothing else."""
+    if len(inputs) == len(specs) and all(spec.name in inputs for spec in specs):
+        return
     names = [spec.name for spec in specs]
     for name in inputs:
         if name not in names:
@@ -133,15 +135,20 @@ def _checked(array: np.ndarray, spec: TensorSpec, copy: bool) -> np.ndarray:
             found=type(array).__name__,
         )
     array = np.asarray(array)
-    if array.dtype != spec.numpy:
-        raise InputError(
-            f"input {spec.name!r} has the wrong dtype",
-            expected=spec.numpy,
-            found=array.dtype,
-            hint=f"Convert it with array.astype({str(spec.numpy)!r}).",
-        )
-    if array.shape != spec.shape:
-        raise InputError(f"input {spec.name!r} has the wrong shape", expected=spec.shape, found=array.shape)
+    check_type(array.dtype, array.shape, spec)
     if copy or not (array.flags.c_contiguous and array.flags.aligned):
         return np.array(array, order="C")
     return array
+
+
+def check_type(dtype: np.dtype, shape: tuple[int, ...], spec: TensorSpec) -> None:
+    """Raise InputError unless an array of this type and shape is what the network takes."""
+    if dtype != spec.numpy:
+        raise InputError(
+            f"input {spec.name!r} has the wrong dtype",
+            expected=spec.numpy,
+            found=dtype,
+            hint=f"Convert it with array.astype({str(spec.numpy)!r}).",
+        )
+    if shape != spec.shape:
+        raise InputError(f"input {spec.name!r} has the wrong shape", expected=spec.shape, found=shape)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,9 +12,10 @@ from typing import Union
 
 import numpy as np
 
-from tilewright.errors import CalibrationError, UsageError
+from tilewright.errors import CalibrationError, InputError, UsageError
 
 from ...ir.types import TensorType
+from ...runtime.files.array_file import StoredArray, open_arrays
 from .preprocessing import Preprocessing, PreprocessingSource
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff"})
@@ -50,10 +51,13 @@ def open_calibration_set(
     """
     if limit is not None and limit < 1:
         raise _error("the limit leaves no sample", expected="at least 1", found=limit)
+    for name, type in inputs.items():
+        if 0 in type.shape[:1]:
+            raise _error(f"input {name!r} takes no sample at all", expected="a batch of at least 1", found=type)
     path = Path(source) if isinstance(source, (str, os.PathLike)) and source != RANDOM else None
-    if path is not None and path.is_dir():
+    if path is not None and os.path.isdir(path):
         return _folder(path, inputs, Preprocessing.of(preprocessing or {}), limit)
-    if path is not None and not path.exists():
+    if path is not None and not os.path.exists(path):
         raise _error(
             f"there is no {os.fspath(path)!r}",
             expected=f"a folder of images, a .npy or .npz file, or {RANDOM!r} for random inputs",
@@ -71,8 +75,10 @@ def open_calibration_set(
     if path is None:
         return RandomSet(inputs, limit if limit is not None else 8)
     if path.suffix in (".npy", ".npz"):
-        what, loaded = repr(os.fspath(path)), _load(path)
-        arrays = loaded if isinstance(loaded, dict) else {_only_input(inputs, what): loaded}
+        what = repr(os.fspath(path))
+        with _reading():
+            found = open_arrays(path)
+        arrays = found if isinstance(found, dict) else {_only_input(inputs, what): found}
         return _arrays(what, arrays, inputs, limit)
     raise _error(
         f"{os.fspath(path)!r} is not calibration data", expected="a folder of images, .npy or .npz", found=path.suffix
@@ -126,6 +132,34 @@ class SampleList:
 
 
 @dataclass(frozen=True)
+class StackedArrays:
+    """Samples stacked along the first dimension of an array for each input, read as they are needed."""
+
+    what: str
+    arrays: Mapping[str, np.ndarray | StoredArray]
+    inputs: Mapping[str, TensorType]
+    rows: Mapping[str, int]
+    samples: int
+
+    def __len__(self) -> int:
+        return self.samples
+
+    def __iter__(self) -> Iterator[Inputs]:
+        parts = {name: self._parts(name) for name in self.inputs}
+        for index in range(self.samples):
+            what = f"{self.what}, sample {index}"
+            with _reading():
+                sample = {name: next(parts[name]).reshape(type.shape) for name, type in self.inputs.items()}
+            yield {name: check_sample(sample[name], type, what, name) for name, type in self.inputs.items()}
+
+    def _parts(self, name: str) -> Iterator[np.ndarray]:
+        array, rows = self.arrays[name], self.rows[name]
+        if isinstance(array, StoredArray):
+            return array.blocks(rows, self.samples)
+        return (array[index * rows : (index + 1) * rows] for index in range(self.samples))
+
+
+@dataclass(frozen=True)
 class RandomSet:
     """Standard normal floats and uniform integers, the same ones at each iteration."""
 
@@ -152,7 +186,7 @@ def _random(rng: np.random.Generator, type: TensorType) -> np.ndarray:
     return rng.integers(0, 2, type.shape).astype(bool)
 
 
-CalibrationSet = Union[ImageFolder, SampleList, RandomSet]
+CalibrationSet = Union[ImageFolder, SampleList, StackedArrays, RandomSet]
 """Samples, of which each is arrays by input name, of the network's shapes and dtypes, checked."""
 
 
@@ -212,33 +246,31 @@ def _spread(files: Sequence[Path], limit: int | None) -> Sequence[Path]:
 
 
 def _arrays(
-    what: str, arrays: Mapping[str, np.ndarray], inputs: Mapping[str, TensorType], limit: int | None
-) -> SampleList:
+    what: str, arrays: Mapping[str, np.ndarray | StoredArray], inputs: Mapping[str, TensorType], limit: int | None
+) -> StackedArrays:
     _check_names(what, arrays, inputs)
-    parts: dict[str, np.ndarray] = {}
+    rows: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for name, type in inputs.items():
         array = arrays[name]
-        stacked = array.ndim == type.rank + 1 and array.shape[1:] == type.shape
-        batched = array.ndim == type.rank and type.rank > 0 and array.shape[1:] == type.shape[1:]
+        rank = len(array.shape)
+        stacked = rank == type.rank + 1 and array.shape[1:] == type.shape
+        batched = rank == type.rank and type.rank > 0 and array.shape[1:] == type.shape[1:]
         if not stacked and not batched:
             raise _error(
                 f"{what} does not fit input {name!r}",
                 expected=f"[samples, {', '.join(map(str, type.shape[1:]))}]",
                 found=list(array.shape),
             )
-        batch = 1 if stacked else type.shape[0]
-        whole = array[: len(array) // batch * batch]
-        parts[name] = whole.reshape(len(whole) // batch, *type.shape)
-    counts = {name: len(part) for name, part in parts.items()}
-    samples = min(counts.values(), default=0)
+        rows[name] = 1 if stacked else type.shape[0]
+        counts[name] = array.shape[0] // rows[name]
+    # Of nothing, a file of a few bytes can hold any number.
+    samples = min(counts.values()) if any(0 not in type.shape for type in inputs.values()) else 0
     if samples == 0:
         raise _error(f"{what} holds no sample", expected="at least one", found=_listed(counts))
     if len(set(counts.values())) > 1:
         raise _error(f"{what} holds different numbers of samples", found=_listed(counts))
-    samples = samples if limit is None else min(limit, samples)
-    return SampleList(
-        f"{what}, sample", [{name: part[i] for name, part in parts.items()} for i in range(samples)], inputs
-    )
+    return StackedArrays(what, arrays, inputs, rows, samples if limit is None else min(limit, samples))
 
 
 def _samples(source: Iterable[Sample], inputs: Mapping[str, TensorType], limit: int | None) -> SampleList:
@@ -274,26 +306,13 @@ def _only_input(inputs: Mapping[str, TensorType], what: str) -> str:
     return next(iter(inputs))
 
 
-def _load(path: Path) -> np.ndarray | dict[str, np.ndarray]:
+@contextmanager
+def _reading() -> Iterator[None]:
+    """What is wrong with a file is an error about calibration here."""
     try:
-        # Mapped, so that a set larger than memory can be used.
-        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        writer = "savez" if path.suffix == ".npz" else "save"
-        raise _error(f"cannot read {os.fspath(path)!r}: {_why(error)}", hint=f"Write it with numpy.{writer}.") from None
-
-
-def _why(error: Exception) -> str:
-    """What the user can make of an error of NumPy."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    # What does not begin as NumPy's files do counts as pickled for NumPy.
-    is_foreign = "pickle" in str(error) or isinstance(error, zipfile.BadZipFile)
-    return "it is not an array file written by NumPy" if is_foreign else str(error).rstrip(".")
+        yield
+    except InputError as error:
+        raise _error(error.message, expected=error.expected, found=error.found, hint=error.hint) from None
 
 
 def _error(message: str, *, expected: object = None, found: object = None, hint: str | None = None) -> CalibrationError:

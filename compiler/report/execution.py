@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from tilewright.errors import InputError, UsageError
+from tilewright.errors import UsageError
 
 from ...runtime.artifact.manifest import TensorSpec
+from ...runtime.buffers import check_names, check_type
+from ...runtime.files.array_file import StoredArray, open_arrays
 from ...runtime.files.output_file import output_file
 from ...runtime.session import Profile
 from ..table import Column, Table
@@ -30,7 +33,7 @@ def gather_inputs(expected: Sequence[TensorSpec], texts: Sequence[str], seed: in
 
     Raises:
         UsageError: nothing is given, or both files and a seed.
-        InputError: a file cannot be read.
+        InputError: a file cannot be read, or holds what the network does not take.
     """
     if seed is not None:
         if texts:
@@ -39,20 +42,24 @@ def gather_inputs(expected: Sequence[TensorSpec], texts: Sequence[str], seed: in
     names = ", ".join(tensor.name for tensor in expected)
     if expected and not texts:
         raise UsageError("no input is given", hint=f"Give a file for {names}, or --random SEED.")
-    arrays: dict[str, np.ndarray] = {}
+    stored: dict[str, StoredArray] = {}
     for text in texts:
-        name, equals, path = text.partition("=") if not Path(text).exists() else ("", "", text)
+        name, equals, path = text.partition("=") if not os.path.exists(text) else ("", "", text)
         path = path if equals or not name else name
-        loaded = _load(path)
-        if isinstance(loaded, dict):
-            arrays.update(loaded)
+        found = open_arrays(path)
+        if isinstance(found, dict):
+            stored.update(found)
         elif equals:
-            arrays[name] = loaded
+            stored[name] = found
         elif len(expected) == 1:
-            arrays[expected[0].name] = loaded
+            stored[expected[0].name] = found
         else:
             raise UsageError("the network has several inputs", expected=f"NAME=FILE for {names}", found=text)
-    return arrays
+    # What does not fit is not read: a short file can say that it holds more than this machine has room for.
+    check_names(stored, expected)
+    for spec in expected:
+        check_type(stored[spec.name].dtype, stored[spec.name].shape, spec)
+    return {name: array.read() for name, array in stored.items()}
 
 
 def random_inputs(expected: Iterable[TensorSpec], rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -65,21 +72,6 @@ def random_inputs(expected: Iterable[TensorSpec], rng: np.random.Generator) -> d
             array = rng.integers(0, 2 if tensor.numpy.kind in "ib" else 256, tensor.shape)
         arrays[tensor.name] = array.astype(tensor.numpy)
     return arrays
-
-
-def _load(path: str) -> np.ndarray | dict[str, np.ndarray]:
-    try:
-        with open(path, "rb") as file:
-            start = file.read(6)
-        if start[:2] != b"PK" and start != b"\x93NUMPY":
-            hint = "Prepare the input as the network takes it and save it with numpy.save."
-            raise InputError(f"{path!r} is not a .npy or .npz file", found=f"{start!r} at its beginning", hint=hint)
-        loaded = np.load(path, allow_pickle=False)
-        return {name: loaded[name] for name in loaded.files} if isinstance(loaded, np.lib.npyio.NpzFile) else loaded
-    except OSError as error:
-        raise InputError(f"cannot read {path!r}: {error.strerror or error}") from None
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path!r} is damaged, or holds Python objects: {error}") from None
 
 
 def save_outputs(path: Path, results: Mapping[str, np.ndarray]) -> None:

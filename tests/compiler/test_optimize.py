@@ -69,7 +69,7 @@ def test_modules_and_times_go_to_stderr(capsys: Capture) -> None:
         ),
         (["none.tw"], 1, "cannot read 'none.tw': No such file or directory"),
         (["binary.tw"], 1, "'binary.tw' is neither an ONNX model (.onnx) nor a module as text"),
-        (["blob/b.tw"], 1, "an array in 'blob/blobs' is damaged"),
+        (["blob/b.tw"], 1, "'blob/blobs/0.npy' is not a .npy or .npz file; found b'' at its beginning"),
         (
             ["text.tw", "--input-shape", "x=1"],
             2,

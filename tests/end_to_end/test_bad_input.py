@@ -275,11 +275,20 @@ def test_input_files_that_cannot_be_read(tmp_path: Path, fails: Fails) -> None:
     assert fails(["run", artifact, "folder"]) == "cannot read 'folder': Is a directory"
     assert fails(["run", artifact, "text.npy"]) == (
         "'text.npy' is not a .npy or .npz file; found b'1 2 3' at its beginning. "
-        "Prepare the input as the network takes it and save it with numpy.save."
+        "Save it as an array of numbers with numpy.save or numpy.savez."
     )
     assert fails(["run", artifact, "empty.npy"]).startswith("'empty.npy' is not a .npy or .npz file; found b'' at its ")
-    for name in ("short.npy", "broken.npz", "objects.npy"):
-        assert fails(["run", artifact, name]).startswith(f"'{name}' is damaged, or holds Python objects: ")
+    assert fails(["run", artifact, "short.npy"]) == (
+        "'short.npy' is damaged: its length is not that of its shape; expected 256 bytes, found 72. "
+        "Save it again with numpy."
+    )
+    assert fails(["run", artifact, "broken.npz"]) == (
+        "'broken.npz' is damaged: File is not a zip file. Write it again with numpy.savez."
+    )
+    assert fails(["run", artifact, "objects.npy"]) == (
+        "'objects.npy' holds no numbers; found elements of type '|O'. "
+        "Save it as an array of numbers with numpy.save or numpy.savez."
+    )
 
 
 # Damaged artifacts

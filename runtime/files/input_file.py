@@ -1,0 +1,52 @@
+"""What a user names as input: regular files, never waited for, and no more read at once than is allowed."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tilewright import limits
+from tilewright.errors import InputError
+
+
+class InputFile(io.FileIO):
+    """A regular file."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        # The directory of an archive is what zipfile reads in one piece, of a length that the file itself gives.
+        if size is not None and size > limits.ARCHIVE_DIRECTORY:
+            raise too_large(repr(self.name), limits.ARCHIVE_DIRECTORY, f"{size} bytes")
+        return super().read(size) or b""
+
+    @property
+    def length(self) -> int:
+        """The length of the file, in bytes."""
+        return os.fstat(self.fileno()).st_size
+
+
+@contextmanager
+def input_file(path: str) -> Iterator[InputFile]:
+    """Open a file.
+
+    Raises:
+        InputError: it cannot be read, or is a folder, a FIFO, a device; also for an OSError from within the block.
+    """
+
+    def without_waiting(name: str, flags: int) -> int:
+        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
+    try:
+        with InputFile(path, "rb", opener=without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise InputError(f"cannot read {path!r}: it is not a regular file")
+            yield file
+    except OSError as error:
+        raise InputError(f"cannot read {path!r}: {error.strerror or error}") from None
+
+
+def too_large(what: str, limit: limits.Limit, found: object, hint: str | None = None) -> InputError:
+    """The error about a file that asks for more than a limit allows."""
+    return InputError(f"{what} is too large", expected=f"at most {limit} {limit.what}", found=found, hint=hint)
