@@ -275,9 +275,10 @@ def load_module(artifact: Artifact, program: str) -> Module:
         IRError: the text is no sound module.
     """
     entry = artifact.manifest.cpu_programs[program]
-    constants = artifact.section(entry.constants)
+    # What is generated may be kept under the artifact's digest: so it is taken from what the digest stands for.
+    constants = artifact.copy(entry.constants)
     source = Source(f"index of constants of {artifact.origin}", ArtifactError, "load artifact")
-    index = read(_BlobIndex, parse(artifact.section(f"{entry.module}.blobs"), source), source)
+    index = read(_BlobIndex, parse(artifact.copy(f"{entry.module}.blobs"), source), source)
     arrays: dict[str, np.ndarray] = {}
     for digest, where in index.arrays.items():
         try:

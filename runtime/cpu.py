@@ -3,109 +3,21 @@
 from __future__ import annotations
 
 import ctypes
-import importlib
-import os
-import threading
 from time import perf_counter
-from typing import NamedTuple
 
-from tilewright.errors import ArtifactError, InputError, TrustError
-from tilewright.limits import GENERATION_BYTES_PER_SECOND, GENERATION_SECONDS
+from tilewright.errors import InputError
 
 from .artifact.artifact import Artifact
 from .artifact.manifest import CpuStage, Engine
 from .buffers import Buffers
-from .native import host
-from .native.mapping import NativeObject, supported
+from .native.mapping import NativeObject
+from .native_code import CodePolicy, object_code
 from .profile import StepTime
 
 ENTRY_POINT = "tilewright_run"
 
-# The compiler has locks of its own, which a process that is forked off while another thread generates kernels would
-# find locked for ever: so forking waits until that is done. A thread may also fork while it generates kernels itself.
-_generating = threading.RLock()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_generating.acquire, after_in_parent=_generating.release, after_in_child=_generating.release
-    )
-
 # A foreign function made by CFUNCTYPE releases the GIL while it runs.
 _EntryPoint = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
-
-
-class CodePolicy(NamedTuple):
-    """How object code may be had.
-
-    Attributes:
-        seconds: processor time for generating it; None for what the size of the artifact allows.
-    """
-
-    seconds: float | None = None
-
-    def generation_seconds(self, artifact: Artifact) -> float:
-        """Processor time that generating kernels of this artifact may take."""
-        if self.seconds is not None:
-            return self.seconds
-        return GENERATION_SECONDS + artifact.length / GENERATION_BYTES_PER_SECOND
-
-
-def object_code(artifact: Artifact, program: str, policy: CodePolicy) -> tuple[bytes, int]:
-    """Object code for a program that may and can run on this machine: the artifact's own, or generated again.
-
-    Returns:
-        The object, and the bytes of arena that it needs.
-
-    Raises:
-        TrustError: the artifact is not trusted and the compiler is not installed.
-        ArtifactError: this system cannot run object code; or the artifact's does not fit this processor and the
-            compiler is not installed; or it has changed since the file was opened.
-    """
-    if not supported():
-        raise ArtifactError(
-            "CPU programs cannot run on this system",
-            stage="load native code",
-            expected="Linux on x86_64 or aarch64",
-            found=f"{host.operating_system()} on {host.architecture() or 'an unknown architecture'}",
-        )
-    entry = artifact.manifest.cpu_programs[program]
-    unfit = host.missing(entry.target.triple, entry.target.features)
-    if unfit is not None:
-        return _regenerate(artifact, program, policy, unfit, ArtifactError)
-    objection = artifact.trust_objection
-    if objection is not None:
-        return _regenerate(artifact, program, policy, objection, TrustError)
-    return artifact.copy(entry.code), entry.arena_bytes
-
-
-def _regenerate(
-    artifact: Artifact, program: str, policy: CodePolicy, reason: str, error: type[ArtifactError]
-) -> tuple[bytes, int]:
-    """Object code for this machine, generated from the module text that the artifact holds, and its bytes of arena.
-
-    ``tilewright.codegen.package.regenerate(artifact, program, seconds)`` does the work. Its object exports the same
-    entry point with the same steps, and stays within that arena, the constants, inputs and outputs that the manifest
-    states, whatever the module text claims.
-
-    Args:
-        reason: why the code in the artifact does not run, for the message.
-        error: what to raise where the compiler is not installed.
-
-    Raises:
-        ArtifactError: of type `error`, when the compiler or a package that it needs is not installed.
-        ResourceError: it takes longer than the policy allows.
-        TilewrightError: the module text is wrong.
-    """
-    try:
-        package = importlib.import_module("..codegen.package", __package__)
-    except ImportError as missing:
-        raise error(
-            f"the native code of {artifact.origin} does not run here: {reason}; generating it again needs the "
-            f"compiler, which lacks {missing.name or missing}",
-            stage="load native code",
-            hint="Install it with: pip install 'tilewright[compiler]', or compile the model on this machine.",
-        ) from missing
-    with _generating:
-        return package.regenerate(artifact, program, policy.generation_seconds(artifact))
 
 
 class CpuExecutor:

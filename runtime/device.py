@@ -18,7 +18,7 @@ from tilewright.errors import ArtifactError, InstructionError, MachineError
 from .artifact.artifact import Artifact
 from .artifact.manifest import BufferRef, DeviceStage, Engine, FeatureMapRef, StepInfo
 from .buffers import Buffers, bytes_of
-from .cpu import CodePolicy
+from .native_code import CodePolicy
 from .profile import StepTime
 
 if TYPE_CHECKING:

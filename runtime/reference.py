@@ -13,7 +13,7 @@ from tilewright.errors import ArtifactError
 from .artifact.artifact import Artifact
 from .artifact.manifest import Engine, ReferenceStage
 from .buffers import Buffers
-from .cpu import CodePolicy
+from .native_code import CodePolicy
 from .profile import StepTime
 
 

@@ -12,9 +12,10 @@ from tilewright.errors import ArtifactError, ResourceError, resources
 from .artifact.artifact import Artifact
 from .artifact.manifest import Engine, Stage
 from .buffers import Buffers, bytes_of
-from .cpu import CodePolicy, CpuExecutor
+from .cpu import CpuExecutor
 from .device import DeviceExecutor
 from .interruption import Asked
+from .native_code import CodePolicy
 from .profile import StepTime
 from .reference import ReferenceExecutor
 from .request import Outputs

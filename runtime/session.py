@@ -18,9 +18,9 @@ from tilewright.errors import ArtifactError, UsageError, resources
 from .artifact.artifact import Artifact
 from .artifact.manifest import ENGINES, TensorSpec
 from .buffers import check_inputs
-from .cpu import CodePolicy
 from .device import check_machine
 from .interruption import Asked, Result, compute_aside
+from .native_code import CodePolicy
 from .profile import Profile, StepTime, combine
 from .request import Callback, Outputs, Request, RequestQueue
 from .runner import Runner
@@ -49,6 +49,8 @@ def load(
     threads: int | None = None,
     workers: int = 1,
     queue: int = 16,
+    trust: str | None = None,
+    regenerate: bool = True,
     copy: bool = True,
     memory_limit: int | None = None,
     time_limit: float | None = None,
@@ -63,20 +65,26 @@ def load(
         threads: threads that compute one request; this build uses one.
         workers: how many submitted requests run at once.
         queue: how many further requests may wait.
+        trust: whose native code may run: ``sha256:`` and the digest of the artifact, or ``ed25519:`` and the public
+            key that it must be signed by; no other artifact is loaded then. By default the code of artifacts that this
+            user made on this machine, or that are signed by a key which this user trusts.
+        regenerate: whether kernels may be generated again, with a `RegenerationWarning`, where the native code must not
+            run or does not fit this processor. That takes the compiler, which then works on what the artifact says.
         copy: read a file into memory of this process's own, so that nothing which happens to the file later concerns
             the session. Otherwise it is mapped, and processes share its memory; see `Artifact.open` for what must not
             happen to it then.
         memory_limit: bytes that the session may take while one run is computed: the artifact unless it is mapped,
             native code, work memory, inputs and outputs, and the memories of the simulator. Each further run at a time
             takes all but the first two again. Where kernels are generated, the compiler's memory comes on top.
-        time_limit: seconds of processor time that generating kernels may take, where the native code must not run or
-            does not fit this processor; by default 8 and one more for each 50 KB of artifact.
+        time_limit: seconds of processor time that generating kernels again may take; by default 8 and one more for each
+            50 KB of artifact.
 
     Raises:
         ArtifactError: the artifact is damaged, cannot be read, or does not hold the engine.
         MachineError: the machine is another than the artifact was compiled for; the message says how they differ.
         InstructionError: a device program is damaged or unsafe.
-        TrustError: its native code must not run here and the compiler is not installed.
+        TrustError: it is not what `trust` requires; or its native code must not run here, and the compiler is not
+            installed or must not be used.
         ResourceError: it takes more memory or time than the limits allow, or more memory than this machine has.
         UsageError: an argument is out of range.
     """
@@ -89,6 +97,8 @@ def load(
             continue
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise UsageError(f"{name} is out of range", expected="an integer of at least 1", found=repr(value))
+    if not isinstance(regenerate, bool):
+        raise UsageError("regenerate is no truth value", expected="True or False", found=repr(regenerate))
     if time_limit is not None and (not isinstance(time_limit, (int, float)) or not time_limit > 0):
         raise UsageError("time_limit is out of range", expected="seconds, more than 0", found=repr(time_limit))
     if isinstance(source, (str, os.PathLike)):
@@ -97,6 +107,7 @@ def load(
         raise UsageError("only files can be mapped", expected="a path with copy=False", found=type(source).__name__)
     else:
         artifact = source if isinstance(source, Artifact) else Artifact.open(source, memory_limit=memory_limit)
+    policy = CodePolicy(artifact.judge(trust), regenerate, time_limit)
     chosen = choose_engine(artifact, engine)
     if machine is not None:
         if chosen != "device":
@@ -108,7 +119,7 @@ def load(
 
         at_hand = machine if isinstance(machine, machines.Machine) else machines.load(machine)
         check_machine(artifact, artifact.manifest.engines[chosen], at_hand)
-    runner = Runner(artifact, artifact.manifest.engines[chosen], CodePolicy(time_limit), memory_limit)
+    runner = Runner(artifact, artifact.manifest.engines[chosen], policy, memory_limit)
     return Session(artifact, chosen, runner, workers, queue)
 
 

@@ -30,6 +30,16 @@ def every_module_round_trips() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_kernels_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test takes generated kernels from the user's cache or leaves some there."""
+    folder = tmp_path_factory.mktemp("cache")
+    (folder / "tilewright").write_bytes(b"no folder")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield
+
+
 @pytest.fixture
 def rng(request: pytest.FixtureRequest) -> np.random.Generator:
     """A generator whose seed is the test's name: the same numbers in each run, other ones in each test."""

@@ -139,12 +139,10 @@ def _interface(artifact: Artifact) -> str:
     manifest = artifact.manifest
     lines = [f"  input  {tensor}" for tensor in manifest.inputs]
     lines += [f"  output {tensor}" for tensor in manifest.outputs]
-    trust = (
-        "compiled here, so its native code is used"
-        if artifact.trusted
-        else "compiled elsewhere, so kernels are generated anew"
-    )
-    lines.append(f"  compiler {manifest.compiler_version}; {trust}")
+    verdict = artifact.judge()
+    use = "its native code is used" if verdict.trusted else "its native code is not used"
+    lines.append(f"  compiler {manifest.compiler_version}; {use}: {verdict.reason}")
+    lines.append(f"  {artifact.digest}")
     return "\n".join(lines) + "\n"
 
 
@@ -164,6 +162,7 @@ def _artifact_json(artifact: Artifact, layers: Mapping[str, Table]) -> dict[str,
         "precision": manifest.precision,
         "compiler_version": manifest.compiler_version,
         "digest": artifact.digest,
+        "signer": artifact.signer,
         "trusted": artifact.trusted,
         "inputs": [asdict(tensor) for tensor in manifest.inputs],
         "outputs": [asdict(tensor) for tensor in manifest.outputs],

@@ -13,8 +13,9 @@ from tilewright.errors import ArtifactError, ResourceError, resources
 
 from ..files.output_file import output_file
 from ..pages import private_pages
-from . import trust
-from .container import NO_TAG, Container, Layout, Section, SectionKind, chunks, lay_out
+from ..trust import machine_key
+from ..trust.verdict import Verdict, judge
+from .container import Container, Layout, Section, SectionKind, chunks, lay_out
 from .manifest import Manifest
 from .manifest_check import check_manifest
 
@@ -25,7 +26,7 @@ def _prepare(manifest: Manifest, sections: Sequence[Section]) -> tuple[list[Sect
     check_manifest(manifest, {part.name: (part.kind, memoryview(part.data).nbytes) for part in sections})
     everything = [Section(MANIFEST_SECTION, SectionKind.MANIFEST, manifest.to_json()), *sections]
     layout = lay_out(everything)
-    return everything, layout, trust.sign(layout.digest) or NO_TAG
+    return everything, layout, machine_key.tag(layout.digest)
 
 
 def write_artifact(path: str | os.PathLike[str], manifest: Manifest, sections: Sequence[Section]) -> None:
@@ -178,13 +179,30 @@ class Artifact(Container):
 
     @property
     def trusted(self) -> bool:
-        """Whether this user wrote the artifact on this machine, so that its native code may run."""
-        return self.trust_objection is None
+        """Whether its native code may run here."""
+        return self.judge().trusted
 
     @property
-    def trust_objection(self) -> str | None:
-        """Why its native code may not run here; None when this user wrote the artifact on this machine."""
-        return trust.objection(self._digest, self._tag)
+    def signer(self) -> str | None:
+        """``ed25519:`` and the public key of who signed it; None without a signature that fits."""
+        return self.credentials.signer
+
+    def judge(self, trust: str | None = None) -> Verdict:
+        """Whether its native code may run here, and why (not).
+
+        Args:
+            trust: what the caller requires: ``sha256:…``, its digest, or ``ed25519:…``, the key that it is signed by.
+
+        Raises:
+            TrustError: it is not what the caller requires.
+            ArtifactError: someone vouches for it, and its content is not what was vouched for.
+            UsageError: the requirement is of no known form.
+        """
+        verdict = judge(self.credentials, trust, self.origin)
+        # Its CRC-32 tells accidents; between a stranger's machine and this one, someone may have made others fit it.
+        if verdict.trusted and not verdict.local:
+            self.check_sha256()
+        return verdict
 
     def text(self, name: str) -> str:
         """The content of a text section.
@@ -193,6 +211,6 @@ class Artifact(Container):
             ArtifactError: there is no such section, or it is not UTF-8.
         """
         try:
-            return str(self.section(name), "utf-8")
+            return str(self.copy(name), "utf-8")
         except UnicodeDecodeError:
             raise ArtifactError(f"section {name!r} of {self.origin} is not text", stage="load artifact") from None

@@ -1,6 +1,6 @@
 """The binary container of a ``.twa`` file: a header, a table of sections, and the sections.
 
-All numbers are little-endian. The file starts with a header of 128 bytes:
+All numbers are little-endian. The file starts with a header of 256 bytes:
 
 ====== ====== ==========================================================================================
 offset size   field
@@ -11,9 +11,11 @@ offset size   field
 16     4      number of sections
 20     4      CRC-32 of the header with this field as zero
 24     8      length of the whole file
-32     32     digest: SHA-256 of the header with CRC, digest and tag as zero, followed by the section table
-64     32     tag: HMAC-SHA256 of the digest under the user's key (`trust.py`), or zeros
-96     32     zeros
+32     32     digest: SHA-256 of the header with CRC and all from here on as zero, followed by the section table
+64     32     tag: HMAC-SHA256 of the digest under the writer's machine key (`trust/machine_key.py`), or zeros
+96     32     public key of the signer (Ed25519), or zeros
+128    64     signature of the digest (`trust/verdict.py`), or zeros
+192    64     zeros
 ====== ====== ==========================================================================================
 
 Then one entry of 128 bytes for each section: name (48 bytes UTF-8, padded with zeros), kind (4), CRC-32 of the content
@@ -33,12 +35,13 @@ from typing import NamedTuple
 
 from tilewright.errors import ArtifactError
 
-MAGIC = b"\x89TWA\r\n\x1a\n"
-FORMAT_VERSION = 2
-MAXIMUM_SECTIONS = 4096
-NO_TAG = bytes(32)
+from ..trust.credentials import NO_TAG, Credentials
 
-_HEADER = struct.Struct("<8sIIIIQ32s32s32x")
+MAGIC = b"\x89TWA\r\n\x1a\n"
+FORMAT_VERSION = 3
+MAXIMUM_SECTIONS = 4096
+
+_HEADER = struct.Struct("<8sIIIIQ32s32s32s64s64x")
 _ENTRY = struct.Struct("<48sIIQQ32s24x")
 _PIECE = 1 << 20
 
@@ -90,8 +93,18 @@ def _align(offset: int, alignment: int) -> int:
     return (offset + alignment - 1) // alignment * alignment
 
 
-def _header_bytes(sections: int, length: int, *, crc: int = 0, digest: bytes = NO_TAG, tag: bytes = NO_TAG) -> bytes:
-    return _HEADER.pack(MAGIC, FORMAT_VERSION, 0, sections, crc, length, digest, tag)
+def _header_bytes(sections: int, length: int, credentials: Credentials, crc: int = 0) -> bytes:
+    return _HEADER.pack(MAGIC, FORMAT_VERSION, 0, sections, crc, length, *credentials)
+
+
+def _digest(sections: int, length: int, table: bytes) -> bytes:
+    return sha256(_header_bytes(sections, length, Credentials(bytes(32))) + table)
+
+
+def header(sections: int, length: int, credentials: Credentials) -> bytes:
+    """The finished header of a file of so many sections and bytes."""
+    blank = _header_bytes(sections, length, credentials)
+    return _header_bytes(sections, length, credentials, zlib.crc32(blank))
 
 
 class Layout(NamedTuple):
@@ -101,11 +114,6 @@ class Layout(NamedTuple):
     entries: tuple[SectionEntry, ...]
     length: int
     digest: bytes
-
-    def header(self, tag: bytes) -> bytes:
-        """The finished header, carrying `tag` (32 bytes, `NO_TAG` for none)."""
-        blank = _header_bytes(len(self.entries), self.length, digest=self.digest, tag=tag)
-        return _header_bytes(len(self.entries), self.length, crc=zlib.crc32(blank), digest=self.digest, tag=tag)
 
 
 def lay_out(sections: Sequence[Section]) -> Layout:
@@ -137,13 +145,12 @@ def lay_out(sections: Sequence[Section]) -> Layout:
         )
         end = offset + len(content)
     table = b"".join(_ENTRY.pack(e.name.encode(), e.kind, e.crc, e.offset, e.length, e.sha256) for e in entries)
-    digest = sha256(_header_bytes(len(entries), end) + table)
-    return Layout(table, tuple(entries), end, digest)
+    return Layout(table, tuple(entries), end, _digest(len(entries), end, table))
 
 
-def chunks(sections: Sequence[Section], layout: Layout, tag: bytes) -> Iterable[bytes | memoryview]:
+def chunks(sections: Sequence[Section], layout: Layout, tag: bytes = NO_TAG) -> Iterable[bytes | memoryview]:
     """The bytes of the file, piece by piece, without joining the sections in memory."""
-    yield layout.header(tag)
+    yield header(len(layout.entries), layout.length, Credentials(layout.digest, tag))
     yield layout.table
     end = _HEADER.size + len(layout.table)
     for section, entry in zip(sections, layout.entries, strict=True):
@@ -163,6 +170,7 @@ class Container:
 
     Attributes:
         sections: the section table, in file order.
+        credentials: what its header says about who made it, not judged.
 
     Raises:
         ArtifactError: anything about the file is not exactly as `lay_out` would write it.
@@ -181,7 +189,7 @@ class Container:
                 expected="a .twa file",
                 found=f"{len(buffer)} bytes that start with {bytes(buffer[:8])!r}",
             )
-        _, version, flags, count, crc, length, self._digest, self._tag = _HEADER.unpack_from(buffer)
+        _, version, flags, count, crc, length, *credentials = _HEADER.unpack_from(buffer)
         if version != FORMAT_VERSION:
             raise ArtifactError(
                 f"{origin} has another format version",
@@ -193,13 +201,15 @@ class Container:
         if length != len(buffer):
             raise self._damaged("its length is not the one in its header", f"{length} bytes", f"{len(buffer)}")
         table_end = _HEADER.size + _ENTRY.size * count
-        if flags or not 0 < count <= MAXIMUM_SECTIONS or table_end > length or any(buffer[96:128]):
+        self.credentials = Credentials(*credentials)
+        blank = _header_bytes(count, length, self.credentials)
+        if flags or not 0 < count <= MAXIMUM_SECTIONS or table_end > length or blank[24:] != buffer[24 : _HEADER.size]:
             raise self._damaged("its header is inconsistent")
-        if zlib.crc32(_header_bytes(count, length, digest=self._digest, tag=self._tag)) != crc:
+        if zlib.crc32(blank) != crc:
             raise self._damaged("the checksum of its header is wrong")
         fill(table_end)
         table = bytes(buffer[_HEADER.size : table_end])
-        if sha256(_header_bytes(count, length) + table) != self._digest:
+        if _digest(count, length, table) != self.credentials.digest:
             raise self._damaged("the digest of its section table is wrong")
         self.sections: dict[str, SectionEntry] = {}
         end = table_end
@@ -255,8 +265,8 @@ class Container:
 
     @property
     def digest(self) -> str:
-        """SHA-256 that stands for the whole content, in hexadecimal; the tag is not part of it."""
-        return self._digest.hex()
+        """``sha256:`` and the hash that stands for the whole content; tag and signature are no part of it."""
+        return f"sha256:{self.credentials.digest.hex()}"
 
     def section(self, name: str, kind: SectionKind | None = None) -> memoryview:
         """The content of a section, read-only and without a copy.
@@ -283,3 +293,19 @@ class Container:
         if sha256(content) != self.sections[name].sha256:
             raise self._damaged(f"the SHA-256 of section {name!r} is wrong")
         return content
+
+    def check_sha256(self) -> None:
+        """Compare the content of every section with its SHA-256: the whole file is what the digest stands for.
+
+        Raises:
+            ArtifactError: a section is not what was written.
+        """
+        for name, entry in self.sections.items():
+            if sha256(self.section(name)) != entry.sha256:
+                raise self._damaged(f"the SHA-256 of section {name!r} is wrong")
+
+    def signed(self, public_key: bytes, signature: bytes) -> Iterable[bytes | memoryview]:
+        """The bytes of the file, piece by piece, with another signature."""
+        credentials = self.credentials._replace(public_key=public_key, signature=signature)
+        yield header(len(self.sections), len(self._buffer), credentials)
+        yield self._buffer[_HEADER.size :]

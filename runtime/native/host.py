@@ -102,6 +102,11 @@ def features() -> frozenset[str]:
         return frozenset()
 
 
+def description() -> str:
+    """All of this machine that generated code may depend on."""
+    return " ".join([operating_system(), architecture(), *sorted(features())])
+
+
 def missing(triple: str, required: Iterable[str]) -> str | None:
     """Why code for a target cannot run on this machine, None when it can.
 

@@ -5,6 +5,8 @@ Standard library only, so that the runtime and the IR, which know nothing of eac
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -133,6 +135,27 @@ class RequestCancelledError(TilewrightError):
 
 class ResourceError(TilewrightError):
     """Something asks for more memory, work or nesting than the limits allow, or than this machine has."""
+
+
+class TilewrightWarning(UserWarning):
+    """What a user should know although the call went on, in one line."""
+
+
+class KeyWarning(TilewrightWarning):
+    """A key of this user cannot be used as it is."""
+
+
+class RegenerationWarning(TilewrightWarning):
+    """An artifact's native code is not used; its kernels are generated again, which takes seconds."""
+
+
+def warn(message: str, category: type[TilewrightWarning]) -> None:
+    """Issue a warning that Python shows with the line of the user's that led to it."""
+    depth, frame = 1, sys._getframe()
+    # Decorators such as `resources` put frames of contextlib between ours.
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in (__package__, "contextlib"):
+        depth, frame = depth + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=depth)
 
 
 @contextmanager

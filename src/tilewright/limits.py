@@ -29,3 +29,5 @@ GENERATION_BYTES_PER_SECOND = Limit(50_000, "bytes of artifact that add a second
 ARRAY_HEADER = Limit(10_000, "bytes of the header of a .npy file")
 ARCHIVE_DIRECTORY = Limit(2**20, "bytes of the directory of a .npz file")
 FORTRAN_ORDER = Limit(2**30, "bytes of a calibration array in Fortran order")
+KEY_FILE = Limit(2**16, "bytes of a file of keys")
+KERNEL_CACHE = Limit(2**28, "bytes of generated kernels that a user's cache keeps")

@@ -23,6 +23,8 @@ from tilewright.runtime.artifact.artifact import Artifact, artifact_bytes
 from tilewright.runtime.artifact.container import Section, SectionKind
 from tilewright.runtime.session import load
 
+pytestmark = pytest.mark.filterwarnings("ignore::tilewright.errors.RegenerationWarning")
+
 ENGINES = ("device", "software", "float")
 TRAP = "define i32 @tilewright_run(ptr %c, i64 %f, i64 %l) { unreachable }"
 

@@ -119,7 +119,7 @@ def test_the_licence_and_the_metadata_are_in_the_wheel(wheel: Path) -> None:
 
 EXTRAS = (
     *("onnx", "onnxruntime", "llvmlite", "numba", "networkx", "typer", "click", "rich", "pydantic", "PIL"),
-    *("scipy", "sklearn", "ml_dtypes", "google", "yaml"),
+    *("scipy", "sklearn", "ml_dtypes", "google", "yaml", "cryptography", "cffi"),
 )
 
 

@@ -25,7 +25,15 @@ from artifact_samples import (
 )
 
 import tilewright
-from tilewright.errors import ArtifactError, InputError, ResourceError, TilewrightError, TrustError, UsageError
+from tilewright.errors import (
+    ArtifactError,
+    InputError,
+    RegenerationWarning,
+    ResourceError,
+    TilewrightError,
+    TrustError,
+    UsageError,
+)
 from tilewright.ir.core import Function, Module
 from tilewright.ir.ops.elementwise import Add
 from tilewright.ir.text.printer import print_module
@@ -44,8 +52,8 @@ from tilewright.runtime.artifact.manifest import (
     TensorSpec,
 )
 from tilewright.runtime.buffers import Buffers, allocate_arena
-from tilewright.runtime.cpu import CodePolicy
 from tilewright.runtime.native.mapping import supported
+from tilewright.runtime.native_code import CodePolicy
 from tilewright.runtime.profile import StepTime
 
 pytestmark = pytest.mark.skipif(not supported(), reason="object code runs on Linux on x86-64 and AArch64 only")
@@ -279,9 +287,15 @@ def test_untrusted_code_is_generated_again(configuration: Path, monkeypatch: pyt
     forget_trust(configuration)
     calls: list[str] = []
     with_compiler(monkeypatch, calls, program_object())
-    outputs = load(content).run({"x": sample()})
+    with pytest.warns(RegenerationWarning) as warned:
+        outputs = load(content).run({"x": sample()})
     np.testing.assert_allclose(outputs["y"], expected(sample().ravel()), rtol=1e-6)
     assert calls == ["main: module @small {}"]
+    assert [str(each.message) for each in warned] == [
+        "the native code of artifact in memory does not run here: it was not made by this user on this machine, and it "
+        "is not signed; it is generated again, which takes a while the first time"
+    ]
+    assert warned[0].filename == __file__, "it points to the line that called load"
 
 
 def test_untrusted_code_without_a_compiler_says_what_to_do(
@@ -294,9 +308,18 @@ def test_untrusted_code_without_a_compiler_says_what_to_do(
         load(content)
     assert str(caught.value) == (
         "load native code: the native code of artifact in memory does not run here: it was not made by this user on "
-        "this machine; generating it again needs the compiler, which lacks tilewright.codegen.package. "
-        "Install it with: pip install 'tilewright[compiler]', or compile the model on this machine."
+        "this machine, and it is not signed; generating it again needs the compiler, which lacks "
+        "tilewright.codegen.package. Where it was made: `tilewright sign FILE` and `tilewright key export`; here: "
+        '`tilewright key import KEY`. Or pass trust="sha256:…" with the digest that `tilewright inspect` shows there. '
+        "Or install the compiler here: pip install 'tilewright[compiler]'."
     )
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+    with_compiler(monkeypatch, [], program_object())
+    with pytest.raises(TrustError, match="and it is not signed; and regenerate=False refuses to generate it again"):
+        load(content, regenerate=False)
+    with pytest.raises(UsageError, match="regenerate is no truth value"):
+        load(content, regenerate="no")  # pyright: ignore[reportArgumentType]
 
 
 def test_code_for_another_processor_is_generated_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,13 +329,15 @@ def test_code_for_another_processor_is_generated_again(monkeypatch: pytest.Monke
     content = small_artifact(cpu_programs={"main": replace(program, target=target)})
     calls: list[str] = []
     with_compiler(monkeypatch, calls, compile_object(PROGRAM))
-    outputs = load(content).run({"x": sample()})
+    with pytest.warns(RegenerationWarning, match="does not run here: this processor lacks abacus; it is generated"):
+        outputs = load(content).run({"x": sample()})
     np.testing.assert_allclose(outputs["y"], expected(sample().ravel()), rtol=1e-6)
     assert len(calls) == 1
     monkeypatch.setitem(sys.modules, "tilewright.codegen.package", None)
-    with pytest.raises(ArtifactError, match="does not run here: this processor lacks abacus") as caught:
+    with pytest.raises(ArtifactError, match="does not run here: this processor lacks abacus; generating it ") as caught:
         load(content)
     assert not isinstance(caught.value, TrustError)
+    assert "Compile it with --target portable or for this processor. Or install" in str(caught.value)
 
 
 def test_an_arena_beyond_all_memory_is_an_error() -> None:

@@ -1,0 +1,120 @@
+"""Which object code a CPU program runs: the artifact's own, or what is generated again from its module text."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import threading
+from typing import NamedTuple
+
+import tilewright
+from tilewright.errors import ArtifactError, RegenerationWarning, TrustError, warn
+from tilewright.limits import GENERATION_BYTES_PER_SECOND, GENERATION_SECONDS
+
+from .artifact.artifact import Artifact
+from .native import host
+from .native.mapping import supported
+from .trust import kernel_cache
+from .trust.verdict import Verdict
+
+_INSTALL = "pip install 'tilewright[compiler]'"
+_VOUCH = (
+    "Where it was made: `tilewright sign FILE` and `tilewright key export`; here: `tilewright key import KEY`. "
+    'Or pass trust="sha256:…" with the digest that `tilewright inspect` shows there'
+)
+
+# The compiler has locks of its own, which a process that is forked off while another thread generates kernels would
+# find locked for ever: so forking waits until that is done. A thread may also fork while it generates kernels itself.
+_generating = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_generating.acquire, after_in_parent=_generating.release, after_in_child=_generating.release
+    )
+
+
+class CodePolicy(NamedTuple):
+    """How object code may be had.
+
+    Attributes:
+        verdict: whether the artifact's own may run.
+        regenerate: whether it may be generated again, where the artifact's must not run or does not fit the processor.
+        seconds: processor time for that; None for what the size of the artifact allows.
+    """
+
+    verdict: Verdict
+    regenerate: bool
+    seconds: float | None = None
+
+    def generation_seconds(self, artifact: Artifact) -> float:
+        """Processor time that generating kernels of this artifact may take."""
+        if self.seconds is not None:
+            return self.seconds
+        return GENERATION_SECONDS + artifact.length / GENERATION_BYTES_PER_SECOND
+
+
+class ObjectCode(NamedTuple):
+    """An ELF relocatable object that may run here, and the bytes of arena that it needs."""
+
+    content: bytes
+    arena_bytes: int
+
+
+def object_code(artifact: Artifact, program: str, policy: CodePolicy) -> ObjectCode:
+    """Object code for a program that may and can run on this machine.
+
+    Raises:
+        TrustError: the artifact is not trusted, and its kernels must not be generated again or the compiler is not
+            installed.
+        ResourceError: generating them takes longer than the policy allows.
+        ArtifactError: this system cannot run object code; or the artifact's does not fit this processor, and its
+            kernels cannot be generated again; or it has changed since the file was opened.
+        TilewrightError: the module text is wrong.
+    """
+    if not supported():
+        raise ArtifactError(
+            "CPU programs cannot run on this system",
+            stage="load native code",
+            expected="Linux on x86_64 or aarch64",
+            found=f"{host.operating_system()} on {host.architecture() or 'an unknown architecture'}",
+        )
+    entry = artifact.manifest.cpu_programs[program]
+    unfit = host.missing(entry.target.triple, entry.target.features)
+    if unfit is None and policy.verdict.trusted:
+        return ObjectCode(artifact.copy(entry.code), entry.arena_bytes)
+    kept = kernel_cache.Entry(artifact.credentials.digest, program, tilewright.__version__, host.description())
+    found = kept.load() if policy.regenerate else None
+    if found is not None:
+        return ObjectCode(*found)
+    code = _regenerate(artifact, program, unfit, policy)
+    kept.store(*code)
+    return code
+
+
+def _regenerate(artifact: Artifact, program: str, unfit: str | None, policy: CodePolicy) -> ObjectCode:
+    """Object code for this machine, generated from the module text that the artifact holds.
+
+    ``tilewright.codegen.package.regenerate(artifact, program, seconds)`` does the work. Its object exports the same
+    entry point with the same steps, and stays within the arena that it asks for, the constants, inputs and outputs that
+    the manifest states, whatever the module text claims.
+    """
+    reason = unfit or policy.verdict.reason
+    error = ArtifactError if unfit else TrustError
+    remedy = "Compile it with --target portable or for this processor" if unfit else _VOUCH
+    what = f"the native code of {artifact.origin} does not run here: {reason}"
+    if not policy.regenerate:
+        raise error(
+            f"{what}; and regenerate=False refuses to generate it again",
+            stage="load native code",
+            hint=f"{remedy}.",
+        )
+    try:
+        package = importlib.import_module("..codegen.package", __package__)
+    except ImportError as missing:
+        raise error(
+            f"{what}; generating it again needs the compiler, which lacks {missing.name or missing}",
+            stage="load native code",
+            hint=f"{remedy}. Or install the compiler here: {_INSTALL}.",
+        ) from None
+    warn(f"{what}; it is generated again, which takes a while the first time", RegenerationWarning)
+    with _generating:
+        return ObjectCode(*package.regenerate(artifact, program, policy.generation_seconds(artifact)))

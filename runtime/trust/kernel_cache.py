@@ -1,0 +1,100 @@
+"""Kernels that were generated again for artifacts from elsewhere, kept in the user's cache folder.
+
+An entry is a file ``kernels/HASH``, whose name says what it was generated from and for. It starts with an HMAC under
+the machine key over that hash and the rest, so that what anyone else put there counts for nothing; then come the bytes
+of arena (8, little-endian) and the object. Whatever is wrong with the folder or an entry, kernels are generated as if
+there were none. Taking an entry makes it the youngest; the oldest go when all together have too many bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from tilewright.errors import TrustError
+from tilewright.limits import KERNEL_CACHE
+
+from . import machine_key, private_files
+
+_CODE_BYTES, _HEADER_BYTES = 32, 40
+_PURPOSE = "kernels 1"
+
+
+class Entry(NamedTuple):
+    """One CPU program for one processor.
+
+    Attributes:
+        digest: of the artifact, 32 bytes; it covers the module text and the constants.
+        program: name of the CPU program.
+        version: of Tilewright, whose code generation may change.
+        processor: what code for it depends on.
+    """
+
+    digest: bytes
+    program: str
+    version: str
+    processor: str
+
+    def load(self) -> tuple[bytes, int] | None:
+        """The object and the bytes of arena that it needs; None without a sound entry."""
+        place, key = self._place(), _machine_key()
+        if place is None or key is None:
+            return None
+        try:
+            content = private_files.read(place, KERNEL_CACHE)
+        except TrustError:
+            return None
+        if content is None or not hmac.compare_digest(self._code(key, content[_CODE_BYTES:]), content[:_CODE_BYTES]):
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(place)
+        return content[_HEADER_BYTES:], int.from_bytes(content[_CODE_BYTES:_HEADER_BYTES], "little")
+
+    def store(self, code: bytes, arena_bytes: int) -> None:
+        """Keep an object, if that is possible; makes the machine key where there is none."""
+        place = self._place()
+        content = arena_bytes.to_bytes(_HEADER_BYTES - _CODE_BYTES, "little") + code
+        if place is None or len(content) + _CODE_BYTES > KERNEL_CACHE:
+            return
+        with contextlib.suppress(OSError, TrustError):
+            private_files.write(place, self._code(machine_key.provide(), content) + content, replace=True)
+            _drop_oldest(place.parent)
+
+    def _hash(self) -> bytes:
+        import hashlib
+
+        return hashlib.sha256(
+            "\0".join([self.digest.hex(), self.program, self.version, self.processor]).encode()
+        ).digest()
+
+    def _place(self) -> Path | None:
+        folder = private_files.cache_folder()
+        return None if folder is None else folder / "kernels" / self._hash().hex()
+
+    def _code(self, key: bytes, content: bytes) -> bytes:
+        return machine_key.code(key, _PURPOSE, self._hash() + content)
+
+
+def _machine_key() -> bytes | None:
+    try:
+        return machine_key.read()
+    except TrustError:
+        return None
+
+
+def _drop_oldest(folder: Path) -> None:
+    files: list[tuple[float, int, str]] = []
+    for item in os.scandir(folder):
+        status = item.stat(follow_symlinks=False)
+        files.append((status.st_mtime, status.st_size, item.path))
+    total = sum(size for _, size, _ in files)
+    for _, size, path in sorted(files):
+        if total <= KERNEL_CACHE:
+            return
+        # Another process may have dropped it at the same time.
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        total -= size

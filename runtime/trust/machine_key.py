@@ -1,0 +1,103 @@
+"""The machine key: a secret of this user on this machine, which marks what this user's Tilewright wrote here.
+
+A random key lies in the user's configuration folder, readable by that user alone; it is made when it is first needed.
+Writing an artifact stores its tag, the HMAC-SHA256 of the artifact's digest under the key, and loading one compares.
+The kernel cache is protected by the same key.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from tilewright.errors import KeyWarning, TrustError, warn
+
+from . import private_files
+from .credentials import NO_TAG
+
+_KEY_BYTES = 32
+
+
+def path() -> Path | None:
+    """Where the key lies; None without a home."""
+    folder = private_files.configuration_folder()
+    return None if folder is None else folder / "key"
+
+
+def read() -> bytes | None:
+    """The key; None where none has been made.
+
+    Raises:
+        TrustError: what lies there cannot be this user's secret; the message says why.
+    """
+    place = path()
+    key = None if place is None else private_files.read(place, _KEY_BYTES)
+    if key is not None and len(key) != _KEY_BYTES:
+        raise TrustError(f"{place} counts for nothing: it has {len(key)} bytes instead of {_KEY_BYTES}")
+    return key
+
+
+def provide() -> bytes:
+    """The key, made where there is none. What cannot be a key is kept under another name, with a warning.
+
+    Raises:
+        TrustError: no key can be kept here.
+    """
+    place = path()
+    if place is None:
+        raise TrustError("there is no home folder to keep a key in")
+    try:
+        key = read()
+        if key is not None:
+            return key
+    except TrustError as flaw:
+        aside = place.with_name(f"key.unusable-{os.urandom(4).hex()}")
+        try:
+            place.rename(aside)
+        except OSError as error:
+            raise TrustError(f"{flaw.message}, and it cannot be moved away: {error.strerror}") from None
+        warn(f"{flaw.message}; it is now {aside.name}, and a new key takes its place", KeyWarning)
+    try:
+        # Where another process is first, its key stays.
+        with contextlib.suppress(FileExistsError):
+            private_files.write(place, os.urandom(_KEY_BYTES), replace=False)
+    except OSError as error:
+        raise TrustError(f"no key can be kept at {place}: {error.strerror}") from None
+    key = read()
+    if key is None:
+        raise TrustError(f"no key stays at {place}")
+    return key
+
+
+def code(key: bytes, purpose: str, content: bytes) -> bytes:
+    """The HMAC-SHA256 of `content` under a key; one purpose's codes are worth nothing for another."""
+    import hmac
+
+    return hmac.digest(key, f"tilewright {purpose}\0".encode() + content, "sha256")
+
+
+def tag(digest: bytes) -> bytes:
+    """The tag for an artifact's 32-byte digest; `NO_TAG`, with a warning, where no key can be kept."""
+    try:
+        return code(provide(), "artifact 1", digest)
+    except TrustError as error:
+        warn(f"{error.message}; so the artifact carries no tag, and its native code counts as foreign", KeyWarning)
+        return NO_TAG
+
+
+def objection(digest: bytes, found: bytes) -> str | None:
+    """Why a tag does not prove that this user wrote an artifact on this machine; None when it does."""
+    import hmac
+
+    if found == NO_TAG:
+        return "it carries no tag of a machine"
+    try:
+        key = read()
+    except TrustError as error:
+        return error.message
+    if key is None:
+        return f"this user has no key of their own at {path()}"
+    if hmac.compare_digest(code(key, "artifact 1", digest), found):
+        return None
+    return "it was not made by this user on this machine"

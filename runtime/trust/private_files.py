@@ -1,0 +1,110 @@
+"""Files of this user that nobody else may write: keys, the list of trusted keys, kernels kept for later."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from tilewright.errors import TrustError
+
+
+def configuration_folder() -> Path | None:
+    """``$XDG_CONFIG_HOME/tilewright`` or ``~/.config/tilewright``; None without a home."""
+    return _folder("XDG_CONFIG_HOME", ".config")
+
+
+def cache_folder() -> Path | None:
+    """``$XDG_CACHE_HOME/tilewright`` or ``~/.cache/tilewright``; None without a home."""
+    return _folder("XDG_CACHE_HOME", ".cache")
+
+
+def _folder(variable: str, below_home: str) -> Path | None:
+    configured = os.environ.get(variable, "")
+    if os.path.isabs(configured):
+        return Path(configured, "tilewright")
+    home = os.path.expanduser("~")
+    return Path(home, below_home, "tilewright") if os.path.isabs(home) else None
+
+
+def read(path: Path, maximum: int, *, secret: bool = True) -> bytes | None:
+    """The content of a file; None where there is none. Never waits, whatever lies there.
+
+    Args:
+        maximum: bytes that it may have.
+        secret: whether nobody else may be able to read it either.
+
+    Raises:
+        TrustError: someone else could have placed, written or, if `secret`, read it, or it cannot be read.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise TrustError(f"{path} counts for nothing: {_why_unopened(path, error)}") from None
+    try:
+        flaw = _flaw(os.fstat(descriptor), maximum, 0o077 if secret else 0o022)
+        if flaw is not None:
+            raise TrustError(f"{path} counts for nothing: {flaw}")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(maximum)
+    except OSError as error:
+        raise TrustError(f"{path} counts for nothing: {error.strerror}") from None
+    finally:
+        os.close(descriptor)
+
+
+def _why_unopened(path: Path, error: OSError) -> str:
+    return "it is a symbolic link" if path.is_symlink() else error.strerror or str(error)
+
+
+def _flaw(status: os.stat_result, maximum: int, forbidden: int) -> str | None:
+    if not stat.S_ISREG(status.st_mode):
+        return "it is a folder" if stat.S_ISDIR(status.st_mode) else "it is no regular file"
+    if status.st_size > maximum:
+        return f"it has {status.st_size} bytes, more than {maximum}"
+    if hasattr(os, "geteuid"):
+        if status.st_uid != os.geteuid():
+            return "it belongs to another user"
+        if status.st_mode & forbidden:
+            return f"others may use it (mode {stat.S_IMODE(status.st_mode):o})"
+    return None
+
+
+def write(path: Path, content: bytes, *, replace: bool) -> None:
+    """Put a file in place that only this user may read, complete and durable or not at all.
+
+    Args:
+        replace: whether a file that is there goes; otherwise it stays.
+
+    Raises:
+        FileExistsError: it is there and is not to be replaced.
+        OSError: it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+        if replace:
+            os.replace(temporary, path)
+        else:
+            os.link(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _synchronize(path.parent)
+
+
+def _synchronize(folder: Path) -> None:
+    """Make the names in a folder durable, where the system has that."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

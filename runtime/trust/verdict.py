@@ -1,0 +1,102 @@
+"""Whether an artifact may bring native code, from what its header says about who made it.
+
+Native code runs with the rights of the process. It is used from artifacts that this user wrote on this machine, that
+are signed by a key which this user trusts, or that the caller vouches for by digest or key. From all others kernels
+are generated again from the module text that they also hold, which is safe because that text is parsed, verified and
+compiled like any model.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from tilewright.errors import TrustError, UsageError
+
+from . import machine_key
+from .credentials import Credentials
+
+_REQUIREMENT = re.compile(r"(sha256|ed25519):[0-9a-f]{64}")
+
+
+class Verdict(NamedTuple):
+    """Whether native code may run, and a clause that says why.
+
+    Attributes:
+        local: whether it was written here, so that nothing that a stranger could touch lies in between.
+    """
+
+    trusted: bool
+    reason: str
+    local: bool = False
+
+
+def check_requirement(trust: str) -> str:
+    """A digest or public key as callers give it.
+
+    Raises:
+        UsageError: it is of another form.
+    """
+    if not isinstance(trust, str) or not _REQUIREMENT.fullmatch(trust):
+        raise UsageError(
+            "trust names neither a digest nor a public key",
+            expected="sha256: or ed25519: and 64 hexadecimal digits",
+            found=repr(trust)[:100],
+        )
+    return trust
+
+
+def judge(credentials: Credentials, trust: str | None, origin: str) -> Verdict:
+    """Decide about an artifact.
+
+    Args:
+        trust: what the caller requires: ``sha256:`` and its digest, or ``ed25519:`` and the key that it is signed by.
+        origin: how messages call the artifact.
+
+    Raises:
+        TrustError: it is not what the caller requires.
+        UsageError: the requirement is of no known form.
+    """
+    if trust is not None:
+        return _required(credentials, check_requirement(trust), origin)
+    objection = machine_key.objection(credentials.digest, credentials.tag)
+    if objection is None:
+        return Verdict(True, "it was made by this user on this machine", local=True)
+    trusted, reason = _signed(credentials)
+    return Verdict(trusted, reason if trusted else f"{objection}, and {reason}")
+
+
+def _required(credentials: Credentials, trust: str, origin: str) -> Verdict:
+    if trust.startswith("sha256:"):
+        found = f"sha256:{credentials.digest.hex()}"
+        if found != trust:
+            raise TrustError(f"{origin} is not the artifact that is trusted", expected=trust, found=found)
+        return Verdict(True, "it has the digest that is trusted")
+    found = f"ed25519:{credentials.public_key.hex()}" if credentials.signed else "no signature"
+    if found == trust and not credentials.signature_fits:
+        raise TrustError(f"the signature of {origin} is wrong: it was changed after it was signed", found=trust)
+    if found != trust:
+        raise TrustError(f"{origin} is not signed by the key that is trusted", expected=trust, found=found)
+    return Verdict(True, "it is signed by the key that is trusted")
+
+
+def _signed(credentials: Credentials) -> tuple[bool, str]:
+    """Whether a trusted key signed it, and a clause about its signature."""
+    from . import public_keys, signing_key
+
+    if not credentials.signed:
+        return False, "it is not signed"
+    flaws: list[str] = []
+    names: dict[bytes, str] = {}
+    for keys in (public_keys.trusted, signing_key.own):
+        try:
+            names.update({key.content: key.name for key in keys()})
+        except TrustError as flaw:
+            flaws.append(f" ({flaw})")
+    name, text = names.get(credentials.public_key), f"ed25519:{credentials.public_key.hex()}"
+    who = f"{name} ({text})" if name else text
+    if not credentials.signature_fits:
+        return False, f"its signature by {who} is wrong: it was changed after it was signed"
+    if name is None:
+        return False, f"it is signed by {who}, which this user does not trust{''.join(flaws)}"
+    return True, f"it is signed by {who}, which this user trusts"
