@@ -41,9 +41,9 @@ from real_inputs import Sample, samples
 from report import replace_section
 
 import tilewright
-from tilewright.compiler.console import Diagnostics
 from tilewright.compiler.options import CompileOptions
-from tilewright.compiler.table import Column, Table
+from tilewright.compiler.progress import progress_bars
+from tilewright.runtime.report.table import Column, Table
 
 CALIBRATED = 100
 REFERENCES = 2
@@ -351,7 +351,7 @@ def main() -> int:
     data = Path(os.environ["TILEWRIGHT_DATA"])
     floating, brought = Table(FLOATING_COLUMNS), Table(BROUGHT_COLUMNS)
     failures = []
-    with Diagnostics().progress() as report:
+    with progress_bars() as report:
         for case in (*FLOATING, *BROUGHT):
             if not any(part in case.name for part in options.models):
                 continue

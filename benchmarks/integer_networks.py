@@ -16,7 +16,6 @@ from real_inputs import Sample
 
 from tilewright.compiler.driver import compile_to_memory
 from tilewright.compiler.options import CompileOptions
-from tilewright.compiler.report.placement import device_share, placement_of
 from tilewright.ir import interp
 from tilewright.ir.clone import clone_module
 from tilewright.ir.core import Module
@@ -25,6 +24,8 @@ from tilewright.passes.instruments import Instrument
 from tilewright.passes.quantization.check_accumulator_overflow import CheckAccumulatorOverflow
 from tilewright.runtime.artifact.artifact import Artifact
 from tilewright.runtime.artifact.manifest import TensorSpec
+from tilewright.runtime.report.details import details_of
+from tilewright.runtime.report.placement import device_share
 
 Arrays = dict[str, np.ndarray]
 Report = Callable[[str, int, int], None]
@@ -96,7 +97,7 @@ class IntegerNetwork:
     @property
     def device_share(self) -> float:
         """Share of the multiply-accumulates that the device does, 0 to 1."""
-        return device_share(placement_of(self.artifact))
+        return device_share(details_of(self.artifact).placement)
 
     def reference(self, inputs: Arrays) -> Arrays:
         """Outputs by the reference interpreter; seconds for a large network."""

@@ -22,13 +22,13 @@ from light_models import light_models, with_random_weights
 from report import replace_section
 
 import tilewright
-from tilewright.compiler.console import Diagnostics, ProgressReport, StageTimes
 from tilewright.compiler.driver import compile_to_memory
 from tilewright.compiler.options import CompileOptions
-from tilewright.compiler.report.summary import summarize
-from tilewright.compiler.report.units import show_count
-from tilewright.compiler.table import Column, Table
+from tilewright.compiler.progress import ProgressReport, StageTimes, progress_bars
 from tilewright.errors import TilewrightError
+from tilewright.runtime.report.summary import summarize
+from tilewright.runtime.report.table import Column, Table
+from tilewright.runtime.report.units import show_count
 
 COMPILE_SECONDS = 60
 RUN_SECONDS = 5
@@ -117,7 +117,7 @@ def main() -> int:
     options = parser.parse_args()
     table = Table(COLUMNS)
     failures = []
-    with Diagnostics().progress() as report:
+    with progress_bars() as report:
         for file in light_models():
             if options.filter not in file.stem:
                 continue

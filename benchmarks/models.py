@@ -31,11 +31,11 @@ from report import replace_section
 import tilewright
 from tilewright.compiler.driver import compile_to_memory
 from tilewright.compiler.options import CompileOptions
-from tilewright.compiler.report.summary import summarize
-from tilewright.compiler.report.units import show_bytes, show_count
-from tilewright.compiler.table import Column, Table
 from tilewright.errors import TilewrightError
 from tilewright.runtime.artifact.manifest import TensorSpec
+from tilewright.runtime.report.summary import summarize
+from tilewright.runtime.report.table import Column, Table
+from tilewright.runtime.report.units import show_bytes, show_count
 
 FLOAT = CompileOptions(precision="fp32")
 

@@ -7,10 +7,9 @@ kernels can be generated again where the stored object code does not fit the pro
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import thread_time
-from typing import Literal
 
 import numpy as np
 
@@ -19,16 +18,13 @@ from tilewright.errors import ArtifactError, CodegenError, ResourceError
 from ..ir.annotations import ON
 from ..ir.clone import clone_module
 from ..ir.core import Function, Module, Op, Value, is_op
-from ..ir.layout import bytes_of, unpack
+from ..ir.layout import bytes_of
 from ..ir.ops.call import Call
-from ..ir.text.literals import digest_of
-from ..ir.text.parser import parse_module
 from ..ir.text.printer import blobs, print_module
 from ..ir.types import DType, TensorType
-from ..ir.verify import verify
 from ..runtime.artifact.artifact import Artifact
 from ..runtime.artifact.container import Section, SectionKind
-from ..runtime.artifact.json_dataclasses import Source, parse, read, write
+from ..runtime.artifact.json_dataclasses import write
 from ..runtime.artifact.manifest import (
     BufferRef,
     CpuProgramInfo,
@@ -48,6 +44,7 @@ from ..runtime.machine import Machine
 from .cpu.llvm.target import TargetDescription
 from .cpu.program import CpuCode, build_cpu_program
 from .device.program import build_device_program
+from .stored_module import BlobIndex, InlineArray, StoredArray, load_module
 
 Progress = Callable[[str, int, int], None]
 
@@ -228,79 +225,15 @@ def _outputs(main: Function) -> tuple[TensorSpec, ...]:
     return tuple(_spec(n, v.type) for n, v in zip(main.result_names, main.results, strict=True))
 
 
-@dataclass(frozen=True)
-class _StoredArray:
-    """An array in the section of constants."""
-
-    kind: Literal["stored"] = field(default="stored", init=False)
-    offset: int
-    dtype: DType
-    shape: tuple[int, ...]
-    layout: str
-
-
-@dataclass(frozen=True)
-class _InlineArray:
-    """An array that only the module text needs, such as scales; ``data`` in hexadecimal."""
-
-    kind: Literal["inline"] = field(default="inline", init=False)
-    dtype: DType
-    shape: tuple[int, ...]
-    data: str
-
-
-@dataclass(frozen=True)
-class _BlobIndex:
-    """Where the arrays lie that a module text names by hash."""
-
-    arrays: Mapping[str, _StoredArray | _InlineArray]
-
-
-def _blob_index(module: Module, program: CpuCode) -> _BlobIndex:
-    found: dict[str, _StoredArray | _InlineArray] = {}
+def _blob_index(module: Module, program: CpuCode) -> BlobIndex:
+    found: dict[str, StoredArray | InlineArray] = {}
     for constant, offset in program.constant_offsets.items():
         type = constant.type
-        found[constant.digest] = _StoredArray(offset, type.dtype, type.shape, type.layout)
+        found[constant.digest] = StoredArray(offset, type.dtype, type.shape, type.layout)
     for digest, array in blobs(module).items():
         if digest not in found:
-            found[digest] = _InlineArray(DType.of(array.dtype), array.shape, array.tobytes().hex())
-    return _BlobIndex(found)
-
-
-def load_module(artifact: Artifact, program: str) -> Module:
-    """The module that a CPU program of an artifact was generated from.
-
-    Raises:
-        ArtifactError: the stored text and constants do not belong together.
-        IRError: the text is no sound module.
-    """
-    entry = artifact.manifest.cpu_programs[program]
-    # What is generated may be kept under the artifact's digest: so it is taken from what the digest stands for.
-    constants = artifact.copy(entry.constants)
-    source = Source(f"index of constants of {artifact.origin}", ArtifactError, "load artifact")
-    index = read(_BlobIndex, parse(artifact.copy(f"{entry.module}.blobs"), source), source)
-    arrays: dict[str, np.ndarray] = {}
-    for digest, where in index.arrays.items():
-        try:
-            if isinstance(where, _InlineArray):
-                arrays[digest] = np.frombuffer(bytes.fromhex(where.data), where.dtype.numpy).reshape(where.shape)
-                continue
-            type = TensorType(where.shape, where.dtype, None, where.layout)
-            count = bytes_of(type) // type.dtype.bytes
-            arrays[digest] = unpack(np.frombuffer(constants, type.dtype.numpy, count, where.offset), type)
-        except (ValueError, OverflowError) as error:
-            source.refuse(f"arrays.{digest}", f"is no array: {error}")
-    for digest, array in arrays.items():
-        if digest_of(array) != digest:
-            raise ArtifactError(
-                f"a constant of {artifact.origin} is not the one that its module text names",
-                stage="load artifact",
-                expected=f"SHA-256 {digest}",
-                found=digest_of(array),
-            )
-    module = parse_module(artifact.text(entry.module), arrays)
-    verify(module, stage="load artifact", elsewhere=artifact.manifest.device_programs.keys())
-    return module
+            found[digest] = InlineArray(DType.of(array.dtype), array.shape, array.tobytes().hex())
+    return BlobIndex(found)
 
 
 def _time_check(artifact: Artifact, seconds: float) -> Callable[[int, int], None]:

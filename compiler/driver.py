@@ -24,11 +24,11 @@ from ..runtime.machine import load as load_machine
 from .affinity import Affinity, affinity_of
 from .calibration.preprocessing import Preprocessing
 from .calibration.ranges import make_statistics
-from .console import Diagnostics, StageTimes
 from .frontend.onnx.reader import import_onnx
 from .keywords import with_keywords
 from .options import CompileOptions, option
 from .pipeline import cpu_pipeline, device_pipeline, float_pipeline
+from .progress import StageTimes, progress_bars
 from .quantization import brings_quantization, quantize_module
 from .report.placement import placement
 from .run_passes import observers, run_passes
@@ -178,6 +178,6 @@ def compile_model(compilation: Compilation) -> Artifact:
         TilewrightError: see :func:`build`; OutputError if the file cannot be written.
     """
     model, output = compilation.model, compilation.output
-    with Diagnostics(quiet=not compilation.progress).progress() as report:
+    with progress_bars(quiet=not compilation.progress) as report:
         options = replace(compilation, report=report) if compilation.progress else compilation
         return compile_to_memory(model, options) if output is None else compile_to_file(model, output, options)

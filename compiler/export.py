@@ -11,12 +11,12 @@ from tilewright.errors import UsageError, resources
 from ..runtime.files.output_file import check_output, output_file
 from .calibration.dataset import Source
 from .calibration.preprocessing import PreprocessingSource
-from .console import ProgressReport, silent
 from .driver import check_options
 from .frontend.onnx.reader import InputShapes, import_onnx
 from .frontend.onnx.writer import export_onnx
 from .optimize import read_module
 from .options import CompileOptions, check_type
+from .progress import ProgressReport, silent
 from .quantization import brings_quantization, quantize_module
 
 FORMS = ("qdq", "qlinear")

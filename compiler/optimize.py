@@ -15,8 +15,8 @@ from ..passes.base import Record
 from ..passes.instruments import Print, Timing, dump_module, instruments_from_environment, load_dump
 from ..passes.pipeline import Pipeline, check_names
 from ..runtime.files.output_file import check_output
+from ..runtime.report.table import json_text
 from .frontend.onnx.reader import InputShapes, import_onnx
-from .table import json_text
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from tilewright.errors import UsageError
 
-from .console import ProgressReport, silent
+from .progress import ProgressReport, silent
 
 # For types alone: the command line reads the declarations whatever the command, and must not wait for the compiler.
 if TYPE_CHECKING:
@@ -199,3 +199,21 @@ class CompileOptions:
 def flag_of(declared: Field) -> str:
     """The flag of an option on the command line."""
     return declared.metadata["flag"] or f"--{declared.name.replace('_', '-')}"
+
+
+def parse_input_shapes(texts: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
+    """Shapes by input name from texts such as ``image=1,3,224,224``.
+
+    Raises:
+        UsageError: a text is of another form.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for text in texts or ():
+        name, _, extents = text.rpartition("=")
+        try:
+            shapes[name] = tuple(int(extent) for extent in extents.replace("x", ",").split(",")) if extents else ()
+        except ValueError:
+            name = ""
+        if not name:
+            raise UsageError("wrong --input-shape", expected="NAME=1,3,224,224", found=text)
+    return shapes

@@ -8,8 +8,8 @@ from ..ir.core import Module
 from ..passes.base import Pass, Record
 from ..passes.instruments import Dump, Instrument, Print, instruments_from_environment
 from ..passes.pipeline import Pipeline
-from .console import ProgressReport
 from .options import CompileOptions
+from .progress import ProgressReport
 
 
 def observers(options: CompileOptions) -> list[Instrument]:

@@ -12,8 +12,8 @@ from ...ir.clone import clone_module
 from ...ir.core import Module, Value
 from ...runtime.artifact.artifact import Artifact, artifact_bytes
 from ...runtime.session import load
-from ..console import ProgressReport, silent
 from ..pipeline import cpu_pipeline
+from ..progress import ProgressReport, silent
 from .dataset import Inputs
 from .observe import RunFunction
 

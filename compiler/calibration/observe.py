@@ -10,7 +10,7 @@ import numpy as np
 from tilewright.errors import CalibrationError
 
 from ...passes.quantization.parameters import Range
-from ..console import ProgressReport, silent
+from ..progress import ProgressReport, silent
 from .dataset import CalibrationSet, Inputs
 from .ranges import MinMax, make_statistics
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from ...runtime.files.output_file import make_folder
+from ...runtime.report.simulation import SimulatedTotal, simulate_artifact
+from ...runtime.report.summary import EngineSummary, summarize
+from ...runtime.report.units import show_number
 from ...runtime.session import load
-from ..console import ProgressReport
 from ..driver import compile_to_file
 from ..options import CompileOptions
-from ..report.simulation import SimulatedTotal, simulate_artifact
-from ..report.summary import EngineSummary, summarize
-from ..report.units import show_number
+from ..progress import ProgressReport
 from .digits import MODEL, Digits, load_digits
 
 DESCRIPTIONS = {

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ...codegen.package import load_module
+from ...codegen.stored_module import load_module
 from ...ir.annotations import ALIAS, AT
 from ...ir.layout import bytes_of
 from ...runtime.artifact.artifact import Artifact
-from ..table import Column, Table
-from .units import show_bytes
+from ...runtime.report.table import Column, Table
+from ...runtime.report.units import show_bytes
 
 
 def memory_map(artifact: Artifact, engine: str) -> Table:

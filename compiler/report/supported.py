@@ -7,8 +7,8 @@ from ...ir.op import QuantizationRule
 from ...ir.ops import REGISTRY
 from ...passes.placement.device_support import COMMON_RULES, OWN_RULES, SUPPORT
 from ...passes.placement.device_support.rule import text_of
+from ...runtime.report.table import Column, Table
 from ..frontend.onnx.families import IMPORTS
-from ..table import Column, Table
 
 
 def supported_onnx_operators() -> Table:

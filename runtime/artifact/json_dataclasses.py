@@ -1,6 +1,6 @@
 """Dataclasses as JSON and back, from their type hints: whatever a hint does not allow is an error that names the field.
 
-Hints may be ``int``, ``str``, ``Literal`` of strings, enumerations with string values, dataclasses, unions of
+Hints may be ``int``, ``bool``, ``str``, ``Literal`` of strings, enumerations with string values, dataclasses, unions of
 dataclasses whose literal field ``kind`` tells them apart, ``X | None``, ``tuple[X, ...]``, ``Mapping[str, X]``, and
 ``object`` for what means nothing to the reader. ``Annotated`` adds `Bounds` to a number, `OneOf` to a text and
 `AtMost` to a list.
@@ -197,13 +197,19 @@ def _reader(hint: Any) -> Reader:
         return _object_reader(hint)
     if isinstance(hint, type) and issubclass(hint, Enum):
         return _enumeration_reader(hint)
-    return {int: Bounds(), str: _text, object: lambda value, path, source: value}[hint]
+    return {int: Bounds(), bool: _truth, str: _text, object: lambda value, path, source: value}[hint]
 
 
 def _text(value: object, path: str, source: Source) -> str:
     # Parsed JSON may hold halves of surrogate pairs, which UTF-8 cannot.
     if not isinstance(value, str) or (not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value)):
         source.refuse(path, "is not a text", found=shortened(value))
+    return value
+
+
+def _truth(value: object, path: str, source: Source) -> bool:
+    if not isinstance(value, bool):
+        source.refuse(path, "is neither true nor false", found=shortened(value))
     return value
 
 

@@ -128,6 +128,11 @@ class StepInfo:
         """Whether the step has no kernel."""
         return self.kernel is None
 
+    @property
+    def on_device(self) -> bool:
+        """Whether the step hands over to a device program, by the operator that the IR has for it."""
+        return self.op == "call"
+
 
 @dataclass(frozen=True)
 class CpuProgramInfo:

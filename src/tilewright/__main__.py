@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 
+import tilewright
+from tilewright.runtime.commands import main as commands
 
-def main() -> int:
-    """Run the command line; the exit code. Says what to install where only the runtime is there."""
-    try:
-        cli = importlib.import_module("tilewright.compiler.cli")
-    except ModuleNotFoundError as error:
-        if error.name is not None and error.name.startswith("tilewright"):
-            raise
-        sys.stderr.write(
-            f"error: the command line needs the package {error.name!r}, which the runtime alone does not install. "
-            "Install Tilewright with its extra 'all': pip install 'tilewright[all]'\n"
-        )
-        return 1
-    return cli.main()
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line, by default on the arguments of the process; the exit code."""
+    return commands.main(sys.argv[1:] if arguments is None else arguments, tilewright.__version__)
 
 
 if __name__ == "__main__":

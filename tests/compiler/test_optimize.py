@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tilewright.compiler.cli import main
+from tilewright.__main__ import main
 from tilewright.compiler.demo.digits import MODEL
 from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.ir.text.printer import print_module

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tilewright.compiler.cli import main
+from tilewright.__main__ import main
 
 Fails = Callable[..., str]
 

@@ -15,17 +15,17 @@ import pytest
 from network_files import graph_model, write_model
 from onnx import TensorProto, helper
 
-from tilewright.compiler.cli import main
+from tilewright.__main__ import main
 from tilewright.compiler.demo.digits import MODEL
 from tilewright.compiler.driver import compile_to_file
 from tilewright.compiler.options import CompileOptions
-from tilewright.compiler.report.placement import placement_of
 from tilewright.errors import InstructionError
 from tilewright.runtime import isa
 from tilewright.runtime.artifact.artifact import Artifact, artifact_bytes
 from tilewright.runtime.artifact.container import Section
 from tilewright.runtime.isa import Queue, Wait
 from tilewright.runtime.machine import load
+from tilewright.runtime.report.details import details_of
 from tilewright.runtime.session import load as load_session
 
 Fails = Callable[..., str]
@@ -544,7 +544,7 @@ def test_weights_that_fit_no_scratchpad(tmp_path: Path, fails: Fails, capsys: py
     )
     assert main(words) == 0
     assert f"  on the CPU       conv y: {rule}; found {found}\n" in capsys.readouterr().out
-    placed = {record.op: record for record in placement_of(Artifact.open(tmp_path / "m.twa"))}
+    placed = {record.op: record for record in details_of(Artifact.open(tmp_path / "m.twa")).placement}
     assert (placed["conv"].on, placed["conv"].why) == ("cpu", f"conv @w_1: {rule}; found {found}")
     with load_session(tmp_path / "m.twa", engine="device") as session:
         session.run({"x": SAMPLES[:1]})

@@ -17,7 +17,7 @@ from network_files import digits_artifact, digits_model, graph_model, write_mode
 from onnx import TensorProto, helper
 
 import tilewright
-from tilewright.compiler.cli import main
+from tilewright.__main__ import main
 from tilewright.compiler.demo.digits import MODEL
 from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.errors import ArtifactError, ModelError
@@ -411,7 +411,7 @@ def test_a_failed_compile_leaves_the_last_good_artifact(
 
 def program(words: list[str], folder: Path, before: str = "", limit: int | None = None) -> subprocess.CompletedProcess:
     """The command line in a process of its own, after the Python code ``before``, with files of ``limit`` bytes."""
-    code = f"import sys\nfrom tilewright.compiler.cli import main\n{before}\nsys.exit(main(sys.argv[1:]))"
+    code = f"import sys\nfrom tilewright.__main__ import main\n{before}\nsys.exit(main(sys.argv[1:]))"
     limits = (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))) if limit is not None else None
     return subprocess.run(
         [sys.executable, "-c", code, *words],

@@ -14,8 +14,8 @@ from network_files import digits_artifact, digits_model, write_model
 from onnx import TensorProto, helper
 
 import tilewright
+from tilewright.__main__ import main
 from tilewright.codegen.cpu import families
-from tilewright.compiler.cli import main
 from tilewright.compiler.demo.digits import MODEL
 from tilewright.ir.ops.softmax import Softmax
 
@@ -315,7 +315,7 @@ def test_our_own_bugs_end_in_one_paragraph_too(monkeypatch: pytest.MonkeyPatch, 
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr("tilewright.compiler.report.inspection.inspect_model", broken)
+    monkeypatch.setattr("tilewright.compiler.report.model.inspect_model", broken)
     assert main(["inspect", str(MODEL)]) == 1
     assert capsys.readouterr().err == (
         "error: internal error: ZeroDivisionError: division by zero. "
@@ -346,15 +346,3 @@ def test_output_that_cannot_be_written_is_an_error() -> None:
         done = python("-m", "tilewright", "inspect", "--supported-ops", stdout=full.fileno())
     assert done.returncode == 1
     assert done.stderr == "error: cannot write the output: No space left on device\n"
-
-
-def test_the_runtime_alone_says_what_to_install() -> None:
-    """As where only numpy is installed: typer cannot be imported."""
-    done = python(
-        "-c", "import sys; sys.modules['typer'] = None\nfrom tilewright.__main__ import main; sys.exit(main())"
-    )
-    assert done.returncode == 1
-    assert done.stderr == (
-        "error: the command line needs the package 'typer', which the runtime alone does not install. "
-        "Install Tilewright with its extra 'all': pip install 'tilewright[all]'\n"
-    )

@@ -43,6 +43,6 @@ def test_quantised_networks(op: str, scales: tuple[float, float, float]) -> None
 
 
 def test_outputs_that_are_not_finite_are_summarised() -> None:
-    from tilewright.compiler.report.execution import results_text
+    from tilewright.runtime.report.execution import results_text
 
     assert results_text({"y": np.array([np.inf, -np.inf], np.float32)}).startswith("y: float32[2]\n  min -inf, max inf")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tilewright
-from tilewright.compiler.cli import main
+from tilewright.__main__ import main
 from tilewright.compiler.demo.digits import MODEL, load_digits
 from tilewright.ir.text.parser import parse_module
 from tilewright.ir.text.printer import print_module

@@ -31,7 +31,7 @@ import tilewright
 from tilewright.compiler.demo import MODEL, load_digits
 from tilewright.compiler.driver import compile_to_memory
 from tilewright.compiler.options import CompileOptions
-from tilewright.compiler.report.summary import summarize
+from tilewright.runtime.report.summary import summarize
 
 COMPARED = 20
 """Samples: where a sum lies next to a tie, most of the outputs of a sample may differ."""

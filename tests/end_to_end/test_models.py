@@ -17,7 +17,7 @@ from real_inputs import samples
 
 import tilewright
 from tilewright.compiler.driver import compile_to_memory
-from tilewright.compiler.report.summary import summarize
+from tilewright.runtime.report.summary import summarize
 
 DATA = os.environ.get("TILEWRIGHT_DATA")
 MODELS = sorted(file.name for file in (Path(DATA) / "models").glob("*.onnx")) if DATA else ["every model"]

@@ -10,7 +10,7 @@ import pytest
 from network_files import graph_model, write_model
 from onnx import TensorProto, helper
 
-from tilewright.compiler.cli import main
+from tilewright.__main__ import main
 from tilewright.passes.placement.device_support import CONVERSION
 
 MIDDLE = "the device has no softmax"

@@ -8,7 +8,7 @@ from network_files import graph_model
 from onnx import TensorProto, helper
 
 import tilewright
-from tilewright.compiler.report.placement import placement_of
+from tilewright.runtime.report.details import details_of
 
 
 @pytest.mark.parametrize("mode", ["linear", "cubic"])
@@ -24,7 +24,7 @@ def test_interpolation_stays_in_floating_point_with_a_reason(mode: str) -> None:
     model = graph_model(nodes, [("x", TensorProto.FLOAT, [1, 16, 6, 6])], ["after"], constants)
     samples = rng.standard_normal((4, 16, 6, 6)).astype(np.float32)
     artifact = tilewright.compile(model.SerializeToString(), calibration=samples)
-    records = {record.name: record for record in placement_of(artifact)}
+    records = {record.name: record for record in details_of(artifact).placement}
     assert (records["before"].on, records["after"].on) == ("device", "device")
     assert records["resized"].why == (
         "resize %before: Feature maps are i8 or u8, quantised with one scale and zero point for the whole tensor; "

@@ -23,7 +23,6 @@ from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.compiler.frontend.onnx.writer import export_onnx
 from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.quantization import quantize_module
-from tilewright.compiler.report.placement import placement_of
 from tilewright.errors import CalibrationError, UnsupportedError
 from tilewright.ir import interp
 from tilewright.ir.clone import clone_module
@@ -32,6 +31,7 @@ from tilewright.passes.device.legalize_for_device import LegalizeForDevice
 from tilewright.passes.placement.device_support import reject
 from tilewright.runtime import machine as machines
 from tilewright.runtime.machine import Machine
+from tilewright.runtime.report.details import details_of
 from tilewright.runtime.session import load
 
 STYLES = ("float classifier", "float of everything", "float for the device", "quantised i8", "quantised u8")
@@ -91,9 +91,9 @@ def check(seed: int, folder: Path) -> None:
     options = CompileOptions(precision="int8", machine=path, calibration="random", calibration_limit=2, affinity=places)
     artifact = compile_to_memory(model, options)
     # Ops that share a name in the module that places are given for are numbered in reports.
-    on_device = {re.sub(r"\.\d+$", "", r.name) for r in placement_of(artifact) if r.on == "device"}
+    on_device = {re.sub(r"\.\d+$", "", r.name) for r in details_of(artifact).placement if r.on == "device"}
     assert on_device == {name for name, place in places if place == "device"}, "the places are those asked for"
-    assert all(record.why for record in placement_of(artifact)), "every op has a reason"
+    assert all(record.why for record in details_of(artifact).placement), "every op has a reason"
     inputs = random_inputs(reference, rng)
     found: dict[str, dict[str, np.ndarray]] = {}
     for engine in ("device", "software"):

@@ -9,12 +9,13 @@ from dataclasses import asdict, dataclass
 
 from tilewright.errors import ArtifactError
 
-from ...runtime.artifact.artifact import Artifact
-from ...runtime.isa import Program
-from ...runtime.simulator.cycles import LayerTime, layer_times, simulate
-from ...runtime.simulator.verifier import verify
-from ..table import Column, Table
-from .placement import PlacedOp, placement_of
+from ..artifact.artifact import Artifact
+from ..isa import Program
+from ..simulator.cycles import LayerTime, layer_times, simulate
+from ..simulator.verifier import verify
+from .details import details_of
+from .placement import PlacedOp
+from .table import Column, Table
 from .units import MACS, show_bytes, show_count
 
 
@@ -105,7 +106,7 @@ def simulate_artifact(artifact: Artifact) -> Simulation:
         ArtifactError: it holds none.
     """
     programs = device_programs(artifact, "simulate")
-    ops = {op.name: op for op in placement_of(artifact) if op.on == "device"}
+    ops = {op.name: op for op in details_of(artifact).placement if op.on == "device"}
     machine = next(iter(programs.values())).machine
     timelines = [simulate(verify(program, program.machine)) for program in programs.values()]
     layers = [_layer(layer, ops.get(layer.name)) for each in timelines for layer in layer_times(each, machine)]

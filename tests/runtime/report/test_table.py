@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tilewright.compiler.table import Column, Table, json_text
+from tilewright.runtime.report.table import Column, Table, json_text
 
 
 @pytest.fixture

@@ -5,18 +5,27 @@ The rows are the same in all three: a column's ``show`` only changes how a value
 
 from __future__ import annotations
 
-import io
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
+from itertools import chain, zip_longest
 from shutil import get_terminal_size
+from textwrap import wrap
 from typing import Any
 
-from .console import printable
+MARGIN, GAP = "  ", "  "
+"""What stands left of a table, and between its columns."""
 
-WHOLE = 10_000
-"""Width, in characters, of tables that are piped: they must not be folded to one of which the reader knows nothing."""
+NARROWEST, WIDEST = 8, 400
+"""Widths in characters: no column is folded to less, and cells that are longer stick out of theirs."""
+
+
+def printable(text: str) -> str:
+    """Escapes control characters, which names inside a model file may hold to play tricks with a terminal."""
+    if all(map(str.isprintable, text.split("\n"))):
+        return text
+    return "".join(c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def json_text(found: object) -> str:
@@ -77,33 +86,54 @@ class Table:
         return "\n".join(lines) + "\n"
 
     def text(self) -> str:
-        """The table as plain text, fitted to the terminal if stdout is one; otherwise no line is folded."""
-        # Here and not above: JSON and Markdown, which scripts ask for, need not wait for rich to load.
-        from rich import box
-        from rich.console import Console
-        from rich.table import Table as RichTable
-        from rich.text import Text
+        """The table as plain text. Long cells are folded to fit the terminal if stdout is one, otherwise no line is."""
+        cells = [[column.title for column in self.columns], *self._cells()]
+        widths = [min(max(map(len, column)), WIDEST) for column in zip(*cells, strict=True)]
+        gaps = len(MARGIN) + len(GAP) * (len(widths) - 1)
+        fold = sys.stdout.isatty()
+        if fold:
+            widths = _fitted(widths, get_terminal_size().columns - gaps)
+        heading, *rows = ([*self._lines(row, widths, fold)] for row in cells)
+        rule = MARGIN + "─" * (sum(widths) + gaps - len(MARGIN))
+        title = [_on_one_line(self.title)] if self.title else []
+        return "".join(f"{line}\n" for line in (*title, *heading, rule, *chain(*rows)))
 
-        table = RichTable(title=self.title and Text(self.title), box=box.SIMPLE_HEAD, title_justify="left")
-        for column in self.columns:
-            table.add_column(Text(column.title), justify="right" if column.right else "left", overflow="fold")
-        for cells in self._cells():
-            table.add_row(*(Text(cell) for cell in cells))
-        stream = io.StringIO()
-        Console(file=stream, width=get_terminal_size().columns if sys.stdout.isatty() else WHOLE).print(table)
-        return stream.getvalue()
+    def _lines(self, cells: list[str], widths: list[int], fold: bool) -> Iterator[str]:
+        """A row, which takes several lines where a cell is folded."""
+        folded = [
+            wrap(cell, width, break_on_hyphens=False) if fold and len(cell) > width else [cell]
+            for cell, width in zip(cells, widths, strict=True)
+        ]
+        for parts in zip_longest(*folded, fillvalue=""):
+            padded = (
+                part.rjust(width) if column.right else part.ljust(width)
+                for column, part, width in zip(self.columns, parts, widths, strict=True)
+            )
+            yield (MARGIN + GAP.join(padded)).rstrip()
 
     def _cells(self) -> list[list[str]]:
         shown = []
         for row in self.rows:
             values = [(column, row.get(column.key)) for column in self.columns]
-            shown.append(["" if value is None else printable(column.show(value)) for column, value in values])
+            shown.append(["" if value is None else _on_one_line(column.show(value)) for column, value in values])
         return shown
 
     def _check(self, row: Mapping[str, Any]) -> None:
         unknown = sorted(row.keys() - self._keys)
         if unknown:
             raise KeyError(f"no column for {', '.join(unknown)}; there are {', '.join(c.key for c in self.columns)}")
+
+
+def _on_one_line(text: str) -> str:
+    return printable(text).replace("\n", r"\n")
+
+
+def _fitted(widths: list[int], available: int) -> list[int]:
+    """The widths with the largest ones cut, so that all together they take no more than what is available."""
+    cap = max(NARROWEST, min(max(widths), available))
+    while cap > NARROWEST and sum(min(width, cap) for width in widths) > available:
+        cap -= 1
+    return [min(width, cap) for width in widths]
 
 
 def _escape_markdown(text: str) -> str:

@@ -1,80 +1,56 @@
-"""What ``tilewright inspect`` shows of an artifact or a model."""
+"""What ``tilewright inspect`` shows of an artifact."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from tilewright.errors import ArtifactError, resources
+from tilewright.errors import ArtifactError
 
-from ...ir.ops.call import Call
-from ...runtime.artifact.artifact import Artifact
-from ...runtime.artifact.manifest import ENGINES, DeviceStage
-from ..frontend.onnx.reader import InputShapes, import_onnx
-from ..table import Column, Table, json_text
+from ..artifact.artifact import Artifact
+from ..artifact.manifest import ENGINES, DeviceStage
+from .details import details_of
 from .fallbacks import fallback_table
-from .memory import memory_map
-from .placement import placement_of, placement_table
+from .placement import placement_table
 from .simulation import device_programs
 from .summary import summarize
+from .table import Column, Table, json_text
 from .units import MACS, show_bytes
 
 
-@resources("inspect")
-def inspect_model(path: Path, input_shapes: InputShapes, *, ir: bool, as_json: bool) -> str:
-    """An ONNX model as imported, before any pass: its ops, or the module as text.
-
-    Raises:
-        ModelError: the model cannot be read or uses what is not supported.
-    """
-    module = import_onnx(path, input_shapes)
-    if ir:
-        return json_text({"name": module.name, "ir": str(module)}) if as_json else str(module)
-    table = Table([Column("name", "node"), Column("op", "operator"), Column("result", "result"), MACS])
-    for op in module.main.ops:
-        shown = ", ".join(str(value.type.plain) for value in op.results)
-        table.add(name=op.node or "", op=op.name, result=shown, macs=op.macs)
-    if as_json:
-        return json_text({"name": module.name, "metadata": module.metadata, "layers": table.records()})
-    return table.text()
-
-
-def inspect_artifact(artifact: Artifact, *, as_json: bool, engine: str | None = None, memory: bool = False) -> str:
+def inspect_artifact(artifact: Artifact, shown: str, memory: Table | None, *, as_json: bool) -> str:
     """The engines of an artifact, layer by layer, and where its bytes go.
 
     Args:
-        engine: whose layers to show, the preferred one by default; JSON has those of all.
-        memory: add where every intermediate result lies.
+        shown: the engine whose layers to show; JSON has those of all.
+        memory: where the intermediate results of that engine lie, to show that too.
 
     Raises:
-        ArtifactError: it does not hold the engine, or is damaged.
+        ArtifactError: it is damaged.
     """
-    shown = chosen_engine(artifact, engine)
     layers = {name: _layers(artifact, name) for name in ENGINES if name in artifact.manifest.engines}
     if as_json:
         found = _artifact_json(artifact, layers)
-        return json_text({**found, "memory": memory_map(artifact, shown).records()} if memory else found)
+        return json_text({**found, "memory": memory.records()} if memory is not None else found)
     parts = [summarize(artifact).to_text(artifact.origin), _interface(artifact)]
-    records = placement_of(artifact)
+    records = details_of(artifact).placement
     table = placement_table(records) if shown == "device" else layers[shown]
     parts.append(f"\nengine {shown}\n{table.text()}")
     if shown == "device" and any(record.on != "device" for record in records):
         parts.append(f"\non the CPU, by reason\n{fallback_table(records).text()}")
-    if memory:
-        parts.append(f"\nwork memory of engine {shown}\n{memory_map(artifact, shown).text()}")
+    if memory is not None:
+        parts.append(f"\nwork memory of engine {shown}\n{memory.text()}")
     parts.append(f"\nsections\n{_sections(artifact).text()}")
     return "".join(parts)
 
 
-def artifact_ir(artifact: Artifact, engine: str | None, *, as_json: bool) -> str:
+def artifact_ir(artifact: Artifact, shown: str, *, as_json: bool) -> str:
     """The module that an engine was made from, as one text, with the functions that run on the device.
 
     Raises:
-        ArtifactError: it does not hold the engine, or is damaged.
+        ArtifactError: it is damaged.
     """
-    shown = chosen_engine(artifact, engine)
     stages, program = artifact.manifest.engines[shown].stages, artifact.manifest.engines[shown].cpu_program
     names = [artifact.manifest.cpu_programs[program].module] if program is not None else []
     names += [f"module.{name}" for name in sorted({each.program for each in stages if isinstance(each, DeviceStage)})]
@@ -127,7 +103,7 @@ def _layers(artifact: Artifact, engine: str) -> Table:
     table = Table(columns)
     program = artifact.manifest.engines[engine].cpu_program
     for step in artifact.manifest.cpu_programs[program].steps if program is not None else ():
-        if step.op == Call.name:
+        if step.on_device:
             place = "device"
         else:
             place = f"CPU kernel {step.kernel}" if step.kernel else "CPU, by the slow reference"
@@ -156,7 +132,7 @@ def _sections(artifact: Artifact) -> Table:
 
 
 def _artifact_json(artifact: Artifact, layers: Mapping[str, Table]) -> dict[str, Any]:
-    manifest = artifact.manifest
+    manifest, details = artifact.manifest, details_of(artifact)
     return {
         "model": {"name": manifest.model.name, "sha256": manifest.model.sha256},
         "precision": manifest.precision,
@@ -166,10 +142,10 @@ def _artifact_json(artifact: Artifact, layers: Mapping[str, Table]) -> dict[str,
         "trusted": artifact.trusted,
         "inputs": [asdict(tensor) for tensor in manifest.inputs],
         "outputs": [asdict(tensor) for tensor in manifest.outputs],
-        "machine": manifest.details.get("machine"),
+        "machine": details.machine,
         "engines": {name: {"layers": table.records()} for name, table in layers.items()},
-        "placement": [asdict(op) for op in placement_of(artifact)],
-        "fallbacks": fallback_table(placement_of(artifact)).records(),
+        "placement": [asdict(op) for op in details.placement],
+        "fallbacks": fallback_table(details.placement).records(),
         "cpu_programs": {
             name: {
                 "arena_bytes": program.arena_bytes,

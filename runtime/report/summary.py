@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from ...ir.ops.call import Call
-from ...runtime.artifact.artifact import Artifact
-from ...runtime.artifact.manifest import ENGINES, DeviceStage
+from ..artifact.artifact import Artifact
+from ..artifact.manifest import ENGINES, DeviceStage
+from .details import Details, details_of
 from .fallbacks import fallback_lines
-from .placement import device_share, macs_of, placement_of
+from .placement import device_share, macs_of
 from .units import show_bytes, show_count, show_number
 
 
@@ -81,22 +81,25 @@ class Summary:
 
 
 def summarize(artifact: Artifact) -> Summary:
-    """Count what the manifest of ``artifact`` lists."""
-    manifest = artifact.manifest
-    engines = {name: _engine(artifact, name) for name in ENGINES if name in manifest.engines}
+    """Count what the manifest of ``artifact`` lists.
+
+    Raises:
+        ArtifactError: its details are damaged.
+    """
+    manifest, details = artifact.manifest, details_of(artifact)
+    engines = {name: _engine(artifact, details, name) for name in ENGINES if name in manifest.engines}
     slow = Counter[str]()
     for summary in engines.values():
         slow.update(summary.reference)
-    machine, notes = manifest.details.get("machine"), manifest.details.get("warnings")
     return Summary(
         model=manifest.model.name,
         precision=manifest.precision,
-        machine=machine if isinstance(machine, str) else None,
+        machine=details.machine,
         file_bytes=sum(entry.length for entry in artifact.sections.values()),
         engines=engines,
-        fallbacks=tuple(fallback_lines(placement_of(artifact))),
+        fallbacks=tuple(fallback_lines(details.placement)),
         warnings=(
-            *(map(str, notes) if isinstance(notes, list) else ()),
+            *details.warnings,
             *(
                 f"no CPU kernel for {show_number(count, f'{op} op')}: the slow reference interpreter takes over"
                 for op, count in slow.items()
@@ -105,13 +108,13 @@ def summarize(artifact: Artifact) -> Summary:
     )
 
 
-def _engine(artifact: Artifact, name: str) -> EngineSummary:
+def _engine(artifact: Artifact, details: Details, name: str) -> EngineSummary:
     manifest = artifact.manifest
     engine = manifest.engines[name]
-    placed = placement_of(artifact) if name == "device" else []
+    placed = details.placement if name == "device" else ()
     on_device = [record for record in placed if record.on == "device"]
     program = manifest.cpu_programs[engine.cpu_program] if engine.cpu_program is not None else None
-    steps = [step for step in program.steps if step.op != Call.name] if program is not None else []
+    steps = [step for step in program.steps if not step.on_device] if program is not None else []
     device = {stage.program for stage in engine.stages if isinstance(stage, DeviceStage)}
     programs = [manifest.device_programs[each] for each in sorted(device)]
     constants = [each.weights for each in programs] + ([program.constants] if program else [])

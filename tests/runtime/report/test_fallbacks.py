@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from tilewright.compiler.report.fallbacks import LINES, fallback_lines, fallback_table
-from tilewright.compiler.report.placement import ADDED, PlacedOp
+from tilewright.compiler.report.placement import ADDED, ROUTINE
 from tilewright.ir.annotations import Reason
 from tilewright.passes.placement.device_support import CONVERSION
 from tilewright.passes.placement.partition import FASTER, FREE
+from tilewright.runtime.report.fallbacks import LINES, fallback_lines, fallback_table
+from tilewright.runtime.report.placement import PlacedOp
 
 
 def record(op: str, name: str, on: str, why: str | Reason, macs: int = 0) -> PlacedOp:
     reason = Reason(why, "", "") if isinstance(why, str) else why
-    return PlacedOp(name, op, (), on, reason.text(op), *reason, macs)
+    return PlacedOp(name, op, (), on, reason.text(op), *reason, macs, reason.rule in ROUTINE)
 
 
 RULE = "A pooling window has no dilation"

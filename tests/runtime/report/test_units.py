@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tilewright.compiler.report.units import show_bytes, show_count, show_number
+from tilewright.runtime.report.units import show_bytes, show_count, show_number
 
 
 def test_numbers_and_their_nouns() -> None:

@@ -13,12 +13,12 @@ import numpy as np
 
 from tilewright.errors import UsageError
 
-from ...runtime.artifact.manifest import TensorSpec
-from ...runtime.buffers import check_names, check_type
-from ...runtime.files.array_file import StoredArray, open_arrays
-from ...runtime.files.output_file import output_file
-from ...runtime.session import Profile
-from ..table import Column, Table
+from ..artifact.manifest import TensorSpec
+from ..buffers import check_names, check_type
+from ..files.array_file import StoredArray, open_arrays
+from ..files.output_file import output_file
+from ..session import Profile
+from .table import Column, Table
 
 SHOWN_ELEMENTS = 8
 """How many of the largest elements of a classifier-like output are printed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..table import Column
+from .table import Column
 
 
 def show_bytes(count: int) -> str:

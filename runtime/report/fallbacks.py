@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ...passes.placement.device_support import CONVERSION
-from ...passes.placement.partition import FREE
-from ..table import Column, Table
-from .placement import ADDED, PlacedOp
+from .placement import PlacedOp
+from .table import Column, Table
 
 LINES = 5
 """How many lines of a summary are about fallbacks, at most."""
@@ -43,7 +41,7 @@ def fallback_table(ops: Sequence[PlacedOp]) -> Table:
 
 def fallback_lines(ops: Sequence[PlacedOp]) -> list[str]:
     """What a summary says: each reason with its ops, without those that every network has, in at most ``LINES``."""
-    rows = [row for row in fallback_table(ops).records() if row["why"] not in (CONVERSION, FREE, ADDED)]
+    rows = fallback_table([op for op in ops if not op.routine]).records()
     shown = rows if len(rows) <= LINES else rows[: LINES - 1]
     lines = [f"{shortened(row['ops'])}: {row['why']}" for row in shown]
     if len(shown) < len(rows):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import io
-import threading
 
 import pytest
 
-from tilewright.compiler.console import Diagnostics, ExitCode, exit_code, printable
 from tilewright.errors import (
     ArtifactError,
     InputError,
@@ -17,6 +15,8 @@ from tilewright.errors import (
     UnsupportedError,
     UsageError,
 )
+from tilewright.runtime.commands.console import Diagnostics, ExitCode, exit_code
+from tilewright.runtime.report.table import printable
 
 LONG = TilewrightError(
     "the operator has no kernel",
@@ -99,39 +99,10 @@ def test_control_characters_of_a_model_do_not_reach_the_terminal() -> None:
     assert printable("a\x1b[2J\tb\né") == "a\\x1b[2J\\tb\né"
 
 
-def test_warnings_and_progress_are_silent_when_quiet_or_piped() -> None:
-    for stream, quiet in ((Terminal(), True), (io.StringIO(), False)):
-        diagnostics = Diagnostics(stream, quiet=quiet)
-        with diagnostics.progress() as report:
-            report("fold_constants", 1, 2)
-        assert stream.getvalue() == ""
+def test_warnings_are_silent_when_quiet() -> None:
     quiet = Terminal()
     Diagnostics(quiet, quiet=True).warning("no CPU kernel")
     assert quiet.getvalue() == ""
     piped = io.StringIO()
     Diagnostics(piped).warning("no CPU kernel")
     assert piped.getvalue() == "warning: no CPU kernel\n"
-
-
-def test_progress_on_a_terminal_names_the_stage_literally(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "100")
-    stream = Terminal()
-    with Diagnostics(stream).progress() as report:
-        report("kernels [bold]", 0, 4)
-        threads = [threading.Thread(target=report, args=("kernels [bold]", n, 4)) for n in range(1, 5)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert "kernels [bold]" in stream.getvalue()
-    assert "/4" in stream.getvalue()
-
-
-def test_progress_ends_when_the_work_fails() -> None:
-    stream = Terminal()
-    with pytest.raises(ModelError), Diagnostics(stream).progress() as report:
-        report("import", 0, 1)
-        raise ModelError("broken")
-    Diagnostics(stream).error(ModelError("broken"))
-    assert stream.getvalue().endswith("error: broken\n")

@@ -1,0 +1,84 @@
+"""The module that a CPU program was generated from, as the artifact stores it: a text, and where its arrays lie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from tilewright.errors import ArtifactError
+
+from ..ir.core import Module
+from ..ir.layout import bytes_of, unpack
+from ..ir.text.literals import digest_of
+from ..ir.text.parser import parse_module
+from ..ir.types import DType, TensorType
+from ..ir.verify import verify
+from ..runtime.artifact.artifact import Artifact
+from ..runtime.artifact.json_dataclasses import Source, parse, read
+
+
+@dataclass(frozen=True)
+class StoredArray:
+    """An array in the section of constants."""
+
+    kind: Literal["stored"] = field(default="stored", init=False)
+    offset: int
+    dtype: DType
+    shape: tuple[int, ...]
+    layout: str
+
+
+@dataclass(frozen=True)
+class InlineArray:
+    """An array that only the module text needs, such as scales; ``data`` in hexadecimal."""
+
+    kind: Literal["inline"] = field(default="inline", init=False)
+    dtype: DType
+    shape: tuple[int, ...]
+    data: str
+
+
+@dataclass(frozen=True)
+class BlobIndex:
+    """Where the arrays lie that a module text names by hash."""
+
+    arrays: Mapping[str, StoredArray | InlineArray]
+
+
+def load_module(artifact: Artifact, program: str) -> Module:
+    """The module that a CPU program of an artifact was generated from.
+
+    Raises:
+        ArtifactError: the stored text and constants do not belong together.
+        IRError: the text is no sound module.
+    """
+    entry = artifact.manifest.cpu_programs[program]
+    # What is generated may be kept under the artifact's digest: so it is taken from what the digest stands for.
+    constants = artifact.copy(entry.constants)
+    source = Source(f"index of constants of {artifact.origin}", ArtifactError, "load artifact")
+    index = read(BlobIndex, parse(artifact.copy(f"{entry.module}.blobs"), source), source)
+    arrays: dict[str, np.ndarray] = {}
+    for digest, where in index.arrays.items():
+        try:
+            if isinstance(where, InlineArray):
+                arrays[digest] = np.frombuffer(bytes.fromhex(where.data), where.dtype.numpy).reshape(where.shape)
+                continue
+            type = TensorType(where.shape, where.dtype, None, where.layout)
+            count = bytes_of(type) // type.dtype.bytes
+            arrays[digest] = unpack(np.frombuffer(constants, type.dtype.numpy, count, where.offset), type)
+        except (ValueError, OverflowError) as error:
+            source.refuse(f"arrays.{digest}", f"is no array: {error}")
+    for digest, array in arrays.items():
+        if digest_of(array) != digest:
+            raise ArtifactError(
+                f"a constant of {artifact.origin} is not the one that its module text names",
+                stage="load artifact",
+                expected=f"SHA-256 {digest}",
+                found=digest_of(array),
+            )
+    module = parse_module(artifact.text(entry.module), arrays)
+    verify(module, stage="load artifact", elsewhere=artifact.manifest.device_programs.keys())
+    return module

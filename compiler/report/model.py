@@ -1,0 +1,45 @@
+"""What ``tilewright inspect`` shows of an ONNX model, and of the compiler itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tilewright.errors import resources
+
+from ...runtime.report.table import Column, Table, json_text
+from ...runtime.report.units import MACS
+from ..frontend.onnx.reader import import_onnx
+from ..options import parse_input_shapes
+from .supported import device_rules, supported_onnx_operators, supported_operators
+
+
+@resources("inspect")
+def inspect_model(path: Path, input_shapes: Sequence[str], *, ir: bool, as_json: bool) -> str:
+    """An ONNX model as imported, before any pass: its ops, or the module as text.
+
+    Args:
+        input_shapes: as :func:`parse_input_shapes` takes them.
+
+    Raises:
+        UsageError: a shape is of another form.
+        ModelError: the model cannot be read or uses what is not supported.
+    """
+    module = import_onnx(path, parse_input_shapes(input_shapes))
+    if ir:
+        return json_text({"name": module.name, "ir": str(module)}) if as_json else str(module)
+    table = Table([Column("name", "node"), Column("op", "operator"), Column("result", "result"), MACS])
+    for op in module.main.ops:
+        shown = ", ".join(str(value.type.plain) for value in op.results)
+        table.add(name=op.node or "", op=op.name, result=shown, macs=op.macs)
+    if as_json:
+        return json_text({"name": module.name, "metadata": module.metadata, "layers": table.records()})
+    return table.text()
+
+
+def supported(*, as_json: bool) -> str:
+    """All supported operators in Markdown, or as JSON."""
+    tables = {"operators": supported_operators(), "device": device_rules(), "onnx": supported_onnx_operators()}
+    if as_json:
+        return json_text({key: table.records() for key, table in tables.items()})
+    return "\n".join(table.markdown() for table in tables.values())

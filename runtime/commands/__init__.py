@@ -1,0 +1,13 @@
+"""The command line of the runtime: `run`, `inspect`, `simulate`. Needs NumPy and the standard library only.
+
+Each command is a module of this package with
+
+- ``HELP``: what it does, in one line; then an empty line and examples;
+- ``add_arguments(parser: argparse.ArgumentParser) -> None``;
+- ``run(arguments: argparse.Namespace) -> str``: what goes to stdout.
+
+Modules import what they need where they need it, so that the help of one command does not wait for NumPy.
+"""
+
+COMMANDS = ("run", "inspect", "simulate")
+"""The commands, in the order in which help lists them."""

@@ -1,0 +1,41 @@
+"""The one door from the command line up to the compiler, which the runtime alone can do without."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from tilewright.errors import TilewrightError
+
+COMMANDS = {
+    "compile": "Compile an ONNX model into an artifact.",
+    "opt": "Run single passes, for work on the compiler.",
+    "export": "Write a network as an ONNX model for other tools.",
+    "demo": "Compile and run a network for handwritten digits.",
+}
+"""The commands of the compiler, for help where it is not installed."""
+
+
+class NotInstalledError(TilewrightError):
+    """A package that the compiler needs is not installed."""
+
+
+def reach(module: str, what: str) -> ModuleType:
+    """A module of `tilewright.compiler`.
+
+    Args:
+        module: its name there, such as ``cli``.
+        what: what needs it, for the message.
+
+    Raises:
+        NotInstalledError: a package that it needs is not installed.
+    """
+    try:
+        return importlib.import_module(f"...compiler.{module}", __package__)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("tilewright"):
+            raise
+        raise NotInstalledError(
+            f"{what} needs the package {error.name!r}, which the runtime alone does not install",
+            hint="Install Tilewright with its extra 'all': pip install 'tilewright[all]'",
+        ) from None

@@ -1,0 +1,95 @@
+"""``tilewright inspect``: what is in an artifact, and with the compiler what is in a model."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tilewright.errors import UsageError
+
+from .compiler import reach
+
+HELP = """\
+Show what is in an artifact or a model.
+
+Of an artifact: its layers, where they run, its memory and its sections. Of a model: its operators.
+
+Examples:
+  tilewright inspect resnet50.twa
+  tilewright inspect resnet50.twa --engine software --memory
+  tilewright inspect resnet50.onnx --ir
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        "path",
+        nargs="?",
+        type=Path,
+        metavar="FILE",
+        help="An artifact (.twa), or an ONNX model (.onnx), for which the compiler must be installed.",
+    )
+    parser.add_argument("--ir", action="store_true", help="Print the intermediate representation.")
+    parser.add_argument(
+        "--supported-ops",
+        action="store_true",
+        help="Print all supported operators in Markdown; needs no file, but the compiler.",
+    )
+    parser.add_argument(
+        "--input-shape",
+        action="append",
+        default=[],
+        metavar="NAME=1,3,224,224",
+        help="The shape of an input that the model leaves open. Repeatable.",
+    )
+    parser.add_argument(
+        "--engine",
+        metavar="ENGINE",
+        help="device, software or float. Default: the first of these that the artifact holds.",
+    )
+    parser.add_argument("--memory", action="store_true", help="Also show where intermediate results lie.")
+    parser.add_argument("--disassemble", action="store_true", help="Print the instructions of the device programs.")
+    parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")
+
+
+def run(arguments: argparse.Namespace) -> str:
+    """What it prints.
+
+    Raises:
+        UsageError: the arguments contradict each other, or do not go with the file.
+        TilewrightError: the file cannot be read or is damaged, or a model is to be shown without the compiler.
+    """
+    path: Path | None = arguments.path
+    as_json: bool = arguments.json
+    if arguments.supported_ops + arguments.ir + arguments.memory + arguments.disassemble > 1:
+        raise UsageError("--supported-ops, --ir, --memory and --disassemble show different things", hint="Give one.")
+    if arguments.disassemble and arguments.engine is not None:
+        raise UsageError("--disassemble shows the only engine with instructions", hint="Leave --engine out.")
+    if arguments.supported_ops:
+        return reach("report.model", "inspect --supported-ops").supported(as_json=as_json)
+    if path is None:
+        raise UsageError("inspect needs a file", hint="Give an artifact or a model, or --supported-ops.")
+    if path.suffix == ".onnx":
+        if arguments.engine is not None or arguments.memory or arguments.disassemble:
+            raise UsageError("--engine, --memory and --disassemble are for artifacts", found=str(path))
+        model = reach("report.model", "inspect of an ONNX model")
+        return model.inspect_model(path, arguments.input_shape, ir=arguments.ir, as_json=as_json)
+    if arguments.input_shape:
+        raise UsageError("--input-shape is for models", found=str(path))
+    return _artifact(path, arguments)
+
+
+def _artifact(path: Path, arguments: argparse.Namespace) -> str:
+    from ..artifact.artifact import Artifact
+    from ..report.inspection import artifact_ir, chosen_engine, disassembly, inspect_artifact
+
+    artifact = Artifact.open(path)
+    if arguments.disassemble:
+        return disassembly(artifact, as_json=arguments.json)
+    engine = chosen_engine(artifact, arguments.engine)
+    if arguments.ir:
+        return artifact_ir(artifact, engine, as_json=arguments.json)
+    # The map is read off the module, which the runtime does not know; NumPy is enough for it.
+    memory = reach("report.memory", "inspect --memory").memory_map(artifact, engine) if arguments.memory else None
+    return inspect_artifact(artifact, engine, memory, as_json=arguments.json)

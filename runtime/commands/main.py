@@ -1,0 +1,104 @@
+"""The ``tilewright`` command: which part of Tilewright a command belongs to, and how every command ends."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+
+from tilewright.errors import InputError, TilewrightError, UsageError
+
+from . import COMMANDS, compiler
+from .console import Diagnostics, ExitCode, drop, exit_code, prepare_streams, show
+from .parser import execute, module_of, similar
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+HELP = """\
+Usage: tilewright COMMAND [OPTIONS]
+
+Run, inspect and measure networks that Tilewright has compiled.
+
+Commands:
+{commands}
+With the compiler, which is not installed here (pip install 'tilewright[all]'):
+{missing}
+`tilewright COMMAND --help` explains a command. Results go to stdout; warnings and errors go to stderr.
+Exit codes: 0 success, 1 bad input, 2 wrong usage.
+"""
+
+
+def main(arguments: Sequence[str], version: str) -> int:
+    """Run the command line; the exit code.
+
+    Every error is one paragraph on stderr; with ``TILEWRIGHT_DEBUG`` set it is raised instead, for its traceback.
+    """
+    words = [*arguments]
+    prepare_streams()
+    try:
+        code = _dispatch(words, version)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        drop(sys.stdout)
+        code = ExitCode.SUCCESS
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except Exception as error:
+        if os.environ.get("TILEWRIGHT_DEBUG"):
+            raise
+        if isinstance(error, OSError) and error.filename is None:
+            drop(sys.stdout)
+        shown = explain(error)
+        Diagnostics().error(shown)
+        code = exit_code(shown, strict="--strict" in words)
+    return code
+
+
+def _dispatch(words: list[str], version: str) -> int:
+    """Execute a command; the exit code. The runtime's own do not wait for the compiler to be imported."""
+    command = words[0] if words else ""
+    if command in COMMANDS:
+        show(execute(command, words[1:]))
+        return ExitCode.SUCCESS
+    if command == "--version":
+        show(f"tilewright {version}\n")
+        return ExitCode.SUCCESS
+    try:
+        cli = compiler.reach("cli", f"`tilewright {command}`")
+    except compiler.NotInstalledError:
+        if command in compiler.COMMANDS:
+            raise
+        if command in ("", "--help", "-h"):
+            show(_help())
+            return ExitCode.SUCCESS if command else ExitCode.USAGE
+        known = (*COMMANDS, *compiler.COMMANDS, "--help", "--version")
+        what = f"No such {'option' if command.startswith('-') else 'command'} {command!r}{similar(command, known)}"
+        raise UsageError(what, hint="See `tilewright --help`.") from None
+    return cli.invoke(words)
+
+
+def _help() -> str:
+    """Help where the compiler, whose own would list all commands, is not installed."""
+    own = {name: module_of(name).HELP.partition("\n")[0] for name in COMMANDS}
+    listed, missing = (
+        "".join(f"  {name:<9} {text}\n" for name, text in each.items()) for each in (own, compiler.COMMANDS)
+    )
+    return HELP.format(commands=listed, missing=missing)
+
+
+def explain(error: Exception) -> TilewrightError:
+    """The error that users read about ``error``."""
+    if isinstance(error, TilewrightError):
+        return error
+    if isinstance(error, MemoryError):
+        return TilewrightError("this machine does not have enough memory")
+    if isinstance(error, OSError):
+        what = f"use {error.filename!r}" if error.filename else "write the output"
+        reason = "stdout is closed" if error.errno == errno.EBADF else error.strerror or error
+        return InputError(f"cannot {what}: {reason}")
+    return TilewrightError(
+        f"internal error: {type(error).__name__}: {error}",
+        hint="This is a bug in Tilewright; please report it with the traceback that TILEWRIGHT_DEBUG=1 shows.",
+    )

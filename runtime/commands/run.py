@@ -1,0 +1,80 @@
+"""``tilewright run``: an artifact on inputs from files."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tilewright.errors import UsageError
+
+HELP = """\
+Run an artifact and print its outputs.
+
+Examples:
+  tilewright run digits.twa --random 1
+  tilewright run resnet50.twa image.npy -o scores.npz
+  tilewright run resnet50.twa image.npy --profile
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("artifact", type=Path, metavar="FILE.twa", help="An artifact made by `tilewright compile`.")
+    parser.add_argument(
+        "inputs",
+        nargs="*",
+        metavar="INPUT",
+        help="FILE.npy; NAME=FILE.npy where the network has several inputs; or FILE.npz with an array for each.",
+    )
+    parser.add_argument(
+        "--random", type=_seed, metavar="SEED", help="Run on random inputs made from this seed, 0 or more, instead."
+    )
+    parser.add_argument("--output", "-o", type=Path, metavar="FILE.npz", help="Save the outputs.")
+    parser.add_argument(
+        "--engine",
+        metavar="ENGINE",
+        help="device, software or float. Default: the first of these that the artifact holds.",
+    )
+    parser.add_argument(
+        "--machine",
+        metavar="MACHINE",
+        help="The accelerator at hand: m4096, s256, or the path of a machine file. "
+        "An artifact made for another one is refused.",
+    )
+    parser.add_argument("--profile", action="store_true", help="Print the time of each step, not the results.")
+    parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")
+
+
+def _seed(text: str) -> int:
+    seed = int(text) if text.isascii() and text.isdigit() and len(text) < 1000 else -1
+    if seed < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
+    return seed
+
+
+def run(arguments: argparse.Namespace) -> str:
+    """What it prints.
+
+    Raises:
+        UsageError: the arguments contradict each other, or the output would replace the artifact.
+        TilewrightError: as `load` and `Session.run` say.
+    """
+    from ..files.output_file import check_output
+    from ..report.execution import gather_inputs, profile_table, results_json, results_text, save_outputs
+    from ..report.table import json_text
+    from ..session import load
+
+    output: Path | None = arguments.output
+    if arguments.profile and output is not None:
+        raise UsageError("--profile prints times and has no outputs to save", hint="Leave --profile or --output out.")
+    if output is not None:
+        check_output(output, source=arguments.artifact)
+    with load(arguments.artifact, engine=arguments.engine, machine=arguments.machine) as session:
+        arrays = gather_inputs(session.inputs, arguments.inputs, arguments.random)
+        if arguments.profile:
+            table = profile_table(session.profile(arrays))
+            return json_text(table.records()) if arguments.json else table.text()
+        results = session.run(arrays)
+    if output is not None:
+        save_outputs(output, results)
+    return results_json(results) if arguments.json else results_text(results)

@@ -1,0 +1,40 @@
+"""``tilewright simulate``: the accelerator's modelled time."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = """\
+Print the modelled time of each layer on the accelerator.
+
+Examples:
+  tilewright simulate resnet50.twa
+  tilewright simulate resnet50.twa --json
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        "artifact",
+        type=Path,
+        metavar="FILE.twa",
+        help="An artifact made by `tilewright compile` with precision int8.",
+    )
+    parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")
+
+
+def run(arguments: argparse.Namespace) -> str:
+    """What it prints.
+
+    Raises:
+        ArtifactError: the artifact is damaged or holds nothing for the accelerator.
+        InstructionError: a device program is damaged or unsafe.
+    """
+    from ..artifact.artifact import Artifact
+    from ..report.simulation import simulate_artifact
+    from ..report.table import json_text
+
+    simulation = simulate_artifact(Artifact.open(arguments.artifact))
+    return json_text(simulation) if arguments.json else simulation.to_text()

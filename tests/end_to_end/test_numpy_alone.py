@@ -1,0 +1,118 @@
+"""The command line where nothing but numpy is installed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from network_files import digits_artifact
+
+import tilewright
+from tilewright.compiler.cli import app
+from tilewright.runtime.commands import COMMANDS
+from tilewright.runtime.commands.compiler import COMMANDS as OTHERS
+
+EXTRAS = ("onnx", "llvmlite", "numba", "networkx", "typer", "click", "rich", "pydantic", "PIL")
+INSTALL = (
+    "which the runtime alone does not install. Install Tilewright with its extra 'all': pip install 'tilewright[all]'"
+)
+
+
+def alone(*words: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process that cannot import what the compiler needs."""
+    hide = f"import sys; sys.modules.update(dict.fromkeys({EXTRAS}))"
+    program = f"{hide}\nfrom tilewright.__main__ import main; sys.exit(main())"
+    return subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, timeout=120)
+
+
+def shown(*words: str) -> str:
+    """What a command prints that succeeds."""
+    done = alone(*words)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_the_version() -> None:
+    assert shown("--version") == f"tilewright {tilewright.__version__}\n"
+
+
+HELP = """\
+Usage: tilewright COMMAND [OPTIONS]
+
+Run, inspect and measure networks that Tilewright has compiled.
+
+Commands:
+  run       Run an artifact and print its outputs.
+  inspect   Show what is in an artifact or a model.
+  simulate  Print the modelled time of each layer on the accelerator.
+
+With the compiler, which is not installed here (pip install 'tilewright[all]'):
+  compile   Compile an ONNX model into an artifact.
+  opt       Run single passes, for work on the compiler.
+  export    Write a network as an ONNX model for other tools.
+  demo      Compile and run a network for handwritten digits.
+
+`tilewright COMMAND --help` explains a command. Results go to stdout; warnings and errors go to stderr.
+Exit codes: 0 success, 1 bad input, 2 wrong usage.
+"""
+
+
+def test_help_lists_what_is_there_and_what_is_not() -> None:
+    assert shown("--help") == HELP
+    done = alone()
+    assert (done.returncode, done.stdout, done.stderr) == (2, HELP, "")
+
+
+def test_the_compiler_has_the_commands_that_help_says() -> None:
+    described = {each.name or each.callback.__name__: each for each in app.registered_commands if each.callback}
+    assert described.keys() == {*COMMANDS, *OTHERS}
+    for name, text in OTHERS.items():
+        assert (described[name].callback.__doc__ or "").partition("\n")[0] == text
+
+
+def test_run() -> None:
+    outputs = json.loads(shown("run", str(digits_artifact()), "--random", "1", "--json"))
+    assert outputs["probabilities"]["shape"] == [1, 10]
+    assert "time (ms)" in shown("run", str(digits_artifact()), "--random", "1", "--profile")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command(command: str) -> None:
+    text = shown(command, "--help")
+    assert text.startswith(f"Usage: tilewright {command} [OPTIONS] ")
+    assert "\n\nExamples:\n" in text
+    assert "\nOptions:\n" in text
+
+
+def test_inspect() -> None:
+    assert "input  image: f32[1,1,8,8]" in shown("inspect", str(digits_artifact()))
+    assert "\nwork memory of engine float\n" in shown("inspect", str(digits_artifact()), "--memory")
+    assert shown("inspect", str(digits_artifact()), "--ir").startswith("module @digits")
+
+
+def test_simulate() -> None:
+    done = alone("simulate", str(digits_artifact()))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"error: simulate: {digits_artifact()} holds no device program; found precision fp32. "
+        "Compile the model with --precision int8.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["compile", "m.onnx"], 1, f"`tilewright compile` needs the package 'typer', {INSTALL}"),
+        (["inspect", "m.onnx"], 1, f"inspect of an ONNX model needs the package 'onnx', {INSTALL}"),
+        (["inspect", "--supported-ops"], 1, f"inspect --supported-ops needs the package 'onnx', {INSTALL}"),
+        (["exprt"], 2, "No such command 'exprt'. Did you mean 'export'? See `tilewright --help`."),
+        (["--verzion"], 2, "No such option '--verzion'. Did you mean '--version'? See `tilewright --help`."),
+        (["xyz"], 2, "No such command 'xyz'. See `tilewright --help`."),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_missing_is_named(words: list[str], code: int, message: str) -> None:
+    done = alone(*words)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", f"error: {message}\n")
