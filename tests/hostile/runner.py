@@ -236,7 +236,8 @@ class _Child:
 
     def _said(self) -> str:
         size = os.fstat(self._diagnostics).st_size
-        return os.pread(self._diagnostics, 6000, max(0, size - 6000)).decode(errors="replace")
+        said = os.pread(self._diagnostics, 6000, max(0, size - 6000)).decode(errors="replace")
+        return "\n".join(line for line in said.splitlines() if line and not line.startswith("Extension modules"))
 
     def close(self) -> None:
         if self._process:

@@ -27,12 +27,13 @@ from .attributes import prepare, random_sample
 
 Application = tuple[Operator, tuple[TensorType | None, ...], tuple[TensorType, ...] | None]
 
-POWERS = (15, 16, 24, 30, 31, 32, 33, 40, 47, 48, 52, 60, 61, 62, 63, 64)
+POWERS = (15, 16, 24, *(28, 29, 30, 31) * 4, *(32, 33) * 3, 40, 47, 48, 52, 60, 61, 62, 63, 64)
+"""Those below the limits are the likelier ones: beyond them everything is refused."""
 
 
 def huge(rng: np.random.Generator) -> int:
     """A number beside a power of two that wraps or loses bits somewhere; rarely its negative."""
-    number = 2 ** pick(rng, POWERS) + pick(rng, (-3, -2, -1, 0, 0, 0, 1, 2, 3))
+    number = 2 ** pick(rng, POWERS) + pick(rng, (-3, -2, -1, *[0] * 6, 1, 2, 3))
     return -number if rng.integers(12) == 0 else number
 
 
@@ -49,7 +50,7 @@ class Window:
     positions, whatever the others are."""
 
     def __init__(self, rng: np.random.Generator, *, small_kernel: bool) -> None:
-        self.extent = small(rng) if rng.integers(4) else 0
+        self.extent = small(rng) if rng.integers(8) else 0
         self.kernel = small(rng, 1, 3) if small_kernel or rng.integers(2) else huge(rng)
         self.dilation = huge(rng) if rng.integers(3) == 0 else small(rng, 1, 3)
         self.stride = huge(rng) if rng.integers(2) else small(rng, 1, 3)
@@ -57,13 +58,13 @@ class Window:
         positions = small(rng, 0, 3)
         padding = (positions - 1) * self.stride + span - self.extent + (small(rng, 0, 2) if rng.integers(3) == 0 else 0)
         kind = rng.integers(6)
-        if kind == 0:
+        if kind < 2:
             self.before = 0
-        elif kind == 1:
-            self.before = padding
         elif kind == 2:
-            self.before = padding // 2
+            self.before = padding
         elif kind == 3:
+            self.before = padding // 2
+        elif kind == 4:
             self.before = pick(rng, (span - 1, self.stride, self.stride * positions, small(rng)))
         else:
             # One padding cancels the other.
@@ -97,12 +98,11 @@ def _attributes(dimensions: list[Window]) -> tuple[Ints, Ints, Ints]:
 
 def convolution(rng: np.random.Generator) -> Application:
     dimensions = windows(rng, small_kernel=bool(rng.integers(8)))
-    group = pick(rng, (1, 2, 2, 3, any_size(rng)))
+    group = pick(rng, (1, 1, 2, 2, 2, 3, any_size(rng)))
     outputs, inputs = group * small(rng, 1, 2), group * small(rng, 1, 3)
     kernel = tuple(d.kernel for d in dimensions)
-    kind = rng.integers(4)
-    dtype = (DType.F32, DType.F64, DType.I8, DType.F16)[kind]
-    x = TensorType((small(rng, 0, 2), inputs, *(d.extent for d in dimensions)), dtype)
+    dtype = pick(rng, (DType.F32, DType.F32, DType.F32, DType.F64, DType.I8, DType.I8, DType.F16))
+    x = TensorType((pick(rng, (0, 1, 1, 1, 2, 2)), inputs, *(d.extent for d in dimensions)), dtype)
     w = TensorType((outputs, inputs // max(1, abs(group)), *kernel), dtype)
     bias = TensorType((outputs,), dtype) if rng.integers(2) and dtype is not DType.I8 else None
     if dtype is not DType.I8:
