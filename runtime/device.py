@@ -92,13 +92,13 @@ class _Loaded:
             raise ArtifactError(
                 f"device program {name!r} has an input region that nothing fills", stage="load artifact"
             )
-        self._input_bytes = sizes.get((RegionKind.INPUT, _INPUT), 0)
-        for maps, size in (
-            (self.info.inputs, self._input_bytes),
-            (self.info.outputs, sizes.get((RegionKind.OUTPUT, _OUTPUT), 0)),
-        ):
+        self._sizes = {
+            _INPUT: sizes.get((RegionKind.INPUT, _INPUT), 0),
+            _OUTPUT: sizes.get((RegionKind.OUTPUT, _OUTPUT), 0),
+        }
+        for region, maps in ((_INPUT, self.info.inputs), (_OUTPUT, self.info.outputs)):
             for ref in maps:
-                self._check(ref, size, name)
+                self._check(ref, self._sizes[region], name)
 
     @staticmethod
     def _check(ref: FeatureMapRef, size: int, name: str) -> None:
@@ -122,12 +122,17 @@ class _Loaded:
         return scratchpads + sum(r.size for r in program.regions if r.kind is not RegionKind.CONSTANT)
 
     def run(self, operands: list[np.ndarray], results: list[np.ndarray]) -> None:
-        region = np.zeros(self._input_bytes, np.uint8)
+        from .simulator.memory import POISON
+
+        # Memory of which only what is read and written is ever touched, however large the regions are.
+        regions = {name: np.zeros(size, np.uint8) for name, size in self._sizes.items()}
         for ref, array in zip(self.info.inputs, operands, strict=True):
-            ref.view(region)[...] = as_map(array)
-        outputs = self.engine.run({_INPUT: region})[_OUTPUT]
+            ref.view(regions[_INPUT])[...] = as_map(array)
+        for ref in self.info.outputs:
+            ref.view(regions[_OUTPUT])[...] = POISON
+        self.engine.run(regions)
         for ref, array in zip(self.info.outputs, results, strict=True):
-            as_map(array)[...] = ref.view(outputs)
+            as_map(array)[...] = ref.view(regions[_OUTPUT])
 
 
 class DeviceExecutor:

@@ -12,15 +12,18 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Annotated
 
 from tilewright.errors import MachineError
+from tilewright.limits import MACHINE_DESCRIPTION
 
 from .artifact.json_dataclasses import Bounds, Source, check, parse, read, write
 
 FORMAT_VERSION = 1
 
 _SOURCE = Source("machine description", MachineError)
+_NAME_LIMIT = 255
 
 # Granularity of the scratchpads and of the layouts in them; fixed by the instruction set, not by a machine file.
 CHANNEL_BLOCK = 16
@@ -140,8 +143,12 @@ def _flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, object
 
 
 def _check_consistency(machine: Machine) -> None:
-    if not machine.name:
-        raise MachineError("machine description: field 'name' is not a non-empty text", found=repr(machine.name))
+    if not 0 < len(machine.name) <= _NAME_LIMIT:
+        raise MachineError(
+            "machine description: field 'name' is not a non-empty text",
+            expected=f"1 to {_NAME_LIMIT} characters",
+            found=shortened(machine.name),
+        )
     for lanes in ("input_lanes", "output_lanes", "pixel_lanes"):
         value = getattr(machine, lanes)
         if value & (value - 1):
@@ -184,7 +191,7 @@ def from_json(text: str, source: str = "machine description") -> Machine:
     if isinstance(values, dict):
         version = values.pop("format", None)
         if version != FORMAT_VERSION:
-            origin.refuse("format", "is not a known version", FORMAT_VERSION, version)
+            origin.refuse("format", "is not a known version", FORMAT_VERSION, shortened(version))
         values = _without_notes(values, origin)
     try:
         return read(Machine, values, origin)
@@ -205,7 +212,7 @@ def _without_notes(values: Mapping[str, object], source: Source, prefix: str = "
         elif set(entry) == {"value", "origin"} and isinstance(entry["origin"], str) and entry["origin"]:
             plain[name] = entry["value"]
         else:
-            source.refuse(prefix + name, "is not an object of 'value' and a text 'origin'", found=entry)
+            source.refuse(prefix + name, "is not an object of 'value' and a text 'origin'", found=shortened(entry))
     return plain
 
 
@@ -220,13 +227,15 @@ def load(name_or_path: str | Path) -> Machine:
     Raises:
         MachineError: neither a sample nor a readable file, or an invalid description.
     """
-    folder = Path(__file__).parent / "machines"
-    path = folder / f"{str(name_or_path).lower()}.json"
-    if path.parent != folder or not path.is_file():
-        path = Path(name_or_path)
+    name = str(name_or_path).lower()
+    path = Path(__file__).parent / "machines" / f"{name}.json" if name in samples() else Path(name_or_path)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        with path.open("rb") as file:
+            content = file.read(MACHINE_DESCRIPTION + 1)
+        if len(content) > MACHINE_DESCRIPTION:
+            raise ValueError(f"longer than {MACHINE_DESCRIPTION} bytes")
+        text = content.decode()
+    except (OSError, ValueError) as error:  # of which those of paths and of UTF-8 are
         reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise MachineError(
             f"machine {str(name_or_path)!r} is neither a sample nor a readable file ({reason})",

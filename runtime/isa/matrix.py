@@ -30,6 +30,17 @@ class WindowAxis(NamedTuple):
         """The part of the span that lies inside the map, in coordinates of the map; empty if none does."""
         return range(max(self.origin, 0), min(self.origin + self.span, self.extent))
 
+    def reach(self, tap: int) -> tuple[slice, int]:
+        """The windows whose tap ``tap`` lies inside the map, and the row or column that it reads in the first."""
+        start = self.origin + tap * self.dilation
+        first = max(-(start // self.stride), 0)
+        stop = min((self.extent - 1 - start) // self.stride + 1, self.windows)
+        return slice(first, max(first, stop)), start + first * self.stride
+
+    def part(self, first: int, windows: int) -> WindowAxis:
+        """The axis of ``windows`` windows from the one numbered ``first``."""
+        return self._replace(origin=self.origin + first * self.stride, windows=windows)
+
 
 def axes(item: Convolve | ConvolveDepthwise) -> tuple[WindowAxis, WindowAxis]:
     """Rows and columns."""

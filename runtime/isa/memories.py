@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..machine import Machine
 from .encoding import Instruction, MemoryAccess, Queue, Space, Violation
@@ -64,19 +63,37 @@ class LastTouch:
     """For every line of every memory, the position in each queue of the last instruction that read and wrote it.
 
     Positions count from 1; 0 is none. Regions that nothing writes are left out.
+
+    Args:
+        machine: gives the sizes of the scratchpads.
+        regions: DRAM regions by index.
+        accesses: every access that there will be, if that is known: lines that all of them touch together or not at
+            all are then one, so that what this holds and how long it takes depends on them and not on the sizes.
     """
 
-    def __init__(self, machine: Machine, regions: Iterable[Region]) -> None:
+    def __init__(
+        self, machine: Machine, regions: Iterable[Region], accesses: Iterable[MemoryAccess] | None = None
+    ) -> None:
         sizes = {(space, -1): size for space, size in scratchpad_bytes(machine).items()}
         for index, region in enumerate(regions):
             if region.kind not in (RegionKind.CONSTANT, RegionKind.INPUT):
                 sizes[Space.DRAM, index] = region.size
-        self._reads = {key: self._lines(key[0], size) for key, size in sizes.items()}
-        self._writes = {key: self._lines(key[0], size) for key, size in sizes.items()}
+        lines = {key: -(-size // _LINE[key[0]]) for key, size in sizes.items()}
+        self._columns: dict[tuple[Space, int], dict[int, int]] = {}
+        if accesses is not None:
+            cuts: dict[tuple[Space, int], set[int]] = {key: {0, count} for key, count in lines.items()}
+            for access in accesses:
+                if (access.space, access.region) in cuts:
+                    cuts[access.space, access.region].update(_lines(access))
+            self._columns = {key: {line: i for i, line in enumerate(sorted(found))} for key, found in cuts.items()}
+            lines = {key: len(found) for key, found in cuts.items()}
+        self._reads = {key: np.zeros((len(Queue), count), np.int32) for key, count in lines.items()}
+        self._writes = {key: np.zeros((len(Queue), count), np.int32) for key, count in lines.items()}
 
-    @staticmethod
-    def _lines(space: Space, size: int) -> NDArray[np.int32]:
-        return np.zeros((len(Queue), -(-size // _LINE[space])), np.int32)
+    def _span(self, access: MemoryAccess) -> slice:
+        first, stop = _lines(access)
+        columns = self._columns.get((access.space, access.region))
+        return slice(first, stop) if columns is None else slice(columns[first], columns[stop])
 
     def conflicts(self, queue: Queue, accesses: Iterable[MemoryAccess]) -> list[int]:
         """For each queue, the last position whose instruction must precede one of ``queue`` with these accesses."""
@@ -86,8 +103,7 @@ class LastTouch:
             writes = self._writes.get(key)
             if writes is None:
                 continue
-            line = _LINE[access.space]
-            span = slice(access.start // line, -(-access.stop // line))
+            span = self._span(access)
             found = writes[:, span].max(axis=1)
             if access.write:
                 found = np.maximum(found, self._reads[key][:, span].max(axis=1))
@@ -101,5 +117,9 @@ class LastTouch:
         for access in accesses:
             table = (self._writes if access.write else self._reads).get((access.space, access.region))
             if table is not None:
-                line = _LINE[access.space]
-                table[queue, access.start // line : -(-access.stop // line)] = position
+                table[queue, self._span(access)] = position
+
+
+def _lines(access: MemoryAccess) -> tuple[int, int]:
+    line = _LINE[access.space]
+    return access.start // line, -(-access.stop // line)

@@ -10,11 +10,10 @@ import struct
 from typing import NamedTuple
 
 from tilewright.errors import ArtifactError
+from tilewright.limits import NATIVE_CODE
 
 MACHINES = {62: "x86_64", 183: "aarch64"}
 """ELF machine numbers and the architectures as the operating system calls them."""
-
-MAXIMUM_IMAGE = 1 << 30
 
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 _SECTION = struct.Struct("<IIQQQQIIQQ")
@@ -110,25 +109,36 @@ class _Parser:
     def __init__(self, content: bytes) -> None:
         self._content = content
         self._headers: list[_Header] = []
+        # Bytes that parts and names may still take: where thousands of parts overlap, they would multiply those of the
+        # file. Strings are read for sections, for symbols, and as names, of which one may be the end of another.
+        self._left = 4 * len(content)
 
     def parse(self) -> ElfObject:
         machine, names_index = self._read_headers()
         names = self._strings(names_index)
         sections: dict[int, ObjectSection] = {}
+        size = 0
         for index, header in enumerate(self._headers):
             name = self._name(names, header.name)
             # Unwinding tables serve debuggers and exceptions; nothing in this process would look them up.
             if header.loaded and header.size and header.kind != _UNWIND and name != ".eh_frame":
                 sections[index] = self._section(header, name)
-        if sum(section.size + section.alignment for section in sections.values()) > MAXIMUM_IMAGE:
-            raise damaged("is too large", f"at most {MAXIMUM_IMAGE} bytes")
+                size += header.size + sections[index].alignment
+                if size > NATIVE_CODE:
+                    raise damaged("is too large", f"at most {NATIVE_CODE} bytes")
         symbols, table = self._symbols(sections)
         return ElfObject(machine, sections, symbols, self._relocations(sections, table, len(symbols)))
 
     def _slice(self, offset: int, size: int, what: str) -> bytes:
         if offset > len(self._content) or size > len(self._content) - offset:
             raise damaged(f"is truncated: {what} lies outside it")
+        self._take(size)
         return self._content[offset : offset + size]
+
+    def _take(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise damaged("has parts that overlap")
 
     def _read_headers(self) -> tuple[str, int]:
         if len(self._content) < _HEADER.size or self._content[:7] != b"\x7fELF\x02\x01\x01":
@@ -155,6 +165,7 @@ class _Parser:
         end = strings.find(b"\0", offset)
         if end < 0:
             raise damaged("has a name that does not end")
+        self._take(end - offset)
         try:
             return strings[offset:end].decode()
         except UnicodeDecodeError:
@@ -170,8 +181,6 @@ class _Parser:
         alignment = max(header.alignment, 1)
         if alignment & (alignment - 1) or alignment > 4096:
             raise damaged(f"aligns section {name!r} oddly", "a power of two up to 4096", alignment)
-        if header.size > MAXIMUM_IMAGE:
-            raise damaged("is too large", f"at most {MAXIMUM_IMAGE} bytes", header.size)
         data = b"" if header.kind == _ZEROS else self._slice(header.offset, header.size, f"section {name!r}")
         return ObjectSection(name, data, header.size, alignment, writable, executable)
 

@@ -7,19 +7,23 @@ the verified order on memories of its own, so that one engine serves several thr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..isa.encoding import Instruction, Space
+from tilewright.errors import ResourceError
+from tilewright.limits import DEVICE_STEPS
+
+from ..isa.encoding import Instruction, MemoryAccess, Queue, Space
 from ..isa.layouts import unpack_record, unpack_requantize
 from ..isa.matrix import Convolve, ConvolveDepthwise, MultiplyMatrix
 from ..isa.program import Program, RegionKind
-from ..isa.transfer import LoadMaps, LoadParameters, LoadWeights, Store
-from ..isa.vector import Elementwise, LookUp, Pool, PoolKind, Requantize, ResizeNearest
-from ..machine import Machine
+from ..isa.transfer import LoadLines, LoadMaps, LoadParameters, LoadWeights, Store
+from ..isa.vector import Elementwise, LookUp, MapInstruction, Pool, PoolKind, Requantize, ResizeNearest
+from ..machine import CHANNEL_BLOCK, MAPS_LIMIT, Machine
 from . import matrix, transfer, vector
 from .arithmetic import elementwise_table
 from .memory import Memory, region_bytes
@@ -28,6 +32,13 @@ from .verifier import VerifiedProgram, verify
 
 Call = Callable[[Memory], None]
 Decoded = TypeVar("Decoded")
+
+# Decoded weights take four bytes for one, a table of two operands 64 KiB. One piece of a region can be decoded in many
+# ways, and not all of them are kept.
+_DECODED_BASE, _DECODED_SHARE, _DECODED_TABLE = 1 << 28, 4, 1 << 16
+
+# Bytes of a long range for each that is loaded, up to which the range is as good as the box.
+_DENSE = 4
 
 # Instructions that need nothing but the memories.
 _PLAIN: dict[type[Instruction], Callable[[Memory, Any], None]] = {
@@ -51,6 +62,7 @@ class FunctionalEngine:
         MachineError: the program was made for another machine.
         InstructionError: the program is malformed or unsafe.
         InputError: a constant region is missing or has the wrong size.
+        ResourceError: it is larger or would take longer than the limits allow.
     """
 
     def __init__(self, program: Program, machine: Machine, constants: Mapping[str, NDArray[np.uint8]]) -> None:
@@ -62,7 +74,10 @@ class FunctionalEngine:
             for region in program.regions
             if region.kind == RegionKind.CONSTANT
         }
+        _check_steps(self.verified)
         self._decoded: dict[Hashable, Any] = {}
+        self._room = _DECODED_BASE + _DECODED_SHARE * sum(data.size for data in self._constants.values())
+        self._loads = _scratch_loads(self.verified)
         sources = trace_sources(self.verified)
         self._calls: list[Call] = []
         for queue, index in self.verified.order:
@@ -70,27 +85,30 @@ class FunctionalEngine:
             if call is not None:
                 self._calls.append(call)
 
-    def run(self, inputs: Mapping[str, NDArray[np.uint8]]) -> dict[str, NDArray[np.uint8]]:
+    def run(self, contents: Mapping[str, NDArray[np.uint8]]) -> dict[str, NDArray[np.uint8]]:
         """Execute the program.
 
         Args:
-            inputs: uint8 arrays for the input regions, by name.
+            contents: uint8 arrays for the input regions, by name, and for output regions that shall be written in
+                place; others are made here.
 
         Returns:
             uint8 arrays of the output regions, by name.
 
         Raises:
-            InputError: an input region is missing or has the wrong size.
+            InputError: an input region is missing, or a region has the wrong size.
         """
-        memory = Memory(self.machine, self.program, {**self._constants, **inputs})
+        memory = Memory(self.machine, self.program, {**contents, **self._constants}, self._loads)
         self.execute(memory)
         outputs = zip(self.program.regions, memory.regions, strict=True)
         return {region.name: data for region, data in outputs if region.kind == RegionKind.OUTPUT}
 
     def execute(self, memory: Memory) -> None:
         """Execute the program on given memories, which must have been made for it."""
-        for call in self._calls:
-            call(memory)
+        # Scales and multipliers come with the program; what they make of a number is no concern of NumPy's.
+        with np.errstate(all="ignore"):
+            for call in self._calls:
+                call(memory)
 
     def _call(self, item: Instruction, sources: Sources | None) -> Call | None:
         """The call that executes an instruction; None if it does nothing but synchronise."""
@@ -151,7 +169,11 @@ class FunctionalEngine:
             def constant(_: Memory) -> Decoded:
                 found = self._decoded.get(whole)
                 if found is None:
-                    found = self._decoded[whole] = decode(data)
+                    found = decode(data)
+                    size = max(_DECODED_SHARE * data.size, _DECODED_TABLE)
+                    if size <= self._room:
+                        self._room -= size
+                        self._decoded[whole] = found
                 return found
 
             return constant
@@ -162,3 +184,46 @@ class FunctionalEngine:
             return decode(memory.lines[access.space][access.start : access.stop])
 
         return loaded
+
+
+def _check_steps(verified: VerifiedProgram) -> None:
+    """Refuse what would run for hours.
+
+    Raises:
+        ResourceError: the steps of all instructions together are too many.
+    """
+    total = sum(_steps(item) for items in verified.queues.values() for item in items)
+    if total > DEVICE_STEPS:
+        raise ResourceError(
+            "the device program takes too long to simulate", expected=f"at most {DEVICE_STEPS} steps", found=total
+        )
+
+
+def _steps(item: Instruction) -> int:
+    """Elements that an instruction multiplies, combines or moves."""
+    if isinstance(item, (Convolve, ConvolveDepthwise, MultiplyMatrix)):
+        return item.macs
+    if isinstance(item, MapInstruction):
+        taps = item.kernel_height * item.kernel_width if isinstance(item, Pool) else 1
+        return item.height * item.width * item.blocks * CHANNEL_BLOCK * taps
+    return item.dram_bytes if isinstance(item, (LoadMaps, LoadLines, Store)) else 0
+
+
+def _scratch_loads(verified: VerifiedProgram) -> list[MemoryAccess]:
+    """Boxes that cover every byte of scratch regions that the program loads, and little else."""
+    kinds = [region.kind for region in verified.program.regions]
+    boxes: set[MemoryAccess] = set()
+    for item in verified.queues[Queue.LD]:
+        for access in item.accesses():
+            if access.space == Space.DRAM and kinds[access.region] == RegionKind.SCRATCH:
+                size = access.stop - access.start
+                dense = size <= max(_DENSE * math.prod(access.shape), MAPS_LIMIT)
+                boxes.add(access._replace(steps=(), run=size) if dense else access)
+    merged: list[MemoryAccess] = []
+    for access in sorted(boxes, key=lambda box: (bool(box.steps), box.region, box.start)):
+        last = merged[-1] if merged else None
+        if last is None or access.steps or last.region != access.region or access.start > last.stop:
+            merged.append(access)
+        elif access.stop > last.stop:
+            merged[-1] = last._replace(run=access.stop - last.start)
+    return merged

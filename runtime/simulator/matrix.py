@@ -12,12 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..isa.layouts import unpack_dense, unpack_depthwise
-from ..isa.matrix import Convolve, ConvolveDepthwise, MultiplyMatrix, axes
+from ..isa.matrix import Convolve, ConvolveDepthwise, MultiplyMatrix, WindowAxis, axes
 from ..machine import CHANNEL_BLOCK, MAPS_UNIT
-from .memory import Memory, box, windowed_map
+from .memory import Memory, box, taps, windowed_map
 
 _EXACT = 1 << 24
 _LARGEST_INPUT = 128
+_LARGEST_GATHERED = 1 << 25
+"""Elements that are gathered at once, where a line of output pixels has no more."""
+
+Axes = tuple[WindowAxis, WindowAxis]
 
 
 @dataclass(frozen=True)
@@ -55,47 +59,65 @@ def decode_depthwise(data: NDArray[np.uint8], item: ConvolveDepthwise) -> NDArra
     return values.astype(np.int32) - item.weight_zero
 
 
-def input_map(memory: Memory, item: Convolve | ConvolveDepthwise, channels: int, pitch: int) -> NDArray[np.int8]:
-    """The input as int8 [rows, columns, channels], origin at the first tap, all windows inside."""
-    pitches = (item.row_pitch * MAPS_UNIT, pitch)
-    return windowed_map(memory, item.source * MAPS_UNIT, axes(item), pitches, channels, item.pad_value)
-
-
-def windows(image: NDArray, item: Convolve | ConvolveDepthwise) -> NDArray:
+def windows(image: NDArray, axes: Axes) -> NDArray:
     """View of [rows, columns, channels] as [output rows, output columns, kernel rows, kernel columns, channels]."""
+    vertical, horizontal = axes
     row, column, element = image.strides
     return np.lib.stride_tricks.as_strided(
         image,
-        (item.output_height, item.output_width, item.kernel_height, item.kernel_width, image.shape[2]),
+        (vertical.windows, horizontal.windows, vertical.taps, horizontal.taps, image.shape[2]),
         (
-            row * item.stride_height,
-            column * item.stride_width,
-            row * item.dilation_height,
-            column * item.dilation_width,
+            row * vertical.stride,
+            column * horizontal.stride,
+            row * vertical.dilation,
+            column * horizontal.dilation,
             element,
         ),
         writeable=False,
     )
 
 
-def gather(memory: Memory, item: Convolve | MultiplyMatrix) -> NDArray[np.float32]:
-    """The left operand of the matrix product: float32 [pixels or rows, reduction]."""
+def gather(memory: Memory, item: Convolve | MultiplyMatrix, first: int, lines: int) -> NDArray[np.float32]:
+    """The left operand of the matrix product, from a line on: float32 [pixels or rows, reduction]."""
     if isinstance(item, MultiplyMatrix):
-        shape = (item.rows, item.input_blocks * CHANNEL_BLOCK)
-        return box(memory.maps, item.source * MAPS_UNIT, shape, (item.row_pitch * MAPS_UNIT, 1), np.int8).astype(
-            np.float32
-        )
-    view = windows(input_map(memory, item, item.channels, item.pitch), item)
-    return view.astype(np.float32, order="C").reshape(item.output_height * item.output_width, -1)
+        pitch = item.row_pitch * MAPS_UNIT
+        start, shape = item.source * MAPS_UNIT + first * pitch, (lines, item.input_blocks * CHANNEL_BLOCK)
+        return box(memory.maps, start, shape, (pitch, 1), np.int8).astype(np.float32)
+    both = axes(item)
+    if lines < item.output_height:
+        both = (both[0].part(first, lines), both[1])
+    source = (memory, item.source * MAPS_UNIT, both, (item.row_pitch * MAPS_UNIT, item.pitch), item.channels)
+    image = windowed_map(*source, item.pad_value)
+    if image is not None:
+        values = windows(image, both).astype(np.float32, order="C")
+    else:
+        shape = (lines, item.output_width, item.kernel_height, item.kernel_width, item.channels)
+        values = np.empty(shape, np.float32)
+        for row, column, tap in taps(*source, item.pad_value):
+            values[:, :, row, column] = tap
+    return values.reshape(lines * item.output_width, -1)
 
 
 def multiply(memory: Memory, item: Convolve | MultiplyMatrix, weights: DenseWeights, reuse: bool) -> None:
-    """Execute CONV or GEMM."""
-    values = memory.gathered if reuse else None
-    if values is None:
-        values = memory.gathered = gather(memory, item)
-    target = memory.accumulated(item.accumulator, len(values), item.output_blocks)
-    accumulate = bool(item.accumulate)
+    """Execute CONV or GEMM: all pixels at once, or a few lines after the other where that would take much memory."""
+    lines, width = (item.rows, 1) if isinstance(item, MultiplyMatrix) else (item.output_height, item.output_width)
+    target = memory.accumulated(item.accumulator, lines * width, item.output_blocks)
+    step = max(_LARGEST_GATHERED // (width * len(weights.matrix)), 1)
+    if step >= lines:
+        if memory.gathered is None or not reuse:
+            memory.gathered = gather(memory, item, 0, lines)
+        _accumulate(target, memory.gathered, weights, bool(item.accumulate))
+        return
+    memory.gathered = None
+    for first in range(0, lines, step):
+        values = gather(memory, item, first, min(step, lines - first))
+        part = target[first * width : first * width + len(values)]
+        _accumulate(part, values, weights, bool(item.accumulate))
+
+
+def _accumulate(
+    target: NDArray[np.int32], values: NDArray[np.float32], weights: DenseWeights, accumulate: bool
+) -> None:
     for piece in weights.pieces:
         whole = len(weights.pieces) == 1
         product = (values if whole else values[:, piece]) @ (weights.matrix if whole else weights.matrix[piece])
@@ -109,16 +131,20 @@ def multiply(memory: Memory, item: Convolve | MultiplyMatrix, weights: DenseWeig
 def multiply_depthwise(memory: Memory, item: ConvolveDepthwise, weights: NDArray[np.int32]) -> None:
     """Execute DWC, a tap at a time."""
     channels = item.blocks * CHANNEL_BLOCK
-    image = input_map(memory, item, channels, item.pixel_pitch * MAPS_UNIT)
     limit = int(np.abs(weights).sum(axis=0).max()) * _LARGEST_INPUT
-    kind = np.float32 if limit <= _EXACT else np.float64
-    view = windows(image.astype(kind), item)
-    factors = weights.astype(kind)
-    total = view[:, :, 0, 0] * factors[0]
+    factors = weights.astype(np.float32 if limit <= _EXACT else np.float64)
+    both, pitches = axes(item), (item.row_pitch * MAPS_UNIT, item.pixel_pitch * MAPS_UNIT)
+    source = (memory, item.source * MAPS_UNIT, both, pitches, channels, item.pad_value)
+    image = windowed_map(*source)
+    if image is not None:
+        view = windows(image.astype(factors.dtype), both)
+        parts = (view[:, :, row, column] for row in range(item.kernel_height) for column in range(item.kernel_width))
+    else:
+        parts = (values for _, _, values in taps(*source))
+    total = next(parts) * factors[0]
     scratch = np.empty_like(total)
-    for tap in range(1, len(factors)):
-        row, column = divmod(tap, item.kernel_width)
-        np.multiply(view[:, :, row, column], factors[tap], out=scratch)
+    for part, factor in zip(parts, factors[1:], strict=True):
+        np.multiply(part, factor, out=scratch)
         np.add(total, scratch, out=total)
     pixels = item.output_height * item.output_width
     target = memory.accumulated(item.accumulator, pixels, item.blocks)

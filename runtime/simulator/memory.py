@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tilewright.errors import InputError
 
-from ..isa.encoding import Space
+from ..isa.encoding import MemoryAccess, Space
 from ..isa.matrix import WindowAxis
 from ..isa.program import Program, RegionKind
-from ..machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, Machine
+from ..machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_LIMIT, Machine
 
 # What memories hold before a program writes them: not zero, so that reading too early shows.
 POISON = 0xA5
+
+LARGEST_IMAGE = 4 * MAPS_LIMIT
+"""Elements of a feature map that an instruction may copy or widen in one piece."""
 
 
 class Memory:
@@ -24,13 +28,22 @@ class Memory:
     Args:
         machine: gives the sizes.
         program: gives the regions.
-        contents: uint8 arrays for constant and input regions by name, used in place, of the size of the region.
+        contents: uint8 arrays for regions by name, used in place, of the size of the region. Output regions that are
+            not given are made here; so is scratch, of which only what ``loads`` names is ever touched before it is
+            written, since it may be large and used in a few places.
+        loads: boxes of scratch regions that instructions load.
 
     Raises:
-        InputError: a constant or input region is missing, or has the wrong size.
+        InputError: a constant or input region is missing, or a region has the wrong size.
     """
 
-    def __init__(self, machine: Machine, program: Program, contents: Mapping[str, NDArray[np.uint8]]) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        program: Program,
+        contents: Mapping[str, NDArray[np.uint8]],
+        loads: Iterable[MemoryAccess] = (),
+    ) -> None:
         self.maps = np.full(machine.maps_bytes, POISON, np.uint8)
         self.weights = np.full(machine.weight_bytes, POISON, np.uint8)
         self.accumulators = np.full(machine.accumulator_bytes, POISON, np.uint8).view(np.int32)
@@ -40,10 +53,14 @@ class Memory:
         # The last gathered input of a matrix instruction, for the next one that needs the same.
         self.gathered: NDArray[np.float32] | None = None
         for region in program.regions:
-            if region.kind in (RegionKind.CONSTANT, RegionKind.INPUT):
-                self.regions.append(region_bytes(region.name, region.size, contents))
-            else:
+            if region.kind == RegionKind.SCRATCH:
+                self.regions.append(np.zeros(region.size, np.uint8))
+            elif region.kind == RegionKind.OUTPUT and region.name not in contents:
                 self.regions.append(np.full(region.size, POISON, np.uint8))
+            else:
+                self.regions.append(region_bytes(region.name, region.size, contents))
+        for load in loads:
+            box(self.regions[load.region], load.start, load.shape, load.strides)[...] = POISON
 
     def accumulated(self, start: int, pixels: int, blocks: int) -> NDArray[np.int32]:
         """Accumulators from the address ``start`` of an instruction, int32 [pixels, blocks * 16], without a copy."""
@@ -78,10 +95,11 @@ def box(
 
 def windowed_map(
     memory: Memory, start: int, axes: tuple[WindowAxis, WindowAxis], pitches: tuple[int, int], channels: int, fill: int
-) -> NDArray[np.int8]:
+) -> NDArray[np.int8] | None:
     """A feature map from the first to the last row and column of any window: int8 [rows, columns, channels].
 
-    A view of the scratchpad where no window leaves the map, else a copy with ``fill`` around.
+    A view of the scratchpad where no window leaves the map, else a copy with ``fill`` around. None where that is far
+    larger than any map, because windows lie apart or far outside: then only :func:`taps` is sure to fit into memory.
 
     Args:
         start: address of pixel (0, 0), in bytes.
@@ -90,6 +108,8 @@ def windowed_map(
     vertical, horizontal = axes
     rows, columns = vertical.inside, horizontal.inside
     spans, shape = (vertical.span, horizontal.span), (len(rows), len(columns), channels)
+    if spans[0] * spans[1] * channels > LARGEST_IMAGE:
+        return None
     corner = start + rows.start * pitches[0] + columns.start * pitches[1]
     if shape[:2] == spans:
         return box(memory.maps, corner, shape, (*pitches, 1), np.int8)
@@ -99,3 +119,24 @@ def windowed_map(
         inside = box(memory.maps, corner, shape, (*pitches, 1), np.int8)
         padded[top : top + shape[0], left : left + shape[1]] = inside
     return padded
+
+
+def taps(
+    memory: Memory, start: int, axes: tuple[WindowAxis, WindowAxis], pitches: tuple[int, int], channels: int, fill: int
+) -> Iterator[tuple[int, int, NDArray[np.int8]]]:
+    """What each tap of all windows reads; arguments as for :func:`windowed_map`.
+
+    Yields:
+        Row and column of the tap, and int8 [window rows, window columns, channels], overwritten by the next tap.
+    """
+    vertical, horizontal = axes
+    values = np.empty((vertical.windows, horizontal.windows, channels), np.int8)
+    for row, column in product(range(vertical.taps), range(horizontal.taps)):
+        (rows, top), (columns, left) = vertical.reach(row), horizontal.reach(column)
+        inside = values[rows, columns]
+        if inside.shape != values.shape:
+            values[...] = fill
+        if inside.size:
+            strides = (vertical.stride * pitches[0], horizontal.stride * pitches[1], 1)
+            inside[...] = box(memory.maps, start + top * pitches[0] + left * pitches[1], inside.shape, strides, np.int8)
+        yield row, column, values

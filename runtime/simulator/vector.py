@@ -9,8 +9,8 @@ from ..isa.matrix import WindowAxis
 from ..isa.vector import Elementwise, LookUp, MapInstruction, Pool, PoolKind, Requantize, ResizeNearest
 from ..machine import CHANNEL_BLOCK, MAPS_UNIT
 from . import arithmetic
-from .arithmetic import VectorRecord, pool_average, pool_sum
-from .memory import Memory, box, windowed_map
+from .arithmetic import LOWEST, VectorRecord, pool_average, pool_sum
+from .memory import LARGEST_IMAGE, Memory, box
 
 
 def _map(memory: Memory, start: int, item: MapInstruction, pitches: tuple[int, int]) -> NDArray[np.int8]:
@@ -44,49 +44,50 @@ def requantize(
     target[...] = value.reshape(target.shape)
 
 
-def _padded(memory: Memory, item: Pool, fill: int) -> NDArray[np.int8]:
-    """The input from the first to the last row and column of any window; ``fill`` outside the map."""
-    pitches = (item.source_row_pitch * MAPS_UNIT, item.source_pixel_pitch * MAPS_UNIT)
-    return windowed_map(memory, item.source * MAPS_UNIT, item.axes, pitches, item.blocks * CHANNEL_BLOCK, fill)
-
-
 def pool(memory: Memory, item: Pool, record: VectorRecord | None) -> None:
-    """Execute POOL, a tap at a time in row-major order."""
+    """Execute POOL, a tap at a time in row-major order, as many channels at once as are cheap to widen."""
+    vertical, horizontal = item.axes
+    rows, columns = vertical.inside, horizontal.inside
+    pitches = (item.source_row_pitch * MAPS_UNIT, item.source_pixel_pitch * MAPS_UNIT)
+    corner = item.source * MAPS_UNIT + rows.start * pitches[0] + columns.start * pitches[1]
+    shape = (len(rows), len(columns), item.blocks * CHANNEL_BLOCK)
+    source = box(memory.maps, corner, shape, (*pitches, 1), np.int8)
     if record is None:
-        _output(memory, item)[...] = _reduce(item, _padded(memory, item, -128), np.maximum)
-    elif item.kind == PoolKind.SUM:
-        image = _padded(memory, item, 0).astype(np.int32) - int(record["zero_a"])
-        _clear_padding(item, image)
-        _output(memory, item)[...] = pool_sum(_reduce(item, image, np.add), record)
-    else:
-        image = (_padded(memory, item, 0).astype(np.int32) - int(record["zero_a"])).astype(np.float32)
-        np.multiply(image, np.float32(record["scale_a"]), out=image)
-        _clear_padding(item, image)
-        total = _reduce(item, image, np.add)
-        _output(memory, item)[...] = pool_average(total, _counts(item), record)
+        total = np.full((item.height, item.width, shape[2]), LOWEST, np.int8)
+        _output(memory, item)[...] = _reduce(item, source, total, np.maximum)
+        return
+    # The output may overlap the input, so it is written last.
+    result = np.empty((item.height, item.width, shape[2]), np.int8)
+    step = max(LARGEST_IMAGE // (len(rows) * len(columns) * CHANNEL_BLOCK), 1) * CHANNEL_BLOCK
+    for first in range(0, shape[2], step):
+        channels = slice(first, first + step)
+        image = source[:, :, channels].astype(np.int32) - int(record["zero_a"])
+        if item.kind == PoolKind.SUM:
+            result[:, :, channels] = pool_sum(_sum(item, image), record)
+        else:
+            scaled = image.astype(np.float32)
+            np.multiply(scaled, np.float32(record["scale_a"]), out=scaled)
+            result[:, :, channels] = pool_average(_sum(item, scaled), _counts(item), record)
+    _output(memory, item)[...] = result
 
 
-def _reduce(item: Pool, image: NDArray, combine: np.ufunc) -> NDArray:
-    total: NDArray | None = None
+def _sum(item: Pool, image: NDArray) -> NDArray:
+    return _reduce(item, image, np.zeros((item.height, item.width, image.shape[2]), image.dtype), np.add)
+
+
+def _reduce(item: Pool, image: NDArray, total: NDArray, combine: np.ufunc) -> NDArray:
+    """Combine with ``total`` what lies in each window of the part of the map that windows reach."""
+    vertical, horizontal = item.axes
+    first_row, first_column = vertical.inside.start, horizontal.inside.start
+    across = [horizontal.reach(column) for column in range(item.kernel_width)]
     for row in range(item.kernel_height):
-        for column in range(item.kernel_width):
-            part = image[
-                row : row + (item.height - 1) * item.stride_height + 1 : item.stride_height,
-                column : column + (item.width - 1) * item.stride_width + 1 : item.stride_width,
-            ]
-            # The first element is added to zero in the definition, which changes nothing.
-            total = part.copy() if total is None else combine(total, part, out=total)
-    assert total is not None  # kernels have at least one tap
+        rows, top = vertical.reach(row)
+        line = image[top - first_row :: item.stride_height][: rows.stop - rows.start]
+        for columns, left in across:
+            taps = line[:, left - first_column :: item.stride_width][:, : columns.stop - columns.start]
+            part = total[rows, columns]
+            combine(part, taps, out=part)
     return total
-
-
-def _clear_padding(item: Pool, image: NDArray) -> None:
-    """Zero outside the map, so that padding adds nothing."""
-    rows, columns = image.shape[:2]
-    image[: max(-item.row_origin, 0)] = 0
-    image[min(item.input_height - item.row_origin, rows) :] = 0
-    image[:, : max(-item.column_origin, 0)] = 0
-    image[:, min(item.input_width - item.column_origin, columns) :] = 0
 
 
 def _counts(item: Pool) -> NDArray[np.float32]:

@@ -8,14 +8,17 @@ are ordered by waits. The order found here is the one in which the functional en
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 
-from tilewright.errors import InstructionError, MachineError
+from tilewright.errors import InstructionError, MachineError, ResourceError
+from tilewright.limits import DEVICE_INSTRUCTIONS, DEVICE_REGIONS
 
-from ..isa.encoding import COUNTER_MODULUS, End, Instruction, Queue, Wait, check
+from ..isa.encoding import COUNTER_MODULUS, INSTRUCTION_BYTES, End, Instruction, Queue, Wait, check
 from ..isa.memories import LastTouch, outside
-from ..isa.program import Program
+from ..isa.program import Program, RegionKind
 from ..machine import Machine
 
 _HALF = COUNTER_MODULUS // 2
@@ -44,8 +47,10 @@ def verify(program: Program, machine: Machine) -> VerifiedProgram:
     Raises:
         MachineError: it was made for a machine that differs; the message says how.
         InstructionError: naming queue, index, field, what was found and the rule.
+        ResourceError: it has more instructions, or works in larger regions, than the limits allow.
     """
     check_machine(program, machine)
+    _check_size(program)
     queues = {queue: program.instructions(queue) for queue in Queue}
     for queue, items in queues.items():
         _check_queue(queue, items, program, machine)
@@ -86,6 +91,22 @@ def check_machine(program: Program, machine: Machine) -> None:
         )
 
 
+def _check_size(program: Program) -> None:
+    count = sum(map(len, program.queues.values())) // INSTRUCTION_BYTES
+    if count > DEVICE_INSTRUCTIONS:
+        raise ResourceError(
+            "the device program is too long", expected=f"at most {DEVICE_INSTRUCTIONS} instructions", found=count
+        )
+    # Constants take no more than the file holds of them.
+    size = sum(region.size for region in program.regions if region.kind != RegionKind.CONSTANT)
+    if size > DEVICE_REGIONS:
+        raise ResourceError(
+            "the regions that the device program works in are too large",
+            expected=f"at most {DEVICE_REGIONS} bytes",
+            found=size,
+        )
+
+
 def _check_queue(queue: Queue, items: list[Instruction], program: Program, machine: Machine) -> None:
     if not items or not isinstance(items[-1], End):
         raise InstructionError(
@@ -104,11 +125,14 @@ def _check_queue(queue: Queue, items: list[Instruction], program: Program, machi
 
 @dataclass(frozen=True)
 class _Signals:
-    """Who raises a counter: its queue, the positions (from 1) at which it does, and how often up to each position."""
+    """Who raises a counter: its queue, and the positions (from 1) at which it does."""
 
     queue: Queue
     positions: list[int]
-    raised: list[int]
+
+    def raised(self, position: int) -> int:
+        """How often the counter is raised up to a position."""
+        return bisect_right(self.positions, position)
 
 
 def _signals(queues: Mapping[Queue, list[Instruction]]) -> dict[int, _Signals]:
@@ -117,18 +141,11 @@ def _signals(queues: Mapping[Queue, list[Instruction]]) -> dict[int, _Signals]:
         for index, item in enumerate(items):
             if not item.signal:
                 continue
-            owner = signals.setdefault(item.signal, _Signals(queue, [], []))
+            owner = signals.setdefault(item.signal, _Signals(queue, []))
             if owner.queue != queue:
                 rule = f"a counter has one writer, and queue {owner.queue.name} raises this one"
                 raise fault(queue, index, item, "signal", item.signal, rule)
             owner.positions.append(index + 1)
-    for owner in signals.values():
-        positions = set(owner.positions)
-        count = 0
-        owner.raised.append(0)
-        for position in range(1, len(queues[owner.queue]) + 1):
-            count += position in positions
-            owner.raised.append(count)
     return signals
 
 
@@ -175,7 +192,7 @@ def _targets(
         owner = signals.get(wait.counter)
         if owner is None:
             raise fault(queue, index, item, name, tuple(wait), "some instruction raises the counter")
-        base = owner.raised[known[owner.queue]]
+        base = owner.raised(known[owner.queue])
         ahead = (wait.value - base) % COUNTER_MODULUS
         if ahead >= _HALF:
             continue  # already reached: the signed difference is negative
@@ -230,7 +247,7 @@ def _check_lag(queues: Mapping[Queue, list[Instruction]], clocks: _Clocks, signa
 def _check_one_lag(
     queue: Queue, index: int, item: Instruction, name: str, wait: Wait, owner: _Signals, clocks: _Clocks
 ) -> None:
-    base = owner.raised[clocks[queue][index - 1][owner.queue] if index else 0]
+    base = owner.raised(clocks[queue][index - 1][owner.queue] if index else 0)
     ahead = (wait.value - base) % COUNTER_MODULUS
     target = base + ahead - (COUNTER_MODULUS if ahead >= _HALF else 0)
     late = target + _HALF
@@ -246,10 +263,10 @@ def _check_hazards(
     program: Program,
     machine: Machine,
 ) -> None:
-    touched = LastTouch(machine, program.regions)
+    every = {queue: [item.accesses() for item in items] for queue, items in queues.items()}
+    touched = LastTouch(machine, program.regions, chain.from_iterable(chain.from_iterable(every.values())))
     for queue, index in order:
-        item = queues[queue][index]
-        accesses = item.accesses()
+        item, accesses = queues[queue][index], every[queue][index]
         clock = clocks[queue][index]
         for other, position in zip(Queue, touched.conflicts(queue, accesses), strict=True):
             if position > clock[other]:

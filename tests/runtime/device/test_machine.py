@@ -80,7 +80,23 @@ def test_missing_unknown_and_repeated_fields_are_named() -> None:
         ("weight_banks", 3, "does not divide into 'weight_banks' banks"),
         ("dram_bytes", 1 << 17, "field 'dram_bytes' is smaller than the scratchpads"),
         ("timing", 3, "m.json: field 'timing' is not an object"),
-        ("name", "", "field 'name' is not a non-empty text"),
+        ("name", "", "field 'name' is not a non-empty text; expected 1 to 255 characters, found ''"),
+        ("name", "n" * 256, "expected 1 to 255 characters, found 'nnnnnnnnnnnn...nnnnnnnnnnnnn'"),
+        ("name", "\ud800", "field 'name' is not a text"),
+        ("name", None, "field 'name' is not a text; found None"),
+        ("clock_hertz", 10**400, "field 'clock_hertz' (clock) is out of range; expected 1000000 to 4000000000 Hz"),
+        ("clock_hertz", float("nan"), "field 'clock_hertz' (clock) is not a whole number; found nan"),
+        ("dram_efficiency", float("nan"), "expected 0.01 to 1.0, found nan"),
+        ("dram_efficiency", float("inf"), "expected 0.01 to 1.0, found inf"),
+        ("dram_efficiency", 10**400, "expected 0.01 to 1.0, found 1000"),
+        ("dram_efficiency", [[1.0]], "is not a number; found [[1.0]]"),
+        (
+            "format",
+            [[[[[[[[[1]]]]]]]]],
+            "m.json: field 'format' is not a known version; expected 1, found [[[[[[[...]]]]]]]",
+        ),
+        ("cards", [[[[[[[[[1]]]]]]]]], "(accelerator cards) is not a whole number; found [[[[[[[...]]]]]]]"),
+        ("link_latency", {"value": {"a": [1] * 99}, "origin": "here"}, "is not a whole number; found {'a': [1, 1, 1,"),
     ],
 )
 def test_wrong_values_are_refused(field: str, value: object, message: str) -> None:
@@ -93,6 +109,40 @@ def test_a_negative_constant_and_a_bare_origin_are_refused() -> None:
     assert "field 'timing.divide'" in refused(values)
     values["timing"]["divide"] = {"value": 4}
     assert "field 'timing.divide' is not an object of 'value' and a text 'origin'" in refused(values)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[" * 100_000, "nested too deeply"),
+        ('{"a":' * 900 + "1" + "}" * 900, "'format' is not a known version"),
+        ('{"cards": ' + "9" * 5000 + "}", "m.json: "),
+        ("\0", "not JSON"),
+    ],
+    ids=["brackets", "objects", "digits", "zero"],
+)
+def test_texts_that_are_hard_to_read_are_refused(text: str, reason: str) -> None:
+    assert reason in refused(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("zero\0byte", None, "embedded null byte"),
+        ("n" * 5000, None, "File name too long"),
+        ("", None, "Is a directory"),
+        ("latin", b"\xff\xfe", "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
+        ("long", b" " * (1 << 20) + b"{}", "longer than 1048576 bytes"),
+    ],
+    ids=["zero", "long_name", "folder", "latin", "long"],
+)
+def test_files_that_cannot_be_read_are_refused(tmp_path: Path, name: str, content: bytes | None, reason: str) -> None:
+    path = str(tmp_path / name) if name else str(tmp_path)
+    if content is not None:
+        Path(path).write_bytes(content)
+    with pytest.raises(MachineError) as caught:
+        machine.load(path)
+    assert f"is neither a sample nor a readable file ({reason})" in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"format": 2}', "null", "1"])

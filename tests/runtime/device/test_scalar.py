@@ -260,6 +260,16 @@ def test_engine_and_scalar_interpreter_agree(make: Callable[[np.random.Generator
     compare(make, np.random.default_rng([seed, MAKERS.index(make)]), 4)
 
 
+@pytest.mark.parametrize("make", [convolve, depthwise, multiply, pool])
+def test_what_is_too_large_for_one_piece_gives_the_same(
+    make: Callable[[np.random.Generator], isa.Instruction], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tilewright.runtime.simulator.memory.LARGEST_IMAGE", 0)
+    monkeypatch.setattr("tilewright.runtime.simulator.vector.LARGEST_IMAGE", 0)
+    monkeypatch.setattr("tilewright.runtime.simulator.matrix._LARGEST_GATHERED", 0)
+    compare(make, np.random.default_rng(MAKERS.index(make)), 12)
+
+
 @pytest.mark.sweep
 @pytest.mark.parametrize("make", MAKERS)
 def test_engine_and_scalar_interpreter_agree_at_length(make: Callable[[np.random.Generator], isa.Instruction]) -> None:

@@ -1,0 +1,229 @@
+"""What a device program may cost: memory follows the bytes that it touches, and the rest is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+import tracemalloc
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tilewright.errors import ResourceError
+from tilewright.runtime import isa, machine
+from tilewright.runtime.isa import RegionKind
+from tilewright.runtime.simulator import functional, verifier
+from tilewright.runtime.simulator.cycles import simulate
+from tilewright.runtime.simulator.functional import FunctionalEngine
+from tilewright.runtime.simulator.verifier import verify
+
+LARGEST = dataclasses.replace(
+    machine.load("m4096"),
+    maps_bytes=1 << 20,
+    weight_bytes=1 << 20,
+    accumulator_bytes=1 << 20,
+    dram_bytes=1 << 36,
+)
+GIB = 1 << 30
+
+
+def program(items: Sequence[isa.Instruction], **sizes: int) -> isa.Program:
+    """Instructions on regions of given sizes; constants is region 0, scratch 1, output 2."""
+    kinds = {"constants": RegionKind.CONSTANT, "scratch": RegionKind.SCRATCH, "output": RegionKind.OUTPUT}
+    regions = [isa.Region(name, kind, sizes.get(name, 4096)) for name, kind in kinds.items()]
+    # Whatever the regions are, the assembler notes who touches them, for which it needs as much memory as they do.
+    assembler = isa.Assembler(LARGEST, [dataclasses.replace(region, size=4096) for region in regions])
+    for item in items:
+        assembler.add(item)
+    return dataclasses.replace(assembler.finish(), regions=tuple(regions))
+
+
+def engine_of(made: isa.Program) -> FunctionalEngine:
+    return FunctionalEngine(made, LARGEST, {"constants": np.zeros(4096, np.uint8)})
+
+
+@contextmanager
+def at_most(mebibytes: int) -> Iterator[None]:
+    """The block takes no more memory than that at any time."""
+    tracemalloc.start()
+    try:
+        yield
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak <= mebibytes << 20, f"{peak:,} bytes"
+
+
+FAR: dict[str, Any] = {
+    "source": 0,
+    "weights": 0,
+    "accumulator": 0,
+    "output_height": 8,
+    "output_width": 255,
+    "kernel_height": 2,
+    "kernel_width": 2,
+    "stride_height": 31,
+    "stride_width": 31,
+    "dilation_height": 31,
+    "dilation_width": 31,
+    "input_height": 8,
+    "input_width": 8,
+    "row_origin": -100,
+    "column_origin": -100,
+    "pad_value": 3,
+    "row_pitch": 16,
+    "pixel_pitch": 1,
+}
+SPARSE: dict[str, Any] = {
+    "source": 0,
+    "destination": 0,
+    "height": 16,
+    "width": 16,
+    "blocks": 255,
+    "kernel_height": 2,
+    "kernel_width": 2,
+    "stride_height": 31,
+    "stride_width": 31,
+    "input_height": 1023,
+    "input_width": 1023,
+    "source_row_pitch": 0,
+    "source_pixel_pitch": 0,
+    "destination_row_pitch": 16 * 255,
+    "destination_pixel_pitch": 255,
+}
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        isa.Convolve(**FAR, output_blocks=1, input_channels=16),
+        isa.Convolve(
+            **{**FAR, "output_height": 64, "kernel_height": 31, "stride_height": 1}, output_blocks=1, input_channels=8
+        ),
+        isa.ConvolveDepthwise(**FAR, blocks=8),
+        isa.MultiplyMatrix(source=0, weights=0, accumulator=0, rows=1023, input_blocks=4095, output_blocks=1),
+        *(isa.Pool(**SPARSE, kind=kind) for kind in isa.PoolKind),
+    ],
+    ids=["convolve", "convolve_in_lines", "depthwise", "matrix", *(kind.name.lower() for kind in isa.PoolKind)],
+)
+def test_memory_follows_what_an_instruction_reads_and_writes(item: isa.Instruction) -> None:
+    engine = engine_of(program([item]))
+    with at_most(320):
+        engine.run({})
+
+
+BOUNDED = """
+import resource, sys
+import numpy as np
+from tilewright.runtime import isa, machine
+from tilewright.runtime.simulator.functional import FunctionalEngine
+import dataclasses
+
+large = dataclasses.replace(machine.load("s256"), dram_bytes=1 << 36)
+regions = [isa.Region("scratch", isa.RegionKind.SCRATCH, 3 << 30), isa.Region("output", isa.RegionKind.OUTPUT, 4096)]
+small = [dataclasses.replace(region, size=1 << 22) for region in regions]
+assembler = isa.Assembler(large, small)
+assembler.add(isa.LoadMaps(region=0, offset=1 << 20, destination=0, run=64))
+assembler.add(isa.Store(region=1, offset=0, source=0, run=64))
+assembler.add(isa.Store(region=0, offset=1 << 21, source=0, run=64))
+program = dataclasses.replace(assembler.finish(), regions=tuple(regions))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+found = FunctionalEngine(program, large, {}).run({})["output"]
+assert (found == 0xA5).all(), found
+grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+assert grown < 64 << 10, grown
+"""
+
+
+def test_only_what_is_used_of_a_large_scratch_region_is_touched_and_reading_too_early_shows() -> None:
+    subprocess.run([sys.executable, "-c", BOUNDED], check=True, timeout=120)
+
+
+def test_proofs_take_memory_for_instructions_and_not_for_regions() -> None:
+    stores = [isa.Store(region=2, offset=64 * number, source=0, run=64) for number in range(50)]
+    far = [isa.LoadMaps(region=1, offset=0, destination=0, run=1, count_z=64, map_stride_z=1)]
+    made = program([*far, *stores], scratch=2 * GIB, output=GIB)
+    with at_most(16):
+        simulate(verify(made, LARGEST))
+
+
+def test_regions_instructions_and_steps_have_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(made: isa.Program, check: Callable[[isa.Program], object]) -> str:
+        with pytest.raises(ResourceError) as caught:
+            check(made)
+        return str(caught.value)
+
+    assert refused(program([], scratch=12 * GIB), lambda made: verify(made, LARGEST)) == (
+        "the regions that the device program works in are too large; expected at most 4294967296 bytes, "
+        f"found {12 * GIB + 4096}"
+    )
+    product = isa.MultiplyMatrix(source=0, weights=0, accumulator=0, rows=1023, input_blocks=4095, output_blocks=1)
+    long = program([product] * 1026)
+    assert verify(long, LARGEST)
+    assert refused(long, engine_of) == (
+        f"the device program takes too long to simulate; expected at most {1 << 40} steps, found {1026 * product.macs}"
+    )
+    monkeypatch.setattr(verifier, "DEVICE_INSTRUCTIONS", 10)
+    assert refused(program([product] * 7), lambda made: verify(made, LARGEST)) == (
+        "the device program is too long; expected at most 10 instructions, found 11"
+    )
+
+
+def test_what_is_not_kept_is_decoded_again(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
+    constants = rng.integers(0, 256, 4096).astype(np.uint8)
+    items = [
+        isa.LoadParameters(region=0, offset=0, destination=0, length=4),
+        isa.LoadMaps(region=0, offset=0, destination=0, run=256),
+        *(
+            isa.LookUp(
+                source=0,
+                destination=16,
+                height=1,
+                width=16,
+                blocks=1,
+                source_row_pitch=0,
+                destination_row_pitch=0,
+                source_pixel_pitch=1,
+                destination_pixel_pitch=1,
+                table=0,
+            )
+            for _ in range(3)
+        ),
+        isa.Store(region=2, offset=0, source=16, run=256),
+    ]
+    made = program(items)
+    expected = FunctionalEngine(made, LARGEST, {"constants": constants}).run({})["output"]
+    monkeypatch.setattr(functional, "_DECODED_BASE", 0)
+    again = FunctionalEngine(made, LARGEST, {"constants": constants})
+    np.testing.assert_array_equal(again.run({})["output"], expected)
+    assert not again._decoded
+
+
+def test_scales_that_are_no_numbers_are_no_warnings() -> None:
+    constants = np.full(4096, 0xFF, np.uint8)  # as binary32 these are not numbers
+    made = program(
+        [
+            isa.LoadParameters(region=0, offset=0, destination=0, length=2),
+            isa.LoadMaps(region=0, offset=0, destination=0, run=256),
+            *(isa.Pool(**{**SPARSE, "blocks": 1, "height": 1, "width": 1}, kind=kind) for kind in (1, 2)),
+            isa.Requantize(
+                accumulator=0,
+                destination=0,
+                height=1,
+                width=4,
+                blocks=1,
+                destination_row_pitch=4,
+                destination_pixel_pitch=1,
+                parameters=0,
+            ),
+        ]
+    )
+    engine = FunctionalEngine(made, LARGEST, {"constants": constants})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        engine.run({})
