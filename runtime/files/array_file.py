@@ -180,11 +180,13 @@ def _read_header(stream: IO[bytes], size: int, path: str, member: str | None) ->
         return InputError(f"{what} is damaged: {reason}", expected=expected, found=found, hint=_SAVE_AGAIN)
 
     start = stream.read(len(_MAGIC) + 2)
-    if start[:-2] != _MAGIC:
-        raise InputError(f"{what} is not a .npy file", found=f"{start[:-2]!r} at its beginning", hint=_SAVE_NUMBERS)
-    if start[-2:] not in _LENGTH_BYTES:
-        raise InputError(f"{what} is of an unknown version of the format", expected="1.0 to 3.0", found=_version(start))
-    length = stream.read(_LENGTH_BYTES[start[-2:]])
+    magic, version = start[: len(_MAGIC)], start[len(_MAGIC) :]
+    if magic != _MAGIC:
+        raise InputError(f"{what} is not a .npy file", found=f"{magic!r} at its beginning", hint=_SAVE_NUMBERS)
+    if version not in _LENGTH_BYTES:
+        found = ".".join(map(str, version))
+        raise InputError(f"{what} is of an unknown version of the format", expected="1.0 to 3.0", found=found)
+    length = stream.read(_LENGTH_BYTES[version])
     header_bytes = int.from_bytes(length, "little")
     if header_bytes > limits.ARRAY_HEADER:
         raise too_large(f"the header of {what}", limits.ARRAY_HEADER, header_bytes)
@@ -204,10 +206,6 @@ def _read_header(stream: IO[bytes], size: int, path: str, member: str | None) ->
     if found != elements * array.dtype.itemsize:
         raise damaged("its length is not that of its shape", f"{elements * array.dtype.itemsize} bytes", found)
     return array
-
-
-def _version(start: bytes) -> str:
-    return ".".join(map(str, start[-2:]))
 
 
 def _fields(text: str) -> tuple[str, bool, tuple[int, ...]] | None:

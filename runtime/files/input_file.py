@@ -21,6 +21,11 @@ class InputFile(io.FileIO):
             raise too_large(repr(self.name), limits.ARCHIVE_DIRECTORY, f"{size} bytes")
         return super().read(size) or b""
 
+    def seek(self, position: int, whence: int = os.SEEK_SET, /) -> int:
+        if whence == os.SEEK_SET and position < 0:
+            raise ValueError("it refers to what lies before its beginning")
+        return super().seek(position, whence)
+
     @property
     def length(self) -> int:
         """The length of the file, in bytes."""
