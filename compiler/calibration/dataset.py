@@ -16,9 +16,8 @@ from tilewright.errors import CalibrationError, InputError, UsageError
 
 from ...ir.types import TensorType
 from ...runtime.files.array_file import StoredArray, open_arrays
+from .image_file import SUFFIXES
 from .preprocessing import Preprocessing, PreprocessingSource
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff"})
 
 RANDOM = "random"
 """The source that stands for random inputs; never a default, for it says nothing about real data."""
@@ -228,11 +227,11 @@ def _folder(
     path: Path, inputs: Mapping[str, TensorType], preprocessing: Preprocessing, limit: int | None
 ) -> ImageFolder:
     name = _only_input(inputs, f"the folder {os.fspath(path)!r}")
-    files = sorted(f for f in path.rglob("*") if f.is_file() and f.suffix.lower() in IMAGE_SUFFIXES)
+    files = sorted(f for f in path.rglob("*") if f.is_file() and f.suffix.lower() in SUFFIXES)
     if not files:
         raise _error(
             f"there are no images in {os.fspath(path)!r}",
-            expected=f"files that end in {', '.join(sorted(IMAGE_SUFFIXES))}",
+            expected=f"files that end in {', '.join(sorted(SUFFIXES))}",
         )
     preprocessing.check(inputs[name])
     return ImageFolder(tuple(_spread(files, limit)), name, inputs[name], preprocessing)

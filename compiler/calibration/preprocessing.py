@@ -13,9 +13,11 @@ from PIL import Image
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
+from tilewright import limits
 from tilewright.errors import CalibrationError, UsageError
 
 from ...ir.types import TensorType
+from .image_file import read_image, too_large
 
 PreprocessingSource = Union["Preprocessing", Mapping[str, object], str]
 
@@ -41,6 +43,10 @@ class Preprocessing(BaseModel):
         mean: subtracted from pixels of 0 to 255; one number, or one for each channel in the order of ``colour``.
         scale: the factor after that; one number, or one for each channel.
         layout: ``nchw`` or ``nhwc``, the order of the input's dimensions.
+
+    Images count as most training code reads them: of 16 bits the upper 8, alpha left out and not blended, palettes and
+    CMYK as RGB, only the first image of several, and as the pixels are stored: an orientation that a camera notes in
+    EXIF is not applied.
 
     The default suits networks that were trained on inputs from -1 to 1.
     """
@@ -90,10 +96,11 @@ class Preprocessing(BaseModel):
     def check(self, type: TensorType) -> None:
         """Raise CalibrationError unless images can be made into an input of this type."""
         channels = type.shape[1 if self.layout == "nchw" else -1] if type.rank == 4 else 0
-        if channels not in (1, 3):
+        is_number = type.dtype.is_float or type.dtype.is_integer
+        if channels not in (1, 3) or 0 in type.shape or not is_number:
             raise CalibrationError(
-                "images do not fit an input of this shape",
-                expected="[N, 3, H, W] or [N, 1, H, W] (NHWC with layout=nhwc)",
+                "images do not fit this input",
+                expected="numbers of shape [N, 3, H, W] or [N, 1, H, W] (NHWC with layout=nhwc)",
                 found=type,
                 hint="Give the calibration inputs as .npy or .npz instead.",
             )
@@ -105,10 +112,8 @@ class Preprocessing(BaseModel):
 
     def apply(self, image: Image.Image, type: TensorType) -> np.ndarray:
         """One image as an input of batch 1 in the shape and dtype of ``type``."""
-        first = 2 if self.layout == "nchw" else 1
-        height, width = type.shape[first : first + 2]
-        channels = type.shape[1 if self.layout == "nchw" else -1]
-        pixels = self._resized(image.convert("L" if channels == 1 or self.colour == "grey" else "RGB"), height, width)
+        channels, height, width = self._extents(type)
+        pixels = self._resized(image.convert(self._mode(type)), height, width)
         array = np.asarray(pixels, np.float32)
         array = array[..., np.newaxis] if array.ndim == 2 else array
         array = np.repeat(array, channels, axis=2) if array.shape[2] != channels else array
@@ -127,26 +132,39 @@ class Preprocessing(BaseModel):
             kept_width, kept_height = image.width * self.fraction, image.height * self.fraction
             left, top = (image.width - kept_width) / 2, (image.height - kept_height) / 2
             return image.resize((width, height), filter, box=(left, top, left + kept_width, top + kept_height))
-        ratio = max(width / self.fraction / image.width, height / self.fraction / image.height)
-        full = (max(width, round(image.width * ratio)), max(height, round(image.height * ratio)))
+        full = self._full_size(image, height, width)
         left, top = (full[0] - width) // 2, (full[1] - height) // 2
         return image.resize(full, filter).crop((left, top, left + width, top + height))
+
+    def _full_size(self, image: Image.Image, height: int, width: int) -> tuple[int, int]:
+        """Width and height to which the whole image is resized."""
+        if self.resize != "shorter":
+            return width, height
+        ratio = max(width / self.fraction / image.width, height / self.fraction / image.height)
+        return max(width, round(image.width * ratio)), max(height, round(image.height * ratio))
+
+    def _extents(self, type: TensorType) -> tuple[int, int, int]:
+        """Channels, height and width of an input."""
+        _, *extents = type.shape
+        return (extents[0], extents[1], extents[2]) if self.layout == "nchw" else (extents[2], extents[0], extents[1])
+
+    def _mode(self, type: TensorType) -> str:
+        return "L" if self._extents(type)[0] == 1 or self.colour == "grey" else "RGB"
 
     def load(self, file: str | os.PathLike[str], type: TensorType) -> np.ndarray:
         """The image in a file as an input of batch 1.
 
         Raises:
-            CalibrationError: the file cannot be read as an image; names it.
+            CalibrationError: the file cannot be read as an image, or costs too much to resize; names it.
         """
-        try:
-            with Image.open(file) as image:
-                return self.apply(image, type)
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
-            raise CalibrationError(
-                f"cannot read {os.fspath(file)!r} as an image: {error}",
-                stage="calibration",
-                hint="Remove the file from the folder or replace it.",
-            ) from None
+        image = read_image(file, self._mode(type))
+        _, height, width = self._extents(type)
+        full = self._full_size(image, height, width)
+        # Rows are resized before columns.
+        if full[0] * max(image.height, full[1]) > limits.PIXELS:
+            found = f"{image.width}x{image.height}, resized to {full[0]}x{full[1]}"
+            raise too_large(os.fspath(file), limits.PIXELS, found)
+        return self.apply(image, type)
 
 
 def _fields_of(text: str) -> dict[str, Any]:

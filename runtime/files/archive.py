@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
+from tilewright import limits
 from tilewright.errors import InputError
 
 from .input_file import InputFile
@@ -30,6 +31,8 @@ class Archive:
     def __init__(self, file: InputFile, path: str) -> None:
         self._path = path
         self.arrays: dict[str, zipfile.ZipInfo] = {}
+        # The directory is what is read in one piece; its length is one of the numbers in the file.
+        file.at_once = limits.ARCHIVE_DIRECTORY
         with self._checked():
             self._zip = zipfile.ZipFile(file)
         for member in self._zip.infolist():

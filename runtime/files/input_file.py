@@ -1,4 +1,4 @@
-"""What a user names as input: regular files, never waited for, and no more read at once than is allowed."""
+"""What a user names as input: regular files, which are never waited for."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ from tilewright.errors import InputError
 
 
 class InputFile(io.FileIO):
-    """A regular file."""
+    """A regular file.
+
+    Attributes:
+        at_once: how much one read may ask for, where that is up to the file itself.
+    """
+
+    at_once: limits.Limit | None = None
 
     def read(self, size: int | None = -1, /) -> bytes:
-        # The directory of an archive is what zipfile reads in one piece, of a length that the file itself gives.
-        if size is not None and size > limits.ARCHIVE_DIRECTORY:
-            raise too_large(repr(self.name), limits.ARCHIVE_DIRECTORY, f"{size} bytes")
+        if self.at_once is not None and size is not None and size > self.at_once:
+            raise too_large(repr(self.name), self.at_once, f"{size} bytes")
         return super().read(size) or b""
 
     def seek(self, position: int, whence: int = os.SEEK_SET, /) -> int:

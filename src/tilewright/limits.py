@@ -36,3 +36,6 @@ DEVICE_REGIONS = Limit(2**32, "bytes of inputs, outputs and scratch of a device 
 DEVICE_STEPS = Limit(2**40, "elements that the simulator multiplies, combines or moves in a run of a device program")
 MACHINE_DESCRIPTION = Limit(2**20, "bytes of a machine description")
 NATIVE_CODE = Limit(2**28, "bytes of an object of native code in memory")
+IMAGE_FILE = Limit(2**29, "bytes of an image file")
+PIXELS = Limit(2**26, "pixels of an image, as it is and at each step of resizing it")
+IMAGE_SCANS = Limit(100, "scans of JPEG data in an image file")

@@ -1,0 +1,130 @@
+"""Images from files, which may come from strangers: of a few formats, of bounded size, with 8 bits a channel."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import struct
+import warnings
+import zlib
+from typing import IO
+
+import numpy as np
+from PIL import Image, TiffImagePlugin
+
+from tilewright import limits
+from tilewright.errors import CalibrationError, InputError
+
+from ...runtime.files.input_file import input_file
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff"})
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM", "TIFF")
+"""What Pillow may take a file for. Others are read by few programs, some by starting one."""
+
+# Whatever its readers run into, and not only what its documents name.
+_PILLOW_ERRORS = (
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+    NotImplementedError,
+    SyntaxError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+# Marker, length and number of components, in the only combinations that decoders take.
+_START_OF_SCAN = re.compile(rb"\xff\xda\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)", re.DOTALL)
+_PIECE = 1 << 20
+_PHOTOMETRIC, _BITS_PER_SAMPLE, _BLACK_IS_ZERO = 262, 258, 1
+
+
+def read_image(path: str | os.PathLike[str], mode: str) -> Image.Image:
+    """The image in a file, its first one, in Pillow's mode ``L`` or ``RGB``.
+
+    Of 16 bits the upper 8 count. Alpha is left out, not blended; the orientation that cameras note is not applied.
+
+    Raises:
+        CalibrationError: the file is no image of a known format, damaged, too large, or has pixels of a kind whose
+            range is not known (floating point, 32 or 12 bits).
+    """
+    path = os.fspath(path)
+    try:
+        with input_file(path) as file:
+            if file.length > limits.IMAGE_FILE:
+                raise too_large(path, limits.IMAGE_FILE, f"{file.length} bytes")
+            with io.BufferedReader(file) as buffered:
+                image = _decoded(buffered, path)
+            return _eight_bits(image, path).convert(mode)
+    except InputError as error:
+        raise CalibrationError(error.message, stage="calibration") from None
+    except ValueError as error:
+        raise _unreadable(path, str(error)) from None
+
+
+def _decoded(file: IO[bytes], path: str) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            # What Pillow warns of either leads to an error here or is of no consequence.
+            warnings.simplefilter("ignore")
+            image = Image.open(file, formats=FORMATS)
+            if image.width * image.height > limits.PIXELS:
+                raise too_large(path, limits.PIXELS, f"{image.width}x{image.height}")
+            if (scans := _scans(path)) > limits.IMAGE_SCANS:
+                raise too_large(path, limits.IMAGE_SCANS, scans)
+            image.load()
+            return image
+    except Image.UnidentifiedImageError:
+        raise _unreadable(path, f"it is none of {', '.join(FORMATS)}, or damaged") from None
+    except _PILLOW_ERRORS as error:
+        raise _unreadable(path, str(error).rstrip(".") or type(error).__name__) from None
+
+
+def _scans(path: str) -> int:
+    """How often JPEG data in a file begins to go through its whole image, which it can do in few bytes."""
+    count, end = 0, b""
+    with open(path, "rb") as file:
+        while piece := file.read(_PIECE):
+            count += len(_START_OF_SCAN.findall(end + piece))
+            # One less than the pattern is long: nothing is counted twice.
+            end = piece[-4:]
+    return count
+
+
+def too_large(path: str, limit: limits.Limit, found: object) -> CalibrationError:
+    """The error about an image that costs more than a limit allows."""
+    return CalibrationError(
+        f"image {path!r} is too large",
+        stage="calibration",
+        expected=f"at most {limit} {limit.what}",
+        found=found,
+        hint="Remove the file from the folder or make it smaller.",
+    )
+
+
+def _unreadable(path: str, reason: str) -> CalibrationError:
+    hint = "Remove the file from the folder or replace it."
+    return CalibrationError(f"cannot read {path!r} as an image: {reason}", stage="calibration", hint=hint)
+
+
+def _eight_bits(image: Image.Image, path: str) -> Image.Image:
+    """The image itself, or what Pillow would clip to 8 bits scaled to them."""
+    is_wide = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
+    if is_wide and isinstance(image, TiffImagePlugin.TiffImageFile):
+        is_wide = (image.tag_v2.get(_PHOTOMETRIC), image.tag_v2.get(_BITS_PER_SAMPLE)) == (_BLACK_IS_ZERO, (16,))
+    if is_wide:
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode == "F" or image.mode.startswith("I"):
+        raise CalibrationError(
+            f"the pixels of image {path!r} have no range that is known",
+            stage="calibration",
+            expected="8 or 16 bits from black to white",
+            found=f"mode {image.mode} of {image.format}",
+            hint="Save it with 8 bits a channel, or give the calibration inputs as .npy or .npz.",
+        )
+    return image

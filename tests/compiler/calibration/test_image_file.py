@@ -1,0 +1,214 @@
+"""Images of strangers: read with the values that they show, or refused by name before they cost anything."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tilewright import limits
+from tilewright.compiler.calibration.dataset import open_calibration_set
+from tilewright.compiler.calibration.image_file import FORMATS, read_image
+from tilewright.compiler.calibration.preprocessing import Preprocessing
+from tilewright.errors import CalibrationError
+from tilewright.ir.types import DType, TensorType
+
+REPLACE = "Remove the file from the folder or replace it."
+INPUT = TensorType((1, 3, 4, 4), DType.F32)
+PLAIN = Preprocessing(resize="stretch", mean=(0,), scale=(1,))
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png(width: int, height: int, *, before: bytes = b"", pixels: bytes | None = None) -> bytes:
+    """A grey image, black if no pixels are given."""
+    header = chunk(b"IHDR", struct.pack(">2I5B", width, height, 8, 0, 0, 0, 0))
+    data = zlib.compress(bytes((width + 1) * height)) if pixels is None else pixels
+    return b"\x89PNG\r\n\x1a\n" + header + before + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def encoded(image: Image.Image, form: str, **options: object) -> bytes:
+    content = io.BytesIO()
+    image.save(content, form, **options)
+    return content.getvalue()
+
+
+def refusal(path: Path, content: bytes, preprocessing: Preprocessing = PLAIN) -> str:
+    path.write_bytes(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(CalibrationError) as caught:
+            preprocessing.load(path, INPUT)
+    return str(caught.value).replace(repr(str(path)), "FILE")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_format_is_read_whatever_the_name_of_the_file(form: str, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(encoded(Image.new("RGB", (4, 4), (200, 200, 200)), form))
+    assert np.unique(np.asarray(read_image(tmp_path / "a.png", "RGB"))).tolist() == [200]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n%%EndComments\n%%EOF\n",
+        b"GIF89a" + bytes(20),
+        b"no image",
+        b"",
+    ],
+)
+def test_other_formats_are_refused(content: bytes, tmp_path: Path) -> None:
+    assert refusal(tmp_path / "a.png", content) == (
+        "calibration: cannot read FILE as an image: it is none of PNG, JPEG, BMP, WEBP, PPM, TIFF, or damaged. "
+        + REPLACE
+    )
+
+
+@pytest.mark.parametrize("resize", ["shorter", "central", "stretch"])
+@pytest.mark.parametrize(("width", "height"), [(30_000_000, 1), (1, 30_000_000)])
+def test_thin_images_are_refused_before_they_are_resized(
+    resize: str, width: int, height: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image.Image, "resize", lambda *_, **__: pytest.fail("resized"))
+    full = (137_142_857, 5) if height == 1 else (5, 137_142_857)
+    full = full if resize == "shorter" else (4, 4)
+    message = (
+        f"calibration: image FILE is too large; expected at most {2**26} pixels of an image, as it is and at each step "
+        f"of resizing it, found {width}x{height}, resized to {full[0]}x{full[1]}. "
+        "Remove the file from the folder or make it smaller."
+    )
+    if resize != "shorter" and height == 1:
+        pytest.skip("this one costs little")
+    declared = PLAIN.model_copy(update={"resize": resize})
+    assert refusal(tmp_path / "a.png", png(width, height), declared) == message
+
+
+def test_sizes_are_refused_before_pixels_are_read(tmp_path: Path) -> None:
+    end = "Remove the file from the folder or make it smaller."
+    assert refusal(tmp_path / "a.png", png(10_000, 10_000, pixels=b"")) == (
+        f"calibration: image FILE is too large; expected at most {2**26} pixels of an image, as it is and at each step "
+        f"of resizing it, found 10000x10000. {end}"
+    )
+    # Pillow has a limit of its own, further up.
+    assert "could be decompression bomb" in refusal(tmp_path / "a.png", png(60_000, 60_000, pixels=b""))
+    with open(tmp_path / "b.png", "wb") as file:
+        file.truncate(limits.IMAGE_FILE + 1)
+    with pytest.raises(CalibrationError, match=re.escape(f"at most {2**29} bytes of an image file, found {2**29 + 1}")):
+        PLAIN.load(tmp_path / "b.png", INPUT)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(100_000_000))),
+        chunk(b"iTXt", b"a\0\1\0\0\0" + zlib.compress(bytes(100_000_000))),
+        chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(100_000_000))),
+    ],
+    ids=["zTXt", "iTXt", "iCCP"],
+)
+def test_text_that_unpacks_to_much_is_refused(before: bytes, tmp_path: Path) -> None:
+    assert refusal(tmp_path / "a.png", png(4, 4, before=before)).startswith(
+        "calibration: cannot read FILE as an image: Decompressed data too large"
+    )
+
+
+def test_jpeg_data_that_goes_through_its_image_again_and_again_is_refused(tmp_path: Path) -> None:
+    content = encoded(Image.new("L", (8, 8)), "JPEG", progressive=True)
+    scan = content[content.rindex(b"\xff\xda") : -2]
+    (tmp_path / "a.jpg").write_bytes(content[:-2] + 50 * scan + content[-2:])
+    assert PLAIN.load(tmp_path / "a.jpg", INPUT).shape == INPUT.shape
+    assert "; expected at most 100 scans of JPEG data in an image file, found 206. " in refusal(
+        tmp_path / "a.jpg", content[:-2] + 200 * scan + content[-2:]
+    )
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_images_that_end_early_are_refused(form: str, tmp_path: Path, rng: np.random.Generator) -> None:
+    pixels = rng.integers(0, 256, (40, 40, 3)).astype(np.uint8)
+    content = encoded(Image.fromarray(pixels), form)
+    for length in (10, 30, len(content) // 2):
+        assert refusal(tmp_path / "a.png", content[:length]).startswith("calibration: cannot read FILE as an image: ")
+
+
+WIDE = np.array([[0, 255, 256, 65535]], np.uint16)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        encoded(Image.fromarray(WIDE), "PNG"),
+        encoded(Image.fromarray(WIDE), "TIFF"),
+        b"P5 4 1 65535\n" + WIDE.astype(">u2").tobytes(),
+        b"P6 4 1 65535\n" + WIDE.astype(">u2").repeat(3).tobytes(),
+        b"P5 4 1 4095\n" + (WIDE // 16).astype(">u2").tobytes(),
+    ],
+    ids=["png", "tiff", "pgm", "ppm", "pgm of 12 bits"],
+)
+def test_of_16_bits_the_upper_8_count(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(content)
+    found = np.asarray(read_image(tmp_path / "a.png", "L"), np.int64)
+    np.testing.assert_allclose(found, [[0, 0, 1, 255]], atol=1)
+    assert found[0, 3] == 255
+    assert found[0, 2] <= 1
+
+
+@pytest.mark.parametrize(
+    ("pixels", "mode"), [(np.ones((4, 4), np.float32), "F"), (np.ones((4, 4), np.int32), "I")], ids=["float", "int32"]
+)
+def test_pixels_without_a_known_range_are_refused(pixels: np.ndarray, mode: str, tmp_path: Path) -> None:
+    assert refusal(tmp_path / "a.tif", encoded(Image.fromarray(pixels), "TIFF")) == (
+        "calibration: the pixels of image FILE have no range that is known; expected 8 or 16 bits from black to white, "
+        f"found mode {mode} of TIFF. Save it with 8 bits a channel, or give the calibration inputs as .npy or .npz."
+    )
+
+
+def test_16_bits_where_white_is_0_are_refused(tmp_path: Path) -> None:
+    content = bytearray(encoded(Image.fromarray(WIDE), "TIFF"))
+    entry = content.index(struct.pack("<HHI", 262, 3, 1))
+    assert content[entry + 8] == 1
+    content[entry + 8] = 0
+    assert "have no range that is known" in refusal(tmp_path / "a.tif", bytes(content))
+
+
+def test_colours_are_read_as_training_code_does(tmp_path: Path) -> None:
+    """Alpha is left out and not blended; palettes and CMYK become RGB; the orientation of a camera is not applied."""
+    red = (200, 0, 0)
+    palette = Image.new("P", (4, 4), 1)
+    palette.putpalette([0, 0, 0, *red])
+    images = {
+        "alpha.png": encoded(Image.new("RGBA", (4, 4), (*red, 0)), "PNG"),
+        "palette.png": encoded(palette, "PNG", transparency=1),
+        "cmyk.tif": encoded(Image.new("CMYK", (4, 4), (55, 255, 255, 0)), "TIFF"),
+    }
+    for name, content in images.items():
+        (tmp_path / name).write_bytes(content)
+        found = np.asarray(read_image(tmp_path / name, "RGB"))
+        assert np.unique(found.reshape(-1, 3), axis=0).tolist() == [list(red)]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    (tmp_path / "turned.png").write_bytes(encoded(Image.new("RGB", (4, 2)), "PNG", exif=exif))
+    assert read_image(tmp_path / "turned.png", "RGB").size == (4, 2)
+
+
+def test_a_hostile_image_in_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(4, 4))
+    (tmp_path / "b.png").write_bytes(png(60_000, 60_000, pixels=b""))
+    samples = iter(open_calibration_set(tmp_path, {"image": INPUT}))
+    next(samples)
+    with pytest.raises(CalibrationError, match=r"b\.png' as an image: "):
+        next(samples)
+
+
+@pytest.mark.parametrize("type", [TensorType((1, 3, 0, 4), DType.F32), TensorType((1, 3, 4, 4), DType.BOOL)])
+def test_inputs_of_no_pixels_or_no_numbers_take_no_images(type: TensorType) -> None:
+    with pytest.raises(CalibrationError, match=r"images do not fit this input; expected numbers of shape .* found "):
+        PLAIN.check(type)
