@@ -8,13 +8,16 @@ are those of onnxruntime's QLinear operators: equal to them in every case tried,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 SIGNIFICANT_BITS = 24
 Integers = NDArray[np.integer]
+Region = Any
+"""An index of an array that selects a part of it, as NumPy takes them."""
 
 
 def round_shift(value: Integers, shift: Integers | int) -> NDArray[np.int64]:
@@ -134,7 +137,8 @@ def multiply(
 
 
 def average(
-    window: list[Integers],
+    window: Iterable[tuple[Region, Integers]],
+    shape: tuple[int, ...],
     count: int | Integers,
     scales: tuple[np.float32, np.float32],
     zeros: tuple[int, int],
@@ -144,16 +148,18 @@ def average(
     """Average the elements of pooling windows, as onnxruntime's QLinearAveragePool: in binary32, one by one.
 
     Args:
-        window: the elements of the windows inside the tensor, in row-major order; each entry an array over windows.
+        window: the elements of the windows inside the tensor, in row-major order; each entry some windows, as a region
+            of ``shape``, and what they hold.
+        shape: of the windows.
         count: what to divide by, for all windows or each: the number of elements, or the size of the kernel if
             padding counts.
         scales: of input and output.
         zeros: zero points of input and output, the output's in the type that the model states, as in ``multiply``.
         low, high: clamp.
     """
-    total = np.zeros(np.shape(window[0]), np.float32)
-    for element in window:
-        total = total + np.float32(scales[0]) * (np.asarray(element, np.int64) - zeros[0]).astype(np.float32)
+    total = np.zeros(shape, np.float32)
+    for region, element in window:
+        total[region] += np.float32(scales[0]) * (np.asarray(element, np.int64) - zeros[0]).astype(np.float32)
     value = total / np.float32(count) / np.float32(scales[1]) + np.float32(zeros[1])
     return np.clip(np.rint(value), low, high).astype(np.int64)
 

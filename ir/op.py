@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 import numpy as np
 
 from tilewright.errors import IRError, TilewrightError
+from tilewright.limits import ATTRIBUTE
 
 from .core import OperandsT_co, Value
 from .quantized import check_elementwise
@@ -56,6 +57,9 @@ class Operator(Generic[OperandsT_co]):
     ``None`` as their default where they may be absent, or ``tuple[Value, ...]`` for any number of them. It defines
     ``infer`` and ``reference`` with one parameter for each operand (``None`` where absent; ``*operands`` for any
     number).
+
+    Raises:
+        IRError: an integer among the attributes is too large.
     """
 
     name: ClassVar[str]
@@ -84,6 +88,17 @@ class Operator(Generic[OperandsT_co]):
                     cls.OPERANDS, cls._ARRANGE = declared._fields, declared._make
                     cls.REQUIRED = len(declared._fields) - len(declared._field_defaults)
         super().__init_subclass__()
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            largest = _largest(value)
+            if largest > ATTRIBUTE:
+                raise IRError(
+                    f"attribute {name!r} is too large",
+                    op=self.name,
+                    expected=f"at most {ATTRIBUTE} as {ATTRIBUTE.what}",
+                    found=f"one of {largest.bit_length()} bits",
+                )
 
     def infer(self, *args: Any, **kwargs: Any) -> TensorType | tuple[TensorType, ...]:
         """Result types for the types of the operands; subclasses name their operands."""
@@ -176,6 +191,13 @@ class Operator(Generic[OperandsT_co]):
     def attributes(cls) -> tuple[dataclasses.Field[Any], ...]:
         """The declared attributes, in order."""
         return dataclasses.fields(cls)
+
+
+def _largest(value: object) -> int:
+    """The largest magnitude of the integers in an attribute, 0 without any."""
+    if isinstance(value, tuple):
+        return max(map(_largest, value), default=0)
+    return abs(value) if isinstance(value, int) else 0
 
 
 OperatorClass = TypeVar("OperatorClass", bound=type[Operator])

@@ -6,7 +6,7 @@ The rules themselves stand in :mod:`tilewright.ir.arithmetic`; ``docs/arithmetic
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -179,16 +179,18 @@ def centred(array: np.ndarray, type: TensorType) -> np.ndarray:
     return array.astype(np.float64) - type.quant.broadcast(array.ndim)[1]
 
 
-def averaged(taps: Sequence[np.ndarray], counts: np.ndarray, x: TensorType, y: TensorType) -> np.ndarray:
+def averaged(
+    taps: Iterable[tuple[arithmetic.Region, np.ndarray]], counts: np.ndarray, x: TensorType, y: TensorType
+) -> np.ndarray:
     """Stored integers of the means of windows.
 
     Args:
-        taps: for each tap of the window, in row-major order, what the windows hold there; the zero point of ``x``
-            where that is padding.
-        counts: by how many elements each window's sum is divided; broadcasts against a tap.
+        taps: for each tap of the window, in row-major order, the windows in which it lies in the tensor, as a region of
+            the result, and what they hold there.
+        counts: by how many elements each window's sum is divided; broadcasts against the result.
     """
     (scale_x, zero_x), (scale_y, zero_y) = parameters(x), parameters(y)
-    return arithmetic.average(list(taps), counts, (scale_x, scale_y), (zero_x, zero_y), *limits(y))
+    return arithmetic.average(taps, y.shape, counts, (scale_x, scale_y), (zero_x, zero_y), *limits(y))
 
 
 def globally_averaged(array: np.ndarray, x: TensorType, y: TensorType) -> np.ndarray:

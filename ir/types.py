@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from tilewright.errors import IRError
+from tilewright.limits import ELEMENTS, RANK
 
 from .text.literals import INLINE_ELEMENTS, digest_of, print_float
 
@@ -139,6 +140,9 @@ class TensorType:
         quant: how stored integers map to real values; ``None`` where they mean themselves.
         layout: name of the physical order in memory (see :mod:`tilewright.ir.layout`); ``""`` is row-major.
             It never changes what a value means, so references ignore it.
+
+    Raises:
+        IRError: an extent is negative, or rank or number of elements pass their limits.
     """
 
     shape: tuple[int, ...]
@@ -147,8 +151,17 @@ class TensorType:
     layout: str = ""
 
     def __post_init__(self) -> None:
-        if any(extent < 0 for extent in self.shape):
+        if min(self.shape, default=0) < 0:
             raise IRError("a shape has a negative extent", found=list(self.shape))
+        if len(self.shape) > RANK:
+            raise IRError(
+                "a tensor has too many dimensions", expected=f"at most {RANK} {RANK.what}", found=len(self.shape)
+            )
+        # NumPy multiplies the extents of an empty tensor as if none were 0.
+        if (self.elements or math.prod(extent or 1 for extent in self.shape)) > ELEMENTS:
+            raise IRError(
+                "a tensor is too large", expected=f"at most {ELEMENTS} {ELEMENTS.what}", found=list(self.shape)
+            )
         if self.quant is not None:
             axis = self.quant.axis
             if axis is not None and not (0 <= axis < len(self.shape) and self.shape[axis] == len(self.quant.scale)):

@@ -16,12 +16,8 @@ from ..core import Value
 from ..op import Operator, QuantizationRule, operator
 from ..quantized import centred, check_accumulating, requantized
 from ..types import Arrays, ResultTypes, TensorType, Types
+from ..windows import WindowAxis, transposed_axes, window_axes
 from .linear import LinearOperands
-
-
-def output_extent(extent: int, kernel: int, stride: int, dilation: int, before: int, after: int) -> int:
-    """Positions that a window of ``kernel`` taps takes along one padded dimension."""
-    return (extent + before + after - dilation * (kernel - 1) - 1) // stride + 1
 
 
 @operator("conv")
@@ -54,30 +50,15 @@ class Conv(Operator[LinearOperands]):
 
     def infer(self, x: TensorType, w: TensorType, b: TensorType | None, residual: TensorType | None) -> TensorType:
         check_activation(self.act, self.act_args)
-        spatial = x.rank - 2
-        if spatial < 1 or w.rank != x.rank:
-            raise IRError("x and w need equal ranks of at least 3", found=f"{list(x.shape)} and {list(w.shape)}")
-        _check_geometry(self, spatial)
+        _check_operands(self, x, w)
         if x.shape[1] != w.shape[1] * self.group or w.shape[0] % self.group:
             raise IRError(
                 "channels of x and w do not match",
                 expected=f"{w.shape[1]} x {self.group} channels",
                 found=f"{x.shape[1]} channels, {w.shape[0]} outputs",
             )
-        extents = [
-            output_extent(
-                x.shape[2 + d],
-                w.shape[2 + d],
-                self.strides[d],
-                self.dilations[d],
-                self.pads[d],
-                self.pads[spatial + d],
-            )
-            for d in range(spatial)
-        ]
-        if min(extents) < 1:
-            raise IRError("the kernel is larger than the padded input", found=f"{list(x.shape)}, {list(w.shape)}")
-        shape = (x.shape[0], w.shape[0], *extents)
+        axes = convolution_axes(x.shape, w.shape, self.strides, self.dilations, self.pads)
+        shape = (x.shape[0], w.shape[0], *(axis.output for axis in axes))
         if b is not None and b.shape != (w.shape[0],):
             raise IRError("b needs one element for each output channel", expected=[w.shape[0]], found=list(b.shape))
         if residual is not None and residual.shape != shape:
@@ -122,40 +103,47 @@ def accumulate(
 
     One matrix product for each kernel tap; pads with zeros, so quantised callers subtract zero points first.
     """
-    spatial = x.ndim - 2
-    padded = np.pad(x, [(0, 0), (0, 0), *((pads[d], pads[spatial + d]) for d in range(spatial))])
-    extents = [
-        output_extent(x.shape[2 + d], w.shape[2 + d], strides[d], dilations[d], pads[d], pads[spatial + d])
-        for d in range(spatial)
-    ]
-    outputs = w.shape[0] // group
-    channels = w.shape[1]
-    y = np.zeros((x.shape[0], w.shape[0], *extents), np.result_type(x, w))
+    axes = convolution_axes(x.shape, w.shape, strides, dilations, pads)
+    outputs, channels = w.shape[0] // group, w.shape[1]
+    y = np.zeros((x.shape[0], w.shape[0], *(axis.output for axis in axes)), np.result_type(x, w))
     for tap in itertools.product(*map(range, w.shape[2:])):
-        window = tuple(
-            slice(t * dilations[d], t * dilations[d] + (extents[d] - 1) * strides[d] + 1, strides[d])
-            for d, t in enumerate(tap)
-        )
+        seen, places = zip(*(axis.seen(t) for axis, t in zip(axes, tap, strict=True)), strict=True)
+        elements = x[(..., *places)]
+        # Padding counts where a weight is not finite.
+        if not elements.size and np.isfinite(w[(..., *tap)]).all():
+            continue
+        if elements.shape[2:] != y.shape[2:]:
+            padded = np.zeros((*x.shape[:2], *y.shape[2:]), x.dtype)
+            padded[(..., *seen)] = elements
+            elements = padded
         for g in range(group):
-            part = padded[(slice(None), slice(g * channels, (g + 1) * channels), *window)]
+            part = elements[:, g * channels : (g + 1) * channels]
             rows = w[(slice(g * outputs, (g + 1) * outputs), slice(None), *tap)]
             y[:, g * outputs : (g + 1) * outputs] += np.moveaxis(np.tensordot(rows, part, ([1], [1])), 0, 1)
     return y
 
 
-def _check_geometry(conv: Conv | ConvTranspose, spatial: int) -> None:
-    """Raise IRError unless there is one number for each spatial dimension, and each is one that makes sense."""
-    if len(conv.strides) != spatial or len(conv.dilations) != spatial or len(conv.pads) != 2 * spatial:
-        raise IRError(
-            "strides, dilations and pads do not match the number of spatial dimensions",
-            expected=f"{spatial}, {spatial} and {2 * spatial}",
-            found=f"{len(conv.strides)}, {len(conv.dilations)} and {len(conv.pads)}",
-        )
-    if min(*conv.strides, *conv.dilations, conv.group) < 1 or min(conv.pads) < 0:
-        raise IRError(
-            "strides, dilations and group must be at least 1, pads at least 0",
-            found=f"{list(conv.strides)}, {list(conv.dilations)}, {conv.group} and {list(conv.pads)}",
-        )
+def convolution_axes(
+    x: tuple[int, ...],
+    w: tuple[int, ...],
+    strides: tuple[int, ...],
+    dilations: tuple[int, ...],
+    pads: tuple[int, ...],
+) -> tuple[WindowAxis, ...]:
+    """The windows of a convolution of operands of these shapes.
+
+    Raises:
+        IRError: the attributes do not fit them.
+    """
+    return window_axes(x[2:], w[2:], strides, dilations, pads, (0,) * len(x[2:]))
+
+
+def _check_operands(conv: Conv | ConvTranspose, x: TensorType, w: TensorType) -> None:
+    """Raise IRError unless x and w have spatial dimensions, and there is a group at least."""
+    if x.rank < 3 or w.rank != x.rank:
+        raise IRError("x and w need equal ranks of at least 3", found=f"{list(x.shape)} and {list(w.shape)}")
+    if conv.group < 1:
+        raise IRError("group must be at least 1", found=conv.group)
 
 
 class ConvTransposeOperands(NamedTuple):
@@ -179,57 +167,39 @@ class ConvTranspose(Operator[ConvTransposeOperands]):
     output_padding: tuple[int, ...]
     group: int = 1
 
-    def _full_extent(self, x: TensorType | np.ndarray, w: TensorType | np.ndarray, d: int) -> int:
-        last = self.strides[d] * (x.shape[2 + d] - 1) + self.dilations[d] * (w.shape[2 + d] - 1)
-        return last + 1 + self.output_padding[d]
+    def windows(self, x: tuple[int, ...], w: tuple[int, ...]) -> tuple[WindowAxis, ...]:
+        """The windows over the result, for operands of these shapes.
+
+        Raises:
+            IRError: the attributes do not fit them.
+        """
+        return transposed_axes(x[2:], w[2:], self.strides, self.dilations, self.pads, self.output_padding)
 
     def infer(self, x: TensorType, w: TensorType, b: TensorType | None) -> TensorType:
-        spatial = x.rank - 2
-        if spatial < 1 or w.rank != x.rank:
-            raise IRError("x and w need equal ranks of at least 3", found=f"{list(x.shape)} and {list(w.shape)}")
-        _check_geometry(self, spatial)
-        if len(self.output_padding) != spatial or min(self.output_padding) < 0:
-            raise IRError(
-                "output_padding is wrong",
-                expected=f"{spatial} of at least 0",
-                found=list(self.output_padding),
-            )
+        _check_operands(self, x, w)
         if x.shape[1] != w.shape[0] or x.shape[1] % self.group:
             raise IRError(
                 "channels of x and w do not match",
                 expected=f"{w.shape[0]} channels, a multiple of {self.group} groups",
                 found=x.shape[1],
             )
-        extents = [self._full_extent(x, w, d) - self.pads[d] - self.pads[spatial + d] for d in range(spatial)]
-        if min(extents) < 1:
-            raise IRError("the pads are larger than the result", found=list(self.pads))
+        axes = self.windows(x.shape, w.shape)
         outputs = w.shape[1] * self.group
         if b is not None and b.shape != (outputs,):
             raise IRError("b needs one element for each output channel", expected=[outputs], found=list(b.shape))
-        return TensorType((x.shape[0], outputs, *extents), x.dtype)
+        return TensorType((x.shape[0], outputs, *(axis.input for axis in axes)), x.dtype)
 
     def reference(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> np.ndarray:
-        spatial = x.ndim - 2
-        outputs = w.shape[1]
-        channels = x.shape[1] // self.group
-        full = [self._full_extent(x, w, d) for d in range(spatial)]
-        y = np.zeros((x.shape[0], outputs * self.group, *full), x.dtype)
+        axes = self.windows(x.shape, w.shape)
+        outputs, channels = w.shape[1], x.shape[1] // self.group
+        y = np.zeros((x.shape[0], outputs * self.group, *(axis.input for axis in axes)), x.dtype)
         for tap in itertools.product(*map(range, w.shape[2:])):
-            window = tuple(
-                slice(
-                    t * self.dilations[d],
-                    t * self.dilations[d] + (x.shape[2 + d] - 1) * self.strides[d] + 1,
-                    self.strides[d],
-                )
-                for d, t in enumerate(tap)
-            )
+            seen, places = zip(*(axis.seen(t) for axis, t in zip(axes, tap, strict=True)), strict=True)
             for g in range(self.group):
                 rows = w[(slice(g * channels, (g + 1) * channels), slice(None), *tap)]
-                part = np.tensordot(rows, x[:, g * channels : (g + 1) * channels], ([0], [1]))
-                y[(slice(None), slice(g * outputs, (g + 1) * outputs), *window)] += np.moveaxis(part, 0, 1)
-        crop = tuple(slice(self.pads[d], full[d] - self.pads[spatial + d]) for d in range(spatial))
-        y = y[(slice(None), slice(None), *crop)]
-        return y + b.reshape(-1, *[1] * spatial) if b is not None else y
+                part = np.moveaxis(np.tensordot(rows, x[:, g * channels : (g + 1) * channels], ([0], [1])), 0, 1)
+                y[(slice(None), slice(g * outputs, (g + 1) * outputs), *places)] += part[(..., *seen)]
+        return y + b.reshape(-1, *[1] * (x.ndim - 2)) if b is not None else y
 
     def macs(self, operand_types: Types, result_types: ResultTypes) -> int:
         x, w = operand_types[:2]

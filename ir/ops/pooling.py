@@ -11,10 +11,11 @@ import numpy as np
 
 from tilewright.errors import IRError
 
+from ..arithmetic import Region
 from ..op import Operator, QuantizationRule, UnaryOperands, operator
-from ..quantized import averaged, globally_averaged, only_operand, parameters
+from ..quantized import averaged, globally_averaged, only_operand
 from ..types import Arrays, ResultTypes, TensorType, Types
-from .convolution import output_extent
+from ..windows import WindowAxis, window_axes
 
 
 def lowest(dtype: np.dtype) -> np.ndarray:
@@ -36,50 +37,30 @@ class Pool(Operator[UnaryOperands]):
     pads: tuple[int, ...]
     dilations: tuple[int, ...]
 
-    def end_padding(self) -> tuple[int, ...]:
-        """How far windows may reach beyond the end of each dimension."""
-        return self.pads[len(self.kernel) :]
+    def windows(self, image: tuple[int, ...]) -> tuple[WindowAxis, ...]:
+        """The windows over these spatial extents.
 
-    def output_extents(self, extents: tuple[int, ...]) -> tuple[int, ...]:
-        """Number of windows along each spatial dimension."""
-        after = self.end_padding()
-        return tuple(
-            output_extent(extent, self.kernel[d], self.strides[d], self.dilations[d], self.pads[d], after[d])
-            for d, extent in enumerate(extents)
-        )
+        Raises:
+            IRError: the attributes do not fit them.
+        """
+        return window_axes(image, self.kernel, self.strides, self.dilations, self.pads, (0,) * len(image))
 
     def infer(self, x: TensorType) -> TensorType:
-        spatial = x.rank - 2
-        lengths = len(self.kernel), len(self.strides), len(self.dilations), len(self.pads)
-        if spatial < 1 or lengths != (spatial, spatial, spatial, 2 * spatial):
-            raise IRError(
-                "kernel, strides, dilations and pads do not match the spatial dimensions of x",
-                expected=f"{spatial}, {spatial}, {spatial} and {2 * spatial} of them",
-                found=f"{lengths[0]}, {lengths[1]}, {lengths[2]} and {lengths[3]}",
-            )
-        if min(*self.kernel, *self.strides, *self.dilations) < 1 or min(*self.pads, *self.end_padding()) < 0:
-            raise IRError(
-                "kernel, strides and dilations are at least 1, pads at least 0",
-                found=f"{list(self.kernel)}, {list(self.strides)}, {list(self.dilations)} and {list(self.pads)}",
-            )
-        extents = self.output_extents(x.shape[2:])
-        if min(extents) < 1:
-            raise IRError("the window is larger than the padded x", found=f"{list(self.kernel)} on {list(x.shape)}")
-        return x.with_shape((*x.shape[:2], *extents))
+        return x.with_shape((*x.shape[:2], *(axis.output for axis in self.windows(x.shape[2:]))))
 
-    def taps(self, x: np.ndarray, fill: np.ndarray | float) -> Iterator[np.ndarray]:
-        """For each tap of the window, what all windows see there, [N, C, *output]; ``fill`` in the padding."""
-        after = self.end_padding()
-        padding = [(0, 0), (0, 0), *((self.pads[d], after[d]) for d in range(len(self.kernel)))]
-        padded = np.pad(x, padding, constant_values=fill)
-        extents = self.output_extents(x.shape[2:])
-        for tap in itertools.product(*map(range, self.kernel)):
-            starts = [t * dilation for t, dilation in zip(tap, self.dilations, strict=True)]
-            window = (
-                slice(start, start + (extent - 1) * stride + 1, stride)
-                for start, extent, stride in zip(starts, extents, self.strides, strict=True)
-            )
-            yield padded[(slice(None), slice(None), *window)]
+    def taps(self, x: np.ndarray) -> Iterator[tuple[Region, np.ndarray]]:
+        """For each tap of the window, in row-major order, the windows in which it lies in x, as a region of the result,
+        and the elements that these windows see there.
+        """
+        axes = self.windows(x.shape[2:])
+        for tap in itertools.product(*(axis.seen_taps() for axis in axes)):
+            seen, places = zip(*(axis.seen(t) for axis, t in zip(axes, tap, strict=True)), strict=True)
+            yield (..., *seen), x[(..., *places)]
+
+    def untouched(self, x: np.ndarray, fill: np.ndarray | float) -> np.ndarray:
+        """The result before the first tap."""
+        extents = (axis.output for axis in self.windows(x.shape[2:]))
+        return np.full((*x.shape[:2], *extents), fill, x.dtype)
 
 
 @operator("max_pool")
@@ -90,11 +71,10 @@ class MaxPool(Pool):
     QUANTIZATION = QuantizationRule.PRESERVE
 
     def reference(self, x: np.ndarray) -> np.ndarray:
-        result: np.ndarray | None = None
-        for tap in self.taps(x, lowest(x.dtype)):
-            result = tap.copy() if result is None else np.maximum(result, tap)
-        assert result is not None
-        return result
+        y = self.untouched(x, lowest(x.dtype))
+        for region, elements in self.taps(x):
+            y[region] = np.maximum(y[region], elements)
+        return y
 
 
 @operator("average_pool")
@@ -116,36 +96,31 @@ class AveragePool(Pool):
     count_include_pad: bool
     overhang: tuple[int, ...]
 
-    def end_padding(self) -> tuple[int, ...]:
-        return tuple(p + o for p, o in zip(self.pads[len(self.kernel) :], self.overhang, strict=True))
+    def windows(self, image: tuple[int, ...]) -> tuple[WindowAxis, ...]:
+        return window_axes(image, self.kernel, self.strides, self.dilations, self.pads, self.overhang)
 
-    def counts(self, extents: tuple[int, ...]) -> np.ndarray:
-        """By how many elements the sum of each window is divided, [1, 1, *output], int64."""
-        spatial = len(extents)
-        inside = np.ones((1, 1, *extents), np.int64)
-        before, after = self.pads[:spatial], self.pads[spatial:]
-        padding = [(0, 0), (0, 0), *zip(before, after, strict=True)]
-        counted = np.pad(inside, padding, constant_values=int(self.count_include_pad))
-        bare = AveragePool(
-            self.kernel, self.strides, (*(0,) * spatial, *self.overhang), self.dilations, False, (0,) * spatial
-        )
-        return sum(bare.taps(counted, 0), np.zeros((), np.int64))
+    def counts(self, image: tuple[int, ...]) -> np.ndarray:
+        """By how many elements the sum of each window is divided, [*output], int64."""
+        spatial, counts = len(image), np.ones((), np.int64)
+        for d, axis in enumerate(self.windows(image)):
+            low, high = (
+                (-self.pads[d], axis.input + self.pads[spatial + d]) if self.count_include_pad else (0, axis.input)
+            )
+            counts = counts[..., None] * axis.counts(low, high)
+        return counts
 
     def infer(self, x: TensorType) -> TensorType:
-        if len(self.overhang) != len(self.kernel):
-            raise IRError("overhang does not match the kernel", expected=len(self.kernel), found=len(self.overhang))
-        if min(self.overhang) < 0:
-            raise IRError("overhang must be at least 0", found=list(self.overhang))
         return TensorType(super().infer(x).shape, x.dtype)
 
     def reference(self, x: np.ndarray) -> np.ndarray:
-        total = sum(self.taps(x, 0), np.zeros((), x.dtype))
+        total = self.untouched(x, 0)
+        for region, elements in self.taps(x):
+            total[region] += elements
         return total / self.counts(x.shape[2:]).astype(x.dtype)
 
     def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
         x, x_type = only_operand(arrays, operand_types)
-        taps = list(self.taps(x, parameters(x_type)[1]))
-        return averaged(taps, self.counts(x.shape[2:]), x_type, result_types[0])
+        return averaged(self.taps(x), self.counts(x.shape[2:]), x_type, result_types[0])
 
 
 def _check_power(p: int) -> None:
@@ -169,7 +144,9 @@ class LpPool(Pool):
         return super().infer(x)
 
     def reference(self, x: np.ndarray) -> np.ndarray:
-        powers = sum((np.abs(tap) ** self.p for tap in self.taps(x, 0)), np.zeros((), x.dtype))
+        powers = self.untouched(x, 0)
+        for region, elements in self.taps(x):
+            powers[region] += np.abs(elements) ** self.p
         return (powers ** (1 / self.p)).astype(x.dtype)
 
 

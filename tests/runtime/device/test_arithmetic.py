@@ -218,9 +218,9 @@ def against_average(rng: np.random.Generator, channels: int) -> tuple[int, int]:
         for ox in range(found.shape[3]):
             rows = [row for row in range(2 * oy - 1, 2 * oy - 1 + kernel) if 0 <= row < size]
             columns = [column for column in range(2 * ox - 1, 2 * ox - 1 + kernel) if 0 <= column < size]
-            window = [x[0, :, row, column] for row in rows for column in columns]
+            window = [(..., x[0, :, row, column]) for row in rows for column in columns]
             count = kernel * kernel if include else len(window)
-            expected = meaning.average(window, count, scales, zeros, low, high)
+            expected = meaning.average(window, (channels,), count, scales, zeros, low, high)
             wrong += int((expected != found[0, :, oy, ox]).sum())
     return wrong, found.size
 
