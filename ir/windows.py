@@ -15,6 +15,9 @@ import numpy as np
 from tilewright.errors import IRError
 from tilewright.limits import ELEMENTS, EXTENT
 
+SHORT = 128
+"""Taps along a dimension up to which there are kernels on blocked activations: those unroll what they read of a row."""
+
 
 @dataclass(frozen=True)
 class WindowAxis:

@@ -10,7 +10,7 @@ from tilewright.errors import CodegenError
 from ...ir.core import Op
 from ...ir.op import Operator
 from . import kernels, numba
-from .kernel import Kernel
+from .kernel import Kernel, nothing
 from .llvm.target import TargetDescription
 from .registry import LOWERINGS, Lowering
 
@@ -28,11 +28,16 @@ def lowerings(cls: type[Operator]) -> list[Lowering]:
 def lower(op: Op, target: TargetDescription) -> Kernel | None:
     """The kernel of an op, or ``None`` if only the reference can run it.
 
+    Ops whose results have no elements do nothing, however long other extents make the loops around them.
+
     Raises:
         CodegenError: a kernel could not be made (our own bug); names the node.
     """
+    found = lowerings(type(op.operator))
+    if found and not any(result.type.elements for result in op.results):
+        return nothing(len(op.inputs) + len(op.results))
     try:
-        made = (lowering(op, target) for lowering in lowerings(type(op.operator)))
+        made = (lowering(op, target) for lowering in found)
         return next((kernel for kernel in made if kernel is not None), None)
     except CodegenError as error:
         error.node = error.node or op.node

@@ -48,6 +48,14 @@ class Conv(Operator[LinearOperands]):
     act: str = "none"
     act_args: tuple[float, ...] = ()
 
+    def windows(self, x: tuple[int, ...], w: tuple[int, ...]) -> tuple[WindowAxis, ...]:
+        """The windows over the first of operands of these shapes.
+
+        Raises:
+            IRError: the attributes do not fit them.
+        """
+        return window_axes(x[2:], w[2:], self.strides, self.dilations, self.pads, (0,) * len(x[2:]))
+
     def infer(self, x: TensorType, w: TensorType, b: TensorType | None, residual: TensorType | None) -> TensorType:
         check_activation(self.act, self.act_args)
         _check_operands(self, x, w)
@@ -57,7 +65,7 @@ class Conv(Operator[LinearOperands]):
                 expected=f"{w.shape[1]} x {self.group} channels",
                 found=f"{x.shape[1]} channels, {w.shape[0]} outputs",
             )
-        axes = convolution_axes(x.shape, w.shape, self.strides, self.dilations, self.pads)
+        axes = self.windows(x.shape, w.shape)
         shape = (x.shape[0], w.shape[0], *(axis.output for axis in axes))
         if b is not None and b.shape != (w.shape[0],):
             raise IRError("b needs one element for each output channel", expected=[w.shape[0]], found=list(b.shape))
@@ -68,7 +76,7 @@ class Conv(Operator[LinearOperands]):
     def reference(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, residual: np.ndarray | None) -> np.ndarray:
         # In float64, so that channels with equal weights get equal results however the sums are blocked.
         wide = (x.astype(np.float64), w.astype(np.float64))
-        y = accumulate(*wide, self.strides, self.pads, self.dilations, self.group)
+        y = accumulate(*wide, self)
         if b is not None:
             y += b.reshape(-1, *[1] * (x.ndim - 2))
         if residual is not None:
@@ -78,7 +86,7 @@ class Conv(Operator[LinearOperands]):
     def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
         (x, w, b, _), (x_type, w_type, *_) = arrays, operand_types
         assert x is not None and w is not None and x_type is not None and w_type is not None
-        y = accumulate(centred(x, x_type), centred(w, w_type), self.strides, self.pads, self.dilations, self.group)
+        y = accumulate(centred(x, x_type), centred(w, w_type), self)
         if b is not None:
             y += b.reshape(-1, *[1] * (x.ndim - 2))
         return requantized(y, x_type, w_type, result_types[0], channel_axis=1, act=self.act, act_args=self.act_args)
@@ -91,20 +99,13 @@ class Conv(Operator[LinearOperands]):
         return result_types[0].elements * math.prod(w.shape[1:]) if w is not None else 0
 
 
-def accumulate(
-    x: np.ndarray,
-    w: np.ndarray,
-    strides: tuple[int, ...],
-    pads: tuple[int, ...],
-    dilations: tuple[int, ...],
-    group: int,
-) -> np.ndarray:
+def accumulate(x: np.ndarray, w: np.ndarray, conv: Conv) -> np.ndarray:
     """Sums of products of a convolution without bias, [N, O, *output], in the dtype of the operands.
 
     One matrix product for each kernel tap; pads with zeros, so quantised callers subtract zero points first.
     """
-    axes = convolution_axes(x.shape, w.shape, strides, dilations, pads)
-    outputs, channels = w.shape[0] // group, w.shape[1]
+    axes = conv.windows(x.shape, w.shape)
+    outputs, channels = w.shape[0] // conv.group, w.shape[1]
     y = np.zeros((x.shape[0], w.shape[0], *(axis.output for axis in axes)), np.result_type(x, w))
     for tap in itertools.product(*map(range, w.shape[2:])):
         seen, places = zip(*(axis.seen(t) for axis, t in zip(axes, tap, strict=True)), strict=True)
@@ -116,26 +117,11 @@ def accumulate(
             padded = np.zeros((*x.shape[:2], *y.shape[2:]), x.dtype)
             padded[(..., *seen)] = elements
             elements = padded
-        for g in range(group):
+        for g in range(conv.group):
             part = elements[:, g * channels : (g + 1) * channels]
             rows = w[(slice(g * outputs, (g + 1) * outputs), slice(None), *tap)]
             y[:, g * outputs : (g + 1) * outputs] += np.moveaxis(np.tensordot(rows, part, ([1], [1])), 0, 1)
     return y
-
-
-def convolution_axes(
-    x: tuple[int, ...],
-    w: tuple[int, ...],
-    strides: tuple[int, ...],
-    dilations: tuple[int, ...],
-    pads: tuple[int, ...],
-) -> tuple[WindowAxis, ...]:
-    """The windows of a convolution of operands of these shapes.
-
-    Raises:
-        IRError: the attributes do not fit them.
-    """
-    return window_axes(x[2:], w[2:], strides, dilations, pads, (0,) * len(x[2:]))
 
 
 def _check_operands(conv: Conv | ConvTranspose, x: TensorType, w: TensorType) -> None:

@@ -15,10 +15,11 @@ from ...ir.ops.elementwise import Elementwise
 from ...ir.ops.fused import FusedElementwise
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Concat
-from ...ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
+from ...ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool, Pool
 from ...ir.ops.quantization import Requantize
 from ...ir.quantized import EIGHT_BIT
 from ...ir.types import DType
+from ...ir.windows import SHORT
 
 ACTIVATIONS = "c16"
 """Layout of blocked activations."""
@@ -58,6 +59,8 @@ def _convolution(op: Op[Conv]) -> Support | None:
     is_quantized = x.type.quant is not None
     if any(not isinstance(value, Constant) for value in (w, *(others if is_quantized else ()))):
         return None
+    if max(w.type.shape[2:]) > SHORT:
+        return None
     outputs, channels = w.type.shape[:2]
     operands = (0, 3) if op.operands.residual is not None else (0,)
     dense, narrow = ({1: "o16i4"}, {1: "o16k4"}) if is_quantized else ({1: "o16i16"}, {1: "o16"})
@@ -72,6 +75,8 @@ def _convolution(op: Op[Conv]) -> Support | None:
 
 
 def _pool(op: Op) -> Support | None:
+    if isinstance(op.operator, Pool) and max(op.operator.kernel) > SHORT:
+        return None
     return Support((0,), penalty=bytes_of(op.inputs[0].type))
 
 

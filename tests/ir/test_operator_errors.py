@@ -45,8 +45,16 @@ def i64(*shape: int) -> TensorType:
         (MaxPool((5,), (1,), (0, 0), (1,)), (f32(1, 1, 4),), "the window is larger than the padded x"),
         (MaxPool((2,), (0,), (0, 0), (1,)), (f32(1, 1, 4),), "kernel, strides and dilations are at least 1"),
         (MaxPool((2,), (1,), (-1, 0), (1,)), (f32(1, 1, 4),), "pads at least 0"),
-        (AveragePool((2,), (1,), (0, 0), (1,), False, ()), (f32(1, 1, 4),), "overhang is wrong; expected 1 of at least 0, found []"),
-        (AveragePool((2,), (1,), (0, 0), (1,), False, (-1,)), (f32(1, 1, 4),), "overhang is wrong; expected 1 of at least 0, found [-1]"),
+        (
+            AveragePool((2,), (1,), (0, 0), (1,), False, ()),
+            (f32(1, 1, 4),),
+            "overhang is wrong; expected 1 of at least 0",
+        ),
+        (
+            AveragePool((2,), (1,), (0, 0), (1,), False, (-1,)),
+            (f32(1, 1, 4),),
+            "of at least 0, found [-1]",
+        ),
         (LpPool((2,), (1,), (0, 0), (1,), 0), (f32(1, 1, 4),), "lp_pool: p must be at least 1; found 0"),
         (GlobalLpPool(0), (f32(1, 1, 4),), "global_lp_pool: p must be at least 1; found 0"),
         (

@@ -57,8 +57,8 @@ class Work:
     def merges(self) -> list[int]:
         """Numbers of rows that can be treated as one."""
         height, width = self.rows.output, self.columns.output
-        most = height if self.may_merge else 1
-        return [m for m in range(1, most + 1) if height % m == 0 and (m == 1 or m * width <= 448)]
+        most = min(height, max(1, 448 // width)) if self.may_merge else 1
+        return [m for m in range(1, most + 1) if height % m == 0]
 
 
 def registers_per_vector(target: TargetDescription) -> int:

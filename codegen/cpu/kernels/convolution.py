@@ -11,6 +11,7 @@ from ....ir.core import Op
 from ....ir.layout import BLOCK, QUAD
 from ....ir.ops.convolution import Conv
 from ....ir.types import DType
+from ....ir.windows import SHORT
 from ..kernel import Kernel
 from ..llvm.builder import FunctionBuilder
 from ..llvm.byte_dot_product import ACCUMULATOR, BYTES, dot, flipped
@@ -26,7 +27,7 @@ from .depthwise import Depthwise, QuantizedDepthwise
 from .direct_convolution import ConvolutionTile, DirectConvolution
 from .output_channels import VECTOR_BYTES, FloatOutput, QuantizedOutput, channels_of, has_constant_channels
 from .row_major_convolution import RowMajorConvolution
-from .window import ALL, Axis, rows_and_columns, window_axes
+from .window import ALL, Axis, rows_and_columns, walked
 from .window_walk import Values
 
 VECTOR = F32.of(BLOCK)
@@ -236,10 +237,9 @@ def convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
         return None
     if operands.residual is not None and operands.residual.type.layout != "c16":
         return None
-    x, w, y = operands.x.type, operands.w.type, op.result.type
-    geometry = window_axes(x.shape[2:], y.shape[2:], w.shape[2:], conv.strides, conv.dilations, conv.pads)
-    axes = rows_and_columns(geometry)
-    if axes is None:
+    x, w = operands.x.type, operands.w.type
+    axes = rows_and_columns(walked(conv.windows(x.shape, w.shape)))
+    if axes is None or max(axis.kernel for axis in axes) > SHORT:
         return None
     (batch, channels), outputs = x.shape[:2], w.shape[0]
     single, blocked = ("o16k4", "o16i4") if is_quantized else ("o16", "o16i16")
@@ -273,8 +273,8 @@ def plain_convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
     if not is_float(op) or not is_plain(op):
         return None
     x, w = operands.x.type, operands.w.type
-    (batch, channels), image, output = x.shape[:2], x.shape[2:], op.result.type.shape[2:]
-    axes = window_axes(image, output, w.shape[2:], conv.strides, conv.dilations, conv.pads)
+    (batch, channels), image = x.shape[:2], x.shape[2:]
+    axes = walked(conv.windows(x.shape, w.shape))
     if all(axis.is_pointwise for axis in axes):
         axes = (Axis.line(math.prod(image)),)
     return RowMajorConvolution(

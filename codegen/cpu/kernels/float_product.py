@@ -161,9 +161,9 @@ def choose_tile(spec: FloatProduct, target: TargetDescription) -> tuple[int, int
             return spec.inner * step + 2 * p * q + 20
 
         across = -(-vectors_in_row // vectors)
-        widths = [vectors] * (across - 1) + [vectors_in_row - (across - 1) * vectors]
+        widths = ((across - 1, vectors), (1, vectors_in_row - (across - 1) * vectors))
         full, rest = divmod(spec.rows, rows)
-        return sum(full * tile(rows, q) + (tile(rest, q) if rest else 0) for q in widths)
+        return sum(n * (full * tile(rows, q) + (tile(rest, q) if rest else 0)) for n, q in widths)
 
     candidates = [
         (rows, vectors)

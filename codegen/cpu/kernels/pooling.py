@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ....ir import arithmetic
 from ....ir.core import Op
@@ -12,6 +12,7 @@ from ....ir.layout import BLOCK
 from ....ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
 from ....ir.quantized import EIGHT_BIT, check_elementwise, parameters
 from ....ir.types import DType
+from ....ir.windows import SHORT
 from ..kernel import Kernel
 from ..llvm.builder import FunctionBuilder
 from ..llvm.quantized_math import StoredRange, clamped, rounded, single, widened
@@ -20,7 +21,7 @@ from ..llvm.types import F32, I8, I32, Register, Registers, Type, constant, type
 from ..registry import lowers
 from ..spec import KernelSpec
 from ..tensors import layouts
-from .window import Axis, Reach, rows_and_columns, window_axes
+from .window import Axis, Reach, rows_and_columns, walked
 from .window_walk import Values
 from .windowed import TapByTap, WindowTile
 
@@ -86,6 +87,10 @@ class AveragePooling(TapByTap):
         count = tile.b.binary("fmul", tile.arguments["counted_rows"], constant(F32, tile.divisors[pixel]))
         return tile.b.binary("fdiv", total, tile.b.splat(count, BLOCK))
 
+    @property
+    def divided(self) -> Axis:
+        return self.counted_columns
+
     def divisors(self, first: int, count: int) -> tuple[int, ...]:
         axis = self.counted_columns
         reaches = [axis.reach(tap, first, count) for tap in range(axis.kernel)]
@@ -131,20 +136,18 @@ def pool(op: Op[MaxPool | AveragePool], target: TargetDescription) -> Kernel | N
     operator, x, y = op.operator, op.inputs[0].type, op.result.type
     if x.dtype not in (DType.F32, *EIGHT_BIT) or layouts(op) != ("c16", "c16"):
         return None
-    image, output = x.shape[2:], y.shape[2:]
-    windows = (output, operator.kernel, operator.strides, operator.dilations)
-    axes = rows_and_columns(window_axes(image, *windows, operator.pads))
-    if axes is None:
+    windows = operator.windows(x.shape[2:])
+    axes = rows_and_columns(walked(windows))
+    if axes is None or max(axis.kernel for axis in axes) > SHORT:
         return None
     batch, channels = x.shape[:2]
     geometry = (batch, channels, *axes)
     if isinstance(operator, MaxPool):
         return MaxPooling(*geometry, x.dtype).kernel(target)
-    spatial, pads = len(image), operator.pads
     if operator.count_include_pad:
-        image = tuple(sum(extents) for extents in zip(image, pads[:spatial], pads[spatial:], strict=True))
-        pads = (0,) * spatial
-    counted = rows_and_columns(window_axes(image, *windows, pads))
+        after = operator.pads[len(windows) :]
+        windows = [replace(w, input=w.before + w.input + end, before=0) for w, end in zip(windows, after, strict=True)]
+    counted = rows_and_columns(walked(windows))
     assert counted is not None
     if x.dtype is DType.F32:
         return AveragePooling(*geometry, *counted).kernel(target)

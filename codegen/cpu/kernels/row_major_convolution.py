@@ -137,7 +137,8 @@ class _Walker:
             sums.append(total)
         start = axis.coordinate(b, pixel)
         x = b.at(x, b.multiply(start, 4))
-        step_lanes = [str(lane * axis.stride) for lane in range(lanes.lanes)]
+        # Padded extents fit 32 bits, and so do positions; lanes beyond the last pixel are masked, wherever they lie.
+        step_lanes = [str(min(lane, axis.output - 1) * axis.stride) for lane in range(lanes.lanes)]
         sources = b.binary("add", self._splat(start), vector_constant(lanes, step_lanes))
 
         def tap(column: Register, pointers: Registers, sums: Registers) -> list[Register]:

@@ -7,10 +7,12 @@ a range that is computed for each output row.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from itertools import pairwise
 
 from ....ir.layout import QUAD
+from ....ir.windows import WindowAxis
 from ..llvm.builder import FunctionBuilder, Integer
 from ..llvm.types import Register
 
@@ -23,52 +25,32 @@ Reach = tuple[Register, Register]
 
 
 @dataclass(frozen=True)
-class Axis:
-    """One spatial dimension of a window operator.
-
-    Attributes:
-        input, output: extents of the two images.
-        kernel, stride, dilation: of the window.
-        before: padding at the beginning; what the end needs follows from the extents.
-    """
-
-    input: int
-    output: int
-    kernel: int
-    stride: int
-    dilation: int
-    before: int
+class Axis(WindowAxis):
+    """One spatial dimension of a window operator, for kernels to walk along."""
 
     @staticmethod
     def line(extent: int) -> Axis:
         """A dimension along which output pixels see one input pixel each."""
         return Axis(extent, extent, 1, 1, 1, 0)
 
-    def reach(self, tap: int, first: int, count: int) -> tuple[int, int]:
-        """Those of the pixels ``first`` to ``first + count`` whose tap lies in the image, counted from ``first``."""
-        offset = tap * self.dilation - self.before + first * self.stride
-        low = max(0, -(offset // self.stride))
-        high = min(count, (self.input - 1 - offset) // self.stride + 1)
-        return (low, high) if low < high else (0, 0)
-
     @property
     def is_pointwise(self) -> bool:
         """Whether output pixels see one input pixel each."""
         return self.kernel == self.stride == 1 and self.before == 0 and self.input == self.output
 
-    @cached_property
-    def is_padded(self) -> bool:
-        """Whether any tap of any pixel falls outside of the image."""
-        return any(self.reach(tap, 0, self.output) != (0, self.output) for tap in range(self.kernel))
-
     @property
     def always_reaches(self) -> bool:
         """Whether every pixel has at least one tap in the image."""
-        reached = [False] * self.output
-        for tap in range(self.kernel):
-            low, high = self.reach(tap, 0, self.output)
-            reached[low:high] = [True] * (high - low)
-        return all(reached)
+        unseen = self.output
+        for tap in self.seen_taps():
+            # Later taps are seen by earlier pixels.
+            low, high = self.reach(tap)
+            if high < unseen:
+                return False
+            unseen = low
+            if not unseen:
+                return True
+        return False
 
     def coordinate(self, b: FunctionBuilder, pixel: Integer, tap: Integer = 0) -> Register:
         """Where the tap of an output pixel reads; outside of the image where that is padded."""
@@ -86,17 +68,9 @@ class Axis:
         return first, b.subtract(last, first)
 
 
-def window_axes(
-    image: tuple[int, ...],
-    output: tuple[int, ...],
-    kernel: tuple[int, ...],
-    strides: tuple[int, ...],
-    dilations: tuple[int, ...],
-    pads: tuple[int, ...],
-) -> tuple[Axis, ...]:
-    """The spatial dimensions of an operator with windows; of its padding only the beginning counts."""
-    geometry = zip(image, output, kernel, strides, dilations, pads[: len(image)], strict=True)
-    return tuple(Axis(*fields) for fields in geometry)
+def walked(windows: Sequence[WindowAxis]) -> tuple[Axis, ...]:
+    """The spatial dimensions of an operator's windows."""
+    return tuple(Axis(**vars(axis)) for axis in windows)
 
 
 def rows_and_columns(axes: tuple[Axis, ...]) -> tuple[Axis, Axis] | None:
@@ -144,18 +118,40 @@ class TileRow:
     count: int
 
 
-def cut(axis: Axis, pixels: int, *, neighbours: bool = False) -> list[TileRow]:
-    """Cut a row of output pixels into tiles of at most ``pixels``, about equal ones; see :meth:`PixelTile.at`."""
+def cut(axis: Axis, pixels: int, *, neighbours: bool = False, counted: Axis | None = None) -> list[TileRow]:
+    """Cut a row of output pixels into tiles of at most ``pixels``, about equal ones; see :meth:`PixelTile.at`.
+
+    Args:
+        counted: the same windows over another image: what they reach of it is also equal in the tiles of a run.
+    """
+    axes = (axis,) if counted is None else (axis, counted)
     count = -(-axis.output // pixels)
     small, larger = divmod(axis.output, count)
+
+    def start(index: int) -> int:
+        return index * small + min(index, larger)
+
+    def tile_of(pixel: int) -> int:
+        beyond = pixel - start(larger)
+        return pixel // (small + 1) if beyond < 0 else larger + beyond // small
+
+    # Tiles can differ from those before them only where some tap enters or leaves the image.
+    firsts = {0, larger}
+    for each in axes:
+        for edge in {edge for tap in range(each.kernel + QUAD) for edge in each.reach(tap)}:
+            index = (
+                min(edge // (small + 1), larger) if edge < start(larger) else larger + (edge - start(larger)) // small
+            )
+            firsts |= {index, index + 1}
+    bounds = [*sorted(first for first in firsts if first < count), count]
     rows: list[TileRow] = []
-    start = 0
-    for index in range(count):
-        size = small + (index < larger)
-        tile = PixelTile.at(axis, start, size, neighbours=neighbours)
-        if rows and rows[-1].tile == tile:
-            rows[-1] = TileRow(tile, rows[-1].start, rows[-1].count + 1)
+    last: list[PixelTile] = []
+    for first, end in pairwise(bounds):
+        size = small + (first < larger)
+        tiles = [PixelTile.at(each, start(first), size, neighbours=neighbours) for each in axes]
+        if tiles == last:
+            rows[-1] = TileRow(tiles[0], rows[-1].start, rows[-1].count + end - first)
         else:
-            rows.append(TileRow(tile, start, 1))
-        start += size
+            rows.append(TileRow(tiles[0], start(first), end - first))
+        last = tiles
     return rows

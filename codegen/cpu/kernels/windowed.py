@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from itertools import groupby
 from typing import ClassVar
 
 from ....ir.layout import BLOCK, QUAD
@@ -19,7 +18,7 @@ from ..llvm.types import F32, Register, Registers, Type, partial_mask, zero
 from .blocking import registers_per_vector
 from .channel_tiles import WorkItem
 from .output_channels import VECTOR_BYTES
-from .window import PixelTile, cut
+from .window import Axis, PixelTile, cut
 from .window_walk import Values, WindowSpec, WindowWalk, over
 
 
@@ -87,6 +86,11 @@ class Windowed(WindowSpec):
     def end(self, tile: WindowTile, totals: Registers) -> None:
         """Store what becomes of the accumulators."""
 
+    @property
+    def divided(self) -> Axis | None:
+        """The windows along a row over what divisors count, if there are any."""
+        return None
+
     def divisors(self, first: int, count: int) -> tuple[int, ...]:
         """A number for each of ``count`` pixels from ``first`` on that :meth:`end` depends on."""
         return (1,) * count
@@ -148,7 +152,7 @@ class _Walker(WindowWalk):
     """The function that walks over images, channels and rows."""
 
     def __init__(self, spec: Windowed, target: TargetDescription) -> None:
-        tiles = cut(spec.columns, spec.most_pixels(target), neighbours=spec.NEIGHBOURS)
+        tiles = cut(spec.columns, spec.most_pixels(target), neighbours=spec.NEIGHBOURS, counted=spec.divided)
         w_row = spec.row_steps * VECTOR_BYTES
         super().__init__(spec, target, spec.rows, spec.columns, tiles, spec.vector.bytes, w_row)
         self.spec = spec
@@ -181,20 +185,13 @@ class _Walker(WindowWalk):
         """The tiles of one output row."""
         b = self.b
         for run in self.tiles:
-            start, pixels = run.start, run.tile.pixels
+            key = (run.tile, self.spec.divisors(run.start, run.tile.pixels), active)
 
-            def divisors(index: int, start: int = start, pixels: int = pixels) -> tuple[int, ...]:
-                return self.spec.divisors(start + index * pixels, pixels)
+            def body(index: Register, start: int = run.start, key=key) -> None:
+                pixel = b.add(start, b.multiply(index, key[0].pixels))
+                self.call(key, call, pixel, lambda f, values: self._tile(WindowTile(f, values, *key)))
 
-            for numbers, equal in groupby(range(run.count), divisors):
-                key = (run.tile, numbers, active)
-
-                def body(index: Register, start: int = start, key=key) -> None:
-                    pixel = b.add(start, b.multiply(index, key[0].pixels))
-                    self.call(key, call, pixel, lambda f, values: self._tile(WindowTile(f, values, *key)))
-
-                first, *others = equal
-                b.each(first, first + 1 + len(others), body)
+            b.each(0, run.count, body)
 
     def _tile(self, tile: WindowTile) -> None:
         spec, rows = self.spec, self.spec.rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from ....ir import arithmetic
 from ....ir.core import Op
 from ....ir.ops.pooling import AveragePool, GlobalAveragePool, LpPool, MaxPool, Pool, lowest
 from ....ir.quantized import check_elementwise, limits, parameters
-from ....ir.types import DType
+from ....ir.types import DType, TensorType
 from ..kernel import Kernel
 from ..llvm.target import TargetDescription
 from ..registry import lowers
@@ -30,10 +31,11 @@ _SOURCE = """def kernel(x, y, n, f, scratch, begin, end):
                 for i in range(i0, i1):
                     for j in range(j0, j1):
                         row = (u * depth + a * n[9] - n[15] + i * n[12]) * height + b * n[10] - n[16] + j * n[13]
-                        for k in range(kw):
-                            start = k * n[14] - n[17]
-                            for c in range(first_inside(start, n[11]), last_inside(start, n[11], width, ow)):
-                                p = row * width + start + c * n[11]
+                        for {outer.index} in range({outer.count}):
+                            start, step = {outer.index} * {outer.step} - n[17], {inner.step}
+                            first, last = first_inside(start, step), last_inside(start, step, width, {inner.count})
+                            for {inner.index} in range(first, last):
+                                p = row * width + start + {inner.index} * step
                                 v, total = {element}, scratch[c]
                                 scratch[c] = {step}
                 for c in range(ow):
@@ -43,6 +45,24 @@ _SOURCE = """def kernel(x, y, n, f, scratch, begin, end):
     return 0
 """
 """One work item is a channel of an image; a row of the result at a time is accumulated in the scratch memory."""
+
+
+@dataclass(frozen=True)
+class _Loop:
+    """A loop along a row: its variable, how often it runs, and by how many positions it moves."""
+
+    index: str
+    count: str
+    step: str
+
+
+_TAPS, _WINDOWS = _Loop("k", "kw", "n[14]"), _Loop("c", "ow", "n[11]")
+
+
+def _row_loops(x: TensorType, operator: Pool, y: TensorType) -> dict[str, _Loop]:
+    """The outer and the inner loop along a row: windows side by side, but where most taps lie in the padding."""
+    is_long = operator.kernel[-1] > x.shape[-1] + y.shape[-1]
+    return {"outer": _WINDOWS, "inner": _TAPS} if is_long else {"outer": _TAPS, "inner": _WINDOWS}
 
 
 def _count(counts_padding: bool) -> str:
@@ -94,6 +114,7 @@ def lower_pool(op: Op[MaxPool | AveragePool | LpPool], target: TargetDescription
         elif isinstance(operator, AveragePool):
             count = _count(operator.count_include_pad)
     source = _SOURCE.format(
+        **_row_loops(type, operator, op.result.type),
         initial=initial,
         element=load("x", "p", dtype),
         step=step,
@@ -114,6 +135,7 @@ def lower_quantized_average_pool(op: Op[AveragePool], target: TargetDescription)
         return None
     # Sums run over the window in row-major order, in binary32, as the definition says.
     source = _SOURCE.format(
+        **_row_loops(x, operator, y),
         initial="np.float32(0)",
         element="np.float32(f[0]) * np.float32(x[p] - n[21])",
         step="total + v",
