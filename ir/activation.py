@@ -12,6 +12,8 @@ import numpy as np
 
 from tilewright.errors import IRError
 
+from .types import TensorType
+
 Args = tuple[float, ...]
 
 
@@ -95,12 +97,14 @@ ACTIVATIONS: dict[str, tuple[int, Callable[[np.ndarray, Args], np.ndarray]]] = {
 ``clip`` takes (min, max), ``hard_sigmoid`` (alpha, beta), ``selu`` (alpha, gamma)."""
 
 
-def check_activation(name: str, args: Args) -> None:
-    """Raise IRError unless ``name`` exists and takes this many arguments."""
+def check_activation(name: str, args: Args, type: TensorType) -> None:
+    """Raise IRError unless ``name`` exists, takes this many arguments, and works on elements of ``type``."""
     if name not in ACTIVATIONS:
         raise IRError("unknown activation", expected=", ".join(ACTIVATIONS), found=name)
     if len(args) != ACTIVATIONS[name][0]:
         raise IRError(f"activation {name} takes {ACTIVATIONS[name][0]} arguments", found=len(args))
+    if not type.dtype.is_float and any(map(math.isnan, args)):
+        raise IRError(f"activation {name} of integers takes numbers", found="nan")
 
 
 def activate(x: np.ndarray, name: str, args: Args = ()) -> np.ndarray:

@@ -91,9 +91,18 @@ class Quantization:
             )
         if self.axis is None and len(self.scale) != 1:
             raise IRError("a quantisation of several scales needs an axis", found=f"{len(self.scale)} scales")
-        if not all(math.isfinite(s) and s > 0 for s in self.scale):
-            bad = next(s for s in self.scale if not (math.isfinite(s) and s > 0))
-            raise IRError("a quantisation scale must be positive and finite", found=bad)
+        # What scales are used as.
+        with np.errstate(over="ignore"):
+            used = np.asarray(self.scale, np.float32)
+        is_wrong = ~(np.isfinite(used) & (used > 0))
+        if is_wrong.any():
+            bad = self.scale[int(is_wrong.argmax())]
+            raise IRError("a quantisation scale must be positive and finite in single precision", found=bad)
+
+    @cached_property
+    def zero_points(self) -> tuple[int, int]:
+        """The smallest and the largest zero point."""
+        return min(self.zero_point), max(self.zero_point)
 
     @staticmethod
     def per_tensor(scale: float, zero_point: int = 0) -> Quantization:
@@ -172,6 +181,13 @@ class TensorType:
                 )
             if not self.dtype.is_integer:
                 raise IRError("only integers can be quantised", found=self.dtype.value)
+            (low, high), span = self.quant.zero_points, np.iinfo(self.dtype.numpy)
+            if low < span.min or high > span.max:
+                raise IRError(
+                    "a zero point does not fit the element type",
+                    expected=f"{span.min} to {span.max}",
+                    found=low if low < span.min else high,
+                )
 
     @staticmethod
     def of(array: np.ndarray) -> TensorType:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 
 from tilewright.errors import IRError, TilewrightError, VerifyError
@@ -42,9 +43,9 @@ def verify(module: Module, *, stage: str | None = None, elsewhere: Collection[st
 def _verify_function(module: Module, function: Function, stage: str | None, elsewhere: Collection[str]) -> None:
     where = f"@{function.name}"
     for kind, names in (("parameter", [p.name for p in function.parameters]), ("result", function.result_names)):
-        twice = next((n for i, n in enumerate(names) if n in names[:i]), None)
-        if twice is not None:
-            raise VerifyError(f"two {kind}s have the same name", stage=stage, op=where, found=f"%{twice}")
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice:
+            raise VerifyError(f"two {kind}s have the same name", stage=stage, op=where, found=f"%{twice[0]}")
     error = annotation_error(function)
     if error is not None:
         raise VerifyError(error.message, stage=stage, op=where, expected=error.expected, found=error.found)
@@ -76,7 +77,7 @@ def _verify_function(module: Module, function: Function, stage: str | None, else
 
 def _check_uses(value: Value, where: str, stage: str | None) -> None:
     for user, index in value.uses:
-        operands = user.results if isinstance(user, Function) else user.operands
+        operands = user._results if isinstance(user, Function) else user._operands
         if index >= len(operands) or operands[index] is not value:
             raise VerifyError("a value lists a use that is none", stage=stage, op=where, found=f"%{value.name}")
 
@@ -146,13 +147,17 @@ def _check_no_circle(module: Module, stage: str | None) -> None:
         name: [op.operator.callee for op in function.ops if isinstance(op.operator, Call)]
         for name, function in module.functions.items()
     }
-    for name in callees:
-        reached: set[str] = set()
-        pending = list(callees[name])
-        while pending:
-            callee = pending.pop()
-            if callee not in reached:
-                reached.add(callee)
-                pending += callees.get(callee, ())
-        if name in reached:
-            raise VerifyError("a function calls itself, directly or through others", stage=stage, op=f"@{name}")
+    finished: set[str] = set()
+    for start in callees:
+        # The functions that are being followed, each with those of its callees that were not looked at yet.
+        path = {start: iter(callees[start])} if start not in finished else {}
+        while path:
+            name, pending = next(reversed(path.items()))
+            callee = next(pending, None)
+            if callee is None:
+                finished.add(name)
+                del path[name]
+            elif callee in path:
+                raise VerifyError("a function calls itself, directly or through others", stage=stage, op=f"@{callee}")
+            elif callee in callees and callee not in finished:
+                path[callee] = iter(callees[callee])

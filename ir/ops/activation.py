@@ -35,7 +35,7 @@ class Activation(Unary):
         return tuple(getattr(self, field.name) for field in dataclasses.fields(self))
 
     def infer(self, x: TensorType) -> TensorType:
-        check_activation(self.act, self.act_args)
+        check_activation(self.act, self.act_args, x)
         return super().infer(x)
 
     def reference(self, x: np.ndarray) -> np.ndarray:

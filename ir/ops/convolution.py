@@ -17,6 +17,7 @@ from ..op import Operator, QuantizationRule, operator
 from ..quantized import centred, check_accumulating, requantized
 from ..types import Arrays, ResultTypes, TensorType, Types
 from ..windows import WindowAxis, transposed_axes, window_axes
+from .elementwise import FLOATS, check_dtype
 from .linear import LinearOperands
 
 
@@ -57,8 +58,8 @@ class Conv(Operator[LinearOperands]):
         return window_axes(x[2:], w[2:], self.strides, self.dilations, self.pads, (0,) * len(x[2:]))
 
     def infer(self, x: TensorType, w: TensorType, b: TensorType | None, residual: TensorType | None) -> TensorType:
-        check_activation(self.act, self.act_args)
-        _check_operands(self, x, w)
+        check_activation(self.act, self.act_args, x)
+        _check_operands(self, x, w, b, residual)
         if x.shape[1] != w.shape[1] * self.group or w.shape[0] % self.group:
             raise IRError(
                 "channels of x and w do not match",
@@ -124,8 +125,16 @@ def accumulate(x: np.ndarray, w: np.ndarray, conv: Conv) -> np.ndarray:
     return y
 
 
-def _check_operands(conv: Conv | ConvTranspose, x: TensorType, w: TensorType) -> None:
-    """Raise IRError unless x and w have spatial dimensions, and there is a group at least."""
+def _check_operands(conv: Conv | ConvTranspose, x: TensorType, w: TensorType, *others: TensorType | None) -> None:
+    """Raise IRError unless x and w have spatial dimensions, all operands are floats of one type or some are quantised,
+    and there is a group at least.
+    """
+    types = [type for type in (x, w, *others) if type is not None]
+    if all(type.quant is None for type in types):
+        check_dtype(x, FLOATS)
+        mixed = next((type for type in types if type.dtype is not x.dtype), None)
+        if mixed is not None:
+            raise IRError("the element types of the operands differ", expected=x.dtype.value, found=mixed.dtype.value)
     if x.rank < 3 or w.rank != x.rank:
         raise IRError("x and w need equal ranks of at least 3", found=f"{list(x.shape)} and {list(w.shape)}")
     if conv.group < 1:
@@ -162,7 +171,7 @@ class ConvTranspose(Operator[ConvTransposeOperands]):
         return transposed_axes(x[2:], w[2:], self.strides, self.dilations, self.pads, self.output_padding)
 
     def infer(self, x: TensorType, w: TensorType, b: TensorType | None) -> TensorType:
-        _check_operands(self, x, w)
+        _check_operands(self, x, w, b)
         if x.shape[1] != w.shape[0] or x.shape[1] % self.group:
             raise IRError(
                 "channels of x and w do not match",

@@ -17,7 +17,7 @@ from ..text.statement import parse_statement
 from ..types import TensorType
 from .elementwise import Elementwise
 
-_ARGUMENT = re.compile(r"([at])(0|[1-9][0-9]*)\Z")
+_ARGUMENT = re.compile(r"([at])(0|[1-9][0-9]{0,8})\Z")
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ class FusedElementwise(Elementwise[tuple[Value, ...]]):
             raise IRError("the body is empty")
         used = {name for _, _, arguments in parsed for name in arguments}
         unused = [f"t{i}" for i in range(len(parsed) - 1) if f"t{i}" not in used]
-        unused += [f"a{i}" for i in range(self.arity) if f"a{i}" not in used]
+        # Of more operands than there are names, one is missing among the first.
+        unused += [f"a{i}" for i in range(min(self.arity, len(used) + 1)) if f"a{i}" not in used]
         if unused:
             raise IRError("a value of the body is never read", found=unused[0])
         steps: list[Step] = []

@@ -48,7 +48,7 @@ class MatMul(Operator[LinearOperands]):
         return rows, columns, inner
 
     def infer(self, x: TensorType, w: TensorType, b: TensorType | None, residual: TensorType | None) -> TensorType:
-        check_activation(self.act, self.act_args)
+        check_activation(self.act, self.act_args, x)
         for type in (x, w):
             check_dtype(type, (*FLOATS, DType.I32, DType.I64, DType.U32, DType.U64))
         if x.dtype is not w.dtype and x.quant is None:

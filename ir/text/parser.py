@@ -6,12 +6,12 @@ attribute must be there, so a text never means something else after a default ha
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 import numpy as np
 
-from tilewright.errors import IRError, ParseError, TilewrightError
+from tilewright.errors import IRError, ParseError, TilewrightError, resources
+from tilewright.limits import ATTRIBUTE
 
 from ..core import Constant, Function, Module, Op, Value
 from ..op import Registry
@@ -36,15 +36,9 @@ class _Parser(OperatorReader):
         self._next()
         if token.text[1] != '"':
             return token.text[1:], token
-        try:
-            return json.loads(token.text[1:]), token
-        except ValueError:
-            raise self._error("malformed name", token) from None
+        return self._unquoted(token.text[1:], "name", token), token
 
     # Types
-
-    def _int(self, what: str) -> int:
-        return int(self._expect_kind("int", what).text)
 
     def _blob(self, dtype: np.dtype) -> np.ndarray:
         """The elements of a blob, in one row: a hash is of bytes, which arrays of several dtypes may share."""
@@ -55,7 +49,10 @@ class _Parser(OperatorReader):
             raise self._error(f"no blob {name!r} was given with the text", token)
         if array.nbytes % dtype.itemsize:
             raise self._error(f"{array.nbytes} bytes are no elements of {dtype.itemsize} bytes", token)
-        return np.ascontiguousarray(array).reshape(-1).view(dtype)
+        bytes = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        if dtype == np.bool_ and bytes.max(initial=0) > 1:
+            raise self._error("truth values are the bytes 0 and 1", token)
+        return bytes.view(dtype)
 
     def _type(self) -> TensorType:
         start = self._token
@@ -85,6 +82,8 @@ class _Parser(OperatorReader):
             if numbers.size % 2:
                 raise self._error(f"expected as many zero points as scales, found {numbers.size} numbers", start)
             scale, zero = numbers.reshape(2, -1)
+            if not (np.abs(zero) <= ATTRIBUTE).all():
+                raise self._error("zero points are integers", start)
             self._expect(">")
             return Quantization(tuple(scale.tolist()), tuple(int(z) for z in zero), axis)
         start = self._token
@@ -134,19 +133,27 @@ class _Parser(OperatorReader):
         if self._accept("blob"):
             array = self._blob(type.dtype.numpy)
         else:
-            literal = self._literal()
-            if not isinstance(literal, tuple):
-                raise self._error("expected a list of elements", start)
-            try:
-                array = np.array(literal, type.dtype.numpy)
-            except (ValueError, TypeError, OverflowError):
-                raise self._error(f"these are not elements of type {type.dtype.value}", start) from None
+            array = self._array(type.dtype)
         if array.size != type.elements:
             raise self._error(f"expected {type.elements} elements, found {array.size}", start)
         try:
             self._module.constants[name] = Constant(name, array.reshape(type.shape), type)
         except IRError as error:
             raise self._error(str(error), start) from None
+
+    def _array(self, dtype: DType) -> np.ndarray:
+        """A list of elements in one row."""
+        start, literal = self._token, self._literal()
+        if not isinstance(literal, tuple):
+            raise self._error("expected a list of elements", start)
+        kinds = (bool,) if dtype is DType.BOOL else (int, float) if dtype.is_float else (int,)
+        try:
+            if not all(type(element) in kinds for element in literal):
+                raise ValueError
+            with np.errstate(over="raise"):
+                return np.array(literal, dtype.numpy)
+        except (ValueError, OverflowError, FloatingPointError):
+            raise self._error(f"these are not elements of type {dtype.value}", start) from None
 
     def _function(self) -> None:
         name, token = self._sigil_name("@", "the name of a function")
@@ -241,6 +248,7 @@ class _Parser(OperatorReader):
         function.insert(op)
 
 
+@resources("parse module")
 def parse_module(
     text: str, blobs: Mapping[str, np.ndarray] | None = None, *, registry: Registry | None = None
 ) -> Module:
@@ -253,5 +261,6 @@ def parse_module(
 
     Raises:
         ParseError: with line, column and caret.
+        ResourceError: memory ran out.
     """
     return _Parser(text, blobs or {}, registry if registry is not None else REGISTRY).parse()

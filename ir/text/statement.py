@@ -56,7 +56,10 @@ class OperatorReader(TokenReader):
         missing = [key for key in declared if key not in found]
         if missing:
             raise self._error(f"{cls.name} lacks attribute {missing[0]!r}", name)
-        return cls(**found)
+        try:
+            return cls(**found)
+        except IRError as error:
+            raise self._error(str(error), name) from None
 
     def operator_class(self) -> tuple[Token, type[Operator]]:
         name = self._expect_kind("word", "the name of an operator")

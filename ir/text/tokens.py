@@ -11,8 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tilewright.errors import ParseError
+from tilewright.limits import NESTING
 
 from .literals import WORDS, Literal
+
+_DIGITS = len("-") + 20
+"""Digits and sign of the longest integer of 64 bits."""
 
 
 @dataclass(frozen=True)
@@ -108,22 +112,45 @@ class TokenReader:
 
     def _string(self) -> str:
         token = self._expect_kind("string", "a string")
-        try:
-            return json.loads(token.text)
-        except ValueError:
-            raise self._error("malformed string", token) from None
+        return self._unquoted(token.text, "string", token)
 
-    def _literal(self) -> Literal:
+    def _unquoted(self, quoted: str, what: str, token: Token) -> str:
+        """What stands in quotes; valid Unicode."""
+        try:
+            text = json.loads(quoted)
+            text.encode()
+        except ValueError:
+            raise self._error(f"malformed {what}", token) from None
+        return text
+
+    def _int(self, what: str) -> int:
+        token = self._expect_kind("int", what)
+        # Python converts no more than some thousand digits.
+        value = int(token.text) if len(token.text) <= _DIGITS else 1 << 64
+        if not -(1 << 63) <= value < 1 << 64:
+            raise self._error("the integer does not fit 64 bits", token)
+        return value
+
+    def _float(self) -> float:
+        token = self._expect_kind("float", "a float")
+        try:
+            return self._read_float(token.text)
+        except (ValueError, OverflowError):
+            raise self._error("the float does not fit 64 bits", token) from None
+
+    def _literal(self, depth: int = 0) -> Literal:
         token = self._token
         if token.kind == "string":
             return self._string()
         if token.kind == "int":
-            return int(self._next().text)
+            return self._int("an integer")
         if token.kind == "float":
-            return self._read_float(self._next().text)
+            return self._float()
         if token.kind == "word":
             self._next()
             return WORDS.get(token.text, token.text)
+        if token.text == "[" and depth == NESTING:
+            raise self._error(f"lists are nested too deeply, expected at most {NESTING} {NESTING.what}")
         if self._accept("["):
-            return tuple([self._literal() for _ in self._elements("]")])
+            return tuple([self._literal(depth + 1) for _ in self._elements("]")])
         raise self._error(f"expected a value, found {token.text!r}")

@@ -11,6 +11,7 @@ from tilewright.errors import IRError
 from tilewright.ir.activation import ACTIVATIONS, activate, check_activation, clip_bounds
 from tilewright.ir.op import REGISTRY
 from tilewright.ir.ops.activation import Activation, Clip, HardSigmoid
+from tilewright.ir.types import DType, TensorType
 
 
 @pytest.mark.parametrize("name", [name for name in ACTIVATIONS if name != "none"])
@@ -37,7 +38,7 @@ def test_every_activation_operator_is_an_epilogue() -> None:
 )
 def test_wrong_epilogues_are_refused(name: str, args: tuple[float, ...], text: str) -> None:
     with pytest.raises(IRError, match=text):
-        check_activation(name, args)
+        check_activation(name, args, TensorType((1,), DType.F32))
 
 
 @pytest.mark.parametrize("name", [name for name in ACTIVATIONS if ACTIVATIONS[name][0] == 0])

@@ -43,6 +43,8 @@ def test_types_of_the_steps() -> None:
         (("t0 = relu(x)",), IRError, "reads a value that is not defined before; found x in t0 = relu(x)"),
         (("t0 = add(a0)",), IRError, "add takes another number of arguments; expected 2, found t0 = add(a0)"),
         (("t0 = relu(a1)",), IRError, "a value of the body is never read; found a0"),
+        (("t0 = relu(a999999999)",), IRError, "a value of the body is never read; found a0"),
+        (("t0 = relu(a9999999999)",), IRError, "reads a value that is not defined before; found a9999999999"),
         (("t0 = relu(a0)", "t1 = abs(a0)"), IRError, "a value of the body is never read; found t0"),
         (("t0 = global_average_pool(a0)",), IRError, "the body takes elementwise operators only"),
         (("t0 = wat(a0)",), ParseError, "unknown operator 'wat'"),

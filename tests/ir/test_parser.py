@@ -13,6 +13,9 @@ from tilewright.ir.text.parser import parse_module
 
 MODULE = """module @m {{
   const @c : f32[2] = [0x1.0p+0, 0x1.8p+1]
+  const @i : i8[1] = [1]
+  const @s : i8[] = [1]
+  const @t : i8[1,1,1] = [1]
   func @main(%x: f32[2]) -> (%y: f32[2]) {{
     {op}
     return %y
@@ -42,6 +45,31 @@ MODULE = """module @m {{
         ("module @m {\n  const @c : i8[1]<s=1, z=0> = [1]\n}", "scales are floats and zero points are integers", 2, 20),
         ("module @m {\n  const @c : i8[1]<s=0x0.0p+0, z=0> = [1]\n}", "scale must be positive and finite", 2, 14),
         ("module @m {\n  const @c : i8[0] = []\n  const @c : i8[0] = []\n}", "constant @c is defined twice", 3, 9),
+        (
+            "module @m {\n  const @c : i8[1]<s=0x1.0p-200, z=0> = [1]\n}",
+            "positive and finite in single precision",
+            2,
+            14,
+        ),
+        ("module @m {\n  const @c : i8[1]<s=0x1.0p+0, z=128> = [1]\n}", "a zero point does not fit", 2, 14),
+        ("module @m {\n  const @c : i8[1] = [128]\n}", "these are not elements of type i8", 2, 22),
+        ("module @m {\n  const @c : i8[1] = [0x1.0p+0]\n}", "these are not elements of type i8", 2, 22),
+        ("module @m {\n  const @c : i8[1] = [nan]\n}", "these are not elements of type i8", 2, 22),
+        ("module @m {\n  const @c : f16[1] = [0x1.0p+16]\n}", "these are not elements of type f16", 2, 23),
+        ("module @m {\n  const @c : bool[1] = [1]\n}", "these are not elements of type bool", 2, 24),
+        ("module @m {\n  const @c : f32[2] = [[0x1.0p+0], []]\n}", "these are not elements of type f32", 2, 23),
+        ("module @m {\n  const @c : f64[1] = [0x1.0p+99999]\n}", "the float does not fit 64 bits", 2, 24),
+        (f"module @m {{\n  const @c : i8[1] = [{'9' * 5000}]\n}}", "the integer does not fit 64 bits", 2, 23),
+        (f"module @m {{\n  const @c : i8[{2**64}] = [1]\n}}", "the integer does not fit 64 bits", 2, 17),
+        (f"module @m {{\n  const @c : i8[1] = {'[' * 900}", "nested too deeply, expected at most 16 lists", 2, 38),
+        (
+            "module @m {\n  const @c : i8[65536,65536,0] = []\n}",
+            "a tensor is too large; expected at most 2147483647",
+            2,
+            14,
+        ),
+        (f"module @m {{\n  const @c : i8[{'1,' * 16}1] = [1]\n}}", "too many dimensions; expected at most 16", 2, 14),
+        ('module @m { meta a = "\\ud800" }', "malformed string", 1, 22),
         ("module @m {\n  func @f() -> () { return }\n  func @f() -> () { return }\n}", "of this name exists", 3, 8),
         ("module @m {\n  func @f(%x: i8[1], %x: i8[1]) -> () { return }\n}", "value %x is defined twice", 2, 22),
         ("module @m {\n  func @f() -> () { return _ }\n}", "a function cannot return nothing", 2, 28),
@@ -76,6 +104,18 @@ def test_malformed_text(text: str, message: str, line: int, column: int) -> None
         ("%y = relu(%x) [=0] : f32[2]", "expected the name of an annotation, found '='", 20),
         ("%y = relu(%x) : f32[2] loc(a)", "expected a string, found 'a'", 32),
         ("%y = relu(%x)", "expected ':', found 'return'", 5),
+        (
+            "%y = softmax(%x) {axis=9223372036854775808} : f32[2]",
+            "softmax: attribute 'axis' is too large; expected at most 9223372036854775807",
+            10,
+        ),
+        (
+            "%y = clip(@i) {min=nan, max=inf} : i8[1]",
+            "clip: activation clip of integers takes numbers; found nan",
+            10,
+        ),
+        ("%y = conv_integer(@i, @i) {strides=[], pads=[], dilations=[], group=1} : i32[1]", "equal ranks of", 10),
+        ("%y = conv_integer(@t, @s) {strides=[1], pads=[0, 0], dilations=[1], group=1} : i32[1]", "equal ranks of", 10),
     ],
 )
 def test_malformed_op(op: str, message: str, column: int) -> None:
@@ -101,3 +141,18 @@ def test_blobs_are_found_by_their_digest() -> None:
     assert digest_of(array.astype(">i2")) == digest_of(array.astype("<i2")) != digest
     module = parse_module(f'module @m {{ const @c : i8[2,2] = blob "sha256:{digest}" }}', {digest: array})
     assert module.constants["c"].array.tolist() == [[0, 1], [2, 3]]
+
+
+def test_truth_values_of_blobs_are_0_and_1() -> None:
+    array = np.array([0, 1, 2], np.uint8)
+    text = f'module @m {{ const @c : bool[3] = blob "sha256:{digest_of(array)}" }}'
+    with pytest.raises(ParseError, match="truth values are the bytes 0 and 1"):
+        parse_module(text, {digest_of(array): array})
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, 2.0**70])
+def test_zero_points_of_blobs_are_integers(number: float) -> None:
+    array = np.array([1.0, number])
+    text = f'module @m {{ const @c : i8[1]<axis=0, blob "sha256:{digest_of(array)}"> = [1] }}'
+    with pytest.raises(ParseError, match="zero points are integers"):
+        parse_module(text, {digest_of(array): array})

@@ -11,6 +11,7 @@ from tilewright.errors import VerifyError
 from tilewright.ir.core import Function, Module, Value
 from tilewright.ir.ops.activation import Relu
 from tilewright.ir.ops.elementwise import Add
+from tilewright.ir.ops.movement import Concat
 from tilewright.ir.text.parser import parse_module
 from tilewright.ir.types import DType, Quantization, TensorType
 from tilewright.ir.verify import verify
@@ -133,3 +134,24 @@ def test_annotations_of_functions_are_those_declared() -> None:
     module = parse_module("module @m { func @main(%x: f32[2]) -> (%y: f32[2]) [region=0] { return %x } }")
     with pytest.raises(VerifyError, match=r"@main: no such annotation; expected one of on, .*, found region"):
         verify(module)
+
+
+def test_one_value_read_many_times_is_checked_in_time() -> None:
+    """Where each use walks over all operands, it takes minutes."""
+    module = Module("m")
+    function = module.add_function(Function("main", [("x", TensorType((1,), DType.F32))]))
+    (x,) = function.parameters
+    joined = function.append(Concat(0), [x] * 20_000).result
+    function.set_results([joined] * 20_000, [f"y{index}" for index in range(20_000)])
+    verify(module)
+
+
+def test_a_long_chain_of_calls_is_no_circle() -> None:
+    """Deeper than Python nests calls."""
+    functions = [
+        f"func @f{i}(%x: i8[1]) -> (%y: i8[1]) {{ %y = call(%x) {{callee=f{i + 1}}} : i8[1] return %y }}"
+        for i in range(3000)
+    ]
+    functions.append("func @f3000(%x: i8[1]) -> (%y: i8[1]) { return %x }")
+    functions.append("func @main(%x: i8[1]) -> (%y: i8[1]) { %y = call(%x) {callee=f0} : i8[1] return %y }")
+    verify(parse_module("module @m { " + " ".join(functions) + " }"))
