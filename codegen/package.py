@@ -109,23 +109,12 @@ def add_engine(
     program = build_cpu_program(
         module.main, target, strict=strict, report=lambda done, total: report(f"kernels ({name})", done, total)
     )
-    steps = tuple(
-        StepInfo(
-            name=step.op.results[0].name if step.op.results else step.op.name,
-            op=step.op.name,
-            kernel=step.kernel.name if step.kernel is not None else None,
-            loc=step.op.loc,
-            macs=step.op.macs,
-            bytes=sum(bytes_of(value.type) for value in (*step.op.inputs, *step.op.results)),
-        )
-        for step in program.steps
-    )
     sections = {"code": f"code.{name}", "constants": f"constants.{name}", "module": f"module.{name}"}
     package.cpu_programs[name] = CpuProgramInfo(
         **sections,
         arena_bytes=program.arena_bytes,
         target=Processor(target.triple, target.cpu, target.features),
-        steps=steps,
+        steps=_steps(program),
     )
     host = clone_module(module, ("main",))
     package.sections += [
@@ -136,6 +125,20 @@ def add_engine(
     ]
     package.engines[name] = Engine(_stages(module, name, program))
     return program
+
+
+def _steps(program: CpuCode) -> tuple[StepInfo, ...]:
+    return tuple(
+        StepInfo(
+            name=step.op.results[0].name if step.op.results else step.op.name,
+            op=step.op.name,
+            kernel=step.kernel.name if step.kernel is not None else None,
+            loc=step.op.loc,
+            macs=step.op.macs,
+            bytes=sum(bytes_of(value.type) for value in (*step.op.inputs, *step.op.results)),
+        )
+        for step in program.steps
+    )
 
 
 def _stages(module: Module, name: str, program: CpuCode) -> tuple[Stage, ...]:
@@ -254,6 +257,11 @@ def _time_check(artifact: Artifact, seconds: float) -> Callable[[int, int], None
     return check
 
 
+def _identity(step: StepInfo) -> tuple[str, tuple[str, ...], bool]:
+    """What is true of a step whatever processor its kernel is for, and however the module text names its result."""
+    return step.op, step.loc, step.reference
+
+
 def regenerate(artifact: Artifact, program: str, seconds: float) -> tuple[bytes, int]:
     """Object code for the processor of this machine, from what the artifact stores beside its object code.
 
@@ -271,12 +279,18 @@ def regenerate(artifact: Artifact, program: str, seconds: float) -> tuple[bytes,
         IRError, CodegenError: the module text is wrong, or asks for memory that is not its own.
     """
     entry = artifact.manifest.cpu_programs[program]
-    main = load_module(artifact, program).main
+    module = load_module(artifact, program)
+    main = module.main
     built = build_cpu_program(main, TargetDescription.host(), report=_time_check(artifact, seconds))
     for what, expected, found in (
         ("inputs", artifact.manifest.inputs, _inputs(main)),
         ("outputs", artifact.manifest.outputs, _outputs(main)),
-        ("steps with a kernel", [not s.reference for s in entry.steps], [s.kernel is not None for s in built.steps]),
+        ("steps", list(map(_identity, entry.steps)), list(map(_identity, _steps(built)))),
+        *(
+            (f"stages of engine {name!r}", engine.stages, _stages(module, program, built))
+            for name, engine in artifact.manifest.engines.items()
+            if engine.cpu_program == program
+        ),
         ("constants", True, bytes(artifact.section(entry.constants)) == built.constants),
     ):
         if expected != found:

@@ -79,6 +79,7 @@ def locate(function: Function, constant_offsets: dict[Constant, int]) -> dict[Va
         for value, offset in zip(op.results, offsets, strict=True):
             if source is not None:
                 locations[value] = locations[source]
+                _check_alias(op, value, locations)
             elif offset is not None:
                 locations[value] = Location("arena", offset)
             elif value in outputs:
@@ -90,6 +91,19 @@ def locate(function: Function, constant_offsets: dict[Constant, int]) -> dict[Va
         if locations[value] != Location("output", index):
             raise CodegenError(f"output %{value.name} is never written", op=f"@{function.name}")
     return locations
+
+
+def _check_alias(op: Op, result: Value, locations: dict[Value, Location]) -> None:
+    """Refuse a result that consists of anything else than its operands, one after the other."""
+    start = end = locations[result].position
+    for operand in op.inputs:
+        if locations[operand] != Location(locations[result].memory, end):
+            break
+        end += bytes_of(operand.type)
+    else:
+        if end == start + bytes_of(result.type):
+            return
+    raise CodegenError("the op is an alias of more than its operands", op=op.name, node=op.node)
 
 
 class _Room:

@@ -6,7 +6,8 @@ The writer applies them to what the compiler made, the reader to what it finds i
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from tilewright.errors import ArtifactError
@@ -84,6 +85,7 @@ def _check_engine(
             _inconsistent(where, f"one of the CPU programs {list(manifest.cpu_programs)}", repr(program_name))
         constants = sections[program.constants][1]
     arena = program.arena_bytes if program else 0
+    stages: list[tuple[str, ReferenceStage | DeviceStage]] = []
     for index, stage in enumerate(engine.stages):
         at = f"{where}, stage {index}"
         if isinstance(stage, DeviceStage):
@@ -94,11 +96,51 @@ def _check_engine(
         else:
             _check_steps(at, stage, program)
         if not isinstance(stage, CpuStage):
+            stages.append((at, stage))
             for ref in (*stage.operands, *stage.results):
                 _check_ref(at, ref, manifest, arena, constants)
             for ref in stage.results:
                 if ref.memory not in ("arena", "output"):
                     _inconsistent(at, "results in the arena or an output", ref.memory)
+    # What native code reads and writes is known to who generates it.
+    if len(stages) == len(engine.stages):
+        _check_order(where, stages, len(manifest.outputs))
+
+
+class _Ranges:
+    """A set of bytes, as sorted ranges that do not touch."""
+
+    def __init__(self) -> None:
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+
+    def add(self, start: int, end: int) -> None:
+        first, last = bisect_left(self._ends, start), bisect_right(self._starts, end)
+        if first < last:
+            start, end = min(start, self._starts[first]), max(end, self._ends[last - 1])
+        self._starts[first:last], self._ends[first:last] = [start], [end]
+
+    def __contains__(self, ref: BufferRef) -> bool:
+        index = bisect_right(self._starts, ref.position) - 1
+        return not ref.bytes or (index >= 0 and ref.position + ref.bytes <= self._ends[index])
+
+
+def _check_order(where: str, stages: Sequence[tuple[str, ReferenceStage | DeviceStage]], outputs: int) -> None:
+    """What memory held before a run reaches no output: stages read what has been written, and write every output."""
+    arena = _Ranges()
+    written: set[int] = set()
+    for at, stage in stages:
+        for ref in stage.operands:
+            unwritten = ref.position not in written if ref.memory == "output" else ref not in arena
+            if ref.memory in ("arena", "output") and unwritten:
+                _inconsistent(at, "operands that earlier stages write", f"{ref.memory} {ref.position}")
+        for ref in stage.results:
+            if ref.memory == "output":
+                written.add(ref.position)
+            else:
+                arena.add(ref.position, ref.position + ref.bytes)
+    if len(written) < outputs:
+        _inconsistent(where, f"stages that write all of {outputs} outputs", sorted(written))
 
 
 def _check_steps(at: str, stage: CpuStage | ReferenceStage, program: CpuProgramInfo) -> None:
