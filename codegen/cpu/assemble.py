@@ -93,10 +93,16 @@ def assemble(
         CodegenError: LLVM rejects a kernel's text (our own bug; the message says which kernel).
     """
     kernels = list({call.kernel.name: call.kernel for call in calls if call is not None}.values())
-    whole = parse(module_text([_entry(calls, target, input_count, scratch)]), ENTRY, target)
+    modules = [parse(module_text([_entry(calls, target, input_count, scratch)]), ENTRY, target)]
     for index, kernel in enumerate(kernels):
-        whole.link_in(parse(kernel.text, kernel.name, target))
+        modules.append(parse(kernel.text, kernel.name, target))
         report(index + 1, len(kernels))
+    # In pairs, because linking takes time for all of both modules.
+    while len(modules) > 1:
+        for first, second in zip(modules[::2], modules[1::2], strict=False):
+            first.link_in(second)
+        modules = modules[::2]
+    (whole,) = modules
     hide(whole, ENTRY)
     try:
         whole.verify()

@@ -159,7 +159,8 @@ def build_cpu_program(
 
     Args:
         strict: refuse ops without a kernel instead of leaving them to the reference.
-        report: called as ``report(done, total)`` while kernels are compiled.
+        report: called as ``report(done, total)`` before each op is lowered and after each kernel is compiled; what it
+            raises ends the generation.
 
     Raises:
         UnsupportedError: under ``strict``, an op has no kernel; all of them are named.
@@ -172,7 +173,11 @@ def build_cpu_program(
         constant_offsets[constant] = len(blob)
         blob += pack(constant.array, constant.type.layout).tobytes()
     locations = locate(function, constant_offsets)
-    steps = [LoweredOp(op, lower(op, target)) for op in function.ops if not ALIAS.is_at(op)]
+    steps: list[LoweredOp] = []
+    ops = [op for op in function.ops if not ALIAS.is_at(op)]
+    for op in ops:
+        report(0, len(ops))
+        steps.append(LoweredOp(op, lower(op, target)))
     if strict:
         _refuse_reference(steps)
     calls = [

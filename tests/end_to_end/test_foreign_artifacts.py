@@ -14,13 +14,23 @@ from artifact_samples import compile_object
 from network_files import digits_model, graph_model
 from onnx import helper
 
+from tilewright.codegen.cpu import families
 from tilewright.codegen.cpu.llvm.target import TargetDescription
 from tilewright.codegen.package import Package
 from tilewright.compiler.driver import build
 from tilewright.compiler.options import CompileOptions
-from tilewright.errors import ArtifactError, CodegenError, TilewrightError, UsageError, VerifyError
+from tilewright.errors import (
+    ArtifactError,
+    CodegenError,
+    ResourceError,
+    TilewrightError,
+    UsageError,
+    VerifyError,
+)
+from tilewright.ir.ops.softmax import Softmax
 from tilewright.runtime.artifact.artifact import Artifact, artifact_bytes
 from tilewright.runtime.artifact.container import Section, SectionKind
+from tilewright.runtime.artifact.manifest import CpuStage, Engine, ReferenceStage, Stage
 from tilewright.runtime.session import load
 
 pytestmark = pytest.mark.filterwarnings("ignore::tilewright.errors.RegenerationWarning")
@@ -248,3 +258,130 @@ def test_a_device_program_cannot_reach_beyond_its_regions(
     with pytest.raises(TilewrightError) as caught:
         load(content, engine="device")
     assert message in str(caught.value)
+
+
+def restaged(package: Package, change: Callable[[list[Stage]], object], engine: str) -> bytes:
+    """The artifact with other stages of one engine."""
+    stages = list(package.engines[engine].stages)
+    change(stages)
+    assert tuple(stages) != package.engines[engine].stages
+    engines = {**package.engines, engine: Engine(tuple(stages))}
+    return artifact_bytes(replace(package.manifest(), engines=engines), package.sections)
+
+
+def skip_the_last_step(stages: list[Stage]) -> None:
+    index = max(i for i, stage in enumerate(stages) if isinstance(stage, CpuStage))
+    stages[index] = replace(stages[index], last=stages[index].last - 1)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def move_a_result(stages: list[Stage]) -> None:
+    index = next(i for i, stage in enumerate(stages) if not isinstance(stage, CpuStage))
+    (result,) = stages[index].results  # pyright: ignore[reportAttributeAccessIssue]
+    moved = replace(result, position=0 if result.position else 64)
+    stages[index] = replace(stages[index], results=(moved,))  # pyright: ignore[reportCallIssue]
+
+
+def read_another_text(stages: list[Stage]) -> None:
+    index = next(i for i, stage in enumerate(stages) if isinstance(stage, ReferenceStage))
+    stages[index] = replace(stages[index], text="")  # pyright: ignore[reportCallIssue]
+
+
+def leave_out_native_code(stages: list[Stage]) -> None:
+    stages[:] = [stage for stage in stages if not isinstance(stage, CpuStage)]
+
+
+@pytest.fixture
+def softmax_by_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    lowerings = families.lowerings
+    monkeypatch.setattr(families, "lowerings", lambda cls: [] if cls is Softmax else lowerings(cls))
+
+
+@pytest.mark.usefixtures("softmax_by_reference")
+@pytest.mark.parametrize(
+    ("engine", "change"),
+    [
+        ("float", skip_the_last_step),
+        ("float", move_a_result),
+        ("float", read_another_text),
+        ("device", skip_the_last_step),
+        ("device", move_a_result),
+        ("device", lambda stages: stages.reverse()),
+        ("device", lambda stages: stages.pop()),
+        ("device", lambda stages: stages.insert(0, stages[0])),
+    ],
+)
+def test_the_stages_are_those_of_the_module(
+    engine: str, change: Callable[[list[Stage]], object], configuration: Callable[[], None]
+) -> None:
+    """A step that is left out would leave its result as the memory was before."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"]),
+        helper.make_node("Softmax", ["a"], ["b"]),
+        helper.make_node("MatMul", ["b", "v"], ["c"]),
+        helper.make_node("Exp", ["c"], ["y"]),
+    ]
+    weights = {name: np.linspace(-1, 1, 256, dtype=np.float32).reshape(16, 16) for name in "wv"}
+    model = graph_model(nodes, (("x", 1, [16, 16]),), initializers=weights)
+    options = CompileOptions(precision="int8", calibration="random", calibration_limit=2)
+    package = build(model.SerializeToString(), options)
+    content = restaged(package, change, engine)
+    configuration()
+    with pytest.raises(ArtifactError) as caught:
+        load(content, engine=engine)
+    assert str(caught.value) == (
+        "load native code: the kernels of artifact in memory cannot be generated again: the stages of engine "
+        f"{engine!r} of program {engine!r} are not those of the manifest. Compile the model on this machine."
+    )
+
+
+@pytest.mark.usefixtures("softmax_by_reference")
+def test_without_native_code_the_stages_show_that_they_write_everything() -> None:
+    package = small_package()
+    assert [stage.kind for stage in package.engines["float"].stages] == ["cpu", "reference"]
+    with pytest.raises(ArtifactError) as caught:
+        restaged(package, leave_out_native_code, "float")
+    assert str(caught.value) == (
+        "artifact: engine 'float', stage 0: the manifest contradicts itself; "
+        "expected operands that earlier stages write, found arena 0"
+    )
+
+
+def test_steps_of_the_manifest_are_those_of_the_module(configuration: Callable[[], None]) -> None:
+    package = small_package()
+    program = package.cpu_programs["float"]
+    steps = (replace(program.steps[0], op="conv"), *program.steps[1:])
+    manifest = replace(package.manifest(), cpu_programs={"float": replace(program, steps=steps)})
+    content = artifact_bytes(manifest, package.sections)
+    configuration()
+    with pytest.raises(ArtifactError, match="the steps of program 'float' are not those of the manifest"):
+        load(content)
+
+
+def test_an_alias_is_its_operands_and_nothing_else(configuration: Callable[[], None]) -> None:
+    nodes = [
+        helper.make_node("Exp", ["x"], ["a"]),
+        helper.make_node("Concat", ["a", "x"], ["b"], axis=1),
+        helper.make_node("Exp", ["b"], ["y"]),
+    ]
+    package = build(graph_model(nodes, (("x", 1, [4, 4]),)).SerializeToString(), CompileOptions())
+    text = next(bytes(s.data).decode() for s in package.sections if s.name == "module.float")
+    assert re.search(r"concat\(.*at=\[\d+\]", text)
+    content = tampered(package, lambda text: re.sub(r"(concat\(.*)at=\[\d+\]", r"\1alias=0, at=[0]", text))
+    configuration()
+    with pytest.raises(CodegenError, match="the op is an alias of more than its operands"):
+        load(content)
+
+
+def test_generating_kernels_takes_no_longer_than_it_may(configuration: Callable[[], None]) -> None:
+    package = digits("host")
+    content = artifact_bytes(package.manifest(), package.sections)
+    configuration()
+    with pytest.raises(ResourceError) as caught:
+        load(content, engine="software", time_limit=1e-9)
+    assert re.fullmatch(
+        r"load native code: generating the kernels of artifact in memory takes longer than the time limit; "
+        r"expected at most 0\.0 s of processor time, found at least \d+\.\d s\. "
+        r"Give it more with load\(\.\.\., time_limit=SECONDS\), or compile the model on this machine\.",
+        str(caught.value),
+    )
+    load(content, engine="software", time_limit=1000).close()
