@@ -1,0 +1,165 @@
+"""``tilewright key``: this user's signing key, and the keys of others that this user trusts."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tilewright.errors import InputError, TrustError, UsageError
+
+if TYPE_CHECKING:
+    from ..trust.public_keys import PublicKey
+
+HELP = """\
+Make and exchange the keys that artifacts are signed with.
+
+  show     The own key, the keys that are trusted, and where they lie. This is the default.
+  create   Make a key to sign artifacts with, for `tilewright sign`.
+  export   Print the public half of the own key, for others to import.
+  import   Trust a key from now on: native code that its owner signed will run here. Name a file or the key itself.
+  remove   Trust a key no longer, given by its name.
+
+Examples:
+  tilewright key create --name alice@example
+  tilewright key export -o alice.key
+  tilewright key import alice.key
+"""
+
+_ACTIONS = ("show", "create", "export", "import", "remove")
+_LONGEST_FILE = 4096
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("action", nargs="?", default="show", choices=_ACTIONS, metavar="ACTION", help=", ".join(_ACTIONS))
+    parser.add_argument("key", nargs="?", metavar="KEY", help="What to import (a file, or ed25519:…) or to remove (a name).")
+    parser.add_argument(
+        "--name", metavar="NAME", help="How the key is called, for create and import. Default: user@host, or its own."
+    )
+    parser.add_argument("--output", "-o", type=Path, metavar="FILE", help="Export into a file.")
+    parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")
+
+
+def run(arguments: argparse.Namespace) -> str:
+    """What it prints.
+
+    Raises:
+        UsageError: the arguments do not go with the action, or there is no such key or already one.
+        TrustError: a key is missing or damaged, or cannot be kept.
+        InputError: the file to import cannot be read.
+        OutputError: the file to export to cannot be written.
+    """
+    action: str = arguments.action
+    if (arguments.key is None) == (action in ("import", "remove")):
+        wanted = "a key" if arguments.key is None else "no further argument"
+        raise UsageError(f"key {action} takes {wanted}", found=arguments.key and repr(arguments.key))
+    if arguments.name is not None and action not in ("create", "import"):
+        raise UsageError("--name is for key create and key import", hint="Leave it out.")
+    if arguments.output is not None and action != "export":
+        raise UsageError("--output is for key export", hint="Leave it out.")
+    from ..report.table import json_text
+
+    done = {"show": _show, "create": _create, "export": _export, "import": _import, "remove": _remove}
+    record, text = done[action](arguments)
+    return json_text(record) if arguments.json else text
+
+
+def _record(key: PublicKey) -> dict[str, str]:
+    return {"name": key.name, "key": key.text, "fingerprint": key.fingerprint}
+
+
+def _describe(key: PublicKey) -> str:
+    return f"{key.name}\n  {key.text}\n  fingerprint {key.fingerprint}\n"
+
+
+def _show(_: argparse.Namespace) -> tuple[dict[str, object], str]:
+    from ..trust import machine_key, public_keys, signing_key
+
+    own = signing_key.public()
+    trusted = public_keys.trusted()
+    try:
+        machine = "sound" if machine_key.read() is not None else "made when the first artifact is written"
+    except TrustError as flaw:
+        machine = f"{flaw.message}; writing an artifact sets it aside and makes a new one"
+    places = {"machine": machine_key.path(), "signing": signing_key.path(), "trusted": public_keys.trusted_path()}
+    record = {
+        "signing_key": None if own is None else _record(own),
+        "trusted_keys": [_record(key) for key in trusted],
+        "machine_key": machine,
+        "paths": {name: str(path) for name, path in places.items()},
+    }
+    text = (
+        f"own key ({places['signing']})\n"
+        f"{_describe(own) if own is not None else 'none; make one with: tilewright key create'}\n"
+        f"\ntrusted keys ({places['trusted']})\n{''.join(map(_describe, trusted)) or 'none'}\n"
+        f"\nmachine key ({places['machine']})\n{machine}\n"
+    )
+    return record, text.replace("\n\n\n", "\n\n")
+
+
+def _default_name() -> str:
+    import getpass
+    import socket
+
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    # Without an account it is a KeyError or an OSError, depending on the version of Python.
+    except (KeyError, OSError):
+        return socket.gethostname()
+
+
+def _create(arguments: argparse.Namespace) -> tuple[dict[str, str], str]:
+    from ..trust import signing_key
+
+    key = signing_key.create(arguments.name if arguments.name is not None else _default_name())
+    return _record(key), (
+        f"{_describe(key)}Sign with: tilewright sign FILE.twa\nOthers trust it after: tilewright key import {key.text}\n"
+    )
+
+
+def _export(arguments: argparse.Namespace) -> tuple[dict[str, str], str]:
+    from ..files.output_file import output_file
+    from ..trust import signing_key
+
+    key = signing_key.public()
+    if key is None:
+        raise TrustError(f"there is no signing key at {signing_key.path()}", hint="Make one with: tilewright key create")
+    if arguments.output is None:
+        return _record(key), f"{key.line}\n"
+    with output_file(arguments.output) as file:
+        file.write(f"{key.line}\n".encode())
+    return _record(key), ""
+
+
+def _import(arguments: argparse.Namespace) -> tuple[dict[str, str], str]:
+    from ..trust import public_keys
+
+    given: str = arguments.key
+    is_text = given.startswith("ed25519:")
+    key = public_keys.parse(given if is_text else _read(given), "the argument" if is_text else repr(given))
+    if arguments.name is not None:
+        key = key._replace(name=public_keys.check_name(arguments.name))
+    if not key.name:
+        raise UsageError("the key has no name", hint="Give it one with --name.")
+    public_keys.add(key)
+    return _record(key), (
+        f"{_describe(key)}Native code that its owner signs will run here. "
+        "Compare the fingerprint with the owner's, who sees it with: tilewright key show\n"
+    )
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            return file.read(_LONGEST_FILE).decode(errors="replace")
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise InputError(f"cannot read {path!r}: {reason}", hint="Give a file or a key: ed25519:…") from None
+
+
+def _remove(arguments: argparse.Namespace) -> tuple[dict[str, str], str]:
+    from ..trust import public_keys
+
+    key = public_keys.remove(arguments.key)
+    return _record(key), f"{_describe(key)}It is trusted no longer.\n"

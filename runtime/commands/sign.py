@@ -1,0 +1,63 @@
+"""``tilewright sign``: vouch for an artifact, so that others who trust this user's key use its native code."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tilewright.errors import TrustError
+
+HELP = """\
+Sign an artifact, so that its native code runs where your key is trusted.
+
+The signature covers every byte. The file is replaced by the signed one unless -o names another.
+
+Example:
+  tilewright sign model.twa
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("artifact", type=Path, metavar="FILE.twa", help="An artifact made by `tilewright compile`.")
+    parser.add_argument("--output", "-o", type=Path, metavar="OUT.twa", help="Write the signed artifact there.")
+    parser.add_argument(
+        "--trust",
+        metavar="sha256:…",
+        help="Sign an artifact from elsewhere that has this digest. "
+        "Without it, only what was made here or is signed by a trusted key.",
+    )
+    parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")
+
+
+def run(arguments: argparse.Namespace) -> str:
+    """What it prints.
+
+    Raises:
+        TrustError: nothing says that the artifact's native code can be vouched for, or there is no key to sign with.
+        ArtifactError: the artifact cannot be read or is damaged.
+        OutputError: it cannot be written.
+    """
+    from ..artifact.artifact import Artifact
+    from ..files.output_file import check_output, output_file
+    from ..report.table import json_text
+    from ..trust import signing_key
+    from ..trust.credentials import signed_message
+
+    output: Path = arguments.output if arguments.output is not None else arguments.artifact
+    check_output(output)
+    artifact = Artifact.open(arguments.artifact)
+    verdict = artifact.judge(arguments.trust)
+    if not verdict.trusted:
+        raise TrustError(
+            f"nothing says that the native code of {artifact.origin} may be vouched for: {verdict.reason}",
+            hint=f"If you know it to be what you want to sign, add: --trust {artifact.digest}",
+        )
+    artifact.check_sha256()
+    key, signature = signing_key.sign(signed_message(artifact.credentials.digest))
+    with output_file(output) as file:
+        for piece in artifact.signed(key.content, signature):
+            file.write(piece)
+    if arguments.json:
+        return json_text({"output": str(output), "digest": artifact.digest, "signer": key.text})
+    return f"{output} is signed by {key.name}\n  {key.text}\n  {artifact.digest}\n"

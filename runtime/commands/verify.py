@@ -1,0 +1,98 @@
+"""``tilewright verify``: whether an artifact is intact, who vouches for it, and whether its native code would run here."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tilewright.errors import InstructionError, MachineError, TrustError
+
+if TYPE_CHECKING:
+    from ..artifact.artifact import Artifact
+
+HELP = """\
+Check an artifact: every byte, its programs, and who vouches for it. Runs nothing of it.
+
+Exits with 0 if it is intact and its native code is trusted here, otherwise with 1.
+
+Examples:
+  tilewright verify model.twa
+  tilewright verify model.twa --trust ed25519:…
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("artifact", type=Path, metavar="FILE.twa", help="An artifact made by `tilewright compile`.")
+    parser.add_argument(
+        "--trust",
+        metavar="KEY",
+        help="Require that it is signed by this key (ed25519:…) or has this digest (sha256:…). "
+        "Default: made by this user on this machine, or signed by a key that this user trusts.",
+    )
+    parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")
+
+
+def run(arguments: argparse.Namespace) -> str:
+    """What it prints.
+
+    Raises:
+        ArtifactError, InstructionError, MachineError: it is damaged, or a program in it is.
+        TrustError: it is intact, and nobody whom this user trusts vouches for it.
+    """
+    from ..artifact.artifact import Artifact
+    from ..native import host
+    from ..report.table import json_text
+
+    artifact = Artifact.open(arguments.artifact)
+    artifact.check_sha256()
+    _check_programs(artifact)
+    verdict = artifact.judge(arguments.trust)
+    if not verdict.trusted:
+        raise TrustError(
+            f"{artifact.origin} is intact, but its native code is not trusted: {verdict.reason}",
+            hint=f"If you trust its signer: tilewright key import {artifact.signer}" if artifact.signer else None,
+        )
+    programs = artifact.manifest.cpu_programs
+    unfit = {name: host.missing(each.target.triple, each.target.features) for name, each in programs.items()}
+    reasons = sorted({reason for reason in unfit.values() if reason is not None})
+    if arguments.json:
+        return json_text(
+            {
+                "artifact": artifact.origin,
+                "digest": artifact.digest,
+                "signer": artifact.signer,
+                "reason": verdict.reason,
+                "native_code_runs_here": not reasons,
+                "unfit": unfit,
+            }
+        )
+    use = f"does not fit this machine: {', '.join(reasons)}" if reasons else "runs here"
+    count = len(artifact.sections)
+    return (
+        f"{artifact.origin} is intact: {count} sections, {len(programs)} CPU programs, "
+        f"{len(artifact.manifest.device_programs)} device programs\n"
+        f"  {artifact.digest}\n"
+        f"  its native code is trusted: {verdict.reason}\n"
+        f"  its native code {use}\n"
+    )
+
+
+def _check_programs(artifact: Artifact) -> None:
+    from ..native import elf
+
+    for cpu_program in artifact.manifest.cpu_programs.values():
+        elf.parse(artifact.copy(cpu_program.code))
+    if not artifact.manifest.device_programs:
+        return
+    from ..isa.program import Program
+    from ..simulator.verifier import verify
+
+    for name, device_program in artifact.manifest.device_programs.items():
+        try:
+            program = Program.from_bytes(artifact.copy(device_program.instructions))
+            verify(program, program.machine)
+        except (InstructionError, MachineError) as error:
+            error.stage = error.stage or f"device program {name!r}"
+            raise
