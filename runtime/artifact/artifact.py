@@ -179,7 +179,7 @@ class Artifact(Container):
 
     @property
     def trusted(self) -> bool:
-        """Whether its native code may run here."""
+        """Whether its native code may run here; raises as :meth:`judge`."""
         return self.judge().trusted
 
     @property

@@ -1,4 +1,4 @@
-"""The command line of the runtime: `run`, `inspect`, `simulate`. Needs NumPy and the standard library only.
+"""The command line of the runtime, which needs NumPy and the standard library only.
 
 Each command is a module of this package with
 
@@ -9,5 +9,5 @@ Each command is a module of this package with
 Modules import what they need where they need it, so that the help of one command does not wait for NumPy.
 """
 
-COMMANDS = ("run", "inspect", "simulate")
+COMMANDS = ("run", "inspect", "simulate", "verify", "sign", "key")
 """The commands, in the order in which help lists them."""

@@ -32,8 +32,12 @@ _LONGEST_FILE = 4096
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("action", nargs="?", default="show", choices=_ACTIONS, metavar="ACTION", help=", ".join(_ACTIONS))
-    parser.add_argument("key", nargs="?", metavar="KEY", help="What to import (a file, or ed25519:…) or to remove (a name).")
+    parser.add_argument(
+        "action", nargs="?", default="show", choices=_ACTIONS, metavar="ACTION", help=", ".join(_ACTIONS)
+    )
+    parser.add_argument(
+        "key", nargs="?", metavar="KEY", help="What to import (a file, or ed25519:…) or to remove (a name)."
+    )
     parser.add_argument(
         "--name", metavar="NAME", help="How the key is called, for create and import. Default: user@host, or its own."
     )
@@ -114,7 +118,8 @@ def _create(arguments: argparse.Namespace) -> tuple[dict[str, str], str]:
 
     key = signing_key.create(arguments.name if arguments.name is not None else _default_name())
     return _record(key), (
-        f"{_describe(key)}Sign with: tilewright sign FILE.twa\nOthers trust it after: tilewright key import {key.text}\n"
+        f"{_describe(key)}Sign with: tilewright sign FILE.twa\n"
+        f"Others trust it after: tilewright key import '{key.line}'\n"
     )
 
 
@@ -124,7 +129,9 @@ def _export(arguments: argparse.Namespace) -> tuple[dict[str, str], str]:
 
     key = signing_key.public()
     if key is None:
-        raise TrustError(f"there is no signing key at {signing_key.path()}", hint="Make one with: tilewright key create")
+        raise TrustError(
+            f"there is no signing key at {signing_key.path()}", hint="Make one with: tilewright key create"
+        )
     if arguments.output is None:
         return _record(key), f"{key.line}\n"
     with output_file(arguments.output) as file:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
-from tilewright.errors import InputError, TilewrightError, UsageError
+from tilewright.errors import InputError, TilewrightError, TilewrightWarning, UsageError
 
 from . import COMMANDS, compiler
 from .console import Diagnostics, ExitCode, drop, exit_code, prepare_streams, show
@@ -38,7 +41,8 @@ def main(arguments: Sequence[str], version: str) -> int:
     words = [*arguments]
     prepare_streams()
     try:
-        code = _dispatch(words, version)
+        with _warnings_shown(quiet=bool({"-q", "--quiet"} & {*words})):
+            code = _dispatch(words, version)
         sys.stdout.flush()
     except BrokenPipeError:
         drop(sys.stdout)
@@ -54,6 +58,23 @@ def main(arguments: Sequence[str], version: str) -> int:
         Diagnostics().error(shown)
         code = exit_code(shown, strict="--strict" in words)
     return code
+
+
+@contextmanager
+def _warnings_shown(*, quiet: bool) -> Iterator[None]:
+    """Warnings of ours become lines on stderr; others are shown as Python does."""
+    others, diagnostics = warnings.showwarning, Diagnostics(quiet=quiet)
+
+    def show_warning(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
+        if issubclass(category, TilewrightWarning):
+            diagnostics.warning(str(message))
+        else:
+            others(message, category, *place, **options)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", TilewrightWarning)
+        warnings.showwarning = show_warning
+        yield
 
 
 def _dispatch(words: list[str], version: str) -> int:

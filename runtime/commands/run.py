@@ -41,6 +41,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="The accelerator at hand: m4096, s256, or the path of a machine file. "
         "An artifact made for another one is refused.",
     )
+    parser.add_argument(
+        "--trust",
+        metavar="KEY",
+        help="Run only what is signed by this key (ed25519:…) or has this digest (sha256:…). "
+        "Default: native code runs if it was made here or is signed by a key that you trust, "
+        "otherwise it is generated again.",
+    )
+    parser.add_argument(
+        "--no-regenerate",
+        action="store_true",
+        help="Fail where native code must not run or does not fit, instead of generating kernels again.",
+    )
     parser.add_argument("--profile", action="store_true", help="Print the time of each step, not the results.")
     parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")
 
@@ -69,7 +81,13 @@ def run(arguments: argparse.Namespace) -> str:
         raise UsageError("--profile prints times and has no outputs to save", hint="Leave --profile or --output out.")
     if output is not None:
         check_output(output, source=arguments.artifact)
-    with load(arguments.artifact, engine=arguments.engine, machine=arguments.machine) as session:
+    with load(
+        arguments.artifact,
+        engine=arguments.engine,
+        machine=arguments.machine,
+        trust=arguments.trust,
+        regenerate=not arguments.no_regenerate,
+    ) as session:
         arrays = gather_inputs(session.inputs, arguments.inputs, arguments.random)
         if arguments.profile:
             table = profile_table(session.profile(arrays))

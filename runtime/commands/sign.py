@@ -12,8 +12,9 @@ Sign an artifact, so that its native code runs where your key is trusted.
 
 The signature covers every byte. The file is replaced by the signed one unless -o names another.
 
-Example:
+Examples:
   tilewright sign model.twa
+  tilewright sign model.twa -o signed.twa
 """
 
 

@@ -1,4 +1,4 @@
-"""``tilewright verify``: whether an artifact is intact, who vouches for it, and whether its native code would run here."""
+"""``tilewright verify``: whether an artifact is intact, who vouches for it, and whether its native code runs here."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from ..artifact.artifact import Artifact
 
 HELP = """\
-Check an artifact: every byte, its programs, and who vouches for it. Runs nothing of it.
+Check an artifact: every byte, its programs, and who vouches for it.
 
-Exits with 0 if it is intact and its native code is trusted here, otherwise with 1.
+It runs nothing of the artifact. It exits with 0 if it is intact and its native code is trusted here, otherwise with 1.
 
 Examples:
   tilewright verify model.twa
@@ -52,7 +52,9 @@ def run(arguments: argparse.Namespace) -> str:
     if not verdict.trusted:
         raise TrustError(
             f"{artifact.origin} is intact, but its native code is not trusted: {verdict.reason}",
-            hint=f"If you trust its signer: tilewright key import {artifact.signer}" if artifact.signer else None,
+            hint=f"If you trust its signer: tilewright key import {artifact.signer} --name NAME"
+            if artifact.signer
+            else None,
         )
     programs = artifact.manifest.cpu_programs
     unfit = {name: host.missing(each.target.triple, each.target.features) for name, each in programs.items()}

@@ -118,7 +118,7 @@ def _interface(artifact: Artifact) -> str:
     verdict = artifact.judge()
     use = "its native code is used" if verdict.trusted else "its native code is not used"
     lines.append(f"  compiler {manifest.compiler_version}; {use}: {verdict.reason}")
-    lines.append(f"  {artifact.digest}")
+    lines.append(f"  {artifact.digest}{f', signed by {artifact.signer}' if artifact.signer else ''}")
     return "\n".join(lines) + "\n"
 
 
