@@ -19,7 +19,7 @@ from tilewright.errors import UsageError
 
 from ..runtime import commands
 from ..runtime.commands.console import Diagnostics, ExitCode, show
-from ..runtime.commands.parser import execute, module_of
+from ..runtime.commands.parser import execute, module_of, output_path
 from ..runtime.report.table import json_text
 from .options import CompileOptions, flag_of, parse_input_shapes
 from .progress import progress_bars
@@ -83,7 +83,10 @@ def _global(
 def compile(
     model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="The ONNX model.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="OUT.twa", help="Default: MODEL.twa in this folder.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", parser=output_path, metavar="OUT.twa", help="Default: MODEL.twa in this folder."
+        ),
     ] = None,
     quiet: Quiet = False,
     json_output: Json = False,
@@ -155,6 +158,7 @@ def opt(
         typer.Option(
             "--output",
             "-o",
+            parser=output_path,
             metavar="OUT.tw",
             help="Write the module there, and its large constants to blobs/ beside it, instead of to stdout.",
         ),
@@ -187,7 +191,9 @@ def opt(
 @app.command()
 def export(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="An ONNX model, or a module as text (.tw).")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.onnx", help="The ONNX model to write.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", parser=output_path, metavar="OUT.onnx", help="The ONNX model to write.")
+    ],
     quantized: Annotated[
         str | None,
         typer.Option(
@@ -233,7 +239,11 @@ def demo(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="FOLDER", help="Where to put the artifact. Default: the user's cache folder."
+            "--output",
+            "-o",
+            parser=output_path,
+            metavar="FOLDER",
+            help="Where to put the artifact. Default: the user's cache folder.",
         ),
     ] = None,
     quiet: Quiet = False,

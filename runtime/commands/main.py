@@ -15,6 +15,7 @@ from tilewright.errors import InputError, TilewrightError, TilewrightWarning, Us
 from . import COMMANDS, compiler
 from .console import Diagnostics, ExitCode, drop, exit_code, prepare_streams, show
 from .parser import execute, module_of, similar
+from .termination import orderly_termination
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -37,13 +38,16 @@ def main(arguments: Sequence[str], version: str) -> int:
     """Run the command line; the exit code.
 
     Every error is one paragraph on stderr; with ``TILEWRIGHT_DEBUG`` set it is raised instead, for its traceback.
+
+    Raises:
+        SystemExit: the process was told to end.
     """
     words = [*arguments]
     prepare_streams()
     try:
-        with _warnings_shown(quiet=bool({"-q", "--quiet"} & {*words})):
+        with orderly_termination(), _warnings_shown(quiet=bool({"-q", "--quiet"} & {*words})):
             code = _dispatch(words, version)
-        sys.stdout.flush()
+            sys.stdout.flush()
     except BrokenPipeError:
         drop(sys.stdout)
         code = ExitCode.SUCCESS

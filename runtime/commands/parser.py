@@ -6,6 +6,7 @@ import argparse
 import difflib
 import importlib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
@@ -21,6 +22,17 @@ def similar(word: str, known: Iterable[str]) -> str:
     """A question whether another word was meant, or nothing, for the end of a message."""
     close = difflib.get_close_matches(word, known, 1)
     return f". Did you mean {close[0]!r}?" if close else ""
+
+
+def output_path(text: str) -> Path:
+    """The path of an output; an empty one would mean the current folder.
+
+    Raises:
+        UsageError: it is empty.
+    """
+    if not text:
+        raise UsageError("the name of the output is empty", hint="Give --output a name, or leave it out.")
+    return Path(text)
 
 
 def execute(command: str, words: Sequence[str]) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from tilewright.errors import UsageError
 
+from .parser import output_path
+
 HELP = """\
 Run an artifact and print its outputs.
 
@@ -29,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--random", type=_seed, metavar="SEED", help="Run on random inputs made from this seed, 0 or more, instead."
     )
-    parser.add_argument("--output", "-o", type=Path, metavar="FILE.npz", help="Save the outputs.")
+    parser.add_argument("--output", "-o", type=output_path, metavar="FILE.npz", help="Save the outputs.")
     parser.add_argument(
         "--engine",
         metavar="ENGINE",

@@ -1,0 +1,165 @@
+"""Outputs of commands: into FIFOs and devices, under names that are none, and when the process is told to end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from network_files import digits_artifact
+
+import tilewright
+from tilewright.__main__ import main
+from tilewright.compiler.demo import MODEL
+from tilewright.runtime.commands.termination import orderly_termination
+from tilewright.runtime.report.execution import save_outputs
+
+Capture = pytest.CaptureFixture[str]
+
+
+def commands() -> dict[str, list[str]]:
+    return {
+        "compile": ["compile", str(MODEL), "--quiet"],
+        "run": ["run", str(digits_artifact()), "--random", "1"],
+        "export": ["export", str(MODEL)],
+        "opt": ["opt", str(MODEL)],
+    }
+
+
+@pytest.mark.parametrize("command", [*commands(), "demo"])
+def test_an_output_without_a_name_is_refused(command: str, capsys: Capture) -> None:
+    assert main([*commands().get(command, [command]), "-o", ""]) == 2
+    assert capsys.readouterr().err == (
+        "error: the name of the output is empty. Give --output a name, or leave it out.\n"
+    )
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_writes_into_a_fifo(command: str, tmp_path: Path, capsys: Capture) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    read: list[bytes] = []
+    reader = threading.Thread(target=lambda: read.append((tmp_path / "fifo").read_bytes()), daemon=True)
+    reader.start()
+    assert main([*commands()[command], "-o", str(tmp_path / "fifo")]) == 0, capsys.readouterr().err
+    reader.join(60)
+    assert main([*commands()[command], "-o", str(tmp_path / "file")]) == 0, capsys.readouterr().err
+    assert stat.S_ISFIFO((tmp_path / "fifo").lstat().st_mode)
+    if command == "run":
+        # An archive that is written without going back has other marks in it.
+        (tmp_path / "read").write_bytes(read[0])
+        with np.load(tmp_path / "file") as one, np.load(tmp_path / "read") as other:
+            assert one.files == other.files
+            for name in one.files:
+                np.testing.assert_array_equal(one[name], other[name])
+    else:
+        assert read == [(tmp_path / "file").read_bytes()]
+
+
+def test_beside_a_fifo_no_arrays_are_written(tmp_path: Path) -> None:
+    for name in ("file", "fifo"):
+        (tmp_path / name).mkdir()
+    assert main(["opt", str(MODEL), "-o", str(tmp_path / "file" / "a.tw")]) == 0
+    os.mkfifo(tmp_path / "fifo" / "a.tw")
+    reader = threading.Thread(target=(tmp_path / "fifo" / "a.tw").read_bytes, daemon=True)
+    reader.start()
+    assert main(["opt", str(MODEL), "-o", str(tmp_path / "fifo" / "a.tw")]) == 0
+    assert sorted(os.listdir(tmp_path / "file")) == ["a.tw", "blobs"]
+    assert os.listdir(tmp_path / "fifo") == ["a.tw"]
+
+
+def test_an_output_of_any_name_is_saved(tmp_path: Path) -> None:
+    """numpy.savez has an argument of this name."""
+    save_outputs(tmp_path / "a.npz", {"file": np.arange(3), "a/b:0": np.arange(2)})
+    with np.load(tmp_path / "a.npz") as saved:
+        assert saved.files == ["file", "a/b:0"]
+        assert saved["file"].tolist() == [0, 1, 2]
+
+
+SLOW = """
+import os, sys, time
+from tilewright.__main__ import main
+from tilewright.runtime.artifact import artifact
+
+# As on a file system without files that have no name.
+vars(os).pop("O_TMPFILE", None)
+pieces = artifact.chunks
+
+def slowly(*arguments):
+    for piece in pieces(*arguments):
+        print("writing", flush=True)
+        time.sleep(60)
+        yield piece
+
+artifact.chunks = slowly
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def writing(folder: Path, ignored: signal.Signals | None = None) -> subprocess.Popen[bytes]:
+    """A process that has begun to write an artifact."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW, "compile", str(MODEL), "-o", "a.twa", "--quiet"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=(lambda: signal.signal(ignored, signal.SIG_IGN)) if ignored is not None else None,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"writing\n"
+    assert [name.endswith(".part") for name in os.listdir(folder)] == [True]
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_command_that_is_told_to_end_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None:
+    with writing(tmp_path) as process:
+        process.send_signal(number)
+        _, said = process.communicate(timeout=50)
+    assert (process.returncode, said) == (128 + number, b"")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_signal_that_is_ignored_stays_so(tmp_path: Path) -> None:
+    """As under nohup."""
+    with writing(tmp_path, signal.SIGHUP) as process:
+        process.send_signal(signal.SIGHUP)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=50)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_command_that_waits_for_a_reader_ends_when_told(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.twa")
+    words = [sys.executable, "-m", "tilewright", "compile", str(MODEL), "-o", "a.twa", "--quiet"]
+    with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE) as process:
+        # A reader that opens the FIFO and takes nothing: the artifact is larger than what a FIFO holds.
+        reader = os.open(tmp_path / "a.twa", os.O_RDONLY)
+        try:
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate(timeout=50)
+        finally:
+            os.close(reader)
+    assert (process.returncode, said) == (128 + signal.SIGTERM, b"")
+
+
+def test_handlers_are_those_of_commands_and_not_of_the_library() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with orderly_termination():
+        assert signal.getsignal(signal.SIGTERM) is not before
+    assert signal.getsignal(signal.SIGTERM) is before
+    with tilewright.load(digits_artifact()):
+        assert signal.getsignal(signal.SIGTERM) is before
+    ends: list[int] = []
+    worker = threading.Thread(target=lambda: ends.append(main(["--version"])))
+    worker.start()
+    worker.join()
+    assert ends == [0]
