@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import zlib
 from collections.abc import Callable, Mapping
 from functools import cache
 from unittest import mock
@@ -17,6 +19,8 @@ from tilewright.ir.core import Module
 from tilewright.ir.text.parser import parse_module
 from tilewright.runtime.artifact.artifact import artifact_bytes
 from tilewright.runtime.artifact.container import Section
+
+from .mutation import pick
 
 TRAP = compile_object("define i32 @tilewright_run(ptr %c, i64 %f, i64 %l) { unreachable }")
 """Object code that must not run: that of strangers is never mapped."""
@@ -41,6 +45,33 @@ def with_section(package: Package, name: str, change: Callable[[bytes], bytes]) 
         for part in package.sections
     ]
     return artifact_bytes(package.manifest(), sections)
+
+
+_HEADER_BYTES, _ENTRY_BYTES = 256, 128
+HEADER_FIELDS = ((8, 4), (12, 4), (16, 4), (24, 8), (64, 32), (96, 32), (128, 64), (192, 64))
+ENTRY_FIELDS = ((0, 48), (48, 4), (52, 4), (56, 8), (64, 8), (72, 32), (104, 24))
+"""Offsets and sizes of the numbers in the header of a container and in the entries of its table."""
+
+
+def with_number(content: bytes, at: int, size: int, change: Callable[[int], int]) -> bytes:
+    """An artifact with another number in its header or table, and with the digest and the checksum that fit it."""
+    damaged = bytearray(content)
+    old = int.from_bytes(damaged[at : at + size], "little")
+    damaged[at : at + size] = (change(old) % (1 << 8 * size)).to_bytes(size, "little")
+    count = int.from_bytes(damaged[16:20], "little")
+    digested = bytes(damaged[:20]) + bytes(4) + bytes(damaged[24:32]) + bytes(_HEADER_BYTES - 32)
+    table = bytes(damaged[_HEADER_BYTES : _HEADER_BYTES + count * _ENTRY_BYTES])
+    damaged[32:64] = hashlib.sha256(digested + table).digest()
+    damaged[20:24] = bytes(4)
+    damaged[20:24] = zlib.crc32(damaged[:_HEADER_BYTES]).to_bytes(4, "little")
+    return bytes(damaged)
+
+
+def header_or_entry(rng: np.random.Generator, sections: int) -> tuple[int, int]:
+    """Offset and size of a number in the header or table of a container."""
+    entry = int(rng.integers(sections + 1))
+    offset, size = pick(rng, ENTRY_FIELDS if entry else HEADER_FIELDS)
+    return (_HEADER_BYTES + (entry - 1) * _ENTRY_BYTES + offset if entry else offset), size
 
 
 @cache

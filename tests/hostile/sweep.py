@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 import time
+import warnings
 
 from .generator import Generator, load_generators
 from .runner import Report, run_forked
@@ -31,6 +32,8 @@ def row(report: Report) -> str:
 
 
 def main() -> int:
+    # That kernels are generated again is what most cases are about.
+    warnings.simplefilter("ignore")
     generators = load_generators()
     parser = argparse.ArgumentParser(prog="hostile.sweep", description=__doc__)
     parser.add_argument("generator", nargs="*", help=f"some of {', '.join(generators)}; by default all")
