@@ -81,7 +81,11 @@ def object_code(artifact: Artifact, program: str, policy: CodePolicy) -> ObjectC
     unfit = host.missing(entry.target.triple, entry.target.features)
     if unfit is None and policy.verdict.trusted:
         return ObjectCode(artifact.copy(entry.code), entry.arena_bytes)
-    kept = kernel_cache.Entry(artifact.credentials.digest, program, tilewright.__version__, host.description())
+    credentials = artifact.credentials
+    if credentials.signed and not credentials.signature_fits:
+        # Nothing is kept of what someone has changed, so that the warning comes each time.
+        return _regenerate(artifact, program, unfit, policy)
+    kept = kernel_cache.Entry(credentials.digest, program, tilewright.__version__, host.description())
     found = kept.load() if policy.regenerate else None
     if found is not None:
         return ObjectCode(*found)

@@ -87,17 +87,20 @@ def _show(_: argparse.Namespace) -> tuple[dict[str, object], str]:
     except TrustError as flaw:
         machine = f"{flaw.message}; writing an artifact sets it aside and makes a new one"
     places = {"machine": machine_key.path(), "signing": signing_key.path(), "trusted": public_keys.trusted_path()}
+    own_place, trusted_place, machine_place = (
+        places[name] or "nowhere, without a home folder" for name in ("signing", "trusted", "machine")
+    )
     record = {
         "signing_key": None if own is None else _record(own),
         "trusted_keys": [_record(key) for key in trusted],
         "machine_key": machine,
-        "paths": {name: str(path) for name, path in places.items()},
+        "paths": {name: path and str(path) for name, path in places.items()},
     }
     text = (
-        f"own key ({places['signing']})\n"
+        f"own key ({own_place})\n"
         f"{_describe(own) if own is not None else 'none; make one with: tilewright key create'}\n"
-        f"\ntrusted keys ({places['trusted']})\n{''.join(map(_describe, trusted)) or 'none'}\n"
-        f"\nmachine key ({places['machine']})\n{machine}\n"
+        f"\ntrusted keys ({trusted_place})\n{''.join(map(_describe, trusted)) or 'none'}\n"
+        f"\nmachine key ({machine_place})\n{machine}\n"
     )
     return record, text.replace("\n\n\n", "\n\n")
 

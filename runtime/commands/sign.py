@@ -8,9 +8,10 @@ from pathlib import Path
 from tilewright.errors import TrustError
 
 HELP = """\
-Sign an artifact, so that its native code runs where your key is trusted.
+Sign an artifact, for those who trust your key.
 
-The signature covers every byte. The file is replaced by the signed one unless -o names another.
+Its native code then runs where the key is trusted. The signature covers every byte.
+The file is replaced by the signed one unless -o names another.
 
 Examples:
   tilewright sign model.twa

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from ..artifact.artifact import Artifact
 
 HELP = """\
-Check an artifact: every byte, its programs, and who vouches for it.
+Check an artifact, and who vouches for it.
 
-It runs nothing of the artifact. It exits with 0 if it is intact and its native code is trusted here, otherwise with 1.
+Every byte is compared with its hash and every program is verified; nothing of it runs.
+Exits with 0 if it is intact and its native code is trusted here, otherwise with 1.
 
 Examples:
   tilewright verify model.twa

@@ -87,9 +87,10 @@ def _machine_key() -> bytes | None:
 
 def _drop_oldest(folder: Path) -> None:
     files: list[tuple[float, int, str]] = []
-    for item in os.scandir(folder):
-        status = item.stat(follow_symlinks=False)
-        files.append((status.st_mtime, status.st_size, item.path))
+    with os.scandir(folder) as items:
+        for item in items:
+            status = item.stat(follow_symlinks=False)
+            files.append((status.st_mtime, status.st_size, item.path))
     total = sum(size for _, size, _ in files)
     for _, size, path in sorted(files):
         if total <= KERNEL_CACHE:

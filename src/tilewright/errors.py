@@ -110,7 +110,7 @@ class ArtifactError(TilewrightError):
 
 
 class TrustError(ArtifactError):
-    """An artifact holds native code from somewhere that this machine does not trust."""
+    """An artifact holds native code that this user does not trust, or a key cannot be relied on."""
 
 
 class OutputError(TilewrightError):

@@ -47,8 +47,8 @@ Commands:
   run       Run an artifact and print its outputs.
   inspect   Show what is in an artifact or a model.
   simulate  Print the modelled time of each layer on the accelerator.
-  verify    Check an artifact: every byte, its programs, and who vouches for it.
-  sign      Sign an artifact, so that its native code runs where your key is trusted.
+  verify    Check an artifact, and who vouches for it.
+  sign      Sign an artifact, for those who trust your key.
   key       Make and exchange the keys that artifacts are signed with.
 
 With the compiler, which is not installed here (pip install 'tilewright[all]'):

@@ -81,10 +81,10 @@ def bob(alice: User, tmp_path: Path) -> User:
 
 
 def test_three_commands_to_the_first_result(alice: User, bob: User) -> None:
-    assert len(BLOCKS["sh here"]) == 3
-    for line in BLOCKS["sh here"]:
-        last = bob.sees(line)
-    assert last == alice.sees(BLOCKS["sh here"][-1])
+    first, second, third = BLOCKS["sh here"]
+    bob.sees(first)
+    bob.sees(second)
+    assert bob.sees(third) == alice.sees(third)
     assert not (bob.folder / ".cache").exists()
     outputs = json.loads(bob.sees("tilewright run digits.twa --random 1 --json"))
     assert np.isclose(sum(outputs["probabilities"]["data"]), 1)

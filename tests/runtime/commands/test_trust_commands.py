@@ -135,6 +135,18 @@ def test_a_bad_key_is_told_by_name(user: Users, shown: Callable[..., str], tmp_p
     assert f"{folder}/key counts for nothing: it is no regular file; writing an artifact sets it aside" in shown("key")
 
 
+def test_without_a_home_there_are_no_keys(
+    monkeypatch: pytest.MonkeyPatch, shown: Callable[..., str], refused: Callable[..., str]
+) -> None:
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.setenv("HOME", "nowhere")
+    assert shown("key").startswith("own key (nowhere, without a home folder)\nnone")
+    assert json.loads(shown("key", "--json"))["paths"] == {"machine": None, "signing": None, "trusted": None}
+    assert refused("key", "create") == "there is no home folder to keep a key in"
+    key = "ed25519:d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a x"
+    assert refused("key", "import", key) == "there is no home folder to keep keys in"
+
+
 def test_signing_and_verifying(
     user: Users, shown: Callable[..., str], refused: Callable[..., str], tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import warnings
 from pathlib import Path
 
@@ -126,12 +127,12 @@ def test_foreign_artifacts_are_generated_once(configuration: Path, monkeypatch: 
             calls.append(program)
             return program_object(), 8192
 
-    monkeypatch.setitem(__import__("sys").modules, "tilewright.codegen.package", Package)
+    monkeypatch.setitem(sys.modules, "tilewright.codegen.package", Package)
     artifact = Artifact.open(content)
     policy = CodePolicy(artifact.judge(), True)
     with pytest.warns(RegenerationWarning):
         assert object_code(artifact, "main", policy) == (program_object(), 8192)
-    monkeypatch.setitem(__import__("sys").modules, "tilewright.codegen.package", None)
+    monkeypatch.setitem(sys.modules, "tilewright.codegen.package", None)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert object_code(artifact, "main", policy) == (program_object(), 8192), "without the compiler, and silently"
@@ -144,6 +145,27 @@ def test_foreign_artifacts_are_generated_once(configuration: Path, monkeypatch: 
     (configuration / "tilewright" / "key").write_bytes(bytes(32))
     with pytest.raises(TrustError):
         object_code(other, "main", CodePolicy(other.judge(), True))
+
+
+def test_nothing_is_kept_of_what_was_changed_after_it_was_signed(
+    cache: Path, configuration: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Package:
+        @staticmethod
+        def regenerate(artifact: Artifact, program: str, seconds: float) -> tuple[bytes, int]:
+            return program_object(), 8192
+
+    monkeypatch.setitem(sys.modules, "tilewright.codegen.package", Package)
+    own = Artifact.open(small_artifact())
+    content = b"".join(own.signed(bytes(32), bytes(range(64))))
+    (configuration / "tilewright" / "key").unlink()
+    artifact = Artifact.open(content)
+    for _ in range(2):
+        with pytest.warns(
+            RegenerationWarning, match="is wrong: it was changed after it was signed; it is generated again"
+        ):
+            object_code(artifact, "main", CodePolicy(artifact.judge(), True))
+    assert not cache.exists()
 
 
 def test_a_bad_key_is_replaced_when_kernels_are_kept(configuration: Path) -> None:
