@@ -220,23 +220,24 @@ class RequestQueue:
         # A process ends with its last thread, and the callback may have made it submit requests.
         close_all()
 
+    def end(self) -> None:
+        """Have the workers end when nothing waits, and accept nothing more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
     def close(self) -> None:
         """Cancel what waits, let what runs finish, and end the workers. Idempotent."""
-        self.end()
+        with self._changed:
+            waiting = list(self._waiting)
+            self._waiting.clear()
+            self.end()
+        for request in waiting:
+            request.cancel()
         for thread in self._threads:
             # A callback may close the session: its own worker cannot be waited for.
             if thread is not threading.current_thread():
                 thread.join()
-
-    def end(self) -> None:
-        """Cancel what waits, and have the workers end when they have finished what runs. Idempotent."""
-        with self._changed:
-            self._closed = True
-            waiting = list(self._waiting)
-            self._waiting.clear()
-            self._changed.notify_all()
-        for request in waiting:
-            request.cancel()
 
 
 _queues: WeakSet[RequestQueue] = WeakSet()

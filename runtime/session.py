@@ -161,7 +161,7 @@ class Session:
         self._closed = False
         # Whether the next run may hold up Ctrl-C: the first may, others if the one before took long.
         self._may_be_long = runner.native
-        # Ends the workers of a session that nobody closed, without waiting: a worker itself may be what collects it.
+        # A session that is forgotten does what it was asked to; a worker itself may be what collects it.
         weakref.finalize(self, self._queue.end).atexit = False
 
     @property

@@ -273,6 +273,15 @@ def test_errors_of_kernels_reach_the_waiter() -> None:
 
 
 @needs_native
+def test_a_forgotten_session_does_what_it_was_asked_to() -> None:
+    for _ in range(4):
+        requests = [submit({"x": np.ones((2, 8), np.float32)}) for submit in [load(small_artifact()).submit] * 3]
+        gc.collect()
+        for item in requests:
+            np.testing.assert_allclose(item.result(PATIENCE)["y"], expected(np.ones(16, np.float32)), rtol=1e-6)
+
+
+@needs_native
 def test_a_forgotten_session_ends_its_workers() -> None:
     session = load(small_artifact())
     session.submit({"x": np.ones((2, 8), np.float32)}).result(PATIENCE)

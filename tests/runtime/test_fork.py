@@ -1,0 +1,228 @@
+"""Processes that are forked off: their sessions work, and what belongs to their parents fails there."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from artifact_samples import expected, small_artifact
+
+from tilewright.errors import RequestCancelledError, UsageError
+from tilewright.runtime import Request, Session, load, native_code
+from tilewright.runtime.buffers import allocate_arena
+from tilewright.runtime.native.mapping import supported
+from tilewright.runtime.request import RequestQueue
+
+pytestmark = [
+    pytest.mark.skipif(not supported(), reason="object code runs on Linux on x86-64 and AArch64 only"),
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork"),
+]
+
+X = np.random.default_rng(0).random((2, 8), dtype=np.float32)
+PATIENCE = 30
+"""Seconds after which a process or thread that waits has failed."""
+
+
+def in_child(work: Callable[[], object]) -> None:
+    """Do something in a forked process, which must go well and not hang."""
+    child = os.fork()
+    if not child:
+        signal.alarm(PATIENCE)
+        status = 1
+        try:
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def check(session: Session) -> None:
+    for seed in range(3):
+        x = X + seed
+        np.testing.assert_allclose(session.run({"x": x})["y"], expected(x.ravel()), rtol=1e-6)
+        np.testing.assert_allclose(session.submit({"x": x}).result(PATIENCE)["y"], expected(x.ravel()), rtol=1e-6)
+
+
+def test_sessions_work_in_the_child_and_in_the_parent() -> None:
+    with load(small_artifact(), workers=2) as session:
+        in_child(lambda: check(session))
+        done = session.submit({"x": X})
+        done.result(PATIENCE)
+
+        def use() -> None:
+            np.testing.assert_allclose(done.result()["y"], expected(X.ravel()), rtol=1e-6)
+            check(session)
+            session.close()
+            with pytest.raises(UsageError, match="the session is closed"):
+                session.run({"x": X})
+
+        in_child(use)
+        in_child(lambda: in_child(use))
+        in_child(session.close)
+        check(session)
+
+
+def test_memory_is_not_shared_with_the_child() -> None:
+    arena = allocate_arena(4096)
+
+    def write() -> None:
+        arena[:] = 1
+
+    in_child(write)
+    assert not arena.any()
+
+
+class Gate:
+    """Work that waits until it is let go."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.started = threading.Event()
+
+    def run(self, inputs: list[np.ndarray]) -> dict[str, np.ndarray]:
+        self.started.set()
+        assert self.open.wait(PATIENCE)
+        return {"y": inputs[0]}
+
+
+def request(number: int, callback: Callable[[Request], object] | None = None) -> Request:
+    return Request([np.array(number)], callback)
+
+
+def test_requests_of_the_parent_fail_in_the_child() -> None:
+    gate = Gate()
+    queue = RequestQueue(gate.run, 1, 4)
+    called: list[Request] = []
+    running, waiting, cancelled = request(0, called.append), request(1, called.append), request(2)
+    for item in (running, waiting, cancelled):
+        queue.put(item, None)
+    assert gate.started.wait(PATIENCE)
+    cancelled.cancel()
+
+    def use() -> None:
+        for item, status in ((running, "running"), (waiting, "queued")):
+            with pytest.raises(RequestCancelledError) as caught:
+                item.result()
+            assert str(caught.value) == (
+                "the request belongs to the process that this one was forked from; "
+                f"found it was {status}. Submit it again in this process."
+            )
+            assert item.status == "cancelled"
+            assert not item.cancel()
+        with pytest.raises(RequestCancelledError, match="cancelled before it ran"):
+            cancelled.result()
+        gate.open.set()
+        again = request(3)
+        queue.put(again, None)
+        assert int(again.result(PATIENCE)["y"]) == 3
+        queue.close()
+        assert called == []
+
+    in_child(use)
+    gate.open.set()
+    assert [int(item.result(PATIENCE)["y"]) for item in (running, waiting)] == [0, 1]
+    queue.close()
+    assert called == [running, waiting]
+
+
+def test_locks_that_other_threads_hold_do_not_hold_up_the_child() -> None:
+    """As a worker holds them for a moment now and then."""
+    gate = Gate()
+    queue = RequestQueue(gate.run, 1, 4)
+    running = request(0)
+    queue.put(running, None)
+    assert gate.started.wait(PATIENCE)
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with queue._changed, running._lock, running._finished._cond:  # pyright: ignore[reportAttributeAccessIssue]
+            held.set()
+            assert release.wait(PATIENCE)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(PATIENCE)
+
+    def use() -> None:
+        with pytest.raises(RequestCancelledError):
+            running.result()
+        queue.close()
+
+    in_child(use)
+    release.set()
+    holder.join(PATIENCE)
+    gate.open.set()
+    queue.close()
+
+
+@pytest.mark.parametrize("submits", [False, True])
+def test_a_callback_may_fork(submits: bool) -> None:
+    """The thread that goes on in the child is a worker of the parent: the child ends with it."""
+    children: list[int] = []
+    with load(small_artifact(), workers=2) as session:
+
+        def callback(done: Request) -> None:
+            child = os.fork()
+            if child:
+                children.append(child)
+                return
+            signal.alarm(PATIENCE)
+            np.testing.assert_array_equal(done.result()["y"], session.run({"x": X})["y"])
+            if submits:
+                session.submit({"x": X}).result(PATIENCE)
+
+        session.submit({"x": X}, callback).result(PATIENCE)
+        check(session)
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0]
+
+
+def test_forking_waits_until_kernels_are_generated() -> None:
+    """The compiler has locks that would stay locked in the child."""
+    began, end = threading.Event(), threading.Event()
+
+    def generate() -> None:
+        with native_code._generating:
+            began.set()
+            assert end.wait(PATIENCE)
+
+    thread = threading.Thread(target=generate)
+    thread.start()
+    assert began.wait(PATIENCE)
+    threading.Timer(0.2, end.set).start()
+
+    def use() -> None:
+        assert end.is_set()
+        assert native_code._generating.acquire(blocking=False)
+
+    in_child(use)
+    thread.join(PATIENCE)
+    # Who generates kernels may fork meanwhile.
+    with native_code._generating:
+        in_child(lambda: native_code._generating.release())
+
+
+_session: Session
+
+
+def _double(seed: int) -> np.ndarray:
+    x = X + seed
+    y = _session.submit({"x": x}).result(PATIENCE)["y"]
+    np.testing.assert_array_equal(_session.run({"x": x})["y"], y)
+    return y
+
+
+def test_a_pool_of_forked_processes_shares_a_session() -> None:
+    global _session
+    with load(small_artifact()) as _session:
+        _session.submit({"x": X}).result(PATIENCE)
+        with multiprocessing.get_context("fork").Pool(2) as pool:
+            found = pool.map_async(_double, range(8)).get(PATIENCE)
+        for seed, y in enumerate(found):
+            np.testing.assert_allclose(y, expected((X + seed).ravel()), rtol=1e-6)
+        check(_session)
