@@ -3,6 +3,8 @@
 from tilewright.errors import (
     ArtifactError,
     InputError,
+    KeyWarning,
+    RegenerationWarning,
     RequestCancelledError,
     RequestTimeoutError,
     TilewrightError,
@@ -20,7 +22,9 @@ __all__ = [
     "Artifact",
     "ArtifactError",
     "InputError",
+    "KeyWarning",
     "Profile",
+    "RegenerationWarning",
     "Request",
     "RequestCancelledError",
     "RequestTimeoutError",

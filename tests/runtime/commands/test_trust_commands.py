@@ -7,6 +7,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ import pytest
 from artifact_samples import program_object, small_artifact, small_manifest, small_sections
 
 from tilewright.__main__ import main
+from tilewright.errors import ArtifactError
+from tilewright.runtime import load
 from tilewright.runtime.artifact.artifact import Artifact, artifact_bytes
 from tilewright.runtime.artifact.container import Section, SectionKind
 from tilewright.runtime.trust import signing_key
@@ -192,6 +195,23 @@ def test_signing_and_verifying(
     assert found == {"output": "mine.twa", "digest": digest, "signer": mine.text}
     assert Artifact.open("mine.twa").signer == mine.text
     assert Artifact.open("small.twa").signer == key.text
+
+
+def test_trusted_code_for_another_processor_is_told_apart(user: Users, shown: Callable[..., str]) -> None:
+    program = small_manifest().cpu_programs["main"]
+    program = replace(program, target=replace(program.target, features=("abacus",)))
+    content = small_artifact(cpu_programs={"main": program})
+    Path("a.twa").write_bytes(content)
+    lacking = "this processor lacks abacus"
+    assert shown("verify", "a.twa").endswith(f"  its native code does not fit this machine: {lacking}\n")
+    found = json.loads(shown("verify", "a.twa", "--json"))
+    assert (found["native_code_runs_here"], found["unfit"]) == (False, {"main": lacking})
+    with pytest.raises(ArtifactError) as caught:
+        load(content, trust=found["digest"], regenerate=False)
+    assert str(caught.value) == (
+        f"load native code: the native code of artifact in memory does not run here: {lacking}; and regenerate=False "
+        "refuses to generate it again. Compile it with --target portable or for this processor."
+    )
 
 
 def test_verify_looks_into_programs(user: Users, refused: Callable[..., str], tmp_path: Path) -> None:

@@ -49,6 +49,32 @@ def test_threads_that_need_a_key_at_once_get_the_same(configuration: Path) -> No
     assert set(found) == {(configuration / "tilewright" / "key").read_bytes()}
 
 
+def test_a_key_is_durable_before_it_has_its_name(configuration: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = configuration / "tilewright" / "key"
+    seen: list[tuple[bool, bool]] = []
+    fsync = os.fsync
+
+    def record(descriptor: int) -> None:
+        seen.append((stat.S_ISDIR(os.fstat(descriptor).st_mode), key.exists()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", record)
+    machine_key.provide()
+    assert seen == [(False, False), (True, True)], "first its content, then the folder that names it"
+
+
+def test_a_failure_leaves_no_key_and_no_other_file(configuration: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.warns(
+        KeyWarning, match=r"no key can be kept at .*: No space left on device; so the artifact carries no"
+    ):
+        assert machine_key.tag(bytes(32)) == bytes(32)
+    assert os.listdir(configuration / "tilewright") == []
+
+
 def short(key: Path) -> None:
     key.write_bytes(b"short")
     key.chmod(0o600)
