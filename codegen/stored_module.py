@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from tilewright.errors import ArtifactError
+from tilewright.errors import ArtifactError, IRError
 
 from ..ir.core import Module
 from ..ir.layout import bytes_of, unpack
@@ -69,7 +69,7 @@ def load_module(artifact: Artifact, program: str) -> Module:
             type = TensorType(where.shape, where.dtype, None, where.layout)
             count = bytes_of(type) // type.dtype.bytes
             arrays[digest] = unpack(np.frombuffer(constants, type.dtype.numpy, count, where.offset), type)
-        except (ValueError, OverflowError) as error:
+        except (ValueError, OverflowError, IRError) as error:
             source.refuse(f"arrays.{digest}", f"is no array: {error}")
     for digest, array in arrays.items():
         if digest_of(array) != digest:
