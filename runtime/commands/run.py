@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 from tilewright.errors import UsageError
@@ -17,6 +18,9 @@ Examples:
   tilewright run resnet50.twa image.npy -o scores.npz
   tilewright run resnet50.twa image.npy --profile
 """
+
+
+_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +57,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-regenerate",
         action="store_true",
-        help="Fail where native code must not run or does not fit, instead of generating kernels again.",
+        help="Refuse an artifact whose native code may not or cannot run here, instead of generating its kernels "
+        "again, which takes the compiler and seconds.",
+    )
+    parser.add_argument(
+        "--memory-limit",
+        type=_size,
+        metavar="SIZE",
+        help="Refuse an artifact that needs more memory to run, in bytes or with a unit, such as 512M or 2G. "
+        "Default: no limit.",
+    )
+    parser.add_argument(
+        "--time-limit",
+        type=_seconds,
+        metavar="SECONDS",
+        help="The most processor time that generating kernels again may take. Default: 8, and 1 more for each 50 KB of "
+        "the artifact.",
     )
     parser.add_argument("--profile", action="store_true", help="Print the time of each step, not the results.")
     parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")
@@ -64,6 +83,25 @@ def _seed(text: str) -> int:
     if seed < 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
     return seed
+
+
+def _size(text: str) -> int:
+    """Bytes, from a number with one of the units that `dd` and others know."""
+    number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "")
+    size = int(number) * _UNITS.get(unit, 1) if number.isascii() and number.isdigit() and len(number) < 20 else 0
+    if not size:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size such as 512M or 2G")
+    return size
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return seconds
 
 
 def run(arguments: argparse.Namespace) -> str:
@@ -89,6 +127,8 @@ def run(arguments: argparse.Namespace) -> str:
         machine=arguments.machine,
         trust=arguments.trust,
         regenerate=not arguments.no_regenerate,
+        memory_limit=arguments.memory_limit,
+        time_limit=arguments.time_limit,
     ) as session:
         arrays = gather_inputs(session.inputs, arguments.inputs, arguments.random)
         if arguments.profile:
