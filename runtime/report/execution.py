@@ -18,7 +18,7 @@ from ..buffers import check_names, check_type
 from ..files.array_file import StoredArray, open_arrays
 from ..files.output_file import output_file
 from ..session import Profile
-from .table import Column, Table
+from .table import Column, Table, on_one_line
 
 SHOWN_ELEMENTS = 8
 """How many of the largest elements of a classifier-like output are printed."""
@@ -95,12 +95,14 @@ def results_text(results: Mapping[str, np.ndarray]) -> str:
         lines.append(f"{name}: {array.dtype}[{','.join(map(str, array.shape))}]")
         if array.size == 0:
             continue
-        lines.append(f"  min {array.min():.6g}, max {array.max():.6g}, mean {array.mean():.6g}")
+        low, high, mean = (float(each) for each in (array.min(), array.max(), array.mean()))
+        lines.append(f"  min {low:.6g}, max {high:.6g}, mean {mean:.6g}")
         if array.size == max(array.shape, default=1):
             flat = array.reshape(-1)
-            best = np.argsort(-flat, kind="stable")[:SHOWN_ELEMENTS]
-            lines.append("  largest: " + ", ".join(f"[{i}] {flat[i]:.6g}" for i in best))
-    return "\n".join(lines) + "\n"
+            # Integers and booleans are not negated, which may overflow, but complemented.
+            best = np.argsort(-flat if flat.dtype.kind == "f" else ~flat, kind="stable")[:SHOWN_ELEMENTS]
+            lines.append("  largest: " + ", ".join(f"[{i}] {float(flat[i]):.6g}" for i in best))
+    return "".join(f"{on_one_line(line)}\n" for line in lines)
 
 
 def results_json(results: Mapping[str, np.ndarray]) -> str:

@@ -15,7 +15,7 @@ from .fallbacks import fallback_table
 from .placement import placement_table
 from .simulation import device_programs
 from .summary import summarize
-from .table import Column, Table, json_text
+from .table import Column, Table, json_text, on_one_line
 from .units import MACS, show_bytes
 
 
@@ -61,9 +61,11 @@ def artifact_ir(artifact: Artifact, shown: str, *, as_json: bool) -> str:
 def merged(texts: Sequence[str]) -> str:
     """Parts of one module as one text again: metadata and constants that several of them have stand there once."""
     first, *others = (text.splitlines() for text in texts)
-    lines = first[:-1]
+    if not others:
+        return texts[0]
+    lines, known = first[:-1], set(first)
     for other in others:
-        lines += [line for line in other[1:-1] if not (line.startswith(("  meta ", "  const ")) and line in first)]
+        lines += [line for line in other[1:-1] if not (line.startswith(("  meta ", "  const ")) and line in known)]
     return "\n".join([*lines, "}", ""])
 
 
@@ -88,7 +90,7 @@ def disassembly(artifact: Artifact, *, as_json: bool) -> str:
         ArtifactError: it holds none, or is damaged.
     """
     texts = {name: program.disassemble() for name, program in device_programs(artifact, "inspect").items()}
-    return json_text(texts) if as_json else "".join(f"; {name}\n{text}\n" for name, text in texts.items())
+    return json_text(texts) if as_json else "".join(f"; {on_one_line(name)}\n{text}\n" for name, text in texts.items())
 
 
 def _layers(artifact: Artifact, engine: str) -> Table:
@@ -119,7 +121,7 @@ def _interface(artifact: Artifact) -> str:
     use = "its native code is used" if verdict.trusted else "its native code is not used"
     lines.append(f"  compiler {manifest.compiler_version}; {use}: {verdict.reason}")
     lines.append(f"  {artifact.digest}{f', signed by {artifact.signer}' if artifact.signer else ''}")
-    return "\n".join(lines) + "\n"
+    return "".join(f"{on_one_line(line)}\n" for line in lines)
 
 
 def _sections(artifact: Artifact) -> Table:

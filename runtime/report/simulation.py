@@ -15,7 +15,7 @@ from ..simulator.cycles import LayerTime, layer_times, simulate
 from ..simulator.verifier import verify
 from .details import details_of
 from .placement import PlacedOp
-from .table import Column, Table
+from .table import Column, Table, on_one_line
 from .units import MACS, show_bytes, show_count
 
 
@@ -71,8 +71,9 @@ class Simulation:
         table = Table(columns, [asdict(layer) for layer in self.layers])
         total = self.total
         return (
-            f"{table.text()}modelled on {self.machine}: {total.cycles:,} cycles, {total.seconds * 1e3:.3f} ms, "
-            f"{show_count(total.macs)} MACs at {total.mac_utilization:.1%} of the peak of one cluster, "
+            f"{table.text()}modelled on {on_one_line(self.machine)}: {total.cycles:,} cycles, "
+            f"{total.seconds * 1e3:.3f} ms, {show_count(total.macs)} MACs "
+            f"at {total.mac_utilization:.1%} of the peak of one cluster, "
             f"{show_bytes(total.dram_bytes)} of DRAM traffic\n"
             "Times are modelled with the constants of the machine description, not measured on silicon.\n"
         )

@@ -10,6 +10,7 @@ from ..artifact.manifest import ENGINES, DeviceStage
 from .details import Details, details_of
 from .fallbacks import fallback_lines
 from .placement import device_share, macs_of
+from .table import on_one_line
 from .units import show_bytes, show_count, show_number
 
 
@@ -77,7 +78,7 @@ class Summary:
         lines = [f"{self.model}: {path} ({self.precision}{machine}, {show_bytes(self.file_bytes)})"]
         lines += [f"  engine {name:<8}  {engine.to_text()}" for name, engine in self.engines.items()]
         lines += [f"  on the CPU       {line}" for line in self.fallbacks]
-        return "\n".join(lines) + "\n"
+        return "".join(f"{on_one_line(line)}\n" for line in lines)
 
 
 def summarize(artifact: Artifact) -> Summary:

@@ -28,6 +28,11 @@ def printable(text: str) -> str:
     return "".join(c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+def on_one_line(text: str) -> str:
+    """As :func:`printable`, with line breaks escaped too, which names may hold to feign other lines."""
+    return printable(text).replace("\n", r"\n")
+
+
 def json_text(found: object) -> str:
     """A result, of dataclasses or of what JSON can hold, as the command line prints it."""
     plain = asdict(found) if is_dataclass(found) and not isinstance(found, type) else found
@@ -95,7 +100,7 @@ class Table:
             widths = _fitted(widths, get_terminal_size().columns - gaps)
         heading, *rows = ([*self._lines(row, widths, fold)] for row in cells)
         rule = MARGIN + "─" * (sum(widths) + gaps - len(MARGIN))
-        title = [_on_one_line(self.title)] if self.title else []
+        title = [on_one_line(self.title)] if self.title else []
         return "".join(f"{line}\n" for line in (*title, *heading, rule, *chain(*rows)))
 
     def _lines(self, cells: list[str], widths: list[int], fold: bool) -> Iterator[str]:
@@ -115,17 +120,13 @@ class Table:
         shown = []
         for row in self.rows:
             values = [(column, row.get(column.key)) for column in self.columns]
-            shown.append(["" if value is None else _on_one_line(column.show(value)) for column, value in values])
+            shown.append(["" if value is None else on_one_line(column.show(value)) for column, value in values])
         return shown
 
     def _check(self, row: Mapping[str, Any]) -> None:
         unknown = sorted(row.keys() - self._keys)
         if unknown:
             raise KeyError(f"no column for {', '.join(unknown)}; there are {', '.join(c.key for c in self.columns)}")
-
-
-def _on_one_line(text: str) -> str:
-    return printable(text).replace("\n", r"\n")
 
 
 def _fitted(widths: list[int], available: int) -> list[int]:
