@@ -6,10 +6,11 @@ and executed there.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import fields
-from inspect import Parameter, signature
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +20,7 @@ from tilewright.errors import UsageError
 
 from ..runtime import commands
 from ..runtime.commands.console import Diagnostics, ExitCode, show
-from ..runtime.commands.parser import execute, module_of, output_path
+from ..runtime.commands.parser import execute, module_of, options_of, output_path
 from ..runtime.report.table import json_text
 from .options import CompileOptions, flag_of, parse_input_shapes
 from .progress import progress_bars
@@ -132,14 +133,20 @@ app.command()(_with_compile_options(compile))
 def _hand_over(name: str) -> None:
     """List a command of the runtime, which reads its arguments itself."""
 
-    def command(context: typer.Context) -> None:
+    def command(context: typer.Context, **_: object) -> None:
         show(execute(name, context.args))
 
-    summary, _, rest = module_of(name).HELP.partition("\n\n")
+    # To complete a word for the shell, Typer has to know the options; elsewhere it must leave them alone.
+    known = options_of(name) if "_TILEWRIGHT_COMPLETE" in os.environ else ()
+    parameters = [Parameter("context", Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)]
+    for option in known:
+        declared = typer.Option(*option.option_strings, help=option.help)
+        annotation = Annotated[bool if option.nargs == 0 else str | None, declared]
+        parameters.append(Parameter(option.dest, Parameter.KEYWORD_ONLY, default=None, annotation=annotation))
+    command.__dict__["__signature__"] = Signature(parameters)
     unread = {"ignore_unknown_options": True, "allow_extra_args": True}
-    # The sign keeps the lines of the examples as they are.
-    help = f"{summary}\n\n\b\n{rest}"
-    app.command(name, help=help, context_settings=unread, add_help_option=False)(command)
+    summary = module_of(name).HELP.partition("\n")[0]
+    app.command(name, help=summary, context_settings=unread, add_help_option=False)(command)
 
 
 for _name in commands.COMMANDS:

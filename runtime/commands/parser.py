@@ -51,6 +51,11 @@ def execute(command: str, words: Sequence[str]) -> str:
     return module.run(arguments)
 
 
+def options_of(command: str) -> list[argparse.Action]:
+    """The options of a command, for shells that complete words."""
+    return [each for each in _parser(command, module_of(command))._actions if each.option_strings]
+
+
 def _parser(command: str, module: ModuleType) -> CommandParser:
     parser = CommandParser(
         prog=f"tilewright {command}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -346,3 +347,24 @@ def test_output_that_cannot_be_written_is_an_error() -> None:
         done = python("-m", "tilewright", "inspect", "--supported-ops", stdout=full.fileno())
     assert done.returncode == 1
     assert done.stderr == "error: cannot write the output: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("tilewright si", "simulate\nsign\n"),
+        ("tilewright run digits.twa --pro", "--profile\n"),
+        ("tilewright inspect --he", "--help\n"),
+        ("tilewright compile --calibration-", "--calibration-method\n--calibration-limit\n"),
+    ],
+)
+def test_shells_complete_words(words: str, completed: str) -> None:
+    environment = {
+        **os.environ,
+        "_TILEWRIGHT_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(words.count(" ")),
+    }
+    command = [sys.executable, "-m", "tilewright"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, completed, "")
