@@ -8,7 +8,6 @@ import re
 import struct
 import warnings
 import zlib
-from typing import IO
 
 import numpy as np
 from PIL import Image, TiffImagePlugin
@@ -40,7 +39,7 @@ _PILLOW_ERRORS = (
 )
 # Marker, length and number of components, in the only combinations that decoders take.
 _START_OF_SCAN = re.compile(rb"\xff\xda\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)", re.DOTALL)
-_PIECE = 1 << 20
+_DECODERS_IN_PYTHON = frozenset({"bmp_rle", "ppm", "ppm_plain"})
 _PHOTOMETRIC, _BITS_PER_SAMPLE, _BLACK_IS_ZERO = 262, 258, 1
 
 
@@ -58,24 +57,27 @@ def read_image(path: str | os.PathLike[str], mode: str) -> Image.Image:
         with input_file(path) as file:
             if file.length > limits.IMAGE_FILE:
                 raise too_large(path, limits.IMAGE_FILE, f"{file.length} bytes")
-            with io.BufferedReader(file) as buffered:
-                image = _decoded(buffered, path)
-            return _eight_bits(image, path).convert(mode)
+            content = file.read()
+        return _eight_bits(_decoded(content, path), path).convert(mode)
     except InputError as error:
         raise CalibrationError(error.message, stage="calibration") from None
     except ValueError as error:
         raise _unreadable(path, str(error)) from None
 
 
-def _decoded(file: IO[bytes], path: str) -> Image.Image:
+def _decoded(content: bytes, path: str) -> Image.Image:
     try:
         with warnings.catch_warnings():
             # What Pillow warns of either leads to an error here or is of no consequence.
             warnings.simplefilter("ignore")
-            image = Image.open(file, formats=FORMATS)
-            if image.width * image.height > limits.PIXELS:
-                raise too_large(path, limits.PIXELS, f"{image.width}x{image.height}")
-            if (scans := _scans(path)) > limits.IMAGE_SCANS:
+            image = Image.open(io.BytesIO(content), formats=FORMATS)
+            is_slow = any(tile[0] in _DECODERS_IN_PYTHON for tile in image.tile)
+            limit = limits.PIXELS_IN_PYTHON if is_slow else limits.PIXELS
+            if image.width * image.height > limit:
+                raise too_large(path, limit, f"{image.width}x{image.height}")
+            # JPEG data can go through its whole image again and again, in few bytes each time.
+            scans = sum(1 for _ in _START_OF_SCAN.finditer(content))
+            if scans > limits.IMAGE_SCANS:
                 raise too_large(path, limits.IMAGE_SCANS, scans)
             image.load()
             return image
@@ -83,17 +85,6 @@ def _decoded(file: IO[bytes], path: str) -> Image.Image:
         raise _unreadable(path, f"it is none of {', '.join(FORMATS)}, or damaged") from None
     except _PILLOW_ERRORS as error:
         raise _unreadable(path, str(error).rstrip(".") or type(error).__name__) from None
-
-
-def _scans(path: str) -> int:
-    """How often JPEG data in a file begins to go through its whole image, which it can do in few bytes."""
-    count, end = 0, b""
-    with open(path, "rb") as file:
-        while piece := file.read(_PIECE):
-            count += len(_START_OF_SCAN.findall(end + piece))
-            # One less than the pattern is long: nothing is counted twice.
-            end = piece[-4:]
-    return count
 
 
 def too_large(path: str, limit: limits.Limit, found: object) -> CalibrationError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import struct
+import tracemalloc
 import warnings
 import zlib
 from pathlib import Path
@@ -102,7 +103,7 @@ def test_sizes_are_refused_before_pixels_are_read(tmp_path: Path) -> None:
     assert "could be decompression bomb" in refusal(tmp_path / "a.png", png(60_000, 60_000, pixels=b""))
     with open(tmp_path / "b.png", "wb") as file:
         file.truncate(limits.IMAGE_FILE + 1)
-    with pytest.raises(CalibrationError, match=re.escape(f"at most {2**29} bytes of an image file, found {2**29 + 1}")):
+    with pytest.raises(CalibrationError, match=re.escape(f"at most {2**28} bytes of an image file, found {2**28 + 1}")):
         PLAIN.load(tmp_path / "b.png", INPUT)
 
 
@@ -129,6 +130,32 @@ def test_jpeg_data_that_goes_through_its_image_again_and_again_is_refused(tmp_pa
     assert "; expected at most 100 scans of JPEG data in an image file, found 206. " in refusal(
         tmp_path / "a.jpg", content[:-2] + 200 * scan + content[-2:]
     )
+
+
+def test_formats_that_pillow_decodes_in_python_have_a_limit_of_their_own(tmp_path: Path) -> None:
+    """Their decoders go from pixel to pixel, also where a BMP of 1 KB says no more than that a line ends."""
+    end_of_line = b"\0\0"
+    header = struct.pack("<IiiHHIIiiII", 40, 2**23, 4, 1, 8, 1, 0, 0, 0, 256, 0)
+    bmp = b"BM" + struct.pack("<IHHI", 0, 0, 0, 14 + 40 + 1024) + header + bytes(1024) + 4 * end_of_line
+    for content in (bmp, b"P6 8388608 4 254\n", b"P3 8388608 4 255\n"):
+        assert (
+            f"; expected at most {2**24} pixels of an image in run-length encoded BMP, or PPM of odd levels"
+            in refusal(tmp_path / "a.png", content)
+        )
+
+
+def test_chunks_of_an_image_that_claim_to_be_huge(tmp_path: Path) -> None:
+    """No more is read than is there."""
+    content = bytearray(png(4, 4))
+    start = content.index(b"IDAT") - 4
+    content[start : start + 4] = b"\x7f\xff\xff\xff"
+    (tmp_path / "a.png").write_bytes(content)
+    tracemalloc.start()
+    try:
+        assert PLAIN.load(tmp_path / "a.png", INPUT).max() == 0
+        assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("form", FORMATS)
