@@ -20,7 +20,7 @@ def module_of(command: str) -> ModuleType:
 
 def similar(word: str, known: Iterable[str]) -> str:
     """A question whether another word was meant, or nothing, for the end of a message."""
-    close = difflib.get_close_matches(word, known, 1)
+    close = difflib.get_close_matches(word, known, 1, cutoff=0.7)
     return f". Did you mean {close[0]!r}?" if close else ""
 
 
@@ -104,6 +104,24 @@ class _Format(argparse.RawDescriptionHelpFormatter):
         super().add_usage(" ".join(words), actions, groups, "Usage: ")
 
 
+def _described(error: argparse.ArgumentError) -> str:
+    """A mistake in the words that Typer has for it."""
+    if error.argument_name is None:
+        return error.message
+    name = max(error.argument_name.split("/"), key=len)
+    if error.message == "expected one argument":
+        return f"Option {name!r} requires an argument"
+    if error.message.startswith("ignored explicit argument"):
+        return f"Option {name!r} does not take a value"
+    return f"Invalid value for {name!r}: {error.message}"
+
+
+def _without_separator(words: Sequence[str]) -> list[str]:
+    """The words without ``--``; files after it that look like options are spelled so that they do not."""
+    end = [*words, "--"].index("--")
+    return [*words[:end], *(f"./{word}" if word.startswith("-") else word for word in words[end + 1 :])]
+
+
 class CommandParser(argparse.ArgumentParser):
     """The parser of one command. Options may stand before, between and after other arguments."""
 
@@ -114,10 +132,9 @@ class CommandParser(argparse.ArgumentParser):
             UsageError: they are wrong.
         """
         try:
-            arguments, others = self.parse_known_intermixed_args(words)
+            arguments, others = self.parse_known_intermixed_args(_without_separator(words))
         except argparse.ArgumentError as error:
-            name = f" for {error.argument_name!r}" if error.argument_name else ""
-            self.error(f"Invalid value{name}: {error.message}")
+            self.error(_described(error))
         if others:
             self._refuse(others[0])
         return arguments

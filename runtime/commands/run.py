@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "inputs",
         nargs="*",
+        default=[],
         metavar="INPUT",
         help="FILE.npy; NAME=FILE.npy where the network has several inputs; or FILE.npz with an array for each.",
     )
