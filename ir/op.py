@@ -145,8 +145,13 @@ class Operator(Generic[OperandsT_co]):
             )
 
     def evaluate(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> tuple[np.ndarray, ...]:
-        """Results by the reference, quantised or not, in the dtypes of ``result_types``."""
+        """Results by the reference, quantised or not, in the dtypes of ``result_types``.
+
+        Results without elements need no computation: nothing is refused then, such as an index out of range.
+        """
         arrays = self.padded(arrays)
+        if not any(type.elements for type in result_types):
+            return tuple(np.zeros(type.shape, type.dtype.numpy) for type in result_types)
         if any(type is not None and type.quant is not None for type in (*operand_types, *result_types)):
             results = self.reference_quantized(arrays, operand_types, result_types)
         else:

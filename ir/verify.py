@@ -10,9 +10,13 @@ from tilewright.errors import IRError, TilewrightError, VerifyError
 from .annotations import annotation_error
 from .core import Constant, Function, Module, Op, Value, types_of
 from .layout import physical_shape
+from .op import QuantizationRule
 from .ops.call import Call
 from .text.printer import print_op
 from .types import TensorType
+
+_MOVING = (QuantizationRule.NONE, QuantizationRule.PRESERVE, QuantizationRule.UNIFY)
+"""Rules under which results are of the element type that is inferred, quantised or not."""
 
 
 def verify(module: Module, *, stage: str | None = None, elsewhere: Collection[str] = ()) -> None:
@@ -115,7 +119,7 @@ def _verify_op(module: Module, op: Op, stage: str | None) -> None:
     if len(inferred) != len(results):
         raise _op_error("wrong number of results", op, stage, len(inferred), len(results))
     for expected, found in zip(inferred, results, strict=True):
-        free_dtype = found.quant is not None or expected.quant is not None
+        free_dtype = op.operator.QUANTIZATION not in _MOVING and (found.quant or expected.quant)
         if expected.shape != found.shape or (expected.dtype is not found.dtype and not free_dtype):
             raise _op_error("a result has the wrong type", op, stage, expected, found)
     for value in op.results:

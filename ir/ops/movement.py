@@ -268,5 +268,10 @@ class Trilu(Operator[UnaryOperands]):
             raise IRError("x needs two dimensions", found=list(x.shape))
         return x
 
+    def diagonal(self, x: TensorType | np.ndarray) -> int:
+        """``k``, no farther than one beyond the corners of x."""
+        rows, columns = x.shape[-2:]
+        return min(max(self.k, -rows - 1), columns + 1)
+
     def reference(self, x: np.ndarray) -> np.ndarray:
-        return np.triu(x, self.k) if self.upper else np.tril(x, self.k)
+        return np.triu(x, self.diagonal(x)) if self.upper else np.tril(x, self.diagonal(x))

@@ -210,10 +210,11 @@ class Lrn(Operator[UnaryOperands]):
         return TensorType(x.shape, x.dtype)
 
     def reference(self, x: np.ndarray) -> np.ndarray:
-        before = (self.size - 1) // 2
-        padding = [(0, 0), (before, self.size - 1 - before), *[(0, 0)] * (x.ndim - 2)]
-        squares = np.pad(x * x, padding)
-        total = sum((squares[:, k : k + x.shape[1]] for k in range(self.size)), np.zeros((), x.dtype))
+        before, channels = (self.size - 1) // 2, x.shape[1]
+        squares, total = x * x, np.zeros_like(x)
+        for distance in range(-min(before, channels - 1), min(self.size - 1 - before, channels - 1) + 1):
+            first, last = max(0, -distance), min(channels, channels - distance)
+            total[:, first:last] += squares[:, first + distance : last + distance]
         return (x / (self.bias + self.alpha / self.size * total) ** self.beta).astype(x.dtype)
 
 

@@ -157,6 +157,8 @@ class GlobalPool(Operator[UnaryOperands]):
     def infer(self, x: TensorType) -> TensorType:
         if x.rank < 3:
             raise IRError("x needs spatial dimensions", expected="rank of at least 3", found=list(x.shape))
+        if not math.prod(x.shape[2:]):
+            raise IRError("there is nothing to pool", found=list(x.shape))
         return x.with_shape((*x.shape[:2], *[1] * (x.rank - 2)))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tilewright.errors import IRError
+from tilewright.limits import RESAMPLED
 
 from ..op import Operator, QuantizationRule, UnaryOperands, operator
 from ..types import ResultTypes, TensorType, Types
@@ -65,7 +66,9 @@ class Resize(Operator[UnaryOperands]):
         ):
             if found not in allowed:
                 raise IRError(f"unknown {what}", expected=", ".join(allowed), found=found)
-        if not len(self.extents) == len(self.scales) == x.rank or min(self.scales, default=1.0) <= 0:
+        with np.errstate(over="ignore"):
+            scales, roi = (np.asarray(numbers, np.float32) for numbers in (self.scales, self.roi))
+        if not len(self.extents) == len(self.scales) == x.rank or not ((scales > 0) & np.isfinite(scales)).all():
             raise IRError(
                 "extents and scales need one positive number a dimension",
                 expected=x.rank,
@@ -73,11 +76,20 @@ class Resize(Operator[UnaryOperands]):
             )
         if self.coordinates == "tf_crop_and_resize" and len(self.roi) != 2 * x.rank:
             raise IRError("roi needs two numbers a dimension", expected=2 * x.rank, found=len(self.roi))
+        if not np.isfinite(roi).all():
+            raise IRError("roi needs numbers", found=list(self.roi))
         if min(x.shape, default=1) < 1 or min(self.extents, default=1) < 1:
             raise IRError("an empty tensor cannot be resampled", found=f"{list(x.shape)} to {list(self.extents)}")
         if self.mode != "nearest" and not x.dtype.is_float:
             raise IRError(f"{self.mode} interpolation is defined on floats only", found=x)
+        longest = max((e for d, e in enumerate(self.extents) if not self.keeps(d, x.shape[d])), default=0)
+        if longest > RESAMPLED:
+            raise IRError("a resampled dimension is too long", expected=f"at most {RESAMPLED}", found=longest)
         return moved(x, self.extents)
+
+    def keeps(self, d: int, extent: int) -> bool:
+        """Whether every index along dimension d, of which x has ``extent``, looks at itself."""
+        return self.extents[d] == extent and self.scales[d] == 1 and self.coordinates != "tf_crop_and_resize"
 
     def check_quantized(self, operand_types: Types, result_types: ResultTypes) -> str | None:
         if self.mode != "nearest" or self.coordinates == "tf_crop_and_resize":
@@ -125,7 +137,7 @@ class Resize(Operator[UnaryOperands]):
         if self.mode == "linear":
             point = np.clip(point, 0, extent - 1)
             low = point.astype(np.int64)
-            indices = np.stack([low, np.minimum(low + 1, extent - 1)], 1)
+            indices = np.clip(np.stack([low, low + 1], 1), 0, extent - 1)
             fraction = point - low.astype(np.float32)
             return indices, np.stack([1 - fraction, fraction], 1).astype(np.float32)
         a = np.float32(self.cubic_coeff_a)
@@ -144,6 +156,8 @@ class Resize(Operator[UnaryOperands]):
     def reference(self, x: np.ndarray) -> np.ndarray:
         y = x if self.mode == "nearest" else x.astype(np.float64)
         for d, extent in enumerate(x.shape):
+            if self.keeps(d, extent):
+                continue
             indices, weights = self.taps(d, extent)
             if self.mode == "nearest":
                 y = np.take(y, indices[:, 0], d)

@@ -63,7 +63,12 @@ def quantized_matmul(op: Op[MatMul], target: TargetDescription) -> Kernel | None
     if not has_constant_channels(op) or x.layout or y.layout:
         return None
     inner, columns = x.shape[-1], y.shape[-1]
-    if operator.transpose_a or w.layout != ("o16i4" if operator.transpose_b else "i4o16") or inner % QUAD:
+    if (
+        w.rank != 2
+        or operator.transpose_a
+        or w.layout != ("o16i4" if operator.transpose_b else "i4o16")
+        or inner % QUAD
+    ):
         return None
     rows = x.elements // max(1, inner)
     if not rows * inner:

@@ -285,6 +285,9 @@ def global_pool(op: Op, target: TargetDescription) -> Kernel | None:
         return GlobalAveragePooling(images, pixels).kernel(target)
     if check_elementwise([x], [y]) is not None:
         return None
+    if pixels >= 2**31 // 256:
+        # Sums would not fit 32 bits.
+        return None
     (x_scale, zero_point), (scale, _) = parameters(x), parameters(y)
     factor = float(arithmetic.global_average_multiplier(x_scale, scale, pixels))
     return QuantizedGlobalAveragePooling(

@@ -166,7 +166,7 @@ def access_of(type: TensorType, result: TensorType) -> Access | None:
     """How an operand is visited along the physical shape of a result, ``None`` if not in an even stride."""
     physical = physical_shape(result)
     if type.layout == result.layout:
-        if type.layout and type.shape[1] != result.shape[1]:
+        if type.layout and (type.rank != result.rank or type.shape[1] != result.shape[1]):
             return None
         return broadcast(physical_shape(type), physical)
     if type.elements == 1:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from ....ir.core import Op
 from ....ir.ops.integer_products import MatMulInteger
 from ....ir.ops.matmul import MatMul
 from ....ir.types import DType
 from ..kernel import Kernel
 from ..llvm.target import TargetDescription
+from ..nest import broadcast
 from ..registry import lowers
 from ..tensors import dtypes_of, has_real_meaning, is_plain, is_quantized_product, pointers
 from .function import compile_kernel, python_function
@@ -24,8 +23,10 @@ _DTYPES = (DType.F32, DType.F64, DType.I32, DType.I64, DType.U32, DType.U64)
 _SOURCE = """def kernel({tensors}, n, f, scratch, begin, end):
     rows, columns, inner = n[0], n[1], n[2]
     for u in range(begin, end):
-        batch = u // rows
-        p, r, q = n[7 + 2 * batch] + u % rows * n[3], n[8 + 2 * batch], u * columns
+        batch, p, r, q = u // rows, u % rows * n[3], 0, u * columns
+        for d in range(n[7]):
+            index, batch = batch % n[8 + 3 * d], batch // n[8 + 3 * d]
+            p, r = p + index * n[9 + 3 * d], r + index * n[10 + 3 * d]
         {before}
         if n[6] == 1:
             for j in range(columns):
@@ -55,18 +56,20 @@ Sums are not in the result, which may lie where a residual lies.
 """
 
 
-def _starts(x: tuple[int, ...], w: tuple[int, ...], batch: tuple[int, ...]) -> list[int]:
-    """Where the matrices of both operands begin, alternately, for each matrix of the result in order."""
-    starts: list[np.ndarray] = []
-    for shape in (x, w):
-        first = np.arange(math.prod(shape[:-2])).reshape(shape[:-2]) * math.prod(shape[-2:])
-        starts.append(np.broadcast_to(first, batch).reshape(-1))
-    return np.stack(starts, -1).reshape(-1).tolist()
+def _batch(x: tuple[int, ...], w: tuple[int, ...], batch: tuple[int, ...]) -> list[int]:
+    """The number of batch dimensions, then the extent of each, the last one first, and its strides in both operands."""
+    sizes = [math.prod(shape[-2:]) for shape in (x, w)]
+    strides = [broadcast(shape[:-2], batch).strides for shape in (x, w)]
+    dimensions = reversed(list(zip(batch, *strides, strict=True)))
+    return [
+        len(batch),
+        *(n for extent, *steps in dimensions for n in (extent, steps[0] * sizes[0], steps[1] * sizes[1])),
+    ]
 
 
 def _following(op: Op) -> int:
     """Where the numbers begin that :func:`_compiled` takes."""
-    return 7 + 2 * math.prod(op.result.type.shape[:-2])
+    return 8 + 3 * (op.result.type.rank - 2)
 
 
 def _compiled(
@@ -82,14 +85,13 @@ def _compiled(
     rows, columns, inner = product.extents(x, w)
     along_x = (1, rows) if product.transpose_a else (inner, 1)
     along_w = (1, inner) if product.transpose_b else (columns, 1)
-    starts = _starts(x.shape, w.shape, shape[:-2])
     return compile_kernel(
         op.name,
         python_function(source),
         dtypes_of(op),
         target,
         units=math.prod(shape[:-1]),
-        integers=(rows, columns, inner, *along_x, *along_w, *starts, *integers),
+        integers=(rows, columns, inner, *along_x, *along_w, *_batch(x.shape, w.shape, shape[:-2]), *integers),
         floats=floats,
         scratch=(sums, columns),
         fastmath=sums.is_float,

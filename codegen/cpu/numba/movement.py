@@ -110,12 +110,8 @@ def lower_trilu(op: Op[Trilu], target: TargetDescription) -> Kernel | None:
     if not (is_plain(op) and is_movement(op)):
         return None
     shape, dtype = op.result.type.shape, bits(op.result.type.dtype)
-    numbers = (*shape[-2:], op.operator.k, int(op.operator.upper))
+    numbers = (*shape[-2:], op.operator.diagonal(op.result.type), int(op.operator.upper))
     return compile_kernel("trilu", _trilu, (dtype, dtype), target, units=math.prod(shape[:-1]), integers=numbers)
-
-
-_OUTSIDE = -1
-"""Where a padded element comes from that is none of x."""
 
 
 def _merged(shape: list[int], pads: list[tuple[int, int]], mode: str) -> tuple[list[int], list[tuple[int, int]]]:
@@ -134,26 +130,30 @@ def _merged(shape: list[int], pads: list[tuple[int, int]], mode: str) -> tuple[l
     return extents, widths
 
 
-def _sources(extent: int, width: tuple[int, int], mode: str) -> np.ndarray:
-    """For each index of the padded dimension the index in x, -1 outside."""
-    inside = np.arange(extent)
-    if mode == "constant":
-        return np.pad(inside, width, constant_values=_OUTSIDE)
-    return np.pad(inside, width, mode=mode)  # pyright: ignore[reportCallIssue, reportArgumentType]
+_SOURCES = {
+    "constant": "s{0} if 0 <= s{0} < {extent} else -1",
+    "edge": "min(max(s{0}, 0), {extent} - 1)",
+    "reflect": "abs(s{0}) if s{0} < {extent} else 2 * ({extent} - 1) - s{0}",
+    "wrap": "s{0} % {extent}",
+}
+"""By mode, the index in x of what stands at the index ``s`` counted from the first element of x; -1 for none."""
 
 
-def _padding(rank: int, element: str) -> KernelFunction:
-    """A kernel for a rank: tables start with the fill, before, extent and after of rows, then the tables of sources."""
-    head = [f"fill = np.{element}(n[0])", "before, extent, after = n[1], n[2], n[3]", "row = before + extent + after"]
-    head += [f"table{d} = {f'table{d - 1} + n[{3 + d}]' if d else 3 + rank}" for d in range(rank)]
+def _padding(rank: int, mode: str, element: str) -> KernelFunction:
+    """A kernel for a rank, whose table has the fill, then before, extent, after and stride of x of each dimension."""
     outer, position = range(rank - 1), "i0"
     for d in outer[1:]:
-        position = f"({position}) * n[{4 + d}] + i{d}"
-    sources = [f"s{d} = n[table{d} + i{d}]" for d in outer]
-    border = [f"s = n[table{rank - 1} + i]", "y[q + i] = x[p + s] if s >= 0 else fill"]
+        position = f"({position}) * (n[{1 + 4 * d}] + n[{2 + 4 * d}] + n[{3 + 4 * d}]) + i{d}"
+
+    def source(d: int, index: str) -> list[str]:
+        found = _SOURCES[mode].format(d, extent=f"n[{2 + 4 * d}]")
+        return [f"s{d} = {index} - n[{1 + 4 * d}]", f"s{d} = {found}"]
+
+    last = rank - 1
+    border = [*source(last, "i"), f"y[q + i] = x[p + s{last}] if s{last} >= 0 else fill"]
     row = [
-        *sources,
-        f"q, p = ({position}) * row, {' + '.join(f's{d}' for d in outer)}",
+        *(line for d in outer for line in source(d, f"i{d}")),
+        f"q, p = ({position}) * row, {' + '.join(f's{d} * n[{4 + 4 * d}]' for d in outer)}",
         f"if {' or '.join(f's{d} < 0' for d in outer)}:",
         *nested(["    for i in range(row):"], ["    y[q + i] = fill"]),
         "else:",
@@ -161,8 +161,13 @@ def _padding(rank: int, element: str) -> KernelFunction:
         *nested(["    for i in range(extent):"], ["    y[q + before + i] = x[p + i]"]),
         *nested(["    for i in range(before + extent, row):"], [f"    {line}" for line in border]),
     ]
-    loops = [f"for i{d} in range({f'n[{4 + d}]' if d else 'begin, end'}):" for d in outer]
-    return loop_function("x, y", head, loops, row)
+    extents = [f"n[{1 + 4 * d}] + n[{2 + 4 * d}] + n[{3 + 4 * d}]" for d in outer]
+    loops = [f"for i{d} in range({extents[d] if d else 'begin, end'}):" for d in outer]
+    head = [
+        f"fill = np.{element}(n[0])",
+        f"before, extent, after = n[{1 + 4 * last}], n[{2 + 4 * last}], n[{3 + 4 * last}]",
+    ]
+    return loop_function("x, y", [*head, "row = before + extent + after"], loops, row)
 
 
 def _fill(operator: Pad, type: TensorType) -> int:
@@ -182,11 +187,12 @@ def lower_pad(op: Op[Pad], target: TargetDescription) -> Kernel | None:
     dtype, rank = bits(type.dtype), type.rank
     pads = list(zip(operator.pads[:rank], operator.pads[rank:], strict=True))
     extents, widths = _merged(list(type.shape) or [1], pads or [(0, 0)], operator.mode)
-    tables = [_sources(e, w, operator.mode) for e, w in zip(extents, widths, strict=True)]
-    counts = [len(table) for table in tables]
-    strides = row_major(extents)
-    scaled = [np.where(t < 0, _OUTSIDE, t * stride).tolist() for t, stride in zip(tables, strides, strict=True)]
     fill = _fill(operator, type) if operator.mode == "constant" else 0
-    numbers = [fill, widths[-1][0], extents[-1], widths[-1][1], *counts[:-1], *(s for table in scaled for s in table)]
-    function = _padding(len(extents), dtype.numpy.name)
-    return compile_kernel("pad", function, (dtype, dtype), target, units=counts[0], integers=numbers)
+    numbers = [
+        n
+        for e, (before, after), stride in zip(extents, widths, row_major(extents), strict=True)
+        for n in (before, e, after, stride)
+    ]
+    function = _padding(len(extents), operator.mode, dtype.numpy.name)
+    units = sum(widths[0]) + extents[0]
+    return compile_kernel("pad", function, (dtype, dtype), target, units=units, integers=[fill, *numbers])

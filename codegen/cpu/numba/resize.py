@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 
+from tilewright.limits import RESAMPLED
+
 from ....ir.core import Op
 from ....ir.ops.resize import Resize
 from ....ir.types import DType
@@ -16,9 +18,14 @@ from ..registry import lowers
 from ..tensors import bits, is_movement, is_plain
 from .function import KernelFunction, compile_kernel, loop_function, nested
 
+MOST_DIMENSIONS = 6
+"""Between the first and the last resampled one; two loops for each are nested, and Python nests no more than 20."""
+
 
 def _kept(operator: Resize, type_shape: tuple[int, ...], d: int) -> bool:
     """Whether a dimension stays as it is."""
+    if operator.keeps(d, type_shape[d]):
+        return True
     if operator.extents[d] != type_shape[d] or operator.coordinates == "tf_crop_and_resize":
         return False
     indices, weights = operator.taps(d, type_shape[d])
@@ -73,6 +80,8 @@ def lower_resize(op: Op[Resize], target: TargetDescription) -> Kernel | None:
     units, inner = math.prod(shape[:first]), math.prod(shape[last:])
     head = [math.prod(shape[first:]), inner]
     dimensions = range(first, last)
+    if len(dimensions) > MOST_DIMENSIONS or sum(operator.extents[d] for d in dimensions) > RESAMPLED:
+        return None
     extents = [operator.extents[d] for d in dimensions]
     cropped = operator.coordinates == "tf_crop_and_resize"
     if operator.mode == "nearest" and not cropped:
