@@ -11,9 +11,11 @@ from tilewright.codegen.cpu.kernels.window import Axis, PixelTile, TileRow, cut
 from tilewright.ir.core import Function, Op
 from tilewright.ir.op import Operator
 from tilewright.ir.ops.convolution import Conv, ConvTranspose
-from tilewright.ir.ops.indexing import Gather
+from tilewright.ir.ops.elementwise import Add
+from tilewright.ir.ops.indexing import Gather, OneHot
 from tilewright.ir.ops.integer_products import ConvInteger
 from tilewright.ir.ops.matmul import MatMul
+from tilewright.ir.ops.movement import Pad, Tile
 from tilewright.ir.ops.pooling import AveragePool, LpPool, MaxPool
 from tilewright.ir.ops.reduction import ReduceSum
 from tilewright.ir.types import DType, Quantization, TensorType
@@ -127,6 +129,45 @@ def test_ops_without_elements_in_their_results_do_nothing(operator: Operator, ty
     if len(arrays) == len(types):
         (found,) = run_kernels([Execution(op, kernel, tuple(arrays))], described("host"))
         assert found is not None and [array.shape for array in found] == [result.type.shape for result in op.results]
+
+
+def test_an_operand_in_blocks_has_the_rank_of_the_result() -> None:
+    """Otherwise its blocks of channels stand where those of the result do not."""
+    quant = Quantization.per_tensor(0.5)
+    x = TensorType((1, 32, 4), DType.I8, quant, "c16")
+    y = TensorType((1, 32, 32, 4), DType.I8, quant, "c16")
+    assert lower(op_of(Add(), x, y, result=y), described("host")) is None
+
+
+def test_pads_are_found_by_arithmetic(rng: np.random.Generator) -> None:
+    executions: list[Execution] = []
+    for mode in ("constant", "edge", "reflect", "wrap"):
+        for _ in range(8):
+            shape = tuple(int(extent) for extent in rng.integers(1, 5, rng.integers(1, 4)))
+            most = [extent - 1 if mode == "reflect" else 9 for extent in shape] * 2
+            x = rng.integers(-9, 9, shape).astype(np.int16)
+            op = op_of(Pad(tuple(int(rng.integers(0, m + 1)) for m in most), mode, 3.0), TensorType.of(x))
+            kernel = lower(op, described("host"))
+            assert kernel is not None
+            executions.append(Execution(op, kernel, (x,)))
+    for execution, found in zip(executions, run_kernels(executions, described("host")), strict=True):
+        assert found is not None
+        np.testing.assert_array_equal(found[0], execution.op.evaluate(execution.arrays)[0], str(execution.op))
+
+
+@pytest.mark.parametrize(
+    ("operator", "types"),
+    [
+        (Pad((2**30, 0, 0, 0)), (TensorType((1, 1), DType.F32),)),
+        (MatMul(), (TensorType((2**29, 1, 1), DType.F64), TensorType((2**29, 1, 1), DType.F64))),
+        (Tile((2**29, 1)), (TensorType((1, 2), DType.F32),)),
+        (OneHot(2**30, 0), (TensorType((1,), DType.I64), TensorType((2,), DType.F32))),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_kernels_of_long_results_are_short(operator: Operator, types: tuple[TensorType, ...]) -> None:
+    kernel = lower(op_of(operator, *types), described("host"))
+    assert kernel is not None and len(kernel.text) < 100_000
 
 
 def one_by_one(axis: Axis, pixels: int, neighbours: bool) -> list[TileRow]:

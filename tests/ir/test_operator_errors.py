@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import pytest
@@ -10,11 +11,12 @@ from tilewright.errors import IRError
 from tilewright.ir.op import Operator
 from tilewright.ir.ops.activation import PRelu
 from tilewright.ir.ops.comparison import And, Where
-from tilewright.ir.ops.convolution import ConvTranspose
+from tilewright.ir.ops.convolution import Conv, ConvTranspose
 from tilewright.ir.ops.elementwise import Add, Mod
 from tilewright.ir.ops.matmul import MatMul
 from tilewright.ir.ops.normalization import BatchNorm, GroupNorm, LayerNorm, LpNorm, Lrn
 from tilewright.ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalLpPool, LpPool, MaxPool
+from tilewright.ir.ops.resize import Resize
 from tilewright.ir.types import DType, TensorType
 
 
@@ -66,6 +68,23 @@ def i64(*shape: int) -> TensorType:
             ConvTranspose((1,), (0, 0), (1,), ()),
             (f32(1, 1, 4), f32(1, 1, 2)),
             "output_padding is wrong; expected 1 of at least 0, found []",
+        ),
+        (GlobalAveragePool(), (f32(1, 4, 0),), "global_average_pool: there is nothing to pool; found [1, 4, 0]"),
+        (
+            Resize((2**20 + 1,), (2.0,)),
+            (f32(2**19),),
+            "resize: a resampled dimension is too long; expected at most 1048576, found 1048577",
+        ),
+        (Resize((2,), (1e-60,)), (f32(2),), "extents and scales need one positive number a dimension"),
+        (
+            Resize((2,), (1.0,), coordinates="tf_crop_and_resize", roi=(0.0, math.inf)),
+            (f32(2),),
+            "roi needs numbers; found [0.0, inf]",
+        ),
+        (
+            Conv((1,), (0, 0), (1,)),
+            (f32(1, 1, 4), i64(1, 1, 1)),
+            "conv: the element types of the operands differ; expected f32, found i64",
         ),
         (GlobalAveragePool(), (f32(1, 4),), "global_average_pool: x needs spatial dimensions"),
         (BatchNorm(1e-5), (f32(1, 3), *[f32(3)] * 3, f32(4)), "var needs one element for each channel; expected [3]"),

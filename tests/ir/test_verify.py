@@ -155,3 +155,23 @@ def test_a_long_chain_of_calls_is_no_circle() -> None:
     functions.append("func @f3000(%x: i8[1]) -> (%y: i8[1]) { return %x }")
     functions.append("func @main(%x: i8[1]) -> (%y: i8[1]) { %y = call(%x) {callee=f0} : i8[1] return %y }")
     verify(parse_module("module @m { " + " ".join(functions) + " }"))
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        "reshape(%x) {shape=[8]} : i64[8]<s=0x1.0p+0, z=0>",
+        "concat(%x, %x) {axis=0} : i64[16]<s=0x1.0p+0, z=0>",
+        "max_pool(%p) {kernel=[1], strides=[1], pads=[0, 0], dilations=[1]} : u8[1,1,8]<s=0x1.0p+0, z=0>",
+    ],
+)
+def test_what_moves_elements_keeps_their_type(op: str) -> None:
+    """A kernel that moves eight bytes an element reads beyond an operand of one byte an element."""
+    text = f"""module @m {{
+      func @main(%x: i8[8]<s=0x1.0p+0, z=0>, %p: i8[1,1,8]<s=0x1.0p+0, z=0>) -> () {{
+        %y = {op}
+        return
+      }}
+    }}"""
+    with pytest.raises(VerifyError, match="a result has the wrong type"):
+        verify(parse_module(text))
