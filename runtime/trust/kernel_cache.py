@@ -9,7 +9,6 @@ there were none. Taking an entry makes it the youngest; the oldest go when all t
 from __future__ import annotations
 
 import contextlib
-import hmac
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -40,6 +39,8 @@ class Entry(NamedTuple):
 
     def load(self) -> tuple[bytes, int] | None:
         """The object and the bytes of arena that it needs; None without a sound entry."""
+        import hmac
+
         place, key = self._place(), _machine_key()
         if place is None or key is None:
             return None
