@@ -134,8 +134,8 @@ def test_files_that_hold_no_key(user: Users, refused: Callable[..., str], tmp_pa
 def test_a_bad_key_is_told_by_name(user: Users, shown: Callable[..., str], tmp_path: Path) -> None:
     folder = tmp_path / "home" / "alice" / "tilewright"
     folder.mkdir(parents=True)
-    os.mkfifo(folder / "key", 0o600)
-    assert f"{folder}/key counts for nothing: it is no regular file; writing an artifact sets it aside" in shown("key")
+    (folder / "key").mkdir()
+    assert f"{folder}/key counts for nothing: it is a folder; writing an artifact sets it aside" in shown("key")
 
 
 def test_without_a_home_there_are_no_keys(
