@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import mmap
 import os
-import stat
 from collections.abc import Callable, Sequence
-from io import FileIO
 from pathlib import Path
 
 from tilewright.errors import ArtifactError, ResourceError, resources
@@ -18,6 +15,7 @@ from ..trust.verdict import Verdict, judge
 from .container import Container, Layout, Section, SectionKind, chunks, lay_out
 from .manifest import Manifest
 from .manifest_check import check_manifest
+from .regular_file import RegularFile
 
 MANIFEST_SECTION = "manifest"
 
@@ -49,54 +47,6 @@ def artifact_bytes(manifest: Manifest, sections: Sequence[Section]) -> bytes:
     """
     everything, layout, tag = _prepare(manifest, sections)
     return b"".join(chunks(everything, layout, tag))
-
-
-def _unreadable(path: str, error: OSError | ValueError | str) -> ArtifactError:
-    reason = (error.strerror if isinstance(error, OSError) else None) or error
-    return ArtifactError(f"cannot read {path!r}: {reason}", stage="load artifact")
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    """Open for reading; without O_NONBLOCK, opening a FIFO waits for someone to write to it."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
-def _open_file(path: str) -> tuple[FileIO, int]:
-    """A regular file, and its length."""
-    try:
-        file = FileIO(path, "rb", opener=_without_waiting)
-        status = os.fstat(file.fileno())
-    except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
-    if not stat.S_ISREG(status.st_mode):
-        file.close()
-        raise _unreadable(path, "it is no regular file")
-    return file, status.st_size
-
-
-def _mapped(file: FileIO, path: str) -> memoryview:
-    try:
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
-
-
-def _read_into(memory: memoryview, file: FileIO, path: str) -> Callable[[int], None]:
-    """What reads a file into memory, as far as it is asked to."""
-    done = 0
-
-    def fill(end: int) -> None:
-        nonlocal done
-        while done < end:
-            try:
-                count = file.readinto(memory[done:end])
-            except OSError as error:
-                raise _unreadable(path, error) from error
-            if not count:
-                raise _unreadable(path, f"it ended after {done} of {len(memory)} bytes, so something else changes it")
-            done += count
-
-    return fill
 
 
 def _own(content: bytes | bytearray | memoryview) -> memoryview:
@@ -165,13 +115,13 @@ class Artifact(Container):
             _check_size(memoryview(source).nbytes, "artifact in memory", memory_limit)
             return Artifact(_own(source), "artifact in memory")
         path, origin = os.fspath(source), str(Path(source))
-        file, size = _open_file(path)
-        with file:
-            if not copy and size:
-                return Artifact(_mapped(file, path), origin, mapped=True)
-            _check_size(size, origin, memory_limit)
-            memory = memoryview(private_pages(size, "an artifact"))[:size]
-            return Artifact(memory.toreadonly(), origin, _read_into(memory, file, path))
+        with RegularFile(path) as file:
+            if not copy and file.size:
+                return Artifact(file.mapped(), origin, mapped=True)
+            _check_size(file.size, origin, memory_limit)
+            memory = memoryview(private_pages(file.size, "an artifact"))[: file.size]
+            with file.read_into(memory) as fill:
+                return Artifact(memory.toreadonly(), origin, fill)
 
     def __repr__(self) -> str:
         model, engines = self.manifest.model.name, ", ".join(self.manifest.engines)

@@ -16,9 +16,11 @@ from artifact_samples import compile_object, expected, small_artifact, small_man
 import tilewright
 from tilewright.errors import ArtifactError, ResourceError, UsageError
 from tilewright.runtime import load
-from tilewright.runtime.artifact import artifact as artifact_module
+from tilewright.runtime.artifact import regular_file
 from tilewright.runtime.artifact.artifact import Artifact, write_artifact
+from tilewright.runtime.artifact.container import Section, SectionKind
 from tilewright.runtime.artifact.manifest import TensorSpec
+from tilewright.runtime.artifact.regular_file import RegularFile
 from tilewright.runtime.buffers import Buffers
 from tilewright.runtime.interruption import Asked
 from tilewright.runtime.native.mapping import supported
@@ -64,21 +66,40 @@ def test_a_file_may_be_mapped_instead(path: Path) -> None:
         load(path.read_bytes(), copy=False)
 
 
-def test_a_file_that_shrinks_while_it_is_read_is_an_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    open_file = artifact_module._open_file
-
-    def shrink_afterwards(name: str) -> tuple[object, int]:
-        found = open_file(name)
-        os.truncate(path, 1000)
-        return found
-
-    monkeypatch.setattr(artifact_module, "_open_file", shrink_afterwards)
+@pytest.mark.parametrize("large", [False, True])
+def test_a_file_that_shrinks_while_it_is_read_is_an_error(
+    path: Path, large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if large:
+        monkeypatch.setattr(regular_file, "_LARGE", 0)
     size = path.stat().st_size
-    with pytest.raises(ArtifactError) as caught:
-        Artifact.open(path)
+    with RegularFile(str(path)) as file:
+        os.truncate(path, 1000)
+        memory = memoryview(bytearray(size))
+        with pytest.raises(ArtifactError) as caught, file.read_into(memory) as fill:
+            fill(size)
     assert str(caught.value) == (
         f"load artifact: cannot read {str(path)!r}: it ended after 1000 of {size} bytes, so something else changes it"
     )
+
+
+@pytest.mark.parametrize("threads", [False, True])
+def test_large_files_are_read_ahead(tmp_path: Path, threads: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = np.random.default_rng(0).bytes(5_000_000)
+    extra = Section("extra", SectionKind.MODULE, content)
+    write_artifact(tmp_path / "large.twa", small_manifest(), [*small_sections(), extra])
+    if not threads:
+        monkeypatch.setattr(threading.Thread, "start", no_thread)
+    artifact = Artifact.open(tmp_path / "large.twa")
+    assert bytes(artifact.section("extra")) == content
+    monkeypatch.undo()
+    # What is damaged at its beginning is not read to its end.
+    with open(tmp_path / "large.twa", "r+b") as file:
+        file.seek(40)
+        file.write(b"other")
+    with pytest.raises(ArtifactError, match="the checksum of its header is wrong"):
+        Artifact.open(tmp_path / "large.twa")
+    assert not [thread for thread in threading.enumerate() if thread.name == "tilewright-read"]
 
 
 def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
