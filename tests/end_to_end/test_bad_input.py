@@ -291,6 +291,17 @@ def test_input_files_that_cannot_be_read(tmp_path: Path, fails: Fails) -> None:
     )
 
 
+def test_inputs_that_do_not_fit_are_not_read(tmp_path: Path, fails: Fails) -> None:
+    """A hole in a file takes no room on the disk, but would in memory."""
+    with open(tmp_path / "hole.npy", "wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (2**36,)})
+        file.truncate(file.tell() + 2**38)
+    assert fails(["run", digits_artifact(), "hole.npy"]) == (
+        f"input 'image' has the wrong shape; expected (1, 1, 8, 8), found ({2**36},)"
+    )
+    assert fails(["run", digits_artifact(), "a" * 5000]) == f"cannot read '{'a' * 5000}': File name too long"
+
+
 # Damaged artifacts
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import os
+import tracemalloc
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -158,3 +162,64 @@ def test_a_broken_image_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8 no image")
     with pytest.raises(CalibrationError, match=r"cannot read .*broken\.jpg' as an image"):
         list(open_calibration_set(tmp_path, IMAGE))
+
+
+def test_of_a_file_so_much_is_read_as_the_limit_says(tmp_path: Path) -> None:
+    """The archive holds 512 MB of zeros in half a megabyte."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (128, 1 << 20)})
+    archive = zipfile.ZipFile(tmp_path / "x.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1)
+    with archive, archive.open("x.npy", "w", force_zip64=True) as member:
+        member.write(header.getvalue())
+        for _ in range(512):
+            member.write(bytes(1 << 20))
+    inputs = {"x": TensorType((1, 1 << 20), DType.F32)}
+    tracemalloc.start()
+    try:
+        samples = open_calibration_set(tmp_path / "x.npz", inputs, limit=3)
+        assert len(samples) == 3
+        for _ in range(2):
+            assert [sample["x"].shape for sample in samples] == [(1, 1 << 20)] * 3
+        assert tracemalloc.get_traced_memory()[1] < 40 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_samples_of_a_file_in_any_order_and_batch(tmp_path: Path, rng: np.random.Generator) -> None:
+    array = rng.standard_normal((7, 4)).astype(np.float32)
+    np.save(tmp_path / "c.npy", array)
+    np.save(tmp_path / "f.npy", np.asfortranarray(array))
+    np.savez_compressed(tmp_path / "z.npz", x=array)
+    batched = {"x": TensorType((3, 4), DType.F32)}
+    for name in ("c.npy", "f.npy", "z.npz"):
+        samples = list(open_calibration_set(tmp_path / name, batched))
+        assert len(samples) == 2
+        np.testing.assert_array_equal(np.concatenate([sample["x"] for sample in samples]), array[:6])
+
+
+def test_a_file_that_changes_between_samples_is_an_error_about_calibration(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((4, 1 << 18), np.float32))
+    samples = iter(open_calibration_set(tmp_path / "x.npy", {"x": TensorType((1, 1 << 18), DType.F32)}))
+    next(samples)
+    os.truncate(tmp_path / "x.npy", 3 << 19)
+    with pytest.raises(CalibrationError, match=r"calibration: '.*x\.npy' is damaged: it ends early"):
+        list(samples)
+
+
+def test_inputs_of_nothing_take_no_samples(tmp_path: Path) -> None:
+    """A file of 128 bytes can hold 2^62 rows without elements."""
+    with open(tmp_path / "x.npy", "wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (2**62, 0)})
+    with pytest.raises(CalibrationError, match="holds no sample; expected at least one, found "):
+        open_calibration_set(tmp_path / "x.npy", {"x": TensorType((1, 0), DType.F32)})
+    with pytest.raises(
+        CalibrationError,
+        match=r"input 'x' takes no sample at all; expected a batch of at least 1, found f32\[0,4\]",
+    ):
+        open_calibration_set(np.zeros((2, 4), np.float32), {"x": TensorType((0, 4), DType.F32)})
+
+
+def test_names_that_no_file_can_have() -> None:
+    for name in ("a" * 5000, "a\0b"):
+        with pytest.raises(CalibrationError, match="there is no 'a"):
+            open_calibration_set(name, VECTOR)
