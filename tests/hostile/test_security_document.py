@@ -46,11 +46,8 @@ def test_the_table_of_limits_is_current(request: pytest.FixtureRequest) -> None:
 def test_every_generator_has_its_figures() -> None:
     """As ``python -m hostile.sweep`` prints them."""
     figures = DOCUMENT.read_text(encoding="utf-8").split("<!-- figures -->")[1].split("<!-- /figures -->")[0]
-    rows = re.findall(r"^\| ([a-z_]+) \| ([0-9,]+) \|.*\| ([0-9]+) \| [0-9.]+ \|$", figures, flags=re.MULTILINE)
-    cases = {name: generator.cases for name, generator in load_generators().items()}
-    assert [(name, int(count.replace(",", "")), failed) for name, count, failed in rows] == [
-        (name, count, "0") for name, count in cases.items()
-    ]
+    rows = re.findall(r"^\| ([a-z_]+) \| [0-9,]+ \|.*\| ([0-9]+) \| [0-9.]+ \|$", figures, flags=re.MULTILINE)
+    assert rows == [(name, "0") for name in load_generators()]
 
 
 def run_program(folder: Path) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache, partial
 
 import numpy as np
 import onnx
+from google.protobuf.message import DecodeError
 from model_mutations import MODELS, mutate
 
 from tilewright.compiler.driver import compile_to_memory
@@ -73,10 +75,21 @@ def _change_number(graph: onnx.GraphProto, rng: np.random.Generator) -> None:
             pick(rng, dimensions).dim_value = pick(rng, numbers)
 
 
+def _is_large(content: bytes) -> bool:
+    """Whether an input has more elements than those of the original models by far."""
+    try:
+        inputs = onnx.load_model_from_string(content).graph.input
+    except DecodeError:
+        return False
+    extents = ([dimension.dim_value for dimension in each.type.tensor_type.shape.dim] for each in inputs)
+    return any(math.prod(each) > 1 << 16 for each in extents)
+
+
 def _compile(rng: np.random.Generator, content: bytes) -> None:
     """In floating point, sometimes in int8 with random samples for the calibration."""
     options = CompileOptions()
-    if rng.integers(5) == 0:
+    # Instructions for large maps are many, and take their time.
+    if rng.integers(5) == 0 and not _is_large(content):
         options = CompileOptions(precision="int8", calibration="random", calibration_limit=1)
     artifact = compile_to_memory(content, options)
     load_and_run(artifact, rng, engine=pick(rng, list(artifact.manifest.engines)))
