@@ -21,6 +21,7 @@ from tilewright.errors import UsageError
 from ..runtime import commands
 from ..runtime.commands.console import Diagnostics, ExitCode, show
 from ..runtime.commands.parser import execute, module_of, options_of, output_path
+from ..runtime.files.output_file import is_standard_output
 from ..runtime.report.table import json_text
 from .options import CompileOptions, flag_of, parse_input_shapes
 from .progress import progress_bars
@@ -112,7 +113,8 @@ def compile(
     summary = summarize(artifact)
     for warning in summary.warnings:
         diagnostics.warning(warning)
-    show(json_text(summary) if json_output else summary.to_text(str(target)))
+    if not is_standard_output(target):
+        show(json_text(summary) if json_output else summary.to_text(str(target)))
 
 
 def _with_compile_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -235,6 +237,8 @@ def export(
             input_shapes=parse_input_shapes(input_shape),
             report=report,
         )
+    if is_standard_output(output):
+        return
     if json_output:
         show(json_text({"output": str(output), "nodes": nodes}))
     else:

@@ -58,7 +58,8 @@ def read_image(path: str | os.PathLike[str], mode: str) -> Image.Image:
             if file.length > limits.IMAGE_FILE:
                 raise too_large(path, limits.IMAGE_FILE, f"{file.length} bytes")
             content = file.read()
-        return _eight_bits(_decoded(content, path), path).convert(mode)
+        image = _eight_bits(_decoded(content, path), path)
+        return image if image.mode == mode else image.convert(mode)
     except InputError as error:
         raise CalibrationError(error.message, stage="calibration") from None
     except ValueError as error:

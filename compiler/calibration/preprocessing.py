@@ -25,6 +25,13 @@ PreprocessingSource = Union["Preprocessing", Mapping[str, object], str]
 def _not_zero(value: float) -> float:
     if value == 0:
         raise PydanticCustomError("zero", "numbers other than 0")
+    return _ordinary(value)
+
+
+def _ordinary(value: float) -> float:
+    """Pixels are computed with in binary32, where this must be neither infinite nor vanish."""
+    if value and not 1e-30 < abs(value) < 1e30:
+        raise PydanticCustomError("extreme", "numbers between 1e-30 and 1e30")
     return value
 
 
@@ -37,7 +44,7 @@ class Preprocessing(BaseModel):
         resize: ``shorter`` scales the image until its shorter side is that of the input divided by ``fraction`` and
             crops the centre; ``central`` cuts the central box of ``fraction`` of either side and stretches it;
             ``stretch`` stretches the whole image.
-        fraction: the part of the image that is kept, in (0, 1].
+        fraction: the part of the image that is kept, in [0.01, 1].
         interpolation: ``nearest``, ``bilinear`` or ``bicubic``, as Pillow defines them.
         colour: order of the channels. An input of one channel takes ``grey``, whatever this says.
         mean: subtracted from pixels of 0 to 255; one number, or one for each channel in the order of ``colour``.
@@ -54,10 +61,10 @@ class Preprocessing(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     resize: Literal["shorter", "central", "stretch"] = "shorter"
-    fraction: float = Field(default=0.875, gt=0, le=1)
+    fraction: float = Field(default=0.875, ge=0.01, le=1)
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
     colour: Literal["rgb", "bgr", "grey"] = "rgb"
-    mean: tuple[float, ...] = Field(default=(127.5,), min_length=1)
+    mean: tuple[Annotated[float, AfterValidator(_ordinary)], ...] = Field(default=(127.5,), min_length=1)
     scale: tuple[Annotated[float, AfterValidator(_not_zero)], ...] = Field(default=(1 / 127.5,), min_length=1)
     layout: Literal["nchw", "nhwc"] = "nchw"
 
@@ -113,7 +120,8 @@ class Preprocessing(BaseModel):
     def apply(self, image: Image.Image, type: TensorType) -> np.ndarray:
         """One image as an input of batch 1 in the shape and dtype of ``type``."""
         channels, height, width = self._extents(type)
-        pixels = self._resized(image.convert(self._mode(type)), height, width)
+        mode = self._mode(type)
+        pixels = self._resized(image if image.mode == mode else image.convert(mode), height, width)
         array = np.asarray(pixels, np.float32)
         array = array[..., np.newaxis] if array.ndim == 2 else array
         array = np.repeat(array, channels, axis=2) if array.shape[2] != channels else array

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tilewright.errors import InputError, TrustError, UsageError
+
+from .parser import output_path
 
 if TYPE_CHECKING:
     from ..trust.public_keys import PublicKey
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--name", metavar="NAME", help="How the key is called, for create and import. Default: user@host, or its own."
     )
-    parser.add_argument("--output", "-o", type=Path, metavar="FILE", help="Export into a file.")
+    parser.add_argument("--output", "-o", type=output_path, metavar="FILE", help="Export into a file.")
     parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")
 
 

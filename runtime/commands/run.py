@@ -112,7 +112,7 @@ def run(arguments: argparse.Namespace) -> str:
         UsageError: the arguments contradict each other, or the output would replace the artifact.
         TilewrightError: as `load` and `Session.run` say.
     """
-    from ..files.output_file import check_output
+    from ..files.output_file import check_output, is_standard_output
     from ..report.execution import gather_inputs, profile_table, results_json, results_text, save_outputs
     from ..report.table import json_text
     from ..session import load
@@ -138,4 +138,6 @@ def run(arguments: argparse.Namespace) -> str:
         results = session.run(arrays)
     if output is not None:
         save_outputs(output, results)
+        if is_standard_output(output):
+            return ""
     return results_json(results) if arguments.json else results_text(results)

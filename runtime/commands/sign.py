@@ -7,6 +7,8 @@ from pathlib import Path
 
 from tilewright.errors import TrustError
 
+from .parser import output_path
+
 HELP = """\
 Sign an artifact, for those who trust your key.
 
@@ -22,7 +24,7 @@ Examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("artifact", type=Path, metavar="FILE.twa", help="An artifact made by `tilewright compile`.")
-    parser.add_argument("--output", "-o", type=Path, metavar="OUT.twa", help="Write the signed artifact there.")
+    parser.add_argument("--output", "-o", type=output_path, metavar="OUT.twa", help="Write the signed artifact there.")
     parser.add_argument(
         "--trust",
         metavar="sha256:…",
@@ -41,7 +43,7 @@ def run(arguments: argparse.Namespace) -> str:
         OutputError: it cannot be written.
     """
     from ..artifact.artifact import Artifact
-    from ..files.output_file import check_output, output_file
+    from ..files.output_file import check_output, is_standard_output, output_file
     from ..report.table import json_text
     from ..trust import signing_key
     from ..trust.credentials import signed_message
@@ -60,6 +62,8 @@ def run(arguments: argparse.Namespace) -> str:
     with output_file(output) as file:
         for piece in artifact.signed(key.content, signature):
             file.write(piece)
+    if is_standard_output(output):
+        return ""
     if arguments.json:
         return json_text({"output": str(output), "digest": artifact.digest, "signer": key.text})
     return f"{output} is signed by {key.name}\n  {key.text}\n  {artifact.digest}\n"

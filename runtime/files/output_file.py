@@ -8,7 +8,7 @@ What lies at the path decides how:
   that was there are kept; other names of it (hard links) keep the old content.
 - a symbolic link: it stays, and all this is done where it leads.
 - a FIFO, or a character device such as ``/dev/null``: written to from the beginning to the end, and never replaced.
-- ``/dev/stdout``, ``/dev/fd/N``: the open file itself, from where it stands.
+- ``/dev/stdout``, ``/dev/fd/N``: the open file itself, from where it stands. Commands then print nothing behind it.
 - anything else (a folder, a socket, a block device) is refused, and so is a file that may not be written.
 """
 
@@ -77,6 +77,11 @@ def is_stream(path: Path) -> bool:
     """
     with _reported(path):
         return _is_stream(path, _standing(path))
+
+
+def is_standard_output(path: Path) -> bool:
+    """Whether the result goes to stdout, where nothing else may follow it."""
+    return _own_descriptor(path) == 1
 
 
 def make_folder(path: Path) -> None:

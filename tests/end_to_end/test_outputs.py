@@ -73,6 +73,22 @@ def test_beside_a_fifo_no_arrays_are_written(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "fifo") == ["a.tw"]
 
 
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="there is no /dev/stdout here")
+@pytest.mark.parametrize("command", ["compile", "run", "export"])
+def test_behind_a_result_on_stdout_comes_nothing_else(command: str, tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "tilewright", *commands()[command], "-o", "/dev/stdout"]
+    with open(tmp_path / "redirected", "wb") as redirected:
+        assert subprocess.run(words, stdout=redirected, timeout=120).returncode == 0
+    piped = subprocess.run(words, stdout=subprocess.PIPE, timeout=120)
+    assert piped.stdout == (tmp_path / "redirected").read_bytes()
+    assert main([*commands()[command], "-o", str(tmp_path / "file")]) == 0
+    if command == "run":
+        with np.load(tmp_path / "redirected") as saved:
+            assert saved.files == ["probabilities"]
+    else:
+        assert piped.stdout == (tmp_path / "file").read_bytes()
+
+
 def test_an_output_of_any_name_is_saved(tmp_path: Path) -> None:
     """numpy.savez has an argument of this name."""
     save_outputs(tmp_path / "a.npz", {"file": np.arange(3), "a/b:0": np.arange(2)})
