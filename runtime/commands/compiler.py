@@ -19,6 +19,19 @@ COMMANDS = {
 class NotInstalledError(TilewrightError):
     """A package that the compiler needs is not installed."""
 
+    def __init__(self, what: str, package: str) -> None:
+        super().__init__(
+            f"{what} needs the package {package.partition('.')[0]!r}, which the runtime alone does not install",
+            hint="Install Tilewright with its extra 'all': pip install 'tilewright[all]'",
+        )
+
+
+def missing_package(error: BaseException) -> str | None:
+    """The package that an import did not find; ``None`` if the error is another, or one of our own files is missing."""
+    if not isinstance(error, ModuleNotFoundError) or error.name is None or error.name.startswith("tilewright"):
+        return None
+    return error.name
+
 
 def reach(module: str, what: str) -> ModuleType:
     """A module of `tilewright.compiler`.
@@ -33,9 +46,7 @@ def reach(module: str, what: str) -> ModuleType:
     try:
         return importlib.import_module(f"...compiler.{module}", __package__)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("tilewright"):
+        package = missing_package(error)
+        if package is None:
             raise
-        raise NotInstalledError(
-            f"{what} needs the package {error.name!r}, which the runtime alone does not install",
-            hint="Install Tilewright with its extra 'all': pip install 'tilewright[all]'",
-        ) from None
+        raise NotInstalledError(what, package) from None

@@ -58,7 +58,7 @@ def main(arguments: Sequence[str], version: str) -> int:
             raise
         if isinstance(error, OSError) and error.filename is None:
             drop(sys.stdout)
-        shown = explain(error)
+        shown = explain(error, f"`tilewright {words[0]}`" if words else "tilewright")
         Diagnostics().error(shown)
         code = exit_code(shown, strict="--strict" in words)
     return code
@@ -113,10 +113,13 @@ def _help() -> str:
     return HELP.format(commands=listed, missing=missing)
 
 
-def explain(error: Exception) -> TilewrightError:
-    """The error that users read about ``error``."""
+def explain(error: Exception, command: str) -> TilewrightError:
+    """The error that users read about ``error``, which ended a command."""
     if isinstance(error, TilewrightError):
         return error
+    package = compiler.missing_package(error)
+    if package is not None:
+        return compiler.NotInstalledError(command, package)
     if isinstance(error, MemoryError):
         return TilewrightError("this machine does not have enough memory")
     if isinstance(error, OSError):

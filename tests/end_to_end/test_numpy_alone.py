@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterable
 
 import pytest
 from network_files import digits_artifact
@@ -20,9 +21,9 @@ INSTALL = (
 )
 
 
-def alone(*words: str) -> subprocess.CompletedProcess[str]:
-    """The command in a process that cannot import what the compiler needs."""
-    hide = f"import sys; sys.modules.update(dict.fromkeys({EXTRAS}))"
+def alone(*words: str, missing: Iterable[str] = EXTRAS) -> subprocess.CompletedProcess[str]:
+    """The command in a process that cannot import what the compiler needs, or some of it."""
+    hide = f"import sys; sys.modules.update(dict.fromkeys({[*missing]}))"
     program = f"{hide}\nfrom tilewright.__main__ import main; sys.exit(main())"
     return subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, timeout=120)
 
@@ -119,3 +120,11 @@ def test_simulate() -> None:
 def test_what_is_missing_is_named(words: list[str], code: int, message: str) -> None:
     done = alone(*words)
     assert (done.returncode, done.stdout, done.stderr) == (code, "", f"error: {message}\n")
+
+
+@pytest.mark.parametrize("package", ["onnx", "llvmlite", "networkx"])
+def test_half_a_compiler_names_the_other_half(package: str) -> None:
+    """As where other software brought typer along."""
+    done = alone("compile", "m.onnx", missing=[package])
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"error: `tilewright compile` needs the package {package!r}, {INSTALL}\n"
