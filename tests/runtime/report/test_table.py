@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
@@ -49,6 +50,42 @@ def test_text_takes_names_literally_and_is_not_cut_in_a_pipe(table: Table) -> No
     assert lines[0].strip() == "Layers"
     assert any(line.split() == ["[red]evil\\x1b", "relu"] for line in lines)
     assert any(line.split() == [name, "add", "12.00"] for line in lines)
+
+
+def test_text_aligns_columns(table: Table) -> None:
+    assert table.text().splitlines() == [
+        "Layers",
+        "  layer          operator  time (ms)",
+        "  ──────────────────────────────────",
+        "  stem|0         conv           1.23",
+        "  [red]evil\\x1b  relu",
+    ]
+
+
+def test_a_terminal_gets_no_lines_that_are_too_long(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr("sys.stdout", Terminal())
+    table.add(name="the first of many layers", op="depthwise_convolution", milliseconds=1234.5)
+    assert table.text().splitlines() == [
+        "Layers",
+        "  layer         operator      time (ms)",
+        "  ─────────────────────────────────────",
+        "  stem|0        conv               1.23",
+        "  [red]evil\\x1  relu",
+        "  b",
+        "  the first of  depthwise_co    1234.50",
+        "  many layers   nvolution",
+    ]
+
+
+def test_line_breaks_in_names_are_escaped() -> None:
+    table = Table([Column("name", "layer")], rows=[{"name": "a\nerror: b"}])
+    assert table.text().splitlines()[-1] == r"  a\nerror: b"
+    assert table.markdown().splitlines()[-1] == r"| a\nerror: b |"
 
 
 def test_a_value_without_a_column_is_refused(table: Table) -> None:
