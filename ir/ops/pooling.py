@@ -16,6 +16,7 @@ from ..op import Operator, QuantizationRule, UnaryOperands, operator
 from ..quantized import averaged, globally_averaged, only_operand
 from ..types import Arrays, ResultTypes, TensorType, Types
 from ..windows import WindowAxis, window_axes
+from .elementwise import FLOATS, check_dtype
 
 
 def lowest(dtype: np.dtype) -> np.ndarray:
@@ -123,7 +124,9 @@ class AveragePool(Pool):
         return averaged(self.taps(x), self.counts(x.shape[2:]), x_type, result_types[0])
 
 
-def _check_power(p: int) -> None:
+def _check_norm(p: int, x: TensorType) -> None:
+    """Raise IRError unless there is a norm of this power of the elements of x."""
+    check_dtype(x, FLOATS)
     if p < 1:
         raise IRError("p must be at least 1", found=p)
 
@@ -140,7 +143,7 @@ class LpPool(Pool):
     p: int
 
     def infer(self, x: TensorType) -> TensorType:
-        _check_power(self.p)
+        _check_norm(self.p, x)
         return super().infer(x)
 
     def reference(self, x: np.ndarray) -> np.ndarray:
@@ -205,7 +208,7 @@ class GlobalLpPool(GlobalPool):
     p: int
 
     def infer(self, x: TensorType) -> TensorType:
-        _check_power(self.p)
+        _check_norm(self.p, x)
         return super().infer(x)
 
     def reference(self, x: np.ndarray) -> np.ndarray:

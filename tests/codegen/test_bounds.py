@@ -15,7 +15,7 @@ from tilewright.ir.ops.elementwise import Add
 from tilewright.ir.ops.indexing import Gather, OneHot
 from tilewright.ir.ops.integer_products import ConvInteger
 from tilewright.ir.ops.matmul import MatMul
-from tilewright.ir.ops.movement import Pad, Tile
+from tilewright.ir.ops.movement import Concat, Pad, Split, Tile
 from tilewright.ir.ops.pooling import AveragePool, LpPool, MaxPool
 from tilewright.ir.ops.reduction import ReduceSum
 from tilewright.ir.types import DType, Quantization, TensorType
@@ -168,6 +168,21 @@ def test_pads_are_found_by_arithmetic(rng: np.random.Generator) -> None:
 def test_kernels_of_long_results_are_short(operator: Operator, types: tuple[TensorType, ...]) -> None:
     kernel = lower(op_of(operator, *types), described("host"))
     assert kernel is not None and len(kernel.text) < 100_000
+
+
+@pytest.mark.parametrize("count", [16, 17, 40])
+def test_many_parts_are_copied_by_functions_of_their_own(count: int, rng: np.random.Generator) -> None:
+    """All in one function, LLVM took time with the square of them: 44 s for 500."""
+    parts = [rng.standard_normal((3, int(rng.integers(0, 4)), 2)).astype(np.float32) for _ in range(count)]
+    check(op_of(Concat(1), *map(TensorType.of, parts)), *parts)
+    whole = np.concatenate(parts, 1)
+    op = op_of(Split(1, tuple(part.shape[1] for part in parts)), TensorType.of(whole))
+    kernel = lower(op, described("host"))
+    assert kernel is not None
+    (found,) = run_kernels([Execution(op, kernel, (whole,))], described("host"))
+    assert found is not None
+    for array, part in zip(found, parts, strict=True):
+        np.testing.assert_array_equal(array, part)
 
 
 def one_by_one(axis: Axis, pixels: int, neighbours: bool) -> list[TileRow]:

@@ -86,6 +86,12 @@ def i64(*shape: int) -> TensorType:
             (f32(1, 1, 4), i64(1, 1, 1)),
             "conv: the element types of the operands differ; expected f32, found i64",
         ),
+        (
+            LpPool((2,), (1,), (0, 0), (1,), 2),
+            (i64(1, 1, 4),),
+            "lp_pool: element type is not allowed; expected f16, f32",
+        ),
+        (GlobalLpPool(2), (i64(1, 1, 4),), "global_lp_pool: element type is not allowed; expected f16, f32, f64"),
         (GlobalAveragePool(), (f32(1, 4),), "global_average_pool: x needs spatial dimensions"),
         (BatchNorm(1e-5), (f32(1, 3), *[f32(3)] * 3, f32(4)), "var needs one element for each channel; expected [3]"),
         (LayerNorm(2, 1e-5), (f32(1, 3), f32(3)), "layer_norm: the axis is out of range; expected 0 to 1, found 2"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import llvmlite.binding as llvm
 
@@ -42,11 +42,11 @@ def hide(module: llvm.ModuleRef, name: str) -> None:
             symbol.linkage = "internal"
 
 
-def optimized(text: str, name: str, target: TargetDescription) -> str:
-    """A text after LLVM's passes, vectorisers included, with all its functions in ``name``."""
+def optimized(text: str, name: str, target: TargetDescription, apart: Collection[str] = ()) -> str:
+    """A text after LLVM's passes, vectorisers included, with all its functions but those ``apart`` in ``name``."""
     module = parse(text, name, target)
     for function in module.functions:
-        if not function.is_declaration and function.name != name:
+        if not function.is_declaration and function.name not in (name, *apart):
             function.add_function_attribute("alwaysinline")
     options = llvm.create_pipeline_tuning_options(speed_level=2)
     options.loop_vectorization = True

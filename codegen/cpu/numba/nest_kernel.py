@@ -10,11 +10,15 @@ from functools import cache
 
 from ....ir.types import DType
 from ..kernel import Kernel, kernel_name
+from ..llvm.builder import FunctionBuilder
 from ..llvm.module import module_text, optimized
 from ..llvm.target import TargetDescription
-from ..llvm.types import I32, Register, Type, zero
-from ..nest import Nest
+from ..llvm.types import I32, I64, PTR, Register, Type, zero
+from ..nest import Access, Nest
 from .function import KernelFunction, NumbaEntry, numba_text, origin
+
+FEW_COPIES = 16
+"""Up to so many copies stand in one function; LLVM takes time with the square of them."""
 
 
 def element_kernel(
@@ -35,8 +39,8 @@ def _element_kernel(
     body, symbol = numba_text(stem, function, dtypes, len(dtypes))
     name = kernel_name(stem, origin(function), dtypes, nest, target)
     entry = NumbaEntry(target, name, len(dtypes))
-    _visit(entry, nest, lambda positions: entry.call(symbol, [*entry.tensors, *positions]))
-    return _finished(entry, body, nest)
+    _visit(entry.b, entry.begin, entry.end, nest, lambda at: entry.call(symbol, [*entry.tensors, *at]))
+    return _finished(entry, nest, body)
 
 
 def copy_kernel(stem: str, dtype: DType, nest: Nest, target: TargetDescription) -> Kernel:
@@ -58,27 +62,53 @@ def copies_kernel(
     entry = NumbaEntry(target, name, tensors)
     bits = Type(f"i{8 * dtype.bytes}")
 
-    def copy(source: Register, destination: Register, nest: Nest) -> None:
+    def copy(
+        b: FunctionBuilder, source: Register, destination: Register, begin: Register, end: Register, nest: Nest
+    ) -> None:
         def element(positions: Sequence[Register]) -> None:
-            start, end = (entry.b.multiply(position, dtype.bytes) for position in positions)
-            entry.b.store(entry.b.load(bits, source, start), destination, end)
+            first, second = (b.multiply(position, dtype.bytes) for position in positions)
+            b.store(b.load(bits, source, first), destination, second)
 
-        _visit(entry, nest, element)
+        _visit(b, begin, end, nest, element)
 
+    apart: dict[Nest, FunctionBuilder] = {}
     for source, destination, nest in copies:
-        copy(entry.tensors[source], entry.tensors[destination], nest)
-    return _finished(entry, "", copies[0][2])
+        x, y = entry.tensors[source], entry.tensors[destination]
+        if len(copies) <= FEW_COPIES:
+            copy(entry.b, x, y, entry.begin, entry.end, nest)
+            continue
+        x, y = (
+            entry.b.at(tensor, access.offset * dtype.bytes)
+            for tensor, access in zip((x, y), nest.accesses, strict=True)
+        )
+        nest = Nest(nest.extents, tuple(Access(access.strides) for access in nest.accesses))
+        if nest not in apart:
+            parameters: list[tuple[str, Type]] = [("x", PTR), ("y", PTR), ("begin", I64), ("end", I64)]
+            b = apart[nest] = FunctionBuilder(
+                target, f"{name}_{len(apart)}", parameters, internal=True, exclusive=("x", "y"), chooses_width=True
+            )
+            source_pointer, target_pointer, begin, end = b.arguments
+            copy(b, source_pointer, target_pointer, begin, end, nest)
+            b.return_()
+        entry.b.call(apart[nest].name, None, [x, y, entry.begin, entry.end])
+    return _finished(entry, copies[0][2], apart=list(apart.values()))
 
 
-def _finished(entry: NumbaEntry, helpers: str, nest: Nest) -> Kernel:
+def _finished(entry: NumbaEntry, nest: Nest, helpers: str = "", apart: Sequence[FunctionBuilder] = ()) -> Kernel:
     entry.b.return_(zero(I32))
-    text = optimized(helpers + module_text([entry.b]), entry.b.name, entry.b.target)
+    text = helpers + module_text([*apart, entry.b])
+    text = optimized(text, entry.b.name, entry.b.target, [b.name for b in apart])
     return Kernel(entry.b.name, text, nest.extents[0])
 
 
-def _visit(entry: NumbaEntry, nest: Nest, element: Callable[[Sequence[Register]], object]) -> None:
+def _visit(
+    b: FunctionBuilder,
+    begin: Register,
+    end: Register,
+    nest: Nest,
+    element: Callable[[Sequence[Register]], object],
+) -> None:
     """Loops over a nest around what happens at a point, given the positions in its tensors."""
-    b = entry.b
 
     def dimension(d: int, positions: Sequence[Register]) -> None:
         if d == len(nest.extents):
@@ -89,6 +119,6 @@ def _visit(entry: NumbaEntry, nest: Nest, element: Callable[[Sequence[Register]]
             distances = (b.multiply(index, access.strides[d]) for access in nest.accesses)
             dimension(d + 1, [b.add(p, distance) for p, distance in zip(positions, distances, strict=True)])
 
-        b.each(*((0, nest.extents[d]) if d else (entry.begin, entry.end)), step)
+        b.each(*((0, nest.extents[d]) if d else (begin, end)), step)
 
     dimension(0, [b.integer(access.offset) for access in nest.accesses])
