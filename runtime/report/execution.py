@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tilewright.errors import UsageError
+from tilewright.errors import OutputError, UsageError
 
 from ..artifact.manifest import TensorSpec
 from ..buffers import check_names, check_type
@@ -20,6 +20,8 @@ from ..files.output_file import output_file
 from ..session import Profile
 from .table import Column, Table, on_one_line
 
+_ARCHIVE_NAME = 60_000
+"""Bytes of a name that are sure to fit a zip file, where two bytes say how long it is."""
 SHOWN_ELEMENTS = 8
 """How many of the largest elements of a classifier-like output are printed."""
 
@@ -80,6 +82,12 @@ def save_outputs(path: Path, results: Mapping[str, np.ndarray]) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
+    for name in results:
+        if "\0" in name or len(name.encode()) > _ARCHIVE_NAME:
+            expected = f"at most {_ARCHIVE_NAME} bytes without a zero"
+            raise OutputError(
+                "an output has a name that no .npz file can hold", expected=expected, found=repr(name[:80])
+            )
     # Not by numpy.savez, which knows no array of the name "file".
     with output_file(path) as file, zipfile.ZipFile(file, "w") as archive:
         for name, array in results.items():

@@ -17,6 +17,7 @@ from network_files import digits_artifact
 import tilewright
 from tilewright.__main__ import main
 from tilewright.compiler.demo import MODEL
+from tilewright.errors import OutputError
 from tilewright.runtime.commands.termination import orderly_termination
 from tilewright.runtime.report.execution import save_outputs
 
@@ -95,6 +96,17 @@ def test_an_output_of_any_name_is_saved(tmp_path: Path) -> None:
     with np.load(tmp_path / "a.npz") as saved:
         assert saved.files == ["file", "a/b:0"]
         assert saved["file"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a" * 70_000])
+def test_an_output_of_a_name_that_no_archive_can_hold_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(OutputError) as caught:
+        save_outputs(tmp_path / "a.npz", {name: np.arange(3)})
+    assert str(caught.value) == (
+        "an output has a name that no .npz file can hold; expected at most 60000 bytes without a zero, "
+        f"found {name[:80]!r}"
+    )
+    assert os.listdir(tmp_path) == []
 
 
 SLOW = """
