@@ -327,6 +327,16 @@ def test_our_own_bugs_end_in_one_paragraph_too(monkeypatch: pytest.MonkeyPatch, 
         main(["inspect", str(MODEL)])
 
 
+@pytest.mark.parametrize("place", ["gather_inputs", "results_text"])
+def test_memory_that_runs_out(place: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(f"tilewright.runtime.report.execution.{place}", full)
+    assert main(["run", str(digits_artifact()), "--random", "1"]) == 1
+    assert capsys.readouterr() == ("", "error: this machine does not have enough memory\n")
+
+
 def test_as_a_program() -> None:
     done = python("-m", "tilewright", "--version")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"tilewright {tilewright.__version__}\n", "")
