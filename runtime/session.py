@@ -76,7 +76,7 @@ def load(
         memory_limit: bytes that the session may take while one run is computed: the artifact unless it is mapped,
             native code, work memory, inputs and outputs, and the memories of the simulator. Each further run at a time
             takes all but the first two again. Where kernels are generated, the compiler's memory comes on top.
-        time_limit: seconds of processor time that generating kernels again may take; by default 8 and one more for each
+        time_limit: seconds of processor time that generating kernels again may take; by default 7 and one more for each
             50 KB of artifact.
 
     Raises:
