@@ -42,9 +42,13 @@ def _gelu_tanh(x: np.ndarray, _: Args) -> np.ndarray:
 
 
 def clip_bounds(args: Args, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-    """The bounds of a clip as scalars of ``dtype``; integers that cannot hold one are bounded by their range."""
+    """The bounds of a clip as scalars of ``dtype``; integers that cannot hold one are bounded by their range.
+
+    A bound of NaN does not bound floats, as in onnxruntime.
+    """
     if dtype.kind == "f":
-        return np.asarray(args[0], dtype), np.asarray(args[1], dtype)
+        low, high = (-math.inf if math.isnan(args[0]) else args[0]), (math.inf if math.isnan(args[1]) else args[1])
+        return np.asarray(low, dtype), np.asarray(high, dtype)
     span = np.iinfo(dtype)
     low = span.min if args[0] <= span.min else span.max if args[0] >= span.max else math.ceil(args[0])
     high = span.max if args[1] >= span.max else span.min if args[1] <= span.min else math.floor(args[1])

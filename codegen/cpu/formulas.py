@@ -71,8 +71,12 @@ def _elu(x: Element, alpha: float) -> Element:
 
 
 def _celu(x: Element, alpha: float) -> Element:
-    below = (x.apply("at_most", 0) / alpha).apply("expm1") * alpha
-    return _relu(x) + below.apply("at_most", 0)
+    if alpha > 0:
+        growth = (x.apply("at_most", 0) / alpha).apply("expm1")
+    else:
+        quotient = x / alpha
+        growth = where(quotient > 80, quotient.apply("exp"), quotient.apply("at_most", 80).apply("expm1"))
+    return _relu(x) + (growth * alpha).apply("at_most", 0)
 
 
 def _softplus(x: Element) -> Element:
@@ -120,12 +124,18 @@ ACTIVATIONS: dict[str, Formula] = {
 }
 """By name, from an element and the arguments of the activation."""
 
+
+def _root(x: Element) -> Element:
+    """The square root as a power: without the sign of -0, and of -infinity infinite."""
+    return where(x.apply("equal", -math.inf), x.number(math.inf), (x + 0.0).apply("sqrt"))
+
+
 POWERS: dict[float, Formula] = {
     1.0: lambda x: x,
     2.0: lambda x: x * x,
     3.0: lambda x: x * x * x,
-    0.5: lambda x: x.apply("sqrt"),
-    -0.5: lambda x: 1 / x.apply("sqrt"),
+    0.5: _root,
+    -0.5: lambda x: 1 / _root(x),
     -1.0: lambda x: 1 / x,
 }
 """Powers with a constant exponent that need no logarithm."""

@@ -51,7 +51,8 @@ class KernelSpec(ABC):
 
     def kernel(self, target: TargetDescription) -> Kernel:
         """What :meth:`generate` makes, remembered for some time: networks repeat their layers."""
-        return _generated(self, target)
+        # By name as well, because -0 equals 0.
+        return _generated(self, self.name, target)
 
     def entry(self, target: TargetDescription, *, writes: Sequence[str]) -> FunctionBuilder:
         """A builder for the kernel's function.
@@ -77,5 +78,5 @@ class KernelSpec(ABC):
 
 
 @lru_cache(maxsize=128)
-def _generated(spec: KernelSpec, target: TargetDescription) -> Kernel:
+def _generated(spec: KernelSpec, name: str, target: TargetDescription) -> Kernel:
     return spec.generate(target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -209,6 +210,11 @@ class Lrn(Operator[UnaryOperands]):
             raise IRError("size must be at least 1", found=self.size)
         return TensorType(x.shape, x.dtype)
 
+    @property
+    def has_plain_power(self) -> bool:
+        """Whether roots or logarithms can make the power: its base is never negative, and beta no special case."""
+        return min(self.alpha, self.bias) >= 0 and math.isfinite(self.beta) and self.beta != 0
+
     def reference(self, x: np.ndarray) -> np.ndarray:
         before, channels = (self.size - 1) // 2, x.shape[1]
         squares, total = x * x, np.zeros_like(x)
@@ -221,7 +227,7 @@ class Lrn(Operator[UnaryOperands]):
 @operator("lp_norm")
 @dataclass(frozen=True)
 class LpNorm(Operator[UnaryOperands]):
-    """x over its p-norm along one dimension; zeros stay zeros.
+    """x over its p-norm along one dimension, which is added up in float64; zeros stay zeros.
 
     Attributes:
         axis: counted from the front.
@@ -239,6 +245,7 @@ class LpNorm(Operator[UnaryOperands]):
         return TensorType(x.shape, x.dtype)
 
     def reference(self, x: np.ndarray) -> np.ndarray:
-        total = np.sum(np.abs(x) if self.p == 1 else x * x, axis=self.axis, keepdims=True)
-        norm = total if self.p == 1 else np.sqrt(total)
+        wide = x.astype(np.float64)
+        total = np.sum(np.abs(wide) if self.p == 1 else wide * wide, axis=self.axis, keepdims=True)
+        norm = (total if self.p == 1 else np.sqrt(total)).astype(x.dtype)
         return np.where(norm == 0, np.zeros((), x.dtype), x / norm)

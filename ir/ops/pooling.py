@@ -134,7 +134,7 @@ def _check_norm(p: int, x: TensorType) -> None:
 @operator("lp_pool")
 @dataclass(frozen=True)
 class LpPool(Pool):
-    """The p-norm of each window; padding counts as zeros.
+    """The p-norm of each window, in float64; padding counts as zeros.
 
     Attributes:
         p: at least 1.
@@ -147,9 +147,10 @@ class LpPool(Pool):
         return super().infer(x)
 
     def reference(self, x: np.ndarray) -> np.ndarray:
-        powers = self.untouched(x, 0)
-        for region, elements in self.taps(x):
-            powers[region] += np.abs(elements) ** self.p
+        wide = x.astype(np.float64)
+        powers = self.untouched(wide, 0)
+        for region, elements in self.taps(wide):
+            powers[region] += np.abs(elements) ** float(self.p)
         return (powers ** (1 / self.p)).astype(x.dtype)
 
 
@@ -199,7 +200,7 @@ class GlobalMaxPool(GlobalPool):
 @operator("global_lp_pool")
 @dataclass(frozen=True)
 class GlobalLpPool(GlobalPool):
-    """The p-norm of each channel.
+    """The p-norm of each channel, in float64.
 
     Attributes:
         p: at least 1.
@@ -212,5 +213,5 @@ class GlobalLpPool(GlobalPool):
         return super().infer(x)
 
     def reference(self, x: np.ndarray) -> np.ndarray:
-        powers = np.sum(np.abs(x) ** self.p, axis=tuple(range(2, x.ndim)), keepdims=True)
-        return (powers ** (1 / self.p)).astype(x.dtype)
+        powers = np.abs(x.astype(np.float64)) ** float(self.p)
+        return (np.sum(powers, axis=tuple(range(2, x.ndim)), keepdims=True) ** (1 / self.p)).astype(x.dtype)

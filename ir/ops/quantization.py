@@ -25,18 +25,16 @@ STORED = (DType.I8, DType.U8, DType.I16, DType.U16)
 
 
 def to_integers(x: np.ndarray, scale: np.ndarray, zero_point: np.ndarray, dtype: DType) -> np.ndarray:
-    """Divide by the scale, round half to even, add the zero point, saturate; NaN gives the smallest integer.
+    """Divide by the scale, round half to even, add the zero point, saturate; a quotient of NaN is the least integer.
 
     Args:
         scale, zero_point: broadcast against ``x``.
     """
     limits = np.iinfo(dtype.numpy)
-    real = x.astype(np.float32)
-    lowest = np.isnan(real)
     with np.errstate(all="ignore"):
-        rounded = np.rint(np.where(lowest, np.float32(0), real) / scale.astype(np.float32)).astype(np.float64)
+        rounded = np.rint(x.astype(np.float32) / scale.astype(np.float32)).astype(np.float64)
     found = np.clip(rounded + zero_point.astype(np.float64), limits.min, limits.max)
-    return np.where(lowest, limits.min, found).astype(dtype.numpy)
+    return np.where(np.isnan(rounded), limits.min, found).astype(dtype.numpy)
 
 
 def along(parameter: np.ndarray, axis: int | None, rank: int) -> np.ndarray:
@@ -121,7 +119,10 @@ class DequantizeLinear(Operator[ScaledOperands]):
 @operator("dynamic_quantize_linear")
 @dataclass(frozen=True)
 class DynamicQuantizeLinear(Operator[UnaryOperands]):
-    """Quantise to u8 over the range of x itself, widened to hold 0.
+    """Quantise to u8 over the range of x itself, widened to hold 0; NaN is not part of it.
+
+    Where the range is infinite or its scale underflows, the zero point is 0 / 0 or infinity / infinity: that is 255,
+    as in onnxruntime.
 
     Operands: x of f32. Results: stored integers, the shape of x, u8; scale, f32 scalar; zero point, u8 scalar.
     """
@@ -132,9 +133,9 @@ class DynamicQuantizeLinear(Operator[UnaryOperands]):
         return x.with_dtype(DType.U8), TensorType((), DType.F32), TensorType((), DType.U8)
 
     def reference(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        low, high = np.min(x, initial=np.float32(0)), np.max(x, initial=np.float32(0))
+        low, high = np.fmin.reduce(x, None, initial=np.float32(0)), np.fmax.reduce(x, None, initial=np.float32(0))
         scale = (high - low) / np.float32(255) if high > low else np.float32(1)
-        zero = np.rint(np.clip(-low / scale, 0, 255)).astype(np.uint8)
+        zero = np.rint(np.fmin(-low / scale, np.float32(255))).astype(np.uint8)
         return to_integers(x, np.asarray(scale), np.asarray(zero), DType.U8), np.asarray(scale), np.asarray(zero)
 
 

@@ -32,7 +32,8 @@ class Resize(Operator[UnaryOperands]):
     """Resample x on a finer or coarser grid, each dimension on its own.
 
     Operands: x. Result: same dtype, shape ``extents``. Coordinates are computed in float32, as onnxruntime does.
-    Interpolation is defined on floats; ``nearest`` moves elements of any dtype.
+    Interpolation is defined on floats; ``nearest`` moves elements of any dtype. A dimension whose indices stay as they
+    are is not interpolated; along the others a neighbour of weight 0 makes NaN of infinity.
 
     Attributes:
         extents: shape of the result.
@@ -153,10 +154,20 @@ class Resize(Operator[UnaryOperands]):
             weights = weights / weights.sum(1, keepdims=True)
         return np.clip(indices, 0, extent - 1), weights
 
+    def is_identity(self, d: int, extent: int) -> bool:
+        """Whether each index of the result along dimension d takes that of x alone, if only by the rounding of taps."""
+        if self.keeps(d, extent):
+            return True
+        if self.extents[d] != extent or self.coordinates == "tf_crop_and_resize":
+            return False
+        indices, weights = self.taps(d, extent)
+        chosen = indices[np.arange(len(indices)), weights.argmax(1)]
+        return bool((weights.max(1) == 1).all() and (chosen == np.arange(extent)).all())
+
     def reference(self, x: np.ndarray) -> np.ndarray:
         y = x if self.mode == "nearest" else x.astype(np.float64)
         for d, extent in enumerate(x.shape):
-            if self.keeps(d, extent):
+            if self.is_identity(d, extent):
                 continue
             indices, weights = self.taps(d, extent)
             if self.mode == "nearest":

@@ -152,7 +152,7 @@ def trailing_norm(op: Op[LayerNorm | RmsNorm], target: TargetDescription) -> Ker
 def local_response(op: Op[Lrn], target: TargetDescription) -> Kernel | None:
     """Local response normalisation, pixels side by side."""
     operator, shape = op.operator, op.result.type.shape
-    if not is_float(op) or not is_plain(op) or not math.prod(shape):
+    if not is_float(op) or not is_plain(op) or not math.prod(shape) or not operator.has_plain_power:
         return None
     window = (operator.size, operator.alpha, operator.beta, operator.bias)
     return LocalResponse(shape[0], shape[1], math.prod(shape[2:]), *window).kernel(target)

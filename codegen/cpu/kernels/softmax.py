@@ -80,14 +80,17 @@ class VectorSoftmax(KernelSpec):
         (total,) = over(exponential, [zero(vector)])
         total = b.splat(b.sum_of_lanes(total), vector.lanes) if is_row else total
         if self.is_log:
-            operation, values, shift = "fsub", x, b.binary("fadd", top, vm.log(b, total))
+            operation, values, shift = "fsub", x, vm.log(b, total)
         elif is_row:
             operation, values, shift = "fmul", y, b.binary("fdiv", constant(vector, 1), total)
         else:
             operation, values, shift = "fdiv", y, total
 
         def shifted(part: RowVector, _: Registers) -> None:
-            part.store(b.binary(operation, part.load(values), shift), y)
+            value = part.load(values)
+            # Subtracted first, lest the logarithm be lost in the rounding of a large element.
+            value = b.binary("fsub", value, top) if self.is_log else value
+            part.store(b.binary(operation, value, shift), y)
 
         over(shifted)
 

@@ -70,7 +70,9 @@ def compile_kernel(
         CodegenError: numba cannot type the function, or LLVM rejects what numba made (bugs of the function).
     """
     numbers = tuple(int(i) for i in integers), tuple(float(f) for f in floats)
-    return _kernel(stem, function, tuple(dtypes), target, *numbers, units, scratch, fastmath)
+    # By name as well, because -0 equals 0.
+    name = kernel_name(stem, origin(function), tuple(dtypes), target, *numbers, units, scratch, fastmath)
+    return _kernel(name, stem, function, tuple(dtypes), target, *numbers, units, scratch, fastmath)
 
 
 @cache
@@ -117,6 +119,7 @@ def origin(function: KernelFunction) -> tuple[str, str, str]:
 
 @cache
 def _kernel(
+    name: str,
     stem: str,
     function: KernelFunction,
     dtypes: tuple[DType, ...],
@@ -127,7 +130,6 @@ def _kernel(
     scratch: tuple[DType, int],
     fastmath: bool,
 ) -> Kernel:
-    name = kernel_name(stem, origin(function), dtypes, target, integers, floats, units, scratch, fastmath)
     text, symbol = numba_text(stem, function, (*dtypes, DType.I64, DType.F64, scratch[0]), 2, fastmath)
     entry = NumbaEntry(target, name, len(dtypes))
     tables = entry.b.table("integers", I64, integers), entry.b.table("floats", F64, floats)

@@ -139,7 +139,8 @@ def lower_lrn(op: Op[Lrn], target: TargetDescription) -> Kernel | None:
     batch, channels, *spatial = op.result.type.shape
     before = (operator.size - 1) // 2
     # Three quarters are the exponent of nearly every network; roots are much quicker than powers.
-    power = "(math.sqrt(base) * math.sqrt(math.sqrt(base)))" if operator.beta == 0.75 else "base ** {real}(f[2])"
+    has_roots = operator.beta == 0.75 and operator.has_plain_power
+    power = "(math.sqrt(base) * math.sqrt(math.sqrt(base)))" if has_roots else "base ** {real}(f[2])"
     source = _LRN.replace("{power}", power).replace("{real}", f"np.{op.result.type.dtype.numpy.name}")
     numbers = channels, math.prod(spatial), before, operator.size - 1 - before
     floats = operator.alpha / operator.size, operator.bias, operator.beta

@@ -110,7 +110,7 @@ def lower_pool(op: Op[MaxPool | AveragePool | LpPool], target: TargetDescription
             return None
         wide, initial, step, result = DType.F64, "0.0", "total + v", "total / count"
         if isinstance(operator, LpPool):
-            step, result = f"total + abs(np.float64(v)) ** {operator.p}", f"total ** {1 / operator.p!r}"
+            step, result = f"total + abs(np.float64(v)) ** {float(operator.p)!r}", f"total ** {1 / operator.p!r}"
         elif isinstance(operator, AveragePool):
             count = _count(operator.count_include_pad)
     source = _SOURCE.format(

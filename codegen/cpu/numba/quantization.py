@@ -74,7 +74,8 @@ def _dynamic(x, y, scale, zero, n, f, scratch, begin, end):
         low = min(low, x[i])
         high = max(high, x[i])
     step = (high - low) / np.float32(255) if high > low else np.float32(1)
-    middle = np.uint8(np.rint(min(max(-low / step, np.float32(0)), np.float32(255))))
+    offset = -low / step
+    middle = np.uint8(np.rint(offset)) if offset <= np.float32(255) else np.uint8(255)
     scale[0], zero[0] = step, middle
     for i in range(count):
         y[i] = quantized(x[i], step, middle, 0, 255)

@@ -75,7 +75,7 @@ def lower_reduction(op: Op, target: TargetDescription) -> Kernel | None:
 def _norm(p: int) -> Reduction:
     if p in (1, 2):
         return _REDUCTIONS[f"reduce_l{p}"]
-    return Reduction(0, f"a + abs(v) ** {p}", f"a ** {1 / p!r}")
+    return Reduction(0, f"a + abs(v) ** {float(p)!r}", f"a ** {1 / p!r}")
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,8 @@ def _typed(reduction: Reduction, dtype: DType) -> _Typed | None:
         wide = DType.F32 if dtype is DType.F16 else dtype
         return _Typed(dtype, number(initial, dtype), reduction.step, "a", element, wide)
     if dtype.is_float:
-        return _Typed(dtype, number(reduction.initial, DType.F64), reduction.step, reduction.finish, element, DType.F64)
+        initial, element = number(reduction.initial, DType.F64), f"np.float64({element})"
+        return _Typed(dtype, initial, reduction.step, reduction.finish, element, DType.F64)
     accumulator = DType.U64 if dtype.name.startswith("U") else DType.I64
     total = f"np.{dtype.numpy.name}(a)"
     finish = reduction.finish

@@ -22,17 +22,6 @@ MOST_DIMENSIONS = 6
 """Between the first and the last resampled one; two loops for each are nested, and Python nests no more than 20."""
 
 
-def _kept(operator: Resize, type_shape: tuple[int, ...], d: int) -> bool:
-    """Whether a dimension stays as it is."""
-    if operator.keeps(d, type_shape[d]):
-        return True
-    if operator.extents[d] != type_shape[d] or operator.coordinates == "tf_crop_and_resize":
-        return False
-    indices, weights = operator.taps(d, type_shape[d])
-    chosen = indices[np.arange(len(indices)), weights.argmax(1)]
-    return bool((weights.max(1) == 1).all() and (chosen == np.arange(type_shape[d])).all())
-
-
 def _nearest(rank: int) -> KernelFunction:
     """A kernel for ``rank`` sampled dimensions between an outer one, of the work items, and inner rows."""
     q = "u"
@@ -73,7 +62,7 @@ def lower_resize(op: Op[Resize], target: TargetDescription) -> Kernel | None:
     if not (is_plain(op) and is_movement(op)):
         return None
     shape, strides = type.shape, row_major(type.shape)
-    sampled = [d for d in range(type.rank) if not _kept(operator, shape, d)]
+    sampled = [d for d in range(type.rank) if not operator.is_identity(d, shape[d])]
     first, last = (sampled[0], sampled[-1] + 1) if sampled else (0, 1)
     if not shape:
         return None
@@ -98,6 +87,9 @@ def lower_resize(op: Op[Resize], target: TargetDescription) -> Kernel | None:
     for d in dimensions:
         indices, factors = operator.taps(d, shape[d])
         taps = indices.shape[1]
+        if d not in sampled:
+            # No neighbour counts, not even with a weight of 0, by which infinity would become NaN.
+            indices, factors = np.arange(shape[d])[:, None].repeat(taps, 1), np.full(factors.shape, 1 / taps)
         offsets = indices * strides[d]
         if cropped:
             point = operator.source_coordinates(d, shape[d])

@@ -92,7 +92,8 @@ def lower_softmax(op: Op[Softmax | LogSoftmax], target: TargetDescription) -> Ke
         units=outer,
         integers=(length, inner),
         scratch=(DType.F64, 0 if inner == 1 else 2 * inner),
-        fastmath=True,
+        # Reordered, the subtractions of the logarithm would lose the smaller term.
+        fastmath=not isinstance(operator, LogSoftmax),
     )
 
 
