@@ -174,6 +174,7 @@ class Session:
         """The outputs: name, dtype and shape."""
         return self.artifact.manifest.outputs
 
+    @resources("run")
     def run(self, inputs: Mapping[str, np.ndarray]) -> Outputs:
         """The outputs for these inputs, by name, in new arrays.
 
@@ -218,6 +219,7 @@ class Session:
         self._queue.put(request, timeout)
         return request
 
+    @resources("profile")
     def profile(self, inputs: Mapping[str, np.ndarray] | None = None, *, rounds: int = 10) -> Profile:
         """Times of the whole network and of each step, medians over `rounds` runs after one that does not count.
 
