@@ -14,6 +14,7 @@ def clone_module(module: Module, functions: Collection[str] | None = None) -> Mo
         functions: names of the functions to copy, with the constants that they read; all of both by default.
     """
     copy = Module(module.name)
+    copy.folding = module.folding
     copy.metadata = dict(module.metadata)
     constants: dict[Value, Value] = {}
     for constant in module.constants.values():

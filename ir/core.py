@@ -6,14 +6,15 @@ function's ops form a linked list: inserting, erasing or moving ops while iterat
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, KeysView, Sequence
 from typing import TYPE_CHECKING, Generic, TypeGuard, TypeVar, overload
 
 import numpy as np
 
 from tilewright.errors import IRError
 
-from .names import Names
 from .text.literals import Literal, digest_of
 from .types import TensorType
 
@@ -44,18 +45,19 @@ class Value:
         producer: the op that makes it, ``None`` for parameters and constants.
     """
 
-    __slots__ = ("_uses", "name", "producer", "type")
+    __slots__ = ("_returns", "_uses", "name", "producer", "type")
 
     def __init__(self, name: str, type: TensorType, producer: Op | None = None) -> None:
         self.name = name
         self.type = type
         self.producer = producer
         self._uses: dict[tuple[Op | Function, int], None] = {}
+        self._returns = 0
 
     @property
-    def uses(self) -> tuple[tuple[Op | Function, int], ...]:
-        """(user, operand index) pairs; a function uses the values that it returns."""
-        return tuple(self._uses)
+    def uses(self) -> KeysView[tuple[Op | Function, int]]:
+        """(user, operand index) pairs as they are now; a function uses the values that it returns."""
+        return self._uses.keys()
 
     @property
     def users(self) -> tuple[Op, ...]:
@@ -64,11 +66,11 @@ class Value:
 
     @property
     def is_returned(self) -> bool:
-        return any(isinstance(user, Function) for user, _ in self._uses)
+        return self._returns > 0
 
     def replace_all_uses(self, other: Value) -> None:
         """Make every user read ``other`` instead."""
-        for user, index in self.uses:
+        for user, index in [*self._uses]:
             user.set_operand(index, other)
 
     def __repr__(self) -> str:
@@ -181,6 +183,13 @@ class Op(Generic[OperatorT_co]):
         """Multiply-accumulates of one execution; 0 for operators that are not counted in them."""
         return self.operator.macs(types_of(self._operands), types_of(self.results))
 
+    @property
+    def work(self) -> int:
+        """Steps of one execution, about: multiply-accumulates, elements of windows, or elements read and written."""
+        taps = math.prod(getattr(self.operator, "kernel", ()))
+        elements = sum(value.type.elements for value in self.results) * taps
+        return max(self.macs, elements + sum(value.type.elements for value in self.inputs))
+
     def evaluate(self, arrays: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:
         """Results by the operator's reference, for the elements of the operands."""
         return self.operator.evaluate(arrays, types_of(self._operands), types_of(self.results))
@@ -232,6 +241,13 @@ class Op(Generic[OperatorT_co]):
         if self.function is not None:
             self.function._unlink(self)
 
+    def following(self) -> Iterator[Op]:
+        """The ops behind this one, from the next on."""
+        op = self._next
+        while op is not None:
+            yield op
+            op = op._next
+
     def __repr__(self) -> str:
         from .text.printer import print_op
 
@@ -276,19 +292,27 @@ class Function:
     def set_results(self, values: Sequence[Value], names: Sequence[str] | None = None) -> None:
         """Return ``values``, under ``names`` or, by default, under their own names."""
         for index, old in enumerate(self._results):
-            old._uses.pop((self, index), None)
+            self._release(old, index)
         self._results = list(values)
         self.result_names = list(names) if names is not None else [value.name for value in values]
         for index, value in enumerate(self._results):
-            value._uses[self, index] = None
+            self._return(value, index)
 
     def set_operand(self, index: int, value: Value | None) -> None:
         """Return ``value`` as result ``index`` from now on."""
         if value is None:
             raise IRError("a function cannot return nothing", op=self.name)
-        self._results[index]._uses.pop((self, index), None)
+        self._release(self._results[index], index)
         self._results[index] = value
+        self._return(value, index)
+
+    def _return(self, value: Value, index: int) -> None:
         value._uses[self, index] = None
+        value._returns += 1
+
+    def _release(self, value: Value, index: int) -> None:
+        del value._uses[self, index]
+        value._returns -= 1
 
     @property
     def ops(self) -> Iterator[Op]:
@@ -373,6 +397,7 @@ class Module:
         functions: by name; ``main`` is the entry.
         constants: by name.
         metadata: facts about the origin that travel along (producer, opset, source digest).
+        folding: bytes and steps that may still go into computing constants, ``None`` before any did.
     """
 
     def __init__(self, name: str) -> None:
@@ -380,6 +405,8 @@ class Module:
         self.functions: dict[str, Function] = {}
         self.constants: dict[str, Constant] = {}
         self.metadata: dict[str, str] = {}
+        self.folding: tuple[int, int] | None = None
+        self._numbers: Counter[str] = Counter()
 
     @property
     def main(self) -> Function:
@@ -401,7 +428,14 @@ class Module:
 
     def add_constant(self, name: str, array: np.ndarray, type: TensorType | None = None) -> Constant:
         """Add a constant, under a name derived from ``name`` that is still free."""
-        unique = Names(self.constants, "_").take(name) if name in self.constants else name
+        unique = name
+        if name in self.constants:
+            # The first free number, but where there are many of one name that would take longer and longer.
+            tried = self._numbers[name] if self._numbers[name] > 64 else 0
+            while unique in self.constants:
+                tried += 1
+                unique = f"{name}_{tried}"
+            self._numbers[name] = tried
         constant = Constant(unique, array, type)
         self.constants[unique] = constant
         return constant

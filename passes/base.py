@@ -15,11 +15,14 @@ import os
 import re
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, ClassVar
 
 import numpy as np
 
+from tilewright import limits
 from tilewright.errors import ModelError, PassError, TilewrightError, UsageError
 
 from ..ir.core import Module, Op, Value
@@ -184,6 +187,12 @@ def print_option(value: Any) -> str:
     if isinstance(value, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
         return value if value not in WORDS else json.dumps(value)
     return json.dumps(str(value), ensure_ascii=False)
+
+
+def merged_loc(ops: Iterable[Op]) -> tuple[str, ...]:
+    """The source nodes of what stands for all of ``ops``, in order, each once; the first ones where they are many."""
+    names = dict.fromkeys(name for op in ops for name in op.loc)
+    return tuple(islice(names, limits.SOURCES))
 
 
 def erase_dead(op: Op) -> int:

@@ -12,7 +12,6 @@ the values must be the same.
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ from tilewright.errors import IRError, PassError
 from ..ir.core import Constant, Module, Op, OperatorT, OperatorT_co, Value, is_op
 from ..ir.op import Operator
 from ..ir.types import TensorType
-from .base import Record, erase_dead
+from .base import Record, erase_dead, merged_loc
 
 Predicate = Callable[[Op[OperatorT]], bool]
 
@@ -173,7 +172,7 @@ class Match(Generic[OperatorT_co]):
         function = self.root.function
         assert function is not None
         sources = reversed(self.ops) if origin is None else origin
-        loc = tuple(dict.fromkeys(itertools.chain.from_iterable(op.loc for op in sources)))
+        loc = merged_loc(sources)
         op = function.insert(Op(operator, operands, result_types, loc=loc), self.root)
         if len(op.results) in (1, len(self.root.results)):
             for value, replaced in zip(op.results, self.root.results, strict=False):
@@ -309,6 +308,10 @@ class Driver:
         return bool(fired)
 
 
+_MANY = 64
+"""So many uses are far from one."""
+
+
 def _apply(rule: Rule[OperatorT], module: Module, op: Op, record: Record) -> list[Op] | None:
     """Apply ``rule`` at ``op`` if it matches; the ops to visit again, or ``None`` if it does not."""
     found = match(rule.pattern, module, op)
@@ -336,8 +339,8 @@ def _apply(rule: Rule[OperatorT], module: Module, op: Op, record: Record) -> lis
     op.replace_with(*values)
     for source in sources:
         erase_dead(source)
-    # A producer that lost a use may now be used once, which some patterns ask for.
+    # A producer that lost a use may now be used once, which some patterns ask for; not one that has many left.
     for value in values:
         touched += [value.producer] if value.producer is not None else []
-        touched += value.users
+        touched += value.users if len(value.uses) <= _MANY else ()
     return [candidate for candidate in touched if candidate.function is not None]

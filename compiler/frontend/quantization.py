@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 
-from ...ir.core import Op, Value
+from ...ir.core import Constant, Op, Value
 from ...ir.ops.quantization import (
     Dequantize,
     DequantizeLinear,
@@ -24,6 +25,31 @@ exports_as("DequantizeLinear", DequantizeLinear)
 one_to_one("DynamicQuantizeLinear", DynamicQuantizeLinear)
 
 
+def scale_and_zero_point(node: Node, index: int, dtype: DType | None = None) -> tuple[Value, Value | None]:
+    """Inputs ``index`` and ``index + 1``; what of them is known is such that it means something.
+
+    Args:
+        dtype: of the integers, ``None`` where it is the zero point that says so.
+
+    Raises:
+        ModelError: a scale is no number, not positive or not finite.
+        UnsupportedError: the zero point is none of the integers.
+    """
+    scale, zero = node.input(index), node.optional(index + 1)
+    if isinstance(scale, Constant) and scale.type.dtype.is_float:
+        # Engines compute in float32, where a tiny scale is 0 and a huge one infinite.
+        scales = scale.array.reshape(-1).astype(np.float32)
+        bad = np.flatnonzero(~(np.isfinite(scales) & (scales > 0)))
+        if bad.size:
+            found = scale.array.reshape(-1)[bad[0]].item()
+            where = f" for channel {bad[0]}" if scales.size > 1 else ""
+            raise node.model_error(f"scale {scale.name!r} is not positive and finite", found=f"{found}{where}")
+    if zero is not None and dtype is not None and zero.type.dtype is not dtype:
+        message = f"zero point {zero.name!r} is of another type than the integers"
+        raise node.unsupported(message, expected=dtype.value, found=zero.type.dtype.value)
+    return scale, zero
+
+
 def quantized_axis(node: Node, x: Value, scale: Value) -> int | None:
     """The dimension that the scales run along, ``None`` where there is one for the whole tensor."""
     if node.int("block_size", 0):
@@ -36,8 +62,9 @@ def quantized_axis(node: Node, x: Value, scale: Value) -> int | None:
 
 @imports("QuantizeLinear")
 def import_quantize_linear(node: Node, importer: Importer) -> Value:
-    x, scale, zero = node.input(0), node.input(1), node.optional(2)
-    axis = quantized_axis(node, x, scale)
+    x = node.input(0)
+    axis = quantized_axis(node, x, node.input(1))
+    scale, zero = scale_and_zero_point(node, 1)
     if zero is not None:
         to = zero.type.dtype
     else:
@@ -56,8 +83,9 @@ def export_quantize_linear(op: Op[QuantizeLinear], exporter: Exporter) -> None:
 
 @imports("DequantizeLinear")
 def import_dequantize_linear(node: Node, importer: Importer) -> Value:
-    x, scale, zero = node.input(0), node.input(1), node.optional(2)
-    axis = quantized_axis(node, x, scale)
+    x = node.input(0)
+    axis = quantized_axis(node, x, node.input(1))
+    scale, zero = scale_and_zero_point(node, 1, x.type.dtype)
     return importer.emit_one(DequantizeLinear(axis), x, scale, zero)
 
 

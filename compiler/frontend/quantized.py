@@ -24,6 +24,7 @@ from .matmul import matrix
 from .onnx.exporter import MICROSOFT, Exporter, exports
 from .onnx.importer import Importer, Node, imports
 from .pooling import average_pool, window_attributes
+from .quantization import scale_and_zero_point
 from .shape import cast, reshape
 
 
@@ -98,13 +99,14 @@ def export_global_max_pool(op: Op[GlobalMaxPool], exporter: Exporter) -> None:
     exporter.write_as(op, "ReduceMax", [op.operands.x, axes], keepdims=1)
 
 
-def _quantization(node: Node, index: int, axis: int | None = None) -> Quantization:
+def _quantization(node: Node, index: int, dtype: DType, axis: int | None = None) -> Quantization:
     """Of which inputs ``index`` and ``index + 1``, which must be known, are scale and zero point.
 
     Args:
+        dtype: of the integers.
         axis: the dimension that several scales run along, ``None`` where there must be one.
     """
-    quant = quantization_of(node.input(index), node.optional(index + 1), axis)
+    quant = quantization_of(*scale_and_zero_point(node, index, dtype), axis)
     if quant is None:
         scale, zero = node.constant(index, "the scale"), node.optional_constant(index + 1, "the zero point")
         raise node.unsupported(
@@ -125,7 +127,8 @@ def _assumed(importer: Importer, x: Value, quant: Quantization) -> Value:
 
 def _typed(node: Node, importer: Importer, index: int) -> Value:
     """Input ``index`` with scale and zero point behind it, as one value of a quantised type."""
-    return _assumed(importer, node.input(index), _quantization(node, index + 1))
+    x = node.input(index)
+    return _assumed(importer, x, _quantization(node, index + 1, x.type.dtype))
 
 
 def _emit(importer: Importer, operator: Operator, quant: Quantization, x: Value, *others: Value | None) -> Value:
@@ -167,9 +170,8 @@ def _product(node: Node, importer: Importer, operator: Conv | MatMul, axis: int,
         axis: of the weights, along which their scales may run.
     """
     x, w, zero_y = node.input(0), node.input(3), node.input(7)
-    quants = [
-        quantization_of(node.input(i), node.input(i + 1), along) for i, along in ((1, None), (4, axis), (6, None))
-    ]
+    places = ((1, x.type.dtype, None), (4, w.type.dtype, axis), (6, None, None))
+    quants = [quantization_of(*scale_and_zero_point(node, i, dtype), along) for i, dtype, along in places]
     if quants[0] is None or quants[1] is None or quants[2] is None:
         return None
     types = [x.type.with_quant(quants[0]), w.type.with_quant(quants[1]), b.type if b is not None else None]
@@ -199,19 +201,21 @@ def _requantized(node: Node, importer: Importer, total: Value, channels: tuple[i
 @imports("QLinearAdd", "QLinearMul", domain=MICROSOFT)
 def import_binary(node: Node, importer: Importer) -> Value:
     operator = Add() if node.op_type == "QLinearAdd" else Mul()
-    return _emit(importer, operator, _quantization(node, 6), _typed(node, importer, 0), _typed(node, importer, 3))
+    x, y = _typed(node, importer, 0), _typed(node, importer, 3)
+    return _emit(importer, operator, _quantization(node, 6, x.type.dtype), x, y)
 
 
 @imports("QLinearSigmoid", "QLinearLeakyRelu", domain=MICROSOFT)
 def import_table(node: Node, importer: Importer) -> Value:
     operator = Sigmoid() if node.op_type == "QLinearSigmoid" else LeakyRelu(node.float("alpha", 0.01))
-    return _emit(importer, operator, _quantization(node, 3), _typed(node, importer, 0))
+    x = _typed(node, importer, 0)
+    return _emit(importer, operator, _quantization(node, 3, x.type.dtype), x)
 
 
 @imports("QLinearConcat", domain=MICROSOFT)
 def import_concat(node: Node, importer: Importer) -> Value:
     """Inputs are scale and zero point of the result, then each operand with its own."""
-    quant = _quantization(node, 0)
+    quant = _quantization(node, 0, node.input(2).type.dtype)
     parts = [_typed(node, importer, index) for index in range(2, len(node.inputs), 3)]
     unified = [importer.emit_one(Requantize(), part, types=[part.type.with_quant(quant)]) for part in parts]
     joined = importer.emit_one(Concat(node.axis(parts[0].type.rank, 1)), *unified)
@@ -226,7 +230,7 @@ def import_softmax(node: Node, importer: Importer) -> Value:
     real = importer.emit_one(Dequantize(), _typed(node, importer, 0))
     x = node.input(0).type
     y = importer.emit_one(Softmax(node.axis(x.rank, -1)), real)
-    integers = importer.emit_one(Quantize(), y, types=[x.with_quant(_quantization(node, 3))])
+    integers = importer.emit_one(Quantize(), y, types=[x.with_quant(_quantization(node, 3, x.dtype))])
     return importer.emit_one(StorageCast(), integers)
 
 
@@ -235,10 +239,12 @@ def import_gemm(node: Node, importer: Importer) -> Value:
     if node.float("alpha", 1.0) != 1.0 or node.optional(7) is None:
         raise node.unsupported("only a QGemm with alpha 1 and a quantised result is supported")
     operator = MatMul(node.bool("transA", 0), node.bool("transB", 0))
-    w = _assumed(importer, node.input(3), _quantization(node, 4, 0 if operator.transpose_b else 1))
+    w = node.input(3)
+    w = _assumed(importer, w, _quantization(node, 4, w.type.dtype, 0 if operator.transpose_b else 1))
     b = node.optional(6)
     b = reshape(importer, b, (b.type.elements,)) if b is not None else None
-    return _emit(importer, operator, _quantization(node, 7), _typed(node, importer, 0), w, b)
+    x = _typed(node, importer, 0)
+    return _emit(importer, operator, _quantization(node, 7, x.type.dtype), x, w, b)
 
 
 @imports("QLinearAveragePool", domain=MICROSOFT)
@@ -246,11 +252,13 @@ def import_average_pool(node: Node, importer: Importer) -> Value:
     if node.int("channels_last", 0) or node.int("ceil_mode", 0):
         raise node.unsupported("channels_last and ceil_mode are not supported on integers")
     operator = average_pool(node, node.input(0))
-    return _emit(importer, operator, _quantization(node, 3), _typed(node, importer, 0))
+    x = _typed(node, importer, 0)
+    return _emit(importer, operator, _quantization(node, 3, x.type.dtype), x)
 
 
 @imports("QLinearGlobalAveragePool", domain=MICROSOFT)
 def import_global_average_pool(node: Node, importer: Importer) -> Value:
     if node.int("channels_last", 0):
         raise node.unsupported("channels_last is not supported")
-    return _emit(importer, GlobalAveragePool(), _quantization(node, 3), _typed(node, importer, 0))
+    x = _typed(node, importer, 0)
+    return _emit(importer, GlobalAveragePool(), _quantization(node, 3, x.type.dtype), x)

@@ -11,7 +11,7 @@ from ...ir.core import Constant, Op, Value
 from ...ir.ops.shape import Cast, Expand, Reshape
 from ...ir.types import DType
 from .onnx.exporter import Exporter, exports
-from .onnx.importer import LARGEST_TENSOR, Importer, Node, imports
+from .onnx.importer import Importer, Node, imports
 from .onnx.one_to_one import exports_as
 from .onnx.tensors import element_type
 
@@ -138,7 +138,8 @@ def import_dropout(node: Node, importer: Importer) -> list[Value | None]:
         return [x]
     # The mask was a float tensor until it became boolean in version 10.
     dtype = np.dtype(np.bool_) if node.opset >= 10 else x.type.dtype.numpy
-    return [x, importer.constant(np.ones(x.type.shape, dtype), f"{node.name}_mask")]
+    mask = DType.of(dtype)
+    return [x, importer.described(node, x.type.shape, mask, lambda: np.ones(x.type.shape, dtype), "_mask")]
 
 
 @imports("Constant")
@@ -157,7 +158,7 @@ def import_constant_of_shape(node: Node, importer: Importer) -> Value:
     shape = node.integers(0, "the shape")
     value = node.attributes.get("value")
     filler = value.reshape(-1)[0] if value is not None else np.float32(0)
-    return importer.constant(np.full(shape, filler), node.name)
+    return importer.described(node, shape, DType.of(filler.dtype), lambda: np.full(shape, filler))
 
 
 @imports("EyeLike")
@@ -166,7 +167,8 @@ def import_eye_like(node: Node, importer: Importer) -> Value:
     if x.rank != 2:
         raise node.model_error("EyeLike takes a matrix", found=list(x.shape))
     dtype = element_type(node.int("dtype"), node.name) if node.has("dtype") else x.dtype
-    return importer.constant(np.eye(*x.shape, k=node.int("k", 0), dtype=dtype.numpy), node.name)
+    diagonal = node.int("k", 0)
+    return importer.described(node, x.shape, dtype, lambda: np.eye(*x.shape, k=diagonal, dtype=dtype.numpy))
 
 
 @imports("Range")
@@ -175,10 +177,10 @@ def import_range(node: Node, importer: Importer) -> Value:
     if delta == 0:
         raise node.model_error("the step of a range must not be 0")
     count = max(0, math.ceil((float(limit) - float(start)) / float(delta)))
-    if count * start.dtype.itemsize > LARGEST_TENSOR:
-        raise node.unsupported("the range is too long", found=f"{count} elements")
     # Accumulated products, not sums: element i is start + i * delta in the dtype of the operands.
-    return importer.constant(start + np.arange(count).astype(start.dtype) * delta, node.name)
+    return importer.described(
+        node, (count,), DType.of(start.dtype), lambda: start + np.arange(count).astype(start.dtype) * delta
+    )
 
 
 @imports("If")

@@ -45,7 +45,7 @@ class _Arena:
         for parameter in self._function.parameters:
             self._offset[parameter] = None
         for op in self._function.ops:
-            for value in op.inputs:
+            for value in dict.fromkeys(op.inputs):
                 if not self._is_whole(value):
                     at = self._offset[value]
                     raise _error(op, f"operand %{value.name} at {at} has been overwritten before this op reads it")
@@ -95,6 +95,7 @@ class _Arena:
         self._pieces[op.result] = tuple(piece for part in op.inputs for piece in self._pieces[part])
 
     def _write(self, op: Op, addresses: tuple[int | None, ...]) -> None:
+        writes: dict[int, Value] = {}
         for value, offset in zip(op.results, addresses, strict=True):
             if offset is None and not value.is_returned:
                 raise _error(op, f"result %{value.name} has no address and is no output")
@@ -106,13 +107,15 @@ class _Arena:
                 expected = f"a multiple of {BLOCK} within {self._bytes} bytes"
                 raise _error(op, f"result %{value.name} has a wrong address", expected, offset)
             self._offset[value] = offset
-            self._pieces[value] = (self._memory.write(Extent("arena", offset // BLOCK, -(-size // BLOCK))),)
-            for operand in op.inputs:
-                if not self._is_whole(operand):
-                    raise _error(op, f"result %{value.name} overwrites operand %{operand.name}")
-            for other in op.results:
-                if not self._is_whole(other):
-                    raise _error(op, f"results %{other.name} and %{value.name} overlap")
+            piece = self._memory.write(Extent("arena", offset // BLOCK, -(-size // BLOCK)))
+            self._pieces[value] = (piece,)
+            writes[piece.write] = value
+        for operand in dict.fromkeys(op.inputs):
+            if (write := self._memory.intruder(self._pieces.get(operand, ()))) is not None:
+                raise _error(op, f"result %{writes[write].name} overwrites operand %{operand.name}")
+        for other in op.results:
+            if (write := self._memory.intruder(self._pieces.get(other, ()))) is not None:
+                raise _error(op, f"results %{other.name} and %{writes[write].name} overlap")
 
 
 def _error(op: Op, message: str, expected: object = None, found: object = None) -> PassError:

@@ -6,15 +6,20 @@ import math
 from dataclasses import dataclass
 
 from ...ir.annotations import ALIAS, ARENA_BYTES, AT
-from ...ir.core import Constant, Module, Op
+from ...ir.core import Constant, Module, Op, Value
 from ...ir.layout import BLOCK, bytes_of, is_same_order
 from ...ir.ops.layout import Reorder
 from ...ir.ops.movement import Concat
 from ...ir.ops.shape import Reshape
 from ..base import Pass, Record
 from ..invariants import OUTPUTS_APART, UNPLANNED
-from ..memory.plan import Parts, aligned, plan_memory, root_of
+from ..memory.plan import Parts, aligned, plan_memory, root_of, roots_of
 from .check_cpu_memory import SOUND
+
+_MOST_PIECES = 256
+"""From so many results at most is one joined without a copy, those of joints inside of it included: each counts again
+whenever it is read.
+"""
 
 
 @dataclass(frozen=True)
@@ -33,12 +38,15 @@ class PlanCpuMemory(Pass):
     def apply(self, module: Module, record: Record) -> bool:
         function = module.main
         parts: Parts = {}
+        pieces: dict[Value, int] = {}
         for op in function.ops:
             if any(value.is_returned for value in op.results):
                 continue
             if _is_alias(op):
-                parts[op.result] = (op.inputs[0], 0)
-            elif _joins_in_place(op, parts):
+                pieces[op.result] = pieces.get(op.inputs[0], 1)
+                parts[op.result] = root_of(op.inputs[0], parts)
+            elif _joins_in_place(op, parts) and sum(pieces.get(part, 1) for part in op.inputs) <= _MOST_PIECES:
+                pieces[op.result] = sum(pieces.get(part, 1) for part in op.inputs)
                 offset = 0
                 for part in op.inputs:
                     parts[root_of(part, parts)[0]] = (op.result, offset)
@@ -48,9 +56,10 @@ class PlanCpuMemory(Pass):
             ALIAS.set(op, 0)
             record.counts["alias"] += 1
         offsets, arena_bytes = plan_memory(function, parts, lambda value: bytes_of(value.type))
+        roots = roots_of(parts)
         for op in function.ops:
-            roots = (root_of(value, parts) for value in op.results)
-            AT.set(op, tuple(offsets[root] + start if root in offsets else None for root, start in roots))
+            places = (roots.get(value, (value, 0)) for value in op.results)
+            AT.set(op, tuple(offsets[root] + start if root in offsets else None for root, start in places))
         ARENA_BYTES.set(function, arena_bytes)
         record.counts["buffer"] = len(offsets)
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from ...ir.annotations import DRAM, INPUTS, REGION_BYTES, MapAddress
@@ -12,7 +13,7 @@ from ...ir.ops.movement import Concat
 from ...ir.ops.shape import Reshape
 from ...runtime.machine import CHANNEL_BLOCK
 from ..base import Pass, Record
-from ..memory.plan import Parts, aligned, plan_memory, root_of
+from ..memory.plan import Parts, aligned, plan_memory, roots_of
 from .check_device_memory import DEVICE_SOUND
 from .outline_device import device_functions
 
@@ -52,22 +53,22 @@ def is_packed(value: Value) -> bool:
     return few and not value.is_returned and all(reads_rows(op) for op in value.users)
 
 
-def _joined_in_place(op: Op) -> list[Value]:
+def _joined_in_place(op: Op) -> set[Value]:
     """The operands of a concatenation along channels that can be written into its buffer."""
     if not isinstance(op.operator, Concat) or op.operator.axis != 1 or op.result.type.rank < 3:
-        return []
-    found: list[Value] = []
-    for value in op.inputs:
+        return set()
+    found: set[Value] = set()
+    for value, count in Counter(op.inputs).items():
         producer = value.producer
         own = producer is not None and not isinstance(producer.operator, (Concat, Reshape))
-        if own and not value.is_returned and op.inputs.count(value) == 1 and not _is_joined_elsewhere(value, op):
-            found.append(value)
+        if own and not value.is_returned and count == 1 and not _is_joined_elsewhere(value, op):
+            found.add(value)
     return found
 
 
 def _is_joined_elsewhere(value: Value, op: Op) -> bool:
-    users = [user for user in value.users if isinstance(user.operator, Concat)]
-    return bool(users) and users[0] is not op
+    first = next((user for user, _ in value.uses if isinstance(user, Op) and isinstance(user.operator, Concat)), None)
+    return first is not None and first is not op
 
 
 def plan(function: Function) -> tuple[dict[Value, MapAddress], dict[str, int]]:
@@ -88,8 +89,8 @@ def plan(function: Function) -> tuple[dict[Value, MapAddress], dict[str, int]]:
     offsets, sizes["scratch"] = plan_memory(function, parts, lambda value: map_shape(value.type).padded_elements)
     for value, offset in offsets.items():
         addresses[value] = MapAddress("scratch", offset, map_shape(value.type).padded_channels, True)
-    for value, (whole, _) in parts.items():
-        root, channel = root_of(value, parts)
+    for value, (root, channel) in roots_of(parts).items():
+        whole, _ = parts[value]
         base = addresses[root]
         # What is the whole of its owner has the padding of the channels for itself as well.
         fills = map_shape(value.type).channels == map_shape(whole.type).channels

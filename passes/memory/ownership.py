@@ -49,7 +49,16 @@ class Ownership:
 
     def is_whole(self, pieces: Iterable[Piece]) -> bool:
         """Whether nothing has been written to the pieces since."""
-        return all(bool((self._runs(piece.extent) == piece.write).all()) for piece in pieces)
+        return self.intruder(pieces) is None
+
+    def intruder(self, pieces: Iterable[Piece]) -> int | None:
+        """A write that is there in the place of the pieces' own, ``None`` where nothing has been written since."""
+        for piece in pieces:
+            owners = self._runs(piece.extent)
+            is_other = owners != piece.write
+            if is_other.any():
+                return int(owners[is_other][0])
+        return None
 
     def _runs(self, extent: Extent) -> NDArray[np.int32]:
         """The owners of each unit of each run, [runs, width], without a copy."""

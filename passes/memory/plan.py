@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...ir.core import Function, Value
-from .allocation import HEURISTICS, Buffer, peak
+from .allocation import Buffer, pack, peak
 
 ALIGNMENT = 64
 """Bytes: a cache line, a 512-bit vector and a DRAM burst."""
@@ -28,6 +28,21 @@ def root_of(value: Value, parts: Parts) -> tuple[Value, int]:
     return value, offset
 
 
+def roots_of(parts: Parts) -> dict[Value, tuple[Value, int]]:
+    """:func:`root_of` for every part, however deep they are nested."""
+    found: dict[Value, tuple[Value, int]] = {}
+    for value in parts:
+        path: list[Value] = []
+        while value in parts and value not in found:
+            path.append(value)
+            value = parts[value][0]
+        root, offset = found.get(value, (value, 0))
+        for part in reversed(path):
+            offset += parts[part][1]
+            found[part] = root, offset
+    return found
+
+
 def plan_memory(function: Function, parts: Parts, bytes_of: Callable[[Value], int]) -> tuple[dict[Value, int], int]:
     """The offset in bytes of each op result that is neither returned nor part of another value; size of the arena.
 
@@ -38,11 +53,12 @@ def plan_memory(function: Function, parts: Parts, bytes_of: Callable[[Value], in
         bytes_of: size of a value in bytes.
     """
     ranges: dict[Value, tuple[int, int]] = {}
+    roots = roots_of(parts)
     for step, op in enumerate(function.ops):
         for value in (*op.results, *op.inputs):
-            root, _ = root_of(value, parts)
+            root, _ = roots.get(value, (value, 0))
             ranges[root] = (ranges.get(root, (step, step))[0], step)
     owners = [v for op in function.ops for v in op.results if v not in parts and not v.is_returned]
     buffers = [Buffer(aligned(bytes_of(value)), *ranges[value]) for value in owners]
-    best = min((heuristic(buffers) for heuristic in HEURISTICS), key=lambda offsets: peak(buffers, offsets))
+    best = pack(buffers)
     return dict(zip(owners, best, strict=True)), peak(buffers, best)

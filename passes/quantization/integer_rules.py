@@ -64,8 +64,8 @@ def _only_producer(op: Op) -> Op | None:
     value = op.operands[0]
     if value is None or value.producer is None or len(value.producer.results) != 1 or value.is_returned:
         return None
-    for user in value.users:
-        same = isinstance(user.operator, Quantize) and user.result.type == op.results[0].type
+    for user, _ in value.uses:
+        same = isinstance(user, Op) and isinstance(user.operator, Quantize) and user.result.type == op.results[0].type
         if user is not op and not same:
             return None
     return value.producer

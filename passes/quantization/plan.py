@@ -122,5 +122,5 @@ def _fused_activation(op: Op) -> Op | None:
     """The clamp that is the only reader of the result, which then is not quantised itself."""
     if is_moving(op) or isinstance(op.operator, Activation) or len(op.results) != 1 or len(op.result.uses) != 1:
         return None
-    user = op.result.uses[0][0]
+    user = next(iter(op.result.uses))[0]
     return user if isinstance(user, Op) and isinstance(user.operator, (Relu, Clip)) else None

@@ -37,11 +37,15 @@ class RemoveFakeQuantization(Pass):
 def _parameters(
     conversion: Op[QuantizeLinear | DequantizeLinear], dtype: DType
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Scales and zero points of a conversion from or to ``dtype``, both flat; ``None`` if they are not constants."""
+    """Scales and zero points of a conversion from or to ``dtype``, both flat; ``None`` if they are not constants, or a
+    scale is not positive and finite.
+    """
     _, scale, zero = conversion.operands
     if not isinstance(scale, Constant) or not isinstance(zero, (Constant, type(None))):
         return None
     scales = scale.array.reshape(-1)
+    if not (np.isfinite(scales) & (scales > 0)).all():
+        return None
     return scales, zero.array.reshape(-1) if zero is not None else np.zeros(scales.shape, dtype.numpy)
 
 

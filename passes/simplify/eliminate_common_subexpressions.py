@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from ...ir.core import Module, Op
-from ..base import Pass, Record
+from ..base import Pass, Record, merged_loc
 from ..invariants import UNPLANNED
 
 
@@ -23,13 +23,16 @@ class EliminateCommonSubexpressions(Pass):
     def apply(self, module: Module, record: Record) -> bool:
         record.counts["constant"] = _merge_constants(module)
         for function in module.functions.values():
-            seen: dict[Hashable, Op] = {}
+            first: dict[Hashable, Op] = {}
+            equal: dict[Op, list[Op]] = {}
             for op in function.ops:
-                kept = seen.setdefault(_key(op), op)
+                kept = first.setdefault(_key(op), op)
                 if kept is not op:
-                    kept.loc = tuple(dict.fromkeys((*kept.loc, *op.loc)))
+                    equal.setdefault(kept, [kept]).append(op)
                     op.replace_with(*kept.results)
-                    record.counts["op"] += 1
+            for kept, ops in equal.items():
+                kept.loc = merged_loc(ops)
+                record.counts["op"] += len(ops) - 1
         return record.counts.total() > 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tilewright import limits
 from tilewright.errors import TilewrightError
 
 from ...ir.core import Constant, Module, Op
@@ -16,8 +17,9 @@ from ..invariants import UNPLANNED
 class FoldConstants(Pass):
     """Replaces each op that reads nothing but constants by the constants that its reference computes.
 
-    What becomes dead is erased, unused constants are dropped. An op that fails on its operands (such as a gather
-    out of range) stays: the failure belongs to the run.
+    What becomes dead is erased, unused constants are dropped, each as soon as nothing reads it. When all that was
+    computed passes the limits, which grow with the constants of the module, the other ops stay. An op that fails on
+    its operands (such as a gather out of range) stays: the failure belongs to the run.
 
     Attributes:
         max_bytes: an op is left alone if its results would take more; an expanded constant can be cheaper to
@@ -31,13 +33,16 @@ class FoldConstants(Pass):
     keep: tuple[str, ...] = ()
 
     def apply(self, module: Module, record: Record) -> bool:
+        room, steps = module.folding or _budget(module)
         for function in module.functions.values():
             for op in function.ops:
                 if not any(value.uses for value in op.results):
                     record.counts["dead op"] += erase_dead(op)
-                elif self._is_foldable(op):
-                    record.counts[op.name] += _fold(module, op)
-        record.counts["unused constant"] = module.drop_unused_constants()
+                elif self._is_foldable(op) and _size(op) <= room and op.work <= steps:
+                    room, steps = room - _size(op), steps - op.work
+                    _fold(module, op, record)
+        module.folding = room, steps
+        record.counts["unused constant"] += module.drop_unused_constants()
         return record.counts.total() > 0
 
     def _is_foldable(self, op: Op) -> bool:
@@ -45,18 +50,35 @@ class FoldConstants(Pass):
             op.name not in self.keep
             and not isinstance(op.operator, Call)
             and all(isinstance(value, Constant) for value in op.inputs)
-            and sum(value.type.elements * value.type.dtype.bytes for value in op.results) <= self.max_bytes
+            and _size(op) <= self.max_bytes
         )
 
 
-def _fold(module: Module, op: Op) -> int:
+def _budget(module: Module) -> tuple[int, int]:
+    """Bytes and steps for the constants of a module, before any was computed."""
+    held = [constant.type for constant in module.constants.values()]
+    size, elements = sum(type.elements * type.dtype.bytes for type in held), sum(type.elements for type in held)
+    return limits.FOLDED + 8 * size, limits.FOLDING + 8 * elements
+
+
+def _size(op: Op) -> int:
+    """Bytes of the results."""
+    return sum(value.type.elements * value.type.dtype.bytes for value in op.results)
+
+
+def _fold(module: Module, op: Op, record: Record) -> None:
     arrays = [value.array if isinstance(value, Constant) else None for value in op.operands]
     try:
         results = op.evaluate(arrays)
     except (TilewrightError, IndexError):
-        return 0
+        return
     constants = [
         module.add_constant(value.name, array, value.type) for value, array in zip(op.results, results, strict=True)
     ]
+    operands = dict.fromkeys(value for value in op.inputs if isinstance(value, Constant))
     op.replace_with(*constants)
-    return 1
+    for constant in operands:
+        if not constant.uses:
+            del module.constants[constant.name]
+            record.counts["unused constant"] += 1
+    record.counts[op.name] += 1

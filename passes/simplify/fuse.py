@@ -11,7 +11,7 @@ from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Add, Elementwise
 from ...ir.ops.fused import FusedElementwise, Step, fuse
 from ...ir.ops.matmul import MatMul
-from ..base import Pass, Record, erase_dead
+from ..base import Pass, Record, erase_dead, merged_loc
 from ..invariants import PLAIN, UNPLANNED
 from ..pattern import Driver, Match, Rule, node
 
@@ -88,8 +88,12 @@ def _residual(found: Match) -> Value | None:
 
 
 def _stands_before(first: Op, second: Op) -> bool:
-    assert first.function is not None
-    return next(op for op in first.function.ops if op is first or op is second) is first
+    after_first, after_second = first.following(), second.following()
+    while True:
+        if next(after_first, None) is second:
+            return True
+        if next(after_second, None) is first:
+            return False
 
 
 RULES: tuple[Rule, ...] = (
@@ -124,9 +128,11 @@ class _Group:
             v.producer for op in self._ordered(self.ops) for v in op.inputs if v.producer is not None
         )
         for producer in producers:
-            if producer in self.ops or not _may_join(producer) or producer.result.is_returned:
+            if producer in self.ops or not _may_join(producer):
                 continue
-            if producer.result.type.shape == self.root.result.type.shape and self.ops.issuperset(producer.result.users):
+            shape = self.root.result.type.shape
+            # No more is looked at than the first reader outside: a value may have very many.
+            if producer.result.type.shape == shape and all(user in self.ops for user, _ in producer.result.uses):
                 yield producer
 
     def size_with(self, candidate: Op) -> int:
@@ -155,7 +161,7 @@ class _Group:
                 statements.append((step.operator, tuple(local[index] for index in step.arguments)))
                 local.append(f"t{len(statements) - 1}")
             names[op.result] = local[-1]
-        loc = tuple(dict.fromkeys(name for op in ordered for name in op.loc))
+        loc = merged_loc(ordered)
         root = self.root
         fused = Op(fuse(*statements), operands, names=[root.result.name], loc=loc, annotations=root.annotations)
         function.insert(fused, root)

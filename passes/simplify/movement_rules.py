@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from tilewright import limits
+
 from ...ir.core import Op, Value
 from ...ir.ops.elementwise import Add, Div, Mul, Pow, Sub
 from ...ir.ops.movement import Concat, Pad, Slice, Split, Tile, Transpose
@@ -58,7 +60,8 @@ def _flatten_concat(found: Match[Concat]) -> Value | None:
             parts += producer.inputs
         else:
             parts.append(part)
-    return found.emit(outer, *parts) if len(parts) != len(found.root.inputs) else None
+    changes = len(found.root.inputs) < len(parts) <= limits.OPERANDS
+    return found.emit(outer, *parts) if changes else None
 
 
 def _reduction_as_reshape(found: Match[Reduce]) -> Value | None:

@@ -11,7 +11,7 @@ from before_after import assert_rewrites, parse, run_pass
 from tilewright.errors import PassError
 from tilewright.ir.core import Module, Op
 from tilewright.passes.cpu.check_cpu_memory import check_cpu_memory
-from tilewright.passes.memory.allocation import HEURISTICS, Buffer, peak
+from tilewright.passes.memory.allocation import HEURISTICS, Buffer, Rivals, pack, peak, reuse, rivals_of
 
 CHAIN = """
   func @main(%x: f32[1,32]) -> (%y: f32[1,32]) {
@@ -108,9 +108,24 @@ def lower_bound(buffers: Sequence[Buffer]) -> int:
     return most
 
 
-@pytest.mark.parametrize("heuristic", HEURISTICS)
+def meets(a: Buffer, b: Buffer) -> bool:
+    return a.first <= b.last and b.first <= a.last
+
+
+def heuristic(function: Callable[[Sequence[Buffer], Rivals], list[int]]) -> Callable[[Sequence[Buffer]], list[int]]:
+    def run(buffers: Sequence[Buffer]) -> list[int]:
+        rivals = rivals_of(buffers, 10_000)
+        assert rivals is not None
+        for i, buffer in enumerate(buffers):
+            assert sorted(rivals[i]) == [j for j, other in enumerate(buffers) if i != j and meets(buffer, other)]
+        return function(buffers, rivals)
+
+    return run
+
+
+@pytest.mark.parametrize("allocate", [*map(heuristic, HEURISTICS), pack, reuse])
 def test_heuristics_keep_buffers_apart(
-    heuristic: Callable[[Sequence[Buffer]], list[int]], rng: np.random.Generator
+    allocate: Callable[[Sequence[Buffer]], list[int]], rng: np.random.Generator
 ) -> None:
     for _ in range(50):
         definitions = rng.integers(0, 30, 40)
@@ -118,11 +133,17 @@ def test_heuristics_keep_buffers_apart(
             Buffer(64 * int(size), int(first), int(first + life))
             for size, first, life in zip(rng.integers(0, 9, 40), definitions, rng.integers(0, 9, 40), strict=True)
         ]
-        offsets = heuristic(buffers)
+        offsets = allocate(buffers)
         for i, (a, at) in enumerate(zip(buffers, offsets, strict=True)):
             for b, bt in zip(buffers[:i], offsets[:i], strict=True):
-                assert not a.meets(b) or at + a.bytes <= bt or bt + b.bytes <= at
+                assert not meets(a, b) or at + a.bytes <= bt or bt + b.bytes <= at
         assert lower_bound(buffers) <= peak(buffers, offsets) <= sum(b.bytes for b in buffers)
+
+
+def test_buffers_that_are_all_live_at_once_are_not_compared_with_each_other() -> None:
+    buffers = [Buffer(64, 0, 10) for _ in range(100)]
+    assert rivals_of(buffers, 1000) is None
+    assert sorted(pack(buffers, 1000)) == sorted(pack(buffers)) == [64 * index for index in range(100)]
 
 
 def test_lower_bound_is_the_busiest_step() -> None:

@@ -170,3 +170,9 @@ def test_weights_fold_to_their_rounded_values(rng: np.random.Generator) -> None:
         """,
         rng,
     )
+
+
+@pytest.mark.parametrize("scale", ["0x0.0p0", "-0x1.0p-4", "nan", "inf"])
+def test_a_scale_that_means_nothing_is_left_to_the_run(scale: str) -> None:
+    """The importer refuses those that it sees; others become known while passes compute constants."""
+    assert_leaves_alone("remove_fake_quantization", PAIR.replace("0x1.0p-4", scale))

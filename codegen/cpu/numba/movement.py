@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tilewright import limits
+from tilewright.errors import ResourceError
+
 from ....ir.core import Op
 from ....ir.layout import BLOCK, physical_shape
 from ....ir.ops.layout import Reorder
@@ -72,6 +75,15 @@ def lower_joint(op: Op[Concat | Split], target: TargetDescription) -> Kernel | N
         return None
     physical = physical_shape(whole)
     outer, row = math.prod(physical[: op.operator.axis]), math.prod(physical[op.operator.axis :])
+    if len(parts) > limits.OPERANDS:
+        raise ResourceError(
+            "the op has more operands or results than a kernel can take",
+            stage="cpu code",
+            op=op.name,
+            node=op.node,
+            expected=f"at most {limits.OPERANDS}",
+            found=len(parts),
+        )
     copies: list[tuple[int, int, Nest]] = []
     offset = 0
     for index, part in enumerate(parts):

@@ -15,12 +15,13 @@ import numpy as np
 import onnx
 import onnx.helper
 
-from tilewright.errors import ModelError, TilewrightError, UnsupportedError
+from tilewright import limits
+from tilewright.errors import ModelError, ResourceError, TilewrightError, UnsupportedError
 
 from ....ir.core import Constant, Function, Module, Op, Value
 from ....ir.op import Operator
 from ....ir.ops.quantization import DequantizeLinear
-from ....ir.types import TensorType
+from ....ir.types import DType, TensorType
 from .tensors import TensorReader
 
 FOLD_ELEMENTS = 1 << 16
@@ -176,6 +177,8 @@ class Importer:
         self._read: set[str] = set()
         self._loc: tuple[str, ...] = ()
         self._names: list[str] = []
+        self._described = 0
+        self._room, self._steps = int(limits.FOLDED), int(limits.FOLDING)
 
     def emit(
         self, operator: Operator, *operands: Value | None, types: Sequence[TensorType] | None = None, name: str = ""
@@ -196,6 +199,10 @@ class Importer:
         # Passes read the scales of weights from a DequantizeLinear.
         if not is_known or not is_small or isinstance(operator, DequantizeLinear):
             return self.function.insert(op).results
+        size = sum(v.type.elements * v.type.dtype.bytes for v in op.results)
+        if size > self._room or op.work > self._steps:
+            return self.function.insert(op).results
+        self._room, self._steps = self._room - size, self._steps - op.work
         arrays = op.evaluate([v.array if isinstance(v, Constant) else None for v in operands])
         pairs = zip(op.results, arrays, strict=True)
         folded = tuple(self.module.add_constant(value.name, array, value.type) for value, array in pairs)
@@ -211,6 +218,32 @@ class Importer:
     def constant(self, array: np.ndarray, name: str = "constant") -> Constant:
         """A new constant of the module."""
         return self.module.add_constant(name, array)
+
+    def left_for_folding(self) -> tuple[int, int]:
+        """Bytes and steps that passes may put into computing constants, given what the model holds."""
+        return self._room + 8 * self._tensors.bytes, self._steps + 8 * self._tensors.elements
+
+    def described(
+        self, node: Node, shape: Sequence[int], dtype: DType, make: Callable[[], np.ndarray], suffix: str = ""
+    ) -> Constant:
+        """A constant that ``node`` describes without holding it, made once it is known that there is room.
+
+        Raises:
+            ResourceError: all such constants of the model would take more than they may.
+        """
+        type = TensorType(tuple(shape), dtype)
+        size = type.elements * dtype.bytes
+        self._described += size
+        if self._described > limits.DESCRIBED:
+            raise ResourceError(
+                "the node asks for a constant that is too large",
+                stage="import",
+                op=node.op_type,
+                node=node.name,
+                expected=f"at most {limits.DESCRIBED} bytes in all such constants of the model",
+                found=f"{size} bytes for {type}",
+            )
+        return self.constant(make(), f"{node.name}{suffix}")
 
     def import_graph(self, graph: onnx.GraphProto) -> list[Value]:
         """Import initialisers and nodes of a graph whose inputs are known; values of its outputs.
@@ -263,7 +296,7 @@ class Importer:
             error.op = error.op or proto.op_type
             error.node = error.node or name
             raise
-        except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             # Importers trust a node to have the attributes and shapes that ONNX defines for it; damaged files do not.
             message = f"the node is not as ONNX defines its operator ({type(error).__name__}: {error})"
             raise node.model_error(message, hint="Check the model with onnx.checker.check_model.") from error

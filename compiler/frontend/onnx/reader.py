@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
 
+import numpy as np
 import onnx
 
 from tilewright.errors import ModelError, UnsupportedError, UsageError
@@ -28,6 +29,7 @@ SUPPORTED_OPSETS = (7, 26)
 InputShapes = Mapping[str, Sequence[int]]
 
 
+@np.errstate(all="ignore")
 def import_onnx(
     source: str | os.PathLike[str] | bytes | onnx.ModelProto,
     input_shapes: InputShapes | None = None,
@@ -81,6 +83,7 @@ def import_onnx(
         raise ModelError("the graph has no outputs", stage="import")
     importer.function.set_results(results, names)
     module.drop_unused_constants()
+    module.folding = importer.left_for_folding()
     return module
 
 

@@ -28,9 +28,13 @@ class TensorReader:
 
     Args:
         folder: where the files that the model names lie; ``None`` if it may name none.
+
+    Attributes:
+        bytes, elements: of all that was read.
     """
 
     def __init__(self, folder: str | os.PathLike[str] | None) -> None:
+        self.bytes = self.elements = 0
         self._folder = folder
         self._ranges: dict[tuple[int, int, int, int], np.ndarray] = {}
         self._unread: dict[tuple[int, int], int] = {}
@@ -59,6 +63,7 @@ class TensorReader:
             # Bytes of a model may be any; kernels and NumPy rely on 0 and 1.
             array = np.asarray(array.view(np.uint8) != 0)
         array.flags.writeable = False
+        self.bytes, self.elements = self.bytes + array.nbytes, self.elements + array.size
         return array
 
     def _external(self, tensor: onnx.TensorProto, size: int) -> np.ndarray:
