@@ -111,8 +111,11 @@ def check_inside(indices: TensorType, x: TensorType, axis: int) -> None:
 
 
 def element_positions(x: np.ndarray, indices: np.ndarray, axis: int) -> tuple[np.ndarray, ...]:
-    """For each position of ``indices``, where in ``x`` it points: its own position with ``axis`` replaced."""
-    found = [np.asarray(numbers) for numbers in np.indices(indices.shape)]
+    """For each position of ``indices``, where in ``x`` it points: its own position with ``axis`` replaced.
+
+    The arrays broadcast to the shape of ``indices``, which has elements.
+    """
+    found: list[np.ndarray] = list(np.indices(indices.shape, sparse=True))
     found[axis] = from_front(indices, x.shape[axis])
     return tuple(found)
 
@@ -177,6 +180,8 @@ class ScatterElements(Operator[ScatterOperands]):
 
     def reference(self, x: np.ndarray, indices: np.ndarray, updates: np.ndarray) -> np.ndarray:
         y = x.copy()
+        if not indices.size:
+            return y
         combine(y, element_positions(x, indices, self.axis), updates, self.reduction)
         return y
 

@@ -8,7 +8,7 @@ import pytest
 from tilewright.errors import IRError
 from tilewright.ir.op import Operator
 from tilewright.ir.ops.elementwise import Add
-from tilewright.ir.ops.indexing import Gather
+from tilewright.ir.ops.indexing import Gather, ScatterElements
 from tilewright.ir.ops.movement import Slice, Trilu
 from tilewright.ir.ops.normalization import InstanceNorm, Lrn
 from tilewright.ir.ops.resize import Resize
@@ -49,6 +49,15 @@ def test_results_without_elements_are_not_computed() -> None:
     nothing = np.zeros((2, 0, 4), np.float32)
     assert evaluated(InstanceNorm(1e-5), nothing, np.zeros(0, np.float32), np.zeros(0, np.float32)).shape == (2, 0, 4)
     assert evaluated(Gather(0), np.zeros((3, 0), np.float32), np.array([99])).shape == (1, 0)
+
+
+def test_no_updates_leave_everything_however_many_there_might_be() -> None:
+    x, indices, updates = (
+        np.ones((1, 4), np.float32),
+        np.zeros((2**31 - 1, 0), np.int64),
+        np.zeros((2**31 - 1, 0), np.float32),
+    )
+    assert evaluated(ScatterElements(0), x, indices, updates).tolist() == x.tolist()
 
 
 def test_no_tensor_has_more_dimensions_than_numpy_and_kernels_take() -> None:
