@@ -15,13 +15,9 @@ from .artifact.artifact import Artifact
 from .native import host
 from .native.mapping import supported
 from .trust import kernel_cache
-from .trust.verdict import Verdict
+from .trust.verdict import Verdict, how_to_trust
 
 _INSTALL = "pip install 'tilewright[compiler]'"
-_VOUCH = (
-    "Where it was made: `tilewright sign FILE` and `tilewright key export`; here: `tilewright key import KEY`. "
-    'Or pass trust="sha256:…" with the digest that `tilewright inspect` shows there'
-)
 
 # The compiler has locks of its own, which a process that is forked off while another thread generates kernels would
 # find locked for ever: so forking waits until that is done. A thread may also fork while it generates kernels itself.
@@ -103,7 +99,7 @@ def _regenerate(artifact: Artifact, program: str, unfit: str | None, policy: Cod
     """
     reason = unfit or policy.verdict.reason
     error = ArtifactError if unfit else TrustError
-    remedy = "Compile it with --target portable or for this processor" if unfit else _VOUCH
+    remedy = "Compile it with --target portable or for this processor" if unfit else how_to_trust(artifact.credentials)
     what = f"the native code of {artifact.origin} does not run here: {reason}"
     if not policy.regenerate:
         raise error(

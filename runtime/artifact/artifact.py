@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tilewright.errors import ArtifactError, ResourceError, resources
+from tilewright.errors import ArtifactError, ResourceError, UsageError, resources
 
 from ..files.output_file import output_file
 from ..pages import private_pages
@@ -49,9 +49,16 @@ def artifact_bytes(manifest: Manifest, sections: Sequence[Section]) -> bytes:
     return b"".join(chunks(everything, layout, tag))
 
 
-def _own(content: bytes | bytearray | memoryview) -> memoryview:
+def _bytes(content: bytes | bytearray | memoryview) -> memoryview:
+    try:
+        return memoryview(content).cast("B")
+    except TypeError:
+        expected, found = "a path, or bytes in one piece", type(content).__name__
+        raise UsageError("this cannot be an artifact", expected=expected, found=found) from None
+
+
+def _own(view: memoryview) -> memoryview:
     """A copy on pages of its own, because kernels read constants in place and rely on their alignment."""
-    view = memoryview(content).cast("B")
     pages = private_pages(len(view), "an artifact")
     pages[: len(view)] = view
     return memoryview(pages)[: len(view)].toreadonly()
@@ -110,11 +117,14 @@ class Artifact(Container):
         Raises:
             ArtifactError: the file cannot be read, is no artifact, is of another version, damaged or inconsistent.
             ResourceError: it is larger than the limit or than the memory of this machine.
+            UsageError: the source is neither a path nor bytes in one piece.
         """
-        if isinstance(source, (bytes, bytearray, memoryview)):
-            _check_size(memoryview(source).nbytes, "artifact in memory", memory_limit)
-            return Artifact(_own(source), "artifact in memory")
-        path, origin = os.fspath(source), str(Path(source))
+        if not isinstance(source, (str, os.PathLike)):
+            content = _bytes(source)
+            _check_size(len(content), "artifact in memory", memory_limit)
+            return Artifact(_own(content), "artifact in memory")
+        path = os.fsdecode(source)
+        origin = str(Path(path))
         with RegularFile(path) as file:
             if not copy and file.size:
                 return Artifact(file.mapped(), origin, mapped=True)

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 HELP = """\
 Make and exchange the keys that artifacts are signed with.
 
-  show     The own key, the keys that are trusted, and where they lie. This is the default.
+  show     The own key, the keys that are trusted, and where they lie; the default.
   create   Make a key to sign artifacts with, for `tilewright sign`.
   export   Print the public half of the own key, for others to import.
-  import   Trust a key from now on: native code that its owner signed will run here. Name a file or the key itself.
+  import   Trust a key from now on, given as a file or as ed25519:…: native code
+           that its owner signed will run here.
   remove   Trust a key no longer, given by its name.
 
 Examples:
@@ -40,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "key", nargs="?", metavar="KEY", help="What to import (a file, or ed25519:…) or to remove (a name)."
     )
     parser.add_argument(
-        "--name", metavar="NAME", help="How the key is called, for create and import. Default: user@host, or its own."
+        "--name",
+        metavar="NAME",
+        help="For create and import: how the key is called. Default: user@host, or as its owner called it.",
     )
     parser.add_argument("--output", "-o", type=output_path, metavar="FILE", help="Export into a file.")
     parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")
@@ -58,7 +61,8 @@ def run(arguments: argparse.Namespace) -> str:
     action: str = arguments.action
     if (arguments.key is None) == (action in ("import", "remove")):
         wanted = "a key" if arguments.key is None else "no further argument"
-        raise UsageError(f"key {action} takes {wanted}", found=arguments.key and repr(arguments.key))
+        found = arguments.key and repr(arguments.key)
+        raise UsageError(f"key {action} takes {wanted}", found=found, hint="See `tilewright key --help`.")
     if arguments.name is not None and action not in ("create", "import"):
         raise UsageError("--name is for key create and key import", hint="Leave it out.")
     if arguments.output is not None and action != "export":

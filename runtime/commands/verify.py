@@ -45,6 +45,7 @@ def run(arguments: argparse.Namespace) -> str:
     from ..artifact.artifact import Artifact
     from ..native import host
     from ..report.table import json_text
+    from ..trust.verdict import how_to_trust
 
     artifact = Artifact.open(arguments.artifact)
     artifact.check_sha256()
@@ -53,9 +54,7 @@ def run(arguments: argparse.Namespace) -> str:
     if not verdict.trusted:
         raise TrustError(
             f"{artifact.origin} is intact, but its native code is not trusted: {verdict.reason}",
-            hint=f"If you trust its signer: tilewright key import {artifact.signer} --name NAME"
-            if artifact.signer
-            else None,
+            hint=how_to_trust(artifact.credentials),
         )
     programs = artifact.manifest.cpu_programs
     unfit = {name: host.missing(each.target.triple, each.target.features) for name, each in programs.items()}
@@ -72,10 +71,8 @@ def run(arguments: argparse.Namespace) -> str:
             }
         )
     use = f"does not fit this machine: {', '.join(reasons)}" if reasons else "runs here"
-    count = len(artifact.sections)
     return (
-        f"{artifact.origin} is intact: {count} sections, {len(programs)} CPU programs, "
-        f"{len(artifact.manifest.device_programs)} device programs\n"
+        f"{artifact.origin} is intact\n"
         f"  {artifact.digest}\n"
         f"  its native code is trusted: {verdict.reason}\n"
         f"  its native code {use}\n"

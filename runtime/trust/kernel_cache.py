@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,8 @@ from . import machine_key, private_files
 
 _CODE_BYTES, _HEADER_BYTES = 32, 40
 _PURPOSE = "kernels 1"
+_NAME = re.compile(r"[0-9a-f]{64}|\.[0-9a-f]{64}\..*")
+"""Names of entries, and of those that nobody finished to write."""
 
 
 class Entry(NamedTuple):
@@ -90,6 +93,9 @@ def _drop_oldest(folder: Path) -> None:
     files: list[tuple[float, int, str]] = []
     with os.scandir(folder) as items:
         for item in items:
+            # The folder may be a link to one that holds other files.
+            if not _NAME.fullmatch(item.name):
+                continue
             status = item.stat(follow_symlinks=False)
             files.append((status.st_mtime, status.st_size, item.path))
     total = sum(size for _, size, _ in files)

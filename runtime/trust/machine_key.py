@@ -47,24 +47,24 @@ def provide() -> bytes:
     place = path()
     if place is None:
         raise TrustError("there is no home folder to keep a key in")
-    try:
+    with contextlib.suppress(TrustError):
         key = read()
         if key is not None:
             return key
-    except TrustError as flaw:
-        aside = place.with_name(f"key.unusable-{os.urandom(4).hex()}")
-        try:
-            place.rename(aside)
-        except OSError as error:
-            raise TrustError(f"{flaw.message}, and it cannot be moved away: {error.strerror}") from None
-        warn(f"{flaw.message}; it is now {aside.name}, and a new key takes its place", KeyWarning)
     try:
-        # Where another process is first, its key stays.
-        with contextlib.suppress(FileExistsError):
-            private_files.write(place, os.urandom(_KEY_BYTES), replace=False)
+        with private_files.changing(place.parent):
+            try:
+                read()
+            except TrustError as flaw:
+                aside = place.with_name(f"key.unusable-{os.urandom(4).hex()}")
+                place.rename(aside)
+                warn(f"{flaw.message}; it is now {aside.name}, and a new key takes its place", KeyWarning)
+            # Where another process is first, its key stays.
+            with contextlib.suppress(FileExistsError):
+                private_files.write(place, os.urandom(_KEY_BYTES), replace=False)
+            key = read()
     except OSError as error:
         raise TrustError(f"no key can be kept at {place}: {error.strerror}") from None
-    key = read()
     if key is None:
         raise TrustError(f"no key stays at {place}")
     return key

@@ -1,13 +1,22 @@
-"""Files of this user that nobody else may write: keys, the list of trusted keys, kernels kept for later."""
+"""Files of this user that nobody else may write: keys, the list of trusted keys, kernels kept for later.
+
+They lie in folders that nobody else may write either: who may could put another file of this user in their place, or
+lead what is deleted here to another folder. After ``su`` or ``sudo`` that keep ``HOME``, nothing is touched there.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from tilewright.errors import TrustError
+
+
+class UnsafeFolderError(TrustError):
+    """Someone else may change what lies in a folder."""
 
 
 def configuration_folder() -> Path | None:
@@ -36,9 +45,11 @@ def read(path: Path, maximum: int, *, secret: bool = True) -> bytes | None:
         secret: whether nobody else may be able to read it either.
 
     Raises:
-        TrustError: someone else could have placed, written or, if `secret`, read it, or it cannot be read.
+        UnsafeFolderError: someone else may write its folder.
+        TrustError: someone else could have written or, if `secret`, read it, or it cannot be read.
     """
     try:
+        _check_folder(path.parent)
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except FileNotFoundError:
         return None
@@ -65,12 +76,53 @@ def _flaw(status: os.stat_result, maximum: int, forbidden: int) -> str | None:
         return "it is a folder" if stat.S_ISDIR(status.st_mode) else "it is no regular file"
     if status.st_size > maximum:
         return f"it has {status.st_size} bytes, more than {maximum}"
-    if hasattr(os, "geteuid"):
-        if status.st_uid != os.geteuid():
-            return "it belongs to another user"
-        if status.st_mode & forbidden:
-            return f"others may use it (mode {stat.S_IMODE(status.st_mode):o})"
-    return None
+    return _access_of_others(status, forbidden)
+
+
+def _access_of_others(status: os.stat_result, forbidden: int) -> str | None:
+    if not hasattr(os, "geteuid"):
+        return None
+    if status.st_uid != os.geteuid():
+        return "it belongs to another user"
+    return f"others may use it (mode {stat.S_IMODE(status.st_mode):o})" if status.st_mode & forbidden else None
+
+
+def _provide_folder(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _check_folder(folder)
+
+
+def _check_folder(folder: Path) -> None:
+    flaw = _access_of_others(folder.stat(), 0o022)
+    if flaw is not None:
+        raise UnsafeFolderError(f"the folder {folder} counts for nothing: {flaw}")
+
+
+@contextlib.contextmanager
+def changing(folder: Path) -> Iterator[None]:
+    """Hold up other threads and processes that are about to change a folder; makes it where there is none.
+
+    Raises:
+        UnsafeFolderError: someone else may write it.
+        OSError: it cannot be made.
+    """
+    _provide_folder(folder)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(descriptor, True)
+        yield
+    finally:
+        # Closing alone would not do where a process has been forked off meanwhile.
+        _lock(descriptor, False)
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, locked: bool) -> None:
+    # Some systems and file systems have no such locks.
+    with contextlib.suppress(ImportError, OSError):
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX if locked else fcntl.LOCK_UN)
 
 
 def write(path: Path, content: bytes, *, replace: bool) -> None:
@@ -81,10 +133,11 @@ def write(path: Path, content: bytes, *, replace: bool) -> None:
 
     Raises:
         FileExistsError: it is there and is not to be replaced.
+        UnsafeFolderError: someone else may write its folder.
         OSError: it cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}")
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _provide_folder(path.parent)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -7,7 +7,8 @@ line. Trusted keys are such lines in ``trusted_keys`` in the configuration folde
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -114,19 +115,19 @@ def add(key: PublicKey) -> None:
         UsageError: its name means another key, or it is trusted under another name.
         TrustError: the list cannot be read or written.
     """
-    keys = trusted()
-    if key in keys:
-        return
-    for other in keys:
-        if other.content == key.content:
-            raise UsageError(
-                f"this key is trusted already, as {other.name!r}", hint="Remove it to give it another name."
-            )
-        if other.name == key.name:
-            raise UsageError(
-                f"{key.name!r} is the name of another key that you trust", hint="Give --name, or remove the other."
-            )
-    _write([*keys, key])
+    with _changed() as keys:
+        if key in keys:
+            return
+        for other in keys:
+            if other.content == key.content:
+                raise UsageError(
+                    f"this key is trusted already, as {other.name!r}", hint="Remove it to give it another name."
+                )
+            if other.name == key.name:
+                raise UsageError(
+                    f"{key.name!r} is the name of another key that you trust", hint="Give --name, or remove the other."
+                )
+        keys.append(key)
 
 
 def remove(name: str) -> PublicKey:
@@ -136,20 +137,25 @@ def remove(name: str) -> PublicKey:
         UsageError: there is no such key.
         TrustError: the list cannot be read or written.
     """
-    keys = trusted()
-    for key in keys:
-        if name in (key.name, key.text):
-            _write([other for other in keys if other is not key])
-            return key
-    names = ", ".join(repr(key.name) for key in keys)
-    raise UsageError("no such key is trusted", expected=f"one of {names}" if names else "a key", found=repr(name))
+    with _changed() as keys:
+        for key in keys:
+            if name in (key.name, key.text):
+                keys.remove(key)
+                return key
+        names = ", ".join(repr(key.name) for key in keys)
+        raise UsageError("no such key is trusted", expected=f"one of {names}" if names else None, found=repr(name))
 
 
-def _write(keys: Iterable[PublicKey]) -> None:
+@contextmanager
+def _changed() -> Iterator[list[PublicKey]]:
+    """The trusted keys, to be changed in place: the list is kept at the end of the block, not after an exception."""
     place = trusted_path()
     if place is None:
         raise TrustError("there is no home folder to keep keys in")
     try:
-        private_files.write(place, "".join(f"{key.line}\n" for key in keys).encode(), replace=True)
+        with private_files.changing(place.parent):
+            keys = trusted()
+            yield keys
+            private_files.write(place, "".join(f"{key.line}\n" for key in keys).encode(), replace=True)
     except OSError as error:
         raise TrustError(f"cannot write {place}: {error.strerror}") from None

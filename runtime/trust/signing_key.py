@@ -67,9 +67,9 @@ def _lines() -> tuple[PublicKey, bytes] | None:
 def _private_key_class() -> type[Ed25519PrivateKey]:
     try:
         module = importlib.import_module("cryptography.hazmat.primitives.asymmetric.ed25519")
-    except ImportError as missing:
+    except ImportError as error:
         raise TrustError(
-            f"signing needs the package 'cryptography', which lacks {missing.name or missing}",
+            f"signing needs the package 'cryptography': {error}",
             hint="Install it with: pip install 'tilewright[sign]'. Verifying signatures does not need it.",
         ) from None
     return module.Ed25519PrivateKey

@@ -66,6 +66,16 @@ def judge(credentials: Credentials, trust: str | None, origin: str) -> Verdict:
     return Verdict(trusted, reason if trusted else f"{objection}, and {reason}")
 
 
+def how_to_trust(credentials: Credentials) -> str:
+    """What to type so that the native code of an artifact runs here."""
+    if credentials.signer is not None:
+        return f"If you trust its signer: tilewright key import {credentials.signer} --name NAME"
+    return (
+        "Where it was made: `tilewright sign FILE` and `tilewright key export`; here: `tilewright key import KEY`. "
+        'Or pass trust="sha256:…" (--trust) with the digest that `tilewright inspect` shows there'
+    )
+
+
 def _required(credentials: Credentials, trust: str, origin: str) -> Verdict:
     if trust.startswith("sha256:"):
         found = f"sha256:{credentials.digest.hex()}"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from artifact_samples import program_object, small_artifact, small_manifest, small_sections, weights
 
-from tilewright.errors import ArtifactError
+from tilewright.errors import ArtifactError, UsageError
 from tilewright.runtime.artifact import container
 from tilewright.runtime.artifact.artifact import Artifact, artifact_bytes, write_artifact
 from tilewright.runtime.artifact.container import Section, SectionKind, sha256
@@ -176,6 +176,12 @@ def test_other_version_says_what_to_do() -> None:
         "load artifact: artifact in memory has another format version; expected 3, found 9. "
         "Compile the model again with this version of Tilewright."
     )
+
+
+@pytest.mark.parametrize("source", [memoryview(bytes(512))[::2], 5, None, ["a.twa"]])
+def test_what_is_neither_a_path_nor_bytes_is_refused(source: object) -> None:
+    with pytest.raises(UsageError, match="this cannot be an artifact; expected a path, or bytes in one piece, found"):
+        Artifact.open(source)  # pyright: ignore[reportArgumentType]
 
 
 def test_other_files_are_named_as_such(tmp_path: Path) -> None:

@@ -105,9 +105,11 @@ def test_keys_are_made_shown_exchanged_and_removed(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["import"], "key import takes a key"),
-        (["remove"], "key remove takes a key"),
-        (["show", "x"], "key show takes no further argument; found 'x'"),
+        (["import"], "key import takes a key. See `tilewright key --help`."),
+        (["remove"], "key remove takes a key. See `tilewright key --help`."),
+        (["remove", "x"], "no such key is trusted; found 'x'"),
+        (["show", "x"], "key show takes no further argument; found 'x'. See `tilewright key --help`."),
+        (["create", "x"], "key create takes no further argument; found 'x'. See `tilewright key --help`."),
         (["export", "--name", "x"], "--name is for key create and key import. Leave it out."),
         (["show", "-o", "x"], "--output is for key export. Leave it out."),
         (
@@ -133,7 +135,7 @@ def test_files_that_hold_no_key(user: Users, refused: Callable[..., str], tmp_pa
 
 def test_a_bad_key_is_told_by_name(user: Users, shown: Callable[..., str], tmp_path: Path) -> None:
     folder = tmp_path / "home" / "alice" / "tilewright"
-    folder.mkdir(parents=True)
+    folder.mkdir(0o700, parents=True)
     (folder / "key").mkdir()
     assert f"{folder}/key counts for nothing: it is a folder; writing an artifact sets it aside" in shown("key")
 

@@ -115,6 +115,22 @@ def test_the_oldest_go(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [entry.load() is not None for entry in entries] == [True, False, True, True]
 
 
+def test_what_is_no_kernel_is_not_dropped(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder may lead somewhere else."""
+    monkeypatch.setattr(kernel_cache, "KERNEL_CACHE", 100)
+    documents = tmp_path / "documents"
+    documents.mkdir(0o700)
+    (documents / "letter").write_bytes(bytes(1000))
+    unfinished = documents / f".{'0' * 64}.17-abcd"
+    unfinished.write_bytes(bytes(1000))
+    cache.parent.mkdir(parents=True)
+    cache.symlink_to(documents)
+    ENTRY.store(b"object", 0)
+    assert (documents / "letter").exists()
+    assert not unfinished.exists()
+    assert ENTRY.load() == (b"object", 0)
+
+
 def test_foreign_artifacts_are_generated_once(configuration: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trap = compile_object("define i32 @tilewright_run(ptr %c, i64 %f, i64 %l) { unreachable }")
     content = artifact_bytes(small_manifest(), small_sections(trap))
@@ -169,7 +185,7 @@ def test_nothing_is_kept_of_what_was_changed_after_it_was_signed(
 
 
 def test_a_bad_key_is_replaced_when_kernels_are_kept(configuration: Path) -> None:
-    (configuration / "tilewright").mkdir()
+    (configuration / "tilewright").mkdir(0o700)
     (configuration / "tilewright" / "key").write_bytes(b"short")
     (configuration / "tilewright" / "key").chmod(0o600)
     assert ENTRY.load() is None

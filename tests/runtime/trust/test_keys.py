@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from artifact_samples import small_artifact
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tilewright.errors import KeyWarning, TrustError, UsageError
 from tilewright.runtime.artifact.artifact import Artifact
@@ -21,6 +22,13 @@ from tilewright.runtime.trust.public_keys import PublicKey
 
 ALICE = PublicKey(bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"), "alice")
 BOB = PublicKey(bytes.fromhex("3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c"), "bob@there")
+
+
+def in_process(program: str, *words: str) -> subprocess.Popen[str]:
+    """Run a program that finds Tilewright where this process has it; pipes lead to its stdin and stdout."""
+    start = f"import sys; sys.path.insert(0, sys.argv[1])\n{program}"
+    command = [sys.executable, "-c", start, str(Path(machine_key.__file__).parents[3]), *words]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def test_a_machine_key_is_made_when_an_artifact_is_written(configuration: Path) -> None:
@@ -47,6 +55,41 @@ def test_threads_that_need_a_key_at_once_get_the_same(configuration: Path) -> No
         thread.join()
     assert len(found) == 8
     assert set(found) == {(configuration / "tilewright" / "key").read_bytes()}
+
+
+RACE = """
+import sys, warnings
+warnings.simplefilter("ignore")
+from tilewright.runtime.trust import machine_key, public_keys
+key = public_keys.parse(sys.argv[2], "the argument")
+print("ready", flush=True)
+sys.stdin.readline()
+public_keys.add(key)
+print(machine_key.provide().hex())
+"""
+
+
+def test_processes_that_change_keys_at_once_lose_none(configuration: Path) -> None:
+    """Each trusts another key, and finds a machine key to be replaced."""
+    folder = configuration / "tilewright"
+    folder.mkdir(0o700)
+    short(folder / "key")
+    keys = [
+        PublicKey(Ed25519PrivateKey.from_private_bytes(bytes([i]) * 32).public_key().public_bytes_raw(), f"user{i}")
+        for i in range(6)
+    ]
+    processes = [in_process(RACE, key.line) for key in keys]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    found = {process.communicate(timeout=60)[0] for process in processes}
+    assert found == {f"{(folder / 'key').read_bytes().hex()}\n"}
+    assert set(public_keys.trusted()) == {*keys}
+    assert len(list(folder.glob("key.unusable-*"))) == 1
 
 
 def test_a_key_is_durable_before_it_has_its_name(configuration: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,6 +202,40 @@ def test_a_key_of_another_user_counts_for_nothing(configuration: Path, monkeypat
     assert "it belongs to another user" in Artifact.open(content).judge().reason
 
 
+def test_in_a_folder_of_another_user_nothing_is_read_or_moved(
+    configuration: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as after ``sudo`` that keeps HOME: the key is sound, for the user whose folder it is."""
+    content = small_artifact()
+    public_keys.add(ALICE)
+    folder = configuration / "tilewright"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    flaw = f"the folder {folder} counts for nothing: it belongs to another user"
+    assert Artifact.open(content).judge().reason == f"{flaw}, and it is not signed"
+    with pytest.warns(KeyWarning) as warned:
+        small_artifact()
+    assert [str(each.message) for each in warned] == [
+        f"{flaw}; so the artifact carries no tag, and its native code counts as foreign"
+    ]
+    for change in (public_keys.trusted, lambda: public_keys.add(BOB), lambda: signing_key.create("alice")):
+        with pytest.raises(TrustError) as caught:
+            change()
+        assert str(caught.value) == flaw
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_folder_that_others_may_write_holds_no_keys(configuration: Path) -> None:
+    content = small_artifact()
+    folder = configuration / "tilewright"
+    folder.chmod(0o770)
+    with pytest.raises(TrustError, match=r"tilewright counts for nothing: others may use it \(mode 770\)"):
+        machine_key.provide()
+    assert not Artifact.open(content).trusted
+    folder.chmod(0o755)
+    assert Artifact.open(content).trusted
+
+
 def test_where_no_key_can_be_kept_artifacts_carry_no_tag(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"")
@@ -167,8 +244,8 @@ def test_where_no_key_can_be_kept_artifacts_carry_no_tag(monkeypatch: pytest.Mon
         content = small_artifact()
     key = file / "tilewright" / "key"
     assert [str(each.message) for each in warned] == [
-        f"{key} counts for nothing: Not a directory, and it cannot be moved away: Not a directory; "
-        "so the artifact carries no tag, and its native code counts as foreign"
+        f"no key can be kept at {key}: Not a directory; so the artifact carries no tag, and its native code counts as "
+        "foreign"
     ]
     assert Artifact.open(content).judge().reason == "it carries no tag of a machine, and it is not signed"
     monkeypatch.delenv("XDG_CONFIG_HOME")
@@ -278,8 +355,7 @@ def test_names_fit_on_a_line_and_write_nothing_else(name: str) -> None:
 
 
 PROGRAM = """
-import sys, warnings
-sys.path.insert(0, sys.argv[1])
+import warnings
 warnings.simplefilter("ignore")
 from tilewright.runtime.trust import machine_key, public_keys, signing_key
 from tilewright.runtime.trust.kernel_cache import Entry
@@ -296,13 +372,11 @@ entry.store(b"", 0)
 def test_fifos_hold_nobody_up(configuration: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folder = configuration / "tilewright"
-    folder.mkdir()
+    folder.mkdir(0o700)
     for name in ("key", "trusted_keys", "signing_key"):
         os.mkfifo(folder / name, 0o600)
     for key in (f"read {folder}/key counts for nothing: it is no regular file", "read bytes"):
-        command = [sys.executable, "-c", PROGRAM, str(Path(machine_key.__file__).parents[3])]
-        run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-        assert run.stdout.splitlines() == [
+        assert in_process(PROGRAM).communicate(timeout=60)[0].splitlines() == [
             key,
             f"trusted {folder}/trusted_keys counts for nothing: it is no regular file",
             f"public {folder}/signing_key counts for nothing: it is no regular file",
