@@ -310,8 +310,8 @@ def test_untrusted_code_without_a_compiler_says_what_to_do(
         "load native code: the native code of artifact in memory does not run here: it was not made by this user on "
         "this machine, and it is not signed; generating it again needs the compiler, which lacks "
         "tilewright.codegen.package. Where it was made: `tilewright sign FILE` and `tilewright key export`; here: "
-        '`tilewright key import KEY`. Or pass trust="sha256:…" (--trust) with the digest that `tilewright inspect` shows '
-        "there. Or install the compiler here: pip install 'tilewright[compiler]'."
+        '`tilewright key import KEY`. Or pass trust="sha256:…" (--trust) with the digest that `tilewright inspect` '
+        "shows there. Or install the compiler here: pip install 'tilewright[compiler]'."
     )
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
