@@ -265,7 +265,7 @@ def run_forked(generator: Generator, seeds: Sequence[int]) -> Report:
             while (verdict := child.verdict()) is not None:
                 now = time.monotonic()
                 seed = rest[done]
-                if verdict.outcome == FAILED and verdict.exhausted and done:
+                if verdict.outcome == FAILED and verdict.exhausted and (done or verdict.detail.startswith(_LATE)):
                     verdict = _alone(generator, seed, verdict)
                 report.add(seed, verdict, now - begin)
                 done += 1
