@@ -94,20 +94,24 @@ def is_small(module: Module) -> bool:
     return total <= MOST_BYTES and sum(map(_work, module.ops)) <= MOST_WORK
 
 
-def run_guarded(module: Module, rng: np.random.Generator, inputs: Mapping[str, np.ndarray] | None = None) -> None:
-    """Choose layouts, plan memory, compile, and run ``main`` once, unless it is large.
+def run_guarded(module: Module, rng: np.random.Generator) -> None:
+    """Choose layouts, plan memory, and go on as :func:`compile_guarded`."""
+    Pipeline((PlaceOnCpu(), ChooseLayouts(), IsolateOutputs(), PlanCpuMemory())).run(module)
+    compile_guarded(module, rng)
+
+
+def compile_guarded(module: Module, rng: np.random.Generator) -> None:
+    """Compile ``main`` of a planned module and run it once, unless it is large.
 
     The memory of the program lies between guard pages: as the compiler planned it, or each tensor on pages of its own.
     """
-    Pipeline((PlaceOnCpu(), ChooseLayouts(), IsolateOutputs(), PlanCpuMemory())).run(module)
     placement = pick(rng, PLACEMENTS)
     function = module.main
     target = TargetDescription.host()
     if not is_small(module):
         build_cpu_program(function, target)
         return
-    given = inputs or {}
-    filled = [given[p.name] if p.name in given else random_array(rng, p.type) for p in function.parameters]
+    filled = [random_array(rng, p.type) for p in function.parameters]
     if rng.integers(2):
         _run_planned(function, target, filled, placement)
     else:

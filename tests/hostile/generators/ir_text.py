@@ -76,7 +76,7 @@ def _change(rng: np.random.Generator, text: str) -> str:
         return "".join(lines)
     if kind < 11:
         # Numbers matter most; half the time all equal ones change together, as a consistent text has it.
-        numbers = [i for i, token in enumerate(tokens) if re.fullmatch(r"-?[0-9]+", token)]
+        numbers = [i for i, token in enumerate(tokens) if re.fullmatch(r"-?[0-9]{1,99}", token)]
         if numbers:
             index = pick(rng, numbers)
             old = tokens[index]
@@ -101,7 +101,7 @@ def _change(rng: np.random.Generator, text: str) -> str:
 def _other_token(rng: np.random.Generator, tokens: list[str], token: str) -> str:
     if rng.integers(20) == 0:
         return pick(rng, ODDITIES)
-    if re.fullmatch(r"-?[0-9]+", token):
+    if re.fullmatch(r"-?[0-9]{1,99}", token):
         return str(pick_integer(rng, int(token)))
     if token.startswith(("0x", "-0x")):
         return pick(rng, FLOATS)
