@@ -110,8 +110,8 @@ MODELS: dict[str, Callable[[], bytes]] = {
 
 @generator("known", prepare=prepare_stranger, cases=2_000)
 def known(rng: np.random.Generator) -> Case:
-    """One in sixteen cases is a model, since some take seconds."""
-    if rng.integers(16) == 0:
+    """One in thirty cases is a model, since some take seconds."""
+    if rng.integers(30) == 0:
         name = pick(rng, list(MODELS))
         return Case(name, partial(_compile, name))
     name = pick(rng, list(OPS))
