@@ -27,9 +27,6 @@ from .tensors import TensorReader
 FOLD_ELEMENTS = 1 << 16
 """Results up to this size are folded while importing; larger ones are left to the ``fold_constants`` pass."""
 
-LARGEST_TENSOR = 1 << 34
-"""Bytes; what is larger comes from a wrong number in a model, and would only fail later and less clearly."""
-
 Import = Callable[["Node", "Importer"], "Value | Sequence[Value | None]"]
 ImportFunction = TypeVar("ImportFunction", bound=Import)
 
@@ -190,10 +187,6 @@ class Importer:
             name: to call the result by, instead of the names that the node gives its outputs.
         """
         op = Op(operator, operands, types, loc=self._loc, names=[name] if name else self._names)
-        for value in op.results:
-            if value.type.elements * value.type.dtype.bytes > LARGEST_TENSOR:
-                limit = f"at most {LARGEST_TENSOR >> 30} GiB"
-                raise UnsupportedError(f"tensor {value.name!r} is too large", expected=limit, found=value.type)
         is_known = operands and all(v is None or isinstance(v, Constant) for v in operands)
         is_small = sum(v.type.elements for v in op.results) <= FOLD_ELEMENTS
         # Passes read the scales of weights from a DequantizeLinear.

@@ -166,6 +166,7 @@ def _check_names(graph: onnx.GraphProto, *others: object) -> None:
     """Raise ModelError if two tensors of a graph have one name, or a name of it or among ``others`` is no text."""
     named = (*graph.input, *graph.output, *graph.initializer)
     texts = [*others, graph.name, *(thing.name for thing in named)]
+    texts += [dimension.dim_param for info in graph.input for dimension in info.type.tensor_type.shape.dim]
     for node in graph.node:
         texts += (node.name, node.op_type, node.domain, *node.input, *node.output)
     for text in texts:
