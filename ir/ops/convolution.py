@@ -28,6 +28,8 @@ class Conv(Operator[LinearOperands]):
 
     Operands: x [N, C, *spatial]; w [O, C/group, *kernel]; b [O]; residual, of the result's type, added before the
     activation. Result [N, O, *output]. Padding counts as zeros (on quantised tensors: as the zero point).
+    Engines differ in whether padding times an infinite weight is NaN, and in what becomes of sums that leave the range
+    on the way.
 
     Quantised: x and the result are 8-bit, w 8-bit per tensor or along axis 0, b int32 at the scale of x times that of
     w; accumulators are exact and requantised as :func:`tilewright.ir.arithmetic.requantize` states. Fused activations

@@ -23,7 +23,7 @@ class MatMul(Operator[LinearOperands]):
 
     Operands: x [*batch, M, K] and w [*batch, K, N] of one element type, whose batch dimensions broadcast; b [N], added
     to each row; residual, of the result's type, added before the activation. Result [*batch, M, N]. Integers wrap
-    around.
+    around; engines differ in what becomes of sums of floats that leave the range on the way.
 
     Quantised: x and the result are 8-bit, w 8-bit per tensor or along its N columns, b int32 at the scale of x times
     that of w; accumulators are exact and requantised as :func:`tilewright.ir.arithmetic.requantize` states. Fused

@@ -20,7 +20,8 @@ class Reduce(Operator[UnaryOperands]):
     """Base of the reductions along ``axes``.
 
     Operands: x. Result: same dtype; the dimensions ``axes`` have extent 1 (``keepdims``) or are gone. Integer
-    overflow wraps. References of floats add up in float64 and round once.
+    overflow wraps. References of floats add up in float64 and round once. Where what is added or multiplied leaves the
+    range of the dtype on the way, the order decides between a number, infinity and NaN, and each engine has its own.
 
     Attributes:
         axes: counted from the front, ascending; none leaves every element a group of its own.

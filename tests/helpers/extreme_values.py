@@ -35,10 +35,13 @@ def extremes(sample: Sample, dtype: np.dtype) -> np.ndarray:
     """What a float dtype holds beside ordinary numbers."""
     limits = np.finfo(dtype)
     finite = (0.0, limits.smallest_subnormal, limits.tiny, limits.eps, 1.0)
-    if sample.operator.family in ELEMENT_BY_ELEMENT:
+    if sample.operator.name == "reduce_prod":
+        finite = (0.0, 1.0)
+    elif sample.operator.family in ELEMENT_BY_ELEMENT:
         finite = (*finite, limits.max, float(limits.max) ** 0.6)
     else:
-        finite = (*finite, float(limits.max) ** 0.3)
+        # A power of two, of which any number adds up without rounding.
+        finite = (*finite, 2.0 ** int(0.3 * np.log2(limits.max)))
     return np.array([math.nan, math.inf, -math.inf, *finite, *(-x for x in finite)]).astype(dtype)
 
 
