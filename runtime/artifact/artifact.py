@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tilewright.errors import ArtifactError, ResourceError, UsageError, resources
+from tilewright.limits import MANIFEST
 
 from ..files.output_file import output_file
 from ..pages import private_pages
@@ -22,7 +23,9 @@ MANIFEST_SECTION = "manifest"
 
 def _prepare(manifest: Manifest, sections: Sequence[Section]) -> tuple[list[Section], Layout, bytes]:
     check_manifest(manifest, {part.name: (part.kind, memoryview(part.data).nbytes) for part in sections})
-    everything = [Section(MANIFEST_SECTION, SectionKind.MANIFEST, manifest.to_json()), *sections]
+    text = manifest.to_json()
+    _check_manifest_size(len(text))
+    everything = [Section(MANIFEST_SECTION, SectionKind.MANIFEST, text), *sections]
     layout = lay_out(everything)
     return everything, layout, machine_key.tag(layout.digest)
 
@@ -32,6 +35,7 @@ def write_artifact(path: str | os.PathLike[str], manifest: Manifest, sections: S
 
     Raises:
         ArtifactError: the manifest contradicts itself or the sections.
+        ResourceError: the manifest is too large.
         OutputError: the file cannot be written.
     """
     everything, layout, tag = _prepare(manifest, sections)
@@ -44,6 +48,7 @@ def artifact_bytes(manifest: Manifest, sections: Sequence[Section]) -> bytes:
 
     Raises:
         ArtifactError: the manifest contradicts itself or the sections.
+        ResourceError: the manifest is too large.
     """
     everything, layout, tag = _prepare(manifest, sections)
     return b"".join(chunks(everything, layout, tag))
@@ -74,6 +79,12 @@ def _check_size(size: int, origin: str, limit: int | None) -> None:
         )
 
 
+def _check_manifest_size(size: int) -> None:
+    """Parsed, it takes up to thirty times its size in memory."""
+    if size > MANIFEST:
+        raise ResourceError("the manifest is too large", stage="artifact", expected=f"at most {MANIFEST}", found=size)
+
+
 class Artifact(Container):
     """A loaded artifact. Opening checks the structure and every checksum; sections are views of one block of memory.
 
@@ -93,7 +104,7 @@ class Artifact(Container):
     ) -> None:
         super().__init__(buffer, origin, fill)
         self.mapped = mapped
-        self.section(MANIFEST_SECTION, SectionKind.MANIFEST)
+        _check_manifest_size(len(self.section(MANIFEST_SECTION, SectionKind.MANIFEST)))
         self.manifest = Manifest.from_json(self.copy(MANIFEST_SECTION))
         check_manifest(self.manifest, {name: (entry.kind, entry.length) for name, entry in self.sections.items()})
 
@@ -116,7 +127,7 @@ class Artifact(Container):
 
         Raises:
             ArtifactError: the file cannot be read, is no artifact, is of another version, damaged or inconsistent.
-            ResourceError: it is larger than the limit or than the memory of this machine.
+            ResourceError: it is larger than the limit or than the memory of this machine, or its manifest is too large.
             UsageError: the source is neither a path nor bytes in one piece.
         """
         if not isinstance(source, (str, os.PathLike)):

@@ -385,3 +385,10 @@ def test_generating_kernels_takes_no_longer_than_it_may(configuration: Callable[
         str(caught.value),
     )
     load(content, engine="software", time_limit=1000).close()
+
+
+def test_a_text_that_takes_too_long_to_read_is_not_read(configuration: Callable[[], None]) -> None:
+    content = tampered(small_package(), lambda text: text + "wrong " * 1_000_000)
+    configuration()
+    with pytest.raises(ResourceError, match=r"at most 2\.0 s of processor time, found at least 6\.0 s"):
+        load(content, time_limit=2)

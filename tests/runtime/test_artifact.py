@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from artifact_samples import program_object, small_artifact, small_manifest, small_sections, weights
 
-from tilewright.errors import ArtifactError, UsageError
+from tilewright.errors import ArtifactError, ResourceError, UsageError
 from tilewright.runtime.artifact import container
 from tilewright.runtime.artifact.artifact import Artifact, artifact_bytes, write_artifact
 from tilewright.runtime.artifact.container import Section, SectionKind, sha256
@@ -182,6 +183,21 @@ def test_other_version_says_what_to_do() -> None:
 def test_what_is_neither_a_path_nor_bytes_is_refused(source: object) -> None:
     with pytest.raises(UsageError, match="this cannot be an artifact; expected a path, or bytes in one piece, found"):
         Artifact.open(source)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_manifest_that_fills_the_memory_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = replace(small_manifest(), details={"lists": [[]] * 20})
+    content = artifact_bytes(manifest, small_sections())
+    size = len(manifest.to_json())
+    module = sys.modules[Artifact.__module__]
+    monkeypatch.setattr(module, "MANIFEST", size)
+    Artifact.open(content)
+    monkeypatch.setattr(module, "MANIFEST", size - 1)
+    for refused in (lambda: Artifact.open(content), lambda: artifact_bytes(manifest, small_sections())):
+        with pytest.raises(ResourceError) as caught:
+            refused()
+        expected = f"artifact: the manifest is too large; expected at most {size - 1}, found {size}"
+        assert str(caught.value) == expected
 
 
 def test_other_files_are_named_as_such(tmp_path: Path) -> None:
