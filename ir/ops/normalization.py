@@ -37,6 +37,14 @@ def _standardize(x: np.ndarray, axes: tuple[int, ...], epsilon: float) -> np.nda
     return centred / np.sqrt(variance + np.asarray(epsilon, x.dtype))
 
 
+def _standardize_exactly(x: np.ndarray, axes: tuple[int, ...], epsilon: float) -> np.ndarray:
+    """As :func:`_standardize`, with mean and variance in float64, rounded once."""
+    wide = x.astype(np.float64)
+    mean = np.mean(wide, axis=axes, keepdims=True)
+    variance = np.mean(np.square(wide - mean), axis=axes, keepdims=True)
+    return (x - mean.astype(x.dtype)) * (1 / np.sqrt(variance + epsilon)).astype(x.dtype)
+
+
 class BatchNormOperands(NamedTuple):
     x: Value
     scale: Value
@@ -162,7 +170,7 @@ class InstanceNorm(_ChannelNorm):
     epsilon: float
 
     def reference(self, x: np.ndarray, scale: np.ndarray, b: np.ndarray) -> np.ndarray:
-        y = _standardize(x, tuple(range(2, x.ndim)), self.epsilon)
+        y = _standardize_exactly(x, tuple(range(2, x.ndim)), self.epsilon)
         return (y * _along_channels(scale, x) + _along_channels(b, x)).astype(x.dtype)
 
 
@@ -186,7 +194,7 @@ class GroupNorm(_ChannelNorm):
 
     def reference(self, x: np.ndarray, scale: np.ndarray, b: np.ndarray) -> np.ndarray:
         grouped = x.reshape(x.shape[0], self.groups, -1)
-        y = _standardize(grouped, (2,), self.epsilon).reshape(x.shape)
+        y = _standardize_exactly(grouped, (2,), self.epsilon).reshape(x.shape)
         return (y * _along_channels(scale, x) + _along_channels(b, x)).astype(x.dtype)
 
 
