@@ -319,7 +319,10 @@ def test_no_flipped_bit_of_an_instruction_crashes(rng: np.random.Generator) -> N
 
 SAMPLES = np.random.default_rng(0).standard_normal((3, 16, 4, 4)).astype(np.float32)
 FORMATS = "expected a folder of images, a .npy or .npz file, or 'random' for random inputs"
-FOREIGN = "it is not an array file written by NumPy"
+FOREIGN = (
+    "is not a .npy or .npz file; found b'1, 2, ' at its beginning. "
+    "Save it as an array of numbers with numpy.save or numpy.savez."
+)
 
 
 def with_nan() -> np.ndarray:
@@ -366,8 +369,8 @@ def test_calibration_files_that_hold_nothing(tmp_path: Path, fails: Fails) -> No
         "empty.npz": "'empty.npz' does not have the names of the inputs; expected x, found none",
         "others.npz": "'others.npz' does not have the names of the inputs; expected x, found picture",
         "none.npy": f"there is no 'none.npy'; {FORMATS}",
-        "text.npy": f"cannot read 'text.npy': {FOREIGN}. Write it with numpy.save.",
-        "text.npz": f"cannot read 'text.npz': {FOREIGN}. Write it with numpy.savez.",
+        "text.npy": f"'text.npy' {FOREIGN}",
+        "text.npz": f"'text.npz' {FOREIGN}",
         "data.csv": "'data.csv' is not calibration data; expected a folder of images, .npy or .npz, found .csv",
     }.items():
         assert fails([*COMPILE, "--calibration", name]) == f"calibration: {message}"
@@ -379,8 +382,8 @@ def test_images_for_a_network_that_takes_none(tmp_path: Path, fails: Fails) -> N
     (tmp_path / "folder").mkdir()
     Image.new("RGB", (4, 4)).save(tmp_path / "folder" / "a.png")
     assert fails([*COMPILE, "--calibration", "folder"]) == (
-        "images do not fit an input of this shape; "
-        "expected [N, 3, H, W] or [N, 1, H, W] (NHWC with layout=nhwc), found f32[1,16,4,4]. "
+        "images do not fit this input; "
+        "expected numbers of shape [N, 3, H, W] or [N, 1, H, W] (NHWC with layout=nhwc), found f32[1,16,4,4]. "
         "Give the calibration inputs as .npy or .npz instead."
     )
 
