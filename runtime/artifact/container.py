@@ -266,7 +266,7 @@ class Container:
     @property
     def digest(self) -> str:
         """``sha256:`` and the hash that stands for the whole content; tag and signature are no part of it."""
-        return f"sha256:{self.credentials.digest.hex()}"
+        return self.credentials.digest_text
 
     def section(self, name: str, kind: SectionKind | None = None) -> memoryview:
         """The content of a section, read-only and without a copy.

@@ -50,30 +50,37 @@ class ModelInfo:
     sha256: str
 
 
-@dataclass(frozen=True)
-class TensorSpec:
-    """A graph input or output: its name, element type (``f32``, ``i8``, …) and static shape."""
+class _Tensor:
+    """What follows from an element type and a shape."""
 
-    name: str
     dtype: _DType
     shape: _Shape
-
-    @property
-    def bytes(self) -> int:
-        """Size in bytes."""
-        return math.prod(self.shape) * self.numpy.itemsize
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.dtype}[{','.join(map(str, self.shape))}]"
 
     @property
     def numpy(self) -> np.dtype:
         """The NumPy dtype of the elements."""
         return NUMPY_DTYPES[self.dtype]
 
+    @property
+    def bytes(self) -> int:
+        """Size in bytes."""
+        return math.prod(self.shape) * self.numpy.itemsize
+
 
 @dataclass(frozen=True)
-class BufferRef:
+class TensorSpec(_Tensor):
+    """A graph input or output: its name, element type (``f32``, ``i8``, …) and static shape."""
+
+    name: str
+    dtype: _DType
+    shape: _Shape
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.dtype}[{','.join(map(str, self.shape))}]"
+
+
+@dataclass(frozen=True)
+class BufferRef(_Tensor):
     """A row-major tensor in memory.
 
     `memory` says where: ``arena`` and ``constants`` with `position` as byte offset, ``input`` and ``output`` with
@@ -84,16 +91,6 @@ class BufferRef:
     position: int
     dtype: _DType
     shape: _Shape
-
-    @property
-    def numpy(self) -> np.dtype:
-        """The NumPy dtype of the elements."""
-        return NUMPY_DTYPES[self.dtype]
-
-    @property
-    def bytes(self) -> int:
-        """Size in bytes."""
-        return math.prod(self.shape) * self.numpy.itemsize
 
 
 @dataclass(frozen=True)

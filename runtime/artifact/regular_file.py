@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -13,17 +12,14 @@ from queue import SimpleQueue
 
 from tilewright.errors import ArtifactError
 
+from ..files.input_file import open_regular
+
 _PIECE = 1 << 20
 _LARGE = 1 << 22
 """Bytes from which on a thread of its own reads ahead."""
 
 Fill = Callable[[int], None]
 """Called with an end, it returns when the memory has been filled up to there."""
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    """Open for reading; without O_NONBLOCK, opening a FIFO waits for someone to write to it."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 class RegularFile:
@@ -39,14 +35,10 @@ class RegularFile:
     def __init__(self, path: str) -> None:
         self._path = path
         try:
-            self._file = FileIO(path, "rb", opener=_without_waiting)
-            status = os.fstat(self._file.fileno())
-        except (OSError, ValueError) as error:
+            self._file = open_regular(path, FileIO)
+        except OSError as error:
             raise self._unreadable(error) from error
-        self.size = status.st_size
-        if not stat.S_ISREG(status.st_mode):
-            self._file.close()
-            raise self._unreadable("it is no regular file")
+        self.size = os.fstat(self._file.fileno()).st_size
 
     def __enter__(self) -> RegularFile:
         return self

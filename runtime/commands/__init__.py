@@ -3,7 +3,7 @@
 Each command is a module of this package with
 
 - ``HELP``: what it does, in one line; then an empty line and examples;
-- ``add_arguments(parser: argparse.ArgumentParser) -> None``;
+- ``add_arguments(parser: argparse.ArgumentParser) -> None``, to which the frame adds ``--json`` and ``--help``;
 - ``run(arguments: argparse.Namespace) -> str``: what goes to stdout.
 
 Modules import what they need where they need it, so that the help of one command does not wait for NumPy.

@@ -50,7 +50,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--memory", action="store_true", help="Also show where intermediate results lie.")
     parser.add_argument("--disassemble", action="store_true", help="Print the instructions of the device programs.")
-    parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")
 
 
 def run(arguments: argparse.Namespace) -> str:

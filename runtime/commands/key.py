@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from tilewright.errors import InputError, TrustError, UsageError
+from tilewright.limits import KEY_FILE
 
 from .parser import output_path
 
@@ -29,7 +30,6 @@ Examples:
 """
 
 _ACTIONS = ("show", "create", "export", "import", "remove")
-_LONGEST_FILE = 4096
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +46,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="For create and import: how the key is called. Default: user@host, or as its owner called it.",
     )
     parser.add_argument("--output", "-o", type=output_path, metavar="FILE", help="Export into a file.")
-    parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")
 
 
 def run(arguments: argparse.Namespace) -> str:
@@ -92,22 +91,20 @@ def _show(_: argparse.Namespace) -> tuple[dict[str, object], str]:
     except TrustError as flaw:
         machine = f"{flaw.message}; writing an artifact sets it aside and makes a new one"
     places = {"machine": machine_key.path(), "signing": signing_key.path(), "trusted": public_keys.trusted_path()}
-    own_place, trusted_place, machine_place = (
-        places[name] or "nowhere, without a home folder" for name in ("signing", "trusted", "machine")
-    )
+    lies = {name: place or "nowhere, without a home folder" for name, place in places.items()}
     record = {
         "signing_key": None if own is None else _record(own),
         "trusted_keys": [_record(key) for key in trusted],
         "machine_key": machine,
         "paths": {name: path and str(path) for name, path in places.items()},
     }
-    text = (
-        f"own key ({own_place})\n"
-        f"{_describe(own) if own is not None else 'none; make one with: tilewright key create'}\n"
-        f"\ntrusted keys ({trusted_place})\n{''.join(map(_describe, trusted)) or 'none'}\n"
-        f"\nmachine key ({machine_place})\n{machine}\n"
+    owned = _describe(own) if own is not None else "none; make one with: tilewright key create\n"
+    others = "".join(map(_describe, trusted)) or "none\n"
+    return record, (
+        f"own key ({lies['signing']})\n{owned}\n"
+        f"trusted keys ({lies['trusted']})\n{others}\n"
+        f"machine key ({lies['machine']})\n{machine}\n"
     )
-    return record, text.replace("\n\n\n", "\n\n")
 
 
 def _default_name() -> str:
@@ -167,7 +164,7 @@ def _import(arguments: argparse.Namespace) -> tuple[dict[str, str], str]:
 def _read(path: str) -> str:
     try:
         with open(path, "rb") as file:
-            return file.read(_LONGEST_FILE).decode(errors="replace")
+            return file.read(KEY_FILE).decode(errors="replace")
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise InputError(f"cannot read {path!r}: {reason}", hint="Give a file or a key: ed25519:…") from None

@@ -42,21 +42,22 @@ def execute(command: str, words: Sequence[str]) -> str:
         UsageError: the words are not arguments of it.
         TilewrightError: as the command says.
     """
-    module = module_of(command)
     try:
-        arguments = _parser(command, module).parse(words)
+        arguments = parser_of(command).parse(words)
     except _HelpWanted:
         # By another parser: one that is reading arguments has its own set aside.
-        return _parser(command, module).format_help()
-    return module.run(arguments)
+        return parser_of(command).format_help()
+    return module_of(command).run(arguments)
 
 
 def options_of(command: str) -> list[argparse.Action]:
     """The options of a command, for shells that complete words."""
-    return [each for each in _parser(command, module_of(command))._actions if each.option_strings]
+    return [each for each in parser_of(command)._actions if each.option_strings]
 
 
-def _parser(command: str, module: ModuleType) -> CommandParser:
+def parser_of(command: str) -> CommandParser:
+    """The parser of a command's arguments."""
+    module = module_of(command)
     parser = CommandParser(
         prog=f"tilewright {command}",
         description=module.HELP,
@@ -66,6 +67,7 @@ def _parser(command: str, module: ModuleType) -> CommandParser:
         add_help=False,
     )
     module.add_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")
     parser.add_argument("-h", "--help", action=_Help, nargs=0, help="Show this message and exit.")
     return parser
 

@@ -76,7 +76,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the artifact.",
     )
     parser.add_argument("--profile", action="store_true", help="Print the time of each step, not the results.")
-    parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")
 
 
 def _seed(text: str) -> int:

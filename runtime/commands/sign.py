@@ -31,7 +31,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Sign an artifact from elsewhere that has this digest. "
         "Without it, only what was made here or is signed by a trusted key.",
     )
-    parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")
 
 
 def run(arguments: argparse.Namespace) -> str:

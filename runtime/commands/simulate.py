@@ -22,7 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.twa",
         help="An artifact made by `tilewright compile` with precision int8.",
     )
-    parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")
 
 
 def run(arguments: argparse.Namespace) -> str:

@@ -32,7 +32,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Require that it is signed by this key (ed25519:…) or has this digest (sha256:…). "
         "Default: made by this user on this machine, or signed by a key that this user trusts.",
     )
-    parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")
 
 
 def run(arguments: argparse.Namespace) -> str:

@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from tilewright import limits
 from tilewright.errors import InputError
@@ -37,6 +38,27 @@ class InputFile(io.FileIO):
         return os.fstat(self.fileno()).st_size
 
 
+_File = TypeVar("_File", bound=io.FileIO)
+
+
+def open_regular(path: str, kind: type[_File]) -> _File:
+    """Open a file for reading, as a FileIO or a class derived from it.
+
+    Raises:
+        OSError: it cannot be opened, or is a folder, a FIFO or a device.
+    """
+    # Without O_NONBLOCK, opening a FIFO waits for someone to write to it.
+    flag = getattr(os, "O_NONBLOCK", 0)
+    try:
+        file = kind(path, "rb", opener=lambda name, flags: os.open(name, flags | flag))
+    except ValueError as error:
+        raise OSError(str(error)) from None
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError("it is not a regular file")
+    return file
+
+
 @contextmanager
 def input_file(path: str) -> Iterator[InputFile]:
     """Open a file.
@@ -44,14 +66,8 @@ def input_file(path: str) -> Iterator[InputFile]:
     Raises:
         InputError: it cannot be read, or is a folder, a FIFO, a device; also for an OSError from within the block.
     """
-
-    def without_waiting(name: str, flags: int) -> int:
-        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
-
     try:
-        with InputFile(path, "rb", opener=without_waiting) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise InputError(f"cannot read {path!r}: it is not a regular file")
+        with open_regular(path, InputFile) as file:
             yield file
     except OSError as error:
         raise InputError(f"cannot read {path!r}: {error.strerror or error}") from None

@@ -39,7 +39,17 @@ class Credentials(NamedTuple):
     @property
     def signer(self) -> str | None:
         """The public key in text form of who signed it; None without a signature that fits."""
-        return f"ed25519:{self.public_key.hex()}" if self.signature_fits else None
+        return self.key_text if self.signature_fits else None
+
+    @property
+    def key_text(self) -> str:
+        """The public key in text form."""
+        return f"ed25519:{self.public_key.hex()}"
+
+    @property
+    def digest_text(self) -> str:
+        """The digest in text form."""
+        return f"sha256:{self.digest.hex()}"
 
 
 def signed_message(digest: bytes) -> bytes:

@@ -44,14 +44,16 @@ class Entry(NamedTuple):
         """The object and the bytes of arena that it needs; None without a sound entry."""
         import hmac
 
-        place, key = self._place(), _machine_key()
-        if place is None or key is None:
+        place = self._place()
+        if place is None:
             return None
         try:
-            content = private_files.read(place, KERNEL_CACHE)
+            key, content = machine_key.read(), private_files.read(place, KERNEL_CACHE)
         except TrustError:
             return None
-        if content is None or not hmac.compare_digest(self._code(key, content[_CODE_BYTES:]), content[:_CODE_BYTES]):
+        if key is None or content is None:
+            return None
+        if not hmac.compare_digest(self._code(key, content[_CODE_BYTES:]), content[:_CODE_BYTES]):
             return None
         with contextlib.suppress(OSError):
             os.utime(place)
@@ -70,23 +72,13 @@ class Entry(NamedTuple):
     def _hash(self) -> bytes:
         import hashlib
 
-        return hashlib.sha256(
-            "\0".join([self.digest.hex(), self.program, self.version, self.processor]).encode()
-        ).digest()
+        return hashlib.sha256("\0".join([self.digest.hex(), *self[1:]]).encode()).digest()
 
     def _place(self) -> Path | None:
-        folder = private_files.cache_folder()
-        return None if folder is None else folder / "kernels" / self._hash().hex()
+        return private_files.cached(f"kernels/{self._hash().hex()}")
 
     def _code(self, key: bytes, content: bytes) -> bytes:
         return machine_key.code(key, _PURPOSE, self._hash() + content)
-
-
-def _machine_key() -> bytes | None:
-    try:
-        return machine_key.read()
-    except TrustError:
-        return None
 
 
 def _drop_oldest(folder: Path) -> None:

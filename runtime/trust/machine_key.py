@@ -21,8 +21,7 @@ _KEY_BYTES = 32
 
 def path() -> Path | None:
     """Where the key lies; None without a home."""
-    folder = private_files.configuration_folder()
-    return None if folder is None else folder / "key"
+    return private_files.configured("key")
 
 
 def read() -> bytes | None:

@@ -19,22 +19,21 @@ class UnsafeFolderError(TrustError):
     """Someone else may change what lies in a folder."""
 
 
-def configuration_folder() -> Path | None:
-    """``$XDG_CONFIG_HOME/tilewright`` or ``~/.config/tilewright``; None without a home."""
-    return _folder("XDG_CONFIG_HOME", ".config")
+def configured(name: str) -> Path | None:
+    """A file in ``$XDG_CONFIG_HOME/tilewright`` or ``~/.config/tilewright``; None without a home."""
+    return _place("XDG_CONFIG_HOME", "~/.config", name)
 
 
-def cache_folder() -> Path | None:
-    """``$XDG_CACHE_HOME/tilewright`` or ``~/.cache/tilewright``; None without a home."""
-    return _folder("XDG_CACHE_HOME", ".cache")
+def cached(name: str) -> Path | None:
+    """A file in ``$XDG_CACHE_HOME/tilewright`` or ``~/.cache/tilewright``; None without a home."""
+    return _place("XDG_CACHE_HOME", "~/.cache", name)
 
 
-def _folder(variable: str, below_home: str) -> Path | None:
-    configured = os.environ.get(variable, "")
-    if os.path.isabs(configured):
-        return Path(configured, "tilewright")
-    home = os.path.expanduser("~")
-    return Path(home, below_home, "tilewright") if os.path.isabs(home) else None
+def _place(variable: str, default: str, name: str) -> Path | None:
+    for folder in (os.environ.get(variable, ""), os.path.expanduser(default)):
+        if os.path.isabs(folder):
+            return Path(folder, "tilewright", name)
+    return None
 
 
 def read(path: Path, maximum: int, *, secret: bool = True) -> bytes | None:

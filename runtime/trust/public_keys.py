@@ -90,8 +90,7 @@ def parse(text: str, where: str) -> PublicKey:
 
 def trusted_path() -> Path | None:
     """Where the trusted keys are listed; None without a home."""
-    folder = private_files.configuration_folder()
-    return None if folder is None else folder / "trusted_keys"
+    return private_files.configured("trusted_keys")
 
 
 def trusted() -> list[PublicKey]:

@@ -25,8 +25,7 @@ _SEED_DIGITS = 64
 
 def path() -> Path | None:
     """Where the key lies; None without a home."""
-    folder = private_files.configuration_folder()
-    return None if folder is None else folder / "signing_key"
+    return private_files.configured("signing_key")
 
 
 def public() -> PublicKey | None:

@@ -78,11 +78,11 @@ def how_to_trust(credentials: Credentials) -> str:
 
 def _required(credentials: Credentials, trust: str, origin: str) -> Verdict:
     if trust.startswith("sha256:"):
-        found = f"sha256:{credentials.digest.hex()}"
-        if found != trust:
+        if credentials.digest_text != trust:
+            found = credentials.digest_text
             raise TrustError(f"{origin} is not the artifact that is trusted", expected=trust, found=found)
         return Verdict(True, "it has the digest that is trusted")
-    found = f"ed25519:{credentials.public_key.hex()}" if credentials.signed else "no signature"
+    found = credentials.key_text if credentials.signed else "no signature"
     if found == trust and not credentials.signature_fits:
         raise TrustError(f"the signature of {origin} is wrong: it was changed after it was signed", found=trust)
     if found != trust:
@@ -103,8 +103,8 @@ def _signed(credentials: Credentials) -> tuple[bool, str]:
             names.update({key.content: key.name for key in keys()})
         except TrustError as flaw:
             flaws.append(f" ({flaw})")
-    name, text = names.get(credentials.public_key), f"ed25519:{credentials.public_key.hex()}"
-    who = f"{name} ({text})" if name else text
+    name = names.get(credentials.public_key)
+    who = f"{name} ({credentials.key_text})" if name else credentials.key_text
     if not credentials.signature_fits:
         return False, f"its signature by {who} is wrong: it was changed after it was signed"
     if name is None:

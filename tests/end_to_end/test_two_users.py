@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -95,8 +96,16 @@ def test_without_the_key_the_error_says_what_to_type(bob: User) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.count("\n") == 1, "one paragraph"
     assert "which this user does not trust; generating it again needs the compiler, which lacks " in done.stderr
+    found = re.search(
+        r"If you trust its signer: (tilewright key import ed25519:[0-9a-f]{64}) --name NAME\. ", done.stderr
+    )
+    assert found is not None
+    assert "pip install" in done.stderr
+    done = bob.types("tilewright run unsigned.twa --random 1")
     for command in ("tilewright sign FILE", "tilewright key export", "tilewright key import KEY", "pip install"):
         assert command in done.stderr
+    bob.sees(f"{found[1]} --name alice")
+    assert bob.sees("tilewright run digits.twa --random 1")
 
 
 def test_the_digest_serves_as_well(alice: User, bob: User) -> None:

@@ -8,16 +8,13 @@ from pathlib import Path
 import pytest
 
 from tilewright.errors import UsageError
-from tilewright.runtime.commands import run
-from tilewright.runtime.commands.parser import CommandParser
+from tilewright.runtime.commands.parser import CommandParser, parser_of
 
 
 @pytest.fixture
 def parser() -> CommandParser:
     """That of `tilewright run`."""
-    parser = CommandParser(prog="tilewright run", allow_abbrev=False, exit_on_error=False, add_help=False)
-    run.add_arguments(parser)
-    return parser
+    return parser_of("run")
 
 
 @pytest.mark.parametrize(
