@@ -11,10 +11,13 @@ import os
 import sys
 import time
 import warnings
+from pathlib import Path
 
 from .generator import Generator, load_generators
 from .runner import Report, run_forked
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "security.md"
+BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
 HEAD = "| generator | cases | ran | refused | failed | slowest, s |\n|---|---:|---:|---:|---:|---:|"
 
 
@@ -31,13 +34,25 @@ def row(report: Report) -> str:
     return f"| {report.generator} | {' | '.join(f'{n:,}' for n in numbers)} | {report.slowest:.1f} |"
 
 
+def document(rows: dict[str, str]) -> None:
+    """Put these rows into the table of ``docs/security.md``, in the place of those that it has of these generators."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    begin, end = text.index(BEGIN) + len(BEGIN), text.index(END)
+    old = {line.split(" ")[1]: line for line in text[begin:end].splitlines() if line.startswith("| ")}
+    del old["generator"]
+    table = "\n".join([HEAD, *(row for _, row in sorted({**old, **rows}.items()))])
+    DOCUMENT.write_text(f"{text[:begin]}\n{table}\n{text[end:]}", encoding="utf-8")
+
+
 def main() -> int:
     # That kernels are generated again is what most cases are about.
     warnings.simplefilter("ignore")
     generators = load_generators()
     parser = argparse.ArgumentParser(prog="hostile.sweep", description=__doc__)
     parser.add_argument("generator", nargs="*", help=f"some of {', '.join(generators)}; by default all")
-    names = parser.parse_args().generator or list(generators)
+    parser.add_argument("--document", action="store_true", help="write the figures into docs/security.md, too")
+    arguments = parser.parse_args()
+    names = arguments.generator or list(generators)
     print(HEAD, flush=True)
     failed = False
     for name in names:
@@ -46,6 +61,8 @@ def main() -> int:
         generator.prepare()
         report = run_forked(generator, seeds(generator))
         print(row(report), flush=True)
+        if arguments.document:
+            document({name: row(report)})
         refusals = ", ".join(f"{error} {count}" for error, count in report.refused.most_common())
         seconds = time.monotonic() - begin
         print(f"{name}: {seconds:.0f} s; {refusals}; slowest seed {report.slowest_seed}", file=sys.stderr)
