@@ -14,7 +14,7 @@ offset size   field
 32     32     digest: SHA-256 of the header with CRC and all from here on as zero, followed by the section table
 64     32     tag: HMAC-SHA256 of the digest under the writer's machine key (`trust/machine_key.py`), or zeros
 96     32     public key of the signer (Ed25519), or zeros
-128    64     signature of the digest (`trust/verdict.py`), or zeros
+128    64     signature of the digest (`trust/credentials.py`), or zeros
 192    64     zeros
 ====== ====== ==========================================================================================
 

@@ -92,9 +92,11 @@ def _provide_folder(folder: Path) -> None:
 
 
 def _check_folder(folder: Path) -> None:
-    flaw = _access_of_others(folder.stat(), 0o022)
+    status = folder.stat()
+    flaw = _access_of_others(status, 0o022)
     if flaw is not None:
-        raise UnsafeFolderError(f"the folder {folder} counts for nothing: {flaw}")
+        hint = f"Nobody else may write there: chmod go-w {folder}" if status.st_mode & 0o022 else None
+        raise UnsafeFolderError(f"the folder {folder} counts for nothing: {flaw}", hint=hint)
 
 
 @contextlib.contextmanager
