@@ -48,7 +48,7 @@ def test_every_command_writes_into_a_fifo(command: str, tmp_path: Path, capsys: 
     reader = threading.Thread(target=lambda: read.append((tmp_path / "fifo").read_bytes()), daemon=True)
     reader.start()
     assert main([*commands()[command], "-o", str(tmp_path / "fifo")]) == 0, capsys.readouterr().err
-    reader.join(60)
+    reader.join(120)
     assert main([*commands()[command], "-o", str(tmp_path / "file")]) == 0, capsys.readouterr().err
     assert stat.S_ISFIFO((tmp_path / "fifo").lstat().st_mode)
     if command == "run":
@@ -121,7 +121,7 @@ pieces = artifact.chunks
 def slowly(*arguments):
     for piece in pieces(*arguments):
         print("writing", flush=True)
-        time.sleep(60)
+        time.sleep(1000)
         yield piece
 
 artifact.chunks = slowly
@@ -148,7 +148,7 @@ def writing(folder: Path, ignored: signal.Signals | None = None) -> subprocess.P
 def test_a_command_that_is_told_to_end_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None:
     with writing(tmp_path) as process:
         process.send_signal(number)
-        _, said = process.communicate(timeout=50)
+        _, said = process.communicate(timeout=120)
     assert (process.returncode, said) == (128 + number, b"")
     assert os.listdir(tmp_path) == []
 
@@ -160,7 +160,7 @@ def test_a_signal_that_is_ignored_stays_so(tmp_path: Path) -> None:
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(1)
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=50)
+        process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGTERM
     assert os.listdir(tmp_path) == []
 
@@ -173,7 +173,7 @@ def test_a_command_that_waits_for_a_reader_ends_when_told(tmp_path: Path) -> Non
         reader = os.open(tmp_path / "a.twa", os.O_RDONLY)
         try:
             process.send_signal(signal.SIGTERM)
-            _, said = process.communicate(timeout=50)
+            _, said = process.communicate(timeout=120)
         finally:
             os.close(reader)
     assert (process.returncode, said) == (128 + signal.SIGTERM, b"")

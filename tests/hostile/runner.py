@@ -6,6 +6,7 @@ each which it is, so that the parent knows whom a signal or a time limit hit; th
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import faulthandler
 import json
@@ -223,9 +224,11 @@ class _Child:
                 return None
             line = self._line(SECONDS)
         except TimeoutError:
-            # faulthandler says on this signal where each thread is, also in native code.
+            # On this signal faulthandler says where each thread is, also in native code, and the process ends.
             os.kill(self._process, signal.SIGABRT)
-            time.sleep(0.5)
+            with contextlib.suppress(TimeoutError):
+                while self._line(SECONDS) is not None:
+                    pass
             os.kill(self._process, signal.SIGKILL)
             return Verdict(FAILED, f"{_LATE} {SECONDS} s\n{self._said()}", True)
         if line is None:

@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork"),
 ]
 
-PATIENCE = 60
+PATIENCE = 120
 """Seconds after which something that waits has failed."""
 THREADS = 8
 
@@ -80,7 +80,7 @@ def test_threads_get_the_bytes_of_one(amount: float, separate: bool) -> None:
     def use(number: int) -> None:
         session = sessions[number % len(sessions)]
         ((name, output),) = ((session.inputs[0].name, session.outputs[0].name),)
-        while monotonic() < end:
+        while not counts[number] or monotonic() < end:
             which = (number + counts[number]) % len(inputs)
             x = {name: inputs[which]}
             found = session.run(x) if counts[number] % 2 else session.submit(x).result(PATIENCE)
@@ -90,7 +90,6 @@ def test_threads_get_the_bytes_of_one(amount: float, separate: bool) -> None:
     with together(use) as wrong:
         sleep(amount)
     assert wrong == []
-    assert min(counts) > 0
     for session in sessions:
         session.close()
     print(f"{sum(counts)} runs of {THREADS} threads on {len(sessions)} sessions")

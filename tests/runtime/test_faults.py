@@ -28,7 +28,7 @@ from tilewright.runtime.native.mapping import supported
 pytestmark = pytest.mark.skipif(not supported(), reason="object code runs on Linux on x86-64 and AArch64 only")
 
 X = np.random.default_rng(0).random((2, 8), dtype=np.float32)
-PATIENCE = 60
+PATIENCE = 120
 """Seconds after which a process that should have ended has failed."""
 
 

@@ -24,7 +24,7 @@ pytestmark = [
 ]
 
 X = np.random.default_rng(0).random((2, 8), dtype=np.float32)
-PATIENCE = 30
+PATIENCE = 120
 """Seconds after which a process or thread that waits has failed."""
 
 

@@ -149,7 +149,7 @@ def test_a_fifo_is_written_to(tmp_path: Path) -> None:
     with output_file(tmp_path / "link") as file:
         assert not file.seekable()
         file.write(b"new" * 1_000_000)
-    reader.join(60)
+    reader.join(120)
     assert read == [b"new" * 1_000_000]
     assert stat.S_ISFIFO((tmp_path / "fifo").lstat().st_mode)
     assert is_stream(tmp_path / "fifo") and not is_stream(tmp_path / "other")
@@ -232,5 +232,5 @@ with output_file({str(tmp_path / "a")!r}) as file:
         assert process.stdout is not None
         assert process.stdout.readline() == b"writing\n"
         process.send_signal(signal.SIGKILL)
-        process.wait(60)
+        process.wait(120)
     assert names(tmp_path) == []

@@ -15,7 +15,7 @@ from tilewright.runtime import Request, load
 from tilewright.runtime.native.mapping import supported
 from tilewright.runtime.request import RequestQueue
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 """Seconds after which a test that waits has failed."""
 
 

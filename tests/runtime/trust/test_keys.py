@@ -86,7 +86,7 @@ def test_processes_that_change_keys_at_once_lose_none(configuration: Path) -> No
         assert process.stdin is not None
         process.stdin.write("\n")
         process.stdin.flush()
-    found = {process.communicate(timeout=60)[0] for process in processes}
+    found = {process.communicate(timeout=120)[0] for process in processes}
     assert found == {f"{(folder / 'key').read_bytes().hex()}\n"}
     assert set(public_keys.trusted()) == {*keys}
     assert len(list(folder.glob("key.unusable-*"))) == 1
@@ -380,7 +380,7 @@ def test_fifos_hold_nobody_up(configuration: Path, tmp_path: Path, monkeypatch: 
     for name in ("key", "trusted_keys", "signing_key"):
         os.mkfifo(folder / name, 0o600)
     for key in (f"read {folder}/key counts for nothing: it is no regular file", "read bytes"):
-        assert in_process(PROGRAM).communicate(timeout=60)[0].splitlines() == [
+        assert in_process(PROGRAM).communicate(timeout=120)[0].splitlines() == [
             key,
             f"trusted {folder}/trusted_keys counts for nothing: it is no regular file",
             f"public {folder}/signing_key counts for nothing: it is no regular file",
