@@ -155,6 +155,11 @@ def _changed() -> Iterator[list[PublicKey]]:
         with private_files.changing(place.parent):
             keys = trusted()
             yield keys
-            private_files.write(place, "".join(f"{key.line}\n" for key in keys).encode(), replace=True)
+            content = "".join(f"{key.line}\n" for key in keys).encode()
+            if len(content) > KEY_FILE:
+                raise TrustError(
+                    f"no more keys fit in {place}", expected=f"at most {KEY_FILE} bytes", hint="Remove some."
+                )
+            private_files.write(place, content, replace=True)
     except OSError as error:
         raise TrustError(f"cannot write {place}: {error.strerror}") from None

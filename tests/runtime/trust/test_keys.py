@@ -318,6 +318,16 @@ def test_trusted_keys_come_and_go(configuration: Path) -> None:
         public_keys.remove("alice")
 
 
+def test_a_list_of_keys_does_not_outgrow_what_is_read_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    public_keys.add(ALICE)
+    monkeypatch.setattr(public_keys, "KEY_FILE", len(ALICE.line) + 1)
+    with pytest.raises(
+        TrustError, match=r"no more keys fit in .*trusted_keys; expected at most 79 bytes\. Remove some"
+    ):
+        public_keys.add(BOB)
+    assert public_keys.trusted() == [ALICE]
+
+
 def test_a_list_that_others_may_write_or_that_is_damaged_trusts_nobody(configuration: Path) -> None:
     public_keys.add(ALICE)
     path = configuration / "tilewright" / "trusted_keys"
