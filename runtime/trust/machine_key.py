@@ -50,6 +50,7 @@ def provide() -> bytes:
         key = read()
         if key is not None:
             return key
+    moved = None
     try:
         with private_files.changing(place.parent):
             try:
@@ -57,13 +58,17 @@ def provide() -> bytes:
             except TrustError as flaw:
                 aside = place.with_name(f"key.unusable-{os.urandom(4).hex()}")
                 place.rename(aside)
-                warn(f"{flaw.message}; it is now {aside.name}, and a new key takes its place", KeyWarning)
+                moved = f"{flaw.message}; it is now {aside.name}, and a new key takes its place"
             # Where another process is first, its key stays.
             with contextlib.suppress(FileExistsError):
                 private_files.write(place, os.urandom(_KEY_BYTES), replace=False)
             key = read()
     except OSError as error:
         raise TrustError(f"no key can be kept at {place}: {error.strerror}") from None
+    finally:
+        # Not above: whoever is told may need the key, and would wait for ever.
+        if moved is not None:
+            warn(moved, KeyWarning)
     if key is None:
         raise TrustError(f"no key stays at {place}")
     return key

@@ -196,6 +196,17 @@ def test_what_cannot_be_a_key_is_kept_aside_and_a_new_one_made(
     assert not Artifact.open(content).trusted
 
 
+def test_who_hears_of_a_bad_key_may_use_the_new_one(configuration: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (configuration / "tilewright").mkdir(0o700)
+    short(configuration / "tilewright" / "key")
+    heard: list[bytes] = []
+    monkeypatch.setattr(machine_key, "warn", lambda *_: heard.append(machine_key.provide()))
+    thread = threading.Thread(target=machine_key.provide, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert heard == [machine_key.read()]
+
+
 def test_a_key_of_another_user_counts_for_nothing(configuration: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = small_artifact()
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
