@@ -5,8 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -161,25 +164,39 @@ def test_locks_that_other_threads_hold_do_not_hold_up_the_child() -> None:
     queue.close()
 
 
+FORKING_CALLBACK = """
+import os, signal, sys
+import numpy, tilewright
+children = []
+x = {"x": numpy.ones((2, 8), numpy.float32)}
+with tilewright.load(sys.argv[1], workers=2) as session:
+    def callback(done):
+        child = os.fork()
+        if child:
+            children.append(child)
+            return
+        signal.alarm(int(sys.argv[2]))
+        numpy.testing.assert_array_equal(done.result()["y"], session.run(x)["y"])
+        if sys.argv[3] == "True":
+            session.submit(x).result()
+    session.submit(x, callback).result()
+    session.run(x)
+    session.submit(x).result()
+print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children])
+"""
+
+
 @pytest.mark.parametrize("submits", [False, True])
-def test_a_callback_may_fork(submits: bool) -> None:
-    """The thread that goes on in the child is a worker of the parent: the child ends with it."""
-    children: list[int] = []
-    with load(small_artifact(), workers=2) as session:
+def test_a_callback_may_fork(submits: bool, tmp_path: Path) -> None:
+    """The thread that goes on in the child is a worker of the parent: the child ends with it.
 
-        def callback(done: Request) -> None:
-            child = os.fork()
-            if child:
-                children.append(child)
-                return
-            signal.alarm(PATIENCE)
-            np.testing.assert_array_equal(done.result()["y"], session.run({"x": X})["y"])
-            if submits:
-                session.submit({"x": X}).result(PATIENCE)
-
-        session.submit({"x": X}, callback).result(PATIENCE)
-        check(session)
-    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0]
+    In a process of its own: a child that ends like this runs the destructors of all that its parent has loaded, and
+    those of onnxruntime abort in a child.
+    """
+    (tmp_path / "a.twa").write_bytes(small_artifact())
+    command = [sys.executable, "-c", FORKING_CALLBACK, str(tmp_path / "a.twa"), str(PATIENCE), str(submits)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=2 * PATIENCE)
+    assert (done.returncode, done.stdout) == (0, "[0]\n"), done.stderr
 
 
 def test_forking_waits_until_kernels_are_generated() -> None:
