@@ -11,12 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import round_trip
+from hypothesis import HealthCheck, settings
 
 GOLDEN = Path(__file__).parent / "golden"
 
 if "tilewright.passes.base" in sys.modules:
     raise RuntimeError("passes were imported before the round trip was put behind verify(), and would go around it")
 round_trip.install()
+
+# The same examples in each run, however busy the machine is.
+settings.register_profile("tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

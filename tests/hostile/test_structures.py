@@ -6,7 +6,7 @@ import contextlib
 import json
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tilewright.compiler.affinity import parse_affinity
@@ -41,21 +41,18 @@ def with_other_fields(sound: dict[str, Any]) -> st.SearchStrategy[str]:
     return others.map(lambda changed: json.dumps({**sound, **changed}))
 
 
-@settings(deadline=None)
 @given((JSON.map(json.dumps) | with_other_fields(MANIFEST)).map(lambda text: text.encode()))
 def test_manifests(text: bytes) -> None:
     with contextlib.suppress(TilewrightError):
         Manifest.from_json(text)
 
 
-@settings(deadline=None)
 @given(JSON.map(json.dumps) | with_other_fields(MACHINE) | st.text())
 def test_descriptions_of_machines(text: str) -> None:
     with contextlib.suppress(TilewrightError):
         machine.from_json(text)
 
 
-@settings(deadline=None)
 @given(st.lists(TOKEN, max_size=30), st.booleans())
 def test_modules(tokens: list[str], in_a_function: bool) -> None:
     text = " ".join(tokens)
@@ -65,21 +62,18 @@ def test_modules(tokens: list[str], in_a_function: bool) -> None:
         verify(parse_module(text))
 
 
-@settings(deadline=None)
 @given(st.lists(PIPELINE, max_size=12).map("".join) | st.text())
 def test_pipelines(text: str) -> None:
     with contextlib.suppress(TilewrightError):
         Pipeline.parse(text)
 
 
-@settings(deadline=None)
 @given(JSON.map(json.dumps) | st.text())
 def test_affinity_files(text: str) -> None:
     with contextlib.suppress(TilewrightError):
         parse_affinity(text)
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["mean", "std", "scale", "layout", "size", "x"]), JSON))
 def test_preprocessing(fields: dict[str, Any]) -> None:
     with contextlib.suppress(TilewrightError):
