@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> str:
 
     Raises:
         ArtifactError, InstructionError, MachineError: it is damaged, or a program in it is.
-        TrustError: it is intact, and nobody whom this user trusts vouches for it.
+        TrustError: its signature is wrong, or nobody whom this user trusts vouches for it.
     """
     from ..artifact.artifact import Artifact
     from ..native import host
@@ -48,6 +48,8 @@ def run(arguments: argparse.Namespace) -> str:
 
     artifact = Artifact.open(arguments.artifact)
     artifact.check_sha256()
+    if artifact.credentials.signed and artifact.signer is None:
+        raise TrustError(f"the signature of {artifact.origin} is wrong: it was changed after it was signed")
     _check_programs(artifact)
     verdict = artifact.judge(arguments.trust)
     if not verdict.trusted:

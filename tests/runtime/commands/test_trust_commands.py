@@ -199,6 +199,13 @@ def test_signing_and_verifying(
     assert Artifact.open("small.twa").signer == key.text
 
 
+def test_a_wrong_signature_is_told_of_own_artifacts_too(user: Users, refused: Callable[..., str]) -> None:
+    own = Artifact.open(small_artifact())
+    Path("a.twa").write_bytes(b"".join(own.signed(bytes(32), bytes(range(64)))))
+    assert Artifact.open("a.twa").trusted, "its tag is right"
+    assert refused("verify", "a.twa") == "the signature of a.twa is wrong: it was changed after it was signed"
+
+
 def test_trusted_code_for_another_processor_is_told_apart(user: Users, shown: Callable[..., str]) -> None:
     program = small_manifest().cpu_programs["main"]
     program = replace(program, target=replace(program.target, features=("abacus",)))
