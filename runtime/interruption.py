@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from .waiting import Latch
+
 Result = TypeVar("Result")
 Asked = Callable[[], bool]
 """Tells a computation whether it has been abandoned: nobody waits for its result any more."""
@@ -28,22 +30,22 @@ def compute_aside(compute: Callable[[Asked | None], Result]) -> Result:
     from ending. Where no thread can be started, it is computed on this one, and is never abandoned.
     """
     outcome: _Outcome[Result] = _Outcome()
-    finished, abandoned = threading.Event(), threading.Event()
+    finished, abandoned = Latch(), Latch()
 
     def work() -> None:
         try:
-            outcome.result = compute(abandoned.is_set)
+            outcome.result = compute(lambda: abandoned.is_open)
         except BaseException as error:
             outcome.error = error
         finally:
-            finished.set()
+            finished.open()
 
     thread = threading.Thread(target=work, name="tilewright-run", daemon=True)
     try:
         thread.start()
         finished.wait()
     except BaseException as error:
-        abandoned.set()
+        abandoned.open()
         if isinstance(error, RuntimeError) and thread.ident is None:
             return compute(None)
         raise

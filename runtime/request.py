@@ -14,6 +14,8 @@ import numpy as np
 
 from tilewright.errors import RequestCancelledError, RequestTimeoutError, ResourceError, UsageError
 
+from .waiting import Latch, Waiters
+
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
 
 Outputs = dict[str, np.ndarray]
@@ -32,7 +34,7 @@ class Request:
         self._callback = callback
         self._outputs: Outputs | None = None
         self._error: BaseException | None = None
-        self._finished = threading.Event()
+        self._finished = Latch()
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -40,12 +42,11 @@ class Request:
 
     def done(self) -> bool:
         """Whether the request has reached its final status."""
-        return self._finished.is_set()
+        return self._finished.is_open
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for the final status for at most `timeout` seconds; whether it has been reached."""
-        # Asked first, because a process forked meanwhile may find the lock inside locked for ever.
-        return self._finished.is_set() or self._finished.wait(timeout)
+        return self._finished.wait(timeout)
 
     def result(self, timeout: float | None = None) -> Outputs:
         """Wait for the outputs, by name. They belong to the caller: no later run writes to them.
@@ -69,20 +70,23 @@ class Request:
 
     def cancel(self) -> bool:
         """Prevent the request from running; False when it has begun or finished."""
-        if self._finished.is_set():
+        if self.done():
             return False
         with self._lock:
             if self.status != QUEUED:
                 return False
             self.status = CANCELLED
-        self._finish(CANCELLED, None, RequestCancelledError("the request was cancelled before it ran"))
+        self._finish_cancelled()
         return True
+
+    def _finish_cancelled(self) -> None:
+        self._finish(CANCELLED, None, RequestCancelledError("the request was cancelled before it ran"))
 
     def leave_behind(self) -> None:
         """In a process forked off before it had finished: fail, without the callback. Its locks may be locked."""
-        if self._finished.is_set():
+        if self.done():
             return
-        self._lock, self._finished, self._callback = threading.Lock(), threading.Event(), None
+        self._lock, self._callback = threading.Lock(), None
         error = RequestCancelledError(
             "the request belongs to the process that this one was forked from",
             found=f"it was {self.status}",
@@ -93,9 +97,14 @@ class Request:
     def execute(self, run: Callable[[list[np.ndarray]], Outputs]) -> None:
         """Run the request unless it has been cancelled; for the workers of its queue."""
         with self._lock:
-            if self.status != QUEUED:
-                return
-            self.status = RUNNING
+            cancelled = self.status != QUEUED
+            if not cancelled:
+                self.status = RUNNING
+        if cancelled:
+            # Whoever began that may have been interrupted.
+            if not self.done():
+                self._finish_cancelled()
+            return
         try:
             outputs = run(self._inputs)
         except BaseException as error:
@@ -106,8 +115,9 @@ class Request:
     def _finish(self, status: str, outputs: Outputs | None, error: BaseException | None) -> None:
         self._inputs = []
         self._outputs, self._error, self.status = outputs, error, status
-        self._finished.set()
-        callback, self._callback = self._callback, None
+        self._finished.open()
+        with self._lock:
+            callback, self._callback = self._callback, None
         if callback is not None:
             try:
                 callback(self)
@@ -134,11 +144,13 @@ class RequestQueue:
         self._workers = workers
         self._length = length
         self._closed = False
+        self._cancels = False
         self._start_anew()
         _queues.add(self)
 
     def _start_anew(self) -> None:
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = Waiters()
         self._threads: list[threading.Thread] = []
         self._waiting: deque[Request] = deque()
         self._requests: WeakSet[Request] = WeakSet()
@@ -161,26 +173,28 @@ class RequestQueue:
         if threading.current_thread() in self._threads:
             timeout = 0
         end = None if timeout is None else monotonic() + timeout
-        with self._changed:
-            while not self._closed and len(self._waiting) >= self._length:
-                self._discard_cancelled()
+        while True:
+            with self._lock:
+                if self._closed:
+                    raise UsageError("the session is closed")
+                if len(self._waiting) >= self._length:
+                    self._discard_cancelled()
                 if len(self._waiting) < self._length:
-                    break
-                remaining = None if end is None else end - monotonic()
-                if remaining is not None and remaining <= 0:
-                    raise RequestTimeoutError(
-                        "the queue is full",
-                        expected=f"room within {timeout} s",
-                        found=f"{self._length} requests waiting",
-                    )
-                self._changed.wait(remaining)
-            if self._closed:
-                raise UsageError("the session is closed")
-            if len(self._threads) < self._workers:
-                self._start_worker()
-            self._requests.add(request)
-            self._changed.notify_all()
-            self._waiting.append(request)
+                    # Some may have ended, or never begun, because of Ctrl-C while they were started.
+                    self._threads[:] = [thread for thread in self._threads if thread.is_alive()]
+                    if len(self._threads) < self._workers:
+                        self._start_worker()
+                    self._requests.add(request)
+                    self._changed.wake()
+                    self._waiting.append(request)
+                    return
+                waiter = self._changed.enter()
+            remaining = None if end is None else end - monotonic()
+            self._changed.wait(waiter, remaining)
+            if remaining is not None and remaining <= 0:
+                raise RequestTimeoutError(
+                    "the queue is full", expected=f"room within {timeout} s", found=f"{self._length} requests waiting"
+                )
 
     def _start_worker(self) -> None:
         name = f"tilewright-worker-{len(self._threads)}"
@@ -188,12 +202,8 @@ class RequestQueue:
         self._threads.append(thread)
         try:
             thread.start()
-        except BaseException as error:
-            # Ctrl-C may also arrive when it has started, and then it works.
-            if thread.ident is None:
-                self._threads.remove(thread)
-            if not isinstance(error, RuntimeError):
-                raise
+        except RuntimeError as error:
+            self._threads.remove(thread)
             if not self._threads:
                 raise ResourceError(
                     f"no thread can be started to run requests: {error}",
@@ -206,37 +216,48 @@ class RequestQueue:
             self._waiting.remove(request)
 
     def _work(self, threads: list[threading.Thread]) -> None:
-        # A callback may fork: in the new process, this thread is none of the queue's.
-        while threads is self._threads:
-            with self._changed:
-                while not self._waiting and not self._closed:
-                    self._changed.wait()
-                if not self._waiting:
-                    return
-                request = self._waiting.popleft()
-                self._changed.notify_all()
+        while (request := self._next(threads)) is not None:
+            if self._cancels:
+                request.cancel()
             request.execute(self._run)
             del request
         # A process ends with its last thread, and the callback may have made it submit requests.
-        close_all()
+        if threads is not self._threads:
+            close_all()
+
+    def _next(self, threads: list[threading.Thread]) -> Request | None:
+        """What waits longest, when there is something; None when the calling worker has to end."""
+        while True:
+            # A callback may fork: in the new process, this thread is none of the queue's.
+            if threads is not self._threads:
+                return None
+            with self._lock:
+                if threading.current_thread() not in threads:
+                    return None
+                if self._waiting:
+                    self._changed.wake()
+                    return self._waiting.popleft()
+                if self._closed:
+                    return None
+                waiter = self._changed.enter()
+            self._changed.wait(waiter)
 
     def end(self) -> None:
         """Have the workers end when nothing waits, and accept nothing more."""
-        with self._changed:
+        with self._lock:
             self._closed = True
-            self._changed.notify_all()
+            self._changed.wake()
 
     def close(self) -> None:
         """Cancel what waits, let what runs finish, and end the workers. Idempotent."""
-        with self._changed:
-            waiting = list(self._waiting)
-            self._waiting.clear()
-            self.end()
-        for request in waiting:
+        # What waits stays where it is: should this be interrupted, the workers go on with it.
+        self._cancels = True
+        self.end()
+        for request in tuple(self._waiting):
             request.cancel()
-        for thread in self._threads:
+        for thread in tuple(self._threads):
             # A callback may close the session: its own worker cannot be waited for.
-            if thread is not threading.current_thread():
+            if thread is not threading.current_thread() and thread.is_alive():
                 thread.join()
 
 

@@ -144,7 +144,7 @@ def test_locks_that_other_threads_hold_do_not_hold_up_the_child() -> None:
     held, release = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with queue._changed, running._lock, running._finished._cond:  # pyright: ignore[reportAttributeAccessIssue]
+        with queue._lock, running._lock:
             held.set()
             assert release.wait(PATIENCE)
 
