@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from tilewright.errors import OutputError
+
 from ...runtime.files.output_file import make_folder
 from ...runtime.report.simulation import SimulatedTotal, simulate_artifact
 from ...runtime.report.summary import EngineSummary, summarize
 from ...runtime.report.units import show_number
 from ...runtime.session import load
+from ...runtime.trust.private_files import cached
 from ..driver import compile_to_file
 from ..options import CompileOptions
 from ..progress import ProgressReport
@@ -83,10 +85,11 @@ def run_demo(folder: Path | None, report: ProgressReport) -> DemoResult:
     """Compile the digits network into ``folder``, by default the user's cache, and run every engine on the images.
 
     Raises:
-        OutputError: the folder cannot be written to.
+        OutputError: the folder cannot be written to, or there is none.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = folder or cache / "tilewright" / "demo"
+    folder = folder or cached("demo")
+    if folder is None:
+        raise OutputError("there is no home folder to keep the demo in", hint="Name a folder with --output.")
     make_folder(folder)
     path = folder / "digits.twa"
     digits = load_digits()

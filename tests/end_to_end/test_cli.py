@@ -180,6 +180,14 @@ def test_demo(tmp_path: Path, capsys: Capture) -> None:
     assert "% correct (" in capsys.readouterr().out
 
 
+def test_demo_without_a_home(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "nowhere")
+    assert main(["demo"]) == 1
+    expected = "error: there is no home folder to keep the demo in. Name a folder with --output.\n"
+    assert capsys.readouterr().err == expected
+
+
 def test_passes_can_be_watched(tmp_path: Path, capsys: Capture) -> None:
     words = ["compile", str(MODEL), "-o", str(tmp_path / "a.twa"), "--time-passes", "--print-after", "canonicalize"]
     assert main([*words, "--dump", str(tmp_path / "dump"), "--json"]) == 0
