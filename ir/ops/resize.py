@@ -13,7 +13,9 @@ from ..op import Operator, QuantizationRule, UnaryOperands, operator
 from ..types import ResultTypes, TensorType, Types
 from .shape import moved
 
-MODES = ("nearest", "linear", "cubic")
+TAPS = {"nearest": 1, "linear": 2, "cubic": 4}
+"""Elements that an index of the result is made of along each dimension, by mode."""
+
 COORDINATES = (
     "half_pixel",
     "half_pixel_symmetric",
@@ -61,7 +63,7 @@ class Resize(Operator[UnaryOperands]):
 
     def infer(self, x: TensorType) -> TensorType:
         for what, allowed, found in (
-            ("mode", MODES, self.mode),
+            ("mode", TAPS, self.mode),
             ("coordinates", COORDINATES, self.coordinates),
             ("nearest_mode", NEAREST, self.nearest_mode),
         ):
@@ -84,8 +86,9 @@ class Resize(Operator[UnaryOperands]):
         if self.mode != "nearest" and not x.dtype.is_float:
             raise IRError(f"{self.mode} interpolation is defined on floats only", found=x)
         longest = max((e for d, e in enumerate(self.extents) if not self.keeps(d, x.shape[d])), default=0)
-        if longest > RESAMPLED:
-            raise IRError("a resampled dimension is too long", expected=f"at most {RESAMPLED}", found=longest)
+        if longest * TAPS[self.mode] > RESAMPLED:
+            expected = f"at most {RESAMPLED // TAPS[self.mode]} positions, for {self.mode}"
+            raise IRError("a resampled dimension is too long", expected=expected, found=longest)
         return moved(x, self.extents)
 
     def keeps(self, d: int, extent: int) -> bool:

@@ -16,6 +16,7 @@ from samples import Sample
 
 from tilewright.codegen.cpu.families import lowerings
 from tilewright.codegen.cpu.kernel import Kernel
+from tilewright.codegen.cpu.llvm.builder import LONG_TABLE
 from tilewright.codegen.cpu.llvm.target import TargetDescription
 from tilewright.codegen.cpu.numba.function import compile_kernel, python_function
 from tilewright.errors import CodegenError
@@ -25,6 +26,7 @@ from tilewright.ir.ops.activation import Clip
 from tilewright.ir.ops.elementwise import Div, Elementwise, Max, Min, Mod
 from tilewright.ir.ops.indexing import Gather, GatherElements, GatherND, ScatterElements, ScatterND
 from tilewright.ir.ops.reduction import ArgMax, ArgMin, CumSum, ReduceLogSumExp, ReduceMax, ReduceMean, ReduceSum, TopK
+from tilewright.ir.ops.resize import Resize
 from tilewright.ir.ops.shape import Cast
 from tilewright.ir.ops.softmax import LogSoftmax, Softmax
 from tilewright.ir.ops.unary import Abs, Neg, Sign
@@ -75,6 +77,17 @@ def assert_close(found: np.ndarray, expected: np.ndarray, name: str) -> None:
     scale = float(np.abs(expected[np.isfinite(expected)]).max(initial=1e-6))
     tolerance = (2e-3 if found.dtype == np.float16 else 1e-5) * scale
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance, err_msg=name)
+
+
+def test_long_tables() -> None:
+    """Tables that are written as bytes hold the same numbers, those that LLVM computes with included."""
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    resizes = [
+        Resize((2, extent), (1.0, extent / 3), mode)
+        for mode in ("nearest", "linear", "cubic")
+        for extent in (LONG_TABLE // 4 - 2, LONG_TABLE + 1)
+    ]
+    assert_equals_reference([make_case(f"{resize}", Sample(resize, (x,))) for resize in resizes])
 
 
 def cases_by_operator() -> dict[str, list[Case]]:

@@ -74,6 +74,12 @@ def relu(x: str = "x", y: str = "y", name: str = "r") -> onnx.NodeProto:
     return helper.make_node("Relu", [x], [y], name=name)
 
 
+def repeated_attribute() -> onnx.NodeProto:
+    node = helper.make_node("Softmax", ["x"], ["y"], name="s", axis=0)
+    node.attribute.append(helper.make_attribute("axis", 1))
+    return node
+
+
 LISTED = "`tilewright inspect --supported-ops` lists what is."
 
 MODELS: dict[str, tuple[onnx.ModelProto, str]] = {
@@ -109,6 +115,38 @@ MODELS: dict[str, tuple[onnx.ModelProto, str]] = {
     "input produced again": (
         graph_model([relu(y="x"), relu()]),
         "import: node 'r': tensor 'x' is produced twice; expected one producer, found an input and this node",
+    ),
+    "two inputs of one name": (
+        graph_model([relu()], [("x", TensorProto.FLOAT, [2]), ("x", TensorProto.FLOAT, [3])]),
+        "import: two inputs are named 'x'",
+    ),
+    "two outputs of one name": (graph_model([relu()], outputs=["y", "y"]), "import: two outputs are named 'y'"),
+    "input of 17 dimensions": (
+        graph_model([relu()], [("x", TensorProto.FLOAT, [1] * 17)]),
+        "import: input 'x': a tensor has too many dimensions; expected at most 16 dimensions of a tensor, found 17",
+    ),
+    "attribute given twice": (
+        graph_model([repeated_attribute()]),
+        "import: Softmax: node 's': an attribute is given twice",
+    ),
+    "fraction for an integer": (
+        graph_model([helper.make_node("Softmax", ["x"], ["y"], name="s", axis=0.5)]),
+        "import: Softmax: node 's': the node is not as ONNX defines its operator "
+        "(TypeError: 'float' object cannot be interpreted as an integer). "
+        "Check the model with onnx.checker.check_model.",
+    ),
+    "text for integers": (
+        graph_model([helper.make_node("Transpose", ["x"], ["y"], name="t", perm="10")]),
+        "import: Transpose: node 't': the node is not as ONNX defines its operator "
+        "(TypeError: 'str' object cannot be interpreted as an integer). "
+        "Check the model with onnx.checker.check_model.",
+    ),
+    "fractions for a shape": (
+        graph_model(
+            [helper.make_node("Reshape", ["x", "s"], ["y"], name="r")],
+            initializers={"s": np.array([2.5, 1], np.float32)},
+        ),
+        "import: Reshape: node 'r': the shape must be integers; found float32",
     ),
     "missing operand": (
         graph_model([helper.make_node("Add", ["x"], ["y"], name="add")]),

@@ -71,9 +71,14 @@ def i64(*shape: int) -> TensorType:
         ),
         (GlobalAveragePool(), (f32(1, 4, 0),), "global_average_pool: there is nothing to pool; found [1, 4, 0]"),
         (
-            Resize((2**20 + 1,), (2.0,)),
-            (f32(2**19),),
-            "resize: a resampled dimension is too long; expected at most 1048576, found 1048577",
+            Resize((2**21 + 1,), (2.0,)),
+            (f32(2**20),),
+            "resize: a resampled dimension is too long; expected at most 2097152 positions, for nearest, found 2097153",
+        ),
+        (
+            Resize((2**19 + 1,), (2.0,), "cubic"),
+            (f32(2**18),),
+            "resize: a resampled dimension is too long; expected at most 524288 positions, for cubic, found 524289",
         ),
         (Resize((2,), (1e-60,)), (f32(2),), "extents and scales need one positive number a dimension"),
         (

@@ -9,7 +9,7 @@ import numpy as np
 from tilewright.limits import RESAMPLED
 
 from ....ir.core import Op
-from ....ir.ops.resize import Resize
+from ....ir.ops.resize import TAPS, Resize
 from ....ir.types import DType
 from ..kernel import Kernel
 from ..llvm.target import TargetDescription
@@ -69,7 +69,8 @@ def lower_resize(op: Op[Resize], target: TargetDescription) -> Kernel | None:
     units, inner = math.prod(shape[:first]), math.prod(shape[last:])
     head = [math.prod(shape[first:]), inner]
     dimensions = range(first, last)
-    if len(dimensions) > MOST_DIMENSIONS or sum(operator.extents[d] for d in dimensions) > RESAMPLED:
+    taps = TAPS[operator.mode]
+    if len(dimensions) > MOST_DIMENSIONS or sum(operator.extents[d] for d in dimensions) * taps > RESAMPLED:
         return None
     extents = [operator.extents[d] for d in dimensions]
     cropped = operator.coordinates == "tf_crop_and_resize"
@@ -83,10 +84,8 @@ def lower_resize(op: Op[Resize], target: TargetDescription) -> Kernel | None:
         return None
     sources: list[int] = []
     weights: list[float] = [operator.extrapolation_value]
-    taps = 1
     for d in dimensions:
         indices, factors = operator.taps(d, shape[d])
-        taps = indices.shape[1]
         if d not in sampled:
             # No neighbour counts, not even with a weight of 0, by which infinity would become NaN.
             indices, factors = np.arange(shape[d])[:, None].repeat(taps, 1), np.full(factors.shape, 1 / taps)

@@ -7,6 +7,7 @@ which does the reverse, in the file of the operator's family.
 from __future__ import annotations
 
 import heapq
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -98,7 +99,10 @@ class Node:
 
     def integers(self, index: int, what: str) -> tuple[int, ...]:
         """The elements of input ``index`` as integers; see :meth:`constant`."""
-        return tuple(int(v) for v in self.constant(index, what).reshape(-1))
+        array = self.constant(index, what)
+        if array.size and array.dtype.kind not in "iu":
+            raise self.model_error(f"{what} must be integers", found=array.dtype)
+        return tuple(array.reshape(-1).tolist())
 
     def optional_constant(self, index: int, what: str) -> np.ndarray | None:
         return self.constant(index, what) if self.optional(index) is not None else None
@@ -128,10 +132,10 @@ class Node:
 
     def ints(self, name: str, default: Sequence[int] | None = None) -> tuple[int, ...]:
         """Attribute ``name`` as integers."""
-        return tuple(int(v) for v in self._attribute(name, default))
+        return tuple(map(operator.index, self._attribute(name, default)))
 
     def int(self, name: str, default: int | None = None) -> int:
-        return int(self._attribute(name, default))
+        return operator.index(self._attribute(name, default))
 
     def float(self, name: str, default: float | None = None) -> float:
         return float(self._attribute(name, default))
@@ -271,13 +275,16 @@ class Importer:
                 node=name,
                 hint="`tilewright inspect --supported-ops` lists what is.",
             )
+        attributes = {a.name: _attribute(a, name, self._tensors) for a in proto.attribute}
+        if len(attributes) < len(proto.attribute):
+            raise ModelError("an attribute is given twice", stage="import", op=proto.op_type, node=name)
         node = Node(
             proto.op_type,
             domain,
             name,
             opset,
             tuple(self._value(i, name) if i else None for i in proto.input),
-            {a.name: _attribute(a, name, self._tensors) for a in proto.attribute},
+            attributes,
             len(proto.output),
             tuple(bool(o) and o in self._read for o in proto.output),
         )

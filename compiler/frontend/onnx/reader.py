@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from tilewright.errors import ModelError, UnsupportedError, UsageError
+from tilewright.errors import IRError, ModelError, UnsupportedError, UsageError
 
 from ....ir.core import Module
 from ....ir.types import TensorType
@@ -130,7 +131,11 @@ def _add_parameters(importer: Importer, graph: onnx.GraphProto, shapes: dict[str
         tensor = info.type.tensor_type
         declared = [d.dim_value if d.HasField("dim_value") else (d.dim_param or "?") for d in tensor.shape.dim]
         shape = _resolve_shape(info.name, declared, tensor.HasField("shape"), shapes.get(info.name))
-        type = TensorType(shape, element_type(tensor.elem_type, info.name))
+        try:
+            type = TensorType(shape, element_type(tensor.elem_type, info.name))
+        except IRError as error:
+            error.stage, error.message = "import", f"input {info.name!r}: {error.message}"
+            raise
         importer.values[info.name] = importer.function.add_parameter(info.name, type)
 
 
@@ -163,7 +168,11 @@ def _resolve_shape(
 
 
 def _check_names(graph: onnx.GraphProto, *others: object) -> None:
-    """Raise ModelError if two tensors of a graph have one name, or a name of it or among ``others`` is no text."""
+    """Raise ModelError if a name of a graph stands for two tensors, or twice among inputs or outputs, or is no text.
+
+    Args:
+        others: further texts of the model.
+    """
     named = (*graph.input, *graph.output, *graph.initializer)
     texts = [*others, graph.name, *(thing.name for thing in named)]
     texts += [dimension.dim_param for info in graph.input for dimension in info.type.tensor_type.shape.dim]
@@ -172,11 +181,11 @@ def _check_names(graph: onnx.GraphProto, *others: object) -> None:
     for text in texts:
         if not isinstance(text, str):
             raise ModelError("a name is not UTF-8 text", stage="import", found=text)
-    taken: dict[str, str] = {}
-    for tensor in graph.initializer:
-        if tensor.name in taken:
-            raise ModelError(f"two initialisers are named {tensor.name!r}", stage="import")
-        taken[tensor.name] = "an initialiser"
+    for what, things in (("initialisers", graph.initializer), ("inputs", graph.input), ("outputs", graph.output)):
+        twice = next((name for name, count in Counter(thing.name for thing in things).items() if count > 1), None)
+        if twice is not None:
+            raise ModelError(f"two {what} are named {twice!r}", stage="import")
+    taken = {tensor.name: "an initialiser" for tensor in graph.initializer}
     # Older models list their initialisers among the inputs, which is no second producer.
     taken.update((info.name, "an input") for info in graph.input)
     for node in graph.node:

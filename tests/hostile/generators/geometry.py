@@ -15,7 +15,7 @@ from tilewright.ir.ops.movement import Concat, DepthToSpace, Pad, Slice, SpaceTo
 from tilewright.ir.ops.normalization import Lrn
 from tilewright.ir.ops.pooling import AveragePool, LpPool, MaxPool
 from tilewright.ir.ops.reduction import ArgMax, CumSum, ReduceMax, ReduceSum, TopK
-from tilewright.ir.ops.resize import COORDINATES, MODES, NEAREST, Resize
+from tilewright.ir.ops.resize import COORDINATES, NEAREST, TAPS, Resize
 from tilewright.ir.ops.shape import Expand, Reshape
 from tilewright.ir.ops.softmax import Softmax
 from tilewright.ir.types import DType, Quantization, TensorType
@@ -208,7 +208,7 @@ def _resize(rng: np.random.Generator, shape: tuple[int, ...]) -> Application:
     operator = Resize(
         extents,
         scales,
-        mode=pick(rng, MODES),
+        mode=pick(rng, list(TAPS)),
         coordinates="tf_crop_and_resize" if roi else pick(rng, COORDINATES),
         nearest_mode=pick(rng, NEAREST),
         exclude_outside=bool(rng.integers(2)),

@@ -17,6 +17,7 @@ from ..forgery import forge
 from ..generator import Case, generator
 from ..guarded_session import load_and_run
 from ..mutation import pick
+from ..odd_models import ODD_MODELS
 from .ir_text import change_tokens, prepare_stranger
 
 WINDOW = "kernel=[{k}], strides=[{s}], pads=[0, {p}], dilations=[{d}]"
@@ -105,13 +106,14 @@ MODELS: dict[str, Callable[[], bytes]] = {
     "no channels": lambda: _model(
         node("InstanceNormalization", ["x", "s", "s"], ["y"]), shape=[1, 0, 4, 4], s=np.ones(0, np.float32)
     ),
+    **{f"odd {i}": model.SerializeToString for i, model in enumerate(ODD_MODELS)},
 }  # fmt: skip
 
 
 @generator("known", prepare=prepare_stranger, cases=2_000)
 def known(rng: np.random.Generator) -> Case:
-    """One in thirty cases is a model, since some take seconds."""
-    if rng.integers(30) == 0:
+    """One in ten cases is a model, since some take seconds."""
+    if rng.integers(10) == 0:
         name = pick(rng, list(MODELS))
         return Case(name, partial(_compile, name))
     name = pick(rng, list(OPS))

@@ -17,12 +17,14 @@ from ..corpus import models as small_networks
 from ..generator import Case, generator
 from ..guarded_session import become_a_stranger, load_and_run
 from ..mutation import LARGE, SMALL, damage_bytes, pick
+from ..odd_models import ODD_MODELS
 
 
 @cache
 def originals() -> list[bytes]:
-    """Small networks as files."""
-    return [*small_networks().values(), *(make().SerializeToString() for make in MODELS.values())]
+    """Small networks as files, and nodes that no exporter writes."""
+    made = [*(make() for make in MODELS.values()), *ODD_MODELS]
+    return [*small_networks().values(), *(model.SerializeToString() for model in made)]
 
 
 def prepare() -> None:
