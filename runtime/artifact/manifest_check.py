@@ -39,15 +39,17 @@ def check_manifest(manifest: Manifest, sections: Mapping[str, tuple[SectionKind,
             _inconsistent(f"{kind} names", "each name once", names)
         for tensor in tensors:
             _check_extents(f"{kind} {tensor.name!r}", tensor.shape)
+    # What is done for a program, once at least, is so bounded by the size of the file.
+    unused = dict(sections)
     for name, program in manifest.cpu_programs.items():
         where = f"CPU program {name!r}"
-        _check_section(f"{where}: code", program.code, SectionKind.CODE, sections)
-        _check_section(f"{where}: constants", program.constants, SectionKind.CONSTANTS, sections)
-        _check_section(f"{where}: module", program.module, SectionKind.MODULE, sections)
+        _take_section(f"{where}: code", program.code, SectionKind.CODE, unused)
+        _take_section(f"{where}: constants", program.constants, SectionKind.CONSTANTS, unused)
+        _take_section(f"{where}: module", program.module, SectionKind.MODULE, unused)
     for name, program in manifest.device_programs.items():
         where = f"device program {name!r}"
-        _check_section(f"{where}: instructions", program.instructions, SectionKind.DEVICE_INSTRUCTIONS, sections)
-        _check_section(f"{where}: weights", program.weights, SectionKind.DEVICE_WEIGHTS, sections)
+        _take_section(f"{where}: instructions", program.instructions, SectionKind.DEVICE_INSTRUCTIONS, unused)
+        _take_section(f"{where}: weights", program.weights, SectionKind.DEVICE_WEIGHTS, unused)
     if not manifest.engines or not set(manifest.engines) <= set(ENGINES):
         _inconsistent("engines", f"some of {', '.join(ENGINES)}", list(manifest.engines))
     for name, engine in manifest.engines.items():
@@ -64,11 +66,12 @@ def _check_extents(where: str, shape: tuple[int, ...]) -> None:
         _inconsistent(where, f"up to {ELEMENTS} elements", list(shape))
 
 
-def _check_section(where: str, name: str, kind: SectionKind, sections: Mapping[str, tuple[SectionKind, int]]) -> None:
-    if name not in sections:
-        _inconsistent(where, f"one of the sections {', '.join(map(repr, sections))}", repr(name))
-    if sections[name][0] is not kind:
-        _inconsistent(where, f"a section of kind {kind.name.lower()}", sections[name][0].name.lower())
+def _take_section(where: str, name: str, kind: SectionKind, unused: dict[str, tuple[SectionKind, int]]) -> None:
+    if name not in unused:
+        _inconsistent(where, f"a section of its own, of {list(unused)}", repr(name))
+    found = unused.pop(name)[0]
+    if found is not kind:
+        _inconsistent(where, f"a section of kind {kind.name.lower()}", found.name.lower())
 
 
 def _check_engine(
@@ -85,6 +88,7 @@ def _check_engine(
             _inconsistent(where, f"one of the CPU programs {list(manifest.cpu_programs)}", repr(program_name))
         constants = sections[program.constants][1]
     arena = program.arena_bytes if program else 0
+    references = [index for index, step in enumerate(program.steps) if step.reference] if program else []
     stages: list[tuple[str, ReferenceStage | DeviceStage]] = []
     for index, stage in enumerate(engine.stages):
         at = f"{where}, stage {index}"
@@ -94,7 +98,7 @@ def _check_engine(
         elif program is None or stage.program != program_name:
             _inconsistent(at, f"CPU program {program_name!r} in the whole engine", repr(stage.program))
         else:
-            _check_steps(at, stage, program)
+            _check_steps(at, stage, program, references)
         if not isinstance(stage, CpuStage):
             stages.append((at, stage))
             for ref in (*stage.operands, *stage.results):
@@ -143,15 +147,17 @@ def _check_order(where: str, stages: Sequence[tuple[str, ReferenceStage | Device
         _inconsistent(where, f"stages that write all of {outputs} outputs", sorted(written))
 
 
-def _check_steps(at: str, stage: CpuStage | ReferenceStage, program: CpuProgramInfo) -> None:
+def _check_steps(at: str, stage: CpuStage | ReferenceStage, program: CpuProgramInfo, references: Sequence[int]) -> None:
+    """Check the steps of a stage, of which those at ascending positions `references` have no kernel."""
     steps = len(program.steps)
     first, last = (stage.first, stage.last) if isinstance(stage, CpuStage) else (stage.step, stage.step + 1)
     if not 0 <= first < last <= steps:
         _inconsistent(at, f"steps within 0 to {steps}", f"[{first}, {last})")
-    for step in program.steps[first:last]:
-        if step.reference != isinstance(stage, ReferenceStage):
-            kind = "steps with a kernel" if step.reference else "a step without a kernel"
-            _inconsistent(at, kind, f"step {step.name!r}")
+    inside = references[bisect_left(references, first) : bisect_left(references, last)]
+    if isinstance(stage, CpuStage) and inside:
+        _inconsistent(at, "steps with a kernel", f"step {program.steps[inside[0]].name!r}")
+    if isinstance(stage, ReferenceStage) and not inside:
+        _inconsistent(at, "a step without a kernel", f"step {program.steps[first].name!r}")
 
 
 def _check_ref(at: str, ref: BufferRef, manifest: Manifest, arena: int, constants: int) -> None:

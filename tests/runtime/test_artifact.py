@@ -242,6 +242,19 @@ def test_unknown_manifest_field_is_an_error() -> None:
         Artifact.open(with_manifest(json.dumps(fields).encode()))
 
 
+def test_no_section_serves_two_programs() -> None:
+    """Programs that all name the same instructions would each have them verified."""
+    program = DeviceProgramInfo("i", "w", (), ())
+    manifest = replace(small_manifest(), device_programs={"first": program, "second": program})
+    sections = [Section("i", SectionKind.DEVICE_INSTRUCTIONS, b""), Section("w", SectionKind.DEVICE_WEIGHTS, b"")]
+    with pytest.raises(ArtifactError) as caught:
+        artifact_bytes(manifest, [*small_sections(), *sections])
+    assert str(caught.value) == (
+        "artifact: device program 'second': instructions: the manifest contradicts itself; expected a section of its "
+        "own, of [], found 'i'"
+    )
+
+
 ODD_VALUES = [None, True, -1, 1.5, 2**63, 2**100, "", "x", "\ud800", [], {}, [None], {"": None}, "arena", 10**6]
 
 

@@ -162,6 +162,30 @@ def python(script: str, *arguments: object) -> str:
     return ended.stdout
 
 
+def test_many_stages_of_many_steps_are_checked_in_time() -> None:
+    script = """
+from dataclasses import replace
+from artifact_samples import small_manifest, small_sections
+from tilewright.errors import ArtifactError
+from tilewright.runtime.artifact.manifest import CpuStage, Engine
+from tilewright.runtime.artifact.manifest_check import check_manifest
+manifest, count = small_manifest(), 2**16
+program = manifest.cpu_programs["main"]
+steps, engine = program.steps[:1] * count, Engine((CpuStage("main", 0, count),) * count)
+sections = {section.name: (section.kind, len(section.data)) for section in small_sections()}
+for steps in (steps, (*steps[:-1], replace(steps[0], name="last", kernel=None))):
+    programs = {"main": replace(program, steps=steps)}
+    try:
+        check_manifest(replace(manifest, cpu_programs=programs, engines={"float": engine}), sections)
+    except ArtifactError as error:
+        print(error)
+"""
+    assert python(f"import sys; sys.path[:] = {sys.path!r}\n{script}") == (
+        "artifact: engine 'float', stage 0: the manifest contradicts itself; expected steps with a kernel, "
+        "found step 'last'\n"
+    )
+
+
 def test_outputs_that_do_not_fit_into_memory(tmp_path: Path) -> None:
     large = replace(small_manifest(), outputs=(TensorSpec("y", "f32", (2**29,)),))
     write_artifact(tmp_path / "large.twa", large, small_sections())
