@@ -6,12 +6,13 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from io import FileIO
 from typing import Union
 
 from tilewright.errors import InputError, ParseError, UsageError
 
 from ..passes.placement.partition import PLACES, Affinity
+from ..runtime.files.input_file import open_regular
 
 AffinitySource = Union[Sequence[tuple[str, str]], Mapping[str, str], str, "os.PathLike[str]"]
 """What users may give: pairs, a mapping, or the path of a file."""
@@ -32,9 +33,10 @@ def read_affinity(path: str | os.PathLike[str]) -> Affinity:
         ParseError: with line and column: neither form, an unknown place, or a name given twice.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        with open_regular(os.fspath(path), FileIO) as file:
+            text = file.read().decode()
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+        reason = error.strerror or error if isinstance(error, OSError) else "it is not text in UTF-8"
         raise InputError(f"cannot read the affinity file {os.fspath(path)!r}: {reason}") from None
     try:
         return parse_affinity(text)
@@ -77,13 +79,15 @@ def _parse_json(text: str) -> Affinity:
         entries = json.loads(text, object_pairs_hook=list)
     except json.JSONDecodeError as error:
         raise _error(f"not JSON: {error.msg}", text, error.lineno, error.colno) from None
+    except ValueError as error:  # a number of thousands of digits
+        raise _error(f"not JSON: {error}", text, 1) from None
     found: dict[str, str] = {}
     for name, place in entries:
-        line, column = _position_of(text, name, found)
         if name in found:
-            raise _error(f"{name!r} is given twice", text, line, column)
+            raise _error(f"{name!r} is given twice", text, *_position_of(text, name, found))
         if not isinstance(place, str) or place.lower() not in PLACES:
-            raise _error(f"expected device or cpu for {name!r}, found {json.dumps(place)}", text, line, column)
+            message = f"expected device or cpu for {name!r}, found {json.dumps(place)}"
+            raise _error(message, text, *_position_of(text, name, found))
         found[name] = place.lower()
     return tuple(found.items())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Collection
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from ..ir.core import Module
 from ..ir.text.parser import parse_module
 from ..ir.text.printer import blobs, print_module
 from ..runtime.files.array_file import open_array
+from ..runtime.files.input_file import open_regular
 from ..runtime.files.output_file import is_stream, make_folder, output_file
 from .base import Pass, Record
 
@@ -129,7 +131,8 @@ def load_dump(file: Path | str) -> Module:
         OSError: the file cannot be read.
     """
     file = Path(file)
-    text = file.read_text(encoding="utf-8")
+    with open_regular(str(file), FileIO) as opened:
+        text = opened.read().decode()
     arrays = {blob.stem: open_array(blob).read() for blob in (file.parent / "blobs").glob("*.npy") if blob.stem in text}
     return parse_module(text, arrays)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from io import FileIO
 from pathlib import Path
 from reprlib import repr as shortened
 from typing import Annotated
@@ -19,6 +20,7 @@ from tilewright.errors import MachineError
 from tilewright.limits import MACHINE_DESCRIPTION
 
 from .artifact.json_dataclasses import Bounds, Source, check, parse, read, write
+from .files.input_file import open_regular
 
 FORMAT_VERSION = 1
 
@@ -230,7 +232,7 @@ def load(name_or_path: str | Path) -> Machine:
     name = str(name_or_path).lower()
     path = Path(__file__).parent / "machines" / f"{name}.json" if name in samples() else Path(name_or_path)
     try:
-        with path.open("rb") as file:
+        with open_regular(str(path), FileIO) as file:
             content = file.read(MACHINE_DESCRIPTION + 1)
         if len(content) > MACHINE_DESCRIPTION:
             raise ValueError(f"longer than {MACHINE_DESCRIPTION} bytes")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from io import FileIO
 from typing import TYPE_CHECKING
 
 from tilewright.errors import InputError, TrustError, UsageError
 from tilewright.limits import KEY_FILE
 
+from ..files.input_file import open_regular
 from .parser import output_path
 
 if TYPE_CHECKING:
@@ -163,7 +165,7 @@ def _import(arguments: argparse.Namespace) -> tuple[dict[str, str], str]:
 
 def _read(path: str) -> str:
     try:
-        with open(path, "rb") as file:
+        with open_regular(path, FileIO) as file:
             return file.read(KEY_FILE).decode(errors="replace")
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or error

@@ -40,6 +40,7 @@ MISTAKES = [
     ('{"cpu": "device",\n  "device": 3}', 2, 3, "expected device or cpu for 'device', found 3"),
     ('{"a": 3}', 1, 2, "expected device or cpu for 'a', found 3"),
     ('{"a": "cpu",\n  "a": "cpu"}', 2, 3, "'a' is given twice"),
+    (f'{{"a": {"9" * 5000}}}', 1, 1, "not JSON: Exceeds the limit"),
     ('{"a": {"b": "cpu"}}', 1, 2, "expected device or cpu for 'a', found "),
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import subprocess
@@ -304,6 +305,23 @@ def test_inputs_that_do_not_fit(tmp_path: Path, fails: Fails) -> None:
     )
     assert fails(["run", artifact, "picture=right.npy"]) == "unknown input 'picture'; expected 'image'"
     assert fails(["run", artifact, "other.npz"]) == "unknown input 'picture'; expected 'image'"
+
+
+@pytest.mark.parametrize("special", ["fifo", "/dev/zero"])
+def test_what_is_no_regular_file_is_never_waited_for(special: str, tmp_path: Path, fails: Fails) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "m.onnx").symlink_to(special)
+    (tmp_path / "m.tw").symlink_to(special)
+    reason = "it is not a regular file"
+    assert fails(["compile", "m.onnx"]) == f"import: cannot read 'm.onnx': {reason}"
+    assert fails(["inspect", "m.onnx"]) == f"import: cannot read 'm.onnx': {reason}"
+    assert fails(["opt", "m.tw", "--passes", "canonicalize"]) == f"cannot read 'm.tw': {reason}"
+    assert fails(["key", "import", special]).startswith(f"cannot read '{special}': {reason}")
+    int8 = ["compile", MODEL, "--calibration", "random"]
+    assert fails([*int8, "--affinity", special]) == f"cannot read the affinity file '{special}': {reason}"
+    assert fails([*int8, "--machine", special]) == (
+        f"machine '{special}' is neither a sample nor a readable file ({reason}). Samples: m4096, s256."
+    )
 
 
 def test_input_files_that_cannot_be_read(tmp_path: Path, fails: Fails) -> None:

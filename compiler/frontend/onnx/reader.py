@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from io import FileIO
 from numbers import Integral
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from tilewright.errors import IRError, ModelError, UnsupportedError, UsageError
 
 from ....ir.core import Module
 from ....ir.types import TensorType
+from ....runtime.files.input_file import open_regular
 from .families import IMPORTS
 from .importer import Importer
 from .tensors import TensorReader, element_type
@@ -96,9 +98,10 @@ def _load(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> tuple[onn
     else:
         what = f"{os.fspath(source)!r}"
         try:
-            data = Path(source).read_bytes()
+            with open_regular(os.fspath(source), FileIO) as file:
+                data = file.read()
         except OSError as error:
-            raise ModelError(f"cannot read {what}: {error.strerror}", stage="import") from None
+            raise ModelError(f"cannot read {what}: {error.strerror or error}", stage="import") from None
     try:
         model = onnx.load_model_from_string(data)
     except MemoryError:
