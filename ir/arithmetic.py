@@ -92,7 +92,8 @@ def add_multipliers(scale_a: np.float32, scale_b: np.float32, scale_c: np.float3
 
     The shift is the largest for which both multipliers, rounded, stay within 24 bits; at most 62.
     """
-    ratios = [float(np.float32(scale) / np.float32(scale_c)) for scale in (scale_a, scale_b)]
+    with np.errstate(over="ignore"):  # an infinite ratio is refused below
+        ratios = [float(np.float32(scale) / np.float32(scale_c)) for scale in (scale_a, scale_b)]
     shift = min(62, SIGNIFICANT_BITS - int(np.frexp(max(ratios))[1]))
     if shift < 0 or max(ratios) == np.inf:
         raise ValueError(f"the scales of an addition differ by more than 2^{SIGNIFICANT_BITS}: {ratios}")

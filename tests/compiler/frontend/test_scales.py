@@ -60,6 +60,7 @@ def test_scales_that_are_not_positive_and_finite(name: str, scale: float) -> Non
 
 
 @pytest.mark.parametrize("name", NODES)
+@pytest.mark.filterwarnings("error")
 def test_the_smallest_and_the_largest_scale(name: str) -> None:
     for scale in (np.float32(1e-45), np.finfo(np.float32).max):
         import_onnx(model_of(name, bad=np.array(scale)))
