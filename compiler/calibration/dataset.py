@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,6 +51,7 @@ def open_calibration_set(
     """
     if limit is not None and limit < 1:
         raise _error("the limit leaves no sample", expected="at least 1", found=limit)
+    limit = min(limit, sys.maxsize) if limit is not None else None  # which is as long as sequences get
     for name, type in inputs.items():
         if 0 in type.shape[:1]:
             raise _error(f"input {name!r} takes no sample at all", expected="a batch of at least 1", found=type)

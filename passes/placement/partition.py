@@ -182,12 +182,13 @@ def find_named(ops: Iterable[Op], affinity: Affinity) -> dict[str, list[Op]]:
             by_name.setdefault(name, []).append(op)
     unknown = [name for name, _ in affinity if name not in by_name]
     if unknown:
-        near = {name: difflib.get_close_matches(name, by_name, 3) for name in unknown[:5]}
+        shown, more = unknown[:5], len(unknown[5:])
+        near = {name: difflib.get_close_matches(name, by_name, 3) for name in shown}
         hints = [f"{name!r} is like {', '.join(map(repr, close))}" for name, close in near.items() if close]
         raise PassError(
             "the affinity names ops that the network does not have",
             stage=Partition.name,
-            found=", ".join(map(repr, unknown)),
+            found=", ".join(map(repr, shown)) + (f" and {more} more" if more else ""),
             hint=f"{'; '.join(hints)}." if hints else "`tilewright inspect` lists the ops with their names.",
         )
     return {name: by_name[name] for name, _ in affinity}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -148,6 +149,7 @@ def test_wrong_shapes_and_empty_arrays_are_refused() -> None:
         open_calibration_set(np.zeros((0, 4), np.float32), VECTOR)
     with pytest.raises(CalibrationError, match="the limit leaves no sample; expected at least 1, found 0"):
         open_calibration_set(np.zeros((2, 4), np.float32), VECTOR, limit=0)
+    assert len(open_calibration_set("random", VECTOR, limit=2**64)) == sys.maxsize
     for ragged in ({"x": [[1], [1, 2]]}, iter([[[1], [1, 2]]])):
         with pytest.raises(CalibrationError, match="holds no array for input 'x': "):
             list(open_calibration_set(ragged, VECTOR))  # pyright: ignore[reportArgumentType]
