@@ -140,9 +140,8 @@ def test_unknown_names_are_listed_with_their_likes() -> None:
         "partition: the affinity names ops that the network does not have; found 'elsewhere'. "
         "`tilewright inspect` lists the ops with their names."
     )
-    assert "found 'n0', 'n1', 'n2', 'n3', 'n4' and 9995 more. " in error(
-        affinity=[(f"n{i}", "cpu") for i in range(10_000)]
-    )
+    many = tuple((f"n{i}", "cpu") for i in range(8))
+    assert "found 'n0', 'n1', 'n2', 'n3', 'n4' and 3 more. " in error(affinity=many)
 
 
 def test_what_the_device_cannot_run_is_refused_with_the_rule() -> None:
