@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from tilewright.errors import IRError
+from tilewright.limits import STATEMENTS
 
 from ..core import Value
 from ..op import Operator, QuantizationRule, operator
@@ -58,6 +59,8 @@ class FusedElementwise(Elementwise[tuple[Value, ...]]):
             ParseError: a statement is malformed, or names an unknown operator or attribute.
             IRError: a statement is out of order, or applies something that is not elementwise.
         """
+        if len(self.body) > STATEMENTS:
+            raise IRError("the body is too long", expected=f"at most {STATEMENTS} statements", found=len(self.body))
         parsed = [parse_statement(text) for text in self.body]
         if not parsed:
             raise IRError("the body is empty")

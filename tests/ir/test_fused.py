@@ -38,6 +38,11 @@ def test_types_of_the_steps() -> None:
     ("body", "error", "text"),
     [
         ((), IRError, "the body is empty"),
+        (
+            ("t0 = relu(a0)", *(f"t{i} = relu(t{i - 1})" for i in range(1, 33))),
+            IRError,
+            "the body is too long; expected at most 32 statements, found 33",
+        ),
         (("t1 = relu(a0)",), IRError, "defines another value; expected t0, found t1 = relu(a0)"),
         (("t0 = relu(t0)",), IRError, "reads a value that is not defined before; found t0 in t0 = relu(t0)"),
         (("t0 = relu(x)",), IRError, "reads a value that is not defined before; found x in t0 = relu(x)"),
