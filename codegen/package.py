@@ -9,11 +9,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from time import thread_time
 
 import numpy as np
 
-from tilewright.errors import ArtifactError, CodegenError, ResourceError
+from tilewright.errors import ArtifactError, CodegenError
 
 from ..ir.annotations import ON
 from ..ir.clone import clone_module
@@ -45,6 +44,7 @@ from .cpu.llvm.target import TargetDescription
 from .cpu.program import CpuCode, build_cpu_program
 from .device.program import build_device_program
 from .stored_module import BlobIndex, InlineArray, StoredArray, load_module
+from .time_limit import TimeLimit
 
 Progress = Callable[[str, int, int], None]
 
@@ -239,41 +239,8 @@ def _blob_index(module: Module, program: CpuCode) -> BlobIndex:
     return BlobIndex(found)
 
 
-_EMISSION = 10
-"""How many times longer LLVM takes to make machine code of kernels than to read their text; 7 to 12 as measured."""
-
-
 _READING = 1e-6
 """Seconds that a byte of module text takes to be read, at least; 1.5e-6 as measured."""
-
-
-def _time_check(artifact: Artifact, text_bytes: int, seconds: float) -> Callable[[int, int], None]:
-    """What notices between two kernels that this thread will have worked longer than so many seconds in the end.
-
-    Nothing can interrupt the reading of the text, and the making of machine code of all kernels together: so their time
-    is foreseen, the former here.
-    """
-    start = begun = thread_time()
-
-    def check(done: int, total: int) -> None:
-        nonlocal begun
-        now = thread_time()
-        if not done:
-            begun = now
-        compare(now - start + _EMISSION * (now - begun))
-
-    def compare(foreseen: float) -> None:
-        if foreseen > seconds:
-            raise ResourceError(
-                f"generating the kernels of {artifact.origin} takes longer than the time limit",
-                stage="load native code",
-                expected=f"at most {seconds:.1f} s of processor time",
-                found=f"at least {foreseen:.1f} s",
-                hint="Give it more with load(..., time_limit=SECONDS), or compile the model on this machine.",
-            )
-
-    compare(text_bytes * _READING)
-    return check
 
 
 def _identity(step: StepInfo) -> tuple[str, tuple[str, ...], bool]:
@@ -298,10 +265,17 @@ def regenerate(artifact: Artifact, program: str, seconds: float) -> tuple[bytes,
         IRError, CodegenError: the module text is wrong, or asks for memory that is not its own.
     """
     entry = artifact.manifest.cpu_programs[program]
-    check_time = _time_check(artifact, artifact.sections[entry.module].length, seconds)
+    limit = TimeLimit(
+        seconds,
+        f"generating the kernels of {artifact.origin}",
+        stage="load native code",
+        hint="Give it more with load(..., time_limit=SECONDS), or compile the model on this machine.",
+    )
+    # Nothing can interrupt the reading of the text, either.
+    limit.check(artifact.sections[entry.module].length * _READING)
     module = load_module(artifact, program)
     main = module.main
-    built = build_cpu_program(main, TargetDescription.host(), report=check_time)
+    built = build_cpu_program(main, TargetDescription.host(), report=limit.check_kernels)
     for what, expected, found in (
         ("inputs", artifact.manifest.inputs, _inputs(main)),
         ("outputs", artifact.manifest.outputs, _outputs(main)),

@@ -11,6 +11,7 @@ from tilewright.errors import UsageError, resources
 
 from ..codegen.cpu.llvm.target import TargetDescription
 from ..codegen.package import Package, add_engine
+from ..codegen.time_limit import TimeLimit
 from ..ir.clone import clone_module
 from ..ir.core import Module
 from ..passes.base import Record
@@ -28,7 +29,7 @@ from .frontend.onnx.reader import import_onnx
 from .keywords import with_keywords
 from .options import CompileOptions, option
 from .pipeline import cpu_pipeline, device_pipeline, float_pipeline
-from .progress import StageTimes, progress_bars
+from .progress import ProgressReport, StageTimes, progress_bars
 from .quantization import brings_quantization, quantize_module
 from .report.placement import placement
 from .run_passes import observers, run_passes
@@ -56,7 +57,7 @@ def build(model: Model, options: CompileOptions) -> Package:
     """
     check_options(options)
     places = affinity_of(options.affinity or ())
-    timing, stages = Timing(), StageTimes(options.report)
+    timing, stages = Timing(), StageTimes(_limited(options))
     options = replace(options, instruments=(*observers(options), timing), report=stages)
     machine = load_machine(os.fspath(options.machine or DEFAULT_MACHINE))
     target = options.target or TargetDescription.host()
@@ -108,6 +109,23 @@ def check_options(options: CompileOptions) -> None:
         raise UsageError(f"--percentile has no use for the method {options.calibration_method}", hint=hint)
     Preprocessing.of(options.preprocessing or {})
     check_names(options.print_after or ())
+    if options.time_limit is not None and not options.time_limit > 0:
+        raise UsageError("--time-limit is out of range", expected="seconds, more than 0", found=options.time_limit)
+
+
+def _limited(options: CompileOptions) -> ProgressReport:
+    """The report of the options, which also ends the compilation where it takes too long."""
+    hint = "Give it more with --time-limit SECONDS."
+    limit = TimeLimit(options.time_limit, "this model", stage="compile", hint=hint)
+
+    def report(stage: str, done: int, total: int) -> None:
+        if stage.startswith("kernels"):
+            limit.check_kernels(done, total)
+        else:
+            limit.check()
+        options.report(stage, done, total)
+
+    return report
 
 
 def _add_integer_engines(

@@ -168,6 +168,12 @@ class CompileOptions:
         on_command_line=False,
     )
     strict: bool = option(False, "Fail, with exit code 3, if an operator has no kernel, instead of running it slowly.")
+    time_limit: float | None = option(
+        None,
+        "Give up when the compilation will take more than so many seconds of processor time. Default: no limit.",
+        metavar="SECONDS",
+        type=float | None,
+    )
     dump: str | os.PathLike[str] | None = option(
         None,
         "Write the module to this folder before the first pass and after each pass that changes it.",

@@ -1,0 +1,48 @@
+"""Processor time that generating code may take, so that a small file from a stranger occupies no machine for long."""
+
+from __future__ import annotations
+
+from time import thread_time
+
+from tilewright.errors import ResourceError
+
+_EMISSION = 10
+"""How many times longer LLVM takes to make machine code of kernels than to read their text; 7 to 12 as measured."""
+
+
+class TimeLimit:
+    """Watches the processor time of the thread that makes it, which a busy machine does not lengthen.
+
+    Args:
+        seconds: how much there is; no limit where it is ``None``.
+        what: what takes the time, for the message.
+        stage: the stage to name.
+        hint: how to give it more, a sentence.
+    """
+
+    def __init__(self, seconds: float | None, what: str, *, stage: str, hint: str) -> None:
+        self._seconds = seconds
+        self._what, self._stage, self._hint = what, stage, hint
+        self._start = self._begun = thread_time()
+
+    def check(self, foreseen: float = 0.0) -> None:
+        """Raise ResourceError unless there is time left for so many further seconds."""
+        needed = thread_time() - self._start + foreseen
+        if self._seconds is not None and needed > self._seconds:
+            raise ResourceError(
+                f"{self._what} takes longer than the time limit",
+                stage=self._stage,
+                expected=f"at most {self._seconds:.1f} s of processor time",
+                found=f"at least {needed:.1f} s",
+                hint=self._hint,
+            )
+
+    def check_kernels(self, done: int, total: int) -> None:
+        """The same between two kernels of a program.
+
+        Nothing can interrupt the making of machine code of all kernels together: so its time is foreseen.
+        """
+        now = thread_time()
+        if not done:
+            self._begun = now
+        self.check(_EMISSION * (now - self._begun))
