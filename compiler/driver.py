@@ -25,7 +25,7 @@ from ..runtime.machine import load as load_machine
 from .affinity import Affinity, affinity_of
 from .calibration.preprocessing import Preprocessing
 from .calibration.ranges import make_statistics
-from .frontend.onnx.reader import import_onnx
+from .frontend.onnx.reader import ModelProto, import_onnx
 from .keywords import with_keywords
 from .options import CompileOptions, option
 from .pipeline import cpu_pipeline, device_pipeline, float_pipeline
@@ -37,7 +37,7 @@ from .run_passes import observers, run_passes
 PRECISIONS = ("fp32", "int8")
 DEFAULT_MACHINE = "m4096"
 
-Model = str | os.PathLike[str] | bytes
+Model = str | os.PathLike[str] | bytes | ModelProto
 
 
 @resources("compile")
@@ -180,8 +180,9 @@ def compile_to_memory(model: Model, options: CompileOptions) -> Artifact:
 class Compilation(CompileOptions):
     """What ``tilewright.compile`` takes: the options, and what to compile where."""
 
-    model: str | os.PathLike[str] | bytes = field(
-        kw_only=False, metadata={"documentation": "The path or the contents of an ONNX model."}
+    model: str | os.PathLike[str] | bytes | ModelProto = field(
+        kw_only=False,
+        metadata={"documentation": "The path or the contents of an ONNX model, or one that onnx has loaded."},
     )
     output: str | os.PathLike[str] | None = option(None, "The file to write; without it the artifact stays in memory.")
     progress: bool = option(False, "Show a progress bar on stderr if that is a terminal.")

@@ -11,8 +11,8 @@ from tilewright.errors import UsageError, resources
 from ..runtime.files.output_file import check_output, output_file
 from .calibration.dataset import Source
 from .calibration.preprocessing import PreprocessingSource
-from .driver import check_options
-from .frontend.onnx.reader import InputShapes, import_onnx
+from .driver import Model, check_options
+from .frontend.onnx.reader import InputShapes, ModelProto, import_onnx
 from .frontend.onnx.writer import export_onnx
 from .optimize import read_module
 from .options import CompileOptions, check_type
@@ -24,7 +24,7 @@ FORMS = ("qdq", "qlinear")
 
 @resources("export")
 def export_model(
-    model: str | os.PathLike[str] | bytes,
+    model: Model,
     output: str | os.PathLike[str],
     *,
     quantized: str | None = None,
@@ -37,7 +37,7 @@ def export_model(
     """Write a network as an ONNX model, for other tools; this is ``tilewright.export``.
 
     Args:
-        model: path or contents of an ONNX model, or the path of a module as text (``.tw``).
+        model: path or contents of an ONNX model, one that onnx has loaded, or the path of a module as text (``.tw``).
         output: the file to write.
         quantized: quantise the network to int8, with the scales that it brings or by ``calibration``, and write
             operators between DequantizeLinear and QuantizeLinear (``qdq``) or QLinear operators (``qlinear``). Without
@@ -65,12 +65,12 @@ def export_model(
         external_data=external_data,
         report=report,
     )
-    check_type("model", model, "str | os.PathLike[str] | bytes")
+    check_type("model", model, "str | os.PathLike[str] | bytes | ModelProto")
     check_type("output", output, "str | os.PathLike[str]")
     check_options(options)
     check_output(output, source=model)
     shapes = input_shapes or {}
-    if isinstance(model, bytes):
+    if isinstance(model, (bytes, ModelProto)):
         module = import_onnx(model, shapes, external_data)
     else:
         module = read_module(Path(model), shapes, external_data)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import typer
 
@@ -88,13 +89,21 @@ def test_options_of_wrong_types(options: dict[str, object], message: str) -> Non
 
 
 def test_models_of_wrong_types(tmp_path: Path) -> None:
-    expected = r"option 'model' has the wrong type; expected str \| os.PathLike\[str\] \| bytes, found int 5"
+    expected = (
+        r"option 'model' has the wrong type; expected str \| os.PathLike\[str\] \| bytes \| ModelProto, found int 5"
+    )
     with pytest.raises(UsageError, match=expected):
         call(5)
     with pytest.raises(UsageError, match=expected):
         untyped_export(5, tmp_path / "m.onnx")
     with pytest.raises(UsageError, match=r"option 'output' has the wrong type; .* found int 5"):
         untyped_export(MODEL, 5)
+
+
+def test_models_that_onnx_has_loaded(tmp_path: Path) -> None:
+    model = onnx.load(MODEL)
+    assert tilewright.compile(model).digest == tilewright.compile(model.SerializeToString()).digest
+    assert untyped_export(model, tmp_path / "m.onnx") == untyped_export(MODEL, tmp_path / "n.onnx")
 
 
 def test_unknown_keywords_are_refused_as_python_does() -> None:

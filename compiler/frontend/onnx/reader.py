@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from onnx import ModelProto
 
 from tilewright.errors import IRError, ModelError, UnsupportedError, UsageError
 
@@ -34,7 +35,7 @@ InputShapes = Mapping[str, Sequence[int]]
 
 @np.errstate(all="ignore")
 def import_onnx(
-    source: str | os.PathLike[str] | bytes | onnx.ModelProto,
+    source: str | os.PathLike[str] | bytes | ModelProto,
     input_shapes: InputShapes | None = None,
     external_data: str | os.PathLike[str] | None = None,
 ) -> Module:
@@ -71,7 +72,7 @@ def import_onnx(
             hint="Inline them first with onnx.inliner.inline_local_functions.",
         )
     _check_names(model.graph, model.producer_name, model.producer_version)
-    is_file = not isinstance(source, (bytes, onnx.ModelProto))
+    is_file = not isinstance(source, (bytes, ModelProto))
     title = Path(source).stem.encode(errors="replace").decode() if is_file else model.graph.name
     module = Module(title or model.graph.name or "network")
     module.metadata = {"opset": str(standard), "sha256": digest}
@@ -90,8 +91,8 @@ def import_onnx(
     return module
 
 
-def _load(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
-    if isinstance(source, onnx.ModelProto):
+def _load(source: str | os.PathLike[str] | bytes | ModelProto) -> tuple[ModelProto, str]:
+    if isinstance(source, ModelProto):
         return source, hashlib.sha256(source.SerializeToString(deterministic=True)).hexdigest()
     if isinstance(source, bytes):
         data, what = source, "the data"
