@@ -35,7 +35,7 @@ def allocate_arena(size: int) -> np.ndarray:
     Raises:
         ResourceError: the system has no such amount.
     """
-    return np.frombuffer(private_pages(size, "an arena"), np.uint8, size)
+    return bytes_of(private_pages(size, "an arena"))
 
 
 class Buffers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from tilewright.errors import ArtifactError, ResourceError, UsageError, resources
@@ -13,6 +13,7 @@ from ..files.output_file import output_file
 from ..pages import private_pages
 from ..trust import machine_key
 from ..trust.verdict import Verdict, judge
+from .checksum import Fill, already_filled
 from .container import Container, Layout, Section, SectionKind, chunks, lay_out
 from .manifest import Manifest
 from .manifest_check import check_manifest
@@ -65,8 +66,8 @@ def _bytes(content: bytes | bytearray | memoryview) -> memoryview:
 def _own(view: memoryview) -> memoryview:
     """A copy on pages of its own, because kernels read constants in place and rely on their alignment."""
     pages = private_pages(len(view), "an artifact")
-    pages[: len(view)] = view
-    return memoryview(pages)[: len(view)].toreadonly()
+    pages[:] = view
+    return pages.toreadonly()
 
 
 def _check_size(size: int, origin: str, limit: int | None) -> None:
@@ -98,7 +99,7 @@ class Artifact(Container):
         self,
         buffer: memoryview,
         origin: str,
-        fill: Callable[[int], None] = lambda end: None,
+        fill: Fill = already_filled,
         *,
         mapped: bool = False,
     ) -> None:
@@ -140,9 +141,8 @@ class Artifact(Container):
             if not copy and file.size:
                 return Artifact(file.mapped(), origin, mapped=True)
             _check_size(file.size, origin, memory_limit)
-            memory = memoryview(private_pages(file.size, "an artifact"))[: file.size]
-            with file.read_into(memory) as fill:
-                return Artifact(memory.toreadonly(), origin, fill)
+            memory = private_pages(file.size, "an artifact")
+            return Artifact(memory.toreadonly(), origin, file.reader(memory))
 
     def __repr__(self) -> str:
         model, engines = self.manifest.model.name, ", ".join(self.manifest.engines)

@@ -29,13 +29,14 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
 from tilewright.errors import ArtifactError
 
 from ..trust.credentials import NO_TAG, Credentials
+from .checksum import Fill, already_filled, crc32
 
 MAGIC = b"\x89TWA\r\n\x1a\n"
 FORMAT_VERSION = 3
@@ -43,7 +44,6 @@ MAXIMUM_SECTIONS = 4096
 
 _HEADER = struct.Struct("<8sIIIIQ32s32s32s64s64x")
 _ENTRY = struct.Struct("<48sIIQQ32s24x")
-_PIECE = 1 << 20
 
 
 def sha256(data: bytes | bytearray | memoryview) -> bytes:
@@ -165,8 +165,8 @@ class Container:
     Args:
         buffer: the whole file; sections are views of it.
         origin: how messages call the file.
-        fill: called with an end before the bytes of the buffer up to there are looked at for the first time, so that a
-            file can be read and checked piece by piece, while the piece is in the processor's cache.
+        fill: called before a stretch of the buffer is looked at for the first time, so that a file can be read and
+            checked piece by piece; two threads may call it at once.
 
     Attributes:
         sections: the section table, in file order.
@@ -176,10 +176,10 @@ class Container:
         ArtifactError: anything about the file is not exactly as `lay_out` would write it.
     """
 
-    def __init__(self, buffer: memoryview, origin: str, fill: Callable[[int], None] = lambda end: None) -> None:
+    def __init__(self, buffer: memoryview, origin: str, fill: Fill = already_filled) -> None:
         self.origin = origin
         self._buffer = buffer
-        fill(min(_HEADER.size, len(buffer)))
+        fill(0, min(_HEADER.size, len(buffer)))
         if len(buffer) < _HEADER.size or buffer[:8] != MAGIC:
             if len(buffer) >= 8 and buffer[:8] == MAGIC:
                 raise self._damaged("it ends within the header", f"{_HEADER.size} bytes", f"{len(buffer)}")
@@ -207,7 +207,7 @@ class Container:
             raise self._damaged("its header is inconsistent")
         if zlib.crc32(blank) != crc:
             raise self._damaged("the checksum of its header is wrong")
-        fill(table_end)
+        fill(_HEADER.size, table_end)
         table = bytes(buffer[_HEADER.size : table_end])
         if _digest(count, length, table) != self.credentials.digest:
             raise self._damaged("the digest of its section table is wrong")
@@ -231,9 +231,7 @@ class Container:
             hint="Copy or compile it again.",
         )
 
-    def _read_entry(
-        self, index: int, fields: tuple[bytes, int, int, int, int, bytes], end: int, fill: Callable[[int], None]
-    ) -> int:
+    def _read_entry(self, index: int, fields: tuple[bytes, int, int, int, int, bytes], end: int, fill: Fill) -> int:
         """Check one table entry against the end of the section before it; returns where this section ends."""
         raw_name, kind_number, crc, offset, length, digest = fields
         try:
@@ -245,15 +243,10 @@ class Container:
             raise self._damaged(f"section {index} has no name of its own")
         if offset != _align(end, kind.alignment) or length > len(self._buffer) - offset:
             raise self._damaged(f"section {name!r} does not lie where its predecessor ends")
-        fill(offset)
+        fill(end, offset)
         if any(self._buffer[end:offset]):
             raise self._damaged(f"the gap before section {name!r} is not empty")
-        found = 0
-        for start in range(offset, offset + length, _PIECE):
-            stop = min(start + _PIECE, offset + length)
-            fill(stop)
-            found = zlib.crc32(self._buffer[start:stop], found)
-        if found != crc:
+        if crc32(self._buffer, offset, offset + length, fill) != crc:
             raise self._damaged(f"the checksum of section {name!r} is wrong")
         self.sections[name] = SectionEntry(name, kind, crc, offset, length, digest)
         return offset + length

@@ -5,21 +5,12 @@ from __future__ import annotations
 import mmap
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from io import FileIO
-from queue import SimpleQueue
 
 from tilewright.errors import ArtifactError
 
 from ..files.input_file import open_regular
-
-_PIECE = 1 << 20
-_LARGE = 1 << 22
-"""Bytes from which on a thread of its own reads ahead."""
-
-Fill = Callable[[int], None]
-"""Called with an end, it returns when the memory has been filled up to there."""
+from .checksum import Fill
 
 
 class RegularFile:
@@ -34,6 +25,7 @@ class RegularFile:
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self._lock = threading.Lock()
         try:
             self._file = open_regular(path, FileIO)
         except OSError as error:
@@ -61,14 +53,17 @@ class RegularFile:
         except (OSError, ValueError) as error:
             raise self._unreadable(error) from error
 
-    def _reader(self, memory: memoryview) -> Fill:
-        done = 0
+    def reader(self, memory: memoryview) -> Fill:
+        """What reads stretches of the file into the same places of memory of its size; several threads may call it.
 
-        def fill(end: int) -> None:
-            nonlocal done
+        It raises ArtifactError when the file cannot be read or has become shorter.
+        """
+
+        def fill(begin: int, end: int) -> None:
+            done = begin
             while done < end:
                 try:
-                    count = self._file.readinto(memory[done:end])
+                    count = self._read_at(memory[done:end], done)
                 except OSError as error:
                     raise self._unreadable(error) from error
                 if not count:
@@ -78,46 +73,9 @@ class RegularFile:
 
         return fill
 
-    @contextmanager
-    def read_into(self, memory: memoryview) -> Iterator[Fill]:
-        """Read the file into memory of its size, as fast as the caller asks for it, or faster if it is large.
-
-        Raises:
-            ArtifactError: by the function that it yields, when the file cannot be read or has become shorter.
-        """
-        read = self._reader(memory)
-        pieces: SimpleQueue[int | BaseException] = SimpleQueue()
-        ended = threading.Event()
-
-        def read_ahead() -> None:
-            try:
-                for start in range(0, len(memory), _PIECE):
-                    if ended.is_set():
-                        break
-                    end = min(start + _PIECE, len(memory))
-                    read(end)
-                    pieces.put(end)
-            except BaseException as error:
-                pieces.put(error)
-
-        done = 0
-
-        def wait(end: int) -> None:
-            nonlocal done
-            while done < end:
-                piece = pieces.get()
-                if isinstance(piece, BaseException):
-                    raise piece
-                done = piece
-
-        thread = threading.Thread(target=read_ahead, name="tilewright-read", daemon=True)
-        try:
-            if len(memory) >= _LARGE:
-                # Where there is no thread to be had, it takes a little longer.
-                with suppress(RuntimeError):
-                    thread.start()
-            yield read if thread.ident is None else wait
-        finally:
-            ended.set()
-            if thread.ident is not None:
-                thread.join()
+    def _read_at(self, memory: memoryview, offset: int) -> int:
+        if hasattr(os, "preadv"):
+            return os.preadv(self._file.fileno(), [memory], offset)
+        with self._lock:
+            self._file.seek(offset)
+            return self._file.readinto(memory) or 0
