@@ -31,8 +31,11 @@ def export_nd(op: Op[GatherND | ScatterND], exporter: Exporter) -> None:
 @imports("OneHot")
 def import_one_hot(node: Node, importer: Importer) -> Value:
     indices, values = node.input(0), node.input(2)
-    (depth,) = node.integers(1, "the depth")
-    return importer.emit_one(OneHot(depth, node.axis(indices.type.rank + 1, -1)), indices, values)
+    # Of any numeric type, as ONNX has it.
+    depth = node.constant(1, "the depth").reshape(-1).tolist()
+    if len(depth) != 1 or depth[0] != depth[0] // 1:
+        raise node.model_error("the depth must be one whole number", found=depth)
+    return importer.emit_one(OneHot(int(depth[0]), node.axis(indices.type.rank + 1, -1)), indices, values)
 
 
 @exports(OneHot)

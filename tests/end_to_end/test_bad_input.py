@@ -149,6 +149,13 @@ MODELS: dict[str, tuple[onnx.ModelProto, str]] = {
         ),
         "import: Reshape: node 'r': the shape must be integers; found float32",
     ),
+    "a depth without end": (
+        graph_model(
+            [helper.make_node("OneHot", ["x", "d", "v"], ["y"], name="h")],
+            initializers={"d": np.float32(np.inf), "v": np.array([0, 1], np.float32)},
+        ),
+        "import: OneHot: node 'h': the depth must be one whole number; found [inf]",
+    ),
     "missing operand": (
         graph_model([helper.make_node("Add", ["x"], ["y"], name="add")]),
         "import: Add: node 'add': input 1 is missing",
