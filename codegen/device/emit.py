@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tilewright.errors import CodegenError
+from tilewright.errors import CodegenError, ResourceError
+from tilewright.limits import DEVICE_INSTRUCTIONS
 
 from ...ir.annotations import REGION_BYTES
 from ...ir.core import Function, Op, OperatorT, Value
@@ -77,6 +78,13 @@ class Emitter:
 
     def add(self, kind: Callable[..., isa.Instruction], /, **fields: int) -> None:
         """Append an instruction; program order is the meaning."""
+        if len(self._pending) == DEVICE_INSTRUCTIONS:
+            raise ResourceError(
+                "the device program is too long",
+                stage="device code",
+                expected=f"at most {DEVICE_INSTRUCTIONS} {DEVICE_INSTRUCTIONS.what}",
+                hint="Keep its largest operators on the CPU with --affinity.",
+            )
         self._pending.append((kind(**fields), self.layer))
 
     def assemble(self) -> isa.Assembler:
