@@ -152,7 +152,7 @@ MODELS: dict[str, tuple[onnx.ModelProto, str]] = {
     "a depth without end": (
         graph_model(
             [helper.make_node("OneHot", ["x", "d", "v"], ["y"], name="h")],
-            initializers={"d": np.float32(np.inf), "v": np.array([0, 1], np.float32)},
+            initializers={"d": np.array(np.inf, np.float32), "v": np.array([0, 1], np.float32)},
         ),
         "import: OneHot: node 'h': the depth must be one whole number; found [inf]",
     ),
