@@ -59,8 +59,7 @@ def run(arguments: argparse.Namespace) -> str:
     artifact.check_sha256()
     key, signature = signing_key.sign(signed_message(artifact.credentials.digest))
     with output_file(output) as file:
-        for piece in artifact.signed(key.content, signature):
-            file.write(piece)
+        file.writelines(artifact.signed(key.content, signature))
     if is_standard_output(output):
         return ""
     if arguments.json:
