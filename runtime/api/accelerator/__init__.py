@@ -1,0 +1,1 @@
+"""The Accelerator API, in two generations: ``FWDNXT`` and ``MDLA``."""

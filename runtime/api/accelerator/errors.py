@@ -1,0 +1,37 @@
+"""What the calls of the Accelerator API raise: an exception that carries the documented return code."""
+
+from __future__ import annotations
+
+from tilewright.errors import TilewrightError, TilewrightWarning
+
+FAILED = -1
+"""The return code of everything that went wrong."""
+
+NOT_READY = -99
+"""The return code of a call that would have to wait, in non-blocking mode."""
+
+
+class AcceleratorError(TilewrightError):
+    """A call failed; ``code`` and ``args[0]`` are the documented return code, the text says what to do.
+
+    Original: a plain ``Exception`` whose only argument is the code.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: int = FAILED,
+        stage: str | None = None,
+        node: str | None = None,
+        expected: object = None,
+        found: object = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, stage=stage, node=node, expected=expected, found=found, hint=hint)
+        self.code = code
+        self.args = (code,)
+
+
+class FlagWarning(TilewrightWarning):
+    """A flag of the Accelerator API has no effect here."""

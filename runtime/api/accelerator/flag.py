@@ -1,0 +1,132 @@
+"""What a flag of the Accelerator API is, and how the text of its value is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import Literal, TypeVar
+
+from .errors import AcceleratorError
+
+Since = Literal[2018, 2020, 2022]
+"""The edition of the SDK that documents a flag first: 2018 and 2020 are the second generation, 2022 is the third."""
+
+Value = int | bool | str
+T = TypeVar("T", bound=Value)
+
+_TRUTH = {"0": False, "1": True, "false": False, "true": True}
+
+_TEXT_LIMIT = 4096
+"""Characters of a value, such as the path of a bitfile."""
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A flag as it is declared.
+
+    Attributes:
+        name: as ``SetFlag`` and ``GetInfo`` take it.
+        default: the value at the start and after ``reset``; its type is the flag's.
+        since: the edition of the SDK that documents it first.
+        help: what it does, one sentence.
+        choices: all values that it may have; otherwise any text, or an integer from ``minimum`` on.
+        aliases: further names of the same flag.
+        letters: those of the flag ``options`` that set it, each with the value that it sets.
+        warning: why it has no effect here; such a flag warns once when it is set to another value than its default.
+    """
+
+    name: str
+    default: Value
+    since: Since
+    help: str
+    choices: tuple[Value, ...] = ()
+    minimum: int = 0
+    aliases: tuple[str, ...] = ()
+    letters: Mapping[str, Value] = field(default_factory=dict)
+    warning: str = ""
+
+    @property
+    def kind(self) -> str:
+        """``integer``, ``truth value`` or ``text``."""
+        return {int: "integer", bool: "truth value", str: "text"}[type(self.default)]
+
+    @property
+    def values(self) -> str:
+        """What it may be set to, for messages and documents."""
+        if isinstance(self.default, bool):
+            return "0 or 1"
+        if self.choices:
+            return " or ".join(str(choice) for choice in self.choices)
+        return f"an integer of at least {self.minimum}" if isinstance(self.default, int) else "text"
+
+    def parse(self, value: object) -> Value:
+        """The value that a text, a number or a truth value stands for.
+
+        Raises:
+            AcceleratorError: it is not one that the flag may have.
+        """
+        text = ("1" if value else "0") if isinstance(value, bool) else str(value)
+        parsed = self._parse_text(text)
+        fits = parsed in self.choices if self.choices else not isinstance(parsed, int) or parsed >= self.minimum
+        if parsed is None or not fits:
+            raise AcceleratorError(
+                f"flag {self.name!r} cannot have this value",
+                stage="SetFlag",
+                expected=self.values,
+                found=f"{text!r:.60}",
+            )
+        return parsed
+
+    def _parse_text(self, text: str) -> Value | None:
+        if len(text) > _TEXT_LIMIT:
+            return None
+        if isinstance(self.default, str):
+            return text
+        if isinstance(self.default, bool):
+            return _TRUTH.get(text.strip().lower())
+        digits = text.strip()
+        # Python takes underscores and digits of all scripts; values of more than 64 bits are no flag's.
+        return int(digits) if digits.isascii() and digits.removeprefix("-").isdigit() and len(digits) < 20 else None
+
+
+def flag(
+    default: T,
+    since: Since,
+    help: str,
+    *,
+    choices: tuple[Value, ...] = (),
+    minimum: int = 0,
+    aliases: tuple[str, ...] = (),
+    letters: Mapping[str, Value] | None = None,
+    warning: str = "",
+) -> T:
+    """Declare a flag as a field of a dataclass, whose name it takes; see `Flag`."""
+    declared = {"since": since, "help": help, "choices": choices, "minimum": minimum}
+    declared |= {"aliases": aliases, "letters": letters or {}, "warning": warning}
+    return field(default=default, init=False, metadata=declared)
+
+
+def flags_of(declarations: type) -> dict[str, Flag]:
+    """The flags that are declared in a dataclass, by name."""
+    return {each.name: _flag_of(each) for each in fields(declarations)}
+
+
+def _flag_of(declared: Field) -> Flag:
+    assert declared.default is not MISSING
+    return Flag(declared.name, declared.default, **declared.metadata)
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A letter of the flag ``debug``.
+
+    Attributes:
+        since: the edition of the SDK that documents it first.
+        help: what is printed or written, one sentence.
+        warning: why nothing is; such a letter warns once.
+    """
+
+    letter: str
+    since: Since
+    help: str
+    warning: str = ""
