@@ -18,9 +18,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tilewright.compiler.calibration.preprocessing import Preprocessing
-from tilewright.ir.types import DType, TensorType
 from tilewright.runtime.artifact.manifest import TensorSpec
+from tilewright.runtime.pictures.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)
@@ -33,10 +32,6 @@ class Sample:
 
 Source = Callable[[Path, Sequence[TensorSpec]], Iterator[Sample]]
 """Yields samples from a data folder for a network with these inputs."""
-
-
-def tensor_type(spec: TensorSpec) -> TensorType:
-    return TensorType(tuple(spec.shape), DType(spec.dtype))
 
 
 # Images
@@ -58,7 +53,7 @@ class ImageNet:
         lines = (data / "images" / "imagenet500_labels.txt").read_text(encoding="utf-8").splitlines()
         for line in lines:
             name, label = line.rsplit(maxsplit=1)
-            image = self.preprocessing.load(data / "images" / "imagenet500" / name, tensor_type(spec))
+            image = self.preprocessing.load(data / "images" / "imagenet500" / name, spec.shape, spec.numpy)
             yield Sample({spec.name: image}, int(label) + self.offset)
 
 
@@ -75,7 +70,7 @@ class Cifar10:
             classes = sorted({name.split("/")[1] for name in names})
             for name in sorted(names, key=lambda name: (name.split("/")[2], name)):
                 with Image.open(io.BytesIO(archive.read(name))) as image:
-                    array = self.preprocessing.apply(image, tensor_type(spec))
+                    array = self.preprocessing.apply(image, spec.shape, spec.numpy)
                 yield Sample({spec.name: array}, classes.index(name.split("/")[1]))
 
 
@@ -88,7 +83,7 @@ class Faces:
     def __call__(self, data: Path, inputs: Sequence[TensorSpec]) -> Iterator[Sample]:
         (spec,) = inputs
         for file in sorted((data / "images" / "faces").glob("*.jpg")):
-            yield Sample({spec.name: self.preprocessing.load(file, tensor_type(spec))})
+            yield Sample({spec.name: self.preprocessing.load(file, spec.shape, spec.numpy)})
 
 
 def mnist(data: Path, inputs: Sequence[TensorSpec]) -> Iterator[Sample]:

@@ -22,8 +22,9 @@ from ..runtime.artifact.artifact import Artifact, artifact_bytes, write_artifact
 from ..runtime.files.output_file import check_output, is_stream
 from ..runtime.machine import Machine
 from ..runtime.machine import load as load_machine
+from ..runtime.pictures.preprocessing import Preprocessing
 from .affinity import Affinity, affinity_of
-from .calibration.preprocessing import Preprocessing
+from .calibration.dataset import is_folder
 from .calibration.ranges import make_statistics
 from .frontend.onnx.reader import ModelProto, import_onnx
 from .keywords import with_keywords
@@ -138,6 +139,8 @@ def _add_integer_engines(
 ) -> None:
     if options.calibration is not None and brings_quantization(module):
         package.details["warnings"] = ["the model is already quantised: the calibration data was not used"]
+    if is_folder(options.calibration):
+        package.details["preprocessing"] = asdict(Preprocessing.of(options.preprocessing or {}))
     quantized = quantize_module(module, options)
     software = clone_module(quantized)
     run_passes(cpu_pipeline(), software, options)

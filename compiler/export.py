@@ -9,8 +9,8 @@ from pathlib import Path
 from tilewright.errors import UsageError, resources
 
 from ..runtime.files.output_file import check_output, output_file
+from ..runtime.pictures.preprocessing import PreprocessingSource
 from .calibration.dataset import Source
-from .calibration.preprocessing import PreprocessingSource
 from .driver import Model, check_options
 from .frontend.onnx.reader import InputShapes, ModelProto, import_onnx
 from .frontend.onnx.writer import export_onnx

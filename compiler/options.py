@@ -16,8 +16,8 @@ from .progress import ProgressReport, silent
 if TYPE_CHECKING:
     from ..codegen.cpu.llvm.target import TargetDescription
     from ..passes.instruments import Instrument
+    from ..runtime.pictures.preprocessing import PreprocessingSource
     from .calibration.dataset import Source
-    from .calibration.preprocessing import PreprocessingSource
 
 T = TypeVar("T")
 

@@ -17,8 +17,8 @@ from tilewright.errors import CalibrationError, InputError, UsageError
 
 from ...ir.types import TensorType
 from ...runtime.files.array_file import StoredArray, open_arrays
-from .image_file import SUFFIXES
-from .preprocessing import Preprocessing, PreprocessingSource
+from ...runtime.pictures.image_file import SUFFIXES
+from ...runtime.pictures.preprocessing import Preprocessing, PreprocessingSource
 
 RANDOM = "random"
 """The source that stands for random inputs; never a default, for it says nothing about real data."""
@@ -56,7 +56,7 @@ def open_calibration_set(
         if 0 in type.shape[:1]:
             raise _error(f"input {name!r} takes no sample at all", expected="a batch of at least 1", found=type)
     path = Path(source) if isinstance(source, (str, os.PathLike)) and source != RANDOM else None
-    if path is not None and os.path.isdir(path):
+    if path is not None and is_folder(source):
         return _folder(path, inputs, Preprocessing.of(preprocessing or {}), limit)
     if path is not None and not os.path.exists(path):
         raise _error(
@@ -86,6 +86,11 @@ def open_calibration_set(
     )
 
 
+def is_folder(source: Source | None) -> bool:
+    """Whether calibration data is a folder of images."""
+    return isinstance(source, (str, os.PathLike)) and source != RANDOM and os.path.isdir(source)
+
+
 @dataclass(frozen=True)
 class ImageFolder:
     """Images of a folder and its subfolders, in order of their names."""
@@ -103,7 +108,9 @@ class ImageFolder:
         for first in range(0, len(self.files), batch):
             # The last batch is filled up from the beginning.
             chosen = [self.files[i % len(self.files)] for i in range(first, first + batch)]
-            array = np.concatenate([self.preprocessing.load(file, self.type) for file in chosen])
+            with _reading():
+                images = [self.preprocessing.load(file, self.type.shape, self.type.dtype.numpy) for file in chosen]
+            array = np.concatenate(images)
             yield {self.input: check_sample(array, self.type, f"{os.fspath(chosen[0])!r}", self.input)}
 
 
@@ -235,7 +242,8 @@ def _folder(
             f"there are no images in {os.fspath(path)!r}",
             expected=f"files that end in {', '.join(sorted(SUFFIXES))}",
         )
-    preprocessing.check(inputs[name])
+    with _reading("Give the calibration inputs as .npy or .npz instead."):
+        preprocessing.check(inputs[name].shape, inputs[name].dtype.numpy)
     return ImageFolder(tuple(_spread(files, limit)), name, inputs[name], preprocessing)
 
 
@@ -308,12 +316,12 @@ def _only_input(inputs: Mapping[str, TensorType], what: str) -> str:
 
 
 @contextmanager
-def _reading() -> Iterator[None]:
-    """What is wrong with a file is an error about calibration here."""
+def _reading(hint: str | None = None) -> Iterator[None]:
+    """What is wrong with a file is an error about calibration here, with this hint unless it has one."""
     try:
         yield
     except InputError as error:
-        raise _error(error.message, expected=error.expected, found=error.found, hint=error.hint) from None
+        raise _error(error.message, expected=error.expected, found=error.found, hint=error.hint or hint) from None
 
 
 def _error(message: str, *, expected: object = None, found: object = None, hint: str | None = None) -> CalibrationError:

@@ -238,8 +238,8 @@ class Engine:
 class Manifest:
     """Everything about an artifact that is not bulk data.
 
-    `precision` is what the user asked for (``fp32``, ``int8``). `details` is for reports only: the runtime does not
-    read it.
+    `precision` is what the user asked for (``fp32``, ``int8``). `details` is for reports, and for what commands do
+    if not told otherwise: no engine reads it.
     """
 
     compiler_version: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from tilewright.errors import ArtifactError
@@ -19,11 +20,13 @@ class Details:
         machine: what the device programs were made for; ``None`` without any.
         warnings: sentences of the compiler.
         placement: each op of engine ``device``, in order of execution.
+        preprocessing: the fields of `Preprocessing` with which images became calibration data; ``None`` without images.
     """
 
     machine: str | None = None
     warnings: tuple[str, ...] = ()
     placement: tuple[PlacedOp, ...] = ()
+    preprocessing: Mapping[str, object] | None = None
 
 
 def details_of(artifact: Artifact) -> Details:

@@ -12,12 +12,15 @@ import numpy as np
 import onnx
 import pytest
 import typer
+from PIL import Image
 
 import tilewright
 from tilewright.compiler.cli import app
 from tilewright.compiler.demo.digits import MODEL, load_digits
 from tilewright.compiler.options import CompileOptions, flag_of
 from tilewright.errors import UsageError
+from tilewright.runtime.pictures.preprocessing import Preprocessing
+from tilewright.runtime.report.details import details_of
 
 call: Callable[..., Any] = tilewright.compile
 untyped_export: Callable[..., Any] = tilewright.export
@@ -175,3 +178,15 @@ def test_calibration_data_of_a_quantised_model_is_said_to_be_unused() -> None:
     assert artifact.manifest.details["warnings"] == [
         "the model is already quantised: the calibration data was not used"
     ]
+
+
+def test_the_artifact_says_how_images_became_calibration_data(tmp_path: Path) -> None:
+    for index, image in enumerate(load_digits().calibration_images[:2]):
+        Image.fromarray(image[0]).save(tmp_path / f"{index}.png")
+    artifact = tilewright.compile(MODEL, calibration=tmp_path, preprocessing="resize=stretch,mean=8,scale=1/8")
+    stored = details_of(artifact).preprocessing
+    assert stored is not None
+    assert Preprocessing.of(stored) == Preprocessing(resize="stretch", mean=(8,), scale=(1 / 8,))
+    digits = load_digits()
+    artifact = tilewright.compile(MODEL, calibration=digits.prepare(digits.calibration_images[:2]))
+    assert details_of(artifact).preprocessing is None

@@ -382,7 +382,7 @@ def test_images_for_a_network_that_takes_none(tmp_path: Path, fails: Fails) -> N
     (tmp_path / "folder").mkdir()
     Image.new("RGB", (4, 4)).save(tmp_path / "folder" / "a.png")
     assert fails([*COMPILE, "--calibration", "folder"]) == (
-        "images do not fit this input; "
+        "calibration: images do not fit this input; "
         "expected numbers of shape [N, 3, H, W] or [N, 1, H, W] (NHWC with layout=nhwc), found f32[1,16,4,4]. "
         "Give the calibration inputs as .npy or .npz instead."
     )

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tilewright.compiler.affinity import parse_affinity
-from tilewright.compiler.calibration.preprocessing import Preprocessing
 from tilewright.errors import TilewrightError
 from tilewright.ir.op import REGISTRY
 from tilewright.ir.text.parser import parse_module
@@ -19,6 +18,7 @@ from tilewright.passes.pipeline import Pipeline
 from tilewright.passes.registry import PASSES
 from tilewright.runtime import machine
 from tilewright.runtime.artifact.manifest import Manifest, ModelInfo
+from tilewright.runtime.pictures.preprocessing import Preprocessing
 
 from .generators.ir_text import WORDS
 

@@ -8,13 +8,13 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from tilewright.compiler.calibration.preprocessing import Preprocessing
 from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.ir import interp
 from tilewright.ir.core import Module
 from tilewright.ir.ops.quantization import Dequantize
 from tilewright.passes.quantization.check_accumulator_overflow import CheckAccumulatorOverflow
 from tilewright.passes.quantization.import_quantization import ImportQuantization
+from tilewright.runtime.pictures.preprocessing import Preprocessing
 
 MODELS = (
     "ad01_int8_qdq",
@@ -49,7 +49,7 @@ def sample(data_folder: Path, module: Module, rng: np.random.Generator) -> np.nd
     type = module.main.parameters[0].type
     if type.rank == 4 and type.shape[1] == 3:
         image = sorted((data_folder / "images" / "imagenet500").iterdir())[7]
-        return Preprocessing().load(image, type)
+        return Preprocessing().load(image, type.shape, type.dtype.numpy)
     return (3 * rng.standard_normal(type.shape)).astype(np.float32)
 
 

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from tilewright.compiler.calibration.dataset import ImageFolder, RandomSet, open_calibration_set
-from tilewright.compiler.calibration.preprocessing import Preprocessing
 from tilewright.errors import CalibrationError, UsageError
 from tilewright.ir.types import DType, TensorType
+from tilewright.runtime.pictures.preprocessing import Preprocessing
 
 IMAGE = {"image": TensorType((1, 3, 8, 8), DType.F32)}
 VECTOR = {"x": TensorType((1, 4), DType.F32)}

@@ -13,15 +13,14 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
-from tilewright.compiler.calibration.image_file import FORMATS
-from tilewright.compiler.calibration.preprocessing import Preprocessing
-from tilewright.ir.types import DType, TensorType
+from tilewright.runtime.pictures.image_file import FORMATS
+from tilewright.runtime.pictures.preprocessing import Preprocessing
 
 from ..generator import Case, generator
 from ..mutation import damage_bytes, pick, pick_integer
 from .array_files import damage_numbers
 
-_INPUT = TensorType((1, 3, 32, 32), DType.F32)
+_INPUT = (1, 3, 32, 32), np.dtype("f4")
 _HEADERS = 200
 _OPTIONS: dict[str, tuple[dict[str, object], ...]] = {
     "JPEG": ({}, {"progressive": True}),
@@ -99,6 +98,6 @@ def image_files(rng: np.random.Generator) -> Case:
             path = os.path.join(folder, "x.png")
             with open(path, "wb") as file:
                 file.write(content)
-            preprocessing.load(path, _INPUT)
+            preprocessing.load(path, *_INPUT)
 
     return Case(f"{preprocessing.resize}, {form} of {len(content)} bytes that begins with {content[:_HEADERS]!r}", run)

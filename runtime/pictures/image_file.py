@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from tilewright import limits
-from tilewright.errors import CalibrationError, InputError
+from tilewright.errors import InputError
 
-from ...runtime.files.input_file import input_file
+from ..files.input_file import input_file
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff"})
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM", "TIFF")
@@ -49,7 +49,7 @@ def read_image(path: str | os.PathLike[str], mode: str) -> Image.Image:
     Of 16 bits the upper 8 count. Alpha is left out, not blended; the orientation that cameras note is not applied.
 
     Raises:
-        CalibrationError: the file is no image of a known format, damaged, too large, or has pixels of a kind whose
+        InputError: the file is no image of a known format, damaged, too large, or has pixels of a kind whose
             range is not known (floating point, 32 or 12 bits).
     """
     path = os.fspath(path)
@@ -60,8 +60,6 @@ def read_image(path: str | os.PathLike[str], mode: str) -> Image.Image:
             content = file.read()
         image = _eight_bits(_decoded(content, path), path)
         return image if image.mode == mode else image.convert(mode)
-    except InputError as error:
-        raise CalibrationError(error.message, stage="calibration") from None
     except ValueError as error:
         raise _unreadable(path, str(error)) from None
 
@@ -88,20 +86,19 @@ def _decoded(content: bytes, path: str) -> Image.Image:
         raise _unreadable(path, str(error).rstrip(".") or type(error).__name__) from None
 
 
-def too_large(path: str, limit: limits.Limit, found: object) -> CalibrationError:
+def too_large(path: str, limit: limits.Limit, found: object) -> InputError:
     """The error about an image that costs more than a limit allows."""
-    return CalibrationError(
+    return InputError(
         f"image {path!r} is too large",
-        stage="calibration",
         expected=f"at most {limit} {limit.what}",
         found=found,
         hint="Remove the file from the folder or make it smaller.",
     )
 
 
-def _unreadable(path: str, reason: str) -> CalibrationError:
+def _unreadable(path: str, reason: str) -> InputError:
     hint = "Remove the file from the folder or replace it."
-    return CalibrationError(f"cannot read {path!r} as an image: {reason}", stage="calibration", hint=hint)
+    return InputError(f"cannot read {path!r} as an image: {reason}", hint=hint)
 
 
 def _eight_bits(image: Image.Image, path: str) -> Image.Image:
@@ -112,11 +109,10 @@ def _eight_bits(image: Image.Image, path: str) -> Image.Image:
     if is_wide:
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode == "F" or image.mode.startswith("I"):
-        raise CalibrationError(
+        raise InputError(
             f"the pixels of image {path!r} have no range that is known",
-            stage="calibration",
             expected="8 or 16 bits from black to white",
             found=f"mode {image.mode} of {image.format}",
-            hint="Save it with 8 bits a channel, or give the calibration inputs as .npy or .npz.",
+            hint="Save it with 8 bits a channel.",
         )
     return image

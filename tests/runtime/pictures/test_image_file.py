@@ -8,6 +8,7 @@ import struct
 import tracemalloc
 import warnings
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,13 @@ from PIL import Image
 
 from tilewright import limits
 from tilewright.compiler.calibration.dataset import open_calibration_set
-from tilewright.compiler.calibration.image_file import FORMATS, read_image
-from tilewright.compiler.calibration.preprocessing import Preprocessing
-from tilewright.errors import CalibrationError
+from tilewright.errors import CalibrationError, InputError
 from tilewright.ir.types import DType, TensorType
+from tilewright.runtime.pictures.image_file import FORMATS, read_image
+from tilewright.runtime.pictures.preprocessing import Preprocessing
 
 REPLACE = "Remove the file from the folder or replace it."
-INPUT = TensorType((1, 3, 4, 4), DType.F32)
+INPUT = (1, 3, 4, 4), np.dtype("f4")
 PLAIN = Preprocessing(resize="stretch", mean=(0,), scale=(1,))
 
 
@@ -47,8 +48,8 @@ def refusal(path: Path, content: bytes, preprocessing: Preprocessing = PLAIN) ->
     path.write_bytes(content)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(CalibrationError) as caught:
-            preprocessing.load(path, INPUT)
+        with pytest.raises(InputError) as caught:
+            preprocessing.load(path, *INPUT)
     return str(caught.value).replace(repr(str(path)), "FILE")
 
 
@@ -69,8 +70,7 @@ def test_every_format_is_read_whatever_the_name_of_the_file(form: str, tmp_path:
 )
 def test_other_formats_are_refused(content: bytes, tmp_path: Path) -> None:
     assert refusal(tmp_path / "a.png", content) == (
-        "calibration: cannot read FILE as an image: it is none of PNG, JPEG, BMP, WEBP, PPM, TIFF, or damaged. "
-        + REPLACE
+        "cannot read FILE as an image: it is none of PNG, JPEG, BMP, WEBP, PPM, TIFF, or damaged. " + REPLACE
     )
 
 
@@ -83,28 +83,28 @@ def test_thin_images_are_refused_before_they_are_resized(
     full = (137_142_857, 5) if height == 1 else (5, 137_142_857)
     full = full if resize == "shorter" else (4, 4)
     message = (
-        f"calibration: image FILE is too large; expected at most {2**26} pixels of an image, as it is and at each step "
+        f"image FILE is too large; expected at most {2**26} pixels of an image, as it is and at each step "
         f"of resizing it, found {width}x{height}, resized to {full[0]}x{full[1]}. "
         "Remove the file from the folder or make it smaller."
     )
     if resize != "shorter" and height == 1:
         pytest.skip("this one costs little")
-    declared = PLAIN.model_copy(update={"resize": resize})
+    declared = replace(PLAIN, resize=resize)
     assert refusal(tmp_path / "a.png", png(width, height), declared) == message
 
 
 def test_sizes_are_refused_before_pixels_are_read(tmp_path: Path) -> None:
     end = "Remove the file from the folder or make it smaller."
     assert refusal(tmp_path / "a.png", png(10_000, 10_000, pixels=b"")) == (
-        f"calibration: image FILE is too large; expected at most {2**26} pixels of an image, as it is and at each step "
+        f"image FILE is too large; expected at most {2**26} pixels of an image, as it is and at each step "
         f"of resizing it, found 10000x10000. {end}"
     )
     # Pillow has a limit of its own, further up.
     assert "could be decompression bomb" in refusal(tmp_path / "a.png", png(60_000, 60_000, pixels=b""))
     with open(tmp_path / "b.png", "wb") as file:
         file.truncate(limits.IMAGE_FILE + 1)
-    with pytest.raises(CalibrationError, match=re.escape(f"at most {2**28} bytes of an image file, found {2**28 + 1}")):
-        PLAIN.load(tmp_path / "b.png", INPUT)
+    with pytest.raises(InputError, match=re.escape(f"at most {2**28} bytes of an image file, found {2**28 + 1}")):
+        PLAIN.load(tmp_path / "b.png", *INPUT)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_sizes_are_refused_before_pixels_are_read(tmp_path: Path) -> None:
 )
 def test_text_that_unpacks_to_much_is_refused(before: bytes, tmp_path: Path) -> None:
     assert refusal(tmp_path / "a.png", png(4, 4, before=before)).startswith(
-        "calibration: cannot read FILE as an image: Decompressed data too large"
+        "cannot read FILE as an image: Decompressed data too large"
     )
 
 
@@ -126,7 +126,7 @@ def test_jpeg_data_that_goes_through_its_image_again_and_again_is_refused(tmp_pa
     content = encoded(Image.new("L", (8, 8)), "JPEG", progressive=True)
     scan = content[content.rindex(b"\xff\xda") : -2]
     (tmp_path / "a.jpg").write_bytes(content[:-2] + 50 * scan + content[-2:])
-    assert PLAIN.load(tmp_path / "a.jpg", INPUT).shape == INPUT.shape
+    assert PLAIN.load(tmp_path / "a.jpg", *INPUT).shape == INPUT[0]
     assert "; expected at most 100 scans of JPEG data in an image file, found 206. " in refusal(
         tmp_path / "a.jpg", content[:-2] + 200 * scan + content[-2:]
     )
@@ -152,7 +152,7 @@ def test_chunks_of_an_image_that_claim_to_be_huge(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(content)
     tracemalloc.start()
     try:
-        assert PLAIN.load(tmp_path / "a.png", INPUT).max() == 0
+        assert PLAIN.load(tmp_path / "a.png", *INPUT).max() == 0
         assert tracemalloc.get_traced_memory()[1] < 10 << 20
     finally:
         tracemalloc.stop()
@@ -163,7 +163,7 @@ def test_images_that_end_early_are_refused(form: str, tmp_path: Path, rng: np.ra
     pixels = rng.integers(0, 256, (40, 40, 3)).astype(np.uint8)
     content = encoded(Image.fromarray(pixels), form)
     for length in (10, 30, len(content) // 2):
-        assert refusal(tmp_path / "a.png", content[:length]).startswith("calibration: cannot read FILE as an image: ")
+        assert refusal(tmp_path / "a.png", content[:length]).startswith("cannot read FILE as an image: ")
 
 
 WIDE = np.array([[0, 255, 256, 65535]], np.uint16)
@@ -193,8 +193,8 @@ def test_of_16_bits_the_upper_8_count(content: bytes, tmp_path: Path) -> None:
 )
 def test_pixels_without_a_known_range_are_refused(pixels: np.ndarray, mode: str, tmp_path: Path) -> None:
     assert refusal(tmp_path / "a.tif", encoded(Image.fromarray(pixels), "TIFF")) == (
-        "calibration: the pixels of image FILE have no range that is known; expected 8 or 16 bits from black to white, "
-        f"found mode {mode} of TIFF. Save it with 8 bits a channel, or give the calibration inputs as .npy or .npz."
+        "the pixels of image FILE have no range that is known; expected 8 or 16 bits from black to white, "
+        f"found mode {mode} of TIFF. Save it with 8 bits a channel."
     )
 
 
@@ -229,7 +229,7 @@ def test_colours_are_read_as_training_code_does(tmp_path: Path) -> None:
 def test_a_hostile_image_in_a_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png(4, 4))
     (tmp_path / "b.png").write_bytes(png(60_000, 60_000, pixels=b""))
-    samples = iter(open_calibration_set(tmp_path, {"image": INPUT}))
+    samples = iter(open_calibration_set(tmp_path, {"image": TensorType(INPUT[0], DType.F32)}))
     next(samples)
     with pytest.raises(CalibrationError, match=r"b\.png' as an image: "):
         next(samples)
@@ -237,5 +237,5 @@ def test_a_hostile_image_in_a_folder_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("type", [TensorType((1, 3, 0, 4), DType.F32), TensorType((1, 3, 4, 4), DType.BOOL)])
 def test_inputs_of_no_pixels_or_no_numbers_take_no_images(type: TensorType) -> None:
-    with pytest.raises(CalibrationError, match=r"images do not fit this input; expected numbers of shape .* found "):
-        PLAIN.check(type)
+    with pytest.raises(InputError, match=r"images do not fit this input; expected numbers of shape .* found "):
+        PLAIN.check(type.shape, type.dtype.numpy)

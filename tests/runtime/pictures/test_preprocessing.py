@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from tilewright.compiler.calibration.preprocessing import Preprocessing
-from tilewright.errors import CalibrationError, UsageError
-from tilewright.ir.types import DType, TensorType
+from tilewright.errors import InputError, UsageError
+from tilewright.runtime.pictures.preprocessing import Preprocessing
 
 
 def image_of(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(pixels.astype(np.uint8))
 
 
-def input_type(*shape: int) -> TensorType:
-    return TensorType(shape, DType.F32)
+def input_type(*shape: int, dtype: str = "f4") -> tuple[tuple[int, ...], np.dtype]:
+    return shape, np.dtype(dtype)
 
 
 def test_pixels_are_centred_scaled_and_put_in_channel_order(rng: np.random.Generator) -> None:
     pixels = rng.integers(0, 256, (4, 5, 3))
     declared = Preprocessing(resize="stretch", colour="bgr", mean=(1, 2, 3), scale=(0.5, 0.25, 2))
-    found = declared.apply(image_of(pixels), input_type(1, 3, 4, 5))
+    found = declared.apply(image_of(pixels), *input_type(1, 3, 4, 5))
     expected = (pixels[..., ::-1].astype(np.float32) - [1, 2, 3]) * [0.5, 0.25, 2]
     np.testing.assert_array_equal(found, expected.transpose(2, 0, 1)[np.newaxis].astype(np.float32))
     assert found.flags.c_contiguous
@@ -31,15 +32,15 @@ def test_pixels_are_centred_scaled_and_put_in_channel_order(rng: np.random.Gener
 def test_channels_last(rng: np.random.Generator) -> None:
     pixels = rng.integers(0, 256, (4, 5, 3))
     declared = Preprocessing(resize="stretch", mean=(0,), scale=(1,), layout="nhwc")
-    np.testing.assert_array_equal(declared.apply(image_of(pixels), input_type(1, 4, 5, 3))[0], pixels)
+    np.testing.assert_array_equal(declared.apply(image_of(pixels), *input_type(1, 4, 5, 3))[0], pixels)
 
 
 def test_grey_input_takes_luminance_and_grey_colour_fills_three_channels() -> None:
     pixels = np.full((4, 4, 3), (255, 0, 0))
     plain = Preprocessing(resize="stretch", mean=(0,), scale=(1,))
-    assert set(plain.apply(image_of(pixels), input_type(1, 1, 4, 4)).ravel()) == {76.0}
-    grey = plain.model_copy(update={"colour": "grey"})
-    assert set(grey.apply(image_of(pixels), input_type(1, 3, 4, 4)).ravel()) == {76.0}
+    assert set(plain.apply(image_of(pixels), *input_type(1, 1, 4, 4)).ravel()) == {76.0}
+    grey = replace(plain, colour="grey")
+    assert set(grey.apply(image_of(pixels), *input_type(1, 3, 4, 4)).ravel()) == {76.0}
 
 
 def test_shorter_side_keeps_the_centre_undistorted() -> None:
@@ -47,7 +48,7 @@ def test_shorter_side_keeps_the_centre_undistorted() -> None:
     pixels = np.zeros((40, 80, 3))
     pixels[:, 39:41] = 255
     declared = Preprocessing(resize="shorter", fraction=1.0, interpolation="nearest", mean=(0,), scale=(1,))
-    found = declared.apply(image_of(pixels), input_type(1, 3, 40, 40))
+    found = declared.apply(image_of(pixels), *input_type(1, 3, 40, 40))
     assert found.shape == (1, 3, 40, 40)
     assert set(np.flatnonzero(found[0, 0, 0])) == {19, 20}
 
@@ -56,14 +57,14 @@ def test_central_cuts_the_box_of_each_side() -> None:
     pixels = np.zeros((40, 80, 3))
     pixels[10:30, 20:60] = 200
     declared = Preprocessing(resize="central", fraction=0.5, interpolation="nearest", mean=(0,), scale=(1,))
-    found = declared.apply(image_of(pixels), input_type(1, 3, 20, 20))
+    found = declared.apply(image_of(pixels), *input_type(1, 3, 20, 20))
     assert (found == 200).all()
 
 
 def test_integer_inputs_are_rounded_and_saturated() -> None:
     declared = Preprocessing(resize="stretch", mean=(100.4,), scale=(1,))
     pixels = np.stack([np.full((2, 2), v) for v in (0, 101, 255)], -1)
-    found = declared.apply(image_of(pixels), TensorType((1, 3, 2, 2), DType.I8))
+    found = declared.apply(image_of(pixels), *input_type(1, 3, 2, 2, dtype="i1"))
     assert [int(c[0, 0]) for c in found[0]] == [-100, 1, 127]
 
 
@@ -99,6 +100,11 @@ def test_two_numbers_are_a_quotient() -> None:
         ("fraction=0", "wrong preprocessing: fraction"),
         ("mean=a/b", "wrong preprocessing: mean; expected a valid number, found a/b"),
         ("{", "not valid JSON"),
+        ("fraction=2", "wrong preprocessing: fraction; expected less than or equal to 1, found 2"),
+        ('{"mean": []}', r"wrong preprocessing: mean; expected at least 1 number, found \[\]"),
+        ('{"mean": [1, null]}', r"wrong preprocessing: mean; expected a valid number, found \[1, None\]"),
+        ('{"resize": ["stretch"]}', "wrong preprocessing: resize; expected 'shorter', 'central' or 'stretch', found "),
+        ('{"mean": ' + "[" * 100_000, "not valid JSON"),
     ],
 )
 def test_wrong_declarations_name_the_key(text: str, part: str) -> None:
@@ -107,7 +113,7 @@ def test_wrong_declarations_name_the_key(text: str, part: str) -> None:
 
 
 def test_inputs_that_no_image_fits_are_refused() -> None:
-    with pytest.raises(CalibrationError, match=r"images do not fit .* found f32\[1,7,4,4\]"):
-        Preprocessing().check(input_type(1, 7, 4, 4))
-    with pytest.raises(CalibrationError, match="mean does not match"):
-        Preprocessing(mean=(1, 2)).check(input_type(1, 3, 4, 4))
+    with pytest.raises(InputError, match=r"images do not fit .* found f32\[1,7,4,4\]"):
+        Preprocessing().check(*input_type(1, 7, 4, 4))
+    with pytest.raises(InputError, match="mean does not match"):
+        Preprocessing(mean=(1, 2)).check(*input_type(1, 3, 4, 4))

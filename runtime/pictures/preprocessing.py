@@ -1,0 +1,281 @@
+"""From an image file to a network's input: every step declared, so that it can be repeated elsewhere."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from numbers import Real
+from typing import TYPE_CHECKING, Any, Literal, Union
+
+import numpy as np
+
+from tilewright import limits
+from tilewright.errors import InputError, UsageError
+
+from ..artifact.manifest import NUMPY_DTYPES
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+PreprocessingSource = Union["Preprocessing", Mapping[str, object], str]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an image becomes a tensor: resized, cropped, colours ordered, then (pixel - mean) * scale.
+
+    Height, width and number of channels are those of the network's input.
+
+    Attributes:
+        resize: ``shorter`` scales the image until its shorter side is that of the input divided by ``fraction`` and
+            crops the centre; ``central`` cuts the central box of ``fraction`` of either side and stretches it;
+            ``stretch`` stretches the whole image.
+        fraction: the part of the image that is kept, in [0.01, 1].
+        interpolation: ``nearest``, ``bilinear`` or ``bicubic``, as Pillow defines them.
+        colour: order of the channels. An input of one channel takes ``grey``, whatever this says.
+        mean: subtracted from pixels of 0 to 255; one number, or one for each channel in the order of ``colour``.
+        scale: the factor after that; one number, or one for each channel.
+        layout: ``nchw`` or ``nhwc``, the order of the input's dimensions.
+
+    Images count as most training code reads them: of 16 bits the upper 8, alpha left out and not blended, palettes and
+    CMYK as RGB, only the first image of several, and as the pixels are stored: an orientation that a camera notes in
+    EXIF is not applied.
+
+    The default suits networks that were trained on inputs from -1 to 1.
+
+    Raises:
+        UsageError: a field has a value that it cannot have; names the field and what it takes.
+    """
+
+    resize: Literal["shorter", "central", "stretch"] = "shorter"
+    fraction: float = 0.875
+    interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    colour: Literal["rgb", "bgr", "grey"] = "rgb"
+    mean: tuple[float, ...] = (127.5,)
+    scale: tuple[float, ...] = (1 / 127.5,)
+    layout: Literal["nchw", "nhwc"] = "nchw"
+
+    def __post_init__(self) -> None:
+        for name, read in _FIELDS.items():
+            found = getattr(self, name)
+            try:
+                object.__setattr__(self, name, read(found))
+            except _Refusal as refusal:
+                shown = "/".join(map(str, found)) if isinstance(found, tuple) else found
+                raise _wrong(name, str(refusal), shown) from None
+
+    @staticmethod
+    def of(source: PreprocessingSource) -> Preprocessing:
+        """Preprocessing as users give it: fields by name, or text as on a command line.
+
+        Args:
+            source: a mapping; or a JSON object; or pairs such as ``resize=central,mean=123.7/116.3/103.5,scale=1/58``:
+                commas between the pairs, slashes between the numbers of a list. Since no image has two channels, two
+                numbers are a quotient.
+
+        Raises:
+            UsageError: names the key and what it takes.
+        """
+        if isinstance(source, Preprocessing):
+            return source
+        if not isinstance(source, (str, Mapping)):
+            expected = "a mapping, text or Preprocessing"
+            raise UsageError("wrong preprocessing", expected=expected, found=type(source).__name__)
+        given: Mapping[str, Any] = source if isinstance(source, Mapping) else _fields_of(source)
+        names = [each.name for each in fields(Preprocessing)]
+        for name in given:
+            if name not in names:
+                raise _wrong(str(name), ", ".join(names), given[name])
+        return Preprocessing(**given)
+
+    def check(self, shape: Sequence[int], dtype: np.dtype) -> None:
+        """Raise InputError unless images can be made into an input of this shape and element type."""
+        channels = shape[1 if self.layout == "nchw" else -1] if len(shape) == 4 else 0
+        if channels not in (1, 3) or 0 in shape or dtype.kind not in "fiu":
+            names = {numpy: name for name, numpy in NUMPY_DTYPES.items()}
+            raise InputError(
+                "images do not fit this input",
+                expected="numbers of shape [N, 3, H, W] or [N, 1, H, W] (NHWC with layout=nhwc)",
+                found=f"{names.get(dtype, dtype)}[{','.join(map(str, shape))}]",
+            )
+        for name, values in (("mean", self.mean), ("scale", self.scale)):
+            if len(values) not in (1, channels):
+                raise InputError(
+                    f"{name} does not match the channels of the input", expected=f"1 or {channels}", found=len(values)
+                )
+
+    def apply(self, image: Image.Image, shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
+        """One image as an input of batch 1, of the element type and, but for the batch, of the shape."""
+        channels, height, width = self._extents(shape)
+        mode = self._mode(channels)
+        pixels = self._resized(image if image.mode == mode else image.convert(mode), height, width)
+        array = np.asarray(pixels, np.float32)
+        array = array[..., np.newaxis] if array.ndim == 2 else array
+        array = np.repeat(array, channels, axis=2) if array.shape[2] != channels else array
+        if self.colour == "bgr":
+            array = array[..., ::-1]
+        array = (array - np.asarray(self.mean, np.float32)) * np.asarray(self.scale, np.float32)
+        if self.layout == "nchw":
+            array = array.transpose(2, 0, 1)
+        return np.ascontiguousarray(_as_dtype(array, dtype)[np.newaxis])
+
+    def _resized(self, image: Image.Image, height: int, width: int) -> Image.Image:
+        from PIL import Image
+
+        filter = Image.Resampling[self.interpolation.upper()]
+        if self.resize == "stretch":
+            return image.resize((width, height), filter)
+        if self.resize == "central":
+            kept_width, kept_height = image.width * self.fraction, image.height * self.fraction
+            left, top = (image.width - kept_width) / 2, (image.height - kept_height) / 2
+            return image.resize((width, height), filter, box=(left, top, left + kept_width, top + kept_height))
+        full = self._full_size(image, height, width)
+        left, top = (full[0] - width) // 2, (full[1] - height) // 2
+        return image.resize(full, filter).crop((left, top, left + width, top + height))
+
+    def _full_size(self, image: Image.Image, height: int, width: int) -> tuple[int, int]:
+        """Width and height to which the whole image is resized."""
+        if self.resize != "shorter":
+            return width, height
+        ratio = max(width / self.fraction / image.width, height / self.fraction / image.height)
+        return max(width, round(image.width * ratio)), max(height, round(image.height * ratio))
+
+    def _extents(self, shape: Sequence[int]) -> tuple[int, int, int]:
+        """Channels, height and width of an input."""
+        _, *extents = shape
+        return (extents[0], extents[1], extents[2]) if self.layout == "nchw" else (extents[2], extents[0], extents[1])
+
+    def _mode(self, channels: int) -> Literal["L", "RGB"]:
+        return "L" if channels == 1 or self.colour == "grey" else "RGB"
+
+    def load(self, file: str | os.PathLike[str], shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
+        """The image in a file as an input of batch 1.
+
+        Args:
+            shape: that of the network's input, whose batch does not matter.
+            dtype: its element type.
+
+        Raises:
+            InputError: the file cannot be read as an image, or costs too much to resize; names it. Or Pillow is not
+                installed.
+        """
+        try:
+            from .image_file import read_image, too_large
+        except ModuleNotFoundError as error:
+            if error.name != "PIL":
+                raise
+            hint = "Install Tilewright with its extra 'pictures': pip install 'tilewright[pictures]'"
+            raise InputError("reading images needs the package 'pillow', which is not installed", hint=hint) from None
+
+        channels, height, width = self._extents(shape)
+        image = read_image(file, self._mode(channels))
+        full = self._full_size(image, height, width)
+        # Rows are resized before columns.
+        if full[0] * max(image.height, full[1]) > limits.PIXELS:
+            found = f"{image.width}x{image.height}, resized to {full[0]}x{full[1]}"
+            raise too_large(os.fspath(file), limits.PIXELS, found)
+        return self.apply(image, shape, dtype)
+
+
+class _Refusal(Exception):
+    """A field has a value that it cannot have; the text says what it takes."""
+
+
+def _wrong(name: str, expected: str, found: object) -> UsageError:
+    return UsageError(f"wrong preprocessing: {name}", expected=expected, found=found)
+
+
+def _one_of(*choices: str) -> Callable[[object], object]:
+    def read(value: object) -> object:
+        if not isinstance(value, str) or value not in choices:
+            *first, last = map(repr, choices)
+            raise _Refusal(f"{', '.join(first)} or {last}")
+        return value
+
+    return read
+
+
+def _number(value: object) -> float:
+    try:
+        number = float(value) if isinstance(value, (str, Real)) and not isinstance(value, bool) else None
+    except (ValueError, OverflowError):
+        number = None
+    if number is None:
+        raise _Refusal("a valid number")
+    if not math.isfinite(number):
+        raise _Refusal("a finite number")
+    return number
+
+
+def _fraction(value: object) -> float:
+    number = _number(value)
+    if number < 0.01:
+        raise _Refusal("greater than or equal to 0.01")
+    if number > 1:
+        raise _Refusal("less than or equal to 1")
+    return number
+
+
+def _each(value: object) -> tuple[float, ...]:
+    """Pixels are computed with in binary32, where no number must be infinite or vanish."""
+    values = value if isinstance(value, (list, tuple)) else (value,)
+    numbers = tuple(map(_number, values))
+    if not numbers:
+        raise _Refusal("at least 1 number")
+    if any(number and not 1e-30 < abs(number) < 1e30 for number in numbers):
+        raise _Refusal("numbers between 1e-30 and 1e30")
+    return numbers
+
+
+def _each_but_zero(value: object) -> tuple[float, ...]:
+    numbers = _each(value)
+    if 0 in numbers:
+        raise _Refusal("numbers other than 0")
+    return numbers
+
+
+_FIELDS: dict[str, Callable[[object], object]] = {
+    "resize": _one_of("shorter", "central", "stretch"),
+    "fraction": _fraction,
+    "interpolation": _one_of("nearest", "bilinear", "bicubic"),
+    "colour": _one_of("rgb", "bgr", "grey"),
+    "mean": _each,
+    "scale": _each_but_zero,
+    "layout": _one_of("nchw", "nhwc"),
+}
+"""What makes of a value that is given the value of a field, or refuses it."""
+
+
+def _fields_of(text: str) -> Mapping[str, object]:
+    if text.lstrip().startswith("{"):
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"the preprocessing is not valid JSON: {error}", found=text) from None
+    found: dict[str, object] = {}
+    for pair in filter(None, text.split(",")):
+        key, equals, value = (part.strip() for part in pair.partition("="))
+        if not equals:
+            raise UsageError("preprocessing is given as key=value pairs", found=pair)
+        if key in found:
+            raise UsageError(f"preprocessing gives {key} twice", found=text)
+        found[key] = _numbers(value) if key in ("mean", "scale") else value
+    return found
+
+
+def _numbers(text: str) -> tuple[object, ...]:
+    parts = text.split("/")
+    try:
+        return (float(parts[0]) / float(parts[1]),) if len(parts) == 2 else tuple(parts)
+    except (ValueError, ZeroDivisionError):
+        return tuple(parts)
+
+
+def _as_dtype(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    if dtype.kind == "f":
+        return array.astype(dtype, copy=False)
+    limits = np.iinfo(dtype)
+    return np.clip(np.rint(array), limits.min, limits.max).astype(dtype)
