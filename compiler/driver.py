@@ -144,7 +144,8 @@ def _add_integer_engines(
     quantized = quantize_module(module, options)
     software = clone_module(quantized)
     run_passes(cpu_pipeline(), software, options)
-    pipeline = device_pipeline(os.fspath(options.machine or DEFAULT_MACHINE), places, options.devices)
+    machine_name = os.fspath(options.machine or DEFAULT_MACHINE)
+    pipeline = device_pipeline(machine_name, places, options.devices, options.stationary)
     run_passes(pipeline, quantized, options)
     package.details["machine"] = machine.name
     package.details["placement"] = [asdict(op) for op in placement(quantized)]

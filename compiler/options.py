@@ -148,6 +148,18 @@ class CompileOptions:
         metavar="ORDER",
         needs="int8",
     )
+    keep_float: Sequence[str] = option(
+        (),
+        "Operators, such as matmul, or nodes of the model that stay in floating point when the model is quantised with "
+        "calibration data.",
+        on_command_line=False,
+    )
+    stationary: str = option(
+        "cheapest",
+        "What convolutions keep in the scratchpads of the accelerator while the other passes by: weights, inputs, or "
+        "cheapest, whichever costs less for each.",
+        on_command_line=False,
+    )
     target: TargetDescription | str | None = option(
         None,
         "The processor to generate kernels for: host, avx2, or portable for any of its architecture. Default: host.",

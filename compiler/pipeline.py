@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ..passes.cpu.choose_layouts import ChooseLayouts
 from ..passes.cpu.isolate_outputs import IsolateOutputs
@@ -10,7 +10,7 @@ from ..passes.cpu.plan_cpu_memory import PlanCpuMemory
 from ..passes.device.legalize_for_device import LegalizeForDevice
 from ..passes.device.outline_device import OutlineDevice
 from ..passes.device.plan_device_memory import PlanDeviceMemory
-from ..passes.device.tile_device import TileDevice
+from ..passes.device.tile_device import CHEAPEST, TileDevice
 from ..passes.pipeline import Pipeline
 from ..passes.placement.partition import Partition
 from ..passes.placement.place_on_cpu import PlaceOnCpu
@@ -55,19 +55,29 @@ def calibration_pipeline() -> Pipeline:
     return Pipeline((*simplify_pipeline().passes, DepthwiseAffine()), "calibration")
 
 
-def post_training_pipeline(ranges: Mapping[str, Range]) -> Pipeline:
-    """From a module in floating point and the calibrated ranges of its values to one with ops on quantised types."""
-    quantize = Quantize(tuple((name, low, high) for name, (low, high) in ranges.items()))
+def post_training_pipeline(ranges: Mapping[str, Range], keep: Sequence[str] = ()) -> Pipeline:
+    """From a module in floating point and the calibrated ranges of its values to one with ops on quantised types.
+
+    Args:
+        keep: names of operators or of source nodes that stay in floating point.
+    """
+    quantize = Quantize(tuple((name, low, high) for name, (low, high) in ranges.items()), keep=tuple(keep))
     return Pipeline((quantize, *simplify_pipeline().passes, CheckAccumulatorOverflow()), "post_training")
 
 
-def device_pipeline(machine: str, affinity: tuple[tuple[str, str], ...] = (), order: str = "device,cpu") -> Pipeline:
+def device_pipeline(
+    machine: str,
+    affinity: tuple[tuple[str, str], ...] = (),
+    order: str = "device,cpu",
+    stationary: str = CHEAPEST,
+) -> Pipeline:
     """From a module with ops on quantised types to one whose device functions have tiles and addresses.
 
     Args:
         machine: name of a sample machine or path of a machine file.
         affinity: places that the user chose, as (name of a node or value, place).
         order: places by preference.
+        stationary: see :class:`tilewright.passes.device.tile_device.TileDevice`.
     """
     return Pipeline(
         (
@@ -76,7 +86,7 @@ def device_pipeline(machine: str, affinity: tuple[tuple[str, str], ...] = (), or
             Partition(machine=machine, affinity=affinity, order=order),
             UniqueNames(),
             OutlineDevice(),
-            TileDevice(machine=machine),
+            TileDevice(machine=machine, stationary=stationary),
             PlanDeviceMemory(),
             Fuse(),
             PlaceOnCpu(),

@@ -46,7 +46,7 @@ def quantize_module(module: Module, options: CompileOptions) -> Module:
             "or leave the network in floating point.",
         )
     run_passes(calibration_pipeline(), copy, options)
-    values = plan_quantization(copy.main).values
+    values = plan_quantization(copy.main, options.keep_float).values
     if not values:
         products = [op.result.type.dtype for op in copy.ops if isinstance(op.operator, (Conv, MatMul))]
         others = sorted({dtype.value for dtype in products if dtype.is_float} - {DType.F32.value})
@@ -68,5 +68,5 @@ def quantize_module(module: Module, options: CompileOptions) -> Module:
         percentile=options.percentile,
         report=options.report,
     )
-    run_passes(post_training_pipeline(ranges), copy, options)
+    run_passes(post_training_pipeline(ranges, options.keep_float), copy, options)
     return copy

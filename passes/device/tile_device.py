@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
 from tilewright.errors import PassError
 
-from ...ir.annotations import STATIONARY, TILE
+from ...ir.annotations import STATIONARY, TILE, Stationary
 from ...ir.core import Module, Op
 from ...runtime.machine import Machine, load
 from ..base import Pass, Record
@@ -20,6 +21,12 @@ TILED = Invariant(
 )
 
 
+CHEAPEST = "cheapest"
+
+ORDERS: dict[str, Stationary | None] = {CHEAPEST: None, **{order: order for order in get_args(Stationary)}}
+"""What a convolution keeps in the scratchpads, by the name that options have for it."""
+
+
 @dataclass(frozen=True)
 class TileDevice(Pass):
     """Annotates each op of a device function with ``tile=[rows, columns, output blocks, input blocks]`` of its result
@@ -30,28 +37,33 @@ class TileDevice(Pass):
 
     Attributes:
         machine: name of a sample machine, or path of a machine file.
+        stationary: ``weights`` or ``inputs`` for all convolutions; ``cheapest`` is what costs less for each.
     """
 
     requires = (PLACED,)
     ensures = (TILED,)
 
     machine: str
+    stationary: str = CHEAPEST
 
     def apply(self, module: Module, record: Record) -> bool:
-        machine = load(self.machine)
+        if self.stationary not in ORDERS:
+            expected = " or ".join(ORDERS)
+            raise PassError("no such order of convolutions", expected=expected, found=self.stationary)
+        machine, wanted = load(self.machine), ORDERS[self.stationary]
         for op in device_ops(module):
-            set_tile(op, tile_of(op, machine))
+            set_tile(op, tile_of(op, machine, wanted))
             record.counts[op.name] += 1
         return bool(record.counts)
 
 
-def tile_of(op: Op, machine: Machine) -> Tile:
-    """The cheapest tile of an op.
+def tile_of(op: Op, machine: Machine, stationary: Stationary | None = None) -> Tile:
+    """The cheapest tile of an op, as `choose_tile`.
 
     Raises:
         PassError: not even the smallest tile fits; names the tensor, what it needs and what there is.
     """
-    found = choose_tile(op, machine)
+    found = choose_tile(op, machine, stationary)
     if isinstance(found, Tile):
         return found
     raise PassError(

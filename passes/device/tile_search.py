@@ -82,12 +82,16 @@ def _ceil(a, b):
     return -(-a // b)
 
 
-def choose_tile(op: Op, machine: Machine) -> Tile | Misfit:
-    """The cheapest tile of a device op, or why there is none."""
-    return _choose_convolution(op, machine) if is_op(op, Conv) else _choose_pointwise(op, machine)
+def choose_tile(op: Op, machine: Machine, stationary: Stationary | None = None) -> Tile | Misfit:
+    """The cheapest tile of a device op, or why there is none.
+
+    Args:
+        stationary: what a convolution has to keep; by default what costs less.
+    """
+    return _choose_convolution(op, machine, stationary) if is_op(op, Conv) else _choose_pointwise(op, machine)
 
 
-def _choose_convolution(op: Op[Conv], machine: Machine) -> Tile | Misfit:
+def _choose_convolution(op: Op[Conv], machine: Machine, wanted: Stationary | None) -> Tile | Misfit:
     (source, target), window = convolution_maps(op), window_of(op)
     depthwise = is_depthwise(op)
     groups = 1 if depthwise else op.operator.group
@@ -131,7 +135,7 @@ def _choose_convolution(op: Op[Conv], machine: Machine) -> Tile | Misfit:
     alone = (slices == 1) & (chunks == 1)
     double = np.logical_and.reduce([2 * need <= there for need, there in needs.values()])
     best: tuple[float, Tile] | None = None
-    for stationary in get_args(Stationary):
+    for stationary in get_args(Stationary) if wanted is None else (wanted,):
         weights = weight_bytes * slices * chunks
         maps = map_bytes * chunks * pieces
         if stationary == "weights":

@@ -1,0 +1,76 @@
+"""Options that programs alone have: the order of convolutions, and what stays in floating point."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import tilewright
+from tilewright.errors import PassError
+from tilewright.runtime.report.details import details_of
+from tilewright.runtime.report.simulation import device_programs
+
+
+def model() -> bytes:
+    """A convolution whose weights and maps both take several tiles, and a linear layer."""
+    rng = np.random.default_rng(5)
+    weights = {
+        "w": rng.standard_normal((128, 128, 3, 3)).astype(np.float32),
+        "matrix": rng.standard_normal((10, 128)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["y"], "conv", pads=[1, 1, 1, 1]),
+        helper.make_node("GlobalAveragePool", ["y"], ["average"], "average"),
+        helper.make_node("Flatten", ["average"], ["flat"], "flatten"),
+        helper.make_node("Gemm", ["flat", "matrix"], ["classes"], "classifier", transB=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "network",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 128, 14, 14])],
+        [helper.make_tensor_value_info("classes", TensorProto.FLOAT, [1, 10])],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+
+
+def compiled(stationary: str = "cheapest", keep_float: Sequence[str] = ()) -> tilewright.Artifact:
+    samples = np.random.default_rng(1).standard_normal((2, 128, 14, 14), np.float32)
+    return tilewright.compile(
+        model(), calibration=samples, machine="s256", stationary=stationary, keep_float=keep_float
+    )
+
+
+def test_what_convolutions_keep_changes_the_program_and_no_result() -> None:
+    x = np.random.default_rng(2).standard_normal((1, 128, 14, 14), np.float32)
+    results: set[bytes] = set()
+    programs: dict[str, list[str]] = {}
+    for order in ("cheapest", "weights", "inputs"):
+        artifact = compiled(stationary=order)
+        for engine in ("device", "software"):
+            with tilewright.load(artifact, engine=engine) as session:
+                results.add(session.run({"x": x})["classes"].tobytes())
+        programs[order] = [program.disassemble() for program in device_programs(artifact, "test").values()]
+    assert len(results) == 1
+    assert programs["weights"] != programs["inputs"]
+
+
+def test_an_unknown_order_is_refused() -> None:
+    with pytest.raises(PassError) as caught:
+        compiled(stationary="outputs")
+    assert str(caught.value) == (
+        "tile_device: no such order of convolutions; expected cheapest or weights or inputs, found outputs"
+    )
+
+
+@pytest.mark.parametrize("kept", ["matmul", "classifier"])
+def test_what_stays_in_floating_point_is_named_by_operator_or_node(kept: str) -> None:
+    placed = {op.op: op.on for op in details_of(compiled(keep_float=[kept])).placement}
+    assert placed["matmul"] == "cpu"
+    assert placed["conv"] == "device"
+    assert "matmul" not in {op.op for op in details_of(compiled()).placement}
+    assert onnx.load_from_string(model()).graph.node[3].name == "classifier"
