@@ -1,0 +1,102 @@
+"""What an object of the Accelerator API knows of itself and of its networks, for ``GetInfo`` and the debug report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+from ...artifact.artifact import Artifact
+from ...artifact.manifest import TensorSpec
+from ...isa.program import Program
+from ...machine import Machine
+from ...report.simulation import Simulation, device_programs, simulate_artifact
+from .flags import Flags
+
+Generation = Literal[2, 3]
+
+VERSIONS: dict[Generation, str] = {2: "v0.3.16", 3: "2022.1.0"}
+"""What ``GetInfo('version')`` says in each generation: the versions that programs and wrappers compare with."""
+
+
+class Network:
+    """A loaded network; what is told of it is computed when it is first asked for.
+
+    Attributes:
+        artifact: what was loaded.
+    """
+
+    def __init__(self, artifact: Artifact) -> None:
+        self.artifact = artifact
+
+    @property
+    def on_device(self) -> bool:
+        """Whether anything of it runs on the accelerator."""
+        return bool(self.artifact.manifest.device_programs)
+
+    @cached_property
+    def programs(self) -> dict[str, Program]:
+        """Its device programs by name; none where it is computed in floating point."""
+        return device_programs(self.artifact, "GetInfo") if self.on_device else {}
+
+    @cached_property
+    def simulation(self) -> Simulation | None:
+        """The modelled time of one image on one cluster; ``None`` where nothing runs on the accelerator."""
+        return simulate_artifact(self.artifact) if self.on_device else None
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass
+class Facts:
+    """What is known of an object; the object keeps it up to date.
+
+    Attributes:
+        flags: as they are set.
+        generation: the second (``FWDNXT``) or the third (``MDLA``).
+        machine: what stands for the card.
+        networks: those that are loaded, in order.
+        card: the first of its virtual cards, counted from 0.
+        most_cards: how many virtual cards there can be.
+        compile_seconds, init_seconds: how long these calls took, measured on the host.
+        run_seconds: how long the last run took, measured on the host, which is not the device's time.
+        busy: whether a submission is being computed now.
+    """
+
+    flags: Flags
+    generation: Generation
+    machine: Machine
+    networks: Sequence[Network] = ()
+    card: int = 0
+    most_cards: int = 1
+    compile_seconds: float = 0.0
+    init_seconds: float = 0.0
+    run_seconds: float = 0.0
+    busy: Callable[[], bool] = field(default=_never)
+
+    @property
+    def images(self) -> int:
+        """Images that a call takes together: cards, times clusters unless they share an image, times images of each."""
+        clusters = 1 if self.flags.clustersbatchmode else self.flags.nclusters
+        return self.flags.nfpgas * clusters * self.flags.imgs_per_cluster
+
+    @property
+    def inputs(self) -> list[TensorSpec]:
+        """The inputs of all networks."""
+        return [spec for network in self.networks for spec in network.artifact.manifest.inputs]
+
+    @property
+    def outputs(self) -> list[TensorSpec]:
+        """The outputs of all networks."""
+        return [spec for network in self.networks for spec in network.artifact.manifest.outputs]
+
+    @property
+    def modelled_seconds(self) -> float | None:
+        """Device time of a call by the cycle model: each cluster computes its images one after the other, all clusters
+        and cards at once; ``None`` where nothing runs on the accelerator."""
+        simulations = [network.simulation for network in self.networks]
+        found = [simulation.total.seconds for simulation in simulations if simulation is not None]
+        return self.flags.imgs_per_cluster * sum(found) if found else None
