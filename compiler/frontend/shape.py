@@ -7,7 +7,10 @@ import math
 import numpy as np
 import onnx
 
+from tilewright.errors import IRError
+
 from ...ir.core import Constant, Op, Value
+from ...ir.ops.elementwise import broadcast_shape
 from ...ir.ops.shape import Cast, Expand, Reshape
 from ...ir.types import DType
 from .onnx.exporter import Exporter, exports
@@ -81,8 +84,8 @@ def import_expand(node: Node, importer: Importer) -> Value:
     x = node.input(0)
     wanted = node.integers(1, "the shape")
     try:
-        shape = np.broadcast_shapes(x.type.shape, wanted)
-    except ValueError:
+        shape = broadcast_shape(x.type.shape, wanted)
+    except IRError:
         raise node.model_error("x does not expand to the shape", expected=list(wanted), found=x.type) from None
     return x if shape == x.type.shape else importer.emit_one(Expand(shape), x)
 

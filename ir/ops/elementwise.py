@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from tilewright.errors import IRError
+from tilewright.limits import RANK
 
 from ..core import OperandsT_co
 from ..op import BinaryOperands, Operator, QuantizationRule, operator
@@ -29,6 +30,9 @@ def broadcast_shape(*shapes: tuple[int, ...]) -> tuple[int, ...]:
     Raises:
         IRError: they do not.
     """
+    rank = max((len(shape) for shape in shapes), default=0)
+    if rank > RANK:
+        raise IRError("a tensor has too many dimensions", expected=f"at most {RANK} {RANK.what}", found=rank)
     try:
         return tuple(np.broadcast_shapes(*shapes))
     except ValueError:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, dataclass, field, fields
 from enum import IntEnum
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from tilewright.errors import InstructionError
@@ -100,14 +100,14 @@ class Bits:
     minimum: int | None = None
     flag: bool = False
 
-    @property
+    @cached_property
     def lowest(self) -> int:
         """Smallest value that the encoding holds and the instruction allows."""
         if self.minimum is not None:
             return self.minimum
         return -(1 << self.width - 1) if self.signed else 0
 
-    @property
+    @cached_property
     def highest(self) -> int:
         """Largest value that the encoding holds."""
         return (1 << (self.width - 1 if self.signed else self.width)) - 1

@@ -60,6 +60,13 @@ def test_constants_that_a_model_describes() -> None:
     assert f"node 'd': the node asks for a constant that is too large; {ROOM}, found 1073741824 bytes" in refusal(mask)
 
 
+def test_expand_to_more_dimensions_than_numpy_counts() -> None:
+    node = helper.make_node("Expand", ["x", "s"], ["y"], name="e")
+    assert refusal(small([node], s=[1] * 33 + [2])) == (
+        f"import: Expand: node 'e': x does not expand to the shape; expected {[1] * 33 + [2]}, found f32[2]"
+    )
+
+
 def test_they_count_together() -> None:
     nodes = [helper.make_node("ConstantOfShape", ["s"], [f"c{i}"], name=f"c{i}") for i in range(200)]
     model = small([*nodes, helper.make_node("Relu", ["x"], ["y"])], s=[2**21])
