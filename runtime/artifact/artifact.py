@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 from tilewright.errors import ArtifactError, ResourceError, UsageError, resources
@@ -92,7 +93,6 @@ class Artifact(Container):
     Attributes:
         origin: the path, or ``artifact in memory``.
         mapped: the memory is the file itself, mapped, not a copy of it.
-        manifest: the checked manifest.
     """
 
     def __init__(
@@ -105,9 +105,17 @@ class Artifact(Container):
     ) -> None:
         super().__init__(buffer, origin, fill)
         self.mapped = mapped
-        _check_manifest_size(len(self.section(MANIFEST_SECTION, SectionKind.MANIFEST)))
-        self.manifest = Manifest.from_json(self.copy(MANIFEST_SECTION))
         check_manifest(self.manifest, {name: (entry.kind, entry.length) for name, entry in self.sections.items()})
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """The checked manifest."""
+        _check_manifest_size(len(self.section(MANIFEST_SECTION, SectionKind.MANIFEST)))
+        return Manifest.from_json(self.copy(MANIFEST_SECTION))
+
+    def _meanwhile(self) -> None:
+        if MANIFEST_SECTION in self.sections:
+            _ = self.manifest
 
     @staticmethod
     @resources("load artifact")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import zlib
 from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
 
 _PIECE = 1 << 20
 _LARGE = 1 << 22
-"""Bytes from which on a second thread takes the second half."""
+"""Bytes from which on a second thread takes part."""
 
 _POLYNOMIAL = 0xEDB88320
 _ONE = 1 << 31
@@ -22,47 +23,60 @@ def already_filled(begin: int, end: int) -> None:
     """What fills memory that holds everything from the beginning."""
 
 
-def crc32(memory: memoryview, begin: int, end: int, fill: Fill) -> int:
+def crc32(memory: memoryview, begin: int, end: int, fill: Fill, meanwhile: Callable[[], object] = int) -> int:
     """The CRC-32 of ``memory[begin:end]``, as :func:`zlib.crc32` gives it.
 
+    Args:
+        meanwhile: what this thread does first, where another one can begin.
+
     Raises:
-        Exception: whatever `fill` raises.
+        Exception: whatever `fill` or `meanwhile` raises.
     """
     if end - begin < _LARGE:
-        return _in_pieces(memory, begin, end, fill)
-    # A second half of whole pieces has a length of few bits, which `combined` is the faster for.
-    middle = end - (end - begin) // 2 // _PIECE * _PIECE
-    found: list[int | BaseException] = []
+        meanwhile()
+        return _piece(memory, begin, end, fill)
+    starts = range(begin, end, _PIECE)
+    # Two threads take from it in order: taking is atomic.
+    left = iter(starts)
+    found: dict[int, int] = {}
+    errors: list[BaseException] = []
 
-    def second_half() -> None:
+    def work() -> None:
+        for start in left:
+            if errors:
+                return
+            found[start] = _piece(memory, start, min(start + _PIECE, end), fill)
+
+    def work_aside() -> None:
         try:
-            found.append(_in_pieces(memory, middle, end, fill))
+            work()
         except BaseException as error:
-            found.append(error)
+            errors.append(error)
 
-    thread = threading.Thread(target=second_half, name="tilewright-checksum", daemon=True)
-    try:
+    thread = threading.Thread(target=work_aside, name="tilewright-checksum", daemon=True)
+    # Where there is no thread to be had, it takes a little longer.
+    with contextlib.suppress(RuntimeError):
         thread.start()
-    except RuntimeError:
-        # Where there is no thread to be had, it takes a little longer.
-        return _in_pieces(memory, begin, end, fill)
     try:
-        first = _in_pieces(memory, begin, middle, fill)
+        meanwhile()
+        work()
+    except BaseException as error:
+        errors.append(error)
+        raise
     finally:
-        thread.join()
-    (second,) = found
-    if isinstance(second, BaseException):
-        raise second
-    return combined(first, second, end - middle)
-
-
-def _in_pieces(memory: memoryview, begin: int, end: int, fill: Fill) -> int:
+        if thread.ident is not None:
+            thread.join()
+    if errors:
+        raise errors[0]
     crc = 0
-    for start in range(begin, end, _PIECE):
-        stop = min(start + _PIECE, end)
-        fill(start, stop)
-        crc = zlib.crc32(memory[start:stop], crc)
+    for start in starts:
+        crc = combined(crc, found[start], min(_PIECE, end - start))
     return crc
+
+
+def _piece(memory: memoryview, begin: int, end: int, fill: Fill) -> int:
+    fill(begin, end)
+    return zlib.crc32(memory[begin:end])
 
 
 def combined(first: int, second: int, length: int) -> int:
@@ -72,17 +86,15 @@ def combined(first: int, second: int, length: int) -> int:
     the initial and the final complement of CRC-32 add cancels out. (ISO 3309; the bits of a number are the coefficients
     from x^0 at the most significant bit on.)
     """
-    power = _ONE
-    for bit in range(length.bit_length()):
-        if length >> bit & 1:
-            power = _product(power, _shift(bit))
-    return _product(first, power) ^ second
+    return _product(first, _shift(length)) ^ second
 
 
-@cache
-def _shift(bit: int) -> int:
-    """What ``2**bit`` bytes that follow multiply a remainder by."""
-    return _product(_shift(bit - 1), _shift(bit - 1)) if bit else _ONE >> 8
+@lru_cache
+def _shift(length: int) -> int:
+    """What so many bytes that follow multiply a remainder by."""
+    half = _shift(length >> 1) if length > 1 else _ONE
+    power = _product(half, half)
+    return _product(power, _ONE >> 8) if length & 1 else power
 
 
 def _product(a: int, b: int) -> int:

@@ -222,6 +222,9 @@ class Container:
         if end != length:
             raise self._damaged("bytes follow its last section", f"{end} bytes", f"{length}")
 
+    def _meanwhile(self) -> None:
+        """What can be done with the sections so far while the next one is read."""
+
     def _damaged(self, what: str, expected: str | None = None, found: str | None = None) -> ArtifactError:
         return ArtifactError(
             f"{self.origin} is damaged: {what}",
@@ -246,7 +249,7 @@ class Container:
         fill(end, offset)
         if any(self._buffer[end:offset]):
             raise self._damaged(f"the gap before section {name!r} is not empty")
-        if crc32(self._buffer, offset, offset + length, fill) != crc:
+        if crc32(self._buffer, offset, offset + length, fill, self._meanwhile) != crc:
             raise self._damaged(f"the checksum of section {name!r} is wrong")
         self.sections[name] = SectionEntry(name, kind, crc, offset, length, digest)
         return offset + length
