@@ -24,7 +24,7 @@ from ..runtime.machine import Machine
 from ..runtime.machine import load as load_machine
 from ..runtime.pictures.preprocessing import Preprocessing
 from .affinity import Affinity, affinity_of
-from .calibration.dataset import is_folder
+from .calibration.dataset import are_images
 from .calibration.ranges import make_statistics
 from .frontend.onnx.reader import ModelProto, import_onnx
 from .keywords import with_keywords
@@ -139,7 +139,7 @@ def _add_integer_engines(
 ) -> None:
     if options.calibration is not None and brings_quantization(module):
         package.details["warnings"] = ["the model is already quantised: the calibration data was not used"]
-    if is_folder(options.calibration):
+    if are_images(options.calibration):
         package.details["preprocessing"] = asdict(Preprocessing.of(options.preprocessing or {}))
     quantized = quantize_module(module, options)
     software = clone_module(quantized)

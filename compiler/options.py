@@ -105,8 +105,8 @@ class CompileOptions:
     )
     calibration: Source | None = option(
         None,
-        "Sample inputs to derive scales from: a folder of images; a .npy or .npz file whose first dimension counts the "
-        "samples; or the word random, only to try things out.",
+        "Sample inputs to derive scales from: an image or a folder of images; a .npy or .npz file whose first "
+        "dimension counts the samples; or the word random, only to try things out.",
         in_python="Also such an array, a mapping of arrays by input name, or an iterable of samples.",
         metavar="DATA",
         needs="int8",

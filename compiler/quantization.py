@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tilewright.errors import CalibrationError
+from tilewright.errors import NoCalibrationError, NothingToQuantizeError
 
 from ..ir.clone import clone_module
 from ..ir.core import Module
@@ -31,31 +31,33 @@ def quantize_module(module: Module, options: CompileOptions) -> Module:
     """A copy of ``module`` with ops on quantised types.
 
     Raises:
-        CalibrationError: scales are neither in the model nor can they be derived.
+        NothingToQuantizeError: integers have no place in the network.
+        NoCalibrationError: scales are neither in the model nor given by samples.
+        CalibrationError: the samples are wrong.
         PassError: an accumulator may overflow.
     """
     copy = clone_module(module)
     if brings_quantization(module):
         run_passes(quantized_import_pipeline(), copy, options)
         return copy
-    if options.calibration is None:
-        raise CalibrationError(
-            "the model is in floating point, and int8 needs sample inputs to derive scales from",
-            stage="calibration",
-            hint="Give --calibration FOLDER of images, a .npy or .npz file, or 'random' to try things out; "
-            "or leave the network in floating point.",
-        )
     run_passes(calibration_pipeline(), copy, options)
     values = plan_quantization(copy.main, options.keep_float).values
     if not values:
         products = [op.result.type.dtype for op in copy.ops if isinstance(op.operator, (Conv, MatMul))]
         others = sorted({dtype.value for dtype in products if dtype.is_float} - {DType.F32.value})
-        raise CalibrationError(
+        raise NothingToQuantizeError(
             "nothing in this network can be quantised",
             stage="calibration",
             expected=f"convolutions or matrix products {'in f32 ' if others else ''}with constant weights",
             found=f"some in {' and '.join(others)}" if others else None,
             hint=f"{'Convert the model to float32, or leave' if others else 'Leave'} it in floating point.",
+        )
+    if options.calibration is None:
+        raise NoCalibrationError(
+            "the model is in floating point, and int8 needs sample inputs to derive scales from",
+            stage="calibration",
+            hint="Give --calibration FOLDER of images, a .npy or .npz file, or 'random' to try things out; "
+            "or leave the network in floating point.",
         )
     inputs = {parameter.name: parameter.type for parameter in copy.main.parameters}
     samples = open_calibration_set(

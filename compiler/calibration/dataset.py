@@ -1,4 +1,4 @@
-"""Calibration data: a folder of images, ``.npy`` or ``.npz`` arrays, or random numbers when asked for by name."""
+"""Calibration data: images, ``.npy`` or ``.npz`` arrays, or random numbers when asked for by name."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def open_calibration_set(
     """The samples of ``source`` for a network with these ``inputs``.
 
     Args:
-        source: a folder of images; a ``.npy`` file or array [samples, ...] for a network of one input; a ``.npz``
-            file or mapping with such an array for each input by name; ``"random"``; or an iterable of samples, each an
-            array or a mapping of arrays in the shapes of the inputs, a batch dimension of 1 left out or not.
+        source: an image or a folder of images; a ``.npy`` file or array [samples, ...] for a network of one input; a
+            ``.npz`` file or mapping with such an array for each input by name; ``"random"``; or an iterable of samples,
+            each an array or a mapping of arrays in the shapes of the inputs, a batch dimension of 1 left out or not.
         inputs: type of each input by name. A leading dimension greater than 1 takes so many samples at once.
-        preprocessing: how images become inputs; for folders only.
+        preprocessing: how images become inputs; for images only.
         limit: use at most this many samples: evenly spaced images of a folder, the first ones of an array.
 
     Raises:
@@ -56,16 +56,16 @@ def open_calibration_set(
         if 0 in type.shape[:1]:
             raise _error(f"input {name!r} takes no sample at all", expected="a batch of at least 1", found=type)
     path = Path(source) if isinstance(source, (str, os.PathLike)) and source != RANDOM else None
-    if path is not None and is_folder(source):
-        return _folder(path, inputs, Preprocessing.of(preprocessing or {}), limit)
     if path is not None and not os.path.exists(path):
         raise _error(
             f"there is no {os.fspath(path)!r}",
-            expected=f"a folder of images, a .npy or .npz file, or {RANDOM!r} for random inputs",
+            expected=f"an image or a folder of images, a .npy or .npz file, or {RANDOM!r} for random inputs",
         )
+    if path is not None and are_images(source):
+        return _images(path, inputs, Preprocessing.of(preprocessing or {}), limit)
     if preprocessing is not None:
-        hint = "Give such a folder, or leave --preprocess out."
-        raise UsageError("preprocessing is for calibration with a folder of images", hint=hint)
+        hint = "Give an image or a folder of them, or leave --preprocess out."
+        raise UsageError("preprocessing is for calibration with images", hint=hint)
     if isinstance(source, np.ndarray):
         return _arrays("the array", {_only_input(inputs, "an array"): source}, inputs, limit)
     if isinstance(source, Mapping):
@@ -81,19 +81,19 @@ def open_calibration_set(
             found = open_arrays(path)
         arrays = found if isinstance(found, dict) else {_only_input(inputs, what): found}
         return _arrays(what, arrays, inputs, limit)
-    raise _error(
-        f"{os.fspath(path)!r} is not calibration data", expected="a folder of images, .npy or .npz", found=path.suffix
-    )
+    raise _error(f"{os.fspath(path)!r} is not calibration data", expected="images, .npy or .npz", found=path.suffix)
 
 
-def is_folder(source: Source | None) -> bool:
-    """Whether calibration data is a folder of images."""
-    return isinstance(source, (str, os.PathLike)) and source != RANDOM and os.path.isdir(source)
+def are_images(source: Source | None) -> bool:
+    """Whether calibration data is a folder of images, or an image."""
+    if not isinstance(source, (str, os.PathLike)) or source == RANDOM:
+        return False
+    return os.path.isdir(source) or Path(source).suffix.lower() in SUFFIXES
 
 
 @dataclass(frozen=True)
-class ImageFolder:
-    """Images of a folder and its subfolders, in order of their names."""
+class ImageFiles:
+    """Images: of a folder and its subfolders, in order of their names, or one."""
 
     files: tuple[Path, ...]
     input: str
@@ -194,7 +194,7 @@ def _random(rng: np.random.Generator, type: TensorType) -> np.ndarray:
     return rng.integers(0, 2, type.shape).astype(bool)
 
 
-CalibrationSet = Union[ImageFolder, SampleList, StackedArrays, RandomSet]
+CalibrationSet = Union[ImageFiles, SampleList, StackedArrays, RandomSet]
 """Samples, of which each is arrays by input name, of the network's shapes and dtypes, checked."""
 
 
@@ -232,11 +232,13 @@ def check_sample(array: np.ndarray, type: TensorType, what: str, name: str) -> n
     return array
 
 
-def _folder(
+def _images(
     path: Path, inputs: Mapping[str, TensorType], preprocessing: Preprocessing, limit: int | None
-) -> ImageFolder:
-    name = _only_input(inputs, f"the folder {os.fspath(path)!r}")
-    files = sorted(f for f in path.rglob("*") if f.is_file() and f.suffix.lower() in SUFFIXES)
+) -> ImageFiles:
+    name = _only_input(inputs, repr(os.fspath(path)))
+    files = [path]
+    if os.path.isdir(path):
+        files = sorted(f for f in path.rglob("*") if f.is_file() and f.suffix.lower() in SUFFIXES)
     if not files:
         raise _error(
             f"there are no images in {os.fspath(path)!r}",
@@ -244,7 +246,7 @@ def _folder(
         )
     with _reading("Give the calibration inputs as .npy or .npz instead."):
         preprocessing.check(inputs[name].shape, inputs[name].dtype.numpy)
-    return ImageFolder(tuple(_spread(files, limit)), name, inputs[name], preprocessing)
+    return ImageFiles(tuple(_spread(files, limit)), name, inputs[name], preprocessing)
 
 
 def _spread(files: Sequence[Path], limit: int | None) -> Sequence[Path]:

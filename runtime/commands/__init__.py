@@ -11,3 +11,11 @@ Modules import what they need where they need it, so that the help of one comman
 
 COMMANDS = ("run", "inspect", "simulate", "verify", "sign", "key")
 """The commands, in the order in which help lists them."""
+
+OF_THE_COMPILER = {
+    "compile": "Compile an ONNX model into an artifact.",
+    "opt": "Run single passes, for work on the compiler.",
+    "export": "Write a network as an ONNX model for other tools.",
+    "demo": "Compile and run a network for handwritten digits.",
+}
+"""The commands of the compiler, for help where it is not installed."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tilewright.errors import UsageError
 
-from .compiler import reach
+from ..compiler import reach
 
 HELP = """\
 Show what is in an artifact or a model.

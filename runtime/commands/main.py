@@ -12,7 +12,8 @@ from typing import Any
 
 from tilewright.errors import InputError, TilewrightError, TilewrightWarning, UsageError
 
-from . import COMMANDS, compiler
+from .. import compiler
+from . import COMMANDS, OF_THE_COMPILER
 from .console import Diagnostics, ExitCode, drop, exit_code, prepare_streams, show
 from .parser import execute, module_of, similar
 from .termination import orderly_termination
@@ -93,12 +94,12 @@ def _dispatch(words: list[str], version: str) -> int:
     try:
         cli = compiler.reach("cli", f"`tilewright {command}`")
     except compiler.NotInstalledError:
-        if command in compiler.COMMANDS:
+        if command in OF_THE_COMPILER:
             raise
         if command in ("", "--help", "-h"):
             show(_help())
             return ExitCode.SUCCESS if command else ExitCode.USAGE
-        known = (*COMMANDS, *compiler.COMMANDS, "--help", "--version")
+        known = (*COMMANDS, *OF_THE_COMPILER, "--help", "--version")
         what = f"No such {'option' if command.startswith('-') else 'command'} {command!r}{similar(command, known)}"
         raise UsageError(what, hint="See `tilewright --help`.") from None
     return cli.invoke(words)
@@ -108,7 +109,7 @@ def _help() -> str:
     """Help where the compiler, whose own would list all commands, is not installed."""
     own = {name: module_of(name).HELP.partition("\n")[0] for name in COMMANDS}
     listed, missing = (
-        "".join(f"  {name:<9} {text}\n" for name, text in each.items()) for each in (own, compiler.COMMANDS)
+        "".join(f"  {name:<9} {text}\n" for name, text in each.items()) for each in (own, OF_THE_COMPILER)
     )
     return HELP.format(commands=listed, missing=missing)
 

@@ -125,6 +125,14 @@ class CalibrationError(TilewrightError):
     """Calibration data is missing, empty, of the wrong shape, or not finite."""
 
 
+class NoCalibrationError(CalibrationError):
+    """A network in floating point cannot be quantised because no calibration data was given."""
+
+
+class NothingToQuantizeError(CalibrationError):
+    """Nothing in a network can be quantised; it can only stay in floating point."""
+
+
 class RequestTimeoutError(TilewrightError, TimeoutError):
     """A request did not finish, or did not find room in the queue, within the time given."""
 
@@ -147,6 +155,10 @@ class KeyWarning(TilewrightWarning):
 
 class RegenerationWarning(TilewrightWarning):
     """An artifact's native code is not used; its kernels are generated again, which takes seconds."""
+
+
+class CalibrationWarning(TilewrightWarning):
+    """A network stays in floating point because nothing tells the ranges of its values."""
 
 
 def warn(message: str, category: type[TilewrightWarning]) -> None:

@@ -318,7 +318,7 @@ def test_no_flipped_bit_of_an_instruction_crashes(rng: np.random.Generator) -> N
 # Calibration data
 
 SAMPLES = np.random.default_rng(0).standard_normal((3, 16, 4, 4)).astype(np.float32)
-FORMATS = "expected a folder of images, a .npy or .npz file, or 'random' for random inputs"
+FORMATS = "expected an image or a folder of images, a .npy or .npz file, or 'random' for random inputs"
 FOREIGN = (
     "is not a .npy or .npz file; found b'1, 2, ' at its beginning. "
     "Save it as an array of numbers with numpy.save or numpy.savez."
@@ -371,7 +371,7 @@ def test_calibration_files_that_hold_nothing(tmp_path: Path, fails: Fails) -> No
         "none.npy": f"there is no 'none.npy'; {FORMATS}",
         "text.npy": f"'text.npy' {FOREIGN}",
         "text.npz": f"'text.npz' {FOREIGN}",
-        "data.csv": "'data.csv' is not calibration data; expected a folder of images, .npy or .npz, found .csv",
+        "data.csv": "'data.csv' is not calibration data; expected images, .npy or .npz, found .csv",
     }.items():
         assert fails([*COMPILE, "--calibration", name]) == f"calibration: {message}"
 
@@ -494,7 +494,8 @@ def test_preprocessing_without_images(tmp_path: Path, fails: Fails) -> None:
     np.save(tmp_path / "c.npy", SAMPLES)
     for source in ("c.npy", "random"):
         assert fails([*COMPILE, "--calibration", source, "--preprocess", "scale=1"], code=2) == (
-            "preprocessing is for calibration with a folder of images. Give such a folder, or leave --preprocess out."
+            "preprocessing is for calibration with images. "
+            "Give an image or a folder of them, or leave --preprocess out."
         )
     message = fails([*COMPILE, "--calibration", "none", "--preprocess", "scale=1"])
     assert message.startswith("calibration: there is no 'none'; ")

@@ -12,8 +12,7 @@ from network_files import digits_artifact
 
 import tilewright
 from tilewright.compiler.cli import app
-from tilewright.runtime.commands import COMMANDS
-from tilewright.runtime.commands.compiler import COMMANDS as OTHERS
+from tilewright.runtime.commands import COMMANDS, OF_THE_COMPILER
 
 EXTRAS = ("onnx", "llvmlite", "numba", "networkx", "typer", "click", "rich", "pydantic", "PIL")
 INSTALL = (
@@ -71,8 +70,8 @@ def test_help_lists_what_is_there_and_what_is_not() -> None:
 
 def test_the_compiler_has_the_commands_that_help_says() -> None:
     described = {each.name or each.callback.__name__: each for each in app.registered_commands if each.callback}
-    assert described.keys() == {*COMMANDS, *OTHERS}
-    for name, text in OTHERS.items():
+    assert described.keys() == {*COMMANDS, *OF_THE_COMPILER}
+    for name, text in OF_THE_COMPILER.items():
         assert (described[name].callback.__doc__ or "").partition("\n")[0] == text
 
 

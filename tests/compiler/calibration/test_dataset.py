@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tilewright.compiler.calibration.dataset import ImageFolder, RandomSet, open_calibration_set
+from tilewright.compiler.calibration.dataset import ImageFiles, RandomSet, open_calibration_set
 from tilewright.errors import CalibrationError, UsageError
 from tilewright.ir.types import DType, TensorType
 from tilewright.runtime.pictures.preprocessing import Preprocessing
@@ -41,7 +41,7 @@ def test_limit_spreads_over_a_sorted_folder(tmp_path: Path) -> None:
     for index in range(10):
         save_image(tmp_path / f"{index}.png", index)
     samples = open_calibration_set(tmp_path, IMAGE, limit=3)
-    assert isinstance(samples, ImageFolder)
+    assert isinstance(samples, ImageFiles)
     assert [f.stem for f in samples.files] == ["0", "3", "6"]
 
 
@@ -130,7 +130,7 @@ def test_wrong_sources_are_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "other.bin").write_bytes(b"0")
     np.savez(tmp_path / "names.npz", y=np.zeros((2, 4), np.float32))
     cases = {
-        "missing": r"there is no .*missing'; expected a folder of images",
+        "missing": r"there is no .*missing'; expected an image or a folder of images",
         "empty": r"there are no images in .*empty'; expected files that end in",
         "text.npy": r"text\.npy' is not a \.npy or \.npz file; found b'no arr' at its beginning\. Save it as",
         "text.npz": r"text\.npz' is not a \.npy or \.npz file; found b'no arc' at its beginning",

@@ -1,4 +1,4 @@
-"""The one door from the command line up to the compiler, which the runtime alone can do without."""
+"""The one door from the runtime up to the compiler, which it can do without."""
 
 from __future__ import annotations
 
@@ -6,14 +6,6 @@ import importlib
 from types import ModuleType
 
 from tilewright.errors import TilewrightError
-
-COMMANDS = {
-    "compile": "Compile an ONNX model into an artifact.",
-    "opt": "Run single passes, for work on the compiler.",
-    "export": "Write a network as an ONNX model for other tools.",
-    "demo": "Compile and run a network for handwritten digits.",
-}
-"""The commands of the compiler, for help where it is not installed."""
 
 
 class NotInstalledError(TilewrightError):
@@ -44,7 +36,7 @@ def reach(module: str, what: str) -> ModuleType:
         NotInstalledError: a package that it needs is not installed.
     """
     try:
-        return importlib.import_module(f"...compiler.{module}", __package__)
+        return importlib.import_module(f"..compiler.{module}", __package__)
     except ModuleNotFoundError as error:
         package = missing_package(error)
         if package is None:

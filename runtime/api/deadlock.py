@@ -1,0 +1,56 @@
+"""Whether a thread that waits for another waits for nobody."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from types import FrameType
+
+from .. import in_order
+
+_OURS = "tilewright-"
+
+
+def nobody_else() -> bool:
+    """Whether no other thread of this program can ever put or get anything again.
+
+    None can that has ended, that belongs to Tilewright, that itself waits for another to put or get, or that joins such
+    a thread. Any other might, however long that takes: then the answer is no. It is a moment's answer as to threads
+    that end, so ask again.
+    """
+    before = in_order.latest_step()
+    threads = {thread.ident: thread for thread in threading.enumerate()}
+    if None in threads:
+        return False  # One is just being started.
+    frames = sys._current_frames()
+    asking = threading.get_ident()
+    helpless = all(_waits_in_vain(thread, threads, frames, {asking}) for thread in frames)
+    return helpless and in_order.latest_step() is before
+
+
+def _waits_in_vain(
+    thread: int, threads: dict[int | None, threading.Thread], frames: dict[int, FrameType], known: set[int]
+) -> bool:
+    if thread in known or thread not in frames:
+        return True
+    known = {*known, thread}
+    described = threads.get(thread)
+    if described is not None and (not described.is_alive() or described.name.startswith(_OURS)):
+        return True
+    if in_order.waits_for_others(thread):
+        return True
+    joined = _joined(frames[thread])
+    return joined is not None and joined.ident is not None and _waits_in_vain(joined.ident, threads, frames, known)
+
+
+def _joined(frame: FrameType | None) -> threading.Thread | None:
+    """The thread that one joins without a limit of time."""
+    for _ in range(2):
+        if frame is None:
+            return None
+        if frame.f_code is threading.Thread.join.__code__:
+            joined = frame.f_locals.get("self")
+            unlimited = frame.f_locals.get("timeout") is None
+            return joined if unlimited and isinstance(joined, threading.Thread) else None
+        frame = frame.f_back
+    return None

@@ -1,0 +1,259 @@
+"""Results in the order of their submissions, with a bounded number of submissions whose results nobody has taken.
+
+What the documented interfaces have in common: programs put inputs with an object of their own, and get the results with
+that object back, in the same order, perhaps on another thread.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
+from typing import Generic, NamedTuple, TypeVar
+from weakref import WeakSet
+
+import numpy as np
+
+from tilewright.errors import RequestTimeoutError, UsageError
+
+from .request import Outputs, Request
+from .session import Session
+from .waiting import Waiters
+
+Tag = TypeVar("Tag")
+Hopeless = Callable[[], bool]
+"""Tells one who waits without a limit of time whether nobody is left who could end it."""
+
+_FIRST_ASKED, _ASKED_EVERY = 0.005, 0.2
+"""Seconds after which it is asked at first, and after some doubling from then on: threads end without telling."""
+
+
+class _Submission(Generic[Tag]):
+    """One `put`; it has `requests` unless it is an end marker, and is `complete` when all of them are submitted."""
+
+    def __init__(self, requests: list[Request] | None, tag: Tag) -> None:
+        self.requests = requests
+        self.tag = tag
+        self.complete = requests is None
+
+    def ready(self) -> bool:
+        return self.complete and all(request.done() for request in self.requests or ())
+
+    def cancel(self) -> None:
+        for request in self.requests or ():
+            request.cancel()
+
+
+class _Wait(NamedTuple):
+    """What one waits for: whether it comes without a call of another thread, and the words when it does not."""
+
+    comes: Callable[[], bool]
+    expected: str
+    found: str
+    hint: str
+
+
+class InOrder(Generic[Tag]):
+    """Submissions to a session whose results come in the order of `put`, whichever is computed first.
+
+    All methods may be called from many threads at once; each result goes to one of those who wait for it. Ctrl-C ends
+    every wait, and what was submitted stays as it is. In a process that is forked off, what had not been computed
+    fails.
+
+    Args:
+        session: what computes; it stays open when this is closed. `put` also waits for room in its queue, if that is
+            shorter than the runs in all buffers.
+        buffers: how many submissions there may be whose results have not been taken, end markers apart.
+    """
+
+    def __init__(self, session: Session, buffers: int = 2) -> None:
+        self._session = session
+        self._buffers = buffers
+        self._submissions: deque[_Submission[Tag]] = deque()
+        self._occupied = 0
+        self._closed = False
+        self._start_anew()
+        _all.add(self)
+
+    def _start_anew(self) -> None:
+        self._lock = threading.Lock()
+        self._changed = Waiters()
+
+    def leave_behind(self) -> None:
+        """In a forked process: only the thread that forked is left, and no `put` of another comes to its end."""
+        self._start_anew()
+        self._submissions = deque(each for each in self._submissions if each.complete)
+        self._occupied = sum(each.requests is not None for each in self._submissions)
+
+    def put(
+        self,
+        batch: Sequence[Mapping[str, np.ndarray]] | None,
+        tag: Tag,
+        timeout: float | None = None,
+        hopeless: Hopeless | None = None,
+    ) -> None:
+        """Submit inputs, one run for each mapping; they are copied before this returns.
+
+        Args:
+            batch: the inputs by name for each run; None is an end marker, which takes no buffer and comes out of `get`
+                in its turn.
+            tag: comes out of `get` with the results.
+            timeout: seconds to wait for a buffer, 0 for not at all; by default as long as it takes.
+            hopeless: whether none can ever become free; asked again and again while this waits without a timeout.
+
+        Raises:
+            RequestTimeoutError: no buffer became free within the time.
+            InputError: an input is unknown, missing, or of the wrong shape or dtype.
+            ResourceError: this machine does not have enough memory, or cannot start a thread.
+            UsageError: this or the session is closed; or waiting for a buffer is hopeless.
+        """
+        requests: list[Request] | None = None if batch is None else []
+        submission = _Submission(requests, tag)
+
+        def enter() -> bool:
+            if requests is not None:
+                if self._occupied >= self._buffers:
+                    return False
+                self._occupied += 1
+            self._submissions.append(submission)
+            return True
+
+        wait = _Wait(
+            lambda: self._occupied < self._buffers,
+            expected="a free buffer",
+            found=f"results in all {self._buffers}",
+            hint="Get results, on this thread or on another, before more is put.",
+        )
+        self._step(enter, wait, timeout, hopeless)
+        if batch is None or requests is None:
+            return
+        try:
+            for inputs in batch:
+                requests.append(self._session.submit(inputs, self._computed))
+            with self._lock:
+                self._check_open()
+                submission.complete = True
+                self._changed.wake()
+        except BaseException:
+            submission.cancel()
+            with self._lock:
+                if submission in self._submissions:
+                    self._submissions.remove(submission)
+                    self._occupied -= 1
+                self._changed.wake()
+            raise
+
+    def get(self, timeout: float | None = None, hopeless: Hopeless | None = None) -> tuple[list[Outputs] | None, Tag]:
+        """The results of the oldest submission, and its tag. Its buffer is free from then on.
+
+        Args:
+            timeout: seconds to wait for them, 0 for not at all; by default as long as it takes.
+            hopeless: whether nothing can ever be put; asked again and again while this waits without a timeout and
+                nothing has been.
+
+        Returns:
+            The outputs of each run of the batch, or None for an end marker; and the tag.
+
+        Raises:
+            RequestTimeoutError: they were not there within the time; they can be asked for again.
+            UsageError: this is closed; or waiting for a submission is hopeless.
+            RequestCancelledError: it had not been computed when this process was forked off.
+            Exception: whatever went wrong in the worker. Here, too, its buffer is free.
+        """
+        taken: list[_Submission[Tag]] = []
+
+        def take() -> bool:
+            if not self._submissions or not self._submissions[0].ready():
+                return False
+            taken.append(self._submissions.popleft())
+            self._occupied -= taken[0].requests is not None
+            return True
+
+        wait = _Wait(
+            lambda: bool(self._submissions),
+            expected="a result",
+            found="nothing put" if not self._submissions else "none computed",
+            hint="Put inputs before results are waited for.",
+        )
+        self._step(take, wait, timeout, hopeless)
+        (submission,) = taken
+        if submission.requests is None:
+            return None, submission.tag
+        return [request.result() for request in submission.requests], submission.tag
+
+    def close(self) -> None:
+        """Cancel what has not begun, and end every wait with an error. Idempotent."""
+        with self._lock:
+            self._closed = True
+            left, self._submissions = self._submissions, deque()
+            self._changed.wake()
+        for submission in left:
+            submission.cancel()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise UsageError("the queue of results is closed")
+
+    def _computed(self, request: Request) -> None:
+        with self._lock:
+            self._changed.wake()
+
+    def _step(self, step: Callable[[], bool], wait: _Wait, timeout: float | None, hopeless: Hopeless | None) -> None:
+        """Take a step, which tells whether it could be taken, as soon as it can."""
+        global _latest_step
+        end = None if timeout is None else monotonic() + timeout
+        slice, thread = _FIRST_ASKED, threading.get_ident()
+        try:
+            while True:
+                _waits.pop(thread, None)
+                with self._lock:
+                    self._check_open()
+                    if step():
+                        _latest_step = object()
+                        self._changed.wake()
+                        return
+                    waiter = self._changed.enter()
+                if end is not None:
+                    remaining = end - monotonic()
+                    self._changed.wait(waiter, remaining)
+                    if remaining <= 0:
+                        expected = f"{wait.expected} within {timeout} s"
+                        raise RequestTimeoutError("there is nothing yet", expected=expected, found=wait.found)
+                    continue
+                _waits[thread] = wait
+                self._changed.wait(waiter, None if hopeless is None else slice)
+                if hopeless is not None and not wait.comes():
+                    if hopeless():
+                        what = "waiting would never end: no other thread of this program can change it"
+                        raise UsageError(what, expected=wait.expected, found=wait.found, hint=wait.hint)
+                    slice = min(2 * slice, _ASKED_EVERY)
+        finally:
+            _waits.pop(thread, None)
+
+
+_all: WeakSet[InOrder] = WeakSet()
+_waits: dict[int, _Wait] = {}
+_latest_step = object()
+
+
+def latest_step() -> object:
+    """A new object after each `put` and `get`: who finds the same one twice knows that none succeeded between."""
+    return _latest_step
+
+
+def waits_for_others(thread: int) -> bool:
+    """Whether a thread, by its identifier, is in a `put` or `get` that only a call of another thread can end."""
+    wait = _waits.get(thread)
+    return wait is not None and not wait.comes()
+
+
+def _leave_behind() -> None:
+    _waits.clear()
+    for each in list(_all):
+        each.leave_behind()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_behind)
