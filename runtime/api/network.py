@@ -43,6 +43,7 @@ from .. import machine as machines
 from ..artifact.artifact import Artifact
 from ..artifact.manifest import ENGINES
 from ..compiler import reach
+from ..pictures.preprocessing import Preprocessing
 from ..session import Session, load
 
 ENGINE, CALIBRATION, PREPROCESS = "TILEWRIGHT_ENGINE", "TILEWRIGHT_CALIBRATION", "TILEWRIGHT_PREPROCESS"
@@ -131,8 +132,6 @@ def _preprocessing(source: Samples | None, preprocessing: Mapping[str, object] |
     text = os.environ.get(PREPROCESS)
     if not text:
         return PREPROCESSING if preprocessing is None else preprocessing
-    from ..pictures.preprocessing import Preprocessing
-
     try:
         return Preprocessing.of(text)
     except UsageError as error:
