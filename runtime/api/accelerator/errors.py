@@ -35,3 +35,7 @@ class AcceleratorError(TilewrightError):
 
 class FlagWarning(TilewrightWarning):
     """A flag of the Accelerator API has no effect here."""
+
+
+class SaturationWarning(TilewrightWarning):
+    """Numbers do not fit the number format of the device and are cut off; debug letter ``w`` asks for it."""
