@@ -20,6 +20,7 @@ from ..passes.pipeline import check_names
 from ..passes.placement.partition import find_named, parse_order
 from ..runtime.artifact.artifact import Artifact, artifact_bytes, write_artifact
 from ..runtime.files.output_file import check_output, is_stream
+from ..runtime.machine import DEFAULT as DEFAULT_MACHINE
 from ..runtime.machine import Machine
 from ..runtime.machine import load as load_machine
 from ..runtime.pictures.preprocessing import Preprocessing
@@ -36,7 +37,6 @@ from .report.placement import placement
 from .run_passes import observers, run_passes
 
 PRECISIONS = ("fp32", "int8")
-DEFAULT_MACHINE = "m4096"
 
 Model = str | os.PathLike[str] | bytes | ModelProto
 

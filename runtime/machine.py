@@ -24,6 +24,9 @@ from .files.input_file import open_regular
 
 FORMAT_VERSION = 1
 
+DEFAULT = "m4096"
+"""The sample that stands for the accelerator where none is named."""
+
 _SOURCE = Source("machine description", MachineError)
 _NAME_LIMIT = 255
 

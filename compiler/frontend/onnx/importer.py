@@ -179,7 +179,6 @@ class Importer:
         self._loc: tuple[str, ...] = ()
         self._names: list[str] = []
         self._described = 0
-        self._unrolled = 0
         self._room, self._steps = int(limits.FOLDED), int(limits.FOLDING)
 
     def emit(
@@ -243,23 +242,6 @@ class Importer:
             )
         return self.constant(make(), f"{node.name}{suffix}")
 
-    def unroll(self, node: Node, steps: int) -> None:
-        """Called by importers that emit the same ops for each step in time.
-
-        Raises:
-            ResourceError: all such nodes of the model take more steps than they may.
-        """
-        self._unrolled += steps
-        if self._unrolled > limits.UNROLLED:
-            raise ResourceError(
-                "the node takes too many steps in time",
-                stage="import",
-                op=node.op_type,
-                node=node.name,
-                expected=f"at most {limits.UNROLLED} in all such nodes of the model",
-                found=steps,
-            )
-
     def import_graph(self, graph: onnx.GraphProto) -> list[Value]:
         """Import initialisers and nodes of a graph whose inputs are known; values of its outputs.
 
@@ -271,7 +253,7 @@ class Importer:
             raise UnsupportedError("sparse initialisers are not supported", stage="import")
         self._read.update(output.name for output in graph.output)
         self._read.update(name for proto in graph.node for name in _read_names(proto))
-        for proto in _sorted_nodes(graph, set(self.values)):
+        for proto in sorted_nodes(graph, set(self.values)):
             self._import_node(proto)
         return [self._value(output.name, "graph output") for output in graph.output]
 
@@ -340,7 +322,7 @@ def _attribute(proto: onnx.AttributeProto, node: str, tensors: TensorReader) -> 
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
-def _sorted_nodes(graph: onnx.GraphProto, known: set[str]) -> list[onnx.NodeProto]:
+def sorted_nodes(graph: onnx.GraphProto, known: set[str]) -> list[onnx.NodeProto]:
     """Nodes in an order in which every tensor is produced before it is read.
 
     ONNX demands this order of the file, but files that break it exist; only cycles cannot be repaired.

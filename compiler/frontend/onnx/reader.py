@@ -53,7 +53,7 @@ def import_onnx(
         ModelError: not an ONNX file, damaged, or inconsistent.
         UnsupportedError: uses an operator or feature that is not implemented.
     """
-    model, digest = _load(source)
+    model, digest = load_model(source)
     opsets = {("" if o.domain == "ai.onnx" else o.domain): o.version for o in model.opset_import}
     standard = opsets.get("", 0)
     if standard and not SUPPORTED_OPSETS[0] <= standard <= SUPPORTED_OPSETS[1]:
@@ -91,7 +91,7 @@ def import_onnx(
     return module
 
 
-def _load(source: str | os.PathLike[str] | bytes | ModelProto) -> tuple[ModelProto, str]:
+def load_model(source: str | os.PathLike[str] | bytes | ModelProto) -> tuple[ModelProto, str]:
     if isinstance(source, ModelProto):
         return source, hashlib.sha256(source.SerializeToString(deterministic=True)).hexdigest()
     if isinstance(source, bytes):

@@ -39,3 +39,19 @@ class FlagWarning(TilewrightWarning):
 
 class SaturationWarning(TilewrightWarning):
     """Numbers do not fit the number format of the device and are cut off; debug letter ``w`` asks for it."""
+
+
+class ContainerError(AcceleratorError):
+    """Images or results are no arrays; ``args[0]`` is the documented text."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__("Input must be ndarray or tuple to ndarrays", found=found)
+        self.args = (self.message,)
+
+
+class InitError(AcceleratorError):
+    """A network of the third generation could not be compiled or loaded; ``args[0]`` is the documented text."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"Init failed: {reason}")
+        self.args = ("Init failed",)

@@ -13,6 +13,7 @@ from ...isa.program import Program
 from ...machine import Machine
 from ...report.simulation import Simulation, device_programs, simulate_artifact
 from .flags import Flags
+from .networks.binary import Batch
 
 Generation = Literal[2, 3]
 
@@ -59,6 +60,7 @@ class Facts:
         generation: the second (``FWDNXT``) or the third (``MDLA``).
         machine: what stands for the card.
         networks: those that are loaded, in order.
+        batch: the images that they are computed for together; while none is loaded, those by the flags.
         card: the first of its virtual cards, counted from 0.
         most_cards: how many virtual cards there can be.
         compile_seconds, init_seconds: how long these calls took, measured on the host.
@@ -70,18 +72,13 @@ class Facts:
     generation: Generation
     machine: Machine
     networks: Sequence[Network] = ()
+    batch: Batch = field(default_factory=Batch)
     card: int = 0
     most_cards: int = 1
     compile_seconds: float = 0.0
     init_seconds: float = 0.0
     run_seconds: float = 0.0
     busy: Callable[[], bool] = field(default=_never)
-
-    @property
-    def images(self) -> int:
-        """Images that a call takes together: cards, times clusters unless they share an image, times images of each."""
-        clusters = 1 if self.flags.clustersbatchmode else self.flags.nclusters
-        return self.flags.nfpgas * clusters * self.flags.imgs_per_cluster
 
     @property
     def inputs(self) -> list[TensorSpec]:
@@ -99,4 +96,4 @@ class Facts:
         and cards at once; ``None`` where nothing runs on the accelerator."""
         simulations = [network.simulation for network in self.networks]
         found = [simulation.total.seconds for simulation in simulations if simulation is not None]
-        return self.flags.imgs_per_cluster * sum(found) if found else None
+        return self.batch.images * sum(found) if found else None

@@ -126,9 +126,9 @@ INFORMATION = {
             "device, those that the last Run took on the host, with a warning.",
             _hwtime,
         ),
-        Information("numcluster", "integer", 2018, "Clusters in use on each card.", lambda f: f.flags.nclusters),
-        Information("numfpga", "integer", 2018, "Cards in use.", lambda f: f.flags.nfpgas),
-        Information("numbatch", "integer", 2018, "Images that a Run takes together.", lambda f: f.images),
+        Information("numcluster", "integer", 2018, "Clusters in use on each card.", lambda f: f.batch.clusters),
+        Information("numfpga", "integer", 2018, "Cards in use.", lambda f: f.batch.cards),
+        Information("numbatch", "integer", 2018, "Images that a Run takes together.", lambda f: f.batch.size),
         Information(
             "freq", "integer", 2018, "Clock of the machine in MHz.", lambda f: round(f.machine.clock_hertz / 1e6)
         ),

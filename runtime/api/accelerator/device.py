@@ -1,0 +1,207 @@
+"""What both generations of the Accelerator API share: an object with its flags, its cards and its networks."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from time import perf_counter
+from typing import ParamSpec, TypeVar
+
+from tilewright.errors import TilewrightError
+
+from ... import machine as machines
+from ...artifact.artifact import Artifact
+from ...device import check_machine
+from ..cards import CARDS, Claim, claim
+from .errors import AcceleratorError
+from .facts import Facts, Generation
+from .flags import Flags
+from .information import Answer, get_information
+from .networks.arrays import Results
+from .networks.binary import Batch, load
+from .networks.loaded import FLOAT, SOFTWARE, Loaded, LoadedNetwork
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_ENGINES = {1: SOFTWARE, 2: FLOAT}
+"""What Run computes with by the flag ``runsw``, where that is not 0."""
+
+
+def documented(method: Callable[P, R]) -> Callable[P, R]:
+    """Make the errors of a method those that the API documents."""
+
+    @wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(*args, **kwargs)
+        except AcceleratorError:
+            raise
+        except TilewrightError as error:
+            raise AcceleratorError(str(error)) from error
+
+    return call
+
+
+class Accelerator:
+    """An accelerator: one network, or several that were loaded together, on cards of its own.
+
+    Each object takes the next virtual card when it loads a network; there are as many as are asked for. All methods may
+    be called from several threads.
+    """
+
+    _generation: Generation
+
+    def __init__(self) -> None:
+        self._flags = Flags()
+        self._facts = Facts(self._flags, self._generation, machines.load(machines.DEFAULT), most_cards=CARDS)
+        self._facts.busy = self._busy
+        # Of what is loaded: whoever computes with it meanwhile keeps it.
+        self._changing = threading.RLock()
+        self._loaded: Loaded | None = None
+        self._claim: Claim | None = None
+
+    @property
+    def handle(self) -> Claim | None:
+        """What ``get_handle`` gives: the clusters that the object holds; None while it has no network."""
+        return self._claim
+
+    @documented
+    def SetFlag(self, name: str | Mapping[str, object], value: object = "") -> None:
+        """Set a flag, or with a dictionary several; values are texts or numbers.
+
+        Original: the second generation took texts only, and the dictionary came with the third.
+        """
+        with self._changing:
+            before = self._flags.bitfile
+            self._flags.set(name, value)
+            if self._flags.bitfile != before:
+                bitfile, self._flags.bitfile = self._flags.bitfile, before
+                self._choose_machine(bitfile)
+            if self._loaded is None:
+                self._facts.batch = self._batch()
+
+    @documented
+    def GetInfo(self, name: str) -> Answer:
+        """What the device, the network or a flag is, by the table of ``GetInfo``."""
+        return get_information(name, self._facts)
+
+    @documented
+    def Free(self) -> None:
+        """Give the cards back; waiting calls end with an error. The object may be used again.
+
+        Original: a second call crashed.
+        """
+        with self._changing:
+            self._unload()
+            self._facts.batch = self._batch()
+
+    def get_handle(self) -> Claim | None:
+        """What the object holds of the cards, for ``cmem`` of another; None while it has no network."""
+        return self.handle
+
+    def _unload(self) -> None:
+        loaded, self._loaded = self._loaded, None
+        held, self._claim = self._claim, None
+        self._facts.networks = ()
+        if loaded is not None:
+            loaded.close()
+        if held is not None:
+            held.free()
+
+    def _batch(self, cards: int = 1, clusters: int = 1) -> Batch:
+        """The batch by the flags, or by arguments that are not 1."""
+        flags = self._flags
+        if flags.mvbatch and flags.imgs_per_cluster % 4:
+            raise AcceleratorError(
+                "mvbatch gives each of four units images of its own",
+                stage="SetFlag",
+                expected="imgs_per_cluster a multiple of 4",
+                found=flags.imgs_per_cluster,
+            )
+        return Batch(
+            cards if cards != 1 else flags.nfpgas,
+            clusters if clusters != 1 else flags.nclusters,
+            flags.imgs_per_cluster,
+            flags.clustersbatchmode,
+        )
+
+    def _choose_machine(self, bitfile: str) -> None:
+        """Read the description of the machine that the card is from now on.
+
+        Raises:
+            MachineError: there is none of this name or path.
+        """
+        self._facts.machine = machines.load(bitfile or machines.DEFAULT)
+        self._flags.bitfile = bitfile
+
+    def _read(self, paths: Sequence[str | os.PathLike[str]]) -> list[tuple[Artifact, Batch]]:
+        return [load(path) for path in paths]
+
+    def _load(self, networks: Sequence[tuple[Artifact, Batch]], beside: object = None) -> None:
+        """Make networks ready to run, in place of those that are loaded.
+
+        Args:
+            beside: the object, or what it holds, whose cards these networks are to share.
+
+        Raises:
+            TilewrightError: they were compiled for another machine, cannot be loaded, or there is no room for them.
+        """
+        start = perf_counter()
+        beside = beside.handle if isinstance(beside, Accelerator) else beside
+        if beside is not None and not isinstance(beside, Claim):
+            expected, found = "an object of this API, or its handle", type(beside).__name__
+            raise AcceleratorError("nothing to share cards with", stage="Init", expected=expected, found=found)
+        if self._flags.bitfile:
+            for artifact, _ in networks:
+                if "device" in artifact.manifest.engines:
+                    check_machine(artifact, artifact.manifest.engines["device"], self._facts.machine)
+        engine = "device" if self._flags.fpgaid == "sim" else None
+        with self._changing:
+            ready = [LoadedNetwork(artifact, batch, engine) for artifact, batch in networks]
+            self._unload()
+            batch = networks[0][1]
+            self._claim = claim(
+                cards=batch.cards,
+                clusters=batch.clusters,
+                first_cluster=self._flags.firstcluster or None,
+                beside=beside,
+                clusters_per_card=self._facts.machine.clusters,
+            )
+            self._loaded = Loaded(ready, only_float32=self._generation == 2)
+            self._facts.networks, self._facts.batch = ready, batch
+            self._facts.card = self._claim.cards[0]
+            self._facts.init_seconds = perf_counter() - start
+
+    def _ready(self, stage: str) -> Loaded:
+        loaded = self._loaded
+        if loaded is None:
+            hint = "Init loads one" if self._generation == 2 else "Compile or Init loads one"
+            raise AcceleratorError("no network is loaded", stage=stage, hint=f"{hint}.")
+        return loaded
+
+    def _run(self, images: object, engine: str | None = None) -> Results:
+        start = perf_counter()
+        results = self._ready("Run").run(images, engine or _ENGINES.get(self._flags.runsw))
+        self._facts.run_seconds = perf_counter() - start
+        return results
+
+    def _busy(self) -> bool:
+        loaded = self._loaded
+        return loaded is not None and loaded.busy()
+
+    @documented
+    def PutInput(self, images: object, userobj: object) -> bool:
+        """Copy images into a free buffer and start computing; None instead of them marks the end of a stream.
+
+        There are two buffers. With `blockingmode` 1 it waits for one, as long as any other thread may still call
+        ``GetResult``, and raises where none can; with 0 it returns False at once. An end marker needs no buffer.
+
+        Original: waited for ever where nobody could call ``GetResult``.
+        """
+        return self._ready("PutInput").put(images, userobj, blocking=self._flags.blockingmode)
+
+    def _get(self) -> tuple[Results | None, object] | None:
+        return self._ready("GetResult").get(blocking=self._flags.blockingmode)

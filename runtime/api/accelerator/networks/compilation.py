@@ -1,0 +1,201 @@
+"""From a model and a size to a network for the accelerator: what ``Compile`` does in both generations."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tilewright.errors import TilewrightError
+
+from ....artifact.artifact import Artifact
+from ....artifact.manifest import TensorSpec
+from ....compiler import reach
+from ...network import prepare
+from ..errors import AcceleratorError
+from ..flags import Flags
+from .arrays import images_of
+from .binary import Batch
+from .sizes import Declared, Shape, Size, shape_of, shape_text
+
+_STATIONARY = {0: "cheapest", 1: "weights", 2: "inputs", 3: "weights"}
+"""What convolutions keep in the scratchpads, by the flag ``convalgo``."""
+
+
+class DeclaredInput(NamedTuple):
+    """An input as a model declares it: its shape has None for an open extent, and is None where its rank is open."""
+
+    name: str
+    dtype: str
+    shape: Declared | None
+
+
+def compile_network(
+    model: str | os.PathLike[str],
+    flags: Flags,
+    batch: Batch,
+    *,
+    sizes: Sequence[Size] = (),
+    shapes: Sequence[Shape] = (),
+    picture: str | os.PathLike[str] | None = None,
+    samples: Sequence[object] | None = None,
+    samples_by: str | None = None,
+    layers: int = -1,
+) -> tuple[Artifact, Batch]:
+    """Compile a model for a batch, whose images are multiplied where a size says that there are several.
+
+    Args:
+        sizes: of the inputs, in their order; what is left out is as the model has it.
+        shapes: instead of sizes, the shapes of the inputs.
+        picture: one whose size is that of the only input, and which gives ranges where nothing else does.
+        samples: inputs for calibration, each as calls take images.
+        samples_by: how the caller was given them, for the warning that there were none.
+        layers: how many layers to compile; 0 and -1 are all.
+
+    Raises:
+        TilewrightError: the model cannot be read or compiled, or does not allow the sizes.
+    """
+    path = _checked(model)
+    editing = reach("frontend.onnx.edit", "compiling a model")
+    declared = [DeclaredInput(*each) for each in editing.declared_inputs(path)]
+    if picture is not None:
+        sizes = [_picture_size(picture, declared)]
+    wanted, images = _shapes(declared, sizes, shapes)
+    batch = replace(batch, images=batch.images * images)
+    layers = layers if layers > 0 else flags.nlayers
+    cut = {"layers": layers if layers > 0 else None, "without_last": flags.lremove}
+    changed = any(not _declares(each, wanted[each.name]) for each in declared)
+    source: str | bytes = path
+    if changed or any(cut.values()):
+        source = editing.edited(path, input_shapes=wanted, **cut)
+    try:
+        artifact = prepare(
+            source,
+            samples=_samples(samples, declared, wanted),
+            picture=picture,
+            machine=flags.bitfile or None,
+            input_shapes=_known(wanted),
+            samples_by=samples_by,
+            external_data=Path(path).parent,
+            stationary=_STATIONARY[flags.convalgo],
+            keep_float=() if flags.hwlinear else ("matmul",),
+        )
+    except TilewrightError as error:
+        if not changed:
+            raise
+        raise AcceleratorError(
+            f"the network does not allow inputs of this size: {error}",
+            stage="Compile",
+            expected=", ".join(f"{each.name} {shape_text(each.shape or ())}" for each in declared),
+            found=", ".join(f"{name} {list(shape)}" for name, shape in wanted.items()),
+        ) from error
+    return artifact, batch
+
+
+def _checked(model: object) -> str:
+    """The path of a model, if it can be one in ONNX."""
+    accepted = "the path of an ONNX model"
+    if not isinstance(model, (str, os.PathLike)):
+        raise AcceleratorError("this is no model", stage="Compile", expected=accepted, found=type(model).__name__)
+    path = os.fspath(model)
+    hint = ""
+    if os.path.isdir(path):
+        if os.path.exists(os.path.join(path, "saved_model.pb")):
+            hint = "Convert the saved model first: python -m tf2onnx.convert --saved-model FOLDER --output MODEL.onnx"
+        raise AcceleratorError(
+            f"{path!r} is a folder", stage="Compile", expected=accepted, found="a folder", hint=hint or None
+        )
+    if path.endswith((".nnef", ".tgz", ".pb")):
+        raise AcceleratorError(
+            f"{path!r} is in no format that is read", stage="Compile", expected=accepted, found=Path(path).suffix
+        )
+    return path
+
+
+def _picture_size(picture: str | os.PathLike[str], declared: Sequence[DeclaredInput]) -> Size:
+    from ....pictures.image_file import read_image
+
+    image = read_image(picture, "RGB")
+    shape = (declared[0].shape if declared else None) or ()
+    planes = shape[-3] if len(shape) >= 3 else None
+    return Size(image.width, image.height, planes or 3)
+
+
+def _shapes(
+    declared: Sequence[DeclaredInput], sizes: Sequence[Size], shapes: Sequence[Shape]
+) -> tuple[dict[str, Declared], int]:
+    """The shape of each input, None where the model has to tell, and how many images go in at once."""
+    given = max(len(sizes), len(shapes))
+    if given > len(declared):
+        names = ", ".join(each.name for each in declared)
+        raise AcceleratorError(
+            "there are more sizes than inputs",
+            stage="Compile",
+            expected=f"at most {len(declared)}: {names}",
+            found=given,
+        )
+    found: dict[str, Declared] = {}
+    counts: set[int] = set()
+    for index, each in enumerate(declared):
+        if index < len(shapes):
+            found[each.name] = shapes[index]
+        elif index < len(sizes):
+            size = sizes[index]
+            shape = each.shape if each.shape is not None else (None,) * (len(size.image) + 1)
+            found[each.name], images = shape_of(each.name, shape, size)
+            counts.add(images)
+        else:
+            # One image, where the model leaves the batch open.
+            shape = each.shape or ()
+            found[each.name] = (1, *shape[1:]) if shape and shape[0] is None else shape
+    if len(counts) > 1:
+        raise AcceleratorError(
+            "the sizes are of different numbers of images", stage="Compile", found=", ".join(map(str, sizes))
+        )
+    return found, counts.pop() if counts else 1
+
+
+def _declares(declared: DeclaredInput, wanted: Declared) -> bool:
+    """Whether a shape is one that the model allows as it is."""
+    if declared.shape is None:
+        return True
+    return len(wanted) == len(declared.shape) and all(
+        theirs is None or ours == theirs for ours, theirs in zip(wanted, declared.shape, strict=True)
+    )
+
+
+def _known(wanted: Mapping[str, Declared]) -> dict[str, Shape]:
+    """The shapes without an open extent."""
+    known = {name: tuple(extent for extent in shape if extent is not None) for name, shape in wanted.items()}
+    return {name: shape for name, shape in known.items() if len(shape) == len(wanted[name])}
+
+
+def _samples(
+    samples: Sequence[object] | None,
+    declared: Sequence[DeclaredInput],
+    wanted: Mapping[str, Declared],
+) -> list[dict[str, np.ndarray]] | None:
+    """Samples as arrays by input name, in the shapes of the inputs."""
+    if samples is None:
+        return None
+    known = _known(wanted)
+    for each in declared:
+        if each.name not in known:
+            raise AcceleratorError(
+                f"input {each.name!r} has an open shape {shape_text(wanted[each.name])}",
+                stage="Compile",
+                hint="Give the shapes of the inputs with inshapes.",
+            )
+    specs = [TensorSpec(each.name, each.dtype, known[each.name]) for each in declared]
+    if isinstance(samples, (str, bytes)) or not isinstance(samples, (list, tuple)) or not samples:
+        raise AcceleratorError(
+            "there are no samples", stage="Compile", expected="a list of arrays", found=type(samples).__name__
+        )
+    found: list[dict[str, np.ndarray]] = []
+    for sample in samples:
+        found += images_of(sample, [specs], only_float32=False)[0]
+    return found

@@ -1,0 +1,185 @@
+"""Networks that are ready to run, and the two buffers between PutInput and GetResult."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+
+from tilewright.errors import RequestTimeoutError, TilewrightError
+
+from ....artifact.artifact import Artifact
+from ....artifact.manifest import TensorSpec
+from ....in_order import InOrder
+from ....request import Outputs
+from ....session import Session
+from ...deadlock import nobody_else
+from ...network import accelerator_engine, open_session
+from ..facts import Network
+from .arrays import Image, Results, as_float32, elements, images_of
+from .binary import Batch
+
+SOFTWARE, FLOAT = "software", "float"
+
+
+class LoadedNetwork(Network):
+    """A network, a session for each engine that has been asked for, and its buffers.
+
+    Attributes:
+        batch: the images that it was compiled for.
+        engine: what `Run` computes with.
+    """
+
+    def __init__(self, artifact: Artifact, batch: Batch, engine: str | None = None) -> None:
+        super().__init__(artifact)
+        self.batch = batch
+        held = artifact.manifest.engines
+        self.engine = engine if engine is not None and engine in held else accelerator_engine(artifact)
+        self._lock = threading.Lock()
+        self._sessions: dict[str, Session] = {}
+        self.queue: InOrder[object] = InOrder(self.session(self.engine))
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        return self.artifact.manifest.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        return self.artifact.manifest.outputs
+
+    @property
+    def counts(self) -> list[int]:
+        """Elements of each output, times the images that a cluster takes at once."""
+        return [elements(spec) * self.batch.images for spec in self.outputs]
+
+    def session(self, engine: str) -> Session:
+        """The session for an engine; where there are no integers, the one in floating point.
+
+        Raises:
+            TilewrightError: the artifact cannot be loaded.
+        """
+        held = self.artifact.manifest.engines
+        chosen = engine if engine in held else next(name for name in (SOFTWARE, FLOAT) if name in held)
+        with self._lock:
+            if chosen not in self._sessions:
+                # Both buffers are computed at once, and as much of a batch as there are processors for.
+                workers = min(os.cpu_count() or 1, max(2, self.batch.size))
+                self._sessions[chosen] = open_session(self.artifact, chosen, workers=workers)
+            return self._sessions[chosen]
+
+    def run(self, images: Sequence[Image], engine: str) -> list[Outputs]:
+        """The outputs for each image.
+
+        Raises:
+            TilewrightError: as for `Session.run`.
+        """
+        session = self.session(engine)
+        if len(images) == 1:
+            return [session.run(images[0])]
+        return [request.result() for request in [session.submit(image) for image in images]]
+
+    def close(self) -> None:
+        """End what waits, and the workers."""
+        self.queue.close()
+        with self._lock:
+            sessions, self._sessions = list(self._sessions.values()), {}
+        for session in sessions:
+            session.close()
+
+
+class Loaded:
+    """The networks of an object, which take their inputs and give their outputs together.
+
+    Args:
+        networks: at least one; they are closed with this.
+        only_float32: whether inputs of other types are refused.
+    """
+
+    def __init__(self, networks: Sequence[LoadedNetwork], *, only_float32: bool) -> None:
+        self.networks = tuple(networks)
+        self._only_float32 = only_float32
+        # Several networks have a queue each, which must see the same order.
+        self._putting, self._getting = threading.Lock(), threading.Lock()
+
+    @property
+    def inputs(self) -> list[TensorSpec]:
+        return [spec for network in self.networks for spec in network.inputs]
+
+    @property
+    def outputs(self) -> list[TensorSpec]:
+        return [spec for network in self.networks for spec in network.outputs]
+
+    @property
+    def counts(self) -> int | tuple[int, ...]:
+        """How many elements each output has, as a plain number where there is one."""
+        counts = [count for network in self.networks for count in network.counts]
+        return counts[0] if len(counts) == 1 else tuple(counts)
+
+    def run(self, images: object, engine: str | None = None) -> Results:
+        """The results of an engine, by default of the one that stands for the accelerator.
+
+        Raises:
+            TilewrightError: the images do not fit, or a run failed.
+        """
+        pairs = zip(self.networks, self._images(images), strict=True)
+        return self._results([network.run(each, engine or network.engine) for network, each in pairs])
+
+    def put(self, images: object | None, userobj: object, *, blocking: bool) -> bool:
+        """Submit images, or an end marker instead; whether there was a buffer for them.
+
+        Raises:
+            TilewrightError: the images do not fit; or nobody is left who could free a buffer.
+        """
+        split = [None] * len(self.networks) if images is None else self._images(images)
+        wait = None if blocking else 0
+        with self._putting:
+            for index, (network, each) in enumerate(zip(self.networks, split, strict=True)):
+                try:
+                    # A buffer of the first is one of all, as soon as who takes its results has taken theirs.
+                    network.queue.put(each, userobj, None if index else wait, nobody_else)
+                except RequestTimeoutError:
+                    return False
+        return True
+
+    def get(self, *, blocking: bool) -> tuple[Results | None, object] | None:
+        """The oldest results, without any for an end marker, and what was put with them; None where none are ready.
+
+        Raises:
+            TilewrightError: a run failed; or nobody is left who could put anything.
+        """
+        wait = None if blocking else 0
+        taken: list[list[Outputs] | None] = []
+        failure: TilewrightError | None = None
+        userobj: object = None
+        with self._getting:
+            for index, network in enumerate(self.networks):
+                try:
+                    outputs, userobj = network.queue.get(None if index else wait, nobody_else)
+                    taken.append(outputs)
+                except RequestTimeoutError:
+                    return None
+                except TilewrightError as error:
+                    failure = failure or error
+        if failure is not None:
+            raise failure
+        outputs = [each for each in taken if each is not None]
+        return (self._results(outputs) if outputs else None), userobj
+
+    def _images(self, images: object) -> list[list[Image]]:
+        return images_of(images, [network.inputs for network in self.networks], only_float32=self._only_float32)
+
+    def _results(self, outputs: Sequence[Sequence[Outputs]]) -> Results:
+        return [
+            [as_float32(run[spec.name]) for run in runs]
+            for network, runs in zip(self.networks, outputs, strict=True)
+            for spec in network.outputs
+        ]
+
+    def busy(self) -> bool:
+        """Whether anything that was put is being computed."""
+        return any(network.queue.computing() for network in self.networks)
+
+    def close(self) -> None:
+        """End what waits, and the workers."""
+        for network in self.networks:
+            network.close()
