@@ -1,0 +1,103 @@
+"""Docstrings and signatures as Markdown."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from collections.abc import Callable, Iterator
+
+_SECTION = re.compile(r"(Args|Attributes|Raises|Returns|Yields):$")
+_TITLES = {"Args": "Arguments", "Raises": "Errors"}
+_ITEM = re.compile(r"(\*{0,2}\w[\w., ]*?): (.*)", re.DOTALL)
+_ORIGINAL = "Original:"
+
+
+def markdown(docstring: str | None) -> str:
+    """A docstring as Markdown: its sections as lists, what the original does in italics."""
+    return "\n\n".join(_block(block) for block in _blocks(inspect.cleandoc(docstring or "")))
+
+
+def summary(docstring: str | None) -> str:
+    """The first paragraph, on one line."""
+    return _code(" ".join(inspect.cleandoc(docstring or "").split("\n\n")[0].split()))
+
+
+def attributes(docstring: str | None) -> dict[str, str]:
+    """What a docstring says of each attribute."""
+    for block in _blocks(inspect.cleandoc(docstring or "")):
+        if block.startswith("Attributes:"):
+            return {name: text for names, text in _items(block) for name in names}
+    return {}
+
+
+def signature(function: Callable[..., object], *, method: bool = False) -> str:
+    """The parameters and what is returned, with types and defaults as they are written."""
+    found = inspect.signature(function)
+    parameters = [each.replace(annotation=_plain(each.annotation)) for each in found.parameters.values()]
+    return str(found.replace(parameters=parameters[method:], return_annotation=_plain(found.return_annotation)))
+
+
+class _Plain(str):
+    """An annotation that is shown without quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _plain(annotation: object) -> object:
+    return _Plain(annotation) if isinstance(annotation, str) else annotation
+
+
+def _blocks(text: str) -> Iterator[str]:
+    """Paragraphs; a section, whose items may have paragraphs of their own, is one."""
+    block: list[str] = []
+    for line in text.split("\n"):
+        section = bool(block) and _SECTION.match(block[0]) is not None
+        ends = section and line and not line.startswith(" ") if section else not line
+        if ends and block:
+            yield "\n".join(block).rstrip()
+            block = []
+        if line or block:
+            block.append(line)
+    if block:
+        yield "\n".join(block).rstrip()
+
+
+def _block(block: str) -> str:
+    if not _SECTION.match(block.split("\n")[0]):
+        text = _code(block)
+        if text.startswith(_ORIGINAL):
+            return f"*{_ORIGINAL}*{text.removeprefix(_ORIGINAL)}"
+        return _verbatim(text)
+    title = block.partition(":")[0]
+    lines = [f"{_TITLES.get(title, title)}:", ""]
+    for names, text in _items(block):
+        shown = ", ".join(f"`{name}`" for name in names)
+        lines.append(f"- {shown}: {_code(text)}" if names else f"- {_code(text)}")
+    return "\n".join(lines)
+
+
+def _items(block: str) -> Iterator[tuple[list[str], str]]:
+    """The names and the text of each item of a section; no names where it is a text."""
+    body = textwrap.dedent(block.partition("\n")[2])
+    for item in re.split(r"\n(?=\S)", body):
+        joined = " ".join(item.split())
+        match = _ITEM.fullmatch(joined)
+        if match and not block.startswith(("Returns", "Yields")):
+            yield [name.strip() for name in match[1].split(",")], match[2]
+        else:
+            yield [], joined
+
+
+def _verbatim(text: str) -> str:
+    """Blocks that a docstring indents are code."""
+    if not text.startswith("    "):
+        return text
+    return f"```\n{textwrap.dedent(text)}\n```"
+
+
+def _code(text: str) -> str:
+    return text.replace("``", "`")

@@ -1,0 +1,103 @@
+"""What a module offers, as sections of a page."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from types import ModuleType
+from typing import Protocol
+
+from ...report.table import Column, Table
+from .docstring import attributes, markdown, signature
+
+
+def sections(module: ModuleType, documented: set[int]) -> Iterator[str]:
+    """A section for each class and function of a module, a table of its constants, and none twice on a page."""
+    names = getattr(module, "__all__", None) or sorted(name for name in vars(module) if not name.startswith("_"))
+    members = {name: getattr(module, name) for name in names}
+    shown = {name: each for name, each in members.items() if not inspect.ismodule(each) and id(each) not in documented}
+    documented.update(id(each) for each in shown.values() if callable(each))
+    classes = {name: each for name, each in shown.items() if inspect.isclass(each)}
+    functions = {name: each for name, each in shown.items() if inspect.isroutine(each)}
+    constants = {name: each for name, each in shown.items() if name not in classes and name not in functions}
+    for name, each in classes.items():
+        yield from _class(name, each, classes)
+    for name, each in functions.items():
+        yield f"### `{name}{signature(each)}`\n\n{markdown(each.__doc__)}"
+    if constants:
+        table = Table([Column("name", "constant"), Column("value", "value")])
+        for name, value in constants.items():
+            table.add(name=f"`{name}`", value=f"`{value!r}`")
+        yield table.markdown().rstrip()
+
+
+def _class(name: str, cls: type, others: dict[str, type]) -> Iterator[str]:
+    if name != cls.__name__:
+        yield f"### `{name}`\n\nAnother name of `{cls.__name__}`."
+        return
+    fields = getattr(cls, "model_fields", None)
+    given = "" if fields is not None or "__init__" not in _own(cls, others) else signature(cls)
+    parts = [f"### class `{name}{given.partition(' -> ')[0]}`", markdown(cls.__doc__)]
+    if fields is not None:
+        parts.append(_fields(cls, fields))
+    constructor = _own(cls, others).get("__init__")
+    if constructor is not None and constructor.__doc__:
+        parts.append(markdown(constructor.__doc__))
+    for member, value in _own(cls, others).items():
+        if member.startswith("_"):
+            continue
+        function = value.__func__ if isinstance(value, (staticmethod, classmethod)) else value
+        if isinstance(value, property):
+            parts.append(f"#### `{name}.{member}`\n\n{markdown(value.__doc__)}")
+        elif inspect.isfunction(function):
+            bound = not isinstance(value, staticmethod)
+            parts.append(f"#### `{name}.{member}{signature(function, method=bound)}`\n\n{markdown(function.__doc__)}")
+    yield "\n\n".join(part for part in parts if part)
+
+
+def _own(cls: type, others: dict[str, type]) -> dict[str, object]:
+    """The members of a class and of those bases of ours that have no section, the nearest definition of each."""
+    found: dict[str, object] = {}
+    for base in reversed(cls.__mro__):
+        root = (base.__module__ or "").partition(".")[0]
+        if root == "tilewright" and (base is cls or base not in others.values()):
+            found.update(vars(base))
+    return found
+
+
+class _Field(Protocol):
+    """What is asked of a field of a pydantic model."""
+
+    annotation: type | None
+    default: object
+    default_factory: Callable[..., object] | None
+    validation_alias: object
+
+    def is_required(self) -> bool: ...
+
+
+def _fields(cls: type, fields: Mapping[str, _Field]) -> str:
+    """The fields of a pydantic model, with what the docstrings of the class and its bases say of them."""
+    texts: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        texts.update(attributes(base.__doc__))
+    columns = [Column("name", "field"), Column("type", "type"), Column("default", "default"), Column("text", "meaning")]
+    table = Table([*columns, Column("aliases", "also accepted as")])
+    for name, field in fields.items():
+        choices = getattr(field.validation_alias, "choices", [])
+        table.add(
+            name=f"`{name}`",
+            type=f"`{inspect.formatannotation(field.annotation)}`",
+            default=_default(field),
+            text=texts.get(name, ""),
+            aliases=", ".join(f"`{alias}`" for alias in choices if alias != name),
+        )
+    return table.markdown().rstrip()
+
+
+def _default(field: _Field) -> str:
+    if field.is_required():
+        return "required"
+    if field.default_factory in (list, dict):
+        return f"`{field.default_factory()!r}`"
+    return f"`{field.default!r}`" if field.default_factory is None else "depends on the others"

@@ -1,0 +1,85 @@
+"""Which pages there are, and what stands on each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+
+from ...report.table import Column, Table
+from ..compat.names import API, BOUND
+from .docstring import markdown, summary
+from .members import sections
+from .tables import flags, information
+
+_MADE = "Made from the code by `python -m tilewright.runtime.api.document {page} > docs/api/{page}.md`; do not edit.\n"
+
+
+@dataclass(frozen=True)
+class Page:
+    """The page of an API.
+
+    Attributes:
+        title: its heading.
+        modules: those below `API` that programs see, the first with the text that begins the page.
+        tables: further sections, from what is declared elsewhere.
+    """
+
+    title: str
+    modules: tuple[str, ...]
+    tables: tuple[Callable[[], str], ...] = ()
+
+
+_APIS = {
+    "accelerator": Page("Accelerator API", ("accelerator",), (flags, information)),
+}
+
+PAGES = ("README", *_APIS)
+"""The names of the pages."""
+
+
+def page_text(page: str) -> str:
+    """A page in Markdown.
+
+    Raises:
+        KeyError: there is no such page.
+    """
+    if page == "README":
+        return _overview()
+    api = _APIS[page]
+    parts = [f"# {api.title}", _MADE.format(page=page).rstrip()]
+    documented: set[int] = set()
+    for index, name in enumerate(api.modules):
+        module = import_module(f"{API}.{name}")
+        names = [f"`{bound}`" for bound, target in BOUND.items() if target == name]
+        if index or names:
+            parts.append(f"## {', '.join(names) or name}")
+        parts.append(markdown(module.__doc__))
+        parts += sections(module, documented)
+    parts += [table() for table in api.tables]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _overview() -> str:
+    table = Table([Column("name", "program imports"), Column("page", "page")])
+    pages = {module: name for name, page in _APIS.items() for module in page.modules}
+    for name, module in BOUND.items():
+        page = pages.get(module)
+        missing = find_spec(f"{API}.{module.partition('.')[0]}") is None
+        shown = "not implemented yet" if missing or page is None else f"[{_APIS[page].title}]({page}.md)"
+        table.add(name=f"`{name}`", page=shown)
+    network, script = (import_module(f"{API}.{name}") for name in ("network", "compat"))
+    return (
+        "\n\n".join(
+            (
+                "# Programs written for other SDKs",
+                _MADE.format(page="README").rstrip(),
+                markdown(script.__doc__),
+                table.markdown().rstrip(),
+                f"## {summary(network.__doc__).rstrip('.')}",
+                markdown(network.__doc__).partition("\n\n")[2],
+            )
+        )
+        + "\n"
+    )

@@ -1,0 +1,42 @@
+"""Sections that show what is declared in tables."""
+
+from __future__ import annotations
+
+from ...report.table import Column, Table
+from ..accelerator.flag_table import DEBUG_LETTERS, FLAGS
+from ..accelerator.information import INFORMATION
+
+
+def flags() -> str:
+    """What ``SetFlag`` takes."""
+    columns = [Column("name", "flag"), Column("values", "values"), Column("default", "default")]
+    table = Table(
+        [*columns, Column("since", "since"), Column("help", "what it does"), Column("not", "no effect, because")]
+    )
+    for flag in FLAGS.values():
+        letters = [f"letter {letter} of `options`: {int(value)}" for letter, value in flag.letters.items()]
+        table.add(
+            name=", ".join(f"`{name}`" for name in (flag.name, *flag.aliases)),
+            values="; ".join([flag.values, *letters]),
+            default=f"`{int(flag.default) if isinstance(flag.default, bool) else flag.default}`"
+            if flag.default != ""
+            else "",
+            since=flag.since,
+            help=flag.help,
+            **{"not": flag.warning},
+        )
+    letters_table = Table(
+        [Column("letter", "letter"), Column("help", "what it prints"), Column("not", "no effect, because")]
+    )
+    for letter, each in DEBUG_LETTERS.items():
+        letters_table.add(letter=f"`{letter}`", help=each.help, **{"not": each.warning})
+    return f"## Flags\n\n{table.markdown()}\n## Letters of `debug`\n\n{letters_table.markdown()}".rstrip()
+
+
+def information() -> str:
+    """What ``GetInfo`` takes."""
+    columns = [Column("name", "name"), Column("kind", "answer"), Column("since", "since"), Column("help", "what it is")]
+    table = Table(columns)
+    for each in INFORMATION.values():
+        table.add(name=f"`{each.name}`", kind=each.kind, since=each.since, help=each.help)
+    return f"## Information\n\nBesides these, the name of any flag gives its value.\n\n{table.markdown()}".rstrip()

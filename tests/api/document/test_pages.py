@@ -1,0 +1,199 @@
+"""The pages of `docs/api` are made of docstrings, signatures and tables, and are current."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tilewright.runtime.api.document.members import sections
+from tilewright.runtime.api.document.pages import PAGES, page_text
+
+FOLDER = Path(__file__).parents[3] / "docs" / "api"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_pages_are_current(page: str, request: pytest.FixtureRequest) -> None:
+    """Made by `python -m tilewright.runtime.api.document PAGE`, or by this test with --update-golden."""
+    file, text = FOLDER / f"{page}.md", page_text(page)
+    if request.config.getoption("--update-golden"):
+        file.write_text(text, encoding="utf-8")
+    assert file.read_text(encoding="utf-8") == text, "run this test with --update-golden"
+
+
+def test_no_other_pages_are_there() -> None:
+    assert sorted(file.stem for file in FOLDER.iterdir()) == sorted(PAGES)
+
+
+def test_the_command_prints_pages() -> None:
+    command = [sys.executable, "-m", "tilewright.runtime.api.document"]
+    printed = [
+        subprocess.run([*command, *words], check=True, capture_output=True, text=True) for words in ([], ["README"])
+    ]
+    assert printed[0].stdout.split() == [*PAGES]
+    assert printed[1].stdout == page_text("README")
+
+
+def made_of(**members: object) -> str:
+    """What a module with these members becomes."""
+    for member in members.values():
+        if isinstance(member, type):
+            member.__module__ = "tilewright.sample"
+    module = ModuleType("sample")
+    vars(module).update(members, __all__=[*members])
+    return "\n\n".join(sections(module, set()))
+
+
+class Base:
+    """Not shown by itself."""
+
+    def shared(self, first: int, /, second: str = "a", *rest: float, third: bool = True, **others: object) -> None:
+        """Is shown with each class of ours."""
+
+    def hidden(self) -> Base:
+        """Is defined again below."""
+        return self
+
+
+class Sample(Base):
+    """A sample, in ``code``.
+
+    A second paragraph.
+
+    Args:
+        one: the first,
+            on two lines.
+        two, three: others.
+
+    Original: it was otherwise,
+    and worse.
+    """
+
+    def __init__(self, one: int, two: int = 2) -> None:
+        """Make one.
+
+        Raises:
+            ValueError: never.
+        """
+
+    @property
+    def size(self) -> int:
+        """How large it is."""
+        return 0
+
+    def hidden(self, *, key: tuple[int, ...] = (1, 2)) -> Sample:
+        """Here it is.
+
+        Returns:
+            Itself: always.
+
+            And nothing else.
+
+        An example:
+
+            sample.hidden()
+        """
+        return self
+
+    @staticmethod
+    def alone(value: int | None = None) -> int:
+        """Needs no object."""
+        return 0
+
+    def _private(self) -> None:
+        """Not shown."""
+
+
+SHOWN = """\
+### class `Sample(one: int, two: int = 2)`
+
+A sample, in `code`.
+
+A second paragraph.
+
+Arguments:
+
+- `one`: the first, on two lines.
+- `two`, `three`: others.
+
+*Original:* it was otherwise,
+and worse.
+
+Make one.
+
+Errors:
+
+- `ValueError`: never.
+
+#### `Sample.shared(first: int, /, second: str = 'a', *rest: float, third: bool = True, **others: object) -> None`
+
+Is shown with each class of ours.
+
+#### `Sample.hidden(*, key: tuple[int, ...] = (1, 2)) -> Sample`
+
+Here it is.
+
+Returns:
+
+- Itself: always.
+- And nothing else.
+
+An example:
+
+```
+sample.hidden()
+```
+
+#### `Sample.size`
+
+How large it is.
+
+#### `Sample.alone(value: int | None = None) -> int`
+
+Needs no object.
+
+### `Alias`
+
+Another name of `Sample`."""
+
+
+def test_a_class_is_shown_with_its_members() -> None:
+    Base.__module__ = "tilewright.sample"
+    assert made_of(Sample=Sample, Alias=Sample) == SHOWN
+
+
+def test_functions_and_constants_are_shown() -> None:
+    def function(paths: list[str], *, strict: bool = False) -> dict[str, int]:
+        """Reads."""
+        return {}
+
+    assert made_of(function=function, LIMIT=3, NAMES=("a|b",), module=sys) == (
+        "### `function(paths: list[str], *, strict: bool = False) -> dict[str, int]`\n\nReads.\n\n"
+        "| constant | value |\n|:--|:--|\n| `LIMIT` | `3` |\n| `NAMES` | `('a\\|b',)` |"
+    )
+
+
+def test_parameter_classes_are_shown_with_their_fields() -> None:
+    pydantic = pytest.importorskip("pydantic")
+
+    class Parameters(pydantic.BaseModel):
+        """What it takes.
+
+        Attributes:
+            path: where it is.
+            names: which.
+        """
+
+        path: str = pydantic.Field(validation_alias=pydantic.AliasChoices("path", "paht"))
+        names: list[str] = pydantic.Field(default_factory=list)
+        use_cuda: bool = False
+
+    assert made_of(Parameters=Parameters).split("\n\n")[-1] == (
+        "| field | type | default | meaning | also accepted as |\n|:--|:--|:--|:--|:--|\n"
+        "| `path` | `str` | required | where it is. | `paht` |\n"
+        "| `names` | `list[str]` | `[]` | which. |  |\n"
+        "| `use_cuda` | `bool` | `False` |  |  |"
+    )
