@@ -45,6 +45,11 @@ def float_pipeline() -> Pipeline:
     )
 
 
+def simulation_pipeline() -> Pipeline:
+    """From an imported module to one that computes on the CPU what it says: conversions to integers and back stay."""
+    return Pipeline((*simplify_pipeline().passes, *cpu_pipeline().passes), "simulation")
+
+
 def quantized_import_pipeline() -> Pipeline:
     """From an imported module that brings its quantisation along to one with ops on quantised types."""
     return Pipeline((ImportQuantization(), *simplify_pipeline().passes, CheckAccumulatorOverflow()), "quantized_import")

@@ -14,6 +14,7 @@ from ...ir.activation import clip_bounds
 from ...ir.op import Operator
 from ...ir.ops.activation import Activation, PRelu
 from ...ir.ops.elementwise import BitShift, Mod
+from ...ir.ops.quantization import FakeQuantize
 from ...ir.ops.shape import Cast
 from ...ir.ops.unary import IsInf, Reciprocal
 from .element import OPERATORS, Element, where
@@ -170,3 +171,8 @@ def _shift(operator: BitShift, x: Element, y: Element) -> Element:
 @formula(Cast)
 def _cast(operator: Cast, x: Element) -> Element:
     return x.cast(operator.to)
+
+
+@formula(FakeQuantize)
+def _fake_quantize(_: FakeQuantize, x: Element, scale: Element, low: Element, high: Element) -> Element:
+    return ((x / scale).apply("round") * scale).apply("max", low).apply("min", high)

@@ -10,6 +10,7 @@ from ...ir.ops.quantization import (
     Dequantize,
     DequantizeLinear,
     DynamicQuantizeLinear,
+    FakeQuantize,
     Quantize,
     QuantizeLinear,
     Requantize,
@@ -87,6 +88,14 @@ def import_dequantize_linear(node: Node, importer: Importer) -> Value:
     axis = quantized_axis(node, x, node.input(1))
     scale, zero = scale_and_zero_point(node, 1, x.type.dtype)
     return importer.emit_one(DequantizeLinear(axis), x, scale, zero)
+
+
+@exports(FakeQuantize)
+def export_fake_quantize(op: Op[FakeQuantize], exporter: Exporter) -> None:
+    x, scale, low, high = op.operands
+    whole = exporter.node("Round", [exporter.node("Div", [x, scale])])
+    above = exporter.node("Max", [exporter.node("Mul", [whole, scale]), low])
+    exporter.write_as(op, "Min", [above, high])
 
 
 @exports(Quantize)

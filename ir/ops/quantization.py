@@ -3,6 +3,8 @@
 Two forms stand side by side. The operators of ONNX (``quantize_linear`` and its like) take scales and zero points as
 operands and know plain integers only. The operators of the typed form (``quantize`` and its like) have no operands but
 the tensor: scale and zero point are part of the types. Passes turn the first form into the second.
+
+``fake_quantize`` stands apart: it stays in real numbers, and is what simulations of quantised networks are made of.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from ..core import Value
 from ..op import Operator, QuantizationRule, UnaryOperands, operator
 from ..quantized import only_operand
 from ..types import Arrays, DType, Quantization, ResultTypes, TensorType, Types
+from .elementwise import Elementwise, broadcast_shape, check_dtype
 from .movement import check_axis
 
 STORED = (DType.I8, DType.U8, DType.I16, DType.U16)
@@ -137,6 +140,35 @@ class DynamicQuantizeLinear(Operator[UnaryOperands]):
         scale = (high - low) / np.float32(255) if high > low else np.float32(1)
         zero = np.rint(np.fmin(-low / scale, np.float32(255))).astype(np.uint8)
         return to_integers(x, np.asarray(scale), np.asarray(zero), DType.U8), np.asarray(scale), np.asarray(zero)
+
+
+class FakeQuantizeOperands(NamedTuple):
+    x: Value
+    scale: Value
+    low: Value
+    high: Value
+
+
+@operator("fake_quantize")
+class FakeQuantize(Elementwise[FakeQuantizeOperands]):
+    """The nearest number that an integer would stand for: round(x / scale) * scale, half to even, from low to high.
+
+    The grid of integers from n to m has low = scale * n and high = scale * m. What a product of more bits than the
+    element type has is rounded to does not depend on where it is bounded. NaN stays.
+
+    Operands: x; scale, positive; low; high, not below low; all of one dtype, f32 or f64, the others broadcast to the
+    shape of x.
+    """
+
+    def infer(self, x: TensorType, scale: TensorType, low: TensorType, high: TensorType) -> TensorType:
+        check_dtype(x, (DType.F32, DType.F64))
+        for name, type in (("scale", scale), ("low", low), ("high", high)):
+            if type.dtype is not x.dtype or broadcast_shape(x.shape, type.shape) != x.shape:
+                raise IRError(f"{name} does not fit x", expected=f"{x}, or what broadcasts to it", found=type)
+        return TensorType(x.shape, x.dtype)
+
+    def reference(self, x: np.ndarray, scale: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        return np.minimum(np.maximum(np.rint(x / scale) * scale, low), high)
 
 
 ANY = Quantization.per_tensor(1.0)

@@ -161,6 +161,10 @@ class CalibrationWarning(TilewrightWarning):
     """A network stays in floating point because nothing tells the ranges of its values."""
 
 
+class EncodingsWarning(TilewrightWarning):
+    """Encodings are for tensors that the model lacks."""
+
+
 def warn(message: str, category: type[TilewrightWarning]) -> None:
     """Issue a warning that Python shows with the line of the user's that led to it."""
     depth, frame = 1, sys._getframe()

@@ -15,6 +15,7 @@ from tilewright.ir.ops.quantization import (
     Dequantize,
     DequantizeLinear,
     DynamicQuantizeLinear,
+    FakeQuantize,
     Quantize,
     QuantizeLinear,
     Requantize,
@@ -110,3 +111,27 @@ def storage_cast(cls: type[StorageCast], rng: np.random.Generator) -> Iterator[S
     for type in _sample_types(rng):
         yield Sample(cls(), (_random_integers(rng, type),), result_types=(type,))
         yield Sample(cls(), (_random_integers(rng, type),), types=(type,))
+
+
+@samples_of(FakeQuantize)
+def fake_quantize(cls: type[FakeQuantize], rng: np.random.Generator) -> Iterator[Sample]:
+    """Grids of 4 to 32 bits, per tensor and per channel, with exact ties, saturation and numbers that are none."""
+    known = frozenset({1, 2, 3})
+
+    def sample(x: np.ndarray, scale: float | np.ndarray, lowest: int, bits: int) -> Sample:
+        grid = (lowest, lowest + 2**bits - 1)
+        scales = np.asarray(scale, x.dtype)
+        bounds = [np.asarray(scales.astype(np.float64) * bound, x.dtype) for bound in grid]
+        return Sample(cls(), (x, scales, *bounds), known)
+
+    halves = (np.arange(-1200, 1200) / 4).astype(np.float32)
+    for bits in (4, 8, 12, 16, 24, 32):
+        yield sample(halves, 0.5, -(2 ** (bits - 1)), bits)
+        yield sample(3 * rng.standard_normal((2, 16, 3, 7)).astype(np.float32), 1e-3, -77, bits)
+    x = 3 * rng.standard_normal((2, 16, 5))
+    scales = rng.uniform(0.001, 0.1, (16, 1))
+    for dtype in (np.float32, np.float64):
+        yield sample(x.astype(dtype), scales, -128, 8)
+    yield sample(np.array([np.nan, np.inf, -np.inf, 1e38, -1e38, 0.0, -0.0], np.float32), 0.1, -5, 8)
+    arrays = (x.astype(np.float32), np.float32(0.02), np.float32(-1), np.float32(2))
+    yield Sample(cls(), tuple(np.asarray(array) for array in arrays))

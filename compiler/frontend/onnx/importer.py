@@ -31,6 +31,9 @@ FOLD_ELEMENTS = 1 << 16
 Import = Callable[["Node", "Importer"], "Value | Sequence[Value | None]"]
 ImportFunction = TypeVar("ImportFunction", bound=Import)
 
+Replacement = Callable[["Importer", str, Value], Value]
+"""What the network reads in place of a tensor, from its name in the model and its value."""
+
 IMPORTS: dict[tuple[str, str], Import] = {}
 """Importers by (domain, ONNX operator), filled by the module ``families``. The standard domain is ``""``."""
 
@@ -168,18 +171,19 @@ class Importer:
         opsets: Mapping[str, int],
         importers: Mapping[tuple[str, str], Import],
         tensors: TensorReader,
+        replacement: Replacement | None = None,
     ) -> None:
         self.module = module
         self.function = module.add_function(Function("main"))
         self.opsets = opsets
         self.importers = importers
         self._tensors = tensors
+        self._replacement = replacement
         self.values: dict[str, Value] = {}
         self._read: set[str] = set()
         self._loc: tuple[str, ...] = ()
         self._names: list[str] = []
         self._described = 0
-        self._unrolled = 0
         self._room, self._steps = int(limits.FOLDED), int(limits.FOLDING)
 
     def emit(
@@ -217,6 +221,10 @@ class Importer:
         """A new constant of the module."""
         return self.module.add_constant(name, array)
 
+    def define(self, name: str, value: Value) -> None:
+        """Say which value it is that the model calls ``name``."""
+        self.values[name] = value if self._replacement is None else self._replacement(self, name, value)
+
     def left_for_folding(self) -> tuple[int, int]:
         """Bytes and steps that passes may put into computing constants, given what the model holds."""
         return self._room + 8 * self._tensors.bytes, self._steps + 8 * self._tensors.elements
@@ -243,30 +251,13 @@ class Importer:
             )
         return self.constant(make(), f"{node.name}{suffix}")
 
-    def unroll(self, node: Node, steps: int) -> None:
-        """Called by importers that emit the same ops for each step in time.
-
-        Raises:
-            ResourceError: all such nodes of the model take more steps than they may.
-        """
-        self._unrolled += steps
-        if self._unrolled > limits.UNROLLED:
-            raise ResourceError(
-                "the node takes too many steps in time",
-                stage="import",
-                op=node.op_type,
-                node=node.name,
-                expected=f"at most {limits.UNROLLED} in all such nodes of the model",
-                found=steps,
-            )
-
     def import_graph(self, graph: onnx.GraphProto) -> list[Value]:
         """Import initialisers and nodes of a graph whose inputs are known; values of its outputs.
 
         Subgraphs see the names of the graphs around them.
         """
         for tensor in graph.initializer:
-            self.values[tensor.name] = self.constant(self._tensors.array(tensor), tensor.name)
+            self.define(tensor.name, self.constant(self._tensors.array(tensor), tensor.name))
         if graph.sparse_initializer:
             raise UnsupportedError("sparse initialisers are not supported", stage="import")
         self._read.update(output.name for output in graph.output)
@@ -321,7 +312,7 @@ class Importer:
         results = [results] if isinstance(results, Value) else list(results)
         for output, value in zip(proto.output, results, strict=False):
             if output and value is not None:
-                self.values[output] = value
+                self.define(output, value)
         missing = [o for o in proto.output if o and o in self._read and o not in self.values]
         if missing:
             raise node.unsupported(f"output {missing[0]!r} is not supported")

@@ -24,7 +24,7 @@ from ....ir.core import Module
 from ....ir.types import TensorType
 from ....runtime.files.input_file import open_regular
 from .families import IMPORTS
-from .importer import Importer
+from .importer import Importer, Replacement
 from .tensors import TensorReader, element_type
 
 SUPPORTED_OPSETS = (7, 26)
@@ -38,6 +38,7 @@ def import_onnx(
     source: str | os.PathLike[str] | bytes | ModelProto,
     input_shapes: InputShapes | None = None,
     external_data: str | os.PathLike[str] | None = None,
+    replacement: Replacement | None = None,
 ) -> Module:
     """The network of an ONNX model as a module.
 
@@ -48,6 +49,7 @@ def import_onnx(
         source: path, file contents or loaded model.
         input_shapes: a full shape for inputs whose dimensions the model leaves open (or to replace).
         external_data: the folder of the files that the model keeps tensors in; by default its own.
+        replacement: what the network is to read in place of its inputs, of its constants and of the outputs of nodes.
 
     Raises:
         ModelError: not an ONNX file, damaged, or inconsistent.
@@ -79,7 +81,7 @@ def import_onnx(
     if model.producer_name:
         module.metadata["producer"] = f"{model.producer_name} {model.producer_version}".strip()
     folder = external_data if external_data is not None or not is_file else Path(source).parent
-    importer = Importer(module, opsets, IMPORTS, TensorReader(folder))
+    importer = Importer(module, opsets, IMPORTS, TensorReader(folder), replacement)
     _add_parameters(importer, model.graph, dict(input_shapes or {}))
     results = importer.import_graph(model.graph)
     names = [output.name for output in model.graph.output]
@@ -92,6 +94,11 @@ def import_onnx(
 
 
 def load_model(source: str | os.PathLike[str] | bytes | ModelProto) -> tuple[ModelProto, str]:
+    """An ONNX model as its file has it, and the SHA-256 of that.
+
+    Raises:
+        ModelError: not an ONNX file, or truncated.
+    """
     if isinstance(source, ModelProto):
         return source, hashlib.sha256(source.SerializeToString(deterministic=True)).hexdigest()
     if isinstance(source, bytes):
@@ -140,7 +147,7 @@ def _add_parameters(importer: Importer, graph: onnx.GraphProto, shapes: dict[str
         except IRError as error:
             error.stage, error.message = "import", f"input {info.name!r}: {error.message}"
             raise
-        importer.values[info.name] = importer.function.add_parameter(info.name, type)
+        importer.define(info.name, importer.function.add_parameter(info.name, type))
 
 
 def _resolve_shape(

@@ -1,0 +1,163 @@
+"""What the names of a model's tensors say to those who quantise it from outside: which there are, and what for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import onnx
+import onnx.helper
+from onnx import ModelProto
+
+from ....ir.types import DType
+from .tensors import element_type
+
+WITHOUT_QUANTIZER = frozenset(
+    (
+        "branch",
+        "Flatten",
+        "Gather",
+        "Reshape",
+        "Shape",
+        "Unsqueeze",
+        "Squeeze",
+        "Split",
+        "Compress",
+        "Tile",
+        "Transpose",
+    )
+) | {"Identity"}
+"""Operators whose outputs AIMET gives no quantiser, whatever they are."""
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Dimensions of the weights of an operator, counted from the back where negative.
+
+    Attributes:
+        axis: of the output channels, along which scales of channels run.
+        blocks: of the input channels, along which blocks of one scale lie.
+    """
+
+    axis: int
+    blocks: int
+
+    @property
+    def transposed(self) -> Channels:
+        return Channels(self.blocks, self.axis)
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """An input or output of the network as the model declares it; open dimensions have their name, or ``None``."""
+
+    name: str
+    dtype: DType
+    shape: tuple[int | str | None, ...]
+
+    @property
+    def is_open(self) -> bool:
+        return any(not isinstance(extent, int) for extent in self.shape)
+
+
+@dataclass(frozen=True)
+class TensorRoles:
+    """Attributes:
+    inputs: those without an initialiser.
+    outputs: as declared.
+    producers: the operator that produces a tensor, for each that a node produces.
+    names: of all tensors, those of subgraphs included.
+    channels: of weights, as the operator that reads them has them.
+    scopes: by the path of a PyTorch module, the tensors that its nodes read from outside, and those that they produce
+        last; exporters of PyTorch write the path into the names of nodes.
+    """
+
+    inputs: tuple[Declaration, ...]
+    outputs: tuple[Declaration, ...]
+    producers: Mapping[str, str]
+    names: frozenset[str]
+    channels: Mapping[str, Channels]
+    scopes: Mapping[str, Mapping[str, Sequence[str]]]
+
+    def has_quantizer(self, output: Declaration) -> bool:
+        """Whether AIMET gives an output of the network a quantiser, enabled or not."""
+        return output.dtype.is_float and self.producers.get(output.name) not in WITHOUT_QUANTIZER
+
+
+def tensor_roles(model: ModelProto) -> TensorRoles:
+    """The roles of the tensors of a model."""
+    graph = model.graph
+    initialised = {tensor.name for tensor in graph.initializer}
+    nodes = list(_nodes(graph))
+    producers = {name: node.op_type for node in nodes for name in node.output if name}
+    names = {*initialised, *producers, *(info.name for info in graph.input)}
+    return TensorRoles(
+        tuple(_declaration(info) for info in graph.input if info.name not in initialised),
+        tuple(map(_declaration, graph.output)),
+        producers,
+        frozenset(names),
+        _channels(nodes),
+        _scopes(nodes),
+    )
+
+
+def with_outputs(model: ModelProto, names: Sequence[str]) -> ModelProto:
+    """The model with further outputs."""
+    extended = ModelProto()
+    extended.CopyFrom(model)
+    extended.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    return extended
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from _nodes(attribute.g)
+
+
+def _declaration(info: onnx.ValueInfoProto) -> Declaration:
+    tensor = info.type.tensor_type
+    extents = [d.dim_value if d.dim_value > 0 else (d.dim_param or None) for d in tensor.shape.dim]
+    return Declaration(info.name, element_type(tensor.elem_type, info.name), tuple(extents))
+
+
+def _channels(nodes: Sequence[onnx.NodeProto]) -> dict[str, Channels]:
+    found: dict[str, Channels] = {}
+    for node in reversed(nodes):
+        weights = node.input[1] if len(node.input) > 1 else ""
+        if node.op_type == "Conv":
+            found[weights] = Channels(0, 1)
+        elif node.op_type == "ConvTranspose":
+            found[weights] = Channels(1, 0)
+        elif node.op_type == "MatMul":
+            found[weights] = Channels(-1, -2)
+        elif node.op_type == "Gemm":
+            is_transposed = any(a.name == "transB" and a.i for a in node.attribute)
+            found[weights] = Channels(0, 1) if is_transposed else Channels(1, 0)
+        elif node.op_type in ("Identity", "Transpose") and node.output and node.output[0] in found:
+            # Weights that are turned before they are read, as exporters write x @ w.T.
+            after = found[node.output[0]]
+            order = next((list(a.ints) for a in node.attribute if a.name == "perm"), [])
+            if node.op_type == "Identity":
+                found.setdefault(node.input[0], after)
+            elif order in ([], [1, 0]):
+                found.setdefault(node.input[0], after.transposed)
+    return found
+
+
+def _scopes(nodes: Sequence[onnx.NodeProto]) -> dict[str, dict[str, list[str]]]:
+    """A node ``/layer1/layer1.0/conv1/Conv`` belongs to the module ``layer1.0.conv1``."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for node in nodes:
+        path = ""
+        for part in node.name.strip("/").split("/")[:-1]:
+            path = part if not path or part.startswith(f"{path}.") else f"{path}.{part}"
+        if not path:
+            continue
+        scope = found.setdefault(path, {"input": [], "output": []})
+        inside = set(scope["output"])
+        scope["input"] += [name for name in node.input if name and name not in inside and name not in scope["input"]]
+        scope["output"] = [name for name in scope["output"] if name not in node.input] + [n for n in node.output if n]
+    return found

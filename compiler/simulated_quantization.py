@@ -1,0 +1,187 @@
+"""Float networks whose tensors are rounded as an ``.encodings`` file says: simulated quantisation.
+
+Parameters are rounded once, when the network is compiled; inputs of the network and outputs of its operators each time.
+It happens while importing, where every tensor of the model still has its name, so no simplification takes a tensor away
+or crosses one that is rounded.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+import numpy as np
+
+import tilewright
+from tilewright.errors import EncodingsWarning, InputError, UsageError, resources, warn
+
+from ..codegen.cpu.llvm.target import TargetDescription
+from ..codegen.package import Package, add_engine
+from ..ir.core import Module, Value
+from ..ir.ops.quantization import FakeQuantize
+from ..ir.ops.shape import Cast
+from ..ir.types import DType
+from ..runtime.api.simulator.encodings import Encoding, Encodings, ModuleTensor, TensorName
+from ..runtime.api.simulator.node_arg import TYPES, NodeArg
+from ..runtime.artifact.artifact import Artifact, artifact_bytes
+from .frontend.onnx.importer import Importer
+from .frontend.onnx.reader import import_onnx, load_model
+from .frontend.onnx.tensor_roles import Declaration, TensorRoles, tensor_roles, with_outputs
+from .options import CompileOptions
+from .pipeline import simulation_pipeline
+from .quantization_grid import grid_of
+from .run_passes import observers, run_passes
+
+SUFFIX = "_updated"
+"""What AIMET adds to the name of an output that its quantiser computes."""
+
+
+class SimulatedModel:
+    """A model and its encodings, to be compiled for the shapes of its inputs.
+
+    Args:
+        path: an ONNX model.
+        encodings: ``None`` leaves the whole network in floating point.
+        feature_maps: tensors of the model to be further outputs: the values that the next operators read.
+
+    Attributes:
+        inputs, outputs: as a session names them; feature maps come after the outputs of the model.
+        plain_names: of the outputs, as the model names them, in the same order.
+        graph_outputs: how many of them come first that are outputs of the model itself.
+        is_open: whether shapes of inputs must be given.
+
+    Raises:
+        ModelError: the model cannot be read.
+        InputError: no encoding fits a tensor of the model.
+        UsageError: a feature map is no tensor of the model.
+    """
+
+    @resources("read model")
+    def __init__(
+        self, path: str | os.PathLike[str], encodings: Encodings | None, feature_maps: Sequence[str] = ()
+    ) -> None:
+        self._folder = Path(path).parent
+        model, _ = load_model(path)
+        roles = tensor_roles(model)
+        plain = [output.name for output in roles.outputs]
+        further = [name for name in dict.fromkeys(feature_maps) if name not in plain]
+        for name in further:
+            if name not in roles.names:
+                near = get_close_matches(name, roles.names, 3)
+                hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else None
+                raise UsageError("the feature map is no tensor of the model", found=repr(name), hint=hint)
+        self._model = with_outputs(model, further) if further else model
+        self._roles = roles
+        self._encodings = _by_name(encodings, roles) if encodings is not None else {}
+        self._origin = encodings.origin if encodings is not None else ""
+        self.is_open = any(each.is_open for each in roles.inputs)
+        self.plain_names = (*plain, *further)
+        self.graph_outputs = len(plain)
+        self.inputs = tuple(_node_arg(each, each.name) for each in roles.inputs)
+        outputs = [_node_arg(each, self._output_name(each)) for each in roles.outputs]
+        self.outputs = (*outputs, *(NodeArg(name, "tensor(float)", []) for name in further))
+
+    def _output_name(self, output: Declaration) -> str:
+        return f"{output.name}{SUFFIX}" if self._roles.has_quantizer(output) else output.name
+
+    def module(self, input_shapes: Mapping[str, Sequence[int]] | None = None) -> Module:
+        """The network with the rounding in it, as imported; its outputs have the names of ``outputs``.
+
+        Raises:
+            TilewrightError: it cannot be imported.
+        """
+        module = import_onnx(self._model, input_shapes, self._folder, self._rounded)
+        main = module.main
+        main.set_results(main.results, [output.name for output in self.outputs])
+        return module
+
+    @resources("compile")
+    def compiled(self, input_shapes: Mapping[str, Sequence[int]] | None = None) -> Artifact:
+        """The network compiled for this processor.
+
+        Args:
+            input_shapes: of the inputs whose shapes the model leaves open.
+
+        Raises:
+            TilewrightError: it cannot be compiled.
+        """
+        options = CompileOptions()
+        options = CompileOptions(instruments=observers(options))
+        module = self.module(input_shapes)
+        package = Package(module, "fp32", tilewright.__version__)
+        run_passes(simulation_pipeline(), module, options)
+        add_engine(package, "float", module, TargetDescription.host(), report=options.report)
+        return Artifact.open(artifact_bytes(package.manifest(), package.sections))
+
+    def _rounded(self, importer: Importer, name: str, value: Value) -> Value:
+        """What the network reads in place of a tensor."""
+        encoding, dtype = self._encodings.get(name), value.type.dtype
+        if encoding is None or not dtype.is_float:
+            return value
+
+        def cast(value: Value, to: DType) -> Value:
+            return importer.emit_one(Cast(to), value, name=name) if value.type.dtype is not to else value
+
+        try:
+            grid = grid_of(encoding, value.type.shape, self._roles.channels.get(name))
+        except InputError as error:
+            error.message = f"{self._origin}: the encoding of tensor {name!r} does not fit it: {error.message}"
+            raise
+        if grid is None:
+            return cast(cast(value, DType.F16), dtype) if encoding.bits == 16 else value
+        computed = DType.F64 if dtype is DType.F64 else DType.F32
+        scale = grid.scale.astype(computed.numpy)
+        with np.errstate(over="ignore"):
+            low, high = (
+                (scale.astype(np.float64) * bound).astype(computed.numpy)
+                for bound in (grid.offset, grid.offset + 2**encoding.bits - 1)
+            )
+        arrays = {"scale": scale, "low": low, "high": high}
+        operands = [importer.constant(np.asarray(array), f"{name}_{what}") for what, array in arrays.items()]
+        rounded = importer.emit_one(FakeQuantize(), cast(value, computed), *operands, name=f"{name}{SUFFIX}")
+        return cast(rounded, dtype)
+
+
+def _node_arg(declared: Declaration, name: str) -> NodeArg:
+    return NodeArg(name, TYPES[declared.dtype.value], list(declared.shape))
+
+
+def _by_name(encodings: Encodings, roles: TensorRoles) -> dict[str, Encoding]:
+    """The encodings by the names of the model's tensors, with a warning of those that fit none.
+
+    Raises:
+        InputError: none fits.
+    """
+    found: dict[str, Encoding] = {}
+    unknown: list[TensorName] = []
+    everything = {**encodings.activations, **encodings.parameters}
+    for tensor, encoding in everything.items():
+        name = _resolved(tensor, roles)
+        if name is None:
+            unknown.append(tensor)
+        else:
+            found[name] = encoding
+    if unknown:
+        names = ", ".join(repr(str(tensor)) for tensor in unknown[:5])
+        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+        if not found:
+            raise InputError(
+                f"{encodings.origin}: no encoding is for a tensor of the model",
+                found=f"{names}{more}",
+                hint="Give the encodings that belong to this model, or an empty file to leave it in floating point.",
+            )
+        message = (
+            f"{encodings.origin}: {len(unknown)} of {len(everything)} encodings are for tensors that the model lacks"
+        )
+        warn(f"{message}: {names}{more}", EncodingsWarning)
+    return found
+
+
+def _resolved(tensor: TensorName, roles: TensorRoles) -> str | None:
+    """The model's name of a tensor."""
+    if not isinstance(tensor, ModuleTensor):
+        return tensor if tensor in roles.names else None
+    names = roles.scopes.get(tensor.module, {}).get(tensor.side, ())
+    return names[tensor.index] if tensor.index < len(names) else None

@@ -1,0 +1,226 @@
+"""Sessions of networks with simulated quantisation, used as those of onnxruntime are."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tilewright.errors import InputError, UsageError
+
+from ...compiler import reach
+from ...session import Session, load
+from .encodings import read_encodings
+from .node_arg import TYPES, NodeArg
+
+if TYPE_CHECKING:
+    from ....compiler.simulated_quantization import SimulatedModel
+
+_SHAPES = 4
+"""For so many shapes of open inputs a session keeps what it compiled."""
+
+_STAGE = "run"
+
+
+class InvalidArgument(InputError, ValueError):
+    """A name, an array or a shape that the network does not take."""
+
+
+def open_session(
+    model_path: str | os.PathLike[str],
+    encodings_path: str | os.PathLike[str] | None = None,
+    *,
+    use_cuda: bool = False,
+    feature_maps: Sequence[str] = (),
+) -> QuantizationSession:
+    """A session for an ONNX model.
+
+    Args:
+        encodings_path: how its tensors are quantised; None or "" leaves all in floating point, and so does a file that
+            is empty or has empty sections.
+        use_cuda: what the caller will do with the results on a GPU; the network is computed on the CPU either way.
+        feature_maps: tensors of the model that are to be outputs as well, by the names that they have in the model.
+
+    Raises:
+        TilewrightError: the model or the encodings cannot be read or do not belong together; names file and tensor.
+        UsageError: a feature map is no tensor of the model.
+    """
+    encodings = read_encodings(encodings_path) if encodings_path not in (None, "") else None
+    compiler = reach("simulated_quantization", "simulated quantisation")
+    return QuantizationSession(compiler.SimulatedModel(model_path, encodings, feature_maps), use_cuda)
+
+
+class QuantizationSession:
+    """A network with simulated quantisation; `open_session` makes it.
+
+    It is called as an InferenceSession of onnxruntime. The name of an output has ``_updated`` behind that in the model,
+    unless it comes straight from an operator that AIMET gives no quantiser, such as Reshape; `run` takes the plain name
+    too. Feature maps have their plain names. All methods may be called from several threads at once.
+
+    A model with open dimensions is compiled for each set of input shapes when it is first run with them.
+
+    Attributes:
+        graph_outputs: names of the outputs as the model has them, without the feature maps.
+    """
+
+    def __init__(self, model: SimulatedModel, use_cuda: bool = False) -> None:
+        self._model: SimulatedModel | None = model
+        self.use_cuda = use_cuda
+        self.graph_outputs: tuple[str, ...] = model.plain_names[: model.graph_outputs]
+        self._inputs_meta = list(model.inputs)
+        self._lock = threading.Lock()
+        self._sessions: OrderedDict[tuple[tuple[int, ...], ...], Session] = OrderedDict()
+        self._outputs_meta = list(model.outputs)
+        if not model.is_open:
+            specs = self._session(()).outputs
+            self._outputs_meta = [NodeArg(spec.name, TYPES[spec.dtype], list(spec.shape)) for spec in specs]
+        self._names = {output.name: output.name for output in self._outputs_meta}
+        for plain, output in zip(model.plain_names, self._outputs_meta, strict=True):
+            self._names.setdefault(plain, output.name)
+
+    def get_inputs(self) -> list[NodeArg]:
+        """The inputs: name, type and shape."""
+        return list(self._inputs_meta)
+
+    def get_outputs(self) -> list[NodeArg]:
+        """The outputs in the order of the graph, then the feature maps."""
+        return list(self._outputs_meta)
+
+    def get_providers(self) -> list[str]:
+        """What computes the network."""
+        return ["CPUExecutionProvider"]
+
+    def run(
+        self,
+        output_names: Sequence[str] | None,
+        input_feed: Mapping[str, np.ndarray],
+        run_options: object = None,
+    ) -> list[np.ndarray]:
+        """The outputs for these inputs, in new arrays.
+
+        Args:
+            output_names: which, in which order; None or an empty list: all.
+            input_feed: an array for each input, by name.
+            run_options: means nothing here.
+
+        Raises:
+            InvalidArgument: an output is unknown, or an input is unknown, missing, or of the wrong dtype or shape.
+            UsageError: the session is closed.
+        """
+        if isinstance(output_names, str):
+            raise InvalidArgument("output_names is one text", stage=_STAGE, expected="a list of names, or None")
+        names = list(output_names or [output.name for output in self._outputs_meta])
+        for name in names:
+            if name not in self._names:
+                raise InvalidArgument(
+                    f"Invalid output name: {name}", stage=_STAGE, expected=f"one of {_listed(list(self._names))}"
+                )
+        feeds = self._checked(input_feed)
+        found = self._session(tuple(array.shape for array in feeds.values()) if self._is_open else ()).run(feeds)
+        return [found[self._names[name]] for name in names]
+
+    @property
+    def _is_open(self) -> bool:
+        return any(not isinstance(extent, int) for each in self._inputs_meta for extent in each.shape)
+
+    def _checked(self, input_feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The arrays in the order of the inputs."""
+        if not isinstance(input_feed, Mapping):
+            raise InvalidArgument(
+                "input_feed is no mapping", stage=_STAGE, expected="arrays by the names of the inputs"
+            )
+        expected = [each.name for each in self._inputs_meta]
+        missing = [name for name in expected if name not in input_feed]
+        if missing:
+            raise InvalidArgument(
+                f"Required inputs ({missing}) are missing from input feed ({list(input_feed)})", stage=_STAGE
+            )
+        for name in input_feed:
+            if name not in expected:
+                raise InvalidArgument(
+                    f"Invalid input name: {name}", stage=_STAGE, expected=f"one of {_listed(expected)}"
+                )
+        bound: dict[str, int] = {}
+        return {each.name: _fitting(input_feed[each.name], each, bound) for each in self._inputs_meta}
+
+    def _session(self, shapes: tuple[tuple[int, ...], ...]) -> Session:
+        """A session for inputs of these shapes; of those that the model fixes where there are none."""
+        with self._lock:
+            if self._model is None:
+                raise UsageError("the session is closed")
+            session = self._sessions.pop(shapes, None)
+            if session is None:
+                given = {each.name: shape for each, shape in zip(self._inputs_meta, shapes, strict=False)}
+                session = load(self._model.compiled(given), engine="float")
+            self._sessions[shapes] = session
+            if len(self._sessions) > _SHAPES:
+                # One that another thread is in the middle of ends its run all the same.
+                self._sessions.popitem(last=False)
+            return session
+
+    def close(self) -> None:
+        """Let go of the network; runs after that are errors. Idempotent."""
+        with self._lock:
+            self._model = None
+            while self._sessions:
+                self._sessions.popitem()[1].close()
+
+
+def _fitting(array: np.ndarray, expected: NodeArg, bound: dict[str, int]) -> np.ndarray:
+    """An array that fits an input.
+
+    Args:
+        bound: what the names of open dimensions stand for so far.
+    """
+    if not isinstance(array, (np.ndarray, np.generic)):
+        kind = type(array).__name__
+        raise InvalidArgument(
+            f"input {expected.name} is no NumPy array",
+            stage=_STAGE,
+            expected=f"an array of {expected.type}",
+            found=kind,
+        )
+    array = np.asarray(array)
+    actual = TYPES.get(f"{array.dtype.kind}{8 * array.dtype.itemsize}", TYPES.get(array.dtype.name, str(array.dtype)))
+    if actual != expected.type:
+        raise InvalidArgument(
+            f"Unexpected input data type for {expected.name}. Actual: ({actual}) , expected: ({expected.type})",
+            stage=_STAGE,
+            hint=f"Convert it with astype({_numpy_name(expected.type)!r}).",
+        )
+    if array.ndim != len(expected.shape):
+        raise InvalidArgument(
+            f"Invalid rank for input: {expected.name} Got: {array.ndim} Expected: {len(expected.shape)}",
+            stage=_STAGE,
+            expected=expected.shape,
+            found=list(array.shape),
+        )
+    wrong = []
+    for index, (extent, fixed) in enumerate(zip(array.shape, expected.shape, strict=True)):
+        if fixed is None:
+            continue
+        wanted = bound.setdefault(fixed, extent) if isinstance(fixed, str) else fixed
+        if extent != wanted:
+            wrong.append(f"index: {index} Got: {extent} Expected: {wanted}")
+    if wrong:
+        raise InvalidArgument(
+            f"Got invalid dimensions for input: {expected.name} for the following indices {' '.join(wrong)}",
+            stage=_STAGE,
+            expected=expected.shape,
+            found=list(array.shape),
+        )
+    return array
+
+
+def _numpy_name(type: str) -> str:
+    inner = type[len("tensor(") : -1]
+    return {"float": "float32", "double": "float64"}.get(inner, inner)
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(map(repr, names[:8]))
+    return f"{shown} and {len(names) - 8} more" if len(names) > 8 else shown
