@@ -72,7 +72,6 @@ class InOrder(Generic[Tag]):
         self._session = session
         self._buffers = buffers
         self._submissions: deque[_Submission[Tag]] = deque()
-        self._occupied = 0
         self._closed = False
         self._start_anew()
         _all.add(self)
@@ -85,7 +84,6 @@ class InOrder(Generic[Tag]):
         """In a forked process: only the thread that forked is left, and no `put` of another comes to its end."""
         self._start_anew()
         self._submissions = deque(each for each in self._submissions if each.complete)
-        self._occupied = sum(each.requests is not None for each in self._submissions)
 
     def put(
         self,
@@ -113,23 +111,21 @@ class InOrder(Generic[Tag]):
         submission = _Submission(requests, tag)
 
         def enter() -> bool:
-            if requests is not None:
-                if self._occupied >= self._buffers:
-                    return False
-                self._occupied += 1
+            if requests is not None and not self._has_room():
+                return False
             self._submissions.append(submission)
             return True
 
         wait = _Wait(
-            lambda: self._occupied < self._buffers,
+            self._has_room,
             expected="a free buffer",
             found=f"results in all {self._buffers}",
             hint="Get results, on this thread or on another, before more is put.",
         )
-        self._step(enter, wait, timeout, hopeless)
-        if batch is None or requests is None:
-            return
         try:
+            self._step(enter, wait, timeout, hopeless)
+            if batch is None or requests is None:
+                return
             for inputs in batch:
                 requests.append(self._session.submit(inputs, self._computed))
             with self._lock:
@@ -137,11 +133,11 @@ class InOrder(Generic[Tag]):
                 submission.complete = True
                 self._changed.wake()
         except BaseException:
+            # Ctrl-C may come anywhere: what this raises for is not in the queue.
             submission.cancel()
             with self._lock:
                 if submission in self._submissions:
                     self._submissions.remove(submission)
-                    self._occupied -= 1
                 self._changed.wake()
             raise
 
@@ -168,7 +164,6 @@ class InOrder(Generic[Tag]):
             if not self._submissions or not self._submissions[0].ready():
                 return False
             taken.append(self._submissions.popleft())
-            self._occupied -= taken[0].requests is not None
             return True
 
         wait = _Wait(
@@ -195,6 +190,9 @@ class InOrder(Generic[Tag]):
             self._changed.wake()
         for submission in left:
             submission.cancel()
+
+    def _has_room(self) -> bool:
+        return sum(each.requests is not None for each in list(self._submissions)) < self._buffers
 
     def _check_open(self) -> None:
         if self._closed:

@@ -37,7 +37,11 @@ def import_concat(node: Node, importer: Importer) -> Value:
     parts = [node.input(i) for i in range(len(node.inputs))]
     if not parts:
         raise node.model_error("there is nothing to join")
-    axis = node.axis(parts[0].type.rank)
+    return join(importer, parts, node.axis(parts[0].type.rank))
+
+
+def join(importer: Importer, parts: list[Value], axis: int) -> Value:
+    """The parts along ``axis``; if one op cannot take them all, of groups that others join."""
     while len(parts) > limits.OPERANDS:
         groups = [parts[first : first + limits.OPERANDS] for first in range(0, len(parts), limits.OPERANDS)]
         parts = [importer.emit_one(Concat(axis), *group) for group in groups]
@@ -58,16 +62,16 @@ def import_split(node: Node, importer: Importer) -> list[Value]:
         if extent % parts and not node.has("num_outputs"):
             raise node.model_error(f"the extent does not split into {parts} equal parts", found=extent)
         sizes = (*(size,) * (parts - 1), extent - size * (parts - 1))
-    return _split(importer, x, axis, sizes)
+    return split(importer, x, axis, sizes)
 
 
-def _split(importer: Importer, x: Value, axis: int, sizes: tuple[int, ...]) -> list[Value]:
+def split(importer: Importer, x: Value, axis: int, sizes: tuple[int, ...]) -> list[Value]:
     """The parts of ``x``; if one op cannot make them all, of parts that others cut further."""
     if len(sizes) <= limits.OPERANDS:
         return list(importer.emit(Split(axis, sizes), x))
     groups = [sizes[first : first + limits.OPERANDS] for first in range(0, len(sizes), limits.OPERANDS)]
-    larger = _split(importer, x, axis, tuple(map(sum, groups)))
-    return [part for each, group in zip(larger, groups, strict=True) for part in _split(importer, each, axis, group)]
+    larger = split(importer, x, axis, tuple(map(sum, groups)))
+    return [part for each, group in zip(larger, groups, strict=True) for part in split(importer, each, axis, group)]
 
 
 @imports("Slice")

@@ -45,6 +45,7 @@ PIXELS = Limit(2**26, "pixels of an image, as it is and at each step of resizing
 PIXELS_IN_PYTHON = Limit(2**24, "pixels of an image in run-length encoded BMP, or PPM of odd levels")
 IMAGE_SCANS = Limit(100, "scans of JPEG data in an image file")
 OPERANDS = Limit(1024, "operands, or results, of a kernel; the importer makes several ops of larger nodes")
+UNROLLED = Limit(2**12, "steps in time that the recurrent nodes of a model take together")
 STATEMENTS = Limit(32, "statements of a fused elementwise operator, whose kernel is compiled in one piece")
 SOURCES = Limit(1024, "nodes of the model that one op remembers to come from")
 DESCRIBED = Limit(3 * 2**28, "bytes of the constants that a model describes without holding them")

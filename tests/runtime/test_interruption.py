@@ -20,6 +20,7 @@ from functools import cache
 import numpy
 import tilewright
 from tilewright.errors import ResourceError
+from tilewright.runtime.in_order import InOrder
 
 PATIENCE = 20
 CHECKED = {"CALL", "CALL_KW", "CALL_FUNCTION", "CALL_METHOD", "CALL_FUNCTION_KW", "CALL_FUNCTION_EX", "RESUME"}
@@ -57,6 +58,11 @@ def cancel(session, requests):
     requests[-1].cancel()
 def close(session, requests):
     session.close()
+def put(session, requests):
+    queue.put([X, X], 1)
+def get(session, requests):
+    queue.put([X], 1)
+    queue.get()
 
 use, waiting = globals()[sys.argv[2]], int(sys.argv[3])
 for n in itertools.count(1):
@@ -65,6 +71,8 @@ for n in itertools.count(1):
         compute = session._queue._run
         session._queue._run = lambda inputs: (time.sleep(0.01), compute(inputs))[1]
     requests = [session.submit(X) for _ in range(waiting)]
+    queue = InOrder(session, 2)
+    queue.put([X], 0)
     interrupt = Interrupt(n)
     sys.settrace(interrupt)
     try:
@@ -74,6 +82,11 @@ for n in itertools.count(1):
     finally:
         sys.settrace(None)
     if use is not close:
+        queue.put(None, "end")
+        while queue.get(PATIENCE)[1] != "end":
+            pass
+        for tag in range(2):
+            queue.put([X], tag, timeout=0)
         session.run(X)
         session.submit(X, timeout=PATIENCE).result(PATIENCE)
     for request in requests:
@@ -86,7 +99,8 @@ print(n > 10)
 
 
 @pytest.mark.parametrize(
-    ("use", "waiting"), [("run", 0), ("submit", 0), ("submit", 3), ("result", 3), ("cancel", 3), ("close", 3)]
+    ("use", "waiting"),
+    [("run", 0), ("submit", 0), ("submit", 3), ("result", 3), ("cancel", 3), ("close", 3), ("put", 0), ("get", 0)],
 )
 def test_ctrl_c_anywhere(tmp_path: Path, use: str, waiting: int) -> None:
     write_artifact(tmp_path / "small.twa", small_manifest(), small_sections())

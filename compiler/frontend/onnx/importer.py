@@ -184,6 +184,7 @@ class Importer:
         self._loc: tuple[str, ...] = ()
         self._names: list[str] = []
         self._described = 0
+        self._unrolled = 0
         self._room, self._steps = int(limits.FOLDED), int(limits.FOLDING)
 
     def emit(
@@ -250,6 +251,23 @@ class Importer:
                 found=f"{size} bytes for {type}",
             )
         return self.constant(make(), f"{node.name}{suffix}")
+
+    def unroll(self, node: Node, steps: int) -> None:
+        """Called by importers that emit the same ops for each step in time.
+
+        Raises:
+            ResourceError: all such nodes of the model take more steps than they may.
+        """
+        self._unrolled += steps
+        if self._unrolled > limits.UNROLLED:
+            raise ResourceError(
+                "the node takes too many steps in time",
+                stage="import",
+                op=node.op_type,
+                node=node.name,
+                expected=f"at most {limits.UNROLLED} in all such nodes of the model",
+                found=steps,
+            )
 
     def import_graph(self, graph: onnx.GraphProto) -> list[Value]:
         """Import initialisers and nodes of a graph whose inputs are known; values of its outputs.
