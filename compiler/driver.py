@@ -139,7 +139,7 @@ def _add_integer_engines(
 ) -> None:
     if options.calibration is not None and brings_quantization(module):
         package.details["warnings"] = ["the model is already quantised: the calibration data was not used"]
-    if are_images(options.calibration):
+    elif are_images(options.calibration):
         package.details["preprocessing"] = asdict(Preprocessing.of(options.preprocessing or {}))
     quantized = quantize_module(module, options)
     software = clone_module(quantized)

@@ -158,7 +158,7 @@ class RegenerationWarning(TilewrightWarning):
 
 
 class CalibrationWarning(TilewrightWarning):
-    """A network stays in floating point because nothing tells the ranges of its values."""
+    """Nothing tells the ranges of a network's values, which stay in floating point; or only one picture does."""
 
 
 class EncodingsWarning(TilewrightWarning):

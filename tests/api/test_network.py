@@ -82,9 +82,14 @@ def test_samples_come_before_the_environment_and_that_before_the_picture(
     model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     picture = save(folder / "picture.jpg", 255)
+    with pytest.warns(CalibrationWarning) as caught:
+        is_int8_from(prepare(model, picture=picture), model, picture, AS_IN_SAMPLES)
+    assert calibration_warnings(list(caught)) == [
+        f"{model} has its ranges from one picture, {str(picture)!r}, and may fail on others. "
+        "Give samples of its inputs: TILEWRIGHT_CALIBRATION=FOLDER of images, or a .npz file of inputs"
+    ]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        is_int8_from(prepare(model, picture=picture), model, picture, AS_IN_SAMPLES)
         monkeypatch.setenv(network.CALIBRATION, str(folder))
         is_int8_from(prepare(model, picture=picture), model, folder, AS_IN_SAMPLES)
         np.savez("inputs.npz", image=np.concatenate(SAMPLES)[:1])
@@ -102,6 +107,7 @@ def test_the_scales_of_a_quantised_model_come_before_everything(
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         prepared = prepare(Path("quantised.onnx").read_bytes(), samples=[50 * X])
+        prepare("quantised.onnx", picture=folder / "0.png")
     assert accelerator_engine(prepared) == "software"
     np.testing.assert_array_equal(outputs(prepared), expected)
 
@@ -110,7 +116,8 @@ def test_the_environment_says_how_images_become_inputs(
     model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(network.PREPROCESS, "mean=0,scale=1/255")
-    is_int8_from(prepare(model, picture=folder / "0.png"), model, folder / "0.png", "mean=0,scale=1/255")
+    monkeypatch.setenv(network.CALIBRATION, str(folder / "0.png"))
+    is_int8_from(prepare(model), model, folder / "0.png", "mean=0,scale=1/255")
     is_int8_from(prepare(model, samples=SAMPLES), model, SAMPLES)
     monkeypatch.setenv(network.PREPROCESS, "mean=dark")
     with pytest.raises(UsageError, match=r"^TILEWRIGHT_PREPROCESS: wrong preprocessing: mean; expected "):
