@@ -57,6 +57,7 @@ class Package:
         module: the network as imported, for names and metadata.
         precision: what the user asked for.
         details: facts for reports, JSON values only.
+        digests: of the arrays that its CPU programs hold.
     """
 
     module: Module
@@ -67,6 +68,7 @@ class Package:
     cpu_programs: dict[str, CpuProgramInfo] = field(default_factory=dict)
     device_programs: dict[str, DeviceProgramInfo] = field(default_factory=dict)
     sections: list[Section] = field(default_factory=list)
+    digests: set[str] = field(default_factory=set)
 
     def manifest(self) -> Manifest:
         """The manifest of what has been added so far."""
@@ -105,7 +107,7 @@ def add_engine(
         CodegenError: something cannot be generated.
     """
     if machine is not None:
-        _add_device_programs(package, module, machine, report)
+        add_device_programs(package, module, machine, report)
     program = build_cpu_program(
         module.main, target, strict=strict, report=lambda done, total: report(f"kernels ({name})", done, total)
     )
@@ -117,11 +119,13 @@ def add_engine(
         steps=_steps(program),
     )
     host = clone_module(module, ("main",))
+    arrays = _blob_index(host, program)
+    package.digests |= arrays.arrays.keys()
     package.sections += [
         Section(sections["code"], SectionKind.CODE, program.object_code),
         Section(sections["constants"], SectionKind.CONSTANTS, program.constants),
         Section(sections["module"], SectionKind.MODULE, print_module(host).encode()),
-        Section(f"{sections['module']}.blobs", SectionKind.MODULE, write(_blob_index(host, program))),
+        Section(f"{sections['module']}.blobs", SectionKind.MODULE, write(arrays)),
     ]
     package.engines[name] = Engine(_stages(module, name, program))
     return program
@@ -162,7 +166,8 @@ def _stages(module: Module, name: str, program: CpuCode) -> tuple[Stage, ...]:
     return tuple(found)
 
 
-def _add_device_programs(package: Package, module: Module, machine: Machine, report: Progress) -> None:
+def add_device_programs(package: Package, module: Module, machine: Machine, report: Progress) -> None:
+    """Generate the device programs of a module's functions for the accelerator, and add them."""
     for function in module.functions.values():
         if ON.get(function) != "device":
             continue
@@ -181,6 +186,14 @@ def _add_device_programs(package: Package, module: Module, machine: Machine, rep
             Section(f"instructions.{name}", SectionKind.DEVICE_INSTRUCTIONS, built.program.to_bytes()),
             Section(f"weights.{name}", SectionKind.DEVICE_WEIGHTS, built.constants),
         ]
+
+
+def add_device_arrays(package: Package, module: Module) -> None:
+    """Add what the texts of the device programs name that no CPU program added so far holds, which is little."""
+    for name in package.device_programs.keys() & module.functions.keys():
+        own = blobs(clone_module(module, (name,)))
+        found = {digest: _inline(array) for digest, array in own.items() if digest not in package.digests}
+        package.sections.append(Section(f"module.{name}.blobs", SectionKind.MODULE, write(BlobIndex(found))))
 
 
 def _alone(module: Module, op: Op) -> Module:
@@ -235,8 +248,12 @@ def _blob_index(module: Module, program: CpuCode) -> BlobIndex:
         found[constant.digest] = StoredArray(offset, type.dtype, type.shape, type.layout)
     for digest, array in blobs(module).items():
         if digest not in found:
-            found[digest] = InlineArray(DType.of(array.dtype), array.shape, array.tobytes().hex())
+            found[digest] = _inline(array)
     return BlobIndex(found)
+
+
+def _inline(array: np.ndarray) -> InlineArray:
+    return InlineArray(DType.of(array.dtype), array.shape, array.tobytes().hex())
 
 
 _READING = 1e-6

@@ -56,10 +56,34 @@ def load_module(artifact: Artifact, program: str) -> Module:
         IRError: the text is no sound module.
     """
     entry = artifact.manifest.cpu_programs[program]
+    arrays = _load_arrays(artifact, entry.module, entry.constants)
+    module = parse_module(artifact.text(entry.module), arrays)
+    verify(module, stage="load artifact", elsewhere=artifact.manifest.device_programs.keys())
+    return module
+
+
+def load_device_module(artifact: Artifact, program: str) -> Module:
+    """The module, of one function, that a device program of an artifact was generated from.
+
+    Raises:
+        ArtifactError: the stored text and constants do not belong together.
+        IRError: the text is no sound module.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    for entry in artifact.manifest.cpu_programs.values():
+        arrays |= _load_arrays(artifact, entry.module, entry.constants)
+    arrays |= _load_arrays(artifact, f"module.{program}", None)
+    module = parse_module(artifact.text(f"module.{program}"), arrays)
+    verify(module, stage="load artifact")
+    return module
+
+
+def _load_arrays(artifact: Artifact, text: str, constants: str | None) -> dict[str, np.ndarray]:
+    """The arrays that a module text of an artifact names, by hash; `constants` is the section that holds them."""
     # What is generated may be kept under the artifact's digest: so it is taken from what the digest stands for.
-    constants = artifact.copy(entry.constants)
+    held = artifact.copy(constants) if constants is not None else b""
     source = Source(f"index of constants of {artifact.origin}", ArtifactError, "load artifact")
-    index = read(BlobIndex, parse(artifact.copy(f"{entry.module}.blobs"), source), source)
+    index = read(BlobIndex, parse(artifact.copy(f"{text}.blobs"), source), source)
     arrays: dict[str, np.ndarray] = {}
     for digest, where in index.arrays.items():
         try:
@@ -68,7 +92,7 @@ def load_module(artifact: Artifact, program: str) -> Module:
                 continue
             type = TensorType(where.shape, where.dtype, None, where.layout)
             count = bytes_of(type) // type.dtype.bytes
-            arrays[digest] = unpack(np.frombuffer(constants, type.dtype.numpy, count, where.offset), type)
+            arrays[digest] = unpack(np.frombuffer(held, type.dtype.numpy, count, where.offset), type)
         except (ValueError, OverflowError, IRError) as error:
             source.refuse(f"arrays.{digest}", f"is no array: {error}")
     for digest, array in arrays.items():
@@ -79,6 +103,4 @@ def load_module(artifact: Artifact, program: str) -> Module:
                 expected=f"SHA-256 {digest}",
                 found=digest_of(array),
             )
-    module = parse_module(artifact.text(entry.module), arrays)
-    verify(module, stage="load artifact", elsewhere=artifact.manifest.device_programs.keys())
-    return module
+    return arrays

@@ -10,7 +10,7 @@ import tilewright
 from tilewright.errors import UsageError, resources
 
 from ..codegen.cpu.llvm.target import TargetDescription
-from ..codegen.package import Package, add_engine
+from ..codegen.package import Package, add_device_arrays, add_engine
 from ..codegen.time_limit import TimeLimit
 from ..ir.clone import clone_module
 from ..ir.core import Module
@@ -151,6 +151,7 @@ def _add_integer_engines(
     package.details["placement"] = [asdict(op) for op in placement(quantized)]
     for name, variant in (("device", quantized), ("software", software)):
         add_engine(package, name, variant, target, machine=machine, strict=options.strict, report=options.report)
+    add_device_arrays(package, quantized)
 
 
 def compile_to_file(model: Model, output: str | os.PathLike[str], options: CompileOptions) -> Artifact:

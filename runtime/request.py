@@ -25,11 +25,13 @@ Callback = Callable[["Request"], object]
 class Request:
     """One inference that runs in the background, with inputs and outputs of its own.
 
-    `status` is ``queued``, ``running``, ``done``, ``failed`` or ``cancelled``; the last three are final.
+    `status` is ``queued``, ``running``, ``done``, ``failed`` or ``cancelled``; the last three are final. `started` and
+    `finished` are when it began to run and ended, in seconds of `time.monotonic`, 0 before and if it was cancelled.
     """
 
     def __init__(self, inputs: list[np.ndarray], callback: Callback | None) -> None:
         self.status = QUEUED
+        self.started = self.finished = 0.0
         self._inputs = inputs
         self._callback = callback
         self._outputs: Outputs | None = None
@@ -105,11 +107,14 @@ class Request:
             if not self.done():
                 self._finish_cancelled()
             return
+        self.started = monotonic()
         try:
             outputs = run(self._inputs)
         except BaseException as error:
+            self.finished = monotonic()
             self._finish(FAILED, None, error)
         else:
+            self.finished = monotonic()
             self._finish(DONE, outputs, None)
 
     def _finish(self, status: str, outputs: Outputs | None, error: BaseException | None) -> None:

@@ -82,11 +82,11 @@ def drop(stream: TextIO) -> None:
 
 
 class Diagnostics:
-    """Warnings and errors on one text stream.
+    """Notes, warnings and errors on one text stream.
 
     Args:
         stream: where to write; stderr as it is at construction if not given.
-        quiet: show no warnings. Errors are always shown.
+        quiet: show no notes and no warnings. Errors are always shown.
     """
 
     def __init__(self, stream: TextIO | None = None, *, quiet: bool = False) -> None:
@@ -101,6 +101,11 @@ class Diagnostics:
         """Writes ``message`` as one paragraph that begins with ``warning:``, unless quiet."""
         if not self.quiet:
             self._paragraph("warning", message)
+
+    def note(self, message: str) -> None:
+        """Writes ``message`` as one paragraph that begins with ``note:``, unless quiet."""
+        if not self.quiet:
+            self._paragraph("note", message)
 
     def _paragraph(self, kind: str, message: str) -> None:
         # The lines after the first are a quotation, such as a source line with a caret under it: they stay as they are.

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, Union
 
@@ -112,15 +113,24 @@ class Preprocessing:
         channels, height, width = self._extents(shape)
         mode = self._mode(channels)
         pixels = self._resized(image if image.mode == mode else image.convert(mode), height, width)
-        array = np.asarray(pixels, np.float32)
-        array = array[..., np.newaxis] if array.ndim == 2 else array
-        array = np.repeat(array, channels, axis=2) if array.shape[2] != channels else array
-        if self.colour == "bgr":
-            array = array[..., ::-1]
-        array = (array - np.asarray(self.mean, np.float32)) * np.asarray(self.scale, np.float32)
-        if self.layout == "nchw":
-            array = array.transpose(2, 0, 1)
-        return np.ascontiguousarray(_as_dtype(array, dtype)[np.newaxis])
+        return self.normalize(np.asarray(pixels), shape, dtype)
+
+    def normalize(self, pixels: np.ndarray, shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
+        """Pixels of the input's size as an input of batch 1: ordered, then (pixel - mean) * scale in binary32.
+
+        Args:
+            pixels: uint8[height, width] in grey, or uint8[height, width, 3] in the order red, green, blue.
+            shape, dtype: those of the network's input, whose batch does not matter.
+        """
+        found = np.empty((1, *shape[1:]), dtype)
+        planes = found[0] if self.layout == "nchw" else found[0].transpose(2, 0, 1)
+        values = _values(self.mean, self.scale, dtype.str)
+        for channel, plane in enumerate(planes):
+            source = 2 - channel if self.colour == "bgr" else channel
+            pixel = pixels if pixels.ndim == 2 else pixels[..., source]
+            # No index is out of bounds: to clip costs less than to check.
+            np.take(values[channel if len(values) > 1 else 0], pixel, out=plane, mode="clip")
+        return found
 
     def _resized(self, image: Image.Image, height: int, width: int) -> Image.Image:
         from PIL import Image
@@ -274,8 +284,12 @@ def _numbers(text: str) -> tuple[object, ...]:
         return tuple(parts)
 
 
-def _as_dtype(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    if dtype.kind == "f":
-        return array.astype(dtype, copy=False)
-    limits = np.iinfo(dtype)
-    return np.clip(np.rint(array), limits.min, limits.max).astype(dtype)
+@lru_cache(maxsize=16)
+def _values(mean: tuple[float, ...], scale: tuple[float, ...], dtype: str) -> np.ndarray:
+    """What each pixel value becomes: [channels, or 1 if they are alike; 256]."""
+    levels, kind = np.arange(256, dtype=np.float32), np.dtype(dtype)
+    values = (levels - np.asarray(mean, np.float32)[:, None]) * np.asarray(scale, np.float32)[:, None]
+    if kind.kind == "f":
+        return values.astype(kind, copy=False)
+    limits = np.iinfo(kind)
+    return np.clip(np.rint(values), limits.min, limits.max).astype(kind)

@@ -45,6 +45,7 @@ Run, inspect and measure networks that Tilewright has compiled.
 
 Commands:
   run       Run an artifact and print its outputs.
+  classify  Classify the images of a folder, and tell how fast.
   inspect   Show what is in an artifact or a model.
   simulate  Print the modelled time of each layer on the accelerator.
   verify    Check an artifact, and who vouches for it.
@@ -84,7 +85,7 @@ def test_run() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_a_command(command: str) -> None:
     text = shown(command, "--help")
-    assert text.startswith(f"Usage: tilewright {command} [OPTIONS] ")
+    assert text.startswith(f"Usage: tilewright {command} [OPTIONS]")
     assert "\n\nExamples:\n" in text
     assert "\nOptions:\n" in text
 

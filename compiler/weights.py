@@ -1,0 +1,160 @@
+"""Other weights in an artifact: the module that it stores is changed, and its engine generated anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+import tilewright
+from tilewright import limits
+from tilewright.errors import InputError
+
+from ..codegen.cpu.llvm.target import TargetDescription
+from ..codegen.package import Package, add_device_arrays, add_device_programs, add_engine
+from ..codegen.stored_module import load_device_module, load_module
+from ..codegen.time_limit import TimeLimit
+from ..ir.core import Constant, Module, Op, Value, is_op
+from ..ir.ops.call import Call
+from ..ir.ops.convolution import Conv
+from ..ir.ops.matmul import MatMul
+from ..passes.quantization.accumulators import is_accumulating, overflowing_channels
+from ..runtime.api.layers import Layer, Parameters
+from ..runtime.artifact.artifact import Artifact, artifact_bytes
+from ..runtime.device import program_names
+from ..runtime.isa import Program
+
+_WEIGHTS, _BIAS = 1, 2
+"""Positions of the operands."""
+
+
+@dataclass(frozen=True)
+class _Modules:
+    """What an engine was generated from: the program of the host, and a function for each program of the device."""
+
+    host: Module
+    device: Mapping[str, Module]
+
+    def layers(self) -> Iterator[tuple[Module, Op]]:
+        """Each op that has constant weights, in order of execution, and the module that it is in."""
+        for op in self.host.main.ops:
+            if is_op(op, Call):
+                inner = self.device[op.operator.callee]
+                yield from ((inner, each) for each in inner.ops if _has_weights(each))
+            elif _has_weights(op):
+                yield self.host, op
+
+
+def _load(artifact: Artifact, engine: str) -> _Modules:
+    described = artifact.manifest.engines[engine]
+    if described.cpu_program is None:
+        raise InputError(f"engine {engine!r} of {artifact.origin} has no program of the host to change")
+    device = {name: load_device_module(artifact, name) for name in program_names(described)}
+    return _Modules(load_module(artifact, described.cpu_program), device)
+
+
+def _has_weights(op: Op) -> bool:
+    return is_op(op, Conv, MatMul) and isinstance(op.operands[_WEIGHTS], Constant)
+
+
+def _constant(value: Value | None) -> Constant | None:
+    return value if isinstance(value, Constant) else None
+
+
+def _name(op: Op) -> str:
+    return op.node or op.result.name
+
+
+def _is_transposed(op: Op) -> bool:
+    """Whether the weights lie [inputs, outputs]."""
+    return isinstance(op.operator, MatMul) and not op.operator.transpose_b
+
+
+def _by_outputs(op: Op, array: np.ndarray) -> np.ndarray:
+    """Weights as stored to [outputs, inputs, …], and back."""
+    return np.swapaxes(array, -1, -2) if _is_transposed(op) else array
+
+
+def layers_of(artifact: Artifact, engine: str) -> tuple[Layer, ...]:
+    """See `runtime.api.layers.layers_of`."""
+    return tuple(_layer(op) for _, op in _load(artifact, engine).layers())
+
+
+def _layer(op: Op) -> Layer:
+    stored, bias = _constant(op.operands[_WEIGHTS]), _constant(op.operands[_BIAS] if len(op.operands) > _BIAS else None)
+    assert stored is not None
+    quant, given = stored.type.quant, op.inputs[0].type.quant
+    rank = stored.array.ndim
+    scale, zero = quant.broadcast(rank) if quant is not None else (np.ones(1, np.float32), np.zeros(1, np.int64))
+    if scale.ndim == rank:
+        scale, zero = _by_outputs(op, scale), _by_outputs(op, zero)
+    return Layer(
+        _name(op),
+        _by_outputs(op, stored.array),
+        None if bias is None else bias.array,
+        scale,
+        zero,
+        given.scale[0] if given is not None else 1.0,
+    )
+
+
+def with_parameters(artifact: Artifact, engine: str, parameters: Mapping[str, Parameters]) -> Artifact:
+    """See `runtime.api.layers.with_parameters`."""
+    modules = _load(artifact, engine)
+    known = {_name(op) for _, op in modules.layers()}
+    for name in parameters:
+        if name not in known:
+            raise InputError(f"there is no layer {name!r} with weights", expected=", ".join(sorted(known)))
+    for module, op in list(modules.layers()):
+        if _name(op) in parameters:
+            _replace(module, op, parameters[_name(op)])
+    return _generated(artifact, engine, modules)
+
+
+def _replace(module: Module, op: Op, parameters: Parameters) -> None:
+    for position, array in ((_WEIGHTS, parameters.weights), (_BIAS, parameters.bias)):
+        if array is None:
+            continue
+        what, do = ("weights", "do") if position == _WEIGHTS else ("bias", "does")
+        old = _constant(op.operands[position] if len(op.operands) > position else None)
+        if old is None:
+            raise InputError(f"layer {_name(op)!r} has no constant {what} to replace")
+        own = _by_outputs(op, old.array) if position == _WEIGHTS else old.array
+        if array.dtype != own.dtype or array.size != own.size:
+            raise InputError(
+                f"the {what} {do} not fit layer {_name(op)!r}",
+                expected=f"{own.size} of {own.dtype}, {list(own.shape)}",
+                found=f"{array.size} of {array.dtype}",
+            )
+        values = array.reshape(own.shape)
+        values = np.array(_by_outputs(op, values) if position == _WEIGHTS else values, order="C")
+        # Another layer may share the constant.
+        op.set_operand(position, module.add_constant(old.name, values, old.type))
+    module.drop_unused_constants()
+    if is_accumulating(op) and overflowing_channels(op).size:
+        raise InputError(
+            f"with these weights an accumulator of layer {_name(op)!r} may overflow",
+            expected="sum of |weight| * max|x| + |bias| below 2**31",
+            hint="Give smaller weights.",
+        )
+
+
+def _generated(artifact: Artifact, engine: str, modules: _Modules) -> Artifact:
+    manifest = artifact.manifest
+    seconds = limits.GENERATION_SECONDS + artifact.length / limits.GENERATION_BYTES_PER_SECOND
+    hint = "Compile the model with these weights instead."
+    limit = TimeLimit(seconds, f"generating the kernels of {artifact.origin}", stage="replace weights", hint=hint)
+
+    def report(stage: str, done: int, total: int) -> None:
+        limit.check_kernels(done, total)
+
+    package = Package(modules.host, manifest.precision, tilewright.__version__, dict(manifest.details))
+    for name, module in modules.device.items():
+        stored = Program.from_bytes(artifact.copy(manifest.device_programs[name].instructions))
+        add_device_programs(package, module, stored.machine, lambda *_: limit.check())
+    add_engine(package, engine, modules.host, TargetDescription.host(), report=report)
+    for module in modules.device.values():
+        add_device_arrays(package, module)
+    described = replace(package.manifest(), model=manifest.model)
+    return Artifact.open(artifact_bytes(described, package.sections))

@@ -1,0 +1,140 @@
+"""The application put together: an artifact and what the options make of it, and the files to classify."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from tilewright.errors import InputError, UsageError
+
+from ...artifact.artifact import Artifact
+from ...artifact.manifest import ENGINES
+from ...pictures.preprocessing import PreprocessingSource
+from ...session import choose_engine, load
+from ..layers import Parameters, last_layer, with_parameters
+from ..network import accelerator_engine
+from .classifier import Classifier
+from .pipeline import BUFFERS, Classification, classify
+from .weights_file import read_integers
+
+
+def list_files(path: str | os.PathLike[str]) -> list[str]:
+    """The file, or the regular files of the folder itself in the order in which the system lists them.
+
+    Raises:
+        InputError: there is no such file or folder, or no file in it.
+    """
+    name = os.fspath(path)
+    try:
+        if not os.path.isdir(name):
+            os.stat(name)
+            return [name]
+        files = [os.path.join(name, each) for each in os.listdir(name)]
+        files = [each for each in files if stat.S_ISREG(os.stat(each).st_mode)]
+    except OSError as error:
+        raise InputError(f"cannot read {error.filename or name!r}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise InputError(f"cannot read {name!r}: {error}") from None
+    if not files:
+        raise InputError(f"there is no file in {name!r}", expected="images", hint="Subfolders are not looked into.")
+    return files
+
+
+def with_last_layer(artifact: Artifact, engine: str, integers: Callable[[int, str], np.ndarray]) -> Artifact:
+    """The artifact with other integers in its last layer with weights, which keeps its scales and biases.
+
+    With the layer's own integers it is the artifact itself. Floating point gets the numbers that they stand for.
+
+    Args:
+        integers: gives the integers, row by row, a class a row; called with their number and words for what has them.
+
+    Raises:
+        InputError: the network has no integers, or not these; and as `integers` and `with_parameters`.
+    """
+    held = next((name for name in ("software", "device") if name in artifact.manifest.engines), None)
+    layer = last_layer(artifact, held) if held is not None else None
+    if layer is None or held is None or not layer.is_quantized:
+        hint = "Compile the model with precision int8."
+        raise InputError("this network has no integers to replace: it is in floating point", hint=hint)
+    shape = layer.weights.shape
+    what = f"layer {layer.name!r} of {shape[0]} outputs and {layer.weights.size // shape[0]} inputs"
+    found = integers(layer.weights.size, what)
+    bounds = np.iinfo(layer.weights.dtype)
+    if found.min() < bounds.min or found.max() > bounds.max:
+        raise InputError(
+            f"the integers do not fit {what}",
+            expected=f"{bounds.min} to {bounds.max}",
+            found=f"{found.min()} to {found.max()}",
+        )
+    stored = found.astype(layer.weights.dtype).reshape(shape)
+    if np.array_equal(stored, layer.weights):
+        return artifact
+    if engine == held:
+        return with_parameters(artifact, engine, {layer.name: Parameters(stored)})
+    own = last_layer(artifact, engine)
+    values = stored if own.is_quantized else layer.real(stored)
+    return with_parameters(artifact, engine, {own.name: Parameters(values.reshape(own.weights.shape))})
+
+
+class Application:
+    """A network loaded to classify images. Use it as a context manager, or call `close` when done.
+
+    Args:
+        artifact: the network.
+        weights: the file of integers of the last layer, if they are to be replaced.
+        engine: which computes; by default the one that stands for the accelerator.
+        batch: images that are handed over together.
+        preprocessing, label_offset: as for `Classifier`.
+
+    Attributes:
+        session: of the network.
+        classifier: what it means.
+
+    Raises:
+        TilewrightError: as for `load`, `Classifier` and `with_last_layer`.
+    """
+
+    def __init__(
+        self,
+        artifact: str | os.PathLike[str] | Artifact,
+        *,
+        weights: str | os.PathLike[str] | None = None,
+        engine: str | None = None,
+        batch: int = 1,
+        preprocessing: PreprocessingSource | None = None,
+        label_offset: int | None = None,
+    ) -> None:
+        opened = artifact if isinstance(artifact, Artifact) else Artifact.open(Path(artifact))
+        if engine is not None and engine not in ENGINES:
+            raise UsageError("unknown engine", expected=" or ".join(ENGINES), found=repr(engine))
+        chosen = choose_engine(opened, engine or accelerator_engine(opened))
+        self.classifier = Classifier(opened, preprocessing, label_offset)
+        if weights is not None:
+            opened = with_last_layer(opened, chosen, lambda count, what: read_integers(weights, count, what))
+        self.batch = batch
+        # Whatever is in the buffers is in the session's queue.
+        self.session = load(opened, engine=chosen, workers=os.cpu_count() or 1, queue=BUFFERS * batch)
+
+    def classify(
+        self, files: Sequence[str], *, threads: int = 1, report: Callable[[int], None] = lambda done: None
+    ) -> Classification:
+        """Classify the images in files; see `pipeline.classify`."""
+        batch = min(self.batch, len(files))
+        return classify(self.session, self.classifier, files, batch=batch, threads=threads, report=report)
+
+    def close(self) -> None:
+        """End the session. Idempotent."""
+        self.session.close()
+
+    def __enter__(self) -> Application:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()

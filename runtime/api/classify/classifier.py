@@ -1,0 +1,117 @@
+"""A network that tells what an image shows: its input from a picture, its five best classes from its output."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from tilewright.errors import InputError, UsageError
+
+from ...artifact.artifact import Artifact
+from ...pictures.preprocessing import Preprocessing, PreprocessingSource
+from ...report.details import details_of
+
+BEST = 5
+"""Classes of a prediction, best first."""
+
+WITH_BACKGROUND = 1001
+"""Outputs of networks for ImageNet that have a class 0 for the background, before the 1000 that labels know."""
+
+
+def original_preprocessing(shape: Sequence[int]) -> Preprocessing:
+    """What ResNet50-PYNQ makes of images: stretched, blue first, pixels 0 to 255."""
+    layout = "nhwc" if len(shape) == 4 and shape[1] not in (1, 3) and shape[3] in (1, 3) else "nchw"
+    return Preprocessing(resize="stretch", colour="bgr", mean=(0.0,), scale=(1.0,), layout=layout)
+
+
+class Classifier:
+    """What a session's network takes and gives, in terms of images and classes.
+
+    Args:
+        artifact: the network: one input that images fit, and an output of one number for each class.
+        preprocessing: how images become inputs; by default what the network was calibrated with, else what
+            `original_preprocessing` says.
+        label_offset: outputs before that of class 0, which are no classes; by default 1 of 1001 outputs, otherwise 0.
+
+    Attributes:
+        preprocessing, label_offset: those used.
+        shape: of the input.
+        classes: how many there are.
+        notes: sentences on what was assumed, for the user to read.
+
+    Raises:
+        InputError: the network does not classify images.
+        UsageError: the preprocessing or the offset is wrong.
+        ArtifactError: what the artifact says of its preprocessing is damaged.
+    """
+
+    def __init__(
+        self, artifact: Artifact, preprocessing: PreprocessingSource | None = None, label_offset: int | None = None
+    ) -> None:
+        manifest, notes = artifact.manifest, []
+        if len(manifest.inputs) != 1:
+            found = ", ".join(spec.name for spec in manifest.inputs)
+            raise InputError("this network does not take an image", expected="one input", found=found or "none")
+        (self._input,) = manifest.inputs
+        self.shape = self._input.shape
+        if preprocessing is None:
+            preprocessing = details_of(artifact).preprocessing
+        if preprocessing is None:
+            preprocessing = original_preprocessing(self.shape)
+            notes.append(
+                "the network does not say how its images were prepared: they are stretched, their channels in the "
+                "order blue, green, red, their pixels 0 to 255; --preprocess says otherwise"
+            )
+        self.preprocessing = Preprocessing.of(preprocessing)
+        self.preprocessing.check(self.shape, self._input.numpy)
+        self._images = self.shape[0]
+        self._output = manifest.outputs[0]
+        outputs = self._output.bytes // self._output.numpy.itemsize // self._images
+        if self._output.shape[:1] != (self._images,) or outputs < 2:
+            expected = f"[{self._images}, CLASSES]"
+            raise InputError("this network does not classify images", expected=expected, found=str(self._output))
+        if label_offset is None and outputs == WITH_BACKGROUND:
+            notes.append(
+                f"output 0 of {WITH_BACKGROUND} counts as background and class 0 as output 1; --label-offset 0 says "
+                "otherwise"
+            )
+        self.label_offset = int(outputs == WITH_BACKGROUND) if label_offset is None else label_offset
+        if not 0 <= self.label_offset < outputs:
+            raise UsageError("--label-offset is out of range", expected=f"0 to {outputs - 1}", found=label_offset)
+        self.classes = outputs - self.label_offset
+        self.notes: tuple[str, ...] = tuple(notes)
+
+    def load(self, file: str | os.PathLike[str]) -> np.ndarray:
+        """The image in a file as an input of batch 1.
+
+        Raises:
+            InputError: it cannot be read as an image; names it.
+        """
+        return self.preprocessing.load(file, self.shape, self._input.numpy)
+
+    def normalize(self, pixels: np.ndarray) -> np.ndarray:
+        """Pixels of the input's size as an input of batch 1: uint8[height, width, 3] in the order red, green, blue."""
+        return self.preprocessing.normalize(pixels, self.shape, self._input.numpy)
+
+    def runs(self, images: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
+        """The inputs of as many runs as these images take: each of the network's batch, the last one filled up."""
+        count, found = self._images, []
+        for first in range(0, len(images), count):
+            part = images[first : first + count]
+            array = part[0] if count == 1 else np.concatenate([*part, *[part[-1]] * (count - len(part))])
+            found.append({self._input.name: array})
+        return found
+
+    def best(self, results: Sequence[dict[str, np.ndarray]], images: int) -> np.ndarray:
+        """The best classes of each image, of equal ones the lower first: uint32[images, 5], or as many as there are.
+
+        Args:
+            results: of the `runs` of so many images.
+        """
+        scores = np.concatenate([outputs[self._output.name].reshape(self._images, -1) for outputs in results])
+        scores = scores[:images, self.label_offset :]
+        # A stable sort of the reversed order, read backwards.
+        order = scores.shape[1] - 1 - np.argsort(scores[:, ::-1], axis=1, kind="stable")
+        return order[:, ::-1][:, :BEST].astype(np.uint32)

@@ -1,0 +1,112 @@
+"""Results as pandas prints and writes a table of them, which scripts read; no pandas takes part."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...report.table import on_one_line
+from .pipeline import Classified, Stamps
+
+STAMPS = (
+    "Start TS",
+    "Upload Start TS",
+    "Upload End TS",
+    "Inference Start TS",
+    "Inference End TS",
+    "Download Start TS",
+    "Download End TS",
+)
+"""Columns: when each stage began and ended, in seconds of a clock that only runs forward."""
+
+SPANS = (
+    "Total Latency",
+    "Preprocessing Time",
+    "Upload Time",
+    "Accelerator Time",
+    "Download Time",
+    "Inference Time",
+)
+"""Columns: seconds from the start to the end of the download; to the upload; of the three stages; of all three."""
+
+
+def spans(stamps: Stamps) -> tuple[float, ...]:
+    """The values of the columns `SPANS`."""
+    return (
+        stamps.download_end - stamps.start,
+        stamps.upload_start - stamps.start,
+        stamps.upload_end - stamps.upload_start,
+        stamps.inference_end - stamps.inference_start,
+        stamps.download_end - stamps.download_start,
+        stamps.download_end - stamps.upload_start,
+    )
+
+
+def columns(*, profile: bool) -> tuple[str, ...]:
+    """The names of the columns of the results."""
+    return ("File Name", "Prediction", *(STAMPS + SPANS if profile else ()))
+
+
+def rows(results: Sequence[Classified], *, profile: bool) -> list[list[object]]:
+    """The values of each result in the order of the columns."""
+    return [
+        [each.file, str(each.prediction), *((*each.stamps, *spans(each.stamps)) if profile else ())] for each in results
+    ]
+
+
+def csv_text(results: Sequence[Classified], *, profile: bool) -> str:
+    """Comma-separated values; the first column, without a name, counts from 0."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["", *columns(profile=profile)])
+    writer.writerows([index, *row] for index, row in enumerate(rows(results, profile=profile)))
+    return text.getvalue()
+
+
+def table_text(results: Sequence[Classified], *, profile: bool) -> str:
+    """A table for people: all rows, nothing cut off."""
+    names = [str(index) for index in range(len(results))]
+    cells = [[_cell(value) for value in row] for row in rows(results, profile=profile)]
+    return _aligned(columns(profile=profile), names, cells)
+
+
+def summary_text(results: Sequence[Classified]) -> str:
+    """Number, mean, standard deviation of a sample, and quartiles of each of the spans."""
+    summary = summarize(results)
+    return _aligned(SPANS, [*summary], [[_cell(value) for value in row] for row in summary.values()])
+
+
+def summarize(results: Sequence[Classified]) -> dict[str, tuple[float, ...]]:
+    """What `summary_text` shows: by the name of the row, a value for each of the spans."""
+    values = np.array([spans(each.stamps) for each in results], np.float64).reshape(-1, len(SPANS))
+    count = len(values)
+    nothing = np.full(len(SPANS), math.nan)
+    quartiles = np.percentile(values, [0, 25, 50, 75, 100], axis=0) if count else [nothing] * 5
+    found = {
+        "count": np.full(len(SPANS), float(count)),
+        "mean": values.mean(0) if count else nothing,
+        "std": values.std(0, ddof=1) if count > 1 else nothing,
+        **dict(zip(("min", "25%", "50%", "75%", "max"), quartiles, strict=True)),
+    }
+    return {name: tuple(row.tolist()) for name, row in found.items()}
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "NaN" if math.isnan(value) else f"{value:.6f}"
+    return on_one_line(str(value))
+
+
+def _aligned(headings: Sequence[str], names: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    """Names to the left, everything else to the right."""
+    left = max(map(len, names), default=0)
+    widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
+    lines = []
+    for name, row in zip(("", *names), (headings, *cells), strict=True):
+        parts = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        lines.append("  ".join([name.ljust(left), *parts]))
+    return "".join(f"{line}\n" for line in lines)

@@ -1,0 +1,227 @@
+"""``tilewright classify``: a folder of images to classes, as the host program of ResNet50-PYNQ does it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .parser import output_path
+
+if TYPE_CHECKING:
+    from ..api.classify.labels import Accuracy
+    from ..api.classify.pipeline import Classification
+
+HELP = """\
+Classify the images of a folder, and tell how fast.
+
+Images are decoded, computed and evaluated at the same time. Files that are no images are skipped.
+
+Examples:
+  tilewright classify --xclbin mobilenet.twa --img_path images/
+  tilewright classify --xclbin mobilenet.twa --img_path images/ --max_bs 100 --preprocess_workers 16
+  tilewright classify --xclbin mobilenet.twa --img_path images/ --labels labels.txt --outfile out.csv --profile
+"""
+
+_BAR = 40
+"""Characters of the progress bar."""
+
+_NAMED = 20
+"""Skipped files that are named; more are counted."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        "--xclbin",
+        type=Path,
+        required=True,
+        metavar="FILE.twa",
+        help="The network: an artifact made by `tilewright compile`.",
+    )
+    parser.add_argument(
+        "--fcweights",
+        type=Path,
+        metavar="FILE.csv",
+        help="Integers that replace those of the last layer with weights: comma separated, class by class. "
+        "Its scales and biases stay.",
+    )
+    parser.add_argument(
+        "--img_path", "--img-path", type=Path, required=True, metavar="PATH", help="An image, or a folder of them."
+    )
+    parser.add_argument(
+        "--max_bs",
+        "--max-bs",
+        type=_count,
+        default=1,
+        metavar="N",
+        help="Images that are computed together. Default: 1.",
+    )
+    parser.add_argument(
+        "--preprocess_workers",
+        "--preprocess-workers",
+        type=_count,
+        default=1,
+        metavar="N",
+        help="Threads that decode images. Default: 1.",
+    )
+    parser.add_argument("--profile", action="store_true", help="Tell when each image went through each stage.")
+    parser.add_argument(
+        "--outfile", type=output_path, metavar="FILE.csv", help="Write the predictions there instead of printing them."
+    )
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        metavar="FILE.txt",
+        help="Right classes, to tell the accuracy: lines of a file's name, a space, and a number.",
+    )
+    parser.add_argument(
+        "--preprocess",
+        metavar="KEY=VALUE,...",
+        help="How images become inputs, as for `tilewright compile`. Default: as the network was calibrated, or if it "
+        "does not say, stretched, in the order blue, green, red, pixels 0 to 255.",
+    )
+    parser.add_argument(
+        "--label-offset",
+        "--label_offset",
+        type=int,
+        metavar="N",
+        help="Outputs before that of class 0. Default: 1 of 1001 outputs, which have one for the background.",
+    )
+    parser.add_argument(
+        "--engine",
+        metavar="ENGINE",
+        help="device, software or float. Default: software, which computes the integers of the device, "
+        "or what TILEWRIGHT_ENGINE says.",
+    )
+
+
+def _count(text: str) -> int:
+    count = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+    if not count:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return count
+
+
+def run(arguments: argparse.Namespace) -> str:
+    """What it prints.
+
+    Raises:
+        InputError: there are no images, or the network, the weights or the labels do not fit.
+        TilewrightError: as `load` says; and whatever goes wrong meanwhile.
+    """
+    from tilewright.errors import InputError
+
+    from ..api.classify.application import Application, list_files
+    from ..api.classify.labels import accuracy, read_labels
+    from ..api.classify.results import csv_text
+    from ..files.output_file import check_output, is_standard_output, output_file
+    from .console import Diagnostics
+
+    diagnostics = Diagnostics()
+    if arguments.outfile is not None:
+        check_output(arguments.outfile, source=arguments.xclbin)
+    files = list_files(arguments.img_path)
+    with Application(
+        arguments.xclbin,
+        weights=arguments.fcweights,
+        engine=arguments.engine,
+        batch=min(arguments.max_bs, len(files)),
+        preprocessing=arguments.preprocess,
+        label_offset=arguments.label_offset,
+    ) as application:
+        for note in application.classifier.notes:
+            diagnostics.note(note)
+        labels = None if arguments.labels is None else read_labels(arguments.labels, application.classifier.classes)
+        with _Progress(len(files)) as progress:
+            found = application.classify(files, threads=arguments.preprocess_workers, report=progress.show)
+    for skipped in found.skipped[:_NAMED]:
+        diagnostics.warning(f"skipped: {skipped.reason}")
+    if len(found.skipped) > _NAMED:
+        diagnostics.warning(f"skipped {len(found.skipped) - _NAMED} more files")
+    if not found.results:
+        raise InputError(f"none of the {len(files)} files can be classified", expected="images")
+    rated = None if labels is None else accuracy(found.results, labels)
+    if labels is not None and rated is None:
+        what = f"no image has a label in {str(arguments.labels)!r}: there is no accuracy to tell"
+        diagnostics.warning(f"{what}. Each line holds the name of a file, a space, and the number of its class")
+    elif rated is not None and rated.labelled < len(found.results):
+        diagnostics.warning(
+            f"{len(found.results) - rated.labelled} of {len(found.results)} images have no label: the accuracy is that "
+            "of the others"
+        )
+    if arguments.outfile is not None:
+        with output_file(arguments.outfile) as file:
+            file.write(csv_text(found.results, profile=arguments.profile).encode("utf-8", "surrogateescape"))
+        if is_standard_output(arguments.outfile):
+            return ""
+    if arguments.json:
+        return _json(found, rated, profile=arguments.profile)
+    return _text(found, rated, profile=arguments.profile, tabulate=arguments.outfile is None)
+
+
+def _text(found: Classification, rated: Accuracy | None, *, profile: bool, tabulate: bool) -> str:
+    """Words and spaces are those of the original program, for scripts that look for them."""
+    from ..api.classify.results import summary_text, table_text
+
+    images = len(found.results)
+    parts = [table_text(found.results, profile=profile)] if tabulate else []
+    if profile:
+        parts.append(summary_text(found.results))
+    if rated is not None:
+        parts.append(f"Top-1 Accuracy: {rated.top1}\nTop-5 Accuracy: {rated.top5}\n")
+    parts.append(f"Duration for  {images}  images:  {found.seconds}\nFPS:  {images / found.seconds}\n")
+    return "".join(parts)
+
+
+def _json(found: Classification, rated: Accuracy | None, *, profile: bool) -> str:
+    from ..api.classify.results import SPANS, STAMPS, spans, summarize
+    from ..report.table import json_text
+
+    results: list[dict[str, object]] = []
+    for each in found.results:
+        result: dict[str, object] = {"file": each.file, "prediction": each.prediction.tolist()}
+        if profile:
+            result |= dict(zip(STAMPS + SPANS, (*each.stamps, *spans(each.stamps)), strict=True))
+        results.append(result)
+    summary = {name: dict(zip(SPANS, row, strict=True)) for name, row in summarize(found.results).items()}
+    return json_text(
+        {
+            "images": len(found.results),
+            "seconds": found.seconds,
+            "images_per_second": len(found.results) / found.seconds,
+            "accuracy": None if rated is None else rated._asdict(),
+            "skipped": [each._asdict() for each in found.skipped],
+            "results": results,
+            **({"profile": summary} if profile else {}),
+        }
+    )
+
+
+class _Progress:
+    """A bar on stderr, where that is a terminal."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._is_shown = sys.stderr.isatty()
+        self._due = 0.0
+
+    def show(self, done: int) -> None:
+        """So many are done with."""
+        now = time.monotonic()
+        if not self._is_shown or now < self._due:
+            return
+        self._due = now + 0.1
+        filled = done * _BAR // self._total
+        sys.stderr.write(f"\r[{'#' * filled}{' ' * (_BAR - filled)}] {done} of {self._total}")
+        sys.stderr.flush()
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._is_shown:
+            sys.stderr.write(f"\r{' ' * (_BAR + 2 * len(str(self._total)) + 8)}\r")
+            sys.stderr.flush()

@@ -1,0 +1,343 @@
+"""``tilewright classify``: predictions, texts and files, whatever the batch and the number of threads."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from network_files import graph_model, write_model
+from onnx import TensorProto, helper
+from PIL import Image
+
+import tilewright
+from tilewright.__main__ import main
+from tilewright.runtime.api.classify import application
+from tilewright.runtime.commands import classify as command
+
+from .conftest import Task
+
+Capture = pytest.CaptureFixture[str]
+Expected = list[tuple[str, list[int]]]
+
+STAMPS = [
+    "Start TS",
+    "Upload Start TS",
+    "Upload End TS",
+    "Inference Start TS",
+    "Inference End TS",
+    "Download Start TS",
+    "Download End TS",
+]
+SPANS = [
+    "Total Latency",
+    "Preprocessing Time",
+    "Upload Time",
+    "Accelerator Time",
+    "Download Time",
+    "Inference Time",
+]
+
+
+def numbers(text: str) -> list[int]:
+    assert re.fullmatch(r"\[( *\d+)+\]", text)
+    return [int(word) for word in text[1:-1].split()]
+
+
+def classified(task: Task, *words: str, capsys: Capture) -> str:
+    assert main([*task.words, *words]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    return shown.out
+
+
+def test_the_table_and_the_texts(task: Task, expected: Expected, capsys: Capture) -> None:
+    lines = classified(task, "--labels", str(task.folder.parent / "labels.txt"), capsys=capsys).splitlines()
+    assert lines[0].split() == ["File", "Name", "Prediction"]
+    assert len({len(line) for line in lines[:24]}) == 1
+    for index, (line, (path, best)) in enumerate(zip(lines[1:24], expected, strict=True)):
+        match = re.fullmatch(r"(\d+) +(\S+) +(\[.*\])", line)
+        assert match is not None
+        assert (int(match[1]), match[2], numbers(match[3])) == (index, path, best)
+    top1 = sum(task.labels[os.path.basename(path)] == best[0] for path, best in expected) / 23
+    top5 = sum(task.labels[os.path.basename(path)] in best for path, best in expected) / 23
+    assert top1 > 0.8
+    assert lines[24:26] == [f"Top-1 Accuracy: {top1}", f"Top-5 Accuracy: {top5}"]
+    duration, rate = (
+        re.fullmatch(pattern, line)
+        for pattern, line in zip((r"Duration for  23  images:  (\S+)", r"FPS:  (\S+)"), lines[26:], strict=True)
+    )
+    assert duration is not None and rate is not None
+    assert float(rate[1]) == pytest.approx(23 / float(duration[1]))
+
+
+@pytest.mark.parametrize("threads", ["1", "4"])
+@pytest.mark.parametrize("batch", ["1", "3", "23", "100"])
+def test_predictions_do_not_depend_on_batch_and_threads(
+    batch: str, threads: str, task: Task, expected: Expected, capsys: Capture
+) -> None:
+    options = ("--max-bs", batch, "--preprocess-workers", threads, "--json")
+    found = json.loads(classified(task, *options, capsys=capsys))
+    assert found["images"] == 23
+    assert [(each["file"], each["prediction"]) for each in found["results"]] == expected
+
+
+def test_the_file_of_results(task: Task, expected: Expected, tmp_path: Path, capsys: Capture) -> None:
+    out = classified(task, "--outfile", str(tmp_path / "out.csv"), capsys=capsys)
+    assert out.startswith("Duration for  23  images:  ")
+    text = (tmp_path / "out.csv").read_text()
+    assert text.startswith(f",File Name,Prediction\n0,{expected[0][0]},{np.array(expected[0][1], np.uint32)}\n")
+    header, *rows = csv.reader(text.splitlines())
+    assert header == ["", "File Name", "Prediction"]
+    assert [(path, numbers(best)) for _, path, best in rows] == expected
+    assert [index for index, *_ in rows] == [str(index) for index in range(23)]
+
+
+def test_the_profile(task: Task, tmp_path: Path, capsys: Capture) -> None:
+    options = ("--profile", "--outfile", str(tmp_path / "out.csv"), "--max_bs", "4")
+    out = classified(task, *options, capsys=capsys)
+    header, *rows = csv.reader((tmp_path / "out.csv").read_text().splitlines())
+    assert header == ["", "File Name", "Prediction", *STAMPS, *SPANS]
+    latencies = []
+    for row in rows:
+        values = [float(word) for word in row[3:]]
+        stamps, spans = values[:7], values[7:]
+        assert stamps == sorted(stamps)
+        ends = [(0, 6), (0, 1), (1, 2), (3, 4), (5, 6), (1, 6)]
+        assert spans == pytest.approx([stamps[end] - stamps[start] for start, end in ends])
+        latencies.append(spans[0])
+    summary = out.splitlines()
+    assert re.split(r"  +", summary[0].strip()) == SPANS
+    assert [line.split()[0] for line in summary[1:9]] == ["count", "mean", "std", "min", "25%", "50%", "75%", "max"]
+    assert summary[1].split()[1:] == ["23.000000"] * 6
+    expected = (np.mean(latencies), np.std(latencies, ddof=1), *np.percentile(latencies, (0, 25, 50, 75, 100)))
+    assert [float(line.split()[1]) for line in summary[2:9]] == pytest.approx(expected, abs=1e-6)
+
+
+def test_one_image(task: Task, expected: Expected, capsys: Capture) -> None:
+    words = ["classify", "--xclbin", str(task.artifact), "--img-path", expected[0][0], "--profile"]
+    assert main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split("  ")[0] == "0"
+    assert lines[5].split() == ["std"] + ["NaN"] * 6
+    assert main([*words, "--json"]) == 0
+    (result,) = json.loads(capsys.readouterr().out)["results"]
+    assert (result["file"], result["prediction"]) == expected[0]
+    assert [*result][2:] == STAMPS + SPANS
+
+
+def test_engines_agree(task: Task, expected: Expected, capsys: Capture) -> None:
+    for engine in ("software", "device"):
+        found = json.loads(classified(task, "--engine", engine, "--json", capsys=capsys))
+        assert [(each["file"], each["prediction"]) for each in found["results"]] == expected
+
+
+def test_what_is_no_image_is_named_and_skipped(task: Task, tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "folder").mkdir()
+    for name in task.labels:
+        os.link(task.folder / name, tmp_path / "folder" / name)
+    (tmp_path / "folder" / "notes.txt").write_text("no image")
+    (tmp_path / "folder" / "4.png").unlink()
+    (tmp_path / "folder" / "4.png").write_bytes((task.folder / "4.png").read_bytes()[:60])
+    os.mkfifo(tmp_path / "folder" / "pipe.png")
+    (tmp_path / "folder" / "below").mkdir()
+    words = ["classify", "--xclbin", str(task.artifact), "--img_path", str(tmp_path / "folder"), "--max_bs", "5"]
+    assert main([*words, "--json"]) == 0
+    shown = capsys.readouterr()
+    found = json.loads(shown.out)
+    left = [name for name in os.listdir(tmp_path / "folder") if name in task.labels and name != "4.png"]
+    assert [os.path.basename(each["file"]) for each in found["results"]] == left
+    assert sorted(os.path.basename(each["file"]) for each in found["skipped"]) == ["4.png", "notes.txt"]
+    path = str(tmp_path / "folder" / "notes.txt")
+    assert (
+        f"warning: skipped: cannot read {path!r} as an image: it is none of PNG, JPEG, BMP, WEBP, PPM, TIFF, or "
+        "damaged. Remove the file from the folder or replace it.\n"
+    ) in shown.err
+    assert shown.err.count("warning: skipped: ") == 2
+
+
+def failure(words: list[str], capsys: Capture, code: int = 1) -> str:
+    assert main(words) == code
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    return shown.err.splitlines()[-1]
+
+
+def test_folders_without_images(task: Task, tmp_path: Path, capsys: Capture) -> None:
+    words = ["classify", "--xclbin", str(task.artifact), "--img_path"]
+    assert failure([*words, str(tmp_path)], capsys) == (
+        f"error: there is no file in {str(tmp_path)!r}; expected images. Subfolders are not looked into."
+    )
+    assert failure([*words, str(tmp_path / "no")], capsys) == (
+        f"error: cannot read {str(tmp_path / 'no')!r}: No such file or directory"
+    )
+    (tmp_path / "notes.txt").write_text("no image")
+    assert failure([*words, str(tmp_path)], capsys) == "error: none of the 1 files can be classified; expected images"
+
+
+def test_labels_that_do_not_fit(task: Task, tmp_path: Path, capsys: Capture) -> None:
+    labels = tmp_path / "labels"
+    words = [*task.words, "--labels", str(labels)]
+    hint = "Each line holds the name of a file, a space, and the number of its class"
+    labels.write_text("other.png 3\n")
+    assert main(words) == 0
+    shown = capsys.readouterr()
+    assert "Accuracy" not in shown.out
+    assert shown.err == (f"warning: no image has a label in {str(labels)!r}: there is no accuracy to tell. {hint}\n")
+    labels.write_text("0.png 3\n\n1.png 5\n")
+    assert main(words) == 0
+    shown = capsys.readouterr()
+    assert "Top-1 Accuracy: " in shown.out
+    assert shown.err == "warning: 21 of 23 images have no label: the accuracy is that of the others\n"
+    for text, message in (
+        (b"0.png 10\n", f"line 1 of {str(labels)!r} is no label; expected NAME CLASS, with a class of 0 to 9, found "
+         f"0.png 10. {hint}."),
+        (b"0.png 1\n1.png tench\n", f"line 2 of {str(labels)!r} is no label; expected NAME CLASS, with a class of 0 "
+         f"to 9, found 1.png tench. {hint}."),
+        (b"7\n", f"line 1 of {str(labels)!r} is no label; expected NAME CLASS, with a class of 0 to 9, found 7. "
+         f"{hint}."),
+        (b"\x80\x03}q\x00", f"{str(labels)!r} is no file of labels: it is not text. {hint}."),
+        (b"0.png 1\n0.png 2\n", f"{str(labels)!r} gives '0.png' two labels; found 1 and 2"),
+    ):  # fmt: skip
+        labels.write_bytes(text)
+        assert failure(words, capsys) == f"error: {message}"
+    assert failure([*task.words, "--labels", str(tmp_path / "no")], capsys) == (
+        f"error: cannot read {str(tmp_path / 'no')!r}: No such file or directory"
+    )
+
+
+def test_names_with_spaces_have_labels(task: Task, tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "images").mkdir()
+    os.link(task.folder / "0.png", tmp_path / "images" / "a b.png")
+    (tmp_path / "labels").write_text(f"a b.png {task.labels['0.png']}\n")
+    words = ["classify", "--xclbin", str(task.artifact), "--img_path", str(tmp_path / "images")]
+    assert main([*words, "--labels", str(tmp_path / "labels")]) == 0
+    assert "Top-5 Accuracy: 1.0\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["classify", "--img_path", "x"], "Missing argument '--xclbin'"),
+        (["classify", "--xclbin", "x"], "Missing argument '--img_path/--img-path'"),
+        (["classify", "--xclbin", "x", "--img_path", "x", "--max_bs", "0"], "Invalid value for '--max_bs': '0' is not"),
+        (
+            ["classify", "--xclbin", "x", "--img_path", "x", "--preprocess_workers", "two"],
+            "Invalid value for '--preprocess_workers': 'two' is not a whole number of at least 1",
+        ),
+    ],
+)
+def test_wrong_usage(words: list[str], message: str, capsys: Capture) -> None:
+    assert message in failure(words, capsys, code=2)
+
+
+def test_options_that_do_not_fit_the_network(task: Task, capsys: Capture) -> None:
+    assert failure([*task.words, "--label-offset", "10"], capsys, code=2) == (
+        "error: --label-offset is out of range; expected 0 to 9, found 10"
+    )
+    assert failure([*task.words, "--engine", "gpu"], capsys, code=2) == (
+        "error: unknown engine; expected device or software or float, found 'gpu'"
+    )
+    assert failure([*task.words, "--preprocess", "sise=3"], capsys, code=2).startswith(
+        "error: wrong preprocessing: sise"
+    )
+
+
+def network(path: Path, outputs: int, *, layout: str = "nchw", batch: int = 1) -> Path:
+    """One product of an image of 4x4 pixels: class 5 adds up the blue of a picture, others less."""
+    shape = [batch, 3, 4, 4] if layout == "nchw" else [batch, 4, 4, 3]
+    weights = np.linspace(0, 0.5, outputs, dtype=np.float32)[::-1] * np.ones((48, 1), np.float32)
+    blue = slice(32, 48) if layout == "nchw" else slice(2, 48, 3)
+    weights[blue, 5] = 1.0
+    nodes = [helper.make_node("Flatten", ["x"], ["f"]), helper.make_node("MatMul", ["f", "w"], ["y"])]
+    model = graph_model(nodes, [("x", TensorProto.FLOAT, shape)], initializers={"w": weights})
+    tilewright.compile(write_model(path.with_suffix(".onnx"), model), output=path)
+    return path
+
+
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+def test_the_original_preprocessing_and_the_background(layout: str, tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (9, 5), (200, 0, 0)).save(tmp_path / "images" / "red.png")
+    path = network(tmp_path / "m.twa", 1001, layout=layout)
+    words = ["classify", "--xclbin", str(path), "--img_path", str(tmp_path / "images"), "--json"]
+    found = {}
+    for offset in ((), ("--label-offset", "0")):
+        assert main([*words, *offset]) == 0
+        shown = capsys.readouterr()
+        found[offset] = json.loads(shown.out)["results"][0]["prediction"]
+        assert "note: the network does not say how its images were prepared: they are stretched, their channels in" in (
+            shown.err
+        )
+        is_noted = "note: output 0 of 1001 counts as background and class 0 as output 1; --label-offset 0 says" in (
+            shown.err
+        )
+        assert is_noted == (not offset)
+    # Red is the last channel, where the network has blue.
+    assert found[()][0] == 4
+    assert found["--label-offset", "0"][0] == 5
+
+
+def test_networks_of_a_batch(task: Task, tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "images").mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(5):
+        Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8)).save(tmp_path / "images" / f"{index}.png")
+    found = []
+    for batch in (1, 3):
+        path = network(tmp_path / f"{batch}.twa", 20, batch=batch)
+        for images in ("1", "2", "5"):
+            words = ["classify", "--xclbin", str(path), "--img_path", str(tmp_path / "images"), "--json"]
+            assert main([*words, "--max_bs", images]) == 0
+            found.append([each["prediction"] for each in json.loads(capsys.readouterr().out)["results"]])
+    assert len(found[0]) == 5
+    assert all(each == found[0] for each in found)
+
+
+def test_networks_that_take_no_image(tmp_path: Path, task: Task, capsys: Capture) -> None:
+    nodes = [helper.make_node("Add", ["a", "b"], ["y"])]
+    two = [("a", TensorProto.FLOAT, [1, 3]), ("b", TensorProto.FLOAT, [1, 3])]
+    tilewright.compile(write_model(tmp_path / "m.onnx", graph_model(nodes, two)), output=tmp_path / "m.twa")
+    words = ["classify", "--xclbin", str(tmp_path / "m.twa"), "--img_path", str(task.folder)]
+    assert failure(words, capsys) == "error: this network does not take an image; expected one input, found a, b"
+    nodes = [helper.make_node("Relu", ["a"], ["y"])]
+    tilewright.compile(write_model(tmp_path / "m.onnx", graph_model(nodes, two[:1])), output=tmp_path / "m.twa")
+    assert failure(words, capsys).startswith("error: images do not fit this input; expected numbers of shape ")
+
+
+def test_an_error_in_any_thread_ends_it(task: Task, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    classifier = application.Classifier
+
+    def broken(*_: object) -> np.ndarray:
+        raise RuntimeError("out of order")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(classifier, "load", broken)
+        assert failure([*task.words, "--max_bs", "4"], capsys).startswith("error: internal error: RuntimeError: out of")
+    with monkeypatch.context() as patch:
+        patch.setattr("tilewright.runtime.runner.Runner.run", broken)
+        assert failure([*task.words, "--max_bs", "4"], capsys).startswith("error: internal error: RuntimeError: out of")
+
+
+class Terminal(list[str]):
+    def write(self, text: str) -> None:
+        self.append(text)
+
+    def flush(self) -> None:
+        pass
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    with command._Progress(4) as progress:
+        progress.show(2)
+        progress.show(3)
+    assert terminal == [f"\r[{'#' * 20}{' ' * 20}] 2 of 4", f"\r{' ' * 50}\r"]

@@ -1,0 +1,171 @@
+"""Other integers for the last layer: the same ones change nothing, others what they must, on every engine alike."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tilewright
+from tilewright.__main__ import main
+from tilewright.compiler.demo.digits import MODEL
+from tilewright.errors import InputError
+from tilewright.runtime.api.classify.application import with_last_layer
+from tilewright.runtime.api.classify.weights_file import read_integers
+from tilewright.runtime.api.layers import Layer, Parameters, last_layer, layers_of, with_parameters
+from tilewright.runtime.artifact.artifact import Artifact
+
+from .conftest import DIGITS, Task
+
+Capture = pytest.CaptureFixture[str]
+ENGINES = ("software", "device", "float")
+IMAGES = DIGITS.prepare(DIGITS.images[:6])
+
+
+def outputs(artifact: Artifact, engine: str, images: np.ndarray = IMAGES) -> np.ndarray:
+    with tilewright.load(artifact, engine=engine) as session:
+        name = session.inputs[0].name
+        return np.concatenate([next(iter(session.run({name: image[None]}).values())) for image in images])
+
+
+def giving(integers: np.ndarray) -> Callable[[int, str], np.ndarray]:
+    return lambda count, what: integers.reshape(-1)
+
+
+@pytest.fixture(scope="module")
+def artifact(task: Task) -> Artifact:
+    return Artifact.open(task.artifact)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_its_own_weights_change_no_byte(engine: str, artifact: Artifact) -> None:
+    layer = last_layer(artifact, engine)
+    again = with_parameters(artifact, engine, {layer.name: Parameters(layer.weights, layer.bias)})
+    assert [*again.manifest.engines] == [engine]
+    assert outputs(again, engine).tobytes() == outputs(artifact, engine).tobytes()
+    own = last_layer(artifact, "software").weights
+    assert with_last_layer(artifact, engine, giving(own)) is artifact
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_classes_exchanged(engine: str, artifact: Artifact) -> None:
+    layer = last_layer(artifact, engine)
+    assert layer.bias is not None
+    parameters = Parameters(np.roll(layer.weights, 3, 0), np.roll(layer.bias, 3))
+    turned = outputs(with_parameters(artifact, engine, {layer.name: parameters}), engine)
+    if layer.is_quantized and layer.scale.size > 1:
+        # The scales of the classes stay where they are.
+        assert (turned != outputs(artifact, engine)).any()
+    else:
+        np.testing.assert_allclose(turned, np.roll(outputs(artifact, engine), 3, 1), rtol=1e-6)
+
+
+def test_any_layer_on_the_device_as_in_software(artifact: Artifact, rng: np.random.Generator) -> None:
+    software, device = layers_of(artifact, "software"), layers_of(artifact, "device")
+    assert [layer.name for layer in software] == [layer.name for layer in device]
+    assert len(software) > 1
+    for index, layer in enumerate(software):
+        weights = rng.integers(-128, 128, layer.weights.size).astype(np.int8)
+        found = [
+            outputs(with_parameters(artifact, engine, {layer.name: Parameters(weights)}), engine)
+            for engine in ("software", "device")
+        ]
+        assert found[0].tobytes() == found[1].tobytes(), index
+        assert found[0].tobytes() != outputs(artifact, "software").tobytes()
+
+
+def test_an_artifact_of_other_weights_can_be_given_others_again(artifact: Artifact) -> None:
+    for engine in ("software", "device"):
+        layer = last_layer(artifact, engine)
+        other = with_parameters(artifact, engine, {layer.name: Parameters(np.zeros_like(layer.weights))})
+        assert not last_layer(other, engine).weights.any()
+        back = with_parameters(other, engine, {layer.name: Parameters(layer.weights)})
+        assert outputs(back, engine).tobytes() == outputs(artifact, engine).tobytes()
+
+
+def test_floating_point_gets_what_the_integers_stand_for(artifact: Artifact) -> None:
+    layer, own = last_layer(artifact, "software"), last_layer(artifact, "float")
+    changed = with_last_layer(artifact, "float", giving(np.roll(layer.weights, 1, 1)))
+    expected = layer.real(np.roll(layer.weights, 1, 1)).reshape(own.weights.shape)
+    np.testing.assert_array_equal(last_layer(changed, "float").weights, expected)
+
+
+def test_real_numbers_are_stored_as_the_layer_has_them() -> None:
+    scale, zero = np.array([[0.5], [2.0]], np.float32), np.array([[0], [3]])
+    layer = Layer("x", np.zeros((2, 3), np.int8), None, scale, zero, 0.25)
+    real = np.array([[0.25, 0.75, 1000.0], [-1.0, 4.0, -1000.0]])
+    stored = layer.stored(real)
+    assert stored.dtype == np.int8
+    assert stored.tolist() == [[0, 2, 127], [3, 5, -128]]
+    np.testing.assert_array_equal(layer.real(stored)[:, :2], [[0.0, 1.0], [0.0, 4.0]])
+    assert layer.stored_bias(np.array([1.0, 1.0])).tolist() == [8, 2]
+
+
+def test_layers_and_weights_that_are_not_there(artifact: Artifact, tmp_path: Path) -> None:
+    layer = last_layer(artifact, "software")
+    with pytest.raises(InputError, match="there is no layer 'x' with weights; expected "):
+        with_parameters(artifact, "software", {"x": Parameters()})
+    message = rf"the weights do not fit layer '{layer.name}'; expected {layer.weights.size} of int8, .* found 7 of int8"
+    with pytest.raises(InputError, match=message):
+        with_parameters(artifact, "software", {layer.name: Parameters(np.zeros(7, np.int8))})
+    with pytest.raises(InputError, match=r"the bias does not fit layer .*; expected 10 of int32, .* found 3 of int32"):
+        with_parameters(artifact, "software", {layer.name: Parameters(bias=np.zeros(3, np.int32))})
+    huge = Parameters(np.full(layer.weights.shape, 127, np.int8), np.full(10, 2**31 - 1, np.int32))
+    with pytest.raises(InputError, match=r"an accumulator of layer .* may overflow"):
+        with_parameters(artifact, "software", {layer.name: huge})
+    floating = tilewright.compile(MODEL)
+    with pytest.raises(InputError, match="this network has no integers to replace: it is in floating point"):
+        with_last_layer(floating, "float", giving(layer.weights))
+
+
+def test_the_option(task: Task, artifact: Artifact, tmp_path: Path, capsys: Capture) -> None:
+    layer = last_layer(artifact, "software")
+    path = tmp_path / "fc.csv"
+    found = []
+    for integers in (layer.weights, layer.weights, np.zeros_like(layer.weights)):
+        path.write_text(",".join(map(str, integers.reshape(-1).tolist())) + "," * (not found))
+        for engine in ("software", "device"):
+            assert main([*task.words, "--engine", engine, "--fcweights", str(path), "--json"]) == 0
+            out = capsys.readouterr().out
+            found.append(out[out.index('"results"') :])
+    assert main([*task.words, "--json"]) == 0
+    out = capsys.readouterr().out
+    assert found[:4] == [out[out.index('"results"') :]] * 4
+    assert found[4] == found[5] != found[0]
+
+
+def test_files_that_do_not_fit(task: Task, artifact: Artifact, tmp_path: Path, capsys: Capture) -> None:
+    count = last_layer(artifact, "software").weights.size
+    path = tmp_path / "fc.csv"
+    words = [*task.words, "--fcweights", str(path)]
+    for text, message in (
+        ("1," * (count - 1), f"expected {count} integers, row by row, found {count - 1}\n"),
+        ("1," * (count + 2), f"expected {count} integers, row by row, found {count + 2}\n"),
+        ("", f"expected {count} integers, row by row, found 0\n"),
+        ("1," * 3 + "0.5,", f"error: {str(path)!r} holds more than integers; expected -128 to 255, found b'0.5' as "
+         "number 4\n"),
+        ("1,-", "found b'-' as number 2\n"),
+        ("256", "found b'256' as number 1\n"),
+        ("1,-129", "found b'-129' as number 2\n"),
+        ("1," * (count - 1) + "200", f"of 10 outputs and {count // 10} inputs; expected -128 to 127, found 1 to 200\n"),
+    ):  # fmt: skip
+        path.write_text(text)
+        assert main(words) == 1
+        shown = capsys.readouterr()
+        assert shown.out == ""
+        assert shown.err.endswith(message)
+
+
+@given(st.lists(st.integers(-128, 255), max_size=60), st.sampled_from([",", ", ", ",\n", "\n"]), st.booleans())
+def test_integers_are_read_as_they_are_written(numbers: list[int], separator: str, has_last: bool) -> None:
+    with tempfile.NamedTemporaryFile("w") as file:
+        file.write(separator.join(map(str, numbers)) + separator * has_last)
+        file.flush()
+        assert read_integers(file.name, len(numbers), "it").tolist() == numbers
+        if numbers:
+            assert read_integers(file.name, len(numbers) - 1, "it").tolist() == numbers[:-1]
