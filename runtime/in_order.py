@@ -23,6 +23,9 @@ from .session import Session
 from .waiting import Waiters
 
 Tag = TypeVar("Tag")
+Run = Mapping[str, np.ndarray] | tuple[Session, Mapping[str, np.ndarray]]
+"""Inputs by name; in a pair with the session that is to compute them, if that is another."""
+
 Hopeless = Callable[[], bool]
 """Tells one who waits without a limit of time whether nobody is left who could end it."""
 
@@ -87,16 +90,15 @@ class InOrder(Generic[Tag]):
 
     def put(
         self,
-        batch: Sequence[Mapping[str, np.ndarray]] | None,
+        batch: Sequence[Run] | None,
         tag: Tag,
         timeout: float | None = None,
         hopeless: Hopeless | None = None,
     ) -> None:
-        """Submit inputs, one run for each mapping; they are copied before this returns.
+        """Submit inputs for one run or several; they are copied before this returns.
 
         Args:
-            batch: the inputs by name for each run; None is an end marker, which takes no buffer and comes out of `get`
-                in its turn.
+            batch: the runs; None is an end marker, which takes no buffer and comes out of `get` in its turn.
             tag: comes out of `get` with the results.
             timeout: seconds to wait for a buffer, 0 for not at all; by default as long as it takes.
             hopeless: whether none can ever become free; asked again and again while this waits without a timeout.
@@ -126,8 +128,9 @@ class InOrder(Generic[Tag]):
             self._step(enter, wait, timeout, hopeless)
             if batch is None or requests is None:
                 return
-            for inputs in batch:
-                requests.append(self._session.submit(inputs, self._computed))
+            for run in batch:
+                session, inputs = run if isinstance(run, tuple) else (self._session, run)
+                requests.append(session.submit(inputs, self._computed))
             with self._lock:
                 self._check_open()
                 submission.complete = True
@@ -150,7 +153,7 @@ class InOrder(Generic[Tag]):
                 nothing has been.
 
         Returns:
-            The outputs of each run of the batch, or None for an end marker; and the tag.
+            The outputs of each run in order of the batch, or None for an end marker; and the tag.
 
         Raises:
             RequestTimeoutError: they were not there within the time; they can be asked for again.

@@ -88,6 +88,18 @@ def test_a_batch_is_one_submission(session: Session) -> None:
             np.testing.assert_allclose(outputs["y"], y(number), rtol=1e-6)
 
 
+def test_runs_of_a_batch_may_be_of_several_sessions(session: Session) -> None:
+    with load(small_artifact()) as other:
+        compute = other._queue._run
+        other._queue._run = lambda inputs: {"y": -compute(inputs)["y"]}
+        queue: InOrder[int] = InOrder(session)
+        queue.put([x(1), (other, x(2)), (session, x(3))], 0)
+        results, _ = queue.get(PATIENCE)
+    assert results is not None
+    for outputs, wanted in zip(results, (y(1), -y(2), y(3)), strict=True):
+        np.testing.assert_allclose(outputs["y"], wanted, rtol=1e-6)
+
+
 def test_what_is_put_is_copied(session: Session, held: threading.Event) -> None:
     queue: InOrder[int] = InOrder(session)
     inputs, batch = x(1), []

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
+from itertools import islice
 
-from tilewright.errors import RequestTimeoutError, TilewrightError
+from tilewright.errors import RequestTimeoutError
 
 from ....artifact.artifact import Artifact
 from ....artifact.manifest import TensorSpec
-from ....in_order import InOrder
+from ....in_order import InOrder, Run
 from ....request import Outputs
 from ....session import Session
 from ...deadlock import nobody_else
@@ -23,7 +24,7 @@ SOFTWARE, FLOAT = "software", "float"
 
 
 class LoadedNetwork(Network):
-    """A network, a session for each engine that has been asked for, and its buffers.
+    """A network, and a session for each engine that has been asked for.
 
     Attributes:
         batch: the images that it was compiled for.
@@ -37,7 +38,7 @@ class LoadedNetwork(Network):
         self.engine = engine if engine is not None and engine in held else accelerator_engine(artifact)
         self._lock = threading.Lock()
         self._sessions: dict[str, Session] = {}
-        self.queue: InOrder[object] = InOrder(self.session(self.engine))
+        self.session(self.engine)
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -80,7 +81,6 @@ class LoadedNetwork(Network):
 
     def close(self) -> None:
         """End what waits, and the workers."""
-        self.queue.close()
         with self._lock:
             sessions, self._sessions = list(self._sessions.values()), {}
         for session in sessions:
@@ -98,8 +98,8 @@ class Loaded:
     def __init__(self, networks: Sequence[LoadedNetwork], *, only_float32: bool) -> None:
         self.networks = tuple(networks)
         self._only_float32 = only_float32
-        # Several networks have a queue each, which must see the same order.
-        self._putting, self._getting = threading.Lock(), threading.Lock()
+        # With what was put: of how many runs of each network the batch is made.
+        self._queue: InOrder[tuple[list[int], object]] = InOrder(networks[0].session(networks[0].engine))
 
     @property
     def inputs(self) -> list[TensorSpec]:
@@ -130,15 +130,14 @@ class Loaded:
         Raises:
             TilewrightError: the images do not fit; or nobody is left who could free a buffer.
         """
-        split = [None] * len(self.networks) if images is None else self._images(images)
-        wait = None if blocking else 0
-        with self._putting:
-            for index, (network, each) in enumerate(zip(self.networks, split, strict=True)):
-                try:
-                    # A buffer of the first is one of all, as soon as who takes its results has taken theirs.
-                    network.queue.put(each, userobj, None if index else wait, nobody_else)
-                except RequestTimeoutError:
-                    return False
+        split = [] if images is None else self._images(images)
+        pairs = zip(self.networks, split, strict=False)
+        runs: list[Run] = [(network.session(network.engine), image) for network, each in pairs for image in each]
+        tag = [len(each) for each in split], userobj
+        try:
+            self._queue.put(None if images is None else runs, tag, None if blocking else 0, nobody_else)
+        except RequestTimeoutError:
+            return False
         return True
 
     def get(self, *, blocking: bool) -> tuple[Results | None, object] | None:
@@ -147,23 +146,14 @@ class Loaded:
         Raises:
             TilewrightError: a run failed; or nobody is left who could put anything.
         """
-        wait = None if blocking else 0
-        taken: list[list[Outputs] | None] = []
-        failure: TilewrightError | None = None
-        userobj: object = None
-        with self._getting:
-            for index, network in enumerate(self.networks):
-                try:
-                    outputs, userobj = network.queue.get(None if index else wait, nobody_else)
-                    taken.append(outputs)
-                except RequestTimeoutError:
-                    return None
-                except TilewrightError as error:
-                    failure = failure or error
-        if failure is not None:
-            raise failure
-        outputs = [each for each in taken if each is not None]
-        return (self._results(outputs) if outputs else None), userobj
+        try:
+            outputs, (counts, userobj) = self._queue.get(None if blocking else 0, nobody_else)
+        except RequestTimeoutError:
+            return None
+        if outputs is None:
+            return None, userobj
+        each = iter(outputs)
+        return self._results([list(islice(each, count)) for count in counts]), userobj
 
     def _images(self, images: object) -> list[list[Image]]:
         return images_of(images, [network.inputs for network in self.networks], only_float32=self._only_float32)
@@ -177,9 +167,10 @@ class Loaded:
 
     def busy(self) -> bool:
         """Whether anything that was put is being computed."""
-        return any(network.queue.computing() for network in self.networks)
+        return self._queue.computing()
 
     def close(self) -> None:
         """End what waits, and the workers."""
+        self._queue.close()
         for network in self.networks:
             network.close()
