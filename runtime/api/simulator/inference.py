@@ -1,0 +1,177 @@
+"""Networks on the samples of a data set, one at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from tilewright.errors import InputError
+
+from ...compiler import reach
+from ...files.output_file import make_folder
+from ...report.execution import save_outputs
+from .cuda import cuda_sums
+from .input_data import STAGE, Feeds, InputData, adapted
+from .metrics import METRICS, SumsOf, sums
+from .node_arg import NodeArg
+from .session import QuantizationSession, open_session
+
+Tensors = dict[str, np.ndarray]
+"""The values of tensors by name."""
+
+Comparison = dict[str, tuple[bool, dict[str, float]]]
+"""By name of the sample: whether all of it passes, and the metric by name of the tensor of the second network."""
+
+RUN = "run inference"
+COMPARE = "compare"
+
+
+def run_on_data(
+    model: str, encodings: str | None, data: str | os.PathLike[str], feature_maps: Sequence[str], *, use_cuda: bool
+) -> dict[str, Tensors]:
+    """By name of the sample: the outputs in the order of the graph, then the feature maps in the order asked.
+
+    Samples are read one at a time; what is returned holds the tensors of all.
+
+    Raises:
+        TilewrightError: a file or a name is wrong.
+    """
+    with closing(open_session(model, encodings, use_cuda=use_cuda, feature_maps=feature_maps)) as session:
+        names = list(dict.fromkeys([*session.graph_outputs, *feature_maps]))
+        with _reported(RUN, InputData(data, session.get_inputs())) as samples:
+            return {name: dict(zip(names, session.run(names, feeds), strict=True)) for name, feeds in samples}
+
+
+def compare_on_data(
+    models: tuple[str, str],
+    encodings: tuple[str | None, str | None],
+    data: str | os.PathLike[str],
+    pairs: Sequence[tuple[str, str]] | None,
+    *,
+    metric: str,
+    threshold: float,
+    export: str | os.PathLike[str] | None = None,
+    use_cuda: bool = False,
+) -> Comparison:
+    """How far tensors of two networks lie apart on each sample, of which one at a time is in memory.
+
+    Args:
+        models: the reference, and what is compared with it.
+        encodings: the encodings of both.
+        pairs: tensors of both to compare; the outputs if not given.
+        metric: a name of `METRICS`.
+        export: a folder to write the tensors into as they are computed, ``model_0/SAMPLE.npz`` and ``model_1/…``.
+
+    Raises:
+        TilewrightError: a file or a name is wrong, or networks or tensors do not fit each other.
+    """
+    gather: SumsOf = cuda_sums() if use_cuda else sums
+    measure = METRICS[metric]
+    with ExitStack() as stack:
+        sessions: list[QuantizationSession] = []
+        for index, (model, file) in enumerate(zip(models, encodings, strict=True)):
+            maps = [pair[index] for pair in pairs or ()]
+            sessions.append(
+                stack.enter_context(closing(open_session(model, file, use_cuda=use_cuda, feature_maps=maps)))
+            )
+        pairs = pairs if pairs is not None else _paired_outputs(sessions)
+        samples = stack.enter_context(_reported(COMPARE, InputData(data, sessions[0].get_inputs())))
+        translate = _translation(sessions)
+        result: Comparison = {}
+        for sample, feeds in samples:
+            values: dict[str, float] = {}
+            ends: list[Tensors] = []
+            for index, session in enumerate(sessions):
+                names = list(dict.fromkeys(pair[index] for pair in pairs))
+                arrays = session.run(names, feeds if index == 0 else translate(feeds, sample))
+                ends.append(dict(zip(names, arrays, strict=True)))
+                if export is not None:
+                    folder = Path(export) / f"model_{index}"
+                    make_folder(folder)
+                    save_outputs(folder / f"{sample}.npz", ends[index])
+            for pair in pairs:
+                reference, test = ends[0][pair[0]], ends[1][pair[1]]
+                _check_shapes(reference, test, pair, sample)
+                values[pair[1]] = measure.value(gather(reference, test))
+            result[sample] = (all(measure.passes(value, threshold) for value in values.values()), values)
+        return result
+
+
+@contextmanager
+def _reported(stage: str, samples: InputData) -> Iterator[Iterator[tuple[str, Feeds]]]:
+    """The samples one by one, and on a terminal a bar that shows how many are done."""
+    with reach("progress", "the Simulator API").progress_bars() as report:
+
+        def each() -> Iterator[tuple[str, Feeds]]:
+            for done, item in enumerate(samples.items()):
+                report(stage, done, len(samples))
+                yield item
+
+        yield each()
+
+
+def _paired_outputs(sessions: Sequence[QuantizationSession]) -> list[tuple[str, str]]:
+    """Outputs of two networks by name where they have the same, otherwise by position."""
+    first, second = (list(session.graph_outputs) for session in sessions)
+    if len(first) != len(second):
+        raise InputError(
+            "the models have different numbers of outputs",
+            stage=COMPARE,
+            expected=f"{len(first)} as model 0: {', '.join(first)}",
+            found=f"{len(second)} in model 1: {', '.join(second)}",
+            hint="Compare tensors that you name with compare_model_by_layer.",
+        )
+    return [(name, name) for name in second] if set(first) == set(second) else list(zip(first, second, strict=True))
+
+
+def _translation(sessions: Sequence[QuantizationSession]) -> Callable[[Feeds, str], Feeds]:
+    """What makes samples for the first network fit the second, whose inputs have the same names or the same order."""
+    first, second = (list(session.get_inputs()) for session in sessions)
+    if len(first) != len(second):
+        raise _other_inputs(first, second)
+    names = {input.name for input in first}
+    if names == {input.name for input in second}:
+        source = {input.name: input.name for input in second}
+    else:
+        source = {after.name: before.name for before, after in zip(first, second, strict=True)}
+
+    def translate(feeds: Feeds, sample: str) -> Feeds:
+        found: Feeds = {}
+        for input in second:
+            array = feeds[source[input.name]]
+            if _without_ones(array.shape) != _without_ones(input.shape):
+                raise _other_inputs(first, second)
+            found[input.name] = adapted(array, input, f"sample {sample!r}")
+        return found
+
+    return translate
+
+
+def _other_inputs(first: Sequence[NodeArg], second: Sequence[NodeArg]) -> InputError:
+    expected, found = (", ".join(f"{input.name} {input.shape}" for input in inputs) for inputs in (first, second))
+    return InputError(
+        "the models do not take the same samples",
+        stage=STAGE,
+        expected=f"the inputs of model 0, {expected}",
+        found=f"those of model 1, {found}",
+    )
+
+
+def _check_shapes(reference: np.ndarray, test: np.ndarray, names: tuple[str, str], sample: str) -> None:
+    """Shapes that differ in dimensions of 1 alone, such as an optimiser adds to reach four, are the same here."""
+    if _without_ones(reference.shape) != _without_ones(test.shape):
+        raise InputError(
+            f"tensors {names[0]!r} of model 0 and {names[1]!r} of model 1 cannot be compared on sample {sample!r}",
+            stage=COMPARE,
+            expected=f"the shape of the former, {list(reference.shape)}",
+            found=list(test.shape),
+            hint="Name tensors that hold the same values in the same layout.",
+        )
+
+
+def _without_ones(shape: Sequence[int | str | None]) -> list[int | str | None]:
+    return [extent for extent in shape if extent != 1]

@@ -1,0 +1,139 @@
+"""How far the arrays of two networks lie apart.
+
+A metric is a formula over sums that one pass through both arrays gathers (`Sums`), so that there is one formula for
+each, wherever the sums were made. The first array is the reference *r*, the second is compared with it: *t*. Both are
+taken as float64.
+
+- ``snr``: 10 log10(Σr² / Σ(r-t)²), in dB; inf where the arrays are equal, -inf where the reference alone is all zeros
+- ``psnr``: 10 log10(max|r|² / mean (r-t)²), in dB; inf and -inf as for ``snr``
+- ``cosine``: Σrt / √(Σr² Σt²), 1 for the same direction; 1 where both are all zeros, 0 where one is
+- ``rmse``: √(mean (r-t)²)
+- ``mse``: mean (r-t)²
+- ``mae``: mean |r-t|
+- ``max_abs``: max |r-t|
+
+The first three pass where they are at least the threshold, the others where they are at most the threshold. Arrays
+without elements are equal. Where an array holds a NaN or an infinity, every metric is NaN, and NaN passes no threshold.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+_PIECE = 1 << 16
+"""Elements taken at a time: few enough to stay in a cache."""
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What the metrics need to know of a pair of arrays.
+
+    Attributes:
+        count: elements of each.
+        reference: Σr².
+        test: Σt².
+        product: Σrt.
+        squared: Σ(r-t)².
+        absolute: Σ|r-t|.
+        largest: max |r-t|.
+        peak: max |r|.
+    """
+
+    count: int
+    reference: float = 0.0
+    test: float = 0.0
+    product: float = 0.0
+    squared: float = 0.0
+    absolute: float = 0.0
+    largest: float = 0.0
+    peak: float = 0.0
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether both arrays are finite, and their squares too."""
+        return math.isfinite(self.reference + self.test + self.squared)
+
+
+SumsOf = Callable[[np.ndarray, np.ndarray], Sums]
+"""Gathers the sums of two arrays of as many elements, of real numbers."""
+
+
+def sums(reference: np.ndarray, test: np.ndarray) -> Sums:
+    """The sums of two arrays, gathered on the CPU in memory that does not grow with them."""
+    r, t = reference.reshape(-1), test.reshape(-1)
+    found = np.zeros(7)
+    with np.errstate(all="ignore"):
+        for start in range(0, r.size, _PIECE):
+            a = r[start : start + _PIECE].astype(np.float64)
+            b = t[start : start + _PIECE].astype(np.float64)
+            d = np.abs(a - b)
+            found[:5] += (a @ a, b @ b, a @ b, d @ d, d.sum())
+            found[5:] = np.maximum(found[5:], (d.max(), np.abs(a).max()))
+    return Sums(r.size, *found.tolist())
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric.
+
+    Attributes:
+        formula: its value for finite arrays of at least one element, of which one differs.
+        of_equals: its value for equal arrays.
+        higher_passes: whether it passes from the threshold upwards, and not downwards.
+        unit: of its value and of the threshold; empty where it has none, or that of the arrays.
+    """
+
+    formula: Callable[[Sums], float]
+    of_equals: float
+    higher_passes: bool = False
+    unit: str = ""
+
+    def value(self, sums: Sums) -> float:
+        """The value for arrays with these sums."""
+        if not sums.is_finite:
+            return math.nan
+        return self.of_equals if sums.largest == 0 else self.formula(sums)
+
+    def passes(self, value: float, threshold: float) -> bool:
+        """Whether a value passes a threshold; NaN passes none."""
+        return value >= threshold if self.higher_passes else value <= threshold
+
+
+def _decibels(signal: float, noise: float) -> float:
+    if not signal or not noise:  # Of differences that are not zero, squares may be.
+        return math.inf if signal else -math.inf
+    return 10 * (math.log10(signal) - math.log10(noise))
+
+
+def _cosine(sums: Sums) -> float:
+    norm = math.sqrt(sums.reference) * math.sqrt(sums.test)
+    return min(max(sums.product / norm, -1.0), 1.0) if norm else 0.0
+
+
+METRICS = {
+    "snr": Metric(lambda sums: _decibels(sums.reference, sums.squared), math.inf, True, "dB"),
+    "psnr": Metric(lambda sums: _decibels(sums.peak**2, sums.squared / sums.count), math.inf, True, "dB"),
+    "cosine": Metric(_cosine, 1.0, True),
+    "rmse": Metric(lambda sums: math.sqrt(sums.squared / sums.count), 0.0),
+    "mse": Metric(lambda sums: sums.squared / sums.count, 0.0),
+    "mae": Metric(lambda sums: sums.absolute / sums.count, 0.0),
+    "max_abs": Metric(lambda sums: sums.largest, 0.0),
+}
+"""The metrics by name."""
+
+_THRESHOLDS = {"snr": 30.0}
+
+
+def metric_name(text: str) -> str | None:
+    """The metric that a user means, in letters of either case and with ``-`` or ``_``; None if there is none."""
+    name = text.strip().lower().replace("-", "_")
+    return name if name in METRICS else None
+
+
+def default_threshold(metric: str | None) -> float:
+    """The threshold where none is given; NaN for a metric that has none."""
+    return _THRESHOLDS.get(metric or "", math.nan)
