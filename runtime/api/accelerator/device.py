@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from time import perf_counter
 from typing import ParamSpec, TypeVar
@@ -137,10 +138,22 @@ class Accelerator:
         self._facts.machine = machines.load(bitfile or machines.DEFAULT)
         self._flags.bitfile = bitfile
 
+    @contextmanager
+    def _with_machine(self, bitfile: str) -> Iterator[None]:
+        """Choose a machine, if one is named, for good unless what follows fails."""
+        before = self._flags.bitfile
+        if bitfile:
+            self._choose_machine(bitfile)
+        try:
+            yield
+        except BaseException:
+            self._choose_machine(before)
+            raise
+
     def _read(self, paths: Sequence[str | os.PathLike[str]]) -> list[tuple[Artifact, Batch]]:
         return [load(path) for path in paths]
 
-    def _load(self, networks: Sequence[tuple[Artifact, Batch]], beside: object = None) -> None:
+    def _load(self, networks: Sequence[tuple[Artifact, Batch]], beside: object = None) -> Loaded:
         """Make networks ready to run, in place of those that are loaded.
 
         Args:
@@ -162,7 +175,9 @@ class Accelerator:
         with self._changing:
             ready = [LoadedNetwork(artifact, batch, engine) for artifact, batch in networks]
             self._unload()
-            batch = networks[0][1]
+            batch, programs = networks[0][1], [*ready[0].programs.values()]
+            if programs and not self._flags.bitfile:
+                self._facts.machine = programs[0].machine
             self._claim = claim(
                 cards=batch.cards,
                 clusters=batch.clusters,
@@ -174,6 +189,7 @@ class Accelerator:
             self._facts.networks, self._facts.batch = ready, batch
             self._facts.card = self._claim.cards[0]
             self._facts.init_seconds = perf_counter() - start
+            return self._loaded
 
     def _ready(self, stage: str) -> Loaded:
         loaded = self._loaded

@@ -13,6 +13,7 @@ from tilewright.runtime.api.accelerator.errors import AcceleratorError
 from tilewright.runtime.api.accelerator.facts import Facts, Network
 from tilewright.runtime.api.accelerator.flag_table import BY_NAME
 from tilewright.runtime.api.accelerator.information import INFORMATION, HostTimeWarning, get_information
+from tilewright.runtime.api.accelerator.networks.binary import Batch
 
 MakeFacts = Callable[..., Facts]
 DOCUMENTED = [
@@ -39,7 +40,7 @@ def test_answers_have_the_type_of_the_table(
 
 def test_what_is_known_of_a_network_and_its_machine(facts_of: MakeFacts, integer_network: Network) -> None:
     facts = facts_of(integer_network, integer_network)
-    facts.flags.set({"nclusters": 2, "nfpgas": 3, "imgs_per_cluster": 4})
+    facts.batch = Batch(cards=3, clusters=2, images=4)
     facts.most_cards = 64
     expected = {
         "numcluster": 2,
@@ -60,7 +61,7 @@ def test_what_is_known_of_a_network_and_its_machine(facts_of: MakeFacts, integer
         "outnames": "probabilities;probabilities",
     }
     assert {name: get_information(name, facts) for name in expected} == expected
-    facts.flags.set("nobatch", 1)
+    facts.batch = Batch(cards=3, clusters=2, images=4, together=1)
     assert get_information("numbatch", facts) == 12
     facts.busy = lambda: True
     assert get_information("busy_comp", facts) == 1
@@ -81,9 +82,9 @@ def test_hwtime_is_modelled_for_the_images_of_a_cluster(facts_of: MakeFacts, int
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert get_information("hwtime", facts) == one
-        facts.flags.set({"nclusters": 4, "nfpgas": 2})
+        facts.batch = Batch(cards=2, clusters=4)
         assert get_information("hwtime", facts) == one
-        facts.flags.set("imgs_per_cluster", 3)
+        facts.batch = Batch(cards=2, clusters=4, images=3)
         assert get_information("hwtime", facts) == 3 * one
 
 

@@ -15,8 +15,10 @@ from tilewright.errors import TilewrightError
 from ....artifact.artifact import Artifact
 from ....artifact.manifest import TensorSpec
 from ....compiler import reach
+from ....isa.encoding import Queue
 from ...network import prepare
 from ..errors import AcceleratorError
+from ..facts import Network
 from ..flags import Flags
 from .arrays import images_of
 from .binary import Batch
@@ -65,6 +67,10 @@ def compile_network(
     if picture is not None:
         sizes = [_picture_size(picture, declared)]
     wanted, images = _shapes(declared, sizes, shapes)
+    held = _leading(wanted)
+    if batch.images % held == 0:
+        # The network itself takes several images of a cluster at once.
+        batch = replace(batch, images=batch.images // held)
     batch = replace(batch, images=batch.images * images)
     layers = layers if layers > 0 else flags.nlayers
     cut = {"layers": layers if layers > 0 else None, "without_last": flags.lremove}
@@ -93,7 +99,22 @@ def compile_network(
             expected=", ".join(f"{each.name} {shape_text(each.shape or ())}" for each in declared),
             found=", ".join(f"{name} {list(shape)}" for name, shape in wanted.items()),
         ) from error
+    _check_instructions(artifact, flags.max_instr)
     return artifact, batch
+
+
+def _check_instructions(artifact: Artifact, limit: int) -> None:
+    if not limit:
+        return
+    programs = Network(artifact).programs.values()
+    count = sum(len(program.instructions(queue)) for program in programs for queue in Queue)
+    if count > limit:
+        raise AcceleratorError(
+            "the program is longer than max_instr allows",
+            stage="Compile",
+            expected=f"at most {limit} instructions",
+            found=count,
+        )
 
 
 def _checked(model: object) -> str:
@@ -157,6 +178,12 @@ def _shapes(
             "the sizes are of different numbers of images", stage="Compile", found=", ".join(map(str, sizes))
         )
     return found, counts.pop() if counts else 1
+
+
+def _leading(wanted: Mapping[str, Declared]) -> int:
+    """The images that the network takes in one run: the first extent of all its inputs, where they have the same."""
+    first = {shape[0] for shape in wanted.values() if len(shape) > 1}
+    return (first.pop() if len(first) == 1 else 1) or 1
 
 
 def _declares(declared: DeclaredInput, wanted: Declared) -> bool:
