@@ -115,13 +115,6 @@ class Accelerator:
     def _batch(self, cards: int = 1, clusters: int = 1) -> Batch:
         """The batch by the flags, or by arguments that are not 1."""
         flags = self._flags
-        if flags.mvbatch and flags.imgs_per_cluster % 4:
-            raise AcceleratorError(
-                "mvbatch gives each of four units images of its own",
-                stage="SetFlag",
-                expected="imgs_per_cluster a multiple of 4",
-                found=flags.imgs_per_cluster,
-            )
         return Batch(
             cards if cards != 1 else flags.nfpgas,
             clusters if clusters != 1 else flags.nclusters,

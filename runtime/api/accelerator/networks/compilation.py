@@ -61,6 +61,13 @@ def compile_network(
     Raises:
         TilewrightError: the model cannot be read or compiled, or does not allow the sizes.
     """
+    if flags.mvbatch and batch.images % 4:
+        raise AcceleratorError(
+            "mvbatch gives each of four units images of its own",
+            stage="Compile",
+            expected="imgs_per_cluster a multiple of 4",
+            found=batch.images,
+        )
     path = _checked(model)
     editing = reach("frontend.onnx.edit", "compiling a model")
     declared = [DeclaredInput(*each) for each in editing.declared_inputs(path)]
