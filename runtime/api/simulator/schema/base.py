@@ -68,7 +68,7 @@ class InferenceSessionParameters(_Parameters):
 
     input_model_path: _Path
     input_encodings_path: _OptionalPath = Field(
-        None, validation_alias=AliasChoices("input_encodings_path", "input_encondings_path")
+        default=None, validation_alias=AliasChoices("input_encodings_path", "input_encondings_path")
     )
     use_cuda: bool = False
 
@@ -106,20 +106,20 @@ class InferenceCheckerParameters(_Parameters):
 
     input_model_path_0: _Path = Field(validation_alias=AliasChoices("input_model_path_0", "input_model_path0"))
     input_encodings_path_0: _OptionalPath = Field(
-        None,
+        default=None,
         validation_alias=AliasChoices(
             "input_encodings_path_0", "input_encodings_path0", "input_encondings_path_0", "input_encondings_path0"
         ),
     )
     input_model_path_1: _Path = Field(validation_alias=AliasChoices("input_model_path_1", "input_model_path1"))
     input_encodings_path_1: _OptionalPath = Field(
-        None,
+        default=None,
         validation_alias=AliasChoices(
             "input_encodings_path_1", "input_encodings_path1", "input_encondings_path_1", "input_encondings_path1"
         ),
     )
     input_data_path: _Path
-    metric: _Metric = Field("snr", validation_alias=AliasChoices("metric", "meric"))
+    metric: _Metric = Field(default="snr", validation_alias=AliasChoices("metric", "meric"))
     threshold: float = Field(default_factory=lambda fields: default_threshold(fields.get("metric")))
     use_cuda: bool = False
 
