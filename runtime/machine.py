@@ -73,6 +73,22 @@ class CycleConstants:
 
 
 @dataclass(frozen=True)
+class EnergyConstants:
+    """Constants of the energy model. No program depends on them: they are not part of a machine, but of its file."""
+
+    mac_picojoules: Annotated[
+        float, Bounds(0, 10**6, "pJ", "energy of an 8-bit multiplication and its 32-bit addition", whole=False)
+    ]
+    dram_byte_picojoules: Annotated[
+        float, Bounds(0, 10**6, "pJ", "energy of a byte that is read from DRAM or written to it", whole=False)
+    ]
+    idle_watts: Annotated[
+        float, Bounds(0, 10**4, "W", "power of the accelerator's chip, whatever it does", whole=False)
+    ]
+    board_watts: Annotated[float, Bounds(0, 10**4, "W", "power of the rest of the card, whatever it does", whole=False)]
+
+
+@dataclass(frozen=True)
 class Machine:
     """One accelerator build. Make it with ``load`` or ``from_json``; the constructor validates as well.
 
@@ -183,27 +199,41 @@ def from_json(text: str, source: str = "machine description") -> Machine:
     """Parse and validate a machine description.
 
     Args:
-        text: a JSON object with ``format``, every field of ``Machine``, and ``timing``. A number may be written as an
-            object ``{"value": number, "origin": text}`` that says where it comes from.
+        text: a JSON object with ``format``, every field of ``Machine``, ``timing``, and ``energy`` or not. A number may
+            be written as an object ``{"value": number, "origin": text}`` that says where it comes from.
         source: what to call the text in messages, usually its path.
 
     Raises:
         MachineError: the text is not JSON, a field is missing, unknown, of the wrong kind, out of range or contradicts
             another; the message names the field.
     """
+    return _parse(text, source)[0]
+
+
+def _parse(text: str, source: str) -> tuple[Machine, EnergyConstants | None]:
     origin = Source(source, MachineError)
     values = parse(text, origin, parse_constant=float)
+    energy: object = None
     if isinstance(values, dict):
         version = values.pop("format", None)
         if version != FORMAT_VERSION:
             origin.refuse("format", "is not a known version", FORMAT_VERSION, shortened(version))
         values = _without_notes(values, origin)
+        energy = values.pop("energy", None)
     try:
-        return read(Machine, values, origin)
+        constants = None if energy is None else read(_Energy, {"energy": energy}, origin).energy
+        return read(Machine, values, origin), constants
     except MachineError as error:
         # The constructor knows the rules between fields, but not the name of the file.
         error.message = error.message.replace(_SOURCE.name, source, 1)
         raise
+
+
+@dataclass(frozen=True)
+class _Energy:
+    """What a machine file has beside the machine, so that messages name its fields in full."""
+
+    energy: EnergyConstants
 
 
 def _without_notes(values: Mapping[str, object], source: Source, prefix: str = "") -> dict[str, object]:
@@ -212,8 +242,8 @@ def _without_notes(values: Mapping[str, object], source: Source, prefix: str = "
     for name, entry in values.items():
         if not isinstance(entry, dict):
             continue
-        if name == "timing" and not prefix:
-            plain[name] = _without_notes(entry, source, "timing.")
+        if name in ("timing", "energy") and not prefix:
+            plain[name] = _without_notes(entry, source, f"{name}.")
         elif set(entry) == {"value", "origin"} and isinstance(entry["origin"], str) and entry["origin"]:
             plain[name] = entry["value"]
         else:
@@ -232,6 +262,20 @@ def load(name_or_path: str | Path) -> Machine:
     Raises:
         MachineError: neither a sample nor a readable file, or an invalid description.
     """
+    return _parse(*_text_of(name_or_path))[0]
+
+
+def load_energy(name_or_path: str | Path) -> EnergyConstants | None:
+    """The constants of the energy model of a machine, by its name or file as for `load`; None where it states none.
+
+    Raises:
+        MachineError: as for `load`.
+    """
+    return _parse(*_text_of(name_or_path))[1]
+
+
+def _text_of(name_or_path: str | Path) -> tuple[str, str]:
+    """The description, and the name of its file."""
     name = str(name_or_path).lower()
     path = Path(__file__).parent / "machines" / f"{name}.json" if name in samples() else Path(name_or_path)
     try:
@@ -246,4 +290,4 @@ def load(name_or_path: str | Path) -> Machine:
             f"machine {str(name_or_path)!r} is neither a sample nor a readable file ({reason})",
             hint=f"Samples: {', '.join(samples())}.",
         ) from None
-    return from_json(text, str(path.name))
+    return text, str(path.name)

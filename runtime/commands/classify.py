@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max_bs",
         "--max-bs",
-        type=_count,
+        type=positive,
         default=1,
         metavar="N",
         help="Images that are computed together. Default: 1.",
@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preprocess_workers",
         "--preprocess-workers",
-        type=_count,
+        type=positive,
         default=1,
         metavar="N",
         help="Threads that decode images. Default: 1.",
@@ -98,7 +98,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _count(text: str) -> int:
+def positive(text: str) -> int:
+    """A number of things on the command line."""
     count = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
     if not count:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")

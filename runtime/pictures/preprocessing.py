@@ -17,6 +17,7 @@ from tilewright import limits
 from tilewright.errors import InputError, UsageError
 
 from ..artifact.manifest import NUMPY_DTYPES
+from ..compiler import NotInstalledError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -169,16 +170,15 @@ class Preprocessing:
             dtype: its element type.
 
         Raises:
-            InputError: the file cannot be read as an image, or costs too much to resize; names it. Or Pillow is not
-                installed.
+            InputError: the file cannot be read as an image, or costs too much to resize; names it.
+            NotInstalledError: Pillow is not installed.
         """
         try:
             from .image_file import read_image, too_large
         except ModuleNotFoundError as error:
             if error.name != "PIL":
                 raise
-            hint = "Install Tilewright with its extra 'pictures': pip install 'tilewright[pictures]'"
-            raise InputError("reading images needs the package 'pillow', which is not installed", hint=hint) from None
+            raise NotInstalledError("reading images", "pillow") from None
 
         channels, height, width = self._extents(shape)
         image = read_image(file, self._mode(channels))

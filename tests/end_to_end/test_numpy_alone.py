@@ -46,6 +46,7 @@ Run, inspect and measure networks that Tilewright has compiled.
 Commands:
   run       Run an artifact and print its outputs.
   classify  Classify the images of a folder, and tell how fast.
+  power     Tell throughput, latency and power on synthetic images: measured here, modelled for the accelerator.
   inspect   Show what is in an artifact or a model.
   simulate  Print the modelled time of each layer on the accelerator.
   verify    Check an artifact, and who vouches for it.

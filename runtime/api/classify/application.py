@@ -81,6 +81,27 @@ def with_last_layer(artifact: Artifact, engine: str, integers: Callable[[int, st
     return with_parameters(artifact, engine, {own.name: Parameters(values.reshape(own.weights.shape))})
 
 
+def open_network(
+    artifact: Artifact, *, engine: str | None = None, weights: str | os.PathLike[str] | None = None
+) -> tuple[Artifact, str]:
+    """The artifact to run, and by which engine.
+
+    Args:
+        engine: by default the one that stands for the accelerator.
+        weights: the file of integers of the last layer, if they are to be replaced.
+
+    Raises:
+        UsageError: there is no such engine.
+        TilewrightError: as `with_last_layer`.
+    """
+    if engine is not None and engine not in ENGINES:
+        raise UsageError("unknown engine", expected=" or ".join(ENGINES), found=repr(engine))
+    chosen = choose_engine(artifact, engine or accelerator_engine(artifact))
+    if weights is None:
+        return artifact, chosen
+    return with_last_layer(artifact, chosen, lambda count, what: read_integers(weights, count, what)), chosen
+
+
 class Application:
     """A network loaded to classify images. Use it as a context manager, or call `close` when done.
 
@@ -110,12 +131,8 @@ class Application:
         label_offset: int | None = None,
     ) -> None:
         opened = artifact if isinstance(artifact, Artifact) else Artifact.open(Path(artifact))
-        if engine is not None and engine not in ENGINES:
-            raise UsageError("unknown engine", expected=" or ".join(ENGINES), found=repr(engine))
-        chosen = choose_engine(opened, engine or accelerator_engine(opened))
         self.classifier = Classifier(opened, preprocessing, label_offset)
-        if weights is not None:
-            opened = with_last_layer(opened, chosen, lambda count, what: read_integers(weights, count, what))
+        opened, chosen = open_network(opened, engine=engine, weights=weights)
         self.batch = batch
         # Whatever is in the buffers is in the session's queue.
         self.session = load(opened, engine=chosen, workers=os.cpu_count() or 1, queue=BUFFERS * batch)

@@ -30,11 +30,31 @@ def test_samples_have_the_published_sizes() -> None:
     assert machine.load("m4096").dram_bytes_per_cycle == pytest.approx(19.2e9 * 0.85 / 250e6)
 
 
-def test_every_timing_constant_of_a_sample_states_its_origin() -> None:
+def test_every_constant_of_a_model_states_its_origin() -> None:
     for name in machine.samples():
         path = Path(machine.__file__).parent / "machines" / f"{name}.json"
-        timing = json.loads(path.read_text())["timing"]
-        assert all(entry["origin"] for entry in timing.values())
+        description = json.loads(path.read_text())
+        for constants in (description["timing"], description["energy"]):
+            assert all(entry["origin"] for entry in constants.values())
+
+
+def test_the_energy_constants_are_of_the_file_and_not_of_the_machine(tmp_path: Path) -> None:
+    constants = {"mac_picojoules": 0.5, "dram_byte_picojoules": 10, "idle_watts": 1, "board_watts": {"value": 2.5}}
+    path = tmp_path / "m.json"
+    path.write_text(json.dumps(sample()))
+    assert machine.load(path) == machine.load("s256")
+    assert machine.load_energy(path) is None
+    constants["board_watts"] = {"value": 2.5, "origin": "a data sheet"}
+    path.write_text(json.dumps({**sample(), "energy": constants}))
+    assert machine.load(path) == machine.load("s256")
+    assert machine.load_energy(path) == machine.EnergyConstants(0.5, 10, 1, 2.5)
+    assert refused({**sample(), "energy": {**constants, "idle_watts": -1}}) == (
+        "m.json: field 'energy.idle_watts' (power of the accelerator's chip, whatever it does) is out of range; "
+        "expected 0 to 10000 W, found -1"
+    )
+    del constants["idle_watts"]
+    assert refused({**sample(), "energy": constants}) == "m.json: field 'energy.idle_watts' is missing"
+    assert refused({**sample(), "energy": 3}) == "m.json: field 'energy' is not an object; found 3"
 
 
 def test_values_survive_json_and_the_hash_ignores_only_the_name() -> None:

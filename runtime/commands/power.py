@@ -1,0 +1,104 @@
+"""``tilewright power``: throughput, latency and power on synthetic images, as ResNet50-PYNQ tells them."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .classify import positive
+
+if TYPE_CHECKING:
+    from ..api.classify.power import Measured, Modelled
+
+HELP = """\
+Tell throughput, latency and power on synthetic images: measured here, modelled for the accelerator.
+
+Examples:
+  tilewright power --xclbin resnet50.twa
+  tilewright power --xclbin resnet50.twa --bs 100 --reps 10 --json
+"""
+
+_SHELL = "xilinx_u250_xdma_201830_2"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        "--xclbin",
+        type=Path,
+        default=Path("resnet50.xclbin"),
+        metavar="FILE.twa",
+        help="The network: an artifact made by `tilewright compile`. Default: resnet50.xclbin.",
+    )
+    parser.add_argument(
+        "--fcweights",
+        type=Path,
+        metavar="FILE.csv",
+        help="Integers that replace those of the last layer, as for `tilewright classify`.",
+    )
+    parser.add_argument(
+        "--shell", default=_SHELL, metavar="NAME", help=f"Which of several cards; here is one. Default: {_SHELL}."
+    )
+    parser.add_argument("--bs", type=positive, default=1, metavar="N", help="Images of a call. Default: 1.")
+    parser.add_argument("--reps", type=positive, default=100, metavar="N", help="Calls. Default: 100.")
+    parser.add_argument("--engine", metavar="ENGINE", help="What computes here, as for `tilewright classify`.")
+    parser.add_argument(
+        "--machine",
+        metavar="MACHINE",
+        help="A machine file that states energy constants. Default: that of the machine that the network was compiled "
+        "for, if it comes with Tilewright.",
+    )
+
+
+def run(arguments: argparse.Namespace) -> str:
+    """What it prints.
+
+    Raises:
+        TilewrightError: the artifact, the weights or the machine do not fit.
+    """
+    import os
+
+    from ..api.classify.application import open_network
+    from ..api.classify.power import measure, model
+    from ..artifact.artifact import Artifact
+    from ..report.table import json_text
+    from ..session import load
+
+    stored = Artifact.open(arguments.xclbin)
+    artifact, engine = open_network(stored, engine=arguments.engine, weights=arguments.fcweights)
+    modelled = None
+    if stored.manifest.device_programs:
+        modelled = model(stored, batch=arguments.bs, machine=arguments.machine)
+    with load(artifact, engine=engine, workers=os.cpu_count() or 1, queue=arguments.bs) as session:
+        measured = measure(session, batch=arguments.bs, repetitions=arguments.reps)
+    if arguments.json:
+        found = {**asdict(measured), "latency": measured.latency, "images_per_second": measured.images_per_second}
+        found["engine"] = engine
+        return json_text({"measured": found, "modelled": None if modelled is None else asdict(modelled)})
+    return _text(measured, modelled, engine)
+
+
+def _text(measured: Measured, modelled: Modelled | None, engine: str) -> str:
+    def line(what: str, value: str) -> str:
+        return f"  {what + ':':<17}{value}\n"
+
+    host = "cannot be read" if measured.watts is None else f"{measured.watts:.1f} W (of all programs)"
+    text = (
+        f"Measured on this processor, engine {engine}, {measured.repetitions} calls, batch {measured.batch}\n"
+        + line("Throughput", f"{int(measured.images_per_second)} FPS")
+        + line("Latency", f"{measured.latency * 1e3:.3f} ms")
+        + line("Processor power", host)
+    )
+    if modelled is None:
+        return text + "Nothing is modelled: the network holds nothing for the accelerator.\n"
+    return (
+        text
+        + f"Modelled on {modelled.machine}, not measured on silicon\n"
+        + line("Throughput", f"{int(modelled.images_per_second)} FPS")
+        + line("Latency", f"{modelled.latency * 1e3:.3f} ms")
+        + line("Energy", f"{modelled.joules * 1e3:.3f} mJ a call, above idle")
+        + line("FPGA power", f"{modelled.chip_watts:.1f} W")
+        + line("Board power", f"{modelled.board_watts:.1f} W")
+    )
