@@ -33,6 +33,7 @@ from .options import CompileOptions, option
 from .pipeline import cpu_pipeline, device_pipeline, float_pipeline
 from .progress import ProgressReport, StageTimes, progress_bars
 from .quantization import brings_quantization, quantize_module
+from .report.layers import layers
 from .report.placement import placement
 from .run_passes import observers, run_passes
 
@@ -82,6 +83,7 @@ def build(model: Model, options: CompileOptions) -> Package:
         _add_integer_engines(package, module, target, machine, places, options)
     floating = clone_module(module)
     run_passes(float_pipeline(), floating, options)
+    package.details.setdefault("layers", [asdict(layer) for layer in layers(floating)])
     add_engine(package, "float", floating, target, strict=options.strict, report=options.report)
     if options.time_passes:
         others = {stage: seconds for stage, seconds in stages.seconds.items() if not stage.startswith("passes")}
@@ -149,6 +151,7 @@ def _add_integer_engines(
     run_passes(pipeline, quantized, options)
     package.details["machine"] = machine.name
     package.details["placement"] = [asdict(op) for op in placement(quantized)]
+    package.details["layers"] = [asdict(layer) for layer in layers(quantized)]
     for name, variant in (("device", quantized), ("software", software)):
         add_engine(package, name, variant, target, machine=machine, strict=options.strict, report=options.report)
     add_device_arrays(package, quantized)

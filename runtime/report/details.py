@@ -9,6 +9,7 @@ from tilewright.errors import ArtifactError
 
 from ..artifact.artifact import Artifact
 from ..artifact.json_dataclasses import Source, read
+from .layers import Layer
 from .placement import PlacedOp
 
 
@@ -20,12 +21,14 @@ class Details:
         machine: what the device programs were made for; ``None`` without any.
         warnings: sentences of the compiler.
         placement: each op of engine ``device``, in order of execution.
+        layers: the shapes of the ops of the preferred engine, in order of execution.
         preprocessing: the fields of `Preprocessing` with which images became calibration data; ``None`` without images.
     """
 
     machine: str | None = None
     warnings: tuple[str, ...] = ()
     placement: tuple[PlacedOp, ...] = ()
+    layers: tuple[Layer, ...] = ()
     preprocessing: Mapping[str, object] | None = None
 
 
