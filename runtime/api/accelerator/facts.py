@@ -12,6 +12,8 @@ from ...artifact.manifest import TensorSpec
 from ...isa.program import Program
 from ...machine import Machine
 from ...report.simulation import Simulation, device_programs, simulate_artifact
+from ...simulator.cycles import Timeline, simulate
+from ...simulator.verifier import verify
 from .flags import Flags
 from .networks.binary import Batch
 
@@ -40,6 +42,16 @@ class Network:
     def programs(self) -> dict[str, Program]:
         """Its device programs by name; none where it is computed in floating point."""
         return device_programs(self.artifact, "GetInfo") if self.on_device else {}
+
+    @property
+    def machine(self) -> Machine | None:
+        """What it was compiled for; ``None`` where nothing runs on the accelerator."""
+        return next((program.machine for program in self.programs.values()), None)
+
+    @cached_property
+    def timelines(self) -> dict[str, Timeline]:
+        """Its device programs in modelled time, by name."""
+        return {name: simulate(verify(program, program.machine)) for name, program in self.programs.items()}
 
     @cached_property
     def simulation(self) -> Simulation | None:

@@ -12,9 +12,7 @@ import tilewright
 from tilewright.errors import TilewrightWarning, warn
 
 from ...artifact.manifest import TensorSpec
-from ...isa.encoding import Queue
-from ...simulator.cycles import simulate
-from ...simulator.verifier import verify
+from .debug.layers import units
 from .errors import AcceleratorError
 from .facts import VERSIONS, Facts
 from .flag_table import BY_NAME
@@ -98,21 +96,7 @@ def _print_flags(facts: Facts) -> None:
 
 
 def _print_units(facts: Facts) -> None:
-    print(units_text(facts))
-
-
-def units_text(facts: Facts) -> str:
-    """How long each unit of the cluster is busy in a run of each device program, by the cycle model."""
-    lines: list[str] = []
-    for network in facts.networks:
-        for name, program in network.programs.items():
-            timeline = simulate(verify(program, program.machine))
-            busy = dict.fromkeys(Queue, 0)
-            for event in timeline.events:
-                busy[event.queue] += event.cost.unit
-            units = ", ".join(f"{queue.name} {cycles}" for queue, cycles in busy.items())
-            lines.append(f"{name}: busy cycles of {timeline.cycles:.0f}, modelled: {units}")
-    return "\n".join(lines or ["nothing runs on the accelerator"])
+    print("\n".join(units(network) for network in facts.networks))
 
 
 INFORMATION = {

@@ -126,7 +126,7 @@ def test_what_is_printed(
     get_information("hwdebug", facts)
     assert capsys.readouterr().out.startswith("device_0: busy cycles of 4083, modelled: LD ")
     get_information("hwdebug", facts_of(float_network))
-    assert capsys.readouterr().out == "nothing runs on the accelerator\n"
+    assert capsys.readouterr().out == "nothing of this network runs on the accelerator\n"
 
 
 def test_unknown_names(facts_of: MakeFacts) -> None:

@@ -1,0 +1,201 @@
+"""What the letters of ``debug`` tell of the layers of a network, as text; all times are modelled, none is measured."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from ....isa.encoding import Queue
+from ....machine import Machine
+from ....report.details import details_of
+from ....report.layers import Layer
+from ....report.table import Column, Table, on_one_line
+from ..facts import Network
+
+GIGABYTE = 2**30
+"""Bytes of what the reports call GB, as the SDK's do."""
+
+
+def gigabytes_per_second(count: int, seconds: float) -> float:
+    """A bandwidth as the reports give it; 0 where no time passes."""
+    return count / seconds / GIGABYTE if seconds else 0.0
+
+
+def expected_seconds(operations: int, machine: Machine) -> float:
+    """What operations take at the full rate of one cluster: operations / (2·MACs·clock)."""
+    return operations / (2 * machine.cluster_macs_per_cycle * machine.clock_hertz)
+
+
+def layers_of(network: Network) -> tuple[Layer, ...]:
+    """The shapes of the layers, as the artifact records them; none in artifacts of older compilers."""
+    return details_of(network.artifact).layers
+
+
+def layer_lines(network: Network) -> str:
+    """Letter ``b``: a line for each layer with its type, name, number, shapes, window and buffers."""
+    layers = layers_of(network)
+    numbers = {layer.name: index for index, layer in enumerate(layers)}
+    return (
+        "\n".join(_line(index, layer, numbers) for index, layer in enumerate(layers)) or "the layers are not recorded"
+    )
+
+
+def _line(index: int, layer: Layer, numbers: dict[str, int]) -> str:
+    window = [
+        f"{name}={'x'.join(map(str, extents))}"
+        for name, extents in (
+            ("k", layer.kernel),
+            ("stride", layer.strides),
+            ("dilation", layer.dilations),
+            ("pad", layer.pads),
+            ("opad", layer.output_padding),
+        )
+        if extents
+    ]
+    producers = ",".join(str(numbers[name]) if name in numbers else "input" for name in layer.operands)
+    inputs = " ".join(f"in={_map(shape)}" for shape in layer.inputs)
+    parts = [layer.op, on_one_line(layer.name), f"id={index}", inputs, f"out={_map(layer.output)}", *window]
+    return " ".join([part for part in parts if part] + [f"{producers}->{index}"])
+
+
+def _map(shape: Sequence[int]) -> str:
+    """A shape as (Z,H,W,P): depth, rows, columns, planes; what is missing is 1."""
+    planes, extents = (shape[1], shape[2:]) if len(shape) > 1 else ((*shape, 1)[0], ())
+    return f"({','.join(map(str, (1, 1, 1, *extents)[-3:]))},{planes})"
+
+
+def layer_list(network: Network) -> str:
+    """Letter ``n``: number, name and type of each layer."""
+    layers = layers_of(network)
+    return "\n".join(f"{index} {on_one_line(each.name)} {each.op}" for index, each in enumerate(layers))
+
+
+def strategy(network: Network) -> str:
+    """Letter ``s``: where each layer runs, why, and how it is cut into tiles there."""
+    placed = {op.name: op for op in details_of(network.artifact).placement}
+    table = Table([Column(key, key) for key in ("layer", "operator", "place", "tile", "keeps", "why")])
+    for layer in layers_of(network):
+        op = placed.get(layer.name)
+        table.add(
+            layer=layer.name,
+            operator=layer.op,
+            place=op.on if op is not None else "cpu",
+            tile="x".join(map(str, layer.tile)),
+            keeps=layer.stationary,
+            why=op.why if op is not None else "floating point",
+        )
+    return table.text()
+
+
+def formats(network: Network) -> str:
+    """Letter ``Q``: what the integers of each layer's result stand for."""
+    table = Table([Column(key, key) for key in ("layer", "format", "scale", "zero point", "smallest", "largest")])
+    for layer in layers_of(network):
+        row = {"layer": layer.name, "format": layer.dtype}
+        if layer.scale is not None:
+            row |= {"scale": f"{layer.scale:.6g}", "zero point": str(layer.zero_point)}
+        if layer.range is not None:
+            row |= {"smallest": f"{layer.range[0]:.6g}", "largest": f"{layer.range[1]:.6g}"}
+        table.add(**row)
+    return table.text()
+
+
+def instruction_counts(network: Network) -> str:
+    """Letter ``p``: how many instructions of each kind every layer takes."""
+    lines: list[str] = []
+    for name, timeline in network.timelines.items():
+        counts: dict[str, Counter[str]] = {}
+        for event in timeline.events:
+            counts.setdefault(event.layer or "(other)", Counter())[event.mnemonic] += 1
+        lines.append(f"{name}: {len(timeline.events)} instructions")
+        for layer, kinds in counts.items():
+            lines.append(f"  {on_one_line(layer)}: {', '.join(f'{n} {kind}' for kind, n in sorted(kinds.items()))}")
+    return "\n".join(lines or [NOTHING])
+
+
+def transfers(network: Network) -> str:
+    """Letter ``a``: the bytes that each layer loads and stores."""
+    lines: list[str] = []
+    for name, timeline in network.timelines.items():
+        moved: dict[str, Counter[Queue]] = {}
+        for event in timeline.events:
+            if event.cost.dram_bytes:
+                moved.setdefault(event.layer or "(other)", Counter())[event.queue] += event.cost.dram_bytes
+        lines.append(f"{name}: bytes of whole bursts")
+        for layer, queues in moved.items():
+            lines.append(f"  {on_one_line(layer)}: {queues[Queue.LD]} loaded, {queues[Queue.ST]} stored")
+    return "\n".join(lines or [NOTHING])
+
+
+def events(network: Network) -> str:
+    """Letter ``S``: every instruction with its modelled start and end, in cycles."""
+    return "\n".join(
+        f"{name} {each.queue.name} {each.index} {each.mnemonic} {each.start:.0f}-{each.end:.0f} "
+        f"{on_one_line(each.layer or '')}"
+        for name, timeline in network.timelines.items()
+        for each in timeline.events
+    ) or NOTHING  # fmt: skip
+
+
+def units(network: Network) -> str:
+    """Letter ``d``: how long each unit of the cluster is busy."""
+    lines: list[str] = []
+    for name, timeline in network.timelines.items():
+        busy = dict.fromkeys(Queue, 0)
+        for event in timeline.events:
+            busy[event.queue] += event.cost.unit
+        cycles = ", ".join(f"{queue.name} {count}" for queue, count in busy.items())
+        lines.append(f"{name}: busy cycles of {timeline.cycles:.0f}, modelled: {cycles}")
+    return "\n".join(lines or [NOTHING])
+
+
+def efficiency(network: Network) -> Table:
+    """Expected against modelled time and bandwidth of each layer on the device, for one image on one cluster."""
+    columns = [
+        Column("layer", "layer"),
+        Column("operator", "operator"),
+        Column("operations", "ops", show=lambda count: f"{count:,}", right=True),
+        Column("bytes", "bytes", show=lambda count: f"{count:,}", right=True),
+        Column("expected_ms", "expected (ms)", show=lambda ms: f"{ms:.4f}", right=True),
+        Column("modelled_ms", "modelled (ms)", show=lambda ms: f"{ms:.4f}", right=True),
+        Column("expected_gbs", "expected (GB/s)", show=lambda rate: f"{rate:.3f}", right=True),
+        Column("modelled_gbs", "modelled (GB/s)", show=lambda rate: f"{rate:.3f}", right=True),
+        Column("efficiency", "efficiency", show=lambda share: f"{share:.3f}", right=True),
+    ]
+    table, machine, simulation = Table(columns), network.machine, network.simulation
+    if machine is None or simulation is None:
+        return table
+    for layer in simulation.layers:
+        operations, modelled = 2 * layer.macs, layer.cycles / machine.clock_hertz
+        expected = expected_seconds(operations, machine)
+        table.add(
+            layer=layer.name,
+            operator=layer.op,
+            operations=operations,
+            bytes=layer.dram_bytes,
+            expected_ms=expected * 1e3,
+            modelled_ms=modelled * 1e3,
+            expected_gbs=gigabytes_per_second(layer.dram_bytes, expected) if operations else None,
+            modelled_gbs=gigabytes_per_second(layer.dram_bytes, modelled),
+            efficiency=expected / modelled if operations and modelled else None,
+        )
+    return table
+
+
+REGION_ALIGNMENT = 4096
+"""Bytes that the address of a region is a multiple of."""
+
+NOTHING = "nothing of this network runs on the accelerator"
+"""What is told of instructions where there are none."""
+
+
+def addresses(networks: Sequence[Network]) -> str:
+    """Letter ``c``: where the regions of each device program lie in the memory of a card, one after the other."""
+    lines: list[str] = []
+    address = 0
+    for network in networks:
+        for name, program in network.programs.items():
+            for region in program.regions:
+                lines.append(f"{name} {region.name} ({region.kind.value}): {address:#x}, {region.size} bytes")
+                address += -(-region.size // REGION_ALIGNMENT) * REGION_ALIGNMENT
+    return "\n".join(lines or [NOTHING])
