@@ -4,49 +4,32 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import wraps
 from time import perf_counter
-from typing import ParamSpec, TypeVar
 
-from tilewright.errors import TilewrightError
+import numpy as np
 
 from ... import machine as machines
 from ...artifact.artifact import Artifact
 from ...device import check_machine
 from ..cards import CARDS, Claim, claim
-from .errors import AcceleratorError
+from .debug.report import DebugReport
+from .errors import AcceleratorError, documented
 from .facts import Facts, Generation
 from .flags import Flags
 from .information import Answer, get_information
+from .low_level import LowLevelCalls
 from .networks.arrays import Results
 from .networks.binary import Batch, load
 from .networks.loaded import FLOAT, SOFTWARE, Loaded, LoadedNetwork
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from .weights import with_weights
 
 _ENGINES = {1: SOFTWARE, 2: FLOAT}
 """What Run computes with by the flag ``runsw``, where that is not 0."""
 
 
-def documented(method: Callable[P, R]) -> Callable[P, R]:
-    """Make the errors of a method those that the API documents."""
-
-    @wraps(method)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return method(*args, **kwargs)
-        except AcceleratorError:
-            raise
-        except TilewrightError as error:
-            raise AcceleratorError(str(error)) from error
-
-    return call
-
-
-class Accelerator:
+class Accelerator(LowLevelCalls):
     """An accelerator: one network, or several that were loaded together, on cards of its own.
 
     Each object takes the next virtual card when it loads a network; there are as many as are asked for. All methods may
@@ -59,6 +42,7 @@ class Accelerator:
         self._flags = Flags()
         self._facts = Facts(self._flags, self._generation, machines.load(machines.DEFAULT), most_cards=CARDS)
         self._facts.busy = self._busy
+        self._report = DebugReport(self._facts)
         # Of what is loaded: whoever computes with it meanwhile keeps it.
         self._changing = threading.RLock()
         self._loaded: Loaded | None = None
@@ -178,11 +162,28 @@ class Accelerator:
                 beside=beside,
                 clusters_per_card=self._facts.machine.clusters,
             )
-            self._loaded = Loaded(ready, only_float32=self._generation == 2)
+            self._loaded = self._together(ready)
             self._facts.networks, self._facts.batch = ready, batch
             self._facts.card = self._claim.cards[0]
             self._facts.init_seconds = perf_counter() - start
+            self._report.initialised()
             return self._loaded
+
+    def _together(self, networks: Sequence[LoadedNetwork]) -> Loaded:
+        return Loaded(networks, only_float32=self._generation == 2, check=self._report.before_run)
+
+    def _write_weights(self, weights: np.ndarray, bias: np.ndarray | None, node: int) -> None:
+        """Load the network again with other weights in a layer; what was put and not yet taken is lost."""
+        with self._changing:
+            loaded = self._ready("WriteWeights")
+            if len(loaded.networks) != 1:
+                found = len(loaded.networks)
+                raise AcceleratorError("weights of which network?", stage="WriteWeights", expected="one", found=found)
+            (network,) = loaded.networks
+            changed = with_weights(network.artifacts, weights, bias, node, warnings="w" in self._flags.debug)
+            ready = LoadedNetwork(network.artifact, network.batch, network.engine, changed)
+            self._loaded, self._facts.networks = self._together([ready]), [ready]
+            loaded.close()
 
     def _ready(self, stage: str) -> Loaded:
         loaded = self._loaded
@@ -193,8 +194,11 @@ class Accelerator:
 
     def _run(self, images: object, engine: str | None = None) -> Results:
         start = perf_counter()
-        results = self._ready("Run").run(images, engine or _ENGINES.get(self._flags.runsw))
+        loaded = self._ready("Run")
+        results = loaded.run(images, engine or _ENGINES.get(self._flags.runsw))
         self._facts.run_seconds = perf_counter() - start
+        if engine is None:
+            self._report.ran(images, results, lambda other: loaded.run(images, other))
         return results
 
     def _busy(self) -> bool:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
 from tilewright.errors import TilewrightError, TilewrightWarning
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 FAILED = -1
 """The return code of everything that went wrong."""
@@ -55,3 +62,18 @@ class InitError(AcceleratorError):
     def __init__(self, reason: str) -> None:
         super().__init__(f"Init failed: {reason}")
         self.args = ("Init failed",)
+
+
+def documented(method: Callable[P, R]) -> Callable[P, R]:
+    """Make the errors of a method those that the API documents."""
+
+    @wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(*args, **kwargs)
+        except AcceleratorError:
+            raise
+        except TilewrightError as error:
+            raise AcceleratorError(str(error)) from error
+
+    return call

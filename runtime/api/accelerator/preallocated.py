@@ -68,6 +68,7 @@ class PreallocatedResults(Accelerator):
             layers=_whole("nlayers", layers, -1),
         )
         self._facts.compile_seconds = perf_counter() - start
+        self._report.compiled(compiled[0])
         return compiled
 
     def _compile_into(

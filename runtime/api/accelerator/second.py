@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from .device import documented
 from .networks.loaded import FLOAT, SOFTWARE
 from .preallocated import Counts, PreallocatedResults
@@ -70,6 +72,19 @@ class FWDNXT(PreallocatedResults):
         Original: raised NameError.
         """
         self._run_into(result, images, FLOAT)
+
+    @documented
+    def WriteWeights(self, weight: np.ndarray, node: int) -> None:
+        """Give a layer of the loaded network other weights; what was put and not yet taken is lost.
+
+        Args:
+            weight: float32 [outputs, inputs, *kernel] in C order. On the device they keep the scales that the layer
+                has; what does not fit is cut off, with a warning.
+            node: which of the layers with weights, in the order of execution, from 0; -1 is the last.
+
+        Original: undocumented. Batch normalisation that was folded into the layer counts as part of its weights here.
+        """
+        self._write_weights(weight, None, node)
 
     @documented
     def GetResult(self, result: object) -> object:

@@ -94,6 +94,8 @@ class MDLA(PreallocatedResults):
             compile_network(path, self._flags, batch, shapes=shapes, samples=samples, samples_by=by) for path in paths
         ]
         self._facts.compile_seconds = perf_counter() - start
+        for artifact, _ in networks:
+            self._report.compiled(artifact)
         if outfile is not None:
             save(outfile, *networks[0])
         else:
@@ -172,6 +174,23 @@ class MDLA(PreallocatedResults):
     def Run_th(self, images: object, result: object = None) -> Returned | None:
         """As ``Run``, in floating point on the processor."""
         return self._computed(images, result, FLOAT)
+
+    @documented
+    def WriteWeights(self, weights: np.ndarray, bias: np.ndarray | int | None = None, node: int = -1) -> None:
+        """Give a layer of the loaded network other weights; what was put and not yet taken is lost.
+
+        Args:
+            weights: float32 [outputs, inputs, *kernel] in C order. On the device they keep the scales that the layer
+                has; what does not fit is cut off, with a warning.
+            bias: float32 [outputs]; None keeps those that are there; a number is the `node`, as in 2020.
+            node: which of the layers with weights, in the order of execution, from 0; -1 is the last.
+
+        Original: -1 was the last linear layer; other numbers are undocumented. Batch normalisation that was folded into
+        the layer counts as part of its weights here.
+        """
+        if isinstance(bias, int):
+            bias, node = None, bias
+        self._write_weights(weights, bias, node)
 
     @documented
     def GetResult(self, result: object = None) -> tuple[Returned | None, object] | object:

@@ -96,6 +96,7 @@ def compile_network(
             external_data=Path(path).parent,
             stationary=_STATIONARY[flags.convalgo],
             keep_float=() if flags.hwlinear else ("matmul",),
+            time_passes="I" in flags.debug,
         )
     except TilewrightError as error:
         if not changed:

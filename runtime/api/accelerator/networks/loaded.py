@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 
 from tilewright.errors import RequestTimeoutError
@@ -22,6 +22,8 @@ from .binary import Batch
 
 SOFTWARE, FLOAT = "software", "float"
 
+Check = Callable[[Sequence[Sequence[Image]]], None]
+
 
 class LoadedNetwork(Network):
     """A network, and a session for each engine that has been asked for.
@@ -29,10 +31,18 @@ class LoadedNetwork(Network):
     Attributes:
         batch: the images that it was compiled for.
         engine: what `Run` computes with.
+        artifacts: what each engine is loaded from: the artifact, or one of that engine alone with other weights.
     """
 
-    def __init__(self, artifact: Artifact, batch: Batch, engine: str | None = None) -> None:
+    def __init__(
+        self,
+        artifact: Artifact,
+        batch: Batch,
+        engine: str | None = None,
+        changed: Mapping[str, Artifact] | None = None,
+    ) -> None:
         super().__init__(artifact)
+        self.artifacts = dict.fromkeys(artifact.manifest.engines, artifact) | {**(changed or {})}
         self.batch = batch
         held = artifact.manifest.engines
         self.engine = engine if engine is not None and engine in held else accelerator_engine(artifact)
@@ -65,7 +75,7 @@ class LoadedNetwork(Network):
             if chosen not in self._sessions:
                 # Both buffers are computed at once, and as much of a batch as there are processors for.
                 workers = min(os.cpu_count() or 1, max(2, self.batch.size))
-                self._sessions[chosen] = open_session(self.artifact, chosen, workers=workers)
+                self._sessions[chosen] = open_session(self.artifacts[chosen], chosen, workers=workers)
             return self._sessions[chosen]
 
     def run(self, images: Sequence[Image], engine: str) -> list[Outputs]:
@@ -93,10 +103,12 @@ class Loaded:
     Args:
         networks: at least one; they are closed with this.
         only_float32: whether inputs of other types are refused.
+        check: sees the images of each network before they are computed, and may warn.
     """
 
-    def __init__(self, networks: Sequence[LoadedNetwork], *, only_float32: bool) -> None:
+    def __init__(self, networks: Sequence[LoadedNetwork], *, only_float32: bool, check: Check) -> None:
         self.networks = tuple(networks)
+        self._check = check
         self._only_float32 = only_float32
         # With what was put: of how many runs of each network the batch is made.
         self._queue: InOrder[tuple[list[int], object]] = InOrder(networks[0].session(networks[0].engine))
@@ -156,7 +168,10 @@ class Loaded:
         return self._results([list(islice(each, count)) for count in counts]), userobj
 
     def _images(self, images: object) -> list[list[Image]]:
-        return images_of(images, [network.inputs for network in self.networks], only_float32=self._only_float32)
+        inputs = [network.inputs for network in self.networks]
+        found = images_of(images, inputs, only_float32=self._only_float32)
+        self._check(found)
+        return found
 
     def _results(self, outputs: Sequence[Sequence[Outputs]]) -> Results:
         return [
