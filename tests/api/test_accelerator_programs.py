@@ -314,3 +314,50 @@ def test_layers(program: str, programs: Programs) -> None:
         artifact if artifact.exists() else tilewright.compile(programs.file(program, "net.onnx"))
     ) as s:
         assert arrays["result"].tobytes() == outputs_of(s, *inputs)[0].tobytes()
+
+
+def test_several_outputs(programs: Programs, tmp_path: Path) -> None:
+    pair = pair_model(tmp_path / "pair.onnx")
+    assert "counts 512 5\n" in programs.run("second/demos/several_outputs.py", pair, tmp_path / "found.npz")
+    found = read_arrays(tmp_path / "found.npz")
+    left, right = np.random.default_rng(1).standard_normal((2, 2, 3, 32, 32)).astype(np.float32)[0]
+    for name, expected in zip(("first", "second"), floating_point(pair, left, right), strict=True):
+        assert_close(found[name], expected)
+
+
+def test_clusters_and_cards(calibrated: Programs, integers: tilewright.Session, tmp_path: Path) -> None:
+    calibrated.run("second/demos/clusters.py", MODEL, tmp_path / "found.npz", *DIGITS)
+    found = read_arrays(tmp_path / "found.npz")
+    images = found.pop("images")
+    assert {name: len(rows) for name, rows in found.items()} == {
+        "1 1 0": 1,
+        "1 4 0": 4,
+        "2 4 0": 8,
+        "1 4 1": 1,
+        "2 2 1": 2,
+    }
+    for rows in found.values():
+        for image, row in zip(images, rows, strict=False):
+            assert row.tobytes() == outputs_of(integers, image)[0].tobytes()
+
+
+@both_generations
+@pytest.mark.parametrize(
+    ("name", "size"), [("resnet8_float", 32), ("mobilenet_v1_0.25_128_f32", 128), ("mobilenet_v2_1.0_224_f32", 224)]
+)
+def test_real_networks(
+    name: str, size: int, generation: str, programs: Programs, data_folder: Path, tmp_path: Path
+) -> None:
+    model, shape = data_folder / "models" / f"{name}.onnx", (3, size, size)
+    photos = sorted((data_folder / "images" / "imagenet500").iterdir())[:4]
+    (tmp_path / "photos").mkdir()
+    for photo in photos:
+        (tmp_path / "photos" / photo.name).symlink_to(photo)
+    program = f"{generation}/demos/threaded.py"
+    programs.run(program, model, tmp_path / "photos", tmp_path / "found.npz", *shape)
+    found = read_arrays(tmp_path / "found.npz")
+    assert len(found) == len(photos)
+    for photo in photos:
+        (expected,) = floating_point(model, read(photo, shape))
+        assert_close(found[photo.name], expected)
+        assert found[photo.name].argmax() == expected.argmax()

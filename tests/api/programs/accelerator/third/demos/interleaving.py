@@ -5,14 +5,14 @@ import sys
 
 sys.path.insert(0, "../../")
 
-import microndla
 import numpy as np
+from microndla import MDLA
 from pictures import read, show
 
 model, folder, output, planes, height, width = sys.argv[1:]
 shape = int(planes), int(height), int(width)
 
-ie = microndla.MDLA()
+ie = MDLA()
 ie.Compile(model)
 found = {}
 for index, name in enumerate(sorted(os.listdir(folder))):
