@@ -29,7 +29,7 @@ Run = Mapping[str, np.ndarray] | tuple[Session, Mapping[str, np.ndarray]]
 Hopeless = Callable[[], bool]
 """Tells one who waits without a limit of time whether nobody is left who could end it."""
 
-_FIRST_ASKED, _ASKED_EVERY = 0.005, 0.2
+_FIRST_ASKED, _ASKED_EVERY = 0.005, 0.04
 """Seconds after which it is asked at first, and after some doubling from then on: threads end without telling."""
 
 
