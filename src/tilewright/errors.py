@@ -168,8 +168,9 @@ class EncodingsWarning(TilewrightWarning):
 def warn(message: str, category: type[TilewrightWarning]) -> None:
     """Issue a warning that Python shows with the line of the user's that led to it."""
     depth, frame = 1, sys._getframe()
-    # Decorators such as `resources` put frames of contextlib between ours.
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in (__package__, "contextlib"):
+    # Decorators such as `resources` put frames of contextlib between ours, and models those of pydantic.
+    between = (__package__, "contextlib", "pydantic")
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in between:
         depth, frame = depth + 1, frame.f_back
     warnings.warn(message, category, stacklevel=depth)
 

@@ -24,15 +24,22 @@ class Page:
         title: its heading.
         modules: those below `API` that programs see, the first with the text that begins the page.
         tables: further sections, from what is declared elsewhere.
+        texts: modules below `API` that programs do not see, whose texts are sections.
     """
 
     title: str
     modules: tuple[str, ...]
     tables: tuple[Callable[[], str], ...] = ()
+    texts: tuple[str, ...] = ()
 
 
 _APIS = {
     "accelerator": Page("Accelerator API", ("accelerator",), (flags, information)),
+    "simulator": Page(
+        "Simulator API",
+        ("simulator", "simulator.api", "simulator.schema", "simulator.schema.base"),
+        texts=tuple(f"simulator.{name}" for name in ("input_data", "encodings", "metrics", "cuda")),
+    ),
 }
 
 PAGES = ("README", *_APIS)
@@ -58,6 +65,7 @@ def page_text(page: str) -> str:
         parts.append(markdown(module.__doc__))
         parts += sections(module, documented)
     parts += [table() for table in api.tables]
+    parts += [_text(name) for name in api.texts]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -69,17 +77,21 @@ def _overview() -> str:
         missing = find_spec(f"{API}.{module.partition('.')[0]}") is None
         shown = "not implemented yet" if missing or page is None else f"[{_APIS[page].title}]({page}.md)"
         table.add(name=f"`{name}`", page=shown)
-    network, script = (import_module(f"{API}.{name}") for name in ("network", "compat"))
     return (
         "\n\n".join(
             (
                 "# Programs written for other SDKs",
                 _MADE.format(page="README").rstrip(),
-                markdown(script.__doc__),
+                markdown(import_module(f"{API}.compat").__doc__),
                 table.markdown().rstrip(),
-                f"## {summary(network.__doc__).rstrip('.')}",
-                markdown(network.__doc__).partition("\n\n")[2],
+                _text("network"),
             )
         )
         + "\n"
     )
+
+
+def _text(name: str) -> str:
+    """What a module says of itself, as a section under its first sentence."""
+    text = import_module(f"{API}.{name}").__doc__
+    return f"## {summary(text).rstrip('.')}\n\n{markdown(text).partition(chr(10) * 2)[2]}"

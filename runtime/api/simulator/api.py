@@ -33,8 +33,11 @@ __all__ = [
     "InferenceCheckerParameters",
     "InferenceRunnerParameters",
     "InferenceSessionParameters",
+    "InputData",
     "LayerwiseCheckerParameters",
+    "NodeArg",
     "ParameterWarning",
+    "QuantizationSession",
     "QuantizationSim",
     "Simulator",
     "compare_model_by_inference",
@@ -62,10 +65,9 @@ class QuantizationSim:
 def run_inference(parameters: InferenceRunnerParameters) -> dict[str, Tensors]:
     """Run a network on every sample.
 
-    Returns:
-        The tensors by name, by name of the sample: the outputs in the order of the graph, then the feature maps that
-        ``layerwise_check_name`` asks for, in its order, as the operators after them read them. Names are those of the
-        model.
+    Returned are the tensors by name, by name of the sample: the outputs in the order of the graph, then the feature
+    maps that ``layerwise_check_name`` asks for, in its order, as the operators after them read them. Names are those of
+    the model, without ``_updated``.
 
     Raises:
         UsageError: the parameters are of another class.
@@ -108,8 +110,8 @@ def compare_model_by_inference(parameters: InferenceCheckerParameters) -> Compar
 
     Outputs are paired by name where both networks have the same, otherwise in the order of the graphs; so are inputs.
 
-    Returns:
-        By name of the sample: whether every output passes, and the metric by name of the second network's output.
+    Returned is, by name of the sample, whether every output passes, and the metric by name of the second network's
+    output.
 
     Raises:
         UsageError: the parameters are of another class.
@@ -126,8 +128,8 @@ def compare_model_by_layer(parameters: LayerwiseCheckerParameters) -> Comparison
     With ``export_featuremap`` the tensors are written as they are computed, each sample's into
     ``model_0/SAMPLE.npz`` and ``model_1/SAMPLE.npz`` below ``export_featuremap_path``.
 
-    Returns:
-        By name of the sample: whether every pair passes, and the metric by name of the second network's tensor.
+    Returned is, by name of the sample, whether every pair passes, and the metric by name of the second network's
+    tensor.
 
     Raises:
         UsageError, InputError, TilewrightError: as `compare_model_by_inference`, or a tensor is not in its model.
@@ -143,7 +145,7 @@ def load_input_data(input_data_path: str | os.PathLike[str], inputs: Sequence[No
     """The samples of a data set by name, each a dictionary of arrays by name of the input, read when it is asked for.
 
     Args:
-        input_data_path: see `tilewright.runtime.api.simulator.input_data`.
+        input_data_path: a folder or a file, as `tilewright.runtime.api.simulator.input_data` says.
         inputs: what ``get_inputs()`` of a session returns: arrays are divided and converted for it. Without, each file
             is one sample as it is stored.
 

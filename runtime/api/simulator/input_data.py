@@ -46,7 +46,7 @@ class InputData(Mapping[str, Feeds]):
     """Samples by name, each read from its file when it is asked for. Iterate over `items` to read each file once.
 
     Args:
-        path: see :mod:`tilewright.runtime.api.simulator.input_data`.
+        path: a folder or a file, as `tilewright.runtime.api.simulator.input_data` says.
         inputs: of the network that takes the samples, as `get_inputs` of its session tells; arrays then come in their
             shapes and types. Without, files are samples as they are stored, and none is a stack.
 
@@ -93,8 +93,7 @@ class InputData(Mapping[str, Feeds]):
         """The samples in order, of which one at a time is in memory."""
         return _Values(self)
 
-    def stream(self) -> Iterator[Feeds]:
-        """The samples in order, each read when it is its turn."""
+    def _stream(self) -> Iterator[Feeds]:
         for stack in self._stacks.values():
             yield from stack.samples()
 
@@ -110,7 +109,7 @@ class _Items(ItemsView[str, Feeds]):
         self._data = data
 
     def __iter__(self) -> Iterator[tuple[str, Feeds]]:
-        return zip(self._data, self._data.stream(), strict=True)
+        return zip(self._data, self._data._stream(), strict=True)
 
 
 class _Values(ValuesView[Feeds]):
@@ -119,7 +118,7 @@ class _Values(ValuesView[Feeds]):
         self._data = data
 
     def __iter__(self) -> Iterator[Feeds]:
-        return self._data.stream()
+        return self._data._stream()
 
 
 @dataclass(frozen=True)

@@ -119,5 +119,8 @@ def test_what_is_assigned_is_checked_too() -> None:
 
 
 def test_fields_of_other_names_are_ignored_with_a_warning() -> None:
-    with pytest.warns(ParameterWarning, match="has no field 'layerwise_check_names', which is ignored; it has input_"):
+    with pytest.warns(
+        ParameterWarning, match="has no field 'layerwise_check_names', which is ignored; it has input_"
+    ) as found:
         InferenceRunnerParameters.model_validate({**RUN, "layerwise_check_names": ["conv"]})
+    assert [warning.filename for warning in found] == [__file__]

@@ -21,6 +21,15 @@ from tilewright.errors import TilewrightWarning, warn
 
 from ..metrics import METRICS, default_threshold, metric_name
 
+__all__ = [
+    "GetInferenceSessionParameters",
+    "InferenceCheckerParameters",
+    "InferenceRunnerParameters",
+    "InferenceSessionParameters",
+    "LayerwiseCheckerParameters",
+    "ParameterWarning",
+]
+
 
 class ParameterWarning(TilewrightWarning):
     """A parameter object was given a field that its class does not have."""
@@ -51,10 +60,12 @@ _Metric = Annotated[str, BeforeValidator(_known_metric)]
 class _Parameters(BaseModel):
     model_config = ConfigDict(extra="allow", validate_assignment=True, protected_namespaces=())
 
-    def model_post_init(self, context: object, /) -> None:
+    @model_validator(mode="after")
+    def _others_are_ignored(self) -> _Parameters:
         for name in self.model_extra or ():
             known = ", ".join(type(self).model_fields)
             warn(f"{type(self).__name__} has no field {name!r}, which is ignored; it has {known}", ParameterWarning)
+        return self
 
 
 class InferenceSessionParameters(_Parameters):
@@ -63,7 +74,7 @@ class InferenceSessionParameters(_Parameters):
     Attributes:
         input_model_path: the ``.onnx`` file.
         input_encodings_path: its ``.encodings`` file.
-        use_cuda: see `tilewright.runtime.api.simulator.cuda`.
+        use_cuda: whether to compare on an NVIDIA GPU, as `tilewright.runtime.api.simulator.cuda` says.
     """
 
     input_model_path: _Path
@@ -80,7 +91,7 @@ class InferenceRunnerParameters(InferenceSessionParameters):
     """One network and data for it, as `run_inference` takes them.
 
     Attributes:
-        input_data_path: see `load_input_data`.
+        input_data_path: a folder or a file, as `tilewright.runtime.api.simulator.input_data` says.
         layerwise_check_name: tensors of the network to return beside the outputs.
     """
 
@@ -97,11 +108,11 @@ class InferenceCheckerParameters(_Parameters):
         input_encodings_path_0: its ``.encodings`` file.
         input_model_path_1: the other's ``.onnx`` file.
         input_encodings_path_1: its ``.encodings`` file.
-        input_data_path: see `load_input_data`.
+        input_data_path: a folder or a file, as `tilewright.runtime.api.simulator.input_data` says.
         metric: a name of `METRICS`, in letters of either case.
         threshold: what the metric has to reach or must not pass; 30 dB for ``snr`` if not given, and to be given for
             all others.
-        use_cuda: see `tilewright.runtime.api.simulator.cuda`.
+        use_cuda: whether to compare on an NVIDIA GPU, as `tilewright.runtime.api.simulator.cuda` says.
     """
 
     input_model_path_0: _Path = Field(validation_alias=AliasChoices("input_model_path_0", "input_model_path0"))
