@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, Union
@@ -115,6 +115,25 @@ class Preprocessing:
         mode = self._mode(channels)
         pixels = self._resized(image if image.mode == mode else image.convert(mode), height, width)
         return self.normalize(np.asarray(pixels), shape, dtype)
+
+    def stretch(self, pixels: np.ndarray, shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
+        """Pixels of any size as an input of batch 1: stretched whatever ``resize`` says, then as from a file.
+
+        Args:
+            pixels: uint8[height, width, 3] in the order red, green, blue.
+            shape, dtype: those of the network's input, whose batch does not matter.
+
+        Raises:
+            NotInstalledError: they are of another size than the input, or it is grey, and Pillow is not installed.
+        """
+        channels, height, width = self._extents(shape)
+        if pixels.shape[:2] == (height, width) and self._mode(channels) == "RGB":
+            return self.normalize(pixels, shape, dtype)
+        try:
+            from PIL import Image
+        except ModuleNotFoundError:
+            raise NotInstalledError("resizing images", "pillow") from None
+        return replace(self, resize="stretch").apply(Image.fromarray(pixels), shape, dtype)
 
     def normalize(self, pixels: np.ndarray, shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
         """Pixels of the input's size as an input of batch 1: ordered, then (pixel - mean) * scale in binary32.

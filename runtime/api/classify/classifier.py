@@ -95,6 +95,10 @@ class Classifier:
         """Pixels of the input's size as an input of batch 1: uint8[height, width, 3] in the order red, green, blue."""
         return self.preprocessing.normalize(pixels, self.shape, self._input.numpy)
 
+    def stretch(self, pixels: np.ndarray) -> np.ndarray:
+        """Pixels of any size as an input of batch 1: uint8[height, width, 3] in the order red, green, blue."""
+        return self.preprocessing.stretch(pixels, self.shape, self._input.numpy)
+
     def runs(self, images: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
         """The inputs of as many runs as these images take: each of the network's batch, the last one filled up."""
         count, found = self._images, []

@@ -13,9 +13,10 @@ _ITEM = re.compile(r"(\*{0,2}\w[\w., ]*?): (.*)", re.DOTALL)
 _ORIGINAL = "Original:"
 
 
-def markdown(docstring: str | None) -> str:
-    """A docstring as Markdown: its sections as lists, what the original does in italics."""
-    return "\n\n".join(_block(block) for block in _blocks(inspect.cleandoc(docstring or "")))
+def markdown(docstring: str | None, *, without: str = "") -> str:
+    """A docstring as Markdown: its sections as lists, one of them left out perhaps; what the original does marked."""
+    blocks = _blocks(inspect.cleandoc(docstring or ""))
+    return "\n\n".join(_block(block) for block in blocks if not without or not block.startswith(f"{without}:\n"))
 
 
 def summary(docstring: str | None) -> str:
@@ -27,7 +28,7 @@ def attributes(docstring: str | None) -> dict[str, str]:
     """What a docstring says of each attribute."""
     for block in _blocks(inspect.cleandoc(docstring or "")):
         if block.startswith("Attributes:"):
-            return {name: text for names, text in _items(block) for name in names}
+            return {name: _code(text) for names, text in _items(block) for name in names}
     return {}
 
 
@@ -81,12 +82,13 @@ def _block(block: str) -> str:
 
 
 def _items(block: str) -> Iterator[tuple[list[str], str]]:
-    """The names and the text of each item of a section; no names where it is a text."""
-    body = textwrap.dedent(block.partition("\n")[2])
-    for item in re.split(r"\n(?=\S)", body):
+    """The names and the text of each item of a section; no names where it has paragraphs instead of items."""
+    heading, _, body = block.partition("\n")
+    has_items = not heading.startswith(("Returns", "Yields"))
+    for item in re.split(r"\n(?=\S)" if has_items else r"\n\n", textwrap.dedent(body)):
         joined = " ".join(item.split())
-        match = _ITEM.fullmatch(joined)
-        if match and not block.startswith(("Returns", "Yields")):
+        match = _ITEM.fullmatch(joined) if has_items else None
+        if match:
             yield [name.strip() for name in match[1].split(",")], match[2]
         else:
             yield [], joined

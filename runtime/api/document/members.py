@@ -12,16 +12,15 @@ from .docstring import attributes, markdown, signature
 
 
 def sections(module: ModuleType, documented: set[int]) -> Iterator[str]:
-    """A section for each class and function of a module, a table of its constants, and none twice on a page."""
-    names = getattr(module, "__all__", None) or sorted(name for name in vars(module) if not name.startswith("_"))
-    members = {name: getattr(module, name) for name in names}
+    """A section for each class and function in ``__all__``, a table of the constants, and none twice on a page."""
+    members = {name: getattr(module, name) for name in getattr(module, "__all__", ())}
     shown = {name: each for name, each in members.items() if not inspect.ismodule(each) and id(each) not in documented}
     documented.update(id(each) for each in shown.values() if callable(each))
     classes = {name: each for name, each in shown.items() if inspect.isclass(each)}
     functions = {name: each for name, each in shown.items() if inspect.isroutine(each)}
     constants = {name: each for name, each in shown.items() if name not in classes and name not in functions}
     for name, each in classes.items():
-        yield from _class(name, each, classes)
+        yield from _class(name, each, classes, functions)
     for name, each in functions.items():
         yield f"### `{name}{signature(each)}`\n\n{markdown(each.__doc__)}"
     if constants:
@@ -31,23 +30,27 @@ def sections(module: ModuleType, documented: set[int]) -> Iterator[str]:
         yield table.markdown().rstrip()
 
 
-def _class(name: str, cls: type, others: dict[str, type]) -> Iterator[str]:
+def _class(name: str, cls: type, others: dict[str, type], functions: Mapping[str, object]) -> Iterator[str]:
     if name != cls.__name__:
         yield f"### `{name}`\n\nAnother name of `{cls.__name__}`."
         return
     fields = getattr(cls, "model_fields", None)
     given = "" if fields is not None or "__init__" not in _own(cls, others) else signature(cls)
-    parts = [f"### class `{name}{given.partition(' -> ')[0]}`", markdown(cls.__doc__)]
-    if fields is not None:
-        parts.append(_fields(cls, fields))
+    parts = [f"### class `{name}{given.partition(' -> ')[0]}`"]
+    if fields is None:
+        parts.append(markdown(cls.__doc__))
+    else:
+        parts += [markdown(cls.__doc__, without="Attributes"), _fields(cls, fields)]
     constructor = _own(cls, others).get("__init__")
     if constructor is not None and constructor.__doc__:
         parts.append(markdown(constructor.__doc__))
     for member, value in _own(cls, others).items():
-        if member.startswith("_"):
+        if member.startswith("_") or not value.__doc__:
             continue
         function = value.__func__ if isinstance(value, (staticmethod, classmethod)) else value
-        if isinstance(value, property):
+        if function is functions.get(member):
+            parts.append(f"#### `{name}.{member}`\n\nThe function `{member}`.")
+        elif isinstance(value, property):
             parts.append(f"#### `{name}.{member}`\n\n{markdown(value.__doc__)}")
         elif inspect.isfunction(function):
             bound = not isinstance(value, staticmethod)

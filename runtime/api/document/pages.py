@@ -11,7 +11,7 @@ from ...report.table import Column, Table
 from ..compat.names import API, BOUND
 from .docstring import markdown, summary
 from .members import sections
-from .tables import flags, information
+from .tables import flags, information, options
 
 _MADE = "Made from the code by `python -m tilewright.runtime.api.document {page} > docs/api/{page}.md`; do not edit.\n"
 
@@ -35,6 +35,7 @@ class Page:
 
 _APIS = {
     "accelerator": Page("Accelerator API", ("accelerator",), (flags, information)),
+    "classify": Page("Classification application", ("classify", "pynq", "pynq.pmbus"), (options,)),
     "simulator": Page(
         "Simulator API",
         ("simulator", "simulator.api", "simulator.schema", "simulator.schema.base"),

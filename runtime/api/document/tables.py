@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...commands.parser import options_of
 from ...report.table import Column, Table
 from ..accelerator.flag_table import DEBUG_LETTERS, FLAGS
 from ..accelerator.information import INFORMATION
@@ -40,3 +41,12 @@ def information() -> str:
     for each in INFORMATION.values():
         table.add(name=f"`{each.name}`", kind=each.kind, since=each.since, help=each.help)
     return f"## Information\n\nBesides these, the name of any flag gives its value.\n\n{table.markdown()}".rstrip()
+
+
+def options() -> str:
+    """The options of ``tilewright classify``."""
+    table = Table([Column("option", "option"), Column("required", "required"), Column("help", "what it means")])
+    for each in options_of("classify"):
+        names = ", ".join(f"`{name}`" for name in each.option_strings)
+        table.add(option=names, required="yes" if each.required else "", help=each.help)
+    return f"## Options of `tilewright classify`\n\n{table.markdown()}".rstrip()

@@ -176,6 +176,15 @@ def test_functions_and_constants_are_shown() -> None:
     )
 
 
+def test_a_function_that_is_a_method_too_is_told_once() -> None:
+    def function() -> None:
+        """Does it."""
+
+    calls = type("Calls", (), {"__doc__": "The calls.", "function": staticmethod(function)})
+    shown = "### class `Calls`\n\nThe calls.\n\n#### `Calls.function`\n\nThe function `function`."
+    assert made_of(Calls=calls, function=function) == f"{shown}\n\n### `function() -> None`\n\nDoes it."
+
+
 def test_parameter_classes_are_shown_with_their_fields() -> None:
     pydantic = pytest.importorskip("pydantic")
 

@@ -1,0 +1,192 @@
+"""The kernel on a card: images in buffers to classes in buffers."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import numpy as np
+
+from tilewright.errors import InputError, TilewrightWarning, warn
+
+from ...artifact.artifact import Artifact
+from ...compiler import NotInstalledError
+from ...request import Request
+from ...session import Session
+from ..classify.application import with_last_layer
+from ..classify.classifier import BEST, Classifier
+from ..network import PREPROCESS, open_session
+from .device import Device
+from .energy import modelled_watts
+
+
+class WeightsWarning(TilewrightWarning):
+    """A kernel was given weights that it cannot take."""
+
+
+class RegisterMap:
+    """The arguments of the last call, as the kernel's registers would hold them.
+
+    Attributes:
+        in_r: address of the images, 0 before the first call.
+        out_r: address of the classes.
+        weightsmem: address of the weights.
+        numReps: how many images the call was for.
+    """
+
+    in_r = out_r = weightsmem = numReps = 0
+
+    def __repr__(self) -> str:
+        names = ("in_r", "out_r", "weightsmem", "numReps")
+        values = ",\n".join(f"  {name} = Register(value={getattr(self, name)})" for name in names)
+        return f"RegisterMap {{\n{values}\n}}"
+
+
+class Kernel:
+    """Classifies images in buffers. Calls may follow one another without waiting, from many threads.
+
+    Attributes:
+        register_map: the arguments of the last call.
+    """
+
+    def __init__(self, artifact: Artifact, device: Device) -> None:
+        self._artifact = artifact
+        self._classifier = Classifier(artifact, os.environ.get(PREPROCESS) or None)
+        if self._classifier.classes < BEST:
+            raise InputError("the network has too few classes", expected=BEST, found=self._classifier.classes)
+        self._device = device
+        self._watts = modelled_watts(artifact)
+        self._lock = threading.Lock()
+        self._weights: np.ndarray | None = None
+        self._session = self._open(artifact)
+        self.register_map = RegisterMap()
+
+    def start(self, images: np.ndarray, classes: np.ndarray, weights: np.ndarray, count: int) -> Handle:
+        """Begin to classify, and return at once; images and weights are copied before.
+
+        Args:
+            images: int8 or uint8, [n, height, width, 3] or [n, 3, height, width], in blue, green, red; read as bytes.
+            classes: receives the best five classes of each image, best first; uint32[n, 5].
+            weights: int8[outputs, inputs], which replace the integers of the last layer with weights. Where the network
+                has another number of them there, it keeps its own, and a warning says so.
+            count: how many images, from the first on.
+
+        Raises:
+            InputError: a buffer is of the wrong shape or element type, or has fewer rows than images.
+            UsageError: the overlay was freed.
+        """
+        pixels = _pixels(images, count)
+        _check_classes(classes, count)
+        registers = self.register_map
+        registers.in_r, registers.out_r, registers.weightsmem = (
+            each.ctypes.data for each in (images, classes, weights)
+        )
+        registers.numReps = count
+        session = self._session_with(np.asarray(weights))
+        return Handle(session, self._classifier, pixels, classes[:count], self._device, self._watts)
+
+    def call(self, images: np.ndarray, classes: np.ndarray, weights: np.ndarray, count: int) -> None:
+        """Classify, and return when it is done; as `start`."""
+        self.start(images, classes, weights, count).wait()
+
+    def close(self) -> None:
+        """Let what runs finish; no further calls are possible."""
+        self._session.close()
+
+    def _open(self, artifact: Artifact) -> Session:
+        return open_session(artifact, workers=os.cpu_count() or 1)
+
+    def _session_with(self, weights: np.ndarray) -> Session:
+        """The session whose last layer has these integers; most calls come with those of the one before."""
+        with self._lock:
+            if self._weights is None or not np.array_equal(weights, self._weights):
+                artifact = self._artifact_with(weights)
+                self._weights = weights.copy()
+                # What the session before has been asked to do, it does.
+                self._session = self._session if artifact is self._session.artifact else self._open(artifact)
+            return self._session
+
+    def _artifact_with(self, weights: np.ndarray) -> Artifact:
+        def integers(count: int, what: str) -> np.ndarray:
+            if weights.size != count or weights.dtype.kind not in "iu":
+                found = f"{weights.dtype}{list(weights.shape)}"
+                raise InputError(
+                    "the buffer of weights is for another network", expected=f"{count} for {what}", found=found
+                )
+            return weights.reshape(-1)
+
+        try:
+            return with_last_layer(self._artifact, self._session.engine, integers)
+        except (InputError, NotInstalledError) as error:
+            warn(f"the network keeps the weights of its last layer: {error}", WeightsWarning)
+            return self._artifact
+
+
+class Handle:
+    """A call under way."""
+
+    def __init__(
+        self,
+        session: Session,
+        classifier: Classifier,
+        pixels: np.ndarray,
+        classes: np.ndarray,
+        device: Device,
+        watts: float,
+    ) -> None:
+        self._classifier = classifier
+        self._classes = classes
+        self._meter = device.meter
+        runs = classifier.runs([classifier.stretch(image[..., ::-1]) for image in pixels])
+        self._lock = threading.Lock()
+        self._left = len(runs)
+        self._meter.begin(watts)
+        try:
+            self._requests = [session.submit(inputs, self._finished) for inputs in runs]
+        except BaseException:
+            self._meter.end()
+            raise
+
+    def _finished(self, _: Request) -> None:
+        with self._lock:
+            self._left -= 1
+            last = not self._left
+        if last:
+            self._meter.end()
+
+    @property
+    def done(self) -> bool:
+        """Whether it has come to its end."""
+        return all(request.done() for request in self._requests)
+
+    def wait(self) -> None:
+        """Return when it is done and its results are in their buffer.
+
+        Raises:
+            TilewrightError: whatever went wrong.
+        """
+        results = [request.result() for request in self._requests]
+        self._classes[...] = self._classifier.best(results, len(self._classes))
+
+
+def _pixels(images: np.ndarray, count: int) -> np.ndarray:
+    """The first images as u8[count, height, width, 3]."""
+    shape = images.shape
+    fits = len(shape) == 4 and 3 in (shape[1], shape[3]) and images.dtype.kind in "iu" and images.dtype.itemsize == 1
+    if not fits or not 0 < count <= len(images):
+        raise InputError(
+            "the kernel cannot read this buffer of images",
+            expected="int8[n, height, width, 3] with n of at least the count of images, which is 1 or more",
+            found=f"{images.dtype}{list(shape)} for {count} images",
+        )
+    pixels = np.asarray(images[:count]).view(np.uint8)
+    return pixels if shape[3] == 3 else pixels.transpose(0, 2, 3, 1)
+
+
+def _check_classes(classes: np.ndarray, count: int) -> None:
+    if classes.ndim != 2 or classes.shape[1] != BEST or len(classes) < count or classes.dtype.kind not in "iu":
+        raise InputError(
+            "the kernel cannot write its results to this buffer",
+            expected=f"uint32[n, {BEST}] with n of at least {count}",
+            found=f"{classes.dtype}{list(classes.shape)}",
+        )
