@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 from network_files import digits_artifact
@@ -89,6 +90,13 @@ def test_help_of_a_command(command: str) -> None:
     assert text.startswith(f"Usage: tilewright {command} [OPTIONS]")
     assert "\n\nExamples:\n" in text
     assert "\nOptions:\n" in text
+
+
+def test_classify_needs_pillow(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    done = alone("classify", "--xclbin", str(digits_artifact()), "--img_path", str(tmp_path))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1] == f"error: reading images needs the package 'pillow', {INSTALL}"
 
 
 def test_inspect() -> None:

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tilewright.errors import ResourceError
+
 from ...waiting import Waiters
 
 
@@ -27,9 +29,12 @@ class Decoding:
     Args:
         files: what to decode.
         load: makes an input of a file; may be called by several threads at once.
-        threads: how many.
+        threads: how many; fewer where the system starts no more.
         ahead: how many may be decoded, or being decoded, and not taken.
         changed: called by a thread when it has decoded a file.
+
+    Raises:
+        ResourceError: no thread can be started.
     """
 
     def __init__(
@@ -48,12 +53,16 @@ class Decoding:
         self._stopped = False
         self._room = Waiters()
         self._next = count()
-        self._threads = [
-            threading.Thread(target=self._work, name=f"tilewright-decode-{index}", daemon=True)
-            for index in range(min(threads, len(files)))
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._threads: list[threading.Thread] = []
+        for index in range(min(threads, len(files))):
+            thread = threading.Thread(target=self._work, name=f"tilewright-decode-{index}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                if self._threads:
+                    break  # Those that there are do all the work.
+                raise ResourceError(f"no thread can be started to decode images: {error}", stage="classify") from error
+            self._threads.append(thread)
 
     @property
     def is_over(self) -> bool:
