@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import sleep
 
@@ -159,9 +159,9 @@ def test_closing_ends_every_wait_and_cancels_what_waits(session: Session, held: 
     submission = queue._submissions[0]
     ended: list[str] = []
 
-    def wait(call: object) -> None:
+    def wait(call: Callable[[], object]) -> None:
         try:
-            call()  # pyright: ignore[reportCallIssue]
+            call()
         except UsageError as error:
             ended.append(error.message)
 

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from api.random_calls.program import HANGS, INTERFACES
 
-TESTS = Path(__file__).parents[2]
+FOLDERS = [str(Path(__file__).parents[2]), str(Path(__file__).parents[2] / "helpers")]
 GROWTH = 2**23
 """Bytes; 10,000 outputs of the smallest network would be more."""
 
 
 def ended(*words: object) -> object:
     command = [sys.executable, "-m", "api.random_calls.program", *map(str, words)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*FOLDERS, os.environ.get("PYTHONPATH", "")])}
     program = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=HANGS + 60, check=False)
     assert program.returncode == 0, program.stderr[-6000:]
     return json.loads(program.stdout)
