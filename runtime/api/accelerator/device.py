@@ -39,6 +39,8 @@ class Accelerator(LowLevelCalls):
     _generation: Generation
 
     def __init__(self) -> None:
+        if not hasattr(self, "_generation"):
+            raise TypeError("Accelerator is what FWDNXT and MDLA have in common: make one of these")
         self._flags = Flags()
         self._facts = Facts(self._flags, self._generation, machines.load(machines.DEFAULT), most_cards=CARDS)
         self._facts.busy = self._busy

@@ -12,6 +12,7 @@ from numbers import Integral
 from time import perf_counter
 
 from ...artifact.artifact import Artifact
+from ...files.output_file import check_output
 from .device import Accelerator, documented
 from .errors import AcceleratorError
 from .networks.arrays import elements, fill, targets
@@ -82,6 +83,7 @@ class PreallocatedResults(Accelerator):
         samples: Sequence[object] | None = None,
     ) -> Counts:
         """Compile into a file, and return how many elements each output has for the images of a cluster."""
+        check_output(outfile, source=model)
         artifact, batch = self._compile_for(image, model, cards, clusters, layers, samples)
         save(outfile, artifact, batch)
         counts = [elements(spec) * batch.images for spec in artifact.manifest.outputs]

@@ -11,6 +11,7 @@ import numpy as np
 
 from tilewright.errors import TilewrightError
 
+from ...files.output_file import check_output
 from .device import documented
 from .errors import AcceleratorError, InitError
 from .networks.arrays import stacked
@@ -50,6 +51,16 @@ class MDLA(PreallocatedResults):
     own calls only.
     """
 
+    NUM_MM = NUM_VV = 4
+    """Units of a cluster."""
+
+    NONLIN_BLOCKS, MAX_NONLINBIT = 4, 6
+    NONLIN_BLOCK_SIZE = 1 << (MAX_NONLINBIT + 1)
+    """The table of ``GetNonlinCoefs`` has `NONLIN_BLOCKS` times `NONLIN_BLOCK_SIZE` entries."""
+
+    SFT_RELU, SFT_SIGMOID, SFT_NORELU, SFT_TANH = range(4)
+    """Functions of ``GetNonlinCoefs``."""
+
     _generation = 3
 
     @_initialising
@@ -86,6 +97,8 @@ class MDLA(PreallocatedResults):
         batch = self._batch()
         shapes = parse_shapes(inshapes) if inshapes is not None else []
         paths = modelpath if isinstance(modelpath, list) else [modelpath]
+        if outfile is not None:
+            check_output(outfile, source=modelpath)
         if len(paths) != 1 and (shapes or samples is not None or outfile is not None or not paths):
             expected = "inshapes, samples and outfile with one model"
             raise AcceleratorError("models side by side", stage="Compile", expected=expected, found=len(paths))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import tilewright
-from tilewright.runtime.api.accelerator import FWDNXT, MDLA, AcceleratorError
+from tilewright.runtime.api.accelerator import FWDNXT, MDLA, Accelerator, AcceleratorError
 from tilewright.runtime.api.accelerator.errors import ContainerError, InitError
 from tilewright.runtime.api.accelerator.facts import Network
 from tilewright.runtime.api.accelerator.networks.binary import Batch, save
@@ -52,6 +52,11 @@ def failure(call: Callable[[], object]) -> AcceleratorError:
     with pytest.raises(AcceleratorError) as caught:
         call()
     return caught.value
+
+
+def test_the_common_class_alone_is_no_accelerator() -> None:
+    with pytest.raises(TypeError, match="make one of these"):
+        Accelerator()
 
 
 def test_errors_are_exceptions_with_the_documented_code(ready: FWDNXT) -> None:
@@ -215,6 +220,8 @@ def test_a_refused_input_takes_no_buffer(ready: FWDNXT) -> None:
             "the size does not fit input 'x'; expected [1, 4], found 1x1x5, which is 5",
         ),
         (("1x1x4", "double.onnx", "absent/a.bin"), "absent/a.bin"),
+        (("1x1x4", "double.onnx", "double.onnx"), "the output would replace the model; found double.onnx"),
+        (("1x1x4", "double.onnx", ""), "the name of the output is empty"),
         (("1x1x4", "double.onnx", "a.bin", 0), "numcard is out of range; expected an integer of at least 1, found 0"),
         (("1x1x4", "double.onnx", "a.bin", 1, "2"), "numclus is out of range; expected an integer of at least 1"),
         (("1x1x4", "double.onnx", "a.bin", 1, 1, -2), "nlayers is out of range; expected an integer of at least -1"),
@@ -334,6 +341,7 @@ def test_mvbatch_needs_multiples_of_four(second: FWDNXT) -> None:
         (("conv.onnx",), {"samples": [np.full((3, 4, 6), np.nan)]}, "not finite"),
         (("double.onnx",), {"MDLA": "a"}, "nothing to share cards with"),
         (("double.onnx",), {"outfile": "absent/a.bin"}, "absent/a.bin"),
+        (("double.onnx", "double.onnx"), {}, "the output would replace the model; found double.onnx"),
         (("double.onnx",), {"outfile": 3}, "outfile is no path; found 3"),
     ],
 )
