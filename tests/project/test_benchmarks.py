@@ -23,7 +23,9 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
 
 
-@pytest.mark.parametrize("name", ["accuracy.py", "classify.py", "light_integer.py", *SHORT])
+@pytest.mark.parametrize(
+    "name", ["accuracy.py", "classify.py", "light_integer.py", "simulated_quantization.py", *SHORT]
+)
 def test_help(name: str) -> None:
     found = run(str(FOLDER / name), "--help")
     assert found.returncode == 0, found.stderr

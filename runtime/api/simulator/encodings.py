@@ -244,7 +244,7 @@ class _Fields:
         with np.errstate(over="ignore"):
             used = found.astype(np.float32)
         if not found.size or not (np.isfinite(used) & (used > 0)).all():
-            self.refuse(name, "is no scale", "at least one number, positive and finite in single precision")
+            self.refuse(name, "is no scale", "numbers, positive and finite in single precision")
         return found
 
     def offsets(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
