@@ -69,7 +69,7 @@ class SimulatedModel:
         further = [name for name in dict.fromkeys(feature_maps) if name not in plain]
         for name in further:
             if name not in roles.names:
-                near = get_close_matches(name, roles.names, 3)
+                near = get_close_matches(name, sorted(roles.names), 3)
                 hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else None
                 raise UsageError("the feature map is no tensor of the model", found=repr(name), hint=hint)
         self._model = with_outputs(model, further) if further else model
