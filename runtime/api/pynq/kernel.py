@@ -17,7 +17,7 @@ from ..classify.application import with_last_layer
 from ..classify.classifier import BEST, Classifier
 from ..network import PREPROCESS, open_session
 from .device import Device
-from .energy import modelled_watts
+from .power import draw_of
 
 
 class WeightsWarning(TilewrightWarning):
@@ -55,7 +55,7 @@ class Kernel:
         if self._classifier.classes < BEST:
             raise InputError("the network has too few classes", expected=BEST, found=self._classifier.classes)
         self._device = device
-        self._watts = modelled_watts(artifact)
+        device.meter.running = draw_of(artifact)
         self._lock = threading.Lock()
         self._weights: np.ndarray | None = None
         self._session = self._open(artifact)
@@ -83,7 +83,7 @@ class Kernel:
         )
         registers.numReps = count
         session = self._session_with(np.asarray(weights))
-        return Handle(session, self._classifier, pixels, classes[:count], self._device, self._watts)
+        return Handle(session, self._classifier, pixels, classes[:count], self._device)
 
     def call(self, images: np.ndarray, classes: np.ndarray, weights: np.ndarray, count: int) -> None:
         """Classify, and return when it is done; as `start`."""
@@ -132,7 +132,6 @@ class Handle:
         pixels: np.ndarray,
         classes: np.ndarray,
         device: Device,
-        watts: float,
     ) -> None:
         self._classifier = classifier
         self._classes = classes
@@ -140,7 +139,7 @@ class Handle:
         runs = classifier.runs([classifier.stretch(image[..., ::-1]) for image in pixels])
         self._lock = threading.Lock()
         self._left = len(runs)
-        self._meter.begin(watts)
+        self._meter.begin()
         try:
             self._requests = [session.submit(inputs, self._finished) for inputs in runs]
         except BaseException:

@@ -1,21 +1,34 @@
-"""Power of the card, sampled as PYNQ samples its sensors. All of it is modelled."""
+"""Power of the card, sampled as PYNQ samples its sensors. All of it is modelled.
+
+While calls are under way the card draws what ``tilewright power`` models of the network, as if its runs followed one
+another without a gap; otherwise, and where nothing of the network runs on the accelerator, what an idle card draws.
+"""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from importlib import import_module
 from time import time
 
 import numpy as np
 
 from .device import Device
-from .energy import RAILS, Share
+from .power import Draw, idle_draw
 
 __all__ = ["DataRecorder", "Rail", "Sensor", "get_xrt_sysfs_rails"]
 
 
+_SHARES: dict[str, Callable[[Draw], float]] = {
+    "12v_aux": lambda draw: draw.board / 2,
+    "12v_pex": lambda draw: draw.board / 2,
+    "vccint": lambda draw: draw.chip,
+}
+"""What each rail carries of what a card draws."""
+
+
 class Sensor:
-    """A reading in watts: what an idle card draws on a rail, and the mean of what runs have added since the last one.
+    """The mean power of a rail since the last reading: between that of an idle card and that of one that is busy.
 
     Attributes:
         name: such as ``12v_aux_power``.
@@ -23,20 +36,22 @@ class Sensor:
 
     unit = "W"
 
-    def __init__(self, name: str, device: Device, share: Share) -> None:
-        self.name = name
+    def __init__(self, rail: str, device: Device) -> None:
+        self.name = f"{rail}_power"
+        self._share = _SHARES[rail]
+        self._idle = idle_draw()
         self._meter = device.meter
-        self._share = share
-        self._seconds, self._joules = self._meter.read()
+        self._seconds, self._busy = self._meter.read()
 
     @property
     def value(self) -> float:
-        """The reading."""
-        seconds, joules = self._meter.read()
+        """The reading, in watts."""
+        seconds, busy = self._meter.read()
         passed = seconds - self._seconds
-        watts = (joules - self._joules) / passed if passed else 0.0
-        self._seconds, self._joules = seconds, joules
-        return self._share.idle_watts + self._share.of_runs * watts
+        part = (busy - self._busy) / passed if passed else 0.0
+        self._seconds, self._busy = seconds, busy
+        idle, running = (self._share(draw) for draw in (self._idle, self._meter.running or self._idle))
+        return idle + part * (running - idle)
 
     def __repr__(self) -> str:
         return f"Sensor {{name={self.name}, value={self.value:.3f}{self.unit}, modelled}}"
@@ -47,12 +62,12 @@ class Rail:
 
     Attributes:
         name: its name.
-        power: its sensor of power; voltage and current are not modelled.
+        power: its `Sensor`; voltage and current are not modelled.
     """
 
-    def __init__(self, name: str, device: Device, share: Share) -> None:
+    def __init__(self, name: str, device: Device) -> None:
         self.name = name
-        self.power = Sensor(f"{name}_power", device, share)
+        self.power = Sensor(name, device)
 
 
 def get_xrt_sysfs_rails(device: Device | None = None) -> dict[str, Rail]:
@@ -61,7 +76,7 @@ def get_xrt_sysfs_rails(device: Device | None = None) -> dict[str, Rail]:
     Args:
         device: the card; by default the active one.
     """
-    return {name: Rail(name, Device.choose(device), share) for name, share in RAILS.items()}
+    return {name: Rail(name, Device.choose(device)) for name in _SHARES}
 
 
 class DataRecorder:
