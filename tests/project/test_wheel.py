@@ -119,20 +119,27 @@ def test_the_licence_and_the_metadata_are_in_the_wheel(wheel: Path) -> None:
 
 EXTRAS = (
     *("onnx", "onnxruntime", "llvmlite", "numba", "networkx", "typer", "click", "rich", "pydantic", "PIL"),
-    *("scipy", "sklearn", "ml_dtypes", "google", "yaml", "cryptography", "cffi"),
+    *("scipy", "sklearn", "ml_dtypes", "google", "yaml", "cryptography", "cffi", "h5py"),
 )
+
+
+NEEDING_EXTRAS = {
+    *(f"tilewright.runtime.api.simulator.{name}" for name in ("api", "schema.base", "cuda_kernel")),
+    "tilewright.runtime.pictures.image_file",
+}
+"""Modules of the runtime that are made of what an extra installs."""
 
 
 def test_the_base_install_imports_with_numpy_alone(installed: Path) -> None:
     base = ["tilewright", "tilewright.errors", "tilewright.__main__", "tilewright.ir.*", "tilewright.runtime.*"]
     found = import_all(installed, base, hidden=EXTRAS)
-    assert found["failed"] == {}
+    assert found["failed"].keys() == NEEDING_EXTRAS
     assert {"tilewright.ir.ops.convolution", "tilewright.runtime.artifact.artifact"} <= set(found["names"])
 
 
 def test_the_runtime_loads_neither_compiler_nor_its_libraries(installed: Path) -> None:
-    found = import_all(installed, ["tilewright", "tilewright.runtime.*"])
-    assert found["failed"] == {}
+    found = import_all(installed, ["tilewright", "tilewright.runtime.*"], hidden=NEEDING_EXTRAS)
+    assert found["failed"].keys() == NEEDING_EXTRAS
     loaded = set(found["loaded"])
     assert not loaded & {"tilewright.compiler", "tilewright.codegen", "tilewright.passes", "tilewright.ir", *EXTRAS}
 

@@ -1,4 +1,4 @@
-"""The kernel behind `cuda_sums`. Importing it takes numba, and a GPU that numba finds."""
+"""The kernel behind `cuda_sums`. Importing it takes numba."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ _GRID = (128, 32)
 
 # Of kernels, numba's types know less than what holds.
 cuda: Any = _typed
-
-if not cuda.is_available():
-    raise RuntimeError("no CUDA device")
 
 
 @cuda.jit
@@ -41,7 +38,13 @@ def gather(reference: np.ndarray, test: np.ndarray) -> np.ndarray:
 
     Args:
         reference, test: float32 or float64, of one dimension and as many elements.
+
+    Raises:
+        RuntimeError: there is no GPU.
+        Exception: what numba needs to compile for it is missing.
     """
+    if not cuda.is_available():
+        raise RuntimeError("no CUDA device")
     parts = cuda.device_array((7, _GRID[0] * _GRID[1]), np.float64)
     _gather[_GRID](cuda.to_device(reference), cuda.to_device(test), parts)
     return parts.copy_to_host()

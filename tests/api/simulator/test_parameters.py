@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +126,12 @@ def test_fields_of_other_names_are_ignored_with_a_warning() -> None:
     ) as found:
         InferenceRunnerParameters.model_validate({**RUN, "layerwise_check_names": ["conv"]})
     assert [warning.filename for warning in found] == [__file__]
+
+
+def test_without_pydantic_the_message_says_what_to_install() -> None:
+    program = "import sys; sys.modules['pydantic'] = None; import tilewright.runtime.api.simulator.api"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert found.stderr.splitlines()[-1] == (
+        "ImportError: the Simulator API needs the package 'pydantic', which the runtime alone does not install. "
+        "Install Tilewright with its extra 'all': pip install 'tilewright[all]'"
+    )

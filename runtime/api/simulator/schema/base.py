@@ -15,11 +15,15 @@ import math
 import os
 from typing import Annotated
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-
 from tilewright.errors import TilewrightWarning, warn
 
+from ....compiler import NotInstalledError
 from ..metrics import METRICS, default_threshold, metric_name
+
+try:
+    from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+except ModuleNotFoundError:
+    raise ImportError(str(NotInstalledError("the Simulator API", "pydantic"))) from None
 
 __all__ = [
     "GetInferenceSessionParameters",
