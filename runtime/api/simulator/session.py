@@ -6,19 +6,17 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
 from tilewright.errors import InputError, UsageError
 
+from ...artifact.artifact import Artifact
 from ...compiler import reach
 from ...session import Session, load
 from .encodings import read_encodings
 from .node_arg import TYPES, NodeArg
-
-if TYPE_CHECKING:
-    from ....compiler.simulated_quantization import SimulatedModel
 
 _SHAPES = 4
 """For so many shapes of open inputs a session keeps what it compiled."""
@@ -54,6 +52,18 @@ def open_session(
     return QuantizationSession(compiler.SimulatedModel(model_path, encodings, feature_maps), use_cuda)
 
 
+class _SimulatedModel(Protocol):
+    """What is asked of the compiler's `SimulatedModel`, which says what each means."""
+
+    inputs: tuple[NodeArg, ...]
+    outputs: tuple[NodeArg, ...]
+    plain_names: tuple[str, ...]
+    graph_outputs: int
+    is_open: bool
+
+    def compiled(self, input_shapes: Mapping[str, Sequence[int]] | None = None) -> Artifact: ...
+
+
 class QuantizationSession:
     """A network with simulated quantisation; `open_session` makes it.
 
@@ -67,8 +77,8 @@ class QuantizationSession:
         graph_outputs: names of the outputs as the model has them, without the feature maps.
     """
 
-    def __init__(self, model: SimulatedModel, use_cuda: bool = False) -> None:
-        self._model: SimulatedModel | None = model
+    def __init__(self, model: _SimulatedModel, use_cuda: bool = False) -> None:
+        self._model: _SimulatedModel | None = model
         self.use_cuda = use_cuda
         self.graph_outputs: tuple[str, ...] = model.plain_names[: model.graph_outputs]
         self._inputs_meta = list(model.inputs)
