@@ -30,7 +30,7 @@ def sections(module: ModuleType, documented: set[int]) -> Iterator[str]:
         yield table.markdown().rstrip()
 
 
-def _class(name: str, cls: type, others: dict[str, type], functions: Mapping[str, object]) -> Iterator[str]:
+def _class(name: str, cls: type, others: Mapping[str, type], functions: Mapping[str, object]) -> Iterator[str]:
     if name != cls.__name__:
         yield f"### `{name}`\n\nAnother name of `{cls.__name__}`."
         return
@@ -41,6 +41,9 @@ def _class(name: str, cls: type, others: dict[str, type], functions: Mapping[str
         parts.append(markdown(cls.__doc__))
     else:
         parts += [markdown(cls.__doc__, without="Attributes"), _fields(cls, fields)]
+    bases = [f"`{base}`" for base, each in others.items() if each is not cls and issubclass(cls, each)]
+    if bases:
+        parts.append(f"With all of {', '.join(bases)}.")
     constructor = _own(cls, others).get("__init__")
     if constructor is not None and constructor.__doc__:
         parts.append(markdown(constructor.__doc__))
@@ -58,13 +61,13 @@ def _class(name: str, cls: type, others: dict[str, type], functions: Mapping[str
     yield "\n\n".join(part for part in parts if part)
 
 
-def _own(cls: type, others: dict[str, type]) -> dict[str, object]:
-    """The members of a class and of those bases of ours that have no section, the nearest definition of each."""
+def _own(cls: type, others: Mapping[str, type]) -> dict[str, object]:
+    """The members of a class, and of those bases of ours that no section tells of; the nearest definition of each."""
+    elsewhere = {base for each in others.values() if each is not cls and issubclass(cls, each) for base in each.__mro__}
     found: dict[str, object] = {}
-    for base in reversed(cls.__mro__):
-        root = (base.__module__ or "").partition(".")[0]
-        if root == "tilewright" and (base is cls or base not in others.values()):
-            found.update(vars(base))
+    for base in cls.__mro__:
+        if base.__module__.partition(".")[0] == "tilewright" and base not in elsewhere:
+            found = {**found, **{name: value for name, value in vars(base).items() if name not in found}}
     return found
 
 

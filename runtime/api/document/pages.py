@@ -34,8 +34,8 @@ class Page:
 
 
 _APIS = {
-    "accelerator": Page("Accelerator API", ("accelerator",), (flags, information)),
-    "classify": Page("Classification application", ("classify", "pynq", "pynq.pmbus"), (options,)),
+    "accelerator": Page("Accelerator API", ("accelerator",), (flags, information), ("network",)),
+    "classify": Page("Classification application", ("classify", "pynq", "pynq.pmbus"), (options,), ("network",)),
     "simulator": Page(
         "Simulator API",
         ("simulator", "simulator.api", "simulator.schema", "simulator.schema.base"),

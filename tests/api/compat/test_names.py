@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,12 +11,7 @@ from script_runs import COMPAT, run, run_compat
 
 from tilewright.runtime.api.compat.names import BOUND, stands_for
 
-needs_accelerator = pytest.mark.skipif(
-    not hasattr(import_module("tilewright.runtime.api.accelerator"), "FWDNXT"), reason="it is not there yet"
-)
 
-
-@needs_accelerator
 def test_the_names_win_over_the_vendors_own_files(tmp_path: Path) -> None:
     """One beside the script, one at the path that the program puts first."""
     folder = tmp_path / "examples" / "python"

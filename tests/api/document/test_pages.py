@@ -128,9 +128,9 @@ Errors:
 
 - `ValueError`: never.
 
-#### `Sample.shared(first: int, /, second: str = 'a', *rest: float, third: bool = True, **others: object) -> None`
+#### `Sample.size`
 
-Is shown with each class of ours.
+How large it is.
 
 #### `Sample.hidden(*, key: tuple[int, ...] = (1, 2)) -> Sample`
 
@@ -147,13 +147,13 @@ An example:
 sample.hidden()
 ```
 
-#### `Sample.size`
-
-How large it is.
-
 #### `Sample.alone(value: int | None = None) -> int`
 
 Needs no object.
+
+#### `Sample.shared(first: int, /, second: str = 'a', *rest: float, third: bool = True, **others: object) -> None`
+
+Is shown with each class of ours.
 
 ### `Alias`
 
