@@ -95,7 +95,7 @@ class DebugReport:
                 print(layers.efficiency(network).text(), end="")
         if flags.comparesw or flags.runsw == 2:
             software, floating = compute("software"), compute("float")
-            print(runs.comparison(facts.outputs, results if flags.comparesw else software, software, floating))
+            print(runs.comparison(facts.outputs, results if flags.comparesw else None, software, floating))
             for letter in "Rr":
                 if letter in flags.debug and flags.comparesw:
                     text = runs.results_text(facts.outputs, results, software, only_wrong=letter == "r")
