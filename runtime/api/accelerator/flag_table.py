@@ -95,8 +95,8 @@ class FlagValues:
     runsw: int = flag(
         0,
         2022,
-        "What Run computes with: 0 the accelerator, 1 its software model, 2 floating point, with the figures of "
-        "debug letter Q.",
+        "What Run computes with: 0 the accelerator, 1 its software model, 2 floating point, which then "
+        "prints how far the software model is from it.",
         choices=(0, 1, 2),
         letters={"S": 1, "Q": 2},
     )
@@ -109,20 +109,23 @@ class FlagValues:
     breaklayer: int = flag(
         0,
         2020,
-        "1 and 2: Init prints the modelled time of each layer and, with dumpdir, writes it as CSV there.",
+        "1 and 2: Init prints expected and modelled times of each layer and, with dumpdir, writes layers.csv there.",
         choices=(0, 1, 2),
         aliases=("profile",),
         letters={"L": 2, "z": 1},
     )
     initmeasure: bool = flag(False, 2020, "Init prints how long it took.", letters={"i": True})
     temporary_save: bool = flag(
-        False, 2020, "Run writes its inputs and outputs as .npy files to dumpdir.", letters={"t": True}
+        False,
+        2020,
+        "Run writes its inputs and outputs to dumpdir: input0.npy, output0.npy, …",
+        letters={"t": True},
     )
     dumpdir: str = flag("", 2022, "The folder of all files that flags make; by default the current one.")
     addroff: int = flag(
         0, 2020, "The first address that Malloc gives out in the memory of a card.", aliases=("addr_off",)
     )
-    seed: int = flag(0, 2020, "Seed of the random numbers that HwRun computes with where no input was written.")
+    seed: int = flag(0, 2020, "Seed of the random numbers that ReadCode fills inputs with.")
     rand: bool = flag(True, 2022, "Whether those numbers are random; otherwise they count up.", letters={"d": False})
 
     int8mode: int = flag(
@@ -201,7 +204,7 @@ class FlagValues:
         2020,
         "Takes instructions from a text file.",
         letters={"B": True},
-        warning="ReadCode reads instructions from a file",
+        warning="ReadCode and HwRun run a program from a file",
     )
     ignore_transpose: bool = flag(
         True, 2020, "Skips transpositions.", warning="transpositions are computed, or folded into what reads them"
@@ -221,7 +224,7 @@ DEBUG_LETTERS = {
     each.letter: each
     for each in (
         Letter("b", 2018, "The report of Compile, Init and Run: times, bytes, operations, expected against modelled."),
-        Letter("w", 2018, "Warnings: values that do not fit the number format of the device and are cut off."),
+        Letter("w", 2018, "Warnings: numbers of inputs, weights and training that do not fit and are cut off."),
         Letter("c", 2018, "Addresses in the memory of the card."),
         Letter("n", 2018, "The layers."),
         Letter("s", 2018, "Where each layer runs, and why; the tiles of those on the device."),

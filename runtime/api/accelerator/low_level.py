@@ -10,7 +10,7 @@ from ... import machine as machines
 from .errors import AcceleratorError, documented
 from .facts import Facts
 from .flags import Flags
-from .memory import CardMemory, HardwareRun, nonlinear_coefficients
+from .memory import CardMemory, HardwareRun, Whole, nonlinear_coefficients
 from .training import LinearTraining
 
 
@@ -43,7 +43,7 @@ class LowLevelCalls:
         self._card_memory = CardMemory(self._facts.machine, self._flags.nfpgas)
 
     @documented
-    def Malloc(self, nelements: int, datasize: int, card: int, name: str = "") -> int:
+    def Malloc(self, nelements: Whole, datasize: Whole, card: Whole, name: str = "") -> int:
         """The address of so many elements of `datasize` bytes in the memory of a card, from `addroff` on."""
         address = self._memory.allocate(nelements, datasize, card, name, self._flags.addroff)
         if "c" in self._flags.debug:
@@ -51,7 +51,7 @@ class LowLevelCalls:
         return address
 
     @documented
-    def WriteData(self, addr: int, data: np.ndarray, card: int = 0) -> None:
+    def WriteData(self, addr: Whole, data: np.ndarray, card: Whole = 0) -> None:
         """Write the bytes of an array into the memory of a card, as they are.
 
         What networks hold that ``Init`` loaded lies elsewhere and does not change.
@@ -61,12 +61,12 @@ class LowLevelCalls:
         self._memory.write(addr, data, card)
 
     @documented
-    def ReadData(self, addr: int, data: np.ndarray, card: int = 0) -> None:
+    def ReadData(self, addr: Whole, data: np.ndarray, card: Whole = 0) -> None:
         """Fill an array with the bytes from an address of a card on, 0 where nothing was written."""
         self._memory.read(addr, data, card)
 
     @documented
-    def ReadCode(self, filename: str | os.PathLike[str], instr_addr: int) -> int:
+    def ReadCode(self, filename: str | os.PathLike[str], instr_addr: Whole) -> int:
         """Load the device program of an artifact into card 0; the bytes that it takes with its regions.
 
         Its constants come with it, its inputs are filled by the flags `seed` and `rand`. The letter c of `debug` prints
@@ -80,7 +80,7 @@ class LowLevelCalls:
         return size
 
     @documented
-    def HwRun(self, instr_addr: int, outsize: int = 0) -> HardwareRun:
+    def HwRun(self, instr_addr: Whole, outsize: Whole = 0) -> HardwareRun:
         """Run a program that ``ReadCode`` loaded; (milliseconds, bytes moved), both by the cycle model.
 
         Args:

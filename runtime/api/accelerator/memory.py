@@ -22,6 +22,7 @@ from .errors import AcceleratorError
 from .flags import Flags
 
 Item = TypeVar("Item")
+Whole = int | np.integer
 
 _PAGE = 2**16
 _ALIGNMENT = 64
@@ -68,7 +69,7 @@ class CardMemory:
         self._blocks: list[list[_Block]] = [[] for _ in range(cards)]
         self._code: dict[int, _Code] = {}
 
-    def write(self, address: int, data: np.ndarray, card: int) -> None:
+    def write(self, address: Whole, data: np.ndarray, card: Whole) -> None:
         """``WriteData``: the bytes of an array, as they are.
 
         Original: converted float32 to the 16-bit numbers of the device.
@@ -78,9 +79,11 @@ class CardMemory:
         """
         if not isinstance(data, np.ndarray) or data.dtype.hasobject:
             raise _refusal("WriteData", "this is no array of numbers", "an array", type(data).__name__)
-        self._store(card, address, np.ascontiguousarray(data).reshape(-1).view(np.uint8), "WriteData")
+        self._store(
+            card, _whole(address, "WriteData"), np.ascontiguousarray(data).reshape(-1).view(np.uint8), "WriteData"
+        )
 
-    def read(self, address: int, data: np.ndarray, card: int) -> None:
+    def read(self, address: Whole, data: np.ndarray, card: Whole) -> None:
         """``ReadData``: fill an array with the bytes from an address on.
 
         Raises:
@@ -88,10 +91,10 @@ class CardMemory:
         """
         if not isinstance(data, np.ndarray) or data.dtype.hasobject or not data.flags.writeable:
             raise _refusal("ReadData", "this cannot be read into", "an array of numbers", type(data).__name__)
-        found = self._fetch(card, address, data.nbytes, "ReadData")
+        found = self._fetch(card, _whole(address, "ReadData"), data.nbytes, "ReadData")
         data[...] = found.view(data.dtype).reshape(data.shape)
 
-    def allocate(self, elements: int, size: int, card: int, name: str, first: int) -> int:
+    def allocate(self, elements: Whole, size: Whole, card: Whole, name: str, first: int) -> int:
         """``Malloc``: the address of so many elements of so many bytes each, behind all that was given out before.
 
         Args:
@@ -118,7 +121,7 @@ class CardMemory:
             for block in blocks
         )
 
-    def read_code(self, path: str | os.PathLike[str], address: int, flags: Flags) -> int:
+    def read_code(self, path: str | os.PathLike[str], address: Whole, flags: Flags) -> int:
         """``ReadCode``: load the device program of an artifact into card 0, its regions behind its instructions.
 
         Inputs are filled with random numbers by the flags ``seed`` and ``rand``; write others over them.
@@ -132,6 +135,7 @@ class CardMemory:
             ArtifactError: the file cannot be read, or is no artifact.
             AcceleratorError: it holds not exactly one device program, or does not fit the memory.
         """
+        address = _whole(address, "ReadCode")
         artifact = Artifact.open(path)
         programs = list(artifact.manifest.device_programs.values())
         if len(programs) != 1:
@@ -161,7 +165,7 @@ class CardMemory:
         self._code[address] = _Code(program, tuple(addresses))
         return position - address
 
-    def run(self, address: int, size: int) -> HardwareRun:
+    def run(self, address: Whole, size: Whole) -> HardwareRun:
         """``HwRun``: run the program at an address of card 0 in the simulator of the instructions.
 
         Args:
@@ -171,7 +175,7 @@ class CardMemory:
             AcceleratorError: `read_code` put no program there, or it gives another number of bytes.
             TilewrightError: what lies there is no sound program any more, or takes too long to simulate.
         """
-        code = self._code.get(address)
+        code = self._code.get(_whole(address, "HwRun"))
         if code is None:
             known = ", ".join(f"{each:#x}" for each in self._code) or "none yet"
             raise _refusal(
@@ -198,7 +202,7 @@ class CardMemory:
         timeline = simulate(engine.verified)
         return HardwareRun(timeline.seconds * 1e3, timeline.dram_bytes)
 
-    def _store(self, card: int, address: int, data: np.ndarray | bytes, stage: str) -> None:
+    def _store(self, card: Whole, address: int, data: np.ndarray | bytes, stage: str) -> None:
         data = np.frombuffer(data, np.uint8)
         pages = self._card(self._pages, card, stage)
         self._check_span(address, len(data), stage)
@@ -213,7 +217,7 @@ class CardMemory:
             start, end = max(address, number * _PAGE), min(address + len(data), (number + 1) * _PAGE)
             pages[number][start - number * _PAGE : end - number * _PAGE] = data[start - address : end - address]
 
-    def _fetch(self, card: int, address: int, size: int, stage: str) -> NDArray[np.uint8]:
+    def _fetch(self, card: Whole, address: int, size: int, stage: str) -> NDArray[np.uint8]:
         pages = self._card(self._pages, card, stage)
         self._check_span(address, size, stage)
         found = np.zeros(size, np.uint8)
@@ -224,17 +228,22 @@ class CardMemory:
                 found[start - address : end - address] = page
         return found
 
-    def _card(self, of_each: Sequence[Item], card: int, stage: str) -> Item:
+    def _card(self, of_each: Sequence[Item], card: Whole, stage: str) -> Item:
         if isinstance(card, bool) or not isinstance(card, (int, np.integer)) or not 0 <= card < len(of_each):
             raise _refusal(stage, "there is no card of this number", f"0 to {len(of_each) - 1}", card)
-        return of_each[card]
+        return of_each[int(card)]
 
     def _check_span(self, address: int, size: int, stage: str) -> None:
-        if isinstance(address, bool) or not isinstance(address, (int, np.integer)):
-            raise _refusal(stage, "this is no address", "a whole number", type(address).__name__)
         if not 0 <= address <= address + size <= self._machine.dram_bytes:
             expected = f"0 to {self._machine.dram_bytes} ({self._machine.name})"
             raise _refusal(stage, "this lies outside the memory of a card", expected, f"{size} bytes from {address}")
+
+
+def _whole(address: object, stage: str) -> int:
+    """An address as Python counts: NumPy's numbers of 64 bits wrap around."""
+    if isinstance(address, bool) or not isinstance(address, (int, np.integer)):
+        raise _refusal(stage, "this is no address", "a whole number", type(address).__name__)
+    return int(address)
 
 
 _FUNCTIONS = {0: "relu", 1: "sigmoid", 2: "none", 3: "tanh"}

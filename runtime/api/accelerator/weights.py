@@ -61,9 +61,9 @@ def with_weights(
 
 def _same(layers: Sequence[Layer], wanted: Layer) -> Layer:
     """The layer of another engine that comes from the same nodes, of which engines fuse others to it."""
-    nodes = set(wanted.name.split(","))
+    nodes = set(wanted.name.split(", "))
     for layer in layers:
-        if layer.weights.size == wanted.weights.size and not nodes.isdisjoint(layer.name.split(",")):
+        if layer.weights.size == wanted.weights.size and not nodes.isdisjoint(layer.name.split(", ")):
             return layer
     raise _refusal("the engines do not share this layer", wanted.name, ", ".join(layer.name for layer in layers[:8]))
 
@@ -71,10 +71,11 @@ def _same(layers: Sequence[Layer], wanted: Layer) -> Layer:
 def _checked(name: str, array: object, shape: tuple[int, ...]) -> np.ndarray:
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu" or array.size != math.prod(shape):
         found = f"{array.dtype}{list(array.shape)}" if isinstance(array, np.ndarray) else type(array).__name__
-        raise _refusal(f"the {name} do not fit the layer", f"{math.prod(shape)} numbers, {list(shape)}", found)
+        verb = "do" if name == "weights" else "does"
+        raise _refusal(f"{name} {verb} not fit the layer", f"{math.prod(shape)} numbers, {list(shape)}", found)
     copy = np.array(array, np.float32).reshape(-1)
     if not np.isfinite(copy).all():
-        raise _refusal(f"the {name} are not finite", "numbers", "infinity or NaN")
+        raise _refusal(f"not all of {name} is finite", "numbers", "infinity or NaN")
     return copy
 
 
