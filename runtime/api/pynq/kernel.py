@@ -69,7 +69,7 @@ class Kernel:
             classes: receives the best five classes of each image, best first; uint32[n, 5].
             weights: int8[outputs, inputs], which replace the integers of the last layer with weights. Where the network
                 has another number of them there, it keeps its own, and a warning says so.
-            count: how many images, from the first on.
+            count: how many images, from the first on; for none, nothing happens.
 
         Raises:
             InputError: a buffer is of the wrong shape or element type, or has fewer rows than images.
@@ -139,6 +139,9 @@ class Handle:
         runs = classifier.runs([classifier.stretch(image[..., ::-1]) for image in pixels])
         self._lock = threading.Lock()
         self._left = len(runs)
+        if not runs:
+            self._requests: list[Request] = []
+            return
         self._meter.begin()
         try:
             self._requests = [session.submit(inputs, self._finished) for inputs in runs]
@@ -165,17 +168,18 @@ class Handle:
             TilewrightError: whatever went wrong.
         """
         results = [request.result() for request in self._requests]
-        self._classes[...] = self._classifier.best(results, len(self._classes))
+        if results:
+            self._classes[...] = self._classifier.best(results, len(self._classes))
 
 
 def _pixels(images: np.ndarray, count: int) -> np.ndarray:
     """The first images as u8[count, height, width, 3]."""
     shape = images.shape
     fits = len(shape) == 4 and 3 in (shape[1], shape[3]) and images.dtype.kind in "iu" and images.dtype.itemsize == 1
-    if not fits or not 0 < count <= len(images):
+    if not fits or not 0 <= count <= len(images):
         raise InputError(
             "the kernel cannot read this buffer of images",
-            expected="int8[n, height, width, 3] with n of at least the count of images, which is 1 or more",
+            expected="int8[n, height, width, 3] with n of at least the count of images",
             found=f"{images.dtype}{list(shape)} for {count} images",
         )
     pixels = np.asarray(images[:count]).view(np.uint8)

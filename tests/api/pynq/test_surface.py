@@ -75,6 +75,14 @@ def test_a_call_copies_its_images_and_ends_when_it_is_waited_for(overlay: Overla
     assert first.tolist() == second[::-1].tolist() == [task.classes["0.png"], task.classes["1.png"]]
 
 
+def test_no_images_are_no_mistake(overlay: Overlay) -> None:
+    classes = allocate((2, 5), np.uint32)
+    handle = overlay.resnet50_1.start(pictures(2), classes, WEIGHTS, 0)
+    handle.wait()
+    assert handle.done
+    assert not classes.any()
+
+
 def test_registers_tell_of_the_last_call(overlay: Overlay) -> None:
     kernel, images, classes = overlay.resnet50_1, pictures(2), allocate((2, 5), np.uint32)
     assert "numReps = Register(value=0)" in repr(kernel.register_map)
@@ -87,7 +95,7 @@ def test_registers_tell_of_the_last_call(overlay: Overlay) -> None:
     ("images", "count", "found"),
     [
         (np.zeros((2, 8, 8, 3), np.int8), 3, "int8[2, 8, 8, 3] for 3 images"),
-        (np.zeros((2, 8, 8, 3), np.int8), 0, "int8[2, 8, 8, 3] for 0 images"),
+        (np.zeros((2, 8, 8, 3), np.int8), -1, "int8[2, 8, 8, 3] for -1 images"),
         (np.zeros((2, 8, 8, 4), np.int8), 1, "int8[2, 8, 8, 4] for 1 images"),
         (np.zeros((8, 8, 3), np.int8), 1, "int8[8, 8, 3] for 1 images"),
         (np.zeros((2, 8, 8, 3), np.float32), 1, "float32[2, 8, 8, 3] for 1 images"),
@@ -96,7 +104,7 @@ def test_registers_tell_of_the_last_call(overlay: Overlay) -> None:
 def test_wrong_buffers_of_images(overlay: Overlay, images: np.ndarray, count: int, found: str) -> None:
     with pytest.raises(InputError) as caught:
         overlay.resnet50_1.call(images, allocate((9, 5)), WEIGHTS, count)
-    expected = "int8[n, height, width, 3] with n of at least the count of images, which is 1 or more"
+    expected = "int8[n, height, width, 3] with n of at least the count of images"
     assert str(caught.value) == f"the kernel cannot read this buffer of images; expected {expected}, found {found}"
 
 
