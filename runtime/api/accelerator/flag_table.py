@@ -75,7 +75,8 @@ class FlagValues:
     hwlinear: bool = flag(
         True,
         2018,
-        "0 keeps fully connected layers in floating point on the host: slower, more precise.",
+        "0 keeps fully connected layers in floating point on the host, which is slower and more precise; networks that "
+        "come quantised stay as they are.",
         letters={"H": True},
     )
     max_instr: int = flag(

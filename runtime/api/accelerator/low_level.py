@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Callable
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -13,16 +17,33 @@ from .flags import Flags
 from .memory import CardMemory, HardwareRun, Whole, nonlinear_coefficients
 from .training import LinearTraining
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _in_turns(method: Callable[Concatenate[LowLevelCalls, P], R]) -> Callable[Concatenate[LowLevelCalls, P], R]:
+    """Have the calls of several threads wait for one another, with the errors that the API documents."""
+
+    @documented
+    @wraps(method)
+    def call(calls: LowLevelCalls, *args: P.args, **kwargs: P.kwargs) -> R:
+        with calls._changing:
+            return method(calls, *args, **kwargs)
+
+    return call
+
 
 class LowLevelCalls:
     """What both generations have of these calls.
 
     Attributes:
         _flags, _facts: of the object.
+        _changing: held by whoever changes what the object has.
     """
 
     _flags: Flags
     _facts: Facts
+    _changing: threading.RLock
     _card_memory: CardMemory | None = None
     _training: LinearTraining | None = None
 
@@ -33,7 +54,7 @@ class LowLevelCalls:
             self._card_memory = CardMemory(self._facts.machine, self._facts.batch.cards)
         return self._card_memory
 
-    @documented
+    @_in_turns
     def CreateMemcard(self, nfpga: int, nclus: int, bitfile: str = "") -> None:
         """Make memories of cards, all 0, without a network; by the description of a machine, if one is named."""
         self._flags.set({"nfpgas": nfpga, "nclusters": nclus})
@@ -42,7 +63,7 @@ class LowLevelCalls:
             self._flags.bitfile = bitfile
         self._card_memory = CardMemory(self._facts.machine, self._flags.nfpgas)
 
-    @documented
+    @_in_turns
     def Malloc(self, nelements: Whole, datasize: Whole, card: Whole, name: str = "") -> int:
         """The address of so many elements of `datasize` bytes in the memory of a card, from `addroff` on."""
         address = self._memory.allocate(nelements, datasize, card, name, self._flags.addroff)
@@ -50,7 +71,7 @@ class LowLevelCalls:
             print(self._memory.blocks_text())
         return address
 
-    @documented
+    @_in_turns
     def WriteData(self, addr: Whole, data: np.ndarray, card: Whole = 0) -> None:
         """Write the bytes of an array into the memory of a card, as they are.
 
@@ -60,12 +81,12 @@ class LowLevelCalls:
         """
         self._memory.write(addr, data, card)
 
-    @documented
+    @_in_turns
     def ReadData(self, addr: Whole, data: np.ndarray, card: Whole = 0) -> None:
         """Fill an array with the bytes from an address of a card on, 0 where nothing was written."""
         self._memory.read(addr, data, card)
 
-    @documented
+    @_in_turns
     def ReadCode(self, filename: str | os.PathLike[str], instr_addr: Whole) -> int:
         """Load the device program of an artifact into card 0; the bytes that it takes with its regions.
 
@@ -79,7 +100,7 @@ class LowLevelCalls:
             print(self._memory.blocks_text())
         return size
 
-    @documented
+    @_in_turns
     def HwRun(self, instr_addr: Whole, outsize: Whole = 0) -> HardwareRun:
         """Run a program that ``ReadCode`` loaded; (milliseconds, bytes moved), both by the cycle model.
 
@@ -88,7 +109,7 @@ class LowLevelCalls:
         """
         return self._memory.run(instr_addr, outsize)
 
-    @documented
+    @_in_turns
     def GetNonlinCoefs(self, type: int) -> np.ndarray:
         """int16 [4, 128]: a function in Q8.8 from -8 in steps of 1/32; 0 relu, 1 sigmoid, 2 none, 3 tanh.
 
@@ -96,7 +117,7 @@ class LowLevelCalls:
         """
         return nonlinear_coefficients(type)
 
-    @documented
+    @_in_turns
     def TrainlinearStart(
         self,
         batchsize: int,
@@ -112,37 +133,37 @@ class LowLevelCalls:
         warnings = "w" in self._flags.debug
         self._training = LinearTraining(batchsize, A, b, Ashift, Xshift, Yshift, Ygshift, rate, warnings=warnings)
 
-    @documented
+    @_in_turns
     def TrainlinearData(self, X: np.ndarray | None, Y: np.ndarray | None, idx: int) -> None:
         """Inputs [nin, batch], and targets, or with rate 0 the gradient, [nout, batch], for the steps on `idx`."""
         self._trained("TrainlinearData").data(X, Y, idx)
 
-    @documented
+    @_in_turns
     def TrainlinearStep(self, idx: int) -> None:
         """A step in 16-bit fixed point on the data of `idx`."""
         self._trained("TrainlinearStep").step(idx)
 
-    @documented
+    @_in_turns
     def TrainlinearStepSw(self) -> None:
         """The same numbers by the software model, on the data given last, with a positive rate."""
         self._trained("TrainlinearStepSw").step_software()
 
-    @documented
+    @_in_turns
     def TrainlinearStepFloat(self) -> None:
         """A step in floating point, on the data given last."""
         self._trained("TrainlinearStepFloat").step_float()
 
-    @documented
+    @_in_turns
     def TrainlinearGet(self, A: np.ndarray, b: np.ndarray) -> None:
         """The weights and biases after the latest step, into arrays of the caller."""
         self._trained("TrainlinearGet").get(A, b)
 
-    @documented
+    @_in_turns
     def TrainlinearGetY(self, Y: np.ndarray) -> None:
         """The outputs of the latest step, before its update, into an array of the caller."""
         self._trained("TrainlinearGetY").outputs(Y)
 
-    @documented
+    @_in_turns
     def TrainlinearEnd(self) -> None:
         """End the training; what it held is forgotten."""
         self._training = None

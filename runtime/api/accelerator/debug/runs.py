@@ -125,6 +125,8 @@ class SaturationCheck:
         """Warn of the inputs of a run."""
         for name, (low, high) in list(self._ranges.items()):
             array = image[name]
+            if not array.size or (low <= array.min() and array.max() <= high):
+                continue
             beyond = int(np.count_nonzero(array < low) + np.count_nonzero(array > high))
             if beyond > _SATURATED * array.size:
                 self._ranges.pop(name, None)
