@@ -6,7 +6,7 @@ import builtins
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.machinery import BuiltinImporter, SourceFileLoader
 from types import ModuleType, TracebackType
 from typing import NamedTuple
@@ -79,11 +79,22 @@ def _main_module(script: Script) -> ModuleType:
 
 
 def _of_the_program(hook: Hook, module: ModuleType) -> Hook:
-    """The hook, given tracebacks that begin in the module; what does not reach it, such as a syntax error, has none."""
+    """The hook, given tracebacks without what is ours: what led to the module, and the finder of the names."""
 
     def show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-        while traceback is not None and traceback.tb_frame.f_globals is not vars(module):
-            traceback = traceback.tb_next
-        hook(kind, error.with_traceback(traceback), traceback)
+        shown: TracebackType | None = None
+        for each in reversed([*_from(traceback, module)]):
+            if not str(each.tb_frame.f_globals.get("__name__")).startswith(f"{__package__}."):
+                each.tb_next, shown = shown, each
+        hook(kind, error.with_traceback(shown), shown)
 
     return show
+
+
+def _from(traceback: TracebackType | None, module: ModuleType) -> Iterator[TracebackType]:
+    """The entries from the module on; there is none where it was not reached, as with a syntax error."""
+    while traceback is not None and traceback.tb_frame.f_globals is not vars(module):
+        traceback = traceback.tb_next
+    while traceback is not None:
+        yield traceback
+        traceback = traceback.tb_next

@@ -40,6 +40,8 @@ ENDS = {
     "with an interrupt of its own": "raise KeyboardInterrupt",
     "with an error in a thread": "import threading\nthreading.Thread(target=lambda: 1 / 0).start()",
     "with an error at the exit": "import atexit\natexit.register(divmod, 1, 0)",
+    "with an object that outlives it": "class A:\n    def __del__(self):\n        print('gone')\na = A()\n1 / 0",
+    "with a thread that goes on": "import threading\nthreading.Timer(0.2, print, ['late']).start()",
     "with a printed traceback": "import traceback\ntry:\n    1 / 0\nexcept ArithmeticError:\n    traceback.print_exc()",
 }
 
