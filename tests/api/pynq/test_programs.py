@@ -84,15 +84,6 @@ def test_the_environment_says_how_images_are_prepared(task: Task, weights: np.nd
     assert classes != task.classes
 
 
-def test_the_benchmark_of_power(task: Task, tmp_path: Path) -> None:
-    shutil.copy(task.artifact, tmp_path / "resnet50.xclbin")
-    result = run(COMPAT, PROGRAMS / "power.py", "--bs", "3", "--reps", "20", folder=tmp_path)
-    assert result.returncode == 0, result.stderr
-    found = dict(re.findall(r"^(.+): ([0-9.]+) \w+$", result.stdout, re.MULTILINE))
-    assert found.keys() == {"Throughput", "Latency", "FPGA power", "Board power"}
-    assert 0 < float(found["FPGA power"]) < float(found["Board power"])
-
-
 def test_a_real_network(data_folder: Path, tmp_path: Path) -> None:
     """Images of 224x224 in blue, green, red, which the artifact wants in red, green, blue and from -1 to 1."""
     folder, artifact = tmp_path / "images", tmp_path / "network.twa"
