@@ -29,6 +29,19 @@ _ENGINES = {1: SOFTWARE, 2: FLOAT}
 """What Run computes with by the flag ``runsw``, where that is not 0."""
 
 
+def check_path(name: str, value: object, stage: str = "Compile") -> str:
+    """An argument that has to be a path.
+
+    Raises:
+        AcceleratorError: it is none.
+    """
+    if isinstance(value, (str, os.PathLike)):
+        path = os.fspath(value)
+        if isinstance(path, str) and "\0" not in path:
+            return path
+    raise AcceleratorError(f"{name} is no path", stage=stage, expected="text", found=f"{value!r:.60}")
+
+
 class Accelerator(LowLevelCalls):
     """An accelerator: one network, or several that were loaded together, on cards of its own.
 
@@ -121,7 +134,7 @@ class Accelerator(LowLevelCalls):
     def _with_machine(self, bitfile: str) -> Iterator[None]:
         """Choose a machine, if one is named, for good unless what follows fails."""
         before = self._flags.bitfile
-        if bitfile:
+        if check_path("bitfile", bitfile, "Init"):
             self._choose_machine(bitfile)
         try:
             yield

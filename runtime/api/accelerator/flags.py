@@ -97,7 +97,7 @@ class Flags(FlagValues):
 
 
 def _find(name: str) -> Flag:
-    flag = BY_NAME.get(name)
+    flag = BY_NAME.get(name) if isinstance(name, str) else None
     if flag is None:
         close = get_close_matches(str(name), BY_NAME, 1)
         hint = f"Did you mean {close[0]!r}?" if close else "SetFlag('help') prints the flags."

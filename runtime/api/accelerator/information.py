@@ -52,6 +52,8 @@ def get_information(name: str, facts: Facts) -> Answer:
     Raises:
         AcceleratorError: there is neither an information nor a flag of this name.
     """
+    if not isinstance(name, str):
+        raise AcceleratorError("names are text", stage="GetInfo", found=type(name).__name__)
     if name in INFORMATION:
         return INFORMATION[name].answer(facts)
     if name in BY_NAME:

@@ -13,7 +13,7 @@ from time import perf_counter
 
 from ...artifact.artifact import Artifact
 from ...files.output_file import check_output
-from .device import Accelerator, documented
+from .device import Accelerator, check_path, documented
 from .errors import AcceleratorError
 from .networks.arrays import elements, fill, targets
 from .networks.binary import Batch, save
@@ -56,7 +56,7 @@ class PreallocatedResults(Accelerator):
         start = perf_counter()
         batch = self._batch(_whole("numcard", cards, 1), _whole("numclus", clusters, 1))
         is_picture = not is_size(image)
-        if is_picture and not os.path.isfile(image):
+        if is_picture and not os.path.isfile(check_path("image", image)):
             expected = "a size such as 224x224x3, or the path of a picture"
             raise AcceleratorError("no size of the input", stage="Compile", expected=expected, found=f"{image!r:.60}")
         compiled = compile_network(
@@ -83,7 +83,7 @@ class PreallocatedResults(Accelerator):
         samples: Sequence[object] | None = None,
     ) -> Counts:
         """Compile into a file, and return how many elements each output has for the images of a cluster."""
-        check_output(outfile, source=model)
+        check_output(check_path("outfile", outfile), source=model)
         artifact, batch = self._compile_for(image, model, cards, clusters, layers, samples)
         save(outfile, artifact, batch)
         counts = [elements(spec) * batch.images for spec in artifact.manifest.outputs]
@@ -91,6 +91,7 @@ class PreallocatedResults(Accelerator):
 
     def _init(self, infile: str, bitfile: str = "", beside: object = None) -> Counts:
         """Load a file, or those that ``Loadmulti`` named; the counts as `_compile_into`."""
+        infile = check_path("infile", infile, "Init")
         if not infile and not self._bins:
             raise AcceleratorError("no network is named", stage="Init", hint="Give a file, or call Loadmulti first.")
         with self._with_machine(bitfile):

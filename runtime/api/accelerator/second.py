@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .device import documented
+from .errors import documented
 from .networks.loaded import FLOAT, SOFTWARE
 from .preallocated import Counts, PreallocatedResults
 

@@ -12,8 +12,8 @@ import numpy as np
 from tilewright.errors import TilewrightError
 
 from ...files.output_file import check_output
-from .device import documented
-from .errors import AcceleratorError, InitError
+from .device import check_path
+from .errors import AcceleratorError, InitError, documented
 from .networks.arrays import stacked
 from .networks.binary import save
 from .networks.compilation import compile_network
@@ -91,15 +91,14 @@ class MDLA(PreallocatedResults):
             return self._compile_of_2020(modelpath, inshapes, samples, MDLA, outfile, simplify)
         start = perf_counter()
         if inshapes is not None and not is_size(inshapes):
-            inshapes, outfile = None, outfile or inshapes or None
-        if isinstance(outfile, int):
-            raise AcceleratorError("outfile is no path", stage="Compile", found=outfile)
+            inshapes, outfile = None, outfile if outfile is not None else inshapes
+        file = None if outfile is None else check_path("outfile", outfile) or None
+        if file is not None:
+            check_output(file, source=modelpath)
         batch = self._batch()
         shapes = parse_shapes(inshapes) if inshapes is not None else []
         paths = modelpath if isinstance(modelpath, list) else [modelpath]
-        if outfile is not None:
-            check_output(outfile, source=modelpath)
-        if len(paths) != 1 and (shapes or samples is not None or outfile is not None or not paths):
+        if len(paths) != 1 and (shapes or samples is not None or file is not None or not paths):
             expected = "inshapes, samples and outfile with one model"
             raise AcceleratorError("models side by side", stage="Compile", expected=expected, found=len(paths))
         by = "the samples of Compile"
@@ -109,8 +108,8 @@ class MDLA(PreallocatedResults):
         self._facts.compile_seconds = perf_counter() - start
         for artifact, _ in networks:
             self._report.compiled(artifact)
-        if outfile is not None:
-            save(outfile, *networks[0])
+        if file is not None:
+            save(file, *networks[0])
         else:
             self._load(networks, MDLA)
         return [spec.name for artifact, _ in networks for spec in artifact.manifest.outputs]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import accelerator_networks as networks
@@ -342,7 +342,7 @@ def test_mvbatch_needs_multiples_of_four(second: FWDNXT) -> None:
         (("double.onnx",), {"MDLA": "a"}, "nothing to share cards with"),
         (("double.onnx",), {"outfile": "absent/a.bin"}, "absent/a.bin"),
         (("double.onnx", "double.onnx"), {}, "the output would replace the model; found double.onnx"),
-        (("double.onnx",), {"outfile": 3}, "outfile is no path; found 3"),
+        (("double.onnx",), {"outfile": 3}, "outfile is no path; expected text, found 3"),
     ],
 )
 def test_compile_in_the_third_generation(third: MDLA, arguments: tuple, keywords: dict, text: str) -> None:
@@ -354,6 +354,33 @@ def test_compile_in_the_third_generation(third: MDLA, arguments: tuple, keywords
     assert isinstance(error, InitError)
     assert error.args[0] == "Init failed"
     assert text in str(error)
+
+
+ODD = (None, 5, 1.5, b"x", object(), [], {}, np.ones(3), np.float32(1), "\0", "a" * 5000)
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: type(odd).__name__)
+def test_arguments_of_any_other_kind(second: FWDNXT, third: MDLA, odd: object) -> None:
+    """Whatever is given where a text, a path or a number belongs."""
+    file, model, size = "double.bin", "double.onnx", "1x1x4"
+    calls: list[tuple[Callable[..., object], Sequence[object], dict[str, object]]] = [
+        (second.Compile, [odd, model, "a.bin"], {}),
+        (second.Compile, [size, odd, "a.bin"], {}),
+        (second.Compile, [size, model, odd], {}),
+        *((each.Init, [odd, ""], {}) for each in (second, third)),
+        (second.Init, [file, odd], {}),
+        *((each.Loadmulti, [[odd]], {}) for each in (second, third)),
+        (third.Compile, [odd], {}),
+        (third.Compile, [[odd]], {}),
+        (third.Compile, [model], {"samples": [odd]}),
+        (third.GO, [size, model, odd, ONES, ONES.copy()], {}),
+        *((each.GetInfo, [odd], {}) for each in (second, third)),
+    ]
+    if not isinstance(odd, int):
+        calls += [(second.Compile, [size, model, "a.bin"], {name: odd}) for name in ("numcard", "numclus", "nlayers")]
+        calls += [(each.SetFlag, ["nclusters", odd], {}) for each in (second, third)]
+    for call, arguments, keywords in calls:
+        failure(lambda call=call, arguments=arguments, keywords=keywords: call(*arguments, **keywords))
 
 
 def test_an_operator_that_is_not_there(third: MDLA) -> None:

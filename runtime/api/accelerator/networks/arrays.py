@@ -32,8 +32,10 @@ def flattened(images: object) -> list[np.ndarray]:
     """
     if isinstance(images, np.ndarray):
         return [images]
-    if not isinstance(images, (tuple, list)) or not images:
-        raise ContainerError(f"an {type(images).__name__}" if images == () or images == [] else type(images).__name__)
+    if not isinstance(images, (tuple, list)):
+        raise ContainerError(type(images).__name__)
+    if not images:
+        raise ContainerError(f"an empty {type(images).__name__}")
     found: list[np.ndarray] = []
     for part in images:
         if isinstance(part, np.ndarray):

@@ -42,9 +42,11 @@ class Size:
         return (self.planes, *depth, self.height, self.width)
 
 
-def is_size(text: str) -> bool:
-    """Whether a text is meant as a size or shape and not as the path of a file."""
-    return bool(text) and all(set(part.strip()) <= set("0123456789xX ") for part in text.rstrip("; ").split(";"))
+def is_size(text: object) -> bool:
+    """Whether this is meant as a size or shape and not as the path of a file."""
+    if not isinstance(text, str) or not text:
+        return False
+    return all(set(part.strip()) <= set("0123456789xX ") for part in text.rstrip("; ").split(";"))
 
 
 def parse_sizes(text: str) -> list[Size]:
