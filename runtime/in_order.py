@@ -29,8 +29,8 @@ Run = Mapping[str, np.ndarray] | tuple[Session, Mapping[str, np.ndarray]]
 Hopeless = Callable[[], bool]
 """Tells one who waits without a limit of time whether nobody is left who could end it."""
 
-_FIRST_ASKED, _ASKED_EVERY = 0.005, 0.04
-"""Seconds after which it is asked at first, and after some doubling from then on: threads end without telling."""
+_ASKED_AGAIN, _ASKED_EVERY = 0.005, 0.04
+"""Seconds after which it is asked a second time, and after some doubling from then on: threads end without telling."""
 
 
 class _Submission(Generic[Tag]):
@@ -209,7 +209,7 @@ class InOrder(Generic[Tag]):
         """Take a step, which tells whether it could be taken, as soon as it can."""
         global _latest_step
         end = None if timeout is None else monotonic() + timeout
-        slice, thread = _FIRST_ASKED, threading.get_ident()
+        slice, thread = 0.0, threading.get_ident()
         try:
             while True:
                 _waits.pop(thread, None)
@@ -228,12 +228,14 @@ class InOrder(Generic[Tag]):
                         raise RequestTimeoutError("there is nothing yet", expected=expected, found=wait.found)
                     continue
                 _waits[thread] = wait
-                self._changed.wait(waiter, None if hopeless is None else slice)
-                if hopeless is not None and not wait.comes():
-                    if hopeless():
+                # What comes, and what takes it away, wakes this thread; that nobody is left does not.
+                asked = None if wait.comes() else hopeless
+                self._changed.wait(waiter, None if asked is None else slice)
+                if asked is not None and not wait.comes():
+                    if asked():
                         what = "waiting would never end: no other thread of this program can change it"
                         raise UsageError(what, expected=wait.expected, found=wait.found, hint=wait.hint)
-                    slice = min(2 * slice, _ASKED_EVERY)
+                    slice = min(max(2 * slice, _ASKED_AGAIN), _ASKED_EVERY)
         finally:
             _waits.pop(thread, None)
 

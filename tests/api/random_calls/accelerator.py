@@ -116,7 +116,7 @@ class _Devices(Generic[Device]):
         return [
             Call("PutInput", 30, self.put),
             Call("PutInput, wrong", 5, self.put_wrong),
-            Call("GetResult", 45, self.get),
+            Call("GetResult", 35, self.get),
             Call("SetFlag blockingmode", 3, self.set_blocking),
             Call("SetFlag", 10, self.set_any),
             Call("GetInfo", 10, self.information),
