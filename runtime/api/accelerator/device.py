@@ -213,7 +213,7 @@ class Accelerator(LowLevelCalls):
         results = loaded.run(images, engine or _ENGINES.get(self._flags.runsw))
         self._facts.run_seconds = perf_counter() - start
         if engine is None:
-            self._report.ran(images, results, lambda other: loaded.run(images, other))
+            self._report.ran(images, loaded.outputs, results, lambda other: loaded.run(images, other))
         return results
 
     def _busy(self) -> bool:

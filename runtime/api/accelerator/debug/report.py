@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ....artifact.artifact import Artifact
+from ....artifact.manifest import TensorSpec
 from ..facts import Facts, Network
 from ..networks.arrays import Image, Results, flattened
 from . import files, layers, runs
@@ -78,11 +79,14 @@ class DebugReport:
                 for image in runs_of_network:
                     check.check(image)
 
-    def ran(self, images: object, results: Results, compute: Callable[[str], Results]) -> None:
+    def ran(
+        self, images: object, outputs: Sequence[TensorSpec], results: Results, compute: Callable[[str], Results]
+    ) -> None:
         """After a run: times, comparison with other engines, files.
 
         Args:
             images: as the caller gave them.
+            outputs: of the networks that computed the results; another thread may have loaded others since.
             compute: the results of another engine for the same images.
 
         Raises:
@@ -95,10 +99,10 @@ class DebugReport:
                 print(layers.efficiency(network).text(), end="")
         if flags.comparesw or flags.runsw == 2:
             software, floating = compute("software"), compute("float")
-            print(runs.comparison(facts.outputs, results if flags.comparesw else None, software, floating))
+            print(runs.comparison(outputs, results if flags.comparesw else None, software, floating))
             for letter in "Rr":
                 if letter in flags.debug and flags.comparesw:
-                    text = runs.results_text(facts.outputs, results, software, only_wrong=letter == "r")
+                    text = runs.results_text(outputs, results, software, only_wrong=letter == "r")
                     print(text or "no result differs")
         if flags.temporary_save:
             files.write_run(facts, [np.asarray(each) for each in flattened(images)], results)
