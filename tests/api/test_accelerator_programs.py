@@ -316,6 +316,27 @@ def test_layers(program: str, programs: Programs) -> None:
         assert arrays["result"].tobytes() == outputs_of(s, *inputs)[0].tobytes()
 
 
+@pytest.mark.parametrize("layer", ["matrix_vector", "lstm"])
+def test_layers_in_integers(layer: str, programs: Programs, tmp_path: Path, rng: np.random.Generator) -> None:
+    """The limits of the programs, 2 % on average and 10 % at most, hold with integers of 8 bits as well."""
+    program = f"third/layers/{layer}.py"
+    programs.run(program)
+    shapes = read_arrays(programs.file(program, "layer.npz"))
+    samples = {
+        name.removeprefix("input "): rng.standard_normal((32 * array.shape[0], *array.shape[1:])).astype(np.float32)
+        for name, array in shapes.items()
+        if name.startswith("input ")
+    }
+    np.savez(tmp_path / "samples.npz", **samples)
+    calibrated = Programs(programs.root, {"TILEWRIGHT_CALIBRATION": str(tmp_path / "samples.npz")})
+    assert "maximum error" in calibrated.run(program)
+    arrays = read_arrays(programs.file(program, "layer.npz"))
+    inputs = [arrays[f"input {name}"] for name in samples]
+    model = programs.file(program, "net.onnx")
+    with tilewright.load(tilewright.compile(model, calibration=samples), engine="software") as session:
+        assert arrays["result"].tobytes() == outputs_of(session, *inputs)[0].tobytes()
+
+
 def test_several_outputs(programs: Programs, tmp_path: Path) -> None:
     pair = pair_model(tmp_path / "pair.onnx")
     assert "counts 512 5\n" in programs.run("second/demos/several_outputs.py", pair, tmp_path / "found.npz")
