@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from tilewright.errors import EncodingsWarning, InputError, UsageError, resource
 
 from ..codegen.cpu.llvm.target import TargetDescription
 from ..codegen.package import Package, add_engine
-from ..ir.core import Module, Value
+from ..ir.core import Constant, Module, Value
 from ..ir.ops.quantization import FakeQuantize
 from ..ir.ops.shape import Cast
 from ..ir.types import DType
@@ -28,7 +29,7 @@ from ..runtime.api.simulator.node_arg import TYPES, NodeArg
 from ..runtime.artifact.artifact import Artifact, artifact_bytes
 from .frontend.onnx.importer import Importer
 from .frontend.onnx.reader import import_onnx, load_model
-from .frontend.onnx.tensor_roles import Declaration, TensorRoles, tensor_roles, with_outputs
+from .frontend.onnx.tensor_roles import Declaration, TensorRoles, add_outputs, tensor_roles
 from .options import CompileOptions
 from .pipeline import simulation_pipeline
 from .quantization_grid import grid_of
@@ -72,7 +73,8 @@ class SimulatedModel:
                 near = get_close_matches(name, sorted(roles.names), 3)
                 hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else None
                 raise UsageError("the feature map is no tensor of the model", found=repr(name), hint=hint)
-        self._model = with_outputs(model, further) if further else model
+        add_outputs(model, further)
+        self._model = model
         self._roles = roles
         self._encodings = _by_name(encodings, roles) if encodings is not None else {}
         self._origin = encodings.origin if encodings is not None else ""
@@ -125,6 +127,8 @@ class SimulatedModel:
             return importer.emit_one(Cast(to), value, name=name) if value.type.dtype is not to else value
 
         try:
+            if encoding.block_size is not None and not isinstance(value, Constant):
+                raise InputError("it has blocks, which are for parameters alone")
             grid = grid_of(encoding, value.type.shape, self._roles.channels.get(name))
         except InputError as error:
             error.message = f"{self._origin}: the encoding of tensor {name!r} does not fit it: {error.message}"
@@ -183,5 +187,7 @@ def _resolved(tensor: TensorName, roles: TensorRoles) -> str | None:
     """The model's name of a tensor."""
     if not isinstance(tensor, ModuleTensor):
         return tensor if tensor in roles.names else None
-    names = roles.scopes.get(tensor.module, {}).get(tensor.side, ())
-    return names[tensor.index] if tensor.index < len(names) else None
+    scope = roles.scopes.get(tensor.module)
+    if scope is None:
+        return None
+    return next(islice(scope.inputs if tensor.side == "input" else scope.outputs, tensor.index, None), None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import onnx
 import onnx.helper
@@ -60,6 +60,21 @@ class Declaration:
         return any(not isinstance(extent, int) for extent in self.shape)
 
 
+@dataclass
+class Scope:
+    """The tensors of a module of PyTorch, in the order of its nodes.
+
+    Attributes:
+        inputs: those that its nodes read and do not produce.
+        outputs: those that its nodes produce and do not read.
+        made: all that they produce.
+    """
+
+    inputs: dict[str, None] = field(default_factory=dict)
+    outputs: dict[str, None] = field(default_factory=dict)
+    made: set[str] = field(default_factory=set)
+
+
 @dataclass(frozen=True)
 class TensorRoles:
     """Attributes:
@@ -68,8 +83,7 @@ class TensorRoles:
     producers: the operator that produces a tensor, for each that a node produces.
     names: of all tensors, those of subgraphs included.
     channels: of weights, as the operator that reads them has them.
-    scopes: by the path of a PyTorch module, the tensors that its nodes read from outside, and those that they produce
-        last; exporters of PyTorch write the path into the names of nodes.
+    scopes: by the path of a module of PyTorch, whose exporters write it into the names of nodes.
     """
 
     inputs: tuple[Declaration, ...]
@@ -77,7 +91,7 @@ class TensorRoles:
     producers: Mapping[str, str]
     names: frozenset[str]
     channels: Mapping[str, Channels]
-    scopes: Mapping[str, Mapping[str, Sequence[str]]]
+    scopes: Mapping[str, Scope]
 
     def has_quantizer(self, output: Declaration) -> bool:
         """Whether AIMET gives an output of the network a quantiser, enabled or not."""
@@ -101,12 +115,9 @@ def tensor_roles(model: ModelProto) -> TensorRoles:
     )
 
 
-def with_outputs(model: ModelProto, names: Sequence[str]) -> ModelProto:
-    """The model with further outputs."""
-    extended = ModelProto()
-    extended.CopyFrom(model)
-    extended.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    return extended
+def add_outputs(model: ModelProto, names: Sequence[str]) -> None:
+    """Have the network return further tensors."""
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
 
 
 def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
@@ -147,17 +158,21 @@ def _channels(nodes: Sequence[onnx.NodeProto]) -> dict[str, Channels]:
     return found
 
 
-def _scopes(nodes: Sequence[onnx.NodeProto]) -> dict[str, dict[str, list[str]]]:
+def _scopes(nodes: Sequence[onnx.NodeProto]) -> dict[str, Scope]:
     """A node ``/layer1/layer1.0/conv1/Conv`` belongs to the module ``layer1.0.conv1``."""
-    found: dict[str, dict[str, list[str]]] = {}
+    found: dict[str, Scope] = {}
     for node in nodes:
         path = ""
         for part in node.name.strip("/").split("/")[:-1]:
             path = part if not path or part.startswith(f"{path}.") else f"{path}.{part}"
         if not path:
             continue
-        scope = found.setdefault(path, {"input": [], "output": []})
-        inside = set(scope["output"])
-        scope["input"] += [name for name in node.input if name and name not in inside and name not in scope["input"]]
-        scope["output"] = [name for name in scope["output"] if name not in node.input] + [n for n in node.output if n]
+        scope = found.setdefault(path, Scope())
+        for name in filter(None, node.input):
+            if name in scope.made:
+                scope.outputs.pop(name, None)
+            else:
+                scope.inputs[name] = None
+        scope.outputs.update((name, None) for name in node.output if name)
+        scope.made.update(node.output)
     return found

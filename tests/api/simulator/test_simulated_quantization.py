@@ -334,6 +334,12 @@ def test_version_2_scales_that_do_not_fit(tmp_path: Path) -> None:
         assert str(caught.value).endswith(message)
 
 
+def test_activations_have_no_blocks(tmp_path: Path) -> None:
+    entries = [{"name": "a", "output_dtype": "int8", "y_scale": [1], "axis": 0, "block_size": 6}]
+    with pytest.raises(InputError, match=r"tensor 'a' does not fit it: it has blocks, which are for parameters alone$"):
+        simulated(chain(tmp_path), {"version": "2.0.0", "encodings": entries}, {"x": X})
+
+
 def test_an_activation_whose_channels_nothing_tells(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"tensor 'a' does not fit it: its scales are along no dimension of the tensor"
