@@ -69,7 +69,7 @@ def build(model: Model, options: CompileOptions) -> Package:
     module = import_onnx(model, options.input_shapes, options.external_data)
     options.report("import", 1, 1)
     find_named(module.ops, places)
-    has_scales = options.calibration is not None or brings_quantization(module)
+    has_scales = bool(_ranges_from(options)) or brings_quantization(module)
     precision = options.precision or ("int8" if has_scales else "fp32")
     if precision != "int8":
         for flag in options.given("int8"):
@@ -116,6 +116,12 @@ def check_options(options: CompileOptions) -> None:
         raise UsageError("--time-limit is out of range", expected="seconds, more than 0", found=options.time_limit)
 
 
+def _ranges_from(options: CompileOptions) -> list[str]:
+    """What the options give beside the model for ranges to come from, in words that begin a clause."""
+    given = {"calibration data was": options.calibration, "encodings were": options.encodings}
+    return [words for words, source in given.items() if source is not None]
+
+
 def _limited(options: CompileOptions) -> ProgressReport:
     """The report of the options, which also ends the compilation where it takes too long."""
     hint = "Give it more with --time-limit SECONDS."
@@ -139,8 +145,8 @@ def _add_integer_engines(
     places: Affinity,
     options: CompileOptions,
 ) -> None:
-    if options.calibration is not None and brings_quantization(module):
-        package.details["warnings"] = ["the model is already quantised: the calibration data was not used"]
+    if (unused := _ranges_from(options)) and brings_quantization(module):
+        package.details["warnings"] = [f"the model is already quantised: the {' and the '.join(unused)} not used"]
     elif are_images(options.calibration):
         package.details["preprocessing"] = asdict(Preprocessing.of(options.preprocessing or {}))
     quantized = quantize_module(module, options)

@@ -128,6 +128,14 @@ class CompileOptions:
     calibration_limit: int | None = option(
         None, "Use at most N samples.", metavar="N", type=int | None, needs="calibration"
     )
+    encodings: str | os.PathLike[str] | None = option(
+        None,
+        "An .encodings file of AIMET, which gives the ranges of its 8-bit activations instead of samples. Weights have "
+        "scales of their own.",
+        metavar="FILE",
+        type=str | None,
+        needs="int8",
+    )
     machine: str | os.PathLike[str] | None = option(
         None,
         "The accelerator: m4096, s256, or the path of a machine file. Default: m4096.",

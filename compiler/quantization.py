@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from itertools import islice
+
 from tilewright.errors import NoCalibrationError, NothingToQuantizeError
 
 from ..ir.clone import clone_module
-from ..ir.core import Module
+from ..ir.core import Module, Value
 from ..ir.ops.convolution import Conv
 from ..ir.ops.matmul import MatMul
 from ..ir.ops.quantization import QuantizeLinear
 from ..ir.types import DType
+from ..passes.quantization.parameters import Range
 from ..passes.quantization.plan import plan_quantization
 from .calibration.compiled import compiled
 from .calibration.dataset import open_calibration_set
+from .calibration.encoded import encoded_ranges
 from .calibration.observe import collect_ranges
 from .options import CompileOptions
 from .pipeline import calibration_pipeline, post_training_pipeline, quantized_import_pipeline
@@ -52,23 +58,36 @@ def quantize_module(module: Module, options: CompileOptions) -> Module:
             found=f"some in {' and '.join(others)}" if others else None,
             hint=f"{'Convert the model to float32, or leave' if others else 'Leave'} it in floating point.",
         )
+    ranges = encoded_ranges(options.encodings, values) if options.encodings is not None else {}
+    missing = {name: value for name, value in values.items() if name not in ranges}
+    if missing:
+        ranges.update(_observed(copy, missing, options))
+    run_passes(post_training_pipeline(ranges, options.keep_float), copy, options)
+    return copy
+
+
+def _observed(module: Module, values: Mapping[str, Value], options: CompileOptions) -> dict[str, Range]:
+    """The ranges of values on the samples of the options."""
     if options.calibration is None:
-        raise NoCalibrationError(
-            "the model is in floating point, and int8 needs sample inputs to derive scales from",
-            stage="calibration",
-            hint="Give --calibration FOLDER of images, a .npy or .npz file, or 'random' to try things out; "
-            "or leave the network in floating point.",
+        hint = (
+            "Give --calibration FOLDER of images, a .npy or .npz file, or 'random' to try things out; "
+            "or leave the network in floating point."
         )
-    inputs = {parameter.name: parameter.type for parameter in copy.main.parameters}
+        if options.encodings is None:
+            message = "the model is in floating point, and int8 needs sample inputs to derive scales from"
+            raise NoCalibrationError(message, stage="calibration", hint=hint)
+        names = ", ".join(map(repr, islice(values, 5))) + (f" and {len(values) - 5} more" if len(values) > 5 else "")
+        message = f"encodings file {os.fspath(options.encodings)!r} does not tell all ranges"
+        expected = "8-bit integers with one scale for each activation"
+        raise NoCalibrationError(message, stage="calibration", expected=expected, found=f"none for {names}", hint=hint)
+    inputs = {parameter.name: parameter.type for parameter in module.main.parameters}
     samples = open_calibration_set(
         options.calibration, inputs, preprocessing=options.preprocessing, limit=options.calibration_limit
     )
-    ranges = collect_ranges(
-        compiled(copy, values, options.report),
+    return collect_ranges(
+        compiled(module, values, options.report),
         samples,
         method=options.calibration_method,
         percentile=options.percentile,
         report=options.report,
     )
-    run_passes(post_training_pipeline(ranges, options.keep_float), copy, options)
-    return copy

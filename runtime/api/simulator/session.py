@@ -24,6 +24,18 @@ _SHAPES = 4
 _STAGE = "run"
 
 
+class SimulatedModel(Protocol):
+    """What a session needs of the class of this name in `tilewright.compiler.simulated_quantization`."""
+
+    inputs: tuple[NodeArg, ...]
+    outputs: tuple[NodeArg, ...]
+    plain_names: tuple[str, ...]
+    graph_outputs: int
+    is_open: bool
+
+    def compiled(self, input_shapes: Mapping[str, Sequence[int]] | None = None) -> Artifact: ...
+
+
 class InvalidArgument(InputError, ValueError):
     """A name, an array or a shape that the network does not take."""
 
