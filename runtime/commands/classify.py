@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -80,8 +81,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preprocess",
         metavar="KEY=VALUE,...",
-        help="How images become inputs, as for `tilewright compile`. Default: as the network was calibrated, or if it "
-        "does not say, stretched, in the order blue, green, red, pixels 0 to 255.",
+        help="How images become inputs, as for `tilewright compile`. Default: what TILEWRIGHT_PREPROCESS says, or as "
+        "the network was calibrated, or if neither says anything, stretched, in the order blue, green, red, pixels 0 "
+        "to 255.",
     )
     parser.add_argument(
         "--label-offset",
@@ -118,6 +120,7 @@ def run(arguments: argparse.Namespace) -> str:
     from ..api.classify.application import Application, list_files
     from ..api.classify.labels import accuracy, read_labels
     from ..api.classify.results import csv_text
+    from ..api.network import PREPROCESS
     from ..files.output_file import check_output, is_standard_output, output_file
     from .console import Diagnostics
 
@@ -130,7 +133,7 @@ def run(arguments: argparse.Namespace) -> str:
         weights=arguments.fcweights,
         engine=arguments.engine,
         batch=min(arguments.max_bs, len(files)),
-        preprocessing=arguments.preprocess,
+        preprocessing=arguments.preprocess or os.environ.get(PREPROCESS),
         label_offset=arguments.label_offset,
     ) as application:
         for note in application.classifier.notes:

@@ -7,10 +7,10 @@ time: one is filled, one computed, and of one the results are read. Neither the 
 a prediction, and rows stand in the order of the files. ``tilewright power`` calls a network with synthetic images.
 
 The network is an artifact with one input that images fit, and a number for each class as output. How images become
-inputs is what ``--preprocess`` says; otherwise how the network was calibrated with images, which the artifact
-remembers; otherwise they are stretched, their channels ordered blue, green, red, their pixels 0 to 255. A network of
-1001 outputs has one for the background before those of the classes, unless ``--label-offset`` says otherwise. Notes on
-stderr say what was assumed.
+inputs is what ``--preprocess`` says, or ``TILEWRIGHT_PREPROCESS``; otherwise how the network was calibrated with
+images, which the artifact remembers; otherwise they are stretched, their channels ordered blue, green, red, their
+pixels 0 to 255. A network of 1001 outputs has one for the background before those of the classes, unless
+``--label-offset`` says otherwise. Notes on stderr say what was assumed.
 
 ``--fcweights`` names a text of comma separated integers, class by class, which replace those of the last layer with
 weights. Its scales and biases stay; what follows from the integers is computed anew, which takes the compiler. They are
@@ -21,7 +21,8 @@ names the right one; with the network's own integers nothing changes.
 label do not count for the accuracy.
 
 Original: an image that cannot be read, an empty folder, labels of which none fits or an exception in a thread ended the
-program of ResNet50-PYNQ with a traceback or never; here images are skipped and named, and everything else is an error
-with the exit code 1. ``--fcweights`` was required; it need not be given. Nothing is installed for the table: it is
-printed in full, and written as pandas did. Texts, columns and files are the same.
+program of ResNet50-PYNQ with a traceback or never; here such images are skipped and named, labels of which none fits
+are a warning, and everything else is an error with the exit code 1. ``--fcweights`` was required; it need not be given.
+Nothing is installed for the table: it is printed in full, and written as pandas did. Texts, columns and files are the
+same.
 """

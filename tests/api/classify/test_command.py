@@ -19,7 +19,7 @@ from tilewright.__main__ import main
 from tilewright.runtime.api.classify import application
 from tilewright.runtime.commands import classify as command
 
-from .conftest import Task
+from .conftest import PREPROCESSING, Task
 
 Capture = pytest.CaptureFixture[str]
 Expected = list[tuple[str, list[int]]]
@@ -245,6 +245,16 @@ def test_options_that_do_not_fit_the_network(task: Task, capsys: Capture) -> Non
     assert failure([*task.words, "--preprocess", "sise=3"], capsys, code=2).startswith(
         "error: wrong preprocessing: sise"
     )
+
+
+def test_preprocessing_comes_from_the_environment_too(
+    task: Task, expected: Expected, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("TILEWRIGHT_PREPROCESS", "resize=stretch,mean=0,scale=0.0001")
+    found = json.loads(classified(task, "--json", capsys=capsys))
+    assert [(each["file"], each["prediction"]) for each in found["results"]] != expected
+    found = json.loads(classified(task, "--preprocess", json.dumps(PREPROCESSING), "--json", capsys=capsys))
+    assert [(each["file"], each["prediction"]) for each in found["results"]] == expected
 
 
 def network(path: Path, outputs: int, *, layout: str = "nchw", batch: int = 1) -> Path:

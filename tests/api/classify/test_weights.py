@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from tilewright.__main__ import main
 from tilewright.compiler.demo.digits import MODEL
 from tilewright.errors import InputError
 from tilewright.runtime.api.classify.application import with_last_layer
+from tilewright.runtime.api.classify.labels import read_labels
 from tilewright.runtime.api.classify.weights_file import read_integers
 from tilewright.runtime.api.layers import Layer, Parameters, last_layer, layers_of, with_parameters
 from tilewright.runtime.artifact.artifact import Artifact
@@ -159,6 +161,19 @@ def test_files_that_do_not_fit(task: Task, artifact: Artifact, tmp_path: Path, c
         shown = capsys.readouterr()
         assert shown.out == ""
         assert shown.err.endswith(message)
+
+
+@given(st.binary(max_size=40) | st.text("0123456789,-+. \n", max_size=40).map(str.encode))
+def test_any_bytes_are_read_or_refused(content: bytes) -> None:
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        with contextlib.suppress(InputError):
+            found = read_integers(file.name, 3, "it")
+            words = content.replace(b",", b" ").split()
+            assert [int(word) for word in words][:3] == found.tolist()
+        with contextlib.suppress(InputError):
+            assert all(0 <= label < 10 for label in read_labels(file.name, 10).values())
 
 
 @given(st.lists(st.integers(-128, 255), max_size=60), st.sampled_from([",", ", ", ",\n", "\n"]), st.booleans())
