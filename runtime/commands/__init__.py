@@ -9,7 +9,7 @@ Each command is a module of this package with
 Modules import what they need where they need it, so that the help of one command does not wait for NumPy.
 """
 
-COMMANDS = ("run", "classify", "power", "inspect", "simulate", "verify", "sign", "key")
+COMMANDS = ("run", "classify", "power", "inspect", "simulate", "compare", "verify", "sign", "key")
 """The commands, in the order in which help lists them."""
 
 OF_THE_COMPILER = {

@@ -50,6 +50,7 @@ Commands:
   power     Tell throughput, latency and power on synthetic images: measured here, modelled for the accelerator.
   inspect   Show what is in an artifact or a model.
   simulate  Print the modelled time of each layer on the accelerator.
+  compare   Compare two networks on data: models, with encodings or not, and artifacts.
   verify    Check an artifact, and who vouches for it.
   sign      Sign an artifact, for those who trust your key.
   key       Make and exchange the keys that artifacts are signed with.

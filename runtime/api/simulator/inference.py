@@ -6,14 +6,16 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Union
 
 import numpy as np
 
-from tilewright.errors import InputError
+from tilewright.errors import InputError, UsageError
 
-from ...compiler import reach
+from ...compiler import NotInstalledError, reach
 from ...files.output_file import make_folder
 from ...report.execution import save_outputs
+from .compiled_network import ENDING, CompiledNetwork
 from .cuda import cuda_sums
 from .input_data import STAGE, Feeds, InputData, adapted
 from .metrics import METRICS, SumsOf, sums
@@ -25,6 +27,8 @@ Tensors = dict[str, np.ndarray]
 
 Comparison = dict[str, tuple[bool, dict[str, float]]]
 """By name of the sample: whether all of it passes, and the metric by name of the tensor of the second network."""
+
+Network = Union[QuantizationSession, CompiledNetwork]
 
 RUN = "run inference"
 COMPARE = "compare"
@@ -40,7 +44,7 @@ def run_on_data(
     Raises:
         TilewrightError: a file or a name is wrong.
     """
-    with closing(open_session(model, encodings, use_cuda=use_cuda, feature_maps=feature_maps)) as session:
+    with closing(_opened(model, encodings, feature_maps, use_cuda)) as session:
         names = list(dict.fromkeys([*session.graph_outputs, *feature_maps]))
         with _reported(RUN, InputData(data, session.get_inputs())) as samples:
             return {name: dict(zip(names, session.run(names, feeds), strict=True)) for name, feeds in samples}
@@ -72,12 +76,10 @@ def compare_on_data(
     gather: SumsOf = cuda_sums() if use_cuda else sums
     measure = METRICS[metric]
     with ExitStack() as stack:
-        sessions: list[QuantizationSession] = []
+        sessions: list[Network] = []
         for index, (model, file) in enumerate(zip(models, encodings, strict=True)):
             maps = [pair[index] for pair in pairs or ()]
-            sessions.append(
-                stack.enter_context(closing(open_session(model, file, use_cuda=use_cuda, feature_maps=maps)))
-            )
+            sessions.append(stack.enter_context(closing(_opened(model, file, maps, use_cuda))))
         pairs = pairs if pairs is not None else _paired_outputs(sessions)
         samples = stack.enter_context(_reported(COMPARE, InputData(data, sessions[0].get_inputs())))
         translate = _translation(sessions)
@@ -101,10 +103,24 @@ def compare_on_data(
         return result
 
 
+def _opened(model: str, encodings: str | None, feature_maps: Sequence[str], use_cuda: bool) -> Network:
+    if not model.endswith(ENDING):
+        return open_session(model, encodings, use_cuda=use_cuda, feature_maps=feature_maps)
+    if encodings is not None:
+        raise UsageError(f"{model!r} is compiled already", found=f"encodings {encodings!r}", hint="Leave them out.")
+    return CompiledNetwork(model, feature_maps)
+
+
 @contextmanager
 def _reported(stage: str, samples: InputData) -> Iterator[Iterator[tuple[str, Feeds]]]:
     """The samples one by one, and on a terminal a bar that shows how many are done."""
-    with reach("progress", "the Simulator API").progress_bars() as report:
+    try:
+        bars = reach("progress", "a bar").progress_bars
+    except NotInstalledError:
+        # Artifacts are compared without the compiler.
+        yield iter(samples.items())
+        return
+    with bars() as report:
 
         def each() -> Iterator[tuple[str, Feeds]]:
             for done, item in enumerate(samples.items()):
@@ -114,7 +130,7 @@ def _reported(stage: str, samples: InputData) -> Iterator[Iterator[tuple[str, Fe
         yield each()
 
 
-def _paired_outputs(sessions: Sequence[QuantizationSession]) -> list[tuple[str, str]]:
+def _paired_outputs(sessions: Sequence[Network]) -> list[tuple[str, str]]:
     """Outputs of two networks by name where they have the same, otherwise by position."""
     first, second = (list(session.graph_outputs) for session in sessions)
     if len(first) != len(second):
@@ -128,7 +144,7 @@ def _paired_outputs(sessions: Sequence[QuantizationSession]) -> list[tuple[str, 
     return [(name, name) for name in second] if set(first) == set(second) else list(zip(first, second, strict=True))
 
 
-def _translation(sessions: Sequence[QuantizationSession]) -> Callable[[Feeds, str], Feeds]:
+def _translation(sessions: Sequence[Network]) -> Callable[[Feeds, str], Feeds]:
     """What makes samples for the first network fit the second, whose inputs have the same names or the same order."""
     first, second = (list(session.get_inputs()) for session in sessions)
     if len(first) != len(second):

@@ -76,7 +76,7 @@ class InferenceSessionParameters(_Parameters):
     """One network, as `get_inference_session` and `get_quantization_sim` take it.
 
     Attributes:
-        input_model_path: the ``.onnx`` file.
+        input_model_path: the ``.onnx`` file; to run on data, an artifact does as well.
         input_encodings_path: its ``.encodings`` file.
         use_cuda: whether to compare on an NVIDIA GPU, as `tilewright.runtime.api.simulator.cuda` says.
     """
@@ -108,9 +108,9 @@ class InferenceCheckerParameters(_Parameters):
     `compare_model_by_inference` takes them.
 
     Attributes:
-        input_model_path_0: the reference's ``.onnx`` file.
+        input_model_path_0: the reference's ``.onnx`` file, or an artifact.
         input_encodings_path_0: its ``.encodings`` file.
-        input_model_path_1: the other's ``.onnx`` file.
+        input_model_path_1: the other's ``.onnx`` file, or an artifact.
         input_encodings_path_1: its ``.encodings`` file.
         input_data_path: a folder or a file, as `tilewright.runtime.api.simulator.input_data` says.
         metric: a name of `METRICS`, in letters of either case.

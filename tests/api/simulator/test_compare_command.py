@@ -1,0 +1,142 @@
+"""``tilewright compare``: the table, JSON, the exit code, and artifacts in the place of models."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tilewright
+from tilewright.__main__ import main
+from tilewright.runtime.api.simulator import api
+from tilewright.runtime.api.simulator.compiled_network import CompiledNetwork
+
+Network = Callable[..., str]
+Capture = pytest.CaptureFixture[str]
+
+
+def compared(capsys: Capture, code: int, *words: object) -> tuple[str, str]:
+    """What goes to stdout and stderr."""
+    assert main(["compare", *map(str, words)]) == code
+    shown = capsys.readouterr()
+    return shown.out, shown.err
+
+
+def test_equal_networks(network: Network, samples: Path, capsys: Capture) -> None:
+    model = network(outputs=("y",))
+    out, err = compared(capsys, 0, model, model, "--data", samples)
+    assert (out, err) == (
+        "  sample   tensor  snr (dB)  sample passes\n"
+        "  ────────────────────────────────────────\n"
+        "  first    y            inf  yes\n"
+        "  more[0]  y            inf  yes\n"
+        "  more[1]  y            inf  yes\n",
+        "",
+    )
+
+
+def test_json_is_that_of_the_api(network: Network, encodings: str, samples: Path, capsys: Capture) -> None:
+    model = network()
+    words = (model, model, "--encodings", encodings, "--data", samples, "--metric", "Max-Abs", "--threshold", 1)
+    found = json.loads(compared(capsys, 0, *words, "--json")[0])
+    parameters = api.InferenceCheckerParameters(
+        input_model_path_0=model,
+        input_model_path_1=model,
+        input_encodings_path_1=encodings,
+        input_data_path=str(samples),
+        metric="max_abs",
+        threshold=1,
+    )
+    expected = api.compare_model_by_inference(parameters)
+    assert found == {
+        "metric": "max_abs",
+        "threshold": 1.0,
+        "passed": True,
+        "samples": {name: {"passed": passed, "values": values} for name, (passed, values) in expected.items()},
+    }
+    infinite = json.loads(compared(capsys, 0, model, model, "--data", samples, "--json")[0])
+    assert infinite["samples"]["first"]["values"] == {"y": "inf", "z": "inf"}
+
+
+def test_samples_that_do_not_pass_end_in_1(network: Network, samples: Path, capsys: Capture) -> None:
+    words = (network(), network("other", noise=0.1), "--data", samples, "--threshold", 200)
+    out, err = compared(capsys, 1, *words)
+    assert out.count("no\n") == 6
+    assert err == (
+        "error: 3 of 3 samples do not pass; expected snr of at least 200, found less well in first, more[0], more[1]\n"
+    )
+    out, err = compared(capsys, 1, *words, "--json")
+    assert json.loads(out)["passed"] is False
+
+
+def test_layers_and_their_export(network: Network, samples: Path, tmp_path: Path, capsys: Capture) -> None:
+    model, renamed = network(), network("renamed", prefix="new_")
+    words = ("--data", samples, "--layer", "h=new_h", "--layer", "y=new_y", "--export", tmp_path / "maps")
+    out, _ = compared(capsys, 0, model, renamed, *words)
+    assert [line.split()[:2] for line in out.splitlines()[2:4]] == [["first", "new_h"], ["first", "new_y"]]
+    with np.load(tmp_path / "maps" / "model_1" / "first.npz") as found:
+        assert found.files == ["new_h", "new_y"]
+    out, _ = compared(capsys, 0, model, model, "--data", samples, "--layer", "h")
+    assert out.count(" h ") == 3
+
+
+def test_artifacts_stand_in_for_models(network: Network, samples: Path, tmp_path: Path, capsys: Capture) -> None:
+    model, artifact = network(), str(tmp_path / "model.twa")
+    tilewright.compile(model, output=artifact)
+    out, _ = compared(capsys, 0, model, artifact, "--data", samples, "--threshold", 100)
+    assert out.count("yes\n") == 6
+    _, err = compared(capsys, 2, model, artifact, "--data", samples, "--layer", "h")
+    assert err == (
+        f"error: of {artifact!r}, only outputs can be looked at; expected y, z, found h. "
+        "Give the model that it was compiled from.\n"
+    )
+    _, err = compared(capsys, 2, model, artifact, "--data", samples, "--encodings", "e")
+    assert err == f"error: {artifact!r} is compiled already; found encodings 'e'. Leave them out.\n"
+
+
+def test_artifacts_are_compared_without_the_compiler(network: Network, samples: Path, tmp_path: Path) -> None:
+    artifact = str(tmp_path / "model.twa")
+    tilewright.compile(network(), output=artifact)
+    program = f"""
+import sys
+for name in ("onnx", "numba", "llvmlite", "rich", "pydantic", "typer", "h5py"):
+    sys.modules[name] = None
+from tilewright.__main__ import main
+sys.exit(main(["compare", {artifact!r}, {artifact!r}, "--data", {str(samples)!r}]))
+"""
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert found.stdout.count("yes\n") == 6
+
+
+def test_an_artifact_runs_on_data(network: Network, samples: Path, tmp_path: Path) -> None:
+    model, artifact = network(), str(tmp_path / "model.twa")
+    tilewright.compile(model, output=artifact)
+    found = api.run_inference(api.InferenceRunnerParameters(input_model_path=artifact, input_data_path=str(samples)))
+    with tilewright.load(artifact) as session:
+        for name, feeds in api.load_input_data(samples, CompiledNetwork(artifact).get_inputs()).items():
+            for output, array in session.run(feeds).items():
+                np.testing.assert_array_equal(found[name][output], array)
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--metric", "sne"], "unknown metric; expected snr, psnr, cosine, rmse, mse, mae, max_abs, found 'sne'"),
+        (["--metric", "mse"], "metric mse needs a threshold. Give it with --threshold NUMBER."),
+        (["--threshold", "nan"], "Invalid value for '--threshold': 'nan' is no number."),
+    ],
+)
+def test_wrong_words(words: list[str], text: str, capsys: Capture) -> None:
+    _, err = compared(capsys, 2, "a.onnx", "b.onnx", "--data", "DATA", *words)
+    assert err.startswith(f"error: {text}")
+
+
+def test_data_are_required(capsys: Capture) -> None:
+    _, err = compared(capsys, 2, "a.onnx", "b.onnx")
+    assert err == "error: Missing argument '--data'. See `tilewright compare --help`.\n"
