@@ -7,7 +7,7 @@ import threading
 
 import numpy as np
 
-from tilewright.errors import InputError, TilewrightWarning, warn
+from tilewright.errors import InputError, TilewrightWarning, UsageError, warn
 
 from ...artifact.artifact import Artifact
 from ...compiler import NotInstalledError
@@ -57,6 +57,7 @@ class Kernel:
         self._device = device
         device.meter.running = draw_of(artifact)
         self._lock = threading.Lock()
+        self._closed = False
         self._weights: np.ndarray | None = None
         self._session = self._open(artifact)
         self.register_map = RegisterMap()
@@ -77,12 +78,15 @@ class Kernel:
         """
         pixels = _pixels(images, count)
         _check_classes(classes, count)
+        if not isinstance(weights, np.ndarray):
+            expected = "int8[outputs, inputs]"
+            raise InputError("the kernel cannot read its weights", expected=expected, found=_shown(weights))
         registers = self.register_map
         registers.in_r, registers.out_r, registers.weightsmem = (
             each.ctypes.data for each in (images, classes, weights)
         )
         registers.numReps = count
-        session = self._session_with(np.asarray(weights))
+        session = self._session_with(weights)
         return Handle(session, self._classifier, pixels, classes[:count], self._device)
 
     def call(self, images: np.ndarray, classes: np.ndarray, weights: np.ndarray, count: int) -> None:
@@ -91,7 +95,9 @@ class Kernel:
 
     def close(self) -> None:
         """Let what runs finish; no further calls are possible."""
-        self._session.close()
+        with self._lock:
+            self._closed = True
+            self._session.close()
 
     def _open(self, artifact: Artifact) -> Session:
         return open_session(artifact, workers=os.cpu_count() or 1)
@@ -99,9 +105,11 @@ class Kernel:
     def _session_with(self, weights: np.ndarray) -> Session:
         """The session whose last layer has these integers; most calls come with those of the one before."""
         with self._lock:
+            if self._closed:
+                raise UsageError("the overlay was freed")
             if self._weights is None or not np.array_equal(weights, self._weights):
                 artifact = self._artifact_with(weights)
-                self._weights = weights.copy()
+                self._weights = np.array(weights)
                 # What the session before has been asked to do, it does.
                 self._session = self._session if artifact is self._session.artifact else self._open(artifact)
             return self._session
@@ -109,10 +117,8 @@ class Kernel:
     def _artifact_with(self, weights: np.ndarray) -> Artifact:
         def integers(count: int, what: str) -> np.ndarray:
             if weights.size != count or weights.dtype.kind not in "iu":
-                found = f"{weights.dtype}{list(weights.shape)}"
-                raise InputError(
-                    "the buffer of weights is for another network", expected=f"{count} for {what}", found=found
-                )
+                expected, found = f"{count} for {what}", _shown(weights)
+                raise InputError("the buffer of weights is for another network", expected=expected, found=found)
             return weights.reshape(-1)
 
         try:
@@ -174,22 +180,30 @@ class Handle:
 
 def _pixels(images: np.ndarray, count: int) -> np.ndarray:
     """The first images as u8[count, height, width, 3]."""
-    shape = images.shape
-    fits = len(shape) == 4 and 3 in (shape[1], shape[3]) and images.dtype.kind in "iu" and images.dtype.itemsize == 1
-    if not fits or not 0 <= count <= len(images):
+    fits = isinstance(images, np.ndarray) and images.ndim == 4 and 0 not in images.shape and images.dtype.itemsize == 1
+    if not fits or images.dtype.kind not in "iu" or 3 not in images.shape[1::2] or not _fits(count, images):
         raise InputError(
             "the kernel cannot read this buffer of images",
             expected="int8[n, height, width, 3] with n of at least the count of images",
-            found=f"{images.dtype}{list(shape)} for {count} images",
+            found=f"{_shown(images)} for {count!r:.40} images",
         )
     pixels = np.asarray(images[:count]).view(np.uint8)
-    return pixels if shape[3] == 3 else pixels.transpose(0, 2, 3, 1)
+    return pixels if images.shape[3] == 3 else pixels.transpose(0, 2, 3, 1)
 
 
 def _check_classes(classes: np.ndarray, count: int) -> None:
-    if classes.ndim != 2 or classes.shape[1] != BEST or len(classes) < count or classes.dtype.kind not in "iu":
+    fits = isinstance(classes, np.ndarray) and classes.ndim == 2 and classes.shape[1] == BEST and _fits(count, classes)
+    if not fits or classes.dtype.kind not in "iu" or not classes.flags.writeable:
         raise InputError(
             "the kernel cannot write its results to this buffer",
             expected=f"uint32[n, {BEST}] with n of at least {count}",
-            found=f"{classes.dtype}{list(classes.shape)}",
+            found=_shown(classes),
         )
+
+
+def _fits(count: object, buffer: np.ndarray) -> bool:
+    return isinstance(count, (int, np.integer)) and 0 <= int(count) <= len(buffer)
+
+
+def _shown(value: object) -> str:
+    return f"{value.dtype}{list(value.shape)}" if isinstance(value, np.ndarray) else type(value).__name__

@@ -99,6 +99,9 @@ def test_registers_tell_of_the_last_call(overlay: Overlay) -> None:
         (np.zeros((2, 8, 8, 4), np.int8), 1, "int8[2, 8, 8, 4] for 1 images"),
         (np.zeros((8, 8, 3), np.int8), 1, "int8[8, 8, 3] for 1 images"),
         (np.zeros((2, 8, 8, 3), np.float32), 1, "float32[2, 8, 8, 3] for 1 images"),
+        (np.zeros((2, 0, 8, 3), np.int8), 1, "int8[2, 0, 8, 3] for 1 images"),
+        (np.zeros((2, 8, 8, 3), np.int8), 1.5, "int8[2, 8, 8, 3] for 1.5 images"),
+        (None, 1, "NoneType for 1 images"),
     ],
 )
 def test_wrong_buffers_of_images(overlay: Overlay, images: np.ndarray, count: int, found: str) -> None:
@@ -114,9 +117,16 @@ def test_wrong_buffers_of_classes(overlay: Overlay, classes: np.ndarray) -> None
         overlay.resnet50_1.call(pictures(2), classes, WEIGHTS, 2)
 
 
+@pytest.mark.parametrize("weights", [None])
+def test_weights_that_are_no_array(overlay: Overlay, weights: np.ndarray) -> None:
+    with pytest.raises(InputError) as caught:
+        overlay.resnet50_1.call(pictures(1), allocate((1, 5)), weights, 1)
+    assert str(caught.value) == "the kernel cannot read its weights; expected int8[outputs, inputs], found NoneType"
+
+
 def test_an_overlay_that_was_freed(overlay: Overlay) -> None:
     overlay.free()
-    with pytest.raises(UsageError, match="closed"):
+    with pytest.raises(UsageError, match="the overlay was freed"):
         overlay.resnet50_1.call(pictures(1), allocate((1, 5)), WEIGHTS, 1)
 
 

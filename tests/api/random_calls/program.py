@@ -62,6 +62,7 @@ class Interface(Protocol):
 INTERFACES = {
     "FWDNXT": ("accelerator", "SecondGeneration"),
     "MDLA": ("accelerator", "ThirdGeneration"),
+    "pynq": ("pynq", "Card"),
     "simulator": ("simulator", "Simulator"),
 }
 
