@@ -133,13 +133,13 @@ class Accelerator(LowLevelCalls):
     @contextmanager
     def _with_machine(self, bitfile: str) -> Iterator[None]:
         """Choose a machine, if one is named, for good unless what follows fails."""
-        before = self._flags.bitfile
+        before = self._flags.bitfile, self._facts.machine
         if check_path("bitfile", bitfile, "Init"):
             self._choose_machine(bitfile)
         try:
             yield
         except BaseException:
-            self._choose_machine(before)
+            self._flags.bitfile, self._facts.machine = before
             raise
 
     def _read(self, paths: Sequence[str | os.PathLike[str]]) -> list[tuple[Artifact, Batch]]:
@@ -168,8 +168,8 @@ class Accelerator(LowLevelCalls):
             ready = [LoadedNetwork(artifact, batch, engine) for artifact, batch in networks]
             self._unload()
             batch, programs = networks[0][1], [*ready[0].programs.values()]
-            if programs and not self._flags.bitfile:
-                self._facts.machine = programs[0].machine
+            if not self._flags.bitfile:
+                self._facts.machine = programs[0].machine if programs else machines.load(machines.DEFAULT)
             self._claim = claim(
                 cards=batch.cards,
                 clusters=batch.clusters,

@@ -435,6 +435,14 @@ def test_the_machine_of_the_flag_compiles_and_is_the_card(ie: FWDNXT, calibrated
     assert fresh.Init("net.bin", "") == 10
     assert fresh.GetInfo("hwversion") == "S256"
     assert fresh.GetInfo("maxcluster") == 1
+    with pytest.raises(AcceleratorError, match="neither a sample nor a readable file"):
+        fresh.Init("net.bin", "absent")
+    assert fresh.GetInfo("hwversion") == "S256"
+    # Nothing of this one runs on any card.
+    networks.doubling(Path("double.onnx"))
+    fresh.Compile("1x1x4", "double.onnx", "double.bin")
+    fresh.Init("double.bin", "")
+    assert fresh.GetInfo("hwversion") == "M4096"
 
 
 def test_objects_share_cards_by_their_handles(ie: FWDNXT) -> None:
