@@ -310,3 +310,10 @@ def test_the_warning_can_be_silenced(loaded: Load) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", SaturationWarning)
         accelerator.Run(IMAGE + 5)
+
+
+def test_the_warning_can_be_asked_for_later(loaded: Load) -> None:
+    accelerator = loaded("")
+    accelerator.SetFlag("debug", "w")
+    with pytest.warns(SaturationWarning):
+        accelerator.Run(IMAGE + 5)

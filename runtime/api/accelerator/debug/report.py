@@ -29,7 +29,7 @@ class DebugReport:
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
-        self._saturation: list[runs.SaturationCheck] = []
+        self._saturation: list[runs.SaturationCheck] | None = None
 
     def compiled(self, artifact: Artifact) -> None:
         """After a network has been compiled: layers and files.
@@ -59,7 +59,7 @@ class DebugReport:
             OutputError: a file cannot be written.
         """
         facts, flags = self._facts, self._facts.flags
-        self._saturation = [runs.SaturationCheck(each) for each in facts.networks] if "w" in flags.debug else []
+        self._saturation = None
         if "b" in flags.debug or flags.initmeasure:
             print(f"init: {facts.init_seconds * 1e3:.1f} ms, measured on this host")
         if "c" in flags.debug:
@@ -74,10 +74,15 @@ class DebugReport:
 
     def before_run(self, images: Sequence[Sequence[Image]]) -> None:
         """Tell of the inputs of each network that do not fit its number format."""
-        if "w" in self._facts.flags.debug:
-            for check, runs_of_network in zip(self._saturation, images, strict=False):
-                for image in runs_of_network:
-                    check.check(image)
+        if "w" not in self._facts.flags.debug:
+            return
+        checks = self._saturation
+        if checks is None:
+            checks = self._saturation = [runs.SaturationCheck(each) for each in self._facts.networks]
+        # Another thread may be loading other networks.
+        for check, images_of_network in zip(checks, images, strict=False):
+            for image in images_of_network:
+                check.check(image)
 
     def ran(
         self, images: object, outputs: Sequence[TensorSpec], results: Results, compute: Callable[[str], Results]

@@ -124,8 +124,8 @@ class SaturationCheck:
     def check(self, image: dict[str, np.ndarray]) -> None:
         """Warn of the inputs of a run."""
         for name, (low, high) in list(self._ranges.items()):
-            array = image[name]
-            if not array.size or (low <= array.min() and array.max() <= high):
+            array = image.get(name)
+            if array is None or not array.size or (low <= array.min() and array.max() <= high):
                 continue
             beyond = int(np.count_nonzero(array < low) + np.count_nonzero(array > high))
             if beyond > _SATURATED * array.size:
