@@ -67,6 +67,7 @@ class CardMemory:
         self._machine = machine
         self._pages: list[dict[int, NDArray[np.uint8]]] = [{} for _ in range(cards)]
         self._blocks: list[list[_Block]] = [[] for _ in range(cards)]
+        self._ends = [0] * cards
         self._code: dict[int, _Code] = {}
 
     def write(self, address: Whole, data: np.ndarray, card: Whole) -> None:
@@ -107,10 +108,10 @@ class CardMemory:
             if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or not 1 <= number <= most:
                 raise _refusal("Malloc", f"{what} is out of range", f"1 to {most}", number)
         blocks = self._card(self._blocks, card, "Malloc")
-        end = max((block.address + block.size for block in blocks), default=0)
-        address = -(-max(first, end) // _ALIGNMENT) * _ALIGNMENT
+        address = -(-max(first, self._ends[int(card)]) // _ALIGNMENT) * _ALIGNMENT
         self._check_span(address, int(elements) * int(size), "Malloc")
         blocks.append(_Block(address, int(elements) * int(size), str(name)))
+        self._ends[int(card)] = address + int(elements) * int(size)
         return address
 
     def blocks_text(self) -> str:
@@ -153,7 +154,8 @@ class CardMemory:
         if filled > limits.CARD_MEMORY:
             raise _refusal("ReadCode", "this is more than is kept", f"at most {limits.CARD_MEMORY} bytes", filled)
         self._store(0, address, content, "ReadCode")
-        self._blocks[0].append(_Block(address, len(content), f"instructions of {artifact.origin}"))
+        kept = (each for each in self._blocks[0] if not address <= each.address < position)
+        self._blocks[0] = [*kept, _Block(address, len(content), f"instructions of {artifact.origin}")]
         generator = np.random.default_rng(flags.seed)
         for region, start in zip(program.regions, addresses, strict=True):
             if region.kind is RegionKind.CONSTANT:
@@ -163,6 +165,7 @@ class CardMemory:
                 self._store(0, start, generator.bytes(region.size) if flags.rand else counted, "ReadCode")
             self._blocks[0].append(_Block(start, region.size, f"{region.kind.value} {region.name}"))
         self._code[address] = _Code(program, tuple(addresses))
+        self._ends[0] = max(self._ends[0], position)
         return position - address
 
     def run(self, address: Whole, size: Whole) -> HardwareRun:

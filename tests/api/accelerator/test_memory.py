@@ -217,3 +217,14 @@ def test_training_by_the_calls_of_the_api() -> None:
         getattr(accelerator, name)(*arguments)
     accelerator.TrainlinearEnd()
     assert "no training has begun" in refusal(accelerator.TrainlinearStep, 0)
+
+
+def test_a_program_in_place_of_another_and_what_is_given_out_after_it(
+    saved: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    accelerator = card()
+    size = accelerator.ReadCode(saved, 0)
+    accelerator.ReadCode(saved, 0)
+    accelerator.SetFlag("debug", "c")
+    assert accelerator.Malloc(1, 4, 0, "behind") == -(-size // 64) * 64
+    assert len(capsys.readouterr().out.splitlines()) == 6
