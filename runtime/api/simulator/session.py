@@ -64,18 +64,6 @@ def open_session(
     return QuantizationSession(compiler.SimulatedModel(model_path, encodings, feature_maps), use_cuda)
 
 
-class _SimulatedModel(Protocol):
-    """What is asked of the compiler's `SimulatedModel`, which says what each means."""
-
-    inputs: tuple[NodeArg, ...]
-    outputs: tuple[NodeArg, ...]
-    plain_names: tuple[str, ...]
-    graph_outputs: int
-    is_open: bool
-
-    def compiled(self, input_shapes: Mapping[str, Sequence[int]] | None = None) -> Artifact: ...
-
-
 class QuantizationSession:
     """A network with simulated quantisation; `open_session` makes it.
 
@@ -85,12 +73,15 @@ class QuantizationSession:
 
     A model with open dimensions is compiled for each set of input shapes when it is first run with them.
 
+    Original: a session of onnxruntime itself, with all its methods. What lies exactly between two integers rounds away from
+    zero in some of its kernels, and here to the even one.
+
     Attributes:
         graph_outputs: names of the outputs as the model has them, without the feature maps.
     """
 
-    def __init__(self, model: _SimulatedModel, use_cuda: bool = False) -> None:
-        self._model: _SimulatedModel | None = model
+    def __init__(self, model: SimulatedModel, use_cuda: bool = False) -> None:
+        self._model: SimulatedModel | None = model
         self.use_cuda = use_cuda
         self.graph_outputs: tuple[str, ...] = model.plain_names[: model.graph_outputs]
         self._inputs_meta = list(model.inputs)

@@ -11,6 +11,8 @@ import encodings_files
 import numpy as np
 import pytest
 from encodings_files import VERSIONS, asymmetric, symmetric
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tilewright import limits
 from tilewright.errors import InputError
@@ -309,3 +311,40 @@ def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(limits, "ENCODINGS", limits.Limit(100, "bytes of an encodings file"))
     with pytest.raises(InputError, match=r"model.encodings' is too large; expected at most 100 bytes .*, found 101"):
         read_encodings(file)
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats()
+    | st.sampled_from(["", "INT", "int", "float"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_whatever_a_file_says_is_taken_or_refused(data: st.DataObject) -> None:
+    """Each version with a few fields replaced by anything: encodings that can be computed with, or one error."""
+    grid = symmetric(np.array([[1.0, -2.0], [3.0, 4.0]]), 8, data.draw(st.sampled_from([None, 0])))
+    content = encodings_files.content(data.draw(st.sampled_from(VERSIONS)), {"x": grid}, {"w": grid})
+    for _ in range(data.draw(st.integers(0, 3))):
+        place: Any = content
+        while isinstance(place, (dict, list)) and place:
+            key = data.draw(st.sampled_from(list(place) if isinstance(place, dict) else range(len(place))))
+            if not isinstance(place[key], (dict, list)) or not place[key] or data.draw(st.booleans()):
+                place[key] = data.draw(VALUES)
+                break
+            place = place[key]
+    try:
+        found = parse_encodings(json.dumps(content))
+    except InputError as error:
+        assert str(error).startswith("encodings: ")
+        return
+    for encoding in (*found.activations.values(), *found.parameters.values()):
+        assert encoding.bits in range(4, 33)
+        if encoding.scale is not None and encoding.offset is not None:
+            assert np.isfinite(encoding.scale).all() and (encoding.scale.astype(np.float32) > 0).all()
+            assert encoding.scale.shape == encoding.offset.shape

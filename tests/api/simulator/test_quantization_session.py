@@ -189,6 +189,22 @@ def test_open_dimensions_take_what_is_fed(tmp_path: Path) -> None:
             session.run(None, {"x": x[:2], "z": x[:1]})
 
 
+def test_inputs_of_other_types(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Gather", ["h", "i"], ["g"]), helper.make_node("Neg", ["g"], ["y"])]
+    inputs = [("h", TensorProto.FLOAT16, [4]), ("i", TensorProto.INT64, [2])]
+    model = graph_model(nodes, inputs, ["y"])
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT16
+    file = tmp_path / "half.encodings"
+    entry = {"bitwidth": 8, "dtype": "int", "is_symmetric": "False", "scale": 0.5, "offset": -4}
+    file.write_text(json.dumps({"activation_encodings": {"h": [entry], "i": [entry], "y": [entry]}}))
+    with closing(open_session(write_model(tmp_path / "half.onnx", model), file)) as session:
+        assert described(session) == [("h", "tensor(float16)", [4]), ("i", "tensor(int64)", [2])]
+        feeds = {"h": np.array([-9, 0.6, 1.3, 7], np.float16), "i": np.array([3, 0])}
+        (y,) = session.run(["y_updated"], feeds)
+        assert y.dtype == np.float16
+        np.testing.assert_array_equal(y, [-2, 2])
+
+
 def test_threads_share_a_session(session: QuantizationSession) -> None:
     images = [IMAGE * factor for factor in range(8)]
     expected = [session.run(None, {"image": image})[0] for image in images]
