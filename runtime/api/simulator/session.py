@@ -73,8 +73,8 @@ class QuantizationSession:
 
     A model with open dimensions is compiled for each set of input shapes when it is first run with them.
 
-    Original: a session of onnxruntime itself, with all its methods. What lies exactly between two integers rounds away from
-    zero in some of its kernels, and here to the even one.
+    Original: a session of onnxruntime itself, with all its methods. What lies exactly between two integers rounds away
+    from zero in some of its kernels, and here to the even one.
 
     Attributes:
         graph_outputs: names of the outputs as the model has them, without the feature maps.
