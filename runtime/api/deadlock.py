@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import sys
 import threading
 from types import FrameType
@@ -22,10 +24,44 @@ def nobody_else() -> bool:
     threads = {thread.ident: thread for thread in threading.enumerate()}
     if None in threads:
         return False  # One is just being started.
-    frames = sys._current_frames()
+    frames = _frames()
+    if frames is None:
+        return False
     asking = threading.get_ident()
     helpless = all(_waits_in_vain(thread, threads, frames, {asking}) for thread in frames)
     return helpless and in_order.latest_step() is before
+
+
+_looking = threading.Lock()
+
+
+def _frames() -> dict[int, FrameType] | None:
+    """What each thread is in the middle of; None while another thread looks.
+
+    Before Python 3.12 the garbage collector may run in the middle of this and let other threads run, which then wait
+    for ever for a lock of the interpreter (CPython issue 106883).
+    """
+    if sys.version_info >= (3, 12):
+        return sys._current_frames()
+    if not _looking.acquire(blocking=False):
+        return None
+    collects = gc.isenabled()
+    try:
+        gc.disable()
+        return sys._current_frames()
+    finally:
+        if collects:
+            gc.enable()
+        _looking.release()
+
+
+def _start_anew() -> None:
+    global _looking
+    _looking = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_anew)
 
 
 def _waits_in_vain(
