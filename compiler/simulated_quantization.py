@@ -25,7 +25,7 @@ from ..ir.ops.quantization import FakeQuantize
 from ..ir.ops.shape import Cast
 from ..ir.types import DType
 from ..runtime.api.simulator.encodings import Encoding, Encodings, ModuleTensor, TensorName
-from ..runtime.api.simulator.node_arg import TYPES, NodeArg
+from ..runtime.api.simulator.node_arg import SUFFIX, TYPES, NodeArg
 from ..runtime.artifact.artifact import Artifact, artifact_bytes
 from .frontend.onnx.importer import Importer
 from .frontend.onnx.reader import import_onnx, load_model
@@ -35,9 +35,6 @@ from .pipeline import simulation_pipeline
 from .quantization_grid import grid_of
 from .run_passes import observers, run_passes
 
-SUFFIX = "_updated"
-"""What AIMET adds to the name of an output that its quantiser computes."""
-
 
 class SimulatedModel:
     """A model and its encodings, to be compiled for the shapes of its inputs.
@@ -45,7 +42,8 @@ class SimulatedModel:
     Args:
         path: an ONNX model.
         encodings: ``None`` leaves the whole network in floating point.
-        feature_maps: tensors of the model to be further outputs: the values that the next operators read.
+        feature_maps: tensors of the model to be further outputs, as the model or AIMET names them: the
+            values that the next operators read.
 
     Attributes:
         inputs, outputs: as a session names them; feature maps come after the outputs of the model.
@@ -67,19 +65,22 @@ class SimulatedModel:
         model, _ = load_model(path)
         roles = tensor_roles(model)
         plain = [output.name for output in roles.outputs]
-        further = [name for name in dict.fromkeys(feature_maps) if name not in plain]
-        for name in further:
+        every = dict.fromkeys(plain)
+        for asked in feature_maps:
+            name = asked if asked in roles.names else asked.removesuffix(SUFFIX)
+            every[name] = None
             if name not in roles.names:
                 near = get_close_matches(name, sorted(roles.names), 3)
                 hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else None
-                raise UsageError("the feature map is no tensor of the model", found=repr(name), hint=hint)
+                raise UsageError("the feature map is no tensor of the model", found=repr(asked), hint=hint)
+        further = [*every][len(plain) :]
         add_outputs(model, further)
         self._model = model
         self._roles = roles
         self._encodings = _by_name(encodings, roles) if encodings is not None else {}
         self._origin = encodings.origin if encodings is not None else ""
         self.is_open = any(each.is_open for each in roles.inputs)
-        self.plain_names = (*plain, *further)
+        self.plain_names = tuple(every)
         self.graph_outputs = len(plain)
         self.inputs = tuple(_node_arg(each, each.name) for each in roles.inputs)
         outputs = [_node_arg(each, self._output_name(each)) for each in roles.outputs]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+SUFFIX = "_updated"
+"""What AIMET adds to the name of a tensor that one of its quantisers has passed on."""
+
 TYPES = {
     "f16": "tensor(float16)",
     "f32": "tensor(float)",

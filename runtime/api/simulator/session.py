@@ -16,7 +16,7 @@ from ...artifact.artifact import Artifact
 from ...compiler import reach
 from ...session import Session, load
 from .encodings import read_encodings
-from .node_arg import TYPES, NodeArg
+from .node_arg import SUFFIX, TYPES, NodeArg
 
 _SHAPES = 4
 """For so many shapes of open inputs a session keeps what it compiled."""
@@ -53,7 +53,7 @@ def open_session(
         encodings_path: how its tensors are quantised; None or "" leaves all in floating point, and so does a file that
             is empty or has empty sections.
         use_cuda: what the caller will do with the results on a GPU; the network is computed on the CPU either way.
-        feature_maps: tensors of the model that are to be outputs as well, by the names that they have in the model.
+        feature_maps: tensors of the model that are to be outputs as well, by their names there or with ``_updated``.
 
     Raises:
         TilewrightError: the model or the encodings cannot be read or do not belong together; names file and tensor.
@@ -69,7 +69,8 @@ class QuantizationSession:
 
     It is called as an InferenceSession of onnxruntime. The name of an output has ``_updated`` behind that in the model,
     unless it comes straight from an operator that AIMET gives no quantiser, such as Reshape; `run` takes the plain name
-    too. Feature maps have their plain names. All methods may be called from several threads at once.
+    too. Feature maps have their plain names, and may be asked for by either. All methods may be called from several
+    threads at once.
 
     A model with open dimensions is compiled for each set of input shapes when it is first run with them.
 
@@ -94,6 +95,7 @@ class QuantizationSession:
         self._names = {output.name: output.name for output in self._outputs_meta}
         for plain, output in zip(model.plain_names, self._outputs_meta, strict=True):
             self._names.setdefault(plain, output.name)
+            self._names.setdefault(f"{plain}{SUFFIX}", output.name)
 
     def get_inputs(self) -> list[NodeArg]:
         """The inputs: name, type and shape."""
@@ -130,7 +132,9 @@ class QuantizationSession:
         for name in names:
             if name not in self._names:
                 raise InvalidArgument(
-                    f"Invalid output name: {name}", stage=_STAGE, expected=f"one of {_listed(list(self._names))}"
+                    f"Invalid output name: {name}",
+                    stage=_STAGE,
+                    expected=f"one of {_listed([each.name for each in self._outputs_meta])}",
                 )
         feeds = self._checked(input_feed)
         found = self._session(tuple(array.shape for array in feeds.values()) if self._is_open else ()).run(feeds)
