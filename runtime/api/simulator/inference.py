@@ -17,7 +17,7 @@ from ...files.output_file import make_folder
 from ...report.execution import save_outputs
 from .compiled_network import ENDING, CompiledNetwork
 from .cuda import cuda_sums
-from .input_data import STAGE, Feeds, InputData, adapted
+from .input_data import STAGE, Feeds, InputData, adapted, fits
 from .metrics import METRICS, SumsOf, sums
 from .node_arg import NodeArg
 from .session import QuantizationSession, open_session
@@ -159,7 +159,8 @@ def _translation(sessions: Sequence[Network]) -> Callable[[Feeds, str], Feeds]:
         found: Feeds = {}
         for input in second:
             array = feeds[source[input.name]]
-            if _without_ones(array.shape) != _without_ones(input.shape):
+            fixed = [extent for extent in input.shape if isinstance(extent, int)]
+            if not fits(array.shape, input.shape) and _without_ones(array.shape) != _without_ones(fixed):
                 raise _other_inputs(first, second)
             found[input.name] = adapted(array, input, f"sample {sample!r}")
         return found
@@ -189,5 +190,5 @@ def _check_shapes(reference: np.ndarray, test: np.ndarray, names: tuple[str, str
         )
 
 
-def _without_ones(shape: Sequence[int | str | None]) -> list[int | str | None]:
+def _without_ones(shape: Sequence[int]) -> list[int]:
     return [extent for extent in shape if extent != 1]

@@ -228,17 +228,18 @@ def _divided(array: _Array, input: NodeArg) -> tuple[int | None, int]:
     shape, wanted = array.shape, list(input.shape)
     if wanted and not isinstance(wanted[0], int):
         wanted[0] = 1
-    if _fits(shape, wanted) or (wanted[:1] == [1] and _fits(shape, wanted[1:])):
+    if fits(shape, wanted) or (wanted[:1] == [1] and fits(shape, wanted[1:])):
         return None, 1
-    stacked = _fits(shape[1:], wanted)
-    rows = 1 if stacked else wanted[0] if wanted and _fits(shape[1:], wanted[1:]) else None
+    stacked = fits(shape[1:], wanted)
+    rows = 1 if stacked else wanted[0] if wanted and fits(shape[1:], wanted[1:]) else None
     if not isinstance(rows, int) or not rows or 0 in shape or shape[0] % rows:
         expected = f"[{', '.join('?' if extent is None else str(extent) for extent in wanted)}], or a stack of such"
         raise _error(f"{array} does not fit input {input.name!r}", expected=expected, found=list(shape))
     return rows, shape[0] // rows
 
 
-def _fits(shape: tuple[int, ...], wanted: Sequence[int | str | None]) -> bool:
+def fits(shape: tuple[int, ...], wanted: Sequence[int | str | None]) -> bool:
+    """Whether an array of a shape is one sample of an input, whatever the dimensions are that the model leaves open."""
     return len(shape) == len(wanted) and all(
         not isinstance(there, int) or extent == there for extent, there in zip(shape, wanted, strict=True)
     )

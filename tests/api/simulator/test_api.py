@@ -6,6 +6,7 @@ import math
 import os
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,22 @@ def test_renamed_networks_pair_by_position(network: Network, samples: Path) -> N
 def test_outputs_in_another_order_pair_by_name(network: Network, samples: Path) -> None:
     found = api.compare_model_by_inference(check(network, samples, second=network("other", outputs=("z", "y"))))
     assert found == {name: (True, {"z": math.inf, "y": math.inf}) for name in NAMES}
+
+
+@pytest.mark.parametrize("batches", [(1, "N"), ("N", 1), ("N", "M")])
+def test_dimensions_that_models_leave_open_do_not_matter(
+    network: Network, samples: Path, batches: tuple[int | str, int | str]
+) -> None:
+    first, second = (network(f"model{index}", batch=batch) for index, batch in enumerate(batches))
+    found = api.compare_model_by_inference(check(network, samples, first=first, second=second))
+    assert found == {name: (True, {"y": math.inf, "z": math.inf}) for name in NAMES}
+
+
+def test_threads_do_not_meet(network: Network, samples: Path) -> None:
+    parameters = [check(network, samples, second=network(f"m{index}", noise=0.01 * index)) for index in range(4)]
+    expected = [api.compare_model_by_inference(each) for each in parameters]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(api.compare_model_by_inference, parameters * 3)) == expected * 3
 
 
 def test_a_network_of_half_precision_takes_the_same_samples(network: Network, samples: Path) -> None:
