@@ -7,14 +7,24 @@ import json
 import re
 import warnings
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from tilewright.compiler.demo.digits import MODEL
 from tilewright.runtime.api.accelerator import FWDNXT, MDLA
-from tilewright.runtime.api.accelerator.debug.layers import expected_seconds, gigabytes_per_second, layer_lines
+from tilewright.runtime.api.accelerator.debug.layers import (
+    expected_seconds,
+    formats,
+    gigabytes_per_second,
+    layer_lines,
+    layer_list,
+    layers_of,
+    strategy,
+)
 from tilewright.runtime.api.accelerator.debug.report import DebugReport
 from tilewright.runtime.api.accelerator.debug.runs import comparison, error_text, results_text
 from tilewright.runtime.api.accelerator.errors import AcceleratorError, SaturationWarning
@@ -317,3 +327,16 @@ def test_the_warning_can_be_asked_for_later(loaded: Load) -> None:
     accelerator.SetFlag("debug", "w")
     with pytest.warns(SaturationWarning):
         accelerator.Run(IMAGE + 5)
+
+
+def test_names_of_strangers_do_not_reach_the_terminal_as_they_are(integer_network: Network) -> None:
+    layer = layers_of(integer_network)[1]
+    hostile = replace(layer, name="a\n\x1b[2J", op="b\x07", operands=("c\n",))
+    details = {**integer_network.artifact.manifest.details, "layers": [asdict(hostile)]}
+    network = Network(integer_network.artifact)
+    with mock.patch.object(network.artifact, "manifest", replace(network.artifact.manifest, details=details)):
+        for tell in (layer_lines, layer_list, strategy, formats):
+            text = tell(network)
+            assert "\x1b" not in text
+            assert "\x07" not in text
+            assert "a\n" not in text

@@ -54,8 +54,8 @@ def _line(index: int, layer: Layer, numbers: dict[str, int]) -> str:
     ]
     producers = ",".join(str(numbers[name]) if name in numbers else "input" for name in layer.operands)
     inputs = " ".join(f"in={_map(shape)}" for shape in layer.inputs)
-    parts = [layer.op, on_one_line(layer.name), f"id={index}", inputs, f"out={_map(layer.output)}", *window]
-    return " ".join([part for part in parts if part] + [f"{producers}->{index}"])
+    parts = [layer.op, layer.name, f"id={index}", inputs, f"out={_map(layer.output)}", *window]
+    return on_one_line(" ".join([part for part in parts if part] + [f"{producers}->{index}"]))
 
 
 def _map(shape: Sequence[int]) -> str:
@@ -67,7 +67,7 @@ def _map(shape: Sequence[int]) -> str:
 def layer_list(network: Network) -> str:
     """Letter ``n``: number, name and type of each layer."""
     layers = layers_of(network)
-    return "\n".join(f"{index} {on_one_line(each.name)} {each.op}" for index, each in enumerate(layers))
+    return "\n".join(on_one_line(f"{index} {each.name} {each.op}") for index, each in enumerate(layers))
 
 
 def strategy(network: Network) -> str:
@@ -107,7 +107,7 @@ def instruction_counts(network: Network) -> str:
         counts: dict[str, Counter[str]] = {}
         for event in timeline.events:
             counts.setdefault(event.layer or "(other)", Counter())[event.mnemonic] += 1
-        lines.append(f"{name}: {len(timeline.events)} instructions")
+        lines.append(f"{on_one_line(name)}: {len(timeline.events)} instructions")
         for layer, kinds in counts.items():
             lines.append(f"  {on_one_line(layer)}: {', '.join(f'{n} {kind}' for kind, n in sorted(kinds.items()))}")
     return "\n".join(lines or [NOTHING])
@@ -121,7 +121,7 @@ def transfers(network: Network) -> str:
         for event in timeline.events:
             if event.cost.dram_bytes:
                 moved.setdefault(event.layer or "(other)", Counter())[event.queue] += event.cost.dram_bytes
-        lines.append(f"{name}: bytes of whole bursts")
+        lines.append(f"{on_one_line(name)}: bytes of whole bursts")
         for layer, queues in moved.items():
             lines.append(f"  {on_one_line(layer)}: {queues[Queue.LD]} loaded, {queues[Queue.ST]} stored")
     return "\n".join(lines or [NOTHING])
@@ -130,8 +130,9 @@ def transfers(network: Network) -> str:
 def events(network: Network) -> str:
     """Letter ``S``: every instruction with its modelled start and end, in cycles."""
     return "\n".join(
-        f"{name} {each.queue.name} {each.index} {each.mnemonic} {each.start:.0f}-{each.end:.0f} "
-        f"{on_one_line(each.layer or '')}"
+        on_one_line(
+            f"{name} {each.queue.name} {each.index} {each.mnemonic} {each.start:.0f}-{each.end:.0f} {each.layer or ''}"
+        )
         for name, timeline in network.timelines.items()
         for each in timeline.events
     ) or NOTHING  # fmt: skip
@@ -145,7 +146,7 @@ def units(network: Network) -> str:
         for event in timeline.events:
             busy[event.queue] += event.cost.unit
         cycles = ", ".join(f"{queue.name} {count}" for queue, count in busy.items())
-        lines.append(f"{name}: busy cycles of {timeline.cycles:.0f}, modelled: {cycles}")
+        lines.append(f"{on_one_line(name)}: busy cycles of {timeline.cycles:.0f}, modelled: {cycles}")
     return "\n".join(lines or [NOTHING])
 
 
@@ -196,6 +197,7 @@ def addresses(networks: Sequence[Network]) -> str:
     for network in networks:
         for name, program in network.programs.items():
             for region in program.regions:
-                lines.append(f"{name} {region.name} ({region.kind.value}): {address:#x}, {region.size} bytes")
+                what = f"{name} {region.name} ({region.kind.value}): {address:#x}, {region.size} bytes"
+                lines.append(on_one_line(what))
                 address += -(-region.size // REGION_ALIGNMENT) * REGION_ALIGNMENT
     return "\n".join(lines or [NOTHING])
