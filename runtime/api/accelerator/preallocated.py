@@ -29,19 +29,18 @@ class PreallocatedResults(Accelerator):
 
     def __init__(self) -> None:
         super().__init__()
-        self._bins: list[str] = []
+        self._named: list[tuple[Artifact, Batch]] = []
 
     @documented
     def Loadmulti(self, bins: Sequence[str]) -> None:
-        """Name several compiled networks, which ``Init`` with the empty text then loads together.
+        """Read several compiled networks, which ``Init`` with the empty text then loads together.
 
         Inputs and outputs of calls are then tuples, those of the first network first.
         """
         if isinstance(bins, (str, bytes)) or not isinstance(bins, Sequence) or not bins:
             expected, found = "a sequence of paths", f"{bins!r:.60}"
             raise AcceleratorError("no files are given", stage="Loadmulti", expected=expected, found=found)
-        self._read(bins)
-        self._bins = list(bins)
+        self._named = self._read(bins)
 
     def _compile_for(
         self,
@@ -92,10 +91,10 @@ class PreallocatedResults(Accelerator):
     def _init(self, infile: str, bitfile: str = "", beside: object = None) -> Counts:
         """Load a file, or those that ``Loadmulti`` named; the counts as `_compile_into`."""
         infile = check_path("infile", infile, "Init")
-        if not infile and not self._bins:
+        if not infile and not self._named:
             raise AcceleratorError("no network is named", stage="Init", hint="Give a file, or call Loadmulti first.")
         with self._with_machine(bitfile):
-            return self._load(self._read([infile] if infile else self._bins), beside).counts
+            return self._load(self._read([infile]) if infile else self._named, beside).counts
 
     def _run_into(self, result: object, images: object, engine: str | None = None) -> None:
         outputs = self._ready("Run").outputs
