@@ -322,7 +322,7 @@ def test_layers_in_integers(layer: str, programs: Programs, tmp_path: Path, rng:
     program = f"third/layers/{layer}.py"
     programs.run(program)
     shapes = read_arrays(programs.file(program, "layer.npz"))
-    samples = {
+    samples: Arrays = {
         name.removeprefix("input "): rng.standard_normal((32 * array.shape[0], *array.shape[1:])).astype(np.float32)
         for name, array in shapes.items()
         if name.startswith("input ")
