@@ -327,7 +327,7 @@ def test_layers_in_integers(layer: str, programs: Programs, tmp_path: Path, rng:
         for name, array in shapes.items()
         if name.startswith("input ")
     }
-    np.savez(tmp_path / "samples.npz", **samples)
+    np.savez(tmp_path / "samples.npz", allow_pickle=False, **samples)
     calibrated = Programs(programs.root, {"TILEWRIGHT_CALIBRATION": str(tmp_path / "samples.npz")})
     assert "maximum error" in calibrated.run(program)
     arrays = read_arrays(programs.file(program, "layer.npz"))
