@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from tilewright.errors import UsageError
 
+from .cuda import cuda_sums
 from .inference import Comparison, Tensors, compare_on_data, run_on_data
 from .input_data import InputData
 from .node_arg import NodeArg
@@ -91,6 +92,8 @@ def get_inference_session(parameters: InferenceSessionParameters) -> Quantizatio
         TilewrightError: the model or the encodings are wrong; names the file.
     """
     chosen = _checked("get_inference_session", parameters, InferenceSessionParameters)
+    if chosen.use_cuda:
+        cuda_sums()
     return open_session(chosen.input_model_path, chosen.input_encodings_path, use_cuda=chosen.use_cuda)
 
 

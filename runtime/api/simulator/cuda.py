@@ -4,7 +4,8 @@ Outputs and feature maps of two networks are copied there in pieces, each thread
 float64, and the parts are added up here. They are summed in another order than on the CPU, so the last bits of a metric
 may differ. Arrays of less than `WORTH_COPYING` elements are done with on the CPU before they would have been copied.
 The network itself, its simulated quantisation included, is computed by kernels of the CPU and gives the same bytes
-either way.
+either way. Where there is no GPU, every call with ``use_cuda=True`` ends in an error that says so, also those that
+compare nothing.
 
 Original: the whole network runs on the GPU.
 """

@@ -44,6 +44,8 @@ def run_on_data(
     Raises:
         TilewrightError: a file or a name is wrong.
     """
+    if use_cuda:
+        cuda_sums()
     with closing(_opened(model, encodings, feature_maps, use_cuda)) as session:
         names = list(dict.fromkeys([*session.graph_outputs, *feature_maps]))
         with _reported(RUN, InputData(data, session.get_inputs())) as samples:

@@ -16,7 +16,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto
 
-from tilewright.errors import InputError, ModelError, OutputError, UsageError
+from tilewright.errors import InputError, ModelError, OutputError, ResourceError, UsageError
 from tilewright.runtime.api.simulator import api
 from tilewright.runtime.api.simulator.schema import base
 
@@ -317,10 +317,19 @@ def test_use_cuda_without_a_gpu(network: Network, samples: Path, monkeypatch: py
     from numba import cuda
 
     monkeypatch.setattr(cuda, "is_available", lambda: False)
-    text = refused(Exception, api.compare_model_by_inference, check(network, samples, use_cuda=True))
-    assert text.startswith(
-        "use_cuda=True needs an NVIDIA GPU, its driver and the CUDA toolkit, as numba uses them; found"
-    )
+    model: dict[str, Any] = {"input_model_path": network(), "use_cuda": True}
+    session = api.InferenceSessionParameters(**model)
+    for call, parameters in (
+        (api.get_inference_session, session),
+        (api.get_quantization_sim, session),
+        (api.run_inference, api.InferenceRunnerParameters(**model, input_data_path=str(samples))),
+        (api.compare_model_by_inference, check(network, samples, use_cuda=True)),
+        (api.compare_model_by_layer, layers(network, samples, use_cuda=True)),
+    ):
+        assert refused(ResourceError, call, parameters) == (
+            "use_cuda=True needs an NVIDIA GPU, its driver and the CUDA toolkit, as numba uses them; "
+            "found no CUDA device. Leave use_cuda out to compute on the CPU."
+        )
 
 
 class Terminal(StringIO):
