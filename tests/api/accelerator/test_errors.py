@@ -329,6 +329,8 @@ def test_mvbatch_needs_multiples_of_four(second: FWDNXT) -> None:
         (("double.onnx", "1xx4"), {}, "this is no size; expected 1x3x224x224, with ; between inputs, found '1xx4'"),
         (("conv.onnx", "1x4x4x6"), {}, "the network does not allow inputs of this size"),
         (("open.onnx",), {}, "input 'x' has an open shape"),
+        (("rankless.onnx",), {}, "input 'x' has an open shape of unknown rank"),
+        (("rankless.onnx",), {"samples": [ONES]}, "input 'x' has an open shape of unknown rank. Give the shapes"),
         (("double.onnx",), {"samples": []}, "there are no samples; expected a list of arrays"),
         (("double.onnx",), {"samples": ONES}, "there are no samples; expected a list of arrays, found ndarray"),
         (("double.onnx",), {"samples": [np.ones(3)]}, "input 'x' does not hold whole images"),
@@ -350,6 +352,8 @@ def test_compile_in_the_third_generation(third: MDLA, arguments: tuple, keywords
     Path("saved/saved_model.pb").touch()
     networks.convolution(Path("conv.onnx"))
     networks.convolution(Path("open.onnx"), "h", "w", "n")
+    relu = networks.graph_model([networks.helper.make_node("Relu", ["x"], ["y"])], [("x", networks.FLOAT, None)])
+    networks.write_model(Path("rankless.onnx"), relu)
     error = failure(lambda: third.Compile(*arguments, **keywords))
     assert isinstance(error, InitError)
     assert error.args[0] == "Init failed"

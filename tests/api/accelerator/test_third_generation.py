@@ -102,6 +102,10 @@ def test_shapes_in_place_of_the_models(ie: MDLA, rng: np.random.Generator) -> No
     assert result.shape == (1, 2, 5, 7)
     ie.Compile("net.onnx", inshapes="2x3x5x7")
     assert ie.GetInfo("inshapes") == "2x3x5x7"
+    relu = networks.graph_model([networks.helper.make_node("Relu", ["x"], ["y"])], [("x", networks.FLOAT, None)])
+    networks.write_model(Path("rankless.onnx"), relu)
+    ie.Compile("rankless.onnx", "2x5")
+    assert ie.GetInfo("outshapes") == "2x5"
     networks.convolution(Path("open.onnx"), batch="N")
     ie.Compile("open.onnx")
     assert ie.GetInfo("inshapes") == "1x3x4x6"

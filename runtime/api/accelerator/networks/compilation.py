@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tilewright.errors import TilewrightError
+from tilewright.errors import IRError, ModelError, PassError
 
 from ....artifact.artifact import Artifact
 from ....artifact.manifest import TensorSpec
@@ -81,7 +81,7 @@ def compile_network(
     batch = replace(batch, images=batch.images * images)
     layers = layers if layers > 0 else flags.nlayers
     cut = {"layers": layers if layers > 0 else None, "without_last": flags.lremove}
-    changed = any(not _declares(each, wanted[each.name]) for each in declared)
+    changed = any(not _declares(each, wanted[each.name]) for each in declared if each.name in wanted)
     source: str | bytes = path
     if changed or any(cut.values()):
         source = editing.edited(path, input_shapes=wanted, **cut)
@@ -98,7 +98,7 @@ def compile_network(
             keep_float=() if flags.hwlinear else ("matmul",),
             time_passes="I" in flags.debug,
         )
-    except TilewrightError as error:
+    except (ModelError, IRError, PassError) as error:
         if not changed:
             raise
         raise AcceleratorError(
@@ -157,7 +157,7 @@ def _picture_size(picture: str | os.PathLike[str], declared: Sequence[DeclaredIn
 def _shapes(
     declared: Sequence[DeclaredInput], sizes: Sequence[Size], shapes: Sequence[Shape]
 ) -> tuple[dict[str, Declared], int]:
-    """The shape of each input, None where the model has to tell, and how many images go in at once."""
+    """The shapes of inputs whose rank is known, and how many images go in at once; an open extent is None."""
     given = max(len(sizes), len(shapes))
     if given > len(declared):
         names = ", ".join(each.name for each in declared)
@@ -177,10 +177,9 @@ def _shapes(
             shape = each.shape if each.shape is not None else (None,) * (len(size.image) + 1)
             found[each.name], images = shape_of(each.name, shape, size)
             counts.add(images)
-        else:
+        elif each.shape is not None:
             # One image, where the model leaves the batch open.
-            shape = each.shape or ()
-            found[each.name] = (1, *shape[1:]) if shape and shape[0] is None else shape
+            found[each.name] = (1, *each.shape[1:]) if each.shape[:1] == (None,) else each.shape
     if len(counts) > 1:
         raise AcceleratorError(
             "the sizes are of different numbers of images", stage="Compile", found=", ".join(map(str, sizes))
@@ -220,8 +219,9 @@ def _samples(
     known = _known(wanted)
     for each in declared:
         if each.name not in known:
+            open_shape = shape_text(wanted[each.name]) if each.name in wanted else "of unknown rank"
             raise AcceleratorError(
-                f"input {each.name!r} has an open shape {shape_text(wanted[each.name])}",
+                f"input {each.name!r} has an open shape {open_shape}",
                 stage="Compile",
                 hint="Give the shapes of the inputs with inshapes.",
             )
