@@ -1,1 +1,1 @@
-"""The programming interfaces that inference SDKs document, over one session core. None is here yet."""
+"""The programming interfaces that inference SDKs document, over sessions and queues of results that all share."""
