@@ -29,8 +29,9 @@ BUFFERS = 3
 class Stamps(NamedTuple):
     """When an image went through each stage, in seconds of a clock that only runs forward.
 
-    All but the first are those of its batch. Upload is the copy into the buffers of the session, inference from the
-    start of the first run to the end of the last, download what makes classes of the outputs.
+    All but the first are those of its batch. Upload is the copy into the buffers of the session; inference is what
+    follows until the end of the last run, although the first images may be computed while others are still copied;
+    download is what makes classes of the outputs.
     """
 
     start: float
@@ -153,6 +154,7 @@ def _upload(images: list[Decoded], session: Session, classifier: Classifier, cha
 def _download(batch: _Batch, classifier: Classifier) -> list[Classified]:
     start = monotonic()
     best = classifier.best([request.result() for request in batch.requests], len(batch.files))
-    inference = min(each.started for each in batch.requests), max(each.finished for each in batch.requests)
+    begun, ended = min(each.started for each in batch.requests), max(each.finished for each in batch.requests)
+    inference = max(begun, batch.upload_end), max(ended, batch.upload_end)
     common = (batch.upload_start, batch.upload_end, *inference, start, monotonic())
     return [Classified(file, row, Stamps(begin, *common)) for (file, begin), row in zip(batch.files, best, strict=True)]
