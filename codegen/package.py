@@ -7,7 +7,6 @@ kernels can be generated again where the stored object code does not fit the pro
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -44,9 +43,7 @@ from .cpu.llvm.target import TargetDescription
 from .cpu.program import CpuCode, build_cpu_program
 from .device.program import build_device_program
 from .stored_module import BlobIndex, InlineArray, StoredArray, load_module
-from .time_limit import TimeLimit
-
-Progress = Callable[[str, int, int], None]
+from .time_limit import KERNELS, Progress, generation_limit
 
 
 @dataclass
@@ -109,7 +106,7 @@ def add_engine(
     if machine is not None:
         add_device_programs(package, module, machine, report)
     program = build_cpu_program(
-        module.main, target, strict=strict, report=lambda done, total: report(f"kernels ({name})", done, total)
+        module.main, target, strict=strict, report=lambda done, total: report(f"{KERNELS} ({name})", done, total)
     )
     sections = {"code": f"code.{name}", "constants": f"constants.{name}", "module": f"module.{name}"}
     package.cpu_programs[name] = CpuProgramInfo(
@@ -265,7 +262,7 @@ def _identity(step: StepInfo) -> tuple[str, tuple[str, ...], bool]:
     return step.op, step.loc, step.reference
 
 
-def regenerate(artifact: Artifact, program: str, seconds: float) -> tuple[bytes, int]:
+def regenerate(artifact: Artifact, program: str, seconds: float | None) -> tuple[bytes, int]:
     """Object code for the processor of this machine, from what the artifact stores beside its object code.
 
     The artifact may come from anyone. The module is verified, code generation proves that every value lies in its
@@ -278,16 +275,12 @@ def regenerate(artifact: Artifact, program: str, seconds: float) -> tuple[bytes,
 
     Raises:
         ArtifactError: what is generated does not fit the manifest.
-        ResourceError: it takes more than so many seconds of processor time.
+        ResourceError: it takes more than so many seconds of processor time, or than the artifact's size allows.
         IRError, CodegenError: the module text is wrong, or asks for memory that is not its own.
     """
     entry = artifact.manifest.cpu_programs[program]
-    limit = TimeLimit(
-        seconds,
-        f"generating the kernels of {artifact.origin}",
-        stage="load native code",
-        hint="Give it more with load(..., time_limit=SECONDS), or compile the model on this machine.",
-    )
+    hint = "Give it more with load(..., time_limit=SECONDS), or compile the model on this machine."
+    limit = generation_limit(artifact, seconds, stage="load native code", hint=hint)
     # Nothing can interrupt the reading of the text, either.
     limit.check(artifact.sections[entry.module].length * _READING)
     module = load_module(artifact, program)

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import thread_time
 
+from tilewright import limits
 from tilewright.errors import ResourceError
+
+from ..runtime.artifact.artifact import Artifact
+
+Progress = Callable[[str, int, int], None]
+
+KERNELS = "kernels"
+"""How the stages begin that make the kernels of a program."""
 
 _EMISSION = 10
 """How many times longer LLVM takes to make machine code of kernels than to read their text; 7 to 12 as measured."""
@@ -46,3 +55,22 @@ class TimeLimit:
         if not done:
             self._begun = now
         self.check(_EMISSION * (now - self._begun))
+
+    def watched(self, report: Progress) -> Progress:
+        """A report of progress that also ends what takes too long."""
+
+        def check_and_report(stage: str, done: int, total: int) -> None:
+            if stage.startswith(KERNELS):
+                self.check_kernels(done, total)
+            else:
+                self.check()
+            report(stage, done, total)
+
+        return check_and_report
+
+
+def generation_limit(artifact: Artifact, seconds: float | None, *, stage: str, hint: str) -> TimeLimit:
+    """Watches over generating the kernels of an artifact again, as long as its size allows unless it is told."""
+    if seconds is None:
+        seconds = limits.GENERATION_SECONDS + artifact.length / limits.GENERATION_BYTES_PER_SECOND
+    return TimeLimit(seconds, f"generating the kernels of {artifact.origin}", stage=stage, hint=hint)

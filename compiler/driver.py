@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 import tilewright
 from tilewright.errors import UsageError, resources
+from tilewright.limits import check_seconds
 
 from ..codegen.cpu.llvm.target import TargetDescription
 from ..codegen.package import Package, add_device_arrays, add_engine
@@ -31,7 +32,7 @@ from .frontend.onnx.reader import ModelProto, import_onnx
 from .keywords import with_keywords
 from .options import CompileOptions, option
 from .pipeline import cpu_pipeline, device_pipeline, float_pipeline
-from .progress import ProgressReport, StageTimes, progress_bars
+from .progress import StageTimes, progress_bars
 from .quantization import brings_quantization, quantize_module
 from .report.layers import layers
 from .report.placement import placement
@@ -59,7 +60,9 @@ def build(model: Model, options: CompileOptions) -> Package:
     """
     check_options(options)
     places = affinity_of(options.affinity or ())
-    timing, stages = Timing(), StageTimes(_limited(options))
+    hint = "Give it more with --time-limit SECONDS."
+    limit = TimeLimit(options.time_limit, "this model", stage="compile", hint=hint)
+    timing, stages = Timing(), StageTimes(limit.watched(options.report))
     options = replace(options, instruments=(*observers(options), timing), report=stages)
     machine = load_machine(os.fspath(options.machine or DEFAULT_MACHINE))
     target = options.target or TargetDescription.host()
@@ -112,29 +115,13 @@ def check_options(options: CompileOptions) -> None:
         raise UsageError(f"--percentile has no use for the method {options.calibration_method}", hint=hint)
     Preprocessing.of(options.preprocessing or {})
     check_names(options.print_after or ())
-    if options.time_limit is not None and not options.time_limit > 0:
-        raise UsageError("--time-limit is out of range", expected="seconds, more than 0", found=options.time_limit)
+    check_seconds("--time-limit", options.time_limit)
 
 
 def _ranges_from(options: CompileOptions) -> list[str]:
     """What the options give beside the model for ranges to come from, in words that begin a clause."""
     given = {"calibration data was": options.calibration, "encodings were": options.encodings}
     return [words for words, source in given.items() if source is not None]
-
-
-def _limited(options: CompileOptions) -> ProgressReport:
-    """The report of the options, which also ends the compilation where it takes too long."""
-    hint = "Give it more with --time-limit SECONDS."
-    limit = TimeLimit(options.time_limit, "this model", stage="compile", hint=hint)
-
-    def report(stage: str, done: int, total: int) -> None:
-        if stage.startswith("kernels"):
-            limit.check_kernels(done, total)
-        else:
-            limit.check()
-        options.report(stage, done, total)
-
-    return report
 
 
 def _add_integer_engines(

@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 import tilewright
-from tilewright import limits
 from tilewright.errors import InputError
 
 from ..codegen.cpu.llvm.target import TargetDescription
 from ..codegen.package import Package, add_device_arrays, add_device_programs, add_engine
 from ..codegen.stored_module import load_device_module, load_module
-from ..codegen.time_limit import TimeLimit
+from ..codegen.time_limit import generation_limit
 from ..ir.core import Constant, Module, Op, Value, is_op
 from ..ir.ops.call import Call
 from ..ir.ops.convolution import Conv
@@ -24,6 +23,7 @@ from ..runtime.api.layers import Layer, Parameters
 from ..runtime.artifact.artifact import Artifact, artifact_bytes
 from ..runtime.device import program_names
 from ..runtime.isa import Program
+from .progress import silent
 
 _WEIGHTS, _BIAS = 1, 2
 """Positions of the operands."""
@@ -142,17 +142,12 @@ def _replace(module: Module, op: Op, parameters: Parameters) -> None:
 
 def _generated(artifact: Artifact, engine: str, modules: _Modules) -> Artifact:
     manifest = artifact.manifest
-    seconds = limits.GENERATION_SECONDS + artifact.length / limits.GENERATION_BYTES_PER_SECOND
     hint = "Compile the model with these weights instead."
-    limit = TimeLimit(seconds, f"generating the kernels of {artifact.origin}", stage="replace weights", hint=hint)
-
-    def report(stage: str, done: int, total: int) -> None:
-        limit.check_kernels(done, total)
-
+    report = generation_limit(artifact, None, stage="replace weights", hint=hint).watched(silent)
     package = Package(modules.host, manifest.precision, tilewright.__version__, dict(manifest.details))
     for name, module in modules.device.items():
         stored = Program.from_bytes(artifact.copy(manifest.device_programs[name].instructions))
-        add_device_programs(package, module, stored.machine, lambda *_: limit.check())
+        add_device_programs(package, module, stored.machine, report)
     add_engine(package, engine, modules.host, TargetDescription.host(), report=report)
     for module in modules.device.values():
         add_device_arrays(package, module)

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import tilewright
 from tilewright.errors import ArtifactError, RegenerationWarning, TrustError, warn
-from tilewright.limits import GENERATION_BYTES_PER_SECOND, GENERATION_SECONDS
 
 from .artifact.artifact import Artifact
 from .native import host
@@ -40,12 +39,6 @@ class CodePolicy(NamedTuple):
     verdict: Verdict
     regenerate: bool
     seconds: float | None = None
-
-    def generation_seconds(self, artifact: Artifact) -> float:
-        """Processor time that generating kernels of this artifact may take."""
-        if self.seconds is not None:
-            return self.seconds
-        return GENERATION_SECONDS + artifact.length / GENERATION_BYTES_PER_SECOND
 
 
 class ObjectCode(NamedTuple):
@@ -117,4 +110,4 @@ def _regenerate(artifact: Artifact, program: str, unfit: str | None, policy: Cod
         ) from None
     warn(f"{what}; it is generated again, which takes a while the first time", RegenerationWarning)
     with _generating:
-        return ObjectCode(*package.regenerate(artifact, program, policy.generation_seconds(artifact)))
+        return ObjectCode(*package.regenerate(artifact, program, policy.seconds))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tilewright.errors import ArtifactError, UsageError, resources
+from tilewright.limits import check_seconds
 
 from .artifact.artifact import Artifact
 from .artifact.manifest import ENGINES, TensorSpec
@@ -99,8 +100,7 @@ def load(
             raise UsageError(f"{name} is out of range", expected="an integer of at least 1", found=repr(value))
     if not isinstance(regenerate, bool):
         raise UsageError("regenerate is no truth value", expected="True or False", found=repr(regenerate))
-    if time_limit is not None and (not isinstance(time_limit, (int, float)) or not time_limit > 0):
-        raise UsageError("time_limit is out of range", expected="seconds, more than 0", found=repr(time_limit))
+    check_seconds("time_limit", time_limit)
     if isinstance(source, (str, os.PathLike)):
         artifact = Artifact.open(source, copy=copy, memory_limit=memory_limit)
     elif not copy:

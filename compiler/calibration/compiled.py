@@ -8,6 +8,7 @@ import numpy as np
 
 from ...codegen.cpu.llvm.target import TargetDescription
 from ...codegen.package import Package, add_engine
+from ...codegen.time_limit import KERNELS
 from ...ir.clone import clone_module
 from ...ir.core import Module, Value
 from ...runtime.artifact.artifact import Artifact, artifact_bytes
@@ -17,7 +18,7 @@ from ..progress import ProgressReport, silent
 from .dataset import Inputs
 from .observe import RunFunction
 
-STAGE = "kernels (calibration)"
+STAGE = f"{KERNELS} (calibration)"
 
 
 def compiled(module: Module, values: Mapping[str, Value], report: ProgressReport = silent) -> RunFunction:

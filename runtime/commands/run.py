@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--time-limit",
         type=_seconds,
         metavar="SECONDS",
-        help="The most processor time that generating kernels again may take. Default: 8, and 1 more for each 50 KB of "
+        help="The most processor time that generating kernels again may take. Default: 7, and 1 more for each 50 KB of "
         "the artifact.",
     )
     parser.add_argument("--profile", action="store_true", help="Print the time of each step, not the results.")

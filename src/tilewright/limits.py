@@ -6,6 +6,8 @@ Every extent, index and count is compared with one of these where it enters, in 
 
 from __future__ import annotations
 
+from .errors import UsageError
+
 
 class Limit(int):
     """An inclusive upper bound, with the words for what it bounds."""
@@ -56,3 +58,13 @@ SOURCES = Limit(1024, "nodes of the model that one op remembers to come from")
 DESCRIBED = Limit(3 * 2**28, "bytes of the constants that a model describes without holding them")
 FOLDED = Limit(2**28, "bytes of constants that folding computes, beyond eight times those that the model has")
 FOLDING = Limit(2**28, "steps that folding takes for them, beyond eight for each element of the model's constants")
+
+
+def check_seconds(name: str, seconds: object) -> None:
+    """Refuse what cannot be a time limit; None is none.
+
+    Raises:
+        UsageError: names the argument or option.
+    """
+    if seconds is not None and (not isinstance(seconds, (int, float)) or not seconds > 0):
+        raise UsageError(f"{name} is out of range", expected="seconds, more than 0", found=repr(seconds))
