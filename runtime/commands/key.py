@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from io import FileIO
 from typing import TYPE_CHECKING
 
 from tilewright.errors import InputError, TrustError, UsageError
 from tilewright.limits import KEY_FILE
 
-from ..files.input_file import open_regular
+from ..files.input_file import input_file
 from .parser import output_path
 
 if TYPE_CHECKING:
@@ -165,11 +164,11 @@ def _import(arguments: argparse.Namespace) -> tuple[dict[str, str], str]:
 
 def _read(path: str) -> str:
     try:
-        with open_regular(path, FileIO) as file:
+        with input_file(path) as file:
             return file.read(KEY_FILE).decode(errors="replace")
-    except (OSError, ValueError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or error
-        raise InputError(f"cannot read {path!r}: {reason}", hint="Give a file or a key: ed25519:…") from None
+    except InputError as error:
+        error.hint = "Give a file or a key: ed25519:…"
+        raise
 
 
 def _remove(arguments: argparse.Namespace) -> tuple[dict[str, str], str]:

@@ -39,8 +39,12 @@ def output_file(path: Path) -> Iterator[BinaryIO]:
     """
     with _reported(path):
         standing = _standing(path)
-        raw = _stream(path) if _is_stream(path, standing) else None
-        with _written(raw) if raw is not None else _replaced(os.path.realpath(path), standing) as file:
+        if _is_stream(path, standing):
+            opened = _written(_stream(path))
+        else:
+            target = os.path.realpath(path)
+            opened = complete_file(target, _temporary(os.path.dirname(target)), standing)
+        with opened as file:
             yield file
 
 
@@ -178,11 +182,23 @@ def _written(raw: io.FileIO) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _replaced(target: str, standing: os.stat_result | None) -> Iterator[BinaryIO]:
-    folder = os.path.dirname(target)
-    temporary = _temporary(folder)
+def complete_file(
+    target: str, temporary: str, standing: os.stat_result | None = None, *, access: int = 0o666, replace: bool = True
+) -> Iterator[BinaryIO]:
+    """A new file that gets its name at the end of the block, complete and on the disk, and not after an exception.
+
+    Args:
+        temporary: a name in the same folder, for where no file can be without one.
+        standing: a file whose owner and permissions it is given.
+        access: its permissions otherwise, which the user's umask cuts down.
+        replace: whether what has the name goes; otherwise it stays.
+
+    Raises:
+        FileExistsError: something has the name and stays.
+        OSError: it cannot be written.
+    """
     try:
-        with _written(io.FileIO(_create(folder, temporary), "wb")) as file:
+        with _written(io.FileIO(_create(os.path.dirname(target), temporary, access), "wb")) as file:
             yield file
             file.flush()
             descriptor = file.fileno()
@@ -192,7 +208,7 @@ def _replaced(target: str, standing: os.stat_result | None) -> Iterator[BinaryIO
             if not os.path.lexists(temporary):
                 # A descriptor to start from makes Python follow the link, though the path is absolute.
                 os.link(f"/proc/self/fd/{descriptor}", temporary, src_dir_fd=descriptor)
-        os.replace(temporary, target)
+        (os.replace if replace else os.link)(temporary, target)
     finally:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
@@ -202,13 +218,12 @@ def _temporary(folder: str) -> str:
     return os.path.join(folder, f".tilewright-{os.getpid()}-{os.urandom(4).hex()}.part")
 
 
-def _create(folder: str, temporary: str) -> int:
+def _create(folder: str, temporary: str, access: int = 0o666) -> int:
     """A descriptor of a new file in ``folder``: without a name, which leaves nothing behind, or else ``temporary``."""
-    # 0o666 is cut down by the user's umask, as for any file that a program writes.
     if hasattr(os, "O_TMPFILE") and os.path.isdir("/proc/self/fd"):
         with suppress(OSError):
-            return os.open(folder, os.O_WRONLY | os.O_TMPFILE, 0o666)
-    return os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+            return os.open(folder, os.O_WRONLY | os.O_TMPFILE, access)
+    return os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), access)
 
 
 def _keep_access(descriptor: int, standing: os.stat_result) -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from tilewright.errors import TrustError
 
+from ..files.output_file import complete_file
+
 
 class UnsafeFolderError(TrustError):
     """Someone else may change what lies in a folder."""
@@ -139,18 +141,8 @@ def write(path: Path, content: bytes, *, replace: bool) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}")
     _provide_folder(path.parent)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(descriptor)
-        if replace:
-            os.replace(temporary, path)
-        else:
-            os.link(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with complete_file(str(path), str(temporary), access=0o600, replace=replace) as file:
+        file.write(content)
     _synchronize(path.parent)
 
 
