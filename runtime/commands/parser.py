@@ -24,6 +24,12 @@ def similar(word: str, known: Iterable[str]) -> str:
     return f". Did you mean {close[0]!r}?" if close else ""
 
 
+def add_artifact(parser: argparse.ArgumentParser, kind: str = "") -> None:
+    """Declare the argument ``artifact``, for a command that takes one."""
+    made = f"An artifact made by `tilewright compile`{kind}."
+    parser.add_argument("artifact", type=Path, metavar="FILE.twa", help=made)
+
+
 def output_path(text: str) -> Path:
     """The path of an output; an empty one would mean the current folder.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tilewright.errors import UsageError
 
-from .parser import output_path
+from .parser import add_artifact, output_path
 
 HELP = """\
 Run an artifact and print its outputs.
@@ -25,7 +25,7 @@ _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("artifact", type=Path, metavar="FILE.twa", help="An artifact made by `tilewright compile`.")
+    add_artifact(parser)
     parser.add_argument(
         "inputs",
         nargs="*",

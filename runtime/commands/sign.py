@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tilewright.errors import TrustError
 
-from .parser import output_path
+from .parser import add_artifact, output_path
 
 HELP = """\
 Sign an artifact, for those who trust your key.
@@ -23,7 +23,7 @@ Examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("artifact", type=Path, metavar="FILE.twa", help="An artifact made by `tilewright compile`.")
+    add_artifact(parser)
     parser.add_argument("--output", "-o", type=output_path, metavar="OUT.twa", help="Write the signed artifact there.")
     parser.add_argument(
         "--trust",

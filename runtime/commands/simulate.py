@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from .parser import add_artifact
 
 HELP = """\
 Print the modelled time of each layer on the accelerator.
@@ -16,12 +17,7 @@ Examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument(
-        "artifact",
-        type=Path,
-        metavar="FILE.twa",
-        help="An artifact made by `tilewright compile` with precision int8.",
-    )
+    add_artifact(parser, " with precision int8")
 
 
 def run(arguments: argparse.Namespace) -> str:

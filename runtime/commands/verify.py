@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tilewright.errors import InstructionError, MachineError, TrustError
+
+from .parser import add_artifact
 
 if TYPE_CHECKING:
     from ..artifact.artifact import Artifact
@@ -25,7 +26,7 @@ Examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("artifact", type=Path, metavar="FILE.twa", help="An artifact made by `tilewright compile`.")
+    add_artifact(parser)
     parser.add_argument(
         "--trust",
         metavar="KEY",
