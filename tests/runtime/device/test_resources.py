@@ -37,7 +37,7 @@ def program(items: Sequence[isa.Instruction], **sizes: int) -> isa.Program:
     kinds = {"constants": RegionKind.CONSTANT, "scratch": RegionKind.SCRATCH, "output": RegionKind.OUTPUT}
     regions = [isa.Region(name, kind, sizes.get(name, 4096)) for name, kind in kinds.items()]
     # Whatever the regions are, the assembler notes who touches them, for which it needs as much memory as they do.
-    assembler = isa.Assembler(LARGEST, [dataclasses.replace(region, size=4096) for region in regions])
+    assembler = isa.Assembler(LARGEST, [dataclasses.replace(each, size=min(each.size, 1 << 22)) for each in regions])
     for item in items:
         assembler.add(item)
     return dataclasses.replace(assembler.finish(), regions=tuple(regions))
@@ -120,20 +120,12 @@ def test_memory_follows_what_an_instruction_reads_and_writes(item: isa.Instructi
 BOUNDED = """
 import resource, sys
 import numpy as np
-from tilewright.runtime import isa, machine
+from tilewright.runtime.isa import Program
 from tilewright.runtime.simulator.functional import FunctionalEngine
-import dataclasses
 
-large = dataclasses.replace(machine.load("s256"), dram_bytes=1 << 36)
-regions = [isa.Region("scratch", isa.RegionKind.SCRATCH, 3 << 30), isa.Region("output", isa.RegionKind.OUTPUT, 4096)]
-small = [dataclasses.replace(region, size=1 << 22) for region in regions]
-assembler = isa.Assembler(large, small)
-assembler.add(isa.LoadMaps(region=0, offset=1 << 20, destination=0, run=64))
-assembler.add(isa.Store(region=1, offset=0, source=0, run=64))
-assembler.add(isa.Store(region=0, offset=1 << 21, source=0, run=64))
-program = dataclasses.replace(assembler.finish(), regions=tuple(regions))
+program = Program.from_bytes(sys.stdin.buffer.read())
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-found = FunctionalEngine(program, large, {}).run({})["output"]
+found = FunctionalEngine(program, program.machine, {"constants": np.zeros(4096, np.uint8)}).run({})["output"]
 assert (found == 0xA5).all(), found
 grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
 assert grown < 64 << 10, grown
@@ -141,7 +133,13 @@ assert grown < 64 << 10, grown
 
 
 def test_only_what_is_used_of_a_large_scratch_region_is_touched_and_reading_too_early_shows() -> None:
-    subprocess.run([sys.executable, "-c", BOUNDED], check=True, timeout=120)
+    items = [
+        isa.LoadMaps(region=1, offset=1 << 20, destination=0, run=64),
+        isa.Store(region=2, offset=0, source=0, run=64),
+        isa.Store(region=1, offset=1 << 21, source=0, run=64),
+    ]
+    content = program(items, scratch=3 * GIB).to_bytes()
+    subprocess.run([sys.executable, "-c", BOUNDED], input=content, check=True, timeout=120)
 
 
 def test_proofs_take_memory_for_instructions_and_not_for_regions() -> None:
