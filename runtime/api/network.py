@@ -87,6 +87,7 @@ def prepare(
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     output: str | os.PathLike[str] | None = None,
     samples_by: str | None = None,
+    called: str | None = None,
     **options: object,
 ) -> Artifact:
     """Compile a model for the accelerator, with ranges by the rule above.
@@ -100,6 +101,7 @@ def prepare(
         input_shapes: the shapes of inputs that the model leaves open.
         output: the file to write; without it the artifact stays in memory.
         samples_by: how programs give samples through this interface, such as ``samples= of Compile``, for the warning.
+        called: the path of a model that is given by its contents, for the warning.
         options: further ones of ``tilewright.compile``.
 
     Raises:
@@ -134,10 +136,10 @@ def prepare(
         # The artifact knows how images were used, unless the model has ranges of its own.
         if picture is not None and source is picture and "preprocessing" in artifact.manifest.details:
             what = f"has its ranges from one picture, {os.fspath(picture)!r}, and may fail on others"
-            _warn_once(model, what, samples_by)
+            _warn_once(called or model, what, samples_by)
         return artifact
     what = f"is computed in floating point on the processor, not in the accelerator's integers: {reason}"
-    _warn_once(model, what, samples_by)
+    _warn_once(called or model, what, samples_by)
     return compile_model(model, precision="fp32", **given)
 
 

@@ -130,6 +130,7 @@ def test_without_ranges_it_is_floating_point_with_one_warning_for_each_model(mod
         first = prepare(model, samples_by="samples= of Compile")
         prepare(model, machine="m4096")
         prepare(model.read_bytes())
+        prepare(model.read_bytes(), called=str(model))
     named, unnamed = calibration_warnings(caught)
     assert named == (
         f"{model} is computed in floating point on the processor, not in the accelerator's integers: nothing tells "

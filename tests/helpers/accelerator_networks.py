@@ -44,6 +44,12 @@ def addition(path: Path) -> Path:
     return write_model(path, graph_model([helper.make_node("Add", ["a", "b"], ["y"])], inputs))
 
 
+def joined(path: Path) -> Path:
+    """``y`` is a, [1, 1, 4], followed by b, [1, 1, 8]."""
+    inputs = [("a", FLOAT, [1, 1, 4]), ("b", FLOAT, [1, 1, 8])]
+    return write_model(path, graph_model([helper.make_node("Concat", ["a", "b"], ["y"], axis=2)], inputs))
+
+
 def two_outputs(path: Path) -> Path:
     """``y = 2x`` [1, 4] and ``s = Σx`` [1]."""
     nodes = [

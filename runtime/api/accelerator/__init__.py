@@ -11,8 +11,10 @@ how many are given nor changes a number. A network that takes several images its
 
 A size is accepted as it is when it has as many elements as the shape of the model. What the model leaves open it fills
 in. With another batch the network computes the images one after the other, and for another height or width it is
-compiled again, or an error names both. ``Compile`` takes ONNX models; for ``nlayers`` and ``lremove`` a layer is a node
-that computes something of the inputs, other than copies and changes between floating point and integers.
+compiled again, or an error names both. Of several sizes, one that its input cannot have at all is left aside with a
+warning that names both, for programs have such and pass arrays that fit. ``Compile`` takes ONNX models; for ``nlayers``
+and ``lremove`` a layer is a node that computes something of the inputs, other than copies and changes between floating
+point and integers.
 
 Files that ``Compile`` writes are artifacts, whatever they are called, and ``Init`` loads any. A bitfile is the name or
 the path of the description of a machine; a program for another machine is refused with what differs. Each object takes

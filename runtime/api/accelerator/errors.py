@@ -44,6 +44,10 @@ class FlagWarning(TilewrightWarning):
     """A flag of the Accelerator API has no effect here."""
 
 
+class SizeWarning(TilewrightWarning):
+    """A size that was given for one of several inputs is not that of the model, which allows no other."""
+
+
 class SaturationWarning(TilewrightWarning):
     """Numbers do not fit the number format of the device and are cut off; debug letter ``w`` asks for it."""
 

@@ -11,9 +11,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from unittest import mock
 
+import accelerator_networks as networks
 import numpy as np
 import pytest
 
+import tilewright
 from tilewright.compiler.demo.digits import MODEL
 from tilewright.runtime.api.accelerator import FWDNXT, MDLA
 from tilewright.runtime.api.accelerator.debug.layers import (
@@ -94,6 +96,13 @@ def test_layers_in_floating_point_are_told_as_well(float_network: Network) -> No
     )
 
 
+def test_a_layer_that_reorders_a_result_reads_what_it_is_named_after(tmp_path: Path) -> None:
+    network = Network(tilewright.compile(networks.convolution(tmp_path / "net.onnx", 16, 16)))
+    numbers = [line.split()[-1] for line in layer_lines(network).splitlines()]
+    names = [line.split()[1] for line in layer_lines(network).splitlines()]
+    assert (names[-1], numbers[-1]) == (names[-2], f"{len(names) - 2}->{len(names) - 1}")
+
+
 def test_figures_of_the_manual() -> None:
     """The SDK's own example: a 3x3 convolution of 256 channels on 16x16, 256 multipliers at 250 MHz."""
     operations = 2 * 3 * 3 * 256 * 256 * 14 * 14
@@ -142,7 +151,10 @@ def test_the_report_of_a_run(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_network_in_floating_point_has_no_device_times(floating: MDLA, capsys: pytest.CaptureFixture[str]) -> None:
     floating.SetFlag("debug", "b")
     floating.Run(IMAGE)
-    assert capsys.readouterr().out.splitlines()[3] == "nothing of this network runs on the accelerator"
+    assert capsys.readouterr().out.splitlines()[3:] == ["nothing of this network runs on the accelerator"]
+    floating.SetFlag({"debug": "", "breaklayer": 1})
+    floating.Compile(str(MODEL))
+    assert capsys.readouterr().out == "nothing of this network runs on the accelerator\n"
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import tilewright
 from tilewright.compiler.demo import MODEL, load_digits
 from tilewright.errors import CalibrationWarning
 from tilewright.runtime.api.accelerator import FWDNXT, AcceleratorError
+from tilewright.runtime.api.accelerator.errors import SizeWarning
 from tilewright.runtime.api.accelerator.facts import Network
 from tilewright.runtime.api.accelerator.networks.binary import Batch, save
 
@@ -156,6 +157,23 @@ def test_several_inputs(ie: FWDNXT, rng: np.random.Generator) -> None:
         result[...] = 0
         ie.Run(images, result)
         assert (result.reshape(-1) == (a + b).reshape(-1)).all()
+
+
+def test_of_several_sizes_one_that_its_input_cannot_have_is_left_aside(ie: FWDNXT) -> None:
+    networks.joined(Path("joined.onnx"))
+    with pytest.warns(SizeWarning) as caught:
+        assert ie.Compile("1x1x4x1;1x1x4x1", "joined.onnx", "joined.bin") == 12
+    assert str(caught[0].message) == (
+        "Compile: the size does not fit input 'b'; expected [1, 1, 8], found 1x1x4, which is 4 elements. It is "
+        "compiled as the model has it"
+    )
+    ie.Init("joined.bin", "")
+    a, b = np.arange(4, dtype=np.float32), np.arange(8, dtype=np.float32)
+    result = np.zeros(12, np.float32)
+    ie.Run([a, b], result)
+    assert result.tolist() == [*a, *b]
+    with pytest.raises(AcceleratorError, match=r"input 'b' does not hold whole images; expected 8 elements"):
+        ie.Run([a, a], result)
 
 
 def test_several_outputs(ie: FWDNXT) -> None:

@@ -33,11 +33,13 @@ def layers_of(network: Network) -> tuple[Layer, ...]:
 
 def layer_lines(network: Network) -> str:
     """Letter ``b``: a line for each layer with its type, name, number, shapes, window and buffers."""
-    layers = layers_of(network)
-    numbers = {layer.name: index for index, layer in enumerate(layers)}
-    return (
-        "\n".join(_line(index, layer, numbers) for index, layer in enumerate(layers)) or "the layers are not recorded"
-    )
+    lines: list[str] = []
+    # Of the layers so far: one that reorders a result has the name of what it reads.
+    numbers: dict[str, int] = {}
+    for index, layer in enumerate(layers_of(network)):
+        lines.append(_line(index, layer, numbers))
+        numbers[layer.name] = index
+    return "\n".join(lines) or "the layers are not recorded"
 
 
 def _line(index: int, layer: Layer, numbers: dict[str, int]) -> str:

@@ -68,7 +68,10 @@ class DebugReport:
             print(f"work of clusters:\n{runs.work_of_clusters(facts)}")
         if flags.breaklayer:
             for network in facts.networks:
-                print(layers.efficiency(network).text(), end="")
+                if network.on_device:
+                    print(layers.efficiency(network).text(), end="")
+                else:
+                    print(layers.NOTHING)
                 if flags.dumpdir:
                     files.write_layers(facts, network)
 
@@ -101,7 +104,8 @@ class DebugReport:
         if "b" in flags.debug:
             print(runs.run_text(facts))
             for network in facts.networks:
-                print(layers.efficiency(network).text(), end="")
+                if network.on_device:
+                    print(layers.efficiency(network).text(), end="")
         if flags.comparesw or flags.runsw == 2:
             software, floating = compute("software"), compute("float")
             print(runs.comparison(outputs, results if flags.comparesw else None, software, floating))

@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tilewright.errors import IRError, ModelError, PassError
+from tilewright.errors import IRError, ModelError, PassError, warn
 
 from ....artifact.artifact import Artifact
 from ....artifact.manifest import TensorSpec
 from ....compiler import reach
 from ....isa.encoding import Queue
 from ...network import prepare
-from ..errors import AcceleratorError
+from ..errors import AcceleratorError, SizeWarning
 from ..facts import Network
 from ..flags import Flags
 from .arrays import images_of
@@ -93,6 +93,7 @@ def compile_network(
             machine=flags.bitfile or None,
             input_shapes=_known(wanted),
             samples_by=samples_by,
+            called=path,
             external_data=Path(path).parent,
             stationary=_STATIONARY[flags.convalgo],
             keep_float=() if flags.hwlinear else ("matmul",),
@@ -175,8 +176,16 @@ def _shapes(
         elif index < len(sizes):
             size = sizes[index]
             shape = each.shape if each.shape is not None else (None,) * (len(size.image) + 1)
-            found[each.name], images = shape_of(each.name, shape, size)
-            counts.add(images)
+            try:
+                found[each.name], images = shape_of(each.name, shape, size)
+            except AcceleratorError as error:
+                if len(sizes) == 1 or None in shape:
+                    raise
+                # Existing programs copy the size of one state to another: whether their arrays fit is told with these.
+                warn(f"{error}. It is compiled as the model has it", SizeWarning)
+                found[each.name] = shape
+            else:
+                counts.add(images)
         elif each.shape is not None:
             # One image, where the model leaves the batch open.
             found[each.name] = (1, *each.shape[1:]) if each.shape[:1] == (None,) else each.shape
