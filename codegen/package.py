@@ -20,7 +20,7 @@ from ..ir.layout import bytes_of
 from ..ir.ops.call import Call
 from ..ir.text.printer import blobs, print_module
 from ..ir.types import DType, TensorType
-from ..runtime.artifact.artifact import Artifact
+from ..runtime.artifact.artifact import Artifact, artifact_bytes
 from ..runtime.artifact.container import Section, SectionKind
 from ..runtime.artifact.json_dataclasses import write
 from ..runtime.artifact.manifest import (
@@ -81,6 +81,10 @@ class Package:
             device_programs=self.device_programs,
             details=self.details,
         )
+
+    def to_bytes(self) -> bytes:
+        """The artifact with what has been added so far."""
+        return artifact_bytes(self.manifest(), self.sections)
 
 
 @np.errstate(all="ignore")

@@ -19,7 +19,7 @@ from ..passes.base import Record
 from ..passes.instruments import Timing
 from ..passes.pipeline import check_names
 from ..passes.placement.partition import find_named, parse_order
-from ..runtime.artifact.artifact import Artifact, artifact_bytes, write_artifact
+from ..runtime.artifact.artifact import Artifact, write_artifact
 from ..runtime.files.output_file import check_output, is_stream
 from ..runtime.machine import DEFAULT as DEFAULT_MACHINE
 from ..runtime.machine import Machine
@@ -163,7 +163,7 @@ def compile_to_file(model: Model, output: str | os.PathLike[str], options: Compi
     write_artifact(output, package.manifest(), package.sections)
     options.report("write", 1, 1)
     if cannot_be_read_back:
-        return Artifact.open(artifact_bytes(package.manifest(), package.sections))
+        return Artifact.open(package.to_bytes())
     return Artifact.open(output)
 
 
@@ -174,7 +174,7 @@ def compile_to_memory(model: Model, options: CompileOptions) -> Artifact:
         TilewrightError: see :func:`build`.
     """
     package = build(model, options)
-    return Artifact.open(artifact_bytes(package.manifest(), package.sections))
+    return Artifact.open(package.to_bytes())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ from ..ir.ops.shape import Cast
 from ..ir.types import DType
 from ..runtime.api.simulator.encodings import Encoding, Encodings, ModuleTensor, TensorName
 from ..runtime.api.simulator.node_arg import SUFFIX, TYPES, NodeArg
-from ..runtime.artifact.artifact import Artifact, artifact_bytes
+from ..runtime.artifact.artifact import Artifact
 from .frontend.onnx.importer import Importer
 from .frontend.onnx.reader import import_onnx, load_model
 from .frontend.onnx.tensor_roles import Declaration, TensorRoles, add_outputs, tensor_roles
@@ -116,7 +116,7 @@ class SimulatedModel:
         package = Package(module, "fp32", tilewright.__version__)
         run_passes(simulation_pipeline(), module, options)
         add_engine(package, "float", module, TargetDescription.host(), report=options.report)
-        return Artifact.open(artifact_bytes(package.manifest(), package.sections))
+        return Artifact.open(package.to_bytes())
 
     def _rounded(self, importer: Importer, name: str, value: Value) -> Value:
         """What the network reads in place of a tensor."""

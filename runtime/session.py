@@ -101,12 +101,10 @@ def load(
     if not isinstance(regenerate, bool):
         raise UsageError("regenerate is no truth value", expected="True or False", found=repr(regenerate))
     check_seconds("time_limit", time_limit)
-    if isinstance(source, (str, os.PathLike)):
-        artifact = Artifact.open(source, copy=copy, memory_limit=memory_limit)
-    elif not copy:
+    if not copy and not isinstance(source, (str, os.PathLike)):
         raise UsageError("only files can be mapped", expected="a path with copy=False", found=type(source).__name__)
-    else:
-        artifact = source if isinstance(source, Artifact) else Artifact.open(source, memory_limit=memory_limit)
+    is_open = isinstance(source, Artifact)
+    artifact = source if is_open else Artifact.open(source, copy=copy, memory_limit=memory_limit)
     policy = CodePolicy(artifact.judge(trust), regenerate, time_limit)
     chosen = choose_engine(artifact, engine)
     if machine is not None:

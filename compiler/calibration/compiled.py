@@ -11,7 +11,7 @@ from ...codegen.package import Package, add_engine
 from ...codegen.time_limit import KERNELS
 from ...ir.clone import clone_module
 from ...ir.core import Module, Value
-from ...runtime.artifact.artifact import Artifact, artifact_bytes
+from ...runtime.artifact.artifact import Artifact
 from ...runtime.session import load
 from ..pipeline import cpu_pipeline
 from ..progress import ProgressReport, silent
@@ -38,7 +38,7 @@ def compiled(module: Module, values: Mapping[str, Value], report: ProgressReport
     package = Package(copy, "fp32", "calibration")
     target = TargetDescription.host()
     add_engine(package, "float", copy, target, report=lambda _, done, total: report(STAGE, done, total))
-    session = load(Artifact.open(artifact_bytes(package.manifest(), package.sections)))
+    session = load(Artifact.open(package.to_bytes()))
 
     def run(inputs: Inputs) -> dict[str, np.ndarray]:
         return {**session.run(inputs), **{name: inputs[source] for name, source in parameters.items()}}

@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> str:
     from ..trust import signing_key
     from ..trust.credentials import signed_message
 
-    output: Path = arguments.output if arguments.output is not None else arguments.artifact
+    output: Path = arguments.output or arguments.artifact
     check_output(output)
     artifact = Artifact.open(arguments.artifact)
     verdict = artifact.judge(arguments.trust)

@@ -45,13 +45,11 @@ class Entry(NamedTuple):
         import hmac
 
         place = self._place()
-        if place is None:
-            return None
         try:
             key, content = machine_key.read(), private_files.read(place, KERNEL_CACHE)
         except TrustError:
             return None
-        if key is None or content is None:
+        if place is None or key is None or content is None:
             return None
         if not hmac.compare_digest(self._code(key, content[_CODE_BYTES:]), content[:_CODE_BYTES]):
             return None

@@ -30,10 +30,9 @@ def read() -> bytes | None:
     Raises:
         TrustError: what lies there cannot be this user's secret; the message says why.
     """
-    place = path()
-    key = None if place is None else private_files.read(place, _KEY_BYTES)
+    key = private_files.read(path(), _KEY_BYTES)
     if key is not None and len(key) != _KEY_BYTES:
-        raise TrustError(f"{place} counts for nothing: it has {len(key)} bytes instead of {_KEY_BYTES}")
+        raise TrustError(f"{path()} counts for nothing: it has {len(key)} bytes instead of {_KEY_BYTES}")
     return key
 
 

@@ -17,10 +17,6 @@ from tilewright.errors import TrustError
 from ..files.output_file import complete_file
 
 
-class UnsafeFolderError(TrustError):
-    """Someone else may change what lies in a folder."""
-
-
 def configured(name: str) -> Path | None:
     """A file in ``$XDG_CONFIG_HOME/tilewright`` or ``~/.config/tilewright``; None without a home."""
     return _place("XDG_CONFIG_HOME", "~/.config", name)
@@ -38,17 +34,19 @@ def _place(variable: str, default: str, name: str) -> Path | None:
     return None
 
 
-def read(path: Path, maximum: int, *, secret: bool = True) -> bytes | None:
-    """The content of a file; None where there is none. Never waits, whatever lies there.
+def read(path: Path | None, maximum: int, *, secret: bool = True) -> bytes | None:
+    """The content of a file; None where there is none, or no home for it. Never waits, whatever lies there.
 
     Args:
         maximum: bytes that it may have.
         secret: whether nobody else may be able to read it either.
 
     Raises:
-        UnsafeFolderError: someone else may write its folder.
-        TrustError: someone else could have written or, if `secret`, read it, or it cannot be read.
+        TrustError: someone else could have written or, if `secret`, read it, or may write its folder; or it cannot be
+            read.
     """
+    if path is None:
+        return None
     try:
         _check_folder(path.parent)
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
@@ -98,7 +96,7 @@ def _check_folder(folder: Path) -> None:
     flaw = _access_of_others(status, 0o022)
     if flaw is not None:
         hint = f"Nobody else may write there: chmod go-w {folder}" if status.st_mode & 0o022 else None
-        raise UnsafeFolderError(f"the folder {folder} counts for nothing: {flaw}", hint=hint)
+        raise TrustError(f"the folder {folder} counts for nothing: {flaw}", hint=hint)
 
 
 @contextlib.contextmanager
@@ -106,7 +104,7 @@ def changing(folder: Path) -> Iterator[None]:
     """Hold up other threads and processes that are about to change a folder; makes it where there is none.
 
     Raises:
-        UnsafeFolderError: someone else may write it.
+        TrustError: someone else may write it.
         OSError: it cannot be made.
     """
     _provide_folder(folder)
@@ -136,7 +134,7 @@ def write(path: Path, content: bytes, *, replace: bool) -> None:
 
     Raises:
         FileExistsError: it is there and is not to be replaced.
-        UnsafeFolderError: someone else may write its folder.
+        TrustError: someone else may write its folder.
         OSError: it cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}")

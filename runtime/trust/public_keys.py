@@ -100,7 +100,7 @@ def trusted() -> list[PublicKey]:
         TrustError: someone else may write the list, or a line of it is wrong.
     """
     place = trusted_path()
-    content = None if place is None else private_files.read(place, KEY_FILE, secret=False)
+    content = private_files.read(place, KEY_FILE, secret=False)
     if content is None:
         return []
     lines = content.decode(errors="replace").splitlines()

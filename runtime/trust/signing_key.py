@@ -50,7 +50,7 @@ def own() -> list[PublicKey]:
 
 def _lines() -> tuple[PublicKey, bytes] | None:
     place = path()
-    content = None if place is None else private_files.read(place, KEY_FILE)
+    content = private_files.read(place, KEY_FILE)
     if content is None:
         return None
     line, _, seed = content.decode(errors="replace").strip().partition("\n")

@@ -31,21 +31,6 @@ class Verdict(NamedTuple):
     local: bool = False
 
 
-def check_requirement(trust: str) -> str:
-    """A digest or public key as callers give it.
-
-    Raises:
-        UsageError: it is of another form.
-    """
-    if not isinstance(trust, str) or not _REQUIREMENT.fullmatch(trust):
-        raise UsageError(
-            "trust names neither a digest nor a public key",
-            expected="sha256: or ed25519: and 64 hexadecimal digits",
-            found=repr(trust)[:100],
-        )
-    return trust
-
-
 def judge(credentials: Credentials, trust: str | None, origin: str) -> Verdict:
     """Decide about an artifact.
 
@@ -58,7 +43,7 @@ def judge(credentials: Credentials, trust: str | None, origin: str) -> Verdict:
         UsageError: the requirement is of no known form.
     """
     if trust is not None:
-        return _required(credentials, check_requirement(trust), origin)
+        return _required(credentials, trust, origin)
     objection = machine_key.objection(credentials.digest, credentials.tag)
     if objection is None:
         return Verdict(True, "it was made by this user on this machine", local=True)
@@ -77,6 +62,12 @@ def how_to_trust(credentials: Credentials) -> str:
 
 
 def _required(credentials: Credentials, trust: str, origin: str) -> Verdict:
+    if not isinstance(trust, str) or not _REQUIREMENT.fullmatch(trust):
+        raise UsageError(
+            "trust names neither a digest nor a public key",
+            expected="sha256: or ed25519: and 64 hexadecimal digits",
+            found=repr(trust)[:100],
+        )
     if trust.startswith("sha256:"):
         if credentials.digest_text != trust:
             found = credentials.digest_text

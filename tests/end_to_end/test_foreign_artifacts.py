@@ -77,7 +77,7 @@ def outputs(content: bytes, engine: str) -> np.ndarray:
 @pytest.mark.parametrize("engine", ENGINES)
 def test_kernels_of_someone_else_are_generated_again(engine: str, configuration: Callable[[], None]) -> None:
     package = digits("host")
-    expected = outputs(artifact_bytes(package.manifest(), package.sections), engine)
+    expected = outputs(package.to_bytes(), engine)
     content = without_code(package)
     configuration()
     assert not Artifact.open(content).trusted
@@ -92,7 +92,7 @@ def test_they_are_generated_for_this_processor(engine: str, target: str, configu
     except UsageError as error:
         assert error.message == "no such target on this machine"
         pytest.skip(f"this machine has no {target}")
-    expected = outputs(artifact_bytes(package.manifest(), package.sections), engine)
+    expected = outputs(package.to_bytes(), engine)
     content = without_code(package)
     configuration()
     # Sums in another order; what is computed in integers is the same, until the last step.
@@ -103,7 +103,7 @@ def test_they_are_generated_for_this_processor(engine: str, target: str, configu
 @pytest.mark.parametrize("engine", ENGINES)
 def test_code_for_another_processor_is_not_run(engine: str, foreign: tuple[str | None, tuple[str, ...]]) -> None:
     package = digits("host")
-    expected = outputs(artifact_bytes(package.manifest(), package.sections), engine)
+    expected = outputs(package.to_bytes(), engine)
     triple, features = foreign
     programs = {
         name: replace(
@@ -122,7 +122,7 @@ def test_kernels_for_another_processor_may_need_more_work_memory(configuration: 
         [helper.make_node("Gemm", ["x", "w"], ["y"], transB=1)], (("x", 1, [24, 40]), ("w", 1, [200, 40]))
     )
     package = build(model.SerializeToString(), CompileOptions(target=TargetDescription.named("portable")))
-    expected = outputs(artifact_bytes(package.manifest(), package.sections), "float")
+    expected = outputs(package.to_bytes(), "float")
     content = without_code(package)
     configuration()
     np.testing.assert_allclose(outputs(content, "float"), expected, rtol=1e-5, atol=1e-5)
@@ -374,7 +374,7 @@ def test_an_alias_is_its_operands_and_nothing_else(configuration: Callable[[], N
 
 def test_generating_kernels_takes_no_longer_than_it_may(configuration: Callable[[], None]) -> None:
     package = digits("host")
-    content = artifact_bytes(package.manifest(), package.sections)
+    content = package.to_bytes()
     configuration()
     with pytest.raises(ResourceError) as caught:
         load(content, engine="software", time_limit=1e-9)

@@ -15,7 +15,7 @@ from tilewright.codegen.package import Package
 from tilewright.compiler.driver import build
 from tilewright.compiler.options import CompileOptions
 from tilewright.runtime import isa, machine
-from tilewright.runtime.artifact.artifact import Artifact, artifact_bytes
+from tilewright.runtime.artifact.artifact import Artifact
 from tilewright.runtime.artifact.container import Section, SectionKind
 
 from .forgery import TRAP
@@ -112,7 +112,7 @@ def device_programs() -> list[tuple[isa.Program, bytes]]:
     noise = np.random.default_rng(0).integers(0, 256, size, np.uint8).tobytes()
     found = [(pointwise_program, noise)]
     for made in packages():
-        artifact = Artifact.open(artifact_bytes(made.manifest(), made.sections))
+        artifact = Artifact.open(made.to_bytes())
         for info in artifact.manifest.device_programs.values():
             program = isa.Program.from_bytes(artifact.copy(info.instructions))
             found.append((program, bytes(artifact.section(info.weights))))
