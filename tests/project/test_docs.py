@@ -84,8 +84,8 @@ def test_the_table_of_operators_is_current(request: pytest.FixtureRequest) -> No
 @pytest.fixture
 def workplace(tmp_path: Path) -> Path:
     """A folder in which the tour's paths lead somewhere."""
-    (tmp_path / "compiler").mkdir()
-    shutil.copytree(ROOT / "compiler" / "demo", tmp_path / "compiler" / "demo")
+    for folder in ("compiler/demo", "examples/accelerator"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
     return tmp_path
 
 
