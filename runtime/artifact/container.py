@@ -36,7 +36,7 @@ from typing import NamedTuple
 from tilewright.errors import ArtifactError
 
 from ..trust.credentials import NO_TAG, Credentials
-from .checksum import Fill, already_filled, crc32
+from .checksum import Fill, crc32
 
 MAGIC = b"\x89TWA\r\n\x1a\n"
 FORMAT_VERSION = 3
@@ -176,7 +176,7 @@ class Container:
         ArtifactError: anything about the file is not exactly as `lay_out` would write it.
     """
 
-    def __init__(self, buffer: memoryview, origin: str, fill: Fill = already_filled) -> None:
+    def __init__(self, buffer: memoryview, origin: str, fill: Fill) -> None:
         self.origin = origin
         self._buffer = buffer
         fill(0, min(_HEADER.size, len(buffer)))

@@ -82,15 +82,14 @@ def drop(stream: TextIO) -> None:
 
 
 class Diagnostics:
-    """Notes, warnings and errors on one text stream.
+    """Notes, warnings and errors on stderr as it is at construction.
 
     Args:
-        stream: where to write; stderr as it is at construction if not given.
         quiet: show no notes and no warnings. Errors are always shown.
     """
 
-    def __init__(self, stream: TextIO | None = None, *, quiet: bool = False) -> None:
-        self.stream = sys.stderr if stream is None else stream
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.stream = sys.stderr
         self.quiet = quiet
 
     def error(self, error: TilewrightError) -> None:

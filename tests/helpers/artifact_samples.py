@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from functools import cache
 
 import llvmlite.binding as llvm
 import numpy as np
+import pytest
 
-from tilewright.runtime.artifact.artifact import artifact_bytes
+from tilewright.runtime.artifact.artifact import Artifact, artifact_bytes
 from tilewright.runtime.artifact.container import Section, SectionKind
 from tilewright.runtime.artifact.manifest import (
     CpuProgramInfo,
@@ -192,3 +194,17 @@ def small_sections(code: bytes | None = None) -> list[Section]:
 def small_artifact(**changes: object) -> bytes:
     """The whole file; `changes` replaces fields of the manifest."""
     return artifact_bytes(replace(small_manifest(), **changes), small_sections())  # pyright: ignore[reportArgumentType]
+
+
+def with_compiler(monkeypatch: pytest.MonkeyPatch, arena_bytes: int = 4096) -> list[str]:
+    """Stand in for the compiler, which generates `PROGRAM` for any program; what it was asked for."""
+    asked: list[str] = []
+
+    class Package:
+        @staticmethod
+        def regenerate(artifact: Artifact, program: str, seconds: float | None) -> tuple[bytes, int]:
+            asked.append(f"{program}: {artifact.text('main.module')}")
+            return program_object(), arena_bytes
+
+    monkeypatch.setitem(sys.modules, "tilewright.codegen.package", Package)
+    return asked

@@ -6,7 +6,6 @@ import ctypes
 import json
 import subprocess
 import sys
-import types
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,14 +13,13 @@ import numpy as np
 import pytest
 from artifact_samples import (
     LENGTH,
-    PROGRAM,
     compile_object,
     expected,
-    program_object,
     small_artifact,
     small_manifest,
     small_sections,
     weights,
+    with_compiler,
 )
 
 import tilewright
@@ -269,24 +267,11 @@ def forget_trust(configuration: Path) -> None:
     (configuration / "tilewright" / "key").write_bytes(bytes(32))
 
 
-def with_compiler(monkeypatch: pytest.MonkeyPatch, calls: list[str], code: bytes) -> None:
-    """Stand in for the compiler: generates `code` for any program."""
-    package = types.ModuleType("tilewright.codegen.package")
-
-    def regenerate(artifact: Artifact, program: str, seconds: float) -> tuple[bytes, int]:
-        calls.append(f"{program}: {artifact.text('main.module')}")
-        return code, 4096
-
-    package.regenerate = regenerate  # pyright: ignore[reportAttributeAccessIssue]
-    monkeypatch.setitem(sys.modules, "tilewright.codegen.package", package)
-
-
 def test_untrusted_code_is_generated_again(configuration: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trap = compile_object("define i32 @tilewright_run(ptr %c, i64 %f, i64 %l) { unreachable }")
     content = artifact_bytes(small_manifest(), small_sections(trap))
     forget_trust(configuration)
-    calls: list[str] = []
-    with_compiler(monkeypatch, calls, program_object())
+    calls = with_compiler(monkeypatch)
     with pytest.warns(RegenerationWarning) as warned:
         outputs = load(content).run({"x": sample()})
     np.testing.assert_allclose(outputs["y"], expected(sample().ravel()), rtol=1e-6)
@@ -315,7 +300,7 @@ def test_untrusted_code_without_a_compiler_says_what_to_do(
     )
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
-    with_compiler(monkeypatch, [], program_object())
+    with_compiler(monkeypatch)
     with pytest.raises(TrustError, match="and it is not signed; and regenerate=False refuses to generate it again"):
         load(content, regenerate=False)
     with pytest.raises(UsageError, match="regenerate is no truth value"):
@@ -327,8 +312,7 @@ def test_code_for_another_processor_is_generated_again(monkeypatch: pytest.Monke
     program = manifest.cpu_programs["main"]
     target = replace(program.target, features=("abacus",))
     content = small_artifact(cpu_programs={"main": replace(program, target=target)})
-    calls: list[str] = []
-    with_compiler(monkeypatch, calls, compile_object(PROGRAM))
+    calls = with_compiler(monkeypatch)
     with pytest.warns(RegenerationWarning, match="does not run here: this processor lacks abacus; it is generated"):
         outputs = load(content).run({"x": sample()})
     np.testing.assert_allclose(outputs["y"], expected(sample().ravel()), rtol=1e-6)

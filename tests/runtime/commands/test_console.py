@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import redirect_stderr
 
 import pytest
 
@@ -58,7 +59,8 @@ def test_exit_codes_are_the_documented_numbers() -> None:
 
 def test_an_error_in_a_pipe_is_one_line() -> None:
     stream = io.StringIO()
-    Diagnostics(stream, quiet=True).error(LONG)
+    with redirect_stderr(stream):
+        Diagnostics(quiet=True).error(LONG)
     assert stream.getvalue() == (
         "error: import: Loop: node 'decoder/while': the operator has no kernel; expected one of the operators that "
         "`tilewright inspect --supported-ops` lists, found Loop of opset 17. Export the model with the loop unrolled\n"
@@ -68,7 +70,8 @@ def test_an_error_in_a_pipe_is_one_line() -> None:
 def test_an_error_on_a_terminal_is_wrapped_between_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "50")
     stream = Terminal()
-    Diagnostics(stream).error(LONG)
+    with redirect_stderr(stream):
+        Diagnostics().error(LONG)
     lines = stream.getvalue().splitlines()
     assert len(lines) > 2
     assert max(map(len, lines)) <= 50
@@ -78,7 +81,8 @@ def test_an_error_on_a_terminal_is_wrapped_between_words(monkeypatch: pytest.Mon
 def test_a_long_path_is_not_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "50")
     stream, path = Terminal(), "/home/somebody/" + "very-long-name/" * 6
-    Diagnostics(stream).error(ModelError(f"cannot read {path} as a model"))
+    with redirect_stderr(stream):
+        Diagnostics().error(ModelError(f"cannot read {path} as a model"))
     assert path in stream.getvalue().splitlines()
 
 
@@ -86,7 +90,8 @@ def test_the_caret_of_a_parse_error_stays_under_its_place(monkeypatch: pytest.Mo
     monkeypatch.setenv("COLUMNS", "40")
     stream = Terminal()
     error = ParseError("expected a type", line=3, column=61, text=f"  %y = relu(%x){' ' * 45}: q32")
-    Diagnostics(stream).error(error)
+    with redirect_stderr(stream):
+        Diagnostics().error(error)
     source, caret = stream.getvalue().splitlines()[-2:]
     assert source == error.text
     assert caret == " " * 60 + "^"
@@ -94,15 +99,18 @@ def test_the_caret_of_a_parse_error_stays_under_its_place(monkeypatch: pytest.Mo
 
 def test_control_characters_of_a_model_do_not_reach_the_terminal() -> None:
     stream = Terminal()
-    Diagnostics(stream).error(ModelError("bad", node="\x1b[2Jgone\r\x07"))
+    with redirect_stderr(stream):
+        Diagnostics().error(ModelError("bad", node="\x1b[2Jgone\r\x07"))
     assert not set(stream.getvalue()) & {"\x1b", "\r", "\x07"}
     assert printable("a\x1b[2J\tb\né") == "a\\x1b[2J\\tb\né"
 
 
 def test_warnings_are_silent_when_quiet() -> None:
     quiet = Terminal()
-    Diagnostics(quiet, quiet=True).warning("no CPU kernel")
+    with redirect_stderr(quiet):
+        Diagnostics(quiet=True).warning("no CPU kernel")
     assert quiet.getvalue() == ""
     piped = io.StringIO()
-    Diagnostics(piped).warning("no CPU kernel")
+    with redirect_stderr(piped):
+        Diagnostics().warning("no CPU kernel")
     assert piped.getvalue() == "warning: no CPU kernel\n"

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import stat
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from artifact_samples import program_object, small_artifact, small_manifest, small_sections
+from artifact_samples import small_artifact, small_manifest, small_sections, with_compiler
 
 from tilewright.__main__ import main
 from tilewright.errors import ArtifactError
@@ -236,14 +235,9 @@ def test_verify_looks_into_programs(user: Users, refused: Callable[..., str], tm
 def test_regeneration_is_one_line_on_stderr(
     user: Users, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    class Package:
-        @staticmethod
-        def regenerate(artifact: Artifact, program: str, seconds: float) -> tuple[bytes, int]:
-            return program_object(), 4096
-
     (tmp_path / "small.twa").write_bytes(small_artifact())
     user("bob")
-    monkeypatch.setitem(sys.modules, "tilewright.codegen.package", Package)
+    with_compiler(monkeypatch)
     np.save("x.npy", np.ones((2, 8), np.float32))
     assert main(["run", "small.twa", "x.npy"]) == 0
     shown = capsys.readouterr().err

@@ -9,7 +9,14 @@ import warnings
 from pathlib import Path
 
 import pytest
-from artifact_samples import compile_object, program_object, small_artifact, small_manifest, small_sections
+from artifact_samples import (
+    compile_object,
+    program_object,
+    small_artifact,
+    small_manifest,
+    small_sections,
+    with_compiler,
+)
 
 import tilewright
 from tilewright.errors import KeyWarning, RegenerationWarning, TrustError
@@ -135,15 +142,7 @@ def test_foreign_artifacts_are_generated_once(configuration: Path, monkeypatch: 
     trap = compile_object("define i32 @tilewright_run(ptr %c, i64 %f, i64 %l) { unreachable }")
     content = artifact_bytes(small_manifest(), small_sections(trap))
     (configuration / "tilewright" / "key").unlink()
-    calls: list[str] = []
-
-    class Package:
-        @staticmethod
-        def regenerate(artifact: Artifact, program: str, seconds: float) -> tuple[bytes, int]:
-            calls.append(program)
-            return program_object(), 8192
-
-    monkeypatch.setitem(sys.modules, "tilewright.codegen.package", Package)
+    calls = with_compiler(monkeypatch, 8192)
     artifact = Artifact.open(content)
     policy = CodePolicy(artifact.judge(), True)
     with pytest.warns(RegenerationWarning):
@@ -152,7 +151,7 @@ def test_foreign_artifacts_are_generated_once(configuration: Path, monkeypatch: 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert object_code(artifact, "main", policy) == (program_object(), 8192), "without the compiler, and silently"
-    assert calls == ["main"]
+    assert calls == ["main: module @small {}"]
     kept = Entry(artifact.credentials.digest, "main", tilewright.__version__, host.description())
     assert kept.load() == (program_object(), 8192)
     with pytest.raises(TrustError, match="regenerate=False"):
@@ -166,12 +165,7 @@ def test_foreign_artifacts_are_generated_once(configuration: Path, monkeypatch: 
 def test_nothing_is_kept_of_what_was_changed_after_it_was_signed(
     cache: Path, configuration: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Package:
-        @staticmethod
-        def regenerate(artifact: Artifact, program: str, seconds: float) -> tuple[bytes, int]:
-            return program_object(), 8192
-
-    monkeypatch.setitem(sys.modules, "tilewright.codegen.package", Package)
+    with_compiler(monkeypatch)
     own = Artifact.open(small_artifact())
     content = b"".join(own.signed(bytes(32), bytes(range(64))))
     (configuration / "tilewright" / "key").unlink()
