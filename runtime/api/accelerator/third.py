@@ -68,7 +68,7 @@ class MDLA(PreallocatedResults):
         self,
         modelpath: str | list[str],
         inshapes: str | None = None,
-        samples: Sequence[object] | str | None = None,
+        samples: Sequence[object] | np.ndarray | str | None = None,
         MDLA: object = None,
         outfile: str | int | None = None,
         simplify: bool | int = False,
@@ -79,7 +79,7 @@ class MDLA(PreallocatedResults):
             modelpath: the path of the ONNX model, or a list of such paths whose networks run side by side.
             inshapes: shapes of the inputs such as ``1x3x224x224``, with ``;`` between them, in place of the model's.
                 A text that is no shape is taken for `outfile`, which stood here before 2021.
-            samples: a list of inputs, float32, from which the ranges of values are derived.
+            samples: a list of inputs, float32, or one array of them, from which the ranges of values are derived.
             MDLA: another object whose cards are shared.
             outfile: the file to write, for ``Init``; the network is not loaded then.
             simplify: every network is simplified.

@@ -144,6 +144,15 @@ def test_samples_give_ranges(ie: MDLA, rng: np.random.Generator) -> None:
         assert device.tobytes() == session.run({"x": samples[0][None]})["y"].tobytes()
 
 
+def test_samples_in_one_array(ie: MDLA, rng: np.random.Generator) -> None:
+    networks.classifier(Path("net.onnx"))
+    samples = rng.standard_normal((8, 3, 4, 8)).astype(np.float32)
+    ie.Compile("net.onnx", samples=[*samples])
+    expected = array(ie.Run(samples))
+    ie.Compile("net.onnx", samples=samples)
+    assert array(ie.Run(samples)).tobytes() == expected.tobytes()
+
+
 def test_samples_of_several_inputs(ie: MDLA, rng: np.random.Generator) -> None:
     networks.addition(Path("net.onnx"))
     pairs = [[rng.standard_normal((8, 1, 1)), rng.standard_normal(8)] for _ in range(3)]

@@ -44,7 +44,7 @@ def compile_network(
     sizes: Sequence[Size] = (),
     shapes: Sequence[Shape] = (),
     picture: str | os.PathLike[str] | None = None,
-    samples: Sequence[object] | None = None,
+    samples: Sequence[object] | np.ndarray | None = None,
     samples_by: str | None = None,
     layers: int = -1,
 ) -> tuple[Artifact, Batch]:
@@ -218,7 +218,7 @@ def _known(wanted: Mapping[str, Declared]) -> dict[str, Shape]:
 
 
 def _samples(
-    samples: Sequence[object] | None,
+    samples: Sequence[object] | np.ndarray | None,
     declared: Sequence[DeclaredInput],
     wanted: Mapping[str, Declared],
 ) -> list[dict[str, np.ndarray]] | None:
@@ -235,7 +235,9 @@ def _samples(
                 hint="Give the shapes of the inputs with inshapes.",
             )
     specs = [TensorSpec(each.name, each.dtype, known[each.name]) for each in declared]
-    if isinstance(samples, (str, bytes)) or not isinstance(samples, (list, tuple)) or not samples:
+    if isinstance(samples, np.ndarray):
+        return images_of(samples, [specs], only_float32=False)[0]
+    if not isinstance(samples, (list, tuple)) or not samples:
         raise AcceleratorError(
             "there are no samples", stage="Compile", expected="a list of arrays", found=type(samples).__name__
         )
