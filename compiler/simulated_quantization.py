@@ -72,7 +72,7 @@ class SimulatedModel:
             if name not in roles.names:
                 near = get_close_matches(name, sorted(roles.names), 3)
                 hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else None
-                raise UsageError("the feature map is no tensor of the model", found=repr(asked), hint=hint)
+                raise UsageError(f"the feature map is no tensor of {os.fspath(path)!r}", found=repr(asked), hint=hint)
         further = [*every][len(plain) :]
         add_outputs(model, further)
         self._model = model

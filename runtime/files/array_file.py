@@ -67,8 +67,10 @@ class StoredArray:
         with self._elements() as stream:
             return self._next(stream, self.shape)
 
-    def blocks(self, rows: int, count: int) -> Iterator[np.ndarray]:
-        """The first ``count`` blocks of ``rows`` rows each, of which one at a time is in memory.
+    def blocks(self, rows: int, count: int, first: int = 0) -> Iterator[np.ndarray]:
+        """``count`` blocks of ``rows`` rows each from the block ``first`` on, of which one at a time is in memory.
+
+        What lies before them in a file of its own is not read; that in an archive is.
 
         An array in Fortran order is read as a whole, since each of its rows is spread over the file.
 
@@ -81,11 +83,14 @@ class StoredArray:
                 hint = "Save it in C order, with numpy.ascontiguousarray."
                 raise too_large(str(self), limits.FORTRAN_ORDER, f"{size} bytes", hint)
             whole = self.read()
-            yield from (whole[index * rows : (index + 1) * rows] for index in range(count))
+            yield from (whole[index * rows : (index + 1) * rows] for index in range(first, first + count))
             return
+        shape = (rows, *self.shape[1:])
         with self._elements() as stream:
+            if first:
+                stream.seek(first * math.prod(shape) * self.dtype.itemsize, os.SEEK_CUR)
             for _ in range(count):
-                yield self._next(stream, (rows, *self.shape[1:]))
+                yield self._next(stream, shape)
 
     @contextmanager
     def _elements(self) -> Iterator[IO[bytes]]:

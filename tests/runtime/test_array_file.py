@@ -57,6 +57,9 @@ def test_what_numpy_writes_is_read(
             blocks = list(file.blocks(1, shape[0]))
             assert len(blocks) == shape[0]
             np.testing.assert_array_equal(np.concatenate([np.empty((0, *shape[1:]), dtype), *blocks]), array)
+            for first in range(shape[0]):
+                (block,) = file.blocks(1, 1, first)
+                np.testing.assert_array_equal(block, array[first : first + 1])
 
 
 @pytest.mark.parametrize("version", [b"\1\0", b"\2\0", b"\3\0"])

@@ -209,11 +209,11 @@ class _Fields:
         return value.lower()
 
     def truth(self, name: str) -> bool:
-        """A truth value, absent or as text as well."""
-        value = self._values.get(name, False)
-        if not isinstance(value, bool) and str(value) not in ("True", "False"):
+        """A truth value, absent or as text in any case as well."""
+        value = str(self._values.get(name, False)).lower()
+        if value not in ("true", "false"):
             self.refuse(name, "is no truth value", "true, false, or either as text")
-        return value is True or value == "True"
+        return value == "true"
 
     def whole(self, name: str, low: int, high: int) -> int:
         value = self._values.get(name)

@@ -52,14 +52,14 @@ class H5Array:
         with self._opened() as dataset:
             return _numbers(dataset[()])
 
-    def blocks(self, rows: int, count: int) -> Iterator[np.ndarray]:
-        """The first ``count`` blocks of ``rows`` rows each, of which one at a time is in memory.
+    def blocks(self, rows: int, count: int, first: int = 0) -> Iterator[np.ndarray]:
+        """``count`` blocks of ``rows`` rows each from the block ``first`` on, of which one at a time is in memory.
 
         Raises:
             InputError: the file is damaged.
         """
         with self._opened() as dataset:
-            for index in range(count):
+            for index in range(first, first + count):
                 yield _numbers(dataset[index * rows : (index + 1) * rows])
 
     @contextmanager

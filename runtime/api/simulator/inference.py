@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Union
 
 import numpy as np
 
-from tilewright.errors import InputError, UsageError
+from tilewright.errors import InputError, TilewrightError, UsageError
 
 from ...compiler import NotInstalledError, reach
 from ...files.output_file import make_folder
@@ -49,7 +50,7 @@ def run_on_data(
     with closing(_opened(model, encodings, feature_maps, use_cuda)) as session:
         names = list(dict.fromkeys([*session.graph_outputs, *feature_maps]))
         with _reported(RUN, InputData(data, session.get_inputs())) as samples:
-            return {name: dict(zip(names, session.run(names, feeds), strict=True)) for name, feeds in samples}
+            return {name: _run(session, names, feeds, name) for name, feeds in samples}
 
 
 def compare_on_data(
@@ -75,6 +76,8 @@ def compare_on_data(
     Raises:
         TilewrightError: a file or a name is wrong, or networks or tensors do not fit each other.
     """
+    if twice := named_twice(pairs or ()):
+        raise UsageError("tensors of model 1 are to be compared twice", stage=COMPARE, found=", ".join(twice))
     gather: SumsOf = cuda_sums() if use_cuda else sums
     measure = METRICS[metric]
     with ExitStack() as stack:
@@ -91,8 +94,7 @@ def compare_on_data(
             ends: list[Tensors] = []
             for index, session in enumerate(sessions):
                 names = list(dict.fromkeys(pair[index] for pair in pairs))
-                arrays = session.run(names, feeds if index == 0 else translate(feeds, sample))
-                ends.append(dict(zip(names, arrays, strict=True)))
+                ends.append(_run(session, names, feeds if index == 0 else translate(feeds, sample), sample))
                 if export is not None:
                     folder = Path(export) / f"model_{index}"
                     make_folder(folder)
@@ -103,6 +105,20 @@ def compare_on_data(
                 values[pair[1]] = measure.value(gather(reference, test))
             result[sample] = (all(measure.passes(value, threshold) for value in values.values()), values)
         return result
+
+
+def named_twice(pairs: Sequence[tuple[str, str]]) -> list[str]:
+    """Tensors of the second network in several pairs, of which a `Comparison` can tell one."""
+    return sorted(name for name, count in Counter(name for _, name in pairs).items() if count > 1)
+
+
+def _run(session: Network, names: Sequence[str], feeds: Feeds, sample: str) -> Tensors:
+    """The tensors of these names; an error says on which sample."""
+    try:
+        return dict(zip(names, session.run(names, feeds), strict=True))
+    except TilewrightError as error:
+        error.message = f"sample {sample!r}: {error.message}"
+        raise
 
 
 def _opened(model: str, encodings: str | None, feature_maps: Sequence[str], use_cuda: bool) -> Network:

@@ -16,7 +16,6 @@ import os
 import re
 from collections.abc import ItemsView, Iterator, Mapping, Sequence, ValuesView
 from dataclasses import dataclass
-from itertools import islice
 from typing import Union
 
 import numpy as np
@@ -72,11 +71,11 @@ class InputData(Mapping[str, Feeds]):
     def __getitem__(self, name: str) -> Feeds:
         stack = self._stacks.get(name)
         if stack is not None and stack.count == 1:
-            return next(stack.samples())
+            return stack.sample(0)
         position = _POSITION.fullmatch(name)
         if position is None or int(position[2]) >= self._count(position[1]):
             raise KeyError(name)
-        return next(islice(self._stacks[position[1]].samples(), int(position[2]), None))
+        return self._stacks[position[1]].sample(int(position[2]))
 
     def __iter__(self) -> Iterator[str]:
         for name, stack in self._stacks.items():
@@ -95,7 +94,7 @@ class InputData(Mapping[str, Feeds]):
 
     def _stream(self) -> Iterator[Feeds]:
         for stack in self._stacks.values():
-            yield from stack.samples()
+            yield from stack.samples(stack.count)
 
     def _count(self, name: str) -> int:
         """How many samples carry this name with a position."""
@@ -134,8 +133,8 @@ class _Part:
     rows: int | None = None
     input: NodeArg | None = None
 
-    def arrays(self, count: int) -> Iterator[np.ndarray]:
-        blocks = iter((self.array.read(),)) if self.rows is None else self.array.blocks(self.rows, count)
+    def arrays(self, count: int, first: int) -> Iterator[np.ndarray]:
+        blocks = iter((self.array.read(),)) if self.rows is None else self.array.blocks(self.rows, count, first)
         return blocks if self.input is None else (adapted(block, self.input, str(self.array)) for block in blocks)
 
 
@@ -146,9 +145,12 @@ class _Stack:
     parts: Mapping[str, _Part]
     count: int = 1
 
-    def samples(self) -> Iterator[Feeds]:
-        arrays = {name: part.arrays(self.count) for name, part in self.parts.items()}
-        for _ in range(self.count):
+    def sample(self, index: int) -> Feeds:
+        return next(self.samples(1, index))
+
+    def samples(self, count: int, first: int = 0) -> Iterator[Feeds]:
+        arrays = {name: part.arrays(count, first) for name, part in self.parts.items()}
+        for _ in range(count):
             yield {name: next(iterator) for name, iterator in arrays.items()}
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from onnx import TensorProto
+from network_files import graph_model, write_model
+from onnx import TensorProto, helper
 
 from tilewright.errors import InputError, ModelError, OutputError, ResourceError, UsageError
 from tilewright.runtime.api.simulator import api
@@ -217,9 +218,9 @@ def test_data_of_a_large_set_are_read_one_sample_at_a_time(
     read = run = 0
     from tilewright.runtime.api.simulator import inference, input_data
 
-    def counted(self: object, rows: int, count: int, blocks: Any = input_data.StoredArray.blocks) -> Any:
+    def counted(self: object, *which: int, blocks: Any = input_data.StoredArray.blocks) -> Any:
         nonlocal read
-        for block in blocks(self, rows, count):
+        for block in blocks(self, *which):
             read += 1
             yield block
 
@@ -269,14 +270,33 @@ def test_files_that_are_not_there(network: Network, samples: Path, tmp_path: Pat
 
 def test_tensors_that_are_not_there(network: Network, samples: Path) -> None:
     parameters = layers(network, samples, layer_match_info=[("h", "h")])
-    text = "the feature map is no tensor of the model; found 'h'"
+    text = f"the feature map is no tensor of {parameters.input_model_path_1!r}; found 'h'"
     assert refused(UsageError, api.compare_model_by_layer, parameters).startswith(text)
+    model = network()
     runner = api.InferenceRunnerParameters(
-        input_model_path=network(), input_data_path=str(samples), layerwise_check_name=["hh"]
+        input_model_path=model, input_data_path=str(samples), layerwise_check_name=["hh"]
     )
     assert refused(UsageError, api.run_inference, runner) == (
-        "the feature map is no tensor of the model; found 'hh'. Did you mean 'h'?"
+        f"the feature map is no tensor of {model!r}; found 'hh'. Did you mean 'h'?"
     )
+
+
+def test_a_sample_that_cannot_be_run_is_named(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Gather", ["table", "x"], ["y"])]
+    model = str(
+        write_model(
+            tmp_path / "gather.onnx",
+            graph_model(nodes, [("x", TensorProto.INT64, [1])], ["y"], {"table": np.zeros((5, 2), np.float32)}),
+        )
+    )
+    data = tmp_path / "indices.npy"
+    np.save(data, np.array([4, 3, 5]))
+    runner = api.InferenceRunnerParameters(input_model_path=model, input_data_path=str(data))
+    check = api.InferenceCheckerParameters(
+        input_model_path_0=model, input_model_path_1=model, input_data_path=str(data), threshold=0
+    )
+    for call, parameters in ((api.run_inference, runner), (api.compare_model_by_inference, check)):
+        assert ": sample 'indices[2]': " in refused(InputError, call, parameters)
 
 
 def test_shapes_that_do_not_match(network: Network, samples: Path) -> None:

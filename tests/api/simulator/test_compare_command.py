@@ -85,6 +85,12 @@ def test_layers_and_their_export(network: Network, samples: Path, tmp_path: Path
     assert out.count(" h ") == 3
 
 
+def test_a_tensor_in_two_pairs(network: Network, samples: Path, capsys: Capture) -> None:
+    words = ("--data", samples, "--layer", "h", "--layer", "y=h")
+    _, err = compared(capsys, 2, network(), network(), *words)
+    assert err == "error: compare: tensors of model 1 are to be compared twice; found h\n"
+
+
 def test_artifacts_stand_in_for_models(network: Network, samples: Path, tmp_path: Path, capsys: Capture) -> None:
     model, artifact = network(), str(tmp_path / "model.twa")
     tilewright.compile(model, output=artifact)

@@ -94,7 +94,7 @@ def test_an_empty_file_says_nothing(text: str, tmp_path: Path) -> None:
     assert not found.activations and not found.parameters
 
 
-@pytest.mark.parametrize("truth", ["True", "False", True, False])
+@pytest.mark.parametrize("truth", ["True", "False", "true", "FALSE", True, False])
 def test_truth_values_may_be_texts(truth: object) -> None:
     assert numbers(activation([{**ENTRY, "is_symmetric": truth}])) == (8, 0.0185014, -114)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from tilewright.errors import InputError
 from tilewright.runtime.api.simulator.input_data import InputData
 from tilewright.runtime.api.simulator.node_arg import NodeArg
+from tilewright.runtime.files.input_file import InputFile
 
 IMAGE = NodeArg("image", "tensor(float)", [1, 2, 3])
 MASK = NodeArg("mask", "tensor(int64)", [4])
@@ -32,6 +34,23 @@ def test_a_folder_has_one_file_a_sample(tmp_path: Path) -> None:
     assert "c" not in data and "a[0]" not in data
 
 
+def test_a_sample_of_a_stack_is_read_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = floats(1000, 2, 3)
+    np.save(tmp_path / "many.npy", images)
+    data = InputData(tmp_path / "many.npy", [IMAGE])
+    read = 0
+
+    def counted(self: InputFile, size: int = -1, original: Any = InputFile.read) -> bytes:
+        nonlocal read
+        found = original(self, size)
+        read += len(found)
+        return found
+
+    monkeypatch.setattr(InputFile, "read", counted)
+    np.testing.assert_array_equal(data["many[999]"]["image"], images[999:])
+    assert 24 <= read < 1000
+
+
 @pytest.mark.parametrize("ending", ["npy", "npz", "h5"])
 @pytest.mark.parametrize("extra", [(), (1,)])
 def test_a_larger_first_dimension_is_a_stack(tmp_path: Path, ending: str, extra: tuple[int, ...]) -> None:
@@ -45,7 +64,8 @@ def test_a_larger_first_dimension_is_a_stack(tmp_path: Path, ending: str, extra:
         assert name == f"many[{index}]" and list(feeds) == ["image"]
         np.testing.assert_array_equal(feeds["image"], expected[index])
     assert len(list(data.values())) == 5
-    np.testing.assert_array_equal(data["many[3]"]["image"], expected[3])
+    for index in (3, 0, 4):
+        np.testing.assert_array_equal(data[f"many[{index}]"]["image"], expected[index])
     for name in ("many", "many[5]", "many[-1]", "many[03]", "few[0]"):
         with pytest.raises(KeyError):
             data[name]

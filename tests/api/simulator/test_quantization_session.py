@@ -152,7 +152,7 @@ def test_feature_maps_that_the_model_lacks() -> None:
     with pytest.raises(UsageError) as caught:
         open_session(MODEL, None, feature_maps=["residua"])
     assert str(caught.value) == (
-        "the feature map is no tensor of the model; found 'residua'. "
+        f"the feature map is no tensor of {str(MODEL)!r}; found 'residua'. "
         "Did you mean 'residual' or 'residual_add' or 'residual_relu'?"
     )
 

@@ -18,6 +18,7 @@ from typing import Annotated
 from tilewright.errors import TilewrightWarning, warn
 
 from ....compiler import NotInstalledError
+from ..inference import named_twice
 from ..metrics import METRICS, default_threshold, metric_name
 
 try:
@@ -160,9 +161,7 @@ class LayerwiseCheckerParameters(InferenceCheckerParameters):
 
     @model_validator(mode="after")
     def _pairs_and_folder_are_usable(self) -> LayerwiseCheckerParameters:
-        names = [name for _, name in self.layer_match_info]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
+        if twice := named_twice(self.layer_match_info):
             raise ValueError(f"layer_match_info names tensors of the second model twice: {', '.join(twice)}")
         if self.export_featuremap and self.export_featuremap_path is None:
             raise ValueError("export_featuremap needs an export_featuremap_path")
