@@ -162,9 +162,7 @@ def compile_to_file(model: Model, output: str | os.PathLike[str], options: Compi
     options.report("write", 0, 1)
     write_artifact(output, package.manifest(), package.sections)
     options.report("write", 1, 1)
-    if cannot_be_read_back:
-        return Artifact.open(package.to_bytes())
-    return Artifact.open(output)
+    return Artifact.open(package.to_bytes() if cannot_be_read_back else output)
 
 
 def compile_to_memory(model: Model, options: CompileOptions) -> Artifact:

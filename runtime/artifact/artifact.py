@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from tilewright.errors import ArtifactError, ResourceError, UsageError, resources
 from tilewright.limits import MANIFEST
 
+from ..files.input_file import input_file
 from ..files.output_file import output_file
 from ..pages import private_pages
 from ..trust import machine_key
 from ..trust.verdict import Verdict, judge
 from .checksum import Fill, already_filled
-from .container import Container, Layout, Section, SectionKind, chunks, lay_out
+from .container import Container, Section, SectionKind, chunks, lay_out
 from .manifest import Manifest
 from .manifest_check import check_manifest
-from .regular_file import RegularFile
+from .regular_file import mapped, reader
 
 MANIFEST_SECTION = "manifest"
 
 
-def _prepare(manifest: Manifest, sections: Sequence[Section]) -> tuple[list[Section], Layout, bytes]:
+def _pieces(manifest: Manifest, sections: Sequence[Section]) -> Iterable[bytes | memoryview]:
     check_manifest(manifest, {part.name: (part.kind, memoryview(part.data).nbytes) for part in sections})
     text = manifest.to_json()
     _check_manifest_size(len(text))
     everything = [Section(MANIFEST_SECTION, SectionKind.MANIFEST, text), *sections]
     layout = lay_out(everything)
-    return everything, layout, machine_key.tag(layout.digest)
+    return chunks(everything, layout, machine_key.tag(layout.digest))
 
 
 def write_artifact(path: str | os.PathLike[str], manifest: Manifest, sections: Sequence[Section]) -> None:
@@ -40,9 +41,9 @@ def write_artifact(path: str | os.PathLike[str], manifest: Manifest, sections: S
         ResourceError: the manifest is too large.
         OutputError: the file cannot be written.
     """
-    everything, layout, tag = _prepare(manifest, sections)
+    pieces = _pieces(manifest, sections)
     with output_file(path) as file:
-        file.writelines(chunks(everything, layout, tag))
+        file.writelines(pieces)
 
 
 def artifact_bytes(manifest: Manifest, sections: Sequence[Section]) -> bytes:
@@ -52,8 +53,7 @@ def artifact_bytes(manifest: Manifest, sections: Sequence[Section]) -> bytes:
         ArtifactError: the manifest contradicts itself or the sections.
         ResourceError: the manifest is too large.
     """
-    everything, layout, tag = _prepare(manifest, sections)
-    return b"".join(chunks(everything, layout, tag))
+    return b"".join(_pieces(manifest, sections))
 
 
 def _bytes(content: bytes | bytearray | memoryview) -> memoryview:
@@ -145,12 +145,13 @@ class Artifact(Container):
             return Artifact(_own(content), "artifact in memory")
         path = os.fsdecode(source)
         origin = str(Path(path))
-        with RegularFile(path) as file:
-            if not copy and file.size:
-                return Artifact(file.mapped(), origin, mapped=True)
-            _check_size(file.size, origin, memory_limit)
-            memory = private_pages(file.size, "an artifact")
-            return Artifact(memory.toreadonly(), origin, file.reader(memory))
+        with input_file(path, ArtifactError, "load artifact") as file:
+            size = file.length
+            if not copy and size:
+                return Artifact(mapped(file), origin, mapped=True)
+            _check_size(size, origin, memory_limit)
+            memory = private_pages(size, "an artifact")
+            return Artifact(memory.toreadonly(), origin, reader(file, memory))
 
     def __repr__(self) -> str:
         model, engines = self.manifest.model.name, ", ".join(self.manifest.engines)

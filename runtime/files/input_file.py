@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from tilewright import limits
-from tilewright.errors import InputError
+from tilewright.errors import InputError, TilewrightError
 
 
 class InputFile(io.FileIO):
@@ -60,17 +60,18 @@ def open_regular(path: str, kind: type[_File]) -> _File:
 
 
 @contextmanager
-def input_file(path: str) -> Iterator[InputFile]:
+def input_file(path: str, refusal: type[TilewrightError] = InputError, stage: str | None = None) -> Iterator[InputFile]:
     """Open a file.
 
     Raises:
-        InputError: it cannot be read, or is a folder, a FIFO, a device; also for an OSError from within the block.
+        TilewrightError: of type ``refusal``: it cannot be read, or is a folder, a FIFO, a device; also for an OSError
+            from within the block.
     """
     try:
         with open_regular(path, InputFile) as file:
             yield file
     except OSError as error:
-        raise InputError(f"cannot read {path!r}: {error.strerror or error}") from None
+        raise refusal(f"cannot read {path!r}: {error.strerror or error}", stage=stage) from None
 
 
 def too_large(what: str, limit: limits.Limit, found: object, hint: str | None = None) -> InputError:

@@ -20,8 +20,9 @@ from tilewright.runtime.artifact import checksum
 from tilewright.runtime.artifact.artifact import Artifact, write_artifact
 from tilewright.runtime.artifact.container import Section, SectionKind
 from tilewright.runtime.artifact.manifest import TensorSpec
-from tilewright.runtime.artifact.regular_file import RegularFile
+from tilewright.runtime.artifact.regular_file import reader
 from tilewright.runtime.buffers import Buffers
+from tilewright.runtime.files.input_file import input_file
 from tilewright.runtime.interruption import Asked
 from tilewright.runtime.native.mapping import supported
 
@@ -68,11 +69,10 @@ def test_a_file_may_be_mapped_instead(path: Path) -> None:
 
 def test_a_file_that_shrinks_while_it_is_read_is_an_error(path: Path) -> None:
     size = path.stat().st_size
-    with RegularFile(str(path)) as file:
+    memory = memoryview(bytearray(size))
+    with pytest.raises(ArtifactError) as caught, input_file(str(path), ArtifactError, "load artifact") as file:
         os.truncate(path, 1000)
-        memory = memoryview(bytearray(size))
-        with pytest.raises(ArtifactError) as caught:
-            checksum.crc32(memory, 0, size, file.reader(memory))
+        checksum.crc32(memory, 0, size, reader(file, memory))
     assert str(caught.value) == (
         f"load artifact: cannot read {str(path)!r}: it ended after 1000 of {size} bytes, so something else changes it"
     )
@@ -81,11 +81,11 @@ def test_a_file_that_shrinks_while_it_is_read_is_an_error(path: Path) -> None:
 def test_a_large_file_that_shrinks_is_an_error_of_either_thread(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checksum, "_LARGE", 0)
     size = path.stat().st_size
-    with RegularFile(str(path)) as file:
+    memory = memoryview(bytearray(size))
+    ended = f"it ended after {size // 2 + 1} of {size} bytes"
+    with pytest.raises(ArtifactError, match=ended), input_file(str(path), ArtifactError) as file:
         os.truncate(path, size // 2 + 1)
-        memory = memoryview(bytearray(size))
-        with pytest.raises(ArtifactError, match=f"it ended after {size // 2 + 1} of {size} bytes"):
-            checksum.crc32(memory, 0, size, file.reader(memory))
+        checksum.crc32(memory, 0, size, reader(file, memory))
 
 
 @pytest.mark.parametrize("threads", [False, True])
