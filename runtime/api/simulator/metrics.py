@@ -13,7 +13,8 @@ taken as float64.
 - ``max_abs``: max |r-t|
 
 The first three pass where they are at least the threshold, the others where they are at most the threshold. Arrays
-without elements are equal. Where an array holds a NaN or an infinity, every metric is NaN, and NaN passes no threshold.
+without elements are equal, and so are infinities of the same sign, such as masks of attention hold. Where arrays that
+differ hold an infinity, or any a NaN, every metric is NaN, and NaN passes no threshold.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ def sums(reference: np.ndarray, test: np.ndarray) -> Sums:
             a = r[start : start + _PIECE].astype(np.float64)
             b = t[start : start + _PIECE].astype(np.float64)
             d = np.abs(a - b)
+            d[a == b] = 0  # Infinities, too.
             found[:5] += (a @ a, b @ b, a @ b, d @ d, d.sum())
             found[5:] = np.maximum(found[5:], (d.max(), np.abs(a).max()))
     return Sums(r.size, *found.tolist())
@@ -81,7 +83,7 @@ class Metric:
     """A metric.
 
     Attributes:
-        formula: its value for finite arrays of at least one element, of which one differs.
+        formula: its value for finite arrays of which an element differs.
         of_equals: its value for equal arrays.
         higher_passes: whether it passes from the threshold upwards, and not downwards.
         unit: of its value and of the threshold; empty where it has none, or that of the arrays.
@@ -94,9 +96,9 @@ class Metric:
 
     def value(self, sums: Sums) -> float:
         """The value for arrays with these sums."""
-        if not sums.is_finite:
-            return math.nan
-        return self.of_equals if sums.largest == 0 else self.formula(sums)
+        if sums.largest == sums.absolute == 0:
+            return self.of_equals
+        return self.formula(sums) if sums.is_finite else math.nan
 
     def passes(self, value: float, threshold: float) -> bool:
         """Whether a value passes a threshold; NaN passes none."""

@@ -26,6 +26,10 @@ small = rng.standard_normal(10).astype(np.float32)
 assert gather(small, -small) == sums(small, -small)
 broken = np.full(200, np.nan, np.float32)
 assert not gather(broken, broken).is_finite
+from tilewright.runtime.api.simulator.metrics import METRICS
+masked = np.full(200, -np.inf, np.float32)
+assert METRICS["snr"].value(gather(masked, masked)) == np.inf
+assert not gather(masked, -masked).is_finite
 print("as on the CPU")
 """
 
