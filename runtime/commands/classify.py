@@ -125,9 +125,10 @@ def run(arguments: argparse.Namespace) -> str:
     from .console import Diagnostics
 
     diagnostics = Diagnostics()
-    if arguments.outfile is not None:
-        check_output(arguments.outfile, source=arguments.xclbin)
     files = list_files(arguments.img_path)
+    if arguments.outfile is not None:
+        inputs = [each for each in (arguments.fcweights, arguments.labels) if each is not None]
+        check_output(arguments.outfile, source=arguments.xclbin, inputs=[*inputs, *files])
     with Application(
         arguments.xclbin,
         weights=arguments.fcweights,

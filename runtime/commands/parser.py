@@ -37,7 +37,7 @@ def output_path(text: str) -> Path:
         UsageError: it is empty.
     """
     if not text:
-        raise UsageError("the name of the output is empty", hint="Give --output a name, or leave it out.")
+        raise UsageError("the name of the output is empty", hint="Give the output a name, or leave it out.")
     return Path(text)
 
 

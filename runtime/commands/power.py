@@ -71,7 +71,9 @@ def run(arguments: argparse.Namespace) -> str:
     modelled = None
     if stored.manifest.device_programs:
         modelled = model(stored, batch=arguments.bs, machine=arguments.machine)
-    with load(artifact, engine=engine, workers=os.cpu_count() or 1, queue=arguments.bs) as session:
+    workers = os.cpu_count() or 1
+    # Each run that waits holds an image: a call may be of any number of them.
+    with load(artifact, engine=engine, workers=workers, queue=min(arguments.bs, workers)) as session:
         measured = measure(session, batch=arguments.bs, repetitions=arguments.reps)
     if arguments.json:
         found = {**asdict(measured), "latency": measured.latency, "images_per_second": measured.images_per_second}

@@ -18,7 +18,7 @@ import errno
 import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
@@ -48,15 +48,16 @@ def output_file(path: Path) -> Iterator[BinaryIO]:
             yield file
 
 
-def check_output(path: Path, *, source: object = None) -> None:
+def check_output(path: Path, *, source: object = None, inputs: Iterable[Path] = ()) -> None:
     """Find out whether a result can be written, before the work and not after it; leaves nothing behind.
 
     Args:
-        source: what the result is made of; anything but a path is no file.
+        source: the model that the result is made of; anything but a path is no file.
+        inputs: further files that are read for it.
 
     Raises:
         OutputError: `output_file` could not begin to write it.
-        UsageError: the output is the source.
+        UsageError: the output is one of them.
     """
     with _reported(path):
         standing = _standing(path)
@@ -66,11 +67,13 @@ def check_output(path: Path, *, source: object = None) -> None:
             os.close(_create(folder, temporary))
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
-    if standing is not None and isinstance(source, (str, os.PathLike)):
+    if standing is None:
+        return
+    for each, what in ((source, "the model"), *((each, "an input") for each in inputs)):
         with suppress(OSError, ValueError):
-            if os.path.samestat(standing, os.stat(source)):
-                hint = "Choose another --output."
-                raise UsageError("the output would replace the model", found=os.fspath(path), hint=hint)
+            if isinstance(each, (str, os.PathLike)) and os.path.samestat(standing, os.stat(each)):
+                hint = "Choose another output."
+                raise UsageError(f"the output would replace {what}", found=os.fspath(path), hint=hint)
 
 
 def is_stream(path: Path) -> bool:

@@ -77,7 +77,7 @@ def test_modules_and_times_go_to_stderr(capsys: Capture) -> None:
         ),
         (["text.tw"], 1, "line 1, column 10: module 'text.tw': expected '{', found 'end of text'\nmodule @a\n"),
         (["m.onnx", "-o", "n.onnx"], 2, "opt writes a module as text; found n.onnx. `tilewright export` writes ONNX."),
-        (["m.tw", "-o", "m.tw"], 2, "the output would replace the model; found m.tw. Choose another --output."),
+        (["m.tw", "-o", "m.tw"], 2, "the output would replace the model; found m.tw. Choose another output."),
         (["m.onnx", "-o", "folder"], 1, "cannot write 'folder': Is a directory"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -451,7 +451,7 @@ def test_an_output_that_cannot_be_written_is_found_out_before_the_work(
 
 def test_the_model_is_not_overwritten(tmp_path: Path, fails: Fails) -> None:
     write_model(tmp_path / "m.onnx", digits_model())
-    message = "the output would replace the model; found m.onnx. Choose another --output."
+    message = "the output would replace the model; found m.onnx. Choose another output."
     assert fails(["compile", "m.onnx", "-o", "m.onnx"], code=2) == message
     (tmp_path / "link.twa").symlink_to("m.onnx")
     assert "would replace the model" in fails(["compile", "m.onnx", "-o", "link.twa"], code=2)
@@ -462,12 +462,12 @@ def test_run_to_where_nothing_can_be_written(tmp_path: Path, fails: Fails) -> No
     words = ["run", digits_artifact(), "--random", "1", "-o"]
     assert fails([*words, "none/a.npz"]) == f"cannot write 'none/a.npz': No such file or directory. {FOLDER}"
     assert fails([*words, "folder"]) == f"cannot write 'folder': Is a directory. {FOLDER}"
-    assert fails([*words, ""], code=2) == "the name of the output is empty. Give --output a name, or leave it out."
+    assert fails([*words, ""], code=2) == "the name of the output is empty. Give the output a name, or leave it out."
 
 
 def test_run_does_not_overwrite_the_artifact(tmp_path: Path, fails: Fails) -> None:
     (tmp_path / "a.twa").write_bytes(digits_artifact().read_bytes())
-    message = "the output would replace the model; found a.twa. Choose another --output."
+    message = "the output would replace the model; found a.twa. Choose another output."
     assert fails(["run", "a.twa", "--random", "1", "-o", "a.twa"], code=2) == message
 
 

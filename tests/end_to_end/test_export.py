@@ -129,7 +129,7 @@ def test_wrong_usage(tmp_path: Path, fails: Fails) -> None:
     )
     write_model(tmp_path / "same.onnx", partly_quantized_model())
     assert fails(["export", "same.onnx", "-o", "same.onnx"], 2) == (
-        "the output would replace the model; found same.onnx. Choose another --output."
+        "the output would replace the model; found same.onnx. Choose another output."
     )
     assert fails(["export", "same.onnx", "-o", "out.onnx", "--quantized", "qdq", "--calibration", "random"], 2) == (
         "the network is already quantised. Leave --calibration out."

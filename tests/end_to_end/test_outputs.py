@@ -37,7 +37,7 @@ def commands() -> dict[str, list[str]]:
 def test_an_output_without_a_name_is_refused(command: str, capsys: Capture) -> None:
     assert main([*commands().get(command, [command]), "-o", ""]) == 2
     assert capsys.readouterr().err == (
-        "error: the name of the output is empty. Give --output a name, or leave it out.\n"
+        "error: the name of the output is empty. Give the output a name, or leave it out.\n"
     )
 
 

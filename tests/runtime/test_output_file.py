@@ -133,7 +133,7 @@ def test_the_output_is_not_what_it_is_made_of(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
     (tmp_path / "link").symlink_to("a")
     (tmp_path / "other").touch()
-    with pytest.raises(UsageError, match=r"the output would replace the model; found .*link. Choose another --output"):
+    with pytest.raises(UsageError, match=r"the output would replace the model; found .*link. Choose another output"):
         check_output(tmp_path / "link", source=tmp_path / "a")
     for source in (b"content", tmp_path / "other", "none", "a" * 5000, "a\0b"):
         check_output(tmp_path / "a", source=source)

@@ -34,8 +34,7 @@ def list_files(path: str | os.PathLike[str]) -> list[str]:
         if not os.path.isdir(name):
             os.stat(name)
             return [name]
-        files = [os.path.join(name, each) for each in os.listdir(name)]
-        files = [each for each in files if stat.S_ISREG(os.stat(each).st_mode)]
+        files = [each for each in (os.path.join(name, each) for each in os.listdir(name)) if _may_be_image(each)]
     except OSError as error:
         raise InputError(f"cannot read {error.filename or name!r}: {error.strerror or error}") from None
     except ValueError as error:
@@ -43,6 +42,14 @@ def list_files(path: str | os.PathLike[str]) -> list[str]:
     if not files:
         raise InputError(f"there is no file in {name!r}", expected="images", hint="Subfolders are not looked into.")
     return files
+
+
+def _may_be_image(file: str) -> bool:
+    """Whether it is a regular file; also of a link that leads nowhere, for decoding to tell what is wrong with it."""
+    try:
+        return stat.S_ISREG(os.stat(file).st_mode)
+    except OSError:
+        return True
 
 
 def with_last_layer(artifact: Artifact, engine: str, integers: Callable[[int, str], np.ndarray]) -> Artifact:

@@ -49,7 +49,7 @@ class Decoding:
         self._files, self._load, self._changed = files, load, changed
         self._ahead = max(ahead, threads)
         self._found: dict[int, Decoded] = {}
-        self._taken = 0
+        self._taken = self._there = 0
         self._stopped = False
         self._room = Waiters()
         self._next = count()
@@ -71,8 +71,9 @@ class Decoding:
 
     def has(self, images: int) -> bool:
         """Whether so many can be taken, or as many as are left."""
-        end = min(self._taken + images, len(self._files))
-        return all(index in self._found for index in range(self._taken, end))
+        while self._there in self._found:
+            self._there += 1
+        return self._there >= min(self._taken + images, len(self._files))
 
     def take(self) -> Decoded:
         """The next one, which must be there."""

@@ -40,6 +40,8 @@ def read_labels(path: str | os.PathLike[str], classes: int) -> dict[str, int]:
             expected = f"NAME CLASS, with a class of 0 to {classes - 1}"
             raise InputError(f"line {number} of {name!r} is no label", expected=expected, found=line[:80], hint=_HINT)
         file_name = words[0].strip()
+        if len(file_name) > 1 and file_name[0] == file_name[-1] == '"':
+            file_name = file_name[1:-1].replace('""', '"')
         if labels.setdefault(file_name, label) != label:
             raise InputError(f"{name!r} gives {file_name!r} two labels", found=f"{labels[file_name]} and {label}")
     return labels

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import DTypeLike
+
+
+class Bank(str):
+    """A bank of a card's memory, by its name.
+
+    Attributes:
+        written: called with each buffer in it that was moved to the card.
+    """
+
+    __slots__ = ("written",)
+    written: Callable[[PynqBuffer], None]
 
 
 class PynqBuffer(np.ndarray):
@@ -16,8 +27,15 @@ class PynqBuffer(np.ndarray):
     Original: the card had memory of its own, and the two calls below moved the contents there and back.
     """
 
+    _bank: Bank | None = None
+
     def sync_to_device(self) -> None:
-        """Make what was written visible to the card; here it is already."""
+        """Make what was written visible to the card; here it is already.
+
+        The overlay whose bank the buffer is in gets ready for calls with it, where it may hold weights.
+        """
+        if self._bank is not None:
+            self._bank.written(self)
 
     def sync_from_device(self) -> None:
         """Make what the card wrote visible; here it is already, once the handle of the call has been waited for."""
@@ -39,4 +57,6 @@ def allocate(
     """
     buffer = np.ndarray.__new__(PynqBuffer, shape, dtype)
     buffer.fill(0)
+    if isinstance(target, Bank):
+        buffer._bank = target
     return buffer

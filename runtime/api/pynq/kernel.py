@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 
 import numpy as np
 
-from tilewright.errors import InputError, TilewrightWarning, UsageError, warn
+from tilewright.errors import InputError, TilewrightError, TilewrightWarning, UsageError, warn
 
 from ...artifact.artifact import Artifact
 from ...compiler import NotInstalledError
@@ -93,6 +94,12 @@ class Kernel:
         """Classify, and return when it is done; as `start`."""
         self.start(images, classes, weights, count).wait()
 
+    def prepare(self, weights: np.ndarray) -> None:
+        """Get ready for calls with these weights, which takes seconds, where they fit; `start` does so otherwise."""
+        with self._lock, suppress(TilewrightError):
+            if not self._closed and not self._has(weights):
+                self._take(weights, self._artifact_with(weights))
+
     def close(self) -> None:
         """Let what runs finish; no further calls are possible."""
         with self._lock:
@@ -107,25 +114,38 @@ class Kernel:
         with self._lock:
             if self._closed:
                 raise UsageError("the overlay was freed")
-            if self._weights is None or not np.array_equal(weights, self._weights):
-                artifact = self._artifact_with(weights)
-                self._weights = np.array(weights)
-                # What the session before has been asked to do, it does.
-                self._session = self._session if artifact is self._session.artifact else self._open(artifact)
+            if not self._has(weights):
+                try:
+                    artifact = self._artifact_with(weights)
+                except (InputError, NotInstalledError) as error:
+                    warn(f"the network keeps the weights of its last layer: {error}", WeightsWarning)
+                    artifact = self._artifact
+                self._take(weights, artifact)
             return self._session
 
+    def _has(self, weights: np.ndarray) -> bool:
+        return self._weights is not None and np.array_equal(weights, self._weights)
+
+    def _take(self, weights: np.ndarray, artifact: Artifact) -> None:
+        self._weights = np.array(weights)
+        # What the session before has been asked to do, it does.
+        self._session = self._session if artifact is self._session.artifact else self._open(artifact)
+
     def _artifact_with(self, weights: np.ndarray) -> Artifact:
+        """The network with these integers in its last layer.
+
+        Raises:
+            InputError: they do not fit it.
+            NotInstalledError: the compiler is not installed.
+        """
+
         def integers(count: int, what: str) -> np.ndarray:
             if weights.size != count or weights.dtype.kind not in "iu":
                 expected, found = f"{count} for {what}", _shown(weights)
                 raise InputError("the buffer of weights is for another network", expected=expected, found=found)
             return weights.reshape(-1)
 
-        try:
-            return with_last_layer(self._artifact, self._session.engine, integers)
-        except (InputError, NotInstalledError) as error:
-            warn(f"the network keeps the weights of its last layer: {error}", WeightsWarning)
-            return self._artifact
+        return with_last_layer(self._artifact, self._session.engine, integers)
 
 
 class Handle:

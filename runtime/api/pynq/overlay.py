@@ -6,6 +6,7 @@ import os
 import re
 
 from ...artifact.artifact import Artifact
+from .buffer import Bank, PynqBuffer
 from .device import Device
 from .kernel import Kernel
 
@@ -42,8 +43,15 @@ class Overlay:
 
     def __getattr__(self, name: str) -> str:
         if _BANK.fullmatch(name):
-            return name
+            bank = Bank(name)
+            bank.written = self._written
+            return bank
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+
+    def _written(self, buffer: PynqBuffer) -> None:
+        # Images have four dimensions, and classes are not bytes.
+        if buffer.ndim == 2 and buffer.itemsize == 1:
+            self.resnet50_1.prepare(buffer)
 
     def free(self) -> None:
         """Give the memory of the network back."""

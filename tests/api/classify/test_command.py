@@ -210,10 +210,38 @@ def test_labels_that_do_not_fit(task: Task, tmp_path: Path, capsys: Capture) -> 
     )
 
 
+def test_the_output_replaces_nothing_that_is_read(task: Task, tmp_path: Path, capsys: Capture) -> None:
+    image, labels, weights = tmp_path / "0.png", tmp_path / "labels", tmp_path / "weights"
+    image.write_bytes((task.folder / "0.png").read_bytes())
+    labels.write_text("0.png 0\n")
+    weights.write_text("0,")
+    words = ["classify", "--xclbin", str(task.artifact), "--img_path", str(image), "--labels", str(labels)]
+    for file in (image, labels, weights):
+        before = file.read_bytes()
+        shown = failure([*words, "--fcweights", str(weights), "--outfile", str(file)], capsys, code=2)
+        assert shown == f"error: the output would replace an input; found {file}. Choose another output."
+        assert file.read_bytes() == before
+
+
+def test_links_that_lead_nowhere_are_skipped(task: Task, tmp_path: Path, capsys: Capture) -> None:
+    os.link(task.folder / "0.png", tmp_path / "0.png")
+    os.symlink("nowhere", tmp_path / "link.png")
+    os.symlink("loop.png", tmp_path / "loop.png")
+    os.mkfifo(tmp_path / "fifo.png")
+    assert main(["classify", "--xclbin", str(task.artifact), "--img_path", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+    assert "Duration for  1  images" in shown.out
+    reasons = {"link": "No such file or directory", "loop": "Too many levels of symbolic links"}
+    assert sorted(shown.err.splitlines()) == [
+        f"warning: skipped: cannot read {str(tmp_path / f'{name}.png')!r}: {reason}" for name, reason in reasons.items()
+    ]
+
+
 def test_names_with_spaces_have_labels(task: Task, tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "images").mkdir()
     os.link(task.folder / "0.png", tmp_path / "images" / "a b.png")
-    (tmp_path / "labels").write_text(f"a b.png {task.labels['0.png']}\n")
+    label = task.labels["0.png"]
+    (tmp_path / "labels").write_text(f'a b.png {label}\n"a b.png" {label}\n"c ""d""" 9\n')
     words = ["classify", "--xclbin", str(task.artifact), "--img_path", str(tmp_path / "images")]
     assert main([*words, "--labels", str(tmp_path / "labels")]) == 0
     assert "Top-5 Accuracy: 1.0\n" in capsys.readouterr().out

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 from tilewright.errors import ArtifactError, InputError, UsageError
+from tilewright.runtime.api.layers import last_layer
 from tilewright.runtime.api.pynq import DataRecorder, Device, Overlay, PynqBuffer, allocate
+from tilewright.runtime.api.pynq import kernel as kernel_module
 from tilewright.runtime.api.pynq.pmbus import Sensor, get_xrt_sysfs_rails
+from tilewright.runtime.artifact.artifact import Artifact
 
 from .conftest import DIGITS, PIXEL, Task
 
@@ -146,6 +149,26 @@ def test_banks_are_attributes(overlay: Overlay, bank: str) -> None:
 def test_what_an_overlay_lacks(overlay: Overlay) -> None:
     with pytest.raises(AttributeError, match="'Overlay' object has no attribute 'resnet50_2'"):
         _ = overlay.resnet50_2
+
+
+def test_weights_are_made_ready_when_they_are_moved_to_the_card(
+    overlay: Overlay, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = last_layer(Artifact.open(task.artifact), "software").weights
+    weights = allocate(own.shape, np.int8, target=overlay.PLRAM0)
+    weights[:] = np.roll(own, 3, 0)
+    weights.sync_to_device()
+    for other in (allocate((3, 4), np.int8, target=overlay.bank0), allocate((3, 8, 8, 3), np.int8, overlay.bank0)):
+        other.sync_to_device()
+    monkeypatch.setattr(kernel_module, "with_last_layer", None)
+    images, classes = pictures(5), allocate((5, 5), np.uint32)
+    overlay.resnet50_1.call(images, classes, weights, 5)
+    assert [row.tolist() for row in classes] != [task.classes[f"{index}.png"] for index in range(5)]
+    weights[:] = 0
+    with pytest.raises(TypeError):
+        overlay.resnet50_1.call(images, classes, weights, 5)
+    overlay.free()
+    weights.sync_to_device()
 
 
 def test_devices(task: Task) -> None:
