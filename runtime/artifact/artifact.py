@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 from pathlib import Path
 
 from tilewright.errors import ArtifactError, ResourceError, UsageError, resources
@@ -103,15 +102,19 @@ class Artifact(Container):
         *,
         mapped: bool = False,
     ) -> None:
+        self._manifest: Manifest | None = None
         super().__init__(buffer, origin, fill)
         self.mapped = mapped
         check_manifest(self.manifest, {name: (entry.kind, entry.length) for name, entry in self.sections.items()})
 
-    @cached_property
+    @property
     def manifest(self) -> Manifest:
         """The checked manifest."""
-        _check_manifest_size(len(self.section(MANIFEST_SECTION, SectionKind.MANIFEST)))
-        return Manifest.from_json(self.copy(MANIFEST_SECTION))
+        # Not a cached_property: until Python 3.11 these have a lock, which a forked process may find locked for ever.
+        if self._manifest is None:
+            _check_manifest_size(len(self.section(MANIFEST_SECTION, SectionKind.MANIFEST)))
+            self._manifest = Manifest.from_json(self.copy(MANIFEST_SECTION))
+        return self._manifest
 
     def _meanwhile(self) -> None:
         if MANIFEST_SECTION in self.sections:
