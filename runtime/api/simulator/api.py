@@ -94,7 +94,7 @@ def get_inference_session(parameters: InferenceSessionParameters) -> Quantizatio
     chosen = _checked("get_inference_session", parameters, InferenceSessionParameters)
     if chosen.use_cuda:
         cuda_sums()
-    return open_session(chosen.input_model_path, chosen.input_encodings_path, use_cuda=chosen.use_cuda)
+    return open_session(chosen.input_model_path, chosen.input_encodings_path)
 
 
 def get_quantization_sim(parameters: InferenceSessionParameters) -> QuantizationSim:

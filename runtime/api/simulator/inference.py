@@ -47,7 +47,7 @@ def run_on_data(
     """
     if use_cuda:
         cuda_sums()
-    with closing(_opened(model, encodings, feature_maps, use_cuda)) as session:
+    with closing(_opened(model, encodings, feature_maps)) as session:
         names = list(dict.fromkeys([*session.graph_outputs, *feature_maps]))
         with _reported(RUN, InputData(data, session.get_inputs())) as samples:
             return {name: _run(session, names, feeds, name) for name, feeds in samples}
@@ -84,7 +84,7 @@ def compare_on_data(
         sessions: list[Network] = []
         for index, (model, file) in enumerate(zip(models, encodings, strict=True)):
             maps = [pair[index] for pair in pairs or ()]
-            sessions.append(stack.enter_context(closing(_opened(model, file, maps, use_cuda))))
+            sessions.append(stack.enter_context(closing(_opened(model, file, maps))))
         pairs = pairs if pairs is not None else _paired_outputs(sessions)
         samples = stack.enter_context(_reported(COMPARE, InputData(data, sessions[0].get_inputs())))
         translate = _translation(sessions)
@@ -121,9 +121,9 @@ def _run(session: Network, names: Sequence[str], feeds: Feeds, sample: str) -> T
         raise
 
 
-def _opened(model: str, encodings: str | None, feature_maps: Sequence[str], use_cuda: bool) -> Network:
+def _opened(model: str, encodings: str | None, feature_maps: Sequence[str]) -> Network:
     if not model.endswith(ENDING):
-        return open_session(model, encodings, use_cuda=use_cuda, feature_maps=feature_maps)
+        return open_session(model, encodings, feature_maps=feature_maps)
     if encodings is not None:
         raise UsageError(f"{model!r} is compiled already", found=f"encodings {encodings!r}", hint="Leave them out.")
     return CompiledNetwork(model, feature_maps)

@@ -44,7 +44,6 @@ def open_session(
     model_path: str | os.PathLike[str],
     encodings_path: str | os.PathLike[str] | None = None,
     *,
-    use_cuda: bool = False,
     feature_maps: Sequence[str] = (),
 ) -> QuantizationSession:
     """A session for an ONNX model.
@@ -52,7 +51,6 @@ def open_session(
     Args:
         encodings_path: how its tensors are quantised; None or "" leaves all in floating point, and so does a file that
             is empty or has empty sections.
-        use_cuda: what the caller will do with the results on a GPU; the network is computed on the CPU either way.
         feature_maps: tensors of the model that are to be outputs as well, by their names there or with ``_updated``.
 
     Raises:
@@ -61,7 +59,7 @@ def open_session(
     """
     encodings = read_encodings(encodings_path) if encodings_path not in (None, "") else None
     compiler = reach("simulated_quantization", "simulated quantisation")
-    return QuantizationSession(compiler.SimulatedModel(model_path, encodings, feature_maps), use_cuda)
+    return QuantizationSession(compiler.SimulatedModel(model_path, encodings, feature_maps))
 
 
 class QuantizationSession:
@@ -81,9 +79,8 @@ class QuantizationSession:
         graph_outputs: names of the outputs as the model has them, without the feature maps.
     """
 
-    def __init__(self, model: SimulatedModel, use_cuda: bool = False) -> None:
+    def __init__(self, model: SimulatedModel) -> None:
         self._model: SimulatedModel | None = model
-        self.use_cuda = use_cuda
         self.graph_outputs: tuple[str, ...] = model.plain_names[: model.graph_outputs]
         self._inputs_meta = list(model.inputs)
         self._lock = threading.Lock()
