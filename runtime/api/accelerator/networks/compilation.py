@@ -74,6 +74,7 @@ def compile_network(
     if picture is not None:
         sizes = [_picture_size(picture, declared)]
     wanted, images = _shapes(declared, sizes, shapes)
+    inputs = _fixed(declared, wanted, "Give the sizes of all inputs." if sizes else "Give the shapes with inshapes.")
     held = _leading(wanted)
     if batch.images % held == 0:
         # The network itself takes several images of a cluster at once.
@@ -81,17 +82,17 @@ def compile_network(
     batch = replace(batch, images=batch.images * images)
     layers = layers if layers > 0 else flags.nlayers
     cut = {"layers": layers if layers > 0 else None, "without_last": flags.lremove}
-    changed = any(not _declares(each, wanted[each.name]) for each in declared if each.name in wanted)
+    changed = any(not _declares(each, wanted[each.name]) for each in declared)
     source: str | bytes = path
     if changed or any(cut.values()):
         source = editing.edited(path, input_shapes=wanted, **cut)
     try:
         artifact = prepare(
             source,
-            samples=_samples(samples, declared, wanted),
+            samples=_samples(samples, inputs),
             picture=picture,
             machine=flags.bitfile or None,
-            input_shapes=_known(wanted),
+            input_shapes={each.name: each.shape for each in inputs},
             samples_by=samples_by,
             called=path,
             external_data=Path(path).parent,
@@ -211,37 +212,32 @@ def _declares(declared: DeclaredInput, wanted: Declared) -> bool:
     )
 
 
-def _known(wanted: Mapping[str, Declared]) -> dict[str, Shape]:
-    """The shapes without an open extent."""
-    known = {name: tuple(extent for extent in shape if extent is not None) for name, shape in wanted.items()}
-    return {name: shape for name, shape in known.items() if len(shape) == len(wanted[name])}
+def _fixed(declared: Sequence[DeclaredInput], wanted: Mapping[str, Declared], hint: str) -> list[TensorSpec]:
+    """The inputs in their shapes, none of which may be open."""
+    found: list[TensorSpec] = []
+    for each in declared:
+        shape = wanted.get(each.name)
+        extents = tuple(extent for extent in shape or () if extent is not None)
+        if shape is None or len(extents) < len(shape):
+            text = "of unknown rank" if shape is None else shape_text(shape)
+            raise AcceleratorError(f"input {each.name!r} has an open shape {text}", stage="Compile", hint=hint)
+        found.append(TensorSpec(each.name, each.dtype, extents))
+    return found
 
 
 def _samples(
-    samples: Sequence[object] | np.ndarray | None,
-    declared: Sequence[DeclaredInput],
-    wanted: Mapping[str, Declared],
+    samples: Sequence[object] | np.ndarray | None, inputs: Sequence[TensorSpec]
 ) -> list[dict[str, np.ndarray]] | None:
     """Samples as arrays by input name, in the shapes of the inputs."""
     if samples is None:
         return None
-    known = _known(wanted)
-    for each in declared:
-        if each.name not in known:
-            open_shape = shape_text(wanted[each.name]) if each.name in wanted else "of unknown rank"
-            raise AcceleratorError(
-                f"input {each.name!r} has an open shape {open_shape}",
-                stage="Compile",
-                hint="Give the shapes of the inputs with inshapes.",
-            )
-    specs = [TensorSpec(each.name, each.dtype, known[each.name]) for each in declared]
     if isinstance(samples, np.ndarray):
-        return images_of(samples, [specs], only_float32=False)[0]
+        return images_of(samples, [inputs], only_float32=False)[0]
     if not isinstance(samples, (list, tuple)) or not samples:
         raise AcceleratorError(
             "there are no samples", stage="Compile", expected="a list of arrays", found=type(samples).__name__
         )
     found: list[dict[str, np.ndarray]] = []
     for sample in samples:
-        found += images_of(sample, [specs], only_float32=False)[0]
+        found += images_of(sample, [inputs], only_float32=False)[0]
     return found
