@@ -76,7 +76,10 @@ def _waits_in_vain(
     if in_order.waits_for_others(thread):
         return True
     joined = _joined(frames[thread])
-    return joined is not None and joined.ident is not None and _waits_in_vain(joined.ident, threads, frames, known)
+    # Who joins a thread that has ended goes on at once.
+    if joined is None or joined.ident not in frames or not joined.is_alive():
+        return False
+    return _waits_in_vain(joined.ident, threads, frames, known)
 
 
 def _joined(frame: FrameType | None) -> threading.Thread | None:

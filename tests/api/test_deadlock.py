@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from time import sleep
 
 import numpy as np
@@ -13,7 +14,7 @@ from artifact_samples import small_artifact
 from tilewright.errors import UsageError
 from tilewright.runtime import load
 from tilewright.runtime.api.deadlock import nobody_else
-from tilewright.runtime.in_order import InOrder
+from tilewright.runtime.in_order import InOrder, waits_for_others
 from tilewright.runtime.native.mapping import supported
 
 pytestmark = pytest.mark.skipif(not supported(), reason="object code runs on Linux on x86-64 and AArch64 only")
@@ -128,3 +129,24 @@ def test_a_thread_that_joins_for_a_limited_time_comes_back() -> None:
     (asking,) = started(ask)
     asking.join(PATIENCE)
     assert answers == [False]
+
+
+def test_a_thread_that_joins_one_that_has_ended_goes_on(queue: InOrder[int]) -> None:
+    class Ended(threading.Thread):
+        """Between the end of its work and the return of who joins it."""
+
+        def is_alive(self) -> bool:
+            return False
+
+    def wait() -> None:
+        with suppress(UsageError):
+            queue.get()
+
+    ended = Ended(target=wait)
+    ended.start()
+    (joining,) = started(lambda: threading.Thread.join(ended))
+    while not waits_for_others(ended.ident or 0):
+        sleep(0.001)
+    assert not nobody_else()
+    queue.close()
+    joined(joining)
