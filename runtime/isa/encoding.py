@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, dataclass, field, fields
 from enum import IntEnum
-from functools import cache, cached_property
+from functools import cache
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from tilewright.errors import InstructionError
@@ -100,14 +100,14 @@ class Bits:
     minimum: int | None = None
     flag: bool = False
 
-    @cached_property
+    @property
     def lowest(self) -> int:
         """Smallest value that the encoding holds and the instruction allows."""
         if self.minimum is not None:
             return self.minimum
         return -(1 << self.width - 1) if self.signed else 0
 
-    @cached_property
+    @property
     def highest(self) -> int:
         """Largest value that the encoding holds."""
         return (1 << (self.width - 1 if self.signed else self.width)) - 1
@@ -154,12 +154,14 @@ class Instruction:
 
 
 class EncodedField(NamedTuple):
-    """A field, how far it is shifted in the 256 bits, and the mask of the bits that it owns."""
+    """A field, how far it is shifted in the 256 bits, the mask of the bits that it owns, and its range."""
 
     name: str
     bits: Bits
     shift: int
     mask: int
+    lowest: int
+    highest: int
 
 
 HEADER = (
@@ -207,7 +209,9 @@ def encoded_fields(cls: type[Instruction]) -> tuple[EncodedField, ...]:
         if declared is not None:
             group = 0 if declared.flag else 1
             mask = (1 << declared.width) - 1 << ends[group]
-            groups[group].append(EncodedField(item.name, declared, ends[group], mask))
+            groups[group].append(
+                EncodedField(item.name, declared, ends[group], mask, declared.lowest, declared.highest)
+            )
             ends[group] += declared.width
     return (*groups[0], *groups[1])
 
@@ -231,8 +235,8 @@ def check(item: Instruction) -> Violation | None:
         return Violation("signal", item.signal, f"a counter below {COUNTERS}")
     for entry in encoded_fields(type(item)):
         value = getattr(item, entry.name)
-        if not entry.bits.lowest <= value <= entry.bits.highest:
-            return Violation(entry.name, value, f"between {entry.bits.lowest} and {entry.bits.highest}")
+        if not entry.lowest <= value <= entry.highest:
+            return Violation(entry.name, value, f"between {entry.lowest} and {entry.highest}")
     return next(item.violations(), None)
 
 

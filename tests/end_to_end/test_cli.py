@@ -257,7 +257,7 @@ def test_version(capsys: Capture) -> None:
     [
         (
             ["comple"],
-            "error: No such command 'comple'. Did you mean 'compile'? See `tilewright --help`.\n",
+            "error: No such command 'comple'. Did you mean 'compile', 'compare'? See `tilewright --help`.\n",
         ),
         (["compile"], "error: Missing argument 'MODEL.onnx'. See `tilewright compile --help`.\n"),
         (["run", "a.twa", "--fast"], "error: No such option: --fast"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Literal
 
 from ...artifact.artifact import Artifact
@@ -32,31 +31,42 @@ class Network:
 
     def __init__(self, artifact: Artifact) -> None:
         self.artifact = artifact
+        self._programs: dict[str, Program] | None = None
+        self._timelines: dict[str, Timeline] | None = None
+        self._simulation: Simulation | None = None
 
     @property
     def on_device(self) -> bool:
         """Whether anything of it runs on the accelerator."""
         return bool(self.artifact.manifest.device_programs)
 
-    @cached_property
+    @property
     def programs(self) -> dict[str, Program]:
         """Its device programs by name; none where it is computed in floating point."""
-        return device_programs(self.artifact, "GetInfo") if self.on_device else {}
+        # Not a cached_property: until Python 3.11 these have a lock, which a forked process may find locked for ever.
+        if self._programs is None:
+            self._programs = device_programs(self.artifact, "GetInfo") if self.on_device else {}
+        return self._programs
 
     @property
     def machine(self) -> Machine | None:
         """What it was compiled for; ``None`` where nothing runs on the accelerator."""
         return next((program.machine for program in self.programs.values()), None)
 
-    @cached_property
+    @property
     def timelines(self) -> dict[str, Timeline]:
         """Its device programs in modelled time, by name."""
-        return {name: simulate(verify(program, program.machine)) for name, program in self.programs.items()}
+        if self._timelines is None:
+            verified = {name: verify(program, program.machine) for name, program in self.programs.items()}
+            self._timelines = {name: simulate(program) for name, program in verified.items()}
+        return self._timelines
 
-    @cached_property
+    @property
     def simulation(self) -> Simulation | None:
         """The modelled time of one image on one cluster; ``None`` where nothing runs on the accelerator."""
-        return simulate_artifact(self.artifact) if self.on_device else None
+        if self._simulation is None and self.on_device:
+            self._simulation = simulate_artifact(self.artifact)
+        return self._simulation
 
 
 def _never() -> bool:
