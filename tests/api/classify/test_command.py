@@ -16,7 +16,7 @@ from PIL import Image
 
 import tilewright
 from tilewright.__main__ import main
-from tilewright.runtime.api.classify import application
+from tilewright.runtime.api.classify.classifier import Classifier
 from tilewright.runtime.commands import classify as command
 
 from .conftest import PREPROCESSING, Task
@@ -348,7 +348,7 @@ def test_networks_that_take_no_image(tmp_path: Path, task: Task, capsys: Capture
 
 
 def test_an_error_in_any_thread_ends_it(task: Task, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    classifier = application.Classifier
+    classifier = Classifier
 
     def broken(*_: object) -> np.ndarray:
         raise RuntimeError("out of order")

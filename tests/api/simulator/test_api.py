@@ -20,6 +20,8 @@ from onnx import TensorProto, helper
 from tilewright.errors import InputError, ModelError, OutputError, ResourceError, UsageError
 from tilewright.runtime.api.simulator import api
 from tilewright.runtime.api.simulator.schema import base
+from tilewright.runtime.api.simulator.session import QuantizationSession
+from tilewright.runtime.files.array_file import StoredArray
 
 Network = Callable[..., str]
 
@@ -216,22 +218,21 @@ def test_data_of_a_large_set_are_read_one_sample_at_a_time(
     first = network("first")
     parameters = check(network, tmp_path / "many.npy", first=first, second=first)
     read = run = 0
-    from tilewright.runtime.api.simulator import inference, input_data
 
-    def counted(self: object, *which: int, blocks: Any = input_data.StoredArray.blocks) -> Any:
+    def counted(self: object, *which: int, blocks: Any = StoredArray.blocks) -> Any:
         nonlocal read
         for block in blocks(self, *which):
             read += 1
             yield block
 
-    def watched(self: object, *arguments: Any, call: Any = inference.QuantizationSession.run) -> Any:
+    def watched(self: object, *arguments: Any, call: Any = QuantizationSession.run) -> Any:
         nonlocal run
         run += 1
         assert read <= run // 2 + 1
         return call(self, *arguments)
 
-    monkeypatch.setattr(input_data.StoredArray, "blocks", counted)
-    monkeypatch.setattr(inference.QuantizationSession, "run", watched)
+    monkeypatch.setattr(StoredArray, "blocks", counted)
+    monkeypatch.setattr(QuantizationSession, "run", watched)
     assert len(api.compare_model_by_inference(parameters)) == 1000
 
 
