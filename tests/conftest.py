@@ -26,9 +26,10 @@ settings.load_profile("tests")
 
 
 def pytest_configure() -> None:
-    """Ctrl-C reaches the programs that tests start also where a shell in the background has it ignored."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Signals reach the programs that tests start also where a shell has them ignored: in the background, by nohup."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
