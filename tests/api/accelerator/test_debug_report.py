@@ -31,6 +31,7 @@ from tilewright.runtime.api.accelerator.debug.report import DebugReport
 from tilewright.runtime.api.accelerator.debug.runs import comparison, error_text, results_text
 from tilewright.runtime.api.accelerator.errors import AcceleratorError, SaturationWarning
 from tilewright.runtime.api.accelerator.facts import Facts, Network
+from tilewright.runtime.artifact.artifact import Artifact
 from tilewright.runtime.artifact.manifest import TensorSpec
 from tilewright.runtime.machine import load
 
@@ -346,7 +347,8 @@ def test_names_of_strangers_do_not_reach_the_terminal_as_they_are(integer_networ
     hostile = replace(layer, name="a\n\x1b[2J", op="b\x07", operands=("c\n",))
     details = {**integer_network.artifact.manifest.details, "layers": [asdict(hostile)]}
     network = Network(integer_network.artifact)
-    with mock.patch.object(network.artifact, "manifest", replace(network.artifact.manifest, details=details)):
+    told = replace(integer_network.artifact.manifest, details=details)
+    with mock.patch.object(Artifact, "manifest", told):
         for tell in (layer_lines, layer_list, strategy, formats):
             text = tell(network)
             assert "\x1b" not in text
