@@ -23,17 +23,16 @@ def already_filled(begin: int, end: int) -> None:
     """What fills memory that holds everything from the beginning."""
 
 
-def crc32(memory: memoryview, begin: int, end: int, fill: Fill, meanwhile: Callable[[], object] = int) -> int:
+def crc32(memory: memoryview, begin: int, end: int, fill: Fill, meanwhile: Callable[[], object] = lambda: None) -> int:
     """The CRC-32 of ``memory[begin:end]``, as :func:`zlib.crc32` gives it.
 
     Args:
-        meanwhile: what this thread does first, where another one can begin.
+        meanwhile: what this thread does first where another one takes part, and does not do otherwise.
 
     Raises:
         Exception: whatever `fill` or `meanwhile` raises.
     """
     if end - begin < _LARGE:
-        meanwhile()
         return _piece(memory, begin, end, fill)
     starts = range(begin, end, _PIECE)
     # Two threads take from it in order: taking is atomic.

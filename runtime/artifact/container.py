@@ -223,7 +223,7 @@ class Container:
             raise self._damaged("bytes follow its last section", f"{end} bytes", f"{length}")
 
     def _meanwhile(self) -> None:
-        """What can be done with the sections so far while the next one is read."""
+        """What may be done with the sections so far while a large one is read."""
 
     def _damaged(self, what: str, expected: str | None = None, found: str | None = None) -> ArtifactError:
         return ArtifactError(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from network_files import tiled_model
 
 import tilewright
 from tilewright.errors import PassError
@@ -16,26 +16,7 @@ from tilewright.runtime.report.simulation import device_programs
 
 
 def model() -> bytes:
-    """A convolution whose weights and maps both take several tiles, and a linear layer."""
-    rng = np.random.default_rng(5)
-    weights = {
-        "w": rng.standard_normal((128, 128, 3, 3)).astype(np.float32),
-        "matrix": rng.standard_normal((10, 128)).astype(np.float32),
-    }
-    nodes = [
-        helper.make_node("Conv", ["x", "w"], ["y"], "conv", pads=[1, 1, 1, 1]),
-        helper.make_node("GlobalAveragePool", ["y"], ["average"], "average"),
-        helper.make_node("Flatten", ["average"], ["flat"], "flatten"),
-        helper.make_node("Gemm", ["flat", "matrix"], ["classes"], "classifier", transB=1),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "network",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 128, 14, 14])],
-        [helper.make_tensor_value_info("classes", TensorProto.FLOAT, [1, 10])],
-        [numpy_helper.from_array(array, name) for name, array in weights.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    return tiled_model("GlobalAveragePool").SerializeToString()
 
 
 def compiled(stationary: str = "cheapest", keep_float: Sequence[str] = ()) -> tilewright.Artifact:

@@ -56,6 +56,27 @@ def graph_model(
     return helper.make_model(graph, opset_imports=opsets, ir_version=10)
 
 
+def tiled_model(pooling: str, divisor: float = 1) -> onnx.ModelProto:
+    """A convolution whose weights and maps both take several tiles on S256, global pooling, and a linear layer.
+
+    Args:
+        pooling: the operator that pools.
+        divisor: what the weights of the convolution are divided by.
+    """
+    rng = np.random.default_rng(5)
+    weights = {
+        "w": (rng.standard_normal((128, 128, 3, 3)) / divisor).astype(np.float32),
+        "matrix": rng.standard_normal((10, 128)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["y"], "conv", pads=[1, 1, 1, 1]),
+        helper.make_node(pooling, ["y"], ["pooled"], "pool"),
+        helper.make_node("Flatten", ["pooled"], ["flat"], "flatten"),
+        helper.make_node("Gemm", ["flat", "matrix"], ["classes"], "classifier", transB=1),
+    ]
+    return graph_model(nodes, [("x", TensorProto.FLOAT, [1, 128, 14, 14])], ["classes"], weights)
+
+
 def partly_quantized_model() -> onnx.ModelProto:
     """A convolution in floating point behind a quantisation pair, and one on integers beside it."""
     rng = np.random.default_rng(0)

@@ -161,6 +161,9 @@ class Node:
     def unsupported(self, message: str, **details: Any) -> UnsupportedError:
         return UnsupportedError(message, stage="import", op=self.op_type, node=self.name, **details)
 
+    def resource_error(self, message: str, **details: Any) -> ResourceError:
+        return ResourceError(message, stage="import", op=self.op_type, node=self.name, **details)
+
 
 class Importer:
     """State of one import: the module so far, and which ONNX name is which value."""
@@ -242,11 +245,8 @@ class Importer:
         size = type.elements * dtype.bytes
         self._described += size
         if self._described > limits.DESCRIBED:
-            raise ResourceError(
+            raise node.resource_error(
                 "the node asks for a constant that is too large",
-                stage="import",
-                op=node.op_type,
-                node=node.name,
                 expected=f"at most {limits.DESCRIBED} bytes in all such constants of the model",
                 found=f"{size} bytes for {type}",
             )
@@ -260,11 +260,8 @@ class Importer:
         """
         self._unrolled += steps
         if self._unrolled > limits.UNROLLED:
-            raise ResourceError(
+            raise node.resource_error(
                 "the node takes too many steps in time",
-                stage="import",
-                op=node.op_type,
-                node=node.name,
                 expected=f"at most {limits.UNROLLED} in all such nodes of the model",
                 found=steps,
             )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper, save
+from network_files import tiled_model, write_model
 
 from tilewright.runtime.api.accelerator import FWDNXT
 from tilewright.runtime.artifact.artifact import Artifact
@@ -19,27 +19,9 @@ IMAGE = np.random.default_rng(3).standard_normal((128, 14, 14)).astype(np.float3
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A convolution whose weights and maps both take several tiles on S256, and a linear layer; with samples beside."""
-    rng = np.random.default_rng(5)
-    weights = {
-        "w": (rng.standard_normal((128, 128, 3, 3)) / 34).astype(np.float32),
-        "matrix": rng.standard_normal((10, 128)).astype(np.float32),
-    }
-    nodes = [
-        helper.make_node("Conv", ["x", "w"], ["y"], "conv", pads=[1, 1, 1, 1]),
-        helper.make_node("GlobalMaxPool", ["y"], ["largest"], "largest"),
-        helper.make_node("Flatten", ["largest"], ["flat"], "flatten"),
-        helper.make_node("Gemm", ["flat", "matrix"], ["classes"], "classifier", transB=1),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "network",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 128, 14, 14])],
-        [helper.make_tensor_value_info("classes", TensorProto.FLOAT, [1, 10])],
-        [numpy_helper.from_array(array, name) for name, array in weights.items()],
-    )
-    path = tmp_path_factory.mktemp("flags") / "network.onnx"
-    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    """Several tiles on S256 in each layer; with samples beside."""
+    path = write_model(tmp_path_factory.mktemp("flags") / "network.onnx", tiled_model("GlobalMaxPool", divisor=34))
+    rng = np.random.default_rng(7)
     np.save(path.with_name("samples.npy"), rng.standard_normal((2, 128, 14, 14)).astype(np.float32))
     return path
 
