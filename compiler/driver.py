@@ -28,7 +28,8 @@ from ..runtime.pictures.preprocessing import Preprocessing
 from .affinity import Affinity, affinity_of
 from .calibration.dataset import are_images
 from .calibration.ranges import make_statistics
-from .frontend.onnx.reader import ModelProto, import_onnx
+from .frontend.formats import Model, ModelProto, import_model
+from .frontend.ir.document import Document
 from .keywords import with_keywords
 from .options import CompileOptions, option
 from .pipeline import cpu_pipeline, device_pipeline, float_pipeline
@@ -39,8 +40,6 @@ from .report.placement import placement
 from .run_passes import observers, run_passes
 
 PRECISIONS = ("fp32", "int8")
-
-Model = str | os.PathLike[str] | bytes | ModelProto
 
 
 @resources("compile")
@@ -69,7 +68,7 @@ def build(model: Model, options: CompileOptions) -> Package:
     if isinstance(target, str):
         target = TargetDescription.named(target)
     options.report("import", 0, 1)
-    module = import_onnx(model, options.input_shapes, options.external_data)
+    module = import_model(model, options.input_shapes, options.external_data)
     options.report("import", 1, 1)
     find_named(module.ops, places)
     has_scales = bool(_ranges_from(options)) or brings_quantization(module)
@@ -179,9 +178,12 @@ def compile_to_memory(model: Model, options: CompileOptions) -> Artifact:
 class Compilation(CompileOptions):
     """What ``tilewright.compile`` takes: the options, and what to compile where."""
 
-    model: str | os.PathLike[str] | bytes | ModelProto = field(
+    model: str | os.PathLike[str] | bytes | ModelProto | Document = field(
         kw_only=False,
-        metadata={"documentation": "The path or the contents of an ONNX model, or one that onnx has loaded."},
+        metadata={
+            "documentation": "The path or the contents of an ONNX model, or one that onnx has loaded; or the path of "
+            "an .xml file of Inference Engine IR, whose .bin file lies beside it."
+        },
     )
     output: str | os.PathLike[str] | None = option(None, "The file to write; without it the artifact stays in memory.")
     progress: bool = option(False, "Show a progress bar on stderr if that is a terminal.")

@@ -11,8 +11,9 @@ from tilewright.errors import UsageError, resources
 from ..runtime.files.output_file import check_output, output_file
 from ..runtime.pictures.preprocessing import PreprocessingSource
 from .calibration.dataset import Source
-from .driver import Model, check_options
-from .frontend.onnx.reader import InputShapes, ModelProto, import_onnx
+from .driver import check_options
+from .frontend.formats import InputShapes, Model, ModelProto, import_model
+from .frontend.ir.document import Document
 from .frontend.onnx.writer import export_onnx
 from .optimize import read_module
 from .options import CompileOptions, check_type
@@ -37,7 +38,7 @@ def export_model(
     """Write a network as an ONNX model, for other tools; this is ``tilewright.export``.
 
     Args:
-        model: path or contents of an ONNX model, one that onnx has loaded, or the path of a module as text (``.tw``).
+        model: as for ``tilewright.compile``, or the path of a module as text (``.tw``).
         output: the file to write.
         quantized: quantise the network to int8, with the scales that it brings or by ``calibration``, and write
             operators between DequantizeLinear and QuantizeLinear (``qdq``) or QLinear operators (``qlinear``). Without
@@ -65,13 +66,13 @@ def export_model(
         external_data=external_data,
         report=report,
     )
-    check_type("model", model, "str | os.PathLike[str] | bytes | ModelProto")
+    check_type("model", model, "str | os.PathLike[str] | bytes | ModelProto | Document")
     check_type("output", output, "str | os.PathLike[str]")
     check_options(options)
     check_output(output, source=model)
     shapes = input_shapes or {}
-    if isinstance(model, (bytes, ModelProto)):
-        module = import_onnx(model, shapes, external_data)
+    if isinstance(model, (bytes, ModelProto, Document)):
+        module = import_model(model, shapes, external_data)
     else:
         module = read_module(Path(model), shapes, external_data)
     if quantized is not None:

@@ -16,7 +16,7 @@ from ..passes.instruments import Print, Timing, dump_module, instruments_from_en
 from ..passes.pipeline import Pipeline, check_names
 from ..runtime.files.output_file import check_output
 from ..runtime.report.table import json_text
-from .frontend.onnx.reader import InputShapes, import_onnx
+from .frontend.formats import IR_SUFFIX, InputShapes, import_model
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,15 @@ def read_module(path: Path, input_shapes: InputShapes, external_data: str | os.P
     """The module of an ONNX model, or of a text with its arrays in ``blobs/`` beside it.
 
     Args:
-        input_shapes, external_data: see :func:`import_onnx`; for ONNX models only.
+        input_shapes, external_data: see :func:`import_model`; for ONNX models only.
 
     Raises:
         ModelError, InputError: the file cannot be read, or is not what its name says.
         UsageError: shapes are given for a text, which has its own.
         ParseError, VerifyError: the text is malformed, or is no sound module.
     """
-    if path.suffix == ".onnx":
-        return import_onnx(path, input_shapes, external_data)
+    if path.suffix in (".onnx", IR_SUFFIX):
+        return import_model(path, input_shapes, external_data)
     if input_shapes:
         raise UsageError("--input-shape is for ONNX models; the shapes of a module are fixed", found=str(path))
     try:

@@ -1,4 +1,4 @@
-"""What ``tilewright inspect`` shows of an ONNX model, and of the compiler itself."""
+"""What ``tilewright inspect`` shows of a model, and of the compiler itself."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from tilewright.errors import resources
 
 from ...runtime.report.table import Column, Table, json_text
 from ...runtime.report.units import MACS
-from ..frontend.onnx.reader import import_onnx
+from ..frontend.formats import import_model
 from ..options import parse_input_shapes
 from .supported import device_rules, supported_onnx_operators, supported_operators
 
 
 @resources("inspect")
 def inspect_model(path: Path, input_shapes: Sequence[str], *, ir: bool, as_json: bool) -> str:
-    """An ONNX model as imported, before any pass: its ops, or the module as text.
+    """A model as imported, before any pass: its ops, or the module as text.
 
     Args:
         input_shapes: as :func:`parse_input_shapes` takes them.
@@ -25,7 +25,7 @@ def inspect_model(path: Path, input_shapes: Sequence[str], *, ir: bool, as_json:
         UsageError: a shape is of another form.
         ModelError: the model cannot be read or uses what is not supported.
     """
-    module = import_onnx(path, parse_input_shapes(input_shapes))
+    module = import_model(path, parse_input_shapes(input_shapes))
     if ir:
         return json_text({"name": module.name, "ir": str(module)}) if as_json else str(module)
     table = Table([Column("name", "node"), Column("op", "operator"), Column("result", "result"), MACS])

@@ -20,6 +20,9 @@ Examples:
   tilewright inspect resnet50.onnx --ir
 """
 
+_MODELS = (".onnx", ".xml")
+"""What the paths of models end in."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
@@ -28,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         type=Path,
         metavar="FILE",
-        help="An artifact (.twa), or an ONNX model (.onnx), for which the compiler must be installed.",
+        help="An artifact (.twa), or a model (.onnx, .xml), for which the compiler must be installed.",
     )
     parser.add_argument("--ir", action="store_true", help="Print the intermediate representation.")
     parser.add_argument(
@@ -69,10 +72,10 @@ def run(arguments: argparse.Namespace) -> str:
         return reach("report.model", "inspect --supported-ops").supported(as_json=as_json)
     if path is None:
         raise UsageError("inspect needs a file", hint="Give an artifact or a model, or --supported-ops.")
-    if path.suffix == ".onnx":
+    if path.suffix in _MODELS:
         if arguments.engine is not None or arguments.memory or arguments.disassemble:
             raise UsageError("--engine, --memory and --disassemble are for artifacts", found=str(path))
-        model = reach("report.model", "inspect of an ONNX model")
+        model = reach("report.model", "inspect of a model")
         return model.inspect_model(path, arguments.input_shape, ir=arguments.ir, as_json=as_json)
     if arguments.input_shape:
         raise UsageError("--input-shape is for models", found=str(path))

@@ -12,21 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import numpy as np
 import onnx
 import onnx.helper
 
-from tilewright import limits
-from tilewright.errors import ModelError, ResourceError, TilewrightError, UnsupportedError
+from tilewright.errors import ModelError, UnsupportedError
 
-from ....ir.core import Constant, Function, Module, Op, Value
-from ....ir.op import Operator
-from ....ir.ops.quantization import DequantizeLinear
-from ....ir.types import DType, TensorType
+from ....ir.core import Module, Value
+from ..builder import ModuleBuilder, SourceNode
 from .tensors import TensorReader
-
-FOLD_ELEMENTS = 1 << 16
-"""Results up to this size are folded while importing; larger ones are left to the ``fold_constants`` pass."""
 
 Import = Callable[["Node", "Importer"], "Value | Sequence[Value | None]"]
 ImportFunction = TypeVar("ImportFunction", bound=Import)
@@ -50,7 +43,7 @@ def imports(*op_types: str, domain: str = "") -> Callable[[ImportFunction], Impo
 
 
 @dataclass(frozen=True)
-class Node:
+class Node(SourceNode):
     """One ONNX node, its inputs already values.
 
     Attributes:
@@ -63,66 +56,18 @@ class Node:
         wanted: for each output, whether the model reads it.
     """
 
-    op_type: str
+    FORMAT = "ONNX"
+    CHECK = "Check the model with onnx.checker.check_model."
+
     domain: str
-    name: str
     opset: int
-    inputs: tuple[Value | None, ...]
     attributes: dict[str, Any]
     output_count: int
     wanted: tuple[bool, ...]
 
-    def input(self, index: int) -> Value:
-        """Input ``index``, which must be there.
-
-        Raises:
-            ModelError: it is absent.
-        """
-        value = self.optional(index)
-        if value is None:
-            raise self.model_error(f"input {index} is missing")
-        return value
-
-    def optional(self, index: int) -> Value | None:
-        return self.inputs[index] if index < len(self.inputs) else None
-
-    def constant(self, index: int, what: str) -> np.ndarray:
-        """The elements of input ``index``, which must be known at compile time.
-
-        Raises:
-            UnsupportedError: it depends on the inputs of the network.
-        """
-        value = self.input(index)
-        if not isinstance(value, Constant):
-            raise self.unsupported(
-                f"{what} must be known at compile time, but %{value.name} is computed from the inputs",
-                hint="Give static input shapes with --input-shape, or make it a constant of the model.",
-            )
-        return value.array
-
-    def integers(self, index: int, what: str) -> tuple[int, ...]:
-        """The elements of input ``index`` as integers; see :meth:`constant`."""
-        array = self.constant(index, what)
-        if array.size and array.dtype.kind not in "iu":
-            raise self.model_error(f"{what} must be integers", found=array.dtype)
-        return tuple(array.reshape(-1).tolist())
-
-    def optional_constant(self, index: int, what: str) -> np.ndarray | None:
-        return self.constant(index, what) if self.optional(index) is not None else None
-
     def axis(self, rank: int, default: int | None = None) -> int:
         """Attribute ``axis``, counted from the front of ``rank`` dimensions."""
         return self.from_front(self.int("axis", default), rank)
-
-    def from_front(self, axis: int, rank: int) -> int:
-        """``axis`` counted from the front.
-
-        Raises:
-            ModelError: there is no such dimension.
-        """
-        if not -rank <= axis < rank:
-            raise self.model_error("the axis is out of range", expected=f"{-rank} to {rank - 1}", found=axis)
-        return axis % rank
 
     def attribute_or_input(self, name: str, index: int) -> tuple[int, ...] | None:
         """Integers that older operator sets give as attribute and newer ones as input; ``None`` where absent."""
@@ -155,17 +100,8 @@ class Node:
             raise self.model_error(f"attribute {name!r} is missing")
         return value
 
-    def model_error(self, message: str, **details: Any) -> ModelError:
-        return ModelError(message, stage="import", op=self.op_type, node=self.name, **details)
 
-    def unsupported(self, message: str, **details: Any) -> UnsupportedError:
-        return UnsupportedError(message, stage="import", op=self.op_type, node=self.name, **details)
-
-    def resource_error(self, message: str, **details: Any) -> ResourceError:
-        return ResourceError(message, stage="import", op=self.op_type, node=self.name, **details)
-
-
-class Importer:
+class Importer(ModuleBuilder):
     """State of one import: the module so far, and which ONNX name is which value."""
 
     def __init__(
@@ -176,95 +112,22 @@ class Importer:
         tensors: TensorReader,
         replacement: Replacement | None = None,
     ) -> None:
-        self.module = module
-        self.function = module.add_function(Function("main"))
+        super().__init__(module)
         self.opsets = opsets
         self.importers = importers
         self._tensors = tensors
         self._replacement = replacement
         self.values: dict[str, Value] = {}
         self._read: set[str] = set()
-        self._loc: tuple[str, ...] = ()
-        self._names: list[str] = []
-        self._described = 0
-        self._unrolled = 0
-        self._room, self._steps = int(limits.FOLDED), int(limits.FOLDING)
-
-    def emit(
-        self, operator: Operator, *operands: Value | None, types: Sequence[TensorType] | None = None, name: str = ""
-    ) -> tuple[Value, ...]:
-        """Apply ``operator``; at once if every operand is a constant and the result is small.
-
-        Args:
-            types: of the results where they do not follow from the operands.
-            name: to call the result by, instead of the names that the node gives its outputs.
-        """
-        op = Op(operator, operands, types, loc=self._loc, names=[name] if name else self._names)
-        is_known = operands and all(v is None or isinstance(v, Constant) for v in operands)
-        is_small = sum(v.type.elements for v in op.results) <= FOLD_ELEMENTS
-        # Passes read the scales of weights from a DequantizeLinear.
-        if not is_known or not is_small or isinstance(operator, DequantizeLinear):
-            return self.function.insert(op).results
-        size = sum(v.type.elements * v.type.dtype.bytes for v in op.results)
-        if size > self._room or op.work > self._steps:
-            return self.function.insert(op).results
-        self._room, self._steps = self._room - size, self._steps - op.work
-        arrays = op.evaluate([v.array if isinstance(v, Constant) else None for v in operands])
-        pairs = zip(op.results, arrays, strict=True)
-        folded = tuple(self.module.add_constant(value.name, array, value.type) for value, array in pairs)
-        op.erase()
-        return folded
-
-    def emit_one(
-        self, operator: Operator, *operands: Value | None, types: Sequence[TensorType] | None = None, name: str = ""
-    ) -> Value:
-        """Apply an operator of one result."""
-        return self.emit(operator, *operands, types=types, name=name)[0]
-
-    def constant(self, array: np.ndarray, name: str = "constant") -> Constant:
-        """A new constant of the module."""
-        return self.module.add_constant(name, array)
 
     def define(self, name: str, value: Value) -> None:
         """Say which value it is that the model calls ``name``."""
         self.values[name] = value if self._replacement is None else self._replacement(self, name, value)
 
-    def left_for_folding(self) -> tuple[int, int]:
-        """Bytes and steps that passes may put into computing constants, given what the model holds."""
-        return self._room + 8 * self._tensors.bytes, self._steps + 8 * self._tensors.elements
-
-    def described(
-        self, node: Node, shape: Sequence[int], dtype: DType, make: Callable[[], np.ndarray], suffix: str = ""
-    ) -> Constant:
-        """A constant that ``node`` describes without holding it, made once it is known that there is room.
-
-        Raises:
-            ResourceError: all such constants of the model would take more than they may.
-        """
-        type = TensorType(tuple(shape), dtype)
-        size = type.elements * dtype.bytes
-        self._described += size
-        if self._described > limits.DESCRIBED:
-            raise node.resource_error(
-                "the node asks for a constant that is too large",
-                expected=f"at most {limits.DESCRIBED} bytes in all such constants of the model",
-                found=f"{size} bytes for {type}",
-            )
-        return self.constant(make(), f"{node.name}{suffix}")
-
-    def unroll(self, node: Node, steps: int) -> None:
-        """Called by importers that emit the same ops for each step in time.
-
-        Raises:
-            ResourceError: all such nodes of the model take more steps than they may.
-        """
-        self._unrolled += steps
-        if self._unrolled > limits.UNROLLED:
-            raise node.resource_error(
-                "the node takes too many steps in time",
-                expected=f"at most {limits.UNROLLED} in all such nodes of the model",
-                found=steps,
-            )
+    def finish(self) -> None:
+        """Tell the module what passes may put into folding, and forget what nothing reads."""
+        self.module.drop_unused_constants()
+        self.module.folding = self.left_for_folding(self._tensors.bytes, self._tensors.elements)
 
     def import_graph(self, graph: onnx.GraphProto) -> list[Value]:
         """Import initialisers and nodes of a graph whose inputs are known; values of its outputs.
@@ -304,27 +167,15 @@ class Importer:
             raise ModelError("an attribute is given twice", stage="import", op=proto.op_type, node=name)
         node = Node(
             proto.op_type,
-            domain,
             name,
-            opset,
             tuple(self._value(i, name) if i else None for i in proto.input),
+            domain,
+            opset,
             attributes,
             len(proto.output),
             tuple(bool(o) and o in self._read for o in proto.output),
         )
-        self._loc, self._names = (name,), [o for o in proto.output if o]
-        try:
-            results = handler(node, self)
-        except TilewrightError as error:
-            error.stage = error.stage or "import"
-            error.op = error.op or proto.op_type
-            error.node = error.node or name
-            raise
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            # Importers trust a node to have the attributes and shapes that ONNX defines for it; damaged files do not.
-            message = f"the node is not as ONNX defines its operator ({type(error).__name__}: {error})"
-            raise node.model_error(message, hint="Check the model with onnx.checker.check_model.") from error
-        results = [results] if isinstance(results, Value) else list(results)
+        results = self.results_of(node, handler, [o for o in proto.output if o])
         for output, value in zip(proto.output, results, strict=False):
             if output and value is not None:
                 self.define(output, value)

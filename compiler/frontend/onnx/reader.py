@@ -88,8 +88,7 @@ def import_onnx(
     if not names:
         raise ModelError("the graph has no outputs", stage="import")
     importer.function.set_results(results, names)
-    module.drop_unused_constants()
-    module.folding = importer.left_for_folding()
+    importer.finish()
     return module
 
 

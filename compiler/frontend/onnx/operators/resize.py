@@ -8,10 +8,10 @@ import numpy as np
 
 from tilewright.errors import UnsupportedError
 
-from ...ir.core import Op, Value
-from ...ir.ops.resize import Resize
-from .onnx.exporter import Exporter, exports
-from .onnx.importer import Importer, Node, imports
+from .....ir.core import Op, Value
+from .....ir.ops.resize import Resize
+from ..exporter import Exporter, exports
+from ..importer import Importer, Node, imports
 
 
 def scaled(shape: Sequence[int], scales: Sequence[float]) -> tuple[int, ...]:

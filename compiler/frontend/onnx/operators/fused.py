@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ...ir.core import Op, Value
-from ...ir.ops.fused import FusedElementwise
-from .onnx.exporter import Exporter, exports
+from .....ir.core import Op, Value
+from .....ir.ops.fused import FusedElementwise
+from ..exporter import Exporter, exports
 
 
 @exports(FusedElementwise)

@@ -6,11 +6,11 @@ from dataclasses import asdict
 
 import onnx
 
-from ...ir.core import Op, Value
-from ...ir.ops.indexing import Gather, GatherElements, GatherND, OneHot, ScatterElements, ScatterND
-from .onnx.exporter import Exporter, exports
-from .onnx.importer import Importer, Node, imports
-from .onnx.one_to_one import one_to_one
+from .....ir.core import Op, Value
+from .....ir.ops.indexing import Gather, GatherElements, GatherND, OneHot, ScatterElements, ScatterND
+from ..exporter import Exporter, exports
+from ..importer import Importer, Node, imports
+from ..one_to_one import one_to_one
 
 one_to_one("Gather", Gather, axis=0)
 one_to_one("GatherElements", GatherElements, axis=0)

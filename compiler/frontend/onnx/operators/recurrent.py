@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...ir.core import Value
-from ...ir.ops.activation import Relu, Sigmoid, Tanh
-from ...ir.ops.elementwise import Add, Mul, Sub
-from ...ir.ops.matmul import MatMul
-from ...ir.ops.movement import Transpose
-from ...ir.ops.unary import Unary
+from .....ir.core import Value
+from .....ir.ops.activation import Relu, Sigmoid, Tanh
+from .....ir.ops.elementwise import Add, Mul, Sub
+from .....ir.ops.matmul import MatMul
+from .....ir.ops.movement import Transpose
+from .....ir.ops.unary import Unary
+from ..importer import Importer, Node, imports
 from .movement import join, split
-from .onnx.importer import Importer, Node, imports
 from .shape import reshape
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from ...ir.core import Value
-from ...ir.ops.softmax import AlongAxis, Hardmax, LogSoftmax, Softmax
-from .onnx.importer import Importer, Node, imports
-from .onnx.one_to_one import exports_as
+from .....ir.core import Value
+from .....ir.ops.softmax import AlongAxis, Hardmax, LogSoftmax, Softmax
+from ..importer import Importer, Node, imports
+from ..one_to_one import exports_as
 from .shape import reshape
 
 _OPERATORS: dict[str, type[AlongAxis]] = {cls.__name__: cls for cls in (Hardmax, LogSoftmax, Softmax)}

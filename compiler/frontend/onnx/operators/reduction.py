@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ...ir.core import Value
-from ...ir.ops import REGISTRY
-from ...ir.ops.reduction import ArgMax, ArgMin, CumSum, Reduce, TopK
-from .onnx.importer import Importer, Node, imports
-from .onnx.one_to_one import exports_as, one_to_one
+from .....ir.core import Value
+from .....ir.ops import REGISTRY
+from .....ir.ops.reduction import ArgMax, ArgMin, CumSum, Reduce, TopK
+from ..importer import Importer, Node, imports
+from ..one_to_one import exports_as, one_to_one
 
 for _operator in (ArgMax, ArgMin):
     one_to_one(_operator.__name__, _operator, axis=0, keepdims=1, select_last_index=0)

@@ -8,12 +8,21 @@ import numpy as np
 
 from tilewright.errors import UnsupportedError
 
-from ...ir.core import Op, Value
-from ...ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalLpPool, GlobalMaxPool, LpPool, MaxPool, Pool, lowest
+from .....ir.core import Op, Value
+from .....ir.ops.pooling import (
+    AveragePool,
+    GlobalAveragePool,
+    GlobalLpPool,
+    GlobalMaxPool,
+    LpPool,
+    MaxPool,
+    Pool,
+    lowest,
+)
+from ..exporter import Exporter, exports
+from ..importer import Importer, Node, imports
+from ..one_to_one import exports_as, one_to_one
 from .convolution import Integers, window
-from .onnx.exporter import Exporter, exports
-from .onnx.importer import Importer, Node, imports
-from .onnx.one_to_one import exports_as, one_to_one
 
 _WINDOW = ("kernel_shape", "strides", "pads", "dilations")
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ...ir.core import Op
-from ...ir.ops.layout import Reorder
-from .onnx.exporter import Exporter, exports
+from .....ir.core import Op
+from .....ir.ops.layout import Reorder
+from ..exporter import Exporter, exports
 
 
 @exports(Reorder)

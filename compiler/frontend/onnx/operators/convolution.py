@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from ...ir.core import Op, Value
-from ...ir.ops.convolution import Conv, ConvTranspose
-from ...ir.ops.integer_products import ConvInteger
+from .....ir.core import Op, Value
+from .....ir.ops.convolution import Conv, ConvTranspose
+from .....ir.ops.integer_products import ConvInteger
+from ..exporter import Exporter, exports
+from ..importer import Importer, Node, imports
+from ..one_to_one import exports_as
 from .activation import export_activation
-from .onnx.exporter import Exporter, exports
-from .onnx.importer import Importer, Node, imports
-from .onnx.one_to_one import exports_as
 
 exports_as("ConvTranspose", ConvTranspose)
 

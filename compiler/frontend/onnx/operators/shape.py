@@ -9,14 +9,14 @@ import onnx
 
 from tilewright.errors import IRError
 
-from ...ir.core import Constant, Op, Value
-from ...ir.ops.elementwise import broadcast_shape
-from ...ir.ops.shape import Cast, Expand, Reshape
-from ...ir.types import DType
-from .onnx.exporter import Exporter, exports
-from .onnx.importer import Importer, Node, imports
-from .onnx.one_to_one import exports_as
-from .onnx.tensors import element_type
+from .....ir.core import Constant, Op, Value
+from .....ir.ops.elementwise import broadcast_shape
+from .....ir.ops.shape import Cast, Expand, Reshape
+from .....ir.types import DType
+from ..exporter import Exporter, exports
+from ..importer import Importer, Node, imports
+from ..one_to_one import exports_as
+from ..tensors import element_type
 
 exports_as("Reshape", Reshape, inputs=("shape",), allowzero=1)
 exports_as("Expand", Expand, inputs=("shape",))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from ...ir.core import Constant, Op, Value
-from ...ir.ops.quantization import (
+from .....ir.core import Constant, Op, Value
+from .....ir.ops.quantization import (
     Dequantize,
     DequantizeLinear,
     DynamicQuantizeLinear,
@@ -16,11 +16,11 @@ from ...ir.ops.quantization import (
     Requantize,
     StorageCast,
 )
-from ...ir.types import DType
-from .onnx.exporter import Exporter, exports
-from .onnx.importer import Importer, Node, imports
-from .onnx.one_to_one import exports_as, one_to_one
-from .onnx.tensors import element_type
+from .....ir.types import DType
+from ..exporter import Exporter, exports
+from ..importer import Importer, Node, imports
+from ..one_to_one import exports_as, one_to_one
+from ..tensors import element_type
 
 exports_as("DequantizeLinear", DequantizeLinear)
 one_to_one("DynamicQuantizeLinear", DynamicQuantizeLinear)

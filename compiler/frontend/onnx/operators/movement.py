@@ -6,12 +6,12 @@ import numpy as np
 
 from tilewright import limits
 
-from ...ir.core import Op, Value
-from ...ir.ops.movement import Concat, DepthToSpace, Pad, Slice, SpaceToDepth, Split, Tile, Transpose, Trilu
-from ...ir.quantized import stored
-from .onnx.exporter import Exporter, exports
-from .onnx.importer import Importer, Node, imports
-from .onnx.one_to_one import exports_as, one_to_one
+from .....ir.core import Op, Value
+from .....ir.ops.movement import Concat, DepthToSpace, Pad, Slice, SpaceToDepth, Split, Tile, Transpose, Trilu
+from .....ir.quantized import stored
+from ..exporter import Exporter, exports
+from ..importer import Importer, Node, imports
+from ..one_to_one import exports_as, one_to_one
 
 one_to_one("DepthToSpace", DepthToSpace, blocksize=None, mode="DCR")
 one_to_one("SpaceToDepth", SpaceToDepth, blocksize=None)

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from ...ir.activation import clip_bounds
-from ...ir.core import Constant, Op, Value
-from ...ir.ops import activation
-from ...ir.ops.elementwise import Max, Min, Mul
-from ...ir.types import DType
-from .onnx.exporter import MICROSOFT, Exporter, exports
-from .onnx.importer import Importer, Node, imports
-from .onnx.one_to_one import one_to_one
+from .....ir.activation import clip_bounds
+from .....ir.core import Constant, Op, Value
+from .....ir.ops import activation
+from .....ir.ops.elementwise import Max, Min, Mul
+from .....ir.types import DType
+from ..exporter import MICROSOFT, Exporter, exports
+from ..importer import Importer, Node, imports
+from ..one_to_one import one_to_one
 
 _DEFAULTS: dict[type[activation.Activation], dict[str, float]] = {
     activation.LeakyRelu: {"alpha": 0.01},

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...ir.core import Value
-from ...ir.ops.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LpNorm, Lrn, RmsNorm
-from ...ir.ops.shape import Expand
-from .onnx.importer import Importer, Node, imports
-from .onnx.one_to_one import exports_as, one_to_one
+from .....ir.core import Value
+from .....ir.ops.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LpNorm, Lrn, RmsNorm
+from .....ir.ops.shape import Expand
+from ..importer import Importer, Node, imports
+from ..one_to_one import exports_as, one_to_one
 from .shape import reshape
 
 one_to_one("InstanceNormalization", InstanceNorm, epsilon=1e-5)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...ir.core import Op, Value
-from ...ir.op import Operator
-from ...ir.ops.elementwise import (
+from .....ir.core import Op, Value
+from .....ir.op import Operator
+from .....ir.ops.elementwise import (
     Add,
     BitShift,
     BitwiseAnd,
@@ -20,9 +20,9 @@ from ...ir.ops.elementwise import (
     Pow,
     Sub,
 )
-from .onnx.exporter import Exporter, exports
-from .onnx.importer import Importer, Node, imports
-from .onnx.one_to_one import exports_as, one_to_one
+from ..exporter import Exporter, exports
+from ..importer import Importer, Node, imports
+from ..one_to_one import exports_as, one_to_one
 
 for _operator in (Add, Sub, Mul, Div, Pow, BitwiseAnd, BitwiseOr, BitwiseXor):
     one_to_one(_operator.__name__, _operator)

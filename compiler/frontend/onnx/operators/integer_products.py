@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ...ir.core import Value
-from ...ir.ops.integer_products import ConvInteger, MatMulInteger
+from .....ir.core import Value
+from .....ir.ops.integer_products import ConvInteger, MatMulInteger
+from ..importer import Importer, Node, imports
+from ..one_to_one import exports_as, one_to_one
 from .convolution import convolution
-from .onnx.importer import Importer, Node, imports
-from .onnx.one_to_one import exports_as, one_to_one
 
 one_to_one("MatMulInteger", MatMulInteger)
 exports_as("ConvInteger", ConvInteger)

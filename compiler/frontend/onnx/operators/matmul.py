@@ -6,13 +6,13 @@ import math
 
 import numpy as np
 
-from ...ir.core import Constant, Op, Value
-from ...ir.ops.elementwise import Add, Mul
-from ...ir.ops.matmul import MatMul
-from ...ir.ops.movement import Transpose
+from .....ir.core import Constant, Op, Value
+from .....ir.ops.elementwise import Add, Mul
+from .....ir.ops.matmul import MatMul
+from .....ir.ops.movement import Transpose
+from ..exporter import Exporter, exports
+from ..importer import Importer, Node, imports
 from .activation import export_activation
-from .onnx.exporter import Exporter, exports
-from .onnx.importer import Importer, Node, imports
 from .shape import reshape
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ...ir.ops import unary
-from .onnx.one_to_one import one_to_one
+from .....ir.ops import unary
+from ..one_to_one import one_to_one
 
 _ARITHMETIC = (unary.Neg, unary.Abs, unary.Sign, unary.Sqrt, unary.Reciprocal, unary.Exp, unary.Log, unary.Erf)
 _ROUNDING = (unary.Floor, unary.Ceil, unary.Round)

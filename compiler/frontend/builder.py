@@ -1,0 +1,218 @@
+"""What the importers of all formats are given to work with: the nodes of a model, and the module that they build.
+
+An importer turns one node into ops and returns the values of the node's outputs. What can be computed of constants is
+computed on the spot, so that chains which work out shapes leave plain attributes behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+from tilewright import limits
+from tilewright.errors import ModelError, ResourceError, TilewrightError, UnsupportedError
+
+from ...ir.core import Constant, Function, Module, Op, Value
+from ...ir.op import Operator
+from ...ir.ops.quantization import DequantizeLinear
+from ...ir.types import DType, TensorType
+
+FOLD_ELEMENTS = 1 << 16
+"""Results up to this size are folded while importing; larger ones are left to the ``fold_constants`` pass."""
+
+Results = Value | Sequence[Value | None]
+"""The values of a node's outputs; ``None`` for those that are not supported."""
+
+
+@dataclass(frozen=True)
+class SourceNode:
+    """One node of a model, its inputs already values.
+
+    Attributes:
+        op_type: what the format calls the operator.
+        name: of the node.
+        inputs: ``None`` where an optional input is absent.
+        FORMAT: what defines the operators, for messages.
+        CHECK: how a user finds out whether a file keeps to that.
+    """
+
+    FORMAT: ClassVar[str]
+    CHECK: ClassVar[str]
+
+    op_type: str
+    name: str
+    inputs: tuple[Value | None, ...]
+
+    def input(self, index: int) -> Value:
+        """Input ``index``, which must be there.
+
+        Raises:
+            ModelError: it is absent.
+        """
+        value = self.optional(index)
+        if value is None:
+            raise self.model_error(f"input {index} is missing")
+        return value
+
+    def optional(self, index: int) -> Value | None:
+        return self.inputs[index] if index < len(self.inputs) else None
+
+    def constant(self, index: int, what: str) -> np.ndarray:
+        """The elements of input ``index``, which must be known at compile time.
+
+        Raises:
+            UnsupportedError: it depends on the inputs of the network.
+        """
+        value = self.input(index)
+        if not isinstance(value, Constant):
+            raise self.unsupported(
+                f"{what} must be known at compile time, but %{value.name} is computed from the inputs",
+                hint="Give static input shapes with --input-shape, or make it a constant of the model.",
+            )
+        return value.array
+
+    def integers(self, index: int, what: str) -> tuple[int, ...]:
+        """The elements of input ``index`` as integers; see :meth:`constant`."""
+        array = self.constant(index, what)
+        if array.size and array.dtype.kind not in "iu":
+            raise self.model_error(f"{what} must be integers", found=array.dtype)
+        return tuple(array.reshape(-1).tolist())
+
+    def optional_constant(self, index: int, what: str) -> np.ndarray | None:
+        return self.constant(index, what) if self.optional(index) is not None else None
+
+    def from_front(self, axis: int, rank: int) -> int:
+        """``axis`` counted from the front.
+
+        Raises:
+            ModelError: there is no such dimension.
+        """
+        if not -rank <= axis < rank:
+            raise self.model_error("the axis is out of range", expected=f"{-rank} to {rank - 1}", found=axis)
+        return axis % rank
+
+    def model_error(self, message: str, **details: Any) -> ModelError:
+        return ModelError(message, stage="import", op=self.op_type, node=self.name, **details)
+
+    def unsupported(self, message: str, **details: Any) -> UnsupportedError:
+        return UnsupportedError(message, stage="import", op=self.op_type, node=self.name, **details)
+
+    def resource_error(self, message: str, **details: Any) -> ResourceError:
+        return ResourceError(message, stage="import", op=self.op_type, node=self.name, **details)
+
+
+AnyNode = TypeVar("AnyNode", bound=SourceNode)
+
+
+class ModuleBuilder:
+    """State of one import: the module so far, and what may still be put into constants."""
+
+    def __init__(self, module: Module) -> None:
+        self.module = module
+        self.function = module.add_function(Function("main"))
+        self._loc: tuple[str, ...] = ()
+        self._names: list[str] = []
+        self._described = 0
+        self._unrolled = 0
+        self._room, self._steps = int(limits.FOLDED), int(limits.FOLDING)
+
+    def emit(
+        self, operator: Operator, *operands: Value | None, types: Sequence[TensorType] | None = None, name: str = ""
+    ) -> tuple[Value, ...]:
+        """Apply ``operator``; at once if every operand is a constant and the result is small.
+
+        Args:
+            types: of the results where they do not follow from the operands.
+            name: to call the result by, instead of the names that the node gives its outputs.
+        """
+        op = Op(operator, operands, types, loc=self._loc, names=[name] if name else self._names)
+        is_known = operands and all(v is None or isinstance(v, Constant) for v in operands)
+        is_small = sum(v.type.elements for v in op.results) <= FOLD_ELEMENTS
+        # Passes read the scales of weights from a DequantizeLinear.
+        if not is_known or not is_small or isinstance(operator, DequantizeLinear):
+            return self.function.insert(op).results
+        size = sum(v.type.elements * v.type.dtype.bytes for v in op.results)
+        if size > self._room or op.work > self._steps:
+            return self.function.insert(op).results
+        self._room, self._steps = self._room - size, self._steps - op.work
+        arrays = op.evaluate([v.array if isinstance(v, Constant) else None for v in operands])
+        pairs = zip(op.results, arrays, strict=True)
+        folded = tuple(self.module.add_constant(value.name, array, value.type) for value, array in pairs)
+        op.erase()
+        return folded
+
+    def emit_one(
+        self, operator: Operator, *operands: Value | None, types: Sequence[TensorType] | None = None, name: str = ""
+    ) -> Value:
+        """Apply an operator of one result."""
+        return self.emit(operator, *operands, types=types, name=name)[0]
+
+    def constant(self, array: np.ndarray, name: str = "constant") -> Constant:
+        """A new constant of the module."""
+        return self.module.add_constant(name, array)
+
+    def described(
+        self, node: SourceNode, shape: Sequence[int], dtype: DType, make: Callable[[], np.ndarray], suffix: str = ""
+    ) -> Constant:
+        """A constant that ``node`` describes without holding it, made once it is known that there is room.
+
+        Raises:
+            ResourceError: all such constants of the model would take more than they may.
+        """
+        type = TensorType(tuple(shape), dtype)
+        size = type.elements * dtype.bytes
+        self._described += size
+        if self._described > limits.DESCRIBED:
+            raise node.resource_error(
+                "the node asks for a constant that is too large",
+                expected=f"at most {limits.DESCRIBED} bytes in all such constants of the model",
+                found=f"{size} bytes for {type}",
+            )
+        return self.constant(make(), f"{node.name}{suffix}")
+
+    def unroll(self, node: SourceNode, steps: int) -> None:
+        """Called by importers that emit the same ops for each step in time.
+
+        Raises:
+            ResourceError: all such nodes of the model take more steps than they may.
+        """
+        self._unrolled += steps
+        if self._unrolled > limits.UNROLLED:
+            raise node.resource_error(
+                "the node takes too many steps in time",
+                expected=f"at most {limits.UNROLLED} in all such nodes of the model",
+                found=steps,
+            )
+
+    def left_for_folding(self, held_bytes: int, held_elements: int) -> tuple[int, int]:
+        """Bytes and steps that passes may put into computing constants, given what the model holds."""
+        return self._room + 8 * held_bytes, self._steps + 8 * held_elements
+
+    def results_of(
+        self, node: AnyNode, handler: Callable[[AnyNode, Any], Results], names: Sequence[str]
+    ) -> list[Value | None]:
+        """What an importer makes of a node.
+
+        Args:
+            handler: the importer, which is given the node and this.
+            names: to call the values by.
+
+        Raises:
+            TilewrightError: of the importer, with the node; ModelError also for whatever else it runs into.
+        """
+        self._loc, self._names = (node.name,), list(names)
+        try:
+            results = handler(node, self)
+        except TilewrightError as error:
+            error.stage = error.stage or "import"
+            error.op = error.op or node.op_type
+            error.node = error.node or node.name
+            raise
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            # Importers trust a node to have the attributes and shapes that the format defines; damaged files do not.
+            message = f"the node is not as {node.FORMAT} defines its operator ({type(error).__name__}: {error})"
+            raise node.model_error(message, hint=node.CHECK) from error
+        return [results] if isinstance(results, Value) else list(results)

@@ -1,0 +1,62 @@
+"""Models of every format to modules; nothing after this knows which format a model came from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from onnx import ModelProto
+
+from tilewright.errors import UsageError
+
+from ...ir.core import Module
+from .ir import families as _families
+from .ir.document import Document
+from .ir.importer import import_document
+from .ir.reader import read_document
+from .onnx.reader import import_onnx
+
+__all__ = ["IR_SUFFIX", "InputShapes", "Model", "ModelProto", "import_model"]
+
+IR_SUFFIX = ".xml"
+"""What the path of a model of Inference Engine IR ends in."""
+
+Model = str | os.PathLike[str] | bytes | ModelProto | Document
+"""The path of a model, the contents of an ONNX model, or a model that is loaded."""
+
+InputShapes = Mapping[str, Sequence[int]]
+
+assert _families.OPSET
+
+
+def import_model(
+    source: Model, input_shapes: InputShapes | None = None, external_data: str | os.PathLike[str] | None = None
+) -> Module:
+    """The network of a model as a module.
+
+    Args:
+        source: the path of an ``.xml`` file, with its ``.bin`` file beside it, is one of Inference Engine IR; every
+            other one is one of ONNX.
+        input_shapes: a full shape for inputs whose dimensions the model leaves open (or to replace).
+        external_data: the folder of the files that an ONNX model keeps tensors in; by default its own.
+
+    Raises:
+        ModelError: the model cannot be read, is damaged, or inconsistent.
+        UnsupportedError: it uses an operator or feature that is not implemented.
+        UsageError: a folder of tensors is given for a model that names none.
+    """
+    if isinstance(source, (bytes, ModelProto)):
+        return import_onnx(source, input_shapes, external_data)
+    if not isinstance(source, Document):
+        if Path(source).suffix.lower() != IR_SUFFIX:
+            return import_onnx(source, input_shapes, external_data)
+        title = Path(source).stem
+        source = read_document(source)
+    else:
+        title = source.name
+    if external_data is not None:
+        raise UsageError("external_data is for ONNX models", hint="Leave it out.")
+    module = import_document(source, input_shapes)
+    module.name = title.encode(errors="replace").decode() or module.name
+    return module

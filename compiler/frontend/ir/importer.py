@@ -1,0 +1,389 @@
+"""IR documents to modules: the door that .xml files come in by.
+
+Importers of layers register here, those of versions 2 to 7 with `legacy`, later ones with `opset`. Shapes are static,
+as for ONNX; half precision is computed in single precision, whatever the file says of ports and inputs.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from typing import TypeVar
+
+import numpy as np
+
+from tilewright import limits
+from tilewright.errors import IRError, ModelError, UnsupportedError, UsageError
+
+from ....ir.core import Constant, Module, Value
+from ....ir.types import DType, TensorType
+from ..builder import ModuleBuilder, Results, SourceNode
+from .document import ELEMENT_TYPES, OPEN, PRECISIONS, Document, Layer, Port, output_name
+
+InputShapes = Mapping[str, Sequence[int]]
+Import = Callable[["IrNode", "IrImporter"], Results]
+ImportFunction = TypeVar("ImportFunction", bound=Import)
+
+OPSET: dict[str, Import] = {}
+"""Importers of layers of version 10 and later, by type."""
+LEGACY: dict[str, Import] = {}
+"""Importers of layers of versions 2 to 7, by type in lower case."""
+
+
+def opset(*types: str) -> Callable[[ImportFunction], ImportFunction]:
+    """Register the importer of these layers of version 10 and later."""
+
+    def register(function: ImportFunction) -> ImportFunction:
+        OPSET.update(dict.fromkeys(types, function))
+        return function
+
+    return register
+
+
+def legacy(*types: str) -> Callable[[ImportFunction], ImportFunction]:
+    """Register the importer of these layers of versions 2 to 7, whose types are the same in any case."""
+
+    def register(function: ImportFunction) -> ImportFunction:
+        LEGACY.update(dict.fromkeys(map(str.lower, types), function))
+        return function
+
+    return register
+
+
+@dataclass(frozen=True)
+class IrNode(SourceNode):
+    """One layer, its inputs already values.
+
+    Attributes:
+        layer: as the document has it.
+        version: of the document.
+    """
+
+    FORMAT = "the IR"
+    CHECK = (
+        "Check that the .xml file is whole, and that nothing but the Model Optimizer or openvino.save_model wrote it."
+    )
+
+    layer: Layer
+    version: int
+
+    @property
+    def opset(self) -> int:
+        """The version of the operator set, such as 8 for ``opset8``; 1 where it is none."""
+        digits = self.layer.version.removeprefix("opset")
+        return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 4 else 1
+
+    def has(self, name: str) -> bool:
+        return name in self.layer.attributes
+
+    def text(self, name: str, default: str | None = None) -> str:
+        """Attribute ``name`` as it stands."""
+        value = self.layer.attributes.get(name, default)
+        if value is None:
+            raise self.model_error(f"attribute {name!r} is missing")
+        return value
+
+    def word(self, name: str, default: str | None = None) -> str:
+        """Attribute ``name`` in lower case, without blanks around it."""
+        return self.text(name, default).strip().lower()
+
+    def int(self, name: str, default: int | None = None) -> int:
+        return self._number(name, None if default is None else str(default))
+
+    def float(self, name: str, default: float | None = None) -> float:
+        return self.floats(name, None if default is None else (default,))[0]
+
+    def bool(self, name: str, default: bool | None = None) -> bool:
+        """Attribute ``name``, which files spell 0 and 1, true and false, or in capitals."""
+        word = self.word(name, None if default is None else str(default))
+        if word not in ("0", "1", "true", "false"):
+            raise self.model_error(f"attribute {name!r} is no truth value", found=repr(word[:60]))
+        return word in ("1", "true")
+
+    def ints(self, name: str, default: Sequence[int] | None = None) -> tuple[int, ...]:
+        """Attribute ``name``, a list of integers with commas or blanks between them."""
+        if default is not None and not self.has(name):
+            return tuple(default)
+        return tuple(self._integer(name, part) for part in self._parts(name))
+
+    def floats(self, name: str, default: Sequence[float] | None = None) -> tuple[float, ...]:
+        """Attribute ``name``, a list of numbers."""
+        if default is not None and not self.has(name):
+            return tuple(default)
+        try:
+            return tuple(float(part) for part in self._parts(name))
+        except ValueError:
+            found = repr(self.text(name)[:60])
+            raise self.model_error(f"attribute {name!r} is no list of numbers", found=found) from None
+
+    def _parts(self, name: str) -> list[str]:
+        return self.text(name).replace(",", " ").split()
+
+    def _number(self, name: str, default: str | None) -> int:
+        return self._integer(name, self.text(name, default))
+
+    def _integer(self, name: str, text: str) -> int:
+        try:
+            value = int(text) if len(text) <= 20 else None
+        except ValueError:
+            value = None
+        if value is None or abs(value) > limits.ATTRIBUTE:
+            raise self.model_error(f"attribute {name!r} is no integer", found=repr(text[:60]))
+        return value
+
+    def output_shape(self, index: int = 0) -> tuple[int, ...]:
+        """The shape that the file gives an output, which extents that a layer does not state may come from."""
+        if index >= len(self.layer.outputs):
+            raise self.model_error(f"output {index} is missing")
+        return self.layer.outputs[index].shape
+
+
+class IrImporter(ModuleBuilder):
+    """State of one import.
+
+    Attributes:
+        document: what is imported.
+        values: by (layer id, port id) of the output.
+    """
+
+    def __init__(self, document: Document, module: Module, input_shapes: InputShapes | None = None) -> None:
+        super().__init__(module)
+        self.document = document
+        self.values: dict[tuple[int, int], Value] = {}
+        self._shapes = dict(input_shapes or {})
+        self._is_as_declared = not self._shapes
+        self._constants: dict[tuple[int, str, int, tuple[int, ...]], Constant] = {}
+        self._held = 0
+
+    def run(self) -> None:
+        """Import every layer.
+
+        Raises:
+            ModelError: the document is inconsistent.
+            UnsupportedError: it uses a layer or a feature that is not implemented.
+        """
+        inputs = [layer.name for layer in self.document.inputs()]
+        unknown = next((name for name in self._shapes if name not in inputs), None)
+        if unknown is not None:
+            raise ModelError(
+                "a shape was given for an input that the model does not have",
+                stage="import",
+                expected=", ".join(inputs) or "no inputs",
+                found=unknown,
+            )
+        sources = self.document.sources()
+        for layer in sorted_layers(self.document):
+            self._import_layer(layer, sources)
+        outputs = self.document.outputs()
+        if not outputs:
+            raise ModelError("the network has no outputs", stage="import")
+        values = [self.values[layer.id, port.id] for layer, port in outputs]
+        self.function.set_results(values, _unique([output_name(layer, port) for layer, port in outputs]))
+        self.module.drop_unused_constants()
+        self.module.folding = self.left_for_folding(self._held, self._held // 4)
+
+    def array(self, node: IrNode, name: str, shape: Sequence[int]) -> Constant:
+        """A blob of a layer as a constant; half precision becomes single precision.
+
+        Raises:
+            ModelError: there is none of this name, or it does not fill the shape.
+        """
+        blob = node.layer.blobs.get(name)
+        if blob is None:
+            raise node.model_error(
+                f"the layer has no {name!r}", expected=name, found=", ".join(node.layer.blobs) or "none"
+            )
+        type = TensorType(tuple(shape), DType.of(_computed(blob.dtype)))
+        if blob.size != type.elements:
+            raise node.model_error(
+                f"the {name} do not fill their shape", expected=f"{type.elements} for {type}", found=blob.size
+            )
+        key = blob.__array_interface__["data"][0], blob.dtype.str, blob.size, tuple(shape)
+        known = self._constants.get(key)
+        if known is None:
+            self._held += type.elements * type.dtype.bytes
+            most = limits.DESCRIBED + 8 * self.document.weights.size
+            if self._held > most:
+                raise node.resource_error(
+                    "the layers ask for more constants than the .bin file holds",
+                    expected=f"at most {most} bytes",
+                    found=self._held,
+                )
+            array = np.array(blob, _computed(blob.dtype)).reshape(tuple(shape))
+            if type.dtype is DType.BOOL:
+                array = array.view(np.uint8) != 0
+            array.flags.writeable = False
+            known = self._constants[key] = self.constant(array, node.name)
+        return known
+
+    def parameter(self, layer: Layer) -> Value:
+        """The input of the network that a layer stands for."""
+        declared = layer.outputs[0].shape if layer.outputs else ()
+        shape = self._shapes.get(layer.name)
+        if shape is None:
+            if OPEN in declared:
+                shown = ", ".join("?" if extent == OPEN else str(extent) for extent in declared)
+                example = ",".join(str(max(extent, 1)) for extent in declared)
+                raise ModelError(
+                    f"input {layer.name!r} has an open shape [{shown}]",
+                    stage="import",
+                    hint=f"Fix it with --input-shape {layer.name}={example} "
+                    f"(input_shapes={{{layer.name!r}: [{example}]}} in Python).",
+                )
+            shape = declared
+        elif not all(isinstance(extent, Integral) and extent > 0 for extent in shape):
+            raise UsageError(f"wrong shape for input {layer.name!r}", expected="whole numbers", found=f"{shape!r:.60}")
+        elif len(shape) != len(declared):
+            raise ModelError(
+                f"the given shape does not fit input {layer.name!r}",
+                stage="import",
+                expected=f"{len(declared)} dimensions, as in {list(declared)}",
+                found=list(shape),
+            )
+        try:
+            type = TensorType(tuple(int(extent) for extent in shape), self._dtype(layer))
+        except IRError as error:
+            error.stage, error.message = "import", f"input {layer.name!r}: {error.message}"
+            raise
+        return self.function.add_parameter(layer.name, type)
+
+    def _dtype(self, layer: Layer) -> DType:
+        text = layer.attributes.get("element_type", "").lower()
+        precision = ELEMENT_TYPES.get(text, text.upper()) or (layer.outputs[0].precision if layer.outputs else "")
+        return element_type(precision or "FP32", layer)
+
+    def _import_layer(self, layer: Layer, sources: Mapping[tuple[int, int], tuple[int, int]]) -> None:
+        kind = layer.type.lower() if self.document.is_legacy else layer.type
+        inputs = tuple(self._source(layer, port, sources) for port in layer.inputs)
+        if kind == "Result":
+            return
+        if kind in ("input", "Parameter"):
+            results: list[Value | None] = [self.parameter(layer)]
+        else:
+            handler = (LEGACY if self.document.is_legacy else OPSET).get(kind)
+            if handler is None:
+                where = layer.version or f"IR version {self.document.version}"
+                raise UnsupportedError(
+                    f"layer type {layer.type!r} ({where}) is not supported",
+                    stage="import",
+                    node=layer.name,
+                    hint="`tilewright inspect --supported-ops` lists what is.",
+                )
+            node = IrNode(layer.type, layer.name, inputs, layer, self.document.version)
+            results = self.results_of(node, handler, [output_name(layer, port) for port in layer.outputs])
+        read = set(sources.values()) | {(owner.id, port.id) for owner, port in self.document.outputs()}
+        for index, port in enumerate(layer.outputs):
+            value = results[index] if index < len(results) else None
+            if value is None:
+                if (layer.id, port.id) in read:
+                    raise UnsupportedError(
+                        f"output {index} is not supported", stage="import", op=layer.type, node=layer.name
+                    )
+                continue
+            self._check_shape(layer, port, value)
+            self.values[layer.id, port.id] = value
+
+    def _source(self, layer: Layer, port: Port, sources: Mapping[tuple[int, int], tuple[int, int]]) -> Value:
+        source = sources.get((layer.id, port.id))
+        if source is None or source not in self.values:
+            raise ModelError(
+                f"input port {port.id} is not connected to any edge", stage="import", op=layer.type, node=layer.name
+            )
+        return self.values[source]
+
+    def _check_shape(self, layer: Layer, port: Port, value: Value) -> None:
+        """A file states every shape; where they differ from what layers compute, one of both is wrong."""
+        shape = value.type.shape
+        fits = len(shape) == len(port.shape) and all(
+            wanted in (OPEN, extent) for wanted, extent in zip(port.shape, shape, strict=True)
+        )
+        if self._is_as_declared and not fits:
+            raise ModelError(
+                "mismatch of dimensions: the layer computes another shape than the file says",
+                stage="import",
+                op=layer.type,
+                node=layer.name,
+                expected=list(port.shape),
+                found=list(shape),
+            )
+
+
+@np.errstate(all="ignore")
+def import_document(document: Document, input_shapes: InputShapes | None = None) -> Module:
+    """The network of a document as a module, whose inputs and outputs are called after layers.
+
+    Args:
+        input_shapes: a full shape for inputs, by the names of their layers.
+
+    Raises:
+        ModelError: the document is inconsistent.
+        UnsupportedError: it uses a layer or a feature that is not implemented.
+    """
+    module = Module(document.name or "network")
+    module.metadata = {"ir_version": str(document.version), "sha256": document.digest}
+    IrImporter(document, module, input_shapes).run()
+    return module
+
+
+def element_type(precision: str, layer: Layer) -> DType:
+    """What elements of a precision are computed as.
+
+    Raises:
+        UnsupportedError: there is nothing for it.
+    """
+    found = PRECISIONS.get(precision.upper())
+    if found is None:
+        raise UnsupportedError(
+            f"precision {precision!r} is not supported",
+            stage="import",
+            op=layer.type,
+            node=layer.name,
+            expected=", ".join(PRECISIONS),
+        )
+    return DType.of(_computed(np.dtype(found)))
+
+
+def sorted_layers(document: Document) -> list[Layer]:
+    """Layers in an order in which each comes after those that it reads, otherwise in that of the document.
+
+    Raises:
+        ModelError: the graph has a cycle.
+    """
+    position = {layer_id: index for index, layer_id in enumerate(document.layers)}
+    ids = list(document.layers)
+    before: dict[int, set[int]] = {layer_id: set() for layer_id in ids}
+    after: dict[int, set[int]] = {layer_id: set() for layer_id in ids}
+    for edge in document.edges:
+        before[edge.target[0]].add(edge.source[0])
+        after[edge.source[0]].add(edge.target[0])
+    waiting = {layer_id: len(before[layer_id]) for layer_id in ids}
+    ready = [position[layer_id] for layer_id in ids if not waiting[layer_id]]
+    heapq.heapify(ready)
+    order: list[Layer] = []
+    while ready:
+        layer_id = ids[heapq.heappop(ready)]
+        order.append(document.layers[layer_id])
+        for reader in after[layer_id]:
+            waiting[reader] -= 1
+            if not waiting[reader]:
+                heapq.heappush(ready, position[reader])
+    if len(order) < len(ids):
+        stuck = [document.layers[layer_id].name for layer_id in ids if waiting[layer_id]]
+        raise ModelError("the graph has a cycle", stage="import", found=f"layers {', '.join(map(repr, stuck[:4]))}")
+    return order
+
+
+def _computed(dtype: np.dtype) -> np.dtype:
+    return np.dtype(np.float32) if dtype == np.float16 else dtype
+
+
+def _unique(names: list[str]) -> list[str]:
+    """The names, with a number where one comes again."""
+    seen: dict[str, int] = {}
+    result: list[str] = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        result.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
+    return result
