@@ -126,13 +126,13 @@ class Runner:
             for executor, stage in self.stages:
                 buffers.check_abandoned()
                 executor.run(stage, buffers)
-            return {spec.name: array for spec, array in zip(self.outputs, buffers.outputs, strict=True)}
+            return self._outputs_in(buffers)
         finally:
             self._release(buffers)
 
     @resources("run")
-    def timed(self, inputs: list[np.ndarray], abandoned: Asked | None = None) -> list[StepTime]:
-        """The time of each step.
+    def timed(self, inputs: list[np.ndarray], abandoned: Asked | None = None) -> tuple[Outputs, list[StepTime]]:
+        """The outputs, as of `run`, and the time of each step.
 
         Raises:
             ResourceError, Abandoned, TilewrightError: as for `run`.
@@ -144,6 +144,9 @@ class Runner:
             for executor, stage in self.stages:
                 buffers.check_abandoned()
                 times += executor.timed(stage, buffers)
-            return times
+            return self._outputs_in(buffers), times
         finally:
             self._release(buffers)
+
+    def _outputs_in(self, buffers: Buffers) -> Outputs:
+        return {spec.name: array for spec, array in zip(self.outputs, buffers.outputs, strict=True)}

@@ -187,6 +187,16 @@ class Session:
         self._check_open()
         return self._compute(partial(self._runner.run, check_inputs(inputs, self.inputs, copy=False)))
 
+    @resources("run")
+    def run_timed(self, inputs: Mapping[str, np.ndarray]) -> tuple[Outputs, list[StepTime]]:
+        """As `run`, with the time of each step of this run, in order of execution.
+
+        Raises:
+            InputError, ResourceError, UsageError: as for `run`.
+        """
+        self._check_open()
+        return self._compute(partial(self._runner.timed, check_inputs(inputs, self.inputs, copy=False)))
+
     def _compute(self, compute: Callable[[Asked | None], Result]) -> Result:
         """Compute where Ctrl-C can be heard, if that may take long; signals come to the main thread."""
         if not self._may_be_long or threading.current_thread() is not threading.main_thread():
@@ -240,7 +250,7 @@ class Session:
             start = perf_counter()
             self._compute(run)
             whole.append((perf_counter() - start) * 1e3)
-            steps.append(self._compute(timed))
+            steps.append(self._compute(timed)[1])
         return Profile(self.engine, rounds, float(np.median(whole)), combine(steps))
 
     def _sample_inputs(self) -> dict[str, np.ndarray]:

@@ -1,0 +1,13 @@
+"""The Inference Engine API: networks from IR files, plugins for devices, requests.
+
+The classes are those of release 2018 R3; what later releases added is there as well, and what they spell differently is
+accepted in both ways.
+"""
+
+from __future__ import annotations
+
+from .execution.executable_network import ExecutableNetwork
+from .execution.request import InferRequest
+from .status import StatusCode, WaitMode
+
+__all__ = ["ExecutableNetwork", "InferRequest", "StatusCode", "WaitMode"]

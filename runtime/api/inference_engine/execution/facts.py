@@ -1,0 +1,77 @@
+"""What a loaded network knows of the network that it was made from, as files of exported networks keep it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+
+from tilewright.limits import ELEMENTS, RANK, STEPS
+
+from ....artifact.json_dataclasses import AtMost, Bounds, OneOf
+from ..precisions import DTYPES
+
+_Shape = Annotated[tuple[Annotated[int, Bounds(0, ELEMENTS)], ...], AtMost(RANK)]
+_Position = Annotated[int, Bounds(0, STEPS)]
+
+
+@dataclass(frozen=True)
+class BlobFacts:
+    """An input or an output.
+
+    Attributes:
+        name: as programs know it.
+        tensor: as the artifact calls it.
+        shape: of the array that programs see.
+        precision: of its elements.
+        layout: such as ``NCHW``; an input ``NHWC`` has its channels last.
+    """
+
+    name: str
+    tensor: str
+    shape: _Shape
+    precision: Annotated[str, OneOf(DTYPES)]
+    layout: str
+
+    @property
+    def dtype(self) -> np.dtype:
+        return DTYPES[self.precision]
+
+
+@dataclass(frozen=True)
+class LayerFacts:
+    """A layer of the network.
+
+    Attributes:
+        type: as the network has it, such as ``Convolution``.
+        device: where it runs.
+        affinity: the device that it was given to; empty where nobody gave it to one.
+        subgraph: the number of its subgraph, from 1; 0 outside ``HETERO``.
+    """
+
+    name: str
+    type: str
+    device: str
+    affinity: str = ""
+    subgraph: _Position = 0
+
+
+@dataclass(frozen=True)
+class NetworkFacts:
+    """A network as it was loaded.
+
+    Attributes:
+        device: as the program named it.
+        inputs, outputs, layers: in their order.
+        batch: how many items it computes at once, 0 where its inputs have no such extent.
+        is_dynamic: whether the artifact computes one item, and runs once for each.
+    """
+
+    name: str
+    device: str
+    inputs: Annotated[tuple[BlobFacts, ...], AtMost(1 << 16)]
+    outputs: Annotated[tuple[BlobFacts, ...], AtMost(1 << 16)]
+    layers: Annotated[tuple[LayerFacts, ...], AtMost(1 << 20)]
+    batch: Annotated[int, Bounds(0, ELEMENTS)]
+    is_dynamic: bool = False

@@ -1,0 +1,177 @@
+"""A network ready to run, and the queue in which its requests are computed."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from ....artifact.artifact import Artifact
+from ....profile import StepTime
+from ....request import Outputs, Request, RequestQueue
+from ....session import Session
+from ....waiting import Latch, Waiters
+from ...network import open_session
+from ..devices.configuration import Configuration
+from ..errors import InferenceEngineError
+from ..status import StatusCode
+from .facts import BlobFacts, NetworkFacts
+from .performance import Counters
+
+_EVERYBODY = 2**20
+"""Requests that may wait in the queue that exclusive networks share."""
+
+_computing = threading.local()
+
+
+class Job(Request):
+    """One inference of a request.
+
+    Args:
+        work: computes the outputs.
+        finished: called with this when it has ended, and not in a process that is forked off.
+
+    Attributes:
+        returned: open when `finished` has returned as well.
+        thread: the identifier of the thread that calls it.
+    """
+
+    def __init__(self, queue: RequestQueue, work: Callable[[], Outputs], finished: Callable[[Job], object]) -> None:
+        super().__init__([], self._finished)
+        self._queue = queue
+        self._work: Callable[[], Outputs] | None = work
+        self._then = finished
+        self.returned = Latch()
+        self.thread: int | None = None
+
+    def execute(self, run: Callable[[list[np.ndarray]], Outputs]) -> None:
+        work, self._work = self._work, None
+        _computing.queue = self._queue
+        try:
+            super().execute(lambda _: work() if work is not None else {})
+        finally:
+            _computing.queue = None
+
+    def _finished(self, _: Request) -> None:
+        self.thread = threading.get_ident()
+        try:
+            self._then(self)
+        finally:
+            self.thread = None
+            self.returned.open()
+
+    def leave_behind(self) -> None:
+        super().leave_behind()
+        self.returned.open()
+
+    def check_can_end(self, workers: int) -> None:
+        """Refuse to wait for this where the thread that waits is the one that would have to compute it.
+
+        Raises:
+            InferenceEngineError: it is.
+        """
+        if workers == 1 and not self.done() and getattr(_computing, "queue", None) is self._queue:
+            raise InferenceEngineError(
+                "a completion callback waits for a request that is computed after it has returned",
+                StatusCode.REQUEST_BUSY,
+                hint="Start the request in the callback, and wait for it elsewhere.",
+            )
+
+
+class LoadedNetwork:
+    """A network, its session, and the queue in which its requests are computed in the order of their start.
+
+    Args:
+        engine: what computes it.
+        requests: how many there are.
+
+    Attributes:
+        facts: what it is.
+        changed: woken whenever a request has ended.
+        counters: the times of the steps, for each request.
+    """
+
+    def __init__(
+        self, facts: NetworkFacts, artifact: Artifact, engine: str, configuration: Configuration, requests: int
+    ) -> None:
+        self.facts = facts
+        self.artifact = artifact
+        self.configuration = configuration
+        self.workers = configuration.streams
+        self.session: Session = open_session(artifact, engine)
+        self.changed = Waiters()
+        self.counters = [Counters() for _ in range(requests)]
+        self._is_timed = configuration.is_on("PERF_COUNT")
+        self._dtypes = {spec.name: spec.numpy for spec in self.session.inputs}
+        if configuration.is_exclusive:
+            self.workers, self.queue = 1, _shared_queue()
+        else:
+            self.queue = RequestQueue(_by_themselves, self.workers, requests)
+            # A network that is forgotten does what it was asked to; a worker itself may be what collects it.
+            weakref.finalize(self, self.queue.end).atexit = False
+
+    @property
+    def most_items(self) -> int:
+        """How many items `set_batch` may choose."""
+        return min(self.facts.batch, self.configuration.limit("DYN_BATCH_LIMIT") or self.facts.batch)
+
+    def arrays(self, blobs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Copies of blobs by tensor, as the network takes them."""
+        return {
+            each.tensor: channels_first(blobs[each.name], each).astype(self._dtypes[each.tensor], order="C")
+            for each in self.facts.inputs
+        }
+
+    def compute(self, arrays: Mapping[str, np.ndarray], items: int) -> tuple[dict[str, np.ndarray], list[StepTime]]:
+        """The outputs by the names that programs know, and the times of the steps.
+
+        Args:
+            items: how many of the batch; outputs of the others are zeros.
+
+        Raises:
+            TilewrightError: as for `Session.run`.
+        """
+        if not self.facts.is_dynamic:
+            outputs, times = self._run(arrays)
+            return {
+                each.name: outputs[each.tensor].astype(each.dtype, copy=False) for each in self.facts.outputs
+            }, times
+        found = {each.name: np.zeros(each.shape, each.dtype) for each in self.facts.outputs}
+        times: list[StepTime] = []
+        for item in range(items):
+            part = {name: self._item(name, array, item) for name, array in arrays.items()}
+            outputs, measured = self._run(part)
+            times += measured
+            for each in self.facts.outputs:
+                rows = each.shape[0] // self.facts.batch
+                found[each.name][item * rows : (item + 1) * rows] = outputs[each.tensor]
+        return found, times
+
+    def _item(self, name: str, array: np.ndarray, item: int) -> np.ndarray:
+        """One item of an input that has a batch; else the whole input."""
+        expected = next(spec for spec in self.session.inputs if spec.name == name)
+        return array if array.shape == expected.shape else array[item : item + 1]
+
+    def _run(self, arrays: Mapping[str, np.ndarray]) -> tuple[Outputs, list[StepTime]]:
+        return self.session.run_timed(arrays) if self._is_timed else (self.session.run(arrays), [])
+
+
+def channels_first(array: np.ndarray, facts: BlobFacts) -> np.ndarray:
+    """An input in the order of dimensions that the network has."""
+    return np.moveaxis(array, -1, 1) if facts.layout in ("NHWC", "NDHWC") else array
+
+
+def _by_themselves(inputs: list[np.ndarray]) -> Outputs:
+    raise AssertionError("jobs compute by themselves")
+
+
+_shared: list[RequestQueue] = []
+
+
+def _shared_queue() -> RequestQueue:
+    """The queue of all exclusive networks of this process; it has no thread before the first request."""
+    if not _shared:
+        _shared.append(RequestQueue(_by_themselves, 1, _EVERYBODY))
+    return _shared[0]

@@ -1,0 +1,87 @@
+"""How long each layer of a network took: what ``get_perf_counts`` tells."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+from ....profile import StepTime
+from .facts import LayerFacts, NetworkFacts
+
+EXECUTED, NOT_RUN, OPTIMIZED_OUT = "EXECUTED", "NOT_RUN", "OPTIMIZED_OUT"
+
+_ENDS = ("input", "parameter", "output", "result")
+"""Types of layers that stand for what goes in and comes out, and compute nothing."""
+
+_DIGEST = re.compile(r"_[0-9a-f]{12,16}$")
+"""What the names of kernels end in."""
+
+Count = dict[str, "str | int"]
+
+
+class Counters:
+    """The times of the steps of a network over all runs of one request.
+
+    Attributes:
+        runs: how many.
+        steps: the steps of one run, in order of execution.
+        milliseconds: of each, all runs together.
+    """
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.steps: list[StepTime] = []
+        self.milliseconds: list[float] = []
+
+    def add(self, times: Sequence[StepTime], items: int) -> None:
+        """Count one run, in which every step was executed for so many items, one item after the other."""
+        length = len(times) // items
+        if not self.steps:
+            self.steps = list(times[:length])
+            self.milliseconds = [0.0] * length
+        for index, time in enumerate(times):
+            self.milliseconds[index % length] += time.milliseconds
+        self.runs += 1
+
+
+def performance(facts: NetworkFacts, counters: Sequence[Counters]) -> dict[str, Count]:
+    """Averages over all runs by layer, in the order of names.
+
+    The time of a step belongs to the first of the layers that it stands for. The others of them are ``NOT_RUN``, and
+    layers that no step is left of are ``OPTIMIZED_OUT``. A step that stands for no layer has an entry of its own.
+    """
+    with_runs = [each for each in counters if each.runs]
+    runs = sum(each.runs for each in with_runs)
+    layers = {layer.name: layer for layer in facts.layers}
+    steps = with_runs[0].steps if with_runs else []
+    fused: set[str] = set()
+    found: dict[str, Count] = {}
+    for index, step in enumerate(steps):
+        known = [name for name in step.step.loc if name in layers]
+        name = known[0] if known else step.step.name
+        fused.update(known[1:])
+        microseconds = math.ceil(sum(each.milliseconds[index] for each in with_runs) / runs * 1000)
+        layer = layers.get(name)
+        entry = found.setdefault(_key(layer, name), _count(layer.type if layer else step.step.op, EXECUTED, index))
+        entry["exec_type"] = _DIGEST.sub("", step.kernel) or "ref_any"
+        entry["real_time"] = entry["cpu_time"] = int(entry["real_time"]) + microseconds
+    for layer in facts.layers:
+        is_left = not steps or layer.name in fused or layer.type.lower() in _ENDS
+        found.setdefault(_key(layer, layer.name), _count(layer.type, NOT_RUN if is_left else OPTIMIZED_OUT, len(steps)))
+    return dict(sorted(found.items()))
+
+
+def _key(layer: LayerFacts | None, name: str) -> str:
+    return f"subgraph{layer.subgraph}: {name}" if layer is not None and layer.subgraph else name
+
+
+def _count(layer_type: str, status: str, index: int) -> Count:
+    return {
+        "exec_type": "undef",
+        "real_time": 0,
+        "cpu_time": 0,
+        "status": status,
+        "layer_type": layer_type,
+        "execution_index": index,
+    }
