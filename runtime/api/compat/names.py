@@ -18,6 +18,16 @@ BOUND = {
     "openvino.inference_engine": "inference_engine",
     "inference_engine": "inference_engine",
     "kp": "kp",
+    "kp.KPBaseClass": "kp.value_base",
+    "kp.KPBaseClass.ValueBase": "kp.value_base",
+    "kp.KPConstant": "kp.constants",
+    "kp.KPEnum": "kp.enums",
+    "kp.KPException": "kp.exceptions",
+    "kp.KPValue": "kp.values",
+    "kp.Legacy": "kp",
+    "kp.Legacy.V1": "kp",
+    "kp.Legacy.V1.KPValue": "kp.values",
+    "kp.v1": "kp",
 }
 """Module as programs know it: module below `API`. A package that is not there is an API yet to be implemented."""
 

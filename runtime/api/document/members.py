@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
 from types import ModuleType
 from typing import Protocol
 
@@ -24,10 +25,14 @@ def sections(module: ModuleType, documented: set[int]) -> Iterator[str]:
     for name, each in functions.items():
         yield f"### `{name}{signature(each)}`\n\n{markdown(each.__doc__)}"
     if constants:
-        table = Table([Column("name", "constant"), Column("value", "value")])
-        for name, value in constants.items():
-            table.add(name=f"`{name}`", value=f"`{value!r}`")
-        yield table.markdown().rstrip()
+        yield _constants("constant", {name: repr(value) for name, value in constants.items()})
+
+
+def _constants(title: str, values: Mapping[str, str]) -> str:
+    table = Table([Column("name", title), Column("value", "value")])
+    for name, value in values.items():
+        table.add(name=f"`{name}`", value=f"`{value}`")
+    return table.markdown().rstrip()
 
 
 def _class(name: str, cls: type, others: Mapping[str, type], functions: Mapping[str, object]) -> Iterator[str]:
@@ -44,6 +49,8 @@ def _class(name: str, cls: type, others: Mapping[str, type], functions: Mapping[
     bases = [f"`{base}`" for base, each in others.items() if each is not cls and issubclass(cls, each)]
     if bases:
         parts.append(f"With all of {', '.join(bases)}.")
+    if issubclass(cls, Enum):
+        parts.append(_constants("member", {each: str(value.value) for each, value in cls.__members__.items()}))
     constructor = _own(cls, others).get("__init__")
     if constructor is not None and constructor.__doc__:
         parts.append(markdown(constructor.__doc__))

@@ -36,6 +36,7 @@ class Page:
 _APIS = {
     "accelerator": Page("Accelerator API", ("accelerator",), (flags, information), ("network",)),
     "classify": Page("Classification application", ("classify", "pynq", "pynq.pmbus"), (options,), ("network",)),
+    "kp": Page("kp API", ("kp", "kp.value_base")),
     "simulator": Page(
         "Simulator API",
         ("simulator", "simulator.api", "simulator.schema", "simulator.schema.base"),

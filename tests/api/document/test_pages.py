@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from enum import IntEnum
 from pathlib import Path
 from types import ModuleType
 
@@ -174,6 +175,18 @@ def test_functions_and_constants_are_shown() -> None:
         "### `function(paths: list[str], *, strict: bool = False) -> dict[str, int]`\n\nReads.\n\n"
         "| constant | value |\n|:--|:--|\n| `LIMIT` | `3` |\n| `NAMES` | `('a\\|b',)` |"
     )
+
+
+def test_the_members_of_an_enumeration_are_shown() -> None:
+    class Colour(IntEnum):
+        """A colour."""
+
+        RED = 1
+        CRIMSON = 1
+        BLUE = 2
+
+    table = "| member | value |\n|:--|:--|\n| `RED` | `1` |\n| `CRIMSON` | `1` |\n| `BLUE` | `2` |"
+    assert made_of(Colour=Colour) == f"### class `Colour`\n\nA colour.\n\n{table}"
 
 
 def test_a_function_that_is_a_method_too_is_told_once() -> None:

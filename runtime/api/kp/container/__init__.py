@@ -1,0 +1,1 @@
+"""Containers of models: the file that devices of the kp API load."""

@@ -1,0 +1,240 @@
+"""The attributes of values: each declared once, with its type, its default and how JSON shows it."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import fields
+from numbers import Real
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from .exceptions import MemberTypeError, MemberValueError
+from .named_enum import NamedIntEnum
+from .value_base import ValueRepresentBase
+
+T = TypeVar("T")
+E = TypeVar("E", bound=NamedIntEnum)
+V = TypeVar("V", bound=ValueRepresentBase)
+
+LARGEST = 2**32 - 1
+"""Of the integers that the API's structures hold."""
+
+
+class Refusal(Exception):
+    """An attribute cannot be what it is set to; the text says what it takes.
+
+    Attributes:
+        is_type: whether it is of the wrong type, rather than out of range.
+    """
+
+    def __init__(self, expected: str, *, is_type: bool = True) -> None:
+        super().__init__(expected)
+        self.is_type = is_type
+
+
+class Member(Generic[T]):
+    """An attribute that is checked whenever it is set; the field of a dataclass.
+
+    Args:
+        default: what the constructor takes for it; without one it must be given.
+        read: makes of what is given the value of the attribute.
+        show: makes of that what JSON knows.
+
+    Raises:
+        MemberTypeError, MemberValueError: when it is set to what it cannot be.
+    """
+
+    def __init__(self, read: Callable[[Any], T], show: Callable[[T], object], *default: object) -> None:
+        self._read = read
+        self._show = show
+        self._default = default
+        self._name = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: object, owner: type | None = None) -> T:
+        if instance is not None:
+            return vars(instance)[self._name]
+        if not self._default:
+            raise AttributeError(self._name)
+        default: Any = self._default[0]
+        return default
+
+    def __set__(self, instance: object, value: T) -> None:
+        try:
+            vars(instance)[self._name] = self._read(value)
+        except Refusal as refusal:
+            kind = MemberTypeError if refusal.is_type else MemberValueError
+            what = "has the wrong type" if refusal.is_type else "is out of range"
+            found = f"{type(value).__name__} {value!r:.60}" if refusal.is_type else f"{value!r:.60}"
+            name = f"{type(instance).__name__}.{self._name}"
+            raise kind(f"{name} {what}", expected=str(refusal), found=found) from None
+
+    def shown(self, instance: object) -> object:
+        """The attribute of an instance as JSON knows it."""
+        return self._show(vars(instance)[self._name])
+
+
+class Value(ValueRepresentBase):
+    """A value whose attributes are the members that its class declares."""
+
+    def get_member_variable_dict(self) -> dict:
+        """The attributes as JSON knows them: enumerations by name, lists of values by index, arrays as text."""
+        return {each.name: self._shown(each.name) for each in fields(type(self))}  # pyright: ignore[reportArgumentType]
+
+    def _shown(self, name: str) -> object:
+        for base in type(self).__mro__:
+            member = vars(base).get(name)
+            if isinstance(member, Member):
+                return member.shown(self)
+        raise AttributeError(name)
+
+
+def _same(value: object) -> object:
+    return value
+
+
+def _hexadecimal(value: int) -> str:
+    return f"0x{value:X}"
+
+
+def integer(*default: int, low: int = 0, high: int = LARGEST, is_hexadecimal: bool = False) -> Member[int]:
+    """An integer from ``low`` to ``high``, which JSON may have as text in hexadecimal digits."""
+
+    def read(value: Any) -> int:
+        try:
+            number = operator.index(value)
+        except TypeError:
+            raise Refusal("int") from None
+        if not low <= number <= high:
+            raise Refusal(f"{low} to {high}", is_type=False)
+        return number
+
+    return Member(read, _hexadecimal if is_hexadecimal else _same, *default)
+
+
+def signed(*default: int) -> Member[int]:
+    """An integer of 32 bits that may be negative."""
+    return integer(*default, low=-(2**31), high=2**31 - 1)
+
+
+def number(*default: float) -> Member[float]:
+    """A number in floating point."""
+
+    def read(value: Any) -> float:
+        if not isinstance(value, (Real, np.number)) or isinstance(value, (bool, np.complexfloating)):
+            raise Refusal("float")
+        return float(value)
+
+    return Member(read, _same, *default)
+
+
+def flag(*default: bool) -> Member[bool]:
+    """True or False, or 1 or 0."""
+
+    def read(value: Any) -> bool:
+        if not isinstance(value, (bool, np.bool_, int, np.integer)) or value not in (0, 1):
+            raise Refusal("bool")
+        return bool(value)
+
+    return Member(read, _same, *default)
+
+
+def text(*default: str) -> Member[str]:
+    """Text."""
+
+    def read(value: Any) -> str:
+        if not isinstance(value, str):
+            raise Refusal("str")
+        return value
+
+    return Member(read, _same, *default)
+
+
+def enumeration(default: E) -> Member[E]:
+    """A member of the enumeration that ``default`` is of, or its number."""
+    kind = type(default)
+
+    def read(value: Any) -> E:
+        try:
+            return value if isinstance(value, kind) else kind(operator.index(value))
+        except TypeError:
+            raise Refusal(kind.__name__) from None
+        except ValueError:
+            raise Refusal(f"a number of {kind.__name__}", is_type=False) from None
+
+    return Member(read, str, default)
+
+
+def content(*default: bytes) -> Member[bytes]:
+    """Bytes, which JSON has the number of."""
+
+    def read(value: Any) -> bytes:
+        if not isinstance(value, (bytes, bytearray, memoryview)):
+            raise Refusal("bytes")
+        return bytes(value)
+
+    return Member(read, len, *default)
+
+
+def lines(array: np.ndarray) -> list[str]:
+    """NumPy's text of an array."""
+    return str(array).split("\n")
+
+
+def array() -> Member[np.ndarray]:
+    """An array, by default an empty one, which JSON has NumPy's text of, line by line."""
+
+    def read(value: Any) -> np.ndarray:
+        if value is None:
+            return np.array([])
+        if not isinstance(value, np.ndarray):
+            raise Refusal("numpy.ndarray")
+        return value
+
+    return Member(read, lines, None)
+
+
+def item(kind: type[V]) -> Member[V]:
+    """A value of a class, by default a new one for each instance."""
+    default = kind()
+
+    def read(value: Any) -> V:
+        if not isinstance(value, kind):
+            raise Refusal(kind.__name__)
+        return kind() if value is default else value
+
+    return Member(read, lambda value: value.get_member_variable_dict(), default)
+
+
+def items(kind: type[V]) -> Member[list[V]]:
+    """A list of values of a class, by default a new one for each instance; JSON has them by index."""
+
+    def read(value: Any) -> list[V]:
+        if not isinstance(value, (list, tuple)) or not all(isinstance(each, kind) for each in value):
+            raise Refusal(f"list of {kind.__name__}")
+        return list(value)
+
+    return Member(read, by_index, ())
+
+
+def by_index(values: list[V]) -> dict[str, object]:
+    """A list of values as JSON has it."""
+    return {str(index): each.get_member_variable_dict() for index, each in enumerate(values)}
+
+
+def integers() -> Member[list[int]]:
+    """A list of integers, by default a new one for each instance."""
+
+    def read(value: Any) -> list[int]:
+        try:
+            if isinstance(value, (list, tuple, np.ndarray)):
+                return [operator.index(each) for each in value]
+        except TypeError:
+            pass
+        raise Refusal("list of int")
+
+    return Member(read, _same, ())
