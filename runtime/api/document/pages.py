@@ -36,7 +36,9 @@ class Page:
 _APIS = {
     "accelerator": Page("Accelerator API", ("accelerator",), (flags, information), ("network",)),
     "classify": Page("Classification application", ("classify", "pynq", "pynq.pmbus"), (options,), ("network",)),
-    "kp": Page("kp API", ("kp", "kp.value_base")),
+    "kp": Page(
+        "kp API", ("kp", *(f"kp.{name}" for name in ("value_base", "constants", "enums", "exceptions", "values")))
+    ),
     "simulator": Page(
         "Simulator API",
         ("simulator", "simulator.api", "simulator.schema", "simulator.schema.base"),
