@@ -93,7 +93,8 @@ def test_options_of_wrong_types(options: dict[str, object], message: str) -> Non
 
 def test_models_of_wrong_types(tmp_path: Path) -> None:
     expected = (
-        r"option 'model' has the wrong type; expected str \| os.PathLike\[str\] \| bytes \| ModelProto \| Document, found int 5"
+        r"option 'model' has the wrong type; "
+        r"expected str \| os.PathLike\[str\] \| bytes \| ModelProto \| Document, found int 5"
     )
     with pytest.raises(UsageError, match=expected):
         call(5)
