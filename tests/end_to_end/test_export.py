@@ -11,6 +11,7 @@ import onnx
 import onnx.helper
 import onnxruntime
 import pytest
+from exact_onnxruntime import qdq_session
 from network_files import partly_quantized_model, write_model
 
 import tilewright
@@ -35,11 +36,9 @@ def results(model: Path, engine: str, calibration: np.ndarray | None = None) -> 
 
 
 def in_onnxruntime(model: Path, form: str = "") -> np.ndarray:
-    options = onnxruntime.SessionOptions()
-    if form == "qdq":
-        # Without VNNI instructions its kernels for this form saturate sums of two products, unless told not to.
-        options.add_session_config_entry("session.x64quantprecision", "1")
-    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    is_qdq = form == "qdq"
+    providers = ["CPUExecutionProvider"]
+    session = qdq_session(model) if is_qdq else onnxruntime.InferenceSession(str(model), providers=providers)
     (found,) = session.run(["probabilities"], {"image": IMAGE})
     return np.asarray(found)
 

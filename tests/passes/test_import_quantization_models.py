@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
+from exact_onnxruntime import qdq_session
 
 from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.ir import interp
@@ -62,7 +62,7 @@ def test_outputs_agree_with_onnxruntime(data_folder: Path, model: str, rng: np.r
     quant = result.producer.inputs[0].type.quant
     assert quant is not None
     inputs = {parameter.name: sample(data_folder, module, rng)}
-    session = onnxruntime.InferenceSession(str(data_folder / "models" / f"{model}.onnx"))
+    session = qdq_session(data_folder / "models" / f"{model}.onnx")
     (expected,) = map(np.asarray, session.run(None, inputs))
     (found,) = interp.run(module, inputs).values()
     steps = np.abs(np.rint((found - expected) / np.float32(quant.scale[0])))
