@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from .....ir.core import Op, Value
 from .....ir.ops.convolution import Conv, ConvTranspose
 from .....ir.ops.integer_products import ConvInteger
+from ...windows import Integers, halved, same_pads
 from ..exporter import Exporter, exports
 from ..importer import Importer, Node, imports
 from ..one_to_one import exports_as
@@ -15,9 +16,6 @@ from .activation import export_activation
 exports_as("ConvTranspose", ConvTranspose)
 
 ConvolutionClass = TypeVar("ConvolutionClass", Conv, ConvInteger)
-
-
-Integers = tuple[int, ...]
 
 
 def window(node: Node, extents: Integers, kernel: Integers) -> tuple[Integers, Integers, Integers]:
@@ -38,12 +36,7 @@ def _pads(node: Node, extents: Integers, kernel: Integers, strides: Integers, di
         return (0,) * 2 * spatial
     if mode not in ("SAME_UPPER", "SAME_LOWER"):
         raise node.model_error("unknown auto_pad", found=mode)
-    small, large = [], []
-    for extent, taps, stride, dilation in zip(extents, kernel, strides, dilations, strict=True):
-        total = max(0, (-(-extent // stride) - 1) * stride + dilation * (taps - 1) + 1 - extent)
-        small.append(total // 2)
-        large.append(total - total // 2)
-    return (*small, *large) if mode == "SAME_UPPER" else (*large, *small)
+    return same_pads(extents, kernel, strides, dilations, lower=mode == "SAME_LOWER")
 
 
 def convolution(node: Node, cls: type[ConvolutionClass], x: Value, w: Value) -> ConvolutionClass:
@@ -88,8 +81,7 @@ def import_conv_transpose(node: Node, importer: Importer) -> Value:
         wanted = node.ints("output_shape", [x.type.shape[2 + d] * strides[d] for d in range(spatial)])
         total = [max(0, full[d] - wanted[-spatial:][d]) for d in range(spatial)]
         extra = tuple(extra[d] + max(0, wanted[-spatial:][d] - full[d]) for d in range(spatial))
-        small, large = [t // 2 for t in total], [t - t // 2 for t in total]
-        pads = (*small, *large) if mode == "SAME_UPPER" else (*large, *small)
+        pads = halved(total, lower=mode != "SAME_UPPER")
     else:
         pads = node.ints("pads", (0,) * 2 * spatial) if mode in ("NOTSET", "") else (0,) * 2 * spatial
     operator = ConvTranspose(strides, pads, dilations, extra, node.int("group", 1))

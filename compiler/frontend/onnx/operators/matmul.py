@@ -10,10 +10,10 @@ from .....ir.core import Constant, Op, Value
 from .....ir.ops.elementwise import Add, Mul
 from .....ir.ops.matmul import MatMul
 from .....ir.ops.movement import Transpose
+from ...shape import reshape
 from ..exporter import Exporter, exports
 from ..importer import Importer, Node, imports
 from .activation import export_activation
-from .shape import reshape
 
 
 @imports("MatMul")

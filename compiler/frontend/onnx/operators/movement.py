@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from tilewright import limits
-
 from .....ir.core import Op, Value
 from .....ir.ops.movement import Concat, DepthToSpace, Pad, Slice, SpaceToDepth, Split, Tile, Transpose, Trilu
 from .....ir.quantized import stored
+from ...movement import join, slice_of, split, transpose
 from ..exporter import Exporter, exports
 from ..importer import Importer, Node, imports
 from ..one_to_one import exports_as, one_to_one
@@ -29,7 +28,7 @@ BEFORE_THE_FIRST = np.iinfo(np.int64).min
 def import_transpose(node: Node, importer: Importer) -> Value:
     x = node.input(0)
     perm = node.ints("perm", tuple(reversed(range(x.type.rank))))
-    return x if perm == tuple(range(x.type.rank)) else importer.emit_one(Transpose(perm), x)
+    return transpose(importer, x, perm)
 
 
 @imports("Concat")
@@ -38,14 +37,6 @@ def import_concat(node: Node, importer: Importer) -> Value:
     if not parts:
         raise node.model_error("there is nothing to join")
     return join(importer, parts, node.axis(parts[0].type.rank))
-
-
-def join(importer: Importer, parts: list[Value], axis: int) -> Value:
-    """The parts along ``axis``; if one op cannot take them all, of groups that others join."""
-    while len(parts) > limits.OPERANDS:
-        groups = [parts[first : first + limits.OPERANDS] for first in range(0, len(parts), limits.OPERANDS)]
-        parts = [importer.emit_one(Concat(axis), *group) for group in groups]
-    return importer.emit_one(Concat(axis), *parts) if len(parts) > 1 else parts[0]
 
 
 @imports("Split")
@@ -63,15 +54,6 @@ def import_split(node: Node, importer: Importer) -> list[Value]:
             raise node.model_error(f"the extent does not split into {parts} equal parts", found=extent)
         sizes = (*(size,) * (parts - 1), extent - size * (parts - 1))
     return split(importer, x, axis, sizes)
-
-
-def split(importer: Importer, x: Value, axis: int, sizes: tuple[int, ...]) -> list[Value]:
-    """The parts of ``x``; if one op cannot make them all, of parts that others cut further."""
-    if len(sizes) <= limits.OPERANDS:
-        return list(importer.emit(Split(axis, sizes), x))
-    groups = [sizes[first : first + limits.OPERANDS] for first in range(0, len(sizes), limits.OPERANDS)]
-    larger = split(importer, x, axis, tuple(map(sum, groups)))
-    return [part for each, group in zip(larger, groups, strict=True) for part in split(importer, each, axis, group)]
 
 
 @imports("Slice")
@@ -94,14 +76,6 @@ def import_slice(node: Node, importer: Importer) -> Value:
         indices = range(*slice(first, end, distance).indices(x.type.shape[d]))
         begin[d], extent[d], step[d] = (indices[0] if indices else 0), len(indices), distance
     return slice_of(importer, x, begin, extent, step)
-
-
-def slice_of(importer: Importer, x: Value, begin: list[int], extent: list[int], step: list[int]) -> Value:
-    """A part of ``x``; ``x`` itself where the part is all of it, in order."""
-    step = [s if e > 1 else 1 for s, e in zip(step, extent, strict=True)]
-    if tuple(extent) == x.type.shape and all(s == 1 for s in step):
-        return x
-    return importer.emit_one(Slice(tuple(begin), tuple(extent), tuple(step)), x)
 
 
 @exports(Slice)

@@ -7,9 +7,9 @@ import numpy as np
 from .....ir.core import Value
 from .....ir.ops.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LpNorm, Lrn, RmsNorm
 from .....ir.ops.shape import Expand
+from ...shape import reshape
 from ..importer import Importer, Node, imports
 from ..one_to_one import exports_as, one_to_one
-from .shape import reshape
 
 one_to_one("InstanceNormalization", InstanceNorm, epsilon=1e-5)
 one_to_one("LRN", Lrn, size=None, alpha=1e-4, beta=0.75, bias=1.0)

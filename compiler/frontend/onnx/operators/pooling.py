@@ -19,10 +19,11 @@ from .....ir.ops.pooling import (
     Pool,
     lowest,
 )
+from ...windows import Integers, Window, rounded_up, slack, widened
 from ..exporter import Exporter, exports
 from ..importer import Importer, Node, imports
 from ..one_to_one import exports_as, one_to_one
-from .convolution import Integers, window
+from .convolution import window
 
 _WINDOW = ("kernel_shape", "strides", "pads", "dilations")
 
@@ -30,19 +31,6 @@ one_to_one("GlobalAveragePool", GlobalAveragePool)
 one_to_one("GlobalMaxPool", GlobalMaxPool)
 one_to_one("GlobalLpPool", GlobalLpPool, p=2)
 exports_as("LpPool", LpPool, *_WINDOW, "p")
-
-Window = tuple[Integers, Integers, Integers, Integers]
-"""Kernel, strides, pads and dilations, in the order in which operators take them."""
-
-
-def _slack(extent: int, begin: int, end: int, reach: int, stride: int) -> int:
-    """How far the last window reaches beyond the end padding where the number of windows is rounded up."""
-    room = extent + begin + end - reach
-    last = -(-room // stride) * stride
-    if last >= extent + begin:
-        # A window that would start in the end padding is dropped.
-        last -= stride
-    return last - room
 
 
 def _window(node: Node, x: Value) -> tuple[Window, Integers]:
@@ -53,23 +41,8 @@ def _window(node: Node, x: Value) -> tuple[Window, Integers]:
     if len(kernel) != spatial:
         raise node.model_error("kernel_shape does not match the input", expected=f"{spatial} extents", found=kernel)
     strides, pads, dilations = window(node, extents, kernel)
-    begins, ends = list(pads[:spatial]), list(pads[spatial:])
-    overhang = [0] * spatial
-    if node.int("ceil_mode", 0):
-        for d in range(spatial):
-            reach = dilations[d] * (kernel[d] - 1) + 1
-            slack = _slack(extents[d], begins[d], ends[d], reach, strides[d])
-            overhang[d] = max(0, slack)
-            # A dropped window may leave padding that would make it again.
-            ends[d] += slack if slack <= -strides[d] else 0
-    return (kernel, strides, (*begins, *ends), dilations), tuple(overhang)
-
-
-def _padded_window(node: Node, x: Value) -> Window:
-    """The window of a node to whose operator padding and what rounding up adds are the same."""
-    (kernel, strides, pads, dilations), overhang = _window(node, x)
-    widened = (pad + extra for pad, extra in zip(pads, (0,) * len(kernel) + overhang, strict=True))
-    return kernel, strides, tuple(widened), dilations
+    full = kernel, strides, pads, dilations
+    return rounded_up(extents, full) if node.int("ceil_mode", 0) else (full, (0,) * spatial)
 
 
 @imports("MaxPool")
@@ -77,7 +50,7 @@ def import_max_pool(node: Node, importer: Importer) -> Value:
     if len(node.wanted) > 1 and node.wanted[1]:
         raise node.unsupported("the output 'Indices' is not supported")
     x = node.input(0)
-    return importer.emit_one(MaxPool(*_padded_window(node, x)), x)
+    return importer.emit_one(MaxPool(*widened(*_window(node, x))), x)
 
 
 def average_pool(node: Node, x: Value) -> AveragePool:
@@ -85,7 +58,7 @@ def average_pool(node: Node, x: Value) -> AveragePool:
     if node.bool("count_include_pad", 0):
         padded, overhang = _window(node, x)
         return AveragePool(*padded, count_include_pad=True, overhang=overhang)
-    return AveragePool(*_padded_window(node, x), count_include_pad=False, overhang=(0,) * (x.type.rank - 2))
+    return AveragePool(*widened(*_window(node, x)), count_include_pad=False, overhang=(0,) * (x.type.rank - 2))
 
 
 @imports("AveragePool")
@@ -97,7 +70,7 @@ def import_average_pool(node: Node, importer: Importer) -> Value:
 @imports("LpPool")
 def import_lp_pool(node: Node, importer: Importer) -> Value:
     x = node.input(0)
-    return importer.emit_one(LpPool(*_padded_window(node, x), p=node.int("p", 2)), x)
+    return importer.emit_one(LpPool(*widened(*_window(node, x)), p=node.int("p", 2)), x)
 
 
 @exports(MaxPool)
@@ -120,7 +93,7 @@ def export_average_pool(op: Op[AveragePool], exporter: Exporter) -> None:
         for d, extent in enumerate(op.operands.x.type.shape[2:]):
             reach = pool.dilations[d] * (pool.kernel[d] - 1) + 1
             end = pool.pads[len(pool.kernel) + d]
-            if max(0, _slack(extent, pool.pads[d], end, reach, pool.strides[d])) != pool.overhang[d]:
+            if max(0, slack(extent, pool.pads[d], end, reach, pool.strides[d])) != pool.overhang[d]:
                 raise UnsupportedError(
                     "an overhang that rounding up does not make has no ONNX form", stage="export", op=op.name
                 )

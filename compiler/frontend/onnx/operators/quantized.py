@@ -19,13 +19,13 @@ from .....ir.ops.quantization import Dequantize, Quantize, QuantizeLinear, Requa
 from .....ir.ops.softmax import Softmax
 from .....ir.quantized import clamp_bounds, limits, quantization_of
 from .....ir.types import DType, Quantization, TensorType
+from ...shape import cast, reshape
 from ..exporter import MICROSOFT, Exporter, exports
 from ..importer import Importer, Node, imports
 from .convolution import convolution, convolution_attributes
 from .matmul import matrix
 from .pooling import average_pool, window_attributes
 from .quantization import scale_and_zero_point
-from .shape import cast, reshape
 
 
 def _clamped(exporter: Exporter, name: str, type: TensorType, act: str, act_args: tuple[float, ...]) -> str:

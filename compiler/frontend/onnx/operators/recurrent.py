@@ -13,9 +13,9 @@ from .....ir.ops.elementwise import Add, Mul, Sub
 from .....ir.ops.matmul import MatMul
 from .....ir.ops.movement import Transpose
 from .....ir.ops.unary import Unary
+from ...movement import join, split
+from ...shape import reshape
 from ..importer import Importer, Node, imports
-from .movement import join, split
-from .shape import reshape
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 DEFAULT_ACTIVATIONS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}

@@ -7,12 +7,10 @@ import math
 import numpy as np
 import onnx
 
-from tilewright.errors import IRError
-
 from .....ir.core import Constant, Op, Value
-from .....ir.ops.elementwise import broadcast_shape
 from .....ir.ops.shape import Cast, Expand, Reshape
 from .....ir.types import DType
+from ...shape import cast, expand, filled_in, reshape, squeeze, unsqueeze
 from ..exporter import Exporter, exports
 from ..importer import Importer, Node, imports
 from ..one_to_one import exports_as
@@ -22,27 +20,11 @@ exports_as("Reshape", Reshape, inputs=("shape",), allowzero=1)
 exports_as("Expand", Expand, inputs=("shape",))
 
 
-def reshape(importer: Importer, x: Value, shape: tuple[int, ...]) -> Value:
-    """``x`` under another shape; ``x`` itself where it has that shape."""
-    return x if x.type.shape == shape else importer.emit_one(Reshape(shape), x)
-
-
 @imports("Reshape")
 def import_reshape(node: Node, importer: Importer) -> Value:
     x = node.input(0)
-    wanted = list(node.integers(1, "the shape"))
-    if not node.int("allowzero", 0):
-        if any(e == 0 and d >= x.type.rank for d, e in enumerate(wanted)):
-            raise node.model_error("a 0 in the shape has no counterpart in x", found=wanted)
-        wanted = [x.type.shape[d] if e == 0 else e for d, e in enumerate(wanted)]
-    if wanted.count(-1) > 1:
-        raise node.model_error("only one extent may be left open", found=wanted)
-    if -1 in wanted:
-        known = math.prod(e for e in wanted if e != -1)
-        if known == 0 or x.type.elements % known:
-            raise node.model_error("x does not divide into the shape", expected=list(x.type.shape), found=wanted)
-        wanted[wanted.index(-1)] = x.type.elements // known
-    return reshape(importer, x, tuple(wanted))
+    shape = filled_in(node, x.type, node.integers(1, "the shape"), zero_copies=not node.int("allowzero", 0))
+    return reshape(importer, x, shape)
 
 
 @imports("Flatten")
@@ -57,37 +39,17 @@ def import_flatten(node: Node, importer: Importer) -> Value:
 
 @imports("Squeeze")
 def import_squeeze(node: Node, importer: Importer) -> Value:
-    x = node.input(0)
-    given = node.attribute_or_input("axes", 1)
-    if given is None:
-        return reshape(importer, x, tuple(e for e in x.type.shape if e != 1))
-    axes = {node.from_front(a, x.type.rank) for a in given}
-    if any(x.type.shape[a] != 1 for a in axes):
-        raise node.model_error("only dimensions of extent 1 can be squeezed", expected=sorted(axes), found=x.type)
-    return reshape(importer, x, tuple(e for d, e in enumerate(x.type.shape) if d not in axes))
+    return squeeze(node, importer, node.input(0), node.attribute_or_input("axes", 1))
 
 
 @imports("Unsqueeze")
 def import_unsqueeze(node: Node, importer: Importer) -> Value:
-    x = node.input(0)
-    given = node.attribute_or_input("axes", 1) or ()
-    rank = x.type.rank + len(given)
-    axes = {node.from_front(a, rank) for a in given}
-    if len(axes) != len(given):
-        raise node.model_error("an axis is given twice", found=list(given))
-    rest = iter(x.type.shape)
-    return reshape(importer, x, tuple(1 if d in axes else next(rest) for d in range(rank)))
+    return unsqueeze(node, importer, node.input(0), node.attribute_or_input("axes", 1) or ())
 
 
 @imports("Expand")
 def import_expand(node: Node, importer: Importer) -> Value:
-    x = node.input(0)
-    wanted = node.integers(1, "the shape")
-    try:
-        shape = broadcast_shape(x.type.shape, wanted)
-    except IRError:
-        raise node.model_error("x does not expand to the shape", expected=list(wanted), found=x.type) from None
-    return x if shape == x.type.shape else importer.emit_one(Expand(shape), x)
+    return expand(node, importer, node.input(0), node.integers(1, "the shape"))
 
 
 @imports("Cast")
@@ -98,11 +60,6 @@ def import_cast(node: Node, importer: Importer) -> Value:
 @imports("CastLike")
 def import_cast_like(node: Node, importer: Importer) -> Value:
     return cast(importer, node.input(0), node.input(1).type.dtype)
-
-
-def cast(importer: Importer, x: Value, to: DType) -> Value:
-    """``x`` in another dtype; ``x`` itself where it has that dtype."""
-    return x if x.type.dtype is to else importer.emit_one(Cast(to), x)
 
 
 @exports(Cast)

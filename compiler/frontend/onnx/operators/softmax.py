@@ -6,9 +6,9 @@ import math
 
 from .....ir.core import Value
 from .....ir.ops.softmax import AlongAxis, Hardmax, LogSoftmax, Softmax
+from ...shape import reshape
 from ..importer import Importer, Node, imports
 from ..one_to_one import exports_as
-from .shape import reshape
 
 _OPERATORS: dict[str, type[AlongAxis]] = {cls.__name__: cls for cls in (Hardmax, LogSoftmax, Softmax)}
 
