@@ -199,9 +199,16 @@ def opt(
 
 @app.command()
 def export(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="An ONNX model, or a module as text (.tw).")],
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="An ONNX model, IR (.xml), or a module as text (.tw).")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", parser=output_path, metavar="OUT.onnx", help="The ONNX model to write.")
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            parser=output_path,
+            metavar="OUT",
+            help="The file to write: IR (version 11) for a name in .xml, with a .bin file beside it; otherwise ONNX.",
+        ),
     ],
     quantized: Annotated[
         str | None,
@@ -217,13 +224,14 @@ def export(
     quiet: Quiet = False,
     json_output: Json = False,
 ) -> None:
-    """Write a network as an ONNX model for other tools.
+    """Write a network as an ONNX model or as IR for other tools.
 
-    The network is written as it is, or quantised.
+    The network is written as it is, or, in ONNX, quantised.
 
     \b
-    Example:
+    Examples:
       tilewright export resnet50.onnx -o int8.onnx --quantized qdq --calibration images/
+      tilewright export resnet50.onnx -o resnet50.xml
     """
     from .export import export_model
 

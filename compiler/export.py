@@ -1,4 +1,4 @@
-"""Writing a network as an ONNX model: ``tilewright export`` and ``tilewright.export``."""
+"""Writing a network as an ONNX model or as IR: ``tilewright export`` and ``tilewright.export``."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from ..runtime.files.output_file import check_output, output_file
 from ..runtime.pictures.preprocessing import PreprocessingSource
 from .calibration.dataset import Source
 from .driver import check_options
-from .frontend.formats import InputShapes, Model, ModelProto, import_model
+from .frontend.formats import IR_SUFFIX, InputShapes, Model, ModelProto, import_model
 from .frontend.ir.document import Document
+from .frontend.ir.exporter import export_document
+from .frontend.ir.writer import weights_path, write_document
 from .frontend.onnx.writer import export_onnx
 from .optimize import read_module
 from .options import CompileOptions, check_type
@@ -21,6 +23,8 @@ from .progress import ProgressReport, silent
 from .quantization import brings_quantization, quantize_module
 
 FORMS = ("qdq", "qlinear")
+
+_NO_OPERATORS = ("Parameter", "Const", "Result")
 
 
 @resources("export")
@@ -35,27 +39,33 @@ def export_model(
     external_data: str | os.PathLike[str] | None = None,
     report: ProgressReport = silent,
 ) -> dict[str, int]:
-    """Write a network as an ONNX model, for other tools; this is ``tilewright.export``.
+    """Write a network as an ONNX model or as IR, for other tools; this is ``tilewright.export``.
 
     Args:
         model: as for ``tilewright.compile``, or the path of a module as text (``.tw``).
-        output: the file to write.
+        output: the file to write. A name in ``.xml`` asks for IR of version 11, as the Inference Engine and OpenVINO
+            read it, and its constants go into the ``.bin`` file beside it; every other one for ONNX.
         quantized: quantise the network to int8, with the scales that it brings or by ``calibration``, and write
             operators between DequantizeLinear and QuantizeLinear (``qdq``) or QLinear operators (``qlinear``). Without
             it the network is written as it is.
         calibration, preprocessing, input_shapes, external_data: as for ``tilewright.compile``.
 
     Returns:
-        How many nodes of each operator were written.
+        How many nodes of each operator were written; of IR, how many layers of each type, without those that only hold
+        constants and stand for inputs and outputs.
 
     Raises:
         UsageError: an option has a value that it cannot have, or no use; the output is the model.
-        ModelError: the model cannot be read, or holds what ONNX has no form for.
+        ModelError: the model cannot be read, or holds what the format has no form for.
         CalibrationError: calibration data is needed and missing, or wrong.
         OutputError: the output cannot be written.
     """
     if quantized is not None and quantized not in FORMS:
         raise UsageError("unknown form of a quantised network", expected=" or ".join(FORMS), found=quantized)
+    is_ir = isinstance(output, (str, os.PathLike)) and Path(output).suffix.lower() == IR_SUFFIX
+    if is_ir and quantized is not None:
+        hint = "Leave --quantized out, or write ONNX: the scales of an ONNX model are kept bit for bit."
+        raise UsageError("quantised networks are written as ONNX, not as IR", hint=hint)
     if quantized is None and calibration is not None:
         hint = f"Give --quantized {FORMS[0]}, or leave --calibration out."
         raise UsageError("--calibration is for quantised networks", hint=hint)
@@ -70,6 +80,9 @@ def export_model(
     check_type("output", output, "str | os.PathLike[str]")
     check_options(options)
     check_output(output, source=model)
+    if is_ir:
+        is_path = isinstance(model, (str, os.PathLike))
+        check_output(weights_path(output), source=weights_path(model) if is_path else model)
     shapes = input_shapes or {}
     if isinstance(model, (bytes, ModelProto, Document)):
         module = import_model(model, shapes, external_data)
@@ -79,6 +92,11 @@ def export_model(
         if calibration is not None and brings_quantization(module):
             raise UsageError("the network is already quantised", hint="Leave --calibration out.")
         module = quantize_module(module, options)
+    if is_ir:
+        document = export_document(module)
+        write_document(document, output)
+        kinds = (layer.type for layer in document.layers.values() if layer.type not in _NO_OPERATORS)
+        return dict(Counter(kinds).most_common())
     written = export_onnx(module, is_qdq=quantized == "qdq")
     with output_file(output) as file:
         file.write(written.SerializeToString())

@@ -1,13 +1,15 @@
-"""Reshapes, casts and expansions, as the importers of all formats emit them: nothing where nothing changes."""
+"""Reshapes, casts, expansions and ranges, as the importers of all formats emit them; nothing where nothing changes."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from tilewright.errors import IRError
 
-from ...ir.core import Value
+from ...ir.core import Constant, Value
 from ...ir.ops.elementwise import broadcast_shape
 from ...ir.ops.shape import Cast, Expand, Reshape
 from ...ir.types import DType, TensorType
@@ -94,3 +96,21 @@ def expand(node: SourceNode, importer: ModuleBuilder, x: Value, wanted: tuple[in
     except IRError:
         raise node.model_error("x does not expand to the shape", expected=list(wanted), found=x.type) from None
     return x if shape == x.type.shape else importer.emit_one(Expand(shape), x)
+
+
+def progression(
+    node: SourceNode, importer: ModuleBuilder, start: np.number, stop: np.number, step: np.number, dtype: DType
+) -> Constant:
+    """The numbers from ``start`` on, ``stop`` not reached, in ``dtype``.
+
+    Raises:
+        ModelError: the step is 0.
+        ResourceError: there are too many of them.
+    """
+    if step == 0:
+        raise node.model_error("the step of a range must not be 0")
+    count = max(0, math.ceil((float(stop) - float(start)) / float(step)))
+    # Accumulated products, not sums: element i is start + i * step.
+    return importer.described(
+        node, (count,), dtype, lambda: (start + np.arange(count).astype(start.dtype) * step).astype(dtype.numpy)
+    )

@@ -15,7 +15,7 @@ COMMANDS = ("run", "classify", "power", "inspect", "simulate", "compare", "verif
 OF_THE_COMPILER = {
     "compile": "Compile an ONNX model into an artifact.",
     "opt": "Run single passes, for work on the compiler.",
-    "export": "Write a network as an ONNX model for other tools.",
+    "export": "Write a network as an ONNX model or as IR for other tools.",
     "demo": "Compile and run a network for handwritten digits.",
 }
 """The commands of the compiler, for help where it is not installed."""

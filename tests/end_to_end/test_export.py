@@ -130,9 +130,17 @@ def test_wrong_usage(tmp_path: Path, fails: Fails) -> None:
     assert fails([*export, "--quantized", "qdq", "--preprocess", "scale=2"], 2) == (
         "--preprocess has no use without calibration data. Give calibration data, or leave --preprocess out."
     )
+    assert fails(["export", MODEL, "-o", "out.xml", "--quantized", "qdq"], 2) == (
+        "quantised networks are written as ONNX, not as IR. Leave --quantized out, or write ONNX: the scales of an "
+        "ONNX model are kept bit for bit."
+    )
     write_model(tmp_path / "same.onnx", partly_quantized_model())
     assert fails(["export", "same.onnx", "-o", "same.onnx"], 2) == (
         "the output would replace the model; found same.onnx. Choose another output."
+    )
+    (tmp_path / "net.bin").write_bytes(b"weights")
+    assert fails(["export", "net.bin", "-o", "net.xml"], 2) == (
+        "the output would replace the model; found net.bin. Choose another output."
     )
     assert fails(["export", "same.onnx", "-o", "out.onnx", "--quantized", "qdq", "--calibration", "random"], 2) == (
         "the network is already quantised. Leave --calibration out."

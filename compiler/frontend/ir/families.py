@@ -6,9 +6,10 @@ import importlib
 import pkgutil
 
 from . import legacy, opset
+from .exporter import EXPORTS
 from .importer import LEGACY, OPSET
 
-__all__ = ["LEGACY", "OPSET"]
+__all__ = ["EXPORTS", "LEGACY", "OPSET"]
 
 # Importing a family registers what it holds.
 for _folder in (legacy, opset):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder
@@ -239,7 +240,9 @@ def _port(element: Element, precision: str) -> Port:
             extents.append(extent)
     if len(extents) > limits.RANK:
         raise _damaged("a port has too many dimensions", expected=f"at most {limits.RANK}", found=len(extents))
-    names = tuple(filter(None, element.get("names", "").split(",")))
+    # A comma within a name is written with a backslash.
+    parts = re.split(r"(?<!\\),", element.get("names", ""))
+    names = tuple(part.replace("\\,", ",") for part in parts if part)
     return Port(_integer(element, "id"), tuple(extents), element.get("precision", precision).upper(), names)
 
 

@@ -10,7 +10,7 @@ import onnx
 from .....ir.core import Constant, Op, Value
 from .....ir.ops.shape import Cast, Expand, Reshape
 from .....ir.types import DType
-from ...shape import cast, expand, filled_in, reshape, squeeze, unsqueeze
+from ...shape import cast, expand, filled_in, progression, reshape, squeeze, unsqueeze
 from ..exporter import Exporter, exports
 from ..importer import Importer, Node, imports
 from ..one_to_one import exports_as
@@ -134,13 +134,7 @@ def import_eye_like(node: Node, importer: Importer) -> Value:
 @imports("Range")
 def import_range(node: Node, importer: Importer) -> Value:
     start, limit, delta = (node.constant(i, w).reshape(-1)[0] for i, w in enumerate(("start", "limit", "delta")))
-    if delta == 0:
-        raise node.model_error("the step of a range must not be 0")
-    count = max(0, math.ceil((float(limit) - float(start)) / float(delta)))
-    # Accumulated products, not sums: element i is start + i * delta in the dtype of the operands.
-    return importer.described(
-        node, (count,), DType.of(start.dtype), lambda: start + np.arange(count).astype(start.dtype) * delta
-    )
+    return progression(node, importer, start, limit, delta, DType.of(start.dtype))
 
 
 @imports("If")
