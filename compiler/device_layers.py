@@ -61,6 +61,11 @@ class DeviceLayers:
         """The layers of which it can run at least one op."""
         return frozenset(name for op in self.ops if op.on_device for name in op.layers)
 
+    @property
+    def left(self) -> frozenset[str]:
+        """The layers of which any op is left."""
+        return frozenset(name for op in self.ops for name in op.layers)
+
     def affinity(self, wanted: Mapping[str, str]) -> dict[str, str]:
         """The places that compiling takes as ``affinity``, for places wanted by layer.
 
@@ -114,10 +119,7 @@ def device_layers(
     module = import_model(model, input_shapes)
     imported = {layer for op in module.ops for layer in op.loc}
     quantized = _quantized(module)
-    if quantized is None:
-        return DeviceLayers(())
-    options = CompileOptions()
-    run_passes(_before_partition(name), quantized, options)
+    run_passes(_before_partition(name), quantized, CompileOptions())
     ops = [
         PlacedLayers(tuple(layer for layer in op.loc if layer in imported), op.macs, reject(op, described) is None)
         for op in quantized.main.ops
@@ -125,17 +127,16 @@ def device_layers(
     return DeviceLayers(tuple(op for op in ops if op.layers))
 
 
-def _quantized(module: Module) -> Module | None:
-    """The module with ops on quantised types; None if integers have no place in it."""
+def _quantized(module: Module) -> Module:
+    """The module with ops on quantised types, as far as integers have a place in it."""
     copy, options = clone_module(module), CompileOptions()
     if brings_quantization(module):
         run_passes(quantized_import_pipeline(), copy, options)
         return copy
     run_passes(calibration_pipeline(), copy, options)
     values = plan_quantization(copy.main).values
-    if not values:
-        return None
-    run_passes(post_training_pipeline(dict.fromkeys(values, _ANY_RANGE)), copy, options)
+    if values:
+        run_passes(post_training_pipeline(dict.fromkeys(values, _ANY_RANGE)), copy, options)
     return copy
 
 

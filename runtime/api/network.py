@@ -36,6 +36,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
+from typing import Protocol
 
 import numpy as np
 
@@ -70,7 +71,15 @@ QUEUE = 2**16
 
 _WHAT = "compiling a model"
 
-Model = str | os.PathLike[str] | bytes
+
+class Document(Protocol):
+    """What is asked here of a network of IR, a ``Document`` of `tilewright.compiler.frontend.ir.document`."""
+
+    name: str
+    digest: str
+
+
+Model = str | os.PathLike[str] | bytes | Document
 Sample = np.ndarray | Mapping[str, np.ndarray]
 Samples = str | os.PathLike[str] | Sample | Iterable[Sample]
 
@@ -88,12 +97,13 @@ def prepare(
     output: str | os.PathLike[str] | None = None,
     samples_by: str | None = None,
     called: str | None = None,
+    affinity: Mapping[str, str] | None = None,
     **options: object,
 ) -> Artifact:
     """Compile a model for the accelerator, with ranges by the rule above.
 
     Args:
-        model: the path or the contents of an ONNX model.
+        model: the path or the contents of an ONNX model, or a network of IR.
         samples: what the interface was given for calibration, in any form that ``tilewright.compile`` takes.
         picture: a picture that the call names for another purpose. It does not count where it does not fit the network.
         preprocessing: how images become inputs, by default `PREPROCESSING`.
@@ -102,6 +112,7 @@ def prepare(
         output: the file to write; without it the artifact stays in memory.
         samples_by: how programs give samples through this interface, such as ``samples= of Compile``, for the warning.
         called: the path of a model that is given by its contents, for the warning.
+        affinity: where nodes of the model run, as in ``tilewright.compile``; without a meaning in floating point.
         options: further ones of ``tilewright.compile``.
 
     Raises:
@@ -122,7 +133,8 @@ def prepare(
         source, origin = picture, None
     try:
         calibration = {"calibration": source, "preprocessing": _preprocessing(source, preprocessing)}
-        artifact = compile_model(model, precision="int8", machine=machine, **calibration, **given)
+        placed = {**calibration, "affinity": affinity, "machine": machine}
+        artifact = compile_model(model, precision="int8", **placed, **given)
     except NothingToQuantizeError:
         return compile_model(model, precision="fp32", **given)
     except NoCalibrationError:
@@ -161,9 +173,12 @@ def _warn_once(model: Model, what: str, samples_by: str | None) -> None:
     if isinstance(model, bytes):
         name = f"the model of {len(model)} bytes"
         key = sha256(model).hexdigest()
-    else:
+    elif isinstance(model, (str, os.PathLike)):
         name = os.fspath(model)
         key = os.path.abspath(name)
+    else:
+        name = f"network {model.name!r}"
+        key = f"{model.name} {model.digest}"
     if key in _warned:
         return
     _warned.add(key)

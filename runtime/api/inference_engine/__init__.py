@@ -6,8 +6,11 @@ accepted in both ways.
 
 from __future__ import annotations
 
+from .core import IECore
 from .execution.executable_network import ExecutableNetwork
 from .execution.request import InferRequest
+from .plugin import IEPlugin
 from .status import StatusCode, WaitMode
+from .version import get_version
 
-__all__ = ["ExecutableNetwork", "InferRequest", "StatusCode", "WaitMode"]
+__all__ = ["ExecutableNetwork", "IECore", "IEPlugin", "InferRequest", "StatusCode", "WaitMode", "get_version"]

@@ -55,13 +55,11 @@ def default_policy(graph: LayerGraph, fallback: Sequence[str], supported: Suppor
     return found
 
 
-def divide(
-    graph: LayerGraph, affinities: Mapping[str, str], fallback: Sequence[str], supported: Supported
-) -> Division:
+def divide(graph: LayerGraph, affinities: Mapping[str, str], fallback: Sequence[str], supported: Supported) -> Division:
     """Divide a network for loading.
 
     Args:
-        affinities: of layers, by name; where all are empty, the default policy chooses.
+        affinities: of the layers that users see, by name; where all are empty, the default policy chooses.
 
     Raises:
         InferenceEngineError: a layer has no device, or one that cannot run it.
@@ -70,7 +68,7 @@ def divide(
     is_default = not given
     if is_default:
         given = default_policy(graph, fallback, supported)
-    needing = [name for name in graph.types if graph.needs_device(name)]
+    needing = [name for name in graph.types if name in affinities and graph.computes(name)]
     missing = [name for name in needing if name not in given]
     if missing and is_default:
         raise InferenceEngineError(
@@ -118,13 +116,15 @@ def _devices(
         if chosen != base(device):
             moved.setdefault((device, chosen), []).append(name)
     if moved:
-        parts = [f"{_listed(names)} of {there} on {here}" for (there, here), names in moved.items()]
-        absent = " and ".join(dict.fromkeys(there for there, _ in moved))
-        warn(f"{absent} is not here: {'; '.join(parts)}", DeviceWarning)
+        parts = [
+            f"{_listed(names)} given to {there}, which is not here, and run{'s' if len(names) == 1 else ''} on {here}"
+            for (there, here), names in moved.items()
+        ]
+        warn("; ".join(parts), DeviceWarning)
     return found
 
 
 def _listed(names: Sequence[str]) -> str:
     shown = ", ".join(map(repr, names[:_SHOWN]))
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{'layers' if len(names) > 1 else 'layer'} {shown}{more}"
+    return f"layers {shown}{more} are" if len(names) > 1 else f"layer {shown} is"

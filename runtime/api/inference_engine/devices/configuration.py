@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 from ..errors import InferenceEngineError, WrongTypeError
 from ..status import StatusCode
@@ -57,7 +58,7 @@ class Configuration:
         checked = self.with_values(values)
         self._given = checked._given
 
-    def with_values(self, values: Mapping[object, object] | None) -> Configuration:
+    def with_values(self, values: Mapping[Any, object]) -> Configuration:
         """A copy, with further values.
 
         Raises:
@@ -66,8 +67,8 @@ class Configuration:
         copy = Configuration(self._device)
         copy._given = dict(self._given)
         # What the list of devices accepts follows from it.
-        for name in sorted(values or {}, key=lambda name: name != "TARGET_FALLBACK"):
-            copy._set_one(name, (values or {})[name])
+        for name in sorted(values, key=lambda name: name != "TARGET_FALLBACK"):
+            copy._set_one(name, values[name])
         return copy
 
     def _set_one(self, name: object, value: object) -> None:
@@ -82,7 +83,7 @@ class Configuration:
         assert isinstance(value, str)
         key = KEYS.get(name)
         if key is None or not self._takes(key):
-            where = f"; it is one of {' and '.join(key.devices)}" if key is not None else ""
+            where = f"; it is a key of {' and '.join(key.devices)}" if key is not None else ""
             raise InferenceEngineError(
                 f"Unsupported property {name[:60]} by {self._device.name} plugin{where}",
                 StatusCode.NOT_FOUND,
@@ -98,6 +99,17 @@ class Configuration:
 
     def __getitem__(self, name: str) -> str:
         return self._given.get(name, KEYS[name].default)
+
+    def value(self, name: object) -> str:
+        """The value of a key, for a program that asks.
+
+        Raises:
+            InferenceEngineError: the device has no such key.
+        """
+        names = self.names()
+        if not isinstance(name, str) or name not in names:
+            raise InferenceEngineError(f"there is no key {name!r:.60}", StatusCode.NOT_FOUND, expected=", ".join(names))
+        return self[name]
 
     def is_on(self, name: str) -> bool:
         """Whether a key is ``YES``."""

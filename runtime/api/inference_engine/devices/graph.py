@@ -10,6 +10,7 @@ from ..errors import InferenceEngineError
 
 _CONSTANT = ("const", "constant")
 _INPUT = ("input", "parameter")
+_RESULT = ("output", "result")
 
 
 class Layer(Protocol):
@@ -78,16 +79,9 @@ class LayerGraph:
             raise InferenceEngineError("the network has a cycle")
         return LayerGraph(ordered, {name: tuple(targets) for name, targets in readers.items()})
 
-    def is_input(self, name: str) -> bool:
-        """Whether a layer stands for an input of the network."""
-        return self.types[name].lower() in _INPUT
-
-    def is_constant(self, name: str) -> bool:
-        return self.types[name].lower() in _CONSTANT
-
-    def needs_device(self, name: str) -> bool:
-        """Whether a layer has to be given to a device once any layer is."""
-        return not self.is_input(name) and not self.is_constant(name) and self.types[name] != "Result"
+    def computes(self, name: str) -> bool:
+        """Whether a layer computes something: neither an input nor a result, nor a constant."""
+        return self.types[name].lower() not in (*_INPUT, *_CONSTANT, *_RESULT)
 
     def subgraphs(self, devices: Mapping[str, str]) -> dict[str, int]:
         """The number of the subgraph of each layer, from 1, in an order in which each comes after those that it reads.
@@ -99,7 +93,7 @@ class LayerGraph:
                 result with what it reads.
         """
         given = dict(devices)
-        for name in reversed(self.types):
+        for name in reversed([*self.types]):
             if name not in given:
                 given[name] = next((given[reader] for reader in self.readers[name] if reader in given), "")
         for name in self.types:

@@ -9,8 +9,9 @@ from time import monotonic
 import numpy as np
 
 from ..devices.metrics import network_metric
-from ..errors import InferenceEngineError, WrongValueError, documented
+from ..errors import WrongValueError, documented
 from ..status import StatusCode
+from .exported import export_network
 from .loaded import LoadedNetwork
 from .request import InferRequest, milliseconds
 
@@ -118,8 +119,13 @@ class ExecutableNetwork:
         Raises:
             RuntimeError: its device has no such key.
         """
-        configuration = self._network.configuration
-        if config_name not in configuration.names():
-            expected = ", ".join(configuration.names())
-            raise InferenceEngineError(f"there is no key {config_name!r:.60}", StatusCode.NOT_FOUND, expected=expected)
-        return configuration[config_name]
+        return self._network.configuration.value(config_name)
+
+    @documented
+    def export(self, model_file: str) -> None:
+        """Write the compiled network into a file, for `IECore.import_network` and for ``tilewright.load``.
+
+        Raises:
+            RuntimeError: the file cannot be written.
+        """
+        export_network(self._network, model_file)

@@ -1,0 +1,159 @@
+"""From a network and a device to a network that is ready to run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ....artifact.artifact import Artifact
+from ....artifact.manifest import TensorSpec
+from ....compiler import reach
+from ...network import accelerator_engine, prepare
+from ..devices import dot
+from ..devices.affinity import Division, divide
+from ..devices.configuration import Configuration
+from ..devices.graph import LayerGraph
+from ..devices.names import CPU, FPGA, HETERO, Device
+from ..devices.support import Support
+from ..errors import InferenceEngineError
+from ..status import StatusCode
+from .facts import BlobFacts, LayerFacts, NetworkFacts
+from .loaded import LoadedNetwork
+
+if TYPE_CHECKING:
+    from ..snapshot import InputFacts, OutputFacts, Snapshot
+
+PREPROCESSING: Mapping[str, object] = {"resize": "stretch", "colour": "bgr", "mean": (0.0,), "scale": (1.0,)}
+"""What images become for calibration: as samples of this API make them."""
+
+_SAMPLES_BY = "the key TILEWRIGHT_CALIBRATION of the configuration"
+
+
+def load_network(snapshot: Snapshot, device: Device, configuration: Configuration, requests: int) -> LoadedNetwork:
+    """Compile a network for a device and make it ready to run.
+
+    On the CPU it is computed in floating point, and in its own integers where it is quantised already. On the
+    accelerator, and on ``HETERO`` as soon as one layer runs there, it is computed in integers by the rule of
+    `tilewright.runtime.api.network`; these are the same wherever a layer runs.
+
+    Raises:
+        TilewrightError: the network cannot be compiled; a layer has no device; or a file cannot be written.
+    """
+    support = Support(snapshot, configuration)
+    division = _divided(snapshot, support, configuration) if device.name == HETERO else None
+    devices = division.devices if division is not None else {}
+    on_device = device.name == FPGA or FPGA in devices.values()
+    shapes = _single_item(snapshot, configuration)
+    if on_device:
+        places = {name: "device" if each == FPGA else "cpu" for name, each in devices.items()}
+        # Where all layers are for the accelerator it does what it can, as without HETERO.
+        affinity = support.affinity(places) if len(set(places.values())) > 1 else None
+        artifact = prepare(
+            snapshot.document,
+            samples=configuration["TILEWRIGHT_CALIBRATION"] or None,
+            preprocessing=configuration["TILEWRIGHT_PREPROCESS"] or PREPROCESSING,
+            machine=configuration["TILEWRIGHT_MACHINE"] or None,
+            input_shapes=shapes,
+            samples_by=_SAMPLES_BY,
+            affinity=affinity,
+        )
+        engine = accelerator_engine(artifact)
+    else:
+        artifact = reach("driver", "loading a network").compile_model(snapshot.document, input_shapes=shapes)
+        engine = next(name for name in ("software", "float") if name in artifact.manifest.engines)
+    facts = _facts(snapshot, device, division, artifact, is_dynamic=shapes is not None)
+    return LoadedNetwork(facts, artifact, engine, configuration, requests)
+
+
+def _divided(snapshot: Snapshot, support: Support, configuration: Configuration) -> Division:
+    """How ``HETERO`` divides the network."""
+    graph = LayerGraph.of(snapshot.document)
+    division = divide(graph, snapshot.affinities, configuration.fallback, support)
+    if configuration.is_on("HETERO_DUMP_GRAPH_DOT"):
+        dot.write(dot.file_name("affinity", snapshot.name), dot.affinity_graph(graph, division.given))
+        text = dot.subgraphs_graph(graph, division.given, division.subgraphs)
+        dot.write(dot.file_name("subgraphs", snapshot.name), text)
+    return division
+
+
+def _single_item(snapshot: Snapshot, configuration: Configuration) -> dict[str, tuple[int, ...]] | None:
+    """The shapes of inputs for one item of the batch; None without dynamic batch."""
+    if not configuration.is_on("DYN_BATCH_ENABLED"):
+        return None
+    batch = _batch(snapshot)
+    if batch == 0:
+        raise InferenceEngineError(
+            "dynamic batch needs inputs whose first dimension is the batch",
+            StatusCode.PARAMETER_MISMATCH,
+            found=", ".join(f"{name} {list(each.shape)}" for name, each in snapshot.inputs.items()),
+        )
+    return {
+        name: (1, *each.shape[1:]) if _has_batch(each, batch) else tuple(each.shape)
+        for name, each in snapshot.inputs.items()
+    }
+
+
+def _batch(snapshot: Snapshot) -> int:
+    """The first extent of the first input that has more than one dimension; 0 where there is none."""
+    return next((each.shape[0] for each in snapshot.inputs.values() if len(each.shape) > 1), 0)
+
+
+def _has_batch(facts: InputFacts, batch: int) -> bool:
+    return len(facts.shape) > 1 and facts.shape[0] == batch
+
+
+def _facts(
+    snapshot: Snapshot, device: Device, division: Division | None, artifact: Artifact, *, is_dynamic: bool
+) -> NetworkFacts:
+    inputs = {spec.name: spec for spec in artifact.manifest.inputs}
+    outputs = {spec.name: spec for spec in artifact.manifest.outputs}
+    batch = _batch(snapshot)
+    where = CPU if device.name == HETERO else device.name
+    return NetworkFacts(
+        name=snapshot.name,
+        device=device.text,
+        inputs=tuple(_input(name, each, inputs[name]) for name, each in snapshot.inputs.items()),
+        outputs=tuple(
+            _output(name, each, outputs[name], batch if is_dynamic else 0) for name, each in snapshot.outputs.items()
+        ),
+        layers=tuple(_layer(name, type, where, division) for name, type in snapshot.layer_types.items()),
+        batch=batch,
+        is_dynamic=is_dynamic,
+    )
+
+
+def _layer(name: str, type: str, where: str, division: Division | None) -> LayerFacts:
+    if division is None:
+        return LayerFacts(name, type, where)
+    device = division.devices.get(name, where)
+    return LayerFacts(name, type, device, division.given.get(name, ""), division.subgraphs[name])
+
+
+def _input(name: str, facts: InputFacts, spec: TensorSpec) -> BlobFacts:
+    shape = tuple(facts.shape)
+    if facts.layout in ("NHWC", "NDHWC"):
+        shape = (shape[0], *shape[2:], shape[1])
+    return BlobFacts(name, spec.name, shape, facts.precision, facts.layout)
+
+
+def _output(name: str, facts: OutputFacts, spec: TensorSpec, items: int) -> BlobFacts:
+    """What there is to know of an output.
+
+    Args:
+        items: of the batch, where they are computed one by one; 0 where they are not.
+
+    Raises:
+        InferenceEngineError: items cannot be computed one by one.
+    """
+    shape = spec.shape
+    if items:
+        whole = (items * shape[0], *shape[1:]) if shape else shape
+        if not shape or whole != tuple(facts.shape):
+            raise InferenceEngineError(
+                f"output {name!r} does not allow dynamic batch: its items cannot be told apart",
+                StatusCode.PARAMETER_MISMATCH,
+                expected=f"{list(whole)} for {items} items",
+                found=list(facts.shape),
+            )
+        shape = whole
+    return BlobFacts(name, spec.name, shape, facts.precision, facts.layout)

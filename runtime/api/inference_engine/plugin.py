@@ -1,0 +1,178 @@
+"""IEPlugin: a device by its name, and the networks that are loaded to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from .devices import dot
+from .devices.affinity import default_policy
+from .devices.configuration import Configuration
+from .devices.extension import add_extension
+from .devices.graph import LayerGraph
+from .devices.names import CPU, HETERO, Device, base, parse_device
+from .devices.support import Support
+from .errors import InferenceEngineError, WrongTypeError, documented
+from .execution.executable_network import ExecutableNetwork
+from .execution.loading import check_requests, load, snapshot_of
+from .version import get_version
+
+if TYPE_CHECKING:
+    from .network.ie_network import IENetwork
+
+
+class IEPlugin:
+    """A device that networks are loaded to.
+
+    ``CPU`` computes with kernels of this processor: in floating point, or in the integers of a network that is
+    quantised already. ``FPGA`` stands for the accelerator and computes its integers, and what it cannot do on the CPU;
+    where their ranges come from is told below. ``HETERO:FPGA,CPU`` divides a network among devices by the affinities of
+    its layers.
+
+    ``GPU``, ``MYRIAD`` and ``HDDL`` are not here. Inside ``HETERO`` a layer that is given to one of them runs on the
+    next device of the list that supports it; one `DeviceWarning` says so, and dot files show the device that it was
+    given to.
+    """
+
+    @documented
+    def __init__(self, device: str, plugin_dirs: str | Sequence[str] | None = None) -> None:
+        """Find the device.
+
+        Args:
+            device: ``CPU``, ``FPGA``, or ``HETERO:`` and the devices in order of priority, with commas.
+            plugin_dirs: means nothing here.
+
+        Raises:
+            ValueError: there is no device of this name in the API.
+            RuntimeError: the device is not here.
+        """
+        self._device = parse_device(device)
+        if plugin_dirs is not None and not isinstance(plugin_dirs, (str, Sequence)):
+            found = type(plugin_dirs).__name__
+            raise WrongTypeError("plugin_dirs are folders", expected="text, a list or None", found=found)
+        self._configuration = Configuration(self._device)
+
+    @property
+    def device(self) -> str:
+        """The device as it was given."""
+        return self._device.text
+
+    @property
+    def version(self) -> str:
+        """The version of the plugin: ``major.minor.build``."""
+        return get_version()
+
+    @documented
+    def load(
+        self, network: IENetwork, num_requests: int = 1, config: Mapping[str, str] | None = None
+    ) -> ExecutableNetwork:
+        """Compile a network for the device. Neither the network nor the plugin is needed afterwards.
+
+        Args:
+            num_requests: how many requests it has.
+            config: keys of the table below, besides those of `set_config`, and before them.
+
+        Raises:
+            ValueError: `num_requests` is not above 0, or too many.
+            RuntimeError: the network cannot be compiled for the device; a layer has no device; or a key or its value is
+                wrong.
+            TypeError: `network` is no ``IENetwork``, or the configuration is no dictionary of text.
+        """
+        return load_to(self._device, self._configuration, network, num_requests, config, least=1)
+
+    @documented
+    def set_initial_affinity(self, net: IENetwork) -> None:
+        """Give each layer to the first device of the list that supports it; others keep the affinity that they have.
+
+        Raises:
+            RuntimeError: the device is not ``HETERO``, or there is no list of devices.
+        """
+        if self._device.name != HETERO:
+            raise InferenceEngineError(
+                "set_initial_affinity is for HETERO devices", expected="such as 'HETERO:FPGA,CPU'", found=self.device
+            )
+        snapshot = snapshot_of(net)
+        graph = LayerGraph.of(snapshot.document)
+        given = default_policy(graph, self._configuration.fallback, Support(snapshot, self._configuration))
+        layers = net.layers
+        for name, device in given.items():
+            if name in layers:
+                layers[name].affinity = device
+        if self._configuration.is_on("HETERO_DUMP_GRAPH_DOT"):
+            shown = {**snapshot.affinities, **given}
+            dot.write(dot.file_name("affinity", snapshot.name), dot.affinity_graph(graph, shown))
+
+    @documented
+    def get_supported_layers(self, net: IENetwork) -> set[str]:
+        """The names of the layers that the device supports; on ``HETERO`` of those that any device of the list does.
+
+        Constants count as supported.
+
+        Raises:
+            RuntimeError: on ``HETERO`` without a list of devices.
+        """
+        return set(query(self._device, self._configuration, net))
+
+    @documented
+    def add_cpu_extension(self, extension_path: str) -> None:
+        """Add layers of a library to the CPU.
+
+        Args:
+            extension_path: a file. One that ends in ``.py`` is a Python operator library, see below; any other one is
+                accepted unread, because the layers of the libraries of the releases are there without them.
+
+        Raises:
+            RuntimeError: there is no such file, it ends in an exception, or ``CPU`` is not in the name of the device.
+        """
+        names = (self._device.name, *map(base, self._configuration.fallback))
+        if CPU not in names:
+            raise InferenceEngineError(
+                "add_cpu_extension is for devices with CPU in their name", expected="such as 'CPU'", found=self.device
+            )
+        add_extension(extension_path)
+
+    @documented
+    def set_config(self, config: Mapping[str, str]) -> None:
+        """Set keys of the table below for networks that are loaded from now on.
+
+        Original: until 2018 a key that was refused was printed and ignored.
+
+        Raises:
+            RuntimeError: the device has no such key, or the value is wrong; nothing is set then.
+            TypeError: it is no dictionary of text.
+        """
+        self._configuration.set(config)
+
+    def __repr__(self) -> str:
+        return f"<IEPlugin {self.device!r}>"
+
+
+def load_to(
+    device: Device,
+    configuration: Configuration,
+    network: object,
+    num_requests: object,
+    config: Mapping[str, str] | None,
+    *,
+    least: int,
+) -> ExecutableNetwork:
+    """Load a network to a device, as `IEPlugin.load` does.
+
+    Args:
+        least: the smallest `num_requests`; 0 stands for as many as there are streams.
+    """
+    if config is not None and not isinstance(config, Mapping):
+        found = type(config).__name__
+        raise WrongTypeError("a configuration is a dictionary of text to text", expected="a dict", found=found)
+    both = configuration.with_values(config or {})
+    requests = check_requests(num_requests, least=least, streams=both.streams)
+    return load(snapshot_of(network), device, both, requests)
+
+
+def query(device: Device, configuration: Configuration, network: object) -> dict[str, str]:
+    """The device that supports each layer, by the name of the layer; the first one of the list for ``HETERO``."""
+    snapshot = snapshot_of(network)
+    support = Support(snapshot, configuration)
+    if device.name == HETERO:
+        return default_policy(LayerGraph.of(snapshot.document), configuration.fallback, support)
+    return dict.fromkeys(sorted(support(device.name)), device.name)
