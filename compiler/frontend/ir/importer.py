@@ -152,6 +152,8 @@ class IrImporter(ModuleBuilder):
         super().__init__(module)
         self.document = document
         self.values: dict[tuple[int, int], Value] = {}
+        self._sources = document.sources()
+        self._read = set(self._sources.values()) | {(layer.id, port.id) for layer, port in document.outputs()}
         self._shapes = dict(input_shapes or {})
         self._is_as_declared = not self._shapes
         self._constants: dict[tuple[int, str, int, tuple[int, ...]], Constant] = {}
@@ -173,9 +175,8 @@ class IrImporter(ModuleBuilder):
                 expected=", ".join(inputs) or "no inputs",
                 found=unknown,
             )
-        sources = self.document.sources()
         for layer in sorted_layers(self.document):
-            self._import_layer(layer, sources)
+            self._import_layer(layer)
         outputs = self.document.outputs()
         if not outputs:
             raise ModelError("the network has no outputs", stage="import")
@@ -254,9 +255,9 @@ class IrImporter(ModuleBuilder):
         precision = ELEMENT_TYPES.get(text, text.upper()) or (layer.outputs[0].precision if layer.outputs else "")
         return element_type(precision or "FP32", layer)
 
-    def _import_layer(self, layer: Layer, sources: Mapping[tuple[int, int], tuple[int, int]]) -> None:
+    def _import_layer(self, layer: Layer) -> None:
         kind = layer.type.lower() if self.document.is_legacy else layer.type
-        inputs = tuple(self._source(layer, port, sources) for port in layer.inputs)
+        inputs = tuple(self._source(layer, port) for port in layer.inputs)
         if kind == "Result":
             return
         if kind in ("input", "Parameter"):
@@ -273,11 +274,10 @@ class IrImporter(ModuleBuilder):
                 )
             node = IrNode(layer.type, layer.name, inputs, layer, self.document.version)
             results = self.results_of(node, handler, [output_name(layer, port) for port in layer.outputs])
-        read = set(sources.values()) | {(owner.id, port.id) for owner, port in self.document.outputs()}
         for index, port in enumerate(layer.outputs):
             value = results[index] if index < len(results) else None
             if value is None:
-                if (layer.id, port.id) in read:
+                if (layer.id, port.id) in self._read:
                     raise UnsupportedError(
                         f"output {index} is not supported", stage="import", op=layer.type, node=layer.name
                     )
@@ -285,8 +285,8 @@ class IrImporter(ModuleBuilder):
             self._check_shape(layer, port, value)
             self.values[layer.id, port.id] = value
 
-    def _source(self, layer: Layer, port: Port, sources: Mapping[tuple[int, int], tuple[int, int]]) -> Value:
-        source = sources.get((layer.id, port.id))
+    def _source(self, layer: Layer, port: Port) -> Value:
+        source = self._sources.get((layer.id, port.id))
         if source is None or source not in self.values:
             raise ModelError(
                 f"input port {port.id} is not connected to any edge", stage="import", op=layer.type, node=layer.name
