@@ -81,6 +81,20 @@ class SourceNode:
             raise self.model_error(f"{what} must be integers", found=array.dtype)
         return tuple(array.reshape(-1).tolist())
 
+    def scalar(self, index: int, what: str) -> int:
+        """The only element of input ``index``, an integer; see :meth:`constant`."""
+        values = self.integers(index, what)
+        if len(values) != 1:
+            raise self.model_error(f"{what} must be one integer", found=f"{len(values)} elements")
+        return values[0]
+
+    def number(self, index: int, what: str) -> float:
+        """The only element of input ``index``; see :meth:`constant`."""
+        values = self.constant(index, what)
+        if values.size != 1:
+            raise self.model_error(f"{what} must be one number", found=f"{values.size} elements")
+        return float(values.reshape(-1)[0])
+
     def optional_constant(self, index: int, what: str) -> np.ndarray | None:
         return self.constant(index, what) if self.optional(index) is not None else None
 

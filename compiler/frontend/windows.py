@@ -31,25 +31,32 @@ def halved(totals: Sequence[int], *, lower: bool) -> Integers:
     return (*large, *small) if lower else (*small, *large)
 
 
-def slack(extent: int, begin: int, end: int, reach: int, stride: int) -> int:
-    """How far the last window reaches beyond the end padding where the number of windows is rounded up."""
+def slack(extent: int, begin: int, end: int, reach: int, stride: int, *, drop: bool = True) -> int:
+    """How far the last window reaches beyond the end padding where the number of windows is rounded up.
+
+    Args:
+        drop: a window that would start in the end padding is none; the result may be negative then.
+    """
     room = extent + begin + end - reach
     last = -(-room // stride) * stride
-    if last >= extent + begin:
-        # A window that would start in the end padding is dropped.
+    if drop and last >= extent + begin:
         last -= stride
     return last - room
 
 
-def rounded_up(extents: Sequence[int], window: Window) -> tuple[Window, Integers]:
-    """The window with padding for a number of windows that is rounded up, and what reaches beyond that padding."""
+def rounded_up(extents: Sequence[int], window: Window, *, drop: bool = True) -> tuple[Window, Integers]:
+    """The window with padding for a number of windows that is rounded up, and what reaches beyond that padding.
+
+    Args:
+        drop: see `slack`.
+    """
     kernel, strides, pads, dilations = window
     spatial = len(extents)
     begins, ends = list(pads[:spatial]), list(pads[spatial:])
     overhang = [0] * spatial
     for d in range(spatial):
         reach = dilations[d] * (kernel[d] - 1) + 1
-        beyond = slack(extents[d], begins[d], ends[d], reach, strides[d])
+        beyond = slack(extents[d], begins[d], ends[d], reach, strides[d], drop=drop)
         overhang[d] = max(0, beyond)
         # A dropped window may leave padding that would make it again.
         ends[d] += beyond if beyond <= -strides[d] else 0

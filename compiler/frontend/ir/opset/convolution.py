@@ -1,0 +1,103 @@
+"""Convolutions of IR and their gradients, plain and in groups: automatic padding made explicit, groups merged."""
+
+from __future__ import annotations
+
+from .....ir.core import Value
+from .....ir.ops.convolution import Conv, ConvTranspose
+from ...shape import reshape
+from ...windows import Integers, halved, same_pads
+from ..importer import IrImporter, IrNode, opset
+
+
+def explicit_pads(
+    node: IrNode, extents: Integers, kernel: Integers, strides: Integers, dilations: Integers
+) -> Integers:
+    """Pads, begins of all spatial dimensions and then ends, of a layer with windows.
+
+    Raises:
+        ModelError: ``auto_pad`` is none that there is.
+    """
+    mode, none = auto_pad(node), (0,) * len(extents)
+    if mode in ("same_upper", "same_lower"):
+        return same_pads(extents, kernel, strides, dilations, lower=mode == "same_lower")
+    if mode == "valid":
+        return none * 2
+    return node.ints("pads_begin", none) + node.ints("pads_end", none)
+
+
+def auto_pad(node: IrNode) -> str:
+    """How a layer is padded, in lower case.
+
+    Raises:
+        ModelError: in no way that there is.
+    """
+    mode = node.word("auto_pad", "explicit")
+    if mode not in ("explicit", "notset", "same_upper", "same_lower", "valid"):
+        raise node.model_error(
+            "unknown auto_pad", expected="explicit, same_upper, same_lower or valid", found=repr(mode[:60])
+        )
+    return mode
+
+
+def _merged_groups(node: IrNode, importer: IrImporter, x: Value, w: Value, *, is_transposed: bool) -> tuple[Value, int]:
+    """Weights [groups, a, b, *kernel] as operators take them, and how many groups there are.
+
+    Convolutions take [groups * a, b, *kernel] with a the outputs of a group; their gradients take the same with a its
+    inputs.
+    """
+    if not node.op_type.startswith("Group"):
+        if w.type.rank != x.type.rank:
+            raise node.model_error(
+                "the ranks of data and weights differ", expected=x.type.rank, found=list(w.type.shape)
+            )
+        return w, 1
+    if w.type.rank != x.type.rank + 1:
+        raise node.model_error(
+            "weights in groups need a rank more than the data", expected=x.type.rank + 1, found=list(w.type.shape)
+        )
+    groups, first, *rest = w.type.shape
+    if not groups or x.type.shape[1] != groups * (first if is_transposed else rest[0]):
+        raise node.model_error(
+            "channels of data and weights do not match", expected=x.type.shape[1], found=list(w.type.shape)
+        )
+    return reshape(importer, w, (groups * first, *rest)), groups
+
+
+@opset("Convolution", "GroupConvolution")
+def import_convolution(node: IrNode, importer: IrImporter) -> Value:
+    x, given = node.input(0), node.input(1)
+    w, groups = _merged_groups(node, importer, x, given, is_transposed=False)
+    extents, kernel = x.type.shape[2:], w.type.shape[2:]
+    strides, dilations = (node.ints(name, (1,) * len(extents)) for name in ("strides", "dilations"))
+    pads = explicit_pads(node, extents, kernel, strides, dilations)
+    return importer.emit_one(Conv(strides, pads, dilations, groups), x, w)
+
+
+@opset("ConvolutionBackpropData", "GroupConvolutionBackpropData")
+def import_convolution_gradient(node: IrNode, importer: IrImporter) -> Value:
+    x, given = node.input(0), node.input(1)
+    w, groups = _merged_groups(node, importer, x, given, is_transposed=True)
+    spatial = x.type.rank - 2
+    none = (0,) * spatial
+    strides, dilations = (node.ints(name, (1,) * spatial) for name in ("strides", "dilations"))
+    extra = node.ints("output_padding", none)
+    mode = auto_pad(node)
+    begin, end = (none, none) if mode == "valid" else (node.ints("pads_begin", none), node.ints("pads_end", none))
+    if node.optional(2) is not None:
+        wanted = node.integers(2, "the output shape")
+        full = [
+            stride * (extent - 1) + dilation * (taps - 1) + 1
+            for extent, taps, stride, dilation in zip(
+                x.type.shape[2:], w.type.shape[2:], strides, dilations, strict=True
+            )
+        ]
+        # What is left over is cut off, at both ends where padding is automatic, behind the given one where it is not.
+        over = [have - want for have, want in zip(full, wanted, strict=True)]
+        if mode.startswith("same"):
+            pads = halved([max(0, o) for o in over], lower=mode == "same_lower")
+        else:
+            pads = (*begin, *(max(0, o - b) for o, b in zip(over, begin, strict=True)))
+        extra = tuple(max(0, b + e - o) for b, e, o in zip(pads[:spatial], pads[spatial:], over, strict=True))
+    else:
+        pads = begin + end
+    return importer.emit_one(ConvTranspose(strides, pads, dilations, extra, groups), x, w)

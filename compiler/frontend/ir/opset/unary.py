@@ -1,0 +1,70 @@
+"""Functions of one tensor in IR; activations stand in the module ``activation``."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .....ir.core import Value
+from .....ir.ops import unary
+from .....ir.ops.comparison import Or
+from .....ir.ops.elementwise import Add, Mul
+from ..importer import IrImporter, IrNode, opset
+
+_FUNCTIONS: dict[str, type[unary.Unary]] = {
+    "Abs": unary.Abs,
+    "Acos": unary.Acos,
+    "Acosh": unary.Acosh,
+    "Asin": unary.Asin,
+    "Asinh": unary.Asinh,
+    "Atan": unary.Atan,
+    "Atanh": unary.Atanh,
+    "BitwiseNot": unary.BitwiseNot,
+    "Cos": unary.Cos,
+    "Cosh": unary.Cosh,
+    "Erf": unary.Erf,
+    "Exp": unary.Exp,
+    "IsNaN": unary.IsNan,
+    "Log": unary.Log,
+    "LogicalNot": unary.Not,
+    "Negative": unary.Neg,
+    "Sign": unary.Sign,
+    "Sin": unary.Sin,
+    "Sinh": unary.Sinh,
+    "Sqrt": unary.Sqrt,
+    "Tan": unary.Tan,
+}
+_ROUNDING: dict[str, type[unary.Rounding]] = {"Ceiling": unary.Ceil, "Floor": unary.Floor, "Round": unary.Round}
+
+
+@opset(*_FUNCTIONS)
+def import_function(node: IrNode, importer: IrImporter) -> Value:
+    return importer.emit_one(_FUNCTIONS[node.op_type](), node.input(0))
+
+
+@opset(*_ROUNDING)
+def import_rounding(node: IrNode, importer: IrImporter) -> Value:
+    x, mode = node.input(0), node.word("mode", "half_to_even")
+    if mode not in ("half_to_even", "half_away_from_zero"):
+        raise node.model_error(
+            "unknown mode of rounding", expected="half_to_even or half_away_from_zero", found=repr(mode[:60])
+        )
+    if not x.type.dtype.is_float:
+        return x
+    if mode == "half_to_even":
+        return importer.emit_one(_ROUNDING[node.op_type](), x)
+    half = importer.constant(np.array(0.5, x.type.dtype.numpy), "half")
+    magnitude = importer.emit_one(unary.Floor(), importer.emit_one(Add(), importer.emit_one(unary.Abs(), x), half))
+    return importer.emit_one(Mul(), magnitude, importer.emit_one(unary.Sign(), x))
+
+
+@opset("IsInf")
+def import_is_infinite(node: IrNode, importer: IrImporter) -> Value:
+    operator = unary.IsInf(node.bool("detect_negative", True), node.bool("detect_positive", True))
+    return importer.emit_one(operator, node.input(0))
+
+
+@opset("IsFinite")
+def import_is_finite(node: IrNode, importer: IrImporter) -> Value:
+    x = node.input(0)
+    odd = importer.emit_one(Or(), importer.emit_one(unary.IsInf(), x), importer.emit_one(unary.IsNan(), x))
+    return importer.emit_one(unary.Not(), odd)
