@@ -1,0 +1,154 @@
+"""From the bytes of a stranger to a container: every offset, length, number and checksum is checked."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+from tilewright.errors import ArtifactError, ResourceError, resources
+from tilewright.limits import CONTAINER, CONTAINER_NODES
+
+from ....artifact.artifact import Artifact
+from ....artifact.container import MAGIC
+from ....artifact.manifest import TensorSpec
+from .errors import COMMAND, STAGE, ContainerError, damaged, foreign
+from .flatbuffers import Table
+from .model import ContainedModel, Container, Node, aligned
+from .records import LARGEST_ID, NodeFacts, Parts, read_facts, read_firmware_info, read_setup_record
+
+ROOT_HEADER, ROOT_MODELS = 1, 3
+HEADER_TARGET, HEADER_TOOLCHAIN, HEADER_SCHEMA = 1, 6, 7
+MODELS_INFO, MODELS_CONTENT = 0, 1
+"""The numbers of the fields that are used."""
+
+TARGETS = ("KL520", "KL720")
+"""The kinds of devices by their numbers in a container."""
+
+_CHECKSUM = 4
+_LONGEST_TOOLCHAIN = 1000
+
+
+@resources(STAGE)
+def read_container(content: bytes | bytearray | memoryview) -> Container:
+    """What the bytes of a container hold.
+
+    Raises:
+        ContainerError: it is damaged, or holds models for other processors, or anything else.
+        ResourceError: it is larger than the limits allow.
+    """
+    buffer = memoryview(content).cast("B").toreadonly()
+    if len(buffer) > CONTAINER:
+        raise ResourceError(
+            "the container of models is too large",
+            stage=STAGE,
+            expected=f"at most {CONTAINER} bytes",
+            found=len(buffer),
+        )
+    if buffer[: len(MAGIC)] == MAGIC:
+        hint = f"Put it into one: {COMMAND}."
+        raise ContainerError(
+            "this is an artifact", stage=STAGE, expected="a container of models, which holds artifacts", hint=hint
+        )
+    body = _checked(buffer)
+    root = Table.root(body)
+    header, models = root.table(ROOT_HEADER, "header"), root.table(ROOT_MODELS, "model_bin")
+    if header is None:
+        raise damaged("it has no header")
+    if models is None:
+        raise foreign("the container of models has another form, without model_bin")
+    info, everything = models.content(MODELS_INFO), models.content(MODELS_CONTENT)
+    if info is None or everything is None:
+        raise damaged(f"model_bin has no {'fw_info' if info is None else 'all_models'}")
+    if everything[: len(MAGIC)] != MAGIC:
+        raise foreign("the container of models was made by the vendor's compiler")
+    contained = _models(read_firmware_info(info), everything)
+    target = header.integer(HEADER_TARGET)
+    if not 0 <= target < len(TARGETS):
+        known = ", ".join(f"{number} for {name}" for number, name in enumerate(TARGETS))
+        raise damaged("its models are for an unknown device", known, target)
+    schema = header.table(HEADER_SCHEMA, "schema_version")
+    toolchain = header.text(HEADER_TOOLCHAIN)
+    if len(toolchain) > _LONGEST_TOOLCHAIN:
+        raise damaged("the toolchain version is too long", f"at most {_LONGEST_TOOLCHAIN}", len(toolchain))
+    return Container(
+        target=TARGETS[target],
+        crc=_checksum(buffer),
+        toolchain=toolchain,
+        schema=(schema.unsigned(0), schema.unsigned(1), schema.unsigned(2)) if schema is not None else (0, 0, 0),
+        models=contained,
+    )
+
+
+def _checksum(buffer: memoryview) -> int:
+    return int.from_bytes(buffer[-_CHECKSUM:], "little")
+
+
+def _checked(buffer: memoryview) -> memoryview:
+    """All but the checksum, which is right."""
+    if len(buffer) < 2 * _CHECKSUM:
+        raise damaged("it is too short", f"at least {2 * _CHECKSUM} bytes", len(buffer))
+    body = buffer[:-_CHECKSUM]
+    found = zlib.crc32(body)
+    if found != _checksum(buffer):
+        raise damaged("its checksum is wrong", f"0x{_checksum(buffer):08X}", f"0x{found:08X}")
+    return body
+
+
+def _models(parts: Sequence[Parts], everything: memoryview) -> tuple[ContainedModel, ...]:
+    found: list[ContainedModel] = []
+    position = 0
+    for index, model in enumerate(parts):
+        views: list[memoryview] = []
+        for size in model.sizes:
+            end = position + aligned(size)
+            if end > len(everything):
+                expected = f"at most {len(everything) - position} bytes"
+                raise damaged(f"a part of model {index} does not lie in all_models", expected, size)
+            views.append(everything[position : position + size])
+            if any(everything[position + size : end]):
+                raise damaged(f"the padding of model {index} is not empty")
+            position = end
+        found.append(_model(index, model.id, *views))
+    if position != len(everything):
+        raise damaged("all_models has the wrong length", f"{position} bytes", len(everything))
+    ids = [model.id for model in found]
+    if len(set(ids)) < len(ids):
+        raise damaged("two models have one id", found=", ".join(map(str, ids)))
+    return tuple(found)
+
+
+def _model(index: int, id: int, first: memoryview, second: memoryview, setup: memoryview) -> ContainedModel:
+    if not 1 <= id <= LARGEST_ID:
+        raise damaged(f"model {index} has an impossible id", f"1 to {LARGEST_ID}", id)
+    if len(second) > CONTAINER_NODES:
+        found = f"{len(second)} bytes"
+        raise damaged("the description of its nodes is too long", f"at most {CONTAINER_NODES}", found)
+    facts, radixes = read_facts(second), read_setup_record(setup)
+    try:
+        manifest = Artifact.open(first).manifest
+    except ArtifactError as error:
+        message = f"model {id} of the container: {error.message}"
+        raise ContainerError(
+            message, stage=STAGE, expected=error.expected, found=error.found, hint=error.hint
+        ) from None
+    inputs = _nodes(id, "inputs", manifest.inputs, facts.inputs)
+    outputs = _nodes(id, "outputs", manifest.outputs, facts.outputs)
+    if len(inputs) != 1 or not outputs:
+        found = f"{len(inputs)} and {len(outputs)}"
+        raise damaged(f"model {id} has an impossible number of nodes", "one input, and outputs", found)
+    if radixes != [node.radix for node in inputs]:
+        expected = ", ".join(str(node.radix) for node in inputs)
+        raise damaged(f"the setup record of model {id} has another radix", expected, ", ".join(map(str, radixes)))
+    return ContainedModel(id, bytes(first), inputs, outputs)
+
+
+def _nodes(id: int, what: str, specs: Sequence[TensorSpec], facts: Sequence[NodeFacts]) -> tuple[Node, ...]:
+    if len(specs) != len(facts):
+        raise damaged(f"model {id} describes more or fewer {what} than it has", len(specs), len(facts))
+    found: list[Node] = []
+    for spec, fact in zip(specs, facts, strict=True):
+        if spec.dtype != "i8" or len(spec.shape) != 4 or spec.shape[0] != 1 or 0 in spec.shape:
+            raise damaged(f"model {id} has {what} that no device has", "i8[1, C, H, W]", spec)
+        _, channels, height, width = spec.shape
+        found.append(Node(spec.name, (1, channels, height, width), fact.radix, fact.scale, fact.source_shape))
+    return tuple(found)
