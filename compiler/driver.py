@@ -30,6 +30,7 @@ from .calibration.dataset import are_images
 from .calibration.ranges import make_statistics
 from .frontend.formats import Model, ModelProto, import_model
 from .frontend.ir.document import Document
+from .interface import Interface, check_interface, interface_of, shapes_before
 from .keywords import with_keywords
 from .options import CompileOptions, option
 from .pipeline import cpu_pipeline, device_pipeline, float_pipeline
@@ -43,10 +44,13 @@ PRECISIONS = ("fp32", "int8")
 
 
 @resources("compile")
-def build(model: Model, options: CompileOptions) -> Package:
+def build(model: Model, options: CompileOptions, interface: Interface | None = None) -> Package:
     """Everything of an artifact, not yet written.
 
     The passes are also watched by the instruments that the environment asks for.
+
+    Args:
+        interface: makes the input and the outputs of each engine the same integers; for precision int8.
 
     Raises:
         UsageError, InputError, ParseError: an option has a value that it cannot have, or no use.
@@ -71,6 +75,8 @@ def build(model: Model, options: CompileOptions) -> Package:
     module = import_model(model, options.input_shapes, options.external_data)
     options.report("import", 1, 1)
     find_named(module.ops, places)
+    if interface is not None:
+        check_interface(module)
     has_scales = bool(_ranges_from(options)) or brings_quantization(module)
     precision = options.precision or ("int8" if has_scales else "fp32")
     if precision != "int8":
@@ -80,9 +86,14 @@ def build(model: Model, options: CompileOptions) -> Package:
                 hint=f"Give --precision int8, or leave {flag} out.",
             )
         check_names(options.print_after or (), [each.name for each in float_pipeline().passes])
-    package = Package(module, precision, tilewright.__version__)
-    if precision == "int8":
-        _add_integer_engines(package, module, target, machine, places, options)
+    quantized = quantize_module(module, options, interface) if precision == "int8" else None
+    details = _ranges_used(module, options) if quantized is not None else {}
+    if quantized is not None and interface is not None:
+        details |= shapes_before(module)
+        interface_of(quantized).run(module)
+    package = Package(module, precision, tilewright.__version__, details)
+    if quantized is not None:
+        _add_integer_engines(package, quantized, target, machine, places, options)
     floating = clone_module(module)
     run_passes(float_pipeline(), floating, options)
     package.details.setdefault("layers", [asdict(layer) for layer in layers(floating)])
@@ -123,19 +134,23 @@ def _ranges_from(options: CompileOptions) -> list[str]:
     return [words for words, source in given.items() if source is not None]
 
 
+def _ranges_used(module: Module, options: CompileOptions) -> dict[str, object]:
+    """What reports should know of how the ranges of a network came about."""
+    if (unused := _ranges_from(options)) and brings_quantization(module):
+        return {"warnings": [f"the model is already quantised: the {' and the '.join(unused)} not used"]}
+    if are_images(options.calibration):
+        return {"preprocessing": asdict(Preprocessing.of(options.preprocessing or {}))}
+    return {}
+
+
 def _add_integer_engines(
     package: Package,
-    module: Module,
+    quantized: Module,
     target: TargetDescription,
     machine: Machine,
     places: Affinity,
     options: CompileOptions,
 ) -> None:
-    if (unused := _ranges_from(options)) and brings_quantization(module):
-        package.details["warnings"] = [f"the model is already quantised: the {' and the '.join(unused)} not used"]
-    elif are_images(options.calibration):
-        package.details["preprocessing"] = asdict(Preprocessing.of(options.preprocessing or {}))
-    quantized = quantize_module(module, options)
     software = clone_module(quantized)
     run_passes(cpu_pipeline(), software, options)
     machine_name = os.fspath(options.machine or DEFAULT_MACHINE)

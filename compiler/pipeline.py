@@ -17,6 +17,7 @@ from ..passes.placement.place_on_cpu import PlaceOnCpu
 from ..passes.quantization.check_accumulator_overflow import CheckAccumulatorOverflow
 from ..passes.quantization.depthwise_affine import DepthwiseAffine
 from ..passes.quantization.import_quantization import ImportQuantization
+from ..passes.quantization.integer_interface import IntegerInterface
 from ..passes.quantization.parameters import Range
 from ..passes.quantization.quantize import Quantize
 from ..passes.quantization.remove_fake_quantization import RemoveFakeQuantization
@@ -68,6 +69,11 @@ def post_training_pipeline(ranges: Mapping[str, Range], keep: Sequence[str] = ()
     """
     quantize = Quantize(tuple((name, low, high) for name, (low, high) in ranges.items()), keep=tuple(keep))
     return Pipeline((quantize, *simplify_pipeline().passes, CheckAccumulatorOverflow()), "post_training")
+
+
+def interface_pipeline(interface: IntegerInterface) -> Pipeline:
+    """From a module with ops on quantised types to one whose inputs and outputs are integers, too."""
+    return Pipeline((interface, *simplify_pipeline().passes, CheckAccumulatorOverflow()), "interface")
 
 
 def device_pipeline(

@@ -9,19 +9,28 @@ from itertools import islice
 from tilewright.errors import NoCalibrationError, NothingToQuantizeError
 
 from ..ir.clone import clone_module
-from ..ir.core import Module, Value
+from ..ir.core import Function, Module, Value
 from ..ir.ops.convolution import Conv
 from ..ir.ops.matmul import MatMul
 from ..ir.ops.quantization import QuantizeLinear
 from ..ir.types import DType
+from ..passes.quantization.integer_interface import covered
 from ..passes.quantization.parameters import Range
 from ..passes.quantization.plan import plan_quantization
 from .calibration.compiled import compiled
 from .calibration.dataset import open_calibration_set
 from .calibration.encoded import encoded_ranges
 from .calibration.observe import collect_ranges
+from .interface import (
+    Interface,
+    input_radix,
+    integer_interface,
+    pixel_range,
+    quantized_input,
+    with_symmetric_outputs,
+)
 from .options import CompileOptions
-from .pipeline import calibration_pipeline, post_training_pipeline, quantized_import_pipeline
+from .pipeline import calibration_pipeline, interface_pipeline, post_training_pipeline, quantized_import_pipeline
 from .run_passes import run_passes
 
 
@@ -33,8 +42,11 @@ def brings_quantization(module: Module) -> bool:
     )
 
 
-def quantize_module(module: Module, options: CompileOptions) -> Module:
+def quantize_module(module: Module, options: CompileOptions, interface: Interface | None = None) -> Module:
     """A copy of ``module`` with ops on quantised types.
+
+    Args:
+        interface: makes inputs and outputs integers, too.
 
     Raises:
         NothingToQuantizeError: integers have no place in the network.
@@ -45,6 +57,8 @@ def quantize_module(module: Module, options: CompileOptions) -> Module:
     copy = clone_module(module)
     if brings_quantization(module):
         run_passes(quantized_import_pipeline(), copy, options)
+        if interface is not None:
+            _add_interface_to_quantized(copy, quantized_input(module), options, interface)
         return copy
     run_passes(calibration_pipeline(), copy, options)
     values = plan_quantization(copy.main, options.keep_float).values
@@ -60,10 +74,53 @@ def quantize_module(module: Module, options: CompileOptions) -> Module:
         )
     ranges = encoded_ranges(options.encodings, values) if options.encodings is not None else {}
     missing = {name: value for name, value in values.items() if name not in ranges}
-    if missing:
-        ranges.update(_observed(copy, missing, options))
+    ends = _ends(copy.main) if interface is not None else {}
+    if missing or ends:
+        ranges.update(_observed(copy, {**missing, **ends}, options))
+    observed = {name: ranges.pop(name) for name in ends}
+    if interface is None:
+        run_passes(post_training_pipeline(ranges, options.keep_float), copy, options)
+        return copy
+    radix = input_radix(interface, pixel_range(options) or observed[_INPUT])
+    ranges = with_symmetric_outputs(copy.main, values, ranges)
+    parameter = copy.main.parameters[0]
+    ranges |= {name: covered(2.0**-radix) for name, value in values.items() if value is parameter}
     run_passes(post_training_pipeline(ranges, options.keep_float), copy, options)
+    integers = integer_interface(copy, radix, lambda index: observed.get(_OUTPUT.format(index)))
+    run_passes(interface_pipeline(integers), copy, options)
     return copy
+
+
+_INPUT, _OUTPUT = "input of the network", "output {} of the network"
+"""What the ranges of the ends of a network go by."""
+
+
+def _ends(main: Function) -> dict[str, Value]:
+    found = {_INPUT: main.parameters[0]}
+    return found | {_OUTPUT.format(index): value for index, value in enumerate(main.results)}
+
+
+def _add_interface_to_quantized(
+    module: Module, own: Range | None, options: CompileOptions, interface: Interface
+) -> None:
+    """Make the input and the outputs integers of a network whose own scales stay as they are.
+
+    Args:
+        own: the range that the network gives its input.
+    """
+    ends = _ends(module.main)
+    needed = {} if options.calibration is None else ends
+    observed = _observed(module, needed, options) if needed else {}
+    range = own or pixel_range(options) or observed.get(_INPUT)
+    if range is None and interface.radix is None:
+        raise NoCalibrationError(
+            "nothing tells the range of the input",
+            stage="interface",
+            hint="Say with --kp-radix that it is q / 2^radix: 8 for KP_NORMALIZE_KNERON, otherwise 7.",
+        )
+    radix = input_radix(interface, range or (0.0, 0.0))
+    integers = integer_interface(module, radix, lambda index: observed.get(_OUTPUT.format(index)))
+    run_passes(interface_pipeline(integers), module, options)
 
 
 def _observed(module: Module, values: Mapping[str, Value], options: CompileOptions) -> dict[str, Range]:

@@ -1,9 +1,9 @@
 """FlatBuffers without a schema: tables whose fields are integers of 32 bits, texts, bytes and tables.
 
 A buffer begins with the offset of its root table. A table begins with the distance back to its *vtable*, which holds
-two sizes of 16 bits, its own and that of the table's inline part, and then for each field its offset in the latter, or 0
-where it is absent. Integers lie there; of the rest, distances forward to where they lie: a length of 32 bits and the
-content, which in texts a zero byte follows. All is little-endian. See https://flatbuffers.dev/internals/.
+two sizes of 16 bits, its own and that of the table's inline part, and then for each field its offset in the latter,
+or 0 where it is absent. Integers lie there; of the rest, distances forward to where they lie: a length of 32 bits and
+the content, which in texts a zero byte follows. All is little-endian. See https://flatbuffers.dev/internals/.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ def read_setup_record(content: memoryview) -> list[int]:
 class NodeFacts:
     """What is said of a node beside the artifact, which has its name and shape: real = fixed / (scale * 2 ** radix)."""
 
-    radix: Annotated[int, Bounds(-126, 126)]
+    radix: Annotated[int, Bounds(-150, 150)]
     scale: Annotated[float, Bounds(0.5, 4, whole=False)]
     source_shape: Annotated[tuple[Annotated[int, Bounds(0, 2**31 - 1)], ...], AtMost(16)]
 

@@ -1,0 +1,130 @@
+"""Containers of models for the devices of the kp API."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+
+import numpy as np
+
+import tilewright
+from tilewright.errors import UsageError, resources
+
+from ..codegen.package import Package
+from ..ir.core import Value
+from ..runtime.api.kp.container.model import ContainedModel, Container, Node
+from ..runtime.api.kp.container.reading import read_container
+from ..runtime.api.kp.container.writing import check_ids, check_target, container_bytes
+from ..runtime.files.output_file import check_output, output_file
+from .driver import Model, build
+from .interface import Interface
+from .keywords import with_keywords
+from .options import CompileOptions, check_type, option
+from .progress import progress_bars
+
+TARGET = "KL520"
+
+IDS_HELP = (
+    "Write a container for the devices of the kp API instead of an artifact, and give the model this id in it, 1 to "
+    "65535; 32768 and above are for models of your own. With several models, one id for each, in order."
+)
+TARGET_HELP = f"The device of the kp API that the container is for: KL520 or KL720. Default: {TARGET}."
+RADIX_HELP = (
+    "In the container, the input is int8 and stands for q / 2^radix: 8 for images normalised as KP_NORMALIZE_KNERON "
+    "does (mean=128, scale=1/256), 7 for KP_NORMALIZE_TENSOR_FLOW (127.5 and 1/127.5) and KP_NORMALIZE_YOLO (0 and "
+    "1/255). Default: the largest whose integers cover what --preprocess makes of images, else what the samples or the "
+    "model itself say."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContainerCompilation(CompileOptions):
+    """What ``tilewright.compile_container`` takes: the options, and what to compile where."""
+
+    models: Model | Sequence[Model] = field(
+        kw_only=False, metadata={"documentation": "A model or several, each in a form that tilewright.compile takes."}
+    )
+    kp_id: int | Sequence[int] = field(kw_only=False, metadata={"documentation": IDS_HELP})
+    kp_target: str = option(TARGET, TARGET_HELP, on_command_line=False)
+    kp_radix: int | None = option(None, RADIX_HELP, on_command_line=False)
+    output: str | os.PathLike[str] | None = option(None, "The file to write.", on_command_line=False)
+    progress: bool = option(False, "Show a progress bar on stderr if that is a terminal.", on_command_line=False)
+
+
+@with_keywords(ContainerCompilation)
+@resources("compile")
+def compile_container(compilation: ContainerCompilation) -> Container:
+    """Compile models into a container that devices of the kp API load; this is ``tilewright.compile_container``.
+
+    Each model takes an image as int8 [1, C, H, W] and gives int8 outputs of four dimensions, all with zero point 0; as
+    integers, they are the same on each engine. Outputs that are computed in floating point, such as those of a softmax,
+    are rounded to integers at the end.
+
+    Raises:
+        UnsupportedError: a model takes another than one image, or gives integers of its own.
+        NoCalibrationError: nothing tells the range of an input or output.
+        TilewrightError: as ``tilewright.compile``; UsageError for wrong ids or devices.
+    """
+    models, ids = _pairs(compilation)
+    check_target(compilation.kp_target)
+    check_ids(ids)
+    if compilation.precision not in (None, "int8"):
+        raise UsageError("devices of the kp API compute in integers", expected="int8", found=compilation.precision)
+    if compilation.output is not None:
+        for model in models:
+            check_output(compilation.output, source=model)
+    interface = Interface(compilation.kp_radix)
+    contained: list[ContainedModel] = []
+    with progress_bars(quiet=not compilation.progress) as report:
+        options = replace(compilation, precision="int8", **({"report": report} if compilation.progress else {}))
+        for model, id in zip(models, ids, strict=True):
+            contained.append(contained_model(build(model, options, interface), id))
+    content = container_bytes(contained, compilation.kp_target, f"tilewright {tilewright.__version__}")
+    if compilation.output is not None:
+        with output_file(compilation.output) as file:
+            file.write(content)
+    return read_container(content)
+
+
+def _pairs(compilation: ContainerCompilation) -> tuple[list[Model], list[int]]:
+    hints = {each.name: str(each.type) for each in fields(compilation)}
+    for name in ("kp_id", "kp_target", "kp_radix"):
+        check_type(name, getattr(compilation, name), hints[name])
+    models, ids = compilation.models, compilation.kp_id
+    models = [*models] if isinstance(models, (list, tuple)) else [models]
+    ids = [*ids] if isinstance(ids, Sequence) else [ids]
+    if len(models) != len(ids):
+        raise UsageError(
+            "a container needs an id for each model",
+            expected=f"{len(models)} ids",
+            found=len(ids),
+            hint="Repeat --kp-id in the order of the models.",
+        )
+    return models, ids
+
+
+def contained_model(package: Package, id: int) -> ContainedModel:
+    """A network that was compiled with an interface of integers, as a model of a container."""
+    main = package.module.main
+    shapes = package.details["source_shapes"]
+    assert isinstance(shapes, dict)
+    outputs = zip(main.result_names, main.results, shapes["outputs"], strict=True)
+    parameter, shape = main.parameters[0], shapes["inputs"][0]
+    return ContainedModel(
+        id=id,
+        artifact=package.to_bytes(),
+        inputs=(_node(parameter.name, parameter, shape),),
+        outputs=tuple(_node(name, value, shape) for name, value, shape in outputs),
+    )
+
+
+def _node(name: str, value: Value, source_shape: Sequence[int]) -> Node:
+    type = value.type
+    assert type.quant is not None, value
+    one, channels, height, width = type.shape
+    mantissa, exponent = math.frexp(1 / type.quant.scale[0])
+    # From 1 to 2, as single precision has it.
+    scale = float(np.float32(2 * mantissa))
+    return Node(name, (one, channels, height, width), exponent - 1, scale, tuple(source_shape))
