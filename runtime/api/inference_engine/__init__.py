@@ -9,8 +9,31 @@ from __future__ import annotations
 from .core import IECore
 from .execution.executable_network import ExecutableNetwork
 from .execution.request import InferRequest
+from .layouts import Layout
+from .network.data import DataPtr, InputInfo, OutputInfo
+from .network.ie_network import IENetwork
+from .network.layer import IENetLayer
+from .network.statistics import LayersStatsMap, LayerStats
 from .plugin import IEPlugin
+from .precisions import supported_precisions
 from .status import StatusCode, WaitMode
 from .version import get_version
 
-__all__ = ["ExecutableNetwork", "IECore", "IEPlugin", "InferRequest", "StatusCode", "WaitMode", "get_version"]
+__all__ = [
+    "DataPtr",
+    "ExecutableNetwork",
+    "IECore",
+    "IENetLayer",
+    "IENetwork",
+    "IEPlugin",
+    "InferRequest",
+    "InputInfo",
+    "LayerStats",
+    "LayersStatsMap",
+    "Layout",
+    "OutputInfo",
+    "StatusCode",
+    "WaitMode",
+    "get_version",
+    "supported_precisions",
+]

@@ -49,6 +49,10 @@ class WrongAttributeError(TilewrightError, AttributeError):
     """A property or an entry cannot have this value, or is not there; programs expect an ``AttributeError``."""
 
 
+class WrongSettingError(TilewrightError, AttributeError, ValueError):
+    """A precision or a layout that is not known. Releases raised either of both types here."""
+
+
 class MissingFileError(TilewrightError, FileNotFoundError):
     """A file of the network is not there."""
 

@@ -4,38 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from ..errors import InferenceEngineError
+from ..network.document import Document
 
 _CONSTANT = ("const", "constant")
 _INPUT = ("input", "parameter")
 _RESULT = ("output", "result")
-
-
-class Layer(Protocol):
-    """What is asked of a layer of a document."""
-
-    id: int
-    name: str
-    type: str
-
-
-class Edge(Protocol):
-    """What is asked of an edge of a document: both ends as (layer id, port id)."""
-
-    @property
-    def source(self) -> tuple[int, int]: ...
-
-    @property
-    def target(self) -> tuple[int, int]: ...
-
-
-class Document(Protocol):
-    """What is asked of a document of `tilewright.compiler.frontend.ir.document`."""
-
-    layers: dict[int, Layer]
-    edges: list[Edge]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,47 @@
+"""Other input shapes for a document: every port's shape anew, by what its layers compute."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ....ir.core import Module
+from . import families as _families
+from .document import OPEN, Document
+from .importer import InputShapes, IrImporter
+
+assert _families.OPSET
+
+
+def reshape(document: Document, input_shapes: InputShapes) -> None:
+    """Change a document to other shapes of its inputs; where that fails, it stays as it was.
+
+    Args:
+        input_shapes: a full shape for inputs, by the names of their layers; others keep theirs.
+
+    Raises:
+        ModelError: there is no such input, or a layer does not fit the new shapes.
+        UnsupportedError: a layer or a feature is not implemented, so that nothing tells its shapes.
+    """
+    found = _shapes(document, input_shapes)
+    sources = document.sources()
+    for layer in document.layers.values():
+        for port in layer.outputs:
+            port.shape = found.get((layer.id, port.id), port.shape)
+        for port in layer.inputs:
+            source = sources.get((layer.id, port.id))
+            if source is not None:
+                port.shape = found.get(source, port.shape)
+    for layer in document.inputs():
+        if not document.is_legacy and layer.outputs:
+            layer.attributes["shape"] = ",".join(map(str, layer.outputs[0].shape))
+
+
+@np.errstate(all="ignore")
+def _shapes(document: Document, input_shapes: InputShapes) -> dict[tuple[int, int], tuple[int, ...]]:
+    """The shapes of what layers give, by (layer id, port id)."""
+    given = {layer.name: layer.outputs[0].shape for layer in document.inputs() if layer.outputs}
+    # With all of them given, what the file says of shapes is no longer compared with what layers compute.
+    shapes = {name: shape for name, shape in given.items() if OPEN not in shape} | dict(input_shapes)
+    importer = IrImporter(document, Module("shapes"), shapes)
+    importer.run()
+    return {end: value.type.shape for end, value in importer.values.items()}

@@ -1,0 +1,224 @@
+"""The layers of a document as programs see them: who reads whom, and which arrays belong to which.
+
+Documents of version 10 and later keep every array as a ``Const`` layer of its own. Programs of 2018 to 2020 saw none of
+them: they saw the layers that compute something, with their arrays as ``weights`` and ``biases``. So it is here:
+constants, what is computed of constants alone, and results are no layers, unless the network gives them as they are.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ....compiler import reach
+from ..layouts import layout_of
+from ..precisions import DTYPES
+from .document import OPEN, Document, End, Layer, Port
+
+_TYPES = {
+    "Parameter": "Input",
+    "GroupConvolution": "Convolution",
+    "ConvolutionBackpropData": "Deconvolution",
+    "GroupConvolutionBackpropData": "Deconvolution",
+    "Tanh": "TanH",
+    "Elu": "ELU",
+}
+"""Types of version 10 and later that programs know by an older name."""
+
+_SAME_ELEMENTS = ("Convert", "Reshape", "Squeeze", "Unsqueeze")
+"""Layers behind which the array of a constant still is that array."""
+
+_WEIGHTED = {
+    "Convolution": 1,
+    "GroupConvolution": 1,
+    "ConvolutionBackpropData": 1,
+    "GroupConvolutionBackpropData": 1,
+    "MatMul": 1,
+    "PReLU": 1,
+}
+"""Which input of a layer its weights are."""
+
+
+@dataclass
+class Settings:
+    """What programs may set of an output of a layer.
+
+    Attributes:
+        precision: of the array that they write or read.
+        layout: ``None`` for the one that goes with its rank.
+    """
+
+    precision: str
+    layout: str | None = None
+
+
+class Graph:
+    """A document, and what is looked up in it.
+
+    Attributes:
+        document: replaced as a whole where a network is read again.
+        lock: held by who changes it, or copies it.
+        settings: by (name of the layer, position of the output), for those that differ from what the document says.
+        edited: the names of layers whose arrays programs have, who may have changed them.
+    """
+
+    def __init__(self, document: Document) -> None:
+        self.lock = threading.RLock()
+        self.settings: dict[tuple[str, int], Settings] = {}
+        self.edited: set[str] = set()
+        self.replace(document)
+
+    def replace(self, document: Document) -> None:
+        """Go on with another document, whose layers have the same names as far as programs hold on to them."""
+        with self.lock:
+            self.document = document
+            self._by_name = {layer.name: layer for layer in document.layers.values()}
+            self._sources = document.sources()
+            self._readers: dict[End, list[End]] = {}
+            for edge in document.edges:
+                self._readers.setdefault(edge.source, []).append(edge.target)
+            hidden = set() if document.is_legacy else self._hidden()
+            shown = (layer for layer in document.layers.values() if layer.id not in hidden)
+            self.layers = {layer.name: layer for layer in sorted(shown, key=lambda layer: layer.name)}
+
+    def _hidden(self) -> set[int]:
+        """The ids of constants, of what is computed of constants alone, and of results."""
+        layers = self.document.layers
+        unknown = {layer.id: len(layer.inputs) for layer in layers.values()}
+        ready = [layer for layer in layers.values() if layer.type == "Const"]
+        hidden = {layer.id for layer in ready}
+        while ready:
+            layer = ready.pop()
+            for port in layer.outputs:
+                for reader, _ in self._readers.get((layer.id, port.id), ()):
+                    unknown[reader] -= 1
+                    if not unknown[reader]:
+                        hidden.add(reader)
+                        ready.append(layers[reader])
+        hidden -= {layer.id for layer, _ in self.document.outputs()}
+        return hidden | {layer.id for layer in layers.values() if layer.type == "Result"}
+
+    def layer(self, name: str) -> Layer:
+        """The layer of that name, as it is now.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return self._by_name[name]
+
+    def type(self, layer: Layer) -> str:
+        """What programs call its type."""
+        return layer.type if self.document.is_legacy else _TYPES.get(layer.type, layer.type)
+
+    def parents(self, layer: Layer) -> list[tuple[Layer, Port]]:
+        """What the layer reads, without constants."""
+        ends = [self._sources.get((layer.id, port.id)) for port in layer.inputs]
+        found = [self._port(end) for end in ends if end is not None]
+        return [(parent, port) for parent, port in found if parent.name in self.layers]
+
+    def children(self, layer: Layer) -> list[Layer]:
+        """The layers that read it."""
+        ends = [end for port in layer.outputs for end in self._readers.get((layer.id, port.id), ())]
+        found = [self.document.layers[layer_id] for layer_id in dict.fromkeys(layer_id for layer_id, _ in ends)]
+        return [child for child in found if child.name in self.layers]
+
+    def arrays(self, layer: Layer) -> dict[str, np.ndarray]:
+        """The flat arrays of a layer, by name; the network's own memory.
+
+        In documents of version 10 and later, ``weights`` of convolutions, matrix products and slopes, and ``biases``
+        where nothing but an addition of one number for each channel reads their result. Products and sums with a
+        constant have it as ``weights`` and ``biases`` as well.
+        """
+        self.edited.add(layer.name)
+        if self.document.is_legacy or layer.type == "Const":
+            return dict(layer.blobs)
+        found: dict[str, np.ndarray | None] = {}
+        if layer.type in _WEIGHTED:
+            found = {"weights": self._constant(layer, _WEIGHTED[layer.type]), "biases": self._biases(layer)}
+        elif layer.type in ("Multiply", "Add"):
+            found = {"weights" if layer.type == "Multiply" else "biases": self._operand(layer)}
+        return {name: array for name, array in found.items() if array is not None}
+
+    def _biases(self, layer: Layer) -> np.ndarray | None:
+        children = self.children(layer)
+        if len(children) != 1 or children[0].type != "Add" or not layer.outputs or len(layer.outputs[0].shape) < 2:
+            return None
+        array = self._operand(children[0])
+        axis = -1 if layer.type == "MatMul" else 1
+        return array if array is not None and array.size == layer.outputs[0].shape[axis] else None
+
+    def _operand(self, layer: Layer) -> np.ndarray | None:
+        """The array that one of the inputs reads; ``None`` where all are computed."""
+        found = (self._constant(layer, index) for index in range(len(layer.inputs)))
+        return next((array for array in found if array is not None), None)
+
+    def _constant(self, layer: Layer, index: int) -> np.ndarray | None:
+        """The array that an input reads; ``None`` where it is computed."""
+        passed: set[int] = set()
+        while index < len(layer.inputs) and layer.id not in passed:
+            passed.add(layer.id)
+            end = self._sources.get((layer.id, layer.inputs[index].id))
+            if end is None:
+                return None
+            layer, index = self.document.layers[end[0]], 0
+            if layer.type == "Const":
+                return layer.blobs.get("custom")
+            if layer.type not in _SAME_ELEMENTS:
+                return None
+        return None
+
+    def inputs(self) -> dict[str, tuple[Layer, int]]:
+        """The inputs of the network, sorted by name."""
+        return {layer.name: (layer, 0) for layer in sorted(self.document.inputs(), key=lambda layer: layer.name)}
+
+    def outputs(self) -> dict[str, tuple[Layer, int]]:
+        """The outputs of the network: its own sorted by name, then added ones in the order of the calls."""
+        document = self.document
+        found = self._named(document.outputs())
+        added = {(layer_id, position) for layer_id, position in document.added_outputs}
+        own = {name: end for name, end in found.items() if (end[0].id, end[1]) not in added}
+        return dict(sorted(own.items())) | {name: end for name, end in found.items() if name not in own}
+
+    def ends(self) -> dict[str, tuple[Layer, int]]:
+        """Everything that layers give, by the name that it has as an output."""
+        return self._named([(layer, port) for layer in self.layers.values() for port in layer.outputs])
+
+    def output_name(self, layer: Layer, position: int) -> str:
+        """What the network calls an output of a layer."""
+        return reach("frontend.ir.document", "reading a network").output_name(layer, layer.outputs[position])
+
+    def _named(self, ports: Iterable[tuple[Layer, Port]]) -> dict[str, tuple[Layer, int]]:
+        ends = [(layer, layer.outputs.index(port)) for layer, port in ports]
+        return {self.output_name(*end): end for end in ends}
+
+    def setting(self, layer: Layer, position: int) -> Settings:
+        """What programs have set of an output of a layer, to be changed in place."""
+        with self.lock:
+            key = layer.name, position
+            if key not in self.settings:
+                self.settings[key] = Settings(self._precision(layer, layer.outputs[position]))
+            return self.settings[key]
+
+    def _precision(self, layer: Layer, port: Port) -> str:
+        """The precision that arrays have by default: single where the network has half."""
+        is_input = layer.type.lower() in ("input", "parameter")
+        if self.document.is_legacy:
+            known = {"Q78": "I16"}.get(port.precision, port.precision) if is_input else "FP32"
+        else:
+            known = port.precision
+        return known if known in DTYPES and known != "FP16" else "FP32"
+
+    def shape(self, layer: Layer, position: int) -> list[int]:
+        """The shape of an output of a layer; 1 where the document leaves it open."""
+        return [1 if extent == OPEN else extent for extent in layer.outputs[position].shape]
+
+    def layout(self, layer: Layer, position: int) -> str:
+        """The layout of an output of a layer."""
+        return self.setting(layer, position).layout or layout_of(len(layer.outputs[position].shape))
+
+    def _port(self, end: End) -> tuple[Layer, Port]:
+        layer = self.document.layers[end[0]]
+        return layer, next(port for port in layer.outputs if port.id == end[1])

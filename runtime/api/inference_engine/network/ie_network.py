@@ -1,0 +1,245 @@
+"""IENetwork: a network that programs read, look into, change, and load."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from numbers import Integral
+
+from tilewright.errors import TilewrightError, resources
+
+from ....compiler import NotInstalledError, reach
+from ..errors import InferenceEngineError, WrongAttributeError, WrongTypeError, documented
+from ..precisions import checked_precision
+from ..snapshot import InputFacts, OutputFacts, Snapshot
+from .added_outputs import Item, found_output, items_of
+from .data import InputInfo, OutputInfo, Outputs
+from .document import OPEN, Document
+from .graph import Graph
+from .input_shapes import checked_shapes, has_batch, with_batch
+from .layer import IENetLayer
+from .reading import read_contents, read_files
+from .statistics import LayersStatsMap
+
+_WHAT = "a network"
+
+
+class IENetwork:
+    """A network from the .xml and .bin files of the Model Optimizer and of OpenVINO.
+
+    It may be changed until it is loaded; what is loaded knows nothing of later changes, and does not need it. All
+    properties may be read from several threads at once.
+
+    Args:
+        model: the path of the .xml file; empty for a network without layers.
+        weights: the path of the .bin file; if it is empty, the one beside the .xml file.
+        init_from_buffer: whether both are contents, as bytes, instead of paths.
+
+    Raises:
+        FileNotFoundError: a path does not exist or is a directory; that of the model is looked at first.
+        RuntimeError: the files are damaged, or use something that is not implemented.
+        ValueError: there are weights without a model.
+        TypeError: an argument is neither a path nor contents.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | bytes = "",
+        weights: str | os.PathLike[str] | bytes = "",
+        init_from_buffer: bool = False,
+    ) -> None:
+        if init_from_buffer:
+            document = read_contents(model, weights)
+        elif model or weights:
+            document = read_files(model, weights)
+        else:
+            document = reach("frontend.ir.document", _WHAT).Document("", 10)
+        self._graph = Graph(document)
+        self._stats = LayersStatsMap()
+        if self._is_open():
+            # Where 1 does not fit, the program is to give shapes before it loads the network.
+            with suppress(InferenceEngineError):
+                self._reshape({}, "")
+
+    @classmethod
+    def from_ir(cls, model: str, weights: str) -> IENetwork:
+        """The network of two files.
+
+        Args:
+            model: the path of the .xml file.
+            weights: the path of the .bin file.
+
+        Raises:
+            FileNotFoundError, RuntimeError, TypeError: as for the class.
+        """
+        return cls(model, weights)
+
+    @property
+    def name(self) -> str:
+        """The name of the network."""
+        return self._graph.document.name
+
+    @property
+    def inputs(self) -> dict[str, InputInfo]:
+        """The inputs, sorted by name: each a list, its shape, with ``shape``, ``precision`` and ``layout``."""
+        ends = self._graph.inputs()
+        return {name: InputInfo(self._graph, name, layer.name, at) for name, (layer, at) in ends.items()}
+
+    @property
+    def input_info(self) -> dict[str, InputInfo]:
+        """The same as `inputs`, as later releases call it."""
+        return self.inputs
+
+    @property
+    def outputs(self) -> Outputs[OutputInfo]:
+        """The outputs: sorted by name, then added ones in the order of the calls.
+
+        A dictionary by name that can be used as the list of its names as well.
+        """
+        ends = self._graph.outputs()
+        return Outputs({name: OutputInfo(self._graph, name, layer.name, at) for name, (layer, at) in ends.items()})
+
+    @property
+    def layers(self) -> dict[str, IENetLayer]:
+        """The layers, sorted by name.
+
+        Of files of version 10 and later, those that compute something of the inputs: constants, which such files keep
+        as layers of their own, are the ``weights`` of others.
+        """
+        return {name: IENetLayer(self._graph, name) for name in self._graph.layers}
+
+    @property
+    def batch_size(self) -> int:
+        """How many items the first input takes at once; 1 where its layout has no N, 0 for a network without inputs.
+
+        Setting it changes every input whose layout has N in proportion, and works out all shapes anew, as `reshape`.
+
+        Raises:
+            AttributeError: on setting, the value is not positive.
+            TypeError: on setting, the value is no integer.
+            RuntimeError: on setting, a layer does not fit; the network stays as it was.
+        """
+        return next((data[0] if has_batch(data) else 1 for data in self.inputs.values()), 0)
+
+    @batch_size.setter
+    def batch_size(self, batch: int) -> None:
+        if isinstance(batch, bool) or not isinstance(batch, Integral):
+            raise WrongTypeError("the batch size is no integer", found=f"{batch!r:.60}")
+        if batch <= 0:
+            raise WrongAttributeError("the batch size is not positive", expected="at least 1", found=batch)
+        with self._graph.lock:
+            old = self.batch_size
+            if batch != old:
+                shapes = with_batch(self.inputs, max(old, 1), int(batch))
+                self._reshape(shapes, f"the batch size cannot change from {old} to {batch}")
+
+    @property
+    def stats(self) -> LayersStatsMap:
+        """Ranges of layers, by name, that programs keep here. They mean nothing to what is computed."""
+        return self._stats
+
+    @property
+    def precision(self) -> str:
+        """The precision of the weights: ``FP32``, ``FP16``, or ``MIXED``."""
+        document = self._graph.document
+        arrays = [array for layer in document.layers.values() for array in layer.blobs.values()]
+        kinds = {8 * array.dtype.itemsize for array in arrays if array.dtype.kind == "f"}
+        if not kinds:
+            return document.precision or "FP32"
+        return "MIXED" if len(kinds) > 1 else f"FP{kinds.pop()}"
+
+    def reshape(self, input_shapes: Mapping[str, Sequence[int]]) -> None:
+        """Give inputs other shapes, and work out all others anew; where that fails, the network stays as it was.
+
+        Args:
+            input_shapes: by the names of inputs, of as many dimensions as before; the other inputs keep theirs.
+
+        Raises:
+            AttributeError: a name is none of an input.
+            RuntimeError: a layer does not fit the new shapes, or there is no telling its shapes.
+            TypeError: a shape is no sequence of integers.
+        """
+        with self._graph.lock:
+            self._reshape(checked_shapes(input_shapes, self.inputs), "the network cannot be reshaped")
+
+    def add_outputs(self, outputs: Item | Iterable[Item], precision: str = "FP32") -> None:
+        """Have the network give what layers compute, after its other outputs. What is an output already stays as it is.
+
+        A layer with several outputs is not added by its name alone: a line on standard output says so. Each of them can
+        be, by a tuple of the name and its position, or by its own name, such as ``split.1``.
+
+        Args:
+            outputs: the names of layers, or one of them.
+            precision: of the arrays that programs read.
+
+        Raises:
+            RuntimeError: there is no such layer or output; nothing is added then.
+            TypeError: an item is neither text nor a tuple of text and a number.
+            AttributeError, ValueError: one error that is both: there is no such precision.
+        """
+        kind = checked_precision(precision)
+        items = items_of(outputs)
+        with self._graph.lock:
+            ends = [found_output(self._graph, item) for item in items]
+            document = self._graph.document
+            for end in ends:
+                if end is None or any(end[0] is layer and end[1] == at for layer, at in self._graph.outputs().values()):
+                    continue
+                layer, position = end
+                document.added_outputs.append((layer.id, position))
+                self._graph.setting(layer, position).precision = kind
+
+    def serialize(self, path_to_xml: str, path_to_bin: str = "") -> None:
+        """Write the network as files of IR version 11, with weights and shapes as they are now.
+
+        What arrays programs write and read, their precisions and layouts, is not in the files.
+
+        Args:
+            path_to_bin: by default beside the .xml file, under its name.
+
+        Raises:
+            RuntimeError: the files cannot be written, or a layer has no spelling in version 11.
+        """
+        self._write(self.snapshot().document, path_to_xml, path_to_bin or None)
+
+    @documented
+    @resources("serialize")
+    def _write(self, document: Document, path_to_xml: str, path_to_bin: str | None) -> None:
+        reach("frontend.ir.writer", _WHAT).write_document(document, path_to_xml, path_to_bin)
+
+    def snapshot(self) -> Snapshot:
+        """The network as it is now, shared with nobody: what a plugin loads.
+
+        Raises:
+            RuntimeError: its shapes are open, and 1 is not what they could be.
+        """
+        graph = self._graph
+        with graph.lock:
+            if self._is_open():
+                self._reshape({}, "the network has open shapes, which 1 does not fit; reshape gives others")
+            inputs, outputs = self.inputs.items(), self.outputs.items()
+            return Snapshot(
+                graph.document.copy(),
+                self.name,
+                {name: InputFacts(tuple(data), data.precision, data.layout) for name, data in inputs},
+                {name: OutputFacts(tuple(data), data.precision, data.layout) for name, data in outputs},
+                {name: layer.affinity for name, layer in graph.layers.items()},
+                {name: graph.type(layer) for name, layer in graph.layers.items()},
+            )
+
+    def _is_open(self) -> bool:
+        return any(OPEN in port.shape for layer in self._graph.document.inputs() for port in layer.outputs)
+
+    @documented
+    @resources("reshape")
+    def _reshape(self, shapes: Mapping[str, list[int]], what: str) -> None:
+        whole = {name: data.shape for name, data in self.inputs.items()} | dict(shapes)
+        if not self._is_open() and all(data.shape == whole[name] for name, data in self.inputs.items()):
+            return
+        try:
+            reach("frontend.ir.shapes", _WHAT).reshape(self._graph.document, whole)
+        except NotInstalledError:
+            raise
+        except TilewrightError as error:
+            raise InferenceEngineError(f"{what}: {error}") from error

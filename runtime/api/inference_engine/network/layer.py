@@ -1,0 +1,129 @@
+"""IENetLayer: a layer of a network."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import WrongTypeError
+from ..layouts import layout_of
+from ..precisions import checked_precision
+from .data import DataPtr
+from .document import Layer
+from .graph import Graph
+
+
+class IENetLayer:
+    """A layer of a network; ``net.layers`` makes it. What is set goes to the network itself."""
+
+    def __init__(self, graph: Graph, name: str) -> None:
+        self._graph = graph
+        self._name = name
+
+    def _layer(self) -> Layer:
+        return self._graph.layer(self._name)
+
+    @property
+    def name(self) -> str:
+        """The name of the layer."""
+        return self._name
+
+    @property
+    def type(self) -> str:
+        """The type, such as ``Convolution``."""
+        return self._graph.type(self._layer())
+
+    @property
+    def precision(self) -> str:
+        """The precision that the file has it in, such as ``FP16``. What is set changes nothing of what is computed.
+
+        Raises:
+            ValueError, AttributeError: on setting, one error that is both: there is no such precision.
+        """
+        layer = self._layer()
+        return layer.precision or (layer.outputs[0].precision if layer.outputs else "") or "FP32"
+
+    @precision.setter
+    def precision(self, precision: str) -> None:
+        self._layer().precision = checked_precision(precision)
+
+    @property
+    def affinity(self) -> str:
+        """The device that it is given to; empty for none.
+
+        Raises:
+            TypeError: on setting, something other than text.
+        """
+        return self._layer().affinity
+
+    @affinity.setter
+    def affinity(self, affinity: str) -> None:
+        if not isinstance(affinity, str):
+            raise WrongTypeError("a device is named by text", expected="such as 'CPU'", found=type(affinity).__name__)
+        self._layer().affinity = affinity
+
+    @property
+    def weights(self) -> dict[str, np.ndarray]:
+        """The arrays of the layer by name, mostly ``weights`` and ``biases``: flat, and the network's own memory.
+
+        What is written to them is what plugins load afterwards. Arrays of half precision are float16. A file that
+        holds equal arrays once has them in the same memory. Original: float16 arrays showed their bits, as integers.
+        """
+        return self._graph.arrays(self._layer())
+
+    @property
+    def blobs(self) -> dict[str, np.ndarray]:
+        """The same as `weights`, as later releases call it."""
+        return self.weights
+
+    @property
+    def params(self) -> dict[str, str]:
+        """A copy of the attributes of the layer, as text. Setting replaces them all.
+
+        Raises:
+            TypeError: on setting, a key or a value is no ``str``.
+        """
+        return dict(self._layer().attributes)
+
+    @params.setter
+    def params(self, params: dict[str, str]) -> None:
+        if not isinstance(params, dict) or not all(type(text) is str for pair in params.items() for text in pair):
+            raise WrongTypeError("Only string keys and values are allowed!")
+        self._layer().attributes = dict(params)
+
+    @property
+    def parents(self) -> list[str]:
+        """The names of the layers that it reads, in the order of its inputs."""
+        return list(dict.fromkeys(layer.name for layer, _ in self._graph.parents(self._layer())))
+
+    @property
+    def children(self) -> list[str]:
+        """The names of the layers that read it."""
+        return [layer.name for layer in self._graph.children(self._layer())]
+
+    @property
+    def shape(self) -> list[int]:
+        """The shape of its first output."""
+        layer = self._layer()
+        return self._graph.shape(layer, 0) if layer.outputs else []
+
+    @property
+    def layout(self) -> str:
+        """The layout of its first output."""
+        layer = self._layer()
+        return self._graph.layout(layer, 0) if layer.outputs else layout_of(0)
+
+    @property
+    def out_data(self) -> list[DataPtr]:
+        """What it gives."""
+        return [self._data(self._layer(), position) for position in range(len(self._layer().outputs))]
+
+    @property
+    def in_data(self) -> list[DataPtr]:
+        """What it reads, without constants."""
+        return [self._data(layer, layer.outputs.index(port)) for layer, port in self._graph.parents(self._layer())]
+
+    def _data(self, layer: Layer, position: int) -> DataPtr:
+        return DataPtr(self._graph, self._graph.output_name(layer, position), layer.name, position)
+
+    def __repr__(self) -> str:
+        return f"<IENetLayer {self._name!r} of type {self.type}>"
