@@ -7,30 +7,22 @@ that object back, in the same order, perhaps on another thread.
 from __future__ import annotations
 
 import os
-import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from time import monotonic
-from typing import Generic, NamedTuple, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Generic, TypeVar
 from weakref import WeakSet
 
 import numpy as np
 
-from tilewright.errors import RequestTimeoutError, UsageError
+from tilewright.errors import UsageError
 
+from .monitor import Hopeless, Monitor, Wait
 from .request import Outputs, Request
 from .session import Session
-from .waiting import Waiters
 
 Tag = TypeVar("Tag")
 Run = Mapping[str, np.ndarray] | tuple[Session, Mapping[str, np.ndarray]]
 """Inputs by name; in a pair with the session that is to compute them, if that is another."""
-
-Hopeless = Callable[[], bool]
-"""Tells one who waits without a limit of time whether nobody is left who could end it."""
-
-_ASKED_AGAIN, _ASKED_EVERY = 0.005, 0.04
-"""Seconds after which it is asked a second time, and after some doubling from then on: threads end without telling."""
 
 
 class _Submission(Generic[Tag]):
@@ -47,15 +39,6 @@ class _Submission(Generic[Tag]):
     def cancel(self) -> None:
         for request in self.requests or ():
             request.cancel()
-
-
-class _Wait(NamedTuple):
-    """What one waits for: whether it comes without a call of another thread, and the words when it does not."""
-
-    comes: Callable[[], bool]
-    expected: str
-    found: str
-    hint: str
 
 
 class InOrder(Generic[Tag]):
@@ -76,16 +59,12 @@ class InOrder(Generic[Tag]):
         self._buffers = buffers
         self._submissions: deque[_Submission[Tag]] = deque()
         self._closed = False
-        self._start_anew()
+        self._monitor = Monitor()
         _all.add(self)
-
-    def _start_anew(self) -> None:
-        self._lock = threading.Lock()
-        self._changed = Waiters()
 
     def leave_behind(self) -> None:
         """In a forked process: only the thread that forked is left, and no `put` of another comes to its end."""
-        self._start_anew()
+        self._monitor.start_anew()
         self._submissions = deque(each for each in self._submissions if each.complete)
 
     def put(
@@ -113,35 +92,36 @@ class InOrder(Generic[Tag]):
         submission = _Submission(requests, tag)
 
         def enter() -> bool:
+            self._check_open()
             if requests is not None and not self._has_room():
                 return False
             self._submissions.append(submission)
             return True
 
-        wait = _Wait(
+        wait = Wait(
             self._has_room,
             expected="a free buffer",
             found=f"results in all {self._buffers}",
             hint="Get results, on this thread or on another, before more is put.",
         )
         try:
-            self._step(enter, wait, timeout, hopeless)
+            self._monitor.step(enter, wait, timeout, hopeless)
             if batch is None or requests is None:
                 return
             for run in batch:
                 session, inputs = run if isinstance(run, tuple) else (self._session, run)
                 requests.append(session.submit(inputs, self._computed))
-            with self._lock:
+            with self._monitor.lock:
                 self._check_open()
                 submission.complete = True
-                self._changed.wake()
+                self._monitor.wake()
         except BaseException:
             # Ctrl-C may come anywhere: what this raises for is not in the queue.
             submission.cancel()
-            with self._lock:
+            with self._monitor.lock:
                 if submission in self._submissions:
                     self._submissions.remove(submission)
-                self._changed.wake()
+                self._monitor.wake()
             raise
 
     def get(self, timeout: float | None = None, hopeless: Hopeless | None = None) -> tuple[list[Outputs] | None, Tag]:
@@ -164,18 +144,19 @@ class InOrder(Generic[Tag]):
         taken: list[_Submission[Tag]] = []
 
         def take() -> bool:
+            self._check_open()
             if not self._submissions or not self._submissions[0].ready():
                 return False
             taken.append(self._submissions.popleft())
             return True
 
-        wait = _Wait(
+        wait = Wait(
             lambda: bool(self._submissions),
             expected="a result",
             found="nothing put" if not self._submissions else "none computed",
             hint="Put inputs before results are waited for.",
         )
-        self._step(take, wait, timeout, hopeless)
+        self._monitor.step(take, wait, timeout, hopeless)
         (submission,) = taken
         if submission.requests is None:
             return None, submission.tag
@@ -187,10 +168,10 @@ class InOrder(Generic[Tag]):
 
     def close(self) -> None:
         """Cancel what has not begun, and end every wait with an error. Idempotent."""
-        with self._lock:
+        with self._monitor.lock:
             self._closed = True
             left, self._submissions = self._submissions, deque()
-            self._changed.wake()
+            self._monitor.wake()
         for submission in left:
             submission.cancel()
 
@@ -202,62 +183,14 @@ class InOrder(Generic[Tag]):
             raise UsageError("the queue of results is closed")
 
     def _computed(self, request: Request) -> None:
-        with self._lock:
-            self._changed.wake()
-
-    def _step(self, step: Callable[[], bool], wait: _Wait, timeout: float | None, hopeless: Hopeless | None) -> None:
-        """Take a step, which tells whether it could be taken, as soon as it can."""
-        global _latest_step
-        end = None if timeout is None else monotonic() + timeout
-        slice, thread = 0.0, threading.get_ident()
-        try:
-            while True:
-                _waits.pop(thread, None)
-                with self._lock:
-                    self._check_open()
-                    if step():
-                        _latest_step = object()
-                        self._changed.wake()
-                        return
-                    waiter = self._changed.enter()
-                if end is not None:
-                    remaining = end - monotonic()
-                    self._changed.wait(waiter, remaining)
-                    if remaining <= 0:
-                        expected = f"{wait.expected} within {timeout} s"
-                        raise RequestTimeoutError("there is nothing yet", expected=expected, found=wait.found)
-                    continue
-                _waits[thread] = wait
-                # What comes, and what takes it away, wakes this thread; that nobody is left does not.
-                asked = None if wait.comes() else hopeless
-                self._changed.wait(waiter, None if asked is None else slice)
-                if asked is not None and not wait.comes():
-                    if asked():
-                        what = "waiting would never end: no other thread of this program can change it"
-                        raise UsageError(what, expected=wait.expected, found=wait.found, hint=wait.hint)
-                    slice = min(max(2 * slice, _ASKED_AGAIN), _ASKED_EVERY)
-        finally:
-            _waits.pop(thread, None)
+        with self._monitor.lock:
+            self._monitor.wake()
 
 
 _all: WeakSet[InOrder] = WeakSet()
-_waits: dict[int, _Wait] = {}
-_latest_step = object()
-
-
-def latest_step() -> object:
-    """A new object after each `put` and `get`: who finds the same one twice knows that none succeeded between."""
-    return _latest_step
-
-
-def waits_for_others(thread: int) -> bool:
-    """Whether a thread, by its identifier, is in a `put` or `get` that only a call of another thread can end."""
-    wait = _waits.get(thread)
-    return wait is not None and not wait.comes()
 
 
 def _leave_behind() -> None:
-    _waits.clear()
     for each in list(_all):
         each.leave_behind()
 

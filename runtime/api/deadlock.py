@@ -8,7 +8,7 @@ import sys
 import threading
 from types import FrameType
 
-from .. import in_order
+from .. import monitor
 
 _OURS = "tilewright-"
 
@@ -20,7 +20,7 @@ def nobody_else() -> bool:
     a thread. Any other might, however long that takes: then the answer is no. It is a moment's answer as to threads
     that end, so ask again.
     """
-    before = in_order.latest_step()
+    before = monitor.latest_step()
     threads = {thread.ident: thread for thread in threading.enumerate()}
     if None in threads:
         return False  # One is just being started.
@@ -29,7 +29,7 @@ def nobody_else() -> bool:
         return False
     asking = threading.get_ident()
     helpless = all(_waits_in_vain(thread, threads, frames, {asking}) for thread in frames)
-    return helpless and in_order.latest_step() is before
+    return helpless and monitor.latest_step() is before
 
 
 _looking = threading.Lock()
@@ -73,7 +73,7 @@ def _waits_in_vain(
     described = threads.get(thread)
     if described is not None and (not described.is_alive() or described.name.startswith(_OURS)):
         return True
-    if in_order.waits_for_others(thread):
+    if monitor.waits_for_others(thread):
         return True
     joined = _joined(frames[thread])
     # Who joins a thread that has ended goes on at once.

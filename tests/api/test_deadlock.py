@@ -14,7 +14,8 @@ from artifact_samples import small_artifact
 from tilewright.errors import UsageError
 from tilewright.runtime import load
 from tilewright.runtime.api.deadlock import nobody_else
-from tilewright.runtime.in_order import InOrder, waits_for_others
+from tilewright.runtime.in_order import InOrder
+from tilewright.runtime.monitor import waits_for_others
 from tilewright.runtime.native.mapping import supported
 
 pytestmark = pytest.mark.skipif(not supported(), reason="object code runs on Linux on x86-64 and AArch64 only")

@@ -20,7 +20,8 @@ from artifact_samples import expected, small_artifact, small_manifest, small_sec
 from tilewright.errors import InputError, RequestCancelledError, RequestTimeoutError, UsageError
 from tilewright.runtime import Session, load
 from tilewright.runtime.artifact.artifact import write_artifact
-from tilewright.runtime.in_order import InOrder, waits_for_others
+from tilewright.runtime.in_order import InOrder
+from tilewright.runtime.monitor import waits_for_others
 from tilewright.runtime.native.mapping import supported
 
 pytestmark = pytest.mark.skipif(not supported(), reason="object code runs on Linux on x86-64 and AArch64 only")

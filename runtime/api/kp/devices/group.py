@@ -1,0 +1,212 @@
+"""A group of devices that programs use as one: jobs go to them in turn, results come in the order of the jobs."""
+
+from __future__ import annotations
+
+import atexit
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+from threading import Thread
+from weakref import WeakSet
+
+from tilewright.errors import RequestTimeoutError, UsageError
+
+from ....monitor import Monitor, Wait
+from ...deadlock import nobody_else
+from ..refusal import Refusal
+from ..return_codes import ApiReturnCode
+from .computation import results_of
+from .device import VirtualDevice
+from .job import Job, Result
+from .lane import Lane
+
+
+class Group:
+    """Connected devices of one product.
+
+    `InOrder`, which the other interfaces queue with, does not fit: here images wait before they are preprocessed and may
+    be dropped, an image has several results that are received one by one, and jobs and results have buffers of their own.
+    The waiting itself is the same.
+
+    All methods may be called from many threads at once.
+
+    Attributes:
+        devices: in the order in which they take turns.
+        timeout: milliseconds after which sending and receiving end; 0 for as long as it takes.
+    """
+
+    def __init__(self, devices: Sequence[VirtualDevice]) -> None:
+        self.devices = tuple(devices)
+        self.timeout = 0
+        self._monitor = Monitor()
+        self._lanes = tuple(Lane(self._monitor, results_of) for _ in devices)
+        self._next = 0
+        self._order: deque[tuple[Lane, Job]] = deque()
+        self._drops_frames = False
+        # Waits that began before it changed end.
+        self._reset = object()
+        self._ended: str | None = None
+        _all.add(self)
+
+    def turn(self) -> int:
+        """The number of the device that the next job is for. It is the next one's turn even if nothing is sent then."""
+        with self._monitor.lock:
+            turn, self._next = self._next, (self._next + 1) % len(self._lanes)
+            return turn
+
+    def send(self, turn: int, job: Job) -> None:
+        """Give a job to a device.
+
+        Raises:
+            Refusal: `KP_ERROR_USB_TIMEOUT_N7`, there was no room within the time; or the group was reset or disconnected.
+        """
+        lane, began = self._lanes[turn], self._reset
+        entry = (lane, job)
+
+        def put() -> bool:
+            self._check(began)
+            if not lane.has_room() and not self._drop_oldest(lane):
+                return False
+            lane.put(job)
+            self._order.append(entry)
+            return True
+
+        wait = Wait(
+            lane.goes_on,
+            expected="a free buffer of the device",
+            found=f"images in all {lane.inputs}",
+            hint="Receive results, on this thread or on another, before more is sent.",
+        )
+        try:
+            self._step(put, wait)
+        except BaseException:
+            # Ctrl-C may come anywhere: what this raises for is not sent.
+            with self._monitor.lock:
+                if entry in self._order and job in lane.waiting:
+                    lane.waiting.remove(job)
+                    self._order.remove(entry)
+            raise
+
+    def _drop_oldest(self, lane: Lane) -> bool:
+        """Make room by giving up the image that has waited longest; whether frames may be dropped at all."""
+        if self._drops_frames and lane.waiting:
+            dropped = lane.waiting.popleft()
+            self._order.remove((lane, dropped))
+        return self._drops_frames
+
+    def receive(self) -> Result:
+        """The next result.
+
+        Raises:
+            Refusal: `KP_ERROR_USB_TIMEOUT_N7`, there was none within the time; or the group was reset or disconnected.
+        """
+        found: list[Result] = []
+        began = self._reset
+
+        def take() -> bool:
+            self._check(began)
+            if not self._order or not self._order[0][0].results:
+                return False
+            result = self._order[0][0].results.popleft()
+            if result.is_last:
+                self._order.popleft()
+            found.append(result)
+            return True
+
+        wait = Wait(
+            lambda: bool(self._order),
+            expected="a result",
+            found="nothing sent" if not self._order else "none ready",
+            hint="Send something before results are waited for.",
+        )
+        self._step(take, wait)
+        return found[0]
+
+    def _step(self, step: Callable[[], bool], wait: Wait) -> None:
+        timeout = self.timeout / 1000 if self.timeout else None
+        try:
+            self._monitor.step(step, wait, timeout, nobody_else)
+        except (RequestTimeoutError, UsageError) as error:
+            code = ApiReturnCode.KP_ERROR_USB_TIMEOUT_N7
+            raise Refusal(
+                code, error.message, expected=error.expected, found=error.found, hint=error.hint
+            ) from None
+
+    def _check(self, began: object) -> None:
+        if self._ended is not None:
+            raise Refusal(ApiReturnCode.KP_ERROR_USB_NO_DEVICE_N4, self._ended)
+        if self._reset is not began:
+            code = ApiReturnCode.KP_ERROR_USB_INTERRUPTED_N10
+            raise Refusal(code, "the queues of the devices were reset meanwhile")
+
+    def set_frame_drop(self, drops: bool) -> None:
+        """Whether sending makes room by dropping the oldest image that waits, instead of waiting itself."""
+        with self._monitor.lock:
+            self._check(self._reset)
+            self._drops_frames = drops
+            self._monitor.wake()
+
+    def set_buffers(self, inputs: int, results: int) -> None:
+        """How many buffers each device has."""
+        with self._monitor.lock:
+            for lane in self._lanes:
+                lane.inputs, lane.room = inputs, results
+            self._monitor.wake()
+
+    @property
+    def inputs(self) -> int:
+        """How many buffers for inputs each device has."""
+        return self._lanes[0].inputs
+
+    def check_open(self) -> None:
+        """Refuse what is done with a group that was disconnected, or whose devices are gone."""
+        with self._monitor.lock:
+            self._check(self._reset)
+
+    def reset(self) -> None:
+        """Empty all queues; who waits for them gets an error."""
+        with self._monitor.lock:
+            self._check(self._reset)
+            self._reset = object()
+            self._clear()
+
+    def end(self, reason: str) -> list[Thread]:
+        """Empty all queues for good: every call that waits, or comes, gets an error. The threads that end."""
+        with self._monitor.lock:
+            self._ended = self._ended or reason
+            self._clear()
+            return [worker for lane in self._lanes if (worker := lane.close()) is not None]
+
+    def _clear(self) -> None:
+        self._order.clear()
+        self._next = 0
+        for lane in self._lanes:
+            lane.clear()
+        self._monitor.wake()
+
+    def leave_behind(self) -> None:
+        """In a forked process: only the thread that forked is left, and no device has one."""
+        self._monitor.start_anew()
+        code = ApiReturnCode.KP_ERROR_USB_INTERRUPTED_N10
+        for lane in self._lanes:
+            lane.leave_behind(Refusal(code, "it was sent by the process that this one was forked from"))
+
+
+_all: WeakSet[Group] = WeakSet()
+
+
+def _end_all() -> None:
+    """Before the interpreter takes apart what devices compute with."""
+    for worker in [worker for group in list(_all) for worker in group.end("the program has ended")]:
+        if worker.is_alive():
+            worker.join()
+
+
+def _leave_behind() -> None:
+    for group in list(_all):
+        group.leave_behind()
+
+
+atexit.register(_end_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_behind)

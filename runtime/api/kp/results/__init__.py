@@ -1,0 +1,1 @@
+"""Raw results: how devices lay them out, and what programs take from them."""

@@ -1,0 +1,189 @@
+"""The bytes of a raw result, as the firmware of each product sends it: a stamp, the facts of each node, their integers.
+
+All numbers are little-endian and of four bytes:
+
+- stamp: magic number, size of all of it, number of the job, status, inference number, number of the crop box, whether
+  it is the last one;
+- KL520: the count of nodes, and for each its height, channels, width, radix (signed) and scale (binary32); then their
+  integers, one node after the other, in the order rows, channels, columns;
+- KL720: the size of all integers, the count of nodes, and a table of forty of them with where its integers start, their
+  size, … (see `_720_NODE`); then the integers, in the order channels, rows, columns.
+
+Integers are int8; each line of columns is filled up to 16 bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ..enums import ModelTensorDataLayout, ProductId
+from ..refusal import Refusal
+from ..return_codes import ApiReturnCode
+
+INFERENCE = 0x11FF22AA
+"""The magic number of results."""
+
+IMAGE_JOB, DATA_JOB = 10, 17
+"""The jobs: inference of images, and of data that is no image any more."""
+
+_STAMP = struct.Struct("<7I")
+_520_COUNT, _520_NODE = struct.Struct("<I"), struct.Struct("<3Iif")
+_720_HEAD = struct.Struct("<Ii")
+_720_NODE = struct.Struct("<12Iif")
+"""Start of the integers, their bytes, number of the node, group, layout, first row, column and channel, rows, columns,
+channels, number of the output, radix, scale."""
+_720_NODES = 40
+_LINE = 16
+
+KL720S = (ProductId.KP_DEVICE_KL720, ProductId.KP_DEVICE_KL720_LEGACY)
+
+
+class NodeFacts(NamedTuple):
+    """A node of a network's results; its value is integer / (scale * 2 ** radix)."""
+
+    channel: int
+    height: int
+    width: int
+    radix: int
+    scale: float
+
+
+class Stamp(NamedTuple):
+    """What a result says of itself."""
+
+    job: int
+    inference_number: int
+    crop_number: int
+    is_last_crop: bool
+
+
+def _line(width: int) -> int:
+    return -(-width // _LINE) * _LINE
+
+
+def _bytes_of_node(node: NodeFacts) -> int:
+    return node.channel * node.height * _line(node.width)
+
+
+def _head(product: ProductId, count: int) -> int:
+    """The bytes before the integers."""
+    if product in KL720S:
+        return _STAMP.size + _720_HEAD.size + max(count, _720_NODES) * _720_NODE.size
+    return _STAMP.size + _520_COUNT.size + count * _520_NODE.size
+
+
+def raw_size(product: ProductId, nodes: Sequence[NodeFacts]) -> int:
+    """The bytes of a result with these nodes."""
+    return _head(product, len(nodes)) + sum(map(_bytes_of_node, nodes))
+
+
+def pack(product: ProductId, stamp: Stamp, nodes: Sequence[NodeFacts], values: Sequence[np.ndarray]) -> np.ndarray:
+    """A result as its device sends it.
+
+    Args:
+        values: int8[channel, height, width] of each node.
+
+    Returns:
+        uint8[raw_size(product, nodes)].
+    """
+    raw = np.zeros(raw_size(product, nodes), np.uint8)
+    job, inference_number, crop_number, last = stamp
+    _STAMP.pack_into(raw, 0, INFERENCE, len(raw), job, 0, inference_number, crop_number, last)
+    start = _STAMP.size
+    data = raw[_head(product, len(nodes)) :].view(np.int8)
+    if product in KL720S:
+        _720_HEAD.pack_into(raw, start, len(data), len(nodes))
+        start += _720_HEAD.size
+    else:
+        _520_COUNT.pack_into(raw, start, len(nodes))
+        start += _520_COUNT.size
+    offset = 0
+    for index, (node, array) in enumerate(zip(nodes, values, strict=True)):
+        size = _bytes_of_node(node)
+        channel, height, width, radix, scale = node
+        if product in KL720S:
+            layout = ModelTensorDataLayout.KP_MODEL_TENSOR_DATA_LAYOUT_16W1C8B
+            place = (offset, size, index, 0, layout, 0, 0, 0, height, width, channel, index, radix, scale)
+            _720_NODE.pack_into(raw, start + index * _720_NODE.size, *place)
+        else:
+            _520_NODE.pack_into(raw, start + index * _520_NODE.size, height, channel, width, radix, scale)
+        _in_order(product, node, data[offset : offset + size])[...] = array
+        offset += size
+    return raw
+
+
+def unpack(product: ProductId, raw: np.ndarray, index: int) -> tuple[NodeFacts, np.ndarray]:
+    """A node of a result.
+
+    Args:
+        raw: uint8[bytes].
+        index: which one, from 0.
+
+    Returns:
+        Its facts, and int8[channel, height, width]: a view of the result.
+
+    Raises:
+        Refusal: `KP_ERROR_RECEIVE_INCORRECT_HEADER_STAMP_30`, this is no result; `KP_ERROR_INVALID_PARAM_12`, it has no
+            such node; `KP_ERROR_RECEIVE_SIZE_MISMATCH_31`, it is too short for what it says.
+    """
+    is_result = len(raw) >= _head(product, 0) and _STAMP.unpack_from(raw)[0] == INFERENCE
+    if not is_result:
+        code = ApiReturnCode.KP_ERROR_RECEIVE_INCORRECT_HEADER_STAMP_30
+        raise Refusal(code, "this is no result of an inference", found=f"{len(raw)} bytes")
+    (count,) = _520_COUNT.unpack_from(raw, _STAMP.size + (4 if product in KL720S else 0))
+    if not 0 <= index < count:
+        raise Refusal(
+            ApiReturnCode.KP_ERROR_INVALID_PARAM_12,
+            "the result has no such node",
+            expected=f"0 to {count - 1}" if count else "none: it has no nodes",
+            found=index,
+        )
+    if len(raw) < _head(product, count):
+        raise _too_short(raw)
+    node, offset = _720_node(raw, index) if product in KL720S else _520_node(raw, index)
+    size = _bytes_of_node(node)
+    start = _head(product, count) + offset
+    if start + size > len(raw):
+        raise _too_short(raw)
+    return node, _in_order(product, node, raw[start : start + size].view(np.int8))
+
+
+def _520_node(raw: np.ndarray, index: int) -> tuple[NodeFacts, int]:
+    first = _STAMP.size + _520_COUNT.size
+    facts: list[NodeFacts] = []
+    for each in range(index + 1):
+        height, channel, width, radix, scale = _520_NODE.unpack_from(raw, first + each * _520_NODE.size)
+        facts.append(NodeFacts(channel, height, width, radix, scale))
+    return facts[-1], sum(map(_bytes_of_node, facts[:-1]))
+
+
+def _720_node(raw: np.ndarray, index: int) -> tuple[NodeFacts, int]:
+    found = _720_NODE.unpack_from(raw, _STAMP.size + _720_HEAD.size + index * _720_NODE.size)
+    height, width, channel = found[8:11]
+    return NodeFacts(channel, height, width, *found[12:]), found[0]
+
+
+def _too_short(raw: np.ndarray) -> Refusal:
+    code = ApiReturnCode.KP_ERROR_RECEIVE_SIZE_MISMATCH_31
+    return Refusal(code, "the result is shorter than what it says of itself", found=f"{len(raw)} bytes")
+
+
+def _in_order(product: ProductId, node: NodeFacts, data: np.ndarray) -> np.ndarray:
+    """The integers of a node, as a view of shape [channel, height, width]."""
+    line = _line(node.width)
+    if product in KL720S:
+        return data.reshape(node.channel, node.height, line)[..., : node.width]
+    return data.reshape(node.height, node.channel, line)[..., : node.width].transpose(1, 0, 2)
+
+
+def factor(node: NodeFacts) -> float:
+    """What the integers of a node are multiplied by to give its values; not finite where the node says nonsense."""
+    try:
+        return 1 / math.ldexp(node.scale, node.radix)
+    except (OverflowError, ZeroDivisionError):
+        return math.nan
