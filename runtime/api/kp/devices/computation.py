@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tilewright.errors import ResourceError, TilewrightError
+from tilewright.errors import ResourceError
 
 from ..preprocessing.bypass import input_of
 from ..preprocessing.pipeline import Crop, Picture, Prepared, prepare
@@ -25,12 +25,15 @@ def results_of(job: Job) -> Iterator[Result]:
             raw, prepared = _infer(job, crops, Stamp(job.kind, job.inference_number, number, is_last))
         except Refusal as error:
             yield Result(job, number, is_last, NOTHING, error=error)
-        except ResourceError as error:
-            yield Result(job, number, is_last, NOTHING, error=_failure(ApiReturnCode.KP_FW_DDR_MALLOC_FAILED_102, error))
-        except (TilewrightError, MemoryError, ValueError, ArithmeticError) as error:
-            yield Result(job, number, is_last, NOTHING, error=_failure(ApiReturnCode.KP_FW_INFERENCE_ERROR_101, error))
+        except (ResourceError, MemoryError) as error:
+            failure = _failure(ApiReturnCode.KP_FW_DDR_MALLOC_FAILED_102, error)
+            yield Result(job, number, is_last, NOTHING, error=failure)
+        except Exception as error:
+            # Whatever it is: the device goes on.
+            failure = _failure(ApiReturnCode.KP_FW_INFERENCE_ERROR_101, error)
+            yield Result(job, number, is_last, NOTHING, error=failure)
         else:
-            yield Result(job, number, is_last, raw, prepared)
+            yield Result(job, number, is_last, raw, prepared, crops)
 
 
 def _failure(code: ApiReturnCode, error: Exception) -> Refusal:

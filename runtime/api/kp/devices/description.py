@@ -11,7 +11,7 @@ what it has of its own::
 - ``machine``: the description of the accelerator, by name or path; models that were compiled for another are refused;
 - ``firmware``: what the scan tells; programs can connect only what contains ``KDP2``.
 
-``TILEWRIGHT_KP_DEVICES=none`` is a computer without devices. Neither commas nor semicolons can be part of a file's name.
+``TILEWRIGHT_KP_DEVICES=none`` is a computer without devices. No file's name can have commas or semicolons in it.
 """
 
 from __future__ import annotations

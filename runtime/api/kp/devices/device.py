@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ..values.devices import DeviceDescriptor, FirmwareVersion, SystemInfo
 from .description import Description
 from .product import FROM_USB
+
+if TYPE_CHECKING:
+    from .group import Group
 
 VENDOR = 0x3231
 """The USB vendor number of all devices."""
@@ -18,14 +23,14 @@ class VirtualDevice:
     Attributes:
         description: as the environment describes it.
         firmware: what runs on it now.
-        is_connected: whether a group of this process holds it.
+        holder: the group that it is connected to.
         is_off: whether it was shut down; no scan finds it then.
     """
 
     def __init__(self, description: Description) -> None:
         self.description = description
         self.firmware = description.firmware
-        self.is_connected = False
+        self.holder: Group | None = None
         self.is_off = False
 
     @property
@@ -59,7 +64,7 @@ class VirtualDevice:
             product_id=self.description.product.id,
             link_speed=self.description.speed,
             kn_number=self.kn_number,
-            is_connectable=not self.is_connected,
+            is_connectable=self.holder is None,
             usb_port_path=f"1-{self.port}",
             firmware=self.firmware,
         )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import atexit
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
+from functools import partial
 from threading import Thread
 from weakref import WeakSet
 
@@ -15,31 +17,42 @@ from ....monitor import Monitor, Wait
 from ...deadlock import nobody_else
 from ..refusal import Refusal
 from ..return_codes import ApiReturnCode
+from ..values.devices import DdrManageAttributes
 from .computation import results_of
 from .device import VirtualDevice
 from .job import Job, Result
-from .lane import Lane
+from .lane import INPUTS, RESULTS, Lane
+from .log import FirmwareLog
+from .models import Loaded
+
+INPUT_SIZE = 3840 * 2160 * 2 + 1024
+"""Bytes of an input buffer, unless memory is shared out otherwise: an image of two bytes a pixel, and its header."""
 
 
 class Group:
     """Connected devices of one product.
 
-    `InOrder`, which the other interfaces queue with, does not fit: here images wait before they are preprocessed and may
-    be dropped, an image has several results that are received one by one, and jobs and results have buffers of their own.
-    The waiting itself is the same.
+    `InOrder`, which the other interfaces queue with, does not fit: here images wait before they are preprocessed and
+    may be dropped, an image has several results that are received one by one, and jobs and results have buffers of
+    their own. The waiting itself is the same.
 
     All methods may be called from many threads at once.
 
     Attributes:
         devices: in the order in which they take turns.
         timeout: milliseconds after which sending and receiving end; 0 for as long as it takes.
+        loaded: what models each device has; None before any were loaded.
+        log: what the program hears of the devices.
     """
 
     def __init__(self, devices: Sequence[VirtualDevice]) -> None:
         self.devices = tuple(devices)
         self.timeout = 0
+        self.loaded: tuple[Loaded, ...] | None = None
+        self.log = FirmwareLog()
+        self._memory: DdrManageAttributes | None = None
         self._monitor = Monitor()
-        self._lanes = tuple(Lane(self._monitor, results_of) for _ in devices)
+        self._lanes = tuple(Lane(self._monitor, partial(self._compute, device)) for device in devices)
         self._next = 0
         self._order: deque[tuple[Lane, Job]] = deque()
         self._drops_frames = False
@@ -47,6 +60,11 @@ class Group:
         self._reset = object()
         self._ended: str | None = None
         _all.add(self)
+
+    def _compute(self, device: VirtualDevice, job: Job) -> Iterator[Result]:
+        for result in results_of(job):
+            self.log.write(device, result)
+            yield result
 
     def turn(self) -> int:
         """The number of the device that the next job is for. It is the next one's turn even if nothing is sent then."""
@@ -58,7 +76,8 @@ class Group:
         """Give a job to a device.
 
         Raises:
-            Refusal: `KP_ERROR_USB_TIMEOUT_N7`, there was no room within the time; or the group was reset or disconnected.
+            Refusal: `KP_ERROR_USB_TIMEOUT_N7`, there was no room within the time; `KP_ERROR_USB_INTERRUPTED_N10`, the
+                group was reset; `KP_ERROR_USB_NO_DEVICE_N4`, it was disconnected, or its devices are gone.
         """
         lane, began = self._lanes[turn], self._reset
         entry = (lane, job)
@@ -98,7 +117,7 @@ class Group:
         """The next result.
 
         Raises:
-            Refusal: `KP_ERROR_USB_TIMEOUT_N7`, there was none within the time; or the group was reset or disconnected.
+            Refusal: `KP_ERROR_USB_TIMEOUT_N7`, there was none within the time; otherwise as `send`.
         """
         found: list[Result] = []
         began = self._reset
@@ -128,9 +147,7 @@ class Group:
             self._monitor.step(step, wait, timeout, nobody_else)
         except (RequestTimeoutError, UsageError) as error:
             code = ApiReturnCode.KP_ERROR_USB_TIMEOUT_N7
-            raise Refusal(
-                code, error.message, expected=error.expected, found=error.found, hint=error.hint
-            ) from None
+            raise Refusal(code, error.message, expected=error.expected, found=error.found, hint=error.hint) from None
 
     def _check(self, began: object) -> None:
         if self._ended is not None:
@@ -146,12 +163,35 @@ class Group:
             self._drops_frames = drops
             self._monitor.wake()
 
-    def set_buffers(self, inputs: int, results: int) -> None:
-        """How many buffers each device has."""
+    def share_out(self, attributes: DdrManageAttributes) -> None:
+        """Say how the memory of the devices is shared out, unless that has been said before."""
         with self._monitor.lock:
+            self._check(self._reset)
+            self._memory = self._memory or copy(attributes)
+
+    def load(self, loaded: Sequence[Loaded]) -> None:
+        """Take these models for those of the devices.
+
+        Raises:
+            Refusal: `KP_ERROR_FIFOQ_SETTING_FAILED_43`, a result does not fit the memory that was shared out for it.
+        """
+        with self._monitor.lock:
+            self._check(self._reset)
+            memory = self._memory or DdrManageAttributes()
+            largest = max(model.raw_size for each in loaded for model in each.models.values())
+            if memory.result_buffer_size and memory.result_buffer_size < largest:
+                code = ApiReturnCode.KP_ERROR_FIFOQ_SETTING_FAILED_43
+                expected, found = f"result_buffer_size of {largest}", memory.result_buffer_size
+                raise Refusal(code, "results do not fit their buffers", expected=expected, found=found)
+            self.loaded = tuple(loaded)
             for lane in self._lanes:
-                lane.inputs, lane.room = inputs, results
+                lane.inputs, lane.room = memory.input_buffer_count or INPUTS, memory.result_buffer_count or RESULTS
             self._monitor.wake()
+
+    @property
+    def input_size(self) -> int:
+        """Bytes of an input buffer, header and image."""
+        return (self._memory.input_buffer_size if self._memory else 0) or INPUT_SIZE
 
     @property
     def inputs(self) -> int:

@@ -47,6 +47,7 @@ class Result:
         is_last: whether the job has no further one.
         raw: uint8[bytes] as `pack` makes it; empty where it failed.
         prepared: how the images became inputs.
+        crops: of each input, the box.
         error: why it failed.
     """
 
@@ -55,4 +56,5 @@ class Result:
     is_last: bool
     raw: np.ndarray
     prepared: tuple[Prepared, ...] = ()
+    crops: tuple[Crop | None, ...] = ()
     error: Refusal | None = None

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
-from tilewright.errors import TilewrightError
+from tilewright.errors import TilewrightError, UsageError
 
 from ....artifact.artifact import Artifact
 from ....device import check_machine
 from ....machine import Machine
 from ...network import open_session
-from ..container.model import ContainedModel, Container, Node
+from ..container.model import ContainedModel, Node
+from ..container.reading import read_container
 from ..refusal import Refusal
 from ..results.layout import NodeFacts, raw_size
 from ..return_codes import ApiReturnCode
+from ..values.models import ModelNefDescriptor
+from .descriptor import describe_container
 from .product import Product
 
 
@@ -56,24 +60,36 @@ def _facts(node: Node) -> NodeFacts:
     return NodeFacts(channel, height, width, node.radix, node.scale)
 
 
-def load_models(container: Container, product: Product, machine: Machine | None) -> dict[int, LoadedModel]:
-    """The models of a container by their ids.
+@dataclass(frozen=True)
+class Loaded:
+    """The models of a container on a device.
+
+    Attributes:
+        models: by their ids.
+        descriptor: what the API tells of them.
+    """
+
+    models: Mapping[int, LoadedModel]
+    descriptor: ModelNefDescriptor
+
+
+def load_models(content: bytes, product: Product, machine: Machine | None) -> Loaded:
+    """Load a container.
 
     Raises:
-        Refusal: `KP_ERROR_INVALID_MODEL_21`, they are for another product or another machine, or damaged.
+        Refusal: `KP_ERROR_INVALID_MODEL_21`, it is damaged, or none of ours, or for another product or another machine.
     """
-    if container.target != product.name:
-        raise _invalid(
-            "the models are for another kind of device",
-            expected=product.name,
-            found=container.target,
-            hint=f"Connect a {container.target} by its port, or compile them with --kp-target {product.name}.",
-        )
     try:
-        return {model.id: LoadedModel(model, product, machine) for model in container.models}
+        container = read_container(content)
+        if container.target != product.name:
+            raise UsageError(
+                "the models are for another kind of device",
+                expected=product.name,
+                found=container.target,
+                hint=f"Connect a {container.target} by its port, or compile them with --kp-target {product.name}.",
+            )
+        models = {model.id: LoadedModel(model, product, machine) for model in container.models}
     except TilewrightError as error:
-        raise _invalid(str(error)) from error
-
-
-def _invalid(message: str, **details: object) -> Refusal:
-    return Refusal(ApiReturnCode.KP_ERROR_INVALID_MODEL_21, message, **details)  # pyright: ignore[reportArgumentType]
+        raise Refusal(ApiReturnCode.KP_ERROR_INVALID_MODEL_21, str(error)) from error
+    sizes = [models[model.id].raw_size for model in container.models]
+    return Loaded(models, describe_container(container, sizes, product.chip))

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import operator
-
 import numpy as np
 
+from ..arguments import integer, member, wrong
 from ..enums import ChannelOrdering, FixedPointDType, ProductId
-from ..refusal import Refusal
-from ..return_codes import ApiReturnCode
 from ..values.nodes import InferenceFixedNodeOutput, InferenceFloatNodeOutput
 from ..values.results import GenericRawResult
 from .layout import KL720S, NodeFacts, factor, unpack
@@ -64,26 +61,15 @@ def float_node(index: object, result: object, ordering: object) -> InferenceFloa
 def _node(index: object, result: object, ordering: object) -> tuple[NodeFacts, np.ndarray, ChannelOrdering]:
     """The facts of a node and its integers in the order asked for, in memory of their own."""
     if not isinstance(result, GenericRawResult):
-        raise _wrong("generic_raw_result", "a result of a receiving function", type(result).__name__)
+        raise wrong("generic_raw_result", "a result of a receiving function", type(result).__name__)
     try:
         product = ProductId(result.header.product_id)
     except ValueError:
-        raise _wrong("generic_raw_result", "the result of a device", hex(result.header.product_id)) from None
-    try:
-        order = ChannelOrdering(operator.index(ordering))  # pyright: ignore[reportArgumentType]
-    except (TypeError, ValueError):
-        raise _wrong("channels_ordering", "one of ChannelOrdering", repr(ordering)) from None
-    try:
-        number = operator.index(index)  # pyright: ignore[reportArgumentType]
-    except TypeError:
-        raise _wrong("node_idx", "int", repr(index)) from None
+        raise wrong("generic_raw_result", "the result of a device", hex(result.header.product_id)) from None
+    order = member("channels_ordering", ordering, ChannelOrdering)
+    number = integer("node_idx", index)
     if order is ChannelOrdering.KP_CHANNEL_ORDERING_DEFAULT:
         is_720 = product in KL720S
         order = ChannelOrdering.KP_CHANNEL_ORDERING_CHW if is_720 else ChannelOrdering.KP_CHANNEL_ORDERING_HCW
     node, integers = unpack(product, np.frombuffer(result.raw_result.data, np.uint8), number)
     return node, np.array(integers.transpose(_AXES[order]), order="C"), order
-
-
-def _wrong(name: str, expected: str, found: str) -> Refusal:
-    code = ApiReturnCode.KP_ERROR_INVALID_PARAM_12
-    return Refusal(code, f"{name} is wrong", expected=expected, found=f"{found:.60}")

@@ -1,0 +1,181 @@
+"""From what programs send to jobs for devices: everything is checked, and copied."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from ..arguments import member, wrong
+from ..constants import Const
+from ..enums import ImageFormat, NormalizeMode, PaddingMode, ResizeMode
+from ..preprocessing.pipeline import Crop, Picture
+from ..preprocessing.pixels import Box, bytes_of_image
+from ..preprocessing.placement import Size
+from ..refusal import Refusal
+from ..results.layout import DATA_JOB, IMAGE_JOB
+from ..return_codes import ApiReturnCode
+from ..values.images import InferenceCropBox
+from .group import Group
+from .job import Job
+from .models import LoadedModel
+
+_IMAGE_HEADER, _DATA_HEADER = 132, 28
+"""Bytes that go before an image, or before data, in an input buffer."""
+
+
+class How(Protocol):
+    """How an image becomes an input, as headers of 1.x and 2.x tell it."""
+
+    @property
+    def resize_mode(self) -> ResizeMode: ...
+    @property
+    def padding_mode(self) -> PaddingMode: ...
+    @property
+    def normalize_mode(self) -> NormalizeMode: ...
+    @property
+    def inference_crop_box_list(self) -> Sequence[InferenceCropBox]: ...
+
+
+class Pixels(NamedTuple):
+    """An image as bytes: uint8[bytes], perhaps more or fewer than it should have; nobody else writes to them."""
+
+    data: np.ndarray
+    size: Size
+    format: ImageFormat
+
+
+def pixels_of(image: object, image_format: object, width: int, height: int) -> Pixels:
+    """An image that a program sends.
+
+    Args:
+        width, height: of an image in bytes; an array has its own.
+
+    Raises:
+        Refusal: `KP_ERROR_INVALID_PARAM_12`, there is no such format, or an array does not fit it.
+    """
+    format = member("image_format", image_format, ImageFormat)
+    bytes_of_image(format, 1, 1)
+    if isinstance(image, np.ndarray):
+        return Pixels(np.array(image, order="C").reshape(-1), _size_of(image, format), format)
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return Pixels(np.frombuffer(bytes(image), np.uint8), Size(width, height), format)
+    raise wrong("image", "bytes or numpy.ndarray", type(image).__name__)
+
+
+def _size_of(image: np.ndarray, format: ImageFormat) -> Size:
+    """The size of an image that is an array; raises Refusal where the array does not fit the format."""
+    rows, columns = image.shape[:2] if image.ndim in (2, 3) else (0, 0)
+    if format == ImageFormat.KP_IMAGE_FORMAT_YUV420:
+        # A plane of Y, and below it those of Cb and Cr, as OpenCV has it.
+        fits, shape = image.ndim == 2 and rows % 3 == 0, "height * 3 / 2, width"
+        rows = rows * 2 // 3
+    elif format == ImageFormat.KP_IMAGE_FORMAT_RAW8:
+        fits, shape = image.ndim == 2 or image.shape[2:] == (1,), "height, width"
+    else:
+        channels = bytes_of_image(format, 1, 1)
+        fits, shape = image.ndim == 3 and image.shape[2] == channels, f"height, width, {channels}"
+    if not fits or image.dtype != np.uint8:
+        raise wrong("image", f"uint8[{shape}] for {format}", f"{image.dtype}{list(image.shape)}")
+    return Size(columns, rows)
+
+
+def image_job(
+    group: Group, turn: int, model_id: int, inference_number: int, images: Sequence[tuple[How, Pixels]]
+) -> Job:
+    """The job of images, one for each input of a model.
+
+    Raises:
+        Refusal: in this order: `KP_ERROR_INVALID_PARAM_12`, they are not as many as the inputs, or have more than four
+            crop boxes each, or not the same number; `KP_ERROR_FIFOQ_INPUT_BUFF_COUNT_NOT_ENOUGH_42`;
+            `KP_ERROR_MODEL_NOT_LOADED_35`; `KP_ERROR_SEND_DATA_TOO_LARGE_15`;
+            `KP_ERROR_IMAGE_RESOLUTION_TOO_SMALL_22`, an image has no pixels; and again `KP_ERROR_INVALID_PARAM_12`, it
+            has fewer bytes than that takes.
+    """
+    counts = {len(how.inference_crop_box_list) for how, _ in images}
+    if max(counts, default=0) > Const.MAX_CROP_BOX or len(counts) > 1:
+        expected = f"at most {Const.MAX_CROP_BOX.value}, and as many for each image"
+        raise wrong("inference_crop_box_list", expected, sorted(counts))
+    model = _model(group, turn, model_id, len(images))
+    _check_size(group, _IMAGE_HEADER, [bytes_of_image(pixels.format, *pixels.size) for _, pixels in images])
+    pictures = [
+        Picture(
+            _complete(pixels),
+            pixels.format,
+            pixels.size,
+            how.resize_mode,
+            how.padding_mode,
+            how.normalize_mode,
+            _crops(how),
+        )
+        for how, pixels in images
+    ]
+    crops = tuple(zip(*(picture.crops or (None,) for picture in pictures), strict=True))
+    return Job(IMAGE_JOB, model, inference_number, tuple(pictures), crops)
+
+
+def _complete(pixels: Pixels) -> np.ndarray:
+    """The bytes of an image, exactly."""
+    needed = bytes_of_image(pixels.format, *pixels.size)
+    if not needed:
+        raise Refusal(
+            ApiReturnCode.KP_ERROR_IMAGE_RESOLUTION_TOO_SMALL_22,
+            "the image has no pixels",
+            found=pixels.size,
+            hint="Set width and height of the header: bytes do not tell them.",
+        )
+    if len(pixels.data) < needed:
+        raise wrong("image", f"at least {needed} bytes for {pixels.size} in {pixels.format}", len(pixels.data))
+    return pixels.data[:needed]
+
+
+def _crops(how: How) -> tuple[Crop, ...]:
+    return tuple(
+        Crop(box.crop_box_index, Box(box.x, box.y, box.width, box.height)) for box in how.inference_crop_box_list
+    )
+
+
+def data_job(group: Group, turn: int, model_id: int, inference_number: int, buffers: Sequence[np.ndarray]) -> Job:
+    """The job of data, uint8[bytes] for each input of a model.
+
+    Raises:
+        Refusal: as `image_job`.
+    """
+    model = _model(group, turn, model_id, len(buffers))
+    _check_size(group, _DATA_HEADER, [len(buffer) for buffer in buffers])
+    return Job(DATA_JOB, model, inference_number, tuple(buffers), ((None,) * len(buffers),))
+
+
+def _model(group: Group, turn: int, model_id: int, inputs: int) -> LoadedModel:
+    loaded = group.loaded
+    models = {} if loaded is None else loaded[turn].models
+    model = models.get(model_id)
+    if model is not None and len(model.inputs) != inputs:
+        raise wrong("the number of inputs", f"{len(model.inputs)}, as model {model_id} has", inputs)
+    if inputs > group.inputs:
+        raise Refusal(
+            ApiReturnCode.KP_ERROR_FIFOQ_INPUT_BUFF_COUNT_NOT_ENOUGH_42,
+            "the device has fewer buffers than the model has inputs",
+            expected=f"at least {inputs}",
+            found=group.inputs,
+        )
+    if model is None:
+        raise Refusal(
+            ApiReturnCode.KP_ERROR_MODEL_NOT_LOADED_35,
+            f"there is no model {model_id} on the device",
+            expected=f"one of {', '.join(map(str, models))}" if models else "a model to be loaded first",
+            hint="models[0].id of what load_model returns is the id of the first.",
+        )
+    return model
+
+
+def _check_size(group: Group, header: int, sizes: Sequence[int]) -> None:
+    largest = header + max(sizes)
+    if largest > group.input_size:
+        raise Refusal(
+            ApiReturnCode.KP_ERROR_SEND_DATA_TOO_LARGE_15,
+            "this does not fit an input buffer of the device",
+            expected=f"at most {group.input_size} bytes with a header of {header}",
+            found=largest,
+        )
