@@ -27,7 +27,10 @@ BOUND = {
     "kp.Legacy": "kp",
     "kp.Legacy.V1": "kp",
     "kp.Legacy.V1.KPValue": "kp.values",
+    "kp.core": "kp.core",
+    "kp.inference": "kp.inference",
     "kp.v1": "kp",
+    "kp.v1.inference": "kp.inference",
 }
 """Module as programs know it: module below `API`. A package that is not there is an API yet to be implemented."""
 

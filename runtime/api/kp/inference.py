@@ -86,11 +86,11 @@ def generic_raw_inference_send(
     group = registry.group_of(device_group)
     turn = group.turn()
     header = _checked("generic_raw_image_header", generic_raw_image_header, GenericRawImageHeader)
-    data, size, format = pixels_of(image, image_format, header.width, header.height)
+    pixels = pixels_of(image, image_format, header.width, header.height)
     if isinstance(image, np.ndarray):
-        header.width, header.height = size
-    header.image_format = format
-    group.send(turn, image_job(group, turn, header.model_id, header.inference_number, [(header, data, size, format)]))
+        header.width, header.height = pixels.size
+    header.image_format = pixels.format
+    group.send(turn, image_job(group, turn, header.model_id, header.inference_number, [(header, pixels)]))
 
 
 @documented
@@ -174,7 +174,7 @@ def generic_image_inference_send(
     name = "generic_inference_input_descriptor"
     descriptor = _checked(name, generic_inference_input_descriptor, GenericImageInferenceDescriptor)
     images = [
-        (node, *pixels_of(node.image, node.image_format, node.width, node.height))
+        (node, pixels_of(node.image, node.image_format, node.width, node.height))
         for node in descriptor.input_node_image_list
     ]
     group.send(turn, image_job(group, turn, descriptor.model_id, descriptor.inference_number, images))

@@ -34,7 +34,8 @@ _ORDERS: Mapping[ImageFormat, tuple[str, ...]] = {
 }
 """The four bytes of two neighbouring pixels, in the order in which the names of the formats tell them."""
 
-_BITS = 16
+_BITS = 22
+"""Of fraction: as many as leave room for the sums of 32 bits."""
 
 
 def bytes_of_image(format: ImageFormat, width: int, height: int) -> int:
@@ -88,7 +89,7 @@ def planes_of(data: np.ndarray, format: ImageFormat, width: int, height: int, bo
     RGB565 is two bytes, low byte first, of red 5 bits, green 6 and blue 5; what 8 bits have more is filled with zeros.
     RGBA8888 is a byte of each, in this order; an alpha that the format lacks is 255. The bytes of YCbCr 4:2:2 stand in
     the order of the format's name; YUV420 is a plane of Y, then one of Cb and one of Cr at half the width and height.
-    Y, Cb and Cr are those of full-range BT.601 as in JFIF (ITU-T T.871), with fractions of 16 bits, rounded to nearest,
+    Y, Cb and Cr are those of full-range BT.601 as in JFIF (ITU-T T.871), with fractions of 22 bits, rounded to nearest,
     then clipped. A pixel takes the colour that it shares. Grey is Y: that of the image, or that of its red, green and
     blue.
 
@@ -176,7 +177,7 @@ def _of_chroma(chroma: Chroma, channels: int) -> np.ndarray:
 
 
 def _times(factor: float) -> np.ndarray:
-    """The multiples of a factor for 0 to 255, with 16 bits of fraction."""
+    """The multiples of a factor for 0 to 255, with their bits of fraction."""
     return np.arange(256, dtype=np.int32) * round(factor * (1 << _BITS))
 
 
