@@ -39,7 +39,8 @@ def byte_count(format: ImageFormat, width: int, height: int) -> int:
 def pixel(data: bytes, format: ImageFormat, width: int, height: int, x: int, y: int) -> tuple[int, int, int]:
     """Red, green and blue of a pixel."""
     if format == ImageFormat.KP_IMAGE_FORMAT_RAW8:
-        return (data[y * width + x],) * 3
+        grey = data[y * width + x]
+        return grey, grey, grey
     if format == ImageFormat.KP_IMAGE_FORMAT_RGBA8888:
         first = (y * width + x) * 4
         return data[first], data[first + 1], data[first + 2]

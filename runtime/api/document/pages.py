@@ -37,7 +37,15 @@ _APIS = {
     "accelerator": Page("Accelerator API", ("accelerator",), (flags, information), ("network",)),
     "classify": Page("Classification application", ("classify", "pynq", "pynq.pmbus"), (options,), ("network",)),
     "kp": Page(
-        "kp API", ("kp", *(f"kp.{name}" for name in ("value_base", "constants", "enums", "exceptions", "values")))
+        "kp API",
+        (
+            "kp",
+            *(
+                f"kp.{name}"
+                for name in ("core", "inference", "value_base", "constants", "enums", "exceptions", "values")
+            ),
+        ),
+        texts=tuple(f"kp.{name}" for name in ("devices.description", "preprocessing", "results.layout")),
     ),
     "simulator": Page(
         "Simulator API",

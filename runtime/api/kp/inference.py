@@ -317,7 +317,7 @@ def _filled(received: R, result: Result) -> R:
         header.hw_pre_proc_info_list = infos
     elif infos:
         header.hw_pre_proc_info = infos[0]
-    received.raw_result.data = result.raw.tobytes()
+    received.raw_result.data = result.raw
     return received
 
 
@@ -336,5 +336,5 @@ def _info(prepared: Prepared, crop: Crop | None) -> HwPreProcInfo:
         pad_right=right,
         model_input_width=width,
         model_input_height=height,
-        crop_area=InferenceCropBox() if crop is None else InferenceCropBox(crop.index, *taken),
+        crop_area=InferenceCropBox() if crop is None else InferenceCropBox(crop.number, *taken),
     )

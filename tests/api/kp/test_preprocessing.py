@@ -205,7 +205,9 @@ def test_what_the_device_cannot_do(rng: np.random.Generator) -> None:
     assert "calls that bypass" in refused(108, wide, None, (1, 5, 40, 40))
 
 
-@pytest.mark.parametrize("box", [Box(0, 0, 9, 1), Box(8, 0, 1, 1), Box(0, 5, 2, 2), Box(1, 1, 0, 3), Box(2**32, 0, 1, 1)])
+@pytest.mark.parametrize(
+    "box", [Box(0, 0, 9, 1), Box(8, 0, 1, 1), Box(0, 5, 2, 2), Box(1, 1, 0, 3), Box(2**32, 0, 1, 1)]
+)
 def test_boxes_outside(box: Box, rng: np.random.Generator) -> None:
     assert "found" in refused(112, picture(rng, 8, 6), box, (1, 3, 6, 8))
 

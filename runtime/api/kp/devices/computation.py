@@ -13,25 +13,25 @@ from ..preprocessing.pipeline import Crop, Picture, Prepared, prepare
 from ..refusal import Refusal
 from ..results.layout import Stamp, pack
 from ..return_codes import ApiReturnCode
-from .job import NOTHING, Job, Result
+from .job import Job, Result
 
 
 def results_of(job: Job) -> Iterator[Result]:
     """The results of a job, a crop box after the other. What goes wrong is in the result."""
     for index, crops in enumerate(job.crops):
         is_last = index == len(job.crops) - 1
-        number = 0 if crops[0] is None else crops[0].index
+        number = 0 if crops[0] is None else crops[0].number
         try:
             raw, prepared = _infer(job, crops, Stamp(job.kind, job.inference_number, number, is_last))
         except Refusal as error:
-            yield Result(job, number, is_last, NOTHING, error=error)
+            yield Result(job, number, is_last, b"", error=error)
         except (ResourceError, MemoryError) as error:
             failure = _failure(ApiReturnCode.KP_FW_DDR_MALLOC_FAILED_102, error)
-            yield Result(job, number, is_last, NOTHING, error=failure)
+            yield Result(job, number, is_last, b"", error=failure)
         except Exception as error:
             # Whatever it is: the device goes on.
             failure = _failure(ApiReturnCode.KP_FW_INFERENCE_ERROR_101, error)
-            yield Result(job, number, is_last, NOTHING, error=failure)
+            yield Result(job, number, is_last, b"", error=failure)
         else:
             yield Result(job, number, is_last, raw, prepared, crops)
 
@@ -42,7 +42,7 @@ def _failure(code: ApiReturnCode, error: Exception) -> Refusal:
     return refusal
 
 
-def _infer(job: Job, crops: tuple[Crop | None, ...], stamp: Stamp) -> tuple[np.ndarray, tuple[Prepared, ...]]:
+def _infer(job: Job, crops: tuple[Crop | None, ...], stamp: Stamp) -> tuple[bytes, tuple[Prepared, ...]]:
     model = job.model
     values: dict[str, np.ndarray] = {}
     account: list[Prepared] = []

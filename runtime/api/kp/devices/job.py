@@ -14,10 +14,6 @@ if TYPE_CHECKING:
     from .models import LoadedModel
 
 
-NOTHING = np.empty(0, np.uint8)
-"""The bytes of a result that failed."""
-
-
 @dataclass(frozen=True, eq=False)
 class Job:
     """An image, or data, for each input of a network.
@@ -45,7 +41,7 @@ class Result:
         job: what it is the result of.
         crop_number: of the box.
         is_last: whether the job has no further one.
-        raw: uint8[bytes] as `pack` makes it; empty where it failed.
+        raw: as `pack` makes it; empty where it failed.
         prepared: how the images became inputs.
         crops: of each input, the box.
         error: why it failed.
@@ -54,7 +50,7 @@ class Result:
     job: Job
     crop_number: int
     is_last: bool
-    raw: np.ndarray
+    raw: bytes
     prepared: tuple[Prepared, ...] = ()
     crops: tuple[Crop | None, ...] = ()
     error: Refusal | None = None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from ....monitor import Monitor, Wait
 from ..refusal import Refusal
 from ..return_codes import ApiReturnCode
-from .job import NOTHING, Job, Result
+from .job import Job, Result
 
 INPUTS, RESULTS = 3, 3
 """Buffers of a device, unless its memory is shared out otherwise."""
@@ -84,7 +84,7 @@ class Lane:
         left = [*([] if self.running is None else [self.running]), *self.waiting]
         self.waiting.clear()
         self.running = self._worker = None
-        self.results.extend(Result(job, 0, True, NOTHING, error=error) for job in left)
+        self.results.extend(Result(job, 0, True, b"", error=error) for job in left)
 
     def close(self) -> threading.Thread | None:
         """End the worker when it has done what it is at; who it is."""

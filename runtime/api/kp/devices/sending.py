@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
 from ..arguments import member, wrong
 from ..constants import Const
-from ..enums import ImageFormat, NormalizeMode, PaddingMode, ResizeMode
+from ..enums import ImageFormat
 from ..preprocessing.pipeline import Crop, Picture
 from ..preprocessing.pixels import Box, bytes_of_image
 from ..preprocessing.placement import Size
 from ..refusal import Refusal
 from ..results.layout import DATA_JOB, IMAGE_JOB
 from ..return_codes import ApiReturnCode
-from ..values.images import InferenceCropBox
+from ..values.images import GenericInputNodeImage, GenericRawImageHeader
 from .group import Group
 from .job import Job
 from .models import LoadedModel
@@ -25,17 +25,8 @@ _IMAGE_HEADER, _DATA_HEADER = 132, 28
 """Bytes that go before an image, or before data, in an input buffer."""
 
 
-class How(Protocol):
-    """How an image becomes an input, as headers of 1.x and 2.x tell it."""
-
-    @property
-    def resize_mode(self) -> ResizeMode: ...
-    @property
-    def padding_mode(self) -> PaddingMode: ...
-    @property
-    def normalize_mode(self) -> NormalizeMode: ...
-    @property
-    def inference_crop_box_list(self) -> Sequence[InferenceCropBox]: ...
+How = GenericRawImageHeader | GenericInputNodeImage
+"""How an image becomes an input, as programs of 1.x and 2.x tell it."""
 
 
 class Pixels(NamedTuple):

@@ -35,7 +35,7 @@ class Picture(NamedTuple):
 class Crop(NamedTuple):
     """A part of an image, and the number that its result carries."""
 
-    index: int
+    number: int
     box: Box
 
 

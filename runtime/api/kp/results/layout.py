@@ -82,20 +82,20 @@ def raw_size(product: ProductId, nodes: Sequence[NodeFacts]) -> int:
     return _head(product, len(nodes)) + sum(map(_bytes_of_node, nodes))
 
 
-def pack(product: ProductId, stamp: Stamp, nodes: Sequence[NodeFacts], values: Sequence[np.ndarray]) -> np.ndarray:
+def pack(product: ProductId, stamp: Stamp, nodes: Sequence[NodeFacts], values: Sequence[np.ndarray]) -> bytes:
     """A result as its device sends it.
 
     Args:
         values: int8[channel, height, width] of each node.
 
     Returns:
-        uint8[raw_size(product, nodes)].
+        `raw_size(product, nodes)` of them.
     """
-    raw = np.zeros(raw_size(product, nodes), np.uint8)
+    raw = bytearray(raw_size(product, nodes))
     job, inference_number, crop_number, last = stamp
     _STAMP.pack_into(raw, 0, INFERENCE, len(raw), job, 0, inference_number, crop_number, last)
     start = _STAMP.size
-    data = raw[_head(product, len(nodes)) :].view(np.int8)
+    data = np.frombuffer(raw, np.int8)[_head(product, len(nodes)) :]
     if product in KL720S:
         _720_HEAD.pack_into(raw, start, len(data), len(nodes))
         start += _720_HEAD.size
@@ -114,14 +114,13 @@ def pack(product: ProductId, stamp: Stamp, nodes: Sequence[NodeFacts], values: S
             _520_NODE.pack_into(raw, start + index * _520_NODE.size, height, channel, width, radix, scale)
         _in_order(product, node, data[offset : offset + size])[...] = array
         offset += size
-    return raw
+    return bytes(raw)
 
 
-def unpack(product: ProductId, raw: np.ndarray, index: int) -> tuple[NodeFacts, np.ndarray]:
+def unpack(product: ProductId, raw: bytes, index: int) -> tuple[NodeFacts, np.ndarray]:
     """A node of a result.
 
     Args:
-        raw: uint8[bytes].
         index: which one, from 0.
 
     Returns:
@@ -150,10 +149,10 @@ def unpack(product: ProductId, raw: np.ndarray, index: int) -> tuple[NodeFacts, 
     start = _head(product, count) + offset
     if start + size > len(raw):
         raise _too_short(raw)
-    return node, _in_order(product, node, raw[start : start + size].view(np.int8))
+    return node, _in_order(product, node, np.frombuffer(raw, np.int8)[start : start + size])
 
 
-def _520_node(raw: np.ndarray, index: int) -> tuple[NodeFacts, int]:
+def _520_node(raw: bytes, index: int) -> tuple[NodeFacts, int]:
     first = _STAMP.size + _520_COUNT.size
     facts: list[NodeFacts] = []
     for each in range(index + 1):
@@ -162,13 +161,13 @@ def _520_node(raw: np.ndarray, index: int) -> tuple[NodeFacts, int]:
     return facts[-1], sum(map(_bytes_of_node, facts[:-1]))
 
 
-def _720_node(raw: np.ndarray, index: int) -> tuple[NodeFacts, int]:
+def _720_node(raw: bytes, index: int) -> tuple[NodeFacts, int]:
     found = _720_NODE.unpack_from(raw, _STAMP.size + _720_HEAD.size + index * _720_NODE.size)
     height, width, channel = found[8:11]
     return NodeFacts(channel, height, width, *found[12:]), found[0]
 
 
-def _too_short(raw: np.ndarray) -> Refusal:
+def _too_short(raw: bytes) -> Refusal:
     code = ApiReturnCode.KP_ERROR_RECEIVE_SIZE_MISMATCH_31
     return Refusal(code, "the result is shorter than what it says of itself", found=f"{len(raw)} bytes")
 

@@ -71,5 +71,5 @@ def _node(index: object, result: object, ordering: object) -> tuple[NodeFacts, n
     if order is ChannelOrdering.KP_CHANNEL_ORDERING_DEFAULT:
         is_720 = product in KL720S
         order = ChannelOrdering.KP_CHANNEL_ORDERING_CHW if is_720 else ChannelOrdering.KP_CHANNEL_ORDERING_HCW
-    node, integers = unpack(product, np.frombuffer(result.raw_result.data, np.uint8), number)
+    node, integers = unpack(product, result.raw_result.data, number)
     return node, np.array(integers.transpose(_AXES[order]), order="C"), order
