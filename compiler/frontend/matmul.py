@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 
-from ...ir.core import Value
+from ...ir.core import Constant, Value
+from ...ir.ops.elementwise import Add
 from ...ir.ops.matmul import MatMul
 from .builder import ModuleBuilder, SourceNode
+from .elementwise import scaled
 from .movement import transpose
 from .shape import reshape
 
@@ -41,6 +43,29 @@ def product(
     if x.type.rank == 1:
         del shape[-1 if w.type.rank == 1 else -2]
     return reshape(importer, y, tuple(shape))
+
+
+def gemm(
+    importer: ModuleBuilder, operator: MatMul, x: Value, w: Value, c: Value | None, alpha: float, beta: float
+) -> Value:
+    """alpha * x * w + beta * c, in one op where its operands say as much."""
+    is_scaled_after = alpha != 1 and not isinstance(w, Constant)
+    if alpha != 1 and not is_scaled_after:
+        w = scaled(importer, w, alpha)
+    if c is not None and beta != 1:
+        c = scaled(importer, c, beta)
+    if c is None or beta == 0:
+        y = importer.emit_one(operator, x, w)
+        return scaled(importer, y, alpha) if is_scaled_after else y
+    if not is_scaled_after:
+        shape = operator.infer(x.type, w.type, None, None).shape
+        if c.type.elements == shape[-1] and c.type.shape[-1:] == shape[-1:]:
+            return importer.emit_one(operator, x, w, reshape(importer, c, shape[-1:]))
+        if c.type.shape == shape:
+            return importer.emit_one(operator, x, w, None, c)
+    y = importer.emit_one(operator, x, w)
+    y = scaled(importer, y, alpha) if is_scaled_after else y
+    return importer.emit_one(Add(), y, c)
 
 
 def einsum(node: SourceNode, importer: ModuleBuilder, equation: str) -> Value:

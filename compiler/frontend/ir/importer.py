@@ -21,6 +21,7 @@ from ....ir.core import Constant, Module, Value
 from ....ir.types import DType, TensorType
 from ..builder import ModuleBuilder, Results, SourceNode
 from .document import ELEMENT_TYPES, OPEN, PRECISIONS, Document, Layer, Port, output_name
+from .pre_process import pre_processed
 
 InputShapes = Mapping[str, Sequence[int]]
 Import = Callable[["IrNode", "IrImporter"], Results]
@@ -260,8 +261,10 @@ class IrImporter(ModuleBuilder):
         inputs = tuple(self._source(layer, port) for port in layer.inputs)
         if kind == "Result":
             return
+        names = [output_name(layer, port) for port in layer.outputs]
+        node = IrNode(layer.type, layer.name, inputs, layer, self.document.version)
         if kind in ("input", "Parameter"):
-            results: list[Value | None] = [self.parameter(layer)]
+            results = self.results_of(node, _enter, names)
         else:
             handler = (LEGACY if self.document.is_legacy else OPSET).get(kind)
             if handler is None:
@@ -272,8 +275,7 @@ class IrImporter(ModuleBuilder):
                     node=layer.name,
                     hint="`tilewright inspect --supported-ops` lists what is.",
                 )
-            node = IrNode(layer.type, layer.name, inputs, layer, self.document.version)
-            results = self.results_of(node, handler, [output_name(layer, port) for port in layer.outputs])
+            results = self.results_of(node, handler, names)
         for index, port in enumerate(layer.outputs):
             value = results[index] if index < len(results) else None
             if value is None:
@@ -308,6 +310,15 @@ class IrImporter(ModuleBuilder):
                 expected=list(port.shape),
                 found=list(shape),
             )
+
+
+def _enter(node: IrNode, importer: IrImporter) -> Value:
+    """An input of the network, with what versions 2 to 7 do to it before the first layer."""
+    x = importer.parameter(node.layer)
+    if not importer.document.is_legacy:
+        return x
+    names = [layer.name for layer in importer.document.inputs()]
+    return pre_processed(node, importer, x, importer.document.pre_process, names)
 
 
 @np.errstate(all="ignore")

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from .....ir.core import Constant, Op, Value
-from .....ir.ops.elementwise import Add
+from .....ir.core import Op, Value
 from .....ir.ops.matmul import MatMul
-from ...elementwise import scaled
-from ...matmul import einsum, product
-from ...shape import reshape
+from ...matmul import einsum, gemm, product
 from ..exporter import Exporter, exports
 from ..importer import Importer, Node, imports
 from .activation import export_activation
@@ -23,23 +20,7 @@ def import_gemm(node: Node, importer: Importer) -> Value:
     x, w, c = node.input(0), node.input(1), node.optional(2)
     alpha, beta = node.float("alpha", 1.0), node.float("beta", 1.0)
     operator = MatMul(transpose_a=node.bool("transA", 0), transpose_b=node.bool("transB", 0))
-    is_scaled_after = alpha != 1 and not isinstance(w, Constant)
-    if alpha != 1 and not is_scaled_after:
-        w = scaled(importer, w, alpha)
-    if c is not None and beta != 1:
-        c = scaled(importer, c, beta)
-    if c is None or beta == 0:
-        y = importer.emit_one(operator, x, w)
-        return scaled(importer, y, alpha) if is_scaled_after else y
-    if not is_scaled_after:
-        rows, columns, _ = operator.extents(x.type, w.type)
-        if c.type.elements == columns and c.type.shape[-1:] == (columns,):
-            return importer.emit_one(operator, x, w, reshape(importer, c, (columns,)))
-        if c.type.shape == (rows, columns):
-            return importer.emit_one(operator, x, w, None, c)
-    y = importer.emit_one(operator, x, w)
-    y = scaled(importer, y, alpha) if is_scaled_after else y
-    return importer.emit_one(Add(), y, c)
+    return gemm(importer, operator, x, w, c, alpha, beta)
 
 
 @imports("Einsum")

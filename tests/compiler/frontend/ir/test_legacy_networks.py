@@ -1,0 +1,34 @@
+"""Networks in IR of versions 2 to 7: the float engine makes of them what onnxruntime makes of the same in ONNX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from legacy_layers import LegacyNetwork
+from legacy_networks import fcn_like, resnet_like
+
+import tilewright
+from tilewright.compiler.frontend.formats import import_model
+from tilewright.ir import interp
+
+NETWORKS: dict[str, Callable[[int, str], LegacyNetwork]] = {"prob": resnet_like, "score": fcn_like}
+
+
+@pytest.mark.parametrize("output", NETWORKS)
+@pytest.mark.parametrize("version", [2, 3, 5, 7])
+@pytest.mark.parametrize("precision", ["FP32", "FP16"])
+def test_networks_agree_with_onnxruntime(output: str, version: int, precision: str, tmp_path: Path) -> None:
+    network = NETWORKS[output](version, precision)
+    inputs = network.random_inputs()
+    expected = network.expected(inputs, output)[output]
+    assert expected.max() > expected.min() + 0.05
+    path = network.write(tmp_path)
+    found = interp.run(import_model(path), inputs)
+    assert list(found) == [output]
+    np.testing.assert_allclose(found[output], expected, atol=2e-6)
+    if (version, precision) in ((2, "FP32"), (3, "FP16")):
+        with tilewright.load(tilewright.compile(path)) as session:
+            np.testing.assert_allclose(session.run(inputs)[output], expected, atol=1e-5)
