@@ -1,14 +1,19 @@
-"""Transposes, joins, cuts and slices, as the importers of all formats emit them: nothing where nothing changes."""
+"""Transposes, joins, cuts, slices and pads as the importers of all formats emit them: nothing where nothing changes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from tilewright import limits
 
 from ...ir.core import Value
-from ...ir.ops.movement import Concat, Slice, Split, Transpose
-from .builder import ModuleBuilder
+from ...ir.ops.movement import Concat, Pad, Slice, Split, Transpose
+from .builder import ModuleBuilder, SourceNode
+
+BEFORE_THE_FIRST = np.iinfo(np.int64).min
+"""As end of a slice with a negative step: index 0 is taken too."""
 
 
 def transpose(importer: ModuleBuilder, x: Value, perm: tuple[int, ...]) -> Value:
@@ -41,3 +46,70 @@ def slice_of(
     if tuple(extent) == x.type.shape and all(s == 1 for s in step):
         return x
     return importer.emit_one(Slice(tuple(begin), tuple(extent), tuple(step)), x)
+
+
+def sliced(
+    node: SourceNode,
+    importer: ModuleBuilder,
+    x: Value,
+    starts: Sequence[int],
+    ends: Sequence[int],
+    axes: Sequence[int],
+    steps: Sequence[int],
+) -> Value:
+    """A part of ``x``, which starts and ends say as slices of Python do.
+
+    Raises:
+        ModelError: they are not as many as the axes, an axis is out of range, or a step is 0.
+    """
+    if not len(starts) == len(ends) == len(axes) == len(steps):
+        raise node.model_error(
+            "starts, ends, axes and steps have different lengths",
+            found=f"{len(starts)}, {len(ends)}, {len(axes)} and {len(steps)}",
+        )
+    begin, extent, step = [0] * x.type.rank, list(x.type.shape), [1] * x.type.rank
+    for first, end, axis, distance in zip(starts, ends, axes, steps, strict=True):
+        if distance == 0:
+            raise node.model_error("the step of a slice must not be 0")
+        d = node.from_front(axis, x.type.rank)
+        indices = range(*slice(first, end, distance).indices(x.type.shape[d]))
+        begin[d], extent[d], step[d] = (indices[0] if indices else 0), len(indices), distance
+    return slice_of(importer, x, begin, extent, step)
+
+
+def reversed_along(importer: ModuleBuilder, x: Value, axis: int) -> Value:
+    """``x`` from its last element to its first along ``axis``."""
+    begin, step = [0] * x.type.rank, [1] * x.type.rank
+    begin[axis], step[axis] = max(0, x.type.shape[axis] - 1), -1
+    return slice_of(importer, x, begin, x.type.shape, step)
+
+
+def padded(
+    node: SourceNode,
+    importer: ModuleBuilder,
+    x: Value,
+    before: Sequence[int],
+    after: Sequence[int],
+    mode: str,
+    value: np.ndarray | None,
+) -> Value:
+    """``x`` with further elements around it, or without some where pads are negative: these go first.
+
+    Args:
+        mode: as `Pad` has it.
+        value: what ``constant`` fills in, of one element; 0 for ``None``.
+
+    Raises:
+        ModelError: the pads remove more than there is.
+        UnsupportedError: double precision cannot hold the value.
+    """
+    filler = np.asarray(value).reshape(-1)[0] if value is not None and np.asarray(value).size else 0
+    if float(filler) != filler and not np.isnan(filler):
+        raise node.unsupported("a padding value beyond the integers of double precision", found=filler)
+    begin = [max(0, -p) for p in before]
+    extent = [e - b - max(0, -a) for e, b, a in zip(x.type.shape, begin, after, strict=True)]
+    if min(extent, default=0) < 0:
+        raise node.model_error("negative pads remove more than there is", found=[*before, *after])
+    x = slice_of(importer, x, begin, extent, [1] * x.type.rank)
+    pads = tuple(max(0, p) for p in (*before, *after))
+    return importer.emit_one(Pad(pads, mode, float(filler)), x) if any(pads) else x

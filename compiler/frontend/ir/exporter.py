@@ -180,10 +180,12 @@ class IrExporter:
         for value, name in zip(function.results, function.result_names, strict=True):
             op, name = value.producer, xml_text(name)
             is_input = value in function.parameters and name == xml_text(value.name)
-            self._result_names.append(name if is_input else self._layer_names.take(name))
+            if not is_input:
+                name = self._layer_names.take(name)
+                self._tensor_names.take(name)
+            self._result_names.append(name)
             if op is not None and len(op.results) == 1 and op not in self._op_names:
-                self._op_names[op] = self._result_names[-1]
-                self._result_tensors[value] = self._tensor_names.take(name)
+                self._op_names[op] = self._result_tensors[value] = name
         last = {op.node or op.results[0].name: op for op in function.ops}
         for op in (*last.values(), *function.ops):
             if op not in self._op_names:
@@ -205,7 +207,7 @@ class IrExporter:
         layer = self.document.layers[tensor.layer]
         if layer.name != name or len(layer.outputs) > 1 or layer.type == "Const":
             tensor = self.identity(tensor)
-            self._port(tensor).names = (self._tensor_names.take(name),)
+            self._port(tensor).names = (name,)
             layer = self.document.layers[tensor.layer]
             layer.name = name
         result = self._add("Result", self._layer_names.take(f"{name}/sink_port_0"), 1, {})

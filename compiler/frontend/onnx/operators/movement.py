@@ -7,7 +7,7 @@ import numpy as np
 from .....ir.core import Op, Value
 from .....ir.ops.movement import Concat, DepthToSpace, Pad, Slice, SpaceToDepth, Split, Tile, Transpose, Trilu
 from .....ir.quantized import stored
-from ...movement import join, slice_of, split, transpose
+from ...movement import BEFORE_THE_FIRST, join, padded, sliced, split, transpose
 from ..exporter import Exporter, exports
 from ..importer import Importer, Node, imports
 from ..one_to_one import exports_as, one_to_one
@@ -19,9 +19,6 @@ exports_as("Concat", Concat)
 exports_as("Split", Split, inputs=("sizes",))
 exports_as("Tile", Tile, inputs=("repeats",))
 exports_as("Trilu", Trilu, inputs=("k",))
-
-BEFORE_THE_FIRST = np.iinfo(np.int64).min
-"""As end of a slice with a negative step: index 0 is taken too."""
 
 
 @imports("Transpose")
@@ -63,19 +60,7 @@ def import_slice(node: Node, importer: Importer) -> Value:
     axes = node.attribute_or_input("axes", 3)
     axes = axes if axes is not None else tuple(range(len(starts)))
     steps = node.integers(4, "the steps") if node.optional(4) is not None else (1,) * len(starts)
-    if not len(starts) == len(ends) == len(axes) == len(steps):
-        raise node.model_error(
-            "starts, ends, axes and steps have different lengths",
-            found=f"{len(starts)}, {len(ends)}, {len(axes)} and {len(steps)}",
-        )
-    begin, extent, step = [0] * x.type.rank, list(x.type.shape), [1] * x.type.rank
-    for first, end, axis, distance in zip(starts, ends, axes, steps, strict=True):
-        if distance == 0:
-            raise node.model_error("the step of a slice must not be 0")
-        d = node.from_front(axis, x.type.rank)
-        indices = range(*slice(first, end, distance).indices(x.type.shape[d]))
-        begin[d], extent[d], step[d] = (indices[0] if indices else 0), len(indices), distance
-    return slice_of(importer, x, begin, extent, step)
+    return sliced(node, importer, x, starts, ends, axes, steps)
 
 
 @exports(Slice)
@@ -110,19 +95,7 @@ def import_pad(node: Node, importer: Importer) -> Value:
         pads[axis], pads[x.type.rank + axis] = given[position], given[len(axes) + position]
     mode = node.string("mode", "constant")
     value = node.optional_constant(2, "the padding value") if not node.has("value") else node.attributes["value"]
-    filler = np.asarray(value).reshape(-1)[0] if value is not None and np.asarray(value).size else 0
-    if float(filler) != filler and not np.isnan(filler):
-        raise node.unsupported("a padding value beyond the integers of double precision", found=filler)
-    # Negative pads remove elements, before anything is added.
-    before, after = pads[: x.type.rank], pads[x.type.rank :]
-    begin = [max(0, -p) for p in before]
-    extent = [e - b - max(0, -a) for e, b, a in zip(x.type.shape, begin, after, strict=True)]
-    if min(extent, default=0) < 0:
-        raise node.model_error("negative pads remove more than there is", found=list(given))
-    x = slice_of(importer, x, begin, extent, [1] * x.type.rank)
-    if max(pads, default=0) <= 0:
-        return x
-    return importer.emit_one(Pad(tuple(max(0, p) for p in pads), mode, float(filler)), x)
+    return padded(node, importer, x, pads[: x.type.rank], pads[x.type.rank :], mode, value)
 
 
 @exports(Pad)

@@ -1,0 +1,265 @@
+"""Transposes, joins, cuts, slices and paddings of IR."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .....ir.core import Op, Value
+from .....ir.ops.indexing import Gather
+from .....ir.ops.movement import Concat, Pad, Slice, Split, Tile, Transpose, Trilu
+from .....ir.types import DType
+from ...movement import BEFORE_THE_FIRST, join, padded, reversed_along, slice_of, sliced, split, transpose
+from ...shape import reshape
+from ..exporter import IrExporter, Tensor, exports
+from ..importer import IrImporter, IrNode, opset
+
+
+@opset("Transpose")
+def import_transpose(node: IrNode, importer: IrImporter) -> Value:
+    x = node.input(0)
+    order = node.integers(1, "the order") or tuple(reversed(range(x.type.rank)))
+    return transpose(importer, x, order)
+
+
+@exports(Transpose)
+def export_transpose(op: Op[Transpose], exporter: IrExporter) -> None:
+    exporter.write_as(op, "Transpose", [op.operands.x, exporter.integers(op.operator.perm, "order")])
+
+
+@opset("Concat")
+def import_concat(node: IrNode, importer: IrImporter) -> Value:
+    parts = [node.input(i) for i in range(len(node.inputs))]
+    if not parts:
+        raise node.model_error("there is nothing to join")
+    return join(importer, parts, node.from_front(node.int("axis"), parts[0].type.rank))
+
+
+@exports(Concat)
+def export_concat(op: Op[Concat], exporter: IrExporter) -> None:
+    exporter.write_as(op, "Concat", op.operands, axis=op.operator.axis)
+
+
+def only_axis(node: IrNode, index: int, rank: int) -> int:
+    """Input ``index``, which is one axis, counted from the front."""
+    axes = node.integers(index, "the axis")
+    if len(axes) != 1:
+        raise node.model_error("there must be one axis", found=list(axes))
+    return node.from_front(axes[0], rank)
+
+
+@opset("Split")
+def import_split(node: IrNode, importer: IrImporter) -> list[Value]:
+    x = node.input(0)
+    axis, parts = only_axis(node, 1, x.type.rank), node.int("num_splits")
+    extent = x.type.shape[axis]
+    # Of as many parts as it has outputs, or a file could ask for any number.
+    if parts != len(node.layer.outputs) or parts < 1 or extent % parts:
+        expected = f"equal parts of {extent}, one for each of {len(node.layer.outputs)} outputs"
+        raise node.model_error("the extent does not split into these parts", expected=expected, found=parts)
+    return split(importer, x, axis, (extent // parts,) * parts)
+
+
+@opset("VariadicSplit")
+def import_variadic_split(node: IrNode, importer: IrImporter) -> list[Value]:
+    x = node.input(0)
+    axis, sizes = only_axis(node, 1, x.type.rank), node.integers(2, "the sizes")
+    if sizes.count(-1) == 1:
+        rest = x.type.shape[axis] - sum(size for size in sizes if size != -1)
+        sizes = tuple(rest if size == -1 else size for size in sizes)
+    return split(importer, x, axis, sizes)
+
+
+@exports(Split)
+def export_split(op: Op[Split], exporter: IrExporter) -> None:
+    axis = exporter.integers(op.operator.axis, "axis")
+    exporter.write_as(op, "VariadicSplit", [op.operands.x, axis, exporter.integers(op.operator.sizes, "sizes")])
+
+
+@opset("Slice")
+def import_slice(node: IrNode, importer: IrImporter) -> Value:
+    x = node.input(0)
+    lists = [node.integers(i, what) for i, what in enumerate(("the starts", "the ends", "the steps"), start=1)]
+    axes = node.integers(4, "the axes") if node.optional(4) is not None else range(len(lists[0]))
+    return sliced(node, importer, x, lists[0], lists[1], axes, lists[2])
+
+
+@exports(Slice)
+def export_slice(op: Op[Slice], exporter: IrExporter) -> None:
+    part = op.operator
+    ends = [b + e * s for b, e, s in zip(part.begin, part.extent, part.step, strict=True)]
+    ends = [BEFORE_THE_FIRST if end < 0 else end for end in ends]
+    lists = {"begin": part.begin, "end": ends, "step": part.step, "axes": range(len(ends))}
+    inputs = [exporter.integers(list(values), name) for name, values in lists.items()]
+    exporter.write_as(op, "Slice", [op.operands.x, *inputs], opset=8)
+
+
+@opset("StridedSlice")
+def import_strided_slice(node: IrNode, importer: IrImporter) -> Value:
+    """Masks say for each position whether its begin or end counts, and whether it takes, drops or adds a dimension."""
+    x = node.input(0)
+    starts, ends = node.integers(1, "the begins"), node.integers(2, "the ends")
+    steps = node.integers(3, "the strides") if node.optional(3) is not None else (1,) * len(starts)
+    if not len(starts) == len(ends) == len(steps):
+        found = f"{len(starts)}, {len(ends)} and {len(steps)}"
+        raise node.model_error("begins, ends and strides have different lengths", found=found)
+    masks = {name: _mask(node, f"{name}_mask", len(starts)) for name in ("begin", "end", "new_axis", "shrink_axis")}
+    ellipses = _mask(node, "ellipsis_mask", len(starts))
+    if sum(ellipses) > 1:
+        raise node.model_error("there can be one ellipsis", found=sum(ellipses))
+    taking = sum(not (e or n) for e, n in zip(ellipses, masks["new_axis"], strict=True))
+    if taking > x.type.rank:
+        raise node.model_error("there are more begins than dimensions", expected=x.type.rank, found=taking)
+    ranges: list[range] = []
+    shape: list[int] = []
+    for position, (start, end, step) in enumerate(zip(starts, ends, steps, strict=True)):
+        if ellipses[position]:
+            whole = [range(e) for e in x.type.shape[len(ranges) : len(ranges) + x.type.rank - taking]]
+            ranges += whole
+            shape += map(len, whole)
+        elif masks["new_axis"][position]:
+            shape.append(1)
+        elif masks["shrink_axis"][position]:
+            at = node.from_front(start, x.type.shape[len(ranges)])
+            ranges.append(range(at, at + 1))
+        else:
+            if step == 0:
+                raise node.model_error("the step of a slice must not be 0")
+            part = slice(None if masks["begin"][position] else start, None if masks["end"][position] else end, step)
+            ranges.append(range(*part.indices(x.type.shape[len(ranges)])))
+            shape.append(len(ranges[-1]))
+    whole = [range(e) for e in x.type.shape[len(ranges) :]]
+    ranges, shape = [*ranges, *whole], [*shape, *map(len, whole)]
+    begins = [each[0] if each else 0 for each in ranges]
+    part = slice_of(importer, x, begins, [len(each) for each in ranges], [each.step for each in ranges])
+    return reshape(importer, part, tuple(shape))
+
+
+def _mask(node: IrNode, name: str, length: int) -> list[bool]:
+    """An attribute with one bit a position; those it does not say are 0."""
+    bits = [bit != 0 for bit in node.ints(name, ())][:length]
+    return bits + [False] * (length - len(bits))
+
+
+@opset("Pad")
+def import_pad(node: IrNode, importer: IrImporter) -> Value:
+    x = node.input(0)
+    before, after = node.integers(1, "the pads before"), node.integers(2, "the pads after")
+    if not len(before) == len(after) == x.type.rank:
+        found = f"{len(before)} and {len(after)}"
+        raise node.model_error("the pads need one number a dimension", expected=x.type.rank, found=found)
+    mode = node.word("pad_mode")
+    if mode not in ("constant", "edge", "reflect", "symmetric"):
+        raise node.model_error("unknown mode", expected="constant, edge, reflect or symmetric", found=mode)
+    value = node.optional_constant(3, "the padding value") if mode == "constant" else None
+    if mode != "symmetric":
+        return padded(node, importer, x, before, after, mode, value)
+    if min((*before, *after), default=0) < 0:
+        raise node.unsupported("negative pads beside symmetric ones", found=[*before, *after])
+    for axis, pads in enumerate(zip(before, after, strict=True)):
+        if any(pads) and x.type.shape[axis]:
+            x = importer.emit_one(Gather(axis), x, _mirrored(node, importer, x.type.shape[axis], pads))
+    return x
+
+
+def _mirrored(node: IrNode, importer: IrImporter, extent: int, pads: tuple[int, int]) -> Value:
+    """The indices of a dimension that is mirrored at its ends, which come twice."""
+    return importer.described(
+        node, (extent + sum(pads),), DType.I64, lambda: np.pad(np.arange(extent), pads, mode="symmetric"), "_indices"
+    )
+
+
+@exports(Pad)
+def export_pad(op: Op[Pad], exporter: IrExporter) -> None:
+    pad, x = op.operator, exporter.tensor(op.operands.x)
+    rank = op.result.type.rank
+    before, after = pad.pads[:rank], pad.pads[rank:]
+    if pad.mode == "wrap":
+        exporter.define(op, _wrapped(exporter, x, list(zip(before, after, strict=True))))
+        return
+    inputs = [x, exporter.integers(before, "pads_begin"), exporter.integers(after, "pads_end")]
+    if pad.mode == "constant":
+        inputs.append(exporter.constant(np.asarray(pad.value).astype(x.type.dtype.numpy)))
+    exporter.write_as(op, "Pad", inputs, pad_mode=pad.mode)
+
+
+def _wrapped(exporter: IrExporter, x: Tensor, pads: Sequence[tuple[int, int]]) -> Tensor:
+    """IR has no such mode, but it can pick elements by index."""
+    for axis, pair in enumerate(pads):
+        if any(pair):
+            extents = list(x.type.shape)
+            indices = np.pad(np.arange(extents[axis]), pair, mode="wrap")
+            extents[axis] = len(indices)
+            inputs = [x, exporter.integers(indices, "indices"), exporter.integers(axis, "axis")]
+            x = exporter.layer("Gather", inputs, x.type.with_shape(extents), opset=8, batch_dims=0)
+    return x
+
+
+@opset("Tile")
+def import_tile(node: IrNode, importer: IrImporter) -> Value:
+    """Ranks that differ are made equal by ones in front."""
+    x, repeats = node.input(0), node.integers(1, "the repeats")
+    rank = max(x.type.rank, len(repeats))
+    repeats = (1,) * (rank - len(repeats)) + repeats
+    x = reshape(importer, x, (1,) * (rank - x.type.rank) + x.type.shape)
+    return x if all(r == 1 for r in repeats) else importer.emit_one(Tile(repeats), x)
+
+
+@exports(Tile)
+def export_tile(op: Op[Tile], exporter: IrExporter) -> None:
+    exporter.write_as(op, "Tile", [op.operands.x, exporter.integers(op.operator.repeats, "repeats")])
+
+
+@exports(Trilu)
+def export_trilu(op: Op[Trilu], exporter: IrExporter) -> None:
+    """IR has no such operator; which elements stay is known."""
+    x, type = op.operands.x, op.result.type
+    ones = np.ones(type.shape[-2:], np.bool_)
+    diagonal = op.operator.diagonal(type)
+    kept = np.triu(ones, diagonal) if op.operator.upper else np.tril(ones, diagonal)
+    zero = exporter.constant(np.zeros((), type.dtype.numpy))
+    exporter.write_as(op, "Select", [exporter.constant(kept), x, zero], auto_broadcast="numpy")
+
+
+@opset("Reverse")
+def import_reverse(node: IrNode, importer: IrImporter) -> Value:
+    x = node.input(0)
+    given = node.constant(1, "the axes").reshape(-1).tolist()
+    axes = given if node.word("mode") == "index" else [axis for axis, is_taken in enumerate(given) if is_taken]
+    for axis in axes:
+        x = reversed_along(importer, x, node.from_front(int(axis), x.type.rank))
+    return x
+
+
+@opset("ReverseSequence")
+def import_reverse_sequence(node: IrNode, importer: IrImporter) -> Value:
+    x, lengths = node.input(0), node.integers(1, "the lengths")
+    batch = node.from_front(node.int("batch_axis", 0), x.type.rank)
+    axis = node.from_front(node.int("seq_axis", 1), x.type.rank)
+    if len(lengths) != x.type.shape[batch]:
+        raise node.model_error("each sequence needs a length", expected=x.type.shape[batch], found=len(lengths))
+    importer.unroll(node, len(lengths))
+    parts: list[Value] = []
+    extent = x.type.shape[axis]
+    for part, length in zip(split(importer, x, batch, (1,) * len(lengths)), lengths, strict=True):
+        if not 0 <= length <= extent:
+            raise node.model_error("a sequence is longer than there is room", expected=extent, found=length)
+        head, tail = split(importer, part, axis, (length, extent - length))
+        parts.append(join(importer, [reversed_along(importer, head, axis), tail], axis))
+    return join(importer, parts, batch)
+
+
+@opset("Roll")
+def import_roll(node: IrNode, importer: IrImporter) -> Value:
+    x = node.input(0)
+    shifts, axes = node.integers(1, "the shifts"), node.integers(2, "the axes")
+    shifts = shifts * len(axes) if len(shifts) == 1 else shifts
+    for shift, axis in zip(shifts, axes, strict=True):
+        d = node.from_front(axis, x.type.rank)
+        extent = x.type.shape[d]
+        first = -shift % extent if extent else 0
+        if first:
+            head, tail = split(importer, x, d, (first, extent - first))
+            x = join(importer, [tail, head], d)
+    return x

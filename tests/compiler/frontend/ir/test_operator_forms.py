@@ -1,0 +1,70 @@
+"""Every operator that IR has a form for, on its own samples: written, read back, and computed by OpenVINO."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from operator_samples import Case, all_cases
+
+from tilewright.compiler.frontend.formats import import_model
+from tilewright.compiler.frontend.ir.exporter import export_document
+from tilewright.compiler.frontend.ir.families import EXPORTS
+from tilewright.compiler.frontend.ir.writer import write_document
+from tilewright.ir import interp
+from tilewright.ir.ops.shape import Cast
+from tilewright.ir.types import DType
+from tilewright.ir.verify import verify
+
+
+def has_form(case: Case) -> bool:
+    """Whether IR has a form: tensors are not quantised, and half precision is for what files hold, not for sums."""
+    (op,) = case.module.main.ops
+    types = [value.type for value in (*op.inputs, *op.results)]
+    return type(op.operator) in EXPORTS and all(t.quant is None and t.dtype is not DType.F16 for t in types)
+
+
+CASES = [case for case in all_cases() if has_form(case)]
+
+
+def assert_same(found: np.ndarray, expected: np.ndarray, tolerance: float) -> None:
+    assert found.shape == expected.shape
+    assert found.dtype == expected.dtype
+    if found.dtype.kind == "f":
+        scale = float(np.abs(expected[np.isfinite(expected)]).max(initial=1e-6))
+        np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * scale)
+    else:
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_import_of_the_export_means_the_same(case: Case, tmp_path: Path) -> None:
+    write_document(export_document(case.module), tmp_path / "sample.xml")
+    again = import_model(tmp_path / "sample.xml")
+    verify(again)
+    expected = interp.run(case.module, case.inputs)
+    found = interp.run(again, case.inputs)
+    assert list(found) == list(expected)
+    for name, array in expected.items():
+        assert_same(found[name], array, 1e-6)
+
+
+def is_within_int32(case: Case) -> bool:
+    """OpenVINO computes int64 in int32, and leaves open what becomes of other numbers."""
+    arrays = [*case.inputs.values(), *interp.run(case.module, case.inputs).values()]
+    is_cast = isinstance(next(case.module.main.ops).operator, Cast)
+    return not is_cast or all(np.isfinite(a).all() and (np.abs(a.astype(np.float64)) < 2**31).all() for a in arrays)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if is_within_int32(case)], ids=lambda case: case.name)
+def test_openvino_computes_the_same(case: Case, tmp_path: Path) -> None:
+    openvino = pytest.importorskip("openvino")
+    write_document(export_document(case.module), tmp_path / "sample.xml")
+    core = openvino.Core()
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+    compiled = core.compile_model(core.read_model(tmp_path / "sample.xml"), "CPU", settings)
+    results = compiled(case.inputs)
+    for index, (name, array) in enumerate(interp.run(case.module, case.inputs).items()):
+        assert name in compiled.output(index).get_names()
+        assert_same(results[index], array, 2e-5)
