@@ -69,9 +69,10 @@ def export_gather_elements(op: Op[GatherElements], exporter: IrExporter) -> None
     extents = [*op.result.type.shape]
     extents[axis] = x.type.shape[axis]
     if x.type.shape != tuple(extents):
-        lists = {"begin": [0] * len(extents), "end": extents, "step": [1] * len(extents)}
-        inputs = [exporter.integers(values, name) for name, values in lists.items()]
-        x = exporter.layer("Slice", [x, *inputs], x.type.with_shape(extents), opset=8)
+        # Not with Slice: OpenVINO drops one before this layer.
+        inputs = [exporter.integers([0] * len(extents), "begin"), exporter.integers(extents, "end")]
+        masks = {"begin_mask": [0] * len(extents), "end_mask": [0] * len(extents)}
+        x = exporter.layer("StridedSlice", [x, *inputs], x.type.with_shape(extents), **masks)
     exporter.write_as(op, "GatherElements", [x, indices], opset=6, axis=axis)
 
 
