@@ -28,7 +28,7 @@ def affinity_graph(graph: LayerGraph, devices: Mapping[str, str]) -> str:
         name: ([name, type, devices.get(name, "")], COLOURS.get(base(devices.get(name, "")), OTHER))
         for name, type in graph.types.items()
     }
-    return _text(nodes, graph.readers)
+    return graph_text(nodes, graph.readers)
 
 
 def subgraphs_graph(graph: LayerGraph, devices: Mapping[str, str], subgraphs: Mapping[str, int]) -> str:
@@ -40,10 +40,11 @@ def subgraphs_graph(graph: LayerGraph, devices: Mapping[str, str], subgraphs: Ma
         )
         for name, type in graph.types.items()
     }
-    return _text(nodes, graph.readers)
+    return graph_text(nodes, graph.readers)
 
 
-def _text(nodes: Mapping[str, tuple[Sequence[str], str]], readers: Mapping[str, Sequence[str]]) -> str:
+def graph_text(nodes: Mapping[str, tuple[Sequence[str], str]], readers: Mapping[str, Sequence[str]]) -> str:
+    """A graph of nodes by name, each with the lines of its label and its colour, and for each those that read it."""
     numbers = {name: f"layer{index}" for index, name in enumerate(nodes)}
     lines = ["strict digraph Network {"]
     for name, (labels, colour) in nodes.items():

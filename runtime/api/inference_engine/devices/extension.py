@@ -1,11 +1,46 @@
-"""Libraries of layers: Python files that register operators, importers and kernels, and others that are accepted."""
+'''Libraries of layers.
+
+A file that ends in ``.py`` is a Python operator library. It is executed once, as a module of its own, and adds layers
+by decorators: ``operator`` registers what an operator is, ``opset`` and ``legacy`` how IR spells it (of version 10 and
+later, and of 2 to 7), ``formula`` the kernel of an elementwise operator, and ``lowers`` that of any other.
+``CONTRIBUTING.md`` tells more of each. An operator without a kernel is computed by its reference:
+
+    from dataclasses import dataclass
+
+    import numpy as np
+
+    from tilewright.codegen.cpu.element import where
+    from tilewright.codegen.cpu.formulas import formula
+    from tilewright.compiler.frontend.ir.importer import legacy, opset
+    from tilewright.ir.op import operator
+    from tilewright.ir.ops.unary import Unary
+
+    @operator("threshold")
+    @dataclass(frozen=True)
+    class Threshold(Unary):
+        """x where it is above ``limit``, otherwise 0."""
+
+        limit: float
+
+        def reference(self, x):
+            return np.where(x > self.limit, x, np.zeros((), x.dtype))
+
+    @opset("Threshold")
+    @legacy("Threshold")
+    def import_threshold(node, importer):
+        return importer.emit_one(Threshold(node.float("limit", 0.0)), node.input(0))
+
+    @formula(Threshold)
+    def threshold(operator, x):
+        return where(x > operator.limit, x, 0)
+
+A library that ends in an exception leaves nothing behind. Any other file is accepted unread: libraries of the releases
+hold layers that are there without them.
+'''
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import os
-import sys
 
 from tilewright.errors import TilewrightError
 
@@ -13,13 +48,9 @@ from ....compiler import reach
 from ..errors import InferenceEngineError, WrongTypeError
 from ..status import StatusCode
 
-_MODULE = "tilewright_extension_"
-
 
 def add_extension(path: object) -> None:
-    """Execute a Python operator library, once in a process as long as its content is the same.
-
-    Any other file is accepted unread.
+    """Execute a Python operator library, or accept any other file.
 
     Raises:
         InferenceEngineError: there is no such file, or executing it ended in an exception.
@@ -27,39 +58,19 @@ def add_extension(path: object) -> None:
     """
     if not isinstance(path, (str, os.PathLike)):
         raise WrongTypeError("a library is named by its path", expected="a path", found=type(path).__name__)
-    file = os.path.abspath(os.fsdecode(path)) if "\0" not in os.fsdecode(path) else ""
-    if not os.path.isfile(file):
+    file = os.fsdecode(path)
+    if "\0" in file or not os.path.isfile(file):
         raise InferenceEngineError(
-            f"cannot load library {os.fsdecode(path)!r}",
+            f"cannot load library {file!r}",
             StatusCode.NOT_FOUND,
             expected="a file",
-            found="a folder" if os.path.isdir(file) else "nothing there",
+            found="a folder" if os.path.isdir(file.replace("\0", "")) else "nothing there",
         )
-    if file.endswith(".py"):
-        _execute(file)
-
-
-def _execute(file: str) -> None:
-    """Import a file as a module of its own, whose name tells its content."""
-    # What it registers goes with that which the compiler has.
-    reach("frontend.formats", "an operator library")
-    try:
-        with open(file, "rb") as opened:
-            name = _MODULE + hashlib.sha256(opened.read()).hexdigest()[:16]
-    except OSError as error:
-        raise InferenceEngineError(f"cannot read library {file!r}: {error.strerror}") from None
-    if name in sys.modules:
+    if not file.endswith(".py"):
         return
-    specification = importlib.util.spec_from_file_location(name, file)
-    if specification is None or specification.loader is None:
-        raise InferenceEngineError(f"cannot load library {file!r}")
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[name] = module
+    library = reach("operator_library", "an operator library")
     try:
-        specification.loader.exec_module(module)
-    except BaseException as error:
-        del sys.modules[name]
-        if not isinstance(error, Exception):
-            raise
+        library.load_library(file)
+    except Exception as error:
         reason = str(error) if isinstance(error, TilewrightError) else f"{type(error).__name__}: {error}"
         raise InferenceEngineError(f"library {file!r} ended in an exception: {reason}") from error

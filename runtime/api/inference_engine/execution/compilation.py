@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ....artifact.artifact import Artifact
@@ -17,7 +17,7 @@ from ..devices.names import CPU, FPGA, HETERO, Device
 from ..devices.support import Support
 from ..errors import InferenceEngineError
 from ..status import StatusCode
-from .facts import BlobFacts, LayerFacts, NetworkFacts
+from .facts import BlobFacts, LayerFacts, NetworkFacts, in_layout
 from .loaded import LoadedNetwork
 
 if TYPE_CHECKING:
@@ -109,6 +109,11 @@ def _facts(
     outputs = {spec.name: spec for spec in artifact.manifest.outputs}
     batch = _batch(snapshot)
     where = CPU if device.name == HETERO else device.name
+    reads: dict[str, list[str]] = {name: [] for name in snapshot.layer_types}
+    for name, readers in LayerGraph.of(snapshot.document).readers.items():
+        for reader in readers:
+            if name in reads and reader in reads:
+                reads[reader].append(name)
     return NetworkFacts(
         name=snapshot.name,
         device=device.text,
@@ -116,23 +121,21 @@ def _facts(
         outputs=tuple(
             _output(name, each, outputs[name], batch if is_dynamic else 0) for name, each in snapshot.outputs.items()
         ),
-        layers=tuple(_layer(name, type, where, division) for name, type in snapshot.layer_types.items()),
+        layers=tuple(_layer(name, type, where, division, reads[name]) for name, type in snapshot.layer_types.items()),
         batch=batch,
         is_dynamic=is_dynamic,
     )
 
 
-def _layer(name: str, type: str, where: str, division: Division | None) -> LayerFacts:
+def _layer(name: str, type: str, where: str, division: Division | None, reads: Sequence[str]) -> LayerFacts:
     if division is None:
-        return LayerFacts(name, type, where)
-    device = division.devices.get(name, where)
-    return LayerFacts(name, type, device, division.given.get(name, ""), division.subgraphs[name])
+        return LayerFacts(name, type, where, reads=tuple(reads))
+    device, given = division.devices.get(name, where), division.given.get(name, "")
+    return LayerFacts(name, type, device, given, division.subgraphs[name], tuple(reads))
 
 
 def _input(name: str, facts: InputFacts, spec: TensorSpec) -> BlobFacts:
-    shape = tuple(facts.shape)
-    if facts.layout in ("NHWC", "NDHWC"):
-        shape = (shape[0], *shape[2:], shape[1])
+    shape = in_layout(tuple(facts.shape), facts.layout)
     return BlobFacts(name, spec.name, shape, facts.precision, facts.layout)
 
 

@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from numbers import Integral
 from time import monotonic
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..devices.metrics import network_metric
 from ..errors import WrongValueError, documented
 from ..status import StatusCode
+from .data import LoadedData
+from .executed_graph import executed_document
 from .exported import export_network
 from .loaded import LoadedNetwork
 from .request import InferRequest, milliseconds
+
+if TYPE_CHECKING:
+    from ..network.ie_network import IENetwork
 
 
 class ExecutableNetwork:
@@ -31,6 +37,21 @@ class ExecutableNetwork:
     def requests(self) -> tuple[InferRequest, ...]:
         """The requests, as many as were asked for. Original: a list in later releases."""
         return self._requests
+
+    @property
+    def inputs(self) -> dict[str, LoadedData]:
+        """The inputs by name: each a list, its shape, with ``shape``, ``precision`` and ``layout``."""
+        return {each.name: LoadedData(each) for each in self._network.facts.inputs}
+
+    @property
+    def input_info(self) -> dict[str, LoadedData]:
+        """The same as `inputs`, as later releases call it."""
+        return self.inputs
+
+    @property
+    def outputs(self) -> dict[str, LoadedData]:
+        """The outputs by name, as `inputs`."""
+        return {each.name: LoadedData(each) for each in self._network.facts.outputs}
 
     def infer(self, inputs: Mapping[str, object] | None = None) -> dict[str, np.ndarray]:
         """Compute with the first request.
@@ -120,6 +141,18 @@ class ExecutableNetwork:
             RuntimeError: its device has no such key.
         """
         return self._network.configuration.value(config_name)
+
+    @documented
+    def get_exec_graph_info(self) -> IENetwork:
+        """What is executed, as a network: a layer for each step, in order of execution after the inputs.
+
+        A layer has the name and the type of the first layer of the loaded network that it stands for, and as ``params``
+        ``originalLayersNames`` (all of these, with commas), ``execOrder``, ``execTimeMcs`` (the average so far, or
+        ``not_executed``) and ``primitiveType`` (the kernel). The network is for looking at, and cannot be loaded.
+        """
+        from ..network.ie_network import IENetwork
+
+        return IENetwork.of_document(executed_document(self._network))
 
     @documented
     def export(self, model_file: str) -> None:

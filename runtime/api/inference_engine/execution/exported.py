@@ -15,7 +15,7 @@ from ....artifact.container import Section
 from ....artifact.json_dataclasses import Source, read
 from ....artifact.manifest import TensorSpec
 from ..devices.configuration import Configuration
-from .facts import BlobFacts, NetworkFacts
+from .facts import BlobFacts, NetworkFacts, in_layout
 from .loaded import LoadedNetwork
 
 _DETAIL = "inference_engine"
@@ -91,10 +91,7 @@ def _check(exported: _Exported, artifact: Artifact) -> None:
 
 def _fits(blob: BlobFacts, spec: TensorSpec, items: int) -> bool:
     """Whether an array of the blob's shape is what the artifact takes or gives, or so many items of it."""
-    shape = blob.shape
-    if blob.layout in ("NHWC", "NDHWC") and len(shape) > 1:
-        shape = (shape[0], shape[-1], *shape[1:-1])
-    if shape == spec.shape:
+    if blob.shape == in_layout(spec.shape, blob.layout):
         return True
     many = (items * spec.shape[0], *spec.shape[1:]) if spec.shape else ()
-    return items > 1 and shape == many and math.prod(shape) <= ELEMENTS
+    return items > 1 and blob.shape == in_layout(many, blob.layout) and math.prod(many) <= ELEMENTS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -25,7 +26,7 @@ class BlobFacts:
         tensor: as the artifact calls it.
         shape: of the array that programs see.
         precision: of its elements.
-        layout: such as ``NCHW``; an input ``NHWC`` has its channels last.
+        layout: such as ``NCHW``, in which programs write an input; the shape is in this order.
     """
 
     name: str
@@ -48,6 +49,7 @@ class LayerFacts:
         device: where it runs.
         affinity: the device that it was given to; empty where nobody gave it to one.
         subgraph: the number of its subgraph, from 1; 0 outside ``HETERO``.
+        reads: the layers that it reads.
     """
 
     name: str
@@ -55,6 +57,7 @@ class LayerFacts:
     device: str
     affinity: str = ""
     subgraph: _Position = 0
+    reads: Annotated[tuple[str, ...], AtMost(1 << 16)] = ()
 
 
 @dataclass(frozen=True)
@@ -75,3 +78,17 @@ class NetworkFacts:
     layers: Annotated[tuple[LayerFacts, ...], AtMost(1 << 20)]
     batch: Annotated[int, Bounds(0, ELEMENTS)]
     is_dynamic: bool = False
+
+
+def in_layout(shape: Sequence[int], layout: str) -> tuple[int, ...]:
+    """A shape in the order of the network as programs see it in a layout."""
+    if layout in ("NHWC", "NDHWC") and len(shape) > 2:
+        return (shape[0], *shape[2:], shape[1])
+    return tuple(reversed(shape)) if layout == "CN" else tuple(shape)
+
+
+def in_order_of_network(array: np.ndarray, layout: str) -> np.ndarray:
+    """An array that a program wrote in a layout, in the order of the network."""
+    if layout in ("NHWC", "NDHWC") and array.ndim > 2:
+        return np.moveaxis(array, -1, 1)
+    return array.T if layout == "CN" else array

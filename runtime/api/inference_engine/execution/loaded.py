@@ -17,7 +17,7 @@ from ...network import open_session
 from ..devices.configuration import Configuration
 from ..errors import InferenceEngineError
 from ..status import StatusCode
-from .facts import BlobFacts, NetworkFacts
+from .facts import NetworkFacts, in_order_of_network
 from .performance import Counters
 
 _EVERYBODY = 2**20
@@ -120,7 +120,7 @@ class LoadedNetwork:
     def arrays(self, blobs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Copies of blobs by tensor, as the network takes them."""
         return {
-            each.tensor: channels_first(blobs[each.name], each).astype(self._dtypes[each.tensor], order="C")
+            each.tensor: in_order_of_network(blobs[each.name], each.layout).astype(self._dtypes[each.tensor], order="C")
             for each in self.facts.inputs
         }
 
@@ -156,11 +156,6 @@ class LoadedNetwork:
 
     def _run(self, arrays: Mapping[str, np.ndarray]) -> tuple[Outputs, list[StepTime]]:
         return self.session.run_timed(arrays) if self._is_timed else (self.session.run(arrays), [])
-
-
-def channels_first(array: np.ndarray, facts: BlobFacts) -> np.ndarray:
-    """An input in the order of dimensions that the network has."""
-    return np.moveaxis(array, -1, 1) if facts.layout in ("NHWC", "NDHWC") else array
 
 
 def _by_themselves(inputs: list[np.ndarray]) -> Outputs:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 from tilewright.errors import resources
 
+from ..devices import dot
 from ..devices.configuration import Configuration
 from ..devices.names import Device
 from ..errors import WrongTypeError, WrongValueError
 from .compilation import load_network
 from .executable_network import ExecutableNetwork
+from .executed_graph import executed_graph
 
 if TYPE_CHECKING:
     from ..snapshot import Snapshot
@@ -60,4 +62,11 @@ def load(snapshot: Snapshot, device: Device, configuration: Configuration, reque
     Raises:
         TilewrightError: as `load_network`.
     """
-    return ExecutableNetwork(load_network(snapshot, device, configuration, requests))
+    network = load_network(snapshot, device, configuration, requests)
+    dump = configuration["DUMP_EXEC_GRAPH_AS_DOT"]
+    if dump:
+        nodes = executed_graph(network)
+        readers = {node.name: [other.name for other in nodes if node.name in other.reads] for node in nodes}
+        shown = {node.name: ([node.name, node.type, node.kernel], dot.OTHER) for node in nodes}
+        dot.write(f"{dump}_init.dot", dot.graph_text(shown, readers))
+    return ExecutableNetwork(network)

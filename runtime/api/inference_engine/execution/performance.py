@@ -64,12 +64,17 @@ def performance(facts: NetworkFacts, counters: Sequence[Counters]) -> dict[str, 
         microseconds = math.ceil(sum(each.milliseconds[index] for each in with_runs) / runs * 1000)
         layer = layers.get(name)
         entry = found.setdefault(_key(layer, name), _count(layer.type if layer else step.step.op, EXECUTED, index))
-        entry["exec_type"] = _DIGEST.sub("", step.kernel) or "ref_any"
+        entry["exec_type"] = kernel_name(step.kernel)
         entry["real_time"] = entry["cpu_time"] = int(entry["real_time"]) + microseconds
     for layer in facts.layers:
         is_left = not steps or layer.name in fused or layer.type.lower() in _ENDS
         found.setdefault(_key(layer, layer.name), _count(layer.type, NOT_RUN if is_left else OPTIMIZED_OUT, len(steps)))
     return dict(sorted(found.items()))
+
+
+def kernel_name(kernel: str | None) -> str:
+    """The name of a kernel as programs print it."""
+    return _DIGEST.sub("", kernel or "") or "ref_any"
 
 
 def _key(layer: LayerFacts | None, name: str) -> str:
