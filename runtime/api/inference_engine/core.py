@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from .devices.configuration import Configuration
 from .devices.extension import add_extension
@@ -15,12 +14,10 @@ from .errors import InferenceEngineError, documented
 from .execution.executable_network import ExecutableNetwork
 from .execution.exported import import_network
 from .execution.loading import check_requests
+from .network.ie_network import IENetwork
 from .plugin import load_to, query
 from .status import StatusCode
 from .version import MAJOR, MINOR, Version, build_number
-
-if TYPE_CHECKING:
-    from .network.ie_network import IENetwork
 
 
 class IECore:
@@ -57,8 +54,6 @@ class IECore:
         Raises:
             FileNotFoundError, RuntimeError: as ``IENetwork`` does.
         """
-        from .network.ie_network import IENetwork
-
         return IENetwork(model, weights, init_from_buffer)
 
     @documented

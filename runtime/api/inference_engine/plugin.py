@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from .devices import dot
 from .devices.affinity import default_policy
@@ -15,10 +14,8 @@ from .devices.support import Support
 from .errors import InferenceEngineError, WrongTypeError, documented
 from .execution.executable_network import ExecutableNetwork
 from .execution.loading import check_requests, load, snapshot_of
+from .network.ie_network import IENetwork
 from .version import get_version
-
-if TYPE_CHECKING:
-    from .network.ie_network import IENetwork
 
 
 class IEPlugin:

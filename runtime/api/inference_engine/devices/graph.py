@@ -78,6 +78,10 @@ class LayerGraph:
         for name in self.types:
             for reader in self.readers[name]:
                 levels[reader] = max(levels[reader], levels[name] + (given[name] != given[reader]))
+        for name in reversed([*self.types]):
+            # Nothing that computes comes before these.
+            if name not in devices and self.readers[name]:
+                levels[name] = max(levels[name], min(levels[reader] for reader in self.readers[name]))
         groups = self._connected(given, levels)
         order = sorted(dict.fromkeys(groups.values()), key=lambda first: levels[first])
         numbers = {first: number for number, first in enumerate(order, 1)}

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from tilewright.errors import ModelError
 
 from ....compiler import reach
+from ..snapshot import Snapshot
 from .configuration import Configuration
 from .names import CPU
-
-if TYPE_CHECKING:
-    from ..snapshot import Snapshot
 
 
 class _DeviceLayers(Protocol):

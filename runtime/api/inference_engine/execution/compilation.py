@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from ....artifact.artifact import Artifact
 from ....artifact.manifest import TensorSpec
@@ -16,12 +15,10 @@ from ..devices.graph import LayerGraph
 from ..devices.names import CPU, FPGA, HETERO, Device
 from ..devices.support import Support
 from ..errors import InferenceEngineError
+from ..snapshot import InputFacts, OutputFacts, Snapshot
 from ..status import StatusCode
 from .facts import BlobFacts, LayerFacts, NetworkFacts, in_layout
 from .loaded import LoadedNetwork
-
-if TYPE_CHECKING:
-    from ..snapshot import InputFacts, OutputFacts, Snapshot
 
 PREPROCESSING: Mapping[str, object] = {"resize": "stretch", "colour": "bgr", "mean": (0.0,), "scale": (1.0,)}
 """What images become for calibration: as samples of this API make them."""

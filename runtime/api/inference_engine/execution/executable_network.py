@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from numbers import Integral
 from time import monotonic
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..devices.metrics import network_metric
 from ..errors import WrongValueError, documented
+from ..network.ie_network import IENetwork, network_of
 from ..status import StatusCode
 from .data import LoadedData
 from .executed_graph import executed_document
 from .exported import export_network
 from .loaded import LoadedNetwork
 from .request import InferRequest, milliseconds
-
-if TYPE_CHECKING:
-    from ..network.ie_network import IENetwork
 
 
 class ExecutableNetwork:
@@ -150,9 +147,7 @@ class ExecutableNetwork:
         ``originalLayersNames`` (all of these, with commas), ``execOrder``, ``execTimeMcs`` (the average so far, or
         ``not_executed``) and ``primitiveType`` (the kernel). The network is for looking at, and cannot be loaded.
         """
-        from ..network.ie_network import IENetwork
-
-        return IENetwork.of_document(executed_document(self._network))
+        return network_of(executed_document(self._network))
 
     @documented
     def export(self, model_file: str) -> None:

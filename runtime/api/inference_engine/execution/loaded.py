@@ -18,7 +18,7 @@ from ..devices.configuration import Configuration
 from ..errors import InferenceEngineError
 from ..status import StatusCode
 from .facts import NetworkFacts, in_order_of_network
-from .performance import Counters
+from .performance import Count, Counters, layers_on_device, performance
 
 _EVERYBODY = 2**20
 """Requests that may wait in the queue that exclusive networks share."""
@@ -148,6 +148,11 @@ class LoadedNetwork:
                 rows = each.shape[0] // self.facts.batch
                 found[each.name][item * rows : (item + 1) * rows] = outputs[each.tensor]
         return found, times
+
+    def performance(self) -> dict[str, Count]:
+        """What each layer took on average, over the inferences of all requests."""
+        on_device = layers_on_device(self.artifact.manifest.details.get("placement"))
+        return performance(self.facts, self.counters, on_device)
 
     def _item(self, name: str, array: np.ndarray, item: int) -> np.ndarray:
         """One item of an input that has a batch; else the whole input."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from numbers import Integral
-from typing import TYPE_CHECKING
 
 from tilewright.errors import resources
 
@@ -11,12 +10,10 @@ from ..devices import dot
 from ..devices.configuration import Configuration
 from ..devices.names import Device
 from ..errors import WrongTypeError, WrongValueError
+from ..snapshot import Snapshot
 from .compilation import load_network
 from .executable_network import ExecutableNetwork
 from .executed_graph import executed_graph
-
-if TYPE_CHECKING:
-    from ..snapshot import Snapshot
 
 MOST_REQUESTS = 2**12
 

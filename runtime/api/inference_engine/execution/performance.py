@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ....profile import StepTime
 from .facts import LayerFacts, NetworkFacts
 
 EXECUTED, NOT_RUN, OPTIMIZED_OUT = "EXECUTED", "NOT_RUN", "OPTIMIZED_OUT"
+
+_DEVICE = "device"
+"""The operator of steps that run a device program."""
 
 _ENDS = ("input", "parameter", "output", "result")
 """Types of layers that stand for what goes in and comes out, and compute nothing."""
@@ -45,11 +48,29 @@ class Counters:
         self.runs += 1
 
 
-def performance(facts: NetworkFacts, counters: Sequence[Counters]) -> dict[str, Count]:
+def layers_on_device(details: object) -> list[tuple[str, ...]]:
+    """The layers of each device program, in order of execution, by what an artifact records of its placement."""
+    found: list[tuple[str, ...]] = []
+    before = ""
+    for op in details if isinstance(details, (list, tuple)) else ():
+        place, nodes = (op.get("on"), op.get("nodes")) if isinstance(op, Mapping) else ("", ())
+        if place == _DEVICE and isinstance(nodes, (list, tuple)):
+            names = tuple(name for name in nodes if isinstance(name, str))
+            found[-1:] = [(*found[-1], *names)] if before == _DEVICE else [*found[-1:], names]
+        before = place
+    return [tuple(dict.fromkeys(names)) for names in found]
+
+
+def performance(
+    facts: NetworkFacts, counters: Sequence[Counters], on_device: Sequence[tuple[str, ...]] = ()
+) -> dict[str, Count]:
     """Averages over all runs by layer, in the order of names.
 
     The time of a step belongs to the first of the layers that it stands for. The others of them are ``NOT_RUN``, and
     layers that no step is left of are ``OPTIMIZED_OUT``. A step that stands for no layer has an entry of its own.
+
+    Args:
+        on_device: the layers of each device program.
     """
     with_runs = [each for each in counters if each.runs]
     runs = sum(each.runs for each in with_runs)
@@ -57,8 +78,10 @@ def performance(facts: NetworkFacts, counters: Sequence[Counters]) -> dict[str, 
     steps = with_runs[0].steps if with_runs else []
     fused: set[str] = set()
     found: dict[str, Count] = {}
+    programs = iter(on_device)
     for index, step in enumerate(steps):
-        known = [name for name in step.step.loc if name in layers]
+        nodes = next(programs, ()) if step.step.op == _DEVICE else step.step.loc
+        known = [name for name in nodes if name in layers]
         name = known[0] if known else step.step.name
         fused.update(known[1:])
         microseconds = math.ceil(sum(each.milliseconds[index] for each in with_runs) / runs * 1000)

@@ -14,7 +14,7 @@ from ....request import CANCELLED, DONE, Outputs
 from ..errors import InferenceEngineError, UnknownNameError, WrongTypeError, WrongValueError, documented
 from ..status import StatusCode
 from .loaded import Job, LoadedNetwork
-from .performance import Counters, performance
+from .performance import Counters
 
 Callback = Callable[[int, object], object]
 """A completion callback: called with a status code and with what was given along with it."""
@@ -157,7 +157,7 @@ class InferRequest:
             RuntimeError: the request is busy.
         """
         self._check_idle()
-        return performance(self._network.facts, self._network.counters)
+        return self._network.performance()
 
     def set_batch(self, size: int) -> None:
         """Compute this many items of the batch from now on; outputs of the others are zeros.

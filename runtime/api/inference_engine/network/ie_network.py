@@ -243,3 +243,10 @@ class IENetwork:
             raise
         except TilewrightError as error:
             raise InferenceEngineError(f"{what}: {error}") from error
+
+
+def network_of(document: Document) -> IENetwork:
+    """The network of a document, which is its own from now on."""
+    network = IENetwork()
+    network._graph = Graph(document)
+    return network
