@@ -2,95 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
 
 from .....ir.core import Value
-from .....ir.ops.activation import Relu, Sigmoid, Tanh
-from .....ir.ops.elementwise import Add, Mul, Sub
-from .....ir.ops.matmul import MatMul
+from .....ir.ops.elementwise import Add
 from .....ir.ops.movement import Transpose
-from .....ir.ops.unary import Unary
 from ...movement import join, split
+from ...recurrent import ACTIVATIONS, DEFAULT_ACTIVATIONS, DIRECTIONS, GATES, Cell
 from ...shape import reshape
 from ..importer import Importer, Node, imports
-
-GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
-DEFAULT_ACTIVATIONS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
-ACTIVATIONS: dict[str, type[Unary]] = {"relu": Relu, "sigmoid": Sigmoid, "tanh": Tanh}
-DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
-"""For each direction, whether it goes from the last step to the first."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """The parameters of one direction, gates in the order of ONNX: iofc of LSTM, zrh of GRU.
-
-    Attributes:
-        recurrence: R, [gates * hidden, hidden].
-        bias: what is added to the products with R of GRU's last gate before it is reset, [hidden].
-        peepholes: P for i, o and f, each [hidden].
-    """
-
-    importer: Importer
-    activations: Sequence[type[Unary]]
-    recurrence: Value
-    bias: Value | None
-    peepholes: Sequence[Value]
-
-    @property
-    def hidden(self) -> int:
-        return self.recurrence.type.shape[-1]
-
-    def product(self, h: Value, factor: Value, b: Value | None, addend: Value | None) -> Value:
-        return self.importer.emit_one(MatMul(transpose_b=True), h, factor, b, addend)
-
-    def activate(self, which: int, x: Value) -> Value:
-        return self.importer.emit_one(self.activations[which](), x)
-
-    def mul(self, a: Value, b: Value) -> Value:
-        return self.importer.emit_one(Mul(), a, b)
-
-    def add(self, a: Value, b: Value) -> Value:
-        return self.importer.emit_one(Add(), a, b)
-
-
-def _rnn(cell: Cell, x: Value, state: tuple[Value, ...]) -> tuple[Value, ...]:
-    return (cell.activate(0, cell.product(state[0], cell.recurrence, None, x)),)
-
-
-def _gru(cell: Cell, x: Value, state: tuple[Value, ...]) -> tuple[Value, ...]:
-    (h,) = state
-    sizes = (2 * cell.hidden, cell.hidden)
-    x_gates, x_new = split(cell.importer, x, 1, sizes)
-    r_gates, r_new = split(cell.importer, cell.recurrence, 0, sizes)
-    gates = cell.activate(0, cell.product(h, r_gates, None, x_gates))
-    update, reset = split(cell.importer, gates, 1, (cell.hidden,) * 2)
-    if cell.bias is None:
-        new = cell.product(cell.mul(reset, h), r_new, None, x_new)
-    else:
-        new = cell.add(x_new, cell.mul(reset, cell.product(h, r_new, cell.bias, None)))
-    new = cell.activate(1, new)
-    return (cell.add(new, cell.mul(update, cell.importer.emit_one(Sub(), h, new))),)
-
-
-def _lstm(cell: Cell, x: Value, state: tuple[Value, ...]) -> tuple[Value, ...]:
-    h, c = state
-    gates = cell.product(h, cell.recurrence, None, x)
-    i, o, f, new = split(cell.importer, gates, 1, (cell.hidden,) * 4)
-    if cell.peepholes:
-        i = cell.add(i, cell.mul(cell.peepholes[0], c))
-        f = cell.add(f, cell.mul(cell.peepholes[2], c))
-    i, f, new = cell.activate(0, i), cell.activate(0, f), cell.activate(1, new)
-    c = cell.add(cell.mul(f, c), cell.mul(i, new))
-    if cell.peepholes:
-        o = cell.add(o, cell.mul(cell.peepholes[1], c))
-    return cell.mul(cell.activate(0, o), cell.activate(2, c)), c
-
-
-STEPS = {"LSTM": _lstm, "GRU": _gru, "RNN": _rnn}
 
 
 @imports(*GATES)
@@ -119,15 +39,9 @@ def import_recurrent(node: Node, importer: Importer) -> list[Value]:
     rows = reshape(importer, x, (steps * batch, features))
     sequences, last = [], []
     for index, is_reverse in enumerate(reversals):
-        cell, factor, bias = _cell(node, importer, index)
-        projected = importer.emit_one(MatMul(transpose_b=True), rows, factor, bias)
-        inputs = split(importer, projected, 0, (batch,) * steps)
         state = tuple(_row(importer, each, index) for each in states)
-        hidden_states = []
-        for each in reversed(inputs) if is_reverse else inputs:
-            state = STEPS[node.op_type](cell, each, state)
-            hidden_states.append(reshape(importer, state[0], (1, 1, batch, hidden)))
-        sequences.append(join(importer, hidden_states[::-1] if is_reverse else hidden_states, 0))
+        found, state = _cell(node, importer, index).run(rows, steps, state, is_reverse=is_reverse)
+        sequences.append(join(importer, [reshape(importer, each, (1, 1, batch, hidden)) for each in found], 0))
         last.append([reshape(importer, each, (1, batch, hidden)) for each in state])
     y = join(importer, sequences, 1)
     ends = [join(importer, list(each), 0) for each in zip(*last, strict=True)]
@@ -154,8 +68,8 @@ def _initial(node: Node, importer: Importer, index: int, batch: int, is_batch_fi
     return importer.emit_one(Transpose((1, 0, 2)), given) if is_batch_first else given
 
 
-def _cell(node: Node, importer: Importer, index: int) -> tuple[Cell, Value, Value | None]:
-    """The cell of direction ``index``, its W, and what is added to the products with that."""
+def _cell(node: Node, importer: Importer, index: int) -> Cell:
+    """The cell of direction ``index``."""
     factor, recurrence = (_row(importer, node.input(each), index) for each in (1, 2))
     gates, hidden = GATES[node.op_type], recurrence.type.shape[-1]
     names = node.attributes.get("activations")
@@ -177,4 +91,5 @@ def _cell(node: Node, importer: Importer, index: int) -> tuple[Cell, Value, Valu
         late = importer.constant(np.zeros(hidden, recurrence.type.dtype.numpy), "bias")
     given = node.optional(7)
     peepholes = split(importer, _row(importer, given, index), 0, (hidden,) * 3) if given is not None else ()
-    return Cell(importer, [ACTIVATIONS[name] for name in names], recurrence, late, peepholes), factor, bias
+    activations = [ACTIVATIONS[name] for name in names]
+    return Cell(importer, node.op_type, activations, factor, recurrence, bias, late, peepholes)
