@@ -8,6 +8,9 @@ from ...shape import reshape
 from ...windows import Integers, halved, same_pads
 from ..importer import IrImporter, IrNode, opset
 
+_EXPLICIT = ("explicit", "notset")
+_AUTOMATIC = ("same_upper", "same_lower", "valid")
+
 
 def explicit_pads(
     node: IrNode, extents: Integers, kernel: Integers, strides: Integers, dilations: Integers
@@ -32,7 +35,7 @@ def auto_pad(node: IrNode) -> str:
         ModelError: in no way that there is.
     """
     mode = node.word("auto_pad", "explicit")
-    if mode not in ("explicit", "notset", "same_upper", "same_lower", "valid"):
+    if mode not in _EXPLICIT + _AUTOMATIC:
         raise node.model_error(
             "unknown auto_pad", expected="explicit, same_upper, same_lower or valid", found=repr(mode[:60])
         )
@@ -82,22 +85,18 @@ def import_convolution_gradient(node: IrNode, importer: IrImporter) -> Value:
     strides, dilations = (node.ints(name, (1,) * spatial) for name in ("strides", "dilations"))
     extra = node.ints("output_padding", none)
     mode = auto_pad(node)
-    begin, end = (none, none) if mode == "valid" else (node.ints("pads_begin", none), node.ints("pads_end", none))
+    begin, end = (node.ints(name, none) if mode in _EXPLICIT else none for name in ("pads_begin", "pads_end"))
+    pads = begin + end
     if node.optional(2) is not None:
         wanted = node.integers(2, "the output shape")
-        full = [
-            stride * (extent - 1) + dilation * (taps - 1) + 1
-            for extent, taps, stride, dilation in zip(
-                x.type.shape[2:], w.type.shape[2:], strides, dilations, strict=True
-            )
-        ]
-        # What is left over is cut off, at both ends where padding is automatic, behind the given one where it is not.
-        over = [have - want for have, want in zip(full, wanted, strict=True)]
-        if mode.startswith("same"):
-            pads = halved([max(0, o) for o in over], lower=mode == "same_lower")
+        windows = zip(x.type.shape[2:], w.type.shape[2:], strides, dilations, strict=True)
+        full = [stride * (extent - 1) + dilation * (taps - 1) + 1 for extent, taps, stride, dilation in windows]
+        if mode in _EXPLICIT or mode == "valid":
+            # What is too much behind the given padding is cut off.
+            pads = (*begin, *(max(0, f - b - e) for f, b, e in zip(full, begin, wanted, strict=True)))
         else:
-            pads = (*begin, *(max(0, o - b) for o, b in zip(over, begin, strict=True)))
-        extra = tuple(max(0, b + e - o) for b, e, o in zip(pads[:spatial], pads[spatial:], over, strict=True))
-    else:
-        pads = begin + end
+            # Unlike padding of convolutions, an odd one goes to the beginning for "upper".
+            over = [max(0, f + o - e) for f, o, e in zip(full, extra, wanted, strict=True)]
+            pads = halved(over, lower=mode == "same_upper")
+        extra = tuple(e - f + b + a for e, f, b, a in zip(wanted, full, pads[:spatial], pads[spatial:], strict=True))
     return importer.emit_one(ConvTranspose(strides, pads, dilations, extra, groups), x, w)

@@ -8,7 +8,7 @@ from .....ir.core import Value
 from .....ir.ops.elementwise import Add, Div, Mul, Pow, Sub
 from .....ir.ops.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, Lrn, RmsNorm
 from .....ir.ops.pooling import AveragePool
-from .....ir.ops.reduction import ReduceMean
+from .....ir.ops.reduction import ReduceMean, ReduceSumSquare
 from .....ir.ops.unary import Sqrt
 from .....ir.types import DType
 from ...elementwise import scaled
@@ -119,3 +119,15 @@ def local_response(
     base = importer.emit_one(Add(), scaled(importer, mean, alpha), importer.constant(np.array(bias, dtype), "bias"))
     power = importer.emit_one(Pow(), base, importer.constant(np.array(beta, dtype), "beta"))
     return importer.emit_one(Div(), x, power)
+
+
+@opset("GRN")
+def import_grn(node: IrNode, importer: IrImporter) -> Value:
+    """x over the root of the sum of squares of its channels."""
+    x = node.input(0)
+    if x.type.rank < 2:
+        raise node.model_error("the data have no channels", found=x.type)
+    squares = importer.emit_one(ReduceSumSquare((1,), keepdims=True), x)
+    bias = importer.constant(np.array(node.float("bias"), x.type.dtype.numpy), "bias")
+    norm = importer.emit_one(Sqrt(), importer.emit_one(Add(), squares, bias))
+    return importer.emit_one(Div(), x, norm)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from .....ir.core import Value
 from .....ir.ops.pooling import AveragePool, MaxPool
+from .....ir.ops.reduction import ReduceMax, ReduceMean
+from ...movement import join, slice_of
+from ...shape import reshape
 from ...windows import Integers, Window, rounded_up, widened
 from ..importer import IrImporter, IrNode, opset
 from .convolution import explicit_pads
@@ -35,9 +38,38 @@ def import_max_pool(node: IrNode, importer: IrImporter) -> list[Value | None]:
 
 @opset("AvgPool")
 def import_average_pool(node: IrNode, importer: IrImporter) -> Value:
+    """Where there is padding and it counts, what lies behind it counts, too, as openvino does it; else it does not."""
     x = node.input(0)
     window, overhang = _window(node, x)
+    is_padding_counted = any(window[2]) and not node.bool("exclude-pad", False)
     none = (0,) * len(overhang)
-    if node.bool("exclude-pad", False):
-        return importer.emit_one(AveragePool(*widened(window, overhang), count_include_pad=False, overhang=none), x)
-    return importer.emit_one(AveragePool(*window, count_include_pad=True, overhang=overhang), x)
+    operator = AveragePool(*widened(window, overhang), count_include_pad=is_padding_counted, overhang=none)
+    return importer.emit_one(operator, x)
+
+
+@opset("AdaptiveAvgPool", "AdaptiveMaxPool")
+def import_adaptive_pool(node: IrNode, importer: IrImporter) -> list[Value | None]:
+    """Dimension by dimension, each cut into parts that may overlap where their number does not divide the extent."""
+    y = node.input(0)
+    wanted = node.integers(1, "the output shape")
+    if len(wanted) != y.type.rank - 2 or min(wanted, default=0) < 1:
+        raise node.model_error(
+            "wrong output shape", expected=f"{y.type.rank - 2} extents of at least 1", found=list(wanted)
+        )
+    reduction = ReduceMean if node.op_type == "AdaptiveAvgPool" else ReduceMax
+    for axis, parts in enumerate(wanted, 2):
+        extent = y.type.shape[axis]
+        if extent % parts == 0:
+            shape = (*y.type.shape[:axis], parts, extent // parts, *y.type.shape[axis + 1 :])
+            y = importer.emit_one(reduction((axis + 1,), keepdims=False), reshape(importer, y, shape))
+            continue
+        importer.unroll(node, parts)
+        pieces: list[Value] = []
+        for part in range(parts):
+            begin, end = part * extent // parts, -(-(part + 1) * extent // parts)
+            begins, extents = [0] * y.type.rank, list(y.type.shape)
+            begins[axis], extents[axis] = begin, end - begin
+            piece = slice_of(importer, y, begins, extents, [1] * y.type.rank)
+            pieces.append(importer.emit_one(reduction((axis,), keepdims=True), piece))
+        y = join(importer, pieces, axis)
+    return [y, None]
