@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,8 +23,12 @@ from ..runtime.commands.console import Diagnostics, ExitCode, show
 from ..runtime.commands.parser import execute, module_of, options_of, output_path
 from ..runtime.files.output_file import is_standard_output
 from ..runtime.report.table import json_text
-from .options import CompileOptions, flag_of, parse_input_shapes
+from .options import IDS_HELP, RADIX_HELP, TARGET_HELP, CompileOptions, flag_of, parse_input_shapes
 from .progress import progress_bars
+
+if TYPE_CHECKING:
+    from ..runtime.report.container import ContainerSummary
+    from ..runtime.report.summary import Summary
 
 # By its base, because Typer brings Click along or imports it, depending on its version.
 _UsageErrorOfTyper: Any = typer.BadParameter.__bases__[0]
@@ -83,34 +87,81 @@ def _global(
 
 
 def compile(
-    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="The ONNX model.")],
+    model: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="MODEL.onnx...", help="The ONNX model, or several for a container; an .xml file of IR as well."
+        ),
+    ],
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", parser=output_path, metavar="OUT.twa", help="Default: MODEL.twa in this folder."
+            "--output",
+            "-o",
+            parser=output_path,
+            metavar="OUT.twa",
+            help="Default: MODEL.twa in this folder; with --kp-id MODEL.nef.",
         ),
     ] = None,
+    kp_id: Annotated[list[int] | None, typer.Option(metavar="ID", help=f"{IDS_HELP} Repeatable.")] = None,
+    kp_target: Annotated[str | None, typer.Option(metavar="DEVICE", help=TARGET_HELP)] = None,
+    kp_radix: Annotated[int | None, typer.Option(metavar="N", help=RADIX_HELP)] = None,
     quiet: Quiet = False,
     json_output: Json = False,
     **chosen: Any,
 ) -> None:
     """Compile an ONNX model into an artifact.
 
+    With --kp-id, into a container that programs for the kp API load.
+
     \b
     Examples:
       tilewright compile resnet50.onnx -o resnet50.twa
       tilewright compile resnet50.onnx --input-shape data=1,3,224,224
       tilewright compile resnet50.onnx --calibration images/ --machine m4096
+      tilewright compile yolo.onnx -o models_520.nef --kp-id 32769 \\
+        --calibration images/ --preprocess mean=128,scale=1/256
     """
+    chosen["input_shapes"] = parse_input_shapes(chosen["input_shapes"])
+    if kp_id:
+        _compile_container(
+            model, output, quiet, json_output, **chosen, kp_id=kp_id, kp_target=kp_target, kp_radix=kp_radix
+        )
+        return
+    for flag, value in {"--kp-target": kp_target, "--kp-radix": kp_radix}.items():
+        if value is not None:
+            raise UsageError(f"{flag} is for containers", hint="Give --kp-id, or leave it out.")
+    if len(model) > 1:
+        raise UsageError(
+            "an artifact holds one model",
+            found=", ".join(map(str, model)),
+            hint="Compile one after the other; or, for programs of the kp API, give --kp-id for each.",
+        )
     from ..runtime.report.summary import summarize
     from .driver import compile_to_file
 
-    target = output if output is not None else Path(model.with_suffix(".twa").name)
-    diagnostics = Diagnostics(quiet=quiet)
-    chosen["input_shapes"] = parse_input_shapes(chosen["input_shapes"])
+    target = output if output is not None else Path(model[0].with_suffix(".twa").name)
     with progress_bars(quiet=quiet) as report:
-        artifact = compile_to_file(model, target, CompileOptions(**chosen, report=report))
-    summary = summarize(artifact)
+        artifact = compile_to_file(model[0], target, CompileOptions(**chosen, report=report))
+    _report(summarize(artifact), target, quiet=quiet, json_output=json_output)
+
+
+def _compile_container(
+    models: list[Path], output: Path | None, quiet: bool, json_output: bool, *, kp_target: str | None, **chosen: Any
+) -> None:
+    from ..runtime.report.container import summarize_container
+    from .container import compile_container
+
+    target = output if output is not None else Path(models[0].with_suffix(".nef").name)
+    if kp_target is not None:
+        chosen["kp_target"] = kp_target
+    with progress_bars(quiet=quiet) as report:
+        container = compile_container([*models], **chosen, output=target, report=report)
+    _report(summarize_container(container), target, quiet=quiet, json_output=json_output)
+
+
+def _report(summary: Summary | ContainerSummary, target: Path, *, quiet: bool, json_output: bool) -> None:
+    diagnostics = Diagnostics(quiet=quiet)
     for warning in summary.warnings:
         diagnostics.warning(warning)
     if not is_standard_output(target):

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -18,36 +19,22 @@ from ..runtime.api.kp.container.model import ContainedModel, Container, Node
 from ..runtime.api.kp.container.reading import read_container
 from ..runtime.api.kp.container.writing import check_ids, check_target, container_bytes
 from ..runtime.files.output_file import check_output, output_file
-from .driver import Model, build
+from .driver import Compilation, Document, Model, ModelProto, build
 from .interface import Interface
 from .keywords import with_keywords
-from .options import CompileOptions, check_type, option
+from .options import IDS_HELP, KP_TARGET, RADIX_HELP, TARGET_HELP, CompileOptions, check_type, option
 from .progress import progress_bars
-
-TARGET = "KL520"
-
-IDS_HELP = (
-    "Write a container for the devices of the kp API instead of an artifact, and give the model this id in it, 1 to "
-    "65535; 32768 and above are for models of your own. With several models, one id for each, in order."
-)
-TARGET_HELP = f"The device of the kp API that the container is for: KL520 or KL720. Default: {TARGET}."
-RADIX_HELP = (
-    "In the container, the input is int8 and stands for q / 2^radix: 8 for images normalised as KP_NORMALIZE_KNERON "
-    "does (mean=128, scale=1/256), 7 for KP_NORMALIZE_TENSOR_FLOW (127.5 and 1/127.5) and KP_NORMALIZE_YOLO (0 and "
-    "1/255). Default: the largest whose integers cover what --preprocess makes of images, else what the samples or the "
-    "model itself say."
-)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ContainerCompilation(CompileOptions):
     """What ``tilewright.compile_container`` takes: the options, and what to compile where."""
 
-    models: Model | Sequence[Model] = field(
+    models: str | os.PathLike[str] | bytes | ModelProto | Document | list[Any] | tuple[Any, ...] = field(
         kw_only=False, metadata={"documentation": "A model or several, each in a form that tilewright.compile takes."}
     )
     kp_id: int | Sequence[int] = field(kw_only=False, metadata={"documentation": IDS_HELP})
-    kp_target: str = option(TARGET, TARGET_HELP, on_command_line=False)
+    kp_target: str = option(KP_TARGET, TARGET_HELP, on_command_line=False)
     kp_radix: int | None = option(None, RADIX_HELP, on_command_line=False)
     output: str | os.PathLike[str] | None = option(None, "The file to write.", on_command_line=False)
     progress: bool = option(False, "Show a progress bar on stderr if that is a terminal.", on_command_line=False)
@@ -94,6 +81,9 @@ def _pairs(compilation: ContainerCompilation) -> tuple[list[Model], list[int]]:
         check_type(name, getattr(compilation, name), hints[name])
     models, ids = compilation.models, compilation.kp_id
     models = [*models] if isinstance(models, (list, tuple)) else [models]
+    (accepted,) = (str(each.type) for each in fields(Compilation) if each.name == "model")
+    for model in models:
+        check_type("models", model, accepted)
     ids = [*ids] if isinstance(ids, Sequence) else [ids]
     if len(models) != len(ids):
         raise UsageError(

@@ -30,7 +30,7 @@ from .calibration.dataset import are_images
 from .calibration.ranges import make_statistics
 from .frontend.formats import Model, ModelProto, import_model
 from .frontend.ir.document import Document
-from .interface import Interface, check_interface, interface_of, shapes_before
+from .interface import Interface, check_interface, interface_of, normalization_warnings, shapes_before
 from .keywords import with_keywords
 from .options import CompileOptions, option
 from .pipeline import cpu_pipeline, device_pipeline, float_pipeline
@@ -87,9 +87,11 @@ def build(model: Model, options: CompileOptions, interface: Interface | None = N
             )
         check_names(options.print_after or (), [each.name for each in float_pipeline().passes])
     quantized = quantize_module(module, options, interface) if precision == "int8" else None
-    details = _ranges_used(module, options) if quantized is not None else {}
-    if quantized is not None and interface is not None:
-        details |= shapes_before(module)
+    details: dict[str, object] = {}
+    if quantized is not None and interface is None:
+        details = _ranges_used(module, options)
+    elif quantized is not None and interface is not None:
+        details = {"warnings": normalization_warnings(options), **shapes_before(module)}
         interface_of(quantized).run(module)
     package = Package(module, precision, tilewright.__version__, details)
     if quantized is not None:

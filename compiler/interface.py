@@ -83,7 +83,9 @@ def check_interface(module: Module) -> None:
                 stage=STAGE,
                 expected="f32[1, C, H, W] of 1, 3 or 4 channels",
                 found=type,
-                hint="Give --input-shape where the model leaves extents open." if type.rank == 4 else None,
+                hint=None
+                if type.dtype.is_float
+                else "Give the model with the conversion of its input to integers in it, as the QDQ form has it.",
             )
     for name, value in zip(module.main.result_names, module.main.results, strict=True):
         if value.type.dtype is not DType.F32 or 0 in value.type.shape:
@@ -126,6 +128,27 @@ def pixel_range(options: CompileOptions) -> Range | None:
     means, scales = np.broadcast_arrays(preprocessing.mean, preprocessing.scale)
     ends = [(pixel - mean) * scale for pixel in (0, 255) for mean, scale in zip(means, scales, strict=True)]
     return float(min(ends)), float(max(ends))
+
+
+_NORMALIZATIONS = {
+    "KP_NORMALIZE_KNERON": (128, 1 / 256),
+    "KP_NORMALIZE_TENSOR_FLOW": (127.5, 1 / 127.5),
+    "KP_NORMALIZE_YOLO": (0, 1 / 255),
+}
+"""What devices make of pixels: mean and scale of (pixel - mean) * scale."""
+
+
+def normalization_warnings(options: CompileOptions) -> list[str]:
+    """What to know where images become other inputs than devices can make of them."""
+    if not are_images(options.calibration):
+        return []
+    preprocessing = Preprocessing.of(options.preprocessing or {})
+    given = {*zip(*np.broadcast_arrays(preprocessing.mean, preprocessing.scale), strict=True)}
+    for mean, scale in _NORMALIZATIONS.values():
+        if len(given) == 1 and np.allclose([*given], (mean, scale), rtol=1e-3, atol=1e-6):
+            return []
+    known = "; ".join(f"{name}: mean={mean:g},scale={scale:.6g}" for name, (mean, scale) in _NORMALIZATIONS.items())
+    return [f"no device normalises images as calibration did, so programs have to, and bypass preprocessing ({known})"]
 
 
 def quantized_input(module: Module) -> Range | None:

@@ -222,6 +222,22 @@ class CompileOptions:
                 yield flag_of(each)
 
 
+KP_TARGET = "KL520"
+"""The device of the kp API that containers are for by default."""
+
+IDS_HELP = (
+    "Write a container for the devices of the kp API instead of an artifact, and give the model this id in it, 1 to "
+    "65535; 32768 and above are for models of your own. With several models, one id for each, in order."
+)
+TARGET_HELP = f"The device of the kp API that the container is for: KL520 or KL720. Default: {KP_TARGET}."
+RADIX_HELP = (
+    "In the container, the input is int8 and stands for q / 2^radix: 8 for images normalised as KP_NORMALIZE_KNERON "
+    "does (mean=128, scale=1/256), 7 for KP_NORMALIZE_TENSOR_FLOW (127.5 and 1/127.5) and KP_NORMALIZE_YOLO (0 and "
+    "1/255). Default: the largest whose integers cover what --preprocess makes of images, else what the samples or the "
+    "model itself say."
+)
+
+
 def flag_of(declared: Field) -> str:
     """The flag of an option on the command line."""
     return declared.metadata["flag"] or f"--{declared.name.replace('_', '-')}"

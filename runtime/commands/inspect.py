@@ -12,7 +12,8 @@ from ..compiler import reach
 HELP = """\
 Show what is in an artifact or a model.
 
-Of an artifact: its layers, where they run, its memory and its sections. Of a model: its operators.
+Of an artifact: its layers, where they run, its memory and its sections. Of a container of models: their ids, inputs
+and outputs. Of a model: its operators.
 
 Examples:
   tilewright inspect resnet50.twa
@@ -23,6 +24,9 @@ Examples:
 _MODELS = (".onnx", ".xml")
 """What the paths of models end in."""
 
+_CONTAINER = ".nef"
+"""What the paths of containers of models end in."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
@@ -31,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         type=Path,
         metavar="FILE",
-        help="An artifact (.twa), or a model (.onnx, .xml), for which the compiler must be installed.",
+        help="An artifact (.twa), a container of models (.nef), or a model (.onnx, .xml), for which the compiler must "
+        "be installed.",
     )
     parser.add_argument("--ir", action="store_true", help="Print the intermediate representation.")
     parser.add_argument(
@@ -72,6 +77,8 @@ def run(arguments: argparse.Namespace) -> str:
         return reach("report.model", "inspect --supported-ops").supported(as_json=as_json)
     if path is None:
         raise UsageError("inspect needs a file", hint="Give an artifact or a model, or --supported-ops.")
+    if path.suffix == _CONTAINER:
+        return _container(path, arguments)
     if path.suffix in _MODELS:
         if arguments.engine is not None or arguments.memory or arguments.disassemble:
             raise UsageError("--engine, --memory and --disassemble are for artifacts", found=str(path))
@@ -80,6 +87,20 @@ def run(arguments: argparse.Namespace) -> str:
     if arguments.input_shape:
         raise UsageError("--input-shape is for models", found=str(path))
     return _artifact(path, arguments)
+
+
+def _container(path: Path, arguments: argparse.Namespace) -> str:
+    from ..api.kp.container.reading import open_container
+    from ..report.container import summarize_container
+    from ..report.table import json_text
+
+    others = {"--engine": arguments.engine, "--ir": arguments.ir, "--memory": arguments.memory}
+    others |= {"--disassemble": arguments.disassemble, "--input-shape": arguments.input_shape}
+    for flag, given in others.items():
+        if given:
+            raise UsageError(f"{flag} is for artifacts and models, not for containers of them", found=str(path))
+    summary = summarize_container(open_container(path))
+    return json_text(summary) if arguments.json else summary.to_text(str(path))
 
 
 def _artifact(path: Path, arguments: argparse.Namespace) -> str:

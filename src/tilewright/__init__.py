@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from . import errors
 
 if TYPE_CHECKING:
+    from tilewright.compiler.container import compile_container
     from tilewright.compiler.driver import compile_model as compile
     from tilewright.compiler.export import export_model as export
     from tilewright.runtime import Artifact, Request, Session, load
 
 __version__ = "0.1.0"
 
-__all__ = ["Artifact", "Request", "Session", "__version__", "compile", "errors", "export", "load"]
+__all__ = ["Artifact", "Request", "Session", "__version__", "compile", "compile_container", "errors", "export", "load"]
 
 # Imported when they are asked for, so that importing the package costs nothing: the runtime needs NumPy, which takes
 # most of its import time, and the compiler much more.
@@ -22,6 +23,7 @@ _LATE = {
     "Artifact": ("tilewright.runtime.artifact.artifact", "Artifact"),
     "Request": ("tilewright.runtime.request", "Request"),
     "Session": ("tilewright.runtime.session", "Session"),
+    "compile_container": ("tilewright.compiler.container", "compile_container"),
     "compile": ("tilewright.compiler.driver", "compile_model"),
     "export": ("tilewright.compiler.export", "export_model"),
     "load": ("tilewright.runtime.session", "load"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Sequence
 
@@ -11,6 +12,7 @@ from tilewright.limits import CONTAINER, CONTAINER_NODES
 from ....artifact.artifact import Artifact
 from ....artifact.container import MAGIC
 from ....artifact.manifest import TensorSpec
+from ....files.input_file import input_file
 from .errors import COMMAND, STAGE, ContainerError, damaged, foreign
 from .flatbuffers import Table
 from .model import ContainedModel, Container, Node, aligned
@@ -29,6 +31,26 @@ _LONGEST_TOOLCHAIN = 1000
 
 
 @resources(STAGE)
+def open_container(path: str | os.PathLike[str]) -> Container:
+    """What a file holds.
+
+    Raises:
+        ContainerError: the file cannot be read, or as for `read_container`.
+        ResourceError: it is larger than the limits or the memory of this machine allow.
+    """
+    with input_file(os.fsdecode(path), ContainerError, STAGE) as file:
+        _check_size(file.length)
+        content = file.read(CONTAINER + 1)
+    return read_container(content)
+
+
+def _check_size(size: int) -> None:
+    if size > CONTAINER:
+        expected = f"at most {CONTAINER} bytes"
+        raise ResourceError("the container of models is too large", stage=STAGE, expected=expected, found=size)
+
+
+@resources(STAGE)
 def read_container(content: bytes | bytearray | memoryview) -> Container:
     """What the bytes of a container hold.
 
@@ -37,13 +59,7 @@ def read_container(content: bytes | bytearray | memoryview) -> Container:
         ResourceError: it is larger than the limits allow.
     """
     buffer = memoryview(content).cast("B").toreadonly()
-    if len(buffer) > CONTAINER:
-        raise ResourceError(
-            "the container of models is too large",
-            stage=STAGE,
-            expected=f"at most {CONTAINER} bytes",
-            found=len(buffer),
-        )
+    _check_size(len(buffer))
     if buffer[: len(MAGIC)] == MAGIC:
         hint = f"Put it into one: {COMMAND}."
         raise ContainerError(
