@@ -9,9 +9,10 @@ import numpy as np
 from .....ir.core import Value
 from .....ir.op import Operator
 from .....ir.ops.comparison import And, Equal, Greater, GreaterOrEqual, Less, LessOrEqual, Or, Where, Xor
-from .....ir.ops.elementwise import Add, Div, Max, Min, Mod, Mul, Pow, Sub
-from .....ir.ops.unary import Floor, Not
+from .....ir.ops.elementwise import Add, Div, Max, Min, Mul, Pow, Sub
+from .....ir.ops.unary import Not
 from .....ir.types import DType
+from ...elementwise import floor_mod, scaled, squared_difference
 from ...shape import cast
 from ..importer import IrImporter, IrNode, legacy
 from .truth import stated, truth
@@ -37,22 +38,9 @@ _COMPARISONS: dict[str, type[Operator]] = {
 }
 
 
-def _squared_difference(importer: IrImporter, x: Value, y: Value) -> Value:
-    difference = importer.emit_one(Sub(), x, y)
-    return importer.emit_one(Mul(), difference, difference)
-
-
-def _floor_mod(importer: IrImporter, x: Value, y: Value) -> Value:
-    """The remainder that has the sign of y."""
-    if not x.type.dtype.is_float:
-        return importer.emit_one(Mod(), x, y)
-    whole = importer.emit_one(Floor(), importer.emit_one(Div(), x, y))
-    return importer.emit_one(Sub(), x, importer.emit_one(Mul(), whole, y))
-
-
 _COMPOSED: dict[str, Callable[[IrImporter, Value, Value], Value]] = {
-    "squared_diff": _squared_difference,
-    "floor_mod": _floor_mod,
+    "squared_diff": squared_difference,
+    "floor_mod": floor_mod,
 }
 
 
@@ -101,13 +89,8 @@ def _weighted(node: IrNode, importer: IrImporter, parts: list[Value]) -> list[Va
         return parts
     if len(factors) != len(parts):
         raise node.model_error("each input needs a coefficient", expected=len(parts), found=len(factors))
-    return [_times(importer, part, factor) for part, factor in zip(parts, factors, strict=True)]
-
-
-def _times(importer: IrImporter, x: Value, factor: float) -> Value:
-    if factor == 1:
-        return x
-    return importer.emit_one(Mul(), x, importer.constant(np.array(factor, x.type.dtype.numpy), "coefficient"))
+    pairs = zip(parts, factors, strict=True)
+    return [part if factor == 1 else scaled(importer, part, factor) for part, factor in pairs]
 
 
 @legacy("Power")

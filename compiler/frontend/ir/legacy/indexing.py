@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from .....ir.core import Value
-from .....ir.ops.indexing import Gather, OneHot, ScatterElements, ScatterND
+from .....ir.ops.indexing import Gather, OneHot, ScatterElements
 from .....ir.types import DType
-from ...shape import cast, reshape
+from ...shape import cast
 from ..importer import IrImporter, IrNode, legacy
+from ..opset.indexing import scattered
 from .truth import stated
 
 
@@ -35,12 +36,9 @@ def import_one_hot(node: IrNode, importer: IrImporter) -> Value:
 
 @legacy("ScatterUpdate")
 def import_scatter_update(node: IrNode, importer: IrImporter) -> Value:
-    """A copy of x with elements along ``axis`` replaced: one for each index, or, of the first axis, whole slices."""
+    """A copy of x with elements along ``axis`` replaced: one for each index, or whole slices."""
     x, indices, updates = node.input(0), _indices(importer, node.input(1)), node.input(2)
     axis = node.from_front(node.int("axis", 0), x.type.rank)
     if updates.type.shape == indices.type.shape and indices.type.rank == x.type.rank:
         return importer.emit_one(ScatterElements(axis), x, indices, updates)
-    if axis:
-        raise node.unsupported("slices are put along the first axis only", expected="axis 0", found=f"axis {axis}")
-    column = reshape(importer, indices, (*indices.type.shape, 1))
-    return importer.emit_one(ScatterND(), x, column, updates)
+    return scattered(importer, x, indices, updates, axis)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from .....ir.core import Value
-from .....ir.ops.movement import DepthToSpace, Pad, SpaceToDepth, Tile
+from .....ir.ops.movement import DepthToSpace, SpaceToDepth, Tile
 from ...movement import join, slice_of, split, transpose
-from ...shape import reshape
 from ..importer import IrImporter, IrNode, legacy
+from ..opset.blocks import import_shuffle_channels
+from ..opset.movement import MASKS, import_reverse_sequence, mask, strided_slice, surrounded
 
 
 @legacy("Concat")
@@ -91,11 +94,20 @@ def import_tile(node: IrNode, importer: IrImporter) -> Value:
 
 @legacy("Pad")
 def import_pad(node: IrNode, importer: IrImporter) -> Value:
-    x, mode = node.input(0), node.word("pad_mode", "constant")
-    if mode not in ("constant", "edge", "reflect"):
-        raise node.unsupported("this pad_mode is not supported", expected="constant, edge or reflect", found=repr(mode))
-    pads = (*node.ints("pads_begin"), *node.ints("pads_end"))
-    return x if not any(pads) else importer.emit_one(Pad(pads, mode, node.float("pad_value", 0.0)), x)
+    value = np.array(node.float("pad_value", 0.0))
+    begins, ends = node.ints("pads_begin"), node.ints("pads_end")
+    return surrounded(node, importer, node.input(0), begins, ends, node.word("pad_mode", "constant"), value)
+
+
+@legacy("StridedSlice")
+def import_strided_slice(node: IrNode, importer: IrImporter) -> Value:
+    """Bits of the masks of begins and ends say which of them count, where later versions say which do not."""
+    starts, ends = node.integers(1, "the begins"), node.integers(2, "the ends")
+    steps = node.integers(3, "the strides") if node.optional(3) is not None else (1,) * len(starts)
+    masks = {name: mask(node, f"{name}_mask", len(starts)) for name in MASKS}
+    for name in ("begin", "end"):
+        masks[name] = [not counts for counts in mask(node, f"{name}_mask", len(starts), default=True)]
+    return strided_slice(node, importer, node.input(0), starts, ends, steps, masks)
 
 
 @legacy("DepthToSpace")
@@ -108,15 +120,5 @@ def import_space_to_depth(node: IrNode, importer: IrImporter) -> Value:
     return importer.emit_one(SpaceToDepth(node.int("block_size", 1)), node.input(0))
 
 
-@legacy("ShuffleChannels")
-def import_shuffle_channels(node: IrNode, importer: IrImporter) -> Value:
-    """Groups of a dimension, taken one after the other, dealt out in turn."""
-    x = node.input(0)
-    axis, group = node.from_front(node.int("axis", 1), x.type.rank), node.int("group", 1)
-    shape = x.type.shape
-    if group < 1 or shape[axis] % group:
-        raise node.model_error("the dimension does not divide into groups", expected=f"{group} groups", found=x.type)
-    apart = reshape(importer, x, (*shape[:axis], group, shape[axis] // group, *shape[axis + 1 :]))
-    order = list(range(apart.type.rank))
-    order[axis], order[axis + 1] = axis + 1, axis
-    return reshape(importer, transpose(importer, apart, tuple(order)), shape)
+legacy("ShuffleChannels")(import_shuffle_channels)
+legacy("ReverseSequence")(import_reverse_sequence)

@@ -5,17 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from .....ir.core import Value
-from .....ir.ops.elementwise import Add, Div, Mul, Pow, Sub
-from .....ir.ops.normalization import BatchNorm, GroupNorm, InstanceNorm, Lrn
-from .....ir.ops.pooling import AveragePool
-from .....ir.ops.reduction import ReduceMean, ReduceSum
-from .....ir.ops.unary import Sqrt
+from .....ir.ops.elementwise import Add, Mul
+from .....ir.ops.normalization import BatchNorm
 from ..importer import IrImporter, IrNode, legacy
+from ..opset.normalization import import_grn, local_response, standardized
 from .weights import weights
-
-
-def _number(importer: IrImporter, x: Value, value: float, name: str) -> Value:
-    return importer.constant(np.array(value, x.type.dtype.numpy), name)
 
 
 def _filled(importer: IrImporter, node: IrNode, channels: int, value: float) -> Value:
@@ -69,40 +63,18 @@ def import_lrn(node: IrNode, importer: IrImporter) -> Value:
     region = node.word("region", "across")
     if region not in ("across", "same", "within"):
         raise node.model_error("unknown region", expected="across or same", found=repr(region[:60]))
-    if size < 1:
-        raise node.model_error("attribute 'local-size' is out of range", expected="at least 1", found=size)
-    if region == "across":
-        return importer.emit_one(Lrn(size, alpha, beta, k), x)
-    spatial = max(1, x.type.rank - 2)
-    ones = (1,) * spatial
-    pads = (*((size - 1) // 2,) * spatial, *(size // 2,) * spatial)
-    mean = importer.emit_one(
-        AveragePool((size,) * spatial, ones, pads, ones, count_include_pad=True, overhang=(0,) * spatial),
-        importer.emit_one(Mul(), x, x),
-    )
-    base = importer.emit_one(Mul(), mean, _number(importer, x, alpha, "alpha"))
-    base = importer.emit_one(Add(), base, _number(importer, x, k, "k"))
-    return importer.emit_one(Mul(), x, importer.emit_one(Pow(), base, _number(importer, x, -beta, "beta")))
+    axes = {1} if region == "across" else set(range(2, x.type.rank))
+    return local_response(node, importer, x, axes, size, alpha, beta, k)
 
 
-@legacy("GRN")
-def import_grn(node: IrNode, importer: IrImporter) -> Value:
-    """x over the root of ``bias`` and the sum of squares of all channels at its place."""
-    x = node.input(0)
-    _channels(node)
-    total = importer.emit_one(ReduceSum((1,)), importer.emit_one(Mul(), x, x))
-    root = importer.emit_one(Sqrt(), importer.emit_one(Add(), total, _number(importer, x, node.float("bias"), "bias")))
-    return importer.emit_one(Div(), x, root)
+legacy("GRN")(import_grn)
 
 
 @legacy("MVN")
 def import_mvn(node: IrNode, importer: IrImporter) -> Value:
     """x less the mean of its channel, or image, and over the root of the variance."""
-    x, channels = node.input(0), _channels(node)
-    is_across = node.bool("across_channels", False)
-    if not node.bool("normalize_variance", True):
-        axes = tuple(range(1 if is_across else 2, x.type.rank))
-        return importer.emit_one(Sub(), x, importer.emit_one(ReduceMean(axes), x))
-    epsilon = node.float("eps", 1e-9)
-    operator = GroupNorm(1, epsilon) if is_across else InstanceNorm(epsilon)
-    return importer.emit_one(operator, x, _filled(importer, node, channels, 1), _filled(importer, node, channels, 0))
+    x = node.input(0)
+    _channels(node)
+    axes = tuple(range(1 if node.bool("across_channels", False) else 2, x.type.rank))
+    epsilon = node.float("eps", 1e-9) if node.bool("normalize_variance", True) else None
+    return standardized(node, importer, x, axes, epsilon)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from tilewright.errors import IRError
 
 from .....ir.core import Value
-from .....ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
+from .....ir.ops.pooling import GlobalAveragePool, GlobalMaxPool, MaxPool
 from ...windows import Integers, Window, rounded_up, widened
 from ..importer import IrImporter, IrNode, legacy
-from .windows import auto_pad, numbers, spatial_extents, window
+from ..opset.pooling import average_pool
+from .windows import auto_pad, check_positive, numbers, spatial_extents, window
 
 _METHODS = {"max": "max", "0": "max", "avg": "avg", "ave": "avg", "1": "avg"}
 
@@ -27,32 +28,38 @@ def import_pooling(node: IrNode, importer: IrImporter) -> Value:
         return importer.emit_one(GlobalMaxPool() if method == "max" else GlobalAveragePool(), node.input(0))
     full = window(node, extents, numbers(node, "kernel", "kernel", len(extents)))
     overhang = (0,) * len(extents)
-    if auto_pad(node) == "explicit" and _rounds_up(node, full):
-        full, overhang = rounded_up(extents, full)
+    if auto_pad(node) == "explicit":
+        full, overhang = _rounded(node, extents, full)
     if method == "max":
         return importer.emit_one(MaxPool(*widened(full, overhang)), node.input(0))
-    if node.bool("exclude-pad", False):
-        operator = AveragePool(*widened(full, overhang), count_include_pad=False, overhang=(0,) * len(extents))
-    else:
-        operator = AveragePool(*full, count_include_pad=True, overhang=overhang)
+    operator = average_pool(full, overhang, is_padding_counted=not node.bool("exclude-pad", False))
     return importer.emit_one(operator, node.input(0))
 
 
-def _rounds_up(node: IrNode, full: Window) -> bool:
-    """Whether the number of windows is rounded up; where no attribute says so, whether the shapes of the file do."""
-    if node.has("rounding_type"):
-        word = node.word("rounding_type")
-        if word not in ("ceil", "floor"):
-            raise node.model_error("unknown rounding_type", expected="ceil or floor", found=repr(word[:60]))
-        return word == "ceil"
-    stated = node.layer.inputs[0].shape[2:]
-    found = node.output_shape()[2:]
-    if len(stated) != len(full[0]) or min(stated) < 1 or min(full[1]) < 1:
-        return False
-    try:
-        return _outputs(full, stated) != found == _outputs(widened(*rounded_up(stated, full)), stated)
-    except IRError:
-        return False
+def _rounded(node: IrNode, extents: Integers, full: Window) -> tuple[Window, Integers]:
+    """The window with as many positions as the layer has, and how far the last one reaches beyond its padding.
+
+    Converters differ in whether a window may start in the padding, and some files do not say how to round; the shapes
+    of the file tell.
+
+    Raises:
+        ModelError: it says it in no way that there is.
+    """
+    word = node.word("rounding_type", "any")
+    if word not in ("ceil", "floor", "any"):
+        raise node.model_error("unknown rounding_type", expected="ceil or floor", found=repr(word[:60]))
+    check_positive(node, full[1])
+    ways = [False] * (word != "ceil") + [True] * (word != "floor")
+    stated, wanted = node.layer.inputs[0].shape[2:], node.output_shape()[2:]
+    for is_up in ways if len(stated) == len(extents) else ():
+        for drop in (True, False) if is_up else (True,):
+            try:
+                found = rounded_up(stated, full, drop=drop) if is_up else (full, (0,) * len(stated))
+                if _outputs(widened(*found), stated) == wanted:
+                    return rounded_up(extents, full, drop=drop) if is_up else (full, (0,) * len(extents))
+            except IRError:
+                continue
+    return rounded_up(extents, full) if ways[0] else (full, (0,) * len(extents))
 
 
 def _outputs(full: Window, extents: Integers) -> Integers:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 from .....ir.core import Value
-from .....ir.ops.indexing import GatherElements
 from .....ir.ops.reduction import (
     Reduce,
     ReduceL1,
@@ -24,6 +23,7 @@ from .....ir.types import DType
 from ...movement import join
 from ...shape import cast, reshape
 from ..importer import IrImporter, IrNode, legacy
+from ..opset.reduction import selected
 from .truth import stated, truth
 
 _ARITHMETIC = (ReduceL1, ReduceL2, ReduceLogSum, ReduceLogSumExp, ReduceMean, ReduceProd, ReduceSum, ReduceSumSquare)
@@ -54,10 +54,8 @@ def import_top_k(node: IrNode, importer: IrImporter) -> list[Value]:
         raise node.model_error(
             "unknown selection", expected="one k; max or min; value, index or none", found=f"{given}, {mode}, {sort}"
         )
-    values, indices = importer.emit(TopK(axis, given[0], mode == "max"), x)
-    if sort == "index":
-        indices, places = importer.emit(TopK(axis, given[0], largest=False), indices)
-        values = importer.emit_one(GatherElements(axis), values, places)
+    operator = TopK(axis, given[0], mode == "max")
+    values, indices = selected(importer, x, operator, is_by_index=sort == "index")
     return [values, stated(node, importer, indices, 1)]
 
 

@@ -18,7 +18,7 @@ from .....ir.ops.elementwise import (
     Pow,
     Sub,
 )
-from .....ir.ops.unary import Floor
+from ...elementwise import floor_mod, squared_difference
 from ...shape import reshape
 from ..importer import IrImporter, IrNode, opset
 
@@ -84,14 +84,9 @@ def import_divide(node: IrNode, importer: IrImporter) -> Value:
 
 @opset("FloorMod")
 def import_floor_mod(node: IrNode, importer: IrImporter) -> Value:
-    x, y = broadcast(node, importer, 0)
-    if x.type.dtype.is_integer:
-        return importer.emit_one(Mod(fmod=False), x, y)
-    whole = importer.emit_one(Floor(), importer.emit_one(Div(), x, y))
-    return importer.emit_one(Sub(), x, importer.emit_one(Mul(), whole, y))
+    return floor_mod(importer, *broadcast(node, importer, 0))
 
 
 @opset("SquaredDifference")
 def import_squared_difference(node: IrNode, importer: IrImporter) -> Value:
-    difference = importer.emit_one(Sub(), *broadcast(node, importer, 0))
-    return importer.emit_one(Mul(), difference, difference)
+    return squared_difference(importer, *broadcast(node, importer, 0))

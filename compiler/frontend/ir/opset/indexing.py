@@ -126,8 +126,13 @@ def export_scatter_elements(op: Op[ScatterElements], exporter: IrExporter) -> No
 @opset("ScatterUpdate")
 def import_scatter(node: IrNode, importer: IrImporter) -> Value:
     """Whole slices along one axis, which comes first for that."""
-    x, indices, updates = node.input(0), indices_of(node, importer, 1), node.input(2)
-    axis, rank, count = only_axis(node, 3, x.type.rank), x.type.rank, indices.type.rank
+    x, indices = node.input(0), indices_of(node, importer, 1)
+    return scattered(importer, x, indices, node.input(2), only_axis(node, 3, x.type.rank))
+
+
+def scattered(importer: IrImporter, x: Value, indices: Value, updates: Value, axis: int) -> Value:
+    """A copy of ``x`` with slices along ``axis`` replaced."""
+    rank, count = x.type.rank, indices.type.rank
     order = (axis, *range(axis), *range(axis + 1, rank))
     back = (*range(1, axis + 1), 0, *range(axis + 1, rank))
     slices = (*range(axis, axis + count), *range(axis), *range(axis + count, updates.type.rank))

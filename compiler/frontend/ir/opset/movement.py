@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -101,11 +101,35 @@ def import_strided_slice(node: IrNode, importer: IrImporter) -> Value:
     x = node.input(0)
     starts, ends = node.integers(1, "the begins"), node.integers(2, "the ends")
     steps = node.integers(3, "the strides") if node.optional(3) is not None else (1,) * len(starts)
+    masks = {name: mask(node, f"{name}_mask", len(starts)) for name in MASKS}
+    return strided_slice(node, importer, x, starts, ends, steps, masks)
+
+
+MASKS = ("begin", "end", "new_axis", "shrink_axis", "ellipsis")
+
+
+def strided_slice(
+    node: IrNode,
+    importer: IrImporter,
+    x: Value,
+    starts: Sequence[int],
+    ends: Sequence[int],
+    steps: Sequence[int],
+    masks: Mapping[str, Sequence[bool]],
+) -> Value:
+    """A part of ``x`` as a slice of NumPy takes it.
+
+    Args:
+        masks: by the names of `MASKS`, for each position: its begin, its end does not count; it adds, drops a
+            dimension; it stands for all that others leave.
+
+    Raises:
+        ModelError: they do not fit.
+    """
     if not len(starts) == len(ends) == len(steps):
         found = f"{len(starts)}, {len(ends)} and {len(steps)}"
         raise node.model_error("begins, ends and strides have different lengths", found=found)
-    masks = {name: _mask(node, f"{name}_mask", len(starts)) for name in ("begin", "end", "new_axis", "shrink_axis")}
-    ellipses = _mask(node, "ellipsis_mask", len(starts))
+    ellipses = masks["ellipsis"]
     if sum(ellipses) > 1:
         raise node.model_error("there can be one ellipsis", found=sum(ellipses))
     taking = sum(not (e or n) for e, n in zip(ellipses, masks["new_axis"], strict=True))
@@ -136,23 +160,36 @@ def import_strided_slice(node: IrNode, importer: IrImporter) -> Value:
     return reshape(importer, part, tuple(shape))
 
 
-def _mask(node: IrNode, name: str, length: int) -> list[bool]:
-    """An attribute with one bit a position; those it does not say are 0."""
+def mask(node: IrNode, name: str, length: int, *, default: bool = False) -> list[bool]:
+    """An attribute with one bit a position; those it does not say are the default."""
     bits = [bit != 0 for bit in node.ints(name, ())][:length]
-    return bits + [False] * (length - len(bits))
+    return bits + [default] * (length - len(bits))
 
 
 @opset("Pad")
 def import_pad(node: IrNode, importer: IrImporter) -> Value:
     x = node.input(0)
     before, after = node.integers(1, "the pads before"), node.integers(2, "the pads after")
+    mode = node.word("pad_mode")
+    value = node.optional_constant(3, "the padding value") if mode == "constant" else None
+    return surrounded(node, importer, x, before, after, mode, value)
+
+
+def surrounded(
+    node: IrNode,
+    importer: IrImporter,
+    x: Value,
+    before: Sequence[int],
+    after: Sequence[int],
+    mode: str,
+    value: np.ndarray | None,
+) -> Value:
+    """``x`` with further elements around it, in one of the modes that layers name."""
     if not len(before) == len(after) == x.type.rank:
         found = f"{len(before)} and {len(after)}"
         raise node.model_error("the pads need one number a dimension", expected=x.type.rank, found=found)
-    mode = node.word("pad_mode")
     if mode not in ("constant", "edge", "reflect", "symmetric"):
         raise node.model_error("unknown mode", expected="constant, edge, reflect or symmetric", found=mode)
-    value = node.optional_constant(3, "the padding value") if mode == "constant" else None
     if mode != "symmetric":
         return padded(node, importer, x, before, after, mode, value)
     if min((*before, *after), default=0) < 0:

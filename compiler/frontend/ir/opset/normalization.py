@@ -59,24 +59,31 @@ def import_mvn(node: IrNode, importer: IrImporter) -> Value:
     mode = node.word("eps_mode", "inside_sqrt")
     if mode not in ("inside_sqrt", "outside_sqrt"):
         raise node.model_error("unknown eps_mode", expected="inside_sqrt or outside_sqrt", found=repr(mode[:60]))
-    if is_scaled and mode == "inside_sqrt" and x.type.dtype is DType.F32:
-        if rank > 2 and axes == tuple(range(2, rank)):
-            ones = _ones(node, importer, x.type.shape[1:2])
-            return importer.emit_one(InstanceNorm(epsilon), x, ones, scaled(importer, ones, 0))
-        if axes and axes == tuple(range(axes[0], rank)):
-            return importer.emit_one(LayerNorm(axes[0], epsilon), x, _ones(node, importer, x.type.shape[axes[0] :]))
-    return standardized(importer, x, axes, epsilon if is_scaled else None, is_inside=mode == "inside_sqrt")
+    return standardized(node, importer, x, axes, epsilon if is_scaled else None, is_inside=mode == "inside_sqrt")
 
 
 def standardized(
-    importer: IrImporter, x: Value, axes: tuple[int, ...], epsilon: float | None, *, is_inside: bool
+    node: IrNode,
+    importer: IrImporter,
+    x: Value,
+    axes: tuple[int, ...],
+    epsilon: float | None,
+    *,
+    is_inside: bool = True,
 ) -> Value:
-    """``x`` less its mean along ``axes``, over the root of its variance.
+    """``x`` less its mean along ``axes``, over the root of its variance; one op where there is one.
 
     Args:
         epsilon: ``None`` to leave the variance as it is.
         is_inside: epsilon is added to the variance, else to its root.
     """
+    rank = x.type.rank
+    if epsilon is not None and is_inside and x.type.dtype is DType.F32:
+        if rank > 2 and axes == tuple(range(2, rank)):
+            ones = _ones(node, importer, x.type.shape[1:2])
+            return importer.emit_one(InstanceNorm(epsilon), x, ones, scaled(importer, ones, 0))
+        if axes and axes == tuple(range(axes[0], rank)):
+            return importer.emit_one(LayerNorm(axes[0], epsilon), x, _ones(node, importer, x.type.shape[axes[0] :]))
     centred = importer.emit_one(Sub(), x, importer.emit_one(ReduceMean(axes, keepdims=True), x))
     if epsilon is None:
         return centred
@@ -94,6 +101,18 @@ def import_lrn(node: IrNode, importer: IrImporter) -> Value:
     x = node.input(0)
     axes = {node.from_front(axis, x.type.rank) for axis in node.integers(1, "the axes")}
     size, alpha, beta, bias = node.int("size"), node.float("alpha"), node.float("beta"), node.float("bias")
+    return local_response(node, importer, x, axes, size, alpha, beta, bias)
+
+
+def local_response(
+    node: IrNode, importer: IrImporter, x: Value, axes: set[int], size: int, alpha: float, beta: float, bias: float
+) -> Value:
+    """``x`` / (bias + alpha * m) ^ beta, with m the mean of the squares of ``size`` elements around along ``axes``,
+    where those outside of ``x`` count as zeros; one op where there is one.
+
+    Raises:
+        ModelError: there is no such size.
+    """
     if size < 1:
         raise node.model_error("size must be at least 1", found=size)
     # The window reaches as far to both sides; of an even size an element is missing, but counts in the mean.
@@ -101,10 +120,10 @@ def import_lrn(node: IrNode, importer: IrImporter) -> Value:
     window = 2 * reach + 1
     if axes == {1} and x.type.rank > 1:
         return importer.emit_one(Lrn(window, alpha * window / size, beta, bias), x)
-    return local_response(importer, x, axes, reach, alpha * (window / size) ** len(axes), beta, bias)
+    return _local_response(importer, x, axes, reach, alpha * (window / size) ** len(axes), beta, bias)
 
 
-def local_response(
+def _local_response(
     importer: IrImporter, x: Value, axes: set[int], reach: int, alpha: float, beta: float, bias: float
 ) -> Value:
     """``x`` / (bias + alpha * m) ^ beta, with m the mean of the squares up to ``reach`` elements away along ``axes``,

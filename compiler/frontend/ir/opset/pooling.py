@@ -38,13 +38,18 @@ def import_max_pool(node: IrNode, importer: IrImporter) -> list[Value | None]:
 
 @opset("AvgPool")
 def import_average_pool(node: IrNode, importer: IrImporter) -> Value:
-    """Where there is padding and it counts, what lies behind it counts, too, as openvino does it; else it does not."""
     x = node.input(0)
-    window, overhang = _window(node, x)
-    is_padding_counted = any(window[2]) and not node.bool("exclude-pad", False)
+    return importer.emit_one(average_pool(*_window(node, x), is_padding_counted=not node.bool("exclude-pad", False)), x)
+
+
+def average_pool(window: Window, overhang: Integers, *, is_padding_counted: bool) -> AveragePool:
+    """The mean of each window.
+
+    Where there is padding and it counts, what lies behind it counts, too, as openvino does it; else it does not.
+    """
     none = (0,) * len(overhang)
-    operator = AveragePool(*widened(window, overhang), count_include_pad=is_padding_counted, overhang=none)
-    return importer.emit_one(operator, x)
+    counts = is_padding_counted and any(window[2])
+    return AveragePool(*widened(window, overhang), count_include_pad=counts, overhang=none)
 
 
 @opset("AdaptiveAvgPool", "AdaptiveMaxPool")

@@ -49,11 +49,17 @@ def import_top_k(node: IrNode, importer: IrImporter) -> list[Value]:
         raise node.model_error(
             "unknown mode or order", expected="max or min, by value, index or none", found=f"{mode:.30}, {sort:.30}"
         )
-    values, indices = importer.emit(TopK(axis, k, mode == "max"), x)
-    if sort == "index":
-        indices = importer.emit(TopK(axis, k, largest=False), indices)[0]
-        values = importer.emit_one(GatherElements(axis), x, indices)
+    values, indices = selected(importer, x, TopK(axis, k, mode == "max"), is_by_index=sort == "index")
     return [values, cast(importer, indices, type_of(node, "index_element_type", "i32"))]
+
+
+def selected(importer: IrImporter, x: Value, operator: TopK, *, is_by_index: bool) -> tuple[Value, Value]:
+    """The elements of ``x`` that the operator selects and their indices, in the order of either."""
+    values, indices = importer.emit(operator, x)
+    if is_by_index:
+        indices = importer.emit(TopK(operator.axis, operator.k, largest=False), indices)[0]
+        values = importer.emit_one(GatherElements(operator.axis), x, indices)
+    return values, indices
 
 
 @opset("CumSum")
