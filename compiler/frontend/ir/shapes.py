@@ -6,23 +6,28 @@ import numpy as np
 
 from ....ir.core import Module
 from . import families as _families
+from .batch import with_batch_kept
 from .document import OPEN, Document
 from .importer import InputShapes, IrImporter
 
 assert _families.OPSET
 
 
-def reshape(document: Document, input_shapes: InputShapes) -> None:
+def reshape(document: Document, input_shapes: InputShapes, *, keeps_batch: bool = False) -> None:
     """Change a document to other shapes of its inputs; where that fails, it stays as it was.
 
     Args:
         input_shapes: a full shape for inputs, by the names of their layers; others keep theirs.
+        keeps_batch: let ``Reshape`` layers that state the first dimension of what they read take it from there. So a
+            network can have another batch in which a converter wrote the old one.
 
     Raises:
         ModelError: there is no such input, or a layer does not fit the new shapes.
         UnsupportedError: a layer or a feature is not implemented, so that nothing tells its shapes.
     """
-    found = _shapes(document, input_shapes)
+    changed = with_batch_kept(document) if keeps_batch else document
+    found = _shapes(changed, input_shapes)
+    document.layers, document.edges = changed.layers, changed.edges
     sources = document.sources()
     for layer in document.layers.values():
         for port in layer.outputs:

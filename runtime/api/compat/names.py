@@ -16,6 +16,8 @@ BOUND = {
     "simulator.schema": "simulator.schema",
     "simulator.schema.base": "simulator.schema.base",
     "openvino.inference_engine": "inference_engine",
+    "openvino.inference_engine.ie_api": "inference_engine",
+    "openvino.inference_engine.constants": "inference_engine.constants",
     "inference_engine": "inference_engine",
     "kp": "kp",
     "kp.KPBaseClass": "kp.value_base",

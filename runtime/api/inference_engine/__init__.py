@@ -6,6 +6,7 @@ accepted in both ways.
 
 from __future__ import annotations
 
+from .constants import format_map, known_plugins, layout_int_to_str_map, layout_str_to_enum
 from .core import IECore
 from .execution.executable_network import ExecutableNetwork
 from .execution.request import InferRequest
@@ -34,6 +35,10 @@ __all__ = [
     "OutputInfo",
     "StatusCode",
     "WaitMode",
+    "format_map",
     "get_version",
+    "known_plugins",
+    "layout_int_to_str_map",
+    "layout_str_to_enum",
     "supported_precisions",
 ]

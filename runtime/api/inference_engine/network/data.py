@@ -13,7 +13,7 @@ from ..errors import WrongSettingError
 from ..layouts import layouts_for
 from ..precisions import checked_precision
 from .document import Layer
-from .graph import Graph
+from .state import NetworkState
 
 Value = TypeVar("Value")
 
@@ -25,12 +25,12 @@ class DataPtr(list[int]):
     Two are equal where their shapes are.
     """
 
-    def __init__(self, graph: Graph, name: str, layer: str, position: int) -> None:
-        self._graph, self._name, self._layer, self._position = graph, name, layer, position
+    def __init__(self, state: NetworkState, name: str, layer: str, position: int) -> None:
+        self._state, self._name, self._layer, self._position = state, name, layer, position
         super().__init__(self.shape)
 
     def _owner(self) -> Layer:
-        return self._graph.layer(self._layer)
+        return self._state.graph.layer(self._layer)
 
     @property
     def name(self) -> str:
@@ -40,7 +40,7 @@ class DataPtr(list[int]):
     @property
     def shape(self) -> list[int]:
         """The shape as it is now, in the order of the network whatever the layout."""
-        return self._graph.shape(self._owner(), self._position)
+        return self._state.graph.shape(self._owner(), self._position)
 
     @property
     def precision(self) -> str:
@@ -49,11 +49,11 @@ class DataPtr(list[int]):
         Raises:
             ValueError, AttributeError: on setting, one error that is both: there is no such precision.
         """
-        return self._graph.setting(self._owner(), self._position).precision
+        return self._state.precision(self._owner(), self._position)
 
     @precision.setter
     def precision(self, precision: str) -> None:
-        self._graph.setting(self._owner(), self._position).precision = checked_precision(precision)
+        self._state.setting(self._owner(), self._position).precision = checked_precision(precision)
 
     @property
     def layout(self) -> str:
@@ -63,7 +63,7 @@ class DataPtr(list[int]):
             ValueError, AttributeError: on setting, one error that is both: there is no such layout, or it is one of
                 another number of dimensions.
         """
-        return self._graph.layout(self._owner(), self._position)
+        return self._state.layout(self._owner(), self._position)
 
     @layout.setter
     def layout(self, layout: str) -> None:
@@ -74,7 +74,7 @@ class DataPtr(list[int]):
                 expected=" or ".join(expected),
                 found=f"{layout!r:.60}",
             )
-        self._graph.setting(self._owner(), self._position).layout = layout
+        self._state.setting(self._owner(), self._position).layout = layout
 
     def __reduce__(self) -> tuple[type[list[int]], tuple[list[int]]]:
         """Copies and what other processes receive are the shape alone."""

@@ -7,14 +7,11 @@ constants, what is computed of constants alone, and results are no layers, unles
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 
 from ....compiler import reach
-from ..layouts import layout_of
 from ..precisions import DTYPES
 from .document import OPEN, Document, End, Layer, Port
 
@@ -42,47 +39,23 @@ _WEIGHTED = {
 """Which input of a layer its weights are."""
 
 
-@dataclass
-class Settings:
-    """What programs may set of an output of a layer.
-
-    Attributes:
-        precision: of the array that they write or read.
-        layout: ``None`` for the one that goes with its rank.
-    """
-
-    precision: str
-    layout: str | None = None
-
-
 class Graph:
-    """A document, and what is looked up in it.
+    """A document, and what is looked up in it. It is made anew for other layers or edges.
 
     Attributes:
-        document: replaced as a whole where a network is read again.
-        lock: held by who changes it, or copies it.
-        settings: by (name of the layer, position of the output), for those that differ from what the document says.
-        edited: the names of layers whose arrays programs have, who may have changed them.
+        layers: those that programs see, sorted by name.
     """
 
     def __init__(self, document: Document) -> None:
-        self.lock = threading.RLock()
-        self.settings: dict[tuple[str, int], Settings] = {}
-        self.edited: set[str] = set()
-        self.replace(document)
-
-    def replace(self, document: Document) -> None:
-        """Go on with another document, whose layers have the same names as far as programs hold on to them."""
-        with self.lock:
-            self.document = document
-            self._by_name = {layer.name: layer for layer in document.layers.values()}
-            self._sources = document.sources()
-            self._readers: dict[End, list[End]] = {}
-            for edge in document.edges:
-                self._readers.setdefault(edge.source, []).append(edge.target)
-            hidden = set() if document.is_legacy else self._hidden()
-            shown = (layer for layer in document.layers.values() if layer.id not in hidden)
-            self.layers = {layer.name: layer for layer in sorted(shown, key=lambda layer: layer.name)}
+        self.document = document
+        self._by_name = {layer.name: layer for layer in document.layers.values()}
+        self._sources = document.sources()
+        self._readers: dict[End, list[End]] = {}
+        for edge in document.edges:
+            self._readers.setdefault(edge.source, []).append(edge.target)
+        hidden = set() if document.is_legacy else self._hidden()
+        shown = (layer for layer in document.layers.values() if layer.id not in hidden)
+        self.layers = {layer.name: layer for layer in sorted(shown, key=lambda layer: layer.name)}
 
     def _hidden(self) -> set[int]:
         """The ids of constants, of what is computed of constants alone, and of results."""
@@ -132,7 +105,6 @@ class Graph:
         where nothing but an addition of one number for each channel reads their result. Products and sums with a
         constant have it as ``weights`` and ``biases`` as well.
         """
-        self.edited.add(layer.name)
         if self.document.is_legacy or layer.type == "Const":
             return dict(layer.blobs)
         found: dict[str, np.ndarray | None] = {}
@@ -182,6 +154,10 @@ class Graph:
         own = {name: end for name, end in found.items() if (end[0].id, end[1]) not in added}
         return dict(sorted(own.items())) | {name: end for name, end in found.items() if name not in own}
 
+    def is_output(self, layer: Layer, position: int) -> bool:
+        """Whether the network gives an output of a layer."""
+        return any(layer is each and position == at for each, at in self.outputs().values())
+
     def ends(self) -> dict[str, tuple[Layer, int]]:
         """Everything that layers give, by the name that it has as an output."""
         return self._named([(layer, port) for layer in self.layers.values() for port in layer.outputs])
@@ -194,16 +170,9 @@ class Graph:
         ends = [(layer, layer.outputs.index(port)) for layer, port in ports]
         return {self.output_name(*end): end for end in ends}
 
-    def setting(self, layer: Layer, position: int) -> Settings:
-        """What programs have set of an output of a layer, to be changed in place."""
-        with self.lock:
-            key = layer.name, position
-            if key not in self.settings:
-                self.settings[key] = Settings(self._precision(layer, layer.outputs[position]))
-            return self.settings[key]
-
-    def _precision(self, layer: Layer, port: Port) -> str:
-        """The precision that arrays have by default: single where the network has half."""
+    def precision(self, layer: Layer, position: int) -> str:
+        """The precision that arrays have by default: single where the document has half."""
+        port = layer.outputs[position]
         is_input = layer.type.lower() in ("input", "parameter")
         if self.document.is_legacy:
             known = {"Q78": "I16"}.get(port.precision, port.precision) if is_input else "FP32"
@@ -215,9 +184,10 @@ class Graph:
         """The shape of an output of a layer; 1 where the document leaves it open."""
         return [1 if extent == OPEN else extent for extent in layer.outputs[position].shape]
 
-    def layout(self, layer: Layer, position: int) -> str:
-        """The layout of an output of a layer."""
-        return self.setting(layer, position).layout or layout_of(len(layer.outputs[position].shape))
+    @property
+    def is_open(self) -> bool:
+        """Whether an input has an open shape."""
+        return any(OPEN in port.shape for layer in self.document.inputs() for port in layer.outputs)
 
     def _port(self, end: End) -> tuple[Layer, Port]:
         layer = self.document.layers[end[0]]

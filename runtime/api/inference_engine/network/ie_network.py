@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from numbers import Integral
 
-from tilewright.errors import TilewrightError, resources
+from tilewright.errors import resources
 
-from ....compiler import NotInstalledError, reach
-from ..errors import InferenceEngineError, WrongAttributeError, WrongTypeError, documented
+from ....compiler import reach
+from ..errors import WrongAttributeError, WrongTypeError, documented
 from ..precisions import checked_precision
 from ..snapshot import InputFacts, OutputFacts, Snapshot
 from .added_outputs import Item, found_output, items_of
 from .data import InputInfo, OutputInfo, Outputs
-from .document import OPEN, Document
-from .graph import Graph
+from .document import Document
 from .input_shapes import checked_shapes, has_batch, with_batch
 from .layer import IENetLayer
 from .reading import read_contents, read_files
+from .state import NetworkState
 from .statistics import LayersStatsMap
 
 _WHAT = "a network"
@@ -50,17 +49,12 @@ class IENetwork:
         init_from_buffer: bool = False,
     ) -> None:
         if init_from_buffer:
-            document = read_contents(model, weights)
+            self._state = read_contents(model, weights)
         elif model or weights:
-            document = read_files(model, weights)
+            self._state = read_files(model, weights)
         else:
-            document = reach("frontend.ir.document", _WHAT).Document("", 10)
-        self._graph = Graph(document)
+            self._state = NetworkState(reach("frontend.ir.document", _WHAT).Document("", 10))
         self._stats = LayersStatsMap()
-        if self._is_open():
-            # Where 1 does not fit, the program is to give shapes before it loads the network.
-            with suppress(InferenceEngineError):
-                self._reshape({}, "")
 
     @classmethod
     def from_ir(cls, model: str, weights: str) -> IENetwork:
@@ -78,13 +72,13 @@ class IENetwork:
     @property
     def name(self) -> str:
         """The name of the network."""
-        return self._graph.document.name
+        return self._state.graph.document.name
 
     @property
     def inputs(self) -> dict[str, InputInfo]:
         """The inputs, sorted by name: each a list, its shape, with ``shape``, ``precision`` and ``layout``."""
-        ends = self._graph.inputs()
-        return {name: InputInfo(self._graph, name, layer.name, at) for name, (layer, at) in ends.items()}
+        ends = self._state.graph.inputs()
+        return {name: InputInfo(self._state, name, layer.name, at) for name, (layer, at) in ends.items()}
 
     @property
     def input_info(self) -> dict[str, InputInfo]:
@@ -97,8 +91,8 @@ class IENetwork:
 
         A dictionary by name that can be used as the list of its names as well.
         """
-        ends = self._graph.outputs()
-        return Outputs({name: OutputInfo(self._graph, name, layer.name, at) for name, (layer, at) in ends.items()})
+        ends = self._state.graph.outputs()
+        return Outputs({name: OutputInfo(self._state, name, layer.name, at) for name, (layer, at) in ends.items()})
 
     @property
     def layers(self) -> dict[str, IENetLayer]:
@@ -107,7 +101,7 @@ class IENetwork:
         Of files of version 10 and later, those that compute something of the inputs: constants, which such files keep
         as layers of their own, are the ``weights`` of others.
         """
-        return {name: IENetLayer(self._graph, name) for name in self._graph.layers}
+        return {name: IENetLayer(self._state, name) for name in self._state.graph.layers}
 
     @property
     def batch_size(self) -> int:
@@ -128,11 +122,11 @@ class IENetwork:
             raise WrongTypeError("the batch size is no integer", found=f"{batch!r:.60}")
         if batch <= 0:
             raise WrongAttributeError("the batch size is not positive", expected="at least 1", found=batch)
-        with self._graph.lock:
+        with self._state.lock:
             old = self.batch_size
             if batch != old:
                 shapes = with_batch(self.inputs, max(old, 1), int(batch))
-                self._reshape(shapes, f"the batch size cannot change from {old} to {batch}")
+                self._reshape(shapes, f"the batch size cannot change from {old} to {batch}", is_batch=True)
 
     @property
     def stats(self) -> LayersStatsMap:
@@ -142,7 +136,7 @@ class IENetwork:
     @property
     def precision(self) -> str:
         """The precision of the weights: ``FP32``, ``FP16``, or ``MIXED``."""
-        document = self._graph.document
+        document = self._state.graph.document
         arrays = [array for layer in document.layers.values() for array in layer.blobs.values()]
         kinds = {8 * array.dtype.itemsize for array in arrays if array.dtype.kind == "f"}
         if not kinds:
@@ -160,7 +154,7 @@ class IENetwork:
             RuntimeError: a layer does not fit the new shapes, or there is no telling its shapes.
             TypeError: a shape is no sequence of integers.
         """
-        with self._graph.lock:
+        with self._state.lock:
             self._reshape(checked_shapes(input_shapes, self.inputs), "the network cannot be reshaped")
 
     def add_outputs(self, outputs: Item | Iterable[Item], precision: str = "FP32") -> None:
@@ -180,15 +174,15 @@ class IENetwork:
         """
         kind = checked_precision(precision)
         items = items_of(outputs)
-        with self._graph.lock:
-            ends = [found_output(self._graph, item) for item in items]
-            document = self._graph.document
+        with self._state.lock:
+            ends = [found_output(self._state.graph, item) for item in items]
+            document = self._state.graph.document
             for end in ends:
-                if end is None or any(end[0] is layer and end[1] == at for layer, at in self._graph.outputs().values()):
+                if end is None or self._state.graph.is_output(*end):
                     continue
                 layer, position = end
                 document.added_outputs.append((layer.id, position))
-                self._graph.setting(layer, position).precision = kind
+                self._state.setting(layer, position).precision = kind
 
     def serialize(self, path_to_xml: str, path_to_bin: str = "") -> None:
         """Write the network as files of IR version 11, with weights and shapes as they are now.
@@ -214,13 +208,17 @@ class IENetwork:
         Raises:
             RuntimeError: its shapes are open, and 1 is not what they could be.
         """
-        graph = self._graph
-        with graph.lock:
-            if self._is_open():
+        with self._state.lock:
+            if self._state.graph.is_open:
                 self._reshape({}, "the network has open shapes, which 1 does not fit; reshape gives others")
+            graph = self._state.graph
+            document = graph.document.copy()
+            if self._state.is_changed:
+                # It is no longer that of the files.
+                document.digest = ""
             inputs, outputs = self.inputs.items(), self.outputs.items()
             return Snapshot(
-                graph.document.copy(),
+                document,
                 self.name,
                 {name: InputFacts(tuple(data), data.precision, data.layout) for name, data in inputs},
                 {name: OutputFacts(tuple(data), data.precision, data.layout) for name, data in outputs},
@@ -228,25 +226,16 @@ class IENetwork:
                 {name: graph.type(layer) for name, layer in graph.layers.items()},
             )
 
-    def _is_open(self) -> bool:
-        return any(OPEN in port.shape for layer in self._graph.document.inputs() for port in layer.outputs)
-
     @documented
     @resources("reshape")
-    def _reshape(self, shapes: Mapping[str, list[int]], what: str) -> None:
+    def _reshape(self, shapes: Mapping[str, list[int]], what: str, *, is_batch: bool = False) -> None:
         whole = {name: data.shape for name, data in self.inputs.items()} | dict(shapes)
-        if not self._is_open() and all(data.shape == whole[name] for name, data in self.inputs.items()):
-            return
-        try:
-            reach("frontend.ir.shapes", _WHAT).reshape(self._graph.document, whole)
-        except NotInstalledError:
-            raise
-        except TilewrightError as error:
-            raise InferenceEngineError(f"{what}: {error}") from error
+        if self._state.graph.is_open or any(data.shape != whole[name] for name, data in self.inputs.items()):
+            self._state.reshape(whole, what, is_batch=is_batch)
 
 
 def network_of(document: Document) -> IENetwork:
     """The network of a document, which is its own from now on."""
     network = IENetwork()
-    network._graph = Graph(document)
+    network._state = NetworkState(document)
     return network

@@ -9,18 +9,18 @@ from ..layouts import layout_of
 from ..precisions import checked_precision
 from .data import DataPtr
 from .document import Layer
-from .graph import Graph
+from .state import NetworkState
 
 
 class IENetLayer:
     """A layer of a network; ``net.layers`` makes it. What is set goes to the network itself."""
 
-    def __init__(self, graph: Graph, name: str) -> None:
-        self._graph = graph
+    def __init__(self, state: NetworkState, name: str) -> None:
+        self._state = state
         self._name = name
 
     def _layer(self) -> Layer:
-        return self._graph.layer(self._name)
+        return self._state.graph.layer(self._name)
 
     @property
     def name(self) -> str:
@@ -30,7 +30,7 @@ class IENetLayer:
     @property
     def type(self) -> str:
         """The type, such as ``Convolution``."""
-        return self._graph.type(self._layer())
+        return self._state.graph.type(self._layer())
 
     @property
     def precision(self) -> str:
@@ -68,7 +68,7 @@ class IENetLayer:
         What is written to them is what plugins load afterwards. Arrays of half precision are float16. A file that
         holds equal arrays once has them in the same memory. Original: float16 arrays showed their bits, as integers.
         """
-        return self._graph.arrays(self._layer())
+        return self._state.arrays(self._layer())
 
     @property
     def blobs(self) -> dict[str, np.ndarray]:
@@ -88,29 +88,32 @@ class IENetLayer:
     def params(self, params: dict[str, str]) -> None:
         if not isinstance(params, dict) or not all(type(text) is str for pair in params.items() for text in pair):
             raise WrongTypeError("Only string keys and values are allowed!")
-        self._layer().attributes = dict(params)
+        with self._state.lock:
+            self._layer().attributes = dict(params)
+            self._state.with_params.add(self._name)
+            self._state.is_changed = True
 
     @property
     def parents(self) -> list[str]:
         """The names of the layers that it reads, in the order of its inputs."""
-        return list(dict.fromkeys(layer.name for layer, _ in self._graph.parents(self._layer())))
+        return list(dict.fromkeys(layer.name for layer, _ in self._state.graph.parents(self._layer())))
 
     @property
     def children(self) -> list[str]:
         """The names of the layers that read it."""
-        return [layer.name for layer in self._graph.children(self._layer())]
+        return [layer.name for layer in self._state.graph.children(self._layer())]
 
     @property
     def shape(self) -> list[int]:
         """The shape of its first output."""
         layer = self._layer()
-        return self._graph.shape(layer, 0) if layer.outputs else []
+        return self._state.graph.shape(layer, 0) if layer.outputs else []
 
     @property
     def layout(self) -> str:
         """The layout of its first output."""
         layer = self._layer()
-        return self._graph.layout(layer, 0) if layer.outputs else layout_of(0)
+        return self._state.layout(layer, 0) if layer.outputs else layout_of(0)
 
     @property
     def out_data(self) -> list[DataPtr]:
@@ -120,10 +123,11 @@ class IENetLayer:
     @property
     def in_data(self) -> list[DataPtr]:
         """What it reads, without constants."""
-        return [self._data(layer, layer.outputs.index(port)) for layer, port in self._graph.parents(self._layer())]
+        parents = self._state.graph.parents(self._layer())
+        return [self._data(layer, layer.outputs.index(port)) for layer, port in parents]
 
     def _data(self, layer: Layer, position: int) -> DataPtr:
-        return DataPtr(self._graph, self._graph.output_name(layer, position), layer.name, position)
+        return DataPtr(self._state, self._state.graph.output_name(layer, position), layer.name, position)
 
     def __repr__(self) -> str:
         return f"<IENetLayer {self._name!r} of type {self.type}>"

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
-from tilewright.errors import resources
+from tilewright.errors import ModelError, resources
 
 from ....compiler import reach
-from ..errors import MissingFileError, WrongTypeError, WrongValueError, documented
-from .document import Document
+from ....files.input_file import input_file
+from ..errors import InferenceEngineError, MissingFileError, WrongTypeError, WrongValueError, documented
+from .document import OPEN
+from .state import NetworkState
 
 _WHAT = "reading a network"
+
+_START = 64
+"""Bytes of a file that tell its format."""
 
 
 @documented
 @resources("import")
-def read_files(model: object, weights: object) -> Document:
+def read_files(model: object, weights: object) -> NetworkState:
     """The network of two files.
 
     Args:
@@ -31,12 +37,16 @@ def read_files(model: object, weights: object) -> Document:
         raise WrongValueError("weights are given without a model", hint="Give both paths, or none.")
     path = _existing(model, "model")
     beside = _existing(weights, "weights") if weights else None
-    return reach("frontend.ir.reader", _WHAT).read_document(path, beside)
+    with input_file(path, ModelError, "import") as file:
+        start = file.read(_START)
+    if path.lower().endswith(".xml") or _is_xml(start):
+        return _settled(NetworkState(reach("frontend.ir.reader", _WHAT).read_document(path, beside)))
+    return _from_onnx(path)
 
 
 @documented
 @resources("import")
-def read_contents(model: object, weights: object) -> Document:
+def read_contents(model: object, weights: object) -> NetworkState:
     """The network of the contents of two files.
 
     Raises:
@@ -47,7 +57,34 @@ def read_contents(model: object, weights: object) -> Document:
     if not isinstance(model, kinds) or not isinstance(weights, kinds):
         found = f"{type(model).__name__} and {type(weights).__name__}"
         raise WrongTypeError("model and weights are no contents", expected="bytes", found=found)
-    return reach("frontend.ir.reader", _WHAT).read_document(bytes(model), bytes(weights) or None)
+    contents = bytes(model)
+    if _is_xml(contents[:_START]):
+        read = reach("frontend.ir.reader", _WHAT).read_document
+        return _settled(NetworkState(read(contents, bytes(weights) or None)))
+    return _from_onnx(contents)
+
+
+def _from_onnx(model: str | bytes) -> NetworkState:
+    source = reach("frontend.ir.onnx_source", _WHAT).OnnxSource(model)
+    shapes = source.inputs
+    if any(OPEN in shape for shape in shapes.values()):
+        return _settled(NetworkState(source.inputs_alone(), source))
+    return NetworkState(source.document(shapes), source)
+
+
+def _settled(state: NetworkState) -> NetworkState:
+    """A network with 1 for what its shapes leave open, where that fits; otherwise programs have to give others."""
+    if state.graph.is_open:
+        shapes = {name: state.graph.shape(*end) for name, end in state.graph.inputs().items()}
+        with suppress(InferenceEngineError):
+            state.reshape(shapes, "1 does not fit")
+        state.is_changed = False
+    return state
+
+
+def _is_xml(start: bytes) -> bool:
+    """Whether a file begins like text in XML, whatever its encoding."""
+    return start.lstrip(b"\xef\xbb\xbf\xfe\xff\0 \t\r\n").startswith(b"<")
 
 
 def _existing(path: object, what: str) -> str:
