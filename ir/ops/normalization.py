@@ -257,3 +257,38 @@ class LpNorm(Operator[UnaryOperands]):
         total = np.sum(np.abs(wide) if self.p == 1 else wide * wide, axis=self.axis, keepdims=True)
         norm = (total if self.p == 1 else np.sqrt(total)).astype(x.dtype)
         return np.where(norm == 0, np.zeros((), x.dtype), x / norm)
+
+
+@operator("normalize_l2")
+@dataclass(frozen=True)
+class NormalizeL2(Operator[UnaryOperands]):
+    """x over the root of its sum of squares along ``axes``, which is added up in float64.
+
+    As in the specification of OpenVINO's operation set, NormalizeL2-1; the ``Normalize`` of Caffe's SSD before scaling.
+
+    Attributes:
+        axes: counted from the front, ascending; none leaves every element a sum of its own.
+        epsilon: at least 0; keeps the sum above 0.
+        epsilon_mode: ``add``: it is added to the sum; ``max``: the sum is at least as much.
+    """
+
+    axes: tuple[int, ...]
+    epsilon: float
+    epsilon_mode: str = "add"
+
+    def infer(self, x: TensorType) -> TensorType:
+        check_dtype(x, FLOATS)
+        if list(self.axes) != sorted(set(self.axes)):
+            raise IRError("axes must ascend", found=list(self.axes))
+        for axis in self.axes:
+            check_axis(axis, x)
+        if self.epsilon_mode not in ("add", "max"):
+            raise IRError("unknown epsilon_mode", expected="add or max", found=self.epsilon_mode)
+        if not self.epsilon >= 0:
+            raise IRError("epsilon must be at least 0", found=self.epsilon)
+        return TensorType(x.shape, x.dtype)
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        total = np.sum(np.square(x.astype(np.float64)), axis=self.axes, keepdims=True)
+        total = total + self.epsilon if self.epsilon_mode == "add" else np.maximum(total, self.epsilon)
+        return (x / np.sqrt(total)).astype(x.dtype)

@@ -18,6 +18,7 @@ from tilewright.ir.ops.normalization import (
     LayerNorm,
     LpNorm,
     Lrn,
+    NormalizeL2,
     RmsNorm,
 )
 from tilewright.ir.types import DType
@@ -80,3 +81,10 @@ def lp_norm(cls: type[LpNorm], rng: np.random.Generator) -> Iterator[Sample]:
         x = random_array(rng, DType.F32, shape)
         np.moveaxis(x, axis, 0)[:, 0] = 0
         yield Sample(cls(axis, p), (x,))
+
+
+@samples_of(NormalizeL2)
+def normalize_l2(cls: type[NormalizeL2], rng: np.random.Generator) -> Iterator[Sample]:
+    for axes, epsilon, mode in (((1,), 1e-10, "add"), ((1, 2, 3), 1e-3, "max"), ((3,), 1.0, "add"), ((), 0.5, "max")):
+        yield Sample(cls(axes, epsilon, mode), (random_array(rng, DType.F32, (2, 5, 3, 4)),))
+    yield Sample(cls((0, 2), 50.0, "max"), (random_array(rng, DType.F32, (4, 1, 3)),))

@@ -11,8 +11,8 @@ range of work items::
 
 Shapes and attributes stand in the tables (i64 and f64), which are constants of each kernel: numba compiles a function
 once for each combination of element types, and LLVM specialises the result to the numbers. A function must not allocate
-or raise; it returns 0, or 1 to refuse its data. It may call what stands in :mod:`.scalar_functions`, and name ``np``
-and ``math``. numba is imported when the first kernel needs it.
+or raise; it returns 0, or 1 to refuse its data. It may call what stands in :mod:`.scalar_functions` and
+:mod:`.box_functions`, and name ``np`` and ``math``. numba is imported when the first kernel needs it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from ..llvm.builder import FunctionBuilder
 from ..llvm.module import module_text, optimized
 from ..llvm.target import TargetDescription
 from ..llvm.types import F64, I32, I64, PTR, Register, Type, zero
-from . import scalar_functions
+from . import box_functions, scalar_functions
 
 KernelFunction = Callable[..., int]
 
@@ -105,8 +105,9 @@ def _scope() -> dict[str, Any]:
     import numba
 
     compiled = numba.njit(error_model="numpy")
-    scope: dict[str, Any] = {**vars(scalar_functions), "np": np, "math": math}
-    for name, function in vars(scalar_functions).items():
+    functions = {**vars(scalar_functions), **vars(box_functions)}
+    scope: dict[str, Any] = {**functions, "np": np, "math": math}
+    for name, function in functions.items():
         if isinstance(function, FunctionType):
             scope[name] = compiled(FunctionType(function.__code__, scope, name))
     return scope

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from ....ir.core import Op
-from ....ir.ops.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LpNorm, Lrn, RmsNorm
+from ....ir.ops.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LpNorm, Lrn, NormalizeL2, RmsNorm
 from ....ir.types import DType
 from ..kernel import Kernel
 from ..llvm.target import TargetDescription
@@ -188,4 +188,41 @@ def lower_lp_norm(op: Op[LpNorm], target: TargetDescription) -> Kernel | None:
         units=outer,
         integers=numbers,
         fastmath=inner == 1,
+    )
+
+
+_NORMALIZE_L2 = """def kernel(x, y, n, f, scratch, begin, end):
+    length, inner = n[0], n[1]
+    for u in range(begin * inner, end * inner):
+        p = u // inner * length * inner + u % inner
+        total = 0.0
+        for k in range(length):
+            v = np.float64(x[p + k * inner])
+            total += v * v
+        root = math.sqrt({sum})
+        for k in range(length):
+            y[p + k * inner] = np.float64(x[p + k * inner]) / root
+    return 0
+"""
+
+
+@lowers(NormalizeL2)
+def lower_normalize_l2(op: Op[NormalizeL2], target: TargetDescription) -> Kernel | None:
+    operator, shape = op.operator, op.result.type.shape
+    # Dimensions of extent 1 may count or not.
+    axes = [axis for axis in operator.axes if shape[axis] != 1]
+    first, last = (axes[0], axes[-1] + 1) if axes else (len(shape), len(shape))
+    if not _computes(op) or any(shape[d] != 1 and d not in axes for d in range(first, last)):
+        return None
+    numbers = math.prod(shape[first:last]), math.prod(shape[last:])
+    total = "total + f[0]" if operator.epsilon_mode == "add" else "larger(total, f[0])"
+    return compile_kernel(
+        "normalize_l2",
+        python_function(_NORMALIZE_L2.format(sum=total)),
+        dtypes_of(op),
+        target,
+        units=math.prod(shape[:first]),
+        integers=numbers,
+        floats=(operator.epsilon,),
+        fastmath=numbers[1] == 1,
     )

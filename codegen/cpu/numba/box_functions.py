@@ -1,0 +1,84 @@
+"""Functions of boxes and of candidates in work memory that kernels of detection may call; numba compiles them into each.
+
+Work memory holds float64: coordinates and scores, which are float32, and indices below 2^53 are exact in it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .scalar_functions import larger, smaller
+
+
+def precedes(memory, keys, items, a, b):
+    """Whether candidate a is better than b: a larger key, or a lower item with an equal one."""
+    first, second = memory[keys + a], memory[keys + b]
+    return first > second or (first == second and memory[items + a] < memory[items + b])
+
+
+def swap(memory, a, b):
+    """Exchange two numbers."""
+    number = memory[a]
+    memory[a] = memory[b]
+    memory[b] = number
+
+
+def sort_candidates(memory, keys, items, count):
+    """Sort pairs of a key (no NaN) and an item, each kind contiguous from its offset on, the best first.
+
+    By heap, in place: the time is count * log(count) whatever the order was.
+    """
+    unsorted, parent = count, count // 2
+    while unsorted > 1:
+        if parent > 0:
+            parent -= 1
+        else:
+            unsorted -= 1
+            swap(memory, keys, keys + unsorted)
+            swap(memory, items, items + unsorted)
+        node = parent
+        while 2 * node + 1 < unsorted:
+            child = 2 * node + 1
+            if child + 1 < unsorted and precedes(memory, keys, items, child, child + 1):
+                child += 1
+            if not precedes(memory, keys, items, node, child):
+                break
+            swap(memory, keys + node, keys + child)
+            swap(memory, items + node, items + child)
+            node = child
+    return 0
+
+
+def exponential_of(x):
+    """e to the power of a float32, computed in float64 and rounded once."""
+    return np.float32(math.exp(np.float64(x)))
+
+
+def cut(x, most):
+    """A float32 brought between 0 and ``most``; NaN stays."""
+    return larger(smaller(x, most), np.float32(0))
+
+
+def overlap_of(memory, a, b):
+    """Intersection over union, in float32, of the boxes xmin, ymin, xmax, ymax at two offsets."""
+    left, top = np.float32(memory[a]), np.float32(memory[a + 1])
+    right, bottom = np.float32(memory[a + 2]), np.float32(memory[a + 3])
+    left_b, top_b = np.float32(memory[b]), np.float32(memory[b + 1])
+    right_b, bottom_b = np.float32(memory[b + 2]), np.float32(memory[b + 3])
+    width = smaller(right, right_b) - larger(left, left_b)
+    height = smaller(bottom, bottom_b) - larger(top, top_b)
+    if width <= 0 or height <= 0:
+        return np.float32(0)
+    shared = width * height
+    return shared / ((right - left) * (bottom - top) + (right_b - left_b) * (bottom_b - top_b) - shared)
+
+
+def nearest_pixel(x, far):
+    """The nearest integer, halves away from zero; from ``far`` on that, and NaN the lowest."""
+    exact = np.float64(x)
+    if not (-far < exact < far):
+        return far if exact >= far else -far
+    whole = np.int64(np.floor(abs(exact) + 0.5))
+    return -whole if exact < 0 else whole

@@ -1,0 +1,164 @@
+"""Pooling over regions on row-major tensors; a work item is a region, and none before it may have ended the list."""
+
+from __future__ import annotations
+
+import textwrap
+
+from ....ir.core import Op
+from ....ir.ops.region_pooling import FAR, PsroiPool, RegionPool, RoiPool
+from ..kernel import Kernel
+from ..llvm.target import TargetDescription
+from ..registry import lowers
+from ..tensors import dtypes_of, has_real_meaning, is_plain
+from .function import KernelFunction, compile_kernel, python_function
+
+_SOURCE = """def kernel(x, regions, y, n, f, scratch, begin, end):
+    images, channels, height, width = n[0], n[1], n[2], n[3]
+    pooled, rows, columns = n[4], n[5], n[6]
+    scale, half = np.float32(f[0]), np.float32(0.5)
+    last = 0
+    while last < end and regions[last * 5] != -1:
+        last += 1
+    for u in range(begin, end):
+        if u >= last:
+            for q in range(u * pooled * rows * columns, (u + 1) * pooled * rows * columns):
+                y[q] = 0
+            continue
+        number = regions[u * 5]
+        if not (-1 <= number < images):
+            return 1
+        image = np.int64(number) * channels * height * width
+        left_end, top_end = regions[u * 5 + 1], regions[u * 5 + 2]
+        right_end, bottom_end = regions[u * 5 + 3], regions[u * 5 + 4]
+        {head}
+        for i in range(rows):
+            for j in range(columns):
+                {bin}
+                for c in range(pooled):
+                    q = ((u * pooled + c) * rows + i) * columns + j
+                    {element}
+    return 0
+"""
+
+_MAX_HEAD = """first_y, first_x = nearest_pixel(top_end * scale, n[7]), nearest_pixel(left_end * scale, n[7])
+long = max(nearest_pixel(bottom_end * scale, n[7]) - first_y + 1, 1)
+wide = max(nearest_pixel(right_end * scale, n[7]) - first_x + 1, 1)"""
+_MAX_BIN = """top = min(max(first_y + i * long // rows, 0), height)
+bottom = min(max(first_y + ((i + 1) * long + rows - 1) // rows, 0), height)
+left = min(max(first_x + j * wide // columns, 0), width)
+right = min(max(first_x + ((j + 1) * wide + columns - 1) // columns, 0), width)"""
+_MAX_ELEMENT = """best = np.float32(-np.inf if top < bottom and left < right else 0)
+for h in range(top, bottom):
+    for w in range(left, right):
+        best = larger(best, x[image + (c * height + h) * width + w])
+y[q] = best"""
+
+_AVERAGE_HEAD = """one, least = np.float32(1), np.float32(0.1)
+first_y = np.float32(nearest_pixel(top_end, n[7])) * scale
+first_x = np.float32(nearest_pixel(left_end, n[7])) * scale
+long = max(np.float32(nearest_pixel(bottom_end + one, n[7])) * scale - first_y, least) / np.float32(rows)
+wide = max(np.float32(nearest_pixel(right_end + one, n[7])) * scale - first_x, least) / np.float32(columns)"""
+_AVERAGE_BIN = """top = np.int64(min(max(np.floor(np.float32(i) * long + first_y), 0.0), float(height)))
+bottom = np.int64(min(max(np.ceil(np.float32(i + 1) * long + first_y), 0.0), float(height)))
+left = np.int64(min(max(np.floor(np.float32(j) * wide + first_x), 0.0), float(width)))
+right = np.int64(min(max(np.ceil(np.float32(j + 1) * wide + first_x), 0.0), float(width)))
+count = max(bottom - top, 0) * max(right - left, 0)"""
+_AVERAGE_ELEMENT = """total = 0.0
+channel = (c * rows + i) * columns + j
+for h in range(top, bottom):
+    for w in range(left, right):
+        total += x[image + (channel * height + h) * width + w]
+y[q] = total / count if count > 0 else 0.0"""
+
+_POINTS = """whole_y, whole_x = np.float32(height - 1), np.float32(width - 1)
+{y} = half * ({top} + {bottom}) * whole_y
+if rows > 1:
+    {y} = np.float32(i) * (({bottom} - {top}) * whole_y / np.float32(rows - 1)) + {top} * whole_y
+    {last_y}
+{x} = half * ({left} + {right}) * whole_x
+if columns > 1:
+    {x} = np.float32(j) * (({right} - {left}) * whole_x / np.float32(columns - 1)) + {left} * whole_x
+    {last_x}
+is_inside = 0 <= {y} <= whole_y and 0 <= {x} <= whole_x
+top, left = (np.int64(np.floor({y})), np.int64(np.floor({x}))) if is_inside else (0, 0)
+bottom, right = (np.int64(np.ceil({y})), np.int64(np.ceil({x}))) if is_inside else (0, 0)
+down, across = {y} - np.float32(top), {x} - np.float32(left)"""
+_INTERPOLATED = """p = image + {channel} * height * width
+upper = x[p + top * width + left]
+upper += (x[p + top * width + right] - upper) * across
+lower = x[p + bottom * width + left]
+lower += (x[p + bottom * width + right] - lower) * across
+upper += (lower - upper) * down"""
+_BILINEAR_BIN = _POINTS.format(
+    y="at_y",
+    x="at_x",
+    top="top_end",
+    bottom="bottom_end",
+    left="left_end",
+    right="right_end",
+    last_y="at_y = bottom_end * whole_y if i == rows - 1 else at_y",
+    last_x="at_x = right_end * whole_x if j == columns - 1 else at_x",
+)
+_BILINEAR_ELEMENT = f"""{_INTERPOLATED.format(channel="c")}
+y[q] = upper if is_inside else np.float32(0)"""
+
+_PARTS_HEAD = """first_y, first_x = top_end * scale, left_end * scale
+long = (bottom_end * scale - first_y) / np.float32(n[8])
+wide = (right_end * scale - first_x) / np.float32(n[9])"""
+_PARTS_ELEMENT = """total = 0.0
+for k in range(n[8]):
+    begin_y, end_y = first_y + np.float32(k) * long, first_y + np.float32(k + 1) * long
+    for l in range(n[9]):
+        begin_x, end_x = first_x + np.float32(l) * wide, first_x + np.float32(l + 1) * wide
+        {points}
+        if is_inside:
+            {interpolated}
+            total += upper
+y[q] = total / (n[8] * n[9])""".format(
+    points=textwrap.indent(
+        _POINTS.format(
+            y="at_y",
+            x="at_x",
+            top="begin_y",
+            bottom="end_y",
+            left="begin_x",
+            right="end_x",
+            last_y="pass",
+            last_x="pass",
+        ),
+        8 * " ",
+    ).lstrip(),
+    interpolated=textwrap.indent(_INTERPOLATED.format(channel="((k * n[9] + l) * pooled + c)"), 12 * " ").lstrip(),
+)
+
+_FORMS = {
+    (RoiPool, "max"): (_MAX_HEAD, _MAX_BIN, _MAX_ELEMENT),
+    (RoiPool, "bilinear"): ("pass", _BILINEAR_BIN, _BILINEAR_ELEMENT),
+    (PsroiPool, "average"): (_AVERAGE_HEAD, _AVERAGE_BIN, _AVERAGE_ELEMENT),
+    (PsroiPool, "bilinear"): (_PARTS_HEAD, "pass", _PARTS_ELEMENT),
+}
+"""How a kernel prepares a region, a bin, and computes an element of it."""
+
+
+def _function(operator: RoiPool | PsroiPool) -> KernelFunction:
+    head, bin, element = _FORMS[type(operator), operator.mode]
+    indented = (textwrap.indent(text, width * " ").lstrip() for text, width in ((head, 8), (bin, 16), (element, 20)))
+    return python_function(_SOURCE.format(**dict(zip(("head", "bin", "element"), indented, strict=True))))
+
+
+@lowers(RegionPool)
+def lower_region_pool(op: Op[RegionPool], target: TargetDescription) -> Kernel | None:
+    operator = op.operator
+    if not (is_plain(op) and has_real_meaning(op)) or not isinstance(operator, (RoiPool, PsroiPool)):
+        return None
+    x, regions = (value.type for value in op.inputs)
+    bins = operator.bins if isinstance(operator, PsroiPool) else (1, 1)
+    return compile_kernel(
+        op.name,
+        _function(operator),
+        dtypes_of(op),
+        target,
+        units=regions.shape[0],
+        integers=(*x.shape, *operator.pooled(x), FAR, *bins),
+        floats=(operator.spatial_scale,),
+    )
