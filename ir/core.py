@@ -188,8 +188,8 @@ class Op(Generic[OperatorT_co]):
         """Steps of one execution, about: multiply-accumulates, elements of windows, or elements read and written."""
         taps = math.prod(getattr(self.operator, "kernel", ()))
         elements = sum(value.type.elements for value in self.results) * taps
-        steps = self.operator.steps(types_of(self._operands), types_of(self.results))
-        return max(self.macs, steps, elements + sum(value.type.elements for value in self.inputs))
+        effort = self.operator.effort(types_of(self._operands), types_of(self.results))
+        return max(self.macs, effort, elements + sum(value.type.elements for value in self.inputs))
 
     def evaluate(self, arrays: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:
         """Results by the operator's reference, for the elements of the operands."""

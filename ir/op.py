@@ -192,7 +192,7 @@ class Operator(Generic[OperandsT_co]):
         """Multiply-accumulates of one application; 0 for operators that are not counted in them."""
         return 0
 
-    def steps(self, operand_types: Types, result_types: ResultTypes) -> int:
+    def effort(self, operand_types: Types, result_types: ResultTypes) -> int:
         """Steps of one application where its tensors do not tell them, such as comparisons of boxes; 0 otherwise."""
         return 0
 

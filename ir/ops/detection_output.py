@@ -176,7 +176,7 @@ class DetectionOutput(Operator[DetectionOutputOperands]):
         """Boxes that compete with each other at most: of a class, or with ``decrease_label_id`` of an image."""
         return counts.priors if self.top_k == -1 else min(self.top_k, counts.priors)
 
-    def steps(self, operand_types: Types, result_types: ResultTypes) -> int:
+    def effort(self, operand_types: Types, result_types: ResultTypes) -> int:
         location, confidence, priors = (type for type in operand_types[:3] if type is not None)
         counts = self.counts(location, confidence, priors)
         groups = counts.images * (1 if self.decrease_label_id else counts.classes)

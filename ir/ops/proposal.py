@@ -96,7 +96,7 @@ class Proposal(Operator[ProposalOperands]):
         """Boxes of an image that compete."""
         return min(self.pre_nms_topn, scores.shape[1] // 2 * scores.shape[2] * scores.shape[3])
 
-    def steps(self, operand_types: Types, result_types: ResultTypes) -> int:
+    def effort(self, operand_types: Types, result_types: ResultTypes) -> int:
         scores = operand_types[0]
         assert scores is not None
         count = self.competitors(scores)

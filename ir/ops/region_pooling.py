@@ -82,7 +82,7 @@ class RegionPool(Operator[RegionOperands]):
         """Shape of the result for a region."""
         raise NotImplementedError(type(self).__name__)
 
-    def steps(self, operand_types: Types, result_types: ResultTypes) -> int:
+    def effort(self, operand_types: Types, result_types: ResultTypes) -> int:
         x, regions = operand_types[:2]
         assert x is not None and regions is not None
         channels, height, width = self.pooled(x)

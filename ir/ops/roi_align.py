@@ -39,8 +39,8 @@ class RoiAlignOperands(NamedTuple):
 class RoiAlign(Operator[RoiAlignOperands]):
     """The mean or the maximum of samples in each bin of a region.
 
-    Operands: x f32 [N, C, H, W]; regions f32 [R, 4], xmin, ymin, xmax, ymax; images, i32 or i64 [R], 0 to N - 1. Result:
-    f32 [R, C, size]. A sample is made of its four neighbours; one more than a pixel outside x is 0. An image
+    Operands: x f32 [N, C, H, W]; regions f32 [R, 4], xmin, ymin, xmax, ymax; images, i32 or i64 [R], 0 to N - 1.
+    Result: f32 [R, C, size]. A sample is made of its four neighbours; one more than a pixel outside x is 0. An image
     out of range, or a region that is too large, is an error when the network runs.
 
     Attributes:
@@ -81,7 +81,7 @@ class RoiAlign(Operator[RoiAlignOperands]):
             raise IRError("there is nothing to pool", found=x)
         return TensorType((regions.shape[0], x.shape[1], *self.size), DType.F32)
 
-    def steps(self, operand_types: Types, result_types: ResultTypes) -> int:
+    def effort(self, operand_types: Types, result_types: ResultTypes) -> int:
         return result_types[0].elements * (self.sampling_ratio or SAMPLES) ** 2
 
     def samples(self, low: np.float32, high: np.float32, count: int) -> tuple[np.ndarray, int]:
@@ -111,32 +111,34 @@ class RoiAlign(Operator[RoiAlignOperands]):
         for number, (region, image) in enumerate(zip(regions, images, strict=True)):
             rows, down = self.samples(region[1], region[3], self.size[0])
             columns, across = self.samples(region[0], region[2], self.size[1])
-            for i, j in np.ndindex(*self.size):
-                parts = [_parts(x[image], row, column) for row in rows[i] for column in columns[j]]
-                if self.mode == "avg":
-                    total = sum((part.sum(0) for part in parts), np.zeros(x.shape[1]))
-                    y[number, :, i, j] = total / max(down * across, 1)
-                elif self.mode == "max_interpolated":
-                    y[number, :, i, j] = np.max([part.sum(0) for part in parts], 0, initial=0) if parts else 0
-                elif parts:
-                    y[number, :, i, j] = np.max([part.max(0) for part in parts], 0)
+            if not down * across:
+                continue
+            parts = _parts(x[image], rows.reshape(-1), columns.reshape(-1))
+            bins = parts.reshape(4, x.shape[1], self.size[0], down, self.size[1], across)
+            if self.mode == "avg":
+                y[number] = bins.sum(0).mean((2, 4))
+            elif self.mode == "max":
+                y[number] = bins.max((0, 3, 5))
+            else:
+                y[number] = np.maximum(bins.sum(0).max((2, 4)), 0)
         return y
 
 
-def _parts(x: np.ndarray, row: np.float32, column: np.float32) -> np.ndarray:
-    """The neighbours of a point in x [C, H, W] times their weights, [4, C], in float64."""
-    height, width = x.shape[1:]
-    if not (-1 <= row <= height and -1 <= column <= width):
-        return np.zeros((4, x.shape[0]))
-    (top, bottom, below), (left, right, beyond) = _neighbours(row, height), _neighbours(column, width)
-    places = ((top, left), (top, right), (bottom, left), (bottom, right))
-    weights = ((1 - below) * (1 - beyond), (1 - below) * beyond, below * (1 - beyond), below * beyond)
-    return np.array([x[:, i, j].astype(np.float64) * w for (i, j), w in zip(places, weights, strict=True)])
+def _parts(x: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """The neighbours of points in x [C, H, W] times their weights, [4, C, rows, columns], in float64."""
+    (tops, bottoms, below), (lefts, rights, beyond) = _neighbours(rows, x.shape[1]), _neighbours(columns, x.shape[2])
+    vertical, horizontal = ((tops, 1 - below), (bottoms, below)), ((lefts, 1 - beyond), (rights, beyond))
+    is_near = ((rows >= -1) & (rows <= x.shape[1]))[:, None] & (columns >= -1) & (columns <= x.shape[2])
+    parts = [x[:, i[:, None], j] * (v[:, None] * h) for i, v in vertical for j, h in horizontal]
+    return np.where(is_near, np.stack(parts), 0)
 
 
-def _neighbours(point: np.float32, extent: int) -> tuple[int, int, float]:
-    """The elements before and after a point, and the weight of the latter."""
-    low = int(max(point, np.float32(0)))
-    if low >= extent - 1:
-        return extent - 1, extent - 1, 0.0
-    return low, low + 1, float(max(point, np.float32(0)) - np.float32(low))
+def _neighbours(points: np.ndarray, extent: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The elements before and after points, and the weights of the latter."""
+    inside = np.where(points >= 0, np.minimum(points, np.float32(extent)), np.float32(0))
+    low = np.minimum(inside.astype(np.int64), extent - 1)
+    return (
+        low,
+        np.minimum(low + 1, extent - 1),
+        np.where(low < extent - 1, (inside - low.astype(np.float32)).astype(np.float64), 0),
+    )

@@ -1,4 +1,4 @@
-"""Functions of boxes and of candidates in work memory that kernels of detection may call; numba compiles them into each.
+"""Functions of boxes and of candidates in work memory that kernels of detection call; numba compiles them into each.
 
 Work memory holds float64: coordinates and scores, which are float32, and indices below 2^53 are exact in it.
 """

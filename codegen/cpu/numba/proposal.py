@@ -1,4 +1,4 @@
-"""Proposal: the boxes of an image sorted in work memory by score, then compared with those kept; a work item an image."""
+"""Proposal: the boxes of an image, a work item, sorted in work memory by score, then compared with those kept."""
 
 from __future__ import annotations
 

@@ -20,6 +20,9 @@ from ....ir.types import DType, Quantization, TensorType
 MICROSOFT = "com.microsoft"
 """Domain of onnxruntime's own operators, used for integer operators that the standard lacks."""
 
+OPENVINO = "org.openvinotoolkit"
+"""Domain of the operators that OpenVINO's converter keeps in ONNX models, used for those of detection."""
+
 Export = Callable[[Op[OperatorT], "Exporter"], None]
 
 Exports = Mapping[tuple[type[Operator], bool], Export[Any]]

@@ -88,8 +88,16 @@ class Node(SourceNode):
     def float(self, name: str, default: float | None = None) -> float:
         return float(self._attribute(name, default))
 
+    def floats(self, name: str, default: Sequence[float] | None = None) -> tuple[float, ...]:
+        """Attribute ``name`` as numbers."""
+        return tuple(map(float, self._attribute(name, default)))
+
     def string(self, name: str, default: str | None = None) -> str:
         return str(self._attribute(name, default))
+
+    def word(self, name: str, default: str | None = None) -> str:
+        """Attribute ``name`` in lower case."""
+        return self.string(name, default).lower()
 
     def has(self, name: str) -> bool:
         return name in self.attributes

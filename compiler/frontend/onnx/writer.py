@@ -7,7 +7,7 @@ import onnx.helper
 
 from ....ir.core import Module
 from ....ir.types import TensorType
-from .exporter import MICROSOFT, Exporter
+from .exporter import MICROSOFT, OPENVINO, Exporter
 from .families import EXPORTS
 
 OPSET = 21
@@ -35,6 +35,8 @@ def export_onnx(module: Module, *, is_qdq: bool = False) -> onnx.ModelProto:
         exporter.nodes, module.name, inputs, outputs, initializer=list(exporter.initializers.values())
     )
     opsets = [onnx.helper.make_opsetid("", OPSET), onnx.helper.make_opsetid(MICROSOFT, 1)]
+    if any(node.domain == OPENVINO for node in exporter.nodes):
+        opsets.append(onnx.helper.make_opsetid(OPENVINO, 1))
     model = onnx.helper.make_model(graph, opset_imports=opsets, producer_name="tilewright")
     # onnxruntime releases lag behind onnx in the file version they read.
     model.ir_version = min(model.ir_version, 10)

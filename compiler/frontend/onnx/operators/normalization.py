@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from .....ir.core import Value
-from .....ir.ops.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LpNorm, Lrn, RmsNorm
+from .....ir.core import Op, Value
+from .....ir.ops.elementwise import Mul
+from .....ir.ops.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LpNorm, Lrn, NormalizeL2, RmsNorm
 from .....ir.ops.shape import Expand
 from ...shape import reshape
+from ..exporter import OPENVINO, Exporter, exports
 from ..importer import Importer, Node, imports
 from ..one_to_one import exports_as, one_to_one
 
@@ -70,3 +72,24 @@ def _per_channel(importer: Importer, parameter: Value, groups: int, channels: in
     column = reshape(importer, parameter, (groups, 1))
     repeated = importer.emit_one(Expand((groups, channels // groups)), column)
     return reshape(importer, repeated, (groups * (channels // groups),))
+
+
+@imports("Normalize", domain=OPENVINO)
+def import_normalize(node: Node, importer: Importer) -> Value:
+    x, weights = node.input(0), node.input(1)
+    axes = range(1, x.type.rank) if node.bool("across_spatial", 0) else (1,)
+    y = importer.emit_one(NormalizeL2(tuple(axes), node.float("eps", 0.0)), x)
+    channels = 1 if node.bool("channel_shared", 0) else x.type.shape[1]
+    return importer.emit_one(Mul(), y, reshape(importer, weights, (1, channels, *(1,) * (x.type.rank - 2))))
+
+
+@exports(NormalizeL2)
+def export_normalize_l2(op: Op[NormalizeL2], exporter: Exporter) -> None:
+    operator, x = op.operator, op.operands.x
+    # Of no axes the standard would reduce, or do nothing.
+    total = exporter.node("Mul", [x, x])
+    if operator.axes:
+        total = exporter.node("ReduceSum", [total, exporter.integers(operator.axes, "axes")])
+    epsilon = exporter.constant(np.asarray(operator.epsilon, x.type.dtype.numpy), "epsilon")
+    total = exporter.node("Add" if operator.epsilon_mode == "add" else "Max", [total, epsilon])
+    exporter.write_as(op, "Div", [x, exporter.node("Sqrt", [total])])

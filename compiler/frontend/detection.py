@@ -1,0 +1,188 @@
+"""Detection layers from attributes that all formats call the same; where they differ, the importers say so."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from tilewright.errors import ModelError, UnsupportedError
+
+from ...ir.core import Value
+from ...ir.ops.detection_output import CODES, DetectionOutput
+from ...ir.ops.priors import PriorBox, PriorBoxClustered
+from ...ir.ops.proposal import Proposal
+from ...ir.ops.region_pooling import PsroiPool, RoiPool
+from .builder import ModuleBuilder
+from .shape import reshape
+
+Extents = tuple[int, int]
+
+
+class DetectionNode(Protocol):
+    """What a node of any format tells of its attributes; a default of ``None`` marks those that must be given."""
+
+    def has(self, name: str) -> bool: ...
+    def int(self, name: str, default: int | None = None) -> int: ...
+    def float(self, name: str, default: float | None = None) -> float: ...
+    def bool(self, name: str, default: bool | None = None) -> bool: ...
+    def floats(self, name: str, default: Sequence[float] | None = None) -> tuple[float, ...]: ...
+    def word(self, name: str, default: str | None = None) -> str: ...
+    def model_error(self, message: str, **details: Any) -> ModelError: ...
+    def unsupported(self, message: str, **details: Any) -> UnsupportedError: ...
+
+
+def extents_of(node: DetectionNode, x: Value) -> Extents:
+    """Height and width of a tensor [N, C, H, W].
+
+    Raises:
+        ModelError: it has another rank.
+    """
+    if x.type.rank != 4:
+        raise node.model_error("feature map and image need four dimensions", expected="[N, C, H, W]", found=x.type)
+    return x.type.shape[2], x.type.shape[3]
+
+
+def prior_box(node: DetectionNode, grid: Extents, image: Extents, *, offset: float | None) -> PriorBox:
+    """The operator of a node ``PriorBox``.
+
+    Args:
+        offset: the default of the format; ``None`` if it must be given.
+    """
+    fixed_size = node.floats("fixed_size", ())
+    return PriorBox(
+        grid,
+        image,
+        node.floats("variance", ()),
+        node.bool("clip", False),
+        node.floats("min_size", ()),
+        node.floats("max_size", ()),
+        node.floats("aspect_ratio", ()),
+        node.bool("flip", False),
+        node.float("step", 0.0),
+        node.float("offset", offset),
+        node.bool("scale_all_sizes", True),
+        fixed_size,
+        tuple(map(int, node.floats("density", (1.0,) * len(fixed_size)) or (1.0,) * len(fixed_size))),
+        node.floats("fixed_ratio", ()),
+        node.bool("min_max_aspect_ratios_order", True),
+    )
+
+
+def prior_box_clustered(
+    node: DetectionNode, grid: Extents, image: Extents, *, offset: float | None
+) -> PriorBoxClustered:
+    """The operator of a node ``PriorBoxClustered``; see :func:`prior_box`."""
+    step = node.float("step", 0.0)
+    return PriorBoxClustered(
+        grid,
+        image,
+        node.floats("variance", ()),
+        node.bool("clip", False),
+        node.floats("width"),
+        node.floats("height"),
+        node.float("step_w", 0.0) or step,
+        node.float("step_h", 0.0) or step,
+        node.float("offset", offset),
+    )
+
+
+def detection_output(
+    node: DetectionNode, importer: ModuleBuilder, operands: Sequence[Value], *, keep_top_k: int, is_cut: bool = False
+) -> Value:
+    """What a node ``DetectionOutput`` finds, [1, 1, rows, 7].
+
+    Args:
+        operands: the three or five inputs; whatever their ranks, they count as those that the operator takes.
+        keep_top_k: of the node.
+        is_cut: boxes are cut at the borders of the image before they compete, whatever the attribute says.
+
+    Raises:
+        ModelError: the number of inputs or of classes is wrong, or a code unknown.
+    """
+    if len(operands) not in (3, 5):
+        raise node.model_error("wrong number of inputs", expected="3 or 5", found=len(operands))
+    location, confidence, priors, *others = operands
+    images = location.type.shape[0]
+    flat = [_flat(importer, x, images) for x in (location, confidence)]
+    rows = priors.type.shape[1] if priors.type.rank > 1 else 0
+    shape = (priors.type.shape[0], rows, math.prod(priors.type.shape[2:]))
+    code = node.word("code_type", CODES[0]).rpartition(".")[2]
+    if code not in CODES:
+        raise node.unsupported("unknown code_type", expected=", ".join(CODES), found=code)
+    is_single = node.bool("decrease_label_id", False)
+    operator = DetectionOutput(
+        node.float("nms_threshold"),
+        node.float("confidence_threshold", -math.inf),
+        node.int("background_label_id", 0),
+        node.int("top_k", -1),
+        keep_top_k,
+        code,
+        node.bool("share_location", True),
+        node.bool("variance_encoded_in_target", False),
+        node.bool("normalized", True),
+        node.int("input_height", 1),
+        node.int("input_width", 1),
+        is_cut or node.bool("clip_before_nms", False),
+        node.bool("clip_after_nms", False),
+        is_single,
+        node.float("objectness_score", 0.0),
+    )
+    inputs = [*flat, reshape(importer, priors, shape), *(_flat(importer, x, images) for x in others)]
+    counts = operator.counts(*(x.type for x in inputs[:3]))
+    if node.has("num_classes") and node.int("num_classes") != counts.classes:
+        raise node.model_error("wrong number of classes", expected=node.int("num_classes"), found=counts.classes)
+    return importer.emit_one(operator, *inputs)
+
+
+def _flat(importer: ModuleBuilder, x: Value, images: int) -> Value:
+    return reshape(importer, x, (images, x.type.elements // max(images, 1)))
+
+
+def roi_pool(node: DetectionNode, importer: ModuleBuilder, operands: Sequence[Value]) -> Value:
+    """What a node ``ROIPooling`` makes of feature map and regions."""
+    size = node.int("pooled_h"), node.int("pooled_w")
+    mode = node.word("method", "max")
+    if mode not in ("max", "bilinear"):
+        raise node.unsupported("unknown method", expected="max or bilinear", found=mode)
+    return _pooled(importer, RoiPool(node.float("spatial_scale"), size, mode), operands)
+
+
+def psroi_pool(node: DetectionNode, importer: ModuleBuilder, operands: Sequence[Value]) -> Value:
+    """What a node ``PSROIPooling`` makes of feature map and regions."""
+    mode = node.word("mode", "average")
+    if mode not in ("average", "bilinear") or len(operands) != 2:
+        raise node.unsupported("unknown mode", expected="average or bilinear, of two inputs", found=mode)
+    bins = node.int("spatial_bins_y", 1), node.int("spatial_bins_x", 1)
+    operator = PsroiPool(node.float("spatial_scale"), node.int("output_dim"), node.int("group_size"), mode, bins)
+    return _pooled(importer, operator, operands)
+
+
+def _pooled(importer: ModuleBuilder, operator: RoiPool | PsroiPool, operands: Sequence[Value]) -> Value:
+    x, regions = operands
+    return importer.emit_one(operator, x, reshape(importer, regions, (regions.type.elements // 5, 5)))
+
+
+def proposal(node: DetectionNode, importer: ModuleBuilder, operands: Sequence[Value]) -> list[Value]:
+    """Regions and scores that a node ``Proposal`` finds."""
+    framework = node.word("framework", "")
+    if framework not in ("", "caffe", "tensorflow"):
+        raise node.unsupported("unknown framework", expected="tensorflow, or none", found=framework)
+    operator = Proposal(
+        node.int("base_size"),
+        node.floats("ratio"),
+        node.floats("scale"),
+        node.int("feat_stride"),
+        node.int("min_size"),
+        node.int("pre_nms_topn"),
+        node.int("post_nms_topn"),
+        node.float("nms_thresh"),
+        node.float("box_coordinate_scale", 1.0),
+        node.float("box_size_scale", 1.0),
+        framework == "tensorflow",
+        node.bool("normalize", False),
+        node.bool("clip_before_nms", True),
+        node.bool("clip_after_nms", False),
+    )
+    scores, deltas, image = operands
+    return list(importer.emit(operator, scores, deltas, image))
