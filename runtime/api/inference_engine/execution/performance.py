@@ -17,6 +17,9 @@ _DEVICE = "device"
 _ENDS = ("input", "parameter", "output", "result")
 """Types of layers that stand for what goes in and comes out, and compute nothing."""
 
+_NO_KERNEL = "undef"
+"""The kernel of layers that have none of their own."""
+
 _DIGEST = re.compile(r"_[0-9a-f]{12,16}$")
 """What the names of kernels end in."""
 
@@ -87,7 +90,8 @@ def performance(
         microseconds = math.ceil(sum(each.milliseconds[index] for each in with_runs) / runs * 1000)
         layer = layers.get(name)
         entry = found.setdefault(_key(layer, name), _count(layer.type if layer else step.step.op, EXECUTED, index))
-        entry["exec_type"] = kernel_name(step.kernel)
+        if entry["exec_type"] == _NO_KERNEL:
+            entry["exec_type"] = kernel_name(step.kernel)
         entry["real_time"] = entry["cpu_time"] = int(entry["real_time"]) + microseconds
     for layer in facts.layers:
         is_left = not steps or layer.name in fused or layer.type.lower() in _ENDS
@@ -106,7 +110,7 @@ def _key(layer: LayerFacts | None, name: str) -> str:
 
 def _count(layer_type: str, status: str, index: int) -> Count:
     return {
-        "exec_type": "undef",
+        "exec_type": _NO_KERNEL,
         "real_time": 0,
         "cpu_time": 0,
         "status": status,

@@ -1,0 +1,178 @@
+"""IECore: the later front door, exported networks, registered plugins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tilewright
+from tilewright.runtime.api.inference_engine import IECore, IENetwork
+
+UNKNOWN = r'^\[NOT_FOUND\] Device with "{}" name is not registered in the InferenceEngine'
+
+
+def test_devices_versions_and_metrics() -> None:
+    core = IECore()
+    assert core.available_devices == ["CPU", "FPGA"]
+    versions = core.get_versions("HETERO:FPGA,GPU,CPU")
+    assert [*versions] == ["HETERO", "FPGA", "GPU", "CPU"]
+    major, minor, build, description = versions["CPU"]
+    assert (major, minor, build.startswith("tilewright_")) == (1, 2, True)
+    assert versions["CPU"].description == description
+    for device in ("CPU", "FPGA", "HETERO:FPGA,CPU"):
+        for name in core.get_metric(device, "SUPPORTED_METRICS"):  # pyright: ignore[reportGeneralTypeIssues]
+            assert core.get_metric(device, name)
+    assert "CPU_THROUGHPUT_STREAMS" in core.get_metric("CPU", "SUPPORTED_CONFIG_KEYS")  # pyright: ignore[reportOperatorIssue]
+    with pytest.raises(
+        RuntimeError, match=r"^\[NOT_FOUND\] Unsupported metric key 'X' of device CPU; expected AVAILABLE"
+    ):
+        core.get_metric("CPU", "X")
+    with pytest.raises(RuntimeError, match=r"^\[NOT_FOUND\] there is no device GPU here"):
+        core.get_metric("GPU", "FULL_DEVICE_NAME")
+    with pytest.raises(RuntimeError, match=UNKNOWN.format("TPU")):
+        core.get_versions("TPU")
+    with pytest.raises(TypeError, match=r"^a device is named by text; expected such as 'CPU', found int$"):
+        core.get_versions(3)  # pyright: ignore[reportArgumentType]
+
+
+def test_networks_are_read_and_loaded(
+    file: Path, in_floats: tilewright.Session, picture: np.ndarray, network: IENetwork
+) -> None:
+    core = IECore()
+    weights = file.with_suffix(".bin")
+    expected = in_floats.run({"data": picture})["prob"].tobytes()
+    for read in (
+        core.read_network(str(file), str(weights)),
+        core.read_network(model=str(file)),
+        core.read_network(file.read_bytes(), weights.read_bytes(), init_from_buffer=True),
+    ):
+        executable = core.load_network(network=read, device_name="CPU", num_requests=2)
+        assert len(executable.requests) == 2
+        assert executable.infer({"data": picture})["prob"].tobytes() == expected
+    executable = core.load_network(str(file), "CPU", {"CPU_THROUGHPUT_STREAMS": "3"}, 0)
+    assert len(executable.requests) == 3
+    with pytest.raises(ValueError, match=r"^Incorrect number of requests specified: -1\."):
+        core.load_network(network, "CPU", num_requests=-1)
+    with pytest.raises(FileNotFoundError):
+        core.read_network(str(file.with_name("missing.xml")))
+    with pytest.raises(FileNotFoundError):
+        core.load_network(str(file.with_name("missing.xml")), "CPU")
+
+
+def test_which_device_supports_which_layer(network: IENetwork) -> None:
+    core = IECore()
+    network.layers["conv1"].affinity = "GPU"
+    found = core.query_network(network, "HETERO:FPGA,CPU")
+    assert (found["conv1"], found["prob"]) == ("FPGA", "CPU")
+    assert set(core.query_network(network, "CPU").values()) == {"CPU"}
+    assert "prob" not in core.query_network(network=network, device_name="FPGA")
+    listed = core.query_network(network, "HETERO", {"TARGET_FALLBACK": "CPU"})
+    assert set(listed.values()) == {"CPU"}
+
+
+def test_configurations_belong_to_devices(network: IENetwork) -> None:
+    core = IECore()
+    core.set_config({"CPU_THROUGHPUT_STREAMS": "2"}, "CPU")
+    assert core.get_config("CPU", "CPU_THROUGHPUT_STREAMS") == "2"
+    assert core.get_config("FPGA", "CPU_THROUGHPUT_STREAMS") == "1"
+    assert len(core.load_network(network, "CPU", num_requests=0).requests) == 2
+    with pytest.raises(
+        RuntimeError, match=r"^\[NOT_FOUND\] Unsupported property TARGET_FALLBACK by CPU plugin; it is a k"
+    ):
+        core.set_config({"TARGET_FALLBACK": "CPU"}, "CPU")
+    with pytest.raises(RuntimeError, match=r"^\[NOT_FOUND\] there is no key 'X'; expected PERF_COUNT"):
+        core.get_config("CPU", "X")
+
+
+@pytest.mark.parametrize("device", ["CPU", "HETERO:FPGA,CPU"])
+def test_exported_networks(device: str, network: IENetwork, tmp_path: Path, samples: Path, picture: np.ndarray) -> None:
+    core = IECore()
+    config = {"TILEWRIGHT_CALIBRATION": str(samples)} if device != "CPU" else {}
+    network.inputs["data"].precision, network.inputs["data"].layout = "U8", "NHWC"
+    exported = core.load_network(network, device, config)
+    pixels = picture.astype(np.uint8).transpose(0, 2, 3, 1)
+    expected = exported.infer({"data": pixels})["prob"].tobytes()
+    exported.export(str(tmp_path / "network.blob"))
+    imported = core.import_network(str(tmp_path / "network.blob"), device, num_requests=2)
+    assert len(imported.requests) == 2
+    assert imported.infer({"data": pixels})["prob"].tobytes() == expected
+    assert imported.requests[0].get_perf_counts().keys() == exported.requests[0].get_perf_counts().keys()
+    assert imported.get_metric("NETWORK_NAME") == "pictures"
+    other = "FPGA" if device == "CPU" else "CPU"
+    with pytest.raises(RuntimeError, match=r"^the network was exported for another device; expected .*, found "):
+        core.import_network(str(tmp_path / "network.blob"), other)
+
+
+def test_what_cannot_be_imported_or_exported(network: IENetwork, tmp_path: Path, file: Path) -> None:
+    core = IECore()
+    executable = core.load_network(network, "CPU")
+    with pytest.raises(RuntimeError, match="cannot write"):
+        executable.export(str(tmp_path / "missing" / "network.blob"))
+    with pytest.raises(RuntimeError, match="cannot read"):
+        core.import_network(str(tmp_path / "network.blob"), "CPU")
+    tilewright.compile(file, output=tmp_path / "plain.twa")
+    with pytest.raises(
+        RuntimeError, match=r"is none of an exported network\. ExecutableNetwork.export writes such files"
+    ):
+        core.import_network(str(tmp_path / "plain.twa"), "CPU")
+    executable.export(str(tmp_path / "network.blob"))
+    content = (tmp_path / "network.blob").read_bytes()
+    rng = np.random.default_rng(0)
+    for index in range(60):
+        damaged = bytearray(content)
+        if index % 3:
+            damaged[rng.integers(len(damaged))] ^= 1 << rng.integers(8)
+        else:
+            del damaged[rng.integers(len(damaged)) :]
+        (tmp_path / "damaged.blob").write_bytes(damaged)
+        with pytest.raises(RuntimeError):
+            core.import_network(str(tmp_path / "damaged.blob"), "CPU")
+
+
+def test_plugins_are_registered_under_names(network: IENetwork, tmp_path: Path, picture: np.ndarray) -> None:
+    core = IECore()
+    core.register_plugin("MKLDNNPlugin", "MINE")
+    assert core.available_devices == ["CPU", "FPGA", "MINE"]
+    assert core.load_network(network, "MINE").infer({"data": picture})["prob"].shape == (1, 12)
+    assert [*core.get_versions("MINE")] == ["MINE"]
+    with pytest.raises(RuntimeError, match=r'^Device with "MINE" is already registered in the InferenceEngine$'):
+        core.register_plugin("dliaPlugin", "MINE")
+    core.unregister_plugin("MINE")
+    for call in (core.unregister_plugin, core.get_versions):
+        with pytest.raises(RuntimeError, match=UNKNOWN.format("MINE")):
+            call("MINE")
+    with pytest.raises(RuntimeError, match=r"^\[NOT_FOUND\] cannot find plugin 'unheard'; expected MKLDNNPlugin, "):
+        core.register_plugin("unheard", "MINE")
+    with pytest.raises(TypeError, match=r"^plugins and devices are named by text; found int$"):
+        core.register_plugin(3)  # pyright: ignore[reportArgumentType]
+    listed = tmp_path / "plugins.xml"
+    listed.write_text(
+        '<ie><plugins><plugin name="CPU" location="libMKLDNNPlugin.so"/>'
+        '<plugin name="BOARD" location="/opt/libdliaPlugin.so"><properties/></plugin></plugins></ie>'
+    )
+    assert IECore(str(listed)).available_devices == ["CPU", "FPGA", "BOARD"]
+    core.register_plugins(str(listed))
+    core.unregister_plugin("CPU")
+    with pytest.raises(RuntimeError, match=UNKNOWN.format("CPU")):
+        core.load_network(network, "CPU")
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("<ie>", "is no list of plugins"),
+        ("no xml", "is no list of plugins"),
+        ('<!DOCTYPE ie [<!ENTITY a "b">]><ie/>', "declares a document type"),
+        ('<ie><plugin name="X" location="unheard"/></ie>', "cannot find plugin 'unheard'"),
+        (None, "cannot read"),
+    ],
+)
+def test_wrong_lists_of_plugins(text: str | None, error: str, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "plugins.xml").write_text(text)
+    with pytest.raises(RuntimeError, match=error):
+        IECore().register_plugins(str(tmp_path / "plugins.xml"))
+    with pytest.raises(RuntimeError, match=error):
+        IECore(str(tmp_path / "plugins.xml"))
