@@ -33,7 +33,7 @@ class ContainerCompilation(CompileOptions):
     models: str | os.PathLike[str] | bytes | ModelProto | Document | list[Any] | tuple[Any, ...] = field(
         kw_only=False, metadata={"documentation": "A model or several, each in a form that tilewright.compile takes."}
     )
-    kp_id: int | Sequence[int] = field(kw_only=False, metadata={"documentation": IDS_HELP})
+    kp_id: int | list[int] | tuple[int, ...] = field(kw_only=False, metadata={"documentation": IDS_HELP})
     kp_target: str = option(KP_TARGET, TARGET_HELP, on_command_line=False)
     kp_radix: int | None = option(None, RADIX_HELP, on_command_line=False)
     output: str | os.PathLike[str] | None = option(None, "The file to write.", on_command_line=False)
@@ -84,7 +84,9 @@ def _pairs(compilation: ContainerCompilation) -> tuple[list[Model], list[int]]:
     (accepted,) = (str(each.type) for each in fields(Compilation) if each.name == "model")
     for model in models:
         check_type("models", model, accepted)
-    ids = [*ids] if isinstance(ids, Sequence) else [ids]
+    ids = [*ids] if isinstance(ids, (list, tuple)) else [ids]
+    for id in ids:
+        check_type("kp_id", id, "int")
     if len(models) != len(ids):
         raise UsageError(
             "a container needs an id for each model",
