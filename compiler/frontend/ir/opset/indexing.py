@@ -71,8 +71,8 @@ def export_gather_elements(op: Op[GatherElements], exporter: IrExporter) -> None
     if x.type.shape != tuple(extents):
         # Not with Slice: OpenVINO drops one before this layer.
         inputs = [exporter.integers([0] * len(extents), "begin"), exporter.integers(extents, "end")]
-        masks = {"begin_mask": [0] * len(extents), "end_mask": [0] * len(extents)}
-        x = exporter.layer("StridedSlice", [x, *inputs], x.type.with_shape(extents), **masks)
+        none = [0] * len(extents)
+        x = exporter.layer("StridedSlice", [x, *inputs], x.type.with_shape(extents), begin_mask=none, end_mask=none)
     exporter.write_as(op, "GatherElements", [x, indices], opset=6, axis=axis)
 
 
