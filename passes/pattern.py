@@ -122,6 +122,10 @@ class Match(Generic[OperatorT_co]):
         """The value that the pattern calls ``name``."""
         return self._values[name]
 
+    def __contains__(self, name: str) -> bool:
+        """Whether the pattern calls a value so."""
+        return name in self._values
+
     def constant(self, name: str) -> Constant:
         """The constant that the pattern calls ``name``."""
         value = self._values[name]

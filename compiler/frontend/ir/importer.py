@@ -22,6 +22,7 @@ from ....ir.types import DType, TensorType
 from ..builder import ModuleBuilder, Results, SourceNode
 from .document import ELEMENT_TYPES, OPEN, PRECISIONS, Document, Layer, Port, output_name
 from .pre_process import pre_processed
+from .quantization_chains import recognise_quantization
 
 InputShapes = Mapping[str, Sequence[int]]
 Import = Callable[["IrNode", "IrImporter"], Results]
@@ -183,6 +184,7 @@ class IrImporter(ModuleBuilder):
             raise ModelError("the network has no outputs", stage="import")
         values = [self.values[layer.id, port.id] for layer, port in outputs]
         self.function.set_results(values, _unique([output_name(layer, port) for layer, port in outputs]))
+        recognise_quantization(self.module)
         self.module.drop_unused_constants()
         self.module.folding = self.left_for_folding(self._held, self._held // 4)
 

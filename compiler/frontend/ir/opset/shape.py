@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .....ir.core import Op, Value
+from .....ir.core import Constant, Op, Value
+from .....ir.ops.quantization import STORED
 from .....ir.ops.shape import Cast, Expand, Reshape
 from .....ir.types import DType
 from ...shape import cast, expand, filled_in, progression, reshape, squeeze, unsqueeze
@@ -79,7 +80,11 @@ def export_expand(op: Op[Expand], exporter: IrExporter) -> None:
 
 @opset("Convert")
 def import_convert(node: IrNode, importer: IrImporter) -> Value:
-    return cast(importer, node.input(0), type_of(node, "destination_type"))
+    """Integers of weights stay what they are: see the module ``quantization_chains``."""
+    x, to = node.input(0), type_of(node, "destination_type")
+    if isinstance(x, Constant) and x.type.dtype in STORED and to is DType.F32:
+        return importer.function.append(Cast(to), [x], loc=(node.name,), names=[node.name]).result
+    return cast(importer, x, to)
 
 
 @opset("ConvertLike")

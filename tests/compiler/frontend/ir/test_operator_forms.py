@@ -50,21 +50,29 @@ def test_import_of_the_export_means_the_same(case: Case, tmp_path: Path) -> None
         assert_same(found[name], array, 1e-6)
 
 
-def is_within_int32(case: Case) -> bool:
+OTHERWISE = {
+    "dynamic_quantize_linear-2": "OpenVINO divides by a product with the reciprocal, which moves exact halves",
+    "fake_quantize-14": "OpenVINO bounds NaN",
+}
+
+
+def is_defined(case: Case) -> bool:
     """OpenVINO computes int64 in int32, and leaves open what becomes of other numbers."""
+    if case.name in OTHERWISE:
+        return False
     arrays = [*case.inputs.values(), *interp.run(case.module, case.inputs).values()]
     is_cast = isinstance(next(case.module.main.ops).operator, Cast)
     return not is_cast or all(np.isfinite(a).all() and (np.abs(a.astype(np.float64)) < 2**31).all() for a in arrays)
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if is_within_int32(case)], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [case for case in CASES if is_defined(case)], ids=lambda case: case.name)
 def test_openvino_computes_the_same(case: Case, tmp_path: Path) -> None:
     openvino = pytest.importorskip("openvino")
     write_document(export_document(case.module), tmp_path / "sample.xml")
     core = openvino.Core()
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
     compiled = core.compile_model(core.read_model(tmp_path / "sample.xml"), "CPU", settings)
-    results = compiled(case.inputs)
+    results = compiled({name: np.array(array) for name, array in case.inputs.items()})
     for index, (name, array) in enumerate(interp.run(case.module, case.inputs).items()):
         assert name in compiled.output(index).get_names()
         assert_same(results[index], array, 2e-5)

@@ -1,0 +1,144 @@
+"""Chains of plain layers that mean quantisation, as one operator each.
+
+IR has no layers that quantise and dequantise. What it has instead is a division, a rounding and a clamp before a
+conversion to integers, and a conversion to real numbers before a difference and a product. As one operator each, they
+are what passes know from ONNX, and the network runs on integers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ....ir.core import Constant, Module, Op, Value
+from ....ir.ops.activation import Clip
+from ....ir.ops.elementwise import Add, Div, Mul, Sub
+from ....ir.ops.quantization import STORED, DequantizeLinear, QuantizeLinear
+from ....ir.ops.shape import Cast
+from ....ir.ops.unary import Round
+from ....ir.types import DType
+from ....passes.base import Record
+from ....passes.pattern import Driver, Match, Node, Rule, node
+from ..builder import FOLD_ELEMENTS
+
+_DEPTH = 8
+"""Of the chains of constants that are followed: those that converters write are shorter."""
+
+
+def known(value: Value, depth: int = _DEPTH) -> np.ndarray | None:
+    """The elements of a value, if it is a constant, or few operators make it of constants and it is small."""
+    if isinstance(value, Constant):
+        return value.array
+    if value.producer is None or value.type.elements > FOLD_ELEMENTS or not depth:
+        return None
+    arrays: list[np.ndarray | None] = []
+    for operand in value.producer.inputs:
+        array = known(operand, depth - 1)
+        if array is None or array.size > FOLD_ELEMENTS:
+            return None
+        arrays.append(array)
+    if len(arrays) < len(value.producer.operands):
+        return None
+    return value.producer.evaluate(arrays)[value.producer.results.index(value)]
+
+
+def recognise_quantization(module: Module) -> None:
+    """Replace the chains; comes before constants are folded, because integers of weights must still be there."""
+    Driver(RULES).run(module, Record("recognise_quantization"))
+
+
+def parameters(x: Value, *values: Value) -> tuple[list[np.ndarray], int | None] | None:
+    """Elements of these, which broadcast against ``x``: one of each for the whole of it, or one along an axis.
+
+    Returns:
+        Flat arrays of equal length, and the axis; ``None`` where there is no such form.
+    """
+    arrays = [known(value) for value in values]
+    axis: int | None = None
+    for array in arrays:
+        if array is None or array.ndim > x.type.rank or not array.size:
+            return None
+        places = [x.type.rank - array.ndim + d for d, extent in enumerate(array.shape) if extent > 1]
+        if len(places) > 1 or (places and axis not in (None, places[0])):
+            return None
+        axis = places[0] if places else axis
+    count = 1 if axis is None else x.type.shape[axis]
+    flat = [array.reshape(-1) for array in arrays if array is not None]
+    if any(array.size not in (1, count) for array in flat):
+        return None
+    return [np.broadcast_to(array, (count,)).copy() for array in flat], axis
+
+
+def _scale_and_zero(found: Match, x: Value, dtype: DType) -> tuple[int | None, Constant, Constant | None] | None:
+    """Axis, scale and zero point of a chain, as constants; ``None`` where they are others than quantisation has."""
+    has_zero = "zero" in found
+    given = parameters(x, found["scale"], *([found["zero"]] if has_zero else []))
+    if given is None:
+        return None
+    (scale, *zeros), axis = given
+    if scale.dtype != np.float32 or not (np.isfinite(scale) & (scale > 0)).all():
+        return None
+    limits = np.iinfo(dtype.numpy)
+    shape = () if axis is None else scale.shape
+    zero = None
+    if zeros:
+        if not ((zeros[0] == np.rint(zeros[0])) & (zeros[0] >= limits.min) & (zeros[0] <= limits.max)).all():
+            return None
+        zero = found.add_constant("zero_point", zeros[0].astype(dtype.numpy).reshape(shape))
+    return axis, found.add_constant("scale", scale.reshape(shape)), zero
+
+
+def _quantize(found: Match[Cast]) -> Value | None:
+    to, clip = found.root.operator.to, found.op("clip", Clip).operator
+    if to not in STORED or (clip.min, clip.max) != (np.iinfo(to.numpy).min, np.iinfo(to.numpy).max):
+        return None
+    x = found["x"]
+    given = _scale_and_zero(found, x, to) if x.type.dtype is DType.F32 and x.type.shape == _shape(found.root) else None
+    if given is None:
+        return None
+    axis, scale, zero = given
+    return found.emit(QuantizeLinear(to, axis), x, scale, zero)
+
+
+def _dequantize(found: Match[Mul]) -> Value | None:
+    x, type = found["x"], found.root.result.type
+    if x.type.dtype not in (*STORED, DType.I32) or type.dtype is not DType.F32 or x.type.shape != type.shape:
+        return None
+    if x.type.dtype is DType.I32 and "zero" in found:
+        return None
+    given = _scale_and_zero(found, x, x.type.dtype)
+    if given is None:
+        return None
+    axis, scale, zero = given
+    return found.emit(DequantizeLinear(axis), x, scale, zero)
+
+
+def _integers(found: Match[Cast]) -> Value | None:
+    """Integers that were converted to real numbers only to be converted back."""
+    dequantize = found.op("dequantize", DequantizeLinear)
+    integers, scale, zero_point = dequantize.operands
+    scales, zeros = known(scale), np.zeros(1) if zero_point is None else known(zero_point)
+    if scales is None or zeros is None or (scales != 1).any() or zeros.any():
+        return None
+    return integers if integers.type.dtype is found.root.operator.to else None
+
+
+def _shape(op: Op) -> tuple[int, ...]:
+    return op.results[0].type.shape
+
+
+def _rounded(zero: bool) -> Node[Clip]:
+    whole = node(Round, node(Div, "x", "scale"))
+    return node(Clip, node(Add, whole, "zero", commutative=True) if zero else whole, name="clip")
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("quantize_with_zero_point", node(Cast, _rounded(zero=True)), _quantize),
+    Rule("quantize", node(Cast, _rounded(zero=False)), _quantize),
+    Rule(
+        "dequantize_with_zero_point",
+        node(Mul, node(Sub, node(Cast, "x"), "zero"), "scale", commutative=True),
+        _dequantize,
+    ),
+    Rule("dequantize", node(Mul, node(Cast, "x"), "scale", commutative=True), _dequantize),
+    Rule("integers_of_integers", node(Cast, node(DequantizeLinear, name="dequantize", single_use=False)), _integers),
+)
