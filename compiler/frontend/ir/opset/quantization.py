@@ -23,7 +23,7 @@ from .....ir.ops.quantization import (
 )
 from .....ir.ops.unary import Round
 from .....ir.types import DType, TensorType
-from ..exporter import IrExporter, Tensor, element_type, exports
+from ..exporter import IrExporter, Tensor, binary, converted, element_type, exports
 from ..importer import IrImporter, IrNode, opset
 from ..quantization_chains import known
 
@@ -179,19 +179,6 @@ def _shaped(exporter: IrExporter, parameter: Value, axis: int | None, rank: int)
     shape = () if axis is None else (parameter.type.elements, *[1] * (rank - 1 - axis))
     inputs = [parameter, exporter.integers(shape, "shape")]
     return exporter.layer("Reshape", inputs, parameter.type.with_shape(shape), special_zero=False)
-
-
-def converted(exporter: IrExporter, x: Value | Tensor, to: DType) -> Tensor:
-    """``x`` in another element type."""
-    tensor = exporter.tensor(x)
-    if tensor.type.dtype is to:
-        return tensor
-    return exporter.layer("Convert", [tensor], tensor.type.with_dtype(to), destination_type=element_type(to))
-
-
-def binary(exporter: IrExporter, kind: str, x: Value | Tensor, y: Value | Tensor, type: TensorType) -> Tensor:
-    """A layer of two operands that broadcast."""
-    return exporter.layer(kind, [x, y], type, auto_broadcast="numpy")
 
 
 def _integers(exporter: IrExporter, x: Tensor, scale: Tensor, zero: Tensor | None, to: DType) -> Tensor:

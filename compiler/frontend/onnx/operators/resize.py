@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from tilewright.errors import UnsupportedError
 
 from .....ir.core import Op, Value
 from .....ir.ops.resize import Resize
+from ...resize import ratios, resize, resize_by_direction, scaled
 from ..exporter import Exporter, exports
 from ..importer import Importer, Node, imports
-
-
-def scaled(shape: Sequence[int], scales: Sequence[float]) -> tuple[int, ...]:
-    """Extents after scaling, rounded down; the product is formed in float32, as onnxruntime does."""
-    return tuple(int(np.float32(e) * np.float32(s)) for e, s in zip(shape, scales, strict=True))
 
 
 def floats(array: np.ndarray) -> list[float]:
@@ -39,17 +33,8 @@ def import_simple(node: Node, importer: Importer, x: Value, scales: list[float])
         raise node.unsupported("unknown mode", expected="nearest or linear", found=mode)
     if mode != "nearest":
         return resize(importer, x, Resize(scaled(x.type.shape, scales), tuple(scales), "linear", "asymmetric"))
-    for part, rounding in (([min(s, 1.0) for s in scales], "ceil"), ([max(s, 1.0) for s in scales], "floor")):
-        extents = scaled(x.type.shape, part)
-        x = resize(importer, x, Resize(extents, tuple(part), "nearest", "asymmetric", rounding))
-    return x
-
-
-def resize(importer: Importer, x: Value, operator: Resize) -> Value:
-    """``x`` resampled; ``x`` itself where every scale is 1."""
-    if all(s == 1 for s in operator.scales) and operator.coordinates != "tf_crop_and_resize":
-        return x
-    return importer.emit_one(operator, x)
+    operator = Resize(scaled(x.type.shape, scales), tuple(scales), coordinates="asymmetric")
+    return resize_by_direction(importer, x, operator)
 
 
 @imports("Resize")
@@ -73,13 +58,13 @@ def import_resize(node: Node, importer: Importer) -> Value:
     elif given_sizes:
         if len(given_sizes) != len(axes):
             raise node.model_error("wrong number of sizes", expected=len(axes), found=len(given_sizes))
-        ratios = [np.float32(size) / np.float32(shape[axis]) for axis, size in zip(axes, given_sizes, strict=True)]
+        factors = [np.float32(size) / np.float32(shape[axis]) for axis, size in zip(axes, given_sizes, strict=True)]
         policy = node.string("keep_aspect_ratio_policy", "stretch")
         if policy != "stretch":
-            common = min(ratios) if policy == "not_larger" else max(ratios)
-            ratios = [common] * len(axes)
+            common = min(factors) if policy == "not_larger" else max(factors)
+            factors = [common] * len(axes)
             given_sizes = [int(np.floor(np.float32(common * np.float32(shape[a])) + 0.5)) for a in axes]
-        for axis, size, ratio in zip(axes, given_sizes, ratios, strict=True):
+        for axis, size, ratio in zip(axes, given_sizes, factors, strict=True):
             extents[axis], scales[axis] = size, float(ratio)
     else:
         raise node.model_error("neither scales nor sizes are given")
@@ -110,31 +95,29 @@ def _region(node: Node, axes: list[int], rank: int) -> tuple[float, ...]:
 
 @exports(Resize)
 def export_resize(op: Op[Resize], exporter: Exporter) -> None:
-    resize = op.operator
-    x = op.operands.x
-    ratios = [float(np.float32(e) / np.float32(i)) for e, i in zip(resize.extents, x.type.shape, strict=True)]
+    operator, x = op.operator, op.operands.x
     scales, sizes = None, None
-    if list(resize.scales) == ratios:
-        sizes = exporter.integers(resize.extents, "sizes")
-    elif scaled(x.type.shape, resize.scales) == resize.extents:
-        scales = exporter.constant(np.asarray(resize.scales, np.float32), "scales")
+    if operator.scales == ratios(x.type.shape, operator.extents):
+        sizes = exporter.integers(operator.extents, "sizes")
+    elif scaled(x.type.shape, operator.scales) == operator.extents:
+        scales = exporter.constant(np.asarray(operator.scales, np.float32), "scales")
     else:
         raise UnsupportedError(
             "the extents follow neither from the scales nor the scales from the extents",
             stage="export",
             op=op.name,
             node=op.node,
-            found=f"{list(x.type.shape)} by {list(resize.scales)} to {list(resize.extents)}",
+            found=f"{list(x.type.shape)} by {list(operator.scales)} to {list(operator.extents)}",
         )
-    crops = resize.coordinates == "tf_crop_and_resize"
+    crops = operator.coordinates == "tf_crop_and_resize"
     exporter.write_as(
         op,
         "Resize",
-        [x, exporter.constant(np.asarray(resize.roi, np.float32), "roi") if crops else None, scales, sizes],
-        mode=resize.mode,
-        coordinate_transformation_mode=resize.coordinates,
-        nearest_mode=resize.nearest_mode,
-        cubic_coeff_a=resize.cubic_coeff_a,
-        exclude_outside=int(resize.exclude_outside),
-        extrapolation_value=resize.extrapolation_value,
+        [x, exporter.constant(np.asarray(operator.roi, np.float32), "roi") if crops else None, scales, sizes],
+        mode=operator.mode,
+        coordinate_transformation_mode=operator.coordinates,
+        nearest_mode=operator.nearest_mode,
+        cubic_coeff_a=operator.cubic_coeff_a,
+        exclude_outside=int(operator.exclude_outside),
+        extrapolation_value=operator.extrapolation_value,
     )
