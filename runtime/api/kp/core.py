@@ -50,6 +50,7 @@ LONGEST_SLEEP = 2**20
 """Seconds."""
 
 Path = str | os.PathLike[str]
+Bytes = bytes | bytearray | memoryview
 
 
 @documented
@@ -127,7 +128,7 @@ def set_npu_timeout(device_group: DeviceGroup, seconds: int) -> None:
 
 
 @documented
-def load_firmware(device_group: DeviceGroup, scpu_fw_buffer: bytes, ncpu_fw_buffer: bytes) -> None:
+def load_firmware(device_group: DeviceGroup, scpu_fw_buffer: Bytes, ncpu_fw_buffer: Bytes) -> None:
     """Accept firmware, unread: virtual devices run none.
 
     Raises:
@@ -158,7 +159,7 @@ def _take_firmware(group: Group) -> None:
 
 
 @documented
-def load_model(device_group: DeviceGroup, nef_buffer: bytes) -> ModelNefDescriptor:
+def load_model(device_group: DeviceGroup, nef_buffer: Bytes) -> ModelNefDescriptor:
     """Load a container of models to all devices of the group, in place of those that they have.
 
     Raises:
@@ -200,7 +201,7 @@ def load_model_from_flash(device_group: DeviceGroup) -> ModelNefDescriptor:
 
 
 @documented
-def load_encrypted_models(device_group: DeviceGroup, nef_buffer_list: Sequence[bytes]) -> ModelNefDescriptor:
+def load_encrypted_models(device_group: DeviceGroup, nef_buffer_list: Sequence[Bytes]) -> ModelNefDescriptor:
     """Load a container of models to each device. Those of ``tilewright compile`` are not encrypted.
 
     Raises:
