@@ -242,5 +242,10 @@ class Document:
 
 
 def output_name(layer: Layer, port: Port) -> str:
-    """What the network calls an output of a layer: as the layer, with the port's id where there are several."""
-    return layer.name if len(layer.outputs) == 1 else f"{layer.name}.{port.id}"
+    """What the network calls an output of a layer: as the layer, with a number where there are several.
+
+    It is the port's id in versions 2 to 7, the position among the outputs later.
+    """
+    if len(layer.outputs) == 1:
+        return layer.name
+    return f"{layer.name}.{layer.outputs.index(port) if layer.version else port.id}"

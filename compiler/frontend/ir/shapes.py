@@ -18,14 +18,14 @@ def reshape(document: Document, input_shapes: InputShapes, *, keeps_batch: bool 
 
     Args:
         input_shapes: a full shape for inputs, by the names of their layers; others keep theirs.
-        keeps_batch: let ``Reshape`` layers that state the first dimension of what they read take it from there. So a
-            network can have another batch in which a converter wrote the old one.
+        keeps_batch: let ``Reshape`` layers that state the batch follow that of the inputs. So a network can have
+            another batch in which a converter wrote the old one.
 
     Raises:
         ModelError: there is no such input, or a layer does not fit the new shapes.
         UnsupportedError: a layer or a feature is not implemented, so that nothing tells its shapes.
     """
-    changed = with_batch_kept(document) if keeps_batch else document
+    changed = with_batch_kept(document, _batch(document, input_shapes)) if keeps_batch else document
     found = _shapes(changed, input_shapes)
     document.layers, document.edges = changed.layers, changed.edges
     sources = document.sources()
@@ -39,6 +39,16 @@ def reshape(document: Document, input_shapes: InputShapes, *, keeps_batch: bool 
     for layer in document.inputs():
         if not document.is_legacy and layer.outputs:
             layer.attributes["shape"] = ",".join(map(str, layer.outputs[0].shape))
+
+
+def _batch(document: Document, input_shapes: InputShapes) -> tuple[int, int] | None:
+    """The first extent of all inputs, before and after; ``None`` where they have none in common."""
+    found: set[tuple[int, int]] = set()
+    for layer in document.inputs():
+        before = layer.outputs[0].shape if layer.outputs else ()
+        after = input_shapes.get(layer.name, before)
+        found |= {(before[0], after[0])} if before and len(after) else set()
+    return found.pop() if len(found) == 1 else None
 
 
 @np.errstate(all="ignore")
