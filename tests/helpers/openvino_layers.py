@@ -41,7 +41,7 @@ class Layers:
         elif kind == "b":
             array = self.rng.integers(0, 2, shape) != 0
         else:
-            array = self.rng.integers(max(low, np.iinfo(dtype).min), high + 1, shape).astype(dtype)
+            array = self.rng.integers(max(int(low), np.iinfo(dtype).min), int(high) + 1, shape).astype(dtype)
         self.arrays.append(array)
         self.parameters.append(self.new_parameter(list(shape), dtype))
         return self.parameters[-1]
@@ -264,7 +264,7 @@ def arithmetic(layers: Layers) -> Sequence[Any]:
         layers.arrays[-1] = -layers.arrays[-1]
     if layers.pick(True, True, False):
         return [getattr(layers.opset(1), name)(x, y)]
-    layers.parameters.pop(), layers.arrays.pop()
+    del layers.parameters[-1], layers.arrays[-1]
     return [getattr(layers.opset(1), name)(x, layers.input(shape, dtype, low=1, high=7), auto_broadcast="none")]
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from .....ir.core import Value
-from .....ir.op import Operator
+from .....ir.core import Op, Value
 from .....ir.ops.comparison import And, Equal, Greater, GreaterOrEqual, Less, LessOrEqual, Or, Where, Xor
+from .....ir.ops.elementwise import Binary
 from .....ir.ops.unary import Not
+from .....ir.types import DType
+from ..exporter import IrExporter, exports
 from ..importer import IrImporter, IrNode, opset
-from .elementwise import along, broadcast
+from .elementwise import along, broadcast, combined
 
-_OPERATORS: dict[str, Operator] = {
+_OPERATORS: dict[str, Binary] = {
     "Equal": Equal(),
     "Greater": Greater(),
     "GreaterEqual": GreaterOrEqual(),
@@ -45,3 +47,16 @@ def import_select(node: IrNode, importer: IrImporter) -> Value:
             found=list(condition.type.shape),
         )
     return importer.emit_one(Where(), condition, x, y)
+
+
+_TYPES: dict[type[Binary], str] = {operator.__class__: type for type, operator in _OPERATORS.items() if type != "Xor"}
+
+
+@exports(*_TYPES)
+def export_comparison(op: Op[Binary], exporter: IrExporter) -> None:
+    exporter.define(op, combined(exporter, _TYPES[op.operator.__class__], *op.operands, dtype=DType.BOOL))
+
+
+@exports(Where)
+def export_select(op: Op[Where], exporter: IrExporter) -> None:
+    exporter.write_as(op, "Select", op.operands, auto_broadcast="numpy")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from .....ir.core import Value
+from .....ir.core import Op, Value
 from .....ir.ops.convolution import Conv, ConvTranspose
 from ...shape import reshape
 from ...windows import Integers, halved, same_pads
+from ..exporter import IrExporter, Tensor, exports
 from ..importer import IrImporter, IrNode, opset
+from .activation import activated
+from .elementwise import combined
+from .shape import reshaped
 
 _EXPLICIT = ("explicit", "notset")
 _AUTOMATIC = ("same_upper", "same_lower", "valid")
@@ -100,3 +104,55 @@ def import_convolution_gradient(node: IrNode, importer: IrImporter) -> Value:
             pads = halved(over, lower=mode == "same_upper")
         extra = tuple(e - f + b + a for e, f, b, a in zip(wanted, full, pads[:spatial], pads[spatial:], strict=True))
     return importer.emit_one(ConvTranspose(strides, pads, dilations, extra, groups), x, w)
+
+
+def _in_groups(exporter: IrExporter, w: Value, groups: int) -> Tensor:
+    """Weights as layers take them; see :func:`_merged_groups`."""
+    first, *rest = w.type.shape
+    return exporter.tensor(w) if groups == 1 else reshaped(exporter, w, (groups, first // groups, *rest))
+
+
+def shifted(exporter: IrExporter, y: Tensor, b: Value | None) -> Tensor:
+    """Feature maps [N, C, ...] plus a number for each channel."""
+    if b is None:
+        return y
+    return combined(exporter, "Add", y, reshaped(exporter, b, (1, *b.type.shape, *(1,) * (y.type.rank - 2))))
+
+
+@exports(Conv)
+def export_convolution(op: Op[Conv], exporter: IrExporter) -> None:
+    conv = op.operator
+    x, w, b, residual = op.operands
+    spatial = x.type.rank - 2
+    y = exporter.layer(
+        "Convolution" if conv.group == 1 else "GroupConvolution",
+        [x, _in_groups(exporter, w, conv.group)],
+        op.result.type,
+        strides=conv.strides,
+        dilations=conv.dilations,
+        pads_begin=conv.pads[:spatial],
+        pads_end=conv.pads[spatial:],
+        auto_pad="explicit",
+    )
+    y = shifted(exporter, y, b)
+    y = combined(exporter, "Add", y, residual) if residual is not None else y
+    exporter.define(op, activated(exporter, y, conv.act, conv.act_args))
+
+
+@exports(ConvTranspose)
+def export_convolution_gradient(op: Op[ConvTranspose], exporter: IrExporter) -> None:
+    conv = op.operator
+    x, w, b = op.operands
+    spatial = x.type.rank - 2
+    y = exporter.layer(
+        "ConvolutionBackpropData" if conv.group == 1 else "GroupConvolutionBackpropData",
+        [x, _in_groups(exporter, w, conv.group)],
+        op.result.type,
+        strides=conv.strides,
+        dilations=conv.dilations,
+        pads_begin=conv.pads[:spatial],
+        pads_end=conv.pads[spatial:],
+        auto_pad="explicit",
+        output_padding=conv.output_padding,
+    )
+    exporter.define(op, shifted(exporter, y, b))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from .....ir.core import Value
+import numpy as np
+
+from .....ir.core import Op, Value
 from .....ir.op import Operator
 from .....ir.ops.elementwise import (
     Add,
+    Binary,
     BitShift,
     BitwiseAnd,
     BitwiseOr,
@@ -17,10 +20,14 @@ from .....ir.ops.elementwise import (
     Mul,
     Pow,
     Sub,
+    broadcast_shape,
 )
+from .....ir.types import DType, TensorType
 from ...elementwise import floor_mod, squared_difference
 from ...shape import reshape
+from ..exporter import IrExporter, Tensor, exports
 from ..importer import IrImporter, IrNode, opset
+from .shape import converted
 
 _OPERATORS: dict[str, Operator] = {
     "Add": Add(),
@@ -90,3 +97,67 @@ def import_floor_mod(node: IrNode, importer: IrImporter) -> Value:
 @opset("SquaredDifference")
 def import_squared_difference(node: IrNode, importer: IrImporter) -> Value:
     return squared_difference(importer, *broadcast(node, importer, 0))
+
+
+_FORMS: dict[type[Binary], tuple[str, int]] = {
+    Add: ("Add", 1),
+    Sub: ("Subtract", 1),
+    Mul: ("Multiply", 1),
+    Max: ("Maximum", 1),
+    Min: ("Minimum", 1),
+    BitwiseAnd: ("BitwiseAnd", 13),
+    BitwiseOr: ("BitwiseOr", 13),
+    BitwiseXor: ("BitwiseXor", 13),
+}
+"""Type of layer and operator set."""
+
+
+def combined(
+    exporter: IrExporter,
+    type: str,
+    x: Value | Tensor,
+    y: Value | Tensor | float,
+    dtype: DType | None = None,
+    opset: int = 1,
+    **attributes: bool,
+) -> Tensor:
+    """A layer of two tensors, or of a tensor and a number, that broadcast by the rule of NumPy.
+
+    Args:
+        dtype: of the result, if not that of ``x``.
+    """
+    left = exporter.tensor(x)
+    if isinstance(y, (int, float)):
+        right = exporter.constant(np.asarray(y, left.type.dtype.numpy))
+    else:
+        right = exporter.tensor(y)
+    result = TensorType(broadcast_shape(left.type.shape, right.type.shape), dtype or left.type.dtype)
+    return exporter.layer(type, [left, right], result, opset=opset, auto_broadcast="numpy", **attributes)
+
+
+@exports(*_FORMS)
+def export_binary(op: Op[Binary], exporter: IrExporter) -> None:
+    type, opset = _FORMS[op.operator.__class__]
+    exporter.define(op, combined(exporter, type, *op.operands, opset=opset))
+
+
+@exports(Div)
+def export_divide(op: Op[Div], exporter: IrExporter) -> None:
+    exporter.define(op, combined(exporter, "Divide", *op.operands, m_pythondiv=False))
+
+
+@exports(Mod)
+def export_mod(op: Op[Mod], exporter: IrExporter) -> None:
+    exporter.define(op, combined(exporter, "Mod" if op.operator.fmod else "FloorMod", *op.operands))
+
+
+@exports(Pow)
+def export_power(op: Op[Pow], exporter: IrExporter) -> None:
+    x, y = map(exporter.tensor, op.operands)
+    exporter.define(op, combined(exporter, "Power", x, converted(exporter, y, x.type.dtype)))
+
+
+@exports(BitShift)
+def export_shift(op: Op[BitShift], exporter: IrExporter) -> None:
+    type = "BitwiseLeftShift" if op.operator.left else "BitwiseRightShift"
+    exporter.define(op, combined(exporter, type, *op.operands, opset=15))

@@ -6,15 +6,19 @@ import math
 
 import numpy as np
 
-from .....ir.core import Value
+from .....ir.core import Op, Value
 from .....ir.ops.comparison import Where
 from .....ir.ops.elementwise import Add
+from .....ir.ops.matmul import MatMul
 from .....ir.ops.movement import Trilu
 from .....ir.ops.softmax import Softmax
 from .....ir.types import DType
 from ...elementwise import scaled
 from ...matmul import einsum, product
+from ..exporter import IrExporter, exports
 from ..importer import IrImporter, IrNode, opset
+from .activation import activated
+from .elementwise import combined
 
 
 @opset("MatMul")
@@ -56,3 +60,14 @@ def _earlier(node: IrNode, importer: IrImporter, shape: tuple[int, ...]) -> Valu
     """A mask that hides the keys behind each query."""
     hidden = importer.described(node, shape, DType.F32, lambda: np.full(shape, -np.inf, np.float32), "_mask")
     return importer.emit_one(Trilu(upper=True, k=1), hidden)
+
+
+@exports(MatMul)
+def export_matmul(op: Op[MatMul], exporter: IrExporter) -> None:
+    matmul = op.operator
+    x, w, b, residual = op.operands
+    factors = {"transpose_a": matmul.transpose_a, "transpose_b": matmul.transpose_b}
+    y = exporter.layer("MatMul", [x, w], op.result.type, **factors)
+    for addend in (b, residual):
+        y = combined(exporter, "Add", y, addend) if addend is not None else y
+    exporter.define(op, activated(exporter, y, matmul.act, matmul.act_args))

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from .....ir.core import Value
+from .....ir.core import Op, Value
 from .....ir.ops.elementwise import Add, Div, Mul, Pow, Sub
-from .....ir.ops.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, Lrn, RmsNorm
+from .....ir.ops.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LpNorm, Lrn, RmsNorm
 from .....ir.ops.pooling import AveragePool
-from .....ir.ops.reduction import ReduceMean, ReduceSumSquare
+from .....ir.ops.reduction import ReduceL1, ReduceL2, ReduceMean, ReduceSumSquare
 from .....ir.ops.unary import Sqrt
 from .....ir.types import DType
 from ...elementwise import scaled
 from ...shape import reshape
+from ..exporter import IrExporter, Tensor, exports
 from ..importer import IrImporter, IrNode, opset
+from .convolution import shifted
+from .elementwise import combined
+from .reduction import reduced
+from .shape import reshaped
 
 
 @opset("BatchNormInference")
@@ -150,3 +157,87 @@ def import_grn(node: IrNode, importer: IrImporter) -> Value:
     bias = importer.constant(np.array(node.float("bias"), x.type.dtype.numpy), "bias")
     norm = importer.emit_one(Sqrt(), importer.emit_one(Add(), squares, bias))
     return importer.emit_one(Div(), x, norm)
+
+
+@exports(BatchNorm)
+def export_batch_norm(op: Op[BatchNorm], exporter: IrExporter) -> None:
+    exporter.write_as(op, "BatchNormInference", op.operands, opset=5, epsilon=op.operator.epsilon)
+
+
+@exports(GroupNorm)
+def export_group_norm(op: Op[GroupNorm], exporter: IrExporter) -> None:
+    operator = op.operator
+    attributes = {"num_groups": operator.groups, "epsilon": operator.epsilon}
+    exporter.write_as(op, "GroupNormalization", op.operands, opset=12, **attributes)
+
+
+def _standardized(exporter: IrExporter, x: Value, first: int, epsilon: float) -> Tensor:
+    """Mean and variance of the dimensions from ``first`` on made 0 and 1."""
+    axes = exporter.integers(range(first, x.type.rank), "axes")
+    settings = {"eps": epsilon, "normalize_variance": True, "eps_mode": "INSIDE_SQRT"}
+    return exporter.layer("MVN", [x, axes], x.type, opset=6, **settings)
+
+
+@exports(LayerNorm)
+def export_layer_norm(op: Op[LayerNorm], exporter: IrExporter) -> None:
+    x, scale, b = op.operands
+    y = _standardized(exporter, x, op.operator.axis, op.operator.epsilon)
+    y = combined(exporter, "Multiply", y, scale)
+    exporter.define(op, combined(exporter, "Add", y, b) if b is not None else y)
+
+
+@exports(InstanceNorm)
+def export_instance_norm(op: Op[InstanceNorm], exporter: IrExporter) -> None:
+    x, scale, b = op.operands
+    y = _standardized(exporter, x, 2, op.operator.epsilon)
+    along = (1, *scale.type.shape, *(1,) * (x.type.rank - 2))
+    y = combined(exporter, "Multiply", y, reshaped(exporter, scale, along))
+    exporter.define(op, shifted(exporter, y, b))
+
+
+@exports(RmsNorm)
+def export_rms_norm(op: Op[RmsNorm], exporter: IrExporter) -> None:
+    x, scale = op.operands
+    squares = combined(exporter, "Multiply", x, x)
+    mean = reduced(exporter, squares, ReduceMean, range(op.operator.axis, x.type.rank))
+    total = combined(exporter, "Add", mean, op.operator.epsilon)
+    y = combined(exporter, "Divide", x, exporter.layer("Sqrt", [total], total.type))
+    exporter.define(op, combined(exporter, "Multiply", y, scale))
+
+
+@exports(LpNorm)
+def export_lp_norm(op: Op[LpNorm], exporter: IrExporter) -> None:
+    x = exporter.tensor(op.operands.x)
+    norm = reduced(exporter, x, ReduceL1 if op.operator.p == 1 else ReduceL2, [op.operator.axis])
+    is_nothing = combined(exporter, "Equal", norm, 0, dtype=DType.BOOL)
+    zero = exporter.constant(np.zeros((), x.type.dtype.numpy))
+    choice = [is_nothing, zero, combined(exporter, "Divide", x, norm)]
+    exporter.define(op, exporter.layer("Select", choice, x.type, auto_broadcast="numpy"))
+
+
+@exports(Lrn)
+def export_lrn(op: Op[Lrn], exporter: IrExporter) -> None:
+    """By the layer of that name where OpenVINO means the same by it: an odd size, and a bias of 1."""
+    lrn, x = op.operator, exporter.tensor(op.operands.x)
+    if lrn.size % 2 and lrn.bias == 1:
+        settings = {"size": lrn.size, "alpha": lrn.alpha, "beta": lrn.beta, "bias": lrn.bias}
+        exporter.write_as(op, "LRN", [x, exporter.integers([1], "axes")], **settings)
+        return
+    batch, channels, *spatial = x.type.shape
+    columns = (batch, 1, channels, math.prod(spatial))
+    before = (lrn.size - 1) // 2
+    mean = exporter.layer(
+        "AvgPool",
+        [reshaped(exporter, combined(exporter, "Multiply", x, x), columns)],
+        x.type.with_shape(columns),
+        kernel=(lrn.size, 1),
+        strides=(1, 1),
+        pads_begin=(before, 0),
+        pads_end=(lrn.size - 1 - before, 0),
+        rounding_type="floor",
+        auto_pad="explicit",
+        **{"exclude-pad": False},
+    )
+    mean = combined(exporter, "Multiply", reshaped(exporter, mean, x.type.shape), lrn.alpha)
+    power = combined(exporter, "Power", combined(exporter, "Add", mean, lrn.bias), lrn.beta)
+    exporter.define(op, combined(exporter, "Divide", x, power))

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-from .....ir.core import Value
-from .....ir.ops.pooling import AveragePool, MaxPool
-from .....ir.ops.reduction import ReduceMax, ReduceMean
+from typing import Any
+
+import numpy as np
+
+from .....ir.core import Op, Value
+from .....ir.ops.pooling import (
+    AveragePool,
+    GlobalAveragePool,
+    GlobalLpPool,
+    GlobalMaxPool,
+    GlobalPool,
+    LpPool,
+    MaxPool,
+    Pool,
+    lowest,
+)
+from .....ir.ops.reduction import ReduceMax, ReduceMean, ReduceSum
+from .....ir.types import DType, TensorType
 from ...movement import join, slice_of
 from ...shape import reshape
 from ...windows import Integers, Window, rounded_up, widened
+from ..exporter import IrExporter, Tensor, exports
 from ..importer import IrImporter, IrNode, opset
 from .convolution import explicit_pads
+from .elementwise import combined
+from .reduction import reduced
 
 
 def _window(node: IrNode, x: Value) -> tuple[Window, Integers]:
@@ -78,3 +96,106 @@ def import_adaptive_pool(node: IrNode, importer: IrImporter) -> list[Value | Non
             pieces.append(importer.emit_one(reduction((axis,), keepdims=True), piece))
         y = join(importer, pieces, axis)
     return [y, None]
+
+
+def _window_attributes(pool: Pool) -> dict[str, Any]:
+    spatial = len(pool.kernel)
+    return {
+        "kernel": pool.kernel,
+        "strides": pool.strides,
+        "pads_begin": pool.pads[:spatial],
+        "pads_end": pool.pads[spatial:],
+        "rounding_type": "floor",
+        "auto_pad": "explicit",
+    }
+
+
+def _widened(exporter: IrExporter, x: Tensor, pads: Integers, value: np.ndarray | float) -> Tensor:
+    """Feature maps within pads of their own: layers refuse those in which whole windows would lie."""
+    spatial = x.type.rank - 2
+    before, after = (0, 0, *pads[:spatial]), (0, 0, *pads[spatial:])
+    shape = tuple(b + e + a for b, e, a in zip(before, x.type.shape, after, strict=True))
+    fill = exporter.constant(np.asarray(value, x.type.dtype.numpy))
+    inputs = [x, exporter.integers(before, "pads_begin"), exporter.integers(after, "pads_end"), fill]
+    return exporter.layer("Pad", inputs, x.type.with_shape(shape), pad_mode="constant")
+
+
+@exports(MaxPool)
+def export_max_pool(op: Op[MaxPool], exporter: IrExporter) -> None:
+    pool, x = op.operator, exporter.tensor(op.operands.x)
+    attributes = _window_attributes(pool)
+    if any(pad >= extent for pad, extent in zip(pool.pads, pool.kernel * 2, strict=True)):
+        x = _widened(exporter, x, pool.pads, lowest(x.type.dtype.numpy))
+        attributes |= {"pads_begin": (0,) * len(pool.kernel), "pads_end": (0,) * len(pool.kernel)}
+    if all(dilation == 1 for dilation in pool.dilations):
+        exporter.write_as(op, "MaxPool", [x], **attributes)
+        return
+    positions = TensorType(op.result.type.shape, DType.I64)
+    y, _ = exporter.layers(
+        "MaxPool",
+        [x],
+        [op.result.type, positions],
+        opset=8,
+        **attributes,
+        dilations=pool.dilations,
+        index_element_type="i64",
+        axis=0,
+    )
+    # What has an output besides cannot have the name of the op.
+    exporter.define(op, exporter.identity(y))
+
+
+@exports(AveragePool)
+def export_average_pool(op: Op[AveragePool], exporter: IrExporter) -> None:
+    """Where the layer would count otherwise, as a sum over windows divided by what counts."""
+    pool, x = op.operator, exporter.tensor(op.operands.x)
+    spatial = len(pool.kernel)
+    is_wide = any(pad >= extent for pad, extent in zip(pool.pads, pool.kernel * 2, strict=True))
+    if not is_wide and not any(pool.overhang) and all(dilation == 1 for dilation in pool.dilations):
+        excluded = {"exclude-pad": not pool.count_include_pad}
+        exporter.write_as(op, "AvgPool", [x], **_window_attributes(pool), **excluded)
+        return
+    none = (0,) * spatial
+    beyond = [pad + more for pad, more in zip(pool.pads, none + pool.overhang, strict=True)]
+    sums = _sums(exporter, op, _widened(exporter, x, tuple(beyond), 0))
+    counts = pool.counts(x.type.shape[2:]).astype(x.type.dtype.numpy)
+    exporter.define(op, combined(exporter, "Divide", sums, exporter.constant(counts)))
+
+
+def _sums(exporter: IrExporter, op: Op[AveragePool] | Op[LpPool], x: Tensor) -> Tensor:
+    """Sums over the windows of feature maps that were padded: a convolution of each channel with ones."""
+    pool, channels = op.operator, x.type.shape[1]
+    ones = exporter.constant(np.ones((channels, 1, 1, *pool.kernel), x.type.dtype.numpy))
+    none = (0,) * len(pool.kernel)
+    return exporter.layer(
+        "GroupConvolution",
+        [x, ones],
+        op.result.type,
+        strides=pool.strides,
+        dilations=pool.dilations,
+        pads_begin=none,
+        pads_end=none,
+        auto_pad="explicit",
+    )
+
+
+@exports(LpPool)
+def export_norm_pool(op: Op[LpPool], exporter: IrExporter) -> None:
+    pool, x = op.operator, exporter.tensor(op.operands.x)
+    powers = combined(exporter, "Power", exporter.layer("Abs", [x], x.type), float(pool.p))
+    sums = _sums(exporter, op, _widened(exporter, powers, pool.pads, 0))
+    exporter.define(op, combined(exporter, "Power", sums, 1 / pool.p))
+
+
+@exports(GlobalAveragePool, GlobalMaxPool)
+def export_global_pool(op: Op[GlobalPool], exporter: IrExporter) -> None:
+    reduction = ReduceMean if isinstance(op.operator, GlobalAveragePool) else ReduceMax
+    exporter.define(op, reduced(exporter, op.operands.x, reduction, range(2, op.operands.x.type.rank)))
+
+
+@exports(GlobalLpPool)
+def export_global_norm_pool(op: Op[GlobalLpPool], exporter: IrExporter) -> None:
+    x = exporter.tensor(op.operands.x)
+    powers = combined(exporter, "Power", exporter.layer("Abs", [x], x.type), float(op.operator.p))
+    sums = reduced(exporter, powers, ReduceSum, range(2, x.type.rank))
+    exporter.define(op, combined(exporter, "Power", sums, 1 / op.operator.p))

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-from .....ir.core import Value
+from collections.abc import Sequence
+
+import numpy as np
+
+from .....ir.core import Op, Value
 from .....ir.ops.indexing import GatherElements
 from .....ir.ops.reduction import (
+    ArgExtreme,
+    ArgMax,
+    ArgMin,
     CumSum,
     Reduce,
     ReduceL1,
     ReduceL2,
+    ReduceLogSum,
+    ReduceLogSumExp,
     ReduceMax,
     ReduceMean,
     ReduceMin,
     ReduceProd,
     ReduceSum,
+    ReduceSumSquare,
     TopK,
 )
+from .....ir.types import DType, TensorType
 from ...shape import cast
+from ..exporter import IrExporter, Tensor, exports
 from ..importer import IrImporter, IrNode, opset
-from .shape import type_of
+from .elementwise import combined
+from .shape import converted, reshaped, type_of
 
 _REDUCTIONS: dict[str, type[Reduce]] = {
     "ReduceL1": ReduceL1,
@@ -67,3 +80,132 @@ def import_cum_sum(node: IrNode, importer: IrImporter) -> Value:
     x = node.input(0)
     axis = node.from_front(node.scalar(1, "the axis"), x.type.rank)
     return importer.emit_one(CumSum(axis, node.bool("exclusive", False), node.bool("reverse", False)), x)
+
+
+_TYPES: dict[type[Reduce], tuple[str, int]] = {
+    ReduceL1: ("ReduceL1", 4),
+    ReduceL2: ("ReduceL2", 4),
+    ReduceMax: ("ReduceMax", 1),
+    ReduceMean: ("ReduceMean", 1),
+    ReduceMin: ("ReduceMin", 1),
+    ReduceProd: ("ReduceProd", 1),
+    ReduceSum: ("ReduceSum", 1),
+}
+"""Type of layer and operator set."""
+
+_OF_TRUTH: dict[type[Reduce], str] = {ReduceMax: "ReduceLogicalOr", ReduceMin: "ReduceLogicalAnd"}
+
+
+def reduced(
+    exporter: IrExporter, x: Value | Tensor, operator: type[Reduce], axes: Sequence[int], *, keepdims: bool = True
+) -> Tensor:
+    """A reduction that is one layer."""
+    tensor = exporter.tensor(x)
+    if not axes:
+        # OpenVINO does not take it for what it is, a reduction of each element.
+        keeps_sign = operator not in (ReduceL1, ReduceL2)
+        return exporter.identity(tensor) if keeps_sign else exporter.layer("Abs", [tensor], tensor.type)
+    type, opset = _TYPES[operator]
+    if tensor.type.dtype is DType.BOOL:
+        type, opset = _OF_TRUTH[operator], 1
+    result = operator(tuple(axes), keepdims).infer(tensor.type)
+    inputs = [tensor, exporter.integers(list(axes), "axes")]
+    return exporter.layer(type, inputs, result, opset=opset, keep_dims=keepdims)
+
+
+@exports(*_TYPES)
+def export_reduction(op: Op[Reduce], exporter: IrExporter) -> None:
+    operator = op.operator
+    exporter.define(op, reduced(exporter, op.operands.x, operator.__class__, operator.axes, keepdims=operator.keepdims))
+
+
+@exports(ReduceSumSquare)
+def export_sum_of_squares(op: Op[ReduceSumSquare], exporter: IrExporter) -> None:
+    squares = combined(exporter, "Multiply", op.operands.x, op.operands.x)
+    exporter.define(op, reduced(exporter, squares, ReduceSum, op.operator.axes, keepdims=op.operator.keepdims))
+
+
+@exports(ReduceLogSum)
+def export_logarithm_of_sum(op: Op[ReduceLogSum], exporter: IrExporter) -> None:
+    total = _real(
+        exporter, reduced(exporter, op.operands.x, ReduceSum, op.operator.axes, keepdims=op.operator.keepdims)
+    )
+    exporter.define(op, converted(exporter, exporter.layer("Log", [total], total.type), op.result.type.dtype))
+
+
+@exports(ReduceLogSumExp)
+def export_logarithm_of_exponentials(op: Op[ReduceLogSumExp], exporter: IrExporter) -> None:
+    """Of the distances to the largest element, so that nothing overflows."""
+    x, axes = _real(exporter, op.operands.x), op.operator.axes
+    largest = reduced(exporter, x, ReduceMax, axes)
+    distances = combined(exporter, "Subtract", x, largest)
+    total = reduced(exporter, exporter.layer("Exp", [distances], x.type), ReduceSum, axes)
+    result = combined(exporter, "Add", exporter.layer("Log", [total], total.type), largest)
+    result = converted(exporter, result, op.result.type.dtype)
+    exporter.define(op, reshaped(exporter, result, op.result.type.shape))
+
+
+def _real(exporter: IrExporter, x: Value | Tensor) -> Tensor:
+    """Integers as floats: OpenVINO rounds logarithms of integers, which are to lose their fraction."""
+    tensor = exporter.tensor(x)
+    return tensor if tensor.type.dtype.is_float else converted(exporter, tensor, DType.F32)
+
+
+def first_extreme(exporter: IrExporter, x: Tensor, axis: int, *, is_largest: bool) -> Tensor:
+    """Where the first of the extremes along ``axis`` is; i64, with an extent of 1 there."""
+    shape = (*x.type.shape[:axis], 1, *x.type.shape[axis + 1 :])
+    return exporter.layers(
+        "TopK",
+        [x, exporter.integers(1, "k")],
+        [x.type.with_shape(shape), TensorType(shape, DType.I64)],
+        opset=11,
+        axis=axis,
+        mode="max" if is_largest else "min",
+        sort="value",
+        index_element_type="i64",
+        stable=True,
+    )[1]
+
+
+@exports(ArgMax, ArgMin)
+def export_position(op: Op[ArgExtreme], exporter: IrExporter) -> None:
+    x, operator = exporter.tensor(op.operands.x), op.operator
+    is_largest = isinstance(operator, ArgMax)
+    if operator.select_last_index:
+        # The largest of the indices at which the element is the extreme.
+        extreme = reduced(exporter, x, ReduceMax if is_largest else ReduceMin, [operator.axis])
+        place = combined(exporter, "Equal", x, extreme, dtype=DType.BOOL)
+        extent = x.type.shape[operator.axis]
+        line = [extent if d == operator.axis else 1 for d in range(x.type.rank)]
+        indices = exporter.constant(np.arange(extent, dtype=np.int64).reshape(line))
+        choice, type = [place, indices, exporter.integers(-1)], TensorType(x.type.shape, DType.I64)
+        candidates = exporter.layer("Select", choice, type, auto_broadcast="numpy")
+        found = reduced(exporter, candidates, ReduceMax, [operator.axis])
+    else:
+        found = first_extreme(exporter, x, operator.axis, is_largest=is_largest)
+        # What has an output besides cannot have the name of the op.
+        found = exporter.identity(found) if operator.keepdims else found
+    exporter.define(op, reshaped(exporter, found, op.result.type.shape))
+
+
+@exports(TopK)
+def export_top_k(op: Op[TopK], exporter: IrExporter) -> None:
+    operator = op.operator
+    exporter.write_as(
+        op,
+        "TopK",
+        [op.operands.x, exporter.integers(operator.k, "k")],
+        opset=11,
+        axis=operator.axis,
+        mode="max" if operator.largest else "min",
+        sort="value",
+        index_element_type="i64",
+        stable=True,
+    )
+
+
+@exports(CumSum)
+def export_cum_sum(op: Op[CumSum], exporter: IrExporter) -> None:
+    operator = op.operator
+    inputs = [op.operands.x, exporter.integers(operator.axis, "axis")]
+    exporter.write_as(op, "CumSum", inputs, opset=3, exclusive=operator.exclusive, reverse=operator.reverse)

@@ -10,7 +10,7 @@ from .....ir.ops.shape import Cast, Expand, Reshape
 from .....ir.types import DType
 from ...shape import cast, expand, filled_in, progression, reshape, squeeze, unsqueeze
 from ..document import ELEMENT_TYPES
-from ..exporter import IrExporter, exports
+from ..exporter import IrExporter, Tensor, exports
 from ..exporter import element_type as name_of
 from ..importer import IrImporter, IrNode, element_type, opset
 
@@ -90,6 +90,25 @@ def import_convert(node: IrNode, importer: IrImporter) -> Value:
 @opset("ConvertLike")
 def import_convert_like(node: IrNode, importer: IrImporter) -> Value:
     return cast(importer, node.input(0), node.input(1).type.dtype)
+
+
+def converted(exporter: IrExporter, x: Value | Tensor, to: DType) -> Tensor:
+    """A tensor in another element type; itself where it has that."""
+    tensor = exporter.tensor(x)
+    if tensor.type.dtype is to:
+        return tensor
+    return exporter.layer("Convert", [tensor], tensor.type.with_dtype(to), destination_type=name_of(to))
+
+
+def reshaped(exporter: IrExporter, x: Value | Tensor, shape: tuple[int, ...]) -> Tensor:
+    """A tensor under another shape; itself where it has that. Constants stay constants."""
+    if isinstance(x, Constant):
+        return exporter.constant(x.array.reshape(shape), x.name)
+    tensor = exporter.tensor(x)
+    if tensor.type.shape == shape:
+        return tensor
+    wanted = exporter.integers(shape, "shape")
+    return exporter.layer("Reshape", [tensor, wanted], tensor.type.with_shape(shape), special_zero=False)
 
 
 @exports(Cast)

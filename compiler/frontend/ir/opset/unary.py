@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from .....ir.core import Value
+from .....ir.core import Op, Value
 from .....ir.ops import unary
 from .....ir.ops.comparison import Or
 from .....ir.ops.elementwise import Add, Mul
+from ..exporter import IrExporter, exports
 from ..importer import IrImporter, IrNode, opset
+from .elementwise import combined
 
 _FUNCTIONS: dict[str, type[unary.Unary]] = {
     "Abs": unary.Abs,
@@ -68,3 +70,35 @@ def import_is_finite(node: IrNode, importer: IrImporter) -> Value:
     x = node.input(0)
     odd = importer.emit_one(Or(), importer.emit_one(unary.IsInf(), x), importer.emit_one(unary.IsNan(), x))
     return importer.emit_one(unary.Not(), odd)
+
+
+_FORMS: dict[type[unary.Unary], tuple[str, int, dict[str, object]]] = {
+    **{cls: (type, 1, {}) for type, cls in _FUNCTIONS.items()},
+    unary.Acosh: ("Acosh", 4, {}),
+    unary.Asinh: ("Asinh", 4, {}),
+    unary.Atanh: ("Atanh", 4, {}),
+    unary.BitwiseNot: ("BitwiseNot", 13, {}),
+    unary.Ceil: ("Ceiling", 1, {}),
+    unary.Floor: ("Floor", 1, {}),
+    unary.IsNan: ("IsNaN", 10, {}),
+    unary.Round: ("Round", 5, {"mode": "half_to_even"}),
+}
+"""Type of layer, operator set and attributes."""
+
+
+@exports(*_FORMS)
+def export_function(op: Op[unary.Unary], exporter: IrExporter) -> None:
+    type, opset, attributes = _FORMS[op.operator.__class__]
+    exporter.write_as(op, type, op.operands, opset=opset, **attributes)
+
+
+@exports(unary.Reciprocal)
+def export_reciprocal(op: Op[unary.Reciprocal], exporter: IrExporter) -> None:
+    one = exporter.constant(np.ones((), op.result.type.dtype.numpy))
+    exporter.define(op, combined(exporter, "Divide", one, op.operands.x, m_pythondiv=False))
+
+
+@exports(unary.IsInf)
+def export_is_infinite(op: Op[unary.IsInf], exporter: IrExporter) -> None:
+    detect = {"detect_negative": op.operator.negative, "detect_positive": op.operator.positive}
+    exporter.write_as(op, "IsInf", op.operands, opset=10, **detect)
