@@ -247,6 +247,11 @@ class RequestQueue:
                 waiter = self._changed.enter()
             self._changed.wait(waiter)
 
+    @property
+    def closed(self) -> bool:
+        """Whether it accepts nothing more."""
+        return self._closed
+
     def end(self) -> None:
         """Have the workers end when nothing waits, and accept nothing more."""
         with self._lock:

@@ -64,6 +64,7 @@ INTERFACES = {
     "MDLA": ("accelerator", "ThirdGeneration"),
     "pynq": ("pynq", "Card"),
     "simulator": ("simulator", "Simulator"),
+    "inference_engine": ("inference_engine", "InferenceEngine"),
 }
 
 

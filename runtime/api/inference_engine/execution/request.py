@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from numbers import Integral, Real
+from typing import Any
 from weakref import WeakSet
 
 import numpy as np
@@ -16,7 +17,7 @@ from ..status import StatusCode
 from .loaded import Job, LoadedNetwork
 from .performance import Counters
 
-Callback = Callable[[int, object], object]
+Callback = Callable[[int, Any], object]
 """A completion callback: called with a status code and with what was given along with it."""
 
 
@@ -265,7 +266,12 @@ class InferRequest:
         self._network.changed.wake()
         if self._callback is not None and job.status != CANCELLED:
             function, data = self._callback
-            function(int(StatusCode.OK if job.status == DONE else StatusCode.GENERAL_ERROR), data)
+            try:
+                function(int(StatusCode.OK if job.status == DONE else StatusCode.GENERAL_ERROR), data)
+            except InferenceEngineError:
+                # A program that ends while its callbacks start one inference after the other does nothing wrong.
+                if not self._network.queue.closed:
+                    raise
 
 
 def milliseconds(timeout: object) -> float | None:
