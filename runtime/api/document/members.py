@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from types import ModuleType
@@ -40,12 +42,10 @@ def _class(name: str, cls: type, others: Mapping[str, type], functions: Mapping[
         yield f"### `{name}`\n\nAnother name of `{cls.__name__}`."
         return
     fields = getattr(cls, "model_fields", None)
-    given = "" if fields is not None or "__init__" not in _own(cls, others) else signature(cls)
+    table = _fields(cls, fields) if fields is not None else _members(cls)
+    given = "" if table or "__init__" not in _own(cls, others) else signature(cls)
     parts = [f"### class `{name}{given.partition(' -> ')[0]}`"]
-    if fields is None:
-        parts.append(markdown(cls.__doc__))
-    else:
-        parts += [markdown(cls.__doc__, without="Attributes"), _fields(cls, fields)]
+    parts += [markdown(cls.__doc__, without="Attributes"), table] if table else [markdown(cls.__doc__)]
     bases = [f"`{base}`" for base, each in others.items() if each is not cls and issubclass(cls, each)]
     if bases:
         parts.append(f"With all of {', '.join(bases)}.")
@@ -76,6 +76,39 @@ def _own(cls: type, others: Mapping[str, type]) -> dict[str, object]:
         if base.__module__.partition(".")[0] == "tilewright" and base not in elsewhere:
             found = {**found, **{name: value for name, value in vars(base).items() if name not in found}}
     return found
+
+
+def _members(cls: type) -> str:
+    """The attributes that a class declares as members, in the order in which its constructor takes them."""
+    declared = dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
+    types = {each.name: _MEMBER.fullmatch(str(each.type)) for each in declared}
+    if not types or None in types.values():
+        return ""
+    texts: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        texts.update(attributes(base.__doc__))
+    columns = [Column("name", "attribute"), Column("type", "type"), Column("default", "default")]
+    table = Table([*columns, Column("text", "meaning")])
+    for each in declared:
+        match = types[each.name]
+        table.add(
+            name=f"`{each.name}`",
+            type=f"`{match[1] if match else ''}`",
+            default=_shown_default(each.default),
+            text=texts.get(each.name, ""),
+        )
+    return table.markdown().rstrip()
+
+
+def _shown_default(default: object) -> str:
+    if default is dataclasses.MISSING:
+        return "required"
+    if isinstance(default, (int, float, str, bytes)):
+        return f"`{default!r}`"
+    return "a new one"
+
+
+_MEMBER = re.compile(r"Member\[(.*)\]")
 
 
 class _Field(Protocol):

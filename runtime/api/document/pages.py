@@ -25,12 +25,14 @@ class Page:
         modules: those below `API` that programs see, the first with the text that begins the page.
         tables: further sections, from what is declared elsewhere.
         texts: modules below `API` that programs do not see, whose texts are sections.
+        face: a module that has everything of the others under one name, and whose text begins the page.
     """
 
     title: str
     modules: tuple[str, ...]
     tables: tuple[Callable[[], str], ...] = ()
     texts: tuple[str, ...] = ()
+    face: str = ""
 
 
 _APIS = {
@@ -38,14 +40,11 @@ _APIS = {
     "classify": Page("Classification application", ("classify", "pynq", "pynq.pmbus"), (options,), ("network",)),
     "kp": Page(
         "kp API",
-        (
-            "kp",
-            *(
-                f"kp.{name}"
-                for name in ("core", "inference", "value_base", "constants", "enums", "exceptions", "values")
-            ),
+        tuple(
+            f"kp.{name}" for name in ("core", "inference", "values", "enums", "exceptions", "constants", "value_base")
         ),
-        texts=tuple(f"kp.{name}" for name in ("devices.description", "preprocessing", "results.layout")),
+        texts=tuple(f"kp.{name}" for name in ("container", "devices.description", "preprocessing", "results.layout")),
+        face="kp",
     ),
     "simulator": Page(
         "Simulator API",
@@ -69,11 +68,12 @@ def page_text(page: str) -> str:
     api = _APIS[page]
     parts = [f"# {api.title}", _MADE.format(page=page).rstrip()]
     documented: set[int] = set()
+    if api.face:
+        parts += [_heading(api.face), markdown(import_module(f"{API}.{api.face}").__doc__)]
     for index, name in enumerate(api.modules):
         module = import_module(f"{API}.{name}")
-        names = [f"`{bound}`" for bound, target in BOUND.items() if target == name]
-        if index or names:
-            parts.append(f"## {', '.join(names) or name}")
+        if index or name in BOUND.values():
+            parts.append(_heading(name))
         parts.append(markdown(module.__doc__))
         parts += sections(module, documented)
     parts += [table() for table in api.tables]
@@ -81,9 +81,14 @@ def page_text(page: str) -> str:
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
+def _heading(module: str) -> str:
+    names = [f"`{bound}`" for bound, target in BOUND.items() if target == module]
+    return f"## {', '.join(names) or module}"
+
+
 def _overview() -> str:
     table = Table([Column("name", "program imports"), Column("page", "page")])
-    pages = {module: name for name, page in _APIS.items() for module in page.modules}
+    pages = {module: name for name, page in _APIS.items() for module in (page.face, *page.modules)}
     for name, module in BOUND.items():
         page = pages.get(module)
         missing = find_spec(f"{API}.{module.partition('.')[0]}") is None

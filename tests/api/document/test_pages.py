@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +13,7 @@ import pytest
 
 from tilewright.runtime.api.document.members import sections
 from tilewright.runtime.api.document.pages import PAGES, page_text
+from tilewright.runtime.api.kp.members import Member, Value, integer, items, text
 
 FOLDER = Path(__file__).parents[3] / "docs" / "api"
 
@@ -196,6 +198,28 @@ def test_a_function_that_is_a_method_too_is_told_once() -> None:
     calls = type("Calls", (), {"__doc__": "The calls.", "function": staticmethod(function)})
     shown = "### class `Calls`\n\nThe calls.\n\n#### `Calls.function`\n\nThe function `function`."
     assert made_of(Calls=calls, function=function) == f"{shown}\n\n### `function() -> None`\n\nDoes it."
+
+
+def test_values_are_shown_with_their_members() -> None:
+    @dataclass(repr=False, eq=False)
+    class Box(Value):
+        """A box.
+
+        Attributes:
+            x: where it is.
+            parts: what is in it.
+        """
+
+        x: Member[int] = integer(low=-1)  # noqa: RUF009
+        name: Member[str] = text("a")  # noqa: RUF009
+        parts: Member[list[Value]] = items(Value)  # noqa: RUF009
+
+    assert made_of(Box=Box).startswith(
+        "### class `Box`\n\nA box.\n\n| attribute | type | default | meaning |\n|:--|:--|:--|:--|\n"
+        "| `x` | `int` | required | where it is. |\n"
+        "| `name` | `str` | `'a'` |  |\n"
+        "| `parts` | `list[Value]` | a new one | what is in it. |\n\n"
+    )
 
 
 def test_parameter_classes_are_shown_with_their_fields() -> None:
