@@ -147,4 +147,6 @@ def _observed(module: Module, values: Mapping[str, Value], options: CompileOptio
         method=options.calibration_method,
         percentile=options.percentile,
         report=options.report,
+        # What an input may be, and not what may be cut off of it.
+        whole=(_INPUT,),
     )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 
@@ -27,6 +26,7 @@ def collect_ranges(
     method: str = "mse",
     percentile: float = 99.99,
     report: ProgressReport = silent,
+    whole: Collection[str] = (),
 ) -> dict[str, Range]:
     """Range of each value that ``run`` returns, over all samples.
 
@@ -34,12 +34,13 @@ def collect_ranges(
         run: called once for each sample; always returns the same names.
         method: ``mse``, ``minmax`` or ``percentile``, see :mod:`.ranges`.
         percentile: for the method of that name.
+        whole: names of values whose range is from the smallest to the largest number, whatever the method is.
 
     Raises:
         CalibrationError: a bad sample, or one that makes a value infinite or not a number.
         UsageError: there is no such method.
     """
-    statistics = defaultdict[str, MinMax](lambda: make_statistics(method, percentile))
+    statistics: dict[str, MinMax] = {}
     total = len(samples)
     report(STAGE, 0, total)
     for index, inputs in enumerate(samples):
@@ -51,6 +52,8 @@ def collect_ranges(
                     found=f"NaN or infinity in {name!r}",
                     hint="Check the preprocessing (mean, scale), or leave the sample out.",
                 )
+            if name not in statistics:
+                statistics[name] = MinMax() if name in whole else make_statistics(method, percentile)
             statistics[name].observe(array)
         report(STAGE, index + 1, total)
     return {name: each.range() for name, each in statistics.items()}

@@ -105,6 +105,14 @@ def test_a_network_in_floating_point(tmp_path: Path) -> None:
     assert (tmp_path / "two.nef").read_bytes() == content
 
 
+def test_the_radix_covers_every_number_of_the_samples() -> None:
+    """The method that cuts off what is rare does not decide on it: devices send all that a byte can hold."""
+    rare = np.random.default_rng(0).normal(0, 0.02, (4, 3, 8, 12)).astype(np.float32)
+    rare[0, 0, 0, :2] = -0.5, 127 / 256
+    source = model_of([CONV], {"map": [1, 6, 8, 12]}, {"w": weights()})
+    assert compile_container(source, 9, calibration=rare).models[0].inputs[0].radix == 8
+
+
 def test_several_outputs_of_several_ranks() -> None:
     nodes = [
         CONV,
