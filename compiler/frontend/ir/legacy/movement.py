@@ -77,10 +77,12 @@ def _lengths(node: IrNode, x: Value, axes: list[int], begins: tuple[int, ...]) -
         return tuple(x.type.shape[a] - b - e for a, b, e in zip(axes, begins, ends, strict=True))
     stated = node.layer.inputs[0].shape
     lengths = node.ints("dim")
+    if len(stated) != x.type.rank or not len(lengths) == len(begins) == len(axes):
+        return lengths
     # What is whole in the file is whole for other shapes of the input, too.
     return tuple(
-        x.type.shape[a] if not b and len(stated) == x.type.rank and length == stated[a] else length
-        for a, b, length in zip(axes, begins, lengths, strict=True)
+        x.type.shape[axis] if not begin and length == stated[axis] else length
+        for axis, begin, length in zip(axes, begins, lengths, strict=True)
     )
 
 
