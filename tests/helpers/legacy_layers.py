@@ -39,10 +39,19 @@ class LegacyNetwork(LegacyIr):
         group: int = 1,
         dilation: int = 1,
         bias: bool = True,
+        gain: float = 1.0,
     ) -> Tensor:
+        """A convolution with random weights.
+
+        Args:
+            pads: at the beginning and at the end of both dimensions.
+            gain: about how much larger results are than inputs.
+        """
         begin, end = (pads, pads) if isinstance(pads, int) else pads
         n, channels, *extents = x.shape
-        w = self.weights(outputs, channels // group, kernel, kernel, scale=(channels // group * kernel**2) ** -0.5)
+        w = self.weights(
+            outputs, channels // group, kernel, kernel, scale=gain * (channels // group * kernel**2) ** -0.5
+        )
         blobs = {"weights": w} | ({"biases": self.weights(outputs, scale=0.1)} if bias else {})
         reach = dilation * (kernel - 1) + 1
         shape = (n, outputs, *((extent + begin + end - reach) // stride + 1 for extent in extents))
