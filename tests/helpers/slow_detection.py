@@ -40,7 +40,8 @@ def caffe_sizes(
     for index, least in enumerate(min_sizes):
         found.append((least, least))
         if max_sizes:
-            found.append((math.sqrt(least * max_sizes[index]),) * 2)
+            side = math.sqrt(least * max_sizes[index])
+            found.append((side, side))
         found += [(least * math.sqrt(ratio), least / math.sqrt(ratio)) for ratio in every]
     return found
 

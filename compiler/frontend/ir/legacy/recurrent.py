@@ -1,8 +1,8 @@
 """Cells and sequences of LSTM, GRU and RNN in IR of versions 2 to 7.
 
 The blob ``weights`` is [gates * hidden, features + hidden]: what the input and what the state are multiplied by, side
-by side. Gates of LSTM are in the order f, i, c, o, those of GRU in the order z, r, h. ``biases`` is [gates * hidden];
-of a GRU with ``linear_before_reset`` it has [hidden] more, for the product of the state with the last gate.
+by side. The order of gates is that of later versions. ``biases`` is [gates * hidden]; of a GRU with
+``linear_before_reset`` it has [hidden] more, for the product of the state with the last gate.
 """
 
 from __future__ import annotations
@@ -11,12 +11,10 @@ import numpy as np
 
 from .....ir.core import Value
 from ...movement import join, split, transpose
-from ...recurrent import ACTIVATIONS, DEFAULT_ACTIVATIONS, GATES, Cell, reordered
+from ...recurrent import GATES, Cell
 from ...shape import reshape
 from ..importer import IrImporter, IrNode, legacy
-
-_LSTM_ORDER = (1, 3, 0, 2)
-"""Where the gates i, o, f and c stand in the file."""
+from ..opset.recurrent import cell_of
 
 
 @legacy("LSTMCell", "GRUCell", "RNNCell")
@@ -62,27 +60,13 @@ def _cell(node: IrNode, importer: IrImporter, features: int) -> Cell:
     gates, hidden = GATES[kind], node.int("hidden_size")
     if hidden < 1:
         raise node.model_error("attribute 'hidden_size' is out of range", expected="at least 1", found=hidden)
-    is_late = kind == "GRU" and node.bool("linear_before_reset", False)
+    count = (gates + (kind == "GRU" and node.bool("linear_before_reset", False))) * hidden
     both = importer.array(node, "weights", (gates * hidden, features + hidden))
-    bias = importer.array(node, "biases", ((gates + is_late) * hidden,)) if "biases" in node.layer.blobs else None
-    late = None
-    if is_late:
-        if bias is None:
-            raise node.model_error("the layer has no 'biases'", expected="biases, for linear_before_reset")
-        bias, late = split(importer, bias, 0, (gates * hidden, hidden))
-    factor, recurrence = split(importer, both, 1, (features, hidden))
-    if kind == "LSTM":
-        factor, recurrence = (reordered(importer, each, hidden, _LSTM_ORDER) for each in (factor, recurrence))
-        bias = reordered(importer, bias, hidden, _LSTM_ORDER) if bias is not None else None
-    names = [name.lower() for name in node.text("activations", "").replace(",", " ").split()]
-    names = names or list(DEFAULT_ACTIVATIONS[kind])
-    if len(names) != len(DEFAULT_ACTIVATIONS[kind]) or not ACTIVATIONS.keys() >= set(names):
-        raise node.unsupported("these activations are not supported", expected=", ".join(ACTIVATIONS), found=names[:4])
-    activations = [ACTIVATIONS[name] for name in names]
-    clip = node.float("clip", 0.0)
-    if not 0 <= clip < np.inf:
-        raise node.model_error("attribute 'clip' is out of range", expected="0, or a positive number", found=clip)
-    return Cell(importer, kind, activations, factor, recurrence, bias, late, clip=clip)
+    if "biases" in node.layer.blobs:
+        bias = importer.array(node, "biases", (count,))
+    else:
+        bias = importer.described(node, (count,), both.type.dtype, lambda: np.zeros(count, np.float32), "_biases")
+    return cell_of(node, importer, kind, [*split(importer, both, 1, (features, hidden)), bias])
 
 
 def _states(node: IrNode, importer: IrImporter, cell: Cell, batch: int) -> tuple[Value, ...]:
