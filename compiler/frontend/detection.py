@@ -70,15 +70,19 @@ def prior_box(node: DetectionNode, grid: Extents, image: Extents, *, offset: flo
 
 
 def prior_box_clustered(
-    node: DetectionNode, grid: Extents, image: Extents, *, offset: float | None
+    node: DetectionNode, grid: Extents, image: Extents, *, offset: float | None, clip: bool = False
 ) -> PriorBoxClustered:
-    """The operator of a node ``PriorBoxClustered``; see :func:`prior_box`."""
+    """The operator of a node ``PriorBoxClustered``; see :func:`prior_box`.
+
+    Args:
+        clip: the default of the format.
+    """
     step = node.float("step", 0.0)
     return PriorBoxClustered(
         grid,
         image,
         node.floats("variance", ()),
-        node.bool("clip", False),
+        node.bool("clip", clip),
         node.floats("width"),
         node.floats("height"),
         node.float("step_w", 0.0) or step,
@@ -88,13 +92,21 @@ def prior_box_clustered(
 
 
 def detection_output(
-    node: DetectionNode, importer: ModuleBuilder, operands: Sequence[Value], *, keep_top_k: int, is_cut: bool = False
+    node: DetectionNode,
+    importer: ModuleBuilder,
+    operands: Sequence[Value],
+    *,
+    keep_top_k: int,
+    normalized: bool = True,
+    threshold: float = 0.0,
+    is_cut: bool = False,
 ) -> Value:
     """What a node ``DetectionOutput`` finds, [1, 1, rows, 7].
 
     Args:
         operands: the three or five inputs; whatever their ranks, they count as those that the operator takes.
         keep_top_k: of the node.
+        normalized, threshold: defaults of the format, the latter of the confidence.
         is_cut: boxes are cut at the borders of the image before they compete, whatever the attribute says.
 
     Raises:
@@ -113,14 +125,14 @@ def detection_output(
     is_single = node.bool("decrease_label_id", False)
     operator = DetectionOutput(
         node.float("nms_threshold"),
-        node.float("confidence_threshold", -math.inf),
+        node.float("confidence_threshold", threshold),
         node.int("background_label_id", 0),
         node.int("top_k", -1),
         keep_top_k,
         code,
         node.bool("share_location", True),
         node.bool("variance_encoded_in_target", False),
-        node.bool("normalized", True),
+        node.bool("normalized", normalized),
         node.int("input_height", 1),
         node.int("input_width", 1),
         is_cut or node.bool("clip_before_nms", False),
@@ -141,7 +153,8 @@ def _flat(importer: ModuleBuilder, x: Value, images: int) -> Value:
 
 def roi_pool(node: DetectionNode, importer: ModuleBuilder, operands: Sequence[Value]) -> Value:
     """What a node ``ROIPooling`` makes of feature map and regions."""
-    size = node.int("pooled_h"), node.int("pooled_w")
+    height, width = node.floats("output_size", ()) or (node.int("pooled_h"), node.int("pooled_w"))
+    size = int(height), int(width)
     mode = node.word("method", "max")
     if mode not in ("max", "bilinear"):
         raise node.unsupported("unknown method", expected="max or bilinear", found=mode)

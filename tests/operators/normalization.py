@@ -85,6 +85,11 @@ def lp_norm(cls: type[LpNorm], rng: np.random.Generator) -> Iterator[Sample]:
 
 @samples_of(NormalizeL2)
 def normalize_l2(cls: type[NormalizeL2], rng: np.random.Generator) -> Iterator[Sample]:
-    for axes, epsilon, mode in (((1,), 1e-10, "add"), ((1, 2, 3), 1e-3, "max"), ((3,), 1.0, "add"), ((), 0.5, "max")):
+    for axes, epsilon, mode in (
+        ((1,), 1e-10, "add"),
+        ((1, 2, 3), 1e-3, "max"),
+        ((3,), 1.0, "add"),
+        ((2, 3), 0.5, "max"),
+    ):
         yield Sample(cls(axes, epsilon, mode), (random_array(rng, DType.F32, (2, 5, 3, 4)),))
     yield Sample(cls((0, 2), 50.0, "max"), (random_array(rng, DType.F32, (4, 1, 3)),))

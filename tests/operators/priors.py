@@ -26,7 +26,9 @@ def prior_box(cls: type[PriorBox], rng: np.random.Generator) -> Iterator[Sample]
     yield Sample(cls(GRID, IMAGE, VARIANCES, False, (16.0,), (), (2.0,), False, 16.0, 0.25), ())
     yield Sample(cls(GRID, IMAGE, (), False, (0.2, 0.3), (), (2.0,), True, -1.0, 0.5, False), ())
     yield Sample(cls(GRID, IMAGE, (), False, (), (), (2.0,), fixed_size=(33.0, 16.5), density=(2, 1)), ())
-    yield Sample(cls(GRID, IMAGE, (), True, (), fixed_size=(32.0,), density=(3,), fixed_ratio=(1.0, 2.0)), ())
+    yield Sample(
+        cls(GRID, IMAGE, (), True, (), (), (2.0,), fixed_size=(32.0,), density=(3,), fixed_ratio=(1.0, 2.0)), ()
+    )
 
 
 @samples_of(PriorBoxClustered)

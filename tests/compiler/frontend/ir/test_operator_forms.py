@@ -13,6 +13,7 @@ from tilewright.compiler.frontend.ir.exporter import export_document
 from tilewright.compiler.frontend.ir.families import EXPORTS
 from tilewright.compiler.frontend.ir.writer import write_document
 from tilewright.ir import interp
+from tilewright.ir.ops.roi_align import RoiAlign
 from tilewright.ir.ops.shape import Cast
 from tilewright.ir.types import DType
 from tilewright.ir.verify import verify
@@ -22,6 +23,8 @@ def has_form(case: Case) -> bool:
     """Whether IR has a form: tensors are not quantised, and half precision is for what files hold, not for sums."""
     (op,) = case.module.main.ops
     types = [value.type for value in (*op.inputs, *op.results)]
+    if isinstance(op.operator, RoiAlign) and op.operator.mode == "max":
+        return False
     return type(op.operator) in EXPORTS and all(t.quant is None and t.dtype is not DType.F16 for t in types)
 
 
