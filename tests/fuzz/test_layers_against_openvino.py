@@ -10,10 +10,13 @@ import pytest
 
 openvino_oracle = pytest.importorskip("openvino_oracle", reason="openvino is not installed")
 
+import openvino_detection  # noqa: E402
 from openvino_layers import MAKERS  # noqa: E402
 
 from tilewright.compiler.frontend.formats import import_model  # noqa: E402
 from tilewright.ir.interp import run  # noqa: E402
+
+assert openvino_detection, "importing it adds makers"
 
 
 def check(name: str, seed: int, folder: Path) -> None:

@@ -23,7 +23,7 @@ def some(layers: Layers, count: int, low: float, high: float) -> list[float]:
 
 
 def extents(layers: Layers) -> list[np.ndarray]:
-    grid = np.array(layers.integers(1, 7, 2), layers.pick(np.int32, np.int64))
+    grid = np.array(layers.integers(1, 7, 2), np.int64)
     return [grid, grid * layers.integers(8, 20, 2)]
 
 
@@ -117,7 +117,9 @@ def region_yolo(layers: Layers) -> Sequence[Any]:
 @maker
 def reorg_yolo(layers: Layers) -> Sequence[Any]:
     stride, (channels, height, width) = layers.pick(1, 2, 3), layers.integers(1, 3, 3)
-    return [layers.opset(2).reorg_yolo(layers.input([2, stride**2 * channels, stride * height, stride * width]), [stride])]
+    return [
+        layers.opset(2).reorg_yolo(layers.input([2, stride**2 * channels, stride * height, stride * width]), [stride])
+    ]
 
 
 @maker

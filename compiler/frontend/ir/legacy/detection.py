@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from .....ir.core import Value
 from .....ir.ops.elementwise import Mul
 from .....ir.ops.normalization import NormalizeL2
@@ -68,8 +70,8 @@ def import_region_yolo(node: IrNode, importer: IrImporter) -> Value:
     if node.has("axis"):
         return region_yolo(node, importer, node.int("axis"), node.int("end_axis", -1))
     y = region_yolo(node, importer, 1, 1)
-    shape = node.output_shape()
-    return reshape(importer, y, shape) if y.type.with_shape(shape).elements == y.type.elements else y
+    shape = (y.type.shape[0], *node.output_shape()[1:])
+    return reshape(importer, y, shape) if math.prod(shape) == y.type.elements else y
 
 
 @legacy("PSROIPooling")

@@ -20,17 +20,14 @@ def _image(node: IrNode) -> Value:
     return x
 
 
-def _sides(node: IrNode, height: int, width: int, factor: float) -> tuple[int, int]:
-    """Extents of the result: those of the layer, else those of the image by a factor, else those of the file."""
-    given = node.int("height", 0), node.int("width", 0)
-    if all(given):
-        return given
-    if factor > 0:
-        return math.floor(height * factor), math.floor(width * factor)
-    shape = node.output_shape()
-    if len(shape) != 4 or min(shape) < 1:
-        raise node.model_error("neither attributes nor output say how large the image becomes", found=list(shape))
-    return shape[2], shape[3]
+def _sides(node: IrNode, x: Value, computed: tuple[int, int] | None) -> tuple[int, int]:
+    """Extents of the result: those of the file, unless its network got another input; then those of the layer."""
+    shape, given = node.output_shape(), (node.int("height", 0), node.int("width", 0))
+    if len(shape) == 4 and min(shape) > 0 and node.layer.inputs[0].shape == x.type.shape:
+        return shape[2:]
+    if min(given) > 0 or computed is not None:
+        return given if min(given) > 0 or computed is None else computed
+    raise node.unsupported("the attributes do not say how large an image of another size becomes")
 
 
 @legacy("Interp")
@@ -40,27 +37,22 @@ def import_interp(node: IrNode, importer: IrImporter) -> Value:
     begin, end = node.int("pad_beg", 0), node.int("pad_end", 0)
     if begin > 0 or end > 0:
         raise node.unsupported("padding of an image that is resized is not supported", found=max(begin, end))
-    batch, channels, height, width = x.type.shape
-    height, width = height + begin + end, width + begin + end
-    if min(height, width) < 1:
+    batch, channels, *sides = x.type.shape
+    sides = [side + begin + end for side in sides]
+    if min(sides) < 1:
         raise node.model_error("the padding cuts off the whole image", found=f"{begin} and {end}")
-    x = slice_of(importer, x, [0, 0, -begin, -begin], [batch, channels, height, width], [1] * 4)
-    factor = 0.0
-    if node.float("factor", 0.0) > 0:
-        factor = node.float("factor")
-    elif node.has("shrink_factor") or node.has("zoom_factor"):
-        shrink, zoom = node.float("shrink_factor", 1.0) or 1.0, node.float("zoom_factor", 1.0) or 1.0
+    factor = node.float("factor", 0.0)
+    shrink, zoom = node.float("shrink_factor", 1.0) or 1.0, node.float("zoom_factor", 1.0) or 1.0
+    if factor > 0:
+        computed = [math.floor(side * factor) for side in sides]
+    else:
         # Caffe counts the steps between pixels.
-        counts = [(extent - 1) / shrink + 1 for extent in (height, width)]
-        counts = [math.floor(count) for count in counts]
-        sides = tuple(math.floor(count + (count - 1) * (zoom - 1)) for count in counts)
-        if not (node.int("height", 0) and node.int("width", 0)):
-            return _resized(importer, x, (sides[0], sides[1]), "linear", _corners(node))
-    return _resized(importer, x, _sides(node, height, width, factor), "linear", _corners(node))
-
-
-def _corners(node: IrNode) -> str:
-    return "align_corners" if node.bool("align_corners", True) else "asymmetric"
+        computed = [math.floor((side - 1) / shrink) + 1 for side in sides]
+        computed = [math.floor(side + (side - 1) * (zoom - 1)) for side in computed]
+    wanted = _sides(node, x, (computed[0], computed[1]))
+    x = slice_of(importer, x, [0, 0, -begin, -begin], [batch, channels, *sides], [1] * 4)
+    coordinates = "align_corners" if node.bool("align_corners", True) else "asymmetric"
+    return _resized(importer, x, wanted, "linear", coordinates)
 
 
 def _resized(importer: IrImporter, x: Value, sides: tuple[int, int], mode: str, coordinates: str) -> Value:
@@ -77,7 +69,9 @@ def _resized(importer: IrImporter, x: Value, sides: tuple[int, int], mode: str, 
 def import_resample(node: IrNode, importer: IrImporter) -> Value:
     """The nearest pixel, or the mean of those around weighted by their distance; with ``antialias``, of more."""
     x = _image(node)
-    sides = _sides(node, *x.type.shape[2:], node.float("factor", 0.0))
+    factor = node.float("factor", 0.0)
+    height, width = (math.floor(side * factor) for side in x.type.shape[2:])
+    sides = _sides(node, x, (height, width) if factor > 0 else None)
     kind = node.word("type", "caffe.ResampleParameter.NEAREST").rpartition(".")[2]
     if kind not in ("nearest", "linear"):
         raise node.unsupported("unknown type of resampling", expected="nearest or linear", found=repr(kind[:60]))
