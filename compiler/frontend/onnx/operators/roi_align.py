@@ -50,7 +50,9 @@ def export_roi_align(op: Op[RoiAlign], exporter: Exporter) -> None:
         return
     moved: Value | str = regions
     if OFFSETS[operator.alignment][0]:
-        moved = exporter.node("Add", [regions, exporter.constant(np.float32(OFFSETS[operator.alignment][0]), "half")])
+        moved = exporter.node(
+            "Add", [regions, exporter.constant(np.asarray(OFFSETS[operator.alignment][0], np.float32), "half")]
+        )
     alignment = "output_half_pixel" if operator.alignment == "asymmetric" else "half_pixel"
     exporter.write_as(
         op,
