@@ -12,6 +12,7 @@ import onnx
 import pytest
 from compat_programs import draw_pictures, picture_model
 from kp_containers import picture_samples
+from kp_interfaces import check_engines, expected_integers, real
 from onnx import TensorProto, helper, numpy_helper
 
 import tilewright
@@ -21,9 +22,7 @@ from tilewright.compiler.interface import Interface, input_radix, pixel_range
 from tilewright.compiler.options import CompileOptions
 from tilewright.errors import NoCalibrationError, UnsupportedError, UsageError
 from tilewright.passes.quantization.integer_interface import node_shape, planes_of, symmetric_scale
-from tilewright.runtime.api.kp.container.model import ContainedModel
 from tilewright.runtime.api.kp.container.reading import open_container
-from tilewright.runtime.artifact.artifact import Artifact
 
 
 def model_of(
@@ -49,43 +48,6 @@ CONV = helper.make_node("Conv", ["image", "w"], ["map"], kernel_shape=[3, 3], pa
 
 def samples(shape: Sequence[int] = (1, 3, 8, 12), low: float = -0.5, high: float = 0.49) -> np.ndarray:
     return np.random.default_rng(1).uniform(low, high, (6, *shape[1:])).astype(np.float32)
-
-
-def runs(model: ContainedModel, seed: int = 0) -> tuple[np.ndarray, dict[str, dict[str, np.ndarray]]]:
-    """Random integers, and what each engine makes of them."""
-    artifact = Artifact.open(model.artifact)
-    node = model.inputs[0]
-    image = np.random.default_rng(seed).integers(-128, 128, node.shape).astype(np.int8)
-    found = {}
-    for engine in ("device", "software", "float"):
-        with tilewright.load(artifact, engine=engine) as session:
-            found[engine] = session.run({node.name: image})
-    return image, found
-
-
-def check_engines(model: ContainedModel, tolerance: int = 3) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Device and processor agree in every byte, and floating point is near; the input and the outputs."""
-    image, found = runs(model)
-    for node in model.outputs:
-        device, software, real = (found[engine][node.name] for engine in ("device", "software", "float"))
-        assert device.dtype == np.int8
-        assert device.shape == node.shape
-        assert np.array_equal(device, software)
-        assert np.abs(real.astype(int) - device).max() <= tolerance
-        assert np.ptp(device.astype(int)) > 20
-    return image, found["software"]
-
-
-def real(fixed: np.ndarray, model: ContainedModel, index: int = 0) -> np.ndarray:
-    node = model.outputs[index]
-    return fixed / (node.scale * 2.0**node.radix)
-
-
-def expected_integers(values: np.ndarray, model: ContainedModel, index: int = 0) -> np.ndarray:
-    """What real outputs are as integers, in single precision as quantising is."""
-    node = model.outputs[index]
-    step = np.float32(1 / (np.float64(node.scale) * 2.0**node.radix))
-    return np.clip(np.rint(values.astype(np.float32) / step), -128, 127).astype(np.int8).reshape(node.shape)
 
 
 def test_a_network_in_floating_point(tmp_path: Path) -> None:
