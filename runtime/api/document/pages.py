@@ -11,7 +11,7 @@ from ...report.table import Column, Table
 from ..compat.names import API, BOUND
 from .docstring import markdown, summary
 from .members import sections
-from .tables import flags, information, options
+from .tables import flags, information, keys, metrics, options
 
 _MADE = "Made from the code by `python -m tilewright.runtime.api.document {page} > docs/api/{page}.md`; do not edit.\n"
 
@@ -38,6 +38,12 @@ class Page:
 _APIS = {
     "accelerator": Page("Accelerator API", ("accelerator",), (flags, information), ("network",)),
     "classify": Page("Classification application", ("classify", "pynq", "pynq.pmbus"), (options,), ("network",)),
+    "inference_engine": Page(
+        "Inference Engine API",
+        ("inference_engine", "inference_engine.constants"),
+        (keys, metrics),
+        texts=("inference_engine.devices.extension", "network"),
+    ),
     "kp": Page(
         "kp API",
         tuple(

@@ -6,6 +6,8 @@ from ...commands.parser import options_of
 from ...report.table import Column, Table
 from ..accelerator.flag_table import DEBUG_LETTERS, FLAGS
 from ..accelerator.information import INFORMATION
+from ..inference_engine.devices.keys import KEYS
+from ..inference_engine.devices.metrics import METRICS
 
 
 def flags() -> str:
@@ -50,3 +52,31 @@ def options() -> str:
         names = ", ".join(f"`{name}`" for name in each.option_strings)
         table.add(option=names, required="yes" if each.required else "", help=each.help)
     return f"## Options of `tilewright classify`\n\n{table.markdown()}".rstrip()
+
+
+def keys() -> str:
+    """What configurations of the Inference Engine API take."""
+    columns = [Column("name", "key"), Column("devices", "devices"), Column("values", "values")]
+    table = Table(
+        [*columns, Column("default", "default"), Column("since", "since"), Column("help", "what it does here")]
+    )
+    for key in KEYS.values():
+        table.add(
+            name=f"`{key.name}`",
+            devices=", ".join(key.devices),
+            values=key.values.replace("/", ", "),
+            default=f"`{key.default}`" if key.default else "",
+            since=key.since,
+            help=key.help,
+        )
+    text = "HETERO takes the keys of the devices of its list as well, of those that are not here, too."
+    return f"## Configuration\n\n{text}\n\n{table.markdown()}".rstrip()
+
+
+def metrics() -> str:
+    """What ``get_metric`` of the Inference Engine API takes."""
+    table = Table([Column("name", "metric"), Column("of", "of"), Column("help", "what it tells")])
+    for metric in METRICS.values():
+        of = [*metric.devices, *(["loaded networks"] if metric.of_networks else [])]
+        table.add(name=f"`{metric.name}`", of=", ".join(of), help=metric.help)
+    return f"## Metrics\n\n{table.markdown()}".rstrip()

@@ -1,7 +1,17 @@
 """The Inference Engine API: networks from IR files, plugins for devices, requests.
 
 The classes are those of release 2018 R3; what later releases added is there as well, and what they spell differently is
-accepted in both ways.
+accepted in both ways. Dictionaries are sorted by name, as they were.
+
+A network is loaded as it is at that moment: ``load`` compiles it, and what is loaded needs neither the network nor the
+plugin. On ``CPU`` it computes in floating point what ``tilewright.load`` does of the same file, to the byte, and in
+integers where the network is quantised already. On ``FPGA``, and on ``HETERO`` as soon as one layer is given to
+``FPGA``, it computes the accelerator's integers; how a network is divided among devices changes none of them. A network
+whose layers all run on the CPU is computed as on ``CPU``.
+
+Errors are of the types that programs catch: ``RuntimeError`` for what was an exception of C++, beginning with the name
+of its status in brackets where it had one; ``ValueError``, ``TypeError``, ``AttributeError``, ``KeyError`` and
+``FileNotFoundError``. All of them are of `tilewright.errors.TilewrightError` as well.
 """
 
 from __future__ import annotations

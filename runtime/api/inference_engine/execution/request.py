@@ -45,7 +45,7 @@ class InferRequest:
         self._lock = threading.Lock()
         _all.add(self)
 
-    def leave_behind(self) -> None:
+    def _leave_behind(self) -> None:
         """In a forked process: nobody holds the lock, and what another thread had just begun never goes on."""
         self._lock = threading.Lock()
         if self._job is not None:
@@ -293,7 +293,7 @@ _all: WeakSet[InferRequest] = WeakSet()
 
 def _leave_behind() -> None:
     for request in list(_all):
-        request.leave_behind()
+        request._leave_behind()
 
 
 if hasattr(os, "register_at_fork"):
