@@ -61,12 +61,12 @@ class Detector(LegacyNetwork):
 
 
 def mobilenet_ssd_like(version: int, precision: str = "FP32") -> Detector:
-    """A detector of two classes and the background: ``data`` [1, 3, 64, 80] to ``detection_out`` [1, 1, 80, 7].
+    """A detector of two classes and the background: ``data`` [1, 3, 64, 80] to ``detection_out`` [1, 1, 100, 7].
 
     Its boxes to begin with are those of ``PriorBox`` in version 2, and of ``PriorBoxClustered`` later.
     """
     net = Detector("mobilenet_ssd_like", version, precision, seed=4)
-    net.priors, net.rows = [], 80
+    net.priors, net.rows = [], 100
     data = net.input("data", (1, 3, *PICTURE))
     scale, shift = np.full(3, 1 / 128, np.float32), np.full(3, -1, np.float32)
     x = net.scale_shift("data/mean", data, scale, shift)

@@ -14,7 +14,7 @@ from legacy_networks import resnet_like
 from tilewright.compiler.frontend.formats import import_model
 from tilewright.compiler.frontend.ir.document import Channel, PreProcess
 from tilewright.compiler.frontend.ir.reader import read_document
-from tilewright.errors import ModelError, TilewrightError, UnsupportedError
+from tilewright.errors import ModelError, UnsupportedError
 from tilewright.ir import interp
 from tilewright.ir.types import DType
 
@@ -42,9 +42,8 @@ def test_means_and_scales() -> None:
 
 def test_the_only_input_needs_no_name() -> None:
     net, _ = network()
-    net.tail = (
-        "<pre-process><channel id='0'/><channel id='2'><mean value='1'/></channel><channel id='1'/></pre-process>"
-    )
+    channels = "<channel id='0'/><channel id='2'><mean value='1'/></channel><channel id='1'/>"
+    net.tail = f"<pre-process>{channels}</pre-process>"
     expected = X - np.array([0, 0, 1], np.float32).reshape(3, 1, 1)
     np.testing.assert_allclose(interp.run(imported(net), {"data": X})["y"], expected)
 
@@ -57,9 +56,7 @@ def test_mean_images() -> None:
     found = interp.run(imported(net), {"data": X})["y"]
     np.testing.assert_array_equal(found, np.maximum(X - images, 0))
     np.testing.assert_allclose(found, net.expected({"data": X}, "y")["y"])
-    with pytest.raises(
-        ModelError, match=r"'data': a mean image has another size than the input; expected 30 elements for"
-    ):
+    with pytest.raises(ModelError, match=r"'data': a mean image has another size than the input; expected 30 elem"):
         imported(net, {"data": (2, 3, 5, 6)})
 
 
@@ -69,24 +66,24 @@ def test_mean_images() -> None:
         (
             [Channel(0), Channel(1)],
             "data",
-            r"does not name each channel once; expected ids from 0 to 2, found \[0, 1\]",
+            r"each channel once; expected ids from 0 to 2, found \[0, 1\]",
         ),
         ([Channel(0), Channel(1), Channel(1)], "data", r"does not name each channel once"),
         (
             [Channel(0, np.zeros(20, np.float32)), Channel(1), Channel(2)],
             "",
-            r"numbers and images as means; expected one",
+            r"numbers and images as means",
         ),
         ([Channel(i, np.zeros(19, np.float32)) for i in range(3)], "", r"expected 20 elements for 4 x 5, found 19"),
         (
             [Channel(0, scale=0), Channel(1), Channel(2)],
             "",
-            r"a scale of the pre-process is out of range; expected finite",
+            r"a scale of the pre-process is out of range",
         ),
         (
             [Channel(i) for i in range(3)],
             "image",
-            r"the input of the pre-process is missing; expected image, found data",
+            r"of the pre-process is missing; expected image, found data",
         ),
     ],
 )
@@ -131,9 +128,7 @@ def test_a_bin_file_that_is_cut_off(tmp_path: Path) -> None:
     path = resnet_like(3).write(tmp_path)
     binary = path.with_suffix(".bin")
     binary.write_bytes(binary.read_bytes()[:-8])
-    with pytest.raises(
-        ModelError, match=r"an array of layer 'fc10' lies outside the .bin file; expected within \d+ bytes"
-    ):
+    with pytest.raises(ModelError, match=r"an array of layer 'fc10' lies outside the .bin file; expected within"):
         import_model(path)
 
 
@@ -141,18 +136,14 @@ def test_blobs_that_do_not_fill_the_weights(tmp_path: Path) -> None:
     net = resnet_like(7, "FP16")
     path = net.write(tmp_path)
     path.write_text(path.read_text().replace('output="8"', 'output="4"', 1))
-    with pytest.raises(
-        ModelError, match=r"Convolution.*'conv1'.*the weights do not fill their shape; expected 108 for"
-    ):
+    with pytest.raises(ModelError, match=r"Convolution.*'conv1'.*weights do not fill their shape; expected 108 for"):
         import_model(path)
 
 
 def test_ports_that_do_not_fit_what_layers_compute(tmp_path: Path) -> None:
     path = resnet_like(2).write(tmp_path)
     path.write_text(path.read_text().replace("<dim>16</dim>", "<dim>15</dim>"))
-    with pytest.raises(
-        ModelError, match=r"'pool1'.*mismatch of dimensions: the layer computes another shape than the f"
-    ):
+    with pytest.raises(ModelError, match=r"'pool1'.*mismatch of dimensions: the layer computes another"):
         import_model(path)
 
 
@@ -176,5 +167,5 @@ def test_every_shape_follows_the_batch(version: int) -> None:
 
 
 def test_another_picture_does_not_fit_the_last_layer() -> None:
-    with pytest.raises(TilewrightError, match=r"FullyConnected|prob|fc10|mismatch|window"):
+    with pytest.raises(ModelError, match=r"FullyConnected.*'fc10'.*the weights do not fill their shape"):
         imported(resnet_like(3), {"data": (1, 3, 64, 64)})

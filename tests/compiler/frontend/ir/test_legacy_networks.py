@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from legacy_detectors import mobilenet_ssd_like
 from legacy_layers import LegacyNetwork
 from legacy_networks import fcn_like, resnet_like
 
@@ -32,3 +33,21 @@ def test_networks_agree_with_onnxruntime(output: str, version: int, precision: s
     if (version, precision) in ((2, "FP32"), (3, "FP16")):
         with tilewright.load(tilewright.compile(path)) as session:
             np.testing.assert_allclose(session.run(inputs)[output], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("version", [2, 3, 5, 7])
+@pytest.mark.parametrize("precision", ["FP32", "FP16"])
+def test_a_detector_agrees_with_plain_loops(version: int, precision: str, tmp_path: Path) -> None:
+    network = mobilenet_ssd_like(version, precision)
+    inputs = network.random_inputs()
+    expected = network.expected(inputs, "detection_out")["detection_out"]
+    rows = expected[0, 0]
+    assert -1 in rows[:, 0]
+    assert set(rows[rows[:, 2] > 0, 1]) == {1, 2}
+    path = network.write(tmp_path)
+    found = interp.run(import_model(path), inputs)
+    assert list(found) == ["detection_out"]
+    np.testing.assert_allclose(found["detection_out"], expected, atol=2e-6)
+    if (version, precision) in ((2, "FP32"), (3, "FP16")):
+        with tilewright.load(tilewright.compile(path)) as session:
+            np.testing.assert_allclose(session.run(inputs)["detection_out"], expected, atol=1e-5)
