@@ -91,6 +91,9 @@ class DetectionOutput(Operator[DetectionOutputOperands]):
         clip_before_nms, clip_after_nms: cut boxes at the borders of the image before or after they compete.
         decrease_label_id: see above.
         objectness_score: see above.
+
+    OpenVINO's CPU plugin divides priors in pixels by the size of the image twice where there are five operands; here
+    they are divided once.
     """
 
     nms_threshold: float

@@ -144,8 +144,9 @@ def lower_detection_output(op: Op[DetectionOutput], target: TargetDescription) -
     decoded = [line for name in ("refinement", "location")[not has_refinement :] for line in _decode(operator, name)]
     corner = "priors[q + {}]" if operator.normalized else "priors[q + 1 + {}] / np.float32(f[{}])"
     left, top, right, bottom = (corner.format(side, 3 + side % 2) for side in range(4))
-    score = "confidence[at + {0}]"
+    score, is_nothing = "confidence[at + {0}]", "pass"
     if has_refinement:
+        is_nothing = "is_nothing = objectness[(u * priors_count + p) * 2 + 1] < np.float32(f[2])"
         score = f"((one if {{0}} == background else np.float32(0)) if is_nothing else {score})"
     source = _SOURCE.format(
         tensors=", ".join(pointers(op)),
@@ -157,8 +158,7 @@ def lower_detection_output(op: Op[DetectionOutput], target: TargetDescription) -
         right=right,
         bottom=bottom,
         decode=("\n" + 16 * " ").join(decoded),
-        is_nothing="is_nothing = objectness[(u * priors_count + p) * 2 + 1] < np.float32(f[2])" * has_refinement
-        or "pass",
+        is_nothing=is_nothing,
         score=score.format("group"),
         other_score=score.format("c"),
         result="cut(side, one)" if operator.clip_after_nms else "side",

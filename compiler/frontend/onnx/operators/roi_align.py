@@ -29,7 +29,7 @@ def import_roi_align(node: Node, importer: Importer) -> Value:
 def import_openvino_roi_align(node: Node, importer: Importer) -> Value:
     mode = node.word("mode", "avg")
     size = node.int("pooled_h"), node.int("pooled_w")
-    return _aligned(node, importer, size, f"{mode}_interpolated" * (mode == "max") or mode, node.word("aligned_mode"))
+    return _aligned(node, importer, size, "max_interpolated" if mode == "max" else mode, node.word("aligned_mode"))
 
 
 def _aligned(node: Node, importer: Importer, size: tuple[int, int], mode: str, alignment: str) -> Value:
