@@ -25,9 +25,11 @@ def reshape(document: Document, input_shapes: InputShapes, *, keeps_batch: bool 
         ModelError: there is no such input, or a layer does not fit the new shapes.
         UnsupportedError: a layer or a feature is not implemented, so that nothing tells its shapes.
     """
-    changed = with_batch_kept(document, _batch(document, input_shapes)) if keeps_batch else document
+    batch = _batch(document, input_shapes)
+    changed = with_batch_kept(document, batch) if keeps_batch else document
     found = _shapes(changed, input_shapes)
     document.layers, document.edges = changed.layers, changed.edges
+    document.batch = document.batch if batch is None else batch[1]
     sources = document.sources()
     for layer in document.layers.values():
         for port in layer.outputs:

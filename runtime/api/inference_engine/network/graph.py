@@ -12,7 +12,9 @@ from collections.abc import Iterable
 import numpy as np
 
 from ....compiler import reach
+from ..errors import InferenceEngineError
 from ..precisions import DTYPES
+from ..status import StatusCode
 from .document import OPEN, Document, End, Layer, Port
 
 _TYPES = {
@@ -78,8 +80,10 @@ class Graph:
         """The layer of that name, as it is now.
 
         Raises:
-            KeyError: there is none.
+            InferenceEngineError: there is none any more.
         """
+        if name not in self._by_name:
+            raise InferenceEngineError(f"the network no longer has a layer {name!r:.80}", StatusCode.NOT_FOUND)
         return self._by_name[name]
 
     def type(self, layer: Layer) -> str:

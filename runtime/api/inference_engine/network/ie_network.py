@@ -25,14 +25,14 @@ _WHAT = "a network"
 
 
 class IENetwork:
-    """A network from the .xml and .bin files of the Model Optimizer and of OpenVINO.
+    """A network from the .xml and .bin files of the Model Optimizer and of OpenVINO, or from an ONNX model.
 
     It may be changed until it is loaded; what is loaded knows nothing of later changes, and does not need it. All
     properties may be read from several threads at once.
 
     Args:
-        model: the path of the .xml file; empty for a network without layers.
-        weights: the path of the .bin file; if it is empty, the one beside the .xml file.
+        model: the path of the .xml file, or of an ONNX model; empty for a network without layers.
+        weights: the path of the .bin file; if it is empty, the one beside the .xml file. ONNX models have none.
         init_from_buffer: whether both are contents, as bytes, instead of paths.
 
     Raises:
@@ -211,6 +211,7 @@ class IENetwork:
         with self._state.lock:
             if self._state.graph.is_open:
                 self._reshape({}, "the network has open shapes, which 1 does not fit; reshape gives others")
+            self._state.settle()
             graph = self._state.graph
             document = graph.document.copy()
             if self._state.is_changed:
@@ -225,6 +226,14 @@ class IENetwork:
                 {name: layer.affinity for name, layer in graph.layers.items()},
                 {name: graph.type(layer) for name, layer in graph.layers.items()},
             )
+
+    def __deepcopy__(self, memo: dict[int, object]) -> IENetwork:
+        network = IENetwork()
+        network._state, network._stats = self._state.copy(), LayersStatsMap(self._stats)
+        return network
+
+    def __repr__(self) -> str:
+        return f"<IENetwork {self.name!r} of {len(self.layers)} layers>"
 
     @documented
     @resources("reshape")

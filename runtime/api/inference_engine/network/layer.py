@@ -77,7 +77,7 @@ class IENetLayer:
 
     @property
     def params(self) -> dict[str, str]:
-        """A copy of the attributes of the layer, as text. Setting replaces them all.
+        """A copy of the attributes of the layer, as text. Setting replaces them all; shapes follow when it is loaded.
 
         Raises:
             TypeError: on setting, a key or a value is no ``str``.
@@ -91,7 +91,7 @@ class IENetLayer:
         with self._state.lock:
             self._layer().attributes = dict(params)
             self._state.with_params.add(self._name)
-            self._state.is_changed = True
+            self._state.is_changed, self._state.is_settled = True, False
 
     @property
     def parents(self) -> list[str]:

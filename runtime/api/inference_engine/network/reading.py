@@ -73,7 +73,17 @@ def _from_onnx(model: str | bytes) -> NetworkState:
 
 
 def _settled(state: NetworkState) -> NetworkState:
-    """A network with 1 for what its shapes leave open, where that fits; otherwise programs have to give others."""
+    """A network with 1 for what its shapes leave open, where that fits; otherwise programs have to give others.
+
+    Raises:
+        ModelError: an input does not give one array.
+    """
+    for layer in state.graph.document.inputs():
+        if len(layer.outputs) != 1 or layer.inputs:
+            found = f"{len(layer.inputs)} inputs and {len(layer.outputs)} outputs"
+            raise ModelError(
+                "an input of the network does not give one array", stage="import", node=layer.name, found=found
+            )
     if state.graph.is_open:
         shapes = {name: state.graph.shape(*end) for name, end in state.graph.inputs().items()}
         with suppress(InferenceEngineError):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -52,6 +53,7 @@ class NetworkState:
         settings: by (name of the layer, position of the output).
         with_arrays, with_params: the names of layers whose arrays programs have, and whose attributes they have set.
         is_changed: whether the network may be another one than that of its file.
+        is_settled: whether shapes are those that layers compute with the attributes that they have.
     """
 
     def __init__(self, document: Document, source: Source | None = None) -> None:
@@ -60,7 +62,7 @@ class NetworkState:
         self.settings: dict[tuple[str, int], Settings] = {}
         self.with_arrays: set[str] = set()
         self.with_params: set[str] = set()
-        self.is_changed = False
+        self.is_changed, self.is_settled = False, True
         self._source = source
 
     def setting(self, layer: Layer, position: int) -> Settings:
@@ -103,9 +105,26 @@ class NetworkState:
             except TilewrightError as failure:
                 error = error or failure
             else:
-                self.graph, self.is_changed = Graph(document), True
+                self.graph, self.is_changed, self.is_settled = Graph(document), True, True
                 return
         raise InferenceEngineError(f"{what}: {error}") from error
+
+    def settle(self) -> None:
+        """Work out all shapes anew where attributes have been set; loading tells what is wrong with them."""
+        if not self.is_settled:
+            shapes = {name: self.graph.shape(*end) for name, end in self.graph.inputs().items()}
+            with suppress(TilewrightError):
+                _reshaped(self.graph.document, shapes)
+                self.is_settled = True
+
+    def copy(self) -> NetworkState:
+        """One of its own, of the same source."""
+        with self.lock:
+            result = NetworkState(self.graph.document.copy(), self._source)
+            result.settings = {key: replace(setting) for key, setting in self.settings.items()}
+            result.with_arrays, result.with_params = set(self.with_arrays), set(self.with_params)
+            result.is_changed, result.is_settled = self.is_changed, self.is_settled
+        return result
 
     def _ways(self, shapes: Mapping[str, Sequence[int]], *, is_batch: bool) -> list[Callable[[], Document]]:
         """What to try, best first.
@@ -136,9 +155,9 @@ class NetworkState:
         for name, layer in old.layers.items():
             if layer.affinity and name in by_name:
                 by_name[name].affinity = layer.affinity
-        for name in self.with_params & by_name.keys():
+        for name in (self.with_params & by_name.keys() & old.layers.keys()) - new.inputs().keys():
             by_name[name].attributes = dict(old.layers[name].attributes)
-        for name in self.with_arrays & by_name.keys():
+        for name in self.with_arrays & by_name.keys() & old.layers.keys():
             arrays = new.arrays(by_name[name])
             for key, array in old.arrays(old.layers[name]).items():
                 if key in arrays and arrays[key].size == array.size:
