@@ -22,7 +22,7 @@ class Layout(IntEnum):
     CN = 194
     BLOCKED = 200
 
-    __str__ = int.__str__
+    __str__ = int.__repr__
 
 
 _BY_RANK = ("SCALAR", "C", "NC", "CHW", "NCHW", "NCDHW")

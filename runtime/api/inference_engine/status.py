@@ -22,7 +22,7 @@ class StatusCode(IntEnum):
     INFER_NOT_STARTED = -11
     NETWORK_NOT_READ = -12
 
-    __str__ = int.__str__
+    __str__ = int.__repr__
 
 
 class WaitMode(IntEnum):
@@ -31,4 +31,4 @@ class WaitMode(IntEnum):
     RESULT_READY = -1
     STATUS_ONLY = 0
 
-    __str__ = int.__str__
+    __str__ = int.__repr__
