@@ -13,6 +13,8 @@ from legacy_networks import fcn_like, resnet_like
 
 import tilewright
 from tilewright.compiler.frontend.formats import import_model
+from tilewright.compiler.frontend.ir.exporter import export_document
+from tilewright.compiler.frontend.ir.writer import write_document
 from tilewright.ir import interp
 
 NETWORKS: dict[str, Callable[[int, str], LegacyNetwork]] = {"prob": resnet_like, "score": fcn_like}
@@ -51,3 +53,15 @@ def test_a_detector_agrees_with_plain_loops(version: int, precision: str, tmp_pa
     if (version, precision) in ((2, "FP32"), (3, "FP16")):
         with tilewright.load(tilewright.compile(path)) as session:
             np.testing.assert_allclose(session.run(inputs)["detection_out"], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("make", [resnet_like, fcn_like, mobilenet_ssd_like])
+def test_openvino_agrees_on_the_same_in_version_11(make: Callable[[int, str], LegacyNetwork], tmp_path: Path) -> None:
+    openvino = pytest.importorskip("openvino")
+    network = make(4, "FP16")
+    inputs = network.random_inputs()
+    module = import_model(network.write(tmp_path))
+    write_document(export_document(module), tmp_path / "later.xml")
+    found = openvino.Core().compile_model(tmp_path / "later.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(inputs)
+    (expected,) = interp.run(module, inputs).values()
+    np.testing.assert_allclose(found[0], expected, atol=1e-5)
