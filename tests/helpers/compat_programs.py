@@ -20,7 +20,7 @@ import tilewright
 from tilewright.compiler.demo.digits import load_digits
 
 PROGRAMS = Path(__file__).parents[1] / "api" / "programs"
-VENDOR_WRAPPERS = ("fwdnxt.py", "microndla/__init__.py", "pynq/__init__.py", "simulator/__init__.py")
+VENDOR_WRAPPERS = ("fwdnxt.py", "kp/__init__.py", "microndla/__init__.py", "pynq/__init__.py", "simulator/__init__.py")
 
 Arrays = dict[str, np.ndarray]
 

@@ -55,6 +55,31 @@ def detector(
     return model.SerializeToString()
 
 
+def float_detector(file: Path, size: int = 64, classes: int = 2) -> Path:
+    """A network in the form of YOLO in floating point: three boxes a cell, at a half and at a quarter of the size."""
+    rng = np.random.default_rng(0)
+    channels = 3 * (5 + classes)
+    arrays = {
+        "w": rng.standard_normal((16, 3, 3, 3)) / 3,
+        "b": rng.standard_normal(16) / 10,
+        "w0": rng.standard_normal((channels, 16, 1, 1)) * 2,
+        "w1": rng.standard_normal((channels, 16, 3, 3)),
+    }
+    nodes = [
+        helper.make_node("Conv", ["image", "w", "b"], ["c"], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("Conv", ["r", "w0"], ["large"], kernel_shape=[1, 1]),
+        helper.make_node("Conv", ["r", "w1"], ["small"], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
+    ]
+    shapes = {"large": [1, channels, size // 2, size // 2], "small": [1, channels, size // 4, size // 4]}
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, size, size])
+    tensors = [numpy_helper.from_array(array.astype(np.float32), name) for name, array in arrays.items()]
+    graph = helper.make_graph(nodes, "detector", [image], outputs, tensors)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), file)
+    return file
+
+
 def scale_of(index: int) -> float:
     """What the integers of a head are divided by: scale * 2 ** radix."""
     return float(np.float32(1.25 + index / 8)) * 2 ** (3 - 2 * index)
