@@ -9,15 +9,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import kp_pixels as slow
 import numpy as np
 import pytest
 from compat_programs import PROGRAMS, Arrays, Programs, lay_out, read_arrays
 from kp_networks import ID, float_detector
+from PIL import Image
 
 import tilewright
 from tilewright.runtime.api import kp
+from tilewright.runtime.api.kp import value_base
 from tilewright.runtime.api.kp.container.model import ContainedModel
 from tilewright.runtime.api.kp.container.writing import container_bytes
 
@@ -56,12 +59,10 @@ class Models:
         ]
 
 
-def made_of(folder: Path, model: Path, calibration: object, radix: int = 8) -> Models:
+def made_of(folder: Path, model: Path, **options: Any) -> Models:
     first, second = DEVICES
     file = folder / f"{first}.nef"
-    container = tilewright.compile_container(
-        model, kp_id=ID, kp_target=first, kp_radix=radix, calibration=calibration, output=file
-    )
+    container = tilewright.compile_container(model, kp_id=ID, kp_target=first, output=file, **options)
     contained = container.models[0]
     (folder / f"{second}.nef").write_bytes(container_bytes([contained], second, container.toolchain))
     return Models(folder, contained, tilewright.load(contained.artifact, engine="software"))
@@ -71,7 +72,7 @@ def made_of(folder: Path, model: Path, calibration: object, radix: int = 8) -> M
 def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
     folder = tmp_path_factory.mktemp("kp_models")
     samples = np.random.default_rng(0).uniform(-0.5, 0.5, (8, 3, 64, 64)).astype(np.float32)
-    return made_of(folder, float_detector(folder / "detector.onnx"), samples)
+    return made_of(folder, float_detector(folder / "detector.onnx"), calibration=samples, kp_radix=8)
 
 
 @pytest.fixture
@@ -149,7 +150,7 @@ def test_files_that_are_missing(models: Models, programs: Programs, picture: Pat
 def post_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """The module by which the programs make boxes."""
     for name in ("kp", "kp.KPBaseClass", "kp.KPBaseClass.ValueBase"):
-        monkeypatch.setitem(sys.modules, name, kp.value_base if "." in name else kp)
+        monkeypatch.setitem(sys.modules, name, value_base if "." in name else kp)
     specification = importlib.util.spec_from_file_location("postprocess", PROGRAMS / "kp" / "utils" / "postprocess.py")
     assert specification and specification.loader
     module = importlib.util.module_from_spec(specification)
@@ -253,14 +254,13 @@ def test_several_devices(models: Models, picture: Path, tmp_path: Path) -> None:
         assert_nodes(found, models.nodes(placed(rolled, models.shape)), f"image{number} ")
 
 
-def test_a_real_detector(data_folder: Path, programs: Programs, tmp_path: Path, rng: np.random.Generator) -> None:
-    """Ultra-light face detection, whose inputs are (x - 127) / 128."""
-    model = data_folder / "models" / "ultraface_rfb_320_simplified.onnx"
-    samples = rng.uniform(-1, 1, (2, 3, 240, 320)).astype(np.float32)
-    models = made_of(tmp_path, model, samples, radix=7)
-    image = np.kron(rng.integers(0, 256, (12, 16, 3), np.uint8), np.ones((20, 20, 1), np.uint8))
-    np.save(tmp_path / "picture.npy", image)
-    expected = models.nodes(placed(pixels_565(image), models.shape))
+def test_a_real_network(data_folder: Path, programs: Programs, tmp_path: Path) -> None:
+    """A classification network that comes quantised, on a photo."""
+    models = made_of(tmp_path, data_folder / "models" / "mobilenet_v1_0.25_128_qdq.onnx")
+    photo = next((data_folder / "images" / "imagenet500").glob("*tench*"))
+    image = np.asarray(Image.open(photo).convert("RGB").resize((160, 120)))
+    np.save(tmp_path / "picture.npy", image[..., ::-1])
+    expected = models.nodes(placed(pixels_565(image[..., ::-1]), models.shape))
     for device in DEVICES:
         arguments = (models.file(device), tmp_path / "picture.npy", tmp_path / f"{device}.npz")
         programs.run("generic.py", "-p", PORTS[device], *arguments)

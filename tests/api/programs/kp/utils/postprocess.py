@@ -19,7 +19,7 @@ class BoundingBox(ValueRepresentBase):
 
 
 class YoloResult(ValueRepresentBase):
-    def __init__(self, class_count: int = 0, box_list: list[BoundingBox] = []):
+    def __init__(self, class_count: int, box_list: list[BoundingBox]):
         self.class_count = class_count
         self.box_list = box_list
 
