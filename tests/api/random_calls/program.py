@@ -62,6 +62,7 @@ class Interface(Protocol):
 INTERFACES = {
     "FWDNXT": ("accelerator", "SecondGeneration"),
     "MDLA": ("accelerator", "ThirdGeneration"),
+    "kp": ("kp", "Devices"),
     "pynq": ("pynq", "Card"),
     "simulator": ("simulator", "Simulator"),
     "inference_engine": ("inference_engine", "InferenceEngine"),
