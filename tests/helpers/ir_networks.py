@@ -78,3 +78,17 @@ def picture_network(
     scores = made.layer("MatMul", "fc", [mean, held], (batch, classes), sides)
     made.result(made.layer("SoftMax", "prob", [scores], (batch, classes), {"axis": "1"}))
     return made.write(folder, name)
+
+
+def style_network(folder: Path, *, name: str = "style", size: tuple[int, int] = (24, 32)) -> Path:
+    """Pictures to pictures: input ``data`` and output ``out``, [1, 3, *size], in part beyond 0 to 255."""
+    rng = np.random.default_rng(3)
+    made = Opset()
+    data = made.parameter("data", (1, 3, *size))
+    inner = made.convolution(
+        "conv1", data, rng.standard_normal((8, 3, 5, 5)) / 9, rng.standard_normal(8), (1, 8, *size), 1
+    )
+    held = made.constant("out/weights", (rng.standard_normal((3, 8, 1, 1)) / 2).astype(np.float32))
+    window = {"strides": "1,1", "dilations": "1,1", **BORDERLESS}
+    made.result(made.layer("Convolution", "out", [inner, held], (1, 3, *size), window))
+    return made.write(folder, name)
