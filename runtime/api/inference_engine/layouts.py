@@ -30,12 +30,15 @@ _BY_RANK = ("SCALAR", "C", "NC", "CHW", "NCHW", "NCDHW")
 _RANKS = {"SCALAR": 0, "C": 1, "HW": 2, "NC": 2, "CN": 2, "CHW": 3, "NCHW": 4, "NHWC": 4, "OIHW": 4}
 _RANKS |= {"NCDHW": 5, "NDHWC": 5}
 
+_REORDERED = ("NHWC", "NDHWC", "CN")
+
 
 def layout_of(rank: int) -> str:
     """The layout that a blob of so many dimensions has unless somebody says otherwise."""
     return _BY_RANK[rank] if rank < len(_BY_RANK) else "BLOCKED"
 
 
-def layouts_for(rank: int) -> list[str]:
-    """The layouts that a blob of so many dimensions may have."""
-    return [layout.name for layout in Layout if _RANKS.get(layout.name, rank) == rank]
+def layouts_for(rank: int, *, is_input: bool) -> list[str]:
+    """The layouts that a blob of so many dimensions may have; what is no input stays in the order of the network."""
+    fitting = [layout.name for layout in Layout if _RANKS.get(layout.name, rank) == rank]
+    return fitting if is_input else [name for name in fitting if name not in _REORDERED]

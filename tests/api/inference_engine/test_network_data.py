@@ -112,6 +112,14 @@ def test_unknown_layouts_and_those_of_other_ranks(network: IENetwork, wrong: obj
     assert network.inputs["data"].layout == "NCHW"
 
 
+def test_outputs_stay_in_the_order_of_the_network(network: IENetwork) -> None:
+    network.add_outputs("conv1")
+    network.outputs["conv1"].layout = "BLOCKED"
+    with pytest.raises(ValueError, match="'conv1' cannot have this layout; expected ANY or NCHW or OIHW or BLOCKED"):
+        network.outputs["conv1"].layout = "NHWC"
+    assert network.snapshot().outputs["conv1"].layout == "BLOCKED"
+
+
 @pytest.mark.parametrize(
     ("shape", "layout", "batch"),
     [

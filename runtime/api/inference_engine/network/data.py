@@ -60,14 +60,15 @@ class DataPtr(list[int]):
         """The order in which programs write or read the dimensions, such as ``NCHW`` or ``NHWC``.
 
         Raises:
-            ValueError, AttributeError: on setting, one error that is both: there is no such layout, or it is one of
-                another number of dimensions.
+            ValueError, AttributeError: on setting, one error that is both: there is no such layout, it is one of
+                another number of dimensions, or one in another order for what is no input. Original: took outputs
+                in another order as well.
         """
         return self._state.layout(self._owner(), self._position)
 
     @layout.setter
     def layout(self, layout: str) -> None:
-        expected = layouts_for(len(self.shape))
+        expected = layouts_for(len(self.shape), is_input=self._layer in self._state.graph.inputs())
         if layout not in expected:
             raise WrongSettingError(
                 f"{self._name!r} cannot have this layout",
