@@ -185,15 +185,17 @@ class IENetwork:
                 self._state.setting(layer, position).precision = kind
 
     def serialize(self, path_to_xml: str, path_to_bin: str = "") -> None:
-        """Write the network as files of IR version 11, with weights and shapes as they are now.
+        """Write the network with weights and shapes as they are now, in the IR version that it was read from.
 
-        What arrays programs write and read, their precisions and layouts, is not in the files.
+        A network of version 10, or from ONNX, becomes one of version 11. Precisions and layouts of the arrays that
+        programs write and read are not in the files; nor are added outputs in those of versions 2 to 7, which have no
+        form for them.
 
         Args:
             path_to_bin: by default beside the .xml file, under its name.
 
         Raises:
-            RuntimeError: the files cannot be written, or a layer has no spelling in version 11.
+            RuntimeError: the files cannot be written, or a layer has no spelling in that version.
         """
         self._write(self.snapshot().document, path_to_xml, path_to_bin or None)
 
