@@ -187,7 +187,7 @@ class IENetwork:
     def serialize(self, path_to_xml: str, path_to_bin: str = "") -> None:
         """Write the network with weights and shapes as they are now, in the IR version that it was read from.
 
-        A network of version 10, or from ONNX, becomes one of version 11. Precisions and layouts of the arrays that
+        A network from ONNX becomes one of version 11. Precisions and layouts of the arrays that
         programs write and read are not in the files; nor are added outputs in those of versions 2 to 7, which have no
         form for them.
 
