@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openvino_movement_layers as _movement
 import pytest
 from openvino_layers import MAKERS, Layers
 
+assert _movement.maker
 ov: Any = pytest.importorskip("openvino")
 
 
