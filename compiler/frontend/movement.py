@@ -57,7 +57,8 @@ def sliced(
     axes: Sequence[int],
     steps: Sequence[int],
 ) -> Value:
-    """A part of ``x``, which starts and ends say as slices of Python do.
+    """A part of ``x``, which starts and ends say as slices of Python do, but one that goes backwards from before the
+    first element takes that.
 
     Raises:
         ModelError: they are not as many as the axes, an axis is out of range, or a step is 0.
@@ -72,6 +73,7 @@ def sliced(
         if distance == 0:
             raise node.model_error("the step of a slice must not be 0")
         d = node.from_front(axis, x.type.rank)
+        first = max(first, -x.type.shape[d]) if distance < 0 else first
         indices = range(*slice(first, end, distance).indices(x.type.shape[d]))
         begin[d], extent[d], step[d] = (indices[0] if indices else 0), len(indices), distance
     return slice_of(importer, x, begin, extent, step)

@@ -1,4 +1,4 @@
-"""Random layers that move elements, by place or by index, change shapes, or quantise: see the module openvino_layers."""
+"""Random layers that move elements, change shapes, resample, quantise or recur: see the module openvino_layers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,6 @@ def _shape(layers: Layers, low: int = 1, high: int = 4) -> list[int]:
     return layers.integers(1, 5, layers.pick(*range(low, high + 1)))
 
 
-def _axis(layers: Layers, rank: int) -> int:
-    return int(layers.rng.integers(-rank, rank))
-
-
 @maker
 def reshape(layers: Layers) -> Sequence[Any]:
     ops, x = layers.opset(1), layers.input([2, 3, 4])
@@ -25,12 +21,8 @@ def reshape(layers: Layers) -> Sequence[Any]:
     results.append(ops.reshape(x, layers.pick([2, 12], [-1, 8], [1, 24, 1]), False))
     axes = sorted(layers.rng.choice(4, 2, replace=False).tolist())
     wide = ops.unsqueeze(x, np.array(axes[: layers.pick(1, 2)]))
-    results += [
-        wide,
-        ops.squeeze(wide),
-        ops.squeeze(ops.unsqueeze(x, np.array([0, -1])), np.array([layers.pick(0, -1)])),
-    ]
-    return results
+    thin = ops.squeeze(ops.unsqueeze(x, np.array([0, -1])), np.array([layers.pick(0, -1)]))
+    return [*results, wide, thin, layers.opset(15).squeeze(wide, np.array([0, 1]), True)]
 
 
 @maker
@@ -54,7 +46,8 @@ def shape_chain(layers: Layers) -> Sequence[Any]:
     rest = layers.opset(1).reduce_prod(ops.gather(shape, np.array([1, 2, 3]), zero), zero, True)
     target = layers.opset(1).concat([batch, rest], 0)
     count = layers.opset(1).squeeze(batch, zero)
-    numbers = layers.opset(4).range(np.array(0, np.int64), layers.opset(1).convert(count, "i64"), np.array(1), "f32")
+    numbers = layers.opset(4).range(np.array(0, np.int64), layers.opset(1).convert(count, "i64"), np.array(1))
+    numbers = layers.opset(1).convert(numbers, "f32")
     flat = layers.opset(1).reshape(x, target, False)
     return [layers.opset(1).multiply(flat, layers.opset(1).unsqueeze(numbers, np.array([1])))]
 
@@ -72,13 +65,9 @@ def conversion(layers: Layers) -> Sequence[Any]:
 
 @maker
 def transpose(layers: Layers) -> Sequence[Any]:
-    ops, shape = layers.opset(1), _shape(layers)
-    x = layers.input(shape)
+    shape = _shape(layers)
     order = layers.rng.permutation(len(shape)) if layers.pick(True, False) else np.zeros(0, np.int64)
-    return [
-        ops.transpose(x, order),
-        layers.opset(1).reverse(x, np.array([_axis(layers, len(shape)) % len(shape)]), "index"),
-    ]
+    return [layers.opset(1).transpose(layers.input(shape), order)]
 
 
 @maker
@@ -97,9 +86,7 @@ def slices(layers: Layers) -> Sequence[Any]:
     steps = [layers.pick(1, 2, -1, -3) for _ in range(2)]
     axes = layers.pick([0, 1], [2, 0], [-1, 1])
     found = ops.slice(x, np.array(starts), np.array(ends), np.array(steps), np.array(axes))
-    return (
-        [ops.relu(layers.opset(1).concat([found, found], 0))] if 0 not in found.get_output_shape(0) else [ops.relu(x)]
-    )
+    return [found] if 0 not in found.get_output_shape(0) else [ops.relu(x)]
 
 
 @maker
@@ -110,42 +97,27 @@ def strided_slices(layers: Layers) -> Sequence[Any]:
     steps = [layers.pick(1, 1, 2, -1) for _ in range(count)]
     masks = {name: layers.integers(0, 1, count) for name in ("begin_mask", "end_mask")}
     added, dropped, ellipses = ([int(layers.rng.integers(4) == 0) for _ in range(count)] for _ in range(3))
-    ellipses = (
-        [bit if position == ellipses.index(1) else 0 for position, bit in enumerate(ellipses)] if any(ellipses) else []
-    )
     for position in range(count):
-        if added[position] or (ellipses and ellipses[position]):
-            dropped[position] = 0
+        ellipses[position] &= not any(ellipses[:position])
+        added[position] &= not ellipses[position]
+        # Not beside new dimensions: OpenVINO reads outside x then.
+        dropped[position] &= not (any(added) or ellipses[position])
         if dropped[position]:
-            steps[position] = 1
-            ends[position] = begins[position] + 1
+            steps[position], ends[position] = 1, begins[position] + 1
             masks["begin_mask"][position] = 0
-        if ellipses and ellipses[position]:
-            added[position] = 0
-    found = ops.strided_slice(
-        x,
-        np.array(begins),
-        np.array(ends),
-        np.array(steps),
-        **masks,
-        new_axis_mask=added,
-        shrink_axis_mask=dropped,
-        ellipsis_mask=ellipses or [0],
-    )
+    masks |= {"new_axis_mask": added, "shrink_axis_mask": dropped, "ellipsis_mask": ellipses}
+    found = ops.strided_slice(x, np.array(begins), np.array(ends), np.array(steps), **masks)
     return [found] if 0 not in found.get_output_shape(0) else [ops.relu(x)]
 
 
 @maker
 def pads(layers: Layers) -> Sequence[Any]:
     x, mode = layers.input([2, 4, 5]), layers.pick("constant", "edge", "reflect", "symmetric")
-    before, after = (
-        layers.integers(0, 1, 1) + layers.integers(0, 3, 2),
-        layers.integers(0, 1, 1) + layers.integers(0, 3, 2),
-    )
+    before, after = (np.array(layers.integers(0, 1, 1) + layers.integers(0, 3, 2)) for _ in range(2))
     value = np.float32(layers.pick(0, 1.5)) if mode == "constant" else None
-    results = [layers.opset(1).pad(x, np.array(before), np.array(after), mode, value)]
-    cut = [layers.pick(-1, 0, 2) for _ in range(3)]
-    return [*results, layers.opset(12).pad(x, np.array([0, -1, 1]), np.array(cut), "constant", np.float32(2))]
+    cut = np.array([layers.pick(-1, 0, 2) for _ in range(3)])
+    crop = layers.opset(12).pad(x, np.array([0, -1, 1]), cut, "constant", np.float32(2))
+    return [layers.opset(1).pad(x, before, after, mode, value), crop]
 
 
 @maker
@@ -165,7 +137,7 @@ def blocks(layers: Layers) -> Sequence[Any]:
     return [
         ops.depth_to_space(deep, mode, b),
         ops.space_to_depth(flat, mode, b),
-        ops.shuffle_channels(layers.input([2, 6, 4]), layers.pick(1, -2), layers.pick(1, 2, 3)),
+        layers.opset(3).shuffle_channels(layers.input([2, 6, 4]), layers.pick(1, -2), layers.pick(1, 2, 3)),
     ]
 
 
@@ -230,21 +202,19 @@ def one_hot(layers: Layers) -> Sequence[Any]:
 
 @maker
 def interpolate(layers: Layers) -> Sequence[Any]:
-    x = layers.input([1, 2, 5, 4])
+    x, axes = layers.input([1, 2, 5, 4]), np.array([2, 3])
     mode = layers.pick("nearest", "linear", "linear_onnx", "cubic")
     coordinates = layers.pick("half_pixel", "pytorch_half_pixel", "asymmetric", "tf_half_pixel_for_nn", "align_corners")
     nearest = layers.pick("round_prefer_floor", "round_prefer_ceil", "floor", "ceil", "simple")
-    common = {
-        "coordinate_transformation_mode": coordinates,
-        "nearest_mode": nearest,
-        "cube_coeff": layers.pick(-0.75, -0.5),
-    }
-    sizes, axes = np.array(layers.integers(2, 11, 2)), np.array([2, 3])
-    borders = {"pads_begin": [0, 0, layers.pick(0, 1), 0], "pads_end": [0, 0, 0, layers.pick(0, 2)]}
+    rules = coordinates, nearest, False, layers.pick(-0.75, -0.5), axes
     scales = np.array([layers.pick(0.5, 2, 1.25), layers.pick(0.75, 1.5, 3)], np.float32)
-    eleven = layers.opset(11).interpolate(x, scales, mode, "scales", axes=axes, **common)
-    four = layers.opset(4).interpolate(x, sizes, np.ones(2, np.float32), mode, "sizes", axes=axes, **common, **borders)
-    return [eleven, four]
+    borders = [0, 0, layers.pick(0, 1), 0], [0, 0, 0, layers.pick(0, 2)]
+    sizes = np.array(layers.integers(2, 11, 2))
+    return [
+        layers.opset(11).interpolate(x, scales, mode, "scales", None, None, *rules),
+        layers.opset(11).interpolate(x, sizes, mode, "sizes", *borders, *rules),
+        layers.opset(10).interpolate(x, sizes, np.ones(2, np.float32), mode, "sizes", None, None, *rules),
+    ]
 
 
 @maker
@@ -259,11 +229,12 @@ def old_interpolate(layers: Layers) -> Sequence[Any]:
 @maker
 def fake_quantize(layers: Layers) -> Sequence[Any]:
     x = layers.input([2, 3, 4, 5])
-    levels = layers.pick(2, 16, 255, 256, 65536)
+    levels = layers.pick(2, 16, 255, 256, 256)
     shape = layers.pick([], [1, 1, 1, 1], [1, 3, 1, 1])
     low = -layers.rng.uniform(0.5, 2, shape).astype(np.float32)
     high = layers.rng.uniform(0.5, 2, shape).astype(np.float32)
-    if layers.pick(True, False):
+    if levels == 256 or layers.pick(True, False):
+        # OpenVINO moves the others so that they hold 0.
         step = np.float32(2.0**-6)
         low, high = np.float32(-step * (levels // 2)) + 0 * low, step * (levels - 1 - levels // 2) + 0 * high
     # Halfway between two levels, engines may differ by one.
@@ -281,7 +252,7 @@ def recurrent_cell(layers: Layers) -> Sequence[Any]:
     late, clip = layers.pick(False, True), layers.pick(0.0, 0.4)
     lstm = layers.opset(4).lstm_cell(x, h, c, *parameters(4), 4, clip=clip)
     gru = layers.opset(3).gru_cell(x, h, *parameters(3, late), 4, linear_before_reset=late, clip=clip)
-    rnn = layers.opset(1).rnn_cell(x, h, *parameters(1), 4, [layers.pick("tanh", "relu", "sigmoid")], [], [], clip)
+    rnn = layers.opset(3).rnn_cell(x, h, *parameters(1), 4, [layers.pick("tanh", "relu", "sigmoid")], [], [], clip)
     return [*lstm.outputs(), gru, rnn]
 
 
@@ -293,11 +264,8 @@ def recurrent_sequence(layers: Layers) -> Sequence[Any]:
     lengths = np.full(batch, steps, np.int64)
 
     def parameters(gates: int, extra: int = 0) -> list[np.ndarray]:
-        return [
-            layers.array(ways, gates * 4, 3),
-            layers.array(ways, gates * 4, 4),
-            layers.array(ways, (gates + extra) * 4),
-        ]
+        shapes = (gates * 4, 3), (gates * 4, 4), ((gates + extra) * 4,)
+        return [layers.array(ways, *shape) for shape in shapes]
 
     late = layers.pick(False, True)
     lstm = layers.opset(5).lstm_sequence(x, h, c, lengths, *parameters(4), 4, direction)

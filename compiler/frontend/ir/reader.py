@@ -179,7 +179,10 @@ class _Reader:
         if layer.type == "Const" and not self.document.is_legacy and data is not None:
             # Types that are not known stay bytes: that matters only if something reads them.
             kind = ELEMENT_TYPES.get(_attribute(data, "element_type").lower(), "U8")
-            layer.blobs["custom"] = self._array(layer, _integer(data, "offset"), _integer(data, "size"), kind)
+            # OpenVINO writes a byte for an array without elements.
+            is_empty = "0" in data.get("shape", "").replace(",", " ").split()
+            size = 0 if is_empty else _integer(data, "size")
+            layer.blobs["custom"] = self._array(layer, _integer(data, "offset"), size, kind)
         return layer
 
     def _array(self, layer: Layer, offset: int, size: int, precision: str) -> np.ndarray:
