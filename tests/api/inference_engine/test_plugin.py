@@ -13,6 +13,10 @@ from ir_files import LayerText, write_network
 from ir_networks import picture_network
 
 import tilewright
+from tilewright.compiler.demo import MODEL, load_digits
+from tilewright.compiler.frontend.formats import import_model
+from tilewright.compiler.frontend.ir.exporter import export_document
+from tilewright.compiler.frontend.ir.writer import write_document
 from tilewright.errors import CalibrationWarning
 from tilewright.runtime.api.inference_engine import IENetwork, IEPlugin, get_version
 from tilewright.runtime.api.inference_engine.devices.configuration import automatic_streams
@@ -318,3 +322,16 @@ def test_nothing_warns_on_the_way(network: IENetwork) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         IEPlugin("CPU").load(network).infer({"data": np.zeros(SHAPE)})
+
+
+def test_a_network_that_is_quantised_already_computes_its_integers_on_every_device(tmp_path: Path) -> None:
+    digits = load_digits()
+    model, file = tmp_path / "digits.onnx", tmp_path / "digits.xml"
+    tilewright.export(MODEL, model, quantized="qdq", calibration=digits.prepare(digits.calibration_images))
+    write_document(export_document(import_model(model)), file, file.with_suffix(".bin"))
+    images = digits.prepare(digits.images[:1])
+    with tilewright.load(tilewright.compile(model), engine="software") as session:
+        (expected,) = session.run({"image": images}).values()
+    for device in ("CPU", "FPGA", "HETERO:CPU"):
+        (found,) = IEPlugin(device).load(IENetwork(str(file))).infer({"image": images}).values()
+        assert found.tobytes() == expected.tobytes()
