@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..api.kp.container.model import ContainedModel, Container, Node
+from ..api.kp.devices.product import PRODUCTS
+from ..api.kp.results.layout import facts_of, raw_size
 from ..artifact.artifact import Artifact
 from .summary import summarize
 from .table import on_one_line
@@ -74,14 +76,15 @@ def summarize_container(container: Container) -> ContainerSummary:
         target=container.target,
         crc=f"0x{container.crc:08X}",
         toolchain=container.toolchain,
-        models=tuple(_model(model, summary.model) for model, summary in pairs),
+        models=tuple(_model(model, summary.model, container.target) for model, summary in pairs),
         warnings=tuple(dict.fromkeys(warning for summary in summaries for warning in summary.warnings)),
     )
 
 
-def _model(model: ContainedModel, name: str) -> ModelSummary:
+def _model(model: ContainedModel, name: str, target: str) -> ModelSummary:
     inputs, outputs = (tuple(map(_node, nodes)) for nodes in (model.inputs, model.outputs))
-    return ModelSummary(model.id, name, inputs, outputs, model.max_raw_out_size, len(model.artifact))
+    size = raw_size(PRODUCTS[target].id, [facts_of(node) for node in model.outputs])
+    return ModelSummary(model.id, name, inputs, outputs, size, len(model.artifact))
 
 
 def _node(node: Node) -> NodeSummary:

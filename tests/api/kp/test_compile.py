@@ -292,10 +292,10 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pyt
     lines = shown.out.splitlines()
     assert lines[0].startswith(f"a.nef: for KL720, made by tilewright {tilewright.__version__}, crc 0x")
     assert lines[1:] == [
-        "  id 32769  a, raw result 244 B",
+        "  id 32769  a, raw result 2.4 KiB",
         "    input   image int8[1,3,32,32] radix 8",
         f"    output  scores int8[1,12,1,1] {scales[0]}",
-        "  id 7  b, raw result 132 B",
+        "  id 7  b, raw result 2.3 KiB",
         "    input   image int8[1,3,32,32] radix 8",
         f"    output  scores int8[1,5,1,1] {scales[1]}",
     ]

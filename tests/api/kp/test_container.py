@@ -15,7 +15,7 @@ import tilewright
 from tilewright.errors import UsageError
 from tilewright.runtime.api.kp.container.errors import ContainerError
 from tilewright.runtime.api.kp.container.flatbuffers import write
-from tilewright.runtime.api.kp.container.model import ContainedModel, Container, Node
+from tilewright.runtime.api.kp.container.model import ContainedModel, Container
 from tilewright.runtime.api.kp.container.reading import open_container, read_container
 from tilewright.runtime.api.kp.container.records import Parts, firmware_info, setup_record
 from tilewright.runtime.api.kp.container.writing import container_bytes
@@ -118,12 +118,6 @@ def test_a_container_is_read_as_it_was_written(folder: Path, content: bytes, con
     (scores,) = model.outputs
     assert (scores.name, scores.shape, scores.source_shape) == ("scores", (1, 12, 1, 1), (1, 12))
     assert [each.dtype for each in Artifact.open(model.artifact).manifest.inputs] == ["i8"]
-
-
-def test_the_size_of_raw_results_is_that_of_the_vendors_example() -> None:
-    """Two nodes of 255 channels, 7 by 7 and 14 by 14: 85752 bytes."""
-    nodes = tuple(Node("", (1, 255, size, size), 2, 1.0) for size in (7, 14))
-    assert ContainedModel(19, b"", (), nodes).max_raw_out_size == 85752
 
 
 # What is wrong with a container

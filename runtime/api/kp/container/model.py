@@ -5,13 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ALIGNMENT = 16
-"""Bytes that rows of raw results are padded to, and parts of a container."""
-
-_STAMP = 28
-"""Bytes that a raw result begins with, before the number of its nodes."""
-
-_NODE = 20
-"""Bytes that a raw result has for each node besides its data: height, channel, width, radix and scale."""
+"""Bytes that parts of a container are padded to."""
 
 
 def aligned(size: int, alignment: int = ALIGNMENT) -> int:
@@ -52,12 +46,6 @@ class ContainedModel:
     artifact: bytes
     inputs: tuple[Node, ...]
     outputs: tuple[Node, ...]
-
-    @property
-    def max_raw_out_size(self) -> int:
-        """Bytes of a raw result: stamp, number of nodes, 20 bytes for each, and its rows, padded to 16 bytes."""
-        data = sum(height * channel * aligned(width) for _, channel, height, width in (n.shape for n in self.outputs))
-        return _STAMP + 4 + _NODE * len(self.outputs) + data
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from ....artifact.artifact import Artifact
 from ....device import check_machine
 from ....machine import Machine
 from ...network import open_session
-from ..container.model import ContainedModel, Node
+from ..container.model import ContainedModel
 from ..container.reading import read_container
 from ..refusal import Refusal
-from ..results.layout import NodeFacts, raw_size
+from ..results.layout import facts_of, raw_size
 from ..return_codes import ApiReturnCode
 from ..values.models import ModelNefDescriptor
 from .descriptor import describe_container
@@ -41,7 +41,7 @@ class LoadedModel:
         self.id = model.id
         self.inputs, self.outputs = model.inputs, model.outputs
         self.product = product
-        self.facts = [_facts(node) for node in model.outputs]
+        self.facts = [facts_of(node) for node in model.outputs]
         self.raw_size = raw_size(product.id, self.facts)
         self._session = open_session(artifact)
 
@@ -53,11 +53,6 @@ class LoadedModel:
         """
         outputs = self._session.run(values)
         return [outputs[node.name].reshape(node.shape[1:]) for node in self.outputs]
-
-
-def _facts(node: Node) -> NodeFacts:
-    _, channel, height, width = node.shape
-    return NodeFacts(channel, height, width, node.radix, node.scale)
 
 
 @dataclass(frozen=True)

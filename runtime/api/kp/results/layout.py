@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..container.model import Node
 from ..enums import ModelTensorDataLayout, ProductId
 from ..refusal import Refusal
 from ..return_codes import ApiReturnCode
@@ -51,6 +52,12 @@ class NodeFacts(NamedTuple):
     width: int
     radix: int
     scale: float
+
+
+def facts_of(node: Node) -> NodeFacts:
+    """What results say of an output of a contained model."""
+    _, channel, height, width = node.shape
+    return NodeFacts(channel, height, width, node.radix, node.scale)
 
 
 class Stamp(NamedTuple):
