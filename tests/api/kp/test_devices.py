@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import os
 import re
@@ -116,6 +117,21 @@ def test_a_group_that_is_forgotten_is_disconnected() -> None:
     del group
     gc.collect()
     kp.core.connect_devices([1])
+
+
+def test_a_group_of_which_a_copy_is_left_stays_connected() -> None:
+    held = {"devices": kp.core.connect_devices([1])}
+    kept = copy.deepcopy(held)
+    del held
+    gc.collect()
+    refused(28, lambda: kp.core.connect_devices([1]))
+    kp.core.set_timeout(kept["devices"], 5)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_a_copy_of_a_group_is_the_group(copied: Callable[[kp.DeviceGroup], kp.DeviceGroup]) -> None:
+    group = kp.core.connect_devices([1])
+    assert copied(group) is group
 
 
 CALLS: dict[str, Callable[[kp.DeviceGroup], object]] = {

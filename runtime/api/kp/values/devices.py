@@ -55,13 +55,21 @@ class DeviceDescriptorList(Value):
 
 @dataclass(repr=False, eq=False)
 class DeviceGroup(Value):
-    """Connected devices, which work in turn.
+    """Connected devices, which work in turn. A copy is the group itself.
 
     Attributes:
         address: what stands for them; functions know a group by it.
     """
 
     address: Member[int] = integer(high=2**64 - 1)
+
+    # The devices are disconnected when nobody has the group any more, as where a configuration that holds it was copied
+    # and the copy alone is kept.
+    def __copy__(self) -> DeviceGroup:
+        return self
+
+    def __deepcopy__(self, memo: object) -> DeviceGroup:
+        return self
 
 
 @dataclass(repr=False, eq=False)
