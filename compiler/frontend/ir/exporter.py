@@ -270,19 +270,6 @@ def export_document(module: Module) -> Document:
     return exporter.document
 
 
-def converted(exporter: IrExporter, x: Value | Tensor, to: DType) -> Tensor:
-    """``x`` in another element type."""
-    tensor = exporter.tensor(x)
-    if tensor.type.dtype is to:
-        return tensor
-    return exporter.layer("Convert", [tensor], tensor.type.with_dtype(to), destination_type=element_type(to))
-
-
-def binary(exporter: IrExporter, kind: str, x: Value | Tensor, y: Value | Tensor, type: TensorType) -> Tensor:
-    """A layer of two operands that broadcast."""
-    return exporter.layer(kind, [x, y], type, auto_broadcast="numpy")
-
-
 def precision(dtype: DType) -> str:
     """What ports call an element type."""
     return ELEMENT_TYPES[element_type(dtype)]

@@ -22,7 +22,7 @@ from ....ir.types import DType, TensorType
 from ..builder import ModuleBuilder, Results, SourceNode
 from .document import ELEMENT_TYPES, OPEN, PRECISIONS, Document, Layer, Port, output_name
 from .pre_process import pre_processed
-from .quantization_chains import recognise_quantization
+from .quantization_chains import known, recognise_quantization
 
 InputShapes = Mapping[str, Sequence[int]]
 Import = Callable[["IrNode", "IrImporter"], Results]
@@ -70,6 +70,11 @@ class IrNode(SourceNode):
 
     layer: Layer
     version: int
+
+    def constant(self, index: int, what: str) -> np.ndarray:
+        """See `SourceNode.constant`; also what few operators make of integers that are kept for weights."""
+        found = known(self.input(index))
+        return super().constant(index, what) if found is None else found
 
     @property
     def opset(self) -> int:
@@ -159,6 +164,7 @@ class IrImporter(ModuleBuilder):
         self._shapes = dict(input_shapes or {})
         self._is_as_declared = not self._shapes
         self._constants: dict[tuple[int, str, int, tuple[int, ...]], Constant] = {}
+        self._stored: set[Value] = set()
         self._held = 0
 
     def run(self) -> None:
@@ -205,8 +211,8 @@ class IrImporter(ModuleBuilder):
                 f"the {name} do not fill their shape", expected=f"{type.elements} for {type}", found=blob.size
             )
         key = blob.__array_interface__["data"][0], blob.dtype.str, blob.size, tuple(shape)
-        known = self._constants.get(key)
-        if known is None:
+        found = self._constants.get(key)
+        if found is None:
             self._held += type.elements * type.dtype.bytes
             most = limits.DESCRIBED + 8 * self.document.weights.size
             if self._held > most:
@@ -219,8 +225,13 @@ class IrImporter(ModuleBuilder):
             if type.dtype is DType.BOOL:
                 array = array.view(np.uint8) != 0
             array.flags.writeable = False
-            known = self._constants[key] = self.constant(array, node.name)
-        return known
+            found = self._constants[key] = self.constant(array, node.name)
+            self._stored.add(found)
+        return found
+
+    def is_stored(self, value: Value) -> bool:
+        """Whether a value is an array of the document, not one that shapes or other arrays gave."""
+        return value in self._stored
 
     def parameter(self, layer: Layer) -> Value:
         """The input of the network that a layer stands for."""

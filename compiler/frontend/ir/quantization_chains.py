@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from ....ir.core import Constant, Module, Op, Value
+from ....ir.core import Constant, Module, Op, Value, is_op
 from ....ir.ops.activation import Clip
+from ....ir.ops.convolution import Conv
 from ....ir.ops.elementwise import Add, Div, Mul, Sub
+from ....ir.ops.matmul import MatMul
 from ....ir.ops.quantization import STORED, DequantizeLinear, QuantizeLinear
-from ....ir.ops.shape import Cast
+from ....ir.ops.shape import Cast, Reshape
 from ....ir.ops.unary import Round
 from ....ir.types import DType
 from ....passes.base import Record
@@ -122,6 +124,22 @@ def _integers(found: Match[Cast]) -> Value | None:
     return integers if integers.type.dtype is found.root.operator.to else None
 
 
+def _biased(found: Match[Add]) -> Value | None:
+    """A bias of integers becomes part of its product: passes add it to the accumulators."""
+    product, bias = found.op("product", Conv, MatMul), found["bias"]
+    x, w, b, residual = product.operands
+    if b is not None or residual is not None:
+        return None
+    axis = 1 if isinstance(product.operator, Conv) else product.result.type.rank - 1
+    behind = product.result.type.rank - 1 - axis
+    flat = bias.producer.operands.x if is_op(bias.producer, Reshape) else bias
+    channels = product.result.type.shape[axis]
+    is_along = flat.type.shape == (channels,) and bias.type.shape[-1 - behind :] == (channels, *(1,) * behind)
+    if not is_op(flat.producer, DequantizeLinear) or not is_along or bias.type.elements != channels:
+        return None
+    return found.emit(product.operator, x, w, flat)
+
+
 def _shape(op: Op) -> tuple[int, ...]:
     return op.results[0].type.shape
 
@@ -141,4 +159,5 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("dequantize", node(Mul, node(Cast, "x"), "scale", commutative=True), _dequantize),
     Rule("integers_of_integers", node(Cast, node(DequantizeLinear, name="dequantize", single_use=False)), _integers),
+    Rule("bias", node(Add, node((Conv, MatMul), name="product"), "bias", commutative=True), _biased),
 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from .....ir.core import Op, Value
 from .....ir.ops.convolution import Conv, ConvTranspose
+from .....ir.ops.integer_products import ConvInteger
+from .....ir.types import TensorType
 from ...shape import reshape
 from ...windows import Integers, halved, same_pads
 from ..exporter import IrExporter, Tensor, exports
@@ -106,7 +108,7 @@ def import_convolution_gradient(node: IrNode, importer: IrImporter) -> Value:
     return importer.emit_one(ConvTranspose(strides, pads, dilations, extra, groups), x, w)
 
 
-def _in_groups(exporter: IrExporter, w: Value, groups: int) -> Tensor:
+def _in_groups(exporter: IrExporter, w: Value | Tensor, groups: int) -> Tensor:
     """Weights as layers take them; see :func:`_merged_groups`."""
     first, *rest = w.type.shape
     return exporter.tensor(w) if groups == 1 else reshaped(exporter, w, (groups, first // groups, *rest))
@@ -119,22 +121,28 @@ def shifted(exporter: IrExporter, y: Tensor, b: Value | None) -> Tensor:
     return combined(exporter, "Add", y, reshaped(exporter, b, (1, *b.type.shape, *(1,) * (y.type.rank - 2))))
 
 
-@exports(Conv)
-def export_convolution(op: Op[Conv], exporter: IrExporter) -> None:
-    conv = op.operator
-    x, w, b, residual = op.operands
+def convolved(
+    exporter: IrExporter, conv: Conv | ConvInteger, x: Value | Tensor, w: Value | Tensor, type: TensorType
+) -> Tensor:
+    """The layer of a convolution, without anything added."""
     spatial = x.type.rank - 2
-    y = exporter.layer(
+    return exporter.layer(
         "Convolution" if conv.group == 1 else "GroupConvolution",
         [x, _in_groups(exporter, w, conv.group)],
-        op.result.type,
+        type,
         strides=conv.strides,
         dilations=conv.dilations,
         pads_begin=conv.pads[:spatial],
         pads_end=conv.pads[spatial:],
         auto_pad="explicit",
     )
-    y = shifted(exporter, y, b)
+
+
+@exports(Conv)
+def export_convolution(op: Op[Conv], exporter: IrExporter) -> None:
+    conv = op.operator
+    x, w, b, residual = op.operands
+    y = shifted(exporter, convolved(exporter, conv, x, w, op.result.type), b)
     y = combined(exporter, "Add", y, residual) if residual is not None else y
     exporter.define(op, activated(exporter, y, conv.act, conv.act_args))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .....ir.core import Op, Value
+from .....ir.core import Constant, Op, Value
 from .....ir.op import Operator
 from .....ir.ops.elementwise import (
     Add,
@@ -22,6 +22,7 @@ from .....ir.ops.elementwise import (
     Sub,
     broadcast_shape,
 )
+from .....ir.ops.unary import Reciprocal
 from .....ir.types import DType, TensorType
 from ...elementwise import floor_mod, squared_difference
 from ...shape import reshape
@@ -83,6 +84,9 @@ def import_binary(node: IrNode, importer: IrImporter) -> Value:
 @opset("Divide")
 def import_divide(node: IrNode, importer: IrImporter) -> Value:
     x, y = broadcast(node, importer, 0)
+    is_one = isinstance(x, Constant) and x.type.elements == 1 and x.array.item() == 1
+    if is_one and y.type.dtype.is_float and x.type.rank <= y.type.rank:
+        return importer.emit_one(Reciprocal(), y)
     if x.type.dtype.is_integer and node.bool("m_pythondiv", True):
         # Toward minus infinity: the remainder of Python leaves what divides without one.
         x = importer.emit_one(Sub(), x, importer.emit_one(Mod(fmod=False), x, y))

@@ -13,8 +13,9 @@ from ...movement import join, transpose
 from ...shape import cast, flatten, reshape
 from ..exporter import IrExporter, exports
 from ..importer import IrImporter, IrNode, opset
+from .elementwise import combined
 from .movement import only_axis
-from .shape import type_of
+from .shape import converted, type_of
 
 REDUCTIONS = {"none": "none", "sum": "add", "prod": "mul", "min": "min", "max": "max"}
 """What ours are called; IR has ``sub`` and ``mean`` besides."""
@@ -89,7 +90,7 @@ def export_gather_nd(op: Op[GatherND], exporter: IrExporter) -> None:
     exporter.write_as(op, "GatherND", op.operands, opset=8, batch_dims=op.operator.batch_dims)
 
 
-def combined(node: IrNode, importer: IrImporter, updates: Value) -> tuple[str, Value]:
+def reduced(node: IrNode, importer: IrImporter, updates: Value) -> tuple[str, Value]:
     """How updates meet what is there, since version 12 and 15, and the updates for that."""
     reduction = node.word("reduction", "none")
     if reduction == "sub":
@@ -109,7 +110,7 @@ def reduction_of(operator: ScatterElements | ScatterND) -> str:
 @opset("ScatterElementsUpdate")
 def import_scatter_elements(node: IrNode, importer: IrImporter) -> Value:
     x, indices = node.input(0), indices_of(node, importer, 1)
-    reduction, updates = combined(node, importer, node.input(2))
+    reduction, updates = reduced(node, importer, node.input(2))
     return importer.emit_one(ScatterElements(only_axis(node, 3, x.type.rank), reduction), x, indices, updates)
 
 
@@ -143,7 +144,7 @@ def scattered(importer: IrImporter, x: Value, indices: Value, updates: Value, ax
 
 @opset("ScatterNDUpdate")
 def import_scatter_nd(node: IrNode, importer: IrImporter) -> Value:
-    reduction, updates = combined(node, importer, node.input(2))
+    reduction, updates = reduced(node, importer, node.input(2))
     return importer.emit_one(ScatterND(reduction), node.input(0), indices_of(node, importer, 1), updates)
 
 
@@ -176,13 +177,11 @@ def import_one_hot(node: IrNode, importer: IrImporter) -> Value:
 def export_one_hot(op: Op[OneHot], exporter: IrExporter) -> None:
     """Indices count from the front there, and fractions are none."""
     indices, values = map(exporter.tensor, op.operands)
-    whole = indices.type.with_dtype(DType.I64)
-    indices = exporter.layer("Convert", [indices], whole, destination_type="i64")
+    indices = converted(exporter, indices, DType.I64)
     depth = exporter.integers(op.operator.depth, "depth")
-    from_end = exporter.layer("Add", [indices, depth], whole, auto_broadcast="numpy")
-    negative = [indices, exporter.integers(0, "zero")]
-    is_negative = exporter.layer("Less", negative, whole.with_dtype(DType.BOOL), auto_broadcast="numpy")
-    indices = exporter.layer("Select", [is_negative, from_end, indices], whole, auto_broadcast="numpy")
+    is_negative = combined(exporter, "Less", indices, 0, DType.BOOL)
+    ends = [is_negative, combined(exporter, "Add", indices, depth), indices]
+    indices = exporter.layer("Select", ends, indices.type, auto_broadcast="numpy")
     number = TensorType((), values.type.dtype)
     off, on = (
         exporter.layer("Gather", [values, exporter.integers(i), exporter.integers(0)], number, opset=8, batch_dims=0)

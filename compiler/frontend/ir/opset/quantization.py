@@ -23,9 +23,10 @@ from .....ir.ops.quantization import (
 )
 from .....ir.ops.unary import Round
 from .....ir.types import DType, TensorType
-from ..exporter import IrExporter, Tensor, binary, converted, element_type, exports
+from ..exporter import IrExporter, Tensor, element_type, exports
 from ..importer import IrImporter, IrNode, opset
-from ..quantization_chains import known
+from .elementwise import combined
+from .shape import converted, reshaped
 
 _OFF_GRID = 1e-3
 """Of a step, how far zero may lie from a multiple of it: single precision of the ends leaves less."""
@@ -97,10 +98,7 @@ def import_fake_quantize(node: IrNode, importer: IrImporter) -> Value:
 
 def _range(node: IrNode, index: int) -> np.ndarray:
     """One end of a range."""
-    found = known(node.input(index))
-    if found is None:
-        # For its message.
-        found = node.constant(index, "the range")
+    found = node.constant(index, "the ends of ranges")
     shape = node.input(0).type.shape
     if np.broadcast_shapes(found.shape, shape) != shape:
         raise node.model_error("the ends of ranges must broadcast to x", expected=list(shape), found=list(found.shape))
@@ -174,19 +172,16 @@ def _real(importer: IrImporter, x: Value, ranges: list[np.ndarray], levels: int)
 
 def _shaped(exporter: IrExporter, parameter: Value, axis: int | None, rank: int) -> Tensor:
     """A scale or zero point as it broadcasts against a tensor."""
-    if isinstance(parameter, Constant):
-        return exporter.constant(along(parameter.array, axis, rank))
-    shape = () if axis is None else (parameter.type.elements, *[1] * (rank - 1 - axis))
-    inputs = [parameter, exporter.integers(shape, "shape")]
-    return exporter.layer("Reshape", inputs, parameter.type.with_shape(shape), special_zero=False)
+    shape = () if axis is None else (parameter.type.elements, *(1,) * (rank - 1 - axis))
+    return reshaped(exporter, parameter, shape)
 
 
 def _integers(exporter: IrExporter, x: Tensor, scale: Tensor, zero: Tensor | None, to: DType) -> Tensor:
     """round(x / scale) + zero, within the integers and converted to them."""
     type = x.type
-    y = exporter.layer("Round", [binary(exporter, "Divide", x, scale, type)], type, opset=5, mode="half_to_even")
+    y = exporter.layer("Round", [combined(exporter, "Divide", x, scale)], type, opset=5, mode="half_to_even")
     if zero is not None:
-        y = binary(exporter, "Add", y, converted(exporter, zero, type.dtype), type)
+        y = combined(exporter, "Add", y, converted(exporter, zero, type.dtype))
     limits = np.iinfo(to.numpy)
     y = exporter.layer("Clamp", [y], type, min=float(limits.min), max=float(limits.max))
     return exporter.layer("Convert", [y], type.with_dtype(to), destination_type=element_type(to))
@@ -220,9 +215,9 @@ def export_dequantize(op: Op[DequantizeLinear], exporter: IrExporter) -> None:
     y = converted(exporter, x, inner.dtype)
     shift = _zero(exporter, zero, axis, rank, inner.dtype)
     if shift is not None:
-        y = binary(exporter, "Subtract", y, converted(exporter, shift, inner.dtype), inner)
+        y = combined(exporter, "Subtract", y, converted(exporter, shift, inner.dtype))
     y = converted(exporter, y, type.dtype)
-    exporter.define(op, binary(exporter, "Multiply", y, _shaped(exporter, scale, axis, rank), type))
+    exporter.define(op, combined(exporter, "Multiply", y, _shaped(exporter, scale, axis, rank)))
 
 
 @exports(DynamicQuantizeLinear)
@@ -232,14 +227,14 @@ def export_dynamic_quantize(op: Op[DynamicQuantizeLinear], exporter: IrExporter)
     zero, one, most = (exporter.constant(np.asarray(value, np.float32)) for value in (0, 1, 255))
     axes = exporter.integers(list(range(x.type.rank)), "axes")
     low, high = (
-        binary(exporter, kind, exporter.layer(reduction, [x, axes], number, keep_dims=False), zero, number)
+        combined(exporter, kind, exporter.layer(reduction, [x, axes], number, keep_dims=False), zero)
         for kind, reduction in (("Minimum", "ReduceMin"), ("Maximum", "ReduceMax"))
     )
-    span = binary(exporter, "Divide", binary(exporter, "Subtract", high, low, number), most, number)
-    is_wide = binary(exporter, "Greater", high, low, number.with_dtype(DType.BOOL))
+    span = combined(exporter, "Divide", combined(exporter, "Subtract", high, low), most)
+    is_wide = combined(exporter, "Greater", high, low, DType.BOOL)
     scale = exporter.layer("Select", [is_wide, span, one], number, auto_broadcast="numpy")
-    shift = binary(exporter, "Divide", exporter.layer("Negative", [low], number), scale, number)
-    shift = binary(exporter, "Minimum", shift, most, number)
+    shift = combined(exporter, "Divide", exporter.layer("Negative", [low], number), scale)
+    shift = combined(exporter, "Minimum", shift, most)
     shift = exporter.layer("Round", [shift], number, opset=5, mode="half_to_even")
     y = _integers(exporter, x, scale, shift, DType.U8)
     exporter.define(op, y, scale, converted(exporter, shift, DType.U8))
@@ -249,6 +244,6 @@ def export_dynamic_quantize(op: Op[DynamicQuantizeLinear], exporter: IrExporter)
 def export_fake_quantize(op: Op[FakeQuantize], exporter: IrExporter) -> None:
     x, scale, low, high = op.operands
     type = op.result.type
-    whole = exporter.layer("Round", [binary(exporter, "Divide", x, scale, type)], type, opset=5, mode="half_to_even")
-    above = binary(exporter, "Maximum", binary(exporter, "Multiply", whole, scale, type), low, type)
-    exporter.define(op, binary(exporter, "Minimum", above, high, type))
+    whole = exporter.layer("Round", [combined(exporter, "Divide", x, scale)], type, opset=5, mode="half_to_even")
+    above = combined(exporter, "Maximum", combined(exporter, "Multiply", whole, scale), low)
+    exporter.define(op, combined(exporter, "Minimum", above, high))

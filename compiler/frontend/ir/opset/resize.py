@@ -8,8 +8,9 @@ from .....ir.core import Op, Value
 from .....ir.ops.resize import COORDINATES, NEAREST, Resize
 from ...movement import padded
 from ...resize import ratios, resize, resize_by_direction, scaled
-from ..exporter import IrExporter, Tensor, binary, exports
+from ..exporter import IrExporter, Tensor, exports
 from ..importer import IrImporter, IrNode, opset
+from .elementwise import combined
 
 MODES = {"nearest": "nearest", "linear": "linear", "linear_onnx": "linear", "cubic": "cubic"}
 """What ours are called. Without antialiasing, ``linear`` and ``linear_onnx`` are the same."""
@@ -128,10 +129,10 @@ def _weighted(op: Op[Resize], exporter: IrExporter) -> Tensor:
                 along = exporter.constant(
                     weights[:, tap].reshape(-1, *[1] * (type.rank - 1 - d)).astype(type.dtype.numpy)
                 )
-                terms[-1] = binary(exporter, "Multiply", terms[-1], along, type)
+                terms[-1] = combined(exporter, "Multiply", terms[-1], along)
         x = terms[0]
         for term in terms[1:]:
-            x = binary(exporter, "Add", x, term, type)
+            x = combined(exporter, "Add", x, term)
     if operator.coordinates != "tf_crop_and_resize":
         return exporter.identity(x) if x.layer == exporter.tensor(op.operands.x).layer else x
     inside = np.ones(operator.extents, np.bool_)

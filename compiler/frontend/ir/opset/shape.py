@@ -80,9 +80,9 @@ def export_expand(op: Op[Expand], exporter: IrExporter) -> None:
 
 @opset("Convert")
 def import_convert(node: IrNode, importer: IrImporter) -> Value:
-    """Integers of weights stay what they are: see the module ``quantization_chains``."""
+    """Integers of weights and biases stay what they are: see the module ``quantization_chains``."""
     x, to = node.input(0), type_of(node, "destination_type")
-    if isinstance(x, Constant) and x.type.dtype in STORED and to is DType.F32:
+    if importer.is_stored(x) and x.type.dtype in (*STORED, DType.I32) and to is DType.F32:
         return importer.function.append(Cast(to), [x], loc=(node.name,), names=[node.name]).result
     return cast(importer, x, to)
 
