@@ -90,7 +90,8 @@ def compile(
     model: Annotated[
         list[Path],
         typer.Argument(
-            metavar="MODEL.onnx...", help="The ONNX model, or several for a container; an .xml file of IR as well."
+            metavar="MODEL...",
+            help="The model: .onnx, or .xml of IR with its .bin file beside it. Several for a container.",
         ),
     ],
     output: Annotated[
@@ -110,13 +111,14 @@ def compile(
     json_output: Json = False,
     **chosen: Any,
 ) -> None:
-    """Compile an ONNX model into an artifact.
+    """Compile a model, ONNX or IR of the Inference Engine, into an artifact.
 
     With --kp-id, into a container that programs for the kp API load.
 
     \b
     Examples:
       tilewright compile resnet50.onnx -o resnet50.twa
+      tilewright compile resnet50.xml
       tilewright compile resnet50.onnx --input-shape data=1,3,224,224
       tilewright compile resnet50.onnx --calibration images/ --machine m4096
       tilewright compile yolo.onnx -o models_520.nef --kp-id 32769 \\

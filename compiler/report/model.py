@@ -11,7 +11,7 @@ from ...runtime.report.table import Column, Table, json_text
 from ...runtime.report.units import MACS
 from ..frontend.formats import import_model
 from ..options import parse_input_shapes
-from .supported import device_rules, supported_onnx_operators, supported_operators
+from .supported import device_rules, supported_ir_layers, supported_onnx_operators, supported_operators
 
 
 @resources("inspect")
@@ -39,7 +39,12 @@ def inspect_model(path: Path, input_shapes: Sequence[str], *, ir: bool, as_json:
 
 def supported(*, as_json: bool) -> str:
     """All supported operators in Markdown, or as JSON."""
-    tables = {"operators": supported_operators(), "device": device_rules(), "onnx": supported_onnx_operators()}
+    tables = {
+        "operators": supported_operators(),
+        "device": device_rules(),
+        "onnx": supported_onnx_operators(),
+        "ir": supported_ir_layers(),
+    }
     if as_json:
         return json_text({key: table.records() for key, table in tables.items()})
     return "\n".join(table.markdown() for table in tables.values())

@@ -8,6 +8,7 @@ from ...ir.ops import REGISTRY
 from ...passes.placement.device_support import COMMON_RULES, OWN_RULES, SUPPORT
 from ...passes.placement.device_support.rule import text_of
 from ...runtime.report.table import Column, Table
+from ..frontend.ir.families import layer_types
 from ..frontend.onnx.families import IMPORTS
 
 
@@ -16,6 +17,15 @@ def supported_onnx_operators() -> Table:
     table = Table([Column("operator", "ONNX operator"), Column("domain", "domain")], title="ONNX operators")
     for domain, op_type in sorted(IMPORTS):
         table.add(operator=op_type, domain=domain or "ai.onnx")
+    return table
+
+
+def supported_ir_layers() -> Table:
+    """One row for each type of layer that IR files are imported with."""
+    columns = [Column("layer", "layer of IR"), Column("versions", "versions of IR", show=", ".join)]
+    table = Table(columns, title="Layers of IR")
+    for name, versions in layer_types().items():
+        table.add(layer=name, versions=[f"{span.start} to {span.stop - 1}" for span in versions])
     return table
 
 

@@ -259,7 +259,7 @@ def test_version(capsys: Capture) -> None:
             ["comple"],
             "error: No such command 'comple'. Did you mean 'compile', 'compare'? See `tilewright --help`.\n",
         ),
-        (["compile"], "error: Missing argument 'MODEL.onnx...'. See `tilewright compile --help`.\n"),
+        (["compile"], "error: Missing argument 'MODEL...'. See `tilewright compile --help`.\n"),
         (["run", "a.twa", "--fast"], "error: No such option: --fast"),
         (
             ["compile", "a.onnx", "--precision", "fp31"],

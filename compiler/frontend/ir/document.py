@@ -186,20 +186,18 @@ class Document:
             ]
         else:
             sources = self.sources()
-            own = []
-            for layer in self.layers.values():
-                if layer.type == "Result":
-                    for port in layer.inputs:
-                        own.append(self._port(sources[layer.id, port.id]))
+            ends = {(layer.id, port.id): (layer, port) for layer in self.layers.values() for port in layer.outputs}
+            own = [
+                ends[sources[layer.id, port.id]]
+                for layer in self.layers.values()
+                if layer.type == "Result"
+                for port in layer.inputs
+            ]
         for layer_id, position in self.added_outputs:
             added = (self.layers[layer_id], self.layers[layer_id].outputs[position])
             if not any(port is added[1] for _, port in own):
                 own.append(added)
         return own
-
-    def _port(self, end: tuple[int, int]) -> tuple[Layer, Port]:
-        layer = self.layers[end[0]]
-        return layer, next(port for port in layer.outputs if port.id == end[1])
 
     def copy(self) -> Document:
         """A document that shares nothing with this one."""
@@ -242,10 +240,16 @@ class Document:
 
 
 def output_name(layer: Layer, port: Port) -> str:
-    """What the network calls an output of a layer: as the layer, with a number where there are several.
+    """What the network calls an output of a layer; see `output_names`."""
+    position = next(index for index, each in enumerate(layer.outputs) if each is port)
+    return output_names(layer)[position]
+
+
+def output_names(layer: Layer) -> list[str]:
+    """What the network calls the outputs of a layer: as the layer, with a number where there are several.
 
     It is the port's id in versions 2 to 7, the position among the outputs later.
     """
     if len(layer.outputs) == 1:
-        return layer.name
-    return f"{layer.name}.{layer.outputs.index(port) if layer.version else port.id}"
+        return [layer.name]
+    return [f"{layer.name}.{position if layer.version else port.id}" for position, port in enumerate(layer.outputs)]

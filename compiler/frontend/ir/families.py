@@ -6,12 +6,23 @@ import importlib
 import pkgutil
 
 from . import legacy, opset
+from .document import LEGACY_VERSIONS, OPSET_VERSIONS
 from .exporter import EXPORTS
-from .importer import LEGACY, OPSET
+from .importer import LEGACY, LEGACY_TYPES, OPSET
 
-__all__ = ["EXPORTS", "LEGACY", "OPSET"]
+__all__ = ["EXPORTS", "LEGACY", "OPSET", "layer_types"]
 
 # Importing a family registers what it holds.
 for _folder in (legacy, opset):
     for _module in pkgutil.iter_modules(_folder.__path__):
         importlib.import_module(f"{_folder.__name__}.{_module.name}")
+
+
+def layer_types() -> dict[str, list[range]]:
+    """The types of layers that files are imported with, each with the versions of files that have them."""
+    found: dict[str, list[range]] = {}
+    known = {LEGACY_VERSIONS: [*LEGACY_TYPES, "Input"], OPSET_VERSIONS: [*OPSET, "Parameter", "Result"]}
+    for versions, types in known.items():
+        for name in dict.fromkeys(types):
+            found.setdefault(name, []).append(versions)
+    return dict(sorted(found.items(), key=lambda item: item[0].lower()))

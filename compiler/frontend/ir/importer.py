@@ -20,7 +20,7 @@ from tilewright.errors import IRError, ModelError, UnsupportedError, UsageError
 from ....ir.core import Constant, Module, Value
 from ....ir.types import DType, TensorType
 from ..builder import ModuleBuilder, Results, SourceNode
-from .document import ELEMENT_TYPES, OPEN, PRECISIONS, Document, Layer, Port, output_name
+from .document import ELEMENT_TYPES, OPEN, PRECISIONS, Document, Layer, Port, output_names
 from .pre_process import pre_processed
 from .quantization_chains import known, recognise_quantization
 
@@ -32,6 +32,8 @@ OPSET: dict[str, Import] = {}
 """Importers of layers of version 10 and later, by type."""
 LEGACY: dict[str, Import] = {}
 """Importers of layers of versions 2 to 7, by type in lower case."""
+LEGACY_TYPES: list[str] = []
+"""Their types as converters spell them."""
 
 
 def opset(*types: str) -> Callable[[ImportFunction], ImportFunction]:
@@ -49,6 +51,7 @@ def legacy(*types: str) -> Callable[[ImportFunction], ImportFunction]:
 
     def register(function: ImportFunction) -> ImportFunction:
         LEGACY.update(dict.fromkeys(map(str.lower, types), function))
+        LEGACY_TYPES.extend(types)
         return function
 
     return register
@@ -189,7 +192,12 @@ class IrImporter(ModuleBuilder):
         if not outputs:
             raise ModelError("the network has no outputs", stage="import")
         values = [self.values[layer.id, port.id] for layer, port in outputs]
-        self.function.set_results(values, _unique([output_name(layer, port) for layer, port in outputs]))
+        names = {
+            (layer.id, port.id): name
+            for layer in {layer.id: layer for layer, _ in outputs}.values()
+            for port, name in zip(layer.outputs, output_names(layer), strict=True)
+        }
+        self.function.set_results(values, _unique([names[layer.id, port.id] for layer, port in outputs]))
         recognise_quantization(self.module)
         self.module.drop_unused_constants()
         self.module.folding = self.left_for_folding(self._held, self._held // 4)
@@ -274,7 +282,7 @@ class IrImporter(ModuleBuilder):
         inputs = tuple(self._source(layer, port) for port in layer.inputs)
         if kind == "Result":
             return
-        names = [output_name(layer, port) for port in layer.outputs]
+        names = output_names(layer)
         node = IrNode(layer.type, layer.name, inputs, layer, self.document.version)
         if kind in ("input", "Parameter"):
             results = self.results_of(node, _enter, names)

@@ -64,9 +64,11 @@ def read_document(model: Source, weights: Source | None = None) -> Document:
         beside = Path(model).with_suffix(".bin")
         weights = beside if beside.exists() else None
     binary = b"" if weights is None else _content(weights)
+    digest = hashlib.sha256(text)
+    digest.update(binary)
     document = Document(root.get("name", ""), version, _integer(root, "batch", 1), root.get("precision", "").upper())
     document.weights = np.frombuffer(bytearray(binary), np.uint8)
-    document.digest = hashlib.sha256(text + binary).hexdigest()
+    document.digest = digest.hexdigest()
     reader = _Reader(document, has_weights=weights is not None)
     reader.read(root)
     return document
