@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from opset_ir import IrFile, Source
@@ -31,9 +33,16 @@ def test_what_an_average_counts_behind_the_padding(
     before: int, after: int, exclude: bool, expected: list[float]
 ) -> None:
     file = IrFile()
-    attributes = {"kernel": 4, "strides": 3, "pads_begin": before, "pads_end": after, "rounding_type": "ceil"}
+    attributes: dict[str, Any] = {
+        "kernel": 4,
+        "strides": 3,
+        "pads_begin": before,
+        "pads_end": after,
+        "rounding_type": "ceil",
+    }
+    attributes["exclude-pad"] = exclude
     x = file.parameter(1, 1, 8)
-    y = file.layer("AvgPool", [x], [(1, 1, 3)], **attributes, auto_pad="explicit", **{"exclude-pad": exclude})
+    y = file.layer("AvgPool", [x], [(1, 1, 3)], **attributes, auto_pad="explicit")
     np.testing.assert_allclose(computed(file, y, np.ones((1, 1, 8), F32)).reshape(-1), expected, 1e-6)
 
 
@@ -126,13 +135,19 @@ def test_chains_that_work_out_shapes_leave_nothing_behind() -> None:
     file = IrFile(version=10)
     x = file.parameter(1, 3, 4, 6)
     shape = file.layer("ShapeOf", [x], [(4,)], opset=3, precision="I64", output_type="i64")
-    masks = {"begin_mask": "1", "end_mask": "1", "new_axis_mask": "0", "shrink_axis_mask": "1", "ellipsis_mask": "0"}
+    masks: dict[str, Any] = {
+        "begin_mask": "1",
+        "end_mask": "1",
+        "new_axis_mask": "0",
+        "shrink_axis_mask": "1",
+        "ellipsis_mask": "0",
+    }
     height = file.layer(
         "StridedSlice",
         [shape, file.constant([2]), file.constant([3]), file.constant([1])],
         [()],
         precision="I64",
-        **{**masks, "begin_mask": "1", "end_mask": "1"},
+        **masks,
     )
     real = file.layer("Convert", [height], [()], destination_type="f32")
     half = file.layer("Divide", [real, file.constant(np.array(2, F32))], [()])
