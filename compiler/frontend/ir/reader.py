@@ -52,9 +52,10 @@ def read_document(model: Source, weights: Source | None = None) -> Document:
         raise _damaged("the root element is no network", expected="net", found=root.tag)
     version = _integer(root, "version", 1)
     if version not in LEGACY_VERSIONS and version not in OPSET_VERSIONS:
-        reason = "it is older than those that are read" if version < LEGACY_VERSIONS.start else "cannot parse it"
+        # In the words that the readers of the releases have, which users search for.
+        reason = "deprecated IR version" if version < LEGACY_VERSIONS.start else "cannot parse future versions"
         raise UnsupportedError(
-            f"IR version {version}: {reason}",
+            f"{reason}: {version}",
             stage="import",
             expected=f"{LEGACY_VERSIONS.start} to {LEGACY_VERSIONS.stop - 1}, {OPSET_VERSIONS.start} or "
             f"{OPSET_VERSIONS.stop - 1}",

@@ -77,7 +77,7 @@ class _Face(ModuleType):
             return import_module(whole)
         source = self.__dict__.get("_source")
         # Not its special attributes: with its path, a second copy of each of its modules could be imported.
-        if not name.startswith("__") and hasattr(source, name):
+        if (not name.startswith("__") or name == "__version__") and hasattr(source, name):
             return getattr(source, name)
         raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}", name=name, obj=self)
 

@@ -30,6 +30,8 @@ from .precisions import supported_precisions
 from .status import StatusCode, WaitMode
 from .version import get_version
 
+__version__ = get_version()
+
 __all__ = [
     "DataPtr",
     "ExecutableNetwork",

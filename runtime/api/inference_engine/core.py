@@ -128,7 +128,7 @@ class IECore:
 
     @documented
     def get_config(self, device_name: str, config_name: str) -> str:
-        """The value of a key of a device.
+        """The value of a key of a device; the number of streams also where ``CPU_THROUGHPUT_AUTO`` was to choose it.
 
         Raises:
             RuntimeError: the device has no such key.

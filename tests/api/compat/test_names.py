@@ -144,3 +144,8 @@ if __name__ == "__main__":
         print(pool.map(square, [2, 3]))
 """
     assert run_compat(tmp_path, text) == "[4, 9]\n"
+
+
+def test_a_module_tells_the_version_of_its_api(tmp_path: Path) -> None:
+    text = "import openvino.inference_engine as ie\nprint(ie.__version__ == ie.get_version(), ie.__path__)"
+    assert run_compat(tmp_path, text).startswith("True []")

@@ -78,6 +78,13 @@ def test_configurations_belong_to_devices(network: IENetwork) -> None:
     assert core.get_config("CPU", "CPU_THROUGHPUT_STREAMS") == "2"
     assert core.get_config("FPGA", "CPU_THROUGHPUT_STREAMS") == "1"
     assert len(core.load_network(network, "CPU", num_requests=0).requests) == 2
+    # A benchmark turns into a number what it set by name.
+    for name in ("CPU_THROUGHPUT_AUTO", "CPU_THROUGHPUT_NUMA"):
+        core.set_config({"CPU_THROUGHPUT_STREAMS": name}, "CPU")
+        streams = int(core.get_config("CPU", "CPU_THROUGHPUT_STREAMS"))
+        executable = core.load_network(network, "CPU", num_requests=0)
+        assert len(executable.requests) == streams
+        assert executable.get_config("CPU_THROUGHPUT_STREAMS") == str(streams)
     with pytest.raises(
         RuntimeError, match=r"^\[NOT_FOUND\] Unsupported property TARGET_FALLBACK by CPU plugin; it is a k"
     ):

@@ -84,8 +84,8 @@ def test_what_is_no_path_and_no_contents(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ("<net version='1'><layers/></net>", r"IR version 1: it is older than those that are read"),
-        ("<net version='12'><layers/></net>", r"IR version 12: cannot parse"),
+        ("<net version='1'><layers/></net>", r"import: deprecated IR version: 1; expected 2 to 7, 10 or 11"),
+        ("<net version='12'><layers/></net>", r"import: cannot parse future versions: 12; expected 2 to 7, 10 or 11"),
         ("<net version='10'><layers/></net>", "the network has no layers"),
         ("<net version='10'><layers>", "is not an .xml file of a network"),
         ("<!DOCTYPE x [<!ENTITY a 'b'>]><net/>", "declares a document type"),

@@ -18,6 +18,7 @@ from tilewright.compiler.frontend.formats import import_model
 from tilewright.compiler.frontend.ir.exporter import export_document
 from tilewright.compiler.frontend.ir.writer import write_document
 from tilewright.errors import CalibrationWarning
+from tilewright.runtime.api import inference_engine
 from tilewright.runtime.api.inference_engine import IENetwork, IEPlugin, get_version
 from tilewright.runtime.api.inference_engine.devices.configuration import automatic_streams
 from tilewright.runtime.api.inference_engine.devices.keys import KEYS
@@ -30,6 +31,7 @@ def test_a_plugin_tells_its_device_and_version() -> None:
         assert IEPlugin(device).device == device
     assert IEPlugin("CPU", plugin_dirs="").version == IEPlugin("CPU", ["a", "b"]).version == get_version()
     assert re.fullmatch(r"1\.2\.\S+", get_version())
+    assert inference_engine.__version__ == get_version()
 
 
 @pytest.mark.parametrize("device", ["GPU", "MYRIAD", "HDDL", "MULTI:CPU,GPU", "GNA"])

@@ -13,6 +13,11 @@ from .names import HETERO, Device, base, parse_fallback
 
 _MOST_STREAMS = 256
 
+_STREAMS = "CPU_THROUGHPUT_STREAMS"
+
+_CHOSEN = "CPU_THROUGHPUT_"
+"""What values of this key begin with that leave the number to the processors."""
+
 
 class Configuration:
     """The values of one plugin, or of one loaded network.
@@ -101,7 +106,7 @@ class Configuration:
         return self._given.get(name, KEYS[name].default)
 
     def value(self, name: object) -> str:
-        """The value of a key, for a program that asks.
+        """The value of a key, for a program that asks; streams are a number even where they were left to be chosen.
 
         Raises:
             InferenceEngineError: the device has no such key.
@@ -109,7 +114,8 @@ class Configuration:
         names = self.names()
         if not isinstance(name, str) or name not in names:
             raise InferenceEngineError(f"there is no key {name!r:.60}", StatusCode.NOT_FOUND, expected=", ".join(names))
-        return self[name]
+        value = self[name]
+        return str(self.streams) if name == _STREAMS and value.startswith(_CHOSEN) else value
 
     def is_on(self, name: str) -> bool:
         """Whether a key is ``YES``."""
@@ -132,8 +138,8 @@ class Configuration:
         """How many requests are computed at once."""
         if self._given.get("EXCLUSIVE_ASYNC_REQUESTS") == "YES":
             return 1
-        text = self["CPU_THROUGHPUT_STREAMS"]
-        number = automatic_streams(os.cpu_count() or 1) if text.startswith("CPU_") else int(text)
+        text = self[_STREAMS]
+        number = automatic_streams(os.cpu_count() or 1) if text.startswith(_CHOSEN) else int(text)
         return min(max(number, 1), _MOST_STREAMS)
 
 
