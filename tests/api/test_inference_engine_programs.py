@@ -5,7 +5,7 @@ Each must give the numbers that `tilewright.load` gives of the same file.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +44,12 @@ def expected(
     """The only output of a network, for several inputs one after the other; of its integers if there is calibration."""
     artifact = tilewright.compile(model, input_shapes={"data": inputs.shape}, calibration=calibration)
     with tilewright.load(artifact, engine=engine) as session:
-        return np.concatenate([next(iter(session.run({"data": each}).values())) for each in (inputs, *more)])
+        return outputs(session, inputs, *more)
+
+
+def outputs(session: tilewright.Session, *inputs: np.ndarray) -> np.ndarray:
+    """The only output for several inputs, one after the other."""
+    return np.concatenate([next(iter(session.run({"data": each}).values())) for each in inputs])
 
 
 def saved(programs: Programs) -> np.ndarray:
@@ -93,11 +98,21 @@ def test_classification_in_batches(programs: Programs, pictures: list[Path], tmp
     assert "again True\n" in shown
 
 
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, tilewright.Session]]:
+    """A network, and a session for it: its kernels take long to generate."""
+    model = mobilenet_ssd_like(4, "FP16").write(tmp_path_factory.mktemp("detector"))
+    with tilewright.load(tilewright.compile(model)) as session:
+        yield model, session
+
+
 @pytest.mark.parametrize("toggle", [-1, 3])
-def test_objects_in_a_video(toggle: int, programs: Programs, tmp_path: Path) -> None:
+def test_objects_in_a_video(
+    toggle: int, detector: tuple[Path, tilewright.Session], programs: Programs, tmp_path: Path
+) -> None:
     """At frame i the request of frame i - 1 is read, and at the first one nothing; in step from the change of mode."""
     frames = draw_pictures(tmp_path / "frames", 6, (80, 64))
-    model = mobilenet_ssd_like(4, "FP16").write(tmp_path)
+    model, session = detector
     shown = programs.run(
         "ssd_async.py", "-m", model, "-i", frames[0].parent, "--toggle", toggle, "-pt", 0.5, "-o", "found.npz"
     )
@@ -105,7 +120,7 @@ def test_objects_in_a_video(toggle: int, programs: Programs, tmp_path: Path) -> 
     assert numbers == ([0, 1, 2, 3, 4] if toggle < 0 else [0, 1, 3, 4, 5])
     assert f"statuses -11 {' '.join('0' * 5)}\n" in shown
     objects = 0
-    wanted = expected(model, *(pixels(frames[number], (64, 80)) for number in numbers))
+    wanted = outputs(session, *(pixels(frames[number], (64, 80)) for number in numbers))
     assert found.tobytes() == wanted.tobytes()
     for rows in wanted[:, 0]:
         end = next((row for row, line in enumerate(rows) if line[0] == -1), len(rows))
