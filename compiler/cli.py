@@ -39,7 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Compile ONNX networks ahead of time, and run, inspect and measure the result.\n\n"
+    help="Compile networks, ONNX or IR, ahead of time, and run, inspect and measure the result.\n\n"
     "Typical use: `tilewright compile model.onnx -o model.twa`, then `tilewright run model.twa input.npy`. "
     "Results go to stdout; progress, warnings and errors go to stderr. "
     "Exit codes: 0 success, 1 bad input, 2 wrong usage, 3 unsupported model under --strict.",
@@ -210,7 +210,7 @@ for _name in commands.COMMANDS:
 
 @app.command()
 def opt(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="An ONNX model, or a module as text (.tw).")],
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="An ONNX model, IR (.xml), or a module as text (.tw).")],
     passes: Annotated[
         str,
         typer.Option(metavar="PASS,…", help="The passes, in order; options in braces, such as canonicalize{limit=10}."),

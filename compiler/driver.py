@@ -209,7 +209,7 @@ class Compilation(CompileOptions):
 @with_keywords(Compilation)
 @resources("compile")
 def compile_model(compilation: Compilation) -> Artifact:
-    """Compile an ONNX model; this is ``tilewright.compile``.
+    """Compile a model, ONNX or IR; this is ``tilewright.compile``.
 
     Raises:
         TilewrightError: see :func:`build`; OutputError if the file cannot be written.

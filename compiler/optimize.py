@@ -48,10 +48,10 @@ class Optimized:
 
 @resources("read module")
 def read_module(path: Path, input_shapes: InputShapes, external_data: str | os.PathLike[str] | None = None) -> Module:
-    """The module of an ONNX model, or of a text with its arrays in ``blobs/`` beside it.
+    """The module of a model, ONNX or IR, or of a text with its arrays in ``blobs/`` beside it.
 
     Args:
-        input_shapes, external_data: see :func:`import_model`; for ONNX models only.
+        input_shapes, external_data: see :func:`import_model`; for models only.
 
     Raises:
         ModelError, InputError: the file cannot be read, or is not what its name says.

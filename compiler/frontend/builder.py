@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from shlex import quote
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -119,6 +120,16 @@ class SourceNode:
 
 
 AnyNode = TypeVar("AnyNode", bound=SourceNode)
+
+
+def input_shape_hint(name: str, example: Sequence[int] | None) -> str:
+    """How a user gives an input its shape, on the command line and in Python.
+
+    Args:
+        example: such a shape; ``None`` where the model does not even say how many dimensions there are.
+    """
+    shown = ",".join(map(str, example or (1, 3, 224, 224)))
+    return f"Fix it with --input-shape {quote(name)}={shown} (input_shapes={{{name!r}: [{shown}]}} in Python)."
 
 
 class ModuleBuilder:

@@ -22,25 +22,47 @@ from ....passes.base import Record
 from ....passes.pattern import Driver, Match, Node, Rule, node
 from ..builder import FOLD_ELEMENTS
 
-_DEPTH = 8
-"""Of the chains of constants that are followed: those that converters write are shorter."""
+_LENGTH = 8
+"""Operators of the chains of constants that are followed: those that converters write are shorter."""
+
+_WORK = 16 * FOLD_ELEMENTS
+"""What one of them may cost, in steps: they convert and scale."""
 
 
-def known(value: Value, depth: int = _DEPTH) -> np.ndarray | None:
+def known(value: Value) -> np.ndarray | None:
     """The elements of a value, if it is a constant, or few operators make it of constants and it is small."""
     if isinstance(value, Constant):
         return value.array
-    if value.producer is None or value.type.elements > FOLD_ELEMENTS or not depth:
-        return None
-    arrays: list[np.ndarray | None] = []
-    for operand in value.producer.inputs:
-        array = known(operand, depth - 1)
-        if array is None or array.size > FOLD_ELEMENTS:
-            return None
-        arrays.append(array)
-    if len(arrays) < len(value.producer.operands):
-        return None
-    return value.producer.evaluate(arrays)[value.producer.results.index(value)]
+    arrays: dict[Value, np.ndarray] = {}
+    chain = _chain(value)
+    for each in reversed(chain or ()):
+        producer = each.producer
+        assert producer is not None
+        given = [x.array if isinstance(x, Constant) else arrays[x] for x in producer.inputs]
+        arrays[each] = producer.evaluate(given)[producer.results.index(each)]
+    return arrays.get(value)
+
+
+def _chain(value: Value) -> list[Value] | None:
+    """What must be computed for a value, itself first, each before what it reads; ``None`` where that is not small."""
+    order: list[Value] = []
+    steps = 0
+
+    def visit(each: Value) -> bool:
+        nonlocal steps
+        if each.type.elements > FOLD_ELEMENTS:
+            return False
+        if isinstance(each, Constant) or each in order:
+            return True
+        steps, producer = steps + 1, each.producer
+        if steps > _LENGTH or producer is None or producer.work > _WORK or len(producer.inputs) > _LENGTH:
+            return False
+        if len(producer.inputs) < len(producer.operands) or not all(map(visit, producer.inputs)):
+            return False
+        order.append(each)
+        return True
+
+    return order[::-1] if visit(value) else None
 
 
 def recognise_quantization(module: Module) -> None:

@@ -61,16 +61,18 @@ def read_document(model: Source, weights: Source | None = None) -> Document:
             f"{OPSET_VERSIONS.stop - 1}",
             found=version,
         )
+    looked_for: Path | None = None
     if weights is None and not isinstance(model, bytes):
-        beside = Path(model).with_suffix(".bin")
-        weights = beside if beside.exists() else None
+        looked_for = Path(model).with_suffix(".bin")
+        # Files from systems that do not tell case apart may be named in capitals.
+        weights = next((path for path in (looked_for, looked_for.with_suffix(".BIN")) if path.exists()), None)
     binary = b"" if weights is None else _content(weights)
     digest = hashlib.sha256(text)
     digest.update(binary)
     document = Document(root.get("name", ""), version, _integer(root, "batch", 1), root.get("precision", "").upper())
     document.weights = np.frombuffer(bytearray(binary), np.uint8)
     document.digest = digest.hexdigest()
-    reader = _Reader(document, has_weights=weights is not None)
+    reader = _Reader(document, has_weights=weights is not None, looked_for=looked_for)
     reader.read(root)
     return document
 
@@ -117,11 +119,15 @@ def _parsed(text: bytes, source: Source) -> Element:
 
 
 class _Reader:
-    """Fills a document from the elements of a file."""
+    """Fills a document from the elements of a file.
 
-    def __init__(self, document: Document, *, has_weights: bool) -> None:
+    Args:
+        looked_for: where the .bin file should be, if it is known.
+    """
+
+    def __init__(self, document: Document, *, has_weights: bool, looked_for: Path | None) -> None:
         self.document = document
-        self._has_weights = has_weights
+        self._has_weights, self._looked_for = has_weights, looked_for
         self._views: dict[tuple[int, int, str], np.ndarray] = {}
 
     def read(self, root: Element) -> None:
@@ -191,7 +197,11 @@ class _Reader:
     def _array(self, layer: Layer, offset: int, size: int, precision: str) -> np.ndarray:
         """A view of the .bin file."""
         if not self._has_weights:
-            raise _damaged(f"layer {layer.name!r} holds an array, but there is no .bin file", hint=_HINT)
+            raise _damaged(
+                f"layer {layer.name!r} holds an array, but there is no .bin file",
+                expected=self._looked_for and str(self._looked_for),
+                hint=_HINT,
+            )
         available = self.document.weights.size
         if offset < 0 or size < 0 or offset + size > available:
             raise _damaged(

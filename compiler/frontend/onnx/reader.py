@@ -23,6 +23,7 @@ from tilewright.errors import IRError, ModelError, UnsupportedError, UsageError
 from ....ir.core import Module
 from ....ir.types import TensorType
 from ....runtime.files.input_file import open_regular
+from ..builder import input_shape_hint
 from .families import IMPORTS
 from .importer import Importer, Replacement
 from .tensors import TensorReader, element_type
@@ -168,11 +169,11 @@ def _resolve_shape(
             )
         return tuple(int(extent) for extent in given)
     if not known_rank or any(isinstance(d, str) or d < 1 for d in declared):
-        example = ",".join("1" if isinstance(d, str) or d < 1 else str(d) for d in declared) or "1,3,224,224"
+        example = [1 if isinstance(d, str) or d < 1 else d for d in declared]
         raise ModelError(
             f"input {name!r} has an open shape {text}",
             stage="import",
-            hint=f"Fix it with --input-shape {name}={example} (input_shapes={{{name!r}: [{example}]}} in Python).",
+            hint=input_shape_hint(name, example),
         )
     return tuple(int(d) for d in declared)
 
