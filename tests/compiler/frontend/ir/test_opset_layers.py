@@ -74,7 +74,7 @@ def test_groups_of_gradients() -> None:
     file = IrFile()
     w = np.array([1, 2, 2, 1], F32).reshape(1, 1, 1, 4).repeat(2, 0)
     inputs = [file.parameter(1, 2, 2), file.constant(w)]
-    attributes = {"strides": 2, "pads_begin": 1, "pads_end": 1, "dilations": 1}
+    attributes: dict[str, Any] = {"strides": 2, "pads_begin": 1, "pads_end": 1, "dilations": 1}
     y = file.layer("GroupConvolutionBackpropData", inputs, [(1, 2, 4)], **attributes)
     found = computed(file, y, np.array([[[1, 10], [100, 1000]]], F32))
     assert found.tolist() == [[[2, 12, 21, 20], [200, 1200, 2100, 2000]]]
