@@ -7,6 +7,8 @@ are what passes know from ONNX, and the network runs on integers.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ....ir.core import Constant, Module, Op, Value, is_op
@@ -146,20 +148,39 @@ def _integers(found: Match[Cast]) -> Value | None:
     return integers if integers.type.dtype is found.root.operator.to else None
 
 
+def _reshaped(found: Match[Reshape]) -> Value | None:
+    """Weights in groups have a dimension more, or less."""
+    dequantize, shape = found.op("dequantize", DequantizeLinear), found.root.operator.shape
+    x, scale, zero_point = dequantize.operands
+    axis = dequantize.operator.axis
+    if not isinstance(x, Constant):
+        return None
+    if axis is not None:
+        old, before = x.type.shape, math.prod(x.type.shape[:axis])
+        places = [d for d, extent in enumerate(shape) if extent == old[axis] and math.prod(shape[:d]) == before]
+        if not places:
+            return None
+        axis = places[0]
+    integers = found.add_constant(x.name, x.array.reshape(shape))
+    return found.emit(DequantizeLinear(axis), integers, scale, zero_point)
+
+
 def _biased(found: Match[Add]) -> Value | None:
     """A bias of integers becomes part of its product: passes add it to the accumulators."""
     product, bias = found.op("product", Conv, MatMul), found["bias"]
     x, w, b, residual = product.operands
     if b is not None or residual is not None:
         return None
-    axis = 1 if isinstance(product.operator, Conv) else product.result.type.rank - 1
-    behind = product.result.type.rank - 1 - axis
-    flat = bias.producer.operands.x if is_op(bias.producer, Reshape) else bias
-    channels = product.result.type.shape[axis]
-    is_along = flat.type.shape == (channels,) and bias.type.shape[-1 - behind :] == (channels, *(1,) * behind)
-    if not is_op(flat.producer, DequantizeLinear) or not is_along or bias.type.elements != channels:
+    dequantize, type = bias.producer, product.result.type
+    behind = type.rank - 2 if isinstance(product.operator, Conv) else 0
+    channels = type.shape[-1 - behind]
+    is_along = bias.type.elements == channels and bias.type.shape[-1 - behind :] == (channels, *(1,) * behind)
+    if not is_op(dequantize, DequantizeLinear) or not isinstance(dequantize.operands.x, Constant) or not is_along:
         return None
-    return found.emit(product.operator, x, w, flat)
+    integers, scale, zero_point = dequantize.operands
+    flat = found.add_constant(integers.name, dequantize.operands.x.array.reshape(channels))
+    axis = None if dequantize.operator.axis is None else 0
+    return found.emit(product.operator, x, w, found.emit(DequantizeLinear(axis), flat, scale, zero_point))
 
 
 def _shape(op: Op) -> tuple[int, ...]:
@@ -181,5 +202,6 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("dequantize", node(Mul, node(Cast, "x"), "scale", commutative=True), _dequantize),
     Rule("integers_of_integers", node(Cast, node(DequantizeLinear, name="dequantize", single_use=False)), _integers),
+    Rule("reshaped_integers", node(Reshape, node(DequantizeLinear, name="dequantize")), _reshaped),
     Rule("bias", node(Add, node((Conv, MatMul), name="product"), "bias", commutative=True), _biased),
 )
