@@ -279,7 +279,7 @@ def export(
 ) -> None:
     """Write a network as an ONNX model or as IR for other tools.
 
-    The network is written as it is, or, in ONNX, quantised.
+    The network is written as it is, or quantised.
 
     \b
     Examples:

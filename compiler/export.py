@@ -46,8 +46,9 @@ def export_model(
         output: the file to write. A name in ``.xml`` asks for IR of version 11, as the Inference Engine and OpenVINO
             read it, and its constants go into the ``.bin`` file beside it; every other one for ONNX.
         quantized: quantise the network to int8, with the scales that it brings or by ``calibration``, and write
-            operators between DequantizeLinear and QuantizeLinear (``qdq``) or QLinear operators (``qlinear``). Without
-            it the network is written as it is.
+            operators between DequantizeLinear and QuantizeLinear (``qdq``) or QLinear operators (``qlinear``); IR has
+            the first form alone, with plain layers that mean these conversions. Without it the network is written as
+            it is.
         calibration, preprocessing, input_shapes, external_data: as for ``tilewright.compile``.
 
     Returns:
@@ -63,9 +64,9 @@ def export_model(
     if quantized is not None and quantized not in FORMS:
         raise UsageError("unknown form of a quantised network", expected=" or ".join(FORMS), found=quantized)
     is_ir = isinstance(output, (str, os.PathLike)) and Path(output).suffix.lower() == IR_SUFFIX
-    if is_ir and quantized is not None:
-        hint = "Leave --quantized out, or write ONNX: the scales of an ONNX model are kept bit for bit."
-        raise UsageError("quantised networks are written as ONNX, not as IR", hint=hint)
+    if is_ir and quantized not in (None, "qdq"):
+        hint = "Give --quantized qdq, or write ONNX."
+        raise UsageError("IR has no operators on integers", expected="qdq", found=quantized, hint=hint)
     if quantized is None and calibration is not None:
         hint = f"Give --quantized {FORMS[0]}, or leave --calibration out."
         raise UsageError("--calibration is for quantised networks", hint=hint)
@@ -92,6 +93,8 @@ def export_model(
         if calibration is not None and brings_quantization(module):
             raise UsageError("the network is already quantised", hint="Leave --calibration out.")
         module = quantize_module(module, options)
+        # IR spells conversions as layers of real numbers, like the others of this form.
+        module = import_model(export_onnx(module, is_qdq=True)) if is_ir else module
     if is_ir:
         document = export_document(module)
         write_document(document, output)

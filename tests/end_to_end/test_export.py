@@ -65,6 +65,23 @@ def test_a_quantised_network(form: str, operator: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(in_onnxruntime(written, form), results(MODEL, "software", SAMPLES), rtol=0, atol=1e-6)
 
 
+def test_a_network_as_ir(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(MODEL), "-o", str(tmp_path / "digits.xml"), "--json"]) == 0
+    layers = json.loads(capsys.readouterr().out)["nodes"]
+    assert layers["Convolution"] + layers["GroupConvolution"] == 4
+    assert not layers.keys() & {"Const", "Parameter", "Result"}
+    np.testing.assert_array_equal(results(tmp_path / "digits.xml", "float"), results(MODEL, "float"))
+    again = tilewright.export(tmp_path / "digits.xml", tmp_path / "again.onnx")
+    assert again["Conv"] == 4
+    np.testing.assert_array_equal(results(tmp_path / "again.onnx", "float"), results(MODEL, "float"))
+
+
+def test_a_quantised_network_as_ir(tmp_path: Path) -> None:
+    written = tmp_path / "digits.xml"
+    tilewright.export(MODEL, written, quantized="qdq", calibration=SAMPLES)
+    np.testing.assert_array_equal(results(written, "software"), results(MODEL, "software", SAMPLES))
+
+
 def test_a_network_that_brings_its_scales_changes_its_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = write_model(tmp_path / "partly.onnx", partly_quantized_model())
     assert main(["export", str(model), "-o", str(tmp_path / "q.onnx"), "--quantized", "qlinear", "--json"]) == 0
@@ -130,9 +147,8 @@ def test_wrong_usage(tmp_path: Path, fails: Fails) -> None:
     assert fails([*export, "--quantized", "qdq", "--preprocess", "scale=2"], 2) == (
         "--preprocess has no use without calibration data. Give calibration data, or leave --preprocess out."
     )
-    assert fails(["export", MODEL, "-o", "out.xml", "--quantized", "qdq"], 2) == (
-        "quantised networks are written as ONNX, not as IR. Leave --quantized out, or write ONNX: the scales of an "
-        "ONNX model are kept bit for bit."
+    assert fails(["export", MODEL, "-o", "out.xml", "--quantized", "qlinear"], 2) == (
+        "IR has no operators on integers; expected qdq, found qlinear. Give --quantized qdq, or write ONNX."
     )
     write_model(tmp_path / "same.onnx", partly_quantized_model())
     assert fails(["export", "same.onnx", "-o", "same.onnx"], 2) == (
