@@ -152,7 +152,7 @@ def _compile_container(
     models: list[Path], output: Path | None, quiet: bool, json_output: bool, *, kp_target: str | None, **chosen: Any
 ) -> None:
     from ..runtime.report.container import summarize_container
-    from .container import compile_container
+    from .containers.container import compile_container
 
     target = output if output is not None else Path(models[0].with_suffix(".nef").name)
     if kp_target is not None:

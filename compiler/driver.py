@@ -28,9 +28,9 @@ from ..runtime.pictures.preprocessing import Preprocessing
 from .affinity import Affinity, affinity_of
 from .calibration.dataset import are_images
 from .calibration.ranges import make_statistics
+from .containers.interface import Interface, check_interface, interface_of, normalization_warnings, shapes_before
 from .frontend.formats import Model, ModelProto, import_model
 from .frontend.ir.document import Document
-from .interface import Interface, check_interface, interface_of, normalization_warnings, shapes_before
 from .keywords import with_keywords
 from .options import CompileOptions, option
 from .pipeline import cpu_pipeline, device_pipeline, float_pipeline

@@ -21,7 +21,7 @@ from .calibration.compiled import compiled
 from .calibration.dataset import open_calibration_set
 from .calibration.encoded import encoded_ranges
 from .calibration.observe import collect_ranges
-from .interface import (
+from .containers.interface import (
     Interface,
     input_radix,
     integer_interface,

@@ -12,10 +12,11 @@ from ...ir.op import Operator
 from . import kernels, numba
 from .kernel import Kernel, nothing
 from .llvm.target import TargetDescription
+from .numba import detection
 from .registry import LOWERINGS, Lowering
 
 # Importing a family registers its lowerings. Those written for vector registers are asked before the long tail.
-for package in (kernels, numba):
+for package in (kernels, numba, detection):
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{module.name}")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from . import errors
 
 if TYPE_CHECKING:
-    from tilewright.compiler.container import compile_container
+    from tilewright.compiler.containers.container import compile_container
     from tilewright.compiler.driver import compile_model as compile
     from tilewright.compiler.export import export_model as export
     from tilewright.runtime import Artifact, Request, Session, load
@@ -23,7 +23,7 @@ _LATE = {
     "Artifact": ("tilewright.runtime.artifact.artifact", "Artifact"),
     "Request": ("tilewright.runtime.request", "Request"),
     "Session": ("tilewright.runtime.session", "Session"),
-    "compile_container": ("tilewright.compiler.container", "compile_container"),
+    "compile_container": ("tilewright.compiler.containers.container", "compile_container"),
     "compile": ("tilewright.compiler.driver", "compile_model"),
     "export": ("tilewright.compiler.export", "export_model"),
     "load": ("tilewright.runtime.session", "load"),

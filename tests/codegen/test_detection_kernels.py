@@ -13,8 +13,7 @@ from tilewright.ir.core import Function, Op
 from tilewright.ir.op import Operator
 from tilewright.ir.ops.detection_output import DetectionOutput
 from tilewright.ir.ops.proposal import Proposal
-from tilewright.ir.ops.region_pooling import PsroiPool, RoiPool
-from tilewright.ir.ops.roi_align import RoiAlign
+from tilewright.ir.ops.region_pooling import PsroiPool, RoiAlign, RoiPool
 from tilewright.ir.types import TensorType
 
 NAN, INF = np.nan, np.inf

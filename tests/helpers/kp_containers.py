@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from compat_programs import picture_model
 
-from tilewright.compiler.container import compile_container
+from tilewright.compiler.containers.container import compile_container
 from tilewright.runtime.api.kp.container.model import Container
 
 PICTURE_ID = 32769

@@ -10,7 +10,7 @@ from samples import (
     samples_of,
 )
 
-from tilewright.ir.ops.region_pooling import PsroiPool, RoiPool
+from tilewright.ir.ops.region_pooling import OFFSETS, PsroiPool, RoiAlign, RoiPool
 
 
 def regions(rng: np.random.Generator, count: int, images: int, scale: float, is_ended: bool = False) -> np.ndarray:
@@ -40,3 +40,13 @@ def psroi_pool(cls: type[PsroiPool], rng: np.random.Generator) -> Iterator[Sampl
     yield Sample(cls(1.0, 18, 1), (x, regions(rng, 3, 2, 8.0)))
     yield Sample(cls(0.8, 3, 4, "bilinear", (3, 2)), (x, regions(rng, 4, 2, 1.0)))
     yield Sample(cls(1.0, 9, 1, "bilinear", (1, 2)), (x, regions(rng, 4, 2, 1.0, True)))
+
+
+@samples_of(RoiAlign)
+def roi_align(cls: type[RoiAlign], rng: np.random.Generator) -> Iterator[Sample]:
+    x = rng.standard_normal((2, 3, 7, 9)).astype(np.float32)
+    for ratio, mode in ((0, "avg"), (2, "avg"), (0, "max"), (3, "max"), (2, "max_interpolated")):
+        for alignment in OFFSETS:
+            found = regions(rng, 4, 2, 16.0)
+            images = found[:, 0].astype(np.int64 if ratio else np.int32)
+            yield Sample(cls((2, 3), ratio, 0.5, mode, alignment), (x, found[:, 1:].copy(), images))

@@ -12,7 +12,7 @@ range of work items::
 Shapes and attributes stand in the tables (i64 and f64), which are constants of each kernel: numba compiles a function
 once for each combination of element types, and LLVM specialises the result to the numbers. A function must not allocate
 or raise; it returns 0, or 1 to refuse its data. It may call what stands in :mod:`.scalar_functions` and
-:mod:`.box_functions`, and name ``np`` and ``math``. numba is imported when the first kernel needs it.
+:mod:`.detection.box_functions`, and name ``np`` and ``math``. numba is imported when the first kernel needs it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ from ..llvm.builder import FunctionBuilder
 from ..llvm.module import module_text, optimized
 from ..llvm.target import TargetDescription
 from ..llvm.types import F64, I32, I64, PTR, Register, Type, zero
-from . import box_functions, scalar_functions
+from . import scalar_functions
+from .detection import box_functions
 
 KernelFunction = Callable[..., int]
 

@@ -17,8 +17,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import tilewright
 from tilewright.__main__ import main
-from tilewright.compiler.container import compile_container
-from tilewright.compiler.interface import Interface, input_radix, pixel_range
+from tilewright.compiler.containers.container import compile_container
+from tilewright.compiler.containers.interface import Interface, input_radix, pixel_range
 from tilewright.compiler.options import CompileOptions
 from tilewright.errors import NoCalibrationError, UnsupportedError, UsageError
 from tilewright.passes.quantization.integer_interface import node_shape, planes_of, symmetric_scale

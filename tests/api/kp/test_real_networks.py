@@ -10,7 +10,7 @@ import pytest
 from kp_interfaces import check_engines, expected_integers
 
 import tilewright
-from tilewright.compiler.container import compile_container
+from tilewright.compiler.containers.container import compile_container
 from tilewright.errors import UnsupportedError
 
 DATA = os.environ.get("TILEWRIGHT_DATA")

@@ -6,8 +6,7 @@ from tilewright.errors import UnsupportedError
 
 from .....ir.core import Op, Value
 from .....ir.ops.proposal import Proposal
-from .....ir.ops.region_pooling import PsroiPool, RoiPool
-from .....ir.ops.roi_align import RoiAlign
+from .....ir.ops.region_pooling import PsroiPool, RoiAlign, RoiPool
 from ...detection import proposal, psroi_pool, roi_pool
 from ..exporter import IrExporter, exports
 from ..importer import IrImporter, IrNode, opset

@@ -6,14 +6,14 @@ import math
 
 import numpy as np
 
-from ....ir.core import Op
-from ....ir.ops.yolo import RegionYolo, ReorgYolo
-from ..kernel import Kernel
-from ..llvm.target import TargetDescription
-from ..registry import lowers
-from ..tensors import bits, dtypes_of, has_real_meaning, is_movement, is_plain
-from .function import compile_kernel
-from .scalar_functions import larger
+from .....ir.core import Op
+from .....ir.ops.yolo import RegionYolo, ReorgYolo
+from ...kernel import Kernel
+from ...llvm.target import TargetDescription
+from ...registry import lowers
+from ...tensors import bits, dtypes_of, has_real_meaning, is_movement, is_plain
+from ..function import compile_kernel
+from ..scalar_functions import larger
 
 
 def _region(x, y, n, f, scratch, begin, end):

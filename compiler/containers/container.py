@@ -13,17 +13,17 @@ import numpy as np
 import tilewright
 from tilewright.errors import UsageError, resources
 
-from ..codegen.package import Package
-from ..ir.core import Value
-from ..runtime.api.kp.container.model import ContainedModel, Container, Node
-from ..runtime.api.kp.container.reading import read_container
-from ..runtime.api.kp.container.writing import check_ids, check_target, container_bytes
-from ..runtime.files.output_file import check_output, output_file
-from .driver import Compilation, Document, Model, ModelProto, build
+from ...codegen.package import Package
+from ...ir.core import Value
+from ...runtime.api.kp.container.model import ContainedModel, Container, Node
+from ...runtime.api.kp.container.reading import read_container
+from ...runtime.api.kp.container.writing import check_ids, check_target, container_bytes
+from ...runtime.files.output_file import check_output, output_file
+from ..driver import Compilation, Document, Model, ModelProto, build
+from ..keywords import with_keywords
+from ..options import IDS_HELP, KP_TARGET, RADIX_HELP, TARGET_HELP, CompileOptions, check_type, option
+from ..progress import progress_bars
 from .interface import Interface
-from .keywords import with_keywords
-from .options import IDS_HELP, KP_TARGET, RADIX_HELP, TARGET_HELP, CompileOptions, check_type, option
-from .progress import progress_bars
 
 
 @dataclass(frozen=True, kw_only=True)

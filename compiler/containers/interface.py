@@ -10,24 +10,24 @@ import numpy as np
 
 from tilewright.errors import NoCalibrationError, UnsupportedError, UsageError
 
-from ..ir.core import Function, Module, Op, Value, is_op
-from ..ir.ops.activation import HardSigmoid, Sigmoid, Tanh
-from ..ir.ops.quantization import Dequantize, Quantize, QuantizeLinear
-from ..ir.ops.softmax import Softmax
-from ..ir.quantized import quantization_of
-from ..ir.types import DType, Quantization, TensorType
-from ..passes.quantization.integer_interface import (
+from ...ir.core import Function, Module, Op, Value, is_op
+from ...ir.ops.activation import HardSigmoid, Sigmoid, Tanh
+from ...ir.ops.quantization import Dequantize, Quantize, QuantizeLinear
+from ...ir.ops.softmax import Softmax
+from ...ir.quantized import quantization_of
+from ...ir.types import DType, Quantization, TensorType
+from ...passes.quantization.integer_interface import (
     IMAGE_CHANNELS,
     IntegerInterface,
     covered,
     planes_of,
     symmetric_scale,
 )
-from ..passes.quantization.parameters import Range
-from ..passes.quantization.plan import is_moving
-from ..runtime.pictures.preprocessing import Preprocessing
-from .calibration.dataset import are_images
-from .options import CompileOptions
+from ...passes.quantization.parameters import Range
+from ...passes.quantization.plan import is_moving
+from ...runtime.pictures.preprocessing import Preprocessing
+from ..calibration.dataset import are_images
+from ..options import CompileOptions
 
 STAGE = "interface"
 RADIXES = range(-30, 31)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from ....ir.core import Op
-from ....ir.ops.priors import Priors
-from ....ir.types import DType
-from ..kernel import Kernel
-from ..llvm.target import TargetDescription
-from ..registry import lowers
-from ..tensors import is_plain
-from .function import compile_kernel
+from .....ir.core import Op
+from .....ir.ops.priors import Priors
+from .....ir.types import DType
+from ...kernel import Kernel
+from ...llvm.target import TargetDescription
+from ...registry import lowers
+from ...tensors import is_plain
+from ..function import compile_kernel
 
 
 def _priors(y, n, f, scratch, begin, end):

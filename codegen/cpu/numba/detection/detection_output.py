@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ....ir.core import Op
-from ....ir.ops.detection_output import DetectionOutput
-from ....ir.types import DType
-from ..kernel import Kernel
-from ..llvm.target import TargetDescription
-from ..registry import lowers
-from ..tensors import dtypes_of, has_real_meaning, is_plain, pointers
-from .function import compile_kernel, python_function
+from .....ir.core import Op
+from .....ir.ops.detection_output import DetectionOutput
+from .....ir.types import DType
+from ...kernel import Kernel
+from ...llvm.target import TargetDescription
+from ...registry import lowers
+from ...tensors import dtypes_of, has_real_meaning, is_plain, pointers
+from ..function import compile_kernel, python_function
 
 _SOURCE = """def kernel({tensors}, n, f, scratch, begin, end):
     images, priors_count, classes, locations, sets, prior_size = n[0], n[1], n[2], n[3], n[4], n[5]

@@ -1,0 +1,1 @@
+"""Kernels of detection layers, one file for each family of operators."""
