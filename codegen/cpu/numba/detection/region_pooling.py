@@ -166,7 +166,7 @@ def lower_region_pool(op: Op[RegionPool], target: TargetDescription) -> Kernel |
     )
 
 
-_SOURCE = """def kernel(x, regions, images, y, n, f, scratch, begin, end):
+_ALIGN_SOURCE = """def kernel(x, regions, images, y, n, f, scratch, begin, end):
     count, channels, height, width, rows, columns, ratio = n[0], n[1], n[2], n[3], n[4], n[5], n[6]
     scale, before, after = np.float32(f[0]), np.float32(f[1]), np.float32(f[2])
     half, one = np.float32(0.5), np.float32(1)
@@ -213,7 +213,7 @@ _SOURCE = """def kernel(x, regions, images, y, n, f, scratch, begin, end):
                     y[((u * channels + c) * rows + i) * columns + j] = {finish}
     return 0
 """
-_STEPS = {
+_ALIGN_STEPS = {
     "avg": ("0.0", "a + (v0 + v1 + v2 + v3)", "a / max(down * across, 1)"),
     "max": ("-np.inf", "larger(a, larger(larger(v0, v1), larger(v2, v3)))", "a"),
     "max_interpolated": ("0.0", "larger(a, v0 + v1 + v2 + v3)", "a"),
@@ -226,8 +226,8 @@ def lower_roi_align(op: Op[RoiAlign], target: TargetDescription) -> Kernel | Non
     if not (is_plain(op) and has_real_meaning(op)):
         return None
     x, regions, _ = (value.type for value in op.inputs)
-    initial, step, finish = _STEPS[operator.mode]
-    source = _SOURCE.format(is_long=operator.alignment == "asymmetric", initial=initial, step=step, finish=finish)
+    initial, step, finish = _ALIGN_STEPS[operator.mode]
+    source = _ALIGN_SOURCE.format(is_long=operator.alignment == "asymmetric", initial=initial, step=step, finish=finish)
     return compile_kernel(
         "roi_align",
         python_function(source),
