@@ -22,6 +22,7 @@ from ....ir.ops.unary import Round
 from ....ir.types import DType
 from ....passes.base import Record
 from ....passes.pattern import Driver, Match, Node, Rule, node
+from ....passes.simplify.activation_rules import BOUNDS
 from ..builder import FOLD_ELEMENTS
 
 _LENGTH = 8
@@ -69,7 +70,11 @@ def _chain(value: Value) -> list[Value] | None:
 
 def recognise_quantization(module: Module) -> None:
     """Replace the chains; comes before constants are folded, because integers of weights must still be there."""
-    Driver(RULES).run(module, Record("recognise_quantization"))
+    record = Record("recognise_quantization")
+    Driver(RULES).run(module, record)
+    if any(is_op(op, QuantizeLinear) for op in module.ops):
+        # Minimum of Maximum is what newer converters make of a Clip, which may be part of an integer product.
+        Driver(BOUNDS).run(module, record)
 
 
 def parameters(x: Value, *values: Value) -> tuple[list[np.ndarray], int | None] | None:
@@ -109,7 +114,8 @@ def _scale_and_zero(found: Match, x: Value, dtype: DType) -> tuple[int | None, C
     if zeros:
         if not ((zeros[0] == np.rint(zeros[0])) & (zeros[0] >= limits.min) & (zeros[0] <= limits.max)).all():
             return None
-        zero = found.add_constant("zero_point", zeros[0].astype(dtype.numpy).reshape(shape))
+        if zeros[0].any():
+            zero = found.add_constant("zero_point", zeros[0].astype(dtype.numpy).reshape(shape))
     return axis, found.add_constant("scale", scale.reshape(shape)), zero
 
 
@@ -129,12 +135,13 @@ def _dequantize(found: Match[Mul]) -> Value | None:
     x, type = found["x"], found.root.result.type
     if x.type.dtype not in (*STORED, DType.I32) or type.dtype is not DType.F32 or x.type.shape != type.shape:
         return None
-    if x.type.dtype is DType.I32 and "zero" in found:
-        return None
     given = _scale_and_zero(found, x, x.type.dtype)
     if given is None:
         return None
     axis, scale, zero = given
+    if x.type.dtype is DType.I32 and zero is not None:
+        # Single precision does not hold all differences of 32 bits.
+        return None
     return found.emit(DequantizeLinear(axis), x, scale, zero)
 
 
