@@ -267,6 +267,9 @@ def test_a_callback_that_waits_for_what_its_thread_computes_is_told_so(file: Pat
     errors: list[Exception] = []
 
     def wait_for_the_other(status: int, data: object) -> None:
+        # Inferring again ends in another call.
+        if errors:
+            return
         second.async_infer()
         for call in (second.wait, first.infer):
             try:
