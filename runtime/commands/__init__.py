@@ -13,7 +13,7 @@ COMMANDS = ("run", "classify", "power", "inspect", "simulate", "compare", "verif
 """The commands, in the order in which help lists them."""
 
 OF_THE_COMPILER = {
-    "compile": "Compile an ONNX model into an artifact.",
+    "compile": "Compile a model, ONNX or IR of the Inference Engine, into an artifact.",
     "opt": "Run single passes, for work on the compiler.",
     "export": "Write a network as an ONNX model or as IR for other tools.",
     "demo": "Compile and run a network for handwritten digits.",

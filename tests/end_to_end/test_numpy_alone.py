@@ -56,9 +56,9 @@ Commands:
   key       Make and exchange the keys that artifacts are signed with.
 
 With the compiler, which is not installed here (pip install 'tilewright[all]'):
-  compile   Compile an ONNX model into an artifact.
+  compile   Compile a model, ONNX or IR of the Inference Engine, into an artifact.
   opt       Run single passes, for work on the compiler.
-  export    Write a network as an ONNX model for other tools.
+  export    Write a network as an ONNX model or as IR for other tools.
   demo      Compile and run a network for handwritten digits.
 
 `tilewright COMMAND --help` explains a command. Results go to stdout; warnings and errors go to stderr.
@@ -119,7 +119,7 @@ def test_simulate() -> None:
     ("words", "code", "message"),
     [
         (["compile", "m.onnx"], 1, f"`tilewright compile` needs the package 'typer', {INSTALL}"),
-        (["inspect", "m.onnx"], 1, f"inspect of an ONNX model needs the package 'onnx', {INSTALL}"),
+        (["inspect", "m.onnx"], 1, f"inspect of a model needs the package 'onnx', {INSTALL}"),
         (["inspect", "--supported-ops"], 1, f"inspect --supported-ops needs the package 'onnx', {INSTALL}"),
         (["exprt"], 2, "No such command 'exprt'. Did you mean 'export'? See `tilewright --help`."),
         (["--verzion"], 2, "No such option '--verzion'. Did you mean '--version'? See `tilewright --help`."),

@@ -39,9 +39,13 @@ def test_the_network_itself_is_sound() -> None:
         (
             'version="11"',
             'version="1"',
-            "import: IR version 1: it is older than those that are read; expected 2 to 7, 10",
+            "import: deprecated IR version: 1; expected 2 to 7, 10 or 11, found 1",
         ),
-        ('version="11"', 'version="12"', "import: IR version 12: cannot parse it; expected 2 to 7, 10 or 11, found 12"),
+        (
+            'version="11"',
+            'version="12"',
+            "import: cannot parse future versions: 12; expected 2 to 7, 10 or 11, found 12",
+        ),
         ('version="11"', 'version="eleven"', "import: attribute 'version' of a <net> is no integer; found 'eleven'"),
         ('id="2"', 'id="1"', "import: two layers have the id 1"),
         ('name="add2"', 'name="const1"', "import: two layers are named 'const1'"),
