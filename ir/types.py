@@ -202,6 +202,11 @@ class TensorType:
         return math.prod(self.shape)
 
     @property
+    def place(self) -> str:
+        """Where the value of a tile program lies, in the textual form; ``""`` for tensors, which lie nowhere yet."""
+        return ""
+
+    @property
     def plain(self) -> TensorType:
         """The same type in row-major layout."""
         return replace(self, layout="") if self.layout else self

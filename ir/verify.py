@@ -120,7 +120,8 @@ def _verify_op(module: Module, op: Op, stage: str | None) -> None:
         raise _op_error("wrong number of results", op, stage, len(inferred), len(results))
     for expected, found in zip(inferred, results, strict=True):
         free_dtype = op.operator.QUANTIZATION not in _MOVING and (found.quant or expected.quant)
-        if expected.shape != found.shape or (expected.dtype is not found.dtype and not free_dtype):
+        is_same = expected.shape == found.shape and expected.place == found.place
+        if not is_same or (expected.dtype is not found.dtype and not free_dtype):
             raise _op_error("a result has the wrong type", op, stage, expected, found)
     for value in op.results:
         _check_layout(value.type, f"%{value.name}", stage)

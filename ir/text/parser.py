@@ -7,6 +7,7 @@ attribute must be there, so a text never means something else after a default ha
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from tilewright.limits import ATTRIBUTE
 from ..core import Constant, Function, Module, Op, Value
 from ..op import Registry
 from ..ops import REGISTRY
+from ..tile import TILE_OPERATORS
+from ..tile.types import EVERY_CLUSTER, TileType
 from ..types import DType, Quantization, TensorType
 from .literals import Literal
 from .statement import OperatorReader
@@ -64,11 +67,26 @@ class _Parser(OperatorReader):
         layout = self._expect_kind("word", "a layout").text if self._accept("#") else ""
         try:
             quant = self._quantization() if self._accept("<") else None
+            if self._accept("in"):
+                return TileType(tuple(shape), DType(word.text), quant, layout, **self._place())
             return TensorType(tuple(shape), DType(word.text), quant, layout)
         except ParseError:
             raise
         except IRError as error:
             raise self._error(str(error), start) from None
+
+    def _place(self) -> dict[str, Any]:
+        """What a tile type has beside the tensor type."""
+        place: dict[str, Any] = {"memory": self._expect_kind("word", "a memory").text, "cluster": EVERY_CLUSTER}
+        for _ in self._elements(")") if self._accept("(") else ():
+            if self._accept("ring"):
+                self._expect("=")
+                place["ring"] = self._int("a number of rows")
+            elif self._accept("packed"):
+                place["packed"] = True
+            else:
+                place["cluster"] = self._int("a cluster")
+        return place
 
     def _quantization(self) -> Quantization:
         axis: int | None = None
@@ -257,10 +275,10 @@ def parse_module(
     Args:
         text: as :func:`tilewright.ir.text.printer.print_module` writes it; ``//`` starts a comment.
         blobs: arrays by SHA-256, as :func:`tilewright.ir.text.printer.blobs` gives them.
-        registry: the operators to know; all registered ones by default.
+        registry: the operators to know; all of networks and of tile programs by default.
 
     Raises:
         ParseError: with line, column and caret.
         ResourceError: memory ran out.
     """
-    return _Parser(text, blobs or {}, registry if registry is not None else REGISTRY).parse()
+    return _Parser(text, blobs or {}, registry if registry is not None else {**REGISTRY, **TILE_OPERATORS}).parse()

@@ -1,0 +1,357 @@
+"""Operators that compute: products of maps and weights into accumulators, and what the vector unit makes of maps.
+
+The references state the meaning of the instructions in :mod:`tilewright.runtime.isa`, written for the reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from tilewright.errors import IRError
+
+from .. import arithmetic
+from ..core import Value
+from ..op import Operator, operator
+from ..types import DType, TensorType
+from .operators import TILE_OPERATORS, MapOperands, on_cluster, placed_map, tile, written
+from .transfer import RECORD_WORDS
+from .types import TileType
+
+LOWEST, HIGHEST = -128, 127
+
+Pair = tuple[int, int]
+
+
+def axis_taps(count: int, taps: int, stride: int, dilation: int, origin: int, extent: int) -> Iterator[np.ndarray]:
+    """For each tap of ``count`` windows along an axis the row or column that it reads in each; -1 outside."""
+    for tap in range(taps):
+        at = np.arange(count) * stride + tap * dilation + origin
+        yield np.where((at >= 0) & (at < extent), at, -1)
+
+
+class ConvolutionOperands(NamedTuple):
+    """Map, weights, and accumulators to add to."""
+
+    x: Value
+    w: Value
+    into: Value | None = None
+
+
+@dataclass(frozen=True)
+class Product(Operator[ConvolutionOperands]):
+    """Base: sums of products of a map and weights in int32, which wraps.
+
+    Attributes:
+        output: rows and columns of the result.
+        stride, dilation: rows, then columns.
+        origin: row and column of x, possibly outside, that the first tap of the first window reads.
+        pad_value: what is read outside.
+        weight_zero: zero point of the weights.
+    """
+
+    output: Pair
+    stride: Pair
+    dilation: Pair
+    origin: Pair
+    pad_value: int
+    weight_zero: int
+
+    def channels(self, x: TileType, w: TileType) -> int:
+        """Of the result.
+
+        Raises:
+            IRError: the weights are not for such a map.
+        """
+        raise NotImplementedError(type(self).__name__)
+
+    def infer(self, x: TensorType, w: TensorType, into: TensorType | None) -> TensorType:
+        source, weights = tile(x, "maps", "what is convolved"), tile(w, "weights", "what it is multiplied by", rank=4)
+        on_cluster(weights, source.cluster, "what it is multiplied by")
+        if min(*self.output, *self.stride, *self.dilation) < 1:
+            raise IRError("sizes, strides and dilations are positive", found=self)
+        shape = (*self.output, self.channels(source, weights))
+        result = TileType(shape, DType.I32, memory="accumulators", cluster=source.cluster)
+        if into is not None and into != result:
+            raise IRError("other accumulators are added to", expected=result, found=into)
+        return result
+
+    def taps(self, x: np.ndarray, kernel: Pair) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Row and column of each tap, and what it reads in each window: int64 [rows, columns, channels]."""
+        geometry = zip(self.output, kernel, self.stride, self.dilation, self.origin, x.shape[:2], strict=True)
+        rows, columns = (list(axis_taps(*axis)) for axis in geometry)
+        for ky, down in enumerate(rows):
+            for kx, across in enumerate(columns):
+                outside = (down < 0)[:, None] | (across < 0)[None, :]
+                read = x[down[:, None], across[None, :]].astype(np.int64)
+                yield ky, kx, np.where(outside[:, :, None], self.pad_value, read)
+
+    def reference(self, x: np.ndarray, w: np.ndarray, into: np.ndarray | None) -> np.ndarray:
+        total = self.total(x, w.astype(np.int64) - self.weight_zero)
+        if into is None:
+            return total.astype(np.int32)  # wraps around
+        into[...] = (total + into).astype(np.int32)
+        return into
+
+    def total(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+        """Sums in int64."""
+        raise NotImplementedError(type(self).__name__)
+
+
+@operator("tile_conv", TILE_OPERATORS)
+@dataclass(frozen=True)
+class Convolve(Product):
+    """Every output channel from all input channels."""
+
+    def channels(self, x: TileType, w: TileType) -> int:
+        if w.shape[1] != x.shape[2]:
+            raise IRError("the weights are for another number of channels", expected=x.shape[2], found=w)
+        return w.shape[0]
+
+    def total(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+        result = np.zeros((*self.output, len(w)), np.int64)
+        for ky, kx, read in self.taps(x, w.shape[2:]):
+            result += read @ w[:, :, ky, kx].T
+        return result
+
+
+@operator("tile_depthwise", TILE_OPERATORS)
+@dataclass(frozen=True)
+class ConvolveDepthwise(Product):
+    """Every channel with its own kernel."""
+
+    def channels(self, x: TileType, w: TileType) -> int:
+        if w.shape[:2] != (x.shape[2], 1):
+            raise IRError("the weights are for another number of channels", expected=[x.shape[2], 1], found=w)
+        return w.shape[0]
+
+    def total(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+        result = np.zeros((*self.output, len(w)), np.int64)
+        for ky, kx, read in self.taps(x, w.shape[2:]):
+            result += read * w[:, 0, ky, kx]
+        return result
+
+
+class RequantizeOperands(NamedTuple):
+    """Accumulators, bias and multipliers, and where the result goes."""
+
+    x: Value
+    parameters: Value
+    into: Value | None = None
+
+
+@operator("tile_requantize", TILE_OPERATORS)
+@dataclass(frozen=True)
+class Requantize(Operator[RequantizeOperands]):
+    """Accumulators as a map: ``arithmetic.requantize`` of the sum with the bias.
+
+    Attributes:
+        zero_point: added after rounding.
+        low, high: clamp.
+    """
+
+    zero_point: int
+    low: int
+    high: int
+
+    def infer(self, x: TensorType, parameters: TensorType, into: TensorType | None) -> TensorType:
+        source, lanes = tile(x, "accumulators", "what is requantised"), tile(parameters, "parameters", "its scale", 2)
+        on_cluster(lanes, source.cluster, "its scale")
+        if lanes.shape != (2, source.shape[-1]):
+            raise IRError("every channel has a bias and a multiplier", expected=source.shape[-1], found=lanes)
+        if not LOWEST <= self.low <= self.high <= HIGHEST:
+            raise IRError("the clamp is none", expected="-128 to 127, in order", found=[self.low, self.high])
+        return placed_map(source.shape, source.cluster, into)
+
+    def reference(self, x: np.ndarray, parameters: np.ndarray, into: np.ndarray | None) -> np.ndarray:
+        bias, multiplier = parameters[0].astype(np.int32), parameters[1].astype(np.float32)
+        total = x + bias
+        return written(arithmetic.requantize(total, multiplier, self.zero_point, self.low, self.high), into)
+
+
+class RecordOperands(NamedTuple):
+    """A map, the numbers of a record, and where the result goes."""
+
+    x: Value
+    record: Value | None = None
+    into: Value | None = None
+
+
+def read_record(record: np.ndarray) -> dict[str, Any]:
+    """The numbers of a record by name: integers, and binary32 for scales and the multiplier."""
+    named = dict(zip(RECORD_WORDS, record.tolist(), strict=True))
+    return {
+        name: np.float32(value) if name in ("scale_a", "scale_output", "multiplier") else int(value)
+        for name, value in named.items()
+    }
+
+
+@operator("tile_pool", TILE_OPERATORS)
+@dataclass(frozen=True)
+class Pool(Operator[RecordOperands]):
+    """Windows of a map, each channel reduced to one element; taps outside the map do not count.
+
+    Attributes:
+        kind: ``maximum`` | ``average``, ``arithmetic.average`` | ``sum``, requantised.
+        output, kernel, stride, origin: see :class:`Product`.
+        include_pad: an average is divided by the size of the kernel, not by the taps inside the map.
+    """
+
+    kind: Literal["maximum", "average", "sum"]
+    output: Pair
+    kernel: Pair
+    stride: Pair
+    origin: Pair
+    include_pad: bool
+
+    def infer(self, x: TensorType, record: TensorType | None, into: TensorType | None) -> TensorType:
+        source = tile(x, "maps", "what is pooled")
+        if (record is None) != (self.kind == "maximum"):
+            raise IRError("a maximum takes no record, a mean takes one", expected=self.kind, found=record)
+        if record is not None:
+            on_cluster(tile(record, "parameters", "its record", 1), source.cluster, "its record")
+        if min(*self.output, *self.kernel, *self.stride) < 1:
+            raise IRError("sizes and strides are positive", found=self)
+        for count, taps, stride, origin, extent in zip(
+            self.output, self.kernel, self.stride, self.origin, source.shape[:2], strict=True
+        ):
+            if origin + taps <= 0 or origin + (count - 1) * stride >= extent:
+                raise IRError("a window lies outside the map", expected=f"within 0 to {extent}", found=origin)
+        return placed_map((*self.output, source.shape[-1]), source.cluster, into)
+
+    def _taps(self, x: np.ndarray) -> Iterator[tuple[tuple[np.ndarray, np.ndarray], np.ndarray]]:
+        """For each tap the windows in which it lies in the map, and what they hold there."""
+        geometry = zip(self.output, self.kernel, self.stride, (1, 1), self.origin, x.shape[:2], strict=True)
+        downward, sideways = (list(axis_taps(*axis)) for axis in geometry)
+        for down in downward:
+            for across in sideways:
+                rows, columns = np.flatnonzero(down >= 0), np.flatnonzero(across >= 0)
+                yield (rows[:, None], columns[None, :]), x[np.ix_(down[rows], across[columns])]
+
+    def reference(self, x: np.ndarray, record: np.ndarray | None, into: np.ndarray | None) -> np.ndarray:
+        shape = (*self.output, x.shape[-1])
+        if record is None:
+            result = np.full(shape, LOWEST, np.int64)
+            for windows, element in self._taps(x):
+                result[windows] = np.maximum(result[windows], element)
+            return written(result, into)
+        words = read_record(record)
+        offset = words["offset"]
+        if self.kind == "sum":
+            total = np.zeros(shape, np.int64)
+            for windows, element in self._taps(x):
+                total[windows] += element.astype(np.int64) - words["zero_a"]
+            zero = words["zero_output"] + offset
+            return written(arithmetic.requantize(total, words["multiplier"], zero, LOWEST, HIGHEST), into)
+        counts = np.zeros(shape, np.int64)
+        for windows, element in self._taps(x):
+            counts[windows] += np.ones_like(element)
+        size = self.kernel[0] * self.kernel[1] if self.include_pad else counts
+        scales, zeros = (words["scale_a"], words["scale_output"]), (words["zero_a"], words["zero_output"])
+        low, high = LOWEST - offset, HIGHEST - offset
+        return written(arithmetic.average(self._taps(x), shape, size, scales, zeros, low, high) + offset, into)
+
+
+class CombineOperands(NamedTuple):
+    """Two maps, the numbers of a record, and where the result goes; it may be one of the maps."""
+
+    a: Value
+    b: Value
+    record: Value
+    into: Value | None = None
+
+
+@operator("tile_combine", TILE_OPERATORS)
+@dataclass(frozen=True)
+class Combine(Operator[CombineOperands]):
+    """Two maps element by element. The second may have one row or column, which is repeated.
+
+    Attributes:
+        kind: ``add``, ``arithmetic.add`` | ``multiply``, ``arithmetic.multiply`` | ``maximum`` | ``minimum``.
+        low, high: clamp.
+    """
+
+    kind: Literal["add", "multiply", "maximum", "minimum"]
+    low: int
+    high: int
+
+    def infer(self, a: TensorType, b: TensorType, record: TensorType, into: TensorType | None) -> TensorType:
+        first, second = tile(a, "maps", "the first map"), tile(b, "maps", "the second map")
+        on_cluster(second, first.cluster, "the second map")
+        on_cluster(tile(record, "parameters", "its record", 1), first.cluster, "its record")
+        if any(y not in (1, x) for x, y in zip(first.shape[:2], second.shape[:2], strict=True)) or (
+            first.shape[2] != second.shape[2]
+        ):
+            raise IRError("the second map has another shape", expected=first, found=second)
+        return placed_map(first.shape, first.cluster, into)
+
+    def reference(self, a: np.ndarray, b: np.ndarray, record: np.ndarray, into: np.ndarray | None) -> np.ndarray:
+        words = read_record(record)
+        offset, shift = words["offset"], words["shift"]
+        zeros = (words["zero_a"], words["zero_b"], words["zero_output"])
+        low, high = self.low - offset, self.high - offset
+        if self.kind == "multiply":
+            result = arithmetic.multiply(a, b, words["multiplier"], zeros, low, high)
+        elif self.kind == "add":
+            multipliers = (words["multiplier_a"], words["multiplier_b"], shift)
+            result = arithmetic.add(a, b, multipliers, zeros, low, high)
+        else:
+            left = (a.astype(np.int64) - zeros[0]) * words["multiplier_a"]
+            right = (b.astype(np.int64) - zeros[1]) * words["multiplier_b"]
+            chosen = np.maximum(left, right) if self.kind == "maximum" else np.minimum(left, right)
+            result = np.clip(arithmetic.round_shift(chosen + (zeros[2] << shift), shift), low, high)
+        return written(result + offset, into)
+
+
+class TableOperands(NamedTuple):
+    """A map, a table, and where the result goes."""
+
+    x: Value
+    table: Value
+    into: Value | None = None
+
+
+@operator("tile_lookup", TILE_OPERATORS)
+@dataclass(frozen=True)
+class LookUp(Operator[TableOperands]):
+    """The entry of a table for each element."""
+
+    def infer(self, x: TensorType, table: TensorType, into: TensorType | None) -> TensorType:
+        source = tile(x, "maps", "what is looked up")
+        on_cluster(tile(table, "parameters", "the table", 1), source.cluster, "the table")
+        return placed_map(source.shape, source.cluster, into)
+
+    def reference(self, x: np.ndarray, table: np.ndarray, into: np.ndarray | None) -> np.ndarray:
+        return written(table[x.astype(np.int64) - LOWEST], into)
+
+
+@operator("tile_resize", TILE_OPERATORS)
+@dataclass(frozen=True)
+class Resize(Operator[MapOperands]):
+    """Pixels repeated by a nearest-neighbour rule: row y is row floor((y * step + origin) / 2^16) of x.
+
+    Attributes:
+        output: rows and columns of the result.
+        step, origin: rows, then columns, in units of 2^-16.
+    """
+
+    output: Pair
+    step: Pair
+    origin: Pair
+
+    def _indices(self) -> tuple[np.ndarray, ...]:
+        axes = zip(self.output, self.step, self.origin, strict=True)
+        return tuple(np.arange(count) * step + origin >> 16 for count, step, origin in axes)
+
+    def infer(self, x: TensorType, into: TensorType | None) -> TensorType:
+        source = tile(x, "maps", "what is resized")
+        for indices, extent in zip(self._indices(), source.shape[:2], strict=True):
+            if not len(indices) or indices.min() < 0 or indices.max() >= extent:
+                raise IRError("rows or columns lie outside the map", expected=f"within 0 to {extent}", found=self)
+        return placed_map((*self.output, source.shape[-1]), source.cluster, into)
+
+    def reference(self, x: np.ndarray, into: np.ndarray | None) -> np.ndarray:
+        return written(x[np.ix_(*self._indices())], into)

@@ -1,0 +1,171 @@
+"""Operators that name places: maps in DRAM, buffers on chip, and parts of both. None of them costs anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from tilewright.errors import IRError
+
+from ..core import Value
+from ..feature_map import map_shape
+from ..op import Operator, UnaryOperands, operator
+from ..types import Arrays, DType, ResultTypes, TensorType, Types
+from .operators import TILE_OPERATORS, NoOperands, tile
+from .types import EVERY_CLUSTER, Memory, TileType
+
+
+@operator("tile_enter", TILE_OPERATORS)
+@dataclass(frozen=True)
+class Enter(Operator[UnaryOperands]):
+    """A tensor of the network as a map in DRAM, stored integers as they are; the host has put it there."""
+
+    def infer(self, x: TensorType) -> TensorType:
+        return TileType(map_shape(x), x.dtype, memory="dram", cluster=EVERY_CLUSTER)
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        shape = map_shape(TensorType.of(x))
+        if x.ndim == 2:
+            return x.reshape(shape).copy()
+        return x.reshape(shape.images, shape.channels, shape.height, shape.width).transpose(0, 2, 3, 1).copy()
+
+    def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
+        (x,) = arrays
+        assert x is not None
+        return self.reference(x)
+
+    def check_quantized(self, operand_types: Types, result_types: ResultTypes) -> str | None:
+        return None
+
+
+@operator("tile_leave", TILE_OPERATORS)
+@dataclass(frozen=True)
+class Leave(Operator[UnaryOperands]):
+    """A map in DRAM as a tensor of the network, which the host takes from there.
+
+    Attributes:
+        shape: of the tensor, as :func:`tilewright.ir.feature_map.map_shape` reads it.
+    """
+
+    shape: tuple[int, ...]
+
+    def infer(self, x: TensorType) -> TensorType:
+        map = tile(x, "dram", "what leaves", rank=4)
+        result = TensorType(self.shape, map.dtype)
+        if len(self.shape) not in (2, 3, 4) or tuple(map_shape(result)) != map.shape:
+            raise IRError("the map is none of this tensor", expected=list(self.shape), found=map)
+        return result
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        return (x.transpose(0, 3, 1, 2) if len(self.shape) > 2 else x).reshape(self.shape).copy()
+
+    def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
+        (x,) = arrays
+        assert x is not None
+        return self.reference(x)
+
+    def check_quantized(self, operand_types: Types, result_types: ResultTypes) -> str | None:
+        return None
+
+
+@operator("tile_buffer", TILE_OPERATORS)
+@dataclass(frozen=True)
+class Buffer(Operator[NoOperands]):
+    """A place for a map that ops write part by part; what it holds before is not defined (the reference has zeros).
+
+    Attributes:
+        shape: [images, rows, columns, channels] in DRAM, [rows, columns, channels] on chip.
+        dtype: i8, or in DRAM u8.
+        memory: ``dram`` or ``maps``.
+        cluster, ring: see :class:`tilewright.ir.tile.types.TileType`.
+    """
+
+    shape: tuple[int, ...]
+    dtype: DType
+    memory: Memory
+    cluster: int
+    ring: int
+
+    def infer(self) -> TensorType:
+        if self.dtype not in (DType.I8, DType.U8) or (self.memory, len(self.shape)) not in (("dram", 4), ("maps", 3)):
+            raise IRError("there is no such buffer", expected="a map in dram or maps", found=self.memory)
+        return TileType(self.shape, self.dtype, memory=self.memory, cluster=self.cluster, ring=self.ring)
+
+    def reference(self) -> np.ndarray:
+        return np.zeros(self.shape, self.dtype.numpy)
+
+
+class PartOperands(NamedTuple):
+    """A place."""
+
+    x: Value
+
+
+@operator("tile_part", TILE_OPERATORS)
+@dataclass(frozen=True)
+class Part(Operator[PartOperands]):
+    """A box of a place, as a place: what is written there is written in the whole.
+
+    Attributes:
+        image: which one, of a map with several images; -1 for all of them.
+        rows, columns, channels: as (first, count). On chip, channels begin at a block of 16.
+    """
+
+    image: int
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+    channels: tuple[int, int]
+
+    @property
+    def _box(self) -> tuple[tuple[int, int], ...]:
+        return (self.rows, self.columns, self.channels)
+
+    def infer(self, x: TensorType) -> TensorType:
+        if not isinstance(x, TileType) or x.memory not in ("dram", "maps") or x.rank not in (3, 4):
+            raise IRError("only maps have parts", found=x)
+        extents = x.shape[-3:]
+        for name, (first, count), extent in zip(("rows", "columns", "channels"), self._box, extents, strict=True):
+            if first < 0 or count < 1 or first + count > extent:
+                raise IRError(f"{name} lie outside the map", expected=f"within 0 to {extent}", found=[first, count])
+        if x.memory == "maps" and self.channels[0] % 16:
+            raise IRError("channels on chip begin at a block of 16", found=self.channels[0])
+        images = x.shape[:-3]
+        if self.image >= (images[0] if images else 0):
+            raise IRError("there is no such image", expected=f"below {images[0] if images else 0}", found=self.image)
+        counts = tuple(count for _, count in self._box)
+        return x.part((*images, *counts) if self.image < 0 else counts)
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        whole = x if self.image < 0 else x[self.image]
+        rows, columns, channels = (slice(first, first + count) for first, count in self._box)
+        return whole[..., rows, columns, channels]
+
+
+@operator("tile_reshape", TILE_OPERATORS)
+@dataclass(frozen=True)
+class Reshape(Operator[PartOperands]):
+    """A whole map in DRAM as one of other images, rows and columns, pixels in the same order; the same place.
+
+    Attributes:
+        shape: [images, rows, columns, channels].
+    """
+
+    shape: tuple[int, ...]
+
+    def infer(self, x: TensorType) -> TensorType:
+        map = tile(x, "dram", "what is reshaped", rank=4)
+        result = map.part(self.shape)
+        if result.elements != map.elements or (self.shape[-1] != map.shape[-1]):
+            raise IRError("pixels do not stay as they are", expected=map, found=list(self.shape))
+        return result
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        result = x.view()
+        try:
+            # As setting the shape of a view, which never copies.
+            result.shape = self.shape
+        except AttributeError:
+            raise IRError("only a whole map can be reshaped", found=list(x.shape)) from None
+        return result
