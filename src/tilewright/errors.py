@@ -10,9 +10,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-SHOWN = 3000
-"""Characters of each part of a message that are shown."""
-
 
 class TilewrightError(Exception):
     """An error that names where it arose, what was expected, what was found and what to do.
@@ -49,20 +46,14 @@ class TilewrightError(Exception):
 
     def __str__(self) -> str:
         where = [part for part in (self.stage, self.op, f"node {self.node!r}" if self.node else None) if part]
-        text = ": ".join(map(_shown, (*where, self.message)))
+        text = f"{': '.join(where)}: {self.message}" if where else self.message
         if self.expected is not None:
-            text += f"; expected {_shown(self.expected)}"
+            text += f"; expected {self.expected}"
         if self.found is not None:
-            text += f"{',' if self.expected is not None else ';'} found {_shown(self.found)}"
+            text += f"{',' if self.expected is not None else ';'} found {self.found}"
         if self.hint:
             text += f"{'' if text.endswith('?') else '.'} {self.hint}"
         return text
-
-
-def _shown(part: object) -> str:
-    """A part of a message, without its middle where strangers made it too long to be read."""
-    text = str(part)
-    return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]} … {text[-SHOWN // 2 :]}"
 
 
 class UsageError(TilewrightError):

@@ -46,6 +46,7 @@ DEVICE_STEPS = Limit(2**40, "elements that the simulator multiplies, combines or
 MACHINE_DESCRIPTION = Limit(2**20, "bytes of a machine description")
 XML_DEPTH = Limit(64, "elements of an .xml file inside one another")
 XML_ELEMENTS = Limit(2**20, "elements of an .xml file")
+XML_NAME = Limit(2**12, "characters of the name of a layer in an .xml file")
 ENCODINGS = Limit(2**28, "bytes of an encodings file")
 CONTAINER = Limit(2**31 - 1, "bytes of a container of models for the kp API")
 CONTAINER_NODES = Limit(2**20, "bytes of what such a container says of the inputs and outputs of a model")

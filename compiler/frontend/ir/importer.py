@@ -20,6 +20,7 @@ from ....ir.core import Constant, Module, Value
 from ....ir.types import DType, TensorType
 from ..builder import ModuleBuilder, Results, input_shape_hint
 from .document import ELEMENT_TYPES, OPEN, PRECISIONS, Document, Layer, Port, output_names
+from .messages import readable_errors
 from .node import IrNode
 from .pre_process import pre_processed
 from .quantization_chains import recognise_quantization
@@ -63,12 +64,14 @@ class IrImporter(ModuleBuilder):
     Attributes:
         document: what is imported.
         values: by (layer id, port id) of the output.
+        inputs: the names of the network's inputs.
     """
 
     def __init__(self, document: Document, module: Module, input_shapes: InputShapes | None = None) -> None:
         super().__init__(module)
         self.document = document
         self.values: dict[tuple[int, int], Value] = {}
+        self.inputs = dict.fromkeys(layer.name for layer in document.inputs())
         self._sources = document.sources()
         self._read = set(self._sources.values()) | {(layer.id, port.id) for layer, port in document.outputs()}
         self._shapes = dict(input_shapes or {})
@@ -77,6 +80,7 @@ class IrImporter(ModuleBuilder):
         self._stored: set[Value] = set()
         self._held = 0
 
+    @readable_errors()
     def run(self) -> None:
         """Import every layer.
 
@@ -84,13 +88,12 @@ class IrImporter(ModuleBuilder):
             ModelError: the document is inconsistent.
             UnsupportedError: it uses a layer or a feature that is not implemented.
         """
-        inputs = [layer.name for layer in self.document.inputs()]
-        unknown = next((name for name in self._shapes if name not in inputs), None)
+        unknown = next((name for name in self._shapes if name not in self.inputs), None)
         if unknown is not None:
             raise ModelError(
                 "a shape was given for an input that the model does not have",
                 stage="import",
-                expected=", ".join(inputs) or "no inputs",
+                expected=", ".join(self.inputs) or "no inputs",
                 found=unknown,
             )
         for layer in sorted_layers(self.document):
@@ -247,8 +250,7 @@ def _enter(node: IrNode, importer: IrImporter) -> Value:
     x = importer.parameter(node.layer)
     if not importer.document.is_legacy:
         return x
-    names = [layer.name for layer in importer.document.inputs()]
-    return pre_processed(node, importer, x, importer.document.pre_process, names)
+    return pre_processed(node, importer, x, importer.document.pre_process, importer.inputs)
 
 
 @np.errstate(all="ignore")

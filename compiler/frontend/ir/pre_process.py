@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -18,7 +18,7 @@ _NARROW = (DType.U8, DType.I8, DType.U16, DType.I16)
 
 
 def pre_processed(
-    node: SourceNode, importer: ModuleBuilder, x: Value, given: PreProcess | None, inputs: Sequence[str]
+    node: SourceNode, importer: ModuleBuilder, x: Value, given: PreProcess | None, inputs: Collection[str]
 ) -> Value:
     """What the layers read of an input.
 

@@ -29,12 +29,14 @@ from .document import (
     Port,
     PreProcess,
 )
+from .messages import readable_errors
 
 Source = str | os.PathLike[str] | bytes
 
 _HINT = "Give both files as the Model Optimizer or openvino.save_model wrote them."
 
 
+@readable_errors()
 def read_document(model: Source, weights: Source | None = None) -> Document:
     """The network of an .xml file and its .bin file.
 
@@ -164,9 +166,14 @@ class _Reader:
 
     def _layer(self, element: Element) -> Layer:
         precision = element.get("precision", self.document.precision).upper()
+        name = _attribute(element, "name")
+        if len(name) > limits.XML_NAME:
+            # Whatever comes after importing, too, tells users where it is by the names of layers.
+            expected = f"at most {limits.XML_NAME} {limits.XML_NAME.what}"
+            raise _damaged("the name of a layer is too long", expected=expected, found=len(name))
         layer = Layer(
             _integer(element, "id"),
-            _attribute(element, "name"),
+            name,
             _attribute(element, "type"),
             element.get("version", ""),
             precision,

@@ -103,6 +103,19 @@ def test_means_of_no_input_among_several() -> None:
         imported(net)
 
 
+def test_a_message_does_not_list_very_many_inputs() -> None:
+    net, _ = network()
+    for index in range(3_000):
+        net.input(f"another{index}", (1, 2))
+    for name in ("", "reference-layer-name='image'"):
+        net.tail = f"<pre-process {name}><channel id='0'/></pre-process>"
+        with pytest.raises(ModelError, match=r"the pre-process|of the pre-process is missing") as caught:
+            imported(net)
+        message = str(caught.value)
+        assert "data" in message and "another2999" in message and "another1500" not in message
+        assert repr(caught.value).startswith("ModelError('the ") and len(message) < 10_000
+
+
 def test_inputs_of_half_precision_are_single() -> None:
     module = imported(network("FP16")[0])
     assert [p.type.dtype for p in module.main.parameters] == [DType.F32]

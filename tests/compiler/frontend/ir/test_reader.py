@@ -128,6 +128,34 @@ def test_a_message_does_not_repeat_what_is_endless() -> None:
     assert "FFFF … FFFF" in message
 
 
+def test_a_name_is_bounded_which_all_messages_after_importing_hold() -> None:
+    text = network().text
+    longest = text.replace(b'name="add2"', b'name="%s"' % (b"a" * limits.XML_NAME))
+    assert import_model(read_document(longest, network().binary)).main.ops
+    expected = f"import: the name of a layer is too long; expected at most 4096 {limits.XML_NAME.what}, found 4097"
+    assert refused(longest.replace(b'name="a', b'name="aa')) == expected
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('name="add2"', 'name="{}"'),
+        ('type="Add"', 'type="{}"'),
+        ('type="Add" version="opset1"', 'type="Nothing" version="{}"'),
+        ('element_type="f32"', 'element_type="{}"'),
+        ('shape="3"', 'shape="{}"'),
+        ('size="12"', 'size="{}"'),
+    ],
+)
+def test_no_attribute_of_a_layer_fills_logs(old: str, new: str) -> None:
+    text = network().text.decode()
+    assert old in text
+    for long in ("a" * 10**5, "1," * 10**5, "é\u2028" * 10**5):
+        with pytest.raises(TilewrightError) as caught:
+            import_model(read_document(text.replace(old, new.format(long), 1).encode(), network().binary))
+        assert 20 < len(str(caught.value)) < 10_000
+
+
 def test_many_outputs_of_one_layer_take_no_longer_than_many_layers() -> None:
     file, parts = IrFile(), 5_000
     x = file.parameter(parts)
