@@ -100,6 +100,7 @@ class InOrder(Generic[Tag]):
 
         wait = Wait(
             self._has_room,
+            late="there is no room yet",
             expected="a free buffer",
             found=f"results in all {self._buffers}",
             hint="Get results, on this thread or on another, before more is put.",
@@ -152,6 +153,7 @@ class InOrder(Generic[Tag]):
 
         wait = Wait(
             lambda: bool(self._submissions),
+            late="there is nothing yet",
             expected="a result",
             found="nothing put" if not self._submissions else "none computed",
             hint="Put inputs before results are waited for.",

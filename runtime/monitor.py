@@ -20,9 +20,13 @@ _ASKED_AGAIN, _ASKED_EVERY = 0.005, 0.04
 
 
 class Wait(NamedTuple):
-    """What one waits for: whether it comes without a call of another thread, and the words when it does not."""
+    """What one waits for: whether it comes without a call of another thread, and the words when it does not.
+
+    `late` is the sentence for what is still so when the time is over, `hint` for who waits without end.
+    """
 
     comes: Callable[[], bool]
+    late: str
     expected: str
     found: str
     hint: str
@@ -82,7 +86,7 @@ class Monitor:
                     self._changed.wait(waiter, remaining)
                     if remaining <= 0:
                         expected = f"{wait.expected} within {timeout} s"
-                        raise RequestTimeoutError("there is nothing yet", expected=expected, found=wait.found)
+                        raise RequestTimeoutError(wait.late, expected=expected, found=wait.found)
                     continue
                 _waits[thread] = wait
                 # What comes, and what takes it away, wakes this thread; that nobody is left does not.

@@ -122,7 +122,7 @@ def test_buffers_are_taken_until_results_are_and_end_markers_take_none(session: 
     queue.put(None, "end")
     with pytest.raises(RequestTimeoutError) as caught:
         queue.put([x(2)], 2, timeout=0)
-    assert str(caught.value) == "there is nothing yet; expected a free buffer within 0 s, found results in all 2"
+    assert str(caught.value) == "there is no room yet; expected a free buffer within 0 s, found results in all 2"
     with pytest.raises(RequestTimeoutError) as caught:
         queue.get(0.01)
     assert str(caught.value) == "there is nothing yet; expected a result within 0.01 s, found none computed"

@@ -92,6 +92,7 @@ class Group:
 
         wait = Wait(
             lane.goes_on,
+            late="there is no room yet",
             expected="a free buffer of the device",
             found=f"images in all {lane.inputs}",
             hint="Receive results, on this thread or on another, before more is sent.",
@@ -134,6 +135,7 @@ class Group:
 
         wait = Wait(
             lambda: bool(self._order),
+            late="there is nothing yet",
             expected="a result",
             found="nothing sent" if not self._order else "none ready",
             hint="Send something before results are waited for.",

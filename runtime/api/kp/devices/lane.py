@@ -16,7 +16,7 @@ INPUTS, RESULTS = 3, 3
 
 Compute = Callable[[Job], Iterator[Result]]
 
-_IDLE = Wait(lambda: True, "", "", "")
+_IDLE = Wait(lambda: True, "", "", "", "")
 """A worker's: whatever happens wakes it."""
 
 
