@@ -222,6 +222,8 @@ class IrImporter(ModuleBuilder):
 
     def _source(self, layer: Layer, port: Port) -> Value:
         source = self._sources.get((layer.id, port.id))
+        if source is not None and self.document.layers[source[0]].type == "Result":
+            raise ModelError("a Result gives nothing that can be read", stage="import", op=layer.type, node=layer.name)
         if source is None or source not in self.values:
             raise ModelError(
                 f"input port {port.id} is not connected to any edge", stage="import", op=layer.type, node=layer.name

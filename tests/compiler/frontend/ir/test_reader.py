@@ -98,6 +98,13 @@ def test_an_input_port_that_nothing_feeds() -> None:
     assert refused(file.text) == "import: input port 1 of layer 'add2' is not connected to any edge"
 
 
+def test_a_result_that_something_reads() -> None:
+    file = IrFile()
+    result = file.layer("Result", [file.parameter(2)], [(2,)])
+    file.result(result)
+    assert refused(file.text) == "import: Result: node 'result2': a Result gives nothing that can be read"
+
+
 def test_arrays_without_a_bin_file(tmp_path: Path) -> None:
     (tmp_path / "net.xml").write_bytes(network().text)
     with pytest.raises(ModelError, match=r"layer 'const1' holds an array, but there is no .bin file"):
