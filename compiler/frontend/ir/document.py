@@ -239,12 +239,6 @@ class Document:
         return result
 
 
-def output_name(layer: Layer, port: Port) -> str:
-    """What the network calls an output of a layer; see `output_names`."""
-    position = next(index for index, each in enumerate(layer.outputs) if each is port)
-    return output_names(layer)[position]
-
-
 def output_names(layer: Layer) -> list[str]:
     """What the network calls the outputs of a layer: as the layer, with a number where there are several.
 

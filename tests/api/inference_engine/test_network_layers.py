@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from legacy_networks import fcn_like, resnet_like
 from network_programs import results, small_onnx
+from opset_ir import IrFile
 
 from tilewright.runtime.api.inference_engine import IENetwork
 
@@ -141,6 +142,22 @@ def test_precision_is_set_in_capitals(legacy: IENetwork) -> None:
     for error in (ValueError, AttributeError):
         with pytest.raises(error, match=r"unsupported precision; expected FP64, FP32, .*, found 'FP31'"):
             layer.precision = "FP31"
+
+
+def test_a_layer_of_very_many_outputs(tmp_path: Path) -> None:
+    """Were each output looked for among all of them, this would take minutes."""
+    file, parts = IrFile(), 20_000
+    sizes = file.constant(np.ones(parts, np.int64))
+    first = file.layer("VariadicSplit", [file.parameter(parts), file.constant(np.array(0)), sizes], [(1,)] * parts)
+    file.result((first[0], first[1] + 7))
+    (tmp_path / "net.xml").write_bytes(file.text)
+    (tmp_path / "net.bin").write_bytes(file.binary)
+    net = IENetwork(str(tmp_path / "net.xml"))
+    (name,) = (name for name, layer in net.layers.items() if layer.type == "VariadicSplit")
+    assert list(net.outputs) == [f"{name}.7"]
+    net.add_outputs(f"{name}.{parts - 1}")
+    assert list(net.outputs) == [f"{name}.7", f"{name}.{parts - 1}"]
+    assert [each.name for each in net.layers[name].out_data] == [f"{name}.{index}" for index in range(parts)]
 
 
 def test_layers_outlive_the_network(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def found_output(graph: Graph, item: Item) -> tuple[Layer, int] | None:
     if position is None and count == 1:
         position = 0
     if position is None:
-        names = ", ".join(repr(graph.output_name(layer, index)) for index in range(count)) or "nothing"
+        names = ", ".join(map(repr, graph.output_names(layer))) or "nothing"
         print(f"Layer {name!r} gives {names}, and is not added to the outputs as a whole")
         return None
     if not 0 <= position < count:

@@ -166,13 +166,20 @@ class Graph:
         """Everything that layers give, by the name that it has as an output."""
         return self._named([(layer, port) for layer in self.layers.values() for port in layer.outputs])
 
-    def output_name(self, layer: Layer, position: int) -> str:
-        """What the network calls an output of a layer."""
-        return reach("frontend.ir.document", "reading a network").output_name(layer, layer.outputs[position])
+    def output_names(self, layer: Layer) -> list[str]:
+        """What the network calls the outputs of a layer."""
+        return reach("frontend.ir.document", "reading a network").output_names(layer)
 
     def _named(self, ports: Iterable[tuple[Layer, Port]]) -> dict[str, tuple[Layer, int]]:
-        ends = [(layer, layer.outputs.index(port)) for layer, port in ports]
-        return {self.output_name(*end): end for end in ends}
+        ends: dict[tuple[int, int], tuple[str, int]] = {}
+        found: dict[str, tuple[Layer, int]] = {}
+        for layer, port in ports:
+            if (layer.id, port.id) not in ends:
+                named = enumerate(zip(layer.outputs, self.output_names(layer), strict=True))
+                ends |= {(layer.id, each.id): (name, position) for position, (each, name) in named}
+            name, position = ends[layer.id, port.id]
+            found[name] = layer, position
+        return found
 
     def precision(self, layer: Layer, position: int) -> str:
         """The precision that arrays have by default: single where the document has half."""

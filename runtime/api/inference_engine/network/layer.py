@@ -118,16 +118,16 @@ class IENetLayer:
     @property
     def out_data(self) -> list[DataPtr]:
         """What it gives."""
-        return [self._data(self._layer(), position) for position in range(len(self._layer().outputs))]
+        layer = self._layer()
+        names = self._state.graph.output_names(layer)
+        return [DataPtr(self._state, name, layer.name, position) for position, name in enumerate(names)]
 
     @property
     def in_data(self) -> list[DataPtr]:
         """What it reads, without constants."""
-        parents = self._state.graph.parents(self._layer())
-        return [self._data(layer, layer.outputs.index(port)) for layer, port in parents]
-
-    def _data(self, layer: Layer, position: int) -> DataPtr:
-        return DataPtr(self._state, self._state.graph.output_name(layer, position), layer.name, position)
+        graph = self._state.graph
+        ends = [(layer, layer.outputs.index(port)) for layer, port in graph.parents(self._layer())]
+        return [DataPtr(self._state, graph.output_names(layer)[at], layer.name, at) for layer, at in ends]
 
     def __repr__(self) -> str:
         return f"<IENetLayer {self._name!r} of type {self.type}>"
