@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 HELP = """\
 Compare two networks on data: models, with encodings or not, and artifacts.
 
+Encodings, and tensors that are no outputs, are for ONNX models.
+
 Exits with 1 where a sample does not pass.
 
 Examples:
   tilewright compare model.onnx model.onnx --encodings model.encodings --data DATA/
   tilewright compare model.onnx model.twa --data samples.npz --metric rmse --threshold 0.1
+  tilewright compare model.onnx model.xml --data DATA/
   tilewright compare old.onnx new.onnx --data DATA/ --layer conv1=conv1_1 --export maps/
 """
 
@@ -29,8 +32,8 @@ class FailedComparisonError(TilewrightError):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("reference", metavar="REFERENCE", help="The reference: FILE.onnx or FILE.twa.")
-    parser.add_argument("network", metavar="NETWORK", help="What is compared with it: FILE.onnx or FILE.twa.")
+    parser.add_argument("reference", metavar="REFERENCE", help="The reference: FILE.onnx, FILE.xml or FILE.twa.")
+    parser.add_argument("network", metavar="NETWORK", help="What is compared with it: FILE.onnx, FILE.xml or FILE.twa.")
     parser.add_argument(
         "--data",
         required=True,

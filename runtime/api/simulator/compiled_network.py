@@ -1,4 +1,4 @@
-"""Artifacts where the Simulator API takes models."""
+"""Artifacts, and models of Inference Engine IR, where the Simulator API takes ONNX models."""
 
 from __future__ import annotations
 
@@ -9,25 +9,38 @@ import numpy as np
 from tilewright.errors import UsageError
 
 from ...artifact.artifact import Artifact
+from ...compiler import reach
 from ..network import open_session
 from .node_arg import TYPES, NodeArg
 
 ENDING = ".twa"
+IR_ENDING = ".xml"
+
+
+def is_for(path: str) -> bool:
+    """Whether a `CompiledNetwork` is what runs this file."""
+    return path.endswith(ENDING) or _is_ir(path)
 
 
 class CompiledNetwork:
     """An artifact, called as a `QuantizationSession` is, on the engine ``software`` or what ``TILEWRIGHT_ENGINE`` says.
 
+    Models of IR are compiled in floating point. Simulated quantisation is not for them: encodings name tensors of ONNX
+    models.
+
     Attributes:
         graph_outputs: names of the outputs.
 
     Raises:
-        UsageError: a feature map is asked for that is no output.
-        TilewrightError: the artifact cannot be loaded.
+        UsageError: encodings are given, or a feature map is asked for that is no output.
+        TilewrightError: the artifact cannot be loaded, or the model not compiled.
     """
 
-    def __init__(self, path: str, feature_maps: Sequence[str] = ()) -> None:
-        self._session = open_session(Artifact.open(path))
+    def __init__(self, path: str, encodings: str | None = None, feature_maps: Sequence[str] = ()) -> None:
+        if encodings is not None:
+            what = "is a model of IR, and encodings are for ONNX models" if _is_ir(path) else "is compiled already"
+            raise UsageError(f"{path!r} {what}", found=f"encodings {encodings!r}", hint="Leave them out.")
+        self._session = open_session(_compiled(path) if _is_ir(path) else Artifact.open(path))
         self.graph_outputs = tuple(spec.name for spec in self._session.outputs)
         others = [name for name in feature_maps if name not in self.graph_outputs]
         if others:
@@ -36,7 +49,7 @@ class CompiledNetwork:
                 f"of {path!r}, only outputs can be looked at",
                 expected=", ".join(self.graph_outputs),
                 found=", ".join(others),
-                hint="Give the model that it was compiled from.",
+                hint=None if _is_ir(path) else "Give the model that it was compiled from.",
             )
 
     def get_inputs(self) -> list[NodeArg]:
@@ -55,3 +68,11 @@ class CompiledNetwork:
     def close(self) -> None:
         """Let go of the artifact."""
         self._session.close()
+
+
+def _is_ir(path: str) -> bool:
+    return path.lower().endswith(IR_ENDING)
+
+
+def _compiled(path: str) -> Artifact:
+    return reach("driver", "a model that is to be compiled").compile_model(path, precision="fp32")

@@ -16,7 +16,7 @@ from tilewright.errors import InputError, TilewrightError, UsageError
 from ...compiler import NotInstalledError, reach
 from ...files.output_file import make_folder
 from ...report.execution import save_outputs
-from .compiled_network import ENDING, CompiledNetwork
+from .compiled_network import CompiledNetwork, is_for
 from .cuda import cuda_sums
 from .input_data import STAGE, Feeds, InputData, adapted, fits
 from .metrics import METRICS, SumsOf, sums
@@ -122,11 +122,9 @@ def _run(session: Network, names: Sequence[str], feeds: Feeds, sample: str) -> T
 
 
 def _opened(model: str, encodings: str | None, feature_maps: Sequence[str]) -> Network:
-    if not model.endswith(ENDING):
-        return open_session(model, encodings, feature_maps=feature_maps)
-    if encodings is not None:
-        raise UsageError(f"{model!r} is compiled already", found=f"encodings {encodings!r}", hint="Leave them out.")
-    return CompiledNetwork(model, feature_maps)
+    if is_for(model):
+        return CompiledNetwork(model, encodings, feature_maps)
+    return open_session(model, encodings, feature_maps=feature_maps)
 
 
 @contextmanager

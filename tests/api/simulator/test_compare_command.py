@@ -105,6 +105,20 @@ def test_artifacts_stand_in_for_models(network: Network, samples: Path, tmp_path
     assert err == f"error: {artifact!r} is compiled already; found encodings 'e'. Leave them out.\n"
 
 
+def test_models_of_ir_stand_in_for_models(network: Network, samples: Path, tmp_path: Path, capsys: Capture) -> None:
+    model, ir = network(), str(tmp_path / "model.XML")
+    assert main(["export", model, "-o", ir]) == 0
+    capsys.readouterr()
+    for words in ((model, ir), (ir, model)):
+        out, _ = compared(capsys, 0, *words, "--data", samples, "--threshold", 100)
+        assert out.count("yes\n") == 6
+    _, err = compared(capsys, 2, model, ir, "--data", samples, "--layer", "h")
+    assert err == f"error: of {ir!r}, only outputs can be looked at; expected y, z, found h\n"
+    _, err = compared(capsys, 2, model, ir, "--data", samples, "--encodings", "e")
+    wrong = "is a model of IR, and encodings are for ONNX models; found encodings 'e'"
+    assert err == f"error: {ir!r} {wrong}. Leave them out.\n"
+
+
 def test_artifacts_are_compared_without_the_compiler(network: Network, samples: Path, tmp_path: Path) -> None:
     artifact = str(tmp_path / "model.twa")
     tilewright.compile(network(), output=artifact)
