@@ -36,6 +36,8 @@ MAPS_UNIT = 16
 WEIGHT_UNIT = 64
 ACCUMULATOR_UNIT = 64
 PARAMETER_UNIT = 64
+LINE_BYTES = 64
+"""What a bank of a scratchpad reads or writes in a cycle."""
 
 # What the address fields of an instruction can reach.
 MAPS_LIMIT = MAPS_UNIT << 16
@@ -69,6 +71,10 @@ class CycleConstants:
     divide: Annotated[int, Bounds(0, 1 << 10, "cycles", "extra cycles a lane group spends on one binary32 division")]
     transfer_setup: Annotated[int, Bounds(0, 1 << 16, "cycles", "descriptor setup of a DRAM transfer")]
     dram_latency: Annotated[int, Bounds(0, 1 << 20, "cycles", "first byte after a DRAM request")]
+    dram_row_activation: Annotated[
+        int, Bounds(0, 1 << 16, "cycles", "opening of a DRAM row, where a run begins in another than the run before")
+    ]
+    dram_turnaround: Annotated[int, Bounds(0, 1 << 16, "cycles", "change of DRAM from reading to writing or back")]
     barrier: Annotated[int, Bounds(0, 1 << 16, "cycles", "issue of a barrier or end")]
 
 
@@ -103,10 +109,12 @@ class Machine:
     input_lanes: Annotated[int, Bounds(1, 64, "lanes", "input channels multiplied at once")]
     output_lanes: Annotated[int, Bounds(1, 64, "lanes", "output channels computed at once")]
     pixel_lanes: Annotated[int, Bounds(1, 64, "lanes", "output pixels computed at once")]
+    depthwise_taps: Annotated[int, Bounds(1, 64, "taps", "taps of a channel that a depthwise convolution does at once")]
     vector_lanes: Annotated[int, Bounds(1, 1024, "lanes", "elements the vector unit handles at once")]
     clock_hertz: Annotated[int, Bounds(1_000_000, 4_000_000_000, "Hz", "clock")]
     maps_bytes: Annotated[int, Bounds(1024, MAPS_LIMIT, "B", "feature-map scratchpad of a cluster", multiple=64)]
     maps_banks: Annotated[int, Bounds(1, 64, "", "banks of the feature-map scratchpad")]
+    line_registers: Annotated[int, Bounds(1, 4096, "lines", "lines of maps that the array holds for a group of pixels")]
     weight_bytes: Annotated[int, Bounds(512, WEIGHT_LIMIT, "B", "weight scratchpad of a cluster", multiple=64)]
     weight_banks: Annotated[int, Bounds(1, 64, "", "banks of the weight scratchpad")]
     accumulator_bytes: Annotated[int, Bounds(512, ACCUMULATOR_LIMIT, "B", "accumulators of a cluster", multiple=64)]
@@ -118,6 +126,7 @@ class Machine:
     dram_bytes_per_second: Annotated[int, Bounds(1_000_000, 10**13, "B/s", "peak DRAM bandwidth of a card")]
     dram_efficiency: Annotated[float, Bounds(0.01, 1.0, "", "share of the peak that is reached", whole=False)]
     dram_burst_bytes: Annotated[int, Bounds(16, 4096, "B", "smallest DRAM access")]
+    dram_row_bytes: Annotated[int, Bounds(64, 1 << 20, "B", "what an open row of the DRAM holds")]
     link_bytes_per_second: Annotated[int, Bounds(1_000_000, 10**13, "B/s", "bandwidth between two cards")]
     link_latency: Annotated[int, Bounds(0, 1 << 20, "cycles", "latency between two cards")]
     queue_depth: Annotated[int, Bounds(1, 1 << 16, "", "instructions a queue holds ahead")]
@@ -182,10 +191,17 @@ def _check_consistency(machine: Machine) -> None:
                 expected=f"a multiple of {banks * 64}",
                 found=size,
             )
-    if machine.dram_burst_bytes & (machine.dram_burst_bytes - 1):
+    for size in ("dram_burst_bytes", "dram_row_bytes"):
+        value = getattr(machine, size)
+        if value & (value - 1):
+            raise MachineError(f"machine description: field '{size}' is not a power of two", found=value)
+    if machine.depthwise_taps > machine.input_lanes:
         raise MachineError(
-            "machine description: field 'dram_burst_bytes' is not a power of two", found=machine.dram_burst_bytes
+            "machine description: field 'depthwise_taps' asks for more multipliers than a lane of outputs has",
+            expected=f"at most {machine.input_lanes} (input_lanes)",
+            found=machine.depthwise_taps,
         )
+    _check_ports(machine)
     on_chip = machine.clusters * (machine.maps_bytes + machine.weight_bytes + machine.accumulator_bytes)
     if machine.dram_bytes < on_chip:
         raise MachineError(
@@ -193,6 +209,20 @@ def _check_consistency(machine: Machine) -> None:
             expected=f"at least {on_chip}",
             found=machine.dram_bytes,
         )
+
+
+def _check_ports(machine: Machine) -> None:
+    """The banks must give what the array multiplies in every cycle; what is needed less often only waits."""
+    for memory, lanes in (("maps", ("pixel_lanes", "input_lanes")), ("weight", ("input_lanes", "output_lanes"))):
+        needed = getattr(machine, lanes[0]) * getattr(machine, lanes[1])
+        available = getattr(machine, f"{memory}_banks") * LINE_BYTES
+        if needed > available:
+            raise MachineError(
+                f"machine description: the {memory} port cannot feed the array",
+                expected=f"at least {needed} bytes a cycle ({lanes[0]} x {lanes[1]})",
+                found=f"{available} ({memory}_banks x {LINE_BYTES})",
+                hint=f"Give it more '{memory}_banks', or the array fewer lanes.",
+            )
 
 
 def from_json(text: str, source: str = "machine description") -> Machine:

@@ -18,6 +18,7 @@ from ...ir.feature_map import Window, convolution_maps, is_depthwise, map_shape,
 from ...ir.ops.convolution import Conv
 from ...ir.ops.resize import Resize
 from ...ir.resampling import nearest_indices, nearest_steps
+from ...runtime.cost import dense_steps, depthwise_steps
 from ...runtime.machine import (
     ACCUMULATOR_UNIT,
     CHANNEL_BLOCK,
@@ -128,10 +129,11 @@ def _choose_convolution(op: Op[Conv], machine: Machine, wanted: Stationary | Non
     if not fits.any():
         return _misfit(needs)
     fits = fits & (heights <= MAP_EXTENT_LIMIT) & (widths <= MAP_EXTENT_LIMIT)
-    lanes = _ceil(taps, 4) if depthwise else taps * _ceil(chunk * CHANNEL_BLOCK, machine.input_lanes)
-    multiply = pieces * rows * _ceil(columns, machine.pixel_lanes) * slices * chunks * lanes
-    multiply *= blocks if depthwise else _ceil(blocks * CHANNEL_BLOCK, machine.output_lanes)
     calls = pieces * slices * chunks
+    if depthwise:
+        multiply = calls * depthwise_steps(machine, rows * columns, blocks, taps)
+    else:
+        multiply = calls * dense_steps(machine, rows * columns, blocks, taps, chunk * CHANNEL_BLOCK)
     alone = (slices == 1) & (chunks == 1)
     double = np.logical_and.reduce([2 * need <= there for need, there in needs.values()])
     best: tuple[float, Tile] | None = None

@@ -1,7 +1,7 @@
 """What an op costs on the device and on the host, and what it costs to move a tensor between them: estimates.
 
-They decide where an op runs, never what it computes. The device is modelled as in
-:mod:`tilewright.passes.device.tile_search`, the larger of multiply time and DRAM time of one cluster. The host is
+They decide where an op runs, never what it computes. The device takes the larger of the steps of its unit and of DRAM
+time, by the functions of :mod:`tilewright.runtime.cost` over the whole op, on one cluster. The host is
 three numbers, those of a core as it stands next to an FPGA. A tensor on its way takes the link of the card once and is
 packed or unpacked by the host.
 """
@@ -14,6 +14,7 @@ from ...ir.core import Op, Value
 from ...ir.feature_map import is_depthwise, map_shape, window_of
 from ...ir.ops.convolution import Conv
 from ...ir.ops.shape import Reshape
+from ...runtime.cost import Runs, dense_steps, depthwise_steps, dram_bytes, dram_cycles, vector_steps
 from ...runtime.machine import CHANNEL_BLOCK, Machine
 from .device_support.maps import is_weight, maps_of
 
@@ -46,23 +47,23 @@ class CostModel:
         if isinstance(op.operator, Reshape):
             return 0.0
         machine = self.machine
-        moved = sum(map_shape(value.type).padded_elements for value in maps_of(op))
-        moved += sum(value.type.elements for i, value in enumerate(op.inputs) if is_weight(op, i))
-        cycles = max(self._compute_cycles(op), moved / machine.dram_bytes_per_cycle)
-        return (cycles + machine.timing.dram_latency) / machine.clock_hertz
+        sizes = [map_shape(value.type).padded_elements for value in maps_of(op)]
+        sizes += [value.type.elements for i, value in enumerate(op.inputs) if is_weight(op, i)]
+        moved = sum(int(dram_bytes(machine, Runs(size))) for size in sizes)
+        cycles = max(self._compute_cycles(op), dram_cycles(machine, moved, len(sizes)))
+        return float(cycles + machine.timing.dram_latency) / machine.clock_hertz
 
-    def _compute_cycles(self, op: Op) -> float:
+    def _compute_cycles(self, op: Op) -> int:
         machine, window, target = self.machine, window_of(op), map_shape(op.result.type)
+        pixels = target.images * target.height * target.width
         if not isinstance(op.operator, Conv):
-            return target.padded_elements * window.taps / machine.vector_lanes
-        pixels = -(-target.images * target.height * target.width // machine.pixel_lanes)
+            return int(vector_steps(machine, pixels * target.blocks * CHANNEL_BLOCK, window.taps))
         if is_depthwise(op):
-            return pixels * -(-window.taps // 4) * target.blocks
+            return int(depthwise_steps(machine, pixels, target.blocks, window.taps))
         group = op.operator.group
         inputs = _padded(op.inputs[0].type.shape[1] // group)
-        outputs = _padded(target.channels // group)
-        lanes = -(-inputs // machine.input_lanes) * -(-outputs // machine.output_lanes)
-        return pixels * window.taps * lanes * group
+        outputs = _padded(target.channels // group) // CHANNEL_BLOCK
+        return int(dense_steps(machine, pixels, outputs, window.taps, inputs)) * group
 
     def moving(self, value: Value) -> float:
         """Of one tensor to the device or back."""

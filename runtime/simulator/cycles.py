@@ -9,35 +9,12 @@ time than its multiplications at full rate, nor than its DRAM traffic at full ba
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
 
-from ..isa.encoding import Instruction, Queue
-from ..isa.matrix import Convolve, ConvolveDepthwise, MultiplyMatrix
+from ..cost import Cost, cost
+from ..isa.encoding import Queue
 from ..isa.program import NO_LAYER
-from ..isa.transfer import LoadLines, LoadMaps, Store
-from ..isa.vector import MapInstruction, Pool, PoolKind
-from ..machine import CHANNEL_BLOCK, Machine
+from ..machine import Machine
 from .verifier import VerifiedProgram
-
-# Multiplier rows that a depthwise convolution keeps busy at once: taps of a kernel on the input lanes of a channel.
-_DEPTHWISE_TAPS = 4
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What one instruction costs, alone.
-
-    Attributes:
-        unit: cycles its unit is busy, without waiting for DRAM.
-        dram_bytes: bytes to or from DRAM, whole bursts counted.
-        latency: cycles after the last byte until the transfer is complete.
-        macs: multiply-accumulates.
-    """
-
-    unit: int
-    dram_bytes: int = 0
-    latency: int = 0
-    macs: int = 0
 
 
 @dataclass(frozen=True)
@@ -100,64 +77,6 @@ class LayerTime:
     bound: str
 
 
-def cost(item: Instruction, machine: Machine) -> Cost:
-    """The cost of an instruction on a machine."""
-    if isinstance(item, (LoadMaps, LoadLines, Store)):
-        return _transfer(item, machine)
-    if isinstance(item, (Convolve, ConvolveDepthwise, MultiplyMatrix)):
-        return _matrix(item, machine)
-    if isinstance(item, MapInstruction):
-        return _vector(item, machine)
-    return Cost(machine.timing.barrier)
-
-
-def _transfer(item: LoadMaps | LoadLines | Store, machine: Machine) -> Cost:
-    burst = machine.dram_burst_bytes
-    if isinstance(item, LoadLines):
-        runs, run = 1, item.dram_bytes
-    else:
-        runs, run = item.count_y * item.count_z, item.run
-        if item.dram_stride_y == item.run or item.count_y == 1:
-            runs, run = item.count_z, item.run * item.count_y
-            if item.dram_stride_z == run or item.count_z == 1:
-                runs, run = 1, run * item.count_z
-    # A run that starts inside a burst reads what lies before it as well.
-    lead = item.offset % burst if isinstance(item, (LoadMaps, Store)) else 0
-    moved = runs * ceil((run + lead) / burst) * burst
-    return Cost(machine.timing.transfer_setup, moved, machine.timing.dram_latency)
-
-
-def _matrix(item: Convolve | ConvolveDepthwise | MultiplyMatrix, machine: Machine) -> Cost:
-    if isinstance(item, MultiplyMatrix):
-        pixels = ceil(item.rows / machine.pixel_lanes)
-        outputs = ceil(item.output_blocks * CHANNEL_BLOCK / machine.output_lanes)
-        steps = pixels * outputs * ceil(item.input_blocks * CHANNEL_BLOCK / machine.input_lanes)
-    else:
-        pixels = item.output_height * ceil(item.output_width / machine.pixel_lanes)
-        if isinstance(item, Convolve):
-            outputs = ceil(item.output_blocks * CHANNEL_BLOCK / machine.output_lanes)
-            if item.packed:
-                taps = item.kernel_height * ceil(item.kernel_width * item.channels / machine.input_lanes)
-            else:
-                taps = item.kernel_height * item.kernel_width * ceil(item.channels / machine.input_lanes)
-        else:
-            outputs = ceil(item.blocks * CHANNEL_BLOCK / machine.output_lanes)
-            taps = ceil(item.kernel_height * item.kernel_width / min(_DEPTHWISE_TAPS, machine.input_lanes))
-        steps = pixels * outputs * taps
-    return Cost(machine.timing.mac_setup + steps + machine.timing.mac_drain, macs=item.macs)
-
-
-def _vector(item: MapInstruction, machine: Machine) -> Cost:
-    groups = ceil(item.height * item.width * item.blocks * CHANNEL_BLOCK / machine.vector_lanes)
-    if isinstance(item, Pool):
-        steps = groups * item.kernel_height * item.kernel_width
-        if item.kind == PoolKind.AVERAGE:
-            steps += groups * 2 * machine.timing.divide
-    else:
-        steps = groups
-    return Cost(machine.timing.vector_setup + steps + machine.timing.vector_drain)
-
-
 def simulate(verified: VerifiedProgram) -> Timeline:
     """When every instruction of a verified program runs, in modelled time."""
     program, machine = verified.program, verified.program.machine
@@ -179,7 +98,7 @@ def simulate(verified: VerifiedProgram) -> Timeline:
         end = start + price.unit
         unit_free[queue] = end
         if price.dram_bytes:
-            dram_free = max(end, dram_free) + price.dram_bytes / machine.dram_bytes_per_cycle
+            dram_free = max(end, dram_free) + price.dram(machine)
             unit_free[queue] = dram_free
             end = dram_free + price.latency
         # Completion is in order: an instruction is complete only after those before it.
@@ -249,7 +168,7 @@ def _layer_time(name: str, charged: list[tuple[Event, float]], machine: Machine)
     busy = {
         "mac": sum(event.cost.unit for event, _ in charged if event.queue == Queue.MAC),
         "vector": sum(event.cost.unit for event, _ in charged if event.queue == Queue.VEC),
-        "dram": moved / machine.dram_bytes_per_cycle,
+        "dram": sum(event.cost.dram(machine) for event, _ in charged),
     }
     utilization = macs / machine.cluster_macs_per_cycle / (max(cycles, busy["mac"]) or 1.0)
     return LayerTime(name, cycles, macs, utilization, moved, max(busy, key=lambda unit: busy[unit]))

@@ -34,7 +34,8 @@ def test_every_constant_of_a_model_states_its_origin() -> None:
     for name in machine.samples():
         path = Path(machine.__file__).parent / "machines" / f"{name}.json"
         description = json.loads(path.read_text())
-        for constants in (description["timing"], description["energy"]):
+        built = {name: description[name] for name in ("depthwise_taps", "line_registers", "dram_row_bytes")}
+        for constants in (description["timing"], description["energy"], built):
             assert all(entry["origin"] for entry in constants.values())
 
 
@@ -121,6 +122,28 @@ def test_missing_unknown_and_repeated_fields_are_named() -> None:
 )
 def test_wrong_values_are_refused(field: str, value: object, message: str) -> None:
     assert message in refused({**sample(), field: value})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"maps_banks": 1, "pixel_lanes": 16},
+            "m.json: the maps port cannot feed the array; expected at least 256 bytes a cycle (pixel_lanes x "
+            "input_lanes), found 64 (maps_banks x 64). Give it more 'maps_banks', or the array fewer lanes.",
+        ),
+        (
+            {"weight_banks": 2, "output_lanes": 16},
+            "m.json: the weight port cannot feed the array; expected at least 256 bytes a cycle (input_lanes x "
+            "output_lanes), found 128 (weight_banks x 64). Give it more 'weight_banks', or the array fewer lanes.",
+        ),
+        ({"depthwise_taps": 17}, "expected at most 16 (input_lanes), found 17"),
+        ({"dram_row_bytes": 3000}, "field 'dram_row_bytes' is not a power of two; found 3000"),
+    ],
+    ids=["maps", "weights", "taps", "row"],
+)
+def test_a_machine_that_cannot_feed_its_array_is_refused(changes: dict[str, int], message: str) -> None:
+    assert message in refused({**sample(), **changes})
 
 
 def test_a_negative_constant_and_a_bare_origin_are_refused() -> None:

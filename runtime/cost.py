@@ -1,0 +1,271 @@
+"""What an instruction costs on a machine, alone and part by part: the one formula of tile search, placement and engine.
+
+The functions take whole numbers or NumPy arrays of candidates, and give the same for both. Constants come from the
+machine description, which says where each comes from. Waiting for other instructions is no part of a cost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .banks import dense_conflicts, depthwise_conflicts
+from .isa.encoding import Instruction
+from .isa.matrix import Convolve, ConvolveDepthwise, MultiplyMatrix
+from .isa.transfer import LoadLines, LoadMaps, Store
+from .isa.vector import Elementwise, MapInstruction, Pool, PoolKind, Requantize
+from .machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, LINE_BYTES, MAPS_UNIT, Machine
+
+Count = int | NDArray[np.int64]
+"""A number, or one for each candidate."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one instruction costs, alone. All but bytes, row openings and multiplications are cycles.
+
+    Attributes:
+        setup: decoding, addresses, descriptors.
+        steps: work of the unit with all lanes busy that there is work for.
+        divisions: of averages.
+        drain: depth of the pipeline.
+        bank_conflicts: the array waits for lines of the map, as :mod:`tilewright.runtime.banks` says.
+        port_stalls: a unit waits for a port that is narrower than what it takes or makes in a step.
+        dram_bytes: to or from DRAM, whole bursts counted.
+        row_openings: runs that begin in another row of the DRAM than the run before.
+        writes: whether the DRAM is written.
+        latency: after the last byte until the transfer is complete.
+        macs: multiply-accumulates, those of padded channels included.
+    """
+
+    setup: int = 0
+    steps: int = 0
+    divisions: int = 0
+    drain: int = 0
+    bank_conflicts: int = 0
+    port_stalls: int = 0
+    dram_bytes: int = 0
+    row_openings: int = 0
+    writes: bool = False
+    latency: int = 0
+    macs: int = 0
+
+    @property
+    def unit(self) -> int:
+        """Cycles the unit is busy, without waiting for DRAM."""
+        return self.setup + self.steps + self.divisions + self.drain + self.bank_conflicts + self.port_stalls
+
+    def dram(self, machine: Machine) -> float:
+        """Cycles the DRAM is busy."""
+        return float(dram_cycles(machine, self.dram_bytes, self.row_openings))
+
+
+def cost(item: Instruction, machine: Machine) -> Cost:
+    """The cost of an instruction on a machine."""
+    if isinstance(item, (LoadMaps, LoadLines, Store)):
+        return _transfer(item, machine)
+    if isinstance(item, (Convolve, ConvolveDepthwise, MultiplyMatrix)):
+        return _matrix(item, machine)
+    if isinstance(item, MapInstruction):
+        return _vector(item, machine)
+    return Cost(machine.timing.barrier)
+
+
+def ceil_divide(dividend: Count, divisor: Count) -> Count:
+    """The quotient, rounded up."""
+    return -(-dividend // divisor)
+
+
+# The array
+
+
+def dense_steps(machine: Machine, pixels: Count, output_blocks: Count, traces: int, trace_bytes: Count) -> Count:
+    """Steps of a convolution: every group of pixels, of output channels, every trace, the trace in input lanes.
+
+    Args:
+        pixels: output rows times columns; lanes take pixels in raster order, across the ends of rows.
+        traces: contiguous pieces of the map that an output pixel is made of: taps, or in packed mode kernel rows.
+        trace_bytes: bytes of each.
+    """
+    outputs = ceil_divide(output_blocks * CHANNEL_BLOCK, machine.output_lanes)
+    return ceil_divide(pixels, machine.pixel_lanes) * outputs * traces * ceil_divide(trace_bytes, machine.input_lanes)
+
+
+def depthwise_steps(machine: Machine, pixels: Count, blocks: Count, taps: int) -> Count:
+    """Steps of a depthwise convolution, which works on ``depthwise_taps`` taps of a kernel at once."""
+    outputs = ceil_divide(blocks * CHANNEL_BLOCK, machine.output_lanes)
+    return ceil_divide(pixels, machine.pixel_lanes) * outputs * ceil_divide(taps, machine.depthwise_taps)
+
+
+def accumulator_stalls(machine: Machine, pixels: Count, blocks: Count, steps: Count, accumulate: bool) -> Count:
+    """Cycles in which the array waits to write its sums, or with ``accumulate`` to read and to write them.
+
+    Each bank of the accumulators has a port of 64 bytes a cycle for the array and one for the vector unit. Sums are
+    written, and read, once for all steps of a group of pixels and output channels.
+
+    Args:
+        steps: of the whole instruction.
+    """
+    sums = machine.pixel_lanes * machine.output_lanes * (ACCUMULATOR_UNIT // CHANNEL_BLOCK)
+    needed = -(-sums // (machine.accumulator_banks * LINE_BYTES)) * (2 if accumulate else 1)
+    groups = ceil_divide(pixels, machine.pixel_lanes) * ceil_divide(blocks * CHANNEL_BLOCK, machine.output_lanes)
+    return np.maximum(groups * needed - steps, 0)
+
+
+def _matrix(item: Convolve | ConvolveDepthwise | MultiplyMatrix, machine: Machine) -> Cost:
+    if isinstance(item, MultiplyMatrix):
+        pixels, blocks = item.rows, item.output_blocks
+        steps = dense_steps(machine, pixels, blocks, 1, item.input_blocks * CHANNEL_BLOCK)
+        outputs = ceil_divide(blocks * CHANNEL_BLOCK, machine.output_lanes)
+        wait = dense_conflicts(machine, 1, item.row_pitch * MAPS_UNIT, 0, item.input_blocks * CHANNEL_BLOCK) * outputs
+    else:
+        pixels, taps = item.output_height * item.output_width, item.kernel_height * item.kernel_width
+        row = item.row_pitch * MAPS_UNIT
+        if isinstance(item, Convolve):
+            blocks = item.output_blocks
+            traces, trace = (item.kernel_height, item.kernel_width) if item.packed else (taps, 1)
+            steps = dense_steps(machine, pixels, blocks, traces, trace * item.channels)
+            wait = dense_conflicts(
+                *(machine, item.output_width, row * item.stride_height, item.pitch * item.stride_width),
+                trace * item.channels,
+            )
+            wait *= traces * ceil_divide(blocks * CHANNEL_BLOCK, machine.output_lanes)
+        else:
+            blocks, column = item.blocks, item.pixel_pitch * MAPS_UNIT
+            steps = depthwise_steps(machine, pixels, blocks, taps)
+            wait = depthwise_conflicts(
+                *(machine, item.output_width, (row * item.stride_height, column * item.stride_width)),
+                *((row * item.dilation_height, column * item.dilation_width), (item.kernel_height, item.kernel_width)),
+                *(blocks, int(depthwise_steps(machine, 1, 1, taps))),
+            )
+    conflicts = ceil_divide(pixels, machine.pixel_lanes) * wait
+    stalls = accumulator_stalls(machine, pixels, blocks, steps + conflicts, bool(item.accumulate))
+    timing = machine.timing
+    return Cost(
+        setup=timing.mac_setup,
+        steps=int(steps),
+        drain=timing.mac_drain,
+        bank_conflicts=int(conflicts),
+        port_stalls=int(stalls),
+        macs=item.macs,
+    )
+
+
+# The vector unit
+
+
+def vector_steps(machine: Machine, elements: Count, taps: int = 1) -> Count:
+    """Steps of the vector unit: every group of lanes, every element that one of the result is made of."""
+    return ceil_divide(elements, machine.vector_lanes) * taps
+
+
+def vector_stalls(machine: Machine, elements: Count, streams: int, reads_accumulators: bool = False) -> Count:
+    """Cycles in which the vector unit waits for a port.
+
+    Each bank of the maps has a port of 64 bytes a cycle for the array and one for all others, and each of the
+    accumulators one for the vector unit.
+
+    Args:
+        streams: maps that are read or written in every step.
+    """
+    maps = -(-streams * -(-machine.vector_lanes // LINE_BYTES) // machine.maps_banks)
+    sums = 0
+    if reads_accumulators:
+        width = machine.accumulator_banks * LINE_BYTES
+        sums = -(-machine.vector_lanes * (ACCUMULATOR_UNIT // CHANNEL_BLOCK) // width)
+    return ceil_divide(elements, machine.vector_lanes) * (max(maps, sums, 1) - 1)
+
+
+def _vector(item: MapInstruction, machine: Machine) -> Cost:
+    elements = item.height * item.width * item.blocks * CHANNEL_BLOCK
+    taps = item.kernel_height * item.kernel_width if isinstance(item, Pool) else 1
+    groups = vector_steps(machine, elements)
+    is_average = isinstance(item, Pool) and item.kind == PoolKind.AVERAGE
+    streams = 3 if isinstance(item, Elementwise) else 1 if isinstance(item, Requantize) else 2
+    return Cost(
+        setup=machine.timing.vector_setup,
+        steps=int(vector_steps(machine, elements, taps)),
+        divisions=int(groups * 2 * machine.timing.divide) if is_average else 0,
+        drain=machine.timing.vector_drain,
+        port_stalls=int(vector_stalls(machine, elements, streams, isinstance(item, Requantize)) * taps),
+    )
+
+
+# DRAM
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Runs of bytes in DRAM, ``count_z`` planes of ``count_y`` of them; all of them bytes, or one for each candidate.
+
+    Attributes:
+        offset: of the first.
+    """
+
+    run: Count
+    count_y: Count = 1
+    count_z: Count = 1
+    stride_y: Count = 0
+    stride_z: Count = 0
+    offset: Count = 0
+
+    def joined(self) -> Runs:
+        """The same bytes with runs that follow each other without a gap as one."""
+        follow = (self.count_y == 1) | (self.stride_y == self.run)
+        run, count = np.where(follow, self.run * self.count_y, self.run), np.where(follow, 1, self.count_y)
+        follow = (count == 1) & ((self.count_z == 1) | (self.stride_z == run))
+        return replace(
+            self,
+            run=np.where(follow, run * self.count_z, run),
+            count_y=count,
+            count_z=np.where(follow, 1, self.count_z),
+        )
+
+
+def dram_bytes(machine: Machine, runs: Runs) -> Count:
+    """Bytes that the DRAM moves for runs: whole bursts, each run its own.
+
+    Runs begin at every multiple of the greatest common divisor g of strides and burst equally often, from the first
+    one on: exact for one run, and for as many as it takes to come back to the same place in a burst. The mean number
+    of bursts of a run is then (n - 1 + ceil((lead + run) / g)) / n for n = burst / g.
+    """
+    runs = runs.joined()
+    burst = machine.dram_burst_bytes
+    grain = np.gcd(
+        np.gcd(np.where(runs.count_y > 1, runs.stride_y, 0), np.where(runs.count_z > 1, runs.stride_z, 0)), burst
+    )
+    places = burst // grain
+    bursts = places - 1 + ceil_divide(runs.offset % grain + runs.run, grain)
+    return ceil_divide(runs.count_y * runs.count_z * bursts, places) * burst
+
+
+def row_openings(machine: Machine, runs: Runs) -> Count:
+    """Runs that begin in another row of the DRAM than the one before: rows that a run goes on into are opened ahead."""
+    runs, row = runs.joined(), machine.dram_row_bytes
+    plane = (runs.count_y - 1) * runs.stride_y + runs.run
+    whole = (runs.count_z - 1) * runs.stride_z + plane
+    inside = np.minimum(runs.count_y, ceil_divide(plane, row))
+    return np.minimum(runs.count_z * inside, ceil_divide(whole, row))
+
+
+def dram_cycles(machine: Machine, moved: Count, openings: Count) -> float | NDArray[Any]:
+    """Cycles that the DRAM is busy."""
+    return moved / machine.dram_bytes_per_cycle + openings * machine.timing.dram_row_activation
+
+
+def _transfer(item: LoadMaps | LoadLines | Store, machine: Machine) -> Cost:
+    if isinstance(item, LoadLines):
+        runs = Runs(item.dram_bytes)
+    else:
+        strides = item.dram_stride_y, item.dram_stride_z
+        runs = Runs(item.run, item.count_y, item.count_z, *strides, item.offset)
+    return Cost(
+        setup=machine.timing.transfer_setup,
+        dram_bytes=int(dram_bytes(machine, runs)),
+        row_openings=int(row_openings(machine, runs)),
+        writes=isinstance(item, Store),
+        latency=machine.timing.dram_latency,
+    )

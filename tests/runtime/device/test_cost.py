@@ -1,0 +1,241 @@
+"""What an instruction costs: closed forms of its parts, counted again by hand or one by one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tilewright.runtime import isa, machine
+from tilewright.runtime.banks import bank_of
+from tilewright.runtime.cost import (
+    Cost,
+    Runs,
+    cost,
+    dense_steps,
+    depthwise_steps,
+    dram_bytes,
+    row_openings,
+    vector_steps,
+)
+
+S256, M4096 = machine.load("s256"), machine.load("m4096")
+
+
+def depthwise(**fields: Any) -> isa.ConvolveDepthwise:
+    common: dict[str, Any] = {
+        "source": 0,
+        "weights": 0,
+        "accumulator": 0,
+        "output_height": 1,
+        "output_width": 4,
+        "blocks": 4,
+        "kernel_height": 3,
+        "kernel_width": 3,
+        "input_height": 3,
+        "input_width": 99,
+        "row_pitch": 4 * 99,
+        "pixel_pitch": 4,
+    }
+    return isa.ConvolveDepthwise(**{**common, **fields})
+
+
+def parts(found: Cost) -> dict[str, int]:
+    return {name: value for name, value in vars(found).items() if value}
+
+
+def brute_force_bytes(device: machine.Machine, run: int, counts: tuple[int, int], strides: tuple[int, int]) -> int:
+    burst = device.dram_burst_bytes
+    starts = [z * strides[1] + y * strides[0] for z in range(counts[1]) for y in range(counts[0])]
+    return sum((start + run - 1) // burst - start // burst + 1 for start in starts) * burst
+
+
+def test_bytes_of_runs_are_those_of_every_burst_that_they_touch() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(200):
+        # As many planes as it takes to come back to the same place in a burst.
+        counts = (int(rng.integers(1, 9)) * M4096.dram_burst_bytes, int(rng.integers(1, 4)))
+        run = int(rng.integers(1, 200))
+        stride = run + int(rng.integers(1, 40))
+        strides = (stride, stride * counts[0])
+        found = dram_bytes(M4096, Runs(run, *counts, *strides))
+        assert found == brute_force_bytes(M4096, run, counts, strides)
+
+
+def test_one_run_counts_from_its_first_byte_to_its_last() -> None:
+    for offset in range(130):
+        for run in (1, 31, 32, 33, 64, 100):
+            expected = ((offset + run - 1) // 64 - offset // 64 + 1) * 64
+            assert dram_bytes(M4096, Runs(run, offset=offset)) == expected
+
+
+def test_runs_without_gaps_are_one() -> None:
+    assert dram_bytes(M4096, Runs(48, 4, 10, 48, 4 * 48)) == 40 * 48
+    assert row_openings(M4096, Runs(48, 4, 10, 48, 4 * 48)) == 1
+
+
+@pytest.mark.parametrize(
+    ("runs", "openings"),
+    [
+        (Runs(1 << 20), 1),  # what follows inside a run is opened ahead
+        (Runs(16, 100, 1, 32), 1),  # 3,200 bytes of one row
+        (Runs(16, 1000, 1, 32), 4),  # 32,000 bytes of four
+        (Runs(16, 10, 1, 8192), 10),
+        (Runs(16, 4, 5, 16, 100_000), 5),
+        (Runs(16, 4, 5, 8192, 100_000), 20),
+    ],
+)
+def test_a_row_is_opened_for_every_run_that_begins_in_another(runs: Runs, openings: int) -> None:
+    assert row_openings(M4096, runs) == openings
+    item = isa.LoadMaps(region=0, offset=0, destination=0, run=16, count_y=10, dram_stride_y=8192, map_stride_y=1)
+    assert cost(item, M4096).dram(M4096) == pytest.approx(
+        10 * 64 / M4096.dram_bytes_per_cycle + 10 * M4096.timing.dram_row_activation
+    )
+
+
+@pytest.mark.parametrize("device", [S256, M4096], ids=lambda device: device.name)
+def test_the_formulas_give_the_same_for_arrays_as_for_numbers(device: machine.Machine) -> None:
+    sizes = np.array([1, 3, 16, 49, 196, 3136], np.int64)
+    for formula in (
+        lambda n: dense_steps(device, n, 3, 9, 48),
+        lambda n: depthwise_steps(device, n, 3, 9),
+        lambda n: vector_steps(device, n, 9),
+        lambda n: dram_bytes(device, Runs(n, n, 2, 2 * n, 5 * n * n)),
+        lambda n: row_openings(device, Runs(n, n, 2, 2 * n, 5 * n * n)),
+    ):
+        assert np.array_equal(formula(sizes), [int(formula(int(size))) for size in sizes])
+
+
+def test_pixel_lanes_go_on_in_the_next_row() -> None:
+    assert dense_steps(M4096, 7 * 7, 1, 1, 16) == 13
+    assert depthwise_steps(M4096, 7 * 7, 1, 9) == 13 * 3
+    assert depthwise_steps(replace(M4096, depthwise_taps=9), 7 * 7, 1, 9) == 13
+
+
+def test_lines_a_multiple_of_all_banks_apart_do_not_meet() -> None:
+    lines = np.arange(4) * 8
+    assert bank_of(lines, 8).tolist() == [0, 1, 2, 3]
+    assert sorted(bank_of(np.arange(64), 8).tolist()) == sorted(list(range(8)) * 8)
+
+
+def test_dense_convolutions_of_the_samples_wait_for_no_bank() -> None:
+    for device in (S256, M4096):
+        for blocks in (1, 2, 3, 6, 32):
+            for stride in (1, 2):
+                item = isa.Convolve(
+                    source=0,
+                    weights=0,
+                    accumulator=0,
+                    output_height=4,
+                    output_width=7,
+                    output_blocks=4,
+                    input_channels=blocks,
+                    kernel_height=3,
+                    kernel_width=3,
+                    stride_height=stride,
+                    stride_width=stride,
+                    input_height=9,
+                    input_width=16,
+                    row_pitch=16 * blocks,
+                    pixel_pitch=blocks,
+                )
+                assert cost(item, device).bank_conflicts == 0
+
+
+def test_pixels_in_one_bank_wait_for_each_other() -> None:
+    # One block of 16 channels of four pixels in four lines: with one bank a step takes four cycles.
+    fields: dict[str, Any] = {
+        "source": 0,
+        "weights": 0,
+        "accumulator": 0,
+        "output_height": 2,
+        "output_width": 8,
+        "output_blocks": 3,
+        "input_channels": 1,
+        "kernel_height": 1,
+        "kernel_width": 1,
+        "input_height": 2,
+        "input_width": 8,
+        "row_pitch": 8 * 4,
+        "pixel_pitch": 4,
+    }
+    one = replace(M4096, maps_banks=1)
+    groups = 2 * 8 // 4
+    assert parts(cost(isa.Convolve(**fields), one)) == {
+        "setup": 16,
+        "steps": groups * 3,
+        "drain": 12,
+        "bank_conflicts": groups * 3 * (4 - 1),
+        "macs": 16 * 16 * 48,
+    }
+    assert cost(isa.Convolve(**fields), M4096).bank_conflicts == 0
+
+
+def test_a_depthwise_convolution_waits_where_its_taps_lie_in_more_lines_than_the_banks_give() -> None:
+    # Stride 2: 9 columns of 3 rows, each pixel a line of four blocks, which lie in the banks 4, 4, 4, 4, 3, 3, 2, 3.
+    item = depthwise(stride_width=2, stride_height=2, row_pitch=4 * 99, input_height=3)
+    lines = np.add.outer(np.arange(3) * 99, np.arange(9)).reshape(-1)
+    fullest = int(np.bincount(bank_of(lines, 8)).max())
+    for taps, steps in ((4, 3), (9, 1)):
+        wide = replace(M4096, depthwise_taps=taps)
+        assert cost(item, wide).steps == 4 * steps
+        assert cost(item, wide).bank_conflicts == max(fullest - 4 * steps, 0)
+    # With room for fewer lines than those 27, each of the four blocks fetches its own.
+    poor = replace(M4096, depthwise_taps=9, line_registers=26)
+    assert cost(item, poor).bank_conflicts == 4 * (fullest - 1)
+
+
+def test_sums_wait_for_the_port_of_the_accumulators() -> None:
+    fields: dict[str, Any] = {
+        "source": 0,
+        "weights": 0,
+        "accumulator": 0,
+        "output_height": 1,
+        "output_width": 8,
+        "output_blocks": 1,
+        "kernel_height": 1,
+        "kernel_width": 1,
+        "input_height": 1,
+        "input_width": 8,
+    }
+    one = isa.Convolve(**fields, input_channels=1, row_pitch=8, pixel_pitch=1)
+    assert cost(one, M4096).port_stalls == 0  # 4 x 16 sums of 4 bytes: one cycle of four banks
+    assert cost(replace(one, accumulate=1), M4096).port_stalls == 2  # and one more to read them, for each of two groups
+    assert cost(one, replace(M4096, accumulator_banks=1)).port_stalls == 2 * 3
+    deep = isa.Convolve(**fields, input_channels=4, row_pitch=32, pixel_pitch=4)
+    assert cost(deep, replace(M4096, accumulator_banks=1)).port_stalls == 0  # hidden behind four steps
+
+
+def test_the_vector_unit_waits_for_its_ports() -> None:
+    fields: dict[str, Any] = {
+        "source_a": 0,
+        "source_b": 64,
+        "destination": 128,
+        "height": 4,
+        "width": 4,
+        "blocks": 4,
+        "parameters": 0,
+        "row_pitch_a": 16,
+        "row_pitch_b": 16,
+        "destination_row_pitch": 16,
+        "pixel_pitch_a": 4,
+        "pixel_pitch_b": 4,
+        "destination_pixel_pitch": 4,
+    }
+    add = isa.Elementwise(**fields)
+    assert cost(add, M4096).port_stalls == 0
+    assert cost(add, replace(M4096, maps_banks=2)).port_stalls == 16  # two reads and a write take two cycles
+    requantize = isa.Requantize(
+        accumulator=0,
+        destination=0,
+        height=4,
+        width=4,
+        blocks=4,
+        parameters=0,
+        destination_row_pitch=16,
+        destination_pixel_pitch=4,
+    )
+    assert cost(requantize, M4096).port_stalls == 0
+    assert cost(requantize, replace(M4096, accumulator_banks=2)).port_stalls == 16
