@@ -7,6 +7,7 @@ import sys
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -144,8 +145,8 @@ def test_integers_wrap_and_division_by_zero_gives_zero() -> None:
     cases: list[Sample] = []
     for dtype in (np.int8, np.int32, np.int64, np.uint64):
         low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
-        x = np.array([low, high, 7, 7, 0, low, high], dtype)
-        y = np.array([1, 1, 0, 3, 0, high, low], dtype)
+        x = np.array([low, high, high, high - 1, 7, 7, 7, 0, low, high], dtype)
+        y = np.array([1, 1, 3, high, high, 0, 3, 0, high, low], dtype)
         cases += [Sample(operator, (x, y)) for operator in (Div(), Mod(), Mod(fmod=True))]
         unary = (Abs(), Sign(), ReduceSum((0,)), ReduceMean((0,)), CumSum(0))
         cases += [Sample(operator, (x,)) for operator in unary]
@@ -204,6 +205,18 @@ def test_what_numba_cannot_type_is_said_without_its_traceback(statement: str, pr
         compile_kernel("grid_sample", function, (DType.F32, DType.F32), TARGET, units=1)
     assert str(caught.value) == (
         f"cpu code: grid_sample: numba cannot compile the kernel's function kernel; found {problem}. "
+        "This is a fault of Tilewright, not of the model."
+    )
+
+
+def test_a_name_with_another_meaning_in_the_module_of_a_kernel_is_refused() -> None:
+    scope: dict[str, Any] = {"__name__": "odd_kernels", "larger": min}
+    exec("def kernel(x, y, n, f, scratch, begin, end):\n    y[0] = larger(x[0], x[1])\n    return 0\n", scope)
+    with pytest.raises(CodegenError) as caught:
+        compile_kernel("grid_sample", scope["kernel"], (DType.F32, DType.F32), TARGET, units=1)
+    assert str(caught.value) == (
+        "cpu code: grid_sample: 'larger' is something else to kernels than in the function's module; expected that of "
+        "tilewright.codegen.cpu.numba.scalar_functions, found another in odd_kernels. "
         "This is a fault of Tilewright, not of the model."
     )
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 import re
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from types import FunctionType
@@ -101,17 +101,52 @@ def loop_function(tensors: str, head: Sequence[str], loops: Sequence[str], body:
 
 
 @cache
+def _library() -> dict[str, FunctionType]:
+    """The functions that kernels may call, by name, as they are written."""
+    return {
+        name: value
+        for module in (scalar_functions, box_functions)
+        for name, value in vars(module).items()
+        if isinstance(value, FunctionType) and value.__module__ == module.__name__
+    }
+
+
+@cache
 def _scope() -> dict[str, Any]:
-    """What kernels may name."""
+    """What kernels may name: compiled functions, ``np`` and ``math``."""
     import numba
 
     compiled = numba.njit(error_model="numpy")
-    functions = {**vars(scalar_functions), **vars(box_functions)}
-    scope: dict[str, Any] = {**functions, "np": np, "math": math}
-    for name, function in functions.items():
-        if isinstance(function, FunctionType):
-            scope[name] = compiled(FunctionType(function.__code__, scope, name))
+    scope: dict[str, Any] = {"np": np, "math": math}
+    of_modules: dict[str, dict[str, Any]] = {}
+    for name, function in _library().items():
+        _check_names(name, function.__module__, function.__globals__)
+        own = of_modules.setdefault(function.__module__, dict(function.__globals__))
+        scope[name] = compiled(FunctionType(function.__code__, own, name))
+    # Each keeps the constants of its module; what it calls is looked up when numba compiles it.
+    for own in of_modules.values():
+        own.update(scope)
     return scope
+
+
+def _check_names(stem: str, module: str, names: Mapping[str, Any], scope: Mapping[str, Any] | None = None) -> None:
+    """Raise CodegenError if a module has another meaning for a name that kernels know.
+
+    Args:
+        scope: what such names may mean as well, in generated functions.
+    """
+    meanings: dict[str, Any] = {"np": np, "math": math, **_library()}
+    for name, meaning in meanings.items():
+        own = names.get(name, meaning)
+        if own is not meaning and (scope is None or own is not scope[name]):
+            raise CodegenError(
+                f"{name!r} is something else to kernels than in the function's module",
+                stage="cpu code",
+                op=stem,
+                expected=f"that of {getattr(meaning, '__module__', meaning.__name__)}",
+                found=f"another in {module}",
+                hint="This is a fault of Tilewright, not of the model.",
+            )
 
 
 def origin(function: KernelFunction) -> tuple[str, str, str]:
@@ -191,10 +226,12 @@ def numba_text(
         stem: what error messages call it.
 
     Raises:
-        CodegenError: numba finds no types for what the function does, or cannot compile it.
+        CodegenError: numba finds no types for what the function does, or cannot compile it; or a name of its module
+            is one by which kernels call something else.
     """
     from numba.core.errors import NumbaError
 
+    _check_names(stem, function.__module__, function.__globals__, _scope())
     try:
         return _compiled(function, pointers, indices, fastmath)
     except (NumbaError, TypeError) as error:

@@ -23,17 +23,18 @@ def divide_integers(a, b):
     """Quotient cut toward zero; 0 of a division by zero."""
     if b == 0:
         return a - a
-    if b + 1 == 0:
+    if b == -1:
         return a - a - a
     quotient = a // b
     if a != quotient * b and (a < 0) != (b < 0):
-        quotient += 1
+        # Added to a literal, which is signed, 64 bits without sign would become a float64.
+        quotient += np.uint8(1)
     return quotient
 
 
 def remainder(a, b):
     """Remainder with the sign of the divisor; 0 of a division by zero."""
-    if b == 0 or b + 1 == 0:
+    if b == 0 or b == -1:
         return a - a
     return a % b
 
