@@ -34,6 +34,11 @@ def rounded(coordinate: np.ndarray | np.float32) -> int:
     return int(math.copysign(math.floor(abs(exact) + 0.5), exact))
 
 
+def pixel_inside(edge: np.float32, extent: int) -> int:
+    """A whole number brought between 0 and ``extent``; NaN counts as the lowest."""
+    return int(min(float(edge), extent)) if edge > 0 else 0
+
+
 def image_index(number: np.ndarray, images: int) -> int:
     """The image of a region, -1 at the end of the regions.
 
@@ -222,7 +227,7 @@ class PsroiPool(RegionPool):
             (np.floor(np.float32(i) * size + first), np.ceil(np.float32(i + 1) * size + first))
             for i in range(self.group_size)
         ]
-        return [(int(min(max(low, 0), extent)), int(min(max(high, 0), extent))) for low, high in edges]
+        return [(pixel_inside(low, extent), pixel_inside(high, extent)) for low, high in edges]
 
     def _bilinear(self, x: np.ndarray, region: np.ndarray, y: np.ndarray) -> None:
         rows, columns = (

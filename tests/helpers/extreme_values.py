@@ -89,7 +89,7 @@ def with_extreme_attributes(sample: Sample, rng: np.random.Generator, count: int
         values = {name: rng.choice(POWERS).item() if name == "p" else float(rng.choice(ATTRIBUTES)) for name in chosen}
         try:
             operator: Operator = dataclasses.replace(sample.operator, **values)
-            operator.infer(*sample.operand_types())
+            operator.result_types(sample.operand_types())
         except TilewrightError:
             continue
         yield dataclasses.replace(sample, operator=operator)

@@ -82,3 +82,8 @@ def nearest_pixel(x, far):
         return far if exact >= far else -far
     whole = np.int64(np.floor(abs(exact) + 0.5))
     return -whole if exact < 0 else whole
+
+
+def pixel_inside(edge, extent):
+    """A whole number brought between 0 and ``extent``; NaN counts as the lowest."""
+    return np.int64(min(np.float64(edge), np.float64(extent))) if edge > 0 else np.int64(0)

@@ -64,6 +64,7 @@ _SOURCE = """def kernel(scores, deltas, image, regions, found, n, f, scratch, be
             is_kept = True
             for j in range(kept):
                 o = boxes + 4 * np.int64(scratch[kept_items + j])
+                overlap = zero
                 meets = scratch[b] <= scratch[o + 2] and scratch[b + 1] <= scratch[o + 3]
                 if meets and scratch[o] <= scratch[b + 2] and scratch[o + 1] <= scratch[b + 3]:
                     left, top = np.float32(scratch[b]), np.float32(scratch[b + 1])
@@ -74,9 +75,10 @@ _SOURCE = """def kernel(scores, deltas, image, regions, found, n, f, scratch, be
                     shared *= larger(smaller(bottom, bottom_o) - larger(top, top_o) + last, zero)
                     own = (right - left + last) * (bottom - top + last)
                     other = (right_o - left_o + last) * (bottom_o - top_o + last)
-                    if shared / (other + own - shared) > threshold:
-                        is_kept = False
-                        break
+                    overlap = shared / (other + own - shared)
+                if overlap > threshold:
+                    is_kept = False
+                    break
             if is_kept:
                 q = u * post + kept
                 regions[q * 5] = u

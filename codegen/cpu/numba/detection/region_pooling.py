@@ -58,12 +58,12 @@ y[q] = best"""
 _AVERAGE_HEAD = """one, least = np.float32(1), np.float32(0.1)
 first_y = np.float32(nearest_pixel(top_end, n[7])) * scale
 first_x = np.float32(nearest_pixel(left_end, n[7])) * scale
-long = max(np.float32(nearest_pixel(bottom_end + one, n[7])) * scale - first_y, least) / np.float32(rows)
-wide = max(np.float32(nearest_pixel(right_end + one, n[7])) * scale - first_x, least) / np.float32(columns)"""
-_AVERAGE_BIN = """top = np.int64(min(max(np.floor(np.float32(i) * long + first_y), 0.0), float(height)))
-bottom = np.int64(min(max(np.ceil(np.float32(i + 1) * long + first_y), 0.0), float(height)))
-left = np.int64(min(max(np.floor(np.float32(j) * wide + first_x), 0.0), float(width)))
-right = np.int64(min(max(np.ceil(np.float32(j + 1) * wide + first_x), 0.0), float(width)))
+long = larger(np.float32(nearest_pixel(bottom_end + one, n[7])) * scale - first_y, least) / np.float32(rows)
+wide = larger(np.float32(nearest_pixel(right_end + one, n[7])) * scale - first_x, least) / np.float32(columns)"""
+_AVERAGE_BIN = """top = pixel_inside(np.floor(np.float32(i) * long + first_y), height)
+bottom = pixel_inside(np.ceil(np.float32(i + 1) * long + first_y), height)
+left = pixel_inside(np.floor(np.float32(j) * wide + first_x), width)
+right = pixel_inside(np.ceil(np.float32(j + 1) * wide + first_x), width)
 count = max(bottom - top, 0) * max(right - left, 0)"""
 _AVERAGE_ELEMENT = """total = 0.0
 channel = (c * rows + i) * columns + j
