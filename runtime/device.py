@@ -119,7 +119,9 @@ class _Loaded:
         program = self.engine.program
         machine = program.machine
         scratchpads = machine.maps_bytes + machine.weight_bytes + machine.accumulator_bytes + machine.parameter_bytes
-        return scratchpads + sum(r.size for r in program.regions if r.kind is not RegionKind.CONSTANT)
+        return program.clusters * scratchpads + sum(
+            r.size for r in program.regions if r.kind is not RegionKind.CONSTANT
+        )
 
     def run(self, operands: list[np.ndarray], results: list[np.ndarray]) -> None:
         from .simulator.memory import POISON

@@ -46,6 +46,9 @@ ACCUMULATOR_LIMIT = ACCUMULATOR_UNIT << 14
 PARAMETER_LIMIT = PARAMETER_UNIT << 12
 DRAM_LIMIT = 1 << 36
 
+CLUSTER_LIMIT = 16
+"""Clusters of a card that streams, masks and counters can name."""
+
 # What the size fields of convolution, pooling and elementwise instructions can hold.
 OUTPUT_ROWS_LIMIT = (1 << 8) - 1
 OUTPUT_COLUMNS_LIMIT = (1 << 10) - 1
@@ -105,7 +108,7 @@ class Machine:
     name: str
     timing: CycleConstants
     cards: Annotated[int, Bounds(1, 16, "", "accelerator cards")]
-    clusters: Annotated[int, Bounds(1, 16, "", "clusters on a card, each with its own scratchpads")]
+    clusters: Annotated[int, Bounds(1, CLUSTER_LIMIT, "", "clusters on a card, each with its own scratchpads")]
     input_lanes: Annotated[int, Bounds(1, 64, "lanes", "input channels multiplied at once")]
     output_lanes: Annotated[int, Bounds(1, 64, "lanes", "output channels computed at once")]
     pixel_lanes: Annotated[int, Bounds(1, 64, "lanes", "output pixels computed at once")]

@@ -1,8 +1,8 @@
 """Build a program from instructions in program order; waits and signals are put in here.
 
-The order in which instructions are added is the meaning of the program. Each goes to its queue, signals the counter
-of that queue, and waits for the last instruction of every other queue whose reads or writes conflict with its own.
-Waits that earlier ones imply are left out, and a barrier takes what does not fit into two.
+The order in which instructions are added is the meaning of the program. Each goes to its stream, raises the counter
+of that stream, and waits for the last instruction of every other stream whose reads or writes conflict with its own.
+Waits that earlier ones imply are left out, and a barrier takes what does not fit into the header.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from tilewright.errors import InstructionError
 
 from ..machine import Machine
-from .encoding import COUNTER_MODULUS, NO_WAIT, Barrier, End, Instruction, Queue, Wait, encode
+from .encoding import WAITS, Barrier, End, Instruction, Queue, Stream, Wait, encode, streams
 from .memories import LastTouch, outside
 from .program import NO_LAYER, Program, Region
 
@@ -26,95 +26,97 @@ class Assembler:
     Args:
         machine: the machine to build for.
         regions: DRAM regions by index; at most 16.
+        clusters: how many clusters of a card the program uses.
+
+    Raises:
+        InstructionError: the machine has fewer clusters.
     """
 
-    def __init__(self, machine: Machine, regions: Sequence[Region]) -> None:
+    def __init__(self, machine: Machine, regions: Sequence[Region], clusters: int = 1) -> None:
+        if not 0 < clusters <= machine.clusters:
+            raise InstructionError(
+                "a program for more clusters than a card has", expected=f"1 to {machine.clusters}", found=clusters
+            )
         self.machine = machine
         self.regions = tuple(regions)
-        self._touched = LastTouch(machine, self.regions)
-        self._code: dict[Queue, list[bytes]] = {queue: [] for queue in Queue}
-        self._layer_of: dict[Queue, list[int]] = {queue: [] for queue in Queue}
+        self.clusters = clusters
+        self._streams = streams(clusters)
+        self._touched = LastTouch(machine, self.regions, clusters)
+        self._code: dict[Stream, list[bytes]] = {stream: [] for stream in self._streams}
+        self._layer_of: dict[Stream, list[int]] = {stream: [] for stream in self._streams}
         self._layers: dict[str, int] = {}
-        # What an instruction of each queue knows to be complete, for each queue: filled when it waits.
-        self._known: dict[Queue, list[int]] = {queue: [0] * len(Queue) for queue in Queue}
-        self._clocks: dict[Queue, list[tuple[int, ...]]] = {queue: [(0,) * len(Queue)] for queue in Queue}
+        # By number of the stream: what an instruction of it knows to be complete of each stream. Filled when it waits.
+        self._known: list[list[int]] = [[0] * len(self._streams) for _ in self._streams]
+        self._clocks: list[list[tuple[int, ...]]] = [[(0,) * len(self._streams)] for _ in self._streams]
 
-    def add(self, item: Instruction, layer: str | None = None, queue: Queue | None = None) -> int:
+    def add(self, item: Instruction, layer: str | None = None, queue: Queue | None = None, cluster: int = 0) -> int:
         """Append an instruction; its own waits and signal must be empty.
 
         Args:
             item: the instruction.
             layer: name of the layer it belongs to, for reports.
             queue: needed only for instructions that several queues accept.
+            cluster: which cluster runs it.
 
         Returns:
-            Its position in its queue, counted from 1.
+            Its position in its stream, counted from 1.
 
         Raises:
             InstructionError: a field breaks a rule, or an access lies outside its memory.
         """
-        if item.wait_a != NO_WAIT or item.wait_b != NO_WAIT or item.signal:
+        if item.waits or item.signal:
             raise InstructionError(f"{item.MNEMONIC}: the assembler sets waits and signals itself")
-        queue = item.QUEUES[0] if queue is None else queue
+        stream = Stream(cluster, item.QUEUES[0] if queue is None else queue)
+        if stream not in self._code:
+            raise InstructionError(
+                f"{item.MNEMONIC}: the program has no such cluster", expected=f"below {self.clusters}", found=cluster
+            )
         encode(item)
-        accesses = item.accesses()
-        self._check_memory(item)
-        before = list(self._known[queue])
-        needed = self._needed(queue, self._touched.conflicts(queue, accesses))
-        for other, position in needed:
-            self._approach(queue, other, before[other], position, layer)
-        waits = [_wait(other, position) for other, position in needed]
-        while len(waits) > 2:
-            self._emit(queue, Barrier(wait_a=waits.pop(), wait_b=waits.pop()), layer)
-        waits += [NO_WAIT] * (2 - len(waits))
-        self._emit(queue, replace(item, wait_a=waits[0], wait_b=waits[1]), layer)
-        position = len(self._code[queue])
-        self._touched.record(queue, position, accesses)
+        self._check_memory(item, stream)
+        accesses = item.accesses(cluster)
+        waits = self._needed(stream, self._touched.conflicts(stream, accesses))
+        while len(waits) > WAITS:
+            self._emit(stream, Barrier(waits=tuple(waits[-WAITS:])), layer)
+            del waits[-WAITS:]
+        self._emit(stream, replace(item, waits=tuple(waits)), layer)
+        position = len(self._code[stream])
+        self._touched.record(stream, position, accesses)
         return position
 
     def finish(self) -> Program:
-        """Close every queue and return the program."""
-        for queue in Queue:
-            self._emit(queue, End(), None)
+        """Close every stream and return the program."""
+        for stream in self._streams:
+            self._emit(stream, End(), None)
         return Program(
             self.machine,
             self.regions,
-            {queue: b"".join(code) for queue, code in self._code.items()},
+            {stream: b"".join(code) for stream, code in self._code.items()},
             tuple(self._layers),
-            {queue: np.array(layers, np.uint32) for queue, layers in self._layer_of.items()},
+            {stream: np.array(layers, np.uint32) for stream, layers in self._layer_of.items()},
         )
 
-    def _approach(self, queue: Queue, other: Queue, known: int, position: int, layer: str | None) -> None:
-        """Barriers in between where a wait lies too far ahead for a signed difference of counters to tell."""
-        while position - known >= COUNTER_MODULUS // 2:
-            known += COUNTER_MODULUS // 2 - 1
-            self._emit(queue, Barrier(wait_a=_wait(other, known)), layer)
-
-    def _needed(self, queue: Queue, latest: list[int]) -> list[tuple[Queue, int]]:
-        """Conflicts that what the queue has already waited for does not cover, the farthest-reaching first."""
-        known = self._known[queue]
-        needed: list[tuple[Queue, int]] = []
-        for other in sorted(Queue, key=lambda entry: -sum(self._clocks[entry][latest[entry]])):
-            position = latest[other]
-            if position > known[other]:
-                needed.append((other, position))
-                clock = self._clocks[other][position]
-                known[:] = [max(pair) for pair in zip(known, clock, strict=True)]
-                known[other] = max(known[other], position)
+    def _needed(self, stream: Stream, latest: list[int]) -> list[Wait]:
+        """Waits for conflicts that what the stream has waited for does not cover, the farthest-reaching first."""
+        known = self._known[stream.number]
+        conflicts = [(number, position) for number, position in enumerate(latest) if position > known[number]]
+        conflicts.sort(key=lambda each: -sum(self._clocks[each[0]][each[1]]))
+        needed: list[Wait] = []
+        for number, position in conflicts:
+            if position > known[number]:
+                needed.append(Wait(number + 1, position))
+                known[:] = map(max, known, self._clocks[number][position])
+                known[number] = max(known[number], position)
         return needed
 
-    def _emit(self, queue: Queue, item: Instruction, layer: str | None) -> None:
-        self._code[queue].append(encode(replace(item, signal=int(queue) + 1)))
+    def _emit(self, stream: Stream, item: Instruction, layer: str | None) -> None:
+        self._code[stream].append(encode(replace(item, signal=1)))
         index = NO_LAYER if layer is None else self._layers.setdefault(layer, len(self._layers))
-        self._layer_of[queue].append(index)
-        self._known[queue][queue] = len(self._code[queue]) - 1
-        self._clocks[queue].append(tuple(self._known[queue]))
+        self._layer_of[stream].append(index)
+        known = self._known[stream.number]
+        known[stream.number] = len(self._code[stream]) - 1
+        self._clocks[stream.number].append(tuple(known))
 
-    def _check_memory(self, item: Instruction) -> None:
-        found = outside(item, self.machine, self.regions)
+    def _check_memory(self, item: Instruction, stream: Stream) -> None:
+        found = outside(item, stream, self.clusters, self.machine, self.regions)
         if found:
             raise InstructionError(f"{item.MNEMONIC}: {found.rule}", found=found.found)
-
-
-def _wait(other: Queue, position: int) -> Wait:
-    return Wait(int(other) + 1, position % COUNTER_MODULUS)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import inspect
 import textwrap
 
+from ..machine import CLUSTER_LIMIT
 from .encoding import (
-    COUNTER_MODULUS,
-    COUNTERS,
     HEADER,
+    HEADER_BITS,
     INSTRUCTION_BYTES,
+    WAITS,
     EncodedField,
     Instruction,
+    Queue,
     encoded_fields,
     table,
 )
@@ -23,28 +25,31 @@ Made from the instruction table by `python -m tilewright.runtime.isa > docs/isa.
 
 ## Machine model
 
-A cluster has four units, each with an in-order queue: LD (loads), ST (stores), MAC (matrix array), VEC (vector unit).
-A unit executes one instruction at a time: an instruction starts when the one before it in its queue is complete and
-its waits are satisfied, and is complete when all its writes are visible. Instructions keep no state; everything that
-one needs is in its fields and in the memories. There are no branches. The last instruction of every queue is END.
+A card has DRAM and up to {CLUSTER_LIMIT} clusters. A cluster has five units, each with an in-order queue: LD (loads of
+maps), LW (loads of weights and parameters), ST (stores), MAC (matrix array), VEC (vector unit). A queue of a cluster is
+a stream, named by both: MAC0 is that of cluster 0. A unit executes one instruction at a time: an instruction starts
+when the one before it in its stream is complete and its waits are satisfied, and is complete when all its writes are
+visible. Instructions keep no state; everything that one needs is in its fields and in the memories. There are no
+branches. The last instruction of every stream is END. A program uses clusters 0, 1, … up to some number, and has all
+five streams of each.
 
-| memory | what it holds | address unit of fields | who reads | who writes |
-|---|---|---|---|---|
-| DRAM | up to 16 regions: constants, inputs, outputs, scratch | 1 B or 64 B | LD | ST |
-| maps | feature maps, int8 | 16 B | ST, MAC, VEC | LD, VEC |
-| weights | weights, int8 | 64 B | MAC | LD |
-| accumulators | int32 | 64 B (16 of them) | MAC, VEC | MAC |
-| parameters | bias, multipliers, records, tables | 64 B | VEC | LD |
+| memory | of | what it holds | address unit of fields | who reads | who writes |
+|---|---|---|---|---|---|
+| DRAM | card | up to 16 regions: constants, inputs, outputs, scratch | 1 B or 64 B | LD, LW | ST |
+| maps | cluster | feature maps, int8 | 16 B | ST, MAC, VEC | LD, VEC |
+| weights | cluster | weights, int8 | 64 B | MAC | LW |
+| accumulators | cluster | int32 | 64 B (16 of them) | MAC, VEC | MAC |
+| parameters | cluster | bias, multipliers, records, tables | 64 B | VEC | LW |
 
 ## Synchronisation
 
-There are {COUNTERS - 1} counters, 1 to {COUNTERS - 1}, all 0 at the start, counting modulo {COUNTER_MODULUS}. An
-instruction raises the counter `signal` by one when it is complete; all instructions that raise a counter are in one
-queue. A wait `counter >= value` is satisfied when `(count - value) mod {COUNTER_MODULUS} < {COUNTER_MODULUS // 2}`.
-Counter 0 means no wait and no signal. A program is refused unless it is proved that its waits can be satisfied, that
-no counter gets {COUNTER_MODULUS // 2} ahead of a wait, and that instructions of different queues that touch the same
-bytes, at least one of them writing, are ordered. For that proof an access counts as all lines (64 bytes; 16 in the
-maps) from its first to its last byte.
+Every stream has a counter, which is 0 at the start and which nothing else raises: that of queue q of cluster c is
+number 1 + {len(Queue)} * c + q, where q is 0 to {len(Queue) - 1} in the order of the units above. An instruction with
+`signal` raises it by one when it is complete. A wait is satisfied when its counter has reached its value; an
+instruction has up to {WAITS}, for any streams of the card. Counters do not wrap. A program is refused unless it is
+proved that its waits can be satisfied, and that instructions of different streams that touch the same bytes, at least
+one of them writing, are ordered. For that proof an access counts as all lines (64 bytes; 16 in the maps) from its first
+to its last byte.
 
 `Assembler` adds instructions in program order and finds waits and signals itself.
 
@@ -91,7 +96,7 @@ point of the tensor's own type, and `offset` is -128 if that is uint8, else 0.
 
 ## Encoding
 
-An instruction is {INSTRUCTION_BYTES} bytes, little-endian. Bits 0 to 63 are common:
+An instruction is {INSTRUCTION_BYTES} bytes, little-endian. Bits 0 to {HEADER_BITS - 1} are common:
 """
 
 
@@ -136,9 +141,9 @@ def document() -> str:
         first = inspect.cleandoc(cls.__doc__ or "").split("\n")[0]
         overview.append((str(cls.OPCODE), cls.MNEMONIC, ", ".join(queue.name for queue in cls.QUEUES), first))
     rest = textwrap.dedent(
-        """
-        The body starts at bit 64. Bits without a field are reserved and must be 0; opcodes without an instruction and
-        data types other than 0 are refused.
+        f"""
+        The body starts at bit {HEADER_BITS}. Bits without a field are reserved and must be 0; opcodes without an
+        instruction and data types other than 0 are refused.
 
         ## Instructions
         """

@@ -1,7 +1,7 @@
-"""How an instruction becomes 256 bits and comes back; what the fields are is said once, in ``isa``.
+"""How an instruction becomes 512 bits and comes back; what the fields are is said once, in ``isa``.
 
-An instruction is 32 bytes, little-endian. Bits 0 to 63 are the same for all of them: opcode, data type, two waits, one
-signal and ten flag bits. Bits 64 to 255 are the body, whose fields follow each other in the order in which the
+An instruction is 64 bytes, little-endian. Bits 0 to 159 are the same for all of them: opcode, data type, signal, flag
+bits and four waits. Bits 160 to 511 are the body, whose fields follow each other in the order in which the
 instruction's class declares them. Bits that no field owns are reserved and must be zero. Encoder, decoder and
 disassembler read the declarations; there is no second list.
 """
@@ -16,20 +16,55 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from tilewright.errors import InstructionError
 
-INSTRUCTION_BYTES = 32
-HEADER_BITS = 64
-FLAG_START = 54
-COUNTERS = 64
-COUNTER_MODULUS = 1 << 14
+from ..machine import CLUSTER_LIMIT
+
+INSTRUCTION_BYTES = 64
+FLAG_START = 9
+FLAG_END = 32
+HEADER_BITS = 160
+WAITS = 4
+COUNTER_LIMIT = (1 << 24) - 1
 
 
 class Queue(IntEnum):
-    """The four in-order instruction queues of a cluster, one for each unit."""
+    """The in-order instruction queues of a cluster, one for each unit."""
 
     LD = 0
-    ST = 1
-    MAC = 2
-    VEC = 3
+    LW = 1
+    ST = 2
+    MAC = 3
+    VEC = 4
+
+
+COUNTERS = CLUSTER_LIMIT * len(Queue)
+
+
+class Stream(NamedTuple):
+    """A queue of one cluster: what runs in order. A card has as many as it has clusters, times five."""
+
+    cluster: int
+    queue: Queue
+
+    @property
+    def name(self) -> str:
+        """Queue and cluster, as in ``MAC0``."""
+        return f"{self.queue.name}{self.cluster}"
+
+    @property
+    def number(self) -> int:
+        """Position among the streams of a card, from 0."""
+        return self.cluster * len(Queue) + self.queue
+
+    @property
+    def counter(self) -> int:
+        """The counter that its instructions raise; 0 is none."""
+        return self.number + 1
+
+
+@cache
+def streams(clusters: int) -> tuple[Stream, ...]:
+    """The streams of so many clusters, in order of their numbers."""
+    return tuple(Stream(cluster, queue) for cluster in range(clusters) for queue in Queue)
 
 
 class Space(IntEnum):
@@ -43,19 +78,20 @@ class Space(IntEnum):
 
 
 class Wait(NamedTuple):
-    """Do not start before ``counter`` has reached ``value``, compared by signed difference modulo 2^14."""
+    """Do not start before ``counter`` has reached ``value``."""
 
     counter: int
     value: int
 
-
-NO_WAIT = Wait(0, 0)
+    def __str__(self) -> str:
+        return f"{streams(CLUSTER_LIMIT)[self.counter - 1].name}>={self.value}"
 
 
 class MemoryAccess(NamedTuple):
     """Bytes that an instruction reads or writes: runs of ``run`` bytes at ``start`` plus multiples of the strides.
 
-    ``steps`` holds (count, stride in bytes) from the outermost to the innermost; ``region`` is the DRAM region, or -1.
+    ``steps`` holds (count, stride in bytes) from the outermost to the innermost; ``region`` is the DRAM region, or -1;
+    ``cluster`` is the one whose scratchpad it is, or -1 for DRAM.
     """
 
     space: Space
@@ -64,6 +100,12 @@ class MemoryAccess(NamedTuple):
     run: int
     write: bool
     region: int = -1
+    cluster: int = -1
+
+    @property
+    def memory(self) -> tuple[Space, int, int]:
+        """Which memory it is: space, cluster and region."""
+        return self.space, self.cluster, self.region
 
     @property
     def stop(self) -> int:
@@ -121,7 +163,7 @@ def bits(
 
 
 def flag(doc: str, *, width: int = 1):
-    """Declare a field among the ten flag bits of the header; flags take the bits in order of declaration."""
+    """Declare a field among the flag bits of the header; flags take the bits in order of declaration."""
     return field(default=0, metadata={"bits": Bits(width, doc, flag=True)})
 
 
@@ -137,12 +179,11 @@ class Instruction:
     OPCODE: ClassVar[int] = 0
     QUEUES: ClassVar[tuple[Queue, ...]] = ()
 
-    wait_a: Wait = NO_WAIT
-    wait_b: Wait = NO_WAIT
+    waits: tuple[Wait, ...] = ()
     signal: int = 0
 
-    def accesses(self) -> tuple[MemoryAccess, ...]:
-        """Every byte range that the instruction reads or writes."""
+    def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
+        """Every byte range that the instruction reads or writes when a stream of ``cluster`` runs it."""
         return ()
 
     def violations(self) -> Iterator[Violation]:
@@ -154,7 +195,7 @@ class Instruction:
 
 
 class EncodedField(NamedTuple):
-    """A field, how far it is shifted in the 256 bits, the mask of the bits that it owns, and its range."""
+    """A field, how far it is shifted in the 512 bits, the mask of the bits that it owns, and its range."""
 
     name: str
     bits: Bits
@@ -167,12 +208,16 @@ class EncodedField(NamedTuple):
 HEADER = (
     ("opcode", 6, 0, "which instruction"),
     ("dtype", 2, 6, "data type: 0 is int8, others are reserved"),
-    ("wait_a.counter", 6, 8, "counter of the first wait; 0 is no wait"),
-    ("wait_a.value", 14, 14, "value the first counter must reach"),
-    ("wait_b.counter", 6, 28, "counter of the second wait; 0 is no wait"),
-    ("wait_b.value", 14, 34, "value the second counter must reach"),
-    ("signal", 6, 48, "counter that is raised by one on completion; 0 is none"),
-    ("flags", 10, FLAG_START, "flags of the instruction"),
+    ("signal", 1, 8, "raise the counter of the stream by one on completion"),
+    ("flags", FLAG_END - FLAG_START, FLAG_START, "flags of the instruction"),
+    *(
+        entry
+        for index in range(WAITS)
+        for entry in (
+            (f"waits[{index}].counter", 8, 32 + 32 * index, "counter of a wait; 0 is no wait, and none after it"),
+            (f"waits[{index}].value", 24, 40 + 32 * index, "value that the counter must reach"),
+        )
+    ),
 )
 
 _TABLE: dict[int, type[Instruction]] = {}
@@ -186,7 +231,7 @@ def instruction(mnemonic: str, opcode: int, *queues: Queue) -> Callable[[Instruc
         cls.MNEMONIC, cls.OPCODE, cls.QUEUES = mnemonic, opcode, queues
         assert opcode not in _TABLE and 0 < opcode < 64, f"opcode {opcode} of {mnemonic} is taken or out of range"
         for entry in encoded_fields(cls):
-            end = HEADER_BITS if entry.bits.flag else 8 * INSTRUCTION_BYTES
+            end = FLAG_END if entry.bits.flag else 8 * INSTRUCTION_BYTES
             assert entry.shift + entry.bits.width <= end, f"{mnemonic}: no bits are left for {entry.name}"
         _TABLE[opcode] = cls
         return cls
@@ -218,7 +263,7 @@ def encoded_fields(cls: type[Instruction]) -> tuple[EncodedField, ...]:
 
 @cache
 def _used_mask(cls: type[Instruction]) -> int:
-    mask = (1 << FLAG_START) - 1
+    mask = (1 << HEADER_BITS) - (1 << FLAG_END) | (1 << FLAG_START) - 1
     for entry in encoded_fields(cls):
         mask |= entry.mask
     return mask
@@ -226,13 +271,13 @@ def _used_mask(cls: type[Instruction]) -> int:
 
 def check(item: Instruction) -> Violation | None:
     """The first rule that the instruction breaks: a value out of its field's range, or one of its own rules."""
-    for name, wait in (("wait_a", item.wait_a), ("wait_b", item.wait_b)):
-        if not 0 <= wait.counter < COUNTERS or not 0 <= wait.value < COUNTER_MODULUS:
-            return Violation(name, tuple(wait), f"a counter below {COUNTERS} and a value below {COUNTER_MODULUS}")
-        if wait.counter == 0 and wait.value:
-            return Violation(name, tuple(wait), "no wait (counter 0) has the value 0")
-    if not 0 <= item.signal < COUNTERS:
-        return Violation("signal", item.signal, f"a counter below {COUNTERS}")
+    if len(item.waits) > WAITS:
+        return Violation("waits", len(item.waits), f"at most {WAITS}")
+    for wait in item.waits:
+        if not 0 < wait.counter <= COUNTERS or not 0 <= wait.value <= COUNTER_LIMIT:
+            return Violation("waits", tuple(wait), f"a counter from 1 to {COUNTERS}, a value up to {COUNTER_LIMIT}")
+    if not 0 <= item.signal <= 1:
+        return Violation("signal", item.signal, "0 or 1")
     for entry in encoded_fields(type(item)):
         value = getattr(item, entry.name)
         if not entry.lowest <= value <= entry.highest:
@@ -249,21 +294,22 @@ def _refuse_violations(item: Instruction) -> None:
 
 
 def encode(item: Instruction) -> bytes:
-    """The 32 bytes of an instruction.
+    """The 64 bytes of an instruction.
 
     Raises:
         InstructionError: a value does not fit its field or breaks a rule of the instruction.
     """
     _refuse_violations(item)
-    word = item.OPCODE | item.wait_a.counter << 8 | item.wait_a.value << 14
-    word |= item.wait_b.counter << 28 | item.wait_b.value << 34 | item.signal << 48
+    word = item.OPCODE | item.signal << 8
+    for index, wait in enumerate(item.waits):
+        word |= (wait.counter | wait.value << 8) << 32 + 32 * index
     for entry in encoded_fields(type(item)):
         word |= int(getattr(item, entry.name)) << entry.shift & entry.mask
     return word.to_bytes(INSTRUCTION_BYTES, "little")
 
 
 def decode(data: bytes) -> Instruction:
-    """The instruction in 32 bytes; the inverse of ``encode``.
+    """The instruction in 64 bytes; the inverse of ``encode``.
 
     Raises:
         InstructionError: wrong length, unknown opcode or data type, a reserved bit set, or a rule broken; the message
@@ -290,32 +336,35 @@ def decode(data: bytes) -> Instruction:
         if entry.bits.signed and value >> entry.bits.width - 1:
             value -= 1 << entry.bits.width
         values[entry.name] = value
-    item = cls(
-        wait_a=Wait(word >> 8 & 63, word >> 14 & 0x3FFF),
-        wait_b=Wait(word >> 28 & 63, word >> 34 & 0x3FFF),
-        signal=word >> 48 & 63,
-        **values,
-    )
+    item = cls(waits=_waits(word >> 32), signal=word >> 8 & 1, **values)
     _refuse_violations(item)
     return item
+
+
+def _waits(word: int) -> tuple[Wait, ...]:
+    """The waits of a header; slots after the last one in use hold none."""
+    slots = [word >> 32 * index & 0xFFFFFFFF for index in range(WAITS)]
+    while slots and not slots[-1]:
+        slots.pop()
+    return tuple(Wait(slot & 0xFF, slot >> 8) for slot in slots)
 
 
 def disassemble(item: Instruction) -> str:
     """One line of text: mnemonic, all fields in order of declaration, waits and signal."""
     parts = [f"{entry.name}={getattr(item, entry.name)}" for entry in encoded_fields(type(item))]
-    parts += [f"wait={wait.counter}>={wait.value}" for wait in (item.wait_a, item.wait_b) if wait.counter]
+    parts += [f"wait={wait}" for wait in item.waits]
     if item.signal:
-        parts.append(f"signal={item.signal}")
+        parts.append("signal")
     return f"{item.MNEMONIC:4} {' '.join(parts)}".rstrip()
 
 
 @instruction("BAR", 32, *Queue)
 @dataclass(frozen=True, kw_only=True)
 class Barrier(Instruction):
-    """Do nothing but wait and signal; it gives the next instruction of the queue two more waits."""
+    """Do nothing but wait and signal; it gives the next instruction of the stream four more waits."""
 
 
 @instruction("END", 33, *Queue)
 @dataclass(frozen=True, kw_only=True)
 class End(Instruction):
-    """The last instruction of a queue. The program is over when every queue has reached its end."""
+    """The last instruction of a stream. The program is over when every stream has reached its end."""

@@ -56,18 +56,28 @@ def axes(item: Convolve | ConvolveDepthwise) -> tuple[WindowAxis, WindowAxis]:
     )
 
 
-def _map_read(item: Convolve | ConvolveDepthwise, pixel_bytes: int, pitch: int) -> tuple[MemoryAccess, ...]:
+def _map_read(
+    item: Convolve | ConvolveDepthwise, cluster: int, pixel_bytes: int, pitch: int
+) -> tuple[MemoryAccess, ...]:
     rows, columns = (axis.inside for axis in axes(item))
     if not rows or not columns:
         return ()
     row = item.row_pitch * MAPS_UNIT
     start = item.source * MAPS_UNIT + rows.start * row + columns.start * pitch
-    return (MemoryAccess(Space.MAPS, start, ((len(rows), row), (len(columns), pitch)), pixel_bytes, False),)
+    steps = ((len(rows), row), (len(columns), pitch))
+    return (MemoryAccess(Space.MAPS, start, steps, pixel_bytes, False, cluster=cluster),)
 
 
-def _accumulators(start: int, pixels: int, blocks: int, accumulate: int) -> tuple[MemoryAccess, ...]:
-    written = MemoryAccess(Space.ACCUMULATORS, start * ACCUMULATOR_UNIT, (), pixels * blocks * ACCUMULATOR_UNIT, True)
-    return (written, written._replace(write=False)) if accumulate else (written,)
+def _weights(item: Convolve | ConvolveDepthwise | MultiplyMatrix, cluster: int) -> MemoryAccess:
+    return MemoryAccess(Space.WEIGHTS, item.weights * WEIGHT_UNIT, (), item.weight_bytes, False, cluster=cluster)
+
+
+def _accumulators(
+    item: Convolve | ConvolveDepthwise | MultiplyMatrix, cluster: int, pixels: int, blocks: int
+) -> tuple[MemoryAccess, ...]:
+    start, size = item.accumulator * ACCUMULATOR_UNIT, pixels * blocks * ACCUMULATOR_UNIT
+    written = MemoryAccess(Space.ACCUMULATORS, start, (), size, True, cluster=cluster)
+    return (written, written._replace(write=False)) if item.accumulate else (written,)
 
 
 @instruction("CONV", 8, Queue.MAC)
@@ -137,13 +147,13 @@ class Convolve(Instruction):
         pixels = self.output_height * self.output_width * self.output_blocks * CHANNEL_BLOCK
         return pixels * self.kernel_height * self.kernel_width * self.channels
 
-    def accesses(self) -> tuple[MemoryAccess, ...]:
+    def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """Input map, weights, accumulators."""
         pixels = self.output_height * self.output_width
         return (
-            *_map_read(self, self.channels, self.pitch),
-            MemoryAccess(Space.WEIGHTS, self.weights * WEIGHT_UNIT, (), self.weight_bytes, False),
-            *_accumulators(self.accumulator, pixels, self.output_blocks, self.accumulate),
+            *_map_read(self, cluster, self.channels, self.pitch),
+            _weights(self, cluster),
+            *_accumulators(self, cluster, pixels, self.output_blocks),
         )
 
     def violations(self) -> Iterator[Violation]:
@@ -202,13 +212,13 @@ class ConvolveDepthwise(Instruction):
         pixels = self.output_height * self.output_width * self.blocks * CHANNEL_BLOCK
         return pixels * self.kernel_height * self.kernel_width
 
-    def accesses(self) -> tuple[MemoryAccess, ...]:
+    def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """Input map, weights, accumulators."""
         pixels = self.output_height * self.output_width
         return (
-            *_map_read(self, self.blocks * CHANNEL_BLOCK, self.pixel_pitch * MAPS_UNIT),
-            MemoryAccess(Space.WEIGHTS, self.weights * WEIGHT_UNIT, (), self.weight_bytes, False),
-            *_accumulators(self.accumulator, pixels, self.blocks, self.accumulate),
+            *_map_read(self, cluster, self.blocks * CHANNEL_BLOCK, self.pixel_pitch * MAPS_UNIT),
+            _weights(self, cluster),
+            *_accumulators(self, cluster, pixels, self.blocks),
         )
 
 
@@ -242,11 +252,11 @@ class MultiplyMatrix(Instruction):
         """Multiplications."""
         return self.rows * self.weight_bytes
 
-    def accesses(self) -> tuple[MemoryAccess, ...]:
+    def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """Rows, weights, accumulators."""
-        steps = ((self.rows, self.row_pitch * MAPS_UNIT),)
+        steps, run = ((self.rows, self.row_pitch * MAPS_UNIT),), self.input_blocks * CHANNEL_BLOCK
         return (
-            MemoryAccess(Space.MAPS, self.source * MAPS_UNIT, steps, self.input_blocks * CHANNEL_BLOCK, False),
-            MemoryAccess(Space.WEIGHTS, self.weights * WEIGHT_UNIT, (), self.weight_bytes, False),
-            *_accumulators(self.accumulator, self.rows, self.output_blocks, self.accumulate),
+            MemoryAccess(Space.MAPS, self.source * MAPS_UNIT, steps, run, False, cluster=cluster),
+            _weights(self, cluster),
+            *_accumulators(self, cluster, self.rows, self.output_blocks),
         )

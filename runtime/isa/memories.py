@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ..machine import Machine
-from .encoding import Instruction, MemoryAccess, Queue, Space, Violation
+from .encoding import Instruction, MemoryAccess, Space, Stream, Violation, streams
 from .program import Region, RegionKind
 
 _LINE = {Space.DRAM: 64, Space.MAPS: 16, Space.WEIGHTS: 64, Space.ACCUMULATORS: 64, Space.PARAMETERS: 64}
@@ -28,10 +28,17 @@ def scratchpad_bytes(machine: Machine) -> dict[Space, int]:
     }
 
 
-def outside(item: Instruction, machine: Machine, regions: Sequence[Region]) -> Violation | None:
-    """The first access that leaves its memory or region, or writes where nothing may be written."""
+def outside(
+    item: Instruction, stream: Stream, clusters: int, machine: Machine, regions: Sequence[Region]
+) -> Violation | None:
+    """The first access that leaves its memory or region, or writes where nothing may be written.
+
+    Args:
+        stream: the one that runs the instruction.
+        clusters: how many the program uses.
+    """
     sizes = scratchpad_bytes(machine)
-    for access in item.accesses():
+    for access in item.accesses(stream.cluster):
         if access.space == Space.DRAM:
             if access.region >= len(regions):
                 return Violation("region", access.region, f"there are {len(regions)} regions")
@@ -41,12 +48,19 @@ def outside(item: Instruction, machine: Machine, regions: Sequence[Region]) -> V
                 return Violation("region", access.region, rule)
             size, memory = region.size, f"region {region.name!r}"
         else:
+            if access.cluster >= clusters:
+                return Violation(_peer_field(item), access.cluster, f"the program uses {clusters} clusters, from 0 on")
             size, memory = sizes[access.space], f"the {access.space.name.lower()} scratchpad"
         if access.stop > size:
             verb = "written" if access.write else "read"
             rule = f"{verb} bytes lie inside the {size} of {memory}"
             return Violation(_field(item, access.space, access.write), f"bytes {access.start} to {access.stop}", rule)
     return None
+
+
+def _peer_field(item: Instruction) -> str:
+    """The field that names other clusters."""
+    return "clusters" if hasattr(item, "clusters") else "peer"
 
 
 def _field(item: Instruction, space: Space, write: bool) -> str:
@@ -60,64 +74,98 @@ def _field(item: Instruction, space: Space, write: bool) -> str:
 
 
 class LastTouch:
-    """For every line of every memory, the position in each queue of the last instruction that read and wrote it.
+    """For every line of every memory, the position in each stream of the last instruction that read and wrote it.
 
     Positions count from 1; 0 is none. Regions that nothing writes are left out.
 
     Args:
         machine: gives the sizes of the scratchpads.
         regions: DRAM regions by index.
+        clusters: how many the program uses.
         accesses: every access that there will be, if that is known: lines that all of them touch together or not at
             all are then one, so that what this holds and how long it takes depends on them and not on the sizes.
     """
 
     def __init__(
-        self, machine: Machine, regions: Iterable[Region], accesses: Iterable[MemoryAccess] | None = None
+        self,
+        machine: Machine,
+        regions: Iterable[Region],
+        clusters: int,
+        accesses: Iterable[MemoryAccess] | None = None,
     ) -> None:
-        sizes = {(space, -1): size for space, size in scratchpad_bytes(machine).items()}
+        sizes = {
+            (space, cluster, -1): size
+            for cluster in range(clusters)
+            for space, size in scratchpad_bytes(machine).items()
+        }
         for index, region in enumerate(regions):
             if region.kind not in (RegionKind.CONSTANT, RegionKind.INPUT):
-                sizes[Space.DRAM, index] = region.size
+                sizes[Space.DRAM, -1, index] = region.size
         lines = {key: -(-size // _LINE[key[0]]) for key, size in sizes.items()}
-        self._columns: dict[tuple[Space, int], dict[int, int]] = {}
+        columns: dict[_Memory, dict[int, int]] = {}
         if accesses is not None:
-            cuts: dict[tuple[Space, int], set[int]] = {key: {0, count} for key, count in lines.items()}
+            cuts: dict[_Memory, set[int]] = {key: {0, count} for key, count in lines.items()}
             for access in accesses:
-                if (access.space, access.region) in cuts:
-                    cuts[access.space, access.region].update(_lines(access))
-            self._columns = {key: {line: i for i, line in enumerate(sorted(found))} for key, found in cuts.items()}
+                if access.memory in cuts:
+                    cuts[access.memory].update(_lines(access))
+            columns = {key: {line: i for i, line in enumerate(sorted(found))} for key, found in cuts.items()}
             lines = {key: len(found) for key, found in cuts.items()}
-        self._reads = {key: np.zeros((len(Queue), count), np.int32) for key, count in lines.items()}
-        self._writes = {key: np.zeros((len(Queue), count), np.int32) for key, count in lines.items()}
+        self._columns = columns
+        self._streams = len(streams(clusters))
+        self._touches = {key: _Touches(count) for key, count in lines.items()}
 
     def _span(self, access: MemoryAccess) -> slice:
         first, stop = _lines(access)
-        columns = self._columns.get((access.space, access.region))
+        columns = self._columns.get(access.memory)
         return slice(first, stop) if columns is None else slice(columns[first], columns[stop])
 
-    def conflicts(self, queue: Queue, accesses: Iterable[MemoryAccess]) -> list[int]:
-        """For each queue, the last position whose instruction must precede one of ``queue`` with these accesses."""
-        latest = [0] * len(Queue)
+    def conflicts(self, stream: Stream, accesses: Iterable[MemoryAccess]) -> list[int]:
+        """For each stream by number, the last position whose instruction must precede one of ``stream`` with these
+        accesses.
+        """
+        latest = [0] * self._streams
+        own = stream.number
         for access in accesses:
-            key = (access.space, access.region)
-            writes = self._writes.get(key)
-            if writes is None:
+            touches = self._touches.get(access.memory)
+            if touches is None or not touches.rows:
                 continue
             span = self._span(access)
-            found = writes[:, span].max(axis=1)
+            found = touches.writes[:, span].max(axis=1)
             if access.write:
-                found = np.maximum(found, self._reads[key][:, span].max(axis=1))
-            for other, position in enumerate(found.tolist()):
-                if position > latest[other] and other != queue:
+                found = np.maximum(found, touches.reads[:, span].max(axis=1))
+            for other, position in zip(touches.rows, found.tolist(), strict=True):
+                if position > latest[other] and other != own:
                     latest[other] = position
         return latest
 
-    def record(self, queue: Queue, position: int, accesses: Iterable[MemoryAccess]) -> None:
-        """Note that the instruction at ``position`` (from 1) of ``queue`` makes these accesses."""
+    def record(self, stream: Stream, position: int, accesses: Iterable[MemoryAccess]) -> None:
+        """Note that the instruction at ``position`` (from 1) of ``stream`` makes these accesses."""
         for access in accesses:
-            table = (self._writes if access.write else self._reads).get((access.space, access.region))
-            if table is not None:
-                table[queue, self._span(access)] = position
+            touches = self._touches.get(access.memory)
+            if touches is not None:
+                row = touches.row(stream.number)
+                table = touches.writes if access.write else touches.reads
+                table[row, self._span(access)] = position
+
+
+_Memory = tuple[Space, int, int]
+
+
+class _Touches:
+    """Last positions for the lines of one memory: a row for each stream that touches it, which few of them do."""
+
+    def __init__(self, lines: int) -> None:
+        self.rows: dict[int, int] = {}
+        self.reads = np.zeros((0, lines), np.int32)
+        self.writes = np.zeros((0, lines), np.int32)
+
+    def row(self, stream: int) -> int:
+        """The row of a stream, by its number."""
+        if stream not in self.rows:
+            self.rows[stream] = len(self.rows)
+            more = np.zeros((1, self.reads.shape[1]), np.int32)
+            self.reads, self.writes = np.concatenate([self.reads, more]), np.concatenate([self.writes, more])
+        return self.rows[stream]
 
 
 def _lines(access: MemoryAccess) -> tuple[int, int]:

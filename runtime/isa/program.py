@@ -1,8 +1,9 @@
-"""A device program: four queues of instructions, the DRAM regions they refer to, and the machine they were made for.
+"""A device program: streams of instructions, the DRAM regions they refer to, and the machine they were made for.
 
 The bytes of a program are a 16-byte head (magic, version, length of the description), a JSON description (machine,
-regions, names of layers, instruction counts), the queues in order LD, ST, MAC, VEC, and for every instruction the
-index of its layer. Contents of constant regions are not part of it: the artifact holds them beside it.
+regions, names of layers, instruction counts), the streams cluster by cluster, each in order LD, LW, ST, MAC, VEC, and
+for every instruction the index of its layer. Contents of constant regions are not part of it: the artifact holds them
+beside it.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from tilewright.errors import InstructionError, MachineError
 
 from ..artifact.json_dataclasses import AtMost, Bounds, Source, parse, read, write
 from ..machine import Machine
-from .encoding import INSTRUCTION_BYTES, Instruction, Queue, decode
+from .encoding import INSTRUCTION_BYTES, Instruction, Queue, Stream, decode, streams
 
 MAGIC = b"TWDP"
-VERSION = 1
+VERSION = 2
+"""That of the instruction set, which is what changes from one to the next."""
 MAX_REGIONS = 16
 NO_LAYER = 0xFFFFFFFF
 _HEAD = struct.Struct("<4sIQ")
@@ -51,7 +53,7 @@ class Region:
 
 @dataclass(frozen=True)
 class _Description:
-    """What the file form of a program says in JSON; ``instructions`` counts those of each queue."""
+    """What the file form of a program says in JSON; ``instructions`` counts those of each stream."""
 
     machine: Machine
     machine_hash: str
@@ -67,27 +69,32 @@ class Program:
     Attributes:
         machine: what it was made for.
         regions: DRAM regions, at most 16; instructions name them by index.
-        queues: the encoded instructions of each queue.
+        queues: the encoded instructions of each stream; those of clusters 0, 1, … as far as the program uses them.
         layers: names for the debug map.
-        layer_of: for each queue, uint32 [instructions], index into ``layers`` or ``NO_LAYER``.
+        layer_of: for each stream, uint32 [instructions], index into ``layers`` or ``NO_LAYER``.
     """
 
     machine: Machine
     regions: tuple[Region, ...]
-    queues: Mapping[Queue, bytes]
+    queues: Mapping[Stream, bytes]
     layers: tuple[str, ...]
-    layer_of: Mapping[Queue, NDArray[np.uint32]]
+    layer_of: Mapping[Stream, NDArray[np.uint32]]
 
-    def instructions(self, queue: Queue) -> list[Instruction]:
-        """Decode a queue.
+    @property
+    def clusters(self) -> int:
+        """How many clusters of a card it uses."""
+        return len(self.queues) // len(Queue)
+
+    def instructions(self, stream: Stream) -> list[Instruction]:
+        """Decode a stream.
 
         Raises:
-            InstructionError: naming queue, index and field.
+            InstructionError: naming stream, index and field.
         """
-        data = self.queues[queue]
+        data = self.queues[stream]
         if len(data) % INSTRUCTION_BYTES:
             raise InstructionError(
-                f"queue {queue.name}: the length is not a whole number of instructions",
+                f"stream {stream.name}: the length is not a whole number of instructions",
                 expected=f"a multiple of {INSTRUCTION_BYTES}",
                 found=len(data),
             )
@@ -97,20 +104,20 @@ class Program:
                 decoded.append(decode(data[index * INSTRUCTION_BYTES : (index + 1) * INSTRUCTION_BYTES]))
             except InstructionError as error:
                 raise InstructionError(
-                    f"queue {queue.name}, instruction {index}: {error.message}",
+                    f"stream {stream.name}, instruction {index}: {error.message}",
                     expected=error.expected,
                     found=error.found,
                 ) from None
         return decoded
 
     def disassemble(self) -> str:
-        """All instructions as text, one a line, queue by queue, with the layer as a comment where it changes."""
+        """All instructions as text, one a line, stream by stream, with the layer as a comment where it changes."""
         lines: list[str] = []
-        for queue in Queue:
-            lines.append(f"queue {queue.name}")
+        for stream in self.queues:
+            lines.append(f"stream {stream.name}")
             shown = NO_LAYER
-            for index, item in enumerate(self.instructions(queue)):
-                layer = int(self.layer_of[queue][index])
+            for index, item in enumerate(self.instructions(stream)):
+                layer = int(self.layer_of[stream][index])
                 if layer not in (shown, NO_LAYER):
                     lines.append(f"  ; {self.layers[layer]}")
                 shown = layer
@@ -119,12 +126,12 @@ class Program:
 
     def to_bytes(self) -> bytes:
         """The file form; ``from_bytes`` is its inverse."""
-        counts = {queue.name: len(self.queues[queue]) // INSTRUCTION_BYTES for queue in Queue}
+        counts = {stream.name: len(data) // INSTRUCTION_BYTES for stream, data in self.queues.items()}
         text = write(_Description(self.machine, self.machine.hash, self.regions, self.layers, counts))
         text += b" " * (-len(text) % 16)
         parts = [_HEAD.pack(MAGIC, VERSION, len(text)), text]
-        parts += [self.queues[queue] for queue in Queue]
-        parts += [self.layer_of[queue].astype("<u4").tobytes() for queue in Queue]
+        parts += self.queues.values()
+        parts += [self.layer_of[stream].astype("<u4").tobytes() for stream in self.queues]
         return b"".join(parts)
 
     @staticmethod
@@ -141,7 +148,12 @@ class Program:
         if magic != MAGIC:
             raise _damaged("wrong magic", MAGIC, magic)
         if version != VERSION:
-            raise _damaged("unknown version", VERSION, version)
+            raise InstructionError(
+                f"device program: instruction set {version} is not the one that is run here",
+                expected=VERSION,
+                found=version,
+                hint="Compile the model again.",
+            )
         if length > len(data) - _HEAD.size:
             raise _damaged("truncated description", length, len(data) - _HEAD.size)
         text, body = data[_HEAD.size : _HEAD.size + length], data[_HEAD.size + length :]
@@ -159,22 +171,24 @@ def _assemble(description: _Description, body: bytes) -> Program:
         raise MachineError("device program: machine description and hash disagree", found=description.machine_hash)
     if len({region.name for region in regions}) != len(regions):
         raise _damaged("two regions have one name", None, ", ".join(region.name for region in regions))
-    if set(counts) != {queue.name for queue in Queue}:
-        raise _damaged("instruction counts are wrong", "a count for each of LD, ST, MAC, VEC", counts)
+    every = streams(len(counts) // len(Queue))
+    if not every or set(counts) != {stream.name for stream in every}:
+        wanted = "a count for each of LD, LW, ST, MAC and VEC of every cluster from 0 on"
+        raise _damaged("instruction counts are wrong", wanted, counts)
     expected = sum(counts.values()) * (INSTRUCTION_BYTES + 4)
     if len(body) != expected:
         raise _damaged("length does not match the instruction counts", f"{expected} bytes", len(body))
-    queues: dict[Queue, bytes] = {}
-    layer_of: dict[Queue, NDArray[np.uint32]] = {}
+    queues: dict[Stream, bytes] = {}
+    layer_of: dict[Stream, NDArray[np.uint32]] = {}
     start = 0
-    for queue in Queue:
-        end = start + counts[queue.name] * INSTRUCTION_BYTES
-        queues[queue] = body[start:end]
+    for stream in every:
+        end = start + counts[stream.name] * INSTRUCTION_BYTES
+        queues[stream] = body[start:end]
         start = end
-    for queue in Queue:
-        layer_of[queue] = np.frombuffer(body, "<u4", counts[queue.name], start).astype(np.uint32)
-        start += 4 * counts[queue.name]
-        known = (layer_of[queue] < len(layers)) | (layer_of[queue] == NO_LAYER)
+    for stream in every:
+        layer_of[stream] = np.frombuffer(body, "<u4", counts[stream.name], start).astype(np.uint32)
+        start += 4 * counts[stream.name]
+        known = (layer_of[stream] < len(layers)) | (layer_of[stream] == NO_LAYER)
         if not known.all():
-            raise _damaged(f"layer index of queue {queue.name} is out of range", f"below {len(layers)}", None)
+            raise _damaged(f"layer index of stream {stream.name} is out of range", f"below {len(layers)}", None)
     return Program(machine, regions, queues, layers, layer_of)

@@ -1,4 +1,4 @@
-"""Instructions that move bytes between DRAM and the scratchpads (queues LD and ST)."""
+"""Instructions that move bytes between DRAM and the scratchpads (queues LD, LW and ST)."""
 
 from __future__ import annotations
 
@@ -75,13 +75,13 @@ class LoadMaps(Instruction):
         """Bytes read from DRAM."""
         return self.run * self.count_y * self.count_z
 
-    def accesses(self) -> tuple[MemoryAccess, ...]:
+    def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """One box in DRAM, one in the maps scratchpad."""
         source = ((self.count_z, self.dram_stride_z), (self.count_y, self.dram_stride_y))
         target = ((self.planes, self.map_stride_z * MAPS_UNIT), (self.rows, self.map_stride_y * MAPS_UNIT))
         return (
             MemoryAccess(Space.DRAM, self.offset, source, self.run, False, self.region),
-            MemoryAccess(Space.MAPS, self.destination * MAPS_UNIT, target, _map_run(self.run), True),
+            MemoryAccess(Space.MAPS, self.destination * MAPS_UNIT, target, _map_run(self.run), True, cluster=cluster),
         )
 
     def violations(self) -> Iterator[Violation]:
@@ -108,15 +108,15 @@ class LoadLines(Instruction):
         """Bytes read from DRAM."""
         return self.length * LINE
 
-    def accesses(self) -> tuple[MemoryAccess, ...]:
+    def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """A range of DRAM and a range of the scratchpad."""
         return (
             MemoryAccess(Space.DRAM, self.offset * LINE, (), self.dram_bytes, False, self.region),
-            MemoryAccess(self.SPACE, self.destination * LINE, (), self.dram_bytes, True),
+            MemoryAccess(self.SPACE, self.destination * LINE, (), self.dram_bytes, True, cluster=cluster),
         )
 
 
-@instruction("LDW", 2, Queue.LD)
+@instruction("LDW", 2, Queue.LW)
 @dataclass(frozen=True, kw_only=True)
 class LoadWeights(LoadLines):
     """Copy `length` lines of 64 bytes from DRAM to the weight scratchpad."""
@@ -129,7 +129,7 @@ class LoadWeights(LoadLines):
     length: int = bits(14, "lines", unit="64 B", minimum=1)
 
 
-@instruction("LDP", 3, Queue.LD)
+@instruction("LDP", 3, Queue.LW)
 @dataclass(frozen=True, kw_only=True)
 class LoadParameters(LoadLines):
     """Copy `length` lines of 64 bytes from DRAM to the parameter scratchpad: bias and multipliers, records, tables."""
@@ -170,12 +170,12 @@ class Store(Instruction):
         """Bytes written to DRAM."""
         return self.run * self.count_y * self.count_z
 
-    def accesses(self) -> tuple[MemoryAccess, ...]:
+    def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """One box in the maps scratchpad, one in DRAM."""
         source = ((self.count_z, self.map_stride_z * MAPS_UNIT), (self.count_y, self.map_stride_y * MAPS_UNIT))
         target = ((self.count_z, self.dram_stride_z), (self.count_y, self.dram_stride_y))
         return (
-            MemoryAccess(Space.MAPS, self.source * MAPS_UNIT, source, self.run, False),
+            MemoryAccess(Space.MAPS, self.source * MAPS_UNIT, source, self.run, False, cluster=cluster),
             MemoryAccess(Space.DRAM, self.offset, target, self.run, True, self.region),
         )
 

@@ -32,15 +32,15 @@ class ElementwiseKind(IntEnum):
     MINIMUM = 3
 
 
-def _map(
-    start: int, height: int, width: int, blocks: int, row_pitch: int, pixel_pitch: int, write: bool
-) -> MemoryAccess:
-    steps = ((height, row_pitch * MAPS_UNIT), (width, pixel_pitch * MAPS_UNIT))
-    return MemoryAccess(Space.MAPS, start * MAPS_UNIT, steps, blocks * CHANNEL_BLOCK, write)
+def _map(cluster: int, start: int, size: tuple[int, int, int], pitches: tuple[int, int], write: bool) -> MemoryAccess:
+    """The access to a map of rows, columns and blocks with distances from row to row and from pixel to pixel."""
+    height, width, blocks = size
+    steps = ((height, pitches[0] * MAPS_UNIT), (width, pitches[1] * MAPS_UNIT))
+    return MemoryAccess(Space.MAPS, start * MAPS_UNIT, steps, blocks * CHANNEL_BLOCK, write, cluster=cluster)
 
 
-def _parameters(start: int, size: int) -> MemoryAccess:
-    return MemoryAccess(Space.PARAMETERS, start * PARAMETER_UNIT, (), size, False)
+def _parameters(cluster: int, start: int, size: int) -> MemoryAccess:
+    return MemoryAccess(Space.PARAMETERS, start * PARAMETER_UNIT, (), size, False, cluster=cluster)
 
 
 class MapInstruction(Instruction):
@@ -53,10 +53,10 @@ class MapInstruction(Instruction):
     destination_row_pitch: int
     destination_pixel_pitch: int
 
-    def accesses(self) -> tuple[MemoryAccess, ...]:
+    def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """Output map."""
         pitches = (self.destination_row_pitch, self.destination_pixel_pitch)
-        return (_map(self.destination, self.height, self.width, self.blocks, *pitches, True),)
+        return (_map(cluster, self.destination, (self.height, self.width, self.blocks), pitches, True),)
 
     def violations(self) -> Iterator[Violation]:
         """Written pixels overlap."""
@@ -95,16 +95,16 @@ class Requantize(MapInstruction):
     table: int = bits(12, "table, if use_table is set", unit="64 B", default=0)
     use_table: int = flag("replace the result by its table entry")
 
-    def accesses(self) -> tuple[MemoryAccess, ...]:
+    def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """Accumulators, parameters, table, output map."""
         size = self.height * self.width * self.blocks * ACCUMULATOR_UNIT
         reads = [
-            MemoryAccess(Space.ACCUMULATORS, self.accumulator * ACCUMULATOR_UNIT, (), size, False),
-            _parameters(self.parameters, self.blocks * REQUANTIZE_BLOCK_BYTES),
+            MemoryAccess(Space.ACCUMULATORS, self.accumulator * ACCUMULATOR_UNIT, (), size, False, cluster=cluster),
+            _parameters(cluster, self.parameters, self.blocks * REQUANTIZE_BLOCK_BYTES),
         ]
         if self.use_table:
-            reads.append(_parameters(self.table, TABLE_BYTES))
-        return (*reads, *super().accesses())
+            reads.append(_parameters(cluster, self.table, TABLE_BYTES))
+        return (*reads, *super().accesses(cluster))
 
     def violations(self) -> Iterator[Violation]:
         """Clamps are ordered, an unused table is 0, written pixels do not overlap."""
@@ -158,15 +158,15 @@ class Pool(MapInstruction):
             WindowAxis(self.column_origin, self.width, self.stride_width, self.kernel_width, 1, self.input_width),
         )
 
-    def accesses(self) -> tuple[MemoryAccess, ...]:
+    def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """Input map, record, output map."""
         rows, columns = (axis.inside for axis in self.axes)
         pitches = (self.source_row_pitch, self.source_pixel_pitch)
         start = self.source + rows.start * pitches[0] + columns.start * pitches[1]
-        source = _map(start, len(rows), len(columns), self.blocks, *pitches, False)
+        source = _map(cluster, start, (len(rows), len(columns), self.blocks), pitches, False)
         if self.kind == PoolKind.MAXIMUM:
-            return (source, *super().accesses())
-        return (source, _parameters(self.parameters, RECORD_BYTES), *super().accesses())
+            return (source, *super().accesses(cluster))
+        return (source, _parameters(cluster, self.parameters, RECORD_BYTES), *super().accesses(cluster))
 
     def violations(self) -> Iterator[Violation]:
         """Known kind, no empty window, written pixels do not overlap."""
@@ -212,14 +212,14 @@ class Elementwise(MapInstruction):
     high: int = bits(8, "upper clamp", signed=True, default=127)
     kind: int = flag("0 add, 1 multiply, 2 maximum, 3 minimum", width=3)
 
-    def accesses(self) -> tuple[MemoryAccess, ...]:
+    def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """Two input maps, record, output map."""
         size = (self.height, self.width, self.blocks)
         return (
-            _map(self.source_a, *size, self.row_pitch_a, self.pixel_pitch_a, False),
-            _map(self.source_b, *size, self.row_pitch_b, self.pixel_pitch_b, False),
-            _parameters(self.parameters, RECORD_BYTES),
-            *super().accesses(),
+            _map(cluster, self.source_a, size, (self.row_pitch_a, self.pixel_pitch_a), False),
+            _map(cluster, self.source_b, size, (self.row_pitch_b, self.pixel_pitch_b), False),
+            _parameters(cluster, self.parameters, RECORD_BYTES),
+            *super().accesses(cluster),
         )
 
     def violations(self) -> Iterator[Violation]:
@@ -250,13 +250,13 @@ class LookUp(MapInstruction):
     destination_pixel_pitch: int = bits(10, "from pixel to pixel of the output", unit="16 B")
     table: int = bits(12, "table of 256 bytes", unit="64 B")
 
-    def accesses(self) -> tuple[MemoryAccess, ...]:
+    def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """Input map, table, output map."""
         size = (self.height, self.width, self.blocks)
         return (
-            _map(self.source, *size, self.source_row_pitch, self.source_pixel_pitch, False),
-            _parameters(self.table, TABLE_BYTES),
-            *super().accesses(),
+            _map(cluster, self.source, size, (self.source_row_pitch, self.source_pixel_pitch), False),
+            _parameters(cluster, self.table, TABLE_BYTES),
+            *super().accesses(cluster),
         )
 
 
@@ -283,11 +283,12 @@ class ResizeNearest(MapInstruction):
     origin_height: int = bits(20, "input row of output row 0", unit="2^-16", default=0)
     origin_width: int = bits(20, "input column of output column 0", unit="2^-16", default=0)
 
-    def accesses(self) -> tuple[MemoryAccess, ...]:
+    def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """Input map from the first to the last pixel that is copied, output map."""
         top, left = self.origin_height >> 16, self.origin_width >> 16
         bottom = (self.height - 1) * self.step_height + self.origin_height >> 16
         right = (self.width - 1) * self.step_width + self.origin_width >> 16
         start = self.source + top * self.source_row_pitch + left * self.source_pixel_pitch
         size = (bottom - top + 1, right - left + 1, self.blocks)
-        return (_map(start, *size, self.source_row_pitch, self.source_pixel_pitch, False), *super().accesses())
+        pitches = (self.source_row_pitch, self.source_pixel_pitch)
+        return (_map(cluster, start, size, pitches, False), *super().accesses(cluster))

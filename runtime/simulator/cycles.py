@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..cost import Cost, cost
-from ..isa.encoding import Queue
+from ..isa.encoding import Queue, Stream
 from ..isa.program import NO_LAYER
 from ..machine import Machine
 from .verifier import VerifiedProgram
@@ -21,7 +21,7 @@ from .verifier import VerifiedProgram
 class Event:
     """One instruction in modelled time, in cycles from the start of the program."""
 
-    queue: Queue
+    stream: Stream
     index: int
     mnemonic: str
     start: float
@@ -80,49 +80,49 @@ class LayerTime:
 def simulate(verified: VerifiedProgram) -> Timeline:
     """When every instruction of a verified program runs, in modelled time."""
     program, machine = verified.program, verified.program.machine
-    ends: dict[Queue, list[float]] = {queue: [] for queue in Queue}
-    unit_free = dict.fromkeys(Queue, 0.0)
+    ends: dict[Stream, list[float]] = {stream: [] for stream in program.queues}
+    unit_free = dict.fromkeys(program.queues, 0.0)
     dram_free = 0.0
     events: list[Event] = []
     # Instructions enter in order of the time at which they could start, so that DRAM serves whoever asks first.
-    following = dict.fromkeys(Queue, 0)
+    following = dict.fromkeys(program.queues, 0)
     while True:
-        ready = [(_ready(verified, queue, following[queue], ends, unit_free), queue) for queue in Queue]
-        candidates = [(time, queue) for time, queue in ready if time is not None]
+        ready = [(_ready(verified, stream, following[stream], ends, unit_free), stream) for stream in program.queues]
+        candidates = [(time, stream) for time, stream in ready if time is not None]
         if not candidates:
             break
-        start, queue = min(candidates)
-        index = following[queue]
-        item = verified.queues[queue][index]
+        start, stream = min(candidates)
+        index = following[stream]
+        item = verified.queues[stream][index]
         price = cost(item, machine)
         end = start + price.unit
-        unit_free[queue] = end
+        unit_free[stream] = end
         if price.dram_bytes:
             dram_free = max(end, dram_free) + price.dram(machine)
-            unit_free[queue] = dram_free
+            unit_free[stream] = dram_free
             end = dram_free + price.latency
         # Completion is in order: an instruction is complete only after those before it.
-        end = max(end, ends[queue][-1]) if ends[queue] else end
-        ends[queue].append(end)
-        following[queue] += 1
-        layer = int(program.layer_of[queue][index])
+        end = max(end, ends[stream][-1]) if ends[stream] else end
+        ends[stream].append(end)
+        following[stream] += 1
+        layer = int(program.layer_of[stream][index])
         name = None if layer == NO_LAYER else program.layers[layer]
-        events.append(Event(queue, index, item.MNEMONIC, start, end, price, name))
+        events.append(Event(stream, index, item.MNEMONIC, start, end, price, name))
     return _total(events, machine)
 
 
 def _ready(
     verified: VerifiedProgram,
-    queue: Queue,
+    stream: Stream,
     index: int,
-    ends: dict[Queue, list[float]],
-    unit_free: dict[Queue, float],
+    ends: dict[Stream, list[float]],
+    unit_free: dict[Stream, float],
 ) -> float | None:
-    """When the next instruction of a queue could start; None if it waits for one whose end is not known yet."""
-    if index == len(verified.queues[queue]):
+    """When the next instruction of a stream could start; None if it waits for one whose end is not known yet."""
+    if index == len(verified.queues[stream]):
         return None
-    time = unit_free[queue]
-    for other, position in verified.targets[queue][index]:
+    time = unit_free[stream]
+    for other, position in verified.targets[stream][index]:
         if position > len(ends[other]):
             return None
         if position:
@@ -166,8 +166,8 @@ def _layer_time(name: str, charged: list[tuple[Event, float]], machine: Machine)
     macs = sum(event.cost.macs for event, _ in charged)
     moved = sum(event.cost.dram_bytes for event, _ in charged)
     busy = {
-        "mac": sum(event.cost.unit for event, _ in charged if event.queue == Queue.MAC),
-        "vector": sum(event.cost.unit for event, _ in charged if event.queue == Queue.VEC),
+        "mac": sum(event.cost.unit for event, _ in charged if event.stream.queue == Queue.MAC),
+        "vector": sum(event.cost.unit for event, _ in charged if event.stream.queue == Queue.VEC),
         "dram": sum(event.cost.dram(machine) for event, _ in charged),
     }
     utilization = macs / machine.cluster_macs_per_cycle / (max(cycles, busy["mac"]) or 1.0)

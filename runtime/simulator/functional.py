@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping
+from itertools import chain
 from typing import Any, TypeVar
 
 import numpy as np
@@ -26,7 +27,7 @@ from ..isa.vector import Elementwise, LookUp, MapInstruction, Pool, PoolKind, Re
 from ..machine import CHANNEL_BLOCK, MAPS_LIMIT, Machine
 from . import matrix, transfer, vector
 from .arithmetic import elementwise_table
-from .memory import Memory, region_bytes
+from .memory import CardMemory, Memory, region_bytes
 from .provenance import Origin, Sources, trace_sources
 from .verifier import VerifiedProgram, verify
 
@@ -79,11 +80,11 @@ class FunctionalEngine:
         self._room = _DECODED_BASE + _DECODED_SHARE * sum(data.size for data in self._constants.values())
         self._loads = _scratch_loads(self.verified)
         sources = trace_sources(self.verified)
-        self._calls: list[Call] = []
-        for queue, index in self.verified.order:
-            call = self._call(self.verified.queues[queue][index], sources.get((queue, index)))
+        self._calls: list[tuple[int, Call]] = []
+        for stream, index in self.verified.order:
+            call = self._call(self.verified.queues[stream][index], sources.get((stream, index)))
             if call is not None:
-                self._calls.append(call)
+                self._calls.append((stream.cluster, call))
 
     def run(self, contents: Mapping[str, NDArray[np.uint8]]) -> dict[str, NDArray[np.uint8]]:
         """Execute the program.
@@ -98,17 +99,17 @@ class FunctionalEngine:
         Raises:
             InputError: an input region is missing, or a region has the wrong size.
         """
-        memory = Memory(self.machine, self.program, {**contents, **self._constants}, self._loads)
+        memory = CardMemory(self.program, {**contents, **self._constants}, self._loads)
         self.execute(memory)
         outputs = zip(self.program.regions, memory.regions, strict=True)
         return {region.name: data for region, data in outputs if region.kind == RegionKind.OUTPUT}
 
-    def execute(self, memory: Memory) -> None:
+    def execute(self, memory: CardMemory) -> None:
         """Execute the program on given memories, which must have been made for it."""
         # Scales and multipliers come with the program; what they make of a number is no concern of NumPy's.
         with np.errstate(all="ignore"):
-            for call in self._calls:
-                call(memory)
+            for cluster, call in self._calls:
+                call(memory.clusters[cluster])
 
     def _call(self, item: Instruction, sources: Sources | None) -> Call | None:
         """The call that executes an instruction; None if it does nothing but synchronise."""
@@ -177,7 +178,8 @@ class FunctionalEngine:
                 return found
 
             return constant
-        reads = [access for access in item.accesses() if access.space in (Space.WEIGHTS, Space.PARAMETERS)]
+        # Where in its scratchpads an instruction reads is the same in every cluster.
+        reads = [access for access in item.accesses(0) if access.space in (Space.WEIGHTS, Space.PARAMETERS)]
         access = reads[which]
 
         def loaded(memory: Memory) -> Decoded:
@@ -213,12 +215,12 @@ def _scratch_loads(verified: VerifiedProgram) -> list[MemoryAccess]:
     """Boxes that cover every byte of scratch regions that the program loads, and little else."""
     kinds = [region.kind for region in verified.program.regions]
     boxes: set[MemoryAccess] = set()
-    for item in verified.queues[Queue.LD]:
-        for access in item.accesses():
-            if access.space == Space.DRAM and kinds[access.region] == RegionKind.SCRATCH:
-                size = access.stop - access.start
-                dense = size <= max(_DENSE * math.prod(access.shape), MAPS_LIMIT)
-                boxes.add(access._replace(steps=(), run=size) if dense else access)
+    loads = [stream for stream in verified.queues if stream.queue in (Queue.LD, Queue.LW)]
+    for access in chain.from_iterable(item.accesses(0) for stream in loads for item in verified.queues[stream]):
+        if access.space == Space.DRAM and kinds[access.region] == RegionKind.SCRATCH:
+            size = access.stop - access.start
+            dense = size <= max(_DENSE * math.prod(access.shape), MAPS_LIMIT)
+            boxes.add(access._replace(steps=(), run=size) if dense else access)
     merged: list[MemoryAccess] = []
     for access in sorted(boxes, key=lambda box: (bool(box.steps), box.region, box.start)):
         last = merged[-1] if merged else None

@@ -23,11 +23,36 @@ LARGEST_IMAGE = 4 * MAPS_LIMIT
 
 
 class Memory:
-    """Scratchpads of a cluster and the DRAM regions of a program, as bytes; accumulators as int32.
+    """What the instructions of a cluster see: its scratchpads, the DRAM regions of the card, and its peers.
 
     Args:
-        machine: gives the sizes.
-        program: gives the regions.
+        machine: gives the sizes of the scratchpads.
+        regions: bytes of the DRAM regions, shared by all clusters.
+        peers: the clusters of the card, this one among them.
+    """
+
+    def __init__(self, machine: Machine, regions: list[NDArray[np.uint8]], peers: list[Memory]) -> None:
+        self.maps = np.full(machine.maps_bytes, POISON, np.uint8)
+        self.weights = np.full(machine.weight_bytes, POISON, np.uint8)
+        self.accumulators = np.full(machine.accumulator_bytes, POISON, np.uint8).view(np.int32)
+        self.parameters = np.full(machine.parameter_bytes, POISON, np.uint8)
+        self.lines = {Space.WEIGHTS: self.weights, Space.PARAMETERS: self.parameters}
+        self.regions = regions
+        self.peers = peers
+        # The last gathered input of a matrix instruction, for the next one that needs the same.
+        self.gathered: NDArray[np.float32] | None = None
+
+    def accumulated(self, start: int, pixels: int, blocks: int) -> NDArray[np.int32]:
+        """Accumulators from the address ``start`` of an instruction, int32 [pixels, blocks * 16], without a copy."""
+        first, channels = start * ACCUMULATOR_UNIT // 4, blocks * CHANNEL_BLOCK
+        return self.accumulators[first : first + pixels * channels].reshape(pixels, channels)
+
+
+class CardMemory:
+    """The DRAM regions of a program as bytes, and the memories of the clusters that it uses.
+
+    Args:
+        program: gives the machine, the regions and the number of clusters.
         contents: uint8 arrays for regions by name, used in place, of the size of the region. Output regions that are
             not given are made here; so is scratch, of which only what ``loads`` names is ever touched before it is
             written, since it may be large and used in a few places.
@@ -38,20 +63,9 @@ class Memory:
     """
 
     def __init__(
-        self,
-        machine: Machine,
-        program: Program,
-        contents: Mapping[str, NDArray[np.uint8]],
-        loads: Iterable[MemoryAccess] = (),
+        self, program: Program, contents: Mapping[str, NDArray[np.uint8]], loads: Iterable[MemoryAccess] = ()
     ) -> None:
-        self.maps = np.full(machine.maps_bytes, POISON, np.uint8)
-        self.weights = np.full(machine.weight_bytes, POISON, np.uint8)
-        self.accumulators = np.full(machine.accumulator_bytes, POISON, np.uint8).view(np.int32)
-        self.parameters = np.full(machine.parameter_bytes, POISON, np.uint8)
-        self.lines = {Space.WEIGHTS: self.weights, Space.PARAMETERS: self.parameters}
         self.regions: list[NDArray[np.uint8]] = []
-        # The last gathered input of a matrix instruction, for the next one that needs the same.
-        self.gathered: NDArray[np.float32] | None = None
         for region in program.regions:
             if region.kind == RegionKind.SCRATCH:
                 self.regions.append(np.zeros(region.size, np.uint8))
@@ -61,11 +75,9 @@ class Memory:
                 self.regions.append(region_bytes(region.name, region.size, contents))
         for load in loads:
             box(self.regions[load.region], load.start, load.shape, load.strides)[...] = POISON
-
-    def accumulated(self, start: int, pixels: int, blocks: int) -> NDArray[np.int32]:
-        """Accumulators from the address ``start`` of an instruction, int32 [pixels, blocks * 16], without a copy."""
-        first, channels = start * ACCUMULATOR_UNIT // 4, blocks * CHANNEL_BLOCK
-        return self.accumulators[first : first + pixels * channels].reshape(pixels, channels)
+        self.clusters: list[Memory] = []
+        for _ in range(program.clusters):
+            self.clusters.append(Memory(program.machine, self.regions, self.clusters))
 
 
 def region_bytes(name: str, size: int, contents: Mapping[str, NDArray[np.uint8]]) -> NDArray[np.uint8]:

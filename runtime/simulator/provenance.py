@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..isa.encoding import Instruction, MemoryAccess, Queue, Space
+from ..isa.encoding import Instruction, MemoryAccess, Space, Stream
 from ..isa.matrix import Convolve, MultiplyMatrix
 from ..isa.program import RegionKind
 from ..isa.transfer import LINE, LoadLines
@@ -41,26 +41,28 @@ class Sources(NamedTuple):
     same_input: bool
 
 
-def trace_sources(verified: VerifiedProgram) -> dict[tuple[Queue, int], Sources]:
+def trace_sources(verified: VerifiedProgram) -> dict[tuple[Stream, int], Sources]:
     """Sources of every instruction that reads weights or parameters."""
     machine = verified.program.machine
-    lines = {
-        Space.WEIGHTS: np.full(machine.weight_bytes // LINE, -1, np.int64),
-        Space.PARAMETERS: np.full(machine.parameter_bytes // LINE, -1, np.int64),
-    }
+    sizes = {Space.WEIGHTS: machine.weight_bytes, Space.PARAMETERS: machine.parameter_bytes}
+    clusters = range(verified.program.clusters)
+    lines = {(space, each): np.full(size // LINE, -1, np.int64) for space, size in sizes.items() for each in clusters}
     constant = [region.kind == RegionKind.CONSTANT for region in verified.program.regions]
-    inputs = _InputReuse(machine.maps_bytes)
-    sources: dict[tuple[Queue, int], Sources] = {}
-    for step, (queue, index) in enumerate(verified.order):
-        item = verified.queues[queue][index]
-        accesses = item.accesses()
+    inputs = [_InputReuse(machine.maps_bytes, each) for each in clusters]
+    sources: dict[tuple[Stream, int], Sources] = {}
+    for step, (stream, index) in enumerate(verified.order):
+        item = verified.queues[stream][index]
+        accesses = item.accesses(stream.cluster)
         if isinstance(item, LoadLines):
-            _load(item, lines[item.SPACE], constant)
+            for access in accesses:
+                if access.write:
+                    _load(item, lines[access.space, access.cluster], constant)
             continue
-        found = [_origin(access, lines[access.space]) for access in accesses if access.space in lines]
+        found = [_origin(access, lines[access.space, access.cluster]) for access in accesses if access.space in sizes]
         if found:
-            sources[queue, index] = Sources(tuple(found), inputs.same(item, accesses))
-        inputs.note(step, accesses)
+            sources[stream, index] = Sources(tuple(found), inputs[stream.cluster].same(item, accesses))
+        for each in {access.cluster for access in accesses if access.space == Space.MAPS and access.write}:
+            inputs[each].note(step, accesses)
     return sources
 
 
@@ -81,9 +83,10 @@ def _origin(access: MemoryAccess, lines: NDArray[np.int64]) -> Origin | None:
 
 
 class _InputReuse:
-    """Notices a matrix instruction that reads the same input as the one before, unchanged in between."""
+    """Notices a matrix instruction that reads the input of the one before in its cluster, unchanged in between."""
 
-    def __init__(self, maps_bytes: int) -> None:
+    def __init__(self, maps_bytes: int, cluster: int) -> None:
+        self._cluster = cluster
         self._written = np.zeros(-(-maps_bytes // MAPS_UNIT), np.int64)
         self._step = 0
         self._key: tuple[object, ...] = ()
@@ -103,7 +106,7 @@ class _InputReuse:
     def note(self, step: int, accesses: tuple[MemoryAccess, ...]) -> None:
         self._step = step + 1
         for access in accesses:
-            if access.space == Space.MAPS and access.write:
+            if access.space == Space.MAPS and access.write and access.cluster == self._cluster:
                 self._span(access)[:] = self._step
 
     def _span(self, access: MemoryAccess) -> NDArray[np.int64]:

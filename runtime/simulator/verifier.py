@@ -1,14 +1,12 @@
 """What is proved of a program before its first instruction runs.
 
-Every instruction decodes, belongs to its queue and stays inside the memories of the machine; every counter has one
-writer; the waits can be satisfied in some order, whatever the speed of the units; no counter gets so far ahead of a
-wait that a signed difference misreads it; and any two instructions that touch the same bytes, one of them writing,
-are ordered by waits. The order found here is the one in which the functional engine executes.
+Every instruction decodes, belongs to its stream and stays inside the memories of the machine; the waits can be
+satisfied in some order, whatever the speed of the units; and any two instructions that touch the same bytes, one of
+them writing, are ordered by waits. The order found here is the one in which the functional engine executes.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -16,12 +14,10 @@ from itertools import chain
 from tilewright.errors import InstructionError, MachineError, ResourceError
 from tilewright.limits import DEVICE_INSTRUCTIONS, DEVICE_REGIONS
 
-from ..isa.encoding import COUNTER_MODULUS, INSTRUCTION_BYTES, End, Instruction, Queue, Wait, check
+from ..isa.encoding import INSTRUCTION_BYTES, End, Instruction, Stream, check, streams
 from ..isa.memories import LastTouch, outside
 from ..isa.program import Program, RegionKind
 from ..machine import Machine
-
-_HALF = COUNTER_MODULUS // 2
 
 
 @dataclass(frozen=True)
@@ -31,14 +27,14 @@ class VerifiedProgram:
     Attributes:
         program: what was verified.
         queues: decoded instructions.
-        order: (queue, index) of all instructions, each after everything it waits for.
-        targets: for each queue and instruction, what its waits ask for: (other queue, instructions of it completed).
+        order: (stream, index) of all instructions, each after everything it waits for.
+        targets: for each stream and instruction, what its waits ask for: (other stream, instructions of it completed).
     """
 
     program: Program
-    queues: Mapping[Queue, list[Instruction]]
-    order: list[tuple[Queue, int]]
-    targets: Mapping[Queue, list[tuple[tuple[Queue, int], ...]]]
+    queues: Mapping[Stream, list[Instruction]]
+    order: list[tuple[Stream, int]]
+    targets: Mapping[Stream, list[tuple[tuple[Stream, int], ...]]]
 
 
 def verify(program: Program, machine: Machine) -> VerifiedProgram:
@@ -46,25 +42,23 @@ def verify(program: Program, machine: Machine) -> VerifiedProgram:
 
     Raises:
         MachineError: it was made for a machine that differs; the message says how.
-        InstructionError: naming queue, index, field, what was found and the rule.
+        InstructionError: naming stream, index, field, what was found and the rule.
         ResourceError: it has more instructions, or works in larger regions, than the limits allow.
     """
     check_machine(program, machine)
     _check_size(program)
-    queues = {queue: program.instructions(queue) for queue in Queue}
-    for queue, items in queues.items():
-        _check_queue(queue, items, program, machine)
-    signals = _signals(queues)
-    order, targets, clocks = _order(queues, signals)
-    _check_lag(queues, clocks, signals)
+    queues = {stream: program.instructions(stream) for stream in program.queues}
+    for stream, items in queues.items():
+        _check_stream(stream, items, program, machine)
+    order, targets, clocks = _order(queues)
     _check_hazards(queues, order, clocks, program, machine)
     return VerifiedProgram(program, queues, order, targets)
 
 
-def fault(queue: Queue, index: int, item: Instruction, field: str, found: object, rule: str) -> InstructionError:
+def fault(stream: Stream, index: int, item: Instruction, field: str, found: object, rule: str) -> InstructionError:
     """The one form of message about an instruction."""
     return InstructionError(
-        f"queue {queue.name}, instruction {index} ({item.MNEMONIC}): field '{field}' breaks a rule",
+        f"stream {stream.name}, instruction {index} ({item.MNEMONIC}): field '{field}' breaks a rule",
         expected=rule,
         found=found,
     )
@@ -83,6 +77,10 @@ def check_machine(program: Program, machine: Machine) -> None:
             expected="equal descriptions",
             found="(program, machine) " + "; ".join(different),
             hint="Compile the network for this machine.",
+        )
+    if program.clusters > machine.clusters:
+        raise MachineError(
+            "the program uses more clusters than a card has", expected=machine.clusters, found=program.clusters
         )
     needed = sum(region.size for region in program.regions)
     if needed > machine.dram_bytes:
@@ -107,74 +105,50 @@ def _check_size(program: Program) -> None:
         )
 
 
-def _check_queue(queue: Queue, items: list[Instruction], program: Program, machine: Machine) -> None:
+def _check_stream(stream: Stream, items: list[Instruction], program: Program, machine: Machine) -> None:
     if not items or not isinstance(items[-1], End):
         raise InstructionError(
-            f"queue {queue.name} does not end with END", found=items[-1].MNEMONIC if items else "nothing"
+            f"stream {stream.name} does not end with END", found=items[-1].MNEMONIC if items else "nothing"
         )
     for index, item in enumerate(items):
-        if queue not in item.QUEUES:
+        if stream.queue not in item.QUEUES:
             allowed = ", ".join(entry.name for entry in item.QUEUES)
-            raise fault(queue, index, item, "opcode", queue.name, f"only in queue {allowed}")
+            raise fault(stream, index, item, "opcode", stream.queue.name, f"only in queue {allowed}")
         if isinstance(item, End) and index != len(items) - 1:
-            raise fault(queue, index, item, "opcode", "an instruction after END", "END is the last of its queue")
-        violation = check(item) or outside(item, machine, program.regions)
+            raise fault(stream, index, item, "opcode", "an instruction after END", "END is the last of its stream")
+        violation = check(item) or outside(item, stream, program.clusters, machine, program.regions)
         if violation:
-            raise fault(queue, index, item, *violation)
+            raise fault(stream, index, item, *violation)
 
 
-@dataclass(frozen=True)
-class _Signals:
-    """Who raises a counter: its queue, and the positions (from 1) at which it does."""
-
-    queue: Queue
-    positions: list[int]
-
-    def raised(self, position: int) -> int:
-        """How often the counter is raised up to a position."""
-        return bisect_right(self.positions, position)
-
-
-def _signals(queues: Mapping[Queue, list[Instruction]]) -> dict[int, _Signals]:
-    signals: dict[int, _Signals] = {}
-    for queue, items in queues.items():
-        for index, item in enumerate(items):
-            if not item.signal:
-                continue
-            owner = signals.setdefault(item.signal, _Signals(queue, []))
-            if owner.queue != queue:
-                rule = f"a counter has one writer, and queue {owner.queue.name} raises this one"
-                raise fault(queue, index, item, "signal", item.signal, rule)
-            owner.positions.append(index + 1)
-    return signals
-
-
-_Targets = dict[Queue, list[tuple[tuple[Queue, int], ...]]]
-_Clocks = dict[Queue, list[list[int]]]
+_Targets = dict[Stream, list[tuple[tuple[Stream, int], ...]]]
+_Clocks = dict[Stream, list[list[int]]]
 
 
 def _order(
-    queues: Mapping[Queue, list[Instruction]], signals: Mapping[int, _Signals]
-) -> tuple[list[tuple[Queue, int]], _Targets, _Clocks]:
-    """Run the queues without data: an order that satisfies every wait, and what each instruction knows to be done."""
-    done = dict.fromkeys(Queue, 0)
-    order: list[tuple[Queue, int]] = []
-    targets: _Targets = {queue: [] for queue in Queue}
-    clocks: _Clocks = {queue: [] for queue in Queue}
+    queues: Mapping[Stream, list[Instruction]],
+) -> tuple[list[tuple[Stream, int]], _Targets, _Clocks]:
+    """Run the streams without data: an order that satisfies every wait, and what each instruction knows to be done."""
+    every = list(queues)
+    signals = {stream: [i + 1 for i, item in enumerate(items) if item.signal] for stream, items in queues.items()}
+    done = dict.fromkeys(every, 0)
+    order: list[tuple[Stream, int]] = []
+    targets: _Targets = {
+        stream: [_targets(stream, index, item, every, signals) for index, item in enumerate(items)]
+        for stream, items in queues.items()
+    }
+    clocks: _Clocks = {stream: [] for stream in every}
     total = sum(len(items) for items in queues.values())
     while len(order) < total:
         progress = False
-        for queue, items in queues.items():
-            while done[queue] < len(items):
-                index = done[queue]
-                if len(targets[queue]) == index:
-                    known = clocks[queue][-1] if index else [0] * len(Queue)
-                    targets[queue].append(_targets(queue, index, items[index], known, signals))
-                if any(position > done[other] for other, position in targets[queue][index]):
+        for stream, items in queues.items():
+            while done[stream] < len(items):
+                index = done[stream]
+                if any(position > done[other] for other, position in targets[stream][index]):
                     break
-                clocks[queue].append(_clock(queue, index, targets[queue][index], clocks))
-                order.append((queue, index))
-                done[queue] += 1
+                clocks[stream].append(_clock(stream, index, targets[stream][index], clocks))
+                order.append((stream, index))
+                done[stream] += 1
                 progress = True
         if not progress:
             raise _deadlock(queues, done, targets)
@@ -182,96 +156,76 @@ def _order(
 
 
 def _targets(
-    queue: Queue, index: int, item: Instruction, known: list[int], signals: Mapping[int, _Signals]
-) -> tuple[tuple[Queue, int], ...]:
-    """The instruction of another queue that each wait stands for."""
-    found: list[tuple[Queue, int]] = []
-    for name, wait in (("wait_a", item.wait_a), ("wait_b", item.wait_b)):
-        if not wait.counter:
-            continue
-        owner = signals.get(wait.counter)
-        if owner is None:
-            raise fault(queue, index, item, name, tuple(wait), "some instruction raises the counter")
-        base = owner.raised(known[owner.queue])
-        ahead = (wait.value - base) % COUNTER_MODULUS
-        if ahead >= _HALF:
-            continue  # already reached: the signed difference is negative
-        if base + ahead > len(owner.positions):
-            rule = f"queue {owner.queue.name} raises the counter {len(owner.positions)} times"
-            raise fault(queue, index, item, name, tuple(wait), rule)
-        position = owner.positions[base + ahead - 1] if base + ahead else 0
-        if owner.queue == queue and position > index:
-            raise fault(queue, index, item, name, tuple(wait), "a queue does not wait for its own later instructions")
-        found.append((owner.queue, position))
+    stream: Stream, index: int, item: Instruction, every: list[Stream], signals: Mapping[Stream, list[int]]
+) -> tuple[tuple[Stream, int], ...]:
+    """The instruction of another stream that each wait stands for."""
+    found: list[tuple[Stream, int]] = []
+    for wait in item.waits:
+        if wait.counter > len(every):
+            rule = f"a counter of the program's streams, 1 to {len(every)}"
+            raise fault(stream, index, item, "waits", tuple(wait), rule)
+        owner = every[wait.counter - 1]
+        if wait.value > len(signals[owner]):
+            rule = f"stream {owner.name} raises the counter {len(signals[owner])} times"
+            raise fault(stream, index, item, "waits", tuple(wait), rule)
+        position = signals[owner][wait.value - 1] if wait.value else 0
+        if owner == stream and position > index:
+            raise fault(stream, index, item, "waits", tuple(wait), "a stream does not wait for what it does later")
+        found.append((owner, position))
     return tuple(found)
 
 
-def _clock(queue: Queue, index: int, targets: tuple[tuple[Queue, int], ...], clocks: _Clocks) -> list[int]:
-    clock = list(clocks[queue][index - 1]) if index else [0] * len(Queue)
-    clock[queue] = index
+def _clock(stream: Stream, index: int, targets: tuple[tuple[Stream, int], ...], clocks: _Clocks) -> list[int]:
+    clock = list(clocks[stream][index - 1]) if index else [0] * len(clocks)
+    clock[stream.number] = index
     for other, position in targets:
-        if position > clock[other]:
-            clock = [max(pair) for pair in zip(clock, clocks[other][position - 1], strict=True)]
-            clock[other] = max(clock[other], position)
+        if position > clock[other.number]:
+            clock = list(map(max, clock, clocks[other][position - 1]))
+            clock[other.number] = max(clock[other.number], position)
     return clock
 
 
 def _deadlock(
-    queues: Mapping[Queue, list[Instruction]], done: Mapping[Queue, int], targets: _Targets
+    queues: Mapping[Stream, list[Instruction]], done: Mapping[Stream, int], targets: _Targets
 ) -> InstructionError:
-    stuck: list[str] = []
-    for queue, items in queues.items():
-        if done[queue] < len(items):
-            waits = " and ".join(
-                f"{other.name} {position - 1}"
-                for other, position in targets[queue][done[queue]]
-                if position > done[other]
-            )
-            stuck.append(f"{queue.name} {done[queue]} ({items[done[queue]].MNEMONIC}) for {waits}")
+    """The message about a circle of waits: follow what is waited for until a stream comes again."""
+
+    def blocker(stream: Stream) -> tuple[Stream, int]:
+        return next(each for each in targets[stream][done[stream]] if each[1] > done[each[0]])
+
+    stream = next(stream for stream, items in queues.items() if done[stream] < len(items))
+    path: list[Stream] = []
+    while stream not in path:
+        path.append(stream)
+        stream = blocker(stream)[0]
+    circle = path[path.index(stream) :]
+    steps = []
+    for each in circle:
+        other, position = blocker(each)
+        name, waited = queues[each][done[each]].MNEMONIC, queues[other][position - 1].MNEMONIC
+        steps.append(f"{each.name} {done[each]} ({name}) waits for {other.name} {position - 1} ({waited})")
     return InstructionError(
-        "the waits of the program cannot all be satisfied", expected="no cycle of waits", found="; ".join(stuck)
+        "the waits of the program cannot all be satisfied", expected="no cycle of waits", found="; ".join(steps)
     )
 
 
-def _check_lag(queues: Mapping[Queue, list[Instruction]], clocks: _Clocks, signals: Mapping[int, _Signals]) -> None:
-    """When a wait is evaluated, its counter is less than half its range ahead of the value waited for."""
-    for queue, items in queues.items():
-        for index, item in enumerate(items):
-            for name, wait in (("wait_a", item.wait_a), ("wait_b", item.wait_b)):
-                if wait.counter:
-                    owner = signals[wait.counter]
-                    if len(owner.positions) >= _HALF:
-                        _check_one_lag(queue, index, item, name, wait, owner, clocks)
-
-
-def _check_one_lag(
-    queue: Queue, index: int, item: Instruction, name: str, wait: Wait, owner: _Signals, clocks: _Clocks
-) -> None:
-    base = owner.raised(clocks[queue][index - 1][owner.queue] if index else 0)
-    ahead = (wait.value - base) % COUNTER_MODULUS
-    target = base + ahead - (COUNTER_MODULUS if ahead >= _HALF else 0)
-    late = target + _HALF
-    if late <= len(owner.positions) and clocks[owner.queue][owner.positions[late - 1] - 1][queue] <= index:
-        rule = f"the counter is not raised {late} times before this instruction has started"
-        raise fault(queue, index, item, name, tuple(wait), rule)
-
-
 def _check_hazards(
-    queues: Mapping[Queue, list[Instruction]],
-    order: list[tuple[Queue, int]],
+    queues: Mapping[Stream, list[Instruction]],
+    order: list[tuple[Stream, int]],
     clocks: _Clocks,
     program: Program,
     machine: Machine,
 ) -> None:
-    every = {queue: [item.accesses() for item in items] for queue, items in queues.items()}
-    touched = LastTouch(machine, program.regions, chain.from_iterable(chain.from_iterable(every.values())))
-    for queue, index in order:
-        item, accesses = queues[queue][index], every[queue][index]
-        clock = clocks[queue][index]
-        for other, position in zip(Queue, touched.conflicts(queue, accesses), strict=True):
-            if position > clock[other]:
+    every = {stream: [item.accesses(stream.cluster) for item in items] for stream, items in queues.items()}
+    flat = chain.from_iterable(chain.from_iterable(every.values()))
+    touched = LastTouch(machine, program.regions, program.clusters, flat)
+    for stream, index in order:
+        item, accesses = queues[stream][index], every[stream][index]
+        conflicts = touched.conflicts(stream, accesses)
+        for other, position, known in zip(streams(program.clusters), conflicts, clocks[stream][index], strict=True):
+            if position > known:
                 first = f"{other.name} {position - 1} ({queues[other][position - 1].MNEMONIC})"
                 raise fault(
-                    queue, index, item, "wait_a", f"no wait that orders it after {first}", "conflicts are ordered"
+                    stream, index, item, "waits", f"no wait that orders it after {first}", "conflicts are ordered"
                 )
-        touched.record(queue, index + 1, accesses)
+        touched.record(stream, index + 1, accesses)

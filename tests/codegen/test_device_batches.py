@@ -10,7 +10,7 @@ from tilewright.ir import interp
 from tilewright.ir.core import Function, Module
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.types import DType, Quantization, TensorType
-from tilewright.runtime.isa import Convolve, Queue
+from tilewright.runtime.isa import Convolve, Queue, Stream
 from tilewright.runtime.machine import load
 
 QUANT = Quantization.per_tensor(0.1, 3)
@@ -43,7 +43,7 @@ def test_images_that_follow_each_other_are_one_map(
 ) -> None:
     module = batch(shape, rng, pads)
     compiled = compile_for_device(module, load(machine))
-    queue = compiled.program.instructions(Queue.MAC)
+    queue = compiled.program.instructions(Stream(0, Queue.MAC))
     assert sum(isinstance(item, Convolve) for item in queue) == instructions
     inputs = {"x": rng.integers(-128, 128, shape).astype(np.int8)}
     found = run_on_device(module, compiled, load(machine), inputs)

@@ -23,7 +23,7 @@ from tilewright.errors import InstructionError
 from tilewright.runtime import isa
 from tilewright.runtime.artifact.artifact import Artifact, artifact_bytes
 from tilewright.runtime.artifact.container import Section
-from tilewright.runtime.isa import Queue, Wait
+from tilewright.runtime.isa import Stream, Wait, streams
 from tilewright.runtime.machine import load
 from tilewright.runtime.report.details import details_of
 from tilewright.runtime.session import load as load_session
@@ -164,14 +164,16 @@ def test_engines_that_need_no_machine(fails: Fails) -> None:
 
 # Instructions that are not sound
 
-Change = Callable[[dict[Queue, list[isa.Instruction]]], None]
+LD, LW, ST, MAC, VEC = streams(1)
+
+Change = Callable[[dict[Stream, list[isa.Instruction]]], None]
 
 
-def put(queue: Queue, index: int, **fields: object) -> Change:
+def put(stream: Stream, index: int, **fields: object) -> Change:
     """Some fields of one instruction are others."""
 
-    def change(queues: dict[Queue, list[isa.Instruction]]) -> None:
-        queues[queue][index] = dataclasses.replace(queues[queue][index], **fields)  # pyright: ignore[reportArgumentType]
+    def change(queues: dict[Stream, list[isa.Instruction]]) -> None:
+        queues[stream][index] = dataclasses.replace(queues[stream][index], **fields)  # pyright: ignore[reportArgumentType]
 
     return change
 
@@ -193,95 +195,96 @@ def program() -> isa.Program:
 
 def changed(*changes: Change) -> isa.Program:
     original = program()
-    queues = {queue: original.instructions(queue) for queue in Queue}
+    queues = {stream: original.instructions(stream) for stream in original.queues}
     for change in changes:
         change(queues)
-    encoded = {queue: b"".join(map(isa.encode, items)) for queue, items in queues.items()}
+    encoded = {stream: b"".join(map(isa.encode, items)) for stream, items in queues.items()}
     return dataclasses.replace(original, queues=encoded)
 
 
-def with_bits(queue: Queue, index: int, bit: int) -> isa.Program:
+def with_bits(stream: Stream, index: int, bit: int) -> isa.Program:
     """One bit of one instruction is inverted."""
     original = program()
-    data = bytearray(original.queues[queue])
-    data[32 * index + bit // 8] ^= 1 << bit % 8
-    return dataclasses.replace(original, queues={**original.queues, queue: bytes(data)})
+    data = bytearray(original.queues[stream])
+    data[64 * index + bit // 8] ^= 1 << bit % 8
+    return dataclasses.replace(original, queues={**original.queues, stream: bytes(data)})
 
 
 WHERE = "load artifact: device program 'device_0': "
 
 PROGRAMS: dict[str, tuple[Callable[[], isa.Program], str]] = {
     "reserved bit": (
-        lambda: with_bits(Queue.LD, 0, 255),
-        "queue LD, instruction 0: LDW: reserved bit 255 is set; expected 0, found 1",
+        lambda: with_bits(LW, 0, 511),
+        "stream LW0, instruction 0: LDW: reserved bit 511 is set; expected 0, found 1",
     ),
     "unknown opcode": (
-        lambda: with_bits(Queue.VEC, 0, 5),
-        "queue VEC, instruction 0: field 'opcode' is unknown; expected 1 LDM, 2 LDW, 3 LDP, 4 ST, 8 CONV, 9 DWC, "
+        lambda: with_bits(VEC, 0, 5),
+        "stream VEC0, instruction 0: field 'opcode' is unknown; expected 1 LDM, 2 LDW, 3 LDP, 4 ST, 8 CONV, 9 DWC, "
         "10 GEMM, 16 RQ, 17 POOL, 18 ELT, 19 LUT, 20 RSZ, 32 BAR, 33 END, found 48",
     ),
     "map outside DRAM": (
-        lambda: changed(put(Queue.LD, 2, offset=16)),
-        "queue LD, instruction 2 (LDM): field 'offset' breaks a rule; "
+        lambda: changed(put(LD, 0, offset=16)),
+        "stream LD0, instruction 0 (LDM): field 'offset' breaks a rule; "
         "expected read bytes lie inside the 256 of region 'input', found bytes 16 to 272",
     ),
     "weights outside DRAM": (
-        lambda: changed(put(Queue.LD, 0, offset=3)),
-        "queue LD, instruction 0 (LDW): field 'offset' breaks a rule; "
+        lambda: changed(put(LW, 0, offset=3)),
+        "stream LW0, instruction 0 (LDW): field 'offset' breaks a rule; "
         "expected read bytes lie inside the 2432 of region 'constants', found bytes 192 to 2496",
     ),
     "outside the scratchpad": (
-        lambda: changed(put(Queue.VEC, 0, destination=32760)),
-        "queue VEC, instruction 0 (RQ): field 'destination' breaks a rule; "
+        lambda: changed(put(VEC, 0, destination=32760)),
+        "stream VEC0, instruction 0 (RQ): field 'destination' breaks a rule; "
         "expected written bytes lie inside the 524288 of the maps scratchpad, found bytes 524160 to 524416",
     ),
     "accumulators outside": (
-        lambda: changed(put(Queue.MAC, 0, accumulator=1020)),
-        "queue MAC, instruction 0 (CONV): field 'accumulator' breaks a rule; "
+        lambda: changed(put(MAC, 0, accumulator=1020)),
+        "stream MAC0, instruction 0 (CONV): field 'accumulator' breaks a rule; "
         "expected written bytes lie inside the 65536 of the accumulators scratchpad, found bytes 65280 to 66304",
     ),
     "a region that is not there": (
-        lambda: changed(put(Queue.LD, 2, region=9)),
-        "queue LD, instruction 2 (LDM): field 'region' breaks a rule; expected there are 4 regions, found 9",
+        lambda: changed(put(LD, 0, region=9)),
+        "stream LD0, instruction 0 (LDM): field 'region' breaks a rule; expected there are 4 regions, found 9",
     ),
     "weights written over": (
-        lambda: changed(put(Queue.ST, 0, region=0)),
-        "queue ST, instruction 0 (ST): field 'region' breaks a rule; "
+        lambda: changed(put(ST, 0, region=0)),
+        "stream ST0, instruction 0 (ST): field 'region' breaks a rule; "
         "expected region 'constants' (constant) is never written, found 0",
     ),
     "a wait that never ends": (
-        lambda: changed(put(Queue.MAC, 0, wait_a=Wait(1, 9))),
-        "queue MAC, instruction 0 (CONV): field 'wait_a' breaks a rule; "
-        "expected queue LD raises the counter 4 times, found (1, 9)",
+        lambda: changed(put(MAC, 0, waits=(Wait(LD.counter, 9),))),
+        "stream MAC0, instruction 0 (CONV): field 'waits' breaks a rule; "
+        "expected stream LD0 raises the counter 2 times, found (1, 9)",
     ),
     "a wait for nobody": (
-        lambda: changed(put(Queue.MAC, 0, wait_b=Wait(60, 1))),
-        "queue MAC, instruction 0 (CONV): field 'wait_b' breaks a rule; "
-        "expected some instruction raises the counter, found (60, 1)",
+        lambda: changed(put(MAC, 0, waits=(Wait(60, 1),))),
+        "stream MAC0, instruction 0 (CONV): field 'waits' breaks a rule; "
+        "expected a counter of the program's streams, 1 to 5, found (60, 1)",
     ),
     "a cycle of waits": (
-        lambda: changed(put(Queue.LD, 0, wait_a=Wait(2, 1))),
+        lambda: changed(put(LD, 0, waits=(Wait(ST.counter, 1),))),
         "the waits of the program cannot all be satisfied; expected no cycle of waits, "
-        "found LD 0 (LDW) for ST 0; ST 0 (ST) for VEC 0; MAC 0 (CONV) for LD 2; VEC 0 (RQ) for MAC 0",
+        "found LD0 0 (LDM) waits for ST0 0 (ST); ST0 0 (ST) waits for VEC0 0 (RQ); "
+        "VEC0 0 (RQ) waits for MAC0 0 (CONV); MAC0 0 (CONV) waits for LD0 0 (LDM)",
     ),
     "a race": (
-        lambda: changed(put(Queue.VEC, 0, wait_a=Wait(0, 0))),
-        "queue VEC, instruction 0 (RQ): field 'wait_a' breaks a rule; "
-        "expected conflicts are ordered, found no wait that orders it after LD 1 (LDP)",
+        lambda: changed(put(VEC, 0, waits=())),
+        "stream VEC0, instruction 0 (RQ): field 'waits' breaks a rule; "
+        "expected conflicts are ordered, found no wait that orders it after LW0 1 (LDP)",
     ),
     "a queue without end": (
         lambda: dataclasses.replace(
             program(),
-            queues={**program().queues, Queue.ST: program().queues[Queue.ST][:-32]},
-            layer_of={**program().layer_of, Queue.ST: program().layer_of[Queue.ST][:-1]},
+            queues={**program().queues, ST: program().queues[ST][:-64]},
+            layer_of={**program().layer_of, ST: program().layer_of[ST][:-1]},
         ),
-        "queue ST does not end with END; found ST",
+        "stream ST0 does not end with END; found ST",
     ),
     "another machine inside": (
         lambda: dataclasses.replace(
             program(), machine=dataclasses.replace(load("s256"), accumulator_bytes=512, accumulator_banks=1)
         ),
-        "queue MAC, instruction 0 (CONV): field 'accumulator' breaks a rule; "
+        "stream MAC0, instruction 0 (CONV): field 'accumulator' breaks a rule; "
         "expected written bytes lie inside the 512 of the accumulators scratchpad, found bytes 0 to 1024",
     ),
 }
@@ -304,11 +307,11 @@ def test_no_flipped_bit_of_an_instruction_crashes(rng: np.random.Generator) -> N
     """Whatever bit is inverted, the program is refused with an error of its own, or is a sound one."""
     inputs = {"x": rng.standard_normal((1, 16, 4, 4)).astype(np.float32)}
     refused = 0
-    for queue in Queue:
-        for index in range(len(program().queues[queue]) // 32):
-            for bit in rng.choice(256, 40, replace=False):
+    for stream in streams(1):
+        for index in range(len(program().queues[stream]) // 64):
+            for bit in rng.choice(512, 40, replace=False):
                 try:
-                    with load_session(rebuilt(with_bits(queue, index, int(bit)))) as session:
+                    with load_session(rebuilt(with_bits(stream, index, int(bit)))) as session:
                         session.run(inputs)
                 except InstructionError:
                     refused += 1

@@ -58,11 +58,11 @@ def test_simulated_macs_are_those_of_the_network(artifact: Path, capsys: Capture
     assert total["macs"] == sum(record["macs"] for record in placement if record["on"] == "device")
 
 
-def test_disassembly_names_queues_and_layers(artifact: Path, capsys: Capture) -> None:
+def test_disassembly_names_streams_and_layers(artifact: Path, capsys: Capture) -> None:
     assert main(["inspect", str(artifact), "--disassemble"]) == 0
     shown = capsys.readouterr().out
-    assert shown.startswith("; device_0\nqueue LD\n")
-    for word in ("queue ST", "queue MAC", "queue VEC", "LDM ", "CONV ", "RQ ", "END"):
+    assert shown.startswith("; device_0\nstream LD0\n")
+    for word in ("stream LW0", "stream ST0", "stream MAC0", "stream VEC0", "LDM ", "CONV ", "RQ ", "END"):
         assert word in shown
 
 

@@ -95,14 +95,14 @@ def test_time_never_beats_the_bounds_and_units_overlap(device: machine.Machine, 
 def test_instructions_of_a_queue_follow_each_other_and_waits_are_kept() -> None:
     verified = verify(pointwise(M4096, 8), M4096)
     timeline = simulate(verified)
-    ends = {(event.queue, event.index): event.end for event in timeline.events}
-    starts = {(event.queue, event.index): event.start for event in timeline.events}
+    ends = {(event.stream, event.index): event.end for event in timeline.events}
+    starts = {(event.stream, event.index): event.start for event in timeline.events}
     assert len(ends) == len(verified.order)
-    for queue, targets in verified.targets.items():
+    for stream, targets in verified.targets.items():
         for index, waits in enumerate(targets):
-            assert all(starts[queue, index] >= ends[other, position - 1] for other, position in waits if position)
-            if index and queue in (isa.Queue.MAC, isa.Queue.VEC):
-                assert starts[queue, index] >= ends[queue, index - 1]
+            assert all(starts[stream, index] >= ends[other, position - 1] for other, position in waits if position)
+            if index and stream.queue in (isa.Queue.MAC, isa.Queue.VEC):
+                assert starts[stream, index] >= ends[stream, index - 1]
 
 
 def test_more_bandwidth_or_a_larger_array_is_never_slower() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tilewright.errors import InstructionError
+from tilewright.limits import DEVICE_INSTRUCTIONS
 from tilewright.runtime import isa
 from tilewright.runtime.isa import layouts
 from tilewright.runtime.isa.document import document
@@ -26,9 +27,11 @@ def random_instruction(rng: np.random.Generator, cls: type[isa.Instruction]) -> 
     """Any instruction that keeps its own rules: random fields, tried until they do."""
     for _ in range(10_000):
         values: dict[str, Any] = {field.name: random_value(rng, field) for field in isa.encoded_fields(cls)}
-        waits = [isa.Wait(int(rng.integers(1, 64)), int(rng.integers(0, 1 << 14))), isa.NO_WAIT]
-        first, second = rng.permutation(2)
-        item = cls(wait_a=waits[first], wait_b=waits[second], signal=int(rng.integers(0, 64)), **values)
+        waits = [
+            isa.Wait(int(rng.integers(1, isa.COUNTERS + 1)), int(rng.integers(0, isa.COUNTER_LIMIT + 1)))
+            for _ in range(int(rng.integers(isa.WAITS + 1)))
+        ]
+        item = cls(waits=tuple(waits), signal=int(rng.integers(0, 2)), **values)
         if isa.check(item) is None:
             return item
     raise AssertionError(f"no random {cls.MNEMONIC} keeps its rules")
@@ -52,7 +55,7 @@ def test_random_bytes_decode_to_themselves_or_are_refused() -> None:
     for _ in range(3000):
         data = bytearray(isa.encode(samples[int(rng.integers(len(samples)))]))
         for _ in range(int(rng.integers(1, 3))):
-            data[int(rng.integers(32))] ^= 1 << int(rng.integers(8))
+            data[int(rng.integers(isa.INSTRUCTION_BYTES))] ^= 1 << int(rng.integers(8))
         try:
             item = isa.decode(bytes(data))
         except InstructionError:
@@ -64,13 +67,27 @@ def test_random_bytes_decode_to_themselves_or_are_refused() -> None:
 
 def test_fields_do_not_overlap_and_stay_inside() -> None:
     for cls in isa.table():
-        used = (1 << 54) - 1
+        used = sum(((1 << width) - 1) << shift for name, width, shift, _ in HEADER if name != "flags")
         for field in isa.encoded_fields(cls):
             mask = ((1 << field.bits.width) - 1) << field.shift
             assert not used & mask, f"{cls.MNEMONIC}.{field.name} overlaps another field"
-            assert field.shift + field.bits.width <= (64 if field.bits.flag else 256)
+            assert field.shift + field.bits.width <= (32 if field.bits.flag else 512)
             used |= mask
-    assert sum(width for _, width, _, _ in HEADER) == 64
+    assert sum(width for _, width, _, _ in HEADER) == 160
+    end = 0
+    for _, width, shift, _ in HEADER:
+        assert shift == end
+        end += width
+
+
+def test_every_stream_of_a_card_has_a_counter_of_its_own() -> None:
+    every = isa.streams(16)
+    assert len(every) == isa.COUNTERS == 80
+    assert [stream.counter for stream in every] == list(range(1, 81))
+    assert every[5 * 3 + isa.Queue.MAC] == isa.Stream(3, isa.Queue.MAC)
+    assert every[5 * 3 + isa.Queue.MAC].name == "MAC3"
+    # No program is long enough for a counter to wrap.
+    assert DEVICE_INSTRUCTIONS < isa.COUNTER_LIMIT
 
 
 def refused(data: bytes) -> str:
@@ -83,14 +100,17 @@ def test_refusals_name_the_field() -> None:
     barrier = int.from_bytes(isa.encode(isa.Barrier()), "little")
 
     def flipped(bit: int) -> bytes:
-        return (barrier ^ (1 << bit)).to_bytes(32, "little")
+        return (barrier ^ (1 << bit)).to_bytes(64, "little")
 
     assert refused(flipped(200)) == "BAR: reserved bit 200 is set; expected 0, found 1"
-    assert refused(flipped(54)) == "BAR: reserved bit 54 is set; expected 0, found 1"
+    assert refused(flipped(9)) == "BAR: reserved bit 9 is set; expected 0, found 1"
     assert refused(flipped(6)) == "BAR: field 'dtype' is reserved; expected 0 (int8), found 1"
-    assert refused(flipped(14)).startswith("BAR: field 'wait_a' breaks a rule; expected no wait (counter 0)")
-    assert "field 'opcode' is unknown" in refused(bytes(32))
-    assert "found 31" in refused(bytes(31))
+    counters = "BAR: field 'waits' breaks a rule; expected a counter from 1 to 80, a value up to 16777215, found "
+    assert refused(flipped(40)) == counters + "(0, 1)"
+    assert refused(flipped(64)) == counters + "(0, 0)", "a slot in use after an empty one"
+    assert refused((barrier | 81 << 32).to_bytes(64, "little")) == counters + "(81, 0)"
+    assert "field 'opcode' is unknown" in refused(bytes(64))
+    assert "found 32" in refused(bytes(32))
 
 
 @pytest.mark.parametrize(
@@ -146,7 +166,8 @@ def test_refusals_name_the_field() -> None:
             "POOL: field 'column_origin' breaks a rule; "
             "expected every window has a pixel inside the input map, found 0",
         ),
-        (isa.Barrier(signal=64), "BAR: field 'signal' breaks a rule; expected a counter below 64, found 64"),
+        (isa.Barrier(signal=2), "BAR: field 'signal' breaks a rule; expected 0 or 1, found 2"),
+        (isa.Barrier(waits=(isa.Wait(1, 1),) * 5), "BAR: field 'waits' breaks a rule; expected at most 4, found 5"),
     ],
 )
 def test_broken_rules_are_refused_by_the_encoder(item: isa.Instruction, message: str) -> None:
@@ -156,8 +177,8 @@ def test_broken_rules_are_refused_by_the_encoder(item: isa.Instruction, message:
 
 
 def test_disassembly_is_one_line_with_waits_and_signal() -> None:
-    item = isa.LoadWeights(region=1, offset=2, destination=3, length=4, wait_a=isa.Wait(5, 6), signal=7)
-    assert str(item) == "LDW  region=1 offset=2 destination=3 length=4 wait=5>=6 signal=7"
+    item = isa.LoadWeights(region=1, offset=2, destination=3, length=4, waits=(isa.Wait(9, 6),), signal=1)
+    assert str(item) == "LDW  region=1 offset=2 destination=3 length=4 wait=MAC1>=6 signal"
 
 
 def test_the_document_is_current() -> None:

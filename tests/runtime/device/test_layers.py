@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tilewright.ir import arithmetic as meaning
 from tilewright.runtime import isa, machine
-from tilewright.runtime.isa import Queue
+from tilewright.runtime.isa import Stream, streams
 from tilewright.runtime.simulator import functional
 from tilewright.runtime.simulator.functional import FunctionalEngine
 
@@ -247,7 +247,7 @@ def test_packed_first_layers_equal_onnxruntime() -> None:
         np.testing.assert_array_equal(run(layer, int(rng.integers(1, 4)), 2, packed=True), expected(layer))
 
 
-def test_any_legal_order_of_the_queues_gives_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_legal_order_of_the_streams_gives_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(5)
     layer = random_layer(rng, False)
     code, constants = program(layer, 1, 1, False)
@@ -255,16 +255,16 @@ def test_any_legal_order_of_the_queues_gives_the_same_bytes(monkeypatch: pytest.
     fed = {"x": layer.x.reshape(-1).view(np.uint8)}
     truth = engine.run(fed)["y"]
     for _ in range(10):
-        order: list[tuple[Queue, int]] = []
-        done = dict.fromkeys(Queue, 0)
+        order: list[tuple[Stream, int]] = []
+        done = dict.fromkeys(streams(1), 0)
         while len(order) < len(engine.verified.order):
-            queue = Queue(int(rng.integers(len(Queue))))
-            index = done[queue]
-            if index < len(engine.verified.queues[queue]) and all(
-                done[other] >= position for other, position in engine.verified.targets[queue][index]
+            stream = streams(1)[int(rng.integers(5))]
+            index = done[stream]
+            if index < len(engine.verified.queues[stream]) and all(
+                done[other] >= position for other, position in engine.verified.targets[stream][index]
             ):
-                order.append((queue, index))
-                done[queue] += 1
+                order.append((stream, index))
+                done[stream] += 1
         verified = replace(engine.verified, order=order)
         monkeypatch.setattr(functional, "verify", lambda program, machine, verified=verified: verified)
         other = FunctionalEngine(code, MACHINE, {"constants": constants})

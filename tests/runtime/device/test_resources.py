@@ -168,7 +168,7 @@ def test_regions_instructions_and_steps_have_limits(monkeypatch: pytest.MonkeyPa
     )
     monkeypatch.setattr(verifier, "DEVICE_INSTRUCTIONS", 10)
     assert refused(program([product] * 7), lambda made: verify(made, LARGEST)) == (
-        "the device program is too long; expected at most 10 instructions, found 11"
+        "the device program is too long; expected at most 10 instructions, found 12"
     )
 
 

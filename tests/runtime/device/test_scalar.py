@@ -13,7 +13,7 @@ import pytest
 from tilewright.errors import InstructionError
 from tilewright.runtime import isa, machine
 from tilewright.runtime.simulator.functional import FunctionalEngine
-from tilewright.runtime.simulator.memory import Memory
+from tilewright.runtime.simulator.memory import CardMemory
 
 SMALL = dataclasses.replace(
     machine.load("s256"), maps_bytes=8192, weight_bytes=8192, accumulator_bytes=8192, parameter_bytes=2048
@@ -287,13 +287,14 @@ def compare(make: Callable[[np.random.Generator], isa.Instruction], rng: np.rand
         constants = np.frombuffer(scalar.random_bytes(rng, 8192) + parameters(rng) + bytes(6144), np.uint8)
         fed = np.frombuffer(scalar.random_bytes(rng, 8192), np.uint8)
         engine = FunctionalEngine(program, SMALL, {"constants": constants})
-        found = Memory(SMALL, program, {"constants": constants, "input": fed})
-        engine.execute(found)
+        card = CardMemory(program, {"constants": constants, "input": fed})
+        engine.execute(card)
+        found = card.clusters[0]
         poison = b"\xa5" * 8192
         regions = [bytearray(data) for data in (constants.tobytes(), fed.tobytes(), poison, poison)]
         expected = scalar.Memories(bytearray(8192), bytearray(8192), bytearray(poison), bytearray(2048), regions)
-        for queue, index in engine.verified.order:
-            scalar.run(expected, engine.verified.queues[queue][index])
+        for stream, index in engine.verified.order:
+            scalar.run(expected, engine.verified.queues[stream][index])
         assert found.accumulators.tobytes() == bytes(expected.accumulators), str(item)
         assert found.maps.tobytes() == bytes(expected.maps), str(item)
         for mine, theirs in zip(found.regions, regions, strict=True):

@@ -10,11 +10,12 @@ import pytest
 
 from tilewright.errors import InputError, InstructionError, MachineError
 from tilewright.runtime import isa, machine
-from tilewright.runtime.isa import Queue
+from tilewright.runtime.isa import Stream, streams
 from tilewright.runtime.simulator.functional import FunctionalEngine
 from tilewright.runtime.simulator.verifier import verify
 
 MACHINE = machine.load("s256")
+LD, LW, ST, MAC, VEC = streams(1)
 REGIONS = [
     isa.Region("weights", isa.RegionKind.CONSTANT, 4096),
     isa.Region("input", isa.RegionKind.INPUT, 4096),
@@ -63,11 +64,11 @@ def tiny(tiles: int = 4) -> isa.Program:
     return assembler.finish()
 
 
-def replaced(program: isa.Program, queue: Queue, index: int, **fields: object) -> isa.Program:
+def replaced(program: isa.Program, stream: Stream, index: int, **fields: object) -> isa.Program:
     """The program with some fields of one instruction changed."""
-    items = program.instructions(queue)
+    items = program.instructions(stream)
     items[index] = dataclasses.replace(items[index], **fields)  # pyright: ignore[reportArgumentType]
-    queues = {**program.queues, queue: b"".join(map(isa.encode, items))}
+    queues = {**program.queues, stream: b"".join(map(isa.encode, items))}
     return dataclasses.replace(program, queues=queues)
 
 
@@ -80,13 +81,13 @@ def refused(program: isa.Program) -> str:
 def test_the_assembler_makes_programs_that_verify() -> None:
     program = tiny()
     verified = verify(program, MACHINE)
-    assert len(verified.order) == sum(len(program.queues[queue]) // 32 for queue in Queue)
+    assert len(verified.order) == sum(len(data) // 64 for data in program.queues.values())
     assert program.layers == ("conv", "relu")
-    seen = dict.fromkeys(Queue, 0)
-    for queue, index in verified.order:
-        assert index == seen[queue]
-        assert all(seen[other] >= position for other, position in verified.targets[queue][index])
-        seen[queue] += 1
+    seen = dict.fromkeys(streams(1), 0)
+    for stream, index in verified.order:
+        assert index == seen[stream]
+        assert all(seen[other] >= position for other, position in verified.targets[stream][index])
+        seen[stream] += 1
 
 
 def test_programs_survive_their_file_form() -> None:
@@ -108,70 +109,74 @@ def test_every_wait_is_needed() -> None:
     """Without any one wait, or with any one asking for one signal less, the program is refused."""
     program = tiny()
     checked = 0
-    for queue in Queue:
-        for index, item in enumerate(program.instructions(queue)):
-            for name in ("wait_a", "wait_b"):
-                wait = getattr(item, name)
-                if not wait.counter:
-                    continue
-                for weaker in (isa.NO_WAIT, isa.Wait(wait.counter, wait.value - 1)):
-                    assert "conflicts are ordered" in refused(replaced(program, queue, index, **{name: weaker}))
+    for stream in program.queues:
+        for index, item in enumerate(program.instructions(stream)):
+            for at, wait in enumerate(item.waits):
+                for weaker in ((), (wait._replace(value=wait.value - 1),)):
+                    waits = (*item.waits[:at], *weaker, *item.waits[at + 1 :])
+                    assert "conflicts are ordered" in refused(replaced(program, stream, index, waits=waits))
                     checked += 1
     assert checked >= 20
 
 
 def test_impossible_and_circular_waits_are_refused() -> None:
     program = tiny()
-    message = refused(replaced(program, Queue.VEC, 0, wait_a=isa.Wait(3, 900)))
+    message = refused(replaced(program, VEC, 0, waits=(isa.Wait(MAC.counter, 900),)))
     assert message == (
-        "queue VEC, instruction 0 (RQ): field 'wait_a' breaks a rule; "
-        "expected queue MAC raises the counter 5 times, found (3, 900)"
+        "stream VEC0, instruction 0 (RQ): field 'waits' breaks a rule; "
+        "expected stream MAC0 raises the counter 5 times, found (4, 900)"
     )
-    assert "some instruction raises the counter" in refused(replaced(program, Queue.VEC, 0, wait_a=isa.Wait(60, 1)))
-    message = refused(replaced(program, Queue.LD, 0, wait_a=isa.Wait(3, 1)))
-    assert "the waits of the program cannot all be satisfied" in message
-    assert "LD 0 (LDW) for MAC 0" in message
+    message = refused(replaced(program, VEC, 0, waits=(isa.Wait(60, 1),)))
+    assert "expected a counter of the program's streams, 1 to 5, found (60, 1)" in message
+    message = refused(replaced(program, LD, 0, waits=(isa.Wait(MAC.counter, 1),)))
+    assert message == (
+        "the waits of the program cannot all be satisfied; expected no cycle of waits, "
+        "found LD0 0 (LDM) waits for MAC0 0 (CONV); MAC0 0 (CONV) waits for LD0 0 (LDM)"
+    )
+    message = refused(replaced(program, LD, 1, waits=(isa.Wait(LD.counter, 2),)))
+    assert "a stream does not wait for what it does later" in message
 
 
 def test_accesses_outside_are_refused() -> None:
     program = tiny()
-    message = refused(replaced(program, Queue.LD, 2, offset=4090))
+    message = refused(replaced(program, LD, 0, offset=4090))
     assert message == (
-        "queue LD, instruction 2 (LDM): field 'offset' breaks a rule; "
+        "stream LD0, instruction 0 (LDM): field 'offset' breaks a rule; "
         "expected read bytes lie inside the 4096 of region 'input', found bytes 4090 to 4154"
     )
-    assert "the 524288 of the maps scratchpad" in refused(replaced(program, Queue.LD, 2, destination=32766))
-    assert "there are 3 regions" in refused(replaced(program, Queue.LD, 2, region=3))
-    assert "region 'input' (input) is never written" in refused(replaced(program, Queue.ST, 0, region=1))
-    assert "field 'accumulator'" in refused(replaced(program, Queue.MAC, 0, accumulator=1022))
-    assert "field 'weights'" in refused(replaced(program, Queue.MAC, 0, weights=2047))
-    assert "field 'parameters'" in refused(replaced(program, Queue.VEC, 0, parameters=255))
+    assert "the 524288 of the maps scratchpad" in refused(replaced(program, LD, 0, destination=32766))
+    assert "there are 3 regions" in refused(replaced(program, LD, 0, region=3))
+    assert "region 'input' (input) is never written" in refused(replaced(program, ST, 0, region=1))
+    assert "field 'accumulator'" in refused(replaced(program, MAC, 0, accumulator=1022))
+    assert "field 'weights'" in refused(replaced(program, MAC, 0, weights=2047))
+    assert "field 'parameters'" in refused(replaced(program, VEC, 0, parameters=255))
 
 
 def test_queues_hold_only_what_they_understand_and_end_with_end() -> None:
     program = tiny()
-    swapped = {**program.queues, Queue.MAC: program.queues[Queue.VEC]}
+    swapped = {**program.queues, MAC: program.queues[VEC]}
     assert "field 'opcode' breaks a rule; expected only in queue VEC, found MAC" in refused(
         dataclasses.replace(program, queues=swapped)
     )
-    cut = {**program.queues, Queue.MAC: program.queues[Queue.MAC][:-32]}
-    assert refused(dataclasses.replace(program, queues=cut)) == "queue MAC does not end with END; found CONV"
-    odd = {**program.queues, Queue.MAC: program.queues[Queue.MAC][:-1]}
+    cut = {**program.queues, MAC: program.queues[MAC][:-64]}
+    assert refused(dataclasses.replace(program, queues=cut)) == "stream MAC0 does not end with END; found CONV"
+    odd = {**program.queues, MAC: program.queues[MAC][:-1]}
     assert "not a whole number of instructions" in refused(dataclasses.replace(program, queues=odd))
-    twice = {**program.queues, Queue.ST: program.queues[Queue.ST] + program.queues[Queue.ST][-32:]}
-    assert "END is the last of its queue" in refused(dataclasses.replace(program, queues=twice))
+    twice = {**program.queues, ST: program.queues[ST] + program.queues[ST][-64:]}
+    assert "END is the last of its stream" in refused(dataclasses.replace(program, queues=twice))
 
 
-def test_a_counter_has_one_writer() -> None:
-    assert "a counter has one writer, and queue LD raises this one" in refused(replaced(tiny(), Queue.MAC, 0, signal=1))
+def test_a_wait_for_what_is_never_signalled_is_refused() -> None:
+    silent = replaced(replaced(tiny(), MAC, 3, signal=0), MAC, 4, signal=0)
+    assert "expected stream MAC0 raises the counter 3 times, found (4, 4)" in refused(silent)
 
 
 def test_reserved_bits_are_refused_with_queue_and_index() -> None:
     program = tiny()
-    data = bytearray(program.queues[Queue.VEC])
-    data[32 + 31] |= 0x80
-    changed = dataclasses.replace(program, queues={**program.queues, Queue.VEC: bytes(data)})
-    assert refused(changed) == "queue VEC, instruction 1: RQ: reserved bit 255 is set; expected 0, found 1"
+    data = bytearray(program.queues[VEC])
+    data[64 + 63] |= 0x80
+    changed = dataclasses.replace(program, queues={**program.queues, VEC: bytes(data)})
+    assert refused(changed) == "stream VEC0, instruction 1: RQ: reserved bit 511 is set; expected 0, found 1"
 
 
 def test_regions_must_fit_into_dram() -> None:
@@ -210,10 +215,14 @@ def test_damaged_files_are_refused() -> None:
             "field 'regions[1].kind' is unknown; expected one of constant, input, output, scratch, found 'sink'",
         ),
         (lambda text: text.replace('"name":"input"', '"name":"output"'), "two regions have one name; found "),
-        (lambda text: text.replace('"LD":7', '"LD":6'), "length does not match the instruction counts"),
+        (lambda text: text.replace('"LD0":5', '"LD0":4'), "length does not match the instruction counts"),
         (
-            lambda text: text.replace('"LD":7', '"LD":-7'),
-            "field 'instructions.LD' is out of range",
+            lambda text: text.replace('"LD0":5', '"LD0":-5'),
+            "field 'instructions.LD0' is out of range",
+        ),
+        (
+            lambda text: text.replace('"LD0":5', '"LD1":5'),
+            "instruction counts are wrong; expected a count for each of LD, LW, ST, MAC and VEC of every cluster",
         ),
         (lambda text: text.replace('"cards":1', '"cards":2'), "machine description and hash disagree"),
         (
@@ -242,40 +251,14 @@ def test_the_assembler_refuses_what_cannot_be_placed() -> None:
         assembler.add(isa.Barrier(signal=1))
 
 
-def test_long_programs_keep_counters_apart() -> None:
-    """More signals than half the range of a counter, with a queue that first waits very late."""
-    assembler = isa.Assembler(MACHINE, REGIONS)
-    for _ in range(9000):
-        assembler.add(isa.LoadParameters(region=0, offset=0, destination=8, length=4))
-    table = isa.LookUp(
-        source=0,
-        destination=64,
-        height=1,
-        width=1,
-        blocks=1,
-        source_row_pitch=1,
-        destination_row_pitch=1,
-        source_pixel_pitch=1,
-        destination_pixel_pitch=1,
-        table=8,
+def test_programs_of_another_instruction_set_are_refused() -> None:
+    data = tiny().to_bytes()
+    with pytest.raises(InstructionError) as caught:
+        isa.Program.from_bytes(data[:4] + (1).to_bytes(4, "little") + data[8:])
+    assert str(caught.value) == (
+        "device program: instruction set 1 is not the one that is run here; expected 2, found 1. "
+        "Compile the model again."
     )
-    assembler.add(isa.LoadMaps(region=1, offset=0, destination=0, run=16))
-    assembler.add(table)
-    program = assembler.finish()
-    assert any(isinstance(item, isa.Barrier) for item in program.instructions(Queue.VEC))
-    verified = verify(program, MACHINE)
-    assert verified.targets[Queue.VEC][1] == ((Queue.LD, 9001),)
-
-
-def test_a_counter_too_far_ahead_of_a_wait_is_refused() -> None:
-    """VEC waits for the first of 9000 signals of LD, and nothing holds LD back: the wait may be misread."""
-    items = [isa.Barrier(signal=1) for _ in range(9000)]
-    queues = {queue: isa.encode(isa.End()) for queue in Queue}
-    queues[Queue.LD] = b"".join(map(isa.encode, items)) + isa.encode(isa.End())
-    queues[Queue.VEC] = isa.encode(isa.Barrier(wait_a=isa.Wait(1, 1))) + isa.encode(isa.End())
-    layer_of = {queue: np.full(len(data) // 32, 0xFFFFFFFF, np.uint32) for queue, data in queues.items()}
-    message = refused(isa.Program(MACHINE, (), queues, (), layer_of))
-    assert "the counter is not raised 8193 times before this instruction has started" in message
 
 
 def test_engine_checks_what_it_is_given() -> None:

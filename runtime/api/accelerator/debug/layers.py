@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from ....isa.encoding import Queue
+from ....isa.encoding import Queue, Stream
 from ....machine import Machine
 from ....report.details import details_of
 from ....report.layers import Layer
@@ -122,10 +122,12 @@ def transfers(network: Network) -> str:
         moved: dict[str, Counter[Queue]] = {}
         for event in timeline.events:
             if event.cost.dram_bytes:
-                moved.setdefault(event.layer or "(other)", Counter())[event.queue] += event.cost.dram_bytes
+                moved.setdefault(event.layer or "(other)", Counter())[event.stream.queue] += event.cost.dram_bytes
         lines.append(f"{on_one_line(name)}: bytes of whole bursts")
         for layer, queues in moved.items():
-            lines.append(f"  {on_one_line(layer)}: {queues[Queue.LD]} loaded, {queues[Queue.ST]} stored")
+            lines.append(
+                f"  {on_one_line(layer)}: {queues[Queue.LD] + queues[Queue.LW]} loaded, {queues[Queue.ST]} stored"
+            )
     return "\n".join(lines or [NOTHING])
 
 
@@ -133,7 +135,7 @@ def events(network: Network) -> str:
     """Letter ``S``: every instruction with its modelled start and end, in cycles."""
     return "\n".join(
         on_one_line(
-            f"{name} {each.queue.name} {each.index} {each.mnemonic} {each.start:.0f}-{each.end:.0f} {each.layer or ''}"
+            f"{name} {each.stream.name} {each.index} {each.mnemonic} {each.start:.0f}-{each.end:.0f} {each.layer or ''}"
         )
         for name, timeline in network.timelines.items()
         for each in timeline.events
@@ -141,13 +143,13 @@ def events(network: Network) -> str:
 
 
 def units(network: Network) -> str:
-    """Letter ``d``: how long each unit of the cluster is busy."""
+    """Letter ``d``: how long each unit of the clusters is busy."""
     lines: list[str] = []
     for name, timeline in network.timelines.items():
-        busy = dict.fromkeys(Queue, 0)
+        busy: Counter[Stream] = Counter()
         for event in timeline.events:
-            busy[event.queue] += event.cost.unit
-        cycles = ", ".join(f"{queue.name} {count}" for queue, count in busy.items())
+            busy[event.stream] += event.cost.unit
+        cycles = ", ".join(f"{stream.name} {count}" for stream, count in sorted(busy.items()))
         lines.append(f"{on_one_line(name)}: busy cycles of {timeline.cycles:.0f}, modelled: {cycles}")
     return "\n".join(lines or [NOTHING])
 

@@ -15,7 +15,7 @@ from tilewright.errors import IRError, ModelError, PassError, warn
 from ....artifact.artifact import Artifact
 from ....artifact.manifest import TensorSpec
 from ....compiler import reach
-from ....isa.encoding import Queue
+from ....isa.encoding import INSTRUCTION_BYTES
 from ...network import prepare
 from ..errors import AcceleratorError, SizeWarning
 from ..facts import Network
@@ -117,7 +117,7 @@ def _check_instructions(artifact: Artifact, limit: int) -> None:
     if not limit:
         return
     programs = Network(artifact).programs.values()
-    count = sum(len(program.instructions(queue)) for program in programs for queue in Queue)
+    count = sum(len(data) // INSTRUCTION_BYTES for program in programs for data in program.queues.values())
     if count > limit:
         raise AcceleratorError(
             "the program is longer than max_instr allows",
