@@ -98,6 +98,21 @@ def test_classification_in_batches(programs: Programs, pictures: list[Path], tmp
     assert "again True\n" in shown
 
 
+@pytest.mark.parametrize("options", [("-api", "sync"), ("-api", "async", "-nireq", 2)])
+def test_inferences_in_a_row(
+    options: tuple[object, ...], programs: Programs, pictures: list[Path], tmp_path: Path
+) -> None:
+    """Programs that measure count what is under way: by the callback what they start, by themselves what they await."""
+    model = resnet_like(7, "FP16").write(tmp_path)
+    shown = programs.run("benchmark.py", "-m", model, "-ni", 7, "-b", 2, *options, "-i", *pictures[:2])
+    assert "count 7 latencies True\n" in shown
+    wanted = expected(model, np.concatenate([pixels(path, (32, 32)) for path in pictures[:2]]))
+    found = saved(programs)
+    assert len(found) > 0
+    for each in found:
+        assert each.tobytes() == wanted.tobytes()
+
+
 @pytest.fixture(scope="module")
 def detector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, tilewright.Session]]:
     """A network, and a session for it: its kernels take long to generate."""

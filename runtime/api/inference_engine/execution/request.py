@@ -85,7 +85,7 @@ class InferRequest:
         return 0.0 if job is None or not job.done() else (job.finished - job.started) * 1e3
 
     def infer(self, inputs: Mapping[str, object] | None = None) -> None:
-        """Compute, and return when it is done.
+        """Compute, and return when it is done; calls no completion callback.
 
         Args:
             inputs: arrays that are copied into the blobs of these names first, with NumPy's rules of broadcasting and
@@ -96,7 +96,7 @@ class InferRequest:
             KeyError, AssertionError: the network has no input of a name (one exception of both types).
             ValueError: an array cannot be broadcast to the shape of its input; names the input.
         """
-        job = self._start(inputs)
+        job = self._start(inputs, self._computed)
         job.check_can_end(self._network.workers)
         job.returned.wait()
         if job.error is not None:
@@ -108,7 +108,7 @@ class InferRequest:
         Raises:
             RuntimeError, KeyError, AssertionError, ValueError: as for `infer`, apart from what the computation ends in.
         """
-        self._start(inputs)
+        self._start(inputs, self._completed)
 
     @documented
     def wait(self, timeout: float | None = -1) -> int:
@@ -190,7 +190,9 @@ class InferRequest:
         self._items = int(size)
 
     def set_completion_callback(self, py_callback: Callback, py_data: object = None) -> None:
-        """Have a function called whenever an inference of this request has ended; it may start the next one.
+        """Have a function called whenever an inference that was started has ended; it may start the next one.
+
+        It is not called for `infer`: programs that count what is under way do that themselves when it returns.
 
         Args:
             py_callback: called with the status code and `py_data` by the thread that computed. What it raises is
@@ -215,7 +217,7 @@ class InferRequest:
             raise InferenceEngineError("the request is busy", StatusCode.REQUEST_BUSY, hint="Call wait() first.")
 
     @documented
-    def _start(self, inputs: Mapping[str, object] | None) -> Job:
+    def _start(self, inputs: Mapping[str, object] | None, ended: Callable[[Job], None]) -> Job:
         network = self._network
         with self._lock:
             self._check_idle()
@@ -230,7 +232,7 @@ class InferRequest:
                 self._results = outputs
                 return {}
 
-            before, self._job = self._job, Job(network.queue, work, self._ended)
+            before, self._job = self._job, Job(network.queue, work, ended)
             job = self._job
         try:
             network.queue.put(job, None)
@@ -262,8 +264,11 @@ class InferRequest:
                 shape = f"an array that broadcasts to {blob.shape}"
                 raise wrong(f"{error}: input {name!r} of the network", expected=shape) from error
 
-    def _ended(self, job: Job) -> None:
+    def _computed(self, job: Job) -> None:
         self._network.changed.wake()
+
+    def _completed(self, job: Job) -> None:
+        self._computed(job)
         if self._callback is not None and job.status != CANCELLED:
             function, data = self._callback
             try:
