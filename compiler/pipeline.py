@@ -8,6 +8,7 @@ from ..passes.cpu.choose_layouts import ChooseLayouts
 from ..passes.cpu.isolate_outputs import IsolateOutputs
 from ..passes.cpu.plan_cpu_memory import PlanCpuMemory
 from ..passes.device.legalize_for_device import LegalizeForDevice
+from ..passes.device.lower_to_tiles import LowerToTiles
 from ..passes.device.outline_device import OutlineDevice
 from ..passes.device.plan_device_memory import PlanDeviceMemory
 from ..passes.device.tile_device import CHEAPEST, TileDevice
@@ -107,3 +108,12 @@ def device_pipeline(
         ),
         "device",
     )
+
+
+def tile_pipeline(machine: str) -> Pipeline:
+    """From a module whose device functions have tiles and addresses to one in which they are tile programs.
+
+    Args:
+        machine: name of a sample machine or path of a machine file.
+    """
+    return Pipeline((LowerToTiles(),), "tiles")

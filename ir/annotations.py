@@ -109,6 +109,9 @@ STATIONARY = Annotation[Stationary]("stationary", Stationary, Op)
 DRAM = Annotation[MapAddress]("dram", MapAddress, Op)
 """Where the result lies in the memory of the device."""
 
+LAYER = Annotation[str]("layer", str, Op)
+"""Of an op of a tile program, name of the result of the op of the network that it is a piece of."""
+
 INPUTS = Annotation["tuple[MapAddress, ...]"]("inputs", tuple[MapAddress, ...], Function)
 """Where each parameter lies in the memory of the device."""
 

@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tilewright import limits
-from tilewright.errors import ModelError, PassError, TilewrightError, UsageError
+from tilewright.errors import ModelError, PassError, ResourceError, TilewrightError, UsageError
 
 from ..ir.core import Module, Op, Value
 from ..ir.text.literals import WORDS
@@ -102,7 +102,8 @@ class Pass:
         Raises:
             PassError: the pass failed, met a module that breaks what it requires, left one that breaks what it
                 ensures or is not well-formed, or changed it without saying so; names pass, op and source node.
-            ModelError: the network itself cannot be compiled; passed on with the name of the pass.
+            ModelError, ResourceError: the network itself cannot be compiled, or asks for more than the limits allow;
+                passed on with the name of the pass.
         """
         level = verification if verification is not None else Verification.from_environment()
         record = Record(self.name)
@@ -114,7 +115,7 @@ class Pass:
             # Numbers of a network may overflow or be none: rules look at what comes out.
             with np.errstate(all="ignore"):
                 record.modified = self.apply(module, record)
-        except (ModelError, PassError) as error:
+        except (ModelError, PassError, ResourceError) as error:
             error.stage = error.stage or self.name
             raise
         except TilewrightError as error:

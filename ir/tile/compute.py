@@ -267,7 +267,7 @@ class CombineOperands(NamedTuple):
 @operator("tile_combine", TILE_OPERATORS)
 @dataclass(frozen=True)
 class Combine(Operator[CombineOperands]):
-    """Two maps element by element. The second may have one row or column, which is repeated.
+    """Two maps element by element. Where one of them has one row or column, that is repeated.
 
     Attributes:
         kind: ``add``, ``arithmetic.add`` | ``multiply``, ``arithmetic.multiply`` | ``maximum`` | ``minimum``.
@@ -282,11 +282,10 @@ class Combine(Operator[CombineOperands]):
         first, second = tile(a, "maps", "the first map"), tile(b, "maps", "the second map")
         on_cluster(second, first.cluster, "the second map")
         on_cluster(tile(record, "parameters", "its record", 1), first.cluster, "its record")
-        if any(y not in (1, x) for x, y in zip(first.shape[:2], second.shape[:2], strict=True)) or (
-            first.shape[2] != second.shape[2]
-        ):
+        extents = list(zip(first.shape[:2], second.shape[:2], strict=True))
+        if any(x != y and 1 not in (x, y) for x, y in extents) or first.shape[2] != second.shape[2]:
             raise IRError("the second map has another shape", expected=first, found=second)
-        return placed_map(first.shape, first.cluster, into)
+        return placed_map((*(max(pair) for pair in extents), first.shape[2]), first.cluster, into)
 
     def reference(self, a: np.ndarray, b: np.ndarray, record: np.ndarray, into: np.ndarray | None) -> np.ndarray:
         words = read_record(record)

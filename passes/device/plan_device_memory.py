@@ -85,7 +85,7 @@ def plan(function: Function) -> tuple[dict[Value, MapAddress], dict[str, int]]:
         if value not in addresses:
             addresses[value] = MapAddress("output", sizes["output"], map_shape(value.type).padded_channels, True)
             sizes["output"] += aligned(map_shape(value.type).padded_elements)
-    parts = _parts(function)
+    parts = parts_of(function)
     offsets, sizes["scratch"] = plan_memory(function, parts, lambda value: map_shape(value.type).padded_elements)
     for value, offset in offsets.items():
         addresses[value] = MapAddress("scratch", offset, map_shape(value.type).padded_channels, True)
@@ -98,8 +98,9 @@ def plan(function: Function) -> tuple[dict[Value, MapAddress], dict[str, int]]:
     return addresses, sizes
 
 
-def _parts(function: Function) -> Parts:
-    """Values that live inside another one; a byte of a pixel is a channel."""
+def parts_of(function: Function) -> Parts:
+    """Values that live inside another one, and from which channel of its pixels on: operands of concatenations that are
+    written into the result in the first place, and reshapes, which are other names of their operands."""
     parts: Parts = {}
     for op in function.ops:
         if isinstance(op.operator, Reshape) and not op.result.is_returned:

@@ -10,9 +10,9 @@ from tilewright.ir import interp
 from tilewright.ir.core import Function, Module
 from tilewright.ir.text.parser import parse_module
 from tilewright.ir.text.printer import blobs, print_module
-from tilewright.ir.tile.compute import Convolve, LookUp, Requantize
+from tilewright.ir.tile.compute import Combine, Convolve, LookUp, Requantize
 from tilewright.ir.tile.places import Buffer, Enter, Leave, Part
-from tilewright.ir.tile.transfer import Load, LoadRequantization, LoadWeights, Store
+from tilewright.ir.tile.transfer import Load, LoadRecord, LoadRequantization, LoadWeights, Store
 from tilewright.ir.tile.types import EVERY_CLUSTER, TileType
 from tilewright.ir.types import DType, Quantization, TensorType
 from tilewright.ir.verify import verify
@@ -93,3 +93,20 @@ def test_a_map_stays_in_its_cluster() -> None:
     table = function.add_parameter("t", TileType((256,), DType.F64, memory="parameters"))
     with pytest.raises(IRError, match="what is written into lies in another cluster; expected cluster 0"):
         function.append(LookUp(), [part, table, function.parameters[1]])
+
+
+@pytest.mark.parametrize(("left", "right"), [((4, 3), (4, 1)), ((1, 1), (4, 3)), ((4, 1), (1, 3))])
+def test_either_map_may_be_repeated(left: tuple[int, int], right: tuple[int, int], rng: np.random.Generator) -> None:
+    record = LoadRecord(0, zero_a=1, zero_b=2, zero_output=3, multiplier_a=1, multiplier_b=-1)
+    a, b = (rng.integers(-20, 20, (*extents, 16)).astype(np.int8) for extents in (left, right))
+    combine = Combine("add", -128, 127)
+    words = record.infer()
+    assert combine.infer(TileType(a.shape, DType.I8), TileType(b.shape, DType.I8), words, None).shape == (4, 3, 16)
+    found = combine.reference(a, b, record.reference(), None)
+    np.testing.assert_array_equal(found, (a.astype(np.int32) - 1) - (b.astype(np.int32) - 2) + 3)
+
+
+def test_maps_of_other_shapes_are_not_combined() -> None:
+    a, b = TileType((4, 3, 16), DType.I8), TileType((2, 3, 16), DType.I8)
+    with pytest.raises(IRError, match="the second map has another shape"):
+        Combine("add", -128, 127).infer(a, b, LoadRecord(0).infer(), None)

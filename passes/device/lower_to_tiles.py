@@ -1,0 +1,70 @@
+"""Turn the functions that the device runs into tile programs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from tilewright.errors import PassError, TilewrightError
+
+from ...ir.core import Constant, Function, Module
+from ...ir.tile import TILE_OPERATORS
+from ..base import Pass, Record
+from ..invariants import Invariant
+from .check_device_memory import DEVICE_SOUND
+from .lowering import FAMILIES
+from .lowering.program import TileProgram, lowering_of
+from .outline_device import device_functions, device_ops
+from .tile_device import TILED
+
+__all__ = ["FAMILIES", "LOWERED", "LowerToTiles"]
+
+LOWERED = Invariant(
+    "lowered: every op of a device function is a tile operator",
+    lambda module: next((op for op in device_ops(module) if op.name not in TILE_OPERATORS), None),
+)
+
+
+@dataclass(frozen=True)
+class LowerToTiles(Pass):
+    """Replaces the ops of device functions by tile operators, see :mod:`tilewright.ir.tile`, tile after tile.
+
+    The order of tiles and what stays on chip from one to the next follow from the annotations ``tile`` and
+    ``stationary``. Maps lie in DRAM, where the annotations ``dram`` and ``inputs`` put them: those that have memory
+    of their own become ``tile_enter`` and ``tile_buffer``, which keep the annotation, all others parts and reshapes
+    of these. Weights become constants as the device multiplies them, i8 [outputs, inputs, rows, columns] for each
+    slice of output channels and chunk of input channels; equal ones are one. Every op has the ``loc`` of the op
+    that it is a piece of, and the name of that one's result as ``layer``.
+    """
+
+    requires = (TILED, DEVICE_SOUND)
+    ensures = (LOWERED,)
+
+    def apply(self, module: Module, record: Record) -> bool:
+        functions = device_functions(module)
+        shared: dict[tuple[Any, ...], Constant] = {}
+        for function in functions:
+            _lower(module, function, shared)
+            record.counts += Counter(op.name for op in function.ops)
+        module.drop_unused_constants()
+        return bool(functions)
+
+
+def _lower(module: Module, function: Function, shared: dict[tuple[Any, ...], Constant]) -> None:
+    ops = [*function.ops]
+    program = TileProgram(module, function, shared)
+    for op in ops:
+        lower = lowering_of(type(op.operator))
+        if lower is None:
+            raise PassError("the operator has no device form", op=op.name, node=op.node)
+        program.begin(op)
+        try:
+            lower(op, program)
+        except TilewrightError as error:
+            error.op = error.op or op.name
+            error.node = error.node or op.node
+            raise
+    function.set_results(program.finish(), function.result_names)
+    for op in reversed(ops):
+        op.erase()

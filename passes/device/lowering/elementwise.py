@@ -1,0 +1,72 @@
+"""Arithmetic of two maps."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from tilewright.errors import PassError
+
+from ....ir import arithmetic
+from ....ir.core import Op, Value
+from ....ir.feature_map import map_shape
+from ....ir.op import Operator
+from ....ir.ops.elementwise import Add, Max, Min, Mul, Sub
+from ....ir.quantized import limits, parameters
+from ....ir.tile.compute import Combine
+from ....ir.tile.places import Part
+from .boxes import tiles_of
+from .on_chip import chip_offset, chip_zero, on_chip
+from .program import TileProgram, lowers
+
+_KINDS: dict[type[Operator], Literal["add", "multiply", "maximum", "minimum"]] = {
+    Add: "add",
+    Sub: "add",
+    Mul: "multiply",
+    Max: "maximum",
+    Min: "minimum",
+}
+
+
+def _record(op: Op) -> dict[str, float]:
+    a, b = op.inputs
+    y = op.result.type
+    (scale_a, _), (scale_b, _), (scale_y, zero_y) = (parameters(t) for t in (a.type, b.type, y))
+    zeros = {"zero_a": chip_zero(a), "zero_b": chip_zero(b), "zero_output": zero_y, "offset": chip_offset(y)}
+    if isinstance(op.operator, Mul):
+        return {**zeros, "multiplier": float(arithmetic.multiplier(scale_a, np.asarray(scale_b), scale_y))}
+    if isinstance(op.operator, (Max, Min)):
+        # Equal parameters all over: stored integers are compared as they are.
+        return {**zeros, "multiplier_a": 1, "multiplier_b": 1, "shift": 0}
+    first, second, shift = arithmetic.add_multipliers(scale_a, scale_b, scale_y)
+    second = -second if isinstance(op.operator, Sub) else second
+    return {**zeros, "multiplier_a": first, "multiplier_b": second, "shift": shift}
+
+
+@lowers(*_KINDS)
+def lower_elementwise(op: Op, program: TileProgram) -> None:
+    """Two maps; images, rows and columns of each are possibly one that is repeated."""
+    low, high = (on_chip(op.result.type, bound) for bound in limits(op.result.type))
+    combine = Combine(_KINDS[type(op.operator)], low, high)
+    sources, target = [program.place(value) for value in op.inputs], program.place(op.result)
+    record = program.load_record(**_record(op))
+    for box in tiles_of(op):
+        operands = [program.load(place, _read(op, value, box)) for place, value in zip(sources, op.inputs, strict=True)]
+        program.store(program.add(combine, *operands, record), target, box)
+
+
+def _read(op: Op, value: Value, box: Part) -> Part:
+    """What a box of the result reads of an operand."""
+    shape, target = map_shape(value.type), map_shape(op.result.type)
+    if shape.channels != target.channels or shape.images not in (1, target.images):
+        raise PassError(
+            "the device does not broadcast this operand",
+            op=op.name,
+            node=op.node,
+            expected=f"{target.channels} channels, and 1 or {target.images} images",
+            found=f"{shape.channels} channels and {shape.images} images",
+        )
+    rows = box.rows if shape.height == target.height else (0, 1)
+    columns = box.columns if shape.width == target.width else (0, 1)
+    return Part(box.image if shape.images > 1 else 0, rows, columns, box.channels)

@@ -1,0 +1,60 @@
+"""What moves maps without computing: concatenation, slices, reshapes that change no byte."""
+
+from __future__ import annotations
+
+from ....ir.core import Op, Value
+from ....ir.feature_map import MapShape, map_shape
+from ....ir.ops.movement import Concat, Slice
+from ....ir.ops.shape import Reshape
+from ....ir.tile.places import Part
+from .boxes import Span, tiles_of
+from .program import TileProgram, lowers
+
+Begin = tuple[int, int, int, int]
+"""First image, row, column and channel."""
+
+
+def _copy(source: Value, target: Value, op: Op, program: TileProgram, begin: Begin = (0, 0, 0, 0)) -> None:
+    """Copy a map, or the part of one that begins at some image, row, column and channel, tile by tile."""
+    image, row, column, channel = begin
+
+    def moved(span: Span, distance: int) -> Span:
+        return span[0] + distance, span[1]
+
+    for box in tiles_of(op, MapShape(*target.type.shape)):
+        spans = moved(box.rows, row), moved(box.columns, column), moved(box.channels, channel)
+        program.store(program.load(source, Part(box.image + image, *spans)), target, box)
+
+
+@lowers(Concat)
+def lower_concat(op: Op[Concat], program: TileProgram) -> None:
+    """Copy the operands that have not been written into the buffer of the result in the first place."""
+    assert op.operator.axis == 1, "the device concatenates channels"
+    whole, channel = program.place(op.result), 0
+    for value in op.inputs:
+        count = map_shape(value.type).channels
+        if program.owner(value) is not op.result:
+            _copy(program.place(value), program.channels(whole, channel, count), op, program)
+        channel += count
+
+
+@lowers(Reshape)
+def lower_reshape(op: Op, program: TileProgram) -> None:
+    """Nothing, where the result is another name for the operand; otherwise a copy of equal bytes."""
+    if program.owner(op.result) is not op.inputs[0]:
+        source = program.reshaped(program.place(op.inputs[0]), map_shape(op.result.type))
+        _copy(source, program.place(op.result), op, program)
+
+
+@lowers(Slice)
+def lower_slice(op: Op[Slice], program: TileProgram) -> None:
+    """Copy a box of the operand."""
+    begin = op.operator.begin
+    # As in map_shape, but from 0.
+    if len(begin) == 4:
+        first = (begin[0], begin[2], begin[3], begin[1])
+    elif len(begin) == 3:
+        first = (begin[0], 0, begin[2], begin[1])
+    else:
+        first = (0, 0, begin[0], begin[1])
+    _copy(program.place(op.inputs[0]), program.place(op.result), op, program, first)

@@ -1,0 +1,22 @@
+"""Stored integers as the device holds them: everything on chip is i8, so that u8 has a zero point 128 less there."""
+
+from __future__ import annotations
+
+from ....ir.core import Value
+from ....ir.quantized import parameters
+from ....ir.types import DType, TensorType
+
+
+def chip_offset(type: TensorType) -> int:
+    """What is added to a stored integer to get what the device holds."""
+    return -128 if type.dtype is DType.U8 else 0
+
+
+def on_chip(type: TensorType, stored: int) -> int:
+    """A stored integer as the device holds it."""
+    return stored + chip_offset(type)
+
+
+def chip_zero(value: Value) -> int:
+    """Zero point of a feature map as the device holds it."""
+    return on_chip(value.type, parameters(value.type)[1])

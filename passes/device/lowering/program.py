@@ -1,0 +1,218 @@
+"""The tile program of a device function while it is written: places of its maps, constants, tiles in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tilewright.errors import PassError, ResourceError
+from tilewright.limits import DEVICE_INSTRUCTIONS
+
+from ....ir.annotations import DRAM, INPUTS, LAYER, MapAddress
+from ....ir.core import Constant, Function, Module, Op, OperatorT, Value
+from ....ir.feature_map import MapShape, map_shape
+from ....ir.op import Operator
+from ....ir.ops.shape import Reshape
+from ....ir.text.literals import Literal, digest_of
+from ....ir.tile import places
+from ....ir.tile.places import Part
+from ....ir.tile.transfer import Load, LoadRecord, Store
+from ....ir.tile.types import EVERY_CLUSTER
+from ....ir.types import DType
+from ....runtime.machine import CHANNEL_BLOCK
+from ..plan_device_memory import parts_of
+
+CLUSTER = 0
+"""Whose scratchpads a program uses that has not been distributed."""
+
+LOAD, LOAD_PACKED, STORE = Load(CLUSTER, False), Load(CLUSTER, True), Store()
+
+
+class TileProgram:
+    """Tile ops, written one after the other behind the ops of a function, which they will replace.
+
+    Args:
+        shared: the constants of tile programs of the module so far, by element type, shape and contents.
+
+    Raises:
+        PassError: the function has no memory plan.
+    """
+
+    def __init__(self, module: Module, function: Function, shared: dict[tuple[Any, ...], Constant]) -> None:
+        self._module = module
+        self._function = function
+        self._shared = shared
+        self._parts = parts_of(function)
+        self._places: dict[Value, Value] = {}
+        self._boxes: dict[tuple[Value, Operator], Value] = {}
+        self._loc: tuple[str, ...] = ()
+        self._annotations: dict[str, Literal] = {}
+        self._layer = ""
+        self.count = 0
+        inputs = INPUTS.get(function)
+        if inputs is None or len(inputs) != len(function.parameters):
+            name, hint = f"@{function.name}", "Run plan_device_memory first."
+            raise PassError("the device function has no memory plan", op=name, hint=hint)
+        self._addresses = dict(zip(function.parameters, inputs, strict=True))
+        for value in function.parameters:
+            place = self._add(places.Enter(), value, name=value.name)
+            self._annotate(place, self._addresses[value])
+            self._places[value] = place
+
+    def begin(self, op: Op) -> None:
+        """What follows computes ``op``."""
+        self._loc = op.loc
+        self._layer = op.result.name
+        self._annotations = {LAYER.key: self._layer}
+        self._boxes.clear()
+
+    def finish(self) -> list[Value]:
+        """The results of the function, which leave the device."""
+        self._loc, self._annotations = (), {}
+        results: list[Value] = []
+        for value in self._function.results:
+            leave = Op(places.Leave(value.type.shape), [self.place(value)], [value.type], names=[value.name])
+            results.append(self._function.insert(leave).result)
+        return results
+
+    def add(self, operator: Operator, *operands: Value | None) -> Value:
+        """Append an op that becomes an instruction.
+
+        Raises:
+            ResourceError: there are more of them than a program may have.
+        """
+        self.count += 1
+        if self.count > DEVICE_INSTRUCTIONS:
+            raise ResourceError(
+                "the device program is too long",
+                stage="device code",
+                expected=f"at most {DEVICE_INSTRUCTIONS} {DEVICE_INSTRUCTIONS.what}",
+                hint="Keep its largest operators on the CPU with --affinity.",
+            )
+        return self._add(operator, *operands)
+
+    def _add(self, operator: Operator, *operands: Value | None, name: str = "") -> Value:
+        names = [name] if name else ()
+        op = Op(operator, operands, names=names, loc=self._loc, annotations=self._annotations)
+        return self._function.insert(op).results[0]
+
+    def _annotate(self, place: Value, address: MapAddress) -> None:
+        assert place.producer is not None
+        DRAM.set(place.producer, address)
+
+    # Places
+
+    def address(self, value: Value) -> MapAddress:
+        """Where the map of a value lies in DRAM.
+
+        Raises:
+            PassError: it has no address.
+        """
+        producer = value.producer
+        address = self._addresses.get(value) if producer is None else DRAM.get(producer)
+        if address is None:
+            raise PassError(f"%{value.name} has no address in device memory", hint="Run plan_device_memory first.")
+        return address
+
+    def is_packed(self, value: Value) -> bool:
+        """Whether pixels follow each other in DRAM without padding although their channels fill no block."""
+        channels = map_shape(value.type).channels
+        return channels % CHANNEL_BLOCK != 0 and self.address(value).pixel == channels
+
+    def owner(self, value: Value) -> Value | None:
+        """The value in whose map the map of ``value`` lies, ``None`` if it has memory of its own."""
+        part = self._parts.get(value)
+        return part[0] if part is not None else None
+
+    def place(self, value: Value) -> Value:
+        """The map of a value in DRAM, [images, rows, columns, channels]."""
+        # Owners first: they may be nested as deep as the network.
+        pending = [value]
+        while pending:
+            current = pending[-1]
+            owner = self.owner(current)
+            if current in self._places:
+                pending.pop()
+            elif owner is not None and owner not in self._places:
+                pending.append(owner)
+            else:
+                self._places[current] = self._make_place(current)
+        return self._places[value]
+
+    def _make_place(self, value: Value) -> Value:
+        shape = map_shape(value.type)
+        if value in self._parts:
+            owner, channel = self._parts[value]
+            if value.producer is not None and isinstance(value.producer.operator, Reshape):
+                return self.reshaped(self._places[owner], shape)
+            return self.channels(self._places[owner], channel, shape.channels)
+        address = self.address(value)
+        # Only what the host reads and writes holds u8 as such.
+        dtype = value.type.dtype if address.region == "output" else DType.I8
+        buffer = places.Buffer(tuple(shape), dtype, "dram", EVERY_CLUSTER, 0)
+        place = self._add(buffer, name=value.name)
+        self._annotate(place, address)
+        return place
+
+    def reshaped(self, place: Value, shape: MapShape) -> Value:
+        """A map in DRAM with its pixels as other images, rows and columns."""
+        return place if place.type.shape == shape else self._add(places.Reshape(tuple(shape)), place)
+
+    def channels(self, place: Value, first: int, count: int) -> Value:
+        """Channels of all pixels of a map in DRAM."""
+        _, height, width, channels = place.type.shape
+        whole = first == 0 and count == channels
+        return place if whole else self._add(Part(-1, (0, height), (0, width), (first, count)), place)
+
+    def part(self, place: Value, box: Part) -> Value:
+        """A box of a map in DRAM; the same one where an op reads it several times."""
+        found = self._boxes.get((place, box))
+        if found is None:
+            found = self._boxes[place, box] = self._add(box, place)
+        return found
+
+    # Tiles
+
+    def load(self, place: Value, box: Part, *, packed: bool = False) -> Value:
+        """A box of a map in DRAM, on chip."""
+        return self.add(LOAD_PACKED if packed else LOAD, self.part(place, box))
+
+    def store(self, x: Value, place: Value, box: Part) -> None:
+        """A map on chip as a box of one in DRAM."""
+        self.add(STORE, x, self.part(place, box))
+
+    def load_record(self, **words: float) -> Value:
+        """The numbers of pooling or arithmetic."""
+        return self.add(LoadRecord(CLUSTER, **words))  # pyright: ignore[reportArgumentType]
+
+    def constant(self, role: str, array: np.ndarray) -> Constant:
+        """A constant of the module, named by the layer; the one that is there if it has the same contents."""
+        key = (array.dtype.char, array.shape, digest_of(array))
+        found = self._shared.get(key)
+        if found is None:
+            found = self._shared[key] = self._module.add_constant(f"{self._layer}.{role}", array)
+        return found
+
+
+Lowering = Callable[[Op[OperatorT], TileProgram], None]
+
+LOWERINGS: dict[type[Operator], Lowering[Any]] = {}
+"""How each operator becomes tile operators."""
+
+
+def lowers(*operators: type[OperatorT]) -> Callable[[Lowering[OperatorT]], Lowering[OperatorT]]:
+    """Register the lowering of these operators and of classes derived from them."""
+
+    def register(function: Lowering[OperatorT]) -> Lowering[OperatorT]:
+        for cls in operators:
+            LOWERINGS[cls] = function
+        return function
+
+    return register
+
+
+def lowering_of(cls: type[Operator]) -> Lowering[Any] | None:
+    """The lowering of a class, that of its nearest base."""
+    return next((LOWERINGS[base] for base in cls.__mro__ if base in LOWERINGS), None)

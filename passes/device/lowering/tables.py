@@ -1,0 +1,36 @@
+"""Any function of one map, by a table."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ....ir.core import Op
+from ....ir.ops.quantization import Requantize
+from ....ir.ops.unary import Unary
+from ....ir.quantized import limits
+from ....ir.tile.compute import LookUp
+from ....ir.tile.transfer import LoadTable
+from .boxes import tiles_of
+from .on_chip import chip_offset
+from .program import CLUSTER, TileProgram, lowers
+
+
+def table_of(op: Op) -> np.ndarray:
+    """The function of a unary quantised op as int8 [256], by what the device holds of its operand from -128 up.
+
+    The entries are what the reference computes for every stored integer, so they cannot differ from it.
+    """
+    x, y = op.inputs[0].type, op.result.type
+    low, high = limits(x)
+    stored = np.arange(low, high + 1).astype(x.dtype.numpy)
+    (results,) = op.evaluate([stored])
+    return (results.astype(np.int32) + chip_offset(y)).astype(np.int8)
+
+
+@lowers(Unary, Requantize)
+def lower_table(op: Op, program: TileProgram) -> None:
+    """The entry for each element."""
+    source, target = program.place(op.inputs[0]), program.place(op.result)
+    table = program.add(LoadTable(CLUSTER), program.constant("table", table_of(op)))
+    for box in tiles_of(op):
+        program.store(program.add(LookUp(), program.load(source, box), table), target, box)
