@@ -133,6 +133,7 @@ class Machine:
     link_bytes_per_second: Annotated[int, Bounds(1_000_000, 10**13, "B/s", "bandwidth between two cards")]
     link_latency: Annotated[int, Bounds(0, 1 << 20, "cycles", "latency between two cards")]
     queue_depth: Annotated[int, Bounds(1, 1 << 16, "", "instructions a queue holds ahead")]
+    fetch_instructions: Annotated[int, Bounds(1, 1 << 16, "", "instructions that are fetched from DRAM at once")]
 
     def __post_init__(self) -> None:
         check(self, _SOURCE)
