@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .banks import dense_conflicts, depthwise_conflicts
 from .isa.encoding import Instruction
 from .isa.matrix import Convolve, ConvolveDepthwise, MultiplyMatrix
-from .isa.transfer import LoadLines, LoadMaps, Store
+from .isa.transfer import LoadLines, LoadMaps, Move, Store
 from .isa.vector import Elementwise, MapInstruction, Pool, PoolKind, Requantize
 from .machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, LINE_BYTES, MAPS_UNIT, Machine
 
@@ -69,6 +69,9 @@ def cost(item: Instruction, machine: Machine) -> Cost:
         return _transfer(item, machine)
     if isinstance(item, (Convolve, ConvolveDepthwise, MultiplyMatrix)):
         return _matrix(item, machine)
+    if isinstance(item, Move):
+        # Both clusters give it the port of their maps that the array does not use, a line in a cycle.
+        return Cost(machine.timing.transfer_setup, steps=int(ceil_divide(item.moved_bytes, LINE_BYTES)))
     if isinstance(item, MapInstruction):
         return _vector(item, machine)
     return Cost(machine.timing.barrier)

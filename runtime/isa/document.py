@@ -36,10 +36,10 @@ five streams of each.
 | memory | of | what it holds | address unit of fields | who reads | who writes |
 |---|---|---|---|---|---|
 | DRAM | card | up to 16 regions: constants, inputs, outputs, scratch | 1 B or 64 B | LD, LW | ST |
-| maps | cluster | feature maps, int8 | 16 B | ST, MAC, VEC | LD, VEC |
-| weights | cluster | weights, int8 | 64 B | MAC | LW |
+| maps | cluster | feature maps, int8 | 16 B | ST, MAC, VEC | LD, VEC; of another cluster, ST and LD |
+| weights | cluster | weights, int8 | 64 B | MAC | LW of any cluster |
 | accumulators | cluster | int32 | 64 B (16 of them) | MAC, VEC | MAC |
-| parameters | cluster | bias, multipliers, records, tables | 64 B | VEC | LW |
+| parameters | cluster | bias, multipliers, records, tables | 64 B | VEC | LW of any cluster |
 
 ## Synchronisation
 
