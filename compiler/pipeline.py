@@ -11,6 +11,7 @@ from ..passes.device.legalize_for_device import LegalizeForDevice
 from ..passes.device.lower_to_tiles import LowerToTiles
 from ..passes.device.outline_device import OutlineDevice
 from ..passes.device.plan_device_memory import PlanDeviceMemory
+from ..passes.device.plan_scratchpads import PlanScratchpads
 from ..passes.device.tile_device import CHEAPEST, TileDevice
 from ..passes.pipeline import Pipeline
 from ..passes.placement.partition import Partition
@@ -116,4 +117,4 @@ def tile_pipeline(machine: str) -> Pipeline:
     Args:
         machine: name of a sample machine or path of a machine file.
     """
-    return Pipeline((LowerToTiles(),), "tiles")
+    return Pipeline((LowerToTiles(), PlanScratchpads(machine=machine)), "tiles")

@@ -112,11 +112,20 @@ DRAM = Annotation[MapAddress]("dram", MapAddress, Op)
 LAYER = Annotation[str]("layer", str, Op)
 """Of an op of a tile program, name of the result of the op of the network that it is a piece of."""
 
+ADDRESS = Annotation[int]("address", int, Op)
+"""Of an op of a tile program that makes a place on chip, the byte of its scratchpad at which the place begins."""
+
 INPUTS = Annotation["tuple[MapAddress, ...]"]("inputs", tuple[MapAddress, ...], Function)
 """Where each parameter lies in the memory of the device."""
 
 REGION_BYTES = {region: Annotation[int](f"{region}_bytes", int, Function) for region in ("scratch", "input", "output")}
 """Sizes of the regions of a device function."""
+
+SCRATCHPAD_BYTES = {
+    memory: Annotation[int](f"{memory}_bytes", int, Function)
+    for memory in ("maps", "weights", "accumulators", "parameters")
+}
+"""How much of the scratchpads of a cluster a tile program uses."""
 
 AT = Annotation["tuple[int | None, ...]"]("at", tuple[Union[int, None], ...], Op)
 """Byte of the arena at which each result begins, ``None`` for what lies outside it: an output, an alias of an input."""

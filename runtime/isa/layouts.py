@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..machine import CHANNEL_BLOCK, PARAMETER_UNIT, WEIGHT_UNIT
-from .vector import RECORD_BYTES, TABLE_BYTES
+from .vector import RECORD_BYTES, REQUANTIZE_BLOCK_BYTES, TABLE_BYTES
 
 _RECORD = np.dtype(
     [
@@ -34,6 +34,27 @@ def _blocks(channels: int) -> int:
     return -(-channels // CHANNEL_BLOCK)
 
 
+def _trace(columns: int, inputs: int) -> int:
+    """Weight rows of a kernel row."""
+    return _blocks(columns * inputs) * CHANNEL_BLOCK
+
+
+def dense_bytes(outputs: int, inputs: int, rows: int, columns: int, *, packed: bool) -> int:
+    """Size of what :func:`pack_dense` makes of weights for so many channels and kernel rows and columns."""
+    inputs = inputs if packed else _blocks(inputs) * CHANNEL_BLOCK
+    return _blocks(outputs) * CHANNEL_BLOCK * rows * _trace(columns, inputs)
+
+
+def depthwise_bytes(channels: int, taps: int) -> int:
+    """Size of what :func:`pack_depthwise` makes of kernels of so many taps."""
+    return _blocks(channels) * -(-taps * CHANNEL_BLOCK // WEIGHT_UNIT) * WEIGHT_UNIT
+
+
+def requantize_bytes(channels: int) -> int:
+    """Size of what :func:`pack_requantize` makes of the parameters of so many channels."""
+    return _blocks(channels) * REQUANTIZE_BLOCK_BYTES
+
+
 def pack_dense(weights: NDArray[np.int8], *, weight_zero: int, packed: bool) -> bytes:
     """Weights for CONV, and with a 1x1 kernel for GEMM.
 
@@ -51,7 +72,7 @@ def pack_dense(weights: NDArray[np.int8], *, weight_zero: int, packed: bool) -> 
         extra = -inputs % CHANNEL_BLOCK
         weights = np.pad(weights, ((0, 0), (0, 0), (0, 0), (0, extra)), constant_values=weight_zero)
         inputs += extra
-    trace = _blocks(columns * inputs) * CHANNEL_BLOCK
+    trace = _trace(columns, inputs)
     block = np.full((_blocks(outputs) * CHANNEL_BLOCK, rows, trace), weight_zero, np.int8)
     block[:outputs, :, : columns * inputs] = weights.reshape(outputs, rows, columns * inputs)
     return block.reshape(-1, CHANNEL_BLOCK, rows, trace).transpose(0, 2, 3, 1).tobytes()
@@ -68,7 +89,7 @@ def pack_depthwise(weights: NDArray[np.int8], *, weight_zero: int = 0) -> bytes:
     """Weights for DWC: int8 [channels, kernel rows, kernel columns] to [block][taps][16 channels], blocks on lines."""
     channels, rows, columns = weights.shape
     taps = rows * columns
-    stride = -(-taps * CHANNEL_BLOCK // WEIGHT_UNIT) * WEIGHT_UNIT
+    stride = depthwise_bytes(1, taps)
     block = np.full((_blocks(channels) * CHANNEL_BLOCK, taps), weight_zero, np.int8)
     block[:channels] = weights.reshape(channels, taps)
     lines = np.zeros((_blocks(channels), stride), np.int8)

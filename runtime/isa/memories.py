@@ -31,15 +31,12 @@ def scratchpad_bytes(machine: Machine) -> dict[Space, int]:
 def outside(
     item: Instruction, stream: Stream, clusters: int, machine: Machine, regions: Sequence[Region]
 ) -> Violation | None:
-    """The first access that leaves its memory or region or the clusters of the program, or writes where nothing may be.
+    """The first access that leaves its memory or region, or writes where nothing may be written.
 
     Args:
         stream: the one that runs the instruction.
         clusters: how many the program uses.
     """
-    misplaced = item.misplaced(stream.cluster)
-    if misplaced:
-        return misplaced
     sizes = scratchpad_bytes(machine)
     for access in item.accesses(stream.cluster):
         if access.space == Space.DRAM:
@@ -52,14 +49,18 @@ def outside(
             size, memory = region.size, f"region {region.name!r}"
         else:
             if access.cluster >= clusters:
-                rule = f"the mask names clusters of the program, which has {clusters}"
-                return Violation("clusters", f"cluster {access.cluster}", rule)
+                return Violation(_peer_field(item), access.cluster, f"the program uses {clusters} clusters, from 0 on")
             size, memory = sizes[access.space], f"the {access.space.name.lower()} scratchpad"
         if access.stop > size:
             verb = "written" if access.write else "read"
             rule = f"{verb} bytes lie inside the {size} of {memory}"
             return Violation(_field(item, access.space, access.write), f"bytes {access.start} to {access.stop}", rule)
     return None
+
+
+def _peer_field(item: Instruction) -> str:
+    """The field that names other clusters."""
+    return "clusters" if hasattr(item, "clusters") else "peer"
 
 
 def _field(item: Instruction, space: Space, write: bool) -> str:

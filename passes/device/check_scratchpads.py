@@ -1,0 +1,260 @@
+"""Prove the addresses of a tile program from its annotations alone, by executing them.
+
+Who wrote each unit of memory last is noted while the ops go by. Nothing here looks at live ranges, or shares code with
+the planner beyond what a place is and how large: an op may read what it names if every unit of it is what was last
+written there under a name of the same place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tilewright.errors import PassError
+
+from ...ir.annotations import ADDRESS, DRAM, LAYER, REGION_BYTES, SCRATCHPAD_BYTES, Annotation
+from ...ir.core import Function, Module, Op, Value, is_op
+from ...ir.tile.compute import Combine, Convolve, ConvolveDepthwise, LookUp
+from ...ir.tile.places import Buffer, Enter, Leave, Part, Reshape
+from ...ir.tile.types import EVERY_CLUSTER, TileType
+from ...runtime.machine import CHANNEL_BLOCK
+from ..invariants import proved
+from .outline_device import device_functions
+from .scratchpads import UNITS, clusters_of, place_bytes
+
+
+def check_scratchpads(function: Function) -> None:
+    """Execute the addresses of a tile program without data.
+
+    Raises:
+        PassError: a place has no address or leaves its memory; an op reads what has been written over, or what nobody
+            wrote; it writes over what it reads; names op and node.
+    """
+    _Execution(function).run()
+
+
+def _check_all(module: Module) -> None:
+    for function in device_functions(module):
+        check_scratchpads(function)
+
+
+SCRATCHPADS_SOUND = proved("soundly planned on chip: what is read is what was last written there", _check_all)
+
+Span = tuple[int, int]
+"""First and count."""
+
+Owners = NDArray[np.int32]
+"""Who wrote each unit of a memory last."""
+
+
+class Layout(NamedTuple):
+    """How a place lies in its memory, in units of that.
+
+    Attributes:
+        memories: the owners of the units; of each cluster, if it lies in all of them.
+        start: the first unit.
+        extents: images, rows, columns, and channels, or units where it is not known what lies in them.
+        strides: from image to image, row to row, and column to column.
+        ring: rows that there is room for; 0 where each has its own.
+        unit: channels that take a unit.
+        reach: units of a pixel that may be written with its last channel.
+        writer: owner of what is written there. Rows of a ring have a later one each time that they come round.
+    """
+
+    memories: tuple[Owners, ...]
+    start: int
+    extents: tuple[int, int, int, int]
+    strides: tuple[int, int, int] = (0, 0, 0)
+    ring: int = 0
+    unit: int = 1
+    reach: int = 0
+    writer: int = 0
+
+
+class Piece(NamedTuple):
+    """A box of a place: images, rows, columns and channels, as (first, count)."""
+
+    layout: Layout
+    box: tuple[Span, Span, Span, Span]
+
+    @staticmethod
+    def whole(layout: Layout) -> Piece:
+        """All of a place."""
+        images, rows, columns, channels = layout.extents
+        return Piece(layout, ((0, images), (0, rows), (0, columns), (0, channels)))
+
+    def part(self, part: Part) -> Piece:
+        """A box of the box. What cannot be cut stays whole."""
+        if not any(self.layout.strides):
+            return self
+        (image, images), rows, columns, channels = self.box
+        inner = (rows, part.rows), (columns, part.columns), (channels, part.channels)
+        spans = [(outer + first, count) for (outer, _), (first, count) in inner]
+        chosen = (image, images) if part.image < 0 else (image + part.image, 1)
+        return Piece(self.layout, (chosen, spans[0], spans[1], spans[2]))
+
+    def meets(self, other: Piece) -> bool:
+        """Whether the two are boxes of one place and share an element, as far as can be told."""
+        mine, theirs = self.layout, other.layout
+        if mine.writer != theirs.writer:
+            return False
+        boxes = zip(self.box, other.box, strict=True)
+        return mine.strides != theirs.strides or all(a < b + n and b < a + m for (a, m), (b, n) in boxes)
+
+    def owners(self, *, padded: bool) -> Iterator[tuple[Owners, int]]:
+        """The owners of all units, [images, rows, columns, units], as views, and who they should be.
+
+        Args:
+            padded: with the padding behind the last channel.
+        """
+        layout = self.layout
+        (image, images), (row, rows), (column, columns), (channel, channels) = self.box
+        first, stop = channel // layout.unit, -(-(channel + channels) // layout.unit)
+        if padded and channel + channels == layout.extents[3]:
+            stop = max(stop, layout.reach)
+        last = row + rows
+        while row < last:
+            lap, slot = divmod(row, layout.ring) if layout.ring else (0, row)
+            count = min(last - row, layout.ring - slot) if layout.ring else last - row
+            row += count
+            at = (image, slot, column)
+            start = layout.start + first + sum(a * b for a, b in zip(at, layout.strides, strict=True))
+            for memory in layout.memories:
+                strides = [stride * memory.itemsize for stride in (*layout.strides, 1)]
+                shape = (images, count, columns, stop - first)
+                yield np.lib.stride_tricks.as_strided(memory[start:], shape, strides), layout.writer + lap
+
+
+class _Execution:
+    def __init__(self, function: Function) -> None:
+        self._function = function
+        self._pieces: dict[Value, Piece] = {}
+        self._writers = 1
+        clusters = clusters_of(function)
+        self._chip = {
+            memory: [np.zeros(self._size(SCRATCHPAD_BYTES[memory], memory) // unit, np.int32) for _ in range(clusters)]
+            for memory, unit in UNITS.items()
+        }
+        self._dram = {region: np.zeros(self._size(size, region), np.int32) for region, size in REGION_BYTES.items()}
+
+    def _size(self, annotation: Annotation[int], memory: str) -> int:
+        size = annotation.get(self._function)
+        if size is None or size < 0:
+            raise PassError(f"the tile program has no {memory}_bytes", op=f"@{self._function.name}", found=size)
+        return size
+
+    def run(self) -> None:
+        leaving: list[tuple[Op, Value]] = []
+        for op in self._function.ops:
+            if is_op(op, Leave):
+                leaving.append((op, op.inputs[0]))
+            elif is_op(op, Part):
+                self._pieces[op.result] = self._piece(op, op.inputs[0]).part(op.operator)
+            elif is_op(op, Reshape):
+                self._pieces[op.result] = self._reshaped(op, op.operator.shape)
+            else:
+                self._execute(op)
+        for op, value in leaving:
+            self._read(op, value)
+
+    def _execute(self, op: Op) -> None:
+        named = zip(op.operator.OPERANDS or (), op.operands, strict=True)
+        operands = {name: value for name, value in named if value is not None and value in self._pieces}
+        into = operands.pop("into", None)
+        reads = [*operands.values()]
+        if into is not None and is_op(op, Convolve, ConvolveDepthwise):
+            reads.append(into)
+        for value in reads:
+            self._read(op, value)
+        target = self._pieces[op.result] = self._piece(op, into) if into is not None else self._make(op)
+        if is_op(op, Buffer):
+            return
+        self._write(op, target)
+        # An instruction may write a part of its result before it has read all of its operands.
+        for value in operands.values():
+            piece = self._pieces[value]
+            if piece.meets(target) and not (is_op(op, Combine, LookUp) and piece.box == target.box):
+                raise self._error(op, f"the op writes over %{value.name}, which it reads")
+            self._read(op, value)
+
+    def _piece(self, op: Op, value: Value) -> Piece:
+        if value not in self._pieces:
+            raise self._error(op, f"%{value.name} is no place of the tile program")
+        return self._pieces[value]
+
+    def _make(self, op: Op) -> Piece:
+        """The place that an op makes, all of it."""
+        type = op.result.type
+        if not isinstance(type, TileType):
+            raise self._error(op, "the op is none of a tile program", found=type)
+        if type.memory == "dram":
+            layout = self._in_dram(op, type)
+        else:
+            layout = self._on_chip(op, type)
+        laps = -(-type.shape[0] // type.ring) if type.ring else 1
+        layout = layout._replace(writer=self._writers)
+        self._writers += laps
+        return Piece.whole(layout)
+
+    def _on_chip(self, op: Op, type: TileType) -> Layout:
+        memory, unit = type.memory, UNITS[type.memory]
+        memories = self._chip[memory]
+        address, size, available = ADDRESS.get(op), place_bytes(op), len(memories[0]) * unit
+        if address is None or address % unit:
+            raise self._error(op, f"%{op.result.name} has no address", f"a multiple of {unit}", address)
+        if address < 0 or address + size > available:
+            expected, found = f"bytes 0 to {available}", f"{address} to {address + size}"
+            raise self._error(op, f"%{op.result.name} leaves the {memory} scratchpad", expected, found)
+        mine = tuple(memories) if type.cluster == EVERY_CLUSTER else (memories[type.cluster],)
+        if memory != "maps" or type.packed:
+            return Layout(mine, address // unit, (1, 1, 1, size // unit))
+        rows, columns, channels = type.shape
+        strides = (0, columns * type.blocks, type.blocks)
+        return Layout(mine, address // unit, (1, rows, columns, channels), strides, type.ring, CHANNEL_BLOCK)
+
+    def _in_dram(self, op: Op, type: TileType) -> Layout:
+        address = DRAM.get(op)
+        if address is None:
+            raise self._error(op, f"%{op.result.name} has no address", found=op.annotations.get(DRAM.key))
+        region, offset, pixel, padded = address
+        images, rows, columns, channels = type.shape
+        reach = -(-channels // CHANNEL_BLOCK) * CHANNEL_BLOCK if padded else channels
+        end = offset + (images * rows * columns - 1) * pixel + reach
+        available = len(self._dram[region])
+        if reach > pixel:
+            raise self._error(op, f"the pixels of %{op.result.name} overlap", f"at least {reach} bytes apart", pixel)
+        if offset < 0 or end > available:
+            expected, found = f"bytes 0 to {available}", f"{offset} to {end}"
+            raise self._error(op, f"%{op.result.name} leaves region {region!r}", expected, found)
+        if (region == "input") != is_op(op, Enter):
+            raise self._error(op, "what the host puts there, and nothing else, lies in the input", found=region)
+        strides = (rows * columns * pixel, columns * pixel, pixel)
+        return Layout((self._dram[region],), offset, (images, rows, columns, channels), strides, reach=reach)
+
+    def _reshaped(self, op: Op, shape: tuple[int, ...]) -> Piece:
+        layout, box = self._piece(op, op.inputs[0])
+        whole = [(0, extent) for extent in layout.extents[:3]]
+        if [*box[:3]] != whole:
+            raise self._error(op, "only a whole map can be reshaped", whole, box[:3])
+        images, rows, columns, _ = shape
+        pixel = layout.strides[2]
+        strides = (rows * columns * pixel, columns * pixel, pixel)
+        layout = layout._replace(extents=(images, rows, columns, layout.extents[3]), strides=strides)
+        return Piece(layout, ((0, images), (0, rows), (0, columns), box[3]))
+
+    def _read(self, op: Op, value: Value) -> None:
+        for owners, writer in self._piece(op, value).owners(padded=False):
+            if (owners != writer).any():
+                raise self._error(op, f"%{value.name} does not hold what was written there before this op reads it")
+
+    def _write(self, op: Op, target: Piece) -> None:
+        for owners, writer in target.owners(padded=True):
+            owners[...] = writer
+
+    def _error(self, op: Op, message: str, expected: object = None, found: object = None) -> PassError:
+        layer = LAYER.get(op)
+        where = f" (layer %{layer})" if layer else ""
+        return PassError(f"{message}{where}", op=op.name, node=op.node, expected=expected, found=found)

@@ -1,0 +1,81 @@
+"""The scratchpads of a machine, and how much of them a place of a tile program takes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tilewright.errors import PassError
+
+from ...ir.core import Function, Op, is_op
+from ...ir.tile.transfer import LoadRequantization, LoadWeights
+from ...ir.tile.types import Memory, TileType
+from ...runtime.isa.layouts import dense_bytes, depthwise_bytes, requantize_bytes
+from ...runtime.isa.vector import RECORD_BYTES, TABLE_BYTES
+from ...runtime.machine import ACCUMULATOR_UNIT, MAPS_UNIT, PARAMETER_UNIT, WEIGHT_UNIT, Machine
+
+
+class Scratchpad(NamedTuple):
+    """A memory of a cluster.
+
+    Attributes:
+        size: bytes.
+        unit: bytes; addresses are multiples of it.
+    """
+
+    memory: Memory
+    size: int
+    unit: int
+
+
+UNITS: dict[Memory, int] = {
+    "maps": MAPS_UNIT,
+    "weights": WEIGHT_UNIT,
+    "accumulators": ACCUMULATOR_UNIT,
+    "parameters": PARAMETER_UNIT,
+}
+"""What the addresses of each scratchpad are multiples of, in bytes."""
+
+
+def scratchpads(machine: Machine) -> list[Scratchpad]:
+    """Those of each cluster of a machine."""
+    sizes = (machine.maps_bytes, machine.weight_bytes, machine.accumulator_bytes, machine.parameter_bytes)
+    return [Scratchpad(memory, size, unit) for (memory, unit), size in zip(UNITS.items(), sizes, strict=True)]
+
+
+def place_type(op: Op) -> TileType | None:
+    """The type of the place on chip that is the result of an op of a tile program, ``None`` if it is elsewhere.
+
+    Raises:
+        PassError: the op is none of a tile program.
+    """
+    if op.name == "tile_leave":
+        return None
+    type = op.result.type
+    if not isinstance(type, TileType):
+        raise PassError("the op is none of a tile program", op=op.name, node=op.node, found=type)
+    return type if type.memory != "dram" else None
+
+
+def place_bytes(op: Op) -> int:
+    """What the place takes that an op of a tile program makes on chip: whole units of its scratchpad."""
+    type = op.result.type
+    assert isinstance(type, TileType)
+    if type.memory == "maps":
+        return type.map_bytes
+    if type.memory == "accumulators":
+        rows, columns, _ = type.shape
+        return rows * columns * type.blocks * ACCUMULATOR_UNIT
+    if is_op(op, LoadWeights):
+        outputs, inputs, rows, columns = type.shape
+        if op.operator.depthwise:
+            return depthwise_bytes(outputs, rows * columns)
+        return dense_bytes(outputs, inputs, rows, columns, packed=op.operator.packed)
+    if is_op(op, LoadRequantization):
+        return requantize_bytes(type.shape[-1])
+    return TABLE_BYTES if type.elements == TABLE_BYTES else RECORD_BYTES
+
+
+def clusters_of(function: Function) -> int:
+    """How many clusters a tile program uses."""
+    types = (value.type for op in function.ops for value in op.results)
+    return max((type.cluster + 1 for type in types if isinstance(type, TileType)), default=1) or 1
