@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ...ir.annotations import DRAM, INPUTS, REGION_BYTES, MapAddress
 from ...ir.core import Function, Module, Op, Value
-from ...ir.feature_map import map_shape
+from ...ir.feature_map import is_depthwise, map_shape
 from ...ir.ops.convolution import Conv
 from ...ir.ops.movement import Concat
 from ...ir.ops.shape import Reshape
@@ -21,7 +21,7 @@ from .outline_device import device_functions
 @dataclass(frozen=True)
 class PlanDeviceMemory(Pass):
     """Annotates device functions with ``scratch_bytes``, ``input_bytes`` and ``output_bytes`` and their ops with
-    ``dram=[region, offset, bytes from pixel to pixel, whether the channel padding may be written]`` of the result;
+    ``dram=[region, offset, bytes from pixel to pixel, whether the channel padding is written]`` of the result;
     ``inputs`` of the function says the same of its parameters.
 
     Maps lie as pixels with their channels, padded to 16. A concatenation along channels costs nothing: its operands
@@ -51,6 +51,19 @@ def is_packed(value: Value) -> bool:
 
     few = value.producer is None and map_shape(value.type).channels < CHANNEL_BLOCK and value.type.rank > 2
     return few and not value.is_returned and all(reads_rows(op) for op in value.users)
+
+
+def _writes_padding(value: Value) -> bool:
+    """Whether the channels that fill the last block of 16 are written with the others, so that they may be read too.
+
+    What is made of parts that begin inside a block is stored without them, and a device reads no byte that it did not
+    write.
+    """
+    op = value.producer
+    if op is None or map_shape(value.type).channels % CHANNEL_BLOCK == 0:
+        return True
+    grouped = isinstance(op.operator, Conv) and op.operator.group > 1 and not is_depthwise(op)
+    return not grouped and not isinstance(op.operator, Concat)
 
 
 def _joined_in_place(op: Op) -> set[Value]:
@@ -83,12 +96,13 @@ def plan(function: Function) -> tuple[dict[Value, MapAddress], dict[str, int]]:
         sizes["input"] += aligned(shape.images * shape.height * shape.width * pixel)
     for value in function.results:
         if value not in addresses:
-            addresses[value] = MapAddress("output", sizes["output"], map_shape(value.type).padded_channels, True)
+            pixel, pads = map_shape(value.type).padded_channels, _writes_padding(value)
+            addresses[value] = MapAddress("output", sizes["output"], pixel, pads)
             sizes["output"] += aligned(map_shape(value.type).padded_elements)
     parts = parts_of(function)
     offsets, sizes["scratch"] = plan_memory(function, parts, lambda value: map_shape(value.type).padded_elements)
     for value, offset in offsets.items():
-        addresses[value] = MapAddress("scratch", offset, map_shape(value.type).padded_channels, True)
+        addresses[value] = MapAddress("scratch", offset, map_shape(value.type).padded_channels, _writes_padding(value))
     for value, (root, channel) in roots_of(parts).items():
         whole, _ = parts[value]
         base = addresses[root]

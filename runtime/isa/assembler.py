@@ -16,7 +16,8 @@ from tilewright.errors import InstructionError
 
 from ..machine import Machine
 from .encoding import WAITS, Barrier, End, Instruction, Queue, Stream, Wait, encode, streams
-from .memories import LastTouch, outside
+from .hazards import LastTouch
+from .memories import outside
 from .program import NO_LAYER, Program, Region
 
 
@@ -41,7 +42,7 @@ class Assembler:
         self.regions = tuple(regions)
         self.clusters = clusters
         self._streams = streams(clusters)
-        self._touched = LastTouch(machine, self.regions, clusters)
+        self._touched = LastTouch(machine, self.regions)
         self._code: dict[Stream, list[bytes]] = {stream: [] for stream in self._streams}
         self._layer_of: dict[Stream, list[int]] = {stream: [] for stream in self._streams}
         self._layers: dict[str, int] = {}
@@ -74,13 +75,13 @@ class Assembler:
         encode(item)
         self._check_memory(item, stream)
         accesses = item.accesses(cluster)
-        waits = self._needed(stream, self._touched.conflicts(stream, accesses))
+        waits = self._needed(stream, self._touched.conflicts(stream.number, accesses, self._known[stream.number]))
         while len(waits) > WAITS:
             self._emit(stream, Barrier(waits=tuple(waits[-WAITS:])), layer)
             del waits[-WAITS:]
         self._emit(stream, replace(item, waits=tuple(waits)), layer)
         position = len(self._code[stream])
-        self._touched.record(stream, position, accesses)
+        self._touched.record(stream.number, position, accesses)
         return position
 
     def finish(self) -> Program:

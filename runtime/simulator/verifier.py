@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from itertools import chain
 
 from tilewright.errors import InstructionError, MachineError, ResourceError
-from tilewright.limits import DEVICE_INSTRUCTIONS, DEVICE_REGIONS
+from tilewright.limits import DEVICE_COMPARISONS, DEVICE_INSTRUCTIONS, DEVICE_REGIONS
 
-from ..isa.encoding import INSTRUCTION_BYTES, End, Instruction, Stream, check, streams
-from ..isa.memories import LastTouch, outside
+from ..isa.encoding import INSTRUCTION_BYTES, End, Instruction, MemoryAccess, Stream, check, streams
+from ..isa.hazards import LastTouch
+from ..isa.memories import outside, place_of
 from ..isa.program import Program, RegionKind
 from ..machine import Machine
+from .written import Written
 
 
 @dataclass(frozen=True)
@@ -217,15 +219,41 @@ def _check_hazards(
     machine: Machine,
 ) -> None:
     every = {stream: [item.accesses(stream.cluster) for item in items] for stream, items in queues.items()}
-    flat = chain.from_iterable(chain.from_iterable(every.values()))
-    touched = LastTouch(machine, program.regions, program.clusters, flat)
+    touched = LastTouch(machine, program.regions, DEVICE_COMPARISONS)
+    written = Written(machine, program.regions, chain.from_iterable(chain.from_iterable(every.values())))
+    unwritten: InstructionError | None = None
     for stream, index in order:
-        item, accesses = queues[stream][index], every[stream][index]
-        conflicts = touched.conflicts(stream, accesses)
-        for other, position, known in zip(streams(program.clusters), conflicts, clocks[stream][index], strict=True):
+        item, accesses, clock = queues[stream][index], every[stream][index], clocks[stream][index]
+        conflicts = touched.conflicts(stream.number, accesses, clock)
+        for other, position, known in zip(streams(program.clusters), conflicts, clock, strict=True):
             if position > known:
                 first = f"{other.name} {position - 1} ({queues[other][position - 1].MNEMONIC})"
                 raise fault(
                     stream, index, item, "waits", f"no wait that orders it after {first}", "conflicts are ordered"
                 )
-        touched.record(stream, index + 1, accesses)
+        touched.record(stream.number, index + 1, accesses)
+        # Told last: what a read lacks may be written by an instruction that it should have waited for.
+        unwritten = unwritten or _unwritten(stream, index, item, accesses, written, program)
+        for access in accesses:
+            if access.write:
+                written.record(access)
+    if unwritten is not None:
+        raise unwritten
+
+
+def _unwritten(
+    stream: Stream,
+    index: int,
+    item: Instruction,
+    accesses: tuple[MemoryAccess, ...],
+    written: Written,
+    program: Program,
+) -> InstructionError | None:
+    """What is wrong with an instruction that reads bytes which nothing has written."""
+    for access in accesses:
+        gap = None if access.write else written.missing(access)
+        if gap is not None:
+            field, place = place_of(item, access, program.regions)
+            found = f"nothing before it wrote bytes {gap[0]} to {gap[1]}"
+            return fault(stream, index, item, field, found, f"the bytes that it reads from {place} have been written")
+    return None
