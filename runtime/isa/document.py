@@ -48,8 +48,10 @@ number 1 + {len(Queue)} * c + q, where q is 0 to {len(Queue) - 1} in the order o
 `signal` raises it by one when it is complete. A wait is satisfied when its counter has reached its value; an
 instruction has up to {WAITS}, for any streams of the card. Counters do not wrap. A program is refused unless it is
 proved that its waits can be satisfied, and that instructions of different streams that touch the same bytes, at least
-one of them writing, are ordered. For that proof an access counts as all lines (64 bytes; 16 in the maps) from its first
-to its last byte.
+one of them writing, are ordered. Which
+bytes an access touches is exact: boxes that interleave, as blocks of channels of one map do, are not in conflict. A
+program is also refused if it reads bytes of a scratchpad, of scratch or of an output that nothing before has written;
+this holds for the lanes that fill the last block of 16 channels too, which loads fill or stores wrote.
 
 `Assembler` adds instructions in program order and finds waits and signals itself.
 
@@ -66,9 +68,9 @@ significant bits of the product. `round_shift(v, s)` is v / 2^s, rounded.
 ## Layouts
 
 **Feature map in the maps scratchpad.** Element (y, x, c) is at `start + y * row_pitch + x * pixel_pitch + c`; pitches
-are multiples of 16 bytes, and channels come in blocks of 16 that are contiguous. Lanes past the last channel hold
-anything; weights and parameters make them harmless. In packed mode (CONV only) the pixel pitch is the number of
-channels in bytes, without padding.
+are multiples of 16 bytes, and channels come in blocks of 16 that are contiguous. Lanes past the last channel are
+written but hold anything; weights and parameters make them harmless. In packed mode (CONV only) the pixel pitch is the
+number of channels in bytes, without padding.
 
 **Feature map in DRAM.** Loads and stores move runs of bytes with any start, length and stride. By convention a map
 is stored as [row][column][channel], channels padded to 16; a run is then a pixel, or a whole row.

@@ -7,9 +7,7 @@ the verified order on memories of its own, so that one engine serves several thr
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Hashable, Mapping
-from itertools import chain
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,13 +16,13 @@ from numpy.typing import NDArray
 from tilewright.errors import ResourceError
 from tilewright.limits import DEVICE_STEPS
 
-from ..isa.encoding import Instruction, MemoryAccess, Queue, Space
+from ..isa.encoding import Instruction, Space
 from ..isa.layouts import unpack_record, unpack_requantize
 from ..isa.matrix import Convolve, ConvolveDepthwise, MultiplyMatrix
 from ..isa.program import Program, RegionKind
 from ..isa.transfer import LoadLines, LoadMaps, LoadParameters, LoadWeights, Store
 from ..isa.vector import Elementwise, LookUp, MapInstruction, Pool, PoolKind, Requantize, ResizeNearest
-from ..machine import CHANNEL_BLOCK, MAPS_LIMIT, Machine
+from ..machine import CHANNEL_BLOCK, Machine
 from . import matrix, transfer, vector
 from .arithmetic import elementwise_table
 from .memory import CardMemory, Memory, region_bytes
@@ -78,7 +76,6 @@ class FunctionalEngine:
         _check_steps(self.verified)
         self._decoded: dict[Hashable, Any] = {}
         self._room = _DECODED_BASE + _DECODED_SHARE * sum(data.size for data in self._constants.values())
-        self._loads = _scratch_loads(self.verified)
         sources = trace_sources(self.verified)
         self._calls: list[tuple[int, Call]] = []
         for stream, index in self.verified.order:
@@ -99,7 +96,7 @@ class FunctionalEngine:
         Raises:
             InputError: an input region is missing, or a region has the wrong size.
         """
-        memory = CardMemory(self.program, {**contents, **self._constants}, self._loads)
+        memory = CardMemory(self.program, {**contents, **self._constants})
         self.execute(memory)
         outputs = zip(self.program.regions, memory.regions, strict=True)
         return {region.name: data for region, data in outputs if region.kind == RegionKind.OUTPUT}
@@ -209,23 +206,3 @@ def _steps(item: Instruction) -> int:
         taps = item.kernel_height * item.kernel_width if isinstance(item, Pool) else 1
         return item.height * item.width * item.blocks * CHANNEL_BLOCK * taps
     return item.dram_bytes if isinstance(item, (LoadMaps, LoadLines, Store)) else 0
-
-
-def _scratch_loads(verified: VerifiedProgram) -> list[MemoryAccess]:
-    """Boxes that cover every byte of scratch regions that the program loads, and little else."""
-    kinds = [region.kind for region in verified.program.regions]
-    boxes: set[MemoryAccess] = set()
-    loads = [stream for stream in verified.queues if stream.queue in (Queue.LD, Queue.LW)]
-    for access in chain.from_iterable(item.accesses(0) for stream in loads for item in verified.queues[stream]):
-        if access.space == Space.DRAM and kinds[access.region] == RegionKind.SCRATCH:
-            size = access.stop - access.start
-            dense = size <= max(_DENSE * math.prod(access.shape), MAPS_LIMIT)
-            boxes.add(access._replace(steps=(), run=size) if dense else access)
-    merged: list[MemoryAccess] = []
-    for access in sorted(boxes, key=lambda box: (bool(box.steps), box.region, box.start)):
-        last = merged[-1] if merged else None
-        if last is None or access.steps or last.region != access.region or access.start > last.stop:
-            merged.append(access)
-        elif access.stop > last.stop:
-            merged[-1] = last._replace(run=access.stop - last.start)
-    return merged

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import product
 
 import numpy as np
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from tilewright.errors import InputError
 
-from ..isa.encoding import MemoryAccess, Space
+from ..isa.encoding import Space
 from ..isa.matrix import WindowAxis
 from ..isa.program import Program, RegionKind
 from ..machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_LIMIT, Machine
 
-# What memories hold before a program writes them: not zero, so that reading too early shows.
+# What memories hold before a program writes them: not zero, so that an output which it does not write shows.
 POISON = 0xA5
 
 LARGEST_IMAGE = 4 * MAPS_LIMIT
@@ -54,17 +54,13 @@ class CardMemory:
     Args:
         program: gives the machine, the regions and the number of clusters.
         contents: uint8 arrays for regions by name, used in place, of the size of the region. Output regions that are
-            not given are made here; so is scratch, of which only what ``loads`` names is ever touched before it is
-            written, since it may be large and used in a few places.
-        loads: boxes of scratch regions that instructions load.
+            not given are made here; so is scratch, which may be large and is touched only where it is written.
 
     Raises:
         InputError: a constant or input region is missing, or a region has the wrong size.
     """
 
-    def __init__(
-        self, program: Program, contents: Mapping[str, NDArray[np.uint8]], loads: Iterable[MemoryAccess] = ()
-    ) -> None:
+    def __init__(self, program: Program, contents: Mapping[str, NDArray[np.uint8]]) -> None:
         self.regions: list[NDArray[np.uint8]] = []
         for region in program.regions:
             if region.kind == RegionKind.SCRATCH:
@@ -73,8 +69,6 @@ class CardMemory:
                 self.regions.append(np.full(region.size, POISON, np.uint8))
             else:
                 self.regions.append(region_bytes(region.name, region.size, contents))
-        for load in loads:
-            box(self.regions[load.region], load.start, load.shape, load.strides)[...] = POISON
         self.clusters: list[Memory] = []
         for _ in range(program.clusters):
             self.clusters.append(Memory(program.machine, self.regions, self.clusters))
