@@ -36,8 +36,6 @@ Decoded = TypeVar("Decoded")
 # ways, and not all of them are kept.
 _DECODED_BASE, _DECODED_SHARE, _DECODED_TABLE = 1 << 28, 4, 1 << 16
 
-# Bytes of a long range for each that is loaded, up to which the range is as good as the box.
-_DENSE = 4
 
 # Instructions that need nothing but the memories.
 _PLAIN: dict[type[Instruction], Callable[[Memory, Any], None]] = {
