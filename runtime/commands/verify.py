@@ -88,13 +88,19 @@ def _check_programs(artifact: Artifact) -> None:
         elf.parse(artifact.copy(cpu_program.code))
     if not artifact.manifest.device_programs:
         return
+    from ..buffers import bytes_of
     from ..isa.program import Program
+    from ..simulator.memory import constant_regions
+    from ..simulator.multipliers import check_multipliers
+    from ..simulator.provenance import trace_sources
     from ..simulator.verifier import verify
 
     for name, device_program in artifact.manifest.device_programs.items():
         try:
             program = Program.from_bytes(artifact.copy(device_program.instructions))
-            verify(program, program.machine)
+            verified = verify(program, program.machine)
+            constants = {"constants": bytes_of(artifact.section(device_program.weights))}
+            check_multipliers(verified, trace_sources(verified), constant_regions(program, constants))
         except (InstructionError, MachineError) as error:
             error.stage = error.stage or f"device program {name!r}"
             raise

@@ -94,6 +94,9 @@ window, and multiplier = binary32(binary32(scale_x * scale_w) / scale_y).
 (binary32); the rest is 0. Where `zero_output` is added in binary32 before rounding (average, multiply), it is the zero
 point of the tensor's own type, and `offset` is -128 if that is uint8, else 0.
 
+Requantise parameters and records are loaded at once, from a constant region: what scales is looked at before a program
+runs, and one whose multipliers or scales are not finite, negative, or divide and are 0, is refused.
+
 **Table** (LUT, RQ; `pack_table`). 256 int8; the entry for value v is byte v + 128.
 
 ## Encoding

@@ -25,7 +25,8 @@ from ..isa.vector import Elementwise, LookUp, MapInstruction, Pool, PoolKind, Re
 from ..machine import CHANNEL_BLOCK, Machine
 from . import matrix, transfer, vector
 from .arithmetic import elementwise_table
-from .memory import CardMemory, Memory, region_bytes
+from .memory import CardMemory, Memory, constant_regions
+from .multipliers import check_multipliers
 from .provenance import Origin, Sources, trace_sources
 from .verifier import VerifiedProgram, verify
 
@@ -35,7 +36,6 @@ Decoded = TypeVar("Decoded")
 # Decoded weights take four bytes for one, a table of two operands 64 KiB. One piece of a region can be decoded in many
 # ways, and not all of them are kept.
 _DECODED_BASE, _DECODED_SHARE, _DECODED_TABLE = 1 << 28, 4, 1 << 16
-
 
 # Instructions that need nothing but the memories.
 _PLAIN: dict[type[Instruction], Callable[[Memory, Any], None]] = {
@@ -57,7 +57,7 @@ class FunctionalEngine:
 
     Raises:
         MachineError: the program was made for another machine.
-        InstructionError: the program is malformed or unsafe.
+        InstructionError: the program is malformed or unsafe, or scales by what is no scale.
         InputError: a constant region is missing or has the wrong size.
         ResourceError: it is larger or would take longer than the limits allow.
     """
@@ -66,15 +66,12 @@ class FunctionalEngine:
         self.program = program
         self.machine = machine
         self.verified: VerifiedProgram = verify(program, machine)
-        self._constants = {
-            region.name: region_bytes(region.name, region.size, constants)
-            for region in program.regions
-            if region.kind == RegionKind.CONSTANT
-        }
+        self._constants = constant_regions(program, constants)
         _check_steps(self.verified)
         self._decoded: dict[Hashable, Any] = {}
         self._room = _DECODED_BASE + _DECODED_SHARE * sum(data.size for data in self._constants.values())
         sources = trace_sources(self.verified)
+        check_multipliers(self.verified, sources, self._constants)
         self._calls: list[tuple[int, Call]] = []
         for stream, index in self.verified.order:
             call = self._call(self.verified.queues[stream][index], sources.get((stream, index)))
@@ -101,7 +98,7 @@ class FunctionalEngine:
 
     def execute(self, memory: CardMemory) -> None:
         """Execute the program on given memories, which must have been made for it."""
-        # Scales and multipliers come with the program; what they make of a number is no concern of NumPy's.
+        # Multipliers are as large as a binary32 can be: what overflows is clamped, and no concern of NumPy's.
         with np.errstate(all="ignore"):
             for cluster, call in self._calls:
                 call(memory.clusters[cluster])

@@ -74,6 +74,19 @@ class CardMemory:
             self.clusters.append(Memory(program.machine, self.regions, self.clusters))
 
 
+def constant_regions(program: Program, contents: Mapping[str, NDArray[np.uint8]]) -> dict[str, NDArray[np.uint8]]:
+    """The contents of the constant regions of a program, by name, checked.
+
+    Raises:
+        InputError: one is missing or has the wrong size.
+    """
+    return {
+        region.name: region_bytes(region.name, region.size, contents)
+        for region in program.regions
+        if region.kind == RegionKind.CONSTANT
+    }
+
+
 def region_bytes(name: str, size: int, contents: Mapping[str, NDArray[np.uint8]]) -> NDArray[np.uint8]:
     """The contents given for a region, checked.
 

@@ -9,6 +9,7 @@ import pytest
 import qlinear_oracle as oracle
 from numpy.typing import NDArray
 
+from tilewright.errors import InstructionError
 from tilewright.ir import arithmetic as meaning
 from tilewright.runtime import isa, machine
 from tilewright.runtime.isa import Stream, streams
@@ -271,12 +272,27 @@ def test_any_legal_order_of_the_streams_gives_the_same_bytes(monkeypatch: pytest
         np.testing.assert_array_equal(other.run(fed)["y"], truth)
 
 
-def test_weights_and_parameters_that_a_program_makes_itself_are_read_from_the_scratchpad() -> None:
-    """The same layer with its constants as an input: nothing can be decoded beforehand, and the result is the same."""
+def test_weights_that_a_program_is_given_are_read_from_the_scratchpad() -> None:
+    """The same layer with its weights as an input: they cannot be decoded beforehand, and the result is the same.
+
+    Multipliers are looked at before anything runs, so they have to be constant.
+    """
     rng = np.random.default_rng(9)
     layer = random_layer(rng, False)
     code, constants = program(layer, 2, 2, False)
-    regions = (replace(code.regions[0], kind=isa.RegionKind.INPUT), *code.regions[1:])
-    engine = FunctionalEngine(replace(code, regions=regions), MACHINE, {})
+    given = replace(code, regions=(replace(code.regions[0], kind=isa.RegionKind.INPUT), *code.regions[1:]))
+    with pytest.raises(InstructionError, match="parameters are one piece of a constant region"):
+        FunctionalEngine(given, MACHINE, {})
+    kept = isa.Region("kept", isa.RegionKind.CONSTANT, code.regions[0].size)
+    queues = {
+        stream: b"".join(
+            isa.encode(replace(item, region=len(code.regions)) if isinstance(item, isa.LoadParameters) else item)
+            for item in code.instructions(stream)
+        )
+        for stream in code.queues
+    }
+    engine = FunctionalEngine(
+        replace(given, regions=(*given.regions, kept), queues=queues), MACHINE, {"kept": constants}
+    )
     found = engine.run({"x": layer.x.reshape(-1).view(np.uint8), "constants": constants})["y"]
     np.testing.assert_array_equal(found.view(layer.x.dtype).reshape(expected(layer).shape), expected(layer))
