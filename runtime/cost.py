@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .banks import dense_conflicts, depthwise_conflicts
 from .isa.encoding import Instruction
 from .isa.matrix import Convolve, ConvolveDepthwise, MultiplyMatrix
-from .isa.transfer import LoadLines, LoadMaps, Store
+from .isa.transfer import LoadLines, LoadMaps, Move, Store
 from .isa.vector import Elementwise, MapInstruction, Pool, PoolKind, Requantize
 from .machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, LINE_BYTES, MAPS_UNIT, Machine
 
@@ -69,6 +69,9 @@ def cost(item: Instruction, machine: Machine) -> Cost:
         return _transfer(item, machine)
     if isinstance(item, (Convolve, ConvolveDepthwise, MultiplyMatrix)):
         return _matrix(item, machine)
+    if isinstance(item, Move):
+        # Both clusters give it the port of their maps that the array does not use, a line in a cycle.
+        return Cost(machine.timing.transfer_setup, steps=int(ceil_divide(item.moved_bytes, LINE_BYTES)))
     if isinstance(item, MapInstruction):
         return _vector(item, machine)
     return Cost(machine.timing.barrier)
@@ -103,16 +106,14 @@ def depthwise_steps(machine: Machine, pixels: Count, blocks: Count, taps: int) -
 def accumulator_stalls(machine: Machine, pixels: Count, blocks: Count, steps: Count, accumulate: bool) -> Count:
     """Cycles in which the array waits to write its sums, or with ``accumulate`` to read and to write them.
 
-    Each bank of the accumulators has a port of 64 bytes a cycle for the array and one for the vector unit. Sums are
-    written, and read, once for all steps of a group of pixels and output channels.
+    Each bank of the accumulators has a port of 64 bytes a cycle for the array and one for the vector unit. A sum is
+    written, and read, once an instruction.
 
     Args:
         steps: of the whole instruction.
     """
-    sums = machine.pixel_lanes * machine.output_lanes * (ACCUMULATOR_UNIT // CHANNEL_BLOCK)
-    needed = -(-sums // (machine.accumulator_banks * LINE_BYTES)) * (2 if accumulate else 1)
-    groups = ceil_divide(pixels, machine.pixel_lanes) * ceil_divide(blocks * CHANNEL_BLOCK, machine.output_lanes)
-    return np.maximum(groups * needed - steps, 0)
+    moved = pixels * blocks * ACCUMULATOR_UNIT * (2 if accumulate else 1)
+    return np.maximum(ceil_divide(moved, machine.accumulator_banks * LINE_BYTES) - steps, 0)
 
 
 def _matrix(item: Convolve | ConvolveDepthwise | MultiplyMatrix, machine: Machine) -> Cost:
@@ -169,14 +170,13 @@ def vector_stalls(machine: Machine, elements: Count, streams: int, reads_accumul
     accumulators one for the vector unit.
 
     Args:
-        streams: maps that are read or written in every step.
+        streams: maps that are read or written, as many bytes of each as there are elements.
     """
-    maps = -(-streams * -(-machine.vector_lanes // LINE_BYTES) // machine.maps_banks)
-    sums = 0
+    needed = ceil_divide(streams * elements, machine.maps_banks * LINE_BYTES)
     if reads_accumulators:
-        width = machine.accumulator_banks * LINE_BYTES
-        sums = -(-machine.vector_lanes * (ACCUMULATOR_UNIT // CHANNEL_BLOCK) // width)
-    return ceil_divide(elements, machine.vector_lanes) * (max(maps, sums, 1) - 1)
+        sums = elements * (ACCUMULATOR_UNIT // CHANNEL_BLOCK)
+        needed = np.maximum(needed, ceil_divide(sums, machine.accumulator_banks * LINE_BYTES))
+    return np.maximum(needed - vector_steps(machine, elements), 0)
 
 
 def _vector(item: MapInstruction, machine: Machine) -> Cost:

@@ -50,17 +50,18 @@ CLUSTER_LIMIT = 16
 """Clusters of a card that streams, masks and counters can name."""
 
 # What the size fields of convolution, pooling and elementwise instructions can hold.
-OUTPUT_ROWS_LIMIT = (1 << 8) - 1
-OUTPUT_COLUMNS_LIMIT = (1 << 10) - 1
-OUTPUT_BLOCKS_LIMIT = (1 << 6) - 1
+OUTPUT_ROWS_LIMIT = (1 << 12) - 1
+OUTPUT_COLUMNS_LIMIT = (1 << 12) - 1
+OUTPUT_BLOCKS_LIMIT = (1 << 10) - 1
 KERNEL_LIMIT = (1 << 5) - 1
 POOL_KERNEL_LIMIT = (1 << 8) - 1
 STRIDE_LIMIT = (1 << 5) - 1
 DILATION_LIMIT = (1 << 5) - 1
-MAP_EXTENT_LIMIT = (1 << 10) - 1
-ORIGIN_LIMIT = (1 << 8) - 1
+MAP_EXTENT_LIMIT = (1 << 12) - 1
+ORIGIN_LIMIT = (1 << 12) - 1
 RESIZE_LIMIT = (1 << 20) - 1
 ROW_LIMIT = (1 << 24) - 1
+RUN_LIMIT = (1 << 20) - 1
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,7 @@ class Machine:
     link_bytes_per_second: Annotated[int, Bounds(1_000_000, 10**13, "B/s", "bandwidth between two cards")]
     link_latency: Annotated[int, Bounds(0, 1 << 20, "cycles", "latency between two cards")]
     queue_depth: Annotated[int, Bounds(1, 1 << 16, "", "instructions a queue holds ahead")]
+    fetch_instructions: Annotated[int, Bounds(1, 1 << 16, "", "instructions that are fetched from DRAM at once")]
 
     def __post_init__(self) -> None:
         check(self, _SOURCE)

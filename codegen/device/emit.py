@@ -14,11 +14,8 @@ from ...ir.op import Operator
 from ...ir.quantized import parameters
 from ...ir.types import DType, TensorType
 from ...runtime import isa
-from ...runtime.machine import Machine
+from ...runtime.machine import RUN_LIMIT, Machine
 from .maps import REGIONS, Box, MapView, views_of
-
-RUN_LIMIT = (1 << 16) - 1
-"""Longest contiguous transfer in bytes."""
 
 CONSTANTS = REGIONS.index("constants")
 

@@ -75,6 +75,15 @@ def _reduction_as_reshape(found: Match[Reduce]) -> Value | None:
 _ONE = scalar(1.0, 0.0)
 _ZERO = scalar(0.0)
 
+NEUTRAL: tuple[Rule, ...] = (
+    _identity("times_one", node(Mul, "x", _ONE, commutative=True)),
+    _identity("over_one", node(Div, "x", _ONE)),
+    _identity("plus_zero", node(Add, "x", _ZERO, commutative=True)),
+    _identity("minus_zero", node(Sub, "x", _ZERO)),
+    _identity("to_the_first", node(Pow, "x", _ONE)),
+)
+"""Arithmetic that changes nothing."""
+
 RULES: tuple[Rule, ...] = (
     _identity("reshape_to_same_shape", node(Reshape, "x", where=_same_shape)),
     _identity("expand_to_same_shape", node(Expand, "x", where=_same_shape)),
@@ -96,10 +105,6 @@ RULES: tuple[Rule, ...] = (
     Rule("slice_of_slice", node(Slice, node(Slice, "x", name="inner", single_use=False)), _merge_slices),
     Rule("concat_of_concat", node(Concat), _flatten_concat),
     Rule("reduce_of_one", node(Reduce, "x"), _reduction_as_reshape),
-    _identity("times_one", node(Mul, "x", _ONE, commutative=True)),
-    _identity("over_one", node(Div, "x", _ONE)),
-    _identity("plus_zero", node(Add, "x", _ZERO, commutative=True)),
-    _identity("minus_zero", node(Sub, "x", _ZERO)),
-    _identity("to_the_first", node(Pow, "x", _ONE)),
+    *NEUTRAL,
 )
 """Identities and merges of neighbours."""

@@ -31,7 +31,7 @@ from .encoding import (
 from .layouts import pack_dense, pack_depthwise, pack_record, pack_requantize, pack_table
 from .matrix import Convolve, ConvolveDepthwise, MultiplyMatrix
 from .program import Program, Region, RegionKind
-from .transfer import LoadMaps, LoadParameters, LoadWeights, Store
+from .transfer import LoadMaps, LoadParameters, LoadWeights, Move, Store
 from .vector import Elementwise, ElementwiseKind, LookUp, Pool, PoolKind, Requantize, ResizeNearest
 
 __all__ = [
@@ -57,6 +57,7 @@ __all__ = [
     "LoadWeights",
     "LookUp",
     "MemoryAccess",
+    "Move",
     "MultiplyMatrix",
     "Pool",
     "PoolKind",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import textwrap
 
-from ..machine import CLUSTER_LIMIT
+from ..machine import CLUSTER_LIMIT, LINE_BYTES
 from .encoding import (
     HEADER,
     HEADER_BITS,
@@ -36,10 +36,10 @@ five streams of each.
 | memory | of | what it holds | address unit of fields | who reads | who writes |
 |---|---|---|---|---|---|
 | DRAM | card | up to 16 regions: constants, inputs, outputs, scratch | 1 B or 64 B | LD, LW | ST |
-| maps | cluster | feature maps, int8 | 16 B | ST, MAC, VEC | LD, VEC |
-| weights | cluster | weights, int8 | 64 B | MAC | LW |
+| maps | cluster | feature maps, int8 | 16 B | ST, MAC, VEC | LD, VEC; of another cluster, ST and LD |
+| weights | cluster | weights, int8 | 64 B | MAC | LW of any cluster |
 | accumulators | cluster | int32 | 64 B (16 of them) | MAC, VEC | MAC |
-| parameters | cluster | bias, multipliers, records, tables | 64 B | VEC | LW |
+| parameters | cluster | bias, multipliers, records, tables | 64 B | VEC | LW of any cluster |
 
 ## Synchronisation
 
@@ -98,6 +98,31 @@ Requantise parameters and records are loaded at once, from a constant region: wh
 runs, and one whose multipliers or scales are not finite, negative, or divide and are 0, is refused.
 
 **Table** (LUT, RQ; `pack_table`). 256 int8; the entry for value v is byte v + 128.
+
+## Banks and ports
+
+Nothing here changes a result; it is what modelled times rest on. Scratchpads are made of banks (`maps_banks`,
+`weight_banks`, `accumulator_banks`), each of which reads or writes a line of {LINE_BYTES} bytes a cycle at each of two
+ports: one is the array's, the other is shared by all other units. Line n of the maps is in bank
+`(n + n // maps_banks) mod maps_banks`: skewed, so that pixels or rows which are a multiple of all banks apart do not
+meet in one.
+
+The array takes `pixel_lanes` output pixels at a time, in raster order and across the ends of rows. It has two sets of
+line registers: while it works on one, the lines for the next trace are fetched into the other, a line that several
+pixels need once. A trace is the run of input channels that a pixel is multiplied by at a tap; in packed mode it is a
+kernel row. DWC fetches all taps of a group of pixels at once, for the four channel blocks that a line holds if their
+lines fit `line_registers`, otherwise for one block. The array waits where the fullest bank has more lines to give than
+there are steps. Weights are read in every step, so a machine whose weight banks, or whose maps banks, give less than
+the array multiplies in a cycle is refused. Sums leave the array, and enter it with `accumulate`, once an instruction,
+through the array's port of the accumulators.
+
+## DRAM
+
+The DRAM serves one request after the other: transfers, and the instructions of each stream, `fetch_instructions` at a
+time and as far ahead as its queue has room (`queue_depth`). The order of the requests is a property of the program:
+that in which they could first start on the machine that it was compiled for. A request moves whole bursts, opens a row
+(`dram_row_bytes`) for every run that begins in another than the run before, and turns the bus where reads and writes
+meet. Rows that a run goes on into are opened ahead of it.
 
 ## Encoding
 

@@ -186,6 +186,10 @@ class Instruction:
         """Every byte range that the instruction reads or writes when a stream of ``cluster`` runs it."""
         return ()
 
+    def misplaced(self, cluster: int) -> Violation | None:
+        """The rule that forbids a stream of ``cluster`` to run it, if there is one."""
+        return None
+
     def violations(self) -> Iterator[Violation]:
         """Broken rules between fields; ranges of single fields are checked by the encoder."""
         return iter(())

@@ -25,12 +25,15 @@ def scratchpad_bytes(machine: Machine) -> dict[Space, int]:
 def outside(
     item: Instruction, stream: Stream, clusters: int, machine: Machine, regions: Sequence[Region]
 ) -> Violation | None:
-    """The first access that leaves its memory or region, or writes where nothing may be written.
+    """The first access that leaves its memory or region or the clusters of the program, or writes where nothing may be.
 
     Args:
         stream: the one that runs the instruction.
         clusters: how many the program uses.
     """
+    misplaced = item.misplaced(stream.cluster)
+    if misplaced:
+        return misplaced
     sizes = scratchpad_bytes(machine)
     for access in item.accesses(stream.cluster):
         if access.space == Space.DRAM:
@@ -43,18 +46,14 @@ def outside(
             size = region.size
         else:
             if access.cluster >= clusters:
-                return Violation(_peer_field(item), access.cluster, f"the program uses {clusters} clusters, from 0 on")
+                rule = f"the mask names clusters of the program, which has {clusters}"
+                return Violation("clusters", f"cluster {access.cluster}", rule)
             size = sizes[access.space]
         if access.stop > size:
             field, memory = place_of(item, access, regions)
             rule = f"{'written' if access.write else 'read'} bytes lie inside the {size} of {memory}"
             return Violation(field, f"bytes {access.start} to {access.stop}", rule)
     return None
-
-
-def _peer_field(item: Instruction) -> str:
-    """The field that names other clusters."""
-    return "clusters" if hasattr(item, "clusters") else "peer"
 
 
 def place_of(item: Instruction, access: MemoryAccess, regions: Sequence[Region]) -> tuple[str, str]:

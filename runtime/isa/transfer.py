@@ -1,4 +1,4 @@
-"""Instructions that move bytes between DRAM and the scratchpads (queues LD, LW and ST)."""
+"""Instructions that move bytes between DRAM and scratchpads, and between clusters (queues LD, LW and ST)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..machine import MAPS_UNIT, WEIGHT_UNIT
+from ..machine import CLUSTER_LIMIT, MAPS_UNIT, WEIGHT_UNIT
 from .encoding import Instruction, MemoryAccess, Queue, Space, Violation, bits, flag, instruction
 
 LINE = WEIGHT_UNIT
@@ -26,6 +26,11 @@ def _overlap(extent: int, *steps: tuple[str, int, int]) -> Iterator[Violation]:
             extent += (count - 1) * stride
 
 
+def _receivers(mask: int, cluster: int) -> tuple[int, ...]:
+    """The clusters of a mask, or ``cluster`` itself if it is empty."""
+    return tuple(index for index in range(CLUSTER_LIMIT) if mask >> index & 1) or (cluster,)
+
+
 @instruction("LDM", 1, Queue.LD)
 @dataclass(frozen=True, kw_only=True)
 class LoadMaps(Instruction):
@@ -33,42 +38,27 @@ class LoadMaps(Instruction):
 
     The box has `count_z` planes of `count_y` runs of `run` bytes. Run (z, y) is read at
     `offset + z * dram_stride_z + y * dram_stride_y` of the region and written at
-    `destination + (z + pad_top) * map_stride_z + (y + pad_left) * map_stride_y`. The runs with z in
-    `-pad_top … -1` and `count_z … count_z + pad_bottom - 1`, or y in `-pad_left … -1` and
-    `count_y … count_y + pad_right - 1`, are not read: they are filled with `pad_value`. If `run` is no multiple of
-    16, the rest of its last 16 bytes is filled with `pad_value` as well. With `flip`, bit 7 of every byte that comes
-    from DRAM is inverted, which turns uint8 with zero point z into int8 with zero point z - 128.
+    `destination + z * map_stride_z + y * map_stride_y`. If `run` is no multiple of 16, the rest of its last 16 bytes
+    becomes 0. With `flip`, bit 7 of every byte that comes from DRAM is inverted, which turns uint8 with zero point z
+    into int8 with zero point z - 128. Bit c of `clusters` stands for cluster c: the box is read once and written to
+    the maps of each cluster that is named, and if none is, to those of the stream's own.
 
     A feature map is loaded with a run for a pixel (or a row, where pixels lie without gaps in both memories), y for
     columns and z for rows.
     """
 
     region: int = bits(4, "DRAM region to read")
-    offset: int = bits(32, "first byte inside the region", unit="B")
-    destination: int = bits(16, "first byte of the padded box in the maps scratchpad", unit="16 B")
-    run: int = bits(16, "contiguous bytes", unit="B", minimum=1)
-    count_y: int = bits(12, "runs of a plane", minimum=1, default=1)
-    count_z: int = bits(12, "planes", minimum=1, default=1)
-    dram_stride_y: int = bits(22, "from run to run in DRAM", unit="B", default=0)
+    offset: int = bits(40, "first byte inside the region", unit="B")
+    destination: int = bits(16, "first byte of the box in the maps scratchpad", unit="16 B")
+    run: int = bits(20, "contiguous bytes", unit="B", minimum=1)
+    count_y: int = bits(16, "runs of a plane", minimum=1, default=1)
+    count_z: int = bits(16, "planes", minimum=1, default=1)
+    dram_stride_y: int = bits(24, "from run to run in DRAM", unit="B", default=0)
     dram_stride_z: int = bits(24, "from plane to plane in DRAM", unit="B", default=0)
-    map_stride_y: int = bits(12, "from run to run in the scratchpad", unit="16 B", default=0)
+    map_stride_y: int = bits(16, "from run to run in the scratchpad", unit="16 B", default=0)
     map_stride_z: int = bits(16, "from plane to plane in the scratchpad", unit="16 B", default=0)
-    pad_top: int = bits(4, "planes filled before the first", default=0)
-    pad_bottom: int = bits(4, "planes filled after the last", default=0)
-    pad_left: int = bits(4, "runs filled before the first of a plane", default=0)
-    pad_right: int = bits(4, "runs filled after the last of a plane", default=0)
-    pad_value: int = bits(8, "value of filled bytes", signed=True, default=0)
+    clusters: int = bits(CLUSTER_LIMIT, "mask of the clusters that get the box; 0 is its own", default=0)
     flip: int = flag("invert bit 7 of every loaded byte")
-
-    @property
-    def planes(self) -> int:
-        """Planes written, padding included."""
-        return self.pad_top + self.count_z + self.pad_bottom
-
-    @property
-    def rows(self) -> int:
-        """Runs written in a plane, padding included."""
-        return self.pad_left + self.count_y + self.pad_right
 
     @property
     def dram_bytes(self) -> int:
@@ -76,20 +66,24 @@ class LoadMaps(Instruction):
         return self.run * self.count_y * self.count_z
 
     def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
-        """One box in DRAM, one in the maps scratchpad."""
+        """One box in DRAM, one in the maps scratchpad of every receiver."""
         source = ((self.count_z, self.dram_stride_z), (self.count_y, self.dram_stride_y))
-        target = ((self.planes, self.map_stride_z * MAPS_UNIT), (self.rows, self.map_stride_y * MAPS_UNIT))
+        target = ((self.count_z, self.map_stride_z * MAPS_UNIT), (self.count_y, self.map_stride_y * MAPS_UNIT))
+        start, run = self.destination * MAPS_UNIT, _map_run(self.run)
         return (
             MemoryAccess(Space.DRAM, self.offset, source, self.run, False, self.region),
-            MemoryAccess(Space.MAPS, self.destination * MAPS_UNIT, target, _map_run(self.run), True, cluster=cluster),
+            *(
+                MemoryAccess(Space.MAPS, start, target, run, True, cluster=each)
+                for each in _receivers(self.clusters, cluster)
+            ),
         )
 
     def violations(self) -> Iterator[Violation]:
         """Written runs must not overlap."""
         yield from _overlap(
             -(-self.run // MAPS_UNIT),
-            ("map_stride_y", self.map_stride_y, self.rows),
-            ("map_stride_z", self.map_stride_z, self.planes),
+            ("map_stride_y", self.map_stride_y, self.count_y),
+            ("map_stride_z", self.map_stride_z, self.count_z),
         )
 
 
@@ -102,6 +96,7 @@ class LoadLines(Instruction):
     offset: int
     destination: int
     length: int
+    clusters: int
 
     @property
     def dram_bytes(self) -> int:
@@ -109,37 +104,50 @@ class LoadLines(Instruction):
         return self.length * LINE
 
     def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
-        """A range of DRAM and a range of the scratchpad."""
+        """A range of DRAM and a range of the scratchpad of every receiver."""
+        start = self.destination * LINE
         return (
             MemoryAccess(Space.DRAM, self.offset * LINE, (), self.dram_bytes, False, self.region),
-            MemoryAccess(self.SPACE, self.destination * LINE, (), self.dram_bytes, True, cluster=cluster),
+            *(
+                MemoryAccess(self.SPACE, start, (), self.dram_bytes, True, cluster=each)
+                for each in _receivers(self.clusters, cluster)
+            ),
         )
 
 
 @instruction("LDW", 2, Queue.LW)
 @dataclass(frozen=True, kw_only=True)
 class LoadWeights(LoadLines):
-    """Copy `length` lines of 64 bytes from DRAM to the weight scratchpad."""
+    """Copy `length` lines of 64 bytes from DRAM to the weight scratchpad.
+
+    Bit c of `clusters` stands for cluster c: the lines are read once and written to each cluster that is named, and if
+    none is, to the stream's own.
+    """
 
     SPACE = Space.WEIGHTS
 
     region: int = bits(4, "DRAM region to read")
-    offset: int = bits(26, "first line inside the region", unit="64 B")
+    offset: int = bits(34, "first line inside the region", unit="64 B")
     destination: int = bits(14, "first line of the weight scratchpad", unit="64 B")
     length: int = bits(14, "lines", unit="64 B", minimum=1)
+    clusters: int = bits(CLUSTER_LIMIT, "mask of the clusters that get the lines; 0 is its own", default=0)
 
 
 @instruction("LDP", 3, Queue.LW)
 @dataclass(frozen=True, kw_only=True)
 class LoadParameters(LoadLines):
-    """Copy `length` lines of 64 bytes from DRAM to the parameter scratchpad: bias and multipliers, records, tables."""
+    """Copy `length` lines of 64 bytes from DRAM to the parameter scratchpad: bias and multipliers, records, tables.
+
+    `clusters` is as for LDW.
+    """
 
     SPACE = Space.PARAMETERS
 
     region: int = bits(4, "DRAM region to read")
-    offset: int = bits(26, "first line inside the region", unit="64 B")
+    offset: int = bits(34, "first line inside the region", unit="64 B")
     destination: int = bits(12, "first line of the parameter scratchpad", unit="64 B")
     length: int = bits(12, "lines", unit="64 B", minimum=1)
+    clusters: int = bits(CLUSTER_LIMIT, "mask of the clusters that get the lines; 0 is its own", default=0)
 
 
 @instruction("ST", 4, Queue.ST)
@@ -154,14 +162,14 @@ class Store(Instruction):
     """
 
     region: int = bits(4, "DRAM region to write; not a constant or an input")
-    offset: int = bits(32, "first byte inside the region", unit="B")
+    offset: int = bits(40, "first byte inside the region", unit="B")
     source: int = bits(16, "first byte in the maps scratchpad", unit="16 B")
-    run: int = bits(16, "contiguous bytes", unit="B", minimum=1)
-    count_y: int = bits(12, "runs of a plane", minimum=1, default=1)
-    count_z: int = bits(12, "planes", minimum=1, default=1)
-    dram_stride_y: int = bits(22, "from run to run in DRAM", unit="B", default=0)
+    run: int = bits(20, "contiguous bytes", unit="B", minimum=1)
+    count_y: int = bits(16, "runs of a plane", minimum=1, default=1)
+    count_z: int = bits(16, "planes", minimum=1, default=1)
+    dram_stride_y: int = bits(24, "from run to run in DRAM", unit="B", default=0)
     dram_stride_z: int = bits(24, "from plane to plane in DRAM", unit="B", default=0)
-    map_stride_y: int = bits(12, "from run to run in the scratchpad", unit="16 B", default=0)
+    map_stride_y: int = bits(16, "from run to run in the scratchpad", unit="16 B", default=0)
     map_stride_z: int = bits(16, "from plane to plane in the scratchpad", unit="16 B", default=0)
     flip: int = flag("invert bit 7 of every stored byte")
 
@@ -185,4 +193,63 @@ class Store(Instruction):
             self.run,
             ("dram_stride_y", self.dram_stride_y, self.count_y),
             ("dram_stride_z", self.dram_stride_z, self.count_z),
+        )
+
+
+@instruction("MOV", 5, Queue.ST)
+@dataclass(frozen=True, kw_only=True)
+class Move(Instruction):
+    """Copy a box of the maps scratchpad into that of other clusters.
+
+    The box has `count_z` planes of `count_y` runs of `run` times 16 bytes. Run (z, y) is read at
+    `source + z * source_stride_z + y * source_stride_y` of the stream's own cluster and written at
+    `destination + z * destination_stride_z + y * destination_stride_y` of every cluster c with bit c of `clusters`,
+    which its own is not. This is how a cluster gets the rows beside its own, and other clusters' channels.
+    """
+
+    source: int = bits(16, "first byte in the own maps scratchpad", unit="16 B")
+    destination: int = bits(16, "first byte in the others' maps scratchpads", unit="16 B")
+    run: int = bits(16, "contiguous bytes", unit="16 B", minimum=1)
+    count_y: int = bits(16, "runs of a plane", minimum=1, default=1)
+    count_z: int = bits(16, "planes", minimum=1, default=1)
+    source_stride_y: int = bits(16, "from run to run in the source", unit="16 B", default=0)
+    source_stride_z: int = bits(16, "from plane to plane in the source", unit="16 B", default=0)
+    destination_stride_y: int = bits(16, "from run to run in the destination", unit="16 B", default=0)
+    destination_stride_z: int = bits(16, "from plane to plane in the destination", unit="16 B", default=0)
+    clusters: int = bits(CLUSTER_LIMIT, "mask of the clusters that get the box", minimum=1)
+
+    @property
+    def moved_bytes(self) -> int:
+        """Bytes read, and written to each receiver."""
+        return self.run * MAPS_UNIT * self.count_y * self.count_z
+
+    def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
+        """The box in the own scratchpad, and that in each of the others'."""
+        run = self.run * MAPS_UNIT
+        source = self._steps(self.source_stride_y, self.source_stride_z)
+        target = self._steps(self.destination_stride_y, self.destination_stride_z)
+        start = self.destination * MAPS_UNIT
+        return (
+            MemoryAccess(Space.MAPS, self.source * MAPS_UNIT, source, run, False, cluster=cluster),
+            *(
+                MemoryAccess(Space.MAPS, start, target, run, True, cluster=each)
+                for each in _receivers(self.clusters, cluster)
+            ),
+        )
+
+    def _steps(self, stride_y: int, stride_z: int) -> tuple[tuple[int, int], ...]:
+        return (self.count_z, stride_z * MAPS_UNIT), (self.count_y, stride_y * MAPS_UNIT)
+
+    def misplaced(self, cluster: int) -> Violation | None:
+        """A cluster moves nothing to itself."""
+        if self.clusters >> cluster & 1:
+            return Violation("clusters", f"{self.clusters:#b}", f"the mask does not name the own cluster, {cluster}")
+        return None
+
+    def violations(self) -> Iterator[Violation]:
+        """Written runs must not overlap."""
+        yield from _overlap(
+            self.run,
+            ("destination_stride_y", self.destination_stride_y, self.count_y),
+            ("destination_stride_z", self.destination_stride_z, self.count_z),
         )

@@ -11,7 +11,8 @@ from tilewright.errors import ArtifactError
 
 from ..artifact.artifact import Artifact
 from ..isa import Program
-from ..simulator.cycles import LayerTime, layer_times, simulate
+from ..simulator.cycles import simulate
+from ..simulator.layers import LayerTime, layer_times
 from ..simulator.verifier import verify
 from .details import details_of
 from .placement import PlacedOp

@@ -1,20 +1,57 @@
-"""The first cycle model: what every instruction costs, and when it runs if each unit takes its own one by one.
+"""The cycle model: when every instruction of a program runs, if each unit takes its own one by one.
 
-No data is touched. A unit starts an instruction when it is free and the waits are satisfied; loads and stores share
-the DRAM, first come first served, and a transfer's latency delays its completion but not the next transfer. All
-constants come from the machine description and are assumptions, so results are "modelled". A program never takes less
-time than its multiplications at full rate, nor than its DRAM traffic at full bandwidth.
+No data is touched. A unit starts an instruction when it is free, the instruction has been fetched and its waits are
+satisfied. All streams share the DRAM, which serves one request after the other; the latency of a transfer delays its
+completion but not the next request. Instructions come from DRAM as well, some of a stream at a time, as far ahead as
+its queue has room.
+
+The order in which the DRAM serves requests is fixed by the program: it is the order of their earliest starts on the
+machine that the program was compiled for, with all costs. On another machine, or with costs left out, the order stays.
+So every time is a maximum of sums of durations, and a shorter duration never makes a program slower.
+
+All constants come from the machine description and are assumptions, so results are "modelled". A program never takes
+less time than its multiplications at full rate, nor than its DRAM traffic at full bandwidth.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import heapq
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from typing import NamedTuple
 
 from ..cost import Cost, cost
-from ..isa.encoding import Queue, Stream
+from ..isa.encoding import INSTRUCTION_BYTES, Stream
 from ..isa.program import NO_LAYER
 from ..machine import Machine
 from .verifier import VerifiedProgram
+
+COSTS = {
+    "bank-conflicts": "the array waits for lines of maps that lie in one bank",
+    "port-stalls": "units wait for ports of the scratchpads",
+    "row-openings": "the DRAM opens the row of a run",
+    "turnaround": "the DRAM changes from reading to writing or back",
+    "instruction-fetch": "instructions come from DRAM",
+    "queue-depth": "instructions are fetched no further ahead than queues have room",
+}
+"""What the model can leave out, by name."""
+
+
+class _Kind(IntEnum):
+    """What happens next in a stream; of what could happen at the same time, the first happens first."""
+
+    START = 0
+    FETCH = 1
+    TRANSFER = 2
+
+
+class Request(NamedTuple):
+    """What the DRAM serves: a transfer, the instruction ``number`` of a stream; or its fetch with that number."""
+
+    is_fetch: bool
+    stream: Stream
+    number: int
 
 
 @dataclass(frozen=True)
@@ -38,8 +75,14 @@ class Timeline:
         events: all instructions, in a legal order of execution.
         cycles: when the last one is complete.
         seconds: the same at the clock of the machine.
-        macs, dram_bytes: totals.
+        macs: total.
+        dram_bytes: total, that of instructions included.
         mac_bound, dram_bound: least cycles that multiplications and DRAM traffic alone would take.
+        instruction_bytes: fetched for each instruction; 0 where fetches are left out.
+        turnarounds: how often the DRAM changes from reading to writing or back.
+        clusters: how many of a card's the program uses.
+        parts: cycles of the DRAM and of all units that costs add, by the names in `COSTS`; they overlap each other
+            and other work.
     """
 
     events: list[Event]
@@ -49,126 +92,222 @@ class Timeline:
     dram_bytes: int
     mac_bound: float
     dram_bound: float
+    instruction_bytes: int
+    turnarounds: int
+    clusters: int
+    parts: dict[str, float]
 
     @property
     def mac_utilization(self) -> float:
-        """Share of the peak rate of one cluster."""
+        """Share of the peak rate of the clusters that are used."""
         return self.mac_bound / self.cycles if self.cycles else 0.0
 
 
-@dataclass(frozen=True)
-class LayerTime:
-    """The share of a layer in a timeline.
+def simulate(
+    verified: VerifiedProgram, machine: Machine | None = None, without: Collection[str] = frozenset()
+) -> Timeline:
+    """When every instruction of a verified program runs, in modelled time.
 
-    Attributes:
-        name: of the layer.
-        cycles: time that passes while the frontier of completed work is in this layer; layers sum to the total.
-        macs, dram_bytes: totals of its instructions.
-        mac_utilization: macs over the peak of one cluster while the layer runs: in its cycles, or in the time that
-            its multiplications take if part of that is charged to the layer before.
-        bound: the unit that is busy longest: ``mac``, ``vector`` or ``dram``.
+    Args:
+        machine: whose lanes, ports, DRAM and constants count; by default those of the machine it was compiled for. The
+            depth of the queues is that machine's in any case.
+        without: names of `COSTS` to leave out.
     """
+    own = verified.program.machine
+    if machine in (None, own) and not without:
+        return _Engine(verified, own, frozenset()).timeline()
+    order = _Engine(verified, own, frozenset()).run()
+    if "instruction-fetch" in without:
+        order = [request for request in order if not request.is_fetch]
+    return _Engine(verified, machine or own, frozenset(without), order).timeline()
 
-    name: str
-    cycles: float
-    macs: int
-    mac_utilization: float
-    dram_bytes: int
-    bound: str
 
+class _Engine:
+    """One pass over a program; runs once."""
 
-def simulate(verified: VerifiedProgram) -> Timeline:
-    """When every instruction of a verified program runs, in modelled time."""
-    program, machine = verified.program, verified.program.machine
-    ends: dict[Stream, list[float]] = {stream: [] for stream in program.queues}
-    unit_free = dict.fromkeys(program.queues, 0.0)
-    dram_free = 0.0
-    events: list[Event] = []
-    # Instructions enter in order of the time at which they could start, so that DRAM serves whoever asks first.
-    following = dict.fromkeys(program.queues, 0)
-    while True:
-        ready = [(_ready(verified, stream, following[stream], ends, unit_free), stream) for stream in program.queues]
-        candidates = [(time, stream) for time, stream in ready if time is not None]
-        if not candidates:
-            break
-        start, stream = min(candidates)
-        index = following[stream]
-        item = verified.queues[stream][index]
-        price = cost(item, machine)
-        end = start + price.unit
-        unit_free[stream] = end
+    def __init__(
+        self, verified: VerifiedProgram, machine: Machine, without: frozenset[str], order: list[Request] | None = None
+    ) -> None:
+        self._verified, self._machine, self._without, self._order = verified, machine, without, order
+        own = verified.program.machine
+        self._streams = list(verified.queues)
+        self._depth = None if "queue-depth" in without else own.queue_depth
+        self._chunk = min(own.fetch_instructions, own.queue_depth)
+        self._has_fetches = "instruction-fetch" not in without
+        self._starts: dict[Stream, list[float]] = {stream: [] for stream in self._streams}
+        self._ends: dict[Stream, list[float]] = {stream: [] for stream in self._streams}
+        self._fetched: dict[Stream, list[float]] = {stream: [] for stream in self._streams}
+        self._unit_free = dict.fromkeys(self._streams, 0.0)
+        self._fetch_free = dict.fromkeys(self._streams, 0.0)
+        self._dram_free = 0.0
+        self._wrote = False
+        self._turnarounds = 0
+        self._served: list[Request] = []
+        self._events: list[Event] = []
+        # What can happen, in order of time and then of streams.
+        self._heap: list[tuple[float, _Kind, Stream]] = []
+        # Who waits for the next start, fetch or end of a stream.
+        self._waiting: dict[tuple[_Kind, Stream], set[tuple[_Kind, Stream]]] = {}
+        # Transfers that have started: the instruction's start and its cost.
+        self._asking: dict[Stream, tuple[float, Cost]] = {}
+        # Requests that could start before those that the DRAM serves first.
+        self._early: dict[Request, float] = {}
+
+    def run(self) -> list[Request]:
+        """Every instruction; the requests in the order in which the DRAM served them."""
+        for stream in self._streams:
+            self._offer(_Kind.START, stream)
+            self._offer(_Kind.FETCH, stream)
+        handlers = {_Kind.START: self._start, _Kind.FETCH: self._fetch, _Kind.TRANSFER: self._transfer}
+        while self._heap:
+            time, kind, stream = heapq.heappop(self._heap)
+            handlers[kind](stream, time)
+        return self._served
+
+    def timeline(self) -> Timeline:
+        """The whole program in time."""
+        self.run()
+        events, machine = self._events, self._machine
+        cycles = max((event.end for event in events), default=0.0)
+        macs = sum(event.cost.macs for event in events)
+        fetched = INSTRUCTION_BYTES if self._has_fetches else 0
+        moved = sum(event.cost.dram_bytes for event in events) + fetched * len(events)
+        fetches = sum(request.is_fetch for request in self._served)
+        openings = sum(event.cost.row_openings for event in events) + fetches
+        timing, clusters = machine.timing, len({stream.cluster for stream in self._streams})
+        parts = {
+            "bank-conflicts": float(sum(event.cost.bank_conflicts for event in events)),
+            "port-stalls": float(sum(event.cost.port_stalls for event in events)),
+            "row-openings": float(openings * timing.dram_row_activation)
+            if "row-openings" not in self._without
+            else 0.0,
+            "turnaround": float(self._turnarounds * timing.dram_turnaround),
+            "instruction-fetch": fetched * len(events) / machine.dram_bytes_per_cycle,
+        }
+        return Timeline(
+            events,
+            cycles,
+            cycles / machine.clock_hertz,
+            macs,
+            moved,
+            macs / (machine.cluster_macs_per_cycle * clusters),
+            moved / machine.dram_bytes_per_cycle,
+            fetched,
+            self._turnarounds,
+            clusters,
+            parts,
+        )
+
+    def _offer(self, kind: _Kind, stream: Stream) -> None:
+        """Put the next fetch or instruction of a stream into the heap, if it is known when it can start."""
+        time = self._fetch_time(stream) if kind == _Kind.FETCH else self._start_time(stream)
+        if time is not None:
+            heapq.heappush(self._heap, (time, kind, stream))
+
+    def _fetch_time(self, stream: Stream) -> float | None:
+        """When the queue has room for the next instructions."""
+        number = len(self._fetched[stream])
+        if not self._has_fetches or number * self._chunk >= len(self._verified.queues[stream]):
+            return None
+        taken = 0 if self._depth is None else (number + 1) * self._chunk - self._depth
+        if taken <= 0:
+            return self._fetch_free[stream]
+        if len(self._starts[stream]) < taken:
+            self._waiting.setdefault((_Kind.START, stream), set()).add((_Kind.FETCH, stream))
+            return None
+        return max(self._fetch_free[stream], self._starts[stream][taken - 1])
+
+    def _start_time(self, stream: Stream) -> float | None:
+        """When the next instruction is there, its unit free and its waits are satisfied."""
+        index = len(self._starts[stream])
+        if index == len(self._verified.queues[stream]):
+            return None
+        time = self._unit_free[stream]
+        if self._has_fetches:
+            fetched = self._fetched[stream]
+            if len(fetched) <= index // self._chunk:
+                self._waiting.setdefault((_Kind.FETCH, stream), set()).add((_Kind.START, stream))
+                return None
+            time = max(time, fetched[index // self._chunk])
+        for other, position in self._verified.targets[stream][index]:
+            if position > len(self._ends[other]):
+                self._waiting.setdefault((_Kind.TRANSFER, other), set()).add((_Kind.START, stream))
+                return None
+            if position:
+                time = max(time, self._ends[other][position - 1])
+        return time
+
+    def _fetch(self, stream: Stream, time: float) -> None:
+        number, length = len(self._fetched[stream]), len(self._verified.queues[stream])
+        count = min(self._chunk, length - number * self._chunk)
+        price = Cost(dram_bytes=count * INSTRUCTION_BYTES, row_openings=1, latency=self._machine.timing.dram_latency)
+        served = self._serve(Request(True, stream, number), time, self._priced(price))
+        if served is None:
+            return
+        self._fetch_free[stream] = served
+        self._fetched[stream].append(served + price.latency)
+        self._wake(_Kind.FETCH, stream)
+        self._offer(_Kind.FETCH, stream)
+
+    def _start(self, stream: Stream, time: float) -> None:
+        index = len(self._starts[stream])
+        price = self._priced(cost(self._verified.queues[stream][index], self._machine))
+        self._starts[stream].append(time)
+        self._wake(_Kind.START, stream)
         if price.dram_bytes:
-            dram_free = max(end, dram_free) + price.dram(machine)
-            unit_free[stream] = dram_free
-            end = dram_free + price.latency
-        # Completion is in order: an instruction is complete only after those before it.
-        end = max(end, ends[stream][-1]) if ends[stream] else end
-        ends[stream].append(end)
-        following[stream] += 1
+            self._asking[stream] = time, price
+            heapq.heappush(self._heap, (time + price.unit, _Kind.TRANSFER, stream))
+        else:
+            self._complete(stream, time, price, time + price.unit)
+
+    def _transfer(self, stream: Stream, time: float) -> None:
+        start, price = self._asking[stream]
+        served = self._serve(Request(False, stream, len(self._ends[stream])), time, price)
+        if served is not None:
+            self._complete(stream, start, price, served)
+
+    def _complete(self, stream: Stream, start: float, price: Cost, free: float) -> None:
+        """An instruction leaves its unit, which takes the next; it is complete after all before it."""
+        index, ends, program = len(self._ends[stream]), self._ends[stream], self._verified.program
+        self._unit_free[stream] = free
+        end = max(free + price.latency, ends[-1]) if ends else free + price.latency
+        ends.append(end)
         layer = int(program.layer_of[stream][index])
         name = None if layer == NO_LAYER else program.layers[layer]
-        events.append(Event(stream, index, item.MNEMONIC, start, end, price, name))
-    return _total(events, machine)
+        mnemonic = self._verified.queues[stream][index].MNEMONIC
+        self._events.append(Event(stream, index, mnemonic, start, end, price, name))
+        self._wake(_Kind.TRANSFER, stream)
+        self._offer(_Kind.START, stream)
 
-
-def _ready(
-    verified: VerifiedProgram,
-    stream: Stream,
-    index: int,
-    ends: dict[Stream, list[float]],
-    unit_free: dict[Stream, float],
-) -> float | None:
-    """When the next instruction of a stream could start; None if it waits for one whose end is not known yet."""
-    if index == len(verified.queues[stream]):
-        return None
-    time = unit_free[stream]
-    for other, position in verified.targets[stream][index]:
-        if position > len(ends[other]):
+    def _serve(self, request: Request, asked: float, price: Cost) -> float | None:
+        """When the DRAM has served a request that is asked for then; None while the order has others first."""
+        order, position = self._order, len(self._served)
+        if order is not None and order[position] != request:
+            self._early[request] = asked
             return None
-        if position:
-            time = max(time, ends[other][position - 1])
-    return time
+        self._served.append(request)
+        turns = price.writes != self._wrote
+        self._turnarounds += turns
+        self._wrote = price.writes
+        pause = self._machine.timing.dram_turnaround if turns and "turnaround" not in self._without else 0
+        self._dram_free = max(asked, self._dram_free) + pause + price.dram(self._machine)
+        if order is not None and position + 1 < len(order):
+            following = order[position + 1]
+            early = self._early.pop(following, None)
+            if early is not None:
+                kind = _Kind.FETCH if following.is_fetch else _Kind.TRANSFER
+                heapq.heappush(self._heap, (early, kind, following.stream))
+        return self._dram_free
 
+    def _priced(self, price: Cost) -> Cost:
+        """A cost without what is left out."""
+        left_out = {
+            name: 0
+            for name in ("bank_conflicts", "port_stalls", "row_openings")
+            if name.replace("_", "-") in self._without
+        }
+        return replace(price, **left_out) if left_out else price
 
-def _total(events: list[Event], machine: Machine) -> Timeline:
-    cycles = max((event.end for event in events), default=0.0)
-    macs = sum(event.cost.macs for event in events)
-    dram_bytes = sum(event.cost.dram_bytes for event in events)
-    return Timeline(
-        events,
-        cycles,
-        cycles / machine.clock_hertz,
-        macs,
-        dram_bytes,
-        macs / machine.cluster_macs_per_cycle,
-        dram_bytes / machine.dram_bytes_per_cycle,
-    )
-
-
-def layer_times(timeline: Timeline, machine: Machine) -> list[LayerTime]:
-    """Per-layer table of a timeline, in order of completion.
-
-    Overlapping work is charged once: events are taken by their ends, and each charges its layer with the time since
-    the end before it. The cycles of the layers add up to those of the timeline.
-    """
-    layers: dict[str, list[tuple[Event, float]]] = {}
-    at, name = 0.0, "(other)"
-    for event in sorted(timeline.events, key=lambda entry: entry.end):
-        name = event.layer or name
-        layers.setdefault(name, []).append((event, event.end - at))
-        at = event.end
-    return [_layer_time(name, charged, machine) for name, charged in layers.items()]
-
-
-def _layer_time(name: str, charged: list[tuple[Event, float]], machine: Machine) -> LayerTime:
-    """The table's row of a layer from its events and the time charged for each."""
-    cycles = sum(time for _, time in charged)
-    macs = sum(event.cost.macs for event, _ in charged)
-    moved = sum(event.cost.dram_bytes for event, _ in charged)
-    busy = {
-        "mac": sum(event.cost.unit for event, _ in charged if event.stream.queue == Queue.MAC),
-        "vector": sum(event.cost.unit for event, _ in charged if event.stream.queue == Queue.VEC),
-        "dram": sum(event.cost.dram(machine) for event, _ in charged),
-    }
-    utilization = macs / machine.cluster_macs_per_cycle / (max(cycles, busy["mac"]) or 1.0)
-    return LayerTime(name, cycles, macs, utilization, moved, max(busy, key=lambda unit: busy[unit]))
+    def _wake(self, kind: _Kind, stream: Stream) -> None:
+        for waiting in self._waiting.pop((kind, stream), ()):
+            self._offer(*waiting)

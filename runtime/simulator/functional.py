@@ -20,7 +20,7 @@ from ..isa.encoding import Instruction, Space
 from ..isa.layouts import unpack_record, unpack_requantize
 from ..isa.matrix import Convolve, ConvolveDepthwise, MultiplyMatrix
 from ..isa.program import Program, RegionKind
-from ..isa.transfer import LoadLines, LoadMaps, LoadParameters, LoadWeights, Store
+from ..isa.transfer import LoadLines, LoadMaps, LoadParameters, LoadWeights, Move, Store
 from ..isa.vector import Elementwise, LookUp, MapInstruction, Pool, PoolKind, Requantize, ResizeNearest
 from ..machine import CHANNEL_BLOCK, Machine
 from . import matrix, transfer, vector
@@ -43,6 +43,7 @@ _PLAIN: dict[type[Instruction], Callable[[Memory, Any], None]] = {
     LoadWeights: transfer.load_lines,
     LoadParameters: transfer.load_lines,
     Store: transfer.store,
+    Move: transfer.move,
     ResizeNearest: vector.resize_nearest,
 }
 
@@ -200,4 +201,7 @@ def _steps(item: Instruction) -> int:
     if isinstance(item, MapInstruction):
         taps = item.kernel_height * item.kernel_width if isinstance(item, Pool) else 1
         return item.height * item.width * item.blocks * CHANNEL_BLOCK * taps
-    return item.dram_bytes if isinstance(item, (LoadMaps, LoadLines, Store)) else 0
+    if isinstance(item, (LoadMaps, LoadLines, Move)):
+        moved = item.moved_bytes if isinstance(item, Move) else item.dram_bytes
+        return moved * max(item.clusters.bit_count(), 1)
+    return item.dram_bytes if isinstance(item, Store) else 0

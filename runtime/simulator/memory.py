@@ -42,6 +42,10 @@ class Memory:
         # The last gathered input of a matrix instruction, for the next one that needs the same.
         self.gathered: NDArray[np.float32] | None = None
 
+    def receivers(self, mask: int) -> list[Memory]:
+        """The clusters of a mask; this one if it is empty."""
+        return [peer for index, peer in enumerate(self.peers) if mask >> index & 1] or [self]
+
     def accumulated(self, start: int, pixels: int, blocks: int) -> NDArray[np.int32]:
         """Accumulators from the address ``start`` of an instruction, int32 [pixels, blocks * 16], without a copy."""
         first, channels = start * ACCUMULATOR_UNIT // 4, blocks * CHANNEL_BLOCK

@@ -1,10 +1,10 @@
-"""Load and store instructions of the functional engine."""
+"""Loads, stores and moves of the functional engine."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ..isa.transfer import LINE, LoadLines, LoadMaps, Store
+from ..isa.transfer import LINE, LoadLines, LoadMaps, Move, Store
 from ..machine import MAPS_UNIT
 from .memory import Memory, box
 
@@ -13,20 +13,17 @@ _FLIP = np.uint8(0x80)
 
 def load_maps(memory: Memory, item: LoadMaps) -> None:
     """Execute LDM."""
-    units = -(-item.run // MAPS_UNIT)
+    shape = (item.count_z, item.count_y, item.run)
+    source = box(memory.regions[item.region], item.offset, shape, (item.dram_stride_z, item.dram_stride_y, 1))
     strides = (item.map_stride_z * MAPS_UNIT, item.map_stride_y * MAPS_UNIT, 1)
-    shape = (item.planes, item.rows, units * MAPS_UNIT)
-    target = box(memory.maps, item.destination * MAPS_UNIT, shape, strides)
-    if shape != (item.count_z, item.count_y, item.run):
-        target[...] = np.uint8(item.pad_value & 0xFF)
-    inside = target[
-        item.pad_top : item.pad_top + item.count_z, item.pad_left : item.pad_left + item.count_y, : item.run
-    ]
-    source = box(memory.regions[item.region], item.offset, inside.shape, (item.dram_stride_z, item.dram_stride_y, 1))
-    if item.flip:
-        np.bitwise_xor(source, _FLIP, out=inside)
-    else:
-        inside[...] = source
+    units = -(-item.run // MAPS_UNIT)
+    for receiver in memory.receivers(item.clusters):
+        target = box(receiver.maps, item.destination * MAPS_UNIT, (*shape[:2], units * MAPS_UNIT), strides)
+        target[..., item.run :] = 0
+        if item.flip:
+            np.bitwise_xor(source, _FLIP, out=target[..., : item.run])
+        else:
+            target[..., : item.run] = source
 
 
 def store(memory: Memory, item: Store) -> None:
@@ -45,4 +42,15 @@ def store(memory: Memory, item: Store) -> None:
 def load_lines(memory: Memory, item: LoadLines) -> None:
     """Execute LDW or LDP."""
     start, first, size = item.offset * LINE, item.destination * LINE, item.length * LINE
-    memory.lines[item.SPACE][first : first + size] = memory.regions[item.region][start : start + size]
+    for receiver in memory.receivers(item.clusters):
+        receiver.lines[item.SPACE][first : first + size] = memory.regions[item.region][start : start + size]
+
+
+def move(memory: Memory, item: Move) -> None:
+    """Execute MOV."""
+    shape = (item.count_z, item.count_y, item.run * MAPS_UNIT)
+    strides = (item.source_stride_z * MAPS_UNIT, item.source_stride_y * MAPS_UNIT, 1)
+    source = box(memory.maps, item.source * MAPS_UNIT, shape, strides)
+    strides = (item.destination_stride_z * MAPS_UNIT, item.destination_stride_y * MAPS_UNIT, 1)
+    for receiver in memory.receivers(item.clusters):
+        box(receiver.maps, item.destination * MAPS_UNIT, shape, strides)[...] = source

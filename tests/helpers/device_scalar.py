@@ -67,14 +67,12 @@ def run(memory: Memories, item: isa.Instruction) -> None:
 
 def load_maps(memory: Memories, item: isa.LoadMaps) -> None:
     region = memory.regions[item.region]
-    for z in range(-item.pad_top, item.count_z + item.pad_bottom):
-        for y in range(-item.pad_left, item.count_y + item.pad_right):
-            target = (item.destination + (z + item.pad_top) * item.map_stride_z) * 16
-            target += (y + item.pad_left) * item.map_stride_y * 16
-            inside = 0 <= z < item.count_z and 0 <= y < item.count_y
+    for z in range(item.count_z):
+        for y in range(item.count_y):
+            target = (item.destination + z * item.map_stride_z + y * item.map_stride_y) * 16
             for x in range((item.run + 15) // 16 * 16):
-                value = item.pad_value & 255
-                if inside and x < item.run:
+                value = 0
+                if x < item.run:
                     value = region[item.offset + z * item.dram_stride_z + y * item.dram_stride_y + x]
                     value ^= 0x80 if item.flip else 0
                 memory.maps[target + x] = value

@@ -95,8 +95,8 @@ REJECTIONS = [
         "conv %y: Dilations of a convolution are at most 31; found 1 and 32",
     ),
     (
-        convolution(W, ("pads=[0, 0, 0, 0]", "pads=[0, 0, 0, 256]"), y="1,1,2,258"),
-        "conv %y: A convolution pads with at most 255 rows and columns on each side; found 0, 0, 0 and 256",
+        convolution(W, ("pads=[0, 0, 0, 0]", "pads=[0, 0, 0, 4096]"), y="1,1,2,4098"),
+        "conv %y: A convolution pads with at most 4095 rows and columns on each side; found 0, 0, 0 and 4096",
     ),
     (
         convolution("i8[2,1,1,1]<axis=0, s=[0x1.0p0, 0x1.0p1], z=[0, -3]> = [1, 2]", ("", ""), y="1,2,2,2"),
@@ -256,11 +256,16 @@ def test_limits_are_those_of_the_instruction_set() -> None:
         assert highest(cls, "dilation_height") == highest(cls, "dilation_width") == machine.DILATION_LIMIT == 31
     for cls in (isa.Convolve, isa.ConvolveDepthwise, isa.Pool):
         assert highest(cls, "input_height") == highest(cls, "input_width") == machine.MAP_EXTENT_LIMIT
-        assert highest(cls, "row_origin") == highest(cls, "column_origin") == machine.ORIGIN_LIMIT == 255
+        assert highest(cls, "row_origin") == highest(cls, "column_origin") == machine.ORIGIN_LIMIT == 4095
+        assert highest(cls, "output_height" if cls is not isa.Pool else "height") == machine.OUTPUT_ROWS_LIMIT
+        assert highest(cls, "output_width" if cls is not isa.Pool else "width") == machine.OUTPUT_COLUMNS_LIMIT
     assert highest(isa.Pool, "kernel_height") == highest(isa.Pool, "kernel_width") == machine.POOL_KERNEL_LIMIT == 255
     assert highest(isa.Pool, "stride_height") == highest(isa.Pool, "stride_width") == machine.STRIDE_LIMIT
     assert highest(isa.ResizeNearest, "step_height") == highest(isa.ResizeNearest, "step_width") == machine.RESIZE_LIMIT
     assert highest(isa.LoadMaps, "dram_stride_z") == highest(isa.Store, "dram_stride_z") == machine.ROW_LIMIT
+    assert highest(isa.Convolve, "output_blocks") == highest(isa.ConvolveDepthwise, "blocks")
+    assert highest(isa.Convolve, "output_blocks") == machine.OUTPUT_BLOCKS_LIMIT
+    assert highest(isa.LoadMaps, "run") == highest(isa.Store, "run") == machine.RUN_LIMIT
     assert machine.RESIZE_LIMIT == (16 << 16) - 1
     assert machine.ROW_LIMIT == (16 << 20) - 1
 

@@ -23,6 +23,7 @@ from ....ir.types import DType
 from ....passes.base import Record
 from ....passes.pattern import Driver, Match, Node, Rule, node
 from ....passes.simplify.activation_rules import BOUNDS
+from ....passes.simplify.movement_rules import NEUTRAL
 from ..builder import FOLD_ELEMENTS
 
 _LENGTH = 8
@@ -73,8 +74,10 @@ def recognise_quantization(module: Module) -> None:
     record = Record("recognise_quantization")
     Driver(RULES).run(module, record)
     if any(is_op(op, QuantizeLinear) for op in module.ops):
-        # Minimum of Maximum is what newer converters make of a Clip, which may be part of an integer product.
-        Driver(BOUNDS).run(module, record)
+        # Minimum of Maximum is what newer converters make of a Clip, which may be part of an integer product; and they
+        # multiply product and bias of a Gemm with its factors also where these are 1. After the chains, whose scales
+        # may be 1 as well.
+        Driver((*BOUNDS, *NEUTRAL, _BIAS)).run(module, record)
 
 
 def parameters(x: Value, *values: Value) -> tuple[list[np.ndarray], int | None] | None:
@@ -199,6 +202,8 @@ def _rounded(zero: bool) -> Node[Clip]:
     return node(Clip, node(Add, whole, "zero", commutative=True) if zero else whole, name="clip")
 
 
+_BIAS = Rule("bias", node(Add, node((Conv, MatMul), name="product"), "bias", commutative=True), _biased)
+
 RULES: tuple[Rule, ...] = (
     Rule("quantize_with_zero_point", node(Cast, _rounded(zero=True)), _quantize),
     Rule("quantize", node(Cast, _rounded(zero=False)), _quantize),
@@ -210,5 +215,5 @@ RULES: tuple[Rule, ...] = (
     Rule("dequantize", node(Mul, node(Cast, "x"), "scale", commutative=True), _dequantize),
     Rule("integers_of_integers", node(Cast, node(DequantizeLinear, name="dequantize", single_use=False)), _integers),
     Rule("reshaped_integers", node(Reshape, node(DequantizeLinear, name="dequantize")), _reshaped),
-    Rule("bias", node(Add, node((Conv, MatMul), name="product"), "bias", commutative=True), _biased),
+    _BIAS,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Callable
 
@@ -124,7 +125,7 @@ def test_what_is_printed(
     get_information("print_flags", facts)
     assert "nclusters = 1\n" in capsys.readouterr().out
     get_information("hwdebug", facts)
-    assert capsys.readouterr().out.startswith("device_0: busy cycles of 4083, modelled: LD ")
+    assert re.match(r"device_0: busy cycles of \d+, modelled: LD0 \d+, ", capsys.readouterr().out)
     get_information("hwdebug", facts_of(float_network))
     assert capsys.readouterr().out == "nothing of this network runs on the accelerator\n"
 

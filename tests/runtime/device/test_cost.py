@@ -226,7 +226,7 @@ def test_the_vector_unit_waits_for_its_ports() -> None:
     }
     add = isa.Elementwise(**fields)
     assert cost(add, M4096).port_stalls == 0
-    assert cost(add, replace(M4096, maps_banks=2)).port_stalls == 16  # two reads and a write take two cycles
+    assert cost(add, replace(M4096, maps_banks=2)).port_stalls == 8  # two reads and a write, 64 bytes each, of 128
     requantize = isa.Requantize(
         accumulator=0,
         destination=0,

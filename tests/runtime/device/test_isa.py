@@ -19,8 +19,9 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "isa.md"
 
 
 def random_value(rng: np.random.Generator, field: EncodedField) -> int:
-    edges = [field.bits.lowest, field.bits.highest]
-    return int(rng.choice([*edges, int(rng.integers(field.bits.lowest, field.bits.highest + 1))]))
+    lowest, highest = field.bits.lowest, field.bits.highest
+    small = min(max(lowest, int(rng.integers(9))), highest)
+    return int(rng.choice([lowest, highest, small, int(rng.integers(lowest, highest + 1))]))
 
 
 def random_instruction(rng: np.random.Generator, cls: type[isa.Instruction]) -> isa.Instruction:
@@ -178,7 +179,7 @@ def test_broken_rules_are_refused_by_the_encoder(item: isa.Instruction, message:
 
 def test_disassembly_is_one_line_with_waits_and_signal() -> None:
     item = isa.LoadWeights(region=1, offset=2, destination=3, length=4, waits=(isa.Wait(9, 6),), signal=1)
-    assert str(item) == "LDW  region=1 offset=2 destination=3 length=4 wait=MAC1>=6 signal"
+    assert str(item) == "LDW  region=1 offset=2 destination=3 length=4 clusters=0 wait=MAC1>=6 signal"
 
 
 def test_the_document_is_current() -> None:

@@ -191,8 +191,7 @@ def box(rng: np.random.Generator) -> dict[str, Any]:
 
 
 def load_maps(rng: np.random.Generator) -> isa.Instruction:
-    pads: dict[str, Any] = {f"pad_{side}": pick(rng, 0, 2) for side in ("top", "bottom", "left", "right")}
-    return isa.LoadMaps(region=1, destination=pick(rng, 0, 64), pad_value=pick(rng, -128, 127), **pads, **box(rng))
+    return isa.LoadMaps(region=1, destination=pick(rng, 0, 64), **box(rng))
 
 
 def store(rng: np.random.Generator) -> isa.Instruction:

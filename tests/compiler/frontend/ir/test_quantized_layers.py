@@ -9,10 +9,13 @@ import pytest
 from ir_networks import Opset
 from network_files import partly_quantized_model, write_model
 from opset_documents import Known, computed, document_of
+from opset_ir import IrFile, Source
 
 import tilewright
 from tilewright.compiler.frontend.formats import import_model
 from tilewright.compiler.frontend.ir.exporter import export_document
+from tilewright.compiler.frontend.ir.reader import read_document
+from tilewright.compiler.pipeline import quantized_import_pipeline
 from tilewright.errors import TilewrightError
 from tilewright.ir.core import Constant, Module
 from tilewright.ir.text.parser import parse_module
@@ -152,6 +155,40 @@ def test_networks_with_fake_quantize_run_on_integers(groups: int, tmp_path: Path
     assert np.abs(results["software"] - results["float"]).max() < 0.08
     steps = results["software"] / np.float32(5.1 / 255)
     np.testing.assert_allclose(steps, np.rint(steps), atol=1e-3)
+
+
+def gemm(factor: float, weight_scale: float) -> Module:
+    """What OpenVINO makes of a quantised Gemm whose factors alpha and beta are these, on integers as far as it goes."""
+    made = IrFile()
+
+    def number(value: float) -> Source:
+        return made.constant(np.array(value, np.float32))
+
+    def times(x: Source, value: float, *shape: int) -> Source:
+        return made.layer("Multiply", [x, number(value)], [shape])
+
+    def integers(values: np.ndarray, scale: float) -> Source:
+        real = made.layer("Convert", [made.constant(values)], [values.shape], destination_type="f32")
+        return times(real, scale, *values.shape)
+
+    def quantized(x: Source, *shape: int) -> Source:
+        ends = [number(-1.28), number(1.27)]
+        return made.layer("FakeQuantize", [x, *ends, *ends], [shape], levels=256)
+
+    weights = integers(np.arange(-12, 12, dtype=np.int8).reshape(4, 6), weight_scale)
+    bias = integers(np.arange(4, dtype=np.int32), 0.01 * weight_scale)
+    product = made.layer("MatMul", [quantized(made.parameter(1, 6), 1, 6), weights], [(1, 4)], transpose_b="true")
+    sum = made.layer("Add", [times(product, factor, 1, 4), times(bias, factor, 4)], [(1, 4)])
+    made.result(quantized(sum, 1, 4))
+    module = import_model(read_document(made.text, made.binary))
+    quantized_import_pipeline().run(module)
+    return module
+
+
+@pytest.mark.parametrize("weight_scale", [0.02, 1.0])
+def test_factors_of_a_product_that_are_1_leave_it_on_integers(weight_scale: float) -> None:
+    assert names(gemm(1, weight_scale)) == ["quantize", "matmul", "dequantize"]
+    assert names(gemm(2, weight_scale)) == ["quantize", "dequantize", "matmul", "quantize", "dequantize"]
 
 
 def assert_same_after_writing(model: Path, x: dict[str, np.ndarray], folder: Path) -> Module:
