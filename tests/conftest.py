@@ -53,6 +53,21 @@ def no_kernels_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def bytecode_of_programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Programs that tests start compile modules once, also where Python must leave no bytecode beside the sources."""
+    if not sys.dont_write_bytecode:
+        yield
+        return
+    folder = tmp_path_factory.getbasetemp()
+    # Below it each worker of pytest-xdist has a folder of its own.
+    everyone = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+        patch.setenv("PYTHONPYCACHEPREFIX", str(everyone / "bytecode"))
+        yield
+
+
 @pytest.fixture
 def rng(request: pytest.FixtureRequest) -> np.random.Generator:
     """A generator whose seed is the test's name: the same numbers in each run, other ones in each test."""

@@ -49,7 +49,7 @@ QUICK = (
     "vww_int8_qdq",
     "ad01_int8_qdq",
 )
-QUICK_LIGHT = ("light_squeezenet", "light_shufflenet")
+QUICK_LIGHT = ("light_squeezenet",)
 
 
 def quick_first(names: list[str], quick: tuple[str, ...]) -> list:
