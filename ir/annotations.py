@@ -90,6 +90,7 @@ class Reason(NamedTuple):
 
 Place = Literal["device", "cpu"]
 Stationary = Literal["weights", "inputs"]
+Split = Literal["rows", "channels"]
 
 ON = Annotation[Place]("on", Place, Op, Function)
 """Where the op runs; a function ``on=device`` is what the device runs at one call."""
@@ -105,6 +106,12 @@ TILE = Annotation["tuple[int, int, int, int]"]("tile", tuple[int, int, int, int]
 
 STATIONARY = Annotation[Stationary]("stationary", Stationary, Op)
 """Whether a convolution on the device is weight stationary, which keeps a block of weights, or input stationary."""
+
+SPLIT = Annotation[Split]("split", Split, Op)
+"""What of the result the clusters of the device share out; without it one of them does all."""
+
+CLUSTERS = Annotation[int]("clusters", int, Function)
+"""How many clusters work on one image; 1 without it."""
 
 DRAM = Annotation[MapAddress]("dram", MapAddress, Op)
 """Where the result lies in the memory of the device."""

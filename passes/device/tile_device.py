@@ -7,12 +7,12 @@ from typing import get_args
 
 from tilewright.errors import PassError
 
-from ...ir.annotations import STATIONARY, TILE, Stationary
+from ...ir.annotations import CLUSTERS, SPLIT, STATIONARY, TILE, Stationary
 from ...ir.core import Module, Op
 from ...runtime.machine import Machine, load
 from ..base import Pass, Record
 from ..invariants import PLACED, Invariant
-from .outline_device import device_ops
+from .outline_device import device_functions, device_ops
 from .tile_search import Tile, choose_tile
 
 TILED = Invariant(
@@ -33,10 +33,12 @@ class TileDevice(Pass):
     and with what is ``stationary``: a convolution keeps a block of ``weights`` and streams the map, or a tile
     of its ``inputs`` and streams the weights.
 
-    The tile is the cheapest by the analytic cost of :mod:`tilewright.passes.device.tile_search`.
+    The tile is the cheapest by the analytic cost of :mod:`tilewright.passes.device.tile_search`. Several clusters
+    ``split`` the ``rows`` or the ``channels`` of each result.
 
     Attributes:
         machine: name of a sample machine, or path of a machine file.
+        clusters: how many of the machine's clusters work on an image.
         stationary: ``weights`` or ``inputs`` for all convolutions; ``cheapest`` is what costs less for each.
     """
 
@@ -45,25 +47,34 @@ class TileDevice(Pass):
 
     machine: str
     stationary: str = CHEAPEST
+    clusters: int = 1
 
     def apply(self, module: Module, record: Record) -> bool:
         if self.stationary not in ORDERS:
             expected = " or ".join(ORDERS)
             raise PassError("no such order of convolutions", expected=expected, found=self.stationary)
         machine, wanted = load(self.machine), ORDERS[self.stationary]
+        if not 1 <= self.clusters <= machine.clusters:
+            raise PassError(
+                f"machine {machine.name!r} does not have so many clusters",
+                expected=f"1 to {machine.clusters}",
+                found=self.clusters,
+            )
+        for function in device_functions(module) if self.clusters > 1 else ():
+            CLUSTERS.set(function, self.clusters)
         for op in device_ops(module):
-            set_tile(op, tile_of(op, machine, wanted))
+            set_tile(op, tile_of(op, machine, wanted, self.clusters))
             record.counts[op.name] += 1
         return bool(record.counts)
 
 
-def tile_of(op: Op, machine: Machine, stationary: Stationary | None = None) -> Tile:
+def tile_of(op: Op, machine: Machine, stationary: Stationary | None = None, clusters: int = 1) -> Tile:
     """The cheapest tile of an op, as `choose_tile`.
 
     Raises:
         PassError: not even the smallest tile fits; names the tensor, what it needs and what there is.
     """
-    found = choose_tile(op, machine, stationary)
+    found = choose_tile(op, machine, stationary, clusters)
     if isinstance(found, Tile):
         return found
     raise PassError(
@@ -80,3 +91,5 @@ def tile_of(op: Op, machine: Machine, stationary: Stationary | None = None) -> T
 def set_tile(op: Op, tile: Tile) -> None:
     TILE.set(op, (tile.rows, tile.columns, tile.output_blocks, tile.input_blocks))
     STATIONARY.set(op, tile.stationary)
+    if tile.split is not None:
+        SPLIT.set(op, tile.split)

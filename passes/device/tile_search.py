@@ -12,7 +12,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ...ir.annotations import Stationary
+from ...ir.annotations import Split, Stationary
 from ...ir.core import Op, is_op
 from ...ir.feature_map import Window, convolution_maps, is_depthwise, map_shape, window_of
 from ...ir.ops.convolution import Conv
@@ -42,6 +42,7 @@ class Tile:
         rows, columns: output pixels.
         output_blocks, input_blocks: blocks of 16 channels of result and operand.
         stationary: ``weights`` | ``inputs``, see :class:`tilewright.passes.device.tile_device.TileDevice`.
+        split: what several clusters share out of the result; None where one does all.
     """
 
     rows: int
@@ -49,6 +50,25 @@ class Tile:
     output_blocks: int
     input_blocks: int
     stationary: Stationary = "inputs"
+    split: Split | None = None
+
+
+@dataclass(frozen=True)
+class _Share:
+    """The largest part that a cluster has of the work of an op."""
+
+    clusters: int = 1
+    split: Split | None = None
+
+    def rows(self, height: int) -> int:
+        return _ceil(height, self.clusters) if self.split == "rows" else height
+
+    def blocks(self, blocks: int) -> int:
+        return _ceil(blocks, self.clusters) if self.split == "channels" else blocks
+
+    def dram_bytes(self, weights: Counts, maps: Counts) -> Counts:
+        """What all clusters move, from what one does: rows have the same weights, which are loaded once for all."""
+        return (weights if self.split == "rows" else weights * self.clusters) + maps * self.clusters
 
 
 @dataclass(frozen=True)
@@ -83,22 +103,46 @@ def _ceil(a, b):
     return -(-a // b)
 
 
-def choose_tile(op: Op, machine: Machine, stationary: Stationary | None = None) -> Tile | Misfit:
+def choose_tile(op: Op, machine: Machine, stationary: Stationary | None = None, clusters: int = 1) -> Tile | Misfit:
     """The cheapest tile of a device op, or why there is none.
 
     Args:
         stationary: what a convolution has to keep; by default what costs less.
+        clusters: how many of them share the work out, by rows or by channels, whichever costs less.
     """
-    return _choose_convolution(op, machine, stationary) if is_op(op, Conv) else _choose_pointwise(op, machine)
+    found = [
+        _choose_convolution(op, machine, stationary, share)
+        if is_op(op, Conv)
+        else _choose_pointwise(op, machine, share)
+        for share in _shares(op, clusters)
+    ]
+    tiles = [each for each in found if not isinstance(each, Misfit)]
+    return (
+        min(tiles, key=lambda each: each[0])[1] if tiles else next(each for each in found if isinstance(each, Misfit))
+    )
 
 
-def _choose_convolution(op: Op[Conv], machine: Machine, wanted: Stationary | None) -> Tile | Misfit:
+def _shares(op: Op, clusters: int) -> list[_Share]:
+    """The ways to share the work of an op out that leave something to do for at least two clusters."""
+    if clusters == 1:
+        return [_Share()]
+    target = convolution_maps(op)[1] if is_op(op, Conv) else map_shape(op.result.type)
+    in_groups = isinstance(op.operator, Conv) and op.operator.group > 1 and not is_depthwise(op)
+    shares = [_Share(clusters, "rows")] if target.height > 1 else []
+    shares += [_Share(clusters, "channels")] if target.blocks > 1 and not in_groups else []
+    return shares or [_Share()]
+
+
+def _choose_convolution(
+    op: Op[Conv], machine: Machine, wanted: Stationary | None, share: _Share
+) -> tuple[float, Tile] | Misfit:
     (source, target), window = convolution_maps(op), window_of(op)
     depthwise = is_depthwise(op)
     groups = 1 if depthwise else op.operator.group
     inputs, outputs = _ceil(source.channels // groups, CHANNEL_BLOCK), _ceil(target.channels // groups, CHANNEL_BLOCK)
+    outputs, height = share.blocks(outputs), share.rows(target.height)
     rows, columns, blocks, chunk = np.meshgrid(
-        _cuts(target.height, OUTPUT_ROWS_LIMIT),
+        _cuts(height, OUTPUT_ROWS_LIMIT),
         _cuts(target.width, OUTPUT_COLUMNS_LIMIT),
         _cuts(outputs, OUTPUT_BLOCKS_LIMIT),
         np.array([1], np.int64) if depthwise else _cuts(inputs, 255),
@@ -115,7 +159,7 @@ def _choose_convolution(op: Op[Conv], machine: Machine, wanted: Stationary | Non
     accumulator_bytes = rows * columns * blocks * ACCUMULATOR_UNIT
     parameter_bytes = blocks * 128
     chunks = np.ones_like(chunk) if depthwise else _ceil(inputs, chunk)
-    pieces = _ceil(target.height, rows) * _ceil(target.width, columns)
+    pieces = _ceil(height, rows) * _ceil(target.width, columns)
     slices = _ceil(outputs, blocks)
     # With several slices or chunks two results or two chunks of the map are in flight.
     group_bytes = map_bytes * np.where(chunks > 1, 2, 1) + result_bytes * np.where(slices > 1, 2, 1)
@@ -146,17 +190,17 @@ def _choose_convolution(op: Op[Conv], machine: Machine, wanted: Stationary | Non
         else:
             weights = weights * np.where(alone, 1, pieces)
             maps = maps * np.where(chunks == 1, 1, slices)
-        dram = (weights + maps + result_bytes * slices * pieces) / machine.dram_bytes_per_cycle
+        dram = share.dram_bytes(weights, maps + result_bytes * slices * pieces) / machine.dram_bytes_per_cycle
         fixed = calls * (machine.timing.mac_setup + machine.timing.mac_drain + machine.timing.transfer_setup)
         # Without a second buffer loads and sums take turns.
         cost = np.where(double, np.maximum(multiply, dram), multiply + dram) + fixed
         index = np.unravel_index(np.argmin(np.where(fits, cost, np.inf)), cost.shape)
         sizes = [int(a[index]) for a in (rows, columns, blocks, chunk)]
-        tile = Tile(sizes[0], sizes[1], sizes[2], sizes[3], stationary)
+        tile = Tile(sizes[0], sizes[1], sizes[2], sizes[3], stationary, share.split)
         if best is None or cost[index] < best[0]:
             best = (float(cost[index]), tile)
     assert best is not None
-    return best[1]
+    return best
 
 
 def _misfit(needs: dict[str, tuple[Counts, int]]) -> Misfit:
@@ -165,14 +209,15 @@ def _misfit(needs: dict[str, tuple[Counts, int]]) -> Misfit:
     return Misfit(memory, *smallest[memory])
 
 
-def _choose_pointwise(op: Op, machine: Machine) -> Tile | Misfit:
+def _choose_pointwise(op: Op, machine: Machine, share: _Share) -> tuple[float, Tile] | Misfit:
     """Tiles of ops on the vector unit: the fewest that fit, twice over if possible."""
     target, window = map_shape(op.result.type), window_of(op)
     sources = [map_shape(v.type) for v in op.inputs if v.type.quant is not None]
+    height, most = share.rows(target.height), share.blocks(target.blocks)
     rows, columns, blocks = np.meshgrid(
-        _cuts(target.height, OUTPUT_ROWS_LIMIT),
+        _cuts(height, OUTPUT_ROWS_LIMIT),
         _cuts(target.width, OUTPUT_COLUMNS_LIMIT),
-        _cuts(target.blocks, 255),
+        _cuts(most, 255),
         indexing="ij",
     )
     need = rows * columns * blocks * CHANNEL_BLOCK
@@ -190,10 +235,10 @@ def _choose_pointwise(op: Op, machine: Machine) -> Tile | Misfit:
     if not fits.any():
         return _misfit(needs)
     fits = fits & within
-    pieces = _ceil(target.height, rows) * _ceil(target.width, columns) * _ceil(target.blocks, blocks)
+    pieces = _ceil(height, rows) * _ceil(target.width, columns) * _ceil(most, blocks)
     cost = pieces + np.where(2 * need <= machine.maps_bytes, 0.0, 0.5) * pieces
     # Whole pixels move in long runs: cutting channels is the last resort.
     cost = cost + np.where(blocks < target.blocks, 0.25 * pieces, 0.0)
     index = np.unravel_index(np.argmin(np.where(fits, cost, np.inf)), cost.shape)
     tile = [int(a[index]) for a in (rows, columns, blocks)]
-    return Tile(tile[0], tile[1], tile[2], tile[2])
+    return float(cost[index]), Tile(tile[0], tile[1], tile[2], tile[2], split=share.split)

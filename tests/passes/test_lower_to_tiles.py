@@ -15,7 +15,7 @@ from random_device_graphs import ON_THE_DEVICE, shift_weights
 from tilewright.compiler.pipeline import tile_pipeline
 from tilewright.errors import PassError, ResourceError
 from tilewright.ir import interp
-from tilewright.ir.annotations import DRAM, LAYER, ON
+from tilewright.ir.annotations import CLUSTERS, DRAM, LAYER, ON
 from tilewright.ir.core import Constant, Function, Module, Value
 from tilewright.ir.feature_map import is_depthwise, map_shape
 from tilewright.ir.op import Operator
@@ -91,10 +91,21 @@ def tile_by_chance(function: Function, rng: np.random.Generator) -> None:
         op.annotations.update(tile=tuple(tile), stationary=str(rng.choice(["weights", "inputs"])))
 
 
+def split_by_chance(function: Function, rng: np.random.Generator) -> None:
+    """Up to four clusters, which share out rows or channels of a result, or leave it to one."""
+    CLUSTERS.set(function, int(rng.integers(2, 5)))
+    for op in function.ops:
+        split = str(rng.choice(["rows", "channels", "none"]))
+        if split != "none":
+            op.annotations["split"] = split
+
+
 def planned(case: Case, rng: np.random.Generator) -> Module:
     function = case.module.main
     ON.set(function, "device")
     tile_by_chance(function, rng)
+    if rng.integers(2):
+        split_by_chance(function, rng)
     PlanDeviceMemory().run(case.module)
     return case.module
 
@@ -111,7 +122,7 @@ def test_samples_of_operators_keep_their_bytes(case: Case, rng: np.random.Genera
     check(planned(case, rng), rng)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(8))
 def test_random_networks_keep_their_bytes(seed: int) -> None:
     rng = np.random.default_rng(41_000 + seed)
     activations = "u8" if seed % 2 else "i8"
@@ -122,6 +133,8 @@ def test_random_networks_keep_their_bytes(seed: int) -> None:
         current.run(module)
     for function in device_functions(module):
         tile_by_chance(function, rng)
+        if seed > 2:
+            split_by_chance(function, rng)
     PlanDeviceMemory().run(module)
     check(module, rng)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
+from typing import NamedTuple
 
 from tilewright.errors import PassError
 
-from ....ir.annotations import TILE
+from ....ir.annotations import CLUSTERS, SPLIT, TILE
 from ....ir.core import Op
-from ....ir.feature_map import MapShape, Window, map_shape
+from ....ir.feature_map import MapShape, Window
 from ....ir.tile.places import Part
 from ....runtime.machine import CHANNEL_BLOCK
 
@@ -38,21 +40,44 @@ def channel_pieces(channels: int, blocks: int) -> list[Span]:
     return pieces(channels, blocks * CHANNEL_BLOCK)
 
 
-def boxes(shape: MapShape, rows: int, columns: int, slices: list[Span]) -> Iterator[Part]:
-    """A map in boxes of so many rows and columns: image by image, each by slices of channels, rows, columns."""
-    down, across = pieces(shape.height, rows), pieces(shape.width, columns)
-    for image in range(shape.images):
-        for channels in slices:
-            for row in down:
-                for column in across:
-                    yield Part(image, row, column, channels)
+class Lane(NamedTuple):
+    """What one cluster does of a map: some rows of it, in slices of channels."""
+
+    cluster: int
+    shape: MapShape
+    tile: tuple[int, int]
+    rows: Span
+    slices: list[Span]
+
+    def boxes(self, slices: list[Span]) -> Iterator[Part]:
+        """Its part in boxes of rows and columns: image by image, each by these slices of channels, rows, columns."""
+        down, across = pieces(self.rows[1], self.tile[0]), pieces(self.shape.width, self.tile[1])
+        for image in range(self.shape.images):
+            for channels in slices:
+                for first, count in down:
+                    for column in across:
+                        yield Part(image, (self.rows[0] + first, count), column, channels)
 
 
-def tiles_of(op: Op, part: MapShape | None = None) -> Iterator[Part]:
-    """The tiles of an op's result, or of a part of it, in the order of :func:`boxes`."""
+def lanes_of(op: Op, shape: MapShape) -> list[Lane]:
+    """How the clusters share out a map that is the result of an op, or a part of it, or has the same bytes."""
     rows, columns, blocks, _ = tile_annotation(op)
-    shape = part or map_shape(op.result.type)
-    return boxes(shape, rows, columns, channel_pieces(shape.channels, blocks))
+    clusters = (CLUSTERS.get(op.function) if op.function is not None else None) or 1
+    down, across, split = [(0, shape.height)], [(0, shape.channels)], SPLIT.get(op)
+    if split == "rows":
+        down = pieces(shape.height, -(-shape.height // clusters))
+    elif split == "channels":
+        across = channel_pieces(shape.channels, -(-shape.blocks // clusters))
+    shares = list(product(down, across))
+    return [
+        Lane(cluster, shape, (rows, columns), span, moved(channel_pieces(channels[1], blocks), channels[0]))
+        for cluster, (span, channels) in enumerate(shares)
+    ]
+
+
+def moved(spans: list[Span], distance: int) -> list[Span]:
+    """Spans so much further on."""
+    return [(first + distance, count) for first, count in spans]
 
 
 def read_through(window: Window, shape: MapShape, box: Part) -> tuple[Part, tuple[int, int]]:

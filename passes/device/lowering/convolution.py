@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from functools import partial
+from itertools import zip_longest
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -18,9 +20,11 @@ from ....ir.quantized import accumulator_factors, clamp_bounds, parameters
 from ....ir.tile.compute import Convolve, ConvolveDepthwise, Product, Requantize
 from ....ir.tile.places import Part
 from ....ir.tile.transfer import LoadRequantization, LoadWeights
-from .boxes import Span, boxes, channel_pieces, read_through, tile_annotation
+from .boxes import Lane, Span, channel_pieces, lanes_of, read_through, tile_annotation
 from .on_chip import chip_offset, chip_zero, on_chip
-from .program import CLUSTER, TileProgram, lowers
+from .program import TileProgram, lowers
+
+Loaded = TypeVar("Loaded")
 
 
 @dataclass(frozen=True)
@@ -66,13 +70,12 @@ class Held(NamedTuple):
 def lower_convolution(op: Op[Conv], program: TileProgram) -> None:
     """Load, convolve, requantise and store, tile by tile."""
     whole = _layer(op, program)
-    tile = tile_annotation(op)
     if is_depthwise(op):
-        _Depthwise(whole, tile, program).lower()
+        _Depthwise(op, whole, program).lower()
         return
     stationary = STATIONARY.get(op) or "inputs"
     for layer in _groups(whole, op.operator.group, program):
-        _Dense(layer, tile, program).lower(stationary)
+        _Dense(op, layer, program).lower(stationary)
 
 
 def _constant(op: Op[Conv], value: Value) -> Constant:
@@ -133,15 +136,30 @@ class _Convolution:
 
     PRODUCT: type[Product]
 
-    def __init__(self, layer: Layer, tile: tuple[int, int, int, int], program: TileProgram) -> None:
+    def __init__(self, op: Op[Conv], layer: Layer, program: TileProgram) -> None:
         self.layer = layer
         self.program = program
-        self.rows, self.columns, blocks, self.input_blocks = tile
         self.source, self.target = MapShape(*layer.source.type.shape), MapShape(*layer.target.type.shape)
-        self.slices = channel_pieces(self.target.channels, blocks)
+        self.input_blocks = tile_annotation(op)[3]
+        self.lanes = lanes_of(op, self.target)
+        self.slices = max(len(lane.slices) for lane in self.lanes)
         # What is streamed for every tile is made once.
         self._weights: dict[tuple[int, int], Constant] = {}
         self._parameters: dict[int, tuple[Constant, Constant]] = {}
+
+    def for_lanes(self, index: int, load: Callable[[Span, int], Loaded]) -> list[Loaded | None]:
+        """What each lane needs for its slice number ``index``, if it has one: one load for all that have the same.
+
+        Args:
+            load: takes a slice of output channels and for which cluster it is loaded.
+        """
+        slices = [lane.slices[index] if index < len(lane.slices) else None for lane in self.lanes]
+        if slices[0] is not None and len(set(slices)) == 1:
+            return [load(slices[0], self.program.everywhere)] * len(slices)
+        return [
+            load(channels, lane.cluster) if channels is not None else None
+            for lane, channels in zip(self.lanes, slices, strict=True)
+        ]
 
     def read(self, box: Part) -> tuple[Part, Product]:
         """The box of the source, of equal channels, that a box of the result is the product of."""
@@ -150,23 +168,23 @@ class _Convolution:
         output = box.rows[1], box.columns[1]
         return read, self.PRODUCT(output, window.stride, window.dilation, origin, layer.pad_value, layer.weight_zero)
 
-    def load_weights(self, channels: Span, chunk: Span) -> Value:
+    def load_weights(self, channels: Span, chunk: Span, cluster: int) -> Value:
         """The weights of output channels for input channels."""
         layer, key = self.layer, (channels[0], chunk[0])
         if key not in self._weights:
             part = layer.weights[channels[0] : sum(channels), chunk[0] : sum(chunk)]
             self._weights[key] = self.program.constant("weights", part)
         depthwise = self.PRODUCT is ConvolveDepthwise
-        load = LoadWeights(CLUSTER, layer.weight_zero, layer.is_packed, depthwise)
+        load = LoadWeights(cluster, layer.weight_zero, layer.is_packed, depthwise)
         return self.program.add(load, self._weights[key])
 
-    def load_parameters(self, channels: Span) -> Value:
+    def load_parameters(self, channels: Span, cluster: int) -> Value:
         """Bias and multipliers of output channels."""
         if channels[0] not in self._parameters:
             part = slice(channels[0], sum(channels))
             bias = self.program.constant("bias", self.layer.bias[part])
             self._parameters[channels[0]] = bias, self.program.constant("multiplier", self.layer.factors[part])
-        return self.program.add(LoadRequantization(CLUSTER), *self._parameters[channels[0]])
+        return self.program.add(LoadRequantization(cluster), *self._parameters[channels[0]])
 
     def finish(self, box: Part, sums: Value, parameters: Value) -> None:
         """Requantise the accumulators of a tile and store it."""
@@ -183,38 +201,80 @@ class _Dense(_Convolution):
         inputs = self.layer.inputs
         self._chunks = [(0, inputs)] if self.layer.is_packed else channel_pieces(inputs, self.input_blocks)
         if stationary == "weights":
-            for channels in self.slices:
-                self._tiles([channels], self._load(channels))
+            for index in range(self.slices):
+                self._tiles([index], self._load(index))
         else:
-            self._tiles(self.slices, self._load(self.slices[0]) if len(self.slices) == 1 else None)
+            self._tiles(range(self.slices), self._load(0) if self.slices == 1 else None)
 
-    def _load(self, channels: Span) -> Held:
-        """Parameters of a slice of output channels, and its weights if all input channels are done at once."""
-        weights = self.load_weights(channels, self._chunks[0]) if len(self._chunks) == 1 else None
-        return Held(weights, self.load_parameters(channels))
+    def _load(self, index: int) -> list[Held | None]:
+        """For each lane the parameters of a slice, and its weights if all input channels are done at once."""
 
-    def _tiles(self, slices: list[Span], held: Held | None) -> None:
+        def load(channels: Span, cluster: int) -> Held:
+            weights = self.load_weights(channels, self._chunks[0], cluster) if len(self._chunks) == 1 else None
+            return Held(weights, self.load_parameters(channels, cluster))
+
+        return self.for_lanes(index, load)
+
+    def _tiles(self, slices: Sequence[int], held: list[Held | None] | None) -> None:
         """Slices of output channels, tile by tile: from one load of the map if its channels are done at once.
 
         Args:
+            slices: by their number in each lane.
             held: weights and parameters that are loaded already.
         """
-        for area in boxes(self.target, self.rows, self.columns, [(0, self.source.channels)]):
-            read, product = self.read(area)
-            once = self._load_map(read, self._chunks[0]) if len(self._chunks) == 1 else None
-            for channels in slices:
-                weights, parameters = held if held is not None else self._load(channels)
-                sums: Value | None = None
-                for chunk in self._chunks:
-                    x = once if once is not None else self._load_map(read, chunk)
-                    w = weights if weights is not None else self.load_weights(channels, chunk)
-                    sums = self.program.add(product, x, w, sums)
-                assert sums is not None
-                self.finish(replace(area, channels=channels), sums, parameters)
+        whole = [(0, self.source.channels)]
+        for areas in zip_longest(*(lane.boxes(whole) for lane in self.lanes)):
+            tiles = [
+                self._tile(lane, area) if area is not None else None
+                for lane, area in zip(self.lanes, areas, strict=True)
+            ]
+            for index in slices:
+                self._products(tiles, index, held if held is not None else self._load(index))
 
-    def _load_map(self, read: Part, chunk: Span) -> Value:
-        box = replace(read, channels=chunk)
+    def _tile(self, lane: Lane, area: Part) -> _Tile:
+        read, product = self.read(area)
+        tile = _Tile(lane, area, read, product)
+        if len(self._chunks) == 1:
+            tile.x = self._load_map(tile, self._chunks[0])
+        return tile
+
+    def _load_map(self, tile: _Tile, chunk: Span) -> Value:
+        self.program.cluster = tile.lane.cluster
+        box = replace(tile.read, channels=chunk)
         return self.program.load(self.layer.source, box, packed=self.layer.is_packed)
+
+    def _products(self, tiles: list[_Tile | None], index: int, held: list[Held | None]) -> None:
+        """A slice of output channels of a tile of each lane."""
+        work = [
+            (number, tile, each)
+            for number, (tile, each) in enumerate(zip(tiles, held, strict=True))
+            if tile is not None and each is not None
+        ]
+        sums: dict[int, Value] = {}
+        for chunk in self._chunks:
+            maps = [tile.x or self._load_map(tile, chunk) for _, tile, _ in work]
+            weights = [each.weights if each is not None else None for each in held]
+            if len(self._chunks) > 1:
+                weights = self.for_lanes(index, partial(self._chunk_weights, chunk))
+            for (number, tile, _), x in zip(work, maps, strict=True):
+                sums[number] = self.program.add(tile.product, x, weights[number], sums.get(number))
+        for number, tile, each in work:
+            box = replace(tile.area, channels=tile.lane.slices[index])
+            self.finish(box, sums[number], each.parameters)
+
+    def _chunk_weights(self, chunk: Span, channels: Span, cluster: int) -> Value:
+        return self.load_weights(channels, chunk, cluster)
+
+
+@dataclass
+class _Tile:
+    """A tile of one lane, and its map once that is loaded."""
+
+    lane: Lane
+    area: Part
+    read: Part
+    product: Product
+    x: Value | None = None
 
 
 class _Depthwise(_Convolution):
@@ -223,9 +283,16 @@ class _Depthwise(_Convolution):
     PRODUCT = ConvolveDepthwise
 
     def lower(self) -> None:
-        for channels in self.slices:
-            weights, parameters = self.load_weights(channels, (0, 1)), self.load_parameters(channels)
-            for box in boxes(self.target, self.rows, self.columns, [channels]):
-                read, product = self.read(box)
-                x = self.program.load(self.layer.source, read)
-                self.finish(box, self.program.add(product, x, weights), parameters)
+        for index in range(self.slices):
+            held = self.for_lanes(index, self._load)
+            lanes = [(lane, each) for lane, each in zip(self.lanes, held, strict=True) if each is not None]
+            for areas in zip_longest(*(lane.boxes([lane.slices[index]]) for lane, _ in lanes)):
+                for (lane, loaded), box in zip(lanes, areas, strict=True):
+                    if box is not None:
+                        self.program.cluster = lane.cluster
+                        read, product = self.read(box)
+                        x = self.program.load(self.layer.source, read)
+                        self.finish(box, self.program.add(product, x, loaded.weights), loaded.parameters)
+
+    def _load(self, channels: Span, cluster: int) -> Held:
+        return Held(self.load_weights(channels, (0, 1), cluster), self.load_parameters(channels, cluster))

@@ -16,7 +16,6 @@ from ....ir.ops.elementwise import Add, Max, Min, Mul, Sub
 from ....ir.quantized import limits, parameters
 from ....ir.tile.compute import Combine
 from ....ir.tile.places import Part
-from .boxes import tiles_of
 from .on_chip import chip_offset, chip_zero, on_chip
 from .program import TileProgram, lowers
 
@@ -51,7 +50,7 @@ def lower_elementwise(op: Op, program: TileProgram) -> None:
     combine = Combine(_KINDS[type(op.operator)], low, high)
     sources, target = [program.place(value) for value in op.inputs], program.place(op.result)
     record = program.load_record(**_record(op))
-    for box in tiles_of(op):
+    for box in program.tiles(op):
         operands = [program.load(place, _read(op, value, box)) for place, value in zip(sources, op.inputs, strict=True)]
         program.store(program.add(combine, *operands, record), target, box)
 

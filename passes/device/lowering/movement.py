@@ -7,7 +7,7 @@ from ....ir.feature_map import MapShape, map_shape
 from ....ir.ops.movement import Concat, Slice
 from ....ir.ops.shape import Reshape
 from ....ir.tile.places import Part
-from .boxes import Span, tiles_of
+from .boxes import Span
 from .program import TileProgram, lowers
 
 Begin = tuple[int, int, int, int]
@@ -21,7 +21,7 @@ def _copy(source: Value, target: Value, op: Op, program: TileProgram, begin: Beg
     def moved(span: Span, distance: int) -> Span:
         return span[0] + distance, span[1]
 
-    for box in tiles_of(op, MapShape(*target.type.shape)):
+    for box in program.tiles(op, MapShape(*target.type.shape)):
         spans = moved(box.rows, row), moved(box.columns, column), moved(box.channels, channel)
         program.store(program.load(source, Part(box.image + image, *spans)), target, box)
 

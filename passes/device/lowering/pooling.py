@@ -10,7 +10,7 @@ from ....ir.feature_map import map_shape, window_of
 from ....ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
 from ....ir.quantized import parameters
 from ....ir.tile.compute import Pool
-from .boxes import read_through, tiles_of
+from .boxes import read_through
 from .on_chip import chip_offset, chip_zero
 from .program import TileProgram, lowers
 
@@ -24,7 +24,7 @@ def lower_pooling(op: Op[AnyPool], program: TileProgram) -> None:
     source, target = program.place(op.inputs[0]), program.place(op.result)
     include_pad = isinstance(op.operator, AveragePool) and op.operator.count_include_pad
     kind, record = _record(op, window.taps, program)
-    for box in tiles_of(op):
+    for box in program.tiles(op):
         read, origin = read_through(window, shape, box)
         output = box.rows[1], box.columns[1]
         pool = Pool(kind, output, window.kernel, window.stride, origin, include_pad)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from tilewright.errors import PassError, ResourceError
 from tilewright.limits import DEVICE_INSTRUCTIONS
 
-from ....ir.annotations import DRAM, INPUTS, LAYER, MapAddress
+from ....ir.annotations import DRAM, INPUTS, LAYER, SPLIT, MapAddress
 from ....ir.core import Constant, Function, Module, Op, OperatorT, Value
 from ....ir.feature_map import MapShape, map_shape
 from ....ir.op import Operator
@@ -23,15 +24,17 @@ from ....ir.tile.types import EVERY_CLUSTER
 from ....ir.types import DType
 from ....runtime.machine import CHANNEL_BLOCK
 from ..plan_device_memory import parts_of
+from .boxes import lanes_of
 
-CLUSTER = 0
-"""Whose scratchpads a program uses that has not been distributed."""
-
-LOAD, LOAD_PACKED, STORE = Load(CLUSTER, False), Load(CLUSTER, True), Store()
+STORE = Store()
 
 
 class TileProgram:
     """Tile ops, written one after the other behind the ops of a function, which they will replace.
+
+    Attributes:
+        cluster: whose scratchpads the next ones use.
+        everywhere: what parameters are loaded for: all clusters that work on the op.
 
     Args:
         shared: the constants of tile programs of the module so far, by element type, shape and contents.
@@ -51,6 +54,8 @@ class TileProgram:
         self._annotations: dict[str, Literal] = {}
         self._layer = ""
         self.count = 0
+        self.cluster = 0
+        self.everywhere = 0
         inputs = INPUTS.get(function)
         if inputs is None or len(inputs) != len(function.parameters):
             name, hint = f"@{function.name}", "Run plan_device_memory first."
@@ -67,6 +72,8 @@ class TileProgram:
         self._layer = op.result.name
         self._annotations = {LAYER.key: self._layer}
         self._boxes.clear()
+        self.cluster = 0
+        self.everywhere = EVERY_CLUSTER if SPLIT.is_at(op) else 0
 
     def finish(self) -> list[Value]:
         """The results of the function, which leave the device."""
@@ -175,9 +182,18 @@ class TileProgram:
 
     # Tiles
 
+    def tiles(self, op: Op, shape: MapShape | None = None) -> Iterator[Part]:
+        """The tiles of an op's result, or of a part of it, those of the clusters that share it out in turn."""
+        lanes = lanes_of(op, shape or map_shape(op.result.type))
+        for boxes in zip_longest(*(lane.boxes(lane.slices) for lane in lanes)):
+            for lane, box in zip(lanes, boxes, strict=True):
+                if box is not None:
+                    self.cluster = lane.cluster
+                    yield box
+
     def load(self, place: Value, box: Part, *, packed: bool = False) -> Value:
         """A box of a map in DRAM, on chip."""
-        return self.add(LOAD_PACKED if packed else LOAD, self.part(place, box))
+        return self.add(Load(self.cluster, packed), self.part(place, box))
 
     def store(self, x: Value, place: Value, box: Part) -> None:
         """A map on chip as a box of one in DRAM."""
@@ -185,7 +201,7 @@ class TileProgram:
 
     def load_record(self, **words: float) -> Value:
         """The numbers of pooling or arithmetic."""
-        return self.add(LoadRecord(CLUSTER, **words))  # pyright: ignore[reportArgumentType]
+        return self.add(LoadRecord(self.everywhere, **words))  # pyright: ignore[reportArgumentType]
 
     def constant(self, role: str, array: np.ndarray) -> Constant:
         """A constant of the module, named by the layer; the one that is there if it has the same contents."""

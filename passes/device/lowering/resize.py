@@ -12,7 +12,7 @@ from ....ir.resampling import nearest_indices, nearest_steps
 from ....ir.tile.compute import Resize as ResizeTile
 from ....ir.tile.places import Part
 from ....runtime.machine import RESIZE_LIMIT
-from .boxes import Span, tiles_of
+from .boxes import Span
 from .program import TileProgram, lowers
 
 
@@ -21,7 +21,7 @@ def lower_resize(op: Op[Resize], program: TileProgram) -> None:
     """Every tile reads the rows and columns that it repeats."""
     rows, columns = nearest_indices(op)
     source, target = program.place(op.inputs[0]), program.place(op.result)
-    for box in tiles_of(op):
+    for box in program.tiles(op):
         read_rows, (row_step, row_origin) = _read(op, rows, box.rows)
         read_columns, (column_step, column_origin) = _read(op, columns, box.columns)
         output = box.rows[1], box.columns[1]

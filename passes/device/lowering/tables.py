@@ -10,9 +10,8 @@ from ....ir.ops.unary import Unary
 from ....ir.quantized import limits
 from ....ir.tile.compute import LookUp
 from ....ir.tile.transfer import LoadTable
-from .boxes import tiles_of
 from .on_chip import chip_offset
-from .program import CLUSTER, TileProgram, lowers
+from .program import TileProgram, lowers
 
 
 def table_of(op: Op) -> np.ndarray:
@@ -31,6 +30,6 @@ def table_of(op: Op) -> np.ndarray:
 def lower_table(op: Op, program: TileProgram) -> None:
     """The entry for each element."""
     source, target = program.place(op.inputs[0]), program.place(op.result)
-    table = program.add(LoadTable(CLUSTER), program.constant("table", table_of(op)))
-    for box in tiles_of(op):
+    table = program.add(LoadTable(program.everywhere), program.constant("table", table_of(op)))
+    for box in program.tiles(op):
         program.store(program.add(LookUp(), program.load(source, box), table), target, box)
