@@ -1,0 +1,212 @@
+"""Small device programs of many kinds with what they run on, and runs of a program in any legal order."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from unittest import mock
+
+import numpy as np
+from device_programs import pointwise
+from device_runs import compile_for_device
+from quantized_graphs import random_quantized_graph
+
+from tilewright.ir.core import Module
+from tilewright.passes.device.legalize_for_device import LegalizeForDevice
+from tilewright.passes.device.outline_device import OutlineDevice
+from tilewright.passes.placement.partition import Partition
+from tilewright.runtime import isa
+from tilewright.runtime.isa import Program, RegionKind, Stream
+from tilewright.runtime.machine import Machine, load
+from tilewright.runtime.simulator import functional
+from tilewright.runtime.simulator.functional import FunctionalEngine
+from tilewright.runtime.simulator.memory import CardMemory
+from tilewright.runtime.simulator.verifier import VerifiedProgram
+
+SMALL = dataclasses.replace(
+    load("s256"),
+    name="small",
+    clusters=4,
+    maps_bytes=8192,
+    maps_banks=1,
+    weight_bytes=8192,
+    weight_banks=1,
+    accumulator_bytes=4096,
+    accumulator_banks=1,
+    parameter_bytes=1024,
+)
+"""So little room that layers of small networks take several tiles, and memory is used again and again."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A program and the contents of its constant and input regions."""
+
+    program: Program
+    constants: Mapping[str, np.ndarray]
+    inputs: Mapping[str, np.ndarray]
+
+
+def split_layers(split: str, clusters: int) -> Case:
+    """Two 1x1 convolutions of 4 x 6 pixels of 64 channels, each divided over clusters that meet in DRAM.
+
+    Args:
+        split: ``rows``; ``channels``, whose stores interleave; or ``stages``, a layer for each of two clusters.
+        clusters: how many.
+    """
+    rng = np.random.default_rng(3)
+    rows, columns, blocks, layers = 4, 6, 4, 2
+    pixel, lines = blocks * 16, blocks * 16  # bytes of a pixel, lines of the weights of 16 outputs
+    row = columns * pixel
+    weights = [
+        isa.pack_dense(rng.integers(-9, 9, (pixel, 1, 1, pixel)).astype(np.int8), weight_zero=0, packed=False)
+        for _ in range(layers)
+    ]
+    scales = [
+        isa.pack_requantize(rng.integers(-99, 99, pixel).astype(np.int32), np.array([0.02], np.float32))
+        for _ in weights
+    ]
+    constants = np.frombuffer(b"".join([*weights, *scales]), np.uint8)
+    regions = [
+        isa.Region("constants", RegionKind.CONSTANT, constants.size),
+        isa.Region("x", RegionKind.INPUT, rows * row),
+        isa.Region("between", RegionKind.SCRATCH, rows * row),
+        isa.Region("y", RegionKind.OUTPUT, rows * row),
+    ]
+    assembler = isa.Assembler(SMALL, regions, clusters)
+
+    def compute(layer: int, cluster: int, row_index: int, first: int, count: int) -> None:
+        """Some blocks of the outputs of a row, all in the memories of one cluster."""
+        half, name = row_index % 2, f"layer{layer}"
+        source, target, accumulator = half * row // 16, (2 + half) * row // 16, half * columns * count
+        for item in (
+            isa.LoadMaps(region=1 + layer, offset=row_index * row, destination=source, run=row),
+            isa.Convolve(
+                source=source,
+                weights=0,
+                accumulator=accumulator,
+                output_height=1,
+                output_width=columns,
+                output_blocks=count,
+                input_channels=blocks,
+                input_height=1,
+                input_width=columns,
+                row_pitch=row // 16,
+                pixel_pitch=blocks,
+            ),
+            isa.Requantize(
+                accumulator=accumulator,
+                destination=target,
+                height=1,
+                width=columns,
+                blocks=count,
+                destination_row_pitch=columns * count,
+                destination_pixel_pitch=count,
+                parameters=0,
+            ),
+            isa.Store(
+                region=2 + layer,
+                offset=row_index * row + first * 16,
+                source=target,
+                run=count * 16,
+                count_y=columns,
+                dram_stride_y=pixel,
+                map_stride_y=count,
+            ),
+        ):
+            assembler.add(item, name, cluster=cluster)
+
+    def load_constants(layer: int, cluster: int, first: int, count: int) -> None:
+        start, size = layer * blocks * lines // 4, count * lines // 4
+        weight = isa.LoadWeights(region=0, offset=start + first * lines // 4, destination=0, length=size)
+        offset = layers * blocks * lines // 4 + 2 * (layer * blocks + first)
+        assembler.add(weight, f"layer{layer}", cluster=cluster)
+        scale = isa.LoadParameters(region=0, offset=offset, destination=0, length=2 * count)
+        assembler.add(scale, f"layer{layer}", cluster=cluster)
+
+    for layer in range(layers):
+        part = blocks // clusters if split == "channels" else blocks
+        users = [layer] if split == "stages" else list(range(clusters))
+        for cluster in users:
+            first = cluster * part if split == "channels" else 0
+            load_constants(layer, cluster, first, part)
+        for row_index in range(rows):
+            for cluster in users:
+                if split != "rows" or row_index % clusters == cluster:
+                    compute(layer, cluster, row_index, cluster * part if split == "channels" else 0, part)
+    fed = rng.integers(0, 256, rows * row).astype(np.uint8)
+    return Case(assembler.finish(), {"constants": constants}, {"x": fed})
+
+
+def pointwise_case(tiles: int, columns: int, blocks: int) -> Case:
+    """A double-buffered 1x1 convolution on random numbers, with multipliers that are some."""
+    program = pointwise(SMALL, tiles, columns, blocks)
+    rng = np.random.default_rng(tiles)
+    data = rng.integers(0, 256, program.regions[0].size).astype(np.uint8)
+    channels = blocks * 16
+    packed = isa.pack_requantize(rng.integers(-999, 999, channels).astype(np.int32), np.array([0.01], np.float32))
+    data[-len(packed) :] = np.frombuffer(packed, np.uint8)
+    fed = rng.integers(0, 256, program.regions[1].size).astype(np.uint8)
+    return Case(program, {"constants": data}, {"x": fed})
+
+
+def compiled_cases(seed: int, machine: Machine = SMALL, groups: int = 5) -> list[Case]:
+    """The programs of a random quantised network on a small machine."""
+    rng = np.random.default_rng(90_000 + seed)
+    module = random_quantized_graph(rng, groups=groups, activations=str(rng.choice(["i8", "u8"])))
+    for current in (LegalizeForDevice(), Partition("s256", keep_islands=True), OutlineDevice()):
+        current.run(module)
+    found: list[Case] = []
+    for function in module.functions.values():
+        if function.annotations.get("on") == "device":
+            alone = Module(function.name)
+            alone.constants, alone.functions["main"] = module.constants, function
+            made = compile_for_device(alone, machine)
+            size = next(region.size for region in made.program.regions if region.name == "input")
+            fed = rng.integers(0, 256, size).astype(np.uint8)
+            found.append(Case(made.program, {"constants": np.frombuffer(made.constants, np.uint8)}, {"input": fed}))
+    return found
+
+
+def random_order(verified: VerifiedProgram, rng: np.random.Generator) -> list[tuple[Stream, int]]:
+    """Some order of all instructions in which each follows those of its stream and what it waits for.
+
+    Streams hurry and linger by chance, so that orders are far from each other.
+    """
+    streams = list(verified.queues)
+    left = {stream: len(items) for stream, items in verified.queues.items()}
+    done = dict.fromkeys(streams, 0)
+    order: list[tuple[Stream, int]] = []
+    while any(left.values()):
+        for number in rng.permutation(len(streams)).tolist():
+            stream = streams[number]
+            for _ in range(int(rng.geometric(0.3))):
+                index = done[stream]
+                if not left[stream] or any(done[other] < at for other, at in verified.targets[stream][index]):
+                    break
+                order.append((stream, index))
+                done[stream] += 1
+                left[stream] -= 1
+    return order
+
+
+def in_order(engine: FunctionalEngine, case: Case, order: list[tuple[Stream, int]]) -> FunctionalEngine:
+    """The engine for another order of the same program."""
+    verified = dataclasses.replace(engine.verified, order=order)
+    with mock.patch.object(functional, "verify", lambda program, machine: verified):
+        return FunctionalEngine(engine.program, engine.machine, case.constants)
+
+
+def outputs(engine: FunctionalEngine, case: Case, fill: int) -> dict[str, bytes]:
+    """What the outputs hold after a run on memories that were full of one byte, outputs of zeros."""
+    regions = engine.program.regions
+    empty = {region.name: np.zeros(region.size, np.uint8) for region in regions if region.kind == RegionKind.OUTPUT}
+    memory = CardMemory(engine.program, {**case.constants, **case.inputs, **empty})
+    for region, data in zip(regions, memory.regions, strict=True):
+        if region.kind == RegionKind.SCRATCH:
+            data[...] = fill
+    for cluster in memory.clusters:
+        for pad in (cluster.maps, cluster.weights, cluster.accumulators.view(np.uint8), cluster.parameters):
+            pad[...] = fill
+    engine.execute(memory)
+    return {name: data.tobytes() for name, data in empty.items()}
