@@ -2,9 +2,9 @@
 
 Networks in floating point give the same results. Quantised ones cannot, not even twice by openvino: it computes their
 integers in single precision, where the last bit of a sum decides how a number next to a tie is rounded, and layers
-behind make more of it (`docs/decisions/0072-ir-files-are-documents-first.md` has the figures). So two things are asked
-of these which leave no room: the integers of the file are those of the ONNX model that it was made of, and each op, on
-the very integers that openvino's op read, makes openvino's integers, but next to a tie.
+behind make more of it (`docs/models.md` has the figures). So two things are asked of these which leave no room: the
+integers of the file are those of the ONNX model that it was made of, and each op, on the very integers that openvino's
+layer read, makes openvino's integers, but next to a tie.
 """
 
 from __future__ import annotations

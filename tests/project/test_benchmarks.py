@@ -24,7 +24,8 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["accuracy.py", "classify.py", "light_integer.py", "simulated_quantization.py", *SHORT]
+    "name",
+    ["accuracy.py", "classify.py", "light_integer.py", "openvino_rounding.py", "simulated_quantization.py", *SHORT],
 )
 def test_help(name: str) -> None:
     found = run(str(FOLDER / name), "--help")
