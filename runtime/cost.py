@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .banks import dense_conflicts, depthwise_conflicts
 from .isa.encoding import Instruction
-from .isa.matrix import Convolve, ConvolveDepthwise, MultiplyMatrix
+from .isa.matrix import Convolve, ConvolveDepthwise
 from .isa.transfer import LoadLines, LoadMaps, Move, Store
 from .isa.vector import Elementwise, MapInstruction, Pool, PoolKind, Requantize
 from .machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, LINE_BYTES, MAPS_UNIT, Machine
@@ -67,7 +67,7 @@ def cost(item: Instruction, machine: Machine) -> Cost:
     """The cost of an instruction on a machine."""
     if isinstance(item, (LoadMaps, LoadLines, Store)):
         return _transfer(item, machine)
-    if isinstance(item, (Convolve, ConvolveDepthwise, MultiplyMatrix)):
+    if isinstance(item, (Convolve, ConvolveDepthwise)):
         return _matrix(item, machine)
     if isinstance(item, Move):
         # Both clusters give it the port of their maps that the array does not use, a line in a cycle.
@@ -116,32 +116,26 @@ def accumulator_stalls(machine: Machine, pixels: Count, blocks: Count, steps: Co
     return np.maximum(ceil_divide(moved, machine.accumulator_banks * LINE_BYTES) - steps, 0)
 
 
-def _matrix(item: Convolve | ConvolveDepthwise | MultiplyMatrix, machine: Machine) -> Cost:
-    if isinstance(item, MultiplyMatrix):
-        pixels, blocks = item.rows, item.output_blocks
-        steps = dense_steps(machine, pixels, blocks, 1, item.input_blocks * CHANNEL_BLOCK)
-        outputs = ceil_divide(blocks * CHANNEL_BLOCK, machine.output_lanes)
-        wait = dense_conflicts(machine, 1, item.row_pitch * MAPS_UNIT, 0, item.input_blocks * CHANNEL_BLOCK) * outputs
+def _matrix(item: Convolve | ConvolveDepthwise, machine: Machine) -> Cost:
+    pixels, taps = item.output_height * item.output_width, item.kernel_height * item.kernel_width
+    row = item.row_pitch * MAPS_UNIT
+    if isinstance(item, Convolve):
+        blocks = item.output_blocks
+        traces, trace = (item.kernel_height, item.kernel_width) if item.packed else (taps, 1)
+        steps = dense_steps(machine, pixels, blocks, traces, trace * item.channels)
+        wait = dense_conflicts(
+            *(machine, item.output_width, row * item.stride_height, item.pitch * item.stride_width),
+            trace * item.channels,
+        )
+        wait *= traces * ceil_divide(blocks * CHANNEL_BLOCK, machine.output_lanes)
     else:
-        pixels, taps = item.output_height * item.output_width, item.kernel_height * item.kernel_width
-        row = item.row_pitch * MAPS_UNIT
-        if isinstance(item, Convolve):
-            blocks = item.output_blocks
-            traces, trace = (item.kernel_height, item.kernel_width) if item.packed else (taps, 1)
-            steps = dense_steps(machine, pixels, blocks, traces, trace * item.channels)
-            wait = dense_conflicts(
-                *(machine, item.output_width, row * item.stride_height, item.pitch * item.stride_width),
-                trace * item.channels,
-            )
-            wait *= traces * ceil_divide(blocks * CHANNEL_BLOCK, machine.output_lanes)
-        else:
-            blocks, column = item.blocks, item.pixel_pitch * MAPS_UNIT
-            steps = depthwise_steps(machine, pixels, blocks, taps)
-            wait = depthwise_conflicts(
-                *(machine, item.output_width, (row * item.stride_height, column * item.stride_width)),
-                *((row * item.dilation_height, column * item.dilation_width), (item.kernel_height, item.kernel_width)),
-                *(blocks, int(depthwise_steps(machine, 1, 1, taps))),
-            )
+        blocks, column = item.blocks, item.pixel_pitch * MAPS_UNIT
+        steps = depthwise_steps(machine, pixels, blocks, taps)
+        wait = depthwise_conflicts(
+            *(machine, item.output_width, (row * item.stride_height, column * item.stride_width)),
+            *((row * item.dilation_height, column * item.dilation_width), (item.kernel_height, item.kernel_width)),
+            *(blocks, int(depthwise_steps(machine, 1, 1, taps))),
+        )
     conflicts = ceil_divide(pixels, machine.pixel_lanes) * wait
     stalls = accumulator_stalls(machine, pixels, blocks, steps + conflicts, bool(item.accumulate))
     timing = machine.timing

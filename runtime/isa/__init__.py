@@ -29,7 +29,7 @@ from .encoding import (
     table,
 )
 from .layouts import pack_dense, pack_depthwise, pack_record, pack_requantize, pack_table
-from .matrix import Convolve, ConvolveDepthwise, MultiplyMatrix
+from .matrix import Convolve, ConvolveDepthwise
 from .program import Program, Region, RegionKind
 from .transfer import LoadMaps, LoadParameters, LoadWeights, Move, Store
 from .vector import Elementwise, ElementwiseKind, LookUp, Pool, PoolKind, Requantize, ResizeNearest
@@ -58,7 +58,6 @@ __all__ = [
     "LookUp",
     "MemoryAccess",
     "Move",
-    "MultiplyMatrix",
     "Pool",
     "PoolKind",
     "Program",

@@ -75,12 +75,12 @@ number of channels in bytes, without padding.
 **Feature map in DRAM.** Loads and stores move runs of bytes with any start, length and stride. By convention a map
 is stored as [row][column][channel], channels padded to 16; a run is then a pixel, or a whole row.
 
-**Accumulators.** CONV, DWC and GEMM write [output row][output column][output channel], channels padded to 16, without
+**Accumulators.** CONV and DWC write [output row][output column][output channel], channels padded to 16, without
 gaps; RQ reads the same.
 
-**Dense weights** (CONV, GEMM; `pack_dense`). [output block of 16][kernel row][trace][16 output channels], int8. The
+**Dense weights** (CONV; `pack_dense`). [output block of 16][kernel row][trace][16 output channels], int8. The
 trace of a kernel row is [kernel column][input channel], padded to a multiple of 16 entries; what the padding holds is
-not used. Input channels are padded to 16 with `weight_zero` except in packed mode. GEMM: one row, one column.
+not used. Input channels are padded to 16 with `weight_zero` except in packed mode.
 
 **Depthwise weights** (DWC; `pack_depthwise`). [block of 16][kernel row][kernel column][16 channels], int8; every block
 starts on a multiple of 64 bytes.

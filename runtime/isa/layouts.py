@@ -56,7 +56,7 @@ def requantize_bytes(channels: int) -> int:
 
 
 def pack_dense(weights: NDArray[np.int8], *, weight_zero: int, packed: bool) -> bytes:
-    """Weights for CONV, and with a 1x1 kernel for GEMM.
+    """Weights for CONV.
 
     Args:
         weights: int8 [output channels, kernel rows, kernel columns, input channels].

@@ -68,12 +68,12 @@ def _map_read(
     return (MemoryAccess(Space.MAPS, start, steps, pixel_bytes, False, cluster=cluster),)
 
 
-def _weights(item: Convolve | ConvolveDepthwise | MultiplyMatrix, cluster: int) -> MemoryAccess:
+def _weights(item: Convolve | ConvolveDepthwise, cluster: int) -> MemoryAccess:
     return MemoryAccess(Space.WEIGHTS, item.weights * WEIGHT_UNIT, (), item.weight_bytes, False, cluster=cluster)
 
 
 def _accumulators(
-    item: Convolve | ConvolveDepthwise | MultiplyMatrix, cluster: int, pixels: int, blocks: int
+    item: Convolve | ConvolveDepthwise, cluster: int, pixels: int, blocks: int
 ) -> tuple[MemoryAccess, ...]:
     start, size = item.accumulator * ACCUMULATOR_UNIT, pixels * blocks * ACCUMULATOR_UNIT
     written = MemoryAccess(Space.ACCUMULATORS, start, (), size, True, cluster=cluster)
@@ -92,6 +92,8 @@ class Convolve(Instruction):
     wraps. `x(iy, ix, c)` is the int8 at `source + iy * row_pitch + ix * pixel_pitch + c` if iy is in
     `0 … input_height - 1` and ix in `0 … input_width - 1`, and `pad_value` otherwise. A negative origin is padding
     before the map; padding after it needs no field.
+
+    With a kernel of one row and one column it is the product of rows, the pixels, and a constant matrix.
 
     `input_channels` counts blocks of 16 and `pixel_pitch` units of 16 bytes; with `packed` both count bytes and
     `dilation_width` is 1, so that the taps of a kernel row are one trace of contiguous bytes.
@@ -219,44 +221,4 @@ class ConvolveDepthwise(Instruction):
             *_map_read(self, cluster, self.blocks * CHANNEL_BLOCK, self.pixel_pitch * MAPS_UNIT),
             _weights(self, cluster),
             *_accumulators(self, cluster, pixels, self.blocks),
-        )
-
-
-@instruction("GEMM", 10, Queue.MAC)
-@dataclass(frozen=True, kw_only=True)
-class MultiplyMatrix(Instruction):
-    """Multiply rows of a feature map by a matrix of weights.
-
-    For every row r and output channel o, `acc[r * output_blocks * 16 + o]` becomes (with `accumulate`: is increased
-    by) the sum over k of `x(r, k) * (w(o, k) - weight_zero)`, where `x(r, k)` is the int8 at
-    `source + r * row_pitch + k`. Weights have the dense layout of a 1x1 kernel.
-    """
-
-    source: int = bits(16, "first row", unit="16 B")
-    weights: int = bits(14, "weights, layout of dense weights", unit="64 B")
-    accumulator: int = bits(14, "first accumulator", unit="64 B")
-    rows: int = bits(12, "rows", minimum=1, default=1)
-    row_pitch: int = bits(16, "from row to row", unit="16 B", default=0)
-    input_blocks: int = bits(12, "elements of a row", unit="16", minimum=1)
-    output_blocks: int = bits(10, "output channels", unit="16", minimum=1)
-    weight_zero: int = bits(8, "zero point of the weights", signed=True, default=0)
-    accumulate: int = flag("add to the accumulators instead of setting them")
-
-    @property
-    def weight_bytes(self) -> int:
-        """Bytes of weights read."""
-        return self.output_blocks * self.input_blocks * CHANNEL_BLOCK * CHANNEL_BLOCK
-
-    @property
-    def macs(self) -> int:
-        """Multiplications."""
-        return self.rows * self.weight_bytes
-
-    def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
-        """Rows, weights, accumulators."""
-        steps, run = ((self.rows, self.row_pitch * MAPS_UNIT),), self.input_blocks * CHANNEL_BLOCK
-        return (
-            MemoryAccess(Space.MAPS, self.source * MAPS_UNIT, steps, run, False, cluster=cluster),
-            _weights(self, cluster),
-            *_accumulators(self, cluster, self.rows, self.output_blocks),
         )

@@ -18,7 +18,7 @@ from tilewright.limits import DEVICE_STEPS
 
 from ..isa.encoding import Instruction, Space
 from ..isa.layouts import unpack_record, unpack_requantize
-from ..isa.matrix import Convolve, ConvolveDepthwise, MultiplyMatrix
+from ..isa.matrix import Convolve, ConvolveDepthwise
 from ..isa.program import Program, RegionKind
 from ..isa.transfer import LoadLines, LoadMaps, LoadParameters, LoadWeights, Move, Store
 from ..isa.vector import Elementwise, LookUp, MapInstruction, Pool, PoolKind, Requantize, ResizeNearest
@@ -116,7 +116,7 @@ class FunctionalEngine:
     def _decoding_call(self, item: Instruction, sources: Sources) -> Call:
         """The call for an instruction that reads weights or parameters."""
         first = sources.constants[0]
-        if isinstance(item, (Convolve, MultiplyMatrix)):
+        if isinstance(item, Convolve):
             key = matrix.dense_key(item)
             dense = self._reader(item, 0, first, key, lambda data: matrix.decode_dense(data, *key))
             return lambda memory: matrix.multiply(memory, item, dense(memory), sources.same_input)
@@ -196,7 +196,7 @@ def _check_steps(verified: VerifiedProgram) -> None:
 
 def _steps(item: Instruction) -> int:
     """Elements that an instruction multiplies, combines or moves."""
-    if isinstance(item, (Convolve, ConvolveDepthwise, MultiplyMatrix)):
+    if isinstance(item, (Convolve, ConvolveDepthwise)):
         return item.macs
     if isinstance(item, MapInstruction):
         taps = item.kernel_height * item.kernel_width if isinstance(item, Pool) else 1

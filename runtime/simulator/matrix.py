@@ -7,19 +7,20 @@ whatever order a BLAS library adds. The reduction is cut where the weights at ha
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..isa.layouts import unpack_dense, unpack_depthwise
-from ..isa.matrix import Convolve, ConvolveDepthwise, MultiplyMatrix, WindowAxis, axes
+from ..isa.matrix import Convolve, ConvolveDepthwise, WindowAxis, axes
 from ..machine import CHANNEL_BLOCK, MAPS_UNIT
-from .memory import Memory, box, taps, windowed_map
+from .memory import Memory, taps, windowed_map
 
 _EXACT = 1 << 24
 _LARGEST_INPUT = 128
 _LARGEST_GATHERED = 1 << 25
-"""Elements that are gathered at once, where a line of output pixels has no more."""
+"""Elements that are gathered at once."""
 
 Axes = tuple[WindowAxis, WindowAxis]
 
@@ -46,10 +47,8 @@ def decode_dense(
     return DenseWeights(matrix, tuple(slice(at, at + length) for at in range(0, len(matrix), length)))
 
 
-def dense_key(item: Convolve | MultiplyMatrix) -> tuple[int, int, int, int]:
+def dense_key(item: Convolve) -> tuple[int, int, int, int]:
     """What of an instruction determines the decoded weights: output blocks, kernel rows, their length, zero point."""
-    if isinstance(item, MultiplyMatrix):
-        return (item.output_blocks, 1, item.input_blocks * CHANNEL_BLOCK, item.weight_zero)
     return (item.output_blocks, item.kernel_height, item.kernel_width * item.channels, item.weight_zero)
 
 
@@ -77,42 +76,39 @@ def windows(image: NDArray, axes: Axes) -> NDArray:
     )
 
 
-def gather(memory: Memory, item: Convolve | MultiplyMatrix, first: int, lines: int) -> NDArray[np.float32]:
-    """The left operand of the matrix product, from a line on: float32 [pixels or rows, reduction]."""
-    if isinstance(item, MultiplyMatrix):
-        pitch = item.row_pitch * MAPS_UNIT
-        start, shape = item.source * MAPS_UNIT + first * pitch, (lines, item.input_blocks * CHANNEL_BLOCK)
-        return box(memory.maps, start, shape, (pitch, 1), np.int8).astype(np.float32)
-    both = axes(item)
-    if lines < item.output_height:
-        both = (both[0].part(first, lines), both[1])
+def gather(memory: Memory, item: Convolve, both: Axes) -> NDArray[np.float32]:
+    """The left operand of the matrix product for windows of a convolution: float32 [pixels, reduction]."""
     source = (memory, item.source * MAPS_UNIT, both, (item.row_pitch * MAPS_UNIT, item.pitch), item.channels)
     image = windowed_map(*source, item.pad_value)
+    pixels = both[0].windows, both[1].windows
     if image is not None:
         values = windows(image, both).astype(np.float32, order="C")
     else:
-        shape = (lines, item.output_width, item.kernel_height, item.kernel_width, item.channels)
-        values = np.empty(shape, np.float32)
+        values = np.empty((*pixels, item.kernel_height, item.kernel_width, item.channels), np.float32)
         for row, column, tap in taps(*source, item.pad_value):
             values[:, :, row, column] = tap
-    return values.reshape(lines * item.output_width, -1)
+    return values.reshape(pixels[0] * pixels[1], -1)
 
 
-def multiply(memory: Memory, item: Convolve | MultiplyMatrix, weights: DenseWeights, reuse: bool) -> None:
-    """Execute CONV or GEMM: all pixels at once, or a few lines after the other where that would take much memory."""
-    lines, width = (item.rows, 1) if isinstance(item, MultiplyMatrix) else (item.output_height, item.output_width)
+def multiply(memory: Memory, item: Convolve, weights: DenseWeights, reuse: bool) -> None:
+    """Execute CONV: all pixels at once, or some after the other where that would take much memory."""
+    lines, width = item.output_height, item.output_width
     target = memory.accumulated(item.accumulator, lines * width, item.output_blocks)
-    step = max(_LARGEST_GATHERED // (width * len(weights.matrix)), 1)
-    if step >= lines:
+    at_once = max(_LARGEST_GATHERED // len(weights.matrix), 1)
+    if lines * width <= at_once:
         if memory.gathered is None or not reuse:
-            memory.gathered = gather(memory, item, 0, lines)
+            memory.gathered = gather(memory, item, axes(item))
         _accumulate(target, memory.gathered, weights, bool(item.accumulate))
         return
     memory.gathered = None
-    for first in range(0, lines, step):
-        values = gather(memory, item, first, min(step, lines - first))
-        part = target[first * width : first * width + len(values)]
-        _accumulate(part, values, weights, bool(item.accumulate))
+    rows, columns = axes(item)
+    # Whole lines, or where one is too much pieces of it.
+    step, piece = max(at_once // width, 1), min(at_once, width)
+    for line, column in product(range(0, lines, step), range(0, width, piece)):
+        both = rows.part(line, min(step, lines - line)), columns.part(column, min(piece, width - column))
+        values = gather(memory, item, both)
+        first = line * width + column
+        _accumulate(target[first : first + len(values)], values, weights, bool(item.accumulate))
 
 
 def _accumulate(
@@ -120,11 +116,11 @@ def _accumulate(
 ) -> None:
     for piece in weights.pieces:
         whole = len(weights.pieces) == 1
-        product = (values if whole else values[:, piece]) @ (weights.matrix if whole else weights.matrix[piece])
+        result = (values if whole else values[:, piece]) @ (weights.matrix if whole else weights.matrix[piece])
         if accumulate:
-            np.add(target, product.astype(np.int32), out=target)
+            np.add(target, result.astype(np.int32), out=target)
         else:
-            np.copyto(target, product, casting="unsafe")
+            np.copyto(target, result, casting="unsafe")
         accumulate = True
 
 

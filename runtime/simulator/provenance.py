@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..isa.encoding import Instruction, MemoryAccess, Space, Stream
-from ..isa.matrix import Convolve, MultiplyMatrix
+from ..isa.matrix import Convolve
 from ..isa.program import RegionKind
 from ..isa.transfer import LINE, LoadLines
 from ..machine import MAPS_UNIT
@@ -93,7 +93,7 @@ class _InputReuse:
         self._since = 0
 
     def same(self, item: Instruction, accesses: tuple[MemoryAccess, ...]) -> bool:
-        if not isinstance(item, (Convolve, MultiplyMatrix)):
+        if not isinstance(item, Convolve):
             return False
         key = input_key(item)
         maps = [access for access in accesses if access.space == Space.MAPS]
@@ -113,10 +113,8 @@ class _InputReuse:
         return self._written[access.start // MAPS_UNIT : -(-access.stop // MAPS_UNIT)]
 
 
-def input_key(item: Convolve | MultiplyMatrix) -> tuple[object, ...]:
-    """Everything that determines the gathered input of a matrix instruction besides the memory."""
-    if isinstance(item, MultiplyMatrix):
-        return (item.source, item.rows, item.row_pitch, item.input_blocks)
+def input_key(item: Convolve) -> tuple[object, ...]:
+    """Everything that determines the gathered input of a convolution besides the memory."""
     return (
         *(item.source, item.output_height, item.output_width, item.channels, item.kernel_height, item.kernel_width),
         *(item.stride_height, item.stride_width, item.dilation_height, item.dilation_width, item.input_height),

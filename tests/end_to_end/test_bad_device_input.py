@@ -220,7 +220,7 @@ PROGRAMS: dict[str, tuple[Callable[[], isa.Program], str]] = {
     "unknown opcode": (
         lambda: with_bits(VEC, 0, 5),
         "stream VEC0, instruction 0: field 'opcode' is unknown; expected 1 LDM, 2 LDW, 3 LDP, 4 ST, 5 MOV, 8 CONV, "
-        "9 DWC, 10 GEMM, 16 RQ, 17 POOL, 18 ELT, 19 LUT, 20 RSZ, 32 BAR, 33 END, found 48",
+        "9 DWC, 16 RQ, 17 POOL, 18 ELT, 19 LUT, 20 RSZ, 32 BAR, 33 END, found 48",
     ),
     "map outside DRAM": (
         lambda: changed(put(LD, 0, offset=16)),

@@ -151,19 +151,6 @@ def convolve_depthwise(memory: Memories, item: isa.ConvolveDepthwise) -> None:
                 _accumulate(memory, item.accumulator * 64 + at * 4, total, item.accumulate)
 
 
-def multiply_matrix(memory: Memories, item: isa.MultiplyMatrix) -> None:
-    depth = item.input_blocks * 16
-    for row in range(item.rows):
-        for o in range(item.output_blocks * 16):
-            total = 0
-            for k in range(depth):
-                weight = signed(memory.weights[item.weights * 64 + (o // 16 * depth + k) * 16 + o % 16])
-                value = signed(memory.maps[(item.source + row * item.row_pitch) * 16 + k])
-                total += value * (weight - item.weight_zero)
-            at = item.accumulator * 64 + (row * item.output_blocks * 16 + o) * 4
-            _accumulate(memory, at, total, item.accumulate)
-
-
 def requantize(memory: Memories, item: isa.Requantize) -> None:
     for y in range(item.height):
         for x in range(item.width):
@@ -280,7 +267,6 @@ _EXECUTE = {
     isa.LoadParameters: load_parameters,
     isa.Convolve: convolve,
     isa.ConvolveDepthwise: convolve_depthwise,
-    isa.MultiplyMatrix: multiply_matrix,
     isa.Requantize: requantize,
     isa.Pool: pool,
     isa.Elementwise: elementwise,

@@ -7,6 +7,7 @@ from functools import cache
 
 import numpy as np
 import onnx
+from device_clusters import twice_convolved
 from device_programs import pointwise
 from network_files import digits_model, graph_model, partly_quantized_model
 from onnx import TensorProto, helper
@@ -106,11 +107,11 @@ def sections(made: Package, changed: dict[str, bytes]) -> list[Section]:
 
 @cache
 def device_programs() -> list[tuple[isa.Program, bytes]]:
-    """Five device programs, with the contents of their constant region."""
-    pointwise_program = pointwise(machine.load("s256"), 4)
-    size = next(region.size for region in pointwise_program.regions if region.name == "constants")
-    noise = np.random.default_rng(0).integers(0, 256, size, np.uint8).tobytes()
-    found = [(pointwise_program, noise)]
+    """Six device programs, one of two clusters, with the contents of their constant region."""
+    found: list[tuple[isa.Program, bytes]] = []
+    for program in (pointwise(machine.load("s256"), 4), twice_convolved(machine.load("m4096"), 2)):
+        size = next(region.size for region in program.regions if region.name == "constants")
+        found.append((program, np.random.default_rng(0).integers(0, 256, size, np.uint8).tobytes()))
     for made in packages():
         artifact = Artifact.open(made.to_bytes())
         for info in artifact.manifest.device_programs.values():

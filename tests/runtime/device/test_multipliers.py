@@ -53,7 +53,19 @@ def engine(item: isa.Instruction, parameters: bytes, *loads: isa.Instruction) ->
     assembler.add(isa.LoadWeights(region=0, offset=0, destination=0, length=16))
     assembler.add(isa.LoadMaps(region=0, offset=0, destination=0, run=64))
     assembler.add(
-        isa.MultiplyMatrix(source=0, weights=0, accumulator=0, rows=2, row_pitch=2, input_blocks=2, output_blocks=2)
+        isa.Convolve(
+            source=0,
+            weights=0,
+            accumulator=0,
+            output_height=2,
+            output_width=1,
+            output_blocks=2,
+            input_channels=2,
+            input_height=2,
+            input_width=1,
+            row_pitch=2,
+            pixel_pitch=2,
+        )
     )
     assembler.add(item)
     constants = np.zeros(4096, np.uint8)

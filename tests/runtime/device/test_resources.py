@@ -45,7 +45,7 @@ def filled(*items: isa.Instruction) -> list[isa.Instruction]:
     """These instructions after others that write what they read on chip; accumulators only the first few."""
     reads = [access for item in items for access in item.accesses(0) if not access.write]
     needed = {space: max((each.stop for each in reads if each.space == space), default=0) for space in isa.Space}
-    product = isa.MultiplyMatrix(source=0, weights=0, accumulator=0, rows=4, input_blocks=1, output_blocks=1)
+    product = dataclasses.replace(PRODUCT, output_width=4, input_width=4, input_channels=1)
     before: list[isa.Instruction] = []
     if needed[isa.Space.ACCUMULATORS]:
         before += filled(product)
@@ -114,6 +114,22 @@ SPARSE: dict[str, Any] = {
 }
 
 
+PRODUCT = isa.Convolve(
+    source=0,
+    weights=0,
+    accumulator=0,
+    output_height=1,
+    output_width=4095,
+    output_blocks=1,
+    input_channels=4095,
+    input_height=1,
+    input_width=4095,
+    row_pitch=0,
+    pixel_pitch=1,
+)
+"""Rows that lie almost over each other times a matrix of nearly a mebibyte."""
+
+
 @pytest.mark.parametrize(
     "item",
     [
@@ -122,7 +138,7 @@ SPARSE: dict[str, Any] = {
             **{**FAR, "output_height": 64, "kernel_height": 31, "stride_height": 1}, output_blocks=1, input_channels=8
         ),
         isa.ConvolveDepthwise(**FAR, blocks=8),
-        isa.MultiplyMatrix(source=0, weights=0, accumulator=0, rows=1023, input_blocks=4095, output_blocks=1),
+        PRODUCT,
         *(isa.Pool(**SPARSE, kind=kind) for kind in isa.PoolKind),
     ],
     ids=["convolve", "convolve_in_lines", "depthwise", "matrix", *(kind.name.lower() for kind in isa.PoolKind)],
@@ -181,17 +197,17 @@ def test_regions_instructions_and_steps_have_limits(monkeypatch: pytest.MonkeyPa
         "the regions that the device program works in are too large; expected at most 4294967296 bytes, "
         f"found {12 * GIB + 4096}"
     )
-    product = isa.MultiplyMatrix(source=0, weights=0, accumulator=0, rows=1023, input_blocks=4095, output_blocks=1)
-    before = filled(product)[:-1]
-    long = program([*before, *[product] * 1026])
+    before = filled(PRODUCT)[:-1]
+    count = (1 << 40) // PRODUCT.macs + 1
+    long = program([*before, *[PRODUCT] * count])
     assert verify(long, LARGEST)
     loaded = 4096 * len(before)
     assert refused(long, engine_of) == (
         f"the device program takes too long to simulate; expected at most {1 << 40} steps, "
-        f"found {1026 * product.macs + loaded}"
+        f"found {count * PRODUCT.macs + loaded}"
     )
     monkeypatch.setattr(verifier, "DEVICE_INSTRUCTIONS", 10)
-    assert refused(program([product] * 7), lambda made: verify(made, LARGEST)) == (
+    assert refused(program([PRODUCT] * 7), lambda made: verify(made, LARGEST)) == (
         "the device program is too long; expected at most 10 instructions, found 12"
     )
 

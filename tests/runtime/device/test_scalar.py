@@ -70,20 +70,6 @@ def depthwise(rng: np.random.Generator) -> isa.Instruction:
     return isa.ConvolveDepthwise(blocks=pick(rng, 1, 2), pixel_pitch=pick(rng, 1, 4), **geometry(rng))
 
 
-def multiply(rng: np.random.Generator) -> isa.Instruction:
-    return isa.MultiplyMatrix(
-        source=pick(rng, 0, 64),
-        weights=pick(rng, 0, 8),
-        accumulator=pick(rng, 0, 8),
-        rows=pick(rng, 1, 4),
-        row_pitch=pick(rng, 0, 8),
-        input_blocks=pick(rng, 1, 4),
-        output_blocks=pick(rng, 1, 3),
-        weight_zero=int(rng.choice([0, pick(rng, -128, 127)])),
-        accumulate=pick(rng, 0, 1),
-    )
-
-
 def output(rng: np.random.Generator, height: int, width: int, blocks: int) -> dict[str, Any]:
     """An output map whose pixels do not overlap."""
     pixel = blocks + pick(rng, 0, 2)
@@ -224,7 +210,6 @@ def parameters(rng: np.random.Generator) -> bytes:
 MAKERS: list[Callable[[np.random.Generator], isa.Instruction]] = [
     convolve,
     depthwise,
-    multiply,
     requantize,
     pool,
     elementwise,
@@ -244,8 +229,18 @@ def surround(item: isa.Instruction) -> isa.Program:
     # Known accumulators everywhere: 64 rows of 2 blocks, each the product with one column of the maps.
     for block in range(8):
         assembler.add(
-            isa.MultiplyMatrix(
-                source=0, weights=block, accumulator=block * 16, rows=16, input_blocks=1, output_blocks=1
+            isa.Convolve(
+                source=0,
+                weights=block,
+                accumulator=block * 16,
+                output_height=16,
+                output_width=1,
+                output_blocks=1,
+                input_channels=1,
+                input_height=16,
+                input_width=1,
+                row_pitch=0,
+                pixel_pitch=1,
             )
         )
     assembler.add(item)
@@ -259,7 +254,7 @@ def test_engine_and_scalar_interpreter_agree(make: Callable[[np.random.Generator
     compare(make, np.random.default_rng([seed, MAKERS.index(make)]), 4)
 
 
-@pytest.mark.parametrize("make", [convolve, depthwise, multiply, pool])
+@pytest.mark.parametrize("make", [convolve, depthwise, pool])
 def test_what_is_too_large_for_one_piece_gives_the_same(
     make: Callable[[np.random.Generator], isa.Instruction], monkeypatch: pytest.MonkeyPatch
 ) -> None:
