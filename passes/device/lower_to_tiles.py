@@ -13,12 +13,9 @@ from ...ir.tile import TILE_OPERATORS
 from ..base import Pass, Record
 from ..invariants import Invariant
 from .check_device_memory import DEVICE_SOUND
-from .lowering import FAMILIES
 from .lowering.program import TileProgram, lowering_of
 from .outline_device import device_functions, device_ops
 from .tile_device import TILED
-
-__all__ = ["FAMILIES", "LOWERED", "LowerToTiles"]
 
 LOWERED = Invariant(
     "lowered: every op of a device function is a tile operator",

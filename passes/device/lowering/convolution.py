@@ -21,7 +21,7 @@ from ....ir.tile.compute import Convolve, ConvolveDepthwise, Product, Requantize
 from ....ir.tile.places import Part
 from ....ir.tile.transfer import LoadRequantization, LoadWeights
 from .boxes import Lane, Span, channel_pieces, lanes_of, read_through, tile_annotation
-from .on_chip import chip_offset, chip_zero, on_chip
+from .on_chip import as_on_chip, chip_zero, on_chip
 from .program import TileProgram, lowers
 
 Loaded = TypeVar("Loaded")
@@ -92,9 +92,7 @@ def _layer(op: Op[Conv], program: TileProgram) -> Layer:
     if stored.ndim == 3:
         stored = stored[:, :, None, :]
     zero = on_chip(type, type.quant.zero_point[0])
-    values = (stored.astype(np.int32) + chip_offset(type)).astype(np.int8)
-    # Slices of it become constants without being copied.
-    values.flags.writeable = False
+    values = as_on_chip(stored)
     bias = np.zeros(len(values), np.int64)
     if op.operands.b is not None:
         bias += _constant(op, op.operands.b).array
@@ -240,7 +238,7 @@ class _Dense(_Convolution):
 
     def _load_map(self, tile: _Tile, chunk: Span) -> Value:
         self.program.cluster = tile.lane.cluster
-        box = replace(tile.read, channels=chunk)
+        box = Part(tile.read.image, tile.read.rows, tile.read.columns, chunk)
         return self.program.load(self.layer.source, box, packed=self.layer.is_packed)
 
     def _products(self, tiles: list[_Tile | None], index: int, held: list[Held | None]) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ....ir.core import Value
 from ....ir.quantized import parameters
+from ....ir.tile.transfer import FLIP
 from ....ir.types import DType, TensorType
 
 
@@ -20,3 +23,10 @@ def on_chip(type: TensorType, stored: int) -> int:
 def chip_zero(value: Value) -> int:
     """Zero point of a feature map as the device holds it."""
     return on_chip(value.type, parameters(value.type)[1])
+
+
+def as_on_chip(array: np.ndarray) -> np.ndarray:
+    """Stored integers, i8 or u8, as the i8 that the device holds; read-only, as constants are."""
+    found = array.view() if array.dtype == np.int8 else (array ^ FLIP).view(np.int8)
+    found.flags.writeable = False
+    return found

@@ -1,6 +1,6 @@
 """Can the accelerator run this op? Rules by operator, and for an op the first one that it breaks.
 
-What the rules say is what :mod:`tilewright.codegen.device` does; tests hold the two against each other.
+What the rules say is what :mod:`tilewright.passes.device.lowering` does; tests hold the two against each other.
 """
 
 from __future__ import annotations
