@@ -12,7 +12,6 @@ from operator_samples import Case, all_cases
 from quantized_graphs import random_quantized_graph
 from random_device_graphs import ON_THE_DEVICE, shift_weights
 
-from tilewright.compiler.pipeline import tile_pipeline
 from tilewright.errors import PassError, ResourceError
 from tilewright.ir import interp
 from tilewright.ir.annotations import CLUSTERS, DRAM, LAYER, ON
@@ -70,7 +69,7 @@ def check(module: Module, rng: np.random.Generator) -> Counter[str]:
     """Lower a planned module, and compare what it computes before and after; the tile operators by name."""
     inputs = random_inputs(module, rng)
     expected = interp.run(module, inputs)
-    tile_pipeline("s256").run(module)
+    LowerToTiles().run(module)
     for name, array in interp.run(module, inputs).items():
         assert array.dtype == expected[name].dtype
         np.testing.assert_array_equal(array, expected[name], name)
@@ -168,7 +167,7 @@ def test_a_small_program(golden: Callable[[str, str], None]) -> None:
 
 def test_only_maps_with_memory_of_their_own_have_addresses(rng: np.random.Generator) -> None:
     module = small_network(rng)
-    tile_pipeline("s256").run(module)
+    LowerToTiles().run(module)
     assert all(DRAM.is_at(op) == isinstance(op.operator, (Enter, Buffer)) for op in module.main.ops)
 
 
@@ -214,7 +213,7 @@ def test_pixels_of_several_images_are_rows_of_one(rng: np.random.Generator) -> N
 
 def test_every_op_says_whose_piece_it_is(rng: np.random.Generator) -> None:
     module = small_network(rng)
-    tile_pipeline("s256").run(module)
+    LowerToTiles().run(module)
     for op in module.main.ops:
         if op.name not in ("tile_enter", "tile_leave"):
             assert op.loc == (LAYER.get(op),)
@@ -225,7 +224,7 @@ def test_every_op_says_whose_piece_it_is(rng: np.random.Generator) -> None:
 
 def test_a_box_that_an_op_reads_twice_has_one_name(rng: np.random.Generator) -> None:
     module = small_network(rng)
-    tile_pipeline("s256").run(module)
+    LowerToTiles().run(module)
     found = Counter(op.name for op in module.main.ops if LAYER.get(op) == "sum")
     assert found["tile_load"] == 2 and found["tile_part"] == 1 + found["tile_store"]
 
