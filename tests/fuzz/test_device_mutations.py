@@ -1,6 +1,6 @@
 """What the verifier accepts gives the same bytes in every legal order; what it must refuse, it refuses.
 
-Programs of several kinds, three of them for several clusters. Without any one wait, or with any one weaker, none is
+Programs of several kinds, half of them for several clusters. Without any one wait, or with any one weaker, none is
 accepted. Of programs with changed fields, those that are accepted are run in random legal orders on memories full of
 different bytes: whoever saw a difference would have raced, or read what nothing wrote.
 """
@@ -18,6 +18,7 @@ from device_cases import (
     Case,
     compiled_cases,
     in_order,
+    moved_case,
     outputs,
     pointwise_case,
     random_order,
@@ -34,10 +35,11 @@ from tilewright.runtime.simulator.verifier import verify
 
 CASES: dict[str, Callable[[], Case]] = {
     "pointwise": lambda: pointwise_case(6, 5, 2),
-    "one block": lambda: pointwise_case(4, 4, 1),
     "rows over clusters": lambda: split_layers("rows", 4),
     "channels over clusters": lambda: split_layers("channels", 2),
     "stages over clusters": lambda: split_layers("stages", 2),
+    "halos over clusters": lambda: moved_case(4, halos=True),
+    "maps over clusters": lambda: moved_case(4, halos=False),
     **{f"network {seed}": lambda seed=seed: compiled_cases(seed)[0] for seed in (1, 3, 4, 7, 10)},
 }
 
@@ -49,7 +51,7 @@ def short_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def engine_of(case: Case) -> FunctionalEngine:
-    return FunctionalEngine(case.program, SMALL, case.constants)
+    return FunctionalEngine(case.program, case.program.machine, case.constants)
 
 
 def changed(program: Program, stream: Stream, index: int, item: bytes) -> Program:
@@ -75,7 +77,7 @@ def test_every_wait_is_needed(name: str) -> None:
                     with pytest.raises(InstructionError):
                         verify(changed(program, stream, index, code), SMALL)
                     checked += 1
-    assert checked >= 10
+    assert checked >= 8
 
 
 def check_orders(case: Case, rng: np.random.Generator, rounds: int) -> None:
@@ -95,7 +97,7 @@ def test_every_legal_order_gives_the_same_bytes(name: str, rng: np.random.Genera
 @pytest.mark.sweep
 @pytest.mark.parametrize("seed", range(10))
 def test_every_legal_order_of_a_network_gives_the_same_bytes(seed: int, rng: np.random.Generator) -> None:
-    for case in compiled_cases(1000 + seed, groups=14):
+    for case in compiled_cases(1000 + seed, dataclasses.replace(SMALL, weight_bytes=1 << 16), groups=14):
         check_orders(case, rng, 20)
 
 
@@ -106,16 +108,17 @@ def mutated(program: Program, rng: np.random.Generator) -> Program:
     items = program.instructions(stream)
     index = int(rng.integers(len(items) - 1))
     item = items[index]
-    word = int.from_bytes(isa.encode(item), "little")
-    fields = isa.encoded_fields(type(item))
-    if fields and rng.random() < 0.7:
-        field = fields[int(rng.integers(len(fields)))]
-        value = getattr(item, field.name)
-        choices = [value + 1, value - 1, 2 * value, value // 2, int(rng.integers(field.lowest, field.highest + 1))]
-        word = word & ~field.mask | (int(rng.choice(choices)) << field.shift & field.mask)
-    else:
-        for _ in range(int(rng.integers(1, 3))):
-            word ^= 1 << int(rng.integers(8 * isa.INSTRUCTION_BYTES))
+    fields, original = isa.encoded_fields(type(item)), int.from_bytes(isa.encode(item), "little")
+    word = original
+    while word == original:
+        if fields and rng.random() < 0.7:
+            field = fields[int(rng.integers(len(fields)))]
+            value = getattr(item, field.name)
+            choices = [value + 1, value - 1, 2 * value, value // 2, int(rng.integers(field.lowest, field.highest + 1))]
+            word = original & ~field.mask | (int(rng.choice(choices)) << field.shift & field.mask)
+        else:
+            for _ in range(int(rng.integers(1, 3))):
+                word ^= 1 << int(rng.integers(8 * isa.INSTRUCTION_BYTES))
     return changed(program, stream, index, word.to_bytes(isa.INSTRUCTION_BYTES, "little"))
 
 
@@ -124,8 +127,6 @@ def check_mutants(case: Case, rng: np.random.Generator, rounds: int) -> Counter[
     found: Counter[str] = Counter()
     for _ in range(rounds):
         mutant = dataclasses.replace(case, program=mutated(case.program, rng))
-        if mutant.program.queues == case.program.queues:
-            continue
         try:
             engine_of(mutant)
         except (InstructionError, ResourceError):
@@ -138,7 +139,7 @@ def check_mutants(case: Case, rng: np.random.Generator, rounds: int) -> Counter[
 
 @pytest.mark.parametrize("name", CASES)
 def test_what_is_accepted_of_changed_programs_is_safe(name: str, rng: np.random.Generator) -> None:
-    found = check_mutants(CASES[name](), rng, 40)
+    found = check_mutants(CASES[name](), rng, 30)
     assert found["refused"] >= 5
     assert found["accepted"] >= 1
 
@@ -147,5 +148,4 @@ def test_what_is_accepted_of_changed_programs_is_safe(name: str, rng: np.random.
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("part", range(10))
 def test_what_is_accepted_of_many_changed_programs_is_safe(name: str, part: int) -> None:
-    found = check_mutants(CASES[name](), np.random.default_rng(part), 60)
-    assert found.total() >= 50
+    assert check_mutants(CASES[name](), np.random.default_rng(part), 60)["accepted"]

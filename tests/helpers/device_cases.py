@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from unittest import mock
 
 import numpy as np
+from device_clusters import constants, gathered, twice_convolved
 from device_programs import pointwise
 from device_runs import compile_for_device
 from quantized_graphs import random_quantized_graph
@@ -29,7 +30,7 @@ SMALL = dataclasses.replace(
     clusters=4,
     maps_bytes=8192,
     maps_banks=1,
-    weight_bytes=8192,
+    weight_bytes=1 << 14,
     weight_banks=1,
     accumulator_bytes=4096,
     accumulator_banks=1,
@@ -66,9 +67,9 @@ def split_layers(split: str, clusters: int) -> Case:
         isa.pack_requantize(rng.integers(-99, 99, pixel).astype(np.int32), np.array([0.02], np.float32))
         for _ in weights
     ]
-    constants = np.frombuffer(b"".join([*weights, *scales]), np.uint8)
+    stored = np.frombuffer(b"".join([*weights, *scales]), np.uint8)
     regions = [
-        isa.Region("constants", RegionKind.CONSTANT, constants.size),
+        isa.Region("constants", RegionKind.CONSTANT, stored.size),
         isa.Region("x", RegionKind.INPUT, rows * row),
         isa.Region("between", RegionKind.SCRATCH, rows * row),
         isa.Region("y", RegionKind.OUTPUT, rows * row),
@@ -135,7 +136,15 @@ def split_layers(split: str, clusters: int) -> Case:
                 if split != "rows" or row_index % clusters == cluster:
                     compute(layer, cluster, row_index, cluster * part if split == "channels" else 0, part)
     fed = rng.integers(0, 256, rows * row).astype(np.uint8)
-    return Case(assembler.finish(), {"constants": constants}, {"x": fed})
+    return Case(assembler.finish(), {"constants": stored}, {"x": fed})
+
+
+def moved_case(clusters: int, halos: bool) -> Case:
+    """Rows over clusters that meet on chip: two 3x3 convolutions with halos, or every row given to every cluster."""
+    program = twice_convolved(SMALL, clusters) if halos else gathered(SMALL, clusters)
+    rng = np.random.default_rng(clusters)
+    fed = rng.integers(0, 256, program.regions[1].size).astype(np.uint8)
+    return Case(program, {"constants": constants(rng)}, {"x": fed})
 
 
 def pointwise_case(tiles: int, columns: int, blocks: int) -> Case:
