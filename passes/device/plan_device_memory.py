@@ -16,6 +16,7 @@ from ..base import Pass, Record
 from ..memory.plan import Parts, aligned, plan_memory, roots_of
 from .check_device_memory import DEVICE_SOUND
 from .outline_device import device_functions
+from .packed_maps import is_packed
 
 
 @dataclass(frozen=True)
@@ -40,17 +41,6 @@ class PlanDeviceMemory(Pass):
                 DRAM.set(op, addresses[op.result])
             INPUTS.set(function, tuple(addresses[value] for value in function.parameters))
         return bool(functions)
-
-
-def is_packed(value: Value) -> bool:
-    """Whether a parameter of few channels is kept without padding, for convolutions that read it row by row."""
-
-    def reads_rows(op: Op) -> bool:
-        conv = op.operator
-        return isinstance(conv, Conv) and conv.group == 1 and conv.dilations[-1] == 1 and op.operands[0] is value
-
-    few = value.producer is None and map_shape(value.type).channels < CHANNEL_BLOCK and value.type.rank > 2
-    return few and not value.is_returned and all(reads_rows(op) for op in value.users)
 
 
 def _writes_padding(value: Value) -> bool:

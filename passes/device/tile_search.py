@@ -1,12 +1,15 @@
-"""Which tile of an op costs least: every candidate is priced at once by a closed formula over the machine.
+"""Which tile of an op costs least: every candidate is priced at once.
 
-The price is the larger of multiply time and DRAM time plus the fixed costs of the instructions, all in cycles. It
-ranks candidates; what a program really takes is told by the cycle model.
+The price, of :mod:`tilewright.passes.device.tile_price`, ranks candidates; what a program really takes is told by the
+cycle model. Candidates do not depend on the sizes of the scratchpads, which only rule some of them out.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import reduce
+from itertools import product
 from typing import get_args
 
 import numpy as np
@@ -14,11 +17,13 @@ from numpy.typing import NDArray
 
 from ...ir.annotations import Split, Stationary
 from ...ir.core import Op, is_op
-from ...ir.feature_map import Window, convolution_maps, is_depthwise, map_shape, window_of
+from ...ir.feature_map import MapShape, convolution_maps, is_depthwise, map_shape, window_of
 from ...ir.ops.convolution import Conv
+from ...ir.ops.movement import Concat, Slice
 from ...ir.ops.resize import Resize
+from ...ir.ops.shape import Reshape
 from ...ir.resampling import nearest_indices, nearest_steps
-from ...runtime.cost import dense_steps, depthwise_steps
+from ...runtime.cost import vector_steps
 from ...runtime.machine import (
     ACCUMULATOR_UNIT,
     CHANNEL_BLOCK,
@@ -27,11 +32,13 @@ from ...runtime.machine import (
     OUTPUT_COLUMNS_LIMIT,
     OUTPUT_ROWS_LIMIT,
     RESIZE_LIMIT,
-    WEIGHT_UNIT,
     Machine,
 )
+from .convolution_price import Candidates, ConvolutionPrice, parameter_bytes, weight_bytes
+from .tile_price import Counts, Fits, Price, Share, box, parts, rows_read
 
-Counts = NDArray[np.int64]
+MOVEMENT = (Concat, Reshape, Slice)
+"""Operators that only load and store."""
 
 
 @dataclass(frozen=True)
@@ -54,24 +61,6 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class _Share:
-    """The largest part that a cluster has of the work of an op."""
-
-    clusters: int = 1
-    split: Split | None = None
-
-    def rows(self, height: int) -> int:
-        return _ceil(height, self.clusters) if self.split == "rows" else height
-
-    def blocks(self, blocks: int) -> int:
-        return _ceil(blocks, self.clusters) if self.split == "channels" else blocks
-
-    def dram_bytes(self, weights: Counts, maps: Counts) -> Counts:
-        """What all clusters move, from what one does: rows have the same weights, which are loaded once for all."""
-        return (weights if self.split == "rows" else weights * self.clusters) + maps * self.clusters
-
-
-@dataclass(frozen=True)
 class Misfit:
     """Why no tile fits: the scratchpad that the smallest one overflows, and by how much (bytes)."""
 
@@ -80,27 +69,15 @@ class Misfit:
     available: int
 
 
-def _read(window: Window, axis: int, outputs: Counts, extent: int) -> Counts:
-    """Input rows (axis 0) or columns (axis 1) that so many outputs read, at most."""
-    reach = (outputs - 1) * window.stride[axis] + (window.kernel[axis] - 1) * window.dilation[axis] + 1
-    return np.minimum(reach, extent)
-
-
 def _repeated(steps: tuple[int, int] | None, outputs: Counts, extent: int) -> Counts:
     """Input rows or columns that so many outputs of a nearest resize repeat, at most."""
-    return (
-        np.minimum(_ceil((outputs - 1) * steps[0], 1 << 16) + 1, extent) if steps is not None else outputs * 0 + extent
-    )
+    return np.minimum(-(-((outputs - 1) * steps[0]) >> 16) + 1, extent) if steps is not None else outputs * 0 + extent
 
 
 def _cuts(extent: int, limit: int) -> Counts:
     """Sizes of pieces that cut an extent evenly: one for each number of pieces that makes a difference."""
     sizes = {min(-(-extent // pieces), limit) for pieces in range(1, extent + 1)}
     return np.array([*sorted(sizes, reverse=True)[:24], 1], np.int64)
-
-
-def _ceil(a, b):
-    return -(-a // b)
 
 
 def choose_tile(op: Op, machine: Machine, stationary: Stationary | None = None, clusters: int = 1) -> Tile | Misfit:
@@ -110,135 +87,180 @@ def choose_tile(op: Op, machine: Machine, stationary: Stationary | None = None, 
         stationary: what a convolution has to keep; by default what costs less.
         clusters: how many of them share the work out, by rows or by channels, whichever costs less.
     """
-    found = [
-        _choose_convolution(op, machine, stationary, share)
-        if is_op(op, Conv)
-        else _choose_pointwise(op, machine, share)
-        for share in _shares(op, clusters)
-    ]
+    found = priced_tile(op, machine, stationary, clusters)
+    return found if isinstance(found, Misfit) else found[1]
+
+
+def priced_tile(
+    op: Op, machine: Machine, stationary: Stationary | None = None, clusters: int = 1
+) -> tuple[float, Tile] | Misfit:
+    """As `choose_tile`, with the price in cycles."""
+    found = [_priced(op, machine, stationary, share) for share in _shares(op, clusters)]
     tiles = [each for each in found if not isinstance(each, Misfit)]
-    return (
-        min(tiles, key=lambda each: each[0])[1] if tiles else next(each for each in found if isinstance(each, Misfit))
-    )
+    return min(tiles, key=lambda each: each[0]) if tiles else found[0]
 
 
-def _shares(op: Op, clusters: int) -> list[_Share]:
+def misfit(op: Op, machine: Machine) -> Misfit | None:
+    """Why no tile of a device op fits the scratchpads; None if one does."""
+    found = _convolution_candidates(op, Share()) if is_op(op, Conv) else _pointwise_candidates(op, Share())
+    return found.misfit(machine)
+
+
+def _priced(op: Op, machine: Machine, stationary: Stationary | None, share: Share) -> tuple[float, Tile] | Misfit:
+    if is_op(op, Conv):
+        found = _convolution_candidates(op, share)
+        return found.misfit(machine) or _choose_convolution(op, found, machine, stationary, share)
+    found = _pointwise_candidates(op, share)
+    return found.misfit(machine) or _choose_pointwise(op, found, machine, share)
+
+
+def _shares(op: Op, clusters: int) -> list[Share]:
     """The ways to share the work of an op out that leave something to do for at least two clusters."""
     if clusters == 1:
-        return [_Share()]
+        return [Share()]
     target = convolution_maps(op)[1] if is_op(op, Conv) else map_shape(op.result.type)
     in_groups = isinstance(op.operator, Conv) and op.operator.group > 1 and not is_depthwise(op)
-    shares = [_Share(clusters, "rows")] if target.height > 1 else []
-    shares += [_Share(clusters, "channels")] if target.blocks > 1 and not in_groups else []
-    return shares or [_Share()]
+    shares = [Share(clusters, "rows")] if target.height > 1 else []
+    shares += [Share(clusters, "channels")] if target.blocks > 1 and not in_groups else []
+    return shares or [Share()]
 
 
-def _choose_convolution(
-    op: Op[Conv], machine: Machine, wanted: Stationary | None, share: _Share
-) -> tuple[float, Tile] | Misfit:
+@dataclass(frozen=True)
+class _Found:
+    """The candidates for an op: how large they are, and what each needs of the scratchpads, in bytes.
+
+    Attributes:
+        within: which of them the fields of instructions can say.
+    """
+
+    tiles: Candidates
+    needs: Mapping[str, Counts]
+    within: NDArray[np.bool_]
+
+    def misfit(self, machine: Machine) -> Misfit | None:
+        """What the smallest of them overflows, if none fits."""
+        if self.fitting(machine).any():
+            return None
+        smallest = {memory: (int(need.min()), available(machine, memory)) for memory, need in self.needs.items()}
+        memory = max(smallest, key=lambda name: smallest[name][0] / smallest[name][1])
+        return Misfit(memory, *smallest[memory])
+
+    def fitting(self, machine: Machine, times: int = 1) -> NDArray[np.bool_]:
+        """Which of them the scratchpads hold so many times."""
+        return reduce(np.logical_and, (self.holds(machine, memory, times) for memory in self.needs))
+
+    def holds(self, machine: Machine, memory: str, times: int = 2) -> NDArray[np.bool_]:
+        """Of which candidates a scratchpad holds so many."""
+        return times * self.needs[memory] <= available(machine, memory)
+
+    def cheapest(self, machine: Machine, cost: NDArray[np.float64]) -> tuple[float, tuple[int, int, int, int]]:
+        """The least cost of those that fit, and the rows, columns, blocks and chunk of that candidate."""
+        possible = self.fitting(machine) & self.within
+        cost = np.where(possible, cost, np.inf)
+        index = np.unravel_index(np.argmin(cost), cost.shape)
+        rows, columns, blocks, chunk = (int(np.broadcast_to(size, cost.shape)[index]) for size in self.tiles)
+        return float(cost[index]), (rows, columns, blocks, chunk)
+
+
+def available(machine: Machine, memory: str) -> int:
+    """Bytes of a scratchpad: ``maps``, ``weight``, ``accumulator`` or ``parameter``."""
+    return getattr(machine, f"{memory}_bytes")
+
+
+def _convolution_candidates(op: Op[Conv], share: Share) -> _Found:
     (source, target), window = convolution_maps(op), window_of(op)
     depthwise = is_depthwise(op)
     groups = 1 if depthwise else op.operator.group
-    inputs, outputs = _ceil(source.channels // groups, CHANNEL_BLOCK), _ceil(target.channels // groups, CHANNEL_BLOCK)
-    outputs, height = share.blocks(outputs), share.rows(target.height)
+    inputs, outputs = (-(-shape.channels // (groups * CHANNEL_BLOCK)) for shape in (source, target))
+    outputs = share.blocks(outputs)
     rows, columns, blocks, chunk = np.meshgrid(
-        _cuts(height, OUTPUT_ROWS_LIMIT),
+        _cuts(share.rows(target.height), OUTPUT_ROWS_LIMIT),
         _cuts(target.width, OUTPUT_COLUMNS_LIMIT),
         _cuts(outputs, OUTPUT_BLOCKS_LIMIT),
         np.array([1], np.int64) if depthwise else _cuts(inputs, 255),
         indexing="ij",
+        sparse=True,
     )
     chunk = blocks if depthwise else chunk
-    heights, widths = _read(window, 0, rows, source.height), _read(window, 1, columns, source.width)
-    read = heights * widths
-    map_bytes = read * chunk * CHANNEL_BLOCK
+    heights, widths = rows_read(window, 0, rows, source.height), rows_read(window, 1, columns, source.width)
+    map_bytes = heights * widths * chunk * CHANNEL_BLOCK
     result_bytes = rows * columns * blocks * CHANNEL_BLOCK
-    taps = window.taps
-    kernel = _ceil(taps * CHANNEL_BLOCK, WEIGHT_UNIT) * WEIGHT_UNIT if depthwise else taps * chunk * CHANNEL_BLOCK**2
-    weight_bytes = blocks * kernel
-    accumulator_bytes = rows * columns * blocks * ACCUMULATOR_UNIT
-    parameter_bytes = blocks * 128
-    chunks = np.ones_like(chunk) if depthwise else _ceil(inputs, chunk)
-    pieces = _ceil(height, rows) * _ceil(target.width, columns)
-    slices = _ceil(outputs, blocks)
-    # With several slices or chunks two results or two chunks of the map are in flight.
-    group_bytes = map_bytes * np.where(chunks > 1, 2, 1) + result_bytes * np.where(slices > 1, 2, 1)
+    chunks = np.ones_like(chunk) if depthwise else -(-inputs // chunk)
+    slices = -(-outputs // blocks)
     needs = {
-        "maps": (group_bytes, machine.maps_bytes),
-        "weight": (weight_bytes, machine.weight_bytes),
-        "accumulator": (accumulator_bytes, machine.accumulator_bytes),
-        "parameter": (parameter_bytes, machine.parameter_bytes),
+        # With several slices or chunks two results or two chunks of the map are in flight.
+        "maps": map_bytes * np.where(chunks > 1, 2, 1) + result_bytes * np.where(slices > 1, 2, 1),
+        "weight": weight_bytes(op, blocks, chunk),
+        "accumulator": rows * columns * blocks * ACCUMULATOR_UNIT,
+        "parameter": parameter_bytes(blocks),
     }
-    fits = np.logical_and.reduce([need <= there for need, there in needs.values()])
-    if not fits.any():
-        return _misfit(needs)
-    fits = fits & (heights <= MAP_EXTENT_LIMIT) & (widths <= MAP_EXTENT_LIMIT)
-    calls = pieces * slices * chunks
-    if depthwise:
-        multiply = calls * depthwise_steps(machine, rows * columns, blocks, taps)
-    else:
-        multiply = calls * dense_steps(machine, rows * columns, blocks, taps, chunk * CHANNEL_BLOCK)
-    alone = (slices == 1) & (chunks == 1)
-    double = np.logical_and.reduce([2 * need <= there for need, there in needs.values()])
-    best: tuple[float, Tile] | None = None
-    for stationary in get_args(Stationary) if wanted is None else (wanted,):
-        weights = weight_bytes * slices * chunks
-        maps = map_bytes * chunks * pieces
-        if stationary == "weights":
-            weights = weights * np.where(chunks == 1, 1, pieces)
-            maps = maps * slices
-        else:
-            weights = weights * np.where(alone, 1, pieces)
-            maps = maps * np.where(chunks == 1, 1, slices)
-        dram = share.dram_bytes(weights, maps + result_bytes * slices * pieces) / machine.dram_bytes_per_cycle
-        fixed = calls * (machine.timing.mac_setup + machine.timing.mac_drain + machine.timing.transfer_setup)
-        # Without a second buffer loads and sums take turns.
-        cost = np.where(double, np.maximum(multiply, dram), multiply + dram) + fixed
-        index = np.unravel_index(np.argmin(np.where(fits, cost, np.inf)), cost.shape)
-        sizes = [int(a[index]) for a in (rows, columns, blocks, chunk)]
-        tile = Tile(sizes[0], sizes[1], sizes[2], sizes[3], stationary, share.split)
-        if best is None or cost[index] < best[0]:
-            best = (float(cost[index]), tile)
-    assert best is not None
-    return best
+    within = (heights <= MAP_EXTENT_LIMIT) & (widths <= MAP_EXTENT_LIMIT)
+    return _Found(Candidates(rows, columns, blocks, chunk), needs, within)
 
 
-def _misfit(needs: dict[str, tuple[Counts, int]]) -> Misfit:
-    smallest = {memory: (int(need.min()), there) for memory, (need, there) in needs.items()}
-    memory = max(smallest, key=lambda name: smallest[name][0] / smallest[name][1])
-    return Misfit(memory, *smallest[memory])
+def _choose_convolution(
+    op: Op[Conv], found: _Found, machine: Machine, wanted: Stationary | None, share: Share
+) -> tuple[float, Tile]:
+    priced = ConvolutionPrice(op, machine, found.tiles, share)
+    two = Fits(*(found.holds(machine, memory) for memory in ("maps", "weight", "accumulator")))
+    orders: tuple[Stationary, ...] = get_args(Stationary) if wanted is None else (wanted,)
+    best = {order: found.cheapest(machine, priced.keeping(order).total(two)) for order in orders}
+    order = min(orders, key=lambda each: best[each][0])
+    cost, sizes = best[order]
+    return cost, Tile(*sizes, order, share.split)
 
 
-def _choose_pointwise(op: Op, machine: Machine, share: _Share) -> tuple[float, Tile] | Misfit:
-    """Tiles of ops on the vector unit: the fewest that fit, twice over if possible."""
-    target, window = map_shape(op.result.type), window_of(op)
-    sources = [map_shape(v.type) for v in op.inputs if v.type.quant is not None]
-    height, most = share.rows(target.height), share.blocks(target.blocks)
+def _sources(op: Op) -> list[tuple[MapShape, Callable[[int, Counts], Counts]]]:
+    """The maps that an op on the vector unit reads, and how many rows (axis 0) or columns (axis 1) so many outputs
+    read of each."""
+    window = window_of(op)
+    steps = [nearest_steps(indices, RESIZE_LIMIT) for indices in nearest_indices(op)] if is_op(op, Resize) else []
+
+    def reading(source: MapShape) -> Callable[[int, Counts], Counts]:
+        def read(axis: int, outputs: Counts) -> Counts:
+            extent = source[1 + axis]
+            return _repeated(steps[axis], outputs, extent) if steps else rows_read(window, axis, outputs, extent)
+
+        return read
+
+    shapes = [map_shape(value.type) for value in op.inputs if value.type.quant is not None]
+    return [(shape, reading(shape)) for shape in shapes]
+
+
+def _pointwise_candidates(op: Op, share: Share) -> _Found:
+    target = map_shape(op.result.type)
     rows, columns, blocks = np.meshgrid(
-        _cuts(height, OUTPUT_ROWS_LIMIT),
+        _cuts(share.rows(target.height), OUTPUT_ROWS_LIMIT),
         _cuts(target.width, OUTPUT_COLUMNS_LIMIT),
-        _cuts(most, 255),
+        _cuts(share.blocks(target.blocks), 255),
         indexing="ij",
     )
     need = rows * columns * blocks * CHANNEL_BLOCK
     within = np.ones(need.shape, np.bool_)
-    steps = [nearest_steps(indices, RESIZE_LIMIT) for indices in nearest_indices(op)] if is_op(op, Resize) else []
-    for source in sources:
-        heights, widths = (
-            _repeated(steps[axis], outputs, extent) if steps else _read(window, axis, outputs, extent)
-            for axis, (outputs, extent) in enumerate(((rows, source.height), (columns, source.width)))
-        )
+    for _, read in _sources(op):
+        heights, widths = read(0, rows), read(1, columns)
         need = need + heights * widths * blocks * CHANNEL_BLOCK
         within &= (heights <= MAP_EXTENT_LIMIT) & (widths <= MAP_EXTENT_LIMIT)
-    needs = {"maps": (need, machine.maps_bytes)}
-    fits = need <= machine.maps_bytes
-    if not fits.any():
-        return _misfit(needs)
-    fits = fits & within
-    pieces = _ceil(height, rows) * _ceil(target.width, columns) * _ceil(most, blocks)
-    cost = pieces + np.where(2 * need <= machine.maps_bytes, 0.0, 0.5) * pieces
-    # Whole pixels move in long runs: cutting channels is the last resort.
-    cost = cost + np.where(blocks < target.blocks, 0.25 * pieces, 0.0)
-    index = np.unravel_index(np.argmin(np.where(fits, cost, np.inf)), cost.shape)
-    tile = [int(a[index]) for a in (rows, columns, blocks)]
-    return float(cost[index]), Tile(tile[0], tile[1], tile[2], tile[2], split=share.split)
+    return _Found(Candidates(rows, columns, blocks, blocks), {"maps": need}, within)
+
+
+def _choose_pointwise(op: Op, found: _Found, machine: Machine, share: Share) -> tuple[float, Tile]:
+    """Tiles of ops on the vector unit, and of those that only move maps."""
+    target, window, tiles = map_shape(op.result.type), window_of(op), found.tiles
+    price = Price(machine, share)
+    for (n, rows, is_top), (m, columns, is_left), (k, blocks, is_first) in product(
+        parts(share.rows(target.height), tiles.rows),
+        parts(target.width, tiles.columns),
+        parts(share.blocks(target.blocks), tiles.blocks),
+    ):
+        count, whole = n * m * k * target.images, is_top and is_left and is_first
+        for source, read in _sources(op):
+            runs = box(source, read(0, rows), read(1, columns), np.minimum(blocks, source.blocks))
+            price.transfer(price.loads, count, runs, whole=whole)
+        price.transfer(price.stores, count, box(target, rows, columns, blocks), whole=whole)
+        if not isinstance(op.operator, MOVEMENT):
+            steps = vector_steps(machine, rows * columns * blocks * CHANNEL_BLOCK, window.taps)
+            once = machine.timing.vector_setup + steps + machine.timing.vector_drain
+            price.vector.add(count, once, whole=whole)
+    cost, sizes = found.cheapest(machine, price.total(Fits(found.holds(machine, "maps"))))
+    return cost, Tile(*sizes, split=share.split)

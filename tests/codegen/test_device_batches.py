@@ -30,21 +30,22 @@ def batch(shape: tuple[int, ...], rng: np.random.Generator, pads: tuple[int, ...
 
 @pytest.mark.parametrize("machine", ["m4096", "s256"])
 @pytest.mark.parametrize(
-    ("shape", "pads", "instructions"),
+    ("shape", "pads", "joined"),
     [
-        ((50, 33, 1, 1), (0, 0, 0, 0), 1),
-        ((7, 5, 3, 1), (0, 0, 0, 0), 1),
-        ((7, 40, 2, 3), (0, 0, 0, 0), 1),
-        ((7, 40, 2, 3), (0, 0, 1, 0), 7),
+        ((50, 33, 1, 1), (0, 0, 0, 0), True),
+        ((7, 5, 3, 1), (0, 0, 0, 0), True),
+        ((7, 40, 2, 3), (0, 0, 0, 0), True),
+        ((7, 40, 2, 3), (0, 0, 1, 0), False),
     ],
 )
 def test_images_that_follow_each_other_are_one_map(
-    shape: tuple[int, ...], pads: tuple[int, ...], instructions: int, machine: str, rng: np.random.Generator
+    shape: tuple[int, ...], pads: tuple[int, ...], joined: bool, machine: str, rng: np.random.Generator
 ) -> None:
     module = batch(shape, rng, pads)
     compiled = compile_for_device(module, load(machine))
     queue = compiled.program.instructions(Stream(0, Queue.MAC))
-    assert sum(isinstance(item, Convolve) for item in queue) == instructions
+    # Of one map the tiles are as the search likes them, otherwise every image has its own.
+    assert (sum(isinstance(item, Convolve) for item in queue) < shape[0]) == joined
     inputs = {"x": rng.integers(-128, 128, shape).astype(np.int8)}
     found = run_on_device(module, compiled, load(machine), inputs)
     np.testing.assert_array_equal(found["y"], interp.run(module, inputs)["y"])

@@ -7,7 +7,7 @@ from ....ir.feature_map import MAP_RANKS, map_shape
 from ....ir.ops.convolution import Conv
 from ....ir.quantized import EIGHT_BIT
 from ....runtime.machine import ROW_LIMIT, Machine
-from ...device.tile_search import Misfit, choose_tile
+from ...device.tile_search import misfit
 from .rule import Found, Rule
 
 
@@ -59,12 +59,12 @@ def rows_within_reach(op: Op, machine: Machine) -> Found | None:
 
 def fits_the_scratchpads(op: Op, machine: Machine) -> Found | None:
     """The smallest tile of the op fits the scratchpads."""
-    tile = choose_tile(op, machine)
-    if not isinstance(tile, Misfit):
+    found = misfit(op, machine)
+    if found is None:
         return None
     return Found(
-        op.inputs[1] if tile.memory == "weight" else op.result,
-        f"{tile.needed} bytes needed of the {tile.memory} scratchpad, which has {tile.available} on {machine.name}",
+        op.inputs[1] if found.memory == "weight" else op.result,
+        f"{found.needed} bytes needed of the {found.memory} scratchpad, which has {found.available} on {machine.name}",
     )
 
 

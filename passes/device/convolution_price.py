@@ -1,0 +1,167 @@
+"""The price of a convolution for every candidate tile: what its lowering emits, counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+
+from ...ir.annotations import Stationary
+from ...ir.core import Op
+from ...ir.feature_map import convolution_maps, is_depthwise, window_of
+from ...ir.ops.convolution import Conv
+from ...runtime.banks import dense_conflicts, depthwise_conflicts
+from ...runtime.cost import (
+    Count,
+    Runs,
+    accumulator_stalls,
+    ceil_divide,
+    dense_steps,
+    depthwise_steps,
+    vector_stalls,
+    vector_steps,
+)
+from ...runtime.isa.vector import REQUANTIZE_BLOCK_BYTES
+from ...runtime.machine import CHANNEL_BLOCK, WEIGHT_UNIT, Machine
+from .packed_maps import is_packed
+from .tile_price import Counts, Price, Share, box, parts, rows_read
+
+
+class Candidates(NamedTuple):
+    """Tiles, as arrays that broadcast against each other: output rows and columns, blocks of output and of input
+    channels."""
+
+    rows: Counts
+    columns: Counts
+    blocks: Counts
+    chunk: Counts
+
+
+def weight_bytes(op: Op[Conv], blocks: Counts, chunk: Counts) -> Counts:
+    """Weights of so many blocks of output channels for so many of input channels, in bytes."""
+    taps = window_of(op).taps
+    if is_depthwise(op):
+        return blocks * (-(-taps * CHANNEL_BLOCK // WEIGHT_UNIT) * WEIGHT_UNIT)
+    return blocks * taps * chunk * CHANNEL_BLOCK**2
+
+
+def parameter_bytes(blocks: Counts) -> Counts:
+    """Requantise parameters of so many blocks of output channels, in bytes."""
+    return blocks * REQUANTIZE_BLOCK_BYTES
+
+
+class ConvolutionPrice:
+    """The work of every unit for one group of a convolution."""
+
+    def __init__(self, op: Op[Conv], machine: Machine, tiles: Candidates, share: Share) -> None:
+        self.price, self.tiles = Price(machine, share), tiles
+        self.constants = weight_bytes(op, tiles.blocks, tiles.chunk), parameter_bytes(tiles.blocks)
+        (self.source, self.target), self.window = convolution_maps(op), window_of(op)
+        self.depthwise, self.packed = is_depthwise(op), is_packed(op.operands.x)
+        group = 1 if self.depthwise else op.operator.group
+        self.outputs = share.blocks(-(-self.target.channels // (group * CHANNEL_BLOCK)))
+        self.height = share.rows(self.target.height)
+        self.inputs = -(-self.source.channels // (group * CHANNEL_BLOCK))
+        self.slices = ceil_divide(self.outputs, tiles.blocks)
+        self.chunks = np.int64(1) if self.depthwise else ceil_divide(self.inputs, tiles.chunk)
+        self.areas = (
+            ceil_divide(self.height, tiles.rows) * ceil_divide(self.target.width, tiles.columns) * self.target.images
+        )
+
+        self._compute()
+        self._store()
+
+    def keeping(self, stationary: Stationary) -> Price:
+        """With what is kept in the scratchpads."""
+        price = Price(self.price.machine, self.price.share)
+        price.array, price.vector, price.stores = self.price.array, self.price.vector, self.price.stores
+        self._load_maps(price, stationary)
+        self._load_constants(price, "weights" if self.depthwise else stationary)
+        return price
+
+    def _each(self) -> Iterator[tuple[Counts, Counts, Counts, bool]]:
+        """Areas that cut the result: how many, their rows and columns, and whether they are whole."""
+        of_rows, of_columns = parts(self.height, self.tiles.rows), parts(self.target.width, self.tiles.columns)
+        for (n, rows, is_top), (m, columns, is_left) in product(of_rows, of_columns):
+            yield n * m * self.target.images, rows, columns, is_top and is_left
+
+    def _compute(self) -> None:
+        """Convolve and requantise."""
+        machine, timing = self.price.machine, self.price.machine.timing
+        waits = self._conflicts()
+        for areas, rows, columns, is_area in self._each():
+            pixels = rows * columns
+            groups = ceil_divide(pixels, machine.pixel_lanes)
+            for slices, blocks, is_slice in parts(self.outputs, self.tiles.blocks):
+                for chunks, chunk, is_chunk in self._chunks(blocks):
+                    steps = self._steps(pixels, blocks, chunk) + groups * waits * (1 if self.depthwise else blocks)
+                    # Sums are added up over chunks: all but the first read them as well.
+                    steps = steps + accumulator_stalls(machine, pixels, blocks, steps, not self.depthwise)
+                    once = timing.mac_setup + steps + timing.mac_drain
+                    self.price.array.add(areas * slices * chunks, once, whole=is_area and is_slice and is_chunk)
+                elements = pixels * blocks * CHANNEL_BLOCK
+                steps = vector_steps(machine, elements) + vector_stalls(machine, elements, 1, True)
+                once = timing.vector_setup + steps + timing.vector_drain
+                self.price.vector.add(areas * slices, once, whole=is_area and is_slice)
+
+    def _chunks(self, blocks: Counts) -> Iterator[tuple[Counts, Counts, bool]]:
+        return iter([(np.ones_like(blocks), blocks, True)]) if self.depthwise else parts(self.inputs, self.tiles.chunk)
+
+    def _steps(self, pixels: Counts, blocks: Counts, chunk: Counts) -> Count:
+        machine, window = self.price.machine, self.window
+        if self.depthwise:
+            return depthwise_steps(machine, pixels, blocks, window.taps)
+        if self.packed:
+            return dense_steps(machine, pixels, blocks, window.kernel[0], window.kernel[1] * self.source.channels)
+        return dense_steps(machine, pixels, blocks, window.taps, chunk * CHANNEL_BLOCK)
+
+    def _conflicts(self) -> Counts:
+        """Cycles that the array waits for banks: for each group of pixels, and if dense for each block of outputs."""
+        machine, window = self.price.machine, self.window
+        widths = rows_read(window, 1, self.tiles.columns, self.source.width)
+        columns, read, chunks = np.broadcast_arrays(self.tiles.columns, widths, self.tiles.chunk)
+        found = np.zeros(columns.shape, np.int64)
+        for index in np.ndindex(found.shape):
+            blocks, width = int(chunks[index]), int(columns[index])
+            pixel = self.source.channels if self.packed else blocks * CHANNEL_BLOCK
+            row = int(read[index]) * pixel
+            output = row * window.stride[0], pixel * window.stride[1]
+            if self.depthwise:
+                tap = row * window.dilation[0], pixel * window.dilation[1]
+                steps = int(depthwise_steps(machine, 1, 1, window.taps))
+                found[index] = depthwise_conflicts(machine, width, output, tap, window.kernel, blocks, steps)
+            else:
+                traces = window.kernel[0] if self.packed else window.taps
+                trace = pixel * window.kernel[1] if self.packed else pixel
+                waits = dense_conflicts(machine, width, *output, trace)
+                found[index] = traces * -(-CHANNEL_BLOCK // machine.output_lanes) * waits
+        return found
+
+    def _store(self) -> None:
+        for areas, rows, columns, is_area in self._each():
+            for slices, blocks, is_slice in parts(self.outputs, self.tiles.blocks):
+                runs = box(self.target, rows, columns, blocks)
+                self.price.transfer(self.price.stores, areas * slices, runs, whole=is_area and is_slice)
+
+    def _load_maps(self, price: Price, stationary: Stationary) -> None:
+        """A depthwise convolution loads the channels of its slice, others all of them, at once or in chunks."""
+        reads = self.slices if stationary == "weights" else np.where(self.chunks == 1, 1, self.slices)
+        extent, size = (self.outputs, self.tiles.blocks) if self.depthwise else (self.inputs, self.tiles.chunk)
+        for areas, rows, columns, is_area in self._each():
+            heights = rows_read(self.window, 0, rows, self.source.height)
+            widths = rows_read(self.window, 1, columns, self.source.width)
+            for count, blocks, is_part in parts(extent, size):
+                loads = areas * count * (1 if self.depthwise else reads)
+                runs = box(self.source, heights, widths, blocks, packed=self.packed)
+                price.transfer(price.loads, loads, runs, whole=is_area and is_part)
+
+    def _load_constants(self, price: Price, stationary: Stationary) -> None:
+        is_held = (self.chunks == 1) if stationary == "weights" else (self.slices * self.chunks == 1)
+        weights = self.slices * self.chunks * np.where(is_held, 1, self.areas)
+        is_kept = np.asarray(stationary == "weights") | (self.slices == 1)
+        parameters = self.slices * np.where(is_kept, 1, self.areas)
+        price.weights_stay = is_held
+        for count, size in zip((weights, parameters), self.constants, strict=True):
+            price.transfer(price.weights, count, Runs(size))

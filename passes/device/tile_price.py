@@ -1,0 +1,139 @@
+"""What a tile costs: the functions of :mod:`tilewright.runtime.cost` over all tiles of an op, for every candidate.
+
+The price is in cycles. The array, the vector unit, the two load queues, the stores and the DRAM work at
+the same time, so an op takes as long as the busiest of them, and before and after that what only the first or the last
+tile does: the next op begins with loads of what this one stores. Where a scratchpad does not hold two tiles, those who
+share it take turns. Every scratchpad that is larger can only lower the price of a candidate, and allow more of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...ir.annotations import Split
+from ...ir.feature_map import MapShape, Window
+from ...runtime.cost import Count, Runs, dram_bytes, dram_cycles, row_openings
+from ...runtime.isa import INSTRUCTION_BYTES
+from ...runtime.machine import CHANNEL_BLOCK, Machine
+
+Counts = NDArray[np.int64]
+Cycles = float | NDArray[Any]
+
+
+@dataclass
+class Work:
+    """What one unit does for an op: cycles of all its instructions, their number, and cycles of one."""
+
+    cycles: Cycles = 0.0
+    count: Count = 0
+    once: Cycles = 0.0
+
+    def add(self, count: Count, cycles: Cycles, *, whole: bool = True) -> None:
+        """So many instructions of so many cycles each; ``whole``: of whole tiles, not of those at an edge."""
+        self.cycles = self.cycles + count * cycles
+        self.count = self.count + count
+        if whole:
+            self.once = cycles
+
+
+@dataclass(frozen=True)
+class Share:
+    """The largest part that a cluster has of the work of an op."""
+
+    clusters: int = 1
+    split: Split | None = None
+
+    def rows(self, height: int) -> int:
+        """Of so many output rows."""
+        return -(-height // self.clusters) if self.split == "rows" else height
+
+    def blocks(self, blocks: int) -> int:
+        """Of so many blocks of output channels."""
+        return -(-blocks // self.clusters) if self.split == "channels" else blocks
+
+
+@dataclass(frozen=True)
+class Fits:
+    """Which scratchpads hold what two tiles need, so that one is loaded or computed while the other is in use."""
+
+    maps: NDArray[np.bool_]
+    weights: NDArray[np.bool_] | bool = True
+    accumulators: NDArray[np.bool_] | bool = True
+
+
+class Price:
+    """The work of every unit for an op, filled piece by piece.
+
+    Attributes:
+        weights_stay: whether the weights are loaded once, which is done before the op begins.
+    """
+
+    def __init__(self, machine: Machine, share: Share) -> None:
+        self.machine, self.share = machine, share
+        self.array, self.vector = Work(), Work()
+        self.loads, self.weights, self.stores = Work(), Work(), Work()
+        self.weights_stay: NDArray[np.bool_] | bool = False
+
+    def transfer(self, work: Work, count: Count, runs: Runs, *, whole: bool = True) -> None:
+        """So many transfers of these runs: cycles of the DRAM."""
+        moved, openings = dram_bytes(self.machine, runs), row_openings(self.machine, runs)
+        work.add(count, dram_cycles(self.machine, moved, openings), whole=whole)
+
+    def total(self, fits: Fits) -> NDArray[np.float64]:
+        """Cycles of the op."""
+        machine, timing = self.machine, self.machine.timing
+        loads, weights, stores = (
+            work.cycles + work.count * timing.transfer_setup for work in (self.loads, self.weights, self.stores)
+        )
+        every = (self.array, self.vector, self.loads, self.weights, self.stores)
+        instructions = sum(work.count for work in every) * INSTRUCTION_BYTES / machine.dram_bytes_per_cycle
+        turns = 2 * np.minimum(self.stores.count, self.loads.count + self.weights.count) * timing.dram_turnaround
+        # All clusters have one DRAM. Rows have the same weights, which are loaded once for all.
+        shared = self.weights.cycles if self.share.split == "rows" else self.weights.cycles * self.share.clusters
+        dram = (self.loads.cycles + self.stores.cycles + instructions + turns) * self.share.clusters + shared
+        array, vector = self.array.cycles, self.vector.cycles
+        compute = np.where(fits.accumulators, np.maximum(array, vector), array + vector)
+        compute = np.maximum(np.where(fits.weights | self.weights_stay, compute, compute + weights), weights)
+        first = timing.transfer_setup + self.loads.once + timing.dram_latency
+        last = timing.transfer_setup + self.stores.once + timing.dram_latency
+        # What goes on while the busiest works does so, but for what comes before or after it.
+        together = np.maximum.reduce(
+            np.broadcast_arrays(
+                compute + first + self.vector.once + last,
+                np.maximum.reduce(np.broadcast_arrays(loads, stores, dram))
+                + self.array.once
+                + self.vector.once
+                + 2 * timing.dram_latency,
+            )
+        )
+        return np.where(fits.maps, together, np.maximum(compute + loads + stores + self.vector.once, together))
+
+
+def parts(extent: int, size: Counts) -> Iterator[tuple[Counts, Counts, bool]]:
+    """Pieces of a size that cut an extent: how many and how large, and whether they are whole; then the rest."""
+    yield extent // size, size, True
+    rest = extent % size
+    yield np.minimum(rest, 1), np.maximum(rest, 1), False
+
+
+def box(shape: MapShape, rows: Count, columns: Count, blocks: Count, *, packed: bool = False) -> Runs:
+    """The runs of a box of a feature map in DRAM, whose pixels lie one after the other with all channels padded.
+
+    Args:
+        packed: pixels have their own channels only, and are read row by row.
+    """
+    pixel = shape.channels if packed else shape.padded_channels
+    is_whole = np.asarray(packed | (blocks * CHANNEL_BLOCK >= pixel))
+    run = np.where(is_whole, columns * pixel, blocks * CHANNEL_BLOCK)
+    return Runs(run, np.where(is_whole, 1, columns), rows, np.where(is_whole, 0, pixel), shape.width * pixel)
+
+
+def rows_read(window: Window, axis: int, outputs: Counts, extent: int) -> Counts:
+    """Input rows (axis 0) or columns (axis 1) that so many outputs read, at most."""
+    reach = (outputs - 1) * window.stride[axis] + (window.kernel[axis] - 1) * window.dilation[axis] + 1
+    return np.minimum(reach, extent)
