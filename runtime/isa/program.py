@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tilewright.errors import InstructionError, MachineError
 
 from ..artifact.json_dataclasses import AtMost, Bounds, Source, parse, read, write
-from ..machine import Machine
+from ..machine import CLUSTER_LIMIT, Machine
 from .encoding import INSTRUCTION_BYTES, Instruction, Queue, Stream, decode, streams
 
 MAGIC = b"TWDP"
@@ -171,7 +171,7 @@ def _assemble(description: _Description, body: bytes) -> Program:
         raise MachineError("device program: machine description and hash disagree", found=description.machine_hash)
     if len({region.name for region in regions}) != len(regions):
         raise _damaged("two regions have one name", None, ", ".join(region.name for region in regions))
-    every = streams(len(counts) // len(Queue))
+    every = streams(min(len(counts) // len(Queue), CLUSTER_LIMIT))
     if not every or set(counts) != {stream.name for stream in every}:
         wanted = "a count for each of LD, LW, ST, MAC and VEC of every cluster from 0 on"
         raise _damaged("instruction counts are wrong", wanted, counts)

@@ -180,9 +180,14 @@ def put(stream: Stream, index: int, **fields: object) -> Change:
 
 def rebuilt(program: isa.Program) -> bytes:
     """The artifact with another program in it, and every checksum right."""
+    return holding(program.to_bytes())
+
+
+def holding(content: bytes) -> bytes:
+    """The artifact with these bytes for its program."""
     original = Artifact.open(artifact())
     sections = [
-        Section(name, entry.kind, program.to_bytes() if name == "instructions.device_0" else original.copy(name))
+        Section(name, entry.kind, content if name == "instructions.device_0" else original.copy(name))
         for name, entry in original.sections.items()
         if name != "manifest"
     ]
@@ -301,6 +306,18 @@ def test_unsafe_programs_are_refused_before_they_run(
     )
     assert fails(["run", "bad.twa", "--random", "1"]) == WHERE + message
     assert fails(["simulate", "bad.twa"]) == message
+
+
+def test_programs_of_another_instruction_set_are_to_be_compiled_again(tmp_path: Path, fails: Fails) -> None:
+    content = program().to_bytes()
+    (tmp_path / "old.twa").write_bytes(holding(content[:4] + (1).to_bytes(4, "little") + content[8:]))
+    message = (
+        "device program: instruction set 1 is not the one that is run here; expected 2, found 1. "
+        "Compile the model again."
+    )
+    assert fails(["run", "old.twa", "--random", "1"]) == WHERE + message
+    assert fails(["simulate", "old.twa"]) == message
+    assert fails(["inspect", "old.twa", "--disassemble"]) == message
 
 
 def test_no_flipped_bit_of_an_instruction_crashes(rng: np.random.Generator) -> None:

@@ -224,6 +224,10 @@ def test_damaged_files_are_refused() -> None:
             lambda text: text.replace('"LD0":5', '"LD1":5'),
             "instruction counts are wrong; expected a count for each of LD, LW, ST, MAC and VEC of every cluster",
         ),
+        (
+            lambda text: text.replace('"LD0":5', ",".join(f'"X{n}":0' for n in range(1000)) + ',"LD0":5'),
+            "instruction counts are wrong; expected a count for each of LD, LW, ST, MAC and VEC of every cluster",
+        ),
         (lambda text: text.replace('"cards":1', '"cards":2'), "machine description and hash disagree"),
         (
             lambda text: text.replace('"cards":1', '"cards":-1'),
