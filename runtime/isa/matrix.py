@@ -11,7 +11,10 @@ from .encoding import Instruction, MemoryAccess, Queue, Space, Violation, bits, 
 
 
 class WindowAxis(NamedTuple):
-    """Windows along one axis of a feature map of ``extent`` rows or columns; ``origin`` is tap 0 of the first one."""
+    """Windows along one axis of a feature map of ``extent`` rows or columns; ``origin`` is tap 0 of the first one.
+
+    Row r of a map in a ring of so many rows lies where row r modulo ``ring`` would without one; 0 is no ring.
+    """
 
     origin: int
     windows: int
@@ -19,6 +22,7 @@ class WindowAxis(NamedTuple):
     taps: int
     dilation: int
     extent: int
+    ring: int = 0
 
     @property
     def span(self) -> int:
@@ -29,6 +33,16 @@ class WindowAxis(NamedTuple):
     def inside(self) -> range:
         """The part of the span that lies inside the map, in coordinates of the map; empty if none does."""
         return range(max(self.origin, 0), min(self.origin + self.span, self.extent))
+
+    @property
+    def pieces(self) -> tuple[range, ...]:
+        """Where the part inside the map lies: as rows or columns of the scratchpad, in pieces without a jump."""
+        inside = self.inside
+        if not self.ring or not inside:
+            return (inside,) if inside else ()
+        first = inside.start % self.ring
+        ahead = range(first, min(first + len(inside), self.ring))
+        return (ahead, range(len(inside) - len(ahead))) if len(ahead) < len(inside) else (ahead,)
 
     def reach(self, tap: int) -> tuple[slice, int]:
         """The windows whose tap ``tap`` lies inside the map, and the row or column that it reads in the first."""
@@ -47,7 +61,7 @@ def axes(item: Convolve | ConvolveDepthwise) -> tuple[WindowAxis, WindowAxis]:
     return (
         WindowAxis(
             *(item.row_origin, item.output_height, item.stride_height),
-            *(item.kernel_height, item.dilation_height, item.input_height),
+            *(item.kernel_height, item.dilation_height, item.input_height, item.ring),
         ),
         WindowAxis(
             *(item.column_origin, item.output_width, item.stride_width),
@@ -56,16 +70,27 @@ def axes(item: Convolve | ConvolveDepthwise) -> tuple[WindowAxis, WindowAxis]:
     )
 
 
-def _map_read(
-    item: Convolve | ConvolveDepthwise, cluster: int, pixel_bytes: int, pitch: int
+def map_reads(
+    cluster: int, start: int, both: tuple[WindowAxis, WindowAxis], pitches: tuple[int, int], pixel: int
 ) -> tuple[MemoryAccess, ...]:
-    rows, columns = (axis.inside for axis in axes(item))
-    if not rows or not columns:
+    """What windows read of a map at ``start``; distances from row to row and pixel to pixel, and all else, in bytes."""
+    columns = both[1].inside
+    if not columns:
         return ()
-    row = item.row_pitch * MAPS_UNIT
-    start = item.source * MAPS_UNIT + rows.start * row + columns.start * pitch
-    steps = ((len(rows), row), (len(columns), pitch))
-    return (MemoryAccess(Space.MAPS, start, steps, pixel_bytes, False, cluster=cluster),)
+    return tuple(
+        MemoryAccess(
+            *(Space.MAPS, start + rows.start * pitches[0] + columns.start * pitches[1]),
+            *(((len(rows), pitches[0]), (len(columns), pitches[1])), pixel, False),
+            cluster=cluster,
+        )
+        for rows in both[0].pieces
+    )
+
+
+def ring_violations(rows: WindowAxis) -> Iterator[Violation]:
+    """A ring holds all rows that an instruction reads."""
+    if rows.ring and len(rows.inside) > rows.ring:
+        yield Violation("ring", rows.ring, f"at least the {len(rows.inside)} rows that are read, or 0")
 
 
 def _weights(item: Convolve | ConvolveDepthwise, cluster: int) -> MemoryAccess:
@@ -91,7 +116,8 @@ class Convolve(Instruction):
     ox * stride_width + kx * dilation_width + column_origin, c) * (w(o, ky, kx, c) - weight_zero)`, in int32 that
     wraps. `x(iy, ix, c)` is the int8 at `source + iy * row_pitch + ix * pixel_pitch + c` if iy is in
     `0 … input_height - 1` and ix in `0 … input_width - 1`, and `pad_value` otherwise. A negative origin is padding
-    before the map; padding after it needs no field.
+    before the map; padding after it needs no field. With a `ring` of r rows, row iy lies where row iy modulo r would
+    without one; all rows that are read must be in it.
 
     With a kernel of one row and one column it is the product of rows, the pixels, and a constant matrix.
 
@@ -120,6 +146,7 @@ class Convolve(Instruction):
     row_pitch: int = bits(16, "from row to row of the map", unit="16 B")
     pixel_pitch: int = bits(16, "from pixel to pixel of the map", unit="16 B, packed: B", minimum=1)
     weight_zero: int = bits(8, "zero point of the weights", signed=True, default=0)
+    ring: int = bits(12, "rows of the ring that holds the input map; 0 is none", default=0)
     accumulate: int = flag("add to the accumulators instead of setting them")
     packed: int = flag("count channels and pixel pitch in bytes")
 
@@ -153,13 +180,17 @@ class Convolve(Instruction):
         """Input map, weights, accumulators."""
         pixels = self.output_height * self.output_width
         return (
-            *_map_read(self, cluster, self.channels, self.pitch),
+            *map_reads(
+                *(cluster, self.source * MAPS_UNIT, axes(self)),
+                *((self.row_pitch * MAPS_UNIT, self.pitch), self.channels),
+            ),
             _weights(self, cluster),
             *_accumulators(self, cluster, pixels, self.output_blocks),
         )
 
     def violations(self) -> Iterator[Violation]:
-        """A packed trace is contiguous."""
+        """A ring holds what is read, and a packed trace is contiguous."""
+        yield from ring_violations(axes(self)[0])
         if self.packed and self.dilation_width != 1 and self.kernel_width > 1:
             yield Violation("dilation_width", self.dilation_width, "1 in packed mode, where a trace is contiguous")
         if self.packed and self.pixel_pitch != self.input_channels and self.kernel_width > 1:
@@ -195,6 +226,7 @@ class ConvolveDepthwise(Instruction):
     row_pitch: int = bits(16, "from row to row of the map", unit="16 B")
     pixel_pitch: int = bits(16, "from pixel to pixel of the map", unit="16 B", minimum=1)
     weight_zero: int = bits(8, "zero point of the weights", signed=True, default=0)
+    ring: int = bits(12, "rows of the ring that holds the input map; 0 is none", default=0)
     accumulate: int = flag("add to the accumulators instead of setting them")
 
     @property
@@ -218,7 +250,14 @@ class ConvolveDepthwise(Instruction):
         """Input map, weights, accumulators."""
         pixels = self.output_height * self.output_width
         return (
-            *_map_read(self, cluster, self.blocks * CHANNEL_BLOCK, self.pixel_pitch * MAPS_UNIT),
+            *map_reads(
+                *(cluster, self.source * MAPS_UNIT, axes(self)),
+                *((self.row_pitch * MAPS_UNIT, self.pixel_pitch * MAPS_UNIT), self.blocks * CHANNEL_BLOCK),
+            ),
             _weights(self, cluster),
             *_accumulators(self, cluster, pixels, self.blocks),
         )
+
+    def violations(self) -> Iterator[Violation]:
+        """A ring holds what is read."""
+        yield from ring_violations(axes(self)[0])

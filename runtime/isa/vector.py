@@ -8,7 +8,7 @@ from enum import IntEnum
 
 from ..machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_UNIT, PARAMETER_UNIT
 from .encoding import Instruction, MemoryAccess, Queue, Space, Violation, bits, flag, instruction
-from .matrix import WindowAxis
+from .matrix import WindowAxis, map_reads, ring_violations
 
 REQUANTIZE_BLOCK_BYTES = 2 * PARAMETER_UNIT
 RECORD_BYTES = PARAMETER_UNIT
@@ -121,7 +121,8 @@ class Pool(MapInstruction):
     """Reduce windows of a feature map, channel by channel.
 
     The window of output pixel (oy, ox) are the input pixels (oy * stride_height + ky + row_origin,
-    ox * stride_width + kx + column_origin) that lie inside the input map; every window has at least one.
+    ox * stride_width + kx + column_origin) that lie inside the input map; every window has at least one. With a `ring`
+    of r rows, row iy lies where row iy modulo r would without one; all rows that are read must be in it.
     Kind 0: their maximum. Kind 1, average, all in binary32 with one rounding an operation, pixels in row-major order:
     `s = 0`, then `s = s + scale_a * (x - zero_a)` for each; `q = s / n / scale_output + zero_output`, where n is the
     number of pixels, or kernel_height * kernel_width with `include_pad`; the result is `round(q) + offset`. Kind 2,
@@ -147,6 +148,7 @@ class Pool(MapInstruction):
     source_pixel_pitch: int = bits(16, "from pixel to pixel of the input map", unit="16 B")
     destination_pixel_pitch: int = bits(16, "from pixel to pixel of the output map", unit="16 B")
     parameters: int = bits(12, "vector record; 0 for the maximum", unit="64 B", default=0)
+    ring: int = bits(12, "rows of the ring that holds the input map; 0 is none", default=0)
     kind: int = flag("0 maximum, 1 average, 2 sum", width=2)
     include_pad: int = flag("average: divide by the size of the kernel")
 
@@ -154,22 +156,23 @@ class Pool(MapInstruction):
     def axes(self) -> tuple[WindowAxis, WindowAxis]:
         """Rows and columns."""
         return (
-            WindowAxis(self.row_origin, self.height, self.stride_height, self.kernel_height, 1, self.input_height),
+            WindowAxis(
+                *(self.row_origin, self.height, self.stride_height, self.kernel_height, 1, self.input_height, self.ring)
+            ),
             WindowAxis(self.column_origin, self.width, self.stride_width, self.kernel_width, 1, self.input_width),
         )
 
     def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """Input map, record, output map."""
-        rows, columns = (axis.inside for axis in self.axes)
-        pitches = (self.source_row_pitch, self.source_pixel_pitch)
-        start = self.source + rows.start * pitches[0] + columns.start * pitches[1]
-        source = _map(cluster, start, (len(rows), len(columns), self.blocks), pitches, False)
+        pitches = (self.source_row_pitch * MAPS_UNIT, self.source_pixel_pitch * MAPS_UNIT)
+        source = map_reads(cluster, self.source * MAPS_UNIT, self.axes, pitches, self.blocks * CHANNEL_BLOCK)
         if self.kind == PoolKind.MAXIMUM:
-            return (source, *super().accesses(cluster))
-        return (source, _parameters(cluster, self.parameters, RECORD_BYTES), *super().accesses(cluster))
+            return (*source, *super().accesses(cluster))
+        return (*source, _parameters(cluster, self.parameters, RECORD_BYTES), *super().accesses(cluster))
 
     def violations(self) -> Iterator[Violation]:
-        """Known kind, no empty window, written pixels do not overlap."""
+        """Known kind, no empty window, a ring that holds what is read, written pixels do not overlap."""
+        yield from ring_violations(self.axes[0])
         if self.kind > PoolKind.SUM:
             yield Violation("kind", self.kind, "0, 1 or 2")
         if self.include_pad and self.kind != PoolKind.AVERAGE:

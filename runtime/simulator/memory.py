@@ -133,15 +133,31 @@ def windowed_map(
     spans, shape = (vertical.span, horizontal.span), (len(rows), len(columns), channels)
     if spans[0] * spans[1] * channels > LARGEST_IMAGE:
         return None
-    corner = start + rows.start * pitches[0] + columns.start * pitches[1]
+    inside = map_inside(memory, start, axes, pitches, channels)
     if shape[:2] == spans:
-        return box(memory.maps, corner, shape, (*pitches, 1), np.int8)
+        return inside
     padded = np.full((*spans, channels), fill, np.int8)
-    if rows and columns:
+    if inside.size:
         top, left = rows.start - vertical.origin, columns.start - horizontal.origin
-        inside = box(memory.maps, corner, shape, (*pitches, 1), np.int8)
         padded[top : top + shape[0], left : left + shape[1]] = inside
     return padded
+
+
+def map_inside(
+    memory: Memory, start: int, axes: tuple[WindowAxis, WindowAxis], pitches: tuple[int, int], channels: int
+) -> NDArray[np.int8]:
+    """The part of a map that windows reach: int8 [rows, columns, channels], a view where no ring begins again in it."""
+    columns = axes[1].inside
+    parts = [
+        box(
+            *(memory.maps, start + rows.start * pitches[0] + columns.start * pitches[1]),
+            *((len(rows), len(columns), channels), (*pitches, 1), np.int8),
+        )
+        for rows in (axes[0].pieces if columns else ())
+    ]
+    if not parts:
+        return np.empty((0, len(columns), channels), np.int8)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def taps(
@@ -161,5 +177,10 @@ def taps(
             values[...] = fill
         if inside.size:
             strides = (vertical.stride * pitches[0], horizontal.stride * pitches[1], 1)
-            inside[...] = box(memory.maps, start + top * pitches[0] + left * pitches[1], inside.shape, strides, np.int8)
+            # Rows of a ring are taken one by one.
+            lines = [inside] if not vertical.ring else [inside[index : index + 1] for index in range(len(inside))]
+            for index, line in enumerate(lines):
+                at = (top + index * vertical.stride) % (vertical.ring or vertical.extent)
+                corner = start + at * pitches[0] + left * pitches[1]
+                line[...] = box(memory.maps, corner, line.shape, strides, np.int8)
         yield row, column, values

@@ -10,7 +10,7 @@ from ..isa.vector import Elementwise, LookUp, MapInstruction, Pool, PoolKind, Re
 from ..machine import CHANNEL_BLOCK, MAPS_UNIT
 from . import arithmetic
 from .arithmetic import LOWEST, VectorRecord, pool_average, pool_sum
-from .memory import LARGEST_IMAGE, Memory, box
+from .memory import LARGEST_IMAGE, Memory, box, map_inside
 
 
 def _map(memory: Memory, start: int, item: MapInstruction, pitches: tuple[int, int]) -> NDArray[np.int8]:
@@ -49,9 +49,8 @@ def pool(memory: Memory, item: Pool, record: VectorRecord | None) -> None:
     vertical, horizontal = item.axes
     rows, columns = vertical.inside, horizontal.inside
     pitches = (item.source_row_pitch * MAPS_UNIT, item.source_pixel_pitch * MAPS_UNIT)
-    corner = item.source * MAPS_UNIT + rows.start * pitches[0] + columns.start * pitches[1]
     shape = (len(rows), len(columns), item.blocks * CHANNEL_BLOCK)
-    source = box(memory.maps, corner, shape, (*pitches, 1), np.int8)
+    source = map_inside(memory, item.source * MAPS_UNIT, item.axes, pitches, shape[2])
     if record is None:
         total = np.full((item.height, item.width, shape[2]), LOWEST, np.int8)
         _output(memory, item)[...] = _reduce(item, source, total, np.maximum)

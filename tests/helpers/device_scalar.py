@@ -110,7 +110,8 @@ def convolve(memory: Memories, item: isa.Convolve) -> None:
     def x(iy: int, ix: int, c: int) -> int:
         if not (0 <= iy < item.input_height and 0 <= ix < item.input_width):
             return item.pad_value
-        return signed(memory.maps[item.source * 16 + iy * item.row_pitch * 16 + ix * pitch + c])
+        row = iy % item.ring if item.ring else iy
+        return signed(memory.maps[item.source * 16 + row * item.row_pitch * 16 + ix * pitch + c])
 
     def w(o: int, ky: int, kx: int, c: int) -> int:
         row = (o // 16 * item.kernel_height + ky) * trace + kx * channels + c
@@ -143,7 +144,8 @@ def convolve_depthwise(memory: Memories, item: isa.ConvolveDepthwise) -> None:
                         ix = ox * item.stride_width + kx * item.dilation_width + item.column_origin
                         value = item.pad_value
                         if 0 <= iy < item.input_height and 0 <= ix < item.input_width:
-                            at = (item.source + iy * item.row_pitch + ix * item.pixel_pitch) * 16 + c
+                            row = iy % item.ring if item.ring else iy
+                            at = (item.source + row * item.row_pitch + ix * item.pixel_pitch) * 16 + c
                             value = signed(memory.maps[at])
                         at = item.weights * 64 + c // 16 * block_bytes + (ky * item.kernel_width + kx) * 16 + c % 16
                         total += value * (signed(memory.weights[at]) - item.weight_zero)
@@ -199,7 +201,8 @@ def pool(memory: Memories, item: isa.Pool) -> None:
                         iy = oy * item.stride_height + ky + item.row_origin
                         ix = ox * item.stride_width + kx + item.column_origin
                         if 0 <= iy < item.input_height and 0 <= ix < item.input_width:
-                            at = item.source + iy * item.source_row_pitch + ix * item.source_pixel_pitch
+                            row = iy % item.ring if item.ring else iy
+                            at = item.source + row * item.source_row_pitch + ix * item.source_pixel_pitch
                             window.append(signed(memory.maps[at * 16 + c]))
                 target = item.destination + oy * item.destination_row_pitch + ox * item.destination_pixel_pitch
                 memory.maps[target * 16 + c] = _pooled(memory, item, window) & 255

@@ -53,6 +53,7 @@ def geometry(rng: np.random.Generator) -> dict[str, Any]:
         "row_pitch": pick(rng, 0, 24),
         "weight_zero": int(rng.choice([0, pick(rng, -128, 127)])),
         "accumulate": pick(rng, 0, 1),
+        "ring": int(rng.choice([0, pick(rng, 1, 6)])),
     }
 
 
@@ -115,6 +116,7 @@ def pool(rng: np.random.Generator) -> isa.Instruction:
         column_origin=pick(rng, -2, 2),
         source_row_pitch=pick(rng, 0, 24),
         source_pixel_pitch=pick(rng, 0, 4),
+        ring=int(rng.choice([0, pick(rng, 1, 6)])),
         parameters=30 if kind else 0,
         kind=kind,
         include_pad=pick(rng, 0, 1) if kind == 1 else 0,
