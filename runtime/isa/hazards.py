@@ -51,7 +51,7 @@ def part(of: NDArray, units: Box | NDArray[np.intp]) -> NDArray:
     if not isinstance(units, Box):
         return of[units]
     if not units.steps:
-        return of[units.start : units.stop]
+        return of[units.start : units.start + units.run]
     size = of.itemsize
     return np.ndarray(units.shape, of.dtype, of, units.start * size, tuple(size * stride for stride in units.strides))
 
