@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from ..simulator.left_out import COSTS
 from .parser import add_artifact
 
 HELP = """\
@@ -12,12 +13,20 @@ Print the modelled time of each layer on the accelerator.
 Examples:
   tilewright simulate resnet50.twa
   tilewright simulate resnet50.twa --json
+  tilewright simulate resnet50.twa --without instruction-fetch,turnaround
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_artifact(parser, " with precision int8")
+    parser.add_argument(
+        "--without",
+        metavar="COSTS",
+        default="",
+        help="leave costs out, by names with commas between: "
+        + "; ".join(f"{name} ({meaning})" for name, meaning in COSTS.items()),
+    )
 
 
 def run(arguments: argparse.Namespace) -> str:
@@ -26,10 +35,12 @@ def run(arguments: argparse.Namespace) -> str:
     Raises:
         ArtifactError: the artifact is damaged or holds nothing for the accelerator.
         InstructionError: a device program is damaged or unsafe.
+        UsageError: there is no such cost to leave out.
     """
     from ..artifact.artifact import Artifact
     from ..report.simulation import simulate_artifact
     from ..report.table import json_text
 
-    simulation = simulate_artifact(Artifact.open(arguments.artifact))
+    without = [name for name in arguments.without.split(",") if name]
+    simulation = simulate_artifact(Artifact.open(arguments.artifact), without)
     return json_text(simulation) if arguments.json else simulation.to_text()

@@ -5,14 +5,17 @@ No silicon is measured here. The times come from the cycle model, whose constant
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 
-from tilewright.errors import ArtifactError
+from tilewright.errors import ArtifactError, UsageError
 
 from ..artifact.artifact import Artifact
-from ..isa import Program
+from ..isa import Program, RegionKind
+from ..machine import Machine
 from ..simulator.cycles import simulate
 from ..simulator.layers import LayerTime, layer_times
+from ..simulator.left_out import COSTS
 from ..simulator.verifier import verify
 from .details import details_of
 from .placement import PlacedOp
@@ -27,37 +30,58 @@ class SimulatedTotal:
     Attributes:
         cycles, seconds: device programs one after the other.
         macs: those of the network; channels that are padded to whole blocks do not count.
-        mac_utilization: macs as a share of the peak of the one cluster that is used.
-        dram_bytes: read and written.
+        mac_utilization: macs as a share of the peak of the clusters that are used.
+        machine_utilization: macs as a share of the peak of all clusters of all cards of the machine.
+        dram_bytes: read and written, instructions included.
+        clusters, cards: how many are used.
     """
 
     cycles: int
     seconds: float
     macs: int
     mac_utilization: float
+    machine_utilization: float
     dram_bytes: int
+    clusters: int
+    cards: int
 
 
 @dataclass(frozen=True)
 class SimulatedLayer:
-    """Modelled cost of one layer; ``bound`` is what limits it: ``mac``, ``dram``, ``vector`` or waiting."""
+    """Modelled cost of one layer; ``bound`` is what is busy longest: ``mac``, ``dram`` or ``vector``."""
 
     name: str
     op: str
     cycles: int
     macs: int
     mac_utilization: float
+    machine_utilization: float
     dram_bytes: int
     bound: str
 
 
 @dataclass(frozen=True)
 class Simulation:
-    """Modelled execution of an artifact on its machine."""
+    """Modelled execution of an artifact on its machine.
+
+    Attributes:
+        bound_shares: for each layer, how much of its cycles is busy what bounds it; the rest is waiting.
+        parts: cycles that each cost adds somewhere, by its name; they overlap each other and other work.
+        without: costs that were left out.
+        link_bytes, link_seconds: inputs and outputs of the device programs, and what the link to the host takes for
+            them beside the total.
+        host_stages: operators on the CPU, whose time is not modelled.
+    """
 
     machine: str
     total: SimulatedTotal
     layers: tuple[SimulatedLayer, ...]
+    bound_shares: tuple[float, ...]
+    parts: dict[str, float]
+    without: tuple[str, ...]
+    link_bytes: int
+    link_seconds: float
+    host_stages: int
 
     def to_text(self) -> str:
         columns = [
@@ -65,19 +89,34 @@ class Simulation:
             Column("op", "operator"),
             Column("cycles", "cycles", show=lambda n: f"{n:,}", right=True),
             MACS,
-            Column("mac_utilization", "MAC use", show=lambda share: f"{share:.1%}" if share else "", right=True),
+            Column("mac_utilization", "MAC use", show=_percent, right=True),
+            Column("machine_utilization", "of machine", show=_percent, right=True),
             Column("dram_bytes", "DRAM", show=show_bytes, right=True),
             Column("bound", "bound by"),
+            Column("share", "busy", show=_percent, right=True),
         ]
-        table = Table(columns, [asdict(layer) for layer in self.layers])
+        rows: list[Mapping[str, object]] = [
+            {**asdict(layer), "share": share} for layer, share in zip(self.layers, self.bound_shares, strict=True)
+        ]
         total = self.total
-        return (
-            f"{table.text()}modelled on {on_one_line(self.machine)}: {total.cycles:,} cycles, "
-            f"{total.seconds * 1e3:.3f} ms, {show_count(total.macs)} MACs "
-            f"at {total.mac_utilization:.1%} of the peak of one cluster, "
-            f"{show_bytes(total.dram_bytes)} of DRAM traffic\n"
-            "Times are modelled with the constants of the machine description, not measured on silicon.\n"
-        )
+        clusters = "one cluster" if total.clusters == 1 else f"{total.clusters} clusters"
+        lines = [
+            f"{Table(columns, rows).text()}modelled on {on_one_line(self.machine)}: {total.cycles:,} cycles, "
+            f"{total.seconds * 1e3:.3f} ms, {show_count(total.macs)} MACs at {total.mac_utilization:.1%} of the peak "
+            f"of {clusters}, {total.machine_utilization:.1%} of the machine, "
+            f"{show_bytes(total.dram_bytes)} of DRAM traffic",
+            "cycles that costs add, of which some overlap: "
+            + ", ".join(f"{name} {round(cycles):,}" for name, cycles in self.parts.items()),
+            f"beside it: link to the host {self.link_seconds * 1e3:.3f} ms for {show_bytes(self.link_bytes)} of inputs "
+            f"and outputs; operators on the CPU, not modelled: {self.host_stages}",
+            *([f"left out: {', '.join(self.without)}"] if self.without else []),
+            "Times are modelled with the constants of the machine description, not measured on silicon.",
+        ]
+        return "\n".join(lines) + "\n"
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}" if share else ""
 
 
 def device_programs(artifact: Artifact, stage: str) -> dict[str, Program]:
@@ -101,38 +140,72 @@ def device_programs(artifact: Artifact, stage: str) -> dict[str, Program]:
     return {name: Program.from_bytes(artifact.copy(each.instructions)) for name, each in found.items()}
 
 
-def simulate_artifact(artifact: Artifact) -> Simulation:
+def simulate_artifact(artifact: Artifact, without: Collection[str] = ()) -> Simulation:
     """Run the cycle model over every device program of ``artifact``.
+
+    Args:
+        without: names of costs to leave out, of `tilewright.runtime.simulator.left_out.COSTS`.
 
     Raises:
         ArtifactError: it holds none.
+        UsageError: there is no such cost.
     """
+    for name in without:
+        if name not in COSTS:
+            raise UsageError("there is no such cost", expected=", ".join(COSTS), found=name)
     programs = device_programs(artifact, "simulate")
-    ops = {op.name: op for op in details_of(artifact).placement if op.on == "device"}
+    placement = details_of(artifact).placement
+    ops = {op.name: op for op in placement if op.on == "device"}
     machine = next(iter(programs.values())).machine
-    timelines = [simulate(verify(program, program.machine)) for program in programs.values()]
-    layers = [_layer(layer, ops.get(layer.name)) for each in timelines for layer in layer_times(each, machine)]
+    timelines = [simulate(verify(program, program.machine), without=without) for program in programs.values()]
+    clusters = max(timeline.clusters for timeline in timelines)
+    times = [(time, each.clusters) for each in timelines for time in layer_times(each, machine)]
+    layers = [_layer(time, ops.get(time.name), used, machine) for time, used in times]
     cycles = sum(timeline.cycles for timeline in timelines)
     macs = sum(layer.macs for layer in layers)
+    peak = cycles * machine.cluster_macs_per_cycle
     total = SimulatedTotal(
         round(cycles),
         sum(timeline.seconds for timeline in timelines),
         macs,
-        macs / (cycles * machine.cluster_macs_per_cycle) if cycles else 0.0,
+        macs / (peak * clusters) if cycles else 0.0,
+        macs / (peak * machine.clusters * machine.cards) if cycles else 0.0,
         sum(timeline.dram_bytes for timeline in timelines),
+        clusters,
+        1,
     )
-    return Simulation(machine.name, total, tuple(layers))
+    moved = [_link_bytes(program) for program in programs.values()]
+    # One message to send the inputs of a program and one to fetch its outputs.
+    seconds = sum(moved) / machine.link_bytes_per_second + 2 * len(moved) * machine.link_latency / machine.clock_hertz
+    return Simulation(
+        machine.name,
+        total,
+        tuple(layers),
+        tuple(time.bound_share for time, _ in times),
+        {name: sum(timeline.parts[name] for timeline in timelines) for name in timelines[0].parts},
+        tuple(sorted(without)),
+        sum(moved),
+        seconds,
+        sum(op.on == "cpu" for op in placement),
+    )
 
 
-def _layer(layer: LayerTime, op: PlacedOp | None) -> SimulatedLayer:
+def _link_bytes(program: Program) -> int:
+    """Bytes of the inputs and the outputs of a device program."""
+    return sum(region.size for region in program.regions if region.kind in (RegionKind.INPUT, RegionKind.OUTPUT))
+
+
+def _layer(layer: LayerTime, op: PlacedOp | None, clusters: int, machine: Machine) -> SimulatedLayer:
     """A layer of the cycle model, which counts padded channels, with the operator and the MACs of the network."""
     macs = op.macs if op is not None else layer.macs
+    utilization = layer.mac_utilization * macs / layer.macs if layer.macs else 0.0
     return SimulatedLayer(
         layer.name,
         op.op if op is not None else "",
         round(layer.cycles),
         macs,
-        layer.mac_utilization * macs / layer.macs if layer.macs else 0.0,
+        utilization,
+        utilization * clusters / (machine.clusters * machine.cards),
         layer.dram_bytes,
         layer.bound,
     )

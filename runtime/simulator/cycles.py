@@ -27,16 +27,6 @@ from ..isa.program import NO_LAYER
 from ..machine import Machine
 from .verifier import VerifiedProgram
 
-COSTS = {
-    "bank-conflicts": "the array waits for lines of maps that lie in one bank",
-    "port-stalls": "units wait for ports of the scratchpads",
-    "row-openings": "the DRAM opens the row of a run",
-    "turnaround": "the DRAM changes from reading to writing or back",
-    "instruction-fetch": "instructions come from DRAM",
-    "queue-depth": "instructions are fetched no further ahead than queues have room",
-}
-"""What the model can leave out, by name."""
-
 
 class _Kind(IntEnum):
     """What happens next in a stream; of what could happen at the same time, the first happens first."""
@@ -81,8 +71,8 @@ class Timeline:
         instruction_bytes: fetched for each instruction; 0 where fetches are left out.
         turnarounds: how often the DRAM changes from reading to writing or back.
         clusters: how many of a card's the program uses.
-        parts: cycles of the DRAM and of all units that costs add, by the names in `COSTS`; they overlap each other
-            and other work.
+        parts: cycles of the DRAM and of all units that costs add, by the names in `left_out.COSTS`; they overlap each
+            other and other work.
     """
 
     events: list[Event]
@@ -111,7 +101,7 @@ def simulate(
     Args:
         machine: whose lanes, ports, DRAM and constants count; by default those of the machine it was compiled for. The
             depth of the queues is that machine's in any case.
-        without: names of `COSTS` to leave out.
+        without: names of `left_out.COSTS` to leave out.
     """
     own = verified.program.machine
     if machine in (None, own) and not without:

@@ -34,13 +34,28 @@ def test_simulate_prints_json_with_the_documented_keys(artifact: Path, capsys: C
     assert main(["simulate", str(artifact), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["machine"] == "S256"
-    assert set(found["total"]) == {"cycles", "seconds", "macs", "mac_utilization", "dram_bytes"}
-    keys = {"name", "op", "cycles", "macs", "mac_utilization", "dram_bytes", "bound"}
+    assert set(found["total"]) == {
+        *("cycles", "seconds", "macs", "mac_utilization", "machine_utilization", "dram_bytes", "clusters", "cards")
+    }
+    keys = {"name", "op", "cycles", "macs", "mac_utilization", "machine_utilization", "dram_bytes", "bound"}
     assert all(set(layer) == keys for layer in found["layers"])
     assert sum(layer["macs"] for layer in found["layers"]) == found["total"]["macs"]
     assert sum(layer["cycles"] for layer in found["layers"]) == pytest.approx(found["total"]["cycles"], abs=20)
     assert all(0 <= layer["mac_utilization"] <= 1 for layer in found["layers"])
     assert {layer["op"] for layer in found["layers"]} >= {"conv"}
+
+
+def test_simulate_leaves_costs_out_by_name(artifact: Path, capsys: Capture) -> None:
+    assert main(["simulate", str(artifact), "--json"]) == 0
+    whole = json.loads(capsys.readouterr().out)
+    names = ["instruction-fetch", "row-openings"]
+    assert main(["simulate", str(artifact), "--json", "--without", ",".join(names)]) == 0
+    less = json.loads(capsys.readouterr().out)
+    assert less["total"]["cycles"] < whole["total"]["cycles"]
+    assert less["without"] == names
+    assert all(whole["parts"][name] > 0 == less["parts"][name] for name in names)
+    assert main(["simulate", str(artifact), "--without", "gravity"]) == 2
+    assert "there is no such cost; expected bank-conflicts, port-stalls, " in capsys.readouterr().err
 
 
 def test_simulate_says_that_times_are_modelled(artifact: Path, capsys: Capture) -> None:

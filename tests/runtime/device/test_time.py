@@ -10,7 +10,8 @@ from device_programs import pointwise
 
 from tilewright.runtime import isa, machine
 from tilewright.runtime.isa.encoding import INSTRUCTION_BYTES
-from tilewright.runtime.simulator.cycles import COSTS, simulate
+from tilewright.runtime.simulator.cycles import simulate
+from tilewright.runtime.simulator.left_out import COSTS
 from tilewright.runtime.simulator.verifier import VerifiedProgram, verify
 
 S256, M4096 = machine.load("s256"), machine.load("m4096")
