@@ -163,11 +163,11 @@ def test_a_network_in_floating_point_has_no_device_times(floating: MDLA, capsys:
     [
         ("n", "layers:\n0 image.1 quantize\n1 stem_relu conv\n"),
         ("s", "strategy:\n  layer "),
-        ("s", "x8x1x1  weights  supported"),
+        ("s", r"device  \d+x\d+x1x1  (weights|inputs ) +supported"),
         ("Q", "number formats:\n  layer "),
         ("Q", "\n  probabilities  "),
-        ("p", "instructions:\ndevice_0: 80 instructions\n  "),
-        ("p", "\n  stem_relu: 2 CONV, 2 LDM, 1 LDP, 1 LDW, 2 RQ, 2 ST"),
+        ("p", r"instructions:\ndevice_0: \d+ instructions\n  "),
+        ("p", r"\n  stem_relu: \d+ CONV, \d+ LDM, 1 LDP, 1 LDW, \d+ RQ, \d+ ST"),
         ("a", "memory traffic:\ndevice_0: bytes of whole bursts\n  stem_relu: "),
         ("S", "instructions in modelled time:\ndevice_0 LD0 0 "),
         ("d", "units:\ndevice_0: busy cycles of "),
@@ -184,7 +184,8 @@ def test_what_a_letter_tells_of_a_network(
     facts = facts_of()
     facts.flags.set("debug", letter)
     DebugReport(facts).compiled(integer_network.artifact)
-    assert expected in capsys.readouterr().out
+    # How tiles are cut is the search's to say, and its tests'.
+    assert re.search(expected, capsys.readouterr().out)
 
 
 def test_letters_of_init(loaded: Load, capsys: pytest.CaptureFixture[str]) -> None:
@@ -192,7 +193,7 @@ def test_letters_of_init(loaded: Load, capsys: pytest.CaptureFixture[str]) -> No
     shown = capsys.readouterr().out
     assert shown.startswith("addresses:\ndevice_0 constants (constant): 0x0, 12224 bytes\n")
     # How long it takes is the cycle model's to say, and its tests'.
-    assert "\nwork of clusters:\ncluster 0: 1 images, 397952 ops, 30624 bytes, 0." in shown
+    assert re.search(r"\nwork of clusters:\ncluster 0: 1 images, 397952 ops, \d+ bytes, 0\.", shown)
     assert shown.endswith(" ms modelled\n")
 
 
