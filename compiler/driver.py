@@ -71,6 +71,12 @@ def build(model: Model, options: CompileOptions, interface: Interface | None = N
     target = options.target or TargetDescription.host()
     if isinstance(target, str):
         target = TargetDescription.named(target)
+    if not 1 <= options.clusters <= machine.clusters:
+        raise UsageError(
+            f"--clusters: machine {machine.name} does not have so many",
+            expected=f"1 to {machine.clusters}",
+            found=options.clusters,
+        )
     options.report("import", 0, 1)
     module = import_model(model, options.input_shapes, options.external_data)
     options.report("import", 1, 1)
@@ -156,7 +162,7 @@ def _add_integer_engines(
     software = clone_module(quantized)
     run_passes(cpu_pipeline(), software, options)
     machine_name = os.fspath(options.machine or DEFAULT_MACHINE)
-    pipeline = device_pipeline(machine_name, places, options.devices, options.stationary)
+    pipeline = device_pipeline(machine_name, places, options.devices, options.stationary, options.clusters)
     run_passes(pipeline, quantized, options)
     package.details["machine"] = machine.name
     package.details["placement"] = [asdict(op) for op in placement(quantized)]

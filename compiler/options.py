@@ -143,6 +143,13 @@ class CompileOptions:
         type=str | None,
         needs="int8",
     )
+    clusters: int = option(
+        1,
+        "How many of the accelerator's clusters work on each image: they share out the rows or the channels of every "
+        "layer. Results do not depend on it.",
+        metavar="N",
+        needs="int8",
+    )
     affinity: Mapping[str, str] | Sequence[tuple[str, str]] | str | os.PathLike[str] | None = option(
         None,
         "Which ops run where: a file of lines `node = cpu` or `node = device`, or of JSON.",

@@ -83,6 +83,7 @@ def device_pipeline(
     affinity: tuple[tuple[str, str], ...] = (),
     order: str = "device,cpu",
     stationary: str = CHEAPEST,
+    clusters: int = 1,
 ) -> Pipeline:
     """From a module with ops on quantised types to one whose device functions have tiles and addresses.
 
@@ -90,7 +91,7 @@ def device_pipeline(
         machine: name of a sample machine or path of a machine file.
         affinity: places that the user chose, as (name of a node or value, place).
         order: places by preference.
-        stationary: see :class:`tilewright.passes.device.tile_device.TileDevice`.
+        stationary, clusters: see :class:`tilewright.passes.device.tile_device.TileDevice`.
     """
     return Pipeline(
         (
@@ -99,7 +100,7 @@ def device_pipeline(
             Partition(machine=machine, affinity=affinity, order=order),
             UniqueNames(),
             OutlineDevice(),
-            TileDevice(machine=machine, stationary=stationary),
+            TileDevice(machine=machine, stationary=stationary, clusters=clusters),
             PlanDeviceMemory(),
             Fuse(),
             PlaceOnCpu(),
