@@ -113,6 +113,9 @@ SPLIT = Annotation[Split]("split", Split, Op)
 CLUSTERS = Annotation[int]("clusters", int, Function)
 """How many clusters work on one image; 1 without it."""
 
+KEPT = Annotation[bool]("kept", bool, Op)
+"""Whether the result stays in the scratchpads of the device until its last use, and never reaches DRAM."""
+
 DRAM = Annotation[MapAddress]("dram", MapAddress, Op)
 """Where the result lies in the memory of the device."""
 

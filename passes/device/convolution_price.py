@@ -70,14 +70,17 @@ class ConvolutionPrice:
             ceil_divide(self.height, tiles.rows) * ceil_divide(self.target.width, tiles.columns) * self.target.images
         )
 
+        self.loads, self.stores = share.moves(op.operands.x), share.moves(op.result)
         self._compute()
-        self._store()
+        if self.stores:
+            self._store()
 
     def keeping(self, stationary: Stationary) -> Price:
         """With what is kept in the scratchpads."""
         price = Price(self.price.machine, self.price.share)
         price.array, price.vector, price.stores = self.price.array, self.price.vector, self.price.stores
-        self._load_maps(price, stationary)
+        if self.loads:
+            self._load_maps(price, stationary)
         self._load_constants(price, "weights" if self.depthwise else stationary)
         return price
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from tilewright.errors import PassError
@@ -12,6 +12,7 @@ from ...ir.core import Module, Op
 from ...runtime.machine import Machine, load
 from ..base import Pass, Record
 from ..invariants import PLACED, Invariant
+from .kept_maps import choose_kept, kept_bytes
 from .outline_device import device_functions, device_ops
 from .tile_search import Tile, choose_tile
 
@@ -62,9 +63,13 @@ class TileDevice(Pass):
             )
         for function in device_functions(module) if self.clusters > 1 else ():
             CLUSTERS.set(function, self.clusters)
-        for op in device_ops(module):
-            set_tile(op, tile_of(op, machine, wanted, self.clusters))
-            record.counts[op.name] += 1
+        for function in device_functions(module):
+            ops = [*function.ops]
+            for op in ops:
+                set_tile(op, tile_of(op, machine, wanted, self.clusters))
+                record.counts[op.name] += 1
+            if self.clusters > 1:
+                _keep_maps(ops, machine, wanted, self.clusters)
         return bool(record.counts)
 
 
@@ -86,6 +91,17 @@ def tile_of(op: Op, machine: Machine, stationary: Stationary | None = None, clus
         found=f"{found.needed} bytes for {op.results[0]!r}",
         hint="Place the op on the CPU (affinity), or choose a machine with more memory.",
     )
+
+
+def _keep_maps(ops: list[Op], machine: Machine, wanted: Stationary | None, clusters: int) -> None:
+    """Decide which maps stay on chip, and choose tiles again beside them."""
+    kept = choose_kept(ops, clusters, machine.maps_bytes * 3 // 4)
+    unit = machine.maps_banks * 64
+    for op, taken in zip(ops, kept_bytes(ops, kept, clusters).tolist(), strict=True):
+        left = replace(machine, maps_bytes=(machine.maps_bytes - taken) // unit * unit)
+        found = choose_tile(op, left, wanted, clusters, split=SPLIT.get(op), kept=kept)
+        if isinstance(found, Tile):
+            set_tile(op, found)
 
 
 def set_tile(op: Op, tile: Tile) -> None:

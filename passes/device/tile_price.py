@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...ir.annotations import Split
+from ...ir.core import Value
 from ...ir.feature_map import MapShape, Window
 from ...runtime.cost import Count, Runs, dram_bytes, dram_cycles, row_openings
 from ...runtime.isa import INSTRUCTION_BYTES
@@ -43,10 +44,20 @@ class Work:
 
 @dataclass(frozen=True)
 class Share:
-    """The largest part that a cluster has of the work of an op."""
+    """The largest part that a cluster has of the work of an op.
+
+    Attributes:
+        clusters: that share it out.
+        kept: the maps that stay on chip.
+    """
 
     clusters: int = 1
     split: Split | None = None
+    kept: frozenset[Value] = frozenset()
+
+    def moves(self, value: Value) -> bool:
+        """Whether tiles of a map are loaded or stored."""
+        return value not in self.kept
 
     def rows(self, height: int) -> int:
         """Of so many output rows."""

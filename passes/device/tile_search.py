@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...ir.annotations import Split, Stationary
-from ...ir.core import Op, is_op
+from ...ir.core import Op, Value, is_op
 from ...ir.feature_map import MapShape, convolution_maps, is_depthwise, map_shape, window_of
 from ...ir.ops.convolution import Conv
 from ...ir.ops.movement import Concat, Slice
@@ -80,22 +80,39 @@ def _cuts(extent: int, limit: int) -> Counts:
     return np.array([*sorted(sizes, reverse=True)[:24], 1], np.int64)
 
 
-def choose_tile(op: Op, machine: Machine, stationary: Stationary | None = None, clusters: int = 1) -> Tile | Misfit:
+def choose_tile(
+    op: Op,
+    machine: Machine,
+    stationary: Stationary | None = None,
+    clusters: int = 1,
+    *,
+    split: Split | None = None,
+    kept: frozenset[Value] = frozenset(),
+) -> Tile | Misfit:
     """The cheapest tile of a device op, or why there is none.
 
     Args:
         stationary: what a convolution has to keep; by default what costs less.
         clusters: how many of them share the work out, by rows or by channels, whichever costs less.
+        split: what they have to share out.
+        kept: maps that stay on chip, whose tiles take neither room nor time.
     """
-    found = priced_tile(op, machine, stationary, clusters)
+    found = priced_tile(op, machine, stationary, clusters, split=split, kept=kept)
     return found if isinstance(found, Misfit) else found[1]
 
 
 def priced_tile(
-    op: Op, machine: Machine, stationary: Stationary | None = None, clusters: int = 1
+    op: Op,
+    machine: Machine,
+    stationary: Stationary | None = None,
+    clusters: int = 1,
+    *,
+    split: Split | None = None,
+    kept: frozenset[Value] = frozenset(),
 ) -> tuple[float, Tile] | Misfit:
     """As `choose_tile`, with the price in cycles."""
-    found = [_priced(op, machine, stationary, share) for share in _shares(op, clusters)]
+    shares = [share for share in _shares(op, clusters, kept) if split is None or share.split == split]
+    found = [_priced(op, machine, stationary, share) for share in shares]
     tiles = [each for each in found if not isinstance(each, Misfit)]
     return min(tiles, key=lambda each: each[0]) if tiles else found[0]
 
@@ -114,15 +131,16 @@ def _priced(op: Op, machine: Machine, stationary: Stationary | None, share: Shar
     return found.misfit(machine) or _choose_pointwise(op, found, machine, share)
 
 
-def _shares(op: Op, clusters: int) -> list[Share]:
+def _shares(op: Op, clusters: int, kept: frozenset[Value]) -> list[Share]:
     """The ways to share the work of an op out that leave something to do for at least two clusters."""
+    alone = Share(kept=kept)
     if clusters == 1:
-        return [Share()]
+        return [alone]
     target = convolution_maps(op)[1] if is_op(op, Conv) else map_shape(op.result.type)
     in_groups = isinstance(op.operator, Conv) and op.operator.group > 1 and not is_depthwise(op)
-    shares = [Share(clusters, "rows")] if target.height > 1 else []
-    shares += [Share(clusters, "channels")] if target.blocks > 1 and not in_groups else []
-    return shares or [Share()]
+    shares = [Share(clusters, "rows", kept)] if target.height > 1 else []
+    shares += [Share(clusters, "channels", kept)] if target.blocks > 1 and not in_groups else []
+    return shares or [alone]
 
 
 @dataclass(frozen=True)
@@ -183,8 +201,8 @@ def _convolution_candidates(op: Op[Conv], share: Share) -> _Found:
     )
     chunk = blocks if depthwise else chunk
     heights, widths = rows_read(window, 0, rows, source.height), rows_read(window, 1, columns, source.width)
-    map_bytes = heights * widths * chunk * CHANNEL_BLOCK
-    result_bytes = rows * columns * blocks * CHANNEL_BLOCK
+    map_bytes = heights * widths * chunk * CHANNEL_BLOCK * share.moves(op.inputs[0])
+    result_bytes = rows * columns * blocks * CHANNEL_BLOCK * share.moves(op.result)
     chunks = np.ones_like(chunk) if depthwise else -(-inputs // chunk)
     slices = -(-outputs // blocks)
     needs = {
@@ -210,8 +228,8 @@ def _choose_convolution(
     return cost, Tile(*sizes, order, share.split)
 
 
-def _sources(op: Op) -> list[tuple[MapShape, Callable[[int, Counts], Counts]]]:
-    """The maps that an op on the vector unit reads, and how many rows (axis 0) or columns (axis 1) so many outputs
+def _sources(op: Op, share: Share) -> list[tuple[MapShape, Callable[[int, Counts], Counts]]]:
+    """The maps that an op on the vector unit loads, and how many rows (axis 0) or columns (axis 1) so many outputs
     read of each."""
     window = window_of(op)
     steps = [nearest_steps(indices, RESIZE_LIMIT) for indices in nearest_indices(op)] if is_op(op, Resize) else []
@@ -223,7 +241,8 @@ def _sources(op: Op) -> list[tuple[MapShape, Callable[[int, Counts], Counts]]]:
 
         return read
 
-    shapes = [map_shape(value.type) for value in op.inputs if value.type.quant is not None]
+    values = [value for value in op.inputs if value.type.quant is not None and share.moves(value)]
+    shapes = [map_shape(value.type) for value in values]
     return [(shape, reading(shape)) for shape in shapes]
 
 
@@ -235,9 +254,9 @@ def _pointwise_candidates(op: Op, share: Share) -> _Found:
         _cuts(share.blocks(target.blocks), 255),
         indexing="ij",
     )
-    need = rows * columns * blocks * CHANNEL_BLOCK
+    need = rows * columns * blocks * CHANNEL_BLOCK * share.moves(op.result)
     within = np.ones(need.shape, np.bool_)
-    for _, read in _sources(op):
+    for _, read in _sources(op, share):
         heights, widths = read(0, rows), read(1, columns)
         need = need + heights * widths * blocks * CHANNEL_BLOCK
         within &= (heights <= MAP_EXTENT_LIMIT) & (widths <= MAP_EXTENT_LIMIT)
@@ -254,10 +273,11 @@ def _choose_pointwise(op: Op, found: _Found, machine: Machine, share: Share) -> 
         parts(share.blocks(target.blocks), tiles.blocks),
     ):
         count, whole = n * m * k * target.images, is_top and is_left and is_first
-        for source, read in _sources(op):
+        for source, read in _sources(op, share):
             runs = box(source, read(0, rows), read(1, columns), np.minimum(blocks, source.blocks))
             price.transfer(price.loads, count, runs, whole=whole)
-        price.transfer(price.stores, count, box(target, rows, columns, blocks), whole=whole)
+        if share.moves(op.result):
+            price.transfer(price.stores, count, box(target, rows, columns, blocks), whole=whole)
         if not isinstance(op.operator, MOVEMENT):
             steps = vector_steps(machine, rows * columns * blocks * CHANNEL_BLOCK, window.taps)
             once = machine.timing.vector_setup + steps + machine.timing.vector_drain

@@ -90,6 +90,11 @@ def read_through(window: Window, shape: MapShape, box: Part) -> tuple[Part, tupl
     return Part(box.image, rows, columns, box.channels), (row, column)
 
 
+def rows_through(window: Window, outputs: Span, extent: int) -> Span:
+    """The rows of a map of so many that rows of the result read."""
+    return _span(window, 0, outputs, extent)[0]
+
+
 def _span(window: Window, axis: int, outputs: Span, extent: int) -> tuple[Span, int]:
     """Input rows (or columns) that outputs read, and the origin inside them.
 

@@ -14,7 +14,7 @@ from tilewright.errors import PassError
 
 from ....ir.annotations import STATIONARY
 from ....ir.core import Constant, Op, Value
-from ....ir.feature_map import MapShape, Window, convolution_maps, is_depthwise, window_of
+from ....ir.feature_map import Window, convolution_maps, is_depthwise, window_of
 from ....ir.ops.convolution import Conv
 from ....ir.quantized import accumulator_factors, clamp_bounds, parameters
 from ....ir.tile.compute import Convolve, ConvolveDepthwise, Product, Requantize
@@ -22,7 +22,7 @@ from ....ir.tile.places import Part
 from ....ir.tile.transfer import LoadRequantization, LoadWeights
 from .boxes import Lane, Span, channel_pieces, lanes_of, read_through, tile_annotation
 from .on_chip import as_on_chip, chip_zero, on_chip
-from .program import TileProgram, lowers
+from .program import ChipMap, TileProgram, lowers
 
 Loaded = TypeVar("Loaded")
 
@@ -32,7 +32,8 @@ class Layer:
     """A convolution of one group, everything as the device holds it.
 
     Attributes:
-        source, target: maps in DRAM.
+        source, target: maps.
+        inputs: channels of the source.
         is_packed: whether the pixels of the source follow each other without padding.
         weights: int8 [outputs, inputs, rows, columns]; inputs is 1 for depthwise.
         weight_zero: their zero point.
@@ -42,8 +43,9 @@ class Layer:
         requantize: makes accumulators the result.
     """
 
-    source: Value
-    target: Value
+    source: Value | ChipMap
+    target: Value | ChipMap
+    inputs: int
     is_packed: bool
     window: Window
     weights: np.ndarray
@@ -52,11 +54,6 @@ class Layer:
     factors: np.ndarray
     pad_value: int
     requantize: Requantize
-
-    @property
-    def inputs(self) -> int:
-        """Channels of the source."""
-        return self.source.type.shape[-1]
 
 
 class Held(NamedTuple):
@@ -101,8 +98,9 @@ def _layer(op: Op[Conv], program: TileProgram) -> Layer:
     low, high = clamp_bounds(y, conv.act, conv.act_args)
     source, target = convolution_maps(op)
     return Layer(
-        program.reshaped(program.place(x), source),
-        program.reshaped(program.place(op.result), target),
+        program.reshaped(program.map(x), source),
+        program.reshaped(program.map(op.result), target),
+        source.channels,
         program.is_packed(x),
         window_of(op),
         values,
@@ -116,13 +114,14 @@ def _layer(op: Op[Conv], program: TileProgram) -> Layer:
 
 def _groups(layer: Layer, count: int, program: TileProgram) -> Iterator[Layer]:
     """Each group as a convolution of its own."""
-    inputs, outputs = layer.inputs // count, layer.target.type.shape[-1] // count
+    inputs, outputs = layer.inputs // count, program.shape(layer.target).channels // count
     for group in range(count):
         part = slice(group * outputs, (group + 1) * outputs)
         yield replace(
             layer,
             source=program.channels(layer.source, group * inputs, inputs),
             target=program.channels(layer.target, group * outputs, outputs),
+            inputs=inputs,
             weights=layer.weights[part],
             bias=layer.bias[part],
             factors=layer.factors[part],
@@ -137,7 +136,7 @@ class _Convolution:
     def __init__(self, op: Op[Conv], layer: Layer, program: TileProgram) -> None:
         self.layer = layer
         self.program = program
-        self.source, self.target = MapShape(*layer.source.type.shape), MapShape(*layer.target.type.shape)
+        self.source, self.target = program.shape(layer.source), program.shape(layer.target)
         self.input_blocks = tile_annotation(op)[3]
         self.lanes = lanes_of(op, self.target)
         self.slices = max(len(lane.slices) for lane in self.lanes)
@@ -186,8 +185,7 @@ class _Convolution:
 
     def finish(self, box: Part, sums: Value, parameters: Value) -> None:
         """Requantise the accumulators of a tile and store it."""
-        result = self.program.add(self.layer.requantize, sums, parameters)
-        self.program.store(result, self.layer.target, box)
+        self.program.store(self.layer.target, box, self.layer.requantize, sums, parameters)
 
 
 class _Dense(_Convolution):
@@ -257,6 +255,7 @@ class _Dense(_Convolution):
             for (number, tile, _), x in zip(work, maps, strict=True):
                 sums[number] = self.program.add(tile.product, x, weights[number], sums.get(number))
         for number, tile, each in work:
+            self.program.cluster = tile.lane.cluster
             box = replace(tile.area, channels=tile.lane.slices[index])
             self.finish(box, sums[number], each.parameters)
 

@@ -48,11 +48,11 @@ def lower_elementwise(op: Op, program: TileProgram) -> None:
     """Two maps; images, rows and columns of each are possibly one that is repeated."""
     low, high = (on_chip(op.result.type, bound) for bound in limits(op.result.type))
     combine = Combine(_KINDS[type(op.operator)], low, high)
-    sources, target = [program.place(value) for value in op.inputs], program.place(op.result)
+    sources, target = [program.map(value) for value in op.inputs], program.map(op.result)
     record = program.load_record(**_record(op))
     for box in program.tiles(op):
         operands = [program.load(place, _read(op, value, box)) for place, value in zip(sources, op.inputs, strict=True)]
-        program.store(program.add(combine, *operands, record), target, box)
+        program.store(target, box, combine, *operands, record)
 
 
 def _read(op: Op, value: Value, box: Part) -> Part:

@@ -23,7 +23,7 @@ def _copy(source: Value, target: Value, op: Op, program: TileProgram, begin: Beg
 
     for box in program.tiles(op, MapShape(*target.type.shape)):
         spans = moved(box.rows, row), moved(box.columns, column), moved(box.channels, channel)
-        program.store(program.load(source, Part(box.image + image, *spans)), target, box)
+        program.copy(program.load(source, Part(box.image + image, *spans)), target, box)
 
 
 @lowers(Concat)

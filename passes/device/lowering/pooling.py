@@ -21,14 +21,14 @@ AnyPool = MaxPool | AveragePool | GlobalAveragePool | GlobalMaxPool
 def lower_pooling(op: Op[AnyPool], program: TileProgram) -> None:
     """A window slides over a tile of the map that holds all it reads."""
     window, shape = window_of(op), map_shape(op.inputs[0].type)
-    source, target = program.place(op.inputs[0]), program.place(op.result)
+    source, target = program.map(op.inputs[0]), program.map(op.result)
     include_pad = isinstance(op.operator, AveragePool) and op.operator.count_include_pad
     kind, record = _record(op, window.taps, program)
     for box in program.tiles(op):
         read, origin = read_through(window, shape, box)
         output = box.rows[1], box.columns[1]
         pool = Pool(kind, output, window.kernel, window.stride, origin, include_pad)
-        program.store(program.add(pool, program.load(source, read), record), target, box)
+        program.store(target, box, pool, program.load(source, read), record)
 
 
 def _record(

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from itertools import zip_longest
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
 from tilewright.errors import PassError, ResourceError
 from tilewright.limits import DEVICE_INSTRUCTIONS
 
-from ....ir.annotations import DRAM, INPUTS, LAYER, SPLIT, MapAddress
+from ....ir.annotations import CLUSTERS, DRAM, INPUTS, LAYER, SPLIT, MapAddress
 from ....ir.core import Constant, Function, Module, Op, OperatorT, Value
 from ....ir.feature_map import MapShape, map_shape
 from ....ir.op import Operator
@@ -19,14 +20,29 @@ from ....ir.ops.shape import Reshape
 from ....ir.text.literals import Literal, digest_of
 from ....ir.tile import places
 from ....ir.tile.places import Part
-from ....ir.tile.transfer import Load, LoadRecord, Store
+from ....ir.tile.transfer import Load, LoadRecord, Move, Store
 from ....ir.tile.types import EVERY_CLUSTER
 from ....ir.types import DType
 from ....runtime.machine import CHANNEL_BLOCK
+from ..kept_maps import holding, is_kept
 from ..plan_device_memory import parts_of
-from .boxes import lanes_of
+from .boxes import Span, lanes_of
 
 STORE = Store()
+
+
+@dataclass
+class ChipMap:
+    """A map that stays on chip.
+
+    Attributes:
+        rows: what each cluster holds of it, see :class:`tilewright.passes.device.kept_maps.Holding`.
+        buffers: the places of those that have been touched.
+    """
+
+    shape: MapShape
+    rows: tuple[Span | None, ...]
+    buffers: dict[int, Value]
 
 
 class TileProgram:
@@ -50,6 +66,7 @@ class TileProgram:
         self._parts = parts_of(function)
         self._places: dict[Value, Value] = {}
         self._boxes: dict[tuple[Value, Operator], Value] = {}
+        self._kept: dict[Value, ChipMap] = {}
         self._loc: tuple[str, ...] = ()
         self._annotations: dict[str, Literal] = {}
         self._layer = ""
@@ -163,15 +180,39 @@ class TileProgram:
         self._annotate(place, address)
         return place
 
-    def reshaped(self, place: Value, shape: MapShape) -> Value:
-        """A map in DRAM with its pixels as other images, rows and columns."""
-        return place if place.type.shape == shape else self._add(places.Reshape(tuple(shape)), place)
+    def map(self, value: Value) -> Value | ChipMap:
+        """The map of a value, wherever it lies."""
+        if not is_kept(value):
+            return self.place(value)
+        if value not in self._kept:
+            rows = holding(value, CLUSTERS.get(self._function) or 1).rows
+            self._kept[value] = ChipMap(map_shape(value.type), rows, {})
+        return self._kept[value]
 
-    def channels(self, place: Value, first: int, count: int) -> Value:
-        """Channels of all pixels of a map in DRAM."""
-        _, height, width, channels = place.type.shape
-        whole = first == 0 and count == channels
-        return place if whole else self._add(Part(-1, (0, height), (0, width), (first, count)), place)
+    def shape(self, place: Value | ChipMap) -> MapShape:
+        """Images, rows, columns and channels of a map."""
+        return place.shape if isinstance(place, ChipMap) else MapShape(*place.type.shape)
+
+    @overload
+    def reshaped(self, place: Value, shape: MapShape) -> Value: ...
+    @overload
+    def reshaped(self, place: Value | ChipMap, shape: MapShape) -> Value | ChipMap: ...
+    def reshaped(self, place: Value | ChipMap, shape: MapShape) -> Value | ChipMap:
+        """A map with its pixels as other images, rows and columns; on chip it has them already."""
+        if isinstance(place, ChipMap) or place.type.shape == shape:
+            return place
+        return self._add(places.Reshape(tuple(shape)), place)
+
+    @overload
+    def channels(self, place: Value, first: int, count: int) -> Value: ...
+    @overload
+    def channels(self, place: Value | ChipMap, first: int, count: int) -> Value | ChipMap: ...
+    def channels(self, place: Value | ChipMap, first: int, count: int) -> Value | ChipMap:
+        """Channels of all pixels of a map; those that an op reads of one on chip are all."""
+        if isinstance(place, ChipMap) or (first == 0 and count == place.type.shape[3]):
+            return place
+        _, height, width, _ = place.type.shape
+        return self._add(Part(-1, (0, height), (0, width), (first, count)), place)
 
     def part(self, place: Value, box: Part) -> Value:
         """A box of a map in DRAM; the same one where an op reads it several times."""
@@ -191,13 +232,44 @@ class TileProgram:
                     self.cluster = lane.cluster
                     yield box
 
-    def load(self, place: Value, box: Part, *, packed: bool = False) -> Value:
-        """A box of a map in DRAM, on chip."""
+    def load(self, place: Value | ChipMap, box: Part, *, packed: bool = False) -> Value:
+        """A box of a map, on chip."""
+        if isinstance(place, ChipMap):
+            return self._held(place, self.cluster, box)
         return self.add(Load(self.cluster, packed), self.part(place, box))
 
-    def store(self, x: Value, place: Value, box: Part) -> None:
+    def store(self, place: Value | ChipMap, box: Part, operator: Operator, *operands: Value | None) -> None:
+        """What an operator makes as a box of a map: stored, or left on chip and moved to the clusters that hold it."""
+        if not isinstance(place, ChipMap):
+            self.copy(self.add(operator, *operands), place, box)
+            return
+        assert operator.OPERANDS is not None
+        own = self._held(place, self.cluster, box)
+        absent = len(operator.OPERANDS) - 1 - len(operands)
+        self.add(operator, *operands, *[None] * absent, own)
+        first, stop = box.rows[0], sum(box.rows)
+        for cluster, span in enumerate(place.rows):
+            if span is None or cluster == self.cluster:
+                continue
+            low, high = max(first, span[0]), min(stop, sum(span))
+            if low < high:
+                part = replace(box, rows=(low, high - low))
+                self.add(Move(cluster), self._held(place, self.cluster, part), self._held(place, cluster, part))
+
+    def copy(self, x: Value, place: Value, box: Part) -> None:
         """A map on chip as a box of one in DRAM."""
         self.add(STORE, x, self.part(place, box))
+
+    def _held(self, place: ChipMap, cluster: int, box: Part) -> Value:
+        """A box of a map where a cluster holds it."""
+        span = place.rows[cluster]
+        assert span is not None
+        _, _, width, channels = place.shape
+        if cluster not in place.buffers:
+            buffer = places.Buffer((span[1], width, channels), DType.I8, "maps", cluster, 0)
+            place.buffers[cluster] = self._add(buffer)
+        rows = box.rows[0] - span[0], box.rows[1]
+        return self.part(place.buffers[cluster], Part(-1, rows, box.columns, box.channels))
 
     def load_record(self, **words: float) -> Value:
         """The numbers of pooling or arithmetic."""

@@ -20,14 +20,14 @@ from .program import TileProgram, lowers
 def lower_resize(op: Op[Resize], program: TileProgram) -> None:
     """Every tile reads the rows and columns that it repeats."""
     rows, columns = nearest_indices(op)
-    source, target = program.place(op.inputs[0]), program.place(op.result)
+    source, target = program.map(op.inputs[0]), program.map(op.result)
     for box in program.tiles(op):
         read_rows, (row_step, row_origin) = _read(op, rows, box.rows)
         read_columns, (column_step, column_origin) = _read(op, columns, box.columns)
         output = box.rows[1], box.columns[1]
         resize = ResizeTile(output, (row_step, column_step), (row_origin, column_origin))
         read = program.load(source, Part(box.image, read_rows, read_columns, box.channels))
-        program.store(program.add(resize, read), target, box)
+        program.store(target, box, resize, read)
 
 
 def _read(op: Op[Resize], indices: np.ndarray, outputs: Span) -> tuple[Span, tuple[int, int]]:

@@ -29,7 +29,7 @@ def table_of(op: Op) -> np.ndarray:
 @lowers(Unary, Requantize)
 def lower_table(op: Op, program: TileProgram) -> None:
     """The entry for each element."""
-    source, target = program.place(op.inputs[0]), program.place(op.result)
+    source, target = program.map(op.inputs[0]), program.map(op.result)
     table = program.add(LoadTable(program.everywhere), program.constant("table", table_of(op)))
     for box in program.tiles(op):
-        program.store(program.add(LookUp(), program.load(source, box), table), target, box)
+        program.store(target, box, LookUp(), program.load(source, box), table)
