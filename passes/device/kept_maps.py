@@ -20,7 +20,7 @@ from ...ir.ops.resize import Resize
 from ...ir.ops.shape import Reshape
 from ...ir.resampling import nearest_indices
 from ..placement.device_support.maps import is_weight
-from .lowering.boxes import Span, lanes_of, rows_through
+from .boxes import Span, lanes_of, rows_through
 
 
 @dataclass(frozen=True)

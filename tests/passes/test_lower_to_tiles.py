@@ -14,7 +14,7 @@ from random_device_graphs import ON_THE_DEVICE, shift_weights
 
 from tilewright.errors import PassError, ResourceError
 from tilewright.ir import interp
-from tilewright.ir.annotations import CLUSTERS, DRAM, LAYER, ON
+from tilewright.ir.annotations import CLUSTERS, DRAM, KEPT, LAYER, ON
 from tilewright.ir.core import Constant, Function, Module, Value
 from tilewright.ir.feature_map import is_depthwise, map_shape
 from tilewright.ir.op import Operator
@@ -30,6 +30,7 @@ from tilewright.passes.device.lower_to_tiles import LowerToTiles
 from tilewright.passes.device.lowering import program
 from tilewright.passes.device.outline_device import OutlineDevice, device_functions
 from tilewright.passes.device.plan_device_memory import PlanDeviceMemory
+from tilewright.passes.device.tile_device import TileDevice
 from tilewright.passes.placement.device_support import reject
 from tilewright.passes.placement.device_support.maps import is_weight
 from tilewright.passes.placement.partition import Partition
@@ -156,6 +157,34 @@ def small_network(rng: np.random.Generator) -> Module:
     joined = network.op("joined", Concat(1), left, right, shape=(1, 36, 6, 5), tile=(6, 5, 3, 3))
     sum = network.op("sum", Add(), joined, joined, shape=(1, 36, 6, 5), tile=(6, 5, 3, 3))
     return network.planned(sum)
+
+
+def chain(rng: np.random.Generator) -> Module:
+    """What stays on chip where there is room: a block with a sum around it, and a pool that rows overlap in."""
+    network = Network(rng, 1, 20, 13, 9)
+    first = convolution(network, network.x, "first", 40)
+    second = convolution(network, first, "second", 40)
+    sum = network.op("sum", Add(), second, first, shape=(1, 40, 13, 9))
+    depthwise = Conv((1, 1), (1, 1, 1, 1), (1, 1), 40)
+    third = network.op("third", depthwise, sum, network.weights(40, 1, 3, 3), shape=(1, 40, 13, 9))
+    pool = MaxPool((3, 3), (2, 2), (1, 1, 1, 1), (1, 1))
+    pooled = network.op("pooled", pool, third, shape=(1, 40, 7, 5))
+    network.function.set_results([convolution(network, pooled, "last", 72)])
+    ON.set(network.function, "device")
+    return network.module
+
+
+@pytest.mark.parametrize("clusters", [2, 3, 4])
+def test_maps_that_stay_on_chip_keep_their_bytes(clusters: int, rng: np.random.Generator) -> None:
+    module = chain(rng)
+    for current in (TileDevice("m4096", clusters=clusters), PlanDeviceMemory()):
+        current.run(module)
+    assert sum(bool(KEPT.get(op)) for op in module.main.ops) == 5
+    found = check(module, rng)
+    assert found["tile_move"] > 4
+    # The first layer alone loads its map, and the last one alone stores its result.
+    layers = {(op.name, LAYER.get(op)) for op in module.main.ops if op.name in ("tile_load", "tile_store")}
+    assert layers == {("tile_load", "first"), ("tile_store", "last")}
 
 
 def test_a_small_program(golden: Callable[[str, str], None]) -> None:

@@ -20,7 +20,7 @@ from ....ir.quantized import accumulator_factors, clamp_bounds, parameters
 from ....ir.tile.compute import Convolve, ConvolveDepthwise, Product, Requantize
 from ....ir.tile.places import Part
 from ....ir.tile.transfer import LoadRequantization, LoadWeights
-from .boxes import Lane, Span, channel_pieces, lanes_of, read_through, tile_annotation
+from ..boxes import Lane, Span, channel_pieces, lanes_of, read_through, tile_annotation
 from .on_chip import as_on_chip, chip_zero, on_chip
 from .program import ChipMap, TileProgram, lowers
 

@@ -7,7 +7,7 @@ from ....ir.feature_map import MapShape, map_shape
 from ....ir.ops.movement import Concat, Slice
 from ....ir.ops.shape import Reshape
 from ....ir.tile.places import Part
-from .boxes import Span
+from ..boxes import Span
 from .program import TileProgram, lowers
 
 Begin = tuple[int, int, int, int]

@@ -10,7 +10,7 @@ from ....ir.feature_map import map_shape, window_of
 from ....ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
 from ....ir.quantized import parameters
 from ....ir.tile.compute import Pool
-from .boxes import read_through
+from ..boxes import read_through
 from .on_chip import chip_offset, chip_zero
 from .program import TileProgram, lowers
 

@@ -24,9 +24,9 @@ from ....ir.tile.transfer import Load, LoadRecord, Move, Store
 from ....ir.tile.types import EVERY_CLUSTER
 from ....ir.types import DType
 from ....runtime.machine import CHANNEL_BLOCK
+from ..boxes import Span, lanes_of
 from ..kept_maps import holding, is_kept
 from ..plan_device_memory import parts_of
-from .boxes import Span, lanes_of
 
 STORE = Store()
 

@@ -12,7 +12,7 @@ from ....ir.resampling import nearest_indices, nearest_steps
 from ....ir.tile.compute import Resize as ResizeTile
 from ....ir.tile.places import Part
 from ....runtime.machine import RESIZE_LIMIT
-from .boxes import Span
+from ..boxes import Span
 from .program import TileProgram, lowers
 
 

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from tilewright.errors import PassError
 
-from ....ir.annotations import CLUSTERS, SPLIT, TILE
-from ....ir.core import Op
-from ....ir.feature_map import MapShape, Window
-from ....ir.tile.places import Part
-from ....runtime.machine import CHANNEL_BLOCK
+from ...ir.annotations import CLUSTERS, SPLIT, TILE
+from ...ir.core import Op
+from ...ir.feature_map import MapShape, Window
+from ...ir.tile.places import Part
+from ...runtime.machine import CHANNEL_BLOCK
 
 Span = tuple[int, int]
 """Rows, columns or channels as (first, count)."""
