@@ -94,21 +94,15 @@ def add_engine(
     module: Module,
     target: TargetDescription,
     *,
-    machine: Machine | None = None,
     strict: bool = False,
     report: Progress,
 ) -> CpuCode:
-    """Generate code for a planned module and add it as engine ``name``.
-
-    Args:
-        machine: the accelerator that runs the functions which ``main`` calls; needed if there are any.
+    """Generate code for the host's part of a planned module and add it as engine ``name``.
 
     Raises:
         UnsupportedError: under ``strict``, an op has no kernel.
         CodegenError: something cannot be generated.
     """
-    if machine is not None:
-        add_device_programs(package, module, machine, report)
     program = build_cpu_program(
         module.main, target, strict=strict, report=lambda done, total: report(f"{KERNELS} ({name})", done, total)
     )
@@ -167,14 +161,18 @@ def _stages(module: Module, name: str, program: CpuCode) -> tuple[Stage, ...]:
     return tuple(found)
 
 
-def add_device_programs(package: Package, module: Module, machine: Machine, report: Progress) -> None:
-    """Generate the device programs of a module's functions for the accelerator, and add them."""
+def add_device_programs(package: Package, module: Module, tiles: Module, machine: Machine, report: Progress) -> None:
+    """Generate the device programs of a module's functions for the accelerator, and add them.
+
+    Args:
+        tiles: the same functions as tile programs with addresses.
+    """
     for function in module.functions.values():
         if ON.get(function) != "device":
             continue
         name = function.name
         stage = f"device code ({name})"
-        built = build_device_program(function, machine, functools.partial(report, stage))
+        built = build_device_program(tiles.functions[name], machine, functools.partial(report, stage))
         text = print_module(clone_module(module, (name,))).encode()
         package.device_programs[name] = DeviceProgramInfo(
             f"instructions.{name}",

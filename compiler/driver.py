@@ -11,11 +11,12 @@ from tilewright.errors import UsageError, resources
 from tilewright.limits import check_seconds
 
 from ..codegen.cpu.llvm.target import TargetDescription
-from ..codegen.package import Package, add_device_arrays, add_engine
+from ..codegen.package import Package, add_device_arrays, add_device_programs, add_engine
 from ..codegen.time_limit import TimeLimit
 from ..ir.clone import clone_module
 from ..ir.core import Module
 from ..passes.base import Record
+from ..passes.device.outline_device import device_part
 from ..passes.instruments import Timing
 from ..passes.pipeline import check_names
 from ..passes.placement.partition import find_named, parse_order
@@ -33,7 +34,7 @@ from .frontend.formats import Model, ModelProto, import_model
 from .frontend.ir.document import Document
 from .keywords import with_keywords
 from .options import CompileOptions, option
-from .pipeline import cpu_pipeline, device_pipeline, float_pipeline
+from .pipeline import cpu_pipeline, device_pipeline, float_pipeline, tile_pipeline
 from .progress import StageTimes, progress_bars
 from .quantization import brings_quantization, quantize_module
 from .report.layers import layers
@@ -167,8 +168,12 @@ def _add_integer_engines(
     package.details["machine"] = machine.name
     package.details["placement"] = [asdict(op) for op in placement(quantized)]
     package.details["layers"] = [asdict(layer) for layer in layers(quantized)]
+    # What is stored of the device's functions, and what reports read, are their ops and not the tiles of these.
+    tiles = device_part(quantized)
+    run_passes(tile_pipeline(machine_name), tiles, options)
+    add_device_programs(package, quantized, tiles, machine, options.report)
     for name, variant in (("device", quantized), ("software", software)):
-        add_engine(package, name, variant, target, machine=machine, strict=options.strict, report=options.report)
+        add_engine(package, name, variant, target, strict=options.strict, report=options.report)
     add_device_arrays(package, quantized)
 
 

@@ -18,11 +18,16 @@ from ..ir.core import Constant, Module, Op, Value, is_op
 from ..ir.ops.call import Call
 from ..ir.ops.convolution import Conv
 from ..ir.ops.matmul import MatMul
+from ..passes.device.check_scratchpads import check_scratchpads
+from ..passes.device.lower_to_tiles import LowerToTiles
+from ..passes.device.outline_device import device_part
+from ..passes.device.plan_scratchpads import plan as plan_scratchpads
 from ..passes.quantization.accumulators import is_accumulating, overflowing_channels
 from ..runtime.api.layers import Layer, Parameters
 from ..runtime.artifact.artifact import Artifact, artifact_bytes
 from ..runtime.device import program_names
 from ..runtime.isa import Program
+from ..runtime.machine import Machine
 from .progress import silent
 
 _WEIGHTS, _BIAS = 1, 2
@@ -140,6 +145,16 @@ def _replace(module: Module, op: Op, parameters: Parameters) -> None:
         )
 
 
+def _tiles(module: Module, machine: Machine) -> Module:
+    """The device functions of a module as tile programs with addresses."""
+    tiles = device_part(module)
+    LowerToTiles().run(tiles)
+    for function in tiles.functions.values():
+        plan_scratchpads(function, machine)
+        check_scratchpads(function)
+    return tiles
+
+
 def _generated(artifact: Artifact, engine: str, modules: _Modules) -> Artifact:
     manifest = artifact.manifest
     hint = "Compile the model with these weights instead."
@@ -147,7 +162,7 @@ def _generated(artifact: Artifact, engine: str, modules: _Modules) -> Artifact:
     package = Package(modules.host, manifest.precision, tilewright.__version__, dict(manifest.details))
     for name, module in modules.device.items():
         stored = Program.from_bytes(artifact.copy(manifest.device_programs[name].instructions))
-        add_device_programs(package, module, stored.machine, report)
+        add_device_programs(package, module, _tiles(module, stored.machine), stored.machine, report)
     add_engine(package, engine, modules.host, TargetDescription.host(), report=report)
     for module in modules.device.values():
         add_device_arrays(package, module)

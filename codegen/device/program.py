@@ -1,4 +1,4 @@
-"""A planned and tiled device function as a program for the accelerator."""
+"""A tile program with addresses as a program for the accelerator: an instruction for each tile op, in their order."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from dataclasses import dataclass
 
 from tilewright.errors import CodegenError, TilewrightError
 
-from ...ir.core import Function
+from ...ir.annotations import LAYER, REGION_BYTES
+from ...ir.core import Function, Op
+from ...ir.tile.places import Buffer, Enter, Leave, Part, Reshape
+from ...ir.tile.program import clusters_of
+from ...ir.tile.types import TileType
 from ...runtime.artifact.manifest import FeatureMapRef
-from ...runtime.isa import Program
+from ...runtime.isa import Assembler, Instruction, Program, Region, RegionKind
 from ...runtime.machine import Machine
-from . import convolution, elementwise, movement, pooling, resize
-from .emit import Emitter, lowering_of
+from .instructions import PRINTERS, Context
+from .views import REGIONS
 
-FAMILIES = (convolution, elementwise, movement, pooling, resize)
-"""Importing them registers the lowerings."""
+_PLACES = (Enter, Leave, Buffer, Part, Reshape)
 
 
 @dataclass(frozen=True)
@@ -39,30 +42,50 @@ def build_device_program(
     machine: Machine,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> DeviceProgram:
-    """Generate instructions for a function that has been tiled and has its DRAM addresses.
+    """Print a tile program whose places have addresses.
 
     Raises:
-        CodegenError: an op has no device form, or its tile does not fit.
+        CodegenError: an op is none of a tile program, or a place has no address.
     """
-    emitter = Emitter(function, machine)
+    context = Context(clusters_of(function))
+    printed: list[tuple[Instruction, str | None, int]] = []
     total = len(function)
     for index, op in enumerate(function.ops):
-        lower = lowering_of(type(op.operator))
-        if lower is None:
-            raise CodegenError("the operator has no device form", op=op.name, node=op.node)
-        emitter.layer = op.result.name
         try:
-            lower(op, emitter)
+            context.views.add(op)
+            item = _instruction(op, context)
         except TilewrightError as error:
             error.stage = error.stage or "device code"
             error.op = error.op or op.name
             error.node = error.node or op.node
             raise
+        if item is not None:
+            printed.append((item, LAYER.get(op), _cluster(op)))
         report(index + 1, total)
-    program = emitter.assemble().finish()
-    return DeviceProgram(
-        program,
-        bytes(emitter.constants),
-        tuple(emitter.views[value].reference for value in function.parameters),
-        tuple(emitter.views[value].reference for value in function.results),
-    )
+    assembler = Assembler(machine, _regions(function, len(context.constants.data)), context.clusters)
+    for item, layer, cluster in printed:
+        assembler.add(item, layer, cluster=cluster)
+    inputs, outputs = context.views.references(function)
+    return DeviceProgram(assembler.finish(), bytes(context.constants.data), inputs, outputs)
+
+
+def _instruction(op: Op, context: Context) -> Instruction | None:
+    if isinstance(op.operator, _PLACES):
+        return None
+    printer = PRINTERS.get(type(op.operator))
+    if printer is None:
+        raise CodegenError("the op is none of a tile program", hint="Run lower_to_tiles first.")
+    return printer(op, context)
+
+
+def _cluster(op: Op) -> int:
+    """Who runs the instruction: whose scratchpad it reads maps from, or whose it loads."""
+    types = [value.type for value in (op.inputs[:1] + op.results)]
+    own = (t.cluster for t in types if isinstance(t, TileType) and t.memory != "dram")
+    return max(next(own, 0), 0)
+
+
+def _regions(function: Function, constants: int) -> list[Region]:
+    kinds = (RegionKind.CONSTANT, RegionKind.SCRATCH, RegionKind.INPUT, RegionKind.OUTPUT)
+    sizes = (constants, *(REGION_BYTES[region].get(function) or 0 for region in REGIONS[1:]))
+    return [Region(name, kind, size) for name, kind, size in zip(REGIONS, kinds, sizes, strict=True)]

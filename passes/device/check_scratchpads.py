@@ -19,11 +19,12 @@ from ...ir.annotations import ADDRESS, DRAM, LAYER, REGION_BYTES, SCRATCHPAD_BYT
 from ...ir.core import Function, Module, Op, Value, is_op
 from ...ir.tile.compute import Combine, Convolve, ConvolveDepthwise, LookUp
 from ...ir.tile.places import Buffer, Enter, Leave, Part, Reshape
+from ...ir.tile.program import clusters_of
 from ...ir.tile.types import EVERY_CLUSTER, TileType
 from ...runtime.machine import CHANNEL_BLOCK
 from ..invariants import proved
 from .outline_device import device_functions
-from .scratchpads import UNITS, clusters_of, place_bytes
+from .scratchpads import UNITS, place_bytes
 
 
 def check_scratchpads(function: Function) -> None:

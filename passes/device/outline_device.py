@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import networkx
 
 from ...ir.annotations import ON, REGION
-from ...ir.clone import clone_op
+from ...ir.clone import clone_module, clone_op
 from ...ir.core import Function, Module, Op, Value
 from ...ir.names import Names
 from ...ir.ops.call import Call
@@ -28,6 +28,11 @@ def device_functions(module: Module) -> list[Function]:
 def device_ops(module: Module) -> list[Op]:
     """The ops of the functions that the device runs."""
     return [op for function in device_functions(module) for op in function.ops]
+
+
+def device_part(module: Module) -> Module:
+    """A copy of the functions that the device runs."""
+    return clone_module(module, {function.name for function in device_functions(module)})
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from tilewright.errors import PassError
 
 from ...ir.annotations import ADDRESS, LAYER, SCRATCHPAD_BYTES
 from ...ir.core import Function, Module, Op, Value
-from ...ir.tile.aliases import whole_of
+from ...ir.tile.program import whole_of
 from ...ir.tile.types import EVERY_CLUSTER, Memory
 from ...runtime.machine import Machine, load
 from ..base import Pass, Record

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from tilewright.errors import PassError
 
-from ...ir.core import Function, Op, is_op
+from ...ir.core import Op, is_op
 from ...ir.tile.transfer import LoadRequantization, LoadWeights
 from ...ir.tile.types import Memory, TileType
 from ...runtime.isa.layouts import dense_bytes, depthwise_bytes, requantize_bytes
@@ -73,9 +73,3 @@ def place_bytes(op: Op) -> int:
     if is_op(op, LoadRequantization):
         return requantize_bytes(type.shape[-1])
     return TABLE_BYTES if type.elements == TABLE_BYTES else RECORD_BYTES
-
-
-def clusters_of(function: Function) -> int:
-    """How many clusters a tile program uses."""
-    types = (value.type for op in function.ops for value in op.results)
-    return max((type.cluster + 1 for type in types if isinstance(type, TileType)), default=1) or 1

@@ -13,7 +13,9 @@ from tilewright.limits import DEVICE_INSTRUCTIONS, Limit
 def test_a_program_stops_growing_where_no_simulator_would_load_it(monkeypatch: pytest.MonkeyPatch) -> None:
     digits = load_digits()
     samples = digits.prepare(digits.calibration_images[:2])
-    monkeypatch.setattr("tilewright.codegen.device.emit.DEVICE_INSTRUCTIONS", Limit(5, DEVICE_INSTRUCTIONS.what))
+    monkeypatch.setattr(
+        "tilewright.passes.device.lowering.program.DEVICE_INSTRUCTIONS", Limit(5, DEVICE_INSTRUCTIONS.what)
+    )
     with pytest.raises(ResourceError) as caught:
         tilewright.compile(MODEL, calibration=samples)
     assert str(caught.value) == (

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from before_after import random_inputs
-from device_runs import compile_for_device, run_on_device
+from device_runs import generate, plan_for_device, run_on_device
 from quantized_graphs import random_quantized_graph
 from random_machines import odd_machine
 
-from tilewright.codegen.device.program import build_device_program
-from tilewright.errors import CodegenError
+from tilewright.errors import PassError
 from tilewright.ir import interp
 from tilewright.ir.core import Function, Module
 from tilewright.ir.feature_map import is_depthwise, map_shape
@@ -58,14 +57,14 @@ def check(seed: int, machine: Machine, rounds: int) -> int:
     for module in device_modules(rng):
         inputs = random_inputs(module, rng)
         expected = interp.run(module, inputs)
-        compile_for_device(module, load("m4096"))
+        plan_for_device(module, load("m4096"))
         for _ in range(rounds):
             tile_by_chance(module.main, rng)
             tiles = [op.annotations["tile"] for op in module.main.ops]
             try:
-                compiled = build_device_program(module.main, machine)
-            except CodegenError as error:
-                assert "a tile does not fit the" in error.message
+                compiled = generate(module, machine)
+            except PassError as error:
+                assert error.message.startswith("what is on chip at once does not fit the")
                 continue
             found = run_on_device(module, compiled, machine, inputs)
             for name, array in expected.items():

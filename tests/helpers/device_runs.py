@@ -8,22 +8,42 @@ import numpy as np
 
 from tilewright.codegen.device.program import DeviceProgram, build_device_program
 from tilewright.ir.annotations import ON
+from tilewright.ir.clone import clone_module
 from tilewright.ir.core import Function, Module
+from tilewright.passes.device.check_scratchpads import check_scratchpads
+from tilewright.passes.device.lower_to_tiles import LowerToTiles
+from tilewright.passes.device.outline_device import device_functions
 from tilewright.passes.device.plan_device_memory import PlanDeviceMemory
+from tilewright.passes.device.plan_scratchpads import plan
 from tilewright.passes.device.tile_device import set_tile, tile_of
 from tilewright.runtime.device import as_map
 from tilewright.runtime.machine import Machine
 from tilewright.runtime.simulator.functional import FunctionalEngine
 
 
-def compile_for_device(module: Module, machine: Machine) -> DeviceProgram:
-    """Tile, plan and generate ``main`` of a module whose every op the device can run; changes its annotations."""
+def plan_for_device(module: Module, machine: Machine) -> None:
+    """Annotate ``main`` of a module whose every op the device can run with tiles and addresses in DRAM."""
     function: Function = module.main
     ON.set(function, "device")
     for op in function.ops:
         ON.set(op, "device")
         set_tile(op, tile_of(op, machine))
     PlanDeviceMemory().run(module)
+
+
+def compile_for_device(module: Module, machine: Machine) -> DeviceProgram:
+    """Tile, plan and generate ``main`` of a module whose every op the device can run; changes its annotations."""
+    plan_for_device(module, machine)
+    return generate(module, machine)
+
+
+def generate(module: Module, machine: Machine) -> DeviceProgram:
+    """Generate ``main``, which has tiles and addresses in DRAM, by way of a tile program that is dropped."""
+    tiles = clone_module(module)
+    LowerToTiles().run(tiles)
+    (function,) = device_functions(tiles)
+    plan(function, machine)
+    check_scratchpads(function)
     return build_device_program(function, machine)
 
 

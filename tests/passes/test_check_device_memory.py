@@ -8,10 +8,9 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 from before_after import parse, random_inputs
-from device_runs import compile_for_device, run_on_device
+from device_runs import generate, plan_for_device, run_on_device
 from quantized_graphs import random_quantized_graph
 
-from tilewright.codegen.device.program import build_device_program
 from tilewright.errors import PassError
 from tilewright.ir import interp
 from tilewright.ir.annotations import ON
@@ -57,7 +56,7 @@ func @main(%x: i8[1,20,2,2]<s=0x1.0p-4, z=3>, %y: i8[1,12,2,2]<s=0x1.0p-4, z=3>)
 def planned(text: str) -> Module:
     """A module whose ``main`` runs on the device, with tiles and addresses."""
     module = parse(text)
-    compile_for_device(module, MACHINE)
+    plan_for_device(module, MACHINE)
     return module
 
 
@@ -119,7 +118,7 @@ def test_a_shift_that_passes_changes_no_byte(seed: int) -> None:
     for function in functions:
         alone = Module(function.name)
         alone.constants, alone.functions["main"] = module.constants, function
-        compile_for_device(alone, MACHINE)
+        plan_for_device(alone, MACHINE)
         inputs = random_inputs(alone, rng)
         expected = interp.run(alone, inputs)
         distance = int(rng.choice([-64, -16, -3, 16, 64, 256]))
@@ -130,7 +129,7 @@ def test_a_shift_that_passes_changes_no_byte(seed: int) -> None:
                 except PassError:
                     refused += 1
                     continue
-                found = run_on_device(alone, build_device_program(moved_function, MACHINE), MACHINE, inputs)
+                found = run_on_device(alone, generate(alone, MACHINE), MACHINE, inputs)
             for result, array in expected.items():
                 np.testing.assert_array_equal(found[result], array, f"%{name}, {distance} bytes away")
     assert refused > 0

@@ -1,0 +1,20 @@
+"""What one asks of a tile program as a whole."""
+
+from __future__ import annotations
+
+from ..core import Function, Op, Value, is_op
+from .places import Part, Reshape
+from .types import TileType
+
+
+def whole_of(op: Op) -> Value | None:
+    """The place that the result of an op is, or is a part of; ``None`` where it is a place of its own."""
+    if is_op(op, Part, Reshape):
+        return op.inputs[0]
+    return getattr(op.operands, "into", None)
+
+
+def clusters_of(function: Function) -> int:
+    """How many clusters a tile program uses, from 0 on."""
+    types = (value.type for op in function.ops for value in op.results)
+    return max((type.cluster + 1 for type in types if isinstance(type, TileType)), default=1) or 1
