@@ -105,6 +105,12 @@ class Piece(NamedTuple):
         boxes = zip(self.box, other.box, strict=True)
         return mine.strides != theirs.strides or all(a < b + n and b < a + m for (a, m), (b, n) in boxes)
 
+    @property
+    def ends_in_block(self) -> bool:
+        """Whether its last channels share a unit with others, which are written with them."""
+        first, count = self.box[3]
+        return (first + count) % self.layout.unit != 0 and first + count < self.layout.extents[3]
+
     def owners(self, *, padded: bool) -> Iterator[tuple[Owners, int]]:
         """The owners of all units, [images, rows, columns, units], as views, and who they should be.
 
@@ -173,6 +179,8 @@ class _Execution:
         target = self._pieces[op.result] = self._piece(op, into) if into is not None else self._make(op)
         if is_op(op, Buffer):
             return
+        if target.ends_in_block:
+            raise self._error(op, f"the op fills the last block of %{op.result.name}, where other channels lie")
         self._write(op, target)
         # An instruction may write a part of its result before it has read all of its operands.
         for value in operands.values():

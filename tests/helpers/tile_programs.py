@@ -44,6 +44,7 @@ class RandomProgram:
         self.inputs = [self._input(name) for name in ("x", "y", "few")]
         self.maps: list[Value] = []
         self.results: list[Value] = []
+        self._cut: set[Value] = set()
 
     def add(self, operator: Operator, *operands: Value | None) -> Value:
         op = self.function.append(operator, operands, loc=[f"node{len(self.function)}"])
@@ -211,7 +212,7 @@ class RandomProgram:
         cluster: int = x.type.cluster  # pyright: ignore[reportAttributeAccessIssue]
         table = self.constant(self.rng.integers(-128, 128, 256).astype(np.int8))
         place = self.add(LoadTable(self._whose(cluster)), table)
-        self.maps.append(self.add(LookUp(), x, place, x if self.integer(0, 1) else None))
+        self.maps.append(self.add(LookUp(), x, place, self._place_of(x)))
 
     def combine(self) -> None:
         a = self.some()
@@ -222,7 +223,7 @@ class RandomProgram:
             b = self.add(Part(-1, (0, 1), (0, 1), (0, a.type.shape[-1])), a)
         kind = ("add", "multiply", "maximum", "minimum")[self.integer(0, 3)]
         words = {"multiplier_a": 3, "multiplier_b": -5, "shift": 2, "multiplier": 0.0625, "offset": 0}
-        into = a if b.type.shape == a.type.shape and self.integer(0, 1) else None
+        into = self._place_of(a) if b.type.shape == a.type.shape else None
         self.maps.append(self.add(Combine(kind, -100, 99), a, b, self._record(cluster, **words), into))  # pyright: ignore
 
     def resize(self) -> None:
@@ -239,6 +240,12 @@ class RandomProgram:
         block = 16 * self.integer(0, (channels - 1) // 16)
         box = Part(-1, self.span(rows), self.span(columns), (block, self.integer(1, channels - block)))
         self.maps.append(self.add(box, x))
+        if x in self._cut or sum(box.channels) < channels:
+            self._cut.add(self.maps[-1])
+
+    def _place_of(self, x: Value) -> Value | None:
+        """Where an op is in place, if it is; not in the middle of a block, the rest of which it would write over."""
+        return x if x not in self._cut and self.integer(0, 1) else None
 
     def joined(self) -> None:
         """A buffer on chip that loads fill from above and from below."""

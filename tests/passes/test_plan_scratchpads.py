@@ -248,6 +248,21 @@ def test_an_op_in_place_of_what_it_reads_is_element_by_element() -> None:
     refused(function, "writes over %tile_load, which it reads")
 
 
+@pytest.mark.parametrize("channels", [8, 16])
+def test_a_part_that_ends_inside_a_block_is_only_read(channels: int) -> None:
+    chip = Chip()
+    a = chip.loaded(3)
+    part = chip.add(Part(-1, (0, 3), (0, 8), (0, channels)), a)
+    table = chip.add(LoadTable(0), chip.constant(np.zeros(256, np.int8)))
+    chip.add(LookUp(), part, table, part)
+    function = chip.finished(a, chip.add(LookUp(), part, table))
+    plan(function, MACHINE)
+    if channels == 8:
+        refused(function, "the op fills the last block of %tile_lookup, where other channels lie")
+    else:
+        check_scratchpads(function)
+
+
 @pytest.mark.parametrize("row", [2, 3])
 def test_what_nobody_wrote(row: int) -> None:
     """A row of a buffer whose rows 0 to 2 were written."""
