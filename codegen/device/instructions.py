@@ -187,9 +187,8 @@ def _load_record(op: Op[LoadRecord], context: Context) -> isa.Instruction:
 def _product(op: Op[Convolve] | Op[ConvolveDepthwise], context: Context) -> Fields:
     """The fields that dense and depthwise convolution share."""
     operands, product = op.operands, op.operator
-    x, kernel = context.views.chip(operands.x), operands.w.type.shape[2:]
+    x, kernel = context.views.ring(operands.x), operands.w.type.shape[2:]
     return {
-        "source": x.address // isa.MAPS_UNIT,
         "weights": context.views.chip(operands.w).address // isa.WEIGHT_UNIT,
         "accumulator": context.views.chip(op.result).address // isa.ACCUMULATOR_UNIT,
         **_window(product, x, kernel),
@@ -205,21 +204,28 @@ def _product(op: Op[Convolve] | Op[ConvolveDepthwise], context: Context) -> Fiel
 
 
 def _window(windows: Product | Pool, x: ChipView, kernel: tuple[int, ...]) -> Fields:
+    """Where windows lie on a map: from its first row on, or on a ring from the first row of that."""
+    size, slot = x.ring
+    above = slot if size and slot + x.shape[0] > size else 0
+    if above and windows.origin[0] < 0:
+        raise CodegenError("windows reach above rows that go round the end of a ring", found=windows.origin[0])
     return {
+        "source": (x.address - above * x.row) // isa.MAPS_UNIT,
         "kernel_height": kernel[0],
         "kernel_width": kernel[1],
         "stride_height": windows.stride[0],
         "stride_width": windows.stride[1],
-        "input_height": x.shape[0],
+        "input_height": above + x.shape[0],
         "input_width": x.shape[1],
-        "row_origin": windows.origin[0],
+        "row_origin": above + windows.origin[0],
         "column_origin": windows.origin[1],
+        "ring": size if slot + x.shape[0] > size else 0,
     }
 
 
 @prints(Convolve)
 def _convolve(op: Op[Convolve], context: Context) -> isa.Instruction:
-    x, blocks = context.views.chip(op.operands.x), context.views.chip(op.result).blocks
+    x, blocks = context.views.ring(op.operands.x), context.views.chip(op.result).blocks
     channels, pitch = (x.shape[2], x.shape[2]) if x.packed else (x.blocks, x.pixel // isa.MAPS_UNIT)
     fields = _product(op, context)
     return isa.Convolve(
@@ -229,7 +235,7 @@ def _convolve(op: Op[Convolve], context: Context) -> isa.Instruction:
 
 @prints(ConvolveDepthwise)
 def _convolve_depthwise(op: Op[ConvolveDepthwise], context: Context) -> isa.Instruction:
-    x = context.views.chip(op.operands.x)
+    x = context.views.ring(op.operands.x)
     return isa.ConvolveDepthwise(blocks=x.blocks, pixel_pitch=x.pixel // isa.MAPS_UNIT, **_product(op, context))
 
 
@@ -247,13 +253,14 @@ def _requantize(op: Op[Requantize], context: Context) -> isa.Instruction:
 
 @prints(Pool)
 def _pool(op: Op[Pool], context: Context) -> isa.Instruction:
-    pool, x = op.operator, op.operands.x
+    pool, x = op.operator, context.views.ring(op.operands.x)
     return isa.Pool(
         kind=int(_POOLS[pool.kind]),
         include_pad=int(pool.include_pad),
         parameters=context.parameters(op.operands.record),
-        **_window(pool, context.views.chip(x), pool.kernel),
-        **context.map_fields(x),
+        source_row_pitch=x.row // isa.MAPS_UNIT,
+        source_pixel_pitch=x.pixel // isa.MAPS_UNIT,
+        **_window(pool, x, pool.kernel),
         **context.result_fields(op),
     )
 

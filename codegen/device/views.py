@@ -172,6 +172,10 @@ class Views:
     def chip(self, value: Value) -> ChipView:
         return self._chip[value].box()
 
+    def ring(self, value: Value) -> ChipView:
+        """A place whose rows may go round the end of a ring."""
+        return self._chip[value]
+
     def references(self, function: Function) -> tuple[tuple[FeatureMapRef, ...], tuple[FeatureMapRef, ...]]:
         """How the parameters and the results of the function lie in their regions, in order."""
         entering = {op.inputs[0]: op.result for op in function.ops if is_op(op, Enter)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from tilewright.ir.annotations import DRAM, ON, REGION_BYTES, MapAddress
@@ -262,21 +264,14 @@ class RandomProgram:
         self.maps.append(whole)
 
     def ring(self) -> None:
-        """Rows that come and go: each pair is read, with the one before it where that does not come round, and lost."""
+        """Rows that come and go: two at a time, each of which is read with up to two before it, then lost."""
         x, cluster = self.inputs[self.integer(0, 1)], self.cluster()
         _, rows, columns, channels = x.type.shape
-        ring = min(4, rows)
-        whole = self.add(Buffer((rows, columns, channels), DType.I8, "maps", cluster, ring))
-        for first in range(0, rows - 1, 2):
+        whole = self.add(Buffer((rows, columns, channels), DType.I8, "maps", cluster, min(4, rows)))
+        for first in range(0, rows - rows % 2 if rows > 3 else 2, 2):
             box = Part(0, (first, 2), (0, columns), (0, channels))
-            if first % ring + 2 > ring:
-                return
-            self.add(
-                Load(cluster, False),
-                self.add(box, x),
-                self.add(Part(-1, *(box.rows, box.columns, box.channels)), whole),
-            )
-            top = first - 1 if first % ring else first
+            self.add(Load(cluster, False), self.add(box, x), self.add(replace(box, image=-1), whole))
+            top = max(first - self.integer(0, 2), 0)
             seen = self.add(Part(-1, (top, first + 2 - top), (0, columns), (0, channels)), whole)
             pool = Pool("maximum", (1, columns), (first + 2 - top, 1), (1, 1), (0, 0), False)
             self.maps.append(self.add(pool, seen, None))
