@@ -7,7 +7,7 @@ import sys
 from dataclasses import asdict, dataclass, field, replace
 
 import tilewright
-from tilewright.errors import UsageError, resources
+from tilewright.errors import PassError, UsageError, resources
 from tilewright.limits import check_seconds
 
 from ..codegen.cpu.llvm.target import TargetDescription
@@ -17,6 +17,8 @@ from ..ir.clone import clone_module
 from ..ir.core import Module
 from ..passes.base import Record
 from ..passes.device.outline_device import device_part
+from ..passes.device.plan_scratchpads import PlanScratchpads
+from ..passes.device.tile_device import KEPT_SHARE
 from ..passes.instruments import Timing
 from ..passes.pipeline import check_names
 from ..passes.placement.partition import find_named, parse_order
@@ -163,18 +165,39 @@ def _add_integer_engines(
     software = clone_module(quantized)
     run_passes(cpu_pipeline(), software, options)
     machine_name = os.fspath(options.machine or DEFAULT_MACHINE)
-    pipeline = device_pipeline(machine_name, places, options.devices, options.stationary, options.clusters)
-    run_passes(pipeline, quantized, options)
+    quantized, tiles = _on_device(quantized, machine_name, places, options)
     package.details["machine"] = machine.name
     package.details["placement"] = [asdict(op) for op in placement(quantized)]
     package.details["layers"] = [asdict(layer) for layer in layers(quantized)]
-    # What is stored of the device's functions, and what reports read, are their ops and not the tiles of these.
-    tiles = device_part(quantized)
-    run_passes(tile_pipeline(machine_name), tiles, options)
     add_device_programs(package, quantized, tiles, machine, options.report)
     for name, variant in (("device", quantized), ("software", software)):
         add_engine(package, name, variant, target, strict=options.strict, report=options.report)
     add_device_arrays(package, quantized)
+
+
+def _on_device(
+    quantized: Module, machine_name: str, places: Affinity, options: CompileOptions
+) -> tuple[Module, Module]:
+    """The module with ops placed, and the tile programs of its device functions.
+
+    What is stored of the device's functions, and what reports read, are their ops and not the tiles of these.
+    """
+    # Maps that stay on chip may leave no piece between them that is large enough for a tile.
+    for share in (KEPT_SHARE, KEPT_SHARE / 2, 0.0) if options.clusters > 1 else (0.0,):
+        placed = clone_module(quantized)
+        pipeline = device_pipeline(
+            machine_name, places, options.devices, options.stationary, options.clusters, kept_share=share
+        )
+        run_passes(pipeline, placed, options)
+        tiles = device_part(placed)
+        try:
+            run_passes(tile_pipeline(machine_name), tiles, options)
+        except PassError as error:
+            if error.stage != PlanScratchpads.name or not share:
+                raise
+            continue
+        return placed, tiles
+    raise AssertionError("the last one returns or raises")
 
 
 def compile_to_file(model: Model, output: str | os.PathLike[str], options: CompileOptions) -> Artifact:

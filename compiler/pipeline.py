@@ -12,7 +12,7 @@ from ..passes.device.lower_to_tiles import LowerToTiles
 from ..passes.device.outline_device import OutlineDevice
 from ..passes.device.plan_device_memory import PlanDeviceMemory
 from ..passes.device.plan_scratchpads import PlanScratchpads
-from ..passes.device.tile_device import CHEAPEST, TileDevice
+from ..passes.device.tile_device import CHEAPEST, KEPT_SHARE, TileDevice
 from ..passes.pipeline import Pipeline
 from ..passes.placement.partition import Partition
 from ..passes.placement.place_on_cpu import PlaceOnCpu
@@ -84,6 +84,7 @@ def device_pipeline(
     order: str = "device,cpu",
     stationary: str = CHEAPEST,
     clusters: int = 1,
+    kept_share: float = KEPT_SHARE,
 ) -> Pipeline:
     """From a module with ops on quantised types to one whose device functions have tiles and addresses.
 
@@ -91,7 +92,7 @@ def device_pipeline(
         machine: name of a sample machine or path of a machine file.
         affinity: places that the user chose, as (name of a node or value, place).
         order: places by preference.
-        stationary, clusters: see :class:`tilewright.passes.device.tile_device.TileDevice`.
+        stationary, clusters, kept_share: see :class:`tilewright.passes.device.tile_device.TileDevice`.
     """
     return Pipeline(
         (
@@ -100,7 +101,7 @@ def device_pipeline(
             Partition(machine=machine, affinity=affinity, order=order),
             UniqueNames(),
             OutlineDevice(),
-            TileDevice(machine=machine, stationary=stationary, clusters=clusters),
+            TileDevice(machine=machine, stationary=stationary, clusters=clusters, kept_share=kept_share),
             PlanDeviceMemory(),
             Fuse(),
             PlaceOnCpu(),

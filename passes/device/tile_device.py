@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import get_args
 
 from tilewright.errors import PassError
 
 from ...ir.annotations import CLUSTERS, SPLIT, STATIONARY, TILE, Stationary
-from ...ir.core import Module, Op
+from ...ir.core import Function, Module, Op
 from ...runtime.machine import Machine, load
 from ..base import Pass, Record
 from ..invariants import PLACED, Invariant
@@ -23,6 +24,9 @@ TILED = Invariant(
 
 
 CHEAPEST = "cheapest"
+
+KEPT_SHARE = 0.75
+"""Leaves room for the tiles of maps that come from DRAM."""
 
 ORDERS: dict[str, Stationary | None] = {CHEAPEST: None, **{order: order for order in get_args(Stationary)}}
 """What a convolution keeps in the scratchpads, by the name that options have for it."""
@@ -39,7 +43,8 @@ class TileDevice(Pass):
 
     Attributes:
         machine: name of a sample machine, or path of a machine file.
-        clusters: how many of the machine's clusters work on an image.
+        clusters: how many of the machine's clusters work on an image. Several keep maps on chip, too.
+        kept_share: of the maps scratchpad of a cluster, what maps may take that stay there from op to op.
         stationary: ``weights`` or ``inputs`` for all convolutions; ``cheapest`` is what costs less for each.
     """
 
@@ -49,6 +54,7 @@ class TileDevice(Pass):
     machine: str
     stationary: str = CHEAPEST
     clusters: int = 1
+    kept_share: float = KEPT_SHARE
 
     def apply(self, module: Module, record: Record) -> bool:
         if self.stationary not in ORDERS:
@@ -61,15 +67,9 @@ class TileDevice(Pass):
                 expected=f"1 to {machine.clusters}",
                 found=self.clusters,
             )
-        for function in device_functions(module) if self.clusters > 1 else ():
-            CLUSTERS.set(function, self.clusters)
         for function in device_functions(module):
-            ops = [*function.ops]
-            for op in ops:
-                set_tile(op, tile_of(op, machine, wanted, self.clusters))
-                record.counts[op.name] += 1
-            if self.clusters > 1:
-                _keep_maps(ops, machine, wanted, self.clusters)
+            tile_function(function, machine, wanted, self.clusters, self.kept_share)
+            record.counts += Counter(op.name for op in function.ops)
         return bool(record.counts)
 
 
@@ -93,9 +93,26 @@ def tile_of(op: Op, machine: Machine, stationary: Stationary | None = None, clus
     )
 
 
-def _keep_maps(ops: list[Op], machine: Machine, wanted: Stationary | None, clusters: int) -> None:
-    """Decide which maps stay on chip, and choose tiles again beside them."""
-    kept = choose_kept(ops, clusters, machine.maps_bytes * 3 // 4)
+def tile_function(
+    function: Function,
+    machine: Machine,
+    wanted: Stationary | None = None,
+    clusters: int = 1,
+    kept_share: float = KEPT_SHARE,
+) -> None:
+    """Annotate the ops of a device function with their tiles, and the maps that stay on chip; see `TileDevice`.
+
+    Raises:
+        PassError: as `tile_of`.
+    """
+    ops = [*function.ops]
+    if clusters > 1:
+        CLUSTERS.set(function, clusters)
+    for op in ops:
+        set_tile(op, tile_of(op, machine, wanted, clusters))
+    if clusters == 1:
+        return
+    kept = choose_kept(ops, clusters, int(machine.maps_bytes * kept_share))
     unit = machine.maps_banks * 64
     for op, taken in zip(ops, kept_bytes(ops, kept, clusters).tolist(), strict=True):
         left = replace(machine, maps_bytes=(machine.maps_bytes - taken) // unit * unit)

@@ -15,25 +15,25 @@ from tilewright.passes.device.lower_to_tiles import LowerToTiles
 from tilewright.passes.device.outline_device import device_functions
 from tilewright.passes.device.plan_device_memory import PlanDeviceMemory
 from tilewright.passes.device.plan_scratchpads import plan
-from tilewright.passes.device.tile_device import set_tile, tile_of
+from tilewright.passes.device.tile_device import tile_function
 from tilewright.runtime.device import as_map
 from tilewright.runtime.machine import Machine
 from tilewright.runtime.simulator.functional import FunctionalEngine
 
 
-def plan_for_device(module: Module, machine: Machine) -> None:
+def plan_for_device(module: Module, machine: Machine, clusters: int = 1) -> None:
     """Annotate ``main`` of a module whose every op the device can run with tiles and addresses in DRAM."""
     function: Function = module.main
     ON.set(function, "device")
     for op in function.ops:
         ON.set(op, "device")
-        set_tile(op, tile_of(op, machine))
+    tile_function(function, machine, clusters=clusters)
     PlanDeviceMemory().run(module)
 
 
-def compile_for_device(module: Module, machine: Machine) -> DeviceProgram:
+def compile_for_device(module: Module, machine: Machine, clusters: int = 1) -> DeviceProgram:
     """Tile, plan and generate ``main`` of a module whose every op the device can run; changes its annotations."""
-    plan_for_device(module, machine)
+    plan_for_device(module, machine, clusters)
     return generate(module, machine)
 
 
