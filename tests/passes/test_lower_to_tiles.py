@@ -25,6 +25,7 @@ from tilewright.ir.ops.pooling import MaxPool
 from tilewright.ir.text.literals import Literal
 from tilewright.ir.tile.places import Buffer, Enter
 from tilewright.ir.types import DType, Quantization, TensorType
+from tilewright.limits import Limit
 from tilewright.passes.device.legalize_for_device import LegalizeForDevice
 from tilewright.passes.device.lower_to_tiles import LowerToTiles
 from tilewright.passes.device.lowering import program
@@ -274,6 +275,6 @@ def test_a_program_of_too_many_instructions_is_refused(
     rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = small_network(rng)
-    monkeypatch.setattr(program, "DEVICE_INSTRUCTIONS", type(program.DEVICE_INSTRUCTIONS)(9, "instructions"))
+    monkeypatch.setattr(program, "DEVICE_INSTRUCTIONS", Limit(9, "instructions"))
     with pytest.raises(ResourceError, match="the device program is too long; expected at most 9 instructions"):
         LowerToTiles().run(module)
