@@ -39,7 +39,7 @@ def _module(rng: np.random.Generator) -> Module:
         return random_graph(rng)
     sample = random_sample(rng)
     operator, types, given = sample.operator, sample.operand_types(), sample.result_types
-    if kind > 4 and given is None and types[0] is not None:
+    if kind > 4 and given is None and types and types[0] is not None:
         operator = other_operator(rng, operator) if rng.integers(2) else operator
         types = (other_type(rng, types[0]), *types[1:]) if rng.integers(2) else types
     constants = {i: a for i in range(1, len(sample.inputs)) if (a := sample.inputs[i]) is not None}
