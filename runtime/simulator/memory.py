@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Mapping
 from itertools import product
 
@@ -27,24 +28,26 @@ class Memory:
 
     Args:
         machine: gives the sizes of the scratchpads.
-        regions: bytes of the DRAM regions, shared by all clusters.
-        peers: the clusters of the card, this one among them.
+        card: its DRAM regions are shared by all clusters. Not kept alive: memories of a run that is over would
+            otherwise wait in a circle for the garbage collector, a megabyte each.
     """
 
-    def __init__(self, machine: Machine, regions: list[NDArray[np.uint8]], peers: list[Memory]) -> None:
+    def __init__(self, machine: Machine, card: CardMemory) -> None:
         self.maps = np.full(machine.maps_bytes, POISON, np.uint8)
         self.weights = np.full(machine.weight_bytes, POISON, np.uint8)
         self.accumulators = np.full(machine.accumulator_bytes, POISON, np.uint8).view(np.int32)
         self.parameters = np.full(machine.parameter_bytes, POISON, np.uint8)
         self.lines = {Space.WEIGHTS: self.weights, Space.PARAMETERS: self.parameters}
-        self.regions = regions
-        self.peers = peers
+        self.regions = card.regions
+        self._card = weakref.ref(card)
         # The last gathered input of a matrix instruction, for the next one that needs the same.
         self.gathered: NDArray[np.float32] | None = None
 
     def receivers(self, mask: int) -> list[Memory]:
         """The clusters of a mask; this one if it is empty."""
-        return [peer for index, peer in enumerate(self.peers) if mask >> index & 1] or [self]
+        card = self._card()
+        assert card is not None
+        return [peer for index, peer in enumerate(card.clusters) if mask >> index & 1] or [self]
 
     def accumulated(self, start: int, pixels: int, blocks: int) -> NDArray[np.int32]:
         """Accumulators from the address ``start`` of an instruction, int32 [pixels, blocks * 16], without a copy."""
@@ -73,9 +76,7 @@ class CardMemory:
                 self.regions.append(np.full(region.size, POISON, np.uint8))
             else:
                 self.regions.append(region_bytes(region.name, region.size, contents))
-        self.clusters: list[Memory] = []
-        for _ in range(program.clusters):
-            self.clusters.append(Memory(program.machine, self.regions, self.clusters))
+        self.clusters = [Memory(program.machine, self) for _ in range(program.clusters)]
 
 
 def constant_regions(program: Program, contents: Mapping[str, NDArray[np.uint8]]) -> dict[str, NDArray[np.uint8]]:
