@@ -17,9 +17,24 @@ from .operators import TILE_OPERATORS, NoOperands, tile
 from .types import EVERY_CLUSTER, Memory, TileType
 
 
+class Crossing(Operator[UnaryOperands]):
+    """Base: between a tensor of the network, quantised or not, and its map; stored integers stay as they are."""
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        raise NotImplementedError(type(self).__name__)
+
+    def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
+        (x,) = arrays
+        assert x is not None
+        return self.reference(x)
+
+    def check_quantized(self, operand_types: Types, result_types: ResultTypes) -> str | None:
+        return None
+
+
 @operator("tile_enter", TILE_OPERATORS)
 @dataclass(frozen=True)
-class Enter(Operator[UnaryOperands]):
+class Enter(Crossing):
     """A tensor of the network as a map in DRAM, stored integers as they are; the host has put it there."""
 
     def infer(self, x: TensorType) -> TensorType:
@@ -31,18 +46,10 @@ class Enter(Operator[UnaryOperands]):
             return x.reshape(shape).copy()
         return x.reshape(shape.images, shape.channels, shape.height, shape.width).transpose(0, 2, 3, 1).copy()
 
-    def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
-        (x,) = arrays
-        assert x is not None
-        return self.reference(x)
-
-    def check_quantized(self, operand_types: Types, result_types: ResultTypes) -> str | None:
-        return None
-
 
 @operator("tile_leave", TILE_OPERATORS)
 @dataclass(frozen=True)
-class Leave(Operator[UnaryOperands]):
+class Leave(Crossing):
     """A map in DRAM as a tensor of the network, which the host takes from there.
 
     Attributes:
@@ -60,14 +67,6 @@ class Leave(Operator[UnaryOperands]):
 
     def reference(self, x: np.ndarray) -> np.ndarray:
         return (x.transpose(0, 3, 1, 2) if len(self.shape) > 2 else x).reshape(self.shape).copy()
-
-    def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
-        (x,) = arrays
-        assert x is not None
-        return self.reference(x)
-
-    def check_quantized(self, operand_types: Types, result_types: ResultTypes) -> str | None:
-        return None
 
 
 @operator("tile_buffer", TILE_OPERATORS)

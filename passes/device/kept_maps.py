@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...ir.annotations import KEPT
-from ...ir.core import Constant, Op, Value, is_op
+from ...ir.core import Op, Value, is_op
 from ...ir.feature_map import convolution_maps, is_depthwise, map_shape, window_of
 from ...ir.ops.convolution import Conv
 from ...ir.ops.movement import Concat, Slice
@@ -94,19 +94,22 @@ def _union(spans: Sequence[Span]) -> Span | None:
     return first, max(sum(span) for span in spans) - first
 
 
-def choose_kept(ops: Sequence[Op], clusters: int, room: int) -> frozenset[Value]:
+def choose_kept(ops: Sequence[Op], clusters: int, room: int) -> tuple[frozenset[Value], np.ndarray]:
     """The maps of a function to keep on chip, first come first served, annotated as such.
 
     Args:
         ops: tiled and split.
         room: bytes that kept maps may take of the maps scratchpad of a cluster.
+
+    Returns:
+        The maps, and the bytes that they take while each op runs: int64 [ops].
     """
     steps = {op: step for step, op in enumerate(ops)}
     taken = np.zeros(len(ops), np.int64)
     kept: set[Value] = set()
     for step, op in enumerate(ops):
         value = op.result
-        if isinstance(value, Constant) or not can_be_kept(value):
+        if not can_be_kept(value):
             continue
         size = holding(value, clusters).bytes(value)
         span = slice(step, max(steps[user] for user in _users(value)) + 1)
@@ -114,15 +117,4 @@ def choose_kept(ops: Sequence[Op], clusters: int, room: int) -> frozenset[Value]
             taken[span] += size
             kept.add(value)
             KEPT.set(op, True)
-    return frozenset(kept)
-
-
-def kept_bytes(ops: Sequence[Op], kept: frozenset[Value], clusters: int) -> np.ndarray:
-    """Bytes of the maps scratchpad that kept maps take while each op runs: int64 [ops]."""
-    steps = {op: step for step, op in enumerate(ops)}
-    taken = np.zeros(len(ops), np.int64)
-    for value in kept:
-        assert value.producer is not None
-        last = max(steps[user] for user in _users(value))
-        taken[steps[value.producer] : last + 1] += holding(value, clusters).bytes(value)
-    return taken
+    return frozenset(kept), taken

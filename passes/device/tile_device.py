@@ -13,7 +13,7 @@ from ...ir.core import Function, Module, Op
 from ...runtime.machine import Machine, load
 from ..base import Pass, Record
 from ..invariants import PLACED, Invariant
-from .kept_maps import choose_kept, kept_bytes
+from .kept_maps import choose_kept
 from .outline_device import device_functions, device_ops
 from .tile_search import Tile, choose_tile
 
@@ -112,10 +112,10 @@ def tile_function(
         set_tile(op, tile_of(op, machine, wanted, clusters))
     if clusters == 1:
         return
-    kept = choose_kept(ops, clusters, int(machine.maps_bytes * kept_share))
+    kept, taken = choose_kept(ops, clusters, int(machine.maps_bytes * kept_share))
     unit = machine.maps_banks * 64
-    for op, taken in zip(ops, kept_bytes(ops, kept, clusters).tolist(), strict=True):
-        left = replace(machine, maps_bytes=(machine.maps_bytes - taken) // unit * unit)
+    for op, beside in zip(ops, taken.tolist(), strict=True):
+        left = replace(machine, maps_bytes=(machine.maps_bytes - beside) // unit * unit)
         found = choose_tile(op, left, wanted, clusters, split=SPLIT.get(op), kept=kept)
         if isinstance(found, Tile):
             set_tile(op, found)
