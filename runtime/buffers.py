@@ -77,6 +77,15 @@ class Buffers:
         for index, array in enumerate((*inputs, *self.outputs)):
             self._addresses[index] = array.ctypes.data
 
+    def copy(self) -> list[np.ndarray]:
+        """What steps write, as it is now, for `restore`."""
+        return [array.copy() for array in (self._arena, *self.outputs)]
+
+    def restore(self, copied: Sequence[np.ndarray]) -> None:
+        """Bring back what `copy` saw in the same run."""
+        for array, before in zip((self._arena, *self.outputs), copied, strict=True):
+            array[...] = before
+
     def release(self) -> None:
         """End a run: nothing here refers to its inputs and outputs any more."""
         self.inputs, self.outputs, self.abandoned = (), [], None

@@ -250,6 +250,11 @@ def dram_cycles(machine: Machine, moved: Count, openings: Count) -> float | NDAr
     return moved / machine.dram_bytes_per_cycle + openings * machine.timing.dram_row_activation
 
 
+def host_link_cycles(machine: Machine, moved: int) -> float:
+    """Cycles that a message of so many bytes takes between the host and the DRAM of a card, either way."""
+    return machine.host_link_latency + moved * machine.clock_hertz / machine.host_link_bytes_per_second
+
+
 def _transfer(item: LoadMaps | LoadLines | Store, machine: Machine) -> Cost:
     if isinstance(item, LoadLines):
         runs = Runs(item.dram_bytes)

@@ -133,6 +133,8 @@ class Machine:
     dram_row_bytes: Annotated[int, Bounds(64, 1 << 20, "B", "what an open row of the DRAM holds")]
     link_bytes_per_second: Annotated[int, Bounds(1_000_000, 10**13, "B/s", "bandwidth between two cards")]
     link_latency: Annotated[int, Bounds(0, 1 << 20, "cycles", "latency between two cards")]
+    host_link_bytes_per_second: Annotated[int, Bounds(1_000_000, 10**13, "B/s", "bandwidth between host and card")]
+    host_link_latency: Annotated[int, Bounds(0, 1 << 20, "cycles", "latency between host and card, once a message")]
     queue_depth: Annotated[int, Bounds(1, 1 << 16, "", "instructions a queue holds ahead")]
     fetch_instructions: Annotated[int, Bounds(1, 1 << 16, "", "instructions that are fetched from DRAM at once")]
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .artifact.manifest import StepInfo
+from .artifact.manifest import HostPiece, StepInfo
 
 
 class StepTime(NamedTuple):
@@ -14,6 +14,13 @@ class StepTime(NamedTuple):
 
     step: StepInfo
     kernel: str
+    milliseconds: float
+
+
+class HostTime(NamedTuple):
+    """What the host does in one piece, and the median of its times."""
+
+    piece: HostPiece
     milliseconds: float
 
 

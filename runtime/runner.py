@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from statistics import median
+from time import perf_counter
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,7 +18,7 @@ from .cpu import CpuExecutor
 from .device import DeviceExecutor
 from .interruption import Asked
 from .native_code import CodePolicy
-from .profile import StepTime
+from .profile import HostTime, StepTime
 from .reference import ReferenceExecutor
 from .request import Outputs
 
@@ -84,6 +86,7 @@ class Runner:
         self._check_memory(memory, memory_limit)
         self.native = "cpu" in executors
         self.stages: list[tuple[Executor, Stage]] = [(executors[stage.kind], stage) for stage in engine.stages]
+        self._pieces = engine.host_pieces
         # Without a lock, which a process forked meanwhile would find locked: taking and adding are atomic.
         self._free: list[Buffers] = [self._allocate()]
 
@@ -147,6 +150,48 @@ class Runner:
             return self._outputs_in(buffers), times
         finally:
             self._release(buffers)
+
+    @resources("run")
+    def host_times(self, inputs: list[np.ndarray], rounds: int, abandoned: Asked | None = None) -> list[HostTime]:
+        """What the host does between and around device programs, and the median time of each such piece.
+
+        Device programs run once, so that each piece gets what it would; memory is as it was before each repetition. The
+        first repetition of a piece does not count.
+
+        Args:
+            rounds: repetitions that count, at least 1.
+
+        Raises:
+            ResourceError, Abandoned, TilewrightError: as for `run`.
+        """
+        buffers = self._acquire()
+        try:
+            buffers.bind(inputs, abandoned)
+            found: list[HostTime] = []
+            done = 0
+            for piece in self._pieces:
+                # What stands between pieces is on the device.
+                for executor, stage in self.stages[done : piece.first]:
+                    buffers.check_abandoned()
+                    executor.run(stage, buffers)
+                found.append(HostTime(piece, self._host_time(self.stages[piece.first : piece.last], buffers, rounds)))
+                done = piece.last
+            return found
+        finally:
+            self._release(buffers)
+
+    @staticmethod
+    def _host_time(stages: list[tuple[Executor, Stage]], buffers: Buffers, rounds: int) -> float:
+        """The median time of stages of the host together, in milliseconds."""
+        before = buffers.copy()
+        times: list[float] = []
+        for _ in range(rounds + 1):
+            buffers.restore(before)
+            start = perf_counter()
+            for executor, stage in stages:
+                executor.run(stage, buffers)
+            times.append((perf_counter() - start) * 1e3)
+        return median(times[1:])
 
     def _outputs_in(self, buffers: Buffers) -> Outputs:
         return {spec.name: array for spec, array in zip(self.outputs, buffers.outputs, strict=True)}

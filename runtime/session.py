@@ -22,7 +22,7 @@ from .buffers import check_inputs
 from .device import check_machine
 from .interruption import Asked, Result, compute_aside
 from .native_code import CodePolicy
-from .profile import Profile, StepTime, combine
+from .profile import HostTime, Profile, StepTime, combine
 from .request import Callback, Outputs, Request, RequestQueue
 from .runner import Runner
 
@@ -252,6 +252,26 @@ class Session:
             whole.append((perf_counter() - start) * 1e3)
             steps.append(self._compute(timed)[1])
         return Profile(self.engine, rounds, float(np.median(whole)), combine(steps))
+
+    @resources("profile")
+    def host_times(self, inputs: Mapping[str, np.ndarray] | None = None, *, rounds: int = 5) -> list[HostTime]:
+        """What this CPU does between and around device programs, in order, and the median time of each such piece.
+
+        Device programs run once, in the simulator, so that each piece gets the values that it would.
+
+        Args:
+            inputs: as for `profile`.
+            rounds: how often each piece is measured, after once that does not count.
+
+        Raises:
+            InputError, ResourceError: as for `run`.
+            UsageError: the session is closed, or `rounds` is less than 1.
+        """
+        self._check_open()
+        if rounds < 1:
+            raise UsageError("rounds is out of range", expected="at least 1", found=rounds)
+        arrays = check_inputs(inputs if inputs is not None else self._sample_inputs(), self.inputs, copy=False)
+        return self._compute(partial(self._runner.host_times, arrays, rounds))
 
     def _sample_inputs(self) -> dict[str, np.ndarray]:
         generator = np.random.default_rng(0)

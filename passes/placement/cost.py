@@ -14,7 +14,7 @@ from ...ir.core import Op, Value
 from ...ir.feature_map import is_depthwise, map_shape, window_of
 from ...ir.ops.convolution import Conv
 from ...ir.ops.shape import Reshape
-from ...runtime.cost import Runs, dense_steps, depthwise_steps, dram_bytes, dram_cycles, vector_steps
+from ...runtime.cost import Runs, dense_steps, depthwise_steps, dram_bytes, dram_cycles, host_link_cycles, vector_steps
 from ...runtime.machine import CHANNEL_BLOCK, Machine
 from .device_support.maps import is_weight, maps_of
 
@@ -67,14 +67,13 @@ class CostModel:
 
     def moving(self, value: Value) -> float:
         """Of one tensor to the device or back."""
-        machine = self.machine
-        link = map_shape(value.type).padded_elements / machine.link_bytes_per_second
-        return link + self.message + value.type.elements / self.host_bytes_per_second
+        link = host_link_cycles(self.machine, map_shape(value.type).padded_elements) / self.machine.clock_hertz
+        return link + value.type.elements / self.host_bytes_per_second
 
     @property
     def message(self) -> float:
         """Of a message between host and device, however short."""
-        return self.machine.link_latency / self.machine.clock_hertz
+        return host_link_cycles(self.machine, 0) / self.machine.clock_hertz
 
     @property
     def region(self) -> float:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from itertools import groupby
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 
@@ -222,6 +223,19 @@ class DeviceStage:
 Stage = CpuStage | ReferenceStage | DeviceStage
 
 
+class HostPiece(NamedTuple):
+    """Stages [first, last) of an engine, which the host does in one piece.
+
+    `after` and `before` name the device programs on either side, or are empty; `operators` counts steps.
+    """
+
+    first: int
+    last: int
+    after: str
+    before: str
+    operators: int
+
+
 @dataclass(frozen=True)
 class Engine:
     """One way to run the network: stages in order, all sharing one arena and the constants of one CPU program."""
@@ -232,6 +246,24 @@ class Engine:
     def cpu_program(self) -> str | None:
         """The CPU program of this engine, None when the device does everything."""
         return next((stage.program for stage in self.stages if not isinstance(stage, DeviceStage)), None)
+
+    @property
+    def host_pieces(self) -> list[HostPiece]:
+        """What the host does around and between device programs, in order."""
+        found: list[HostPiece] = []
+        after, at = "", 0
+        for on_host, group in groupby(self.stages, lambda stage: not isinstance(stage, DeviceStage)):
+            stages = list(group)
+            following = at + len(stages)
+            if on_host:
+                operators = sum(stage.last - stage.first if isinstance(stage, CpuStage) else 1 for stage in stages)
+                next_one = self.stages[following] if following < len(self.stages) else None
+                before = next_one.program if next_one is not None else ""
+                found.append(HostPiece(at, following, after, before, operators))
+            else:
+                after = stages[-1].program
+            at = following
+        return found
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import argparse
 
-from ..simulator.left_out import COSTS
+from ..simulator.left_out import BESIDE, COSTS
 from .parser import add_artifact
 
 HELP = """\
 Print the modelled time of each layer on the accelerator.
 
+Beside it stands what the host takes: the link to it is modelled, its operators are measured on this CPU if the
+artifact's code may run here. With --json:
+  total, layers, bound_shares, parts, without: the accelerator, modelled; no host in any figure
+  host.messages: inputs to the card and outputs to the host: program, to, bytes, seconds (modelled)
+  host.stages: what the CPU does in one piece: after, before, operators, seconds (measured here; null where it was not)
+  host.rounds, host.not_measured: how often it was measured, or why not
+
 Examples:
   tilewright simulate resnet50.twa
   tilewright simulate resnet50.twa --json
-  tilewright simulate resnet50.twa --without instruction-fetch,turnaround
+  tilewright simulate resnet50.twa --without instruction-fetch,turnaround,host-stages
 """
 
 
@@ -25,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="COSTS",
         default="",
         help="leave costs out, by names with commas between: "
-        + "; ".join(f"{name} ({meaning})" for name, meaning in COSTS.items()),
+        + "; ".join(f"{name} ({meaning})" for name, meaning in {**COSTS, **BESIDE}.items()),
     )
 
 
@@ -42,5 +49,5 @@ def run(arguments: argparse.Namespace) -> str:
     from ..report.table import json_text
 
     without = [name for name in arguments.without.split(",") if name]
-    simulation = simulate_artifact(Artifact.open(arguments.artifact), without)
+    simulation = simulate_artifact(Artifact.open(arguments.artifact), without, measured="host-stages" not in without)
     return json_text(simulation) if arguments.json else simulation.to_text()

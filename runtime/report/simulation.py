@@ -11,13 +11,14 @@ from dataclasses import asdict, dataclass
 from tilewright.errors import ArtifactError, UsageError
 
 from ..artifact.artifact import Artifact
-from ..isa import Program, RegionKind
+from ..isa import Program
 from ..machine import Machine
 from ..simulator.cycles import simulate
 from ..simulator.layers import LayerTime, layer_times
-from ..simulator.left_out import COSTS
+from ..simulator.left_out import BESIDE, COSTS
 from ..simulator.verifier import verify
 from .details import details_of
+from .host import HostReport, report_host
 from .placement import PlacedOp
 from .table import Column, Table, on_one_line
 from .units import MACS, show_bytes, show_count
@@ -68,9 +69,7 @@ class Simulation:
         bound_shares: for each layer, how much of its cycles is busy what bounds it; the rest is waiting.
         parts: cycles that each cost adds somewhere, by its name; they overlap each other and other work.
         without: costs that were left out.
-        link_bytes, link_seconds: inputs and outputs of the device programs, and what the link to the host takes for
-            them beside the total.
-        host_stages: operators on the CPU, whose time is not modelled.
+        host: what the host does beside the device programs; no other figure contains any of it.
     """
 
     machine: str
@@ -79,9 +78,7 @@ class Simulation:
     bound_shares: tuple[float, ...]
     parts: dict[str, float]
     without: tuple[str, ...]
-    link_bytes: int
-    link_seconds: float
-    host_stages: int
+    host: HostReport
 
     def to_text(self) -> str:
         columns = [
@@ -107,10 +104,10 @@ class Simulation:
             f"{show_bytes(total.dram_bytes)} of DRAM traffic",
             "cycles that costs add, of which some overlap: "
             + ", ".join(f"{name} {round(cycles):,}" for name, cycles in self.parts.items()),
-            f"beside it: link to the host {self.link_seconds * 1e3:.3f} ms for {show_bytes(self.link_bytes)} of inputs "
-            f"and outputs; operators on the CPU, not modelled: {self.host_stages}",
+            *self.host.lines(),
             *([f"left out: {', '.join(self.without)}"] if self.without else []),
-            "Times are modelled with the constants of the machine description, not measured on silicon.",
+            "Times of the accelerator and of its links are modelled with the constants of the machine description, "
+            "not measured on silicon.",
         ]
         return "\n".join(lines) + "\n"
 
@@ -140,24 +137,25 @@ def device_programs(artifact: Artifact, stage: str) -> dict[str, Program]:
     return {name: Program.from_bytes(artifact.copy(each.instructions)) for name, each in found.items()}
 
 
-def simulate_artifact(artifact: Artifact, without: Collection[str] = ()) -> Simulation:
+def simulate_artifact(artifact: Artifact, without: Collection[str] = (), *, measured: bool = False) -> Simulation:
     """Run the cycle model over every device program of ``artifact``.
 
     Args:
-        without: names of costs to leave out, of `tilewright.runtime.simulator.left_out.COSTS`.
+        without: names of costs to leave out, of `tilewright.runtime.simulator.left_out`.
+        measured: whether to run and measure what the host does, see `report_host`.
 
     Raises:
         ArtifactError: it holds none.
         UsageError: there is no such cost.
     """
     for name in without:
-        if name not in COSTS:
-            raise UsageError("there is no such cost", expected=", ".join(COSTS), found=name)
+        if name not in COSTS and name not in BESIDE:
+            raise UsageError("there is no such cost", expected=", ".join((*COSTS, *BESIDE)), found=name)
     programs = device_programs(artifact, "simulate")
-    placement = details_of(artifact).placement
-    ops = {op.name: op for op in placement if op.on == "device"}
+    ops = {op.name: op for op in details_of(artifact).placement if op.on == "device"}
     machine = next(iter(programs.values())).machine
-    timelines = [simulate(verify(program, program.machine), without=without) for program in programs.values()]
+    less = COSTS.keys() & set(without)
+    timelines = [simulate(verify(program, program.machine), without=less) for program in programs.values()]
     clusters = max(timeline.clusters for timeline in timelines)
     times = [(time, each.clusters) for each in timelines for time in layer_times(each, machine)]
     layers = [_layer(time, ops.get(time.name), used, machine) for time, used in times]
@@ -174,9 +172,6 @@ def simulate_artifact(artifact: Artifact, without: Collection[str] = ()) -> Simu
         clusters,
         1,
     )
-    moved = [_link_bytes(program) for program in programs.values()]
-    # One message to send the inputs of a program and one to fetch its outputs.
-    seconds = sum(moved) / machine.link_bytes_per_second + 2 * len(moved) * machine.link_latency / machine.clock_hertz
     return Simulation(
         machine.name,
         total,
@@ -184,15 +179,8 @@ def simulate_artifact(artifact: Artifact, without: Collection[str] = ()) -> Simu
         tuple(time.bound_share for time, _ in times),
         {name: sum(timeline.parts[name] for timeline in timelines) for name in timelines[0].parts},
         tuple(sorted(without)),
-        sum(moved),
-        seconds,
-        sum(op.on == "cpu" for op in placement),
+        report_host(artifact, programs, link="host-link" not in without, measured=measured),
     )
-
-
-def _link_bytes(program: Program) -> int:
-    """Bytes of the inputs and the outputs of a device program."""
-    return sum(region.size for region in program.regions if region.kind in (RegionKind.INPUT, RegionKind.OUTPUT))
 
 
 def _layer(layer: LayerTime, op: PlacedOp | None, clusters: int, machine: Machine) -> SimulatedLayer:

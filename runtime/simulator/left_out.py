@@ -11,3 +11,9 @@ COSTS = {
     "queue-depth": "instructions are fetched no further ahead than queues have room",
 }
 """What each is, by name."""
+
+BESIDE = {
+    "host-link": "inputs and outputs pass between the host and the card",
+    "host-stages": "operators run on this CPU, which is measured by running them",
+}
+"""What is reported beside the device's time and can be left out of the report, by name."""

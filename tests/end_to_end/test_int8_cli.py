@@ -58,6 +58,41 @@ def test_simulate_leaves_costs_out_by_name(artifact: Path, capsys: Capture) -> N
     assert "there is no such cost; expected bank-conflicts, port-stalls, " in capsys.readouterr().err
 
 
+def test_simulate_reports_the_host_beside_the_total(artifact: Path, capsys: Capture) -> None:
+    assert main(["simulate", str(artifact), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    host = found["host"]
+    assert set(host) == {"messages", "stages", "rounds", "not_measured"}
+    link = {(each["program"], each["to"]): (each["bytes"], each["seconds"]) for each in host["messages"]}
+    assert list(link) == [("device_0", "card"), ("device_0", "host")]
+    assert all(seconds == pytest.approx(1e-6 + size / 7.88e9) for size, seconds in link.values())
+    before, after = host["stages"]
+    assert (before["after"], before["before"]) == ("", "device_0")
+    assert (after["after"], after["before"]) == ("device_0", "")
+    with tilewright.load(artifact) as session:
+        steps = [step.kernel for step in session.profile(rounds=1).steps]
+        assert steps[before["operators"]] == "functional simulator"
+        assert before["operators"] + 1 + after["operators"] == len(steps)
+    assert before["seconds"] > 0 < after["seconds"]
+    assert (host["rounds"], host["not_measured"]) == (5, "")
+    assert main(["simulate", str(artifact), "--json", "--without", "host-link,host-stages"]) == 0
+    less = json.loads(capsys.readouterr().out)
+    assert less["total"] == found["total"]
+    assert less["host"]["messages"] == []
+    assert less["host"]["not_measured"] == "left out"
+    assert [stage["seconds"] for stage in less["host"]["stages"]] == [None, None]
+
+
+def test_simulate_runs_no_code_that_is_not_trusted(
+    artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert main(["simulate", str(artifact)]) == 0
+    shown = capsys.readouterr().out
+    assert "\nbeside it, operators on the CPU, not measured: load native code: the native code of " in shown
+    assert "\n  before device_0: 1 operator\n" in shown
+
+
 def test_simulate_says_that_times_are_modelled(artifact: Path, capsys: Capture) -> None:
     assert main(["simulate", str(artifact)]) == 0
     shown = capsys.readouterr().out

@@ -341,3 +341,14 @@ def test_writer_refuses_what_the_reader_would_refuse() -> None:
 def test_manifest_json_is_stable() -> None:
     manifest = small_manifest()
     assert Manifest.from_json(manifest.to_json()).to_json() == manifest.to_json()
+
+
+def test_the_host_works_in_pieces_between_device_programs() -> None:
+    def device(name: str) -> DeviceStage:
+        return DeviceStage(name, (), ())
+
+    reference = ReferenceStage("main", 3, "", (), ())
+    stages = (CpuStage("main", 0, 3), reference, device("a"), device("b"), CpuStage("main", 4, 5), device("c"))
+    assert Engine(stages).host_pieces == [(0, 2, "", "a", 4), (4, 5, "b", "c", 1)]
+    assert Engine(stages[:2]).host_pieces == [(0, 2, "", "", 4)]
+    assert Engine(stages[2:4]).host_pieces == []

@@ -17,6 +17,7 @@ from tilewright.runtime.cost import (
     dense_steps,
     depthwise_steps,
     dram_bytes,
+    host_link_cycles,
     row_openings,
     vector_steps,
 )
@@ -239,3 +240,11 @@ def test_the_vector_unit_waits_for_its_ports() -> None:
     )
     assert cost(requantize, M4096).port_stalls == 0
     assert cost(requantize, replace(M4096, accumulator_banks=2)).port_stalls == 16
+
+
+@pytest.mark.parametrize("device", [S256, M4096], ids=lambda device: device.name)
+def test_a_message_takes_the_latency_of_the_link_to_the_host_and_its_bytes(device: machine.Machine) -> None:
+    # 250 MHz: a byte takes 250 / 7,880 cycles.
+    assert host_link_cycles(device, 0) == device.host_link_latency == 250
+    assert host_link_cycles(device, 7_880_000) == pytest.approx(250 + 250_000)
+    assert host_link_cycles(replace(device, host_link_bytes_per_second=250_000_000), 1000) == 1250

@@ -30,11 +30,14 @@ def test_samples_have_the_published_sizes() -> None:
     assert machine.load("m4096").dram_bytes_per_cycle == pytest.approx(19.2e9 * 0.85 / 250e6)
 
 
+_BUILT = ("depthwise_taps", "line_registers", "dram_row_bytes", "host_link_bytes_per_second", "host_link_latency")
+
+
 def test_every_constant_of_a_model_states_its_origin() -> None:
     for name in machine.samples():
         path = Path(machine.__file__).parent / "machines" / f"{name}.json"
         description = json.loads(path.read_text())
-        built = {name: description[name] for name in ("depthwise_taps", "line_registers", "dram_row_bytes")}
+        built = {name: description[name] for name in _BUILT}
         for constants in (description["timing"], description["energy"], built):
             assert all(entry["origin"] for entry in constants.values())
 

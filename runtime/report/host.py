@@ -1,0 +1,152 @@
+"""What the host does beside the device programs of an artifact: messages over the link, and operators on the CPU.
+
+The link is modelled with the constants of the machine description. Operators on the CPU are measured, on the machine at
+hand: their times say nothing of another host, and no sum with modelled times is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tilewright.errors import ArtifactError, InputError, ResourceError, TrustError
+
+from ..artifact.artifact import Artifact
+from ..artifact.manifest import HostPiece
+from ..cost import host_link_cycles
+from ..isa import Program, RegionKind
+from ..session import load
+from .table import on_one_line
+from .units import show_bytes, show_number
+
+ROUNDS = 5
+"""How often each stage of the host is measured; the median counts."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """Inputs of a device program on their way to the card, or its outputs on theirs to the host.
+
+    Attributes:
+        program: the device program.
+        to: ``card`` or ``host``.
+        bytes: the whole region, channels that are padded to blocks included.
+        seconds: modelled.
+    """
+
+    program: str
+    to: str
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class HostStage:
+    """Operators that the CPU runs in one piece.
+
+    Attributes:
+        after, before: the device programs on either side; empty at the begin and the end of the network.
+        operators: how many.
+        seconds: measured on this machine; None where it was not.
+    """
+
+    after: str
+    before: str
+    operators: int
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class HostReport:
+    """What happens beside the device's total, in none of whose figures it is.
+
+    Attributes:
+        messages: over the link, modelled; empty where that is left out.
+        stages: on the CPU, in order.
+        rounds: how often each stage was measured; 0 for not at all.
+        not_measured: why not; empty where they were.
+    """
+
+    messages: tuple[Message, ...]
+    stages: tuple[HostStage, ...]
+    rounds: int
+    not_measured: str
+
+    def lines(self) -> list[str]:
+        """The report as lines for people."""
+        found: list[str] = []
+        if self.messages:
+            moved, seconds = sum(each.bytes for each in self.messages), sum(each.seconds for each in self.messages)
+            found.append(f"beside it, modelled: link to the host {_show(seconds)} for {show_bytes(moved)}")
+            found += [
+                f"  {'to the card' if each.to == 'card' else 'to the host'}, {_name(each.program)}: "
+                f"{_show(each.seconds)} for {show_bytes(each.bytes)}"
+                for each in self.messages
+            ]
+        if self.rounds:
+            found.append(
+                f"beside it, measured on this machine's CPU, median of {self.rounds}, no part of any total above:"
+            )
+        elif self.stages:
+            found.append(f"beside it, operators on the CPU, not measured: {on_one_line(self.not_measured)}")
+        found += [f"  {_place(each)}: {_work(each)}" for each in self.stages]
+        return found
+
+
+def _show(seconds: float) -> str:
+    return f"{seconds * 1e3:.3f} ms"
+
+
+def _name(program: str) -> str:
+    return on_one_line(program)
+
+
+def _place(stage: HostStage) -> str:
+    if stage.after and stage.before:
+        return f"between {_name(stage.after)} and {_name(stage.before)}"
+    if stage.before:
+        return f"before {_name(stage.before)}"
+    return f"after {_name(stage.after)}" if stage.after else "alone"
+
+
+def _work(stage: HostStage) -> str:
+    operators = show_number(stage.operators, "operator")
+    return operators if stage.seconds is None else f"{_show(stage.seconds)} for {operators}"
+
+
+def report_host(
+    artifact: Artifact, programs: Mapping[str, Program], *, link: bool = True, measured: bool = False
+) -> HostReport:
+    """What the host does for one inference of engine ``device``.
+
+    Args:
+        programs: the device programs by name.
+        link: whether to report messages.
+        measured: whether to run the operators on the CPU. The code of the artifact runs only if it is trusted and fits
+            this processor; nothing is compiled. Device programs run once, in the simulator.
+    """
+    messages = tuple(each for name, program in programs.items() for each in _messages(name, program)) if link else ()
+    engine = artifact.manifest.engines.get("device")
+    stages = tuple(_stage(piece, None) for piece in engine.host_pieces) if engine is not None else ()
+    if not stages or not measured:
+        return HostReport(messages, stages, 0, "left out" if stages else "")
+    try:
+        with load(artifact, engine="device", regenerate=False) as session:
+            times = session.host_times(rounds=ROUNDS)
+    except (ArtifactError, InputError, ResourceError, TrustError) as error:
+        return HostReport(messages, stages, 0, str(error))
+    return HostReport(messages, tuple(_stage(each.piece, each.milliseconds / 1e3) for each in times), ROUNDS, "")
+
+
+def _stage(piece: HostPiece, seconds: float | None) -> HostStage:
+    return HostStage(piece.after, piece.before, piece.operators, seconds)
+
+
+def _messages(name: str, program: Program) -> list[Message]:
+    """One to send the inputs of a device program, and one to fetch its outputs."""
+    machine = program.machine
+    found: list[Message] = []
+    for kind, to in ((RegionKind.INPUT, "card"), (RegionKind.OUTPUT, "host")):
+        moved = sum(region.size for region in program.regions if region.kind is kind)
+        found.append(Message(name, to, moved, host_link_cycles(machine, moved) / machine.clock_hertz))
+    return found
