@@ -5,11 +5,13 @@ the banks: line n is in bank ``(n + n // banks) mod banks``, so that pixels or r
 meet in one. The array takes the lines that a group of pixels needs into line registers, two sets of them: while it
 works on one set, the next is fetched. A line that several lanes need is fetched once for a trace. So the array waits
 where the fullest bank has more lines to give for a trace than the trace has steps. All groups of an instruction count
-as its first, and its map as if it began in bank 0.
+as its first, and its map as if it began in bank 0. A trace in pieces, which are the kernel rows of a packed
+convolution, is fetched at once where the lines of all of them fit the line registers, otherwise piece by piece.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -23,12 +25,16 @@ def bank_of(line: NDArray[np.int64], banks: int) -> NDArray[np.int64]:
     return (line + line // banks) % banks
 
 
-def _fullest(first: NDArray[np.int64], size: int, banks: int) -> int:
-    """Cycles until the banks have given every line of pieces of ``size`` bytes at the addresses ``first``."""
+def _lines(first: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """The lines of pieces of ``size`` bytes at the addresses ``first``, each once."""
     most = (size + LINE_BYTES - 2) // LINE_BYTES + 1
     line = first.reshape(-1, 1) // LINE_BYTES + np.arange(most)
-    wanted = np.unique(line[line <= (first.reshape(-1, 1) + size - 1) // LINE_BYTES])
-    return int(np.bincount(bank_of(wanted, banks)).max())
+    return np.unique(line[line <= (first.reshape(-1, 1) + size - 1) // LINE_BYTES])
+
+
+def _fullest(first: NDArray[np.int64], size: int, banks: int) -> int:
+    """Cycles until the banks have given every line of pieces of ``size`` bytes at the addresses ``first``."""
+    return int(np.bincount(bank_of(_lines(first, size), banks)).max())
 
 
 def _lanes(pixels: int, width: int, row: int, column: int) -> NDArray[np.int64]:
@@ -37,19 +43,48 @@ def _lanes(pixels: int, width: int, row: int, column: int) -> NDArray[np.int64]:
     return lane // width * row + lane % width * column
 
 
+@dataclass(frozen=True)
+class Trace:
+    """What each pixel is multiplied by before the next lines are fetched: pieces of contiguous bytes.
+
+    Attributes:
+        piece: bytes of each.
+        pieces: 1, the input channels at a tap; in packed mode as many as there are kernel rows.
+        distance: bytes of the map from piece to piece.
+    """
+
+    piece: int
+    pieces: int = 1
+    distance: int = 0
+
+    def steps(self, input_lanes: int) -> int:
+        """Of the array, for one group of pixels and of outputs.
+
+        A step multiplies the next ``input_lanes`` bytes, whichever pieces they are of. The line registers give a pixel
+        bytes of two pieces in a cycle, so a step with bytes of n pieces takes half of n.
+        """
+        first = np.arange(0, self.piece * self.pieces, input_lanes)
+        last = np.minimum(first + input_lanes, self.piece * self.pieces) - 1
+        return int(-(-(last // self.piece - first // self.piece + 1) // 2).sum())
+
+
 @lru_cache(4096)
-def dense_conflicts(machine: Machine, width: int, row: int, column: int, trace: int) -> int:
+def dense_conflicts(machine: Machine, width: int, row: int, column: int, trace: Trace) -> int:
     """Cycles that the array waits in one trace of a group of pixels.
 
     Args:
         width: output columns; groups go on in the next row.
         row, column: bytes of the map from output row to output row and from output column to output column.
-        trace: contiguous bytes that each pixel is multiplied by at a tap.
     """
-    steps = -(-trace // machine.input_lanes)
-    if machine.pixel_lanes * (trace // LINE_BYTES + 2) <= steps:
+    lanes, size = _lanes(machine.pixel_lanes, width, row, column), trace.piece
+    steps = trace.steps(machine.input_lanes)
+    most = machine.pixel_lanes * trace.pieces * (size // LINE_BYTES + 2)
+    if most <= steps:
         return 0
-    return max(_fullest(_lanes(machine.pixel_lanes, width, row, column), trace, machine.maps_banks) - steps, 0)
+    every = np.add.outer(lanes, np.arange(trace.pieces) * trace.distance)
+    if trace.pieces == 1 or most <= machine.line_registers or _lines(every, size).size <= machine.line_registers:
+        return max(_fullest(every, size, machine.maps_banks) - steps, 0)
+    return trace.pieces * max(_fullest(lanes, size, machine.maps_banks) - size // machine.input_lanes, 0)
 
 
 @lru_cache(4096)

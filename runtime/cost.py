@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .banks import dense_conflicts, depthwise_conflicts
+from .banks import Trace, dense_conflicts, depthwise_conflicts
 from .isa.encoding import Instruction
 from .isa.matrix import Convolve, ConvolveDepthwise
 from .isa.transfer import LoadLines, LoadMaps, Move, Store
@@ -90,11 +90,17 @@ def dense_steps(machine: Machine, pixels: Count, output_blocks: Count, traces: i
 
     Args:
         pixels: output rows times columns; lanes take pixels in raster order, across the ends of rows.
-        traces: contiguous pieces of the map that an output pixel is made of: taps, or in packed mode kernel rows.
+        traces: contiguous pieces of the map that an output pixel is made of: taps.
         trace_bytes: bytes of each.
     """
     outputs = ceil_divide(output_blocks * CHANNEL_BLOCK, machine.output_lanes)
     return ceil_divide(pixels, machine.pixel_lanes) * outputs * traces * ceil_divide(trace_bytes, machine.input_lanes)
+
+
+def packed_steps(machine: Machine, pixels: Count, output_blocks: Count, trace: Trace) -> Count:
+    """Steps of a packed convolution, as `dense_steps`: one trace of all kernel rows."""
+    outputs = ceil_divide(output_blocks * CHANNEL_BLOCK, machine.output_lanes)
+    return ceil_divide(pixels, machine.pixel_lanes) * outputs * trace.steps(machine.input_lanes)
 
 
 def depthwise_steps(machine: Machine, pixels: Count, blocks: Count, taps: int) -> Count:
@@ -121,13 +127,16 @@ def _matrix(item: Convolve | ConvolveDepthwise, machine: Machine) -> Cost:
     row = item.row_pitch * MAPS_UNIT
     if isinstance(item, Convolve):
         blocks = item.output_blocks
-        traces, trace = (item.kernel_height, item.kernel_width) if item.packed else (taps, 1)
-        steps = dense_steps(machine, pixels, blocks, traces, trace * item.channels)
+        if item.packed:
+            trace = Trace(item.kernel_width * item.channels, item.kernel_height, row * item.dilation_height)
+            steps = packed_steps(machine, pixels, blocks, trace)
+        else:
+            trace = Trace(item.channels)
+            steps = dense_steps(machine, pixels, blocks, taps, item.channels)
         wait = dense_conflicts(
-            *(machine, item.output_width, row * item.stride_height, item.pitch * item.stride_width),
-            trace * item.channels,
+            machine, item.output_width, row * item.stride_height, item.pitch * item.stride_width, trace
         )
-        wait *= traces * ceil_divide(blocks * CHANNEL_BLOCK, machine.output_lanes)
+        wait *= (1 if item.packed else taps) * ceil_divide(blocks * CHANNEL_BLOCK, machine.output_lanes)
     else:
         blocks, column = item.blocks, item.pixel_pitch * MAPS_UNIT
         steps = depthwise_steps(machine, pixels, blocks, taps)

@@ -12,7 +12,7 @@ from ...ir.annotations import Stationary
 from ...ir.core import Op
 from ...ir.feature_map import convolution_maps, is_depthwise, window_of
 from ...ir.ops.convolution import Conv
-from ...runtime.banks import dense_conflicts, depthwise_conflicts
+from ...runtime.banks import Trace, dense_conflicts, depthwise_conflicts
 from ...runtime.cost import (
     Count,
     Runs,
@@ -20,11 +20,13 @@ from ...runtime.cost import (
     ceil_divide,
     dense_steps,
     depthwise_steps,
+    packed_steps,
     vector_stalls,
     vector_steps,
 )
+from ...runtime.isa.layouts import dense_bytes
 from ...runtime.isa.vector import REQUANTIZE_BLOCK_BYTES
-from ...runtime.machine import CHANNEL_BLOCK, WEIGHT_UNIT, Machine
+from ...runtime.machine import CHANNEL_BLOCK, MAPS_UNIT, WEIGHT_UNIT, Machine
 from .packed_maps import is_packed
 from .tile_price import Counts, Price, Share, box, parts, rows_read
 
@@ -44,6 +46,8 @@ def weight_bytes(op: Op[Conv], blocks: Counts, chunk: Counts) -> Counts:
     taps = window_of(op).taps
     if is_depthwise(op):
         return blocks * (-(-taps * CHANNEL_BLOCK // WEIGHT_UNIT) * WEIGHT_UNIT)
+    if is_packed(op.operands.x):
+        return blocks * dense_bytes(1, convolution_maps(op)[0].channels, 1, taps, packed=True)
     return blocks * taps * chunk * CHANNEL_BLOCK**2
 
 
@@ -117,7 +121,7 @@ class ConvolutionPrice:
         if self.depthwise:
             return depthwise_steps(machine, pixels, blocks, window.taps)
         if self.packed:
-            return dense_steps(machine, pixels, blocks, window.kernel[0], window.kernel[1] * self.source.channels)
+            return packed_steps(machine, pixels, blocks, self._trace(0))
         return dense_steps(machine, pixels, blocks, window.taps, chunk * CHANNEL_BLOCK)
 
     def _conflicts(self) -> Counts:
@@ -129,18 +133,22 @@ class ConvolutionPrice:
         for index in np.ndindex(found.shape):
             blocks, width = int(chunks[index]), int(columns[index])
             pixel = self.source.channels if self.packed else blocks * CHANNEL_BLOCK
-            row = int(read[index]) * pixel
+            row = ceil_divide(int(read[index]) * pixel, MAPS_UNIT) * MAPS_UNIT
             output = row * window.stride[0], pixel * window.stride[1]
             if self.depthwise:
                 tap = row * window.dilation[0], pixel * window.dilation[1]
                 steps = int(depthwise_steps(machine, 1, 1, window.taps))
                 found[index] = depthwise_conflicts(machine, width, output, tap, window.kernel, blocks, steps)
             else:
-                traces = window.kernel[0] if self.packed else window.taps
-                trace = pixel * window.kernel[1] if self.packed else pixel
+                traces, trace = (1, self._trace(row)) if self.packed else (window.taps, Trace(pixel))
                 waits = dense_conflicts(machine, width, *output, trace)
                 found[index] = traces * -(-CHANNEL_BLOCK // machine.output_lanes) * waits
         return found
+
+    def _trace(self, row: int) -> Trace:
+        """What a pixel of a packed map is multiplied by; ``row``: bytes from row to row of the map."""
+        rows, columns = self.window.kernel
+        return Trace(columns * self.source.channels, rows, row * self.window.dilation[0])
 
     def _store(self) -> None:
         for areas, rows, columns, is_area in self._each():

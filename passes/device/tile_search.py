@@ -28,6 +28,7 @@ from ...runtime.machine import (
     ACCUMULATOR_UNIT,
     CHANNEL_BLOCK,
     MAP_EXTENT_LIMIT,
+    MAPS_UNIT,
     OUTPUT_BLOCKS_LIMIT,
     OUTPUT_COLUMNS_LIMIT,
     OUTPUT_ROWS_LIMIT,
@@ -35,6 +36,7 @@ from ...runtime.machine import (
     Machine,
 )
 from .convolution_price import Candidates, ConvolutionPrice, parameter_bytes, weight_bytes
+from .packed_maps import is_packed
 from .tile_price import Counts, Fits, Price, Share, box, parts, rows_read
 
 MOVEMENT = (Concat, Reshape, Slice)
@@ -201,7 +203,8 @@ def _convolution_candidates(op: Op[Conv], share: Share) -> _Found:
     )
     chunk = blocks if depthwise else chunk
     heights, widths = rows_read(window, 0, rows, source.height), rows_read(window, 1, columns, source.width)
-    map_bytes = heights * widths * chunk * CHANNEL_BLOCK * share.moves(op.inputs[0])
+    row = widths * (source.channels if is_packed(op.inputs[0]) else chunk * CHANNEL_BLOCK)
+    map_bytes = heights * (-(-row // MAPS_UNIT) * MAPS_UNIT) * share.moves(op.inputs[0])
     result_bytes = rows * columns * blocks * CHANNEL_BLOCK * share.moves(op.result)
     chunks = np.ones_like(chunk) if depthwise else -(-inputs // chunk)
     slices = -(-outputs // blocks)

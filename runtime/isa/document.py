@@ -78,9 +78,9 @@ is stored as [row][column][channel], channels padded to 16; a run is then a pixe
 **Accumulators.** CONV and DWC write [output row][output column][output channel], channels padded to 16, without
 gaps; RQ reads the same.
 
-**Dense weights** (CONV; `pack_dense`). [output block of 16][kernel row][trace][16 output channels], int8. The
-trace of a kernel row is [kernel column][input channel], padded to a multiple of 16 entries; what the padding holds is
-not used. Input channels are padded to 16 with `weight_zero` except in packed mode.
+**Dense weights** (CONV; `pack_dense`). [output block of 16][window][16 output channels], int8. A window is [kernel
+row][kernel column][input channel], padded to a multiple of 16 entries; what the padding holds is not used. Input
+channels are padded to 16 with `weight_zero` except in packed mode.
 
 **Depthwise weights** (DWC; `pack_depthwise`). [block of 16][kernel row][kernel column][16 channels], int8; every block
 starts on a multiple of 64 bytes.
@@ -109,12 +109,17 @@ meet in one.
 
 The array takes `pixel_lanes` output pixels at a time, in raster order and across the ends of rows. It has two sets of
 line registers: while it works on one, the lines for the next trace are fetched into the other, a line that several
-pixels need once. A trace is the run of input channels that a pixel is multiplied by at a tap; in packed mode it is a
-kernel row. DWC fetches all taps of a group of pixels at once, for the four channel blocks that a line holds if their
-lines fit `line_registers`, otherwise for one block. The array waits where the fullest bank has more lines to give than
-there are steps. Weights are read in every step, so a machine whose weight banks, or whose maps banks, give less than
-the array multiplies in a cycle is refused. Sums leave the array, and enter it with `accumulate`, once an instruction,
-through the array's port of the accumulators.
+pixels need once. A trace is the run of input channels that a pixel is multiplied by at a tap, `input_lanes` of them in
+a step. In packed mode it is the whole window: the pieces of all kernel rows, one behind the other, so that a step takes
+the last bytes of one row and the first of the next. Line registers give each pixel bytes of two rows in a cycle, each
+shifted to its place; where rows are so short that a step has bytes of more than two, it takes a cycle for every two.
+Bytes of rows and columns outside the map are replaced by `pad_value` on their way and take the same time. Rows whose
+lines do not fit `line_registers` together are fetched one after the other. DWC fetches all taps of a group of pixels at
+once, for the four channel blocks that a line holds if their lines fit `line_registers`, otherwise for one block.
+
+The array waits where the fullest bank has more lines to give than there are steps. Weights are read in every step, so a
+machine whose weight banks, or whose maps banks, give less than the array multiplies in a cycle is refused. Sums leave
+the array, and enter it with `accumulate`, once an instruction, through the array's port of the accumulators.
 
 ## DRAM
 

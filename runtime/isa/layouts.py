@@ -34,15 +34,10 @@ def _blocks(channels: int) -> int:
     return -(-channels // CHANNEL_BLOCK)
 
 
-def _trace(columns: int, inputs: int) -> int:
-    """Weight rows of a kernel row."""
-    return _blocks(columns * inputs) * CHANNEL_BLOCK
-
-
 def dense_bytes(outputs: int, inputs: int, rows: int, columns: int, *, packed: bool) -> int:
     """Size of what :func:`pack_dense` makes of weights for so many channels and kernel rows and columns."""
     inputs = inputs if packed else _blocks(inputs) * CHANNEL_BLOCK
-    return _blocks(outputs) * CHANNEL_BLOCK * rows * _trace(columns, inputs)
+    return _blocks(outputs) * CHANNEL_BLOCK * _blocks(rows * columns * inputs) * CHANNEL_BLOCK
 
 
 def depthwise_bytes(channels: int, taps: int) -> int:
@@ -61,28 +56,28 @@ def pack_dense(weights: NDArray[np.int8], *, weight_zero: int, packed: bool) -> 
     Args:
         weights: int8 [output channels, kernel rows, kernel columns, input channels].
         weight_zero: value of the padding lanes, so that they count as zero.
-        packed: for packed mode: input channels are not padded to 16, a kernel row is.
+        packed: for packed mode: input channels are not padded to 16, only all kernel rows together are.
 
     Returns:
-        [output block][kernel row][trace][16 output channels], where a trace is the kernel columns times the input
-        channels of a row, rounded up to a multiple of 16.
+        [output block][trace][16 output channels], where a trace is the kernel rows times the kernel columns times the
+        input channels, rounded up to a multiple of 16.
     """
     outputs, rows, columns, inputs = weights.shape
     if not packed:
         extra = -inputs % CHANNEL_BLOCK
         weights = np.pad(weights, ((0, 0), (0, 0), (0, 0), (0, extra)), constant_values=weight_zero)
         inputs += extra
-    trace = _trace(columns, inputs)
-    block = np.full((_blocks(outputs) * CHANNEL_BLOCK, rows, trace), weight_zero, np.int8)
-    block[:outputs, :, : columns * inputs] = weights.reshape(outputs, rows, columns * inputs)
-    return block.reshape(-1, CHANNEL_BLOCK, rows, trace).transpose(0, 2, 3, 1).tobytes()
+    length = rows * columns * inputs
+    block = np.full((_blocks(outputs) * CHANNEL_BLOCK, _blocks(length) * CHANNEL_BLOCK), weight_zero, np.int8)
+    block[:outputs, :length] = weights.reshape(outputs, length)
+    return block.reshape(-1, CHANNEL_BLOCK, block.shape[1]).transpose(0, 2, 1).tobytes()
 
 
-def unpack_dense(data: NDArray[np.uint8], output_blocks: int, kernel_rows: int, row: int) -> NDArray[np.int8]:
-    """Inverse of ``pack_dense`` as a matrix: int8 [kernel_rows * row, output_blocks * 16], ``row`` = trace unpadded."""
-    trace = _blocks(row) * CHANNEL_BLOCK
-    block = data.view(np.int8).reshape(output_blocks, kernel_rows, trace, CHANNEL_BLOCK)[:, :, :row]
-    return block.transpose(1, 2, 0, 3).reshape(kernel_rows * row, output_blocks * CHANNEL_BLOCK)
+def unpack_dense(data: NDArray[np.uint8], output_blocks: int, length: int) -> NDArray[np.int8]:
+    """Inverse of ``pack_dense`` as a matrix: int8 [length, output_blocks * 16], ``length`` = trace unpadded."""
+    trace = _blocks(length) * CHANNEL_BLOCK
+    block = data.view(np.int8).reshape(output_blocks, trace, CHANNEL_BLOCK)[:, :length]
+    return block.transpose(1, 0, 2).reshape(length, output_blocks * CHANNEL_BLOCK)
 
 
 def pack_depthwise(weights: NDArray[np.int8], *, weight_zero: int = 0) -> bytes:

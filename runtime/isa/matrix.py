@@ -122,7 +122,8 @@ class Convolve(Instruction):
     With a kernel of one row and one column it is the product of rows, the pixels, and a constant matrix.
 
     `input_channels` counts blocks of 16 and `pixel_pitch` units of 16 bytes; with `packed` both count bytes and
-    `dilation_width` is 1, so that the taps of a kernel row are one trace of contiguous bytes.
+    `dilation_width` is 1, so that the taps of a kernel row are contiguous bytes. The kernel rows of a pixel are then
+    one trace: the array multiplies them one behind the other, with nothing between them.
     """
 
     source: int = bits(16, "input map, pixel (0, 0)", unit="16 B")
@@ -161,20 +162,19 @@ class Convolve(Instruction):
         return self.pixel_pitch if self.packed else self.pixel_pitch * MAPS_UNIT
 
     @property
-    def trace(self) -> int:
-        """Weight rows of one kernel row, rounded up to whole blocks of 16 input bytes."""
-        return -(-self.kernel_width * self.channels // CHANNEL_BLOCK) * CHANNEL_BLOCK
+    def window(self) -> int:
+        """Input bytes that an output pixel is made of."""
+        return self.kernel_height * self.kernel_width * self.channels
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of weights read."""
-        return self.output_blocks * self.kernel_height * self.trace * CHANNEL_BLOCK
+        """Bytes of weights read, those of a window rounded up to whole blocks of 16 input bytes."""
+        return self.output_blocks * -(-self.window // CHANNEL_BLOCK) * CHANNEL_BLOCK**2
 
     @property
     def macs(self) -> int:
         """Multiplications whose result counts, padding included."""
-        pixels = self.output_height * self.output_width * self.output_blocks * CHANNEL_BLOCK
-        return pixels * self.kernel_height * self.kernel_width * self.channels
+        return self.output_height * self.output_width * self.output_blocks * CHANNEL_BLOCK * self.window
 
     def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """Input map, weights, accumulators."""

@@ -24,8 +24,8 @@ from ..machine import CLUSTER_LIMIT, Machine
 from .encoding import INSTRUCTION_BYTES, Instruction, Queue, Stream, decode, streams
 
 MAGIC = b"TWDP"
-VERSION = 2
-"""That of the instruction set, which is what changes from one to the next."""
+VERSION = 3
+"""That of the instruction set and of the layouts that it reads, which is what changes from one to the next."""
 MAX_REGIONS = 16
 NO_LAYER = 0xFFFFFFFF
 _HEAD = struct.Struct("<4sIQ")

@@ -33,11 +33,9 @@ class DenseWeights:
     pieces: tuple[slice, ...]
 
 
-def decode_dense(
-    data: NDArray[np.uint8], output_blocks: int, kernel_rows: int, row: int, weight_zero: int
-) -> DenseWeights:
+def decode_dense(data: NDArray[np.uint8], output_blocks: int, length: int, weight_zero: int) -> DenseWeights:
     """Unpack weight bytes by what :func:`dense_key` gives."""
-    matrix = unpack_dense(data, output_blocks, kernel_rows, row).astype(np.float32)
+    matrix = unpack_dense(data, output_blocks, length).astype(np.float32)
     if weight_zero:
         matrix -= np.float32(weight_zero)
     magnitude = np.abs(matrix)
@@ -47,9 +45,9 @@ def decode_dense(
     return DenseWeights(matrix, tuple(slice(at, at + length) for at in range(0, len(matrix), length)))
 
 
-def dense_key(item: Convolve) -> tuple[int, int, int, int]:
-    """What of an instruction determines the decoded weights: output blocks, kernel rows, their length, zero point."""
-    return (item.output_blocks, item.kernel_height, item.kernel_width * item.channels, item.weight_zero)
+def dense_key(item: Convolve) -> tuple[int, int, int]:
+    """What of an instruction determines the decoded weights: output blocks, length of a window, zero point."""
+    return (item.output_blocks, item.window, item.weight_zero)
 
 
 def decode_depthwise(data: NDArray[np.uint8], item: ConvolveDepthwise) -> NDArray[np.int32]:

@@ -105,7 +105,7 @@ def _accumulate(memory: Memories, at: int, value: int, accumulate: int) -> None:
 def convolve(memory: Memories, item: isa.Convolve) -> None:
     unit = 1 if item.packed else 16
     channels, pitch = item.input_channels * unit, item.pixel_pitch * unit
-    trace = (item.kernel_width * channels + 15) // 16 * 16
+    trace = (item.kernel_height * item.kernel_width * channels + 15) // 16 * 16
 
     def x(iy: int, ix: int, c: int) -> int:
         if not (0 <= iy < item.input_height and 0 <= ix < item.input_width):
@@ -114,7 +114,7 @@ def convolve(memory: Memories, item: isa.Convolve) -> None:
         return signed(memory.maps[item.source * 16 + row * item.row_pitch * 16 + ix * pitch + c])
 
     def w(o: int, ky: int, kx: int, c: int) -> int:
-        row = (o // 16 * item.kernel_height + ky) * trace + kx * channels + c
+        row = o // 16 * trace + (ky * item.kernel_width + kx) * channels + c
         return signed(memory.weights[item.weights * 64 + row * 16 + o % 16])
 
     for oy in range(item.output_height):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tilewright.runtime import isa, machine
-from tilewright.runtime.banks import bank_of
+from tilewright.runtime.banks import Trace, bank_of
 from tilewright.runtime.cost import (
     Cost,
     Runs,
@@ -18,6 +18,7 @@ from tilewright.runtime.cost import (
     depthwise_steps,
     dram_bytes,
     host_link_cycles,
+    packed_steps,
     row_openings,
     vector_steps,
 )
@@ -172,6 +173,54 @@ def test_pixels_in_one_bank_wait_for_each_other() -> None:
         "macs": 16 * 16 * 48,
     }
     assert cost(isa.Convolve(**fields), M4096).bank_conflicts == 0
+
+
+def by_hand(rows: int, row: int, lanes: int) -> int:
+    """Cycles of a packed window: bytes of two kernel rows in each."""
+    cycles = 0
+    for first in range(0, rows * row, lanes):
+        touched = {byte // row for byte in range(first, min(first + lanes, rows * row))}
+        cycles += (len(touched) + 1) // 2
+    return cycles
+
+
+def test_packed_windows_go_on_from_kernel_row_to_kernel_row() -> None:
+    assert packed_steps(M4096, 4, 1, Trace(7 * 3, 7)) == 10  # 147 bytes; every row by itself were 14 steps
+    assert packed_steps(M4096, 4, 1, Trace(11 * 3, 11)) == 23  # 363 bytes, 33 steps
+    assert packed_steps(M4096, 5, 2, Trace(3 * 3, 3)) == 2 * 2 * 2
+    # Three rows of three bytes are one step of the array, but the registers give bytes of two rows in a cycle.
+    assert packed_steps(M4096, 4, 1, Trace(3, 3)) == 2
+    for rows, row, lanes in np.random.default_rng(4).integers(1, 40, (200, 3)).tolist():
+        assert Trace(row, rows).steps(lanes) == by_hand(rows, row, lanes)
+
+
+def test_packed_windows_wait_for_the_lines_of_all_kernel_rows() -> None:
+    fields: dict[str, Any] = {
+        "source": 0,
+        "weights": 0,
+        "accumulator": 0,
+        "output_height": 2,
+        "output_width": 4,
+        "output_blocks": 2,
+        "input_channels": 3,
+        "kernel_height": 7,
+        "kernel_width": 7,
+        "stride_height": 2,
+        "stride_width": 2,
+        "input_height": 9,
+        "input_width": 13,
+        "row_pitch": 4 * 16,  # of four banks, every row begins in the same
+        "pixel_pitch": 3,
+        "packed": 1,
+    }
+    item = isa.Convolve(**fields)
+    four = replace(M4096, maps_banks=4)
+    assert cost(item, four).bank_conflicts == 0  # seven lines with 39 bytes each, in ten steps
+    few = replace(four, input_lanes=64, weight_banks=16)  # in three of four, four and one rows
+    assert cost(item, few).steps == 2 * 2 * 5
+    assert cost(item, few).bank_conflicts == 2 * 2 * (7 - 5)
+    # With room for six lines, every kernel row is fetched by itself: one line, and no whole step to hide it behind.
+    assert cost(item, replace(few, line_registers=6)).bank_conflicts == 2 * 2 * 7
 
 
 def test_a_depthwise_convolution_waits_where_its_taps_lie_in_more_lines_than_the_banks_give() -> None:

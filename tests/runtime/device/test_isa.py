@@ -192,7 +192,7 @@ def test_packed_weights_unpack_to_themselves() -> None:
         weights = rng.integers(-128, 128, (20, 3, 2, 5)).astype(np.int8)
         data = np.frombuffer(isa.pack_dense(weights, weight_zero=7, packed=packed), np.uint8)
         channels = 5 if packed else 16
-        matrix = layouts.unpack_dense(data, 2, 3, 2 * channels).reshape(3, 2, channels, 32)
+        matrix = layouts.unpack_dense(data, 2, 3 * 2 * channels).reshape(3, 2, channels, 32)
         np.testing.assert_array_equal(matrix[:, :, :5, :20], weights.transpose(1, 2, 3, 0))
         assert (matrix[:, :, 5:] == 7).all() and (matrix[:, :, :, 20:] == 7).all()
         assert len(data) % 64 == 0
