@@ -136,7 +136,7 @@ def _matrix(item: Convolve | ConvolveDepthwise, machine: Machine) -> Cost:
         wait = dense_conflicts(
             machine, item.output_width, row * item.stride_height, item.pitch * item.stride_width, trace
         )
-        wait *= (1 if item.packed else taps) * ceil_divide(blocks * CHANNEL_BLOCK, machine.output_lanes)
+        wait *= (1 if item.packed else taps) * int(ceil_divide(blocks * CHANNEL_BLOCK, machine.output_lanes))
     else:
         blocks, column = item.blocks, item.pixel_pitch * MAPS_UNIT
         steps = depthwise_steps(machine, pixels, blocks, taps)

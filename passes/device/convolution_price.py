@@ -133,7 +133,7 @@ class ConvolutionPrice:
         for index in np.ndindex(found.shape):
             blocks, width = int(chunks[index]), int(columns[index])
             pixel = self.source.channels if self.packed else blocks * CHANNEL_BLOCK
-            row = ceil_divide(int(read[index]) * pixel, MAPS_UNIT) * MAPS_UNIT
+            row = -(-int(read[index]) * pixel // MAPS_UNIT) * MAPS_UNIT
             output = row * window.stride[0], pixel * window.stride[1]
             if self.depthwise:
                 tap = row * window.dilation[0], pixel * window.dilation[1]
