@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .banks import Trace, dense_conflicts, depthwise_conflicts
 from .isa.encoding import Instruction
 from .isa.matrix import Convolve, ConvolveDepthwise
-from .isa.transfer import LoadLines, LoadMaps, Move, Store
+from .isa.transfer import LoadLines, LoadMaps, Message, Move, Receive, Send, Store
 from .isa.vector import Elementwise, MapInstruction, Pool, PoolKind, Requantize
 from .machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, LINE_BYTES, MAPS_UNIT, Machine
 
@@ -37,6 +37,7 @@ class Cost:
         dram_bytes: to or from DRAM, whole bursts counted.
         row_openings: runs that begin in another row of the DRAM than the run before.
         writes: whether the DRAM is written.
+        link_bytes: to another card.
         latency: after the last byte until the transfer is complete.
         macs: multiply-accumulates, those of padded channels included.
     """
@@ -50,6 +51,7 @@ class Cost:
     dram_bytes: int = 0
     row_openings: int = 0
     writes: bool = False
+    link_bytes: int = 0
     latency: int = 0
     macs: int = 0
 
@@ -62,10 +64,14 @@ class Cost:
         """Cycles the DRAM is busy."""
         return float(dram_cycles(machine, self.dram_bytes, self.row_openings))
 
+    def link(self, machine: Machine) -> float:
+        """Cycles the link to another card is busy."""
+        return link_cycles(machine, self.link_bytes)
+
 
 def cost(item: Instruction, machine: Machine) -> Cost:
     """The cost of an instruction on a machine."""
-    if isinstance(item, (LoadMaps, LoadLines, Store)):
+    if isinstance(item, (LoadMaps, LoadLines, Store, Message)):
         return _transfer(item, machine)
     if isinstance(item, (Convolve, ConvolveDepthwise)):
         return _matrix(item, machine)
@@ -264,7 +270,12 @@ def host_link_cycles(machine: Machine, moved: int) -> float:
     return machine.host_link_latency + moved * machine.clock_hertz / machine.host_link_bytes_per_second
 
 
-def _transfer(item: LoadMaps | LoadLines | Store, machine: Machine) -> Cost:
+def link_cycles(machine: Machine, moved: int) -> float:
+    """Cycles that the link from one card to another is busy, its latency not counted."""
+    return moved / machine.link_bytes_per_cycle
+
+
+def _transfer(item: LoadMaps | LoadLines | Store | Message, machine: Machine) -> Cost:
     if isinstance(item, LoadLines):
         runs = Runs(item.dram_bytes)
     else:
@@ -274,6 +285,7 @@ def _transfer(item: LoadMaps | LoadLines | Store, machine: Machine) -> Cost:
         setup=machine.timing.transfer_setup,
         dram_bytes=int(dram_bytes(machine, runs)),
         row_openings=int(row_openings(machine, runs)),
-        writes=isinstance(item, Store),
+        writes=isinstance(item, (Store, Receive)),
+        link_bytes=item.dram_bytes if isinstance(item, Send) else 0,
         latency=machine.timing.dram_latency,
     )

@@ -49,6 +49,9 @@ DRAM_LIMIT = 1 << 36
 CLUSTER_LIMIT = 16
 """Clusters of a card that streams, masks and counters can name."""
 
+CARD_LIMIT = 16
+"""Cards that messages from one to another can name."""
+
 # What the size fields of convolution, pooling and elementwise instructions can hold.
 OUTPUT_ROWS_LIMIT = (1 << 12) - 1
 OUTPUT_COLUMNS_LIMIT = (1 << 12) - 1
@@ -108,7 +111,7 @@ class Machine:
 
     name: str
     timing: CycleConstants
-    cards: Annotated[int, Bounds(1, 16, "", "accelerator cards")]
+    cards: Annotated[int, Bounds(1, CARD_LIMIT, "", "accelerator cards")]
     clusters: Annotated[int, Bounds(1, CLUSTER_LIMIT, "", "clusters on a card, each with its own scratchpads")]
     input_lanes: Annotated[int, Bounds(1, 64, "lanes", "input channels multiplied at once")]
     output_lanes: Annotated[int, Bounds(1, 64, "lanes", "output channels computed at once")]
@@ -151,6 +154,11 @@ class Machine:
     def dram_bytes_per_cycle(self) -> float:
         """Bytes a card moves to or from DRAM in one cycle, efficiency included."""
         return self.dram_bytes_per_second * self.dram_efficiency / self.clock_hertz
+
+    @property
+    def link_bytes_per_cycle(self) -> float:
+        """Bytes that cross from one card to another in one cycle."""
+        return self.link_bytes_per_second / self.clock_hertz
 
     def to_dictionary(self) -> dict[str, object]:
         """All values, timing nested, without the notes on their origin."""

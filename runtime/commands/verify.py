@@ -100,7 +100,7 @@ def _check_programs(artifact: Artifact) -> None:
             program = Program.from_bytes(artifact.copy(device_program.instructions))
             verified = verify(program, program.machine)
             constants = {"constants": bytes_of(artifact.section(device_program.weights))}
-            check_multipliers(verified, trace_sources(verified), constant_regions(program, constants))
+            check_multipliers(verified, trace_sources(verified), [constant_regions(program, constants)])
         except (InstructionError, MachineError) as error:
             error.stage = error.stage or f"device program {name!r}"
             raise

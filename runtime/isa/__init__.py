@@ -31,7 +31,7 @@ from .encoding import (
 from .layouts import pack_dense, pack_depthwise, pack_record, pack_requantize, pack_table
 from .matrix import Convolve, ConvolveDepthwise
 from .program import Program, Region, RegionKind
-from .transfer import LoadMaps, LoadParameters, LoadWeights, Move, Store
+from .transfer import LoadMaps, LoadParameters, LoadWeights, Move, Receive, Send, Store
 from .vector import Elementwise, ElementwiseKind, LookUp, Pool, PoolKind, Requantize, ResizeNearest
 
 __all__ = [
@@ -62,10 +62,12 @@ __all__ = [
     "PoolKind",
     "Program",
     "Queue",
+    "Receive",
     "Region",
     "RegionKind",
     "Requantize",
     "ResizeNearest",
+    "Send",
     "Space",
     "Store",
     "Stream",

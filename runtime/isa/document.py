@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import textwrap
 
-from ..machine import CLUSTER_LIMIT, LINE_BYTES
+from ..machine import CARD_LIMIT, CLUSTER_LIMIT, LINE_BYTES
 from .encoding import (
     HEADER,
     HEADER_BITS,
@@ -35,11 +35,15 @@ five streams of each.
 
 | memory | of | what it holds | address unit of fields | who reads | who writes |
 |---|---|---|---|---|---|
-| DRAM | card | up to 16 regions: constants, inputs, outputs, scratch | 1 B or 64 B | LD, LW | ST |
+| DRAM | card | up to 16 regions: constants, inputs, outputs, scratch | 1 B or 64 B | LD, LW, ST (SND) | ST, LD (RCV) |
 | maps | cluster | feature maps, int8 | 16 B | ST, MAC, VEC | LD, VEC; of another cluster, ST and LD |
 | weights | cluster | weights, int8 | 64 B | MAC | LW of any cluster |
 | accumulators | cluster | int32 | 64 B (16 of them) | MAC, VEC | MAC |
 | parameters | cluster | bias, multipliers, records, tables | 64 B | VEC | LW of any cluster |
+
+Up to {CARD_LIMIT} cards run together, each a program of its own; among themselves they are counted from 0. What a card
+has no other touches, but for the messages that it sends to others with SND and that they receive with RCV, from DRAM to
+DRAM.
 
 ## Synchronisation
 
@@ -52,6 +56,11 @@ one of them writing, are ordered. Which
 bytes an access touches is exact: boxes that interleave, as blocks of channels of one map do, are not in conflict. A
 program is also refused if it reads bytes of a scratchpad, of scratch or of an output that nothing before has written;
 this holds for the lanes that fill the last block of 16 channels too, which loads fill or stores wrote.
+
+A counter is that of a card, and no instruction waits for one of another: what orders cards are messages. A SND waits,
+beside what its own waits say, for all that its RCV waits for and for what is before that in its stream; the RCV is
+complete after it. Programs that run together are proved together: a SND without its RCV, or a RCV without its SND, is
+refused, and so is a circle of waits over cards.
 
 `Assembler` adds instructions in program order and finds waits and signals itself.
 
@@ -128,6 +137,13 @@ time and as far ahead as its queue has room (`queue_depth`). The order of the re
 that in which they could first start on the machine that it was compiled for. A request moves whole bursts, opens a row
 (`dram_row_bytes`) for every run that begins in another than the run before, and turns the bus where reads and writes
 meet. Rows that a run goes on into are opened ahead of it.
+
+## Link
+
+Any two cards have a link each way of `link_bytes_per_second`. A message is on it from when the DRAM of its sender
+begins to read it, for as long as its bytes take on the link or in that DRAM, whatever is slower; messages that one card
+sends another follow each other. A card learns `link_latency` cycles later what it waits for of another: that a message
+has left, which it then writes to its own DRAM, or that there is room for one.
 
 ## Encoding
 

@@ -40,15 +40,19 @@ COUNTERS = CLUSTER_LIMIT * len(Queue)
 
 
 class Stream(NamedTuple):
-    """A queue of one cluster: what runs in order. A card has as many as it has clusters, times five."""
+    """A queue of one cluster: what runs in order. A card has as many as it has clusters, times five.
+
+    Programs know the streams of their own card, which is 0 there; where several run together, ``card`` counts them.
+    """
 
     cluster: int
     queue: Queue
+    card: int = 0
 
     @property
     def name(self) -> str:
-        """Queue and cluster, as in ``MAC0``."""
-        return f"{self.queue.name}{self.cluster}"
+        """Queue and cluster, as in ``MAC0``, or ``card1:MAC0`` on another card than the first."""
+        return f"{f'card{self.card}:' if self.card else ''}{self.queue.name}{self.cluster}"
 
     @property
     def number(self) -> int:
@@ -62,9 +66,9 @@ class Stream(NamedTuple):
 
 
 @cache
-def streams(clusters: int) -> tuple[Stream, ...]:
-    """The streams of so many clusters, in order of their numbers."""
-    return tuple(Stream(cluster, queue) for cluster in range(clusters) for queue in Queue)
+def streams(clusters: int, card: int = 0) -> tuple[Stream, ...]:
+    """The streams of so many clusters of a card, in order of their numbers."""
+    return tuple(Stream(cluster, queue, card) for cluster in range(clusters) for queue in Queue)
 
 
 class Space(IntEnum):

@@ -1,4 +1,4 @@
-"""Instructions that move bytes between DRAM and scratchpads, and between clusters (queues LD, LW and ST)."""
+"""Instructions that move bytes between DRAM and scratchpads, clusters and cards (queues LD, LW and ST)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..machine import CLUSTER_LIMIT, MAPS_UNIT, WEIGHT_UNIT
+from ..machine import CARD_LIMIT, CLUSTER_LIMIT, MAPS_UNIT, WEIGHT_UNIT
 from .encoding import Instruction, MemoryAccess, Queue, Space, Violation, bits, flag, instruction
 
 LINE = WEIGHT_UNIT
@@ -252,4 +252,87 @@ class Move(Instruction):
             self.run,
             ("destination_stride_y", self.destination_stride_y, self.count_y),
             ("destination_stride_z", self.destination_stride_z, self.count_z),
+        )
+
+
+class Message(Instruction):
+    """One end of a box of bytes that crosses from card to card; each declares these fields itself."""
+
+    region: int
+    offset: int
+    run: int
+    count_y: int
+    count_z: int
+    dram_stride_y: int
+    dram_stride_z: int
+    peer: int
+    tag: int
+
+    @property
+    def dram_bytes(self) -> int:
+        """Bytes that cross."""
+        return self.run * self.count_y * self.count_z
+
+    def box(self, write: bool) -> MemoryAccess:
+        """The bytes in the DRAM of the own card."""
+        steps = ((self.count_z, self.dram_stride_z), (self.count_y, self.dram_stride_y))
+        return MemoryAccess(Space.DRAM, self.offset, steps, self.run, write, self.region)
+
+
+@instruction("SND", 6, Queue.ST)
+@dataclass(frozen=True, kw_only=True)
+class Send(Message):
+    """Send a box of DRAM to another card, which receives it with RCV.
+
+    Run (z, y) of `run` bytes is read at `offset + z * dram_stride_z + y * dram_stride_y` of the region. The message
+    that card `peer` receives with the same `tag` from this card has as many bytes, in the same order; of the messages
+    from one card to another each has a tag of its own. There is no memory between the cards: SND starts when its own
+    waits are satisfied, those of the RCV are, and all before that in its stream is complete; the bytes then go to
+    where the RCV says, which is complete after the SND.
+    """
+
+    region: int = bits(4, "DRAM region to read")
+    offset: int = bits(40, "first byte inside the region", unit="B")
+    run: int = bits(20, "contiguous bytes", unit="B", minimum=1)
+    count_y: int = bits(16, "runs of a plane", minimum=1, default=1)
+    count_z: int = bits(16, "planes", minimum=1, default=1)
+    dram_stride_y: int = bits(24, "from run to run", unit="B", default=0)
+    dram_stride_z: int = bits(24, "from plane to plane", unit="B", default=0)
+    peer: int = bits((CARD_LIMIT - 1).bit_length(), "the other card, counted from 0 among those that run together")
+    tag: int = bits(24, "which message to that card it is")
+
+    def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
+        """A box in the DRAM of the own card."""
+        return (self.box(False),)
+
+
+@instruction("RCV", 7, Queue.LD)
+@dataclass(frozen=True, kw_only=True)
+class Receive(Message):
+    """Receive a box of another card into DRAM, which that card sends with SND.
+
+    Run (z, y) of `run` bytes is written at `offset + z * dram_stride_z + y * dram_stride_y` of the region; no other
+    byte of DRAM changes. The fields are as for SND; `peer` is the card that sends.
+    """
+
+    region: int = bits(4, "DRAM region to write; not a constant or an input")
+    offset: int = bits(40, "first byte inside the region", unit="B")
+    run: int = bits(20, "contiguous bytes", unit="B", minimum=1)
+    count_y: int = bits(16, "runs of a plane", minimum=1, default=1)
+    count_z: int = bits(16, "planes", minimum=1, default=1)
+    dram_stride_y: int = bits(24, "from run to run", unit="B", default=0)
+    dram_stride_z: int = bits(24, "from plane to plane", unit="B", default=0)
+    peer: int = bits((CARD_LIMIT - 1).bit_length(), "the other card, counted from 0 among those that run together")
+    tag: int = bits(24, "which message from that card it is")
+
+    def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
+        """A box in the DRAM of the own card."""
+        return (self.box(True),)
+
+    def violations(self) -> Iterator[Violation]:
+        """Written runs must not overlap."""
+        yield from _overlap(
+            self.run,
+            ("dram_stride_y", self.dram_stride_y, self.count_y),
+            ("dram_stride_z", self.dram_stride_z, self.count_z),
         )

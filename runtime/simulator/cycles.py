@@ -1,11 +1,14 @@
 """The cycle model: when every instruction of a program runs, if each unit takes its own one by one.
 
 No data is touched. A unit starts an instruction when it is free, the instruction has been fetched and its waits are
-satisfied. All streams share the DRAM, which serves one request after the other; the latency of a transfer delays its
-completion but not the next request. Instructions come from DRAM as well, some of a stream at a time, as far ahead as
+satisfied. All streams of a card share its DRAM, which serves one request after the other; the latency of a transfer
+delays its completion but not the next request. Cards that run together have a link each way between any two: a message
+is on it from when the DRAM begins to read it, as long as its bytes take there or on the link, whatever is slower; what
+one card waits for of another it learns the latency of the link later, so that a message is written when all of it has
+arrived. Instructions come from DRAM as well, some of a stream at a time, as far ahead as
 its queue has room.
 
-The order in which the DRAM serves requests is fixed by the program: it is the order of their earliest starts on the
+The order in which a DRAM serves requests is fixed by the program: it is the order of their earliest starts on the
 machine that the program was compiled for, with all costs. On another machine, or with costs left out, the order stays.
 So every time is a maximum of sums of durations, and a shorter duration never makes a program slower.
 
@@ -21,7 +24,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import NamedTuple
 
-from ..cost import Cost, cost
+from ..cost import Cost, cost, link_cycles
 from ..isa.encoding import INSTRUCTION_BYTES, Stream
 from ..isa.program import NO_LAYER
 from ..machine import Machine
@@ -71,8 +74,10 @@ class Timeline:
         instruction_bytes: fetched for each instruction; 0 where fetches are left out.
         turnarounds: how often the DRAM changes from reading to writing or back.
         clusters: how many of a card's the program uses.
-        parts: cycles of the DRAM and of all units that costs add, by the names in `left_out.COSTS`; they overlap each
-            other and other work.
+        cards: how many run together.
+        link_bytes: from card to card.
+        parts: cycles of the DRAMs, of links and of all units that costs add, by the names in `left_out.COSTS`; they
+            overlap each other and other work.
     """
 
     events: list[Event]
@@ -85,6 +90,8 @@ class Timeline:
     instruction_bytes: int
     turnarounds: int
     clusters: int
+    cards: int
+    link_bytes: int
     parts: dict[str, float]
 
     @property
@@ -103,23 +110,44 @@ def simulate(
             depth of the queues is that machine's in any case.
         without: names of `left_out.COSTS` to leave out.
     """
-    own = verified.program.machine
+    own = verified.machine
     if machine in (None, own) and not without:
         return _Engine(verified, own, frozenset()).timeline()
-    order = _Engine(verified, own, frozenset()).run()
+    orders = _Engine(verified, own, frozenset()).run()
     if "instruction-fetch" in without:
-        order = [request for request in order if not request.is_fetch]
-    return _Engine(verified, machine or own, frozenset(without), order).timeline()
+        orders = [[request for request in order if not request.is_fetch] for order in orders]
+    return _Engine(verified, machine or own, frozenset(without), orders).timeline()
+
+
+class _Dram:
+    """That of a card: what it has served, and when it is free.
+
+    Attributes:
+        order: of its requests; None where that is found out.
+        early: requests that could start before those that it serves first.
+    """
+
+    def __init__(self, order: list[Request] | None) -> None:
+        self.free = 0.0
+        self.wrote = False
+        self.turnarounds = 0
+        self.served: list[Request] = []
+        self.order = order
+        self.early: dict[Request, float] = {}
 
 
 class _Engine:
     """One pass over a program; runs once."""
 
     def __init__(
-        self, verified: VerifiedProgram, machine: Machine, without: frozenset[str], order: list[Request] | None = None
+        self,
+        verified: VerifiedProgram,
+        machine: Machine,
+        without: frozenset[str],
+        orders: list[list[Request]] | None = None,
     ) -> None:
-        self._verified, self._machine, self._without, self._order = verified, machine, without, order
-        own = verified.program.machine
+        self._verified, self._machine, self._without = verified, machine, without
+        own = verified.machine
         self._streams = list(verified.queues)
         self._depth = None if "queue-depth" in without else own.queue_depth
         self._chunk = min(own.fetch_instructions, own.queue_depth)
@@ -129,10 +157,10 @@ class _Engine:
         self._fetched: dict[Stream, list[float]] = {stream: [] for stream in self._streams}
         self._unit_free = dict.fromkeys(self._streams, 0.0)
         self._fetch_free = dict.fromkeys(self._streams, 0.0)
-        self._dram_free = 0.0
-        self._wrote = False
-        self._turnarounds = 0
-        self._served: list[Request] = []
+        self._drams = [_Dram(orders[card] if orders else None) for card in range(len(verified.programs))]
+        # Of the links, by sender and receiver.
+        self._link_free: dict[tuple[int, int], float] = {}
+        self._link_latency = 0 if "card-link" in without else machine.link_latency
         self._events: list[Event] = []
         # What can happen, in order of time and then of streams.
         self._heap: list[tuple[float, _Kind, Stream]] = []
@@ -140,11 +168,9 @@ class _Engine:
         self._waiting: dict[tuple[_Kind, Stream], set[tuple[_Kind, Stream]]] = {}
         # Transfers that have started: the instruction's start and its cost.
         self._asking: dict[Stream, tuple[float, Cost]] = {}
-        # Requests that could start before those that the DRAM serves first.
-        self._early: dict[Request, float] = {}
 
-    def run(self) -> list[Request]:
-        """Every instruction; the requests in the order in which the DRAM served them."""
+    def run(self) -> list[list[Request]]:
+        """Every instruction; for each card, the requests in the order in which its DRAM served them."""
         for stream in self._streams:
             self._offer(_Kind.START, stream)
             self._offer(_Kind.FETCH, stream)
@@ -152,7 +178,7 @@ class _Engine:
         while self._heap:
             time, kind, stream = heapq.heappop(self._heap)
             handlers[kind](stream, time)
-        return self._served
+        return [dram.served for dram in self._drams]
 
     def timeline(self) -> Timeline:
         """The whole program in time."""
@@ -162,17 +188,22 @@ class _Engine:
         macs = sum(event.cost.macs for event in events)
         fetched = INSTRUCTION_BYTES if self._has_fetches else 0
         moved = sum(event.cost.dram_bytes for event in events) + fetched * len(events)
-        fetches = sum(request.is_fetch for request in self._served)
+        fetches = sum(request.is_fetch for dram in self._drams for request in dram.served)
         openings = sum(event.cost.row_openings for event in events) + fetches
-        timing, clusters = machine.timing, len({stream.cluster for stream in self._streams})
+        turnarounds = sum(dram.turnarounds for dram in self._drams)
+        timing, clusters = machine.timing, {(stream.card, stream.cluster) for stream in self._streams}
+        sent = [event.cost.link_bytes for event in events if event.cost.link_bytes]
         parts = {
             "bank-conflicts": float(sum(event.cost.bank_conflicts for event in events)),
             "port-stalls": float(sum(event.cost.port_stalls for event in events)),
             "row-openings": float(openings * timing.dram_row_activation)
             if "row-openings" not in self._without
             else 0.0,
-            "turnaround": float(self._turnarounds * timing.dram_turnaround),
+            "turnaround": float(turnarounds * timing.dram_turnaround),
             "instruction-fetch": fetched * len(events) / machine.dram_bytes_per_cycle,
+            "card-link": link_cycles(machine, sum(sent)) + len(sent) * machine.link_latency
+            if "card-link" not in self._without
+            else 0.0,
         }
         return Timeline(
             events,
@@ -180,11 +211,13 @@ class _Engine:
             cycles / machine.clock_hertz,
             macs,
             moved,
-            macs / (machine.cluster_macs_per_cycle * clusters),
-            moved / machine.dram_bytes_per_cycle,
+            macs / (machine.cluster_macs_per_cycle * len(clusters)),
+            moved / (machine.dram_bytes_per_cycle * len(self._drams)),
             fetched,
-            self._turnarounds,
-            clusters,
+            turnarounds,
+            max(program.clusters for program in self._verified.programs),
+            len(self._drams),
+            sum(sent),
             parts,
         )
 
@@ -224,7 +257,8 @@ class _Engine:
                 self._waiting.setdefault((_Kind.TRANSFER, other), set()).add((_Kind.START, stream))
                 return None
             if position:
-                time = max(time, self._ends[other][position - 1])
+                latency = 0 if other.card == stream.card else self._link_latency
+                time = max(time, self._ends[other][position - 1] + latency)
         return time
 
     def _fetch(self, stream: Stream, time: float) -> None:
@@ -254,15 +288,25 @@ class _Engine:
         start, price = self._asking[stream]
         served = self._serve(Request(False, stream, len(self._ends[stream])), time, price)
         if served is not None:
-            self._complete(stream, start, price, served)
+            self._complete(stream, start, price, self._cross(stream, served, price) if price.link_bytes else served)
+
+    def _cross(self, stream: Stream, read: float, price: Cost) -> float:
+        """When a message, which the DRAM has read by then, has left the card."""
+        if "card-link" in self._without:
+            return read
+        end, _ = self._verified.receives[stream, len(self._ends[stream])]
+        link = stream.card, end.card
+        begun = max(read - price.dram(self._machine), self._link_free.get(link, 0.0))
+        self._link_free[link] = max(read, begun + price.link(self._machine))
+        return self._link_free[link]
 
     def _complete(self, stream: Stream, start: float, price: Cost, free: float) -> None:
         """An instruction leaves its unit, which takes the next; it is complete after all before it."""
-        index, ends, program = len(self._ends[stream]), self._ends[stream], self._verified.program
+        index, ends, program = len(self._ends[stream]), self._ends[stream], self._verified.programs[stream.card]
         self._unit_free[stream] = free
         end = max(free + price.latency, ends[-1]) if ends else free + price.latency
         ends.append(end)
-        layer = int(program.layer_of[stream][index])
+        layer = int(program.layer_of[stream._replace(card=0)][index])
         name = None if layer == NO_LAYER else program.layers[layer]
         mnemonic = self._verified.queues[stream][index].MNEMONIC
         self._events.append(Event(stream, index, mnemonic, start, end, price, name))
@@ -271,23 +315,24 @@ class _Engine:
 
     def _serve(self, request: Request, asked: float, price: Cost) -> float | None:
         """When the DRAM has served a request that is asked for then; None while the order has others first."""
-        order, position = self._order, len(self._served)
+        dram = self._drams[request.stream.card]
+        order, position = dram.order, len(dram.served)
         if order is not None and order[position] != request:
-            self._early[request] = asked
+            dram.early[request] = asked
             return None
-        self._served.append(request)
-        turns = price.writes != self._wrote
-        self._turnarounds += turns
-        self._wrote = price.writes
+        dram.served.append(request)
+        turns = price.writes != dram.wrote
+        dram.turnarounds += turns
+        dram.wrote = price.writes
         pause = self._machine.timing.dram_turnaround if turns and "turnaround" not in self._without else 0
-        self._dram_free = max(asked, self._dram_free) + pause + price.dram(self._machine)
+        dram.free = max(asked, dram.free) + pause + price.dram(self._machine)
         if order is not None and position + 1 < len(order):
             following = order[position + 1]
-            early = self._early.pop(following, None)
+            early = dram.early.pop(following, None)
             if early is not None:
                 kind = _Kind.FETCH if following.is_fetch else _Kind.TRANSFER
                 heapq.heappush(self._heap, (early, kind, following.stream))
-        return self._dram_free
+        return dram.free
 
     def _priced(self, price: Cost) -> Cost:
         """A cost without what is left out."""

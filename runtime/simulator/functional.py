@@ -1,13 +1,14 @@
-"""The functional engine: runs the binary instructions of a device program, bit-exact and vectorised.
+"""The functional engine: runs the binary instructions of device programs, bit-exact and vectorised.
 
-Loading verifies the program and turns every instruction into one call with all that can be known beforehand: weights
-and parameters that come from constant regions are decoded once, at first use, and kept. A run executes the calls in
-the verified order on memories of its own, so that one engine serves several threads.
+There is one for each card, and those that run together are one thing here. Loading verifies them and turns every
+instruction into one call with all that can be known beforehand: weights and parameters that come from constant regions
+are decoded once, at first use, and kept. A run executes the calls in the verified order on memories of its own, so that
+one engine serves several threads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,19 +17,19 @@ from numpy.typing import NDArray
 from tilewright.errors import ResourceError
 from tilewright.limits import DEVICE_STEPS
 
-from ..isa.encoding import Instruction, Space
+from ..isa.encoding import Instruction, Space, Stream
 from ..isa.layouts import unpack_record, unpack_requantize
 from ..isa.matrix import Convolve, ConvolveDepthwise
 from ..isa.program import Program, RegionKind
-from ..isa.transfer import LoadLines, LoadMaps, LoadParameters, LoadWeights, Move, Store
+from ..isa.transfer import LoadLines, LoadMaps, LoadParameters, LoadWeights, Message, Move, Receive, Send, Store
 from ..isa.vector import Elementwise, LookUp, MapInstruction, Pool, PoolKind, Requantize, ResizeNearest
 from ..machine import CHANNEL_BLOCK, Machine
 from . import matrix, transfer, vector
 from .arithmetic import elementwise_table
-from .memory import CardMemory, Memory, constant_regions
+from .memory import CardMemory, Memory, connect, constant_regions
 from .multipliers import check_multipliers
 from .provenance import Origin, Sources, trace_sources
-from .verifier import VerifiedProgram, verify
+from .verifier import VerifiedProgram, verify_cards
 
 Call = Callable[[Memory], None]
 Decoded = TypeVar("Decoded")
@@ -48,64 +49,80 @@ _PLAIN: dict[type[Instruction], Callable[[Memory, Any], None]] = {
 }
 
 
-class FunctionalEngine:
-    """A loaded device program.
+class CardsEngine:
+    """The loaded device programs of the cards that run together.
 
     Args:
-        program: the program, in binary form.
-        machine: what it shall run on.
-        constants: uint8 arrays for the constant regions, by name; kept and read in place.
+        programs: in binary form, by card.
+        machine: what they shall run on.
+        constants: for each card, uint8 arrays for the constant regions by name; kept and read in place.
 
     Raises:
-        MachineError: the program was made for another machine.
-        InstructionError: the program is malformed or unsafe, or scales by what is no scale.
+        MachineError: a program was made for another machine, or this one has not so many cards.
+        InstructionError: a program is malformed or unsafe, or scales by what is no scale.
         InputError: a constant region is missing or has the wrong size.
-        ResourceError: it is larger or would take longer than the limits allow.
+        ResourceError: they are larger or would take longer than the limits allow.
     """
 
-    def __init__(self, program: Program, machine: Machine, constants: Mapping[str, NDArray[np.uint8]]) -> None:
-        self.program = program
-        self.machine = machine
-        self.verified: VerifiedProgram = verify(program, machine)
-        self._constants = constant_regions(program, constants)
+    def __init__(
+        self, programs: Sequence[Program], machine: Machine, constants: Sequence[Mapping[str, NDArray[np.uint8]]]
+    ) -> None:
+        self.programs = tuple(programs)
+        self.verified: VerifiedProgram = verify_cards(self.programs, machine)
+        self._constants = [constant_regions(*each) for each in zip(self.programs, constants, strict=True)]
         _check_steps(self.verified)
         self._decoded: dict[Hashable, Any] = {}
-        self._room = _DECODED_BASE + _DECODED_SHARE * sum(data.size for data in self._constants.values())
+        sizes = (data.size for regions in self._constants for data in regions.values())
+        self._room = _DECODED_BASE + _DECODED_SHARE * sum(sizes)
         sources = trace_sources(self.verified)
         check_multipliers(self.verified, sources, self._constants)
-        self._calls: list[tuple[int, Call]] = []
+        self._calls: list[tuple[int, int, Call]] = []
         for stream, index in self.verified.order:
-            call = self._call(self.verified.queues[stream][index], sources.get((stream, index)))
+            call = self._call(stream, index, sources.get((stream, index)))
             if call is not None:
-                self._calls.append((stream.cluster, call))
+                self._calls.append((stream.card, stream.cluster, call))
 
-    def run(self, contents: Mapping[str, NDArray[np.uint8]]) -> dict[str, NDArray[np.uint8]]:
-        """Execute the program.
+    def run(self, contents: Sequence[Mapping[str, NDArray[np.uint8]]]) -> list[dict[str, NDArray[np.uint8]]]:
+        """Execute the programs.
 
         Args:
-            contents: uint8 arrays for the input regions, by name, and for output regions that shall be written in
-                place; others are made here.
+            contents: for each card, uint8 arrays for the input regions, by name, and for output regions that shall be
+                written in place; others are made here.
 
         Returns:
-            uint8 arrays of the output regions, by name.
+            For each card, uint8 arrays of the output regions, by name.
 
         Raises:
             InputError: an input region is missing, or a region has the wrong size.
         """
-        memory = CardMemory(self.program, {**contents, **self._constants})
-        self.execute(memory)
-        outputs = zip(self.program.regions, memory.regions, strict=True)
-        return {region.name: data for region, data in outputs if region.kind == RegionKind.OUTPUT}
+        each = zip(self.programs, contents, self._constants, strict=True)
+        memories = [CardMemory(program, {**given, **constants}) for program, given, constants in each]
+        self.execute(memories)
+        return [
+            {
+                region.name: data
+                for region, data in zip(program.regions, memory.regions, strict=True)
+                if region.kind == RegionKind.OUTPUT
+            }
+            for program, memory in zip(self.programs, memories, strict=True)
+        ]
 
-    def execute(self, memory: CardMemory) -> None:
-        """Execute the program on given memories, which must have been made for it."""
+    def execute(self, memories: Sequence[CardMemory]) -> None:
+        """Execute the programs on given memories, which must have been made for them."""
+        connect(memories)
         # Multipliers are as large as a binary32 can be: what overflows is clamped, and no concern of NumPy's.
         with np.errstate(all="ignore"):
-            for cluster, call in self._calls:
-                call(memory.clusters[cluster])
+            for card, cluster, call in self._calls:
+                call(memories[card].clusters[cluster])
 
-    def _call(self, item: Instruction, sources: Sources | None) -> Call | None:
+    def _call(self, stream: Stream, index: int, sources: Sources | None) -> Call | None:
         """The call that executes an instruction; None if it does nothing but synchronise."""
+        item = self.verified.queues[stream][index]
+        if isinstance(item, Send):
+            other, position = self.verified.receives[stream, index]
+            receive = self.verified.queues[other][position]
+            assert isinstance(receive, Receive)
+            return lambda memory: transfer.send(memory, item, receive)
         plain = _PLAIN.get(type(item))
         if plain is not None:
             return lambda memory: plain(memory, item)
@@ -156,7 +173,7 @@ class FunctionalEngine:
     ) -> Callable[[Memory], Decoded]:
         """How an instruction gets its decoded weights or parameters: kept if constant, else from the scratchpad."""
         if origin is not None:
-            region = self._constants[self.program.regions[origin.region].name]
+            region = self._constants[origin.card][self.programs[origin.card].regions[origin.region].name]
             data = region[origin.start : origin.start + origin.size]
             whole = (origin, *key)
 
@@ -179,6 +196,27 @@ class FunctionalEngine:
             return decode(memory.lines[access.space][access.start : access.stop])
 
         return loaded
+
+
+class FunctionalEngine:
+    """The loaded device program of a card that runs alone.
+
+    Args, and what is raised, are those of :class:`CardsEngine`, for one card.
+    """
+
+    def __init__(self, program: Program, machine: Machine, constants: Mapping[str, NDArray[np.uint8]]) -> None:
+        self._cards = CardsEngine((program,), machine, (constants,))
+        self.program = program
+        self.machine = machine
+        self.verified = self._cards.verified
+
+    def run(self, contents: Mapping[str, NDArray[np.uint8]]) -> dict[str, NDArray[np.uint8]]:
+        """Execute the program, as `CardsEngine.run`."""
+        return self._cards.run((contents,))[0]
+
+    def execute(self, memory: CardMemory) -> None:
+        """Execute the program on given memories, which must have been made for it."""
+        self._cards.execute((memory,))
 
 
 def _check_steps(verified: VerifiedProgram) -> None:
@@ -204,4 +242,4 @@ def _steps(item: Instruction) -> int:
     if isinstance(item, (LoadMaps, LoadLines, Move)):
         moved = item.moved_bytes if isinstance(item, Move) else item.dram_bytes
         return moved * max(item.clusters.bit_count(), 1)
-    return item.dram_bytes if isinstance(item, Store) else 0
+    return item.dram_bytes if isinstance(item, (Store, Message)) else 0

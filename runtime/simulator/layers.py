@@ -19,7 +19,7 @@ class LayerTime:
         macs, dram_bytes: totals of its instructions, their own bytes included.
         mac_utilization: macs over the peak of the clusters that the program uses while the layer runs: in its cycles,
             or in the time that its multiplications take if part of that is charged to the layer before.
-        bound: what is busy longest: ``mac``, ``vector`` or ``dram``.
+        bound: what is busy longest: ``mac``, ``vector``, ``dram`` or ``link``.
         bound_share: how much of the cycles that is busy, at most 1: the rest is waiting.
     """
 
@@ -58,8 +58,9 @@ def _layer_time(name: str, charged: list[tuple[Event, float]], timeline: Timelin
         "mac": sum(event.cost.unit for event, _ in charged if event.stream.queue == Queue.MAC) / clusters,
         "vector": sum(event.cost.unit for event, _ in charged if event.stream.queue == Queue.VEC) / clusters,
         "dram": sum(event.cost.dram(machine) for event, _ in charged) + fetched / machine.dram_bytes_per_cycle,
+        "link": sum(event.cost.link(machine) for event, _ in charged),
     }
-    peak = machine.cluster_macs_per_cycle * clusters
+    peak = machine.cluster_macs_per_cycle * clusters * timeline.cards
     utilization = macs / peak / (max(cycles, busy["mac"]) or 1.0)
     bound = max(busy, key=lambda unit: busy[unit])
     return LayerTime(name, cycles, macs, utilization, moved, bound, min(busy[bound] / cycles, 1.0) if cycles else 0.0)

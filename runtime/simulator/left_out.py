@@ -8,6 +8,7 @@ COSTS = {
     "row-openings": "the DRAM opens the row of a run",
     "turnaround": "the DRAM changes from reading to writing or back",
     "instruction-fetch": "instructions come from DRAM",
+    "card-link": "maps cross from card to card",
     "queue-depth": "instructions are fetched no further ahead than queues have room",
 }
 """What each is, by name."""

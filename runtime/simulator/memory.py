@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 
 import numpy as np
@@ -49,6 +49,12 @@ class Memory:
         assert card is not None
         return [peer for index, peer in enumerate(card.clusters) if mask >> index & 1] or [self]
 
+    def regions_of(self, card: int) -> list[NDArray[np.uint8]]:
+        """The DRAM regions of a card that runs together with this one."""
+        own = self._card()
+        assert own is not None
+        return own.cards[card]
+
     def accumulated(self, start: int, pixels: int, blocks: int) -> NDArray[np.int32]:
         """Accumulators from the address ``start`` of an instruction, int32 [pixels, blocks * 16], without a copy."""
         first, channels = start * ACCUMULATOR_UNIT // 4, blocks * CHANNEL_BLOCK
@@ -77,6 +83,14 @@ class CardMemory:
             else:
                 self.regions.append(region_bytes(region.name, region.size, contents))
         self.clusters = [Memory(program.machine, self) for _ in range(program.clusters)]
+        # Of every card that runs together with this one, itself included; see `connect`.
+        self.cards = [self.regions]
+
+
+def connect(memories: Sequence[CardMemory]) -> None:
+    """Let cards reach the DRAM of each other, to which they send."""
+    for memory in memories:
+        memory.cards = [each.regions for each in memories]
 
 
 def constant_regions(program: Program, contents: Mapping[str, NDArray[np.uint8]]) -> dict[str, NDArray[np.uint8]]:

@@ -6,7 +6,7 @@ is refused, because nobody could say beforehand what it will be.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from ..isa.encoding import Instruction, Stream
 from ..isa.layouts import unpack_record, unpack_requantize
 from ..isa.vector import Elementwise, ElementwiseKind, Pool, PoolKind, Requantize
+from .faults import fault
 from .provenance import Origin, Sources
-from .verifier import VerifiedProgram, fault
+from .verifier import VerifiedProgram
 
 _Words = Mapping[str, NDArray[np.float32]]
 
@@ -23,14 +24,14 @@ _Words = Mapping[str, NDArray[np.float32]]
 def check_multipliers(
     verified: VerifiedProgram,
     sources: Mapping[tuple[Stream, int], Sources],
-    constants: Mapping[str, NDArray[np.uint8]],
+    constants: Sequence[Mapping[str, NDArray[np.uint8]]],
 ) -> None:
     """Look at the parameters of every instruction that scales.
 
     Args:
         verified: the program.
         sources: where its weights and parameters come from.
-        constants: contents of its constant regions, by name.
+        constants: for each card, contents of its constant regions by name.
 
     Raises:
         InstructionError: parameters do not come from one piece of a constant region, or hold a scale or multiplier
@@ -51,8 +52,8 @@ def check_multipliers(
         if (origin, read) in seen:
             continue
         seen.add((origin, read))
-        name = verified.program.regions[origin.region].name
-        wrong = _wrong(read(constants[name][origin.start : origin.start + origin.size]))
+        name = verified.programs[origin.card].regions[origin.region].name
+        wrong = _wrong(read(constants[origin.card][name][origin.start : origin.start + origin.size]))
         if wrong is not None:
             raise fault(
                 *(stream, index, item, "parameters"),

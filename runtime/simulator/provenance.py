@@ -21,8 +21,9 @@ from .verifier import VerifiedProgram
 
 
 class Origin(NamedTuple):
-    """Bytes of a constant region."""
+    """Bytes of a constant region of a card."""
 
+    card: int
     region: int
     start: int
     size: int
@@ -43,26 +44,30 @@ class Sources(NamedTuple):
 
 def trace_sources(verified: VerifiedProgram) -> dict[tuple[Stream, int], Sources]:
     """Sources of every instruction that reads weights or parameters."""
-    machine = verified.program.machine
+    machine = verified.machine
     sizes = {Space.WEIGHTS: machine.weight_bytes, Space.PARAMETERS: machine.parameter_bytes}
-    clusters = range(verified.program.clusters)
-    lines = {(space, each): np.full(size // LINE, -1, np.int64) for space, size in sizes.items() for each in clusters}
-    constant = [region.kind == RegionKind.CONSTANT for region in verified.program.regions]
-    inputs = [_InputReuse(machine.maps_bytes, each) for each in clusters]
+    clusters = [(card, each) for card, program in enumerate(verified.programs) for each in range(program.clusters)]
+    lines = {(space, *each): np.full(size // LINE, -1, np.int64) for space, size in sizes.items() for each in clusters}
+    constant = [[region.kind == RegionKind.CONSTANT for region in each.regions] for each in verified.programs]
+    inputs = {(card, each): _InputReuse(machine.maps_bytes, each) for card, each in clusters}
     sources: dict[tuple[Stream, int], Sources] = {}
     for step, (stream, index) in enumerate(verified.order):
-        item = verified.queues[stream][index]
+        item, card = verified.queues[stream][index], stream.card
         accesses = item.accesses(stream.cluster)
         if isinstance(item, LoadLines):
             for access in accesses:
                 if access.write:
-                    _load(item, lines[access.space, access.cluster], constant)
+                    _load(item, lines[access.space, card, access.cluster], constant[card])
             continue
-        found = [_origin(access, lines[access.space, access.cluster]) for access in accesses if access.space in sizes]
+        found = [
+            _origin(card, access, lines[access.space, card, access.cluster])
+            for access in accesses
+            if access.space in sizes
+        ]
         if found:
-            sources[stream, index] = Sources(tuple(found), inputs[stream.cluster].same(item, accesses))
+            sources[stream, index] = Sources(tuple(found), inputs[card, stream.cluster].same(item, accesses))
         for each in {access.cluster for access in accesses if access.space == Space.MAPS and access.write}:
-            inputs[each].note(step, accesses)
+            inputs[card, each].note(step, accesses)
     return sources
 
 
@@ -74,12 +79,12 @@ def _load(item: LoadLines, lines: NDArray[np.int64], constant: list[bool]) -> No
         lines[span] = -1
 
 
-def _origin(access: MemoryAccess, lines: NDArray[np.int64]) -> Origin | None:
+def _origin(card: int, access: MemoryAccess, lines: NDArray[np.int64]) -> Origin | None:
     span = lines[access.start // LINE : -(-access.stop // LINE)]
     first = int(span[0])
     if first < 0 or not np.array_equal(span, np.arange(first, first + len(span))):
         return None
-    return Origin(first >> 40, (first & (1 << 40) - 1) * LINE, access.stop - access.start)
+    return Origin(card, first >> 40, (first & (1 << 40) - 1) * LINE, access.stop - access.start)
 
 
 class _InputReuse:

@@ -1,10 +1,11 @@
-"""Loads, stores and moves of the functional engine."""
+"""Loads, stores, moves and messages of the functional engine."""
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..isa.transfer import LINE, LoadLines, LoadMaps, Move, Store
+from ..isa.transfer import LINE, LoadLines, LoadMaps, Message, Move, Receive, Send, Store
 from ..machine import MAPS_UNIT
 from .memory import Memory, box
 
@@ -54,3 +55,14 @@ def move(memory: Memory, item: Move) -> None:
     strides = (item.destination_stride_z * MAPS_UNIT, item.destination_stride_y * MAPS_UNIT, 1)
     for receiver in memory.receivers(item.clusters):
         box(receiver.maps, item.destination * MAPS_UNIT, shape, strides)[...] = source
+
+
+def send(memory: Memory, item: Send, receive: Receive) -> None:
+    """Execute SND, and the RCV that belongs to it."""
+    source, target = _message(memory.regions, item), _message(memory.regions_of(item.peer), receive)
+    target[...] = source.reshape(target.shape)
+
+
+def _message(regions: list[NDArray[np.uint8]], item: Message) -> NDArray[np.uint8]:
+    strides = (item.dram_stride_z, item.dram_stride_y, 1)
+    return box(regions[item.region], item.offset, (item.count_z, item.count_y, item.run), strides)

@@ -2,68 +2,87 @@
 
 Every instruction decodes, belongs to its stream and stays inside the memories of the machine; the waits can be
 satisfied in some order, whatever the speed of the units; and any two instructions that touch the same bytes, one of
-them writing, are ordered by waits. The order found here is the one in which the functional engine executes.
+them writing, are ordered by waits. The order found here is the one in which the functional engine executes. Programs
+of several cards that run together are proved together: what one sends another receives, and a send waits for all that
+its receive waits for, so that a circle of waits may go over cards.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 from tilewright.errors import InstructionError, MachineError, ResourceError
 from tilewright.limits import DEVICE_COMPARISONS, DEVICE_INSTRUCTIONS, DEVICE_REGIONS
 
-from ..isa.encoding import INSTRUCTION_BYTES, End, Instruction, MemoryAccess, Stream, check, streams
+from ..isa.encoding import INSTRUCTION_BYTES, End, Instruction, MemoryAccess, Stream, check
 from ..isa.hazards import LastTouch
 from ..isa.memories import outside, place_of
 from ..isa.program import Program, RegionKind
 from ..machine import Machine
+from .faults import fault
+from .link import Place, pair_messages
 from .written import Written
 
 
 @dataclass(frozen=True)
 class VerifiedProgram:
-    """A program that is safe to run, decoded.
+    """A program that is safe to run, decoded, or those of several cards that run together.
 
     Attributes:
-        program: what was verified.
+        programs: what was verified, by card.
         queues: decoded instructions.
         order: (stream, index) of all instructions, each after everything it waits for.
-        targets: for each stream and instruction, what its waits ask for: (other stream, instructions of it completed).
+        targets: for each stream and instruction, what it waits for: (other stream, instructions of it completed).
+        receives: where what a send sends is received.
     """
 
-    program: Program
+    programs: tuple[Program, ...]
     queues: Mapping[Stream, list[Instruction]]
-    order: list[tuple[Stream, int]]
-    targets: Mapping[Stream, list[tuple[tuple[Stream, int], ...]]]
+    order: list[Place]
+    targets: Mapping[Stream, list[tuple[Place, ...]]]
+    receives: Mapping[Place, Place]
+
+    @property
+    def machine(self) -> Machine:
+        """What it was compiled for."""
+        return self.programs[0].machine
 
 
 def verify(program: Program, machine: Machine) -> VerifiedProgram:
-    """Prove a program safe for a machine.
+    """Prove a program of one card safe for a machine; see :func:`verify_cards`."""
+    return verify_cards((program,), machine)
+
+
+def verify_cards(programs: Sequence[Program], machine: Machine) -> VerifiedProgram:
+    """Prove the programs of several cards safe to run together on a machine.
+
+    Args:
+        programs: by card, one at least.
 
     Raises:
-        MachineError: it was made for a machine that differs; the message says how.
+        MachineError: one was made for a machine that differs, the message says how; or it has not so many cards.
         InstructionError: naming stream, index, field, what was found and the rule.
-        ResourceError: it has more instructions, or works in larger regions, than the limits allow.
+        ResourceError: they have more instructions, or work in larger regions, than the limits allow.
     """
-    check_machine(program, machine)
-    _check_size(program)
-    queues = {stream: program.instructions(stream) for stream in program.queues}
-    for stream, items in queues.items():
-        _check_stream(stream, items, program, machine)
-    order, targets, clocks = _order(queues)
-    _check_hazards(queues, order, clocks, program, machine)
-    return VerifiedProgram(program, queues, order, targets)
-
-
-def fault(stream: Stream, index: int, item: Instruction, field: str, found: object, rule: str) -> InstructionError:
-    """The one form of message about an instruction."""
-    return InstructionError(
-        f"stream {stream.name}, instruction {index} ({item.MNEMONIC}): field '{field}' breaks a rule",
-        expected=rule,
-        found=found,
-    )
+    if len(programs) > machine.cards:
+        raise MachineError(
+            "the program uses more cards than the machine has", expected=machine.cards, found=len(programs)
+        )
+    for program in programs:
+        check_machine(program, machine)
+    _check_size(programs)
+    queues: dict[Stream, list[Instruction]] = {}
+    for card, program in enumerate(programs):
+        for own in program.queues:
+            stream = own._replace(card=card)
+            queues[stream] = program.instructions(own)
+            _check_stream(stream, queues[stream], program, machine)
+    receives = pair_messages(queues, len(programs))
+    order, targets, clocks = _order(queues, receives)
+    _check_hazards(queues, order, clocks, programs, machine)
+    return VerifiedProgram(tuple(programs), queues, order, targets, receives)
 
 
 def check_machine(program: Program, machine: Machine) -> None:
@@ -91,14 +110,14 @@ def check_machine(program: Program, machine: Machine) -> None:
         )
 
 
-def _check_size(program: Program) -> None:
-    count = sum(map(len, program.queues.values())) // INSTRUCTION_BYTES
+def _check_size(programs: Sequence[Program]) -> None:
+    count = sum(len(code) for program in programs for code in program.queues.values()) // INSTRUCTION_BYTES
     if count > DEVICE_INSTRUCTIONS:
         raise ResourceError(
             "the device program is too long", expected=f"at most {DEVICE_INSTRUCTIONS} instructions", found=count
         )
     # Constants take no more than the file holds of them.
-    size = sum(region.size for region in program.regions if region.kind != RegionKind.CONSTANT)
+    size = sum(region.size for program in programs for region in program.regions if region.kind != RegionKind.CONSTANT)
     if size > DEVICE_REGIONS:
         raise ResourceError(
             "the regions that the device program works in are too large",
@@ -123,23 +142,22 @@ def _check_stream(stream: Stream, items: list[Instruction], program: Program, ma
             raise fault(stream, index, item, *violation)
 
 
-_Targets = dict[Stream, list[tuple[tuple[Stream, int], ...]]]
+_Targets = dict[Stream, list[tuple[Place, ...]]]
 _Clocks = dict[Stream, list[list[int]]]
 
 
 def _order(
-    queues: Mapping[Stream, list[Instruction]],
-) -> tuple[list[tuple[Stream, int]], _Targets, _Clocks]:
-    """Run the streams without data: an order that satisfies every wait, and what each instruction knows to be done."""
-    every = list(queues)
-    signals = {stream: [i + 1 for i, item in enumerate(items) if item.signal] for stream, items in queues.items()}
-    done = dict.fromkeys(every, 0)
-    order: list[tuple[Stream, int]] = []
-    targets: _Targets = {
-        stream: [_targets(stream, index, item, every, signals) for index, item in enumerate(items)]
-        for stream, items in queues.items()
-    }
-    clocks: _Clocks = {stream: [] for stream in every}
+    queues: Mapping[Stream, list[Instruction]], receives: Mapping[Place, Place]
+) -> tuple[list[Place], _Targets, _Clocks]:
+    """Run the streams without data: an order that satisfies every wait, and what each instruction knows to be done.
+
+    What it knows is for each stream, in their order, how many of its instructions are.
+    """
+    numbers = {stream: number for number, stream in enumerate(queues)}
+    done = dict.fromkeys(queues, 0)
+    order: list[Place] = []
+    targets = _all_targets(queues, receives)
+    clocks: _Clocks = {stream: [] for stream in queues}
     total = sum(len(items) for items in queues.values())
     while len(order) < total:
         progress = False
@@ -148,7 +166,7 @@ def _order(
                 index = done[stream]
                 if any(position > done[other] for other, position in targets[stream][index]):
                     break
-                clocks[stream].append(_clock(stream, index, targets[stream][index], clocks))
+                clocks[stream].append(_clock(stream, index, targets[stream][index], clocks, numbers))
                 order.append((stream, index))
                 done[stream] += 1
                 progress = True
@@ -157,10 +175,28 @@ def _order(
     return order, targets, clocks
 
 
+def _all_targets(queues: Mapping[Stream, list[Instruction]], receives: Mapping[Place, Place]) -> _Targets:
+    """What every instruction waits for."""
+    cards: dict[int, list[Stream]] = {}
+    for stream in queues:
+        cards.setdefault(stream.card, []).append(stream)
+    signals = {stream: [i + 1 for i, item in enumerate(items) if item.signal] for stream, items in queues.items()}
+    targets: _Targets = {
+        stream: [_targets(stream, index, item, cards[stream.card], signals) for index, item in enumerate(items)]
+        for stream, items in queues.items()
+    }
+    for (stream, index), (end, position) in receives.items():
+        # A send goes to where its receive says, when that may be written.
+        targets[stream][index] += ((end, position), *targets[end][position])
+    for (stream, index), (end, position) in receives.items():
+        targets[end][position] += ((stream, index + 1),)
+    return targets
+
+
 def _targets(
     stream: Stream, index: int, item: Instruction, every: list[Stream], signals: Mapping[Stream, list[int]]
 ) -> tuple[tuple[Stream, int], ...]:
-    """The instruction of another stream that each wait stands for."""
+    """The instruction of another stream that each wait stands for; ``every`` are the streams of the card."""
     found: list[tuple[Stream, int]] = []
     for wait in item.waits:
         if wait.counter > len(every):
@@ -177,13 +213,16 @@ def _targets(
     return tuple(found)
 
 
-def _clock(stream: Stream, index: int, targets: tuple[tuple[Stream, int], ...], clocks: _Clocks) -> list[int]:
+def _clock(
+    stream: Stream, index: int, targets: tuple[Place, ...], clocks: _Clocks, numbers: Mapping[Stream, int]
+) -> list[int]:
     clock = list(clocks[stream][index - 1]) if index else [0] * len(clocks)
-    clock[stream.number] = index
+    clock[numbers[stream]] = index
     for other, position in targets:
-        if position > clock[other.number]:
+        number = numbers[other]
+        if position > clock[number]:
             clock = list(map(max, clock, clocks[other][position - 1]))
-            clock[other.number] = max(clock[other.number], position)
+            clock[number] = max(clock[number], position)
     return clock
 
 
@@ -213,7 +252,28 @@ def _deadlock(
 
 def _check_hazards(
     queues: Mapping[Stream, list[Instruction]],
-    order: list[tuple[Stream, int]],
+    order: list[Place],
+    clocks: _Clocks,
+    programs: Sequence[Program],
+    machine: Machine,
+) -> None:
+    """Prove of each card that conflicts are ordered; a card touches no memory of another."""
+    first = 0
+    for card, program in enumerate(programs):
+        last = first + len(program.queues)
+        own = [stream for stream in queues if stream.card == card]
+        known = {stream: [clock[first:last] for clock in clocks[stream]] for stream in own}
+        _check_card(
+            {stream: queues[stream] for stream in own},
+            [place for place in order if place[0].card == card],
+            *(known, program, machine),
+        )
+        first = last
+
+
+def _check_card(
+    queues: Mapping[Stream, list[Instruction]],
+    order: list[Place],
     clocks: _Clocks,
     program: Program,
     machine: Machine,
@@ -225,7 +285,7 @@ def _check_hazards(
     for stream, index in order:
         item, accesses, clock = queues[stream][index], every[stream][index], clocks[stream][index]
         conflicts = touched.conflicts(stream.number, accesses, clock)
-        for other, position, known in zip(streams(program.clusters), conflicts, clock, strict=True):
+        for other, position, known in zip(queues, conflicts, clock, strict=True):
             if position > known:
                 first = f"{other.name} {position - 1} ({queues[other][position - 1].MNEMONIC})"
                 raise fault(

@@ -202,7 +202,7 @@ def random_order(verified: VerifiedProgram, rng: np.random.Generator) -> list[tu
 def in_order(engine: FunctionalEngine, case: Case, order: list[tuple[Stream, int]]) -> FunctionalEngine:
     """The engine for another order of the same program."""
     verified = dataclasses.replace(engine.verified, order=order)
-    with mock.patch.object(functional, "verify", lambda program, machine: verified):
+    with mock.patch.object(functional, "verify_cards", lambda program, machine: verified):
         return FunctionalEngine(engine.program, engine.machine, case.constants)
 
 

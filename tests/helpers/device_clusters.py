@@ -31,7 +31,7 @@ def constants(rng: np.random.Generator) -> np.ndarray:
     return np.frombuffer(packed, np.uint8)
 
 
-def _convolve(assembler: isa.Assembler, cluster: int, rows: range, source: int, target: int) -> None:
+def convolve(assembler: isa.Assembler, cluster: int, rows: range, source: int, target: int) -> None:
     """These rows of the convolution of a map at ``source``, into a map at ``target``."""
     convolve = isa.Convolve(
         source=source,
@@ -86,7 +86,7 @@ def twice_convolved(machine: Machine, clusters: int, shared: bool = True) -> isa
             region=1, offset=first * ROW, destination=SOURCE + first * ROW // 16, run=(stop - first) * ROW
         )
         assembler.add(load, "load", cluster=cluster)
-        _convolve(assembler, cluster, rows, SOURCE, MIDDLE)
+        convolve(assembler, cluster, rows, SOURCE, MIDDLE)
     for cluster, rows in enumerate(parts):
         for row, neighbour in ((rows.start, cluster - 1), (rows.stop - 1, cluster + 1)):
             if 0 <= neighbour < clusters:
@@ -94,7 +94,7 @@ def twice_convolved(machine: Machine, clusters: int, shared: bool = True) -> isa
                 halo = isa.Move(source=at, destination=at, run=ROW // 16, clusters=1 << neighbour)
                 assembler.add(halo, "halo", cluster=cluster)
     for cluster, rows in enumerate(parts):
-        _convolve(assembler, cluster, rows, MIDDLE, TARGET)
+        convolve(assembler, cluster, rows, MIDDLE, TARGET)
         start = rows.start * ROW
         store = isa.Store(region=2, offset=start, source=TARGET + start // 16, run=share * ROW)
         assembler.add(store, "store", cluster=cluster)

@@ -267,7 +267,7 @@ def test_any_legal_order_of_the_streams_gives_the_same_bytes(monkeypatch: pytest
                 order.append((stream, index))
                 done[stream] += 1
         verified = replace(engine.verified, order=order)
-        monkeypatch.setattr(functional, "verify", lambda program, machine, verified=verified: verified)
+        monkeypatch.setattr(functional, "verify_cards", lambda program, machine, verified=verified: verified)
         other = FunctionalEngine(code, MACHINE, {"constants": constants})
         np.testing.assert_array_equal(other.run(fed)["y"], truth)
 

@@ -18,7 +18,7 @@ from tilewright.runtime import isa, machine
 from tilewright.runtime.isa import RegionKind
 from tilewright.runtime.simulator import functional, verifier
 from tilewright.runtime.simulator.cycles import simulate
-from tilewright.runtime.simulator.functional import FunctionalEngine
+from tilewright.runtime.simulator.functional import CardsEngine, FunctionalEngine
 from tilewright.runtime.simulator.verifier import verify
 
 LARGEST = dataclasses.replace(
@@ -153,7 +153,7 @@ BOUNDED = """
 import resource, sys
 import numpy as np
 from tilewright.runtime.isa import Program
-from tilewright.runtime.simulator.functional import FunctionalEngine
+from tilewright.runtime.simulator.functional import CardsEngine, FunctionalEngine
 
 program = Program.from_bytes(sys.stdin.buffer.read())
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -237,6 +237,6 @@ def test_what_is_not_kept_is_decoded_again(monkeypatch: pytest.MonkeyPatch, rng:
     made = program(items)
     expected = FunctionalEngine(made, LARGEST, {"constants": constants}).run({})["output"]
     monkeypatch.setattr(functional, "_DECODED_BASE", 0)
-    again = FunctionalEngine(made, LARGEST, {"constants": constants})
-    np.testing.assert_array_equal(again.run({})["output"], expected)
+    again = CardsEngine((made,), LARGEST, ({"constants": constants},))
+    np.testing.assert_array_equal(again.run(({},))[0]["output"], expected)
     assert not again._decoded
