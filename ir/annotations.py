@@ -116,6 +116,9 @@ CLUSTERS = Annotation[int]("clusters", int, Function)
 KEPT = Annotation[bool]("kept", bool, Op)
 """Whether the result stays in the scratchpads of the device until its last use, and never reaches DRAM."""
 
+FUSED = Annotation[bool]("fused", bool, Op)
+"""Whether the result of a convolution goes into the op that reads it tile by tile, and is nowhere as a whole."""
+
 DRAM = Annotation[MapAddress]("dram", MapAddress, Op)
 """Where the result lies in the memory of the device."""
 

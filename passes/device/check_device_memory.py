@@ -15,6 +15,7 @@ from ...runtime.machine import CHANNEL_BLOCK
 from ..invariants import proved
 from ..memory.ownership import Extent, Ownership, Piece
 from ..placement.device_support.maps import map_operands
+from .fused_pairs import fused_convolution
 from .outline_device import device_functions
 
 
@@ -103,7 +104,11 @@ class _Memory:
             self._join(op, map)
         else:
             self._write(op.result, map)
-        # Tiles are written before others are read, so that operands must be whole when the last one is done.
+        # Tiles are written before others are read, so that operands must be whole when the last one is done. The result
+        # of a convolution that is fused with the op is nowhere: in place of that these are what it reads.
+        fused = fused_convolution(op)
+        if fused is not None:
+            operands = [*map_operands(fused), *(value for value in operands if value is not fused.result)]
         for value in operands:
             self._read(op, value)
 

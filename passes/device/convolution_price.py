@@ -10,7 +10,7 @@ import numpy as np
 
 from ...ir.annotations import Stationary
 from ...ir.core import Op
-from ...ir.feature_map import convolution_maps, is_depthwise, window_of
+from ...ir.feature_map import MapShape, convolution_maps, is_depthwise, window_of
 from ...ir.ops.convolution import Conv
 from ...runtime.banks import Trace, dense_conflicts, depthwise_conflicts
 from ...runtime.cost import (
@@ -27,6 +27,7 @@ from ...runtime.cost import (
 from ...runtime.isa.layouts import dense_bytes
 from ...runtime.isa.vector import REQUANTIZE_BLOCK_BYTES
 from ...runtime.machine import CHANNEL_BLOCK, MAPS_UNIT, WEIGHT_UNIT, Machine
+from .fused_pairs import made_by, other_map, other_operand
 from .packed_maps import is_packed
 from .tile_price import Counts, Price, Share, box, parts, rows_read
 
@@ -57,7 +58,7 @@ def parameter_bytes(blocks: Counts) -> Counts:
 
 
 class ConvolutionPrice:
-    """The work of every unit for one group of a convolution."""
+    """The work of every unit for one group of a convolution, and for the op that is fused with it."""
 
     def __init__(self, op: Op[Conv], machine: Machine, tiles: Candidates, share: Share) -> None:
         self.price, self.tiles = Price(machine, share), tiles
@@ -74,7 +75,10 @@ class ConvolutionPrice:
             ceil_divide(self.height, tiles.rows) * ceil_divide(self.target.width, tiles.columns) * self.target.images
         )
 
-        self.loads, self.stores = share.moves(op.operands.x), share.moves(op.result)
+        self.loads, self.stores = share.moves(op.operands.x), share.moves(made_by(op))
+        other = other_operand(op)
+        self.is_fused = other is not None
+        self.other = other_map(op) if other is not None and share.moves(other) else None
         self._compute()
         if self.stores:
             self._store()
@@ -85,6 +89,8 @@ class ConvolutionPrice:
         price.array, price.vector, price.stores = self.price.array, self.price.vector, self.price.stores
         if self.loads:
             self._load_maps(price, stationary)
+        if self.other is not None:
+            self._load_other(price, self.other)
         self._load_constants(price, "weights" if self.depthwise else stationary)
         return price
 
@@ -112,6 +118,10 @@ class ConvolutionPrice:
                 steps = vector_steps(machine, elements) + vector_stalls(machine, elements, 1, True)
                 once = timing.vector_setup + steps + timing.vector_drain
                 self.price.vector.add(areas * slices, once, whole=is_area and is_slice)
+                if self.is_fused:
+                    steps = vector_steps(machine, elements) + vector_stalls(machine, elements, 3)
+                    once = timing.vector_setup + steps + timing.vector_drain
+                    self.price.vector.add(areas * slices, once, whole=is_area and is_slice)
 
     def _chunks(self, blocks: Counts) -> Iterator[tuple[Counts, Counts, bool]]:
         return iter([(np.ones_like(blocks), blocks, True)]) if self.depthwise else parts(self.inputs, self.tiles.chunk)
@@ -167,6 +177,14 @@ class ConvolutionPrice:
                 loads = areas * count * (1 if self.depthwise else reads)
                 runs = box(self.source, heights, widths, blocks, packed=self.packed)
                 price.transfer(price.loads, loads, runs, whole=is_area and is_part)
+
+    def _load_other(self, price: Price, shape: MapShape) -> None:
+        """What each tile of the result is combined with."""
+        for areas, rows, columns, is_area in self._each():
+            for slices, blocks, _ in parts(self.outputs, self.tiles.blocks):
+                runs = box(shape, np.minimum(rows, shape.height), np.minimum(columns, shape.width), blocks)
+                whole = is_area and not self.loads
+                price.transfer(price.loads, areas * slices, runs, whole=whole)
 
     def _load_constants(self, price: Price, stationary: Stationary) -> None:
         is_held = (self.chunks == 1) if stationary == "weights" else (self.slices * self.chunks == 1)

@@ -21,6 +21,7 @@ from ...ir.ops.shape import Reshape
 from ...ir.resampling import nearest_indices
 from ..placement.device_support.maps import is_weight
 from .boxes import Span, lanes_of, rows_through
+from .fused_pairs import fused_convolution, fused_user
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ def can_be_kept(value: Value) -> bool:
     """Whether every op that makes or reads a map can do so where it stays on chip."""
     if value.producer is None or value.is_returned or map_shape(value.type).images > 1 or not value.uses:
         return False
+    if fused_user(value.producer) is not None:
+        return False
     return all(_works_on_chip(op, value) for op in (value.producer, *_users(value)))
 
 
@@ -56,6 +59,7 @@ def _works_on_chip(op: Op, value: Value) -> bool:
         return False
     if any(each is value and is_weight(op, index) for index, each in enumerate(op.operands)):
         return False
+    op = fused_convolution(op) or op
     if not is_op(op, Conv):
         return True
     in_groups = op.operator.group > 1 and not is_depthwise(op)
@@ -107,12 +111,13 @@ def choose_kept(ops: Sequence[Op], clusters: int, room: int) -> tuple[frozenset[
     steps = {op: step for step, op in enumerate(ops)}
     taken = np.zeros(len(ops), np.int64)
     kept: set[Value] = set()
-    for step, op in enumerate(ops):
+    for op in ops:
         value = op.result
         if not can_be_kept(value):
             continue
         size = holding(value, clusters).bytes(value)
-        span = slice(step, max(steps[user] for user in _users(value)) + 1)
+        # Its tiles are there from those of a convolution on that it is fused with.
+        span = slice(steps[fused_convolution(op) or op], max(steps[user] for user in _users(value)) + 1)
         if int(taken[span].max()) + size <= room:
             taken[span] += size
             kept.add(value)

@@ -13,6 +13,7 @@ from ...ir.tile import TILE_OPERATORS
 from ..base import Pass, Record
 from ..invariants import Invariant
 from .check_device_memory import DEVICE_SOUND
+from .fused_pairs import fused_convolution
 from .lowering.program import TileProgram, lowering_of
 from .outline_device import device_functions, device_ops
 from .tile_device import TILED
@@ -52,6 +53,8 @@ def _lower(module: Module, function: Function, shared: dict[tuple[Any, ...], Con
     ops = [*function.ops]
     program = TileProgram(module, function, shared)
     for op in ops:
+        if fused_convolution(op) is not None:
+            continue  # part of the lowering of that
         lower = lowering_of(type(op.operator))
         if lower is None:
             raise PassError("the operator has no device form", op=op.name, node=op.node)

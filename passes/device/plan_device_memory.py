@@ -15,6 +15,7 @@ from ...runtime.machine import CHANNEL_BLOCK
 from ..base import Pass, Record
 from ..memory.plan import Parts, aligned, plan_memory, roots_of
 from .check_device_memory import DEVICE_SOUND
+from .fused_pairs import fused_user
 from .outline_device import device_functions
 from .packed_maps import is_packed
 
@@ -26,7 +27,8 @@ class PlanDeviceMemory(Pass):
     ``inputs`` of the function says the same of its parameters.
 
     Maps lie as pixels with their channels, padded to 16. A concatenation along channels costs nothing: its operands
-    are written into its buffer. A reshape that does not move bytes is another name for its operand.
+    are written into its buffer. A reshape that does not move bytes is another name for its operand. A convolution that
+    is fused with the op that reads it writes the result of that.
     """
 
     ensures = (DEVICE_SOUND,)
@@ -104,7 +106,8 @@ def plan(function: Function) -> tuple[dict[Value, MapAddress], dict[str, int]]:
 
 def parts_of(function: Function) -> Parts:
     """Values that live inside another one, and from which channel of its pixels on: operands of concatenations that are
-    written into the result in the first place, and reshapes, which are other names of their operands."""
+    written into the result in the first place, reshapes, which are other names of their operands, and results of
+    convolutions in place of which that of the op fused with them is written."""
     parts: Parts = {}
     for op in function.ops:
         if isinstance(op.operator, Reshape) and not op.result.is_returned:
@@ -115,4 +118,8 @@ def parts_of(function: Function) -> Parts:
             if value in inside:
                 parts[value] = (op.result, channel)
             channel += map_shape(value.type).channels
+    for op in function.ops:
+        user = fused_user(op)
+        if user is not None:
+            parts[op.result] = parts.get(user.result, (user.result, 0))
     return parts

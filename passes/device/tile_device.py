@@ -6,16 +6,19 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import get_args
 
+import numpy as np
+
 from tilewright.errors import PassError
 
-from ...ir.annotations import CLUSTERS, SPLIT, STATIONARY, TILE, Stationary
+from ...ir.annotations import CLUSTERS, FUSED, SPLIT, STATIONARY, TILE, Stationary
 from ...ir.core import Function, Module, Op
 from ...runtime.machine import Machine, load
 from ..base import Pass, Record
 from ..invariants import PLACED, Invariant
+from .fused_pairs import fused_convolution, fused_user, pairs_brought_together
 from .kept_maps import choose_kept
 from .outline_device import device_functions, device_ops
-from .tile_search import Tile, choose_tile
+from .tile_search import Misfit, Tile, choose_tile, priced_tile
 
 TILED = Invariant(
     "tiled: every op of a device function has a tile",
@@ -36,7 +39,8 @@ ORDERS: dict[str, Stationary | None] = {CHEAPEST: None, **{order: order for orde
 class TileDevice(Pass):
     """Annotates each op of a device function with ``tile=[rows, columns, output blocks, input blocks]`` of its result
     and with what is ``stationary``: a convolution keeps a block of ``weights`` and streams the map, or a tile
-    of its ``inputs`` and streams the weights.
+    of its ``inputs`` and streams the weights. A convolution may be ``fused`` with the element-wise op that reads its
+    result, see :mod:`tilewright.passes.device.fused_pairs`: both have one tile, and stand one behind the other.
 
     The tile is the cheapest by the analytic cost of :mod:`tilewright.passes.device.tile_search`. Several clusters
     ``split`` the ``rows`` or the ``channels`` of each result.
@@ -105,24 +109,42 @@ def tile_function(
     Raises:
         PassError: as `tile_of`.
     """
-    ops = [*function.ops]
     if clusters > 1:
         CLUSTERS.set(function, clusters)
+    for conv, user in pairs_brought_together(function):
+        _fuse_if_cheaper(conv, user, machine, wanted, clusters)
+    ops = [*function.ops]
     for op in ops:
-        set_tile(op, tile_of(op, machine, wanted, clusters))
+        if fused_convolution(op) is None:
+            set_tile(op, tile_of(op, machine, wanted, clusters))
     if clusters == 1:
         return
     kept, taken = choose_kept(ops, clusters, int(machine.maps_bytes * kept_share))
     unit = machine.maps_banks * 64
     for op, beside in zip(ops, taken.tolist(), strict=True):
+        if fused_convolution(op) is not None:
+            continue
         left = replace(machine, maps_bytes=(machine.maps_bytes - beside) // unit * unit)
         found = choose_tile(op, left, wanted, clusters, split=SPLIT.get(op), kept=kept)
         if isinstance(found, Tile):
             set_tile(op, found)
 
 
+def _fuse_if_cheaper(conv: Op, user: Op, machine: Machine, wanted: Stationary | None, clusters: int) -> None:
+    """Compute an op with each tile of the convolution that it reads, if that costs less than one after the other."""
+    first, second = (priced_tile(op, machine, wanted, clusters) for op in (conv, user))
+    FUSED.set(conv, True)
+    both = priced_tile(conv, machine, wanted, clusters)
+    prices = [each[0] if not isinstance(each, Misfit) else np.inf for each in (first, second, both)]
+    if prices[2] >= prices[0] + prices[1]:
+        del conv.annotations[FUSED.key]
+
+
 def set_tile(op: Op, tile: Tile) -> None:
-    TILE.set(op, (tile.rows, tile.columns, tile.output_blocks, tile.input_blocks))
-    STATIONARY.set(op, tile.stationary)
-    if tile.split is not None:
-        SPLIT.set(op, tile.split)
+    """Annotate an op, and that which is fused with it, with a tile."""
+    user = fused_user(op)
+    for each in (op, user) if user is not None else (op,):
+        TILE.set(each, (tile.rows, tile.columns, tile.output_blocks, tile.input_blocks))
+        STATIONARY.set(each, tile.stationary)
+        if tile.split is not None:
+            SPLIT.set(each, tile.split)

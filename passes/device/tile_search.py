@@ -24,6 +24,7 @@ from ...ir.ops.resize import Resize
 from ...ir.ops.shape import Reshape
 from ...ir.resampling import nearest_indices, nearest_steps
 from ...runtime.cost import vector_steps
+from ...runtime.isa.vector import RECORD_BYTES
 from ...runtime.machine import (
     ACCUMULATOR_UNIT,
     CHANNEL_BLOCK,
@@ -36,6 +37,7 @@ from ...runtime.machine import (
     Machine,
 )
 from .convolution_price import Candidates, ConvolutionPrice, parameter_bytes, weight_bytes
+from .fused_pairs import made_by, other_map, other_operand
 from .packed_maps import is_packed
 from .tile_price import Counts, Fits, Price, Share, box, parts, rows_read
 
@@ -205,7 +207,12 @@ def _convolution_candidates(op: Op[Conv], share: Share) -> _Found:
     heights, widths = rows_read(window, 0, rows, source.height), rows_read(window, 1, columns, source.width)
     row = widths * (source.channels if is_packed(op.inputs[0]) else chunk * CHANNEL_BLOCK)
     map_bytes = heights * (-(-row // MAPS_UNIT) * MAPS_UNIT) * share.moves(op.inputs[0])
-    result_bytes = rows * columns * blocks * CHANNEL_BLOCK * share.moves(op.result)
+    result_bytes = rows * columns * blocks * CHANNEL_BLOCK * share.moves(made_by(op))
+    other = other_operand(op)
+    if other is not None and share.moves(other):
+        shape = other_map(op)
+        pixels = np.minimum(rows, shape.height) * np.minimum(columns, shape.width)
+        result_bytes = result_bytes + pixels * blocks * CHANNEL_BLOCK
     chunks = np.ones_like(chunk) if depthwise else -(-inputs // chunk)
     slices = -(-outputs // blocks)
     needs = {
@@ -213,7 +220,7 @@ def _convolution_candidates(op: Op[Conv], share: Share) -> _Found:
         "maps": map_bytes * np.where(chunks > 1, 2, 1) + result_bytes * np.where(slices > 1, 2, 1),
         "weight": weight_bytes(op, blocks, chunk),
         "accumulator": rows * columns * blocks * ACCUMULATOR_UNIT,
-        "parameter": parameter_bytes(blocks),
+        "parameter": parameter_bytes(blocks) + (RECORD_BYTES if other is not None else 0),
     }
     within = (heights <= MAP_EXTENT_LIMIT) & (widths <= MAP_EXTENT_LIMIT)
     return _Found(Candidates(rows, columns, blocks, chunk), needs, within)

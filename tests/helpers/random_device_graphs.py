@@ -63,6 +63,18 @@ def _two_maps(g: Builder, x: Value) -> Value | None:
     return g.commuted(g.choose(Add(), Mul(), Sub(), Max(), Min()), x, g.choose(*others)) if others else None
 
 
+def _residual(g: Builder, x: Value) -> Value | None:
+    """A convolution that keeps rows and columns, combined with a map of its shape."""
+    others = [v for v in g.values if v.type.rank == x.type.rank and v.type.shape[2:] == x.type.shape[2:]]
+    others = [v for v in others if v.type.shape[0] == x.type.shape[0]]
+    if not _is_map(x) or not others:
+        return None
+    other, spatial, kernel = g.choose(*others), x.type.rank - 2, g.choose(1, 1, 3)
+    conv = Conv((1,) * spatial, (kernel // 2,) * 2 * spatial, (1,) * spatial, 1)
+    weights = g.weights(other.type.shape[1], x.type.shape[1], *[kernel] * spatial)
+    return g.commuted(g.choose(Add(), Add(), Mul(), Sub(), Max(), Min()), g.op(conv, x, weights, None), other)
+
+
 def _box(g: Builder, x: Value) -> Value | None:
     begin = tuple(int(g.rng.integers(0, extent)) for extent in x.type.shape)
     shape = tuple(int(g.rng.integers(1, e - b + 1)) for b, e in zip(begin, x.type.shape, strict=True))
@@ -92,6 +104,7 @@ def _join_many(g: Builder, x: Value) -> Value | None:
 ON_THE_DEVICE: tuple[Maker, ...] = (
     *CONVOLUTIONAL,
     *(_wide_convolution, _wide_convolution, _wide_convolution, _wide_pooling, _table, _two_maps, _two_maps),
+    *(_residual, _residual),
     *(_box, _grid, _join_many),
 )
 """Everything that the device has a form for."""

@@ -21,6 +21,8 @@ from ....ir.tile.compute import Convolve, ConvolveDepthwise, Product, Requantize
 from ....ir.tile.places import Part
 from ....ir.tile.transfer import LoadRequantization, LoadWeights
 from ..boxes import Lane, Span, channel_pieces, lanes_of, read_through, tile_annotation
+from ..fused_pairs import fused_user, made_by
+from .elementwise import FusedElementwise
 from .on_chip import as_on_chip, chip_zero, on_chip
 from .program import ChipMap, TileProgram, lowers
 
@@ -65,7 +67,7 @@ class Held(NamedTuple):
 
 @lowers(Conv)
 def lower_convolution(op: Op[Conv], program: TileProgram) -> None:
-    """Load, convolve, requantise and store, tile by tile."""
+    """Load, convolve, requantise and store, tile by tile; before that combine with another map, if fused."""
     whole = _layer(op, program)
     if is_depthwise(op):
         _Depthwise(op, whole, program).lower()
@@ -99,7 +101,7 @@ def _layer(op: Op[Conv], program: TileProgram) -> Layer:
     source, target = convolution_maps(op)
     return Layer(
         program.reshaped(program.map(x), source),
-        program.reshaped(program.map(op.result), target),
+        program.reshaped(program.map(made_by(op)), target),
         source.channels,
         program.is_packed(x),
         window_of(op),
@@ -140,6 +142,8 @@ class _Convolution:
         self.input_blocks = tile_annotation(op)[3]
         self.lanes = lanes_of(op, self.target)
         self.slices = max(len(lane.slices) for lane in self.lanes)
+        user = fused_user(op)
+        self.fused = FusedElementwise(user, op, self.target, program) if user is not None else None
         # What is streamed for every tile is made once.
         self._weights: dict[tuple[int, int], Constant] = {}
         self._parameters: dict[int, tuple[Constant, Constant]] = {}
@@ -184,8 +188,11 @@ class _Convolution:
         return self.program.add(LoadRequantization(cluster), *self._parameters[channels[0]])
 
     def finish(self, box: Part, sums: Value, parameters: Value) -> None:
-        """Requantise the accumulators of a tile and store it."""
-        self.program.store(self.layer.target, box, self.layer.requantize, sums, parameters)
+        """Requantise the accumulators of a tile and store it, combined with what the convolution is fused with."""
+        if self.fused is not None:
+            self.fused.finish(self.layer.target, box, self.layer.requantize, sums, parameters)
+        else:
+            self.program.store(self.layer.target, box, self.layer.requantize, sums, parameters)
 
 
 class _Dense(_Convolution):

@@ -10,14 +10,14 @@ from tilewright.errors import PassError
 
 from ....ir import arithmetic
 from ....ir.core import Op, Value
-from ....ir.feature_map import map_shape
+from ....ir.feature_map import MapShape, map_shape
 from ....ir.op import Operator
 from ....ir.ops.elementwise import Add, Max, Min, Mul, Sub
 from ....ir.quantized import limits, parameters
 from ....ir.tile.compute import Combine
 from ....ir.tile.places import Part
 from .on_chip import chip_offset, chip_zero, on_chip
-from .program import TileProgram, lowers
+from .program import ChipMap, TileProgram, lowers
 
 _KINDS: dict[type[Operator], Literal["add", "multiply", "maximum", "minimum"]] = {
     Add: "add",
@@ -43,16 +43,49 @@ def _record(op: Op) -> dict[str, float]:
     return {**zeros, "multiplier_a": first, "multiplier_b": second, "shift": shift}
 
 
+def _combine(op: Op) -> Combine:
+    low, high = (on_chip(op.result.type, bound) for bound in limits(op.result.type))
+    return Combine(_KINDS[type(op.operator)], low, high)
+
+
 @lowers(*_KINDS)
 def lower_elementwise(op: Op, program: TileProgram) -> None:
     """Two maps; images, rows and columns of each are possibly one that is repeated."""
-    low, high = (on_chip(op.result.type, bound) for bound in limits(op.result.type))
-    combine = Combine(_KINDS[type(op.operator)], low, high)
+    combine = _combine(op)
     sources, target = [program.map(value) for value in op.inputs], program.map(op.result)
     record = program.load_record(**_record(op))
     for box in program.tiles(op):
         operands = [program.load(place, _read(op, value, box)) for place, value in zip(sources, op.inputs, strict=True)]
         program.store(target, box, combine, *operands, record)
+
+
+class FusedElementwise:
+    """An op of two maps that is computed with each tile of the convolution that makes one of them.
+
+    Args:
+        shape: of the result, as the convolution sees it.
+    """
+
+    def __init__(self, op: Op, convolution: Op, shape: MapShape, program: TileProgram) -> None:
+        self._op, self._program = op, program
+        self._is_first = op.inputs[0] is convolution.result
+        self._value = op.inputs[1 if self._is_first else 0]
+        self._combine = _combine(op)
+        self._is_alike = self._value.type.shape == op.result.type.shape
+        with program.within(op):
+            place = program.map(self._value)
+            self._other = program.reshaped(place, shape) if self._is_alike else place
+            self._record = program.load_record(**_record(op))
+
+    def finish(self, target: Value | ChipMap, box: Part, make: Operator, *operands: Value) -> None:
+        """Make a tile of the convolution's result, and write over it what is made of it and of the other operand."""
+        program = self._program
+        kept = program.held(target, box) if isinstance(target, ChipMap) else None
+        own = program.add(make, *operands, kept)
+        with program.within(self._op):
+            other = program.load(self._other, box if self._is_alike else _read(self._op, self._value, box))
+            pair = (own, other) if self._is_first else (other, own)
+            program.store(target, box, self._combine, *pair, self._record, *([own] if kept is None else []))
 
 
 def _read(op: Op, value: Value, box: Part) -> Part:

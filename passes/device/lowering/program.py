@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any, overload
@@ -91,6 +92,17 @@ class TileProgram:
         self._boxes.clear()
         self.cluster = 0
         self.everywhere = EVERY_CLUSTER if SPLIT.is_at(op) else 0
+
+    @contextmanager
+    def within(self, op: Op) -> Iterator[None]:
+        """What follows in the block computes ``op``, in between."""
+        before = self._loc, self._layer, self._annotations
+        self._loc, self._layer = op.loc, op.result.name
+        self._annotations = {LAYER.key: self._layer}
+        try:
+            yield
+        finally:
+            self._loc, self._layer, self._annotations = before
 
     def finish(self) -> list[Value]:
         """The results of the function, which leave the device."""
@@ -235,7 +247,7 @@ class TileProgram:
     def load(self, place: Value | ChipMap, box: Part, *, packed: bool = False) -> Value:
         """A box of a map, on chip."""
         if isinstance(place, ChipMap):
-            return self._held(place, self.cluster, box)
+            return self.held(place, box)
         return self.add(Load(self.cluster, packed), self.part(place, box))
 
     def store(self, place: Value | ChipMap, box: Part, operator: Operator, *operands: Value | None) -> None:
@@ -244,7 +256,7 @@ class TileProgram:
             self.copy(self.add(operator, *operands), place, box)
             return
         assert operator.OPERANDS is not None
-        own = self._held(place, self.cluster, box)
+        own = self.held(place, box)
         absent = len(operator.OPERANDS) - 1 - len(operands)
         self.add(operator, *operands, *[None] * absent, own)
         first, stop = box.rows[0], sum(box.rows)
@@ -259,6 +271,10 @@ class TileProgram:
     def copy(self, x: Value, place: Value, box: Part) -> None:
         """A map on chip as a box of one in DRAM."""
         self.add(STORE, x, self.part(place, box))
+
+    def held(self, place: ChipMap, box: Part) -> Value:
+        """A box of a map that stays on chip."""
+        return self._held(place, self.cluster, box)
 
     def _held(self, place: ChipMap, cluster: int, box: Part) -> Value:
         """A box of a map where a cluster holds it."""
