@@ -9,7 +9,7 @@ from tilewright.errors import CodegenError, TilewrightError
 
 from ...ir.annotations import LAYER, REGION_BYTES
 from ...ir.core import Function, Op
-from ...ir.tile.places import Buffer, Enter, Leave, Part, Reshape
+from ...ir.tile.places import Buffer, Enter, Leave, Part, Phase, Reshape
 from ...ir.tile.program import clusters_of
 from ...ir.tile.types import TileType
 from ...runtime.artifact.manifest import FeatureMapRef
@@ -18,7 +18,7 @@ from ...runtime.machine import Machine
 from .instructions import PRINTERS, Context
 from .views import REGIONS
 
-_PLACES = (Enter, Leave, Buffer, Part, Reshape)
+_PLACES = (Enter, Leave, Buffer, Part, Phase, Reshape)
 
 
 @dataclass(frozen=True)

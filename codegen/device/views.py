@@ -8,7 +8,7 @@ from tilewright.errors import CodegenError
 
 from ...ir.annotations import ADDRESS, DRAM
 from ...ir.core import Function, Op, Value, is_op
-from ...ir.tile.places import Buffer, Enter, Leave, Part, Reshape
+from ...ir.tile.places import Buffer, Enter, Leave, Part, Phase, Reshape
 from ...ir.tile.program import whole_of
 from ...ir.tile.types import TileType
 from ...ir.types import DType
@@ -65,6 +65,18 @@ class MapView:
         offset = self.offset + image * self.image + row * self.row + column * self.pixel + channel
         shape = images, rows, columns, channels
         return replace(self, offset=offset, shape=shape, channel=self.channel + channel)
+
+    def phase(self, phase: Phase) -> MapView:
+        """Every so many rows and columns."""
+        (row, column), (rows, columns) = phase.first, phase.step
+        height, width = (-(-(self.shape[axis + 1] - phase.first[axis]) // phase.step[axis]) for axis in (0, 1))
+        return replace(
+            self,
+            offset=self.offset + row * self.row + column * self.pixel,
+            shape=(self.shape[0], height, width, self.shape[3]),
+            row=rows * self.row,
+            pixel=columns * self.pixel,
+        )
 
     def reshaped(self, images: int, rows: int, columns: int) -> MapView:
         """All pixels as other images, rows and columns.
@@ -156,6 +168,8 @@ class Views:
         if type.memory == "dram":
             if is_op(op, Part):
                 self._dram[op.result] = self._dram[op.inputs[0]].part(op.operator)
+            elif is_op(op, Phase):
+                self._dram[op.result] = self._dram[op.inputs[0]].phase(op.operator)
             elif is_op(op, Reshape):
                 images, rows, columns, _ = op.operator.shape
                 self._dram[op.result] = self._dram[op.inputs[0]].reshaped(images, rows, columns)

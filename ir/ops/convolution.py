@@ -156,6 +156,8 @@ class ConvTranspose(Operator[ConvTransposeOperands]):
 
     Operands: x [N, C, *spatial]; w [C, O/group, *kernel]; b [O]. Result [N, O, *output] with
     output = stride * (extent - 1) + output_padding + dilation * (kernel - 1) + 1 - pad_begin - pad_end.
+
+    There is no form on quantised tensors: quantisation makes ordinary convolutions of it, one for each phase.
     """
 
     strides: tuple[int, ...]

@@ -142,6 +142,33 @@ class Part(Operator[PartOperands]):
         return whole[..., rows, columns, channels]
 
 
+@operator("tile_phase", TILE_OPERATORS)
+@dataclass(frozen=True)
+class Phase(Operator[PartOperands]):
+    """Every so many rows and columns of a whole map in DRAM, as a place: what is written there is written in the whole.
+
+    Attributes:
+        step: from row to row, and from column to column.
+        first: row and column that are taken first.
+    """
+
+    step: tuple[int, int]
+    first: tuple[int, int]
+
+    def infer(self, x: TensorType) -> TensorType:
+        map = tile(x, "dram", "what has phases", rank=4)
+        counts: list[int] = []
+        for first, step, extent in zip(self.first, self.step, map.shape[1:3], strict=True):
+            if step < 1 or not 0 <= first < extent:
+                raise IRError("there is no such phase", expected=f"within 0 to {extent}", found=[first, step])
+            counts.append(-(-(extent - first) // step))
+        return map.part((map.shape[0], *counts, map.shape[3]))
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        (row, column), (rows, columns) = self.first, self.step
+        return x[:, row::rows, column::columns]
+
+
 @operator("tile_reshape", TILE_OPERATORS)
 @dataclass(frozen=True)
 class Reshape(Operator[PartOperands]):

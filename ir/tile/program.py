@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from ..core import Function, Op, Value, is_op
-from .places import Part, Reshape
+from .places import Part, Phase, Reshape
 from .types import TileType
 
 
 def whole_of(op: Op) -> Value | None:
     """The place that the result of an op is, or is a part of; ``None`` where it is a place of its own."""
-    if is_op(op, Part, Reshape):
+    if is_op(op, Part, Phase, Reshape):
         return op.inputs[0]
     return getattr(op.operands, "into", None)
 

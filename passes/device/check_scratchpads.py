@@ -18,7 +18,7 @@ from tilewright.errors import PassError
 from ...ir.annotations import ADDRESS, DRAM, LAYER, REGION_BYTES, SCRATCHPAD_BYTES, Annotation
 from ...ir.core import Function, Module, Op, Value, is_op
 from ...ir.tile.compute import Combine, Convolve, ConvolveDepthwise, LookUp
-from ...ir.tile.places import Buffer, Enter, Leave, Part, Reshape
+from ...ir.tile.places import Buffer, Enter, Leave, Part, Phase, Reshape
 from ...ir.tile.program import clusters_of
 from ...ir.tile.types import EVERY_CLUSTER, TileType
 from ...runtime.machine import CHANNEL_BLOCK
@@ -160,6 +160,8 @@ class _Execution:
                 leaving.append((op, op.inputs[0]))
             elif is_op(op, Part):
                 self._pieces[op.result] = self._piece(op, op.inputs[0]).part(op.operator)
+            elif is_op(op, Phase):
+                self._pieces[op.result] = self._phase(op)
             elif is_op(op, Reshape):
                 self._pieces[op.result] = self._reshaped(op, op.operator.shape)
             else:
@@ -242,6 +244,20 @@ class _Execution:
             raise self._error(op, "what the host puts there, and nothing else, lies in the input", found=region)
         strides = (rows * columns * pixel, columns * pixel, pixel)
         return Layout((self._dram[region],), offset, (images, rows, columns, channels), strides, reach=reach)
+
+    def _phase(self, op: Op[Phase]) -> Piece:
+        """Every so many rows and columns of a whole map."""
+        layout = self._piece(op, op.inputs[0]).layout
+        (row, column), (rows, columns) = op.operator.first, op.operator.step
+        image_stride, row_stride, column_stride = layout.strides
+        _, height, width, _ = op.result.type.shape
+        images, *_, channels = layout.extents
+        found = layout._replace(
+            start=layout.start + row * row_stride + column * column_stride,
+            extents=(images, height, width, channels),
+            strides=(image_stride, rows * row_stride, columns * column_stride),
+        )
+        return Piece.whole(found)
 
     def _reshaped(self, op: Op, shape: tuple[int, ...]) -> Piece:
         layout, box = self._piece(op, op.inputs[0])

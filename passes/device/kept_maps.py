@@ -15,7 +15,7 @@ from ...ir.annotations import KEPT
 from ...ir.core import Op, Value, is_op
 from ...ir.feature_map import convolution_maps, is_depthwise, map_shape, window_of
 from ...ir.ops.convolution import Conv
-from ...ir.ops.movement import Concat, Slice
+from ...ir.ops.movement import Concat, DepthToSpace, Slice
 from ...ir.ops.resize import Resize
 from ...ir.ops.shape import Reshape
 from ...ir.resampling import nearest_indices
@@ -55,7 +55,7 @@ def _users(value: Value) -> list[Op]:
 
 
 def _works_on_chip(op: Op, value: Value) -> bool:
-    if isinstance(op.operator, (Concat, Slice, Reshape)):
+    if isinstance(op.operator, (Concat, DepthToSpace, Slice, Reshape)):
         return False
     if any(each is value and is_weight(op, index) for index, each in enumerate(op.operands)):
         return False

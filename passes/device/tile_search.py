@@ -19,7 +19,7 @@ from ...ir.annotations import Split, Stationary
 from ...ir.core import Op, Value, is_op
 from ...ir.feature_map import MapShape, convolution_maps, is_depthwise, map_shape, window_of
 from ...ir.ops.convolution import Conv
-from ...ir.ops.movement import Concat, Slice
+from ...ir.ops.movement import Concat, DepthToSpace, Slice
 from ...ir.ops.resize import Resize
 from ...ir.ops.shape import Reshape
 from ...ir.resampling import nearest_indices, nearest_steps
@@ -41,7 +41,7 @@ from .fused_pairs import made_by, other_map, other_operand
 from .packed_maps import is_packed
 from .tile_price import Counts, Fits, Price, Share, box, parts, rows_read
 
-MOVEMENT = (Concat, Reshape, Slice)
+MOVEMENT = (Concat, DepthToSpace, Reshape, Slice)
 """Operators that only load and store."""
 
 

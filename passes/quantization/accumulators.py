@@ -11,7 +11,7 @@ from typing import TypeGuard, Union
 import numpy as np
 
 from ...ir.core import Constant, Op, Value, is_op
-from ...ir.ops.convolution import Conv
+from ...ir.ops.convolution import Conv, ConvTranspose
 from ...ir.ops.matmul import MatMul
 from ...ir.quantized import accumulator_factors, limits, parameters
 from ...ir.types import TensorType
@@ -28,9 +28,11 @@ def is_accumulating(op: Op) -> TypeGuard[Product]:
     return is_op(op, Conv, MatMul) and op.result.type.quant is not None
 
 
-def channel_axis(op: Product) -> int:
+def channel_axis(op: Op[Conv | ConvTranspose | MatMul]) -> int:
     """The dimension of the weights that output channels run along."""
-    return op.operator.column_axis(op.operands.w.type) if isinstance(op.operator, MatMul) else 0
+    if is_op(op, MatMul):
+        return op.operator.column_axis(op.operands.w.type)
+    return int(isinstance(op.operator, ConvTranspose))
 
 
 def accumulator_bounds(op: Product) -> np.ndarray:

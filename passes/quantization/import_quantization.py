@@ -11,7 +11,7 @@ from ...ir.types import DType, Quantization, TensorType
 from ..base import Pass, Record, erase_dead
 from ..invariants import UNPLANNED
 from ..pattern import Driver, Match, Rule, node, operand_of_the_same_type
-from . import accumulators, integer_rules, sink_dequantize_rules
+from . import accumulators, integer_rules, sink_dequantize_rules, transposed_rules
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,9 @@ class ImportQuantization(Pass):
     def apply(self, module: Module, record: Record) -> bool:
         Driver((*_TYPED, *sink_dequantize_rules.RULES)).run(module, record)
         record.counts["typed border"] = sum(map(_type_borders, module.functions.values()))
-        Driver((*sink_dequantize_rules.RULES, *integer_rules.RULES, *accumulators.RULES)).run(module, record)
+        Driver((*sink_dequantize_rules.RULES, *transposed_rules.RULES, *integer_rules.RULES, *accumulators.RULES)).run(
+            module, record
+        )
         return record.counts.total() > 0
 
 

@@ -42,12 +42,12 @@ def integers_of(value: Value | None) -> Value | None:
 def _collapse(found: Match) -> Value | None:
     """The op before a ``quantize`` on quantised types, a clamping activation between them included."""
     quantize, y_type = found.root, found.root.result.type
-    source = _only_producer(quantize)
+    source = only_producer(quantize)
     if source is None or y_type.dtype not in EIGHT_BIT or y_type.quant is None or y_type.quant.axis is not None:
         return None
     activation: Op[Relu | Clip] | None = None
     if is_op(source, Relu, Clip) and integers_of(source.operands[0]) is None:
-        activation, source = source, _only_producer(source)
+        activation, source = source, only_producer(source)
         if source is None:
             return None
     origin = [source] if activation is None else [source, activation]
@@ -59,7 +59,7 @@ def _collapse(found: Match) -> Value | None:
     return found.emit(activation.operator, result, result_types=[y_type], origin=[activation])
 
 
-def _only_producer(op: Op) -> Op | None:
+def only_producer(op: Op) -> Op | None:
     """The producer of the first operand, if nothing else needs its real result."""
     value = op.operands[0]
     if value is None or value.producer is None or len(value.producer.results) != 1 or value.is_returned:

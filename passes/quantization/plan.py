@@ -10,7 +10,7 @@ from ...ir.core import Constant, Function, Op, Value, is_op
 from ...ir.names import Names
 from ...ir.op import QuantizationRule
 from ...ir.ops.activation import Activation, Clip, Relu
-from ...ir.ops.convolution import Conv
+from ...ir.ops.convolution import Conv, ConvTranspose
 from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Pad
@@ -18,6 +18,7 @@ from ...ir.ops.pooling import AveragePool, GlobalAveragePool
 from ...ir.ops.resize import Resize
 from ...ir.types import DType
 from .sink_dequantize_rules import MOVING
+from .transposed_rules import has_phases
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Plan:
             calibration has to find out.
     """
 
-    anchors: tuple[Op[Conv | MatMul], ...]
+    anchors: tuple[Op[Conv | ConvTranspose | MatMul], ...]
     ops: frozenset[Op]
     values: Mapping[str, Value]
 
@@ -58,7 +59,7 @@ def plan_quantization(function: Function, keep: Collection[str] = ()) -> Plan:
     """
     wanted: set[Value] = set()
     taken: set[Op] = set()
-    anchors: list[Op[Conv | MatMul]] = []
+    anchors: list[Op[Conv | ConvTranspose | MatMul]] = []
     kept = {op for op in function.ops if op.name in keep or not set(op.loc).isdisjoint(keep)}
     for op in reversed(list(function.ops)):
         if op in kept:
@@ -83,8 +84,12 @@ def plan_quantization(function: Function, keep: Collection[str] = ()) -> Plan:
     return Plan(tuple(reversed(anchors)), frozenset(taken), {names.take(value.name): value for value in values})
 
 
-def is_anchor(op: Op) -> TypeGuard[Op[Conv | MatMul]]:
+def is_anchor(op: Op) -> TypeGuard[Op[Conv | ConvTranspose | MatMul]]:
     """Whether the op is a convolution or product that is worth quantising for itself: its weights are constants."""
+    if is_op(op, ConvTranspose):
+        x = op.operands.x
+        real = x.type.dtype is DType.F32 and op.result.type.quant is None
+        return real and not isinstance(x, Constant) and has_phases(op)
     if not is_op(op, Conv, MatMul):
         return False
     operator, (x, w, b, residual) = op.operator, op.operands

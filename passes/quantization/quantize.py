@@ -10,7 +10,7 @@ import numpy as np
 from tilewright.errors import PassError
 
 from ...ir.core import Constant, Function, Module, Op, Value, is_op
-from ...ir.ops.convolution import Conv
+from ...ir.ops.convolution import Conv, ConvTranspose
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Concat
 from ...ir.ops.quantization import Dequantize
@@ -19,7 +19,7 @@ from ...ir.types import DType, TensorType
 from ..base import Pass, Record
 from ..invariants import PLAIN, UNPLANNED
 from ..pattern import Driver
-from . import accumulators, integer_rules, sink_dequantize_rules
+from . import accumulators, integer_rules, sink_dequantize_rules, transposed_rules
 from .parameters import affine_parameters
 from .plan import Plan, plan_quantization
 from .weights import on_own_grid, per_channel
@@ -36,7 +36,7 @@ class Quantize(Pass):
     point between ``dequantize`` and ``quantize``. Activations are affine per tensor; ReLU and Clip after an op become
     part of its saturation, which cuts the range at their bounds. Weights keep the 8-bit grid that they lie on, if they
     do; else they are symmetric per channel. Biases are int32. Operands of a concatenation that nothing else reads are
-    quantised as its result is.
+    quantised as its result is. Transposed convolutions become ordinary ones, one for each phase of the result.
 
     Attributes:
         ranges: name, smallest and largest number of each value that
@@ -66,7 +66,9 @@ class Quantize(Pass):
         for op in plan.anchors:
             self._quantize_weights(module, op, record)
         record.counts["quantised value"] = len(types)
-        Driver((*sink_dequantize_rules.RULES, *integer_rules.RULES, *accumulators.RULES)).run(module, record)
+        Driver((*sink_dequantize_rules.RULES, *transposed_rules.RULES, *integer_rules.RULES, *accumulators.RULES)).run(
+            module, record
+        )
         module.drop_unused_constants()
         return True
 
@@ -86,10 +88,13 @@ class Quantize(Pass):
                         found[source] = found[source].with_quant(found[value].quant)
         return found
 
-    def _quantize_weights(self, module: Module, op: Op[Conv | MatMul], record: Record) -> None:
-        x, w, b, _ = op.operands
-        assert isinstance(w, Constant)
+    def _quantize_weights(self, module: Module, op: Op[Conv | ConvTranspose | MatMul], record: Record) -> None:
+        x, w, b = op.operands[:3]
+        assert x is not None and isinstance(w, Constant)
         bias = b.array if isinstance(b, Constant) else None
+        if bias is not None and is_op(op, ConvTranspose):
+            # Of the groups, which share their scales, the largest.
+            bias = np.abs(bias).reshape(op.operator.group, -1).max(0)
         scale = _scale_of(x)
         stored = on_own_grid(w.array, bias, scale)
         record.counts["weights on their own grid" if stored is not None else "weights per channel"] += 1

@@ -93,7 +93,7 @@ def test_an_instruction_for_each_op() -> None:
         LAYER.set(op, "first" if isinstance(op.operator, Load) else "second")
     plan(module.main, MACHINE)
     built = build_device_program(module.main, MACHINE).program
-    places = ("tile_enter", "tile_leave", "tile_buffer", "tile_part", "tile_reshape")
+    places = ("tile_enter", "tile_leave", "tile_buffer", "tile_part", "tile_phase", "tile_reshape")
     assert built.layers == ("first", "second")
     items = [item for stream in built.queues for item in built.instructions(stream)]
     printed = [item.MNEMONIC for item in items if item.MNEMONIC not in ("BAR", "END")]

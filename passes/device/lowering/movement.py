@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 from ....ir.core import Op, Value
 from ....ir.feature_map import MapShape, map_shape
-from ....ir.ops.movement import Concat, Slice
+from ....ir.ops.movement import Concat, DepthToSpace, Slice
 from ....ir.ops.shape import Reshape
 from ....ir.tile.places import Part
 from ..boxes import Span
@@ -36,6 +38,17 @@ def lower_concat(op: Op[Concat], program: TileProgram) -> None:
         if program.owner(value) is not op.result:
             _copy(program.place(value), program.channels(whole, channel, count), op, program)
         channel += count
+
+
+@lowers(DepthToSpace)
+def lower_depth_to_space(op: Op[DepthToSpace], program: TileProgram) -> None:
+    """Store the channels of each phase in every so many rows and columns of the result."""
+    step, count = op.operator.blocksize, map_shape(op.result.type).channels
+    assert op.operator.mode == "DCR", "the channels of a phase follow each other"
+    source, target = program.place(op.inputs[0]), program.place(op.result)
+    for index, first in enumerate(product(range(step), range(step))):
+        phase = program.phase(target, step, first)
+        _copy(program.channels(source, index * count, count), phase, op, program)
 
 
 @lowers(Reshape)

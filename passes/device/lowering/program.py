@@ -20,7 +20,7 @@ from ....ir.op import Operator
 from ....ir.ops.shape import Reshape
 from ....ir.text.literals import Literal, digest_of
 from ....ir.tile import places
-from ....ir.tile.places import Part
+from ....ir.tile.places import Part, Phase
 from ....ir.tile.transfer import Load, LoadRecord, Move, Store
 from ....ir.tile.types import EVERY_CLUSTER
 from ....ir.types import DType
@@ -225,6 +225,10 @@ class TileProgram:
             return place
         _, height, width, _ = place.type.shape
         return self._add(Part(-1, (0, height), (0, width), (first, count)), place)
+
+    def phase(self, place: Value, step: int, first: tuple[int, int]) -> Value:
+        """Every so many rows and columns of a map in DRAM."""
+        return self._add(Phase((step, step), first), place)
 
     def part(self, place: Value, box: Part) -> Value:
         """A box of a map in DRAM; the same one where an op reads it several times."""

@@ -11,7 +11,7 @@ from ....ir.op import Operator, QuantizationRule
 from ....ir.ops import REGISTRY
 from ....ir.ops.convolution import Conv
 from ....ir.ops.elementwise import Add, Max, Min, Mul, Sub
-from ....ir.ops.movement import Concat, Slice
+from ....ir.ops.movement import Concat, DepthToSpace, Slice
 from ....ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
 from ....ir.ops.quantization import Dequantize, DequantizeLinear, Quantize, QuantizeLinear, Requantize
 from ....ir.ops.resize import Resize
@@ -32,6 +32,7 @@ OWN_RULES: dict[type[Operator], tuple[Rule, ...]] = {
     GlobalMaxPool: pooling.GLOBAL_RULES,
     **dict.fromkeys((Add, Sub, Mul, Max, Min), elementwise.RULES),
     Concat: (movement.along_channels,),
+    DepthToSpace: (movement.whole_pixels, movement.rows_of_phases),
     Slice: (movement.neighbours,),
     Reshape: (movement.moves_no_byte,),
     Resize: movement.RESIZE_RULES,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from ....ir.core import Op
-from ....ir.ops.movement import Concat, Slice
+from ....ir.feature_map import map_shape
+from ....ir.ops.movement import Concat, DepthToSpace, Slice
 from ....ir.ops.resize import Resize
 from ....ir.resampling import nearest_indices, nearest_steps
 from ....ir.types import TensorType
-from ....runtime.machine import RESIZE_LIMIT, Machine
+from ....runtime.machine import RESIZE_LIMIT, ROW_LIMIT, Machine
 from .rule import Found, Rule, listed
 
 
@@ -22,6 +23,19 @@ def neighbours(op: Op[Slice], machine: Machine) -> Found | None:
     cut = op.operator
     steps = tuple(step if extent > 1 else 1 for step, extent in zip(cut.step, cut.extent, strict=True))
     return Found(op.result, f"steps {listed(steps)}") if set(steps) != {1} else None
+
+
+def whole_pixels(op: Op[DepthToSpace], machine: Machine) -> Found | None:
+    """Depth to space takes the channels of a pixel of the result one after the other, mode DCR."""
+    mode = op.operator.mode
+    return Found(op.result, f"mode {mode}") if mode != "DCR" and op.operator.blocksize > 1 else None
+
+
+def rows_of_phases(op: Op[DepthToSpace], machine: Machine) -> Found | None:
+    """As many rows of the result as a block has take less than 16 MiB, channels padded to a multiple of 16."""
+    shape, step = map_shape(op.result.type), op.operator.blocksize
+    found = step * shape.width * shape.padded_channels
+    return Found(op.result, f"{step} rows of {found // step} bytes") if found > ROW_LIMIT else None
 
 
 def _images_channels_pixels(type: TensorType) -> tuple[int, int, int]:

@@ -1,0 +1,159 @@
+"""Transposed convolutions as ordinary ones: every phase of the result is a convolution of its own.
+
+A stride of s makes s x s phases. Pixel s * j + r of the result, along one dimension, is made of the taps k with
+dilation * k = r + pad (mod s) alone; tap k of it reads element j + (r + pad - dilation * k) / s. So each phase is a
+convolution of stride 1 with a part of the kernel, turned round, and no product has a factor of zero. The results are
+joined as channels, which ``depth_to_space`` spreads over the pixels.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ...ir.core import Constant, Op, Value, is_op
+from ...ir.ops.activation import Clip, Relu
+from ...ir.ops.convolution import Conv, ConvTranspose
+from ...ir.ops.movement import Concat, DepthToSpace, Slice
+from ...ir.ops.quantization import Dequantize, Quantize
+from ...ir.types import TensorType
+from ...ir.windows import WindowAxis
+from ..pattern import Match, Rule, node
+from .integer_rules import integers_of, only_producer
+
+
+@dataclass(frozen=True)
+class Phase:
+    """The convolution along one dimension that makes every s-th element of the result.
+
+    Attributes:
+        taps: of the kernel, in the order in which the convolution has them; empty where all is bias.
+        dilation: of the convolution.
+        before, after: padding; where negative, so many elements of x are not read.
+    """
+
+    taps: tuple[int, ...]
+    dilation: int
+    before: int
+    after: int
+
+
+def phases(axis: WindowAxis) -> list[Phase]:
+    """The phases of the result along one dimension, all of ceil(extent / stride) elements.
+
+    Args:
+        axis: the windows over the result; one for each element of x.
+    """
+    stride, count = axis.stride, -(-axis.input // axis.stride)
+    dilation = axis.dilation // math.gcd(axis.dilation, stride)
+    found: list[Phase] = []
+    for first in range(stride):
+        distance = first + axis.before
+        taps = tuple(k for k in reversed(range(axis.kernel)) if (distance - k * axis.dilation) % stride == 0)
+        # Without taps, a tap of zero at each element.
+        before = -((distance - taps[0] * axis.dilation) // stride) if taps else 0
+        reach = (max(len(taps), 1) - 1) * dilation + 1
+        found.append(Phase(taps, dilation, before, count - 1 + reach - before - axis.output))
+    return found
+
+
+def has_phases(op: Op[ConvTranspose]) -> bool:
+    """Whether a transposed convolution can become ordinary ones: of maps, with constant weights and equal strides."""
+    _, w, b = op.operands
+    is_constant = isinstance(w, Constant) and isinstance(b, (Constant, type(None)))
+    return is_constant and w.type.rank == 4 and len(set(op.operator.strides)) == 1
+
+
+def _quantized_phases(found: Match[Quantize]) -> Value | None:
+    """``quantize(conv_transpose(dequantize(x), dequantize(w)))``, with a clamping activation or not, by phases."""
+    y_type, source = found.root.result.type, only_producer(found.root)
+    if y_type.quant is None or y_type.quant.axis is not None or source is None:
+        return None
+    activation: Op[Relu | Clip] | None = None
+    if is_op(source, Relu, Clip):
+        activation, source = source, only_producer(source)
+    if source is None or not is_op(source, ConvTranspose):
+        return None
+    operator, (x, w, b) = source.operator, source.operands
+    integers = integers_of(w)
+    if integers_of(x) is None or not isinstance(integers, Constant) or integers.type.rank != 4:
+        return None
+    if len(set(operator.strides)) != 1:
+        return None
+    origin: list[Op] = [source] if activation is None else [source, activation]
+    axes = operator.windows(x.type.shape, w.type.shape)
+    weights = _as_convolution(integers, operator.group)
+    stride, extents = operator.strides[0], tuple(-(-axis.input // axis.stride) for axis in axes)
+    outputs = weights.type.shape[0]
+    parts: list[Value] = []
+    for rows, columns in itertools.product(*map(phases, axes)):
+        kernel = found.add_constant(w.name, *_kernel(weights, (rows.taps, columns.taps)))
+        cropped, pads = _read(found, x, (rows, columns), origin)
+        conv = Conv((1, 1), pads, (rows.dilation, columns.dilation), operator.group)
+        real = found.emit(conv, cropped, found.emit(Dequantize(), kernel, origin=origin), b, origin=origin)
+        if activation is not None:
+            real = found.emit(activation.operator, real, origin=origin)
+        type = y_type.with_shape((x.type.shape[0], outputs, *extents))
+        parts.append(found.emit(Quantize(), real, result_types=[type], origin=origin))
+    if stride == 1:
+        return parts[0]
+    joined_type = y_type.with_shape((x.type.shape[0], outputs * stride * stride, *extents))
+    joined = found.emit(Concat(1), *parts, result_types=[joined_type], origin=origin)
+    spread_type = y_type.with_shape((x.type.shape[0], outputs, *(extent * stride for extent in extents)))
+    spread = found.emit(DepthToSpace(stride), joined, result_types=[spread_type], origin=origin)
+    if spread_type.shape == y_type.shape:
+        return spread
+    return found.emit(Slice((0,) * 4, y_type.shape, (1,) * 4), spread, result_types=[y_type], origin=origin)
+
+
+@dataclass(frozen=True)
+class Turned:
+    """Weights of a convolution: array [O, C / group, rows, columns], and their type."""
+
+    array: np.ndarray
+    type: TensorType
+
+
+def _as_convolution(w: Constant, group: int) -> Turned:
+    """Weights [C, O / group, rows, columns] in the order of a convolution, taps as they are."""
+    channels, outputs, *kernel = w.type.shape
+    array = w.array.reshape(group, channels // group, outputs, *kernel).swapaxes(1, 2)
+    array = array.reshape(group * outputs, channels // group, *kernel)
+    quant = w.type.quant
+    assert quant is not None
+    if quant.axis is not None:
+        # Channels of all groups share the scales of those of the first.
+        quant = replace(quant, axis=0, scale=quant.scale * group, zero_point=quant.zero_point * group)
+    return Turned(array, TensorType(array.shape, w.type.dtype, quant))
+
+
+def _kernel(weights: Turned, taps: tuple[tuple[int, ...], tuple[int, ...]]) -> tuple[np.ndarray, TensorType]:
+    """These rows and columns of a kernel; one tap of zero where there are none."""
+    quant = weights.type.quant
+    assert quant is not None
+    array = weights.array[:, :, taps[0], :][:, :, :, taps[1]]
+    if not array.size:
+        shape = (*array.shape[:2], *(max(len(each), 1) for each in taps))
+        array = np.broadcast_to(quant.broadcast(4)[1], shape).astype(weights.array.dtype)
+    return array, weights.type.with_shape(array.shape)
+
+
+def _read(
+    found: Match[Quantize], x: Value, both: tuple[Phase, Phase], origin: Sequence[Op]
+) -> tuple[Value, tuple[int, int, int, int]]:
+    """What a phase reads of x, and its pads."""
+    begin = tuple(max(-phase.before, 0) for phase in both)
+    end = tuple(max(-phase.after, 0) for phase in both)
+    pads = [max(pad, 0) for pad in (*(phase.before for phase in both), *(phase.after for phase in both))]
+    if any((*begin, *end)):
+        extents = tuple(size - a - b for size, a, b in zip(x.type.shape[2:], begin, end, strict=True))
+        x = found.emit(Slice((0, 0, *begin), (*x.type.shape[:2], *extents), (1,) * 4), x, origin=origin)
+    return x, (pads[0], pads[1], pads[2], pads[3])
+
+
+RULES: tuple[Rule, ...] = (Rule("transposed_convolution_by_phases", node(Quantize), _quantized_phases),)
+"""Quantised transposed convolutions."""
