@@ -8,7 +8,7 @@ import numpy as np
 
 from tilewright.errors import InputError
 
-from .core import Constant, Function, Module, Op, Value
+from .core import Constant, Function, Module, Op, Value, is_op
 from .ops.call import Call
 
 Observer = Callable[[Op, tuple[np.ndarray, ...]], None]
@@ -69,7 +69,19 @@ def run_function(
 
 def run_op(module: Module, op: Op, arrays: list[np.ndarray | None]) -> tuple[np.ndarray, ...]:
     """Results of one op on logical arrays."""
-    if isinstance(op.operator, Call):
+    if is_op(op, Call):
         present = [array for array in arrays if array is not None]
-        return tuple(run_function(module, module.functions[op.operator.callee], present))
+        return _call(module, module.functions[op.operator.callee], present, op.operator.shares)
     return op.evaluate(arrays)
+
+
+def _call(module: Module, function: Function, arrays: list[np.ndarray], shares: int) -> tuple[np.ndarray, ...]:
+    """A function applied to each share of the operands."""
+    if shares == 1:
+        return tuple(run_function(module, function, arrays))
+    cut = [
+        [array] * shares if array.shape == value.type.shape else np.split(array, shares)
+        for array, value in zip(arrays, function.parameters, strict=True)
+    ]
+    results = [run_function(module, function, [parts[share] for parts in cut]) for share in range(shares)]
+    return tuple(np.concatenate(parts) for parts in zip(*results, strict=True))

@@ -8,10 +8,10 @@ from collections.abc import Collection
 from tilewright.errors import IRError, TilewrightError, VerifyError
 
 from .annotations import annotation_error
-from .core import Constant, Function, Module, Op, Value, types_of
+from .core import Constant, Function, Module, Op, Value, is_op, types_of
 from .layout import physical_shape
 from .op import QuantizationRule
-from .ops.call import Call
+from .ops.call import Call, joined
 from .text.printer import print_op
 from .types import TensorType
 
@@ -108,8 +108,8 @@ def _check_layout(type: TensorType, what: str, stage: str | None) -> None:
 
 
 def _verify_op(module: Module, op: Op, stage: str | None) -> None:
-    if isinstance(op.operator, Call):
-        _verify_call(module, op, op.operator.callee, stage)
+    if is_op(op, Call):
+        _verify_call(module, op, stage)
         return
     operands, results = types_of(op.operands), types_of(op.results)
     try:
@@ -131,20 +131,33 @@ def _verify_op(module: Module, op: Op, stage: str | None) -> None:
             raise _op_error(problem, op, stage)
 
 
-def _verify_call(module: Module, op: Op, callee: str, stage: str | None) -> None:
+def _verify_call(module: Module, op: Op[Call], stage: str | None) -> None:
+    callee = op.operator.callee
     function = module.functions.get(callee)
     if function is None or callee == "main":
         known = ", ".join(f"@{name}" for name in module.functions if name != "main") or "none"
         raise _op_error("the call names no function that can be called", op, stage, known, f"@{callee}")
+    if op.operator.shares < 1:
+        raise _op_error("a call applies a function once at least", op, stage, "1 or more shares", op.operator.shares)
     for what, expected, found in (
         ("operands", types_of(function.parameters), types_of(op.operands)),
         ("results", types_of(function.results), types_of(op.results)),
     ):
         if len(expected) != len(found):
             raise _op_error(f"wrong number of {what} of a call", op, stage, len(expected), len(found))
-        for wanted, given in zip(expected, found, strict=True):
+        for part, given in zip(expected, found, strict=True):
+            wanted = part
+            if what == "results" or (part != given and part.rank):
+                wanted = _joined(part, op, stage)
             if wanted != given:
                 raise _op_error(f"the {what} of a call do not have the types of @{callee}", op, stage, wanted, given)
+
+
+def _joined(part: TensorType, op: Op[Call], stage: str | None) -> TensorType:
+    try:
+        return joined(part, op.operator.shares)
+    except IRError as error:
+        raise _op_error(error.message, op, stage, error.expected, error.found) from None
 
 
 def _check_no_circle(module: Module, stage: str | None) -> None:

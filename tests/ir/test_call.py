@@ -18,7 +18,7 @@ from tilewright.ir.verify import verify
 TEXT = """
 module @test {
   func @main(%x: f32[2,3], %y: f32[2,3]) -> (%a: f32[2,3], %b: f32[2,3]) {
-    %s, %d = call(%x, %y) {callee=both} : f32[2,3], f32[2,3] loc("Node_0")
+    %s, %d = call(%x, %y) {callee=both, shares=1} : f32[2,3], f32[2,3] loc("Node_0")
     return %s, %d
   }
   func @both(%p: f32[2,3], %q: f32[2,3]) -> (%sum: f32[2,3], %difference: f32[2,3]) {
@@ -60,8 +60,8 @@ def test_must_be_given_its_results() -> None:
         ("callee=both", "callee=other", "the call names no function that can be called"),
         ("callee=both", "callee=main", "the call names no function that can be called"),
         ("call(%x, %y)", "call(%x)", "wrong number of operands of a call"),
-        ("%s, %d = call(%x, %y) {callee=both} : f32[2,3], f32[2,3]", "%s, %d, %e = call(%x, %y) {callee=both} : "
-         "f32[2,3], f32[2,3], f32[2,3]", "wrong number of results of a call"),
+        ("%s, %d = call(%x, %y) {callee=both, shares=1} : f32[2,3], f32[2,3]", "%s, %d, %e = call(%x, %y) "
+         "{callee=both, shares=1} : f32[2,3], f32[2,3], f32[2,3]", "wrong number of results of a call"),
         ("%q: f32[2,3]) -> (%sum: f32[2,3], %difference: f32[2,3])", "%q: f32[3]) -> (%sum: f32[2,3], "
          "%difference: f32[2,3])", "the operands of a call do not have the types of @both"),
     ],
@@ -84,7 +84,50 @@ def test_wrong_results_show_both_types() -> None:
 
 
 def test_no_function_calls_itself() -> None:
-    text = TEXT.replace("%0 = add(%p, %q) : f32[2,3]", "%0, %9 = call(%p, %q) {callee=both} : f32[2,3], f32[2,3]")
+    text = TEXT.replace(
+        "%0 = add(%p, %q) : f32[2,3]", "%0, %9 = call(%p, %q) {callee=both, shares=1} : f32[2,3], f32[2,3]"
+    )
     with pytest.raises(VerifyError) as caught:
         verify(parse(text))
     assert str(caught.value) == "@both: a function calls itself, directly or through others"
+
+
+SHARED = """
+module @test {
+  func @main(%x: f32[4,3], %y: f32[1,3]) -> (%a: f32[4,3]) {
+    %a = call(%x, %y) {callee=part, shares=2} : f32[4,3] loc("Node_0")
+    return %a
+  }
+  func @part(%p: f32[2,3], %q: f32[1,3]) -> (%sum: f32[2,3]) {
+    %0 = add(%p, %q) : f32[2,3]
+    %1 = softmax(%0) {axis=0} : f32[2,3]
+    return %1
+  }
+}
+"""
+
+
+def test_applies_its_function_to_each_share(rng: np.random.Generator) -> None:
+    module = parse(SHARED)
+    verify(module)
+    assert parse(str(module)).functions.keys() == module.functions.keys()
+    x, y = rng.standard_normal((4, 3)).astype(np.float32), rng.standard_normal((1, 3)).astype(np.float32)
+    found = interp.run(module, {"x": x, "y": y})["a"]
+    # Along the dimension that is cut each share has a sum of its own.
+    np.testing.assert_allclose(found[:2].sum(0), 1, rtol=1e-6)
+    np.testing.assert_allclose(found[2:].sum(0), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("shares=2", "shares=0", "a call applies a function once at least"),
+        ("shares=2", "shares=4", "the operands of a call do not have the types of @part"),
+        ("%y: f32[1,3]", "%y: f32[4,3]", "the operands of a call do not have the types of @part"),
+        ("return %1", "return %q", "the results of a call do not have the types of @part"),
+    ],
+)
+def test_shares_must_fit_the_function(old: str, new: str, message: str) -> None:
+    assert old in SHARED
+    with pytest.raises(VerifyError, match=message):
+        verify(parse(SHARED.replace(old, new).replace("%sum: f32[2,3]", f"%sum: f32[{1 if 'q' in new else 2},3]")))

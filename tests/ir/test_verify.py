@@ -149,11 +149,11 @@ def test_one_value_read_many_times_is_checked_in_time() -> None:
 def test_a_long_chain_of_calls_is_no_circle() -> None:
     """Deeper than Python nests calls."""
     functions = [
-        f"func @f{i}(%x: i8[1]) -> (%y: i8[1]) {{ %y = call(%x) {{callee=f{i + 1}}} : i8[1] return %y }}"
+        f"func @f{i}(%x: i8[1]) -> (%y: i8[1]) {{ %y = call(%x) {{callee=f{i + 1}, shares=1}} : i8[1] return %y }}"
         for i in range(3000)
     ]
     functions.append("func @f3000(%x: i8[1]) -> (%y: i8[1]) { return %x }")
-    functions.append("func @main(%x: i8[1]) -> (%y: i8[1]) { %y = call(%x) {callee=f0} : i8[1] return %y }")
+    functions.append("func @main(%x: i8[1]) -> (%y: i8[1]) { %y = call(%x) {callee=f0, shares=1} : i8[1] return %y }")
     verify(parse_module("module @m { " + " ".join(functions) + " }"))
 
 

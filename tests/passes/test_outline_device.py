@@ -41,9 +41,9 @@ def test_a_region_becomes_a_function() -> None:
     after = f"""
   func @main(%x: i8[1,2]{Q}, %z: i8[1,2]{Q}) -> (%y: i8[1,2]{Q}, %n: i8[1,2]{Q}) {{
     %t = transpose(%z) {{perm=[0, 1]}} [on=cpu] : i8[1,2]{Q}
-    %a, %b = call(%x, %t) {{callee=device_0}} [on=device, region=0] : i8[1,2]{Q}, i8[1,2]{Q} loc("A", "B")
+    %a, %b = call(%x, %t) {{callee=device_0, shares=1}} [on=device, region=0] : i8[1,2]{Q}, i8[1,2]{Q} loc("A", "B")
     %c = transpose(%a) {{perm=[0, 1]}} [on=cpu] : i8[1,2]{Q}
-    %d = call(%b, %c) {{callee=device_1}} [on=device, region=1] : i8[1,2]{Q}
+    %d = call(%b, %c) {{callee=device_1, shares=1}} [on=device, region=1] : i8[1,2]{Q}
     return %d, %a
   }}
   func @device_0(%x: i8[1,2]{Q}, %t: i8[1,2]{Q}) -> (%a: i8[1,2]{Q}, %b: i8[1,2]{Q}) [on=device] {{
@@ -71,7 +71,7 @@ def test_weights_stay_constants_and_constant_maps_are_passed() -> None:
   }}"""
     after = f"""{constants}
   func @main(%x: i8[1,1,2,2]{Q}) -> (%y: i8[1,1,2,2]{Q}) {{
-    %b = call(%x, @c) {{callee=device_0}} [on=device, region=0] : i8[1,1,2,2]{Q}
+    %b = call(%x, @c) {{callee=device_0, shares=1}} [on=device, region=0] : i8[1,1,2,2]{Q}
     return %b
   }}
   func @device_0(%x: i8[1,1,2,2]{Q}, %c: i8[1,1,1,1]{Q}) -> (%y: i8[1,1,2,2]{Q}) [on=device] {{
