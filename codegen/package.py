@@ -13,7 +13,7 @@ import numpy as np
 
 from tilewright.errors import ArtifactError, CodegenError
 
-from ..ir.annotations import ON
+from ..ir.annotations import CARDS, ON
 from ..ir.clone import clone_module
 from ..ir.core import Function, Module, Op, Value, is_op
 from ..ir.layout import bytes_of
@@ -152,7 +152,7 @@ def _stages(module: Module, name: str, program: CpuCode) -> tuple[Stage, ...]:
         op = step.op
         references = _references(program, op)
         if is_op(op, Call):
-            found.append(DeviceStage(op.operator.callee, *references))
+            found.append(DeviceStage(op.operator.callee, *references, op.operator.shares))
         else:
             found.append(ReferenceStage(name, index, print_module(_alone(module, op)), *references))
         first = index + 1
@@ -179,6 +179,7 @@ def add_device_programs(package: Package, module: Module, tiles: Module, machine
             f"weights.{name}",
             built.inputs,
             built.outputs,
+            CARDS.get(function) or 1,
         )
         package.sections += [
             Section(f"module.{name}", SectionKind.MODULE, text),

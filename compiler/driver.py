@@ -18,6 +18,7 @@ from ..ir.core import Module
 from ..passes.base import Record
 from ..passes.device.outline_device import device_part
 from ..passes.device.plan_scratchpads import PlanScratchpads
+from ..passes.device.share_batch import batch_of
 from ..passes.device.tile_device import KEPT_SHARE
 from ..passes.instruments import Timing
 from ..passes.pipeline import check_names
@@ -29,6 +30,7 @@ from ..runtime.machine import Machine
 from ..runtime.machine import load as load_machine
 from ..runtime.pictures.preprocessing import Preprocessing
 from .affinity import Affinity, affinity_of
+from .batch import check_batch, check_units
 from .calibration.dataset import are_images
 from .calibration.ranges import make_statistics
 from .containers.interface import Interface, check_interface, interface_of, normalization_warnings, shapes_before
@@ -74,15 +76,11 @@ def build(model: Model, options: CompileOptions, interface: Interface | None = N
     target = options.target or TargetDescription.host()
     if isinstance(target, str):
         target = TargetDescription.named(target)
-    if not 1 <= options.clusters <= machine.clusters:
-        raise UsageError(
-            f"--clusters: machine {machine.name} does not have so many",
-            expected=f"1 to {machine.clusters}",
-            found=options.clusters,
-        )
+    check_units(options, machine)
     options.report("import", 0, 1)
     module = import_model(model, options.input_shapes, options.external_data)
     options.report("import", 1, 1)
+    check_batch(options, batch_of(module))
     find_named(module.ops, places)
     if interface is not None:
         check_interface(module)
@@ -186,7 +184,14 @@ def _on_device(
     for share in (KEPT_SHARE, KEPT_SHARE / 2, 0.0) if options.clusters > 1 else (0.0,):
         placed = clone_module(quantized)
         pipeline = device_pipeline(
-            machine_name, places, options.devices, options.stationary, options.clusters, kept_share=share
+            machine_name,
+            places,
+            options.devices,
+            options.stationary,
+            options.clusters,
+            kept_share=share,
+            cards=options.cards,
+            images_per_cluster=options.images_per_cluster or 0,
         )
         run_passes(pipeline, placed, options)
         tiles = device_part(placed)

@@ -150,6 +150,21 @@ class CompileOptions:
         metavar="N",
         needs="int8",
     )
+    images_per_cluster: int | None = option(
+        None,
+        "Of a network that takes several images at once: let every cluster work on N whole images, whose weights are "
+        "loaded once for all clusters. Default: all clusters work on each image. Results do not depend on it.",
+        metavar="N",
+        type=int | None,
+        needs="int8",
+    )
+    cards: int = option(
+        1,
+        "How many of the machine's cards share out the images that a network takes at once; each card computes its own "
+        "with the same program. Results do not depend on it.",
+        metavar="N",
+        needs="int8",
+    )
     affinity: Mapping[str, str] | Sequence[tuple[str, str]] | str | os.PathLike[str] | None = option(
         None,
         "Which ops run where: a file of lines `node = cpu` or `node = device`, or of JSON.",

@@ -12,6 +12,7 @@ from ..passes.device.lower_to_tiles import LowerToTiles
 from ..passes.device.outline_device import OutlineDevice
 from ..passes.device.plan_device_memory import PlanDeviceMemory
 from ..passes.device.plan_scratchpads import PlanScratchpads
+from ..passes.device.share_batch import ShareBatch
 from ..passes.device.tile_device import CHEAPEST, KEPT_SHARE, TileDevice
 from ..passes.pipeline import Pipeline
 from ..passes.placement.partition import Partition
@@ -85,6 +86,8 @@ def device_pipeline(
     stationary: str = CHEAPEST,
     clusters: int = 1,
     kept_share: float = KEPT_SHARE,
+    cards: int = 1,
+    images_per_cluster: int = 0,
 ) -> Pipeline:
     """From a module with ops on quantised types to one whose device functions have tiles and addresses.
 
@@ -93,6 +96,7 @@ def device_pipeline(
         affinity: places that the user chose, as (name of a node or value, place).
         order: places by preference.
         stationary, clusters, kept_share: see :class:`tilewright.passes.device.tile_device.TileDevice`.
+        cards, images_per_cluster: see :class:`tilewright.passes.device.share_batch.ShareBatch`.
     """
     return Pipeline(
         (
@@ -101,6 +105,7 @@ def device_pipeline(
             Partition(machine=machine, affinity=affinity, order=order),
             UniqueNames(),
             OutlineDevice(),
+            ShareBatch(cards=cards, clusters=clusters, images_per_cluster=images_per_cluster),
             TileDevice(machine=machine, stationary=stationary, clusters=clusters, kept_share=kept_share),
             PlanDeviceMemory(),
             Fuse(),

@@ -90,7 +90,7 @@ class Reason(NamedTuple):
 
 Place = Literal["device", "cpu"]
 Stationary = Literal["weights", "inputs"]
-Split = Literal["rows", "channels"]
+Split = Literal["rows", "channels", "images"]
 
 ON = Annotation[Place]("on", Place, Op, Function)
 """Where the op runs; a function ``on=device`` is what the device runs at one call."""
@@ -111,7 +111,13 @@ SPLIT = Annotation[Split]("split", Split, Op)
 """What of the result the clusters of the device share out; without it one of them does all."""
 
 CLUSTERS = Annotation[int]("clusters", int, Function)
-"""How many clusters work on one image; 1 without it."""
+"""How many clusters work on a call; 1 without it."""
+
+IMAGES = Annotation["tuple[int, int]"]("images", tuple[int, int], Function)
+"""How many images a call computes, and how many of them each cluster works on; without it all clusters work on each."""
+
+CARDS = Annotation[int]("cards", int, Function)
+"""How many cards share out the calls that compute a batch; 1 without it."""
 
 KEPT = Annotation[bool]("kept", bool, Op)
 """Whether the result stays in the scratchpads of the device until its last use, and never reaches DRAM."""

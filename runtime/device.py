@@ -16,7 +16,7 @@ import numpy as np
 from tilewright.errors import ArtifactError, InstructionError, MachineError
 
 from .artifact.artifact import Artifact
-from .artifact.manifest import BufferRef, DeviceStage, Engine, FeatureMapRef, StepInfo
+from .artifact.manifest import DeviceStage, Engine, FeatureMapRef, StepInfo
 from .buffers import Buffers, bytes_of
 from .native_code import CodePolicy
 from .profile import StepTime
@@ -158,8 +158,13 @@ class DeviceExecutor:
 
     def _check(self, stage: DeviceStage) -> None:
         info = self._programs[stage.program].info
-        for refs, maps in ((stage.operands, info.inputs), (stage.results, info.outputs)):
-            expected, found = [ref.shape for ref in maps], [_map_shape(ref) for ref in refs]
+        for refs, maps, is_result in ((stage.operands, info.inputs, False), (stage.results, info.outputs, True)):
+            expected, found = [ref.shape for ref in maps], [_map_shape(ref.shape) for ref in refs]
+            if stage.shares > 1 and len(refs) == len(maps):
+                found = [
+                    shape if shape == map.shape and not is_result else _map_shape(_share_of(ref.shape, stage.shares))
+                    for shape, ref, map in zip(found, refs, maps, strict=True)
+                ]
             if expected != found or any(ref.numpy.itemsize != 1 for ref in refs):
                 raise ArtifactError(
                     f"device program {stage.program!r} does not match the tensors of its stage",
@@ -169,9 +174,16 @@ class DeviceExecutor:
                 )
 
     def run(self, stage: DeviceStage, buffers: Buffers) -> None:
-        """Execute a stage."""
-        operands = [buffers.view(ref) for ref in stage.operands]
-        self._programs[stage.program].run(operands, [buffers.view(ref) for ref in stage.results])
+        """Execute a stage, share by share: what computes one, and where, cannot be seen in its result."""
+        loaded, shares = self._programs[stage.program], stage.shares
+        operands, results = ([buffers.view(ref) for ref in refs] for refs in (stage.operands, stage.results))
+        for share in range(shares):
+            if share:
+                buffers.check_abandoned()
+            loaded.run(
+                [_cut(array, map, share, shares) for array, map in zip(operands, loaded.info.inputs, strict=True)],
+                [_cut(array, map, share, shares) for array, map in zip(results, loaded.info.outputs, strict=True)],
+            )
 
     def timed(self, stage: DeviceStage, buffers: Buffers) -> list[StepTime]:
         """Execute a stage and measure how long its simulation takes, which says nothing of the device's own time."""
@@ -181,5 +193,18 @@ class DeviceExecutor:
         return [StepTime(step, "functional simulator", (perf_counter() - start) * 1e3)]
 
 
-def _map_shape(ref: BufferRef) -> tuple[int, ...]:
-    return as_map(np.broadcast_to(np.uint8(0), ref.shape)).shape
+def _map_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return as_map(np.broadcast_to(np.uint8(0), shape)).shape
+
+
+def _share_of(shape: tuple[int, ...], shares: int) -> tuple[int, ...]:
+    """The shape of one of so many equal parts along the first dimension; empty where there are none."""
+    return (shape[0] // shares, *shape[1:]) if shape and shape[0] % shares == 0 else ()
+
+
+def _cut(array: np.ndarray, map: FeatureMapRef, share: int, shares: int) -> np.ndarray:
+    """The part of a tensor that a share of it works on; all of it, where that is the map of a program."""
+    if shares == 1 or _map_shape(array.shape) == map.shape:
+        return array
+    images = len(array) // shares
+    return array[share * images : (share + 1) * images]

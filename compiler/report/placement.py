@@ -20,6 +20,7 @@ def placement(module: Module) -> list[PlacedOp]:
     """Each op of a partitioned module, in order of execution."""
     found: list[PlacedOp] = []
     for op in module.main.ops:
+        shares = op.operator.shares if isinstance(op.operator, Call) else 1
         for each in module.functions[op.operator.callee].ops if isinstance(op.operator, Call) else (op,):
             why = WHY.get(each) or ADDED
             reason = Reason(why, "", "") if isinstance(why, str) else why
@@ -33,7 +34,7 @@ def placement(module: Module) -> list[PlacedOp]:
                     rule=reason.rule,
                     tensor=reason.tensor,
                     found=reason.found,
-                    macs=each.macs,
+                    macs=each.macs * shares,
                     routine=reason.rule in ROUTINE,
                 )
             )

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tilewright.errors import PassError
 
-from ...ir.annotations import CLUSTERS, SPLIT, TILE
+from ...ir.annotations import CLUSTERS, IMAGES, SPLIT, TILE
 from ...ir.core import Op
 from ...ir.feature_map import MapShape, Window
 from ...ir.tile.places import Part
@@ -41,38 +41,58 @@ def channel_pieces(channels: int, blocks: int) -> list[Span]:
 
 
 class Lane(NamedTuple):
-    """What one cluster does of a map: some rows of it, in slices of channels."""
+    """What one cluster does of a map: some images, rows and columns of it, in slices of channels."""
 
     cluster: int
-    shape: MapShape
     tile: tuple[int, int]
+    images: Span
     rows: Span
+    columns: Span
     slices: list[Span]
 
     def boxes(self, slices: list[Span]) -> Iterator[Part]:
         """Its part in boxes of rows and columns: image by image, each by these slices of channels, rows, columns."""
-        down, across = pieces(self.rows[1], self.tile[0]), pieces(self.shape.width, self.tile[1])
-        for image in range(self.shape.images):
+        down = moved(pieces(self.rows[1], self.tile[0]), self.rows[0])
+        across = moved(pieces(self.columns[1], self.tile[1]), self.columns[0])
+        for image in range(self.images[0], sum(self.images)):
             for channels in slices:
-                for first, count in down:
-                    for column in across:
-                        yield Part(image, (self.rows[0] + first, count), column, channels)
+                for rows in down:
+                    for columns in across:
+                        yield Part(image, rows, columns, channels)
 
 
 def lanes_of(op: Op, shape: MapShape) -> list[Lane]:
     """How the clusters share out a map that is the result of an op, or a part of it, or has the same bytes."""
     rows, columns, blocks, _ = tile_annotation(op)
     clusters = (CLUSTERS.get(op.function) if op.function is not None else None) or 1
-    down, across, split = [(0, shape.height)], [(0, shape.channels)], SPLIT.get(op)
+    spans = [[(0, extent)] for extent in shape]
+    split = SPLIT.get(op)
     if split == "rows":
-        down = pieces(shape.height, -(-shape.height // clusters))
+        spans[1] = pieces(shape.height, -(-shape.height // clusters))
     elif split == "channels":
-        across = channel_pieces(shape.channels, -(-shape.blocks // clusters))
-    shares = list(product(down, across))
+        spans[3] = channel_pieces(shape.channels, -(-shape.blocks // clusters))
+    elif split == "images":
+        assert op.function is not None
+        spans[outer_dimension(shape)] = image_pieces(shape, IMAGES.get(op.function) or (1, 1))
     return [
-        Lane(cluster, shape, (rows, columns), span, moved(channel_pieces(channels[1], blocks), channels[0]))
-        for cluster, (span, channels) in enumerate(shares)
+        Lane(cluster, (rows, columns), images, down, across, moved(channel_pieces(channels[1], blocks), channels[0]))
+        for cluster, (images, down, across, channels) in enumerate(product(*spans))
     ]
+
+
+def outer_dimension(shape: MapShape) -> int:
+    """Along which dimension images follow each other: they may be taken as rows, or as pixels of a row."""
+    return next((index for index in range(2) if shape[index] > 1), 2)
+
+
+def image_pieces(shape: MapShape, images: tuple[int, int]) -> list[Span]:
+    """A map in pieces of whole images along its outer dimension.
+
+    Args:
+        images: how many it holds, each as large as the others, and how many go into a piece.
+    """
+    count, together = images
+    return pieces(shape[outer_dimension(shape)], shape[outer_dimension(shape)] // count * together)
 
 
 def moved(spans: list[Span], distance: int) -> list[Span]:

@@ -67,13 +67,11 @@ class ConvolutionPrice:
         self.depthwise, self.packed = is_depthwise(op), is_packed(op.operands.x)
         group = 1 if self.depthwise else op.operator.group
         self.outputs = share.blocks(-(-self.target.channels // (group * CHANNEL_BLOCK)))
-        self.height = share.rows(self.target.height)
+        self.images, self.height, self.width = share.pixels(self.target)
         self.inputs = -(-self.source.channels // (group * CHANNEL_BLOCK))
         self.slices = ceil_divide(self.outputs, tiles.blocks)
         self.chunks = np.int64(1) if self.depthwise else ceil_divide(self.inputs, tiles.chunk)
-        self.areas = (
-            ceil_divide(self.height, tiles.rows) * ceil_divide(self.target.width, tiles.columns) * self.target.images
-        )
+        self.areas = ceil_divide(self.height, tiles.rows) * ceil_divide(self.width, tiles.columns) * self.images
 
         self.loads, self.stores = share.moves(op.operands.x), share.moves(made_by(op))
         other = other_operand(op)
@@ -96,9 +94,9 @@ class ConvolutionPrice:
 
     def _each(self) -> Iterator[tuple[Counts, Counts, Counts, bool]]:
         """Areas that cut the result: how many, their rows and columns, and whether they are whole."""
-        of_rows, of_columns = parts(self.height, self.tiles.rows), parts(self.target.width, self.tiles.columns)
+        of_rows, of_columns = parts(self.height, self.tiles.rows), parts(self.width, self.tiles.columns)
         for (n, rows, is_top), (m, columns, is_left) in product(of_rows, of_columns):
-            yield n * m * self.target.images, rows, columns, is_top and is_left
+            yield n * m * self.images, rows, columns, is_top and is_left
 
     def _compute(self) -> None:
         """Convolve and requantise."""

@@ -21,6 +21,7 @@ from ...ir.feature_map import MapShape, Window
 from ...runtime.cost import Count, Runs, dram_bytes, dram_cycles, row_openings
 from ...runtime.isa import INSTRUCTION_BYTES
 from ...runtime.machine import CHANNEL_BLOCK, Machine
+from .boxes import image_pieces, outer_dimension
 
 Counts = NDArray[np.int64]
 Cycles = float | NDArray[Any]
@@ -49,19 +50,26 @@ class Share:
     Attributes:
         clusters: that share it out.
         kept: the maps that stay on chip.
+        images: where the clusters share out images, how many there are, and how many a cluster works on.
     """
 
     clusters: int = 1
     split: Split | None = None
     kept: frozenset[Value] = frozenset()
+    images: tuple[int, int] = (1, 1)
 
     def moves(self, value: Value) -> bool:
         """Whether tiles of a map are loaded or stored."""
         return value not in self.kept
 
-    def rows(self, height: int) -> int:
-        """Of so many output rows."""
-        return -(-height // self.clusters) if self.split == "rows" else height
+    def pixels(self, target: MapShape) -> tuple[int, int, int]:
+        """Images, rows and columns of a result."""
+        extents = [*target[:3]]
+        if self.split == "rows":
+            extents[1] = -(-target.height // self.clusters)
+        elif self.split == "images":
+            extents[outer_dimension(target)] = image_pieces(target, self.images)[0][1]
+        return extents[0], extents[1], extents[2]
 
     def blocks(self, blocks: int) -> int:
         """Of so many blocks of output channels."""
@@ -104,8 +112,10 @@ class Price:
         every = (self.array, self.vector, self.loads, self.weights, self.stores)
         instructions = sum(work.count for work in every) * INSTRUCTION_BYTES / machine.dram_bytes_per_cycle
         turns = 2 * np.minimum(self.stores.count, self.loads.count + self.weights.count) * timing.dram_turnaround
-        # All clusters have one DRAM. Rows have the same weights, which are loaded once for all.
-        shared = self.weights.cycles if self.share.split == "rows" else self.weights.cycles * self.share.clusters
+        # All clusters have one DRAM. Rows and images have the same weights, which are loaded once for all.
+        shared = (
+            self.weights.cycles if self.share.split in ("rows", "images") else self.weights.cycles * self.share.clusters
+        )
         dram = (self.loads.cycles + self.stores.cycles + instructions + turns) * self.share.clusters + shared
         array, vector = self.array.cycles, self.vector.cycles
         compute = np.where(fits.accumulators, np.maximum(array, vector), array + vector)

@@ -15,7 +15,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ...ir.annotations import Split, Stationary
+from ...ir.annotations import IMAGES, Split, Stationary
 from ...ir.core import Op, Value, is_op
 from ...ir.feature_map import MapShape, convolution_maps, is_depthwise, map_shape, window_of
 from ...ir.ops.convolution import Conv
@@ -36,6 +36,7 @@ from ...runtime.machine import (
     RESIZE_LIMIT,
     Machine,
 )
+from .boxes import outer_dimension
 from .convolution_price import Candidates, ConvolutionPrice, parameter_bytes, weight_bytes
 from .fused_pairs import made_by, other_map, other_operand
 from .packed_maps import is_packed
@@ -97,7 +98,8 @@ def choose_tile(
 
     Args:
         stationary: what a convolution has to keep; by default what costs less.
-        clusters: how many of them share the work out, by rows or by channels, whichever costs less.
+        clusters: how many of them share the work out, by rows or by channels, whichever costs less; by images, where
+            the function says that clusters work on images of their own.
         split: what they have to share out.
         kept: maps that stay on chip, whose tiles take neither room nor time.
     """
@@ -141,6 +143,10 @@ def _shares(op: Op, clusters: int, kept: frozenset[Value]) -> list[Share]:
     if clusters == 1:
         return [alone]
     target = convolution_maps(op)[1] if is_op(op, Conv) else map_shape(op.result.type)
+    images = (IMAGES.get(op.function) if op.function is not None else None) or (1, 1)
+    pieces = -(-images[0] // images[1])
+    if pieces > 1 and target[outer_dimension(target)] % images[0] == 0:
+        return [Share(pieces, "images", kept, images)]
     in_groups = isinstance(op.operator, Conv) and op.operator.group > 1 and not is_depthwise(op)
     shares = [Share(clusters, "rows", kept)] if target.height > 1 else []
     shares += [Share(clusters, "channels", kept)] if target.blocks > 1 and not in_groups else []
@@ -195,9 +201,10 @@ def _convolution_candidates(op: Op[Conv], share: Share) -> _Found:
     groups = 1 if depthwise else op.operator.group
     inputs, outputs = (-(-shape.channels // (groups * CHANNEL_BLOCK)) for shape in (source, target))
     outputs = share.blocks(outputs)
+    _, height, width = share.pixels(target)
     rows, columns, blocks, chunk = np.meshgrid(
-        _cuts(share.rows(target.height), OUTPUT_ROWS_LIMIT),
-        _cuts(target.width, OUTPUT_COLUMNS_LIMIT),
+        _cuts(height, OUTPUT_ROWS_LIMIT),
+        _cuts(width, OUTPUT_COLUMNS_LIMIT),
         _cuts(outputs, OUTPUT_BLOCKS_LIMIT),
         np.array([1], np.int64) if depthwise else _cuts(inputs, 255),
         indexing="ij",
@@ -258,9 +265,10 @@ def _sources(op: Op, share: Share) -> list[tuple[MapShape, Callable[[int, Counts
 
 def _pointwise_candidates(op: Op, share: Share) -> _Found:
     target = map_shape(op.result.type)
+    _, height, width = share.pixels(target)
     rows, columns, blocks = np.meshgrid(
-        _cuts(share.rows(target.height), OUTPUT_ROWS_LIMIT),
-        _cuts(target.width, OUTPUT_COLUMNS_LIMIT),
+        _cuts(height, OUTPUT_ROWS_LIMIT),
+        _cuts(width, OUTPUT_COLUMNS_LIMIT),
         _cuts(share.blocks(target.blocks), 255),
         indexing="ij",
     )
@@ -277,12 +285,11 @@ def _choose_pointwise(op: Op, found: _Found, machine: Machine, share: Share) -> 
     """Tiles of ops on the vector unit, and of those that only move maps."""
     target, window, tiles = map_shape(op.result.type), window_of(op), found.tiles
     price = Price(machine, share)
+    images, height, width = share.pixels(target)
     for (n, rows, is_top), (m, columns, is_left), (k, blocks, is_first) in product(
-        parts(share.rows(target.height), tiles.rows),
-        parts(target.width, tiles.columns),
-        parts(share.blocks(target.blocks), tiles.blocks),
+        parts(height, tiles.rows), parts(width, tiles.columns), parts(share.blocks(target.blocks), tiles.blocks)
     ):
-        count, whole = n * m * k * target.images, is_top and is_left and is_first
+        count, whole = n * m * k * images, is_top and is_left and is_first
         for source, read in _sources(op, share):
             runs = box(source, read(0, rows), read(1, columns), np.minimum(blocks, source.blocks))
             price.transfer(price.loads, count, runs, whole=whole)

@@ -16,6 +16,7 @@ import numpy as np
 from tilewright.errors import ArtifactError
 from tilewright.limits import ARENA, ELEMENTS, RANK, STEPS
 
+from ..machine import CARD_LIMIT
 from .json_dataclasses import AtMost, Bounds, OneOf, Source, parse, read, write
 
 ENGINES = ("device", "software", "float")
@@ -175,13 +176,15 @@ class DeviceProgramInfo:
     """A program for the accelerator.
 
     `instructions` and `weights` name sections: the program with the description of its machine, and the contents of
-    its region of constants. `inputs` and `outputs` lie in the regions that the host fills and reads.
+    its region of constants. `inputs` and `outputs` lie in the regions that the host fills and reads. With several
+    `cards`, which have a copy each, the shares of a stage are shared out over them.
     """
 
     instructions: str
     weights: str
     inputs: tuple[FeatureMapRef, ...]
     outputs: tuple[FeatureMapRef, ...]
+    cards: Annotated[int, Bounds(1, CARD_LIMIT)] = 1
 
 
 @dataclass(frozen=True)
@@ -212,12 +215,17 @@ class ReferenceStage:
 
 @dataclass(frozen=True)
 class DeviceStage:
-    """Run a device program on tensors that the host sees: `operands` are transferred to it, `results` from it."""
+    """Run a device program on tensors that the host sees: `operands` are transferred to it, `results` from it.
+
+    With several `shares` it runs for each: operands with so many times the extent of the program's along the first
+    dimension are cut there, others are the same for each; results are joined along the first dimension.
+    """
 
     kind: Literal["device"] = field(default="device", init=False)
     program: str
     operands: tuple[BufferRef, ...]
     results: tuple[BufferRef, ...]
+    shares: Annotated[int, Bounds(1, ELEMENTS)] = 1
 
 
 Stage = CpuStage | ReferenceStage | DeviceStage
@@ -246,6 +254,11 @@ class Engine:
     def cpu_program(self) -> str | None:
         """The CPU program of this engine, None when the device does everything."""
         return next((stage.program for stage in self.stages if not isinstance(stage, DeviceStage)), None)
+
+    def runs_of(self, program: str) -> int:
+        """How often a device program runs for one inference; 1 for one that no stage names."""
+        stages = (each for each in self.stages if isinstance(each, DeviceStage) and each.program == program)
+        return sum(stage.shares for stage in stages) or 1
 
     @property
     def host_pieces(self) -> list[HostPiece]:

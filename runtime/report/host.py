@@ -30,8 +30,8 @@ class Message:
     Attributes:
         program: the device program.
         to: ``card`` or ``host``.
-        bytes: the whole region, channels that are padded to blocks included.
-        seconds: modelled.
+        bytes: the whole region, channels that are padded to blocks included, for every run of the program.
+        seconds: modelled, one run after the other.
     """
 
     program: str
@@ -125,8 +125,13 @@ def report_host(
         measured: whether to run the operators on the CPU. The code of the artifact runs only if it is trusted and fits
             this processor; nothing is compiled. Device programs run once, in the simulator.
     """
-    messages = tuple(each for name, program in programs.items() for each in _messages(name, program)) if link else ()
     engine = artifact.manifest.engines.get("device")
+    messages = tuple(
+        each
+        for name, program in programs.items()
+        for each in _messages(name, program, engine.runs_of(name) if engine is not None else 1)
+        if link
+    )
     stages = tuple(_stage(piece, None) for piece in engine.host_pieces) if engine is not None else ()
     if not stages or not measured:
         return HostReport(messages, stages, 0, "left out" if stages else "")
@@ -142,11 +147,12 @@ def _stage(piece: HostPiece, seconds: float | None) -> HostStage:
     return HostStage(piece.after, piece.before, piece.operators, seconds)
 
 
-def _messages(name: str, program: Program) -> list[Message]:
-    """One to send the inputs of a device program, and one to fetch its outputs."""
+def _messages(name: str, program: Program, runs: int) -> list[Message]:
+    """One to send the inputs of each run of a device program, and one to fetch its outputs."""
     machine = program.machine
     found: list[Message] = []
     for kind, to in ((RegionKind.INPUT, "card"), (RegionKind.OUTPUT, "host")):
         moved = sum(region.size for region in program.regions if region.kind is kind)
-        found.append(Message(name, to, moved, host_link_cycles(machine, moved) / machine.clock_hertz))
+        seconds = host_link_cycles(machine, moved) / machine.clock_hertz
+        found.append(Message(name, to, moved * runs, seconds * runs))
     return found

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 from tilewright.errors import ArtifactError, UsageError
 
@@ -29,11 +30,11 @@ class SimulatedTotal:
     """Modelled cost of one inference on the device; CPU stages are not part of it.
 
     Attributes:
-        cycles, seconds: device programs one after the other.
-        macs: those of the network; channels that are padded to whole blocks do not count.
+        cycles, seconds: device programs one after the other, on the card that takes longest.
+        macs: those of the network, on all cards; channels that are padded to whole blocks do not count.
         mac_utilization: macs as a share of the peak of the clusters that are used.
         machine_utilization: macs as a share of the peak of all clusters of all cards of the machine.
-        dram_bytes: read and written, instructions included.
+        dram_bytes: read and written on all cards, instructions included.
         clusters, cards: how many are used.
     """
 
@@ -49,7 +50,7 @@ class SimulatedTotal:
 
 @dataclass(frozen=True)
 class SimulatedLayer:
-    """Modelled cost of one layer; ``bound`` is what is busy longest: ``mac``, ``dram`` or ``vector``."""
+    """Modelled cost of a layer, as in the total; ``bound`` is what is busy longest: ``mac``, ``dram`` or ``vector``."""
 
     name: str
     op: str
@@ -67,7 +68,7 @@ class Simulation:
 
     Attributes:
         bound_shares: for each layer, how much of its cycles is busy what bounds it; the rest is waiting.
-        parts: cycles that each cost adds somewhere, by its name; they overlap each other and other work.
+        parts: cycles that each cost adds somewhere on a card, by its name; they overlap each other and other work.
         without: costs that were left out.
         host: what the host does beside the device programs; no other figure contains any of it.
     """
@@ -97,6 +98,7 @@ class Simulation:
         ]
         total = self.total
         clusters = "one cluster" if total.clusters == 1 else f"{total.clusters} clusters"
+        clusters += f" of each of {total.cards} cards" if total.cards > 1 else ""
         lines = [
             f"{Table(columns, rows).text()}modelled on {on_one_line(self.machine)}: {total.cycles:,} cycles, "
             f"{total.seconds * 1e3:.3f} ms, {show_count(total.macs)} MACs at {total.mac_utilization:.1%} of the peak "
@@ -154,46 +156,72 @@ def simulate_artifact(artifact: Artifact, without: Collection[str] = (), *, meas
     programs = device_programs(artifact, "simulate")
     ops = {op.name: op for op in details_of(artifact).placement if op.on == "device"}
     machine = next(iter(programs.values())).machine
+    runs = [_runs(artifact, name) for name in programs]
     less = COSTS.keys() & set(without)
     timelines = [simulate(verify(program, program.machine), without=less) for program in programs.values()]
     clusters = max(timeline.clusters for timeline in timelines)
-    times = [(time, each.clusters) for each in timelines for time in layer_times(each, machine)]
-    layers = [_layer(time, ops.get(time.name), used, machine) for time, used in times]
-    cycles = sum(timeline.cycles for timeline in timelines)
+    cards = max(each.cards for each in runs)
+    taken = [
+        (time, each, run) for each, run in zip(timelines, runs, strict=True) for time in layer_times(each, machine)
+    ]
+    layers = [_layer(time, ops.get(time.name), each.clusters, run, machine) for time, each, run in taken]
+    cycles = sum(timeline.cycles * run.in_turn for timeline, run in zip(timelines, runs, strict=True))
     macs = sum(layer.macs for layer in layers)
     peak = cycles * machine.cluster_macs_per_cycle
     total = SimulatedTotal(
         round(cycles),
-        sum(timeline.seconds for timeline in timelines),
+        sum(timeline.seconds * run.in_turn for timeline, run in zip(timelines, runs, strict=True)),
         macs,
-        macs / (peak * clusters) if cycles else 0.0,
+        macs / (peak * clusters * cards) if cycles else 0.0,
         macs / (peak * machine.clusters * machine.cards) if cycles else 0.0,
-        sum(timeline.dram_bytes for timeline in timelines),
+        sum(timeline.dram_bytes * run.times for timeline, run in zip(timelines, runs, strict=True)),
         clusters,
-        1,
+        cards,
     )
     return Simulation(
         machine.name,
         total,
         tuple(layers),
-        tuple(time.bound_share for time, _ in times),
-        {name: sum(timeline.parts[name] for timeline in timelines) for name in timelines[0].parts},
+        tuple(time.bound_share for time, _, _ in taken),
+        {
+            name: sum(timeline.parts[name] * run.in_turn for timeline, run in zip(timelines, runs, strict=True))
+            for name in timelines[0].parts
+        },
         tuple(sorted(without)),
         report_host(artifact, programs, link="host-link" not in without, measured=measured),
     )
 
 
-def _layer(layer: LayerTime, op: PlacedOp | None, clusters: int, machine: Machine) -> SimulatedLayer:
+class _Runs(NamedTuple):
+    """How often a device program runs for one inference, on so many cards at once."""
+
+    times: int
+    cards: int
+
+    @property
+    def in_turn(self) -> int:
+        """Runs one after the other on the card that has most."""
+        return -(-self.times // self.cards)
+
+
+def _runs(artifact: Artifact, name: str) -> _Runs:
+    engine = artifact.manifest.engines.get("device")
+    times = engine.runs_of(name) if engine is not None else 1
+    return _Runs(times, min(artifact.manifest.device_programs[name].cards, times))
+
+
+def _layer(layer: LayerTime, op: PlacedOp | None, clusters: int, runs: _Runs, machine: Machine) -> SimulatedLayer:
     """A layer of the cycle model, which counts padded channels, with the operator and the MACs of the network."""
-    macs = op.macs if op is not None else layer.macs
-    utilization = layer.mac_utilization * macs / layer.macs if layer.macs else 0.0
+    counted = layer.macs * runs.times
+    macs = op.macs if op is not None else counted
+    utilization = layer.mac_utilization * macs / counted if counted else 0.0
     return SimulatedLayer(
         layer.name,
         op.op if op is not None else "",
-        round(layer.cycles),
+        round(layer.cycles * runs.in_turn),
         macs,
         utilization,
-        utilization * clusters / (machine.clusters * machine.cards),
-        layer.dram_bytes,
+        utilization * clusters * runs.cards / (machine.clusters * machine.cards),
+        layer.dram_bytes * runs.times,
         layer.bound,
     )

@@ -16,11 +16,20 @@ from tilewright.passes.quantization.plan import plan_quantization
 
 
 def random_quantized_graph(
-    rng: np.random.Generator, *, groups: int = 10, activations: str = "i8", makers: Sequence[Maker] = CONVOLUTIONAL
+    rng: np.random.Generator,
+    *,
+    groups: int = 10,
+    activations: str = "i8",
+    makers: Sequence[Maker] = CONVOLUTIONAL,
+    images: int | None = None,
 ) -> Module:
-    """A network of convolutions, pooling, products and sums on 8-bit types, with borders to floating point."""
+    """A network of convolutions, pooling, products and sums on 8-bit types, with borders to floating point.
+
+    Args:
+        images: how many its inputs hold; 1 or 2 by default.
+    """
     while True:
-        module = random_graph(rng, groups=groups, makers=makers)
+        module = random_graph(rng, groups=groups, makers=makers, images=images)
         simplify_pipeline().run(module)
         values = plan_quantization(module.main).values
         if values:

@@ -307,7 +307,12 @@ EVERYTHING: tuple[Maker, ...] = (
 
 
 def random_graph(
-    rng: np.random.Generator, *, groups: int = 12, makers: Sequence[Maker] = EVERYTHING, spatial: int | None = None
+    rng: np.random.Generator,
+    *,
+    groups: int = 12,
+    makers: Sequence[Maker] = EVERYTHING,
+    spatial: int | None = None,
+    images: int | None = None,
 ) -> Module:
     """A float network of one or two inputs whose last values, and sometimes others, are returned.
 
@@ -315,10 +320,11 @@ def random_graph(
         groups: how many makers to apply.
         makers: the ones to draw from.
         spatial: number of spatial dimensions of the inputs; drawn from 1 and 2 by default, 2 more often.
+        images: how many the inputs hold; 1 or 2 by default.
     """
     g = Builder(rng)
     spatial = spatial if spatial is not None else g.choose(1, 2, 2)
-    shape = (g.choose(1, 1, 2), g.choose(*CHANNELS), *(int(e) for e in rng.integers(4, 10, spatial)))
+    shape = (images or g.choose(1, 1, 2), g.choose(*CHANNELS), *(int(e) for e in rng.integers(4, 10, spatial)))
     for index in range(g.choose(1, 2)):
         g.values.append(g.function.add_parameter(f"x{index}", TensorType(shape, DType.F32)))
     latest = g.values[0]

@@ -1,0 +1,76 @@
+"""Options that say what computes the images of a batch: cards, clusters, images of each cluster."""
+
+from __future__ import annotations
+
+from tilewright.errors import UsageError
+
+from ..runtime.machine import Machine
+from .options import CompileOptions
+
+
+def check_units(options: CompileOptions, machine: Machine) -> None:
+    """Refuse more clusters or cards than the machine has, or none.
+
+    Raises:
+        UsageError: names the option.
+    """
+    for flag, found, most in (
+        ("--clusters", options.clusters, machine.clusters),
+        ("--cards", options.cards, machine.cards),
+    ):
+        if not 1 <= found <= most:
+            raise UsageError(
+                f"{flag}: machine {machine.name} does not have so many",
+                expected=f"1 to {most}" if most > 1 else "1",
+                found=found,
+            )
+
+
+def check_batch(options: CompileOptions, batch: int) -> None:
+    """Refuse a batch that cards and clusters cannot share out evenly.
+
+    Args:
+        batch: how many images the network takes at once.
+
+    Raises:
+        UsageError: names the option.
+    """
+    cards, each = options.cards, options.images_per_cluster
+    if cards > batch:
+        raise UsageError(
+            "--cards: there are more cards than images",
+            expected=f"at most {batch} for a network that takes {_images(batch)} at once",
+            found=cards,
+            hint="Give more images with --input-shape where the model leaves their number open; one image is not split "
+            "over cards yet.",
+        )
+    if batch % cards:
+        raise UsageError(
+            "--cards: the images cannot be shared out evenly",
+            expected=f"a divisor of the {batch} images that the network takes at once",
+            found=cards,
+        )
+    if each is None:
+        return
+    own, together = batch // cards, options.clusters * each
+    if batch == 1:
+        raise UsageError(
+            "--images-per-cluster: the network takes one image",
+            hint="Give more with --input-shape where the model leaves their number open, or leave the option out.",
+        )
+    if not 1 <= each <= own:
+        raise UsageError(
+            "--images-per-cluster: a card does not have so many images",
+            expected=f"1 to {own}" if own > 1 else "1",
+            found=each,
+        )
+    if own > together and own % together:
+        raise UsageError(
+            "--images-per-cluster: the images of a card cannot be shared out evenly",
+            expected=f"{own} images to be at most, or a multiple of, {together} (clusters x images per cluster)",
+            found=f"{options.clusters} x {each}",
+        )
+
+
+def _images(count: int) -> str:
+    return "one image" if count == 1 else f"{count} images"

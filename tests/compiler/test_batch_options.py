@@ -1,0 +1,162 @@
+"""Cards, clusters and images of each cluster as options: what they refuse, what artifacts record, what reports say."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from random_machines import write_machine
+
+import tilewright
+from tilewright.errors import UsageError
+from tilewright.runtime.artifact.artifact import Artifact
+from tilewright.runtime.machine import load
+from tilewright.runtime.report.simulation import Simulation, simulate_artifact
+from tilewright.runtime.report.table import json_text
+
+
+def network(images: int) -> bytes:
+    """Two convolutions and a product, of so many images of 3x9x8."""
+    rng = np.random.default_rng(1)
+    weights = [
+        numpy_helper.from_array((rng.standard_normal(shape) / 4).astype(np.float32), name)
+        for name, shape in (("v", (20, 3, 3, 3)), ("w", (40, 20, 3, 3)), ("m", (40, 7)))
+    ]
+    nodes = [
+        helper.make_node("Conv", ["x", "v"], ["a"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("Conv", ["b", "w"], ["c"], strides=[2, 2]),
+        helper.make_node("GlobalAveragePool", ["c"], ["p"]),
+        helper.make_node("Flatten", ["p"], ["f"]),
+        helper.make_node("MatMul", ["f", "m"], ["y"]),
+    ]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [images, 3, 9, 8])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, [images, 7])]
+    graph = helper.make_graph(nodes, "net", inputs, outputs, weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+    model.ir_version = 8
+    return model.SerializeToString()
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> str:
+    """Four cards of four clusters."""
+    return write_machine(tmp_path / "four.json", replace(load("m4096"), name="four", cards=4))
+
+
+def compiled(images: int, machine: str, **options: int | str) -> Artifact:
+    samples = np.random.default_rng(2).standard_normal((1, 3, 9, 8)).astype(np.float32).repeat(images, 0)
+    return tilewright.compile(
+        network(images),
+        precision="int8",
+        calibration=samples,
+        machine=machine,
+        **options,
+    )
+
+
+REFUSED: list[tuple[int, dict[str, int], str]] = [
+    (4, {"cards": 5}, "--cards: machine four does not have so many; expected 1 to 4, found 5"),
+    (4, {"cards": 0}, "--cards: machine four does not have so many; expected 1 to 4, found 0"),
+    (
+        1,
+        {"cards": 2},
+        "--cards: there are more cards than images; expected at most 1 for a network that takes one image at once, "
+        "found 2. Give more images with --input-shape where the model leaves their number open; one image is not split "
+        "over cards yet.",
+    ),
+    (
+        3,
+        {"cards": 2},
+        "--cards: the images cannot be shared out evenly; expected a divisor of the 3 images that the network takes at "
+        "once, found 2",
+    ),
+    (
+        1,
+        {"images_per_cluster": 1},
+        "--images-per-cluster: the network takes one image. Give more with --input-shape where the model leaves their "
+        "number open, or leave the option out.",
+    ),
+    (
+        4,
+        {"images_per_cluster": 3, "cards": 2},
+        "--images-per-cluster: a card does not have so many images; expected 1 to 2, found 3",
+    ),
+    (
+        4,
+        {"images_per_cluster": 0},
+        "--images-per-cluster: a card does not have so many images; expected 1 to 4, found 0",
+    ),
+    (
+        9,
+        {"images_per_cluster": 1, "clusters": 4},
+        "--images-per-cluster: the images of a card cannot be shared out evenly; expected 9 images to be at most, or a "
+        "multiple of, 4 (clusters x images per cluster), found 4 x 1",
+    ),
+]
+
+
+@pytest.mark.parametrize(("images", "options", "message"), REFUSED)
+def test_what_cannot_be_shared_out(images: int, options: dict[str, int], message: str, machine: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        compiled(images, machine, **options)
+    assert str(caught.value) == message
+
+
+def test_sample_machines_have_one_card() -> None:
+    with pytest.raises(UsageError, match="--cards: machine M4096 does not have so many; expected 1, found 2"):
+        compiled(4, "m4096", cards=2)
+
+
+def test_only_for_int8() -> None:
+    with pytest.raises(UsageError, match="--images-per-cluster is for precision int8"):
+        tilewright.compile(network(2), precision="fp32", images_per_cluster=2)
+
+
+def test_results_do_not_depend_on_where_images_are_computed(machine: str) -> None:
+    x = np.random.default_rng(3).standard_normal((4, 3, 9, 8)).astype(np.float32)
+    results: list[np.ndarray] = []
+    reports: list[Simulation] = []
+    modes: list[dict[str, int]] = [
+        {},
+        {"cards": 2},
+        {"cards": 4},
+        {"clusters": 4, "images_per_cluster": 1},
+        {"clusters": 2, "images_per_cluster": 1, "cards": 2},
+        {"images_per_cluster": 2},
+    ]
+    for options in modes:
+        artifact = compiled(4, machine, **options)
+        for engine in ("device", "software"):
+            with tilewright.load(artifact, engine=engine) as session:
+                results.append(session.run({"x": x})["y"])
+        reports.append(simulate_artifact(artifact))
+    for found in results:
+        np.testing.assert_array_equal(found, results[0])
+    totals = [report.total for report in reports]
+    assert {total.macs for total in totals} == {totals[0].macs}
+    assert [(total.cards, total.clusters) for total in totals] == [(1, 1), (2, 1), (4, 1), (1, 4), (2, 2), (1, 1)]
+    for report in reports:
+        total = report.total
+        assert sum(layer.macs for layer in report.layers) == total.macs
+        assert abs(sum(layer.cycles for layer in report.layers) - total.cycles) <= len(report.layers)
+        of_machine = total.mac_utilization * total.clusters * total.cards / 16
+        np.testing.assert_allclose(total.machine_utilization, of_machine)
+    one, two = totals[0], totals[1]
+    # Each card computes half of the images; what it needs for itself are its own weights and instructions.
+    assert one.cycles / 2 < two.cycles < one.cycles
+    assert json.loads(json_text(reports[1]))["total"]["cards"] == 2
+    assert "of the peak of one cluster of each of 2 cards, " in reports[1].to_text()
+
+
+def test_the_same_program_on_every_card(machine: str) -> None:
+    """A card more changes how often a program runs, not the program."""
+    two, four = (compiled(n, machine, cards=n // 2) for n in (4, 8))
+    (name,) = two.manifest.device_programs
+    programs = [each.copy(each.manifest.device_programs[name].instructions) for each in (two, four)]
+    assert programs[0] == programs[1]
+    assert [each.manifest.device_programs[name].cards for each in (two, four)] == [2, 4]
