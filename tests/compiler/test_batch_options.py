@@ -48,14 +48,17 @@ def machine(tmp_path: Path) -> str:
     return write_machine(tmp_path / "four.json", replace(load("m4096"), name="four", cards=4))
 
 
-def compiled(images: int, machine: str, **options: int | str) -> Artifact:
-    samples = np.random.default_rng(2).standard_normal((1, 3, 9, 8)).astype(np.float32).repeat(images, 0)
+def compiled(
+    images: int, machine: str, *, cards: int = 1, clusters: int = 1, images_per_cluster: int | None = None
+) -> Artifact:
     return tilewright.compile(
         network(images),
         precision="int8",
-        calibration=samples,
+        calibration=np.random.default_rng(2).standard_normal((1, 3, 9, 8)).astype(np.float32).repeat(images, 0),
         machine=machine,
-        **options,
+        cards=cards,
+        clusters=clusters,
+        images_per_cluster=images_per_cluster,
     )
 
 
