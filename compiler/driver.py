@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from dataclasses import asdict, dataclass, field, replace
 
 import tilewright
-from tilewright.errors import PassError, UsageError, resources
+from tilewright.errors import UsageError, resources
 from tilewright.limits import check_seconds
 
 from ..codegen.cpu.llvm.target import TargetDescription
@@ -17,9 +18,7 @@ from ..ir.clone import clone_module
 from ..ir.core import Module
 from ..passes.base import Record
 from ..passes.device.outline_device import device_part
-from ..passes.device.plan_scratchpads import PlanScratchpads
 from ..passes.device.share_batch import batch_of
-from ..passes.device.tile_device import KEPT_SHARE
 from ..passes.instruments import Timing
 from ..passes.pipeline import check_names
 from ..passes.placement.partition import find_named, parse_order
@@ -38,7 +37,8 @@ from .frontend.formats import Model, ModelProto, import_model
 from .frontend.ir.document import Document
 from .keywords import with_keywords
 from .options import CompileOptions, option
-from .pipeline import cpu_pipeline, device_pipeline, float_pipeline, tile_pipeline
+from .pipeline import cpu_pipeline, float_pipeline, outline_pipeline, schedule_pipeline, tile_pipeline
+from .plans import check_effort, choose_plans
 from .progress import StageTimes, progress_bars
 from .quantization import brings_quantization, quantize_module
 from .report.layers import layers
@@ -128,6 +128,7 @@ def check_options(options: CompileOptions) -> None:
             hint = f"Give calibration data, or leave {flag} out."
             raise UsageError(f"{flag} has no use without calibration data", hint=hint)
     parse_order(options.devices)
+    check_effort(options.effort)
     make_statistics(options.calibration_method, options.percentile)
     if options.calibration_method != "percentile" and options.percentile != CompileOptions.percentile:
         hint = "Give --calibration-method percentile, or leave --percentile out."
@@ -180,29 +181,17 @@ def _on_device(
 
     What is stored of the device's functions, and what reports read, are their ops and not the tiles of these.
     """
-    # Maps that stay on chip may leave no piece between them that is large enough for a tile.
-    for share in (KEPT_SHARE, KEPT_SHARE / 2, 0.0) if options.clusters > 1 else (0.0,):
-        placed = clone_module(quantized)
-        pipeline = device_pipeline(
-            machine_name,
-            places,
-            options.devices,
-            options.stationary,
-            options.clusters,
-            kept_share=share,
-            cards=options.cards,
-            images_per_cluster=options.images_per_cluster or 0,
-        )
-        run_passes(pipeline, placed, options)
-        tiles = device_part(placed)
-        try:
-            run_passes(tile_pipeline(machine_name), tiles, options)
-        except PassError as error:
-            if error.stage != PlanScratchpads.name or not share:
-                raise
-            continue
-        return placed, tiles
-    raise AssertionError("the last one returns or raises")
+    placed = clone_module(quantized)
+    shares = options.clusters, options.cards, options.images_per_cluster or 0
+    run_passes(outline_pipeline(machine_name, places, options.devices, *shares), placed, options)
+    schedule, tile = schedule_pipeline(machine_name, options.stationary, options.clusters), tile_pipeline(machine_name)
+    report = functools.partial(options.report, "schedules")
+    choose_plans(placed, load_machine(machine_name), schedule, tile, options.clusters, options.effort, report)
+    run_passes(schedule, placed, options)
+    run_passes(cpu_pipeline("device"), placed, options)
+    tiles = device_part(placed)
+    run_passes(tile, tiles, options)
+    return placed, tiles
 
 
 def compile_to_file(model: Model, output: str | os.PathLike[str], options: CompileOptions) -> Artifact:

@@ -6,7 +6,7 @@ import numbers
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from tilewright.errors import UsageError
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from .calibration.dataset import Source
 
 T = TypeVar("T")
+
+Effort = Literal["quick", "normal", "thorough"]
+"""How long to look for a fast schedule, see :mod:`tilewright.compiler.plans`."""
 
 _CLASSES: dict[str, type] = {
     "str": str,
@@ -163,6 +166,13 @@ class CompileOptions:
         "How many of the machine's cards share out the images that a network takes at once; each card computes its own "
         "with the same program. Results do not depend on it.",
         metavar="N",
+        needs="int8",
+    )
+    effort: str = option(
+        "normal",
+        "How long to look for a fast schedule of the accelerator's work: quick takes the first, normal compares a few, "
+        "thorough all of a machine and of those below it, which takes long.",
+        metavar="EFFORT",
         needs="int8",
     )
     affinity: Mapping[str, str] | Sequence[tuple[str, str]] | str | os.PathLike[str] | None = option(

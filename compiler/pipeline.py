@@ -37,9 +37,9 @@ def simplify_pipeline() -> Pipeline:
     return Pipeline((FoldConstants(), Canonicalize(), EliminateCommonSubexpressions(), EliminateDeadCode()), "simplify")
 
 
-def cpu_pipeline() -> Pipeline:
-    """From a simplified module to one whose every op runs on a CPU kernel."""
-    return Pipeline((Fuse(), PlaceOnCpu(), IsolateOutputs(), ChooseLayouts(), PlanCpuMemory()), "software")
+def cpu_pipeline(name: str = "software") -> Pipeline:
+    """From a simplified module to one whose every op that is not the device's runs on a CPU kernel."""
+    return Pipeline((Fuse(), PlaceOnCpu(), IsolateOutputs(), ChooseLayouts(), PlanCpuMemory()), name)
 
 
 def float_pipeline() -> Pipeline:
@@ -98,6 +98,23 @@ def device_pipeline(
         stationary, clusters, kept_share: see :class:`tilewright.passes.device.tile_device.TileDevice`.
         cards, images_per_cluster: see :class:`tilewright.passes.device.share_batch.ShareBatch`.
     """
+    passes = (
+        *outline_pipeline(machine, affinity, order, clusters, cards, images_per_cluster).passes,
+        *schedule_pipeline(machine, stationary, clusters, kept_share).passes,
+        *cpu_pipeline().passes,
+    )
+    return Pipeline(passes, "device")
+
+
+def outline_pipeline(
+    machine: str,
+    affinity: tuple[tuple[str, str], ...] = (),
+    order: str = "device,cpu",
+    clusters: int = 1,
+    cards: int = 1,
+    images_per_cluster: int = 0,
+) -> Pipeline:
+    """From a module with ops on quantised types to one with device functions; arguments as `device_pipeline`."""
     return Pipeline(
         (
             LegalizeForDevice(),
@@ -106,15 +123,21 @@ def device_pipeline(
             UniqueNames(),
             OutlineDevice(),
             ShareBatch(cards=cards, clusters=clusters, images_per_cluster=images_per_cluster),
+        ),
+        "outline",
+    )
+
+
+def schedule_pipeline(
+    machine: str, stationary: str = CHEAPEST, clusters: int = 1, kept_share: float = KEPT_SHARE
+) -> Pipeline:
+    """From device functions to such with tiles and addresses in DRAM; arguments as `device_pipeline`."""
+    return Pipeline(
+        (
             TileDevice(machine=machine, stationary=stationary, clusters=clusters, kept_share=kept_share),
             PlanDeviceMemory(),
-            Fuse(),
-            PlaceOnCpu(),
-            IsolateOutputs(),
-            ChooseLayouts(),
-            PlanCpuMemory(),
         ),
-        "device",
+        "schedule",
     )
 
 

@@ -67,6 +67,20 @@ class MapAddress(NamedTuple):
     padded: bool
 
 
+class Plan(NamedTuple):
+    """What the device's schedule of a function is made for: the machine, or less of it.
+
+    Attributes:
+        clusters: how many work on an image.
+        kept_share: of the maps scratchpad of a cluster, what maps may take that stay there from op to op.
+        reduced: fields of the machine that the schedule takes to be smaller than they are, and these values.
+    """
+
+    clusters: int
+    kept_share: float
+    reduced: tuple[tuple[str, int], ...] = ()
+
+
 class Reason(NamedTuple):
     """Why an op does not run on the device.
 
@@ -124,6 +138,9 @@ KEPT = Annotation[bool]("kept", bool, Op)
 
 FUSED = Annotation[bool]("fused", bool, Op)
 """Whether the result of a convolution goes into the op that reads it tile by tile, and is nowhere as a whole."""
+
+PLAN = Annotation[Plan]("plan", Plan, Function)
+"""What its schedule is made for; without it the machine, and what the passes say."""
 
 DRAM = Annotation[MapAddress]("dram", MapAddress, Op)
 """Where the result lies in the memory of the device."""

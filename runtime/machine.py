@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from io import FileIO
 from pathlib import Path
 from reprlib import repr as shortened
-from typing import Annotated
+from typing import Annotated, Any
 
 from tilewright.errors import MachineError
 from tilewright.limits import MACHINE_DESCRIPTION
@@ -65,6 +65,12 @@ ORIGIN_LIMIT = (1 << 12) - 1
 RESIZE_LIMIT = (1 << 20) - 1
 ROW_LIMIT = (1 << 24) - 1
 RUN_LIMIT = (1 << 20) - 1
+
+REDUCIBLE = (
+    *("maps_bytes", "weight_bytes", "accumulator_bytes", "parameter_bytes", "maps_banks"),
+    *("pixel_lanes", "vector_lanes", "dram_bytes_per_second"),
+)
+"""What a program may be planned for as if there were less of it."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +176,25 @@ class Machine:
         values = self.to_dictionary()
         del values["name"]
         return hashlib.sha256(write(values)).hexdigest()
+
+    def reduced(self, values: Mapping[str, int]) -> Machine:
+        """The machine with less of some of what is `REDUCIBLE`.
+
+        Raises:
+            MachineError: a field is none of these or would be more than it is, or there is no such machine.
+        """
+        for name, value in values.items():
+            if name not in REDUCIBLE:
+                raise MachineError(
+                    f"a machine cannot be reduced in field {shortened(name)}", expected=f"one of {', '.join(REDUCIBLE)}"
+                )
+            if value > getattr(self, name):
+                raise MachineError(
+                    f"a machine that is reduced has no more of '{name}'",
+                    expected=f"at most {getattr(self, name)}",
+                    found=value,
+                )
+        return replace(self, **dict[str, Any](values)) if values else self
 
     def differences(self, other: Machine) -> list[str]:
         """One line for each value that differs: ``field: mine, theirs`` (the name does not count)."""

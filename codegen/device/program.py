@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tilewright.errors import CodegenError, TilewrightError
 
-from ...ir.annotations import LAYER, REGION_BYTES
+from ...ir.annotations import LAYER, PLAN, REGION_BYTES
 from ...ir.core import Function, Op
 from ...ir.tile.places import Buffer, Enter, Leave, Part, Phase, Reshape
 from ...ir.tile.program import clusters_of
@@ -62,7 +62,9 @@ def build_device_program(
         if item is not None:
             printed.append((item, LAYER.get(op), _cluster(op)))
         report(index + 1, total)
-    assembler = Assembler(machine, _regions(function, len(context.constants.data)), context.clusters)
+    plan = PLAN.get(function)
+    reduced = dict(plan.reduced) if plan is not None else {}
+    assembler = Assembler(machine, _regions(function, len(context.constants.data)), context.clusters, reduced)
     for item, layer, cluster in printed:
         assembler.add(item, layer, cluster=cluster)
     inputs, outputs = context.views.references(function)

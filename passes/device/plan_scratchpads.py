@@ -17,6 +17,7 @@ from ..memory.allocation import HEURISTICS, Buffer, rivals_of
 from .check_scratchpads import SCRATCHPADS_SOUND
 from .lower_to_tiles import LOWERED
 from .outline_device import device_functions
+from .planned_machine import planned_machine
 from .scratchpads import Scratchpad, place_bytes, place_type, scratchpads
 
 _MOST_PAIRS = 1 << 16
@@ -45,7 +46,7 @@ class PlanScratchpads(Pass):
         machine = load(self.machine)
         functions = device_functions(module)
         for function in functions:
-            plan(function, machine)
+            plan(function, planned_machine(function, machine))
         return bool(functions)
 
 

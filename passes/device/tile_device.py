@@ -10,7 +10,7 @@ import numpy as np
 
 from tilewright.errors import PassError
 
-from ...ir.annotations import CLUSTERS, FUSED, SPLIT, STATIONARY, TILE, Stationary
+from ...ir.annotations import CLUSTERS, FUSED, PLAN, SPLIT, STATIONARY, TILE, Plan, Stationary
 from ...ir.core import Function, Module, Op
 from ...runtime.machine import Machine, load
 from ..base import Pass, Record
@@ -18,6 +18,7 @@ from ..invariants import PLACED, Invariant
 from .fused_pairs import fused_convolution, fused_user, pairs_brought_together
 from .kept_maps import choose_kept
 from .outline_device import device_functions, device_ops
+from .planned_machine import planned_machine
 from .tile_search import Misfit, Tile, choose_tile, priced_tile
 
 TILED = Invariant(
@@ -43,7 +44,7 @@ class TileDevice(Pass):
     result, see :mod:`tilewright.passes.device.fused_pairs`: both have one tile, and stand one behind the other.
 
     The tile is the cheapest by the analytic cost of :mod:`tilewright.passes.device.tile_search`. Several clusters
-    ``split`` the ``rows`` or the ``channels`` of each result.
+    ``split`` the ``rows`` or the ``channels`` of each result. A function that has a ``plan`` is tiled for that.
 
     Attributes:
         machine: name of a sample machine, or path of a machine file.
@@ -72,7 +73,8 @@ class TileDevice(Pass):
                 found=self.clusters,
             )
         for function in device_functions(module):
-            tile_function(function, machine, wanted, self.clusters, self.kept_share)
+            plan = PLAN.get(function) or Plan(self.clusters, self.kept_share)
+            tile_function(function, planned_machine(function, machine), wanted, plan.clusters, plan.kept_share)
             record.counts += Counter(op.name for op in function.ops)
         return bool(record.counts)
 

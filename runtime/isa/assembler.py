@@ -7,7 +7,7 @@ Waits that earlier ones imply are left out, and a barrier takes what does not fi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -28,12 +28,19 @@ class Assembler:
         machine: the machine to build for.
         regions: DRAM regions by index; at most 16.
         clusters: how many clusters of a card the program uses.
+        reduced: fields of the machine of which the schedule uses less than there is, and how much.
 
     Raises:
         InstructionError: the machine has fewer clusters.
     """
 
-    def __init__(self, machine: Machine, regions: Sequence[Region], clusters: int = 1) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        regions: Sequence[Region],
+        clusters: int = 1,
+        reduced: Mapping[str, int] | None = None,
+    ) -> None:
         if not 0 < clusters <= machine.clusters:
             raise InstructionError(
                 "a program for more clusters than a card has", expected=f"1 to {machine.clusters}", found=clusters
@@ -41,6 +48,7 @@ class Assembler:
         self.machine = machine
         self.regions = tuple(regions)
         self.clusters = clusters
+        self.reduced = dict(reduced or {})
         self._streams = streams(clusters)
         self._touched = LastTouch(machine, self.regions)
         self._code: dict[Stream, list[bytes]] = {stream: [] for stream in self._streams}
@@ -94,6 +102,7 @@ class Assembler:
             {stream: b"".join(code) for stream, code in self._code.items()},
             tuple(self._layers),
             {stream: np.array(layers, np.uint32) for stream, layers in self._layer_of.items()},
+            self.reduced,
         )
 
     def _needed(self, stream: Stream, latest: list[int]) -> list[Wait]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Annotated
 
@@ -57,6 +57,7 @@ class _Description:
 
     machine: Machine
     machine_hash: str
+    reduced: Mapping[str, Annotated[int, Bounds(0, 10**13)]]
     regions: Annotated[tuple[Region, ...], AtMost(MAX_REGIONS)]
     layers: tuple[str, ...]
     instructions: Mapping[str, _Size]
@@ -72,6 +73,7 @@ class Program:
         queues: the encoded instructions of each stream; those of clusters 0, 1, … as far as the program uses them.
         layers: names for the debug map.
         layer_of: for each stream, uint32 [instructions], index into ``layers`` or ``NO_LAYER``.
+        reduced: fields of the machine of which its schedule uses less than there is, and how much.
     """
 
     machine: Machine
@@ -79,6 +81,12 @@ class Program:
     queues: Mapping[Stream, bytes]
     layers: tuple[str, ...]
     layer_of: Mapping[Stream, NDArray[np.uint32]]
+    reduced: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def planned_machine(self) -> Machine:
+        """What its schedule was made for: the machine, or less of it."""
+        return self.machine.reduced(self.reduced)
 
     @property
     def clusters(self) -> int:
@@ -127,7 +135,7 @@ class Program:
     def to_bytes(self) -> bytes:
         """The file form; ``from_bytes`` is its inverse."""
         counts = {stream.name: len(data) // INSTRUCTION_BYTES for stream, data in self.queues.items()}
-        text = write(_Description(self.machine, self.machine.hash, self.regions, self.layers, counts))
+        text = write(_Description(self.machine, self.machine.hash, self.reduced, self.regions, self.layers, counts))
         text += b" " * (-len(text) % 16)
         parts = [_HEAD.pack(MAGIC, VERSION, len(text)), text]
         parts += self.queues.values()
@@ -140,7 +148,8 @@ class Program:
 
         Raises:
             InstructionError: truncated, of another version, or not consistent.
-            MachineError: the embedded machine description is invalid or does not match its hash.
+            MachineError: the embedded machine description is invalid or does not match its hash, or the schedule is
+                for no such machine.
         """
         if len(data) < _HEAD.size:
             raise _damaged("shorter than its head", _HEAD.size, len(data))
@@ -191,4 +200,5 @@ def _assemble(description: _Description, body: bytes) -> Program:
         known = (layer_of[stream] < len(layers)) | (layer_of[stream] == NO_LAYER)
         if not known.all():
             raise _damaged(f"layer index of stream {stream.name} is out of range", f"below {len(layers)}", None)
-    return Program(machine, regions, queues, layers, layer_of)
+    machine.reduced(description.reduced)
+    return Program(machine, regions, queues, layers, layer_of, description.reduced)

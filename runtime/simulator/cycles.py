@@ -9,7 +9,7 @@ arrived. Instructions come from DRAM as well, some of a stream at a time, as far
 its queue has room.
 
 The order in which a DRAM serves requests is fixed by the program: it is the order of their earliest starts on the
-machine that the program was compiled for, with all costs. On another machine, or with costs left out, the order stays.
+machine that the program was planned for, with all costs. On another machine, or with costs left out, the order stays.
 So every time is a maximum of sums of durations, and a shorter duration never makes a program slower.
 
 All constants come from the machine description and are assumptions, so results are "modelled". A program never takes
@@ -28,7 +28,7 @@ from ..cost import Cost, cost, link_cycles
 from ..isa.encoding import INSTRUCTION_BYTES, Stream
 from ..isa.program import NO_LAYER
 from ..machine import Machine
-from .verifier import VerifiedProgram
+from .verifier import OrderedProgram
 
 
 class _Kind(IntEnum):
@@ -101,22 +101,22 @@ class Timeline:
 
 
 def simulate(
-    verified: VerifiedProgram, machine: Machine | None = None, without: Collection[str] = frozenset()
+    ordered: OrderedProgram, machine: Machine | None = None, without: Collection[str] = frozenset()
 ) -> Timeline:
-    """When every instruction of a verified program runs, in modelled time.
+    """When every instruction of a program runs, in modelled time.
 
     Args:
         machine: whose lanes, ports, DRAM and constants count; by default those of the machine it was compiled for. The
             depth of the queues is that machine's in any case.
         without: names of `left_out.COSTS` to leave out.
     """
-    own = verified.machine
-    if machine in (None, own) and not without:
-        return _Engine(verified, own, frozenset()).timeline()
-    orders = _Engine(verified, own, frozenset()).run()
+    own, planned = ordered.machine, ordered.planned_machine
+    if machine in (None, own) and planned == own and not without:
+        return _Engine(ordered, own, frozenset()).timeline()
+    orders = _Engine(ordered, planned, frozenset()).run()
     if "instruction-fetch" in without:
         orders = [[request for request in order if not request.is_fetch] for order in orders]
-    return _Engine(verified, machine or own, frozenset(without), orders).timeline()
+    return _Engine(ordered, machine or own, frozenset(without), orders).timeline()
 
 
 class _Dram:
@@ -141,14 +141,14 @@ class _Engine:
 
     def __init__(
         self,
-        verified: VerifiedProgram,
+        ordered: OrderedProgram,
         machine: Machine,
         without: frozenset[str],
         orders: list[list[Request]] | None = None,
     ) -> None:
-        self._verified, self._machine, self._without = verified, machine, without
-        own = verified.machine
-        self._streams = list(verified.queues)
+        self._ordered, self._machine, self._without = ordered, machine, without
+        own = ordered.machine
+        self._streams = list(ordered.queues)
         self._depth = None if "queue-depth" in without else own.queue_depth
         self._chunk = min(own.fetch_instructions, own.queue_depth)
         self._has_fetches = "instruction-fetch" not in without
@@ -157,7 +157,7 @@ class _Engine:
         self._fetched: dict[Stream, list[float]] = {stream: [] for stream in self._streams}
         self._unit_free = dict.fromkeys(self._streams, 0.0)
         self._fetch_free = dict.fromkeys(self._streams, 0.0)
-        self._drams = [_Dram(orders[card] if orders else None) for card in range(len(verified.programs))]
+        self._drams = [_Dram(orders[card] if orders else None) for card in range(len(ordered.programs))]
         # Of the links, by sender and receiver.
         self._link_free: dict[tuple[int, int], float] = {}
         self._link_latency = 0 if "card-link" in without else machine.link_latency
@@ -215,7 +215,7 @@ class _Engine:
             moved / (machine.dram_bytes_per_cycle * len(self._drams)),
             fetched,
             turnarounds,
-            max(program.clusters for program in self._verified.programs),
+            max(program.clusters for program in self._ordered.programs),
             len(self._drams),
             sum(sent),
             parts,
@@ -230,7 +230,7 @@ class _Engine:
     def _fetch_time(self, stream: Stream) -> float | None:
         """When the queue has room for the next instructions."""
         number = len(self._fetched[stream])
-        if not self._has_fetches or number * self._chunk >= len(self._verified.queues[stream]):
+        if not self._has_fetches or number * self._chunk >= len(self._ordered.queues[stream]):
             return None
         taken = 0 if self._depth is None else (number + 1) * self._chunk - self._depth
         if taken <= 0:
@@ -243,7 +243,7 @@ class _Engine:
     def _start_time(self, stream: Stream) -> float | None:
         """When the next instruction is there, its unit free and its waits are satisfied."""
         index = len(self._starts[stream])
-        if index == len(self._verified.queues[stream]):
+        if index == len(self._ordered.queues[stream]):
             return None
         time = self._unit_free[stream]
         if self._has_fetches:
@@ -252,7 +252,7 @@ class _Engine:
                 self._waiting.setdefault((_Kind.FETCH, stream), set()).add((_Kind.START, stream))
                 return None
             time = max(time, fetched[index // self._chunk])
-        for other, position in self._verified.targets[stream][index]:
+        for other, position in self._ordered.targets[stream][index]:
             if position > len(self._ends[other]):
                 self._waiting.setdefault((_Kind.TRANSFER, other), set()).add((_Kind.START, stream))
                 return None
@@ -262,7 +262,7 @@ class _Engine:
         return time
 
     def _fetch(self, stream: Stream, time: float) -> None:
-        number, length = len(self._fetched[stream]), len(self._verified.queues[stream])
+        number, length = len(self._fetched[stream]), len(self._ordered.queues[stream])
         count = min(self._chunk, length - number * self._chunk)
         price = Cost(dram_bytes=count * INSTRUCTION_BYTES, row_openings=1, latency=self._machine.timing.dram_latency)
         served = self._serve(Request(True, stream, number), time, self._priced(price))
@@ -275,7 +275,7 @@ class _Engine:
 
     def _start(self, stream: Stream, time: float) -> None:
         index = len(self._starts[stream])
-        price = self._priced(cost(self._verified.queues[stream][index], self._machine))
+        price = self._priced(cost(self._ordered.queues[stream][index], self._machine))
         self._starts[stream].append(time)
         self._wake(_Kind.START, stream)
         if price.dram_bytes:
@@ -294,7 +294,7 @@ class _Engine:
         """When a message, which the DRAM has read by then, has left the card."""
         if "card-link" in self._without:
             return read
-        end, _ = self._verified.receives[stream, len(self._ends[stream])]
+        end, _ = self._ordered.receives[stream, len(self._ends[stream])]
         link = stream.card, end.card
         begun = max(read - price.dram(self._machine), self._link_free.get(link, 0.0))
         self._link_free[link] = max(read, begun + price.link(self._machine))
@@ -302,13 +302,13 @@ class _Engine:
 
     def _complete(self, stream: Stream, start: float, price: Cost, free: float) -> None:
         """An instruction leaves its unit, which takes the next; it is complete after all before it."""
-        index, ends, program = len(self._ends[stream]), self._ends[stream], self._verified.programs[stream.card]
+        index, ends, program = len(self._ends[stream]), self._ends[stream], self._ordered.programs[stream.card]
         self._unit_free[stream] = free
         end = max(free + price.latency, ends[-1]) if ends else free + price.latency
         ends.append(end)
         layer = int(program.layer_of[stream._replace(card=0)][index])
         name = None if layer == NO_LAYER else program.layers[layer]
-        mnemonic = self._verified.queues[stream][index].MNEMONIC
+        mnemonic = self._ordered.queues[stream][index].MNEMONIC
         self._events.append(Event(stream, index, mnemonic, start, end, price, name))
         self._wake(_Kind.TRANSFER, stream)
         self._offer(_Kind.START, stream)

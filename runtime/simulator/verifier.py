@@ -27,11 +27,11 @@ from .written import Written
 
 
 @dataclass(frozen=True)
-class VerifiedProgram:
-    """A program that is safe to run, decoded, or those of several cards that run together.
+class OrderedProgram:
+    """A program whose waits can be satisfied, decoded, or those of several cards that run together.
 
     Attributes:
-        programs: what was verified, by card.
+        programs: what was decoded, by card.
         queues: decoded instructions.
         order: (stream, index) of all instructions, each after everything it waits for.
         targets: for each stream and instruction, what it waits for: (other stream, instructions of it completed).
@@ -48,6 +48,27 @@ class VerifiedProgram:
     def machine(self) -> Machine:
         """What it was compiled for."""
         return self.programs[0].machine
+
+    @property
+    def planned_machine(self) -> Machine:
+        """What its schedule was made for."""
+        return self.programs[0].planned_machine
+
+
+class VerifiedProgram(OrderedProgram):
+    """A program that is safe to run."""
+
+
+def order(program: Program) -> OrderedProgram:
+    """A program of our own for one card that is not run: decoded, and its waits followed, but nothing else proved.
+
+    Raises:
+        InstructionError: an instruction does not decode, or the waits go in a circle.
+    """
+    queues = {stream: program.instructions(stream) for stream in program.queues}
+    receives = pair_messages(queues, 1)
+    found, targets, _ = _order(queues, receives)
+    return OrderedProgram((program,), queues, found, targets, receives)
 
 
 def verify(program: Program, machine: Machine) -> VerifiedProgram:

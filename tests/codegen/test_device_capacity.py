@@ -1,26 +1,24 @@
-"""More of anything never makes the chosen tiles worse: by their price, and in modelled time as far as prices rank."""
+"""More of anything never makes a network slower: exactly, by the price of its tiles and in modelled time."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 from before_after import parse
-from device_runs import compile_for_device
+from random_machines import write_machine
 
+from tilewright.compiler.pipeline import schedule_pipeline, tile_pipeline
+from tilewright.compiler.plans import AXES, choose_plans
+from tilewright.ir.annotations import ON
 from tilewright.ir.core import Module
 from tilewright.passes.device.tile_search import Misfit, priced_tile
 from tilewright.runtime import machine
-from tilewright.runtime.simulator.cycles import simulate
-from tilewright.runtime.simulator.verifier import verify
 
 S256, M4096 = machine.load("s256"), machine.load("m4096")
 SIZES = ("maps_bytes", "weight_bytes", "accumulator_bytes", "parameter_bytes")
-RANKING_ERROR = 0.07
-"""How much the modelled time may grow where the price does not: prices rank tiles of single ops, whose weights are
-there when they begin."""
 
 Q = "<s=0x1.0p-4, z=3>"
 BLOCKS = {"late": (7, 80, 160, 1), "stride": (28, 32, 144, 2)}
@@ -79,22 +77,60 @@ def test_more_memory_never_raises_the_price_of_the_best_tile(device: machine.Mac
         assert before < float("inf")
 
 
-def cycles(name: str, device: machine.Machine) -> float:
+def fastest(name: str, device: machine.Machine, folder: Path, effort: str = "thorough") -> float:
+    """Cycles of a block that is compiled for a machine and all its clusters."""
+    file = write_machine(folder / "machine.json", device)
     module = block(*BLOCKS[name])
-    return simulate(verify(compile_for_device(module, device).program, device)).cycles
+    for owner in (module.main, *module.ops):
+        ON.set(owner, "device")
+    schedule, tiles = schedule_pipeline(file), tile_pipeline(file)
+    return choose_plans(module, device, schedule, tiles, device.clusters, effort)["main"]
 
 
-@pytest.mark.parametrize("device", [S256, M4096], ids=lambda device: device.name)
+LEAST = replace(
+    M4096,
+    clusters=1,
+    maps_bytes=1 << 16,
+    weight_bytes=1 << 16,
+    accumulator_bytes=1 << 16,
+    parameter_bytes=1 << 13,
+    dram_bytes_per_second=4 * 10**9,
+)
+"""As small as a machine can be that `thorough` knows."""
+
+
+def test_a_network_compiled_for_a_better_machine_is_never_slower(tmp_path: Path) -> None:
+    rng, name = np.random.default_rng(4), "late"
+    device, times = LEAST, [fastest(name, LEAST, tmp_path)]
+    for axis in _shuffled(rng)[:4]:
+        device = replace(device, **{field: 2 * getattr(device, field) for field in axis})
+        times.append(fastest(name, device, tmp_path))
+    assert times == sorted(times, reverse=True)
+    assert times[-1] < 0.7 * times[0]
+
+
+def _shuffled(rng: np.random.Generator) -> list[tuple[str, ...]]:
+    """What to double, one after the other."""
+    every = [*AXES, ("clusters",)]
+    return [every[index] for index in rng.permutation(len(every))]
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("seed", range(12))
+def test_many_better_machines(seed: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(seed)
+    name = str(rng.choice([*BLOCKS]))
+    device, times = LEAST, [fastest(name, LEAST, tmp_path)]
+    for axis in (*_shuffled(rng), *_shuffled(rng)[:2]):
+        device = replace(device, **{field: 2 * getattr(device, field) for field in axis})
+        times.append(fastest(name, device, tmp_path))
+    assert times == sorted(times, reverse=True)
+
+
 @pytest.mark.parametrize("name", BLOCKS)
-def test_a_better_machine_is_not_slower_with_the_tiles_chosen_for_it(device: machine.Machine, name: str) -> None:
-    wide = {"vector_lanes": 2, "dram_bytes_per_second": 2}
-    chain = [small(device), replace(small(device), maps_bytes=1 << 16), replace(device, maps_bytes=1 << 17), device]
-    for field, factor in wide.items():
-        chain.append(replace(chain[-1], **{field: getattr(device, field) * factor}))
-    chain.append(replace(chain[-1], pixel_lanes=8, maps_banks=16))
-    times = [cycles(name, each) for each in chain]
-    for slower, faster in pairwise(times):
-        assert faster <= slower * (1 + RANKING_ERROR), times
+def test_more_clusters_are_never_slower_by_default(name: str, tmp_path: Path) -> None:
+    times = [fastest(name, replace(M4096, clusters=clusters), tmp_path, "normal") for clusters in (1, 2, 4, 8)]
+    assert times == sorted(times, reverse=True)
 
 
 def test_small_pieces_of_bursts_are_paid_for() -> None:

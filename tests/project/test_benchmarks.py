@@ -14,6 +14,7 @@ SHORT = {
     "kernels.py": ["--filter", "28 256->256", "--seconds", "0.02"],
     "quantized_kernels.py": ["--filter", "28 256->256", "--seconds", "0.02"],
     "models.py": ["--filter", "light_squeezenet", "--samples", "1", "--seconds", "0.05"],
+    "device_performance.py": ["--filter", "SqueezeNet", "--effort", "quick"],
 }
 
 

@@ -1,0 +1,112 @@
+"""What no schedule can be faster than: for each resource of a machine, the least cycles that a network takes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
+
+from tilewright.ir.core import Op, is_op
+from tilewright.ir.feature_map import is_depthwise, map_shape, window_of
+from tilewright.ir.ops.convolution import Conv
+from tilewright.passes.device.tile_search import MOVEMENT
+from tilewright.runtime.cost import ceil_divide, dense_steps, depthwise_steps, vector_steps
+from tilewright.runtime.machine import CHANNEL_BLOCK, Machine
+from tilewright.runtime.simulator.cycles import Event
+
+
+class Floors(NamedTuple):
+    """Least cycles, each as if nothing else took time.
+
+    Attributes:
+        array: steps of the arrays with all lanes busy that there is work for, shared out evenly.
+        dram: every weight, input and output moved once, at full bandwidth.
+        vector: steps of the vector units, shared out evenly.
+        weights: the arrays' steps, where weights come from DRAM in the order of the layers and no further ahead than
+            the weight scratchpads of all clusters together hold. Nothing else uses the DRAM.
+    """
+
+    array: float
+    dram: float
+    vector: float
+    weights: float
+
+    @property
+    def highest(self) -> tuple[str, float]:
+        """The resource that forbids most, and its cycles; of equal ones the simpler."""
+        names = {"array": "MAC steps", "dram": "DRAM bytes", "vector": "vector steps", "weights": "weights in time"}
+        found = max(self._fields, key=lambda name: (getattr(self, name), name == "array"))
+        return names[found], getattr(self, found)
+
+
+def floors(ops: Iterable[Op], machine: Machine, clusters: int, traffic: int) -> Floors:
+    """The floors of a device function.
+
+    Args:
+        ops: of the function, in order.
+        traffic: bytes of weights, inputs and outputs.
+    """
+    every = [*ops]
+    array = [array_steps(op, machine) / clusters for op in every]
+    vector = sum(_vector(op, machine) for op in every) / clusters
+    bandwidth = machine.dram_bytes_per_cycle
+    room, ahead, time = machine.weight_bytes * clusters, 0.0, 0.0
+    for op, steps in zip(every, array, strict=True):
+        needed = weight_bytes(op)
+        lasting = max(steps, (needed - ahead) / bandwidth)
+        ahead = min(room, ahead + lasting * bandwidth - needed)
+        time += lasting
+    return Floors(sum(array), traffic / bandwidth, vector, time)
+
+
+def array_steps(op: Op, machine: Machine) -> float:
+    """Steps of one array for a whole convolution, every lane busy that there is work for; 0 for other ops."""
+    if not is_op(op, Conv):
+        return 0.0
+    target, window = map_shape(op.result.type), window_of(op)
+    pixels = target.images * target.height * target.width
+    if is_depthwise(op):
+        return float(depthwise_steps(machine, pixels, target.blocks, window.taps))
+    channels, groups = op.inputs[1].type.shape[1], op.operator.group
+    blocks = ceil_divide(target.channels // groups, CHANNEL_BLOCK)
+    return float(groups * dense_steps(machine, pixels, blocks, 1, window.taps * channels))
+
+
+def _vector(op: Op, machine: Machine) -> float:
+    """Steps of one vector unit for all elements of the result."""
+    if isinstance(op.operator, MOVEMENT):
+        return 0.0
+    taps = 1 if is_op(op, Conv) else window_of(op).taps
+    return float(vector_steps(machine, map_shape(op.result.type).padded_elements, taps))
+
+
+def weight_bytes(op: Op) -> int:
+    """Elements of the weights of a convolution, a byte each."""
+    return op.inputs[1].type.elements if is_op(op, Conv) else 0
+
+
+def is_convolution(op: Op) -> bool:
+    """A convolution of a map; a matrix product, which has the same operator, has one pixel."""
+    return is_op(op, Conv) and max(map_shape(op.inputs[0].type)[1:3]) > 1
+
+
+def convolution_cycles(events: Collection[Event], layers: Collection[str]) -> float:
+    """The time of a program without that in which only instructions of layers other than these are under way.
+
+    Time in which both are under way, or none, counts in full: whatever overlaps, this share of the peak is no better
+    than what the arrays do in that time.
+    """
+    ends = sorted({time for event in events for time in (event.start, event.end)})
+    place = {time: index for index, time in enumerate(ends)}
+    change = [[0, 0] for _ in ends]
+    for event in events:
+        if event.layer is None:
+            continue
+        other = event.layer not in layers
+        change[place[event.start]][other] += 1
+        change[place[event.end]][other] -= 1
+    left_out, own, others = 0.0, 0, 0
+    for index, (first, second) in enumerate(change[:-1]):
+        own, others = own + first, others + second
+        if others and not own:
+            left_out += ends[index + 1] - ends[index]
+    return max(ends, default=0.0) - left_out

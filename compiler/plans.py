@@ -1,0 +1,205 @@
+"""What the schedule of each device function is made for: of several plans, the one that the cycle model finds fastest.
+
+A schedule is chosen by prices, which rank the tiles of single ops, so that one made for all of a machine may be
+slower than one made for less of it. A *draft* is a schedule that is modelled and thrown away. With the effort
+
+- ``quick`` the plan is the machine itself;
+- ``normal`` also half of the maps scratchpad, and half, a quarter, … of the clusters;
+- ``thorough`` every machine below this one: with half, a quarter, … of the maps scratchpad, of the other scratchpads,
+  of the DRAM's bandwidth, of the lanes and of the clusters, in all combinations, down to `FLOORS`.
+
+A program is no slower on a machine that has more of anything (decision 0023), and whatever plans a machine has by
+``thorough``, one that has twice as much of something listed here has as well. So a network that is compiled anew for
+that one is never slower than before, exactly; with ``normal`` this holds for clusters alone. Capacity only rules plans
+out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import product
+from typing import get_args
+
+from tilewright.errors import MachineError, PassError, UsageError
+
+from ..codegen.device.program import build_device_program
+from ..ir.annotations import IMAGES, PLAN, Plan
+from ..ir.clone import clone_module
+from ..ir.core import Function, Module
+from ..passes.base import Verification
+from ..passes.device.outline_device import device_functions
+from ..passes.device.plan_scratchpads import PlanScratchpads
+from ..passes.device.tile_device import KEPT_SHARE
+from ..passes.pipeline import Pipeline
+from ..runtime.machine import Machine
+from ..runtime.simulator.cycles import simulate
+from ..runtime.simulator.verifier import order
+from .options import Effort
+
+SHARES = (KEPT_SHARE, KEPT_SHARE / 2, 0.0)
+"""Maps that stay on chip may leave no piece between them that is large enough for a tile: then less of them."""
+
+AXES: tuple[tuple[str, ...], ...] = (
+    ("maps_bytes",),
+    ("weight_bytes", "accumulator_bytes", "parameter_bytes"),
+    ("dram_bytes_per_second",),
+    ("pixel_lanes", "maps_banks", "vector_lanes"),
+)
+"""What a plan takes half of at once."""
+
+FLOORS = {"maps_bytes": 1 << 16, "weight_bytes": 1 << 16, "dram_bytes_per_second": 4 * 10**9, "pixel_lanes": 4}
+"""The first field of each axis is not halved below this."""
+
+
+def choose_plans(
+    module: Module,
+    machine: Machine,
+    schedule: Pipeline,
+    tiles: Pipeline,
+    clusters: int,
+    effort: str = "normal",
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, float]:
+    """Annotate every device function with the plan whose schedule is the fastest on the machine.
+
+    Args:
+        schedule: from device functions to such with tiles and addresses in DRAM.
+        tiles: from there to tile programs with addresses on chip.
+        clusters: how many may work on an image.
+        report: of each draft, one of how many.
+
+    Returns:
+        Modelled cycles of each function; 0 where there was only one plan to take.
+
+    Raises:
+        PassError: there is no schedule at all.
+    """
+    functions = device_functions(module)
+    wanted = [*plans(machine, clusters, effort)]
+    total = len(wanted) * len(functions)
+    cycles: dict[str, float] = {}
+    for number, function in enumerate(functions):
+        drafts = _Drafts(module, function, machine, schedule, tiles)
+        for index, plan in enumerate(wanted):
+            # How many images a call computes follows from the clusters that share them out.
+            if plan.clusters < clusters and IMAGES.is_at(function):
+                continue
+            drafts.add(plan, is_alone=len(wanted) == 1 and effort != "thorough", is_any_new=effort == "thorough")
+            report(number * len(wanted) + index + 1, total)
+        cycles[function.name], plan = drafts.best()
+        PLAN.set(function, plan)
+    return cycles
+
+
+def check_effort(effort: str) -> None:
+    """Refuse what is no effort.
+
+    Raises:
+        UsageError: says what is one.
+    """
+    if effort not in get_args(Effort):
+        raise UsageError("no such effort", expected=", ".join(get_args(Effort)), found=effort)
+
+
+def plans(machine: Machine, clusters: int, effort: str) -> Iterator[Plan]:
+    """The plans to compare, without what is kept: the machine itself first."""
+    counts = [clusters >> halvings for halvings in range(clusters.bit_length() if effort != "quick" else 1)]
+    if effort == "thorough":
+        machines = [*_below(machine)]
+    else:
+        machines = [(), *_halves(machine, AXES[0], 1)][: 1 if effort == "quick" else 2]
+    for count, reduced in product(counts, machines):
+        yield Plan(count, KEPT_SHARE, reduced)
+
+
+def _below(machine: Machine) -> Iterator[tuple[tuple[str, int], ...]]:
+    """All combinations of halves, each as the fields that are reduced."""
+    chains = [[(), *_halves(machine, axis)] for axis in AXES]
+    for each in product(*chains):
+        yield tuple(field for reduced in each for field in reduced)
+
+
+def _halves(machine: Machine, axis: tuple[str, ...], most: int = 64) -> Iterator[tuple[tuple[str, int], ...]]:
+    """Half, a quarter, … of an axis, as long as there is such a machine."""
+    for halvings in range(1, most + 1):
+        values = {name: getattr(machine, name) >> halvings for name in axis}
+        if values[axis[0]] < FLOORS[axis[0]] or any(getattr(machine, n) % (1 << halvings) for n in axis):
+            return
+        try:
+            machine.reduced(values)
+        except MachineError:
+            return
+        yield tuple(values.items())
+
+
+class _Drafts:
+    """The drafts of a function, of which the fastest is remembered."""
+
+    def __init__(
+        self, module: Module, function: Function, machine: Machine, schedule: Pipeline, tiles: Pipeline
+    ) -> None:
+        self._module, self._name, self._machine = module, function.name, machine
+        self._schedule, self._tiles = schedule, tiles
+        self._macs = sum(op.macs for op in function.ops)
+        self._best: tuple[float, Plan] | None = None
+        self._error: PassError | None = None
+        self._seen: list[object] = []
+
+    def best(self) -> tuple[float, Plan]:
+        """The fastest with its cycles; of equally fast ones the first.
+
+        Raises:
+            PassError: there is none.
+        """
+        if self._best is None:
+            assert self._error is not None
+            raise self._error
+        return self._best
+
+    def add(self, plan: Plan, *, is_alone: bool = False, is_any_new: bool = False) -> None:
+        """Draft the schedule of a plan, with as much kept on chip as leaves room for the rest.
+
+        Args:
+            is_alone: there is no other, so its time does not matter.
+            is_any_new: the same tiles for another machine count as another schedule: addresses and the order of
+                requests differ.
+        """
+        # Not even with every multiplier busy all the time would it be faster.
+        bound = self._macs / (plan.clusters * self._machine.cluster_macs_per_cycle)
+        if self._best is not None and bound >= self._best[0]:
+            return
+        for share in SHARES:
+            try:
+                current = plan._replace(kept_share=share)
+                draft = self._draft(current)
+                if not is_any_new and self._is_known(draft):
+                    return
+                self._tiles.run(draft, verification=Verification.OFF)
+            except PassError as error:
+                self._error = self._error or error
+                if error.stage == PlanScratchpads.name:
+                    continue
+                return
+            cycles = 0.0 if is_alone else self._cycles(draft)
+            if self._best is None or cycles < self._best[0]:
+                self._best = cycles, current
+            return
+
+    def _draft(self, plan: Plan) -> Module:
+        """A copy of the function with tiles; nothing is proved of a draft."""
+        draft = clone_module(self._module, {self._name})
+        PLAN.set(draft.functions[self._name], plan)
+        self._schedule.run(draft, verification=Verification.OFF)
+        return draft
+
+    def _is_known(self, draft: Module) -> bool:
+        """Whether another one had the same tiles; remembers these."""
+        tiles = [(op.name, op.annotations.copy()) for op in draft.functions[self._name].ops]
+        if tiles in self._seen:
+            return True
+        self._seen.append(tiles)
+        return False
+
+    def _cycles(self, draft: Module) -> float:
+        """Modelled, of a draft that is a tile program."""
+        return simulate(order(build_device_program(draft.functions[self._name], self._machine).program)).cycles
