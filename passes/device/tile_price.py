@@ -89,7 +89,7 @@ class Price:
     """The work of every unit for an op, filled piece by piece.
 
     Attributes:
-        weights_stay: whether the weights are loaded once, which is done before the op begins.
+        weights_stay: whether all weights are on chip at once, and loaded before the op begins.
     """
 
     def __init__(self, machine: Machine, share: Share) -> None:
