@@ -1,12 +1,13 @@
 """How feature maps lie in the banks of their scratchpad, and how long the array waits for lines of them.
 
 The maps scratchpad is ``maps_banks`` banks; each gives one line of 64 bytes to the array a cycle. Lines are skewed over
-the banks: line n is in bank ``(n + n // banks) mod banks``, so that pixels or rows a multiple of all banks apart do not
-meet in one. The array takes the lines that a group of pixels needs into line registers, two sets of them: while it
-works on one set, the next is fetched. A line that several lanes need is fetched once for a trace. So the array waits
-where the fullest bank has more lines to give for a trace than the trace has steps. All groups of an instruction count
-as its first, and its map as if it began in bank 0. A trace in pieces, which are the kernel rows of a packed
-convolution, is fetched at once where the lines of all of them fit the line registers, otherwise piece by piece.
+the banks: line n is in bank ``(n + 5 * (n // banks)) mod banks``, so that pixels or rows a multiple of all banks apart
+do not meet in one, and of eight banks the three rows of a window that lie so begin 0, 5 and 2 banks further on. The
+array takes the lines that a group of pixels needs into line registers, two sets of them: while it works on one set, the
+next is fetched. A line that several lanes need is fetched once for a trace. So the array waits where the fullest bank
+has more lines to give for a trace than the trace has steps. All groups of an instruction count as its first, and its
+map as if it began in bank 0. A trace in pieces, which are the kernel rows of a packed convolution, is fetched at once
+where the lines of all of them fit the line registers, otherwise piece by piece.
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ from numpy.typing import NDArray
 
 from .machine import CHANNEL_BLOCK, LINE_BYTES, Machine
 
+SKEW = 5
+"""Banks that a line is further on than the one as many lines before it as there are banks."""
+
 
 def bank_of(line: NDArray[np.int64], banks: int) -> NDArray[np.int64]:
     """The bank in which each line lies."""
-    return (line + line // banks) % banks
+    return (line + SKEW * (line // banks)) % banks
 
 
 def _lines(first: NDArray[np.int64], size: int) -> NDArray[np.int64]:
@@ -99,8 +103,8 @@ def depthwise_conflicts(
 ) -> int:
     """Cycles that the array waits for all ``blocks`` channel blocks of a group of pixels of a depthwise convolution.
 
-    A line holds four blocks of 16 channels. Where the lines of all taps fit the line registers, they are fetched once
-    for these four blocks, otherwise once for each block.
+    A line holds four blocks of 16 channels. The lines of all taps are fetched for all blocks at once where they fit the
+    line registers, otherwise for as few equal parts of the blocks as do, or one block after the other.
 
     Args:
         width: output columns.
@@ -112,9 +116,12 @@ def depthwise_conflicts(
     lanes = _lanes(machine.pixel_lanes, width, *output)
     taps = np.add.outer(np.arange(kernel[0]) * tap[0], np.arange(kernel[1]) * tap[1])
     first = np.add.outer(lanes, taps.reshape(-1))
-    together = LINE_BYTES // CHANNEL_BLOCK
-    if first.size * 2 > machine.line_registers and np.unique(first // LINE_BYTES).size > machine.line_registers:
-        together = 1
-    together = min(together, blocks)
-    wait = max(_fullest(first, together * CHANNEL_BLOCK, machine.maps_banks) - together * steps, 0)
-    return -(-blocks // together) * wait
+    parts, together = 1, blocks
+    while together > 1 and _lines(first, together * CHANNEL_BLOCK).size > machine.line_registers:
+        parts += 1
+        together = -(-blocks // parts)
+
+    def wait(some: int) -> int:
+        return max(_fullest(first, some * CHANNEL_BLOCK, machine.maps_banks) - some * steps, 0) if some else 0
+
+    return blocks // together * wait(together) + wait(blocks % together)

@@ -140,8 +140,13 @@ class ConvolutionPrice:
         found = np.zeros(columns.shape, np.int64)
         for index in np.ndindex(found.shape):
             blocks, width = int(chunks[index]), int(columns[index])
-            pixel = self.source.channels if self.packed else blocks * CHANNEL_BLOCK
-            row = -(-int(read[index]) * pixel // MAPS_UNIT) * MAPS_UNIT
+            if self.loads:
+                pixel = self.source.channels if self.packed else blocks * CHANNEL_BLOCK
+                row = -(-int(read[index]) * pixel // MAPS_UNIT) * MAPS_UNIT
+            else:
+                # A tile of a map that stays on chip lies as the map does.
+                pixel = self.source.padded_channels
+                row = self.source.width * pixel
             output = row * window.stride[0], pixel * window.stride[1]
             if self.depthwise:
                 tap = row * window.dilation[0], pixel * window.dilation[1]

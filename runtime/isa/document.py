@@ -113,8 +113,8 @@ runs, and one whose multipliers or scales are not finite, negative, or divide an
 Nothing here changes a result; it is what modelled times rest on. Scratchpads are made of banks (`maps_banks`,
 `weight_banks`, `accumulator_banks`), each of which reads or writes a line of {LINE_BYTES} bytes a cycle at each of two
 ports: one is the array's, the other is shared by all other units. Line n of the maps is in bank
-`(n + n // maps_banks) mod maps_banks`: skewed, so that pixels or rows which are a multiple of all banks apart do not
-meet in one.
+`(n + 5 * (n // maps_banks)) mod maps_banks`: skewed, so that pixels or rows which are a multiple of all banks apart do
+not meet in one.
 
 The array takes `pixel_lanes` output pixels at a time, in raster order and across the ends of rows. It has two sets of
 line registers: while it works on one, the lines for the next trace are fetched into the other, a line that several
@@ -124,7 +124,7 @@ the last bytes of one row and the first of the next. Line registers give each pi
 shifted to its place; where rows are so short that a step has bytes of more than two, it takes a cycle for every two.
 Bytes of rows and columns outside the map are replaced by `pad_value` on their way and take the same time. Rows whose
 lines do not fit `line_registers` together are fetched one after the other. DWC fetches all taps of a group of pixels at
-once, for the four channel blocks that a line holds if their lines fit `line_registers`, otherwise for one block.
+once, for all blocks of channels if their lines fit `line_registers`, otherwise for equal parts of the blocks.
 
 The array waits where the fullest bank has more lines to give than there are steps. Weights are read in every step, so a
 machine whose weight banks, or whose maps banks, give less than the array multiplies in a cycle is refused. Sums leave

@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from older_machines import BEFORE
+
+from tilewright.runtime import machine
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 SHORT = {
@@ -32,6 +35,15 @@ def test_help(name: str) -> None:
     found = run(str(FOLDER / name), "--help")
     assert found.returncode == 0, found.stderr
     assert "usage:" in found.stdout
+
+
+def test_older_machines_are_read_and_differ_in_what_was_decided(tmp_path: Path) -> None:
+    found = run(str(FOLDER / "older_machines.py"), str(tmp_path))
+    assert found.returncode == 0, found.stderr
+    for path in found.stdout.split():
+        sample, fields = BEFORE[Path(path).stem]
+        differences = machine.load(sample).differences(machine.load(path))
+        assert [line.split(":")[0] for line in differences] == [*fields]
 
 
 @pytest.mark.parametrize("name", SHORT)
