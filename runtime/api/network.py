@@ -98,6 +98,7 @@ def prepare(
     samples_by: str | None = None,
     called: str | None = None,
     affinity: Mapping[str, str] | None = None,
+    clusters: int = 1,
     **options: object,
 ) -> Artifact:
     """Compile a model for the accelerator, with ranges by the rule above.
@@ -112,7 +113,7 @@ def prepare(
         output: the file to write; without it the artifact stays in memory.
         samples_by: how programs give samples through this interface, such as ``samples= of Compile``, for the warning.
         called: the path of a model that is given by its contents, for the warning.
-        affinity: where nodes of the model run, as in ``tilewright.compile``; without a meaning in floating point.
+        affinity, clusters: as in ``tilewright.compile``; without a meaning in floating point.
         options: further ones of ``tilewright.compile``.
 
     Raises:
@@ -133,7 +134,7 @@ def prepare(
         source, origin = picture, None
     try:
         calibration = {"calibration": source, "preprocessing": _preprocessing(source, preprocessing)}
-        placed = {**calibration, "affinity": affinity, "machine": machine}
+        placed = {**calibration, "affinity": affinity, "machine": machine, "clusters": clusters}
         artifact = compile_model(model, precision="int8", **placed, **given)
     except NothingToQuantizeError:
         return compile_model(model, precision="fp32", **given)

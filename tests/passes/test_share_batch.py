@@ -70,6 +70,7 @@ def test_a_function_becomes_one_of_a_share() -> None:
         (["%y = reshape(%x) {shape=[1, 16, 2, 2]} : i8[1,16,2,2]#"], False),
         (["%y = relu(%c) : i8[1,4,1,1]#"], False),
         (["%b = relu(%c) : i8[1,4,1,1]#", "%y = mul(%b, %x) : i8[4,4,2,2]#"], True),
+        (["%y = depth_to_space(%x) {blocksize=2, mode=DCR} : i8[4,1,4,4]#"], True),
         (["%y = transpose(%x) {perm=[1, 0, 2, 3]} : i8[4,4,2,2]#"], False),
     ],
 )

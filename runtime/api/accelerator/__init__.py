@@ -6,8 +6,9 @@ they are given. Several inputs are a tuple or a list; a multiple of them is a ba
 of the other.
 
 A batch is cards times clusters times images of a cluster, clusters counted once where they share an image
-(``clustersbatchmode``, alias ``nobatch``). It says where images are computed and how long that takes; it neither limits
-how many are given nor changes a number. A network that takes several images itself has as many of those of a cluster.
+(``clustersbatchmode``, alias ``nobatch``), in which case the program is one of so many clusters if the machine has as
+many. It says where images are computed and how long that takes; it neither limits how many are given nor changes a
+number. A network that takes several images itself has as many of those of a cluster.
 
 A size is accepted as it is when it has as many elements as the shape of the model. What the model leaves open it fills
 in. With another batch the network computes the images one after the other, and for another height or width it is

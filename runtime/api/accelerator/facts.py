@@ -63,7 +63,8 @@ class Network:
 
     @property
     def simulation(self) -> Simulation | None:
-        """The modelled time of one image on one cluster; ``None`` where nothing runs on the accelerator."""
+        """The modelled time of one image on the clusters that its program uses; ``None`` where nothing runs on the
+        accelerator."""
         if self._simulation is None and self.on_device:
             self._simulation = simulate_artifact(self.artifact)
         return self._simulation
@@ -114,8 +115,8 @@ class Facts:
 
     @property
     def modelled_seconds(self) -> float | None:
-        """Device time of a call by the cycle model: each cluster computes its images one after the other, all clusters
-        and cards at once; ``None`` where nothing runs on the accelerator."""
+        """Device time of a call by the cycle model: each cluster, or all together, computes its images one after the
+        other, all clusters and cards at once; ``None`` where nothing runs on the accelerator."""
         simulations = [network.simulation for network in self.networks]
         found = [simulation.total.seconds for simulation in simulations if simulation is not None]
         return self.batch.images * sum(found) if found else None

@@ -21,9 +21,9 @@ def gigabytes_per_second(count: int, seconds: float) -> float:
     return count / seconds / GIGABYTE if seconds else 0.0
 
 
-def expected_seconds(operations: int, machine: Machine) -> float:
-    """What operations take at the full rate of one cluster: operations / (2·MACs·clock)."""
-    return operations / (2 * machine.cluster_macs_per_cycle * machine.clock_hertz)
+def expected_seconds(operations: int, machine: Machine, clusters: int = 1) -> float:
+    """What operations take at the full rate of so many clusters: operations / (2·MACs·clusters·clock)."""
+    return operations / (2 * machine.cluster_macs_per_cycle * clusters * machine.clock_hertz)
 
 
 def layers_of(network: Network) -> tuple[Layer, ...]:
@@ -155,7 +155,8 @@ def units(network: Network) -> str:
 
 
 def efficiency(network: Network) -> Table:
-    """Expected against modelled time and bandwidth of each layer on the device, for one image on one cluster."""
+    """Expected against modelled time and bandwidth of each layer on the device, for one image on the clusters that work
+    on it."""
     columns = [
         Column("layer", "layer"),
         Column("operator", "operator"),
@@ -172,7 +173,7 @@ def efficiency(network: Network) -> Table:
         return table
     for layer in simulation.layers:
         operations, modelled = 2 * layer.macs, layer.cycles / machine.clock_hertz
-        expected = expected_seconds(operations, machine)
+        expected = expected_seconds(operations, machine, simulation.total.clusters)
         table.add(
             layer=layer.name,
             operator=layer.op,

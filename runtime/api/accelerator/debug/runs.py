@@ -23,8 +23,9 @@ _SATURATED = 0.01
 def run_text(facts: Facts) -> str:
     """Letter ``b`` after a run: what went where, and expected against modelled time and bandwidth.
 
-    All of the device is modelled for one image on one cluster, times the images that a cluster computes one after the
-    other; that clusters share the memory of a card is not. The time of the host is measured.
+    All of the device is modelled for one image on the clusters that work on it together, or on one, times the images
+    that are computed there one after the other; that clusters which work on images of their own share the memory of a
+    card is not. The time of the host is measured.
     """
     batch = facts.batch
     lines = [
@@ -48,11 +49,13 @@ def _network_lines(network: Network, images: int, size: int) -> list[str]:
     )
     total = simulation.total
     operations, modelled, moved = 2 * total.macs * images, total.seconds * images, total.dram_bytes * images
-    expected = expected_seconds(operations, machine)
-    rate = 2 * machine.cluster_macs_per_cycle * machine.clock_hertz / 1e9
+    expected = expected_seconds(operations, machine, total.clusters)
+    rate = 2 * machine.cluster_macs_per_cycle * total.clusters * machine.clock_hertz / 1e9
     return [
         f"main memory to device: {sent} bytes, back: {received} bytes",
-        f"device: {operations} ops, {moved} bytes of its memory on each cluster",
+        f"device: {operations} ops, {moved} bytes of its memory on each cluster"
+        if total.clusters == 1
+        else f"device: {operations} ops, {moved} bytes of its memory on {total.clusters} clusters together",
         f"time: expected {expected * 1e3:.4f} ms at {rate:.1f} Gop/s, modelled {modelled * 1e3:.4f} ms",
         f"bandwidth: expected {gigabytes_per_second(moved, expected):.3f} GB/s, "
         f"modelled {gigabytes_per_second(moved, modelled):.3f} GB/s",
@@ -61,7 +64,7 @@ def _network_lines(network: Network, images: int, size: int) -> list[str]:
 
 
 def work_of_clusters(facts: Facts) -> str:
-    """Letter ``C``: the modelled work of each cluster of a card; all have the same."""
+    """Letter ``C``: the modelled work of each cluster of a card; all have the same, or an equal part of an image."""
     simulations = [network.simulation for network in facts.networks]
     found = [simulation.total for simulation in simulations if simulation is not None]
     images = facts.batch.images
@@ -69,7 +72,14 @@ def work_of_clusters(facts: Facts) -> str:
     milliseconds = sum(each.seconds for each in found) * images * 1e3
     work = f"{images} images, {operations} ops, {moved} bytes, {milliseconds:.4f} ms modelled"
     first = facts.flags.firstcluster
-    note = ["all of them together work on one image, which is modelled on one"] if facts.batch.together else []
+    note: list[str] = []
+    if facts.batch.together:
+        # Programs of other compilations may use fewer than there are now.
+        used = max((each.clusters for each in found), default=1)
+        operations, moved = operations // used, moved // used
+        work = f"{images} images, {operations} ops, {moved} bytes, {milliseconds:.4f} ms modelled"
+        modelled = "" if used == facts.batch.clusters else f", which is modelled on {'one' if used == 1 else used}"
+        note = [f"all of them together work on one image{modelled}"]
     clusters = [f"cluster {first + index}: {work}" for index in range(facts.batch.clusters)]
     return "\n".join([*clusters, *note] if found else [NOTHING])
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from tilewright.errors import IRError, ModelError, PassError, warn
 
+from .... import machine as machines
 from ....artifact.artifact import Artifact
 from ....artifact.manifest import TensorSpec
 from ....compiler import reach
@@ -92,6 +93,7 @@ def compile_network(
             samples=_samples(samples, inputs),
             picture=picture,
             machine=flags.bitfile or None,
+            clusters=_clusters_of_an_image(batch, flags.bitfile),
             input_shapes={each.name: each.shape for each in inputs},
             samples_by=samples_by,
             called=path,
@@ -125,6 +127,12 @@ def _check_instructions(artifact: Artifact, limit: int) -> None:
             expected=f"at most {limit} instructions",
             found=count,
         )
+
+
+def _clusters_of_an_image(batch: Batch, bitfile: str) -> int:
+    """How many clusters the program of an image uses: all of a card that work together, if the machine has as many."""
+    machine = machines.load(bitfile or machines.DEFAULT)
+    return batch.clusters if batch.together and batch.clusters <= machine.clusters else 1
 
 
 def _checked(model: object) -> str:
