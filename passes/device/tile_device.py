@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
 
 from tilewright.errors import PassError
 
-from ...ir.annotations import CLUSTERS, FUSED, PLAN, SPLIT, STATIONARY, TILE, Plan, Stationary
+from ...ir.annotations import CLUSTERS, FUSED, KEPT, PLAN, SPLIT, STATIONARY, TILE, Plan, Stationary
 from ...ir.core import Function, Module, Op
 from ...runtime.machine import Machine, load
 from ..base import Pass, Record
 from ..invariants import PLACED, Invariant
+from .choose_kept import KeptMaps
 from .fused_pairs import fused_convolution, fused_user, pairs_brought_together
-from .kept_maps import choose_kept
 from .outline_device import device_functions, device_ops
 from .planned_machine import planned_machine
-from .tile_search import Misfit, Tile, choose_tile, priced_tile
+from .tile_search import Misfit, Tile
+from .tile_searches import TileSearches
 
 TILED = Invariant(
     "tiled: every op of a device function has a tile",
@@ -48,7 +49,7 @@ class TileDevice(Pass):
 
     Attributes:
         machine: name of a sample machine, or path of a machine file.
-        clusters: how many of the machine's clusters work on an image. Several keep maps on chip, too.
+        clusters: how many of the machine's clusters work on an image.
         kept_share: of the maps scratchpad of a cluster, what maps may take that stay there from op to op.
         stationary: ``weights`` or ``inputs`` for all convolutions; ``cheapest`` is what costs less for each.
     """
@@ -79,15 +80,15 @@ class TileDevice(Pass):
         return bool(record.counts)
 
 
-def tile_of(op: Op, machine: Machine, stationary: Stationary | None = None, clusters: int = 1) -> Tile:
-    """The cheapest tile of an op, as `choose_tile`.
+def tile_of(op: Op, machine: Machine, searches: TileSearches | None = None) -> Tile:
+    """The cheapest tile of an op on one cluster, or as searches have it.
 
     Raises:
         PassError: not even the smallest tile fits; names the tensor, what it needs and what there is.
     """
-    found = choose_tile(op, machine, stationary, clusters)
-    if isinstance(found, Tile):
-        return found
+    found = (searches or TileSearches(machine)).of(op).cheapest(machine)
+    if not isinstance(found, Misfit):
+        return found[1]
     raise PassError(
         f"not even the smallest tile fits the {found.memory} scratchpad",
         stage=TileDevice.name,
@@ -111,32 +112,30 @@ def tile_function(
     Raises:
         PassError: as `tile_of`.
     """
+    searches = TileSearches(machine, wanted, clusters)
     if clusters > 1:
         CLUSTERS.set(function, clusters)
     for conv, user in pairs_brought_together(function):
-        _fuse_if_cheaper(conv, user, machine, wanted, clusters)
+        _fuse_if_cheaper(conv, user, machine, searches)
     ops = [*function.ops]
     for op in ops:
         if fused_convolution(op) is None:
-            set_tile(op, tile_of(op, machine, wanted, clusters))
-    if clusters == 1:
+            set_tile(op, tile_of(op, machine, searches))
+    chosen = KeptMaps(function, machine, clusters, searches).choose(kept_share)
+    if chosen is None:
         return
-    kept, taken = choose_kept(ops, clusters, int(machine.maps_bytes * kept_share))
-    unit = machine.maps_banks * 64
-    for op, beside in zip(ops, taken.tolist(), strict=True):
-        if fused_convolution(op) is not None:
-            continue
-        left = replace(machine, maps_bytes=(machine.maps_bytes - beside) // unit * unit)
-        found = choose_tile(op, left, wanted, clusters, split=SPLIT.get(op), kept=kept)
-        if isinstance(found, Tile):
-            set_tile(op, found)
+    for op, tile in zip(ops, chosen.tiles, strict=True):
+        if fused_convolution(op) is None:
+            set_tile(op, tile)
+        if op.result in chosen.kept:
+            KEPT.set(op, True)
 
 
-def _fuse_if_cheaper(conv: Op, user: Op, machine: Machine, wanted: Stationary | None, clusters: int) -> None:
+def _fuse_if_cheaper(conv: Op, user: Op, machine: Machine, searches: TileSearches) -> None:
     """Compute an op with each tile of the convolution that it reads, if that costs less than one after the other."""
-    first, second = (priced_tile(op, machine, wanted, clusters) for op in (conv, user))
+    first, second = (searches.of(op).cheapest(machine) for op in (conv, user))
     FUSED.set(conv, True)
-    both = priced_tile(conv, machine, wanted, clusters)
+    both = searches.of(conv).cheapest(machine)
     prices = [each[0] if not isinstance(each, Misfit) else np.inf for each in (first, second, both)]
     if prices[2] >= prices[0] + prices[1]:
         del conv.annotations[FUSED.key]

@@ -6,7 +6,7 @@ cycle model. Candidates do not depend on the sizes of the scratchpads, which onl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import product
@@ -85,16 +85,15 @@ def _cuts(extent: int, limit: int) -> Counts:
     return np.array([*sorted(sizes, reverse=True)[:24], 1], np.int64)
 
 
-def choose_tile(
-    op: Op,
-    machine: Machine,
-    stationary: Stationary | None = None,
-    clusters: int = 1,
-    *,
-    split: Split | None = None,
-    kept: frozenset[Value] = frozenset(),
-) -> Tile | Misfit:
-    """The cheapest tile of a device op, or why there is none.
+def priced_tile(
+    op: Op, machine: Machine, stationary: Stationary | None = None, clusters: int = 1
+) -> tuple[float, Tile] | Misfit:
+    """The price in cycles and the tile of a device op that costs least, or why there is none."""
+    return TileSearch(op, machine, stationary, clusters).cheapest(machine)
+
+
+class TileSearch:
+    """The tiles of a device op with what they cost, whatever scratchpads hold.
 
     Args:
         stationary: what a convolution has to keep; by default what costs less.
@@ -103,38 +102,32 @@ def choose_tile(
         split: what they have to share out.
         kept: maps that stay on chip, whose tiles take neither room nor time.
     """
-    found = priced_tile(op, machine, stationary, clusters, split=split, kept=kept)
-    return found if isinstance(found, Misfit) else found[1]
 
+    def __init__(
+        self,
+        op: Op,
+        machine: Machine,
+        stationary: Stationary | None = None,
+        clusters: int = 1,
+        split: Split | None = None,
+        kept: frozenset[Value] = frozenset(),
+    ) -> None:
+        orders: tuple[Stationary, ...] = get_args(Stationary) if stationary is None else (stationary,)
+        shares = [share for share in _shares(op, clusters, kept) if split is None or share.split == split]
+        self._priced = [_priced(op, machine, orders, share) for share in shares]
 
-def priced_tile(
-    op: Op,
-    machine: Machine,
-    stationary: Stationary | None = None,
-    clusters: int = 1,
-    *,
-    split: Split | None = None,
-    kept: frozenset[Value] = frozenset(),
-) -> tuple[float, Tile] | Misfit:
-    """As `choose_tile`, with the price in cycles."""
-    shares = [share for share in _shares(op, clusters, kept) if split is None or share.split == split]
-    found = [_priced(op, machine, stationary, share) for share in shares]
-    tiles = [each for each in found if not isinstance(each, Misfit)]
-    return min(tiles, key=lambda each: each[0]) if tiles else found[0]
+    def cheapest(self, machine: Machine) -> tuple[float, Tile] | Misfit:
+        """The price in cycles and the tile that costs least on a machine, which may have other scratchpads than the
+        one of the search; or why there is none."""
+        found = [each.cheapest(machine) for each in self._priced]
+        tiles = [each for each in found if not isinstance(each, Misfit)]
+        return min(tiles, key=lambda each: each[0]) if tiles else found[0]
 
 
 def misfit(op: Op, machine: Machine) -> Misfit | None:
     """Why no tile of a device op fits the scratchpads; None if one does."""
     found = _convolution_candidates(op, Share()) if is_op(op, Conv) else _pointwise_candidates(op, Share())
     return found.misfit(machine)
-
-
-def _priced(op: Op, machine: Machine, stationary: Stationary | None, share: Share) -> tuple[float, Tile] | Misfit:
-    if is_op(op, Conv):
-        found = _convolution_candidates(op, share)
-        return found.misfit(machine) or _choose_convolution(op, found, machine, stationary, share)
-    found = _pointwise_candidates(op, share)
-    return found.misfit(machine) or _choose_pointwise(op, found, machine, share)
 
 
 def _shares(op: Op, clusters: int, kept: frozenset[Value]) -> list[Share]:
@@ -233,16 +226,34 @@ def _convolution_candidates(op: Op[Conv], share: Share) -> _Found:
     return _Found(Candidates(rows, columns, blocks, chunk), needs, within)
 
 
-def _choose_convolution(
-    op: Op[Conv], found: _Found, machine: Machine, wanted: Stationary | None, share: Share
-) -> tuple[float, Tile]:
+@dataclass(frozen=True)
+class _Priced:
+    """The candidates for a share of an op, and what they cost by what is stationary."""
+
+    found: _Found
+    prices: Mapping[Stationary, Price]
+    split: Split | None
+
+    def cheapest(self, machine: Machine) -> tuple[float, Tile] | Misfit:
+        misfit = self.found.misfit(machine)
+        if misfit is not None:
+            return misfit
+        memories = [memory for memory in ("maps", "weight", "accumulator") if memory in self.found.needs]
+        two = Fits(*(self.found.holds(machine, memory) for memory in memories))
+        best: list[tuple[float, Tile]] = []
+        for order, price in self.prices.items():
+            cost, sizes = self.found.cheapest(machine, price.total(two))
+            best.append((cost, Tile(*sizes, order, self.split)))
+        return min(best, key=lambda each: each[0])
+
+
+def _priced(op: Op, machine: Machine, orders: Sequence[Stationary], share: Share) -> _Priced:
+    if not is_op(op, Conv):
+        found = _pointwise_candidates(op, share)
+        return _Priced(found, {"inputs": _pointwise_price(op, found, machine, share)}, share.split)
+    found = _convolution_candidates(op, share)
     priced = ConvolutionPrice(op, machine, found.tiles, share)
-    two = Fits(*(found.holds(machine, memory) for memory in ("maps", "weight", "accumulator")))
-    orders: tuple[Stationary, ...] = get_args(Stationary) if wanted is None else (wanted,)
-    best = {order: found.cheapest(machine, priced.keeping(order).total(two)) for order in orders}
-    order = min(orders, key=lambda each: best[each][0])
-    cost, sizes = best[order]
-    return cost, Tile(*sizes, order, share.split)
+    return _Priced(found, {order: priced.keeping(order) for order in orders}, share.split)
 
 
 def _sources(op: Op, share: Share) -> list[tuple[MapShape, Callable[[int, Counts], Counts]]]:
@@ -281,7 +292,7 @@ def _pointwise_candidates(op: Op, share: Share) -> _Found:
     return _Found(Candidates(rows, columns, blocks, blocks), {"maps": need}, within)
 
 
-def _choose_pointwise(op: Op, found: _Found, machine: Machine, share: Share) -> tuple[float, Tile]:
+def _pointwise_price(op: Op, found: _Found, machine: Machine, share: Share) -> Price:
     """Tiles of ops on the vector unit, and of those that only move maps."""
     target, window, tiles = map_shape(op.result.type), window_of(op), found.tiles
     price = Price(machine, share)
@@ -299,5 +310,4 @@ def _choose_pointwise(op: Op, found: _Found, machine: Machine, share: Share) -> 
             steps = vector_steps(machine, rows * columns * blocks * CHANNEL_BLOCK, window.taps)
             once = machine.timing.vector_setup + steps + machine.timing.vector_drain
             price.vector.add(count, once, whole=whole)
-    cost, sizes = found.cheapest(machine, price.total(Fits(found.holds(machine, "maps"))))
-    return cost, Tile(*sizes, split=share.split)
+    return price

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from before_after import random_inputs
+from chip_graphs import random_chip_graph
 from device_runs import compile_for_device, run_on_device
 from quantized_graphs import random_quantized_graph
 from random_device_graphs import ON_THE_DEVICE
@@ -23,7 +24,7 @@ from tilewright.passes.device.outline_device import OutlineDevice
 from tilewright.passes.placement.partition import Partition
 from tilewright.runtime.machine import load
 
-M4096 = load("m4096")
+M4096, S256 = load("m4096"), load("s256")
 
 
 def device_modules(rng: np.random.Generator, groups: int) -> list[Module]:
@@ -59,6 +60,31 @@ def check(seed: int, clusters: int, groups: int = 6) -> int:
 
 def test_clusters_change_no_byte() -> None:
     assert sum(check(seed, 2 + seed % 3) for seed in range(9)) > 0
+
+
+def check_on_chip(seed: int) -> int:
+    """Run a random network of maps that can stay on chip; how many did."""
+    rng = np.random.default_rng(91_000 + seed)
+    clusters, maps = 1 + seed % 4, int(rng.choice([16, 32, 64])) << 10
+    machine = replace(M4096, maps_bytes=maps) if rng.integers(2) else replace(S256, clusters=4, maps_bytes=maps)
+    module = random_chip_graph(rng)
+    inputs = random_inputs(module, rng)
+    expected = interp.run(module, inputs)
+    compiled = compile_for_device(module, machine, clusters)
+    found = run_on_device(module, compiled, machine, inputs)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, f"seed {seed}, {clusters} clusters, {name}")
+    return sum(bool(KEPT.get(op)) for op in module.ops)
+
+
+def test_maps_on_chip_change_no_byte() -> None:
+    assert sum(check_on_chip(seed) for seed in range(8)) > 12
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("seed", range(100, 400))
+def test_many_more_maps_on_chip(seed: int) -> None:
+    check_on_chip(seed)
 
 
 @pytest.mark.sweep

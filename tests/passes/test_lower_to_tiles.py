@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from before_after import random_inputs
+from chip_graphs import fuse_by_chance, keep_by_chance, random_chip_graph
 from operator_samples import Case, all_cases
 from quantized_graphs import random_quantized_graph
 from random_device_graphs import ON_THE_DEVICE, shift_weights
@@ -20,7 +21,7 @@ from tilewright.ir.feature_map import is_depthwise, map_shape
 from tilewright.ir.op import Operator
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.elementwise import Add
-from tilewright.ir.ops.movement import Concat
+from tilewright.ir.ops.movement import Concat, Slice
 from tilewright.ir.ops.pooling import MaxPool
 from tilewright.ir.text.literals import Literal
 from tilewright.ir.tile.places import Buffer, Enter
@@ -186,6 +187,37 @@ def test_maps_that_stay_on_chip_keep_their_bytes(clusters: int, rng: np.random.G
     # The first layer alone loads its map, and the last one alone stores its result.
     layers = {(op.name, LAYER.get(op)) for op in module.main.ops if op.name in ("tile_load", "tile_store")}
     assert layers == {("tile_load", "first"), ("tile_store", "last")}
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_maps_on_chip_keep_their_bytes(seed: int) -> None:
+    """Joined, sliced, in groups and of several images, whichever of them stay on chip."""
+    rng = np.random.default_rng(43_000 + seed)
+    module = random_chip_graph(rng, 12)
+    tile_by_chance(module.main, rng)
+    if seed % 3:
+        split_by_chance(module.main, rng)
+    fuse_by_chance(module.main, rng)
+    assert keep_by_chance(module.main, rng, (0.4, 0.7, 1.0)[seed // 4]) or seed < 4
+    PlanDeviceMemory().run(module)
+    check(module, rng)
+
+
+def test_what_is_joined_on_chip_is_written_there_once(rng: np.random.Generator) -> None:
+    """Branches are written into the channels of what joins them, and parts of that are read where they lie."""
+    network = Network(rng, 1, 32, 6, 5)
+    branches = [convolution(network, network.x, name, 32) for name in ("left", "right")]
+    joined = network.op("joined", Concat(1), *branches, shape=(1, 64, 6, 5))
+    part = network.op("part", Slice((0, 16, 2, 0), (1, 32, 3, 5), (1, 1, 1, 1)), joined, shape=(1, 32, 3, 5))
+    network.function.set_results([convolution(network, each, f"of_{each.name}", 16) for each in (joined, part)])
+    ON.set(network.function, "device")
+    for op in network.function.ops:
+        if not op.result.is_returned:
+            KEPT.set(op, True)
+        op.annotations["tile"] = (6, 5, 4, 4)
+    PlanDeviceMemory().run(network.module)
+    found = check(network.module, rng)
+    assert (found["tile_load"], found["tile_store"], found["tile_pool"]) == (2, 2, 0)
 
 
 def test_a_small_program(golden: Callable[[str, str], None]) -> None:

@@ -5,38 +5,43 @@ from __future__ import annotations
 from itertools import product
 
 from ....ir.core import Op, Value
-from ....ir.feature_map import MapShape, map_shape
+from ....ir.feature_map import map_shape
 from ....ir.ops.movement import Concat, DepthToSpace, Slice
 from ....ir.ops.shape import Reshape
 from ....ir.tile.places import Part
 from ..boxes import Span
-from .program import TileProgram, lowers
+from ..chip_places import slice_begin
+from .program import ChipMap, TileProgram, lowers
 
 Begin = tuple[int, int, int, int]
 """First image, row, column and channel."""
 
 
-def _copy(source: Value, target: Value, op: Op, program: TileProgram, begin: Begin = (0, 0, 0, 0)) -> None:
+def _copy(
+    source: Value | ChipMap, target: Value | ChipMap, op: Op, program: TileProgram, begin: Begin = (0, 0, 0, 0)
+) -> None:
     """Copy a map, or the part of one that begins at some image, row, column and channel, tile by tile."""
     image, row, column, channel = begin
 
     def moved(span: Span, distance: int) -> Span:
         return span[0] + distance, span[1]
 
-    for box in program.tiles(op, MapShape(*target.type.shape)):
+    for box in program.tiles(op, program.shape(target)):
         spans = moved(box.rows, row), moved(box.columns, column), moved(box.channels, channel)
-        program.copy(program.load(source, Part(box.image + image, *spans)), target, box)
+        program.copy(source, Part(box.image + image, *spans), target, box)
 
 
 @lowers(Concat)
 def lower_concat(op: Op[Concat], program: TileProgram) -> None:
     """Copy the operands that have not been written into the buffer of the result in the first place."""
     assert op.operator.axis == 1, "the device concatenates channels"
-    whole, channel = program.place(op.result), 0
+    whole, channel, copied = program.map(op.result), 0, program.copied(op)
     for value in op.inputs:
         count = map_shape(value.type).channels
-        if program.owner(value) is not op.result:
-            _copy(program.place(value), program.channels(whole, channel, count), op, program)
+        source = program.map(value)
+        in_place = not isinstance(source, ChipMap) and program.owner(value) is op.result
+        if value in copied and not (in_place and not isinstance(whole, ChipMap)):
+            _copy(source, program.channels(whole, channel, count), op, program)
         channel += count
 
 
@@ -45,7 +50,7 @@ def lower_depth_to_space(op: Op[DepthToSpace], program: TileProgram) -> None:
     """Store the channels of each phase in every so many rows and columns of the result."""
     step, count = op.operator.blocksize, map_shape(op.result.type).channels
     assert op.operator.mode == "DCR", "the channels of a phase follow each other"
-    source, target = program.place(op.inputs[0]), program.place(op.result)
+    source, target = program.map(op.inputs[0]), program.place(op.result)
     for index, first in enumerate(product(range(step), range(step))):
         phase = program.phase(target, step, first)
         _copy(program.channels(source, index * count, count), phase, op, program)
@@ -54,20 +59,16 @@ def lower_depth_to_space(op: Op[DepthToSpace], program: TileProgram) -> None:
 @lowers(Reshape)
 def lower_reshape(op: Op, program: TileProgram) -> None:
     """Nothing, where the result is another name for the operand; otherwise a copy of equal bytes."""
-    if program.owner(op.result) is not op.inputs[0]:
-        source = program.reshaped(program.place(op.inputs[0]), map_shape(op.result.type))
-        _copy(source, program.place(op.result), op, program)
+    operand = op.inputs[0]
+    if operand not in program.copied(op):
+        return
+    source, target = program.map(operand), program.map(op.result)
+    if program.owner(op.result) is not operand or isinstance(target, ChipMap) or isinstance(source, ChipMap):
+        _copy(program.reshaped(source, map_shape(op.result.type)), target, op, program)
 
 
 @lowers(Slice)
 def lower_slice(op: Op[Slice], program: TileProgram) -> None:
     """Copy a box of the operand."""
-    begin = op.operator.begin
-    # As in map_shape, but from 0.
-    if len(begin) == 4:
-        first = (begin[0], begin[2], begin[3], begin[1])
-    elif len(begin) == 3:
-        first = (begin[0], 0, begin[2], begin[1])
-    else:
-        first = (0, 0, begin[0], begin[1])
-    _copy(program.place(op.inputs[0]), program.place(op.result), op, program, first)
+    if program.copied(op):
+        _copy(program.map(op.inputs[0]), program.map(op.result), op, program, slice_begin(op))

@@ -20,30 +20,51 @@ from ....ir.op import Operator
 from ....ir.ops.shape import Reshape
 from ....ir.text.literals import Literal, digest_of
 from ....ir.tile import places
+from ....ir.tile.compute import Pool
 from ....ir.tile.places import Part, Phase
 from ....ir.tile.transfer import Load, LoadRecord, Move, Store
 from ....ir.tile.types import EVERY_CLUSTER
 from ....ir.types import DType
 from ....runtime.machine import CHANNEL_BLOCK
-from ..boxes import Span, lanes_of
-from ..kept_maps import holding, is_kept
+from ..boxes import lanes_of
+from ..chip_places import copied
+from ..kept_maps import Holding, holdings, kept_values, root_of
 from ..plan_device_memory import parts_of
 
 STORE = Store()
 
 
-@dataclass
-class ChipMap:
-    """A map that stays on chip.
+class ChipStorage:
+    """Where a map that lies in no other one stays on chip.
 
     Attributes:
+        shape: of a row on chip: columns and channels.
         rows: what each cluster holds of it, see :class:`tilewright.passes.device.kept_maps.Holding`.
         buffers: the places of those that have been touched.
     """
 
+    def __init__(self, value: Value, holding: Holding) -> None:
+        shape = map_shape(value.type)
+        self.row = shape.width, shape.channels
+        self.rows = holding.rows
+        self.buffers: dict[int, Value] = {}
+
+
+@dataclass(frozen=True)
+class ChipMap:
+    """A map that stays on chip, or channels of it.
+
+    Attributes:
+        storage: in which it lies.
+        shape: of the map.
+        row, column, channel: of the storage, at which it begins; rows are counted through the images.
+    """
+
+    storage: ChipStorage
     shape: MapShape
-    rows: tuple[Span | None, ...]
-    buffers: dict[int, Value]
+    row: int
+    column: int
+    channel: int
 
 
 class TileProgram:
@@ -67,7 +88,9 @@ class TileProgram:
         self._parts = parts_of(function)
         self._places: dict[Value, Value] = {}
         self._boxes: dict[tuple[Value, Operator], Value] = {}
-        self._kept: dict[Value, ChipMap] = {}
+        self._kept = kept_values(function)
+        held = holdings([*function.ops], CLUSTERS.get(function) or 1, self._kept)
+        self._storage = {root: ChipStorage(root, holding) for root, holding in held.items()}
         self._loc: tuple[str, ...] = ()
         self._annotations: dict[str, Literal] = {}
         self._layer = ""
@@ -194,12 +217,14 @@ class TileProgram:
 
     def map(self, value: Value) -> Value | ChipMap:
         """The map of a value, wherever it lies."""
-        if not is_kept(value):
-            return self.place(value)
         if value not in self._kept:
-            rows = holding(value, CLUSTERS.get(self._function) or 1).rows
-            self._kept[value] = ChipMap(map_shape(value.type), rows, {})
-        return self._kept[value]
+            return self.place(value)
+        root = root_of(value, self._kept)
+        return ChipMap(self._storage[root.whole], map_shape(value.type), root.row, root.column, root.channel)
+
+    def copied(self, op: Op) -> list[Value]:
+        """The operands that an op reads; see :func:`tilewright.passes.device.chip_places.copied`."""
+        return copied(op, self._kept)
 
     def shape(self, place: Value | ChipMap) -> MapShape:
         """Images, rows, columns and channels of a map."""
@@ -210,8 +235,12 @@ class TileProgram:
     @overload
     def reshaped(self, place: Value | ChipMap, shape: MapShape) -> Value | ChipMap: ...
     def reshaped(self, place: Value | ChipMap, shape: MapShape) -> Value | ChipMap:
-        """A map with its pixels as other images, rows and columns; on chip it has them already."""
-        if isinstance(place, ChipMap) or place.type.shape == shape:
+        """A map with its pixels as other images, rows and columns; on chip, where they are counted through the images,
+        with images as rows of one."""
+        if isinstance(place, ChipMap):
+            assert shape.width == place.shape.width, "rows on chip stay rows"
+            return replace(place, shape=shape)
+        if place.type.shape == shape:
             return place
         return self._add(places.Reshape(tuple(shape)), place)
 
@@ -220,8 +249,10 @@ class TileProgram:
     @overload
     def channels(self, place: Value | ChipMap, first: int, count: int) -> Value | ChipMap: ...
     def channels(self, place: Value | ChipMap, first: int, count: int) -> Value | ChipMap:
-        """Channels of all pixels of a map; those that an op reads of one on chip are all."""
-        if isinstance(place, ChipMap) or (first == 0 and count == place.type.shape[3]):
+        """Channels of all pixels of a map."""
+        if isinstance(place, ChipMap):
+            return replace(place, shape=place.shape._replace(channels=count), channel=place.channel + first)
+        if first == 0 and count == place.type.shape[3]:
             return place
         _, height, width, _ = place.type.shape
         return self._add(Part(-1, (0, height), (0, width), (first, count)), place)
@@ -257,24 +288,33 @@ class TileProgram:
     def store(self, place: Value | ChipMap, box: Part, operator: Operator, *operands: Value | None) -> None:
         """What an operator makes as a box of a map: stored, or left on chip and moved to the clusters that hold it."""
         if not isinstance(place, ChipMap):
-            self.copy(self.add(operator, *operands), place, box)
+            self.add(STORE, self.add(operator, *operands), self.part(place, box))
             return
         assert operator.OPERANDS is not None
         own = self.held(place, box)
         absent = len(operator.OPERANDS) - 1 - len(operands)
         self.add(operator, *operands, *[None] * absent, own)
-        first, stop = box.rows[0], sum(box.rows)
-        for cluster, span in enumerate(place.rows):
+        through = _through_images(place, box)
+        first, stop = through.rows[0], sum(through.rows)
+        for cluster, span in enumerate(place.storage.rows):
             if span is None or cluster == self.cluster:
                 continue
             low, high = max(first, span[0]), min(stop, sum(span))
             if low < high:
-                part = replace(box, rows=(low, high - low))
-                self.add(Move(cluster), self._held(place, self.cluster, part), self._held(place, cluster, part))
+                part = replace(through, rows=(low, high - low))
+                own, other = (self._buffered(place.storage, each, part) for each in (self.cluster, cluster))
+                self.add(Move(cluster), own, other)
 
-    def copy(self, x: Value, place: Value, box: Part) -> None:
-        """A map on chip as a box of one in DRAM."""
-        self.add(STORE, x, self.part(place, box))
+    def copy(self, source: Value | ChipMap, read: Part, target: Value | ChipMap, box: Part) -> None:
+        """A box of a map as a box of another one, of as many rows, columns and channels."""
+        if not isinstance(target, ChipMap):
+            self.add(STORE, self.load(source, read), self.part(target, box))
+        elif isinstance(source, ChipMap):
+            # The vector unit copies what it takes the maximum of one element of.
+            size = box.rows[1], box.columns[1]
+            self.store(target, box, Pool("maximum", size, (1, 1), (1, 1), (0, 0), False), self.load(source, read))
+        else:
+            self.store(target, box, Load(self.cluster, False), self.part(source, read))
 
     def held(self, place: ChipMap, box: Part) -> Value:
         """A box of a map that stays on chip."""
@@ -282,14 +322,16 @@ class TileProgram:
 
     def _held(self, place: ChipMap, cluster: int, box: Part) -> Value:
         """A box of a map where a cluster holds it."""
-        span = place.rows[cluster]
+        return self._buffered(place.storage, cluster, _through_images(place, box))
+
+    def _buffered(self, storage: ChipStorage, cluster: int, box: Part) -> Value:
+        """A box of what is stored, rows counted through the images, where a cluster holds it."""
+        span = storage.rows[cluster]
         assert span is not None
-        _, _, width, channels = place.shape
-        if cluster not in place.buffers:
-            buffer = places.Buffer((span[1], width, channels), DType.I8, "maps", cluster, 0)
-            place.buffers[cluster] = self._add(buffer)
-        rows = box.rows[0] - span[0], box.rows[1]
-        return self.part(place.buffers[cluster], Part(-1, rows, box.columns, box.channels))
+        if cluster not in storage.buffers:
+            buffer = places.Buffer((span[1], *storage.row), DType.I8, "maps", cluster, 0)
+            storage.buffers[cluster] = self._add(buffer)
+        return self.part(storage.buffers[cluster], replace(box, rows=(box.rows[0] - span[0], box.rows[1])))
 
     def load_record(self, **words: float) -> Value:
         """The numbers of pooling or arithmetic."""
@@ -302,6 +344,13 @@ class TileProgram:
         if found is None:
             found = self._shared[key] = self._module.add_constant(f"{self._layer}.{role}", array)
         return found
+
+
+def _through_images(place: ChipMap, box: Part) -> Part:
+    """A box of a map as one of what it is stored in, rows counted through the images."""
+    (row, rows), (column, columns), (channel, channels) = box.rows, box.columns, box.channels
+    row += place.row + box.image * place.shape.height
+    return Part(-1, (row, rows), (place.column + column, columns), (place.channel + channel, channels))
 
 
 Lowering = Callable[[Op[OperatorT], TileProgram], None]

@@ -1,0 +1,224 @@
+"""Maps on chip: which can lie there, which lie inside another one, and which rows of them each cluster touches.
+
+A map that stays on chip lies in the maps scratchpads of one or several clusters as rows of pixels with all their
+channels, those of further images behind those of the first. Its rows are therefore counted through: row r of image i
+is row i * height + r.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+from typing import NamedTuple
+
+import numpy as np
+
+from ...ir.core import Op, Value, is_op
+from ...ir.feature_map import MapShape, convolution_maps, is_depthwise, map_shape, window_of
+from ...ir.ops.convolution import Conv
+from ...ir.ops.movement import Concat, DepthToSpace, Slice
+from ...ir.ops.resize import Resize
+from ...ir.ops.shape import Reshape
+from ...ir.resampling import nearest_indices
+from ...runtime.machine import CHANNEL_BLOCK
+from ..placement.device_support.maps import is_weight, map_operands
+from .boxes import Lane, Span, lanes_of, rows_through
+from .fused_pairs import fused_convolution, fused_user
+
+Touched = Iterator[tuple[int, Span]]
+"""Rows of a map, counted through its images, that an op touches on a cluster."""
+
+
+class Inside(NamedTuple):
+    """Where in another map a map begins.
+
+    Attributes:
+        row: counted through the images.
+    """
+
+    whole: Value
+    row: int = 0
+    column: int = 0
+    channel: int = 0
+
+
+def slice_begin(op: Op[Slice]) -> tuple[int, int, int, int]:
+    """First image, row, column and channel of a slice, of the map that it is taken of."""
+    begin = op.operator.begin
+    # As in map_shape, but from 0.
+    if len(begin) == 4:
+        return begin[0], begin[2], begin[3], begin[1]
+    if len(begin) == 3:
+        return begin[0], 0, begin[2], begin[1]
+    return 0, 0, begin[0], begin[1]
+
+
+def inside_of(value: Value) -> Inside | None:
+    """The map in which a map lies where both stay on chip, so that no byte is copied; ``None`` where it lies alone.
+
+    A slice and a reshape of the same rows are other names of their operand, and the operand of a concatenation is
+    written into the channels of the result, of the first one that can have it.
+    """
+    op = value.producer
+    if op is None:
+        return None
+    if is_op(op, Reshape):
+        same = map_shape(op.inputs[0].type) == map_shape(value.type)
+        return Inside(op.inputs[0]) if same else None
+    if is_op(op, Slice):
+        return _inside_sliced(op)
+    for user in value.users:
+        if is_op(user, Concat) and user.inputs.count(value) == 1:
+            return Inside(user.result, channel=_first_channel(user, value))
+    return None
+
+
+def _inside_sliced(op: Op[Slice]) -> Inside | None:
+    image, row, column, channel = slice_begin(op)
+    whole, part = map_shape(op.inputs[0].type), map_shape(op.result.type)
+    if channel % CHANNEL_BLOCK or (part.images > 1 and part.height != whole.height):
+        return None
+    return Inside(op.inputs[0], image * whole.height + row, column, channel)
+
+
+def _first_channel(op: Op, value: Value) -> int:
+    """Of the result of a concatenation, that an operand begins at."""
+    before = op.inputs[: op.inputs.index(value)]
+    return sum(map_shape(each.type).channels for each in before)
+
+
+def obstacle(value: Value) -> str | None:
+    """Why a map cannot stay on chip, in words that follow its name; ``None`` if every op that makes or reads it works
+    there as well."""
+    if value.producer is None:
+        return "comes from the host"
+    if value.is_returned:
+        return "leaves the device"
+    if not value.uses:
+        return "is read by no op"
+    if fused_user(value.producer) is not None:
+        return "goes into the op that reads it tile by tile"
+    made = _cannot_make(value.producer)
+    if made is not None:
+        return f"is made by {value.producer.name}, {made}"
+    for user in value.users:
+        read = _cannot_read(user, value)
+        if read is not None:
+            return f"is read by {user.name} %{user.result.name}, {read}"
+    return None
+
+
+def _cannot_make(op: Op) -> str | None:
+    if is_op(op, DepthToSpace):
+        return "which writes every so many rows and columns"
+    if is_op(op, Concat):
+        begins = np.cumsum([map_shape(value.type).channels for value in op.inputs])[:-1]
+        if any(begin % CHANNEL_BLOCK for begin in begins.tolist()):
+            return f"whose operands do not begin at multiples of {CHANNEL_BLOCK} channels"
+    return _cannot_convolve(fused_convolution(op) or op, map_shape(op.result.type).channels, 1)
+
+
+def _cannot_read(op: Op, value: Value) -> str | None:
+    if any(each is value and is_weight(op, index) for index, each in enumerate(op.operands)):
+        return "as weights"
+    if is_op(op, Slice) and slice_begin(op)[3] % CHANNEL_BLOCK:
+        return f"which does not begin at a multiple of {CHANNEL_BLOCK} channels"
+    if is_op(op, DepthToSpace) and map_shape(op.result.type).channels % CHANNEL_BLOCK:
+        return f"whose phases do not begin at multiples of {CHANNEL_BLOCK} channels"
+    if is_op(op, Reshape) and map_shape(op.result.type) != map_shape(value.type):
+        return "which makes other rows of it"
+    fused = fused_convolution(op)
+    return _cannot_convolve(fused or op, map_shape(value.type).channels, 0 if fused is None else 1)
+
+
+def _cannot_convolve(op: Op, channels: int, side: int) -> str | None:
+    if not is_op(op, Conv):
+        return None
+    if op.operator.group > 1 and not is_depthwise(op) and channels // op.operator.group % CHANNEL_BLOCK:
+        return f"whose groups do not begin at multiples of {CHANNEL_BLOCK} channels"
+    own = map_shape((op.inputs[0], op.result)[side].type)
+    if convolution_maps(op)[side].width != own.width:
+        return "which takes its rows as pixels of one"
+    return None
+
+
+def rows_made(op: Op) -> Touched:
+    """The rows of its result that an op makes on each cluster."""
+    op = fused_convolution(op) or op
+    if is_op(op, Conv):
+        shape = _group(op, convolution_maps(op)[1])
+        yield from _through(shape, lanes_of(op, shape))
+    elif is_op(op, Concat):
+        for value in op.inputs:
+            shape = map_shape(value.type)
+            yield from _through(shape, lanes_of(op, shape))
+    else:
+        shape = map_shape(op.result.type)
+        yield from _through(shape, lanes_of(op, shape))
+
+
+def rows_read(op: Op, value: Value) -> Touched:
+    """The rows of an operand that an op reads on each cluster."""
+    shape = map_shape(value.type)
+    if fused_convolution(op) is not None and value.type.shape == op.result.type.shape:
+        yield from rows_made(op)
+    elif is_op(op, Conv):
+        source, target = convolution_maps(op)
+        for lane in lanes_of(op, _group(op, target)):
+            rows = rows_through(window_of(op), lane.rows, source.height)
+            yield from _through(source, [lane], rows)
+    elif is_op(op, Concat):
+        yield from _through(shape, lanes_of(op, shape))
+    elif is_op(op, DepthToSpace):
+        phase = shape._replace(channels=map_shape(op.result.type).channels)
+        yield from _through(phase, lanes_of(op, phase))
+    elif is_op(op, Slice):
+        image, row, _, _ = slice_begin(op)
+        for cluster, (first, count) in rows_made(op):
+            # The images of the slice have fewer rows than those that it is taken of.
+            height = map_shape(op.result.type).height
+            at, inner = divmod(first, height)
+            yield cluster, ((image + at) * shape.height + row + inner, count)
+    else:
+        for lane in lanes_of(op, map_shape(op.result.type)):
+            yield from _through(shape, [lane], _rows_below(op, shape, lane.rows))
+
+
+def _group(op: Op[Conv], target: MapShape) -> MapShape:
+    """What a group of a convolution makes; clusters share out each by itself."""
+    group = 1 if is_depthwise(op) else op.operator.group
+    return target._replace(channels=target.channels // group)
+
+
+def _rows_below(op: Op, shape: MapShape, outputs: Span) -> Span:
+    """The rows of an image that rows of the result need."""
+    if is_op(op, Resize):
+        indices: np.ndarray = nearest_indices(op)[0][outputs[0] : sum(outputs)]
+        return int(indices[0]), int(indices[-1] - indices[0]) + 1
+    window = window_of(op)
+    if window.taps == 1 and shape.height != map_shape(op.result.type).height and window.stride == (1, 1):
+        return 0, shape.height  # one row, which is repeated
+    return rows_through(window, outputs, shape.height)
+
+
+def _through(shape: MapShape, lanes: list[Lane], rows: Span | None = None) -> Touched:
+    """Rows of each image of a map, those of the lanes themselves by default."""
+    for lane in lanes:
+        first, count = rows or lane.rows
+        # The only image of an operand may be read for every image of the result.
+        for image in range(lane.images[0], sum(lane.images)) if shape.images > 1 else (0,):
+            yield lane.cluster, (image * shape.height + first, count)
+
+
+def copied(op: Op, kept: AbstractSet[Value]) -> list[Value]:
+    """The operands that an op really reads, given which maps stay on chip: those that only move maps read none that
+    lies in the result, or the result in it."""
+    operands = map_operands(op)
+    if op.result not in kept or not isinstance(op.operator, (Concat, Reshape, Slice)):
+        return operands
+    return [value for value in operands if value not in kept or not _is_inside(op, value)]
+
+
+def _is_inside(op: Op, value: Value) -> bool:
+    inside = inside_of(value) if is_op(op, Concat) else inside_of(op.result)
+    return inside is not None and inside.whole is (op.result if is_op(op, Concat) else value)

@@ -1,0 +1,193 @@
+"""Which maps stay on chip: those that save most traffic with the DRAM for what they take, and as many as pay.
+
+Maps that lie in each other stay together, or not at all. Candidates are taken by the bytes that they save for each
+byte that they take and each op during which they take it, as far as a limit goes; the set of the limit whose tiles cost
+least is taken. The limits of a smaller scratchpad are limits of a larger one as well, which therefore chooses nothing
+that costs more.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ...ir.annotations import FUSED, SPLIT
+from ...ir.core import Function, Op, Value
+from ...ir.feature_map import map_shape
+from ...ir.ops.movement import Concat
+from ...runtime.machine import Machine
+from ..memory.plan import Parts
+from ..placement.device_support.maps import map_operands
+from .chip_places import copied, inside_of, obstacle
+from .fused_pairs import fused_convolution, fused_user
+from .kept_maps import holdings
+from .plan_device_memory import parts_of
+from .tile_search import MOVEMENT, Misfit, Tile
+from .tile_searches import TileSearches, maps_of_pair
+
+TRAFFIC_WEIGHT = 0.25
+"""What a cycle of the DRAM counts beside the price of an op, in which it may be hidden: it delays other ops' loads."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Maps to keep, and how each op is tiled beside them.
+
+    Attributes:
+        kept: the maps.
+        taken: bytes that they take of the scratchpad of a cluster while each op runs.
+        tiles: of each op.
+        cost: cycles; what ranks choices.
+    """
+
+    kept: frozenset[Value]
+    taken: tuple[int, ...]
+    tiles: tuple[Tile, ...]
+    cost: float
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Maps that lie in each other.
+
+    Attributes:
+        size: bytes on the cluster that holds most.
+        first, last: steps between which they are on chip, both included.
+        saved: bytes that need not be moved.
+    """
+
+    members: frozenset[Value]
+    size: int
+    first: int
+    last: int
+    saved: int
+
+    @property
+    def density(self) -> float:
+        """Bytes saved for each that is taken during an op."""
+        return self.saved / (self.size * (self.last - self.first + 1))
+
+
+class KeptMaps:
+    """The choice for a function whose ops are tiled and split as they would be with all maps in DRAM."""
+
+    def __init__(self, function: Function, machine: Machine, clusters: int, searches: TileSearches) -> None:
+        self._ops = [*function.ops]
+        self._parts = parts_of(function)
+        self._machine, self._clusters = machine, clusters
+        self._searches = searches
+
+    def choose(self, share: float) -> Chosen | None:
+        """The cheapest choice with limits up to a share of the scratchpad; None if not even tiles alone fit."""
+        found: dict[frozenset[Value], Chosen | None] = {}
+        groups = self._groups(frozenset(op.result for op in self._ops if obstacle(op.result) is None))
+        for limit in (0, *_limits(int(self._machine.maps_bytes * share))):
+            kept, taken = self._fill(groups, limit)
+            if kept not in found:
+                found[kept] = self._tiled(kept, taken)
+        return min((each for each in found.values() if each is not None), key=lambda each: each.cost, default=None)
+
+    def _groups(self, values: frozenset[Value]) -> list[_Group]:
+        """Maps that may stay on chip as groups of those that lie in each other."""
+        held = holdings(self._ops, self._clusters, values)
+        members: dict[Value, list[Value]] = {}
+        for value in values:
+            members.setdefault(_root(value, values), []).append(value)
+        return [
+            _Group(frozenset(inside), held[root].bytes(root), held[root].first, held[root].last, self._saved(inside))
+            for root, inside in members.items()
+        ]
+
+    def _saved(self, members: Sequence[Value]) -> int:
+        kept = frozenset(members)
+        ops = {op for value in members for op in (value.producer, *value.users) if op is not None}
+        return sum(traffic(op, frozenset(), self._parts) - traffic(op, kept, self._parts) for op in ops)
+
+    def _fill(self, groups: Sequence[_Group], limit: int) -> tuple[frozenset[Value], tuple[int, ...]]:
+        """Groups, the best first, while they fit; parts of one that does not fit as a whole."""
+        taken = np.zeros(len(self._ops), np.int64)
+        kept: set[Value] = set()
+        waiting = [(-each.density, each.first, number, each) for number, each in enumerate(groups)]
+        heapq.heapify(waiting)
+        number = len(waiting)
+        while waiting:
+            *_, group = heapq.heappop(waiting)
+            if group.saved <= 0:
+                continue
+            span = slice(group.first, group.last + 1)
+            if int(taken[span].max()) + group.size <= limit:
+                taken[span] += group.size
+                kept |= group.members
+            elif len(group.members) > 1:
+                root = _root(next(iter(group.members)), group.members)
+                for part in self._groups(group.members - {root}):
+                    heapq.heappush(waiting, (-part.density, part.first, number, part))
+                    number += 1
+        return frozenset(kept), tuple(taken.tolist())
+
+    def _tiled(self, kept: frozenset[Value], taken: tuple[int, ...]) -> Chosen | None:
+        """The cheapest tiles in what kept maps leave of the scratchpad; None where none fits."""
+        tiles: list[Tile] = []
+        cost = 0.0
+        for op, beside in zip(self._ops, taken, strict=True):
+            if fused_convolution(op) is not None:
+                tiles.append(tiles[-1])
+                continue
+            found = self._priced(op, beside, kept)
+            if isinstance(found, Misfit):
+                return None
+            user = fused_user(op)
+            moved = sum(traffic(each, kept, self._parts) for each in (op, user) if each is not None)
+            if moved or not isinstance(op.operator, MOVEMENT):
+                cost += found[0]
+            cost += TRAFFIC_WEIGHT * moved / self._machine.dram_bytes_per_cycle
+            tiles.append(found[1])
+        return Chosen(kept, taken, tuple(tiles), cost)
+
+    def _priced(self, op: Op, beside: int, kept: frozenset[Value]) -> tuple[float, Tile] | Misfit:
+        touched = kept.intersection(maps_of_pair(op))
+        unit = self._machine.maps_banks * 64
+        left = replace(self._machine, maps_bytes=(self._machine.maps_bytes - beside) // unit * unit)
+        return self._searches.of(op, SPLIT.get(op), touched).cheapest(left)
+
+
+def _root(value: Value, kept: AbstractSet[Value]) -> Value:
+    while (inside := inside_of(value)) is not None and inside.whole in kept:
+        value = inside.whole
+    return value
+
+
+def _limits(room: int) -> Iterator[int]:
+    """Bytes, up to ``room``: four between a power of two and the next."""
+    size = 1 << max(room.bit_length() - 3, 0)
+    while size <= room:
+        yield from (size * quarters // 4 for quarters in range(4, 8) if size * quarters // 4 <= room)
+        size *= 2
+
+
+def traffic(op: Op, kept: AbstractSet[Value], parts: Parts) -> int:
+    """Bytes between DRAM and chip that an op at least has to move.
+
+    Args:
+        kept: maps that stay on chip.
+        parts: maps that lie in others in DRAM.
+    """
+
+    def size(value: Value) -> int:
+        return map_shape(value.type).padded_elements
+
+    if not isinstance(op.operator, MOVEMENT):
+        maps = [value for value in (*map_operands(op), op.result) if value not in kept]
+        return sum(size(value) for value in maps if value.producer is None or not FUSED.get(value.producer))
+    moved = 0
+    for value in copied(op, kept):
+        part, whole = (value, op.result) if isinstance(op.operator, Concat) else (op.result, value)
+        if part not in kept and whole not in kept and part in parts and parts[part][0] is whole:
+            continue
+        run = min(size(value), size(op.result))
+        moved += run * ((value not in kept) + (op.result not in kept))
+    return moved

@@ -1,0 +1,154 @@
+"""Random networks of the device whose maps mostly fill blocks of 16 channels, so that many can stay on chip."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tilewright.ir.annotations import FUSED, KEPT, ON, SPLIT, STATIONARY, TILE
+from tilewright.ir.core import Function, Module, Value
+from tilewright.ir.op import Operator
+from tilewright.ir.ops.convolution import Conv
+from tilewright.ir.ops.elementwise import Add, Sub
+from tilewright.ir.ops.movement import Concat, Slice
+from tilewright.ir.ops.pooling import AveragePool, MaxPool
+from tilewright.ir.ops.resize import Resize
+from tilewright.ir.ops.shape import Reshape
+from tilewright.ir.types import DType, Quantization, TensorType
+from tilewright.passes.device.chip_places import obstacle
+from tilewright.passes.device.fused_pairs import pairs_brought_together
+
+QUANT = Quantization.per_tensor(0.25, 3)
+
+
+class ChipGraph:
+    """``main`` of a module, op by op; every tensor has the same scale."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng = rng
+        self.dtype = DType.I8 if rng.integers(2) else DType.U8
+        self.module = Module("network")
+        shape = int(rng.choice([1, 1, 2, 3])), int(rng.choice([16, 32, 20])), *(int(n) for n in rng.integers(2, 9, 2))
+        self.function = self.module.add_function(Function("main", [("x", TensorType(shape, self.dtype, QUANT))]))
+        self.values = [self.function.parameters[0]]
+
+    def op(self, operator: Operator, *operands: Value, shape: tuple[int, ...]) -> None:
+        name = f"v{len(self.values)}"
+        op = self.function.append(operator, operands, [TensorType(shape, self.dtype, QUANT)], names=[name], loc=[name])
+        ON.set(op, "device")
+        self.values.append(op.result)
+
+    def some(self) -> Value:
+        """One of the last values, most likely."""
+        back = min(int(self.rng.geometric(0.4)), len(self.values))
+        return self.values[-back]
+
+    def of_as_many_pixels(self, x: Value) -> list[Value]:
+        images, _, *extents = x.type.shape
+        return [v for v in self.values if (v.type.shape[0], *v.type.shape[2:]) == (images, *extents)]
+
+    def convolution(self, x: Value) -> None:
+        channels, rng = x.type.shape[1], self.rng
+        group = int(rng.choice([n for n in (1, 1, 1, 2, channels) if channels % n == 0]))
+        outputs = channels if group == channels else group * int(rng.choice([16, 16, 32, 24]))
+        self.convolve(x, outputs, group, int(rng.choice([1, 1, 2])))
+
+    def convolve(self, x: Value, outputs: int, group: int, stride: int) -> None:
+        images, channels, height, width = x.type.shape
+        kernel = int(self.rng.choice([1, 1, 3]))
+        pad = kernel // 2
+        size = tuple((extent + 2 * pad - kernel) // stride + 1 for extent in (height, width))
+        weights = self.rng.integers(-9, 10, (outputs, channels // group, kernel, kernel)).astype(np.int8)
+        type = TensorType(weights.shape, DType.I8, Quantization.per_tensor(2.0**-6))
+        constant = self.module.add_constant("w", weights, type)
+        conv = Conv((stride, stride), (pad,) * 4, (1, 1), group)
+        self.op(conv, x, constant, shape=(images, outputs, *size))
+
+    def residual(self, x: Value) -> None:
+        others = [
+            v for v in self.values if (v.type.shape[0], *v.type.shape[2:]) == (x.type.shape[0], *x.type.shape[2:])
+        ]
+        other = others[int(self.rng.integers(len(others)))]
+        self.convolve(x, other.type.shape[1], 1, 1)
+        made = self.values[-1]
+        self.op(Add(), *((other, made) if self.rng.integers(2) else (made, other)), shape=made.type.shape)
+
+    def pooling(self, x: Value) -> None:
+        images, channels, height, width = x.type.shape
+        stride = int(self.rng.choice([1, 2]))
+        size = tuple((extent - 1) // stride + 1 for extent in (height, width))
+        window = ((3, 3), (stride, stride), (1, 1, 1, 1), (1, 1))
+        operator = MaxPool(*window) if self.rng.integers(2) else AveragePool(*window, False, (0, 0))
+        self.op(operator, x, shape=(images, channels, *size))
+
+    def joining(self, x: Value) -> None:
+        same = self.of_as_many_pixels(x)
+        others = [same[-1 - int(n) % len(same)] for n in self.rng.integers(0, 4, int(self.rng.integers(1, 4)))]
+        parts = [others[0], x, *others[1:]]
+        channels = sum(part.type.shape[1] for part in parts)
+        if channels <= 400:
+            self.op(Concat(1), *parts, shape=(x.type.shape[0], channels, *x.type.shape[2:]))
+
+    def slicing(self, x: Value) -> None:
+        begin, extent = [0] * 4, [*x.type.shape]
+        for axis in range(4):
+            if self.rng.integers(3) == 0:
+                unit = 16 if axis == 1 and self.rng.integers(4) else 1
+                begin[axis] = int(self.rng.integers(0, extent[axis]) // unit * unit)
+                extent[axis] = int(self.rng.integers(1, extent[axis] - begin[axis] + 1))
+                if axis == 1 and self.rng.integers(4):
+                    extent[1] = max(extent[1] // 16 * 16, min(16, x.type.shape[1] - begin[1]))
+        self.op(Slice(tuple(begin), tuple(extent), (1,) * 4), x, shape=tuple(extent))
+
+    def adding(self, x: Value) -> None:
+        images, channels, height, width = x.type.shape
+        fitting = {x.type.shape, (1, *x.type.shape[1:]), (images, channels, 1, 1), (images, channels, height, 1)}
+        fitting.discard((images, channels, width, height))
+        others = [v for v in self.values if v.type.shape in fitting | {x.type.shape}]
+        other = others[int(self.rng.integers(len(others)))]
+        self.op(Add() if self.rng.integers(2) else Sub(), x, other, shape=x.type.shape)
+
+    def reshaping(self, x: Value) -> None:
+        images, channels, height, width = x.type.shape
+        self.op(Reshape((images, channels, width, height)), x, shape=(images, channels, width, height))
+
+    def enlarging(self, x: Value) -> None:
+        images, channels, height, width = x.type.shape
+        if height * width <= 64:
+            shape = (images, channels, 2 * height, 2 * width)
+            self.op(Resize(shape, (1.0, 1.0, 2.0, 2.0), "nearest", "asymmetric", "floor"), x, shape=shape)
+
+
+def random_chip_graph(rng: np.random.Generator, ops: int = 10) -> Module:
+    """A network of so many ops; the values that nothing reads are its results, and sometimes another one."""
+    graph = ChipGraph(rng)
+    makers = [*(graph.convolution,) * 4, graph.pooling, *(graph.joining,) * 3, *(graph.slicing,) * 2]
+    makers += [*(graph.residual,) * 2, graph.adding, graph.reshaping, graph.enlarging]
+    while len(graph.values) <= ops:
+        makers[int(rng.integers(len(makers)))](graph.some())
+    made = graph.values[1:]
+    results = [v for v in made if not v.uses or rng.integers(12) == 0]
+    graph.function.set_results(results)
+    ON.set(graph.function, "device")
+    return graph.module
+
+
+def fuse_by_chance(function: Function, rng: np.random.Generator) -> int:
+    """Compute some element-wise ops of a tiled function with the tiles of convolutions; how many."""
+    count = 0
+    for conv, user in pairs_brought_together(function):
+        if rng.integers(2):
+            FUSED.set(conv, True)
+            for annotation in (TILE, STATIONARY, SPLIT):
+                user.annotations.pop(annotation.key, None)
+                if annotation.is_at(conv):
+                    user.annotations[annotation.key] = conv.annotations[annotation.key]
+            count += 1
+    return count
+
+
+def keep_by_chance(function: Function, rng: np.random.Generator, share: float) -> int:
+    """Keep about such a share of the maps on chip that can be; how many."""
+    found = [op for op in function.ops if obstacle(op.result) is None and rng.random() < share]
+    for op in found:
+        KEPT.set(op, True)
+    return len(found)
