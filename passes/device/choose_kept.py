@@ -33,6 +33,10 @@ TRAFFIC_WEIGHT = 0.25
 """What a cycle of the DRAM counts beside the price of an op, in which it may be hidden: it delays other ops' loads."""
 
 
+_LEAST_ROOM = 1024
+"""Bytes for tiles: of the smallest scratchpad that a machine may have."""
+
+
 @dataclass(frozen=True)
 class Chosen:
     """Maps to keep, and how each op is tiled beside them.
@@ -151,8 +155,11 @@ class KeptMaps:
     def _priced(self, op: Op, beside: int, kept: frozenset[Value]) -> tuple[float, Tile] | Misfit:
         touched = kept.intersection(maps_of_pair(op))
         unit = self._machine.maps_banks * 64
-        left = replace(self._machine, maps_bytes=(self._machine.maps_bytes - beside) // unit * unit)
-        return self._searches.of(op, SPLIT.get(op), touched).cheapest(left)
+        left = (self._machine.maps_bytes - beside) // unit * unit
+        if left < _LEAST_ROOM:
+            return Misfit("maps", _LEAST_ROOM, left)
+        search = self._searches.of(op, SPLIT.get(op), touched)
+        return search.cheapest(replace(self._machine, maps_bytes=left))
 
 
 def _root(value: Value, kept: AbstractSet[Value]) -> Value:
