@@ -194,6 +194,5 @@ class ConvolutionPrice:
         weights = self.slices * self.chunks * np.where(is_held, 1, self.areas)
         is_kept = np.asarray(stationary == "weights") | (self.slices == 1)
         parameters = self.slices * np.where(is_kept, 1, self.areas)
-        price.weights_stay = self.slices * self.chunks == 1
         for count, size in zip((weights, parameters), self.constants, strict=True):
             price.transfer(price.weights, count, Runs(size))

@@ -86,17 +86,12 @@ class Fits:
 
 
 class Price:
-    """The work of every unit for an op, filled piece by piece.
-
-    Attributes:
-        weights_stay: whether all weights are on chip at once, and loaded before the op begins.
-    """
+    """The work of every unit for an op, filled piece by piece."""
 
     def __init__(self, machine: Machine, share: Share) -> None:
         self.machine, self.share = machine, share
         self.array, self.vector = Work(), Work()
         self.loads, self.weights, self.stores = Work(), Work(), Work()
-        self.weights_stay: NDArray[np.bool_] | bool = False
 
     def transfer(self, work: Work, count: Count, runs: Runs, *, whole: bool = True) -> None:
         """So many transfers of these runs: cycles of the DRAM."""
@@ -119,7 +114,8 @@ class Price:
         dram = (self.loads.cycles + self.stores.cycles + instructions + turns) * self.share.clusters + shared
         array, vector = self.array.cycles, self.vector.cycles
         compute = np.where(fits.accumulators, np.maximum(array, vector), array + vector)
-        compute = np.maximum(np.where(fits.weights | self.weights_stay, compute, compute + weights), weights)
+        # What fills the scratchpad alone is loaded neither while the op computes nor while the one before it does.
+        compute = np.maximum(np.where(fits.weights, compute, compute + np.maximum(weights, shared)), weights)
         first = timing.transfer_setup + self.loads.once + timing.dram_latency
         last = timing.transfer_setup + self.stores.once + timing.dram_latency
         # What goes on while the busiest works does so, but for what comes before or after it.
