@@ -165,6 +165,45 @@ def average(
     return np.clip(np.rint(value), low, high).astype(np.int64)
 
 
+INTERPOLATION_BITS = 11
+"""Fraction of a point between two elements that ``interpolate`` takes: as many bits as OpenCV's resizing has."""
+
+
+def fixed_points(points: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Points along one dimension in units of 2^-11 of the distance between elements, rounded."""
+    return np.rint(np.asarray(points, np.float64) * (1 << INTERPOLATION_BITS)).astype(np.int64)
+
+
+def neighbours(points: Integers, extent: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """The elements before and after points of ``fixed_points``, and the fraction of the way to the second.
+
+    Points outside are moved to the first or last of ``extent`` elements; behind the last there is that again.
+    """
+    inside = np.clip(np.asarray(points, np.int64), 0, (extent - 1) << INTERPOLATION_BITS)
+    first = inside >> INTERPOLATION_BITS
+    return first, np.minimum(first + 1, extent - 1), inside - (first << INTERPOLATION_BITS)
+
+
+def interpolate(
+    x: Integers, axes: Iterable[tuple[int, tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]]
+) -> NDArray[np.int64]:
+    """Interpolate linearly along some dimensions: exact integer products and sums, and one rounding at the end.
+
+    Zero points take no part, because the weights of each result add up to one.
+
+    Args:
+        x: quantised values.
+        axes: dimensions, at most four, with the ``neighbours`` of the results along each.
+    """
+    total, shift = np.asarray(x, np.int64), 0
+    for axis, (first, second, fraction) in axes:
+        weight = fraction.reshape([-1 if d == axis else 1 for d in range(total.ndim)])
+        before, after = np.take(total, first, axis), np.take(total, second, axis)
+        total = before * ((1 << INTERPOLATION_BITS) - weight) + after * weight
+        shift += INTERPOLATION_BITS
+    return round_shift(total, shift)
+
+
 def quantize(value: NDArray[np.float32], scale: np.float32, zero_point: int, low: int, high: int) -> NDArray[np.int64]:
     """ONNX QuantizeLinear: divide in binary32, round, add the zero point, clamp."""
     rounded = np.rint(np.asarray(value, np.float32) / np.float32(scale)).astype(np.float64)

@@ -1,4 +1,4 @@
-"""Nearest-neighbour resampling as an arithmetic rule, which hardware can follow without a table."""
+"""Resampling as an arithmetic rule, which hardware can follow without a table."""
 
 from __future__ import annotations
 
@@ -14,6 +14,14 @@ def nearest_indices(op: Op[Resize]) -> tuple[np.ndarray, np.ndarray]:
     """For each row and each column of a nearest resize of a map, the row and column of the operand that it repeats."""
     shape = op.operands.x.type.shape
     found = [op.operator.taps(d, shape[d])[0][:, 0] for d in range(2, len(shape))]
+    rows = found[-2] if len(found) > 1 else np.zeros(1, np.int64)
+    return rows, found[-1]
+
+
+def linear_points(op: Op[Resize]) -> tuple[np.ndarray, np.ndarray]:
+    """For each row and each column of a linear resize of a map, the point of the operand in units of 2^-11."""
+    shape = op.operands.x.type.shape
+    found = [op.operator.fixed_points(d, shape[d]) for d in range(2, len(shape))]
     rows = found[-2] if len(found) > 1 else np.zeros(1, np.int64)
     return rows, found[-1]
 

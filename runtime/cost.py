@@ -16,7 +16,7 @@ from .banks import Trace, dense_conflicts, depthwise_conflicts
 from .isa.encoding import Instruction
 from .isa.matrix import Convolve, ConvolveDepthwise
 from .isa.transfer import LoadLines, LoadMaps, Message, Move, Receive, Send, Store
-from .isa.vector import Elementwise, MapInstruction, Pool, PoolKind, Requantize
+from .isa.vector import Elementwise, MapInstruction, Pool, PoolKind, Requantize, ResizeLinear
 from .machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, LINE_BYTES, MAPS_UNIT, Machine
 
 Count = int | NDArray[np.int64]
@@ -166,6 +166,9 @@ def _matrix(item: Convolve | ConvolveDepthwise, machine: Machine) -> Cost:
 
 # The vector unit
 
+INTERPOLATED = 4
+"""Elements that an interpolated one is made of."""
+
 
 def vector_steps(machine: Machine, elements: Count, taps: int = 1) -> Count:
     """Steps of the vector unit: every group of lanes, every element that one of the result is made of."""
@@ -191,6 +194,8 @@ def vector_stalls(machine: Machine, elements: Count, streams: int, reads_accumul
 def _vector(item: MapInstruction, machine: Machine) -> Cost:
     elements = item.height * item.width * item.blocks * CHANNEL_BLOCK
     taps = item.kernel_height * item.kernel_width if isinstance(item, Pool) else 1
+    if isinstance(item, ResizeLinear):
+        taps = INTERPOLATED
     groups = vector_steps(machine, elements)
     is_average = isinstance(item, Pool) and item.kind == PoolKind.AVERAGE
     streams = 3 if isinstance(item, Elementwise) else 1 if isinstance(item, Requantize) else 2

@@ -63,6 +63,7 @@ DILATION_LIMIT = (1 << 5) - 1
 MAP_EXTENT_LIMIT = (1 << 12) - 1
 ORIGIN_LIMIT = (1 << 12) - 1
 RESIZE_LIMIT = (1 << 20) - 1
+INTERPOLATION_LIMIT = (1 << 31) - 1
 ROW_LIMIT = (1 << 24) - 1
 RUN_LIMIT = (1 << 20) - 1
 

@@ -9,7 +9,17 @@ from tilewright.errors import CodegenError
 
 from ...ir.core import Constant, Op, OperatorT, Value
 from ...ir.op import Operator
-from ...ir.tile.compute import Combine, Convolve, ConvolveDepthwise, LookUp, Pool, Product, Requantize, Resize
+from ...ir.tile.compute import (
+    Combine,
+    Convolve,
+    ConvolveDepthwise,
+    LookUp,
+    Pool,
+    Product,
+    Requantize,
+    Resize,
+    ResizeLinear,
+)
 from ...ir.tile.transfer import Load, LoadRecord, LoadRequantization, LoadTable, LoadWeights, Move, Store
 from ...ir.tile.types import EVERY_CLUSTER
 from ...runtime import isa
@@ -295,6 +305,22 @@ def _look_up(op: Op[LookUp], context: Context) -> isa.Instruction:
 def _resize(op: Op[Resize], context: Context) -> isa.Instruction:
     (step_height, step_width), (origin_height, origin_width) = op.operator.step, op.operator.origin
     return isa.ResizeNearest(
+        step_height=step_height,
+        step_width=step_width,
+        origin_height=origin_height,
+        origin_width=origin_width,
+        **context.map_fields(op.operands.x),
+        **context.result_fields(op),
+    )
+
+
+@prints(ResizeLinear)
+def _resize_linear(op: Op[ResizeLinear], context: Context) -> isa.Instruction:
+    (step_height, step_width), (origin_height, origin_width) = op.operator.step, op.operator.origin
+    rows, columns, _ = context.views.chip(op.operands.x).shape
+    return isa.ResizeLinear(
+        input_height=rows,
+        input_width=columns,
         step_height=step_height,
         step_width=step_width,
         origin_height=origin_height,

@@ -9,8 +9,10 @@ import numpy as np
 from tilewright.errors import IRError
 from tilewright.limits import RESAMPLED
 
+from .. import arithmetic
 from ..op import Operator, QuantizationRule, UnaryOperands, operator
-from ..types import ResultTypes, TensorType, Types
+from ..quantized import check_elementwise, only_operand
+from ..types import Arrays, ResultTypes, TensorType, Types
 from .shape import moved
 
 TAPS = {"nearest": 1, "linear": 2, "cubic": 4}
@@ -25,6 +27,9 @@ COORDINATES = (
     "asymmetric",
     "tf_crop_and_resize",
 )
+MOST_SAMPLED = 4
+"""Dimensions along which quantised tensors are interpolated, so that exact sums fit 64 bits."""
+
 NEAREST = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 
 
@@ -34,7 +39,9 @@ class Resize(Operator[UnaryOperands]):
     """Resample x on a finer or coarser grid, each dimension on its own.
 
     Operands: x. Result: same dtype, shape ``extents``. Coordinates are computed in float32, as onnxruntime does.
-    Interpolation is defined on floats; ``nearest`` moves elements of any dtype. A dimension whose indices stay as they
+    Interpolation is defined on floats; ``nearest`` moves elements of any dtype. Quantised, ``linear`` interpolates
+    stored integers at points of 11 fractional bits with one rounding, as :func:`tilewright.ir.arithmetic.interpolate`
+    states, along at most four dimensions. A dimension whose indices stay as they
     are is not interpolated; along the others a neighbour of weight 0 makes NaN of infinity.
 
     Attributes:
@@ -83,7 +90,7 @@ class Resize(Operator[UnaryOperands]):
             raise IRError("roi needs numbers", found=list(self.roi))
         if min(x.shape, default=1) < 1 or min(self.extents, default=1) < 1:
             raise IRError("an empty tensor cannot be resampled", found=f"{list(x.shape)} to {list(self.extents)}")
-        if self.mode != "nearest" and not x.dtype.is_float:
+        if self.mode != "nearest" and not x.dtype.is_float and (self.mode != "linear" or x.quant is None):
             raise IRError(f"{self.mode} interpolation is defined on floats only", found=x)
         longest = max((e for d, e in enumerate(self.extents) if not self.keeps(d, x.shape[d])), default=0)
         if longest * TAPS[self.mode] > RESAMPLED:
@@ -96,9 +103,30 @@ class Resize(Operator[UnaryOperands]):
         return self.extents[d] == extent and self.scales[d] == 1 and self.coordinates != "tf_crop_and_resize"
 
     def check_quantized(self, operand_types: Types, result_types: ResultTypes) -> str | None:
-        if self.mode != "nearest" or self.coordinates == "tf_crop_and_resize":
-            return "only nearest resampling without cropping works on quantised tensors"
-        return super().check_quantized(operand_types, result_types)
+        if self.mode == "cubic" or self.coordinates == "tf_crop_and_resize":
+            return "only nearest and linear resampling without cropping works on quantised tensors"
+        problem = super().check_quantized(operand_types, result_types)
+        if problem is not None or self.mode == "nearest":
+            return problem
+        x = operand_types[0]
+        if x is not None and sum(not self.keeps(d, extent) for d, extent in enumerate(x.shape)) > MOST_SAMPLED:
+            return f"linear resampling of quantised tensors is along at most {MOST_SAMPLED} dimensions"
+        return check_elementwise(operand_types, result_types)
+
+    def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
+        x, type = only_operand(arrays, operand_types)
+        if self.mode == "nearest":
+            return self.reference(x)
+        axes = [
+            (d, arithmetic.neighbours(self.fixed_points(d, extent), extent))
+            for d, extent in enumerate(type.shape)
+            if not self.keeps(d, extent)
+        ]
+        return arithmetic.interpolate(x, axes).astype(x.dtype)
+
+    def fixed_points(self, d: int, extent: int) -> np.ndarray:
+        """The points of ``source_coordinates`` in units of 2^-11, int64; not yet moved into x."""
+        return arithmetic.fixed_points(self.source_coordinates(d, extent))
 
     def source_coordinates(self, d: int, extent: int) -> np.ndarray:
         """For each index of the result along dimension d, a point of x (of ``extent`` there); float32."""

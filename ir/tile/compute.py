@@ -354,3 +354,31 @@ class Resize(Operator[MapOperands]):
 
     def reference(self, x: np.ndarray, into: np.ndarray | None) -> np.ndarray:
         return written(x[np.ix_(*self._indices())], into)
+
+
+@operator("tile_resize_linear", TILE_OPERATORS)
+@dataclass(frozen=True)
+class ResizeLinear(Operator[MapOperands]):
+    """Pixels interpolated: row y lies at floor((y * step + origin) / 2^16) units of 2^-11 of the distance of rows of x,
+    moved to its first or last row where it is outside; see ``arithmetic.interpolate``.
+
+    Attributes:
+        output: rows and columns of the result.
+        step, origin: rows, then columns, in units of 2^-27.
+    """
+
+    output: Pair
+    step: Pair
+    origin: Pair
+
+    def infer(self, x: TensorType, into: TensorType | None) -> TensorType:
+        source = tile(x, "maps", "what is resized")
+        if min(self.output) < 1 or min(self.step) < 0:
+            raise IRError("there is no such grid", expected="rows and columns, steps from 0", found=self)
+        return placed_map((*self.output, source.shape[-1]), source.cluster, into)
+
+    def reference(self, x: np.ndarray, into: np.ndarray | None) -> np.ndarray:
+        fields = zip(self.output, self.step, self.origin, strict=True)
+        points = [np.arange(count, dtype=np.int64) * step + origin >> 16 for count, step, origin in fields]
+        axes = [(d, arithmetic.neighbours(each, x.shape[d])) for d, each in enumerate(points)]
+        return written(arithmetic.interpolate(x, axes), into)

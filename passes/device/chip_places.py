@@ -19,11 +19,11 @@ from ...ir.ops.convolution import Conv
 from ...ir.ops.movement import Concat, DepthToSpace, Slice
 from ...ir.ops.resize import Resize
 from ...ir.ops.shape import Reshape
-from ...ir.resampling import nearest_indices
 from ...runtime.machine import CHANNEL_BLOCK
 from ..placement.device_support.maps import is_weight, map_operands
 from .boxes import Lane, Span, lanes_of, rows_through
 from .fused_pairs import fused_convolution, fused_user
+from .resampling import resize_axes
 
 Touched = Iterator[tuple[int, Span]]
 """Rows of a map, counted through its images, that an op touches on a cluster."""
@@ -193,8 +193,7 @@ def _group(op: Op[Conv], target: MapShape) -> MapShape:
 def _rows_below(op: Op, shape: MapShape, outputs: Span) -> Span:
     """The rows of an image that rows of the result need."""
     if is_op(op, Resize):
-        indices: np.ndarray = nearest_indices(op)[0][outputs[0] : sum(outputs)]
-        return int(indices[0]), int(indices[-1] - indices[0]) + 1
+        return resize_axes(op)[0].part(*outputs).reads
     window = window_of(op)
     if window.taps == 1 and shape.height != map_shape(op.result.type).height and window.stride == (1, 1):
         return 0, shape.height  # one row, which is repeated

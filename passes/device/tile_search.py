@@ -22,8 +22,7 @@ from ...ir.ops.convolution import Conv
 from ...ir.ops.movement import Concat, DepthToSpace, Slice
 from ...ir.ops.resize import Resize
 from ...ir.ops.shape import Reshape
-from ...ir.resampling import nearest_indices, nearest_steps
-from ...runtime.cost import vector_steps
+from ...runtime.cost import INTERPOLATED, vector_steps
 from ...runtime.isa.vector import RECORD_BYTES
 from ...runtime.machine import (
     ACCUMULATOR_UNIT,
@@ -33,13 +32,13 @@ from ...runtime.machine import (
     OUTPUT_BLOCKS_LIMIT,
     OUTPUT_COLUMNS_LIMIT,
     OUTPUT_ROWS_LIMIT,
-    RESIZE_LIMIT,
     Machine,
 )
 from .boxes import outer_dimension
 from .convolution_price import Candidates, ConvolutionPrice, parameter_bytes, weight_bytes
 from .fused_pairs import made_by, other_map, other_operand
 from .packed_maps import is_packed
+from .resampling import resize_axes
 from .tile_price import Counts, Fits, Price, Share, box, parts, rows_read
 
 MOVEMENT = (Concat, DepthToSpace, Reshape, Slice)
@@ -72,11 +71,6 @@ class Misfit:
     memory: str
     needed: int
     available: int
-
-
-def _repeated(steps: tuple[int, int] | None, outputs: Counts, extent: int) -> Counts:
-    """Input rows or columns that so many outputs of a nearest resize repeat, at most."""
-    return np.minimum(-(-((outputs - 1) * steps[0]) >> 16) + 1, extent) if steps is not None else outputs * 0 + extent
 
 
 def _cuts(extent: int, limit: int) -> Counts:
@@ -260,12 +254,14 @@ def _sources(op: Op, share: Share) -> list[tuple[MapShape, Callable[[int, Counts
     """The maps that an op on the vector unit loads, and how many rows (axis 0) or columns (axis 1) so many outputs
     read of each."""
     window = window_of(op)
-    steps = [nearest_steps(indices, RESIZE_LIMIT) for indices in nearest_indices(op)] if is_op(op, Resize) else []
+    axes = [(axis, axis.steps) for axis in resize_axes(op)] if is_op(op, Resize) else []
 
     def reading(source: MapShape) -> Callable[[int, Counts], Counts]:
         def read(axis: int, outputs: Counts) -> Counts:
-            extent = source[1 + axis]
-            return _repeated(steps[axis], outputs, extent) if steps else rows_read(window, axis, outputs, extent)
+            if not axes:
+                return rows_read(window, axis, outputs, source[1 + axis])
+            resized, steps = axes[axis]
+            return resized.most_read(steps[0], outputs) if steps is not None else outputs * 0 + resized.extent
 
         return read
 
@@ -294,7 +290,8 @@ def _pointwise_candidates(op: Op, share: Share) -> _Found:
 
 def _pointwise_price(op: Op, found: _Found, machine: Machine, share: Share) -> Price:
     """Tiles of ops on the vector unit, and of those that only move maps."""
-    target, window, tiles = map_shape(op.result.type), window_of(op), found.tiles
+    target, tiles = map_shape(op.result.type), found.tiles
+    taps = INTERPOLATED if is_op(op, Resize) and op.operator.mode == "linear" else window_of(op).taps
     price = Price(machine, share)
     images, height, width = share.pixels(target)
     for (n, rows, is_top), (m, columns, is_left), (k, blocks, is_first) in product(
@@ -307,7 +304,7 @@ def _pointwise_price(op: Op, found: _Found, machine: Machine, share: Share) -> P
         if share.moves(op.result):
             price.transfer(price.stores, count, box(target, rows, columns, blocks), whole=whole)
         if not isinstance(op.operator, MOVEMENT):
-            steps = vector_steps(machine, rows * columns * blocks * CHANNEL_BLOCK, window.taps)
+            steps = vector_steps(machine, rows * columns * blocks * CHANNEL_BLOCK, taps)
             once = machine.timing.vector_setup + steps + machine.timing.vector_drain
             price.vector.add(count, once, whole=whole)
     return price

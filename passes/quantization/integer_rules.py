@@ -20,12 +20,13 @@ from ...ir.ops.movement import Pad
 from ...ir.ops.pooling import GlobalAveragePool
 from ...ir.ops.quantization import Dequantize, Quantize, Requantize
 from ...ir.ops.reduction import ReduceMean
+from ...ir.ops.resize import Resize
 from ...ir.ops.shape import Reshape
 from ...ir.quantized import CLAMPING, EIGHT_BIT, is_redundant
 from ...ir.types import DType, Quantization, TensorType
 from ..pattern import Match, Rule, node
 from ..simplify.window_rules import pad_into_conv
-from .sink_dequantize_rules import under
+from .sink_dequantize_rules import is_interpolation, under
 
 BIAS_TOLERANCE = 1e-5
 """Relative difference up to which the scale of a bias passes for the product of the scales of x and w."""
@@ -79,6 +80,8 @@ def _quantized_form(
         return _product(found, source, activation, y_type, origin)
     if is_op(source, ReduceMean):
         return _mean(found, source, y_type, origin)
+    if is_op(source, Resize):
+        return _interpolated(found, source, y_type, origin)
     if operator.QUANTIZATION is QuantizationRule.UNIFY:
         return _unified(found, source, y_type, origin)
     if operator.QUANTIZATION not in (QuantizationRule.TABLE, QuantizationRule.RESCALE) or not source.inputs:
@@ -122,6 +125,18 @@ def _unified(found: Match, source: Op, y_type: TensorType, origin: Sequence[Op])
         swapped[real] = value
     operands = [swapped.get(value, value) for value in source.inputs]
     return found.emit(source.operator, *operands, result_types=[y_type], origin=origin)
+
+
+def _interpolated(found: Match, source: Op[Resize], y_type: TensorType, origin: Sequence[Op]) -> Value | None:
+    """Interpolation keeps the parameters of its operand; others are given to the result."""
+    x = integers_of(source.operands.x)
+    if x is None or not is_interpolation(source.operator):
+        return None
+    own = x.type.with_shape(y_type.shape)
+    if source.operator.check_quantized([x.type], [own]) is not None:
+        return None
+    result = found.emit(source.operator, x, result_types=[own], origin=origin)
+    return result if own == y_type else found.emit(Requantize(), result, result_types=[y_type], origin=origin)
 
 
 def _mean(found: Match, source: Op[ReduceMean], y_type: TensorType, origin: Sequence[Op]) -> Value | None:

@@ -17,7 +17,7 @@ from ...ir.ops.movement import Pad
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool
 from ...ir.ops.resize import Resize
 from ...ir.types import DType
-from .sink_dequantize_rules import MOVING
+from .sink_dequantize_rules import MOVING, is_interpolation
 from .transposed_rules import has_phases
 
 
@@ -39,6 +39,15 @@ class Plan:
     def reads_quantized(self, value: Value, user: Op | Function) -> bool:
         """Whether ``user`` reads the quantised form of ``value``; else the original, which costs nothing."""
         return value.producer in self.ops or user in self.ops
+
+    def source(self, value: Value) -> Value:
+        """The value that is quantised of which ``value`` is a movement, itself if it is none of one operand."""
+        made = set(self.values.values())
+        while value not in made and value.producer is not None and is_moving(value.producer):
+            if len(value.producer.inputs) != 1:
+                break
+            value = value.producer.inputs[0]
+        return value
 
     def only_source(self, value: Value) -> Value | None:
         """The value that ``value`` is a movement of, if nothing else reads either."""
@@ -102,7 +111,7 @@ def is_anchor(op: Op) -> TypeGuard[Op[Conv | ConvTranspose | MatMul]]:
 
 def is_moving(op: Op) -> bool:
     """Whether the op moves elements and leaves their parameters as they are."""
-    return isinstance(op.operator, MOVING)
+    return isinstance(op.operator, MOVING) and not is_interpolation(op.operator)
 
 
 def _has_rule(op: Op) -> bool:
@@ -119,7 +128,7 @@ def _has_rule(op: Op) -> bool:
     if isinstance(operator, Pad) and operator.mode == "constant":
         return operator.value == 0
     if isinstance(operator, Resize):
-        return operator.mode == "nearest" and operator.coordinates != "tf_crop_and_resize"
+        return operator.mode in ("nearest", "linear") and operator.coordinates != "tf_crop_and_resize"
     return is_moving(op) and not constants and not isinstance(operator, (Min, Max))
 
 

@@ -22,6 +22,7 @@ from ..pattern import Driver
 from . import accumulators, integer_rules, sink_dequantize_rules, transposed_rules
 from .parameters import affine_parameters
 from .plan import Plan, plan_quantization
+from .sink_dequantize_rules import is_interpolation
 from .weights import on_own_grid, per_channel
 
 ACTIVATIONS = {"i8": DType.I8, "u8": DType.U8}
@@ -86,6 +87,12 @@ class Quantize(Pass):
                     source = plan.only_source(operand)
                     if source in found:
                         found[source] = found[source].with_quant(found[value].quant)
+        for value in plan.values.values():
+            # Interpolation keeps the parameters of its operand.
+            if value.producer in plan.ops and is_interpolation(value.producer.operator):
+                source = plan.source(value.producer.inputs[0])
+                if source in found:
+                    found[value] = found[value].with_quant(found[source].quant)
         return found
 
     def _quantize_weights(self, module: Module, op: Op[Conv | ConvTranspose | MatMul], record: Record) -> None:

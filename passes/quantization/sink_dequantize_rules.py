@@ -12,6 +12,7 @@ from ...ir.op import Operator, QuantizationRule
 from ...ir.ops import REGISTRY
 from ...ir.ops.movement import Pad, Transpose
 from ...ir.ops.quantization import Dequantize, StorageCast
+from ...ir.ops.resize import Resize
 from ...ir.quantized import EIGHT_BIT, parameters, stored
 from ...ir.types import DType, TensorType
 from ..pattern import Match, Rule, node
@@ -22,7 +23,14 @@ MOVING: tuple[type[Operator], ...] = tuple(
 """Operators that treat stored integers like any others."""
 
 
+def is_interpolation(operator: Operator) -> bool:
+    """Whether an operator makes numbers between those of its operand, which stored integers have to be rounded to."""
+    return isinstance(operator, Resize) and operator.mode != "nearest"
+
+
 def _sink_dequantize(found: Match) -> Sequence[Value] | None:
+    if is_interpolation(found.root.operator):
+        return None
     reals = [value for value in found.root.inputs if value.type.dtype.is_float]
     return _sink(found, Dequantize(), reals, found.root.operator)
 
@@ -30,6 +38,8 @@ def _sink_dequantize(found: Match) -> Sequence[Value] | None:
 def _sink_storage_cast(found: Match) -> Sequence[Value] | None:
     """Models of QLinear operators move plain integers between them."""
     operator = found.root.operator
+    if is_interpolation(operator):
+        return None
     moved = found.root.inputs[:1]
     if operator.QUANTIZATION is QuantizationRule.UNIFY:
         moved = tuple(value for value in found.root.inputs if value.type.dtype is not DType.BOOL)

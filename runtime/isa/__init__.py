@@ -32,7 +32,7 @@ from .layouts import pack_dense, pack_depthwise, pack_record, pack_requantize, p
 from .matrix import Convolve, ConvolveDepthwise
 from .program import Program, Region, RegionKind
 from .transfer import LoadMaps, LoadParameters, LoadWeights, Move, Receive, Send, Store
-from .vector import Elementwise, ElementwiseKind, LookUp, Pool, PoolKind, Requantize, ResizeNearest
+from .vector import Elementwise, ElementwiseKind, LookUp, Pool, PoolKind, Requantize, ResizeLinear, ResizeNearest
 
 __all__ = [
     "ACCUMULATOR_UNIT",
@@ -66,6 +66,7 @@ __all__ = [
     "Region",
     "RegionKind",
     "Requantize",
+    "ResizeLinear",
     "ResizeNearest",
     "Send",
     "Space",

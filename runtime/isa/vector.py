@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from ..machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_UNIT, PARAMETER_UNIT
 from .encoding import Instruction, MemoryAccess, Queue, Space, Violation, bits, flag, instruction
@@ -13,6 +14,8 @@ from .matrix import WindowAxis, map_reads, ring_violations
 REQUANTIZE_BLOCK_BYTES = 2 * PARAMETER_UNIT
 RECORD_BYTES = PARAMETER_UNIT
 TABLE_BYTES = 256
+INTERPOLATION_BITS = 11
+"""Fraction of a point between two pixels."""
 
 
 class PoolKind(IntEnum):
@@ -291,6 +294,73 @@ class ResizeNearest(MapInstruction):
         top, left = self.origin_height >> 16, self.origin_width >> 16
         bottom = (self.height - 1) * self.step_height + self.origin_height >> 16
         right = (self.width - 1) * self.step_width + self.origin_width >> 16
+        start = self.source + top * self.source_row_pitch + left * self.source_pixel_pitch
+        size = (bottom - top + 1, right - left + 1, self.blocks)
+        pitches = (self.source_row_pitch, self.source_pixel_pitch)
+        return (_map(cluster, start, size, pitches, False), *super().accesses(cluster))
+
+
+class Points(NamedTuple):
+    """Where the rows, or columns, of RSL lie on its input map."""
+
+    outputs: int
+    step: int
+    origin: int
+    extent: int
+
+    def at(self, index: int) -> int:
+        """The point of an output row or column, moved into the map, in units of 2^-11."""
+        return min(max(index * self.step + self.origin >> 16, 0), self.extent - 1 << INTERPOLATION_BITS)
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """The first and the last row or column that is read."""
+        first, last = self.at(0) >> INTERPOLATION_BITS, self.at(self.outputs - 1) >> INTERPOLATION_BITS
+        return first, min(last + 1, self.extent - 1)
+
+
+@instruction("RSL", 22, Queue.VEC)
+@dataclass(frozen=True, kw_only=True)
+class ResizeLinear(MapInstruction):
+    """Interpolate a feature map between its pixels.
+
+    Output row y lies at p = floor((y * step_height + origin_height) / 2^16), but at least 0 and at most
+    (input_height - 1) * 2^11: between input rows i = floor(p / 2^11) and i + 1, or i alone if that is the last, with
+    the fraction f = p - i * 2^11. Column x lies at a point with the fraction g likewise, between j and j + 1. Of the
+    pixels a at (i, j), b at (i, j + 1), c at (i + 1, j) and d at (i + 1, j + 1), channel by channel:
+    `v = round_shift((2^11 - f) * ((2^11 - g) * a + g * b) + f * ((2^11 - g) * c + g * d), 22)`, exact integers and one
+    rounding to nearest even by the shift.
+    """
+
+    source: int = bits(16, "input map, pixel (0, 0)", unit="16 B")
+    destination: int = bits(16, "output map, pixel (0, 0)", unit="16 B")
+    height: int = bits(12, "output rows", minimum=1)
+    width: int = bits(12, "output columns", minimum=1)
+    blocks: int = bits(12, "channels", unit="16", minimum=1)
+    input_height: int = bits(12, "rows of the input map", minimum=1)
+    input_width: int = bits(12, "columns of the input map", minimum=1)
+    source_row_pitch: int = bits(16, "from row to row of the input", unit="16 B")
+    destination_row_pitch: int = bits(16, "from row to row of the output", unit="16 B")
+    source_pixel_pitch: int = bits(16, "from pixel to pixel of the input", unit="16 B")
+    destination_pixel_pitch: int = bits(16, "from pixel to pixel of the output", unit="16 B")
+    step_height: int = bits(31, "input rows an output row", unit="2^-27", default=1 << 27)
+    step_width: int = bits(31, "input columns an output column", unit="2^-27", default=1 << 27)
+    origin_height: int = bits(32, "input row of output row 0", unit="2^-27", signed=True, default=0)
+    origin_width: int = bits(32, "input column of output column 0", unit="2^-27", signed=True, default=0)
+
+    @property
+    def rows(self) -> Points:
+        """Where output rows lie."""
+        return Points(self.height, self.step_height, self.origin_height, self.input_height)
+
+    @property
+    def columns(self) -> Points:
+        """Where output columns lie."""
+        return Points(self.width, self.step_width, self.origin_width, self.input_width)
+
+    def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
+        """Input map from the first to the last pixel that counts, output map."""
+        (top, bottom), (left, right) = self.rows.reach, self.columns.reach
         start = self.source + top * self.source_row_pitch + left * self.source_pixel_pitch
         size = (bottom - top + 1, right - left + 1, self.blocks)
         pitches = (self.source_row_pitch, self.source_pixel_pitch)

@@ -22,7 +22,16 @@ from ..isa.layouts import unpack_record, unpack_requantize
 from ..isa.matrix import Convolve, ConvolveDepthwise
 from ..isa.program import Program, RegionKind
 from ..isa.transfer import LoadLines, LoadMaps, LoadParameters, LoadWeights, Message, Move, Receive, Send, Store
-from ..isa.vector import Elementwise, LookUp, MapInstruction, Pool, PoolKind, Requantize, ResizeNearest
+from ..isa.vector import (
+    Elementwise,
+    LookUp,
+    MapInstruction,
+    Pool,
+    PoolKind,
+    Requantize,
+    ResizeLinear,
+    ResizeNearest,
+)
 from ..machine import CHANNEL_BLOCK, Machine
 from . import matrix, transfer, vector
 from .arithmetic import elementwise_table
@@ -45,6 +54,7 @@ _PLAIN: dict[type[Instruction], Callable[[Memory, Any], None]] = {
     LoadParameters: transfer.load_lines,
     Store: transfer.store,
     Move: transfer.move,
+    ResizeLinear: vector.resize_linear,
     ResizeNearest: vector.resize_nearest,
 }
 

@@ -6,7 +6,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..isa.matrix import WindowAxis
-from ..isa.vector import Elementwise, LookUp, MapInstruction, Pool, PoolKind, Requantize, ResizeNearest
+from ..isa.vector import (
+    INTERPOLATION_BITS,
+    Elementwise,
+    LookUp,
+    MapInstruction,
+    Points,
+    Pool,
+    PoolKind,
+    Requantize,
+    ResizeLinear,
+    ResizeNearest,
+)
 from ..machine import CHANNEL_BLOCK, MAPS_UNIT
 from . import arithmetic
 from .arithmetic import LOWEST, VectorRecord, pool_average, pool_sum
@@ -126,3 +137,34 @@ def resize_nearest(memory: Memory, item: ResizeNearest) -> None:
     strides = (item.source_row_pitch * MAPS_UNIT, item.source_pixel_pitch * MAPS_UNIT, 1)
     source = box(memory.maps, item.source * MAPS_UNIT, shape, strides, np.int8)
     _output(memory, item)[...] = source[rows[:, None], columns[None, :]]
+
+
+def resize_linear(memory: Memory, item: ResizeLinear) -> None:
+    """Execute RSL."""
+    (rows, below, f), (columns, beside, g) = _neighbours(item.rows), _neighbours(item.columns)
+    shape = (int(below[-1]) + 1, int(beside[-1]) + 1, item.blocks * CHANNEL_BLOCK)
+    strides = (item.source_row_pitch * MAPS_UNIT, item.source_pixel_pitch * MAPS_UNIT, 1)
+    source = box(memory.maps, item.source * MAPS_UNIT, shape, strides, np.int8)
+    whole = np.int32(1 << INTERPOLATION_BITS)
+
+    def between(row: NDArray[np.int32]) -> NDArray[np.int32]:
+        line = source[row].astype(np.int32)
+        return line[:, columns] * (whole - g)[:, None] + line[:, beside] * g[:, None]
+
+    # Sums have 7 + 22 bits and a sign.
+    total = between(rows) * (whole - f)[:, None, None] + between(below) * f[:, None, None]
+    shift = 2 * INTERPOLATION_BITS
+    floor = total >> shift
+    twice = (total - (floor << shift)) * 2 + (floor & 1)
+    # Half of a step is up from an odd number alone.
+    _output(memory, item)[...] = floor + (twice > 1 << shift)
+
+
+def _neighbours(points: Points) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+    """For each row or column, those before and behind it and the fraction of the way."""
+    exact = np.arange(points.outputs, dtype=np.int64) * points.step + points.origin >> 16
+    inside = np.clip(exact, 0, points.extent - 1 << INTERPOLATION_BITS)
+    first = inside >> INTERPOLATION_BITS
+    fraction = inside - (first << INTERPOLATION_BITS)
+    last = np.minimum(first + 1, points.extent - 1)
+    return first.astype(np.int32), last.astype(np.int32), fraction.astype(np.int32)

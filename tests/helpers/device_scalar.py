@@ -263,6 +263,27 @@ def resize_nearest(memory: Memories, item: isa.ResizeNearest) -> None:
                 memory.maps[target * 16 + c] = memory.maps[source * 16 + c]
 
 
+def resize_linear(memory: Memories, item: isa.ResizeLinear) -> None:
+    def place(index: int, step: int, origin: int, extent: int) -> tuple[int, int, Fraction]:
+        point = Fraction((index * step + origin) // 65536, 2048)
+        point = min(max(point, Fraction(0)), Fraction(extent - 1))
+        first = int(point)
+        return first, min(first + 1, extent - 1), point - first
+
+    for y in range(item.height):
+        top, bottom, f = place(y, item.step_height, item.origin_height, item.input_height)
+        for x in range(item.width):
+            left, right, g = place(x, item.step_width, item.origin_width, item.input_width)
+            target = item.destination + y * item.destination_row_pitch + x * item.destination_pixel_pitch
+            for c in range(item.blocks * 16):
+                total = Fraction(0)
+                for row, vertical in ((top, 1 - f), (bottom, f)):
+                    for column, horizontal in ((left, 1 - g), (right, g)):
+                        source = item.source + row * item.source_row_pitch + column * item.source_pixel_pitch
+                        total += signed(memory.maps[source * 16 + c]) * vertical * horizontal
+                memory.maps[target * 16 + c] = round(total) & 255
+
+
 _EXECUTE = {
     isa.LoadMaps: load_maps,
     isa.Store: store,
@@ -274,6 +295,7 @@ _EXECUTE = {
     isa.Pool: pool,
     isa.Elementwise: elementwise,
     isa.LookUp: look_up,
+    isa.ResizeLinear: resize_linear,
     isa.ResizeNearest: resize_nearest,
     isa.Barrier: lambda memory, item: None,
     isa.End: lambda memory, item: None,

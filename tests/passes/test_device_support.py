@@ -265,6 +265,9 @@ def test_limits_are_those_of_the_instruction_set() -> None:
     assert highest(isa.Convolve, "output_blocks") == machine.OUTPUT_BLOCKS_LIMIT
     assert highest(isa.LoadMaps, "run") == highest(isa.Store, "run") == machine.RUN_LIMIT
     assert machine.RESIZE_LIMIT == (16 << 16) - 1
+    assert highest(isa.ResizeLinear, "step_height") == highest(isa.ResizeLinear, "step_width")
+    assert highest(isa.ResizeLinear, "step_width") == highest(isa.ResizeLinear, "origin_width")
+    assert highest(isa.ResizeLinear, "step_width") == machine.INTERPOLATION_LIMIT == (16 << 27) - 1
     assert machine.ROW_LIMIT == (16 << 20) - 1
 
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from tilewright.limits import RESAMPLED
 
+from ....ir.arithmetic import INTERPOLATION_BITS, neighbours
 from ....ir.core import Op
-from ....ir.ops.resize import TAPS, Resize
+from ....ir.ops.resize import MOST_SAMPLED, TAPS, Resize
 from ....ir.types import DType
 from ..kernel import Kernel
 from ..llvm.target import TargetDescription
@@ -56,11 +57,56 @@ def _weighted(rank: int, real: str) -> KernelFunction:
     return loop_function("x, y", head, [*loops, "for i in range(inner):"], element)
 
 
+def _interpolated(rank: int) -> KernelFunction:
+    """As :func:`_weighted` on integers: two elements an index, weights of 11 bits, one rounding to nearest even."""
+    first, q = 3 + rank, "u"
+    for d in range(rank):
+        q = f"({q}) * n[{3 + d}] + i{d}"
+    tables = [f"base{d} = {f'base{d - 1} + 4 * n[{2 + d}]' if d else first}" for d in range(rank)]
+    shift = INTERPOLATION_BITS * rank
+    taps = [f"t{d} = base{d} + 4 * i{d} + 2 * k{d}" for d in range(rank)]
+    position = " + ".join(["u * image + i", *(f"n[t{d}]" for d in range(rank))])
+    weight = " * ".join(f"n[t{d} + 1]" for d in range(rank))
+    element = [
+        "total = 0",
+        *nested([f"for k{d} in range(2):" for d in range(rank)], [*taps, f"total += x[{position}] * ({weight})"]),
+        f"whole = total >> {shift}",
+        f"rest = 2 * (total - (whole << {shift})) + (whole & 1)",
+        f"y[({q}) * inner + i] = whole + (1 if rest > {1 << shift} else 0)",
+    ]
+    loops = ["for u in range(begin, end):", *(f"for i{d} in range(n[{3 + d}]):" for d in range(rank))]
+    head = ["image, inner = n[0], n[1]", *tables]
+    return loop_function("x, y", head, [*loops, "for i in range(inner):"], element)
+
+
+def _lower_interpolated(op: Op[Resize], target: TargetDescription) -> Kernel | None:
+    """Linear resampling of stored integers."""
+    operator, type = op.operator, op.inputs[0].type
+    shape, strides = type.shape, row_major(type.shape)
+    sampled = [d for d in range(type.rank) if not operator.keeps(d, shape[d])] or [type.rank - 1]
+    first, last = sampled[0], sampled[-1] + 1
+    dimensions = range(first, last)
+    if len(dimensions) > MOST_SAMPLED:
+        return None
+    extents = [operator.extents[d] for d in dimensions]
+    numbers = [math.prod(shape[first:]), math.prod(shape[last:]), 0, *extents]
+    for d in dimensions:
+        before, after, fraction = neighbours(operator.fixed_points(d, shape[d]), shape[d])
+        rest = (1 << INTERPOLATION_BITS) - fraction
+        numbers += np.stack([before * strides[d], rest, after * strides[d], fraction], 1).reshape(-1).tolist()
+    function, units = _interpolated(len(extents)), math.prod(shape[:first])
+    return compile_kernel(
+        "resize_interpolated", function, (type.dtype, type.dtype), target, units=units, integers=numbers
+    )
+
+
 @lowers(Resize)
 def lower_resize(op: Op[Resize], target: TargetDescription) -> Kernel | None:
     operator, type = op.operator, op.inputs[0].type
     if not (is_plain(op) and is_movement(op)):
         return None
+    if operator.mode == "linear" and type.quant is not None:
+        return _lower_interpolated(op, target)
     shape, strides = type.shape, row_major(type.shape)
     sampled = [d for d in range(type.rank) if not operator.is_identity(d, shape[d])]
     first, last = (sampled[0], sampled[-1] + 1) if sampled else (0, 1)

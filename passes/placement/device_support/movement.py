@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from ....ir.arithmetic import INTERPOLATION_BITS
 from ....ir.core import Op
 from ....ir.feature_map import map_shape
 from ....ir.ops.movement import Concat, DepthToSpace, Slice
 from ....ir.ops.resize import Resize
-from ....ir.resampling import nearest_indices, nearest_steps
 from ....ir.types import TensorType
-from ....runtime.machine import RESIZE_LIMIT, ROW_LIMIT, Machine
+from ....runtime.machine import ROW_LIMIT, Machine
+from ...device.resampling import resize_axes
 from .rule import Found, Rule, listed
 
 
@@ -60,19 +61,20 @@ def rows_and_columns_only(op: Op, machine: Machine) -> Found | None:
     return Found(op.result, f"{list(before)} to {list(after)}")
 
 
-def nearest(op: Op[Resize], machine: Machine) -> Found | None:
-    """A resize takes the nearest element, without interpolation."""
+def nearest_or_linear(op: Op[Resize], machine: Machine) -> Found | None:
+    """A resize takes the nearest element, or interpolates linearly."""
     mode = op.operator.mode
-    return Found(op.result, mode) if mode != "nearest" else None
+    return Found(op.result, mode) if mode not in ("nearest", "linear") else None
 
 
 def equal_steps(op: Op[Resize], machine: Machine) -> Found | None:
     """The rows, and the columns, that a resize takes follow each other in equal steps of less than 16."""
-    for what, indices in zip(("rows", "columns"), nearest_indices(op), strict=True):
-        if nearest_steps(indices, RESIZE_LIMIT) is None:
-            shown = ", ".join(map(str, indices[:8])) + (", …" if len(indices) > 8 else "")
-            return Found(op.result, f"{what} {shown}")
+    for what, axis in zip(("rows", "columns"), resize_axes(op), strict=True):
+        if axis.steps is None:
+            unit = 1 << INTERPOLATION_BITS if axis.interpolates else 1
+            shown = ", ".join(f"{position / unit:g}" for position in axis.positions[:8].tolist())
+            return Found(op.result, f"{what} {shown}{', …' if len(axis.positions) > 8 else ''}")
     return None
 
 
-RESIZE_RULES: tuple[Rule, ...] = (rows_and_columns_only, nearest, equal_steps)
+RESIZE_RULES: tuple[Rule, ...] = (rows_and_columns_only, nearest_or_linear, equal_steps)

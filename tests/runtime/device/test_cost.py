@@ -316,3 +316,10 @@ def test_a_message_takes_the_latency_of_the_link_to_the_host_and_its_bytes(devic
     assert host_link_cycles(device, 0) == device.host_link_latency == 250
     assert host_link_cycles(device, 7_880_000) == pytest.approx(250 + 250_000)
     assert host_link_cycles(replace(device, host_link_bytes_per_second=250_000_000), 1000) == 1250
+
+
+def test_an_interpolated_element_is_made_of_four() -> None:
+    fields: dict[str, Any] = {"source": 0, "destination": 64, "height": 4, "width": 6, "blocks": 4, "input_height": 2}
+    fields |= {"input_width": 3, "source_row_pitch": 12, "destination_row_pitch": 24}
+    found = cost(isa.ResizeLinear(**fields, source_pixel_pitch=4, destination_pixel_pitch=4), M4096)
+    assert parts(found) == {"setup": 12, "steps": 4 * 6 * 4 * 16 // 64 * 4, "drain": 12}

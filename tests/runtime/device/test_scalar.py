@@ -164,6 +164,24 @@ def resize(rng: np.random.Generator) -> isa.Instruction:
     )
 
 
+def resize_linear(rng: np.random.Generator) -> isa.Instruction:
+    shape = size(rng)
+    return isa.ResizeLinear(
+        source=pick(rng, 0, 64),
+        input_height=pick(rng, 1, 8),
+        input_width=pick(rng, 1, 8),
+        source_row_pitch=pick(rng, 0, 24),
+        source_pixel_pitch=pick(rng, 0, 4),
+        # Half of the steps end in a fraction that makes ties.
+        step_height=pick(rng, 0, 1 << 28) & (-1 << pick(rng, 0, 1) * 26),
+        step_width=pick(rng, 0, 1 << 28) & (-1 << pick(rng, 0, 1) * 26),
+        origin_height=pick(rng, -(1 << 28), 1 << 28) & (-1 << pick(rng, 0, 1) * 26),
+        origin_width=pick(rng, -(1 << 28), 1 << 28) & (-1 << pick(rng, 0, 1) * 26),
+        **shape,
+        **output(rng, **shape),
+    )
+
+
 def box(rng: np.random.Generator) -> dict[str, Any]:
     return {
         "offset": pick(rng, 0, 500),
@@ -217,6 +235,7 @@ MAKERS: list[Callable[[np.random.Generator], isa.Instruction]] = [
     elementwise,
     look_up,
     resize,
+    resize_linear,
     load_maps,
     store,
 ]
