@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tilewright.errors import UsageError
+from tilewright.errors import MachineError, UsageError
 
 from ..runtime.machine import Machine
 from .options import CompileOptions
@@ -12,14 +12,15 @@ def check_units(options: CompileOptions, machine: Machine) -> None:
     """Refuse more clusters or cards than the machine has, or none.
 
     Raises:
-        UsageError: names the option.
+        UsageError, MachineError: names the option.
     """
     for flag, found, most in (
         ("--clusters", options.clusters, machine.clusters),
         ("--cards", options.cards, machine.cards),
     ):
         if not 1 <= found <= most:
-            raise UsageError(
+            kind = UsageError if found < 1 else MachineError
+            raise kind(
                 f"{flag}: machine {machine.name} does not have so many",
                 expected=f"1 to {most}" if most > 1 else "1",
                 found=found,

@@ -98,7 +98,8 @@ class CodegenError(TilewrightError):
 
 
 class MachineError(TilewrightError):
-    """A machine description is missing a field, is inconsistent, or is not the one a program was compiled for."""
+    """A machine description is missing a field or is inconsistent, or a machine is not the one that a program was
+    compiled for or has less than an option asks for."""
 
 
 class InstructionError(TilewrightError):

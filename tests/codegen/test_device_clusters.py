@@ -15,7 +15,7 @@ from random_device_graphs import ON_THE_DEVICE
 
 import tilewright
 from tilewright.compiler.demo import MODEL
-from tilewright.errors import UsageError
+from tilewright.errors import MachineError
 from tilewright.ir import interp
 from tilewright.ir.annotations import KEPT
 from tilewright.ir.core import Module
@@ -108,7 +108,7 @@ def test_a_network_on_all_clusters_is_the_same_network(tmp_path: Path, rng: np.r
 def test_more_clusters_than_there_are(tmp_path: Path) -> None:
     calibration = np.zeros((1, 1, 8, 8), np.float32)
     message = "--clusters: machine M4096 does not have so many; expected 1 to 4, found 5"
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(MachineError, match=message):
         tilewright.compile(
             MODEL, output=tmp_path / "5.tw", precision="int8", calibration=calibration, machine="m4096", clusters=5
         )

@@ -12,8 +12,11 @@ from onnx import TensorProto, helper, numpy_helper
 from random_machines import write_machine
 
 import tilewright
-from tilewright.errors import UsageError
-from tilewright.runtime.artifact.artifact import Artifact
+from tilewright.errors import ArtifactError, MachineError, UsageError
+from tilewright.runtime.api.layers import with_parameters
+from tilewright.runtime.artifact.artifact import MANIFEST_SECTION, Artifact, artifact_bytes
+from tilewright.runtime.artifact.container import Section
+from tilewright.runtime.artifact.manifest import DeviceStage
 from tilewright.runtime.machine import load
 from tilewright.runtime.report.simulation import Simulation, simulate_artifact
 from tilewright.runtime.report.table import json_text
@@ -105,13 +108,46 @@ REFUSED: list[tuple[int, dict[str, int], str]] = [
 
 @pytest.mark.parametrize(("images", "options", "message"), REFUSED)
 def test_what_cannot_be_shared_out(images: int, options: dict[str, int], message: str, machine: str) -> None:
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises((UsageError, MachineError)) as caught:
         compiled(images, machine, **options)
     assert str(caught.value) == message
 
 
+def test_shared_artifacts_are_checked_and_generated_anew(machine: str) -> None:
+    """What a stage says of shares must fit its tensors; other weights keep cards and shares."""
+    artifact = compiled(4, machine, cards=2)
+    manifest = artifact.manifest
+    (name,) = manifest.device_programs
+    sections = [
+        Section(entry.name, entry.kind, bytes(artifact.section(entry.name)))
+        for entry in artifact.sections.values()
+        if entry.name != MANIFEST_SECTION
+    ]
+
+    def with_shares(shares: int) -> bytes:
+        stages = tuple(
+            replace(stage, shares=shares) if isinstance(stage, DeviceStage) else stage
+            for stage in manifest.engines["device"].stages
+        )
+        engines = {**manifest.engines, "device": replace(manifest.engines["device"], stages=stages)}
+        return artifact_bytes(replace(manifest, engines=engines), sections)
+
+    for shares in (1, 3, 4, 8):
+        with pytest.raises(ArtifactError, match="does not match the tensors of its stage"):
+            tilewright.load(with_shares(shares), engine="device")
+    for shares in (0, 1 << 40):
+        with pytest.raises(ArtifactError, match="shares' is out of range"):
+            tilewright.load(with_shares(shares), engine="device")
+    x = np.random.default_rng(4).standard_normal((4, 3, 9, 8)).astype(np.float32)
+    again = with_parameters(artifact, "device", {})
+    assert again.manifest.device_programs[name].cards == 2
+    results = [tilewright.load(each, engine="device").run({"x": x})["y"] for each in (artifact, again, with_shares(2))]
+    for found in results[1:]:
+        np.testing.assert_array_equal(found, results[0])
+
+
 def test_sample_machines_have_one_card() -> None:
-    with pytest.raises(UsageError, match="--cards: machine M4096 does not have so many; expected 1, found 2"):
+    with pytest.raises(MachineError, match="--cards: machine M4096 does not have so many; expected 1, found 2"):
         compiled(4, "m4096", cards=2)
 
 

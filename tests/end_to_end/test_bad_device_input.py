@@ -115,6 +115,17 @@ def test_machine_files(name: str, tmp_path: Path, fails: Fails) -> None:
     assert fails([*RANDOM, "--machine", "m.json"]) == message
 
 
+def test_more_cards_or_images_than_there_are(fails: Fails) -> None:
+    assert fails([*RANDOM, "--cards", "2"]) == "--cards: machine M4096 does not have so many; expected 1, found 2"
+    assert fails([*RANDOM, "--clusters", "5"]) == (
+        "--clusters: machine M4096 does not have so many; expected 1 to 4, found 5"
+    )
+    assert fails([*RANDOM, "--images-per-cluster", "1"], code=2) == (
+        "--images-per-cluster: the network takes one image. Give more with --input-shape where the model leaves their "
+        "number open, or leave the option out."
+    )
+
+
 def test_a_machine_that_is_not_there(tmp_path: Path, fails: Fails) -> None:
     samples = "Samples: m4096, s256."
     for words in (RANDOM, ["compile", "m.onnx"]):

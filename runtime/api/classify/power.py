@@ -63,7 +63,7 @@ class Modelled:
     Attributes:
         latency: seconds of a call.
         joules: of a call, without what the chip and the board take whatever they do.
-        chip_watts, board_watts: mean power; the board's includes the chip's.
+        chip_watts, board_watts: mean power of all cards that are used; the board's includes the chip's.
     """
 
     machine: str
@@ -124,14 +124,14 @@ def model(artifact: Artifact, *, batch: int, machine: str | Path | None = None) 
         raise ArtifactError(f"the device programs of {artifact.origin} take no time")
     compute = total.macs * constants.mac_picojoules * 1e-12
     memory = total.dram_bytes * constants.dram_byte_picojoules * 1e-12
-    chip = constants.idle_watts + compute / total.seconds
+    chip = constants.idle_watts * total.cards + compute / total.seconds
     return Modelled(
         machine=simulation.machine,
         latency=total.seconds * calls,
         images_per_second=batch / (total.seconds * calls),
         joules=(compute + memory) * calls,
         chip_watts=chip,
-        board_watts=chip + constants.board_watts + memory / total.seconds,
+        board_watts=chip + constants.board_watts * total.cards + memory / total.seconds,
     )
 
 
