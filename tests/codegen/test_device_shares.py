@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from before_after import clone, random_inputs
+from chip_graphs import random_chip_graph
 from device_runs import compile_for_device, run_on_device
 from quantized_graphs import random_quantized_graph
 from random_device_graphs import ON_THE_DEVICE
 from random_machines import odd_machine, write_machine
 
 from tilewright.ir import interp
-from tilewright.ir.annotations import SPLIT
+from tilewright.ir.annotations import IMAGES, KEPT, SPLIT
 from tilewright.ir.core import Constant, Module, Op, Value, is_op
 from tilewright.ir.ops.call import Call
 from tilewright.ir.verify import verify
@@ -22,7 +23,9 @@ from tilewright.passes.device.legalize_for_device import LegalizeForDevice
 from tilewright.passes.device.outline_device import OutlineDevice
 from tilewright.passes.device.share_batch import ShareBatch
 from tilewright.passes.placement.partition import Partition
-from tilewright.runtime.machine import Machine
+from tilewright.runtime.machine import Machine, load
+
+M4096 = load("m4096")
 
 
 def call_on_device(module: Module, op: Op[Call], arrays: list[np.ndarray], machine: Machine) -> list[np.ndarray]:
@@ -84,6 +87,32 @@ def test_shares_change_no_byte(tmp_path: Path) -> None:
     calls, by_images = np.sum([check(seed, tmp_path, groups=6) for seed in range(10)], axis=0)
     assert calls > 3
     assert by_images > 3
+
+
+def check_on_chip(seed: int) -> int:
+    """Run a network of several images whose maps can stay on chip; how many do where clusters share images out."""
+    rng = np.random.default_rng(71_000 + seed)
+    images, each = int(rng.integers(2, 7)), int(rng.integers(1, 4))
+    clusters = -(-images // each) + int(rng.integers(2))
+    machine = replace(M4096, clusters=clusters, maps_bytes=int(rng.choice([16, 32, 64, 256])) << 10)
+    module = random_chip_graph(rng, images=images)
+    IMAGES.set(module.main, (images, each))
+    inputs = random_inputs(module, rng)
+    expected = interp.run(module, inputs)
+    found = run_on_device(module, compile_for_device(module, machine, clusters), machine, inputs)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, f"seed {seed}, {clusters} clusters, {name}")
+    return sum(bool(KEPT.get(op)) and SPLIT.get(op) == "images" for op in module.ops)
+
+
+def test_maps_of_several_images_on_chip_change_no_byte() -> None:
+    assert sum(check_on_chip(seed) for seed in range(8)) > 8
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("seed", range(100, 300))
+def test_many_more_maps_of_several_images(seed: int) -> None:
+    check_on_chip(seed)
 
 
 @pytest.mark.sweep

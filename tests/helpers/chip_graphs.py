@@ -21,13 +21,21 @@ QUANT = Quantization.per_tensor(0.25, 3)
 
 
 class ChipGraph:
-    """``main`` of a module, op by op; every tensor has the same scale."""
+    """``main`` of a module, op by op; every tensor has the same scale.
 
-    def __init__(self, rng: np.random.Generator) -> None:
+    Args:
+        images: how many the input holds; 1 to 3 by default.
+    """
+
+    def __init__(self, rng: np.random.Generator, images: int | None = None) -> None:
         self.rng = rng
         self.dtype = DType.I8 if rng.integers(2) else DType.U8
         self.module = Module("network")
-        shape = int(rng.choice([1, 1, 2, 3])), int(rng.choice([16, 32, 20])), *(int(n) for n in rng.integers(2, 9, 2))
+        shape = (
+            images or int(rng.choice([1, 1, 2, 3])),
+            int(rng.choice([16, 32, 20])),
+            *(int(n) for n in rng.integers(2, 9, 2)),
+        )
         self.function = self.module.add_function(Function("main", [("x", TensorType(shape, self.dtype, QUANT))]))
         self.values = [self.function.parameters[0]]
 
@@ -118,9 +126,9 @@ class ChipGraph:
             self.op(Resize(shape, (1.0, 1.0, 2.0, 2.0), "nearest", "asymmetric", "floor"), x, shape=shape)
 
 
-def random_chip_graph(rng: np.random.Generator, ops: int = 10) -> Module:
+def random_chip_graph(rng: np.random.Generator, ops: int = 10, images: int | None = None) -> Module:
     """A network of so many ops; the values that nothing reads are its results, and sometimes another one."""
-    graph = ChipGraph(rng)
+    graph = ChipGraph(rng, images)
     makers = [*(graph.convolution,) * 4, graph.pooling, *(graph.joining,) * 3, *(graph.slicing,) * 2]
     makers += [*(graph.residual,) * 2, graph.adding, graph.reshaping, graph.enlarging]
     while len(graph.values) <= ops:

@@ -16,12 +16,14 @@ def random_machine(rng: np.random.Generator) -> Machine:
     input_lanes, output_lanes = (int(2 ** rng.integers(2, 6)) for _ in range(2))
     pixel_lanes = int(2 ** rng.integers(0, 4))
     maps, weights = _banks(pixel_lanes * input_lanes), _banks(input_lanes * output_lanes)
+    sample = load("s256")
     return dataclasses.replace(
-        load("s256"),
+        sample,
         name="random",
         input_lanes=input_lanes,
         output_lanes=output_lanes,
         pixel_lanes=pixel_lanes,
+        depthwise_taps=min(sample.depthwise_taps, input_lanes),
         maps_bytes=int(rng.choice([1024, 2048, 8192, 65536])),
         maps_banks=maps,
         weight_bytes=_whole_lines(int(rng.choice([2560, 4096, 16384])), weights),
