@@ -142,6 +142,9 @@ FUSED = Annotation[bool]("fused", bool, Op)
 PLAN = Annotation[Plan]("plan", Plan, Function)
 """What its schedule is made for; without it the machine, and what the passes say."""
 
+OVER = Annotation[int]("over", int, Op)
+"""Number of the operand over which the result is written where both stay in the scratchpads."""
+
 DRAM = Annotation[MapAddress]("dram", MapAddress, Op)
 """Where the result lies in the memory of the device."""
 

@@ -23,6 +23,7 @@ from ...runtime.machine import CHANNEL_BLOCK
 from ..placement.device_support.maps import is_weight, map_operands
 from .boxes import Lane, Span, lanes_of, rows_through
 from .fused_pairs import fused_convolution, fused_user
+from .in_place import overwritten
 from .resampling import resize_axes
 
 Touched = Iterator[tuple[int, Span]]
@@ -57,7 +58,7 @@ def inside_of(value: Value) -> Inside | None:
     """The map in which a map lies where both stay on chip, so that no byte is copied; ``None`` where it lies alone.
 
     A slice and a reshape of the same rows are other names of their operand, and the operand of a concatenation is
-    written into the channels of the result, of the first one that can have it.
+    written into the channels of the result, of the first one that can have it. Some ops write over an operand.
     """
     op = value.producer
     if op is None:
@@ -70,7 +71,8 @@ def inside_of(value: Value) -> Inside | None:
     for user in value.users:
         if is_op(user, Concat) and user.inputs.count(value) == 1:
             return Inside(user.result, channel=_first_channel(user, value))
-    return None
+    over = overwritten(op)
+    return Inside(over) if over is not None else None
 
 
 def _inside_sliced(op: Op[Slice]) -> Inside | None:

@@ -17,6 +17,7 @@ from ..base import Pass, Record
 from ..invariants import PLACED, Invariant
 from .choose_kept import KeptMaps
 from .fused_pairs import fused_convolution, fused_user, pairs_brought_together
+from .in_place import choose_overwritten
 from .outline_device import device_functions, device_ops
 from .planned_machine import planned_machine
 from .tile_search import Misfit, Tile
@@ -42,7 +43,8 @@ class TileDevice(Pass):
     """Annotates each op of a device function with ``tile=[rows, columns, output blocks, input blocks]`` of its result
     and with what is ``stationary``: a convolution keeps a block of ``weights`` and streams the map, or a tile
     of its ``inputs`` and streams the weights. A convolution may be ``fused`` with the element-wise op that reads its
-    result, see :mod:`tilewright.passes.device.fused_pairs`: both have one tile, and stand one behind the other.
+    result, see :mod:`tilewright.passes.device.fused_pairs`: both have one tile, and stand one behind the other. Where
+    an op is the last to read an operand of its shape, its result is written ``over`` that if both stay on chip.
 
     The tile is the cheapest by the analytic cost of :mod:`tilewright.passes.device.tile_search`. Several clusters
     ``split`` the ``rows`` or the ``channels`` of each result. A function that has a ``plan`` is tiled for that.
@@ -117,6 +119,7 @@ def tile_function(
         CLUSTERS.set(function, clusters)
     for conv, user in pairs_brought_together(function):
         _fuse_if_cheaper(conv, user, machine, searches)
+    choose_overwritten(function)
     ops = [*function.ops]
     for op in ops:
         if fused_convolution(op) is None:

@@ -37,6 +37,7 @@ from ...runtime.machine import (
 from .boxes import outer_dimension
 from .convolution_price import Candidates, ConvolutionPrice, parameter_bytes, weight_bytes
 from .fused_pairs import made_by, other_map, other_operand
+from .in_place import overwritten
 from .packed_maps import is_packed
 from .resampling import resize_axes
 from .tile_price import Counts, Fits, Price, Share, box, parts, rows_read
@@ -201,8 +202,10 @@ def _convolution_candidates(op: Op[Conv], share: Share) -> _Found:
     heights, widths = rows_read(window, 0, rows, source.height), rows_read(window, 1, columns, source.width)
     row = widths * (source.channels if is_packed(op.inputs[0]) else chunk * CHANNEL_BLOCK)
     map_bytes = heights * (-(-row // MAPS_UNIT) * MAPS_UNIT) * share.moves(op.inputs[0])
-    result_bytes = rows * columns * blocks * CHANNEL_BLOCK * share.moves(made_by(op))
-    other = other_operand(op)
+    made, other = made_by(op), other_operand(op)
+    # What is combined in the place of the other operand is made beside it.
+    beside = made.producer is not None and overwritten(made.producer) is other is not None
+    result_bytes = rows * columns * blocks * CHANNEL_BLOCK * (share.moves(made) or beside)
     if other is not None and share.moves(other):
         shape = other_map(op)
         pixels = np.minimum(rows, shape.height) * np.minimum(columns, shape.width)

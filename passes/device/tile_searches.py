@@ -9,6 +9,7 @@ from ...ir.core import Op, Value
 from ...runtime.machine import Machine
 from ..placement.device_support.maps import map_operands
 from .fused_pairs import fused_user, made_by, other_operand
+from .in_place import overwritten
 from .packed_maps import is_packed
 from .tile_search import TileSearch
 
@@ -34,9 +35,10 @@ class TileSearches:
     def of(self, op: Op, split: Split | None = None, kept: frozenset[Value] = frozenset()) -> TileSearch:
         """The search for an op."""
         user = fused_user(op)
+        over = user is not None and overwritten(user) is not None
         maps = *maps_of_pair(op), *op.inputs
         alike = [(value.type.shape, value.type.quant is None, value in kept) for value in maps]
-        key = op.operator, split, type(user and user.operator), *alike, *map(is_packed, map_operands(op))
+        key = op.operator, split, type(user and user.operator), over, *alike, *map(is_packed, map_operands(op))
         if key not in self._searches:
             search = TileSearch(op, self._machine, self._stationary, self._clusters, split, kept)
             self._searches[key] = search

@@ -6,50 +6,18 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from before_after import parse, random_inputs
+from before_after import random_inputs
+from map_networks import MAP, conv, network
 
 from tilewright.errors import PassError
 from tilewright.ir import interp
-from tilewright.ir.annotations import CLUSTERS, DRAM, FUSED, LAYER, ON, REGION_BYTES, SPLIT, STATIONARY, TILE
+from tilewright.ir.annotations import CLUSTERS, DRAM, FUSED, LAYER, REGION_BYTES, SPLIT, STATIONARY, TILE
 from tilewright.ir.core import Module, Op
 from tilewright.passes.device.check_device_memory import check_device_memory
 from tilewright.passes.device.fused_pairs import pairs_brought_together
 from tilewright.passes.device.lower_to_tiles import LowerToTiles
 from tilewright.passes.device.plan_device_memory import PlanDeviceMemory
 from tilewright.passes.device.tile_device import TileDevice
-
-MAP = "i8[{images},{channels},{rows},{columns}]<s=0x1.0p-4, z=3>"
-
-
-def network(
-    middle: str, *, rng: np.random.Generator, images: int = 1, rows: int = 6, columns: int = 5, channels: int = 20
-) -> Module:
-    """Operands %x and %o, ops that make %y, and weights for them; MAP is the type of all maps of this size."""
-    map = MAP.format(images=images, channels=channels, rows=rows, columns=columns)
-    sizes = {"w": (channels, channels, 1, 1), "k": (channels, channels, 3, 3), "d": (channels, 1, 3, 3)}
-    weights = "\n".join(
-        f"const @{name} : i8{[*shape]}<s=0x1.0p-6, z=0> = {rng.integers(-9, 9, shape).ravel().tolist()}"
-        for name, shape in sizes.items()
-        if f"@{name})" in middle
-    )
-    text = f"""
-    {weights}
-    func @main(%x: {map}, %o: {map}) -> (%y: {map}) {{
-      {middle.replace("MAP", map)}
-      return %y
-    }}
-    """
-    module = parse(text)
-    ON.set(module.main, "device")
-    for op in module.main.ops:
-        ON.set(op, "device")
-    return module
-
-
-def conv(pad: int = 0, group: int = 1) -> str:
-    sizes = f"strides=[1, 1], pads=[{pad}, {pad}, {pad}, {pad}], dilations=[1, 1]"
-    return f'{{{sizes}, group={group}, act="none", act_args=[]}}'
-
 
 POINTWISE = f"%c = conv(%x, @w) {conv()} : MAP"
 DENSE = f"%c = conv(%x, @k) {conv(1)} : MAP"

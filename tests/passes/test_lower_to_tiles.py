@@ -27,6 +27,7 @@ from tilewright.ir.text.literals import Literal
 from tilewright.ir.tile.places import Buffer, Enter
 from tilewright.ir.types import DType, Quantization, TensorType
 from tilewright.limits import Limit
+from tilewright.passes.device.in_place import choose_overwritten
 from tilewright.passes.device.legalize_for_device import LegalizeForDevice
 from tilewright.passes.device.lower_to_tiles import LowerToTiles
 from tilewright.passes.device.lowering import program
@@ -198,6 +199,7 @@ def test_random_maps_on_chip_keep_their_bytes(seed: int) -> None:
     if seed % 3:
         split_by_chance(module.main, rng)
     fuse_by_chance(module.main, rng)
+    choose_overwritten(module.main)
     assert keep_by_chance(module.main, rng, (0.4, 0.7, 1.0)[seed // 4]) or seed < 4
     PlanDeviceMemory().run(module)
     check(module, rng)

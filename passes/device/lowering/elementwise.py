@@ -80,12 +80,16 @@ class FusedElementwise:
     def finish(self, target: Value | ChipMap, box: Part, make: Operator, *operands: Value) -> None:
         """Make a tile of the convolution's result, and write over it what is made of it and of the other operand."""
         program = self._program
-        kept = program.held(target, box) if isinstance(target, ChipMap) else None
+        # Over the other operand, which is still to be read, the sum alone is written.
+        other = self._other
+        is_over = isinstance(other, ChipMap) and isinstance(target, ChipMap) and other.storage is target.storage
+        kept = program.held(target, box) if isinstance(target, ChipMap) and not is_over else None
         own = program.add(make, *operands, kept)
         with program.within(self._op):
-            other = program.load(self._other, box if self._is_alike else _read(self._op, self._value, box))
-            pair = (own, other) if self._is_first else (other, own)
-            program.store(target, box, self._combine, *pair, self._record, *([own] if kept is None else []))
+            read = program.load(other, box if self._is_alike else _read(self._op, self._value, box))
+            pair = (own, read) if self._is_first else (read, own)
+            into = [] if isinstance(target, ChipMap) else [own]
+            program.store(target, box, self._combine, *pair, self._record, *into)
 
 
 def _read(op: Op, value: Value, box: Part) -> Part:
