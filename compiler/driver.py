@@ -42,6 +42,7 @@ from .plans import check_effort, choose_plans
 from .progress import StageTimes, progress_bars
 from .quantization import brings_quantization, quantize_module
 from .report.layers import layers
+from .report.maps import maps
 from .report.placement import placement
 from .run_passes import observers, run_passes
 
@@ -168,6 +169,7 @@ def _add_integer_engines(
     package.details["machine"] = machine.name
     package.details["placement"] = [asdict(op) for op in placement(quantized)]
     package.details["layers"] = [asdict(layer) for layer in layers(quantized)]
+    package.details["maps"] = [asdict(each) for each in maps(quantized)]
     add_device_programs(package, quantized, tiles, machine, options.report)
     for name, variant in (("device", quantized), ("software", software)):
         add_engine(package, name, variant, target, strict=options.strict, report=options.report)

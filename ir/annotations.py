@@ -67,6 +67,22 @@ class MapAddress(NamedTuple):
     padded: bool
 
 
+class MapPlace(NamedTuple):
+    """Where the result of an op of a device function lies from the op that makes it to its last use.
+
+    Attributes:
+        memory: ``none`` for what goes into another op tile by tile.
+        rows: on chip, how many rows each cluster holds, those of all images together.
+        inside: name of the map on chip that it lies in; empty where it lies in no other one.
+        why: why it is not on chip, in words that follow its name.
+    """
+
+    memory: Literal["chip", "dram", "none"]
+    rows: tuple[int, ...]
+    inside: str
+    why: str
+
+
 class Plan(NamedTuple):
     """What the device's schedule of a function is made for: the machine, or less of it.
 
@@ -135,6 +151,9 @@ CARDS = Annotation[int]("cards", int, Function)
 
 KEPT = Annotation[bool]("kept", bool, Op)
 """Whether the result stays in the scratchpads of the device until its last use, and never reaches DRAM."""
+
+MAP = Annotation[MapPlace]("map", MapPlace, Op)
+"""Where the result lies, and why."""
 
 FUSED = Annotation[bool]("fused", bool, Op)
 """Whether the result of a convolution goes into the op that reads it tile by tile, and is nowhere as a whole."""

@@ -26,7 +26,7 @@ from .chip_places import copied, inside_of, obstacle
 from .fused_pairs import fused_convolution, fused_user
 from .kept_maps import holdings
 from .plan_device_memory import parts_of
-from .tile_search import MOVEMENT, Misfit, Tile
+from .tile_search import MOVEMENT, Misfit, Tile, TileSearch
 from .tile_searches import TileSearches, maps_of_pair
 
 TRAFFIC_WEIGHT = 0.25
@@ -84,6 +84,7 @@ class KeptMaps:
         self._parts = parts_of(function)
         self._machine, self._clusters = machine, clusters
         self._searches = searches
+        self._prices: dict[tuple[TileSearch, int], tuple[float, Tile] | Misfit] = {}
 
     def choose(self, share: float) -> Chosen | None:
         """The cheapest choice with limits up to a share of the scratchpad; None if not even tiles alone fit."""
@@ -159,7 +160,9 @@ class KeptMaps:
         if left < _LEAST_ROOM:
             return Misfit("maps", _LEAST_ROOM, left)
         search = self._searches.of(op, SPLIT.get(op), touched)
-        return search.cheapest(replace(self._machine, maps_bytes=left))
+        if (search, left) not in self._prices:
+            self._prices[search, left] = search.cheapest(replace(self._machine, maps_bytes=left))
+        return self._prices[search, left]
 
 
 def _root(value: Value, kept: AbstractSet[Value]) -> Value:
@@ -169,10 +172,10 @@ def _root(value: Value, kept: AbstractSet[Value]) -> Value:
 
 
 def _limits(room: int) -> Iterator[int]:
-    """Bytes, up to ``room``: four between a power of two and the next."""
-    size = 1 << max(room.bit_length() - 3, 0)
+    """Bytes, up to ``room``: powers of two from 8 KiB on, and what lies in the middle between them."""
+    size = 1 << 13
     while size <= room:
-        yield from (size * quarters // 4 for quarters in range(4, 8) if size * quarters // 4 <= room)
+        yield from (limit for limit in (size, size * 3 // 2) if limit <= room)
         size *= 2
 
 

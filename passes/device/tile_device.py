@@ -10,12 +10,13 @@ import numpy as np
 
 from tilewright.errors import PassError
 
-from ...ir.annotations import CLUSTERS, FUSED, KEPT, PLAN, SPLIT, STATIONARY, TILE, Plan, Stationary
+from ...ir.annotations import CLUSTERS, FUSED, KEPT, MAP, PLAN, SPLIT, STATIONARY, TILE, Plan, Stationary
 from ...ir.core import Function, Module, Op
 from ...runtime.machine import Machine, load
 from ..base import Pass, Record
 from ..invariants import PLACED, Invariant
 from .choose_kept import KeptMaps
+from .explain_kept import explain_kept
 from .fused_pairs import fused_convolution, fused_user, pairs_brought_together
 from .in_place import choose_overwritten
 from .outline_device import device_functions, device_ops
@@ -47,7 +48,8 @@ class TileDevice(Pass):
     an op is the last to read an operand of its shape, its result is written ``over`` that if both stay on chip.
 
     The tile is the cheapest by the analytic cost of :mod:`tilewright.passes.device.tile_search`. Several clusters
-    ``split`` the ``rows`` or the ``channels`` of each result. A function that has a ``plan`` is tiled for that.
+    ``split`` the ``rows`` or the ``channels`` of each result. Maps that stay on chip from op to op are ``kept``, and
+    ``map`` says of each where it lies and why. A function that has a ``plan`` is tiled for that.
 
     Attributes:
         machine: name of a sample machine, or path of a machine file.
@@ -132,6 +134,8 @@ def tile_function(
             set_tile(op, tile)
         if op.result in chosen.kept:
             KEPT.set(op, True)
+    for op, place in explain_kept(ops, clusters, machine, chosen.kept, chosen.taken):
+        MAP.set(op, place)
 
 
 def _fuse_if_cheaper(conv: Op, user: Op, machine: Machine, searches: TileSearches) -> None:

@@ -10,6 +10,7 @@ from tilewright.errors import ArtifactError
 from ..artifact.artifact import Artifact
 from ..artifact.json_dataclasses import Source, read
 from .layers import Layer
+from .maps import PlacedMap
 from .placement import PlacedOp
 
 
@@ -22,6 +23,7 @@ class Details:
         warnings: sentences of the compiler.
         placement: each op of engine ``device``, in order of execution.
         layers: the shapes of the ops of the preferred engine, in order of execution.
+        maps: where the results of the device's ops lie.
         preprocessing: the fields of `Preprocessing` with which images became calibration data; ``None`` without images.
     """
 
@@ -29,6 +31,7 @@ class Details:
     warnings: tuple[str, ...] = ()
     placement: tuple[PlacedOp, ...] = ()
     layers: tuple[Layer, ...] = ()
+    maps: tuple[PlacedMap, ...] = ()
     preprocessing: Mapping[str, object] | None = None
 
 

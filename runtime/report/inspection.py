@@ -34,8 +34,9 @@ def inspect_artifact(artifact: Artifact, shown: str, memory: Table | None, *, as
         found = _artifact_json(artifact, layers)
         return json_text({**found, "memory": memory.records()} if memory is not None else found)
     parts = [summarize(artifact).to_text(artifact.origin), _interface(artifact)]
-    records = details_of(artifact).placement
-    table = placement_table(records) if shown == "device" else layers[shown]
+    details = details_of(artifact)
+    records = details.placement
+    table = placement_table(records, details.maps) if shown == "device" else layers[shown]
     parts.append(f"\nengine {shown}\n{table.text()}")
     if shown == "device" and any(record.on != "device" for record in records):
         parts.append(f"\non the CPU, by reason\n{fallback_table(records).text()}")
@@ -147,6 +148,7 @@ def _artifact_json(artifact: Artifact, layers: Mapping[str, Table]) -> dict[str,
         "machine": details.machine,
         "engines": {name: {"layers": table.records()} for name, table in layers.items()},
         "placement": [asdict(op) for op in details.placement],
+        "maps": [asdict(each) for each in details.maps],
         "fallbacks": fallback_table(details.placement).records(),
         "cpu_programs": {
             name: {

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from ..artifact.json_dataclasses import OneOf
+from .maps import PlacedMap
 from .table import Column, Table
 from .units import MACS
 
@@ -36,8 +37,9 @@ class PlacedOp:
     routine: bool
 
 
-def placement_table(ops: Sequence[PlacedOp]) -> Table:
-    """Each op, its place and the reason."""
+def placement_table(ops: Sequence[PlacedOp], maps: Sequence[PlacedMap] = ()) -> Table:
+    """Each op, its place and the reason, and where its result lies on the device."""
+    places = {each.name: each.text for each in maps}
     columns = [
         Column("name", "op"),
         Column("op", "operator"),
@@ -45,7 +47,12 @@ def placement_table(ops: Sequence[PlacedOp]) -> Table:
         MACS,
         Column("why", "why"),
     ]
-    return Table(columns, [{column.key: getattr(op, column.key) for column in columns} for op in ops])
+    shown = [column.key for column in columns]
+    columns += [Column("map", "its result")] if maps else []
+    rows: list[Mapping[str, Any]] = [
+        {**{key: getattr(op, key) for key in shown}, "map": places.get(op.name, "")} for op in ops
+    ]
+    return Table(columns, rows)
 
 
 def macs_of(ops: Iterable[PlacedOp]) -> int:

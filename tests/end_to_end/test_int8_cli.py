@@ -108,6 +108,16 @@ def test_simulated_macs_are_those_of_the_network(artifact: Path, capsys: Capture
     assert total["macs"] == sum(record["macs"] for record in placement if record["on"] == "device")
 
 
+def test_every_result_of_the_device_has_a_place(artifact: Path, capsys: Capture) -> None:
+    assert main(["inspect", str(artifact), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    places = {each["name"]: each for each in shown["maps"]}
+    assert [*places] == [record["name"] for record in shown["placement"] if record["on"] == "device"]
+    assert all(bool(each["rows"]) == (each["memory"] == "chip") != bool(each["why"]) for each in places.values())
+    assert main(["inspect", str(artifact)]) == 0
+    assert "DRAM: leaves the device" in capsys.readouterr().out
+
+
 def test_disassembly_names_streams_and_layers(artifact: Path, capsys: Capture) -> None:
     assert main(["inspect", str(artifact), "--disassemble"]) == 0
     shown = capsys.readouterr().out

@@ -1,0 +1,37 @@
+"""Where the maps of the device lie between the ops that make and read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from ..artifact.json_dataclasses import AtMost, Bounds, OneOf
+
+
+@dataclass(frozen=True)
+class PlacedMap:
+    """Where the result of an op of the device lies, as the artifact records it.
+
+    Attributes:
+        name: of the result.
+        memory: ``chip``, ``dram``, or ``none`` for what goes into another op tile by tile.
+        rows: on chip, how many rows each cluster holds, those of all images together.
+        inside: name of the map on chip that it lies in; empty where it lies in no other one.
+        why: why it is not on chip, in words that follow its name.
+    """
+
+    name: str
+    memory: Annotated[str, OneOf(("chip", "dram", "none"))]
+    rows: Annotated[tuple[Annotated[int, Bounds(0)], ...], AtMost(1 << 10)]
+    inside: str
+    why: str
+
+    @property
+    def text(self) -> str:
+        """As users read it."""
+        if self.memory != "chip":
+            place = "DRAM" if self.memory == "dram" else "nowhere"
+            return f"{place}: {self.why}"
+        rows = " + ".join(map(str, self.rows))
+        where = f"on chip, {rows} rows"
+        return f"{where}, in %{self.inside}" if self.inside else where

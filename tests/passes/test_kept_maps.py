@@ -1,0 +1,109 @@
+"""Which maps stay on chip, and what is said of those that do not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from before_after import parse
+from chip_graphs import random_chip_graph
+
+from tilewright.ir.annotations import MAP, ON, MapPlace
+from tilewright.ir.core import Module
+from tilewright.passes.device.choose_kept import KeptMaps
+from tilewright.passes.device.tile_device import set_tile, tile_function, tile_of
+from tilewright.passes.device.tile_searches import TileSearches
+from tilewright.runtime.machine import load
+from tilewright.runtime.report.maps import PlacedMap
+
+M4096 = load("m4096")
+MAP_TYPE = "i8[1,{channels},8,8]<s=0x1.0p-4, z=3>"
+
+
+def network(middle: str, result: str) -> Module:
+    """%x and %o of 32 channels, and ops that make %y."""
+    map = MAP_TYPE.format(channels=32)
+    text = f"""
+    func @main(%x: {map}, %o: {map}) -> (%y: {result}) {{
+      {middle.replace("MAP", map)}
+      return %y
+    }}
+    """
+    module = parse(text)
+    for each in (module.main, *module.main.ops):
+        ON.set(each, "device")
+    return module
+
+
+def places(module: Module, maps_bytes: int = 1 << 19, clusters: int = 1) -> dict[str, MapPlace | None]:
+    tile_function(module.main, replace(M4096, maps_bytes=maps_bytes), clusters=clusters)
+    return {op.result.name: MAP.get(op) for op in module.main.ops}
+
+
+JOINED = """
+      %a = sigmoid(%x) : MAP
+      %b = tanh(%o) : MAP
+      %c = concat(%a, %b) {axis=1} : WIDE
+      %y = sigmoid(%c) : WIDE
+"""
+
+
+def test_what_is_joined_lies_in_the_result_on_chip() -> None:
+    wide = MAP_TYPE.format(channels=64)
+    found = places(network(JOINED.replace("WIDE", wide), wide), clusters=2)
+    assert found["a"] == found["b"] == MapPlace("chip", (4, 4), "c", "")
+    assert found["c"] == MapPlace("chip", (4, 4), "", "")
+    assert found["y"] == MapPlace("dram", (), "", "leaves the device")
+
+
+def test_what_is_too_large_is_told_with_its_size() -> None:
+    wide = MAP_TYPE.format(channels=64)
+    found = places(network(JOINED.replace("WIDE", wide), wide), maps_bytes=2048)
+    place = found["c"]
+    assert place is not None and place.memory == "dram"
+    assert place.why == "is too large: it needs 4096 bytes of a cluster, and 2048 are free at %c"
+
+
+@pytest.mark.parametrize(
+    ("middle", "channels", "why"),
+    [
+        (
+            "%a = sigmoid(%x) : MAP\n%y = slice(%a) {begin=[0, 8, 0, 0], extent=[1, 16, 8, 8], step=[1, 1, 1, 1]} : Y",
+            16,
+            "is read by slice %y, which does not begin at a multiple of 16 channels",
+        ),
+        (
+            "%s = slice(%x) {begin=[0, 0, 0, 0], extent=[1, 8, 8, 8], step=[1, 1, 1, 1]} : S\n"
+            "%a = concat(%s, %o) {axis=1} : Y\n%y = sigmoid(%a) : Y",
+            40,
+            "is made by concat, whose operands do not begin at multiples of 16 channels",
+        ),
+    ],
+)
+def test_what_does_not_begin_at_a_block_is_told(middle: str, channels: int, why: str) -> None:
+    result, small = MAP_TYPE.format(channels=channels), MAP_TYPE.format(channels=8)
+    found = places(network(middle.replace("S\n", f"{small}\n").replace(": Y", f": {result}"), result))
+    assert found["a"] == MapPlace("dram", (), "", why)
+
+
+def test_places_as_users_read_them() -> None:
+    assert PlacedMap("a", "chip", (4, 4), "c", "").text == "on chip, 4 + 4 rows, in %c"
+    assert PlacedMap("a", "chip", (8,), "", "").text == "on chip, 8 rows"
+    assert PlacedMap("a", "dram", (), "", "leaves the device").text == "DRAM: leaves the device"
+    assert PlacedMap("a", "none", (), "", "goes into the op that reads it").text.startswith("nowhere: ")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_more_scratchpad_chooses_nothing_that_costs_more(seed: int) -> None:
+    costs: list[float] = []
+    for kibibytes in (8, 11, 16, 24, 48, 96):
+        module = random_chip_graph(np.random.default_rng(95_000 + seed))
+        machine = replace(M4096, maps_bytes=kibibytes << 10)
+        searches = TileSearches(machine)
+        for op in module.main.ops:
+            set_tile(op, tile_of(op, machine, searches))
+        chosen = KeptMaps(module.main, machine, 1, searches).choose(1.0)
+        assert chosen is not None
+        costs.append(chosen.cost)
+    assert costs == sorted(costs, reverse=True)
