@@ -8,6 +8,11 @@ from ..runtime.machine import Machine
 from .options import CompileOptions
 
 
+def clusters_of(options: CompileOptions, machine: Machine) -> int:
+    """How many clusters work on an image: all of them, unless the options say otherwise."""
+    return machine.clusters if options.clusters is None else options.clusters
+
+
 def check_units(options: CompileOptions, machine: Machine) -> None:
     """Refuse more clusters or cards than the machine has, or none.
 
@@ -15,7 +20,7 @@ def check_units(options: CompileOptions, machine: Machine) -> None:
         UsageError, MachineError: names the option.
     """
     for flag, found, most in (
-        ("--clusters", options.clusters, machine.clusters),
+        ("--clusters", clusters_of(options, machine), machine.clusters),
         ("--cards", options.cards, machine.cards),
     ):
         if not 1 <= found <= most:
@@ -27,7 +32,7 @@ def check_units(options: CompileOptions, machine: Machine) -> None:
             )
 
 
-def check_batch(options: CompileOptions, batch: int) -> None:
+def check_batch(options: CompileOptions, machine: Machine, batch: int) -> None:
     """Refuse a batch that cards and clusters cannot share out evenly.
 
     Args:
@@ -53,7 +58,8 @@ def check_batch(options: CompileOptions, batch: int) -> None:
         )
     if each is None:
         return
-    own, together = batch // cards, options.clusters * each
+    clusters = clusters_of(options, machine)
+    own, together = batch // cards, clusters * each
     if batch == 1:
         raise UsageError(
             "--images-per-cluster: the network takes one image",
@@ -69,7 +75,7 @@ def check_batch(options: CompileOptions, batch: int) -> None:
         raise UsageError(
             "--images-per-cluster: the images of a card cannot be shared out evenly",
             expected=f"{own} images to be at most, or a multiple of, {together} (clusters x images per cluster)",
-            found=f"{options.clusters} x {each}",
+            found=f"{clusters} x {each}",
         )
 
 

@@ -29,7 +29,7 @@ from ..runtime.machine import Machine
 from ..runtime.machine import load as load_machine
 from ..runtime.pictures.preprocessing import Preprocessing
 from .affinity import Affinity, affinity_of
-from .batch import check_batch, check_units
+from .batch import check_batch, check_units, clusters_of
 from .calibration.dataset import are_images
 from .calibration.ranges import make_statistics
 from .containers.interface import Interface, check_interface, interface_of, normalization_warnings, shapes_before
@@ -81,7 +81,7 @@ def build(model: Model, options: CompileOptions, interface: Interface | None = N
     options.report("import", 0, 1)
     module = import_model(model, options.input_shapes, options.external_data)
     options.report("import", 1, 1)
-    check_batch(options, batch_of(module))
+    check_batch(options, machine, batch_of(module))
     find_named(module.ops, places)
     if interface is not None:
         check_interface(module)
@@ -184,11 +184,13 @@ def _on_device(
     What is stored of the device's functions, and what reports read, are their ops and not the tiles of these.
     """
     placed = clone_module(quantized)
-    shares = options.clusters, options.cards, options.images_per_cluster or 0
+    machine = load_machine(machine_name)
+    clusters = clusters_of(options, machine)
+    shares = clusters, options.cards, options.images_per_cluster or 0
     run_passes(outline_pipeline(machine_name, places, options.devices, *shares), placed, options)
-    schedule, tile = schedule_pipeline(machine_name, options.stationary, options.clusters), tile_pipeline(machine_name)
+    schedule, tile = schedule_pipeline(machine_name, options.stationary, clusters), tile_pipeline(machine_name)
     report = functools.partial(options.report, "schedules")
-    choose_plans(placed, load_machine(machine_name), schedule, tile, options.clusters, options.effort, report)
+    choose_plans(placed, machine, schedule, tile, clusters, options.effort, report)
     run_passes(schedule, placed, options)
     run_passes(cpu_pipeline("device"), placed, options)
     tiles = device_part(placed)

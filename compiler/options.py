@@ -146,11 +146,12 @@ class CompileOptions:
         type=str | None,
         needs="int8",
     )
-    clusters: int = option(
-        1,
+    clusters: int | None = option(
+        None,
         "How many of the accelerator's clusters work on each image: they share out the rows or the channels of every "
-        "layer. Results do not depend on it.",
+        "layer. Default: all that there are. Results do not depend on it.",
         metavar="N",
+        type=int | None,
         needs="int8",
     )
     images_per_cluster: int | None = option(
