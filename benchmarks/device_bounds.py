@@ -85,8 +85,8 @@ def weight_bytes(op: Op) -> int:
 
 
 def is_convolution(op: Op) -> bool:
-    """A convolution of a map; a matrix product, which has the same operator, has one pixel."""
-    return is_op(op, Conv) and max(map_shape(op.inputs[0].type)[1:3]) > 1
+    """A convolution that makes a map; what a matrix product makes, which has the same operator, has one pixel."""
+    return is_op(op, Conv) and max(map_shape(op.result.type)[1:3]) > 1
 
 
 def convolution_cycles(events: Collection[Event], layers: Collection[str]) -> float:

@@ -162,7 +162,7 @@ def measure(case: Case, module: Module, folder: Path, effort: str, report: Calla
     machine, name = load(case.machine), case.machine
     if case.slower > 1:
         machine = replace(machine, dram_bytes_per_second=machine.dram_bytes_per_second // case.slower)
-        file = folder / f"{case.key}.json"
+        file = folder / "machine.json"
         file.write_text(json.dumps({"format": 1, **machine.to_dictionary()}), encoding="utf-8")
         name = str(file)
     return row_of(case, machine, scheduled(outlined(module, name), name, case.clusters, effort, report))

@@ -33,7 +33,7 @@ softmax are the host's, so GoogLeNet and AlexNet are three device programs each,
 {shares}
 - **whole**: multiplications of the network's ops, padding not counted, over cycles times the multipliers of all
   clusters of the machine.
-- **convolutions**: the same of convolutions of maps with more than one pixel, over the time of the programs without
+- **convolutions**: the same of convolutions whose result has more than one pixel, over the time of the programs without
   that in which *only* instructions of other layers (pooling, sums, matrix products) are under way. Time in which both
   are under way, and time in which nothing is, counts in full, so no overlap can flatter it.
 - **at most**: the share with every cycle gone that the floor below does not forbid.
