@@ -63,7 +63,7 @@ def build(model: Model, options: CompileOptions, interface: Interface | None = N
         ResourceError: the model asks for more than the limits allow, or than this machine has.
         ModelError: the model cannot be read or uses what is not supported.
         CalibrationError: calibration data is needed and missing, or wrong.
-        MachineError: the machine description is wrong.
+        MachineError: the machine description is wrong, or options ask for more of the machine than there is.
         PassError: a pass failed.
         CodegenError: no code can be generated.
     """

@@ -97,6 +97,16 @@ MACHINES: dict[str, tuple[object, str]] = {
         "m.json: field 'dram_bytes' is smaller than the scratchpads of the card together; "
         "expected at least 720896, found 65536",
     ),
+    "array that the maps cannot feed": (
+        {**BASE, "pixel_lanes": 64},
+        "m.json: the maps port cannot feed the array; expected at least 1024 bytes a cycle (pixel_lanes x "
+        "input_lanes), found 512 (maps_banks x 64). Give it more 'maps_banks', or the array fewer lanes.",
+    ),
+    "array that the weights cannot feed": (
+        {**BASE, "output_lanes": 32},
+        "m.json: the weight port cannot feed the array; expected at least 512 bytes a cycle (input_lanes x "
+        "output_lanes), found 256 (weight_banks x 64). Give it more 'weight_banks', or the array fewer lanes.",
+    ),
     "version": ({**BASE, "format": 2}, "m.json: field 'format' is not a known version; expected 1, found 2"),
     "list": ([1], "m.json: the top level is not an object; found [1]"),
     "half": (
@@ -226,6 +236,11 @@ def with_bits(stream: Stream, index: int, bit: int) -> isa.Program:
     return dataclasses.replace(original, queues={**original.queues, stream: bytes(data)})
 
 
+def bit_of(instruction: type[isa.Instruction], name: str) -> int:
+    """The lowest bit of a field."""
+    return next(field.shift for field in isa.encoded_fields(instruction) if field.name == name)
+
+
 WHERE = "load artifact: device program 'device_0': "
 
 PROGRAMS: dict[str, tuple[Callable[[], isa.Program], str]] = {
@@ -235,8 +250,8 @@ PROGRAMS: dict[str, tuple[Callable[[], isa.Program], str]] = {
     ),
     "unknown opcode": (
         lambda: with_bits(VEC, 0, 5),
-        "stream VEC0, instruction 0: field 'opcode' is unknown; expected 1 LDM, 2 LDW, 3 LDP, 4 ST, 5 MOV, 8 CONV, "
-        "9 DWC, 16 RQ, 17 POOL, 18 ELT, 19 LUT, 20 RSZ, 32 BAR, 33 END, found 48",
+        "stream VEC0, instruction 0: field 'opcode' is unknown; expected 1 LDM, 2 LDW, 3 LDP, 4 ST, 5 MOV, 6 SND, "
+        "7 RCV, 8 CONV, 9 DWC, 16 RQ, 17 POOL, 18 ELT, 19 LUT, 20 RSZ, 22 RSL, 32 BAR, 33 END, found 48",
     ),
     "map outside DRAM": (
         lambda: changed(put(LD, 0, offset=128)),
@@ -287,6 +302,16 @@ PROGRAMS: dict[str, tuple[Callable[[], isa.Program], str]] = {
         lambda: changed(put(VEC, 0, waits=())),
         "stream VEC0, instruction 0 (RQ): field 'waits' breaks a rule; "
         "expected conflicts are ordered, found no wait that orders it after LW0 1 (LDP)",
+    ),
+    "a cluster that is not there": (
+        lambda: changed(put(LW, 0, clusters=0b101)),
+        "stream LW0, instruction 0 (LDW): field 'clusters' breaks a rule; "
+        "expected the mask names clusters of the program, which has 1, found cluster 2",
+    ),
+    "a ring with too few rows": (
+        lambda: with_bits(MAC, 0, bit_of(isa.Convolve, "ring")),
+        "stream MAC0, instruction 0: CONV: field 'ring' breaks a rule; "
+        "expected at least the 4 rows that are read, or 0, found 1",
     ),
     "a queue without end": (
         lambda: dataclasses.replace(
