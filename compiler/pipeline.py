@@ -9,6 +9,7 @@ from ..passes.cpu.isolate_outputs import IsolateOutputs
 from ..passes.cpu.plan_cpu_memory import PlanCpuMemory
 from ..passes.device.legalize_for_device import LegalizeForDevice
 from ..passes.device.lower_to_tiles import LowerToTiles
+from ..passes.device.order_tiles import OrderTiles
 from ..passes.device.outline_device import OutlineDevice
 from ..passes.device.plan_device_memory import PlanDeviceMemory
 from ..passes.device.plan_scratchpads import PlanScratchpads
@@ -147,4 +148,4 @@ def tile_pipeline(machine: str) -> Pipeline:
     Args:
         machine: name of a sample machine or path of a machine file.
     """
-    return Pipeline((LowerToTiles(), PlanScratchpads(machine=machine)), "tiles")
+    return Pipeline((LowerToTiles(), OrderTiles(machine=machine), PlanScratchpads(machine=machine)), "tiles")

@@ -20,8 +20,10 @@ from ..ir.ops.convolution import Conv
 from ..ir.ops.matmul import MatMul
 from ..passes.device.check_scratchpads import check_scratchpads
 from ..passes.device.lower_to_tiles import LowerToTiles
+from ..passes.device.order_tiles import order as order_tiles
 from ..passes.device.outline_device import device_part
 from ..passes.device.plan_scratchpads import plan as plan_scratchpads
+from ..passes.device.planned_machine import planned_machine
 from ..passes.quantization.accumulators import is_accumulating, overflowing_channels
 from ..runtime.api.layers import Layer, Parameters
 from ..runtime.artifact.artifact import Artifact, artifact_bytes
@@ -150,7 +152,9 @@ def _tiles(module: Module, machine: Machine) -> Module:
     tiles = device_part(module)
     LowerToTiles().run(tiles)
     for function in tiles.functions.values():
-        plan_scratchpads(function, machine)
+        planned = planned_machine(function, machine)
+        order_tiles(function, planned)
+        plan_scratchpads(function, planned)
         check_scratchpads(function)
     return tiles
 

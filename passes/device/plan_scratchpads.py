@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from heapq import heappop, heappush
 
 from tilewright.errors import PassError
 
@@ -18,6 +19,7 @@ from .check_scratchpads import SCRATCHPADS_SOUND
 from .lower_to_tiles import LOWERED
 from .outline_device import device_functions
 from .planned_machine import planned_machine
+from .round_robin import RoundRobin
 from .scratchpads import Scratchpad, place_bytes, place_type, scratchpads
 
 _MOST_PAIRS = 1 << 16
@@ -135,9 +137,9 @@ def _place(places: list[Place], scratchpad: Scratchpad, machine: Machine) -> Non
         # Going on where the stretch before ended leaves its places alone for longest, but may leave no piece that is
         # large enough.
         for start in (position, {}):
-            misfit = _go_round(stretch, scratchpad.size, start)
+            misfit, end = _go_round(stretch, scratchpad.size, start)
             if misfit is None:
-                position = start
+                position = end
                 break
         else:
             if not _pack(stretch, scratchpad.size):
@@ -145,37 +147,25 @@ def _place(places: list[Place], scratchpad: Scratchpad, machine: Machine) -> Non
             position = {}
 
 
-def _go_round(places: list[Place], size: int, position: dict[int, int]) -> Place | None:
-    """Place one after the other from ``position`` of its cluster on; the first one for which there is no room."""
-    live: list[Place] = []
-    for place in places:
-        live = [other for other in live if other.last >= place.first]
-        taken = sorted((other.address, other.stop) for other in live if place.meets(other))
-        every = place.cluster == EVERY_CLUSTER
-        start = (
-            max(position.values(), default=0) if every else position.get(place.cluster, position.get(EVERY_CLUSTER, 0))
-        )
-        found = _room(taken, place.size, size, start)
+def _go_round(places: list[Place], size: int, position: dict[int, int]) -> tuple[Place | None, dict[int, int]]:
+    """Place one after the other from ``position`` of its cluster on.
+
+    Returns:
+        The first one for which there is no room, and where each cluster is then.
+    """
+    room = RoundRobin(size, position)
+    live: list[tuple[int, int, Place]] = []
+    for number, place in enumerate(places):
+        while live and live[0][0] < place.first:
+            _, _, other = heappop(live)
+            room.release(other.cluster, other.address, other.size)
+        found = room.find(place.cluster, place.size)
         if found is None:
-            return place
+            return place, room.position
         place.address = found
-        live.append(place)
-        if every:
-            position.clear()
-        position[place.cluster] = place.stop
-    return None
-
-
-def _room(taken: Sequence[tuple[int, int]], needed: int, size: int, position: int) -> int | None:
-    """Where the first piece of so many bytes begins that is free, from ``position`` on, else from 0 on."""
-    for start in (position, 0):
-        for first, stop in taken:
-            if first >= start + needed:
-                break
-            start = max(start, stop)
-        if start + needed <= size:
-            return start
-    return None
+        room.take(place.cluster, found, place.size)
+        heappush(live, (place.last, number, place))
+    return None, room.position
 
 
 def _pack(places: list[Place], size: int) -> bool:

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 from device_runs import run_on_device
-from tile_programs import RandomProgram, random_program
+from tile_programs import RandomProgram, inputs_of, random_program
 
 from tilewright.codegen.device.program import build_device_program
 from tilewright.errors import CodegenError, InstructionError, PassError
@@ -24,14 +24,6 @@ from tilewright.runtime.isa import Queue
 from tilewright.runtime.machine import Machine, load
 
 MACHINE = load("m4096")
-
-
-def inputs_of(module: Module, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    def some(dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
-        low = -128 if dtype is DType.I8 else 0
-        return rng.integers(low, low + 256, shape).astype(dtype.numpy)
-
-    return {value.name: some(value.type.dtype, value.type.shape) for value in module.main.parameters}
 
 
 def computes_what_it_says(module: Module, machine: Machine, rng: np.random.Generator) -> None:

@@ -12,6 +12,7 @@ from tilewright.ir.clone import clone_module
 from tilewright.ir.core import Function, Module
 from tilewright.passes.device.check_scratchpads import check_scratchpads
 from tilewright.passes.device.lower_to_tiles import LowerToTiles
+from tilewright.passes.device.order_tiles import order
 from tilewright.passes.device.outline_device import device_functions
 from tilewright.passes.device.plan_device_memory import PlanDeviceMemory
 from tilewright.passes.device.plan_scratchpads import plan
@@ -42,6 +43,7 @@ def generate(module: Module, machine: Machine) -> DeviceProgram:
     tiles = clone_module(module)
     LowerToTiles().run(tiles)
     (function,) = device_functions(tiles)
+    order(function, machine)
     plan(function, machine)
     check_scratchpads(function)
     return build_device_program(function, machine)

@@ -298,3 +298,13 @@ class RandomProgram:
 def random_program(rng: np.random.Generator, steps: int = 12, clusters: int = 1) -> Module:
     """See :class:`RandomProgram`."""
     return RandomProgram(rng, clusters).grow(steps)
+
+
+def inputs_of(module: Module, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Elements for each parameter, by name."""
+
+    def some(dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
+        low = -128 if dtype is DType.I8 else 0
+        return rng.integers(low, low + 256, shape).astype(dtype.numpy)
+
+    return {value.name: some(value.type.dtype, value.type.shape) for value in module.main.parameters}

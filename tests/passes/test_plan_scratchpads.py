@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
+from small_tile_programs import Chip, with_room
 from tile_programs import RandomProgram, random_program
 
 from tilewright.errors import PassError
 from tilewright.ir.annotations import ADDRESS, DRAM, SCRATCHPAD_BYTES
-from tilewright.ir.core import Function, Op, Value
+from tilewright.ir.core import Function, Op
 from tilewright.ir.tile.compute import Combine, LookUp, Pool
 from tilewright.ir.tile.places import Buffer, Part
 from tilewright.ir.tile.transfer import Load, LoadRecord, LoadTable
@@ -20,19 +19,9 @@ from tilewright.ir.verify import verify
 from tilewright.passes.device.check_scratchpads import check_scratchpads
 from tilewright.passes.device.plan_scratchpads import Place, PlanScratchpads, places_of, plan
 from tilewright.passes.device.scratchpads import UNITS, scratchpads
-from tilewright.runtime.machine import Machine, load
+from tilewright.runtime.machine import load
 
 MACHINE = load("m4096")
-
-
-def with_room(**needed: int) -> Machine:
-    """A machine whose scratchpads are hardly larger than that, in bytes."""
-    lanes = {"input_lanes": 4, "output_lanes": 4, "pixel_lanes": 1, "depthwise_taps": 1}
-    banks = {"maps_banks": 1, "weight_banks": 1, "accumulator_banks": 1}
-    sizes = {"maps_bytes": 1024, "weight_bytes": 512, "accumulator_bytes": 512, "parameter_bytes": 512}
-    for name, size in needed.items():
-        sizes[name] = max(sizes[name], -(-size // 64) * 64)
-    return dataclasses.replace(MACHINE, name="small", **lanes, **banks, **sizes)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -100,23 +89,6 @@ def place_address(place: Place) -> int:
     address = ADDRESS.get(place.op)
     assert address is not None
     return address
-
-
-class Chip(RandomProgram):
-    """A program that one writes oneself, of maps of 16 channels."""
-
-    def __init__(self) -> None:
-        super().__init__(np.random.default_rng(1))
-        self.x = self.enter("image", (1, 16, 16, 8), DType.I8)
-
-    def loaded(self, rows: int, first: int = 0, into: Value | None = None) -> Value:
-        return self.add(Load(0, False), self.add(Part(0, (first, rows), (0, 8), (0, 16)), self.x), into)
-
-    def finished(self, *read: Value) -> Function:
-        self.maps = [*read]
-        for x in read:
-            self.results.append(self.stored(x, "output", DType.I8))
-        return self.grow(0).main
 
 
 def addresses(function: Function, *operators: type) -> list[int | None]:

@@ -1,0 +1,109 @@
+"""Choose the order of the ops of tile programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ...ir.core import Function, Module, Op
+from ...ir.tile.places import Enter
+from ...runtime.machine import Machine, load
+from ..base import Pass, Record
+from .lower_to_tiles import LOWERED
+from .ordering.links import Links
+from .ordering.program import Steps
+from .ordering.schedule import schedule
+from .outline_device import device_functions
+from .planned_machine import planned_machine
+
+_TRIALS = ((0.9, 0.0), (0.6, 100.0))
+"""Shares of the scratchpads that ops may take before their turn, and cycles that count as nothing; the better order
+is taken."""
+
+_WORTH = 0.98
+"""Cycles of an order for each of the program as it is written, above which that is left alone: the time that orders
+are made in is not quite that of the cycle engine."""
+
+
+@dataclass(frozen=True)
+class OrderTiles(Pass):
+    """Puts the ops of tile programs into the order in which they can start, by the cost of each, so that branches
+    overlap and no unit waits for one that has other work.
+
+    An op follows all that touch what it touches; otherwise what was written first goes first where there is room for
+    both. Results do not change, and a program that fits the scratchpads still does. One that would gain little
+    is left as it is.
+
+    Attributes:
+        machine: name of a sample machine, or path of a machine file.
+    """
+
+    requires = (LOWERED,)
+    ensures = (LOWERED,)
+
+    machine: str
+
+    def apply(self, module: Module, record: Record) -> bool:
+        machine = load(self.machine)
+        for function in device_functions(module):
+            record.counts["ordered"] += order(function, planned_machine(function, machine))
+        return record.counts["ordered"] > 0
+
+
+def order(function: Function, machine: Machine, *, worth: float = _WORTH) -> bool:
+    """Order a tile program whose maps in DRAM have addresses; whether that changed it.
+
+    Args:
+        worth: what part of its cycles a program may still take after ordering, at most.
+
+    Raises:
+        PassError: an op is none of a tile program, or a map has no address.
+    """
+    program = Steps.of(function, machine)
+    links = Links(program)
+    written = schedule(program, links, 0.0, as_written=True)
+    if written is None:
+        return False
+    found = [schedule(program, links, share, near=near) for share, near in _TRIALS]
+    best = min((each for each in found if each is not None), key=lambda each: each.cycles, default=None)
+    if best is None or best.cycles > worth * written.cycles:
+        return False
+    return rearrange(function, [program.steps[number].op for number in best.steps])
+
+
+def rearrange(function: Function, steps: Sequence[Op]) -> bool:
+    """Put the ops that become instructions into this order, and each that names a place before the first that needs
+    it; whether that changed the function."""
+    ops = [*function.ops]
+    arranged: dict[Op, None] = dict.fromkeys(op for op in ops if isinstance(op.operator, Enter))
+    unread = [op for op in ops if op not in arranged and op.results and not op.result.uses]
+    idle = set(unread) - {*steps}
+    beside: dict[Op, list[Op]] = {}
+    for op in idle:
+        for value in op.inputs[:1]:
+            if value.producer is not None:
+                beside.setdefault(value.producer, []).append(op)
+
+    def put(op: Op) -> None:
+        pending = [op]
+        while pending:
+            current = pending[-1]
+            needed = [value.producer for value in current.inputs if value.producer is not None]
+            missing = [each for each in needed if each not in arranged]
+            if missing:
+                pending += missing
+                continue
+            pending.pop()
+            if current not in arranged:
+                arranged[current] = None
+                # A place that nobody uses keeps what it is a part of on chip no longer than that is needed.
+                pending += beside.get(current, [])
+
+    for op in [*steps, *ops]:
+        put(op)
+    if [*arranged] == ops:
+        return False
+    *others, last = arranged
+    for op in others:
+        function.move_before(op, last)
+    return True

@@ -1,0 +1,145 @@
+"""What must precede what in a tile program: ops that touch one byte, one of which writes it.
+
+Places of their own never meet on chip, where none has an address yet. Maps in DRAM do: one that is no longer needed
+makes room for another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ....ir.core import Op, Value, is_op
+from ....ir.tile.places import Enter
+from .places import Located, Locations
+
+_FEW = 8
+"""Accesses to a place that are looked at one by one."""
+
+
+class Access(NamedTuple):
+    """What an op touches."""
+
+    place: Located
+    write: bool
+
+
+def accesses(op: Op, places: Locations) -> list[Access]:
+    """What an op reads and writes of the places that are noted. What is written is not also said to be read."""
+    into: Value | None = getattr(op.operands, "into", None)
+    found = [Access(places[value], False) for value in op.inputs if value in places and value is not into]
+    found += [Access(places[value], True) for value in op.results if value in places]
+    return found
+
+
+class Dependencies:
+    """The accesses of the ops of a program so far, and which of them a later one has to follow."""
+
+    def __init__(self) -> None:
+        self._touches: dict[Op, _Touches] = {}
+        self._regions: dict[str, _Table] = {}
+
+    def add(self, number: int, touched: Sequence[Access]) -> set[int]:
+        """The numbers of the ops that an op with these accesses has to follow; its own is larger than theirs."""
+        found: set[int] = set()
+        for access in touched:
+            place = access.place
+            found.update(self._of(place).conflicts(access))
+            # What the host puts into DRAM lies apart.
+            if place.address is not None and not is_op(place.root, Enter):
+                found.update(self._region(place.address.region).others(access, self._of(place).serial))
+        for access in touched:
+            place, touches = access.place, self._of(access.place)
+            touches.record(number, access)
+            if place.address is not None and not is_op(place.root, Enter):
+                self._region(place.address.region).add((number, access.write, *place.span, touches.serial))
+        return found
+
+    def _of(self, place: Located) -> _Touches:
+        touches = self._touches.get(place.root)
+        if touches is None:
+            touches = self._touches[place.root] = _Touches(len(self._touches), place)
+        return touches
+
+    def _region(self, name: str) -> _Table:
+        return self._regions.setdefault(name, _Table(5))
+
+
+class _Table:
+    """Accesses as rows of numbers: number of the op, whether it writes, first byte and one past the last, and more."""
+
+    def __init__(self, columns: int) -> None:
+        self.rows: list[tuple[int, ...]] = []
+        self._array = np.zeros((0, columns), np.int64)
+        self._copied = 0
+
+    def add(self, row: tuple[int, ...]) -> None:
+        self.rows.append(row)
+
+    def clear(self) -> None:
+        self.rows, self._copied = [], 0
+
+    def array(self) -> NDArray[np.int64]:
+        """The rows as an array."""
+        count = len(self.rows)
+        if count > len(self._array):
+            self._array = np.concatenate([self._array, np.zeros((count, self._array.shape[1]), np.int64)])
+        if count > self._copied:
+            self._array[self._copied : count] = self.rows[self._copied :]
+            self._copied = count
+        return self._array[:count]
+
+    def others(self, access: Access, serial: int) -> list[int]:
+        """Of a region, the accesses to other places than that number whose range of bytes meets that of this one."""
+        table, (start, stop) = self.array(), access.place.span
+        meets = (table[:, 2] < stop) & (table[:, 3] > start) & (table[:, 4] != serial)
+        if not access.write:
+            meets &= table[:, 1] != 0
+        return table[meets, 0].tolist()
+
+
+class _Touches:
+    """The accesses to one place.
+
+    Attributes:
+        serial: number of the place.
+    """
+
+    def __init__(self, serial: int, place: Located) -> None:
+        self.serial = serial
+        self._in_dram = place.address is not None
+        self._table = _Table(16)
+
+    def record(self, number: int, access: Access) -> None:
+        place = access.place
+        if access.write and not self._in_dram and place.box == place.all:
+            # Whoever touches the place from now on follows this one, and with it all before.
+            self._table.clear()
+        span = place.span if self._in_dram else (0, 0)
+        self._table.add((number, access.write, *span, *place.shape, *place.box))
+
+    def conflicts(self, access: Access) -> list[int]:
+        """Accesses to a box that meets this one."""
+        place, box = access.place, access.place.box
+        if len(self._table.rows) <= _FEW and not self._in_dram:
+            return [
+                row[0]
+                for row in self._table.rows
+                if (access.write or row[1])
+                and all(box[i] < row[i + 9] and row[i + 8] < box[i + 1] for i in range(0, 8, 2))
+            ]
+        table = self._table.array()
+        mine = np.asarray(box)
+        meets = ((table[:, 8::2] < mine[1::2]) & (table[:, 9::2] > mine[0::2])).all(axis=1)
+        if self._in_dram:
+            # The same bytes as another shape: what is known is from where to where they go.
+            reshaped = (table[:, 4:8] != np.asarray(place.shape)).any(axis=1)
+            if reshaped.any():
+                start, stop = place.span
+                meets = np.where(reshaped, (table[:, 2] < stop) & (table[:, 3] > start), meets)
+        if not access.write:
+            meets &= table[:, 1] != 0
+        return table[meets, 0].tolist()

@@ -1,0 +1,140 @@
+"""Where the values of a tile program lie: a box of a place."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tilewright.errors import PassError
+
+from ....ir.annotations import DRAM, MapAddress
+from ....ir.core import Op, Value, is_op
+from ....ir.layout import BLOCK
+from ....ir.tile.places import Part, Phase, Reshape
+from ....ir.tile.program import whole_of
+from ....ir.tile.types import TileType
+
+Box = tuple[int, int, int, int, int, int, int, int]
+"""First and one past the last image, row, column and channel."""
+
+_WHOLE: Box = (0, 1, 0, 1, 0, 1, 0, 1)
+
+
+class Located(NamedTuple):
+    """A box of a place.
+
+    Attributes:
+        root: makes the place.
+        shape: images, rows, columns and channels in which the box is counted.
+        box: with the padding of the last channels; around the rows and columns, if there are others between them.
+        address: of a place in DRAM.
+        step: from row to row, and from column to column.
+    """
+
+    root: Op
+    shape: tuple[int, int, int, int]
+    box: Box
+    address: MapAddress | None
+    step: tuple[int, int] = (1, 1)
+
+    @property
+    def type(self) -> TileType:
+        """Of the place."""
+        type = self.root.result.type
+        assert isinstance(type, TileType)
+        return type
+
+    @property
+    def all(self) -> Box:
+        """The box that is all of the place."""
+        if self.shape == (1, 1, 1, 1):
+            return _WHOLE
+        images, rows, columns, channels = self.shape
+        return (0, images, 0, rows, 0, columns, 0, _padded(channels))
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """First byte of its region, and one past the last, between which a box in DRAM lies."""
+        address, (_, rows, columns, _) = self.address, self.shape
+        assert address is not None
+        image, last_image, row, last_row, column, last_column, channel, last_channel = self.box
+        first = (image * rows + row) * columns + column
+        last = ((last_image - 1) * rows + last_row - 1) * columns + last_column - 1
+        return address.offset + first * address.pixel + channel, address.offset + last * address.pixel + last_channel
+
+
+class Locations:
+    """Where each value lies, noted as the ops of a program go by."""
+
+    def __init__(self) -> None:
+        self._found: dict[Value, Located] = {}
+
+    def __contains__(self, value: Value) -> bool:
+        return value in self._found
+
+    def __getitem__(self, value: Value) -> Located:
+        return self._found[value]
+
+    def add(self, op: Op) -> Located | None:
+        """Note where the result of an op lies; ``None`` if that is no place.
+
+        Raises:
+            PassError: a map in DRAM has no address.
+        """
+        type = op.results[0].type if op.results else None
+        if not isinstance(type, TileType):
+            return None
+        whole = whole_of(op)
+        if is_op(op, Part):
+            found = _part(self._found[op.inputs[0]], op.operator)
+        elif is_op(op, Phase):
+            found = _phase(self._found[op.inputs[0]], op.operator)
+        elif is_op(op, Reshape):
+            found = _reshaped(self._found[op.inputs[0]], op.operator.shape)
+        elif whole is not None:
+            found = self._found[whole]
+        else:
+            found = _place(op, type)
+        self._found[op.result] = found
+        return found
+
+
+def _place(op: Op, type: TileType) -> Located:
+    if type.memory not in ("dram", "maps") or type.packed or type.ring:
+        # Rows of a ring come back to the same memory: it is one piece.
+        return Located(op, (1, 1, 1, 1), _WHOLE, None)
+    images, rows, columns, channels = (1, *type.shape) if type.rank == 3 else type.shape
+    address = DRAM.get(op)
+    if type.memory == "dram" and address is None:
+        raise PassError(f"%{op.result.name} has no address in device memory", op=op.name, node=op.node)
+    place = Located(op, (images, rows, columns, channels), _WHOLE, address)
+    return place._replace(box=place.all)
+
+
+def _padded(channels: int) -> int:
+    return -(-channels // BLOCK) * BLOCK
+
+
+def _part(whole: Located, part: Part) -> Located:
+    if whole.shape == (1, 1, 1, 1) and whole.box == _WHOLE:
+        return whole
+    image, last, row, _, column, _, channel, _ = whole.box
+    if part.image >= 0:
+        image, last = image + part.image, image + part.image + 1
+    (down, across), (top, rows), (left, columns) = whole.step, part.rows, part.columns
+    row, column, channel = row + top * down, column + left * across, channel + part.channels[0]
+    # What ends inside a block may be written with the rest of it.
+    stop = _padded(channel + part.channels[1])
+    below, right = row + (rows - 1) * down + 1, column + (columns - 1) * across + 1
+    return whole._replace(box=(image, last, row, below, column, right, channel, stop))
+
+
+def _phase(whole: Located, phase: Phase) -> Located:
+    image, last, row, below, column, right, *channels = whole.box
+    box = (image, last, row + phase.first[0], below, column + phase.first[1], right, *channels)
+    return whole._replace(box=box, step=phase.step)
+
+
+def _reshaped(whole: Located, shape: tuple[int, ...]) -> Located:
+    images, rows, columns, channels = shape
+    box = (0, images, 0, rows, 0, columns, *whole.box[6:])
+    return whole._replace(shape=(images, rows, columns, channels), box=box)

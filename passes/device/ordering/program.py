@@ -1,0 +1,107 @@
+"""A tile program as what its order may be chosen from: steps, what they follow, cost and open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ....ir.annotations import LAYER
+from ....ir.core import Function, Op
+from ....ir.tile.program import clusters_of
+from ....ir.tile.types import Memory
+from ....runtime.isa import Queue
+from ....runtime.machine import Machine
+from ..scratchpads import place_bytes, place_type, scratchpads
+from .cost import PLACES, OpCost, op_cost
+from .dependencies import Dependencies, accesses
+from .places import Locations
+
+LOADS = (Queue.LD, Queue.LW)
+
+
+@dataclass(eq=False)
+class Place:
+    """A place on chip.
+
+    Attributes:
+        memory, cluster: where; see :class:`tilewright.ir.tile.types.TileType`.
+        size: bytes.
+        first, last: steps of the program as it is written, from the first that touches it to the last.
+        steps: how many touch it.
+    """
+
+    memory: Memory
+    cluster: int
+    size: int
+    first: int
+    last: int
+    steps: int = 0
+
+
+@dataclass
+class Step:
+    """An op that becomes an instruction.
+
+    Attributes:
+        cost: alone.
+        follows: the steps that must precede it.
+        layer: that it is a piece of.
+        touches: places on chip.
+    """
+
+    op: Op
+    cost: OpCost
+    follows: tuple[int, ...]
+    layer: str | None
+    touches: tuple[Place, ...]
+
+    @property
+    def is_load(self) -> bool:
+        """Whether it is issued when something needs it, and not on its own."""
+        return self.cost.queue in LOADS
+
+
+@dataclass
+class Steps:
+    """A tile program in steps.
+
+    Attributes:
+        places: on chip.
+        sizes: of the scratchpads of a cluster.
+        clusters: that the program uses.
+    """
+
+    steps: list[Step] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)
+    sizes: dict[Memory, int] = field(default_factory=dict)
+    clusters: int = 1
+
+    @staticmethod
+    def of(function: Function, machine: Machine) -> Steps:
+        """The steps of a tile program on a machine."""
+        sizes: dict[Memory, int] = {pad.memory: pad.size for pad in scratchpads(machine)}
+        found = Steps(sizes=sizes, clusters=clusters_of(function))
+        locations, dependencies = Locations(), Dependencies()
+        places: dict[Op, Place] = {}
+        for op in function.ops:
+            locations.add(op)
+            if isinstance(op.operator, PLACES):
+                continue
+            number, touched = len(found.steps), accesses(op, locations)
+            roots = dict.fromkeys(access.place.root for access in touched if access.place.type.memory != "dram")
+            for root in roots:
+                if root not in places:
+                    places[root] = _place(root, number)
+                places[root].last = number
+                places[root].steps += 1
+            follows = tuple(sorted(dependencies.add(number, touched)))
+            price = op_cost(op, locations, machine)
+            step = Step(op, price, follows, LAYER.get(op), tuple(places[root] for root in roots))
+            found.steps.append(step)
+        found.places = [*places.values()]
+        return found
+
+
+def _place(root: Op, number: int) -> Place:
+    type = place_type(root)
+    assert type is not None
+    return Place(type.memory, type.cluster, place_bytes(root), number, number)

@@ -1,0 +1,208 @@
+"""List scheduling: which step of a tile program goes next, in modelled time.
+
+Among the steps whose predecessors have gone, the one goes next that can start first. Loads have no turn of their own:
+each goes right before the first step that needs it, and may start in modelled time as soon as there is room for what it
+loads. The steps of a layer that one unit runs keep their order.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+
+from ....runtime.isa import Queue
+from .dram import DramTimeline
+from .links import Links
+from .program import Place, Steps
+from .room import Room
+
+Stream = tuple[int, Queue]
+
+
+@dataclass
+class Order:
+    """An order of the steps of a program.
+
+    Attributes:
+        steps: their numbers.
+        cycles: that they take in modelled time.
+    """
+
+    steps: list[int]
+    cycles: float
+
+
+def schedule(
+    program: Steps, links: Links, share: float, *, as_written: bool = False, near: float = 0.0
+) -> Order | None:
+    """An order in which each step finds room.
+
+    Args:
+        share: of the scratchpads that steps may take before their turn.
+        as_written: keep the order that there is; what it takes.
+        near: cycles; of steps that can start about as early as each other, the one goes first that has the longest
+            path to the end behind it.
+    """
+    return _Scheduler(program, links, share, as_written, near).run()
+
+
+class _Scheduler:
+    def __init__(self, program: Steps, links: Links, share: float, as_written: bool, near: float) -> None:
+        self._links, self._steps = links, program.steps
+        self._room = Room(program, share)
+        self._dram = DramTimeline()
+        self._as_written, self._near = as_written, near
+        count = len(self._steps)
+        self._ends: list[float] = [-1.0] * count
+        self._free: dict[Stream, float] = {(step.cost.cluster, step.cost.queue): 0.0 for step in self._steps}
+        self._left = {place: place.steps for place in program.places}
+        self._order: list[int] = []
+        self._oldest = 0
+        # When what a step follows, but for loads, is complete; known when all of it has gone.
+        self._after = [-1.0] * count
+        self._waits = [*links.waits]
+        self._loads, self._needs, self._followers, self._tails = links.loads, links.needs, links.followers, links.tails
+        self._heap: list[tuple[float, float, int]] = []
+        self._blocked: list[int] = []
+
+    def run(self) -> Order | None:
+        """Every step."""
+        for number in range(len(self._steps)):
+            if not self._steps[number].is_load and not self._waits[number]:
+                self._offer(number)
+        while self._heap or self._blocked:
+            number = self._next()
+            if number is None:
+                return None
+            self._go(number)
+        for number in self._links.alone:
+            if not self._place(number):
+                return None
+        return Order(self._order, max(self._ends, default=0.0))
+
+    def _offer(self, number: int, at_least: float = 0.0) -> None:
+        if self._as_written:
+            heapq.heappush(self._heap, (0.0, 0.0, number))
+        else:
+            heapq.heappush(self._heap, (at_least, -self._tails[number], number))
+
+    def _next(self) -> int | None:
+        """The ready step that can start first, of those for which there is room."""
+        if self._as_written:
+            number = heapq.heappop(self._heap)[2]
+            return number if self._start(number, in_turn=True) is not None else None
+        for number in self._blocked:
+            self._offer(number)
+        self._blocked = []
+        while self._heap:
+            _, _, number = heapq.heappop(self._heap)
+            start = self._start(number)
+            if start is None:
+                self._blocked.append(number)
+                continue
+            if self._near:
+                start = start // self._near * self._near
+            if not self._heap or (start, -self._tails[number], number) <= self._heap[0]:
+                return number
+            self._offer(number, start)
+        for number in sorted(self._blocked):
+            if self._start(number, in_turn=True) is not None:
+                self._blocked.remove(number)
+                return number
+        return None
+
+    def _bundle(self, number: int) -> list[int]:
+        """The step and the loads that go right before it."""
+        return [each for each in (*self._loads[number], number) if self._ends[each] < 0]
+
+    def _start(self, number: int, *, in_turn: bool = False) -> float | None:
+        """When a step could start, if it went next; ``None`` if there is no room, or not before its turn."""
+        bundle = self._bundle(number)
+        is_open = self._room.is_open
+        opened = list(
+            dict.fromkeys(place for each in bundle for place in self._steps[each].touches if not is_open(place))
+        )
+        if not in_turn and opened and not self._room.allows(opened):
+            return None
+        positions = self._room.positions(opened)
+        tried: list[Place] = []
+        free: dict[Stream, float] = {}
+        ends: dict[int, float] = {}
+        time: float | None = 0.0
+        for each in bundle:
+            time = self._ready(each, ends, free, tried)
+            if time is None:
+                break
+            if each != number:
+                price = self._steps[each].cost
+                served = self._dram.serve(time + price.unit, price.dram, take=False)
+                ends[each] = served + price.latency
+                free[price.cluster, price.queue] = served
+        self._room.undo(tried, positions)
+        return time
+
+    def _ready(
+        self, number: int, ends: dict[int, float], free: dict[Stream, float], opened: list[Place]
+    ) -> float | None:
+        """When a step can start: its unit is free, what precedes it is complete, and there is room for its places."""
+        step = self._steps[number]
+        stream = step.cost.cluster, step.cost.queue
+        time = free[stream] if stream in free else self._free[stream]
+        after = self._after[number]
+        if after < 0:
+            after = max((self._ends[each] for each in self._links.after[number]), default=0.0)
+            self._after[number] = after
+        time = max(time, after)
+        for each in self._needs[number]:
+            end = ends[each] if each in ends else self._ends[each]
+            if end > time:
+                time = end
+        for place in step.touches:
+            if self._room.is_open(place):
+                continue
+            since = self._room.open(place)
+            if since is None:
+                return None
+            opened.append(place)
+            time = max(time, since)
+        return time
+
+    def _go(self, number: int) -> None:
+        """Put a step and its loads into the order, and the stores that only waited for it."""
+        pending = [number]
+        while pending:
+            current = pending.pop()
+            for each in self._bundle(current):
+                placed = self._place(each)
+                assert placed
+            for each in self._followers[current]:
+                self._waits[each] -= 1
+                if self._waits[each]:
+                    continue
+                if self._steps[each].cost.queue == Queue.ST and not self._loads[each] and not self._as_written:
+                    pending.append(each)
+                else:
+                    self._offer(each)
+
+    def _place(self, number: int) -> bool:
+        """Put a step into the order and into modelled time; whether there is room."""
+        step = self._steps[number]
+        price = step.cost
+        opened: list[Place] = []
+        begin = self._ready(number, {}, {}, opened)
+        if begin is None:
+            return False
+        for place in opened:
+            self._room.reserve(place)
+        served = self._dram.serve(begin + price.unit, price.dram)
+        self._free[price.cluster, price.queue] = served
+        self._ends[number] = served + price.latency
+        self._order.append(number)
+        while self._oldest < len(self._steps) and self._ends[self._oldest] >= 0:
+            self._oldest += 1
+        self._room.advance(self._oldest)
+        for place in step.touches:
+            self._left[place] -= 1
+            if not self._left[place]:
+                self._room.close(place, served)
+        return True
