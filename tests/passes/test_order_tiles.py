@@ -12,6 +12,7 @@ from device_runs import run_on_device
 from small_tile_programs import Chip, with_room
 from tile_programs import RandomProgram, inputs_of, random_program
 
+from tilewright.codegen.device.instructions import PRINTERS
 from tilewright.codegen.device.program import build_device_program
 from tilewright.errors import PassError
 from tilewright.ir import interp
@@ -25,7 +26,7 @@ from tilewright.ir.types import DType
 from tilewright.ir.verify import verify
 from tilewright.passes.device.check_scratchpads import check_scratchpads
 from tilewright.passes.device.order_tiles import OrderTiles, order, rearrange
-from tilewright.passes.device.ordering.cost import PLACES, op_cost
+from tilewright.passes.device.ordering.cost import PLACES, SKETCHES, op_cost
 from tilewright.passes.device.ordering.dependencies import Dependencies, accesses
 from tilewright.passes.device.ordering.dram import DramTimeline
 from tilewright.passes.device.ordering.links import Links
@@ -145,6 +146,10 @@ def test_an_op_costs_what_its_instruction_costs(seed: int) -> None:
         prices = [cost(item, MACHINE) for item in items]
         expected = [(price.unit, price.dram(MACHINE), price.latency) for price in prices]
         assert found.get((stream.cluster, stream.queue), []) == expected
+
+
+def test_every_op_that_is_printed_has_a_cost() -> None:
+    assert {*PRINTERS} == {*SKETCHES}
 
 
 class Layers(Chip):

@@ -13,7 +13,17 @@ from tilewright.errors import PassError
 
 from ....ir.core import Op, OperatorT, Value
 from ....ir.op import Operator
-from ....ir.tile.compute import Combine, Convolve, ConvolveDepthwise, LookUp, Pool, Product, Requantize, Resize
+from ....ir.tile.compute import (
+    Combine,
+    Convolve,
+    ConvolveDepthwise,
+    LookUp,
+    Pool,
+    Product,
+    Requantize,
+    Resize,
+    ResizeLinear,
+)
 from ....ir.tile.places import Buffer, Enter, Leave, Part, Phase, Reshape
 from ....ir.tile.transfer import Load, LoadRecord, LoadRequantization, LoadTable, LoadWeights, Move, Store
 from ....ir.tile.types import TileType
@@ -51,12 +61,13 @@ Fields = dict[str, Any]
 
 Sketch = Callable[[Op[OperatorT], Locations, Machine], Instruction]
 
-_SKETCHES: dict[type[Operator], Sketch[Any]] = {}
+SKETCHES: dict[type[Operator], Sketch[Any]] = {}
+"""The instruction of each operator, without addresses."""
 
 
 def _sketches(*operators: type[OperatorT]) -> Callable[[Sketch[OperatorT]], Sketch[OperatorT]]:
     def register(function: Sketch[OperatorT]) -> Sketch[OperatorT]:
-        _SKETCHES.update(dict.fromkeys(operators, function))
+        SKETCHES.update(dict.fromkeys(operators, function))
         return function
 
     return register
@@ -68,7 +79,7 @@ def op_cost(op: Op, places: Locations, machine: Machine) -> OpCost:
     Raises:
         PassError: the op is none of a tile program.
     """
-    sketch = _SKETCHES.get(type(op.operator))
+    sketch = SKETCHES.get(type(op.operator))
     if sketch is None:
         raise PassError("the op is none of a tile program", op=op.name, node=op.node)
     item = sketch(op, places, machine)
@@ -243,3 +254,10 @@ def _look_up(op: Op[LookUp], places: Locations, machine: Machine) -> Instruction
 @_sketches(Resize)
 def _resize(op: Op[Resize], places: Locations, machine: Machine) -> Instruction:
     return isa.ResizeNearest(source=0, **_map(op.operands.x, places, "source_"), **_result(op, places))
+
+
+@_sketches(ResizeLinear)
+def _resize_linear(op: Op[ResizeLinear], places: Locations, machine: Machine) -> Instruction:
+    rows, columns, _ = op.operands.x.type.shape
+    size: Fields = {"input_height": rows, "input_width": columns}
+    return isa.ResizeLinear(source=0, **size, **_map(op.operands.x, places, "source_"), **_result(op, places))
