@@ -7,13 +7,15 @@ kernels can be generated again where the stored object code does not fit the pro
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from tilewright.errors import ArtifactError, CodegenError
 
-from ..ir.annotations import CARDS, ON
+from ..ir.annotations import CARDS
+from ..ir.calls import device_programs
 from ..ir.clone import clone_module
 from ..ir.core import Function, Module, Op, Value, is_op
 from ..ir.layout import bytes_of
@@ -25,6 +27,7 @@ from ..runtime.artifact.container import Section, SectionKind
 from ..runtime.artifact.json_dataclasses import write
 from ..runtime.artifact.manifest import (
     BufferRef,
+    CardProgramInfo,
     CpuProgramInfo,
     CpuStage,
     DeviceProgramInfo,
@@ -41,7 +44,7 @@ from ..runtime.artifact.manifest import (
 from ..runtime.machine import Machine
 from .cpu.llvm.target import TargetDescription
 from .cpu.program import CpuCode, build_cpu_program
-from .device.program import build_device_program
+from .device.program import build_device_program, feature_maps
 from .stored_module import BlobIndex, InlineArray, StoredArray, load_module
 from .time_limit import KERNELS, Progress, generation_limit
 
@@ -167,33 +170,46 @@ def add_device_programs(package: Package, module: Module, tiles: Module, machine
     Args:
         tiles: the same functions as tile programs with addresses.
     """
-    for function in module.functions.values():
-        if ON.get(function) != "device":
-            continue
-        name = function.name
-        stage = f"device code ({name})"
-        built = build_device_program(tiles.functions[name], machine, functools.partial(report, stage))
-        text = print_module(clone_module(module, (name,))).encode()
-        package.device_programs[name] = DeviceProgramInfo(
-            f"instructions.{name}",
-            f"weights.{name}",
-            built.inputs,
-            built.outputs,
-            CARDS.get(function) or 1,
-        )
-        package.sections += [
-            Section(f"module.{name}", SectionKind.MODULE, text),
-            Section(f"instructions.{name}", SectionKind.DEVICE_INSTRUCTIONS, built.program.to_bytes()),
-            Section(f"weights.{name}", SectionKind.DEVICE_WEIGHTS, built.constants),
+    for name, functions in device_programs(module).items():
+        built = [
+            build_device_program(
+                tiles.functions[each.name], machine, functools.partial(report, f"device code ({each.name})")
+            )
+            for each in functions
         ]
+        text = print_module(clone_module(module, _texts(name, functions))).encode()
+        # Of the first card by the name of the whole.
+        infos = [
+            CardProgramInfo(f"instructions.{each}", f"weights.{each}")
+            for each in (name, *(function.name for function in functions[1:]))
+        ]
+        package.device_programs[name] = DeviceProgramInfo(
+            infos[0].instructions,
+            infos[0].weights,
+            *feature_maps(module.functions[name], functions, built),
+            CARDS.get(functions[0]) or 1,
+            tuple(infos[1:]),
+        )
+        package.sections.append(Section(f"module.{name}", SectionKind.MODULE, text))
+        for info, each in zip(infos, built, strict=True):
+            package.sections += [
+                Section(info.instructions, SectionKind.DEVICE_INSTRUCTIONS, each.program.to_bytes()),
+                Section(info.weights, SectionKind.DEVICE_WEIGHTS, each.constants),
+            ]
+
+
+def _texts(name: str, functions: Sequence[Function]) -> set[str]:
+    """The functions that make up a device program."""
+    return {name, *(each.name for each in functions)}
 
 
 def add_device_arrays(package: Package, module: Module) -> None:
     """Add what the texts of the device programs name that no CPU program added so far holds, which is little."""
-    for name in package.device_programs.keys() & module.functions.keys():
-        own = blobs(clone_module(module, (name,)))
-        found = {digest: _inline(array) for digest, array in own.items() if digest not in package.digests}
-        package.sections.append(Section(f"module.{name}.blobs", SectionKind.MODULE, write(BlobIndex(found))))
+    for name, functions in device_programs(module).items():
+        if name in package.device_programs:
+            own = blobs(clone_module(module, _texts(name, functions)))
+            found = {digest: _inline(array) for digest, array in own.items() if digest not in package.digests}
+            package.sections.append(Section(f"module.{name}.blobs", SectionKind.MODULE, write(BlobIndex(found))))
 
 
 def _alone(module: Module, op: Op) -> Module:

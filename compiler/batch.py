@@ -42,14 +42,8 @@ def check_batch(options: CompileOptions, machine: Machine, batch: int) -> None:
         UsageError: names the option.
     """
     cards, each = options.cards, options.images_per_cluster
-    if cards > batch:
-        raise UsageError(
-            "--cards: there are more cards than images",
-            expected=f"at most {batch} for a network that takes {_images(batch)} at once",
-            found=cards,
-            hint="Give more images with --input-shape where the model leaves their number open; one image is not split "
-            "over cards yet.",
-        )
+    # More cards than images share out the layers.
+    cards = 1 if cards > batch else cards
     if batch % cards:
         raise UsageError(
             "--cards: the images cannot be shared out evenly",
@@ -77,7 +71,3 @@ def check_batch(options: CompileOptions, machine: Machine, batch: int) -> None:
             expected=f"{own} images to be at most, or a multiple of, {together} (clusters x images per cluster)",
             found=f"{clusters} x {each}",
         )
-
-
-def _images(count: int) -> str:
-    return "one image" if count == 1 else f"{count} images"

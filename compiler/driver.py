@@ -186,7 +186,9 @@ def _on_device(
     placed = clone_module(quantized)
     machine = load_machine(machine_name)
     clusters = clusters_of(options, machine)
-    shares = clusters, options.cards, options.images_per_cluster or 0
+    # A card for images of its own where there are enough of them, otherwise for some of the layers.
+    cards, split = (1, options.cards) if options.cards > batch_of(quantized) else (options.cards, 1)
+    shares = clusters, cards, options.images_per_cluster or 0, split
     run_passes(outline_pipeline(machine_name, places, options.devices, *shares), placed, options)
     schedule, tile = schedule_pipeline(machine_name, options.stationary, clusters), tile_pipeline(machine_name)
     report = functools.partial(options.report, "schedules")

@@ -164,8 +164,9 @@ class CompileOptions:
     )
     cards: int = option(
         1,
-        "How many of the machine's cards share out the images that a network takes at once; each card computes its own "
-        "with the same program. Results do not depend on it.",
+        "How many of the machine's cards compute the network. They share out the images that it takes at once, each "
+        "its own with the same program; where there are fewer images than cards, they share out the layers, and send "
+        "each other the maps between them. Results do not depend on it.",
         metavar="N",
         needs="int8",
     )

@@ -14,6 +14,7 @@ from ..passes.device.outline_device import OutlineDevice
 from ..passes.device.plan_device_memory import PlanDeviceMemory
 from ..passes.device.plan_scratchpads import PlanScratchpads
 from ..passes.device.share_batch import ShareBatch
+from ..passes.device.split_cards import SplitCards
 from ..passes.device.tile_device import CHEAPEST, KEPT_SHARE, TileDevice
 from ..passes.pipeline import Pipeline
 from ..passes.placement.partition import Partition
@@ -89,6 +90,7 @@ def device_pipeline(
     kept_share: float = KEPT_SHARE,
     cards: int = 1,
     images_per_cluster: int = 0,
+    split_cards: int = 1,
 ) -> Pipeline:
     """From a module with ops on quantised types to one whose device functions have tiles and addresses.
 
@@ -98,9 +100,11 @@ def device_pipeline(
         order: places by preference.
         stationary, clusters, kept_share: see :class:`tilewright.passes.device.tile_device.TileDevice`.
         cards, images_per_cluster: see :class:`tilewright.passes.device.share_batch.ShareBatch`.
+        split_cards: over how many cards each device function is cut, see
+            :class:`tilewright.passes.device.split_cards.SplitCards`.
     """
     passes = (
-        *outline_pipeline(machine, affinity, order, clusters, cards, images_per_cluster).passes,
+        *outline_pipeline(machine, affinity, order, clusters, cards, images_per_cluster, split_cards).passes,
         *schedule_pipeline(machine, stationary, clusters, kept_share).passes,
         *cpu_pipeline().passes,
     )
@@ -114,6 +118,7 @@ def outline_pipeline(
     clusters: int = 1,
     cards: int = 1,
     images_per_cluster: int = 0,
+    split_cards: int = 1,
 ) -> Pipeline:
     """From a module with ops on quantised types to one with device functions; arguments as `device_pipeline`."""
     return Pipeline(
@@ -124,6 +129,7 @@ def outline_pipeline(
             UniqueNames(),
             OutlineDevice(),
             ShareBatch(cards=cards, clusters=clusters, images_per_cluster=images_per_cluster),
+            SplitCards(machine=machine, cards=split_cards, clusters=clusters),
         ),
         "outline",
     )

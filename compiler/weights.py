@@ -27,8 +27,7 @@ from ..passes.device.planned_machine import planned_machine
 from ..passes.quantization.accumulators import is_accumulating, overflowing_channels
 from ..runtime.api.layers import Layer, Parameters
 from ..runtime.artifact.artifact import Artifact, artifact_bytes
-from ..runtime.device import program_names
-from ..runtime.isa import Program
+from ..runtime.device import program_names, read_programs
 from ..runtime.machine import Machine
 from .progress import silent
 
@@ -165,8 +164,8 @@ def _generated(artifact: Artifact, engine: str, modules: _Modules) -> Artifact:
     report = generation_limit(artifact, None, stage="replace weights", hint=hint).watched(silent)
     package = Package(modules.host, manifest.precision, tilewright.__version__, dict(manifest.details))
     for name, module in modules.device.items():
-        stored = Program.from_bytes(artifact.copy(manifest.device_programs[name].instructions))
-        add_device_programs(package, module, _tiles(module, stored.machine), stored.machine, report)
+        machine = read_programs(artifact, name)[0].machine
+        add_device_programs(package, module, _tiles(module, machine), machine, report)
     add_engine(package, engine, modules.host, TargetDescription.host(), report=report)
     for module in modules.device.values():
         add_device_arrays(package, module)

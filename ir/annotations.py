@@ -97,6 +97,20 @@ class Plan(NamedTuple):
     reduced: tuple[tuple[str, int], ...] = ()
 
 
+class MessageEnd(NamedTuple):
+    """A parameter or a result of a function of one card that crosses from card to card.
+
+    Attributes:
+        position: among the parameters, or the results, of the function.
+        card: the other one.
+        tag: of the messages from one card to the other, which it is.
+    """
+
+    position: int
+    card: int
+    tag: int
+
+
 class Reason(NamedTuple):
     """Why an op does not run on the device.
 
@@ -148,6 +162,15 @@ IMAGES = Annotation["tuple[int, int]"]("images", tuple[int, int], Function)
 
 CARDS = Annotation[int]("cards", int, Function)
 """How many cards share out the calls that compute a batch; 1 without it."""
+
+CARD = Annotation[int]("card", int, Function)
+"""Which of the cards runs the function together with the others that its caller calls; without it, one does alone."""
+
+SENDS = Annotation["tuple[MessageEnd, ...]"]("sends", tuple[MessageEnd, ...], Function)
+"""The results that go to other cards; all others are for the host."""
+
+RECEIVES = Annotation["tuple[MessageEnd, ...]"]("receives", tuple[MessageEnd, ...], Function)
+"""The parameters that come from other cards; all others are from the host."""
 
 KEPT = Annotation[bool]("kept", bool, Op)
 """Whether the result stays in the scratchpads of the device until its last use, and never reaches DRAM."""

@@ -50,7 +50,8 @@ def check_machine(artifact: Artifact, engine: Engine, machine: Machine) -> None:
 
     for name in program_names(engine):
         with _naming(name):
-            verifier.check_machine(_read_program(artifact, name), machine)
+            for program in read_programs(artifact, name):
+                verifier.check_machine(program, machine)
 
 
 def program_names(engine: Engine) -> list[str]:
@@ -68,37 +69,48 @@ def _naming(name: str) -> Iterator[None]:
         raise
 
 
-def _read_program(artifact: Artifact, name: str) -> Program:
+def read_programs(artifact: Artifact, name: str) -> tuple[Program, ...]:
+    """What each card runs of a device program, decoded from its section.
+
+    Raises:
+        ArtifactError, InstructionError, MachineError: one is damaged.
+    """
     # Here and not above: artifacts without a device program need none of it.
     from .isa.program import Program
 
-    return Program.from_bytes(artifact.copy(artifact.manifest.device_programs[name].instructions))
+    info = artifact.manifest.device_programs[name]
+    return tuple(Program.from_bytes(artifact.copy(own.instructions)) for own in info.of_cards)
+
+
+def constant_contents(artifact: Artifact, name: str) -> list[dict[str, np.ndarray]]:
+    """The contents of the constant regions of a device program, by name, for each card that runs it: uint8."""
+    info = artifact.manifest.device_programs[name]
+    return [{_CONSTANTS: bytes_of(artifact.section(own.weights))} for own in info.of_cards]
 
 
 class _Loaded:
-    """A verified device program whose inputs and outputs lie inside its regions."""
+    """A verified device program, of one card or several, whose inputs and outputs lie inside its regions."""
 
     def __init__(self, artifact: Artifact, name: str) -> None:
         from .isa.program import RegionKind
-        from .simulator.functional import FunctionalEngine
+        from .simulator.functional import CardsEngine
 
         self.info = artifact.manifest.device_programs[name]
-        constants = bytes_of(artifact.section(self.info.weights))
         with _naming(name):
-            program = _read_program(artifact, name)
-            self.engine = FunctionalEngine(program, program.machine, {_CONSTANTS: constants})
-        sizes = {(region.kind, region.name): region.size for region in program.regions}
-        if any(kind is RegionKind.INPUT and region != _INPUT for kind, region in sizes):
-            raise ArtifactError(
-                f"device program {name!r} has an input region that nothing fills", stage="load artifact"
-            )
-        self._sizes = {
-            _INPUT: sizes.get((RegionKind.INPUT, _INPUT), 0),
-            _OUTPUT: sizes.get((RegionKind.OUTPUT, _OUTPUT), 0),
-        }
+            self.programs = read_programs(artifact, name)
+            self.engine = CardsEngine(self.programs, self.programs[0].machine, constant_contents(artifact, name))
+        self._sizes: list[dict[str, int]] = []
+        for program in self.programs:
+            sizes = {(region.kind, region.name): region.size for region in program.regions}
+            if any(kind is RegionKind.INPUT and region != _INPUT for kind, region in sizes):
+                raise ArtifactError(
+                    f"device program {name!r} has an input region that nothing fills", stage="load artifact"
+                )
+            kinds = {_INPUT: RegionKind.INPUT, _OUTPUT: RegionKind.OUTPUT}
+            self._sizes.append({region: sizes.get((kind, region), 0) for region, kind in kinds.items()})
         for region, maps in ((_INPUT, self.info.inputs), (_OUTPUT, self.info.outputs)):
             for ref in maps:
-                self._check(ref, self._sizes[region], name)
+                self._check(ref, self._sizes[ref.card][region], name)
 
     @staticmethod
     def _check(ref: FeatureMapRef, size: int, name: str) -> None:
@@ -116,25 +128,27 @@ class _Loaded:
         """What a run takes: the scratchpads, and the regions that are not constant."""
         from .isa.program import RegionKind
 
-        program = self.engine.program
-        machine = program.machine
+        machine = self.programs[0].machine
         scratchpads = machine.maps_bytes + machine.weight_bytes + machine.accumulator_bytes + machine.parameter_bytes
-        return program.clusters * scratchpads + sum(
-            r.size for r in program.regions if r.kind is not RegionKind.CONSTANT
+        return sum(program.clusters for program in self.programs) * scratchpads + sum(
+            region.size
+            for program in self.programs
+            for region in program.regions
+            if region.kind is not RegionKind.CONSTANT
         )
 
     def run(self, operands: list[np.ndarray], results: list[np.ndarray]) -> None:
         from .simulator.memory import POISON
 
         # Memory of which only what is read and written is ever touched, however large the regions are.
-        regions = {name: np.zeros(size, np.uint8) for name, size in self._sizes.items()}
+        cards = [{name: np.zeros(size, np.uint8) for name, size in sizes.items()} for sizes in self._sizes]
         for ref, array in zip(self.info.inputs, operands, strict=True):
-            ref.view(regions[_INPUT])[...] = as_map(array)
+            ref.view(cards[ref.card][_INPUT])[...] = as_map(array)
         for ref in self.info.outputs:
-            ref.view(regions[_OUTPUT])[...] = POISON
-        self.engine.run(regions)
+            ref.view(cards[ref.card][_OUTPUT])[...] = POISON
+        self.engine.run(cards)
         for ref, array in zip(self.info.outputs, results, strict=True):
-            as_map(array)[...] = ref.view(regions[_OUTPUT])
+            as_map(array)[...] = ref.view(cards[ref.card][_OUTPUT])
 
 
 class DeviceExecutor:
@@ -147,7 +161,8 @@ class DeviceExecutor:
     def __init__(self, artifact: Artifact, engine: Engine, policy: CodePolicy) -> None:
         self._programs = {name: _Loaded(artifact, name) for name in program_names(engine)}
         # Weights are kept in the form in which they are used, which is float32 for most.
-        weights = sum(len(artifact.section(loaded.info.weights)) for loaded in self._programs.values())
+        every = [own for loaded in self._programs.values() for own in loaded.info.of_cards]
+        weights = sum(len(artifact.section(own.weights)) for own in every)
         self.memory = {
             "decoded weights": 4 * weights,
             "memories of the simulator": max(loaded.run_bytes for loaded in self._programs.values()),

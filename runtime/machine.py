@@ -66,6 +66,7 @@ RESIZE_LIMIT = (1 << 20) - 1
 INTERPOLATION_LIMIT = (1 << 31) - 1
 ROW_LIMIT = (1 << 24) - 1
 RUN_LIMIT = (1 << 20) - 1
+MESSAGE_RUNS_LIMIT = (1 << 16) - 1
 
 REDUCIBLE = (
     *("maps_bytes", "weight_bytes", "accumulator_bytes", "parameter_bytes", "maps_banks"),

@@ -20,6 +20,7 @@ from ...ir.tile.compute import (
     Resize,
     ResizeLinear,
 )
+from ...ir.tile.link import Receive, Send
 from ...ir.tile.transfer import Load, LoadRecord, LoadRequantization, LoadTable, LoadWeights, Move, Store
 from ...ir.tile.types import EVERY_CLUSTER
 from ...runtime import isa
@@ -148,6 +149,36 @@ def _move(op: Op[Move], context: Context) -> isa.Instruction:
         fields[f"{name}_stride_y"] = view.pixel // isa.MAPS_UNIT if columns > 1 else 0
         fields[f"{name}_stride_z"] = view.row // isa.MAPS_UNIT if rows > 1 else 0
     return isa.Move(run=run, count_y=columns, count_z=rows, clusters=1 << op.operator.cluster, **fields)
+
+
+def _message(view: MapView) -> Fields:
+    """The fields of an instruction that sends or receives a map: its channels, without what fills their last block."""
+    images, rows, columns, channels = view.shape
+    run, count_y, count_z, strides = channels, columns, images * rows, (view.pixel, view.row)
+    if view.pixel == channels and columns * channels <= RUN_LIMIT:
+        # Whole rows, each in one run.
+        run, count_y, count_z, strides = columns * channels, rows, images, (view.row, view.image)
+    return {
+        "region": view.region,
+        "offset": view.offset,
+        "run": run,
+        "count_y": count_y,
+        "count_z": count_z,
+        "dram_stride_y": strides[0] if count_y > 1 else 0,
+        "dram_stride_z": strides[1] if count_z > 1 else 0,
+    }
+
+
+@prints(Send)
+def _send(op: Op[Send], context: Context) -> isa.Instruction:
+    view = context.views.dram(op.inputs[0])
+    return isa.Send(peer=op.operator.card, tag=op.operator.tag, **_message(view))
+
+
+@prints(Receive)
+def _receive(op: Op[Receive], context: Context) -> isa.Instruction:
+    view = context.views.dram(op.result)
+    return isa.Receive(peer=op.operator.card, tag=op.operator.tag, **_message(view))
 
 
 def _lines(op: Op, cluster: int, data: bytes, context: Context) -> Fields:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from tilewright.errors import CodegenError, TilewrightError
 
-from ...ir.annotations import LAYER, PLAN, REGION_BYTES
-from ...ir.core import Function, Op
+from ...ir.annotations import LAYER, PLAN, RECEIVES, REGION_BYTES, SENDS
+from ...ir.core import Function, Op, Value, is_op
+from ...ir.ops.call import Call
 from ...ir.tile.places import Buffer, Enter, Leave, Part, Phase, Reshape
 from ...ir.tile.program import clusters_of
 from ...ir.tile.types import TileType
@@ -28,7 +29,7 @@ class DeviceProgram:
     Attributes:
         program: instructions, regions and the machine they were made for.
         constants: contents of the constants region.
-        inputs, outputs: how parameters and results lie in their regions, in order.
+        inputs, outputs: how the parameters from the host, and the results for it, lie in their regions, in order.
     """
 
     program: Program
@@ -69,6 +70,32 @@ def build_device_program(
         assembler.add(item, layer, cluster=cluster)
     inputs, outputs = context.views.references(function)
     return DeviceProgram(assembler.finish(), bytes(context.constants.data), inputs, outputs)
+
+
+def feature_maps(
+    whole: Function, functions: Sequence[Function], built: Sequence[DeviceProgram]
+) -> tuple[tuple[FeatureMapRef, ...], tuple[FeatureMapRef, ...]]:
+    """How the parameters and the results of what the host calls lie in the regions of the cards, in order.
+
+    Args:
+        whole: what it calls: the function of a card, or one that calls those of several.
+        functions: what each card runs.
+        built: the same in binary form.
+    """
+    if whole in functions:
+        return built[0].inputs, built[0].outputs
+    maps: dict[Value, FeatureMapRef] = {}
+    calls = {op.operator.callee: op for op in whole.ops if is_op(op, Call)}
+    for card, (function, program) in enumerate(zip(functions, built, strict=True)):
+        call = calls[function.name]
+        for values, crossing, references in (
+            (call.inputs, RECEIVES.get(function), program.inputs),
+            (call.results, SENDS.get(function), program.outputs),
+        ):
+            crossed = {end.position for end in crossing or ()}
+            own = [value for position, value in enumerate(values) if position not in crossed]
+            maps.update((value, replace(ref, card=card)) for value, ref in zip(own, references, strict=True))
+    return tuple(maps[value] for value in whole.parameters), tuple(maps[value] for value in whole.results)
 
 
 def _instruction(op: Op, context: Context) -> Instruction | None:

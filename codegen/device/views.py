@@ -8,6 +8,7 @@ from tilewright.errors import CodegenError
 
 from ...ir.annotations import ADDRESS, DRAM
 from ...ir.core import Function, Op, Value, is_op
+from ...ir.tile.link import Receive, Send
 from ...ir.tile.places import Buffer, Enter, Leave, Part, Phase, Reshape
 from ...ir.tile.program import whole_of
 from ...ir.tile.types import TileType
@@ -162,7 +163,7 @@ class Views:
             CodegenError: it has no address.
         """
         type = op.result.type
-        if is_op(op, Leave) or not isinstance(type, TileType):
+        if is_op(op, Leave, Send) or not isinstance(type, TileType):
             return
         whole = whole_of(op)
         if type.memory == "dram":
@@ -191,18 +192,18 @@ class Views:
         return self._chip[value]
 
     def references(self, function: Function) -> tuple[tuple[FeatureMapRef, ...], tuple[FeatureMapRef, ...]]:
-        """How the parameters and the results of the function lie in their regions, in order."""
+        """How the parameters from the host, and the results for it, lie in their regions, in order."""
         entering = {op.inputs[0]: op.result for op in function.ops if is_op(op, Enter)}
         leaving = {op.result: op.inputs[0] for op in function.ops if is_op(op, Leave)}
         return (
-            tuple(self._dram[entering[value]].reference for value in function.parameters),
-            tuple(self._dram[leaving[value]].reference for value in function.results),
+            tuple(self._dram[entering[value]].reference for value in function.parameters if value in entering),
+            tuple(self._dram[leaving[value]].reference for value in function.results if value in leaving),
         )
 
 
 def _in_dram(op: Op, type: TileType) -> MapView:
     address = DRAM.get(op)
-    if address is None or not is_op(op, Buffer, Enter):
+    if address is None or not is_op(op, Buffer, Enter, Receive):
         raise CodegenError(
             f"%{op.result.name} has no address in device memory",
             op=op.name,

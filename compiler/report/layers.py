@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from ...ir.annotations import STATIONARY, TILE
+from ...ir.calls import called_ops
 from ...ir.core import Constant, Module, Op, is_op
-from ...ir.ops.call import Call
 from ...ir.ops.convolution import Conv, ConvTranspose
 from ...runtime.report.layers import Layer
 
 
 def layers(module: Module) -> list[Layer]:
     """Each op of a planned module, those of device functions included, in order of execution."""
-    return [
-        _layer(each)
-        for op in module.main.ops
-        for each in (module.functions[op.operator.callee].ops if isinstance(op.operator, Call) else (op,))
-        if each.results
-    ]
+    return [_layer(each) for op in module.main.ops for each in called_ops(module, op) if each.results]
 
 
 def _layer(op: Op) -> Layer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...ir.annotations import ON, WHY, Reason
+from ...ir.calls import called_ops
 from ...ir.core import Module
 from ...ir.ops.call import Call
 from ...passes.placement.device_support import CONVERSION
@@ -21,7 +22,7 @@ def placement(module: Module) -> list[PlacedOp]:
     found: list[PlacedOp] = []
     for op in module.main.ops:
         shares = op.operator.shares if isinstance(op.operator, Call) else 1
-        for each in module.functions[op.operator.callee].ops if isinstance(op.operator, Call) else (op,):
+        for each in called_ops(module, op):
             why = WHY.get(each) or ADDED
             reason = Reason(why, "", "") if isinstance(why, str) else why
             found.append(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tilewright.errors import PassError
 
-from ...ir.annotations import DRAM, INPUTS, REGION_BYTES, MapAddress
+from ...ir.annotations import DRAM, INPUTS, RECEIVES, REGION_BYTES, SENDS, MapAddress
 from ...ir.core import Function, Module, Op, Value
 from ...ir.feature_map import map_shape
 from ...ir.ops.movement import Concat
@@ -77,17 +77,21 @@ class _Memory:
         if inputs is None or len(inputs) != len(parameters):
             name = f"@{self._function.name}"
             raise PassError("the device function has no address for each parameter", op=name, found=inputs)
-        for value, address in zip(parameters, inputs, strict=True):
+        received = {end.position for end in RECEIVES.get(self._function) or ()}
+        for position, (value, address) in enumerate(zip(parameters, inputs, strict=True)):
             map = self._locate(None, value, address)
-            if map.extent.region != "input":
-                raise self._error(None, f"parameter %{value.name} lies outside the input", "input", map.extent.region)
+            home = "scratch" if position in received else "input"
+            if map.extent.region != home:
+                raise self._error(None, f"parameter %{value.name} lies outside the {home}", home, map.extent.region)
             self._write(value, map)
         for value in parameters:
             self._read(None, value)
         for op in self._function.ops:
             self._execute(op)
-        for value in self._function.results:
-            if value.producer is not None and self._maps[value].extent.region != "output":
+        sent = {end.position for end in SENDS.get(self._function) or ()}
+        for position, value in enumerate(self._function.results):
+            home = self._maps[value].extent.region
+            if value.producer is not None and position not in sent and home != "output":
                 raise self._error(None, f"result %{value.name} lies outside the output")
             self._read(None, value)
 

@@ -18,6 +18,7 @@ from tilewright.errors import PassError
 from ...ir.annotations import ADDRESS, DRAM, LAYER, REGION_BYTES, SCRATCHPAD_BYTES, Annotation
 from ...ir.core import Function, Module, Op, Value, is_op
 from ...ir.tile.compute import Combine, Convolve, ConvolveDepthwise, LookUp
+from ...ir.tile.link import Send
 from ...ir.tile.places import Buffer, Enter, Leave, Part, Phase, Reshape
 from ...ir.tile.program import clusters_of
 from ...ir.tile.types import EVERY_CLUSTER, TileType
@@ -158,6 +159,8 @@ class _Execution:
         for op in self._function.ops:
             if is_op(op, Leave):
                 leaving.append((op, op.inputs[0]))
+            elif is_op(op, Send):
+                self._read(op, op.inputs[0])
             elif is_op(op, Part):
                 self._pieces[op.result] = self._piece(op, op.inputs[0]).part(op.operator)
             elif is_op(op, Phase):

@@ -8,7 +8,7 @@ from typing import Any
 
 from tilewright.errors import PassError, TilewrightError
 
-from ...ir.core import Constant, Function, Module
+from ...ir.core import Constant, Function, Module, Op
 from ...ir.tile import TILE_OPERATORS
 from ..base import Pass, Record
 from ..invariants import Invariant
@@ -30,10 +30,10 @@ class LowerToTiles(Pass):
 
     The order of tiles and what stays on chip from one to the next follow from the annotations ``tile`` and
     ``stationary``. Maps lie in DRAM, where the annotations ``dram`` and ``inputs`` put them: those that have memory
-    of their own become ``tile_enter`` and ``tile_buffer``, which keep the annotation, all others parts and reshapes
-    of these. Weights become constants as the device multiplies them, i8 [outputs, inputs, rows, columns] for each
-    slice of output channels and chunk of input channels; equal ones are one. Every op has the ``loc`` of the op
-    that it is a piece of, and the name of that one's result as ``layer``.
+    of their own become ``tile_enter``, ``tile_receive`` and ``tile_buffer``, which keep the annotation, all others
+    parts and reshapes of these. Weights become constants as the device multiplies them, i8 [outputs, inputs, rows,
+    columns] for each slice of output channels and chunk of input channels; equal ones are one. Every op has the ``loc``
+    of the op that it is a piece of, and the name of that one's result as ``layer``.
     """
 
     requires = (TILED, DEVICE_SOUND)
@@ -53,18 +53,22 @@ def _lower(module: Module, function: Function, shared: dict[tuple[Any, ...], Con
     ops = [*function.ops]
     program = TileProgram(module, function, shared)
     for op in ops:
-        if fused_convolution(op) is not None:
-            continue  # part of the lowering of that
-        lower = lowering_of(type(op.operator))
-        if lower is None:
-            raise PassError("the operator has no device form", op=op.name, node=op.node)
         program.begin(op)
-        try:
-            lower(op, program)
-        except TilewrightError as error:
-            error.op = error.op or op.name
-            error.node = error.node or op.node
-            raise
+        if fused_convolution(op) is None:  # else it is part of the lowering of that
+            _lower_op(op, program)
+        program.send(op.result)
     function.set_results(program.finish(), function.result_names)
     for op in reversed(ops):
         op.erase()
+
+
+def _lower_op(op: Op, program: TileProgram) -> None:
+    lower = lowering_of(type(op.operator))
+    if lower is None:
+        raise PassError("the operator has no device form", op=op.name, node=op.node)
+    try:
+        lower(op, program)
+    except TilewrightError as error:
+        error.op = error.op or op.name
+        error.node = error.node or op.node
+        raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from ...ir.annotations import DRAM, INPUTS, REGION_BYTES, MapAddress
+from ...ir.annotations import DRAM, INPUTS, RECEIVES, REGION_BYTES, SENDS, MapAddress
 from ...ir.core import Function, Module, Op, Value
 from ...ir.feature_map import is_depthwise, map_shape
 from ...ir.ops.convolution import Conv
@@ -28,7 +28,8 @@ class PlanDeviceMemory(Pass):
 
     Maps lie as pixels with their channels, padded to 16. A concatenation along channels costs nothing: its operands
     are written into its buffer. A reshape that does not move bytes is another name for its operand. A convolution that
-    is fused with the op that reads it writes the result of that.
+    is fused with the op that reads it writes the result of that. What another card sends, or takes, lies in scratch
+    memory, behind what else is made here, and stays there.
     """
 
     ensures = (DEVICE_SOUND,)
@@ -80,13 +81,17 @@ def plan(function: Function) -> tuple[dict[Value, MapAddress], dict[str, int]]:
     """The address of every value of a device function, and the sizes of its regions in bytes."""
     addresses: dict[Value, MapAddress] = {}
     sizes = {"input": 0, "output": 0}
+    received = {function.parameters[end.position] for end in RECEIVES.get(function) or ()}
     for value in function.parameters:
+        if value in received:
+            continue
         shape = map_shape(value.type)
         packed = is_packed(value)
         pixel = shape.channels if packed else shape.padded_channels
         addresses[value] = MapAddress("input", sizes["input"], pixel, not packed)
         sizes["input"] += aligned(shape.images * shape.height * shape.width * pixel)
-    for value in function.results:
+    sent = {end.position for end in SENDS.get(function) or ()}
+    for value in dict.fromkeys(value for at, value in enumerate(function.results) if at not in sent):
         if value not in addresses:
             pixel, pads = map_shape(value.type).padded_channels, _writes_padding(value)
             addresses[value] = MapAddress("output", sizes["output"], pixel, pads)
@@ -95,6 +100,18 @@ def plan(function: Function) -> tuple[dict[Value, MapAddress], dict[str, int]]:
     offsets, sizes["scratch"] = plan_memory(function, parts, lambda value: map_shape(value.type).padded_elements)
     for value, offset in offsets.items():
         addresses[value] = MapAddress("scratch", offset, map_shape(value.type).padded_channels, _writes_padding(value))
+    for value in function.results:
+        if value not in addresses:
+            pixel, pads = map_shape(value.type).padded_channels, _writes_padding(value)
+            addresses[value] = MapAddress("scratch", sizes["scratch"], pixel, pads)
+            sizes["scratch"] += aligned(map_shape(value.type).padded_elements)
+    for value in function.parameters:
+        if value in received:
+            # Channels cross without the padding of their pixels.
+            shape = map_shape(value.type)
+            pixel = shape.channels if is_packed(value) else shape.padded_channels
+            addresses[value] = MapAddress("scratch", sizes["scratch"], pixel, shape.channels % CHANNEL_BLOCK == 0)
+            sizes["scratch"] += aligned(shape.images * shape.height * shape.width * pixel)
     for value, (root, channel) in roots_of(parts).items():
         whole, _ = parts[value]
         base = addresses[root]

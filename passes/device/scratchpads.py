@@ -48,7 +48,7 @@ def place_type(op: Op) -> TileType | None:
     Raises:
         PassError: the op is none of a tile program.
     """
-    if op.name == "tile_leave":
+    if op.name in ("tile_leave", "tile_send"):
         return None
     type = op.result.type
     if not isinstance(type, TileType):

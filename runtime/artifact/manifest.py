@@ -157,11 +157,13 @@ class FeatureMapRef:
         offset: first byte in the region.
         shape: images, rows, columns, channels.
         pixel: bytes from pixel to pixel; rows and images follow without gaps.
+        card: whose region it is, of the cards that run the program together.
     """
 
     offset: int
     shape: Annotated[tuple[Annotated[int, Bounds(1, 2**32)], ...], AtMost(4)]
     pixel: int
+    card: Annotated[int, Bounds(0, CARD_LIMIT - 1)] = 0
 
     def view(self, region: np.ndarray) -> np.ndarray:
         """The map inside its region, u8[images, rows, columns, channels], without a copy."""
@@ -172,12 +174,21 @@ class FeatureMapRef:
 
 
 @dataclass(frozen=True)
+class CardProgramInfo:
+    """What a further card runs together with the first one; the fields are those of `DeviceProgramInfo`."""
+
+    instructions: str
+    weights: str
+
+
+@dataclass(frozen=True)
 class DeviceProgramInfo:
     """A program for the accelerator.
 
     `instructions` and `weights` name sections: the program with the description of its machine, and the contents of
     its region of constants. `inputs` and `outputs` lie in the regions that the host fills and reads. With several
-    `cards`, which have a copy each, the shares of a stage are shared out over them.
+    `cards`, which have a copy each, the shares of a stage are shared out over them. `others` are what cards 1, 2, … run
+    if the program is one of several cards, which send each other messages; the first is card 0.
     """
 
     instructions: str
@@ -185,6 +196,12 @@ class DeviceProgramInfo:
     inputs: tuple[FeatureMapRef, ...]
     outputs: tuple[FeatureMapRef, ...]
     cards: Annotated[int, Bounds(1, CARD_LIMIT)] = 1
+    others: Annotated[tuple[CardProgramInfo, ...], AtMost(CARD_LIMIT - 1)] = ()
+
+    @property
+    def of_cards(self) -> tuple[CardProgramInfo, ...]:
+        """What each card runs."""
+        return CardProgramInfo(self.instructions, self.weights), *self.others
 
 
 @dataclass(frozen=True)

@@ -48,8 +48,13 @@ def check_manifest(manifest: Manifest, sections: Mapping[str, tuple[SectionKind,
         _take_section(f"{where}: module", program.module, SectionKind.MODULE, unused)
     for name, program in manifest.device_programs.items():
         where = f"device program {name!r}"
-        _take_section(f"{where}: instructions", program.instructions, SectionKind.DEVICE_INSTRUCTIONS, unused)
-        _take_section(f"{where}: weights", program.weights, SectionKind.DEVICE_WEIGHTS, unused)
+        for card, own in enumerate(program.of_cards):
+            which = f"{where}, card {card}" if card else where
+            _take_section(f"{which}: instructions", own.instructions, SectionKind.DEVICE_INSTRUCTIONS, unused)
+            _take_section(f"{which}: weights", own.weights, SectionKind.DEVICE_WEIGHTS, unused)
+        for ref in (*program.inputs, *program.outputs):
+            if ref.card > len(program.others):
+                _inconsistent(where, f"feature maps of cards 0 to {len(program.others)}", f"card {ref.card}")
     if not manifest.engines or not set(manifest.engines) <= set(ENGINES):
         _inconsistent("engines", f"some of {', '.join(ENGINES)}", list(manifest.engines))
     for name, engine in manifest.engines.items():

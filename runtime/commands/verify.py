@@ -88,19 +88,18 @@ def _check_programs(artifact: Artifact) -> None:
         elf.parse(artifact.copy(cpu_program.code))
     if not artifact.manifest.device_programs:
         return
-    from ..buffers import bytes_of
-    from ..isa.program import Program
+    from ..device import constant_contents, read_programs
     from ..simulator.memory import constant_regions
     from ..simulator.multipliers import check_multipliers
     from ..simulator.provenance import trace_sources
-    from ..simulator.verifier import verify
+    from ..simulator.verifier import verify_cards
 
-    for name, device_program in artifact.manifest.device_programs.items():
+    for name in artifact.manifest.device_programs:
         try:
-            program = Program.from_bytes(artifact.copy(device_program.instructions))
-            verified = verify(program, program.machine)
-            constants = {"constants": bytes_of(artifact.section(device_program.weights))}
-            check_multipliers(verified, trace_sources(verified), [constant_regions(program, constants)])
+            programs = read_programs(artifact, name)
+            verified = verify_cards(programs, programs[0].machine)
+            contents = zip(programs, constant_contents(artifact, name), strict=True)
+            check_multipliers(verified, trace_sources(verified), [constant_regions(*each) for each in contents])
         except (InstructionError, MachineError) as error:
             error.stage = error.stage or f"device program {name!r}"
             raise

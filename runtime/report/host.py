@@ -6,7 +6,7 @@ hand: their times say nothing of another host, and no sum with modelled times is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tilewright.errors import ArtifactError, InputError, ResourceError, TrustError
@@ -115,12 +115,12 @@ def _work(stage: HostStage) -> str:
 
 
 def report_host(
-    artifact: Artifact, programs: Mapping[str, Program], *, link: bool = True, measured: bool = False
+    artifact: Artifact, programs: Mapping[str, Sequence[Program]], *, link: bool = True, measured: bool = False
 ) -> HostReport:
     """What the host does for one inference of engine ``device``.
 
     Args:
-        programs: the device programs by name.
+        programs: the device programs by name, for each card that runs one together.
         link: whether to report messages.
         measured: whether to run the operators on the CPU. The code of the artifact runs only if it is trusted and fits
             this processor; nothing is compiled. Device programs run once, in the simulator.
@@ -128,9 +128,10 @@ def report_host(
     engine = artifact.manifest.engines.get("device")
     messages = tuple(
         each
-        for name, program in programs.items()
+        for name, cards in programs.items()
+        for program in cards
         for each in _messages(name, program, engine.runs_of(name) if engine is not None else 1)
-        if link
+        if link and (each.bytes or len(cards) == 1)
     )
     stages = tuple(_stage(piece, None) for piece in engine.host_pieces) if engine is not None else ()
     if not stages or not measured:
@@ -148,7 +149,7 @@ def _stage(piece: HostPiece, seconds: float | None) -> HostStage:
 
 
 def _messages(name: str, program: Program, runs: int) -> list[Message]:
-    """One to send the inputs of each run of a device program, and one to fetch its outputs."""
+    """One to send the inputs of each run of a device program to a card, and one to fetch its outputs from there."""
     machine = program.machine
     found: list[Message] = []
     for kind, to in ((RegionKind.INPUT, "card"), (RegionKind.OUTPUT, "host")):

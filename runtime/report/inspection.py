@@ -90,7 +90,11 @@ def disassembly(artifact: Artifact, *, as_json: bool) -> str:
     Raises:
         ArtifactError: it holds none, or is damaged.
     """
-    texts = {name: program.disassemble() for name, program in device_programs(artifact, "inspect").items()}
+    texts = {
+        f"{name}, card {card}" if card else name: program.disassemble()
+        for name, programs in device_programs(artifact, "inspect").items()
+        for card, program in enumerate(programs)
+    }
     return json_text(texts) if as_json else "".join(f"; {on_one_line(name)}\n{text}\n" for name, text in texts.items())
 
 

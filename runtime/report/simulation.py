@@ -12,12 +12,13 @@ from typing import NamedTuple
 from tilewright.errors import ArtifactError, UsageError
 
 from ..artifact.artifact import Artifact
+from ..device import read_programs
 from ..isa import Program
 from ..machine import Machine
 from ..simulator.cycles import simulate
 from ..simulator.layers import LayerTime, layer_times
 from ..simulator.left_out import BESIDE, COSTS
-from ..simulator.verifier import verify
+from ..simulator.verifier import verify_cards
 from .details import details_of
 from .host import HostReport, report_host
 from .placement import PlacedOp
@@ -50,7 +51,8 @@ class SimulatedTotal:
 
 @dataclass(frozen=True)
 class SimulatedLayer:
-    """Modelled cost of a layer, as in the total; ``bound`` is what is busy longest: ``mac``, ``dram`` or ``vector``."""
+    """Modelled cost of a layer, as in the total; ``bound`` is what is busy longest: ``mac``, ``dram``,
+    ``vector`` or ``link``."""
 
     name: str
     op: str
@@ -70,6 +72,7 @@ class Simulation:
         bound_shares: for each layer, how much of its cycles is busy what bounds it; the rest is waiting.
         parts: cycles that each cost adds somewhere on a card, by its name; they overlap each other and other work.
         without: costs that were left out.
+        link_bytes: from card to card, where several run one network together.
         host: what the host does beside the device programs; no other figure contains any of it.
     """
 
@@ -79,6 +82,7 @@ class Simulation:
     bound_shares: tuple[float, ...]
     parts: dict[str, float]
     without: tuple[str, ...]
+    link_bytes: int
     host: HostReport
 
     def to_text(self) -> str:
@@ -106,6 +110,7 @@ class Simulation:
             f"{show_bytes(total.dram_bytes)} of DRAM traffic",
             "cycles that costs add, of which some overlap: "
             + ", ".join(f"{name} {round(cycles):,}" for name, cycles in self.parts.items()),
+            *([f"from card to card: {show_bytes(self.link_bytes)}, in the cycles above"] if self.link_bytes else []),
             *self.host.lines(),
             *([f"left out: {', '.join(self.without)}"] if self.without else []),
             "Times of the accelerator and of its links are modelled with the constants of the machine description, "
@@ -118,8 +123,8 @@ def _percent(share: float) -> str:
     return f"{share:.1%}" if share else ""
 
 
-def device_programs(artifact: Artifact, stage: str) -> dict[str, Program]:
-    """The device programs of an artifact by name, decoded from their sections.
+def device_programs(artifact: Artifact, stage: str) -> dict[str, tuple[Program, ...]]:
+    """The device programs of an artifact by name, for each card that runs one together, decoded from their sections.
 
     Args:
         stage: the name of the command for messages.
@@ -136,7 +141,7 @@ def device_programs(artifact: Artifact, stage: str) -> dict[str, Program]:
             found=f"precision {artifact.manifest.precision}",
             hint="Compile the model with --precision int8.",
         )
-    return {name: Program.from_bytes(artifact.copy(each.instructions)) for name, each in found.items()}
+    return {name: read_programs(artifact, name) for name in found}
 
 
 def simulate_artifact(artifact: Artifact, without: Collection[str] = (), *, measured: bool = False) -> Simulation:
@@ -155,16 +160,16 @@ def simulate_artifact(artifact: Artifact, without: Collection[str] = (), *, meas
             raise UsageError("there is no such cost", expected=", ".join((*COSTS, *BESIDE)), found=name)
     programs = device_programs(artifact, "simulate")
     ops = {op.name: op for op in details_of(artifact).placement if op.on == "device"}
-    machine = next(iter(programs.values())).machine
+    machine = next(iter(programs.values()))[0].machine
     runs = [_runs(artifact, name) for name in programs]
     less = COSTS.keys() & set(without)
-    timelines = [simulate(verify(program, program.machine), without=less) for program in programs.values()]
+    timelines = [simulate(verify_cards(each, machine), without=less) for each in programs.values()]
     clusters = max(timeline.clusters for timeline in timelines)
-    cards = max(each.cards for each in runs)
+    cards = max(each.cards * timeline.cards for each, timeline in zip(runs, timelines, strict=True))
     taken = [
         (time, each, run) for each, run in zip(timelines, runs, strict=True) for time in layer_times(each, machine)
     ]
-    layers = [_layer(time, ops.get(time.name), each.clusters, run, machine) for time, each, run in taken]
+    layers = [_layer(time, ops.get(time.name), each.clusters * each.cards, run, machine) for time, each, run in taken]
     cycles = sum(timeline.cycles * run.in_turn for timeline, run in zip(timelines, runs, strict=True))
     macs = sum(layer.macs for layer in layers)
     peak = cycles * machine.cluster_macs_per_cycle
@@ -188,6 +193,7 @@ def simulate_artifact(artifact: Artifact, without: Collection[str] = (), *, meas
             for name in timelines[0].parts
         },
         tuple(sorted(without)),
+        sum(timeline.link_bytes * run.times for timeline, run in zip(timelines, runs, strict=True)),
         report_host(artifact, programs, link="host-link" not in without, measured=measured),
     )
 

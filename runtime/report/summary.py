@@ -118,8 +118,9 @@ def _engine(artifact: Artifact, details: Details, name: str) -> EngineSummary:
     steps = [step for step in program.steps if not step.on_device] if program is not None else []
     device = {stage.program for stage in engine.stages if isinstance(stage, DeviceStage)}
     programs = [manifest.device_programs[each] for each in sorted(device)]
-    constants = [each.weights for each in programs] + ([program.constants] if program else [])
-    code = [each.instructions for each in programs] + ([program.code] if program else [])
+    own = [each for program in programs for each in program.of_cards]
+    constants = [each.weights for each in own] + ([program.constants] if program else [])
+    code = [each.instructions for each in own] + ([program.code] if program else [])
     return EngineSummary(
         operators=len(steps) + len(on_device),
         on_device=len(on_device),

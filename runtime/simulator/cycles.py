@@ -27,6 +27,7 @@ from typing import NamedTuple
 from ..cost import Cost, cost, link_cycles
 from ..isa.encoding import INSTRUCTION_BYTES, Stream
 from ..isa.program import NO_LAYER
+from ..isa.transfer import Send
 from ..machine import Machine
 from .verifier import OrderedProgram
 
@@ -110,13 +111,14 @@ def simulate(
             depth of the queues is that machine's in any case.
         without: names of `left_out.COSTS` to leave out.
     """
-    own, planned = ordered.machine, ordered.planned_machine
-    if machine in (None, own) and planned == own and not without:
-        return _Engine(ordered, own, frozenset()).timeline()
+    own, planned = ordered.machine, ordered.planned_machines
+    every = [machine or own] * len(planned)
+    if planned == every and not without:
+        return _Engine(ordered, every, frozenset()).timeline()
     orders = _Engine(ordered, planned, frozenset()).run()
     if "instruction-fetch" in without:
         orders = [[request for request in order if not request.is_fetch] for order in orders]
-    return _Engine(ordered, machine or own, frozenset(without), orders).timeline()
+    return _Engine(ordered, every, frozenset(without), orders).timeline()
 
 
 class _Dram:
@@ -137,16 +139,21 @@ class _Dram:
 
 
 class _Engine:
-    """One pass over a program; runs once."""
+    """One pass over a program; runs once.
+
+    Args:
+        machines: for each card, the one whose constants count.
+        orders: for each card, in which its DRAM serves requests; None where that is found out.
+    """
 
     def __init__(
         self,
         ordered: OrderedProgram,
-        machine: Machine,
+        machines: list[Machine],
         without: frozenset[str],
         orders: list[list[Request]] | None = None,
     ) -> None:
-        self._ordered, self._machine, self._without = ordered, machine, without
+        self._ordered, self._machines, self._without = ordered, machines, without
         own = ordered.machine
         self._streams = list(ordered.queues)
         self._depth = None if "queue-depth" in without else own.queue_depth
@@ -160,7 +167,7 @@ class _Engine:
         self._drams = [_Dram(orders[card] if orders else None) for card in range(len(ordered.programs))]
         # Of the links, by sender and receiver.
         self._link_free: dict[tuple[int, int], float] = {}
-        self._link_latency = 0 if "card-link" in without else machine.link_latency
+        self._link_latency = 0 if "card-link" in without else machines[0].link_latency
         self._events: list[Event] = []
         # What can happen, in order of time and then of streams.
         self._heap: list[tuple[float, _Kind, Stream]] = []
@@ -183,7 +190,7 @@ class _Engine:
     def timeline(self) -> Timeline:
         """The whole program in time."""
         self.run()
-        events, machine = self._events, self._machine
+        events, machine = self._events, self._machines[0]
         cycles = max((event.end for event in events), default=0.0)
         macs = sum(event.cost.macs for event in events)
         fetched = INSTRUCTION_BYTES if self._has_fetches else 0
@@ -264,7 +271,8 @@ class _Engine:
     def _fetch(self, stream: Stream, time: float) -> None:
         number, length = len(self._fetched[stream]), len(self._ordered.queues[stream])
         count = min(self._chunk, length - number * self._chunk)
-        price = Cost(dram_bytes=count * INSTRUCTION_BYTES, row_openings=1, latency=self._machine.timing.dram_latency)
+        latency = self._machines[stream.card].timing.dram_latency
+        price = Cost(dram_bytes=count * INSTRUCTION_BYTES, row_openings=1, latency=latency)
         served = self._serve(Request(True, stream, number), time, self._priced(price))
         if served is None:
             return
@@ -275,7 +283,7 @@ class _Engine:
 
     def _start(self, stream: Stream, time: float) -> None:
         index = len(self._starts[stream])
-        price = self._priced(cost(self._ordered.queues[stream][index], self._machine))
+        price = self._priced(cost(self._ordered.queues[stream][index], self._machines[stream.card]))
         self._starts[stream].append(time)
         self._wake(_Kind.START, stream)
         if price.dram_bytes:
@@ -294,10 +302,11 @@ class _Engine:
         """When a message, which the DRAM has read by then, has left the card."""
         if "card-link" in self._without:
             return read
-        end, _ = self._ordered.receives[stream, len(self._ends[stream])]
-        link = stream.card, end.card
-        begun = max(read - price.dram(self._machine), self._link_free.get(link, 0.0))
-        self._link_free[link] = max(read, begun + price.link(self._machine))
+        item, machine = self._ordered.queues[stream][len(self._ends[stream])], self._machines[stream.card]
+        assert isinstance(item, Send)
+        link = stream.card, item.peer
+        begun = max(read - price.dram(machine), self._link_free.get(link, 0.0))
+        self._link_free[link] = max(read, begun + price.link(machine))
         return self._link_free[link]
 
     def _complete(self, stream: Stream, start: float, price: Cost, free: float) -> None:
@@ -324,8 +333,9 @@ class _Engine:
         turns = price.writes != dram.wrote
         dram.turnarounds += turns
         dram.wrote = price.writes
-        pause = self._machine.timing.dram_turnaround if turns and "turnaround" not in self._without else 0
-        dram.free = max(asked, dram.free) + pause + price.dram(self._machine)
+        machine = self._machines[request.stream.card]
+        pause = machine.timing.dram_turnaround if turns and "turnaround" not in self._without else 0
+        dram.free = max(asked, dram.free) + pause + price.dram(machine)
         if order is not None and position + 1 < len(order):
             following = order[position + 1]
             early = dram.early.pop(following, None)

@@ -50,9 +50,9 @@ class OrderedProgram:
         return self.programs[0].machine
 
     @property
-    def planned_machine(self) -> Machine:
-        """What its schedule was made for."""
-        return self.programs[0].planned_machine
+    def planned_machines(self) -> list[Machine]:
+        """What the schedule of each card was made for."""
+        return [program.planned_machine for program in self.programs]
 
 
 class VerifiedProgram(OrderedProgram):
@@ -62,13 +62,14 @@ class VerifiedProgram(OrderedProgram):
 def order(program: Program) -> OrderedProgram:
     """A program of our own for one card that is not run: decoded, and its waits followed, but nothing else proved.
 
+    Messages are taken to find their other end ready.
+
     Raises:
         InstructionError: an instruction does not decode, or the waits go in a circle.
     """
     queues = {stream: program.instructions(stream) for stream in program.queues}
-    receives = pair_messages(queues, 1)
-    found, targets, _ = _order(queues, receives)
-    return OrderedProgram((program,), queues, found, targets, receives)
+    found, targets, _ = _order(queues, {})
+    return OrderedProgram((program,), queues, found, targets, {})
 
 
 def verify(program: Program, machine: Machine) -> VerifiedProgram:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from batch_networks import network
 from random_machines import write_machine
 
 import tilewright
@@ -20,29 +20,6 @@ from tilewright.runtime.artifact.manifest import DeviceStage
 from tilewright.runtime.machine import load
 from tilewright.runtime.report.simulation import Simulation, simulate_artifact
 from tilewright.runtime.report.table import json_text
-
-
-def network(images: int) -> bytes:
-    """Two convolutions and a product, of so many images of 3x9x8."""
-    rng = np.random.default_rng(1)
-    weights = [
-        numpy_helper.from_array((rng.standard_normal(shape) / 4).astype(np.float32), name)
-        for name, shape in (("v", (20, 3, 3, 3)), ("w", (40, 20, 3, 3)), ("m", (40, 7)))
-    ]
-    nodes = [
-        helper.make_node("Conv", ["x", "v"], ["a"], pads=[1, 1, 1, 1]),
-        helper.make_node("Relu", ["a"], ["b"]),
-        helper.make_node("Conv", ["b", "w"], ["c"], strides=[2, 2]),
-        helper.make_node("GlobalAveragePool", ["c"], ["p"]),
-        helper.make_node("Flatten", ["p"], ["f"]),
-        helper.make_node("MatMul", ["f", "m"], ["y"]),
-    ]
-    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [images, 3, 9, 8])]
-    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, [images, 7])]
-    graph = helper.make_graph(nodes, "net", inputs, outputs, weights)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
-    model.ir_version = 8
-    return model.SerializeToString()
 
 
 @pytest.fixture
@@ -68,13 +45,6 @@ def compiled(
 REFUSED: list[tuple[int, dict[str, int], str]] = [
     (4, {"cards": 5}, "--cards: machine four does not have so many; expected 1 to 4, found 5"),
     (4, {"cards": 0}, "--cards: machine four does not have so many; expected 1 to 4, found 0"),
-    (
-        1,
-        {"cards": 2},
-        "--cards: there are more cards than images; expected at most 1 for a network that takes one image at once, "
-        "found 2. Give more images with --input-shape where the model leaves their number open; one image is not split "
-        "over cards yet.",
-    ),
     (
         3,
         {"cards": 2},

@@ -35,7 +35,7 @@ def test_what_convolutions_keep_changes_the_program_and_no_result() -> None:
         for engine in ("device", "software"):
             with tilewright.load(artifact, engine=engine) as session:
                 results.add(session.run({"x": x})["classes"].tobytes())
-        programs[order] = [program.disassemble() for program in device_programs(artifact, "test").values()]
+        programs[order] = [program.disassemble() for (program,) in device_programs(artifact, "test").values()]
     assert len(results) == 1
     assert programs["weights"] != programs["inputs"]
 

@@ -13,7 +13,7 @@ import numpy as np
 from tilewright.errors import PassError, ResourceError
 from tilewright.limits import DEVICE_INSTRUCTIONS
 
-from ....ir.annotations import CLUSTERS, DRAM, INPUTS, LAYER, SPLIT, MapAddress
+from ....ir.annotations import CLUSTERS, DRAM, INPUTS, LAYER, RECEIVES, SENDS, SPLIT, MapAddress, MessageEnd
 from ....ir.core import Constant, Function, Module, Op, OperatorT, Value
 from ....ir.feature_map import MapShape, map_shape
 from ....ir.op import Operator
@@ -21,6 +21,7 @@ from ....ir.ops.shape import Reshape
 from ....ir.text.literals import Literal, digest_of
 from ....ir.tile import places
 from ....ir.tile.compute import Pool
+from ....ir.tile.link import Receive, Send
 from ....ir.tile.places import Part, Phase
 from ....ir.tile.transfer import Load, LoadRecord, Move, Store
 from ....ir.tile.types import EVERY_CLUSTER
@@ -102,8 +103,20 @@ class TileProgram:
             name, hint = f"@{function.name}", "Run plan_device_memory first."
             raise PassError("the device function has no memory plan", op=name, hint=hint)
         self._addresses = dict(zip(function.parameters, inputs, strict=True))
-        for value in function.parameters:
-            place = self._add(places.Enter(), value, name=value.name)
+        self._sends: dict[Value, list[MessageEnd]] = {}
+        for end in SENDS.get(function) or ():
+            self._sends.setdefault(function.results[end.position], []).append(end)
+        self._sent: dict[int, Value] = {}
+        received = {end.position: end for end in RECEIVES.get(function) or ()}
+        for position, value in enumerate(function.parameters):
+            end = received.get(position)
+            if end is None:
+                place = self._add(places.Enter(), value, name=value.name)
+            else:
+                self._annotations = {LAYER.key: value.name}
+                place = self._add(Receive(end.card, end.tag), value, name=value.name)
+                self.count += 1
+                self._annotations = {}
             self._annotate(place, self._addresses[value])
             self._places[value] = place
 
@@ -127,11 +140,27 @@ class TileProgram:
         finally:
             self._loc, self._layer, self._annotations = before
 
+    def send(self, value: Value) -> None:
+        """Send the map of a value to the cards that take it, now that all of it is there."""
+        for end in self._sends.get(value, ()):
+            shape = tuple(value.type.shape)
+            op = Op(
+                *(Send(shape, end.card, end.tag), [self.place(value)], [value.type]),
+                names=[value.name],
+                loc=self._loc,
+                annotations=self._annotations,
+            )
+            self.count += 1
+            self._sent[end.position] = self._function.insert(op).result
+
     def finish(self) -> list[Value]:
-        """The results of the function, which leave the device."""
+        """The results of the function: those that are not sent leave for the host."""
         self._loc, self._annotations = (), {}
         results: list[Value] = []
-        for value in self._function.results:
+        for position, value in enumerate(self._function.results):
+            if position in self._sent:
+                results.append(self._sent[position])
+                continue
             leave = Op(places.Leave(value.type.shape), [self.place(value)], [value.type], names=[value.name])
             results.append(self._function.insert(leave).result)
         return results
@@ -208,8 +237,8 @@ class TileProgram:
                 return self.reshaped(self._places[owner], shape)
             return self.channels(self._places[owner], channel, shape.channels)
         address = self.address(value)
-        # Only what the host reads and writes holds u8 as such.
-        dtype = value.type.dtype if address.region == "output" else DType.I8
+        # Only what the host and other cards read and write holds u8 as such.
+        dtype = value.type.dtype if address.region == "output" or value in self._sends else DType.I8
         buffer = places.Buffer(tuple(shape), dtype, "dram", EVERY_CLUSTER, 0)
         place = self._add(buffer, name=value.name)
         self._annotate(place, address)

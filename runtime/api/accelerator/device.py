@@ -169,7 +169,7 @@ class Accelerator(LowLevelCalls):
             self._unload()
             batch, programs = networks[0][1], [*ready[0].programs.values()]
             if not self._flags.bitfile:
-                self._facts.machine = programs[0].machine if programs else machines.load(machines.DEFAULT)
+                self._facts.machine = programs[0][0].machine if programs else machines.load(machines.DEFAULT)
             self._claim = claim(
                 cards=batch.cards,
                 clusters=batch.clusters,

@@ -12,7 +12,7 @@ from ...isa.program import Program
 from ...machine import Machine
 from ...report.simulation import Simulation, device_programs, simulate_artifact
 from ...simulator.cycles import Timeline, simulate
-from ...simulator.verifier import verify
+from ...simulator.verifier import verify_cards
 from .flags import Flags
 from .networks.binary import Batch
 
@@ -31,7 +31,7 @@ class Network:
 
     def __init__(self, artifact: Artifact) -> None:
         self.artifact = artifact
-        self._programs: dict[str, Program] | None = None
+        self._programs: dict[str, tuple[Program, ...]] | None = None
         self._timelines: dict[str, Timeline] | None = None
         self._simulation: Simulation | None = None
 
@@ -41,8 +41,9 @@ class Network:
         return bool(self.artifact.manifest.device_programs)
 
     @property
-    def programs(self) -> dict[str, Program]:
-        """Its device programs by name; none where it is computed in floating point."""
+    def programs(self) -> dict[str, tuple[Program, ...]]:
+        """Its device programs by name, for each card that runs one together; none where it is computed in floating
+        point."""
         # Not a cached_property: until Python 3.11 these have a lock, which a forked process may find locked for ever.
         if self._programs is None:
             self._programs = device_programs(self.artifact, "GetInfo") if self.on_device else {}
@@ -51,13 +52,13 @@ class Network:
     @property
     def machine(self) -> Machine | None:
         """What it was compiled for; ``None`` where nothing runs on the accelerator."""
-        return next((program.machine for program in self.programs.values()), None)
+        return next((cards[0].machine for cards in self.programs.values()), None)
 
     @property
     def timelines(self) -> dict[str, Timeline]:
         """Its device programs in modelled time, by name."""
         if self._timelines is None:
-            verified = {name: verify(program, program.machine) for name, program in self.programs.items()}
+            verified = {name: verify_cards(cards, cards[0].machine) for name, cards in self.programs.items()}
             self._timelines = {name: simulate(program) for name, program in verified.items()}
         return self._timelines
 

@@ -139,8 +139,9 @@ class CardMemory:
         address = _whole(address, "ReadCode")
         artifact = Artifact.open(path)
         programs = list(artifact.manifest.device_programs.values())
-        if len(programs) != 1:
-            raise _refusal("ReadCode", f"{artifact.origin} is not one program", "one device program", len(programs))
+        cards = sum(len(each.of_cards) for each in programs)
+        if cards != 1:
+            raise _refusal("ReadCode", f"{artifact.origin} is not one program", "one device program", cards)
         content = artifact.copy(programs[0].instructions)
         program = Program.from_bytes(content)
         position = address + len(content)

@@ -48,14 +48,14 @@ def samples(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_convalgo_changes_the_program_and_no_result(model: Path, tmp_path: Path) -> None:
     found = {value: compiled(model, tmp_path, convalgo=value) for value in range(4)}
     programs = {
-        value: [each.disassemble() for each in device_programs(artifact, "test").values()]
+        value: [each.disassemble() for (each,) in device_programs(artifact, "test").values()]
         for value, (artifact, _, _) in found.items()
     }
     assert programs[1] == programs[3] != programs[2]
     assert programs[0] in (programs[1], programs[2])
     assert len({result.tobytes() for _, result, _ in found.values()}) == 1
     by_letter, _, _ = compiled(model, tmp_path, options="r")
-    assert [each.disassemble() for each in device_programs(by_letter, "test").values()] == programs[2]
+    assert [each.disassemble() for (each,) in device_programs(by_letter, "test").values()] == programs[2]
 
 
 def test_hwlinear_keeps_the_linear_layer_in_floating_point(model: Path, tmp_path: Path) -> None:

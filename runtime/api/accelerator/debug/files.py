@@ -35,7 +35,7 @@ def _write(path: Path, content: str) -> None:
 
 def write_instructions(facts: Facts, network: Network) -> None:
     """Letter ``i``: ``instr<card>_<cluster>_<program>.txt``, the instructions of each device program."""
-    for index, program in enumerate(network.programs.values()):
+    for index, program in enumerate(each for cards in network.programs.values() for each in cards):
         name = f"instr{facts.card}_{facts.flags.firstcluster}_{index}.txt"
         _write(folder_of(facts) / name, program.disassemble() + "\n")
 

@@ -200,8 +200,8 @@ def addresses(networks: Sequence[Network]) -> str:
     lines: list[str] = []
     address = 0
     for network in networks:
-        for name, program in network.programs.items():
-            for region in program.regions:
+        for name, cards in network.programs.items():
+            for region in cards[0].regions:
                 what = f"{name} {region.name} ({region.kind.value}): {address:#x}, {region.size} bytes"
                 lines.append(on_one_line(what))
                 address += -(-region.size // REGION_ALIGNMENT) * REGION_ALIGNMENT

@@ -118,7 +118,7 @@ def compile_network(
 def _check_instructions(artifact: Artifact, limit: int) -> None:
     if not limit:
         return
-    programs = Network(artifact).programs.values()
+    programs = [program for cards in Network(artifact).programs.values() for program in cards]
     count = sum(len(data) // INSTRUCTION_BYTES for program in programs for data in program.queues.values())
     if count > limit:
         raise AcceleratorError(
