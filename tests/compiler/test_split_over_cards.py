@@ -18,7 +18,7 @@ from tilewright.errors import ArtifactError, InstructionError, TilewrightError
 from tilewright.runtime.api.layers import Parameters, layers_of, with_parameters
 from tilewright.runtime.artifact.artifact import Artifact, artifact_bytes
 from tilewright.runtime.artifact.container import Section
-from tilewright.runtime.artifact.manifest import DeviceProgramInfo
+from tilewright.runtime.artifact.manifest import DeviceProgramInfo, Manifest
 from tilewright.runtime.machine import load
 from tilewright.runtime.report.inspection import artifact_ir, disassembly
 from tilewright.runtime.report.simulation import Simulation, simulate_artifact
@@ -132,12 +132,19 @@ def test_artifacts_whose_cards_do_not_belong_together_are_refused(split: Artifac
         tilewright.load(crossed, engine="device")
     with pytest.raises(ArtifactError, match="feature maps of cards 0 to 1, found card 2"):
         changed(split, lambda info: replace(info, inputs=tuple(replace(ref, card=2) for ref in info.inputs)))
-    with pytest.raises(ArtifactError, match="is out of range"):
-        changed(split, lambda info: replace(info, inputs=tuple(replace(ref, card=16) for ref in info.inputs)))
     with pytest.raises(ArtifactError, match="a section of its own"):
         changed(split, lambda info: replace(info, others=info.others * 2))
-    with pytest.raises(ArtifactError, match="is too long"):
-        changed(split, lambda info: replace(info, others=info.others * 16))
     moved = changed(split, lambda info: replace(info, inputs=tuple(replace(ref, card=1) for ref in info.inputs)))
     with pytest.raises(ArtifactError, match="has a feature map outside its region"):
         tilewright.load(moved, engine="device")
+
+
+def test_cards_are_bounded_where_a_manifest_is_read(split: Artifact) -> None:
+    info = split.manifest.device_programs["device_0"]
+    for wrong, message in (
+        (replace(info, inputs=tuple(replace(ref, card=16) for ref in info.inputs)), r"card' is out of range"),
+        (replace(info, others=info.others * 16), r"others' is too long"),
+    ):
+        text = replace(split.manifest, device_programs={"device_0": wrong}).to_json()
+        with pytest.raises(ArtifactError, match=message):
+            Manifest.from_json(text)
