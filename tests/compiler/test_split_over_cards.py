@@ -55,10 +55,10 @@ def run(artifact: Artifact, engine: str) -> np.ndarray:
 
 
 def test_cards_change_no_byte(machine: str, split: Artifact) -> None:
-    whole = compiled(machine)
+    whole = compiled(machine, clusters=1)
     expected = run(whole, "software")
     reports: list[Simulation] = []
-    for artifact in (whole, split, compiled(machine, cards=3)):
+    for artifact in (whole, split, compiled(machine, cards=3, clusters=1)):
         np.testing.assert_array_equal(run(artifact, "device"), expected)
         np.testing.assert_array_equal(run(artifact, "software"), expected)
         reports.append(simulate_artifact(artifact))
