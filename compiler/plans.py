@@ -29,7 +29,7 @@ from ..ir.core import Function, Module
 from ..passes.base import Verification
 from ..passes.device.outline_device import device_functions
 from ..passes.device.plan_scratchpads import PlanScratchpads
-from ..passes.device.tile_device import KEPT_SHARE
+from ..passes.device.tile_device import KEPT_SHARE, TileDevice
 from ..passes.pipeline import Pipeline
 from ..runtime.machine import Machine
 from ..runtime.simulator.cycles import simulate
@@ -176,6 +176,8 @@ class _Drafts:
                     return
                 self._tiles.run(draft, verification=Verification.OFF)
             except PassError as error:
+                if error.__cause__ is not None or error.stage not in (TileDevice.name, PlanScratchpads.name):
+                    raise
                 self._error = self._error or error
                 if error.stage == PlanScratchpads.name:
                     continue

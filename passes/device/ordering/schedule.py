@@ -72,9 +72,8 @@ class _Scheduler:
                 self._offer(number)
         while self._heap or self._blocked:
             number = self._next()
-            if number is None:
+            if number is None or not self._go(number):
                 return None
-            self._go(number)
         for number in self._links.alone:
             if not self._place(number):
                 return None
@@ -167,14 +166,13 @@ class _Scheduler:
             time = max(time, since)
         return time
 
-    def _go(self, number: int) -> None:
-        """Put a step and its loads into the order, and the stores that only waited for it."""
+    def _go(self, number: int) -> bool:
+        """Put a step and its loads into the order, and the stores that only waited for it; whether there is room."""
         pending = [number]
         while pending:
             current = pending.pop()
-            for each in self._bundle(current):
-                placed = self._place(each)
-                assert placed
+            if not all(self._place(each) for each in self._bundle(current)):
+                return False
             for each in self._followers[current]:
                 self._waits[each] -= 1
                 if self._waits[each]:
@@ -183,6 +181,7 @@ class _Scheduler:
                     pending.append(each)
                 else:
                     self._offer(each)
+        return True
 
     def _place(self, number: int) -> bool:
         """Put a step into the order and into modelled time; whether there is room."""
