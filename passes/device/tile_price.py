@@ -86,12 +86,17 @@ class Fits:
 
 
 class Price:
-    """The work of every unit for an op, filled piece by piece."""
+    """The work of every unit for an op, filled piece by piece.
+
+    Attributes:
+        wait: cycles before the first tile in which a unit idles that the op before does not use.
+    """
 
     def __init__(self, machine: Machine, share: Share) -> None:
         self.machine, self.share = machine, share
         self.array, self.vector = Work(), Work()
         self.loads, self.weights, self.stores = Work(), Work(), Work()
+        self.wait: Cycles = 0.0
 
     def transfer(self, work: Work, count: Count, runs: Runs, *, whole: bool = True) -> None:
         """So many transfers of these runs: cycles of the DRAM."""
@@ -128,7 +133,8 @@ class Price:
                 + 2 * timing.dram_latency,
             )
         )
-        return np.where(fits.maps, together, np.maximum(compute + loads + stores + self.vector.once, together))
+        apart = np.maximum(compute + loads + stores + self.vector.once, together)
+        return np.where(fits.maps, together, apart) + self.wait
 
 
 def parts(extent: int, size: Counts) -> Iterator[tuple[Counts, Counts, bool]]:

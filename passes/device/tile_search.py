@@ -310,4 +310,8 @@ def _pointwise_price(op: Op, found: _Found, machine: Machine, share: Share) -> P
             steps = vector_steps(machine, rows * columns * blocks * CHANNEL_BLOCK, taps)
             once = machine.timing.vector_setup + steps + machine.timing.vector_drain
             price.vector.add(count, once, whole=whole)
+    if any(not share.moves(value) for value in op.inputs):
+        # Rows of a map that stays on chip are used as soon as they are made, on another unit; a tile waits for all its
+        # rows, in which time as much of the op could have been done as they are of it.
+        price.wait = price.vector.cycles * (tiles.rows / height)
     return price
