@@ -46,8 +46,7 @@ class OrderTiles(Pass):
 
     def apply(self, module: Module, record: Record) -> bool:
         machine = load(self.machine)
-        # Messages between cards stay in the order in which both ends meet them.
-        for function in (each for each in device_functions(module) if not CARD.is_at(each)):
+        for function in device_functions(module):
             record.counts["ordered"] += order(function, planned_machine(function, machine))
         return record.counts["ordered"] > 0
 
@@ -61,6 +60,8 @@ def order(function: Function, machine: Machine, *, worth: float = _WORTH) -> boo
     Raises:
         PassError: an op is none of a tile program, or a map has no address.
     """
+    if CARD.is_at(function):
+        return False  # messages between cards stay in the order in which both ends meet them
     program = Steps.of(function, machine)
     links = Links(program)
     written = schedule(program, links, 0.0, as_written=True)
