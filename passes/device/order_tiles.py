@@ -21,9 +21,9 @@ _TRIALS = ((0.9, 0.0), (0.6, 100.0))
 """Shares of the scratchpads that ops may take before their turn, and cycles that count as nothing; the better order
 is taken."""
 
-_WORTH = 0.98
-"""Cycles of an order for each of the program as it is written, above which that is left alone: the time that orders
-are made in is not quite that of the cycle engine."""
+_WORTH, _WORTH_OF_SEVERAL = 0.98, 0.96
+"""Cycles of an order for each of the program as it is written, above which that is left alone, of one cluster and of
+several: the time that orders are made in is not quite that of the engine, least where clusters compete for DRAM."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,12 @@ class OrderTiles(Pass):
         return record.counts["ordered"] > 0
 
 
-def order(function: Function, machine: Machine, *, worth: float = _WORTH) -> bool:
+def order(function: Function, machine: Machine, *, worth: float | None = None) -> bool:
     """Order a tile program whose maps in DRAM have addresses; whether that changed it.
 
     Args:
-        worth: what part of its cycles a program may still take after ordering, at most.
+        worth: what part of its cycles a program may still take after ordering, at most; by default a little less than
+            all.
 
     Raises:
         PassError: an op is none of a tile program, or a map has no address.
@@ -68,6 +69,8 @@ def order(function: Function, machine: Machine, *, worth: float = _WORTH) -> boo
     if written is None:
         return False
     found = [schedule(program, links, share, near=near) for share, near in _TRIALS]
+    if worth is None:
+        worth = _WORTH if program.clusters == 1 else _WORTH_OF_SEVERAL
     best = min((each for each in found if each is not None), key=lambda each: each.cycles, default=None)
     if best is None or best.cycles > worth * written.cycles:
         return False
