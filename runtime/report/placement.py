@@ -50,7 +50,7 @@ def placement_table(ops: Sequence[PlacedOp], maps: Sequence[PlacedMap] = ()) -> 
     shown = [column.key for column in columns]
     columns += [Column("map", "its result")] if maps else []
     rows: list[Mapping[str, Any]] = [
-        {**{key: getattr(op, key) for key in shown}, "map": places.get(op.name, "")} for op in ops
+        {**{key: getattr(op, key) for key in shown}, **({"map": places.get(op.name, "")} if maps else {})} for op in ops
     ]
     return Table(columns, rows)
 
