@@ -33,8 +33,8 @@ from tilewright.ir.core import Constant, Function, Module, Op, Value, is_op
 from tilewright.ir.feature_map import convolution_maps, is_depthwise, map_shape
 from tilewright.ir.ops.convolution import Conv
 from tilewright.passes.base import Verification
-from tilewright.passes.device.chip_places import obstacle
 from tilewright.passes.device.fused_pairs import fused_convolution, fused_user
+from tilewright.passes.device.kept.chip_places import obstacle
 from tilewright.passes.device.outline_device import device_functions
 from tilewright.passes.device.tile_device import TileDevice
 from tilewright.passes.pipeline import Pipeline

@@ -11,8 +11,8 @@ from ..passes.device.legalize_for_device import LegalizeForDevice
 from ..passes.device.lower_to_tiles import LowerToTiles
 from ..passes.device.order_tiles import OrderTiles
 from ..passes.device.outline_device import OutlineDevice
-from ..passes.device.plan_device_memory import PlanDeviceMemory
-from ..passes.device.plan_scratchpads import PlanScratchpads
+from ..passes.device.planning.plan_device_memory import PlanDeviceMemory
+from ..passes.device.planning.plan_scratchpads import PlanScratchpads
 from ..passes.device.share_batch import ShareBatch
 from ..passes.device.split_cards import SplitCards
 from ..passes.device.tile_device import CHEAPEST, KEPT_SHARE, TileDevice

@@ -28,7 +28,7 @@ from ..ir.clone import clone_module
 from ..ir.core import Function, Module
 from ..passes.base import Verification
 from ..passes.device.outline_device import device_functions
-from ..passes.device.plan_scratchpads import PlanScratchpads
+from ..passes.device.planning.plan_scratchpads import PlanScratchpads
 from ..passes.device.tile_device import KEPT_SHARE, TileDevice
 from ..passes.pipeline import Pipeline
 from ..runtime.machine import Machine

@@ -18,12 +18,12 @@ from ..ir.core import Constant, Module, Op, Value, is_op
 from ..ir.ops.call import Call
 from ..ir.ops.convolution import Conv
 from ..ir.ops.matmul import MatMul
-from ..passes.device.check_scratchpads import check_scratchpads
 from ..passes.device.lower_to_tiles import LowerToTiles
 from ..passes.device.order_tiles import order as order_tiles
 from ..passes.device.outline_device import device_part
-from ..passes.device.plan_scratchpads import plan as plan_scratchpads
 from ..passes.device.planned_machine import planned_machine
+from ..passes.device.planning.check_scratchpads import check_scratchpads
+from ..passes.device.planning.plan_scratchpads import plan as plan_scratchpads
 from ..passes.quantization.accumulators import is_accumulating, overflowing_channels
 from ..runtime.api.layers import Layer, Parameters
 from ..runtime.artifact.artifact import Artifact, artifact_bytes

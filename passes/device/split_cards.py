@@ -22,7 +22,7 @@ from ..base import Pass, Record
 from ..invariants import PLACED, UNPLANNED
 from ..placement.device_support.maps import is_weight, map_operands
 from .outline_device import device_functions
-from .tile_search import Misfit, priced_tile
+from .tiling.tile_search import Misfit, priced_tile
 
 
 @dataclass(frozen=True)

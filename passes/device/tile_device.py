@@ -15,14 +15,14 @@ from ...ir.core import Function, Module, Op
 from ...runtime.machine import Machine, load
 from ..base import Pass, Record
 from ..invariants import PLACED, Invariant
-from .choose_kept import KeptMaps
-from .explain_kept import explain_kept
 from .fused_pairs import fused_convolution, fused_user, pairs_brought_together
-from .in_place import choose_overwritten
+from .kept.choose_kept import KeptMaps
+from .kept.explain_kept import explain_kept
+from .kept.in_place import choose_overwritten
 from .outline_device import device_functions, device_ops
 from .planned_machine import planned_machine
-from .tile_search import Misfit, Tile
-from .tile_searches import TileSearches
+from .tiling.tile_search import Misfit, Tile
+from .tiling.tile_searches import TileSearches
 
 TILED = Invariant(
     "tiled: every op of a device function has a tile",
@@ -47,9 +47,9 @@ class TileDevice(Pass):
     result, see :mod:`tilewright.passes.device.fused_pairs`: both have one tile, and stand one behind the other. Where
     an op is the last to read an operand of its shape, its result is written ``over`` that if both stay on chip.
 
-    The tile is the cheapest by the analytic cost of :mod:`tilewright.passes.device.tile_search`. Several clusters
-    ``split`` the ``rows`` or the ``channels`` of each result. Maps that stay on chip from op to op are ``kept``, and
-    ``map`` says of each where it lies and why. A function that has a ``plan`` is tiled for that.
+    The tile is the cheapest by the analytic cost of :mod:`tilewright.passes.device.tiling`. Several clusters ``split``
+    the ``rows`` or the ``channels`` of each result. Maps that stay on chip from op to op are ``kept``, and ``map`` says
+    of each where it lies and why. A function that has a ``plan`` is tiled for that.
 
     Attributes:
         machine: name of a sample machine, or path of a machine file.

@@ -14,7 +14,7 @@ from tilewright.compiler.pipeline import schedule_pipeline, tile_pipeline
 from tilewright.compiler.plans import AXES, choose_plans
 from tilewright.ir.annotations import ON
 from tilewright.ir.core import Module
-from tilewright.passes.device.tile_search import Misfit, priced_tile
+from tilewright.passes.device.tiling.tile_search import Misfit, priced_tile
 from tilewright.runtime import machine
 
 S256, M4096 = machine.load("s256"), machine.load("m4096")

@@ -17,9 +17,9 @@ from tilewright.ir.core import Module
 from tilewright.ir.tile.places import Buffer, Part
 from tilewright.ir.tile.transfer import Load, LoadWeights
 from tilewright.ir.types import DType
-from tilewright.passes.device.check_scratchpads import check_scratchpads
-from tilewright.passes.device.plan_scratchpads import places_of, plan
-from tilewright.passes.device.scratchpads import UNITS
+from tilewright.passes.device.planning.check_scratchpads import check_scratchpads
+from tilewright.passes.device.planning.plan_scratchpads import places_of, plan
+from tilewright.passes.device.planning.scratchpads import UNITS
 from tilewright.runtime.isa import Queue
 from tilewright.runtime.machine import Machine, load
 

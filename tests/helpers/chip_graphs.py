@@ -14,8 +14,8 @@ from tilewright.ir.ops.pooling import AveragePool, MaxPool
 from tilewright.ir.ops.resize import Resize
 from tilewright.ir.ops.shape import Reshape
 from tilewright.ir.types import DType, Quantization, TensorType
-from tilewright.passes.device.chip_places import obstacle
 from tilewright.passes.device.fused_pairs import pairs_brought_together
+from tilewright.passes.device.kept.chip_places import obstacle
 
 QUANT = Quantization.per_tensor(0.25, 3)
 

@@ -10,12 +10,12 @@ from tilewright.codegen.device.program import DeviceProgram, build_device_progra
 from tilewright.ir.annotations import ON
 from tilewright.ir.clone import clone_module
 from tilewright.ir.core import Function, Module
-from tilewright.passes.device.check_scratchpads import check_scratchpads
 from tilewright.passes.device.lower_to_tiles import LowerToTiles
 from tilewright.passes.device.order_tiles import order
 from tilewright.passes.device.outline_device import device_functions
-from tilewright.passes.device.plan_device_memory import PlanDeviceMemory
-from tilewright.passes.device.plan_scratchpads import plan
+from tilewright.passes.device.planning.check_scratchpads import check_scratchpads
+from tilewright.passes.device.planning.plan_device_memory import PlanDeviceMemory
+from tilewright.passes.device.planning.plan_scratchpads import plan
 from tilewright.passes.device.tile_device import tile_function
 from tilewright.runtime.device import as_map
 from tilewright.runtime.machine import Machine

@@ -17,8 +17,8 @@ from tilewright.ir.ops.call import Call
 from tilewright.passes.device.legalize_for_device import LegalizeForDevice
 from tilewright.passes.device.lower_to_tiles import LowerToTiles
 from tilewright.passes.device.outline_device import OutlineDevice
-from tilewright.passes.device.plan_device_memory import PlanDeviceMemory
-from tilewright.passes.device.plan_scratchpads import PlanScratchpads
+from tilewright.passes.device.planning.plan_device_memory import PlanDeviceMemory
+from tilewright.passes.device.planning.plan_scratchpads import PlanScratchpads
 from tilewright.passes.device.split_cards import SplitCards
 from tilewright.passes.device.tile_device import TileDevice
 from tilewright.passes.placement.partition import Partition

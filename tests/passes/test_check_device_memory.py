@@ -16,10 +16,10 @@ from tilewright.ir import interp
 from tilewright.ir.annotations import ON
 from tilewright.ir.core import Function, Module
 from tilewright.ir.text.literals import Literal
-from tilewright.passes.device.check_device_memory import check_device_memory
 from tilewright.passes.device.legalize_for_device import LegalizeForDevice
 from tilewright.passes.device.outline_device import OutlineDevice
-from tilewright.passes.device.plan_device_memory import PlanDeviceMemory
+from tilewright.passes.device.planning.check_device_memory import check_device_memory
+from tilewright.passes.device.planning.plan_device_memory import PlanDeviceMemory
 from tilewright.passes.device.tile_device import set_tile, tile_of
 from tilewright.passes.memory.allocation import Buffer
 from tilewright.passes.placement.partition import Partition

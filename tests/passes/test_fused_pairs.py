@@ -13,10 +13,10 @@ from tilewright.errors import PassError
 from tilewright.ir import interp
 from tilewright.ir.annotations import CLUSTERS, DRAM, FUSED, LAYER, REGION_BYTES, SPLIT, STATIONARY, TILE
 from tilewright.ir.core import Module, Op
-from tilewright.passes.device.check_device_memory import check_device_memory
 from tilewright.passes.device.fused_pairs import pairs_brought_together
 from tilewright.passes.device.lower_to_tiles import LowerToTiles
-from tilewright.passes.device.plan_device_memory import PlanDeviceMemory
+from tilewright.passes.device.planning.check_device_memory import check_device_memory
+from tilewright.passes.device.planning.plan_device_memory import PlanDeviceMemory
 from tilewright.passes.device.tile_device import TileDevice
 
 POINTWISE = f"%c = conv(%x, @w) {conv()} : MAP"

@@ -27,12 +27,12 @@ from tilewright.ir.text.literals import Literal
 from tilewright.ir.tile.places import Buffer, Enter
 from tilewright.ir.types import DType, Quantization, TensorType
 from tilewright.limits import Limit
-from tilewright.passes.device.in_place import choose_overwritten
+from tilewright.passes.device.kept.in_place import choose_overwritten
 from tilewright.passes.device.legalize_for_device import LegalizeForDevice
 from tilewright.passes.device.lower_to_tiles import LowerToTiles
 from tilewright.passes.device.lowering import program
 from tilewright.passes.device.outline_device import OutlineDevice, device_functions
-from tilewright.passes.device.plan_device_memory import PlanDeviceMemory
+from tilewright.passes.device.planning.plan_device_memory import PlanDeviceMemory
 from tilewright.passes.device.tile_device import TileDevice
 from tilewright.passes.placement.device_support import reject
 from tilewright.passes.placement.device_support.maps import is_weight

@@ -24,7 +24,6 @@ from tilewright.ir.tile.transfer import Load, Store
 from tilewright.ir.tile.types import EVERY_CLUSTER
 from tilewright.ir.types import DType
 from tilewright.ir.verify import verify
-from tilewright.passes.device.check_scratchpads import check_scratchpads
 from tilewright.passes.device.order_tiles import OrderTiles, order, rearrange
 from tilewright.passes.device.ordering.cost import PLACES, SKETCHES, op_cost
 from tilewright.passes.device.ordering.dependencies import Dependencies, accesses
@@ -33,7 +32,8 @@ from tilewright.passes.device.ordering.links import Links
 from tilewright.passes.device.ordering.places import Locations
 from tilewright.passes.device.ordering.program import Steps
 from tilewright.passes.device.ordering.schedule import schedule
-from tilewright.passes.device.plan_scratchpads import places_of, plan
+from tilewright.passes.device.planning.check_scratchpads import check_scratchpads
+from tilewright.passes.device.planning.plan_scratchpads import places_of, plan
 from tilewright.runtime.cost import cost
 from tilewright.runtime.machine import Machine, load
 from tilewright.runtime.simulator.cycles import simulate

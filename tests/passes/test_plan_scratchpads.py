@@ -16,9 +16,9 @@ from tilewright.ir.tile.transfer import Load, LoadRecord, LoadTable
 from tilewright.ir.tile.types import EVERY_CLUSTER
 from tilewright.ir.types import DType
 from tilewright.ir.verify import verify
-from tilewright.passes.device.check_scratchpads import check_scratchpads
-from tilewright.passes.device.plan_scratchpads import Place, PlanScratchpads, places_of, plan
-from tilewright.passes.device.scratchpads import UNITS, scratchpads
+from tilewright.passes.device.planning.check_scratchpads import check_scratchpads
+from tilewright.passes.device.planning.plan_scratchpads import Place, PlanScratchpads, places_of, plan
+from tilewright.passes.device.planning.scratchpads import UNITS, scratchpads
 from tilewright.runtime.machine import load
 
 MACHINE = load("m4096")

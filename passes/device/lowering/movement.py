@@ -10,7 +10,7 @@ from ....ir.ops.movement import Concat, DepthToSpace, Slice
 from ....ir.ops.shape import Reshape
 from ....ir.tile.places import Part
 from ..boxes import Span
-from ..chip_places import slice_begin
+from ..kept.chip_places import slice_begin
 from .program import ChipMap, TileProgram, lowers
 
 Begin = tuple[int, int, int, int]

@@ -28,9 +28,9 @@ from ....ir.tile.types import EVERY_CLUSTER
 from ....ir.types import DType
 from ....runtime.machine import CHANNEL_BLOCK
 from ..boxes import lanes_of
-from ..chip_places import copied
-from ..kept_maps import Holding, holdings, kept_values, root_of
-from ..plan_device_memory import parts_of
+from ..kept.chip_places import copied
+from ..kept.kept_maps import Holding, holdings, kept_values, root_of
+from ..planning.plan_device_memory import parts_of
 
 STORE = Store()
 
@@ -40,7 +40,7 @@ class ChipStorage:
 
     Attributes:
         shape: of a row on chip: columns and channels.
-        rows: what each cluster holds of it, see :class:`tilewright.passes.device.kept_maps.Holding`.
+        rows: what each cluster holds of it, see :class:`tilewright.passes.device.kept.kept_maps.Holding`.
         buffers: the places of those that have been touched.
     """
 
@@ -252,7 +252,7 @@ class TileProgram:
         return ChipMap(self._storage[root.whole], map_shape(value.type), root.row, root.column, root.channel)
 
     def copied(self, op: Op) -> list[Value]:
-        """The operands that an op reads; see :func:`tilewright.passes.device.chip_places.copied`."""
+        """The operands that an op reads; see :func:`tilewright.passes.device.kept.chip_places.copied`."""
         return copied(op, self._kept)
 
     def shape(self, place: Value | ChipMap) -> MapShape:

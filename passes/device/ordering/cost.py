@@ -31,7 +31,7 @@ from ....runtime import isa
 from ....runtime.cost import cost
 from ....runtime.isa import Instruction, Queue
 from ....runtime.machine import CHANNEL_BLOCK, MAPS_UNIT, PARAMETER_UNIT, RUN_LIMIT, Machine
-from ..scratchpads import place_bytes
+from ..planning.scratchpads import place_bytes
 from .places import Located, Locations
 
 PLACES = (Enter, Leave, Buffer, Part, Phase, Reshape)

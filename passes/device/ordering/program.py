@@ -10,7 +10,7 @@ from ....ir.tile.program import clusters_of
 from ....ir.tile.types import Memory
 from ....runtime.isa import Queue
 from ....runtime.machine import Machine
-from ..scratchpads import place_bytes, place_type, scratchpads
+from ..planning.scratchpads import place_bytes, place_type, scratchpads
 from .cost import PLACES, OpCost, op_cost
 from .dependencies import Dependencies, accesses
 from .places import Locations

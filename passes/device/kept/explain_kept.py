@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 
-from ...ir.annotations import MapPlace
-from ...ir.core import Op, Value
-from ...runtime.machine import Machine
+from ....ir.annotations import MapPlace
+from ....ir.core import Op, Value
+from ....runtime.machine import Machine
+from ..fused_pairs import fused_user
 from .chip_places import obstacle
-from .fused_pairs import fused_user
 from .kept_maps import holdings, root_of
 
 

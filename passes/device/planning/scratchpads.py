@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 from tilewright.errors import PassError
 
-from ...ir.core import Op, is_op
-from ...ir.tile.transfer import LoadRequantization, LoadWeights
-from ...ir.tile.types import Memory, TileType
-from ...runtime.isa.layouts import dense_bytes, depthwise_bytes, requantize_bytes
-from ...runtime.isa.vector import RECORD_BYTES, TABLE_BYTES
-from ...runtime.machine import ACCUMULATOR_UNIT, MAPS_UNIT, PARAMETER_UNIT, WEIGHT_UNIT, Machine
+from ....ir.core import Op, is_op
+from ....ir.tile.transfer import LoadRequantization, LoadWeights
+from ....ir.tile.types import Memory, TileType
+from ....runtime.isa.layouts import dense_bytes, depthwise_bytes, requantize_bytes
+from ....runtime.isa.vector import RECORD_BYTES, TABLE_BYTES
+from ....runtime.machine import ACCUMULATOR_UNIT, MAPS_UNIT, PARAMETER_UNIT, WEIGHT_UNIT, Machine
 
 
 class Scratchpad(NamedTuple):

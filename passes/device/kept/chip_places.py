@@ -13,18 +13,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...ir.core import Op, Value, is_op
-from ...ir.feature_map import MapShape, convolution_maps, is_depthwise, map_shape, window_of
-from ...ir.ops.convolution import Conv
-from ...ir.ops.movement import Concat, DepthToSpace, Slice
-from ...ir.ops.resize import Resize
-from ...ir.ops.shape import Reshape
-from ...runtime.machine import CHANNEL_BLOCK
-from ..placement.device_support.maps import is_weight, map_operands
-from .boxes import Lane, Span, lanes_of, rows_through
-from .fused_pairs import fused_convolution, fused_user
+from ....ir.core import Op, Value, is_op
+from ....ir.feature_map import MapShape, convolution_maps, is_depthwise, map_shape, window_of
+from ....ir.ops.convolution import Conv
+from ....ir.ops.movement import Concat, DepthToSpace, Slice
+from ....ir.ops.resize import Resize
+from ....ir.ops.shape import Reshape
+from ....runtime.machine import CHANNEL_BLOCK
+from ...placement.device_support.maps import is_weight, map_operands
+from ..boxes import Lane, Span, lanes_of, rows_through
+from ..fused_pairs import fused_convolution, fused_user
+from ..resampling import resize_axes
 from .in_place import overwritten
-from .resampling import resize_axes
 
 Touched = Iterator[tuple[int, Span]]
 """Rows of a map, counted through its images, that an op touches on a cluster."""

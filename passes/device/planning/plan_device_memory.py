@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from ...ir.annotations import DRAM, INPUTS, RECEIVES, REGION_BYTES, SENDS, MapAddress
-from ...ir.core import Function, Module, Op, Value
-from ...ir.feature_map import is_depthwise, map_shape
-from ...ir.ops.convolution import Conv
-from ...ir.ops.movement import Concat
-from ...ir.ops.shape import Reshape
-from ...runtime.machine import CHANNEL_BLOCK
-from ..base import Pass, Record
-from ..memory.plan import Parts, aligned, plan_memory, roots_of
+from ....ir.annotations import DRAM, INPUTS, RECEIVES, REGION_BYTES, SENDS, MapAddress
+from ....ir.core import Function, Module, Op, Value
+from ....ir.feature_map import is_depthwise, map_shape
+from ....ir.ops.convolution import Conv
+from ....ir.ops.movement import Concat
+from ....ir.ops.shape import Reshape
+from ....runtime.machine import CHANNEL_BLOCK
+from ...base import Pass, Record
+from ...memory.plan import Parts, aligned, plan_memory, roots_of
+from ..fused_pairs import fused_user
+from ..outline_device import device_functions
+from ..tiling.packed_maps import is_packed
 from .check_device_memory import DEVICE_SOUND
-from .fused_pairs import fused_user
-from .outline_device import device_functions
-from .packed_maps import is_packed
 
 
 @dataclass(frozen=True)

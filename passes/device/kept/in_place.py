@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ...ir.annotations import OVER
-from ...ir.core import Function, Op, Value, is_op
-from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
-from ...ir.ops.movement import Concat, Slice
-from ...ir.ops.shape import Reshape
-from .fused_pairs import fused_convolution
+from ....ir.annotations import OVER
+from ....ir.core import Function, Op, Value, is_op
+from ....ir.ops.elementwise import Add, Max, Min, Mul, Sub
+from ....ir.ops.movement import Concat, Slice
+from ....ir.ops.shape import Reshape
+from ..fused_pairs import fused_convolution
 
 
 def overwritten(op: Op) -> Value | None:

@@ -8,17 +8,17 @@ from heapq import heappop, heappush
 
 from tilewright.errors import PassError
 
-from ...ir.annotations import ADDRESS, LAYER, SCRATCHPAD_BYTES
-from ...ir.core import Function, Module, Op, Value
-from ...ir.tile.program import whole_of
-from ...ir.tile.types import EVERY_CLUSTER, Memory
-from ...runtime.machine import Machine, load
-from ..base import Pass, Record
-from ..memory.allocation import HEURISTICS, Buffer, rivals_of
+from ....ir.annotations import ADDRESS, LAYER, SCRATCHPAD_BYTES
+from ....ir.core import Function, Module, Op, Value
+from ....ir.tile.program import whole_of
+from ....ir.tile.types import EVERY_CLUSTER, Memory
+from ....runtime.machine import Machine, load
+from ...base import Pass, Record
+from ...memory.allocation import HEURISTICS, Buffer, rivals_of
+from ..lower_to_tiles import LOWERED
+from ..outline_device import device_functions
+from ..planned_machine import planned_machine
 from .check_scratchpads import SCRATCHPADS_SOUND
-from .lower_to_tiles import LOWERED
-from .outline_device import device_functions
-from .planned_machine import planned_machine
 from .round_robin import RoundRobin
 from .scratchpads import Scratchpad, place_bytes, place_type, scratchpads
 

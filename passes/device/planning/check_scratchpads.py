@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 
 from tilewright.errors import PassError
 
-from ...ir.annotations import ADDRESS, DRAM, LAYER, REGION_BYTES, SCRATCHPAD_BYTES, Annotation
-from ...ir.core import Function, Module, Op, Value, is_op
-from ...ir.tile.compute import Combine, Convolve, ConvolveDepthwise, LookUp
-from ...ir.tile.link import Send
-from ...ir.tile.places import Buffer, Enter, Leave, Part, Phase, Reshape
-from ...ir.tile.program import clusters_of
-from ...ir.tile.types import EVERY_CLUSTER, TileType
-from ...runtime.machine import CHANNEL_BLOCK
-from ..invariants import proved
-from .outline_device import device_functions
+from ....ir.annotations import ADDRESS, DRAM, LAYER, REGION_BYTES, SCRATCHPAD_BYTES, Annotation
+from ....ir.core import Function, Module, Op, Value, is_op
+from ....ir.tile.compute import Combine, Convolve, ConvolveDepthwise, LookUp
+from ....ir.tile.link import Send
+from ....ir.tile.places import Buffer, Enter, Leave, Part, Phase, Reshape
+from ....ir.tile.program import clusters_of
+from ....ir.tile.types import EVERY_CLUSTER, TileType
+from ....runtime.machine import CHANNEL_BLOCK
+from ...invariants import proved
+from ..outline_device import device_functions
 from .scratchpads import UNITS, place_bytes
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from ...ir.annotations import Split, Stationary
-from ...ir.core import Op, Value
-from ...runtime.machine import Machine
-from ..placement.device_support.maps import map_operands
-from .fused_pairs import fused_user, made_by, other_operand
-from .in_place import overwritten
+from ....ir.annotations import Split, Stationary
+from ....ir.core import Op, Value
+from ....runtime.machine import Machine
+from ...placement.device_support.maps import map_operands
+from ..fused_pairs import fused_user, made_by, other_operand
+from ..kept.in_place import overwritten
 from .packed_maps import is_packed
 from .tile_search import TileSearch
 
@@ -24,7 +24,7 @@ class TileSearches:
     """Makes searches, and remembers them.
 
     Args:
-        stationary, clusters: see :class:`tilewright.passes.device.tile_search.TileSearch`.
+        stationary, clusters: see :class:`tilewright.passes.device.tiling.tile_search.TileSearch`.
     """
 
     def __init__(self, machine: Machine, stationary: Stationary | None = None, clusters: int = 1) -> None:

@@ -15,19 +15,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ...ir.annotations import FUSED, SPLIT
-from ...ir.core import Function, Op, Value
-from ...ir.feature_map import map_shape
-from ...ir.ops.movement import Concat
-from ...runtime.machine import Machine
-from ..memory.plan import Parts
-from ..placement.device_support.maps import map_operands
+from ....ir.annotations import FUSED, SPLIT
+from ....ir.core import Function, Op, Value
+from ....ir.feature_map import map_shape
+from ....ir.ops.movement import Concat
+from ....runtime.machine import Machine
+from ...memory.plan import Parts
+from ...placement.device_support.maps import map_operands
+from ..fused_pairs import fused_convolution, fused_user
+from ..planning.plan_device_memory import parts_of
+from ..tiling.tile_search import MOVEMENT, Misfit, Tile, TileSearch
+from ..tiling.tile_searches import TileSearches, maps_of_pair
 from .chip_places import copied, inside_of, obstacle
-from .fused_pairs import fused_convolution, fused_user
 from .kept_maps import holdings
-from .plan_device_memory import parts_of
-from .tile_search import MOVEMENT, Misfit, Tile, TileSearch
-from .tile_searches import TileSearches, maps_of_pair
 
 TRAFFIC_WEIGHT = 0.25
 """What a cycle of the DRAM counts beside the price of an op, in which it may be hidden: it delays other ops' loads."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 
-from ...ir.tile.types import EVERY_CLUSTER
+from ....ir.tile.types import EVERY_CLUSTER
 
 Range = tuple[int, int]
 """First byte, and one past the last."""

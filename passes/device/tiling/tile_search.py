@@ -1,7 +1,7 @@
 """Which tile of an op costs least: every candidate is priced at once.
 
-The price, of :mod:`tilewright.passes.device.tile_price`, ranks candidates; what a program really takes is told by the
-cycle model. Candidates do not depend on the sizes of the scratchpads, which only rule some of them out.
+The price, of :mod:`tilewright.passes.device.tiling.tile_price`, ranks candidates; what a program really takes is told
+by the cycle model. Candidates do not depend on the sizes of the scratchpads, which only rule some of them out.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ...ir.annotations import IMAGES, Split, Stationary
-from ...ir.core import Op, Value, is_op
-from ...ir.feature_map import MapShape, convolution_maps, is_depthwise, map_shape, window_of
-from ...ir.ops.convolution import Conv
-from ...ir.ops.movement import Concat, DepthToSpace, Slice
-from ...ir.ops.resize import Resize
-from ...ir.ops.shape import Reshape
-from ...runtime.cost import INTERPOLATED, vector_steps
-from ...runtime.isa.vector import RECORD_BYTES
-from ...runtime.machine import (
+from ....ir.annotations import IMAGES, Split, Stationary
+from ....ir.core import Op, Value, is_op
+from ....ir.feature_map import MapShape, convolution_maps, is_depthwise, map_shape, window_of
+from ....ir.ops.convolution import Conv
+from ....ir.ops.movement import Concat, DepthToSpace, Slice
+from ....ir.ops.resize import Resize
+from ....ir.ops.shape import Reshape
+from ....runtime.cost import INTERPOLATED, vector_steps
+from ....runtime.isa.vector import RECORD_BYTES
+from ....runtime.machine import (
     ACCUMULATOR_UNIT,
     CHANNEL_BLOCK,
     MAP_EXTENT_LIMIT,
@@ -34,12 +34,12 @@ from ...runtime.machine import (
     OUTPUT_ROWS_LIMIT,
     Machine,
 )
-from .boxes import outer_dimension
+from ..boxes import outer_dimension
+from ..fused_pairs import made_by, other_map, other_operand
+from ..kept.in_place import overwritten
+from ..resampling import resize_axes
 from .convolution_price import Candidates, ConvolutionPrice, parameter_bytes, weight_bytes
-from .fused_pairs import made_by, other_map, other_operand
-from .in_place import overwritten
 from .packed_maps import is_packed
-from .resampling import resize_axes
 from .tile_price import Counts, Fits, Price, Share, box, parts, rows_read
 
 MOVEMENT = (Concat, DepthToSpace, Reshape, Slice)

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...ir.annotations import Split
-from ...ir.core import Value
-from ...ir.feature_map import MapShape, Window
-from ...runtime.cost import Count, Runs, dram_bytes, dram_cycles, row_openings
-from ...runtime.isa import INSTRUCTION_BYTES
-from ...runtime.machine import CHANNEL_BLOCK, Machine
-from .boxes import image_pieces, outer_dimension
+from ....ir.annotations import Split
+from ....ir.core import Value
+from ....ir.feature_map import MapShape, Window
+from ....runtime.cost import Count, Runs, dram_bytes, dram_cycles, row_openings
+from ....runtime.isa import INSTRUCTION_BYTES
+from ....runtime.machine import CHANNEL_BLOCK, Machine
+from ..boxes import image_pieces, outer_dimension
 
 Counts = NDArray[np.int64]
 Cycles = float | NDArray[Any]

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from ...ir.annotations import KEPT
-from ...ir.core import Function, Op, Value
-from ...ir.feature_map import map_shape
-from .boxes import Span
+from ....ir.annotations import KEPT
+from ....ir.core import Function, Op, Value
+from ....ir.feature_map import map_shape
+from ..boxes import Span
+from ..fused_pairs import fused_convolution
 from .chip_places import Inside, copied, inside_of, rows_made, rows_read
-from .fused_pairs import fused_convolution
 
 
 @dataclass(frozen=True)

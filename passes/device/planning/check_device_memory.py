@@ -6,17 +6,17 @@ from dataclasses import dataclass
 
 from tilewright.errors import PassError
 
-from ...ir.annotations import DRAM, INPUTS, RECEIVES, REGION_BYTES, SENDS, MapAddress
-from ...ir.core import Function, Module, Op, Value
-from ...ir.feature_map import map_shape
-from ...ir.ops.movement import Concat
-from ...ir.ops.shape import Reshape
-from ...runtime.machine import CHANNEL_BLOCK
-from ..invariants import proved
-from ..memory.ownership import Extent, Ownership, Piece
-from ..placement.device_support.maps import map_operands
-from .fused_pairs import fused_convolution
-from .outline_device import device_functions
+from ....ir.annotations import DRAM, INPUTS, RECEIVES, REGION_BYTES, SENDS, MapAddress
+from ....ir.core import Function, Module, Op, Value
+from ....ir.feature_map import map_shape
+from ....ir.ops.movement import Concat
+from ....ir.ops.shape import Reshape
+from ....runtime.machine import CHANNEL_BLOCK
+from ...invariants import proved
+from ...memory.ownership import Extent, Ownership, Piece
+from ...placement.device_support.maps import map_operands
+from ..fused_pairs import fused_convolution
+from ..outline_device import device_functions
 
 
 def check_device_memory(function: Function) -> None:

@@ -1,0 +1,1 @@
+"""Which tile of an op costs least, by the cost function of instructions."""
