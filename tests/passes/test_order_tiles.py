@@ -19,6 +19,7 @@ from tilewright.ir import interp
 from tilewright.ir.annotations import DRAM, LAYER
 from tilewright.ir.core import Function, Module, Op
 from tilewright.ir.tile.compute import Convolve, Pool
+from tilewright.ir.tile.link import Receive, Send
 from tilewright.ir.tile.places import Buffer, Part
 from tilewright.ir.tile.transfer import Load, Store
 from tilewright.ir.tile.types import EVERY_CLUSTER
@@ -149,7 +150,8 @@ def test_an_op_costs_what_its_instruction_costs(seed: int) -> None:
 
 
 def test_every_op_that_is_printed_has_a_cost() -> None:
-    assert {*PRINTERS} == {*SKETCHES}
+    # Programs with messages between cards are left as they are.
+    assert {*PRINTERS} == {*SKETCHES, Receive, Send}
 
 
 class Layers(Chip):
