@@ -98,7 +98,7 @@ def check_effort(effort: str) -> None:
         UsageError: says what is one.
     """
     if effort not in get_args(Effort):
-        raise UsageError("no such effort", expected=", ".join(get_args(Effort)), found=effort)
+        raise UsageError("--effort: there is no such effort", expected=", ".join(get_args(Effort)), found=effort)
 
 
 def plans(machine: Machine, clusters: int, effort: str) -> Iterator[Plan]:

@@ -10,10 +10,14 @@ from .parser import add_artifact
 HELP = """\
 Print the modelled time of each layer on the accelerator.
 
+Work of several layers at the same time is charged once: each has the cycles since the end of the work before it, so
+that layers add up to the total. MAC use is that in these cycles, or, where they are fewer than its own multiplications
+take, in the time of those.
+
 Beside it stands what the host takes: the link to it is modelled, its operators are measured on this CPU if the
 artifact's code may run here. With --json:
   total, layers, bound_shares, parts, without: the accelerator, modelled; no host in any figure
-  host.messages: inputs to the card and outputs to the host: program, to, bytes, seconds (modelled)
+  host.messages: inputs to the card and outputs to the host: program, card, to, bytes, seconds (modelled)
   host.stages: what the CPU does in one piece: after, before, operators, seconds (measured here; null where it was not)
   host.rounds, host.not_measured: how often it was measured, or why not
 
@@ -48,6 +52,6 @@ def run(arguments: argparse.Namespace) -> str:
     from ..report.simulation import simulate_artifact
     from ..report.table import json_text
 
-    without = [name for name in arguments.without.split(",") if name]
+    without = [name for name in map(str.strip, arguments.without.split(",")) if name]
     simulation = simulate_artifact(Artifact.open(arguments.artifact), without, measured="host-stages" not in without)
     return json_text(simulation) if arguments.json else simulation.to_text()

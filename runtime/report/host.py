@@ -29,12 +29,14 @@ class Message:
 
     Attributes:
         program: the device program.
+        card: of those that run it together, from 0.
         to: ``card`` or ``host``.
         bytes: the whole region, channels that are padded to blocks included, for every run of the program.
         seconds: modelled, one run after the other.
     """
 
     program: str
+    card: int
     to: str
     bytes: int
     seconds: float
@@ -79,8 +81,8 @@ class HostReport:
             moved, seconds = sum(each.bytes for each in self.messages), sum(each.seconds for each in self.messages)
             found.append(f"beside it, modelled: link to the host {_show(seconds)} for {show_bytes(moved)}")
             found += [
-                f"  {'to the card' if each.to == 'card' else 'to the host'}, {_name(each.program)}: "
-                f"{_show(each.seconds)} for {show_bytes(each.bytes)}"
+                f"  {'to the card' if each.to == 'card' else 'to the host'}, {_name(each.program)}"
+                f"{f', card {each.card}' if each.card else ''}: {_show(each.seconds)} for {show_bytes(each.bytes)}"
                 for each in self.messages
             ]
         if self.rounds:
@@ -129,8 +131,8 @@ def report_host(
     messages = tuple(
         each
         for name, cards in programs.items()
-        for program in cards
-        for each in _messages(name, program, engine.runs_of(name) if engine is not None else 1)
+        for card, program in enumerate(cards)
+        for each in _messages(name, card, program, engine.runs_of(name) if engine is not None else 1)
         if link and (each.bytes or len(cards) == 1)
     )
     stages = tuple(_stage(piece, None) for piece in engine.host_pieces) if engine is not None else ()
@@ -148,12 +150,12 @@ def _stage(piece: HostPiece, seconds: float | None) -> HostStage:
     return HostStage(piece.after, piece.before, piece.operators, seconds)
 
 
-def _messages(name: str, program: Program, runs: int) -> list[Message]:
+def _messages(name: str, card: int, program: Program, runs: int) -> list[Message]:
     """One to send the inputs of each run of a device program to a card, and one to fetch its outputs from there."""
     machine = program.machine
     found: list[Message] = []
     for kind, to in ((RegionKind.INPUT, "card"), (RegionKind.OUTPUT, "host")):
         moved = sum(region.size for region in program.regions if region.kind is kind)
         seconds = host_link_cycles(machine, moved) / machine.clock_hertz
-        found.append(Message(name, to, moved * runs, seconds * runs))
+        found.append(Message(name, card, to, moved * runs, seconds * runs))
     return found

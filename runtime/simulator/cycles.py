@@ -206,7 +206,7 @@ class _Engine:
             "row-openings": float(openings * timing.dram_row_activation)
             if "row-openings" not in self._without
             else 0.0,
-            "turnaround": float(turnarounds * timing.dram_turnaround),
+            "turnaround": float(turnarounds * timing.dram_turnaround) if "turnaround" not in self._without else 0.0,
             "instruction-fetch": fetched * len(events) / machine.dram_bytes_per_cycle,
             "card-link": link_cycles(machine, sum(sent)) + len(sent) * machine.link_latency
             if "card-link" not in self._without

@@ -58,7 +58,7 @@ def _layer_time(name: str, charged: list[tuple[Event, float]], timeline: Timelin
         "mac": sum(event.cost.unit for event, _ in charged if event.stream.queue == Queue.MAC) / clusters,
         "vector": sum(event.cost.unit for event, _ in charged if event.stream.queue == Queue.VEC) / clusters,
         "dram": sum(event.cost.dram(machine) for event, _ in charged) + fetched / machine.dram_bytes_per_cycle,
-        "link": sum(event.cost.link(machine) for event, _ in charged),
+        "link": sum(event.cost.link(machine) for event, _ in charged) if timeline.parts["card-link"] else 0.0,
     }
     peak = machine.cluster_macs_per_cycle * clusters * timeline.cards
     utilization = macs / peak / (max(cycles, busy["mac"]) or 1.0)

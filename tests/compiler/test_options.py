@@ -153,7 +153,7 @@ def test_times_cover_every_stage(capsys: pytest.CaptureFixture[str]) -> None:
     ("options", "message"),
     [
         ({"precision": "int9"}, "unknown precision; expected fp32 or int8, found int9"),
-        ({"effort": "most"}, "no such effort; expected quick, normal, thorough, found most"),
+        ({"effort": "most"}, "--effort: there is no such effort; expected quick, normal, thorough, found most"),
         ({"preprocessing": 3}, "wrong preprocessing; expected a mapping, text or Preprocessing, found int"),
         ({"preprocessing": {"sise": 3}}, "wrong preprocessing: sise; expected resize, "),
         ({"preprocessing": {1: 2}}, "wrong preprocessing: 1; expected resize, "),

@@ -49,7 +49,7 @@ def test_simulate_leaves_costs_out_by_name(artifact: Path, capsys: Capture) -> N
     assert main(["simulate", str(artifact), "--json"]) == 0
     whole = json.loads(capsys.readouterr().out)
     names = ["instruction-fetch", "row-openings"]
-    assert main(["simulate", str(artifact), "--json", "--without", ",".join(names)]) == 0
+    assert main(["simulate", str(artifact), "--json", "--without", ", ".join(names)]) == 0
     less = json.loads(capsys.readouterr().out)
     assert less["total"]["cycles"] < whole["total"]["cycles"]
     assert less["without"] == names
