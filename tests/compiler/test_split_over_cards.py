@@ -20,6 +20,7 @@ from tilewright.runtime.artifact.artifact import Artifact, artifact_bytes
 from tilewright.runtime.artifact.container import Section
 from tilewright.runtime.artifact.manifest import DeviceProgramInfo, Manifest
 from tilewright.runtime.machine import load
+from tilewright.runtime.report.details import details_of
 from tilewright.runtime.report.inspection import artifact_ir, disassembly
 from tilewright.runtime.report.simulation import Simulation, simulate_artifact
 from tilewright.runtime.report.table import json_text
@@ -94,6 +95,9 @@ def test_what_is_shown_of_several_cards(split: Artifact, tmp_path: Path, capsys:
     assert text.count("SND ") == text.count("RCV ") > 0
     shown = artifact_ir(split, "device", as_json=False)
     assert "func @device_0_card1" in shown and "receives=[[0, 0, 0]]" in shown and "callee=device_0_card0" in shown
+    # What goes to the other card does not go to the host.
+    whys = [each.why for each in details_of(split).maps]
+    assert whys.count("is sent to card 1") == text.count("SND ") and "leaves the device" in whys
     path = tmp_path / "split.twa"
     path.write_bytes(artifact_bytes(split.manifest, sections_of(split)))
     assert main(["verify", str(path), "--trust", Artifact.open(str(path)).digest]) == 0

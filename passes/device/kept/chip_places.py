@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ....ir.annotations import SENDS
 from ....ir.core import Op, Value, is_op
 from ....ir.feature_map import MapShape, convolution_maps, is_depthwise, map_shape, window_of
 from ....ir.ops.convolution import Conv
@@ -95,7 +96,7 @@ def obstacle(value: Value) -> str | None:
     if value.producer is None:
         return "comes from the host"
     if value.is_returned:
-        return "leaves the device"
+        return _way_out(value, value.producer)
     if not value.uses:
         return "is read by no op"
     if fused_user(value.producer) is not None:
@@ -108,6 +109,16 @@ def obstacle(value: Value) -> str | None:
         if read is not None:
             return f"is read by {user.name} %{user.result.name}, {read}"
     return None
+
+
+def _way_out(value: Value, producer: Op) -> str:
+    """Where a result of its function goes."""
+    function = producer.function
+    assert function is not None
+    peers = [end.card for end in SENDS.get(function) or () if function.results[end.position] is value]
+    if len(peers) < function.results.count(value):
+        return "leaves the device"
+    return "is sent to " + " and ".join(f"card {peer}" for peer in peers)
 
 
 def _cannot_make(op: Op) -> str | None:
