@@ -77,11 +77,9 @@ def build(model: Model, options: CompileOptions, interface: Interface | None = N
     target = options.target or TargetDescription.host()
     if isinstance(target, str):
         target = TargetDescription.named(target)
-    check_units(options, machine)
     options.report("import", 0, 1)
     module = import_model(model, options.input_shapes, options.external_data)
     options.report("import", 1, 1)
-    check_batch(options, machine, batch_of(module))
     find_named(module.ops, places)
     if interface is not None:
         check_interface(module)
@@ -94,6 +92,9 @@ def build(model: Model, options: CompileOptions, interface: Interface | None = N
                 hint=f"Give --precision int8, or leave {flag} out.",
             )
         check_names(options.print_after or (), [each.name for each in float_pipeline().passes])
+    else:
+        check_units(options, machine)
+        check_batch(options, machine, batch_of(module))
     quantized = quantize_module(module, options, interface) if precision == "int8" else None
     details: dict[str, object] = {}
     if quantized is not None and interface is None:

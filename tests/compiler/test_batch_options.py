@@ -76,6 +76,13 @@ REFUSED: list[tuple[int, dict[str, int], str]] = [
 ]
 
 
+def test_without_integers_there_is_no_machine_to_share_out() -> None:
+    with pytest.raises(UsageError, match="--cards is for precision int8; in fp32 the whole network runs on the CPU"):
+        tilewright.compile(network(1), cards=5)
+    with pytest.raises(UsageError, match="--images-per-cluster is for precision int8; "):
+        tilewright.compile(network(1), images_per_cluster=3)
+
+
 @pytest.mark.parametrize(("images", "options", "message"), REFUSED)
 def test_what_cannot_be_shared_out(images: int, options: dict[str, int], message: str, machine: str) -> None:
     with pytest.raises((UsageError, MachineError)) as caught:
