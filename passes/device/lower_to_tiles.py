@@ -13,7 +13,8 @@ from ...ir.tile import TILE_OPERATORS
 from ..base import Pass, Record
 from ..invariants import Invariant
 from .fused_pairs import fused_convolution
-from .lowering.program import TileProgram, lowering_of
+from .lowering.program import TileProgram
+from .lowering.registry import lowering_of
 from .outline_device import device_functions, device_ops
 from .planning.check_device_memory import DEVICE_SOUND
 from .tile_device import TILED

@@ -9,7 +9,7 @@ from before_after import parse
 
 from tilewright.compiler.report.supported import device_rules
 from tilewright.ir.op import REGISTRY
-from tilewright.passes.device.lowering.program import lowering_of
+from tilewright.passes.device.lowering.registry import lowering_of
 from tilewright.passes.placement.device_support import SUPPORT, reject
 from tilewright.runtime import isa, machine
 from tilewright.runtime.machine import load

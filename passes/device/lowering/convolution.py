@@ -24,7 +24,8 @@ from ..boxes import Lane, Span, channel_pieces, lanes_of, read_through, tile_ann
 from ..fused_pairs import fused_user, made_by
 from .elementwise import FusedElementwise
 from .on_chip import as_on_chip, chip_zero, on_chip
-from .program import ChipMap, TileProgram, lowers
+from .program import ChipMap, TileProgram
+from .registry import lowers
 
 Loaded = TypeVar("Loaded")
 

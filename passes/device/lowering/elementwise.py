@@ -17,7 +17,8 @@ from ....ir.quantized import limits, parameters
 from ....ir.tile.compute import Combine
 from ....ir.tile.places import Part
 from .on_chip import chip_offset, chip_zero, on_chip
-from .program import ChipMap, TileProgram, lowers
+from .program import ChipMap, TileProgram
+from .registry import lowers
 
 _KINDS: dict[type[Operator], Literal["add", "multiply", "maximum", "minimum"]] = {
     Add: "add",

@@ -11,7 +11,8 @@ from ....ir.ops.shape import Reshape
 from ....ir.tile.places import Part
 from ..boxes import Span
 from ..kept.chip_places import slice_begin
-from .program import ChipMap, TileProgram, lowers
+from .program import ChipMap, TileProgram
+from .registry import lowers
 
 Begin = tuple[int, int, int, int]
 """First image, row, column and channel."""

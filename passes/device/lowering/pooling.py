@@ -12,7 +12,8 @@ from ....ir.quantized import parameters
 from ....ir.tile.compute import Pool
 from ..boxes import read_through
 from .on_chip import chip_offset, chip_zero
-from .program import TileProgram, lowers
+from .program import TileProgram
+from .registry import lowers
 
 AnyPool = MaxPool | AveragePool | GlobalAveragePool | GlobalMaxPool
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -14,7 +14,7 @@ from tilewright.errors import PassError, ResourceError
 from tilewright.limits import DEVICE_INSTRUCTIONS
 
 from ....ir.annotations import CLUSTERS, DRAM, INPUTS, LAYER, RECEIVES, SENDS, SPLIT, MapAddress, MessageEnd
-from ....ir.core import Constant, Function, Module, Op, OperatorT, Value
+from ....ir.core import Constant, Function, Module, Op, Value
 from ....ir.feature_map import MapShape, map_shape
 from ....ir.op import Operator
 from ....ir.ops.shape import Reshape
@@ -380,25 +380,3 @@ def _through_images(place: ChipMap, box: Part) -> Part:
     (row, rows), (column, columns), (channel, channels) = box.rows, box.columns, box.channels
     row += place.row + box.image * place.shape.height
     return Part(-1, (row, rows), (place.column + column, columns), (place.channel + channel, channels))
-
-
-Lowering = Callable[[Op[OperatorT], TileProgram], None]
-
-LOWERINGS: dict[type[Operator], Lowering[Any]] = {}
-"""How each operator becomes tile operators."""
-
-
-def lowers(*operators: type[OperatorT]) -> Callable[[Lowering[OperatorT]], Lowering[OperatorT]]:
-    """Register the lowering of these operators and of classes derived from them."""
-
-    def register(function: Lowering[OperatorT]) -> Lowering[OperatorT]:
-        for cls in operators:
-            LOWERINGS[cls] = function
-        return function
-
-    return register
-
-
-def lowering_of(cls: type[Operator]) -> Lowering[Any] | None:
-    """The lowering of a class, that of its nearest base."""
-    return next((LOWERINGS[base] for base in cls.__mro__ if base in LOWERINGS), None)

@@ -10,7 +10,8 @@ from ....ir.tile.compute import Resize as ResizeTile
 from ....ir.tile.compute import ResizeLinear
 from ....ir.tile.places import Part
 from ..resampling import Axis, resize_axes
-from .program import TileProgram, lowers
+from .program import TileProgram
+from .registry import lowers
 
 
 @lowers(Resize)

@@ -11,7 +11,8 @@ from ....ir.quantized import limits
 from ....ir.tile.compute import LookUp
 from ....ir.tile.transfer import LoadTable
 from .on_chip import as_on_chip
-from .program import TileProgram, lowers
+from .program import TileProgram
+from .registry import lowers
 
 
 def table_of(op: Op) -> np.ndarray:
