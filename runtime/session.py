@@ -238,10 +238,7 @@ class Session:
             InputError, ResourceError: as for `run`.
             UsageError: the session is closed, or `rounds` is less than 1.
         """
-        self._check_open()
-        if rounds < 1:
-            raise UsageError("rounds is out of range", expected="at least 1", found=rounds)
-        arrays = check_inputs(inputs if inputs is not None else self._sample_inputs(), self.inputs, copy=False)
+        arrays = self._measured_inputs(inputs, rounds)
         run, timed = partial(self._runner.run, arrays), partial(self._runner.timed, arrays)
         self._compute(run)
         whole: list[float] = []
@@ -267,11 +264,15 @@ class Session:
             InputError, ResourceError: as for `run`.
             UsageError: the session is closed, or `rounds` is less than 1.
         """
+        arrays = self._measured_inputs(inputs, rounds)
+        return self._compute(partial(self._runner.host_times, arrays, rounds))
+
+    def _measured_inputs(self, inputs: Mapping[str, np.ndarray] | None, rounds: int) -> list[np.ndarray]:
+        """What is measured, so many times; see `profile`."""
         self._check_open()
         if rounds < 1:
             raise UsageError("rounds is out of range", expected="at least 1", found=rounds)
-        arrays = check_inputs(inputs if inputs is not None else self._sample_inputs(), self.inputs, copy=False)
-        return self._compute(partial(self._runner.host_times, arrays, rounds))
+        return check_inputs(inputs if inputs is not None else self._sample_inputs(), self.inputs, copy=False)
 
     def _sample_inputs(self) -> dict[str, np.ndarray]:
         generator = np.random.default_rng(0)

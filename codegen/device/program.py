@@ -10,16 +10,13 @@ from tilewright.errors import CodegenError, TilewrightError
 from ...ir.annotations import LAYER, PLAN, RECEIVES, REGION_BYTES, SENDS
 from ...ir.core import Function, Op, Value, is_op
 from ...ir.ops.call import Call
-from ...ir.tile.places import Buffer, Enter, Leave, Part, Phase, Reshape
-from ...ir.tile.program import clusters_of
-from ...ir.tile.types import TileType
+from ...ir.tile.places import PLACES
+from ...ir.tile.program import cluster_of, clusters_of
 from ...runtime.artifact.manifest import FeatureMapRef
 from ...runtime.isa import Assembler, Instruction, Program, Region, RegionKind
 from ...runtime.machine import Machine
 from .instructions import PRINTERS, Context
 from .views import REGIONS
-
-_PLACES = (Enter, Leave, Buffer, Part, Phase, Reshape)
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ def build_device_program(
             error.node = error.node or op.node
             raise
         if item is not None:
-            printed.append((item, LAYER.get(op), _cluster(op)))
+            printed.append((item, LAYER.get(op), cluster_of(op)))
         report(index + 1, total)
     plan = PLAN.get(function)
     reduced = dict(plan.reduced) if plan is not None else {}
@@ -99,19 +96,12 @@ def feature_maps(
 
 
 def _instruction(op: Op, context: Context) -> Instruction | None:
-    if isinstance(op.operator, _PLACES):
+    if isinstance(op.operator, PLACES):
         return None
     printer = PRINTERS.get(type(op.operator))
     if printer is None:
         raise CodegenError("the op is none of a tile program", hint="Run lower_to_tiles first.")
     return printer(op, context)
-
-
-def _cluster(op: Op) -> int:
-    """Who runs the instruction: whose scratchpad it reads maps from, or whose it loads."""
-    types = [value.type for value in (op.inputs[:1] + op.results)]
-    own = (t.cluster for t in types if isinstance(t, TileType) and t.memory != "dram")
-    return max(next(own, 0), 0)
 
 
 def _regions(function: Function, constants: int) -> list[Region]:

@@ -195,3 +195,7 @@ class Reshape(Operator[PartOperands]):
         except AttributeError:
             raise IRError("only a whole map can be reshaped", found=list(x.shape)) from None
         return result
+
+
+PLACES = (Enter, Leave, Buffer, Part, Phase, Reshape)
+"""What becomes no instruction."""

@@ -18,3 +18,10 @@ def clusters_of(function: Function) -> int:
     """How many clusters a tile program uses, from 0 on."""
     types = (value.type for op in function.ops for value in op.results)
     return max((type.cluster + 1 for type in types if isinstance(type, TileType)), default=1) or 1
+
+
+def cluster_of(op: Op) -> int:
+    """Who runs the instruction of an op: whose scratchpad it reads maps from, or whose it loads."""
+    types = [value.type for value in (op.inputs[:1] + op.results)]
+    own = (type.cluster for type in types if isinstance(type, TileType) and type.memory != "dram")
+    return max(next(own, 0), 0)

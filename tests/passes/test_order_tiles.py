@@ -20,13 +20,13 @@ from tilewright.ir.annotations import DRAM, LAYER
 from tilewright.ir.core import Function, Module, Op
 from tilewright.ir.tile.compute import Convolve, Pool
 from tilewright.ir.tile.link import Receive, Send
-from tilewright.ir.tile.places import Buffer, Part
+from tilewright.ir.tile.places import PLACES, Buffer, Part
 from tilewright.ir.tile.transfer import Load, Store
 from tilewright.ir.tile.types import EVERY_CLUSTER
 from tilewright.ir.types import DType
 from tilewright.ir.verify import verify
 from tilewright.passes.device.order_tiles import OrderTiles, order, rearrange
-from tilewright.passes.device.ordering.cost import PLACES, SKETCHES, op_cost
+from tilewright.passes.device.ordering.cost import SKETCHES, op_cost
 from tilewright.passes.device.ordering.dependencies import Dependencies, accesses
 from tilewright.passes.device.ordering.dram import DramTimeline
 from tilewright.passes.device.ordering.links import Links

@@ -24,7 +24,7 @@ from ....ir.tile.compute import (
     Resize,
     ResizeLinear,
 )
-from ....ir.tile.places import Buffer, Enter, Leave, Part, Phase, Reshape
+from ....ir.tile.program import cluster_of
 from ....ir.tile.transfer import Load, LoadRecord, LoadRequantization, LoadTable, LoadWeights, Move, Store
 from ....ir.tile.types import TileType
 from ....runtime import isa
@@ -33,9 +33,6 @@ from ....runtime.isa import Instruction, Queue
 from ....runtime.machine import CHANNEL_BLOCK, MAPS_UNIT, PARAMETER_UNIT, RUN_LIMIT, Machine
 from ..planning.scratchpads import place_bytes
 from .places import Located, Locations
-
-PLACES = (Enter, Leave, Buffer, Part, Phase, Reshape)
-"""What becomes no instruction."""
 
 
 class OpCost(NamedTuple):
@@ -84,20 +81,13 @@ def op_cost(op: Op, places: Locations, machine: Machine) -> OpCost:
         raise PassError("the op is none of a tile program", op=op.name, node=op.node)
     item = sketch(op, places, machine)
     unit, dram, latency = _priced(item, machine)
-    return OpCost(item.QUEUES[0], _cluster(op), unit, dram, latency)
+    return OpCost(item.QUEUES[0], cluster_of(op), unit, dram, latency)
 
 
 @lru_cache(1 << 14)
 def _priced(item: Instruction, machine: Machine) -> tuple[int, float, int]:
     price = cost(item, machine)
     return price.unit, price.dram(machine), price.latency
-
-
-def _cluster(op: Op) -> int:
-    """Who runs the instruction: whose scratchpad it reads maps from, or whose it loads."""
-    types = [value.type for value in (op.inputs[:1] + op.results)]
-    own = (type.cluster for type in types if isinstance(type, TileType) and type.memory != "dram")
-    return max(next(own, 0), 0)
 
 
 def _map(value: Value, places: Locations, prefix: str) -> Fields:

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 
 from ....ir.annotations import LAYER
 from ....ir.core import Function, Op
+from ....ir.tile.places import PLACES
 from ....ir.tile.program import clusters_of
 from ....ir.tile.types import Memory
 from ....runtime.isa import Queue
 from ....runtime.machine import Machine
 from ..planning.scratchpads import place_bytes, place_type, scratchpads
-from .cost import PLACES, OpCost, op_cost
+from .cost import OpCost, op_cost
 from .dependencies import Dependencies, accesses
 from .places import Locations
 
