@@ -9,8 +9,8 @@ from tilewright.ir.core import Op, is_op
 from tilewright.ir.feature_map import is_depthwise, map_shape, window_of
 from tilewright.ir.ops.convolution import Conv
 from tilewright.passes.device.tiling.tile_search import MOVEMENT
-from tilewright.runtime.cost import ceil_divide, dense_steps, depthwise_steps, vector_steps
-from tilewright.runtime.machine import CHANNEL_BLOCK, Machine
+from tilewright.runtime.machines.cost import ceil_divide, dense_steps, depthwise_steps, vector_steps
+from tilewright.runtime.machines.machine import CHANNEL_BLOCK, Machine
 from tilewright.runtime.simulator.cycles import Event
 
 

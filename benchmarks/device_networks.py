@@ -15,6 +15,7 @@ import onnx
 from light_models import FOLDER, with_random_weights
 
 from tilewright.codegen.device.program import build_device_program
+from tilewright.compiler.device.plans import choose_plans
 from tilewright.compiler.frontend.formats import import_model
 from tilewright.compiler.pipeline import (
     calibration_pipeline,
@@ -24,13 +25,12 @@ from tilewright.compiler.pipeline import (
     schedule_pipeline,
     tile_pipeline,
 )
-from tilewright.compiler.plans import choose_plans
 from tilewright.ir.annotations import PLAN, Plan
 from tilewright.ir.clone import clone_module
 from tilewright.ir.core import Function, Module
 from tilewright.passes.device.outline_device import device_functions, device_part
 from tilewright.passes.quantization.plan import plan_quantization
-from tilewright.runtime.machine import load
+from tilewright.runtime.machines.machine import load
 from tilewright.runtime.simulator.cycles import Timeline, simulate
 from tilewright.runtime.simulator.verifier import verify
 

@@ -26,7 +26,7 @@ from report import replace_section
 from tilewright.compiler.progress import progress_bars
 from tilewright.ir.core import Module
 from tilewright.runtime.isa.encoding import Queue
-from tilewright.runtime.machine import Machine, load
+from tilewright.runtime.machines.machine import Machine, load
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tilewright.runtime.artifact.json_dataclasses import write
-from tilewright.runtime.machine import FORMAT_VERSION, Machine, load
+from tilewright.runtime.machines.machine import FORMAT_VERSION, Machine, load
 
 BEFORE: Mapping[str, tuple[str, Mapping[str, int]]] = {
     "m4096_4_taps": ("m4096", {"depthwise_taps": 4}),

@@ -24,8 +24,8 @@ from device_networks import NETWORKS, outlined, quantized
 from report import replace_section
 
 from tilewright.codegen.device.program import build_device_program
+from tilewright.compiler.device.plans import choose_plans
 from tilewright.compiler.pipeline import schedule_pipeline, tile_pipeline
-from tilewright.compiler.plans import choose_plans
 from tilewright.errors import TilewrightError
 from tilewright.ir.annotations import CLUSTERS, FUSED, KEPT, ON, PLAN, SPLIT, STATIONARY, TILE
 from tilewright.ir.clone import clone_module, clone_op
@@ -38,7 +38,7 @@ from tilewright.passes.device.kept.chip_places import obstacle
 from tilewright.passes.device.outline_device import device_functions
 from tilewright.passes.device.tile_device import TileDevice
 from tilewright.passes.pipeline import Pipeline
-from tilewright.runtime.machine import load
+from tilewright.runtime.machines.machine import load
 from tilewright.runtime.simulator.cycles import Timeline, simulate
 from tilewright.runtime.simulator.layers import layer_times
 from tilewright.runtime.simulator.verifier import order

@@ -41,7 +41,7 @@ from ..runtime.artifact.manifest import (
     StepInfo,
     TensorSpec,
 )
-from ..runtime.machine import Machine
+from ..runtime.machines.machine import Machine
 from .cpu.llvm.target import TargetDescription
 from .cpu.program import CpuCode, build_cpu_program
 from .device.program import build_device_program, feature_maps

@@ -24,23 +24,23 @@ from ..passes.pipeline import check_names
 from ..passes.placement.partition import find_named, parse_order
 from ..runtime.artifact.artifact import Artifact, write_artifact
 from ..runtime.files.output_file import check_output, is_stream
-from ..runtime.machine import DEFAULT as DEFAULT_MACHINE
-from ..runtime.machine import Machine
-from ..runtime.machine import load as load_machine
+from ..runtime.machines.machine import DEFAULT as DEFAULT_MACHINE
+from ..runtime.machines.machine import Machine
+from ..runtime.machines.machine import load as load_machine
 from ..runtime.pictures.preprocessing import Preprocessing
 from .affinity import Affinity, affinity_of
-from .batch import check_batch, check_units, clusters_of
 from .calibration.dataset import are_images
 from .calibration.ranges import make_statistics
 from .containers.interface import Interface, check_interface, interface_of, normalization_warnings, shapes_before
+from .device.batch import check_batch, check_units, clusters_of
+from .device.plans import check_effort, choose_plans
 from .frontend.formats import Model, ModelProto, import_model
 from .frontend.ir.document import Document
 from .keywords import with_keywords
 from .options import CompileOptions, option
 from .pipeline import cpu_pipeline, float_pipeline, outline_pipeline, schedule_pipeline, tile_pipeline
-from .plans import check_effort, choose_plans
 from .progress import StageTimes, progress_bars
-from .quantization import brings_quantization, quantize_module
+from .quantization.quantize import brings_quantization, quantize_module
 from .report.layers import layers
 from .report.maps import maps
 from .report.placement import placement

@@ -20,7 +20,7 @@ from .frontend.onnx.writer import export_onnx
 from .optimize import read_module
 from .options import CompileOptions, check_type
 from .progress import ProgressReport, silent
-from .quantization import brings_quantization, quantize_module
+from .quantization.quantize import brings_quantization, quantize_module
 
 FORMS = ("qdq", "qlinear")
 

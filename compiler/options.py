@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Effort = Literal["quick", "normal", "thorough"]
-"""How long to look for a fast schedule, see :mod:`tilewright.compiler.plans`."""
+"""How long to look for a fast schedule, see :mod:`tilewright.compiler.device.plans`."""
 
 _CLASSES: dict[str, type] = {
     "str": str,

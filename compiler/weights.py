@@ -27,8 +27,8 @@ from ..passes.device.planning.plan_scratchpads import plan as plan_scratchpads
 from ..passes.quantization.accumulators import is_accumulating, overflowing_channels
 from ..runtime.api.layers import Layer, Parameters
 from ..runtime.artifact.artifact import Artifact, artifact_bytes
-from ..runtime.device import program_names, read_programs
-from ..runtime.machine import Machine
+from ..runtime.execution.device import program_names, read_programs
+from ..runtime.machines.machine import Machine
 from .progress import silent
 
 _WEIGHTS, _BIAS = 1, 2

@@ -18,16 +18,16 @@ from tilewright.limits import check_seconds
 
 from .artifact.artifact import Artifact
 from .artifact.manifest import ENGINES, TensorSpec
-from .buffers import check_inputs
-from .device import check_machine
+from .execution.buffers import check_inputs
+from .execution.device import check_machine
+from .execution.native_code import CodePolicy
+from .execution.runner import Runner
 from .interruption import Asked, Result, compute_aside
-from .native_code import CodePolicy
 from .profile import HostTime, Profile, StepTime, combine
 from .request import Callback, Outputs, Request, RequestQueue
-from .runner import Runner
 
 if TYPE_CHECKING:
-    from .machine import Machine
+    from .machines.machine import Machine
 
 _LONG = 1.0
 """Seconds after which a user may want to interrupt a run."""
@@ -113,7 +113,7 @@ def load(
                 f"engine {chosen!r} runs on no machine", expected="engine device", hint="Leave the machine out."
             )
         # Here and not above: artifacts without a device program need none of it.
-        from . import machine as machines
+        from .machines import machine as machines
 
         at_hand = machine if isinstance(machine, machines.Machine) else machines.load(machine)
         check_machine(artifact, artifact.manifest.engines[chosen], at_hand)

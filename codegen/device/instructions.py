@@ -24,7 +24,7 @@ from ...ir.tile.link import Receive, Send
 from ...ir.tile.transfer import Load, LoadRecord, LoadRequantization, LoadTable, LoadWeights, Move, Store
 from ...ir.tile.types import EVERY_CLUSTER
 from ...runtime import isa
-from ...runtime.machine import RUN_LIMIT
+from ...runtime.machines.machine import RUN_LIMIT
 from .constants import Constants
 from .views import REGIONS, ChipView, MapView, Views
 

@@ -14,7 +14,7 @@ from ...ir.tile.places import PLACES
 from ...ir.tile.program import cluster_of, clusters_of
 from ...runtime.artifact.manifest import FeatureMapRef
 from ...runtime.isa import Assembler, Instruction, Program, Region, RegionKind
-from ...runtime.machine import Machine
+from ...runtime.machines.machine import Machine
 from .instructions import PRINTERS, Context
 from .views import REGIONS
 

@@ -14,7 +14,7 @@ from ...ir.tile.program import whole_of
 from ...ir.tile.types import TileType
 from ...ir.types import DType
 from ...runtime.artifact.manifest import FeatureMapRef
-from ...runtime.machine import CHANNEL_BLOCK
+from ...runtime.machines.machine import CHANNEL_BLOCK
 
 REGIONS = ("constants", "scratch", "input", "output")
 """DRAM regions of a device program, by index."""

@@ -12,7 +12,7 @@ from ...ir.annotations import CLUSTERS, IMAGES, SPLIT, TILE
 from ...ir.core import Op
 from ...ir.feature_map import MapShape, Window
 from ...ir.tile.places import Part
-from ...runtime.machine import CHANNEL_BLOCK
+from ...runtime.machines.machine import CHANNEL_BLOCK
 
 Span = tuple[int, int]
 """Rows, columns or channels as (first, count)."""

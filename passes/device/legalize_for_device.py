@@ -18,7 +18,7 @@ from ...ir.ops.pooling import MaxPool
 from ...ir.ops.shape import Reshape
 from ...ir.quantized import limits, stored
 from ...ir.types import TensorType
-from ...runtime.machine import KERNEL_LIMIT
+from ...runtime.machines.machine import KERNEL_LIMIT
 from ..base import Pass, Record
 from ..invariants import PLAIN, UNPLANNED
 from ..pattern import Const, Driver, Match, Rule, node

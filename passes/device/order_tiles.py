@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ...ir.annotations import CARD
 from ...ir.core import Function, Module, Op
 from ...ir.tile.places import Enter
-from ...runtime.machine import Machine, load
+from ...runtime.machines.machine import Machine, load
 from ..base import Pass, Record
 from .lower_to_tiles import LOWERED
 from .ordering.links import Links

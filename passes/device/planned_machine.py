@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...ir.annotations import PLAN
 from ...ir.core import Function
-from ...runtime.machine import Machine
+from ...runtime.machines.machine import Machine
 
 
 def planned_machine(function: Function, machine: Machine) -> Machine:

@@ -11,7 +11,7 @@ from ...ir.core import Op
 from ...ir.feature_map import map_shape
 from ...ir.ops.resize import Resize
 from ...ir.resampling import FRACTION_BITS, linear_points, nearest_indices, nearest_steps
-from ...runtime.machine import INTERPOLATION_LIMIT, RESIZE_LIMIT
+from ...runtime.machines.machine import INTERPOLATION_LIMIT, RESIZE_LIMIT
 
 
 class Axis(NamedTuple):

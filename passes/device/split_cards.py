@@ -16,8 +16,8 @@ from ...ir.core import Function, Module, Op, Value, is_op, types_of
 from ...ir.feature_map import map_shape
 from ...ir.names import Names
 from ...ir.ops.call import Call
-from ...runtime.cost import link_cycles
-from ...runtime.machine import MESSAGE_RUNS_LIMIT, Machine, load
+from ...runtime.machines.cost import link_cycles
+from ...runtime.machines.machine import MESSAGE_RUNS_LIMIT, Machine, load
 from ..base import Pass, Record
 from ..invariants import PLACED, UNPLANNED
 from ..placement.device_support.maps import is_weight, map_operands

@@ -12,7 +12,7 @@ from tilewright.errors import PassError
 
 from ...ir.annotations import CLUSTERS, FUSED, KEPT, MAP, PLAN, SPLIT, STATIONARY, TILE, Plan, Stationary
 from ...ir.core import Function, Module, Op
-from ...runtime.machine import Machine, load
+from ...runtime.machines.machine import Machine, load
 from ..base import Pass, Record
 from ..invariants import PLACED, Invariant
 from .fused_pairs import fused_convolution, fused_user, pairs_brought_together

@@ -1,7 +1,7 @@
 """What an op costs on the device and on the host, and what it costs to move a tensor between them: estimates.
 
 They decide where an op runs, never what it computes. The device takes the larger of the steps of its unit and of DRAM
-time, by the functions of :mod:`tilewright.runtime.cost` over the whole op, on one cluster. The host is
+time, by the functions of :mod:`tilewright.runtime.machines.cost` over the whole op, on one cluster. The host is
 three numbers, those of a core as it stands next to an FPGA. A tensor on its way takes the link of the card once and is
 packed or unpacked by the host.
 """
@@ -14,8 +14,16 @@ from ...ir.core import Op, Value
 from ...ir.feature_map import is_depthwise, map_shape, window_of
 from ...ir.ops.convolution import Conv
 from ...ir.ops.shape import Reshape
-from ...runtime.cost import Runs, dense_steps, depthwise_steps, dram_bytes, dram_cycles, host_link_cycles, vector_steps
-from ...runtime.machine import CHANNEL_BLOCK, Machine
+from ...runtime.machines.cost import (
+    Runs,
+    dense_steps,
+    depthwise_steps,
+    dram_bytes,
+    dram_cycles,
+    host_link_cycles,
+    vector_steps,
+)
+from ...runtime.machines.machine import CHANNEL_BLOCK, Machine
 from .device_support.maps import is_weight, maps_of
 
 HOST_STEP_SECONDS = 1e-6

@@ -13,7 +13,7 @@ from ...ir.annotations import ON, REGION, WHY, Place, Reason
 from ...ir.core import Module, Op
 from ...ir.ops.call import Call
 from ...ir.ops.shape import Reshape
-from ...runtime.machine import load
+from ...runtime.machines.machine import load
 from ..base import Pass, Record
 from ..invariants import PLACED, PLAIN, UNPLANNED, Invariant
 from .choice import PieceTimes, cheapest, islands, producers_of, times

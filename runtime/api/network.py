@@ -49,10 +49,10 @@ from tilewright.errors import (
     warn,
 )
 
-from .. import machine as machines
 from ..artifact.artifact import Artifact
 from ..artifact.manifest import ENGINES
 from ..compiler import reach
+from ..machines import machine as machines
 from ..pictures.preprocessing import Preprocessing
 from ..session import Session, load
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from tilewright.errors import ArtifactError, ResourceError, UsageError, resources
 from tilewright.limits import MANIFEST
 
+from ..execution.pages import private_pages
 from ..files.input_file import input_file
 from ..files.output_file import output_file
-from ..pages import private_pages
 from ..trust import machine_key
 from ..trust.verdict import Verdict, judge
 from .checksum import Fill, already_filled

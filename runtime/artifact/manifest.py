@@ -16,7 +16,7 @@ import numpy as np
 from tilewright.errors import ArtifactError
 from tilewright.limits import ARENA, ELEMENTS, RANK, STEPS
 
-from ..machine import CARD_LIMIT
+from ..machines.machine import CARD_LIMIT
 from .json_dataclasses import AtMost, Bounds, OneOf, Source, parse, read, write
 
 ENGINES = ("device", "software", "float")

@@ -88,7 +88,7 @@ def _check_programs(artifact: Artifact) -> None:
         elf.parse(artifact.copy(cpu_program.code))
     if not artifact.manifest.device_programs:
         return
-    from ..device import constant_contents, read_programs
+    from ..execution.device import constant_contents, read_programs
     from ..simulator.memory import constant_regions
     from ..simulator.multipliers import check_multipliers
     from ..simulator.provenance import trace_sources

@@ -5,7 +5,7 @@ instructions, ``layouts`` packs what they read, ``program`` is the file form of 
 ``python -m tilewright.runtime.isa > docs/isa.md`` after a change.
 """
 
-from ..machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_UNIT, PARAMETER_UNIT, WEIGHT_UNIT
+from ..machines.machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_UNIT, PARAMETER_UNIT, WEIGHT_UNIT
 from .assembler import Assembler
 from .encoding import (
     COUNTER_LIMIT,

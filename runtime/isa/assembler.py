@@ -14,7 +14,7 @@ import numpy as np
 
 from tilewright.errors import InstructionError
 
-from ..machine import Machine
+from ..machines.machine import Machine
 from .encoding import WAITS, Barrier, End, Instruction, Queue, Stream, Wait, encode, streams
 from .hazards import LastTouch
 from .memories import outside

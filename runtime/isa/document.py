@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import textwrap
 
-from ..machine import CARD_LIMIT, CLUSTER_LIMIT, LINE_BYTES
+from ..machines.machine import CARD_LIMIT, CLUSTER_LIMIT, LINE_BYTES
 from .encoding import (
     HEADER,
     HEADER_BITS,

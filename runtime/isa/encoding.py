@@ -16,7 +16,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from tilewright.errors import InstructionError
 
-from ..machine import CLUSTER_LIMIT
+from ..machines.machine import CLUSTER_LIMIT
 
 INSTRUCTION_BYTES = 64
 FLAG_START = 9

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tilewright.errors import ResourceError
 from tilewright.limits import DEVICE_COMPARISONS
 
-from ..machine import ACCUMULATOR_UNIT, MAPS_UNIT, PARAMETER_UNIT, WEIGHT_UNIT, Machine
+from ..machines.machine import ACCUMULATOR_UNIT, MAPS_UNIT, PARAMETER_UNIT, WEIGHT_UNIT, Machine
 from .boxes import Box, overlap, simplest, touched_units
 from .encoding import MemoryAccess, Space
 from .memories import scratchpad_bytes

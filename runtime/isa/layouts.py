@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..machine import CHANNEL_BLOCK, PARAMETER_UNIT, WEIGHT_UNIT
+from ..machines.machine import CHANNEL_BLOCK, PARAMETER_UNIT, WEIGHT_UNIT
 from .vector import RECORD_BYTES, REQUANTIZE_BLOCK_BYTES, TABLE_BYTES
 
 _RECORD = np.dtype(

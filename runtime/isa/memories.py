@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..machine import MAPS_UNIT, PARAMETER_UNIT, Machine
+from ..machines.machine import MAPS_UNIT, PARAMETER_UNIT, Machine
 from .encoding import Instruction, MemoryAccess, Space, Stream, Violation
 from .program import Region, RegionKind
 from .vector import TABLE_BYTES

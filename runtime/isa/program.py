@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tilewright.errors import InstructionError, MachineError
 
 from ..artifact.json_dataclasses import AtMost, Bounds, Source, parse, read, write
-from ..machine import CLUSTER_LIMIT, Machine
+from ..machines.machine import CLUSTER_LIMIT, Machine
 from .encoding import INSTRUCTION_BYTES, Instruction, Queue, Stream, decode, streams
 
 MAGIC = b"TWDP"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..machine import CARD_LIMIT, CLUSTER_LIMIT, MAPS_UNIT, WEIGHT_UNIT
+from ..machines.machine import CARD_LIMIT, CLUSTER_LIMIT, MAPS_UNIT, WEIGHT_UNIT
 from .encoding import Instruction, MemoryAccess, Queue, Space, Violation, bits, flag, instruction
 
 LINE = WEIGHT_UNIT

@@ -14,7 +14,7 @@ import numpy as np
 from tilewright.errors import OutputError, UsageError
 
 from ..artifact.manifest import TensorSpec
-from ..buffers import check_names, check_type
+from ..execution.buffers import check_names, check_type
 from ..files.array_file import StoredArray, open_arrays
 from ..files.output_file import output_file
 from ..session import Profile

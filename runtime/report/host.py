@@ -13,8 +13,8 @@ from tilewright.errors import ArtifactError, InputError, ResourceError, TrustErr
 
 from ..artifact.artifact import Artifact
 from ..artifact.manifest import HostPiece
-from ..cost import host_link_cycles
 from ..isa import Program, RegionKind
+from ..machines.cost import host_link_cycles
 from ..session import load
 from .table import on_one_line
 from .units import show_bytes, show_number

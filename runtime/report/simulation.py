@@ -12,9 +12,9 @@ from typing import NamedTuple
 from tilewright.errors import ArtifactError, UsageError
 
 from ..artifact.artifact import Artifact
-from ..device import read_programs
+from ..execution.device import read_programs
 from ..isa import Program
-from ..machine import Machine
+from ..machines.machine import Machine
 from ..simulator.cycles import simulate
 from ..simulator.layers import LayerTime, layer_times
 from ..simulator.left_out import BESIDE, COSTS

@@ -24,11 +24,11 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import NamedTuple
 
-from ..cost import Cost, cost, link_cycles
 from ..isa.encoding import INSTRUCTION_BYTES, Stream
 from ..isa.program import NO_LAYER
 from ..isa.transfer import Send
-from ..machine import Machine
+from ..machines.cost import Cost, cost, link_cycles
+from ..machines.machine import Machine
 from .verifier import OrderedProgram
 
 

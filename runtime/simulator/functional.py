@@ -32,7 +32,7 @@ from ..isa.vector import (
     ResizeLinear,
     ResizeNearest,
 )
-from ..machine import CHANNEL_BLOCK, Machine
+from ..machines.machine import CHANNEL_BLOCK, Machine
 from . import matrix, transfer, vector
 from .arithmetic import elementwise_table
 from .memory import CardMemory, Memory, connect, constant_regions

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..isa.encoding import Queue
-from ..machine import Machine
+from ..machines.machine import Machine
 from .cycles import Event, Timeline
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..isa.layouts import unpack_dense, unpack_depthwise
 from ..isa.matrix import Convolve, ConvolveDepthwise, WindowAxis, axes
-from ..machine import CHANNEL_BLOCK, MAPS_UNIT
+from ..machines.machine import CHANNEL_BLOCK, MAPS_UNIT
 from .memory import Memory, taps, windowed_map
 
 _EXACT = 1 << 24

@@ -14,7 +14,7 @@ from tilewright.errors import InputError
 from ..isa.encoding import Space
 from ..isa.matrix import WindowAxis
 from ..isa.program import Program, RegionKind
-from ..machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_LIMIT, Machine
+from ..machines.machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_LIMIT, Machine
 
 # What memories hold before a program writes them: not zero, so that an output which it does not write shows.
 POISON = 0xA5

@@ -16,7 +16,7 @@ from ..isa.encoding import Instruction, MemoryAccess, Space, Stream
 from ..isa.matrix import Convolve
 from ..isa.program import RegionKind
 from ..isa.transfer import LINE, LoadLines
-from ..machine import MAPS_UNIT
+from ..machines.machine import MAPS_UNIT
 from .verifier import VerifiedProgram
 
 

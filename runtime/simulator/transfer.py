@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..isa.transfer import LINE, LoadLines, LoadMaps, Message, Move, Receive, Send, Store
-from ..machine import MAPS_UNIT
+from ..machines.machine import MAPS_UNIT
 from .memory import Memory, box
 
 _FLIP = np.uint8(0x80)

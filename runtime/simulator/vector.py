@@ -18,7 +18,7 @@ from ..isa.vector import (
     ResizeLinear,
     ResizeNearest,
 )
-from ..machine import CHANNEL_BLOCK, MAPS_UNIT
+from ..machines.machine import CHANNEL_BLOCK, MAPS_UNIT
 from . import arithmetic
 from .arithmetic import LOWEST, VectorRecord, pool_average, pool_sum
 from .memory import LARGEST_IMAGE, Memory, box, map_inside

@@ -20,7 +20,7 @@ from ..isa.encoding import INSTRUCTION_BYTES, End, Instruction, MemoryAccess, St
 from ..isa.hazards import LastTouch
 from ..isa.memories import outside, place_of
 from ..isa.program import Program, RegionKind
-from ..machine import Machine
+from ..machines.machine import Machine
 from .faults import fault
 from .link import Place, pair_messages
 from .written import Written

@@ -21,7 +21,7 @@ from ..isa.encoding import MemoryAccess, Space
 from ..isa.hazards import UNITS, box_of, part, units_of
 from ..isa.memories import scratchpad_bytes
 from ..isa.program import Region, RegionKind
-from ..machine import Machine
+from ..machines.machine import Machine
 
 
 class Written:

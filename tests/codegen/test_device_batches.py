@@ -11,7 +11,7 @@ from tilewright.ir.core import Function, Module
 from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.types import DType, Quantization, TensorType
 from tilewright.runtime.isa import Convolve, Queue, Stream
-from tilewright.runtime.machine import load
+from tilewright.runtime.machines.machine import load
 
 QUANT = Quantization.per_tensor(0.1, 3)
 

@@ -10,12 +10,12 @@ import pytest
 from before_after import parse
 from random_machines import write_machine
 
+from tilewright.compiler.device.plans import AXES, choose_plans
 from tilewright.compiler.pipeline import schedule_pipeline, tile_pipeline
-from tilewright.compiler.plans import AXES, choose_plans
 from tilewright.ir.annotations import ON
 from tilewright.ir.core import Module
 from tilewright.passes.device.tiling.tile_search import Misfit, priced_tile
-from tilewright.runtime import machine
+from tilewright.runtime.machines import machine
 
 S256, M4096 = machine.load("s256"), machine.load("m4096")
 SIZES = ("maps_bytes", "weight_bytes", "accumulator_bytes", "parameter_bytes")

@@ -22,7 +22,7 @@ from tilewright.ir.core import Module
 from tilewright.passes.device.legalize_for_device import LegalizeForDevice
 from tilewright.passes.device.outline_device import OutlineDevice
 from tilewright.passes.placement.partition import Partition
-from tilewright.runtime.machine import load
+from tilewright.runtime.machines.machine import load
 
 M4096, S256 = load("m4096"), load("s256")
 

@@ -18,7 +18,7 @@ from tilewright.passes.device.legalize_for_device import LegalizeForDevice
 from tilewright.passes.device.outline_device import OutlineDevice
 from tilewright.passes.pipeline import Pipeline
 from tilewright.passes.placement.partition import Partition
-from tilewright.runtime.machine import Machine
+from tilewright.runtime.machines.machine import Machine
 
 
 def run(module: Module, machine: Machine, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ from tilewright.ir import interp
 from tilewright.ir.core import Constant
 from tilewright.passes.placement.device_support import reject
 from tilewright.passes.placement.device_support.maps import is_weight
-from tilewright.runtime.machine import load
+from tilewright.runtime.machines.machine import load
 
 
 def runs_on_device(case: Case) -> bool:

@@ -15,7 +15,7 @@ from tilewright.ir.core import Function, Module
 from tilewright.ir.ops.activation import Relu, Sigmoid
 from tilewright.ir.ops.resize import Resize
 from tilewright.ir.types import DType, Quantization, TensorType
-from tilewright.runtime.machine import load
+from tilewright.runtime.machines.machine import load
 
 SMALL = dataclasses.replace(load("s256"), name="small", maps_bytes=16384)
 

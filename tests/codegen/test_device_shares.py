@@ -23,7 +23,7 @@ from tilewright.passes.device.legalize_for_device import LegalizeForDevice
 from tilewright.passes.device.outline_device import OutlineDevice
 from tilewright.passes.device.share_batch import ShareBatch
 from tilewright.passes.placement.partition import Partition
-from tilewright.runtime.machine import Machine, load
+from tilewright.runtime.machines.machine import Machine, load
 
 M4096 = load("m4096")
 

@@ -21,7 +21,7 @@ from tilewright.passes.device.planning.check_scratchpads import check_scratchpad
 from tilewright.passes.device.planning.plan_scratchpads import places_of, plan
 from tilewright.passes.device.planning.scratchpads import UNITS
 from tilewright.runtime.isa import Queue
-from tilewright.runtime.machine import Machine, load
+from tilewright.runtime.machines.machine import Machine, load
 
 MACHINE = load("m4096")
 

@@ -17,7 +17,7 @@ from tilewright.runtime.api.layers import with_parameters
 from tilewright.runtime.artifact.artifact import MANIFEST_SECTION, Artifact, artifact_bytes
 from tilewright.runtime.artifact.container import Section
 from tilewright.runtime.artifact.manifest import DeviceStage
-from tilewright.runtime.machine import load
+from tilewright.runtime.machines.machine import load
 from tilewright.runtime.report.simulation import Simulation, simulate_artifact
 from tilewright.runtime.report.table import json_text
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from device_programs import pointwise
 
-from tilewright.compiler.plans import plans
+from tilewright.compiler.device.plans import plans
 from tilewright.errors import MachineError
 from tilewright.ir.annotations import Plan
 from tilewright.runtime.isa import Program
-from tilewright.runtime.machine import Machine, load
+from tilewright.runtime.machines.machine import Machine, load
 from tilewright.runtime.simulator.cycles import simulate
 from tilewright.runtime.simulator.verifier import verify
 

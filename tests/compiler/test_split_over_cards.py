@@ -19,7 +19,7 @@ from tilewright.runtime.api.layers import Parameters, layers_of, with_parameters
 from tilewright.runtime.artifact.artifact import Artifact, artifact_bytes
 from tilewright.runtime.artifact.container import Section
 from tilewright.runtime.artifact.manifest import DeviceProgramInfo, Manifest
-from tilewright.runtime.machine import load
+from tilewright.runtime.machines.machine import load
 from tilewright.runtime.report.details import details_of
 from tilewright.runtime.report.inspection import artifact_ir, disassembly
 from tilewright.runtime.report.simulation import Simulation, simulate_artifact

@@ -24,7 +24,7 @@ from tilewright.runtime import isa
 from tilewright.runtime.artifact.artifact import Artifact, artifact_bytes
 from tilewright.runtime.artifact.container import Section
 from tilewright.runtime.isa import Stream, Wait, streams
-from tilewright.runtime.machine import load
+from tilewright.runtime.machines.machine import load
 from tilewright.runtime.report.details import details_of
 from tilewright.runtime.session import load as load_session
 

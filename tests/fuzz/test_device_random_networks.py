@@ -22,15 +22,15 @@ from tilewright.compiler.driver import compile_to_memory
 from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.compiler.frontend.onnx.writer import export_onnx
 from tilewright.compiler.options import CompileOptions
-from tilewright.compiler.quantization import quantize_module
+from tilewright.compiler.quantization.quantize import quantize_module
 from tilewright.errors import CalibrationError, UnsupportedError
 from tilewright.ir import interp
 from tilewright.ir.clone import clone_module
 from tilewright.ir.core import Module
 from tilewright.passes.device.legalize_for_device import LegalizeForDevice
 from tilewright.passes.placement.device_support import reject
-from tilewright.runtime import machine as machines
-from tilewright.runtime.machine import Machine
+from tilewright.runtime.machines import machine as machines
+from tilewright.runtime.machines.machine import Machine
 from tilewright.runtime.report.details import details_of
 from tilewright.runtime.session import load
 

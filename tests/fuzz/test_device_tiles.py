@@ -17,7 +17,7 @@ from tilewright.ir.ops.convolution import Conv
 from tilewright.passes.device.legalize_for_device import LegalizeForDevice
 from tilewright.passes.device.outline_device import OutlineDevice
 from tilewright.passes.placement.partition import Partition
-from tilewright.runtime.machine import Machine, load
+from tilewright.runtime.machines.machine import Machine, load
 
 
 def device_modules(rng: np.random.Generator) -> list[Module]:

@@ -10,7 +10,7 @@ from device_clusters import BLOCKS, COLUMNS, MIDDLE, PIXEL, ROW, ROWS, SOURCE, W
 
 from tilewright.runtime import isa
 from tilewright.runtime.isa import Program, RegionKind, Stream
-from tilewright.runtime.machine import Machine
+from tilewright.runtime.machines.machine import Machine
 from tilewright.runtime.simulator.functional import CardsEngine
 
 CONSTANTS, FIRST = 0, 1

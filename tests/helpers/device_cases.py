@@ -18,7 +18,7 @@ from tilewright.passes.device.outline_device import OutlineDevice
 from tilewright.passes.placement.partition import Partition
 from tilewright.runtime import isa
 from tilewright.runtime.isa import Program, RegionKind, Stream
-from tilewright.runtime.machine import Machine, load
+from tilewright.runtime.machines.machine import Machine, load
 from tilewright.runtime.simulator import functional
 from tilewright.runtime.simulator.functional import FunctionalEngine
 from tilewright.runtime.simulator.memory import CardMemory

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tilewright.runtime import isa
-from tilewright.runtime.machine import Machine
+from tilewright.runtime.machines.machine import Machine
 
 ROWS, COLUMNS, BLOCKS = 8, 6, 2
 PIXEL = 16 * BLOCKS

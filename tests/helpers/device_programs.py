@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tilewright.runtime import isa
-from tilewright.runtime.machine import Machine
+from tilewright.runtime.machines.machine import Machine
 
 
 def pointwise(machine: Machine, tiles: int, columns: int = 16, blocks: int = 4) -> isa.Program:

@@ -17,8 +17,8 @@ from tilewright.passes.device.planning.check_scratchpads import check_scratchpad
 from tilewright.passes.device.planning.plan_device_memory import PlanDeviceMemory
 from tilewright.passes.device.planning.plan_scratchpads import plan
 from tilewright.passes.device.tile_device import tile_function
-from tilewright.runtime.device import as_map
-from tilewright.runtime.machine import Machine
+from tilewright.runtime.execution.device import as_map
+from tilewright.runtime.machines.machine import Machine
 from tilewright.runtime.simulator.functional import FunctionalEngine
 
 

@@ -23,8 +23,8 @@ from tilewright.passes.device.split_cards import SplitCards
 from tilewright.passes.device.tile_device import TileDevice
 from tilewright.passes.placement.partition import Partition
 from tilewright.runtime.artifact.manifest import FeatureMapRef
-from tilewright.runtime.device import as_map
-from tilewright.runtime.machine import Machine, load
+from tilewright.runtime.execution.device import as_map
+from tilewright.runtime.machines.machine import Machine, load
 from tilewright.runtime.simulator.functional import CardsEngine
 
 CARDS = replace(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tilewright.runtime.machine import LINE_BYTES, Machine, load
+from tilewright.runtime.machines.machine import LINE_BYTES, Machine, load
 
 
 def random_machine(rng: np.random.Generator) -> Machine:

@@ -11,7 +11,7 @@ from tilewright.ir.core import Function, Value
 from tilewright.ir.tile.places import Part
 from tilewright.ir.tile.transfer import Load
 from tilewright.ir.types import DType
-from tilewright.runtime.machine import Machine, load
+from tilewright.runtime.machines.machine import Machine, load
 
 
 def with_room(**needed: int) -> Machine:

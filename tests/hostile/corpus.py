@@ -15,9 +15,10 @@ from onnx import TensorProto, helper
 from tilewright.codegen.package import Package
 from tilewright.compiler.driver import build
 from tilewright.compiler.options import CompileOptions
-from tilewright.runtime import isa, machine
+from tilewright.runtime import isa
 from tilewright.runtime.artifact.artifact import Artifact
 from tilewright.runtime.artifact.container import Section, SectionKind
+from tilewright.runtime.machines import machine
 
 from .forgery import TRAP
 

@@ -11,9 +11,9 @@ from unittest import mock
 import numpy as np
 from guard_pages import PLACEMENTS, GuardedMemory, Placement, guarded_copy
 
-from tilewright.runtime import buffers as buffers_module
 from tilewright.runtime.artifact.artifact import Artifact
-from tilewright.runtime.buffers import Buffers
+from tilewright.runtime.execution import buffers as buffers_module
+from tilewright.runtime.execution.buffers import Buffers
 from tilewright.runtime.session import Session, load
 
 from .execution import random_array_of

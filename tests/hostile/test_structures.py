@@ -16,8 +16,8 @@ from tilewright.ir.text.parser import parse_module
 from tilewright.ir.verify import verify
 from tilewright.passes.pipeline import Pipeline
 from tilewright.passes.registry import PASSES
-from tilewright.runtime import machine
 from tilewright.runtime.artifact.manifest import Manifest, ModelInfo
+from tilewright.runtime.machines import machine
 from tilewright.runtime.pictures.preprocessing import Preprocessing
 
 from .generators.ir_text import WORDS

@@ -23,7 +23,7 @@ from tilewright.passes.device.planning.plan_device_memory import PlanDeviceMemor
 from tilewright.passes.device.tile_device import set_tile, tile_of
 from tilewright.passes.memory.allocation import Buffer
 from tilewright.passes.placement.partition import Partition
-from tilewright.runtime.machine import load
+from tilewright.runtime.machines.machine import load
 
 MACHINE = load("s256")
 

@@ -11,8 +11,9 @@ from tilewright.compiler.report.supported import device_rules
 from tilewright.ir.op import REGISTRY
 from tilewright.passes.device.lowering.registry import lowering_of
 from tilewright.passes.placement.device_support import SUPPORT, reject
-from tilewright.runtime import isa, machine
-from tilewright.runtime.machine import load
+from tilewright.runtime import isa
+from tilewright.runtime.machines import machine
+from tilewright.runtime.machines.machine import load
 
 Q = "<s=0x1.0p-4, z=3>"
 POOL = "kernel=[2, 2], strides=[1, 1], pads=[0, 0, 0, 0], dilations=[1, 1]"

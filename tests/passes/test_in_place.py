@@ -17,7 +17,7 @@ from tilewright.passes.device.fused_pairs import pairs_brought_together
 from tilewright.passes.device.kept.in_place import choose_overwritten, overwritten
 from tilewright.passes.device.kept.kept_maps import holdings, kept_values
 from tilewright.passes.device.lower_to_tiles import LowerToTiles
-from tilewright.runtime.machine import load
+from tilewright.runtime.machines.machine import load
 
 M4096 = load("m4096")
 

@@ -14,7 +14,7 @@ from tilewright.ir.core import Module
 from tilewright.passes.device.kept.choose_kept import KeptMaps
 from tilewright.passes.device.tile_device import set_tile, tile_function, tile_of
 from tilewright.passes.device.tiling.tile_searches import TileSearches
-from tilewright.runtime.machine import load
+from tilewright.runtime.machines.machine import load
 from tilewright.runtime.report.maps import PlacedMap
 
 M4096 = load("m4096")

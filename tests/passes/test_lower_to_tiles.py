@@ -37,7 +37,7 @@ from tilewright.passes.device.tile_device import TileDevice
 from tilewright.passes.placement.device_support import reject
 from tilewright.passes.placement.device_support.maps import is_weight
 from tilewright.passes.placement.partition import Partition
-from tilewright.runtime.machine import load
+from tilewright.runtime.machines.machine import load
 
 QUANT = Quantization.per_tensor(0.25, 3)
 

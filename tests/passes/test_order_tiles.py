@@ -35,8 +35,8 @@ from tilewright.passes.device.ordering.program import Steps
 from tilewright.passes.device.ordering.schedule import schedule
 from tilewright.passes.device.planning.check_scratchpads import check_scratchpads
 from tilewright.passes.device.planning.plan_scratchpads import places_of, plan
-from tilewright.runtime.cost import cost
-from tilewright.runtime.machine import Machine, load
+from tilewright.runtime.machines.cost import cost
+from tilewright.runtime.machines.machine import Machine, load
 from tilewright.runtime.simulator.cycles import simulate
 from tilewright.runtime.simulator.verifier import verify as verify_program
 

@@ -15,7 +15,7 @@ from tilewright.passes.device.legalize_for_device import LegalizeForDevice
 from tilewright.passes.device.outline_device import OutlineDevice
 from tilewright.passes.placement.device_support import reject
 from tilewright.passes.placement.partition import Partition
-from tilewright.runtime.machine import load
+from tilewright.runtime.machines.machine import load
 
 Q = "<s=0x1.0p-4, z=3>"
 DEVICE = 'on=device, why="supported"'

@@ -25,7 +25,7 @@ from tilewright.passes.placement.cost import CostModel
 from tilewright.passes.placement.device_support import reject
 from tilewright.passes.placement.device_support.maps import is_weight
 from tilewright.passes.placement.partition import CONVEX, Partition
-from tilewright.runtime.machine import load
+from tilewright.runtime.machines.machine import load
 
 Q = "<s=0x1.0p-4, z=3>"
 CONV = 'strides=[1, 1], pads=[0, 0, 0, 0], dilations=[1, 1], group=1, act="none", act_args=[]'

@@ -19,7 +19,7 @@ from tilewright.ir.verify import verify
 from tilewright.passes.device.planning.check_scratchpads import check_scratchpads
 from tilewright.passes.device.planning.plan_scratchpads import Place, PlanScratchpads, places_of, plan
 from tilewright.passes.device.planning.scratchpads import UNITS, scratchpads
-from tilewright.runtime.machine import load
+from tilewright.runtime.machines.machine import load
 
 MACHINE = load("m4096")
 

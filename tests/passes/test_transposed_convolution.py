@@ -21,7 +21,7 @@ from tilewright.ir.types import DType, Quantization, TensorType
 from tilewright.passes.base import Record
 from tilewright.passes.pattern import Driver
 from tilewright.passes.quantization import integer_rules, sink_dequantize_rules, transposed_rules
-from tilewright.runtime.machine import load
+from tilewright.runtime.machines.machine import load
 from tilewright.runtime.report.details import details_of
 
 S256 = load("s256")

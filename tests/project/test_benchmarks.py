@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from older_machines import BEFORE
 
-from tilewright.runtime import machine
+from tilewright.runtime.machines import machine
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 SHORT = {

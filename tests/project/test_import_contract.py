@@ -62,8 +62,8 @@ def test_the_contract_catches_an_upward_import(tree: Path, file: str, statement:
 
 
 def test_downward_imports_are_allowed(tree: Path) -> None:
-    (tree / "tilewright/runtime/machine.py").touch()
-    (tree / "tilewright/passes/probe.py").write_text("from ..ir import core\nfrom ..runtime import machine\n")
+    (tree / "tilewright/runtime/machines/machine.py").touch()
+    (tree / "tilewright/passes/probe.py").write_text("from ..ir import core\nfrom ..runtime.machines import machine\n")
     (tree / "tilewright/compiler/frontend/probe.py").write_text("import onnx\nfrom ...passes import probe\n")
     code, text = lint(tree)
     assert code == 0, text

@@ -16,8 +16,9 @@ import pytest
 from artifact_samples import expected, small_artifact
 
 from tilewright.errors import RequestCancelledError, UsageError
-from tilewright.runtime import Request, Session, load, native_code
-from tilewright.runtime.buffers import allocate_arena
+from tilewright.runtime import Request, Session, load
+from tilewright.runtime.execution import native_code
+from tilewright.runtime.execution.buffers import allocate_arena
 from tilewright.runtime.native.mapping import supported
 from tilewright.runtime.request import RequestQueue
 

@@ -36,7 +36,7 @@ from tilewright.ir.core import Function, Module
 from tilewright.ir.ops.elementwise import Add
 from tilewright.ir.text.printer import print_module
 from tilewright.ir.types import DType, TensorType
-from tilewright.runtime import Session, load, runner
+from tilewright.runtime import Session, load
 from tilewright.runtime.artifact.artifact import Artifact, artifact_bytes, write_artifact
 from tilewright.runtime.artifact.container import Section, SectionKind
 from tilewright.runtime.artifact.manifest import (
@@ -49,9 +49,10 @@ from tilewright.runtime.artifact.manifest import (
     StepInfo,
     TensorSpec,
 )
-from tilewright.runtime.buffers import Buffers, allocate_arena
+from tilewright.runtime.execution import runner
+from tilewright.runtime.execution.buffers import Buffers, allocate_arena
+from tilewright.runtime.execution.native_code import CodePolicy
 from tilewright.runtime.native.mapping import supported
-from tilewright.runtime.native_code import CodePolicy
 from tilewright.runtime.profile import StepTime
 
 pytestmark = pytest.mark.skipif(not supported(), reason="object code runs on Linux on x86-64 and AArch64 only")

@@ -19,7 +19,7 @@ from ....ir.annotations import FUSED, SPLIT
 from ....ir.core import Function, Op, Value
 from ....ir.feature_map import map_shape
 from ....ir.ops.movement import Concat
-from ....runtime.machine import Machine
+from ....runtime.machines.machine import Machine
 from ...memory.plan import Parts
 from ...placement.device_support.maps import map_operands
 from ..fused_pairs import fused_convolution, fused_user

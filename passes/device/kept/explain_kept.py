@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 
 from ....ir.annotations import MapPlace
 from ....ir.core import Op, Value
-from ....runtime.machine import Machine
+from ....runtime.machines.machine import Machine
 from ..fused_pairs import fused_user
 from .chip_places import obstacle
 from .kept_maps import holdings, root_of

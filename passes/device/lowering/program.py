@@ -26,7 +26,7 @@ from ....ir.tile.places import Part, Phase
 from ....ir.tile.transfer import Load, LoadRecord, Move, Store
 from ....ir.tile.types import EVERY_CLUSTER
 from ....ir.types import DType
-from ....runtime.machine import CHANNEL_BLOCK
+from ....runtime.machines.machine import CHANNEL_BLOCK
 from ..boxes import lanes_of
 from ..kept.chip_places import copied
 from ..kept.kept_maps import Holding, holdings, kept_values, root_of

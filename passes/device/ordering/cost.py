@@ -28,9 +28,9 @@ from ....ir.tile.program import cluster_of
 from ....ir.tile.transfer import Load, LoadRecord, LoadRequantization, LoadTable, LoadWeights, Move, Store
 from ....ir.tile.types import TileType
 from ....runtime import isa
-from ....runtime.cost import cost
 from ....runtime.isa import Instruction, Queue
-from ....runtime.machine import CHANNEL_BLOCK, MAPS_UNIT, PARAMETER_UNIT, RUN_LIMIT, Machine
+from ....runtime.machines.cost import cost
+from ....runtime.machines.machine import CHANNEL_BLOCK, MAPS_UNIT, PARAMETER_UNIT, RUN_LIMIT, Machine
 from ..planning.scratchpads import place_bytes
 from .places import Located, Locations
 

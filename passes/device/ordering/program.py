@@ -10,7 +10,7 @@ from ....ir.tile.places import PLACES
 from ....ir.tile.program import clusters_of
 from ....ir.tile.types import Memory
 from ....runtime.isa import Queue
-from ....runtime.machine import Machine
+from ....runtime.machines.machine import Machine
 from ..planning.scratchpads import place_bytes, place_type, scratchpads
 from .cost import OpCost, op_cost
 from .dependencies import Dependencies, accesses

@@ -11,7 +11,7 @@ from ....ir.core import Function, Module, Op, Value
 from ....ir.feature_map import map_shape
 from ....ir.ops.movement import Concat
 from ....ir.ops.shape import Reshape
-from ....runtime.machine import CHANNEL_BLOCK
+from ....runtime.machines.machine import CHANNEL_BLOCK
 from ...invariants import proved
 from ...memory.ownership import Extent, Ownership, Piece
 from ...placement.device_support.maps import map_operands

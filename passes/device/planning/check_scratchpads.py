@@ -22,7 +22,7 @@ from ....ir.tile.link import Send
 from ....ir.tile.places import Buffer, Enter, Leave, Part, Phase, Reshape
 from ....ir.tile.program import clusters_of
 from ....ir.tile.types import EVERY_CLUSTER, TileType
-from ....runtime.machine import CHANNEL_BLOCK
+from ....runtime.machines.machine import CHANNEL_BLOCK
 from ...invariants import proved
 from ..outline_device import device_functions
 from .scratchpads import UNITS, place_bytes

@@ -11,7 +11,7 @@ from ....ir.feature_map import is_depthwise, map_shape
 from ....ir.ops.convolution import Conv
 from ....ir.ops.movement import Concat
 from ....ir.ops.shape import Reshape
-from ....runtime.machine import CHANNEL_BLOCK
+from ....runtime.machines.machine import CHANNEL_BLOCK
 from ...base import Pass, Record
 from ...memory.plan import Parts, aligned, plan_memory, roots_of
 from ..fused_pairs import fused_user

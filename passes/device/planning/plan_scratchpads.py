@@ -12,7 +12,7 @@ from ....ir.annotations import ADDRESS, LAYER, SCRATCHPAD_BYTES
 from ....ir.core import Function, Module, Op, Value
 from ....ir.tile.program import whole_of
 from ....ir.tile.types import EVERY_CLUSTER, Memory
-from ....runtime.machine import Machine, load
+from ....runtime.machines.machine import Machine, load
 from ...base import Pass, Record
 from ...memory.allocation import HEURISTICS, Buffer, rivals_of
 from ..lower_to_tiles import LOWERED

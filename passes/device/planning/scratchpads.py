@@ -11,7 +11,7 @@ from ....ir.tile.transfer import LoadRequantization, LoadWeights
 from ....ir.tile.types import Memory, TileType
 from ....runtime.isa.layouts import dense_bytes, depthwise_bytes, requantize_bytes
 from ....runtime.isa.vector import RECORD_BYTES, TABLE_BYTES
-from ....runtime.machine import ACCUMULATOR_UNIT, MAPS_UNIT, PARAMETER_UNIT, WEIGHT_UNIT, Machine
+from ....runtime.machines.machine import ACCUMULATOR_UNIT, MAPS_UNIT, PARAMETER_UNIT, WEIGHT_UNIT, Machine
 
 
 class Scratchpad(NamedTuple):

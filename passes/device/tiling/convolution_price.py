@@ -12,8 +12,10 @@ from ....ir.annotations import Stationary
 from ....ir.core import Op
 from ....ir.feature_map import MapShape, convolution_maps, is_depthwise, window_of
 from ....ir.ops.convolution import Conv
-from ....runtime.banks import Trace, dense_conflicts, depthwise_conflicts
-from ....runtime.cost import (
+from ....runtime.isa.layouts import dense_bytes
+from ....runtime.isa.vector import REQUANTIZE_BLOCK_BYTES
+from ....runtime.machines.banks import Trace, dense_conflicts, depthwise_conflicts
+from ....runtime.machines.cost import (
     Count,
     Runs,
     accumulator_stalls,
@@ -24,9 +26,7 @@ from ....runtime.cost import (
     vector_stalls,
     vector_steps,
 )
-from ....runtime.isa.layouts import dense_bytes
-from ....runtime.isa.vector import REQUANTIZE_BLOCK_BYTES
-from ....runtime.machine import CHANNEL_BLOCK, MAPS_UNIT, WEIGHT_UNIT, Machine
+from ....runtime.machines.machine import CHANNEL_BLOCK, MAPS_UNIT, WEIGHT_UNIT, Machine
 from ..fused_pairs import made_by, other_map, other_operand
 from .packed_maps import is_packed
 from .tile_price import Counts, Price, Share, box, parts, rows_read

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ....ir.core import Op, Value
 from ....ir.feature_map import map_shape
 from ....ir.ops.convolution import Conv
-from ....runtime.machine import CHANNEL_BLOCK
+from ....runtime.machines.machine import CHANNEL_BLOCK
 
 
 def is_packed(value: Value) -> bool:

@@ -1,4 +1,4 @@
-"""What a tile costs: the functions of :mod:`tilewright.runtime.cost` over all tiles of an op, for every candidate.
+"""What a tile costs: the functions of :mod:`tilewright.runtime.machines.cost` over all tiles of an op.
 
 The price is in cycles. The array, the vector unit, the two load queues, the stores and the DRAM work at
 the same time, so an op takes as long as the busiest of them, and before and after that what only the first or the last
@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from ....ir.annotations import Split
 from ....ir.core import Value
 from ....ir.feature_map import MapShape, Window
-from ....runtime.cost import Count, Runs, dram_bytes, dram_cycles, row_openings
 from ....runtime.isa import INSTRUCTION_BYTES
-from ....runtime.machine import CHANNEL_BLOCK, Machine
+from ....runtime.machines.cost import Count, Runs, dram_bytes, dram_cycles, row_openings
+from ....runtime.machines.machine import CHANNEL_BLOCK, Machine
 from ..boxes import image_pieces, outer_dimension
 
 Counts = NDArray[np.int64]

@@ -22,9 +22,9 @@ from ....ir.ops.convolution import Conv
 from ....ir.ops.movement import Concat, DepthToSpace, Slice
 from ....ir.ops.resize import Resize
 from ....ir.ops.shape import Reshape
-from ....runtime.cost import INTERPOLATED, vector_steps
 from ....runtime.isa.vector import RECORD_BYTES
-from ....runtime.machine import (
+from ....runtime.machines.cost import INTERPOLATED, vector_steps
+from ....runtime.machines.machine import (
     ACCUMULATOR_UNIT,
     CHANNEL_BLOCK,
     MAP_EXTENT_LIMIT,

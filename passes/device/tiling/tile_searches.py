@@ -6,7 +6,7 @@ from collections.abc import Hashable
 
 from ....ir.annotations import Split, Stationary
 from ....ir.core import Op, Value
-from ....runtime.machine import Machine
+from ....runtime.machines.machine import Machine
 from ...placement.device_support.maps import map_operands
 from ..fused_pairs import fused_user, made_by, other_operand
 from ..kept.in_place import overwritten

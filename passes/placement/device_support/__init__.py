@@ -17,7 +17,7 @@ from ....ir.ops.quantization import Dequantize, DequantizeLinear, Quantize, Quan
 from ....ir.ops.resize import Resize
 from ....ir.ops.shape import Reshape
 from ....ir.ops.unary import Unary
-from ....runtime.machine import Machine
+from ....runtime.machines.machine import Machine
 from . import convolution, elementwise, maps, movement, pooling
 from .rule import Rule, text_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ....ir.core import Constant, Op
 from ....ir.feature_map import window_of
 from ....ir.quantized import EIGHT_BIT
-from ....runtime.machine import DILATION_LIMIT, KERNEL_LIMIT, ORIGIN_LIMIT, STRIDE_LIMIT, Machine
+from ....runtime.machines.machine import DILATION_LIMIT, KERNEL_LIMIT, ORIGIN_LIMIT, STRIDE_LIMIT, Machine
 from .rule import Found, Rule, at_most
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ....ir.core import Op
 from ....ir.feature_map import map_shape
-from ....runtime.machine import Machine
+from ....runtime.machines.machine import Machine
 from .rule import Found, Rule
 
 

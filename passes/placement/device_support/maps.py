@@ -6,7 +6,7 @@ from ....ir.core import Op, Value
 from ....ir.feature_map import MAP_RANKS, map_shape
 from ....ir.ops.convolution import Conv
 from ....ir.quantized import EIGHT_BIT
-from ....runtime.machine import ROW_LIMIT, Machine
+from ....runtime.machines.machine import ROW_LIMIT, Machine
 from ...device.tiling.tile_search import misfit
 from .rule import Found, Rule
 

@@ -8,7 +8,7 @@ from ....ir.feature_map import map_shape
 from ....ir.ops.movement import Concat, DepthToSpace, Slice
 from ....ir.ops.resize import Resize
 from ....ir.types import TensorType
-from ....runtime.machine import ROW_LIMIT, Machine
+from ....runtime.machines.machine import ROW_LIMIT, Machine
 from ...device.resampling import resize_axes
 from .rule import Found, Rule, listed
 

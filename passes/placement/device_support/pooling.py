@@ -5,7 +5,7 @@ from __future__ import annotations
 from ....ir.core import Op
 from ....ir.feature_map import map_shape, window_of
 from ....ir.ops.pooling import AveragePool, Pool
-from ....runtime.machine import POOL_KERNEL_LIMIT, STRIDE_LIMIT, Machine
+from ....runtime.machines.machine import POOL_KERNEL_LIMIT, STRIDE_LIMIT, Machine
 from .rule import Found, Rule, at_most, listed
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ....ir.core import Op, Value
-from ....runtime.machine import Machine
+from ....runtime.machines.machine import Machine
 
 
 class Found(NamedTuple):

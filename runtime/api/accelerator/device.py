@@ -10,9 +10,9 @@ from time import perf_counter
 
 import numpy as np
 
-from ... import machine as machines
 from ...artifact.artifact import Artifact
-from ...device import check_machine
+from ...execution.device import check_machine
+from ...machines import machine as machines
 from ..cards import CARDS, Claim, claim
 from .debug.report import DebugReport
 from .errors import AcceleratorError, documented

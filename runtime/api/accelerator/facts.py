@@ -9,7 +9,7 @@ from typing import Literal
 from ...artifact.artifact import Artifact
 from ...artifact.manifest import TensorSpec
 from ...isa.program import Program
-from ...machine import Machine
+from ...machines.machine import Machine
 from ...report.simulation import Simulation, device_programs, simulate_artifact
 from ...simulator.cycles import Timeline, simulate
 from ...simulator.verifier import verify_cards

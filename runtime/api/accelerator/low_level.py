@@ -10,7 +10,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
-from ... import machine as machines
+from ...machines import machine as machines
 from .errors import AcceleratorError, documented
 from .facts import Facts
 from .flags import Flags

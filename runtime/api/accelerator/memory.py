@@ -15,7 +15,7 @@ from tilewright import limits
 
 from ...artifact.artifact import Artifact
 from ...isa.program import Program, RegionKind
-from ...machine import Machine
+from ...machines.machine import Machine
 from ...simulator.cycles import simulate
 from ...simulator.functional import FunctionalEngine
 from .errors import AcceleratorError

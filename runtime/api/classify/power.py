@@ -23,7 +23,7 @@ import numpy as np
 from tilewright.errors import ArtifactError, MachineError
 
 from ...artifact.artifact import Artifact
-from ...machine import EnergyConstants, load_energy, samples
+from ...machines.machine import EnergyConstants, load_energy, samples
 from ...report.details import details_of
 from ...report.simulation import simulate_artifact
 from ...session import Session

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from tilewright.errors import ArtifactError, MachineError
 
 from ...artifact.artifact import Artifact
-from ...machine import DEFAULT, load_energy
+from ...machines.machine import DEFAULT, load_energy
 from ..classify.power import model
 
 

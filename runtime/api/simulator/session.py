@@ -25,7 +25,7 @@ _STAGE = "run"
 
 
 class SimulatedModel(Protocol):
-    """What a session needs of the class of this name in `tilewright.compiler.simulated_quantization`."""
+    """What a session needs of the class of this name in `tilewright.compiler.quantization.simulated`."""
 
     inputs: tuple[NodeArg, ...]
     outputs: tuple[NodeArg, ...]
@@ -58,7 +58,7 @@ def open_session(
         UsageError: a feature map is no tensor of the model.
     """
     encodings = read_encodings(encodings_path) if encodings_path not in (None, "") else None
-    compiler = reach("simulated_quantization", "simulated quantisation")
+    compiler = reach("quantization.simulated", "simulated quantisation")
     return QuantizationSession(compiler.SimulatedModel(model_path, encodings, feature_maps))
 
 

@@ -10,7 +10,7 @@ import tilewright
 from tilewright.compiler.demo.digits import MODEL
 from tilewright.runtime.api.accelerator.facts import Facts, Generation, Network
 from tilewright.runtime.api.accelerator.flags import Flags
-from tilewright.runtime.machine import load
+from tilewright.runtime.machines.machine import load
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,7 @@ from tilewright.runtime.api.accelerator.errors import AcceleratorError, Saturati
 from tilewright.runtime.api.accelerator.facts import Facts, Network
 from tilewright.runtime.artifact.artifact import Artifact
 from tilewright.runtime.artifact.manifest import TensorSpec
-from tilewright.runtime.machine import load
+from tilewright.runtime.machines.machine import load
 
 SAMPLES = list(np.random.default_rng(0).random((4, 1, 8, 8), np.float32))
 IMAGE = SAMPLES[0]

@@ -357,7 +357,7 @@ def test_an_error_in_any_thread_ends_it(task: Task, capsys: Capture, monkeypatch
         patch.setattr(classifier, "load", broken)
         assert failure([*task.words, "--max_bs", "4"], capsys).startswith("error: internal error: RuntimeError: out of")
     with monkeypatch.context() as patch:
-        patch.setattr("tilewright.runtime.runner.Runner.run", broken)
+        patch.setattr("tilewright.runtime.execution.runner.Runner.run", broken)
         assert failure([*task.words, "--max_bs", "4"], capsys).startswith("error: internal error: RuntimeError: out of")
 
 

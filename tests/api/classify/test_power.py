@@ -11,9 +11,9 @@ import tilewright
 from tilewright.__main__ import main
 from tilewright.compiler.demo.digits import MODEL
 from tilewright.errors import MachineError
-from tilewright.runtime import machine
 from tilewright.runtime.api.classify.power import EnergyMeter, measure, model
 from tilewright.runtime.artifact.artifact import Artifact
+from tilewright.runtime.machines import machine
 from tilewright.runtime.report.simulation import simulate_artifact
 
 from .conftest import DIGITS, Task

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from kp_networks import ID, Network
 
-from tilewright.runtime import machine as machines
 from tilewright.runtime.api import kp
 from tilewright.runtime.api.kp.devices import registry
 from tilewright.runtime.api.kp.devices.description import DEVICES
+from tilewright.runtime.machines import machine as machines
 
 
 def refused(code: int, call: Callable[[], object]) -> str:

@@ -16,7 +16,7 @@ from tilewright.compiler.calibration.encoded import encoded_ranges
 from tilewright.compiler.demo.digits import MODEL, load_digits
 from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.compiler.options import CompileOptions
-from tilewright.compiler.quantization import quantize_module
+from tilewright.compiler.quantization.quantize import quantize_module
 from tilewright.errors import NoCalibrationError, UsageError
 from tilewright.ir.core import Module
 from tilewright.ir.types import DType

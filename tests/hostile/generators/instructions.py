@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from tilewright.errors import TilewrightError
-from tilewright.runtime import isa, machine
+from tilewright.runtime import isa
 from tilewright.runtime.isa.encoding import HEADER_BITS, INSTRUCTION_BYTES, decode, encoded_fields
 from tilewright.runtime.isa.program import RegionKind
+from tilewright.runtime.machines import machine
 from tilewright.runtime.simulator.cycles import simulate
 from tilewright.runtime.simulator.functional import FunctionalEngine
 

@@ -14,8 +14,9 @@ from device_cases import random_order
 from device_clusters import ROW, ROWS, constants
 
 from tilewright.errors import InstructionError, MachineError, TilewrightError
-from tilewright.runtime import isa, machine
+from tilewright.runtime import isa
 from tilewright.runtime.isa import Program, Queue, Stream
+from tilewright.runtime.machines import machine
 from tilewright.runtime.simulator import functional
 from tilewright.runtime.simulator.cycles import simulate
 from tilewright.runtime.simulator.layers import layer_times

@@ -10,8 +10,9 @@ import pytest
 from device_clusters import REGIONS, ROW, ROWS, constants, gathered, twice_convolved
 
 from tilewright.errors import InstructionError, MachineError
-from tilewright.runtime import isa, machine
+from tilewright.runtime import isa
 from tilewright.runtime.isa import Queue, Stream
+from tilewright.runtime.machines import machine
 from tilewright.runtime.simulator import functional
 from tilewright.runtime.simulator.cycles import simulate
 from tilewright.runtime.simulator.functional import FunctionalEngine

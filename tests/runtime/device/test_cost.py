@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tilewright.runtime import isa, machine
-from tilewright.runtime.banks import Trace, bank_of
-from tilewright.runtime.cost import (
+from tilewright.runtime import isa
+from tilewright.runtime.machines import machine
+from tilewright.runtime.machines.banks import Trace, bank_of
+from tilewright.runtime.machines.cost import (
     Cost,
     Runs,
     cost,

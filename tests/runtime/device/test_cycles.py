@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from device_programs import pointwise
 
-from tilewright.runtime import isa, machine
-from tilewright.runtime.cost import cost
+from tilewright.runtime import isa
+from tilewright.runtime.machines import machine
+from tilewright.runtime.machines.cost import cost
 from tilewright.runtime.simulator.cycles import Timeline, simulate
 from tilewright.runtime.simulator.layers import layer_times
 from tilewright.runtime.simulator.verifier import verify

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tilewright.errors import InstructionError, ResourceError
-from tilewright.runtime import isa, machine
+from tilewright.runtime import isa
 from tilewright.runtime.isa import MemoryAccess, Queue, Space, Stream
 from tilewright.runtime.isa.boxes import overlap
 from tilewright.runtime.isa.hazards import LastTouch, box_of
+from tilewright.runtime.machines import machine
 from tilewright.runtime.simulator import verifier
 from tilewright.runtime.simulator.verifier import verify
 

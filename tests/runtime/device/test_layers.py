@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from tilewright.errors import InstructionError
 from tilewright.ir import arithmetic as meaning
-from tilewright.runtime import isa, machine
+from tilewright.runtime import isa
 from tilewright.runtime.isa import Stream, streams
+from tilewright.runtime.machines import machine
 from tilewright.runtime.simulator import functional
 from tilewright.runtime.simulator.functional import FunctionalEngine
 

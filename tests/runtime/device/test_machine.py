@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tilewright.errors import MachineError
-from tilewright.runtime import machine
+from tilewright.runtime.machines import machine
 
 
 def sample() -> dict:

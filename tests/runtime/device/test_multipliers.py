@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tilewright.errors import InstructionError
-from tilewright.runtime import isa, machine
+from tilewright.runtime import isa
+from tilewright.runtime.machines import machine
 from tilewright.runtime.simulator.functional import FunctionalEngine
 
 MACHINE = machine.load("s256")

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from tilewright.errors import ResourceError
-from tilewright.runtime import isa, machine
+from tilewright.runtime import isa
 from tilewright.runtime.isa import RegionKind
+from tilewright.runtime.machines import machine
 from tilewright.runtime.simulator import functional, verifier
 from tilewright.runtime.simulator.cycles import simulate
 from tilewright.runtime.simulator.functional import CardsEngine, FunctionalEngine

@@ -9,7 +9,8 @@ import pytest
 from device_clusters import BLOCKS, COLUMNS, REGIONS, ROW, ROWS, WEIGHTS, constants
 
 from tilewright.errors import InstructionError
-from tilewright.runtime import isa, machine
+from tilewright.runtime import isa
+from tilewright.runtime.machines import machine
 from tilewright.runtime.simulator.functional import FunctionalEngine
 from tilewright.runtime.simulator.verifier import verify
 

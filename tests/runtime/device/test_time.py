@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from device_programs import pointwise
 
-from tilewright.runtime import isa, machine
+from tilewright.runtime import isa
 from tilewright.runtime.isa.encoding import INSTRUCTION_BYTES
+from tilewright.runtime.machines import machine
 from tilewright.runtime.simulator.cycles import simulate
 from tilewright.runtime.simulator.left_out import COSTS
 from tilewright.runtime.simulator.verifier import VerifiedProgram, verify

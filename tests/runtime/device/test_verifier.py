@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from tilewright.errors import InputError, InstructionError, MachineError
-from tilewright.runtime import isa, machine
+from tilewright.runtime import isa
 from tilewright.runtime.isa import Stream, streams
+from tilewright.runtime.machines import machine
 from tilewright.runtime.simulator.functional import FunctionalEngine
 from tilewright.runtime.simulator.verifier import verify
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ....isa.encoding import Queue, Stream
-from ....machine import Machine
+from ....machines.machine import Machine
 from ....report.details import details_of
 from ....report.layers import Layer
 from ....report.table import Column, Table, on_one_line

@@ -12,11 +12,11 @@ import numpy as np
 
 from tilewright.errors import IRError, ModelError, PassError, warn
 
-from .... import machine as machines
 from ....artifact.artifact import Artifact
 from ....artifact.manifest import TensorSpec
 from ....compiler import reach
 from ....isa.encoding import INSTRUCTION_BYTES
+from ....machines import machine as machines
 from ...network import prepare
 from ..errors import AcceleratorError, SizeWarning
 from ..facts import Network

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from .... import machine as machines
+from ....machines import machine as machines
 from ....native.host import architecture
 from ..errors import InferenceEngineError
 from ..status import StatusCode

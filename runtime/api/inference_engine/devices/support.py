@@ -14,7 +14,7 @@ from .names import CPU
 
 
 class _DeviceLayers(Protocol):
-    """What is asked of the class of this name in `tilewright.compiler.device_layers`."""
+    """What is asked of the class of this name in `tilewright.compiler.device.layers`."""
 
     @property
     def supported(self) -> frozenset[str]: ...
@@ -36,7 +36,7 @@ class Support:
     def __init__(self, snapshot: Snapshot, configuration: Configuration) -> None:
         self._document = snapshot.document
         self._machine = configuration["TILEWRIGHT_MACHINE"] or None
-        self._compiler = reach("device_layers", "asking which layers a device supports")
+        self._compiler = reach("device.layers", "asking which layers a device supports")
         self._known = frozenset(self._compiler.computable_layers(self._document))
         self._is_known = len(self._known) == len(snapshot.document.layers)
         self._layers: _DeviceLayers | None = None

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from tilewright.errors import TilewrightError, UsageError
 
-from .... import machine as machines
+from ....machines import machine as machines
 from ..enums import UsbSpeed
 from .product import PRODUCTS, Product
 

@@ -10,8 +10,8 @@ import numpy as np
 from tilewright.errors import TilewrightError, UsageError
 
 from ....artifact.artifact import Artifact
-from ....device import check_machine
-from ....machine import Machine
+from ....execution.device import check_machine
+from ....machines.machine import Machine
 from ...network import open_session
 from ..container.model import ContainedModel
 from ..container.reading import read_container

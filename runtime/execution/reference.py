@@ -10,11 +10,11 @@ import numpy as np
 
 from tilewright.errors import ArtifactError
 
-from .artifact.artifact import Artifact
-from .artifact.manifest import Engine, ReferenceStage
+from ..artifact.artifact import Artifact
+from ..artifact.manifest import Engine, ReferenceStage
+from ..profile import StepTime
 from .buffers import Buffers
 from .native_code import CodePolicy
-from .profile import StepTime
 
 
 def _largest_results(engine: Engine) -> int:
@@ -40,7 +40,7 @@ class ReferenceExecutor:
         """
         module = self._module(stage)
         operands = [buffers.view(ref) for ref in stage.operands]
-        interpreter = importlib.import_module("..ir.interp", __package__)
+        interpreter = importlib.import_module("...ir.interp", __package__)
         for ref, result in zip(stage.results, interpreter.run_function(module, module.main, operands), strict=True):
             target = buffers.view(ref)
             if target.shape != result.shape or target.dtype != result.dtype:
@@ -69,9 +69,9 @@ class ReferenceExecutor:
         # Without a lock, which a process forked meanwhile would find locked: several threads may parse the same text.
         module = self._modules.get(stage.text)
         if module is None:
-            parser = importlib.import_module("..ir.text.parser", __package__)
+            parser = importlib.import_module("...ir.text.parser", __package__)
             module = parser.parse_module(stage.text)
-            importlib.import_module("..ir.verify", __package__).verify(module, stage="load artifact")
+            importlib.import_module("...ir.verify", __package__).verify(module, stage="load artifact")
             self._check(stage, module.main)
             self._modules[stage.text] = module
         return module

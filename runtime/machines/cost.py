@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..isa.encoding import Instruction
+from ..isa.matrix import Convolve, ConvolveDepthwise
+from ..isa.transfer import LoadLines, LoadMaps, Message, Move, Receive, Send, Store
+from ..isa.vector import Elementwise, MapInstruction, Pool, PoolKind, Requantize, ResizeLinear
 from .banks import Trace, dense_conflicts, depthwise_conflicts
-from .isa.encoding import Instruction
-from .isa.matrix import Convolve, ConvolveDepthwise
-from .isa.transfer import LoadLines, LoadMaps, Message, Move, Receive, Send, Store
-from .isa.vector import Elementwise, MapInstruction, Pool, PoolKind, Requantize, ResizeLinear
 from .machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, LINE_BYTES, MAPS_UNIT, Machine
 
 Count = int | NDArray[np.int64]
@@ -32,7 +32,7 @@ class Cost:
         steps: work of the unit with all lanes busy that there is work for.
         divisions: of averages.
         drain: depth of the pipeline.
-        bank_conflicts: the array waits for lines of the map, as :mod:`tilewright.runtime.banks` says.
+        bank_conflicts: the array waits for lines of the map, as :mod:`tilewright.runtime.machines.banks` says.
         port_stalls: a unit waits for a port that is narrower than what it takes or makes in a step.
         dram_bytes: to or from DRAM, whole bursts counted.
         row_openings: runs that begin in another row of the DRAM than the run before.

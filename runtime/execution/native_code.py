@@ -10,11 +10,11 @@ from typing import NamedTuple
 import tilewright
 from tilewright.errors import ArtifactError, RegenerationWarning, TrustError, warn
 
-from .artifact.artifact import Artifact
-from .native import host
-from .native.mapping import supported
-from .trust import kernel_cache
-from .trust.verdict import Verdict, how_to_trust
+from ..artifact.artifact import Artifact
+from ..native import host
+from ..native.mapping import supported
+from ..trust import kernel_cache
+from ..trust.verdict import Verdict, how_to_trust
 
 _INSTALL = "pip install 'tilewright[compiler]'"
 
@@ -101,7 +101,7 @@ def _regenerate(artifact: Artifact, program: str, unfit: str | None, policy: Cod
             hint=f"{remedy}.",
         )
     try:
-        package = importlib.import_module("..codegen.package", __package__)
+        package = importlib.import_module("...codegen.package", __package__)
     except ImportError as missing:
         raise error(
             f"{what}; generating it again needs the compiler, which lacks {missing.name or missing}",

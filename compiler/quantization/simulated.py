@@ -18,22 +18,22 @@ import numpy as np
 import tilewright
 from tilewright.errors import EncodingsWarning, InputError, UsageError, resources, warn
 
-from ..codegen.cpu.llvm.target import TargetDescription
-from ..codegen.package import Package, add_engine
-from ..ir.core import Constant, Module, Value
-from ..ir.ops.quantization import FakeQuantize
-from ..ir.ops.shape import Cast
-from ..ir.types import DType
-from ..runtime.api.simulator.encodings import Encoding, Encodings, ModuleTensor, TensorName
-from ..runtime.api.simulator.node_arg import SUFFIX, TYPES, NodeArg
-from ..runtime.artifact.artifact import Artifact
-from .frontend.onnx.importer import Importer
-from .frontend.onnx.reader import import_onnx, load_model
-from .frontend.onnx.tensor_roles import Declaration, TensorRoles, add_outputs, tensor_roles
-from .options import CompileOptions
-from .pipeline import simulation_pipeline
-from .quantization_grid import grid_of
-from .run_passes import observers, run_passes
+from ...codegen.cpu.llvm.target import TargetDescription
+from ...codegen.package import Package, add_engine
+from ...ir.core import Constant, Module, Value
+from ...ir.ops.quantization import FakeQuantize
+from ...ir.ops.shape import Cast
+from ...ir.types import DType
+from ...runtime.api.simulator.encodings import Encoding, Encodings, ModuleTensor, TensorName
+from ...runtime.api.simulator.node_arg import SUFFIX, TYPES, NodeArg
+from ...runtime.artifact.artifact import Artifact
+from ..frontend.onnx.importer import Importer
+from ..frontend.onnx.reader import import_onnx, load_model
+from ..frontend.onnx.tensor_roles import Declaration, TensorRoles, add_outputs, tensor_roles
+from ..options import CompileOptions
+from ..pipeline import simulation_pipeline
+from ..run_passes import observers, run_passes
+from .grid import grid_of
 
 
 class SimulatedModel:

@@ -7,12 +7,12 @@ from time import perf_counter
 
 from tilewright.errors import InputError
 
-from .artifact.artifact import Artifact
-from .artifact.manifest import CpuStage, Engine
+from ..artifact.artifact import Artifact
+from ..artifact.manifest import CpuStage, Engine
+from ..native.mapping import NativeObject
+from ..profile import StepTime
 from .buffers import Buffers
-from .native.mapping import NativeObject
 from .native_code import CodePolicy, object_code
-from .profile import StepTime
 
 ENTRY_POINT = "tilewright_run"
 

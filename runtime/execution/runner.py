@@ -11,16 +11,16 @@ import numpy as np
 
 from tilewright.errors import ArtifactError, ResourceError, resources
 
-from .artifact.artifact import Artifact
-from .artifact.manifest import Engine, Stage
+from ..artifact.artifact import Artifact
+from ..artifact.manifest import Engine, Stage
+from ..interruption import Asked
+from ..profile import HostTime, StepTime
+from ..request import Outputs
 from .buffers import Buffers, bytes_of
 from .cpu import CpuExecutor
 from .device import DeviceExecutor
-from .interruption import Asked
 from .native_code import CodePolicy
-from .profile import HostTime, StepTime
 from .reference import ReferenceExecutor
-from .request import Outputs
 
 
 class Executor(Protocol):

@@ -8,21 +8,21 @@ from dataclasses import dataclass
 
 from tilewright.errors import resources
 
-from ..ir.clone import clone_module
-from ..ir.core import Module
-from ..passes.pipeline import Pipeline
-from ..passes.placement.device_support import reject
-from ..passes.placement.partition import Partition
-from ..passes.quantization.plan import plan_quantization
-from ..runtime.machine import DEFAULT as DEFAULT_MACHINE
-from ..runtime.machine import load as load_machine
-from .frontend.formats import InputShapes, Model, import_model
-from .frontend.ir.document import Document
-from .frontend.ir.families import LEGACY, OPSET
-from .options import CompileOptions
-from .pipeline import calibration_pipeline, device_pipeline, post_training_pipeline, quantized_import_pipeline
-from .quantization import brings_quantization
-from .run_passes import run_passes
+from ...ir.clone import clone_module
+from ...ir.core import Module
+from ...passes.pipeline import Pipeline
+from ...passes.placement.device_support import reject
+from ...passes.placement.partition import Partition
+from ...passes.quantization.plan import plan_quantization
+from ...runtime.machines.machine import DEFAULT as DEFAULT_MACHINE
+from ...runtime.machines.machine import load as load_machine
+from ..frontend.formats import InputShapes, Model, import_model
+from ..frontend.ir.document import Document
+from ..frontend.ir.families import LEGACY, OPSET
+from ..options import CompileOptions
+from ..pipeline import calibration_pipeline, device_pipeline, post_training_pipeline, quantized_import_pipeline
+from ..quantization.quantize import brings_quantization
+from ..run_passes import run_passes
 
 _ENDS = ("input", "Parameter", "Result")
 """Layers that stand for what goes in and comes out."""

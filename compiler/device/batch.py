@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tilewright.errors import MachineError, UsageError
 
-from ..runtime.machine import Machine
-from .options import CompileOptions
+from ...runtime.machines.machine import Machine
+from ..options import CompileOptions
 
 
 def clusters_of(options: CompileOptions, machine: Machine) -> int:

@@ -10,8 +10,8 @@ import numpy as np
 
 from tilewright.errors import InputError
 
-from .artifact.manifest import BufferRef, TensorSpec
-from .interruption import Abandoned, Asked
+from ..artifact.manifest import BufferRef, TensorSpec
+from ..interruption import Abandoned, Asked
 from .pages import private_pages
 
 

@@ -22,19 +22,19 @@ from typing import get_args
 
 from tilewright.errors import MachineError, PassError, UsageError
 
-from ..codegen.device.program import build_device_program
-from ..ir.annotations import IMAGES, PLAN, Plan
-from ..ir.clone import clone_module
-from ..ir.core import Function, Module
-from ..passes.base import Verification
-from ..passes.device.outline_device import device_functions
-from ..passes.device.planning.plan_scratchpads import PlanScratchpads
-from ..passes.device.tile_device import KEPT_SHARE, TileDevice
-from ..passes.pipeline import Pipeline
-from ..runtime.machine import Machine
-from ..runtime.simulator.cycles import simulate
-from ..runtime.simulator.verifier import order
-from .options import Effort
+from ...codegen.device.program import build_device_program
+from ...ir.annotations import IMAGES, PLAN, Plan
+from ...ir.clone import clone_module
+from ...ir.core import Function, Module
+from ...passes.base import Verification
+from ...passes.device.outline_device import device_functions
+from ...passes.device.planning.plan_scratchpads import PlanScratchpads
+from ...passes.device.tile_device import KEPT_SHARE, TileDevice
+from ...passes.pipeline import Pipeline
+from ...runtime.machines.machine import Machine
+from ...runtime.simulator.cycles import simulate
+from ...runtime.simulator.verifier import order
+from ..options import Effort
 
 SHARES = (KEPT_SHARE, KEPT_SHARE / 2, 0.0)
 """Maps that stay on chip may leave no piece between them that is large enough for a tile: then less of them."""

@@ -19,8 +19,8 @@ from typing import Annotated, Any
 from tilewright.errors import MachineError
 from tilewright.limits import MACHINE_DESCRIPTION
 
-from .artifact.json_dataclasses import Bounds, Source, check, parse, read, write
-from .files.input_file import open_regular
+from ..artifact.json_dataclasses import Bounds, Source, check, parse, read, write
+from ..files.input_file import open_regular
 
 FORMAT_VERSION = 1
 
@@ -325,7 +325,7 @@ def _without_notes(values: Mapping[str, object], source: Source, prefix: str = "
 
 def samples() -> list[str]:
     """Names of the machines that come with Tilewright."""
-    return sorted(path.stem for path in (Path(__file__).parent / "machines").glob("*.json"))
+    return sorted(path.stem for path in (Path(__file__).parent).glob("*.json"))
 
 
 def load(name_or_path: str | Path) -> Machine:
@@ -349,7 +349,7 @@ def load_energy(name_or_path: str | Path) -> EnergyConstants | None:
 def _text_of(name_or_path: str | Path) -> tuple[str, str]:
     """The description, and the name of its file."""
     name = str(name_or_path).lower()
-    path = Path(__file__).parent / "machines" / f"{name}.json" if name in samples() else Path(name_or_path)
+    path = Path(__file__).parent / f"{name}.json" if name in samples() else Path(name_or_path)
     try:
         with open_regular(str(path), FileIO) as file:
             content = file.read(MACHINE_DESCRIPTION + 1)

@@ -15,15 +15,15 @@ import numpy as np
 
 from tilewright.errors import ArtifactError, InstructionError, MachineError
 
-from .artifact.artifact import Artifact
-from .artifact.manifest import DeviceStage, Engine, FeatureMapRef, StepInfo
+from ..artifact.artifact import Artifact
+from ..artifact.manifest import DeviceStage, Engine, FeatureMapRef, StepInfo
+from ..profile import StepTime
 from .buffers import Buffers, bytes_of
 from .native_code import CodePolicy
-from .profile import StepTime
 
 if TYPE_CHECKING:
-    from .isa.program import Program
-    from .machine import Machine
+    from ..isa.program import Program
+    from ..machines.machine import Machine
 
 _CONSTANTS, _INPUT, _OUTPUT = "constants", "input", "output"
 """Names of the regions that the host fills and reads."""
@@ -46,7 +46,7 @@ def check_machine(artifact: Artifact, engine: Engine, machine: Machine) -> None:
         ArtifactError, InstructionError: a program is damaged.
         MachineError: it was compiled for another machine; the message says how they differ.
     """
-    from .simulator import verifier
+    from ..simulator import verifier
 
     for name in program_names(engine):
         with _naming(name):
@@ -76,7 +76,7 @@ def read_programs(artifact: Artifact, name: str) -> tuple[Program, ...]:
         ArtifactError, InstructionError, MachineError: one is damaged.
     """
     # Here and not above: artifacts without a device program need none of it.
-    from .isa.program import Program
+    from ..isa.program import Program
 
     info = artifact.manifest.device_programs[name]
     return tuple(Program.from_bytes(artifact.copy(own.instructions)) for own in info.of_cards)
@@ -92,8 +92,8 @@ class _Loaded:
     """A verified device program, of one card or several, whose inputs and outputs lie inside its regions."""
 
     def __init__(self, artifact: Artifact, name: str) -> None:
-        from .isa.program import RegionKind
-        from .simulator.functional import CardsEngine
+        from ..isa.program import RegionKind
+        from ..simulator.functional import CardsEngine
 
         self.info = artifact.manifest.device_programs[name]
         with _naming(name):
@@ -126,7 +126,7 @@ class _Loaded:
     @property
     def run_bytes(self) -> int:
         """What a run takes: the scratchpads, and the regions that are not constant."""
-        from .isa.program import RegionKind
+        from ..isa.program import RegionKind
 
         machine = self.programs[0].machine
         scratchpads = machine.maps_bytes + machine.weight_bytes + machine.accumulator_bytes + machine.parameter_bytes
@@ -138,7 +138,7 @@ class _Loaded:
         )
 
     def run(self, operands: list[np.ndarray], results: list[np.ndarray]) -> None:
-        from .simulator.memory import POISON
+        from ..simulator.memory import POISON
 
         # Memory of which only what is read and written is ever touched, however large the regions are.
         cards = [{name: np.zeros(size, np.uint8) for name, size in sizes.items()} for sizes in self._sizes]

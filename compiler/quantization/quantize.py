@@ -8,20 +8,20 @@ from itertools import islice
 
 from tilewright.errors import NoCalibrationError, NothingToQuantizeError
 
-from ..ir.clone import clone_module
-from ..ir.core import Function, Module, Value
-from ..ir.ops.convolution import Conv
-from ..ir.ops.matmul import MatMul
-from ..ir.ops.quantization import QuantizeLinear
-from ..ir.types import DType
-from ..passes.quantization.integer_interface import covered
-from ..passes.quantization.parameters import Range
-from ..passes.quantization.plan import plan_quantization
-from .calibration.compiled import compiled
-from .calibration.dataset import open_calibration_set
-from .calibration.encoded import encoded_ranges
-from .calibration.observe import collect_ranges
-from .containers.interface import (
+from ...ir.clone import clone_module
+from ...ir.core import Function, Module, Value
+from ...ir.ops.convolution import Conv
+from ...ir.ops.matmul import MatMul
+from ...ir.ops.quantization import QuantizeLinear
+from ...ir.types import DType
+from ...passes.quantization.integer_interface import covered
+from ...passes.quantization.parameters import Range
+from ...passes.quantization.plan import plan_quantization
+from ..calibration.compiled import compiled
+from ..calibration.dataset import open_calibration_set
+from ..calibration.encoded import encoded_ranges
+from ..calibration.observe import collect_ranges
+from ..containers.interface import (
     Interface,
     input_radix,
     integer_interface,
@@ -29,9 +29,9 @@ from .containers.interface import (
     quantized_input,
     with_symmetric_outputs,
 )
-from .options import CompileOptions
-from .pipeline import calibration_pipeline, interface_pipeline, post_training_pipeline, quantized_import_pipeline
-from .run_passes import run_passes
+from ..options import CompileOptions
+from ..pipeline import calibration_pipeline, interface_pipeline, post_training_pipeline, quantized_import_pipeline
+from ..run_passes import run_passes
 
 
 def brings_quantization(module: Module) -> bool:
