@@ -13,8 +13,9 @@ from pathlib import Path
 
 import onnx
 from light_models import FOLDER, with_random_weights
+from onnx import numpy_helper
 
-from tilewright.codegen.device.program import build_device_program
+from tilewright.codegen.device.program import DeviceProgram, build_device_program
 from tilewright.compiler.device.plans import choose_plans
 from tilewright.compiler.frontend.formats import import_model
 from tilewright.compiler.pipeline import (
@@ -26,13 +27,14 @@ from tilewright.compiler.pipeline import (
     tile_pipeline,
 )
 from tilewright.ir.annotations import PLAN, Plan
+from tilewright.ir.calls import device_programs
 from tilewright.ir.clone import clone_module
 from tilewright.ir.core import Function, Module
-from tilewright.passes.device.outline_device import device_functions, device_part
+from tilewright.passes.device.outline_device import device_part
 from tilewright.passes.quantization.plan import plan_quantization
 from tilewright.runtime.machines.machine import load
 from tilewright.runtime.simulator.cycles import Timeline, simulate
-from tilewright.runtime.simulator.verifier import verify
+from tilewright.runtime.simulator.verifier import verify_cards
 
 LIGHT = {
     "ResNet-50": "light_resnet50",
@@ -48,14 +50,18 @@ ANY_RANGE = (0.0, 3.0)
 
 @dataclass(frozen=True)
 class Scheduled:
-    """A device function and its program in modelled time.
+    """What the device runs at one call, and its programs in modelled time.
 
     Attributes:
-        function: ops with tiles.
-        plan: what its schedule was made for.
+        name: that is called.
+        functions: ops with tiles, by card; one where no others run together with it.
+        built: the same in binary form.
+        plan: what the schedule of the first was made for.
     """
 
-    function: Function
+    name: str
+    functions: tuple[Function, ...]
+    built: tuple[DeviceProgram, ...]
     timeline: Timeline
     plan: Plan | None
 
@@ -65,23 +71,50 @@ def is_there(name: str) -> bool:
     return name in LIGHT or "TILEWRIGHT_DATA" in os.environ
 
 
-def quantized(name: str) -> Module:
-    """A network with ops on quantised types."""
+def quantized(name: str, images: int = 1) -> Module:
+    """A network with ops on quantised types.
+
+    Args:
+        images: that a light network takes at once.
+    """
     if name in LIGHT:
-        module = import_model(with_random_weights(onnx.load(FOLDER / f"{LIGHT[name]}.onnx")))
+        model = with_random_weights(onnx.load(FOLDER / f"{LIGHT[name]}.onnx"))
+        module = import_model(with_images(model, images) if images > 1 else model)
         calibration_pipeline().run(module)
         values = plan_quantization(module.main, ()).values
         post_training_pipeline(dict.fromkeys(values, ANY_RANGE)).run(module)
         return module
+    assert images == 1, "the file says how many images it takes"
     module = import_model(Path(os.environ["TILEWRIGHT_DATA"]) / "models" / QUANTIZED[name])
     quantized_import_pipeline().run(module)
     return module
 
 
-def outlined(module: Module, machine: str) -> Module:
-    """A copy whose device functions stand apart."""
+def with_images(model: onnx.ModelProto, images: int) -> onnx.ModelProto:
+    """A copy of a light network of one image that takes several."""
+    edited = onnx.ModelProto()
+    edited.CopyFrom(model)
+    graph = edited.graph
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    for value in (*graph.input, *graph.output):
+        if value.name not in weights:
+            value.type.tensor_type.shape.dim[0].dim_value = images
+    del graph.value_info[:]
+    for node in graph.node:
+        if node.op_type == "Reshape":
+            tensor = weights[node.input[1]]
+            shape = numpy_helper.to_array(tensor).copy()
+            shape[0] = 0  # as many as before
+            tensor.CopyFrom(numpy_helper.from_array(shape, tensor.name))
+    return edited
+
+
+def outlined(
+    module: Module, machine: str, clusters: int = 1, cards: int = 1, images_per_cluster: int = 0, split_cards: int = 1
+) -> Module:
+    """A copy whose device functions stand apart; arguments as of `outline_pipeline`."""
     copy = clone_module(module)
-    outline_pipeline(machine).run(copy)
+    outline_pipeline(machine, (), "device,cpu", clusters, cards, images_per_cluster, split_cards).run(copy)
     return copy
 
 
@@ -105,7 +138,8 @@ def scheduled(
     tiles = device_part(module)
     tile.run(tiles)
     found: list[Scheduled] = []
-    for function in device_functions(module):
-        program = build_device_program(tiles.functions[function.name], device).program
-        found.append(Scheduled(function, simulate(verify(program, device)), PLAN.get(function)))
+    for name, functions in device_programs(module).items():
+        built = tuple(build_device_program(tiles.functions[each.name], device) for each in functions)
+        timeline = simulate(verify_cards([each.program for each in built], device))
+        found.append(Scheduled(name, tuple(functions), built, timeline, PLAN.get(functions[0])))
     return found

@@ -3,8 +3,9 @@
     TILEWRIGHT_DATA=FOLDER python benchmarks/device_performance.py [--write docs/device_performance.md] [--json FILE]
         [--filter TEXT] [--effort normal]
 
-Batch 1, int8, all costs of the cycle model. Nothing here is measured on silicon. Rows of an existing JSON file that
-the filter leaves out stay, so that the document can be made of rows from several runs. Exits with 0 whatever is missed.
+Batch 1, and batches on several cards; int8, all costs of the cycle model. Nothing here is measured on silicon. Rows of
+an existing JSON file that the filter leaves out stay, so that the document can be made of rows from several runs. Exits
+with 0 whatever is missed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from device_bounds import convolution_cycles, floors, is_convolution, weight_byt
 from device_networks import Scheduled, is_there, outlined, quantized, scheduled
 from device_performance_document import document
 from report import replace_section
+from several_cards import CARD_CASES, CardCase, CardRow, CardRows
 
 from tilewright.compiler.progress import progress_bars
 from tilewright.ir.core import Module
@@ -103,9 +105,9 @@ def row_of(case: Case, machine: Machine, found: list[Scheduled]) -> Row:
         ("floor", "convolution_floor", "array", "vector", "dram", "convolution_cycles"), 0.0
     )
     needed, plans, reasons = 0, [], {"floor": ("", 0.0), "convolution_floor": ("", 0.0)}
-    ops = [op for each in found for op in each.function.ops]
+    ops = [op for each in found for op in each.functions[0].ops]
     for each in found:
-        function, timeline = each.function, each.timeline
+        (function,), timeline = each.functions, each.timeline
         own, convolutions = [*function.ops], [op for op in function.ops if is_convolution(op)]
         ends = sum(value.type.elements for value in (*function.parameters, *function.results))
         traffic = sum(map(weight_bytes, own)) + ends
@@ -162,15 +164,28 @@ def measure(case: Case, module: Module, folder: Path, effort: str, report: Calla
     machine, name = load(case.machine), case.machine
     if case.slower > 1:
         machine = replace(machine, dram_bytes_per_second=machine.dram_bytes_per_second // case.slower)
-        file = folder / "machine.json"
-        file.write_text(json.dumps({"format": 1, **machine.to_dictionary()}), encoding="utf-8")
-        name = str(file)
+        name = machine_file(folder, machine)
     return row_of(case, machine, scheduled(outlined(module, name), name, case.clusters, effort, report))
+
+
+def machine_file(folder: Path, machine: Machine) -> str:
+    """The description of a machine as a file; its path."""
+    file = folder / f"{machine.hash}.json"
+    file.write_text(json.dumps({"format": 1, **machine.to_dictionary()}), encoding="utf-8")
+    return str(file)
+
+
+def _wanted(name: str) -> list[Case | CardCase]:
+    """The case of this name, or those whose names contain it."""
+    every = [*CASES, *CARD_CASES]
+    return [case for case in every if case.key == name] or [case for case in every if name in case.key]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--filter", default="", help="only cases whose name contains this")
+    parser.add_argument(
+        "--filter", default="", help="only cases whose name contains this, or the one that has this name"
+    )
     parser.add_argument("--effort", default="normal", help="as of tilewright compile")
     parser.add_argument("--json", type=Path, help="where to write the rows")
     parser.add_argument("--write", type=Path, help="the document whose section to replace")
@@ -179,23 +194,29 @@ def main() -> int:
     rows: dict[str, Mapping[str, object]] = {}
     if options.json is not None and options.json.exists():
         rows = {row["key"]: row for row in json.loads(options.json.read_text(encoding="utf-8"))}
-    modules: dict[str, Module] = {}
+    modules: dict[tuple[str, int], Module] = {}
     with progress_bars() as report, tempfile.TemporaryDirectory() as folder:
-        for case in CASES:
-            if options.filter not in case.key:
-                continue
+        of_cards = CardRows(options.effort, partial(machine_file, Path(folder)))
+        for case in _wanted(options.filter):
             if not is_there(case.network):
                 sys.stderr.write(f"{case.network} is left out: TILEWRIGHT_DATA names no folder\n")
                 continue
-            if case.network not in modules:
-                modules = {case.network: quantized(case.network)}
-            found = measure(case, modules[case.network], Path(folder), options.effort, partial(report, case.key))
+            network = case.network, case.images if isinstance(case, CardCase) else 1
+            if network not in modules:
+                modules = {network: quantized(*network)}
+            found: Row | CardRow
+            watch = partial(report, case.key)
+            if isinstance(case, CardCase):
+                machine = replace(load(case.machine), cards=case.cards)
+                found = of_cards.row(case, modules[network], machine, watch)
+            else:
+                found = measure(case, modules[network], Path(folder), options.effort, watch)
             rows[case.key] = asdict(found)
-            share = found.macs / found.cycles / found.peak
-            sys.stderr.write(f"{case.key}: {found.cycles:,.0f} cycles, {share:.1%} of the machine\n")
+            sys.stderr.write(f"{case.key}: {found.cycles:,.0f} cycles\n")
             if options.json is not None:
                 options.json.write_text(json.dumps([*rows.values()], indent=2) + "\n", encoding="utf-8")
-    text = document([rows[case.key] for case in CASES if case.key in rows])
+    own, cards = ([rows[case.key] for case in cases if case.key in rows] for cases in (CASES, CARD_CASES))
+    text = document(own, cards)
     print(text, end="")
     if options.write is not None:
         replace_section(options.write, "device-performance", text)

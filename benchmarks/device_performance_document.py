@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from several_cards import batch_lines, cut_lines
+
 from tilewright.runtime.report.table import Column, Table
 
 Row = Mapping[str, Any]
@@ -54,11 +56,19 @@ softmax are the host's, so GoogLeNet and AlexNet are three device programs each,
 """
 
 
-def document(rows: Sequence[Row]) -> str:
-    """The whole section."""
+def document(rows: Sequence[Row], cards: Sequence[Row] = ()) -> str:
+    """The whole section.
+
+    Args:
+        cards: rows of several cards.
+    """
     tables = {"shares": _shares(rows), "bounds": _bounds(rows)}
     text = TEXT.format(**{name: table.markdown() for name, table in tables.items()})
-    lists = {"Clusters": _clusters(rows), "Missed": [line for row in rows for line in _missed(row)]}
+    lists = {
+        "Clusters": _clusters(rows),
+        "Cards": [*batch_lines(cards), *cut_lines(cards)],
+        "Missed": [line for row in rows for line in _missed(row)],
+    }
     for title, lines in lists.items():
         if lines:
             text += f"\n## {title}\n\n" + "".join(f"- {line}\n" for line in lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
+from math import gcd
 from typing import NamedTuple
 
 from tilewright.errors import PassError
@@ -68,7 +69,7 @@ def lanes_of(op: Op, shape: MapShape) -> list[Lane]:
     spans = [[(0, extent)] for extent in shape]
     split = SPLIT.get(op)
     if split == "rows":
-        spans[1] = pieces(shape.height, -(-shape.height // clusters))
+        spans[:2] = map(pieces, shape[:2], rows_of_clusters(shape, clusters))
     elif split == "channels":
         spans[3] = channel_pieces(shape.channels, -(-shape.blocks // clusters))
     elif split == "images":
@@ -78,6 +79,16 @@ def lanes_of(op: Op, shape: MapShape) -> list[Lane]:
         Lane(cluster, (rows, columns), images, down, across, moved(channel_pieces(channels[1], blocks), channels[0]))
         for cluster, (images, down, across, channels) in enumerate(product(*spans))
     ]
+
+
+def rows_of_clusters(shape: MapShape, clusters: int) -> tuple[int, int]:
+    """How many images, and how many rows of each, a cluster has of a map whose rows are shared out.
+
+    Whole images as far as these can be shared out evenly: what a cluster has of a map then lies together, there are
+    fewer halos, and fewer rows are left over.
+    """
+    groups = gcd(shape.images, clusters)
+    return shape.images // groups, -(-shape.height // (clusters // groups))
 
 
 def outer_dimension(shape: MapShape) -> int:

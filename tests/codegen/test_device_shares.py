@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import gcd
 from pathlib import Path
 
 import numpy as np
@@ -89,30 +90,40 @@ def test_shares_change_no_byte(tmp_path: Path) -> None:
     assert by_images > 3
 
 
-def check_on_chip(seed: int) -> int:
-    """Run a network of several images whose maps can stay on chip; how many do where clusters share images out."""
+def check_on_chip(seed: int, split: str = "images") -> int:
+    """Run a network of several images whose maps can stay on chip; how many do where clusters share images out.
+
+    Args:
+        split: whether that is all that they share out, or as far as images divide evenly ``rows`` of these.
+    """
     rng = np.random.default_rng(71_000 + seed)
     images, each = int(rng.integers(2, 7)), int(rng.integers(1, 4))
     clusters = -(-images // each) + int(rng.integers(2))
     machine = replace(M4096, clusters=clusters, maps_bytes=int(rng.choice([16, 32, 64, 256])) << 10)
     module = random_chip_graph(rng, images=images)
-    IMAGES.set(module.main, (images, each))
+    if split == "images":
+        IMAGES.set(module.main, (images, each))
     inputs = random_inputs(module, rng)
     expected = interp.run(module, inputs)
     found = run_on_device(module, compile_for_device(module, machine, clusters), machine, inputs)
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array, f"seed {seed}, {clusters} clusters, {name}")
-    return sum(bool(KEPT.get(op)) and SPLIT.get(op) == "images" for op in module.ops)
+    return sum(
+        bool(KEPT.get(op)) and SPLIT.get(op) == split and (split == "images" or gcd(images, clusters) > 1)
+        for op in module.ops
+    )
 
 
-def test_maps_of_several_images_on_chip_change_no_byte() -> None:
-    assert sum(check_on_chip(seed) for seed in range(8)) > 8
+@pytest.mark.parametrize("split", ["images", "rows"])
+def test_maps_of_several_images_on_chip_change_no_byte(split: str) -> None:
+    assert sum(check_on_chip(seed, split) for seed in range(8)) > 8
 
 
 @pytest.mark.sweep
+@pytest.mark.parametrize("split", ["images", "rows"])
 @pytest.mark.parametrize("seed", range(100, 300))
-def test_many_more_maps_of_several_images(seed: int) -> None:
-    check_on_chip(seed)
+def test_many_more_maps_of_several_images(seed: int, split: str) -> None:
+    check_on_chip(seed, split)
 
 
 @pytest.mark.sweep

@@ -21,7 +21,7 @@ from ....ir.feature_map import MapShape, Window
 from ....runtime.isa import INSTRUCTION_BYTES
 from ....runtime.machines.cost import Count, Runs, dram_bytes, dram_cycles, row_openings
 from ....runtime.machines.machine import CHANNEL_BLOCK, Machine
-from ..boxes import image_pieces, outer_dimension
+from ..boxes import image_pieces, outer_dimension, rows_of_clusters
 
 Counts = NDArray[np.int64]
 Cycles = float | NDArray[Any]
@@ -70,7 +70,7 @@ class Share:
         """Images, rows and columns of a result."""
         extents = [*target[:3]]
         if self.split == "rows":
-            extents[1] = -(-target.height // self.clusters)
+            extents[:2] = rows_of_clusters(target, self.clusters)
         elif self.split == "images":
             extents[outer_dimension(target)] = image_pieces(target, self.images)[0][1]
         return extents[0], extents[1], extents[2]

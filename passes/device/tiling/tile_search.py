@@ -136,7 +136,7 @@ def _shares(op: Op, clusters: int, kept: frozenset[Value]) -> list[Share]:
     if pieces > 1 and target[outer_dimension(target)] % images[0] == 0:
         return [Share(pieces, "images", kept, images)]
     in_groups = isinstance(op.operator, Conv) and op.operator.group > 1 and not is_depthwise(op)
-    shares = [Share(clusters, "rows", kept)] if target.height > 1 else []
+    shares = [Share(clusters, "rows", kept)] if target.images * target.height > 1 else []
     shares += [Share(clusters, "channels", kept)] if target.blocks > 1 and not in_groups else []
     return shares or [alone]
 
