@@ -9,17 +9,8 @@ from tilewright.errors import CodegenError
 
 from ...ir.core import Constant, Op, OperatorT, Value
 from ...ir.op import Operator
-from ...ir.tile.compute import (
-    Combine,
-    Convolve,
-    ConvolveDepthwise,
-    LookUp,
-    Pool,
-    Product,
-    Requantize,
-    Resize,
-    ResizeLinear,
-)
+from ...ir.tile.compute import Combine, Convolve, ConvolveDepthwise, LookUp, Pool, Requantize, Resize, ResizeLinear
+from ...ir.tile.fields import Fields, map_fields, pool_fields, product_fields, resize_fields, tile_type
 from ...ir.tile.link import Receive, Send
 from ...ir.tile.transfer import Load, LoadRecord, LoadRequantization, LoadTable, LoadWeights, Move, Store
 from ...ir.tile.types import EVERY_CLUSTER
@@ -27,17 +18,6 @@ from ...runtime import isa
 from ...runtime.machines.machine import RUN_LIMIT
 from .constants import Constants
 from .views import REGIONS, ChipView, MapView, Views
-
-Fields = dict[str, Any]
-"""Of an instruction by name; integers."""
-
-_POOLS = {"maximum": isa.PoolKind.MAXIMUM, "average": isa.PoolKind.AVERAGE, "sum": isa.PoolKind.SUM}
-_COMBINATIONS = {
-    "add": isa.ElementwiseKind.ADD,
-    "multiply": isa.ElementwiseKind.MULTIPLY,
-    "maximum": isa.ElementwiseKind.MAXIMUM,
-    "minimum": isa.ElementwiseKind.MINIMUM,
-}
 
 
 class Context:
@@ -69,9 +49,7 @@ class Context:
 
     def result_fields(self, op: Op) -> Fields:
         """Address, pitches and size of the map that an op makes."""
-        view = self.views.chip(op.result)
-        rows, columns, _ = view.shape
-        return {**self.map_fields(op.result, "destination"), "height": rows, "width": columns, "blocks": view.blocks}
+        return {**self.map_fields(op.result, "destination"), **map_fields(tile_type(op.result))}
 
     def parameters(self, value: Value | None) -> int:
         """The line of parameters; 0 where there are none."""
@@ -102,21 +80,13 @@ def _box(view: MapView, chip: ChipView) -> Fields:
     images, rows, columns, channels = view.shape
     if images != 1 or (chip.packed and view.pixel != channels):
         raise CodegenError("this is no box of an image that an instruction moves", found=view)
-    run = columns * channels if chip.packed else view.run
-    if chip.packed:
-        columns = 1
-    elif run == view.pixel == chip.pixel and columns * run <= RUN_LIMIT:
-        # Whole rows, each in one run.
-        run, columns = columns * run, 1
+    run, joined = (channels, True) if chip.packed else (view.run, view.pixel == chip.pixel)
+    fields = isa.box_fields(rows, columns, run, view.row, view.pixel, joined)
     return {
+        **fields,
         "region": view.region,
         "offset": view.offset,
-        "run": run,
-        "count_y": columns,
-        "count_z": rows,
-        "dram_stride_y": view.pixel if columns > 1 else 0,
-        "dram_stride_z": view.row if rows > 1 else 0,
-        "map_stride_y": chip.pixel // isa.MAPS_UNIT if columns > 1 else 0,
+        "map_stride_y": chip.pixel // isa.MAPS_UNIT if fields["count_y"] > 1 else 0,
         "map_stride_z": chip.row // isa.MAPS_UNIT if rows > 1 else 0,
         "flip": int(view.flip),
     }
@@ -227,57 +197,40 @@ def _load_record(op: Op[LoadRecord], context: Context) -> isa.Instruction:
 
 def _product(op: Op[Convolve] | Op[ConvolveDepthwise], context: Context) -> Fields:
     """The fields that dense and depthwise convolution share."""
-    operands, product = op.operands, op.operator
-    x, kernel = context.views.ring(operands.x), operands.w.type.shape[2:]
+    x = context.views.ring(op.operands.x)
     return {
-        "weights": context.views.chip(operands.w).address // isa.WEIGHT_UNIT,
+        **_windows(product_fields(op), x),
+        "weights": context.views.chip(op.operands.w).address // isa.WEIGHT_UNIT,
         "accumulator": context.views.chip(op.result).address // isa.ACCUMULATOR_UNIT,
-        **_window(product, x, kernel),
-        "output_height": product.output[0],
-        "output_width": product.output[1],
-        "dilation_height": product.dilation[0],
-        "dilation_width": product.dilation[1],
-        "pad_value": product.pad_value,
         "row_pitch": x.row // isa.MAPS_UNIT,
-        "weight_zero": product.weight_zero,
-        "accumulate": int(operands.into is not None),
+        "pixel_pitch": x.shape[2] if x.packed else x.pixel // isa.MAPS_UNIT,
     }
 
 
-def _window(windows: Product | Pool, x: ChipView, kernel: tuple[int, ...]) -> Fields:
+def _windows(fields: Fields, x: ChipView) -> Fields:
     """Where windows lie on a map: from its first row on, or on a ring from the first row of that."""
     size, slot = x.ring
-    above = slot if size and slot + x.shape[0] > size else 0
-    if above and windows.origin[0] < 0:
-        raise CodegenError("windows reach above rows that go round the end of a ring", found=windows.origin[0])
+    around = slot + x.shape[0] > size > 0
+    above = slot if around else 0
+    if above and fields["row_origin"] < 0:
+        raise CodegenError("windows reach above rows that go round the end of a ring", found=fields["row_origin"])
     return {
+        **fields,
         "source": (x.address - above * x.row) // isa.MAPS_UNIT,
-        "kernel_height": kernel[0],
-        "kernel_width": kernel[1],
-        "stride_height": windows.stride[0],
-        "stride_width": windows.stride[1],
-        "input_height": above + x.shape[0],
-        "input_width": x.shape[1],
-        "row_origin": above + windows.origin[0],
-        "column_origin": windows.origin[1],
-        "ring": size if slot + x.shape[0] > size else 0,
+        "input_height": above + fields["input_height"],
+        "row_origin": above + fields["row_origin"],
+        "ring": size if around else 0,
     }
 
 
 @prints(Convolve)
 def _convolve(op: Op[Convolve], context: Context) -> isa.Instruction:
-    x, blocks = context.views.ring(op.operands.x), context.views.chip(op.result).blocks
-    channels, pitch = (x.shape[2], x.shape[2]) if x.packed else (x.blocks, x.pixel // isa.MAPS_UNIT)
-    fields = _product(op, context)
-    return isa.Convolve(
-        output_blocks=blocks, input_channels=channels, pixel_pitch=pitch, packed=int(x.packed), **fields
-    )
+    return isa.Convolve(**_product(op, context))
 
 
 @prints(ConvolveDepthwise)
 def _convolve_depthwise(op: Op[ConvolveDepthwise], context: Context) -> isa.Instruction:
-    x = context.views.ring(op.operands.x)
-    return isa.ConvolveDepthwise(blocks=x.blocks, pixel_pitch=x.pixel // isa.MAPS_UNIT, **_product(op, context))
+    return isa.ConvolveDepthwise(**_product(op, context))
 
 
 @prints(Requantize)
@@ -294,14 +247,13 @@ def _requantize(op: Op[Requantize], context: Context) -> isa.Instruction:
 
 @prints(Pool)
 def _pool(op: Op[Pool], context: Context) -> isa.Instruction:
-    pool, x = op.operator, context.views.ring(op.operands.x)
+    x = context.views.ring(op.operands.x)
     return isa.Pool(
-        kind=int(_POOLS[pool.kind]),
-        include_pad=int(pool.include_pad),
+        kind=int(isa.PoolKind[op.operator.kind.upper()]),
         parameters=context.parameters(op.operands.record),
         source_row_pitch=x.row // isa.MAPS_UNIT,
         source_pixel_pitch=x.pixel // isa.MAPS_UNIT,
-        **_window(pool, x, pool.kernel),
+        **_windows(pool_fields(op), x),
         **context.result_fields(op),
     )
 
@@ -317,7 +269,7 @@ def _combine(op: Op[Combine], context: Context) -> isa.Instruction:
         fields[f"row_pitch_{name}"] = view.row // isa.MAPS_UNIT if view.shape[0] == result.shape[0] else 0
         fields[f"pixel_pitch_{name}"] = view.pixel // isa.MAPS_UNIT if view.shape[1] == result.shape[1] else 0
     return isa.Elementwise(
-        kind=int(_COMBINATIONS[op.operator.kind]),
+        kind=int(isa.ElementwiseKind[op.operator.kind.upper()]),
         low=op.operator.low,
         high=op.operator.high,
         parameters=context.parameters(op.operands.record),
@@ -334,28 +286,9 @@ def _look_up(op: Op[LookUp], context: Context) -> isa.Instruction:
 
 @prints(Resize)
 def _resize(op: Op[Resize], context: Context) -> isa.Instruction:
-    (step_height, step_width), (origin_height, origin_width) = op.operator.step, op.operator.origin
-    return isa.ResizeNearest(
-        step_height=step_height,
-        step_width=step_width,
-        origin_height=origin_height,
-        origin_width=origin_width,
-        **context.map_fields(op.operands.x),
-        **context.result_fields(op),
-    )
+    return isa.ResizeNearest(**resize_fields(op), **context.map_fields(op.operands.x), **context.result_fields(op))
 
 
 @prints(ResizeLinear)
 def _resize_linear(op: Op[ResizeLinear], context: Context) -> isa.Instruction:
-    (step_height, step_width), (origin_height, origin_width) = op.operator.step, op.operator.origin
-    rows, columns, _ = context.views.chip(op.operands.x).shape
-    return isa.ResizeLinear(
-        input_height=rows,
-        input_width=columns,
-        step_height=step_height,
-        step_width=step_width,
-        origin_height=origin_height,
-        origin_width=origin_width,
-        **context.map_fields(op.operands.x),
-        **context.result_fields(op),
-    )
+    return isa.ResizeLinear(**resize_fields(op), **context.map_fields(op.operands.x), **context.result_fields(op))

@@ -8,6 +8,7 @@ from tilewright.errors import CodegenError
 
 from ...ir.annotations import ADDRESS, DRAM
 from ...ir.core import Function, Op, Value, is_op
+from ...ir.tile.fields import moved_channels
 from ...ir.tile.link import Receive, Send
 from ...ir.tile.places import Buffer, Enter, Leave, Part, Phase, Reshape
 from ...ir.tile.program import whole_of
@@ -54,10 +55,7 @@ class MapView:
     @property
     def run(self) -> int:
         """Bytes to move of a pixel: with padding where that is allowed."""
-        count = self.shape[3]
-        if self.padded and self.channel % CHANNEL_BLOCK == 0 and self.channel + count == self.channels:
-            return -(-count // CHANNEL_BLOCK) * CHANNEL_BLOCK
-        return count
+        return moved_channels(self.channel, self.shape[3], self.channels, self.padded)
 
     def part(self, part: Part) -> MapView:
         """A box of the box."""

@@ -31,7 +31,7 @@ from .encoding import (
 from .layouts import pack_dense, pack_depthwise, pack_record, pack_requantize, pack_table
 from .matrix import Convolve, ConvolveDepthwise
 from .program import Program, Region, RegionKind
-from .transfer import LoadMaps, LoadParameters, LoadWeights, Move, Receive, Send, Store
+from .transfer import LoadMaps, LoadParameters, LoadWeights, Move, Receive, Send, Store, box_fields
 from .vector import Elementwise, ElementwiseKind, LookUp, Pool, PoolKind, Requantize, ResizeLinear, ResizeNearest
 
 __all__ = [
@@ -73,6 +73,7 @@ __all__ = [
     "Store",
     "Stream",
     "Wait",
+    "box_fields",
     "check",
     "decode",
     "disassemble",

@@ -116,16 +116,6 @@ class MemoryAccess(NamedTuple):
         """One past the last byte."""
         return self.start + sum((count - 1) * stride for count, stride in self.steps) + self.run
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Counts of the steps, then the run."""
-        return (*(count for count, _ in self.steps), self.run)
-
-    @property
-    def strides(self) -> tuple[int, ...]:
-        """Bytes from element to element along each dimension of ``shape``."""
-        return (*(stride for _, stride in self.steps), 1)
-
 
 class Violation(NamedTuple):
     """A rule of an instruction, and the field and value that break it."""

@@ -6,24 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..machines.machine import CARD_LIMIT, CLUSTER_LIMIT, MAPS_UNIT, WEIGHT_UNIT
+from ..machines.machine import CARD_LIMIT, CLUSTER_LIMIT, MAPS_UNIT, RUN_LIMIT, WEIGHT_UNIT
 from .encoding import Instruction, MemoryAccess, Queue, Space, Violation, bits, flag, instruction
 
 LINE = WEIGHT_UNIT
 """Bytes of a line, in which the weight and the parameter scratchpad are addressed."""
-
-
-def _map_run(run: int) -> int:
-    return -(-run // MAPS_UNIT) * MAPS_UNIT
-
-
-def _overlap(extent: int, *steps: tuple[str, int, int]) -> Iterator[Violation]:
-    """Each stride, from the smallest up, must clear the extent of everything inside it."""
-    for name, stride, count in sorted(steps, key=lambda step: step[1]):
-        if count > 1:
-            if stride < extent:
-                yield Violation(name, stride, f"written runs do not overlap: at least {extent}")
-            extent += (count - 1) * stride
 
 
 def _receivers(mask: int, cluster: int) -> tuple[int, ...]:
@@ -31,9 +18,75 @@ def _receivers(mask: int, cluster: int) -> tuple[int, ...]:
     return tuple(index for index in range(CLUSTER_LIMIT) if mask >> index & 1) or (cluster,)
 
 
+class BoxTransfer(Instruction):
+    """`count_z` planes of `count_y` runs, on each side with strides of its own; each declares these fields itself."""
+
+    run: int
+    count_y: int
+    count_z: int
+
+    def steps(self, stride_y: int, stride_z: int, unit: int = 1) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Planes, then runs: how many, and how many bytes apart where these are the strides, of ``unit`` bytes each."""
+        return (self.count_z, stride_z * unit), (self.count_y, stride_y * unit)
+
+    def overlaps(self, side: str, stride_y: int, stride_z: int, extent: int) -> Iterator[Violation]:
+        """Each stride of the side that is written, from the smallest up, must clear the extent of all inside it.
+
+        Args:
+            side: what the names of its strides begin with.
+            stride_y, stride_z: its strides.
+            extent: what is written of a run, in the unit of the strides.
+        """
+        for stride, axis, count in sorted(((stride_y, "y", self.count_y), (stride_z, "z", self.count_z))):
+            if count > 1:
+                if stride < extent:
+                    rule = f"written runs do not overlap: at least {extent}"
+                    yield Violation(f"{side}_stride_{axis}", stride, rule)
+                extent += (count - 1) * stride
+
+
+class DramTransfer(BoxTransfer):
+    """A box of which one side lies in DRAM; each declares these fields itself."""
+
+    region: int
+    offset: int
+    dram_stride_y: int
+    dram_stride_z: int
+
+    @property
+    def dram_bytes(self) -> int:
+        """Bytes that are read from DRAM or written to it."""
+        return self.run * self.count_y * self.count_z
+
+    def dram_access(self, write: bool) -> MemoryAccess:
+        """The side in the DRAM of the own card."""
+        steps = self.steps(self.dram_stride_y, self.dram_stride_z)
+        return MemoryAccess(Space.DRAM, self.offset, steps, self.run, write, self.region)
+
+
+def box_fields(rows: int, columns: int, run: int, row: int, pixel: int, joined: bool) -> dict[str, int]:
+    """The fields of a ``DramTransfer`` that moves a box of a map in as few runs as it can.
+
+    Args:
+        rows, columns: pixels of the box.
+        run: bytes to move of a pixel.
+        row, pixel: bytes in DRAM from one to the next.
+        joined: whether the pixels of a row follow each other without gaps on the other side.
+    """
+    if joined and run == pixel and columns * run <= RUN_LIMIT:
+        run, columns = columns * run, 1
+    return {
+        "run": run,
+        "count_y": columns,
+        "count_z": rows,
+        "dram_stride_y": pixel if columns > 1 else 0,
+        "dram_stride_z": row if rows > 1 else 0,
+    }
+
+
 @instruction("LDM", 1, Queue.LD)
 @dataclass(frozen=True, kw_only=True)
-class LoadMaps(Instruction):
+class LoadMaps(DramTransfer):
     """Load a box of DRAM into the maps scratchpad.
 
     The box has `count_z` planes of `count_y` runs of `run` bytes. Run (z, y) is read at
@@ -61,17 +114,16 @@ class LoadMaps(Instruction):
     flip: int = flag("invert bit 7 of every loaded byte")
 
     @property
-    def dram_bytes(self) -> int:
-        """Bytes read from DRAM."""
-        return self.run * self.count_y * self.count_z
+    def units(self) -> int:
+        """Units of 16 bytes that a run fills."""
+        return -(-self.run // MAPS_UNIT)
 
     def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """One box in DRAM, one in the maps scratchpad of every receiver."""
-        source = ((self.count_z, self.dram_stride_z), (self.count_y, self.dram_stride_y))
-        target = ((self.count_z, self.map_stride_z * MAPS_UNIT), (self.count_y, self.map_stride_y * MAPS_UNIT))
-        start, run = self.destination * MAPS_UNIT, _map_run(self.run)
+        start, run = self.destination * MAPS_UNIT, self.units * MAPS_UNIT
+        target = self.steps(self.map_stride_y, self.map_stride_z, MAPS_UNIT)
         return (
-            MemoryAccess(Space.DRAM, self.offset, source, self.run, False, self.region),
+            self.dram_access(False),
             *(
                 MemoryAccess(Space.MAPS, start, target, run, True, cluster=each)
                 for each in _receivers(self.clusters, cluster)
@@ -80,11 +132,7 @@ class LoadMaps(Instruction):
 
     def violations(self) -> Iterator[Violation]:
         """Written runs must not overlap."""
-        yield from _overlap(
-            -(-self.run // MAPS_UNIT),
-            ("map_stride_y", self.map_stride_y, self.count_y),
-            ("map_stride_z", self.map_stride_z, self.count_z),
-        )
+        yield from self.overlaps("map", self.map_stride_y, self.map_stride_z, self.units)
 
 
 class LoadLines(Instruction):
@@ -152,7 +200,7 @@ class LoadParameters(LoadLines):
 
 @instruction("ST", 4, Queue.ST)
 @dataclass(frozen=True, kw_only=True)
-class Store(Instruction):
+class Store(DramTransfer):
     """Store a box of the maps scratchpad to DRAM.
 
     Run (z, y) of `run` bytes is read at `source + z * map_stride_z + y * map_stride_y` and written at
@@ -173,32 +221,19 @@ class Store(Instruction):
     map_stride_z: int = bits(16, "from plane to plane in the scratchpad", unit="16 B", default=0)
     flip: int = flag("invert bit 7 of every stored byte")
 
-    @property
-    def dram_bytes(self) -> int:
-        """Bytes written to DRAM."""
-        return self.run * self.count_y * self.count_z
-
     def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """One box in the maps scratchpad, one in DRAM."""
-        source = ((self.count_z, self.map_stride_z * MAPS_UNIT), (self.count_y, self.map_stride_y * MAPS_UNIT))
-        target = ((self.count_z, self.dram_stride_z), (self.count_y, self.dram_stride_y))
-        return (
-            MemoryAccess(Space.MAPS, self.source * MAPS_UNIT, source, self.run, False, cluster=cluster),
-            MemoryAccess(Space.DRAM, self.offset, target, self.run, True, self.region),
-        )
+        start, steps = self.source * MAPS_UNIT, self.steps(self.map_stride_y, self.map_stride_z, MAPS_UNIT)
+        return MemoryAccess(Space.MAPS, start, steps, self.run, False, cluster=cluster), self.dram_access(True)
 
     def violations(self) -> Iterator[Violation]:
         """Written runs must not overlap."""
-        yield from _overlap(
-            self.run,
-            ("dram_stride_y", self.dram_stride_y, self.count_y),
-            ("dram_stride_z", self.dram_stride_z, self.count_z),
-        )
+        yield from self.overlaps("dram", self.dram_stride_y, self.dram_stride_z, self.run)
 
 
 @instruction("MOV", 5, Queue.ST)
 @dataclass(frozen=True, kw_only=True)
-class Move(Instruction):
+class Move(BoxTransfer):
     """Copy a box of the maps scratchpad into that of other clusters.
 
     The box has `count_z` planes of `count_y` runs of `run` times 16 bytes. Run (z, y) is read at
@@ -225,10 +260,9 @@ class Move(Instruction):
 
     def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """The box in the own scratchpad, and that in each of the others'."""
-        run = self.run * MAPS_UNIT
-        source = self._steps(self.source_stride_y, self.source_stride_z)
-        target = self._steps(self.destination_stride_y, self.destination_stride_z)
-        start = self.destination * MAPS_UNIT
+        run, start = self.run * MAPS_UNIT, self.destination * MAPS_UNIT
+        source = self.steps(self.source_stride_y, self.source_stride_z, MAPS_UNIT)
+        target = self.steps(self.destination_stride_y, self.destination_stride_z, MAPS_UNIT)
         return (
             MemoryAccess(Space.MAPS, self.source * MAPS_UNIT, source, run, False, cluster=cluster),
             *(
@@ -236,9 +270,6 @@ class Move(Instruction):
                 for each in _receivers(self.clusters, cluster)
             ),
         )
-
-    def _steps(self, stride_y: int, stride_z: int) -> tuple[tuple[int, int], ...]:
-        return (self.count_z, stride_z * MAPS_UNIT), (self.count_y, stride_y * MAPS_UNIT)
 
     def misplaced(self, cluster: int) -> Violation | None:
         """A cluster moves nothing to itself."""
@@ -248,35 +279,22 @@ class Move(Instruction):
 
     def violations(self) -> Iterator[Violation]:
         """Written runs must not overlap."""
-        yield from _overlap(
-            self.run,
-            ("destination_stride_y", self.destination_stride_y, self.count_y),
-            ("destination_stride_z", self.destination_stride_z, self.count_z),
-        )
+        yield from self.overlaps("destination", self.destination_stride_y, self.destination_stride_z, self.run)
 
 
-class Message(Instruction):
-    """One end of a box of bytes that crosses from card to card; each declares these fields itself."""
+@dataclass(frozen=True, kw_only=True)
+class Message(DramTransfer):
+    """One end of a box of bytes that crosses from card to card."""
 
-    region: int
-    offset: int
-    run: int
-    count_y: int
-    count_z: int
-    dram_stride_y: int
-    dram_stride_z: int
-    peer: int
-    tag: int
-
-    @property
-    def dram_bytes(self) -> int:
-        """Bytes that cross."""
-        return self.run * self.count_y * self.count_z
-
-    def box(self, write: bool) -> MemoryAccess:
-        """The bytes in the DRAM of the own card."""
-        steps = ((self.count_z, self.dram_stride_z), (self.count_y, self.dram_stride_y))
-        return MemoryAccess(Space.DRAM, self.offset, steps, self.run, write, self.region)
+    region: int = bits(4, "DRAM region to read")
+    offset: int = bits(40, "first byte inside the region", unit="B")
+    run: int = bits(20, "contiguous bytes", unit="B", minimum=1)
+    count_y: int = bits(16, "runs of a plane", minimum=1, default=1)
+    count_z: int = bits(16, "planes", minimum=1, default=1)
+    dram_stride_y: int = bits(24, "from run to run", unit="B", default=0)
+    dram_stride_z: int = bits(24, "from plane to plane", unit="B", default=0)
+    peer: int = bits((CARD_LIMIT - 1).bit_length(), "the other card, counted from 0 among those that run together")
+    tag: int = bits(24, "which message to that card it is")
 
 
 @instruction("SND", 6, Queue.ST)
@@ -291,19 +309,9 @@ class Send(Message):
     where the RCV says, which is complete after the SND.
     """
 
-    region: int = bits(4, "DRAM region to read")
-    offset: int = bits(40, "first byte inside the region", unit="B")
-    run: int = bits(20, "contiguous bytes", unit="B", minimum=1)
-    count_y: int = bits(16, "runs of a plane", minimum=1, default=1)
-    count_z: int = bits(16, "planes", minimum=1, default=1)
-    dram_stride_y: int = bits(24, "from run to run", unit="B", default=0)
-    dram_stride_z: int = bits(24, "from plane to plane", unit="B", default=0)
-    peer: int = bits((CARD_LIMIT - 1).bit_length(), "the other card, counted from 0 among those that run together")
-    tag: int = bits(24, "which message to that card it is")
-
     def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """A box in the DRAM of the own card."""
-        return (self.box(False),)
+        return (self.dram_access(False),)
 
 
 @instruction("RCV", 7, Queue.LD)
@@ -315,24 +323,14 @@ class Receive(Message):
     byte of DRAM changes. The fields are as for SND; `peer` is the card that sends.
     """
 
+    # As for SND, but for what they mean; their bits stay where they are.
     region: int = bits(4, "DRAM region to write; not a constant or an input")
-    offset: int = bits(40, "first byte inside the region", unit="B")
-    run: int = bits(20, "contiguous bytes", unit="B", minimum=1)
-    count_y: int = bits(16, "runs of a plane", minimum=1, default=1)
-    count_z: int = bits(16, "planes", minimum=1, default=1)
-    dram_stride_y: int = bits(24, "from run to run", unit="B", default=0)
-    dram_stride_z: int = bits(24, "from plane to plane", unit="B", default=0)
-    peer: int = bits((CARD_LIMIT - 1).bit_length(), "the other card, counted from 0 among those that run together")
     tag: int = bits(24, "which message from that card it is")
 
     def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """A box in the DRAM of the own card."""
-        return (self.box(True),)
+        return (self.dram_access(True),)
 
     def violations(self) -> Iterator[Violation]:
         """Written runs must not overlap."""
-        yield from _overlap(
-            self.run,
-            ("dram_stride_y", self.dram_stride_y, self.count_y),
-            ("dram_stride_z", self.dram_stride_z, self.count_z),
-        )
+        yield from self.overlaps("dram", self.dram_stride_y, self.dram_stride_z, self.run)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..isa.encoding import Instruction
 from ..isa.matrix import Convolve, ConvolveDepthwise
-from ..isa.transfer import LoadLines, LoadMaps, Message, Move, Receive, Send, Store
+from ..isa.transfer import DramTransfer, LoadLines, Move, Receive, Send, Store
 from ..isa.vector import Elementwise, MapInstruction, Pool, PoolKind, Requantize, ResizeLinear
 from .banks import Trace, dense_conflicts, depthwise_conflicts
 from .machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, LINE_BYTES, MAPS_UNIT, Machine
@@ -71,7 +71,7 @@ class Cost:
 
 def cost(item: Instruction, machine: Machine) -> Cost:
     """The cost of an instruction on a machine."""
-    if isinstance(item, (LoadMaps, LoadLines, Store, Message)):
+    if isinstance(item, (DramTransfer, LoadLines)):
         return _transfer(item, machine)
     if isinstance(item, (Convolve, ConvolveDepthwise)):
         return _matrix(item, machine)
@@ -280,7 +280,7 @@ def link_cycles(machine: Machine, moved: int) -> float:
     return moved / machine.link_bytes_per_cycle
 
 
-def _transfer(item: LoadMaps | LoadLines | Store | Message, machine: Machine) -> Cost:
+def _transfer(item: DramTransfer | LoadLines, machine: Machine) -> Cost:
     if isinstance(item, LoadLines):
         runs = Runs(item.dram_bytes)
     else:

@@ -13,24 +13,22 @@ from tilewright.errors import PassError
 
 from ....ir.core import Op, OperatorT, Value
 from ....ir.op import Operator
-from ....ir.tile.compute import (
-    Combine,
-    Convolve,
-    ConvolveDepthwise,
-    LookUp,
-    Pool,
-    Product,
-    Requantize,
-    Resize,
-    ResizeLinear,
+from ....ir.tile.compute import Combine, Convolve, ConvolveDepthwise, LookUp, Pool, Requantize, Resize, ResizeLinear
+from ....ir.tile.fields import (
+    Fields,
+    map_fields,
+    moved_channels,
+    pool_fields,
+    product_fields,
+    resize_fields,
+    tile_type,
 )
 from ....ir.tile.program import cluster_of
 from ....ir.tile.transfer import Load, LoadRecord, LoadRequantization, LoadTable, LoadWeights, Move, Store
-from ....ir.tile.types import TileType
 from ....runtime import isa
 from ....runtime.isa import Instruction, Queue
 from ....runtime.machines.cost import cost
-from ....runtime.machines.machine import CHANNEL_BLOCK, MAPS_UNIT, PARAMETER_UNIT, RUN_LIMIT, Machine
+from ....runtime.machines.machine import CHANNEL_BLOCK, MAPS_UNIT, PARAMETER_UNIT, Machine
 from ..planning.scratchpads import place_bytes
 from .places import Located, Locations
 
@@ -52,9 +50,6 @@ class OpCost(NamedTuple):
     dram: float
     latency: int
 
-
-Fields = dict[str, Any]
-"""Of an instruction by name; integers."""
 
 Sketch = Callable[[Op[OperatorT], Locations, Machine], Instruction]
 
@@ -97,14 +92,7 @@ def _map(value: Value, places: Locations, prefix: str) -> Fields:
 
 
 def _result(op: Op, places: Locations) -> Fields:
-    type = _tile(op.result)
-    size: Fields = {"destination": 0, "height": type.shape[0], "width": type.shape[1], "blocks": type.blocks}
-    return {**size, **_map(op.result, places, "destination_")}
-
-
-def _tile(value: Value) -> TileType:
-    assert isinstance(value.type, TileType)
-    return value.type
+    return {"destination": 0, **map_fields(tile_type(op.result)), **_map(op.result, places, "destination_")}
 
 
 # Transfers
@@ -114,24 +102,15 @@ def _box(place: Located, shape: tuple[int, ...], chip: Located, machine: Machine
     """The runs of a box in DRAM, rows, columns and channels of that shape, that is a box of a map on chip."""
     address, (rows, columns, channels) = place.address, shape[-3:]
     assert address is not None
-    first = place.box[6]
-    run = channels
-    if address.padded and first % CHANNEL_BLOCK == 0 and first + channels == place.shape[3]:
-        run = -(-channels // CHANNEL_BLOCK) * CHANNEL_BLOCK
+    row, pixel = place.shape[2] * address.pixel * place.step[0], address.pixel * place.step[1]
     if chip.type.packed:
-        run, columns = columns * channels, 1
-    elif run == address.pixel * place.step[1] == chip.type.blocks * CHANNEL_BLOCK and columns * run <= RUN_LIMIT:
-        run, columns = columns * run, 1
-    return {
-        "region": 0,
-        # What counts is where in a burst it begins.
-        "offset": place.span[0] % machine.dram_burst_bytes,
-        "run": run,
-        "count_y": columns,
-        "count_z": rows,
-        "dram_stride_y": address.pixel * place.step[1] if columns > 1 else 0,
-        "dram_stride_z": place.shape[2] * address.pixel * place.step[0] if rows > 1 else 0,
-    }
+        run, joined = channels, True
+    else:
+        run = moved_channels(place.box[6], channels, place.shape[3], address.padded)
+        joined = pixel == chip.type.blocks * CHANNEL_BLOCK
+    # What counts of the address is where in a burst it begins.
+    offset = place.span[0] % machine.dram_burst_bytes
+    return {"region": 0, "offset": offset, **isa.box_fields(rows, columns, run, row, pixel, joined)}
 
 
 @_sketches(Load)
@@ -148,7 +127,7 @@ def _store(op: Op[Store], places: Locations, machine: Machine) -> Instruction:
 
 @_sketches(Move)
 def _move(op: Op[Move], places: Locations, machine: Machine) -> Instruction:
-    x = _tile(op.operands.x)
+    x = tile_type(op.operands.x)
     rows, columns, _ = x.shape
     return isa.Move(source=0, destination=0, run=x.blocks, count_y=columns, count_z=rows, clusters=1)
 
@@ -167,46 +146,20 @@ def _load_parameters(op: Op, places: Locations, machine: Machine) -> Instruction
 
 
 def _product(op: Op[Convolve] | Op[ConvolveDepthwise], places: Locations) -> Fields:
-    operands, product = op.operands, op.operator
-    x, kernel = _tile(operands.x), operands.w.type.shape[2:]
-    return {
-        "source": 0,
-        "weights": 0,
-        "accumulator": 0,
-        **_window(product, x, kernel),
-        "output_height": product.output[0],
-        "output_width": product.output[1],
-        "dilation_height": product.dilation[0],
-        "dilation_width": product.dilation[1],
-        "accumulate": int(operands.into is not None),
-        **_map(operands.x, places, ""),
-    }
-
-
-def _window(windows: Product | Pool, x: TileType, kernel: tuple[int, ...]) -> Fields:
-    return {
-        "kernel_height": kernel[0],
-        "kernel_width": kernel[1],
-        "stride_height": windows.stride[0],
-        "stride_width": windows.stride[1],
-        "input_height": x.shape[0],
-        "input_width": x.shape[1],
-    }
+    x, distances = tile_type(op.operands.x), _map(op.operands.x, places, "")
+    if x.packed:
+        distances["pixel_pitch"] = x.shape[2]
+    return {"source": 0, "weights": 0, "accumulator": 0, **distances, **product_fields(op)}
 
 
 @_sketches(Convolve)
 def _convolve(op: Op[Convolve], places: Locations, machine: Machine) -> Instruction:
-    x, blocks = _tile(op.operands.x), _tile(op.result).blocks
-    fields = _product(op, places)
-    if x.packed:
-        fields["pixel_pitch"] = x.shape[2]
-    channels = x.shape[2] if x.packed else x.blocks
-    return isa.Convolve(output_blocks=blocks, input_channels=channels, packed=int(x.packed), **fields)
+    return isa.Convolve(**_product(op, places))
 
 
 @_sketches(ConvolveDepthwise)
 def _convolve_depthwise(op: Op[ConvolveDepthwise], places: Locations, machine: Machine) -> Instruction:
-    return isa.ConvolveDepthwise(blocks=_tile(op.operands.x).blocks, **_product(op, places))
+    return isa.ConvolveDepthwise(**_product(op, places))
 
 
 @_sketches(Requantize)
@@ -214,18 +167,13 @@ def _requantize(op: Op[Requantize], places: Locations, machine: Machine) -> Inst
     return isa.Requantize(accumulator=0, parameters=0, **_result(op, places))
 
 
-_POOLS = {"maximum": isa.PoolKind.MAXIMUM, "average": isa.PoolKind.AVERAGE, "sum": isa.PoolKind.SUM}
-
-
 @_sketches(Pool)
 def _pool(op: Op[Pool], places: Locations, machine: Machine) -> Instruction:
-    pool = op.operator
     return isa.Pool(
         source=0,
-        kind=int(_POOLS[pool.kind]),
-        include_pad=int(pool.include_pad),
+        kind=int(isa.PoolKind[op.operator.kind.upper()]),
         **_map(op.operands.x, places, "source_"),
-        **_window(pool, _tile(op.operands.x), pool.kernel),
+        **pool_fields(op),
         **_result(op, places),
     )
 
@@ -243,11 +191,13 @@ def _look_up(op: Op[LookUp], places: Locations, machine: Machine) -> Instruction
 
 @_sketches(Resize)
 def _resize(op: Op[Resize], places: Locations, machine: Machine) -> Instruction:
-    return isa.ResizeNearest(source=0, **_map(op.operands.x, places, "source_"), **_result(op, places))
+    return isa.ResizeNearest(
+        source=0, **_map(op.operands.x, places, "source_"), **resize_fields(op), **_result(op, places)
+    )
 
 
 @_sketches(ResizeLinear)
 def _resize_linear(op: Op[ResizeLinear], places: Locations, machine: Machine) -> Instruction:
-    rows, columns, _ = op.operands.x.type.shape
-    size: Fields = {"input_height": rows, "input_width": columns}
-    return isa.ResizeLinear(source=0, **size, **_map(op.operands.x, places, "source_"), **_result(op, places))
+    return isa.ResizeLinear(
+        source=0, **_map(op.operands.x, places, "source_"), **resize_fields(op), **_result(op, places)
+    )
