@@ -8,7 +8,7 @@ from unittest import mock
 
 import numpy as np
 from device_clusters import constants, gathered, twice_convolved
-from device_programs import pointwise
+from device_programs import convolution, pointwise
 from device_runs import compile_for_device
 from quantized_graphs import random_quantized_graph
 
@@ -82,29 +82,7 @@ def split_layers(split: str, clusters: int) -> Case:
         source, target, accumulator = half * row // 16, (2 + half) * row // 16, half * columns * count
         for item in (
             isa.LoadMaps(region=1 + layer, offset=row_index * row, destination=source, run=row),
-            isa.Convolve(
-                source=source,
-                weights=0,
-                accumulator=accumulator,
-                output_height=1,
-                output_width=columns,
-                output_blocks=count,
-                input_channels=blocks,
-                input_height=1,
-                input_width=columns,
-                row_pitch=row // 16,
-                pixel_pitch=blocks,
-            ),
-            isa.Requantize(
-                accumulator=accumulator,
-                destination=target,
-                height=1,
-                width=columns,
-                blocks=count,
-                destination_row_pitch=columns * count,
-                destination_pixel_pitch=count,
-                parameters=0,
-            ),
+            *convolution(source, target, accumulator, (1, columns), blocks, count),
             isa.Store(
                 region=2 + layer,
                 offset=row_index * row + first * 16,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from device_programs import convolution
 
 from tilewright.runtime import isa
 from tilewright.runtime.machines.machine import Machine
@@ -33,36 +34,10 @@ def constants(rng: np.random.Generator) -> np.ndarray:
 
 def convolve(assembler: isa.Assembler, cluster: int, rows: range, source: int, target: int) -> None:
     """These rows of the convolution of a map at ``source``, into a map at ``target``."""
-    convolve = isa.Convolve(
-        source=source,
-        weights=0,
-        accumulator=0,
-        output_height=len(rows),
-        output_width=COLUMNS,
-        output_blocks=BLOCKS,
-        input_channels=BLOCKS,
-        kernel_height=3,
-        kernel_width=3,
-        input_height=ROWS,
-        input_width=COLUMNS,
-        row_origin=rows.start - 1,
-        column_origin=-1,
-        pad_value=3,
-        row_pitch=ROW // 16,
-        pixel_pitch=BLOCKS,
-    )
-    requantize = isa.Requantize(
-        accumulator=0,
-        destination=target + rows.start * ROW // 16,
-        height=len(rows),
-        width=COLUMNS,
-        blocks=BLOCKS,
-        destination_row_pitch=ROW // 16,
-        destination_pixel_pitch=BLOCKS,
-        parameters=0,
-    )
-    assembler.add(convolve, "conv", cluster=cluster)
-    assembler.add(requantize, "conv", cluster=cluster)
+    window = {"kernel_height": 3, "kernel_width": 3, "row_origin": rows.start - 1, "column_origin": -1, "pad_value": 3}
+    first = target + rows.start * ROW // 16
+    for item in convolution(source, first, 0, (len(rows), COLUMNS), BLOCKS, BLOCKS, input_height=ROWS, **window):
+        assembler.add(item, "conv", cluster=cluster)
 
 
 def twice_convolved(machine: Machine, clusters: int, shared: bool = True) -> isa.Program:

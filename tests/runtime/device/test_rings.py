@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 from device_clusters import BLOCKS, COLUMNS, REGIONS, ROW, ROWS, WEIGHTS, constants
+from device_programs import convolution
 
 from tilewright.errors import InstructionError
 from tilewright.runtime import isa
@@ -36,37 +37,17 @@ def cascade(rings: tuple[int, int]) -> isa.Program:
             assembler.add(isa.LoadMaps(region=1, offset=row * ROW, destination=at(row, rings[0]), run=ROW))
             loaded = row + 1
         if first < ROWS:
-            convolve = isa.Convolve(
-                source=0,
-                weights=0,
-                accumulator=0,
-                output_height=STEP,
-                output_width=COLUMNS,
-                output_blocks=BLOCKS,
-                input_channels=BLOCKS,
-                kernel_height=3,
-                kernel_width=3,
-                input_height=ROWS,
-                input_width=COLUMNS,
-                row_origin=first - 1,
-                column_origin=-1,
-                pad_value=-7,
-                row_pitch=pitch,
-                pixel_pitch=BLOCKS,
-                ring=rings[0],
-            )
-            assembler.add(convolve)
-            requantize = isa.Requantize(
-                accumulator=0,
-                destination=middle + at(first, rings[1]),
-                height=STEP,
-                width=COLUMNS,
-                blocks=BLOCKS,
-                destination_row_pitch=pitch,
-                destination_pixel_pitch=BLOCKS,
-                parameters=0,
-            )
-            assembler.add(requantize)
+            window = {
+                "kernel_height": 3,
+                "kernel_width": 3,
+                "row_origin": first - 1,
+                "column_origin": -1,
+                "pad_value": -7,
+            }
+            size = {"input_height": ROWS, "ring": rings[0], "pad_value": -7}
+            target = middle + at(first, rings[1])
+            for item in convolution(0, target, 0, (STEP, COLUMNS), BLOCKS, BLOCKS, **size, **window):
+                assembler.add(item)
         if first:
             pool = isa.Pool(
                 source=middle,

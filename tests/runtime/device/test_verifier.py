@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from device_programs import convolution
 
 from tilewright.errors import InputError, InstructionError, MachineError
 from tilewright.runtime import isa
@@ -32,35 +33,9 @@ def tiny(tiles: int = 4) -> isa.Program:
     for tile in range(tiles):
         half = tile % 2
         assembler.add(isa.LoadMaps(region=1, offset=tile * 64, destination=half * 4, run=64), "conv")
-        assembler.add(
-            isa.Convolve(
-                source=half * 4,
-                weights=0,
-                accumulator=half * 4,
-                output_height=1,
-                output_width=4,
-                output_blocks=1,
-                input_channels=1,
-                input_height=1,
-                input_width=4,
-                row_pitch=4,
-                pixel_pitch=1,
-            ),
-            "conv",
-        )
-        assembler.add(
-            isa.Requantize(
-                accumulator=half * 4,
-                destination=64 + half * 4,
-                height=1,
-                width=4,
-                blocks=1,
-                destination_row_pitch=4,
-                destination_pixel_pitch=1,
-                parameters=0,
-            ),
-            "relu",
-        )
+        convolve, requantize = convolution(half * 4, 64 + half * 4, half * 4, (1, 4), 1, 1)
+        assembler.add(convolve, "conv")
+        assembler.add(requantize, "relu")
         assembler.add(isa.Store(region=2, offset=tile * 64, source=64 + half * 4, run=64), "relu")
     return assembler.finish()
 
