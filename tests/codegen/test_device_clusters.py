@@ -10,56 +10,15 @@ import pytest
 from before_after import random_inputs
 from chip_graphs import random_chip_graph
 from device_runs import compile_for_device, run_on_device
-from quantized_graphs import random_quantized_graph
-from random_device_graphs import ON_THE_DEVICE
 
 import tilewright
 from tilewright.compiler.demo import MODEL
 from tilewright.errors import MachineError
 from tilewright.ir import interp
 from tilewright.ir.annotations import KEPT
-from tilewright.ir.core import Module
-from tilewright.passes.device.legalize_for_device import LegalizeForDevice
-from tilewright.passes.device.outline_device import OutlineDevice
-from tilewright.passes.placement.partition import Partition
 from tilewright.runtime.machines.machine import load
 
 M4096, S256 = load("m4096"), load("s256")
-
-
-def device_modules(rng: np.random.Generator, groups: int) -> list[Module]:
-    """The device functions of a random network, each as ``main`` of a module of its own."""
-    activations = str(rng.choice(["i8", "u8"]))
-    module = random_quantized_graph(rng, groups=groups, activations=activations, makers=ON_THE_DEVICE)
-    for current in (LegalizeForDevice(), Partition("s256", keep_islands=True), OutlineDevice()):
-        current.run(module)
-    found: list[Module] = []
-    for function in module.functions.values():
-        if function.annotations.get("on") == "device":
-            alone = Module(function.name)
-            alone.constants, alone.functions["main"] = module.constants, function
-            found.append(alone)
-    return found
-
-
-def check(seed: int, clusters: int, groups: int = 6) -> int:
-    """Run the device functions of a random network; how many maps stayed on chip."""
-    rng = np.random.default_rng(90_000 + seed)
-    machine = replace(M4096, clusters=max(clusters, 4))
-    kept = 0
-    for module in device_modules(rng, groups):
-        inputs = random_inputs(module, rng)
-        expected = interp.run(module, inputs)
-        compiled = compile_for_device(module, machine, clusters)
-        kept += sum(bool(KEPT.get(op)) for op in module.ops)
-        found = run_on_device(module, compiled, machine, inputs)
-        for name, array in expected.items():
-            np.testing.assert_array_equal(found[name], array, f"seed {seed}, {clusters} clusters, {name}")
-    return kept
-
-
-def test_clusters_change_no_byte() -> None:
-    assert sum(check(seed, 2 + seed % 3) for seed in range(9)) > 0
 
 
 def check_on_chip(seed: int) -> int:
@@ -85,12 +44,6 @@ def test_maps_on_chip_change_no_byte() -> None:
 @pytest.mark.parametrize("seed", range(100, 400))
 def test_many_more_maps_on_chip(seed: int) -> None:
     check_on_chip(seed)
-
-
-@pytest.mark.sweep
-@pytest.mark.parametrize("seed", range(100, 300))
-def test_many_more_on_clusters(seed: int) -> None:
-    check(seed, 2 + seed % 7, groups=9)
 
 
 def test_a_network_on_all_clusters_is_the_same_network(tmp_path: Path, rng: np.random.Generator) -> None:

@@ -1,23 +1,36 @@
-"""Random networks, random small machines and random places, through the driver: all engines give the same bytes.
+"""Random networks on random machines, clusters, cards and batch modes: device = software = reference, by the driver.
 
 Floating-point networks are calibrated on random numbers; quantised ones come as ONNX files with the scales in them.
-A failure names its seed: ``check(seed, folder)`` does the same again.
+Machines are odd, have one to four clusters and one or two cards, and ops run where chance puts them. A failure names
+its seed: ``check(seed, folder)`` does the same again.
+
+``pytest -m sweep tests/fuzz/test_device_random_networks.py`` compares 450 networks more, which makes 500: half an hour
+on one core.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 from before_after import random_inputs
+from chip_graphs import random_chip_graph
 from quantized_graphs import random_quantized_graph
 from random_device_graphs import ON_THE_DEVICE, shift_weights
+from random_device_settings import CARDS, CLUSTERS, random_settings
 from random_graphs import CONVOLUTIONAL, EVERYTHING, random_graph
-from random_machines import odd_machine, write_machine
+from random_machines import write_machine
 
+from tilewright.codegen.package import Package, add_engine
+from tilewright.compiler import driver
 from tilewright.compiler.driver import compile_to_memory
 from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.compiler.frontend.onnx.writer import export_onnx
@@ -28,25 +41,37 @@ from tilewright.ir import interp
 from tilewright.ir.clone import clone_module
 from tilewright.ir.core import Module
 from tilewright.passes.device.legalize_for_device import LegalizeForDevice
+from tilewright.passes.device.share_batch import batch_of
 from tilewright.passes.placement.device_support import reject
+from tilewright.runtime.artifact.artifact import Artifact
+from tilewright.runtime.execution.device import read_programs
 from tilewright.runtime.machines import machine as machines
 from tilewright.runtime.machines.machine import Machine
 from tilewright.runtime.report.details import details_of
+from tilewright.runtime.report.simulation import simulate_artifact
 from tilewright.runtime.session import load
 
-STYLES = ("float classifier", "float of everything", "float for the device", "quantised i8", "quantised u8")
+STYLES = (
+    *("quantised i8", "quantised u8", "maps on chip", "quantised i8", "maps on chip"),
+    *("float for the device", "float classifier", "quantised u8", "maps on chip", "float of everything"),
+)
 MAKERS = {"float classifier": CONVOLUTIONAL, "float of everything": EVERYTHING, "float for the device": ON_THE_DEVICE}
+OPTIONS = CompileOptions(precision="int8", calibration="random", calibration_limit=2)
 
 
-def random_model(rng: np.random.Generator, style: str) -> bytes:
+def random_model(rng: np.random.Generator, style: str, images: int | None = None) -> bytes:
     """An ONNX file."""
     while True:
-        if style.startswith("quantised"):
-            module = random_quantized_graph(rng, groups=9, activations=style.split()[-1], makers=ON_THE_DEVICE)
+        if style == "maps on chip":
+            module = random_chip_graph(rng, images=images, is_real=True)
+        elif style.startswith("quantised"):
+            module = random_quantized_graph(
+                rng, groups=8, activations=style.split()[-1], makers=ON_THE_DEVICE, images=images
+            )
             if rng.random() < 0.5:
                 shift_weights(module, rng)
         else:
-            module = random_graph(rng, groups=9, makers=MAKERS[style])
+            module = random_graph(rng, groups=8, makers=MAKERS[style], images=images)
         try:
             return export_onnx(module).SerializeToString()
         except UnsupportedError as error:
@@ -73,37 +98,84 @@ def computes_integers_only(module: Module) -> bool:
     )
 
 
-def check(seed: int, folder: Path) -> None:
-    """Compile a random network for a random machine with random places, and compare the engines."""
-    rng = np.random.default_rng(90_000 + seed)
-    style = STYLES[seed % len(STYLES)]
-    machine = odd_machine(rng)
-    path = write_machine(folder / "machine.json", machine)
-    options = CompileOptions(precision="int8", machine=path, calibration="random", calibration_limit=2)
+@contextmanager
+def engines(names: Collection[str], quantized: Module) -> Iterator[None]:
+    """The driver makes kernels for these engines alone, which take most of its time, and quantises nothing again."""
+
+    def add(package: Package, name: str, *arguments: Any, **options: Any) -> object:
+        return add_engine(package, name, *arguments, **options) if name in names else None
+
+    with (
+        mock.patch.object(driver, "add_engine", add),
+        mock.patch.object(driver, "quantize_module", lambda *_: clone_module(quantized)),
+    ):
+        yield
+
+
+def quantized_model(rng: np.random.Generator, style: str, images: int | None) -> tuple[bytes, Module]:
+    """A random network as an ONNX file, and what it is in integers."""
     while True:
-        model = random_model(rng, style)
+        model = random_model(rng, style, images)
         try:
-            reference = quantize_module(import_onnx(model), options)
-            break
+            return model, quantize_module(import_onnx(model), OPTIONS)
         except CalibrationError as error:
             assert error.message == "nothing in this network can be quantised"
-    places = random_places(reference, machine, rng)
-    options = CompileOptions(precision="int8", machine=path, calibration="random", calibration_limit=2, affinity=places)
-    artifact = compile_to_memory(model, options)
-    # Ops that share a name in the module that places are given for are numbered in reports.
-    on_device = {re.sub(r"\.\d+$", "", r.name) for r in details_of(artifact).placement if r.on == "device"}
-    assert on_device == {name for name, place in places if place == "device"}, "the places are those asked for"
-    assert all(record.why for record in details_of(artifact).placement), "every op has a reason"
-    inputs = random_inputs(reference, rng)
-    found: dict[str, dict[str, np.ndarray]] = {}
-    for engine in ("device", "software"):
-        with load(artifact, engine=engine) as session:
-            found[engine] = session.run(inputs)
-    for name, array in found["software"].items():
-        np.testing.assert_array_equal(found["device"][name], array, f"device and software, {name}, {style}")
-    if computes_integers_only(reference):
-        for name, array in interp.run(reference, inputs).items():
-            np.testing.assert_array_equal(found["device"][name], array, f"device and reference, {name}, {style}")
+
+
+def check(seed: int, folder: Path, settings: int = 2) -> Counter[str]:
+    """Compile a random network for random machines, clusters, cards and batch modes with random places, and compare.
+
+    Returns:
+        How often what several clusters and cards can do was done.
+    """
+    rng = np.random.default_rng(90_000 + seed)
+    style = STYLES[seed % len(STYLES)]
+    model, quantized = quantized_model(rng, style, int(rng.choice([1, 1, 1, 2, 3, 4, 6])))
+    inputs = random_inputs(quantized, rng)
+    expected = interp.run(quantized, inputs) if computes_integers_only(quantized) else {}
+    software: dict[str, np.ndarray] = {}
+    found: Counter[str] = Counter()
+    for setting in random_settings(rng, batch_of(quantized), settings):
+        what = f"seed {seed}, {style}, {setting}"
+        places = random_places(quantized, setting.machine, rng)
+        options = setting.options(OPTIONS, write_machine(folder / "machine.json", setting.machine))
+        with engines(("device",) if software else ("device", "software"), quantized):
+            artifact = compile_to_memory(model, replace(options, affinity=places))
+        # Ops that share a name in the module that places are given for are numbered in reports.
+        on_device = {re.sub(r"\.\d+$", "", r.name) for r in details_of(artifact).placement if r.on == "device"}
+        assert on_device == {name for name, place in places if place == "device"}, "the places are those asked for"
+        assert all(record.why for record in details_of(artifact).placement), "every op has a reason"
+        if not software:
+            with load(artifact, engine="software") as session:
+                software = session.run(inputs)
+            for name, array in expected.items():
+                np.testing.assert_array_equal(software[name], array, f"software and reference, {name}, {what}")
+        with load(artifact, engine="device") as session:
+            for name, array in session.run(inputs).items():
+                np.testing.assert_array_equal(array, software[name], f"device and software, {name}, {what}")
+        found.update(done_by(artifact))
+    return found
+
+
+def done_by(artifact: Artifact) -> Iterator[str]:
+    """What the programs of an artifact do with clusters and cards."""
+    manifest = artifact.manifest
+    yield from ("kept map" for each in details_of(artifact).maps if each.memory == "chip")
+    for name, info in manifest.device_programs.items():
+        programs = read_programs(artifact, name)
+        if max(program.clusters for program in programs) > 1:
+            yield "several clusters"
+        if info.cards > 1:
+            yield "images over cards"
+        if len(programs) > 1:
+            yield "layers over cards"
+        if manifest.engines["device"].runs_of(name) > info.cards:
+            yield "several calls"
+        items = (item for program in programs for stream in program.queues for item in program.instructions(stream))
+        yield from {type(item).__name__ for item in items}
+    if artifact.manifest.device_programs:
+        total = simulate_artifact(artifact).total
+        assert total.cycles > 0 and 0 < total.clusters <= CLUSTERS and 0 < total.cards <= CARDS
 
 
 def some_places(model: bytes, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -125,12 +197,21 @@ def test_places_change_no_byte(style: str) -> None:
             np.testing.assert_array_equal(array, first[name])
 
 
-@pytest.mark.parametrize("seed", range(35))
-def test_engines_agree(seed: int, tmp_path: Path) -> None:
-    check(seed, tmp_path)
+GROUP = 10
+"""Networks of a test: enough for everything that clusters and cards can do to be among it."""
+
+EXPECTED = ("kept map", "several clusters", "images over cards", "layers over cards", "several calls", "Move", "Send")
+
+
+@pytest.mark.parametrize("first", range(0, 50, GROUP))
+def test_engines_agree(first: int, tmp_path: Path) -> None:
+    found: Counter[str] = Counter()
+    for seed in range(first, first + GROUP):
+        found += check(seed, tmp_path)
+    assert all(found[each] for each in EXPECTED), found
 
 
 @pytest.mark.sweep
-@pytest.mark.parametrize("seed", range(100, 420))
+@pytest.mark.parametrize("seed", range(50, 500))
 def test_many_more(seed: int, tmp_path: Path) -> None:
-    check(seed, tmp_path)
+    check(seed, tmp_path, settings=4)

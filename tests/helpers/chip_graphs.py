@@ -11,6 +11,7 @@ from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.elementwise import Add, Sub
 from tilewright.ir.ops.movement import Concat, Slice
 from tilewright.ir.ops.pooling import AveragePool, MaxPool
+from tilewright.ir.ops.quantization import Dequantize, Quantize
 from tilewright.ir.ops.resize import Resize
 from tilewright.ir.ops.shape import Reshape
 from tilewright.ir.types import DType, Quantization, TensorType
@@ -25,9 +26,10 @@ class ChipGraph:
 
     Args:
         images: how many the input holds; 1 to 3 by default.
+        is_real: whether the input is one of real numbers, which the first op makes integers.
     """
 
-    def __init__(self, rng: np.random.Generator, images: int | None = None) -> None:
+    def __init__(self, rng: np.random.Generator, images: int | None = None, is_real: bool = False) -> None:
         self.rng = rng
         self.dtype = DType.I8 if rng.integers(2) else DType.U8
         self.module = Module("network")
@@ -36,8 +38,12 @@ class ChipGraph:
             int(rng.choice([16, 32, 20])),
             *(int(n) for n in rng.integers(2, 9, 2)),
         )
-        self.function = self.module.add_function(Function("main", [("x", TensorType(shape, self.dtype, QUANT))]))
+        stored = TensorType(shape, self.dtype, QUANT)
+        given = TensorType(shape, DType.F32) if is_real else stored
+        self.function = self.module.add_function(Function("main", [("x", given)]))
         self.values = [self.function.parameters[0]]
+        if is_real:
+            self.values = [self.function.append(Quantize(), self.values, [stored], names=["stored"]).result]
 
     def op(self, operator: Operator, *operands: Value, shape: tuple[int, ...]) -> None:
         name = f"v{len(self.values)}"
@@ -126,15 +132,23 @@ class ChipGraph:
             self.op(Resize(shape, (1.0, 1.0, 2.0, 2.0), "nearest", "asymmetric", "floor"), x, shape=shape)
 
 
-def random_chip_graph(rng: np.random.Generator, ops: int = 10, images: int | None = None) -> Module:
-    """A network of so many ops; the values that nothing reads are its results, and sometimes another one."""
-    graph = ChipGraph(rng, images)
+def random_chip_graph(
+    rng: np.random.Generator, ops: int = 10, images: int | None = None, is_real: bool = False
+) -> Module:
+    """A network of so many ops; the values that nothing reads are its results, and sometimes another one.
+
+    Args:
+        is_real: input and results are real numbers.
+    """
+    graph = ChipGraph(rng, images, is_real)
     makers = [*(graph.convolution,) * 4, graph.pooling, *(graph.joining,) * 3, *(graph.slicing,) * 2]
     makers += [*(graph.residual,) * 2, graph.adding, graph.reshaping, graph.enlarging]
     while len(graph.values) <= ops:
         makers[int(rng.integers(len(makers)))](graph.some())
     made = graph.values[1:]
     results = [v for v in made if not v.uses or rng.integers(12) == 0]
+    if is_real:
+        results = [graph.function.append(Dequantize(), [v], names=[f"{v.name}_real"]).result for v in results]
     graph.function.set_results(results)
     ON.set(graph.function, "device")
     return graph.module

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from unittest import mock
 
 import numpy as np
+from chip_graphs import random_chip_graph
 from device_clusters import constants, gathered, twice_convolved
 from device_programs import convolution, pointwise
 from device_runs import compile_for_device
-from quantized_graphs import random_quantized_graph
+from device_splits import cut, outlined, programs_of, tiled
 
-from tilewright.ir.core import Module
-from tilewright.passes.device.legalize_for_device import LegalizeForDevice
-from tilewright.passes.device.outline_device import OutlineDevice
-from tilewright.passes.placement.partition import Partition
+from tilewright.codegen.device.program import DeviceProgram
+from tilewright.ir.annotations import FUSED, KEPT, SENDS
 from tilewright.runtime import isa
 from tilewright.runtime.isa import Program, RegionKind, Stream
 from tilewright.runtime.machines.machine import Machine, load
 from tilewright.runtime.simulator import functional
-from tilewright.runtime.simulator.functional import FunctionalEngine
+from tilewright.runtime.simulator.functional import CardsEngine
 from tilewright.runtime.simulator.memory import CardMemory
 from tilewright.runtime.simulator.verifier import VerifiedProgram
 
@@ -39,13 +40,58 @@ SMALL = dataclasses.replace(
 """So little room that layers of small networks take several tiles, and memory is used again and again."""
 
 
+ROOMY = dataclasses.replace(
+    SMALL,
+    name="roomy",
+    cards=2,
+    maps_bytes=1 << 14,
+    weight_bytes=1 << 15,
+    accumulator_bytes=1 << 14,
+    link_bytes_per_second=10**13,
+    link_latency=0,
+)
+"""So much room that some maps of small networks stay on chip, and cards between which they are worth cutting."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A program and the contents of its constant and input regions."""
+    """The programs of the cards that run together, and the contents of their constant and input regions.
 
-    program: Program
-    constants: Mapping[str, np.ndarray]
-    inputs: Mapping[str, np.ndarray]
+    Attributes:
+        kinds: what the compiler did in them, as names of annotations.
+    """
+
+    programs: tuple[Program, ...]
+    constants: tuple[Mapping[str, np.ndarray], ...]
+    inputs: tuple[Mapping[str, np.ndarray], ...]
+    kinds: frozenset[str] = frozenset()
+
+    @property
+    def machine(self) -> Machine:
+        return self.programs[0].machine
+
+    @property
+    def streams(self) -> list[Stream]:
+        """Those of all cards."""
+        return [s._replace(card=card) for card, program in enumerate(self.programs) for s in program.queues]
+
+    def instructions(self, stream: Stream) -> list[isa.Instruction]:
+        """Those of a stream of any card."""
+        return self.programs[stream.card].instructions(stream._replace(card=0))
+
+    def changed(self, stream: Stream, index: int, item: bytes) -> Case:
+        """With another instruction in one place."""
+        program, own, size = self.programs[stream.card], stream._replace(card=0), isa.INSTRUCTION_BYTES
+        data = program.queues[own]
+        code = data[: index * size] + item + data[(index + 1) * size :]
+        programs = [*self.programs]
+        programs[stream.card] = dataclasses.replace(program, queues={**program.queues, own: code})
+        return dataclasses.replace(self, programs=tuple(programs))
+
+
+def alone(program: Program, constants: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray]) -> Case:
+    """A program of one card."""
+    return Case((program,), (constants,), (inputs,))
 
 
 def split_layers(split: str, clusters: int) -> Case:
@@ -114,7 +160,7 @@ def split_layers(split: str, clusters: int) -> Case:
                 if split != "rows" or row_index % clusters == cluster:
                     compute(layer, cluster, row_index, cluster * part if split == "channels" else 0, part)
     fed = rng.integers(0, 256, rows * row).astype(np.uint8)
-    return Case(assembler.finish(), {"constants": stored}, {"x": fed})
+    return alone(assembler.finish(), {"constants": stored}, {"x": fed})
 
 
 def moved_case(clusters: int, halos: bool) -> Case:
@@ -122,7 +168,7 @@ def moved_case(clusters: int, halos: bool) -> Case:
     program = twice_convolved(SMALL, clusters) if halos else gathered(SMALL, clusters)
     rng = np.random.default_rng(clusters)
     fed = rng.integers(0, 256, program.regions[1].size).astype(np.uint8)
-    return Case(program, {"constants": constants(rng)}, {"x": fed})
+    return alone(program, {"constants": constants(rng)}, {"x": fed})
 
 
 def pointwise_case(tiles: int, columns: int, blocks: int) -> Case:
@@ -134,25 +180,41 @@ def pointwise_case(tiles: int, columns: int, blocks: int) -> Case:
     packed = isa.pack_requantize(rng.integers(-999, 999, channels).astype(np.int32), np.array([0.01], np.float32))
     data[-len(packed) :] = np.frombuffer(packed, np.uint8)
     fed = rng.integers(0, 256, program.regions[1].size).astype(np.uint8)
-    return Case(program, {"constants": data}, {"x": fed})
+    return alone(program, {"constants": data}, {"x": fed})
 
 
-def compiled_cases(seed: int, machine: Machine = SMALL, groups: int = 5) -> list[Case]:
-    """The programs of a random quantised network on a small machine."""
+def compiled_case(seed: int, clusters: int, ops: int = 5) -> Case:
+    """The program of a random network for so many clusters, whose maps stay on chip where they fit."""
     rng = np.random.default_rng(90_000 + seed)
-    module = random_quantized_graph(rng, groups=groups, activations=str(rng.choice(["i8", "u8"])))
-    for current in (LegalizeForDevice(), Partition("s256", keep_islands=True), OutlineDevice()):
-        current.run(module)
-    found: list[Case] = []
-    for function in module.functions.values():
-        if function.annotations.get("on") == "device":
-            alone = Module(function.name)
-            alone.constants, alone.functions["main"] = module.constants, function
-            made = compile_for_device(alone, machine)
-            size = next(region.size for region in made.program.regions if region.name == "input")
-            fed = rng.integers(0, 256, size).astype(np.uint8)
-            found.append(Case(made.program, {"constants": np.frombuffer(made.constants, np.uint8)}, {"input": fed}))
-    return found
+    module = random_chip_graph(rng, ops)
+    made = compile_for_device(module, ROOMY, clusters)
+    return _case([made], rng, {each.key for op in module.main.ops for each in (KEPT, FUSED) if each.get(op)})
+
+
+def cut_case(seed: int, clusters: int, groups: int = 5) -> Case:
+    """The programs of two cards that run a random network together."""
+    rng = np.random.default_rng(90_000 + seed)
+    module = outlined(rng, groups)
+    with TemporaryDirectory() as folder:
+        path = cut(module, Path(folder), ROOMY, 2, clusters)
+        found = programs_of(module, tiled(module, path), ROOMY)
+    built = max(found.values(), key=lambda split: len(split.built)).built
+    return _case(built, rng, {SENDS.key} if len(built) > 1 else ())
+
+
+def _case(built: Sequence[DeviceProgram], rng: np.random.Generator, kinds: Collection[str]) -> Case:
+    """What the compiler made for each card, with random inputs."""
+    programs = tuple(made.program for made in built)
+    inputs = tuple(
+        {
+            region.name: rng.integers(0, 256, region.size).astype(np.uint8)
+            for region in program.regions
+            if region.kind == RegionKind.INPUT
+        }
+        for program in programs
+    )
+    constants = tuple({"constants": np.frombuffer(made.constants, np.uint8)} for made in built)
+    return Case(programs, constants, inputs, frozenset(kinds))
 
 
 def random_order(verified: VerifiedProgram, rng: np.random.Generator) -> list[tuple[Stream, int]]:
@@ -177,23 +239,31 @@ def random_order(verified: VerifiedProgram, rng: np.random.Generator) -> list[tu
     return order
 
 
-def in_order(engine: FunctionalEngine, case: Case, order: list[tuple[Stream, int]]) -> FunctionalEngine:
-    """The engine for another order of the same program."""
+def engine_of(case: Case) -> CardsEngine:
+    return CardsEngine(case.programs, case.machine, case.constants)
+
+
+def in_order(engine: CardsEngine, case: Case, order: list[tuple[Stream, int]]) -> CardsEngine:
+    """The engine for another order of the same programs."""
     verified = dataclasses.replace(engine.verified, order=order)
-    with mock.patch.object(functional, "verify_cards", lambda program, machine: verified):
-        return FunctionalEngine(engine.program, engine.machine, case.constants)
+    with mock.patch.object(functional, "verify_cards", lambda programs, machine: verified):
+        return engine_of(case)
 
 
-def outputs(engine: FunctionalEngine, case: Case, fill: int) -> dict[str, bytes]:
+def outputs(engine: CardsEngine, case: Case, fill: int) -> list[bytes]:
     """What the outputs hold after a run on memories that were full of one byte, outputs of zeros."""
-    regions = engine.program.regions
-    empty = {region.name: np.zeros(region.size, np.uint8) for region in regions if region.kind == RegionKind.OUTPUT}
-    memory = CardMemory(engine.program, {**case.constants, **case.inputs, **empty})
-    for region, data in zip(regions, memory.regions, strict=True):
-        if region.kind == RegionKind.SCRATCH:
-            data[...] = fill
-    for cluster in memory.clusters:
-        for pad in (cluster.maps, cluster.weights, cluster.accumulators.view(np.uint8), cluster.parameters):
-            pad[...] = fill
-    engine.execute(memory)
-    return {name: data.tobytes() for name, data in empty.items()}
+    memories: list[CardMemory] = []
+    found: list[np.ndarray] = []
+    for program, *contents in zip(case.programs, case.constants, case.inputs, strict=True):
+        empty = {r.name: np.zeros(r.size, np.uint8) for r in program.regions if r.kind == RegionKind.OUTPUT}
+        memory = CardMemory(program, {**contents[0], **contents[1], **empty})
+        for region, data in zip(program.regions, memory.regions, strict=True):
+            if region.kind == RegionKind.SCRATCH:
+                data[...] = fill
+        for cluster in memory.clusters:
+            for pad in (cluster.maps, cluster.weights, cluster.accumulators.view(np.uint8), cluster.parameters):
+                pad[...] = fill
+        memories.append(memory)
+        found += empty.values()
+    engine.execute(memories)
+    return [data.tobytes() for data in found]

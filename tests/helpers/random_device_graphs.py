@@ -1,4 +1,7 @@
-"""Makers of random graphs that use what the device has to its limits: windows, strides, pads, groups, boxes, grids."""
+"""Makers of random graphs that use what the device has to its limits: windows, strides, pads, groups, boxes, grids.
+
+Channels are mostly no multiples of 16, and parts of maps begin anywhere.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,9 @@ from random_graphs import CONVOLUTIONAL, Builder, Maker
 
 from tilewright.ir.core import Module, Value
 from tilewright.ir.ops.activation import HardSwish, LeakyRelu, Sigmoid, Tanh
-from tilewright.ir.ops.convolution import Conv
+from tilewright.ir.ops.convolution import Conv, ConvTranspose
 from tilewright.ir.ops.elementwise import Add, Max, Min, Mul, Sub
-from tilewright.ir.ops.movement import Concat, Slice
+from tilewright.ir.ops.movement import Concat, DepthToSpace, Slice
 from tilewright.ir.ops.pooling import AveragePool, MaxPool
 from tilewright.ir.ops.resize import Resize
 from tilewright.ir.types import DType, Quantization
@@ -38,6 +41,42 @@ def _wide_convolution(g: Builder, x: Value) -> Value | None:
             return None
     bias = g.constant(outputs) if g.chance(0.5) else None
     return g.op(Conv(strides, pads, dilations, group), x, g.weights(outputs, channels // group, *kernel), bias)
+
+
+def _grouped_convolution(g: Builder, x: Value) -> Value | None:
+    """Groups that are neither one nor one for each channel, where the channels can be divided so."""
+    if not _is_map(x):
+        return None
+    channels, spatial = x.type.shape[1], x.type.rank - 2
+    groups = [n for n in range(2, channels) if channels % n == 0]
+    if not groups:
+        return None
+    group = g.choose(*groups)
+    kernel = tuple(g.choose(1, min(3, extent)) for extent in x.type.shape[2:])
+    conv = Conv((g.choose(1, 2),) * spatial, (g.choose(0, 1),) * 2 * spatial, (1,) * spatial, group)
+    outputs = group * g.choose(1, 2, 3, 16)
+    bias = g.constant(outputs) if g.chance(0.5) else None
+    return g.op(conv, x, g.weights(outputs, channels // group, *kernel), bias)
+
+
+def _transposed_convolution(g: Builder, x: Value) -> Value | None:
+    """One stride up to 3, kernels that leave gaps or overlap, padding at each end of its own, groups."""
+    if not _is_map(x) or x.type.elements > 4096:
+        return None
+    spatial, channels = x.type.rank - 2, x.type.shape[1]
+    group = g.choose(*(n for n in (1, 1, 2, channels) if channels % n == 0))
+    # Of different strides there is no form in integers.
+    kernel, strides = _numbers(g, 1, 4, spatial), (g.choose(1, 2, 2, 3),) * spatial
+    padding = tuple(int(g.rng.integers(0, stride)) for stride in strides)
+    pads = tuple(int(g.rng.integers(0, size)) for size in (*kernel, *kernel))
+    for axis, extent in enumerate(x.type.shape[2:]):
+        whole = strides[axis] * (extent - 1) + kernel[axis] + padding[axis]
+        if whole <= pads[axis] + pads[axis + spatial]:
+            return None
+    operator = ConvTranspose(strides, pads, (1,) * spatial, padding, group)
+    outputs = g.choose(1, 3, 16) if group != channels else 1
+    bias = g.constant(outputs * group) if g.chance(0.5) else None
+    return g.op(operator, x, g.weights(channels, outputs, *kernel), bias)
 
 
 def _wide_pooling(g: Builder, x: Value) -> Value | None:
@@ -91,6 +130,41 @@ def _grid(g: Builder, x: Value) -> Value | None:
     return g.op(operator, x)
 
 
+def _linear_grid(g: Builder, x: Value) -> Value | None:
+    """Between the pixels, along rows or columns or both, larger or smaller."""
+    if not _is_map(x) or x.type.elements > 4096:
+        return None
+    factors = [float(g.choose(0.5, 1.0, 1.5, 2.0, 3.0)) for _ in x.type.shape[2:]]
+    extents = [max(1, int(extent * factor)) for extent, factor in zip(x.type.shape[2:], factors, strict=True)]
+    coordinates = g.choose("asymmetric", "half_pixel", "align_corners", "pytorch_half_pixel")
+    return g.op(Resize((*x.type.shape[:2], *extents), (1.0, 1.0, *factors), "linear", coordinates), x)
+
+
+def _spread_channels(g: Builder, x: Value) -> Value | None:
+    """Blocks of 2 or 3 pixels, after a convolution that makes the channels where they are too few."""
+    if x.type.rank != 4 or not _is_map(x) or x.type.elements > 4096:
+        return None
+    size = g.choose(2, 2, 3)
+    if x.type.shape[1] % (size * size):
+        outputs = g.choose(1, 3, 5, 16) * size * size
+        x = g.op(Conv((1, 1), (0, 0, 0, 0), (1, 1), 1), x, g.weights(outputs, x.type.shape[1], 1, 1), None)
+    return g.op(DepthToSpace(size, g.choose("DCR", "CRD")), x)
+
+
+def _odd_channels(g: Builder, x: Value) -> Value | None:
+    """Two parts of the channels that meet or overlap anywhere, the other way round."""
+    if not _is_map(x) or x.type.shape[1] < 3:
+        return None
+    channels = x.type.shape[1]
+    cut, start = int(g.rng.integers(1, channels)), int(g.rng.integers(0, channels))
+    rank, rest = x.type.rank, (x.type.shape[0], *x.type.shape[2:])
+    parts: list[Value] = []
+    for first, count in ((start, channels - start), (0, cut)):
+        begin = (0, first, *[0] * (rank - 2))
+        parts.append(g.op(Slice(begin, (rest[0], count, *rest[1:]), (1,) * rank), x))
+    return g.op(Concat(1), *parts)
+
+
 def _join_many(g: Builder, x: Value) -> Value | None:
     """Parts of any number of channels, some of them several times, joined again."""
     if x.type.rank < 3 or x.type.elements > 4096:
@@ -104,8 +178,8 @@ def _join_many(g: Builder, x: Value) -> Value | None:
 ON_THE_DEVICE: tuple[Maker, ...] = (
     *CONVOLUTIONAL,
     *(_wide_convolution, _wide_convolution, _wide_convolution, _wide_pooling, _table, _two_maps, _two_maps),
-    *(_residual, _residual),
-    *(_box, _grid, _join_many),
+    *(_residual, _residual, _grouped_convolution, _transposed_convolution),
+    *(_box, _grid, _linear_grid, _join_many, _odd_channels, _spread_channels),
 )
 """Everything that the device has a form for."""
 

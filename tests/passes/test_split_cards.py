@@ -150,9 +150,3 @@ def test_every_message_and_every_wait_of_a_compiled_network_is_needed(seed: int,
                             verify_cards(without(programs, card, stream, index, left), CARDS)
                         waits += 1
     assert messages >= 2 and waits >= 16
-
-
-@pytest.mark.sweep
-@pytest.mark.parametrize("seed", range(100))
-def test_many_cut_networks_compute_the_same(seed: int, tmp_path: Path) -> None:
-    test_cut_functions_compute_the_same(1000 + seed, tmp_path)

@@ -83,9 +83,9 @@ class Exporter:
         elif not quantized or rule in _ON_INTEGERS:
             plain(op, self)
         else:
-            self._write_between_conversions(op, plain)
+            self.write_between_conversions(op, plain)
 
-    def _write_between_conversions(self, op: Op, write: Export) -> None:
+    def write_between_conversions(self, op: Op, write: Export) -> None:
         """The float form of ``op``, with operands dequantised before it and results quantised after it."""
         types = [TensorType(value.type.shape, DType.F32) for value in op.results]
         detached = Op(op.operator, [self._real(op, value) for value in op.operands], types, loc=op.loc)

@@ -121,3 +121,12 @@ def export_resize(op: Op[Resize], exporter: Exporter) -> None:
         exclude_outside=int(operator.exclude_outside),
         extrapolation_value=operator.extrapolation_value,
     )
+
+
+@exports(Resize, quantized=True)
+def export_quantized_resize(op: Op[Resize], exporter: Exporter) -> None:
+    """ONNX leaves open how integers that lie between others are rounded."""
+    if op.operator.mode == "nearest":
+        export_resize(op, exporter)
+    else:
+        exporter.write_between_conversions(op, export_resize)
