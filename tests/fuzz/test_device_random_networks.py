@@ -200,7 +200,7 @@ def test_places_change_no_byte(style: str) -> None:
 GROUP = 10
 """Networks of a test: enough for everything that clusters and cards can do to be among it."""
 
-EXPECTED = ("kept map", "several clusters", "images over cards", "layers over cards", "several calls", "Move", "Send")
+EXPECTED = ("kept map", "several clusters", "images over cards", "layers over cards", "Send")
 
 
 @pytest.mark.parametrize("first", range(0, 50, GROUP))
@@ -214,4 +214,4 @@ def test_engines_agree(first: int, tmp_path: Path) -> None:
 @pytest.mark.sweep
 @pytest.mark.parametrize("seed", range(50, 500))
 def test_many_more(seed: int, tmp_path: Path) -> None:
-    check(seed, tmp_path, settings=4)
+    check(seed, tmp_path, settings=3)
