@@ -37,13 +37,7 @@ def cascade(rings: tuple[int, int]) -> isa.Program:
             assembler.add(isa.LoadMaps(region=1, offset=row * ROW, destination=at(row, rings[0]), run=ROW))
             loaded = row + 1
         if first < ROWS:
-            window = {
-                "kernel_height": 3,
-                "kernel_width": 3,
-                "row_origin": first - 1,
-                "column_origin": -1,
-                "pad_value": -7,
-            }
+            window = {"kernel_height": 3, "kernel_width": 3, "row_origin": first - 1, "column_origin": -1}
             size = {"input_height": ROWS, "ring": rings[0], "pad_value": -7}
             target = middle + at(first, rings[1])
             for item in convolution(0, target, 0, (STEP, COLUMNS), BLOCKS, BLOCKS, **size, **window):
