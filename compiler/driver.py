@@ -44,6 +44,7 @@ from .quantization.quantize import brings_quantization, quantize_module
 from .report.layers import layers
 from .report.maps import maps
 from .report.placement import placement
+from .report.schedules import schedules
 from .run_passes import observers, run_passes
 
 PRECISIONS = ("fp32", "int8")
@@ -170,6 +171,7 @@ def _add_integer_engines(
     package.details["machine"] = machine.name
     package.details["placement"] = [asdict(op) for op in placement(quantized)]
     package.details["layers"] = [asdict(layer) for layer in layers(quantized)]
+    package.details["schedules"] = [asdict(each) for each in schedules(quantized, tiles, options.effort)]
     package.details["maps"] = [asdict(each) for each in maps(quantized)]
     add_device_programs(package, quantized, tiles, machine, options.report)
     for name, variant in (("device", quantized), ("software", software)):

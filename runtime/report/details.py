@@ -12,6 +12,7 @@ from ..artifact.json_dataclasses import Source, read
 from .layers import Layer
 from .maps import PlacedMap
 from .placement import PlacedOp
+from .schedules import Schedule
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Details:
         placement: each op of engine ``device``, in order of execution.
         layers: the shapes of the ops of the preferred engine, in order of execution.
         maps: where the results of the device's ops lie.
+        schedules: how the work of each device program was planned.
         preprocessing: the fields of `Preprocessing` with which images became calibration data; ``None`` without images.
     """
 
@@ -32,6 +34,7 @@ class Details:
     placement: tuple[PlacedOp, ...] = ()
     layers: tuple[Layer, ...] = ()
     maps: tuple[PlacedMap, ...] = ()
+    schedules: tuple[Schedule, ...] = ()
     preprocessing: Mapping[str, object] | None = None
 
 

@@ -23,7 +23,7 @@ from .details import details_of
 from .host import HostReport, report_host
 from .placement import PlacedOp
 from .table import Column, Table, on_one_line
-from .units import MACS, show_bytes, show_count
+from .units import MACS, show_bytes, show_clusters, show_count
 
 
 @dataclass(frozen=True)
@@ -101,12 +101,10 @@ class Simulation:
             {**asdict(layer), "share": share} for layer, share in zip(self.layers, self.bound_shares, strict=True)
         ]
         total = self.total
-        clusters = "one cluster" if total.clusters == 1 else f"{total.clusters} clusters"
-        clusters += f" of each of {total.cards} cards" if total.cards > 1 else ""
         lines = [
             f"{Table(columns, rows).text()}modelled on {on_one_line(self.machine)}: {total.cycles:,} cycles, "
             f"{total.seconds * 1e3:.3f} ms, {show_count(total.macs)} MACs at {total.mac_utilization:.1%} of the peak "
-            f"of {clusters}, {total.machine_utilization:.1%} of the machine, "
+            f"of {show_clusters(total.clusters, total.cards)}, {total.machine_utilization:.1%} of the machine, "
             f"{show_bytes(total.dram_bytes)} of DRAM traffic",
             "cycles that costs add, of which some overlap: "
             + ", ".join(f"{name} {round(cycles):,}" for name, cycles in self.parts.items()),

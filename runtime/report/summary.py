@@ -10,6 +10,7 @@ from ..artifact.manifest import ENGINES, DeviceStage
 from .details import Details, details_of
 from .fallbacks import fallback_lines
 from .placement import device_share, macs_of
+from .schedules import Schedule, schedule_lines
 from .table import on_one_line
 from .units import show_bytes, show_count, show_number
 
@@ -61,6 +62,8 @@ class Summary:
 
     Attributes:
         machine: what the device programs were made for; ``None`` without any.
+        clusters, cards: how many of it are used, as ``tilewright simulate`` says; 0 without device programs.
+        schedules: how the work of each device program was planned.
         fallbacks: which ops of engine ``device`` run on the CPU and why, as lines for people.
         warnings: sentences for stderr.
     """
@@ -68,6 +71,9 @@ class Summary:
     model: str
     precision: str
     machine: str | None
+    clusters: int
+    cards: int
+    schedules: tuple[Schedule, ...]
     file_bytes: int
     engines: dict[str, EngineSummary]
     fallbacks: tuple[str, ...]
@@ -77,6 +83,7 @@ class Summary:
         machine = f" for {self.machine}" if self.machine else ""
         lines = [f"{self.model}: {path} ({self.precision}{machine}, {show_bytes(self.file_bytes)})"]
         lines += [f"  engine {name:<8}  {engine.to_text()}" for name, engine in self.engines.items()]
+        lines += [f"  accelerator      {line}" for line in schedule_lines(self.schedules)]
         lines += [f"  on the CPU       {line}" for line in self.fallbacks]
         return "".join(f"{on_one_line(line)}\n" for line in lines)
 
@@ -96,6 +103,9 @@ def summarize(artifact: Artifact) -> Summary:
         model=manifest.model.name,
         precision=manifest.precision,
         machine=details.machine,
+        clusters=max((each.clusters for each in details.schedules), default=0),
+        cards=max((each.cards for each in details.schedules), default=0),
+        schedules=details.schedules,
         file_bytes=sum(entry.length for entry in artifact.sections.values()),
         engines=engines,
         fallbacks=tuple(fallback_lines(details.placement)),

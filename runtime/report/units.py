@@ -28,5 +28,11 @@ def show_number(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
+def show_clusters(clusters: int, cards: int) -> str:
+    """What computes: ``one cluster``, ``4 clusters``, ``4 clusters of each of 2 cards``."""
+    found = "one cluster" if clusters == 1 else f"{clusters} clusters"
+    return f"{found} of each of {cards} cards" if cards > 1 else found
+
+
 MACS = Column("macs", "MACs", show=lambda n: show_count(n) if n else "", right=True)
 """The column of tables for multiply-accumulates; blank where there are none."""

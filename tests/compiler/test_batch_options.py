@@ -19,6 +19,7 @@ from tilewright.runtime.artifact.container import Section
 from tilewright.runtime.artifact.manifest import DeviceStage
 from tilewright.runtime.machines.machine import load
 from tilewright.runtime.report.simulation import Simulation, simulate_artifact
+from tilewright.runtime.report.summary import Summary, summarize
 from tilewright.runtime.report.table import json_text
 
 
@@ -137,6 +138,7 @@ def test_results_do_not_depend_on_where_images_are_computed(machine: str) -> Non
     x = np.random.default_rng(3).standard_normal((4, 3, 9, 8)).astype(np.float32)
     results: list[np.ndarray] = []
     reports: list[Simulation] = []
+    summaries: list[Summary] = []
     modes: list[dict[str, int]] = [
         {},
         {"cards": 2},
@@ -151,11 +153,19 @@ def test_results_do_not_depend_on_where_images_are_computed(machine: str) -> Non
             with tilewright.load(artifact, engine=engine) as session:
                 results.append(session.run({"x": x})["y"])
         reports.append(simulate_artifact(artifact))
+        summaries.append(summarize(artifact))
     for found in results:
         np.testing.assert_array_equal(found, results[0])
     totals = [report.total for report in reports]
     assert {total.macs for total in totals} == {totals[0].macs}
     assert [(total.cards, total.clusters) for total in totals] == [(1, 1), (2, 1), (4, 1), (1, 4), (2, 2), (1, 1)]
+    # What compile prints is what simulate finds.
+    assert [(each.cards, each.clusters) for each in summaries] == [(total.cards, total.clusters) for total in totals]
+    assert [each.schedules[0].images_per_cluster for each in summaries] == [0, 0, 0, 1, 1, 2]
+    assert (
+        "\n  accelerator      2 clusters of each of 2 cards, 1 image on each cluster at once; planned for the whole "
+        "machine (effort normal), up to 75% of the maps scratchpad for maps that stay there\n"
+    ) in summaries[4].to_text("m.twa")
     for report in reports:
         total = report.total
         assert sum(layer.macs for layer in report.layers) == total.macs
