@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...ir.annotations import CARD
 from ...ir.core import Function, Module, Op
 from ...ir.tile.places import Enter
 from ...runtime.machines.machine import Machine, load
@@ -33,7 +32,7 @@ class OrderTiles(Pass):
 
     An op follows all that touch what it touches; otherwise what was written first goes first where there is room for
     both. Results do not change, and a program that fits the scratchpads still does. One that would gain little
-    is left as it is, and so are those of several cards that run together.
+    is left as it is. Messages between cards keep their order.
 
     Attributes:
         machine: name of a sample machine, or path of a machine file.
@@ -61,8 +60,6 @@ def order(function: Function, machine: Machine, *, worth: float | None = None) -
     Raises:
         PassError: an op is none of a tile program, or a map has no address.
     """
-    if CARD.is_at(function):
-        return False  # messages between cards stay in the order in which both ends meet them
     program = Steps.of(function, machine)
     links = Links(program)
     written = schedule(program, links, 0.0, as_written=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from tilewright.ir.core import Function, Module, Op, is_op
 from tilewright.ir.ops.call import Call
 from tilewright.passes.device.legalize_for_device import LegalizeForDevice
 from tilewright.passes.device.lower_to_tiles import LowerToTiles
-from tilewright.passes.device.outline_device import OutlineDevice
+from tilewright.passes.device.order_tiles import order
+from tilewright.passes.device.outline_device import OutlineDevice, device_functions
 from tilewright.passes.device.planning.plan_device_memory import PlanDeviceMemory
 from tilewright.passes.device.planning.plan_scratchpads import PlanScratchpads
 from tilewright.passes.device.split_cards import SplitCards
@@ -97,10 +99,16 @@ def cut(module: Module, folder: Path, machine: Machine, cards: int, clusters: in
     return path
 
 
-def tiled(module: Module, path: str) -> Module:
-    """The module with tile programs in place of the functions of the device."""
+def tiled(module: Module, path: str, *, ordered: bool = False) -> Module:
+    """The module with tile programs in place of the functions of the device.
+
+    Args:
+        ordered: put them into any order that is found, whatever it is worth.
+    """
     tiles = clone_module(module)
     LowerToTiles().run(tiles)
+    for function in device_functions(tiles) if ordered else ():
+        order(function, load(path), worth=math.inf)
     PlanScratchpads(path).run(tiles)
     return tiles
 

@@ -23,6 +23,7 @@ from ....ir.tile.fields import (
     resize_fields,
     tile_type,
 )
+from ....ir.tile.link import Receive, Send
 from ....ir.tile.program import cluster_of
 from ....ir.tile.transfer import Load, LoadRecord, LoadRequantization, LoadTable, LoadWeights, Move, Store
 from ....runtime import isa
@@ -123,6 +124,38 @@ def _load(op: Op[Load], places: Locations, machine: Machine) -> Instruction:
 def _store(op: Op[Store], places: Locations, machine: Machine) -> Instruction:
     into = op.operands.into
     return isa.Store(source=0, **_box(places[into], into.type.shape, places[op.operands.x], machine))
+
+
+def _message(value: Value, places: Locations) -> Fields:
+    """The runs of a map that crosses to another card: its channels, without what fills their last block."""
+    place, (images, rows, columns, channels) = places[value], value.type.shape
+    assert place.address is not None
+    pixel = place.address.pixel
+    row = place.shape[2] * pixel
+    run, count_y, count_z, strides = channels, columns, images * rows, (pixel, row)
+    if pixel == channels and columns * channels <= RUN_LIMIT:
+        run, count_y, count_z, strides = columns * channels, rows, images, (row, place.shape[1] * row)
+    return {
+        "region": 0,
+        "offset": place.span[0],
+        "run": run,
+        "count_y": count_y,
+        "count_z": count_z,
+        "dram_stride_y": strides[0] if count_y > 1 else 0,
+        "dram_stride_z": strides[1] if count_z > 1 else 0,
+        "peer": 0,
+        "tag": 0,
+    }
+
+
+@_sketches(Send)
+def _send(op: Op[Send], places: Locations, machine: Machine) -> Instruction:
+    return isa.Send(**_message(op.inputs[0], places))
+
+
+@_sketches(Receive)
+def _receive(op: Op[Receive], places: Locations, machine: Machine) -> Instruction:
+    return isa.Receive(**_message(op.result, places))
 
 
 @_sketches(Move)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ....ir.annotations import LAYER
-from ....ir.core import Function, Op
+from ....ir.core import Function, Op, is_op
+from ....ir.tile.link import Receive, Send
 from ....ir.tile.places import PLACES
 from ....ir.tile.program import clusters_of
 from ....ir.tile.types import Memory
@@ -83,6 +84,7 @@ class Steps:
         found = Steps(sizes=sizes, clusters=clusters_of(function))
         locations, dependencies = Locations(), Dependencies()
         places: dict[Op, Place] = {}
+        message: int | None = None
         for op in function.ops:
             locations.add(op)
             if isinstance(op.operator, PLACES):
@@ -94,9 +96,13 @@ class Steps:
                     places[root] = _place(root, number)
                 places[root].last = number
                 places[root].steps += 1
-            follows = tuple(sorted(dependencies.add(number, touched)))
+            before = dependencies.add(number, touched)
+            if is_op(op, Receive, Send):
+                # Both ends meet their messages in one order, so that no card waits for one that waits for it.
+                before |= {message} if message is not None else set()
+                message = number
             price = op_cost(op, locations, machine)
-            step = Step(op, price, follows, LAYER.get(op), tuple(places[root] for root in roots))
+            step = Step(op, price, tuple(sorted(before)), LAYER.get(op), tuple(places[root] for root in roots))
             found.steps.append(step)
         found.places = [*places.values()]
         return found
