@@ -15,7 +15,6 @@ from ...ir.tile.link import Receive, Send
 from ...ir.tile.transfer import Load, LoadRecord, LoadRequantization, LoadTable, LoadWeights, Move, Store
 from ...ir.tile.types import EVERY_CLUSTER
 from ...runtime import isa
-from ...runtime.machines.machine import RUN_LIMIT
 from .constants import Constants
 from .views import REGIONS, ChipView, MapView, Views
 
@@ -122,21 +121,9 @@ def _move(op: Op[Move], context: Context) -> isa.Instruction:
 
 
 def _message(view: MapView) -> Fields:
-    """The fields of an instruction that sends or receives a map: its channels, without what fills their last block."""
-    images, rows, columns, channels = view.shape
-    run, count_y, count_z, strides = channels, columns, images * rows, (view.pixel, view.row)
-    if view.pixel == channels and columns * channels <= RUN_LIMIT:
-        # Whole rows, each in one run.
-        run, count_y, count_z, strides = columns * channels, rows, images, (view.row, view.image)
-    return {
-        "region": view.region,
-        "offset": view.offset,
-        "run": run,
-        "count_y": count_y,
-        "count_z": count_z,
-        "dram_stride_y": strides[0] if count_y > 1 else 0,
-        "dram_stride_z": strides[1] if count_z > 1 else 0,
-    }
+    """The fields of an instruction that sends or receives a map."""
+    geometry = isa.message_fields(view.shape, view.image, view.row, view.pixel)
+    return {"region": view.region, "offset": view.offset, **geometry}
 
 
 @prints(Send)

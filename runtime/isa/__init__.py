@@ -31,7 +31,7 @@ from .encoding import (
 from .layouts import pack_dense, pack_depthwise, pack_record, pack_requantize, pack_table
 from .matrix import Convolve, ConvolveDepthwise
 from .program import Program, Region, RegionKind
-from .transfer import LoadMaps, LoadParameters, LoadWeights, Move, Receive, Send, Store, box_fields
+from .transfer import LoadMaps, LoadParameters, LoadWeights, Move, Receive, Send, Store, box_fields, message_fields
 from .vector import Elementwise, ElementwiseKind, LookUp, Pool, PoolKind, Requantize, ResizeLinear, ResizeNearest
 
 __all__ = [
@@ -79,6 +79,7 @@ __all__ = [
     "disassemble",
     "encode",
     "encoded_fields",
+    "message_fields",
     "pack_dense",
     "pack_depthwise",
     "pack_record",

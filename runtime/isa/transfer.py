@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -81,6 +81,27 @@ def box_fields(rows: int, columns: int, run: int, row: int, pixel: int, joined: 
         "count_z": rows,
         "dram_stride_y": pixel if columns > 1 else 0,
         "dram_stride_z": row if rows > 1 else 0,
+    }
+
+
+def message_fields(shape: Sequence[int], image: int, row: int, pixel: int) -> dict[str, int]:
+    """The fields of a ``Message`` of a map: its channels, without what fills their last block.
+
+    Args:
+        shape: images, rows, columns, channels.
+        image, row, pixel: bytes in DRAM from one to the next.
+    """
+    images, rows, columns, channels = shape
+    run, count_y, count_z, strides = channels, columns, images * rows, (pixel, row)
+    if pixel == channels and columns * channels <= RUN_LIMIT:
+        # Whole rows, each in one run.
+        run, count_y, count_z, strides = columns * channels, rows, images, (row, image)
+    return {
+        "run": run,
+        "count_y": count_y,
+        "count_z": count_z,
+        "dram_stride_y": strides[0] if count_y > 1 else 0,
+        "dram_stride_z": strides[1] if count_z > 1 else 0,
     }
 
 

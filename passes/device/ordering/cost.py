@@ -127,25 +127,12 @@ def _store(op: Op[Store], places: Locations, machine: Machine) -> Instruction:
 
 
 def _message(value: Value, places: Locations) -> Fields:
-    """The runs of a map that crosses to another card: its channels, without what fills their last block."""
-    place, (images, rows, columns, channels) = places[value], value.type.shape
+    """The runs of a map that crosses to another card."""
+    place = places[value]
     assert place.address is not None
-    pixel = place.address.pixel
-    row = place.shape[2] * pixel
-    run, count_y, count_z, strides = channels, columns, images * rows, (pixel, row)
-    if pixel == channels and columns * channels <= RUN_LIMIT:
-        run, count_y, count_z, strides = columns * channels, rows, images, (row, place.shape[1] * row)
-    return {
-        "region": 0,
-        "offset": place.span[0],
-        "run": run,
-        "count_y": count_y,
-        "count_z": count_z,
-        "dram_stride_y": strides[0] if count_y > 1 else 0,
-        "dram_stride_z": strides[1] if count_z > 1 else 0,
-        "peer": 0,
-        "tag": 0,
-    }
+    row = place.shape[2] * place.address.pixel
+    geometry = isa.message_fields(value.type.shape, place.shape[1] * row, row, place.address.pixel)
+    return {"region": 0, "offset": place.span[0], "peer": 0, "tag": 0, **geometry}
 
 
 @_sketches(Send)
