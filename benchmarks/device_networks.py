@@ -6,9 +6,10 @@ MobileNetV2 is the quantised file in the folder that ``TILEWRIGHT_DATA`` names.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
@@ -26,10 +27,11 @@ from tilewright.compiler.pipeline import (
     schedule_pipeline,
     tile_pipeline,
 )
-from tilewright.ir.annotations import PLAN, Plan
+from tilewright.ir.annotations import CARDS, PLAN, Plan
 from tilewright.ir.calls import device_programs
 from tilewright.ir.clone import clone_module
 from tilewright.ir.core import Function, Module
+from tilewright.ir.text.printer import print_module
 from tilewright.passes.device.outline_device import device_part
 from tilewright.passes.quantization.plan import plan_quantization
 from tilewright.runtime.machines.machine import load
@@ -143,3 +145,34 @@ def scheduled(
         timeline = simulate(verify_cards([each.program for each in built], device))
         found.append(Scheduled(name, tuple(functions), built, timeline, PLAN.get(functions[0])))
     return found
+
+
+class Schedules:
+    """Makes schedules, and remembers their programs and times without the events: what several cases have in common is
+    made once."""
+
+    def __init__(self, effort: str) -> None:
+        self._effort = effort
+        self._found: dict[tuple[str, str, int], list[Scheduled]] = {}
+
+    def make(self, module: Module, machine: str, clusters: int, report: Callable[[int, int], None]) -> list[Scheduled]:
+        """As `scheduled`."""
+        key = self._key(module, machine, clusters)
+        found = scheduled(module, machine, clusters, self._effort, report)
+        self._found[key] = [replace(each, timeline=replace(each.timeline, events=[])) for each in found]
+        return found
+
+    def recall(
+        self, module: Module, machine: str, clusters: int, report: Callable[[int, int], None]
+    ) -> list[Scheduled]:
+        """As `scheduled`, without events if the same was made before."""
+        key = self._key(module, machine, clusters)
+        return self._found[key] if key in self._found else self.make(module, machine, clusters, report)
+
+    def _key(self, module: Module, machine: str, clusters: int) -> tuple[str, str, int]:
+        part = device_part(module)
+        for function in part.functions.values():
+            # How many cards call a function changes nothing of it, nor how many others there are.
+            function.annotations.pop(CARDS.key, None)
+        text = print_module(part).encode()
+        return hashlib.sha256(text).hexdigest(), replace(load(machine), cards=1).hash, clusters

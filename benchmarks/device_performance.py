@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from device_bounds import convolution_cycles, floors, is_convolution, weight_bytes
-from device_networks import Scheduled, is_there, outlined, quantized, scheduled
+from device_networks import Scheduled, Schedules, is_there, outlined, quantized
 from device_performance_document import document
 from report import replace_section
 from several_cards import CARD_CASES, CardCase, CardRow, CardRows
@@ -154,7 +154,7 @@ def row_of(case: Case, machine: Machine, found: list[Scheduled]) -> Row:
     )
 
 
-def measure(case: Case, module: Module, folder: Path, effort: str, report: Callable[[int, int], None]) -> Row:
+def measure(case: Case, module: Module, folder: Path, schedules: Schedules, report: Callable[[int, int], None]) -> Row:
     """The row of a case.
 
     Args:
@@ -165,7 +165,7 @@ def measure(case: Case, module: Module, folder: Path, effort: str, report: Calla
     if case.slower > 1:
         machine = replace(machine, dram_bytes_per_second=machine.dram_bytes_per_second // case.slower)
         name = machine_file(folder, machine)
-    return row_of(case, machine, scheduled(outlined(module, name), name, case.clusters, effort, report))
+    return row_of(case, machine, schedules.make(outlined(module, name), name, case.clusters, report))
 
 
 def machine_file(folder: Path, machine: Machine) -> str:
@@ -196,7 +196,8 @@ def main() -> int:
         rows = {row["key"]: row for row in json.loads(options.json.read_text(encoding="utf-8"))}
     modules: dict[tuple[str, int], Module] = {}
     with progress_bars() as report, tempfile.TemporaryDirectory() as folder:
-        of_cards = CardRows(options.effort, partial(machine_file, Path(folder)))
+        schedules = Schedules(options.effort)
+        of_cards = CardRows(schedules, partial(machine_file, Path(folder)))
         for case in _wanted(options.filter):
             if not is_there(case.network):
                 sys.stderr.write(f"{case.network} is left out: TILEWRIGHT_DATA names no folder\n")
@@ -210,7 +211,7 @@ def main() -> int:
                 machine = replace(load(case.machine), cards=case.cards)
                 found = of_cards.row(case, modules[network], machine, watch)
             else:
-                found = measure(case, modules[network], Path(folder), options.effort, watch)
+                found = measure(case, modules[network], Path(folder), schedules, watch)
             rows[case.key] = asdict(found)
             sys.stderr.write(f"{case.key}: {found.cycles:,.0f} cycles\n")
             if options.json is not None:

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from device_networks import Scheduled, outlined, scheduled
+from device_networks import Scheduled, Schedules, outlined
 
 from tilewright.codegen.device.program import feature_maps
 from tilewright.ir.core import Function, Module, is_op
 from tilewright.ir.ops.call import Call
-from tilewright.ir.text.printer import print_module
-from tilewright.passes.device.outline_device import device_part
 from tilewright.runtime.execution.device import as_map
 from tilewright.runtime.machines.machine import Machine, load
 from tilewright.runtime.simulator.cycles import simulate
@@ -91,16 +89,15 @@ class CardRow:
 
 
 class CardRows:
-    """Makes rows, and no schedule twice: what several calls of a card do in turn is scheduled once.
+    """Makes rows.
 
     Args:
         machine_file: writes the description of a machine; its path.
     """
 
-    def __init__(self, effort: str, machine_file: Callable[[Machine], str]) -> None:
-        self._effort = effort
+    def __init__(self, schedules: Schedules, machine_file: Callable[[Machine], str]) -> None:
+        self._schedules = schedules
         self._machine_file = machine_file
-        self._scheduled: dict[tuple[str, str, int], list[Scheduled]] = {}
 
     def row(self, case: CardCase, network: Module, machine: Machine, report: Callable[[int, int], None]) -> CardRow:
         """The row of a case.
@@ -112,7 +109,7 @@ class CardRows:
         name = self._machine_file(machine)
         cards, split = (1, case.cards) if case.images == 1 else (case.cards, 1)
         module = outlined(network, name, case.clusters, cards, case.images_per_cluster, split)
-        found = self._schedules(module, machine, name, case.clusters, report)
+        found = self._schedules.recall(module, name, case.clusters, report)
         shared = {op.operator.callee: op.operator.shares for op in module.main.ops if is_op(op, Call)}
         calls = [-(-shared[each.name] // cards) for each in found]
         timelines = [each.timeline for each in found]
@@ -133,15 +130,6 @@ class CardRows:
             sum(_busiest(each) for each in found),
             results_digest(module, found, machine) if case.images == 1 else "",
         )
-
-    def _schedules(
-        self, module: Module, machine: Machine, name: str, clusters: int, report: Callable[[int, int], None]
-    ) -> list[Scheduled]:
-        text = print_module(device_part(module))
-        key = hashlib.sha256(text.encode()).hexdigest(), machine.name, clusters
-        if key not in self._scheduled:
-            self._scheduled[key] = scheduled(module, name, clusters, self._effort, report)
-        return self._scheduled[key]
 
 
 def _busiest(found: Scheduled) -> float:
