@@ -35,6 +35,18 @@ def device_part(module: Module) -> Module:
     return clone_module(module, {function.name for function in device_functions(module)})
 
 
+def copy_op(function: Function, op: Op, copies: dict[Value, Value]) -> None:
+    """Append a copy of an op to a function, which reads the copies of what the op reads; weights stay as they are.
+
+    Args:
+        copies: of maps, those of the results of the op are added.
+    """
+    operands = [
+        value if value is None or is_weight(op, index) else copies[value] for index, value in enumerate(op.operands)
+    ]
+    copies.update(zip(op.results, function.insert(clone_op(op, operands)).results, strict=True))
+
+
 @dataclass(frozen=True)
 class OutlineDevice(Pass):
     """Moves the ops of region k into a function ``device_k``, annotated ``on=device``, and calls it instead.
@@ -90,11 +102,7 @@ def _outline(module: Module, ops: list[Op], number: int) -> None:
                 copies[value] = function.add_parameter(names.take(value.name), value.type)
     arguments = [*copies]
     for op in ops:
-        operands = [
-            value if value is None or is_weight(op, index) else copies[value] for index, value in enumerate(op.operands)
-        ]
-        copy = function.insert(clone_op(op, operands))
-        copies.update(zip(op.results, copy.results, strict=True))
+        copy_op(function, op, copies)
     made = (value for op in ops for value in op.results)
     results = [value for value in made if value.is_returned or not inside.issuperset(value.users)]
     function.set_results([copies[value] for value in results], [names.take(v.name) for v in results])

@@ -20,8 +20,8 @@ from ...runtime.machines.cost import link_cycles
 from ...runtime.machines.machine import MESSAGE_RUNS_LIMIT, Machine, load
 from ..base import Pass, Record
 from ..invariants import PLACED, UNPLANNED
-from ..placement.device_support.maps import is_weight, map_operands
-from .outline_device import device_functions
+from ..placement.device_support.maps import map_operands
+from .outline_device import copy_op, device_functions
 from .tiling.tile_search import Misfit, priced_tile
 
 
@@ -208,12 +208,7 @@ class _Part:
             for value in (*self.entering, *self.received)
         }
         for op in ops:
-            operands = [
-                value if value is None or is_weight(op, index) else copies[value]
-                for index, value in enumerate(op.operands)
-            ]
-            copy = self.made.insert(clone_op(op, operands))
-            copies.update(zip(op.results, copy.results, strict=True))
+            copy_op(self.made, op, copies)
         results = [*self.leaving, *(value for value, _ in self.sent)]
         self.made.set_results([copies[value] for value in results], [names.take(value.name) for value in results])
         first = len(self.entering)

@@ -48,8 +48,8 @@ class TileDevice(Pass):
     an op is the last to read an operand of its shape, its result is written ``over`` that if both stay on chip.
 
     The tile is the cheapest by the analytic cost of :mod:`tilewright.passes.device.tiling`. Several clusters ``split``
-    the ``rows`` or the ``channels`` of each result. Maps that stay on chip from op to op are ``kept``, and ``map`` says
-    of each where it lies and why. A function that has a ``plan`` is tiled for that.
+    the ``rows``, the ``channels`` or the ``images`` of each result. Maps that stay on chip from op to op are ``kept``,
+    and ``map`` says of each where it lies and why. A function that has a ``plan`` is tiled for that.
 
     Attributes:
         machine: name of a sample machine, or path of a machine file.

@@ -18,19 +18,11 @@ from numpy.typing import NDArray
 from tilewright.errors import ResourceError
 from tilewright.limits import DEVICE_COMPARISONS
 
-from ..machines.machine import ACCUMULATOR_UNIT, MAPS_UNIT, PARAMETER_UNIT, WEIGHT_UNIT, Machine
+from ..machines.machine import Machine
 from .boxes import Box, overlap, simplest, touched_units
 from .encoding import MemoryAccess, Space
-from .memories import scratchpad_bytes
+from .memories import SCRATCHPAD_UNITS, scratchpad_bytes
 from .program import Region, RegionKind
-
-UNITS = {
-    Space.MAPS: MAPS_UNIT,
-    Space.WEIGHTS: WEIGHT_UNIT,
-    Space.ACCUMULATORS: ACCUMULATOR_UNIT,
-    Space.PARAMETERS: PARAMETER_UNIT,
-}
-"""Bytes of a unit of each scratchpad: every write covers whole units."""
 
 
 @lru_cache(1 << 14)
@@ -42,7 +34,7 @@ def box_of(access: MemoryAccess) -> Box:
 @lru_cache(1 << 14)
 def units_of(access: MemoryAccess) -> Box | NDArray[np.intp]:
     """The units of a scratchpad that an access touches: a box counted in units, or their numbers if they are none."""
-    box, unit = box_of(access), UNITS[access.space]
+    box, unit = box_of(access), SCRATCHPAD_UNITS[access.space]
     return box.in_units(unit) if box.divides(unit) else touched_units(box, unit)
 
 
@@ -68,7 +60,7 @@ class LastTouch:
     """
 
     def __init__(self, machine: Machine, regions: Iterable[Region], comparisons: int | None = None) -> None:
-        self._units = {space: size // UNITS[space] for space, size in scratchpad_bytes(machine).items()}
+        self._units = {space: size // SCRATCHPAD_UNITS[space] for space, size in scratchpad_bytes(machine).items()}
         self._written = [region.kind not in (RegionKind.CONSTANT, RegionKind.INPUT) for region in regions]
         self._touches: dict[tuple[int, ...], dict[tuple[int, bool], _InScratchpad | _InRegion]] = {}
         self._budget = comparisons

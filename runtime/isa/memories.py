@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..machines.machine import MAPS_UNIT, PARAMETER_UNIT, Machine
+from ..machines.machine import ACCUMULATOR_UNIT, MAPS_UNIT, PARAMETER_UNIT, WEIGHT_UNIT, Machine
 from .encoding import Instruction, MemoryAccess, Space, Stream, Violation
 from .program import Region, RegionKind
 from .vector import TABLE_BYTES
+
+SCRATCHPAD_UNITS = {
+    Space.MAPS: MAPS_UNIT,
+    Space.WEIGHTS: WEIGHT_UNIT,
+    Space.ACCUMULATORS: ACCUMULATOR_UNIT,
+    Space.PARAMETERS: PARAMETER_UNIT,
+}
+"""Bytes of a unit of each scratchpad: addresses are multiples of it, and every write covers whole ones."""
 
 _FIELD_OF = {Space.WEIGHTS: "weights", Space.ACCUMULATORS: "accumulator", Space.PARAMETERS: "parameters"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..isa.transfer import LINE, LoadLines, LoadMaps, Message, Move, Receive, Send, Store
+from ..isa.transfer import LINE, DramTransfer, LoadLines, LoadMaps, Move, Receive, Send, Store
 from ..machines.machine import MAPS_UNIT
 from .memory import Memory, box
 
@@ -14,12 +14,11 @@ _FLIP = np.uint8(0x80)
 
 def load_maps(memory: Memory, item: LoadMaps) -> None:
     """Execute LDM."""
-    shape = (item.count_z, item.count_y, item.run)
-    source = box(memory.regions[item.region], item.offset, shape, (item.dram_stride_z, item.dram_stride_y, 1))
+    source = _in_dram(memory.regions, item)
+    shape = (item.count_z, item.count_y, item.units * MAPS_UNIT)
     strides = (item.map_stride_z * MAPS_UNIT, item.map_stride_y * MAPS_UNIT, 1)
-    units = -(-item.run // MAPS_UNIT)
     for receiver in memory.receivers(item.clusters):
-        target = box(receiver.maps, item.destination * MAPS_UNIT, (*shape[:2], units * MAPS_UNIT), strides)
+        target = box(receiver.maps, item.destination * MAPS_UNIT, shape, strides)
         target[..., item.run :] = 0
         if item.flip:
             np.bitwise_xor(source, _FLIP, out=target[..., : item.run])
@@ -29,11 +28,9 @@ def load_maps(memory: Memory, item: LoadMaps) -> None:
 
 def store(memory: Memory, item: Store) -> None:
     """Execute ST."""
-    shape = (item.count_z, item.count_y, item.run)
-    source = box(
-        memory.maps, item.source * MAPS_UNIT, shape, (item.map_stride_z * MAPS_UNIT, item.map_stride_y * MAPS_UNIT, 1)
-    )
-    target = box(memory.regions[item.region], item.offset, shape, (item.dram_stride_z, item.dram_stride_y, 1))
+    strides = (item.map_stride_z * MAPS_UNIT, item.map_stride_y * MAPS_UNIT, 1)
+    target = _in_dram(memory.regions, item)
+    source = box(memory.maps, item.source * MAPS_UNIT, target.shape, strides)
     if item.flip:
         np.bitwise_xor(source, _FLIP, out=target)
     else:
@@ -59,10 +56,11 @@ def move(memory: Memory, item: Move) -> None:
 
 def send(memory: Memory, item: Send, receive: Receive) -> None:
     """Execute SND, and the RCV that belongs to it."""
-    source, target = _message(memory.regions, item), _message(memory.regions_of(item.peer), receive)
+    source, target = _in_dram(memory.regions, item), _in_dram(memory.regions_of(item.peer), receive)
     target[...] = source.reshape(target.shape)
 
 
-def _message(regions: list[NDArray[np.uint8]], item: Message) -> NDArray[np.uint8]:
+def _in_dram(regions: list[NDArray[np.uint8]], item: DramTransfer) -> NDArray[np.uint8]:
+    """The box of a transfer that lies in DRAM: uint8 [planes, runs, bytes]."""
     strides = (item.dram_stride_z, item.dram_stride_y, 1)
     return box(regions[item.region], item.offset, (item.count_z, item.count_y, item.run), strides)

@@ -18,8 +18,8 @@ from tilewright.limits import DEVICE_MARKED, DEVICE_WRITTEN
 
 from ..isa.boxes import Box
 from ..isa.encoding import MemoryAccess, Space
-from ..isa.hazards import UNITS, box_of, part, units_of
-from ..isa.memories import scratchpad_bytes
+from ..isa.hazards import box_of, part, units_of
+from ..isa.memories import SCRATCHPAD_UNITS, scratchpad_bytes
 from ..isa.program import Region, RegionKind
 from ..machines.machine import Machine
 
@@ -53,7 +53,7 @@ class Written:
                     expected=f"at most {limit} {limit.what}",
                     found=found,
                 )
-        self._sizes = {space: size // UNITS[space] for space, size in scratchpad_bytes(machine).items()}
+        self._sizes = {space: size // SCRATCHPAD_UNITS[space] for space, size in scratchpad_bytes(machine).items()}
         self._marks: dict[tuple[int, ...], NDArray[np.bool_]] = {}
 
     def missing(self, access: MemoryAccess) -> tuple[int, int] | None:
@@ -89,7 +89,7 @@ class Written:
         marks = self._marks.get(access.memory)
         if marks is None:
             marks = self._marks[access.memory] = np.zeros(self._sizes[access.space], np.bool_)
-        return marks, units_of(access), UNITS[access.space]
+        return marks, units_of(access), SCRATCHPAD_UNITS[access.space]
 
     def _bytes(self, access: MemoryAccess, first: int, stop: int) -> tuple[int, int]:
         if access.space == Space.DRAM:

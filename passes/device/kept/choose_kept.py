@@ -26,12 +26,11 @@ from ..fused_pairs import fused_convolution, fused_user
 from ..planning.plan_device_memory import parts_of
 from ..tiling.tile_search import MOVEMENT, Misfit, Tile, TileSearch
 from ..tiling.tile_searches import TileSearches, maps_of_pair
-from .chip_places import copied, inside_of, obstacle
-from .kept_maps import holdings
+from .chip_places import copied, obstacle
+from .kept_maps import holdings, root_of
 
 TRAFFIC_WEIGHT = 0.25
 """What a cycle of the DRAM counts beside the price of an op, in which it may be hidden: it delays other ops' loads."""
-
 
 _LEAST_ROOM = 1024
 """Bytes for tiles: of the smallest scratchpad that a machine may have."""
@@ -101,7 +100,7 @@ class KeptMaps:
         held = holdings(self._ops, self._clusters, values)
         members: dict[Value, list[Value]] = {}
         for value in values:
-            members.setdefault(_root(value, values), []).append(value)
+            members.setdefault(root_of(value, values).whole, []).append(value)
         return [
             _Group(frozenset(inside), held[root].bytes(root), held[root].first, held[root].last, self._saved(inside))
             for root, inside in members.items()
@@ -128,7 +127,7 @@ class KeptMaps:
                 taken[span] += group.size
                 kept |= group.members
             elif len(group.members) > 1:
-                root = _root(next(iter(group.members)), group.members)
+                root = root_of(next(iter(group.members)), group.members).whole
                 for part in self._groups(group.members - {root}):
                     heapq.heappush(waiting, (-part.density, part.first, number, part))
                     number += 1
@@ -163,12 +162,6 @@ class KeptMaps:
         if (search, left) not in self._prices:
             self._prices[search, left] = search.cheapest(replace(self._machine, maps_bytes=left))
         return self._prices[search, left]
-
-
-def _root(value: Value, kept: AbstractSet[Value]) -> Value:
-    while (inside := inside_of(value)) is not None and inside.whole in kept:
-        value = inside.whole
-    return value
 
 
 def _limits(room: int) -> Iterator[int]:

@@ -17,9 +17,9 @@ _GRAINS = 1 << 12
 class Room:
     """The scratchpads while an order is made.
 
-    Places get the addresses that :mod:`..plan_scratchpads` will give them. What the program as it is written needs
-    from its oldest step on that is still to come is reserved: whatever went before its turn, that one finds as many
-    bytes as it needs, if not in one piece.
+    Places get the addresses that :mod:`..planning.plan_scratchpads` will give them. What the program as it is written
+    needs from its oldest step on that is still to come is reserved: whatever went before its turn, that one finds as
+    many bytes as it needs, if not in one piece.
 
     Args:
         share: of a scratchpad that may be taken by steps before their turn.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Literal
 
 from ....ir.annotations import DRAM, INPUTS, RECEIVES, REGION_BYTES, SENDS, MapAddress
 from ....ir.core import Function, Module, Op, Value
@@ -59,6 +60,12 @@ def _writes_padding(value: Value) -> bool:
     return not grouped and not isinstance(op.operator, Concat)
 
 
+def _parameter_pixel(value: Value) -> int:
+    """Bytes from pixel to pixel of a parameter."""
+    shape = map_shape(value.type)
+    return shape.channels if is_packed(value) else shape.padded_channels
+
+
 def _joined_in_place(op: Op) -> set[Value]:
     """The operands of a concatenation along channels that can be written into its buffer."""
     if not isinstance(op.operator, Concat) or op.operator.axis != 1 or op.result.type.rank < 3:
@@ -81,37 +88,32 @@ def plan(function: Function) -> tuple[dict[Value, MapAddress], dict[str, int]]:
     """The address of every value of a device function, and the sizes of its regions in bytes."""
     addresses: dict[Value, MapAddress] = {}
     sizes = {"input": 0, "output": 0}
+
+    def append(value: Value, region: Literal["scratch", "input", "output"], pads: bool, pixel: int) -> None:
+        shape = map_shape(value.type)
+        addresses[value] = MapAddress(region, sizes[region], pixel, pads)
+        sizes[region] += aligned(shape.images * shape.height * shape.width * pixel)
+
     received = {function.parameters[end.position] for end in RECEIVES.get(function) or ()}
     for value in function.parameters:
-        if value in received:
-            continue
-        shape = map_shape(value.type)
-        packed = is_packed(value)
-        pixel = shape.channels if packed else shape.padded_channels
-        addresses[value] = MapAddress("input", sizes["input"], pixel, not packed)
-        sizes["input"] += aligned(shape.images * shape.height * shape.width * pixel)
+        if value not in received:
+            append(value, "input", not is_packed(value), _parameter_pixel(value))
     sent = {end.position for end in SENDS.get(function) or ()}
     for value in dict.fromkeys(value for at, value in enumerate(function.results) if at not in sent):
         if value not in addresses:
-            pixel, pads = map_shape(value.type).padded_channels, _writes_padding(value)
-            addresses[value] = MapAddress("output", sizes["output"], pixel, pads)
-            sizes["output"] += aligned(map_shape(value.type).padded_elements)
+            append(value, "output", _writes_padding(value), map_shape(value.type).padded_channels)
     parts = parts_of(function)
     offsets, sizes["scratch"] = plan_memory(function, parts, lambda value: map_shape(value.type).padded_elements)
     for value, offset in offsets.items():
         addresses[value] = MapAddress("scratch", offset, map_shape(value.type).padded_channels, _writes_padding(value))
     for value in function.results:
         if value not in addresses:
-            pixel, pads = map_shape(value.type).padded_channels, _writes_padding(value)
-            addresses[value] = MapAddress("scratch", sizes["scratch"], pixel, pads)
-            sizes["scratch"] += aligned(map_shape(value.type).padded_elements)
+            append(value, "scratch", _writes_padding(value), map_shape(value.type).padded_channels)
     for value in function.parameters:
         if value in received:
             # Channels cross without the padding of their pixels.
-            shape = map_shape(value.type)
-            pixel = shape.channels if is_packed(value) else shape.padded_channels
-            addresses[value] = MapAddress("scratch", sizes["scratch"], pixel, shape.channels % CHANNEL_BLOCK == 0)
-            sizes["scratch"] += aligned(shape.images * shape.height * shape.width * pixel)
+            pads = map_shape(value.type).channels % CHANNEL_BLOCK == 0
+            append(value, "scratch", pads, _parameter_pixel(value))
     for value, (root, channel) in roots_of(parts).items():
         whole, _ = parts[value]
         base = addresses[root]

@@ -9,9 +9,11 @@ from tilewright.errors import PassError
 from ....ir.core import Op, is_op
 from ....ir.tile.transfer import LoadRequantization, LoadWeights
 from ....ir.tile.types import Memory, TileType
+from ....runtime.isa.encoding import Space
 from ....runtime.isa.layouts import dense_bytes, depthwise_bytes, requantize_bytes
+from ....runtime.isa.memories import SCRATCHPAD_UNITS, scratchpad_bytes
 from ....runtime.isa.vector import RECORD_BYTES, TABLE_BYTES
-from ....runtime.machines.machine import ACCUMULATOR_UNIT, MAPS_UNIT, PARAMETER_UNIT, WEIGHT_UNIT, Machine
+from ....runtime.machines.machine import ACCUMULATOR_UNIT, Machine
 
 
 class Scratchpad(NamedTuple):
@@ -27,19 +29,21 @@ class Scratchpad(NamedTuple):
     unit: int
 
 
-UNITS: dict[Memory, int] = {
-    "maps": MAPS_UNIT,
-    "weights": WEIGHT_UNIT,
-    "accumulators": ACCUMULATOR_UNIT,
-    "parameters": PARAMETER_UNIT,
+_SPACES: dict[Memory, Space] = {
+    "maps": Space.MAPS,
+    "weights": Space.WEIGHTS,
+    "accumulators": Space.ACCUMULATORS,
+    "parameters": Space.PARAMETERS,
 }
+
+UNITS: dict[Memory, int] = {memory: SCRATCHPAD_UNITS[space] for memory, space in _SPACES.items()}
 """What the addresses of each scratchpad are multiples of, in bytes."""
 
 
 def scratchpads(machine: Machine) -> list[Scratchpad]:
     """Those of each cluster of a machine."""
-    sizes = (machine.maps_bytes, machine.weight_bytes, machine.accumulator_bytes, machine.parameter_bytes)
-    return [Scratchpad(memory, size, unit) for (memory, unit), size in zip(UNITS.items(), sizes, strict=True)]
+    sizes = scratchpad_bytes(machine)
+    return [Scratchpad(memory, sizes[space], UNITS[memory]) for memory, space in _SPACES.items()]
 
 
 def place_type(op: Op) -> TileType | None:
