@@ -5,8 +5,7 @@ satisfied. All streams of a card share its DRAM, which serves one request after 
 delays its completion but not the next request. Cards that run together have a link each way between any two: a message
 is on it from when the DRAM begins to read it, as long as its bytes take there or on the link, whatever is slower; what
 one card waits for of another it learns the latency of the link later, so that a message is written when all of it has
-arrived. Instructions come from DRAM as well, some of a stream at a time, as far ahead as
-its queue has room.
+arrived. Instructions come from DRAM as well, some of a stream at a time, as far ahead as its queue has room.
 
 The order in which a DRAM serves requests is fixed by the program: it is the order of their earliest starts on the
 machine that the program was planned for, with all costs. On another machine, or with costs left out, the order stays.

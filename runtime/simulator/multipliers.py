@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..isa.encoding import Instruction, Stream
 from ..isa.layouts import unpack_record, unpack_requantize
-from ..isa.vector import Elementwise, ElementwiseKind, Pool, PoolKind, Requantize
+from ..isa.vector import REQUANTIZE_BLOCK_BYTES, Elementwise, ElementwiseKind, Pool, PoolKind, Requantize
 from .faults import fault
 from .provenance import Origin, Sources
 from .verifier import VerifiedProgram
@@ -86,7 +86,7 @@ def _reader(item: Instruction) -> Callable[[NDArray[np.uint8]], _Words] | None:
 
 
 def _requantize(data: NDArray[np.uint8]) -> _Words:
-    return {"multiplier": unpack_requantize(data, data.size // 128)[1]}
+    return {"multiplier": unpack_requantize(data, data.size // REQUANTIZE_BLOCK_BYTES)[1]}
 
 
 def _record(data: NDArray[np.uint8], *names: str) -> _Words:

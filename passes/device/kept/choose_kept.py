@@ -19,7 +19,7 @@ from ....ir.annotations import FUSED, SPLIT
 from ....ir.core import Function, Op, Value
 from ....ir.feature_map import map_shape
 from ....ir.ops.movement import Concat
-from ....runtime.machines.machine import Machine
+from ....runtime.machines.machine import LINE_BYTES, Machine
 from ...memory.plan import Parts
 from ...placement.device_support.maps import map_operands
 from ..fused_pairs import fused_convolution, fused_user
@@ -154,7 +154,7 @@ class KeptMaps:
 
     def _priced(self, op: Op, beside: int, kept: frozenset[Value]) -> tuple[float, Tile] | Misfit:
         touched = kept.intersection(maps_of_pair(op))
-        unit = self._machine.maps_banks * 64
+        unit = self._machine.maps_banks * LINE_BYTES
         left = (self._machine.maps_bytes - beside) // unit * unit
         if left < _LEAST_ROOM:
             return Misfit("maps", _LEAST_ROOM, left)

@@ -350,11 +350,7 @@ class TileProgram:
 
     def held(self, place: ChipMap, box: Part) -> Value:
         """A box of a map that stays on chip."""
-        return self._held(place, self.cluster, box)
-
-    def _held(self, place: ChipMap, cluster: int, box: Part) -> Value:
-        """A box of a map where a cluster holds it."""
-        return self._buffered(place.storage, cluster, _through_images(place, box))
+        return self._buffered(place.storage, self.cluster, _through_images(place, box))
 
     def _buffered(self, storage: ChipStorage, cluster: int, box: Part) -> Value:
         """A box of what is stored, rows counted through the images, where a cluster holds it."""

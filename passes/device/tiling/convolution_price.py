@@ -12,7 +12,7 @@ from ....ir.annotations import Stationary
 from ....ir.core import Op
 from ....ir.feature_map import MapShape, convolution_maps, is_depthwise, window_of
 from ....ir.ops.convolution import Conv
-from ....runtime.isa.layouts import dense_bytes
+from ....runtime.isa.layouts import dense_bytes, depthwise_bytes
 from ....runtime.isa.vector import REQUANTIZE_BLOCK_BYTES
 from ....runtime.machines.banks import Trace, dense_conflicts, depthwise_conflicts
 from ....runtime.machines.cost import (
@@ -26,7 +26,7 @@ from ....runtime.machines.cost import (
     vector_stalls,
     vector_steps,
 )
-from ....runtime.machines.machine import CHANNEL_BLOCK, MAPS_UNIT, WEIGHT_UNIT, Machine
+from ....runtime.machines.machine import CHANNEL_BLOCK, MAPS_UNIT, Machine
 from ..fused_pairs import made_by, other_map, other_operand
 from .packed_maps import is_packed
 from .tile_price import Counts, Price, Share, box, parts, rows_read
@@ -46,7 +46,7 @@ def weight_bytes(op: Op[Conv], blocks: Counts, chunk: Counts) -> Counts:
     """Weights of so many blocks of output channels for so many of input channels, in bytes."""
     taps = window_of(op).taps
     if is_depthwise(op):
-        return blocks * (-(-taps * CHANNEL_BLOCK // WEIGHT_UNIT) * WEIGHT_UNIT)
+        return blocks * depthwise_bytes(CHANNEL_BLOCK, taps)
     if is_packed(op.operands.x):
         return blocks * dense_bytes(1, convolution_maps(op)[0].channels, 1, taps, packed=True)
     return blocks * taps * chunk * CHANNEL_BLOCK**2

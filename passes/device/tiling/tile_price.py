@@ -1,9 +1,9 @@
 """What a tile costs: the functions of :mod:`tilewright.runtime.machines.cost` over all tiles of an op.
 
-The price is in cycles. The array, the vector unit, the two load queues, the stores and the DRAM work at
-the same time, so an op takes as long as the busiest of them, and before and after that what only the first or the last
-tile does: the next op begins with loads of what this one stores. Where a scratchpad does not hold two tiles, those who
-share it take turns. Every scratchpad that is larger can only lower the price of a candidate, and allow more of them.
+The price is in cycles. The array, the vector unit, the two load queues, the stores and the DRAM work at the same time,
+so an op takes as long as the busiest of them, and before and after that what only the first or the last tile does: the
+next op begins with loads of what this one stores. Where a scratchpad does not hold two tiles, those who share it take
+turns. Every scratchpad that is larger can only lower the price of a candidate, and allow more of them.
 """
 
 from __future__ import annotations
