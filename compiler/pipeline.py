@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from ..passes.cpu.choose_layouts import ChooseLayouts
 from ..passes.cpu.isolate_outputs import IsolateOutputs
 from ..passes.cpu.plan_cpu_memory import PlanCpuMemory
+from ..passes.device.cascade_rows import CascadeRows
 from ..passes.device.legalize_for_device import LegalizeForDevice
 from ..passes.device.lower_to_tiles import LowerToTiles
 from ..passes.device.order_tiles import OrderTiles
@@ -154,4 +155,6 @@ def tile_pipeline(machine: str) -> Pipeline:
     Args:
         machine: name of a sample machine or path of a machine file.
     """
-    return Pipeline((LowerToTiles(), OrderTiles(machine=machine), PlanScratchpads(machine=machine)), "tiles")
+    return Pipeline(
+        (LowerToTiles(), CascadeRows(), OrderTiles(machine=machine), PlanScratchpads(machine=machine)), "tiles"
+    )

@@ -18,6 +18,7 @@ from ..ir.core import Constant, Module, Op, Value, is_op
 from ..ir.ops.call import Call
 from ..ir.ops.convolution import Conv
 from ..ir.ops.matmul import MatMul
+from ..passes.device.cascade_rows import cascade
 from ..passes.device.lower_to_tiles import LowerToTiles
 from ..passes.device.order_tiles import order as order_tiles
 from ..passes.device.outline_device import device_part
@@ -152,6 +153,7 @@ def _tiles(module: Module, machine: Machine) -> Module:
     LowerToTiles().run(tiles)
     for function in tiles.functions.values():
         planned = planned_machine(function, machine)
+        cascade(function)
         order_tiles(function, planned)
         plan_scratchpads(function, planned)
         check_scratchpads(function)

@@ -71,13 +71,14 @@ class MapPlace(NamedTuple):
     """Where the result of an op of a device function lies from the op that makes it to its last use.
 
     Attributes:
-        memory: ``none`` for what goes into another op tile by tile.
-        rows: on chip, how many rows each cluster holds, those of all images together.
+        memory: ``ring`` for what is on chip with only those rows that are still needed, ``none`` for what goes into
+            another op tile by tile.
+        rows: on chip, how many rows each cluster holds, those of all images together; of a ring, its rows.
         inside: name of the map on chip that it lies in; empty where it lies in no other one.
         why: why it is not on chip, in words that follow its name.
     """
 
-    memory: Literal["chip", "dram", "none"]
+    memory: Literal["chip", "ring", "dram", "none"]
     rows: tuple[int, ...]
     inside: str
     why: str
@@ -90,11 +91,13 @@ class Plan(NamedTuple):
         clusters: how many work on an image.
         kept_share: of the maps scratchpad of a cluster, what maps may take that stay there from op to op.
         reduced: fields of the machine that the schedule takes to be smaller than they are, and these values.
+        cascades: whether ops may be computed in turn, stripe of rows by stripe of rows.
     """
 
     clusters: int
     kept_share: float
     reduced: tuple[tuple[str, int], ...] = ()
+    cascades: bool = False
 
 
 class MessageEnd(NamedTuple):
@@ -177,6 +180,10 @@ KEPT = Annotation[bool]("kept", bool, Op)
 
 MAP = Annotation[MapPlace]("map", MapPlace, Op)
 """Where the result lies, and why."""
+
+CASCADE = Annotation["tuple[int, int]"]("cascade", tuple[int, int], Op)
+"""Number of the cascade whose ops are computed in turn, stripe of rows by stripe of rows, and the op's place in it; of
+an op of a tile program, those of the op that it is a piece of."""
 
 FUSED = Annotation[bool]("fused", bool, Op)
 """Whether the result of a convolution goes into the op that reads it tile by tile, and is nowhere as a whole."""

@@ -4,7 +4,8 @@ A schedule is chosen by prices, which rank the tiles of single ops, so that one 
 slower than one made for less of it. A *draft* is a schedule that is modelled and thrown away. With the effort
 
 - ``quick`` the plan is the machine itself;
-- ``normal`` also half of the maps scratchpad, and half, a quarter, … of the clusters;
+- ``normal`` also half of the maps scratchpad, and half, a quarter, … of the clusters, and where one cluster works on
+  its own, ops computed in turn by stripes of rows (:mod:`tilewright.passes.device.cascades`);
 - ``thorough`` every machine below this one: with half, a quarter, … of the maps scratchpad, of the other scratchpads,
   of the DRAM's bandwidth, of the lanes and of the clusters, in all combinations, down to `FLOORS`.
 
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import product
-from typing import get_args
+from typing import NamedTuple, get_args
 
 from tilewright.errors import MachineError, PassError, UsageError
 
@@ -110,6 +111,9 @@ def plans(machine: Machine, clusters: int, effort: str) -> Iterator[Plan]:
         machines = [(), *_halves(machine, AXES[0], 1)][: 1 if effort == "quick" else 2]
     for count, reduced in product(counts, machines):
         yield Plan(count, KEPT_SHARE, reduced)
+        # Only one cluster on its own computes ops in turn.
+        if count == 1 and effort != "quick":
+            yield Plan(count, KEPT_SHARE, reduced, cascades=True)
 
 
 def _below(machine: Machine) -> Iterator[tuple[tuple[str, int], ...]]:
@@ -132,6 +136,13 @@ def _halves(machine: Machine, axis: tuple[str, ...], most: int = 64) -> Iterator
         yield tuple(values.items())
 
 
+class _Modelled(NamedTuple):
+    """What is compared of drafts: cycles, then bytes between DRAM and chip."""
+
+    cycles: float
+    dram_bytes: int
+
+
 class _Drafts:
     """The drafts of a function, of which the fastest is remembered."""
 
@@ -141,12 +152,12 @@ class _Drafts:
         self._module, self._name, self._machine = module, function.name, machine
         self._schedule, self._tiles = schedule, tiles
         self._macs = sum(op.macs for op in function.ops)
-        self._best: tuple[float, Plan] | None = None
+        self._best: tuple[_Modelled, Plan] | None = None
         self._error: PassError | None = None
         self._seen: list[object] = []
 
     def best(self) -> tuple[float, Plan]:
-        """The fastest with its cycles; of equally fast ones the first.
+        """The fastest with its cycles; of equally fast ones that which moves fewest bytes, of these the first.
 
         Raises:
             PassError: there is none.
@@ -154,7 +165,7 @@ class _Drafts:
         if self._best is None:
             assert self._error is not None
             raise self._error
-        return self._best
+        return self._best[0].cycles, self._best[1]
 
     def add(self, plan: Plan, *, is_alone: bool = False, is_any_new: bool = False) -> None:
         """Draft the schedule of a plan, with as much kept on chip as leaves room for the rest.
@@ -166,7 +177,7 @@ class _Drafts:
         """
         # Not even with every multiplier busy all the time would it be faster.
         bound = self._macs / (plan.clusters * self._machine.cluster_macs_per_cycle)
-        if self._best is not None and bound >= self._best[0]:
+        if self._best is not None and bound >= self._best[0].cycles:
             return
         for share in SHARES:
             try:
@@ -182,9 +193,9 @@ class _Drafts:
                 if error.stage == PlanScratchpads.name:
                     continue
                 return
-            cycles = 0.0 if is_alone else self._cycles(draft)
-            if self._best is None or cycles < self._best[0]:
-                self._best = cycles, current
+            modelled = _Modelled(0.0, 0) if is_alone else self._model(draft)
+            if self._best is None or modelled < self._best[0]:
+                self._best = modelled, current
             return
 
     def _draft(self, plan: Plan) -> Module:
@@ -202,6 +213,7 @@ class _Drafts:
         self._seen.append(tiles)
         return False
 
-    def _cycles(self, draft: Module) -> float:
-        """Modelled, of a draft that is a tile program."""
-        return simulate(order(build_device_program(draft.functions[self._name], self._machine).program)).cycles
+    def _model(self, draft: Module) -> _Modelled:
+        """A draft that is a tile program, in the cycle model."""
+        found = simulate(order(build_device_program(draft.functions[self._name], self._machine).program))
+        return _Modelled(found.cycles, found.dram_bytes)

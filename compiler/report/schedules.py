@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...ir.annotations import CARDS, IMAGES, PLAN
+from ...ir.annotations import CARDS, CASCADE, IMAGES, PLAN
 from ...ir.calls import device_programs
 from ...ir.core import Module
 from ...ir.tile.program import clusters_of
@@ -25,5 +25,7 @@ def schedules(module: Module, tiles: Module, effort: str) -> list[Schedule]:
         _, images = IMAGES.get(first) or (0, 0)
         clusters = max(clusters_of(tiles.functions[each.name]) for each in functions)
         cards = max(CARDS.get(first) or 1, len(functions))
-        found.append(Schedule(name, clusters, cards, images, plan.kept_share, dict(plan.reduced), effort))
+        numbers = [{CASCADE.get(op) for op in tiles.functions[each.name].ops} for each in functions]
+        cascades = sum(len({place[0] for place in each if place is not None}) for each in numbers)
+        found.append(Schedule(name, clusters, cards, images, plan.kept_share, dict(plan.reduced), effort, cascades))
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -10,11 +11,26 @@ import numpy as np
 
 from tilewright.errors import PassError
 
-from ...ir.annotations import CLUSTERS, FUSED, KEPT, MAP, PLAN, SPLIT, STATIONARY, TILE, Plan, Stationary
+from ...ir.annotations import (
+    CARD,
+    CASCADE,
+    CLUSTERS,
+    FUSED,
+    KEPT,
+    MAP,
+    PLAN,
+    SPLIT,
+    STATIONARY,
+    TILE,
+    MapPlace,
+    Plan,
+    Stationary,
+)
 from ...ir.core import Function, Module, Op
 from ...runtime.machines.machine import Machine, load
 from ..base import Pass, Record
 from ..invariants import PLACED, Invariant
+from .cascades.choose_cascades import Cascades, ring_of
 from .fused_pairs import fused_convolution, fused_user, pairs_brought_together
 from .kept.choose_kept import KeptMaps
 from .kept.explain_kept import explain_kept
@@ -31,6 +47,9 @@ TILED = Invariant(
 
 
 CHEAPEST = "cheapest"
+
+_CHOICES = 2
+"""Sets of kept maps, the cheapest first, beside which cascades are looked for."""
 
 KEPT_SHARE = 0.75
 """Leaves room for the tiles of maps that come from DRAM."""
@@ -55,6 +74,8 @@ class TileDevice(Pass):
         machine: name of a sample machine, or path of a machine file.
         clusters: how many of the machine's clusters work on an image.
         kept_share: of the maps scratchpad of a cluster, what maps may take that stay there from op to op.
+        cascades: whether ops whose maps do not stay there may be computed in turn, see
+            :mod:`tilewright.passes.device.cascades`.
         stationary: ``weights`` or ``inputs`` for all convolutions; ``cheapest`` is what costs less for each.
     """
 
@@ -65,6 +86,7 @@ class TileDevice(Pass):
     stationary: str = CHEAPEST
     clusters: int = 1
     kept_share: float = KEPT_SHARE
+    cascades: bool = False
 
     def apply(self, module: Module, record: Record) -> bool:
         if self.stationary not in ORDERS:
@@ -78,8 +100,8 @@ class TileDevice(Pass):
                 found=self.clusters,
             )
         for function in device_functions(module):
-            plan = PLAN.get(function) or Plan(self.clusters, self.kept_share)
-            tile_function(function, planned_machine(function, machine), wanted, plan.clusters, plan.kept_share)
+            plan = PLAN.get(function) or Plan(self.clusters, self.kept_share, (), self.cascades)
+            tile_function(function, planned_machine(function, machine), wanted, *plan[:2], cascades=plan.cascades)
             record.counts += Counter(op.name for op in function.ops)
         return bool(record.counts)
 
@@ -110,6 +132,8 @@ def tile_function(
     wanted: Stationary | None = None,
     clusters: int = 1,
     kept_share: float = KEPT_SHARE,
+    *,
+    cascades: bool = False,
 ) -> None:
     """Annotate the ops of a device function with their tiles, and the maps that stay on chip; see `TileDevice`.
 
@@ -126,9 +150,19 @@ def tile_function(
     for op in ops:
         if fused_convolution(op) is None:
             set_tile(op, tile_of(op, machine, searches))
-    chosen = KeptMaps(function, machine, clusters, searches).choose(kept_share)
-    if chosen is None:
+    maps = KeptMaps(function, machine, clusters, searches)
+    # Clusters that share a map out need rows of each other, which are made last.
+    cascades = cascades and clusters == 1 and not CARD.is_at(function)
+    if cascades:
+        choices = sorted(maps.choices(kept_share), key=lambda each: each.cost)[:_CHOICES]
+        options = [(each, Cascades(ops, machine, maps, each)) for each in choices]
+        found = min(options, key=lambda each: each[0].cost - each[1].saved, default=None)
+    else:
+        chosen = maps.choose(kept_share)
+        found = (chosen, None) if chosen is not None else None
+    if found is None:
         return
+    chosen, cascading = found
     for op, tile in zip(ops, chosen.tiles, strict=True):
         if fused_convolution(op) is None:
             set_tile(op, tile)
@@ -136,6 +170,23 @@ def tile_function(
             KEPT.set(op, True)
     for op, place in explain_kept(ops, clusters, machine, chosen.kept, chosen.taken):
         MAP.set(op, place)
+    if cascading is not None:
+        _set_cascades(ops, cascading)
+
+
+def _set_cascades(ops: Sequence[Op], choice: Cascades) -> None:
+    """Annotate the ops of cascades, and the maps that lie in rings."""
+    found = choice.found
+    for number, cascade in enumerate(found):
+        units = choice.units[slice(*cascade.units)]
+        for place, (unit, tile) in enumerate(zip(units, cascade.tiles, strict=True)):
+            set_tile(unit.op, tile)
+            CASCADE.set(unit.op, (number, place))
+    for op in ops:
+        ring = ring_of(op.result, found)
+        if ring is not None:
+            KEPT.set(op, True)
+            MAP.set(op, MapPlace("chip" if ring.is_whole else "ring", (ring.rows,), ring.inside, ""))
 
 
 def _fuse_if_cheaper(conv: Op, user: Op, machine: Machine, searches: TileSearches) -> None:

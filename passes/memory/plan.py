@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 
-from ...ir.core import Function, Value
+from ...ir.core import Function, Op, Value
 from .allocation import Buffer, pack, peak
 
 ALIGNMENT = 64
@@ -43,7 +43,12 @@ def roots_of(parts: Parts) -> dict[Value, tuple[Value, int]]:
     return found
 
 
-def plan_memory(function: Function, parts: Parts, bytes_of: Callable[[Value], int]) -> tuple[dict[Value, int], int]:
+def plan_memory(
+    function: Function,
+    parts: Parts,
+    bytes_of: Callable[[Value], int],
+    together: Callable[[Op], Hashable] = lambda op: None,
+) -> tuple[dict[Value, int], int]:
     """The offset in bytes of each op result that is neither returned nor part of another value; size of the arena.
 
     Ops run in the order in which they stand. A value is live from the op that defines it to the last op that reads it,
@@ -51,14 +56,26 @@ def plan_memory(function: Function, parts: Parts, bytes_of: Callable[[Value], in
 
     Args:
         bytes_of: size of a value in bytes.
+        together: the same for consecutive ops that run in turn, piece by piece; None for those that run alone.
     """
     ranges: dict[Value, tuple[int, int]] = {}
     roots = roots_of(parts)
-    for step, op in enumerate(function.ops):
+    spans = _spans([together(op) for op in function.ops])
+    for (begin, end), op in zip(spans, function.ops, strict=True):
         for value in (*op.results, *op.inputs):
             root, _ = roots.get(value, (value, 0))
-            ranges[root] = (ranges.get(root, (step, step))[0], step)
+            ranges[root] = (ranges.get(root, (begin, end))[0], end)
     owners = [v for op in function.ops for v in op.results if v not in parts and not v.is_returned]
     buffers = [Buffer(aligned(bytes_of(value)), *ranges[value]) for value in owners]
     best = pack(buffers)
     return dict(zip(owners, best, strict=True)), peak(buffers, best)
+
+
+def _spans(groups: Sequence[Hashable]) -> list[tuple[int, int]]:
+    """For each step the first and the last one of its group; of those in none, itself."""
+    first: dict[Hashable, int] = {}
+    last: dict[Hashable, int] = {}
+    for step, group in enumerate(groups):
+        first.setdefault(group, step)
+        last[group] = step
+    return [(step, step) if group is None else (first[group], last[group]) for step, group in enumerate(groups)]

@@ -14,14 +14,15 @@ class PlacedMap:
 
     Attributes:
         name: of the result.
-        memory: ``chip``, ``dram``, or ``none`` for what goes into another op tile by tile.
-        rows: on chip, how many rows each cluster holds, those of all images together.
+        memory: ``chip``, ``ring`` for what is on chip with only those rows that are still needed, ``dram``, or ``none``
+            for what goes into another op tile by tile.
+        rows: on chip, how many rows each cluster holds, those of all images together; of a ring, its rows.
         inside: name of the map on chip that it lies in; empty where it lies in no other one.
         why: why it is not on chip, in words that follow its name.
     """
 
     name: str
-    memory: Annotated[str, OneOf(("chip", "dram", "none"))]
+    memory: Annotated[str, OneOf(("chip", "ring", "dram", "none"))]
     rows: Annotated[tuple[Annotated[int, Bounds(0)], ...], AtMost(1 << 10)]
     inside: str
     why: str
@@ -29,9 +30,9 @@ class PlacedMap:
     @property
     def text(self) -> str:
         """As users read it."""
-        if self.memory != "chip":
+        if self.memory not in ("chip", "ring"):
             place = "DRAM" if self.memory == "dram" else "nowhere"
             return f"{place}: {self.why}"
         rows = " + ".join(map(str, self.rows))
-        where = f"on chip, {rows} rows"
+        where = f"on chip, in a ring of {rows} rows" if self.memory == "ring" else f"on chip, {rows} rows"
         return f"{where}, in %{self.inside}" if self.inside else where

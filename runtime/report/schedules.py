@@ -27,6 +27,7 @@ class Schedule:
         kept_share: of the maps scratchpad of a cluster, what maps may take that stay there from op to op, 0 to 1.
         reduced: fields of the machine that it was made for less of, and how much.
         effort: with which plans were compared.
+        cascades: runs of operators that are computed in turn, stripe of rows by stripe of rows.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Schedule:
     kept_share: Annotated[float, Bounds(0, 1, whole=False)]
     reduced: Mapping[str, Annotated[int, Bounds(0)]]
     effort: str
+    cascades: Annotated[int, Bounds(0)] = 0
 
     @property
     def text(self) -> str:
@@ -47,9 +49,10 @@ class Schedule:
         )
         less = ", ".join(f"{name} {value:,}" for name, value in self.reduced.items())
         machine = f"as if it had {less}" if less else "for the whole machine"
+        in_turn = f", {show_number(self.cascades, 'cascade')} of operators" if self.cascades else ""
         return (
             f"{show_clusters(self.clusters, self.cards)}{images}; planned {machine} (effort {self.effort}), "
-            f"up to {self.kept_share:.0%} of the maps scratchpad for maps that stay there"
+            f"up to {self.kept_share:.0%} of the maps scratchpad for maps that stay there{in_turn}"
         )
 
 

@@ -194,7 +194,7 @@ def rows_read(op: Op, value: Value) -> Touched:
             yield cluster, ((image + at) * shape.height + row + inner, count)
     else:
         for lane in lanes_of(op, map_shape(op.result.type)):
-            yield from _through(shape, [lane], _rows_below(op, shape, lane.rows))
+            yield from _through(shape, [lane], rows_below(op, shape, lane.rows))
 
 
 def _group(op: Op[Conv], target: MapShape) -> MapShape:
@@ -203,7 +203,7 @@ def _group(op: Op[Conv], target: MapShape) -> MapShape:
     return target._replace(channels=target.channels // group)
 
 
-def _rows_below(op: Op, shape: MapShape, outputs: Span) -> Span:
+def rows_below(op: Op, shape: MapShape, outputs: Span) -> Span:
     """The rows of an image that rows of the result need."""
     if is_op(op, Resize):
         return resize_axes(op)[0].part(*outputs).reads

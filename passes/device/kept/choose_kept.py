@@ -9,7 +9,7 @@ that costs more.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
@@ -32,7 +32,7 @@ from .kept_maps import holdings, root_of
 TRAFFIC_WEIGHT = 0.25
 """What a cycle of the DRAM counts beside the price of an op, in which it may be hidden: it delays other ops' loads."""
 
-_LEAST_ROOM = 1024
+LEAST_ROOM = 1024
 """Bytes for tiles: of the smallest scratchpad that a machine may have."""
 
 
@@ -87,13 +87,17 @@ class KeptMaps:
 
     def choose(self, share: float) -> Chosen | None:
         """The cheapest choice with limits up to a share of the scratchpad; None if not even tiles alone fit."""
+        return min(self.choices(share), key=lambda each: each.cost, default=None)
+
+    def choices(self, share: float) -> list[Chosen]:
+        """One for each limit up to a share of the scratchpad, those that fit, without those that are alike."""
         found: dict[frozenset[Value], Chosen | None] = {}
         groups = self._groups(frozenset(op.result for op in self._ops if obstacle(op.result) is None))
         for limit in (0, *_limits(int(self._machine.maps_bytes * share))):
             kept, taken = self._fill(groups, limit)
             if kept not in found:
                 found[kept] = self._tiled(kept, taken)
-        return min((each for each in found.values() if each is not None), key=lambda each: each.cost, default=None)
+        return [each for each in found.values() if each is not None]
 
     def _groups(self, values: frozenset[Value]) -> list[_Group]:
         """Maps that may stay on chip as groups of those that lie in each other."""
@@ -141,24 +145,37 @@ class KeptMaps:
             if fused_convolution(op) is not None:
                 tiles.append(tiles[-1])
                 continue
-            found = self._priced(op, beside, kept)
+            found = self.cost_of(op, kept, lambda search, beside=beside: self.priced(search, beside))
             if isinstance(found, Misfit):
                 return None
-            user = fused_user(op)
-            moved = sum(traffic(each, kept, self._parts) for each in (op, user) if each is not None)
-            if moved or not isinstance(op.operator, MOVEMENT):
-                cost += found[0]
-            cost += TRAFFIC_WEIGHT * moved / self._machine.dram_bytes_per_cycle
+            cost += found[0]
             tiles.append(found[1])
         return Chosen(kept, taken, tuple(tiles), cost)
 
-    def _priced(self, op: Op, beside: int, kept: frozenset[Value]) -> tuple[float, Tile] | Misfit:
-        touched = kept.intersection(maps_of_pair(op))
+    def cost_of(
+        self, op: Op, kept: AbstractSet[Value], price: Callable[[TileSearch], tuple[float, Tile] | Misfit]
+    ) -> tuple[float, Tile] | Misfit:
+        """What an op, together with that which is fused with it, counts where these maps stay on chip, and its tile.
+
+        Args:
+            price: of the cheapest tile of a search that is to be taken.
+        """
+        found = price(self._searches.of(op, SPLIT.get(op), frozenset(kept).intersection(maps_of_pair(op))))
+        if isinstance(found, Misfit):
+            return found
+        user = fused_user(op)
+        moved = sum(traffic(each, kept, self._parts) for each in (op, user) if each is not None)
+        cost = TRAFFIC_WEIGHT * moved / self._machine.dram_bytes_per_cycle
+        if moved or not isinstance(op.operator, MOVEMENT):
+            cost += found[0]
+        return cost, found[1]
+
+    def priced(self, search: TileSearch, beside: int) -> tuple[float, Tile] | Misfit:
+        """The cheapest tile in what maps leave that take so many bytes of the scratchpad."""
         unit = self._machine.maps_banks * LINE_BYTES
         left = (self._machine.maps_bytes - beside) // unit * unit
-        if left < _LEAST_ROOM:
-            return Misfit("maps", _LEAST_ROOM, left)
-        search = self._searches.of(op, SPLIT.get(op), touched)
+        if left < LEAST_ROOM:
+            return Misfit("maps", LEAST_ROOM, left)
         if (search, left) not in self._prices:
             self._prices[search, left] = search.cheapest(replace(self._machine, maps_bytes=left))
         return self._prices[search, left]

@@ -13,7 +13,7 @@ import numpy as np
 from tilewright.errors import PassError, ResourceError
 from tilewright.limits import DEVICE_INSTRUCTIONS
 
-from ....ir.annotations import CLUSTERS, DRAM, INPUTS, LAYER, RECEIVES, SENDS, SPLIT, MapAddress, MessageEnd
+from ....ir.annotations import CASCADE, CLUSTERS, DRAM, INPUTS, LAYER, RECEIVES, SENDS, SPLIT, MapAddress, MessageEnd
 from ....ir.core import Constant, Function, Module, Op, Value
 from ....ir.feature_map import MapShape, map_shape
 from ....ir.op import Operator
@@ -124,7 +124,7 @@ class TileProgram:
         """What follows computes ``op``."""
         self._loc = op.loc
         self._layer = op.result.name
-        self._annotations = {LAYER.key: self._layer}
+        self._annotations = {LAYER.key: self._layer, **_cascade_of(op)}
         self._boxes.clear()
         self.cluster = 0
         self.everywhere = EVERY_CLUSTER if SPLIT.is_at(op) else 0
@@ -134,7 +134,7 @@ class TileProgram:
         """What follows in the block computes ``op``, in between."""
         before = self._loc, self._layer, self._annotations
         self._loc, self._layer = op.loc, op.result.name
-        self._annotations = {LAYER.key: self._layer}
+        self._annotations = {**self._annotations, LAYER.key: self._layer}
         try:
             yield
         finally:
@@ -372,6 +372,10 @@ class TileProgram:
         if found is None:
             found = self._shared[key] = self._module.add_constant(f"{self._layer}.{role}", array)
         return found
+
+
+def _cascade_of(op: Op) -> dict[str, Literal]:
+    return {CASCADE.key: op.annotations[CASCADE.key]} if CASCADE.is_at(op) else {}
 
 
 def _through_images(place: ChipMap, box: Part) -> Part:

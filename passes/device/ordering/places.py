@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from tilewright.errors import PassError
@@ -85,7 +86,11 @@ class Locations:
             return None
         whole = whole_of(op)
         if is_op(op, Part):
-            found = _part(self._found[op.inputs[0]], op.operator)
+            found = self._found[op.inputs[0]]
+            if found.type.ring:
+                found = _part_of_ring(found, op)
+            else:
+                found = _part(found, op.operator)
         elif is_op(op, Phase):
             found = _phase(self._found[op.inputs[0]], op.operator)
         elif is_op(op, Reshape):
@@ -99,10 +104,11 @@ class Locations:
 
 
 def _place(op: Op, type: TileType) -> Located:
-    if type.memory not in ("dram", "maps") or type.packed or type.ring:
-        # Rows of a ring come back to the same memory: it is one piece.
+    if type.memory not in ("dram", "maps") or type.packed:
         return Located(op, (1, 1, 1, 1), _WHOLE, None)
     images, rows, columns, channels = (1, *type.shape) if type.rank == 3 else type.shape
+    if type.ring:
+        rows = type.ring  # those that share memory meet
     address = DRAM.get(op)
     if type.memory == "dram" and address is None:
         raise PassError(f"%{op.result.name} has no address in device memory", op=op.name, node=op.node)
@@ -126,6 +132,17 @@ def _part(whole: Located, part: Part) -> Located:
     stop = _padded(channel + part.channels[1])
     below, right = row + (rows - 1) * down + 1, column + (columns - 1) * across + 1
     return whole._replace(box=(image, last, row, below, column, right, channel, stop))
+
+
+def _part_of_ring(whole: Located, op: Op[Part]) -> Located:
+    """Rows of a ring are counted where they lie; around its end they count as all of it."""
+    first, count = op.operator.rows
+    if op.inputs[0].producer is not whole.root:
+        return whole  # a part of rows of which it is not known any more where they begin
+    row = first % whole.type.ring
+    if row + count > whole.type.ring:
+        row, count = 0, whole.type.ring
+    return _part(whole, replace(op.operator, rows=(row, count)))
 
 
 def _phase(whole: Located, phase: Phase) -> Located:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from tilewright.errors import PassError
 
-from ....ir.annotations import DRAM, INPUTS, RECEIVES, REGION_BYTES, SENDS, MapAddress
+from ....ir.annotations import DRAM, FUSED, INPUTS, RECEIVES, REGION_BYTES, SENDS, MapAddress
 from ....ir.core import Function, Module, Op, Value
 from ....ir.feature_map import map_shape
 from ....ir.ops.movement import Concat
@@ -15,6 +17,7 @@ from ....runtime.machines.machine import CHANNEL_BLOCK
 from ...invariants import proved
 from ...memory.ownership import Extent, Ownership, Piece
 from ...placement.device_support.maps import map_operands
+from ..cascades.stripes import cascade_of
 from ..fused_pairs import fused_convolution
 from ..outline_device import device_functions
 
@@ -86,14 +89,25 @@ class _Memory:
             self._write(value, map)
         for value in parameters:
             self._read(None, value)
-        for op in self._function.ops:
-            self._execute(op)
+        for _, ops in groupby(self._function.ops, cascade_of):
+            together = [*ops]
+            for op in together:
+                self._execute(op)
+            if cascade_of(together[0]) is not None:
+                self._read_again(together)
         sent = {end.position for end in SENDS.get(self._function) or ()}
         for position, value in enumerate(self._function.results):
             home = self._maps[value].extent.region
             if value.producer is not None and position not in sent and home != "output":
                 raise self._error(None, f"result %{value.name} lies outside the output")
             self._read(None, value)
+
+    def _read_again(self, ops: Sequence[Op]) -> None:
+        """Ops that run in turn: what the first of them reads is read until the last is done."""
+        for op in ops:
+            for value in map_operands(op):
+                if value.producer is None or not FUSED.get(value.producer):
+                    self._read(op, value)
 
     def _execute(self, op: Op) -> None:
         operands = map_operands(op)

@@ -15,6 +15,7 @@ from ....ir.ops.shape import Reshape
 from ....runtime.machines.machine import CHANNEL_BLOCK
 from ...base import Pass, Record
 from ...memory.plan import Parts, aligned, plan_memory, roots_of
+from ..cascades.stripes import cascade_of
 from ..fused_pairs import fused_user
 from ..outline_device import device_functions
 from ..tiling.packed_maps import is_packed
@@ -29,7 +30,8 @@ class PlanDeviceMemory(Pass):
 
     Maps lie as pixels with their channels, padded to 16. A concatenation along channels costs nothing: its operands
     are written into its buffer. A reshape that does not move bytes is another name for its operand. A convolution that
-    is fused with the op that reads it writes the result of that. What another card sends, or takes, lies in scratch
+    is fused with the op that reads it writes the result of that. What the ops of a cascade touch is live from the first
+    of them to the last. What another card sends, or takes, lies in scratch
     memory, behind what else is made here, and stays there.
     """
 
@@ -103,7 +105,9 @@ def plan(function: Function) -> tuple[dict[Value, MapAddress], dict[str, int]]:
         if value not in addresses:
             append(value, "output", _writes_padding(value), map_shape(value.type).padded_channels)
     parts = parts_of(function)
-    offsets, sizes["scratch"] = plan_memory(function, parts, lambda value: map_shape(value.type).padded_elements)
+    offsets, sizes["scratch"] = plan_memory(
+        function, parts, lambda value: map_shape(value.type).padded_elements, cascade_of
+    )
     for value, offset in offsets.items():
         addresses[value] = MapAddress("scratch", offset, map_shape(value.type).padded_channels, _writes_padding(value))
     for value in function.results:

@@ -111,10 +111,14 @@ class TileSearch:
         shares = [share for share in _shares(op, clusters, kept) if split is None or share.split == split]
         self._priced = [_priced(op, machine, orders, share) for share in shares]
 
-    def cheapest(self, machine: Machine) -> tuple[float, Tile] | Misfit:
+    def cheapest(self, machine: Machine, rows: int | None = None) -> tuple[float, Tile] | Misfit:
         """The price in cycles and the tile that costs least on a machine, which may have other scratchpads than the
-        one of the search; or why there is none."""
-        found = [each.cheapest(machine) for each in self._priced]
+        one of the search; or why there is none.
+
+        Args:
+            rows: most that a tile may have; no limit by default.
+        """
+        found = [each.cheapest(machine, rows) for each in self._priced]
         tiles = [each for each in found if not isinstance(each, Misfit)]
         return min(tiles, key=lambda each: each[0]) if tiles else found[0]
 
@@ -169,9 +173,13 @@ class _Found:
         """Of which candidates a scratchpad holds so many."""
         return times * self.needs[memory] <= available(machine, memory)
 
-    def cheapest(self, machine: Machine, cost: NDArray[np.float64]) -> tuple[float, tuple[int, int, int, int]]:
+    def cheapest(
+        self, machine: Machine, cost: NDArray[np.float64], most_rows: int | None
+    ) -> tuple[float, tuple[int, int, int, int]]:
         """The least cost of those that fit, and the rows, columns, blocks and chunk of that candidate."""
         possible = self.fitting(machine) & self.within
+        if most_rows is not None:
+            possible = possible & (self.tiles.rows <= most_rows)
         cost = np.where(possible, cost, np.inf)
         index = np.unravel_index(np.argmin(cost), cost.shape)
         rows, columns, blocks, chunk = (int(np.broadcast_to(size, cost.shape)[index]) for size in self.tiles)
@@ -231,7 +239,7 @@ class _Priced:
     prices: Mapping[Stationary, Price]
     split: Split | None
 
-    def cheapest(self, machine: Machine) -> tuple[float, Tile] | Misfit:
+    def cheapest(self, machine: Machine, rows: int | None) -> tuple[float, Tile] | Misfit:
         misfit = self.found.misfit(machine)
         if misfit is not None:
             return misfit
@@ -239,7 +247,7 @@ class _Priced:
         two = Fits(*(self.found.holds(machine, memory) for memory in memories))
         best: list[tuple[float, Tile]] = []
         for order, price in self.prices.items():
-            cost, sizes = self.found.cheapest(machine, price.total(two))
+            cost, sizes = self.found.cheapest(machine, price.total(two), rows)
             best.append((cost, Tile(*sizes, order, self.split)))
         return min(best, key=lambda each: each[0])
 

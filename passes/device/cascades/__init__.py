@@ -1,0 +1,1 @@
+"""Consecutive ops computed in turn, stripe of rows by stripe of rows, and the rings in which their maps lie."""

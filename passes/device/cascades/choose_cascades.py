@@ -1,0 +1,213 @@
+"""Which runs of ops are computed in turn, by price: those that save most, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from ....ir.core import Op, Value
+from ....ir.feature_map import map_shape
+from ....runtime.machines.machine import LINE_BYTES, Machine
+from ..kept.chip_places import inside_of, obstacle
+from ..kept.choose_kept import LEAST_ROOM, Chosen, KeptMaps
+from ..kept.kept_maps import holdings, root_of
+from ..tiling.constants_held import Constants, constants_held
+from ..tiling.tile_search import Misfit, Tile, TileSearch
+from .segment import ring_bytes, rings_of, rows_limits
+from .units import Reads, Unit, obstacle_to_stripes, units_of
+
+MOST_UNITS = 24
+"""Of a cascade: how far a run of ops is followed."""
+
+HEIGHTS = (1, 2, 3, 4, 6, 8, 12, 16, 28)
+"""Rows that the last op of a cascade makes at once, at most, of those that are tried."""
+
+_TILES = 4
+"""Part of the free maps scratchpad, one over this, that is left to tiles of maps in DRAM."""
+
+_ROOM = 0.9
+"""Of the other scratchpads, what constants may take that stay there: the rest is for pieces between them."""
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """Consecutive ops that are computed in turn.
+
+    Attributes:
+        units: first and one past the last.
+        tiles: of each.
+        rolled: the maps that stay on chip in rings.
+        rings: rows of the ring of each of these that lies in no other one.
+        saved: cycles that this counts less than the ops one after the other.
+    """
+
+    units: tuple[int, int]
+    tiles: tuple[Tile, ...]
+    rolled: frozenset[Value]
+    rings: dict[Value, int]
+    saved: float
+
+
+class Cascades:
+    """The choice for a function whose kept maps are chosen.
+
+    Attributes:
+        found: cascades that do not overlap, in the order of their ops.
+    """
+
+    def __init__(self, ops: Sequence[Op], machine: Machine, maps: KeptMaps, chosen: Chosen) -> None:
+        self.units = units_of(ops)
+        self._machine, self._maps, self._chosen = machine, maps, chosen
+        self._index = {op: index for index, unit in enumerate(self.units) for op in ops[slice(*unit.steps)]}
+        self._apart = [obstacle_to_stripes(unit) is not None for unit in self.units]
+        self._reads = Reads()
+        self._constants: dict[tuple[Unit, Tile], Constants] = {}
+        self._prices: dict[tuple[TileSearch, int, int], tuple[float, Tile] | Misfit] = {}
+        self._alone = [self._cost_alone(unit) for unit in self.units]
+        held = holdings(ops, 1, chosen.kept).items()
+        self._kept = [(each.first, each.last, each.bytes(root)) for root, each in held]
+        inside = (inside_of(value) for value in chosen.kept)
+        holding = {each.whole for each in inside if each is not None}
+        self._free = {op.result for op in ops if op.result not in chosen.kept | holding and obstacle(op.result) is None}
+
+        self.found = self._choose()
+
+    @property
+    def saved(self) -> float:
+        """What all of them count less than their ops one after the other."""
+        return sum(each.saved for each in self.found)
+
+    def _choose(self) -> list[Cascade]:
+        found: list[Cascade] = []
+        first = 0
+        while first < len(self.units):
+            best = max(self._from(first), key=lambda each: each.saved, default=None)
+            if best is not None and best.saved > 0:
+                found.append(best)
+                first = best.units[1]
+            else:
+                first += 1
+        return found
+
+    def _from(self, first: int) -> Iterator[Cascade]:
+        """The cascades that begin with a unit."""
+        if self.units[first].made not in self._free:
+            return
+        before: frozenset[Value] = frozenset()
+        for stop in range(first + 1, min(first + MOST_UNITS, len(self.units)) + 1):
+            if self._apart[stop - 1]:
+                return
+            rolled = self._rolled(first, stop)
+            if not rolled and stop > first + 2:
+                return
+            if not rolled or rolled == before:
+                continue
+            before = rolled
+            seen: set[tuple[Tile, ...]] = set()
+            for height in self._heights(stop):
+                tiled = self._tiled(first, stop, height, rolled)
+                if tiled is None or tiled[0] in seen:
+                    continue
+                seen.add(tiled[0])
+                found = self._cascade(first, stop, *tiled, rolled)
+                if found is not None:
+                    yield found
+
+    def _heights(self, stop: int) -> list[int]:
+        return [height for height in HEIGHTS if height == 1 or 2 * height <= self.units[stop - 1].height]
+
+    def _rolled(self, first: int, stop: int) -> frozenset[Value]:
+        """The maps that only these units touch."""
+        made = {unit.made for unit in self.units[first:stop]} & self._free
+        inner = {value for value in made if all(first <= self._index[user] < stop for user in value.users)}
+        inside = {value: inside_of(value) for value in inner}
+        return frozenset(v for v, each in inside.items() if each is None or each.whole not in self._chosen.kept)
+
+    def _cost_alone(self, unit: Unit) -> float:
+        beside = self._chosen.taken[unit.steps[0]]
+        found = self._maps.cost_of(unit.op, self._chosen.kept, lambda search: self._maps.priced(search, beside))
+        return np.inf if isinstance(found, Misfit) else found[0]
+
+    def _tiled(
+        self, first: int, stop: int, height: int, rolled: frozenset[Value]
+    ) -> tuple[tuple[Tile, ...], float] | None:
+        """The tiles of these units if the last one makes so many rows at once, and what that saves; None if nothing,
+        or if their constants do not fit."""
+        units, machine = self.units[first:stop], self._machine
+        kept = self._chosen.kept | rolled
+        room = self._room_for_tiles(units)
+        if room < LEAST_ROOM:
+            return None
+        tiles: list[Tile] = []
+        saved, weights, parameters = sum(self._alone[first:stop]), 0, 0
+        for each, rows in zip(units, rows_limits(units, height), strict=True):
+            found = self._maps.cost_of(each.op, kept, lambda search, rows=rows: self._priced(search, room, rows))
+            if isinstance(found, Misfit):
+                return None
+            saved -= found[0]
+            held = self._held(each, found[1])
+            weights, parameters = weights + held.weights, parameters + held.parameters
+            tiles.append(found[1])
+        fits = weights <= _ROOM * machine.weight_bytes and parameters <= _ROOM * machine.parameter_bytes
+        return (tuple(tiles), saved) if fits and saved > 0 else None
+
+    def _cascade(
+        self, first: int, stop: int, tiles: tuple[Tile, ...], saved: float, rolled: frozenset[Value]
+    ) -> Cascade | None:
+        """With these tiles, if the rings have room beside them."""
+        units = self.units[first:stop]
+        rings = rings_of(units, tiles, self._reads, self._chosen.kept | rolled, rolled)
+        if ring_bytes(rings) + self._room_for_tiles(units) > self._room(units):
+            return None
+        return Cascade((first, stop), tiles, rolled, rings, saved)
+
+    def _room(self, units: Sequence[Unit]) -> int:
+        """Bytes of the maps scratchpad that whole maps leave to these units."""
+        return self._machine.maps_bytes - self._kept_bytes(units[0].steps[0], units[-1].steps[1])
+
+    def _room_for_tiles(self, units: Sequence[Unit]) -> int:
+        """Bytes of these that are for tiles of maps in DRAM."""
+        line = self._machine.maps_banks * LINE_BYTES
+        return self._room(units) // _TILES // line * line
+
+    def _held(self, unit: Unit, tile: Tile) -> Constants:
+        if (unit, tile) not in self._constants:
+            self._constants[unit, tile] = constants_held(unit.op, tile)
+        return self._constants[unit, tile]
+
+    def _kept_bytes(self, first: int, stop: int) -> int:
+        """What maps take that are whole on chip at any of these steps: in a cascade, at all of them."""
+        return sum(size for begin, end, size in self._kept if begin < stop and end >= first)
+
+    def _priced(self, search: TileSearch, room: int, rows: int) -> tuple[float, Tile] | Misfit:
+        key = search, room, rows
+        if key not in self._prices:
+            self._prices[key] = search.cheapest(replace(self._machine, maps_bytes=room), rows)
+        return self._prices[key]
+
+
+class Ring(NamedTuple):
+    """Where a map lies that stays on chip in a ring.
+
+    Attributes:
+        rows: of the ring.
+        inside: name of the map in which it lies; empty where it lies in no other one.
+        is_whole: whether it has room for all rows.
+    """
+
+    rows: int
+    inside: str
+    is_whole: bool
+
+
+def ring_of(value: Value, cascades: Sequence[Cascade]) -> Ring | None:
+    """The ring in which a map lies, ``None`` if it lies in none."""
+    for each in cascades:
+        if value in each.rolled:
+            root = root_of(value, each.rolled).whole
+            rows = each.rings.get(root, map_shape(root.type).height)
+            return Ring(rows, root.name if root is not value else "", rows == map_shape(root.type).height)
+    return None
