@@ -166,8 +166,9 @@ class TensorType:
             raise IRError(
                 "a tensor has too many dimensions", expected=f"at most {RANK} {RANK.what}", found=len(self.shape)
             )
-        # NumPy multiplies the extents of an empty tensor as if none were 0.
-        if (self.elements or math.prod(extent or 1 for extent in self.shape)) > ELEMENTS:
+        # NumPy multiplies the extents of an empty tensor as if none were 0. Not `elements`: to fill a cached property
+        # takes longer than all of this, and most types are never asked for it.
+        if (math.prod(self.shape) or math.prod(extent or 1 for extent in self.shape)) > ELEMENTS:
             raise IRError(
                 "a tensor is too large", expected=f"at most {ELEMENTS} {ELEMENTS.what}", found=list(self.shape)
             )

@@ -24,6 +24,8 @@ from .literals import Literal
 from .statement import OperatorReader
 from .tokens import Token
 
+_ELEMENT_TYPES = {dtype.value: dtype for dtype in DType}
+
 
 class _Parser(OperatorReader):
     def __init__(self, text: str, blobs: Mapping[str, np.ndarray], registry: Registry) -> None:
@@ -60,7 +62,8 @@ class _Parser(OperatorReader):
     def _type(self) -> TensorType:
         start = self._token
         word = self._expect_kind("word", "an element type")
-        if word.text not in {d.value for d in DType}:
+        dtype = _ELEMENT_TYPES.get(word.text)
+        if dtype is None:
             raise self._error(f"unknown element type {word.text!r}", word)
         self._expect("[")
         shape = [self._int("an extent") for _ in self._elements("]")]
@@ -68,8 +71,8 @@ class _Parser(OperatorReader):
         try:
             quant = self._quantization() if self._accept("<") else None
             if self._accept("in"):
-                return TileType(tuple(shape), DType(word.text), quant, layout, **self._place())
-            return TensorType(tuple(shape), DType(word.text), quant, layout)
+                return TileType(tuple(shape), dtype, quant, layout, **self._place())
+            return TensorType(tuple(shape), dtype, quant, layout)
         except ParseError:
             raise
         except IRError as error:

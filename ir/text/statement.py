@@ -12,13 +12,13 @@ from .tokens import Token, TokenReader
 
 _TOKEN = re.compile(
     r"""(?P<space>[ \t\r\n]+|//[^\n]*)
+    |(?P<punctuation>[(){}\[\]<>=,:#])
     |(?P<string>"(?:[^"\\\n]|\\.)*")
     |(?P<float>-?0x[01]\.[0-9a-f]+p[+-]?[0-9]+|-?inf\b)
     |(?P<sigil>[%@](?:[A-Za-z0-9_.$/-]+|"(?:[^"\\\n]|\\.)*"))
     |(?P<int>-?[0-9]+)
     |(?P<arrow>->)
-    |(?P<word>[A-Za-z_][A-Za-z0-9_]*)
-    |(?P<punctuation>[(){}\[\]<>=,:#])""",
+    |(?P<word>[A-Za-z_][A-Za-z0-9_]*)""",
     re.VERBOSE,
 )
 

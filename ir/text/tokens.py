@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tilewright.errors import ParseError
 from tilewright.limits import NESTING
@@ -19,8 +19,7 @@ _DIGITS = len("-") + 20
 """Digits and sign of the longest integer of 64 bits."""
 
 
-@dataclass(frozen=True)
-class Token:
+class Token(NamedTuple):
     """A piece of text.
 
     Attributes:
@@ -52,13 +51,15 @@ class TokenReader:
     def _tokenize(self, grammar: re.Pattern[str]) -> list[Token]:
         tokens: list[Token] = []
         offset = 0
-        while offset < len(self._text):
-            match = grammar.match(self._text, offset)
-            if match is None:
-                raise self._error_at(offset, f"unexpected character {self._text[offset]!r}")
-            if match.lastgroup != "space":
-                tokens.append(Token(str(match.lastgroup), match.group(), offset))
+        for match in grammar.finditer(self._text):
+            if match.start() != offset:
+                break
+            kind = match.lastgroup
+            if kind != "space":
+                tokens.append(Token(str(kind), match.group(), offset))
             offset = match.end()
+        if offset < len(self._text):
+            raise self._error_at(offset, f"unexpected character {self._text[offset]!r}")
         tokens.append(Token("end", "end of text", len(self._text)))
         return tokens
 
@@ -78,13 +79,15 @@ class TokenReader:
 
     def _next(self) -> Token:
         """Step to the next token; the one left behind."""
-        token = self._token
-        self._position += 1 if token.kind != "end" else 0
+        token = self._tokens[self._position]
+        if token.kind != "end":
+            self._position += 1
         return token
 
     def _accept(self, text: str) -> bool:
         """Step over ``text`` if it comes next."""
-        if self._token.text == text and self._token.kind != "string":
+        token = self._tokens[self._position]
+        if token.text == text and token.kind != "string":
             self._next()
             return True
         return False
