@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -13,12 +14,16 @@ import numpy as np
 import pytest
 import round_trip
 from hypothesis import HealthCheck, settings
+from shared_files import folder_of_all_workers
 
 GOLDEN = Path(__file__).parent / "golden"
 
 if "tilewright.passes.base" in sys.modules:
     raise RuntimeError("passes were imported before the round trip was put behind verify(), and would go around it")
 round_trip.install()
+
+# Imports passes, and so only now.
+from shared_functions import shared_functions  # noqa: E402
 
 # The same examples in each run, however busy the machine is.
 settings.register_profile("tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -30,6 +35,11 @@ def pytest_configure() -> None:
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
+
+
+def pytest_collection_finish() -> None:
+    """What is there before the first test stays: every full collection of garbage would walk through it again."""
+    gc.freeze()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -59,12 +69,16 @@ def bytecode_of_programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
     if not sys.dont_write_bytecode:
         yield
         return
-    folder = tmp_path_factory.getbasetemp()
-    # Below it each worker of pytest-xdist has a folder of its own.
-    everyone = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
-        patch.setenv("PYTHONPYCACHEPREFIX", str(everyone / "bytecode"))
+        patch.setenv("PYTHONPYCACHEPREFIX", str(folder_of_all_workers(tmp_path_factory) / "bytecode"))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def functions_of_kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """numba compiles the function of a kernel once for all workers."""
+    with shared_functions(folder_of_all_workers(tmp_path_factory) / "functions"):
         yield
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from types import FrameType
 
 import pytest
+from shared_files import made_once
 
+import tilewright
 from tilewright.runtime.api import deadlock
 
 
@@ -23,3 +26,14 @@ def without_threads_of_the_runner(monkeypatch: pytest.MonkeyPatch) -> None:
         return {thread: frame for thread, frame in found.items() if thread not in there}
 
     monkeypatch.setattr(deadlock, "_frames", frames_of_the_program)
+
+
+def _compile(model: Path, file: Path) -> None:
+    tilewright.compile(model, output=file, effort="quick")
+
+
+@pytest.fixture(scope="session")
+def mobilenet(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artifact of mobilenet_v2 on 224x224, which brings its quantisation; not to be written to."""
+    model = data_folder / "models" / "mobilenet_v2_1.0_224_qdq.onnx"
+    return made_once(tmp_path_factory, "mobilenet_v2.twa", lambda file: _compile(model, file))

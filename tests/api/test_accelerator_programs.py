@@ -364,7 +364,12 @@ def test_clusters_and_cards(calibrated: Programs, integers: tilewright.Session, 
 
 @both_generations
 @pytest.mark.parametrize(
-    ("name", "size"), [("resnet8_float", 32), ("mobilenet_v1_0.25_128_f32", 128), ("mobilenet_v2_1.0_224_f32", 224)]
+    ("name", "size"),
+    [
+        ("resnet8_float", 32),
+        ("mobilenet_v1_0.25_128_f32", 128),
+        pytest.param("mobilenet_v2_1.0_224_f32", 224, marks=pytest.mark.sweep),
+    ],
 )
 def test_real_networks(
     name: str, size: int, generation: str, programs: Programs, data_folder: Path, tmp_path: Path

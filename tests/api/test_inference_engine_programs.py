@@ -197,7 +197,9 @@ def test_a_class_for_each_pixel(programs: Programs, tmp_path: Path) -> None:
         assert len(np.unique(colours[wanted[0].argmax(0) == index], axis=0)) == 1
 
 
-@pytest.mark.parametrize("name", ["resnet8_float", "mobilenet_v2_1.0_224_f32"])
+@pytest.mark.parametrize(
+    "name", ["mobilenet_v1_0.25_128_f32", pytest.param("mobilenet_v2_1.0_224_f32", marks=pytest.mark.sweep)]
+)
 def test_real_networks(name: str, programs: Programs, data_folder: Path, tmp_path: Path) -> None:
     from tilewright.compiler.frontend.formats import import_model
     from tilewright.compiler.frontend.ir.exporter import export_document

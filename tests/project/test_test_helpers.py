@@ -65,7 +65,8 @@ def inner_project(tmp_path: Path) -> InnerProject:
     """Runs pytest on one test text, under this project's conftest, in a project of its own."""
     tests = tmp_path / "tests"
     tests.mkdir()
-    for name in ("conftest.py", "helpers/round_trip.py"):
+    helpers = ("round_trip", "shared_files", "shared_functions")
+    for name in ("conftest.py", *(f"helpers/{helper}.py" for helper in helpers)):
         (tests / Path(name).name).write_text((ROOT / "tests" / name).read_text())
 
     def run(text: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:

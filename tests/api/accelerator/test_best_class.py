@@ -28,7 +28,13 @@ def nothing_calibrates(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize(("name", "size"), [("mobilenet_v2_1.0_224_f32", 224), ("mobilenet_v1_0.25_128_f32", 128)])
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("mobilenet_v1_0.25_128_f32", 128),
+        pytest.param("mobilenet_v2_1.0_224_f32", 224, marks=pytest.mark.sweep),
+    ],
+)
 def test_the_best_class_without_calibration(data_folder: Path, name: str, size: int) -> None:
     model = data_folder / "models" / f"{name}.onnx"
     image = TensorSpec("input", "f32", (1, 3, size, size))

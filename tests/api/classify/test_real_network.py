@@ -15,14 +15,7 @@ from tilewright.runtime.api.layers import last_layer
 from tilewright.runtime.artifact.artifact import Artifact
 from tilewright.runtime.pictures.preprocessing import Preprocessing
 
-PHOTOS = 40
-
-
-@pytest.fixture(scope="module")
-def artifact(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("real") / "m.twa"
-    tilewright.compile(data_folder / "models" / "mobilenet_v2_1.0_224_qdq.onnx", output=path)
-    return path
+PHOTOS = 20
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +34,10 @@ def classified(artifact: Path, photos: Path, *words: str, capsys: pytest.Capture
 
 
 def test_it_is_what_a_session_says(
-    artifact: Path, photos: Path, data_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    mobilenet: Path, photos: Path, data_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     expected = {}
-    with tilewright.load(artifact, engine="software") as session:
+    with tilewright.load(mobilenet, engine="software") as session:
         (spec,), (output,) = session.inputs, session.outputs
         for file in photos.iterdir():
             image = Preprocessing(mean=(127.5,)).load(file, spec.shape, spec.numpy)
@@ -54,12 +47,12 @@ def test_it_is_what_a_session_says(
     known = {name: int(label) for name, label in (line.rsplit() for line in labels.read_text().splitlines())}
     assert sum(known[name] == best[0] for name, best in expected.items()) >= 0.8 * PHOTOS
     for options in ((), ("--max_bs", "16", "--preprocess_workers", "2")):
-        assert classified(artifact, photos, *options, capsys=capsys) == expected
-    weights = last_layer(Artifact.open(artifact), "software").weights
+        assert classified(mobilenet, photos, *options, capsys=capsys) == expected
+    weights = last_layer(Artifact.open(mobilenet), "software").weights
     assert weights.dtype == np.uint8
     (tmp_path / "fc.csv").write_text(",".join(map(str, weights.reshape(-1).tolist())) + ",")
-    assert classified(artifact, photos, "--fcweights", str(tmp_path / "fc.csv"), capsys=capsys) == expected
+    assert classified(mobilenet, photos, "--fcweights", str(tmp_path / "fc.csv"), capsys=capsys) == expected
     (tmp_path / "fc.csv").write_text(",".join(map(str, np.roll(weights, 1, 0).reshape(-1).tolist())))
-    moved = classified(artifact, photos, "--fcweights", str(tmp_path / "fc.csv"), capsys=capsys)
+    moved = classified(mobilenet, photos, "--fcweights", str(tmp_path / "fc.csv"), capsys=capsys)
     found = sum((moved[name][0] - best[0]) % 1000 == 1 for name, best in expected.items())
     assert found >= 0.8 * PHOTOS

@@ -70,7 +70,10 @@ def test_the_formula(version: str, bits: int, ties: int, per_channel: bool, tmp_
     "version, bits, per_channel, ties",
     [("0.4.0", 8, False, 10), ("0.6.1", 8, True, 10), ("1.0.0", 16, True, 1000), ("0.6.1", 16, False, 1000)],
 )
-@pytest.mark.parametrize("name, size, largest", [("resnet8_float", 32, 255), ("mobilenet_v1_0.25_128_f32", 128, 1)])
+@pytest.mark.parametrize(
+    "name, size, largest",
+    [("resnet8_float", 32, 255), pytest.param("mobilenet_v1_0.25_128_f32", 128, 1, marks=pytest.mark.sweep)],
+)
 def test_the_formula_on_real_networks(
     name: str,
     size: int,
