@@ -19,8 +19,6 @@ from ...ir.annotations import (
     KEPT,
     MAP,
     PLAN,
-    SPLIT,
-    STATIONARY,
     TILE,
     MapPlace,
     Plan,
@@ -31,12 +29,14 @@ from ...runtime.machines.machine import Machine, load
 from ..base import Pass, Record
 from ..invariants import PLACED, Invariant
 from .cascades.choose_cascades import Cascades, ring_of
-from .fused_pairs import fused_convolution, fused_user, pairs_brought_together
+from .fused_pairs import fused_convolution, pairs_brought_together
 from .kept.choose_kept import KeptMaps
+from .kept.choose_splits import with_best_splits
 from .kept.explain_kept import explain_kept
 from .kept.in_place import choose_overwritten
 from .outline_device import device_functions, device_ops
 from .planned_machine import planned_machine
+from .tiling.set_tile import set_tile
 from .tiling.tile_search import Misfit, Tile
 from .tiling.tile_searches import TileSearches
 
@@ -67,8 +67,10 @@ class TileDevice(Pass):
     an op is the last to read an operand of its shape, its result is written ``over`` that if both stay on chip.
 
     The tile is the cheapest by the analytic cost of :mod:`tilewright.passes.device.tiling`. Several clusters ``split``
-    the ``rows``, the ``channels`` or the ``images`` of each result. Maps that stay on chip from op to op are ``kept``,
-    and ``map`` says of each where it lies and why. A function that has a ``plan`` is tiled for that.
+    the ``rows``, the ``channels`` or the ``images`` of each result: what is cheaper with all maps in DRAM, then what is
+    cheaper beside the maps that stay on chip, see :mod:`tilewright.passes.device.kept.choose_splits`. Maps that stay on
+    chip from op to op are ``kept``, and ``map`` says of each where it lies and why. A function that has a ``plan`` is
+    tiled for that.
 
     Attributes:
         machine: name of a sample machine, or path of a machine file.
@@ -159,6 +161,8 @@ def tile_function(
         found = min(options, key=lambda each: each[0].cost - each[1].saved, default=None)
     else:
         chosen = maps.choose(kept_share)
+        if chosen is not None and clusters > 1:
+            chosen = with_best_splits(maps, chosen, kept_share)
         found = (chosen, None) if chosen is not None else None
     if found is None:
         return
@@ -197,13 +201,3 @@ def _fuse_if_cheaper(conv: Op, user: Op, machine: Machine, searches: TileSearche
     prices = [each[0] if not isinstance(each, Misfit) else np.inf for each in (first, second, both)]
     if prices[2] >= prices[0] + prices[1]:
         del conv.annotations[FUSED.key]
-
-
-def set_tile(op: Op, tile: Tile) -> None:
-    """Annotate an op, and that which is fused with it, with a tile."""
-    user = fused_user(op)
-    for each in (op, user) if user is not None else (op,):
-        TILE.set(each, (tile.rows, tile.columns, tile.output_blocks, tile.input_blocks))
-        STATIONARY.set(each, tile.stationary)
-        if tile.split is not None:
-            SPLIT.set(each, tile.split)

@@ -76,12 +76,16 @@ class _Group:
 
 
 class KeptMaps:
-    """The choice for a function whose ops are tiled and split as they would be with all maps in DRAM."""
+    """The choice for a function whose ops are tiled and split.
+
+    Attributes:
+        ops: of the function, in order.
+    """
 
     def __init__(self, function: Function, machine: Machine, clusters: int, searches: TileSearches) -> None:
-        self._ops = [*function.ops]
+        self.ops = [*function.ops]
+        self.machine, self.clusters = machine, clusters
         self._parts = parts_of(function)
-        self._machine, self._clusters = machine, clusters
         self._searches = searches
         self._prices: dict[tuple[TileSearch, int], tuple[float, Tile] | Misfit] = {}
 
@@ -92,8 +96,8 @@ class KeptMaps:
     def choices(self, share: float) -> list[Chosen]:
         """One for each limit up to a share of the scratchpad, those that fit, without those that are alike."""
         found: dict[frozenset[Value], Chosen | None] = {}
-        groups = self._groups(frozenset(op.result for op in self._ops if obstacle(op.result) is None))
-        for limit in (0, *_limits(int(self._machine.maps_bytes * share))):
+        groups = self._groups(frozenset(op.result for op in self.ops if obstacle(op.result) is None))
+        for limit in (0, *_limits(int(self.machine.maps_bytes * share))):
             kept, taken = self._fill(groups, limit)
             if kept not in found:
                 found[kept] = self._tiled(kept, taken)
@@ -101,7 +105,7 @@ class KeptMaps:
 
     def _groups(self, values: frozenset[Value]) -> list[_Group]:
         """Maps that may stay on chip as groups of those that lie in each other."""
-        held = holdings(self._ops, self._clusters, values)
+        held = holdings(self.ops, self.clusters, values)
         members: dict[Value, list[Value]] = {}
         for value in values:
             members.setdefault(root_of(value, values).whole, []).append(value)
@@ -117,7 +121,7 @@ class KeptMaps:
 
     def _fill(self, groups: Sequence[_Group], limit: int) -> tuple[frozenset[Value], tuple[int, ...]]:
         """Groups, the best first, while they fit; parts of one that does not fit as a whole."""
-        taken = np.zeros(len(self._ops), np.int64)
+        taken = np.zeros(len(self.ops), np.int64)
         kept: set[Value] = set()
         waiting = [(-each.density, each.first, number, each) for number, each in enumerate(groups)]
         heapq.heapify(waiting)
@@ -141,7 +145,7 @@ class KeptMaps:
         """The cheapest tiles in what kept maps leave of the scratchpad; None where none fits."""
         tiles: list[Tile] = []
         cost = 0.0
-        for op, beside in zip(self._ops, taken, strict=True):
+        for op, beside in zip(self.ops, taken, strict=True):
             if fused_convolution(op) is not None:
                 tiles.append(tiles[-1])
                 continue
@@ -165,19 +169,19 @@ class KeptMaps:
             return found
         user = fused_user(op)
         moved = sum(traffic(each, kept, self._parts) for each in (op, user) if each is not None)
-        cost = TRAFFIC_WEIGHT * moved / self._machine.dram_bytes_per_cycle
+        cost = TRAFFIC_WEIGHT * moved / self.machine.dram_bytes_per_cycle
         if moved or not isinstance(op.operator, MOVEMENT):
             cost += found[0]
         return cost, found[1]
 
     def priced(self, search: TileSearch, beside: int) -> tuple[float, Tile] | Misfit:
         """The cheapest tile in what maps leave that take so many bytes of the scratchpad."""
-        unit = self._machine.maps_banks * LINE_BYTES
-        left = (self._machine.maps_bytes - beside) // unit * unit
+        unit = self.machine.maps_banks * LINE_BYTES
+        left = (self.machine.maps_bytes - beside) // unit * unit
         if left < LEAST_ROOM:
             return Misfit("maps", LEAST_ROOM, left)
         if (search, left) not in self._prices:
-            self._prices[search, left] = search.cheapest(replace(self._machine, maps_bytes=left))
+            self._prices[search, left] = search.cheapest(replace(self.machine, maps_bytes=left))
         return self._prices[search, left]
 
 

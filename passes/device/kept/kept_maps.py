@@ -1,14 +1,15 @@
 """Maps that stay on chip from the op that makes them to their last use: where they lie, and who holds which rows.
 
-A cluster holds the rows that it makes and those that its part of each user reads. Rows that another cluster makes are
-moved to it as soon as they are made; a cluster that makes only some channels moves those.
+A cluster holds the rows that it makes and those that its part of each user reads. Of these, the ones that another
+cluster makes are moved to it as soon as they are made; a cluster that makes only some channels moves those.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ....ir.annotations import KEPT
 from ....ir.core import Function, Op, Value
@@ -24,10 +25,12 @@ class Holding:
 
     Attributes:
         rows: for each the first row and how many, counted through the images; None for one that holds nothing.
+        read: those that it reads, likewise.
         first, last: steps of the function from which on and to which it is on chip, both included.
     """
 
     rows: tuple[Span | None, ...]
+    read: tuple[Span | None, ...]
     first: int
     last: int
 
@@ -51,19 +54,49 @@ def root_of(value: Value, kept: AbstractSet[Value]) -> Inside:
     return Inside(value, row, column, channel)
 
 
-class _Touched:
+class Touch(NamedTuple):
+    """Rows of a map on chip that an op makes or reads.
+
+    Attributes:
+        root: the map, which lies in no other one.
+        rows: for clusters that touch some, counted through the images of the root.
+    """
+
+    root: Value
+    rows: tuple[tuple[int, Span], ...]
+    is_read: bool
+
+
+def touches(op: Op, kept: AbstractSet[Value]) -> Iterator[Touch]:
+    """What an op, tiled and split, does with maps on chip."""
+    moved = copied(op, kept)
+    touched = [(value, rows_read(op, value) if value in moved else (), True) for value in dict.fromkeys(op.inputs)]
+    touched.append((op.result, rows_made(op) if moved else (), False))
+    for value, rows, is_read in touched:
+        if value in kept:
+            root = root_of(value, kept)
+            through = tuple((cluster, (first + root.row, count)) for cluster, (first, count) in rows)
+            yield Touch(root.whole, through, is_read)
+
+
+class Touched:
     """What has been touched so far of a map, on each cluster from the first row to the last one."""
 
-    def __init__(self, clusters: int, step: int) -> None:
+    def __init__(self, clusters: int) -> None:
         self.rows: list[Span | None] = [None] * clusters
-        self.first = self.last = step
+        self.read: list[Span | None] = [None] * clusters
 
-    def add(self, rows: Iterable[tuple[int, Span]], distance: int) -> None:
-        for cluster, (first, count) in rows:
-            first += distance
-            before = self.rows[cluster] or (first, count)
-            low = min(before[0], first)
-            self.rows[cluster] = low, max(sum(before), first + count) - low
+    def add(self, touch: Touch) -> None:
+        """What an op touches as well."""
+        for cluster, (first, count) in touch.rows:
+            for spans in (self.rows, self.read) if touch.is_read else (self.rows,):
+                before = spans[cluster] or (first, count)
+                low = min(before[0], first)
+                spans[cluster] = low, max(sum(before), first + count) - low
+
+    def holding(self, first: int, last: int) -> Holding:
+        """From step to step."""
+        return Holding(tuple(self.rows), tuple(self.read), first, last)
 
 
 def holdings(ops: Sequence[Op], clusters: int, kept: AbstractSet[Value]) -> dict[Value, Holding]:
@@ -72,17 +105,12 @@ def holdings(ops: Sequence[Op], clusters: int, kept: AbstractSet[Value]) -> dict
     Args:
         ops: of a function, tiled and split.
     """
-    found: dict[Value, _Touched] = {}
+    found: dict[Value, Touched] = {}
+    steps: dict[Value, tuple[int, int]] = {}
     for step, op in enumerate(ops):
-        moved = copied(op, kept)
         # Its tiles are there from those of a convolution on that it is fused with.
         begin = step - 1 if fused_convolution(op) is not None else step
-        touched = [(value, rows_read(op, value) if value in moved else ()) for value in dict.fromkeys(op.inputs)]
-        touched.append((op.result, rows_made(op) if moved else ()))
-        for value, rows in touched:
-            if value in kept:
-                root = root_of(value, kept)
-                whole = found.setdefault(root.whole, _Touched(clusters, begin))
-                whole.last = step
-                whole.add(rows, root.row)
-    return {root: Holding(tuple(each.rows), each.first, each.last) for root, each in found.items()}
+        for touch in touches(op, kept):
+            found.setdefault(touch.root, Touched(clusters)).add(touch)
+            steps[touch.root] = steps.get(touch.root, (begin, step))[0], step
+    return {root: each.holding(*steps[root]) for root, each in found.items()}

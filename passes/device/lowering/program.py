@@ -40,14 +40,15 @@ class ChipStorage:
 
     Attributes:
         shape: of a row on chip: columns and channels.
-        rows: what each cluster holds of it, see :class:`tilewright.passes.device.kept.kept_maps.Holding`.
+        rows, read: what each cluster holds of it, and what of that it reads, see
+            :class:`tilewright.passes.device.kept.kept_maps.Holding`.
         buffers: the places of those that have been touched.
     """
 
     def __init__(self, value: Value, holding: Holding) -> None:
         shape = map_shape(value.type)
         self.row = shape.width, shape.channels
-        self.rows = holding.rows
+        self.rows, self.read = holding.rows, holding.read
         self.buffers: dict[int, Value] = {}
 
 
@@ -318,7 +319,7 @@ class TileProgram:
         return self.add(Load(self.cluster, packed), self.part(place, box))
 
     def store(self, place: Value | ChipMap, box: Part, operator: Operator, *operands: Value | None) -> None:
-        """What an operator makes as a box of a map: stored, or left on chip and moved to the clusters that hold it."""
+        """What an operator makes as a box of a map: stored, or left on chip and moved to the clusters that read it."""
         if not isinstance(place, ChipMap):
             self.add(STORE, self.add(operator, *operands), self.part(place, box))
             return
@@ -328,7 +329,7 @@ class TileProgram:
         self.add(operator, *operands, *[None] * absent, own)
         through = _through_images(place, box)
         first, stop = through.rows[0], sum(through.rows)
-        for cluster, span in enumerate(place.storage.rows):
+        for cluster, span in enumerate(place.storage.read):
             if span is None or cluster == self.cluster:
                 continue
             low, high = max(first, span[0]), min(stop, sum(span))

@@ -123,6 +123,11 @@ class TileSearch:
         return min(tiles, key=lambda each: each[0]) if tiles else found[0]
 
 
+def splits(op: Op, clusters: int) -> list[Split]:
+    """What so many clusters can share out of an op; nothing where one of them does it all."""
+    return [share.split for share in _shares(op, clusters, frozenset()) if share.split is not None]
+
+
 def misfit(op: Op, machine: Machine) -> Misfit | None:
     """Why no tile of a device op fits the scratchpads; None if one does."""
     found = _convolution_candidates(op, Share()) if is_op(op, Conv) else _pointwise_candidates(op, Share())

@@ -1,0 +1,190 @@
+"""What clusters share out of each op, chosen anew once it is known which maps stay on chip.
+
+With all maps in DRAM, clusters that share out channels load the same map several times over, so that rows are mostly
+cheaper. Maps on chip are moved between scratchpads instead, which costs little, but each cluster then holds all rows of
+what it reads. Three things are therefore weighed for each op, with all others as they are: the price of its tile beside
+the maps that are kept, the moves of the maps that it touches, and what these take of scratchpads that are too small for
+all maps that could be kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ....ir.annotations import SPLIT, Split
+from ....ir.core import Op, Value
+from ....ir.feature_map import map_shape
+from ....runtime.machines.machine import CHANNEL_BLOCK, LINE_BYTES, Machine
+from ..fused_pairs import fused_convolution, fused_user
+from ..tiling.set_tile import set_tile
+from ..tiling.tile_price import Share
+from ..tiling.tile_search import MOVEMENT, Misfit, Tile, splits
+from .chip_places import obstacle, rows_made
+from .choose_kept import TRAFFIC_WEIGHT, Chosen, KeptMaps
+from .kept_maps import Holding, Touch, Touched, holdings, root_of, touches
+
+ROUNDS = 2
+"""Each begins with the maps that are kept with the splits of the one before."""
+
+WORTH = 0.99
+"""Of the cost of the first choice, what the last one has to be below: prices are not more exact."""
+
+
+def with_best_splits(choice: KeptMaps, first: Chosen, share: float) -> Chosen:
+    """Maps to keep with better splits, or those of the first choice; the ops are annotated with tiles and splits.
+
+    Args:
+        choice: for a function whose ops are split as they would be with all maps in DRAM.
+        first: what it has chosen for these.
+        share: of the maps scratchpad for maps that stay on chip.
+    """
+    weighed = [op for op in choice.ops if fused_convolution(op) is None and len(splits(op, choice.clusters)) > 1]
+    if not weighed:
+        return first
+    weights = _Weights(choice, share, first.kept)
+    before, current = first.cost + weights.moves(), first
+    for _ in range(ROUNDS):
+        beside = dict(zip(choice.ops, current.taken, strict=True))
+        changed = [_split_anew(op, choice, beside[op], current.kept, weights) for op in weighed]
+        found = choice.choose(share) if any(changed) else None
+        if found is None:
+            break
+        current, weights = found, _Weights(choice, share, found.kept)
+    best = current if current.cost + weights.moves() < WORTH * before else first
+    for op, tile in zip(choice.ops, best.tiles, strict=True):
+        if fused_convolution(op) is None:
+            set_tile(op, tile)
+    return best
+
+
+class _OnChip:
+    """Maps on chip, each with those that lie in it: what they take and what is moved of them as ops are split now.
+
+    Attributes:
+        held: by the map that lies in no other one, as ops were split at first, or by the last `update`.
+
+    Args:
+        values: the maps.
+    """
+
+    def __init__(self, ops: Sequence[Op], clusters: int, machine: Machine, values: frozenset[Value]) -> None:
+        self._clusters, self._machine = clusters, machine
+        self._roots = {value: root_of(value, values).whole for value in values}
+        self._members: dict[Value, set[Value]] = {}
+        for value, root in self._roots.items():
+            self._members.setdefault(root, set()).add(value)
+        self._touching: dict[Value, dict[Op, None]] = {root: {} for root in self._members}
+        for op in ops:
+            for value in (*op.inputs, op.result):
+                if value in self._roots:
+                    self._touching[self._roots[value]][op] = None
+        self.held = holdings(ops, clusters, values)
+        # By what they depend on, of all that is looked at again and again.
+        self._touches: dict[tuple[Op, Split | None], list[Touch]] = {}
+
+    def touched(self, op: Op) -> dict[Value, Holding]:
+        """Of the maps that an op, or what is fused with it, touches, what clusters hold as ops are split now."""
+        user = fused_user(op)
+        values = [value for each in (op, user) if each is not None for value in (*each.inputs, each.result)]
+        return {root: self._now(root) for root in dict.fromkeys(self._roots[v] for v in values if v in self._roots)}
+
+    def _now(self, root: Value) -> Holding:
+        found = Touched(self._clusters)
+        for op in self._touching[root]:
+            key = op, SPLIT.get(op)
+            if key not in self._touches:
+                self._touches[key] = [*touches(op, self._roots.keys())]
+            for touch in self._touches[key]:
+                if touch.root is root:
+                    found.add(touch)
+        before = self.held[root]
+        return found.holding(before.first, before.last)
+
+    def moves(self, root: Value, holding: Holding) -> float:
+        """Cycles in which the cluster that moves most of a map moves it."""
+        shape = map_shape(root.type)
+        cycles = [0.0] * self._clusters
+        for value in self._members[root]:
+            op = value.producer
+            if op is None or isinstance(op.operator, MOVEMENT):
+                continue
+            distance = root_of(value, self._members[root]).row
+            blocks = Share(self._clusters, SPLIT.get(op)).blocks(map_shape(value.type).blocks)
+            for cluster, (first, count) in rows_made(op):
+                first += distance
+                for other, span in enumerate(holding.read):
+                    if span is not None and other != cluster:
+                        rows = max(min(first + count, sum(span)) - max(first, span[0]), 0)
+                        size = rows * shape.width * blocks * CHANNEL_BLOCK
+                        cycles[cluster] += size / LINE_BYTES + (rows > 0) * self._machine.timing.transfer_setup
+        return max(cycles)
+
+
+class _Weights:
+    """What the split of an op costs beside the price of its tile.
+
+    Args:
+        kept: the maps that stay on chip.
+    """
+
+    def __init__(self, choice: KeptMaps, share: float, kept: frozenset[Value]) -> None:
+        ops, clusters, machine = choice.ops, choice.clusters, choice.machine
+        self._kept = _OnChip(ops, clusters, machine, kept)
+        possible = frozenset(op.result for op in ops if obstacle(op.result) is None)
+        self._possible = _OnChip(ops, clusters, machine, possible)
+        self._limit = machine.maps_bytes * share
+        self._taken = np.zeros(len(ops))
+        for root, holding in self._possible.held.items():
+            self._take(root, holding, 1)
+        # What does not fit goes to DRAM and back from all clusters.
+        self._cycles_of_a_byte = 2 * clusters / machine.dram_bytes_per_cycle
+
+    def moves(self) -> float:
+        """Of all maps that are kept, in cycles."""
+        return TRAFFIC_WEIGHT * sum(self._kept.moves(root, held) for root, held in self._kept.held.items())
+
+    def cost(self, op: Op) -> float:
+        """Cycles of moves, and of bytes that have no room, of the maps that an op touches, as it is split now."""
+        moves = sum(self._kept.moves(root, held) for root, held in self._kept.touched(op).items())
+        touched = self._possible.touched(op)
+        self._change(touched, 1)
+        beyond = max((self._taken[each.first : each.last + 1].max() for each in touched.values()), default=0.0)
+        self._change(touched, -1)
+        return TRAFFIC_WEIGHT * moves + max(beyond - self._limit, 0.0) * self._cycles_of_a_byte
+
+    def update(self, op: Op) -> None:
+        """An op is split otherwise from now on."""
+        touched = self._possible.touched(op)
+        self._change(touched, 1)
+        self._possible.held.update(touched)
+
+    def _change(self, touched: dict[Value, Holding], sign: int) -> None:
+        for root, holding in touched.items():
+            self._take(root, self._possible.held[root], -sign)
+            self._take(root, holding, sign)
+
+    def _take(self, root: Value, holding: Holding, sign: int) -> None:
+        self._taken[holding.first : holding.last + 1] += sign * holding.bytes(root)
+
+
+def _split_anew(op: Op, choice: KeptMaps, beside: int, kept: frozenset[Value], weights: _Weights) -> bool:
+    """Give an op the split that costs least; whether that is another one."""
+    before = SPLIT.get(op)
+    user = fused_user(op)
+    found: list[tuple[float, Tile]] = []
+    # Of equals the one that it has.
+    for split in sorted(splits(op, choice.clusters), key=lambda each: each == before, reverse=True):
+        for each in (op, user) if user is not None else (op,):
+            SPLIT.set(each, split)
+        priced = choice.cost_of(op, kept, lambda search: choice.priced(search, beside))
+        if not isinstance(priced, Misfit):
+            set_tile(op, priced[1])
+            found.append((priced[0] + weights.cost(op), priced[1]))
+    tile = min(found, key=lambda each: each[0])[1]
+    set_tile(op, tile)
+    if tile.split == before:
+        return False
+    weights.update(op)
+    return True
