@@ -2,7 +2,8 @@
 
 An instruction is 64 bytes, little-endian. Bits 0 to 159 are the same for all of them: opcode, data type, signal, flag
 bits and four waits. Bits 160 to 511 are the body, whose fields follow each other in the order in which the
-instruction's class declares them. Bits that no field owns are reserved and must be zero. Encoder, decoder and
+instruction's class declares them, those of a base class first but for what says behind which field it lies. Bits that
+no field owns are reserved and must be zero. Encoder, decoder and
 disassembler read the declarations; there is no second list.
 """
 
@@ -127,7 +128,8 @@ class Violation(NamedTuple):
 
 @dataclass(frozen=True)
 class Bits:
-    """Declaration of one field: its width, what it means, its unit, and the least value that makes sense."""
+    """Declaration of one field: its width, what it means, its unit, the least value that makes sense, and behind which
+    field its bits lie; by default behind those that are declared before it."""
 
     width: int
     doc: str
@@ -135,6 +137,7 @@ class Bits:
     signed: bool = False
     minimum: int | None = None
     flag: bool = False
+    after: str = ""
 
     @property
     def lowest(self) -> int:
@@ -150,10 +153,17 @@ class Bits:
 
 
 def bits(
-    width: int, doc: str, *, unit: str = "", signed: bool = False, minimum: int | None = None, default: Any = MISSING
+    width: int,
+    doc: str,
+    *,
+    unit: str = "",
+    signed: bool = False,
+    minimum: int | None = None,
+    after: str = "",
+    default: Any = MISSING,
 ):
-    """Declare a body field of an instruction."""
-    return field(default=default, metadata={"bits": Bits(width, doc, unit, signed, minimum)})
+    """Declare a body field of an instruction; one that is declared again keeps the place of its bits."""
+    return field(default=default, metadata={"bits": Bits(width, doc, unit, signed, minimum, after=after)})
 
 
 def flag(doc: str, *, width: int = 1):
@@ -244,19 +254,25 @@ def table() -> list[type[Instruction]]:
 
 @cache
 def encoded_fields(cls: type[Instruction]) -> tuple[EncodedField, ...]:
-    """Fields of an instruction and where they lie, flags first, both in order of declaration."""
-    groups: tuple[list[EncodedField], list[EncodedField]] = ([], [])
-    ends = [FLAG_START, HEADER_BITS]
+    """Fields of an instruction and where they lie, flags first, both in the order of their bits."""
+    flags: dict[str, Bits] = {}
+    body: list[tuple[str, Bits]] = []
     for item in fields(cls):
         declared = item.metadata.get("bits")
-        if declared is not None:
-            group = 0 if declared.flag else 1
-            mask = (1 << declared.width) - 1 << ends[group]
-            groups[group].append(
-                EncodedField(item.name, declared, ends[group], mask, declared.lowest, declared.highest)
-            )
-            ends[group] += declared.width
-    return (*groups[0], *groups[1])
+        if declared is None:
+            continue
+        if declared.flag:
+            flags[item.name] = declared
+        else:
+            before = [name for name, _ in body].index(declared.after) + 1 if declared.after else len(body)
+            body.insert(before, (item.name, declared))
+    found: list[EncodedField] = []
+    for start, group in ((FLAG_START, flags.items()), (HEADER_BITS, body)):
+        for name, declared in group:
+            mask = (1 << declared.width) - 1 << start
+            found.append(EncodedField(name, declared, start, mask, declared.lowest, declared.highest))
+            start += declared.width
+    return tuple(found)
 
 
 @cache

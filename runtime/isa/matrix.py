@@ -56,7 +56,7 @@ class WindowAxis(NamedTuple):
         return self._replace(origin=self.origin + first * self.stride, windows=windows)
 
 
-def axes(item: Convolve | ConvolveDepthwise) -> tuple[WindowAxis, WindowAxis]:
+def axes(item: Product) -> tuple[WindowAxis, WindowAxis]:
     """Rows and columns."""
     return (
         WindowAxis(
@@ -93,21 +93,55 @@ def ring_violations(rows: WindowAxis) -> Iterator[Violation]:
         yield Violation("ring", rows.ring, f"at least the {len(rows.inside)} rows that are read, or 0")
 
 
-def _weights(item: Convolve | ConvolveDepthwise, cluster: int) -> MemoryAccess:
+def _weights(item: Product, cluster: int) -> MemoryAccess:
     return MemoryAccess(Space.WEIGHTS, item.weights * WEIGHT_UNIT, (), item.weight_bytes, False, cluster=cluster)
 
 
-def _accumulators(
-    item: Convolve | ConvolveDepthwise, cluster: int, pixels: int, blocks: int
-) -> tuple[MemoryAccess, ...]:
+def _accumulators(item: Product, cluster: int, pixels: int, blocks: int) -> tuple[MemoryAccess, ...]:
     start, size = item.accumulator * ACCUMULATOR_UNIT, pixels * blocks * ACCUMULATOR_UNIT
     written = MemoryAccess(Space.ACCUMULATORS, start, (), size, True, cluster=cluster)
     return (written, written._replace(write=False)) if item.accumulate else (written,)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Product(Instruction):
+    """A convolution, dense or depthwise: windows of a map times weights, into accumulators."""
+
+    source: int = bits(16, "input map, pixel (0, 0)", unit="16 B")
+    weights: int = bits(14, "weights, layout of dense weights", unit="64 B")
+    accumulator: int = bits(14, "first accumulator", unit="64 B")
+    output_height: int = bits(12, "output rows", minimum=1)
+    output_width: int = bits(12, "output columns", minimum=1)
+    kernel_height: int = bits(5, "kernel rows", minimum=1, default=1)
+    kernel_width: int = bits(5, "kernel columns", minimum=1, default=1)
+    stride_height: int = bits(5, "input rows from output row to output row", minimum=1, default=1)
+    stride_width: int = bits(5, "input columns from output column to output column", minimum=1, default=1)
+    dilation_height: int = bits(5, "input rows from tap to tap", minimum=1, default=1)
+    dilation_width: int = bits(5, "input columns from tap to tap", minimum=1, default=1)
+    input_height: int = bits(12, "rows of the input map", minimum=1)
+    input_width: int = bits(12, "columns of the input map", minimum=1)
+    row_origin: int = bits(13, "input row of tap 0 of output row 0", signed=True, default=0)
+    column_origin: int = bits(13, "input column of tap 0 of output column 0", signed=True, default=0)
+    pad_value: int = bits(8, "value read outside the map: the zero point of x", signed=True, default=0)
+    row_pitch: int = bits(16, "from row to row of the map", unit="16 B")
+    pixel_pitch: int = bits(16, "from pixel to pixel of the map", unit="16 B", minimum=1)
+    weight_zero: int = bits(8, "zero point of the weights", signed=True, default=0)
+    ring: int = bits(12, "rows of the ring that holds the input map; 0 is none", default=0)
+    accumulate: int = flag("add to the accumulators instead of setting them")
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of weights read."""
+        raise NotImplementedError(type(self).__name__)
+
+    def violations(self) -> Iterator[Violation]:
+        """A ring holds what is read."""
+        yield from ring_violations(axes(self)[0])
+
+
 @instruction("CONV", 8, Queue.MAC)
 @dataclass(frozen=True, kw_only=True)
-class Convolve(Instruction):
+class Convolve(Product):
     """Convolve a feature map with a block of weights.
 
     For every output pixel (oy, ox) and output channel o,
@@ -126,29 +160,9 @@ class Convolve(Instruction):
     one trace: the array multiplies them one behind the other, with nothing between them.
     """
 
-    source: int = bits(16, "input map, pixel (0, 0)", unit="16 B")
-    weights: int = bits(14, "weights, layout of dense weights", unit="64 B")
-    accumulator: int = bits(14, "first accumulator", unit="64 B")
-    output_height: int = bits(12, "output rows", minimum=1)
-    output_width: int = bits(12, "output columns", minimum=1)
-    output_blocks: int = bits(10, "output channels", unit="16", minimum=1)
-    input_channels: int = bits(12, "input channels", unit="16, packed: 1", minimum=1)
-    kernel_height: int = bits(5, "kernel rows", minimum=1, default=1)
-    kernel_width: int = bits(5, "kernel columns", minimum=1, default=1)
-    stride_height: int = bits(5, "input rows from output row to output row", minimum=1, default=1)
-    stride_width: int = bits(5, "input columns from output column to output column", minimum=1, default=1)
-    dilation_height: int = bits(5, "input rows from tap to tap", minimum=1, default=1)
-    dilation_width: int = bits(5, "input columns from tap to tap", minimum=1, default=1)
-    input_height: int = bits(12, "rows of the input map", minimum=1)
-    input_width: int = bits(12, "columns of the input map", minimum=1)
-    row_origin: int = bits(13, "input row of tap 0 of output row 0", signed=True, default=0)
-    column_origin: int = bits(13, "input column of tap 0 of output column 0", signed=True, default=0)
-    pad_value: int = bits(8, "value read outside the map: the zero point of x", signed=True, default=0)
-    row_pitch: int = bits(16, "from row to row of the map", unit="16 B")
+    output_blocks: int = bits(10, "output channels", unit="16", minimum=1, after="output_width")
+    input_channels: int = bits(12, "input channels", unit="16, packed: 1", minimum=1, after="output_blocks")
     pixel_pitch: int = bits(16, "from pixel to pixel of the map", unit="16 B, packed: B", minimum=1)
-    weight_zero: int = bits(8, "zero point of the weights", signed=True, default=0)
-    ring: int = bits(12, "rows of the ring that holds the input map; 0 is none", default=0)
-    accumulate: int = flag("add to the accumulators instead of setting them")
     packed: int = flag("count channels and pixel pitch in bytes")
 
     @property
@@ -190,7 +204,7 @@ class Convolve(Instruction):
 
     def violations(self) -> Iterator[Violation]:
         """A ring holds what is read, and a packed trace is contiguous."""
-        yield from ring_violations(axes(self)[0])
+        yield from super().violations()
         if self.packed and self.dilation_width != 1 and self.kernel_width > 1:
             yield Violation("dilation_width", self.dilation_width, "1 in packed mode, where a trace is contiguous")
         if self.packed and self.pixel_pitch != self.input_channels and self.kernel_width > 1:
@@ -199,35 +213,15 @@ class Convolve(Instruction):
 
 @instruction("DWC", 9, Queue.MAC)
 @dataclass(frozen=True, kw_only=True)
-class ConvolveDepthwise(Instruction):
+class ConvolveDepthwise(Product):
     """Convolve every channel of a feature map with its own kernel.
 
     As CONV, but output channel c sums over ky and kx only, of input channel c:
     `x(…, c) * (w(c, ky, kx) - weight_zero)`.
     """
 
-    source: int = bits(16, "input map, pixel (0, 0)", unit="16 B")
     weights: int = bits(14, "weights, layout of depthwise weights", unit="64 B")
-    accumulator: int = bits(14, "first accumulator", unit="64 B")
-    output_height: int = bits(12, "output rows", minimum=1)
-    output_width: int = bits(12, "output columns", minimum=1)
-    blocks: int = bits(10, "channels", unit="16", minimum=1)
-    kernel_height: int = bits(5, "kernel rows", minimum=1, default=1)
-    kernel_width: int = bits(5, "kernel columns", minimum=1, default=1)
-    stride_height: int = bits(5, "input rows from output row to output row", minimum=1, default=1)
-    stride_width: int = bits(5, "input columns from output column to output column", minimum=1, default=1)
-    dilation_height: int = bits(5, "input rows from tap to tap", minimum=1, default=1)
-    dilation_width: int = bits(5, "input columns from tap to tap", minimum=1, default=1)
-    input_height: int = bits(12, "rows of the input map", minimum=1)
-    input_width: int = bits(12, "columns of the input map", minimum=1)
-    row_origin: int = bits(13, "input row of tap 0 of output row 0", signed=True, default=0)
-    column_origin: int = bits(13, "input column of tap 0 of output column 0", signed=True, default=0)
-    pad_value: int = bits(8, "value read outside the map: the zero point of x", signed=True, default=0)
-    row_pitch: int = bits(16, "from row to row of the map", unit="16 B")
-    pixel_pitch: int = bits(16, "from pixel to pixel of the map", unit="16 B", minimum=1)
-    weight_zero: int = bits(8, "zero point of the weights", signed=True, default=0)
-    ring: int = bits(12, "rows of the ring that holds the input map; 0 is none", default=0)
-    accumulate: int = flag("add to the accumulators instead of setting them")
+    blocks: int = bits(10, "channels", unit="16", minimum=1, after="output_width")
 
     @property
     def block_bytes(self) -> int:
@@ -257,7 +251,3 @@ class ConvolveDepthwise(Instruction):
             _weights(self, cluster),
             *_accumulators(self, cluster, pixels, self.blocks),
         )
-
-    def violations(self) -> Iterator[Violation]:
-        """A ring holds what is read."""
-        yield from ring_violations(axes(self)[0])

@@ -45,13 +45,17 @@ class BoxTransfer(Instruction):
                 extent += (count - 1) * stride
 
 
+@dataclass(frozen=True, kw_only=True)
 class DramTransfer(BoxTransfer):
-    """A box of which one side lies in DRAM; each declares these fields itself."""
+    """A box of which one side lies in DRAM."""
 
-    region: int
-    offset: int
-    dram_stride_y: int
-    dram_stride_z: int
+    region: int = bits(4, "DRAM region to read")
+    offset: int = bits(40, "first byte inside the region", unit="B")
+    run: int = bits(20, "contiguous bytes", unit="B", minimum=1)
+    count_y: int = bits(16, "runs of a plane", minimum=1, default=1)
+    count_z: int = bits(16, "planes", minimum=1, default=1)
+    dram_stride_y: int = bits(24, "from run to run in DRAM", unit="B", default=0)
+    dram_stride_z: int = bits(24, "from plane to plane in DRAM", unit="B", default=0)
 
     @property
     def dram_bytes(self) -> int:
@@ -105,9 +109,17 @@ def message_fields(shape: Sequence[int], image: int, row: int, pixel: int) -> di
     }
 
 
+@dataclass(frozen=True, kw_only=True)
+class MapTransfer(DramTransfer):
+    """A box of which one side lies in DRAM, the other one in a maps scratchpad."""
+
+    map_stride_y: int = bits(16, "from run to run in the scratchpad", unit="16 B", default=0)
+    map_stride_z: int = bits(16, "from plane to plane in the scratchpad", unit="16 B", default=0)
+
+
 @instruction("LDM", 1, Queue.LD)
 @dataclass(frozen=True, kw_only=True)
-class LoadMaps(DramTransfer):
+class LoadMaps(MapTransfer):
     """Load a box of DRAM into the maps scratchpad.
 
     The box has `count_z` planes of `count_y` runs of `run` bytes. Run (z, y) is read at
@@ -121,16 +133,7 @@ class LoadMaps(DramTransfer):
     columns and z for rows.
     """
 
-    region: int = bits(4, "DRAM region to read")
-    offset: int = bits(40, "first byte inside the region", unit="B")
-    destination: int = bits(16, "first byte of the box in the maps scratchpad", unit="16 B")
-    run: int = bits(20, "contiguous bytes", unit="B", minimum=1)
-    count_y: int = bits(16, "runs of a plane", minimum=1, default=1)
-    count_z: int = bits(16, "planes", minimum=1, default=1)
-    dram_stride_y: int = bits(24, "from run to run in DRAM", unit="B", default=0)
-    dram_stride_z: int = bits(24, "from plane to plane in DRAM", unit="B", default=0)
-    map_stride_y: int = bits(16, "from run to run in the scratchpad", unit="16 B", default=0)
-    map_stride_z: int = bits(16, "from plane to plane in the scratchpad", unit="16 B", default=0)
+    destination: int = bits(16, "first byte of the box in the maps scratchpad", unit="16 B", after="offset")
     clusters: int = bits(CLUSTER_LIMIT, "mask of the clusters that get the box; 0 is its own", default=0)
     flip: int = flag("invert bit 7 of every loaded byte")
 
@@ -221,7 +224,7 @@ class LoadParameters(LoadLines):
 
 @instruction("ST", 4, Queue.ST)
 @dataclass(frozen=True, kw_only=True)
-class Store(DramTransfer):
+class Store(MapTransfer):
     """Store a box of the maps scratchpad to DRAM.
 
     Run (z, y) of `run` bytes is read at `source + z * map_stride_z + y * map_stride_y` and written at
@@ -231,15 +234,7 @@ class Store(DramTransfer):
     """
 
     region: int = bits(4, "DRAM region to write; not a constant or an input")
-    offset: int = bits(40, "first byte inside the region", unit="B")
-    source: int = bits(16, "first byte in the maps scratchpad", unit="16 B")
-    run: int = bits(20, "contiguous bytes", unit="B", minimum=1)
-    count_y: int = bits(16, "runs of a plane", minimum=1, default=1)
-    count_z: int = bits(16, "planes", minimum=1, default=1)
-    dram_stride_y: int = bits(24, "from run to run in DRAM", unit="B", default=0)
-    dram_stride_z: int = bits(24, "from plane to plane in DRAM", unit="B", default=0)
-    map_stride_y: int = bits(16, "from run to run in the scratchpad", unit="16 B", default=0)
-    map_stride_z: int = bits(16, "from plane to plane in the scratchpad", unit="16 B", default=0)
+    source: int = bits(16, "first byte in the maps scratchpad", unit="16 B", after="offset")
     flip: int = flag("invert bit 7 of every stored byte")
 
     def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
@@ -307,13 +302,6 @@ class Move(BoxTransfer):
 class Message(DramTransfer):
     """One end of a box of bytes that crosses from card to card."""
 
-    region: int = bits(4, "DRAM region to read")
-    offset: int = bits(40, "first byte inside the region", unit="B")
-    run: int = bits(20, "contiguous bytes", unit="B", minimum=1)
-    count_y: int = bits(16, "runs of a plane", minimum=1, default=1)
-    count_z: int = bits(16, "planes", minimum=1, default=1)
-    dram_stride_y: int = bits(24, "from run to run", unit="B", default=0)
-    dram_stride_z: int = bits(24, "from plane to plane", unit="B", default=0)
     peer: int = bits((CARD_LIMIT - 1).bit_length(), "the other card, counted from 0 among those that run together")
     tag: int = bits(24, "which message to that card it is")
 
@@ -344,7 +332,6 @@ class Receive(Message):
     byte of DRAM changes. The fields are as for SND; `peer` is the card that sends.
     """
 
-    # As for SND, but for what they mean; their bits stay where they are.
     region: int = bits(4, "DRAM region to write; not a constant or an input")
     tag: int = bits(24, "which message from that card it is")
 
