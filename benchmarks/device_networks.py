@@ -106,7 +106,8 @@ def with_images(model: onnx.ModelProto, images: int) -> onnx.ModelProto:
         if node.op_type == "Reshape":
             tensor = weights[node.input[1]]
             shape = numpy_helper.to_array(tensor).copy()
-            shape[0] = 0  # as many as before
+            if shape[0] == 1:
+                shape[0] = 0  # as many as before
             tensor.CopyFrom(numpy_helper.from_array(shape, tensor.name))
     return edited
 
