@@ -45,8 +45,8 @@ class ShareBatch(Pass):
     Attributes:
         cards: that share the batch out; 1 leaves it on one card.
         clusters: of each card.
-        images_per_cluster: how many images each cluster works on at once; 0: all clusters work on each image of the
-            whole batch.
+        images_per_cluster: how many images each cluster works on at once; 0: all clusters work on the whole batch
+            together.
     """
 
     requires = (PLACED, UNPLANNED)
