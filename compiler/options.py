@@ -157,7 +157,7 @@ class CompileOptions:
     images_per_cluster: int | None = option(
         None,
         "Of a network that takes several images at once: let every cluster work on N whole images, whose weights are "
-        "loaded once for all clusters. Default: all clusters work on all of them together. Results do not depend on it.",
+        "loaded once for all clusters. Default: all clusters work on all of them. Results do not depend on it.",
         metavar="N",
         type=int | None,
         needs="int8",
