@@ -1,11 +1,11 @@
 """What the verifier accepts gives the same bytes in every legal order; what it must refuse, it refuses.
 
 Programs of several kinds, most of them for several clusters and some for two cards: made by hand, and compiled with
-maps that stay on chip, sums in place and pairs of ops computed together. Without any one wait, or with any one weaker,
-none is accepted. Of programs with changed fields, those that are accepted are run in random legal orders on memories
-full of different bytes: whoever saw a difference would have raced, or read what nothing wrote.
+maps that stay on chip, rings, sums in place and pairs of ops computed together. Without any one wait, or with any one
+weaker, none is accepted. Of programs with changed fields, those that are accepted are run in random legal orders on
+memories full of different bytes: whoever saw a difference would have raced, or read what nothing wrote.
 
-``pytest -m sweep tests/fuzz/test_device_mutations.py`` changes 7,800 fields; by default it is some 400.
+``pytest -m sweep tests/fuzz/test_device_mutations.py`` changes 8,400 fields; by default it is some 400.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ from device_cases import (
     outputs,
     pointwise_case,
     random_order,
+    ring_case,
     split_layers,
 )
 
 from tilewright.errors import InstructionError, ResourceError
-from tilewright.ir.annotations import FUSED, KEPT, SENDS
+from tilewright.ir.annotations import CASCADE, FUSED, KEPT, SENDS
 from tilewright.limits import Limit
 from tilewright.runtime import isa
 from tilewright.runtime.simulator import functional
@@ -48,6 +49,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "halos over clusters": lambda: moved_case(4, halos=True),
     "maps over clusters": lambda: moved_case(4, halos=False),
     **{f"network {seed}": lambda seed=seed: compiled_case(seed, *NETWORKS[seed]) for seed in NETWORKS},
+    **{f"network {seed} in rings": lambda seed=seed: ring_case(seed) for seed in (2, 7)},
     **{f"network {seed} over cards": lambda seed=seed: cut_case(seed, 2) for seed in (1, 4)},
 }
 
@@ -66,17 +68,18 @@ def short_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_programs_do_all_that_compiled_ones_do() -> None:
     cases = [*map(case_of, CASES)]
     kinds = Counter(kind for case in cases for kind in case.kinds)
-    assert kinds[KEPT.key] >= 3 and kinds[FUSED.key] >= 3 and kinds[SENDS.key] >= 2
+    assert kinds[KEPT.key] >= 3 and kinds[FUSED.key] >= 3 and kinds[SENDS.key] >= 2 and kinds[CASCADE.key] >= 2
     found: Counter[str] = Counter()
     for case in cases:
         found["several clusters"] += max(program.clusters for program in case.programs) > 1
         items = [item for stream in case.streams for item in case.instructions(stream)]
         sums = [item for item in items if isinstance(item, isa.Elementwise)]
         found["in place"] += any(item.destination in (item.source_a, item.source_b) for item in sums)
+        found["ring"] += any(isinstance(item, isa.Convolve) and item.ring > 0 for item in items)
         found.update({type(item).__name__ for item in items})
     for kind in ("several clusters", "in place", "Move"):
         assert found[kind] >= 3, found
-    assert found["Send"] >= 2, found
+    assert found["Send"] >= 2 and found["ring"] >= 2, found
 
 
 @pytest.mark.parametrize("name", CASES)

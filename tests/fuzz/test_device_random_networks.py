@@ -22,10 +22,11 @@ from unittest import mock
 import numpy as np
 import pytest
 from before_after import random_inputs
+from cascade_graphs import random_chain
 from chip_graphs import random_chip_graph
 from quantized_graphs import random_quantized_graph
 from random_device_graphs import ON_THE_DEVICE, shift_weights
-from random_device_settings import CARDS, CLUSTERS, random_settings
+from random_device_settings import CARDS, CLUSTERS, Setting, random_settings
 from random_graphs import CONVOLUTIONAL, EVERYTHING, random_graph
 from random_machines import write_machine
 
@@ -53,7 +54,7 @@ from tilewright.runtime.session import load
 
 STYLES = (
     *("quantised i8", "quantised u8", "maps on chip", "quantised i8", "maps on chip"),
-    *("float for the device", "float classifier", "quantised u8", "maps on chip", "float of everything"),
+    *("float for the device", "float classifier", "quantised u8", "high maps", "float of everything"),
 )
 MAKERS = {"float classifier": CONVOLUTIONAL, "float of everything": EVERYTHING, "float for the device": ON_THE_DEVICE}
 OPTIONS = CompileOptions(precision="int8", calibration="random", calibration_limit=2)
@@ -62,7 +63,9 @@ OPTIONS = CompileOptions(precision="int8", calibration="random", calibration_lim
 def random_model(rng: np.random.Generator, style: str, images: int | None = None) -> bytes:
     """An ONNX file."""
     while True:
-        if style == "maps on chip":
+        if style == "high maps":
+            module = random_chain(rng, 7, int(rng.integers(16, 48)), int(rng.integers(4, 9)), is_real=True)
+        elif style == "maps on chip":
             module = random_chip_graph(rng, images=images, is_real=True)
         elif style.startswith("quantised"):
             module = random_quantized_graph(
@@ -122,6 +125,15 @@ def quantized_model(rng: np.random.Generator, style: str, images: int | None) ->
             assert error.message == "nothing in this network can be quantised"
 
 
+def in_turn(setting: Setting, rng: np.random.Generator) -> Setting:
+    """With so little bandwidth and room that one cluster had better compute ops in turn; mostly with one."""
+    machine = setting.machine
+    units = {"clusters": 1, "cards": 1} if rng.random() < 0.7 else {}
+    room = min(machine.maps_bytes, 1 << 14)
+    slow = replace(machine, dram_bytes_per_second=machine.clock_hertz // 2, maps_bytes=room)
+    return replace(setting, machine=slow, effort="normal", **units)
+
+
 def check(seed: int, folder: Path, settings: int = 2) -> Counter[str]:
     """Compile a random network for random machines, clusters, cards and batch modes with random places, and compare.
 
@@ -136,6 +148,8 @@ def check(seed: int, folder: Path, settings: int = 2) -> Counter[str]:
     software: dict[str, np.ndarray] = {}
     found: Counter[str] = Counter()
     for setting in random_settings(rng, batch_of(quantized), settings):
+        if style == "high maps":
+            setting = in_turn(setting, rng)
         what = f"seed {seed}, {style}, {setting}"
         places = random_places(quantized, setting.machine, rng)
         options = setting.options(OPTIONS, write_machine(folder / "machine.json", setting.machine))
@@ -173,6 +187,7 @@ def done_by(artifact: Artifact) -> Iterator[str]:
             yield "several calls"
         items = (item for program in programs for stream in program.queues for item in program.instructions(stream))
         yield from {type(item).__name__ for item in items}
+        yield from ("cascade" for each in details_of(artifact).schedules if each.name == name and each.cascades)
     if artifact.manifest.device_programs:
         total = simulate_artifact(artifact).total
         assert total.cycles > 0 and 0 < total.clusters <= CLUSTERS and 0 < total.cards <= CARDS

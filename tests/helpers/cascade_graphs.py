@@ -12,6 +12,7 @@ from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.elementwise import Add, Sub
 from tilewright.ir.ops.movement import Concat
 from tilewright.ir.ops.pooling import AveragePool, MaxPool
+from tilewright.ir.ops.quantization import Dequantize, Quantize
 from tilewright.ir.types import DType, Quantization, TensorType
 from tilewright.passes.device.fused_pairs import fused_convolution
 from tilewright.passes.device.kept.chip_places import obstacle
@@ -20,15 +21,22 @@ QUANT = Quantization.per_tensor(0.25, 3)
 
 
 class ChainGraph:
-    """``main`` of a module, op by op; every tensor has the same scale."""
+    """``main`` of a module, op by op; every tensor has the same scale.
 
-    def __init__(self, rng: np.random.Generator, height: int, width: int) -> None:
+    Args:
+        is_real: whether the input is one of real numbers, which the first op makes integers.
+    """
+
+    def __init__(self, rng: np.random.Generator, height: int, width: int, is_real: bool = False) -> None:
         self.rng = rng
         self.dtype = DType.I8 if rng.integers(2) else DType.U8
         self.module = Module("chain")
         type = TensorType((1, int(rng.choice([3, 16, 20])), height, width), self.dtype, QUANT)
-        self.function = self.module.add_function(Function("main", [("x", type)]))
+        given = TensorType(type.shape, DType.F32) if is_real else type
+        self.function = self.module.add_function(Function("main", [("x", given)]))
         self.values = [self.function.parameters[0]]
+        if is_real:
+            self.values = [self.function.append(Quantize(), self.values, [type], names=["stored"]).result]
 
     def op(self, operator: Operator, *operands: Value, shape: tuple[int, ...]) -> Value:
         name = f"v{len(self.values)}"
@@ -104,13 +112,20 @@ class ChainGraph:
         return self.op(Sigmoid(), self.values[-1], shape=self.values[-1].type.shape)
 
 
-def random_chain(rng: np.random.Generator, ops: int, height: int = 0, width: int = 0) -> Module:
-    """A network of about so many ops; the last value is its result, and what nothing reads."""
-    graph = ChainGraph(rng, height or int(rng.integers(6, 20)), width or int(rng.integers(2, 6)))
+def random_chain(rng: np.random.Generator, ops: int, height: int = 0, width: int = 0, is_real: bool = False) -> Module:
+    """A network of about so many ops; the last value is its result, and what nothing reads.
+
+    Args:
+        is_real: input and results are real numbers.
+    """
+    graph = ChainGraph(rng, height or int(rng.integers(6, 20)), width or int(rng.integers(2, 6)), is_real)
     makers = [*(graph.convolution,) * 5, graph.pooling, *(graph.residual,) * 2, graph.joining, graph.table]
     while len(graph.values) <= ops:
         makers[int(rng.integers(len(makers)))]()
-    graph.function.set_results([v for v in graph.values[1:] if not v.uses])
+    results = [v for v in graph.values[1:] if not v.uses]
+    if is_real:
+        results = [graph.function.append(Dequantize(), [v], names=[f"{v.name}_real"]).result for v in results]
+    graph.function.set_results(results)
     for each in (graph.function, *graph.function.ops):
         ON.set(each, "device")
     return graph.module

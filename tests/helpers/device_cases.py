@@ -9,14 +9,21 @@ from tempfile import TemporaryDirectory
 from unittest import mock
 
 import numpy as np
+from cascade_graphs import random_chain
 from chip_graphs import random_chip_graph
 from device_clusters import constants, gathered, twice_convolved
 from device_programs import convolution, pointwise
 from device_runs import compile_for_device
 from device_splits import cut, outlined, programs_of, tiled
 
-from tilewright.codegen.device.program import DeviceProgram
-from tilewright.ir.annotations import FUSED, KEPT, SENDS
+from tilewright.codegen.device.program import DeviceProgram, build_device_program
+from tilewright.ir.annotations import CASCADE, FUSED, KEPT, SENDS
+from tilewright.ir.clone import clone_module
+from tilewright.passes.device.cascade_rows import cascade
+from tilewright.passes.device.lower_to_tiles import LowerToTiles
+from tilewright.passes.device.planning.plan_device_memory import PlanDeviceMemory
+from tilewright.passes.device.planning.plan_scratchpads import plan
+from tilewright.passes.device.tile_device import tile_function
 from tilewright.runtime import isa
 from tilewright.runtime.isa import Program, RegionKind, Stream
 from tilewright.runtime.machines.machine import Machine, load
@@ -189,6 +196,21 @@ def compiled_case(seed: int, clusters: int, ops: int = 5) -> Case:
     module = random_chip_graph(rng, ops)
     made = compile_for_device(module, ROOMY, clusters)
     return _case([made], rng, {each.key for op in module.main.ops for each in (KEPT, FUSED) if each.get(op)})
+
+
+def ring_case(seed: int, ops: int = 6) -> Case:
+    """The program of one cluster that computes a chain of high maps in turn, stripe by stripe."""
+    rng = np.random.default_rng(90_000 + seed)
+    module = random_chain(rng, ops, height=16, width=4)
+    # So little bandwidth that maps in DRAM cost more than anything else.
+    machine = dataclasses.replace(ROOMY, maps_bytes=1 << 12, dram_bytes_per_second=ROOMY.clock_hertz // 2)
+    tile_function(module.main, machine, cascades=True)
+    PlanDeviceMemory().run(module)
+    tiles = clone_module(module)
+    LowerToTiles().run(tiles)
+    rings = cascade(tiles.main)
+    plan(tiles.main, machine)
+    return _case([build_device_program(tiles.main, machine)], rng, {CASCADE.key} if rings else ())
 
 
 def cut_case(seed: int, clusters: int, groups: int = 5) -> Case:
