@@ -102,9 +102,8 @@ def test_one_picture(generation: str, programs: Programs, pictures: list[Path], 
     model = picture_model(tmp_path / "network.onnx")
     (tmp_path / "classes.txt").write_text("".join(f"class {index}\n" for index in range(12)))
     program = f"{generation}/demos/simple.py"
-    shown = programs.run(
-        program, model, pictures[0], "-r", 3, 32, 32, "-c", tmp_path / "classes.txt", "-o", tmp_path / "found.npz"
-    )
+    options = ("-r", 3, 32, 32, "-c", tmp_path / "classes.txt", "-o", tmp_path / "found.npz")
+    shown = programs.run(program, model, pictures[0], *options, fresh=True)
     (found,) = read_arrays(tmp_path / "found.npz").values()
     (expected,) = floating_point(model, read(pictures[0], PICTURES))
     assert_close(found, expected)

@@ -62,7 +62,7 @@ def test_classification(version: int, precision: str, programs: Programs, pictur
     library = tmp_path / "libcpu_extension.so"
     library.write_bytes(b"no library")
     options = ("-m", model, "-ni", 3, "-pc", "-l", library, "-pp", "", "-i", *pictures[:3])
-    shown = programs.run("classification.py", *options)
+    shown = programs.run("classification.py", *options, fresh=True)
     inputs = np.concatenate([pixels(path, (32, 32)) for path in pictures[:3]])
     wanted = expected(model, inputs)
     assert saved(programs).tobytes() == wanted.tobytes()

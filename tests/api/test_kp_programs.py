@@ -117,7 +117,7 @@ def test_generic(models: Models, programs: Programs, picture: Path, tmp_path: Pa
     (tmp_path / "fw_ncpu.bin").write_bytes(b"vendor")
     firmware = ("--firmware", tmp_path / "fw_scpu.bin", tmp_path / "fw_ncpu.bin")
     output = tmp_path / "found.npz"
-    shown = programs.run("generic.py", models.file("KL520"), picture, output, *firmware)
+    shown = programs.run("generic.py", models.file("KL520"), picture, output, *firmware, fresh=True)
     assert_nodes(read_arrays(output), models.nodes(placed(pixels_565(np.load(picture)), models.shape)))
     assert shown.count("fixed and floating point agree: True") == len(models.contained.outputs)
     assert "Warning" not in shown

@@ -87,7 +87,7 @@ def samples(tmp_path: Path, rng: np.random.Generator) -> Path:
 
 
 def test_run_inference(programs: Programs, model: Path, empty: Path, samples: Path, tmp_path: Path) -> None:
-    programs.run("run_inference.py", model, empty, samples, tmp_path / "found.npz", "r1", "mean")
+    programs.run("run_inference.py", model, empty, samples, tmp_path / "found.npz", "r1", "mean", fresh=True)
     found = read_arrays(tmp_path / "found.npz")
     assert {name.split("|")[0] for name in found} == {"first", "second"}
     for sample in ("first", "second"):

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+from warm_interpreter import SECONDS, WarmInterpreter
 
 import tilewright
 from tilewright.compiler.demo.digits import load_digits
@@ -23,6 +27,13 @@ PROGRAMS = Path(__file__).parents[1] / "api" / "programs"
 VENDOR_WRAPPERS = ("fwdnxt.py", "kp/__init__.py", "microndla/__init__.py", "pynq/__init__.py", "simulator/__init__.py")
 
 Arrays = dict[str, np.ndarray]
+
+
+@cache
+def _interpreter() -> WarmInterpreter:
+    interpreter = WarmInterpreter()
+    atexit.register(interpreter.close)
+    return interpreter
 
 
 @dataclass(frozen=True)
@@ -37,21 +48,43 @@ class Programs:
     root: Path
     environment: Mapping[str, str]
 
-    def run(self, program: str, *arguments: object, status: int = 0) -> str:
-        """What the program prints; it runs in its own folder and must end with ``status``."""
+    def run(self, program: str, *arguments: object, status: int = 0, fresh: bool = False) -> str:
+        """What the program prints; it runs in its own folder and must end with ``status``.
+
+        Args:
+            fresh: in an interpreter of its own, which takes longer to start than most programs run.
+        """
         script = self.root / program
-        words = [sys.executable, "-m", "tilewright.compat", script.name, *map(str, arguments)]
+        words = [script.name, *map(str, arguments)]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TILEWRIGHT_")}
         environment |= {"PYTHONUNBUFFERED": "1", **self.environment}
-        ran = subprocess.run(
-            words, cwd=script.parent, env=environment, capture_output=True, text=True, timeout=300, check=False
-        )
-        assert ran.returncode == status, f"{program} ended with {ran.returncode}\n{ran.stdout}\n{ran.stderr}"
-        return ran.stdout + ran.stderr
+        run = _run_fresh if fresh else _run_warm
+        ended, printed, said = run(words, script.parent, environment)
+        assert ended == status, f"{program} ended with {ended}\n{printed}\n{said}"
+        return printed + said
 
     def file(self, program: str, name: str) -> Path:
         """A file that the program wrote into its folder."""
         return (self.root / program).parent / name
+
+
+def _run_fresh(words: Sequence[str], folder: Path, environment: Mapping[str, str]) -> tuple[int, str, str]:
+    command = [sys.executable, "-m", "tilewright.compat", *words]
+    ran = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+    return ran.returncode, ran.stdout, ran.stderr
+
+
+def _run_warm(words: Sequence[str], folder: Path, environment: Mapping[str, str]) -> tuple[int, str, str]:
+    with TemporaryDirectory() as place:
+        out, error = Path(place, "stdout"), Path(place, "stderr")
+        try:
+            status = _interpreter().run(words, folder, environment, out, error)
+        except TimeoutError:
+            _interpreter.cache_clear()
+            raise
+        return status, out.read_text(), error.read_text()
 
 
 def lay_out(api: str, folder: Path, **environment: object) -> Programs:
