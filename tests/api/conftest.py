@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -10,7 +11,9 @@ import pytest
 from shared_files import made_once
 
 import tilewright
+from tilewright.compiler.device import plans
 from tilewright.runtime.api import deadlock
+from tilewright.runtime.machines.machine import Machine
 
 
 @pytest.fixture(autouse=True)
@@ -26,6 +29,20 @@ def without_threads_of_the_runner(monkeypatch: pytest.MonkeyPatch) -> None:
         return {thread: frame for thread, frame in found.items() if thread not in there}
 
     monkeypatch.setattr(deadlock, "_frames", frames_of_the_program)
+
+
+@pytest.fixture(autouse=True)
+def one_plan_for_each_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Schedules are made once, for all of the machine: no API decides by them, and drafts take half of a compilation.
+
+    Programs, which run outside this process, are compiled as they are everywhere.
+    """
+    every = plans.plans
+
+    def one(machine: Machine, clusters: int, effort: str) -> Iterator[plans.Plan]:
+        return every(machine, clusters, "quick" if effort == "normal" else effort)
+
+    monkeypatch.setattr(plans, "plans", one)
 
 
 def _compile(model: Path, file: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import onnx
@@ -19,6 +20,7 @@ def model() -> bytes:
     return tiled_model("GlobalAveragePool").SerializeToString()
 
 
+@cache
 def compiled(stationary: str = "cheapest", keep_float: Sequence[str] = ()) -> tilewright.Artifact:
     samples = np.random.default_rng(1).standard_normal((2, 128, 14, 14), np.float32)
     return tilewright.compile(
@@ -50,7 +52,7 @@ def test_an_unknown_order_is_refused() -> None:
 
 @pytest.mark.parametrize("kept", ["matmul", "classifier"])
 def test_what_stays_in_floating_point_is_named_by_operator_or_node(kept: str) -> None:
-    placed = {op.op: op.on for op in details_of(compiled(keep_float=[kept])).placement}
+    placed = {op.op: op.on for op in details_of(compiled(keep_float=(kept,))).placement}
     assert placed["matmul"] == "cpu"
     assert placed["conv"] == "device"
     assert "matmul" not in {op.op for op in details_of(compiled()).placement}

@@ -73,7 +73,7 @@ def check(seed: int, machine: Machine, rounds: int) -> int:
     return ran
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", [*range(6), *(pytest.param(seed, marks=pytest.mark.sweep) for seed in range(6, 10))])
 def test_tiles_change_no_byte(seed: int) -> None:
     assert check(seed, load("m4096"), rounds=4) > 0
 

@@ -15,7 +15,7 @@ import pytest
 from .generator import load_generators
 
 ROOT = Path(__file__).parents[2]
-CASES = 300
+CASES = 150
 GENERATORS = load_generators()
 
 
