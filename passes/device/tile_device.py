@@ -188,6 +188,9 @@ def _set_cascades(ops: Sequence[Op], choice: Cascades) -> None:
             CASCADE.set(unit.op, (number, place))
     for op in ops:
         ring = ring_of(op.result, found)
+        place, why = MAP.get(op), choice.why_not(op.result)
+        if place is not None and why is not None:
+            MAP.set(op, place._replace(why=f"{place.why}; in a cascade, {why}"))
         if ring is not None:
             KEPT.set(op, True)
             MAP.set(op, MapPlace("chip" if ring.is_whole else "ring", (ring.rows,), ring.inside, ""))

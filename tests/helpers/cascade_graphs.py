@@ -62,9 +62,9 @@ class ChainGraph:
         group = channels if channels >= 16 and rng.integers(3) == 0 else 1
         outputs = channels if group > 1 else int(rng.choice([16, 32, 48, 20]))
         kernel, stride, pads, size = self._window(x)
-        return self._convolve(x, outputs, group, kernel, stride, pads, size)
+        return self.convolve(x, outputs, group, kernel, stride, pads, size)
 
-    def _convolve(
+    def convolve(
         self,
         x: Value,
         outputs: int,
@@ -78,6 +78,15 @@ class ChainGraph:
         type = TensorType(weights.shape, DType.I8, Quantization.per_tensor(2.0**-6))
         constant = self.module.add_constant("w", weights, type)
         return self.op(Conv(stride, pads, (1, 1), group), x, constant, shape=(1, outputs, *size))
+
+    def finish(self, is_real: bool = False) -> None:
+        """What nothing reads is a result, as real numbers if so wanted; the device runs everything."""
+        results = [v for v in self.values[1:] if not v.uses]
+        if is_real:
+            results = [self.function.append(Dequantize(), [v], names=[f"{v.name}_real"]).result for v in results]
+        self.function.set_results(results)
+        for each in (self.function, *self.function.ops):
+            ON.set(each, "device")
 
     def pooling(self) -> Value:
         x = self.values[-1]
@@ -94,7 +103,7 @@ class ChainGraph:
         x = self.values[-1]
         others = [v for v in self.values[-5:] if v.type.shape[2:] == x.type.shape[2:]]
         other = others[int(self.rng.integers(len(others)))]
-        made = self._convolve(x, other.type.shape[1], 1, (1, 1), (1, 1), (0, 0, 0, 0), x.type.shape[2:])  # pyright: ignore
+        made = self.convolve(x, other.type.shape[1], 1, (1, 1), (1, 1), (0, 0, 0, 0), x.type.shape[2:])  # pyright: ignore
         operands = (other, made) if self.rng.integers(2) else (made, other)
         return self.op(Sub() if self.rng.integers(2) else Add(), *operands, shape=made.type.shape)
 
@@ -103,7 +112,7 @@ class ChainGraph:
         x = self.values[-1]
         shape = x.type.shape[2:]
         left, right = (
-            self._convolve(x, 16, 1, (k, k), (1, 1), (k // 2,) * 4, shape)  # pyright: ignore
+            self.convolve(x, 16, 1, (k, k), (1, 1), (k // 2,) * 4, shape)  # pyright: ignore
             for k in (1, 3)
         )
         return self.op(Concat(1), left, right, shape=(1, 32, *shape))
@@ -122,12 +131,7 @@ def random_chain(rng: np.random.Generator, ops: int, height: int = 0, width: int
     makers = [*(graph.convolution,) * 5, graph.pooling, *(graph.residual,) * 2, graph.joining, graph.table]
     while len(graph.values) <= ops:
         makers[int(rng.integers(len(makers)))]()
-    results = [v for v in graph.values[1:] if not v.uses]
-    if is_real:
-        results = [graph.function.append(Dequantize(), [v], names=[f"{v.name}_real"]).result for v in results]
-    graph.function.set_results(results)
-    for each in (graph.function, *graph.function.ops):
-        ON.set(each, "device")
+    graph.finish(is_real)
     return graph.module
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pytest
 from before_after import random_inputs
-from cascade_graphs import cascade_by_chance, random_chain
+from cascade_graphs import ChainGraph, cascade_by_chance, random_chain
 from chip_graphs import fuse_by_chance
 from device_runs import run_on_device
 from random_machines import odd_machine
@@ -222,3 +222,22 @@ def test_stripes_come_as_late_as_those_behind_them_allow() -> None:
     stripes += [Stripe(1, tuple(range(n, min(n + 2, 4)))) for n in range(4)]
     stripes += [Stripe(2, (4 + n,)) for n in range(4)]
     assert interleaved(stripes) == [0, 1, 2, 4, 3, 5, 8, 6, 9, 7, 10, 11]
+
+
+def test_what_is_in_no_cascade_says_why() -> None:
+    """A map too large to stay: the weights of the ops that touch it do not fit together, or there is no room at all."""
+    rng = np.random.default_rng(7)
+    graph = ChainGraph(rng, 40, 8)
+    for outputs in (32, 32, 32):
+        graph.convolve(graph.values[-1], outputs, 1, (3, 3), (1, 1), (1, 1, 1, 1), (40, 8))
+    graph.finish()
+    whys: dict[int, list[str]] = {}
+    for weight_bytes, maps_bytes in ((16384, 8192), (1 << 17, 2048)):
+        module = clone_module(graph.module)
+        machine = _slow(dataclasses.replace(load("s256"), maps_bytes=maps_bytes, weight_bytes=weight_bytes))
+        tile_function(module.main, machine, cascades=True)
+        places = [MAP.get(op) for op in module.main.ops]
+        whys[maps_bytes] = [place.why for place in places if place is not None]
+    too_heavy = "; in a cascade, %v2 to %v3 hold 18432 bytes of weights at once, more than 90% of 16384"
+    assert whys[8192][1].endswith(too_heavy)
+    assert whys[2048][0].endswith("; in a cascade, 2048 bytes of the maps scratchpad are too few for rings and tiles")

@@ -62,7 +62,7 @@ class Cascades:
         self.units = units_of(ops)
         self._machine, self._maps, self._chosen = machine, maps, chosen
         self._index = {op: index for index, unit in enumerate(self.units) for op in ops[slice(*unit.steps)]}
-        self._apart = [obstacle_to_stripes(unit) is not None for unit in self.units]
+        self._apart = [obstacle_to_stripes(unit) for unit in self.units]
         self._reads = Reads()
         self._constants: dict[tuple[Unit, Tile], Constants] = {}
         self._prices: dict[tuple[TileSearch, int, int], tuple[float, Tile] | Misfit] = {}
@@ -98,7 +98,7 @@ class Cascades:
             return
         before: frozenset[Value] = frozenset()
         for stop in range(first + 1, min(first + MOST_UNITS, len(self.units)) + 1):
-            if self._apart[stop - 1]:
+            if self._apart[stop - 1] is not None:
                 return
             rolled = self._rolled(first, stop)
             if not rolled and stop > first + 2:
@@ -109,12 +109,28 @@ class Cascades:
             seen: set[tuple[Tile, ...]] = set()
             for height in self._heights(stop):
                 tiled = self._tiled(first, stop, height, rolled)
-                if tiled is None or tiled[0] in seen:
+                if isinstance(tiled, str) or tiled[0] in seen:
                     continue
                 seen.add(tiled[0])
                 found = self._cascade(first, stop, *tiled, rolled)
-                if found is not None:
+                if not isinstance(found, str):
                     yield found
+
+    def why_not(self, value: Value) -> str | None:
+        """Why a map is in no cascade, in words that follow "in a cascade"; ``None`` if it is, or could stay nowhere."""
+        if value not in self._free or any(value in each.rolled for each in self.found):
+            return None
+        touching = [self._index[op] for op in (value.producer, *value.users) if op is not None]
+        first, stop = min(touching), max(touching) + 1
+        for index in range(first, stop):
+            if self._apart[index] is not None:
+                return f"%{self.units[index].made.name} {self._apart[index]}"
+        if stop - first > MOST_UNITS:
+            return f"it would be needed during {stop - first} ops, more than {MOST_UNITS}"
+        rolled = self._rolled(first, stop)
+        tiled = self._tiled(first, stop, 1, rolled)
+        found = tiled if isinstance(tiled, str) else self._cascade(first, stop, *tiled, rolled)
+        return found if isinstance(found, str) else "others save more"
 
     def _heights(self, stop: int) -> list[int]:
         return [height for height in HEIGHTS if height == 1 or 2 * height <= self.units[stop - 1].height]
@@ -133,35 +149,42 @@ class Cascades:
 
     def _tiled(
         self, first: int, stop: int, height: int, rolled: frozenset[Value]
-    ) -> tuple[tuple[Tile, ...], float] | None:
-        """The tiles of these units if the last one makes so many rows at once, and what that saves; None if nothing,
-        or if their constants do not fit."""
+    ) -> tuple[tuple[Tile, ...], float] | str:
+        """The tiles of these units if the last one makes so many rows at once, and what that saves, or why they do not
+        run in turn."""
         units, machine = self.units[first:stop], self._machine
         kept = self._chosen.kept | rolled
         room = self._room_for_tiles(units)
         if room < LEAST_ROOM:
-            return None
+            return f"{self._room(units)} bytes of the maps scratchpad are too few for rings and tiles"
         tiles: list[Tile] = []
         saved, weights, parameters = sum(self._alone[first:stop]), 0, 0
         for each, rows in zip(units, rows_limits(units, height), strict=True):
             found = self._maps.cost_of(each.op, kept, lambda search, rows=rows: self._priced(search, room, rows))
             if isinstance(found, Misfit):
-                return None
+                return f"no tile of %{each.made.name} fits the {found.memory} scratchpad"
             saved -= found[0]
             held = self._held(each, found[1])
             weights, parameters = weights + held.weights, parameters + held.parameters
             tiles.append(found[1])
-        fits = weights <= _ROOM * machine.weight_bytes and parameters <= _ROOM * machine.parameter_bytes
-        return (tuple(tiles), saved) if fits and saved > 0 else None
+        span = f"%{units[0].made.name} to %{units[-1].made.name}"
+        for memory, needed, size in (
+            ("weights", weights, machine.weight_bytes),
+            ("parameters", parameters, machine.parameter_bytes),
+        ):
+            if needed > _ROOM * size:
+                return f"{span} hold {needed} bytes of {memory} at once, more than {_ROOM:.0%} of {size}"
+        return (tuple(tiles), saved) if saved > 0 else f"{span} cost more"
 
     def _cascade(
         self, first: int, stop: int, tiles: tuple[Tile, ...], saved: float, rolled: frozenset[Value]
-    ) -> Cascade | None:
-        """With these tiles, if the rings have room beside them."""
+    ) -> Cascade | str:
+        """With these tiles, or why the rings have no room beside them."""
         units = self.units[first:stop]
         rings = rings_of(units, tiles, self._reads, self._chosen.kept | rolled, rolled)
-        if ring_bytes(rings) + self._room_for_tiles(units) > self._room(units):
-            return None
+        needed, room = ring_bytes(rings), self._room(units) - self._room_for_tiles(units)
+        if needed > room:
+            return f"the rings of %{units[0].made.name} to %{units[-1].made.name} need {needed} bytes of {room}"
         return Cascade((first, stop), tiles, rolled, rings, saved)
 
     def _room(self, units: Sequence[Unit]) -> int:
