@@ -81,19 +81,27 @@ class Cascades:
         return sum(each.saved for each in self.found)
 
     def _choose(self) -> list[Cascade]:
+        """Those that save most together."""
+        ending: dict[int, list[Cascade]] = {}
+        for first in range(len(self.units)):
+            for each in self._from(first):
+                ending.setdefault(each.units[1], []).append(each)
+        # What the units before each one save at most, and with which last cascade.
+        best: list[tuple[float, Cascade | None]] = [(0.0, None)]
+        for stop in range(1, len(self.units) + 1):
+            options = [(best[each.units[0]][0] + each.saved, each) for each in ending.get(stop, ())]
+            best.append(max([(best[-1][0], None), *options], key=lambda each: each[0]))
         found: list[Cascade] = []
-        first = 0
-        while first < len(self.units):
-            best = max(self._from(first), key=lambda each: each.saved, default=None)
-            if best is not None and best.saved > 0:
-                found.append(best)
-                first = best.units[1]
-            else:
-                first += 1
-        return found
+        stop = len(self.units)
+        while stop:
+            last = best[stop][1]
+            if last is not None:
+                found.append(last)
+            stop = last.units[0] if last is not None else stop - 1
+        return found[::-1]
 
     def _from(self, first: int) -> Iterator[Cascade]:
-        """The cascades that begin with a unit."""
+        """The cascades that begin with a unit, the one that saves most of each length."""
         if self.units[first].made not in self._free:
             return
         before: frozenset[Value] = frozenset()
@@ -106,15 +114,13 @@ class Cascades:
             if not rolled or rolled == before:
                 continue
             before = rolled
-            seen: set[tuple[Tile, ...]] = set()
-            for height in self._heights(stop):
-                tiled = self._tiled(first, stop, height, rolled)
-                if isinstance(tiled, str) or tiled[0] in seen:
-                    continue
-                seen.add(tiled[0])
-                found = self._cascade(first, stop, *tiled, rolled)
+            tiled = (self._tiled(first, stop, height, rolled) for height in self._heights(stop))
+            options = dict(each for each in tiled if not isinstance(each, str))
+            for tiles in sorted(options, key=lambda tiles: -options[tiles]):
+                found = self._cascade(first, stop, tiles, options[tiles], rolled)
                 if not isinstance(found, str):
                     yield found
+                    break
 
     def why_not(self, value: Value) -> str | None:
         """Why a map is in no cascade, in words that follow "in a cascade"; ``None`` if it is, or could stay nowhere."""
