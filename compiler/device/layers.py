@@ -16,7 +16,7 @@ from ...passes.placement.partition import Partition
 from ...passes.quantization.plan import plan_quantization
 from ...runtime.machines.machine import DEFAULT as DEFAULT_MACHINE
 from ...runtime.machines.machine import load as load_machine
-from ..frontend.formats import InputShapes, Model, import_model
+from ..frontend.formats import Model, import_model
 from ..frontend.ir.document import Document
 from ..frontend.ir.families import LEGACY, OPSET
 from ..options import CompileOptions
@@ -103,9 +103,7 @@ def computable_layers(document: Document) -> set[str]:
 
 
 @resources("place layers")
-def device_layers(
-    model: Model, machine: str | os.PathLike[str] | None = None, input_shapes: InputShapes | None = None
-) -> DeviceLayers:
+def device_layers(model: Model, machine: str | os.PathLike[str] | None = None) -> DeviceLayers:
     """What the accelerator can run of a network once it is quantised.
 
     Args:
@@ -116,7 +114,7 @@ def device_layers(
     """
     name = os.fspath(machine or DEFAULT_MACHINE)
     described = load_machine(name)
-    module = import_model(model, input_shapes)
+    module = import_model(model)
     imported = {layer for op in module.ops for layer in op.loc}
     quantized = _quantized(module)
     run_passes(_before_partition(name), quantized, CompileOptions())

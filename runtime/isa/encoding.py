@@ -67,9 +67,9 @@ class Stream(NamedTuple):
 
 
 @cache
-def streams(clusters: int, card: int = 0) -> tuple[Stream, ...]:
+def streams(clusters: int) -> tuple[Stream, ...]:
     """The streams of so many clusters of a card, in order of their numbers."""
-    return tuple(Stream(cluster, queue, card) for cluster in range(clusters) for queue in Queue)
+    return tuple(Stream(cluster, queue) for cluster in range(clusters) for queue in Queue)
 
 
 class Space(IntEnum):

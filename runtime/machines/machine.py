@@ -227,10 +227,10 @@ def _check_consistency(machine: Machine) -> None:
             raise MachineError(f"machine description: field '{lanes}' is not a power of two", found=value)
     for memory in ("maps", "weight", "accumulator"):
         size, banks = getattr(machine, f"{memory}_bytes"), getattr(machine, f"{memory}_banks")
-        if size % (banks * 64):
+        if size % (banks * LINE_BYTES):
             raise MachineError(
                 f"machine description: field '{memory}_bytes' does not divide into '{memory}_banks' banks of lines",
-                expected=f"a multiple of {banks * 64}",
+                expected=f"a multiple of {banks * LINE_BYTES}",
                 found=size,
             )
     for size in ("dram_burst_bytes", "dram_row_bytes"):
@@ -325,7 +325,7 @@ def _without_notes(values: Mapping[str, object], source: Source, prefix: str = "
 
 def samples() -> list[str]:
     """Names of the machines that come with Tilewright."""
-    return sorted(path.stem for path in (Path(__file__).parent).glob("*.json"))
+    return sorted(path.stem for path in Path(__file__).parent.glob("*.json"))
 
 
 def load(name_or_path: str | Path) -> Machine:

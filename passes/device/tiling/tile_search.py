@@ -80,11 +80,9 @@ def _cuts(extent: int, limit: int) -> Counts:
     return np.array([*sorted(sizes, reverse=True)[:24], 1], np.int64)
 
 
-def priced_tile(
-    op: Op, machine: Machine, stationary: Stationary | None = None, clusters: int = 1
-) -> tuple[float, Tile] | Misfit:
+def priced_tile(op: Op, machine: Machine, clusters: int = 1) -> tuple[float, Tile] | Misfit:
     """The price in cycles and the tile of a device op that costs least, or why there is none."""
-    return TileSearch(op, machine, stationary, clusters).cheapest(machine)
+    return TileSearch(op, machine, clusters=clusters).cheapest(machine)
 
 
 class TileSearch:
@@ -170,9 +168,9 @@ class _Found:
         memory = max(smallest, key=lambda name: smallest[name][0] / smallest[name][1])
         return Misfit(memory, *smallest[memory])
 
-    def fitting(self, machine: Machine, times: int = 1) -> NDArray[np.bool_]:
-        """Which of them the scratchpads hold so many times."""
-        return reduce(np.logical_and, (self.holds(machine, memory, times) for memory in self.needs))
+    def fitting(self, machine: Machine) -> NDArray[np.bool_]:
+        """Which of them the scratchpads hold."""
+        return reduce(np.logical_and, (self.holds(machine, memory, 1) for memory in self.needs))
 
     def holds(self, machine: Machine, memory: str, times: int = 2) -> NDArray[np.bool_]:
         """Of which candidates a scratchpad holds so many."""
