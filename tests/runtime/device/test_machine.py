@@ -35,7 +35,7 @@ _BUILT = ("depthwise_taps", "line_registers", "dram_row_bytes", "host_link_bytes
 
 def test_every_constant_of_a_model_states_its_origin() -> None:
     for name in machine.samples():
-        path = Path(machine.__file__).parent / "machines" / f"{name}.json"
+        path = Path(machine.__file__).with_name(f"{name}.json")
         description = json.loads(path.read_text())
         built = {name: description[name] for name in _BUILT}
         for constants in (description["timing"], description["energy"], built):
