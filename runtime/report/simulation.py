@@ -133,11 +133,15 @@ def device_programs(artifact: Artifact, stage: str) -> dict[str, tuple[Program, 
     """
     found = artifact.manifest.device_programs
     if not found:
+        precision = artifact.manifest.precision
+        is_compiled_for_one = precision == "int8"
         raise ArtifactError(
             f"{artifact.origin} holds no device program",
             stage=stage,
-            found=f"precision {artifact.manifest.precision}",
-            hint="Compile the model with --precision int8.",
+            found="the whole network on the CPU" if is_compiled_for_one else f"precision {precision}",
+            hint="See by tilewright inspect why nothing runs on the accelerator."
+            if is_compiled_for_one
+            else "Compile the model with --precision int8.",
         )
     return {name: read_programs(artifact, name) for name in found}
 

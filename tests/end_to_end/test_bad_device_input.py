@@ -575,6 +575,15 @@ def test_an_operator_that_the_device_lacks(tmp_path: Path, fails: Fails) -> None
     )
 
 
+def test_an_artifact_of_which_nothing_runs_on_the_device(fails: Fails, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*RANDOM, "--devices", "cpu"]) == 0
+    capsys.readouterr()
+    assert fails(["simulate", "m.twa"]) == (
+        "simulate: m.twa holds no device program; found the whole network on the CPU. "
+        "See by tilewright inspect why nothing runs on the accelerator."
+    )
+
+
 def test_the_device_alone(fails: Fails) -> None:
     assert fails([*RANDOM, "--devices", "device"]) == (
         "partition: quantize: the op cannot run on the device, and no other place is allowed: "
