@@ -15,7 +15,7 @@ import pytest
 from .generator import load_generators
 
 ROOT = Path(__file__).parents[2]
-CASES = 150
+CASES = 80
 GENERATORS = load_generators()
 
 
