@@ -106,7 +106,7 @@ point of the tensor's own type, and `offset` is -128 if that is uint8, else 0.
 Requantise parameters and records are loaded at once, from a constant region: what scales is looked at before a program
 runs, and one whose multipliers or scales are not finite, negative, or divide and are 0, is refused.
 
-**Table** (LUT, RQ; `pack_table`). 256 int8; the entry for value v is byte v + 128.
+**Table** (LUT; `pack_table`). 256 int8; the entry for value v is byte v + 128.
 
 ## Banks and ports
 

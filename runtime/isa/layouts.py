@@ -133,7 +133,7 @@ def unpack_record(data: bytes) -> dict[str, int | np.float32]:
 
 
 def pack_table(values: NDArray[np.int8]) -> bytes:
-    """A table for LUT and RQ: entry i, int8 [256], is the result for the value i - 128."""
+    """A table for LUT: entry i, int8 [256], is the result for the value i - 128."""
     assert values.shape == (TABLE_BYTES,)
     return values.astype(np.int8).tobytes()
 

@@ -80,8 +80,8 @@ class Requantize(MapInstruction):
     For every pixel (y, x) and channel o: `a = acc[(y * width + x) * blocks * 16 + o] + bias[o]` in int32,
     `p = binary32(binary32(a) * multiplier[o])`, `v = low … high clamp of (round(p) + zero_point)`, where binary32
     rounds to nearest even with 24 significant bits and round rounds to nearest even. The byte at
-    `destination + y * destination_row_pitch + x * destination_pixel_pitch + o` becomes v, or with `use_table` the entry
-    for v of the table. Bias and multiplier come from the requantise parameters at `parameters`.
+    `destination + y * destination_row_pitch + x * destination_pixel_pitch + o` becomes v. Bias and multiplier come from
+    the requantise parameters at `parameters`.
     """
 
     accumulator: int = bits(14, "first accumulator", unit="64 B")
@@ -95,26 +95,20 @@ class Requantize(MapInstruction):
     zero_point: int = bits(9, "zero point of the output, added after rounding", signed=True, default=0)
     low: int = bits(8, "lower clamp", signed=True, default=-128)
     high: int = bits(8, "upper clamp", signed=True, default=127)
-    table: int = bits(12, "table, if use_table is set", unit="64 B", default=0)
-    use_table: int = flag("replace the result by its table entry")
 
     def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
-        """Accumulators, parameters, table, output map."""
+        """Accumulators, parameters, output map."""
         size = self.height * self.width * self.blocks * ACCUMULATOR_UNIT
-        reads = [
+        return (
             MemoryAccess(Space.ACCUMULATORS, self.accumulator * ACCUMULATOR_UNIT, (), size, False, cluster=cluster),
             _parameters(cluster, self.parameters, self.blocks * REQUANTIZE_BLOCK_BYTES),
-        ]
-        if self.use_table:
-            reads.append(_parameters(cluster, self.table, TABLE_BYTES))
-        return (*reads, *super().accesses(cluster))
+            *super().accesses(cluster),
+        )
 
     def violations(self) -> Iterator[Violation]:
-        """Clamps are ordered, an unused table is 0, written pixels do not overlap."""
+        """Clamps are ordered, written pixels do not overlap."""
         if self.low > self.high:
             yield Violation("low", self.low, f"at most high ({self.high})")
-        if self.table and not self.use_table:
-            yield Violation("table", self.table, "0 without use_table")
         yield from super().violations()
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tilewright.errors import ResourceError
 from tilewright.limits import DEVICE_STEPS
 
-from ..isa.encoding import Instruction, Space, Stream
+from ..isa.encoding import Instruction, Stream
 from ..isa.layouts import unpack_record, unpack_requantize
 from ..isa.matrix import Convolve, ConvolveDepthwise
 from ..isa.program import Program, RegionKind
@@ -37,7 +37,7 @@ from . import matrix, transfer, vector
 from .arithmetic import elementwise_table
 from .memory import CardMemory, Memory, connect, constant_regions
 from .multipliers import check_multipliers
-from .provenance import Origin, Sources, trace_sources
+from .provenance import Origin, Sources, constants_read, trace_sources
 from .verifier import VerifiedProgram, verify_cards
 
 Call = Callable[[Memory], None]
@@ -142,23 +142,20 @@ class CardsEngine:
 
     def _decoding_call(self, item: Instruction, sources: Sources) -> Call:
         """The call for an instruction that reads weights or parameters."""
-        first = sources.constants[0]
+        origin = sources.origin
         if isinstance(item, Convolve):
             key = matrix.dense_key(item)
-            dense = self._reader(item, 0, first, key, lambda data: matrix.decode_dense(data, *key))
+            dense = self._reader(item, origin, key, lambda data: matrix.decode_dense(data, *key))
             return lambda memory: matrix.multiply(memory, item, dense(memory), sources.same_input)
         if isinstance(item, ConvolveDepthwise):
             key = (item.blocks, item.kernel_height * item.kernel_width, item.weight_zero)
-            taps = self._reader(item, 0, first, key, lambda data: matrix.decode_depthwise(data, item))
+            taps = self._reader(item, origin, key, lambda data: matrix.decode_depthwise(data, item))
             return lambda memory: matrix.multiply_depthwise(memory, item, taps(memory))
         if isinstance(item, Requantize):
-            pair = self._reader(item, 0, first, ("RQ",), lambda data: unpack_requantize(data, item.blocks))
-            if not item.use_table:
-                return lambda memory: vector.requantize(memory, item, pair(memory), None)
-            table = self._reader(item, 1, sources.constants[1], ("LUT",), vector.by_byte)
-            return lambda memory: vector.requantize(memory, item, pair(memory), table(memory))
+            pair = self._reader(item, origin, ("RQ",), lambda data: unpack_requantize(data, item.blocks))
+            return lambda memory: vector.requantize(memory, item, pair(memory))
         if isinstance(item, Pool):
-            record = self._reader(item, 0, first, ("POOL",), lambda data: unpack_record(data.tobytes()))
+            record = self._reader(item, origin, ("POOL",), lambda data: unpack_record(data.tobytes()))
             return lambda memory: vector.pool(memory, item, record(memory))
         if isinstance(item, Elementwise):
             key = ("ELT", item.kind, item.low, item.high)
@@ -166,17 +163,16 @@ class CardsEngine:
             def results(data: NDArray[np.uint8]) -> NDArray[np.int8]:
                 return elementwise_table(item.kind, unpack_record(data.tobytes()), item.low, item.high)
 
-            every = self._reader(item, 0, first, key, results)
+            every = self._reader(item, origin, key, results)
             return lambda memory: vector.elementwise(memory, item, every(memory))
         if isinstance(item, LookUp):
-            table = self._reader(item, 0, first, ("LUT",), vector.by_byte)
+            table = self._reader(item, origin, ("LUT",), vector.by_byte)
             return lambda memory: vector.look_up(memory, item, table(memory))
         raise NotImplementedError(item.MNEMONIC)
 
     def _reader(
         self,
         item: Instruction,
-        which: int,
         origin: Origin | None,
         key: tuple[Hashable, ...],
         decode: Callable[[NDArray[np.uint8]], Decoded],
@@ -199,8 +195,8 @@ class CardsEngine:
 
             return constant
         # Where in its scratchpads an instruction reads is the same in every cluster.
-        reads = [access for access in item.accesses(0) if access.space in (Space.WEIGHTS, Space.PARAMETERS)]
-        access = reads[which]
+        access = constants_read(item.accesses(0))
+        assert access is not None
 
         def loaded(memory: Memory) -> Decoded:
             return decode(memory.lines[access.space][access.start : access.stop])

@@ -43,7 +43,7 @@ def check_multipliers(
         read = _reader(item)
         if read is None:
             continue
-        origin = found.constants[0]
+        origin = found.origin
         if origin is None:
             raise fault(
                 *(stream, index, item, "parameters", "bytes that were not loaded at once from a constant region"),

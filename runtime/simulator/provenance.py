@@ -7,6 +7,7 @@ an input map again that it has just gathered.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -33,12 +34,12 @@ class Sources(NamedTuple):
     """What is known of one instruction.
 
     Attributes:
-        constants: for each of its reads of weights or parameters, in order of its accesses, the origin, or None if
-            the bytes do not come from one piece of a constant region.
+        origin: of the weights or parameters that it reads, or None if the bytes do not come from one piece of a
+            constant region.
         same_input: the input map is the one that the matrix instruction before it gathered.
     """
 
-    constants: tuple[Origin | None, ...]
+    origin: Origin | None
     same_input: bool
 
 
@@ -59,16 +60,18 @@ def trace_sources(verified: VerifiedProgram) -> dict[tuple[Stream, int], Sources
                 if access.write:
                     _load(item, lines[access.space, card, access.cluster], constant[card])
             continue
-        found = [
-            _origin(card, access, lines[access.space, card, access.cluster])
-            for access in accesses
-            if access.space in sizes
-        ]
-        if found:
-            sources[stream, index] = Sources(tuple(found), inputs[card, stream.cluster].same(item, accesses))
+        read = constants_read(accesses)
+        if read is not None:
+            origin = _origin(card, read, lines[read.space, card, read.cluster])
+            sources[stream, index] = Sources(origin, inputs[card, stream.cluster].same(item, accesses))
         for each in {access.cluster for access in accesses if access.space == Space.MAPS and access.write}:
             inputs[card, each].note(step, accesses)
     return sources
+
+
+def constants_read(accesses: Sequence[MemoryAccess]) -> MemoryAccess | None:
+    """The weights or parameters among what an instruction touches; none reads two ranges of them."""
+    return next((each for each in accesses if each.space in (Space.WEIGHTS, Space.PARAMETERS)), None)
 
 
 def _load(item: LoadLines, lines: NDArray[np.int64], constant: list[bool]) -> None:

@@ -39,18 +39,11 @@ def by_byte(table: NDArray[np.uint8]) -> NDArray[np.int8]:
     return np.roll(table, 128).view(np.int8)
 
 
-def requantize(
-    memory: Memory,
-    item: Requantize,
-    parameters: tuple[NDArray[np.int32], NDArray[np.float32]],
-    table: NDArray[np.int8] | None,
-) -> None:
+def requantize(memory: Memory, item: Requantize, parameters: tuple[NDArray[np.int32], NDArray[np.float32]]) -> None:
     """Execute RQ."""
     bias, multiplier = parameters
     total = memory.accumulated(item.accumulator, item.height * item.width, item.blocks) + bias
     value = arithmetic.requantize(total, multiplier, item.zero_point, item.low, item.high)
-    if table is not None:
-        value = table[value.view(np.uint8)]
     target = _output(memory, item)
     target[...] = value.reshape(target.shape)
 

@@ -162,8 +162,6 @@ def requantize(memory: Memories, item: isa.Requantize) -> None:
                 total = wrap(word(memory.accumulators, at) + word(memory.parameters, lane))
                 product = binary32(binary32(Fraction(total)) * real(memory.parameters, lane + 64))
                 value = clamp(round(product) + item.zero_point, item.low, item.high)
-                if item.use_table:
-                    value = signed(memory.parameters[item.table * 64 + value + 128])
                 target = (item.destination + y * item.destination_row_pitch + x * item.destination_pixel_pitch) * 16 + o
                 memory.maps[target] = value & 255
 

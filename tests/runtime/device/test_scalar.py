@@ -88,15 +88,12 @@ def size(rng: np.random.Generator) -> dict[str, Any]:
 
 def requantize(rng: np.random.Generator) -> isa.Instruction:
     shape = size(rng)
-    table = pick(rng, 0, 1)
     return isa.Requantize(
         accumulator=pick(rng, 0, 8),
         parameters=pick(rng, 0, 3) * 2,
         zero_point=pick(rng, -256, 255),
         low=pick(rng, -128, 0),
         high=pick(rng, 0, 127),
-        table=16 * table,
-        use_table=table,
         **shape,
         **output(rng, **shape),
     )
