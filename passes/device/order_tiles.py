@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ...ir.core import Function, Module, Op
 from ...ir.tile.places import Enter
+from ...ir.tile.program import clusters_of
 from ...runtime.machines.machine import Machine, load
 from ..base import Pass, Record
 from .lower_to_tiles import LOWERED
@@ -50,28 +52,47 @@ class OrderTiles(Pass):
         return record.counts["ordered"] > 0
 
 
-def order(function: Function, machine: Machine, *, worth: float | None = None) -> bool:
-    """Order a tile program whose maps in DRAM have addresses; whether that changed it.
+class Order(NamedTuple):
+    """An order of a tile program.
 
-    Args:
-        worth: what part of its cycles a program may still take after ordering, at most; by default a little less than
-            all.
+    Attributes:
+        ops: those that become instructions.
+        cycles: that they take in modelled time.
+        written: that the program takes as it is written.
+    """
+
+    ops: list[Op]
+    cycles: float
+    written: float
+
+
+def order(function: Function, machine: Machine) -> bool:
+    """Order a tile program whose maps in DRAM have addresses; whether that changed it.
 
     Raises:
         PassError: an op is none of a tile program, or a map has no address.
+    """
+    best = best_order(function, machine)
+    worth = _WORTH if clusters_of(function) == 1 else _WORTH_OF_SEVERAL
+    return best is not None and best.cycles <= worth * best.written and rearrange(function, best.ops)
+
+
+def best_order(function: Function, machine: Machine) -> Order | None:
+    """The best that is found; ``None`` if there is none, or the program does not fit as it is written.
+
+    Raises:
+        PassError: as `order`.
     """
     program = Steps.of(function, machine)
     links = Links(program)
     written = schedule(program, links, 0.0, as_written=True)
     if written is None:
-        return False
+        return None
     found = [schedule(program, links, share, near=near) for share, near in _TRIALS]
-    if worth is None:
-        worth = _WORTH if program.clusters == 1 else _WORTH_OF_SEVERAL
     best = min((each for each in found if each is not None), key=lambda each: each.cycles, default=None)
-    if best is None or best.cycles > worth * written.cycles:
-        return False
-    return rearrange(function, [program.steps[number].op for number in best.steps])
+    if best is None:
+        return None
+    return Order([program.steps[number].op for number in best.steps], best.cycles, written.cycles)
 
 
 def rearrange(function: Function, steps: Sequence[Op]) -> bool:

@@ -103,7 +103,8 @@ class TileDevice(Pass):
             )
         for function in device_functions(module):
             plan = PLAN.get(function) or Plan(self.clusters, self.kept_share, (), self.cascades)
-            tile_function(function, planned_machine(function, machine), wanted, *plan[:2], cascades=plan.cascades)
+            planned = planned_machine(function, machine)
+            tile_function(function, planned, wanted, plan.clusters, plan.kept_share, cascades=plan.cascades)
             record.counts += Counter(op.name for op in function.ops)
         return bool(record.counts)
 

@@ -3,8 +3,8 @@
 An instruction is 64 bytes, little-endian. Bits 0 to 159 are the same for all of them: opcode, data type, signal, flag
 bits and four waits. Bits 160 to 511 are the body, whose fields follow each other in the order in which the
 instruction's class declares them, those of a base class first but for what says behind which field it lies. Bits that
-no field owns are reserved and must be zero. Encoder, decoder and
-disassembler read the declarations; there is no second list.
+no field owns are reserved and must be zero. Encoder, decoder and disassembler read the declarations; there is no second
+list.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class MapInstruction(Instruction):
         return (_map(cluster, self.destination, (self.height, self.width, self.blocks), pitches, True),)
 
     def violations(self) -> Iterator[Violation]:
-        """Written pixels overlap."""
+        """Written pixels do not overlap."""
         pixel, row = self.blocks, self.blocks + (self.width - 1) * self.destination_pixel_pitch
         if self.width > 1 and self.destination_pixel_pitch < pixel:
             rule = f"written pixels do not overlap: at least {pixel}"

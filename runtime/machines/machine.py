@@ -334,7 +334,7 @@ def load(name_or_path: str | Path) -> Machine:
     Raises:
         MachineError: neither a sample nor a readable file, or an invalid description.
     """
-    return _parse(*_text_of(name_or_path))[0]
+    return from_json(*_text_of(name_or_path))
 
 
 def load_energy(name_or_path: str | Path) -> EnergyConstants | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from quantized_graphs import random_quantized_graph
 from random_machines import write_machine
+from tile_programs import reorder
 
 from tilewright.codegen.device.program import DeviceProgram, build_device_program, feature_maps
 from tilewright.ir.calls import device_programs
@@ -17,7 +17,6 @@ from tilewright.ir.core import Function, Module, Op, is_op
 from tilewright.ir.ops.call import Call
 from tilewright.passes.device.legalize_for_device import LegalizeForDevice
 from tilewright.passes.device.lower_to_tiles import LowerToTiles
-from tilewright.passes.device.order_tiles import order
 from tilewright.passes.device.outline_device import OutlineDevice, device_functions
 from tilewright.passes.device.planning.plan_device_memory import PlanDeviceMemory
 from tilewright.passes.device.planning.plan_scratchpads import PlanScratchpads
@@ -108,7 +107,7 @@ def tiled(module: Module, path: str, *, ordered: bool = False) -> Module:
     tiles = clone_module(module)
     LowerToTiles().run(tiles)
     for function in device_functions(tiles) if ordered else ():
-        order(function, load(path), worth=math.inf)
+        reorder(function, load(path))
     PlanScratchpads(path).run(tiles)
     return tiles
 

@@ -22,6 +22,8 @@ from tilewright.ir.tile.transfer import (
 )
 from tilewright.ir.tile.types import EVERY_CLUSTER
 from tilewright.ir.types import DType, Quantization, TensorType
+from tilewright.passes.device.order_tiles import best_order, rearrange
+from tilewright.runtime.machines.machine import Machine
 
 QUANT = Quantization.per_tensor(0.5, 3)
 
@@ -298,6 +300,13 @@ class RandomProgram:
 def random_program(rng: np.random.Generator, steps: int = 12, clusters: int = 1) -> Module:
     """See :class:`RandomProgram`."""
     return RandomProgram(rng, clusters).grow(steps)
+
+
+def reorder(function: Function, machine: Machine) -> None:
+    """Put a tile program into the best order that is found, whatever that is worth."""
+    best = best_order(function, machine)
+    if best is not None:
+        rearrange(function, best.ops)
 
 
 def inputs_of(module: Module, rng: np.random.Generator) -> dict[str, np.ndarray]:

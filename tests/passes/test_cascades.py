@@ -12,6 +12,7 @@ from cascade_graphs import ChainGraph, cascade_by_chance, random_chain
 from chip_graphs import fuse_by_chance
 from device_runs import run_on_device
 from random_machines import odd_machine
+from tile_programs import reorder
 
 from tilewright.codegen.device.program import build_device_program
 from tilewright.errors import PassError, TilewrightError
@@ -28,7 +29,6 @@ from tilewright.passes.device.cascades.rings import RowAccess, ring_rows
 from tilewright.passes.device.cascades.stripes import Stripe, interleaved
 from tilewright.passes.device.kept.in_place import choose_overwritten
 from tilewright.passes.device.lower_to_tiles import LowerToTiles
-from tilewright.passes.device.order_tiles import order
 from tilewright.passes.device.outline_device import device_functions
 from tilewright.passes.device.planning.check_scratchpads import check_scratchpads
 from tilewright.passes.device.planning.plan_device_memory import PlanDeviceMemory
@@ -95,7 +95,7 @@ def test_stripes_in_turn_keep_every_byte(seed: int) -> None:
         np.testing.assert_array_equal(found, wanted[name])
     ordered = clone_module(tiles)
     check_on_device(module, tiles, ROOMY, inputs)
-    order(ordered.main, ROOMY, worth=2.0)
+    reorder(ordered.main, ROOMY)
     check_on_device(module, ordered, ROOMY, inputs)
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from device_runs import run_on_device
 from small_tile_programs import Chip, with_room
-from tile_programs import RandomProgram, inputs_of, random_program
+from tile_programs import RandomProgram, inputs_of, random_program, reorder
 
 from tilewright.codegen.device.instructions import PRINTERS
 from tilewright.codegen.device.program import build_device_program
@@ -86,7 +85,7 @@ def test_no_order_changes_a_byte(seed: int) -> None:
     module = layered(3000 + seed, 16, clusters)
     inputs = inputs_of(module, np.random.default_rng(seed))
     expected = interp.run(module, inputs)
-    order(module.main, MACHINE, worth=math.inf)
+    reorder(module.main, MACHINE)
     verify(module)
     plan(module.main, MACHINE)
     check_scratchpads(module.main)
@@ -124,7 +123,7 @@ def test_a_program_still_fits(seed: int, slack: float) -> None:
         plan(module.main, machine)
     except PassError:
         machine = tight(module.main, 2.0)
-    order(module.main, machine, worth=math.inf)
+    reorder(module.main, machine)
     plan(module.main, machine)
     check_scratchpads(module.main)
 

@@ -19,10 +19,10 @@ from ..tiling.tile_search import Misfit, Tile, TileSearch
 from .segment import ring_bytes, rings_of, rows_limits
 from .units import Reads, Unit, obstacle_to_stripes, units_of
 
-MOST_UNITS = 24
+_MOST_UNITS = 24
 """Of a cascade: how far a run of ops is followed."""
 
-HEIGHTS = (1, 2, 3, 4, 6, 8, 12, 16, 28)
+_HEIGHTS = (1, 2, 3, 4, 6, 8, 12, 16, 28)
 """Rows that the last op of a cascade makes at once, at most, of those that are tried."""
 
 _TILES = 4
@@ -55,6 +55,7 @@ class Cascades:
     """The choice for a function whose kept maps are chosen.
 
     Attributes:
+        units: of the function, in order.
         found: cascades that do not overlap, in the order of their ops.
     """
 
@@ -105,7 +106,7 @@ class Cascades:
         if self.units[first].made not in self._free:
             return
         before: frozenset[Value] = frozenset()
-        for stop in range(first + 1, min(first + MOST_UNITS, len(self.units)) + 1):
+        for stop in range(first + 1, min(first + _MOST_UNITS, len(self.units)) + 1):
             if self._apart[stop - 1] is not None:
                 return
             rolled = self._rolled(first, stop)
@@ -131,15 +132,15 @@ class Cascades:
         for index in range(first, stop):
             if self._apart[index] is not None:
                 return f"%{self.units[index].made.name} {self._apart[index]}"
-        if stop - first > MOST_UNITS:
-            return f"it would be needed during {stop - first} ops, more than {MOST_UNITS}"
+        if stop - first > _MOST_UNITS:
+            return f"it would be needed during {stop - first} ops, more than {_MOST_UNITS}"
         rolled = self._rolled(first, stop)
         tiled = self._tiled(first, stop, 1, rolled)
         found = tiled if isinstance(tiled, str) else self._cascade(first, stop, *tiled, rolled)
         return found if isinstance(found, str) else "others save more"
 
     def _heights(self, stop: int) -> list[int]:
-        return [height for height in HEIGHTS if height == 1 or 2 * height <= self.units[stop - 1].height]
+        return [height for height in _HEIGHTS if height == 1 or 2 * height <= self.units[stop - 1].height]
 
     def _rolled(self, first: int, stop: int) -> frozenset[Value]:
         """The maps that only these units touch."""
