@@ -33,6 +33,6 @@ class PlacedMap:
         if self.memory not in ("chip", "ring"):
             place = "DRAM" if self.memory == "dram" else "nowhere"
             return f"{place}: {self.why}"
-        rows = " + ".join(map(str, self.rows))
-        where = f"on chip, in a ring of {rows} rows" if self.memory == "ring" else f"on chip, {rows} rows"
+        held = f"{' + '.join(map(str, self.rows))} {'row' if self.rows == (1,) else 'rows'}"
+        where = f"on chip, in a ring of {held}" if self.memory == "ring" else f"on chip, {held}"
         return f"{where}, in %{self.inside}" if self.inside else where

@@ -24,6 +24,7 @@ from tilewright.ir.tile.places import Buffer
 from tilewright.ir.tile.types import TileType
 from tilewright.ir.verify import verify
 from tilewright.passes.device.cascade_rows import cascade
+from tilewright.passes.device.cascades.choose_cascades import Cascades
 from tilewright.passes.device.cascades.interleave import in_ring
 from tilewright.passes.device.cascades.rings import RowAccess, ring_rows
 from tilewright.passes.device.cascades.stripes import Stripe, interleaved
@@ -159,7 +160,26 @@ def chosen(seed: int) -> Module:
 @pytest.mark.parametrize("seed", range(4))
 def test_the_rings_that_are_told_are_those_that_are_made(seed: int) -> None:
     """Choosing counts rows without tile programs, and finds the same lengths."""
-    module = chosen(11_300 + seed)
+    check_rings_told(chosen(11_300 + seed))
+
+
+@pytest.mark.parametrize("channels", [(48, 16, 16, 48, 16, 48), (64, 16, 64, 16, 64, 16)])
+def test_kept_maps_that_only_a_cascade_touches_have_rings_as_well(
+    channels: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is room for the small maps; so that cascades go on beyond these, each op alone is said to cost more."""
+    alone = Cascades._cost_alone
+    monkeypatch.setattr(Cascades, "_cost_alone", lambda self, unit: 50 * alone(self, unit) + 1e6)
+    graph = ChainGraph(np.random.default_rng(3), 24, 8)
+    for outputs in channels:
+        graph.convolve(graph.values[-1], outputs, 1, (3, 3), (1, 1), (1, 1, 1, 1), (24, 8))
+    graph.finish()
+    tile_function(graph.module.main, _slow(dataclasses.replace(load("s256"), maps_bytes=1 << 14)), cascades=True)
+    PlanDeviceMemory().run(graph.module)
+    check_rings_told(graph.module)
+
+
+def check_rings_told(module: Module) -> None:
     told: list[int] = []
     for op in module.main.ops:
         place = MAP.get(op)

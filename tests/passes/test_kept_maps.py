@@ -90,6 +90,8 @@ def test_what_does_not_begin_at_a_block_is_told(middle: str, channels: int, why:
 def test_places_as_users_read_them() -> None:
     assert PlacedMap("a", "chip", (4, 4), "c", "").text == "on chip, 4 + 4 rows, in %c"
     assert PlacedMap("a", "chip", (8,), "", "").text == "on chip, 8 rows"
+    assert PlacedMap("a", "chip", (1,), "", "").text == "on chip, 1 row"
+    assert PlacedMap("a", "ring", (3,), "", "").text == "on chip, in a ring of 3 rows"
     assert PlacedMap("a", "dram", (), "", "leaves the device").text == "DRAM: leaves the device"
     assert PlacedMap("a", "none", (), "", "goes into the op that reads it").text.startswith("nowhere: ")
 

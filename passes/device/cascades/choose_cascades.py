@@ -39,7 +39,8 @@ class Cascade:
     Attributes:
         units: first and one past the last.
         tiles: of each.
-        rolled: the maps that stay on chip in rings.
+        rolled: the maps that stay on chip in rings; those that would stay there whole have theirs as well where
+            nothing else touches them.
         rings: rows of the ring of each of these that lies in no other one.
         saved: cycles that this counts less than the ops one after the other.
     """
@@ -149,6 +150,18 @@ class Cascades:
         inside = {value: inside_of(value) for value in inner}
         return frozenset(v for v, each in inside.items() if each is None or each.whole not in self._chosen.kept)
 
+    def _inner_kept(self, first: int, stop: int) -> frozenset[Value]:
+        """The kept maps that only these units touch, and what lies in the same ones."""
+        made = {unit.made for unit in self.units[first:stop]}
+
+        def is_inner(value: Value) -> bool:
+            return value in made and all(first <= self._index[user] < stop for user in value.users)
+
+        kept = self._chosen.kept
+        roots = {value: root_of(value, kept).whole for value in kept}
+        shared = {root for value, root in roots.items() if not is_inner(value)}
+        return frozenset(value for value, root in roots.items() if root not in shared)
+
     def _cost_alone(self, unit: Unit) -> float:
         beside = self._chosen.taken[unit.steps[0]]
         found = self._maps.cost_of(unit.op, self._chosen.kept, lambda search: self._maps.priced(search, beside))
@@ -188,11 +201,14 @@ class Cascades:
     ) -> Cascade | str:
         """With these tiles, or why the rings have no room beside them."""
         units = self.units[first:stop]
-        rings = rings_of(units, tiles, self._reads, self._chosen.kept | rolled, rolled)
-        needed, room = ring_bytes(rings), self._room(units) - self._room_for_tiles(units)
+        inner = rolled | self._inner_kept(first, stop)
+        rings = rings_of(units, tiles, self._reads, self._chosen.kept | rolled, inner)
+        # The others have their room, all rows of it.
+        needed = ring_bytes({root: rows for root, rows in rings.items() if root in rolled})
+        room = self._room(units) - self._room_for_tiles(units)
         if needed > room:
             return f"the rings of %{units[0].made.name} to %{units[-1].made.name} need {needed} bytes of {room}"
-        return Cascade((first, stop), tiles, rolled, rings, saved)
+        return Cascade((first, stop), tiles, inner, rings, saved)
 
     def _room(self, units: Sequence[Unit]) -> int:
         """Bytes of the maps scratchpad that whole maps leave to these units."""
