@@ -44,7 +44,9 @@ def layer_times(timeline: Timeline, machine: Machine) -> list[LayerTime]:
         name = event.layer or name
         layers.setdefault(name, []).append((event, event.end - at))
         at = event.end
-    return [_layer_time(name, charged, timeline, machine) for name, charged in layers.items()]
+    # Weights are loaded ahead: where a layer begins says nothing of what it reads.
+    completed = sorted(layers.items(), key=lambda layer: layer[1][-1][0].end)
+    return [_layer_time(name, charged, timeline, machine) for name, charged in completed]
 
 
 def _layer_time(name: str, charged: list[tuple[Event, float]], timeline: Timeline, machine: Machine) -> LayerTime:

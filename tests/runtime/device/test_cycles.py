@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -104,6 +105,13 @@ def test_instructions_of_a_queue_follow_each_other_and_waits_are_kept() -> None:
             assert all(starts[stream, index] >= ends[other, position - 1] for other, position in waits if position)
             if index and stream.queue in (isa.Queue.MAC, isa.Queue.VEC):
                 assert starts[stream, index] >= ends[stream, index - 1]
+
+
+def test_layers_are_in_order_of_completion_whatever_was_loaded_first() -> None:
+    timeline = modelled(S256)
+    first = min(timeline.events, key=lambda event: event.end)
+    events = [replace(each, layer="second") if each is first else each for each in timeline.events]
+    assert [layer.name for layer in layer_times(replace(timeline, events=events), S256)] == ["first", "second"]
 
 
 def test_layers_add_up_to_the_whole() -> None:
