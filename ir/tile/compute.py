@@ -14,7 +14,7 @@ import numpy as np
 from tilewright.errors import IRError
 
 from .. import arithmetic
-from ..core import Value
+from ..core import OperandsT_co, Value
 from ..op import Operator, operator
 from ..types import DType, TensorType
 from .operators import TILE_OPERATORS, MapOperands, on_cluster, placed_map, tile, written
@@ -41,8 +41,15 @@ class ConvolutionOperands(NamedTuple):
     into: Value | None = None
 
 
+class DepthwiseOperands(NamedTuple):
+    """Map and weights."""
+
+    x: Value
+    w: Value
+
+
 @dataclass(frozen=True)
-class Product(Operator[ConvolutionOperands]):
+class Product(Operator[OperandsT_co]):
     """Base: sums of products of a map and weights in int32, which wraps.
 
     Attributes:
@@ -68,16 +75,18 @@ class Product(Operator[ConvolutionOperands]):
         """
         raise NotImplementedError(type(self).__name__)
 
-    def infer(self, x: TensorType, w: TensorType, into: TensorType | None) -> TensorType:
+    def place_of_sums(self, x: TensorType, w: TensorType) -> TileType:
+        """The type of the result.
+
+        Raises:
+            IRError: what is convolved, or by what, is none of that, or a size is not positive.
+        """
         source, weights = tile(x, "maps", "what is convolved"), tile(w, "weights", "what it is multiplied by", rank=4)
         on_cluster(weights, source.cluster, "what it is multiplied by")
         if min(*self.output, *self.stride, *self.dilation) < 1:
             raise IRError("sizes, strides and dilations are positive", found=self)
         shape = (*self.output, self.channels(source, weights))
-        result = TileType(shape, DType.I32, memory="accumulators", cluster=source.cluster)
-        if into is not None and into != result:
-            raise IRError("other accumulators are added to", expected=result, found=into)
-        return result
+        return TileType(shape, DType.I32, memory="accumulators", cluster=source.cluster)
 
     def taps(self, x: np.ndarray, kernel: Pair) -> Iterator[tuple[int, int, np.ndarray]]:
         """Row and column of each tap, and what it reads in each window: int64 [rows, columns, channels]."""
@@ -89,12 +98,9 @@ class Product(Operator[ConvolutionOperands]):
                 read = x[down[:, None], across[None, :]].astype(np.int64)
                 yield ky, kx, np.where(outside[:, :, None], self.pad_value, read)
 
-    def reference(self, x: np.ndarray, w: np.ndarray, into: np.ndarray | None) -> np.ndarray:
-        total = self.total(x, w.astype(np.int64) - self.weight_zero)
-        if into is None:
-            return total.astype(np.int32)  # wraps around
-        into[...] = (total + into).astype(np.int32)
-        return into
+    def sums(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+        """The result, int32 [rows, columns, channels], where nothing is added to."""
+        return self.total(x, w.astype(np.int64) - self.weight_zero).astype(np.int32)  # wraps around
 
     def total(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
         """Sums in int64."""
@@ -103,8 +109,21 @@ class Product(Operator[ConvolutionOperands]):
 
 @operator("tile_conv", TILE_OPERATORS)
 @dataclass(frozen=True)
-class Convolve(Product):
+class Convolve(Product[ConvolutionOperands]):
     """Every output channel from all input channels."""
+
+    def infer(self, x: TensorType, w: TensorType, into: TensorType | None) -> TensorType:
+        result = self.place_of_sums(x, w)
+        if into is not None and into != result:
+            raise IRError("other accumulators are added to", expected=result, found=into)
+        return result
+
+    def reference(self, x: np.ndarray, w: np.ndarray, into: np.ndarray | None) -> np.ndarray:
+        result = self.sums(x, w)
+        if into is None:
+            return result
+        into[...] = (result.astype(np.int64) + into).astype(np.int32)
+        return into
 
     def channels(self, x: TileType, w: TileType) -> int:
         if w.shape[1] != x.shape[2]:
@@ -120,8 +139,14 @@ class Convolve(Product):
 
 @operator("tile_depthwise", TILE_OPERATORS)
 @dataclass(frozen=True)
-class ConvolveDepthwise(Product):
+class ConvolveDepthwise(Product[DepthwiseOperands]):
     """Every channel with its own kernel."""
+
+    def infer(self, x: TensorType, w: TensorType) -> TensorType:
+        return self.place_of_sums(x, w)
+
+    def reference(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+        return self.sums(x, w)
 
     def channels(self, x: TileType, w: TileType) -> int:
         if w.shape[:2] != (x.shape[2], 1):

@@ -63,13 +63,16 @@ def product_fields(op: Op[Convolve] | Op[ConvolveDepthwise]) -> Fields:
         "dilation_width": product.dilation[1],
         "pad_value": product.pad_value,
         "weight_zero": product.weight_zero,
-        "accumulate": int(operands.into is not None),
     }
-    if is_op(op, ConvolveDepthwise):
+    if not is_op(op, Convolve):
         return {**fields, "blocks": x.blocks}
-    channels = x.shape[2] if x.packed else x.blocks
-    outputs = tile_type(op.result).blocks
-    return {**fields, "output_blocks": outputs, "input_channels": channels, "packed": int(x.packed)}
+    return {
+        **fields,
+        "output_blocks": tile_type(op.result).blocks,
+        "input_channels": x.shape[2] if x.packed else x.blocks,
+        "accumulate": int(op.operands.into is not None),
+        "packed": int(x.packed),
+    }
 
 
 def pool_fields(op: Op[Pool]) -> Fields:

@@ -97,10 +97,10 @@ def _weights(item: Product, cluster: int) -> MemoryAccess:
     return MemoryAccess(Space.WEIGHTS, item.weights * WEIGHT_UNIT, (), item.weight_bytes, False, cluster=cluster)
 
 
-def _accumulators(item: Product, cluster: int, pixels: int, blocks: int) -> tuple[MemoryAccess, ...]:
-    start, size = item.accumulator * ACCUMULATOR_UNIT, pixels * blocks * ACCUMULATOR_UNIT
-    written = MemoryAccess(Space.ACCUMULATORS, start, (), size, True, cluster=cluster)
-    return (written, written._replace(write=False)) if item.accumulate else (written,)
+def _accumulators(item: Product, cluster: int, blocks: int) -> MemoryAccess:
+    """The sums that are written."""
+    size = item.output_height * item.output_width * blocks * ACCUMULATOR_UNIT
+    return MemoryAccess(Space.ACCUMULATORS, item.accumulator * ACCUMULATOR_UNIT, (), size, True, cluster=cluster)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +127,6 @@ class Product(Instruction):
     pixel_pitch: int = bits(16, "from pixel to pixel of the map", unit="16 B", minimum=1)
     weight_zero: int = bits(8, "zero point of the weights", signed=True, default=0)
     ring: int = bits(12, "rows of the ring that holds the input map; 0 is none", default=0)
-    accumulate: int = flag("add to the accumulators instead of setting them")
 
     @property
     def weight_bytes(self) -> int:
@@ -163,6 +162,7 @@ class Convolve(Product):
     output_blocks: int = bits(10, "output channels", unit="16", minimum=1, after="output_width")
     input_channels: int = bits(12, "input channels", unit="16, packed: 1", minimum=1, after="output_blocks")
     pixel_pitch: int = bits(16, "from pixel to pixel of the map", unit="16 B, packed: B", minimum=1)
+    accumulate: int = flag("add to the accumulators instead of setting them")
     packed: int = flag("count channels and pixel pitch in bytes")
 
     @property
@@ -192,14 +192,14 @@ class Convolve(Product):
 
     def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """Input map, weights, accumulators."""
-        pixels = self.output_height * self.output_width
+        sums = _accumulators(self, cluster, self.output_blocks)
         return (
             *map_reads(
                 *(cluster, self.source * MAPS_UNIT, axes(self)),
                 *((self.row_pitch * MAPS_UNIT, self.pitch), self.channels),
             ),
             _weights(self, cluster),
-            *_accumulators(self, cluster, pixels, self.output_blocks),
+            *((sums, sums._replace(write=False)) if self.accumulate else (sums,)),
         )
 
     def violations(self) -> Iterator[Violation]:
@@ -217,7 +217,7 @@ class ConvolveDepthwise(Product):
     """Convolve every channel of a feature map with its own kernel.
 
     As CONV, but output channel c sums over ky and kx only, of input channel c:
-    `x(…, c) * (w(c, ky, kx) - weight_zero)`.
+    `x(…, c) * (w(c, ky, kx) - weight_zero)`. Accumulators are set, never added to.
     """
 
     weights: int = bits(14, "weights, layout of depthwise weights", unit="64 B")
@@ -242,12 +242,11 @@ class ConvolveDepthwise(Product):
 
     def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """Input map, weights, accumulators."""
-        pixels = self.output_height * self.output_width
         return (
             *map_reads(
                 *(cluster, self.source * MAPS_UNIT, axes(self)),
                 *((self.row_pitch * MAPS_UNIT, self.pixel_pitch * MAPS_UNIT), self.blocks * CHANNEL_BLOCK),
             ),
             _weights(self, cluster),
-            *_accumulators(self, cluster, pixels, self.blocks),
+            _accumulators(self, cluster, self.blocks),
         )

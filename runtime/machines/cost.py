@@ -152,7 +152,8 @@ def _matrix(item: Convolve | ConvolveDepthwise, machine: Machine) -> Cost:
             *(blocks, int(depthwise_steps(machine, 1, 1, taps))),
         )
     conflicts = ceil_divide(pixels, machine.pixel_lanes) * wait
-    stalls = accumulator_stalls(machine, pixels, blocks, steps + conflicts, bool(item.accumulate))
+    accumulate = isinstance(item, Convolve) and bool(item.accumulate)
+    stalls = accumulator_stalls(machine, pixels, blocks, steps + conflicts, accumulate)
     timing = machine.timing
     return Cost(
         setup=timing.mac_setup,

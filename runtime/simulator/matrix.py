@@ -142,7 +142,4 @@ def multiply_depthwise(memory: Memory, item: ConvolveDepthwise, weights: NDArray
         np.add(total, scratch, out=total)
     pixels = item.output_height * item.output_width
     target = memory.accumulated(item.accumulator, pixels, item.blocks)
-    if item.accumulate:
-        np.add(target, total.reshape(pixels, channels).astype(np.int32), out=target)
-    else:
-        np.copyto(target, total.reshape(pixels, channels), casting="unsafe")
+    np.copyto(target, total.reshape(pixels, channels), casting="unsafe")

@@ -150,7 +150,7 @@ def convolve_depthwise(memory: Memories, item: isa.ConvolveDepthwise) -> None:
                         at = item.weights * 64 + c // 16 * block_bytes + (ky * item.kernel_width + kx) * 16 + c % 16
                         total += value * (signed(memory.weights[at]) - item.weight_zero)
                 at = (oy * item.output_width + ox) * item.blocks * 16 + c
-                _accumulate(memory, item.accumulator * 64 + at * 4, total, item.accumulate)
+                _accumulate(memory, item.accumulator * 64 + at * 4, total, 0)
 
 
 def requantize(memory: Memories, item: isa.Requantize) -> None:

@@ -17,7 +17,7 @@ from tilewright.errors import PassError
 
 from ....ir.annotations import ADDRESS, DRAM, LAYER, REGION_BYTES, SCRATCHPAD_BYTES, Annotation
 from ....ir.core import Function, Module, Op, Value, is_op
-from ....ir.tile.compute import Combine, Convolve, ConvolveDepthwise, LookUp
+from ....ir.tile.compute import Combine, Convolve, LookUp
 from ....ir.tile.link import Send
 from ....ir.tile.places import Buffer, Enter, Leave, Part, Phase, Reshape
 from ....ir.tile.program import clusters_of
@@ -177,7 +177,7 @@ class _Execution:
         operands = {name: value for name, value in named if value is not None and value in self._pieces}
         into = operands.pop("into", None)
         reads = [*operands.values()]
-        if into is not None and is_op(op, Convolve, ConvolveDepthwise):
+        if into is not None and is_op(op, Convolve):
             reads.append(into)
         for value in reads:
             self._read(op, value)

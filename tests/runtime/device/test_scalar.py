@@ -53,7 +53,6 @@ def geometry(rng: np.random.Generator) -> dict[str, Any]:
         "pad_value": pick(rng, -128, 127),
         "row_pitch": pick(rng, 0, 24),
         "weight_zero": int(rng.choice([0, pick(rng, -128, 127)])),
-        "accumulate": pick(rng, 0, 1),
         "ring": int(rng.choice([0, pick(rng, 1, 6)])),
     }
 
@@ -65,7 +64,7 @@ def convolve(rng: np.random.Generator) -> isa.Instruction:
         fields.update(packed=1, input_channels=channels, pixel_pitch=channels, dilation_width=1)
     else:
         fields.update(input_channels=pick(rng, 1, 2), pixel_pitch=pick(rng, 1, 4))
-    return isa.Convolve(output_blocks=pick(rng, 1, 2), **fields)
+    return isa.Convolve(output_blocks=pick(rng, 1, 2), accumulate=pick(rng, 0, 1), **fields)
 
 
 def depthwise(rng: np.random.Generator) -> isa.Instruction:
