@@ -160,7 +160,9 @@ def run(whole: Function, found: Scheduled, machine: Machine, operands: Sequence[
     """
     programs = [each.program for each in found.built]
     constants = [{"constants": np.frombuffer(each.constants, np.uint8)} for each in found.built]
-    inputs, outputs = feature_maps(whole, found.functions, found.built)
+    # A schedule that another case made has functions of its own, of the same names.
+    functions = found.functions if len(found.functions) > 1 else [whole]
+    inputs, outputs = feature_maps(whole, functions, found.built)
     regions = [
         {region.name: np.zeros(region.size, np.uint8) for region in program.regions if region.name == "input"}
         for program in programs

@@ -68,6 +68,6 @@ def check_batch(options: CompileOptions, machine: Machine, batch: int) -> None:
     if own > together and own % together:
         raise UsageError(
             "--images-per-cluster: the images of a card cannot be shared out evenly",
-            expected=f"{own} images to be at most, or a multiple of, {together} (clusters x images per cluster)",
-            found=f"{clusters} x {each}",
+            expected=f"clusters x images per cluster to divide the {own} images of a card, or to be no fewer",
+            found=f"{clusters} x {each} = {together}",
         )

@@ -36,11 +36,13 @@ def layer_times(timeline: Timeline, machine: Machine) -> list[LayerTime]:
     """Per-layer table of a timeline, in order of completion.
 
     Overlapping work is charged once: events are taken by their ends, and each charges its layer with the time since
-    the end before it. The cycles of the layers add up to those of the timeline.
+    the end before it. The cycles of the layers add up to those of the timeline. What is of no layer, the end of a
+    queue, belongs to the layer before it, or else to the first.
     """
     layers: dict[str, list[tuple[Event, float]]] = {}
-    at, name = 0.0, "(other)"
-    for event in sorted(timeline.events, key=lambda entry: entry.end):
+    events = sorted(timeline.events, key=lambda entry: entry.end)
+    at, name = 0.0, next((event.layer for event in events if event.layer), "(other)")
+    for event in events:
         name = event.layer or name
         layers.setdefault(name, []).append((event, event.end - at))
         at = event.end

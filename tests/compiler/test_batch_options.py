@@ -71,8 +71,8 @@ REFUSED: list[tuple[int, dict[str, int], str]] = [
     (
         9,
         {"images_per_cluster": 1, "clusters": 4},
-        "--images-per-cluster: the images of a card cannot be shared out evenly; expected 9 images to be at most, or a "
-        "multiple of, 4 (clusters x images per cluster), found 4 x 1",
+        "--images-per-cluster: the images of a card cannot be shared out evenly; expected clusters x images per "
+        "cluster to divide the 9 images of a card, or to be no fewer, found 4 x 1 = 4",
     ),
 ]
 

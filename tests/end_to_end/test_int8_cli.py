@@ -102,9 +102,18 @@ def test_simulate_says_that_times_are_modelled(artifact: Path, capsys: Capture) 
 
 def test_simulated_macs_are_those_of_the_network(artifact: Path, capsys: Capture) -> None:
     assert main(["inspect", str(artifact), "--json"]) == 0
-    placement = json.loads(capsys.readouterr().out)["placement"]
+    shown = json.loads(capsys.readouterr().out)
+    placement = shown["placement"]
     assert main(["simulate", str(artifact), "--json"]) == 0
-    total = json.loads(capsys.readouterr().out)["total"]
+    simulated = json.loads(capsys.readouterr().out)
+    total = simulated["total"]
+    (schedule,) = shown["schedules"]
+    assert (schedule["name"], schedule["clusters"], schedule["cards"]) == (
+        "device_0",
+        total["clusters"],
+        total["cards"],
+    )
+    assert {layer["name"] for layer in simulated["layers"]} <= {record["name"] for record in placement}
     assert total["macs"] == sum(record["macs"] for record in placement if record["on"] == "device")
 
 
