@@ -14,6 +14,7 @@ from shared_files import made_once
 
 import tilewright
 from tilewright.compiler.device import plans
+from tilewright.ir.annotations import Plan
 from tilewright.runtime.api import deadlock
 from tilewright.runtime.machines.machine import Machine
 
@@ -62,7 +63,7 @@ def one_plan_for_each_function(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     every = plans.plans
 
-    def one(machine: Machine, clusters: int, effort: str) -> Iterator[plans.Plan]:
+    def one(machine: Machine, clusters: int, effort: str) -> Iterator[Plan]:
         return every(machine, clusters, "quick" if effort == "normal" else effort)
 
     monkeypatch.setattr(plans, "plans", one)

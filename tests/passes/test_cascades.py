@@ -34,7 +34,8 @@ from tilewright.passes.device.outline_device import device_functions
 from tilewright.passes.device.planning.check_scratchpads import check_scratchpads
 from tilewright.passes.device.planning.plan_device_memory import PlanDeviceMemory
 from tilewright.passes.device.planning.plan_scratchpads import plan
-from tilewright.passes.device.tile_device import set_tile, tile_function, tile_of
+from tilewright.passes.device.tile_device import tile_function, tile_of
+from tilewright.passes.device.tiling.set_tile import set_tile
 from tilewright.runtime.machines.machine import Machine, load
 from tilewright.runtime.simulator.verifier import verify as verify_program
 
