@@ -128,7 +128,8 @@ def row_of(case: Case, machine: Machine, found: list[Scheduled]) -> Row:
         sums["dram"] += timeline.dram_bound + openings
         if each.plan is not None and (each.plan.reduced or each.plan.clusters != case.clusters):
             reduced = [f"{name}={value}" for name, value in each.plan.reduced]
-            plans.append(f"{function.name}: {', '.join([f'{each.plan.clusters} clusters', *reduced])}")
+            fewer = [f"clusters={each.plan.clusters}"] if each.plan.clusters != case.clusters else []
+            plans.append(f"{function.name}: {', '.join([*fewer, *reduced])}")
     return Row(
         case.key,
         case.network,
