@@ -93,7 +93,8 @@ class Monitor:
                 asked = None if wait.comes() else hopeless
                 self._changed.wait(waiter, None if asked is None else slice)
                 if asked is not None and not wait.comes():
-                    if asked():
+                    # Others may have taken their steps before they were asked about, and wait for this thread now.
+                    if asked() and not wait.comes():
                         what = "waiting would never end: no other thread of this program can change it"
                         raise UsageError(what, expected=wait.expected, found=wait.found, hint=wait.hint)
                     slice = min(max(2 * slice, _ASKED_AGAIN), _ASKED_EVERY)

@@ -23,13 +23,20 @@ from tilewright.runtime.machines.machine import Machine
 def without_threads_of_the_runner(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the threads that were there before the test, such as those of pytest-xdist: no program has them."""
     there = (deadlock._frames() or {}).keys() - {threading.get_ident()}
+    # One that ends leaves its number to the next.
+    known = {thread.ident: thread for thread in threading.enumerate()}
     frames = deadlock._frames
 
     def frames_of_the_program() -> dict[int, FrameType] | None:
         found = frames()
         if found is None:
             return None
-        return {thread: frame for thread, frame in found.items() if thread not in there}
+        now = {thread.ident: thread for thread in threading.enumerate()}
+        return {
+            thread: frame
+            for thread, frame in found.items()
+            if thread not in there or now.get(thread) is not known.get(thread)
+        }
 
     monkeypatch.setattr(deadlock, "_frames", frames_of_the_program)
 

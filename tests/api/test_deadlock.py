@@ -120,6 +120,18 @@ def test_one_of_two_queues_can_still_go_on(queue: InOrder[int]) -> None:
     assert got == list(range(50))
 
 
+def test_a_step_taken_before_others_are_asked_about_counts(queue: InOrder[int]) -> None:
+    def took_the_result_before_all_waited() -> bool:
+        got.append(queue.get()[1])
+        return True
+
+    got: list[int] = []
+    queue.put(X, 0)
+    queue.put(X, 1, hopeless=took_the_result_before_all_waited)
+    assert got == [0]
+    assert queue.get()[1] == 1
+
+
 def test_a_thread_that_joins_for_a_limited_time_comes_back() -> None:
     answers: list[bool] = []
 
