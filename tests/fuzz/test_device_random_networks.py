@@ -4,8 +4,8 @@ Floating-point networks are calibrated on random numbers; quantised ones come as
 Machines are odd, have one to four clusters and one or two cards, and ops run where chance puts them. A failure names
 its seed: ``check(seed, folder)`` does the same again.
 
-``pytest -m sweep tests/fuzz/test_device_random_networks.py`` compares 450 networks more, which makes 500: half an hour
-on one core.
+``pytest -m sweep tests/fuzz/test_device_random_networks.py`` compares 450 networks more, which makes 500: more than
+an hour on one core.
 """
 
 from __future__ import annotations
