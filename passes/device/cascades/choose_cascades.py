@@ -143,23 +143,21 @@ class Cascades:
     def _heights(self, stop: int) -> list[int]:
         return [height for height in _HEIGHTS if height == 1 or 2 * height <= self.units[stop - 1].height]
 
-    def _rolled(self, first: int, stop: int) -> frozenset[Value]:
+    def _inner(self, first: int, stop: int) -> set[Value]:
         """The maps that only these units touch."""
-        made = {unit.made for unit in self.units[first:stop]} & self._free
-        inner = {value for value in made if all(first <= self._index[user] < stop for user in value.users)}
-        inside = {value: inside_of(value) for value in inner}
+        made = {unit.made for unit in self.units[first:stop]}
+        return {value for value in made if all(first <= self._index[user] < stop for user in value.users)}
+
+    def _rolled(self, first: int, stop: int) -> frozenset[Value]:
+        """Of the maps that only these units touch, those that lie in rings because of them."""
+        inside = {value: inside_of(value) for value in self._inner(first, stop) & self._free}
         return frozenset(v for v, each in inside.items() if each is None or each.whole not in self._chosen.kept)
 
     def _inner_kept(self, first: int, stop: int) -> frozenset[Value]:
         """The kept maps that only these units touch, and what lies in the same ones."""
-        made = {unit.made for unit in self.units[first:stop]}
-
-        def is_inner(value: Value) -> bool:
-            return value in made and all(first <= self._index[user] < stop for user in value.users)
-
-        kept = self._chosen.kept
+        inner, kept = self._inner(first, stop), self._chosen.kept
         roots = {value: root_of(value, kept).whole for value in kept}
-        shared = {root for value, root in roots.items() if not is_inner(value)}
+        shared = {root for value, root in roots.items() if value not in inner}
         return frozenset(value for value, root in roots.items() if root not in shared)
 
     def _cost_alone(self, unit: Unit) -> float:
