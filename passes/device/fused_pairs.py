@@ -20,6 +20,12 @@ def fused_user(op: Op) -> Op | None:
     return op.result.users[0] if FUSED.get(op) else None
 
 
+def with_fused(op: Op) -> tuple[Op, ...]:
+    """An op, and the one that is computed with each of its tiles if there is one."""
+    user = fused_user(op)
+    return (op, user) if user is not None else (op,)
+
+
 def fused_convolution(op: Op) -> Op | None:
     """The convolution with each of whose tiles an op is computed, ``None`` if it is computed on its own."""
     makers = (value.producer for value in op.inputs)

@@ -14,7 +14,7 @@ from ....ir.ops.movement import Concat, DepthToSpace, Slice
 from ....ir.ops.pooling import AveragePool, GlobalPool, MaxPool
 from ....ir.ops.shape import Reshape
 from ..boxes import Span, pieces, rows_through
-from ..fused_pairs import fused_convolution, fused_user, made_by
+from ..fused_pairs import fused_convolution, fused_user, made_by, with_fused
 from ..kept.chip_places import copied, rows_below
 from ..tiling.tile_searches import maps_of_pair
 
@@ -51,7 +51,7 @@ class Read(NamedTuple):
 def units_of(ops: Sequence[Op]) -> list[Unit]:
     """The ops of a function as units, in their order."""
     return [
-        Unit(op, (step, step + 1 if fused_user(op) is None else step + 2), made_by(op), _height(op))
+        Unit(op, (step, step + len(with_fused(op))), made_by(op), _height(op))
         for step, op in enumerate(ops)
         if fused_convolution(op) is None
     ]

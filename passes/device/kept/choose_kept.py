@@ -22,7 +22,7 @@ from ....ir.ops.movement import Concat
 from ....runtime.machines.machine import LINE_BYTES, Machine
 from ...memory.plan import Parts
 from ...placement.device_support.maps import map_operands
-from ..fused_pairs import fused_convolution, fused_user
+from ..fused_pairs import fused_convolution, with_fused
 from ..planning.plan_device_memory import parts_of
 from ..tiling.tile_search import MOVEMENT, Misfit, Tile, TileSearch
 from ..tiling.tile_searches import TileSearches, maps_of_pair
@@ -167,8 +167,7 @@ class KeptMaps:
         found = price(self._searches.of(op, SPLIT.get(op), frozenset(kept).intersection(maps_of_pair(op))))
         if isinstance(found, Misfit):
             return found
-        user = fused_user(op)
-        moved = sum(traffic(each, kept, self._parts) for each in (op, user) if each is not None)
+        moved = sum(traffic(each, kept, self._parts) for each in with_fused(op))
         cost = TRAFFIC_WEIGHT * moved / self.machine.dram_bytes_per_cycle
         if moved or not isinstance(op.operator, MOVEMENT):
             cost += found[0]

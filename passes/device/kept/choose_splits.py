@@ -17,7 +17,7 @@ from ....ir.annotations import SPLIT, Split
 from ....ir.core import Op, Value
 from ....ir.feature_map import map_shape
 from ....runtime.machines.machine import CHANNEL_BLOCK, LINE_BYTES, Machine
-from ..fused_pairs import fused_convolution, fused_user
+from ..fused_pairs import fused_convolution, with_fused
 from ..tiling.set_tile import set_tile
 from ..tiling.tile_price import Share
 from ..tiling.tile_search import MOVEMENT, Misfit, Tile, splits
@@ -86,8 +86,7 @@ class _OnChip:
 
     def touched(self, op: Op) -> dict[Value, Holding]:
         """Of the maps that an op, or what is fused with it, touches, what clusters hold as ops are split now."""
-        user = fused_user(op)
-        values = [value for each in (op, user) if each is not None for value in (*each.inputs, each.result)]
+        values = [value for each in with_fused(op) for value in (*each.inputs, each.result)]
         return {root: self._now(root) for root in dict.fromkeys(self._roots[v] for v in values if v in self._roots)}
 
     def _now(self, root: Value) -> Holding:
@@ -172,11 +171,10 @@ class _Weights:
 def _split_anew(op: Op, choice: KeptMaps, beside: int, kept: frozenset[Value], weights: _Weights) -> bool:
     """Give an op the split that costs least; whether that is another one."""
     before = SPLIT.get(op)
-    user = fused_user(op)
     found: list[tuple[float, Tile]] = []
     # Of equals the one that it has.
     for split in sorted(splits(op, choice.clusters), key=lambda each: each == before, reverse=True):
-        for each in (op, user) if user is not None else (op,):
+        for each in with_fused(op):
             SPLIT.set(each, split)
         priced = choice.cost_of(op, kept, lambda search: choice.priced(search, beside))
         if not isinstance(priced, Misfit):
