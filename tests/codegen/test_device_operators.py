@@ -7,7 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 from device_runs import compile_for_device, run_on_device
-from operator_samples import Case, all_cases
+from grouped_tests import grouped
+from operator_samples import Case, all_cases, operator_of
 
 from tilewright.errors import PassError
 from tilewright.ir import interp
@@ -42,7 +43,7 @@ def test_there_are_samples_of_every_kind() -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: f"{machine.name}-{machine.maps_bytes}")
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@grouped(CASES, operator_of)
 def test_device_equals_reference(case: Case, machine) -> None:
     expected = interp.run(case.module, case.inputs)
     try:

@@ -495,7 +495,8 @@ def program(words: list[str], folder: Path, before: str = "", limit: int | None 
     code = f"import sys\nfrom tilewright.__main__ import main\n{before}\nsys.exit(main(sys.argv[1:]))"
     limits = (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))) if limit is not None else None
     return subprocess.run(
-        [sys.executable, "-c", code, *words],
+        # Where files have a limit Python leaves bytecode that is cut off, over which every later process stumbles.
+        [sys.executable, "-B", "-c", code, *words],
         cwd=folder,
         capture_output=True,
         text=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import stat
 import subprocess
@@ -170,8 +171,9 @@ def test_a_command_that_waits_for_a_reader_ends_when_told(tmp_path: Path) -> Non
     words = [sys.executable, "-m", "tilewright", "compile", str(MODEL), "-o", "a.twa", "--quiet"]
     with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE) as process:
         # A reader that opens the FIFO and takes nothing: the artifact is larger than what a FIFO holds.
-        reader = os.open(tmp_path / "a.twa", os.O_RDONLY)
+        reader = os.open(tmp_path / "a.twa", os.O_RDONLY | os.O_NONBLOCK)
         try:
+            assert select.select([reader], [], [], 120)[0], "the command began to write"
             process.send_signal(signal.SIGTERM)
             _, said = process.communicate(timeout=120)
         finally:

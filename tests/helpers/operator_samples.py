@@ -52,6 +52,11 @@ def make_case(name: str, sample: Sample) -> Case:
     return Case(name, sample, module, inputs)
 
 
+def operator_of(case: Case) -> str:
+    """Name of the operator that a case is a sample of."""
+    return case.sample.operator.name
+
+
 def all_cases() -> Iterator[Case]:
     """Every sample of every registered operator, each operator from the same seed."""
     for name, cls in REGISTRY.items():

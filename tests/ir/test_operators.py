@@ -6,7 +6,8 @@ import numpy as np
 import onnxruntime
 import pytest
 import ties
-from operator_samples import Case, all_cases
+from grouped_tests import grouped
+from operator_samples import Case, all_cases, operator_of
 
 from tilewright.compiler.frontend.onnx.exporter import OPENVINO
 from tilewright.compiler.frontend.onnx.reader import import_onnx
@@ -57,7 +58,7 @@ def assert_same_but_for_ties(case: Case, found: np.ndarray, expected: np.ndarray
     ties.count_allowed_differences(found, expected, arrays, [t for t in types if t is not None], results[0], sign)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@grouped(CASES, operator_of)
 def test_prints_parses_back_and_verifies(case: Case) -> None:
     verify(case.module)
     text = print_module(case.module)
@@ -66,7 +67,7 @@ def test_prints_parses_back_and_verifies(case: Case) -> None:
     assert print_module(again) == text
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@grouped(CASES, operator_of)
 def test_reference_agrees_with_onnxruntime(case: Case) -> None:
     expected = run_onnxruntime(case.module, case.inputs)
     found = interp.run(case.module, case.inputs)
@@ -77,7 +78,7 @@ def test_reference_agrees_with_onnxruntime(case: Case) -> None:
         assert_close(found[name], array)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@grouped(CASES, operator_of)
 def test_import_of_the_export_means_the_same(case: Case) -> None:
     again = import_onnx(export_onnx(case.module))
     verify(again)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from before_after import assert_close, clone, random_inputs
-from operator_samples import Case, all_cases
+from grouped_tests import grouped
+from operator_samples import Case, all_cases, operator_of
 from random_graphs import CONVOLUTIONAL, random_graph
 
 from tilewright.errors import TilewrightError
@@ -51,10 +52,10 @@ def is_row_major(case: Case) -> bool:
 
 
 # The float path starts from what a front end makes, which knows no layouts.
-CASES = [case for case in all_cases() if is_row_major(case) and case.sample.operator.name != "reorder"]
+CASES = [case for case in all_cases() if is_row_major(case) and operator_of(case) != "reorder"]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@grouped(CASES, operator_of)
 def test_operator_samples(case: Case) -> None:
     try:
         interp.run(case.module, case.inputs)

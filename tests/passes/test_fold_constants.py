@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from before_after import assert_leaves_alone, assert_rewrites, parse, run_pass
-from operator_samples import all_cases
+from grouped_tests import grouped
+from operator_samples import Case, all_cases, operator_of
 
 from tilewright.errors import TilewrightError
 from tilewright.ir import interp
@@ -78,8 +79,8 @@ def test_keeps_operators_by_name() -> None:
     assert_leaves_alone("fold_constants{keep=[expand]}", EXPANDED)
 
 
-@pytest.mark.parametrize("case", list(all_cases()), ids=lambda case: case.name)
-def test_every_operator_folds_to_what_the_interpreter_computes(case) -> None:
+@grouped(all_cases(), operator_of)
+def test_every_operator_folds_to_what_the_interpreter_computes(case: Case) -> None:
     try:
         expected = interp.run(case.module, case.inputs)
     except TilewrightError:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from before_after import assert_leaves_alone, assert_rewrites, canonical, clone, parse, random_inputs, run_pass
-from operator_samples import Case, all_cases
+from grouped_tests import grouped
+from operator_samples import Case, all_cases, operator_of
 
 from tilewright.ir import interp
 
@@ -275,7 +276,7 @@ QUANTIZED = [
 ]
 
 
-@pytest.mark.parametrize("case", QUANTIZED, ids=lambda case: case.name)
+@grouped(QUANTIZED, operator_of)
 def test_no_sample_changes_by_a_byte(case: Case) -> None:
     module = clone(case.module)
     run_pass(PASS, module)

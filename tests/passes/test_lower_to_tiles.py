@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from before_after import random_inputs
 from chip_graphs import fuse_by_chance, keep_by_chance, random_chip_graph
-from operator_samples import Case, all_cases
+from grouped_tests import grouped
+from operator_samples import Case, all_cases, operator_of
 from quantized_graphs import random_quantized_graph
 from random_device_graphs import ON_THE_DEVICE, shift_weights
 
@@ -120,7 +121,7 @@ def runs_on_device(case: Case) -> bool:
     return reject(op, load("m4096")) is None and not has_constant_map
 
 
-@pytest.mark.parametrize("case", [case for case in all_cases() if runs_on_device(case)], ids=lambda case: case.name)
+@grouped(filter(runs_on_device, all_cases()), operator_of)
 def test_samples_of_operators_keep_their_bytes(case: Case, rng: np.random.Generator) -> None:
     check(planned(case, rng), rng)
 

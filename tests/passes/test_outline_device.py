@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from before_after import canonical, clone, parse, run_pass
-from operator_samples import Case, all_cases
+from grouped_tests import grouped
+from operator_samples import Case, all_cases, operator_of
 from quantized_graphs import random_quantized_graph
 
 from tilewright.ir import interp
@@ -133,7 +134,7 @@ QUANTIZED = [
 ]
 
 
-@pytest.mark.parametrize("case", QUANTIZED, ids=lambda case: case.name)
+@grouped(QUANTIZED, operator_of)
 def test_samples_keep_every_byte(case: Case) -> None:
     check_equal_bytes(case.module, case.inputs)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import os
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import round_trip
-from operator_samples import make_case, samples
+from grouped_tests import grouped
+from operator_samples import Case, make_case, samples
 
 from tilewright.ir import core, verify
 from tilewright.ir.ops.convolution import Conv
@@ -58,6 +60,27 @@ def test_modules_that_nobody_verified_are_checked_at_the_end(monkeypatch: pytest
 
 def test_a_pass_verifies_through_the_wrapper() -> None:
     assert verify.verify is round_trip._verify_and_round_trip
+
+
+def test_a_group_names_the_case_that_fails_and_is_skipped_as_a_whole_or_not_at_all(rng: np.random.Generator) -> None:
+    cases = [make_case(name, next(samples(Conv, rng))) for name in ("a1", "a2", "b1")]
+    seen: list[str] = []
+
+    @grouped(cases, lambda case: case.name[0])
+    def test(case: Case, rng: np.random.Generator) -> None:
+        seen.append(case.name)
+        if case.name != "a2":
+            pytest.skip("no case")
+        assert rng is None, "a2 fails"
+
+    assert [*inspect.signature(test).parameters] == ["cases", "rng"]
+    assert test.__dict__["pytestmark"][0].kwargs["ids"] == ["a", "b"]
+    with pytest.raises(AssertionError, match="the case a2"):
+        test(cases=cases[:2], rng=rng)
+    test(cases=cases[:2], rng=None)
+    with pytest.raises(pytest.skip.Exception, match="no case"):
+        test(cases=cases[2:], rng=rng)
+    assert seen == ["a1", "a2", "a1", "a2", "b1"]
 
 
 @pytest.fixture

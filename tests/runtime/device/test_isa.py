@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +26,20 @@ def random_value(rng: np.random.Generator, field: EncodedField) -> int:
 
 
 def random_instruction(rng: np.random.Generator, cls: type[isa.Instruction]) -> isa.Instruction:
-    """Any instruction that keeps its own rules: random fields, tried until they do."""
-    for _ in range(10_000):
-        values: dict[str, Any] = {field.name: random_value(rng, field) for field in isa.encoded_fields(cls)}
+    """Any instruction that keeps its own rules: random fields, of which one that breaks a rule gets another value."""
+    fields = {field.name: field for field in isa.encoded_fields(cls)}
+    for _ in range(100):
+        values: dict[str, Any] = {name: random_value(rng, field) for name, field in fields.items()}
         waits = [
             isa.Wait(int(rng.integers(1, isa.COUNTERS + 1)), int(rng.integers(0, isa.COUNTER_LIMIT + 1)))
             for _ in range(int(rng.integers(isa.WAITS + 1)))
         ]
         item = cls(waits=tuple(waits), signal=int(rng.integers(0, 2)), **values)
-        if isa.check(item) is None:
-            return item
+        for _ in range(100):
+            broken = isa.check(item)
+            if broken is None:
+                return item
+            item = replace(item, **{broken.field: random_value(rng, fields[broken.field])})
     raise AssertionError(f"no random {cls.MNEMONIC} keeps its rules")
 
 

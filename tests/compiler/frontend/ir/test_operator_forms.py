@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from operator_samples import Case, all_cases
+from grouped_tests import grouped
+from operator_samples import Case, all_cases, operator_of
 
 from tilewright.compiler.frontend.formats import import_model
 from tilewright.compiler.frontend.ir.exporter import export_document
@@ -41,7 +42,7 @@ def assert_same(found: np.ndarray, expected: np.ndarray, tolerance: float) -> No
         np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@grouped(CASES, operator_of)
 def test_import_of_the_export_means_the_same(case: Case, tmp_path: Path) -> None:
     write_document(export_document(case.module), tmp_path / "sample.xml")
     again = import_model(tmp_path / "sample.xml")
@@ -68,7 +69,7 @@ def is_defined(case: Case) -> bool:
     return not is_cast or all(np.isfinite(a).all() and (np.abs(a.astype(np.float64)) < 2**31).all() for a in arrays)
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if is_defined(case)], ids=lambda case: case.name)
+@grouped(filter(is_defined, CASES), operator_of)
 def test_openvino_computes_the_same(case: Case, tmp_path: Path) -> None:
     openvino = pytest.importorskip("openvino")
     write_document(export_document(case.module), tmp_path / "sample.xml")

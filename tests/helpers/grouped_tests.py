@@ -1,0 +1,58 @@
+"""Tests of thousands of small cases, run in groups: to collect and report a test takes longer than such a case does."""
+
+from __future__ import annotations
+
+import inspect
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any, Protocol, TypeVar
+
+import pytest
+
+
+class Named(Protocol):
+    """Anything that a failure can name."""
+
+    @property
+    def name(self) -> str: ...
+
+
+CaseT = TypeVar("CaseT", bound=Named)
+Test = Callable[..., None]
+
+
+def grouped(cases: Iterable[CaseT], group_of: Callable[[CaseT], str]) -> Callable[[Test], Test]:
+    """Make a test with a parameter ``case`` one of all cases of a group, for each group.
+
+    A failure names the case. A case that skips itself ends itself alone; where all of a group do so, the group is
+    skipped.
+    """
+    groups: dict[str, list[CaseT]] = defaultdict(list)
+    for case in cases:
+        groups[group_of(case)].append(case)
+
+    def decorate(test: Test) -> Test:
+        @pytest.mark.parametrize("cases", groups.values(), ids=[*groups])
+        @wraps(test)
+        def run(cases: list[CaseT], **fixtures: Any) -> None:
+            skipped: list[BaseException] = []
+            for case in cases:
+                try:
+                    test(case=case, **fixtures)
+                except pytest.skip.Exception as reason:
+                    skipped.append(reason)
+                except Exception as error:
+                    raise AssertionError(f"the case {case.name}") from error
+            if len(skipped) == len(cases):
+                raise skipped[0]
+
+        signature = inspect.signature(test)
+        parameters = [
+            each.replace(name="cases") if each.name == "case" else each for each in signature.parameters.values()
+        ]
+        # What the test asks for besides its cases is asked for in their place.
+        run.__signature__ = signature.replace(parameters=parameters)  # pyright: ignore[reportAttributeAccessIssue]
+        return run
+
+    return decorate
