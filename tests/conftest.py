@@ -23,7 +23,7 @@ if "tilewright.passes.base" in sys.modules:
 round_trip.install()
 
 # Imports passes, and so only now.
-from shared_functions import shared_functions  # noqa: E402
+from shared_kernels import shared_kernels  # noqa: E402
 
 # The same examples in each run, however busy the machine is.
 settings.register_profile("tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -76,9 +76,9 @@ def bytecode_of_programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
 
 
 @pytest.fixture(autouse=True, scope="session")
-def functions_of_kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """numba compiles the function of a kernel once for all workers."""
-    with shared_functions(folder_of_all_workers(tmp_path_factory) / "functions"):
+def kernels_are_compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """For all workers, and for the programs that tests start."""
+    with shared_kernels(folder_of_all_workers(tmp_path_factory) / "kernels"):
         yield
 
 

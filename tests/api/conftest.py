@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-import llvmlite.binding as llvm
 import pytest
 from shared_files import made_once
 
@@ -39,27 +37,6 @@ def without_threads_of_the_runner(monkeypatch: pytest.MonkeyPatch) -> None:
         }
 
     monkeypatch.setattr(deadlock, "_frames", frames_of_the_program)
-
-
-_OBJECTS: dict[tuple[llvm.TargetMachine, bytes], bytes] = {}
-_emit_object = llvm.TargetMachine.emit_object
-
-MOST_OBJECTS = 100
-
-
-@pytest.fixture(autouse=True)
-def objects_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """LLVM turns a module into an object once: these tests compile the same few networks again and again."""
-
-    def emit(machine: llvm.TargetMachine, module: llvm.ModuleRef) -> bytes:
-        key = machine, hashlib.sha256(str(module).encode()).digest()
-        if key not in _OBJECTS:
-            if len(_OBJECTS) == MOST_OBJECTS:
-                del _OBJECTS[next(iter(_OBJECTS))]
-            _OBJECTS[key] = _emit_object(machine, module)
-        return _OBJECTS[key]
-
-    monkeypatch.setattr(llvm.TargetMachine, "emit_object", emit)
 
 
 @pytest.fixture(autouse=True)

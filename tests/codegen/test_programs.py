@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 from collections.abc import Iterator
 
 import llvmlite.binding as llvm
 import numpy as np
 import pytest
+from grouped_tests import grouped
 from guard_pages import CANARY, PLACEMENTS, Placement
 from kernel_harness import TARGETS, Guarded, described
-from operator_samples import Case, all_cases, make_case
+from operator_samples import Case, all_cases, make_case, operator_of
 
 from tilewright.codegen.cpu.assemble import ENTRY
 from tilewright.codegen.cpu.llvm.target import TargetDescription, machine
@@ -44,7 +46,7 @@ def float_cases(names: tuple[str, ...]) -> Iterator[Case]:
         plain = all(
             t is None or (t.dtype in (DType.F32, DType.BOOL) and not t.layout and t.quant is None) for t in types
         )
-        if plain and case.sample.operator.name in names and case.sample.inputs[0] is not None:
+        if plain and operator_of(case) in names and case.sample.inputs[0] is not None:
             yield case
 
 
@@ -86,7 +88,22 @@ def check(case: Case, target: TargetDescription) -> None:
             np.testing.assert_allclose(array, expected[name], rtol=1e-5, atol=1e-5 * size)
 
 
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("case", list(float_cases(NATIVE)), ids=lambda case: case.name)
+FLOAT_CASES = list(float_cases(NATIVE))
+
+
+@pytest.mark.parametrize(
+    ("case", "target"),
+    [
+        pytest.param(*each, id=f"{each[0].name}-{each[1]}")
+        for each in zip(FLOAT_CASES, itertools.cycle(TARGETS), strict=False)
+    ],
+)
 def test_sample(case: Case, target: str) -> None:
+    check(case, described(target))
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("target", TARGETS)
+@grouped(FLOAT_CASES, operator_of)
+def test_samples_on_every_target(case: Case, target: str) -> None:
     check(case, described(target))

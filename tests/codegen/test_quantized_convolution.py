@@ -12,6 +12,9 @@ from tilewright.ir.ops.convolution import Conv
 from tilewright.ir.ops.matmul import MatMul
 from tilewright.ir.types import DType
 
+KINDS = ("blocked", "grouped", "pointwise", "plain", "depthwise")
+"""Of convolutions; ``plain`` takes row-major inputs."""
+
 
 def with_layouts(case: Case, x: str, w: str, y: str) -> Case:
     """The same op on tensors in other layouts."""
@@ -22,7 +25,7 @@ def with_layouts(case: Case, x: str, w: str, y: str) -> Case:
 
 
 def blocked(kind: str, rng: np.random.Generator) -> Case:
-    """A random convolution: ``blocked``, ``grouped``, ``pointwise``, ``depthwise`` or ``plain`` (row-major input)."""
+    """A random convolution of a kind."""
     rank = int(rng.choice([1, 2, 2, 2]))
 
     def numbers(low: int, high: int, count: int = rank) -> tuple[int, ...]:
@@ -55,9 +58,9 @@ def blocked(kind: str, rng: np.random.Generator) -> Case:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("kind", ["blocked", "grouped", "pointwise", "plain", "depthwise"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_random_shapes(kind: str, target: str, rng: np.random.Generator) -> None:
-    check([blocked(kind, rng) for _ in range(16)], target)
+    check([blocked(kind, rng) for _ in range(6)], target)
 
 
 def product(rng: np.random.Generator) -> Case:
@@ -75,4 +78,11 @@ def product(rng: np.random.Generator) -> Case:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_random_products(target: str, rng: np.random.Generator) -> None:
-    check([product(rng) for _ in range(16)], target)
+    check([product(rng) for _ in range(8)], target)
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("kind", [*KINDS, "product"])
+def test_many_random_shapes(kind: str, target: str, rng: np.random.Generator) -> None:
+    check([product(rng) if kind == "product" else blocked(kind, rng) for _ in range(50)], target)

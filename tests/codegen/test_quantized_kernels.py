@@ -27,11 +27,20 @@ def is_quantized(case: Case) -> bool:
     return any(value.type.quant is not None for value in (*op.inputs, *op.results))
 
 
+SAMPLES = [case for case in all_cases() if is_quantized(case)]
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_samples(target: str) -> None:
-    cases = [case for case in all_cases() if is_quantized(case)]
-    assert len(cases) > 150
-    check(cases, target)
+    """Each on one target: LLVM takes ten seconds for all of them."""
+    assert len(SAMPLES) > 150
+    check(SAMPLES[TARGETS.index(target) :: len(TARGETS)], target)
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("target", TARGETS)
+def test_all_samples(target: str) -> None:
+    check(SAMPLES, target)
 
 
 def random_convolution(rng: np.random.Generator) -> Sample:

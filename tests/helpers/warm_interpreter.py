@@ -3,7 +3,7 @@
     python -m warm_interpreter SOCKET
 
 A program takes a second or less, the imports before it take two. Each starts from the same state: nothing but modules
-is there, no thread and no object of an API.
+is there, no thread and no object of an API. What other tests have compiled is not compiled again (`shared_kernels`).
 """
 
 from __future__ import annotations
@@ -103,6 +103,7 @@ def _become(request: dict[str, Any], outputs: list[int]) -> None:
 if __name__ == "__main__":
     for name in _IMPORTED:
         importlib.import_module(name)
+    importlib.import_module("shared_kernels").share_kernels()
     gc.freeze()
     served = _serve(socket.socket(fileno=int(sys.argv[1])))
     if served is not None:

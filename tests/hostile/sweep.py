@@ -13,6 +13,8 @@ import time
 import warnings
 from pathlib import Path
 
+from shared_kernels import share_kernels
+
 from .generator import Generator, load_generators
 from .runner import Report, run_forked
 
@@ -47,6 +49,7 @@ def document(rows: dict[str, str]) -> None:
 def main() -> int:
     # That kernels are generated again is what most cases are about.
     warnings.simplefilter("ignore")
+    share_kernels()
     generators = load_generators()
     parser = argparse.ArgumentParser(prog="hostile.sweep", description=__doc__)
     parser.add_argument("generator", nargs="*", help=f"some of {', '.join(generators)}; by default all")

@@ -15,7 +15,7 @@ from tilewright.runtime.api.layers import last_layer
 from tilewright.runtime.artifact.artifact import Artifact
 from tilewright.runtime.pictures.preprocessing import Preprocessing
 
-PHOTOS = 20
+PHOTOS = 10
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,8 @@ from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import NamedTuple, Protocol
 
+from shared_kernels import share_kernels
+
 HANGS = 420
 """Seconds after which the program has failed."""
 
@@ -166,6 +168,7 @@ def main(name: str, what: str, *numbers: str) -> object:
 if __name__ == "__main__":
     faulthandler.dump_traceback_later(HANGS, exit=True)
     warnings.simplefilter("ignore")
+    share_kernels()
     # What calls print is not the answer.
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
         answer = main(*sys.argv[1:])

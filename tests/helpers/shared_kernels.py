@@ -1,0 +1,112 @@
+"""What one process of the tests has compiled for the processor is taken from its files by the others.
+
+numba needs a second for the functions of some kernels, LLVM as long for the program of a small network, and the tests
+compile the same few networks again and again, in many processes. Both depend on nothing but what they are given: of a
+function its code and its element types, of a program the text of its kernels, where their tensors lie and the target.
+What numba made is kept before any optimisation; shapes and attributes enter after it.
+
+Kernels that the tests of `tests/codegen` compile one by one are compiled anew in each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from unittest import mock
+
+from tilewright.codegen.cpu import program
+from tilewright.codegen.cpu.assemble import KernelCall
+from tilewright.codegen.cpu.llvm.target import TargetDescription
+from tilewright.codegen.cpu.numba import function as functions
+from tilewright.codegen.cpu.numba.function import KernelFunction
+from tilewright.ir.types import DType
+
+FOLDER = "TESTS_SHARED_KERNELS"
+"""The environment variable that tells the programs of a test where the files are."""
+
+_compile = functions._compiled.__wrapped__
+_assemble = program.assemble
+
+
+def _made_once(file: Path, make: Callable[[], bytes]) -> bytes:
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        content = make()
+    # Complete or not at all, for the others.
+    handle, name = tempfile.mkstemp(dir=file.parent)
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(content)
+    Path(name).replace(file)
+    return content
+
+
+def _digest(*content: object) -> str:
+    return hashlib.sha256(repr(content).encode()).hexdigest()
+
+
+def _is_ours(function: KernelFunction) -> bool:
+    """Whether the code says everything: what tests write themselves may name what they like."""
+    return bool(getattr(function, "source", "")) or function.__module__.startswith("tilewright.codegen.")
+
+
+def _shared_functions(folder: Path) -> Callable[..., tuple[str, str]]:
+    @cache
+    def compiled(
+        function: KernelFunction, pointers: tuple[DType, ...], indices: int, fastmath: bool
+    ) -> tuple[str, str]:
+        if not _is_ours(function):
+            return _compile(function, pointers, indices, fastmath)
+        code = function.__code__
+        element_types = [dtype.value for dtype in pointers]
+        key = _digest(functions.origin(function), code.co_code, code.co_consts, element_types, indices, fastmath)
+        make = lambda: json.dumps(_compile(function, pointers, indices, fastmath)).encode()  # noqa: E731
+        text, symbol = json.loads(_made_once(folder / f"{key}.json", make))
+        return text, symbol
+
+    return compiled
+
+
+def _shared_programs(folder: Path) -> Callable[..., bytes]:
+    def assemble(
+        calls: Sequence[KernelCall | None],
+        target: TargetDescription,
+        input_count: int,
+        scratch: int,
+        report: Callable[[int, int], None] = lambda done, total: None,
+    ) -> bytes:
+        kernels = {call.kernel.name: call.kernel for call in calls if call is not None}
+        steps = [call and (call.kernel.name, call.kernel.units, call.tensors) for call in calls]
+        key = _digest(target, input_count, scratch, steps, [kernel.text for kernel in kernels.values()])
+        content = _made_once(folder / f"{key}.o", lambda: _assemble(calls, target, input_count, scratch))
+        for done in range(len(kernels)):
+            report(done + 1, len(kernels))
+        return content
+
+    return assemble
+
+
+@contextmanager
+def shared_kernels(folder: Path) -> Iterator[None]:
+    """Keeps what is compiled in ``folder``, which several processes may use at once, for as long as this lasts."""
+    folder.mkdir(exist_ok=True)
+    with (
+        mock.patch.object(functions, "_compiled", _shared_functions(folder)),
+        mock.patch.object(program, "assemble", _shared_programs(folder)),
+        mock.patch.dict(os.environ, {FOLDER: str(folder)}),
+    ):
+        yield
+
+
+def share_kernels() -> None:
+    """In a program that a test has started: take part in what the tests share, until the program ends."""
+    folder = os.environ.get(FOLDER)
+    if folder is not None:
+        functions._compiled = _shared_functions(Path(folder))
+        program.assemble = _shared_programs(Path(folder))
