@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, Protocol, TypeVar
 
@@ -20,6 +21,15 @@ class Named(Protocol):
 
 CaseT = TypeVar("CaseT", bound=Named)
 Test = Callable[..., None]
+
+
+@contextmanager
+def naming(case: Named) -> Iterator[None]:
+    """What fails in here fails with the name of the case."""
+    try:
+        yield
+    except Exception as error:
+        raise AssertionError(f"the case {case.name}") from error
 
 
 def grouped(cases: Iterable[CaseT], group_of: Callable[[CaseT], str]) -> Callable[[Test], Test]:
@@ -39,11 +49,10 @@ def grouped(cases: Iterable[CaseT], group_of: Callable[[CaseT], str]) -> Callabl
             skipped: list[BaseException] = []
             for case in cases:
                 try:
-                    test(case=case, **fixtures)
+                    with naming(case):
+                        test(case=case, **fixtures)
                 except pytest.skip.Exception as reason:
                     skipped.append(reason)
-                except Exception as error:
-                    raise AssertionError(f"the case {case.name}") from error
             if len(skipped) == len(cases):
                 raise skipped[0]
 
