@@ -26,7 +26,7 @@ def check_units(options: CompileOptions, machine: Machine) -> None:
         if not 1 <= found <= most:
             kind = UsageError if found < 1 else MachineError
             raise kind(
-                f"{flag}: machine {machine.name} does not have so many",
+                f"{flag}: out of range for machine {machine.name}",
                 expected=f"1 to {most}" if most > 1 else "1",
                 found=found,
             )

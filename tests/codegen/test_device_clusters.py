@@ -60,7 +60,7 @@ def test_a_network_on_all_clusters_is_the_same_network(tmp_path: Path, rng: np.r
 
 def test_more_clusters_than_there_are(tmp_path: Path) -> None:
     calibration = np.zeros((1, 1, 8, 8), np.float32)
-    message = "--clusters: machine M4096 does not have so many; expected 1 to 4, found 5"
+    message = "--clusters: out of range for machine M4096; expected 1 to 4, found 5"
     with pytest.raises(MachineError, match=message):
         tilewright.compile(
             MODEL, output=tmp_path / "5.tw", precision="int8", calibration=calibration, machine="m4096", clusters=5

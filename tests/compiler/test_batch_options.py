@@ -44,8 +44,8 @@ def compiled(
 
 
 REFUSED: list[tuple[int, dict[str, int], str]] = [
-    (4, {"cards": 5}, "--cards: machine four does not have so many; expected 1 to 4, found 5"),
-    (4, {"cards": 0}, "--cards: machine four does not have so many; expected 1 to 4, found 0"),
+    (4, {"cards": 5}, "--cards: out of range for machine four; expected 1 to 4, found 5"),
+    (4, {"cards": 0}, "--cards: out of range for machine four; expected 1 to 4, found 0"),
     (
         3,
         {"cards": 2},
@@ -125,7 +125,7 @@ def test_shared_artifacts_are_checked_and_generated_anew(machine: str) -> None:
 
 
 def test_sample_machines_have_one_card() -> None:
-    with pytest.raises(MachineError, match="--cards: machine M4096 does not have so many; expected 1, found 2"):
+    with pytest.raises(MachineError, match="--cards: out of range for machine M4096; expected 1, found 2"):
         compiled(4, "m4096", cards=2)
 
 

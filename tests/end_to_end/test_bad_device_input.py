@@ -126,9 +126,9 @@ def test_machine_files(name: str, tmp_path: Path, fails: Fails) -> None:
 
 
 def test_more_cards_or_images_than_there_are(fails: Fails) -> None:
-    assert fails([*RANDOM, "--cards", "2"]) == "--cards: machine M4096 does not have so many; expected 1, found 2"
+    assert fails([*RANDOM, "--cards", "2"]) == "--cards: out of range for machine M4096; expected 1, found 2"
     assert fails([*RANDOM, "--clusters", "5"]) == (
-        "--clusters: machine M4096 does not have so many; expected 1 to 4, found 5"
+        "--clusters: out of range for machine M4096; expected 1 to 4, found 5"
     )
     assert fails([*RANDOM, "--images-per-cluster", "1"], code=2) == (
         "--images-per-cluster: the network takes one image. Give more with --input-shape where the model leaves their "
