@@ -169,6 +169,9 @@ def add_device_programs(package: Package, module: Module, tiles: Module, machine
 
     Args:
         tiles: the same functions as tile programs with addresses.
+
+    Raises:
+        MachineError: the DRAM of a card does not hold what a program works on.
     """
     for name, functions in device_programs(module).items():
         built = [
@@ -177,6 +180,8 @@ def add_device_programs(package: Package, module: Module, tiles: Module, machine
             )
             for each in functions
         ]
+        for each in built:
+            each.program.check_dram()
         text = print_module(clone_module(module, _texts(name, functions))).encode()
         # Of the first card by the name of the whole.
         infos = [

@@ -6,13 +6,13 @@ slower than one made for less of it. A *draft* is a schedule that is modelled an
 - ``quick`` the plan is the machine itself;
 - ``normal`` also half of the maps scratchpad, and half, a quarter, … of the clusters, and where one cluster works on
   its own, ops computed in turn by stripes of rows (:mod:`tilewright.passes.device.cascades`);
-- ``thorough`` every machine below this one: with half, a quarter, … of the maps scratchpad, of the other scratchpads,
-  of the DRAM's bandwidth, of the lanes and of the clusters, in all combinations, down to `FLOORS`.
+- ``thorough`` every machine below this one: with half, a quarter, … of each of the `AXES` and of the clusters, in all
+  combinations, down to `FLOORS`.
 
 A program is no slower on a machine that has more of anything (decision 0023), and whatever plans a machine has by
-``thorough``, one that has twice as much of something listed here has as well. So a network that is compiled anew for
-that one is never slower than before, exactly; with ``normal`` this holds for clusters alone. Capacity only rules plans
-out.
+``thorough``, one that has twice as much of an axis, of all of its fields, has as well if the half is above the floors.
+So a network that is compiled anew for that one is never slower than before, exactly; with ``normal`` this holds for
+clusters alone. Capacity only rules plans out.
 """
 
 from __future__ import annotations

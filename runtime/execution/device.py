@@ -73,13 +73,25 @@ def read_programs(artifact: Artifact, name: str) -> tuple[Program, ...]:
     """What each card runs of a device program, decoded from its section.
 
     Raises:
-        ArtifactError, InstructionError, MachineError: one is damaged.
+        ArtifactError, InstructionError, MachineError: one is damaged, or has constants of another size.
     """
     # Here and not above: artifacts without a device program need none of it.
-    from ..isa.program import Program
+    from ..isa.program import Program, RegionKind
 
-    info = artifact.manifest.device_programs[name]
-    return tuple(Program.from_bytes(artifact.copy(own.instructions)) for own in info.of_cards)
+    found: list[Program] = []
+    for own in artifact.manifest.device_programs[name].of_cards:
+        program = Program.from_bytes(artifact.copy(own.instructions))
+        needed = sum(region.size for region in program.regions if region.kind is RegionKind.CONSTANT)
+        given = len(artifact.section(own.weights))
+        if given != needed:
+            raise ArtifactError(
+                f"section {own.weights!r} does not hold the constants of device program {name!r}",
+                stage="load artifact",
+                expected=f"{needed} bytes",
+                found=given,
+            )
+        found.append(program)
+    return tuple(found)
 
 
 def constant_contents(artifact: Artifact, name: str) -> list[dict[str, np.ndarray]]:

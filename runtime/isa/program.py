@@ -93,6 +93,21 @@ class Program:
         """How many clusters of a card it uses."""
         return len(self.queues) // len(Queue)
 
+    def check_dram(self) -> None:
+        """Prove that the DRAM of a card holds the regions.
+
+        Raises:
+            MachineError: it is too small.
+        """
+        needed, available = sum(region.size for region in self.regions), self.machine.dram_bytes
+        if needed > available:
+            raise MachineError(
+                "the weights and maps of the device program do not fit into the DRAM of a card",
+                expected=f"at most {available} bytes ('dram_bytes' of machine {self.machine.name!r})",
+                found=needed,
+                hint="Compile for a machine with more, or leave ops to the CPU by --affinity.",
+            )
+
     def instructions(self, stream: Stream) -> list[Instruction]:
         """Decode a stream.
 

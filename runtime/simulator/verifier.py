@@ -125,11 +125,7 @@ def check_machine(program: Program, machine: Machine) -> None:
         raise MachineError(
             "the program uses more clusters than a card has", expected=machine.clusters, found=program.clusters
         )
-    needed = sum(region.size for region in program.regions)
-    if needed > machine.dram_bytes:
-        raise MachineError(
-            "the regions of the program do not fit into the DRAM of a card", expected=machine.dram_bytes, found=needed
-        )
+    program.check_dram()
 
 
 def _check_size(programs: Sequence[Program]) -> None:

@@ -40,10 +40,10 @@ def model(tmp_path: Path) -> None:
     write_model(tmp_path / "m.onnx", convolution_model())
 
 
-def convolution_model() -> Any:
+def convolution_model(side: int = 4) -> Any:
     weights = np.random.default_rng(1).standard_normal((16, 16, 3, 3)).astype(np.float32)
     node = helper.make_node("Conv", ["x", "w"], ["y"], name="conv", kernel_shape=[3, 3], pads=[1, 1, 1, 1])
-    return graph_model([node], [("x", TensorProto.FLOAT, [1, 16, 4, 4])], initializers={"w": weights})
+    return graph_model([node], [("x", TensorProto.FLOAT, [1, 16, side, side])], initializers={"w": weights})
 
 
 # Machine files
@@ -204,11 +204,11 @@ def rebuilt(program: isa.Program) -> bytes:
     return holding(program.to_bytes())
 
 
-def holding(content: bytes) -> bytes:
-    """The artifact with these bytes for its program."""
+def holding(content: bytes, section: str = "instructions.device_0") -> bytes:
+    """The artifact with these bytes for its program, or for another section."""
     original = Artifact.open(artifact())
     sections = [
-        Section(name, entry.kind, content if name == "instructions.device_0" else original.copy(name))
+        Section(name, entry.kind, content if name == section else original.copy(name))
         for name, entry in original.sections.items()
         if name != "manifest"
     ]
@@ -591,7 +591,27 @@ def test_the_device_alone(fails: Fails) -> None:
     )
 
 
-# Tensors that fit no scratchpad
+@pytest.mark.parametrize("words", [["simulate", "a.twa"], ["run", "a.twa", "--random", "1"], ["verify", "a.twa"]])
+def test_constants_of_another_size(words: list[str], tmp_path: Path, fails: Fails) -> None:
+    constants = Artifact.open(artifact()).copy("weights.device_0")
+    (tmp_path / "a.twa").write_bytes(holding(constants[:-64], "weights.device_0"))
+    assert fails(words) == (
+        "load artifact: section 'weights.device_0' does not hold the constants of device program 'device_0'; "
+        f"expected {len(constants)} bytes, found {len(constants) - 64}"
+    )
+
+
+# Tensors that fit no scratchpad, and networks that fit no DRAM
+
+
+def test_a_network_that_does_not_fit_the_dram_of_a_card(tmp_path: Path, fails: Fails) -> None:
+    tiny(tmp_path, maps_bytes=1024, weight_bytes=32768, accumulator_bytes=4096, pixel_lanes=1, dram_bytes=1 << 16)
+    write_model(tmp_path / "m.onnx", convolution_model(side=80))
+    message = fails([*RANDOM, "--machine", "tiny.json", *affinity(tmp_path, "conv = device\n")])
+    assert message.startswith("the weights and maps of the device program do not fit into the DRAM of a card; ")
+    assert "expected at most 65536 bytes ('dram_bytes' of machine 'tiny'), found 2" in message
+    assert message.endswith(". Compile for a machine with more, or leave ops to the CPU by --affinity.")
+    assert not (tmp_path / "m.twa").exists()
 
 
 def tiny(folder: Path, **changes: int) -> None:
@@ -605,7 +625,7 @@ def tiny(folder: Path, **changes: int) -> None:
 def test_weights_that_fit_no_scratchpad(tmp_path: Path, fails: Fails, capsys: pytest.CaptureFixture[str]) -> None:
     tiny(tmp_path, weight_bytes=512)
     words = [*RANDOM, "--machine", "tiny.json"]
-    rule = "The smallest tile of the op fits the scratchpads"
+    rule = "The smallest tile of the op must fit the scratchpads"
     found = "2304 bytes needed of the weight scratchpad, which has 512 on tiny"
     assert fails([*words, *affinity(tmp_path, "conv = device\n")]) == (
         "partition: conv: node 'conv': the affinity puts 'conv' on the device, which cannot run it; "

@@ -212,7 +212,7 @@ def test_too_small_a_machine() -> None:
     tiny = dataclasses.replace(load("s256"), name="tiny", accumulator_bytes=512, maps_bytes=1024)
     text = unary("global_average_pool(%x)", f"i8[1,1,200,200]{Q}", f"i8[1,1,1,1]{Q}")
     assert rejection(text, tiny) == (
-        "global_average_pool %y: The smallest tile of the op fits the scratchpads; "
+        "global_average_pool %y: The smallest tile of the op must fit the scratchpads; "
         "found 640016 bytes needed of the maps scratchpad, which has 1024 on tiny"
     )
 
@@ -276,7 +276,7 @@ def test_rows_for_people() -> None:
     rows = {row["rule"]: row["operators"] for row in device_rules().records()}
     assert rows["Feature maps are joined along channels, axis 1"] == ["concat"]
     assert not any("sigmoid" in operators for operators in rows.values())
-    assert rows["The smallest tile of the op fits the scratchpads"] == ["all"]
+    assert rows["The smallest tile of the op must fit the scratchpads"] == ["all"]
     named = [cls.name for cls in sorted(SUPPORT, key=lambda cls: (cls.family, cls.name))]
     assert all(operators == ["all"] or operators == sorted(operators, key=named.index) for operators in rows.values())
     assert all(rule and not rule.endswith(".") for rule in rows)

@@ -58,7 +58,7 @@ def rows_within_reach(op: Op, machine: Machine) -> Found | None:
 
 
 def fits_the_scratchpads(op: Op, machine: Machine) -> Found | None:
-    """The smallest tile of the op fits the scratchpads."""
+    """The smallest tile of the op must fit the scratchpads."""
     found = misfit(op, machine)
     if found is None:
         return None
