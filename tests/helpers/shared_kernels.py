@@ -15,13 +15,14 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from tilewright.codegen.cpu import program
-from tilewright.codegen.cpu.assemble import KernelCall
+from tilewright.codegen.cpu.assemble import KernelCall, assemble
 from tilewright.codegen.cpu.llvm.target import TargetDescription
 from tilewright.codegen.cpu.numba import function as functions
 from tilewright.codegen.cpu.numba.function import KernelFunction
@@ -31,7 +32,6 @@ FOLDER = "TESTS_SHARED_KERNELS"
 """The environment variable that tells the programs of a test where the files are."""
 
 _compile = functions._compiled.__wrapped__
-_assemble = program.assemble
 
 
 def _made_once(file: Path, make: Callable[[], bytes]) -> bytes:
@@ -74,7 +74,7 @@ def _shared_functions(folder: Path) -> Callable[..., tuple[str, str]]:
 
 
 def _shared_programs(folder: Path) -> Callable[..., bytes]:
-    def assemble(
+    def shared(
         calls: Sequence[KernelCall | None],
         target: TargetDescription,
         input_count: int,
@@ -84,23 +84,21 @@ def _shared_programs(folder: Path) -> Callable[..., bytes]:
         kernels = {call.kernel.name: call.kernel for call in calls if call is not None}
         steps = [call and (call.kernel.name, call.kernel.units, call.tensors) for call in calls]
         key = _digest(target, input_count, scratch, steps, [kernel.text for kernel in kernels.values()])
-        content = _made_once(folder / f"{key}.o", lambda: _assemble(calls, target, input_count, scratch))
+        content = _made_once(folder / f"{key}.o", lambda: assemble(calls, target, input_count, scratch))
         for done in range(len(kernels)):
             report(done + 1, len(kernels))
         return content
 
-    return assemble
+    return shared
 
 
 @contextmanager
 def shared_kernels(folder: Path) -> Iterator[None]:
     """Keeps what is compiled in ``folder``, which several processes may use at once, for as long as this lasts."""
     folder.mkdir(exist_ok=True)
-    with (
-        mock.patch.object(functions, "_compiled", _shared_functions(folder)),
-        mock.patch.object(program, "assemble", _shared_programs(folder)),
-        mock.patch.dict(os.environ, {FOLDER: str(folder)}),
-    ):
+    with ExitStack() as stack:
+        for each in (mock.patch.dict(os.environ, {FOLDER: str(folder)}), *_sharing(folder)):
+            stack.enter_context(each)
         yield
 
 
@@ -108,5 +106,12 @@ def share_kernels() -> None:
     """In a program that a test has started: take part in what the tests share, until the program ends."""
     folder = os.environ.get(FOLDER)
     if folder is not None:
-        functions._compiled = _shared_functions(Path(folder))
-        program.assemble = _shared_programs(Path(folder))
+        for each in _sharing(Path(folder)):
+            each.start()
+
+
+def _sharing(folder: Path) -> tuple[Any, ...]:
+    return (
+        mock.patch.object(functions, "_compiled", _shared_functions(folder)),
+        mock.patch.object(program, "assemble", _shared_programs(folder)),
+    )
