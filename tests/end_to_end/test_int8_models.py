@@ -47,7 +47,6 @@ QUICK = (
     "mobilenet_v1_0.25_128_qdq",
     "ad01_int8_qdq",
 )
-QUICK_LIGHT = ("light_squeezenet",)
 
 
 def quick_first(names: list[str], quick: tuple[str, ...]) -> list:
@@ -119,7 +118,8 @@ def test_networks_that_bring_their_quantisation(name: str, data_folder: Path) ->
     assert max(near) >= LEAST_AGREEMENT, "of one of the two ways in which onnxruntime computes"
 
 
-@pytest.mark.parametrize("name", quick_first([file.stem for file in light_models()], QUICK_LIGHT))
+@pytest.mark.sweep
+@pytest.mark.parametrize("name", [file.stem for file in light_models()])
 def test_light_networks_run_on_the_device(name: str) -> None:
     (file,) = (file for file in light_models() if file.stem == name)
     model = with_random_weights(onnx.load(file))

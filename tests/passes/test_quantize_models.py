@@ -104,7 +104,7 @@ def calibrate(module: Module, data: np.ndarray) -> Quantize:
     ("model", "samples", "decibels"),
     [
         ("resnet8_float", photographs, 29.5),
-        ("resnet20_cifar10", normalised_photographs, 27.5),
+        pytest.param("resnet20_cifar10", normalised_photographs, 27.5, marks=pytest.mark.sweep),
         ("kws_float", spoken_words, 29.5),
     ],
 )

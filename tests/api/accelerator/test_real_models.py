@@ -15,7 +15,7 @@ from tilewright.runtime.api.accelerator import FWDNXT, MDLA
 pytestmark = pytest.mark.filterwarnings("ignore::tilewright.errors.TilewrightWarning")
 
 FLOATING = ["ad01_float", "kws_float", "mnist_cntk", "resnet8_float", "mobilenet_v1_0.25_128_f32", "yunet_n_320_320"]
-QUANTIZED = ["kws_int8_qdq", "resnet8_int8_qdq", "ad01_int8_qdq"]
+QUANTIZED = ["kws_int8_qdq", "ad01_int8_qdq", pytest.param("resnet8_int8_qdq", marks=pytest.mark.sweep)]
 
 
 def inputs_of(session: onnxruntime.InferenceSession, rng: np.random.Generator) -> dict[str, np.ndarray]:
