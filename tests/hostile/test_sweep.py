@@ -15,7 +15,7 @@ import pytest
 from .generator import load_generators
 
 ROOT = Path(__file__).parents[2]
-CASES = 50
+CASES = 30
 GENERATORS = load_generators()
 
 
