@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from grouped_tests import groups
 from kernel_harness import Execution, run_kernels
-from operator_samples import Case, all_cases, make_case
+from operator_samples import Case, all_cases, make_case, operator_of
 from samples import Sample
 
 from tilewright.codegen.cpu.families import lowerings
@@ -91,14 +92,7 @@ def test_long_tables() -> None:
     assert_equals_reference([make_case(f"{resize}", Sample(resize, (x,))) for resize in resizes])
 
 
-def cases_by_operator() -> dict[str, list[Case]]:
-    found: dict[str, list[Case]] = defaultdict(list)
-    for case in all_cases():
-        found[case.sample.operator.name].append(case)
-    return found
-
-
-CASES = cases_by_operator()
+CASES = groups(all_cases(), operator_of)
 
 
 @pytest.mark.parametrize("name", CASES)

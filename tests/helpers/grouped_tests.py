@@ -23,6 +23,14 @@ CaseT = TypeVar("CaseT", bound=Named)
 Test = Callable[..., None]
 
 
+def groups(cases: Iterable[CaseT], group_of: Callable[[CaseT], str]) -> dict[str, list[CaseT]]:
+    """Cases by the name of their group, both in the order of the cases."""
+    found: dict[str, list[CaseT]] = defaultdict(list)
+    for case in cases:
+        found[group_of(case)].append(case)
+    return found
+
+
 @contextmanager
 def naming(case: Named) -> Iterator[None]:
     """What fails in here fails with the name of the case."""
@@ -38,12 +46,10 @@ def grouped(cases: Iterable[CaseT], group_of: Callable[[CaseT], str]) -> Callabl
     A failure names the case. A case that skips itself ends itself alone; where all of a group do so, the group is
     skipped.
     """
-    groups: dict[str, list[CaseT]] = defaultdict(list)
-    for case in cases:
-        groups[group_of(case)].append(case)
+    found = groups(cases, group_of)
 
     def decorate(test: Test) -> Test:
-        @pytest.mark.parametrize("cases", groups.values(), ids=[*groups])
+        @pytest.mark.parametrize("cases", found.values(), ids=[*found])
         @wraps(test)
         def run(cases: list[CaseT], **fixtures: Any) -> None:
             skipped: list[BaseException] = []

@@ -66,8 +66,12 @@ def _shared_functions(folder: Path) -> Callable[..., tuple[str, str]]:
         code = function.__code__
         element_types = [dtype.value for dtype in pointers]
         key = _digest(functions.origin(function), code.co_code, code.co_consts, element_types, indices, fastmath)
-        make = lambda: json.dumps(_compile(function, pointers, indices, fastmath)).encode()  # noqa: E731
-        text, symbol = json.loads(_made_once(folder / f"{key}.json", make))
+        text, symbol = json.loads(
+            _made_once(
+                folder / f"{key}.json",
+                lambda: json.dumps(_compile(function, pointers, indices, fastmath)).encode(),
+            )
+        )
         return text, symbol
 
     return compiled
@@ -79,7 +83,7 @@ def _shared_programs(folder: Path) -> Callable[..., bytes]:
         target: TargetDescription,
         input_count: int,
         scratch: int,
-        report: Callable[[int, int], None] = lambda done, total: None,
+        report: Callable[[int, int], None],
     ) -> bytes:
         kernels = {call.kernel.name: call.kernel for call in calls if call is not None}
         steps = [call and (call.kernel.name, call.kernel.units, call.tensors) for call in calls]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
+from grouped_tests import groups
 from kernel_harness import TARGETS, Execution, described, run_kernels
 from operator_samples import Case, all_cases, make_case
 
@@ -16,15 +17,7 @@ from tilewright.passes.cpu.choose_layouts import ChooseLayouts
 from tilewright.passes.pipeline import Pipeline
 from tilewright.passes.placement.place_on_cpu import PlaceOnCpu
 
-
-def cases_by_family() -> dict[str, list[Case]]:
-    found: dict[str, list[Case]] = {}
-    for case in all_cases():
-        found.setdefault(case.sample.operator.family, []).append(case)
-    return found
-
-
-CASES = cases_by_family()
+CASES = groups(all_cases(), lambda case: case.sample.operator.family)
 
 
 def executions(case: Case, target: TargetDescription) -> Iterator[Execution]:
