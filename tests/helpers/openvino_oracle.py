@@ -32,8 +32,14 @@ def layer(name: str, rng: np.random.Generator) -> tuple[Any, list[np.ndarray]]:
 
 
 def run(model: Any, inputs: list[np.ndarray]) -> list[np.ndarray]:
-    """Its outputs in order, computed in single precision."""
-    compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    """Its outputs in order, computed in single precision; skips the test where openvino has no kernel of this layer for
+    the processor at hand, as of some transposed convolutions on one with AVX-512."""
+    try:
+        compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    except RuntimeError as error:
+        if "could not create a primitive descriptor" not in str(error):
+            raise
+        pytest.skip("openvino has no kernel of this layer for this processor")
     results = compiled(inputs)
     return [np.array(results[output]) for output in compiled.outputs]
 
