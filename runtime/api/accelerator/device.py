@@ -19,7 +19,7 @@ from .errors import AcceleratorError, documented
 from .facts import Facts, Generation
 from .flags import Flags
 from .information import Answer, get_information
-from .low_level import LowLevelCalls
+from .memory import CardMemory
 from .networks.arrays import Results
 from .networks.binary import Batch, load
 from .networks.loaded import FLOAT, SOFTWARE, Loaded, LoadedNetwork
@@ -42,7 +42,7 @@ def check_path(name: str, value: object, stage: str = "Compile") -> str:
     raise AcceleratorError(f"{name} is no path", stage=stage, expected="text", found=f"{value!r:.60}")
 
 
-class Accelerator(LowLevelCalls):
+class Accelerator:
     """An accelerator: one network, or several that were loaded together, on cards of its own.
 
     Each object takes the next virtual card when it loads a network; there are as many as are asked for. All methods may
@@ -58,6 +58,7 @@ class Accelerator(LowLevelCalls):
         self._facts = Facts(self._flags, self._generation, machines.load(machines.DEFAULT), most_cards=CARDS)
         self._facts.busy = self._busy
         self._report = DebugReport(self._facts)
+        self._memory = CardMemory(self._facts)
         # Of what is loaded: whoever computes with it meanwhile keeps it.
         self._changing = threading.RLock()
         self._loaded: Loaded | None = None
@@ -69,22 +70,18 @@ class Accelerator(LowLevelCalls):
         return self._claim
 
     @documented
-    def SetFlag(self, name: str | Mapping[str, object], value: object = "") -> None:
-        """Set a flag, or with a dictionary several; values are texts or numbers.
+    def SetFlag(self, name: str | bytes | Mapping[str, object], value: object = "") -> None:
+        """Set a flag, or with a dictionary several; values are texts or numbers. Where one is wrong, none is set.
 
         Original: the second generation took texts only, and the dictionary came with the third.
         """
         with self._changing:
-            before = self._flags.bitfile
-            self._flags.set(name, value)
-            if self._flags.bitfile != before:
-                bitfile, self._flags.bitfile = self._flags.bitfile, before
-                self._choose_machine(bitfile)
+            self._flags.set(name, value, self._choose_machine)
             if self._loaded is None:
                 self._facts.batch = self._batch()
 
     @documented
-    def GetInfo(self, name: str) -> Answer:
+    def GetInfo(self, name: str | bytes) -> Answer:
         """What the device, the network or a flag is, by the table of ``GetInfo``."""
         return get_information(name, self._facts)
 
@@ -128,7 +125,6 @@ class Accelerator(LowLevelCalls):
             MachineError: there is none of this name or path.
         """
         self._facts.machine = machines.load(bitfile or machines.DEFAULT)
-        self._flags.bitfile = bitfile
 
     @contextmanager
     def _with_machine(self, bitfile: str) -> Iterator[None]:
@@ -136,6 +132,7 @@ class Accelerator(LowLevelCalls):
         before = self._flags.bitfile, self._facts.machine
         if check_path("bitfile", bitfile, "Init"):
             self._choose_machine(bitfile)
+            self._flags.bitfile = bitfile
         try:
             yield
         except BaseException:
@@ -233,3 +230,20 @@ class Accelerator(LowLevelCalls):
 
     def _get(self) -> tuple[Results | None, object] | None:
         return self._ready("GetResult").get(blocking=self._flags.blockingmode)
+
+    @documented
+    def WriteData(self, addr: int | np.integer, data: np.ndarray, card: int | np.integer = 0) -> None:
+        """Write the bytes of an array into the memory of a card, as they are.
+
+        What networks hold that ``Init`` loaded lies elsewhere and does not change.
+
+        Original: converted float32 to the numbers of the device.
+        """
+        with self._changing:
+            self._memory.write(addr, data, card)
+
+    @documented
+    def ReadData(self, addr: int | np.integer, data: np.ndarray, card: int | np.integer = 0) -> None:
+        """Fill an array with the bytes from an address of a card on, 0 where nothing was written."""
+        with self._changing:
+            self._memory.read(addr, data, card)

@@ -11,15 +11,9 @@ from tilewright.errors import TilewrightError, TilewrightWarning
 P = ParamSpec("P")
 R = TypeVar("R")
 
-FAILED = -1
-"""The return code of everything that went wrong."""
-
-NOT_READY = -99
-"""The return code of a call that would have to wait, in non-blocking mode."""
-
 
 class AcceleratorError(TilewrightError):
-    """A call failed; ``code`` and ``args[0]`` are the documented return code, the text says what to do.
+    """A call failed; ``code`` and ``args[0]`` are the documented return code, -1, and the text says what to do.
 
     Original: a plain ``Exception`` whose only argument is the code.
     """
@@ -28,7 +22,6 @@ class AcceleratorError(TilewrightError):
         self,
         message: str,
         *,
-        code: int = FAILED,
         stage: str | None = None,
         node: str | None = None,
         expected: object = None,
@@ -36,8 +29,8 @@ class AcceleratorError(TilewrightError):
         hint: str | None = None,
     ) -> None:
         super().__init__(message, stage=stage, node=node, expected=expected, found=found, hint=hint)
-        self.code = code
-        self.args = (code,)
+        self.code = -1
+        self.args = (self.code,)
 
 
 class FlagWarning(TilewrightWarning):
@@ -68,16 +61,26 @@ class InitError(AcceleratorError):
         self.args = ("Init failed",)
 
 
-def documented(method: Callable[P, R]) -> Callable[P, R]:
-    """Make the errors of a method those that the API documents."""
+def _raising(kind: type[AcceleratorError] | type[InitError]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Have a method raise one kind of error, whatever it is that goes wrong."""
 
-    @wraps(method)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return method(*args, **kwargs)
-        except AcceleratorError:
-            raise
-        except TilewrightError as error:
-            raise AcceleratorError(str(error)) from error
+    def decorate(method: Callable[P, R]) -> Callable[P, R]:
+        @wraps(method)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                return method(*args, **kwargs)
+            except kind:
+                raise
+            except TilewrightError as error:
+                raise kind(str(error)) from error
 
-    return call
+        return call
+
+    return decorate
+
+
+documented = _raising(AcceleratorError)
+"""For methods: makes their errors those that the API documents."""
+
+initialising = _raising(InitError)
+"""For methods of the third generation that compile or load: makes their errors the one that says so."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Literal, TypeVar
@@ -14,10 +15,15 @@ Since = Literal[2018, 2020, 2022]
 Value = int | bool | str
 T = TypeVar("T", bound=Value)
 
-_TRUTH = {"0": False, "1": True, "false": False, "true": True}
+_WHOLE = re.compile(r"(-?[0-9]{1,18})(?:\.0{0,18})?")
 
 _TEXT_LIMIT = 4096
 """Characters of a value, such as the path of a bitfile."""
+
+
+def plain_text(value: object) -> object:
+    """Text that a program gives as bytes, as the library in C took it; everything else as it is."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,7 @@ class Flag:
         Raises:
             AcceleratorError: it is not one that the flag may have.
         """
-        text = ("1" if value else "0") if isinstance(value, bool) else str(value)
+        text = ("1" if value else "0") if isinstance(value, bool) else str(plain_text(value))
         parsed = self._parse_text(text)
         fits = parsed in self.choices if self.choices else not isinstance(parsed, int) or parsed >= self.minimum
         if parsed is None or not fits:
@@ -83,13 +89,14 @@ class Flag:
         if isinstance(self.default, str):
             return text
         if isinstance(self.default, bool):
-            return _TRUTH.get(text.strip().lower())
-        digits = text.strip()
-        # Python takes underscores and digits of all scripts; values of more than 64 bits are no flag's.
-        return int(digits) if digits.isascii() and digits.removeprefix("-").isdigit() and len(digits) < 20 else None
+            text = {"false": "0", "true": "1"}.get(text.strip().lower(), text)
+        # Programs divide with / and give 16.0. Values of more than 64 bits are no flag's.
+        whole = _WHOLE.fullmatch(text.strip())
+        value = int(whole[1]) if whole else None
+        return value if value is None or not isinstance(self.default, bool) else {0: False, 1: True}.get(value)
 
 
-def flag(
+def declare(
     default: T,
     since: Since,
     help: str,

@@ -1,15 +1,249 @@
-"""The flags of one object of the Accelerator API: setting them, reading them, printing them."""
+"""The flags of one object of the Accelerator API: all that there are, in one table; setting, reading, printing them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 
 from tilewright.errors import warn
 
 from .errors import AcceleratorError, FlagWarning
-from .flag import Flag, Value
-from .flag_table import BY_NAME, DEBUG_LETTERS, FLAGS, OPTION_LETTERS, FlagValues
+from .flag import Flag, Letter, Value, declare, flags_of, plain_text
+
+_MEMORY = "a run has memory of its own, so that no program is patched or kept twice"
+_TEST_DATA = "programs give all data themselves"
+_SCHEDULE = "the tile search already chooses the order of each layer by its modelled cost"
+_LOADING = "a network is in memory when Init returns"
+_SCALES = "a tensor has its own scale wherever ranges are known, and none where they are not"
+
+
+@dataclass(eq=False)
+class FlagValues:
+    """The value of each flag; the declarations say what it means and what else it may be."""
+
+    debug: str = declare(
+        "w", 2018, "What is printed: letters of the table below, one after the other; the empty text is silent."
+    )
+    options: str = declare("", 2018, "Letters, each of which sets one of the flags here.")
+    help: str = declare(
+        "", 2020, "Prints the flags and what they do; with the value print_opt their values as they are."
+    )
+    reset: str = declare("", 2022, "Sets every flag back to its default.")
+
+    bitfile: str = declare(
+        "", 2020, "Path or name of the description of the machine that stands for the card; it is read at once."
+    )
+    fpgaid: str = declare(
+        "-1",
+        2020,
+        "sim runs the instructions in the simulator of the instruction set; with any other value the same integers are "
+        "computed by kernels of the host. -1 and the names of boards all mean the next free virtual card.",
+        choices=("-1", "510", "511", "852", "sim"),
+    )
+    nfpgas: int = declare(1, 2018, "How many cards a batch is divided among.", minimum=1)
+    nclusters: int = declare(1, 2018, "How many clusters of each card are used.", minimum=1)
+    firstcluster: int = declare(0, 2020, "The first cluster of those that are used.")
+    imgs_per_cluster: int = declare(1, 2018, "How many images each cluster takes at once.", minimum=1)
+    clustersbatchmode: int = declare(
+        0,
+        2018,
+        "1: the clusters of a card work on one image together. 0: each has its own.",
+        choices=(0, 1),
+        aliases=("nobatch", "clusterbatchmode"),
+        letters={"C": 1},
+    )
+    mvbatch: bool = declare(
+        False,
+        2020,
+        "Demands that imgs_per_cluster is a multiple of 4, one image for each unit of a cluster; results are the same.",
+        letters={"m": True},
+    )
+    blockingmode: bool = declare(
+        True,
+        2018,
+        "1: PutInput and GetResult wait. 0: they return at once and say that they would have to.",
+        aliases=("opt_blocking",),
+    )
+
+    convalgo: int = declare(
+        0,
+        2018,
+        "What convolutions keep in the scratchpad: 0 whichever costs less for the layer, 1 and 3 the weights, 2 the "
+        "feature map.",
+        choices=(0, 1, 2, 3),
+        letters={"k": 1, "r": 2, "K": 3},
+    )
+    depthconvalgo: int = declare(
+        3, 2020, "Loop orders for depthwise convolutions.", choices=(0, 1, 2, 3), warning=_SCHEDULE
+    )
+    paddingalgo: bool = declare(
+        False,
+        2018,
+        "Padding of convolutions without extra traffic.",
+        warning="convolution instructions pad by themselves, with either value at no cost",
+    )
+    hwlinear: bool = declare(
+        True,
+        2018,
+        "0 keeps fully connected layers in floating point on the host, which is slower and more precise; networks that "
+        "come quantised stay as they are.",
+        letters={"H": True},
+    )
+    max_instr: int = declare(
+        0,
+        2018,
+        "Compile refuses networks whose device program has more instructions; 0 is no limit.",
+        aliases=("max_instruction_size",),
+    )
+    nlayers: int = declare(-1, 2020, "Only the first so many layers are compiled; 0 and -1 are all.", minimum=-1)
+    lremove: int = declare(0, 2020, "So many layers at the end are left out.", aliases=("remove",))
+    heterogeneous: bool = declare(
+        True, 2022, "Layers that the device does not support run on the host.", warning="they do so always"
+    )
+    runsw: int = declare(
+        0,
+        2022,
+        "What Run computes with: 0 the accelerator, 1 its software model, 2 floating point, which then "
+        "prints how far the software model is from it.",
+        choices=(0, 1, 2),
+        letters={"S": 1, "Q": 2},
+    )
+    comparesw: bool = declare(
+        False,
+        2018,
+        "After each Run the software model and floating point run as well, and the differences are printed.",
+        letters={"s": True},
+    )
+    breaklayer: int = declare(
+        0,
+        2020,
+        "1 and 2: Init prints expected and modelled times of each layer and, with dumpdir, writes layers.csv there.",
+        choices=(0, 1, 2),
+        aliases=("profile",),
+        letters={"L": 2, "z": 1},
+    )
+    initmeasure: bool = declare(False, 2020, "Init prints how long it took.", letters={"i": True})
+    temporary_save: bool = declare(
+        False, 2020, "Run writes its inputs and outputs to dumpdir: input0.npy, output0.npy, …", letters={"t": True}
+    )
+    dumpdir: str = declare("", 2022, "The folder of all files that flags make; by default the current one.")
+    addroff: int = declare(
+        0, 2020, "The first address that is used in the memory of a card.", aliases=("addr_off",), warning=_MEMORY
+    )
+    seed: int = declare(0, 2020, "Seed of random test data.", warning=_TEST_DATA)
+    rand: bool = declare(True, 2022, "Whether test data are random.", letters={"d": False}, warning=_TEST_DATA)
+    int8mode: int = declare(
+        0,
+        2022,
+        "Width of the integers on the device.",
+        choices=(0, 1, 2, 3, 4),
+        warning="the width follows from the ranges: 8 bits where the network, samples or a folder gives them",
+    )
+    has_varfp: bool = declare(False, 2020, "The card has variable fixed point.", letters={"v": True}, warning=_SCALES)
+    varfp: int = declare(0, 2020, "Fixed point by the layer.", choices=(0, 1, 2), letters={"V": 1}, warning=_SCALES)
+    quantize: str = declare(
+        "", 2020, "Samples to quantise with.", warning="give samples to Compile, or name them in TILEWRIGHT_CALIBRATION"
+    )
+    no_rearrange: int = declare(
+        0,
+        2020,
+        "Inputs and outputs in the order of the device, or as 16-bit integers.",
+        choices=(0, 1, 2),
+        warning="arrays are float32, plane by plane, with every value",
+    )
+    bufsmode: int = declare(2, 2022, "How the two buffers share a program.", choices=(0, 1, 2), warning=_MEMORY)
+    two_programs: bool = declare(False, 2018, "A program for each buffer.", letters={"T": True}, warning=_MEMORY)
+    parametric_offset: bool = declare(
+        False, 2020, "Programs whose addresses are relative.", letters={"o": True}, warning=_MEMORY
+    )
+    progload: bool = declare(
+        False, 2020, "Weights are loaded while the first layers run.", letters={"P": True}, warning=_LOADING
+    )
+    hwwait: bool = declare(
+        False, 2020, "A pause of a second before results are read.", letters={"w": True}, warning=_LOADING
+    )
+    force_algo: bool = declare(False, 2020, "Forces convalgo on every layer.", letters={"f": True}, warning=_SCHEDULE)
+    compile_profile: bool = declare(
+        False, 2020, "Tries the options and keeps the fastest.", letters={"a": True}, warning=_SCHEDULE
+    )
+    optimize_computes: bool = declare(
+        True, 2020, "Merges instructions that compute.", letters={"n": False}, warning=_SCHEDULE
+    )
+    gen_loops: bool = declare(
+        False,
+        2020,
+        "Merges instructions into loops.",
+        letters={"l": True},
+        warning="the instruction set has no loops: an instruction covers a whole tile",
+    )
+    multicu_vpadding: bool = declare(
+        False,
+        2020,
+        "Vertical padding with several units.",
+        letters={"M": True},
+        warning="convolution instructions pad by themselves",
+    )
+    pipeline: bool = declare(
+        False, 2020, "Layers pipelined across clusters.", letters={"p": True}, warning="an image runs on one cluster"
+    )
+    prune: bool = declare(
+        False,
+        2020,
+        "Leaves out planes of zeros.",
+        letters={"x": True},
+        warning="planes are computed whatever they hold",
+    )
+    sandbox: bool = declare(
+        False,
+        2020,
+        "Takes instructions from a text file.",
+        letters={"B": True},
+        warning="Init runs a program from a file",
+    )
+    ignore_transpose: bool = declare(
+        True, 2020, "Skips transpositions.", warning="transpositions are computed, or folded into what reads them"
+    )
+
+
+FLAGS = flags_of(FlagValues)
+"""Every flag by its name."""
+
+BY_NAME = {name: each for each in FLAGS.values() for name in (each.name, *each.aliases)}
+"""Every flag by its name and by its aliases."""
+
+OPTION_LETTERS = {letter: (each, value) for each in FLAGS.values() for letter, value in each.letters.items()}
+"""The letters of the flag ``options``: which flag each sets, and to what."""
+
+DEBUG_LETTERS = {
+    each.letter: each
+    for each in (
+        Letter("b", 2018, "The report of Compile, Init and Run: times, bytes, operations, expected against modelled."),
+        Letter("w", 2018, "Warnings: numbers of inputs and weights that do not fit and are cut off."),
+        Letter("c", 2018, "Addresses in the memory of the card."),
+        Letter("n", 2018, "The layers."),
+        Letter("s", 2018, "Where each layer runs, and why; the tiles of those on the device."),
+        Letter("p", 2018, "How many instructions of each kind every layer takes."),
+        Letter("d", 2018, "How long each unit of the cluster is busy, modelled; there are no debug registers."),
+        Letter("R", 2018, "All results of both, where Run compares with the software model (options letter s)."),
+        Letter("r", 2020, "Those results that differ, where Run compares."),
+        Letter("i", 2018, "Writes the instructions as text to instr<card>_<cluster>_<program>.txt."),
+        Letter("I", 2018, "The passes of the compiler and how long each took."),
+        Letter("C", 2022, "The modelled work of each cluster."),
+        Letter("Q", 2022, "The number format of each layer's result: width, scale, zero point."),
+        Letter("J", 2022, "Writes where each layer runs to partition.json."),
+        Letter("S", 2022, "Every instruction with its modelled start and end, in cycles."),
+        Letter("a", 2022, "The loads and stores of each layer, in bytes."),
+        Letter("t", 2020, "A trace while the device computes.", warning="letter S prints the modelled one"),
+        Letter("T", 2020, "A verbose trace.", warning="letter S prints the modelled one"),
+        Letter("o", 2020, "Details of the floating-point engine.", warning="tilewright inspect shows its steps")
+    )
+}  # fmt: skip
+"""The letters of the flag ``debug``."""
+
+
+LONGEST_NAME = 64
+"""Characters of an unknown name that are compared with those that there are."""
 
 _LETTERS = {"debug": DEBUG_LETTERS, "options": OPTION_LETTERS}
 
@@ -27,30 +261,33 @@ class Flags(FlagValues):
         super().__init__()
         self._warned: set[str] = set()
 
-    def set(self, name: str | Mapping[str, object], value: object = "") -> None:
+    def set(
+        self, name: str | bytes | Mapping[str, object], value: object = "", check: Callable[[str], None] | None = None
+    ) -> None:
         """``SetFlag``: set one flag, or each of a mapping in its order; values are texts, numbers or truth values.
 
-        Raises:
-            AcceleratorError: there is no such flag or letter, or it cannot have this value. Of a mapping, the flags
-                before it are set.
-        """
-        if isinstance(name, Mapping):
-            for each, its_value in name.items():
-                self.set(each, its_value)
-            return
-        flag = _find(name)
-        parsed = flag.parse(value)
-        if flag.name == "reset":
-            self.restore_defaults()
-        elif flag.name == "help":
-            print(self.values_text() if parsed == "print_opt" else help_text())
-        else:
-            self._set(flag, parsed)
+        Args:
+            check: is given another ``bitfile`` than before, and raises where there is none such.
 
-    def restore_defaults(self) -> None:
-        """Set every flag back to its default; what has been warned of is not said again."""
-        for flag in FLAGS.values():
-            setattr(self, flag.name, flag.default)
+        Raises:
+            AcceleratorError: there is no such flag or letter, or it cannot have this value. Nothing is set then.
+        """
+        given: list[tuple[object, object]] = [*name.items()] if isinstance(name, Mapping) else [(name, value)]
+        wanted = [(flag, flag.parse(its)) for flag, its in ((_find(each), its) for each, its in given)]
+        bitfile = self.bitfile
+        for flag, parsed in wanted:
+            if flag.name in _LETTERS:
+                _check_letters(flag.name, str(parsed))
+            bitfile = {"bitfile": str(parsed), "reset": ""}.get(flag.name, bitfile)
+        if check is not None and bitfile != self.bitfile:
+            check(bitfile)
+        for flag, parsed in wanted:
+            if flag.name == "reset":
+                self._restore_defaults()
+            elif flag.name == "help":
+                print(self.values_text() if parsed == "print_opt" else help_text())
+            else:
+                self._set(flag, parsed)
 
     def get(self, name: str) -> Value:
         """The value of a flag by its name or an alias.
@@ -66,42 +303,43 @@ class Flags(FlagValues):
         """A line ``name = value`` for each flag."""
         return "\n".join(f"{name} = {_plain(self.get(name))}" for name in FLAGS)
 
+    def _restore_defaults(self) -> None:
+        """Set every flag back to its default; what has been warned of is not said again."""
+        for flag in FLAGS.values():
+            setattr(self, flag.name, flag.default)
+
     def _set(self, flag: Flag, value: Value) -> None:
-        if flag.name in _LETTERS:
-            assert isinstance(value, str)
-            self._set_letters(flag, value)
-        elif flag.warning and value != flag.default:
-            self._warn(flag.name, f"flag {flag.name!r}", flag.warning)
+        if flag.name == "options":
+            for letter in str(value):
+                self._set(*OPTION_LETTERS[letter])
+        elif flag.name == "debug":
+            for letter in map(DEBUG_LETTERS.__getitem__, str(value)):
+                self._warn(f"debug letter {letter.letter!r}", letter.warning)
+        elif value != flag.default:
+            self._warn(f"flag {flag.name!r}", flag.warning)
         setattr(self, flag.name, value)
 
-    def _set_letters(self, flag: Flag, letters: str) -> None:
-        known = _LETTERS[flag.name]
-        unknown = next((letter for letter in letters if letter not in known), None)
-        if unknown is not None:
-            raise AcceleratorError(
-                f"{flag.name!r} has no such letter",
-                stage="SetFlag",
-                expected=f"letters of {''.join(known)}",
-                found=repr(unknown),
-            )
-        for letter in letters:
-            if flag.name == "options":
-                self._set(*OPTION_LETTERS[letter])
-            elif DEBUG_LETTERS[letter].warning:
-                self._warn(f"debug {letter}", f"debug letter {letter!r}", DEBUG_LETTERS[letter].warning)
-
-    def _warn(self, key: str, what: str, why: str) -> None:
-        if key not in self._warned:
-            self._warned.add(key)
+    def _warn(self, what: str, why: str) -> None:
+        if why and what not in self._warned:
+            self._warned.add(what)
             warn(f"{what} has no effect here: {why}", FlagWarning)
 
 
-def _find(name: str) -> Flag:
-    flag = BY_NAME.get(name) if isinstance(name, str) else None
+def _check_letters(name: str, letters: str) -> None:
+    known = _LETTERS[name]
+    unknown = next((letter for letter in letters if letter not in known), None)
+    if unknown is not None:
+        expected = f"letters of {''.join(known)}"
+        raise AcceleratorError(f"{name!r} has no such letter", stage="SetFlag", expected=expected, found=repr(unknown))
+
+
+def _find(name: object) -> Flag:
+    text = plain_text(name)
+    flag = BY_NAME.get(text) if isinstance(text, str) else None
     if flag is None:
-        close = get_close_matches(str(name), BY_NAME, 1)
+        close = get_close_matches(str(text)[:LONGEST_NAME], BY_NAME, 1)
         hint = f"Did you mean {close[0]!r}?" if close else "SetFlag('help') prints the flags."
-        raise AcceleratorError("there is no such flag", stage="SetFlag", found=f"{name!r:.60}", hint=hint)
+        raise AcceleratorError("there is no such flag", stage="SetFlag", found=f"{text!r:.60}", hint=hint)
     return flag
 
 

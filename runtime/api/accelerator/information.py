@@ -15,8 +15,8 @@ from ...artifact.manifest import TensorSpec
 from .debug.layers import units
 from .errors import AcceleratorError
 from .facts import VERSIONS, Facts
-from .flag_table import BY_NAME
-from .flags import help_text
+from .flag import plain_text
+from .flags import BY_NAME, LONGEST_NAME, help_text
 
 Answer = float | int | str | None
 Kind = Literal["float", "integer", "text", "nothing"]
@@ -44,7 +44,7 @@ class Information:
     answer: Callable[[Facts], Answer]
 
 
-def get_information(name: str, facts: Facts) -> Answer:
+def get_information(name: str | bytes, facts: Facts) -> Answer:
     """``GetInfo``: the answer to a name of the table, or the value of the flag of that name.
 
     Original: the second generation gave integers only, but for ``hwtime`` and ``version``, and knew no flags.
@@ -52,16 +52,17 @@ def get_information(name: str, facts: Facts) -> Answer:
     Raises:
         AcceleratorError: there is neither an information nor a flag of this name.
     """
-    if not isinstance(name, str):
+    text = plain_text(name)
+    if not isinstance(text, str):
         raise AcceleratorError("names are text", stage="GetInfo", found=type(name).__name__)
-    if name in INFORMATION:
-        return INFORMATION[name].answer(facts)
-    if name in BY_NAME:
-        value = facts.flags.get(name)
+    if text in INFORMATION:
+        return INFORMATION[text].answer(facts)
+    if text in BY_NAME:
+        value = facts.flags.get(text)
         return int(value) if isinstance(value, bool) and facts.generation == 2 else value
-    close = get_close_matches(str(name), [*INFORMATION, *BY_NAME], 1)
+    close = get_close_matches(text[:LONGEST_NAME], [*INFORMATION, *BY_NAME], 1)
     hint = f"Did you mean {close[0]!r}?" if close else "GetInfo('help') prints the names."
-    raise AcceleratorError("there is no such information", stage="GetInfo", found=f"{name!r:.60}", hint=hint)
+    raise AcceleratorError("there is no such information", stage="GetInfo", found=f"{text!r:.60}", hint=hint)
 
 
 def _hwtime(facts: Facts) -> float:
@@ -82,10 +83,6 @@ def _shapes(specs: Sequence[TensorSpec]) -> str:
 
 def _names(specs: Sequence[TensorSpec]) -> str:
     return ";".join(spec.name for spec in specs)
-
-
-def _temperature(facts: Facts) -> float:
-    return math.nan
 
 
 def _help(facts: Facts) -> None:
@@ -140,9 +137,7 @@ INFORMATION = {
         Information("outshape", "text", 2020, "Shapes of the outputs, as outshapes.", lambda f: _shapes(f.outputs)),
         Information("innames", "text", 2022, "Names of the inputs, with ; between them.", lambda f: _names(f.inputs)),
         Information("outnames", "text", 2022, "Names of the outputs.", lambda f: _names(f.outputs)),
-        Information(
-            "temperature", "float", 2022, "Not a number: a virtual card has no temperature.", _temperature
-        ),
+        Information("temperature", "float", 2022, "Not a number: virtual cards have none.", lambda _: math.nan),
         Information(
             "hwdebug",
             "nothing",

@@ -5,37 +5,41 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import wraps
 from time import perf_counter
-from typing import ParamSpec, TypeVar
+from typing import Any
 
 import numpy as np
 
-from tilewright.errors import TilewrightError
-
 from ...files.output_file import check_output
 from .device import check_path
-from .errors import AcceleratorError, InitError, documented
+from .errors import AcceleratorError, documented, initialising
 from .networks.arrays import stacked
 from .networks.binary import save
 from .networks.compilation import compile_network
 from .networks.loaded import FLOAT, SOFTWARE
 from .networks.sizes import is_size, parse_shapes
-from .preallocated import Counts, PreallocatedResults
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from .second import Counts, PreallocatedResults
 
 Returned = np.ndarray | list[np.ndarray]
 
+_OF_2020 = {"image", "modeldir", "numcard", "numclus", "nlayers"}
+"""Names of arguments that ``Compile`` of 2020 alone has."""
 
-def _initialising(method: Callable[P, R]) -> Callable[P, R]:
-    """Make the errors of a method the one of the third generation that says so."""
+_OF_2021 = ("modelpath", "outfile", "inshapes", "samples")
+"""The arguments of ``Compile`` at the beginning of 2021, in their order."""
+
+
+def _of_any_edition(method: Callable[..., list[str]]) -> Callable[..., list[str] | Counts]:
+    """Have ``Compile`` take the arguments of 2020 and of early 2021 as well."""
 
     @wraps(method)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return method(*args, **kwargs)
-        except TilewrightError as error:
-            raise InitError(str(error)) from error
+    def call(accelerator: MDLA, *args: Any, **kwargs: Any) -> list[str] | Counts:
+        paths = [isinstance(each, str) and not is_size(each) for each in args[:3]]
+        is_2020 = bool(_OF_2020 & kwargs.keys()) or (bool(args) and is_size(args[0]))
+        if is_2020 or paths[1:] == [True, True] or (paths[1:] == [True] and "outfile" in kwargs):
+            return accelerator._compile_of_2020(*args, **kwargs)
+        if paths[1:2] == [True] and len(args) <= len(_OF_2021):
+            args, kwargs = (), dict(zip(_OF_2021, args, strict=False)) | kwargs
+        return method(accelerator, *args, **kwargs)
 
     return call
 
@@ -51,47 +55,37 @@ class MDLA(PreallocatedResults):
     own calls only.
     """
 
-    NUM_MM = NUM_VV = 4
-    """Units of a cluster."""
-
-    NONLIN_BLOCKS, MAX_NONLINBIT = 4, 6
-    NONLIN_BLOCK_SIZE = 1 << (MAX_NONLINBIT + 1)
-    """The table of ``GetNonlinCoefs`` has `NONLIN_BLOCKS` times `NONLIN_BLOCK_SIZE` entries."""
-
-    SFT_RELU, SFT_SIGMOID, SFT_NORELU, SFT_TANH = range(4)
-    """Functions of ``GetNonlinCoefs``."""
-
     _generation = 3
 
-    @_initialising
+    @_of_any_edition
+    @initialising
     def Compile(
         self,
         modelpath: str | list[str],
         inshapes: str | None = None,
-        samples: Sequence[object] | np.ndarray | str | None = None,
+        samples: Sequence[object] | np.ndarray | None = None,
         MDLA: object = None,
-        outfile: str | int | None = None,
-        simplify: bool | int = False,
-    ) -> list[str] | Counts:
+        outfile: str | None = None,
+        simplify: bool = False,
+    ) -> list[str]:
         """Compile a network, make it ready to run unless it goes into a file, and return the names of its outputs.
 
         Args:
             modelpath: the path of the ONNX model, or a list of such paths whose networks run side by side.
             inshapes: shapes of the inputs such as ``1x3x224x224``, with ``;`` between them, in place of the model's.
-                A text that is no shape is taken for `outfile`, which stood here before 2021.
             samples: a list of inputs, float32, or one array of them, from which the ranges of values are derived.
             MDLA: another object whose cards are shared.
             outfile: the file to write, for ``Init``; the network is not loaded then.
             simplify: every network is simplified.
 
+        The arguments of earlier editions are taken as well. In 2020 they were ``image, modelpath, outfile, numcard=1,
+        numclus=1, nlayers=-1``, ``modelpath`` called ``modeldir`` before; that call returns what the one of ``FWDNXT``
+        does. At the beginning of 2021 they were ``modelpath, outfile, inshapes=None, samples=None``.
+
         Original: ``samples`` chose a fixed point for each tensor, here a scale. NNEF and saved models of TensorFlow
         were converted.
         """
-        if isinstance(samples, str):
-            return self._compile_of_2020(modelpath, inshapes, samples, MDLA, outfile, simplify)
         start = perf_counter()
-        if inshapes is not None and not is_size(inshapes):
-            inshapes, outfile = None, outfile if outfile is not None else inshapes
         file = None if outfile is None else check_path("outfile", outfile) or None
         if file is not None:
             check_output(file, source=modelpath)
@@ -114,16 +108,20 @@ class MDLA(PreallocatedResults):
             self._load(networks, MDLA)
         return [spec.name for artifact, _ in networks for spec in artifact.manifest.outputs]
 
+    @initialising
     def _compile_of_2020(
-        self, image: object, model: object, outfile: str, cards: object, clusters: object, layers: object
+        self,
+        image: str,
+        modelpath: str = "",
+        outfile: str = "",
+        numcard: object = 1,
+        numclus: object = 1,
+        nlayers: object = -1,
+        modeldir: str = "",
     ) -> Counts:
-        """``Compile(image, modelpath, outfile, numcard, numclus, nlayers)``."""
-        if not isinstance(image, str) or not isinstance(model, str):
-            raise AcceleratorError("samples are no list of arrays", stage="Compile", found=f"{outfile!r:.60}")
-        cards, clusters = (1 if count is None else count for count in (cards, clusters))
-        return self._compile_into(outfile, image, model, cards, clusters, -1 if layers is False else layers)
+        return self._compile_into(outfile, image, modelpath or modeldir, numcard, numclus, nlayers)
 
-    @_initialising
+    @initialising
     def Quantize(
         self, image: str, modelpath: str, outfile: str, images: list[np.ndarray], numcard: int = 1, numclus: int = 1
     ) -> Counts:
@@ -146,18 +144,19 @@ class MDLA(PreallocatedResults):
             self._load([self._compile_for(image, modelpath, numcard, numclus)])
         self._run_into(result, images)
 
-    @_initialising
-    def Init(self, infile: str, MDLA: object = None, cmem: object = None) -> Counts | None:
+    @initialising
+    def Init(self, infile: str, MDLA: object = None, cmem: object = None, bitfile: str | None = None) -> Counts | None:
         """Load a compiled network.
 
         Args:
             infile: what ``Compile`` wrote, or any artifact; the empty text for what ``Loadmulti`` named.
-            MDLA: another object whose cards are shared; in the edition of 2020 the bitfile, and the counts are
-                returned.
+            MDLA: another object whose cards are shared; in the edition of 2020 the bitfile.
             cmem: the handle of another object whose cards are shared, as in 2020.
+            bitfile: the machine that the card is, as in 2020; the counts are returned where it is given.
         """
-        if isinstance(MDLA, str):
-            return self._init(infile, MDLA, cmem)
+        bitfile = MDLA if isinstance(MDLA, str) else bitfile
+        if bitfile is not None:
+            return self._init(infile, bitfile, cmem)
         self._init(infile, beside=MDLA if MDLA is not None else cmem)
         return None
 

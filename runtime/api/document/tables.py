@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...commands.parser import options_of
 from ...report.table import Column, Table
-from ..accelerator.flag_table import DEBUG_LETTERS, FLAGS
+from ..accelerator.flags import DEBUG_LETTERS, FLAGS
 from ..accelerator.information import INFORMATION
 from ..inference_engine.devices.keys import KEYS
 from ..inference_engine.devices.metrics import METRICS

@@ -385,7 +385,7 @@ def test_arguments_of_any_other_kind(second: FWDNXT, third: MDLA, odd: object) -
         (third.GO, [size, model, odd, ONES, ONES.copy()], {}),
         *((each.GetInfo, [odd], {}) for each in (second, third)),
     ]
-    if not isinstance(odd, int):
+    if not isinstance(odd, (int, np.floating)):  # Whole numbers come as floats, too.
         calls += [(second.Compile, [size, model, "a.bin"], {name: odd}) for name in ("numcard", "numclus", "nlayers")]
         calls += [(each.SetFlag, ["nclusters", odd], {}) for each in (second, third)]
     for call, arguments, keywords in calls:

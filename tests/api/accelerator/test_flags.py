@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
 import pytest
 
+from tilewright.runtime.api.accelerator import FWDNXT, MDLA
 from tilewright.runtime.api.accelerator.errors import AcceleratorError, FlagWarning
 from tilewright.runtime.api.accelerator.flag import Flag, Value
-from tilewright.runtime.api.accelerator.flag_table import BY_NAME, DEBUG_LETTERS, FLAGS, OPTION_LETTERS
-from tilewright.runtime.api.accelerator.flags import Flags, help_text
+from tilewright.runtime.api.accelerator.flags import BY_NAME, DEBUG_LETTERS, FLAGS, OPTION_LETTERS, Flags, help_text
 
 SETTABLE = [flag for flag in FLAGS.values() if flag.name not in ("help", "reset", "debug", "options")]
 
@@ -171,6 +172,58 @@ def test_debug_warns_by_default_and_can_be_silenced() -> None:
     assert flags.debug == ""
 
 
+@pytest.mark.parametrize("value", ["16.0", "16.", 16.0, np.float64(16), np.int64(16), b"16", " 16 "])
+def test_whole_numbers_come_in_many_forms(value: object) -> None:
+    """A public batch program divides with ``/``."""
+    flags = Flags()
+    flags.set("imgs_per_cluster", value)
+    assert flags.get("imgs_per_cluster") == 16
+    assert type(flags.imgs_per_cluster) is int
+
+
+@pytest.mark.parametrize("value", ["1.0", b"1", b"true", 1.0, np.True_])
+def test_truth_values_come_in_many_forms(value: object) -> None:
+    flags = Flags()
+    flags.set("comparesw", value)
+    assert flags.comparesw is True
+
+
+def test_names_and_texts_come_as_bytes() -> None:
+    flags = Flags()
+    flags.set(b"debug", b"bw")
+    flags.set({"dumpdir": b"here", "options": b"C"})
+    assert (flags.debug, flags.dumpdir, flags.clustersbatchmode) == ("bw", "here", 1)
+
+
+def test_the_blocking_mode_has_its_name_of_the_seed_era() -> None:
+    flags = Flags()
+    flags.set("opt_blocking", "0")
+    assert flags.blockingmode is False
+    assert flags.get("opt_blocking") is False
+
+
+@pytest.mark.parametrize("wrong", [{"nosuch": 1}, {"nclusters": 0}, {"debug": "b!"}, {"options": "kq"}])
+def test_of_a_mapping_with_something_wrong_nothing_is_set(wrong: dict[str, object]) -> None:
+    flags = Flags()
+    flags.set("nfpgas", 2)
+    before = flags.values_text()
+    with pytest.raises(AcceleratorError):
+        flags.set({"reset": "", "nfpgas": 3, "prune": 1, **wrong, "nclusters ": 4})
+    assert flags.values_text() == before
+
+
+@pytest.mark.parametrize("kind", [FWDNXT, MDLA])
+def test_without_the_machine_of_a_bitfile_nothing_is_set(kind: type[FWDNXT | MDLA]) -> None:
+    accelerator = kind()
+    accelerator.SetFlag({"bitfile": "s256", "nfpgas": 2})
+    with pytest.raises(AcceleratorError, match="neither a sample nor a readable file"):
+        accelerator.SetFlag({"nfpgas": 3, "bitfile": "nosuch", "nclusters": 2})
+    found = [accelerator.GetInfo(name) for name in ("nfpgas", "nclusters", "bitfile", "hwversion")]
+    assert found == [2, 1, "s256", "S256"]
+    accelerator.SetFlag({"bitfile": "nosuch", "reset": ""})
+    assert accelerator.GetInfo("bitfile") == ""
+
+
 def test_a_mapping_sets_its_flags_in_order() -> None:
     flags = Flags()
     flags.set({"nfpgas": 2, "nclusters": "4", "blockingmode": "0", "nobatch": 1})
@@ -192,6 +245,7 @@ def test_objects_do_not_share_flags() -> None:
         ("nclusters", "two", "cannot have this value; expected an integer of at least 1, found 'two'"),
         ("nclusters", 1.5, "cannot have this value; expected an integer of at least 1, found '1.5'"),
         ("nclusters", "1_0", "cannot have this value; expected an integer of at least 1, found '1_0'"),
+        ("nclusters", "16.5", "cannot have this value; expected an integer of at least 1, found '16.5'"),
         ("nclusters", "9" * 40, "cannot have this value; expected an integer of at least 1, found"),
         ("nlayers", -2, "cannot have this value; expected an integer of at least -1, found '-2'"),
         ("convalgo", 4, "cannot have this value; expected 0 or 1 or 2 or 3, found '4'"),

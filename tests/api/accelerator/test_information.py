@@ -12,7 +12,7 @@ import pytest
 import tilewright
 from tilewright.runtime.api.accelerator.errors import AcceleratorError
 from tilewright.runtime.api.accelerator.facts import Facts, Network
-from tilewright.runtime.api.accelerator.flag_table import BY_NAME
+from tilewright.runtime.api.accelerator.flags import BY_NAME
 from tilewright.runtime.api.accelerator.information import INFORMATION, HostTimeWarning, get_information
 from tilewright.runtime.api.accelerator.networks.binary import Batch
 

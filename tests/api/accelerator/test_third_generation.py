@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import accelerator_networks as networks
 import numpy as np
 import pytest
 from accelerator_networks import array, arrays, pair
+from PIL import Image
 
 import tilewright
 from tilewright.runtime.api.accelerator import FWDNXT, MDLA
-from tilewright.runtime.api.accelerator.errors import InitError
+from tilewright.runtime.api.accelerator.errors import AcceleratorError, InitError
 
 pytestmark = pytest.mark.filterwarnings("ignore::tilewright.errors.CalibrationWarning")
 
@@ -239,6 +241,78 @@ def test_calls_of_2020(ie: MDLA, rng: np.random.Generator) -> None:
     ie.Compile("6x4x3", "net.onnx", "save.bin", 2, 2, 1)
     ie.Init("save.bin", "", None)
     assert (ie.GetInfo("outnames"), ie.GetInfo("numbatch")) == ("c", 4)
+
+
+@pytest.mark.parametrize("generation", [FWDNXT, MDLA])
+@pytest.mark.parametrize(("cards", "clusters"), [(2.0, 4 / 2), (np.float32(2), np.int64(2))])
+def test_cards_and_clusters_that_were_divided(generation: type[FWDNXT | MDLA], cards: object, clusters: object) -> None:
+    networks.doubling(Path("net.onnx"))
+    accelerator: Any = generation()
+    accelerator.SetFlag("imgs_per_cluster", str(16 / 4 / 2))
+    assert accelerator.Compile("1x1x4", "net.onnx", "save.bin", cards, clusters) == 8
+    accelerator.Init("save.bin", "")
+    assert accelerator.GetInfo("numbatch") == 8
+    with pytest.raises(AcceleratorError, match=r"numcard is out of range; .* found 1\.5"):
+        accelerator.Compile("1x1x4", "net.onnx", "save.bin", 1.5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keywords"),
+    [
+        ((), {"image": "6x4x3", "modelpath": "net.onnx", "outfile": "save.bin", "numcard": 2, "numclus": 2}),
+        (("6x4x3",), {"modelpath": "net.onnx", "outfile": "save.bin", "numcard": 2, "numclus": 2}),
+        (("6x4x3", "net.onnx"), {"outfile": "save.bin", "numcard": 2, "numclus": 2, "nlayers": -1}),
+        (("6x4x3", "net.onnx", "save.bin"), {"numcard": 2, "numclus": 2}),
+        (("picture.png", "net.onnx", "save.bin", 2, 2), {}),
+        (("picture.png", "net.onnx"), {"outfile": "save.bin", "numcard": 2, "numclus": 2}),
+        ((), {"image": "picture.png", "modeldir": "net.onnx", "outfile": "save.bin", "numcard": 2, "numclus": 2}),
+    ],
+)
+def test_compile_takes_the_keywords_of_2020(
+    ie: MDLA, arguments: tuple[object, ...], keywords: dict[str, object], rng: np.random.Generator
+) -> None:
+    networks.convolution(Path("net.onnx"))
+    Image.fromarray(rng.integers(0, 256, (4, 6, 3)).astype(np.uint8)).save("picture.png")
+    assert ie.Compile(*arguments, **keywords) == 48
+    assert ie.Init(infile="save.bin", bitfile="") == 48
+    assert (ie.GetInfo("numfpga"), ie.GetInfo("numcluster")) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keywords"),
+    [
+        (("net.onnx", "save.bin", "2x3x4x6"), {}),
+        (("net.onnx", "save.bin"), {"inshapes": "2x3x4x6"}),
+        ((), {"modelpath": "net.onnx", "outfile": "save.bin", "inshapes": "2x3x4x6"}),
+    ],
+)
+def test_compile_takes_the_arguments_of_early_2021(
+    ie: MDLA, arguments: tuple[object, ...], keywords: dict[str, object], rng: np.random.Generator
+) -> None:
+    networks.convolution(Path("net.onnx"), batch="n")
+    model = networks.convolution(Path("two.onnx"), batch=2)
+    assert ie.Compile(*arguments, **keywords) == ["y"]
+    ie.Init("save.bin")
+    images = rng.standard_normal((2, 3, 4, 6)).astype(np.float32)
+    assert array(ie.Run(images)).tobytes() == expected(model, images).tobytes()
+
+
+@pytest.mark.parametrize("keywords", [{"numclus": 0}, {"nosuch": 1}])
+def test_wrong_arguments_of_2020(ie: MDLA, keywords: dict[str, object]) -> None:
+    networks.convolution(Path("net.onnx"))
+    with pytest.raises((InitError, TypeError), match=r"numclus is out of range|unexpected keyword argument 'nosuch'"):
+        ie.Compile("6x4x3", "net.onnx", "save.bin", **keywords)
+
+
+def test_results_go_into_arrays_within_an_array(ie: MDLA) -> None:
+    networks.two_outputs(Path("net.onnx"))
+    ie.Compile("net.onnx")
+    results = np.empty(2, object)
+    results[:] = [np.zeros(4, np.float32), np.zeros(1, np.float32)]
+    images = np.empty(1, object)
+    images[0] = np.arange(4, dtype=np.float32)
+    assert ie.Run(images, results) is None
+    assert [each.tolist() for each in results] == [[0, 2, 4, 6], [6]]
 
 
 def test_quantize_and_go_of_2020(ie: MDLA, rng: np.random.Generator) -> None:

@@ -16,7 +16,7 @@ from tilewright.compiler.demo import MODEL, load_digits
 from tilewright.runtime.api.accelerator import FWDNXT, MDLA
 from tilewright.runtime.api.accelerator.errors import AcceleratorError
 from tilewright.runtime.api.accelerator.flag import flags_of
-from tilewright.runtime.api.accelerator.flag_table import FlagValues
+from tilewright.runtime.api.accelerator.flags import FlagValues
 
 Device = TypeVar("Device", FWDNXT, MDLA)
 

@@ -31,7 +31,8 @@ def flattened(images: object) -> list[np.ndarray]:
         ContainerError: it is another one.
     """
     if isinstance(images, np.ndarray):
-        return [images]
+        parts = list(images.flat) if images.dtype == object else []
+        return parts if parts and all(isinstance(part, np.ndarray) for part in parts) else [images]
     if not isinstance(images, (tuple, list)):
         raise ContainerError(type(images).__name__)
     if not images:
