@@ -2,7 +2,7 @@
 
 ``encoding`` says how fields become bits, ``transfer``, ``matrix`` and ``vector`` declare the
 instructions, ``layouts`` packs what they read, ``program`` is the file form of a whole program. Write
-``python -m tilewright.runtime.isa > docs/isa.md`` after a change.
+``docs/isa.md`` anew by ``python tools/make_documents.py isa`` after a change.
 """
 
 from ..machines.machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_UNIT, PARAMETER_UNIT, WEIGHT_UNIT

@@ -19,7 +19,7 @@ from markdown_blocks import Block, fenced_blocks
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "CONTRIBUTING.md"
-COPIED = ("ir", "passes", "codegen", "compiler", "runtime", "src", "tests", "docs", "pyproject.toml")
+COPIED = ("ir", "passes", "codegen", "compiler", "runtime", "src", "tests", "tools", "docs", "pyproject.toml")
 
 
 def sections() -> dict[str, list[Block]]:

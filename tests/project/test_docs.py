@@ -71,16 +71,6 @@ def test_every_direct_dependency_is_pinned() -> None:
     assert names - {"tilewright"} <= pinned
 
 
-def test_the_table_of_operators_is_current(request: pytest.FixtureRequest) -> None:
-    """Made by `tilewright inspect --supported-ops > docs/operators.md`, or by this test with --update-golden."""
-    command = [sys.executable, "-m", "tilewright", "inspect", "--supported-ops"]
-    found = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    document = ROOT / "docs" / "operators.md"
-    if request.config.getoption("--update-golden"):
-        document.write_text(found, encoding="utf-8")
-    assert document.read_text(encoding="utf-8") == found, "run this test with --update-golden"
-
-
 @pytest.fixture
 def workplace(tmp_path: Path) -> Path:
     """A folder in which the tour's paths lead somewhere."""

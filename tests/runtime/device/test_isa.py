@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,7 @@ from tilewright.errors import InstructionError
 from tilewright.limits import DEVICE_INSTRUCTIONS
 from tilewright.runtime import isa
 from tilewright.runtime.isa import layouts
-from tilewright.runtime.isa.document import document
 from tilewright.runtime.isa.encoding import HEADER, EncodedField
-
-DOCUMENT = Path(__file__).parents[3] / "docs" / "isa.md"
 
 
 def random_value(rng: np.random.Generator, field: EncodedField) -> int:
@@ -185,10 +181,6 @@ def test_broken_rules_are_refused_by_the_encoder(item: isa.Instruction, message:
 def test_disassembly_is_one_line_with_waits_and_signal() -> None:
     item = isa.LoadWeights(region=1, offset=2, destination=3, length=4, waits=(isa.Wait(9, 6),), signal=1)
     assert str(item) == "LDW  region=1 offset=2 destination=3 length=4 clusters=0 wait=MAC1>=6 signal"
-
-
-def test_the_document_is_current() -> None:
-    assert DOCUMENT.read_text(encoding="utf-8") == document(), "run: python -m tilewright.runtime.isa > docs/isa.md"
 
 
 def test_packed_weights_unpack_to_themselves() -> None:

@@ -1,7 +1,8 @@
-"""The pages of `docs/api` are made of docstrings, signatures and tables, and are current."""
+"""The documents made from the code are current; how docstrings, signatures and tables become Markdown."""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -10,34 +11,46 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from documents import DOCUMENTS
+from documents.members import sections
 
-from tilewright.runtime.api.document.members import sections
-from tilewright.runtime.api.document.pages import PAGES, page_text
 from tilewright.runtime.api.kp.members import Member, Value, integer, items, text
 
-FOLDER = Path(__file__).parents[3] / "docs" / "api"
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "docs"
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_the_pages_are_current(page: str, request: pytest.FixtureRequest) -> None:
-    """Made by `python -m tilewright.runtime.api.document PAGE`, or by this test with --update-golden."""
-    file, text = FOLDER / f"{page}.md", page_text(page)
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_the_documents_are_current(name: str, request: pytest.FixtureRequest) -> None:
+    """Made by `python tools/make_documents.py`, or by this test with --update-golden."""
+    file, text = FOLDER / f"{name}.md", DOCUMENTS[name]()
     if request.config.getoption("--update-golden"):
         file.write_text(text, encoding="utf-8")
-    assert file.read_text(encoding="utf-8") == text, "run this test with --update-golden"
+    assert file.read_text(encoding="utf-8") == text, f"run: python tools/make_documents.py {name}"
 
 
-def test_no_other_pages_are_there() -> None:
-    assert sorted(file.stem for file in FOLDER.iterdir()) == sorted(PAGES)
+def test_no_other_pages_of_apis_are_there() -> None:
+    assert {f"api/{file.stem}" for file in (FOLDER / "api").iterdir()} < DOCUMENTS.keys()
 
 
-def test_the_command_prints_pages() -> None:
-    command = [sys.executable, "-m", "tilewright.runtime.api.document"]
-    printed = [
-        subprocess.run([*command, *words], check=True, capture_output=True, text=True) for words in ([], ["README"])
-    ]
-    assert printed[0].stdout.split() == [*PAGES]
-    assert printed[1].stdout == page_text("README")
+def test_the_command_writes_what_is_not_current(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "tools", tmp_path / "tools")
+    shutil.copytree(FOLDER / "api", tmp_path / "docs" / "api")
+    kept, stale = tmp_path / "docs" / "api" / "README.md", tmp_path / "docs" / "api" / "kp.md"
+    stale.write_text("another text")
+    as_it_was = kept.stat().st_mtime_ns
+    command = [sys.executable, tmp_path / "tools" / "make_documents.py", "api/README", "api/kp"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout == "docs/api/kp.md\n"
+    assert stale.read_text(encoding="utf-8") == DOCUMENTS["api/kp"]()
+    assert kept.stat().st_mtime_ns == as_it_was
+
+
+def test_the_command_names_the_documents() -> None:
+    command = [sys.executable, ROOT / "tools" / "make_documents.py", "nosuch"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"no document 'nosuch': it is one of {', '.join(DOCUMENTS)}" in done.stderr
 
 
 def made_of(**members: object) -> str:

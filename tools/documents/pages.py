@@ -1,4 +1,4 @@
-"""Which pages there are, and what stands on each."""
+"""The pages of ``docs/api``: which there are, and what stands on each."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 
-from ...report.table import Column, Table
-from ..compat.names import API, BOUND
+from tilewright.runtime.api.compat.names import API, BOUND
+from tilewright.runtime.report.table import Column, Table
+
 from .docstring import markdown, summary
 from .members import sections
 from .tables import flags, information, keys, metrics, options
 
-_MADE = "Made from the code by `python -m tilewright.runtime.api.document {page} > docs/api/{page}.md`; do not edit.\n"
+_MADE = "Made from the code by `python tools/make_documents.py api/{page}`; do not edit.\n"
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ...commands.parser import options_of
-from ...report.table import Column, Table
-from ..accelerator.flags import DEBUG_LETTERS, FLAGS
-from ..accelerator.information import INFORMATION
-from ..inference_engine.devices.keys import KEYS
-from ..inference_engine.devices.metrics import METRICS
+from tilewright.runtime.api.accelerator.flags import DEBUG_LETTERS, FLAGS
+from tilewright.runtime.api.accelerator.information import INFORMATION
+from tilewright.runtime.api.inference_engine.devices.keys import KEYS
+from tilewright.runtime.api.inference_engine.devices.metrics import METRICS
+from tilewright.runtime.commands.parser import options_of
+from tilewright.runtime.report.table import Column, Table
 
 
 def flags() -> str:

@@ -10,7 +10,8 @@ from enum import Enum
 from types import ModuleType
 from typing import Protocol
 
-from ...report.table import Column, Table
+from tilewright.runtime.report.table import Column, Table
+
 from .docstring import attributes, markdown, signature
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import inspect
 import textwrap
 
-from ..machines.machine import CARD_LIMIT, CLUSTER_LIMIT, LINE_BYTES
-from .encoding import (
+from tilewright.runtime.isa.encoding import (
     HEADER,
     HEADER_BITS,
     INSTRUCTION_BYTES,
@@ -17,11 +16,12 @@ from .encoding import (
     encoded_fields,
     table,
 )
+from tilewright.runtime.machines.machine import CARD_LIMIT, CLUSTER_LIMIT, LINE_BYTES
 
 _PROSE = f"""\
 # Instruction set
 
-Made from the instruction table by `python -m tilewright.runtime.isa > docs/isa.md`; do not edit.
+Made from the instruction table by `python tools/make_documents.py isa`; do not edit.
 
 ## Machine model
 

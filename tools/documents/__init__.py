@@ -1,0 +1,18 @@
+"""The documents that are made from the code: docstrings, signatures and declared tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from tilewright.compiler.report.model import supported
+
+from . import isa
+from .pages import PAGES, page_text
+
+DOCUMENTS: dict[str, Callable[[], str]] = {
+    "isa": isa.document,
+    "operators": partial(supported, as_json=False),
+    **{f"api/{page}": partial(page_text, page) for page in PAGES},
+}
+"""Path below ``docs``, without its ending: what makes the text."""
