@@ -77,7 +77,8 @@ def _warnings_shown(*, quiet: bool) -> Iterator[None]:
             others(message, category, *place, **options)
 
     with warnings.catch_warnings():
-        warnings.simplefilter("always", TilewrightWarning)
+        # Unless whoever started this asked for something else.
+        warnings.simplefilter("always", TilewrightWarning, append=True)
         warnings.showwarning = show_warning
         yield
 

@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> str:
         TrustError: its signature is wrong, or nobody whom this user trusts vouches for it.
     """
     from ..artifact.artifact import Artifact
-    from ..native import host
+    from ..execution.native_code import reasons_against, unfit
     from ..report.table import json_text
     from ..trust.verdict import how_to_trust
 
@@ -58,9 +58,7 @@ def run(arguments: argparse.Namespace) -> str:
             f"{artifact.origin} is intact, but its native code is not trusted: {verdict.reason}",
             hint=how_to_trust(artifact.credentials),
         )
-    programs = artifact.manifest.cpu_programs
-    unfit = {name: host.missing(each.target.triple, each.target.features) for name, each in programs.items()}
-    reasons = sorted({reason for reason in unfit.values() if reason is not None})
+    reasons = reasons_against(artifact)
     if arguments.json:
         return json_text(
             {
@@ -69,7 +67,7 @@ def run(arguments: argparse.Namespace) -> str:
                 "signer": artifact.signer,
                 "reason": verdict.reason,
                 "native_code_runs_here": not reasons,
-                "unfit": unfit,
+                "unfit": {name: unfit(each) for name, each in artifact.manifest.cpu_programs.items()},
             }
         )
     use = f"does not fit this machine: {', '.join(reasons)}" if reasons else "runs here"

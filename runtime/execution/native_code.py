@@ -11,11 +11,13 @@ import tilewright
 from tilewright.errors import ArtifactError, RegenerationWarning, TrustError, warn
 
 from ..artifact.artifact import Artifact
+from ..artifact.manifest import CpuProgramInfo
 from ..native import host
 from ..native.mapping import supported
 from ..trust import kernel_cache
 from ..trust.verdict import Verdict, how_to_trust
 
+_SYSTEMS = "Linux on x86_64 or aarch64"
 _INSTALL = "pip install 'tilewright[compiler]'"
 
 # The compiler has locks of its own, which a process that is forked off while another thread generates kernels would
@@ -48,6 +50,18 @@ class ObjectCode(NamedTuple):
     arena_bytes: int
 
 
+def unfit(program: CpuProgramInfo) -> str | None:
+    """Why this machine cannot run a program's own object code, whoever made it; None when it can."""
+    if not supported():
+        return f"native code runs on {_SYSTEMS}, this is {_here()}"
+    return host.missing(program.target.triple, program.target.features)
+
+
+def reasons_against(artifact: Artifact) -> list[str]:
+    """Why this machine cannot run all object code of an artifact; empty when it can."""
+    return sorted({reason for program in artifact.manifest.cpu_programs.values() if (reason := unfit(program))})
+
+
 def object_code(artifact: Artifact, program: str, policy: CodePolicy) -> ObjectCode:
     """Object code for a program that may and can run on this machine.
 
@@ -63,36 +77,42 @@ def object_code(artifact: Artifact, program: str, policy: CodePolicy) -> ObjectC
         raise ArtifactError(
             "CPU programs cannot run on this system",
             stage="load native code",
-            expected="Linux on x86_64 or aarch64",
-            found=f"{host.operating_system()} on {host.architecture() or 'an unknown architecture'}",
+            expected=_SYSTEMS,
+            found=_here(),
         )
     entry = artifact.manifest.cpu_programs[program]
-    unfit = host.missing(entry.target.triple, entry.target.features)
-    if unfit is None and policy.verdict.trusted:
+    reason = unfit(entry)
+    if reason is None and policy.verdict.trusted:
         return ObjectCode(artifact.copy(entry.code), entry.arena_bytes)
     credentials = artifact.credentials
     if credentials.signed and not credentials.signature_fits:
         # Nothing is kept of what someone has changed, so that the warning comes each time.
-        return _regenerate(artifact, program, unfit, policy)
+        return _regenerate(artifact, program, reason, policy)
     kept = kernel_cache.Entry(credentials.digest, program, tilewright.__version__, host.description())
     found = kept.load() if policy.regenerate else None
     if found is not None:
         return ObjectCode(*found)
-    code = _regenerate(artifact, program, unfit, policy)
+    code = _regenerate(artifact, program, reason, policy)
     kept.store(*code)
     return code
 
 
-def _regenerate(artifact: Artifact, program: str, unfit: str | None, policy: CodePolicy) -> ObjectCode:
+def _here() -> str:
+    return f"{host.operating_system()} on {host.architecture() or 'an unknown architecture'}"
+
+
+def _regenerate(artifact: Artifact, program: str, unfit_for: str | None, policy: CodePolicy) -> ObjectCode:
     """Object code for this machine, generated from the module text that the artifact holds.
 
     ``tilewright.codegen.package.regenerate(artifact, program, seconds)`` does the work. Its object exports the same
     entry point with the same steps, and stays within the arena that it asks for, the constants, inputs and outputs that
     the manifest states, whatever the module text claims.
     """
-    reason = unfit or policy.verdict.reason
-    error = ArtifactError if unfit else TrustError
-    remedy = "Compile it with --target portable or for this processor" if unfit else how_to_trust(artifact.credentials)
+    reason = unfit_for or policy.verdict.reason
+    error = ArtifactError if unfit_for else TrustError
+    remedy = (
+        "Compile it with --target portable or for this processor" if unfit_for else how_to_trust(artifact.credentials)
+    )
     what = f"the native code of {artifact.origin} does not run here: {reason}"
     if not policy.regenerate:
         raise error(

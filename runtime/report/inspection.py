@@ -10,6 +10,7 @@ from tilewright.errors import ArtifactError
 
 from ..artifact.artifact import Artifact
 from ..artifact.manifest import ENGINES, DeviceStage
+from ..execution.native_code import reasons_against, unfit
 from .details import details_of
 from .fallbacks import fallback_table
 from .placement import placement_table
@@ -123,8 +124,9 @@ def _interface(artifact: Artifact) -> str:
     lines = [f"  input  {tensor}" for tensor in manifest.inputs]
     lines += [f"  output {tensor}" for tensor in manifest.outputs]
     verdict = artifact.judge()
-    use = "its native code is used" if verdict.trusted else "its native code is not used"
-    lines.append(f"  compiler {manifest.compiler_version}; {use}: {verdict.reason}")
+    against = reasons_against(artifact) if verdict.trusted else [verdict.reason]
+    use = f"is not used: {', '.join(against)}" if against else f"is used: {verdict.reason}"
+    lines.append(f"  compiler {manifest.compiler_version}; its native code {use}")
     lines.append(f"  {artifact.digest}{f', signed by {artifact.signer}' if artifact.signer else ''}")
     return "".join(f"{on_one_line(line)}\n" for line in lines)
 
@@ -158,7 +160,8 @@ def _artifact_json(artifact: Artifact, layers: Mapping[str, Table]) -> dict[str,
         "cpu_programs": {
             name: {
                 "arena_bytes": program.arena_bytes,
-                "target": {"triple": program.target.triple, "cpu": program.target.cpu},
+                "target": asdict(program.target),
+                "unfit": unfit(program),
             }
             for name, program in manifest.cpu_programs.items()
         },

@@ -13,7 +13,11 @@ from network_files import digits_artifact
 
 import tilewright
 from tilewright.compiler.cli import app
+from tilewright.compiler.demo import MODEL
+from tilewright.runtime.artifact.manifest import ENGINES
 from tilewright.runtime.commands import COMMANDS, OF_THE_COMPILER
+from tilewright.runtime.native import host
+from tilewright.runtime.native.mapping import supported
 
 EXTRAS = ("onnx", "llvmlite", "numba", "networkx", "typer", "click", "rich", "pydantic", "PIL")
 INSTALL = (
@@ -83,6 +87,20 @@ def test_run() -> None:
     outputs = json.loads(shown("run", str(digits_artifact()), "--random", "1", "--json"))
     assert outputs["probabilities"]["shape"] == [1, 10]
     assert "time (ms)" in shown("run", str(digits_artifact()), "--random", "1", "--profile")
+
+
+@pytest.mark.skipif(not supported(), reason="object code runs on Linux on x86-64 and AArch64 only")
+@pytest.mark.parametrize("target", ["host", "avx2", "portable"])
+def test_what_is_compiled_here_runs_here(target: str, tmp_path: Path) -> None:
+    if target == "avx2" and "avx2" not in host.features():
+        pytest.skip("this machine has no avx2")
+    file = tmp_path / "a.twa"
+    tilewright.compile(MODEL, output=file, precision="int8", target=target, calibration="random", effort="quick")
+    for engine in ENGINES:
+        found = shown("run", str(file), "--engine", engine, "--random", "1", "--json", "--no-regenerate")
+        assert json.loads(found)["probabilities"]["shape"] == [1, 10]
+    assert "; its native code is used: " in shown("inspect", str(file))
+    assert json.loads(shown("simulate", str(file), "--json"))["host"]["not_measured"] == ""
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -16,7 +16,7 @@ from tilewright.codegen.cpu.assemble import ENTRY, KernelCall, Location, assembl
 from tilewright.codegen.cpu.kernel import Kernel
 from tilewright.codegen.cpu.llvm.target import TargetDescription
 from tilewright.codegen.cpu.spec import KernelSpec
-from tilewright.errors import CodegenError
+from tilewright.errors import UsageError
 from tilewright.ir.core import Op
 from tilewright.ir.layout import pack, physical_shape, unpack
 from tilewright.runtime.native.mapping import NativeObject
@@ -31,7 +31,7 @@ def described(name: str) -> TargetDescription:
     """The target of this name; the test is skipped where this machine cannot run it."""
     try:
         return TargetDescription.named(name)
-    except CodegenError as error:
+    except UsageError as error:
         pytest.skip(str(error))
 
 

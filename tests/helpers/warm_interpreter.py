@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,7 @@ if __name__ == "__main__":
     for name in _IMPORTED:
         importlib.import_module(name)
     importlib.import_module("shared_kernels").share_kernels()
+    warnings.simplefilter("error", importlib.import_module("tilewright.errors").RegenerationWarning)
     gc.freeze()
     served = _serve(socket.socket(fileno=int(sys.argv[1])))
     if served is not None:

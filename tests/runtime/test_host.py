@@ -1,41 +1,92 @@
-"""What the runtime knows of the processor, compared with LLVM."""
+"""What the runtime knows of the processor, of recorded ones and this one."""
 
 from __future__ import annotations
 
-import llvmlite.binding as llvm
+from pathlib import Path
+
 import pytest
+from processors import PROCESSORS, Recorded
 
 from tilewright.runtime.native import host
+from tilewright.runtime.native.extensions import EXTENSIONS, usable
 
-VECTOR_FEATURES = [
-    "sse2",
-    "sse4.1",
-    "sse4.2",
-    "avx",
-    "avx2",
-    "fma",
-    "f16c",
-    "avx512f",
-    "avx512bw",
-    "avx512vnni",
-    "avxvnni",
-]
+TRIPLES = {"x86_64": "x86_64-unknown-linux-gnu", "aarch64": "aarch64-unknown-linux-gnu"}
+every_processor = pytest.mark.parametrize("processor", PROCESSORS.values(), ids=PROCESSORS)
 
 
-@pytest.mark.skipif(host.operating_system() != "linux", reason="reads /proc/cpuinfo")
-def test_agrees_with_llvm() -> None:
-    everything = dict(llvm.get_host_cpu_features())
-    known = host.features()
-    for feature in VECTOR_FEATURES if host.architecture() == "x86_64" else ["neon", "dotprod", "lse"]:
-        assert (feature in known) == everything.get(feature, False), feature
-    assert host.missing(llvm.get_process_triple(), [name for name, here in everything.items() if here]) is None
+def become(processor: Recorded, patch: pytest.MonkeyPatch) -> frozenset[str]:
+    """Makes this machine one with that processor; its extensions."""
+    found = host.features_of(processor.information, processor.architecture)
+    patch.setattr(host, "features", lambda: found)
+    patch.setattr(host, "architecture", lambda: processor.architecture)
+    return found
 
 
-def test_only_what_every_processor_has_counts() -> None:
-    text = "processor : 0\nflags\t\t: fpu sse4_2 avx512_vnni abm\n\nprocessor : 1\nflags\t\t: fpu sse4_2 abm\n"
-    assert host.features_of(text, "x86_64") == {"fpu", "sse4.2", "crc32", "lzcnt", "popcnt"}
-    assert host.features_of("Features\t: fp asimd asimddp i8mm", "aarch64") == {"fp-armv8", "neon", "dotprod", "i8mm"}
-    assert host.features_of("", "x86_64") == frozenset()
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="reads /proc/cpuinfo")
+def test_this_machine() -> None:
+    known = EXTENSIONS.get(host.architecture(), {})
+    assert usable(host.architecture(), host.features()) == host.features() & known.keys()
+    assert host.missing(f"{host.architecture()}-unknown-linux-gnu", host.features()) is None
+
+
+@every_processor
+def test_recorded_processors_have_what_code_for_them_uses(processor: Recorded) -> None:
+    found = host.features_of(processor.information, processor.architecture)
+    assert found >= set(processor.uses.split())
+
+
+@every_processor
+def test_what_an_older_compiler_listed_is_still_there(processor: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first compilers listed all that LLVM reported, also what the kernel has no name for."""
+    become(processor, monkeypatch)
+    listed = [name for name, here in processor.of_llvm.items() if here]
+    assert host.missing(TRIPLES[processor.architecture], listed) is None
+
+
+@pytest.mark.parametrize(
+    ("made_on", "run_on", "lacking"),
+    [
+        ("Zen 2", "Haswell", "sse4a"),
+        ("Skylake-X", "Zen 3", "avx512bw, avx512cd, avx512dq, avx512f, avx512vl"),
+        ("Granite Rapids", "Sapphire Rapids", None),
+        ("Zen 5", "Zen 4", "avxvnni"),
+        ("Graviton 3", "Graviton 2", "sha3, sve"),
+        ("Graviton 2", "Apple", None),
+    ],
+)
+def test_elsewhere_it_must_have_what_kernels_may_use(
+    made_on: str, run_on: str, lacking: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    become(PROCESSORS[run_on], monkeypatch)
+    listed = [name for name, here in PROCESSORS[made_on].of_llvm.items() if here]
+    found = host.missing(TRIPLES[PROCESSORS[made_on].architecture], listed)
+    assert found == (lacking and f"this processor lacks {lacking}")
+
+
+def test_only_what_every_core_has_counts() -> None:
+    fast, slow = PROCESSORS["Sapphire Rapids"].cores[0], PROCESSORS["Alder Lake"].cores[0]
+    both = host.features_of(f"processor : 0\nflags\t\t: {fast}\nprocessor : 1\nflags\t\t: {slow}\n", "x86_64")
+    assert {"avx2", "avxvnni", "gfni"} <= both
+    assert not any(name.startswith("avx512") for name in both)
+    assert host.features_of("Features\t: asimddp i8mm\nFeatures\t: asimddp\n", "aarch64") == {"dotprod", "asimddp"}
+
+
+def test_a_hidden_extension_takes_along_what_builds_upon_it() -> None:
+    flags = PROCESSORS["Ice Lake"].cores[0].split()
+
+    def without(*hidden: str) -> frozenset[str]:
+        text = f"flags : {' '.join(flag for flag in flags if flag not in hidden)}"
+        return host.features_of(text, "x86_64") & EXTENSIONS["x86_64"].keys()
+
+    assert without() - without("avx512bw") == {"avx512bw", "avx512bitalg", "avx512vbmi", "avx512vbmi2"}
+    assert without() - without("fma") == {"fma"} | {name for name in without() if name.startswith("avx512")}
+    assert not {name for name in without("avx") if "avx" in name or name in ("fma", "f16c")}
+
+
+@pytest.mark.parametrize("text", ["", "flags", "flags :", "processor : 0", "model name : flags : avx2", "\0:\0"])
+def test_texts_that_say_nothing(text: str) -> None:
+    assert host.features_of(text, "x86_64") == frozenset()
+    assert host.features_of(text, "riscv64") == frozenset()
 
 
 def test_says_what_is_missing() -> None:
@@ -43,3 +94,10 @@ def test_says_what_is_missing() -> None:
     assert host.missing(here, []) is None
     assert host.missing(here, ["tensorcore", "abacus", "rdseed"]) == "this processor lacks abacus, tensorcore"
     assert host.missing("riscv64-unknown-linux-gnu", []) == f"it is for riscv64, this machine is {host.architecture()}"
+
+
+@pytest.mark.parametrize("architecture", EXTENSIONS)
+def test_the_table_names_what_it_builds_upon(architecture: str) -> None:
+    table = EXTENSIONS[architecture]
+    assert usable(architecture, table.keys()) == table.keys()
+    assert list(table) == sorted(table)

@@ -75,7 +75,8 @@ class FunctionBuilder:
         width = self._width
         vectors = f'"prefer-vector-width"="{width}" "min-legal-vector-width"="{width}" ' if width else ""
         result = self._result.text if self._result is not None else "void"
-        head = f"define {linkage}{result} @{self.name}({self._signature}) {inlining}nounwind {vectors}"
+        marks = f'{inlining}nounwind {vectors}"tune-cpu"="{self.target.cpu}"'
+        head = f"define {linkage}{result} @{self.name}({self._signature}) {marks} "
         return "\n".join([f"{head}{{", "entry:", *self._lines, "}", ""])
 
     def _name(self, prefix: str = "v") -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from functools import cache
 
@@ -9,9 +10,10 @@ import llvmlite.binding as llvm
 
 from tilewright.errors import CodegenError, UsageError
 
-_X86_64_V3 = tuple(
-    sorted(("avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe", "popcnt", "sse4.1", "sse4.2"))
-)
+from ....runtime.native import host as machine_here
+from ....runtime.native.extensions import usable
+
+_X86_64_V3 = "avx avx2 bmi bmi2 f16c fma lzcnt movbe popcnt sse3 sse4.1 sse4.2 ssse3"
 """What the level x86-64-v3 of the psABI adds that the generators or LLVM use."""
 
 
@@ -21,9 +23,9 @@ class TargetDescription:
 
     Attributes:
         triple: LLVM's name of architecture and system.
-        cpu: LLVM's name of the processor, for its scheduling model.
-        features: LLVM names of the instruction-set extensions that the code may use, sorted, without signs.
-        disabled: those that ``cpu`` would imply but that must not be used.
+        cpu: LLVM's name of the processor that code is scheduled for; it allows the code no extension.
+        features: LLVM names of the instruction-set extensions that the code may use beside those that all processors of
+            the architecture have, sorted, without signs.
         vector_bits: width of the vector registers that kernels are built for.
         registers: number of vector registers.
         has_fma: multiply-add with one rounding is an instruction.
@@ -33,7 +35,6 @@ class TargetDescription:
     triple: str
     cpu: str
     features: tuple[str, ...]
-    disabled: tuple[str, ...]
     vector_bits: int
     registers: int
     has_fma: bool
@@ -47,13 +48,11 @@ class TargetDescription:
     @staticmethod
     @cache
     def host() -> TargetDescription:
-        """The processor of this machine, as LLVM sees it."""
+        """The processor of this machine."""
         _initialize()
-        flags = llvm.get_host_cpu_features()
-        enabled = tuple(sorted(name for name, on in flags.items() if on))
-        disabled = tuple(sorted(name for name, on in flags.items() if not on))
-        caches = _cache(1, 32), _cache(2, 512)
-        return _describe(llvm.get_process_triple(), llvm.get_host_cpu_name(), enabled, disabled, caches)
+        triple, cpu, flags = llvm.get_process_triple(), llvm.get_host_cpu_name(), llvm.get_host_cpu_features()
+        features = allowed(machine_here.architecture(), machine_here.features(), flags)
+        return TargetDescription.of(triple, cpu, features, (_cache(1, 32), _cache(2, 512)))
 
     @staticmethod
     def named(name: str) -> TargetDescription:
@@ -66,18 +65,34 @@ class TargetDescription:
         if name == "host":
             return host
         if name == "portable":
-            return host.restricted("x86-64" if host.is_x86_64 else "generic", ())
-        if name == "avx2" and host.is_x86_64 and {"avx2", "fma"} <= set(host.features):
-            return host.restricted("x86-64-v3", _X86_64_V3)
+            return host.restricted("generic", ())
+        if name == "avx2" and host.is_x86_64 and set(_X86_64_V3.split()).issubset(host.features):
+            return host.restricted("x86-64-v3", _X86_64_V3.split())
         raise UsageError("no such target on this machine", expected="host, avx2 (on x86-64) or portable", found=name)
+
+    @staticmethod
+    def of(
+        triple: str, cpu: str, features: Iterable[str] = (), cache_bytes: tuple[int, int] = (32 * 1024, 512 * 1024)
+    ) -> TargetDescription:
+        """A processor that has these extensions; vectors and registers follow from them."""
+        have = set(features)
+        if triple.startswith("x86_64"):
+            wide = {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= have
+            bits = 512 if wide else 256 if "avx2" in have else 128
+            registers, has_fma = 32 if wide else 16, "fma" in have
+        else:
+            # Every 64-bit Arm processor has 32 registers of 128 bits and a fused multiply-add.
+            arm = triple.startswith(("aarch64", "arm64"))
+            bits, registers, has_fma = 128, 32 if arm else 16, arm
+        return TargetDescription(triple, cpu, tuple(sorted(have)), bits, registers, has_fma, cache_bytes)
 
     @property
     def is_x86_64(self) -> bool:
         return self.triple.startswith("x86_64")
 
-    def restricted(self, cpu: str, features: tuple[str, ...]) -> TargetDescription:
+    def restricted(self, cpu: str, features: Iterable[str]) -> TargetDescription:
         """The same machine, using only what ``cpu`` and ``features`` name."""
-        return _describe(self.triple, cpu, features, (), self.cache_bytes)
+        return TargetDescription.of(self.triple, cpu, features, self.cache_bytes)
 
 
 @cache
@@ -88,10 +103,13 @@ def machine(target: TargetDescription) -> llvm.TargetMachine:
         CodegenError: the installed LLVM does not know the target.
     """
     _initialize()
-    signs = [f"+{name}" for name in target.features] + [f"-{name}" for name in target.disabled]
+    # Names of processors allow all that these have. So that of the oldest stands here, and the actual one in an
+    # attribute of functions that chooses what is fast only ("tune-cpu", see FunctionBuilder).
+    oldest = "x86-64" if target.is_x86_64 else "generic"
+    features = ",".join(f"+{name}" for name in target.features)
     try:
         return llvm.Target.from_triple(target.triple).create_target_machine(
-            cpu=target.cpu, features=",".join(signs), opt=2, reloc="pic", codemodel="small"
+            cpu=oldest, features=features, opt=2, reloc="pic", codemodel="small"
         )
     except RuntimeError as error:
         raise CodegenError(f"LLVM has no such target: {error}", found=target.triple) from error
@@ -104,19 +122,14 @@ def _initialize() -> None:
     llvm.initialize_native_asmparser()
 
 
-def _describe(
-    triple: str, cpu: str, features: tuple[str, ...], disabled: tuple[str, ...], caches: tuple[int, int]
-) -> TargetDescription:
-    have = set(features)
-    if triple.startswith("x86_64"):
-        wide = {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= have
-        bits = 512 if wide else 256 if "avx2" in have else 128
-        registers, has_fma = 32 if wide else 16, "fma" in have or wide
-    else:
-        # Every 64-bit Arm processor has 32 registers of 128 bits and a fused multiply-add.
-        arm = triple.startswith(("aarch64", "arm64"))
-        bits, registers, has_fma = 128, 32 if arm else 16, arm
-    return TargetDescription(triple, cpu, features, disabled, bits, registers, has_fma, caches)
+def allowed(architecture: str, here: Set[str], of_llvm: Mapping[str, bool]) -> frozenset[str]:
+    """The extensions that code for a machine may use: those of our table that it has, where LLVM agrees.
+
+    Args:
+        here: what the operating system says that it has, by LLVM's names; the runtime asks nothing else.
+        of_llvm: what LLVM says of it. It lists all that it knows on x86-64, elsewhere only a part.
+    """
+    return usable(architecture, {name for name in here if of_llvm.get(name, architecture != "x86_64")})
 
 
 def _cache(level: int, default_kilobytes: int) -> int:

@@ -214,6 +214,9 @@ def test_trusted_code_for_another_processor_is_told_apart(user: Users, shown: Ca
     assert shown("verify", "a.twa").endswith(f"  its native code does not fit this machine: {lacking}\n")
     found = json.loads(shown("verify", "a.twa", "--json"))
     assert (found["native_code_runs_here"], found["unfit"]) == (False, {"main": lacking})
+    assert f"; its native code is not used: {lacking}\n" in shown("inspect", "a.twa")
+    inspected = json.loads(shown("inspect", "a.twa", "--json"))["cpu_programs"]["main"]
+    assert (inspected["target"]["features"], inspected["unfit"]) == (["abacus"], lacking)
     with pytest.raises(ArtifactError) as caught:
         load(content, trust=found["digest"], regenerate=False)
     assert str(caught.value) == (
@@ -232,6 +235,7 @@ def test_verify_looks_into_programs(user: Users, refused: Callable[..., str], tm
     assert "cannot read 'absent.twa'" in refused("verify", "absent.twa")
 
 
+@pytest.mark.filterwarnings("default::tilewright.errors.RegenerationWarning")
 def test_regeneration_is_one_line_on_stderr(
     user: Users, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
