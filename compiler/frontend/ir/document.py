@@ -144,7 +144,7 @@ class Document:
     precision: str = ""
     layers: dict[int, Layer] = field(default_factory=dict)
     edges: list[Edge] = field(default_factory=list)
-    pre_process: PreProcess | None = None
+    pre_process: list[PreProcess] = field(default_factory=list)
     added_outputs: list[tuple[int, int]] = field(default_factory=list)
     weights: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint8))
     digest: str = ""
@@ -230,12 +230,12 @@ class Document:
                 {name: copied(array) for name, array in layer.blobs.items()},
                 layer.affinity,
             )
-        if self.pre_process is not None:
+        for given in self.pre_process:
             channels = [
                 Channel(each.id, copied(each.mean) if isinstance(each.mean, np.ndarray) else each.mean, each.scale)
-                for each in self.pre_process.channels
+                for each in given.channels
             ]
-            result.pre_process = PreProcess(self.pre_process.layer, channels)
+            result.pre_process.append(PreProcess(given.layer, channels))
         return result
 
 

@@ -248,9 +248,10 @@ class IrImporter(ModuleBuilder):
 
 
 def _enter(node: IrNode, importer: IrImporter) -> Value:
-    """An input of the network, with what versions 2 to 7 do to it before the first layer."""
+    """An input of the network, with what is done to it before the first layer: in versions 2 to 7 by the file itself,
+    later where a program asks for it."""
     x = importer.parameter(node.layer)
-    if not importer.document.is_legacy:
+    if not importer.document.is_legacy and all(given.layer != node.name for given in importer.document.pre_process):
         return x
     return pre_processed(node, importer, x, importer.document.pre_process, importer.inputs)
 

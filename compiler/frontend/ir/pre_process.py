@@ -1,4 +1,4 @@
-"""What IR of versions 2 to 7 does to inputs before the first layer: (x - mean) / scale, for each channel its own."""
+"""What is done to inputs before the first layer: (x - mean) / scale, for each channel its own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NARROW = (DType.U8, DType.I8, DType.U16, DType.I16)
 
 
 def pre_processed(
-    node: SourceNode, importer: ModuleBuilder, x: Value, given: PreProcess | None, inputs: Collection[str]
+    node: SourceNode, importer: ModuleBuilder, x: Value, given: Sequence[PreProcess], inputs: Collection[str]
 ) -> Value:
     """What the layers read of an input.
 
@@ -32,17 +32,18 @@ def pre_processed(
     """
     if x.type.dtype in _NARROW:
         x = cast(importer, x, DType.F32)
-    if given is None or not given.channels:
-        return x
-    if given.layer and given.layer not in inputs:
-        raise node.model_error("the input of the pre-process is missing", expected=given.layer, found=", ".join(inputs))
-    if not given.layer and len(inputs) > 1:
-        raise node.model_error("the pre-process names no input", expected=" or ".join(inputs), found="nothing")
-    if given.layer and given.layer != node.name:
+    for each in given:
+        if each.channels and each.layer and each.layer not in inputs:
+            found = ", ".join(inputs)
+            raise node.model_error("the input of the pre-process is missing", expected=each.layer, found=found)
+        if each.channels and not each.layer and len(inputs) > 1:
+            raise node.model_error("the pre-process names no input", expected=" or ".join(inputs), found="nothing")
+    mine = next((each for each in given if each.channels and each.layer in ("", node.name)), None)
+    if mine is None:
         return x
     if x.type.rank != 4 or not x.type.dtype.is_float:
         raise node.model_error("a pre-process is for pictures", expected="4 dimensions", found=x.type)
-    channels = sorted(given.channels, key=lambda channel: channel.id)
+    channels = sorted(mine.channels, key=lambda channel: channel.id)
     if [channel.id for channel in channels] != list(range(x.type.shape[1])):
         raise node.model_error(
             "the pre-process does not name each channel once",

@@ -162,7 +162,9 @@ class _Reader:
         if loose is not None:
             name = self.document.layers[loose[0]].name
             raise _damaged(f"input port {loose[1]} of layer {name!r} is not connected to any edge")
-        self.document.pre_process = self._pre_process(root.find("pre-process"))
+        means = root.find("pre-process")
+        if means is not None and self.document.is_legacy:
+            self.document.pre_process.append(self._pre_process(means))
 
     def _layer(self, element: Element) -> Layer:
         precision = element.get("precision", self.document.precision).upper()
@@ -229,9 +231,7 @@ class _Reader:
             self._views[key] = self.document.weights[offset : offset + size].view(dtype)
         return self._views[key]
 
-    def _pre_process(self, element: Element | None) -> PreProcess | None:
-        if element is None:
-            return None
+    def _pre_process(self, element: Element) -> PreProcess:
         result = PreProcess(element.get("reference-layer-name", ""))
         kind = element.get("mean-precision", self.document.precision or "FP32").upper()
         owner = Layer(-1, "pre-process", "pre-process")

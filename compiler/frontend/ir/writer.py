@@ -13,7 +13,7 @@ import numpy as np
 from tilewright.errors import ModelError
 
 from ....runtime.files.output_file import output_file
-from .document import PRECISIONS, Channel, Document, Edge, Layer, Port
+from .document import PRECISIONS, Channel, Document, Edge, Layer, Port, PreProcess
 
 _OPSET_ATTRIBUTES = ("offset", "size")
 """Attributes of ``Const`` that say where its array lies, which is decided anew."""
@@ -93,8 +93,8 @@ def _net(document: Document, weights: _Weights) -> Iterator[str]:
     results, edges = ([], []) if document.is_legacy else _added_results(document)
     yield '<?xml version="1.0"?>'
     yield _tag("net", attributes, 0, is_open=True)
-    if document.pre_process is not None:
-        yield from _pre_process(document, weights)
+    for given in document.pre_process if document.is_legacy else ():
+        yield from _pre_process(given, document.precision, weights)
     yield "\t<layers>"
     for layer in (*document.layers.values(), *results):
         yield from _layer(document, layer, weights)
@@ -180,13 +180,11 @@ def _ports(group: str, ports: Iterable[Port], *, is_legacy: bool) -> Iterator[st
     yield f"\t\t\t</{group}>"
 
 
-def _pre_process(document: Document, weights: _Weights) -> Iterator[str]:
-    given = document.pre_process
-    assert given is not None
+def _pre_process(given: PreProcess, precision: str, weights: _Weights) -> Iterator[str]:
     images = [channel.mean for channel in given.channels if isinstance(channel.mean, np.ndarray)]
     attributes: dict[str, object] = {"reference-layer-name": given.layer} if given.layer else {}
     if images:
-        attributes["mean-precision"] = blob_precision(images[0], document.precision or "FP32")
+        attributes["mean-precision"] = blob_precision(images[0], precision or "FP32")
     yield _tag("pre-process", attributes, 1, is_open=True)
     for channel in given.channels:
         yield _tag("channel", {"id": channel.id}, 2, is_open=True)

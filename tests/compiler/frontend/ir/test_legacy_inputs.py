@@ -90,7 +90,7 @@ def test_mean_images() -> None:
 def test_wrong_means(channels: list[Channel], layer: str, message: str) -> None:
     net, _ = network()
     document = read_document(net.xml.encode(), bytes(net.binary))
-    document.pre_process = PreProcess(layer, channels)
+    document.pre_process = [PreProcess(layer, channels)]
     with pytest.raises(ModelError, match=message):
         import_model(document)
 

@@ -107,7 +107,8 @@ def legacy() -> Document:
     )
     document.edges.append(Edge((3, 0), (7, 0)))
     image = np.full(2, 0.5, np.float16)
-    document.pre_process = PreProcess('in "put"', [Channel(0, image, 2.0), Channel(1, image.copy(), 0.1), Channel(2)])
+    channels = [Channel(0, image, 2.0), Channel(1, image.copy(), 0.1), Channel(2)]
+    document.pre_process.append(PreProcess('in "put"', channels))
     return document
 
 
@@ -116,10 +117,10 @@ def test_versions_2_to_7_keep_their_form(tmp_path: Path) -> None:
     again = written(document, tmp_path)
     assert facts(again) == facts(document)
     assert again.edges == document.edges
-    assert again.pre_process is not None
-    assert again.pre_process.layer == 'in "put"'
-    assert [channel.scale for channel in again.pre_process.channels] == [2.0, 0.1, 1.0]
-    means = [np.asarray(channel.mean).tolist() for channel in again.pre_process.channels]
+    (pre_process,) = again.pre_process
+    assert pre_process.layer == 'in "put"'
+    assert [channel.scale for channel in pre_process.channels] == [2.0, 0.1, 1.0]
+    means = [np.asarray(channel.mean).tolist() for channel in pre_process.channels]
     assert means == [[0.5, 0.5], [0.5, 0.5], 0.0]
     assert again.weights.size == 6 + 2 + 12 + 4, "the two images lie at one place"
     assert (tmp_path / "net.xml").read_text().count("\n") > 20
