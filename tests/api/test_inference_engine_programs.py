@@ -98,6 +98,18 @@ def test_classification_in_batches(programs: Programs, pictures: list[Path], tmp
     assert "again True\n" in shown
 
 
+@pytest.mark.parametrize("device", ["CPU", "MULTI:CPU,GPU"])
+def test_a_request_that_is_started_again_by_its_callback(
+    device: str, programs: Programs, pictures: list[Path], tmp_path: Path
+) -> None:
+    model = resnet_like(5, "FP16").write(tmp_path)
+    shown = programs.run("classification_blobs.py", "-m", model, "-d", device, "-ni", 10, "-i", *pictures[:2])
+    inputs = np.concatenate([pixels(path, (32, 32)) for path in pictures[:2]])
+    wanted = expected(model, inputs)
+    assert saved(programs).tobytes() == wanted.tobytes()
+    assert f"repeated 10 dims {' '.join(map(str, wanted.shape))}\n" in shown
+
+
 @pytest.mark.parametrize("options", [("-api", "sync"), ("-api", "async", "-nireq", 2)])
 def test_inferences_in_a_row(
     options: tuple[object, ...], programs: Programs, pictures: list[Path], tmp_path: Path
@@ -142,6 +154,23 @@ def test_objects_in_a_video(
         assert not rows[end + 1 :].any()
         objects += int((rows[:, 2] > 0.5).sum())
     assert shown.count("\nframe ") + shown.startswith("frame ") == objects > 0
+
+
+def test_objects_in_pictures_of_several_sizes(
+    detector: tuple[Path, tilewright.Session], programs: Programs, tmp_path: Path
+) -> None:
+    """The blob of each picture is resized, and means are subtracted in the network."""
+    model, session = detector
+    sizes = [(80, 64), (96, 40), (50, 70)]
+    files = [draw_pictures(tmp_path / f"{size[0]}", 1, size)[0] for size in sizes]
+    options = ("-m", model, "-d", "AUTO", "-nireq", 2, "-i", files[0], files[1], files[2], files[0])
+    shown = programs.run("detection_blobs.py", *options)
+    found = saved(programs)
+    assert found[0].tobytes() == found[3].tobytes()
+    means = np.array([104, 117, 123], np.float32).reshape(3, 1, 1)
+    wanted = outputs(session, pixels(files[0], (64, 80)) - means)
+    np.testing.assert_allclose(found[:1], wanted, atol=1e-4)
+    assert f"rows {int((found[:, 0, :, 2] > 0.5).sum())}\n" in shown
 
 
 def test_affinities_with_an_absent_device(programs: Programs, pictures: list[Path], tmp_path: Path) -> None:

@@ -63,6 +63,8 @@ def _class(name: str, cls: type, others: Mapping[str, type], functions: Mapping[
             parts.append(f"#### `{name}.{member}`\n\nThe function `{member}`.")
         elif isinstance(value, property):
             parts.append(f"#### `{name}.{member}`\n\n{markdown(value.__doc__)}")
+        elif inspect.isfunction(function) and function.__name__ != member:
+            parts.append(f"#### `{name}.{member}`\n\nAnother name of `{function.__name__}`.")
         elif inspect.isfunction(function):
             bound = not isinstance(value, staticmethod)
             parts.append(f"#### `{name}.{member}{signature(function, method=bound)}`\n\n{markdown(function.__doc__)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tilewright.runtime.api.accelerator.flags import DEBUG_LETTERS, FLAGS
 from tilewright.runtime.api.accelerator.information import INFORMATION
-from tilewright.runtime.api.inference_engine.devices.keys import KEYS
+from tilewright.runtime.api.inference_engine.devices.configuration import KEYS
 from tilewright.runtime.api.inference_engine.devices.metrics import METRICS
 from tilewright.runtime.commands.parser import options_of
 from tilewright.runtime.report.table import Column, Table
@@ -60,11 +60,11 @@ def keys() -> str:
     table = Table(
         [*columns, Column("default", "default"), Column("since", "since"), Column("help", "what it does here")]
     )
-    for key in KEYS.values():
+    for name, key in KEYS.items():
         table.add(
-            name=f"`{key.name}`",
+            name=f"`{name}`",
             devices=", ".join(key.devices),
-            values=key.values.replace("/", ", "),
+            values=key.values.words.replace("/", ", "),
             default=f"`{key.default}`" if key.default else "",
             since=key.since,
             help=key.help,
@@ -76,7 +76,7 @@ def keys() -> str:
 def metrics() -> str:
     """What ``get_metric`` of the Inference Engine API takes."""
     table = Table([Column("name", "metric"), Column("of", "of"), Column("help", "what it tells")])
-    for metric in METRICS.values():
+    for name, metric in METRICS.items():
         of = [*metric.devices, *(["loaded networks"] if metric.of_networks else [])]
-        table.add(name=f"`{metric.name}`", of=", ".join(of), help=metric.help)
+        table.add(name=f"`{name}`", of=", ".join(of), help=metric.help)
     return f"## Metrics\n\n{table.markdown()}".rstrip()

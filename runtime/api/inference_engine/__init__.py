@@ -16,23 +16,34 @@ of its status in brackets where it had one; ``ValueError``, ``TypeError``, ``Att
 
 from __future__ import annotations
 
-from .constants import format_map, known_plugins, layout_int_to_str_map, layout_str_to_enum
+from .blobs import Blob, TensorDesc
+from .constants import (
+    ColorFormat,
+    Layout,
+    MeanVariant,
+    ResizeAlgorithm,
+    StatusCode,
+    WaitMode,
+    format_map,
+    known_plugins,
+    layout_int_to_str_map,
+    layout_str_to_enum,
+    supported_precisions,
+)
 from .core import IECore
 from .execution.executable_network import ExecutableNetwork
 from .execution.request import InferRequest
-from .layouts import Layout
-from .network.data import DataPtr, InputInfo, OutputInfo
+from .network.changes import LayersStatsMap, LayerStats
+from .network.data import DataPtr, IENetLayer, InputInfo, OutputInfo
 from .network.ie_network import IENetwork
-from .network.layer import IENetLayer
-from .network.statistics import LayersStatsMap, LayerStats
-from .plugin import IEPlugin
-from .precisions import supported_precisions
-from .status import StatusCode, WaitMode
-from .version import get_version
+from .plugin import IEPlugin, get_version
+from .preprocessing import PreProcessChannel, PreProcessInfo
 
 __version__ = get_version()
 
 __all__ = [
+    "Blob",
+    "ColorFormat",
     "DataPtr",
     "ExecutableNetwork",
     "IECore",
@@ -44,8 +55,13 @@ __all__ = [
     "LayerStats",
     "LayersStatsMap",
     "Layout",
+    "MeanVariant",
     "OutputInfo",
+    "PreProcessChannel",
+    "PreProcessInfo",
+    "ResizeAlgorithm",
     "StatusCode",
+    "TensorDesc",
     "WaitMode",
     "format_map",
     "get_version",

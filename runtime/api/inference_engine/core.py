@@ -5,19 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from .constants import CPU, StatusCode
 from .devices.configuration import Configuration
 from .devices.extension import add_extension
 from .devices.metrics import device_metric
-from .devices.names import CPU, DESCRIPTIONS, Device, base
-from .devices.registry import Registry
-from .errors import InferenceEngineError, documented
-from .execution.executable_network import ExecutableNetwork
-from .execution.exported import import_network
-from .execution.loading import check_requests
+from .devices.names import DESCRIPTIONS, PRESENT, Device, Registry, base
+from .errors import InferenceEngineError, checked_path, documented
+from .execution.executable_network import ExecutableNetwork, import_network
+from .execution.loading import check_requests, load, query
 from .network.ie_network import IENetwork
-from .plugin import load_to, query
-from .status import StatusCode
-from .version import MAJOR, MINOR, Version, build_number
+from .plugin import MAJOR, MINOR, Version, build_number
 
 
 class IECore:
@@ -35,7 +32,7 @@ class IECore:
         """
         self._registry = Registry()
         self._configurations: dict[str, Configuration] = {}
-        if xml_config_file:
+        if checked_path(xml_config_file, "a file of plugins"):
             self._registry.register_file(xml_config_file)
 
     @property
@@ -63,20 +60,25 @@ class IECore:
         device_name: str,
         config: Mapping[str, str] | None = None,
         num_requests: int = 1,
+        *,
+        num_requsts: int | None = None,
     ) -> ExecutableNetwork:
         """Compile a network for a device.
 
         Args:
             network: a network, or the path of one.
+            device_name: as for `IEPlugin`; ``AUTO`` where it is empty.
             config: keys, besides those of `set_config`, and before them.
             num_requests: how many requests it has; 0 for as many as there are streams.
+            num_requsts: the same, as an example of the documents spells it.
 
         Raises:
             ValueError, RuntimeError, TypeError: as `IEPlugin.load`.
+            FileNotFoundError: as ``IENetwork``.
         """
-        device = self._registry.device(device_name)
+        configuration = self._configured(device_name, config)
         read = self.read_network(os.fspath(network)) if isinstance(network, (str, os.PathLike)) else network
-        return load_to(device, self._configuration(device), read, num_requests, config, least=0)
+        return load(read, configuration, num_requests if num_requsts is None else num_requsts, least=0)
 
     @documented
     def query_network(
@@ -88,9 +90,9 @@ class IECore:
 
         Raises:
             RuntimeError: the device is not here, or a key of `config` is wrong.
+            TypeError: `network` is no ``IENetwork``, or the configuration is no dictionary of text.
         """
-        device = self._registry.device(device_name)
-        return query(device, self._configuration(device).with_values(config or {}), network)
+        return query(network, self._configured(device_name, config))
 
     @documented
     def import_network(
@@ -103,15 +105,15 @@ class IECore:
         """Load a network that `ExecutableNetwork.export` wrote.
 
         Raises:
-            RuntimeError: the file cannot be read, or was exported for another device.
+            RuntimeError: the file cannot be read, or was exported for another device; or a key of `config` is wrong.
             ValueError: `num_requests` is out of range.
+            TypeError: an argument is of a wrong type.
         """
-        device = self._registry.device(device_name)
-        configuration = self._configuration(device).with_values(config or {})
+        configuration = self._configured(device_name, config)
         requests = check_requests(num_requests, least=0, streams=configuration.streams)
-        network = import_network(model_file, configuration, requests)
-        kind = base(network.facts.device.partition(":")[0])
-        if kind != device.name and self._registry.device(kind).name != device.name:
+        network = import_network(checked_path(model_file, "an exported network"), configuration, requests)
+        kind, device = base(network.facts.device.partition(":")[0]), configuration.device.name
+        if kind != device and self._registry.device(kind).name != device:
             raise InferenceEngineError(
                 "the network was exported for another device", expected=network.facts.device, found=device_name
             )
@@ -142,8 +144,7 @@ class IECore:
         Raises:
             RuntimeError: the device has no such metric.
         """
-        device = self._registry.device(device_name)
-        return device_metric(metric_name, device.name, self._configuration(device))
+        return device_metric(metric_name, self._configured(device_name))
 
     @documented
     def get_versions(self, device_name: str) -> dict[str, Version]:
@@ -202,6 +203,13 @@ class IECore:
         """
         self._registry.unregister(device_name)
         self._configurations.pop(device_name, None)
+
+    def _configured(self, device_name: object, config: object = None) -> Configuration:
+        """A device as it is configured: by `config`, then by what was set for it, then for those it stands for."""
+        found = self._configuration(self._registry.device(device_name)).with_values(config)
+        for name in {base(each) for each in found.fallback if base(each) in PRESENT}:
+            found = found.with_defaults(self._configuration(Device(name, name)))
+        return found
 
     def _configuration(self, device: Device) -> Configuration:
         """What was set for a device."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from numbers import Integral
+from typing import ParamSpec, TypeGuard, TypeVar
 
 from tilewright.errors import TilewrightError, TilewrightWarning
 
-from .status import StatusCode
+from .constants import StatusCode
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -53,6 +55,10 @@ class WrongSettingError(TilewrightError, AttributeError, ValueError):
     """A precision or a layout that is not known. Releases raised either of both types here."""
 
 
+class WrongIndexError(TilewrightError, IndexError):
+    """There is nothing of this number."""
+
+
 class MissingFileError(TilewrightError, FileNotFoundError):
     """A file of the network is not there."""
 
@@ -63,10 +69,6 @@ class UnknownNameError(TilewrightError, KeyError, AssertionError):
 
 class DeviceWarning(TilewrightWarning):
     """Layers were given to a device that is not there, and run on another."""
-
-
-class FunctionWarning(TilewrightWarning):
-    """Something that a program asks for has no effect here."""
 
 
 def documented(method: Callable[P, R]) -> Callable[P, R]:
@@ -82,3 +84,47 @@ def documented(method: Callable[P, R]) -> Callable[P, R]:
             raise InferenceEngineError(str(error)) from error
 
     return call
+
+
+def checked_text(value: object, what: str, example: str) -> str:
+    """A name.
+
+    Raises:
+        WrongTypeError: it is no text.
+    """
+    if not isinstance(value, str):
+        raise WrongTypeError(f"{what} is named by text", expected=f"such as {example}", found=type(value).__name__)
+    return value
+
+
+def checked_path(value: object, what: str) -> str:
+    """A path as text.
+
+    Raises:
+        WrongTypeError: it is none.
+    """
+    if not isinstance(value, (str, os.PathLike)):
+        raise WrongTypeError(f"{what} is named by its path", expected="a path", found=type(value).__name__)
+    return os.fsdecode(value)
+
+
+def checked_mapping(value: object) -> Mapping[object, object]:
+    """A configuration; an empty one for None.
+
+    Raises:
+        WrongTypeError: it is none.
+    """
+    if value is not None and not isinstance(value, Mapping):
+        found = type(value).__name__
+        raise WrongTypeError("a configuration is a dictionary of text to text", expected="a dict", found=found)
+    return value or {}
+
+
+def is_whole(value: object) -> TypeGuard[int]:
+    """Whether a value is a whole number, of Python or of NumPy."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_empty(value: object) -> bool:
+    """Whether a program left something out: None, or empty text."""
+    return value is None or (isinstance(value, str) and not value)

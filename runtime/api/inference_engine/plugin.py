@@ -3,19 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-from .devices import dot
-from .devices.affinity import default_policy
+import tilewright
+
+from .constants import CPU, HETERO
 from .devices.configuration import Configuration
+from .devices.division import Support, default_policy
 from .devices.extension import add_extension
-from .devices.graph import LayerGraph
-from .devices.names import CPU, HETERO, Device, base, parse_device
-from .devices.support import Support
+from .devices.graph import LayerGraph, affinity_graph, file_name, write_graph
+from .devices.names import base, parse_device
 from .errors import InferenceEngineError, WrongTypeError, documented
 from .execution.executable_network import ExecutableNetwork
-from .execution.loading import check_requests, load, snapshot_of
+from .execution.loading import load, query, snapshot_of
 from .network.ie_network import IENetwork
-from .version import get_version
+
+MAJOR, MINOR = 1, 2
+"""The version of the interface to plugins in release 2018 R3."""
+
+
+class Version(NamedTuple):
+    """The version of a plugin."""
+
+    major: int
+    minor: int
+    build_number: str
+    description: str
+
+
+def build_number() -> str:
+    """What this build is called."""
+    return f"tilewright_{tilewright.__version__}"
+
+
+def get_version() -> str:
+    """The version of the API and of this build: ``major.minor.build``."""
+    return f"{MAJOR}.{MINOR}.{build_number()}"
 
 
 class IEPlugin:
@@ -29,6 +52,12 @@ class IEPlugin:
     ``GPU``, ``MYRIAD`` and ``HDDL`` are not here. Inside ``HETERO`` a layer that is given to one of them runs on the
     next device of the list that supports it; one `DeviceWarning` says so, and dot files show the device that it was
     given to.
+
+    ``MULTI:FPGA,CPU`` and ``AUTO:FPGA,CPU`` are the first device of the list that is here, and ``AUTO`` without a list
+    is ``CPU``.
+
+    Original: ``MULTI`` divided requests among its devices. Here all of them compute on the same processor, and results
+    would depend on which of them was idle.
     """
 
     @documented
@@ -36,7 +65,8 @@ class IEPlugin:
         """Find the device.
 
         Args:
-            device: ``CPU``, ``FPGA``, or ``HETERO:`` and the devices in order of priority, with commas.
+            device: ``CPU``, ``FPGA``, or ``HETERO:``, ``MULTI:`` or ``AUTO:`` and devices in order of priority, with
+                commas.
             plugin_dirs: means nothing here.
 
         Raises:
@@ -61,13 +91,19 @@ class IEPlugin:
 
     @documented
     def load(
-        self, network: IENetwork, num_requests: int = 1, config: Mapping[str, str] | None = None
+        self,
+        network: IENetwork,
+        num_requests: int = 1,
+        config: Mapping[str, str] | None = None,
+        *,
+        num_requsts: int | None = None,
     ) -> ExecutableNetwork:
         """Compile a network for the device. Neither the network nor the plugin is needed afterwards.
 
         Args:
             num_requests: how many requests it has.
             config: keys of the table below, besides those of `set_config`, and before them.
+            num_requsts: the same as `num_requests`, as an example of the documents spells it.
 
         Raises:
             ValueError: `num_requests` is not above 0, or too many.
@@ -75,7 +111,8 @@ class IEPlugin:
                 wrong.
             TypeError: `network` is no ``IENetwork``, or the configuration is no dictionary of text.
         """
-        return load_to(self._device, self._configuration, network, num_requests, config, least=1)
+        requests = num_requests if num_requsts is None else num_requsts
+        return load(network, self._configuration.with_values(config), requests, least=1)
 
     @documented
     def set_initial_affinity(self, net: IENetwork) -> None:
@@ -97,7 +134,10 @@ class IEPlugin:
                 layers[name].affinity = device
         if self._configuration.is_on("HETERO_DUMP_GRAPH_DOT"):
             shown = {**snapshot.affinities, **given}
-            dot.write(dot.file_name("affinity", snapshot.name), dot.affinity_graph(graph, shown))
+            write_graph(file_name("affinity", snapshot.name), affinity_graph(graph, shown))
+
+    set_default_affinity = set_initial_affinity
+    """As the documents spell it in one place."""
 
     @documented
     def get_supported_layers(self, net: IENetwork) -> set[str]:
@@ -108,7 +148,7 @@ class IEPlugin:
         Raises:
             RuntimeError: on ``HETERO`` without a list of devices.
         """
-        return set(query(self._device, self._configuration, net))
+        return set(query(net, self._configuration))
 
     @documented
     def add_cpu_extension(self, extension_path: str) -> None:
@@ -128,6 +168,9 @@ class IEPlugin:
             )
         add_extension(extension_path)
 
+    add_cpu_extenstion = add_cpu_extenstions = add_cpu_extension
+    """As an example of the documents spells it."""
+
     @documented
     def set_config(self, config: Mapping[str, str]) -> None:
         """Set keys of the table below for networks that are loaded from now on.
@@ -142,34 +185,3 @@ class IEPlugin:
 
     def __repr__(self) -> str:
         return f"<IEPlugin {self.device!r}>"
-
-
-def load_to(
-    device: Device,
-    configuration: Configuration,
-    network: object,
-    num_requests: object,
-    config: Mapping[str, str] | None,
-    *,
-    least: int,
-) -> ExecutableNetwork:
-    """Load a network to a device, as `IEPlugin.load` does.
-
-    Args:
-        least: the smallest `num_requests`; 0 stands for as many as there are streams.
-    """
-    if config is not None and not isinstance(config, Mapping):
-        found = type(config).__name__
-        raise WrongTypeError("a configuration is a dictionary of text to text", expected="a dict", found=found)
-    both = configuration.with_values(config or {})
-    requests = check_requests(num_requests, least=least, streams=both.streams)
-    return load(snapshot_of(network), device, both, requests)
-
-
-def query(device: Device, configuration: Configuration, network: object) -> dict[str, str]:
-    """The device that supports each layer, by the name of the layer; the first one of the list for ``HETERO``."""
-    snapshot = snapshot_of(network)
-    support = Support(snapshot, configuration)
-    if device.name == HETERO:
-        return default_policy(LayerGraph.of(snapshot.document), configuration.fallback, support)
-    return dict.fromkeys(sorted(support(device.name)), device.name)

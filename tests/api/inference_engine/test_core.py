@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from ir_files import LayerText, write_network
 
 import tilewright
-from tilewright.runtime.api.inference_engine import IECore, IENetwork
+from tilewright.errors import TilewrightError
+from tilewright.runtime.api.inference_engine import IECore, IENetwork, IEPlugin, LayerStats
 
 UNKNOWN = r'^\[NOT_FOUND\] Device with "{}" name is not registered in the InferenceEngine'
 
@@ -152,7 +156,7 @@ def test_plugins_are_registered_under_names(network: IENetwork, tmp_path: Path, 
             call("MINE")
     with pytest.raises(RuntimeError, match=r"^\[NOT_FOUND\] cannot find plugin 'unheard'; expected MKLDNNPlugin, "):
         core.register_plugin("unheard", "MINE")
-    with pytest.raises(TypeError, match=r"^plugins and devices are named by text; found int$"):
+    with pytest.raises(TypeError, match=r"^a plugin is named by text; expected such as 'MKLDNNPlugin', found int$"):
         core.register_plugin(3)  # pyright: ignore[reportArgumentType]
     listed = tmp_path / "plugins.xml"
     listed.write_text(
@@ -183,3 +187,99 @@ def test_wrong_lists_of_plugins(text: str | None, error: str, tmp_path: Path) ->
         IECore().register_plugins(str(tmp_path / "plugins.xml"))
     with pytest.raises(RuntimeError, match=error):
         IECore(str(tmp_path / "plugins.xml"))
+
+
+@pytest.mark.parametrize("device", ["AUTO", "", "AUTO:GPU,CPU", "MULTI:CPU", "MULTI:CPU(2),MYRIAD(4)", "MULTI:GPU,CPU"])
+def test_devices_that_stand_for_the_first_of_a_list(
+    device: str, network: IENetwork, in_floats: tilewright.Session
+) -> None:
+    core, ones = IECore(), np.ones((1, 3, 32, 32), np.float32)
+    core.set_config({"CPU_THROUGHPUT_STREAMS": "3"}, "CPU")
+    loaded = core.load_network(network, device, {"PERF_COUNT": "NO"}, 0)
+    assert loaded.infer({"data": ones})["prob"].tobytes() == in_floats.run({"data": ones})["prob"].tobytes()
+    assert len(loaded.requests) == loaded.get_metric("OPTIMAL_NUMBER_OF_INFER_REQUESTS") == 3
+    assert loaded.get_config("PERF_COUNT") == "NO"
+    assert set(core.query_network(network, device).values()) == {"CPU"}
+    assert core.get_metric(device, "FULL_DEVICE_NAME") == core.get_metric("CPU", "FULL_DEVICE_NAME")
+    with pytest.raises(RuntimeError, match=r"^\[NOT_FOUND\] Unsupported property TARGET_FALLBACK by (AUTO|MULTI)"):
+        core.load_network(network, device, {"TARGET_FALLBACK": "CPU"})
+
+
+def test_lists_of_devices_by_their_keys(network: IENetwork, tmp_path: Path) -> None:
+    core = IECore()
+    core.set_config({"MULTI_DEVICE_PRIORITIES": "GPU,CPU"}, "MULTI")
+    loaded = core.load_network(network, "MULTI")
+    loaded.export(str(tmp_path / "network.blob"))
+    for device in ("CPU", "MULTI", "AUTO:CPU"):
+        assert core.import_network(str(tmp_path / "network.blob"), device).get_metric("NETWORK_NAME") == "pictures"
+    assert core.load_network(network, "MULTI", {"MULTI_DEVICE_PRIORITIES": "CPU"}).requests
+    assert IEPlugin("MULTI:CPU").get_supported_layers(network) == IEPlugin("CPU").get_supported_layers(network)
+    for device in ("MULTI", "MULTI:GPU,MYRIAD", "AUTO:GPU"):
+        name = device.partition(":")[0]
+        text = rf"^\[NOT_FOUND\] {name} has no device that is here; expected a list with CPU or FPGA, such as"
+        with pytest.raises(RuntimeError, match=text):
+            IEPlugin(device).load(network)
+    with pytest.raises(RuntimeError, match=r"^\[NOT_FOUND\] MULTI_DEVICE_PRIORITIES names no device by 'HETERO:CPU'"):
+        IEPlugin("MULTI:HETERO:CPU")
+
+
+def test_what_examples_of_the_documents_spell_otherwise(network: IENetwork, file: Path) -> None:
+    assert len(IEPlugin("CPU").load(network=network, num_requsts=2).requests) == 2
+    assert len(IECore().load_network(network=network, device_name="CPU", num_requsts=2).requests) == 2
+    plugin = IEPlugin("HETERO:CPU")
+    plugin.set_default_affinity(network)
+    assert network.layers["conv1"].affinity == "CPU"
+    plugin.add_cpu_extenstion(str(file))
+    plugin.add_cpu_extenstions(str(file))
+
+
+OF_TEXT = r"^a configuration is a dictionary of text to text; expected a dict, found "
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (lambda core, network: core.import_network("x", "CPU", [1]), TypeError, OF_TEXT + "list$"),
+        (lambda core, network: core.query_network(network, "CPU", "text"), TypeError, OF_TEXT + "str$"),
+        (lambda core, network: core.query_network(network, "CPU", np.zeros(2)), TypeError, OF_TEXT + "ndarray$"),
+        (lambda core, network: core.load_network(network, "CPU", b"x"), TypeError, OF_TEXT + "bytes$"),
+        (lambda core, network: core.set_config(None, "CPU"), TypeError, OF_TEXT + "NoneType$"),
+        (lambda core, network: core.import_network(3, "CPU"), TypeError, "^an exported network is named by its path"),
+        (lambda core, network: core.register_plugins(np.zeros(2)), TypeError, "^a file of plugins is named by its"),
+        (lambda core, network: core.unregister_plugin(b"CPU"), TypeError, "^a device is named by text"),
+        (lambda core, network: core.get_metric("CPU", np.zeros(2)), RuntimeError, "Unsupported metric key array"),
+        (lambda core, network: type(core)(np.zeros(2)), TypeError, "^a file of plugins is named by its p"),
+        (lambda core, network: type(network)(np.zeros(2)), TypeError, "^the model is named by its path; expected"),
+        (lambda core, network: type(network)("x", "y", np.zeros(2)), TypeError, "^init_from_buffer is yes"),
+        (lambda core, network: network.serialize(None), TypeError, "^the .xml file is named by its path"),
+        (lambda core, network: network.serialize(""), RuntimeError, "^a network cannot be written without a path"),
+        (lambda core, network: network.serialize("x", np.zeros(2)), TypeError, "^the .bin file is named by its path"),
+        (lambda core, network: network.add_outputs(np.array("conv1")), TypeError, "^an output is added by the name of"),
+        (lambda core, network: network.reshape({"data": np.array(3)}), TypeError, "^wrong shape for input 'data'"),
+        (lambda core, network: setattr(network.inputs["data"], "layout", np.zeros(2)), ValueError, "this layout"),
+        (lambda core, network: LayerStats(core), TypeError, "^a range is numbers, one for each channel; expected a l"),
+    ],
+)  # fmt: skip
+def test_arguments_of_wrong_types(
+    call: Callable[[Any, Any], object], error: type[Exception], text: str, network: IENetwork
+) -> None:
+    with pytest.raises(error, match=text) as caught:
+        call(IECore(), network)
+    assert isinstance(caught.value, TilewrightError)
+
+
+def test_start_async_of_an_array(network: IENetwork) -> None:
+    with pytest.raises(ValueError, match=r"^Incorrect request_id specified!"):
+        IECore().load_network(network, "CPU").start_async(np.zeros(2))  # pyright: ignore[reportArgumentType]
+
+
+def test_shapes_may_come_one_after_the_other(network: IENetwork) -> None:
+    network.reshape({"data": iter([2, 3, 32, 32])})  # pyright: ignore[reportArgumentType]
+    assert network.inputs["data"].shape == [2, 3, 32, 32]
+
+
+def test_contents_without_weights(tmp_path: Path) -> None:
+    """As a buffer, too, a network may have none."""
+    layers = (LayerText("data", "Input", (), [(1, 3)]), LayerText("relu", "ReLU", ["data"], [(1, 3)]))
+    file, _ = write_network(tmp_path, layers)
+    assert [*IECore().read_network(Path(file).read_bytes(), init_from_buffer=True).outputs] == ["relu"]

@@ -71,9 +71,9 @@ def test_missing_files_and_the_model_first(tmp_path: Path) -> None:
 def test_what_is_no_path_and_no_contents(tmp_path: Path) -> None:
     model, weights = write_network(tmp_path, PLAIN)
     wrong: object = 5
-    with pytest.raises(TypeError, match="the model is no path; expected text, found int"):
+    with pytest.raises(TypeError, match="the model is named by its path; expected a path, found int"):
         IENetwork(wrong, weights)  # pyright: ignore[reportArgumentType]
-    with pytest.raises(TypeError, match="the weights is no path; expected text, found int"):
+    with pytest.raises(TypeError, match="the weights is named by its path; expected a path, found int"):
         IENetwork(model, wrong)  # pyright: ignore[reportArgumentType]
     with pytest.raises(TypeError, match="model and weights are no contents; expected bytes, found str and str"):
         IENetwork(model, weights, init_from_buffer=True)

@@ -1,15 +1,14 @@
-"""Configurations: what a program sets by keys, checked against the devices that are to take it."""
+"""Configurations: the keys that programs set, in one table, and their values, checked against the devices."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from ..errors import InferenceEngineError, WrongTypeError
-from ..status import StatusCode
-from .keys import KEYS, Key
-from .names import HETERO, Device, base, parse_fallback
+from ..constants import AUTO, CPU, FPGA, HETERO, MULTI, StatusCode
+from ..errors import InferenceEngineError, WrongTypeError, checked_mapping
+from .names import LISTS, PRESENT, Device, base, parse_list
 
 _MOST_STREAMS = 256
 
@@ -17,6 +16,116 @@ _STREAMS = "CPU_THROUGHPUT_STREAMS"
 
 _CHOSEN = "CPU_THROUGHPUT_"
 """What values of this key begin with that leave the number to the processors."""
+
+_INTEGER_DIGITS = 9
+
+
+@dataclass(frozen=True)
+class _Values:
+    """What a key may be: in words that follow "Expected only", and as a check."""
+
+    words: str
+    accepts: Callable[[str], bool]
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key of a configuration.
+
+    Attributes:
+        devices: which take it; those that are not there only inside lists of devices.
+        since: the release that documents it first; ``Tilewright`` for our own.
+        default: its value when nothing is given.
+        help: what it does here.
+    """
+
+    devices: tuple[str, ...]
+    since: str
+    values: _Values
+    default: str
+    help: str
+
+
+def _is_integer(text: str) -> bool:
+    """Whether a text is an integer of a size that means something."""
+    digits = text.removeprefix("-")
+    return digits.isascii() and digits.isdigit() and len(digits) <= _INTEGER_DIGITS
+
+
+def _one_of(*values: str) -> _Values:
+    return _Values("/".join(values), lambda text: text in values)
+
+
+def _streams(*names: str) -> _Values:
+    words = f"{'/'.join(names)} or integers from 0"
+    return _Values(words, lambda text: text in names or (_is_integer(text) and int(text) >= 0))
+
+
+_SWITCH = _one_of("YES", "NO")
+_ANY = _Values("text", lambda text: True)
+_PATH = _Values("a path", lambda text: "\0" not in text)
+_WHOLE = _Values("integers", _is_integer)
+_TUNING = _one_of("TUNING_CREATE", "TUNING_USE_EXISTING", "TUNING_DISABLED")
+_LOG = _one_of("LOG_NONE", "LOG_ERROR", "LOG_WARNING", "LOG_INFO", "LOG_DEBUG", "LOG_TRACE")
+
+_BOTH = (CPU, FPGA)
+_R3, _R5, _OURS = "2018 R3", "2018 R5", "Tilewright"
+_TURNS = "YES computes the requests of all networks that have it one after the other, in one stream."
+_ONE_ITEM = "YES compiles the network for one item, so that `set_batch` chooses how many of the batch are computed."
+_LIMIT = "With `DYN_BATCH_ENABLED` the largest number that `set_batch` takes; 0 and less: the batch of the network."
+_CHOICE = "How many requests are computed at once. AUTO and NUMA choose by the number of processors."
+_FLOATS = "Nothing: a network in floating point is not quantised for the CPU."
+_GRAPHS = "YES writes `hetero_affinity_NETWORK.dot` and `hetero_subgraphs_NETWORK.dot` into the current folder."
+_PRIORITY = "The devices that layers are given to, in order of priority; `HETERO:` before them is ignored."
+_FIRST = "The devices in order of priority: the first one that is here computes all requests."
+_SAMPLES = (
+    "Where the ranges of the accelerator's integers come from: a folder of images, or a .npy or .npz file of inputs. "
+    "The environment variable of this name does the same."
+)
+_IMAGES = (
+    "How images of that folder become inputs, in the words of `tilewright compile --preprocess`. By default they are "
+    "stretched, blue before red, with pixels from 0 to 255, as samples of this API do."
+)
+_ABSENT = "Nothing: the device is not there."
+
+KEYS: dict[str, Key] = {
+    "PERF_COUNT": Key(
+        _BOTH, _R3, _SWITCH, "YES", "NO leaves times of layers out, and `get_perf_counts` shows none as executed."
+    ),
+    "DYN_BATCH_ENABLED": Key(_BOTH, _R3, _SWITCH, "NO", _ONE_ITEM),
+    "DYN_BATCH_LIMIT": Key(_BOTH, _R3, _WHOLE, "0", _LIMIT),
+    "EXCLUSIVE_ASYNC_REQUESTS": Key(_BOTH, _R3, _SWITCH, "NO", _TURNS),
+    "CPU_BIND_THREAD": Key(_BOTH, _R3, _one_of("YES", "NO", "NUMA"), "YES", "Nothing: the system places threads."),
+    "CPU_THREADS_NUM": Key(_BOTH, _R5, _WHOLE, "0", "Nothing: one thread computes a request."),
+    _STREAMS: Key(_BOTH, _R5, _streams("CPU_THROUGHPUT_NUMA", "CPU_THROUGHPUT_AUTO"), "1", _CHOICE),
+    "DUMP_EXEC_GRAPH_AS_DOT": Key(
+        _BOTH, _R5, _PATH, "", "Where `load` writes the executed graph: the path, with `_init.dot` behind it."
+    ),
+    "DUMP_QUANTIZED_GRAPH_AS_DOT": Key((CPU,), "2019 R1", _PATH, "", _FLOATS),
+    "DUMP_QUANTIZED_GRAPH_AS_IR": Key((CPU,), "2019 R1", _PATH, "", _FLOATS),
+    "ENFORCE_BF16": Key(
+        (CPU,), "2020.1", _one_of("NO"), "NO", "Nothing: floating point is computed in 32 bits, and YES is refused."
+    ),
+    "DEVICE_ID": Key(
+        (FPGA, "GPU", "MYRIAD", "HDDL"), _R3, _ANY, "", "Nothing: there are as many accelerators as networks."
+    ),
+    "TARGET_FALLBACK": Key((HETERO,), _R3, _ANY, "", _PRIORITY),
+    "HETERO_DUMP_GRAPH_DOT": Key((HETERO,), _R3, _SWITCH, "NO", _GRAPHS),
+    "MULTI_DEVICE_PRIORITIES": Key((MULTI,), "2019 R2", _ANY, "", _FIRST),
+    "AUTO_DEVICE_LIST": Key((AUTO,), "2021.4", _ANY, CPU, _FIRST),
+    "TILEWRIGHT_CALIBRATION": Key((FPGA,), _OURS, _PATH, "", _SAMPLES),
+    "TILEWRIGHT_PREPROCESS": Key((FPGA,), _OURS, _ANY, "", _IMAGES),
+    "TILEWRIGHT_MACHINE": Key(
+        (FPGA,), _OURS, _PATH, "", "The accelerator: the name or the path of the description of a machine."
+    ),
+    "SINGLE_THREAD": Key(("GPU",), _R3, _SWITCH, "", _ABSENT),
+    "CONFIG_FILE": Key(("GPU", "MYRIAD", "HDDL"), _R3, _PATH, "", _ABSENT),
+    "DUMP_KERNELS": Key(("GPU",), _R3, _SWITCH, "", _ABSENT),
+    "TUNING_MODE": Key(("GPU",), _R3, _TUNING, "", _ABSENT),
+    "TUNING_FILE": Key(("GPU",), _R3, _PATH, "", _ABSENT),
+    "LOG_LEVEL": Key(("GPU", "MYRIAD", "HDDL"), _R3, _LOG, "", _ABSENT),
+    "GPU_THROUGHPUT_STREAMS": Key(("GPU",), "2019 R1", _streams("GPU_THROUGHPUT_AUTO"), "", _ABSENT),
+}
 
 
 class Configuration:
@@ -30,18 +139,32 @@ class Configuration:
         self._device = device
         self._given: dict[str, str] = {}
         if device.fallback:
-            self._given["TARGET_FALLBACK"] = ",".join(device.fallback)
-
-    @property
-    def given(self) -> dict[str, str]:
-        """What was set."""
-        return dict(self._given)
+            self._given[LISTS[device.name]] = ",".join(device.fallback)
 
     @property
     def fallback(self) -> tuple[str, ...]:
-        """The devices of ``TARGET_FALLBACK`` in order of priority."""
-        text = self._given.get("TARGET_FALLBACK", "")
-        return parse_fallback(text) if text else ()
+        """The devices that stand behind this one, in order of priority."""
+        text = self[LISTS[self._device.name]] if self._device.name in LISTS else ""
+        return parse_list(text, self._device.name) if text else ()
+
+    @property
+    def device(self) -> Device:
+        """The device that computes; of ``MULTI`` and ``AUTO`` the first of the list that is here.
+
+        Raises:
+            InferenceEngineError: there is no list, or none of it is here.
+        """
+        if self._device.name not in (MULTI, AUTO):
+            return self._device
+        chosen = next((name for name in self.fallback if base(name) in PRESENT), None)
+        if chosen is None:
+            raise InferenceEngineError(
+                f"{self._device.name} has no device that is here",
+                StatusCode.NOT_FOUND,
+                expected=f"a list with {' or '.join(PRESENT)}, such as '{self._device.name}:CPU'",
+                found=", ".join(self.fallback) or "no list",
+            )
+        return Device(chosen, base(chosen))
 
     def names(self) -> list[str]:
         """The keys that are accepted."""
@@ -57,23 +180,27 @@ class Configuration:
             InferenceEngineError: a key is not one of the device's, or has a value that it cannot have.
             WrongTypeError: it is no mapping of text to text.
         """
-        if not isinstance(values, Mapping):
-            found = type(values).__name__
-            raise WrongTypeError("a configuration is a dictionary of text to text", expected="a dict", found=found)
-        checked = self.with_values(values)
-        self._given = checked._given
+        if values is None:
+            raise WrongTypeError("a configuration is a dictionary of text to text", expected="a dict", found="NoneType")
+        self._given = self.with_values(values)._given
 
-    def with_values(self, values: Mapping[Any, object]) -> Configuration:
-        """A copy, with further values.
+    def with_values(self, values: object) -> Configuration:
+        """A copy, with further values; None for no further ones.
 
         Raises:
             InferenceEngineError, WrongTypeError: as for `set`.
         """
-        copy = Configuration(self._device)
-        copy._given = dict(self._given)
+        given = checked_mapping(values)
+        copy = self.with_defaults(self)
         # What the list of devices accepts follows from it.
-        for name in sorted(values, key=lambda name: name != "TARGET_FALLBACK"):
-            copy._set_one(name, values[name])
+        for name in sorted(given, key=lambda name: name not in LISTS.values()):
+            copy._set_one(name, given[name])
+        return copy
+
+    def with_defaults(self, other: Configuration) -> Configuration:
+        """A copy, with the values of another one where this one has none."""
+        copy = Configuration(self._device)
+        copy._given = {**other._given, **self._given}
         return copy
 
     def _set_one(self, name: object, value: object) -> None:
@@ -94,12 +221,12 @@ class Configuration:
                 StatusCode.NOT_FOUND,
                 expected=", ".join(self.names()),
             )
-        if not key.accepts(value):
+        if not key.values.accepts(value):
             raise InferenceEngineError(
-                f"Wrong value for property key {name}. Expected only {key.values}", found=repr(value[:60])
+                f"Wrong value for property key {name}. Expected only {key.values.words}", found=repr(value[:60])
             )
-        if name == "TARGET_FALLBACK":
-            value = ",".join(parse_fallback(value)) if value.strip() else ""
+        if name in LISTS.values():
+            value = ",".join(parse_list(value, self._device.name)) if value.strip() else ""
         self._given[name] = value
 
     def __getitem__(self, name: str) -> str:

@@ -45,8 +45,8 @@ import os
 from tilewright.errors import TilewrightError
 
 from ....compiler import reach
-from ..errors import InferenceEngineError, WrongTypeError
-from ..status import StatusCode
+from ..constants import StatusCode
+from ..errors import InferenceEngineError, checked_path
 
 
 def add_extension(path: object) -> None:
@@ -56,9 +56,7 @@ def add_extension(path: object) -> None:
         InferenceEngineError: there is no such file, or executing it ended in an exception.
         WrongTypeError: it is no path.
     """
-    if not isinstance(path, (str, os.PathLike)):
-        raise WrongTypeError("a library is named by its path", expected="a path", found=type(path).__name__)
-    file = os.fsdecode(path)
+    file = checked_path(path, "a library")
     if "\0" in file or not os.path.isfile(file):
         raise InferenceEngineError(
             f"cannot load library {file!r}",

@@ -1,16 +1,23 @@
-"""A network as a graph of layers, for dividing it among devices."""
+"""A network as a graph of layers, for dividing it among devices, and graphs as text for Graphviz."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from typing import TYPE_CHECKING
 
+from tilewright.errors import OutputError
+
+from ....files.output_file import output_file
 from ..errors import InferenceEngineError
-from ..network.document import Document
+from .names import base
 
-_CONSTANT = ("const", "constant")
-_INPUT = ("input", "parameter")
-_RESULT = ("output", "result")
+if TYPE_CHECKING:
+    from .....compiler.frontend.ir.document import Document
+
+_COMPUTE_NOTHING = ("const", "constant", "input", "parameter", "output", "result")
 
 
 @dataclass(frozen=True)
@@ -34,29 +41,20 @@ class LayerGraph:
         """
         names = {key: layer.name for key, layer in document.layers.items()}
         readers: dict[str, dict[str, None]] = {name: {} for name in names.values()}
+        read: dict[str, dict[str, None]] = {name: {} for name in names.values()}
         for edge in document.edges:
-            readers[names[edge.source[0]]][names[edge.target[0]]] = None
-        unread = dict.fromkeys(readers, 0)
-        for targets in readers.values():
-            for name in targets:
-                unread[name] += 1
+            source, target = names[edge.source[0]], names[edge.target[0]]
+            readers[source][target] = read[target][source] = None
         types = {layer.name: layer.type for layer in document.layers.values()}
-        ready = [name for name, count in reversed(unread.items()) if not count]
-        ordered: dict[str, str] = {}
-        while ready:
-            name = ready.pop()
-            ordered[name] = types[name]
-            for reader in readers[name]:
-                unread[reader] -= 1
-                if not unread[reader]:
-                    ready.append(reader)
-        if len(ordered) < len(types):
-            raise InferenceEngineError("the network has a cycle")
+        try:
+            ordered = {name: types[name] for name in TopologicalSorter(read).static_order()}
+        except CycleError:
+            raise InferenceEngineError("the network has a cycle") from None
         return LayerGraph(ordered, {name: tuple(targets) for name, targets in readers.items()})
 
     def computes(self, name: str) -> bool:
         """Whether a layer computes something: neither an input nor a result, nor a constant."""
-        return self.types[name].lower() not in (*_INPUT, *_CONSTANT, *_RESULT)
+        return self.types[name].lower() not in _COMPUTE_NOTHING
 
     def subgraphs(self, devices: Mapping[str, str]) -> dict[str, int]:
         """The number of the subgraph of each layer, from 1, in an order in which each comes after those that it reads.
@@ -104,3 +102,63 @@ class LayerGraph:
                     low, high = sorted((root(name), root(reader)), key=order.__getitem__)
                     first[high] = low
         return {name: root(name) for name in self.types}
+
+
+COLOURS = {"CPU": "#5A5DF0", "FPGA": "#20F608", "GPU": "#F1F290"}
+OTHER = "#11F110"
+
+_PALETTE = ("#5A5DF0", "#20F608", "#F1F290", "#FFC405", "#20F6F3", "#F2F2F2", "#FF7F50", "#D2A5F0")
+"""Colours of subgraphs, in turn."""
+
+_NAME = 128
+"""Characters of a network's name in the name of a file."""
+
+
+def affinity_graph(graph: LayerGraph, devices: Mapping[str, str]) -> str:
+    """Each layer with the device that it was given to."""
+    given = {name: devices.get(name, "") for name in graph.types}
+    nodes = {name: ([name, graph.types[name], at], COLOURS.get(base(at), OTHER)) for name, at in given.items()}
+    return graph_text(nodes, graph.readers)
+
+
+def subgraphs_graph(graph: LayerGraph, devices: Mapping[str, str], subgraphs: Mapping[str, int]) -> str:
+    """Each layer with the device that it was given to, and the number of its subgraph."""
+    nodes = {
+        name: ([name, type, devices.get(name, ""), f"subgraph{number}"], _PALETTE[(number - 1) % len(_PALETTE)])
+        for (name, type), number in zip(graph.types.items(), map(subgraphs.__getitem__, graph.types), strict=True)
+    }
+    return graph_text(nodes, graph.readers)
+
+
+def graph_text(nodes: Mapping[str, tuple[Sequence[str], str]], readers: Mapping[str, Sequence[str]]) -> str:
+    """A graph of nodes by name, each with the lines of its label and its colour, and for each those that read it."""
+    numbers = {name: f"layer{index}" for index, name in enumerate(nodes)}
+    lines = ["strict digraph Network {"]
+    for name, (labels, colour) in nodes.items():
+        label = "\\n".join(_escaped(each) for each in labels if each)
+        lines.append(f'{numbers[name]} [shape=box, style=filled, fillcolor="{colour}", label="{label}"];')
+    lines += [f"{numbers[name]} -> {numbers[reader]};" for name in nodes for reader in readers[name]]
+    return "\n".join([*lines, "}", ""])
+
+
+def _escaped(text: str) -> str:
+    plain = "".join(character if character.isprintable() else " " for character in text)
+    return plain.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def file_name(kind: str, network: str) -> str:
+    """``hetero_KIND_NETWORK.dot``, with ``_`` for what a file cannot be named."""
+    return f"hetero_{kind}_{re.sub(r'[^0-9A-Za-z._+=@ -]', '_', network)[:_NAME]}.dot"
+
+
+def write_graph(path: str, text: str) -> None:
+    """Write a graph.
+
+    Raises:
+        InferenceEngineError: the file cannot be written.
+    """
+    try:
+        with output_file(path) as file:
+            file.write(text.encode(errors="replace"))
+    except OutputError as error:
+        raise InferenceEngineError(str(error)) from error

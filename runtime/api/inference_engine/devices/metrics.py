@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ....machines import machine as machines
 from ....native.host import architecture
+from ..constants import CPU, FPGA, HETERO, StatusCode
 from ..errors import InferenceEngineError
-from ..status import StatusCode
 from .configuration import Configuration
-from .names import CPU, FPGA, HETERO
 
 
 @dataclass(frozen=True)
@@ -23,49 +23,45 @@ class Metric:
         help: what it tells, and in which type.
     """
 
-    name: str
     devices: tuple[str, ...]
     of_networks: bool
     help: str
 
 
+_BOTH = (CPU, FPGA)
+
 METRICS: dict[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        Metric("AVAILABLE_DEVICES", (CPU, FPGA), False, "The numbers of the devices of this name: a list of text."),
-        Metric("SUPPORTED_METRICS", (CPU, FPGA, HETERO), True, "The names of all metrics: a list of text."),
-        Metric("SUPPORTED_CONFIG_KEYS", (CPU, FPGA, HETERO), True, "The keys of configurations: a list of text."),
-        Metric("FULL_DEVICE_NAME", (CPU, FPGA, HETERO), False, "What the device is: text."),
-        Metric("OPTIMIZATION_CAPABILITIES", (CPU, FPGA), False, "The precisions that it computes in: a list of text."),
-        Metric("RANGE_FOR_ASYNC_INFER_REQUESTS", (CPU, FPGA), False, "Least, most and step: three numbers."),
-        Metric("RANGE_FOR_STREAMS", (CPU, FPGA), False, "Least and most streams: two numbers."),
-        Metric("NETWORK_NAME", (), True, "The name of the network: text."),
-        Metric("OPTIMAL_NUMBER_OF_INFER_REQUESTS", (), True, "The requests that keep the streams busy: a number."),
-    )
+    "AVAILABLE_DEVICES": Metric(_BOTH, False, "The numbers of the devices of this name: a list of text."),
+    "SUPPORTED_METRICS": Metric((*_BOTH, HETERO), True, "The names of all metrics: a list of text."),
+    "SUPPORTED_CONFIG_KEYS": Metric((*_BOTH, HETERO), True, "The keys of configurations: a list of text."),
+    "FULL_DEVICE_NAME": Metric((*_BOTH, HETERO), False, "What the device is: text."),
+    "OPTIMIZATION_CAPABILITIES": Metric(_BOTH, False, "The precisions that it computes in: a list of text."),
+    "RANGE_FOR_ASYNC_INFER_REQUESTS": Metric(_BOTH, False, "Least, most and step: three numbers."),
+    "RANGE_FOR_STREAMS": Metric(_BOTH, False, "Least and most streams: two numbers."),
+    "NETWORK_NAME": Metric((), True, "The name of the network: text."),
+    "OPTIMAL_NUMBER_OF_INFER_REQUESTS": Metric((), True, "The requests that keep the streams busy: a number."),
 }
 
 
-def device_metric(name: object, device: str, configuration: Configuration) -> object:
-    """What a metric says of a device.
+def device_metric(name: object, configuration: Configuration) -> object:
+    """What a metric says of a device; of the one that computes for ``MULTI`` and ``AUTO``.
 
     Raises:
         InferenceEngineError: the device has no such metric.
     """
+    device = configuration.device.name
     mine = [each for each, metric in METRICS.items() if device in metric.devices]
-    _check(name, mine, f"device {device}")
     processors = os.cpu_count() or 1
-    if name == "FULL_DEVICE_NAME":
-        return _full_name(device, configuration)
-    if name == "OPTIMIZATION_CAPABILITIES":
-        return ["FP32", "INT8"] if device == CPU else ["INT8"]
-    values: dict[object, object] = {
-        "AVAILABLE_DEVICES": [""] if device == CPU else ["0"],
-        "SUPPORTED_METRICS": mine,
-        "SUPPORTED_CONFIG_KEYS": configuration.names(),
-        "RANGE_FOR_ASYNC_INFER_REQUESTS": (1, processors, 1),
-        "RANGE_FOR_STREAMS": (1, processors),
+    values: dict[str, Callable[[], object]] = {
+        "AVAILABLE_DEVICES": lambda: [""] if device == CPU else ["0"],
+        "SUPPORTED_METRICS": lambda: mine,
+        "SUPPORTED_CONFIG_KEYS": configuration.names,
+        "FULL_DEVICE_NAME": lambda: _full_name(device, configuration),
+        "OPTIMIZATION_CAPABILITIES": lambda: ["FP32", "INT8"] if device == CPU else ["INT8"],
+        "RANGE_FOR_ASYNC_INFER_REQUESTS": lambda: (1, processors, 1),
+        "RANGE_FOR_STREAMS": lambda: (1, processors),
     }
-    return values[name]
+    return _value(name, {each: values[each] for each in mine}, f"device {device}")
 
 
 def _full_name(device: str, configuration: Configuration) -> str:
@@ -82,19 +78,18 @@ def network_metric(name: object, network: str, streams: int, configuration: Conf
     Raises:
         InferenceEngineError: networks have no such metric.
     """
-    mine = [each for each, metric in METRICS.items() if metric.of_networks]
-    _check(name, mine, "networks")
-    values: dict[object, object] = {
-        "SUPPORTED_METRICS": mine,
-        "SUPPORTED_CONFIG_KEYS": configuration.names(),
-        "NETWORK_NAME": network,
-        "OPTIMAL_NUMBER_OF_INFER_REQUESTS": streams,
+    values: dict[str, Callable[[], object]] = {
+        "SUPPORTED_METRICS": lambda: [each for each, metric in METRICS.items() if metric.of_networks],
+        "SUPPORTED_CONFIG_KEYS": configuration.names,
+        "NETWORK_NAME": lambda: network,
+        "OPTIMAL_NUMBER_OF_INFER_REQUESTS": lambda: streams,
     }
-    return values[name]
+    return _value(name, values, "networks")
 
 
-def _check(name: object, known: list[str], of: str) -> None:
-    if name not in known:
+def _value(name: object, values: Mapping[str, Callable[[], object]], of: str) -> object:
+    if not isinstance(name, str) or name not in values:
         raise InferenceEngineError(
-            f"Unsupported metric key {name!r:.60} of {of}", StatusCode.NOT_FOUND, expected=", ".join(known)
+            f"Unsupported metric key {name!r:.60} of {of}", StatusCode.NOT_FOUND, expected=", ".join(values)
         )
+    return values[name]()

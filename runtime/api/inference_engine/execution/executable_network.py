@@ -1,22 +1,46 @@
-"""ExecutableNetwork: a network loaded to a device, with its requests."""
+"""ExecutableNetwork: a network loaded to a device, with its requests; and files of such networks."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from numbers import Integral
+from dataclasses import asdict, dataclass, replace
 from time import monotonic
 
 import numpy as np
 
+from tilewright.errors import ArtifactError, resources
+from tilewright.limits import ELEMENTS
+
+from ....artifact.artifact import MANIFEST_SECTION, Artifact, write_artifact
+from ....artifact.container import Section
+from ....artifact.json_dataclasses import Source, read
+from ....artifact.manifest import TensorSpec
+from ..blobs import in_layout, layouts_for
+from ..constants import StatusCode
+from ..devices.configuration import Configuration
 from ..devices.metrics import network_metric
-from ..errors import WrongValueError, documented
+from ..errors import WrongValueError, checked_path, documented, is_whole
 from ..network.ie_network import IENetwork, network_of
-from ..status import StatusCode
-from .data import LoadedData
 from .executed_graph import executed_document
-from .exported import export_network
+from .facts import BlobFacts, LoadedData, NetworkFacts
 from .loaded import LoadedNetwork
 from .request import InferRequest, milliseconds
+
+_DETAIL = "inference_engine"
+_SOURCE = Source("what the file says of its network", ArtifactError, "import_network")
+
+
+@dataclass(frozen=True)
+class _Exported:
+    """What the file holds besides the artifact.
+
+    Attributes:
+        engine: what computes it.
+    """
+
+    network: NetworkFacts
+    engine: str
 
 
 class ExecutableNetwork:
@@ -78,7 +102,7 @@ class ExecutableNetwork:
             ValueError: there is no such request.
             RuntimeError, KeyError, AssertionError, ValueError: as for `InferRequest.async_infer`.
         """
-        if request_id not in range(len(self._requests)):
+        if not is_whole(request_id) or request_id not in range(len(self._requests)):
             expected = f"0 to {len(self._requests) - 1}"
             raise WrongValueError("Incorrect request_id specified!", expected=expected, found=f"{request_id!r:.60}")
         request = self._requests[int(request_id)]
@@ -100,7 +124,7 @@ class ExecutableNetwork:
             TypeError: the timeout is no number.
         """
         count = len(self._requests) if num_requests is None else num_requests
-        if isinstance(count, bool) or not isinstance(count, Integral) or not 0 <= count <= len(self._requests):
+        if not is_whole(count) or not 0 <= count <= len(self._requests):
             expected = f"0 to {len(self._requests)}"
             raise WrongValueError("num_requests is out of range", expected=expected, found=f"{num_requests!r:.60}")
         limit = milliseconds(timeout)
@@ -155,5 +179,63 @@ class ExecutableNetwork:
 
         Raises:
             RuntimeError: the file cannot be written.
+            TypeError: it is no path.
         """
-        export_network(self._network, model_file)
+        path = checked_path(model_file, "an exported network")
+        artifact = self._network.artifact
+        detail = asdict(_Exported(self._network.facts, self._network.session.engine))
+        sections = [
+            Section(entry.name, entry.kind, artifact.section(entry.name))
+            for entry in artifact.sections.values()
+            if entry.name != MANIFEST_SECTION
+        ]
+        details = {**artifact.manifest.details, _DETAIL: detail}
+        write_artifact(path, replace(artifact.manifest, details=details), sections)
+
+
+@resources("import_network")
+def import_network(path: str, configuration: Configuration, requests: int) -> LoadedNetwork:
+    """A network from a file that `ExecutableNetwork.export` wrote.
+
+    Raises:
+        ArtifactError: the file cannot be read, is damaged, or is none of an exported network.
+        TilewrightError: as `tilewright.load`.
+    """
+    artifact = Artifact.open(path)
+    detail = artifact.manifest.details.get(_DETAIL)
+    if not isinstance(detail, Mapping):
+        raise ArtifactError(
+            f"{artifact.origin} is none of an exported network",
+            stage="import_network",
+            hint="ExecutableNetwork.export writes such files.",
+        )
+    found = read(_Exported, detail, _SOURCE)
+    _check(found, artifact)
+    return LoadedNetwork(found.network, artifact, found.engine, configuration, requests)
+
+
+def _check(exported: _Exported, artifact: Artifact) -> None:
+    """Refuse what does not go with the artifact itself."""
+    facts, manifest = exported.network, artifact.manifest
+    if exported.engine not in manifest.engines:
+        _SOURCE.refuse("engine", "names none of the artifact's", list(manifest.engines), exported.engine)
+    items = facts.batch if facts.is_dynamic else 1
+    for what, blobs, specs in (("inputs", facts.inputs, manifest.inputs), ("outputs", facts.outputs, manifest.outputs)):
+        tensors = {spec.name: spec for spec in specs}
+        for index, blob in enumerate(blobs):
+            spec = tensors.get(blob.tensor)
+            if spec is None or not _fits(blob, spec, items):
+                _SOURCE.refuse(f"network.{what}.{index}", "does not fit the artifact", spec, str(blob.shape))
+        missing = tensors.keys() - {blob.tensor for blob in blobs}
+        if what == "inputs" and missing:
+            _SOURCE.refuse("network.inputs", "lacks some of the artifact's", found=sorted(missing))
+
+
+def _fits(blob: BlobFacts, spec: TensorSpec, items: int) -> bool:
+    """Whether an array of the blob's shape is what the artifact takes or gives, or so many items of it."""
+    if blob.layout not in layouts_for(len(blob.shape), is_input=True):
+        return False
+    if blob.shape == in_layout(spec.shape, blob.layout):
+        return True
+    many = (items * spec.shape[0], *spec.shape[1:]) if spec.shape else ()
+    return items > 1 and blob.shape == in_layout(many, blob.layout) and math.prod(many) <= ELEMENTS

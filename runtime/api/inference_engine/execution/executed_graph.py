@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ....artifact.manifest import StepInfo
 from ....compiler import reach
-from ..network.document import Document
 from .loaded import LoadedNetwork
 from .performance import kernel_name
+
+if TYPE_CHECKING:
+    from .....compiler.frontend.ir.document import Document
 
 _VERSION = 7
 """Of the documents made here: each of their layers is one that programs see."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -11,7 +10,9 @@ import numpy as np
 from tilewright.limits import ELEMENTS, RANK, STEPS
 
 from ....artifact.json_dataclasses import AtMost, Bounds, OneOf
-from ..precisions import DTYPES
+from ..blobs import TensorDesc, dims_of
+from ..constants import ColorFormat, Layout, ResizeAlgorithm, format_map
+from ..preprocessing import PreProcessInfo, fixed
 
 _Shape = Annotated[tuple[Annotated[int, Bounds(0, ELEMENTS)], ...], AtMost(RANK)]
 _Position = Annotated[int, Bounds(0, STEPS)]
@@ -27,17 +28,32 @@ class BlobFacts:
         shape: of the array that programs see.
         precision: of its elements.
         layout: such as ``NCHW``, in which programs write an input; the shape is in this order.
+        resize, colour: what is done to pictures.
     """
 
     name: str
     tensor: str
     shape: _Shape
-    precision: Annotated[str, OneOf(DTYPES)]
-    layout: str
+    precision: Annotated[str, OneOf(format_map)]
+    layout: Annotated[str, OneOf(Layout.__members__)]
+    resize: Annotated[str, OneOf(ResizeAlgorithm.__members__)] = "NO_RESIZE"
+    colour: Annotated[str, OneOf(ColorFormat.__members__)] = "RAW"
 
     @property
     def dtype(self) -> np.dtype:
-        return DTYPES[self.precision]
+        return np.dtype(format_map[self.precision])
+
+    @property
+    def preprocessing(self) -> PreProcessInfo:
+        """What is done to pictures, as programs see it."""
+        info = PreProcessInfo()
+        info.resize_algorithm, info.color_format = ResizeAlgorithm[self.resize], ColorFormat[self.colour]
+        return fixed(info)
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """The shape in the order of the network."""
+        return dims_of(self.shape, self.layout)
 
 
 @dataclass(frozen=True)
@@ -80,15 +96,35 @@ class NetworkFacts:
     is_dynamic: bool = False
 
 
-def in_layout(shape: Sequence[int], layout: str) -> tuple[int, ...]:
-    """A shape in the order of the network as programs see it in a layout."""
-    if layout in ("NHWC", "NDHWC") and len(shape) > 2:
-        return (shape[0], *shape[2:], shape[1])
-    return tuple(reversed(shape)) if layout == "CN" else tuple(shape)
+class LoadedData(list[int]):
+    """An input or an output of a loaded network, as programs of 2018 and later ones both understand it: its shape, as a
+    list, with what else there is to know of it.
 
+    Attributes:
+        name: as in ``requests[0].inputs``.
+        precision: of the elements, such as ``FP32``.
+        layout: such as ``NCHW``.
+    """
 
-def in_order_of_network(array: np.ndarray, layout: str) -> np.ndarray:
-    """An array that a program wrote in a layout, in the order of the network."""
-    if layout in ("NHWC", "NDHWC") and array.ndim > 2:
-        return np.moveaxis(array, -1, 1)
-    return array.T if layout == "CN" else array
+    def __init__(self, facts: BlobFacts) -> None:
+        super().__init__(facts.shape)
+        self.name, self.precision, self.layout = facts.name, facts.precision, facts.layout
+
+    @property
+    def shape(self) -> list[int]:
+        """The shape of the array that programs see."""
+        return list(self)
+
+    @property
+    def tensor_desc(self) -> TensorDesc:
+        """What its blob holds."""
+        return TensorDesc(self.precision, dims_of(self, self.layout), self.layout)
+
+    @property
+    def input_data(self) -> LoadedData:
+        """Itself: what ``input_info[name]`` of 2021 has the shape in."""
+        return self
+
+    def __reduce__(self) -> tuple[type[list[int]], tuple[list[int]]]:
+        """Copies and what other processes receive are the shape alone."""
+        return list, (list(self),)

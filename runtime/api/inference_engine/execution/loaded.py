@@ -14,10 +14,12 @@ from ....request import Outputs, Request, RequestQueue
 from ....session import Session
 from ....waiting import Latch, Waiters
 from ...network import open_session
+from ..blobs import Blob, in_order_of_network
+from ..constants import StatusCode
 from ..devices.configuration import Configuration
 from ..errors import InferenceEngineError
-from ..status import StatusCode
-from .facts import NetworkFacts, in_order_of_network
+from ..preprocessing import PreProcessInfo, apply
+from .facts import NetworkFacts
 from .performance import Count, Counters, layers_on_device, performance
 
 _EVERYBODY = 2**20
@@ -117,12 +119,13 @@ class LoadedNetwork:
         """How many items `set_batch` may choose."""
         return min(self.facts.batch, self.configuration.limit("DYN_BATCH_LIMIT") or self.facts.batch)
 
-    def arrays(self, blobs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def arrays(self, blobs: Mapping[str, Blob], infos: Mapping[str, PreProcessInfo]) -> dict[str, np.ndarray]:
         """Copies of blobs by tensor, as the network takes them."""
-        return {
-            each.tensor: in_order_of_network(blobs[each.name], each.layout).astype(self._dtypes[each.tensor], order="C")
-            for each in self.facts.inputs
-        }
+        found: dict[str, np.ndarray] = {}
+        for each in self.facts.inputs:
+            array = apply(infos[each.name], in_order_of_network(blobs[each.name]), each.dims)
+            found[each.tensor] = array.astype(self._dtypes[each.tensor], order="C")
+        return found
 
     def compute(self, arrays: Mapping[str, np.ndarray], items: int) -> tuple[dict[str, np.ndarray], list[StepTime]]:
         """The outputs by the names that programs know, and the times of the steps.

@@ -5,15 +5,25 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 from weakref import WeakSet
 
 import numpy as np
 
 from ....request import CANCELLED, DONE, Outputs
-from ..errors import InferenceEngineError, UnknownNameError, WrongTypeError, WrongValueError, documented
-from ..status import StatusCode
+from ..blobs import Blob, TensorDesc, array_of, blob_of
+from ..constants import StatusCode
+from ..errors import (
+    InferenceEngineError,
+    UnknownNameError,
+    WrongTypeError,
+    WrongValueError,
+    checked_text,
+    documented,
+    is_whole,
+)
+from ..preprocessing import PreProcessInfo, dims_for, fixed
 from .loaded import Job, LoadedNetwork
 from .performance import Counters
 
@@ -37,7 +47,11 @@ class InferRequest:
     def __init__(self, network: LoadedNetwork, counters: Counters) -> None:
         self._network = network
         self._counters = counters
-        self._blobs = {each.name: np.zeros(each.shape, each.dtype) for each in network.facts.inputs}
+        self._infos = {each.name: each.preprocessing for each in network.facts.inputs}
+        self._blobs = {
+            each.name: Blob(TensorDesc(each.precision, dims_for(self._infos[each.name], each.dims), each.layout))
+            for each in network.facts.inputs
+        }
         self._items = network.most_items
         self._results: dict[str, np.ndarray] | None = None
         self._job: Job | None = None
@@ -58,8 +72,7 @@ class InferRequest:
         Raises:
             RuntimeError: the request is busy.
         """
-        self._check_idle()
-        return dict(self._blobs)
+        return {name: array_of(blob) for name, blob in self.input_blobs.items()}
 
     @property
     def outputs(self) -> dict[str, np.ndarray]:
@@ -77,6 +90,72 @@ class InferRequest:
         if results is None:
             return {each.name: np.zeros(each.shape, each.dtype) for each in self._network.facts.outputs}
         return {name: array.copy() for name, array in results.items()}
+
+    @property
+    def input_blobs(self) -> dict[str, Blob]:
+        """The input blobs by name; their memory is that of `inputs`.
+
+        Raises:
+            RuntimeError: the request is busy.
+        """
+        self._check_idle()
+        return dict(self._blobs)
+
+    @property
+    def output_blobs(self) -> dict[str, Blob]:
+        """The outputs by name, in blobs that belong to the caller.
+
+        Raises:
+            RuntimeError: as for `outputs`.
+        """
+        found = self.outputs
+        return {
+            each.name: blob_of(found[each.name], each.layout, each.precision) for each in self._network.facts.outputs
+        }
+
+    @property
+    def preprocess_info(self) -> dict[str, PreProcessInfo]:
+        """What is done to each input, by name; it cannot be changed."""
+        return dict(self._infos)
+
+    @documented
+    def set_blob(self, blob_name: str, blob: Blob, preprocess_info: PreProcessInfo | None = None) -> None:
+        """Compute with a blob of the program from now on: what is written to it is what the network gets.
+
+        Args:
+            blob_name: the name of an input.
+            blob: of the precision of the input. It has its dimensions, in any layout; where pictures are resized,
+                another height and width, and one channel more where their colours are RGBX or BGRX.
+            preprocess_info: what is done to the pictures; by default what the network was loaded with. Means and scales
+                stay those.
+
+        Raises:
+            RuntimeError: the request is busy; there is no such input; or the blob does not fit it.
+            TypeError: an argument is of a wrong type.
+        """
+        if not isinstance(blob, Blob):
+            raise WrongTypeError("set_blob takes a blob", expected="a Blob", found=type(blob).__name__)
+        if preprocess_info is not None and not isinstance(preprocess_info, PreProcessInfo):
+            found = type(preprocess_info).__name__
+            raise WrongTypeError("this is no preprocess_info", expected="a PreProcessInfo, or None", found=found)
+        facts = {each.name: each for each in self._network.facts.inputs}
+        if checked_text(blob_name, "an input", "'data'") not in facts:
+            text = f"Failed to find input with name: {blob_name!r:.80}"
+            raise InferenceEngineError(text, StatusCode.NOT_FOUND, expected=" or ".join(map(repr, facts)))
+        mine, desc = facts[blob_name], blob.tensor_desc
+        info = fixed(preprocess_info or mine.preprocessing)
+        dims = list(dims_for(info, mine.dims, desc.dims))
+        if desc.dims != dims or desc.precision != mine.precision:
+            raise InferenceEngineError(
+                f"the blob does not fit input {blob_name!r}",
+                StatusCode.PARAMETER_MISMATCH,
+                expected=f"{mine.precision} of {dims}",
+                found=f"{desc.precision} of {desc.dims}",
+                hint="" if info.resize_algorithm else "ResizeAlgorithm.RESIZE_BILINEAR takes pictures of any size.",
+            )
+        with self._lock:
+            self._check_idle()
+            self._blobs[blob_name], self._infos[blob_name] = blob, info
 
     @property
     def latency(self) -> float:
@@ -168,7 +247,7 @@ class InferRequest:
             RuntimeError: the network was not loaded with ``DYN_BATCH_ENABLED`` set to ``YES``, or takes fewer items; or
                 the request is busy.
         """
-        if isinstance(size, bool) or not isinstance(size, Integral) or size <= 0:
+        if not is_whole(size) or size <= 0:
             raise WrongValueError(
                 "Batch size should be positive integer number", expected="1 or more", found=f"{size!r:.60}"
             )
@@ -223,7 +302,7 @@ class InferRequest:
             self._check_idle()
             if inputs is not None:
                 self._copy(inputs)
-            arrays, items = network.arrays(self._blobs), self._items
+            arrays, items = network.arrays(self._blobs, self._infos), self._items
 
             def work() -> Outputs:
                 outputs, times = network.compute(arrays, items)
@@ -253,7 +332,7 @@ class InferRequest:
                 expected = " or ".join(map(repr, self._blobs))
                 raise UnknownNameError(f"No input with name {name!r:.80} in the network", expected=expected)
         for name, array in inputs.items():
-            blob = self._blobs[name]
+            blob = array_of(self._blobs[name])
             if array is None:
                 # NumPy would fill the blob with NaN; it is what reading a missing picture gives.
                 raise WrongTypeError(f"input {name!r} is given None", expected=f"an array that fits {blob.shape}")

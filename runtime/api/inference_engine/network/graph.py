@@ -8,14 +8,19 @@ constants, what is computed of constants alone, and results are no layers, unles
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ....compiler import reach
+from ..constants import StatusCode, format_map
 from ..errors import InferenceEngineError
-from ..precisions import DTYPES
-from ..status import StatusCode
-from .document import OPEN, Document, End, Layer, Port
+
+if TYPE_CHECKING:
+    from .....compiler.frontend.ir.document import Document, Layer, Port
+
+OPEN = -1
+"""What stands for an extent that a document leaves open."""
 
 _TYPES = {
     "Parameter": "Input",
@@ -52,7 +57,7 @@ class Graph:
         self.document = document
         self._by_name = {layer.name: layer for layer in document.layers.values()}
         self._sources = document.sources()
-        self._readers: dict[End, list[End]] = {}
+        self._readers: dict[tuple[int, int], list[tuple[int, int]]] = {}
         for edge in document.edges:
             self._readers.setdefault(edge.source, []).append(edge.target)
         hidden = set() if document.is_legacy else self._hidden()
@@ -189,7 +194,7 @@ class Graph:
             known = {"Q78": "I16"}.get(port.precision, port.precision) if is_input else "FP32"
         else:
             known = port.precision
-        return known if known in DTYPES and known != "FP16" else "FP32"
+        return known if known in format_map and known != "FP16" else "FP32"
 
     def shape(self, layer: Layer, position: int) -> list[int]:
         """The shape of an output of a layer; 1 where the document leaves it open."""
@@ -200,6 +205,6 @@ class Graph:
         """Whether an input has an open shape."""
         return any(OPEN in port.shape for layer in self.document.inputs() for port in layer.outputs)
 
-    def _port(self, end: End) -> tuple[Layer, Port]:
+    def _port(self, end: tuple[int, int]) -> tuple[Layer, Port]:
         layer = self.document.layers[end[0]]
         return layer, next(port for port in layer.outputs if port.id == end[1])

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from numbers import Integral
+from typing import TYPE_CHECKING
 
 from tilewright.errors import resources
 
 from ....compiler import reach
-from ..errors import WrongAttributeError, WrongTypeError, documented
-from ..precisions import checked_precision
-from ..snapshot import InputFacts, OutputFacts, Snapshot
-from .added_outputs import Item, found_output, items_of
-from .data import InputInfo, OutputInfo, Outputs
-from .document import Document
-from .input_shapes import checked_shapes, has_batch, with_batch
-from .layer import IENetLayer
-from .reading import read_contents, read_files
-from .state import NetworkState
-from .statistics import LayersStatsMap
+from ..blobs import checked_precision
+from ..errors import (
+    InferenceEngineError,
+    WrongAttributeError,
+    WrongTypeError,
+    checked_path,
+    documented,
+    is_empty,
+    is_whole,
+)
+from ..preprocessing import fixed, means_and_scales
+from .changes import Item, LayersStatsMap, checked_shapes, found_output, has_batch, items_of, with_batch
+from .data import IENetLayer, InputInfo, OutputInfo, Outputs
+from .state import DataFacts, NetworkState, Snapshot, read_contents, read_files
+
+if TYPE_CHECKING:
+    from .....compiler.frontend.ir.document import Document
 
 _WHAT = "a network"
 
@@ -48,9 +54,12 @@ class IENetwork:
         weights: str | os.PathLike[str] | bytes = "",
         init_from_buffer: bool = False,
     ) -> None:
+        if not isinstance(init_from_buffer, (bool, int)):
+            found = type(init_from_buffer).__name__
+            raise WrongTypeError("init_from_buffer is yes or no", expected="a bool", found=found)
         if init_from_buffer:
             self._state = read_contents(model, weights)
-        elif model or weights:
+        elif not is_empty(model) or not is_empty(weights):
             self._state = read_files(model, weights)
         else:
             self._state = NetworkState(reach("frontend.ir.document", _WHAT).Document("", 10))
@@ -118,7 +127,7 @@ class IENetwork:
 
     @batch_size.setter
     def batch_size(self, batch: int) -> None:
-        if isinstance(batch, bool) or not isinstance(batch, Integral):
+        if not is_whole(batch):
             raise WrongTypeError("the batch size is no integer", found=f"{batch!r:.60}")
         if batch <= 0:
             raise WrongAttributeError("the batch size is not positive", expected="at least 1", found=batch)
@@ -188,16 +197,21 @@ class IENetwork:
         """Write the network with weights and shapes as they are now, in the IR version that it was read from.
 
         A network from ONNX becomes one of version 11. Precisions and layouts of the arrays that
-        programs write and read are not in the files; nor are added outputs in those of versions 2 to 7, which have no
-        form for them.
+        programs write and read are not in the files; nor are added outputs in those of versions 2 to 7, and means and
+        scales of inputs in later ones, which have no form for them.
 
         Args:
             path_to_bin: by default beside the .xml file, under its name.
 
         Raises:
             RuntimeError: the files cannot be written, or a layer has no spelling in that version.
+            TypeError: they are no paths.
         """
-        self._write(self.snapshot().document, path_to_xml, path_to_bin or None)
+        xml = checked_path(path_to_xml, "the .xml file")
+        if not xml:
+            raise InferenceEngineError("a network cannot be written without a path", expected="an .xml file")
+        binary = None if is_empty(path_to_bin) else checked_path(path_to_bin, "the .bin file")
+        self._write(self.snapshot().document, xml, binary)
 
     @documented
     @resources("serialize")
@@ -219,15 +233,31 @@ class IENetwork:
             if self._state.is_changed:
                 # It is no longer that of the files.
                 document.digest = ""
+            self._add_means(document)
             inputs, outputs = self.inputs.items(), self.outputs.items()
             return Snapshot(
                 document,
                 self.name,
-                {name: InputFacts(tuple(data), data.precision, data.layout) for name, data in inputs},
-                {name: OutputFacts(tuple(data), data.precision, data.layout) for name, data in outputs},
+                {
+                    name: DataFacts(tuple(data), data.precision, data.layout, fixed(data.preprocess_info))
+                    for name, data in inputs
+                },
+                {name: DataFacts(tuple(data), data.precision, data.layout) for name, data in outputs},
                 {name: layer.affinity for name, layer in graph.layers.items()},
                 {name: graph.type(layer) for name, layer in graph.layers.items()},
             )
+
+    def _add_means(self, document: Document) -> None:
+        """Make what programs subtract from inputs, and divide them by, part of a document."""
+        given = {name: means_and_scales(data.preprocess_info) for name, data in self.inputs.items()}
+        given = {name: channels for name, channels in given.items() if channels}
+        if given:
+            kinds = reach("frontend.ir.document", _WHAT)
+            kept = [each for each in document.pre_process if (each.layer or next(iter(self.inputs))) not in given]
+            for name, channels in given.items():
+                numbered = [kinds.Channel(number, *channel) for number, channel in enumerate(channels)]
+                kept.append(kinds.PreProcess(name, numbered))
+            document.pre_process, document.digest = kept, ""
 
     def __deepcopy__(self, memo: dict[int, object]) -> IENetwork:
         network = IENetwork()

@@ -1,34 +1,81 @@
-"""What a network is at the moment: its document, what programs set beside it, and where it comes from."""
+"""What a network is at the moment: its document, what programs set beside it, and the files that it comes from."""
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Protocol
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tilewright.errors import TilewrightError
+from tilewright.errors import ModelError, TilewrightError, resources
 
 from ....compiler import NotInstalledError, reach
-from ..errors import InferenceEngineError
-from ..layouts import layout_of
-from .document import OPEN, Document, Layer
-from .graph import Graph
+from ....files.input_file import input_file
+from ..blobs import layout_of
+from ..errors import (
+    InferenceEngineError,
+    MissingFileError,
+    WrongTypeError,
+    WrongValueError,
+    checked_path,
+    documented,
+    is_empty,
+)
+from ..preprocessing import PreProcessInfo
+from .graph import OPEN, Graph
 
-_WHAT = "reshaping a network"
+if TYPE_CHECKING:
+    from .....compiler.frontend.ir.document import Document, Layer
+    from .....compiler.frontend.ir.onnx_source import OnnxSource
+
+_START = 64
+"""Bytes of a file that tell its format."""
 
 
-class Source(Protocol):
-    """What makes a document for any shapes of the inputs: an ``OnnxSource`` of the compiler."""
+@dataclass(frozen=True)
+class DataFacts:
+    """An input or an output as the user set it.
 
-    inputs: dict[str, tuple[int, ...]]
+    Attributes:
+        shape: in the order of the network, such as N, C, H, W, whatever the layout.
+        precision: of the elements that programs write or read, such as ``U8``; the network itself computes what its
+            layers say.
+        layout: in which programs write an input: with ``NHWC`` they see an array (N, H, W, C). Nothing in the document
+            knows of it.
+        preprocessing: what is done to pictures for an input; means and scales stand in the document.
+    """
 
-    def document(self, input_shapes: Mapping[str, Sequence[int]]) -> Document: ...
+    shape: tuple[int, ...]
+    precision: str
+    layout: str
+    preprocessing: PreProcessInfo = field(default_factory=PreProcessInfo)
 
-    def inputs_alone(self) -> Document: ...
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a plugin takes of a network: everything as it is at one moment, shared with nobody.
+
+    Attributes:
+        document: a copy of its own, with weights, affinities and added outputs. Its shapes are fixed.
+        inputs: sorted by name, which is the name of the input in what the document is imported as.
+        outputs: the network's own sorted by name, then added ones in the order of the calls. The name is that of the
+            output in what the document is imported as.
+        affinities: of the layers in `layer_types`; empty where nobody gave one.
+        layer_types: the layers that programs see, sorted by name. In documents of version 10 and later, constants and
+            what is computed of constants alone are not among them.
+    """
+
+    document: Document
+    name: str
+    inputs: dict[str, DataFacts]
+    outputs: dict[str, DataFacts]
+    affinities: dict[str, str]
+    layer_types: dict[str, str]
 
 
 @dataclass
@@ -38,10 +85,12 @@ class Settings:
     Attributes:
         precision: of the array that they write or read; ``None`` for the one that goes with the document's.
         layout: ``None`` for the one that goes with its rank.
+        preprocessing: of an input.
     """
 
     precision: str | None = None
     layout: str | None = None
+    preprocessing: PreProcessInfo = field(default_factory=PreProcessInfo)
 
 
 class NetworkState:
@@ -56,7 +105,7 @@ class NetworkState:
         is_settled: whether shapes are those that layers compute with the attributes that they have.
     """
 
-    def __init__(self, document: Document, source: Source | None = None) -> None:
+    def __init__(self, document: Document, source: OnnxSource | None = None) -> None:
         self.graph = Graph(document)
         self.lock = threading.RLock()
         self.settings: dict[tuple[str, int], Settings] = {}
@@ -121,7 +170,7 @@ class NetworkState:
         """One of its own, of the same source."""
         with self.lock:
             result = NetworkState(self.graph.document.copy(), self._source)
-            result.settings = {key: replace(setting) for key, setting in self.settings.items()}
+            result.settings = {key: deepcopy(setting) for key, setting in self.settings.items()}
             result.with_arrays, result.with_params = set(self.with_arrays), set(self.with_params)
             result.is_changed, result.is_settled = self.is_changed, self.is_settled
         return result
@@ -171,5 +220,91 @@ class NetworkState:
 
 
 def _reshaped(document: Document, shapes: Mapping[str, Sequence[int]], *, keeps_batch: bool = False) -> Document:
-    reach("frontend.ir.shapes", _WHAT).reshape(document, shapes, keeps_batch=keeps_batch)
+    reach("frontend.ir.shapes", "reshaping a network").reshape(document, shapes, keeps_batch=keeps_batch)
     return document
+
+
+@documented
+@resources("import")
+def read_files(model: object, weights: object) -> NetworkState:
+    """The network of two files.
+
+    Args:
+        weights: the path of the .bin file. If it is empty, the .bin file is the one beside the .xml file.
+
+    Raises:
+        FileNotFoundError: a path does not exist, or is a folder.
+        TypeError: one is no path.
+        ValueError: there are weights without a model.
+        RuntimeError: the files are damaged, or use something that is not implemented.
+    """
+    if is_empty(model):
+        raise WrongValueError("weights are given without a model", hint="Give both paths, or none.")
+    path = _existing(model, "model")
+    beside = None if is_empty(weights) else _existing(weights, "weights")
+    with input_file(path, ModelError, "import") as file:
+        start = file.read(_START)
+    if path.lower().endswith(".xml") or _is_xml(start):
+        return _settled(NetworkState(reach("frontend.ir.reader", "reading a network").read_document(path, beside)))
+    return _from_onnx(path)
+
+
+@documented
+@resources("import")
+def read_contents(model: object, weights: object) -> NetworkState:
+    """The network of the contents of two files.
+
+    Raises:
+        TypeError: they are no bytes.
+        RuntimeError: they are damaged, or use something that is not implemented.
+    """
+    kinds = (bytes, bytearray, memoryview)
+    weights = b"" if is_empty(weights) else weights
+    if not isinstance(model, kinds) or not isinstance(weights, kinds):
+        found = f"{type(model).__name__} and {type(weights).__name__}"
+        raise WrongTypeError("model and weights are no contents", expected="bytes", found=found)
+    contents = bytes(model)
+    if _is_xml(contents[:_START]):
+        read = reach("frontend.ir.reader", "reading a network").read_document
+        return _settled(NetworkState(read(contents, bytes(weights) or None)))
+    return _from_onnx(contents)
+
+
+def _from_onnx(model: str | bytes) -> NetworkState:
+    source = reach("frontend.ir.onnx_source", "reading a network").OnnxSource(model)
+    shapes = source.inputs
+    if any(OPEN in shape for shape in shapes.values()):
+        return _settled(NetworkState(source.inputs_alone(), source))
+    return NetworkState(source.document(shapes), source)
+
+
+def _settled(state: NetworkState) -> NetworkState:
+    """A network with 1 for what its shapes leave open, where that fits; otherwise programs have to give others.
+
+    Raises:
+        ModelError: an input does not give one array.
+    """
+    for layer in state.graph.document.inputs():
+        if len(layer.outputs) != 1 or layer.inputs:
+            found = f"{len(layer.inputs)} inputs and {len(layer.outputs)} outputs"
+            raise ModelError(
+                "an input of the network does not give one array", stage="import", node=layer.name, found=found
+            )
+    if state.graph.is_open:
+        shapes = {name: state.graph.shape(*end) for name, end in state.graph.inputs().items()}
+        with suppress(InferenceEngineError):
+            state.reshape(shapes, "1 does not fit")
+        state.is_changed = False
+    return state
+
+
+def _is_xml(start: bytes) -> bool:
+    """Whether a file begins like text in XML, whatever its encoding."""
+    return start.lstrip(b"\xef\xbb\xbf\xfe\xff\0 \t\r\n").startswith(b"<")
+
+
+def _existing(path: object, what: str) -> str:
+    name = checked_path(path, f"the {what}")
+    if "\0" in name or not os.path.exists(name) or os.path.isdir(name):
+        raise MissingFileError(f"Path to the {what} {name!r:.200} does not exist or is a directory")
+    return name

@@ -1,16 +1,71 @@
-"""Which device each layer of a network runs on: the default policy, and what users say."""
+"""How a network is divided among devices: which layers each takes, the default policy, and what users say."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from tilewright.errors import warn
+from tilewright.errors import ModelError, warn
 
+from ....compiler import reach
+from ..constants import CPU, StatusCode, known_plugins
 from ..errors import DeviceWarning, InferenceEngineError
-from ..status import StatusCode
+from ..network.state import Snapshot
+from .configuration import Configuration
 from .graph import LayerGraph
-from .names import NAMES, PRESENT, base, next_present
+from .names import PRESENT, base, next_present
+
+if TYPE_CHECKING:
+    from .....compiler.device.layers import DeviceLayers
+
+
+class Support:
+    """The layers of a network that each device takes.
+
+    The CPU takes every layer that the compiler knows, those of Python operator libraries included. The accelerator
+    takes those of which it can run a part once the network is quantised, and those of which nothing is left to run,
+    such as constants; it is asked about whole networks, and takes nothing of one that holds unknown layers.
+    """
+
+    def __init__(self, snapshot: Snapshot, configuration: Configuration) -> None:
+        self._document = snapshot.document
+        self._machine = configuration["TILEWRIGHT_MACHINE"] or None
+        self._compiler = reach("device.layers", "asking which layers a device supports")
+        self._known = frozenset(self._compiler.computable_layers(self._document))
+        self._is_known = len(self._known) == len(snapshot.document.layers)
+        self._layers: DeviceLayers | None = None
+
+    def __call__(self, device: str) -> frozenset[str]:
+        """The layers that a device takes, by name.
+
+        Raises:
+            MachineError: the description of the accelerator is wrong.
+        """
+        if device == CPU:
+            return self._known
+        if not self._is_known:
+            return frozenset()
+        try:
+            layers = self._device_layers()
+        except ModelError:
+            # Loading it is what tells why.
+            return frozenset()
+        return layers.supported | (self._known - layers.left)
+
+    def affinity(self, places: Mapping[str, str]) -> dict[str, str]:
+        """The places of layers, ``device`` or ``cpu``, as compiling takes them, which knows what is left of layers.
+
+        Raises:
+            TilewrightError: the network cannot be imported.
+        """
+        return self._device_layers().affinity(places)
+
+    def _device_layers(self) -> DeviceLayers:
+        layers: DeviceLayers = self._layers or self._compiler.device_layers(self._document, self._machine)
+        self._layers = layers
+        return layers
+
 
 Supported = Callable[[str], frozenset[str]]
 """The layers that a device which is there supports, by its name."""
@@ -95,7 +150,7 @@ def _devices(
     found: dict[str, str] = {}
     moved: dict[tuple[str, str], list[str]] = {}
     for name, device in given.items():
-        if base(device) not in NAMES:
+        if base(device) not in known_plugins:
             raise InferenceEngineError(
                 f"layer {name!r} has the affinity {device[:60]!r}",
                 StatusCode.NOT_FOUND,

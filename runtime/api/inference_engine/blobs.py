@@ -1,0 +1,234 @@
+"""Blobs as releases since 2020 show them: memory with a description of what is in it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from tilewright import limits
+from tilewright.errors import resources
+
+from .constants import Layout, format_map, supported_precisions
+from .errors import WrongAttributeError, WrongSettingError, WrongTypeError, WrongValueError, documented, is_whole
+
+
+class TensorDesc:
+    """What the memory of a blob holds. Two are equal where all of it is."""
+
+    def __init__(self, precision: str, dims: Sequence[int], layout: str) -> None:
+        """Describe a blob.
+
+        Args:
+            precision: of the elements, such as ``FP32`` or ``U8``.
+            dims: in the order of the network, such as N, C, H, W, whatever the layout.
+            layout: the order of the dimensions in memory, such as ``NCHW`` or ``NHWC``.
+
+        Raises:
+            ValueError, AttributeError: one error that is both: there is no such precision or layout.
+            ValueError: the dimensions are out of range, or too many or too few for the layout.
+            TypeError: they are no sequence of whole numbers.
+        """
+        self._precision = checked_precision(precision)
+        self._layout = _checked_layout(layout)
+        self.dims = dims
+
+    @property
+    def precision(self) -> str:
+        """Of the elements.
+
+        Raises:
+            ValueError, AttributeError: on setting, one error that is both: there is no such precision.
+        """
+        return self._precision
+
+    @precision.setter
+    def precision(self, precision: str) -> None:
+        self._precision = checked_precision(precision)
+
+    @property
+    def dims(self) -> list[int]:
+        """The shape in the order of the network.
+
+        Raises:
+            ValueError, TypeError: on setting, as for the class.
+        """
+        return list(self._dims)
+
+    @dims.setter
+    def dims(self, dims: Sequence[int]) -> None:
+        self._dims = _checked_dims(dims, self._layout)
+
+    @property
+    def layout(self) -> str:
+        """The order of the dimensions in memory.
+
+        Raises:
+            ValueError, AttributeError: on setting, one error that is both: there is no such layout.
+            ValueError: on setting, it is one of another number of dimensions.
+        """
+        return self._layout
+
+    @layout.setter
+    def layout(self, layout: str) -> None:
+        self._dims, self._layout = _checked_dims(self._dims, _checked_layout(layout)), layout
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TensorDesc) and vars(self) == vars(other)
+
+    def __repr__(self) -> str:
+        return f"TensorDesc({self._precision!r}, {list(self._dims)}, {self._layout!r})"
+
+
+class Blob:
+    """Memory with its description."""
+
+    @documented
+    @resources("a blob")
+    def __init__(self, tensor_desc: TensorDesc | None = None, array: np.ndarray | None = None) -> None:
+        """Make a blob of an array, or of zeros.
+
+        Args:
+            tensor_desc: what it holds.
+            array: its memory, which stays that of the program unless it is in another order than that of C. Its shape
+                may be any one of as many elements.
+
+        Raises:
+            AttributeError: the array has another number of elements.
+            ValueError: it has elements of another type.
+            TypeError: there is no description, or an argument is of a wrong type.
+            RuntimeError: there is not so much memory.
+        """
+        if not isinstance(tensor_desc, TensorDesc):
+            found = type(tensor_desc).__name__
+            raise WrongTypeError("a blob needs a description", expected="a TensorDesc", found=found)
+        precision, dims, layout = tensor_desc.precision, tensor_desc.dims, tensor_desc.layout
+        dtype, shape = np.dtype(format_map[precision]), in_layout(dims, layout)
+        if array is None:
+            array = np.zeros(shape, dtype)
+        elif not isinstance(array, np.ndarray):
+            raise WrongTypeError("a blob is made of an array", expected="a numpy.ndarray", found=type(array).__name__)
+        size = math.prod(dims)
+        if array.size != size:
+            raise WrongAttributeError(
+                f"Number of elements in provided numpy array {array.size} and required by TensorDesc {size} "
+                "are not equal"
+            )
+        if array.dtype != dtype:
+            raise WrongValueError(
+                f"Data type {array.dtype} of provided numpy array doesn't match to TensorDesc precision {precision}",
+                expected=dtype,
+            )
+        self._array = array if array.flags.c_contiguous else np.ascontiguousarray(array)
+        self._desc = TensorDesc(precision, dims, layout)
+
+    @property
+    def buffer(self) -> np.ndarray:
+        """The memory: an array of the shape that it was given with, otherwise in the order of the layout.
+
+        Original: without an array the shape was that of the dimensions in any layout.
+        """
+        return np.atleast_1d(self._array)
+
+    @property
+    def tensor_desc(self) -> TensorDesc:
+        """What it holds, in an object that belongs to the caller."""
+        return TensorDesc(self._desc.precision, self._desc.dims, self._desc.layout)
+
+    def __repr__(self) -> str:
+        return f"<Blob of {self._desc!r}>"
+
+
+_CHANNELS_LAST = ("NHWC", "NDHWC")
+
+
+def blob_of(array: np.ndarray, layout: str, precision: str = "FP32") -> Blob:
+    """A blob of an array that is in the order of its layout."""
+    return Blob(TensorDesc(precision, dims_of(array.shape, layout), layout), array)
+
+
+def array_of(blob: Blob) -> np.ndarray:
+    """The memory of a blob, without a dimension where it is one number."""
+    return blob._array
+
+
+def in_order_of_network(blob: Blob) -> np.ndarray:
+    """What a blob holds, in the order of its dimensions."""
+    dims, layout = blob._desc.dims, blob._desc.layout
+    array = blob._array.reshape(in_layout(dims, layout))
+    if layout in _CHANNELS_LAST and len(dims) > 2:
+        return np.moveaxis(array, -1, 1)
+    return array.T if layout == "CN" else array
+
+
+def in_layout(shape: Sequence[int], layout: str) -> tuple[int, ...]:
+    """A shape in the order of the network as programs see it in a layout."""
+    if layout in _CHANNELS_LAST and len(shape) > 2:
+        return (shape[0], *shape[2:], shape[1])
+    return tuple(reversed(shape)) if layout == "CN" else tuple(shape)
+
+
+def dims_of(shape: Sequence[int], layout: str) -> tuple[int, ...]:
+    """The reverse of `in_layout`."""
+    if layout in _CHANNELS_LAST and len(shape) > 2:
+        return (shape[0], shape[-1], *shape[1:-1])
+    return tuple(reversed(shape)) if layout == "CN" else tuple(shape)
+
+
+_BY_RANK = ("SCALAR", "C", "NC", "CHW", "NCHW", "NCDHW")
+
+_RANKS = {"SCALAR": 0, "C": 1, "HW": 2, "NC": 2, "CN": 2, "CHW": 3, "NCHW": 4, "NHWC": 4, "OIHW": 4}
+_RANKS |= {"NCDHW": 5, "NDHWC": 5}
+
+
+def layout_of(rank: int) -> str:
+    """The layout that a blob of so many dimensions has unless somebody says otherwise."""
+    return _BY_RANK[rank] if rank < len(_BY_RANK) else "BLOCKED"
+
+
+def layouts_for(rank: int, *, is_input: bool) -> list[str]:
+    """The layouts that a blob of so many dimensions may have; what is no input stays in the order of the network."""
+    fitting = [layout.name for layout in Layout if _RANKS.get(layout.name, rank) == rank]
+    return fitting if is_input else [name for name in fitting if name not in (*_CHANNELS_LAST, "CN")]
+
+
+def checked_precision(precision: object) -> str:
+    """The name of a precision in capitals.
+
+    Raises:
+        WrongSettingError: there is none of that name.
+    """
+    name = precision.upper() if isinstance(precision, str) else None
+    if name not in format_map:
+        expected = ", ".join(supported_precisions)
+        raise WrongSettingError("unsupported precision", expected=expected, found=f"{precision!r:.60}")
+    return name
+
+
+def _checked_layout(layout: object) -> str:
+    if not isinstance(layout, str) or layout not in Layout.__members__:
+        expected = ", ".join(Layout.__members__)
+        raise WrongSettingError("unsupported layout", expected=expected, found=f"{layout!r:.60}")
+    return layout
+
+
+def _checked_dims(dims: object, layout: str) -> tuple[int, ...]:
+    extents = whole_numbers(dims)
+    if extents is None:
+        raise WrongTypeError("dimensions are whole numbers", expected="such as [1, 3, 224, 224]", found=f"{dims!r:.60}")
+    if len(extents) != _RANKS.get(layout, len(extents)):
+        raise WrongValueError(f"layout {layout} is one of {_RANKS[layout]} dimensions", found=f"{extents!s:.60}")
+    if len(extents) > limits.RANK or min(extents, default=0) < 0 or math.prod(extents) > limits.ELEMENTS:
+        expected = f"at most {limits.RANK} from 0, and {limits.ELEMENTS} elements"
+        raise WrongValueError("the dimensions are out of range", expected=expected, found=f"{extents!s:.60}")
+    return tuple(extents)
+
+
+def whole_numbers(value: object) -> list[int] | None:
+    """The numbers of a list or the like; None if it is none, or holds anything else."""
+    listed = value.tolist() if isinstance(value, np.ndarray) else value
+    if not isinstance(listed, Iterable) or isinstance(listed, (str, bytes, Mapping)):
+        return None
+    found = list(listed)
+    return [int(each) for each in found] if all(map(is_whole, found)) else None

@@ -1,0 +1,307 @@
+"""What is done to pictures before a network computes: their size and the order of their channels, means and scales."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from numbers import Real
+
+import numpy as np
+
+from .blobs import Blob, blob_of, in_order_of_network
+from .constants import ColorFormat, MeanVariant, Number, ResizeAlgorithm, StatusCode
+from .errors import InferenceEngineError, WrongIndexError, WrongTypeError, WrongValueError, is_whole
+
+_MOST_CHANNELS = 2**16
+
+_REVERSED = (ColorFormat.RGB, ColorFormat.RGBX)
+_FOUR_CHANNELS = (ColorFormat.RGBX, ColorFormat.BGRX)
+
+
+class _Settings:
+    """Values by name, that may be changed or not."""
+
+    def __init__(self, **values: object) -> None:
+        self._values = values
+        self._is_constant = False
+
+    def _set(self, name: str, value: object) -> None:
+        if self._is_constant:
+            raise WrongTypeError(f"{name} cannot be set here", expected="the preprocess_info of a network's input")
+        self._values[name] = value
+
+
+def _setting(name: str, checked: Callable[[str, object], object], text: str) -> property:
+    """A property of `_Settings` whose values are checked."""
+    return property(
+        lambda settings: settings._values[name],
+        lambda settings, value: settings._set(name, checked(name, value)),
+        doc=text,
+    )
+
+
+def _finite(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise WrongTypeError(f"{name} is no number", found=f"{value!r:.60}")
+    if not math.isfinite(value):
+        raise WrongValueError(f"{name} is not finite", found=value)
+    return float(value)
+
+
+def _divisor(name: str, value: object) -> float:
+    if not _finite(name, value):
+        raise WrongValueError(f"{name} is what pixels are divided by", expected="a number other than 0", found=value)
+    return _finite(name, value)
+
+
+def _image(name: str, value: object) -> Blob | None:
+    if value is not None and not isinstance(value, Blob):
+        raise WrongTypeError(f"{name} is no blob", expected="a Blob, or None", found=type(value).__name__)
+    return value
+
+
+def _one_of(kind: type[Number]) -> Callable[[str, object], Number]:
+    def checked(name: str, value: object) -> Number:
+        if not is_whole(value):
+            found = type(value).__name__
+            raise WrongTypeError(f"{name} is no {kind.__name__}", expected=", ".join(kind.__members__), found=found)
+        if value not in {int(each) for each in kind}:
+            raise WrongValueError(f"{name} has no such value", expected=", ".join(kind.__members__), found=value)
+        return kind(value)
+
+    return checked
+
+
+def _colour(name: str, value: object) -> Number:
+    found = _one_of(ColorFormat)(name, value)
+    if found in (ColorFormat.NV12, ColorFormat.I420):
+        raise InferenceEngineError(
+            f"pictures of {found.name} are not implemented",
+            StatusCode.NOT_IMPLEMENTED,
+            expected="RAW, RGB, BGR, RGBX or BGRX",
+            hint="Their blobs have two or three parts, which the Python API had no class for.",
+        )
+    return found
+
+
+class PreProcessChannel(_Settings):
+    """What is done to one channel of an input: the mean is subtracted, and it is divided by the scale."""
+
+    def __init__(self) -> None:
+        super().__init__(mean_value=0.0, std_scale=1.0, mean_data=None)
+
+    mean_value = _setting(
+        "mean_value",
+        _finite,
+        "What is subtracted, with ``MeanVariant.MEAN_VALUE``.\n\nRaises:\n    TypeError, "
+        "ValueError: on setting, it is no finite number.",
+    )
+    std_scale = _setting(
+        "std_scale",
+        _divisor,
+        "What the channel is divided by, whatever the variant.\n\nRaises:\n    TypeError, "
+        "ValueError: on setting, it is no finite number other than 0.",
+    )
+    mean_data = _setting(
+        "mean_data",
+        _image,
+        "The picture that is subtracted, with ``MeanVariant.MEAN_IMAGE``: a blob of height and "
+        "width.\n\nRaises:\n    TypeError: on setting, it is no blob.",
+    )
+
+
+class PreProcessInfo(_Settings):
+    """What is done to an input before the network computes; ``input_info[name].preprocess_info`` of a network has one.
+
+    Means and scales become part of the network when it is loaded, so that calibration knows them. Size and channels
+    follow the blob that a request is given with ``set_blob``. Those of a request cannot be changed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            mean_variant=MeanVariant.NONE, resize_algorithm=ResizeAlgorithm.NO_RESIZE, color_format=ColorFormat.RAW
+        )
+        self._channels: list[PreProcessChannel] = []
+
+    mean_variant = _setting(
+        "mean_variant",
+        _one_of(MeanVariant),
+        "What is subtracted: ``MEAN_VALUE`` or ``MEAN_IMAGE`` of the channels, "
+        "or ``NONE``.\n\nRaises:\n    TypeError, ValueError: on setting, it is no ``MeanVariant``.",
+    )
+    resize_algorithm = _setting(
+        "resize_algorithm",
+        _one_of(ResizeAlgorithm),
+        "How pictures of another size become those of the input; "
+        "``set_blob`` takes them.\n\nRaises:\n    TypeError, ValueError: on setting, it is no ``ResizeAlgorithm``.",
+    )
+    color_format = _setting(
+        "color_format",
+        _colour,
+        "The order of the channels in which pictures are given; all but ``RAW`` become blue, "
+        "green, red.\n\nRaises:\n    TypeError, ValueError: on setting, it is no ``ColorFormat``.\n    RuntimeError: "
+        "on setting, it is ``NV12`` or ``I420``.",
+    )
+
+    def get_number_of_channels(self) -> int:
+        """How many channels have a mean and a scale; 0 before `init`."""
+        return len(self._channels)
+
+    def init(self, number_of_channels: int) -> None:
+        """Begin with channels of mean 0 and scale 1.
+
+        Raises:
+            TypeError, ValueError: it is no whole number in range.
+        """
+        if not is_whole(number_of_channels):
+            raise WrongTypeError("number_of_channels is no whole number", found=f"{number_of_channels!r:.60}")
+        if not 0 <= number_of_channels <= _MOST_CHANNELS:
+            expected = f"0 to {_MOST_CHANNELS}"
+            raise WrongValueError("number_of_channels is out of range", expected=expected, found=number_of_channels)
+        self._set("number_of_channels", int(number_of_channels))
+        self._channels = [PreProcessChannel() for _ in range(number_of_channels)]
+
+    def __getitem__(self, index: int) -> PreProcessChannel:
+        """A channel, to be changed in place.
+
+        Raises:
+            IndexError: there is none of this number.
+            TypeError: it is no whole number.
+        """
+        if not is_whole(index):
+            raise WrongTypeError("channels have numbers", found=f"{index!r:.60}")
+        if not 0 <= index < len(self._channels):
+            expected = f"0 to {len(self._channels) - 1}" if self._channels else "init first"
+            raise WrongIndexError("there is no such channel", expected=expected, found=index)
+        return self._channels[index]
+
+    def set_mean_image(self, mean_image: Blob) -> None:
+        """Subtract a picture, and make `mean_variant` so.
+
+        Args:
+            mean_image: of FP32, channels, height and width.
+
+        Raises:
+            TypeError, ValueError: it is no such blob.
+        """
+        shape = _picture(mean_image, 3)
+        if shape[0] != len(self._channels):
+            expected, found = f"{len(self._channels)} channels", shape[0]
+            raise WrongValueError("the mean image has other channels than init said", expected=expected, found=found)
+        for channel, plane in enumerate(in_order_of_network(mean_image)):
+            self._set_plane(channel, plane)
+
+    def set_mean_image_for_channel(self, mean_image: Blob, channel: int) -> None:
+        """Subtract a picture from one channel, and make `mean_variant` so.
+
+        Args:
+            mean_image: of FP32, height and width.
+
+        Raises:
+            TypeError, ValueError: it is no such blob.
+            IndexError: there is no such channel.
+        """
+        _picture(mean_image, 2)
+        self._set_plane(channel, in_order_of_network(mean_image))
+
+    def _set_plane(self, channel: int, plane: np.ndarray) -> None:
+        self.mean_variant = MeanVariant.MEAN_IMAGE
+        self[channel].mean_data = blob_of(np.ascontiguousarray(plane), "HW")
+
+
+def means_and_scales(info: PreProcessInfo) -> list[tuple[float | np.ndarray, float]]:
+    """For each channel the number or the flat picture that is subtracted, and the scale.
+
+    Raises:
+        InferenceEngineError: a channel has no picture although it is to have one.
+    """
+    found: list[tuple[float | np.ndarray, float]] = []
+    for number, channel in enumerate(info._channels):
+        mean: float | np.ndarray = channel.mean_value if info.mean_variant == MeanVariant.MEAN_VALUE else 0.0
+        if info.mean_variant == MeanVariant.MEAN_IMAGE:
+            if channel.mean_data is None:
+                raise InferenceEngineError(
+                    f"channel {number} has no mean image",
+                    StatusCode.PARAMETER_MISMATCH,
+                    hint="Call set_mean_image.",
+                )
+            mean = channel.mean_data.buffer.ravel()
+        found.append((mean, channel.std_scale))
+    return found
+
+
+def fixed(info: PreProcessInfo) -> PreProcessInfo:
+    """A copy that cannot be changed."""
+    copy = deepcopy(info)
+    for each in (copy, *copy._channels):
+        each._is_constant = True
+    return copy
+
+
+def dims_for(info: PreProcessInfo, dims: Sequence[int], given: Sequence[int] | None = None) -> tuple[int, ...]:
+    """The dimensions that a blob may have for an input.
+
+    Args:
+        dims: those of the input.
+        given: those of the blob, whose height and width count where pictures change their size.
+
+    Raises:
+        InferenceEngineError: the input does not take pictures.
+    """
+    is_resized, colour = info.resize_algorithm != ResizeAlgorithm.NO_RESIZE, info.color_format
+    if not is_resized and colour == ColorFormat.RAW:
+        return tuple(dims)
+    if len(dims) != 4 or (colour != ColorFormat.RAW and dims[1] != 3):
+        raise InferenceEngineError(
+            "the input takes no pictures whose size or channels could change",
+            StatusCode.PARAMETER_MISMATCH,
+            expected="4 dimensions, and 3 channels where they have colours",
+            found=list(dims),
+        )
+    size = given[2:] if is_resized and given is not None and len(given) == 4 and 0 not in given[2:] else dims[2:]
+    return (dims[0], 4 if colour in _FOUR_CHANNELS else dims[1], *size)
+
+
+def apply(info: PreProcessInfo, array: np.ndarray, dims: Sequence[int]) -> np.ndarray:
+    """Pictures as an input of these dimensions takes them; rounded to whole numbers where they were whole.
+
+    ``RESIZE_BILINEAR`` weighs the four nearest pixels, ``RESIZE_AREA`` all that a pixel covers; to enlarge, both
+    are bilinear.
+
+    Args:
+        array: [N, C, H, W], of dimensions that `dims_for` allows.
+    """
+    colour = info.color_format
+    if colour in (*_REVERSED, *_FOUR_CHANNELS):
+        array = array[:, 2::-1] if colour in _REVERSED else array[:, :3]
+    if info.resize_algorithm == ResizeAlgorithm.NO_RESIZE or array.shape[2:] == tuple(dims[2:]):
+        return array
+    by_area = info.resize_algorithm == ResizeAlgorithm.RESIZE_AREA
+    found = array.astype(np.float64)
+    for axis in (2, 3):
+        found = np.moveaxis(_resized(np.moveaxis(found, axis, -1), dims[axis], by_area=by_area), -1, axis)
+    return found if array.dtype.kind == "f" else np.rint(found)
+
+
+def _picture(blob: object, rank: int) -> list[int]:
+    if not isinstance(blob, Blob):
+        raise WrongTypeError("a mean image is a blob", expected="a Blob", found=type(blob).__name__)
+    desc = blob.tensor_desc
+    if len(desc.dims) != rank or desc.precision != "FP32":
+        raise WrongValueError("this is no mean image", expected=f"FP32 of {rank} dimensions", found=desc)
+    return desc.dims
+
+
+def _resized(lines: np.ndarray, target: int, *, by_area: bool) -> np.ndarray:
+    """Numbers along the last axis, so many of them."""
+    source = lines.shape[-1]
+    if by_area and source > target:
+        edges = np.arange(target + 1) * (source / target)
+        whole = np.minimum(edges.astype(int), source - 1)
+        sums = np.concatenate((np.zeros_like(lines[..., :1]), np.cumsum(lines, -1)), -1)
+        return np.diff(sums[..., whole] + (edges - whole) * lines[..., whole]) * (target / source)
+    places = np.clip((np.arange(target) + 0.5) * (source / target) - 0.5, 0, source - 1)
+    first = places.astype(int)
+    second, weight = np.minimum(first + 1, source - 1), places - first
+    return lines[..., first] * (1 - weight) + lines[..., second] * weight
