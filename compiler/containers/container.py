@@ -15,9 +15,8 @@ from tilewright.errors import UsageError, resources
 
 from ...codegen.package import Package
 from ...ir.core import Value
-from ...runtime.api.kp.container.model import ContainedModel, Container, Node
-from ...runtime.api.kp.container.reading import read_container
-from ...runtime.api.kp.container.writing import check_ids, check_target, container_bytes
+from ...runtime.api.kp.container.files import check_ids, check_target, container_bytes, read_container
+from ...runtime.api.kp.container.records import ContainedModel, Container, Node
 from ...runtime.files.output_file import check_output, output_file
 from ..driver import Compilation, Document, Model, ModelProto, build
 from ..keywords import with_keywords

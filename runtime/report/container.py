@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..api.kp.container.model import ContainedModel, Container, Node
-from ..api.kp.devices.product import PRODUCTS
-from ..api.kp.results.layout import facts_of, raw_size
+from ..api.kp.container.records import ContainedModel, Container, Node
+from ..api.kp.devices.device import PRODUCTS
+from ..api.kp.raw_results import raw_size
 from ..artifact.artifact import Artifact
 from .summary import summarize
 from .table import on_one_line
@@ -83,7 +83,7 @@ def summarize_container(container: Container) -> ContainerSummary:
 
 def _model(model: ContainedModel, name: str, target: str) -> ModelSummary:
     inputs, outputs = (tuple(map(_node, nodes)) for nodes in (model.inputs, model.outputs))
-    size = raw_size(PRODUCTS[target].id, [facts_of(node) for node in model.outputs])
+    size = raw_size(PRODUCTS[target].id, model.outputs)
     return ModelSummary(model.id, name, inputs, outputs, size, len(model.artifact))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import tilewright
-from tilewright.runtime.api.kp.container.model import ContainedModel
+from tilewright.runtime.api.kp.container.records import ContainedModel
 from tilewright.runtime.artifact.artifact import Artifact
 
 

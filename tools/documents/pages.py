@@ -47,10 +47,8 @@ _APIS = {
     ),
     "kp": Page(
         "kp API",
-        tuple(
-            f"kp.{name}" for name in ("core", "inference", "values", "enums", "exceptions", "constants", "value_base")
-        ),
-        texts=tuple(f"kp.{name}" for name in ("container", "devices.description", "preprocessing", "results.layout")),
+        tuple(f"kp.{name}" for name in ("core", "inference", "values", "enums", "exceptions", "members")),
+        texts=tuple(f"kp.{name}" for name in ("container", "devices.device", "preprocessing", "raw_results")),
         face="kp",
     ),
     "simulator": Page(

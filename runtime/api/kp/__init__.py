@@ -5,14 +5,12 @@
 
 from __future__ import annotations
 
-from . import constants, core, enums, exceptions, inference, values
-from .constants import *  # noqa: F403
+from . import core, enums, exceptions, inference, values
 from .enums import *  # noqa: F403
 from .exceptions import *  # noqa: F403
 from .values import *  # noqa: F403
 
 __all__: list[str] = ["core", "inference"]
-__all__ += constants.__all__
 __all__ += enums.__all__
 __all__ += exceptions.__all__
 __all__ += values.__all__

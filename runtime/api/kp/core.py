@@ -5,22 +5,19 @@ The devices are virtual; ``TILEWRIGHT_KP_DEVICES`` says which there are.
 
 from __future__ import annotations
 
-import operator
 import os
 import time
 from collections.abc import Sequence
 
-from .arguments import content, integer, member, open_file, read_file, wrong
+from ...files.input_file import InputFile, open_regular
 from .devices import registry
 from .devices.device import VirtualDevice
 from .devices.group import Group
 from .devices.models import Loaded, load_models
-from .documented import documented
-from .enums import ProductId, ResetMode
-from .refusal import Refusal
-from .return_codes import ApiReturnCode
-from .values.devices import DdrManageAttributes, DeviceDescriptorList, DeviceGroup, SystemInfo
-from .values.models import ModelNefDescriptor
+from .enums import ApiReturnCode, ProductId, ResetMode
+from .exceptions import Refusal, documented, instance, wrong
+from .members import argument, content, enumeration, integer, integers
+from .values.descriptors import DdrManageAttributes, DeviceDescriptorList, DeviceGroup, ModelNefDescriptor, SystemInfo
 
 __all__ = [
     "connect_devices",
@@ -49,6 +46,9 @@ __all__ = [
 LONGEST_SLEEP = 2**20
 """Seconds."""
 
+_NUMBER = integer(high=2**31 - 1)
+"""Ports and times."""
+
 Path = str | os.PathLike[str]
 Bytes = bytes | bytearray | memoryview
 
@@ -75,20 +75,13 @@ def connect_devices(usb_port_ids: Sequence[int]) -> DeviceGroup:
             none or more than 20; `KP_ERROR_DEVICE_NOT_EXIST_10`; `KP_ERROR_CONNECT_FAILED_28`, connected already;
             `KP_ERROR_DEVICE_GROUP_MIX_PRODUCT_29`; `KP_ERROR_INVALID_FIRMWARE_24`, none that programs can talk to.
     """
-    return registry.connect(_ports(usb_port_ids))
-
-
-def _ports(usb_port_ids: object) -> list[int]:
-    try:
-        return [operator.index(port) for port in usb_port_ids]  # pyright: ignore[reportGeneralTypeIssues]
-    except TypeError:
-        raise wrong("usb_port_ids", "a list of int", usb_port_ids) from None
+    return registry.connect(argument("usb_port_ids", usb_port_ids, integers()))
 
 
 @documented
 def connect_devices_without_check(usb_port_ids: Sequence[int]) -> DeviceGroup:
     """As `connect_devices`; here nothing is left out."""
-    return registry.connect(_ports(usb_port_ids))
+    return registry.connect(argument("usb_port_ids", usb_port_ids, integers()))
 
 
 @documented
@@ -113,7 +106,7 @@ def set_timeout(device_group: DeviceGroup, milliseconds: int) -> None:
         ApiKPException: `KP_ERROR_INVALID_PARAM_12`, that is no such number.
     """
     group = registry.group_of(device_group)
-    group.timeout = integer("milliseconds", milliseconds)
+    group.timeout = argument("milliseconds", milliseconds, _NUMBER)
 
 
 @documented
@@ -124,7 +117,7 @@ def set_npu_timeout(device_group: DeviceGroup, seconds: int) -> None:
         ApiKPException: `KP_ERROR_INVALID_PARAM_12`, that is no such number.
     """
     registry.group_of(device_group)
-    integer("seconds", seconds)
+    argument("seconds", seconds, _NUMBER)
 
 
 @documented
@@ -135,8 +128,8 @@ def load_firmware(device_group: DeviceGroup, scpu_fw_buffer: Bytes, ncpu_fw_buff
         ApiKPException: `KP_ERROR_INVALID_PARAM_12`, these are no bytes.
     """
     group = registry.group_of(device_group)
-    content("scpu_fw_buffer", scpu_fw_buffer)
-    content("ncpu_fw_buffer", ncpu_fw_buffer)
+    for name, buffer in (("scpu_fw_buffer", scpu_fw_buffer), ("ncpu_fw_buffer", ncpu_fw_buffer)):
+        argument(name, buffer, content())
     _take_firmware(group)
 
 
@@ -144,12 +137,16 @@ def load_firmware(device_group: DeviceGroup, scpu_fw_buffer: Bytes, ncpu_fw_buff
 def load_firmware_from_file(device_group: DeviceGroup, scpu_fw_path: Path, ncpu_fw_path: Path) -> None:
     """Accept files of firmware, unread: virtual devices run none.
 
+    Args:
+        scpu_fw_path, ncpu_fw_path: one of them may be empty, and is left out.
+
     Raises:
-        ApiKPException: `KP_ERROR_FILE_OPEN_FAILED_20`, a file cannot be read.
+        ApiKPException: `KP_ERROR_FILE_OPEN_FAILED_20`, a file cannot be read, or both are left out.
     """
     group = registry.group_of(device_group)
-    for path in (scpu_fw_path, ncpu_fw_path):
-        open_file(path).close()
+    given = [path for path in (scpu_fw_path, ncpu_fw_path) if path != ""]
+    for path in given or [""]:
+        _open_file(path).close()
     _take_firmware(group)
 
 
@@ -168,7 +165,7 @@ def load_model(device_group: DeviceGroup, nef_buffer: Bytes) -> ModelNefDescript
             `KP_ERROR_FIFOQ_SETTING_FAILED_43`, a result is larger than `store_ddr_management_attributes` allows.
     """
     group = registry.group_of(device_group)
-    return _load_same(group, content("nef_buffer", nef_buffer))
+    return _load(group, [argument("nef_buffer", nef_buffer, content())] * len(group.devices))
 
 
 @documented
@@ -179,7 +176,7 @@ def load_model_from_file(device_group: DeviceGroup, file_path: Path) -> ModelNef
         ApiKPException: `KP_ERROR_FILE_OPEN_FAILED_20`, it cannot be read; otherwise as `load_model`.
     """
     group = registry.group_of(device_group)
-    return _load_same(group, read_file(file_path))
+    return _load(group, [_read_file(file_path)] * len(group.devices))
 
 
 @documented
@@ -197,7 +194,7 @@ def load_model_from_flash(device_group: DeviceGroup) -> ModelNefDescriptor:
                 f"the flash of the device at port {device.port} holds no models",
                 hint=f'Give it some: TILEWRIGHT_KP_DEVICES="{device.description.product.name},flash=FILE".',
             )
-    return _load(group, [read_file(device.description.flash or "") for device in group.devices])
+    return _load(group, [_read_file(device.description.flash or "") for device in group.devices])
 
 
 @documented
@@ -210,7 +207,7 @@ def load_encrypted_models(device_group: DeviceGroup, nef_buffer_list: Sequence[B
     """
     group = registry.group_of(device_group)
     buffers = _one_for_each("nef_buffer_list", nef_buffer_list, group)
-    return _load(group, [content("nef_buffer_list", buffer) for buffer in buffers])
+    return _load(group, [argument("nef_buffer_list", buffer, content()) for buffer in buffers])
 
 
 @documented
@@ -221,7 +218,27 @@ def load_encrypted_models_from_file(device_group: DeviceGroup, file_path_list: S
         ApiKPException: `KP_ERROR_FILE_OPEN_FAILED_20`, a file cannot be read; otherwise as `load_encrypted_models`.
     """
     group = registry.group_of(device_group)
-    return _load(group, [read_file(path) for path in _one_for_each("file_path_list", file_path_list, group)])
+    return _load(group, [_read_file(path) for path in _one_for_each("file_path_list", file_path_list, group)])
+
+
+def _open_file(path: object) -> InputFile:
+    try:
+        return open_regular(os.fsdecode(path), InputFile)  # pyright: ignore[reportArgumentType]
+    except (OSError, TypeError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _read_file(path: object) -> bytes:
+    with _open_file(path) as file:
+        try:
+            return file.readall() or b""
+        except OSError as error:
+            raise _unreadable(path, error) from error
+
+
+def _unreadable(path: object, error: Exception) -> Refusal:
+    reason = getattr(error, "strerror", None) or str(error)
+    return Refusal(ApiReturnCode.KP_ERROR_FILE_OPEN_FAILED_20, f"cannot read {path!r:.400}: {reason}")
 
 
 def _one_for_each(name: str, given: object, group: Group) -> Sequence:
@@ -229,10 +246,6 @@ def _one_for_each(name: str, given: object, group: Group) -> Sequence:
         found = len(given) if isinstance(given, (list, tuple)) else type(given).__name__
         raise wrong(name, f"one for each of {len(group.devices)} devices", found)
     return given
-
-
-def _load_same(group: Group, content: bytes) -> ModelNefDescriptor:
-    return _load(group, [content] * len(group.devices))
 
 
 def _load(group: Group, contents: Sequence[bytes]) -> ModelNefDescriptor:
@@ -275,7 +288,7 @@ def get_system_info(device_group: DeviceGroup, usb_port_id: int) -> SystemInfo:
 
 
 def _of_group(group: Group, port: object) -> VirtualDevice:
-    number = integer("usb_port_id", port)
+    number = argument("usb_port_id", port, _NUMBER)
     for device in group.devices:
         if number in (0, device.port):
             return device
@@ -308,7 +321,7 @@ def reset_device(device_group: DeviceGroup, reset_mode: ResetMode, sleep_secs: f
         ApiKPException: `KP_ERROR_INVALID_PARAM_12`, an argument is wrong.
     """
     group = registry.group_of(device_group)
-    mode = member("reset_mode", reset_mode, ResetMode)
+    mode = argument("reset_mode", reset_mode, enumeration(ResetMode))
     if isinstance(sleep_secs, bool) or not isinstance(sleep_secs, (int, float)) or not 0 <= sleep_secs <= LONGEST_SLEEP:
         raise wrong("sleep_secs", "seconds, at least 0", sleep_secs)
     if mode is ResetMode.KP_RESET_INFERENCE:
@@ -351,7 +364,7 @@ def install_driver_for_windows(product_id: ProductId) -> None:
     Raises:
         ApiKPException: `KP_ERROR_INVALID_PARAM_12`, there is no such product; otherwise `KP_ERROR_INVALID_HOST_38`.
     """
-    member("product_id", product_id, ProductId)
+    argument("product_id", product_id, enumeration(ProductId))
     raise Refusal(ApiReturnCode.KP_ERROR_INVALID_HOST_38, "virtual devices need no driver")
 
 
@@ -366,6 +379,4 @@ def store_ddr_management_attributes(device_group: DeviceGroup, ddr_manage_attrib
         ApiKPException: `KP_ERROR_INVALID_PARAM_12`, these are no such attributes.
     """
     group = registry.group_of(device_group)
-    if not isinstance(ddr_manage_attributes, DdrManageAttributes):
-        raise wrong("ddr_manage_attributes", "DdrManageAttributes", type(ddr_manage_attributes).__name__)
-    group.share_out(ddr_manage_attributes)
+    group.share_out(instance("ddr_manage_attributes", ddr_manage_attributes, DdrManageAttributes))

@@ -11,19 +11,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .arguments import content, wrong
 from .devices import registry
-from .devices.job import Result
-from .devices.sending import data_job, image_job, pixels_of
-from .documented import documented
-from .enums import ChannelOrdering, ImageFormat
-from .members import Value
+from .devices.jobs import Result, data_job, image_job, pixels_of
+from .enums import ApiReturnCode, ChannelOrdering, ImageFormat
+from .exceptions import Refusal, documented, instance, wrong
+from .members import Value, argument, content
 from .preprocessing.pipeline import Crop, Prepared
-from .refusal import Refusal
-from .results.layout import DATA_JOB, IMAGE_JOB
-from .results.nodes import fixed_node, float_node
-from .return_codes import ApiReturnCode
-from .values.devices import DeviceGroup
+from .raw_results import DATA_JOB, IMAGE_JOB, fixed_node, float_node
+from .values.descriptors import DeviceGroup, ModelNefDescriptor
 from .values.images import (
     GenericDataInferenceDescriptor,
     GenericImageInferenceDescriptor,
@@ -32,14 +27,14 @@ from .values.images import (
     InferenceConfiguration,
     InferenceCropBox,
 )
-from .values.models import ModelNefDescriptor
-from .values.nodes import InferenceFixedNodeOutput, InferenceFloatNodeOutput
 from .values.results import (
     GenericDataInferenceResult,
     GenericImageInferenceResult,
     GenericRawBypassPreProcResult,
     GenericRawResult,
     HwPreProcInfo,
+    InferenceFixedNodeOutput,
+    InferenceFloatNodeOutput,
 )
 
 __all__ = [
@@ -85,7 +80,7 @@ def generic_raw_inference_send(
     """
     group = registry.group_of(device_group)
     turn = group.turn()
-    header = _checked("generic_raw_image_header", generic_raw_image_header, GenericRawImageHeader)
+    header = instance("generic_raw_image_header", generic_raw_image_header, GenericRawImageHeader)
     pixels = pixels_of(image, image_format, header.width, header.height)
     if isinstance(image, np.ndarray):
         header.width, header.height = pixels.size
@@ -114,7 +109,7 @@ def generic_raw_inference_receive(
             was sent was no image; `KP_ERROR_USB_OVERFLOW_N8`, it is larger than the descriptor says, or the descriptor
             lacks the model.
     """
-    header = _checked("generic_raw_image_header", generic_raw_image_header, GenericRawImageHeader)
+    header = instance("generic_raw_image_header", generic_raw_image_header, GenericRawImageHeader)
     return _receive_raw(device_group, header.model_id, model_nef_descriptor, IMAGE_JOB, GenericRawResult)
 
 
@@ -136,7 +131,7 @@ def generic_raw_inference_bypass_pre_proc_send(
     """
     group = registry.group_of(device_group)
     turn = group.turn()
-    header = _checked("generic_raw_image_header", generic_raw_image_header, GenericRawBypassPreProcImageHeader)
+    header = instance("generic_raw_image_header", generic_raw_image_header, GenericRawBypassPreProcImageHeader)
     buffer = _buffer("image_buffer", image_buffer)
     if not 0 < header.image_buffer_size <= len(buffer):
         raise wrong("image_buffer_size", f"1 to the {len(buffer)} bytes of the buffer", header.image_buffer_size)
@@ -155,7 +150,7 @@ def generic_raw_inference_bypass_pre_proc_receive(
     Raises:
         ApiKPException: as `generic_raw_inference_receive`.
     """
-    header = _checked("generic_raw_image_header", generic_raw_image_header, GenericRawBypassPreProcImageHeader)
+    header = instance("generic_raw_image_header", generic_raw_image_header, GenericRawBypassPreProcImageHeader)
     return _receive_raw(device_group, header.model_id, model_nef_descriptor, DATA_JOB, GenericRawBypassPreProcResult)
 
 
@@ -172,7 +167,7 @@ def generic_image_inference_send(
     group = registry.group_of(device_group)
     turn = group.turn()
     name = "generic_inference_input_descriptor"
-    descriptor = _checked(name, generic_inference_input_descriptor, GenericImageInferenceDescriptor)
+    descriptor = instance(name, generic_inference_input_descriptor, GenericImageInferenceDescriptor)
     images = [
         (node, pixels_of(node.image, node.image_format, node.width, node.height))
         for node in descriptor.input_node_image_list
@@ -204,7 +199,7 @@ def generic_data_inference_send(
     group = registry.group_of(device_group)
     turn = group.turn()
     name = "generic_inference_input_descriptor"
-    descriptor = _checked(name, generic_inference_input_descriptor, GenericDataInferenceDescriptor)
+    descriptor = instance(name, generic_inference_input_descriptor, GenericDataInferenceDescriptor)
     buffers = [_buffer("buffer", node.buffer) for node in descriptor.input_node_data_list]
     group.send(turn, data_job(group, turn, descriptor.model_id, descriptor.inference_number, buffers))
 
@@ -259,26 +254,20 @@ def set_inference_configuration(device_group: DeviceGroup, inference_configurati
         ApiKPException: `KP_ERROR_INVALID_PARAM_12`, this is no configuration.
     """
     group = registry.group_of(device_group)
-    configuration = _checked("inference_configuration", inference_configuration, InferenceConfiguration)
+    configuration = instance("inference_configuration", inference_configuration, InferenceConfiguration)
     group.set_frame_drop(configuration.enable_frame_drop)
-
-
-def _checked(name: str, value: object, kind: type[V]) -> V:
-    if not isinstance(value, kind):
-        raise wrong(name, kind.__name__, type(value).__name__)
-    return value
 
 
 def _buffer(name: str, value: object) -> np.ndarray:
     """Data of a program as uint8[bytes], a copy; arrays of bytes are taken as well."""
     if isinstance(value, np.ndarray) and value.dtype.itemsize == 1:
         value = value.tobytes()
-    return np.frombuffer(content(name, value), np.uint8)
+    return np.frombuffer(argument(name, value, content()), np.uint8)
 
 
 def _receive_raw(handle: DeviceGroup, model_id: int, descriptor: object, job: int, kind: type[R]) -> R:
     """The next result in an object of API 1.x, with as much room as the descriptor tells."""
-    models = _checked("model_nef_descriptor", descriptor, ModelNefDescriptor).models
+    models = instance("model_nef_descriptor", descriptor, ModelNefDescriptor).models
     room = next((model.max_raw_out_size for model in models if model.id == model_id), -1)
     result = _receive(handle, job)
     if len(result.raw) > room:

@@ -1,29 +1,57 @@
-"""The attributes of values: each declared once, with its type, its default and how JSON shows it."""
+"""What all values of the API are, which programs derive classes of their own from: they show themselves as JSON."""
 
 from __future__ import annotations
 
+import inspect
+import json
 import operator
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import fields
 from numbers import Real
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
-from .exceptions import MemberTypeError, MemberValueError
-from .named_enum import NamedIntEnum
-from .value_base import ValueRepresentBase
-
-T = TypeVar("T")
-E = TypeVar("E", bound=NamedIntEnum)
-V = TypeVar("V", bound=ValueRepresentBase)
+from .enums import NamedIntEnum
+from .exceptions import MemberTypeError, MemberValueError, wrong
 
 LARGEST = 2**32 - 1
 """Of the integers that the API's structures hold."""
 
 
-class Refusal(Exception):
-    """An attribute cannot be what it is set to; the text says what it takes.
+class ValueRepresentBase(ABC):
+    """A value whose text is JSON, indented by four spaces."""
+
+    @abstractmethod
+    def get_member_variable_dict(self) -> dict:
+        """The attributes by name, in what JSON knows."""
+
+    def __str__(self) -> str:
+        return json.dumps(self.get_member_variable_dict(), indent=4, default=_plain)
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _plain(found: object) -> object:
+    """What stands for an object that JSON does not know; programs put such into their own values."""
+    if isinstance(found, ValueRepresentBase):
+        return found.get_member_variable_dict()
+    if isinstance(found, np.ndarray):
+        return lines(found)
+    if isinstance(found, np.generic):
+        return found.item()
+    return str(found)
+
+
+T = TypeVar("T")
+E = TypeVar("E", bound=NamedIntEnum)
+V = TypeVar("V", bound=ValueRepresentBase)
+
+
+class Unfit(Exception):
+    """An attribute or argument cannot be what it is given; the text says what it takes.
 
     Attributes:
         is_type: whether it is of the wrong type, rather than out of range.
@@ -35,19 +63,23 @@ class Refusal(Exception):
 
 
 class Member(Generic[T]):
-    """An attribute that is checked whenever it is set; the field of a dataclass.
+    """An attribute, declared with its type, its default and how JSON shows it, and checked whenever it is set.
+
+    It is the field of a dataclass.
 
     Args:
         default: what the constructor takes for it; without one it must be given.
-        read: makes of what is given the value of the attribute.
-        show: makes of that what JSON knows.
+        show: makes of its value what JSON knows.
+
+    Attributes:
+        read: makes of what is given the value of the attribute, or raises `Unfit`.
 
     Raises:
         MemberTypeError, MemberValueError: when it is set to what it cannot be.
     """
 
     def __init__(self, read: Callable[[Any], T], show: Callable[[T], object], *default: object) -> None:
-        self._read = read
+        self.read = read
         self._show = show
         self._default = default
         self._name = ""
@@ -65,32 +97,48 @@ class Member(Generic[T]):
 
     def __set__(self, instance: object, value: T) -> None:
         try:
-            vars(instance)[self._name] = self._read(value)
-        except Refusal as refusal:
-            kind = MemberTypeError if refusal.is_type else MemberValueError
-            what = "has the wrong type" if refusal.is_type else "is out of range"
-            found = f"{type(value).__name__} {value!r:.60}" if refusal.is_type else f"{value!r:.60}"
+            vars(instance)[self._name] = self.read(value)
+        except Unfit as unfit:
+            kind = MemberTypeError if unfit.is_type else MemberValueError
+            what = "has the wrong type" if unfit.is_type else "is out of range"
+            found = f"{type(value).__name__} {value!r:.60}" if unfit.is_type else f"{value!r:.60}"
             name = f"{type(instance).__name__}.{self._name}"
-            raise kind(f"{name} {what}", expected=str(refusal), found=found) from None
+            raise kind(f"{name} {what}", expected=str(unfit), found=found) from None
 
     def shown(self, instance: object) -> object:
         """The attribute of an instance as JSON knows it."""
         return self._show(vars(instance)[self._name])
 
 
+def argument(name: str, value: object, member: Member[T]) -> T:
+    """The argument of a function, which takes what an attribute takes.
+
+    Raises:
+        Refusal: `KP_ERROR_INVALID_PARAM_12`.
+    """
+    try:
+        return member.read(value)
+    except Unfit as unfit:
+        raise wrong(name, str(unfit), value) from None
+
+
 class Value(ValueRepresentBase):
     """A value whose attributes are the members that its class declares."""
 
+    _SHOWN: ClassVar[tuple[str, ...]] = ()
+    """What JSON has of it, in order, members and properties; by default all members."""
+
     def get_member_variable_dict(self) -> dict:
         """The attributes as JSON knows them: enumerations by name, lists of values by index, arrays as text."""
-        return {each.name: self._shown(each.name) for each in fields(type(self))}  # pyright: ignore[reportArgumentType]
+        names = self._SHOWN or tuple(each.name for each in fields(type(self)))  # pyright: ignore[reportArgumentType]
+        return {name: self._shown(name) for name in names}
 
     def _shown(self, name: str) -> object:
-        for base in type(self).__mro__:
-            member = vars(base).get(name)
-            if isinstance(member, Member):
-                return member.shown(self)
-        raise AttributeError(name)
+        declared = inspect.getattr_static(type(self), name)
+        if isinstance(declared, Member):
+            return declared.shown(self)
+        found = getattr(self, name)
+        return lines(found) if isinstance(found, np.ndarray) else found
 
 
 def _same(value: object) -> object:
@@ -108,9 +156,9 @@ def integer(*default: int, low: int = 0, high: int = LARGEST, is_hexadecimal: bo
         try:
             number = operator.index(value)
         except TypeError:
-            raise Refusal("int") from None
+            raise Unfit("int") from None
         if not low <= number <= high:
-            raise Refusal(f"{low} to {high}", is_type=False)
+            raise Unfit(f"{low} to {high}", is_type=False)
         return number
 
     return Member(read, _hexadecimal if is_hexadecimal else _same, *default)
@@ -126,7 +174,7 @@ def number(*default: float) -> Member[float]:
 
     def read(value: Any) -> float:
         if not isinstance(value, (Real, np.number)) or isinstance(value, (bool, np.complexfloating)):
-            raise Refusal("float")
+            raise Unfit("float")
         return float(value)
 
     return Member(read, _same, *default)
@@ -137,7 +185,7 @@ def flag(*default: bool) -> Member[bool]:
 
     def read(value: Any) -> bool:
         if not isinstance(value, (bool, np.bool_, int, np.integer)) or value not in (0, 1):
-            raise Refusal("bool")
+            raise Unfit("bool")
         return bool(value)
 
     return Member(read, _same, *default)
@@ -148,25 +196,25 @@ def text(*default: str) -> Member[str]:
 
     def read(value: Any) -> str:
         if not isinstance(value, str):
-            raise Refusal("str")
+            raise Unfit("str")
         return value
 
     return Member(read, _same, *default)
 
 
-def enumeration(default: E) -> Member[E]:
-    """A member of the enumeration that ``default`` is of, or its number."""
-    kind = type(default)
+def enumeration(default: E | type[E]) -> Member[E]:
+    """A member of the enumeration that ``default`` is of, or that it is, or the number of one."""
+    kind, given = (default, ()) if isinstance(default, type) else (type(default), (default,))
 
     def read(value: Any) -> E:
         try:
             return value if isinstance(value, kind) else kind(operator.index(value))
         except TypeError:
-            raise Refusal(kind.__name__) from None
+            raise Unfit(kind.__name__) from None
         except ValueError:
-            raise Refusal(f"a number of {kind.__name__}", is_type=False) from None
+            raise Unfit(f"a number of {kind.__name__}", is_type=False) from None
 
-    return Member(read, str, default)
+    return Member(read, str, *given)
 
 
 def content(*default: bytes) -> Member[bytes]:
@@ -174,7 +222,7 @@ def content(*default: bytes) -> Member[bytes]:
 
     def read(value: Any) -> bytes:
         if not isinstance(value, (bytes, bytearray, memoryview)):
-            raise Refusal("bytes")
+            raise Unfit("bytes")
         return bytes(value)
 
     return Member(read, len, *default)
@@ -192,7 +240,7 @@ def array() -> Member[np.ndarray]:
         if value is None:
             return np.array([])
         if not isinstance(value, np.ndarray):
-            raise Refusal("numpy.ndarray")
+            raise Unfit("numpy.ndarray")
         return value
 
     return Member(read, lines, None)
@@ -204,7 +252,7 @@ def item(kind: type[V]) -> Member[V]:
 
     def read(value: Any) -> V:
         if not isinstance(value, kind):
-            raise Refusal(kind.__name__)
+            raise Unfit(kind.__name__)
         return kind() if value is default else value
 
     return Member(read, lambda value: value.get_member_variable_dict(), default)
@@ -215,7 +263,7 @@ def items(kind: type[V]) -> Member[list[V]]:
 
     def read(value: Any) -> list[V]:
         if not isinstance(value, (list, tuple)) or not all(isinstance(each, kind) for each in value):
-            raise Refusal(f"list of {kind.__name__}")
+            raise Unfit(f"list of {kind.__name__}")
         return list(value)
 
     return Member(read, by_index, ())
@@ -231,10 +279,13 @@ def integers() -> Member[list[int]]:
 
     def read(value: Any) -> list[int]:
         try:
-            if isinstance(value, (list, tuple, np.ndarray)):
+            if not isinstance(value, (bytes, bytearray, memoryview)):
                 return [operator.index(each) for each in value]
         except TypeError:
             pass
-        raise Refusal("list of int")
+        raise Unfit("list of int")
 
     return Member(read, _same, ())
+
+
+__all__ = ["ValueRepresentBase"]

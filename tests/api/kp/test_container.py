@@ -13,12 +13,9 @@ from kp_containers import PICTURE_ID, picture_container
 
 import tilewright
 from tilewright.errors import UsageError
-from tilewright.runtime.api.kp.container.errors import ContainerError
-from tilewright.runtime.api.kp.container.flatbuffers import write
-from tilewright.runtime.api.kp.container.model import ContainedModel, Container
-from tilewright.runtime.api.kp.container.reading import open_container, read_container
-from tilewright.runtime.api.kp.container.records import Parts, firmware_info, setup_record
-from tilewright.runtime.api.kp.container.writing import container_bytes
+from tilewright.runtime.api.kp.container.files import container_bytes, open_container, read_container
+from tilewright.runtime.api.kp.container.flatbuffers import ContainerError, write
+from tilewright.runtime.api.kp.container.records import ContainedModel, Container, Parts, firmware_info, setup_record
 from tilewright.runtime.artifact.artifact import Artifact
 
 

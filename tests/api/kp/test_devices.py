@@ -14,7 +14,7 @@ from kp_networks import ID, Network
 
 from tilewright.runtime.api import kp
 from tilewright.runtime.api.kp.devices import registry
-from tilewright.runtime.api.kp.devices.description import DEVICES
+from tilewright.runtime.api.kp.devices.device import DEVICES
 from tilewright.runtime.machines import machine as machines
 
 
@@ -218,6 +218,22 @@ def test_firmware_is_not_read(tmp_path: Path) -> None:
     refused(20, lambda: load(group, str(there), str(missing)))
     refused(20, lambda: load(group, str(tmp_path), str(there)))
     refused(20, lambda: load(group, None, str(there)))  # pyright: ignore[reportArgumentType]
+
+
+def test_an_empty_path_of_firmware_is_left_out(tmp_path: Path) -> None:
+    group = kp.core.connect_devices([1])
+    load = kp.core.load_firmware_from_file
+    there = tmp_path / "fw_scpu.bin"
+    there.write_bytes(b"")
+    refused(20, lambda: load(group, "", ""))
+    refused(20, lambda: load(group, "", str(tmp_path / "missing")))
+    for paths in ((str(there), ""), ("", str(there))):
+        load(group, *paths)
+        assert kp.core.scan_devices().device_descriptor_list[0].firmware == "KDP2 Comp/U"
+        kp.core.reset_device(group, kp.ResetMode.KP_RESET_REBOOT)
+        kp.core.disconnect_devices(group)
+        group = kp.core.connect_devices([1])
+        assert kp.core.scan_devices().device_descriptor_list[0].firmware == "KDP2 Loader"
     refused(12, lambda: kp.core.load_firmware(group, b"", "text"))  # pyright: ignore[reportArgumentType]
 
 

@@ -11,7 +11,7 @@ from kp_networks import Network
 
 from tilewright.runtime.api import kp
 from tilewright.runtime.api.kp.devices import registry
-from tilewright.runtime.api.kp.devices.description import DEVICES
+from tilewright.runtime.api.kp.devices.device import DEVICES
 
 from .conftest import Gate
 

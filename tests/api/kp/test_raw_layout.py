@@ -10,19 +10,33 @@ import pytest
 from kp_networks import Network
 
 from tilewright.runtime.api import kp
-from tilewright.runtime.api.kp.results.layout import IMAGE_JOB, NodeFacts, Stamp, pack, raw_size, unpack
+from tilewright.runtime.api.kp.container.records import Node
+from tilewright.runtime.api.kp.raw_results import IMAGE_JOB, Stamp, pack, raw_size, unpack
+
+
+class Facts(Node):
+    """A node whose extents have names."""
+
+    channel = property(lambda self: self.shape[1])
+    height = property(lambda self: self.shape[2])
+    width = property(lambda self: self.shape[3])
+
+
+def facts(channel: int, height: int, width: int, radix: int, scale: float) -> Facts:
+    return Facts("", (1, channel, height, width), radix, scale)
+
 
 KL520, KL720 = kp.ProductId.KP_DEVICE_KL520, kp.ProductId.KP_DEVICE_KL720
 HCW, CHW, HWC, DEFAULT = kp.ChannelOrdering
 
-NODES = [NodeFacts(5, 3, 7, 2, 1.5), NodeFacts(1, 1, 1, -3, 1.0), NodeFacts(2, 4, 33, 0, 1.2345678806304932)]
+NODES = [facts(5, 3, 7, 2, 1.5), facts(1, 1, 1, -3, 1.0), facts(2, 4, 33, 0, 1.2345678806304932)]
 STAMP = Stamp(IMAGE_JOB, 71, 2, True)
 
 both_products = pytest.mark.parametrize("product", [KL520, KL720], ids=lambda product: product.name)
 
 
 def values(rng: np.random.Generator) -> list[np.ndarray]:
-    return [rng.integers(-128, 128, node[:3]).astype(np.int8) for node in NODES]
+    return [rng.integers(-128, 128, node.shape[1:]).astype(np.int8) for node in NODES]
 
 
 def result(product: kp.ProductId, raw: bytes) -> kp.GenericRawResult:
@@ -34,15 +48,15 @@ def result(product: kp.ProductId, raw: bytes) -> kp.GenericRawResult:
 
 def test_the_size_that_is_documented() -> None:
     """Of tiny YOLO v3 on KL520."""
-    assert raw_size(KL520, [NodeFacts(255, 7, 7, 2, 1.0), NodeFacts(255, 14, 14, 2, 1.0)]) == 85752
+    assert raw_size(KL520, [facts(255, 7, 7, 2, 1.0), facts(255, 14, 14, 2, 1.0)]) == 85752
 
 
 def test_kl520_byte_by_byte(rng: np.random.Generator) -> None:
     arrays = values(rng)
     raw = pack(KL520, STAMP, NODES, arrays)
     expected = struct.pack("<8I", 0x11FF22AA, len(raw), 10, 0, 71, 2, 1, len(NODES))
-    for channel, height, width, radix, scale in NODES:
-        expected += struct.pack("<IIIif", height, channel, width, radix, scale)
+    for node in NODES:
+        expected += struct.pack("<IIIif", node.height, node.channel, node.width, node.radix, node.scale)
     for node, array in zip(NODES, arrays, strict=True):
         for row in range(node.height):
             for channel in range(node.channel):
@@ -126,7 +140,7 @@ def test_wrong_arguments(product: kp.ProductId, rng: np.random.Generator) -> Non
         assert "channels_ordering is wrong" in refused(12, 0, received, order)
     assert refused(12, 0, b"", CHW).startswith("generic_raw_result is wrong")
     received.header.product_id = 5
-    assert "found '0x5'" in refused(12, 0, received, CHW)
+    assert refused(12, 0, received, CHW) == "product_id is wrong; expected a number of ProductId, found 5"
 
 
 @both_products
@@ -161,6 +175,6 @@ def test_nodes_of_a_device(network: Network, group: kp.DeviceGroup) -> None:
     for index, array in enumerate(expected):
         facts, found = unpack(KL520, received.raw_result.data, index)
         np.testing.assert_array_equal(found, array[0])
-        assert facts[:3] == array.shape[1:]
+        assert facts.shape == array.shape
         parameters = model.output_nodes[index].quantization_parameters.quantized_fixed_point_descriptor_list[0]
         assert (facts.radix, facts.scale) == (parameters.radix, parameters.scale)

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from tilewright.runtime.api import kp
-from tilewright.runtime.api.kp.members import Value
-from tilewright.runtime.api.kp.value_base import ValueRepresentBase
+from tilewright.runtime.api.kp.members import Value, ValueRepresentBase
 
 CLASSES: dict[str, Any] = {
     name: each

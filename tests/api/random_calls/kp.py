@@ -11,7 +11,7 @@ from api.random_calls.program import Call, Ledger
 from kp_networks import ID, compile_network, detector
 
 from tilewright.runtime.api import kp
-from tilewright.runtime.api.kp.devices.description import DEVICES
+from tilewright.runtime.api.kp.devices.device import DEVICES
 
 TIMEOUT = 5
 """Milliseconds that sending and receiving wait on the steady device, where what one thread waits for others take."""

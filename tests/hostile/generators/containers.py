@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 from kp_containers import picture_container
 
-from tilewright.runtime.api.kp.container.reading import read_container
-from tilewright.runtime.api.kp.container.writing import container_bytes
+from tilewright.runtime.api.kp.container.files import container_bytes, read_container
 
 from ..generator import Case, generator
 from ..mutation import damage_bytes, damage_json, pick, pick_integer

@@ -1,4 +1,4 @@
-"""The records in a container, beside its FlatBuffers tables: what they are, number by number.
+"""What a container of models holds, and its records beside the FlatBuffers tables, number by number.
 
 ``fw_info`` is the number of models and then 14 numbers for each. ``all_models`` has for each model, every one padded to
 16 bytes, its first part, here an artifact; its second part, here a description of its nodes in JSON; and its setup
@@ -13,8 +13,70 @@ from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
 from ....artifact.json_dataclasses import AtMost, Bounds, Source, parse, read
-from .errors import STAGE, ContainerError, damaged
-from .model import aligned
+from .flatbuffers import STAGE, ContainerError, damaged
+
+ALIGNMENT = 16
+"""Bytes that parts of a container are padded to."""
+
+
+def aligned(size: int, alignment: int = ALIGNMENT) -> int:
+    """A size, rounded up."""
+    return -(-size // alignment) * alignment
+
+
+@dataclass(frozen=True)
+class Node:
+    """An input or output of a contained model: int8, with real = fixed / (scale * 2 ** radix).
+
+    Attributes:
+        name: as the source model has it.
+        shape: N, C, H, W, with N = 1.
+        radix: binary digits after the point; may be negative.
+        scale: what integers are divided by besides; 1 for inputs, which have powers of two alone.
+        source_shape: as the source model has it.
+    """
+
+    name: str
+    shape: tuple[int, int, int, int]
+    radix: int
+    scale: float
+    source_shape: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class ContainedModel:
+    """A model of a container.
+
+    Attributes:
+        id: by which programs name it, 1 to 65535.
+        artifact: a compiled network of int8 inputs and outputs, in the shapes of the nodes.
+        inputs, outputs: its nodes, by the names and in the order of the artifact.
+    """
+
+    id: int
+    artifact: bytes
+    inputs: tuple[Node, ...]
+    outputs: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Container:
+    """Models for one kind of device.
+
+    Attributes:
+        target: the kind, KL520 or KL720.
+        crc: CRC-32 of all bytes but the last four.
+        toolchain: what made it, as text.
+        schema: version of its form: major, minor, revision.
+        models: of different ids.
+    """
+
+    target: str
+    crc: int
+    toolchain: str
+    schema: tuple[int, int, int]
+    models: tuple[ContainedModel, ...]
+
 
 SETUP_MAGIC = 0x8EB5A462
 MOST_MODELS = 16

@@ -1,8 +1,8 @@
-"""Models on a device, ready to run."""
+"""Models on a device, ready to run, and what the API tells of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,14 +13,74 @@ from ....artifact.artifact import Artifact
 from ....execution.device import check_machine
 from ....machines.machine import Machine
 from ...network import open_session
-from ..container.model import ContainedModel
-from ..container.reading import read_container
-from ..refusal import Refusal
-from ..results.layout import facts_of, raw_size
-from ..return_codes import ApiReturnCode
-from ..values.models import ModelNefDescriptor
-from .descriptor import describe_container
-from .product import Product
+from ..container.files import read_container
+from ..container.records import ContainedModel, Container, Node
+from ..enums import ApiReturnCode, ModelTargetChip, ModelTensorDataLayout
+from ..exceptions import Refusal
+from ..raw_results import raw_size
+from ..values.descriptors import (
+    ModelNefDescriptor,
+    ModelNefMetadata,
+    NefSchemaVersion,
+    QuantizationParameters,
+    QuantizedFixedPointDescriptor,
+    SingleModelDescriptor,
+    TensorDescriptor,
+)
+from .device import Product
+
+MAGIC = 0x5AA55AA5
+
+
+def describe_container(container: Container, sizes: Sequence[int], chip: ModelTargetChip) -> ModelNefDescriptor:
+    """The descriptor of a container.
+
+    Args:
+        sizes: bytes of a raw result of each model.
+        chip: which it is for.
+    """
+    models: list[SingleModelDescriptor] = []
+    for model, size in zip(container.models, sizes, strict=True):
+        _, channels, height, width = model.inputs[0].shape
+        models.append(
+            SingleModelDescriptor(
+                id=model.id,
+                max_raw_out_size=size,
+                width=width,
+                height=height,
+                channel=channels,
+                target_chip=chip,
+                input_nodes=[_tensor(index, node, _input_layout(node)) for index, node in enumerate(model.inputs)],
+                output_nodes=[
+                    _tensor(index, node, ModelTensorDataLayout.KP_MODEL_TENSOR_DATA_LAYOUT_16W1C8B)
+                    for index, node in enumerate(model.outputs)
+                ],
+            )
+        )
+    metadata = ModelNefMetadata(
+        toolchain_version=container.toolchain,
+        nef_schema_version=NefSchemaVersion(*container.schema),
+        platform=container.target,
+    )
+    return ModelNefDescriptor(
+        crc=container.crc, num_models=len(models), models=models, magic=MAGIC, metadata=metadata, target_chip=chip
+    )
+
+
+def _input_layout(node: Node) -> ModelTensorDataLayout:
+    channels = node.shape[1]
+    if channels == 1:
+        return ModelTensorDataLayout.KP_MODEL_TENSOR_DATA_LAYOUT_16W1C8B
+    if channels <= 4:
+        return ModelTensorDataLayout.KP_MODEL_TENSOR_DATA_LAYOUT_4W4C8B
+    return ModelTensorDataLayout.KP_MODEL_TENSOR_DATA_LAYOUT_1W16C8B
+
+
+def _tensor(index: int, node: Node, layout: ModelTensorDataLayout) -> TensorDescriptor:
+    quantization = QuantizationParameters([QuantizedFixedPointDescriptor(node.scale, node.radix)])
+    shape = list(node.shape)
+    source = list(node.source_shape) or shape
+    return TensorDescriptor(index, node.name, shape, source, layout, quantization)
 
 
 class LoadedModel:
@@ -30,7 +90,6 @@ class LoadedModel:
         id: by which programs name it.
         inputs, outputs: its nodes.
         product: what it runs on.
-        facts: what raw results say of the outputs.
         raw_size: bytes of a raw result.
     """
 
@@ -41,8 +100,7 @@ class LoadedModel:
         self.id = model.id
         self.inputs, self.outputs = model.inputs, model.outputs
         self.product = product
-        self.facts = [facts_of(node) for node in model.outputs]
-        self.raw_size = raw_size(product.id, self.facts)
+        self.raw_size = raw_size(product.id, model.outputs)
         self._session = open_session(artifact)
 
     def run(self, values: Mapping[str, np.ndarray]) -> list[np.ndarray]:

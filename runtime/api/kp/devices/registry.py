@@ -9,11 +9,10 @@ from collections import deque
 from collections.abc import Sequence
 from itertools import count
 
-from ..refusal import Refusal
-from ..return_codes import ApiReturnCode
-from ..values.devices import DeviceGroup
-from .description import DEFAULT, DEVICES, describe
-from .device import VirtualDevice
+from ..enums import ApiReturnCode
+from ..exceptions import Refusal, instance
+from ..values.descriptors import DeviceGroup
+from .device import DEFAULT, DEVICES, VirtualDevice, describe
 from .group import Group
 
 MOST_IN_A_GROUP = 20
@@ -119,11 +118,7 @@ def group_of(handle: object) -> Group:
 
 
 def _found(handle: object) -> Group:
-    if not isinstance(handle, DeviceGroup):
-        code = ApiReturnCode.KP_ERROR_INVALID_PARAM_12
-        expected, found = "what connect_devices returns", type(handle).__name__
-        raise Refusal(code, "device_group is wrong", expected=expected, found=found)
-    group = _groups.get(handle.address)
+    group = _groups.get(instance("device_group", handle, DeviceGroup).address)
     if group is None:
         code = ApiReturnCode.KP_ERROR_USB_NO_DEVICE_N4
         raise Refusal(code, "the group was disconnected", hint="Connect its devices again.")

@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..enums import ImageFormat
-from ..refusal import Refusal
-from ..return_codes import ApiReturnCode
+from ..enums import ApiReturnCode, ImageFormat
+from ..exceptions import Refusal
 
 
 class Box(NamedTuple):

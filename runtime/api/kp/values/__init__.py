@@ -2,89 +2,12 @@
 
 from __future__ import annotations
 
-from .devices import (
-    DdrManageAttributes,
-    DeviceDescriptor,
-    DeviceDescriptorList,
-    DeviceGroup,
-    FirmwareVersion,
-    SystemInfo,
-)
-from .images import (
-    GenericDataInferenceDescriptor,
-    GenericImageInferenceDescriptor,
-    GenericInputNodeData,
-    GenericInputNodeImage,
-    GenericRawBypassPreProcImageHeader,
-    GenericRawImageHeader,
-    InferenceConfiguration,
-    InferenceCropBox,
-)
-from .models import (
-    ModelNefDescriptor,
-    ModelNefMetadata,
-    NefSchemaVersion,
-    QuantizationParameters,
-    QuantizationParametersV1,
-    QuantizedFixedPointDescriptor,
-    SetupFileSchemaVersion,
-    SetupSchemaVersion,
-    SingleModelDescriptor,
-    TensorDescriptor,
-    TensorShapeInfo,
-    TensorShapeInfoV1,
-)
-from .nodes import InferenceFixedNodeOutput, InferenceFloatNodeOutput
-from .results import (
-    GenericDataInferenceResult,
-    GenericDataInferenceResultHeader,
-    GenericImageInferenceResult,
-    GenericImageInferenceResultHeader,
-    GenericRawBypassPreProcResult,
-    GenericRawBypassPreProcResultHeader,
-    GenericRawResult,
-    GenericRawResultHeader,
-    GenericRawResultNDArray,
-    HwPreProcInfo,
-)
+from . import descriptors, images, results
+from .descriptors import *  # noqa: F403
+from .images import *  # noqa: F403
+from .results import *  # noqa: F403
 
-__all__ = [
-    "DdrManageAttributes",
-    "DeviceDescriptor",
-    "DeviceDescriptorList",
-    "DeviceGroup",
-    "FirmwareVersion",
-    "GenericDataInferenceDescriptor",
-    "GenericDataInferenceResult",
-    "GenericDataInferenceResultHeader",
-    "GenericImageInferenceDescriptor",
-    "GenericImageInferenceResult",
-    "GenericImageInferenceResultHeader",
-    "GenericInputNodeData",
-    "GenericInputNodeImage",
-    "GenericRawBypassPreProcImageHeader",
-    "GenericRawBypassPreProcResult",
-    "GenericRawBypassPreProcResultHeader",
-    "GenericRawImageHeader",
-    "GenericRawResult",
-    "GenericRawResultHeader",
-    "GenericRawResultNDArray",
-    "HwPreProcInfo",
-    "InferenceConfiguration",
-    "InferenceCropBox",
-    "InferenceFixedNodeOutput",
-    "InferenceFloatNodeOutput",
-    "ModelNefDescriptor",
-    "ModelNefMetadata",
-    "NefSchemaVersion",
-    "QuantizationParameters",
-    "QuantizationParametersV1",
-    "QuantizedFixedPointDescriptor",
-    "SetupFileSchemaVersion",
-    "SetupSchemaVersion",
-    "SingleModelDescriptor",
-    "SystemInfo",
-    "TensorDescriptor",
-    "TensorShapeInfo",
-    "TensorShapeInfoV1",
-]
+__all__: list[str] = []
+__all__ += descriptors.__all__
+__all__ += images.__all__
+__all__ += results.__all__

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..constants import Const
-from ..enums import ImageFormat, NormalizeMode, PaddingMode, ResizeMode
-from ..members import Member, Refusal, Value, content, enumeration, flag, integer, items, lines
+from ..enums import Const, ImageFormat, NormalizeMode, PaddingMode, ResizeMode
+from ..members import Member, Unfit, Value, content, enumeration, flag, integer, items, lines
 
 
 @dataclass(repr=False, eq=False)
@@ -40,8 +39,19 @@ class InferenceConfiguration(Value):
     enable_frame_drop: Member[bool] = flag(False)
 
 
+class _Cropped(Value):
+    """An image of which parts may be inferred."""
+
+    inference_crop_box_list: Any
+
+    @property
+    def crop_count(self) -> int:
+        """How many parts there are."""
+        return len(self.inference_crop_box_list)
+
+
 @dataclass(repr=False, eq=False)
-class GenericRawImageHeader(Value):
+class GenericRawImageHeader(_Cropped):
     """What is said of an image that is sent.
 
     Attributes:
@@ -62,11 +72,6 @@ class GenericRawImageHeader(Value):
     width: Member[int] = integer(0)
     height: Member[int] = integer(0)
     image_format: Member[ImageFormat] = enumeration(ImageFormat.KP_IMAGE_FORMAT_RGB565)
-
-    @property
-    def crop_count(self) -> int:
-        """How many parts there are."""
-        return len(self.inference_crop_box_list)
 
     def get_member_variable_dict(self) -> dict:
         """The image, and how it is inferred."""
@@ -94,32 +99,25 @@ class GenericRawBypassPreProcImageHeader(Value):
     inference_number: Member[int] = integer(0)
     image_buffer_size: Member[int] = integer(0)
 
-    def get_member_variable_dict(self) -> dict:
-        """The attributes by name."""
-        shown = super().get_member_variable_dict()
-        return {"inference_number": shown.pop("inference_number"), **shown}
+    _SHOWN = ("inference_number", "model_id", "image_buffer_size")
 
 
-def image_member() -> Member[Any]:
-    """An image as bytes or as an array of bytes."""
+def _read_image(value: Any) -> bytes | np.ndarray:
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value)
+    if not isinstance(value, np.ndarray):
+        raise Unfit("bytes or numpy.ndarray")
+    if value.dtype != np.uint8:
+        raise Unfit("an array of uint8")
+    return value
 
-    def read(value: Any) -> bytes | np.ndarray:
-        if isinstance(value, (bytes, bytearray, memoryview)):
-            return bytes(value)
-        if not isinstance(value, np.ndarray):
-            raise Refusal("bytes or numpy.ndarray")
-        if value.dtype != np.uint8:
-            raise Refusal("an array of uint8")
-        return value
 
-    def show(value: bytes | np.ndarray) -> object:
-        return lines(value) if isinstance(value, np.ndarray) else len(value)
-
-    return Member(read, show, b"")
+def _show_image(value: bytes | np.ndarray) -> object:
+    return lines(value) if isinstance(value, np.ndarray) else len(value)
 
 
 @dataclass(repr=False, eq=False)
-class GenericInputNodeImage(Value):
+class GenericInputNodeImage(_Cropped):
     """An image for an input of a model, in API 2.x.
 
     Attributes:
@@ -130,7 +128,7 @@ class GenericInputNodeImage(Value):
         inference_crop_box_list: parts of the image, at most four; none for the whole.
     """
 
-    image: Member[bytes | np.ndarray] = image_member()
+    image: Member[bytes | np.ndarray] = Member(_read_image, _show_image, b"")
     width: Member[int] = integer(0)
     height: Member[int] = integer(0)
     image_format: Member[ImageFormat] = enumeration(ImageFormat.KP_IMAGE_FORMAT_RGB565)
@@ -145,16 +143,10 @@ class GenericInputNodeImage(Value):
         if isinstance(self.image, np.ndarray) and self.image.ndim >= 2:
             self.height, self.width = self.image.shape[:2]
 
-    @property
-    def crop_count(self) -> int:
-        """How many parts there are."""
-        return len(self.inference_crop_box_list)
-
-    def get_member_variable_dict(self) -> dict:
-        """The attributes by name."""
-        shown = super().get_member_variable_dict()
-        boxes = shown.pop("inference_crop_box_list")
-        return {**shown, "crop_count": self.crop_count, "inference_crop_box_list": boxes}
+    _SHOWN = (
+        *("image", "width", "height", "image_format", "resize_mode", "padding_mode", "normalize_mode"),
+        *("crop_count", "inference_crop_box_list"),
+    )
 
 
 @dataclass(repr=False, eq=False)
@@ -176,11 +168,7 @@ class GenericImageInferenceDescriptor(Value):
         """How many images there are."""
         return len(self.input_node_image_list)
 
-    def get_member_variable_dict(self) -> dict:
-        """The attributes by name."""
-        shown = super().get_member_variable_dict()
-        head = {"model_id": shown.pop("model_id"), "inference_number": shown.pop("inference_number")}
-        return {**head, "input_node_image_num": self.input_node_image_num, **shown}
+    _SHOWN = ("model_id", "inference_number", "input_node_image_num", "input_node_image_list")
 
 
 @dataclass(repr=False, eq=False)
@@ -198,9 +186,7 @@ class GenericInputNodeData(Value):
         """Bytes of the buffer."""
         return len(self.buffer)
 
-    def get_member_variable_dict(self) -> dict:
-        """The size of the buffer."""
-        return {"buffer_size": self.buffer_size}
+    _SHOWN = ("buffer_size",)
 
 
 @dataclass(repr=False, eq=False)
@@ -222,8 +208,16 @@ class GenericDataInferenceDescriptor(Value):
         """How many inputs there are."""
         return len(self.input_node_data_list)
 
-    def get_member_variable_dict(self) -> dict:
-        """The attributes by name."""
-        shown = super().get_member_variable_dict()
-        head = {"model_id": shown.pop("model_id"), "inference_number": shown.pop("inference_number")}
-        return {**head, "input_node_data_num": self.input_node_data_num, **shown}
+    _SHOWN = ("model_id", "inference_number", "input_node_data_num", "input_node_data_list")
+
+
+__all__ = [
+    "GenericDataInferenceDescriptor",
+    "GenericImageInferenceDescriptor",
+    "GenericInputNodeData",
+    "GenericInputNodeImage",
+    "GenericRawBypassPreProcImageHeader",
+    "GenericRawImageHeader",
+    "InferenceConfiguration",
+    "InferenceCropBox",
+]

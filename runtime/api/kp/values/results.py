@@ -1,11 +1,15 @@
-"""Values that describe what a device sends back."""
+"""Values that describe what a device sends back, and hold the outputs of a model."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..members import Member, Value, content, integer, item, items, signed
+import numpy as np
+
+from ..enums import ChannelOrdering, FixedPointDType
+from ..exceptions import MemberValueError
+from ..members import Member, Value, array, content, enumeration, integer, item, items, number, signed
 from .images import InferenceCropBox
 
 
@@ -38,21 +42,30 @@ class HwPreProcInfo(Value):
 
 
 @dataclass(repr=False, eq=False)
-class GenericRawResultHeader(Value):
-    """What is said of the result of an image.
+class _ResultHeader(Value):
+    """What is said of any result.
 
     Attributes:
-        inference_number: that of the header which was sent.
-        crop_number: which part of the image.
+        inference_number: that of the header or descriptor which was sent.
+        crop_number: which part of the image; 0 of data.
         num_output_node: how many outputs there are.
         product_id: of the device.
-        hw_pre_proc_info: what was done to the image.
     """
 
     inference_number: Member[int] = integer(0)
     crop_number: Member[int] = integer(0)
     num_output_node: Member[int] = integer(0)
     product_id: Member[int] = integer(0)
+
+
+@dataclass(repr=False, eq=False)
+class GenericRawResultHeader(_ResultHeader):
+    """What is said of the result of an image.
+
+    Attributes:
+        hw_pre_proc_info: what was done to the image.
+    """
+
     hw_pre_proc_info: Member[HwPreProcInfo] = item(HwPreProcInfo)
 
 
@@ -62,50 +75,29 @@ class GenericRawBypassPreProcResultHeader(GenericRawResultHeader):
 
 
 @dataclass(repr=False, eq=False)
-class GenericDataInferenceResultHeader(Value):
-    """What is said of the result of data, in API 2.x.
-
-    Attributes:
-        inference_number: that of the descriptor which was sent.
-        crop_number: 0.
-        num_output_node: how many outputs there are.
-        product_id: of the device.
-    """
-
-    inference_number: Member[int] = integer(0)
-    crop_number: Member[int] = integer(0)
-    num_output_node: Member[int] = integer(0)
-    product_id: Member[int] = integer(0)
+class GenericDataInferenceResultHeader(_ResultHeader):
+    """What is said of the result of data, in API 2.x."""
 
 
 @dataclass(repr=False, eq=False)
-class GenericImageInferenceResultHeader(Value):
+class GenericImageInferenceResultHeader(_ResultHeader):
     """What is said of the result of images, in API 2.x.
 
     Attributes:
-        inference_number: that of the descriptor which was sent.
-        crop_number: which part of the image.
-        num_output_node: how many outputs there are.
-        product_id: of the device.
         hw_pre_proc_info_list: what was done to the image of each input.
     """
 
-    inference_number: Member[int] = integer(0)
-    crop_number: Member[int] = integer(0)
-    num_output_node: Member[int] = integer(0)
-    product_id: Member[int] = integer(0)
     hw_pre_proc_info_list: Member[list[HwPreProcInfo]] = items(HwPreProcInfo)
+
+    _SHOWN = (
+        *("inference_number", "crop_number", "num_output_node", "product_id"),
+        *("num_hw_pre_proc_info", "hw_pre_proc_info_list"),
+    )
 
     @property
     def num_hw_pre_proc_info(self) -> int:
         """How many images there were."""
         return len(self.hw_pre_proc_info_list)
-
-    def get_member_variable_dict(self) -> dict:
-        """The attributes by name."""
-        shown = super().get_member_variable_dict()
-        infos = shown.pop("hw_pre_proc_info_list")
-        return {**shown, "num_hw_pre_proc_info": self.num_hw_pre_proc_info, "hw_pre_proc_info_list": infos}
 
 
 @dataclass(repr=False, eq=False)
@@ -120,9 +112,7 @@ class GenericRawResultNDArray(Value):
     buffer_size: Member[int] = signed()
     data: Member[bytes] = content(b"")
 
-    def get_member_variable_dict(self) -> dict:
-        """The size."""
-        return {"buffer_size": self.buffer_size}
+    _SHOWN = ("buffer_size",)
 
 
 class GenericRawResult(Value):
@@ -162,3 +152,112 @@ class GenericDataInferenceResult(GenericRawResult):
     """The result of data, in API 2.x."""
 
     HEADER = GenericDataInferenceResultHeader
+
+
+class _NodeOutput(Value):
+    """An output of a model: numbers in the order of its dimensions."""
+
+    _SHOWN = ("width", "height", "channel", "channels_ordering", "num_data", "ndarray")
+
+    width: Any
+    height: Any
+    channel: Any
+    data: Any
+    channels_ordering: Any
+
+    @property
+    def ndarray(self) -> np.ndarray:
+        """The numbers as a new array of shape (1, C, H, W), (1, H, C, W) or (1, H, W, C), by ``channels_ordering``.
+
+        Raises:
+            MemberValueError: there are more or fewer than the extents ask for.
+        """
+        height, width, channel = self.height, self.width, self.channel
+        if self.channels_ordering is ChannelOrdering.KP_CHANNEL_ORDERING_HCW:
+            shape = (1, height, channel, width)
+        elif self.channels_ordering is ChannelOrdering.KP_CHANNEL_ORDERING_HWC:
+            shape = (1, height, width, channel)
+        else:
+            shape = (1, channel, height, width)
+        count = height * width * channel
+        if self.data.size != count:
+            expected = f"{count} numbers, width {width} by height {height} by channel {channel}"
+            raise MemberValueError("the data do not fill the node", expected=expected, found=self.data.size)
+        return self.data.reshape(shape).copy()
+
+
+@dataclass(repr=False, eq=False)
+class InferenceFloatNodeOutput(_NodeOutput):
+    """An output of a model as real numbers.
+
+    Attributes:
+        width, height, channel: its extents.
+        num_data: how many numbers there are.
+        data: the numbers, of any shape, in the order that ``channels_ordering`` says.
+        channels_ordering: the order of its dimensions; DEFAULT counts as CHW.
+    """
+
+    width: Member[int] = integer(0)
+    height: Member[int] = integer(0)
+    channel: Member[int] = integer(0)
+    num_data: Member[int] = integer(0)
+    data: Member[np.ndarray] = array()
+    channels_ordering: Member[ChannelOrdering] = enumeration(ChannelOrdering.KP_CHANNEL_ORDERING_CHW)
+
+
+@dataclass(repr=False, eq=False)
+class InferenceFixedNodeOutput(_NodeOutput):
+    """An output of a model as the integers that it computes: real = fixed * factor.
+
+    Attributes:
+        width, height, channel: its extents.
+        radix: binary digits after the point; may be negative.
+        scale: what integers are divided by besides.
+        factor: 1 / (scale * 2 ** radix).
+        num_data: how many integers there are.
+        data: the integers, of any shape, in the order that ``channels_ordering`` says.
+        channels_ordering: the order of its dimensions; DEFAULT counts as CHW.
+        dtype: of the integers, which API 2.x tells.
+    """
+
+    width: Member[int] = integer(0)
+    height: Member[int] = integer(0)
+    channel: Member[int] = integer(0)
+    radix: Member[int] = signed(0)
+    scale: Member[float] = number(0.0)
+    factor: Member[float] = number(0.0)
+    num_data: Member[int] = integer(0)
+    data: Member[np.ndarray] = array()
+    channels_ordering: Member[ChannelOrdering] = enumeration(ChannelOrdering.KP_CHANNEL_ORDERING_CHW)
+    dtype: Member[FixedPointDType] = enumeration(FixedPointDType.KP_FIXED_POINT_DTYPE_UNKNOWN)
+
+    _SHOWN = (
+        *("width", "height", "channel", "radix", "scale", "factor", "channels_ordering", "dtype", "num_data"),
+        "ndarray",
+    )
+
+    def to_float_node_output(self) -> InferenceFloatNodeOutput:
+        """The same as real numbers in float32, which are those that retrieving the node as such gives.
+
+        Original: in float64.
+        """
+        real = (self.data * np.float64(self.factor)).astype(np.float32)
+        return InferenceFloatNodeOutput(
+            self.width, self.height, self.channel, self.num_data, real, self.channels_ordering
+        )
+
+
+__all__ = [
+    "GenericDataInferenceResult",
+    "GenericDataInferenceResultHeader",
+    "GenericImageInferenceResult",
+    "GenericImageInferenceResultHeader",
+    "GenericRawBypassPreProcResult",
+    "GenericRawBypassPreProcResultHeader",
+    "GenericRawResult",
+    "GenericRawResultHeader",
+    "GenericRawResultNDArray",
+    "HwPreProcInfo",
+    "InferenceFixedNodeOutput",
+    "InferenceFloatNodeOutput",
+]

@@ -1,4 +1,4 @@
-"""From the bytes of a stranger to a container: every offset, length, number and checksum is checked."""
+"""From models to the bytes of a container; and back, where every offset, length, number and checksum is checked."""
 
 from __future__ import annotations
 
@@ -6,17 +6,31 @@ import os
 import zlib
 from collections.abc import Sequence
 
-from tilewright.errors import ArtifactError, ResourceError, resources
+from tilewright.errors import ArtifactError, ResourceError, UsageError, resources
 from tilewright.limits import CONTAINER, CONTAINER_NODES
 
 from ....artifact.artifact import Artifact
 from ....artifact.container import MAGIC
+from ....artifact.json_dataclasses import write as write_json
 from ....artifact.manifest import TensorSpec
 from ....files.input_file import input_file
-from .errors import COMMAND, STAGE, ContainerError, damaged, foreign
-from .flatbuffers import Table
-from .model import ContainedModel, Container, Node, aligned
-from .records import LARGEST_ID, NodeFacts, Parts, read_facts, read_firmware_info, read_setup_record
+from .flatbuffers import COMMAND, STAGE, ContainerError, Table, damaged, foreign, write
+from .records import (
+    LARGEST_ID,
+    MOST_MODELS,
+    ContainedModel,
+    Container,
+    ModelFacts,
+    Node,
+    NodeFacts,
+    Parts,
+    aligned,
+    firmware_info,
+    read_facts,
+    read_firmware_info,
+    read_setup_record,
+    setup_record,
+)
 
 ROOT_HEADER, ROOT_MODELS = 1, 3
 HEADER_TARGET, HEADER_TOOLCHAIN, HEADER_SCHEMA = 1, 6, 7
@@ -168,3 +182,70 @@ def _nodes(id: int, what: str, specs: Sequence[TensorSpec], facts: Sequence[Node
         _, channels, height, width = spec.shape
         found.append(Node(spec.name, (1, channels, height, width), fact.radix, fact.scale, fact.source_shape))
     return tuple(found)
+
+
+SCHEMA = (1, 0, 0)
+"""The version of the form: that of before 2.2.1, in which KL520 has the number 0."""
+
+
+def check_target(target: str) -> None:
+    """Refuse devices that no container is for.
+
+    Raises:
+        UsageError: there is no such device.
+    """
+    if target not in TARGETS:
+        raise UsageError("unknown device", expected=" or ".join(TARGETS), found=target)
+
+
+def check_ids(ids: Sequence[int]) -> None:
+    """Refuse numbers that models of one container cannot have.
+
+    Raises:
+        UsageError: they are no ids, or not different, or too many.
+    """
+    if not 1 <= len(ids) <= MOST_MODELS:
+        raise UsageError(
+            "a container holds at least one and not too many models", expected=f"1 to {MOST_MODELS}", found=len(ids)
+        )
+    for id in ids:
+        if not 1 <= id <= LARGEST_ID:
+            raise UsageError("wrong id of a model", expected=f"1 to {LARGEST_ID}", found=id)
+    if len(set(ids)) < len(ids):
+        raise UsageError("models of a container need different ids", found=", ".join(map(str, ids)))
+
+
+def container_bytes(models: Sequence[ContainedModel], target: str, toolchain: str) -> bytes:
+    """The file; equal arguments give equal bytes.
+
+    Args:
+        target: the kind of device, KL520 or KL720.
+        toolchain: what made it.
+
+    Raises:
+        UsageError: there is no such device, or the ids are wrong.
+    """
+    check_target(target)
+    check_ids([model.id for model in models])
+    parts: list[Parts] = []
+    content = bytearray()
+    for model in models:
+        facts = write_json(ModelFacts(_facts(model.inputs), _facts(model.outputs)))
+        pieces = (model.artifact, facts, setup_record([node.radix for node in model.inputs]))
+        parts.append(Parts(model.id, *map(len, pieces)))
+        for piece in pieces:
+            content += piece
+            content += bytes(aligned(len(piece)) - len(piece))
+    header = {
+        HEADER_TARGET: TARGETS.index(target),
+        HEADER_TOOLCHAIN: toolchain,
+        HEADER_SCHEMA: dict(enumerate(SCHEMA)),
+    }
+    binary = {MODELS_INFO: firmware_info(parts), MODELS_CONTENT: bytes(content)}
+    file = write({ROOT_HEADER: header, ROOT_MODELS: binary})
+    file += zlib.crc32(file).to_bytes(4, "little")
+    return bytes(file)
+
+
+def _facts(nodes: Sequence[Node]) -> tuple[NodeFacts, ...]:
+    return tuple(NodeFacts(node.radix, node.scale, node.source_shape) for node in nodes)

@@ -17,14 +17,15 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..container.model import Node
-from ..enums import ModelTensorDataLayout, ProductId
-from ..refusal import Refusal
-from ..return_codes import ApiReturnCode
+from .container.records import Node
+from .enums import ApiReturnCode, ChannelOrdering, FixedPointDType, ModelTensorDataLayout, ProductId
+from .exceptions import Refusal, instance
+from .members import argument, enumeration, integer
+from .values.results import GenericRawResult, InferenceFixedNodeOutput, InferenceFloatNodeOutput
 
 INFERENCE = 0x11FF22AA
 """The magic number of results."""
@@ -44,22 +45,6 @@ _LINE = 16
 KL720S = (ProductId.KP_DEVICE_KL720, ProductId.KP_DEVICE_KL720_LEGACY)
 
 
-class NodeFacts(NamedTuple):
-    """A node of a network's results; its value is integer / (scale * 2 ** radix)."""
-
-    channel: int
-    height: int
-    width: int
-    radix: int
-    scale: float
-
-
-def facts_of(node: Node) -> NodeFacts:
-    """What results say of an output of a contained model."""
-    _, channel, height, width = node.shape
-    return NodeFacts(channel, height, width, node.radix, node.scale)
-
-
 class Stamp(NamedTuple):
     """What a result says of itself."""
 
@@ -73,8 +58,9 @@ def _line(width: int) -> int:
     return -(-width // _LINE) * _LINE
 
 
-def _bytes_of_node(node: NodeFacts) -> int:
-    return node.channel * node.height * _line(node.width)
+def _bytes_of_node(node: Node) -> int:
+    _, channel, height, width = node.shape
+    return channel * height * _line(width)
 
 
 def _head(product: ProductId, count: int) -> int:
@@ -84,12 +70,12 @@ def _head(product: ProductId, count: int) -> int:
     return _STAMP.size + _520_COUNT.size + count * _520_NODE.size
 
 
-def raw_size(product: ProductId, nodes: Sequence[NodeFacts]) -> int:
+def raw_size(product: ProductId, nodes: Sequence[Node]) -> int:
     """The bytes of a result with these nodes."""
     return _head(product, len(nodes)) + sum(map(_bytes_of_node, nodes))
 
 
-def pack(product: ProductId, stamp: Stamp, nodes: Sequence[NodeFacts], values: Sequence[np.ndarray]) -> bytes:
+def pack(product: ProductId, stamp: Stamp, nodes: Sequence[Node], values: Sequence[np.ndarray]) -> bytes:
     """A result as its device sends it.
 
     Args:
@@ -112,7 +98,7 @@ def pack(product: ProductId, stamp: Stamp, nodes: Sequence[NodeFacts], values: S
     offset = 0
     for index, (node, array) in enumerate(zip(nodes, values, strict=True)):
         size = _bytes_of_node(node)
-        channel, height, width, radix, scale = node
+        (_, channel, height, width), radix, scale = node.shape, node.radix, node.scale
         if product in KL720S:
             layout = ModelTensorDataLayout.KP_MODEL_TENSOR_DATA_LAYOUT_16W1C8B
             place = (offset, size, index, 0, layout, 0, 0, 0, height, width, channel, index, radix, scale)
@@ -124,7 +110,7 @@ def pack(product: ProductId, stamp: Stamp, nodes: Sequence[NodeFacts], values: S
     return bytes(raw)
 
 
-def unpack(product: ProductId, raw: bytes, index: int) -> tuple[NodeFacts, np.ndarray]:
+def unpack(product: ProductId, raw: bytes, index: int) -> tuple[Node, np.ndarray]:
     """A node of a result.
 
     Args:
@@ -159,19 +145,19 @@ def unpack(product: ProductId, raw: bytes, index: int) -> tuple[NodeFacts, np.nd
     return node, _in_order(product, node, np.frombuffer(raw, np.int8)[start : start + size])
 
 
-def _520_node(raw: bytes, index: int) -> tuple[NodeFacts, int]:
+def _520_node(raw: bytes, index: int) -> tuple[Node, int]:
     first = _STAMP.size + _520_COUNT.size
-    facts: list[NodeFacts] = []
+    facts: list[Node] = []
     for each in range(index + 1):
         height, channel, width, radix, scale = _520_NODE.unpack_from(raw, first + each * _520_NODE.size)
-        facts.append(NodeFacts(channel, height, width, radix, scale))
+        facts.append(Node("", (1, channel, height, width), radix, scale))
     return facts[-1], sum(map(_bytes_of_node, facts[:-1]))
 
 
-def _720_node(raw: bytes, index: int) -> tuple[NodeFacts, int]:
+def _720_node(raw: bytes, index: int) -> tuple[Node, int]:
     found = _720_NODE.unpack_from(raw, _STAMP.size + _720_HEAD.size + index * _720_NODE.size)
     height, width, channel = found[8:11]
-    return NodeFacts(channel, height, width, *found[12:]), found[0]
+    return Node("", (1, channel, height, width), *found[12:]), found[0]
 
 
 def _too_short(raw: bytes) -> Refusal:
@@ -179,17 +165,66 @@ def _too_short(raw: bytes) -> Refusal:
     return Refusal(code, "the result is shorter than what it says of itself", found=f"{len(raw)} bytes")
 
 
-def _in_order(product: ProductId, node: NodeFacts, data: np.ndarray) -> np.ndarray:
+def _in_order(product: ProductId, node: Node, data: np.ndarray) -> np.ndarray:
     """The integers of a node, as a view of shape [channel, height, width]."""
-    line = _line(node.width)
+    _, channel, height, width = node.shape
     if product in KL720S:
-        return data.reshape(node.channel, node.height, line)[..., : node.width]
-    return data.reshape(node.height, node.channel, line)[..., : node.width].transpose(1, 0, 2)
+        return data.reshape(channel, height, _line(width))[..., :width]
+    return data.reshape(height, channel, _line(width))[..., :width].transpose(1, 0, 2)
 
 
-def factor(node: NodeFacts) -> float:
+def factor(node: Node) -> float:
     """What the integers of a node are multiplied by to give its values; not finite where the node says nonsense."""
     try:
         return 1 / math.ldexp(node.scale, node.radix)
     except (OverflowError, ZeroDivisionError):
         return math.nan
+
+
+_AXES = {
+    ChannelOrdering.KP_CHANNEL_ORDERING_HCW: (1, 0, 2),
+    ChannelOrdering.KP_CHANNEL_ORDERING_CHW: (0, 1, 2),
+    ChannelOrdering.KP_CHANNEL_ORDERING_HWC: (1, 2, 0),
+}
+
+
+def fixed_node(index: object, result: object, ordering: object) -> InferenceFixedNodeOutput:
+    """A node as integers.
+
+    Raises:
+        Refusal: `KP_ERROR_INVALID_PARAM_12`, an argument is wrong or there is no such node; otherwise as `unpack`.
+    """
+    node, integers, common = _node(index, result, ordering)
+    dtype = FixedPointDType.KP_FIXED_POINT_DTYPE_INT8
+    return InferenceFixedNodeOutput(
+        **common, radix=node.radix, scale=node.scale, factor=factor(node), data=integers, dtype=dtype
+    )
+
+
+def float_node(index: object, result: object, ordering: object) -> InferenceFloatNodeOutput:
+    """A node as float32: each integer times the factor in binary64, rounded once.
+
+    Raises:
+        Refusal: as `fixed_node`.
+    """
+    node, integers, common = _node(index, result, ordering)
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = (np.arange(-128, 128) * factor(node)).astype(np.float32)
+    # The index of a negative integer is that of the byte: no table needs more than 256 entries.
+    return InferenceFloatNodeOutput(**common, data=np.roll(values, -128)[integers.view(np.uint8)])
+
+
+def _node(index: object, result: object, ordering: object) -> tuple[Node, np.ndarray, dict[str, Any]]:
+    """A node, int8[number of them] in the order asked for, in memory of their own, and further fields."""
+    received = instance("generic_raw_result", result, GenericRawResult)
+    product = argument("product_id", received.header.product_id, enumeration(ProductId))
+    order = argument("channels_ordering", ordering, enumeration(ChannelOrdering))
+    number = argument("node_idx", index, integer(high=2**31 - 1))
+    if order is ChannelOrdering.KP_CHANNEL_ORDERING_DEFAULT:
+        is_720 = product in KL720S
+        order = ChannelOrdering.KP_CHANNEL_ORDERING_CHW if is_720 else ChannelOrdering.KP_CHANNEL_ORDERING_HCW
+    node, integers = unpack(product, received.raw_result.data, number)
+    channel, height, width = integers.shape
+    extents = {"width": width, "height": height, "channel": channel, "num_data": integers.size}
+    arranged = np.array(integers.transpose(_AXES[order]), order="C").reshape(-1)
+    return node, arranged, {**extents, "channels_ordering": order}

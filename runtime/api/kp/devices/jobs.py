@@ -1,25 +1,70 @@
-"""From what programs send to jobs for devices: everything is checked, and copied."""
+"""What programs send to a device, which is checked and copied, and what the device makes of it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ..arguments import member, wrong
-from ..constants import Const
-from ..enums import ImageFormat
-from ..preprocessing.pipeline import Crop, Picture
+from tilewright.errors import ResourceError
+
+from ..enums import ApiReturnCode, Const, ImageFormat
+from ..exceptions import Refusal, wrong
+from ..members import argument, enumeration
+from ..preprocessing.pipeline import Crop, Picture, Prepared, input_of, prepare
 from ..preprocessing.pixels import Box, bytes_of_image
-from ..preprocessing.placement import Size
-from ..refusal import Refusal
-from ..results.layout import DATA_JOB, IMAGE_JOB
-from ..return_codes import ApiReturnCode
+from ..preprocessing.resizing import Size
+from ..raw_results import DATA_JOB, IMAGE_JOB, Stamp, pack
 from ..values.images import GenericInputNodeImage, GenericRawImageHeader
-from .group import Group
-from .job import Job
-from .models import LoadedModel
+
+if TYPE_CHECKING:
+    from .group import Group
+    from .models import LoadedModel
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """An image, or data, for each input of a network.
+
+    Attributes:
+        kind: `IMAGE_JOB` or `DATA_JOB`.
+        model: the network.
+        inference_number: which the results carry.
+        inputs: for each input an image, or uint8[bytes] that bypass preprocessing.
+        crops: of each input; each gives a result. None is the whole.
+    """
+
+    kind: int
+    model: LoadedModel
+    inference_number: int
+    inputs: tuple[Picture | np.ndarray, ...]
+    crops: tuple[tuple[Crop | None, ...], ...] = ((None,),)
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a device gives back for a crop box.
+
+    Attributes:
+        job: what it is the result of.
+        crop_number: of the box.
+        is_last: whether the job has no further one.
+        raw: as `pack` makes it; empty where it failed.
+        prepared: how the images became inputs.
+        crops: of each input, the box.
+        error: why it failed.
+    """
+
+    job: Job
+    crop_number: int
+    is_last: bool
+    raw: bytes
+    prepared: tuple[Prepared, ...] = ()
+    crops: tuple[Crop | None, ...] = ()
+    error: Refusal | None = None
+
 
 _IMAGE_HEADER, _DATA_HEADER = 132, 28
 """Bytes that go before an image, or before data, in an input buffer."""
@@ -46,7 +91,7 @@ def pixels_of(image: object, image_format: object, width: int, height: int) -> P
     Raises:
         Refusal: `KP_ERROR_INVALID_PARAM_12`, there is no such format, or an array does not fit it.
     """
-    format = member("image_format", image_format, ImageFormat)
+    format = argument("image_format", image_format, enumeration(ImageFormat))
     bytes_of_image(format, 1, 1)
     if isinstance(image, np.ndarray):
         return Pixels(np.array(image, order="C").reshape(-1), _size_of(image, format), format)
@@ -170,3 +215,42 @@ def _check_size(group: Group, header: int, sizes: Sequence[int]) -> None:
             expected=f"at most {group.input_size} bytes with a header of {header}",
             found=largest,
         )
+
+
+def results_of(job: Job) -> Iterator[Result]:
+    """The results of a job, a crop box after the other. What goes wrong is in the result."""
+    for index, crops in enumerate(job.crops):
+        is_last = index == len(job.crops) - 1
+        number = 0 if crops[0] is None else crops[0].number
+        try:
+            raw, prepared = _infer(job, crops, Stamp(job.kind, job.inference_number, number, is_last))
+        except Refusal as error:
+            yield Result(job, number, is_last, b"", error=error)
+        except (ResourceError, MemoryError) as error:
+            failure = _failure(ApiReturnCode.KP_FW_DDR_MALLOC_FAILED_102, error)
+            yield Result(job, number, is_last, b"", error=failure)
+        except Exception as error:
+            # Whatever it is: the device goes on.
+            failure = _failure(ApiReturnCode.KP_FW_INFERENCE_ERROR_101, error)
+            yield Result(job, number, is_last, b"", error=failure)
+        else:
+            yield Result(job, number, is_last, raw, prepared, crops)
+
+
+def _failure(code: ApiReturnCode, error: Exception) -> Refusal:
+    refusal = Refusal(code, str(error) or type(error).__name__)
+    refusal.__cause__ = error
+    return refusal
+
+
+def _infer(job: Job, crops: tuple[Crop | None, ...], stamp: Stamp) -> tuple[bytes, tuple[Prepared, ...]]:
+    model = job.model
+    values: dict[str, np.ndarray] = {}
+    account: list[Prepared] = []
+    for data, crop, node in zip(job.inputs, crops, model.inputs, strict=True):
+        if isinstance(data, Picture):
+            account.append(prepare(data, crop, node.shape, model.product.abilities))
+            values[node.name] = account[-1].values
+        else:
+            values[node.name] = input_of(data, node.shape)
+    return pack(model.product.id, stamp, model.outputs, model.run(values)), tuple(account)

@@ -1,1 +1,0 @@
-"""Raw results: how devices lay them out, and what programs take from them."""
