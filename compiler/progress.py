@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from ..runtime.report.table import printable
+from tilewright.errors import printable
 
 ProgressReport = Callable[[str, int, int], None]
 """Called as ``report(stage, done, total)`` whenever ``done`` of ``total`` steps of the named stage are finished."""

@@ -15,9 +15,7 @@ from enum import IntEnum
 from shutil import get_terminal_size
 from typing import TextIO
 
-from tilewright.errors import TilewrightError, UnsupportedError, UsageError
-
-from ..report.table import printable
+from tilewright.errors import TilewrightError, UnsupportedError, UsageError, printable
 
 PLAIN = {"─": "-", "–": "-", "…": "...", "µ": "u", "×": "x"}
 """How characters of our own texts are spelled where the terminal or the pipe has none of them."""

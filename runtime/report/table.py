@@ -14,6 +14,8 @@ from shutil import get_terminal_size
 from textwrap import wrap
 from typing import Any
 
+from tilewright.errors import printable
+
 MARGIN, GAP = "  ", "  "
 """What stands left of a table, and between its columns."""
 
@@ -21,15 +23,8 @@ NARROWEST, WIDEST = 8, 400
 """Widths in characters: no column is folded to less, and cells that are longer stick out of theirs."""
 
 
-def printable(text: str) -> str:
-    """Escapes control characters, which names inside a model file may hold to play tricks with a terminal."""
-    if all(map(str.isprintable, text.split("\n"))):
-        return text
-    return "".join(c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
 def on_one_line(text: str) -> str:
-    """As :func:`printable`, with line breaks escaped too, which names may hold to feign other lines."""
+    """As `printable`, with line breaks escaped too, which names may hold to feign other lines."""
     return printable(text).replace("\n", r"\n")
 
 

@@ -10,9 +10,29 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_SHOWN = 2000
+"""Characters of each part of a message that are shown: what it quotes is as long as strangers like."""
+
+
+def printable(text: str) -> str:
+    """Escapes control characters, which names inside a model file may hold to play tricks with a terminal."""
+    if all(map(str.isprintable, text.split("\n"))):
+        return text
+    return "".join(c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def _legible(part: object) -> str:
+    """A part of a message: printable, and without its middle where it is long."""
+    text = str(part)
+    if len(text) > _SHOWN:
+        text = f"{text[: _SHOWN // 2]} … {text[-_SHOWN // 2 :]}"
+    return printable(text)
+
 
 class TilewrightError(Exception):
     """An error that names where it arose, what was expected, what was found and what to do.
+
+    Each part is shown printable, and without its middle where it is long.
 
     Args:
         message: what went wrong, one sentence without a full stop at the end.
@@ -35,7 +55,7 @@ class TilewrightError(Exception):
         found: object = None,
         hint: str | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(_legible(message))
         self.message = message
         self.stage = stage
         self.op = op
@@ -45,14 +65,14 @@ class TilewrightError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        where = [part for part in (self.stage, self.op, f"node {self.node!r}" if self.node else None) if part]
-        text = f"{': '.join(where)}: {self.message}" if where else self.message
+        where = (self.stage, self.op, f"node {self.node!r}" if self.node else None, self.message)
+        text = ": ".join(_legible(part) for part in where if part)
         if self.expected is not None:
-            text += f"; expected {self.expected}"
+            text += f"; expected {_legible(self.expected)}"
         if self.found is not None:
-            text += f"{',' if self.expected is not None else ';'} found {self.found}"
+            text += f"{',' if self.expected is not None else ';'} found {_legible(self.found)}"
         if self.hint:
-            text += f"{'' if text.endswith('?') else '.'} {self.hint}"
+            text += f"{'' if text.endswith('?') else '.'} {_legible(self.hint)}"
         return text
 
 
@@ -82,7 +102,11 @@ class ParseError(IRError):
         self.text = text
 
     def __str__(self) -> str:
-        return f"line {self.line}, column {self.column}: {self.message}\n{self.text}\n{' ' * (self.column - 1)}^"
+        # Of a long line a piece around the column.
+        start = max(0, self.column - _SHOWN // 2) if len(self.text) > _SHOWN else 0
+        shown = "".join(c if c.isprintable() else " " for c in self.text[start : start + _SHOWN])
+        caret = " " * (self.column - 1 - start)
+        return f"line {self.line}, column {self.column}: {_legible(self.message)}\n{shown}\n{caret}^"
 
 
 class VerifyError(IRError):
@@ -173,7 +197,7 @@ def warn(message: str, category: type[TilewrightWarning]) -> None:
     between = (__package__, "contextlib", "pydantic")
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in between:
         depth, frame = depth + 1, frame.f_back
-    warnings.warn(message, category, stacklevel=depth)
+    warnings.warn(_legible(message), category, stacklevel=depth)
 
 
 @contextmanager

@@ -80,7 +80,8 @@ def test_malformed_text(text: str, message: str, line: int, column: int) -> None
     with pytest.raises(ParseError, match=re.escape(message)) as caught:
         parse_module(text)
     assert (caught.value.line, caught.value.column) == (line, column)
-    assert str(caught.value).endswith(f"\n{text.splitlines()[line - 1] if text else ''}\n{' ' * (column - 1)}^")
+    shown = text.splitlines()[line - 1][:2000] if text else ""
+    assert str(caught.value).endswith(f"\n{shown}\n{' ' * (column - 1)}^")
 
 
 @pytest.mark.parametrize(

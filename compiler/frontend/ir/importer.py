@@ -20,7 +20,6 @@ from ....ir.core import Constant, Module, Value
 from ....ir.types import DType, TensorType
 from ..builder import ModuleBuilder, Results, input_shape_hint
 from .document import ELEMENT_TYPES, OPEN, PRECISIONS, Document, Layer, Port, output_names
-from .messages import readable_errors
 from .node import IrNode
 from .pre_process import pre_processed
 from .quantization_chains import recognise_quantization
@@ -80,7 +79,6 @@ class IrImporter(ModuleBuilder):
         self._stored: set[Value] = set()
         self._held = 0
 
-    @readable_errors()
     def run(self) -> None:
         """Import every layer.
 

@@ -15,7 +15,7 @@ import numpy as np
 from tilewright import limits
 from tilewright.errors import ModelError, UnsupportedError
 
-from ....runtime.files.input_file import input_file
+from ....runtime.files.input_file import contents, too_large
 from .document import (
     ELEMENT_TYPES,
     LEGACY_VERSIONS,
@@ -29,14 +29,12 @@ from .document import (
     Port,
     PreProcess,
 )
-from .messages import readable_errors
 
 Source = str | os.PathLike[str] | bytes
 
 _HINT = "Give both files as the Model Optimizer or openvino.save_model wrote them."
 
 
-@readable_errors()
 def read_document(model: Source, weights: Source | None = None) -> Document:
     """The network of an .xml file and its .bin file.
 
@@ -48,7 +46,7 @@ def read_document(model: Source, weights: Source | None = None) -> Document:
     Raises:
         ModelError: a file cannot be read, is damaged or inconsistent, or of a version that is not known.
     """
-    text = _content(model)
+    text = _content(model, limits.XML_FILE)
     root = _parsed(text, model)
     if root.tag != "net":
         raise _damaged("the root element is no network", expected="net", found=root.tag)
@@ -68,7 +66,7 @@ def read_document(model: Source, weights: Source | None = None) -> Document:
         looked_for = Path(model).with_suffix(".bin")
         # Files from systems that do not tell case apart may be named in capitals.
         weights = next((path for path in (looked_for, looked_for.with_suffix(".BIN")) if path.exists()), None)
-    binary = b"" if weights is None else _content(weights)
+    binary = b"" if weights is None else _content(weights, limits.BIN_FILE)
     digest = hashlib.sha256(text)
     digest.update(binary)
     document = Document(root.get("name", ""), version, _integer(root, "batch", 1), root.get("precision", "").upper())
@@ -79,11 +77,12 @@ def read_document(model: Source, weights: Source | None = None) -> Document:
     return document
 
 
-def _content(source: Source) -> bytes:
-    if isinstance(source, bytes):
-        return source
-    with input_file(os.fspath(source), ModelError, "import") as file:
-        return file.read()
+def _content(source: Source, limit: limits.Limit) -> bytes:
+    if not isinstance(source, bytes):
+        return contents(os.fspath(source), limit, None, ModelError, "import")
+    if len(source) > limit:
+        raise too_large("the data", limit, f"{len(source)} bytes", None, ModelError, "import")
+    return source
 
 
 def _parsed(text: bytes, source: Source) -> Element:
@@ -115,7 +114,8 @@ def _parsed(text: bytes, source: Source) -> Element:
     try:
         parser.Parse(text, True)
         return builder.close()
-    except (expat.ExpatError, ParseError, AssertionError, LookupError, UnicodeError) as error:
+    # Encodings that expat cannot work with are ValueErrors; those that Python does not know are LookupErrors.
+    except (expat.ExpatError, ParseError, AssertionError, LookupError, ValueError) as error:
         name = "the data" if isinstance(source, bytes) else repr(os.fspath(source))
         raise _damaged(f"{name} is not an .xml file of a network ({error})") from None
 

@@ -15,9 +15,9 @@ from tilewright.errors import (
     TilewrightError,
     UnsupportedError,
     UsageError,
+    printable,
 )
 from tilewright.runtime.commands.console import Diagnostics, ExitCode, exit_code
-from tilewright.runtime.report.table import printable
 
 LONG = TilewrightError(
     "the operator has no kernel",
