@@ -76,6 +76,8 @@ def invoke(words: list[str]) -> int:
             return ExitCode.USAGE
         command = usage.ctx.command_path if usage.ctx is not None else "tilewright"
         raise UsageError(usage.format_message().rstrip("."), hint=f"See `{command} --help`.") from None
+    if code == 130:  # what Typer makes of Ctrl-C
+        raise KeyboardInterrupt
     return code if isinstance(code, int) else ExitCode.SUCCESS
 
 

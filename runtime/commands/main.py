@@ -53,6 +53,7 @@ def main(arguments: Sequence[str], version: str) -> int:
         drop(sys.stdout)
         code = ExitCode.SUCCESS
     except KeyboardInterrupt:
+        Diagnostics().error(TilewrightError("interrupted"))
         code = INTERRUPTED
     except Exception as error:
         if os.environ.get("TILEWRIGHT_DEBUG"):

@@ -150,8 +150,31 @@ def test_a_command_that_is_told_to_end_leaves_nothing(number: signal.Signals, tm
     with writing(tmp_path) as process:
         process.send_signal(number)
         _, said = process.communicate(timeout=120)
-    assert (process.returncode, said) == (128 + number, b"")
+    expected = b"error: interrupted\n" if number == signal.SIGINT else b""
+    assert (process.returncode, said) == (128 + number, expected)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_waits_until_an_import_is_complete(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An extension module that is stopped while it initialises ends the process by SIGSEGV."""
+    (tmp_path / "told_to_end.py").write_text(
+        f"import signal\nfor number in range(20):\n    signal.raise_signal({int(number)})\nis_complete = True\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    expected = KeyboardInterrupt if number == signal.SIGINT else SystemExit
+    with pytest.raises(expected) as caught, orderly_termination():
+        import told_to_end  # pyright: ignore[reportMissingImports]
+
+        # Comes at last.
+        signal.pause()
+    assert sys.modules.pop("told_to_end").is_complete
+    assert caught.value.args in ((), (128 + number,))
+    with pytest.raises(expected), orderly_termination():
+        import told_to_end  # noqa: F401  # pyright: ignore[reportMissingImports]
+    assert sys.modules.pop("told_to_end").is_complete
 
 
 def test_a_signal_that_is_ignored_stays_so(tmp_path: Path) -> None:

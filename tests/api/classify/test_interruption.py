@@ -48,4 +48,4 @@ def test_ctrl_c(threads: str, task: Task, tmp_path: Path) -> None:
         out, err = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert (process.returncode, out, err) == (130, "", "")
+    assert (process.returncode, out, err) == (130, "", "error: interrupted\n")
