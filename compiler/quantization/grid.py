@@ -91,10 +91,10 @@ def _of_blocks(grid: Grid, encoding: Encoding, size: int, shape: tuple[int, ...]
     if grid.scale.shape[blocks] * size != shape[blocks]:
         found = f"{grid.scale.shape[blocks]} of {size}"
         raise InputError(f"there are more or fewer blocks along axis {blocks}", expected=shape[blocks], found=found)
-    whole = Grid(*(np.repeat(array, size, blocks) for array in grid))
-    if any(extent not in (1, other) for extent, other in zip(whole.scale.shape, shape, strict=True)):
+    others = (pair for axis, pair in enumerate(zip(grid.scale.shape, shape, strict=True)) if axis != blocks)
+    if any(count not in (1, extent) for count, extent in others):
         raise InputError("its scales do not fit the tensor", expected=list(shape), found=list(grid.scale.shape))
-    return whole
+    return Grid(*(np.repeat(array, size, blocks) for array in grid))
 
 
 def _from_front(axis: int, shape: tuple[int, ...]) -> int:

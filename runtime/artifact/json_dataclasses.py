@@ -17,6 +17,7 @@ from functools import cache
 from reprlib import repr as shortened
 from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from tilewright import limits
 from tilewright.errors import TilewrightError
 
 Item = TypeVar("Item")
@@ -106,13 +107,31 @@ def parse(
         return values
 
     try:
-        decoded = text if isinstance(text, str) else str(text, "utf-8")
-        return json.loads(decoded, object_pairs_hook=unique, parse_constant=parse_constant or _no_constant)
-    except RecursionError:
-        problem = "nested too deeply"
+        return plain(text if isinstance(text, str) else str(text, "utf-8"), unique, parse_constant)
     except ValueError as error:
-        problem = str(error)
-    raise source.error(f"{source.name}: not JSON: {problem}", stage=source.stage)
+        raise source.error(f"{source.name}: not JSON: {error}", stage=source.stage) from None
+
+
+def plain(
+    text: str,
+    pairs: Callable[[list[tuple[str, object]]], object] = dict,
+    parse_constant: Callable[[str], object] | None = None,
+) -> object:
+    """What any JSON text says: all such texts of strangers are read here.
+
+    Args:
+        pairs: makes objects of their names and values.
+        parse_constant: as for `parse`.
+
+    Raises:
+        ValueError: it is no such text, is nested too deeply, or holds too many values.
+    """
+    if text.count(",") > limits.JSON_VALUES:
+        raise ValueError(f"it has more than {limits.JSON_VALUES} {limits.JSON_VALUES.what}")
+    try:
+        return json.loads(text, object_pairs_hook=pairs, parse_constant=parse_constant or _no_constant)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def _no_constant(name: str) -> NoReturn:

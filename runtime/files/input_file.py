@@ -74,6 +74,37 @@ def input_file(path: str, refusal: type[TilewrightError] = InputError, stage: st
         raise refusal(f"cannot read {path!r}: {error.strerror or error}", stage=stage) from None
 
 
-def too_large(what: str, limit: limits.Limit, found: object, hint: str | None = None) -> InputError:
+def contents(
+    path: str,
+    limit: limits.Limit,
+    what: str | None = None,
+    refusal: type[TilewrightError] = InputError,
+    stage: str | None = None,
+    hint: str | None = None,
+) -> bytes:
+    """The bytes of a file.
+
+    Args:
+        what: the file in the message about its size, by default its path in quotes.
+
+    Raises:
+        TilewrightError: of type ``refusal``: as for `input_file`, or it is longer than the limit.
+    """
+    with input_file(path, refusal, stage) as file:
+        length = file.length
+        if length > limit:
+            raise too_large(what or repr(path), limit, f"{length} bytes", hint, refusal, stage)
+        return file.read(length)
+
+
+def too_large(
+    what: str,
+    limit: limits.Limit,
+    found: object,
+    hint: str | None = None,
+    refusal: type[TilewrightError] = InputError,
+    stage: str | None = None,
+) -> TilewrightError:
     """The error about a file that asks for more than a limit allows."""
-    return InputError(f"{what} is too large", expected=f"at most {limit} {limit.what}", found=found, hint=hint)
+    expected = f"at most {limit} {limit.what}"
+    return refusal(f"{what} is too large", stage=stage, expected=expected, found=found, hint=hint)

@@ -13,9 +13,10 @@ import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from tilewright import limits
-from tilewright.errors import InputError
+from tilewright.errors import InputError, TilewrightError
 
-from ..files.input_file import input_file
+from ..files.input_file import contents
+from ..files.input_file import too_large as file_too_large
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff"})
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM", "TIFF")
@@ -40,6 +41,7 @@ _PILLOW_ERRORS = (
 # Marker, length and number of components, in the only combinations that decoders take.
 _START_OF_SCAN = re.compile(rb"\xff\xda\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)", re.DOTALL)
 _DECODERS_IN_PYTHON = frozenset({"bmp_rle", "ppm", "ppm_plain"})
+_SMALLER = "Remove the file from the folder or make it smaller."
 _PHOTOMETRIC, _BITS_PER_SAMPLE, _BLACK_IS_ZERO = 262, 258, 1
 
 
@@ -54,14 +56,26 @@ def read_image(path: str | os.PathLike[str], mode: str) -> Image.Image:
     """
     path = os.fspath(path)
     try:
-        with input_file(path) as file:
-            if file.length > limits.IMAGE_FILE:
-                raise too_large(path, limits.IMAGE_FILE, f"{file.length} bytes")
-            content = file.read()
+        content = contents(path, limits.IMAGE_FILE, f"image {path!r}", hint=_SMALLER)
         image = _eight_bits(_decoded(content, path), path)
         return image if image.mode == mode else image.convert(mode)
     except ValueError as error:
         raise _unreadable(path, str(error)) from None
+
+
+class _Content(io.BytesIO):
+    """A file in memory. Readers that are written in Python take it in small pieces, of which there may not be many."""
+
+    def __init__(self, content: bytes, path: str) -> None:
+        super().__init__(content)
+        self._path, self.at_most = path, limits.IMAGE_PIECES
+        self._pieces = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._pieces += 1
+        if self._pieces > self.at_most:
+            raise too_large(self._path, self.at_most, "more")
+        return super().read(size)
 
 
 def _decoded(content: bytes, path: str) -> Image.Image:
@@ -69,11 +83,19 @@ def _decoded(content: bytes, path: str) -> Image.Image:
         with warnings.catch_warnings():
             # What Pillow warns of either leads to an error here or is of no consequence.
             warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(content), formats=FORMATS)
-            is_slow = any(tile[0] in _DECODERS_IN_PYTHON for tile in image.tile)
-            limit = limits.PIXELS_IN_PYTHON if is_slow else limits.PIXELS
-            if image.width * image.height > limit:
-                raise too_large(path, limit, f"{image.width}x{image.height}")
+            file = _Content(content, path)
+            image = Image.open(file, formats=FORMATS)
+            decoders = {tile[0] for tile in image.tile}
+            if not decoders.isdisjoint(_DECODERS_IN_PYTHON):
+                file.at_most = limits.VALUES_IN_PYTHON
+                values = image.width * image.height * len(image.getbands())
+                if values > file.at_most:
+                    raise too_large(path, file.at_most, values)
+            if image.width * image.height > limits.PIXELS:
+                raise too_large(path, limits.PIXELS, f"{image.width}x{image.height}")
+            # Taking one out moves a megabyte.
+            if "ppm_plain" in decoders and content.count(b"#") > limits.IMAGE_COMMENTS:
+                raise too_large(path, limits.IMAGE_COMMENTS, content.count(b"#"))
             # JPEG data can go through its whole image again and again, in few bytes each time.
             scans = sum(1 for _ in _START_OF_SCAN.finditer(content))
             if scans > limits.IMAGE_SCANS:
@@ -86,14 +108,9 @@ def _decoded(content: bytes, path: str) -> Image.Image:
         raise _unreadable(path, str(error).rstrip(".") or type(error).__name__) from None
 
 
-def too_large(path: str, limit: limits.Limit, found: object) -> InputError:
+def too_large(path: str, limit: limits.Limit, found: object) -> TilewrightError:
     """The error about an image that costs more than a limit allows."""
-    return InputError(
-        f"image {path!r} is too large",
-        expected=f"at most {limit} {limit.what}",
-        found=found,
-        hint="Remove the file from the folder or make it smaller.",
-    )
+    return file_too_large(f"image {path!r}", limit, found, _SMALLER)
 
 
 def _unreadable(path: str, reason: str) -> InputError:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from numbers import Real
-from typing import TYPE_CHECKING, Any, Literal, Union
+from typing import TYPE_CHECKING, Any, Literal, Union, cast
 
 import numpy as np
 
 from tilewright import limits
 from tilewright.errors import InputError, UsageError
 
+from ..artifact.json_dataclasses import Source, parse
 from ..artifact.manifest import NUMPY_DTYPES
 from ..compiler import NotInstalledError
 
@@ -280,10 +280,7 @@ _FIELDS: dict[str, Callable[[object], object]] = {
 
 def _fields_of(text: str) -> Mapping[str, object]:
     if text.lstrip().startswith("{"):
-        try:
-            return json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise UsageError(f"the preprocessing is not valid JSON: {error}", found=text) from None
+        return cast("dict[str, object]", parse(text, Source("the preprocessing", UsageError)))
     found: dict[str, object] = {}
     for pair in filter(None, text.split(",")):
         key, equals, value = (part.strip() for part in pair.partition("="))

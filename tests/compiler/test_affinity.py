@@ -41,7 +41,13 @@ MISTAKES = [
     ('{"a": 3}', 1, 2, "expected device or cpu for 'a', found 3"),
     ('{"a": "cpu",\n  "a": "cpu"}', 2, 3, "'a' is given twice"),
     (f'{{"a": {"9" * 5000}}}', 1, 1, "not JSON: Exceeds the limit"),
-    ('{"a": {"b": "cpu"}}', 1, 2, "expected device or cpu for 'a', found "),
+    ('{"a": {"b": "cpu"}}', 1, 2, "expected device or cpu for 'a', found a list or an object"),
+    ('{"a": [' + "[" * 500 + "]" * 501 + "}", 1, 2, "expected device or cpu for 'a', found a list or an object"),
+    ('{"a": ' + "[" * 100_000, 1, 1, "not JSON: nested too deeply"),
+    # These took time that was quadratic in their length.
+    ("a" + " " * 50_000 + "b", 1, 1, "expected NAME = device or NAME = cpu"),
+    ('"a"' + " " * 50_000 + "b", 1, 1, "expected NAME = device or NAME = cpu"),
+    ('{"' + "a" * 500_000 + '": 1}', 1, 1, "expected device or cpu for 'aaa"),
 ]
 
 
@@ -65,8 +71,11 @@ def test_files(tmp_path: Path) -> None:
         f"line 1, column 10: affinity file '{file}': expected device or cpu for 'Conv_0', found 'gpu'\n"
         "Conv_0 = gpu\n         ^"
     )
-    with pytest.raises(InputError, match="cannot read the affinity file"):
+    with pytest.raises(InputError, match=r"cannot read .*missing': No such file"):
         read_affinity(tmp_path / "missing")
+    file.write_bytes(b" " * (2**22 + 1))
+    with pytest.raises(InputError, match=r"the affinity file '.*' is too large; expected at most 4194304 bytes of"):
+        read_affinity(file)
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="cannot read the affinity file"):
         read_affinity(file)

@@ -325,7 +325,7 @@ def test_what_is_no_regular_file_is_never_waited_for(special: str, tmp_path: Pat
     assert fails(["opt", "m.tw", "--passes", "canonicalize"]) == f"cannot read 'm.tw': {reason}"
     assert fails(["key", "import", special]).startswith(f"cannot read '{special}': {reason}")
     int8 = ["compile", MODEL, "--calibration", "random"]
-    assert fails([*int8, "--affinity", special]) == f"cannot read the affinity file '{special}': {reason}"
+    assert fails([*int8, "--affinity", special]) == f"cannot read '{special}': {reason}"
     assert fails([*int8, "--machine", special]) == (
         f"machine '{special}' is neither a sample nor a readable file ({reason}). Samples: m4096, s256."
     )
@@ -369,7 +369,9 @@ def test_inputs_that_do_not_fit_are_not_read(tmp_path: Path, fails: Fails) -> No
     assert fails(["run", digits_artifact(), "hole.npy"]) == (
         f"input 'image' has the wrong shape; expected (1, 1, 8, 8), found ({2**36},)"
     )
-    assert fails(["run", digits_artifact(), "a" * 5000]) == f"cannot read '{'a' * 5000}': File name too long"
+    start, end = fails(["run", digits_artifact(), "a" * 5000]).split(" … ")
+    assert start.startswith("cannot read 'aaa")
+    assert end.endswith("aaa': File name too long")
 
 
 # Damaged artifacts
@@ -536,5 +538,5 @@ artifact.chunks = chunks
 
 def test_an_interrupt_while_writing_leaves_nothing(tmp_path: Path) -> None:
     done = program(["compile", str(MODEL), "-o", "a.twa", "--quiet"], tmp_path, INTERRUPT)
-    assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGINT, "", "")
+    assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGINT, "", "error: interrupted\n")
     assert list(tmp_path.iterdir()) == []

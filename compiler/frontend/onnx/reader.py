@@ -10,7 +10,6 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from io import FileIO
 from numbers import Integral
 from pathlib import Path
 
@@ -18,11 +17,12 @@ import numpy as np
 import onnx
 from onnx import ModelProto
 
+from tilewright import limits
 from tilewright.errors import IRError, ModelError, UnsupportedError, UsageError
 
 from ....ir.core import Module
 from ....ir.types import TensorType
-from ....runtime.files.input_file import open_regular
+from ....runtime.files.input_file import contents
 from ..builder import input_shape_hint
 from .families import IMPORTS
 from .importer import Importer, Replacement
@@ -105,11 +105,7 @@ def load_model(source: str | os.PathLike[str] | bytes | ModelProto) -> tuple[Mod
         data, what = source, "the data"
     else:
         what = f"{os.fspath(source)!r}"
-        try:
-            with open_regular(os.fspath(source), FileIO) as file:
-                data = file.read()
-        except OSError as error:
-            raise ModelError(f"cannot read {what}: {error.strerror or error}", stage="import") from None
+        data = contents(os.fspath(source), limits.ONNX_FILE, what, ModelError, "import")
     try:
         model = onnx.load_model_from_string(data)
     except MemoryError:

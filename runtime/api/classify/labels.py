@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from tilewright import limits
 from tilewright.errors import InputError
 
-from ...files.input_file import input_file, too_large
+from ...files.input_file import contents, too_large
 from .pipeline import Classified
 
+_NUMBER = re.compile("[0-9]{1,9}")
 _HINT = "Each line holds the name of a file, a space, and the number of its class."
 
 
@@ -22,23 +25,24 @@ def read_labels(path: str | os.PathLike[str], classes: int) -> dict[str, int]:
         InputError: the file cannot be read, or a line is not a name and a class; says which line.
     """
     name = os.fspath(path)
-    with input_file(name) as file:
-        if file.length > limits.LABELS_FILE:
-            raise too_large(repr(name), limits.LABELS_FILE, f"{file.length} bytes")
-        content = file.read()
+    content = contents(name, limits.LABELS_FILE)
+    lines_at_most = 1 + max(content.count(b"\n"), content.count(b"\r"))
+    if lines_at_most > limits.LABELS:
+        raise too_large(repr(name), limits.LABELS, lines_at_most)
     try:
-        lines = content.decode("utf-8-sig").splitlines()
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(f"{name!r} is no file of labels: it is not text", hint=_HINT) from None
     labels: dict[str, int] = {}
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(io.StringIO(text, newline=None), 1):
         words = line.rsplit(maxsplit=1)
         if not words:
             continue
-        label = int(words[-1]) if len(words) == 2 and words[1].isascii() and words[1][:9].isdigit() else -1
-        if not 0 <= label < classes or len(words[1]) > 9:
+        label = int(words[1]) if len(words) == 2 and _NUMBER.fullmatch(words[1]) else -1
+        if not 0 <= label < classes:
             expected = f"NAME CLASS, with a class of 0 to {classes - 1}"
-            raise InputError(f"line {number} of {name!r} is no label", expected=expected, found=line[:80], hint=_HINT)
+            found = line.rstrip("\n")[:80]
+            raise InputError(f"line {number} of {name!r} is no label", expected=expected, found=found, hint=_HINT)
         file_name = words[0].strip()
         if len(file_name) > 1 and file_name[0] == file_name[-1] == '"':
             file_name = file_name[1:-1].replace('""', '"')

@@ -9,10 +9,13 @@ import numpy as np
 from tilewright import limits
 from tilewright.errors import InputError
 
-from ...files.input_file import input_file, too_large
+from ...files.input_file import contents
 
 _LONGEST = 4
 """Characters of a number from -128 to 255."""
+
+_PIECE = 2**20
+"""Bytes of the file that are taken apart at once."""
 
 
 def read_integers(path: str | os.PathLike[str], expected: int, what: str) -> np.ndarray:
@@ -29,23 +32,28 @@ def read_integers(path: str | os.PathLike[str], expected: int, what: str) -> np.
             to 255; says where.
     """
     name = os.fspath(path)
-    with input_file(name) as file:
-        if file.length > limits.WEIGHTS_FILE:
-            raise too_large(repr(name), limits.WEIGHTS_FILE, f"{file.length} bytes")
-        text = np.frombuffer(file.read(), np.uint8)
-    is_separator = (text == ord(",")) | (text <= ord(" "))
-    edges = np.flatnonzero(np.diff(np.concatenate([[True], is_separator, [True]]).astype(np.int8)))
-    starts, ends = edges[::2], edges[1::2]
-    numbers = _numbers(text, starts, ends, name)
-    if len(numbers) not in (expected, expected + 1):
-        raise InputError(
-            f"{name!r} does not fit {what}", expected=f"{expected} integers, row by row", found=f"{len(numbers)}"
-        )
-    return numbers[:expected]
+    text = np.frombuffer(contents(name, limits.WEIGHTS_FILE), np.uint8)
+    parts: list[np.ndarray] = []
+    count = start = 0
+    # In pieces that end between numbers: memory is taken for those that are expected, whatever the file holds.
+    while start < text.size and count <= expected + 1:
+        piece = text[start : start + _PIECE]
+        is_separator = (piece == ord(",")) | (piece <= ord(" "))
+        if start + piece.size < text.size and is_separator.any():
+            piece = piece[: piece.size - int(is_separator[::-1].argmax())]
+            is_separator = is_separator[: piece.size]
+        edges = np.flatnonzero(np.diff(np.concatenate([[True], is_separator, [True]]).astype(np.int8)))
+        parts.append(_numbers(piece, edges[::2], edges[1::2], count, name))
+        count += len(parts[-1])
+        start += piece.size
+    if count not in (expected, expected + 1):
+        found = count if count < expected else f"more than {expected + 1}"
+        raise InputError(f"{name!r} does not fit {what}", expected=f"{expected} integers, row by row", found=found)
+    return np.concatenate(parts)[:expected] if parts else np.zeros(0, np.int16)
 
 
-def _numbers(text: np.ndarray, starts: np.ndarray, ends: np.ndarray, name: str) -> np.ndarray:
-    """The values of all words at once, one digit after the other."""
+def _numbers(text: np.ndarray, starts: np.ndarray, ends: np.ndarray, before: int, name: str) -> np.ndarray:
+    """The values of all words at once, one digit after the other; so many came before them."""
     lengths = ends - starts
     wrong = lengths > _LONGEST
     values, is_negative = np.zeros(len(starts), np.int16), np.zeros(len(starts), bool)
@@ -64,7 +72,6 @@ def _numbers(text: np.ndarray, starts: np.ndarray, ends: np.ndarray, name: str) 
     if wrong.any():
         first = int(wrong.argmax())
         found = bytes(text[starts[first] : ends[first]][:20])
-        raise InputError(
-            f"{name!r} holds more than integers", expected="-128 to 255", found=f"{found!r} as number {first + 1}"
-        )
+        place = f"{found!r} as number {before + first + 1}"
+        raise InputError(f"{name!r} holds more than integers", expected="-128 to 255", found=place)
     return values

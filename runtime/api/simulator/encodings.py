@@ -25,10 +25,10 @@ from typing import NoReturn, Union
 import numpy as np
 
 from tilewright import limits
-from tilewright.errors import InputError
+from tilewright.errors import InputError, resources
 
 from ...artifact.json_dataclasses import Source, parse, shortened
-from ...files.input_file import input_file, too_large
+from ...files.input_file import contents
 
 BITS = (4, 32)
 """The least and the largest width of integers."""
@@ -103,18 +103,20 @@ def read_encodings(path: str | os.PathLike[str]) -> Encodings:
         InputError: the file cannot be read, is too large, or is none; names file, tensor and field.
     """
     name = os.fspath(path)
-    with input_file(name) as file:
-        if file.length > limits.ENCODINGS:
-            raise too_large(f"encodings file {name!r}", limits.ENCODINGS, file.length)
-        text = file.read()
-    return parse_encodings(text, f"encodings file {name!r}")
+    what = f"encodings file {name!r}"
+    return parse_encodings(contents(name, limits.ENCODINGS, what), what)
 
 
+@resources("read encodings")
 def parse_encodings(text: bytes | str, origin: str = "encodings") -> Encodings:
     """As :func:`read_encodings`, from the contents of the file.
 
     Args:
         origin: what to call them in messages.
+
+    Raises:
+        InputError: as for `read_encodings`.
+        ResourceError: this machine has not enough memory for what they say.
     """
     source = Source(origin, InputError)
     if not text.strip():
@@ -346,10 +348,14 @@ def _versatile_entry(entry: _Fields) -> Encoding:
     axis = entry.whole("axis", -limits.RANK, limits.RANK) if entry.has("axis") else None
     size = entry.whole("block_size", 1, limits.EXTENT) if entry.has("block_size") else None
     if entry.has("per_block_int_scale"):
+        channels, blocks = entry.scales("per_channel_float_scale", None), entry.scales("per_block_int_scale", None)
         try:
-            scale = entry.scales("per_channel_float_scale", None) * entry.scales("per_block_int_scale", None)
+            fits = np.broadcast_shapes(channels.shape, blocks.shape) == blocks.shape
         except ValueError:
+            fits = False
+        if not fits:
             entry.refuse("per_block_int_scale", "does not fit per_channel_float_scale")
+        scale = channels * blocks
     else:
         scale = entry.scales("y_scale", None)
     zero = entry.offsets("y_zero_point", scale.shape) if entry.has("y_zero_point") else np.zeros(scale.shape, np.int64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tilewright
+from tilewright import limits
 from tilewright.__main__ import main
 from tilewright.compiler.demo.digits import MODEL
 from tilewright.errors import InputError
@@ -147,7 +149,7 @@ def test_files_that_do_not_fit(task: Task, artifact: Artifact, tmp_path: Path, c
     words = [*task.words, "--fcweights", str(path)]
     for text, message in (
         ("1," * (count - 1), f"expected {count} integers, row by row, found {count - 1}\n"),
-        ("1," * (count + 2), f"expected {count} integers, row by row, found {count + 2}\n"),
+        ("1," * (count + 2), f"expected {count} integers, row by row, found more than {count + 1}\n"),
         ("", f"expected {count} integers, row by row, found 0\n"),
         ("1," * 3 + "0.5,", f"error: {str(path)!r} holds more than integers; expected -128 to 255, found b'0.5' as "
          "number 4\n"),
@@ -161,6 +163,36 @@ def test_files_that_do_not_fit(task: Task, artifact: Artifact, tmp_path: Path, c
         shown = capsys.readouterr()
         assert shown.out == ""
         assert shown.err.endswith(message)
+
+
+def test_what_is_not_expected_takes_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "fc.csv"
+    for text in (b"1," * 2**22, b"," * 2**23):
+        path.write_bytes(text)
+        tracemalloc.start()
+        try:
+            with pytest.raises(InputError, match="does not fit it; expected 3 integers, row by row, found "):
+                read_integers(path, 3, "it")
+            assert tracemalloc.get_traced_memory()[1] < 2**26
+        finally:
+            tracemalloc.stop()
+    # Over the borders of the pieces that it is read in.
+    path.write_bytes(b"-128, \n" * 400_000)
+    assert (read_integers(path, 400_000, "it") == -128).all()
+
+
+def test_lines_of_labels_are_as_many_as_there_are_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "labels"
+    for digits in (10, 5000, 10**6):
+        path.write_bytes(b"0.png " + b"1" * digits)
+        with pytest.raises(InputError, match=r"line 1 of .* is no label"):
+            read_labels(path, 10)
+    monkeypatch.setattr(limits, "LABELS", limits.Limit(3, limits.LABELS.what))
+    path.write_bytes(b"a 1\r\nb 2\r\nc 3")
+    assert read_labels(path, 10) == {"a": 1, "b": 2, "c": 3}
+    path.write_bytes(b"\n" * 3)
+    with pytest.raises(InputError, match="is too large; expected at most 3 lines of a file of labels, found 4"):
+        read_labels(path, 10)
 
 
 @given(st.binary(max_size=40) | st.text("0123456789,-+. \n", max_size=40).map(str.encode))

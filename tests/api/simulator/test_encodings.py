@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tilewright import limits
-from tilewright.errors import InputError
+from tilewright.compiler.quantization.grid import grid_of
+from tilewright.errors import InputError, ResourceError
+from tilewright.runtime.api.simulator import encodings
 from tilewright.runtime.api.simulator.encodings import Encoding, ModuleTensor, parse_encodings, read_encodings
 
 ENTRY: dict[str, Any] = {
@@ -263,6 +266,10 @@ def test_wrong_entries_of_version_1(changes: dict[str, object], message: str) ->
             {"per_block_int_scale": [1, 2], "per_channel_float_scale": [1, 2, 3]},
             "per_block_int_scale' does not fit per_channel_float_scale",
         ),
+        (  # 80 GB of products
+            {"per_block_int_scale": [[1] * 10**5], "per_channel_float_scale": [[1]] * 10**5},
+            "per_block_int_scale' does not fit per_channel_float_scale",
+        ),
     ],
 )
 def test_wrong_entries_of_version_2(changes: dict[str, object], message: str) -> None:
@@ -277,6 +284,7 @@ def test_wrong_entries_of_version_2(changes: dict[str, object], message: str) ->
     [
         ("nonsense", "not JSON: Expecting value: line 1 column 1 (char 0)"),
         ("[" * 100_000, "not JSON: nested too deeply"),
+        ("," * (limits.JSON_VALUES + 1), "not JSON: it has more than 8388608 commas in a JSON text"),
         ("[]", "the top level is no JSON object; found []"),
         (b"\xff\xfe{}", "not JSON: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
         ('{"version": "3.0"}', "field 'version' is not known; expected 0.4 to 2.0.0, found '3.0'"),
@@ -296,6 +304,28 @@ def test_what_is_no_such_file(text: str | bytes, message: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_encodings(text, "encodings file 'm.encodings'")
     assert str(caught.value).startswith(f"encodings file 'm.encodings': {message}")
+
+
+def test_scales_are_repeated_where_they_fit_alone() -> None:
+    """2^27 of them would follow from the blocks of a dimension that is never reached."""
+    scale = np.ones((2**10, 1, 2))
+    encoding = Encoding(8, scale, np.zeros(scale.shape, np.int64), axis=2, block_size=2**16, is_flat=False)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match=r"its scales do not fit the tensor; expected \[1, 1, 131072\], found"):
+            grid_of(encoding, (1, 1, 2**17), None)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_takes_more_memory_than_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(encodings, "parse", failing)
+    with pytest.raises(ResourceError, match="read encodings: this machine does not have enough memory"):
+        parse_encodings("{}")
 
 
 def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

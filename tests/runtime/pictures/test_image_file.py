@@ -125,16 +125,28 @@ def test_jpeg_data_that_goes_through_its_image_again_and_again_is_refused(tmp_pa
     )
 
 
-def test_formats_that_pillow_decodes_in_python_have_a_limit_of_their_own(tmp_path: Path) -> None:
+def test_formats_that_pillow_decodes_in_python_have_a_limit_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Their decoders go from pixel to pixel, also where a BMP of 1 KB says no more than that a line ends."""
     end_of_line = b"\0\0"
     header = struct.pack("<IiiHHIIiiII", 40, 2**23, 4, 1, 8, 1, 0, 0, 0, 256, 0)
     bmp = b"BM" + struct.pack("<IHHI", 0, 0, 0, 14 + 40 + 1024) + header + bytes(1024) + 4 * end_of_line
-    for content in (bmp, b"P6 8388608 4 254\n", b"P3 8388608 4 255\n"):
-        assert (
-            f"; expected at most {2**24} pixels of an image in run-length encoded BMP, or PPM of odd levels"
-            in refusal(tmp_path / "a.png", content)
-        )
+    monkeypatch.setattr(limits, "VALUES_IN_PYTHON", limits.Limit(2**16, limits.VALUES_IN_PYTHON.what))
+    expected = f"; expected at most {2**16} values of pixels in run-length encoded BMP, or PPM of odd levels or as text"
+    runs_of_no_pixel = bmp.replace(struct.pack("<ii", 2**23, 4), struct.pack("<ii", 4, 4)) + b"\0\2\0\0" * 2**16
+    for content in (bmp, runs_of_no_pixel, b"P6 8388608 1 7\n", b"P3 8388608 1 255\n"):
+        assert expected in refusal(tmp_path / "a.png", content)
+
+
+def test_files_of_many_small_pieces_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow goes from chunk to chunk, and from segment to segment, in Python; comments it takes out one by one."""
+    pieces = limits.IMAGE_PIECES.what
+    monkeypatch.setattr(limits, "IMAGE_PIECES", limits.Limit(2**10, pieces))
+    for content in (png(4, 4, before=chunk(b"abCd", b"") * 2**10), b"\xff\xd8" + b"\xff\xfe\0\2" * 2**11):
+        assert f"expected at most {2**10} pieces that an image file is read in" in refusal(tmp_path / "a", content)
+    commented = b"P3 2 2 255\n" + b"#\n" * 2**11 + b"1 " * 12
+    assert "expected at most 1024 comments in an image as text, found 2048" in refusal(tmp_path / "a", commented)
 
 
 def test_chunks_of_an_image_that_claim_to_be_huge(tmp_path: Path) -> None:

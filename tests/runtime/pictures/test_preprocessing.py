@@ -99,12 +99,12 @@ def test_two_numbers_are_a_quotient() -> None:
         ("mean=1,mean=2", "preprocessing gives mean twice; found mean=1,mean=2"),
         ("fraction=0", "wrong preprocessing: fraction"),
         ("mean=a/b", "wrong preprocessing: mean; expected a valid number, found a/b"),
-        ("{", "not valid JSON"),
+        ("{", "not JSON: Expecting"),
         ("fraction=2", "wrong preprocessing: fraction; expected less than or equal to 1, found 2"),
         ('{"mean": []}', r"wrong preprocessing: mean; expected at least 1 number, found \[\]"),
         ('{"mean": [1, null]}', r"wrong preprocessing: mean; expected a valid number, found \[1, None\]"),
         ('{"resize": ["stretch"]}', "wrong preprocessing: resize; expected 'shorter', 'central' or 'stretch', found "),
-        ('{"mean": ' + "[" * 100_000, "not valid JSON"),
+        ('{"mean": ' + "[" * 100_000, "not JSON: nested too deeply"),
     ],
 )
 def test_wrong_declarations_name_the_key(text: str, part: str) -> None:

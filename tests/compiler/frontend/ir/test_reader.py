@@ -128,6 +128,25 @@ def test_nesting_and_numbers_of_elements_are_bounded() -> None:
     assert refused(wide).startswith(f"import: the .xml file is too large; expected at most {limits.XML_ELEMENTS} el")
 
 
+def test_a_file_may_not_be_longer_than_the_largest_that_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = network().text
+    monkeypatch.setattr(limits, "XML_FILE", limits.Limit(len(text), "bytes of an .xml file"))
+    (tmp_path / "net.xml").write_bytes(text + b" ")
+    expected = f"is too large; expected at most {len(text)} bytes of an .xml file, found {len(text) + 1} bytes"
+    assert refused(text + b" ") == f"import: the data {expected}"
+    with pytest.raises(ModelError) as caught:
+        read_document(tmp_path / "net.xml")
+    assert str(caught.value) == f"import: '{tmp_path}/net.xml' {expected}"
+
+
+@pytest.mark.parametrize("encoding", ["utf-7", "utf-32", "shift_jis", "idna", "base64", "nonsense"])
+def test_encodings_that_xml_readers_do_not_take(encoding: str) -> None:
+    text = b'<?xml version="1.0" encoding="%s"?>' % encoding.encode() + network().text.partition(b"?>")[2]
+    assert refused(text).startswith("import: the data is not an .xml file of a network (")
+
+
 def test_a_message_does_not_repeat_what_is_endless() -> None:
     text = network().text.replace(b'element_type="f32"', b'element_type="%s"' % (b"f" * 10**6), 1)
     message = refused(text)
