@@ -126,7 +126,7 @@ def outline_pipeline(
         (
             LegalizeForDevice(),
             EliminateDeadCode(),
-            Partition(machine=machine, affinity=affinity, order=order),
+            Partition(machine=machine, affinity=affinity, order=order, clusters=clusters),
             UniqueNames(),
             OutlineDevice(),
             ShareBatch(cards=cards, clusters=clusters, images_per_cluster=images_per_cluster),

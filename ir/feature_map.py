@@ -5,9 +5,10 @@ The accelerator, and everything that prepares work for it, sees tensors this way
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from .core import Op
+from .core import Op, Value
 from .layout import BLOCK
 from .ops.convolution import Conv
 from .ops.pooling import AveragePool, GlobalPool, MaxPool
@@ -107,3 +108,19 @@ def is_depthwise(op: Op) -> bool:
         return False
     outputs, inputs = op.inputs[1].type.shape[:2]
     return op.operator.group == outputs > 1 == inputs
+
+
+def may_be_packed(value: Value, readers: Iterable[Op]) -> bool:
+    """Whether a map has so few channels that its pixels may lie without padding, for convolutions that read it row by
+    row: those are all of its readers on the device."""
+
+    def reads_rows(op: Op) -> bool:
+        conv = op.operator
+        return isinstance(conv, Conv) and conv.group == 1 and conv.dilations[-1] == 1 and op.operands[0] is value
+
+    return value.type.rank > 2 and map_shape(value.type).channels < BLOCK and all(map(reads_rows, readers))
+
+
+def is_packed(value: Value) -> bool:
+    """Whether a parameter of a device function is packed, see `may_be_packed`."""
+    return value.producer is None and not value.is_returned and may_be_packed(value, value.users)

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import networkx
 
 from ...ir.core import Function, Op, Value
+from ...ir.feature_map import may_be_packed
+from ...ir.ops.convolution import Conv
 from ..minimum_cut import charge_crossing
 from .cost import CostModel
 from .device_support.maps import is_weight, maps_of
@@ -32,9 +34,28 @@ def cheapest(function: Function, candidates: Set[Op], forced: Set[Op], model: Co
     moving once in each direction in which it crosses. What starting a region costs is no matter of single ops: regions
     that do not save that much are given up afterwards, the least useful first. Where both are the same the host runs
     the op.
+
+    A map of few channels is smaller, and cheaper to convolve, where the host makes it: the cut takes that for granted
+    of what no candidate makes, and what does nothing else of the first ops is tried on both sides.
     """
     chosen = cut(function, candidates, forced, model)
     producers = producers_of(function)
+    best, tried = _seconds(candidates, chosen, model), {*forced}
+    while True:
+        first = (op for op in function.ops if op in candidates and op not in tried and not op.macs)
+        makes_packed = (
+            op
+            for op in first
+            if candidates.isdisjoint(producers[op]) and any(_is_packed(v, candidates - {op}) for v in op.results)
+        )
+        op = next(makes_packed, None)
+        if op is None:
+            break
+        tried.add(op)
+        without = cut(function, candidates - {op}, forced, model)
+        found = _seconds(candidates, without, model)
+        if found < best:
+            candidates, chosen, best = candidates - {op}, without, found
     while True:
         regions = assign_regions(producers, chosen)
         members: dict[int, set[Op]] = {}
@@ -63,17 +84,43 @@ class PieceTimes(NamedTuple):
 def times(piece: Set[Op], others: Set[Op], new_regions: int, model: CostModel) -> PieceTimes:
     """What ``piece`` takes while ``others`` are on the device, where it makes so many regions more."""
     values = {v for op in piece for v in maps_of(op)}
+    beside = {user for v in values for user in v.users if user in others}
     together = {*piece, *others}
     # Exact sums, since sets have no order and the same network must always give the same numbers.
-    border = math.fsum(_moving(v, together, model) - _moving(v, others, model) for v in values)
-    host, device = (math.fsum(map(cost, piece)) for cost in (model.on_host, model.on_device))
+    border = math.fsum(
+        [
+            *(_moving(v, together, model) - _moving(v, others, model) for v in values),
+            *(_on_device(op, together, model) - _on_device(op, others, model) for op in beside),
+        ]
+    )
+    host, device = math.fsum(map(model.on_host, piece)), math.fsum(_on_device(op, together, model) for op in piece)
     return PieceTimes(host, device, border + new_regions * model.region)
+
+
+def _seconds(candidates: Set[Op], chosen: Set[Op], model: CostModel) -> float:
+    """What the candidates take with their tensors, ``chosen`` on the device and the others on the host."""
+    times = [_on_device(op, chosen, model) if op in chosen else model.on_host(op) for op in candidates]
+    return math.fsum([*times, *(_moving(v, chosen, model) for v in {v for op in candidates for v in maps_of(op)})])
+
+
+def _is_packed(value: Value, chosen: Set[Op]) -> bool:
+    """Whether the pixels of a value lie without padding on the device, while ``chosen`` are there."""
+    if value.producer in chosen:
+        return False
+    readers = [user for user in value.users if user in chosen]
+    return bool(readers) and may_be_packed(value, readers)
+
+
+def _on_device(op: Op, chosen: Set[Op], model: CostModel) -> float:
+    """Of an op on the device, while ``chosen`` are there."""
+    return model.on_device(op, isinstance(op.operator, Conv) and _is_packed(op.inputs[0], chosen))
 
 
 def _moving(value: Value, chosen: Set[Op], model: CostModel) -> float:
     """Of a value while ``chosen`` are on the device: once if anyone on the other side reads it."""
     is_made_there = value.producer is not None and value.producer in chosen
-    return model.moving(value) if any((user in chosen) != is_made_there for user in _readers(value)) else 0.0
+    crosses = any((user in chosen) != is_made_there for user in _readers(value))
+    return model.moving(value, _is_packed(value, chosen)) if crosses else 0.0
 
 
 def _readers(value: Value) -> list[Op | Function]:
@@ -87,7 +134,7 @@ def cut(function: Function, candidates: Set[Op], forced: Set[Op], model: CostMod
     graph.add_nodes_from((_DEVICE, _HOST))
     for op in candidates:
         # One tick more, so that the host gets what costs nothing on either side.
-        graph.add_edge(op, _HOST, capacity=round(model.on_device(op) * _TICKS) + 1)
+        graph.add_edge(op, _HOST, capacity=round(_on_device(op, candidates, model) * _TICKS) + 1)
         if op in forced:
             graph.add_edge(_DEVICE, op)
         else:
@@ -99,7 +146,8 @@ def cut(function: Function, candidates: Set[Op], forced: Set[Op], model: CostMod
         source = value.producer if value.producer in candidates else _HOST
         readers = {user if user in candidates else _HOST for user in _readers(value)}
         if not readers <= {source}:
-            charge_crossing(graph, value, source, readers, round(model.moving(value) * _TICKS))
+            seconds = model.moving(value, _is_packed(value, candidates))
+            charge_crossing(graph, value, source, readers, round(seconds * _TICKS))
     return {op for op in networkx.minimum_cut(graph, _DEVICE, _HOST)[1][0] if isinstance(op, Op)}
 
 

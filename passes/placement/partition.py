@@ -69,6 +69,7 @@ class Partition(Pass):
             make a value, of this name have to run.
         order: places by preference; ``cpu`` alone puts everything on the CPU.
         keep_islands: place all that the device can run on it, however little it saves.
+        clusters: that work on an image; 0 for all of the machine.
         host_macs_per_second, host_bytes_per_second: see :class:`tilewright.passes.placement.cost.CostModel`.
     """
 
@@ -79,6 +80,7 @@ class Partition(Pass):
     affinity: Affinity = ()
     order: str = "device,cpu"
     keep_islands: bool = False
+    clusters: int = 0
     host_macs_per_second: float = 2e9
     host_bytes_per_second: float = 1e9
 
@@ -121,7 +123,9 @@ class Partition(Pass):
     def _choose(self, module: Module, candidates: Set[Op], forced: Set[Op], reasons: dict[Op, str | Reason]) -> set[Op]:
         """The candidates to place on the device; ``reasons`` learns why the others are not."""
         function = module.main
-        model = CostModel(load(self.machine), self.host_macs_per_second, self.host_bytes_per_second)
+        machine = load(self.machine)
+        clusters = min(self.clusters or machine.clusters, machine.clusters)
+        model = CostModel(machine, self.host_macs_per_second, self.host_bytes_per_second, clusters)
         if self.keep_islands or "cpu" not in parse_order(self.order):
             chosen = _without_idle_regions(module, candidates)
         else:

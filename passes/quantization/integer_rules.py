@@ -241,6 +241,23 @@ def _requantize_before_pad(found: Match) -> Value | None:
     return found.emit(pad, before, result_types=[y_type], origin=[pad_op])
 
 
+def _drop_shift(found: Match[Conv | MatMul]) -> Value | None:
+    """Products read integers of either signedness: those that are only moved by as much as their zero point stay."""
+    shift, product = found.op("shift", Requantize), found.root
+    x, moved = shift.operands.x, shift.result
+    quant, other = x.type.quant, moved.type.quant
+    if quant is None or other is None or quant.axis is not None or quant.scale != other.scale:
+        return None
+    if not {x.type.dtype, moved.type.dtype} <= {*EIGHT_BIT}:
+        return None
+    if any(not isinstance(user, Op) or not is_op(user, Conv, MatMul) or index for user, index in moved.uses):
+        return None
+    by = np.iinfo(moved.type.dtype.numpy).min - np.iinfo(x.type.dtype.numpy).min
+    if other.zero_point[0] - quant.zero_point[0] != by:
+        return None
+    return found.emit(product.operator, x, *product.operands[1:], result_types=[product.result.type])
+
+
 def _is_quantized(op: Op) -> bool:
     return op.inputs[0].type.quant is not None
 
@@ -250,6 +267,7 @@ RULES: tuple[Rule, ...] = (
     Rule("requantize_before_pad", node(Requantize, node(Pad, "x", name="pad")), _requantize_before_pad),
     Rule("pad_into_quantized_conv", node(Conv, node(Pad, "x", name="pad"), where=_is_quantized), pad_into_conv),
     Rule("quantized_op", node(Quantize), _collapse),
+    Rule("shift_before_product", node((Conv, MatMul), node(Requantize, name="shift", single_use=False)), _drop_shift),
     Rule("redundant_activation", node((Relu, Clip), "x"), _drop_activation),
     Rule("activation_into_product", node((Relu, Clip), node((Conv, MatMul), name="product")), _absorb_activation),
 )

@@ -86,6 +86,31 @@ def test_padding_goes_into_the_convolution_through_another_scale(rng: np.random.
     assert_rewrites(PASS, qdq(body, "%c", "1,2,3,3"), after, rng)
 
 
+def shifted(zero: int) -> str:
+    """A convolution of %xq, taken to u8 of the same scale on the way."""
+    body = f"""%pi = quantize_linear(%xq, @s, @u) {{to=u8, axis=none}} : u8[1,1,2,2]
+    %pq = dequantize_linear(%pi, @s, @u) {{axis=none}} : f32[1,1,2,2]
+    %wq = dequantize_linear(@w, @ws, @wz) {{axis=0}} : f32[2,1,1,1]
+    %c = conv(%pq, %wq, _) {{{CONV}, act="none", act_args=[]}} : f32[1,2,2,2]"""
+    return qdq(body, "%c", constants=f"  const @u : u8[] = [{zero}]")
+
+
+def test_a_convolution_reads_integers_that_are_only_moved_as_they_were(rng: np.random.Generator) -> None:
+    after = f"""
+  const @w : i8[2,1,1,1]<axis=0, s=[0x1.0p-5, 0x1.0p-6], z=[0, 0]> = [5, -7]
+  func @main(%x: f32[1,1,2,2]) -> (%y: f32[1,2,2,2]) {{
+    %q = quantize(%x) : i8[1,1,2,2]<s=0x1.0p-4, z=3>
+    %c = conv(%q, @w, _) {{{CONV}, act="none", act_args=[]}} : i8[1,2,2,2]<s=0x1.0p-3, z=0>
+    %y = dequantize(%c) : f32[1,2,2,2]
+    return %y
+  }}"""
+    assert_rewrites(PASS, shifted(131), after, rng)
+    for other in (130, 3):  # these saturate elsewhere
+        module = parse(shifted(other))
+        run_pass(PASS, module)
+        assert names(module) == ["quantize", "requantize", "conv", "dequantize"]
+
+
 def test_padding_with_a_number_off_the_grid_stays_real() -> None:
     body = "%p = pad(%xq) {pads=[0, 0, 1, 0, 0, 0, 0, 1], mode=constant, value=0x1.0p-5} : f32[1,1,3,3]"
     module = parse(qdq(body, "%p", "1,1,3,3"))

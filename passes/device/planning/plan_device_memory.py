@@ -8,7 +8,7 @@ from typing import Literal
 
 from ....ir.annotations import DRAM, INPUTS, RECEIVES, REGION_BYTES, SENDS, MapAddress
 from ....ir.core import Function, Module, Op, Value
-from ....ir.feature_map import is_depthwise, map_shape
+from ....ir.feature_map import is_depthwise, is_packed, map_shape
 from ....ir.ops.convolution import Conv
 from ....ir.ops.movement import Concat
 from ....ir.ops.shape import Reshape
@@ -18,7 +18,6 @@ from ...memory.plan import Parts, aligned, plan_memory, roots_of
 from ..cascades.stripes import cascade_of
 from ..fused_pairs import fused_user
 from ..outline_device import device_functions
-from ..tiling.packed_maps import is_packed
 from .check_device_memory import DEVICE_SOUND
 
 

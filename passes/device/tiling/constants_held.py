@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ....ir.core import Op, is_op
-from ....ir.feature_map import convolution_maps, is_depthwise
+from ....ir.feature_map import convolution_maps, is_depthwise, is_packed
 from ....ir.ops.convolution import Conv
 from ....ir.ops.quantization import Requantize
 from ....ir.ops.unary import Unary
@@ -42,5 +42,5 @@ def constants_held(op: Op, tile: Tile) -> Constants:
     blocks = outputs * groups if once else 2 * tile.output_blocks
     kernels = blocks if not in_chunks else 2 * tile.output_blocks
     chunk = 1 if depthwise else min(tile.input_blocks, inputs)
-    weights = weight_bytes(op, np.array(kernels), np.array(chunk))
+    weights = weight_bytes(op, np.array(kernels), np.array(chunk), is_packed(op.operands.x))
     return Constants(int(weights), int(parameter_bytes(np.array(blocks))) + record)

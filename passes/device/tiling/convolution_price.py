@@ -28,7 +28,6 @@ from ....runtime.machines.cost import (
 )
 from ....runtime.machines.machine import CHANNEL_BLOCK, MAPS_UNIT, Machine
 from ..fused_pairs import made_by, other_map, other_operand
-from .packed_maps import is_packed
 from .tile_price import Counts, Price, Share, box, parts, rows_read
 
 
@@ -42,12 +41,16 @@ class Candidates(NamedTuple):
     chunk: Counts
 
 
-def weight_bytes(op: Op[Conv], blocks: Counts, chunk: Counts) -> Counts:
-    """Weights of so many blocks of output channels for so many of input channels, in bytes."""
+def weight_bytes(op: Op[Conv], blocks: Counts, chunk: Counts, packed: bool) -> Counts:
+    """Weights of so many blocks of output channels for so many of input channels, in bytes.
+
+    Args:
+        packed: whether the pixels of the operand lie without padding.
+    """
     taps = window_of(op).taps
     if is_depthwise(op):
         return blocks * depthwise_bytes(CHANNEL_BLOCK, taps)
-    if is_packed(op.operands.x):
+    if packed:
         return blocks * dense_bytes(1, convolution_maps(op)[0].channels, 1, taps, packed=True)
     return blocks * taps * chunk * CHANNEL_BLOCK**2
 
@@ -62,9 +65,9 @@ class ConvolutionPrice:
 
     def __init__(self, op: Op[Conv], machine: Machine, tiles: Candidates, share: Share) -> None:
         self.price, self.tiles = Price(machine, share), tiles
-        self.constants = weight_bytes(op, tiles.blocks, tiles.chunk), parameter_bytes(tiles.blocks)
+        self.constants = weight_bytes(op, tiles.blocks, tiles.chunk, share.packed), parameter_bytes(tiles.blocks)
         (self.source, self.target), self.window = convolution_maps(op), window_of(op)
-        self.depthwise, self.packed = is_depthwise(op), is_packed(op.operands.x)
+        self.depthwise, self.packed = is_depthwise(op), share.packed
         group = 1 if self.depthwise else op.operator.group
         self.outputs = share.blocks(-(-self.target.channels // (group * CHANNEL_BLOCK)))
         self.images, self.height, self.width = share.pixels(self.target)

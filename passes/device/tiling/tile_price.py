@@ -55,12 +55,14 @@ class Share:
         clusters: that share it out.
         kept: the maps that stay on chip.
         images: where the clusters share out images, how many there are, and how many a cluster works on.
+        packed: whether the pixels of the map that a convolution reads lie without padding.
     """
 
     clusters: int = 1
     split: Split | None = None
     kept: frozenset[Value] = frozenset()
     images: tuple[int, int] = (1, 1)
+    packed: bool = False
 
     def moves(self, value: Value) -> bool:
         """Whether tiles of a map are loaded or stored."""
@@ -107,8 +109,8 @@ class Price:
         moved, openings = dram_bytes(self.machine, runs), row_openings(self.machine, runs)
         work.add(count, dram_cycles(self.machine, moved, openings), whole=whole)
 
-    def total(self, fits: Fits) -> NDArray[np.float64]:
-        """Cycles of the op."""
+    def total(self, fits: Fits, taken: float = DRAM_TAKEN) -> NDArray[np.float64]:
+        """Cycles of the op, and with ``taken`` what a cycle of the DRAM costs others."""
         machine, timing = self.machine, self.machine.timing
         loads, weights, stores = (
             work.cycles + work.count * timing.transfer_setup for work in (self.loads, self.weights, self.stores)
@@ -140,7 +142,7 @@ class Price:
             )
         )
         apart = np.maximum(compute + loads + stores + self.vector.once, together)
-        return np.where(fits.maps, together, apart) + self.wait + dram * DRAM_TAKEN
+        return np.where(fits.maps, together, apart) + self.wait + dram * taken
 
 
 def parts(extent: int, size: Counts) -> Iterator[tuple[Counts, Counts, bool]]:

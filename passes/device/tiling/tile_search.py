@@ -7,7 +7,7 @@ by the cycle model. Candidates do not depend on the sizes of the scratchpads, wh
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import product
 from typing import get_args
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ....ir.annotations import IMAGES, Split, Stationary
 from ....ir.core import Op, Value, is_op
-from ....ir.feature_map import MapShape, convolution_maps, is_depthwise, map_shape, window_of
+from ....ir.feature_map import MapShape, convolution_maps, is_depthwise, is_packed, map_shape, window_of
 from ....ir.ops.convolution import Conv
 from ....ir.ops.movement import Concat, DepthToSpace, Slice
 from ....ir.ops.resize import Resize
@@ -39,8 +39,7 @@ from ..fused_pairs import made_by, other_map, other_operand
 from ..kept.in_place import overwritten
 from ..resampling import resize_axes
 from .convolution_price import Candidates, ConvolutionPrice, parameter_bytes, weight_bytes
-from .packed_maps import is_packed
-from .tile_price import Counts, Fits, Price, Share, box, parts, rows_read
+from .tile_price import DRAM_TAKEN, Counts, Fits, Price, Share, box, parts, rows_read
 
 MOVEMENT = (Concat, DepthToSpace, Reshape, Slice)
 """Operators that only load and store."""
@@ -94,6 +93,8 @@ class TileSearch:
             the function says that clusters work on images of their own.
         split: what they have to share out.
         kept: maps that stay on chip, whose tiles take neither room nor time.
+        packed: whether the pixels of the map that a convolution reads lie without padding; by default as
+            `is_packed` says, which knows device functions.
     """
 
     def __init__(
@@ -104,19 +105,24 @@ class TileSearch:
         clusters: int = 1,
         split: Split | None = None,
         kept: frozenset[Value] = frozenset(),
+        packed: bool | None = None,
     ) -> None:
         orders: tuple[Stationary, ...] = get_args(Stationary) if stationary is None else (stationary,)
+        packed = is_packed(op.inputs[0]) if packed is None else packed
         shares = [share for share in _shares(op, clusters, kept) if split is None or share.split == split]
-        self._priced = [_priced(op, machine, orders, share) for share in shares]
+        self._priced = [_priced(op, machine, orders, replace(share, packed=packed)) for share in shares]
 
-    def cheapest(self, machine: Machine, rows: int | None = None) -> tuple[float, Tile] | Misfit:
+    def cheapest(
+        self, machine: Machine, rows: int | None = None, taken: float = DRAM_TAKEN
+    ) -> tuple[float, Tile] | Misfit:
         """The price in cycles and the tile that costs least on a machine, which may have other scratchpads than the
         one of the search; or why there is none.
 
         Args:
             rows: most that a tile may have; no limit by default.
+            taken: what a cycle of the DRAM costs that other ops could use.
         """
-        found = [each.cheapest(machine, rows) for each in self._priced]
+        found = [each.cheapest(machine, rows, taken) for each in self._priced]
         tiles = [each for each in found if not isinstance(each, Misfit)]
         return min(tiles, key=lambda each: each[0]) if tiles else found[0]
 
@@ -211,7 +217,7 @@ def _convolution_candidates(op: Op[Conv], share: Share) -> _Found:
     )
     chunk = blocks if depthwise else chunk
     heights, widths = rows_read(window, 0, rows, source.height), rows_read(window, 1, columns, source.width)
-    row = widths * (source.channels if is_packed(op.inputs[0]) else chunk * CHANNEL_BLOCK)
+    row = widths * (source.channels if share.packed else chunk * CHANNEL_BLOCK)
     map_bytes = heights * (-(-row // MAPS_UNIT) * MAPS_UNIT) * share.moves(op.inputs[0])
     made, other = made_by(op), other_operand(op)
     # What is combined in the place of the other operand is made beside it.
@@ -226,7 +232,7 @@ def _convolution_candidates(op: Op[Conv], share: Share) -> _Found:
     needs = {
         # With several slices or chunks two results or two chunks of the map are in flight.
         "maps": map_bytes * np.where(chunks > 1, 2, 1) + result_bytes * np.where(slices > 1, 2, 1),
-        "weight": weight_bytes(op, blocks, chunk),
+        "weight": weight_bytes(op, blocks, chunk, share.packed),
         "accumulator": rows * columns * blocks * ACCUMULATOR_UNIT,
         "parameter": parameter_bytes(blocks) + (RECORD_BYTES if other is not None else 0),
     }
@@ -242,7 +248,7 @@ class _Priced:
     prices: Mapping[Stationary, Price]
     split: Split | None
 
-    def cheapest(self, machine: Machine, rows: int | None) -> tuple[float, Tile] | Misfit:
+    def cheapest(self, machine: Machine, rows: int | None, taken: float) -> tuple[float, Tile] | Misfit:
         misfit = self.found.misfit(machine)
         if misfit is not None:
             return misfit
@@ -250,7 +256,7 @@ class _Priced:
         two = Fits(*(self.found.holds(machine, memory) for memory in memories))
         best: list[tuple[float, Tile]] = []
         for order, price in self.prices.items():
-            cost, sizes = self.found.cheapest(machine, price.total(two), rows)
+            cost, sizes = self.found.cheapest(machine, price.total(two, taken), rows)
             best.append((cost, Tile(*sizes, order, self.split)))
         return min(best, key=lambda each: each[0])
 

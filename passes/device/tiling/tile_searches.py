@@ -6,11 +6,11 @@ from collections.abc import Hashable
 
 from ....ir.annotations import Split, Stationary
 from ....ir.core import Op, Value
+from ....ir.feature_map import is_packed
 from ....runtime.machines.machine import Machine
 from ...placement.device_support.maps import map_operands
 from ..fused_pairs import fused_user, made_by, other_operand
 from ..kept.in_place import overwritten
-from .packed_maps import is_packed
 from .tile_search import TileSearch
 
 

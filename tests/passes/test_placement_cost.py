@@ -1,0 +1,77 @@
+"""What placement says that ops take, beside what the cycle model says of them; and what follows for first layers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from before_after import parse, run_pass
+from device_runs import compile_for_device
+
+from tilewright.ir.annotations import ON
+from tilewright.ir.core import Module
+from tilewright.passes.device.legalize_for_device import LegalizeForDevice
+from tilewright.passes.placement.cost import CostModel
+from tilewright.passes.placement.partition import Partition
+from tilewright.runtime.machines.machine import load, samples
+from tilewright.runtime.simulator.cycles import simulate
+from tilewright.runtime.simulator.verifier import order
+
+Q = "<s=0x1.0p-4, z=3>"
+
+
+def first_layer(inputs: int, outputs: int, kernel: int, stride: int, size: int, before: str = "") -> Module:
+    """A convolution of a map of few channels, and what stands ``before`` it, of %x and %r."""
+    pad, weights = kernel // 2, outputs * inputs * kernel**2
+    out = f"i8[1,{outputs},{(extent := (size + 2 * pad - kernel) // stride + 1)},{extent}]{Q}"
+    conv = f"strides=[{stride}, {stride}], pads=[{pad}, {pad}, {pad}, {pad}], dilations=[1, 1], group=1"
+    return parse(f"""
+  const @w : i8[{outputs},{inputs},{kernel},{kernel}]<s=0x1.0p-6, z=0> = {[0] * weights}
+  func @main(%x: i8[1,{inputs},{size},{size}]{Q}) -> (%y: {out}) {{
+    {before}
+    %y = conv(%{"r" if before else "x"}, @w, _) {{{conv}, act="none", act_args=[]}} : {out}
+    return %y
+  }}""")
+
+
+@pytest.mark.parametrize("name", samples())
+def test_prices_of_first_layers_are_near_what_the_cycle_model_says(name: str) -> None:
+    """In a network weights are loaded while the op before computes: a small layer alone takes up to twice its price."""
+    machine, rng = load(name), np.random.default_rng(5)
+    model = CostModel(machine, 2e9, 1e9, machine.clusters)
+    errors = []
+    for _ in range(16):
+        inputs, stride = int(rng.choice([1, 2, 3, 4, 5, 12])), int(rng.integers(1, 5))
+        sizes = int(rng.choice([1, 8, 24, 64])), int(rng.integers(1, 12)), stride, int(rng.choice([28, 64, 112]))
+        module = first_layer(inputs, *sizes)
+        (op,) = module.main.ops
+        priced = model.on_device(op, packed=True) * machine.clock_hertz
+        modelled = simulate(order(compile_for_device(module, machine, machine.clusters).program)).cycles
+        assert 0.5 < priced / modelled < 1.5, (inputs, sizes)
+        errors.append(abs(math.log(priced / modelled)))
+    assert np.mean(errors) < 0.15
+
+
+def test_all_clusters_count() -> None:
+    (op,) = first_layer(3, 64, 7, 2, 112).main.ops
+    one, four = (CostModel(load("m4096"), 2e9, 1e9, clusters).on_device(op, packed=True) for clusters in (1, 4))
+    assert 3 < one / four <= 4
+
+
+def places(module: Module, machine: str) -> list[str | None]:
+    run_pass(LegalizeForDevice(), module)
+    run_pass(Partition(machine), module)
+    return [ON.get(op) for op in module.main.ops]
+
+
+def test_a_first_layer_of_one_channel_is_worth_its_transfer() -> None:
+    assert places(first_layer(1, 8, 11, 4, 224), "s256") == ["device"]
+
+
+def test_the_host_prepares_maps_of_few_channels_where_these_are_packed_then() -> None:
+    requantize = "%r = requantize(%x) : i8[1,{0},{1},{1}]<s=0x1.0p-5, z=0>"
+    # Of 16 channels the convolution alone would not be worth it, and the larger map would be requantised on the device.
+    assert places(first_layer(1, 8, 3, 1, 32, requantize.format(1, 32)), "s256") == ["cpu", "device"]
+    assert places(first_layer(4, 8, 3, 1, 128, requantize.format(4, 128)), "s256") == ["cpu", "device"]
+    assert places(first_layer(15, 64, 3, 1, 64, requantize.format(15, 64)), "s256") == ["device", "device"]
