@@ -25,7 +25,7 @@ from ...ir.ops.quantization import FakeQuantize
 from ...ir.ops.shape import Cast
 from ...ir.types import DType
 from ...runtime.api.simulator.encodings import Encoding, Encodings, ModuleTensor, TensorName
-from ...runtime.api.simulator.node_arg import SUFFIX, TYPES, NodeArg
+from ...runtime.api.simulator.input_data import SUFFIX, TYPES, NodeArg
 from ...runtime.artifact.artifact import Artifact
 from ..frontend.onnx.importer import Importer
 from ..frontend.onnx.reader import import_onnx, load_model

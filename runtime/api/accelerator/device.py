@@ -14,7 +14,7 @@ from ...artifact.artifact import Artifact
 from ...execution.device import check_machine
 from ...machines import machine as machines
 from ..cards import CARDS, Claim, claim
-from .debug.report import DebugReport
+from .debug_report import DebugReport
 from .errors import AcceleratorError, documented
 from .facts import Facts, Generation
 from .flags import Flags
@@ -47,6 +47,9 @@ class Accelerator:
 
     Each object takes the next virtual card when it loads a network; there are as many as are asked for. All methods may
     be called from several threads.
+
+    Attributes:
+        handle: the clusters that it holds, for ``cmem`` of another object; None while it has no network.
     """
 
     _generation: Generation
@@ -62,12 +65,7 @@ class Accelerator:
         # Of what is loaded: whoever computes with it meanwhile keeps it.
         self._changing = threading.RLock()
         self._loaded: Loaded | None = None
-        self._claim: Claim | None = None
-
-    @property
-    def handle(self) -> Claim | None:
-        """What ``get_handle`` gives: the clusters that the object holds; None while it has no network."""
-        return self._claim
+        self.handle: Claim | None = None
 
     @documented
     def SetFlag(self, name: str | bytes | Mapping[str, object], value: object = "") -> None:
@@ -101,7 +99,7 @@ class Accelerator:
 
     def _unload(self) -> None:
         loaded, self._loaded = self._loaded, None
-        held, self._claim = self._claim, None
+        held, self.handle = self.handle, None
         self._facts.networks = ()
         if loaded is not None:
             loaded.close()
@@ -167,7 +165,7 @@ class Accelerator:
             batch, programs = networks[0][1], [*ready[0].programs.values()]
             if not self._flags.bitfile:
                 self._facts.machine = programs[0][0].machine if programs else machines.load(machines.DEFAULT)
-            self._claim = claim(
+            self.handle = claim(
                 cards=batch.cards,
                 clusters=batch.clusters,
                 first_cluster=self._flags.firstcluster or None,
@@ -176,7 +174,7 @@ class Accelerator:
             )
             self._loaded = self._together(ready)
             self._facts.networks, self._facts.batch = ready, batch
-            self._facts.card = self._claim.cards[0]
+            self._facts.card = self.handle.cards[0]
             self._facts.init_seconds = perf_counter() - start
             self._report.initialised()
             return self._loaded

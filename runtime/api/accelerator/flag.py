@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
-from typing import Literal, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar, cast
 
 from .errors import AcceleratorError
 
@@ -26,12 +26,11 @@ def plain_text(value: object) -> object:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Flag:
     """A flag as it is declared.
 
     Attributes:
-        name: as ``SetFlag`` and ``GetInfo`` take it.
         default: the value at the start and after ``reset``; its type is the flag's.
         since: the edition of the SDK that documents it first.
         help: what it does, one sentence.
@@ -39,9 +38,9 @@ class Flag:
         aliases: further names of the same flag.
         letters: those of the flag ``options`` that set it, each with the value that it sets.
         warning: why it has no effect here; such a flag warns once when it is set to another value than its default.
+        name: as ``SetFlag`` and ``GetInfo`` take it, that of the attribute.
     """
 
-    name: str
     default: Value
     since: Since
     help: str
@@ -50,11 +49,10 @@ class Flag:
     aliases: tuple[str, ...] = ()
     letters: Mapping[str, Value] = field(default_factory=dict)
     warning: str = ""
+    name: str = ""
 
-    @property
-    def kind(self) -> str:
-        """``integer``, ``truth value`` or ``text``."""
-        return {int: "integer", bool: "truth value", str: "text"}[type(self.default)]
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
 
     @property
     def values(self) -> str:
@@ -96,31 +94,9 @@ class Flag:
         return value if value is None or not isinstance(self.default, bool) else {0: False, 1: True}.get(value)
 
 
-def declare(
-    default: T,
-    since: Since,
-    help: str,
-    *,
-    choices: tuple[Value, ...] = (),
-    minimum: int = 0,
-    aliases: tuple[str, ...] = (),
-    letters: Mapping[str, Value] | None = None,
-    warning: str = "",
-) -> T:
-    """Declare a flag as a field of a dataclass, whose name it takes; see `Flag`."""
-    declared = {"since": since, "help": help, "choices": choices, "minimum": minimum}
-    declared |= {"aliases": aliases, "letters": letters or {}, "warning": warning}
-    return field(default=default, init=False, metadata=declared)
-
-
-def flags_of(declarations: type) -> dict[str, Flag]:
-    """The flags that are declared in a dataclass, by name."""
-    return {each.name: _flag_of(each) for each in fields(declarations)}
-
-
-def _flag_of(declared: Field) -> Flag:
-    assert declared.default is not MISSING
-    return Flag(declared.name, declared.default, **declared.metadata)
+def declare(default: T, since: Since, help: str, **details: Any) -> T:
+    """Declare a flag as an attribute of a class, whose objects have values of it there; see `Flag` for the details."""
+    return cast(T, Flag(default, since, help, **details))
 
 
 @dataclass(frozen=True)

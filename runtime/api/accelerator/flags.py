@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 
 from tilewright.errors import warn
 
 from .errors import AcceleratorError, FlagWarning
-from .flag import Flag, Letter, Value, declare, flags_of, plain_text
+from .flag import Flag, Letter, Value, declare, plain_text
 
 _MEMORY = "a run has memory of its own, so that no program is patched or kept twice"
 _TEST_DATA = "programs give all data themselves"
@@ -18,7 +17,6 @@ _LOADING = "a network is in memory when Init returns"
 _SCALES = "a tensor has its own scale wherever ranges are known, and none where they are not"
 
 
-@dataclass(eq=False)
 class FlagValues:
     """The value of each flag; the declarations say what it means and what else it may be."""
 
@@ -206,7 +204,7 @@ class FlagValues:
     )
 
 
-FLAGS = flags_of(FlagValues)
+FLAGS = {name: each for name, each in vars(FlagValues).items() if isinstance(each, Flag)}
 """Every flag by its name."""
 
 BY_NAME = {name: each for each in FLAGS.values() for name in (each.name, *each.aliases)}
@@ -258,7 +256,7 @@ class Flags(FlagValues):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        self._restore_defaults()
         self._warned: set[str] = set()
 
     def set(

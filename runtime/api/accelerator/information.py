@@ -12,7 +12,7 @@ import tilewright
 from tilewright.errors import TilewrightWarning, warn
 
 from ...artifact.manifest import TensorSpec
-from .debug.layers import units
+from .debug_text import units
 from .errors import AcceleratorError
 from .facts import VERSIONS, Facts
 from .flag import plain_text

@@ -23,14 +23,7 @@ STAMPS = (
 )
 """Columns: when each stage began and ended, in seconds of a clock that only runs forward."""
 
-SPANS = (
-    "Total Latency",
-    "Preprocessing Time",
-    "Upload Time",
-    "Accelerator Time",
-    "Download Time",
-    "Inference Time",
-)
+SPANS = ("Total Latency", "Preprocessing Time", "Upload Time", "Accelerator Time", "Download Time", "Inference Time")
 """Columns: seconds from the start to the end of the download; to the upload; of the three stages; of all three."""
 
 

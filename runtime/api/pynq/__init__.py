@@ -10,10 +10,9 @@ second. The results are those of ``tilewright classify`` for images that are str
 
 from __future__ import annotations
 
-from .buffer import PynqBuffer, allocate
 from .device import Device
 from .kernel import Handle, Kernel, RegisterMap
-from .overlay import Overlay
+from .overlay import Overlay, PynqBuffer, allocate
 from .pmbus import DataRecorder
 
 __all__ = ["DataRecorder", "Device", "Handle", "Kernel", "Overlay", "PynqBuffer", "RegisterMap", "allocate"]

@@ -17,8 +17,7 @@ from ...session import Session
 from ..classify.application import with_last_layer
 from ..classify.classifier import BEST, Classifier
 from ..network import PREPROCESS, open_session
-from .device import Device
-from .power import draw_of
+from .device import Device, draw_of
 
 
 class WeightsWarning(TilewrightWarning):
@@ -152,12 +151,7 @@ class Handle:
     """A call under way."""
 
     def __init__(
-        self,
-        session: Session,
-        classifier: Classifier,
-        pixels: np.ndarray,
-        classes: np.ndarray,
-        device: Device,
+        self, session: Session, classifier: Classifier, pixels: np.ndarray, classes: np.ndarray, device: Device
     ) -> None:
         self._classifier = classifier
         self._classes = classes

@@ -13,8 +13,7 @@ from time import time
 
 import numpy as np
 
-from .device import Device
-from .power import Draw, idle_draw
+from .device import Device, Draw, idle_draw
 
 __all__ = ["DataRecorder", "Rail", "Sensor", "get_xrt_sysfs_rails"]
 

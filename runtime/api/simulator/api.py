@@ -17,8 +17,7 @@ from tilewright.errors import UsageError
 
 from .cuda import cuda_sums
 from .inference import Comparison, Tensors, compare_on_data, run_on_data
-from .input_data import InputData
-from .node_arg import NodeArg
+from .input_data import InputData, NodeArg
 from .schema.base import (
     GetInferenceSessionParameters,
     InferenceCheckerParameters,

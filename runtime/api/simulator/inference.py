@@ -16,12 +16,10 @@ from tilewright.errors import InputError, TilewrightError, UsageError
 from ...compiler import NotInstalledError, reach
 from ...files.output_file import make_folder
 from ...report.execution import save_outputs
-from .compiled_network import CompiledNetwork, is_for
 from .cuda import cuda_sums
-from .input_data import STAGE, Feeds, InputData, adapted, fits
+from .input_data import STAGE, Feeds, InputData, NodeArg, adapted, fits
 from .metrics import METRICS, SumsOf, sums
-from .node_arg import NodeArg
-from .session import QuantizationSession, open_session
+from .session import CompiledNetwork, QuantizationSession, is_for, open_session
 
 Tensors = dict[str, np.ndarray]
 """The values of tensors by name."""

@@ -18,17 +18,19 @@ import pytest
 import tilewright
 from tilewright.compiler.demo.digits import MODEL
 from tilewright.runtime.api.accelerator import FWDNXT, MDLA
-from tilewright.runtime.api.accelerator.debug.layers import (
+from tilewright.runtime.api.accelerator.debug_report import DebugReport
+from tilewright.runtime.api.accelerator.debug_text import (
+    comparison,
+    error_text,
     expected_seconds,
     formats,
     gigabytes_per_second,
     layer_lines,
     layer_list,
     layers_of,
+    results_text,
     strategy,
 )
-from tilewright.runtime.api.accelerator.debug.report import DebugReport
-from tilewright.runtime.api.accelerator.debug.runs import comparison, error_text, results_text
 from tilewright.runtime.api.accelerator.errors import AcceleratorError, SaturationWarning
 from tilewright.runtime.api.accelerator.facts import Facts, Network
 from tilewright.runtime.artifact.artifact import Artifact

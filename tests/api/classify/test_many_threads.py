@@ -11,8 +11,7 @@ import pytest
 import tilewright
 from tilewright.errors import ResourceError, TilewrightError
 from tilewright.runtime.api.classify.classifier import Classifier
-from tilewright.runtime.api.classify.decoding import Decoding
-from tilewright.runtime.api.classify.pipeline import classify
+from tilewright.runtime.api.classify.pipeline import Decoding, classify
 
 from .conftest import Task
 

@@ -15,8 +15,7 @@ import tilewright
 from tilewright.compiler.demo import MODEL, load_digits
 from tilewright.runtime.api.accelerator import FWDNXT, MDLA
 from tilewright.runtime.api.accelerator.errors import AcceleratorError
-from tilewright.runtime.api.accelerator.flag import flags_of
-from tilewright.runtime.api.accelerator.flags import FlagValues
+from tilewright.runtime.api.accelerator.flags import FLAGS
 
 Device = TypeVar("Device", FWDNXT, MDLA)
 
@@ -83,12 +82,12 @@ class _Devices(Generic[Device]):
         if random.random() < 0.3:
             self.restless.SetFlag({"reset": ""} if random.random() < 0.5 else {"imgs_per_cluster": 4, "mvbatch": "1"})
             return
-        name = random.choice((*flags_of(FlagValues), "nobatch", "no such flag", ""))
+        name = random.choice((*FLAGS, "nobatch", "no such flag", ""))
         self.restless.SetFlag(name, random.choice(VALUES))
 
     def information(self, random: Random) -> None:
         device = random.choice((self.steady, self.restless))
-        device.GetInfo(random.choice((*INFORMATION, *flags_of(FlagValues), "no such information")))
+        device.GetInfo(random.choice((*INFORMATION, *FLAGS, "no such information")))
 
     def free(self, random: Random) -> None:
         self.restless.Free()

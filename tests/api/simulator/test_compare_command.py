@@ -14,7 +14,7 @@ import pytest
 import tilewright
 from tilewright.__main__ import main
 from tilewright.runtime.api.simulator import api
-from tilewright.runtime.api.simulator.compiled_network import CompiledNetwork
+from tilewright.runtime.api.simulator.session import CompiledNetwork
 
 Network = Callable[..., str]
 Capture = pytest.CaptureFixture[str]

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from tilewright.errors import InputError
-from tilewright.runtime.api.simulator.input_data import InputData
-from tilewright.runtime.api.simulator.node_arg import NodeArg
+from tilewright.runtime.api.simulator.input_data import InputData, NodeArg
 from tilewright.runtime.files.input_file import InputFile
 
 IMAGE = NodeArg("image", "tensor(float)", [1, 2, 3])

@@ -35,11 +35,7 @@ class LoadedNetwork(Network):
     """
 
     def __init__(
-        self,
-        artifact: Artifact,
-        batch: Batch,
-        engine: str | None = None,
-        changed: Mapping[str, Artifact] | None = None,
+        self, artifact: Artifact, batch: Batch, engine: str | None = None, changed: Mapping[str, Artifact] | None = None
     ) -> None:
         super().__init__(artifact)
         self.artifacts = dict.fromkeys(artifact.manifest.engines, artifact) | {**(changed or {})}
