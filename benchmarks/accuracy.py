@@ -42,7 +42,7 @@ from report import replace_section
 
 import tilewright
 from tilewright.compiler.options import CompileOptions
-from tilewright.compiler.progress import progress_bars
+from tilewright.runtime.commands.console import progress_bar
 from tilewright.runtime.report.table import Column, Table
 
 CALIBRATED = 100
@@ -351,7 +351,7 @@ def main() -> int:
     data = Path(os.environ["TILEWRIGHT_DATA"])
     floating, brought = Table(FLOATING_COLUMNS), Table(BROUGHT_COLUMNS)
     failures = []
-    with progress_bars() as report:
+    with progress_bar() as report:
         for case in (*FLOATING, *BROUGHT):
             if not any(part in case.name for part in options.models):
                 continue

@@ -25,8 +25,8 @@ from device_performance_document import document
 from report import replace_section
 from several_cards import CARD_CASES, CardCase, CardRow, CardRows
 
-from tilewright.compiler.progress import progress_bars
 from tilewright.ir.core import Module
+from tilewright.runtime.commands.console import progress_bar
 from tilewright.runtime.isa.encoding import Queue
 from tilewright.runtime.machines.machine import Machine, load
 
@@ -196,7 +196,7 @@ def main() -> int:
     if options.json is not None and options.json.exists():
         rows = {row["key"]: row for row in json.loads(options.json.read_text(encoding="utf-8"))}
     modules: dict[tuple[str, int], Module] = {}
-    with progress_bars() as report, tempfile.TemporaryDirectory() as folder:
+    with progress_bar() as report, tempfile.TemporaryDirectory() as folder:
         schedules = Schedules(options.effort)
         of_cards = CardRows(schedules, partial(machine_file, Path(folder)))
         for case in _wanted(options.filter):

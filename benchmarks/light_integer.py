@@ -24,8 +24,9 @@ from report import replace_section
 import tilewright
 from tilewright.compiler.driver import compile_to_memory
 from tilewright.compiler.options import CompileOptions
-from tilewright.compiler.progress import ProgressReport, StageTimes, progress_bars
+from tilewright.compiler.progress import ProgressReport, StageTimes
 from tilewright.errors import TilewrightError
+from tilewright.runtime.commands.console import progress_bar
 from tilewright.runtime.report.summary import summarize
 from tilewright.runtime.report.table import Column, Table
 from tilewright.runtime.report.units import show_count
@@ -117,7 +118,7 @@ def main() -> int:
     options = parser.parse_args()
     table = Table(COLUMNS)
     failures = []
-    with progress_bars() as report:
+    with progress_bar() as report:
         for file in light_models():
             if options.filter not in file.stem:
                 continue

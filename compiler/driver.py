@@ -23,6 +23,7 @@ from ..passes.instruments import Timing
 from ..passes.pipeline import check_names
 from ..passes.placement.partition import find_named, parse_order
 from ..runtime.artifact.artifact import Artifact, write_artifact
+from ..runtime.commands.console import progress_bar
 from ..runtime.files.output_file import check_output, is_stream
 from ..runtime.machines.machine import DEFAULT as DEFAULT_MACHINE
 from ..runtime.machines.machine import Machine
@@ -33,21 +34,19 @@ from .calibration.dataset import are_images
 from .calibration.ranges import make_statistics
 from .containers.interface import Interface, check_interface, interface_of, normalization_warnings, shapes_before
 from .device.batch import check_batch, check_units, clusters_of
-from .device.plans import check_effort, choose_plans
+from .device.plans import choose_plans
 from .frontend.formats import Model, ModelProto, import_model
 from .frontend.ir.document import Document
 from .keywords import with_keywords
 from .options import CompileOptions, option
 from .pipeline import cpu_pipeline, float_pipeline, outline_pipeline, schedule_pipeline, tile_pipeline
-from .progress import StageTimes, progress_bars
+from .progress import StageTimes
 from .quantization.quantize import brings_quantization, quantize_module
 from .report.layers import layers
 from .report.maps import maps
 from .report.placement import placement
 from .report.schedules import schedules
 from .run_passes import observers, run_passes
-
-PRECISIONS = ("fp32", "int8")
 
 
 @resources("compile")
@@ -68,7 +67,7 @@ def build(model: Model, options: CompileOptions, interface: Interface | None = N
         PassError: a pass failed.
         CodegenError: no code can be generated.
     """
-    check_options(options)
+    options = check_options(options)
     places = affinity_of(options.affinity or ())
     hint = "Give it more with --time-limit SECONDS."
     limit = TimeLimit(options.time_limit, "this model", stage="compile", hint=hint)
@@ -117,21 +116,21 @@ def build(model: Model, options: CompileOptions, interface: Interface | None = N
     return package
 
 
-def check_options(options: CompileOptions) -> None:
+def check_options(options: CompileOptions) -> CompileOptions:
     """Refuse values that an option cannot have, and options that have no use, before any work.
+
+    Returns:
+        The options, checked.
 
     Raises:
         UsageError: names the option.
     """
-    options.check_types()
-    if options.precision is not None and options.precision not in PRECISIONS:
-        raise UsageError("unknown precision", expected=" or ".join(PRECISIONS), found=options.precision)
+    options = options.checked()
     if options.calibration is None:
         for flag in options.given("calibration"):
             hint = f"Give calibration data, or leave {flag} out."
             raise UsageError(f"{flag} has no use without calibration data", hint=hint)
     parse_order(options.devices)
-    check_effort(options.effort)
     make_statistics(options.calibration_method, options.percentile)
     if options.calibration_method != "percentile" and options.percentile != CompileOptions.percentile:
         hint = "Give --calibration-method percentile, or leave --percentile out."
@@ -139,6 +138,7 @@ def check_options(options: CompileOptions) -> None:
     Preprocessing.of(options.preprocessing or {})
     check_names(options.print_after or ())
     check_seconds("--time-limit", options.time_limit)
+    return options
 
 
 def _ranges_from(options: CompileOptions) -> list[str]:
@@ -252,6 +252,6 @@ def compile_model(compilation: Compilation) -> Artifact:
         TilewrightError: see :func:`build`; OutputError if the file cannot be written.
     """
     model, output = compilation.model, compilation.output
-    with progress_bars(quiet=not compilation.progress) as report:
+    with progress_bar(quiet=not compilation.progress) as report:
         options = replace(compilation, report=report) if compilation.progress else compilation
         return compile_to_memory(model, options) if output is None else compile_to_file(model, output, options)

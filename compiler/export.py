@@ -79,7 +79,7 @@ def export_model(
     )
     check_type("model", model, "str | os.PathLike[str] | bytes | ModelProto | Document")
     check_type("output", output, "str | os.PathLike[str]")
-    check_options(options)
+    options = check_options(options)
     check_output(output, source=model)
     if is_ir:
         is_path = isinstance(model, (str, os.PathLike))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import numbers
+import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import Field, dataclass, field, fields
-from typing import TYPE_CHECKING, Literal, TypeVar
+from contextlib import suppress
+from dataclasses import Field, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex, TypeVar, cast
 
 from tilewright.errors import UsageError
 
@@ -20,16 +21,16 @@ if TYPE_CHECKING:
     from .calibration.dataset import Source
 
 T = TypeVar("T")
+Options = TypeVar("Options", bound="CompileOptions")
 
-Effort = Literal["quick", "normal", "thorough"]
-"""How long to look for a fast schedule, see :mod:`tilewright.compiler.device.plans`."""
+QUANTIZATION, ACCELERATOR = "Quantisation", "Accelerator"
+NETWORK, PASSES = "Network and processor", "Watching the passes"
+"""Headings of the help of ``tilewright compile``."""
 
 _CLASSES: dict[str, type] = {
     "str": str,
     "bytes": bytes,
     "os.PathLike": os.PathLike,
-    "int": numbers.Integral,
-    "float": numbers.Real,
     "bool": bool,
     "Mapping": Mapping,
     "Sequence": Sequence,
@@ -41,18 +42,28 @@ _LATER = ("Source", "PreprocessingSource")
 """Hints of options that are checked by what reads them."""
 
 
-def check_type(name: str, value: object, hints: str) -> None:
-    """Refuse an argument of the wrong type, which type checkers know but programs may not.
+def check_type(name: str, value: object, hints: str) -> Any:
+    """An argument, refused if it has the wrong type, which type checkers know but programs may not.
 
     Args:
         hints: the type hint as text.
 
+    Returns:
+        It as it is, but what stands for a number, such as NumPy's, as ``int`` or ``float``.
+
     Raises:
         UsageError: names the argument.
     """
-    if not any(_fits(value, hint) for hint in hints.split(" | ")):
-        found = f"{type(value).__name__} {value!r:.60}"
-        raise UsageError(f"option {name!r} has the wrong type", expected=hints, found=found)
+    for hint in hints.split(" | "):
+        with suppress(TypeError, ValueError, OverflowError):
+            if hint == "int":
+                return int(operator.index(cast("SupportsIndex", value)))
+            if hint == "float" and hasattr(value, "__float__"):
+                return float(cast("SupportsFloat", value))
+        if _fits(value, hint):
+            return value
+    found = f"{type(value).__name__} {value!r:.60}"
+    raise UsageError(f"option {name!r} has the wrong type", expected=hints, found=found)
 
 
 def _fits(value: object, hint: str) -> bool:
@@ -72,27 +83,28 @@ def option(
     default: T,
     help: str,
     *,
+    group: str | None = None,
     metavar: str | None = None,
     flag: str | None = None,
-    type: object = None,
+    choices: Sequence[str] = (),
+    repeatable: bool = False,
     needs: str | None = None,
     in_python: str = "",
-    on_command_line: bool = True,
 ) -> T:
     """Declare an option: a dataclass field with what documentation and command line must know beside its name.
 
     Args:
-        metavar: what stands for the value in the help of the command.
+        group: under which heading the help of the command lists it; without one the command does not take it.
+        metavar: what stands for the value there.
         flag: how the command spells the option, if not as its name with dashes.
-        type: of the value on the command line, as Typer knows it; by default that of ``default``, or optional text.
+        choices: what it may be.
+        repeatable: whether the command takes it several times.
         in_python: what ``help`` leaves out because it concerns programs alone.
         needs: ``int8`` for an option of that precision alone, ``calibration`` for one that goes with such data.
     """
-    if on_command_line and type is None:
-        type = str | None if default is None else default.__class__
-    shown = f"{help} Repeatable." if type == list[str] | None else help
-    metadata = {"help": shown, "metavar": metavar, "flag": flag, "type": type, "needs": needs}
-    return field(default=default, metadata={**metadata, "documentation": f"{help} {in_python}"})
+    known = {"help": help, "group": group, "metavar": metavar, "flag": flag, "choices": choices, "needs": needs}
+    documentation = f"{help} {in_python}"
+    return field(default=default, metadata={**known, "repeatable": repeatable, "documentation": documentation})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +117,8 @@ class CompileOptions:
         "and float beside it. fp32: the whole network on CPU kernels. Default: int8 if the model is quantised or "
         "calibration data is given, otherwise fp32.",
         metavar="PRECISION",
+        choices=("fp32", "int8"),
+        group=QUANTIZATION,
     )
     calibration: Source | None = option(
         None,
@@ -113,6 +127,7 @@ class CompileOptions:
         in_python="Also such an array, a mapping of arrays by input name, or an iterable of samples.",
         metavar="DATA",
         needs="int8",
+        group=QUANTIZATION,
     )
     preprocessing: PreprocessingSource | None = option(
         None,
@@ -123,44 +138,60 @@ class CompileOptions:
         metavar="KEY=VALUE,…",
         flag="--preprocess",
         needs="calibration",
+        group=QUANTIZATION,
     )
     calibration_method: str = option(
-        "mse", "How ranges follow from samples: mse, minmax or percentile.", metavar="METHOD", needs="calibration"
+        "mse",
+        "How ranges follow from samples: mse, minmax or percentile.",
+        metavar="METHOD",
+        choices=("mse", "minmax", "percentile"),
+        needs="calibration",
+        group=QUANTIZATION,
     )
-    percentile: float = option(99.99, "The percentile for the method percentile.", metavar="P", needs="calibration")
+    percentile: float = option(
+        99.99,
+        "The percentile for the method percentile.",
+        metavar="P",
+        needs="calibration",
+        group=QUANTIZATION,
+    )
     calibration_limit: int | None = option(
-        None, "Use at most N samples.", metavar="N", type=int | None, needs="calibration"
+        None,
+        "Use at most N samples.",
+        metavar="N",
+        needs="calibration",
+        group=QUANTIZATION,
     )
     encodings: str | os.PathLike[str] | None = option(
         None,
         "An .encodings file of AIMET, which gives the ranges of its 8-bit activations instead of samples. Weights have "
         "scales of their own.",
         metavar="FILE",
-        type=str | None,
         needs="int8",
+        group=QUANTIZATION,
     )
     machine: str | os.PathLike[str] | None = option(
         None,
         "The accelerator: m4096, s256, or the path of a machine file. Default: m4096.",
         metavar="MACHINE",
-        type=str | None,
         needs="int8",
+        group=ACCELERATOR,
     )
     clusters: int | None = option(
         None,
         "How many of the accelerator's clusters work on each image: they share out the rows or the channels of every "
         "layer. Default: all that there are. Results do not depend on it.",
         metavar="N",
-        type=int | None,
         needs="int8",
+        group=ACCELERATOR,
     )
     images_per_cluster: int | None = option(
         None,
         "Of a network that takes several images at once: let every cluster work on N whole images, whose weights are "
         "loaded once for all clusters. Default: all clusters work on all of them. Results do not depend on it.",
         metavar="N",
-        type=int | None,
         needs="int8",
+        group=ACCELERATOR,
     )
     cards: int = option(
         1,
@@ -169,13 +200,16 @@ class CompileOptions:
         "each other the maps between them. Results do not depend on it.",
         metavar="N",
         needs="int8",
+        group=ACCELERATOR,
     )
     effort: str = option(
         "normal",
         "How long to look for a fast schedule of the accelerator's work: quick takes the first, normal compares a few, "
         "thorough all of a machine and of those below it, which takes long.",
         metavar="EFFORT",
+        choices=("quick", "normal", "thorough"),
         needs="int8",
+        group=ACCELERATOR,
     )
     affinity: Mapping[str, str] | Sequence[tuple[str, str]] | str | os.PathLike[str] | None = option(
         None,
@@ -183,29 +217,30 @@ class CompileOptions:
         in_python="Also a mapping.",
         metavar="FILE",
         needs="int8",
+        group=ACCELERATOR,
     )
     devices: str = option(
         "device,cpu",
         "Where ops may run, in order of preference; cpu alone keeps everything off the accelerator.",
         metavar="ORDER",
         needs="int8",
+        group=ACCELERATOR,
     )
     keep_float: Sequence[str] = option(
         (),
         "Operators, such as matmul, or nodes of the model that stay in floating point when the model is quantised with "
         "calibration data.",
-        on_command_line=False,
     )
     stationary: str = option(
         "cheapest",
         "What convolutions keep in the scratchpads of the accelerator while the other passes by: weights, inputs, or "
         "cheapest, whichever costs less for each.",
-        on_command_line=False,
     )
     target: TargetDescription | str | None = option(
         None,
         "The processor to generate kernels for: host, avx2, or portable for any of its architecture. Default: host.",
         metavar="TARGET",
+        group=NETWORK,
     )
     input_shapes: Mapping[str, Sequence[int]] | None = option(
         None,
@@ -213,40 +248,59 @@ class CompileOptions:
         in_python="A mapping by input name.",
         metavar="NAME=1,3,224,224",
         flag="--input-shape",
-        type=list[str] | None,
+        repeatable=True,
+        group=NETWORK,
     )
     external_data: str | os.PathLike[str] | None = option(
         None,
         "The folder of the files that the model keeps tensors in. By default that of the model; for a model given as "
         "bytes there is none, and none is read.",
-        on_command_line=False,
     )
-    strict: bool = option(False, "Fail, with exit code 3, if an operator has no kernel, instead of running it slowly.")
+    strict: bool = option(
+        False,
+        "Fail, with exit code 3, if an operator has no kernel, instead of running it slowly.",
+        group=NETWORK,
+    )
     time_limit: float | None = option(
         None,
         "Give up when the compilation will take more than so many seconds of processor time. Default: no limit.",
         metavar="SECONDS",
-        type=float | None,
+        group=NETWORK,
     )
     dump: str | os.PathLike[str] | None = option(
         None,
         "Write the module to this folder before the first pass and after each pass that changes it.",
         metavar="FOLDER",
+        group=PASSES,
     )
     print_after: Sequence[str] | None = option(
         None,
         "Print the module to stderr after this pass, or after every pass for *.",
         metavar="PASS",
-        type=list[str] | None,
+        repeatable=True,
+        group=PASSES,
     )
-    time_passes: bool = option(False, "Print to stderr how long each pass and every other stage took.")
-    instruments: Sequence[Instrument] = option((), "Observers of the passes.", on_command_line=False)
-    report: ProgressReport = option(silent, "Called as the stages advance.", on_command_line=False)
+    time_passes: bool = option(
+        False,
+        "Print to stderr how long each pass and every other stage took.",
+        group=PASSES,
+    )
+    instruments: Sequence[Instrument] = option((), "Observers of the passes.")
+    report: ProgressReport = option(silent, "Called as the stages advance.")
 
-    def check_types(self) -> None:
-        """As :func:`check_type`, of every option."""
+    def checked(self: Options) -> Options:
+        """The same options as :func:`check_type` returns them.
+
+        Raises:
+            UsageError: one has the wrong type, or is none of its choices.
+        """
+        found = {each.name: check_type(each.name, getattr(self, each.name), str(each.type)) for each in fields(self)}
         for each in fields(self):
-            check_type(each.name, getattr(self, each.name), str(each.type))
+            choices = each.metadata.get("choices")
+            if choices and found[each.name] not in (None, *choices):
+                name = each.name.replace("_", " ")
+                raise UsageError(f"unknown {name}", expected=" or ".join(choices), found=found[each.name])
+        return replace(self, **found)
 
     def given(self, needs: str) -> Iterator[str]:
         """The flags of those options that need ``needs`` and have another value than by default."""

@@ -1,14 +1,9 @@
-"""How far the work is: reports of it, and the bars that show them on a terminal."""
+"""How far the work is: reports of it, and how long its stages take."""
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TextIO
-
-from tilewright.errors import printable
+from collections.abc import Callable
 
 ProgressReport = Callable[[str, int, int], None]
 """Called as ``report(stage, done, total)`` whenever ``done`` of ``total`` steps of the named stage are finished."""
@@ -35,33 +30,3 @@ class StageTimes:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
         self._last = now
         self._report(stage, done, total)
-
-
-@contextmanager
-def progress_bars(stream: TextIO | None = None, *, quiet: bool = False) -> Iterator[ProgressReport]:
-    """Shows a bar for each stage reported, on a terminal and unless quiet, and clears them at the end.
-
-    Yields the function to report with. It may be called from any thread, and a stage may be reported again with
-    another total.
-
-    Args:
-        stream: where to draw; stderr as it is now if not given.
-    """
-    target: TextIO = stream or sys.stderr
-    if quiet or not target.isatty():
-        yield silent
-        return
-    # Here and not above: a command that shows no bar, such as one in a script, need not wait for rich to load.
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(file=target), transient=True) as bars:
-        tasks = {}
-
-        def report(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(printable(stage).replace("[", r"\["), total=total)
-            bars.update(tasks[stage], completed=done, total=total)
-
-        yield report

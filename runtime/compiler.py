@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from importlib.util import find_spec
 from types import ModuleType
 
 from tilewright.errors import TilewrightError
@@ -16,6 +17,11 @@ class NotInstalledError(TilewrightError):
             f"{what} needs the package {package.partition('.')[0]!r}, which the runtime alone does not install",
             hint="Install Tilewright with its extra 'all': pip install 'tilewright[all]'",
         )
+
+
+def is_installed() -> bool:
+    """Whether what the compiler needs first of all is there; nothing is imported for the answer."""
+    return find_spec("onnx") is not None
 
 
 def missing_package(error: BaseException) -> str | None:

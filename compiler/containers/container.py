@@ -17,11 +17,11 @@ from ...codegen.package import Package
 from ...ir.core import Value
 from ...runtime.api.kp.container.files import check_ids, check_target, container_bytes, read_container
 from ...runtime.api.kp.container.records import ContainedModel, Container, Node
+from ...runtime.commands.console import progress_bar
 from ...runtime.files.output_file import check_output, output_file
 from ..driver import Compilation, Document, Model, ModelProto, build
 from ..keywords import with_keywords
 from ..options import IDS_HELP, KP_TARGET, RADIX_HELP, TARGET_HELP, CompileOptions, check_type, option
-from ..progress import progress_bars
 from .interface import Interface
 
 
@@ -33,10 +33,10 @@ class ContainerCompilation(CompileOptions):
         kw_only=False, metadata={"documentation": "A model or several, each in a form that tilewright.compile takes."}
     )
     kp_id: int | list[int] | tuple[int, ...] = field(kw_only=False, metadata={"documentation": IDS_HELP})
-    kp_target: str = option(KP_TARGET, TARGET_HELP, on_command_line=False)
-    kp_radix: int | None = option(None, RADIX_HELP, on_command_line=False)
-    output: str | os.PathLike[str] | None = option(None, "The file to write.", on_command_line=False)
-    progress: bool = option(False, "Show a progress bar on stderr if that is a terminal.", on_command_line=False)
+    kp_target: str = option(KP_TARGET, TARGET_HELP)
+    kp_radix: int | None = option(None, RADIX_HELP)
+    output: str | os.PathLike[str] | None = option(None, "The file to write.")
+    progress: bool = option(False, "Show a progress bar on stderr if that is a terminal.")
 
 
 @with_keywords(ContainerCompilation)
@@ -63,7 +63,7 @@ def compile_container(compilation: ContainerCompilation) -> Container:
             check_output(compilation.output, source=model)
     interface = Interface(compilation.kp_radix)
     contained: list[ContainedModel] = []
-    with progress_bars(quiet=not compilation.progress) as report:
+    with progress_bar(quiet=not compilation.progress) as report:
         options = replace(compilation, precision="int8", **({"report": report} if compilation.progress else {}))
         for model, id in zip(models, ids, strict=True):
             contained.append(contained_model(build(model, options, interface), id))

@@ -19,9 +19,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import product
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
-from tilewright.errors import MachineError, PassError, UsageError
+from tilewright.errors import MachineError, PassError
 
 from ...codegen.device.program import build_device_program
 from ...ir.annotations import IMAGES, PLAN, Plan
@@ -35,7 +35,6 @@ from ...passes.pipeline import Pipeline
 from ...runtime.machines.machine import Machine
 from ...runtime.simulator.cycles import simulate
 from ...runtime.simulator.verifier import order
-from ..options import Effort
 
 SHARES = (KEPT_SHARE, KEPT_SHARE / 2, 0.0)
 """Maps that stay on chip may leave no piece between them that is large enough for a tile: then less of them."""
@@ -90,16 +89,6 @@ def choose_plans(
         cycles[function.name], plan = drafts.best()
         PLAN.set(function, plan)
     return cycles
-
-
-def check_effort(effort: str) -> None:
-    """Refuse what is no effort.
-
-    Raises:
-        UsageError: says what is one.
-    """
-    if effort not in get_args(Effort):
-        raise UsageError("--effort: there is no such effort", expected=", ".join(get_args(Effort)), found=effort)
 
 
 def plans(machine: Machine, clusters: int, effort: str) -> Iterator[Plan]:

@@ -1,21 +1,22 @@
-"""The command line of the runtime, which needs NumPy and the standard library only.
+"""The command line: the frame in which all commands stand, and the commands of the runtime.
 
-Each command is a module of this package with
+Each command is a module of its name in the folder ``commands`` of the part of Tilewright that it belongs to, with
 
-- ``HELP``: what it does, in one line; then an empty line and examples;
-- ``add_arguments(parser: argparse.ArgumentParser) -> None``, to which the frame adds ``--json`` and ``--help``;
+- ``HELP``: what it does, in one line; then, after empty lines, more about it, and examples;
+- ``add_arguments(parser: argparse.ArgumentParser) -> None``, to which the frame adds what all commands take;
 - ``run(arguments: argparse.Namespace) -> str``: what goes to stdout.
 
-Modules import what they need where they need it, so that the help of one command does not wait for NumPy.
+The frame, and whatever a command is declared with, need the standard library only: modules import what does the work
+where they do it. So help, and what is said about wrong words, wait neither for NumPy nor for the compiler.
 """
 
-COMMANDS = ("run", "classify", "power", "inspect", "simulate", "compare", "verify", "sign", "key")
-"""The commands, in the order in which help lists them."""
-
-OF_THE_COMPILER = {
-    "compile": "Compile a model, ONNX or IR of the Inference Engine, into an artifact.",
-    "opt": "Run single passes, for work on the compiler.",
-    "export": "Write a network as an ONNX model or as IR for other tools.",
-    "demo": "Compile and run a network for handwritten digits.",
+GROUPS = {
+    "Make": {"compile": "compiler", "export": "compiler", "demo": "compiler"},
+    "Run and measure": dict.fromkeys(("run", "classify", "power", "simulate", "compare"), "runtime"),
+    "Look into": {"inspect": "runtime", "opt": "compiler"},
+    "Trust": dict.fromkeys(("verify", "sign", "key"), "runtime"),
 }
-"""The commands of the compiler, for help where it is not installed."""
+"""The commands in the order in which help lists them, and the part of Tilewright that each belongs to."""
+
+COMMANDS = {name: part for commands in GROUPS.values() for name, part in commands.items()}
+"""The same without groups."""

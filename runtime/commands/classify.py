@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .parser import output_path
+from tilewright.errors import InputError, UsageError
+
+from .console import Diagnostics, progress_bar
+from .parser import ENGINES, output_path, whole_number
 
 if TYPE_CHECKING:
     from ..api.classify.labels import Accuracy
@@ -21,13 +22,10 @@ Classify the images of a folder, and tell how fast.
 Images are decoded, computed and evaluated at the same time. Files that are no images are skipped.
 
 Examples:
-  tilewright classify --xclbin mobilenet.twa --img_path images/
-  tilewright classify --xclbin mobilenet.twa --img_path images/ --max_bs 100 --preprocess_workers 16
+  tilewright classify mobilenet.twa --img_path images/
+  tilewright classify mobilenet.twa --img_path images/ --max_bs 100 --preprocess_workers 16
   tilewright classify --xclbin mobilenet.twa --img_path images/ --labels labels.txt --outfile out.csv --profile
 """
-
-_BAR = 40
-"""Characters of the progress bar."""
 
 _NAMED = 20
 """Skipped files that are named; more are counted."""
@@ -35,40 +33,10 @@ _NAMED = 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument(
-        "--xclbin",
-        type=Path,
-        required=True,
-        metavar="FILE.twa",
-        help="The network: an artifact made by `tilewright compile`.",
-    )
-    parser.add_argument(
-        "--fcweights",
-        type=Path,
-        metavar="FILE.csv",
-        help="Integers that replace those of the last layer with weights: comma separated, class by class. "
-        "Its scales and biases stay.",
-    )
+    add_network(parser)
     parser.add_argument(
         "--img_path", "--img-path", type=Path, required=True, metavar="PATH", help="An image, or a folder of them."
     )
-    parser.add_argument(
-        "--max_bs",
-        "--max-bs",
-        type=positive,
-        default=1,
-        metavar="N",
-        help="Images that are computed together. Default: 1.",
-    )
-    parser.add_argument(
-        "--preprocess_workers",
-        "--preprocess-workers",
-        type=positive,
-        default=1,
-        metavar="N",
-        help="Threads that decode images. Default: 1.",
-    )
-    parser.add_argument("--profile", action="store_true", help="Tell when each image went through each stage.")
     parser.add_argument(
         "--outfile", type=output_path, metavar="FILE.csv", help="Write the predictions there instead of printing them."
     )
@@ -79,33 +47,77 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Right classes, to tell the accuracy: lines of a file's name, a space, and a number.",
     )
     parser.add_argument(
+        "--label-offset",
+        "--label_offset",
+        type=whole_number(),
+        metavar="N",
+        help="Outputs before that of class 0. Default: 1 of 1001 outputs, which have one for the background.",
+    )
+    parser.add_argument(
         "--preprocess",
         metavar="KEY=VALUE,...",
         help="How images become inputs, as for `tilewright compile`. Default: what TILEWRIGHT_PREPROCESS says, or as "
         "the network was calibrated, or if neither says anything, stretched, in the order blue, green, red, pixels 0 "
         "to 255.",
     )
-    parser.add_argument(
-        "--label-offset",
-        "--label_offset",
-        type=int,
+    parser.add_argument("--profile", action="store_true", help="Tell when each image went through each stage.")
+    work = parser.add_argument_group("How it is computed")
+    add_engine(work)
+    work.add_argument(
+        "--max_bs",
+        "--max-bs",
+        type=whole_number(1),
+        default=1,
         metavar="N",
-        help="Outputs before that of class 0. Default: 1 of 1001 outputs, which have one for the background.",
+        help="Images that are computed together.",
     )
+    work.add_argument(
+        "--preprocess_workers",
+        "--preprocess-workers",
+        type=whole_number(1),
+        default=1,
+        metavar="N",
+        help="Threads that decode images.",
+    )
+
+
+def add_network(parser: argparse.ArgumentParser) -> None:
+    """Declare the network of a command whose original takes it as ``--xclbin``, and other weights for it."""
+    made = "The network: an artifact made by `tilewright compile`."
+    parser.add_argument("artifact", nargs="?", type=Path, metavar="FILE.twa", help=made)
+    parser.add_argument("--xclbin", type=Path, metavar="FILE.twa", help="The same, as the original program takes it.")
+    parser.add_argument(
+        "--fcweights",
+        type=Path,
+        metavar="FILE.csv",
+        help="Integers that replace those of the last layer with weights: comma separated, class by class. "
+        "Its scales and biases stay.",
+    )
+
+
+def network_of(arguments: argparse.Namespace) -> Path:
+    """The path of the network that `add_network` declares.
+
+    Raises:
+        UsageError: it is missing, or given twice.
+    """
+    given: list[Path] = [each for each in (arguments.artifact, arguments.xclbin) if each is not None]
+    if not given:
+        raise UsageError("Missing argument 'FILE.twa'", hint="Give it as it is, or as --xclbin FILE.twa.")
+    if len(given) > 1:
+        raise UsageError("there are two networks", found=f"{given[0]} and --xclbin {given[1]}")
+    return given[0]
+
+
+def add_engine(parser: argparse._ActionsContainer) -> None:
+    """Declare which engine computes here."""
     parser.add_argument(
         "--engine",
+        choices=ENGINES,
         metavar="ENGINE",
-        help="device, software or float. Default: software, which computes the integers of the device, "
-        "or what TILEWRIGHT_ENGINE says.",
+        help="device, software or float. Default: what TILEWRIGHT_ENGINE says, otherwise software, which computes the "
+        "integers of the device.",
     )
-
-
-def positive(text: str) -> int:
-    """A number of things on the command line."""
-    count = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
-    if not count:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return count
 
 
 def run(arguments: argparse.Namespace) -> str:
@@ -115,22 +127,20 @@ def run(arguments: argparse.Namespace) -> str:
         InputError: there are no images, or the network, the weights or the labels do not fit.
         TilewrightError: as `load` says; and whatever goes wrong meanwhile.
     """
-    from tilewright.errors import InputError
-
     from ..api.classify.application import Application, list_files
     from ..api.classify.labels import accuracy, read_labels
     from ..api.classify.results import csv_text
     from ..api.network import PREPROCESS
     from ..files.output_file import check_output, is_standard_output, output_file
-    from .console import Diagnostics
 
-    diagnostics = Diagnostics()
+    diagnostics = Diagnostics(quiet=arguments.quiet)
+    network = network_of(arguments)
     files = list_files(arguments.img_path)
     if arguments.outfile is not None:
         inputs = [each for each in (arguments.fcweights, arguments.labels) if each is not None]
-        check_output(arguments.outfile, source=arguments.xclbin, inputs=[*inputs, *files])
+        check_output(arguments.outfile, source=network, inputs=[*inputs, *files])
     with Application(
-        arguments.xclbin,
+        network,
         weights=arguments.fcweights,
         engine=arguments.engine,
         batch=min(arguments.max_bs, len(files)),
@@ -140,8 +150,12 @@ def run(arguments: argparse.Namespace) -> str:
         for note in application.classifier.notes:
             diagnostics.note(note)
         labels = None if arguments.labels is None else read_labels(arguments.labels, application.classifier.classes)
-        with _Progress(len(files)) as progress:
-            found = application.classify(files, threads=arguments.preprocess_workers, report=progress.show)
+        with progress_bar(quiet=arguments.quiet) as report:
+            found = application.classify(
+                files,
+                threads=arguments.preprocess_workers,
+                report=lambda done: report("classify", done, len(files)),
+            )
     for skipped in found.skipped[:_NAMED]:
         diagnostics.warning(f"skipped: {skipped.reason}")
     if len(found.skipped) > _NAMED:
@@ -203,30 +217,3 @@ def _json(found: Classification, rated: Accuracy | None, *, profile: bool) -> st
             **({"profile": summary} if profile else {}),
         }
     )
-
-
-class _Progress:
-    """A bar on stderr, where that is a terminal."""
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._is_shown = sys.stderr.isatty()
-        self._due = 0.0
-
-    def show(self, done: int) -> None:
-        """So many are done with."""
-        now = time.monotonic()
-        if not self._is_shown or now < self._due:
-            return
-        self._due = now + 0.1
-        filled = done * _BAR // self._total
-        sys.stderr.write(f"\r[{'#' * filled}{' ' * (_BAR - filled)}] {done} of {self._total}")
-        sys.stderr.flush()
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._is_shown:
-            sys.stderr.write(f"\r{' ' * (_BAR + 2 * len(str(self._total)) + 8)}\r")
-            sys.stderr.flush()

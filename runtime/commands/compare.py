@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from tilewright.errors import TilewrightError, UsageError
 
+from .parser import number
+
 if TYPE_CHECKING:
     from ..api.simulator.inference import Comparison
 
@@ -46,26 +48,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--layer",
         action="append",
         metavar="NAME[=NAME]",
-        help="Compare this tensor of REFERENCE with that of NETWORK in place of the outputs; may be repeated.",
+        help="Compare this tensor of REFERENCE with that of NETWORK in place of the outputs.",
     )
     parser.add_argument(
-        "--metric", default="snr", metavar="METRIC", help="snr, psnr, cosine, rmse, mse, mae or max_abs. Default: snr."
+        "--metric", default="snr", metavar="METRIC", help="snr, psnr, cosine, rmse, mse, mae or max_abs."
     )
     parser.add_argument(
-        "--threshold", type=_number, metavar="NUMBER", help="What passes. Default: 30 dB for snr, which others lack."
+        "--threshold", type=number, metavar="NUMBER", help="What passes. Default: 30 dB for snr, which others lack."
     )
     parser.add_argument("--export", metavar="FOLDER", help="Write what is compared there, a .npz file for each sample.")
     parser.add_argument("--cuda", action="store_true", help="Compute the metric on an NVIDIA GPU.")
-
-
-def _number(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if math.isnan(number):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number")
-    return number
 
 
 def run(arguments: argparse.Namespace) -> str:
@@ -129,12 +121,12 @@ def _json(found: Comparison, metric: str, threshold: float) -> str:
     """JSON has no infinities and no NaN: these are texts."""
     from ..report.table import json_text
 
-    def number(value: float) -> float | str:
+    def finite(value: float) -> float | str:
         return value if math.isfinite(value) else str(value)
 
     samples = {
-        sample: {"passed": passed, "values": {tensor: number(value) for tensor, value in values.items()}}
+        sample: {"passed": passed, "values": {tensor: finite(value) for tensor, value in values.items()}}
         for sample, (passed, values) in found.items()
     }
     passed = all(passed for passed, _ in found.values())
-    return json_text({"metric": metric, "threshold": number(threshold), "passed": passed, "samples": samples})
+    return json_text({"metric": metric, "threshold": finite(threshold), "passed": passed, "samples": samples})

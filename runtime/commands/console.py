@@ -11,6 +11,9 @@ import io
 import os
 import sys
 import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
 from enum import IntEnum
 from shutil import get_terminal_size
 from typing import TextIO
@@ -117,3 +120,52 @@ class Diagnostics:
         except OSError:
             # There is nobody to tell it to; the exit code remains.
             drop(self.stream)
+
+
+BAR = 30
+"""Characters of a progress bar."""
+
+
+@contextlib.contextmanager
+def progress_bar(stream: TextIO | None = None, *, quiet: bool = False) -> Iterator[Callable[[str, int, int], None]]:
+    """Shows how far the work is on one line of a terminal, unless quiet, and clears it at the end.
+
+    Yields the function to report with: ``report(stage, done, total)``, from any thread.
+
+    Args:
+        stream: where to draw; stderr as it is now if not given.
+    """
+    bar = _Bar(stream or sys.stderr, quiet=quiet)
+    try:
+        yield bar.show
+    finally:
+        bar.draw("")
+
+
+class _Bar:
+    def __init__(self, stream: TextIO, *, quiet: bool) -> None:
+        self._stream, self._is_shown = stream, not quiet and stream.isatty()
+        self._lock = threading.Lock()
+        self._stage, self._since, self._due, self._drawn = "", 0.0, 0.0, 0
+
+    def show(self, stage: str, done: int, total: int) -> None:
+        """So many steps of a stage are done with; the line is drawn ten times a second and for each new stage."""
+        now = time.monotonic()
+        if not self._is_shown or (stage == self._stage and now < self._due):
+            return
+        with self._lock:
+            if stage != self._stage:
+                self._stage, self._since = stage, now
+            self._due = now + 0.1
+            filled = done * BAR // max(total, 1)
+            how_far = f" [{'#' * filled:<{BAR}}] {done} of {total}, {now - self._since:.0f} s"
+            self.draw(printable(stage)[: max(get_terminal_size().columns - len(how_far) - 1, 8)] + how_far)
+
+    def draw(self, line: str) -> None:
+        """A line in place of the one that is there."""
+        if self._drawn or line:
+            blank = " " * max(self._drawn - len(line), 0)
+            with contextlib.suppress(OSError):
+                self._stream.write(f"\r{line}{blank}{'' if line else chr(13)}")
+                self._stream.flush()
+            self._drawn = len(line)

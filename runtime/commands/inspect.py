@@ -8,6 +8,7 @@ from pathlib import Path
 from tilewright.errors import UsageError
 
 from ..compiler import reach
+from .parser import add_engine
 
 HELP = """\
 Show what is in an artifact or a model.
@@ -49,13 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=1,3,224,224",
-        help="The shape of an input that the model leaves open. Repeatable.",
+        help="The shape of an input that the model leaves open.",
     )
-    parser.add_argument(
-        "--engine",
-        metavar="ENGINE",
-        help="device, software or float. Default: the first of these that the artifact holds.",
-    )
+    add_engine(parser)
     parser.add_argument("--memory", action="store_true", help="Also show where intermediate results lie.")
     parser.add_argument("--disassemble", action="store_true", help="Print the instructions of the device programs.")
 

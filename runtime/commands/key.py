@@ -9,7 +9,7 @@ from tilewright.errors import InputError, TrustError, UsageError
 from tilewright.limits import KEY_FILE
 
 from ..files.input_file import input_file
-from .parser import output_path
+from .parser import add_output
 
 if TYPE_CHECKING:
     from ..trust.public_keys import PublicKey
@@ -36,7 +36,7 @@ _ACTIONS = ("show", "create", "export", "import", "remove")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
-        "action", nargs="?", default="show", choices=_ACTIONS, metavar="ACTION", help=", ".join(_ACTIONS)
+        "action", nargs="?", default="show", choices=_ACTIONS, metavar="ACTION", help=f"{', '.join(_ACTIONS)}."
     )
     parser.add_argument(
         "key", nargs="?", metavar="KEY", help="What to import (a file, or ed25519:…) or to remove (a name)."
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="For create and import: how the key is called. Default: user@host, or as its owner called it.",
     )
-    parser.add_argument("--output", "-o", type=output_path, metavar="FILE", help="Export into a file.")
+    add_output(parser, "FILE", "Export into a file.")
 
 
 def run(arguments: argparse.Namespace) -> str:

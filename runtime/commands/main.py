@@ -13,9 +13,9 @@ from typing import Any
 from tilewright.errors import InputError, TilewrightError, TilewrightWarning, UsageError
 
 from .. import compiler
-from . import COMMANDS, OF_THE_COMPILER
+from . import COMMANDS, GROUPS
 from .console import Diagnostics, ExitCode, drop, exit_code, prepare_streams, show
-from .parser import execute, module_of, similar
+from .parser import complete, execute, module_of, similar
 from .termination import orderly_termination
 
 INTERRUPTED = 130
@@ -24,14 +24,15 @@ INTERRUPTED = 130
 HELP = """\
 Usage: tilewright COMMAND [OPTIONS]
 
-Run, inspect and measure networks that Tilewright has compiled.
+Compile neural networks ahead of time, and run, inspect and measure the result.
 
-Commands:
+Start with: tilewright compile model.onnx -o model.twa
+then with:  tilewright run model.twa --random 1
 {commands}
-With the compiler, which is not installed here (pip install 'tilewright[all]'):
-{missing}
-`tilewright COMMAND --help` explains a command. Results go to stdout; warnings and errors go to stderr.
-Exit codes: 0 success, 1 bad input, 2 wrong usage.
+`tilewright COMMAND --help` explains a command, `tilewright --version` tells the version.
+{missing}Results go to stdout; progress, warnings and errors go to stderr.
+Exit codes: 0 success, 1 bad input, 2 wrong usage, 3 unsupported model under --strict.
+Shells complete words after: eval "$(register-python-argcomplete tilewright)"
 """
 
 
@@ -85,35 +86,33 @@ def _warnings_shown(*, quiet: bool) -> Iterator[None]:
 
 
 def _dispatch(words: list[str], version: str) -> int:
-    """Execute a command; the exit code. The runtime's own do not wait for the compiler to be imported."""
+    """Execute a command; the exit code."""
+    if "_ARGCOMPLETE" in os.environ:
+        complete()
     command = words[0] if words else ""
     if command in COMMANDS:
         show(execute(command, words[1:]))
-        return ExitCode.SUCCESS
-    if command == "--version":
+    elif command == "--version":
         show(f"tilewright {version}\n")
-        return ExitCode.SUCCESS
-    try:
-        cli = compiler.reach("cli", f"`tilewright {command}`")
-    except compiler.NotInstalledError:
-        if command in OF_THE_COMPILER:
-            raise
-        if command in ("", "--help", "-h"):
-            show(_help())
-            return ExitCode.SUCCESS if command else ExitCode.USAGE
-        known = (*COMMANDS, *OF_THE_COMPILER, "--help", "--version")
-        what = f"No such {'option' if command.startswith('-') else 'command'} {command!r}{similar(command, known)}"
-        raise UsageError(what, hint="See `tilewright --help`.") from None
-    return cli.invoke(words)
+    elif command in ("", "--help", "-h"):
+        show(_help())
+        return ExitCode.SUCCESS if command else ExitCode.USAGE
+    else:
+        what = f"No such {'option' if command.startswith('-') else 'command'} {command!r}"
+        known = similar(command, (*COMMANDS, "--help", "--version"))
+        raise UsageError(f"{what}{known}", hint="See `tilewright --help`.")
+    return ExitCode.SUCCESS
 
 
 def _help() -> str:
-    """Help where the compiler, whose own would list all commands, is not installed."""
-    own = {name: module_of(name).HELP.partition("\n")[0] for name in COMMANDS}
-    listed, missing = (
-        "".join(f"  {name:<9} {text}\n" for name, text in each.items()) for each in (own, OF_THE_COMPILER)
-    )
-    return HELP.format(commands=listed, missing=missing)
+    """The help of the whole: all commands, and what those of the compiler need where it is not installed."""
+    listed = ""
+    for group, names in GROUPS.items():
+        summaries = {name: module_of(name).HELP.partition("\n")[0] for name in names}
+        listed += f"\n{group}:\n" + "".join(f"  {name:<9} {text}\n" for name, text in summaries.items())
+    of_compiler = ", ".join(name for name, part in COMMANDS.items() if part == "compiler")
+    install = f"Not installed here is what these need: {of_compiler}. Install it with: pip install 'tilewright[all]'\n"
+    return HELP.format(commands=listed, missing="" if compiler.is_installed() else install)
 
 
 def explain(error: Exception, command: str) -> TilewrightError:

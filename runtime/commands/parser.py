@@ -1,33 +1,54 @@
-"""The arguments of a command: read by argparse, with errors in our form and help in the look of the whole command."""
+"""The arguments of a command: read by argparse, with errors in our form and the same look of help everywhere."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
 import importlib
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from shutil import get_terminal_size
 from types import ModuleType
 from typing import NoReturn
 
 from tilewright.errors import UsageError
 
+from . import COMMANDS
+
+ENGINES = ("device", "software", "float")
+"""What artifacts may hold, as the manifest lists them."""
+
+WIDEST = 100
+"""Columns of help, however wide the terminal is: longer lines are hard to read."""
+
 
 def module_of(command: str) -> ModuleType:
-    """The module of a command of the runtime."""
-    return importlib.import_module(f".{command}", __package__)
+    """The module of a command."""
+    return importlib.import_module(f"...{COMMANDS[command]}.commands.{command}", __package__)
 
 
 def similar(word: str, known: Iterable[str]) -> str:
     """A question whether another word was meant, or nothing, for the end of a message."""
-    close = difflib.get_close_matches(word, known, 1, cutoff=0.7)
-    return f". Did you mean {close[0]!r}?" if close else ""
+    close = difflib.get_close_matches(word, known, 2, cutoff=0.7)
+    return f". Did you mean {' or '.join(map(repr, close))}?" if close else ""
 
 
 def add_artifact(parser: argparse.ArgumentParser, kind: str = "") -> None:
     """Declare the argument ``artifact``, for a command that takes one."""
     made = f"An artifact made by `tilewright compile`{kind}."
     parser.add_argument("artifact", type=Path, metavar="FILE.twa", help=made)
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Declare the option ``--engine``, for a command that takes the preferred one without it."""
+    default = "Default: the first of these that the artifact holds."
+    parser.add_argument("--engine", choices=ENGINES, metavar="ENGINE", help=f"device, software or float. {default}")
+
+
+def add_output(parser: argparse.ArgumentParser, metavar: str, help: str, *, required: bool = False) -> None:
+    """Declare the option ``--output``, for a command that writes a file or a folder."""
+    parser.add_argument("-o", "--output", type=output_path, metavar=metavar, required=required, help=help)
 
 
 def output_path(text: str) -> Path:
@@ -41,8 +62,41 @@ def output_path(text: str) -> Path:
     return Path(text)
 
 
+def whole_number(minimum: int | None = None) -> Callable[[str], int]:
+    """What reads a whole number, of at least ``minimum``."""
+
+    def read(text: str) -> int:
+        digits = text.removeprefix("-") if minimum is None else text
+        number = int(text) if digits.isascii() and digits.isdigit() and len(digits) < 1000 else None
+        if number is None or (minimum is not None and number < minimum):
+            least = "" if minimum is None else f" of at least {minimum}"
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number{least}")
+        return number
+
+    return read
+
+
+def number(text: str) -> float:
+    """A number, which may be infinite."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if math.isnan(found):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+    return found
+
+
+def seconds(text: str) -> float:
+    """A time limit."""
+    found = number(text)
+    if not 0 < found < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return found
+
+
 def execute(command: str, words: Sequence[str]) -> str:
-    """Execute a command of the runtime: what it prints.
+    """Execute a command: what it prints.
 
     Raises:
         UsageError: the words are not arguments of it.
@@ -56,24 +110,44 @@ def execute(command: str, words: Sequence[str]) -> str:
     return module_of(command).run(arguments)
 
 
+def parser_of(command: str) -> CommandParser:
+    """The parser of a command's arguments."""
+    return _declared(CommandParser(prog=f"tilewright {command}"), command)
+
+
 def options_of(command: str) -> list[argparse.Action]:
-    """The options of a command, for shells that complete words."""
+    """The options of a command, for documents that list them."""
     return [each for each in parser_of(command)._actions if each.option_strings]
 
 
-def parser_of(command: str) -> CommandParser:
-    """The parser of a command's arguments."""
+def meaning(action: argparse.Action) -> str:
+    """What help says of an argument: what it is for, and what it is without."""
+    text = action.help or ""
+    if isinstance(action, argparse._AppendAction):
+        text += " Repeatable."
+    has_default = action.nargs != 0 and action.default not in (None, (), [], "")
+    return f"{text} Default: {action.default}." if has_default else text
+
+
+def complete() -> None:
+    """Print what completes the words that a shell has, if argcomplete is installed, and end the process."""
+    import argcomplete  # pyright: ignore[reportMissingImports]
+
+    parser = CommandParser(prog="tilewright")
+    parser.add_argument("--version", action="store_true")
+    commands = parser.add_subparsers()
+    for name in COMMANDS:
+        _declared(commands.add_parser(name), name)
+    argcomplete.autocomplete(parser)
+
+
+def _declared(parser: CommandParser, command: str) -> CommandParser:
     module = module_of(command)
-    parser = CommandParser(
-        prog=f"tilewright {command}",
-        description=module.HELP,
-        formatter_class=_Format,
-        allow_abbrev=False,
-        exit_on_error=False,
-        add_help=False,
-    )
+    described, _, examples = module.HELP.partition("\nExamples:")
+    parser.description, parser.epilog = described, f"Examples:{examples}"
     module.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")
+    parser.add_argument("-q", "--quiet", action="store_true", help="No progress, notes and warnings on stderr.")
     parser.add_argument("-h", "--help", action=_Help, nargs=0, help="Show this message and exit.")
     return parser
 
@@ -90,12 +164,18 @@ class _Help(argparse.Action):
 
 
 class _Format(argparse.RawDescriptionHelpFormatter):
-    """Usage in one line: options are listed below it."""
+    """Usage in one line, because options are listed below it, with their defaults."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28, width=min(get_terminal_size().columns, WIDEST) - 2)
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
         if not action.option_strings or action.nargs == 0:
             return super()._format_action_invocation(action)
         return f"{', '.join(sorted(action.option_strings, key=len))} {action.metavar}"
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        return meaning(action) + (" Required." if action.required and action.option_strings else "")
 
     def add_usage(
         self,
@@ -106,14 +186,17 @@ class _Format(argparse.RawDescriptionHelpFormatter):
     ) -> None:
         words = ["%(prog)s", "[OPTIONS]"]
         for action in actions:
+            metavar = str(action.metavar or action.dest)
             if not action.option_strings:
-                metavar = str(action.metavar or action.dest)
-                words.append({"?": f"[{metavar}]", "*": f"[{metavar}]..."}.get(str(action.nargs), metavar))
+                forms = {"?": f"[{metavar}]", "*": f"[{metavar}]...", "+": f"{metavar}..."}
+                words.append(forms.get(str(action.nargs), metavar))
+            elif action.required:
+                words.append(f"{max(action.option_strings, key=len)} {metavar}")
         super().add_usage(" ".join(words), actions, groups, "Usage: ")
 
 
 def _described(error: argparse.ArgumentError) -> str:
-    """A mistake in the words that Typer has for it."""
+    """A mistake in our words."""
     if error.argument_name is None:
         return error.message
     name = max(error.argument_name.split("/"), key=len)
@@ -132,6 +215,10 @@ def _without_separator(words: Sequence[str]) -> list[str]:
 
 class CommandParser(argparse.ArgumentParser):
     """The parser of one command. Options may stand before, between and after other arguments."""
+
+    def __init__(self, *, prog: str) -> None:
+        super().__init__(prog=prog, formatter_class=_Format, allow_abbrev=False, exit_on_error=False, add_help=False)
+        self._positionals.title, self._optionals.title = "Arguments", "Options"
 
     def parse(self, words: Sequence[str]) -> argparse.Namespace:
         """The arguments.
@@ -154,15 +241,15 @@ class CommandParser(argparse.ArgumentParser):
         known = [name for name in self._option_string_actions if name.startswith("--")]
         self.error(f"No such option: {option}{similar(option, known)}")
 
+    def _check_value(self, action: argparse.Action, value: str) -> None:
+        if action.choices is not None and value not in action.choices:
+            known = [str(each) for each in action.choices]
+            message = f"{value!r} is none of {', '.join(known)}{similar(value, known)}"
+            raise argparse.ArgumentError(action, message)
+
     def error(self, message: str) -> NoReturn:
         """Raise a `UsageError` in place of exiting."""
         missing = message.removeprefix("the following arguments are required: ")
-        text = message if missing == message else f"Missing argument {missing!r}"
+        name = max(missing.split("/"), key=len)
+        text = message if missing == message else f"Missing argument {name!r}"
         raise UsageError(text, hint=f"See `{self.prog} --help`.")
-
-    def format_help(self) -> str:
-        """Help with the headings that the compiler's commands have."""
-        text = super().format_help()
-        for heading in ("positional arguments:\n", "options:\n"):
-            text = text.replace(f"\n{heading}", f"\n{heading.split()[-1].capitalize()}\n")
-        return text

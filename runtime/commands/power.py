@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .classify import positive
+from .classify import add_engine, add_network, network_of
+from .parser import whole_number
 
 if TYPE_CHECKING:
     from ..api.classify.power import Measured, Modelled
@@ -16,7 +16,7 @@ HELP = """\
 Tell throughput, latency and power on synthetic images: measured here, modelled for the accelerator.
 
 Examples:
-  tilewright power --xclbin resnet50.twa
+  tilewright power resnet50.twa
   tilewright power --xclbin resnet50.twa --bs 100 --reps 10 --json
 """
 
@@ -25,30 +25,16 @@ _SHELL = "xilinx_u250_xdma_201830_2"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument(
-        "--xclbin",
-        type=Path,
-        default=Path("resnet50.xclbin"),
-        metavar="FILE.twa",
-        help="The network: an artifact made by `tilewright compile`. Default: resnet50.xclbin.",
-    )
-    parser.add_argument(
-        "--fcweights",
-        type=Path,
-        metavar="FILE.csv",
-        help="Integers that replace those of the last layer, as for `tilewright classify`.",
-    )
-    parser.add_argument(
-        "--shell", default=_SHELL, metavar="NAME", help=f"Which of several cards; here is one. Default: {_SHELL}."
-    )
-    parser.add_argument("--bs", type=positive, default=1, metavar="N", help="Images of a call. Default: 1.")
-    parser.add_argument("--reps", type=positive, default=100, metavar="N", help="Calls. Default: 100.")
-    parser.add_argument("--engine", metavar="ENGINE", help="What computes here, as for `tilewright classify`.")
+    add_network(parser)
+    parser.add_argument("--shell", default=_SHELL, metavar="NAME", help="Which of several cards; here is one.")
+    parser.add_argument("--bs", type=whole_number(1), default=1, metavar="N", help="Images of a call.")
+    parser.add_argument("--reps", type=whole_number(1), default=100, metavar="N", help="Calls.")
+    add_engine(parser)
     parser.add_argument(
         "--machine",
         metavar="MACHINE",
-        help="A machine file that states energy constants. Default: that of the machine that the network was compiled "
-        "for, if it comes with Tilewright.",
+        help="A machine file that states energy constants. Default: those of the machine that the network was compiled "
+        "for.",
     )
 
 
@@ -66,7 +52,7 @@ def run(arguments: argparse.Namespace) -> str:
     from ..report.table import json_text
     from ..session import load
 
-    stored = Artifact.open(arguments.xclbin)
+    stored = Artifact.open(network_of(arguments))
     artifact, engine = open_network(stored, engine=arguments.engine, weights=arguments.fcweights)
     modelled = None
     if stored.manifest.device_programs:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import math
 from pathlib import Path
 
 from tilewright.errors import UsageError
 
-from .parser import add_artifact, output_path
+from .parser import add_artifact, add_engine, add_output, seconds, whole_number
 
 HELP = """\
 Run an artifact and print its outputs.
@@ -34,55 +33,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="FILE.npy; NAME=FILE.npy where the network has several inputs; or FILE.npz with an array for each.",
     )
     parser.add_argument(
-        "--random", type=_seed, metavar="SEED", help="Run on random inputs made from this seed, 0 or more, instead."
+        "--random",
+        type=whole_number(0),
+        metavar="SEED",
+        help="Run on random inputs made from this seed, 0 or more, instead.",
     )
-    parser.add_argument("--output", "-o", type=output_path, metavar="FILE.npz", help="Save the outputs.")
-    parser.add_argument(
-        "--engine",
-        metavar="ENGINE",
-        help="device, software or float. Default: the first of these that the artifact holds.",
-    )
-    parser.add_argument(
+    add_output(parser, "FILE.npz", "Save the outputs.")
+    add_engine(parser)
+    parser.add_argument("--profile", action="store_true", help="Print the time of each step, not the results.")
+    allowed = parser.add_argument_group("What may run, and for how much")
+    allowed.add_argument(
         "--machine",
         metavar="MACHINE",
         help="The accelerator at hand: m4096, s256, or the path of a machine file. "
         "An artifact made for another one is refused.",
     )
-    parser.add_argument(
+    allowed.add_argument(
         "--trust",
         metavar="KEY",
         help="Run only what is signed by this key (ed25519:…) or has this digest (sha256:…). "
         "Default: native code runs if it was made here or is signed by a key that you trust, "
         "otherwise it is generated again.",
     )
-    parser.add_argument(
+    allowed.add_argument(
         "--no-regenerate",
         action="store_true",
         help="Refuse an artifact whose native code may not or cannot run here, instead of generating its kernels "
         "again, which takes the compiler and seconds.",
     )
-    parser.add_argument(
+    allowed.add_argument(
         "--memory-limit",
         type=_size,
         metavar="SIZE",
         help="Refuse an artifact that needs more memory to run, in bytes or with a unit, such as 512M or 2G. "
         "Default: no limit.",
     )
-    parser.add_argument(
+    allowed.add_argument(
         "--time-limit",
-        type=_seconds,
+        type=seconds,
         metavar="SECONDS",
         help="The most processor time that generating kernels again may take. Default: 7, and 1 more for each 50 KB of "
         "the artifact.",
     )
-    parser.add_argument("--profile", action="store_true", help="Print the time of each step, not the results.")
-
-
-def _seed(text: str) -> int:
-    seed = int(text) if text.isascii() and text.isdigit() and len(text) < 1000 else -1
-    if seed < 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
-    return seed
 
 
 def _size(text: str) -> int:
@@ -92,16 +84,6 @@ def _size(text: str) -> int:
     if not size:
         raise argparse.ArgumentTypeError(f"{text!r} is no size such as 512M or 2G")
     return size
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return seconds
 
 
 def run(arguments: argparse.Namespace) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tilewright.errors import TrustError
 
-from .parser import add_artifact, output_path
+from .parser import add_artifact, add_output
 
 HELP = """\
 Sign an artifact, for those who trust your key.
@@ -24,7 +24,7 @@ Examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_artifact(parser)
-    parser.add_argument("--output", "-o", type=output_path, metavar="OUT.twa", help="Write the signed artifact there.")
+    add_output(parser, "OUT.twa", "Write the signed artifact there. Default: in place of the one that is signed.")
     parser.add_argument(
         "--trust",
         metavar="sha256:…",

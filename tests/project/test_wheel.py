@@ -118,7 +118,7 @@ def test_the_licence_and_the_metadata_are_in_the_wheel(wheel: Path) -> None:
 
 
 EXTRAS = (
-    *("onnx", "onnxruntime", "llvmlite", "numba", "networkx", "typer", "click", "rich", "pydantic", "PIL"),
+    *("onnx", "onnxruntime", "llvmlite", "numba", "networkx", "argcomplete", "pydantic", "PIL"),
     *("scipy", "sklearn", "ml_dtypes", "google", "yaml", "cryptography", "cffi", "h5py"),
 )
 

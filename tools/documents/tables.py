@@ -6,7 +6,7 @@ from tilewright.runtime.api.accelerator.flags import DEBUG_LETTERS, FLAGS
 from tilewright.runtime.api.accelerator.information import INFORMATION
 from tilewright.runtime.api.inference_engine.devices.configuration import KEYS
 from tilewright.runtime.api.inference_engine.devices.metrics import METRICS
-from tilewright.runtime.commands.parser import options_of
+from tilewright.runtime.commands.parser import meaning, options_of
 from tilewright.runtime.report.table import Column, Table
 
 
@@ -50,7 +50,7 @@ def options() -> str:
     table = Table([Column("option", "option"), Column("required", "required"), Column("help", "what it means")])
     for each in options_of("classify"):
         names = ", ".join(f"`{name}`" for name in each.option_strings)
-        table.add(option=names, required="yes" if each.required else "", help=each.help)
+        table.add(option=names, required="yes" if each.required else "", help=meaning(each))
     return f"## Options of `tilewright classify`\n\n{table.markdown()}".rstrip()
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from tilewright.errors import InputError, TilewrightError, UsageError
 
-from ...compiler import NotInstalledError, reach
+from ...commands.console import progress_bar
 from ...files.output_file import make_folder
 from ...report.execution import save_outputs
 from .cuda import cuda_sums
@@ -128,13 +128,7 @@ def _opened(model: str, encodings: str | None, feature_maps: Sequence[str]) -> N
 @contextmanager
 def _reported(stage: str, samples: InputData) -> Iterator[Iterator[tuple[str, Feeds]]]:
     """The samples one by one, and on a terminal a bar that shows how many are done."""
-    try:
-        bars = reach("progress", "a bar").progress_bars
-    except NotInstalledError:
-        # Artifacts are compared without the compiler.
-        yield iter(samples.items())
-        return
-    with bars() as report:
+    with progress_bar() as report:
 
         def each() -> Iterator[tuple[str, Feeds]]:
             for done, item in enumerate(samples.items()):

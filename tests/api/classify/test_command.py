@@ -17,7 +17,6 @@ from PIL import Image
 import tilewright
 from tilewright.__main__ import main
 from tilewright.runtime.api.classify.classifier import Classifier
-from tilewright.runtime.commands import classify as command
 
 from .conftest import PREPROCESSING, Task
 
@@ -250,8 +249,10 @@ def test_names_with_spaces_have_labels(task: Task, tmp_path: Path, capsys: Captu
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["classify", "--img_path", "x"], "Missing argument '--xclbin'"),
-        (["classify", "--xclbin", "x"], "Missing argument '--img_path/--img-path'"),
+        (["classify", "--img_path", "x"], "Missing argument 'FILE.twa'"),
+        (["power"], "Missing argument 'FILE.twa'. Give it as it is, or as --xclbin FILE.twa."),
+        (["power", "x.twa", "--xclbin", "y.twa"], "there are two networks; found x.twa and --xclbin y.twa"),
+        (["classify", "--xclbin", "x"], "Missing argument '--img_path'"),
         (["classify", "--xclbin", "x", "--img_path", "x", "--max_bs", "0"], "Invalid value for '--max_bs': '0' is not"),
         (
             ["classify", "--xclbin", "x", "--img_path", "x", "--preprocess_workers", "two"],
@@ -268,7 +269,8 @@ def test_options_that_do_not_fit_the_network(task: Task, capsys: Capture) -> Non
         "error: --label-offset is out of range; expected 0 to 9, found 10"
     )
     assert failure([*task.words, "--engine", "gpu"], capsys, code=2) == (
-        "error: unknown engine; expected device or software or float, found 'gpu'"
+        "error: Invalid value for '--engine': 'gpu' is none of device, software, float. "
+        "See `tilewright classify --help`."
     )
     assert failure([*task.words, "--preprocess", "sise=3"], capsys, code=2).startswith(
         "error: wrong preprocessing: sise"
@@ -359,23 +361,3 @@ def test_an_error_in_any_thread_ends_it(task: Task, capsys: Capture, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr("tilewright.runtime.execution.runner.Runner.run", broken)
         assert failure([*task.words, "--max_bs", "4"], capsys).startswith("error: internal error: RuntimeError: out of")
-
-
-class Terminal(list[str]):
-    def write(self, text: str) -> None:
-        self.append(text)
-
-    def flush(self) -> None:
-        pass
-
-    def isatty(self) -> bool:
-        return True
-
-
-def test_progress_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = Terminal()
-    monkeypatch.setattr("sys.stderr", terminal)
-    with command._Progress(4) as progress:
-        progress.show(2)
-        progress.show(3)
-    assert terminal == [f"\r[{'#' * 20}{' ' * 20}] 2 of 4", f"\r{' ' * 50}\r"]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tilewright.errors import UsageError
-from tilewright.runtime.commands.parser import CommandParser, parser_of
+from tilewright.runtime.artifact import manifest
+from tilewright.runtime.commands import COMMANDS
+from tilewright.runtime.commands.parser import ENGINES, CommandParser, parser_of
 
 
 @pytest.fixture
@@ -53,7 +57,13 @@ def test_after_two_dashes_come_files(parser: CommandParser) -> None:
         ("a.twa --memory-limit 2X", "Invalid value for '--memory-limit': '2X' is no size such as 512M or 2G"),
         ("a.twa --memory-limit 0", "Invalid value for '--memory-limit': '0' is no size such as 512M or 2G"),
         ("a.twa --memory-limit -1", "Invalid value for '--memory-limit': '-1' is no size such as 512M or 2G"),
-        ("a.twa --time-limit nan", "Invalid value for '--time-limit': 'nan' is not a number above 0"),
+        ("a.twa --time-limit nan", "Invalid value for '--time-limit': 'nan' is not a number"),
+        ("a.twa --time-limit inf", "Invalid value for '--time-limit': 'inf' is not a number above 0"),
+        (
+            "a.twa --engine sofware",
+            "Invalid value for '--engine': 'sofware' is none of device, software, float. Did you mean 'software'?",
+        ),
+        ("a.twa --engine x", "Invalid value for '--engine': 'x' is none of device, software, float"),
         ("a.twa --time-limit 0", "Invalid value for '--time-limit': '0' is not a number above 0"),
     ],
 )
@@ -72,8 +82,73 @@ def test_sizes(text: str, size: int, parser: CommandParser) -> None:
 
 
 def test_too_many_words() -> None:
-    parser = CommandParser(prog="tilewright simulate", exit_on_error=False, add_help=False)
-    parser.add_argument("artifact", metavar="FILE.twa")
-    parser.add_argument("--json", action=argparse.BooleanOptionalAction)
     with pytest.raises(UsageError, match=r"^Got unexpected extra argument \(b\)\. See `tilewright simulate --help`\.$"):
-        parser.parse(["a", "b"])
+        parser_of("simulate").parse(["a", "b"])
+
+
+@pytest.mark.parametrize(("words", "missing"), [([], "--output"), (["a.onnx"], "--output"), (["-o", "b.onnx"], "FILE")])
+def test_what_is_missing_is_named(words: list[str], missing: str) -> None:
+    with pytest.raises(UsageError, match=rf"^Missing argument '{missing}'\. See `tilewright export --help`\.$"):
+        parser_of("export").parse(words)
+
+
+def test_engines_are_those_of_artifacts() -> None:
+    assert ENGINES == manifest.ENGINES
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command_has_one_form(command: str) -> None:
+    text = parser_of(command).format_help()
+    summary, _, rest = text.partition("\n\nExamples:\n")
+    assert summary.startswith(f"Usage: tilewright {command} [OPTIONS]")
+    assert summary.count("\nOptions:\n") == 1
+    for flags in ("--json", "-q, --quiet", "-h, --help"):
+        assert f"\n  {flags} " in summary
+    examples = [line for line in rest.splitlines() if not line.startswith("    ")]
+    assert examples
+    assert all(line.startswith(f"  tilewright {command}") for line in examples)
+    for example in rest.replace("\\\n", " ").splitlines():
+        parser_of(command).parse(example.split()[2:])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_tells_the_meaning_of_every_argument_and_its_default(command: str) -> None:
+    shown = parser_of(command).format_help()
+    for action in parser_of(command)._actions:
+        assert action.help
+        assert action.help.endswith((".", ")"))
+        if action.nargs != 0 and action.default not in (None, (), [], ""):
+            assert "Default: " not in action.help
+            assert f"Default: {action.default}." in " ".join(shown.split())
+
+
+def test_help_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    for columns, widest in (("60", 60), ("80", 80), ("300", 100)):
+        monkeypatch.setenv("COLUMNS", columns)
+        options = parser_of("compile").format_help().partition("\nArguments:")[2].partition("\nExamples:")[0]
+        assert max(map(len, options.splitlines())) <= widest
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("tilewright si", ["sign", "simulate"]),
+        ("tilewright run digits.twa --pro", ["--profile"]),
+        ("tilewright inspect --he", ["--help"]),
+        ("tilewright compile --calibration-", ["--calibration-limit", "--calibration-method"]),
+        ("tilewright compile m.onnx --effort ", ["normal", "quick", "thorough"]),
+    ],
+)
+def test_shells_complete_words(words: str, completed: list[str], tmp_path: Path) -> None:
+    pytest.importorskip("argcomplete")
+    environment = {
+        **os.environ,
+        "_ARGCOMPLETE": "1",
+        "_ARGCOMPLETE_IFS": "\n",
+        "_ARGCOMPLETE_STDOUT_FILENAME": str(tmp_path / "found"),
+        "COMP_LINE": words,
+        "COMP_POINT": str(len(words)),
+    }
+    done = subprocess.run([sys.executable, "-m", "tilewright"], env=environment, capture_output=True, timeout=120)
+    assert (done.stdout, done.stderr) == (b"", b"")
+    assert sorted((tmp_path / "found").read_text().split()) == completed

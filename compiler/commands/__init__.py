@@ -1,0 +1,1 @@
+"""The commands of the compiler, as :mod:`tilewright.runtime.commands` describes commands."""

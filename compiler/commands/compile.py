@@ -1,0 +1,130 @@
+"""``tilewright compile``: models to artifacts, and to containers for the kp API."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Collection
+from dataclasses import Field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tilewright.errors import UsageError
+
+from ...runtime.commands.console import Diagnostics, progress_bar
+from ...runtime.commands.parser import add_output, number, whole_number
+from ..options import IDS_HELP, RADIX_HELP, TARGET_HELP, CompileOptions, flag_of, parse_input_shapes
+
+if TYPE_CHECKING:
+    from ...runtime.report.container import ContainerSummary
+    from ...runtime.report.summary import Summary
+
+HELP = """\
+Compile a model, ONNX or IR of the Inference Engine, into an artifact.
+
+With --kp-id, into a container that programs for the kp API load.
+
+Examples:
+  tilewright compile resnet50.onnx -o resnet50.twa
+  tilewright compile resnet50.xml
+  tilewright compile resnet50.onnx --input-shape data=1,3,224,224
+  tilewright compile resnet50.onnx --calibration images/ --machine m4096
+  tilewright compile yolo.onnx -o models_520.nef --kp-id 32769 \\
+    --calibration images/ --preprocess mean=128,scale=1/256
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        "models",
+        nargs="+",
+        type=Path,
+        metavar="MODEL",
+        help="The model: .onnx, or .xml of IR with its .bin file beside it. Several for a container.",
+    )
+    add_output(parser, "OUT.twa", "The file to write. Default: MODEL.twa in this folder; with --kp-id MODEL.nef.")
+    add_options(parser)
+    container = parser.add_argument_group("Containers for the kp API")
+    container.add_argument("--kp-id", action="append", type=whole_number(), metavar="ID", help=IDS_HELP)
+    container.add_argument("--kp-target", metavar="DEVICE", help=TARGET_HELP)
+    container.add_argument("--kp-radix", type=whole_number(), metavar="N", help=RADIX_HELP)
+
+
+def add_options(parser: argparse.ArgumentParser, names: Collection[str] = ()) -> None:
+    """Declare options of :class:`CompileOptions`: all that the command line takes, in their groups, or those named."""
+    groups: dict[str, Any] = {}
+    for each in fields(CompileOptions):
+        heading = each.metadata["group"]
+        if names and each.name in names:
+            parser.add_argument(flag_of(each), **_settings(each))
+        elif not names and heading is not None:
+            group = groups.get(heading) or parser.add_argument_group(heading)
+            groups.setdefault(heading, group).add_argument(flag_of(each), **_settings(each))
+
+
+def _settings(each: Field[Any]) -> dict[str, Any]:
+    found = {"dest": each.name, "default": each.default, "help": each.metadata["help"]}
+    hint = str(each.type).partition(" ")[0]
+    if hint == "bool":
+        return {**found, "action": "store_true"}
+    if each.metadata["repeatable"]:
+        found["action"] = "append"
+    readers = {"int": whole_number(), "float": number}
+    choices = each.metadata["choices"] or None
+    return {**found, "metavar": each.metadata["metavar"], "type": readers.get(hint, str), "choices": choices}
+
+
+def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The keywords of :class:`CompileOptions` that arguments hold."""
+    chosen = {each.name: vars(arguments)[each.name] for each in fields(CompileOptions) if each.name in arguments}
+    return {**chosen, "input_shapes": parse_input_shapes(arguments.input_shapes)}
+
+
+def run(arguments: argparse.Namespace) -> str:
+    """What it prints.
+
+    Raises:
+        UsageError: the arguments contradict each other.
+        TilewrightError: as `compile` and `compile_container` say.
+    """
+    models: list[Path] = arguments.models
+    kp = {"kp_target": arguments.kp_target, "kp_radix": arguments.kp_radix}
+    kp = {name: value for name, value in kp.items() if value is not None}
+    for name in kp if not arguments.kp_id else ():
+        raise UsageError(f"--{name.replace('_', '-')} is for containers", hint="Give --kp-id, or leave it out.")
+    if len(models) > 1 and not arguments.kp_id:
+        raise UsageError(
+            "an artifact holds one model",
+            found=", ".join(map(str, models)),
+            hint="Compile one after the other; or, for programs of the kp API, give --kp-id for each.",
+        )
+    output: Path = arguments.output or Path(models[0].with_suffix(".nef" if arguments.kp_id else ".twa").name)
+    with progress_bar(quiet=arguments.quiet) as report:
+        options = {**options_of(arguments), "report": report}
+        if arguments.kp_id:
+            summary = _container(models, output, {**options, **kp, "kp_id": arguments.kp_id})
+        else:
+            summary = _artifact(models[0], output, options)
+    from ...runtime.files.output_file import is_standard_output
+    from ...runtime.report.table import json_text
+
+    diagnostics = Diagnostics(quiet=arguments.quiet)
+    for warning in summary.warnings:
+        diagnostics.warning(warning)
+    if is_standard_output(output):
+        return ""
+    return json_text(summary) if arguments.json else summary.to_text(str(output))
+
+
+def _artifact(model: Path, output: Path, options: dict[str, Any]) -> Summary:
+    from ...runtime.report.summary import summarize
+    from ..driver import compile_to_file
+
+    return summarize(compile_to_file(model, output, CompileOptions(**options)))
+
+
+def _container(models: list[Path], output: Path, options: dict[str, Any]) -> ContainerSummary:
+    from ...runtime.report.container import summarize_container
+    from ..containers.container import compile_container
+
+    return summarize_container(compile_container([*models], **options, output=output))
