@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Generic, Union
 
@@ -22,7 +22,7 @@ import numpy as np
 
 from tilewright.errors import IRError, PassError
 
-from ..ir.core import Constant, Module, Op, OperatorT, OperatorT_co, Value, is_op
+from ..ir.core import Constant, Module, Op, OperatorT, OperatorT_co, Value, is_op, types_of
 from ..ir.op import Operator
 from ..ir.types import TensorType
 from .base import Record, erase_dead, merged_loc
@@ -177,7 +177,12 @@ class Match(Generic[OperatorT_co]):
         assert function is not None
         sources = reversed(self.ops) if origin is None else origin
         loc = merged_loc(sources)
-        op = function.insert(Op(operator, operands, result_types, loc=loc), self.root)
+        op = Op(operator, operands, result_types, loc=loc)
+        if _is_on_quantized(op):
+            problem = operator.check_quantized(types_of(operands), types_of(op.results))
+            if problem is not None:
+                raise IRError(problem, op=operator.name)
+        function.insert(op, self.root)
         if len(op.results) in (1, len(self.root.results)):
             for value, replaced in zip(op.results, self.root.results, strict=False):
                 value.name = replaced.name
@@ -206,11 +211,19 @@ class Rule(Generic[OperatorT_co]):
         name: in counts and messages.
         pattern: of the last op concerned.
         rewrite: builds the replacement.
+        on_quantized: it holds for quantised types, too. Other rules are of real numbers: stored integers do not have
+            the values that their patterns name, and a result on the way that is rounded is not one that is not.
     """
 
     name: str
     pattern: Node[OperatorT_co]
     rewrite: Rewrite[OperatorT_co]
+    on_quantized: bool = False
+
+
+def on_quantized(*rules: Rule) -> tuple[Rule, ...]:
+    """These rules as ones that hold for quantised types, too."""
+    return tuple(replace(rule, on_quantized=True) for rule in rules)
 
 
 def match(pattern: Node[OperatorT], module: Module, root: Op) -> Match[OperatorT] | None:
@@ -312,6 +325,10 @@ class Driver:
         return bool(fired)
 
 
+def _is_on_quantized(op: Op) -> bool:
+    return any(value.type.quant is not None for value in (*op.inputs, *op.results))
+
+
 _MANY = 64
 """So many uses are far from one."""
 
@@ -319,7 +336,7 @@ _MANY = 64
 def _apply(rule: Rule[OperatorT], module: Module, op: Op, record: Record) -> list[Op] | None:
     """Apply ``rule`` at ``op`` if it matches; the ops to visit again, or ``None`` if it does not."""
     found = match(rule.pattern, module, op)
-    if found is None:
+    if found is None or (not rule.on_quantized and any(map(_is_on_quantized, found.ops))):
         return None
     try:
         replacement = rule.rewrite(found)
@@ -332,7 +349,7 @@ def _apply(rule: Rule[OperatorT], module: Module, op: Op, record: Record) -> lis
         return None
     values = (replacement,) if isinstance(replacement, Value) else tuple(replacement)
     for old, new in zip(op.results, values, strict=True):
-        if (old.type.shape, old.type.dtype) != (new.type.shape, new.type.dtype):
+        if old.type.plain != new.type.plain:
             raise PassError(
                 f"rule {rule.name} changed a type", op=op.name, node=op.node, expected=old.type, found=new.type
             )

@@ -21,7 +21,7 @@ from ...ir.types import TensorType
 from ...runtime.machines.machine import KERNEL_LIMIT
 from ..base import Pass, Record
 from ..invariants import PLAIN, UNPLANNED
-from ..pattern import Const, Driver, Match, Rule, node
+from ..pattern import Const, Driver, Match, Rule, node, on_quantized
 from ..quantization import integer_rules
 from ..simplify import movement_rules, window_rules
 
@@ -159,18 +159,20 @@ RULES: tuple[Rule, ...] = (
     ),
     *_named(integer_rules.RULES, "redundant_activation", "activation_into_product"),
     *_named(window_rules.RULES, "pad_into_conv", "pad_into_average_pool"),
-    Rule(
-        "pad_into_quantized_max_pool",
-        node(MaxPool, node(Pad, "x", name="pad"), where=_is_quantized),
-        _pad_into_max_pool,
-    ),
-    Rule("product_of_batches", node(MatMul, "x", Const("w"), where=_is_quantized), _batched_product),
-    Rule("product_as_convolution", node(MatMul, "x", Const("w"), where=_is_quantized), _product_as_convolution),
-    Rule("split_as_slices", node(Split, "x", where=_is_quantized), _split_as_slices),
-    Rule(
-        "constant_as_map",
-        node((Add, Sub, Mul, Max, Min), "x", Const("c"), where=_is_quantized, commutative=True),
-        _constant_as_map,
+    *on_quantized(
+        Rule(
+            "pad_into_quantized_max_pool",
+            node(MaxPool, node(Pad, "x", name="pad"), where=_is_quantized),
+            _pad_into_max_pool,
+        ),
+        Rule("product_of_batches", node(MatMul, "x", Const("w"), where=_is_quantized), _batched_product),
+        Rule("product_as_convolution", node(MatMul, "x", Const("w"), where=_is_quantized), _product_as_convolution),
+        Rule("split_as_slices", node(Split, "x", where=_is_quantized), _split_as_slices),
+        Rule(
+            "constant_as_map",
+            node((Add, Sub, Mul, Max, Min), "x", Const("c"), where=_is_quantized, commutative=True),
+            _constant_as_map,
+        ),
     ),
 )
 """In the order in which they are tried at each op."""

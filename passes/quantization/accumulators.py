@@ -15,7 +15,7 @@ from ...ir.ops.convolution import Conv, ConvTranspose
 from ...ir.ops.matmul import MatMul
 from ...ir.quantized import accumulator_factors, limits, parameters
 from ...ir.types import TensorType
-from ..pattern import Match, Rule, node
+from ..pattern import Match, Rule, node, on_quantized
 
 LIMIT = 2**31
 """Magnitude that an accumulator must stay below."""
@@ -123,5 +123,5 @@ def _settle_channels(found: Match[Conv | MatMul]) -> Value | None:
     return found.emit(op.operator, x, new_w, new_b, result_types=[y])
 
 
-RULES: tuple[Rule, ...] = (Rule("settled_channels", node((Conv, MatMul)), _settle_channels),)
+RULES = on_quantized(Rule("settled_channels", node((Conv, MatMul)), _settle_channels))
 """Channels that cannot be told from a constant."""

@@ -10,7 +10,7 @@ from ...ir.quantized import quantization_of
 from ...ir.types import DType, Quantization, TensorType
 from ..base import Pass, Record, erase_dead
 from ..invariants import UNPLANNED
-from ..pattern import Driver, Match, Rule, node, operand_of_the_same_type
+from ..pattern import Driver, Match, Rule, node, on_quantized, operand_of_the_same_type
 from . import accumulators, integer_rules, sink_dequantize_rules, transposed_rules
 
 
@@ -63,7 +63,7 @@ def _typed_quantize(found: Match[QuantizeLinear]) -> Value | None:
     return found.emit(StorageCast(), found.emit(Quantize(), x, result_types=[type]))
 
 
-_TYPED: tuple[Rule, ...] = (
+_TYPED = on_quantized(
     Rule("typed_dequantize", node(DequantizeLinear), _typed_dequantize),
     Rule("typed_quantize", node(QuantizeLinear), _typed_quantize),
     Rule(

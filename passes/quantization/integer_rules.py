@@ -24,7 +24,7 @@ from ...ir.ops.resize import Resize
 from ...ir.ops.shape import Reshape
 from ...ir.quantized import CLAMPING, EIGHT_BIT, is_redundant
 from ...ir.types import DType, Quantization, TensorType
-from ..pattern import Match, Rule, node
+from ..pattern import Match, Rule, node, on_quantized
 from ..simplify.window_rules import pad_into_conv
 from .sink_dequantize_rules import is_interpolation, under
 
@@ -262,7 +262,7 @@ def _is_quantized(op: Op) -> bool:
     return op.inputs[0].type.quant is not None
 
 
-RULES: tuple[Rule, ...] = (
+RULES = on_quantized(
     Rule("quantize_dequantized", node(Quantize, node(Dequantize, "x", single_use=False)), _quantize_dequantized),
     Rule("requantize_before_pad", node(Requantize, node(Pad, "x", name="pad")), _requantize_before_pad),
     Rule("pad_into_quantized_conv", node(Conv, node(Pad, "x", name="pad"), where=_is_quantized), pad_into_conv),

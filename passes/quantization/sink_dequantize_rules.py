@@ -15,7 +15,7 @@ from ...ir.ops.quantization import Dequantize, StorageCast
 from ...ir.ops.resize import Resize
 from ...ir.quantized import EIGHT_BIT, parameters, stored
 from ...ir.types import DType, TensorType
-from ..pattern import Match, Rule, node
+from ..pattern import Match, Rule, node, on_quantized
 
 MOVING: tuple[type[Operator], ...] = tuple(
     cls for cls in REGISTRY.values() if cls.QUANTIZATION in (QuantizationRule.PRESERVE, QuantizationRule.UNIFY)
@@ -116,7 +116,7 @@ def _computed(found: Match, operands: Sequence[Value | None], types: Sequence[Te
     return tuple(found.add_constant(name, array, type) for array, type in zip(results, types, strict=True))
 
 
-RULES: tuple[Rule, ...] = (
+RULES = on_quantized(
     Rule("movement_before_dequantize", node(MOVING), _sink_dequantize),
     Rule("movement_before_storage_cast", node(MOVING), _sink_storage_cast),
 )

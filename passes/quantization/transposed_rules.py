@@ -22,7 +22,7 @@ from ...ir.ops.movement import Concat, DepthToSpace, Slice
 from ...ir.ops.quantization import Dequantize, Quantize
 from ...ir.types import TensorType
 from ...ir.windows import WindowAxis
-from ..pattern import Match, Rule, node
+from ..pattern import Match, Rule, node, on_quantized
 from .integer_rules import integers_of, only_producer
 
 
@@ -155,5 +155,5 @@ def _read(
     return x, (pads[0], pads[1], pads[2], pads[3])
 
 
-RULES: tuple[Rule, ...] = (Rule("transposed_convolution_by_phases", node(Quantize), _quantized_phases),)
+RULES = on_quantized(Rule("transposed_convolution_by_phases", node(Quantize), _quantized_phases))
 """Quantised transposed convolutions."""

@@ -62,7 +62,7 @@ def _bound(found: Match) -> Value | None:
     """Clip for max or min with a constant of one element."""
     bound = found.constant("bound").array
     x = found["x"]
-    if bound.size != 1 or x.type.shape != found.root.results[0].type.shape or x.type.quant is not None:
+    if bound.size != 1 or x.type.shape != found.root.results[0].type.shape:
         return None
     value = float(bound.reshape(-1)[0])
     if math.isnan(value):
@@ -85,7 +85,7 @@ def _merge_bounds(found: Match[Relu | Clip]) -> Value | None:
 
 def _simplify_clip(found: Match[Clip]) -> Value | None:
     clip = found.root.operator
-    if found["x"].type != found.root.results[0].type or found["x"].type.quant is not None:
+    if found["x"].type != found.root.results[0].type:
         return None
     if clip.min == -math.inf and clip.max == math.inf:
         return found["x"]

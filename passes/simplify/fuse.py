@@ -61,8 +61,8 @@ class Fuse(Pass):
 
 
 def _is_open(op: Op[Conv | MatMul]) -> bool:
-    """Whether a float convolution or matrix product has no activation yet."""
-    return op.operator.act == "none" and all(value.type.quant is None for value in (*op.inputs, op.result))
+    """Whether a convolution or matrix product has no activation yet."""
+    return op.operator.act == "none"
 
 
 def _takes_residual(op: Op[Conv | MatMul]) -> bool:

@@ -18,7 +18,7 @@ from ...ir.ops.convolution import Conv, ConvTranspose
 from ...ir.ops.elementwise import Add, Div, Mul, Sub
 from ...ir.ops.matmul import MatMul
 from ...ir.ops.movement import Transpose
-from ..pattern import Const, Match, Rule, node
+from ..pattern import Const, Match, Rule, node, on_quantized
 
 LINEAR = (Conv, ConvTranspose, MatMul)
 Linear = Union[Conv, ConvTranspose, MatMul]
@@ -154,7 +154,8 @@ def _matmul_of_transpose(found: Match[MatMul]) -> Value | None:
                 operands[index] = producer.inputs[0]
                 flags[flag] = not flags[flag]
                 changed = True
-    return found.emit(replace(matmul, **flags), *operands) if changed else None
+    types = (found.root.result.type,)
+    return found.emit(replace(matmul, **flags), *operands, result_types=types) if changed else None
 
 
 _linear = node(LINEAR, name="linear", where=_is_foldable)
@@ -173,6 +174,6 @@ RULES: tuple[Rule, ...] = (
         _before,
     ),
     Rule("matmul_plus_row", node(Add, node(MatMul, name="linear"), "c", commutative=True), _matmul_bias),
-    Rule("matmul_of_transpose", node(MatMul), _matmul_of_transpose),
+    *on_quantized(Rule("matmul_of_transpose", node(MatMul), _matmul_of_transpose)),
 )
 """Constants into weights, rows into biases, transposes into flags."""

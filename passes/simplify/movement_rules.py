@@ -11,7 +11,7 @@ from ...ir.ops.elementwise import Add, Div, Mul, Pow, Sub
 from ...ir.ops.movement import Concat, Pad, Slice, Split, Tile, Transpose
 from ...ir.ops.reduction import Reduce
 from ...ir.ops.shape import Cast, Expand, Reshape
-from ..pattern import Match, Node, Rule, node, operand_of_the_same_type, scalar
+from ..pattern import Match, Node, Rule, node, on_quantized, operand_of_the_same_type, scalar
 
 
 def _identity(name: str, pattern: Node) -> Rule:
@@ -69,7 +69,7 @@ def _reduction_as_reshape(found: Match[Reduce]) -> Value | None:
     reduce = found.root.operator
     keeps = reduce.name in ("reduce_sum", "reduce_mean", "reduce_max", "reduce_min", "reduce_prod")
     count = math.prod(found["x"].type.shape[axis] for axis in reduce.axes)
-    return _as_reshape(found) if keeps and count == 1 and found["x"].type.quant is None else None
+    return _as_reshape(found) if keeps and count == 1 else None
 
 
 _ONE = scalar(1.0, 0.0)
@@ -85,25 +85,27 @@ NEUTRAL: tuple[Rule, ...] = (
 """Arithmetic that changes nothing."""
 
 RULES: tuple[Rule, ...] = (
-    _identity("reshape_to_same_shape", node(Reshape, "x", where=_same_shape)),
-    _identity("expand_to_same_shape", node(Expand, "x", where=_same_shape)),
-    _identity(
-        "cast_to_same_type", node(Cast, "x", where=lambda op: op.inputs[0].type.dtype is op.results[0].type.dtype)
+    *on_quantized(
+        _identity("reshape_to_same_shape", node(Reshape, "x", where=_same_shape)),
+        _identity("expand_to_same_shape", node(Expand, "x", where=_same_shape)),
+        _identity(
+            "cast_to_same_type", node(Cast, "x", where=lambda op: op.inputs[0].type.dtype is op.results[0].type.dtype)
+        ),
+        _identity("slice_of_everything", node(Slice, "x", where=_is_plain_slice)),
+        _identity("tile_once", node(Tile, "x", where=_same_shape)),
+        _identity("pad_by_nothing", node(Pad, "x", where=_same_shape)),
+        _identity("concat_of_one", node(Concat, "x", where=lambda op: len(op.inputs) == 1)),
+        _identity("split_in_one", node(Split, "x", where=lambda op: len(op.results) == 1)),
+        Rule("transpose_without_effect", node(Transpose, "x", where=_keeps_order), _as_reshape),
+        Rule(
+            "transpose_of_transpose",
+            node(Transpose, node(Transpose, "x", name="inner", single_use=False)),
+            _merge_transposes,
+        ),
+        Rule("reshape_of_reshape", node(Reshape, node(Reshape, "x", single_use=False)), _as_reshape),
+        Rule("slice_of_slice", node(Slice, node(Slice, "x", name="inner", single_use=False)), _merge_slices),
+        Rule("concat_of_concat", node(Concat), _flatten_concat),
     ),
-    _identity("slice_of_everything", node(Slice, "x", where=_is_plain_slice)),
-    _identity("tile_once", node(Tile, "x", where=_same_shape)),
-    _identity("pad_by_nothing", node(Pad, "x", where=_same_shape)),
-    _identity("concat_of_one", node(Concat, "x", where=lambda op: len(op.inputs) == 1)),
-    _identity("split_in_one", node(Split, "x", where=lambda op: len(op.results) == 1)),
-    Rule("transpose_without_effect", node(Transpose, "x", where=_keeps_order), _as_reshape),
-    Rule(
-        "transpose_of_transpose",
-        node(Transpose, node(Transpose, "x", name="inner", single_use=False)),
-        _merge_transposes,
-    ),
-    Rule("reshape_of_reshape", node(Reshape, node(Reshape, "x", single_use=False)), _as_reshape),
-    Rule("slice_of_slice", node(Slice, node(Slice, "x", name="inner", single_use=False)), _merge_slices),
-    Rule("concat_of_concat", node(Concat), _flatten_concat),
     Rule("reduce_of_one", node(Reduce, "x"), _reduction_as_reshape),
     *NEUTRAL,
 )

@@ -12,7 +12,7 @@ from ...ir.ops.movement import Pad
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool, MaxPool
 from ...ir.ops.reduction import ReduceMean
 from ...ir.ops.shape import Reshape
-from ..pattern import Match, Rule, node
+from ..pattern import Match, Rule, node, on_quantized
 
 WindowT = TypeVar("WindowT", Conv, AveragePool, MaxPool)
 
@@ -54,7 +54,7 @@ def _is_never_negative(value: Value) -> bool:
 
 def _pad_into_max_pool(found: Match[MaxPool]) -> Value | None:
     pool, merged, value = found.root.operator, padded(found), found.op("pad", Pad).operator.value
-    if merged is None or found["x"].type.quant is not None:
+    if merged is None:
         return None
     if value == -math.inf:
         return found.emit(merged, found["x"])
@@ -79,15 +79,17 @@ def _mean_as_pool(found: Match[ReduceMean]) -> Value | None:
 
 def _pool_as_global(found: Match[AveragePool]) -> Value | None:
     pool, x = found.root.operator, found["x"]
-    covers = pool.kernel == x.type.shape[2:] and not any(pool.pads) and not any(pool.overhang) and x.type.quant is None
+    covers = pool.kernel == x.type.shape[2:] and not any(pool.pads) and not any(pool.overhang)
     if covers and set(found.root.result.type.shape[2:]) == {1} and set(pool.dilations) == {1}:
         return found.emit(GlobalAveragePool(), x, result_types=[found.root.result.type])
     return None
 
 
 RULES: tuple[Rule, ...] = (
-    Rule("pad_into_conv", node(Conv, node(Pad, "x", name="pad")), pad_into_conv),
-    Rule("pad_into_average_pool", node(AveragePool, node(Pad, "x", name="pad")), _pad_into_average_pool),
+    *on_quantized(
+        Rule("pad_into_conv", node(Conv, node(Pad, "x", name="pad")), pad_into_conv),
+        Rule("pad_into_average_pool", node(AveragePool, node(Pad, "x", name="pad")), _pad_into_average_pool),
+    ),
     Rule("pad_into_max_pool", node(MaxPool, node(Pad, "x", name="pad")), _pad_into_max_pool),
     Rule("mean_as_global_pool", node(ReduceMean, "x"), _mean_as_pool),
     Rule("average_pool_as_global_pool", node(AveragePool, "x"), _pool_as_global),
