@@ -13,6 +13,7 @@ from weakref import WeakSet
 import numpy as np
 
 from tilewright.errors import RequestCancelledError, RequestTimeoutError, ResourceError, UsageError
+from tilewright.limits import check_timeout
 
 from .waiting import Latch, Waiters
 
@@ -47,7 +48,12 @@ class Request:
         return self._finished.is_open
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait for the final status for at most `timeout` seconds; whether it has been reached."""
+        """Wait for the final status for at most `timeout` seconds; whether it has been reached.
+
+        Raises:
+            UsageError: the timeout is no number.
+        """
+        check_timeout(timeout)
         return self._finished.wait(timeout)
 
     def result(self, timeout: float | None = None) -> Outputs:

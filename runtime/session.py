@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tilewright.errors import ArtifactError, UsageError, resources
-from tilewright.limits import check_seconds
+from tilewright.limits import check_count, check_seconds, check_timeout
 
 from .artifact.artifact import Artifact
 from .artifact.manifest import ENGINES, TensorSpec
@@ -93,11 +93,8 @@ def load(
         raise UsageError("unknown engine", expected=" or ".join(ENGINES), found=repr(engine))
     if threads not in (None, 1):
         raise UsageError("this build runs one thread per request", expected="threads=1 or None", found=repr(threads))
-    for name, value in (("workers", workers), ("queue", queue), ("memory_limit", memory_limit)):
-        if value is None and name == "memory_limit":
-            continue
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise UsageError(f"{name} is out of range", expected="an integer of at least 1", found=repr(value))
+    workers, queue = check_count("workers", workers), check_count("queue", queue)
+    memory_limit = None if memory_limit is None else check_count("memory_limit", memory_limit)
     if not isinstance(regenerate, bool):
         raise UsageError("regenerate is no truth value", expected="True or False", found=repr(regenerate))
     check_seconds("time_limit", time_limit)
@@ -220,9 +217,10 @@ class Session:
             InputError: an input is unknown, missing, or of the wrong shape or dtype.
             RequestTimeoutError: there was no room in the queue within the time.
             ResourceError: this machine does not have enough memory, or cannot start a thread.
-            UsageError: the session is closed.
+            UsageError: the session is closed, or the timeout is no number.
         """
         self._check_open()
+        check_timeout(timeout)
         request = Request(check_inputs(inputs, self.inputs, copy=True), callback)
         self._queue.put(request, timeout)
         return request
@@ -270,8 +268,7 @@ class Session:
     def _measured_inputs(self, inputs: Mapping[str, np.ndarray] | None, rounds: int) -> list[np.ndarray]:
         """What is measured, so many times; see `profile`."""
         self._check_open()
-        if rounds < 1:
-            raise UsageError("rounds is out of range", expected="at least 1", found=rounds)
+        check_count("rounds", rounds)
         return check_inputs(inputs if inputs is not None else self._sample_inputs(), self.inputs, copy=False)
 
     def _sample_inputs(self) -> dict[str, np.ndarray]:

@@ -13,6 +13,7 @@ from typing import Union
 
 import numpy as np
 
+from tilewright import limits
 from tilewright.errors import CalibrationError, InputError, UsageError
 
 from ...ir.types import TensorType
@@ -74,7 +75,7 @@ def open_calibration_set(
     if not isinstance(source, (str, os.PathLike)):
         return _samples(source, inputs, limit)
     if path is None:
-        return RandomSet(inputs, limit if limit is not None else 8)
+        return RandomSet(inputs, min(limit, limits.RANDOM_SAMPLES) if limit is not None else 8)
     if path.suffix in (".npy", ".npz"):
         what = repr(os.fspath(path))
         with _reading():

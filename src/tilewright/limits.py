@@ -6,6 +6,9 @@ Every extent, index and count is compared with one of these where it enters, in 
 
 from __future__ import annotations
 
+from numbers import Integral, Real
+from typing import cast
+
 from .errors import UsageError
 
 
@@ -64,6 +67,7 @@ PIXELS = Limit(2**26, "pixels of an image, as it is and at each step of resizing
 VALUES_IN_PYTHON = Limit(2**22, "values of pixels in run-length encoded BMP, or PPM of odd levels or as text")
 IMAGE_COMMENTS = Limit(2**10, "comments in an image as text")
 IMAGE_PIECES = Limit(2**20, "pieces that an image file is read in")
+RANDOM_SAMPLES = Limit(2**10, "random samples that a network is calibrated with")
 LABELS = Limit(2**21, "lines of a file of labels")
 LABELS_FILE = Limit(2**26, "bytes of a file of labels")
 WEIGHTS_FILE = Limit(2**28, "bytes of a text file of weights")
@@ -78,11 +82,32 @@ FOLDED = Limit(2**28, "bytes of constants that folding computes, beyond eight ti
 FOLDING = Limit(2**28, "steps that folding takes for them, beyond eight for each element of the model's constants")
 
 
+def check_count(name: str, count: object) -> int:
+    """A number of things of at least 1, also where it is NumPy's.
+
+    Raises:
+        UsageError: names the argument or option.
+    """
+    if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
+        raise UsageError(f"{name} is out of range", expected="an integer of at least 1", found=repr(count))
+    return int(count)
+
+
 def check_seconds(name: str, seconds: object) -> None:
     """Refuse what cannot be a time limit; None is none.
 
     Raises:
         UsageError: names the argument or option.
     """
-    if seconds is not None and (not isinstance(seconds, (int, float)) or not seconds > 0):
+    if seconds is not None and not (isinstance(seconds, Real) and cast("float", seconds) > 0):
         raise UsageError(f"{name} is out of range", expected="seconds, more than 0", found=repr(seconds))
+
+
+def check_timeout(seconds: object) -> None:
+    """Refuse what no time to wait can be, which None and 0 are.
+
+    Raises:
+        UsageError: it is no number.
+    """
+    if seconds is not None and (not isinstance(seconds, Real) or seconds != seconds):
+        raise UsageError("timeout is no time", expected="a number of seconds, or None", found=repr(seconds))

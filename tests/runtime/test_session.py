@@ -166,6 +166,39 @@ def test_arguments_out_of_range(arguments: dict[str, int], message: str) -> None
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize("count", [0, -1, float("nan"), True, "3", 3.0, None, [3]])
+def test_what_is_no_count(count: object) -> None:
+    """None of the counts that programs give ends in another error than this."""
+    for name in ("workers", "queue", "memory_limit"):
+        if (name, count) != ("memory_limit", None):
+            with pytest.raises(UsageError, match=f"{name} is out of range; expected an integer of at least 1"):
+                load(small_artifact(), **{name: count})  # pyright: ignore[reportArgumentType]
+    with load(small_artifact()) as running:
+        for measured in (running.profile, running.host_times):
+            with pytest.raises(UsageError, match="rounds is out of range; expected an integer of at least 1"):
+                measured(rounds=count)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("count", [2**31, 2**63, 2**70, np.int64(3), np.uint8(3)])
+def test_what_is_a_count(count: int) -> None:
+    with load(small_artifact(), workers=count, queue=count, time_limit=count) as running:
+        assert running.submit({"x": sample()}, timeout=count).result(timeout=count)
+    if count < 2**31:
+        assert load(small_artifact()).profile({"x": sample()}, rounds=count).rounds == count
+
+
+def test_what_is_no_time_to_wait() -> None:
+    with load(small_artifact()) as running:
+        for timeout in (float("nan"), "3", [1], np.float32("nan")):
+            with pytest.raises(UsageError, match="timeout is no time; expected a number of seconds, or None, found"):
+                running.submit({"x": sample()}, timeout=timeout)  # pyright: ignore[reportArgumentType]
+            request = running.submit({"x": sample()})
+            for wait in (request.wait, request.result):
+                with pytest.raises(UsageError, match="timeout is no time"):
+                    wait(timeout)  # pyright: ignore[reportArgumentType]
+        assert running.submit({"x": sample()}, timeout=-1).wait(np.inf)
+
+
 def test_profile_names_every_step() -> None:
     running = load(small_artifact())
     profile = running.profile({"x": sample()}, rounds=3)

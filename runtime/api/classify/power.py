@@ -14,6 +14,7 @@ The constants stand in the machine's file, each with its origin. Nothing of this
 from __future__ import annotations
 
 import time
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,11 @@ from ...artifact.artifact import Artifact
 from ...machines.machine import EnergyConstants, load_energy, samples
 from ...report.details import details_of
 from ...report.simulation import simulate_artifact
+from ...request import Request
 from ...session import Session
+
+_HELD = 2**9
+"""Runs of a call whose results are held at most: more than there are workers for, and places in their queue."""
 
 _COUNTERS = Path("/sys/class/powercap")
 
@@ -91,7 +96,12 @@ def measure(session: Session, *, batch: int, repetitions: int, counters: Path = 
     runs = -(-batch // session.inputs[0].shape[0])
 
     def call() -> None:
-        for request in [session.submit(inputs) for _ in range(runs)]:
+        running: deque[Request] = deque()
+        for _ in range(runs):
+            running.append(session.submit(inputs))
+            if len(running) > _HELD:
+                running.popleft().result()
+        for request in running:
             request.result()
 
     call()

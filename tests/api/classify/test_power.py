@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import tilewright
 from tilewright.__main__ import main
 from tilewright.compiler.demo.digits import MODEL
 from tilewright.errors import MachineError
+from tilewright.runtime.api.classify import power
 from tilewright.runtime.api.classify.power import EnergyMeter, measure, model
 from tilewright.runtime.artifact.artifact import Artifact
 from tilewright.runtime.machines import machine
 from tilewright.runtime.report.simulation import simulate_artifact
+from tilewright.runtime.request import Request
 
 from .conftest import DIGITS, Task
 
@@ -111,6 +115,22 @@ def test_the_command(task: Task, capsys: Capture) -> None:
         "software",
     )
     assert found["modelled"]["machine"] == "M4096"
+
+
+def test_of_a_large_batch_few_results_are_held(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(power, "_HELD", 3)
+    running: list[Request] = []
+    with tilewright.load(task.artifact, engine="software") as session:
+        submit = session.submit
+
+        def counted(inputs: Mapping[str, np.ndarray]) -> Request:
+            running[:] = [each for each in running if each.status != "done"]
+            running.append(submit(inputs))
+            return running[-1]
+
+        monkeypatch.setattr(session, "submit", counted)
+        assert measure(session, batch=20, repetitions=1).repetitions == 1
+    assert len(running) <= 4
 
 
 def test_what_is_not_for_the_accelerator_is_not_modelled(tmp_path: Path, capsys: Capture) -> None:
