@@ -1,21 +1,20 @@
-"""The importers and exporters of every family of layers, found in their folders."""
+"""The importers and exporters of every family of layers, found in their folder."""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
 
-from . import legacy, opset
 from .document import LEGACY_VERSIONS, OPSET_VERSIONS
 from .exporter import EXPORTS
 from .importer import LEGACY, LEGACY_TYPES, OPSET
+from .layers import __path__ as folder
 
 __all__ = ["EXPORTS", "LEGACY", "OPSET", "layer_types"]
 
 # Importing a family registers what it holds.
-for _folder in (legacy, opset):
-    for _module in pkgutil.iter_modules(_folder.__path__):
-        importlib.import_module(f"{_folder.__name__}.{_module.name}")
+for _module in pkgutil.iter_modules(folder):
+    importlib.import_module(f".layers.{_module.name}", __package__)
 
 
 def layer_types() -> dict[str, list[range]]:

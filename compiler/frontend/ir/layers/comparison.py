@@ -1,4 +1,4 @@
-"""Comparisons and logic of IR, and Select."""
+"""Comparisons, logic and Select of IR."""
 
 from __future__ import annotations
 

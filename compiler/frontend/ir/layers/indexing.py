@@ -1,4 +1,4 @@
-"""Gather*, Scatter* and OneHot of IR."""
+"""Gather*, Scatter* and OneHot of IR; indices of versions 2 to 7 may be of any precision."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from .....ir.types import DType, TensorType
 from ...movement import join, transpose
 from ...shape import cast, flatten, reshape
 from ..exporter import IrExporter, exports
-from ..importer import IrImporter, IrNode, opset
-from .elementwise import combined
+from ..importer import IrImporter, IrNode, legacy, opset
+from .elementwise import combined, stated
 from .movement import only_axis
 from .shape import converted, type_of
 
@@ -195,3 +195,34 @@ def import_non_zero(node: IrNode, importer: IrImporter) -> Value:
     """How many there are must be known, as all shapes are."""
     places = np.nonzero(node.constant(0, "what is searched for elements other than 0"))
     return importer.constant(np.stack(places).astype(type_of(node, "output_type", "i64").numpy), node.name)
+
+
+def _indices(importer: IrImporter, x: Value) -> Value:
+    return x if x.type.dtype in (DType.I32, DType.I64) else cast(importer, x, DType.I32)
+
+
+@legacy("Gather")
+def import_legacy_gather(node: IrNode, importer: IrImporter) -> Value:
+    x = node.input(0)
+    operator = Gather(node.from_front(node.int("axis", 0), x.type.rank))
+    return importer.emit_one(operator, x, _indices(importer, node.input(1)))
+
+
+@legacy("OneHot")
+def import_legacy_one_hot(node: IrNode, importer: IrImporter) -> Value:
+    """A new dimension of ``depth`` that holds ``on_value`` at the index, ``off_value`` elsewhere."""
+    x = node.input(0)
+    axis = node.from_front(node.int("axis", -1), x.type.rank + 1)
+    values = np.array([node.float("off_value", 0.0), node.float("on_value", 1.0)], np.float32)
+    result = importer.emit_one(OneHot(node.int("depth"), axis), x, importer.constant(values, "off_and_on"))
+    return stated(node, importer, result)
+
+
+@legacy("ScatterUpdate")
+def import_legacy_scatter_update(node: IrNode, importer: IrImporter) -> Value:
+    """A copy of x with elements along ``axis`` replaced: one for each index, or whole slices."""
+    x, indices, updates = node.input(0), _indices(importer, node.input(1)), node.input(2)
+    axis = node.from_front(node.int("axis", 0), x.type.rank)
+    if updates.type.shape == indices.type.shape and indices.type.rank == x.type.rank:
+        return importer.emit_one(ScatterElements(axis), x, indices, updates)
+    return scattered(importer, x, indices, updates, axis)

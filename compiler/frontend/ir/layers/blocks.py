@@ -9,7 +9,7 @@ from .....ir.ops.movement import DepthToSpace, SpaceToDepth
 from ...movement import padded, transpose
 from ...shape import reshape
 from ..exporter import IrExporter, exports
-from ..importer import IrImporter, IrNode, opset
+from ..importer import IrImporter, IrNode, legacy, opset
 
 MODES = {"blocks_first": "DCR", "depth_first": "CRD"}
 """What the operator calls the ways in which a channel numbers blocks and depths."""
@@ -110,6 +110,7 @@ def import_batch_to_space(node: IrNode, importer: IrImporter) -> Value:
 
 
 @opset("ShuffleChannels")
+@legacy("ShuffleChannels")
 def import_shuffle_channels(node: IrNode, importer: IrImporter) -> Value:
     x = node.input(0)
     axis, groups = node.from_front(node.int("axis", 1), x.type.rank), node.int("group", 1)
@@ -119,3 +120,13 @@ def import_shuffle_channels(node: IrNode, importer: IrImporter) -> Value:
     # What stands before and behind the channels as one dimension each: four in all, whatever x has.
     apart = (math.prod(shape[:axis]), groups, shape[axis] // groups, math.prod(shape[axis + 1 :]))
     return reshape(importer, transpose(importer, reshape(importer, x, apart), (0, 2, 1, 3)), shape)
+
+
+@legacy("DepthToSpace")
+def import_legacy_depth_to_space(node: IrNode, importer: IrImporter) -> Value:
+    return importer.emit_one(DepthToSpace(node.int("block_size", 1)), node.input(0))
+
+
+@legacy("SpaceToDepth")
+def import_legacy_space_to_depth(node: IrNode, importer: IrImporter) -> Value:
+    return importer.emit_one(SpaceToDepth(node.int("block_size", 1)), node.input(0))

@@ -9,7 +9,7 @@ from .....ir.ops import unary
 from .....ir.ops.comparison import Or
 from .....ir.ops.elementwise import Add, Mul
 from ..exporter import IrExporter, exports
-from ..importer import IrImporter, IrNode, opset
+from ..importer import IrImporter, IrNode, legacy, opset
 from .elementwise import combined
 
 _FUNCTIONS: dict[str, type[unary.Unary]] = {
@@ -102,3 +102,16 @@ def export_reciprocal(op: Op[unary.Reciprocal], exporter: IrExporter) -> None:
 def export_is_infinite(op: Op[unary.IsInf], exporter: IrExporter) -> None:
     detect = {"detect_negative": op.operator.negative, "detect_positive": op.operator.positive}
     exporter.write_as(op, "IsInf", op.operands, opset=10, **detect)
+
+
+_ARITHMETIC = (unary.Neg, unary.Abs, unary.Sign, unary.Sqrt, unary.Reciprocal, unary.Log, unary.Erf)
+_LEGACY_ROUNDING = (unary.Floor, unary.Ceil)
+_TRIGONOMETRIC = (unary.Sin, unary.Cos, unary.Tan, unary.Asin, unary.Acos, unary.Atan)
+_HYPERBOLIC = (unary.Sinh, unary.Cosh, unary.Asinh, unary.Acosh, unary.Atanh)
+_OPERATORS = {cls.__name__.lower(): cls for cls in (*_ARITHMETIC, *_LEGACY_ROUNDING, *_TRIGONOMETRIC, *_HYPERBOLIC)}
+_OPERATORS["ceiling"] = unary.Ceil
+
+
+@legacy(*_OPERATORS)
+def import_legacy_unary(node: IrNode, importer: IrImporter) -> Value:
+    return importer.emit_one(_OPERATORS[node.op_type.lower()](), node.input(0))

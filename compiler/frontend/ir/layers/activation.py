@@ -1,8 +1,9 @@
-"""Activations of IR: attributes that became inputs, and those whose inputs are optional."""
+"""Activations and softmax of IR: attributes that became inputs, and what the layer ``Activation`` names."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from .....ir.ops.activation import (
     GeluTanh,
     HardSigmoid,
     HardSwish,
+    LeakyRelu,
     Mish,
     PRelu,
     Relu,
@@ -28,12 +30,16 @@ from .....ir.ops.activation import (
     Tanh,
 )
 from .....ir.ops.elementwise import Mul
-from .....ir.types import DType
+from .....ir.ops.softmax import Hardmax, LogSoftmax, Softmax
+from .....ir.ops.unary import Exp
+from .....ir.types import DType, TensorType
 from ...elementwise import scaled
 from ...shape import reshape
+from ..document import LEGACY_VERSIONS
 from ..exporter import IrExporter, Tensor, exports
-from ..importer import IrImporter, IrNode, opset
-from .elementwise import combined
+from ..importer import IrImporter, IrNode, legacy, opset, weights
+from .elementwise import combined, negated
+from .reduction import first_extreme
 from .shape import reshaped
 
 _PLAIN = {
@@ -56,6 +62,7 @@ def import_plain(node: IrNode, importer: IrImporter) -> Value:
 
 
 @opset("Clamp")
+@legacy("Clamp")
 def import_clamp(node: IrNode, importer: IrImporter) -> Value:
     return importer.emit_one(Clip(node.float("min"), node.float("max")), node.input(0))
 
@@ -171,3 +178,112 @@ def export_prelu(op: Op[PRelu], exporter: IrExporter) -> None:
     # A slope of one dimension would be one for each channel.
     full = (1,) * (x.type.rank - slope.type.rank) + slope.type.shape
     exporter.write_as(op, "PReLU", [x, reshaped(exporter, slope, full)])
+
+
+@opset("SoftMax", "Softmax")
+@legacy("SoftMax")
+def import_softmax(node: IrNode, importer: IrImporter) -> Value:
+    x = node.input(0)
+    return importer.emit_one(Softmax(node.from_front(node.int("axis", 1), x.type.rank)), x)
+
+
+@opset("LogSoftmax")
+@legacy("LogSoftmax")
+def import_log_softmax(node: IrNode, importer: IrImporter) -> Value:
+    x = node.input(0)
+    default = 1 if node.version in LEGACY_VERSIONS else -1
+    return importer.emit_one(LogSoftmax(node.from_front(node.int("axis", default), x.type.rank)), x)
+
+
+@exports(Softmax)
+def export_softmax(op: Op[Softmax], exporter: IrExporter) -> None:
+    exporter.write_as(op, "SoftMax", op.operands, opset=8, axis=op.operator.axis)
+
+
+@exports(LogSoftmax)
+def export_log_softmax(op: Op[LogSoftmax], exporter: IrExporter) -> None:
+    exporter.write_as(op, "LogSoftmax", op.operands, opset=5, axis=op.operator.axis)
+
+
+@exports(Hardmax)
+def export_hardmax(op: Op[Hardmax], exporter: IrExporter) -> None:
+    """One where the first of the largest elements is."""
+    x, axis = exporter.tensor(op.operands.x), op.operator.axis
+    first = first_extreme(exporter, x, axis, is_largest=True)
+    places = TensorType(first.type.shape[:axis] + first.type.shape[axis + 1 :], DType.I64)
+    flat = exporter.layer("Squeeze", [first, exporter.integers([axis], "axis")], places)
+    on, off = (exporter.constant(np.asarray(value, x.type.dtype.numpy)) for value in (1, 0))
+    depth = exporter.integers(x.type.shape[axis], "depth")
+    exporter.define(op, exporter.layer("OneHot", [flat, depth, on, off], x.type, axis=axis))
+
+
+@legacy("ReLU")
+def import_legacy_relu(node: IrNode, importer: IrImporter) -> Value:
+    slope = node.float("negative_slope", 0.0)
+    return importer.emit_one(LeakyRelu(slope) if slope else Relu(), node.input(0))
+
+
+@legacy("ReLU6")
+def import_legacy_relu6(node: IrNode, importer: IrImporter) -> Value:
+    return importer.emit_one(Clip(0.0, node.float("n", 6.0)), node.input(0))
+
+
+@legacy("ELU")
+def import_legacy_elu(node: IrNode, importer: IrImporter) -> Value:
+    return importer.emit_one(Elu(node.float("alpha", 1.0)), node.input(0))
+
+
+@legacy("PReLU")
+def import_legacy_prelu(node: IrNode, importer: IrImporter) -> Value:
+    """Below zero, x times one slope for all channels or for each."""
+    x = node.input(0)
+    if x.type.rank < 2:
+        raise node.model_error("the input has no channels", found=x.type)
+    if node.bool("channel_shared", False):
+        slope = weights(node, importer, (1,))
+    else:
+        slope = weights(node, importer, (x.type.shape[1], *[1] * (x.type.rank - 2)))
+    return importer.emit_one(PRelu(), x, slope)
+
+
+@legacy("Sigmoid", "TanH", "Exp", "SoftPlus", "SoftSign")
+def import_legacy_plain(node: IrNode, importer: IrImporter) -> Value:
+    return importer.emit_one(_LEGACY_PLAIN[node.op_type.lower()](), node.input(0))
+
+
+@legacy("HardSigmoid", "Hard_sigmoid")
+def import_legacy_hard_sigmoid(node: IrNode, importer: IrImporter) -> Value:
+    return importer.emit_one(HardSigmoid(node.float("alpha", 0.2), node.float("beta", 0.5)), node.input(0))
+
+
+@legacy("Selu")
+def import_legacy_selu(node: IrNode, importer: IrImporter) -> Value:
+    alpha = node.float("alpha", 1.67326319217681884765625)
+    return importer.emit_one(Selu(alpha, node.float("gamma", 1.05070102214813232421875)), node.input(0))
+
+
+@legacy("Not")
+def import_legacy_not(node: IrNode, importer: IrImporter) -> Value:
+    return negated(node, importer, node.input(0))
+
+
+_LEGACY_PLAIN = {"sigmoid": Sigmoid, "tanh": Tanh, "exp": Exp, "softplus": Softplus, "softsign": Softsign}
+
+_NAMED: dict[str, Callable[[IrNode, IrImporter], Value]] = {
+    "relu": import_legacy_relu,
+    "prelu": import_legacy_prelu,
+    "clamp": import_clamp,
+    "elu": import_legacy_elu,
+    "not": import_legacy_not,
+}
+
+
+@legacy("Activation")
+def import_legacy_activation(node: IrNode, importer: IrImporter) -> Value:
+    kind = node.word("type")
+    if kind in _LEGACY_PLAIN:
+        return importer.emit_one(_LEGACY_PLAIN[kind](), node.input(0))
+    if kind not in _NAMED:
+        expected = ", ".join(sorted({*_LEGACY_PLAIN, *_NAMED}))
+        raise node.unsupported("this activation is not supported", expected=expected, found=repr(kind[:60]))
+    return _NAMED[kind](node, importer)

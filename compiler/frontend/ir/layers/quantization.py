@@ -24,7 +24,7 @@ from .....ir.ops.quantization import (
 from .....ir.ops.unary import Round
 from .....ir.types import DType, TensorType
 from ..exporter import IrExporter, Tensor, element_type, exports
-from ..importer import IrImporter, IrNode, opset
+from ..importer import IrImporter, IrNode, legacy, opset
 from .elementwise import combined
 from .shape import converted, reshaped
 
@@ -247,3 +247,6 @@ def export_fake_quantize(op: Op[FakeQuantize], exporter: IrExporter) -> None:
     whole = exporter.layer("Round", [combined(exporter, "Divide", x, scale)], type, opset=5, mode="half_to_even")
     above = combined(exporter, "Maximum", combined(exporter, "Multiply", whole, scale), low)
     exporter.define(op, combined(exporter, "Minimum", above, high))
+
+
+legacy("FakeQuantize", "Quantize")(import_fake_quantize)

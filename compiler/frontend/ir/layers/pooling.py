@@ -1,10 +1,15 @@
-"""Pooling layers of IR. Rounding up the number of windows becomes explicit padding."""
+"""Pooling layers of IR. Rounding up the number of windows becomes explicit padding.
+
+In versions 2 to 7 Caffe's names stand for attributes as well.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+
+from tilewright.errors import IRError
 
 from .....ir.core import Op, Value
 from .....ir.ops.pooling import (
@@ -24,8 +29,8 @@ from ...movement import join, slice_of
 from ...shape import reshape
 from ...windows import Integers, Window, rounded_up, widened
 from ..exporter import IrExporter, Tensor, exports
-from ..importer import IrImporter, IrNode, opset
-from .convolution import explicit_pads
+from ..importer import IrImporter, IrNode, legacy, opset
+from .convolution import check_positive, explicit_pads, legacy_auto_pad, numbers, spatial_extents, window
 from .elementwise import combined
 from .reduction import reduced
 
@@ -199,3 +204,58 @@ def export_global_norm_pool(op: Op[GlobalLpPool], exporter: IrExporter) -> None:
     powers = combined(exporter, "Power", exporter.layer("Abs", [x], x.type), float(op.operator.p))
     sums = reduced(exporter, powers, ReduceSum, range(2, x.type.rank))
     exporter.define(op, combined(exporter, "Power", sums, 1 / op.operator.p))
+
+
+_METHODS = {"max": "max", "0": "max", "avg": "avg", "ave": "avg", "1": "avg"}
+
+
+def _method(node: IrNode) -> str:
+    word = node.word("pool-method", node.text("pool", "max"))
+    if word not in _METHODS:
+        raise node.unsupported("unknown pooling method", expected="max or avg", found=repr(word[:60]))
+    return _METHODS[word]
+
+
+@legacy("Pooling")
+def import_legacy_pooling(node: IrNode, importer: IrImporter) -> Value:
+    extents, method = spatial_extents(node), _method(node)
+    if node.bool("global_pooling", False):
+        return importer.emit_one(GlobalMaxPool() if method == "max" else GlobalAveragePool(), node.input(0))
+    full = window(node, extents, numbers(node, "kernel", "kernel", len(extents)))
+    overhang = (0,) * len(extents)
+    if legacy_auto_pad(node) == "explicit":
+        full, overhang = _rounded(node, extents, full)
+    if method == "max":
+        return importer.emit_one(MaxPool(*widened(full, overhang)), node.input(0))
+    operator = average_pool(full, overhang, is_padding_counted=not node.bool("exclude-pad", False))
+    return importer.emit_one(operator, node.input(0))
+
+
+def _rounded(node: IrNode, extents: Integers, full: Window) -> tuple[Window, Integers]:
+    """The window with as many positions as the layer has, and how far the last one reaches beyond its padding.
+
+    Converters differ in whether a window may start in the padding, and some files do not say how to round; the shapes
+    of the file tell.
+
+    Raises:
+        ModelError: it says it in no way that there is.
+    """
+    word = node.word("rounding_type", "any")
+    if word not in ("ceil", "floor", "any"):
+        raise node.model_error("unknown rounding_type", expected="ceil or floor", found=repr(word[:60]))
+    check_positive(node, full[1])
+    ways = [False] * (word != "ceil") + [True] * (word != "floor")
+    stated, wanted = node.layer.inputs[0].shape[2:], node.output_shape()[2:]
+    for is_up in ways if len(stated) == len(extents) else ():
+        for drop in (True, False) if is_up else (True,):
+            try:
+                found = rounded_up(stated, full, drop=drop) if is_up else (full, (0,) * len(stated))
+                if _outputs(widened(*found), stated) == wanted:
+                    return rounded_up(extents, full, drop=drop) if is_up else (full, (0,) * len(extents))
+            except IRError:
+                continue
+    return rounded_up(extents, full) if ways[0] else (full, (0,) * len(extents))
+
+
+def _outputs(full: Window, extents: Integers) -> Integers:
+    return tuple(axis.output for axis in MaxPool(*full).windows(extents))

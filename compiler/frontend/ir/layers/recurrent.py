@@ -1,7 +1,9 @@
 """Recurrent cells of IR, and sequences of their steps.
 
 Gates of LSTM come as fico there; a result is the state of each step by batch and direction, [batch, directions, steps,
-hidden].
+hidden]. In versions 2 to 7 the blob ``weights`` is [gates * hidden, features + hidden]: what the input and what the
+state are multiplied by, side by side. ``biases`` is [gates * hidden]; of a GRU with ``linear_before_reset`` it has
+[hidden] more, for the product of the state with the last gate.
 """
 
 from __future__ import annotations
@@ -9,12 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from .....ir.core import Value
 from .....ir.ops.movement import Transpose
-from ...movement import join, split
+from ...movement import join, reversed_along, split, transpose
 from ...recurrent import ACTIVATIONS, DEFAULT_ACTIVATIONS, DIRECTIONS, GATES, Cell, reordered
 from ...shape import reshape
-from ..importer import IrImporter, IrNode, opset
+from ..importer import IrImporter, IrNode, legacy, opset
 
 FROM_FICO = (1, 3, 0, 2)
 """Where IR has the gates iofc of ONNX."""
@@ -101,3 +105,88 @@ def cell_of(node: IrNode, importer: IrImporter, kind: str, parameters: Sequence[
     activations = [ACTIVATIONS[name] for name in names]
     limit = 0.0 if math.isinf(clip) else clip
     return Cell(importer, kind, activations, weights, recurrence, bias, late, peepholes, limit)
+
+
+@legacy("LSTMCell", "GRUCell", "RNNCell")
+def import_legacy_cell(node: IrNode, importer: IrImporter) -> list[Value]:
+    """One step: x [batch, features] and the states [batch, hidden] to the next states."""
+    x = node.input(0)
+    if x.type.rank != 2:
+        raise node.model_error("the input must be [batch, features]", found=x.type)
+    cell = _cell(node, importer, x.type.shape[1])
+    state = _states(node, importer, cell, x.type.shape[0])
+    return list(cell.step(cell.projected(x), state))
+
+
+@legacy("LSTMSequence", "GRUSequence", "RNNSequence")
+def import_legacy_sequence(node: IrNode, importer: IrImporter) -> list[Value]:
+    """All steps of x along ``axis``, 0 or 1: the hidden state of each, and the states at the end."""
+    x, axis = node.input(0), node.int("axis", 1)
+    if x.type.rank != 3 or axis not in (0, 1):
+        raise node.model_error(
+            "the input must have three dimensions, steps in the first or second", found=f"{x.type}, axis {axis}"
+        )
+    direction = node.word("direction", "forward")
+    if direction not in ("forward", "backward", "reverse"):
+        raise node.unsupported(
+            "this direction is not supported", expected="forward or backward", found=repr(direction[:60])
+        )
+    x = transpose(importer, x, (1, 0, 2)) if axis else x
+    steps, batch, features = x.type.shape
+    cell = _cell(node, importer, features)
+    state = _states(node, importer, cell, batch)
+    lengths = node.optional(1 + len(state))
+    if lengths is not None and set(node.integers(1 + len(state), "the lengths of the sequences")) != {steps}:
+        raise node.unsupported("sequences of different lengths are not supported", expected=steps)
+    importer.unroll(node, steps)
+    rows = reshape(importer, x, (steps * batch, features))
+    found, state = cell.run(rows, steps, state, is_reverse=direction != "forward")
+    y = join(importer, [reshape(importer, each, (1, batch, cell.hidden)) for each in found], 0)
+    return [transpose(importer, y, (1, 0, 2)) if axis else y, *state]
+
+
+def _cell(node: IrNode, importer: IrImporter, features: int) -> Cell:
+    kind = node.op_type.lower().removesuffix("cell").removesuffix("sequence").upper()
+    gates, hidden = GATES[kind], node.int("hidden_size")
+    if hidden < 1:
+        raise node.model_error("attribute 'hidden_size' is out of range", expected="at least 1", found=hidden)
+    count = (gates + (kind == "GRU" and node.bool("linear_before_reset", False))) * hidden
+    both = importer.array(node, "weights", (gates * hidden, features + hidden))
+    if "biases" in node.layer.blobs:
+        bias = importer.array(node, "biases", (count,))
+    else:
+        bias = importer.described(node, (count,), both.type.dtype, lambda: np.zeros(count, np.float32), "_biases")
+    return cell_of(node, importer, kind, [*split(importer, both, 1, (features, hidden)), bias])
+
+
+def _states(node: IrNode, importer: IrImporter, cell: Cell, batch: int) -> tuple[Value, ...]:
+    """The states before the first step [batch, hidden]: inputs, or zeros."""
+    shape = (batch, cell.hidden)
+    found: list[Value] = []
+    for index in range(1, 3 if cell.kind == "LSTM" else 2):
+        given = node.optional(index)
+        if given is None:
+            given = importer.described(node, shape, node.input(0).type.dtype, lambda: np.zeros(shape, np.float32))
+        elif given.type.elements != batch * cell.hidden:
+            raise node.model_error("a state has another shape", expected=list(shape), found=given.type)
+        found.append(reshape(importer, given, shape))
+    return tuple(found)
+
+
+@opset("ReverseSequence")
+@legacy("ReverseSequence")
+def import_reverse_sequence(node: IrNode, importer: IrImporter) -> Value:
+    x, lengths = node.input(0), node.integers(1, "the lengths")
+    batch = node.from_front(node.int("batch_axis", 0), x.type.rank)
+    axis = node.from_front(node.int("seq_axis", 1), x.type.rank)
+    if len(lengths) != x.type.shape[batch]:
+        raise node.model_error("each sequence needs a length", expected=x.type.shape[batch], found=len(lengths))
+    importer.unroll(node, len(lengths))
+    parts: list[Value] = []
+    extent = x.type.shape[axis]
+    for part, length in zip(split(importer, x, batch, (1,) * len(lengths)), lengths, strict=True):
+        if not 0 <= length <= extent:
+            raise node.model_error("a sequence is longer than there is room", expected=extent, found=length)
+        head, tail = split(importer, part, axis, (length, extent - length))
+        parts.append(join(importer, [reversed_along(importer, head, axis), tail], axis))
+    return join(importer, parts, batch)
