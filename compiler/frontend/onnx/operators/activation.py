@@ -1,4 +1,7 @@
-"""Activation operators of ONNX, as ops and as the epilogues that are fused into other operators."""
+"""Activation operators of ONNX, as ops and as the epilogues that are fused into other operators.
+
+Softmax, LogSoftmax and Hardmax had a flattened meaning before version 13.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,12 @@ from .....ir.activation import clip_bounds
 from .....ir.core import Constant, Op, Value
 from .....ir.ops import activation
 from .....ir.ops.elementwise import Max, Min, Mul
+from .....ir.ops.softmax import AlongAxis, Hardmax, LogSoftmax, Softmax
 from .....ir.types import DType
+from ...shape import reshape
 from ..exporter import MICROSOFT, Exporter, exports
 from ..importer import Importer, Node, imports
-from ..one_to_one import one_to_one
+from ..one_to_one import exports_as, one_to_one
 
 _DEFAULTS: dict[type[activation.Activation], dict[str, float]] = {
     activation.LeakyRelu: {"alpha": 0.01},
@@ -107,3 +112,24 @@ def export_activation(exporter: Exporter, x: str, name: str, args: tuple[float, 
     op_type, names = _ONNX_FORMS[name]
     attributes: dict[str, Any] = dict(zip(names, args, strict=True))
     return exporter.node(op_type, [x], **attributes)
+
+
+_OPERATORS: dict[str, type[AlongAxis]] = {cls.__name__: cls for cls in (Hardmax, LogSoftmax, Softmax)}
+
+for _op_type, _operator in _OPERATORS.items():
+    exports_as(_op_type, _operator)
+
+
+@imports(*_OPERATORS)
+def import_along_axis(node: Node, importer: Importer) -> Value:
+    x, operator = node.input(0), _OPERATORS[node.op_type]
+    shape = x.type.shape
+    if node.opset >= 13:
+        return importer.emit_one(operator(node.axis(len(shape), -1)), x)
+    # All dimensions from the axis on count as one line; a line with a single true dimension needs no reshape.
+    axis = node.axis(len(shape), 1)
+    longer = [d for d in range(axis, len(shape)) if shape[d] != 1]
+    if len(longer) <= 1:
+        return importer.emit_one(operator(longer[0] if longer else axis), x)
+    flat = reshape(importer, x, (math.prod(shape[:axis]), math.prod(shape[axis:])))
+    return reshape(importer, importer.emit_one(operator(1), flat), shape)

@@ -1,4 +1,4 @@
-"""Arithmetic operators of ONNX on two tensors, and Max, Min, Sum and Mean of any number of them."""
+"""Arithmetic, comparison and logic of ONNX on tensors; fused operators as the nodes that they were fused from."""
 
 from __future__ import annotations
 
@@ -6,20 +6,9 @@ import numpy as np
 
 from .....ir.core import Op, Value
 from .....ir.op import Operator
-from .....ir.ops.elementwise import (
-    Add,
-    BitShift,
-    BitwiseAnd,
-    BitwiseOr,
-    BitwiseXor,
-    Div,
-    Max,
-    Min,
-    Mod,
-    Mul,
-    Pow,
-    Sub,
-)
+from .....ir.ops.comparison import And, Equal, Greater, GreaterOrEqual, Less, LessOrEqual, Or, Where, Xor
+from .....ir.ops.elementwise import Add, BitShift, BitwiseAnd, BitwiseOr, BitwiseXor, Div, Max, Min, Mod, Mul, Pow, Sub
+from .....ir.ops.fused import FusedElementwise
 from ..exporter import Exporter, exports
 from ..importer import Importer, Node, imports
 from ..one_to_one import exports_as, one_to_one
@@ -55,3 +44,21 @@ def import_bit_shift(node: Node, importer: Importer) -> Value:
 @exports(BitShift)
 def export_bit_shift(op: Op[BitShift], exporter: Exporter) -> None:
     exporter.write_as(op, "BitShift", op.operands, direction="LEFT" if op.operator.left else "RIGHT")
+
+
+for _operator in (Equal, Less, LessOrEqual, Greater, GreaterOrEqual, And, Or, Xor, Where):
+    one_to_one(_operator.__name__, _operator)
+
+
+@exports(FusedElementwise)
+def export_fused(op: Op[FusedElementwise], exporter: Exporter) -> None:
+    values: list[Value | None] = list(op.operands)
+    parts: list[Op] = []
+    for step in op.operator.steps:
+        part = Op(step.operator, [values[position] for position in step.arguments], loc=op.loc)
+        exporter.write(part)
+        values.append(part.result)
+        parts.append(part)
+    exporter.define(op, exporter.name(parts[-1].result))
+    for part in reversed(parts):
+        part.erase()

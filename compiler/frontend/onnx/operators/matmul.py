@@ -1,13 +1,16 @@
-"""MatMul, Gemm and Einsum of ONNX: all one operator, with what surrounds it as ops of their own."""
+"""MatMul, Gemm and Einsum of ONNX: all one operator, with what surrounds it as ops of their own. Integer products."""
 
 from __future__ import annotations
 
 from .....ir.core import Op, Value
+from .....ir.ops.integer_products import ConvInteger, MatMulInteger
 from .....ir.ops.matmul import MatMul
 from ...matmul import einsum, gemm, product
 from ..exporter import Exporter, exports
 from ..importer import Importer, Node, imports
+from ..one_to_one import exports_as, one_to_one
 from .activation import export_activation
+from .convolution import convolution
 
 
 @imports("MatMul")
@@ -49,3 +52,13 @@ def export_matmul(op: Op[MatMul], exporter: Exporter) -> None:
     for addend in addends:
         y = exporter.node("Add", [y, addend]) if addend is not None else y
     exporter.define(op, export_activation(exporter, y, matmul.act, matmul.act_args, op.result.type.dtype))
+
+
+one_to_one("MatMulInteger", MatMulInteger)
+exports_as("ConvInteger", ConvInteger)
+
+
+@imports("ConvInteger")
+def import_conv_integer(node: Node, importer: Importer) -> Value:
+    x, w = node.input(0), node.input(1)
+    return importer.emit_one(convolution(node, ConvInteger, x, w), x, w, node.optional(2), node.optional(3))

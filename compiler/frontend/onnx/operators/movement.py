@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .....ir.core import Op, Value
+from .....ir.ops.layout import Reorder
 from .....ir.ops.movement import Concat, DepthToSpace, Pad, Slice, SpaceToDepth, Split, Tile, Transpose, Trilu
 from .....ir.quantized import stored
 from ...movement import BEFORE_THE_FIRST, join, padded, sliced, split, transpose
@@ -112,3 +113,8 @@ def export_pad(op: Op[Pad], exporter: Exporter) -> None:
 def import_trilu(node: Node, importer: Importer) -> Value:
     (k,) = node.integers(1, "the diagonal") if node.optional(1) is not None else (0,)
     return importer.emit_one(Trilu(node.bool("upper", 1), k), node.input(0))
+
+
+@exports(Reorder)
+def export_reorder(op: Op[Reorder], exporter: Exporter) -> None:
+    exporter.write_as(op, "Identity", op.operands)

@@ -1,0 +1,229 @@
+"""Detection layers as OpenVINO's converter and onnxruntime spell them in ONNX, and pooling over regions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .....ir.core import Op, Value
+from .....ir.ops.detection_output import DetectionOutput
+from .....ir.ops.priors import PriorBox, PriorBoxClustered
+from .....ir.ops.proposal import Proposal
+from .....ir.ops.region_pooling import OFFSETS, PsroiPool, RoiAlign, RoiPool
+from .....ir.ops.yolo import RegionYolo, ReorgYolo
+from ...detection import detection_output, extents_of, prior_box, prior_box_clustered, proposal, psroi_pool, roi_pool
+from ...shape import reshape
+from ..exporter import OPENVINO, Exporter, exports
+from ..importer import Importer, Node, imports
+
+
+@imports("PriorBox", "PriorBoxClustered", domain=OPENVINO)
+def import_priors(node: Node, importer: Importer) -> Value:
+    """Of feature map and image only the extents count. Result: [1, 2, numbers]."""
+    grid, image = extents_of(node, node.input(0)), extents_of(node, node.input(1))
+    make = prior_box if node.op_type == "PriorBox" else prior_box_clustered
+    priors = importer.emit_one(make(node, grid, image, offset=0.0))
+    return reshape(importer, priors, (1, *priors.type.shape))
+
+
+@exports(PriorBox, PriorBoxClustered)
+def export_priors(op: Op[PriorBox | PriorBoxClustered], exporter: Exporter) -> None:
+    exporter.define(op, exporter.constant(op.evaluate([])[0], op.result.name))
+
+
+@imports("Proposal", domain=OPENVINO)
+def import_proposal(node: Node, importer: Importer) -> list[Value]:
+    return proposal(node, importer, [node.input(index) for index in range(3)])
+
+
+@exports(Proposal)
+def export_proposal(op: Op[Proposal], exporter: Exporter) -> None:
+    operator = op.operator
+    exporter.write_as(
+        op,
+        "Proposal",
+        op.operands,
+        OPENVINO,
+        base_size=operator.base_size,
+        ratio=operator.ratio,
+        scale=operator.scale,
+        feat_stride=operator.feat_stride,
+        min_size=operator.min_size,
+        pre_nms_topn=operator.pre_nms_topn,
+        post_nms_topn=operator.post_nms_topn,
+        nms_thresh=operator.nms_thresh,
+        box_coordinate_scale=operator.box_coordinate_scale,
+        box_size_scale=operator.box_size_scale,
+        framework="tensorflow" if operator.is_tensorflow else "",
+        normalize=int(operator.normalize),
+        clip_before_nms=int(operator.clip_before_nms),
+        clip_after_nms=int(operator.clip_after_nms),
+    )
+
+
+@imports("MaxRoiPool")
+def import_max_roi_pool(node: Node, importer: Importer) -> Value:
+    height, width = node.ints("pooled_shape")
+    operator = RoiPool(node.float("spatial_scale", 1.0), (height, width))
+    return importer.emit_one(operator, node.input(0), node.input(1))
+
+
+@imports("ROIPooling", domain=OPENVINO)
+def import_roi_pooling(node: Node, importer: Importer) -> Value:
+    return roi_pool(node, importer, [node.input(0), node.input(1)])
+
+
+@imports("PSROIPooling", domain=OPENVINO)
+def import_psroi_pooling(node: Node, importer: Importer) -> Value:
+    return psroi_pool(node, importer, [node.input(index) for index in range(len(node.inputs))])
+
+
+@exports(RoiPool)
+def export_roi_pool(op: Op[RoiPool], exporter: Exporter) -> None:
+    operator = op.operator
+    if operator.mode == "max":
+        attributes = {"pooled_shape": operator.size, "spatial_scale": operator.spatial_scale}
+        exporter.write_as(op, "MaxRoiPool", op.operands, **attributes)
+        return
+    height, width = operator.size
+    attributes = {"pooled_h": height, "pooled_w": width, "spatial_scale": operator.spatial_scale}
+    exporter.write_as(op, "ROIPooling", op.operands, OPENVINO, method=operator.mode, **attributes)
+
+
+@exports(PsroiPool)
+def export_psroi_pool(op: Op[PsroiPool], exporter: Exporter) -> None:
+    operator = op.operator
+    exporter.write_as(
+        op,
+        "PSROIPooling",
+        op.operands,
+        OPENVINO,
+        output_dim=operator.output_dim,
+        group_size=operator.group_size,
+        spatial_scale=operator.spatial_scale,
+        mode=operator.mode,
+        spatial_bins_y=operator.bins[0],
+        spatial_bins_x=operator.bins[1],
+    )
+
+
+_ALIGNMENTS = {"half_pixel": "half_pixel_for_nn", "output_half_pixel": "asymmetric"}
+"""What ONNX calls the modes of alignment."""
+
+
+@imports("RoiAlign")
+def import_roi_align(node: Node, importer: Importer) -> Value:
+    default = "half_pixel" if node.opset >= 16 else "output_half_pixel"
+    given = node.string("coordinate_transformation_mode", default)
+    if given not in _ALIGNMENTS:
+        raise node.model_error("unknown coordinate_transformation_mode", expected=", ".join(_ALIGNMENTS), found=given)
+    size = node.int("output_height", 1), node.int("output_width", 1)
+    return _aligned(node, importer, size, node.string("mode", "avg"), _ALIGNMENTS[given])
+
+
+@imports("ROIAlign", domain=OPENVINO)
+def import_openvino_roi_align(node: Node, importer: Importer) -> Value:
+    mode = node.word("mode", "avg")
+    size = node.int("pooled_h"), node.int("pooled_w")
+    return _aligned(node, importer, size, "max_interpolated" if mode == "max" else mode, node.word("aligned_mode"))
+
+
+def _aligned(node: Node, importer: Importer, size: tuple[int, int], mode: str, alignment: str) -> Value:
+    operator = RoiAlign(size, node.int("sampling_ratio", 0), node.float("spatial_scale", 1.0), mode, alignment)
+    x, regions, images = (node.input(index) for index in range(3))
+    return importer.emit_one(operator, x, regions, images)
+
+
+@exports(RoiAlign)
+def export_roi_align(op: Op[RoiAlign], exporter: Exporter) -> None:
+    operator = op.operator
+    (height, width), (x, regions, images) = operator.size, op.operands
+    common: dict[str, Any] = {"sampling_ratio": operator.sampling_ratio, "spatial_scale": operator.spatial_scale}
+    indices = exporter.node("Cast", [images], to=7)
+    if operator.mode == "max_interpolated":
+        attributes = {**common, "pooled_h": height, "pooled_w": width, "aligned_mode": operator.alignment}
+        exporter.write_as(op, "ROIAlign", [x, regions, indices], OPENVINO, mode="max", **attributes)
+        return
+    moved: Value | str = regions
+    if OFFSETS[operator.alignment][0]:
+        moved = exporter.node(
+            "Add", [regions, exporter.constant(np.asarray(OFFSETS[operator.alignment][0], np.float32), "half")]
+        )
+    alignment = "output_half_pixel" if operator.alignment == "asymmetric" else "half_pixel"
+    exporter.write_as(
+        op,
+        "RoiAlign",
+        [x, moved, indices],
+        output_height=height,
+        output_width=width,
+        mode=operator.mode,
+        coordinate_transformation_mode=alignment,
+        **common,
+    )
+
+
+@exports(RegionYolo)
+def export_region_yolo(op: Op[RegionYolo], exporter: Exporter) -> None:
+    operator, x = op.operator, op.operands.x
+    batch, _, height, width = x.type.shape
+    shape = exporter.integers((batch, operator.regions, -1, height, width), "shape")
+    regions = exporter.node("Reshape", [x, shape])
+    sizes = [2, operator.coords - 2, 1, operator.classes]
+    begins = [sum(sizes[:part]) for part in range(len(sizes))]
+    place, sides, presence, classes = (
+        exporter.node(
+            "Slice",
+            [regions, *(exporter.integers([number], "part") for number in (begin, begin + size, 2))],
+        )
+        for begin, size in zip(begins, sizes, strict=True)
+    )
+    probable = (
+        exporter.node("Softmax", [classes], axis=2) if operator.do_softmax else exporter.node("Sigmoid", [classes])
+    )
+    parts = [exporter.node("Sigmoid", [place]), sides, exporter.node("Sigmoid", [presence]), probable]
+    joined = exporter.node("Concat", parts, axis=2)
+    exporter.write_as(op, "Reshape", [joined, exporter.integers(op.result.type.shape, "shape")])
+
+
+@exports(ReorgYolo)
+def export_reorg_yolo(op: Op[ReorgYolo], exporter: Exporter) -> None:
+    stride, x = op.operator.stride, op.operands.x
+    batch, channels, height, width = x.type.shape
+    squares = exporter.integers((batch, channels // stride**2, height, stride, width, stride), "shape")
+    moved = exporter.node("Transpose", [exporter.node("Reshape", [x, squares])], perm=[0, 3, 5, 1, 2, 4])
+    exporter.write_as(op, "Reshape", [moved, exporter.integers(op.result.type.shape, "shape")])
+
+
+@imports("DetectionOutput", domain=OPENVINO)
+def import_detection_output(node: Node, importer: Importer) -> Value:
+    operands = [node.input(index) for index in range(len(node.inputs))]
+    given = node.attributes.get("keep_top_k", 1)
+    keep_top_k = node.ints("keep_top_k")[0] if isinstance(given, list) else node.int("keep_top_k", 1)
+    return detection_output(node, importer, operands, keep_top_k=keep_top_k)
+
+
+@exports(DetectionOutput)
+def export_detection_output(op: Op[DetectionOutput], exporter: Exporter) -> None:
+    operator = op.operator
+    exporter.write_as(
+        op,
+        "DetectionOutput",
+        op.inputs,
+        OPENVINO,
+        nms_threshold=operator.nms_threshold,
+        confidence_threshold=operator.confidence_threshold,
+        background_label_id=operator.background_label_id,
+        top_k=operator.top_k,
+        keep_top_k=operator.keep_top_k,
+        code_type=f"caffe.PriorBoxParameter.{operator.code_type.upper()}",
+        share_location=int(operator.share_location),
+        variance_encoded_in_target=int(operator.variance_encoded_in_target),
+        normalized=int(operator.normalized),
+        input_height=operator.input_height,
+        input_width=operator.input_width,
+        clip_before_nms=int(operator.clip_before_nms),
+        clip_after_nms=int(operator.clip_after_nms),
+        decrease_label_id=int(operator.decrease_label_id),
+        objectness_score=operator.objectness_score,
+    )
