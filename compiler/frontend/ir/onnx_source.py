@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tilewright.errors import ModelError
 
-from ..onnx.reader import import_onnx, load_model
+from ..onnx.reader import extents, import_onnx, load_model
 from . import families as _families
 from .document import OPEN, Document, Layer, Port
 from .exporter import export_document
@@ -44,7 +44,7 @@ class OnnxSource:
             tensor = info.type.tensor_type
             if not tensor.HasField("shape"):
                 raise ModelError(f"the model says nothing of the dimensions of input {info.name!r}", stage="import")
-            self.inputs[info.name] = tuple(d.dim_value if d.dim_value > 0 else OPEN for d in tensor.shape.dim)
+            self.inputs[info.name] = tuple(d if isinstance(d, int) else OPEN for d in extents(tensor))
             for dimension in tensor.shape.dim:
                 # What is fixed may be reshaped as well.
                 dimension.ClearField("dim_value")

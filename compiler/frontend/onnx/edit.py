@@ -11,7 +11,7 @@ from onnx import ModelProto
 from tilewright.errors import ModelError, UsageError, resources
 
 from .importer import sorted_nodes
-from .reader import load_model
+from .reader import extents, load_model
 from .tensors import element_type
 
 _NO_LAYERS = frozenset({"Constant", "Identity", "QuantizeLinear", "DequantizeLinear"})
@@ -36,8 +36,8 @@ def declared_inputs(source: str | os.PathLike[str] | bytes | ModelProto) -> list
 def _declared(info: onnx.ValueInfoProto) -> DeclaredInput:
     tensor = info.type.tensor_type
     dtype = element_type(tensor.elem_type, info.name).value
-    extents = tuple(each.dim_value if each.dim_value > 0 else None for each in tensor.shape.dim)
-    return info.name, dtype, extents if tensor.HasField("shape") else None
+    shape = tuple(each if isinstance(each, int) else None for each in extents(tensor))
+    return info.name, dtype, shape if tensor.HasField("shape") else None
 
 
 @resources("import")

@@ -121,6 +121,14 @@ def load_model(source: str | os.PathLike[str] | bytes | ModelProto) -> tuple[Mod
     return model, hashlib.sha256(data).hexdigest()
 
 
+def extents(tensor: onnx.TypeProto.Tensor) -> tuple[int | str | None, ...]:
+    """The extents that a tensor declares: a number, or the name of what is open, ``None`` where that has none.
+
+    Exporters also write -1 or 0 for what they leave open.
+    """
+    return tuple(d.dim_value if d.dim_value > 0 else (d.dim_param or None) for d in tensor.shape.dim)
+
+
 def _add_parameters(importer: Importer, graph: onnx.GraphProto, shapes: dict[str, Sequence[int]]) -> None:
     initialised = {tensor.name for tensor in graph.initializer}
     inputs = [i for i in graph.input if i.name not in initialised]
@@ -136,8 +144,7 @@ def _add_parameters(importer: Importer, graph: onnx.GraphProto, shapes: dict[str
         if not info.type.HasField("tensor_type"):
             raise UnsupportedError(f"input {info.name!r} is not a tensor", stage="import")
         tensor = info.type.tensor_type
-        declared = [d.dim_value if d.HasField("dim_value") else (d.dim_param or "?") for d in tensor.shape.dim]
-        shape = _resolve_shape(info.name, declared, tensor.HasField("shape"), shapes.get(info.name))
+        shape = _resolve_shape(info.name, extents(tensor), tensor.HasField("shape"), shapes.get(info.name))
         try:
             type = TensorType(shape, element_type(tensor.elem_type, info.name))
         except IRError as error:
@@ -147,31 +154,29 @@ def _add_parameters(importer: Importer, graph: onnx.GraphProto, shapes: dict[str
 
 
 def _resolve_shape(
-    name: str, declared: list[int | str], known_rank: bool, given: Sequence[int] | None
+    name: str, declared: Sequence[int | str | None], known_rank: bool, given: Sequence[int] | None
 ) -> tuple[int, ...]:
-    text = f"[{', '.join(map(str, declared))}]" if known_rank else "of unknown rank"
+    text = f"[{', '.join(str(d or '?') for d in declared)}]" if known_rank else "of unknown rank"
     if given is not None:
         if not isinstance(given, Iterable) or not all(isinstance(extent, Integral) for extent in given):
             raise UsageError(f"wrong shape for input {name!r}", expected="whole numbers", found=f"{given!r:.60}")
         fits = not known_rank or (
             len(given) == len(declared)
-            and all(isinstance(d, str) or d in (0, g) for d, g in zip(declared, given, strict=True))
+            and all(d == g or not isinstance(d, int) for d, g in zip(declared, given, strict=True))
         )
         if not fits or any(extent < 1 for extent in given):
-            # Exporters write 0 for what they leave open.
-            expected = f"[{', '.join(str(d or 'at least 1') for d in declared)}]" if known_rank else text
             raise ModelError(
-                f"the given shape does not fit input {name!r}", stage="import", expected=expected, found=list(given)
+                f"the given shape does not fit input {name!r}", stage="import", expected=text, found=list(given)
             )
         return tuple(int(extent) for extent in given)
-    if not known_rank or any(isinstance(d, str) or d < 1 for d in declared):
-        example = [1 if isinstance(d, str) or d < 1 else d for d in declared]
+    shape = tuple(d if isinstance(d, int) else 1 for d in declared)
+    if not known_rank or shape != tuple(declared):
         raise ModelError(
             f"input {name!r} has an open shape {text}",
             stage="import",
-            hint=input_shape_hint(name, example),
+            hint=input_shape_hint(name, shape),
         )
-    return tuple(int(d) for d in declared)
+    return shape
 
 
 def _check_names(graph: onnx.GraphProto, *others: object) -> None:

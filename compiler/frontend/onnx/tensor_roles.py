@@ -10,6 +10,7 @@ import onnx.helper
 from onnx import ModelProto
 
 from ....ir.types import DType
+from .reader import extents
 from .tensors import element_type
 
 WITHOUT_QUANTIZER = frozenset(
@@ -130,8 +131,7 @@ def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 
 def _declaration(info: onnx.ValueInfoProto) -> Declaration:
     tensor = info.type.tensor_type
-    extents = [d.dim_value if d.dim_value > 0 else (d.dim_param or None) for d in tensor.shape.dim]
-    return Declaration(info.name, element_type(tensor.elem_type, info.name), tuple(extents))
+    return Declaration(info.name, element_type(tensor.elem_type, info.name), extents(tensor))
 
 
 def _channels(nodes: Sequence[onnx.NodeProto]) -> dict[str, Channels]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -234,9 +235,10 @@ def test_open_dimensions_are_1_until_programs_give_others(tmp_path: Path) -> Non
     assert network.outputs["y"] == [2, 2, 2]
 
 
-def test_open_dimensions_that_1_does_not_fit_are_to_be_given(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shape", [("n", 3, "h", "w"), (-1, 3, -1, -1)])
+def test_open_dimensions_that_1_does_not_fit_are_to_be_given(shape: Sequence[int | str], tmp_path: Path) -> None:
     """The kernel is larger than the picture."""
-    network = IENetwork(str(small_onnx(tmp_path, ("n", 3, "h", "w"))))
+    network = IENetwork(str(small_onnx(tmp_path, shape)))
     assert network.inputs["x"] == [1, 3, 1, 1] and network.inputs["x"].layout == "NCHW"
     with pytest.raises(RuntimeError, match="the network has open shapes, which 1 does not fit; reshape gives others: "):
         network.snapshot()
