@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,74 +12,36 @@ from tilewright import limits
 from tilewright.errors import resources
 
 from .constants import Layout, format_map, supported_precisions
-from .errors import WrongAttributeError, WrongSettingError, WrongTypeError, WrongValueError, documented, is_whole
+from .errors import WrongAttributeError, WrongSettingError, WrongTypeError, WrongValueError, documented, is_whole, shown
 
 
+@dataclass
 class TensorDesc:
-    """What the memory of a blob holds. Two are equal where all of it is."""
+    """What the memory of a blob holds.
 
-    def __init__(self, precision: str, dims: Sequence[int], layout: str) -> None:
-        """Describe a blob.
+    Attributes:
+        precision: of the elements, such as ``FP32`` or ``U8``.
+        dims: in the order of the network, such as N, C, H, W, whatever the layout.
+        layout: the order of the dimensions in memory, such as ``NCHW`` or ``NHWC``.
 
-        Args:
-            precision: of the elements, such as ``FP32`` or ``U8``.
-            dims: in the order of the network, such as N, C, H, W, whatever the layout.
-            layout: the order of the dimensions in memory, such as ``NCHW`` or ``NHWC``.
+    Raises:
+        ValueError, AttributeError: one error that is both, also on setting: there is no such precision or layout.
+        ValueError: the dimensions are out of range, or too many or too few for the layout.
+        TypeError: they are no list of whole numbers.
+    """
 
-        Raises:
-            ValueError, AttributeError: one error that is both: there is no such precision or layout.
-            ValueError: the dimensions are out of range, or too many or too few for the layout.
-            TypeError: they are no sequence of whole numbers.
-        """
-        self._precision = checked_precision(precision)
-        self._layout = _checked_layout(layout)
-        self.dims = dims
+    precision: str
+    dims: Sequence[int]
+    layout: str
 
-    @property
-    def precision(self) -> str:
-        """Of the elements.
-
-        Raises:
-            ValueError, AttributeError: on setting, one error that is both: there is no such precision.
-        """
-        return self._precision
-
-    @precision.setter
-    def precision(self, precision: str) -> None:
-        self._precision = checked_precision(precision)
-
-    @property
-    def dims(self) -> list[int]:
-        """The shape in the order of the network.
-
-        Raises:
-            ValueError, TypeError: on setting, as for the class.
-        """
-        return list(self._dims)
-
-    @dims.setter
-    def dims(self, dims: Sequence[int]) -> None:
-        self._dims = _checked_dims(dims, self._layout)
-
-    @property
-    def layout(self) -> str:
-        """The order of the dimensions in memory.
-
-        Raises:
-            ValueError, AttributeError: on setting, one error that is both: there is no such layout.
-            ValueError: on setting, it is one of another number of dimensions.
-        """
-        return self._layout
-
-    @layout.setter
-    def layout(self, layout: str) -> None:
-        self._dims, self._layout = _checked_dims(self._dims, _checked_layout(layout)), layout
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, TensorDesc) and vars(self) == vars(other)
-
-    def __repr__(self) -> str:
-        return f"TensorDesc({self._precision!r}, {list(self._dims)}, {self._layout!r})"
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in _CHECKS:
+            value = _CHECKS[name](value)
+        now = {**vars(self), name: value}
+        layout, extents = now.get("layout", "ANY"), now.get("dims", [])
+        if name != "precision" and "layout" in now and len(extents) != _RANKS.get(layout, len(extents)):
+            raise WrongValueError(f"layout {layout} is one of {_RANKS[layout]} dimensions", found=shown(extents))
+        super().__setattr__(name, value)
 
 
 class Blob:
@@ -103,8 +66,9 @@ class Blob:
         if not isinstance(tensor_desc, TensorDesc):
             found = type(tensor_desc).__name__
             raise WrongTypeError("a blob needs a description", expected="a TensorDesc", found=found)
-        precision, dims, layout = tensor_desc.precision, tensor_desc.dims, tensor_desc.layout
-        dtype, shape = np.dtype(format_map[precision]), in_layout(dims, layout)
+        self._desc = replace(tensor_desc)
+        precision, dims = self._desc.precision, self._desc.dims
+        dtype, shape = np.dtype(format_map[precision]), in_layout(dims, self._desc.layout)
         if array is None:
             array = np.zeros(shape, dtype)
         elif not isinstance(array, np.ndarray):
@@ -121,7 +85,6 @@ class Blob:
                 expected=dtype,
             )
         self._array = array if array.flags.c_contiguous else np.ascontiguousarray(array)
-        self._desc = TensorDesc(precision, dims, layout)
 
     @property
     def buffer(self) -> np.ndarray:
@@ -134,7 +97,7 @@ class Blob:
     @property
     def tensor_desc(self) -> TensorDesc:
         """What it holds, in an object that belongs to the caller."""
-        return TensorDesc(self._desc.precision, self._desc.dims, self._desc.layout)
+        return replace(self._desc)
 
     def __repr__(self) -> str:
         return f"<Blob of {self._desc!r}>"
@@ -202,27 +165,25 @@ def checked_precision(precision: object) -> str:
     name = precision.upper() if isinstance(precision, str) else None
     if name not in format_map:
         expected = ", ".join(supported_precisions)
-        raise WrongSettingError("unsupported precision", expected=expected, found=f"{precision!r:.60}")
+        raise WrongSettingError("unsupported precision", expected=expected, found=shown(precision))
     return name
 
 
 def _checked_layout(layout: object) -> str:
     if not isinstance(layout, str) or layout not in Layout.__members__:
         expected = ", ".join(Layout.__members__)
-        raise WrongSettingError("unsupported layout", expected=expected, found=f"{layout!r:.60}")
+        raise WrongSettingError("unsupported layout", expected=expected, found=shown(layout))
     return layout
 
 
-def _checked_dims(dims: object, layout: str) -> tuple[int, ...]:
+def _checked_dims(dims: object) -> list[int]:
     extents = whole_numbers(dims)
     if extents is None:
-        raise WrongTypeError("dimensions are whole numbers", expected="such as [1, 3, 224, 224]", found=f"{dims!r:.60}")
-    if len(extents) != _RANKS.get(layout, len(extents)):
-        raise WrongValueError(f"layout {layout} is one of {_RANKS[layout]} dimensions", found=f"{extents!s:.60}")
+        raise WrongTypeError("dimensions are whole numbers", expected="such as [1, 3, 224, 224]", found=shown(dims))
     if len(extents) > limits.RANK or min(extents, default=0) < 0 or math.prod(extents) > limits.ELEMENTS:
         expected = f"at most {limits.RANK} from 0, and {limits.ELEMENTS} elements"
-        raise WrongValueError("the dimensions are out of range", expected=expected, found=f"{extents!s:.60}")
-    return tuple(extents)
+        raise WrongValueError("the dimensions are out of range", expected=expected, found=shown(extents))
+    return extents
 
 
 def whole_numbers(value: object) -> list[int] | None:
@@ -232,3 +193,10 @@ def whole_numbers(value: object) -> list[int] | None:
         return None
     found = list(listed)
     return [int(each) for each in found] if all(map(is_whole, found)) else None
+
+
+_CHECKS: dict[str, Callable[[object], object]] = {
+    "precision": checked_precision,
+    "dims": _checked_dims,
+    "layout": _checked_layout,
+}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from functools import wraps
-from numbers import Integral
+from numbers import Integral, Real
 from typing import ParamSpec, TypeGuard, TypeVar
 
 from tilewright.errors import TilewrightError, TilewrightWarning
@@ -125,6 +125,19 @@ def is_whole(value: object) -> TypeGuard[int]:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a real number and not NaN."""
+    return isinstance(value, Real) and not isinstance(value, bool) and value == value
+
+
 def is_empty(value: object) -> bool:
     """Whether a program left something out: None, or empty text."""
     return value is None or (isinstance(value, str) and not value)
+
+
+def shown(value: object) -> str:
+    """A value of a program for a message; what raises when it is asked how it looks is named by its type."""
+    try:
+        return f"{(int(value) if is_whole(value) else value)!r:.60}"
+    except Exception:
+        return f"a {type(value).__name__} that cannot be shown"

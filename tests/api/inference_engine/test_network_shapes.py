@@ -156,11 +156,11 @@ def test_what_does_not_fit_changes_nothing(tmp_path: Path) -> None:
         (
             {"data": [1, 3, 32]},
             RuntimeError,
-            "wrong shape for input 'data'; expected 4 positive extents",
+            "wrong shape for input 'data'; expected 4 extents from 1 to 2147483647",
         ),
         ({"data": [1, 3, 32, 0]}, RuntimeError, "wrong shape for input 'data'"),
         ({"data": [1, 3, 32, -32]}, RuntimeError, "wrong shape for input 'data'"),
-        ({"data": [1, 3, 32, 2**62]}, RuntimeError, "the network cannot be reshaped: import: .*too large"),
+        ({"data": [1, 3, 32, 2**62]}, RuntimeError, "wrong shape for input 'data'; expected 4 ext"),
         ({"data": [1, 3, 32.0, 32]}, TypeError, "wrong shape for input 'data'; expected whole numbers"),
         ({"data": 5}, TypeError, "wrong shape for input 'data'; expected whole numbers, found 5"),
         ({"data": "1332"}, TypeError, "wrong shape for input 'data'"),

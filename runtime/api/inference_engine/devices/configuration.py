@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..constants import AUTO, CPU, FPGA, HETERO, MULTI, StatusCode
-from ..errors import InferenceEngineError, WrongTypeError, checked_mapping
+from ..errors import InferenceEngineError, WrongTypeError, checked_mapping, shown
 from .names import LISTS, PRESENT, Device, base, parse_list
 
 _MOST_STREAMS = 256
@@ -207,7 +207,7 @@ class Configuration:
         for text in (name, value):
             if not isinstance(text, str):
                 raise WrongTypeError(
-                    f"an entry of a configuration is no text: {name!r:.60}",
+                    f"an entry of a configuration is no text: {shown(name)}",
                     expected="keys and values such as {'PERF_COUNT': 'YES'}",
                     found=type(text).__name__,
                 )
@@ -240,7 +240,9 @@ class Configuration:
         """
         names = self.names()
         if not isinstance(name, str) or name not in names:
-            raise InferenceEngineError(f"there is no key {name!r:.60}", StatusCode.NOT_FOUND, expected=", ".join(names))
+            raise InferenceEngineError(
+                f"there is no key {shown(name)}", StatusCode.NOT_FOUND, expected=", ".join(names)
+            )
         value = self[name]
         return str(self.streams) if name == _STREAMS and value.startswith(_CHOSEN) else value
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ....machines import machine as machines
 from ....native.host import architecture
 from ..constants import CPU, FPGA, HETERO, StatusCode
-from ..errors import InferenceEngineError
+from ..errors import InferenceEngineError, shown
 from .configuration import Configuration
 
 
@@ -90,6 +90,6 @@ def network_metric(name: object, network: str, streams: int, configuration: Conf
 def _value(name: object, values: Mapping[str, Callable[[], object]], of: str) -> object:
     if not isinstance(name, str) or name not in values:
         raise InferenceEngineError(
-            f"Unsupported metric key {name!r:.60} of {of}", StatusCode.NOT_FOUND, expected=", ".join(values)
+            f"Unsupported metric key {shown(name)} of {of}", StatusCode.NOT_FOUND, expected=", ".join(values)
         )
     return values[name]()

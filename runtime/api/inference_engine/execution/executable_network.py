@@ -20,7 +20,7 @@ from ..blobs import in_layout, layouts_for
 from ..constants import StatusCode
 from ..devices.configuration import Configuration
 from ..devices.metrics import network_metric
-from ..errors import WrongValueError, checked_path, documented, is_whole
+from ..errors import WrongValueError, checked_path, documented, is_whole, shown
 from ..network.ie_network import IENetwork, network_of
 from .executed_graph import executed_document
 from .facts import BlobFacts, LoadedData, NetworkFacts
@@ -104,7 +104,7 @@ class ExecutableNetwork:
         """
         if not is_whole(request_id) or request_id not in range(len(self._requests)):
             expected = f"0 to {len(self._requests) - 1}"
-            raise WrongValueError("Incorrect request_id specified!", expected=expected, found=f"{request_id!r:.60}")
+            raise WrongValueError("Incorrect request_id specified!", expected=expected, found=shown(request_id))
         request = self._requests[int(request_id)]
         request.async_infer(inputs)
         return request
@@ -126,7 +126,7 @@ class ExecutableNetwork:
         count = len(self._requests) if num_requests is None else num_requests
         if not is_whole(count) or not 0 <= count <= len(self._requests):
             expected = f"0 to {len(self._requests)}"
-            raise WrongValueError("num_requests is out of range", expected=expected, found=f"{num_requests!r:.60}")
+            raise WrongValueError("num_requests is out of range", expected=expected, found=shown(num_requests))
         limit = milliseconds(timeout)
         if limit is not None and limit < 0:
             return int(StatusCode.PARAMETER_MISMATCH)

@@ -51,9 +51,8 @@ class BlobFacts:
         return fixed(info)
 
     @property
-    def dims(self) -> tuple[int, ...]:
-        """The shape in the order of the network."""
-        return dims_of(self.shape, self.layout)
+    def tensor_desc(self) -> TensorDesc:
+        return TensorDesc(self.precision, dims_of(self.shape, self.layout), self.layout)
 
 
 @dataclass(frozen=True)
@@ -102,28 +101,17 @@ class LoadedData(list[int]):
 
     Attributes:
         name: as in ``requests[0].inputs``.
+        shape: of the array that programs see.
         precision: of the elements, such as ``FP32``.
         layout: such as ``NCHW``.
+        tensor_desc: what its blob holds.
+        input_data: itself: what ``input_info[name]`` of 2021 has the shape in.
     """
 
     def __init__(self, facts: BlobFacts) -> None:
         super().__init__(facts.shape)
-        self.name, self.precision, self.layout = facts.name, facts.precision, facts.layout
-
-    @property
-    def shape(self) -> list[int]:
-        """The shape of the array that programs see."""
-        return list(self)
-
-    @property
-    def tensor_desc(self) -> TensorDesc:
-        """What its blob holds."""
-        return TensorDesc(self.precision, dims_of(self, self.layout), self.layout)
-
-    @property
-    def input_data(self) -> LoadedData:
-        """Itself: what ``input_info[name]`` of 2021 has the shape in."""
-        return self
+        self.name, self.shape, self.input_data = facts.name, list(facts.shape), self
+        self.precision, self.layout, self.tensor_desc = facts.precision, facts.layout, facts.tensor_desc
 
     def __reduce__(self) -> tuple[type[list[int]], tuple[list[int]]]:
         """Copies and what other processes receive are the shape alone."""

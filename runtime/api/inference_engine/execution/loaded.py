@@ -123,7 +123,7 @@ class LoadedNetwork:
         """Copies of blobs by tensor, as the network takes them."""
         found: dict[str, np.ndarray] = {}
         for each in self.facts.inputs:
-            array = apply(infos[each.name], in_order_of_network(blobs[each.name]), each.dims)
+            array = apply(infos[each.name], in_order_of_network(blobs[each.name]), each.tensor_desc.dims)
             found[each.tensor] = array.astype(self._dtypes[each.tensor], order="C")
         return found
 

@@ -17,7 +17,7 @@ from ..devices.configuration import Configuration
 from ..devices.division import Division, Support, default_policy, divide
 from ..devices.graph import LayerGraph
 from ..devices.names import Device
-from ..errors import InferenceEngineError, WrongTypeError, WrongValueError, is_whole
+from ..errors import InferenceEngineError, WrongTypeError, WrongValueError, is_whole, shown
 from ..network.ie_network import IENetwork
 from ..network.state import DataFacts, Snapshot
 from ..preprocessing import dims_for
@@ -61,7 +61,7 @@ def check_requests(num_requests: object, *, least: int, streams: int) -> int:
     count = int(num_requests)
     if not least <= count <= _MOST_REQUESTS:
         raise WrongValueError(
-            f"Incorrect number of requests specified: {count}. Expected positive integer number",
+            f"Incorrect number of requests specified: {shown(count)}. Expected positive integer number",
             expected=f"{least} to {_MOST_REQUESTS}",
         )
     return count or streams

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping
-from numbers import Real
+from dataclasses import replace
 from typing import Any
 from weakref import WeakSet
 
 import numpy as np
 
 from ....request import CANCELLED, DONE, Outputs
-from ..blobs import Blob, TensorDesc, array_of, blob_of
+from ..blobs import Blob, array_of, blob_of
 from ..constants import StatusCode
 from ..errors import (
     InferenceEngineError,
@@ -21,11 +21,16 @@ from ..errors import (
     WrongValueError,
     checked_text,
     documented,
+    is_number,
     is_whole,
+    shown,
 )
 from ..preprocessing import PreProcessInfo, dims_for, fixed
 from .loaded import Job, LoadedNetwork
 from .performance import Counters
+
+_FOREVER = 1e9
+"""Milliseconds that nobody waits: eleven days."""
 
 Callback = Callable[[int, Any], object]
 """A completion callback: called with a status code and with what was given along with it."""
@@ -49,7 +54,7 @@ class InferRequest:
         self._counters = counters
         self._infos = {each.name: each.preprocessing for each in network.facts.inputs}
         self._blobs = {
-            each.name: Blob(TensorDesc(each.precision, dims_for(self._infos[each.name], each.dims), each.layout))
+            each.name: Blob(replace(each.tensor_desc, dims=dims_for(self._infos[each.name], each.tensor_desc.dims)))
             for each in network.facts.inputs
         }
         self._items = network.most_items
@@ -144,7 +149,7 @@ class InferRequest:
             raise InferenceEngineError(text, StatusCode.NOT_FOUND, expected=" or ".join(map(repr, facts)))
         mine, desc = facts[blob_name], blob.tensor_desc
         info = fixed(preprocess_info or mine.preprocessing)
-        dims = list(dims_for(info, mine.dims, desc.dims))
+        dims = list(dims_for(info, mine.tensor_desc.dims, desc.dims))
         if desc.dims != dims or desc.precision != mine.precision:
             raise InferenceEngineError(
                 f"the blob does not fit input {blob_name!r}",
@@ -249,7 +254,7 @@ class InferRequest:
         """
         if not is_whole(size) or size <= 0:
             raise WrongValueError(
-                "Batch size should be positive integer number", expected="1 or more", found=f"{size!r:.60}"
+                "Batch size should be positive integer number", expected="1 or more", found=shown(size)
             )
         network = self._network
         if not network.facts.is_dynamic:
@@ -263,7 +268,7 @@ class InferRequest:
                 "the batch is larger than that of the network",
                 StatusCode.PARAMETER_MISMATCH,
                 expected=f"1 to {network.most_items}",
-                found=int(size),
+                found=shown(size),
             )
         self._check_idle()
         self._items = int(size)
@@ -330,7 +335,7 @@ class InferRequest:
         for name in inputs:
             if name not in self._blobs:
                 expected = " or ".join(map(repr, self._blobs))
-                raise UnknownNameError(f"No input with name {name!r:.80} in the network", expected=expected)
+                raise UnknownNameError(f"No input with name {shown(name)} in the network", expected=expected)
         for name, array in inputs.items():
             blob = array_of(self._blobs[name])
             if array is None:
@@ -338,7 +343,7 @@ class InferRequest:
                 raise WrongTypeError(f"input {name!r} is given None", expected=f"an array that fits {blob.shape}")
             try:
                 blob[...] = array
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, OverflowError) as error:
                 wrong = WrongTypeError if isinstance(error, TypeError) else WrongValueError
                 shape = f"an array that broadcasts to {blob.shape}"
                 raise wrong(f"{error}: input {name!r} of the network", expected=shape) from error
@@ -366,10 +371,9 @@ def milliseconds(timeout: object) -> float | None:
     """
     if timeout is None:
         return None
-    if isinstance(timeout, bool) or not isinstance(timeout, Real) or timeout != timeout:
-        raise WrongTypeError("the timeout is no number", expected="milliseconds, or -1", found=f"{timeout!r:.60}")
-    number = float(timeout)
-    return None if number == -1 else number
+    if not is_number(timeout):
+        raise WrongTypeError("the timeout is no number", expected="milliseconds, or -1", found=shown(timeout))
+    return None if timeout == -1 or timeout > _FOREVER else float(max(timeout, -2))
 
 
 _all: WeakSet[InferRequest] = WeakSet()

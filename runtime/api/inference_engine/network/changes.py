@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 
+from tilewright import limits
+
 from ..blobs import layout_of, whole_numbers
 from ..constants import StatusCode
-from ..errors import InferenceEngineError, WrongAttributeError, WrongTypeError, is_whole
+from ..errors import InferenceEngineError, WrongAttributeError, WrongTypeError, is_whole, shown
 from .graph import Graph
 
 if TYPE_CHECKING:
@@ -66,7 +69,7 @@ def found_output(graph: Graph, item: Item) -> tuple[Layer, int] | None:
             f"layer {name!r:.80} has no such output",
             StatusCode.OUT_OF_BOUNDS,
             expected=f"0 to {count - 1}" if count else "none",
-            found=position,
+            found=shown(position),
         )
     return layer, int(position)
 
@@ -78,7 +81,7 @@ def _is_pair(item: object) -> TypeGuard[tuple[str, int]]:
 def _wrong_type(item: object) -> WrongTypeError:
     return WrongTypeError(
         "an output is added by the name of a layer, or by a tuple of its name and the position of the output",
-        found=f"{item!r:.60}",
+        found=shown(item),
     )
 
 
@@ -94,20 +97,20 @@ def checked_shapes(input_shapes: object, inputs: Mapping[str, Sequence[int]]) ->
         TypeError: a shape is no sequence of integers.
     """
     if not isinstance(input_shapes, Mapping):
-        raise WrongTypeError("shapes are given by the names of inputs", expected="a dict", found=_shown(input_shapes))
+        raise WrongTypeError("shapes are given by the names of inputs", expected="a dict", found=shown(input_shapes))
     shapes: dict[str, list[int]] = {}
     for name, shape in input_shapes.items():
         if name not in inputs:
             expected = ", ".join(inputs) or "no inputs"
-            raise WrongAttributeError(f"the network has no input {_shown(name)}", expected=expected)
+            raise WrongAttributeError(f"the network has no input {shown(name)}", expected=expected)
         extents = whole_numbers(shape)
         if extents is None:
-            raise WrongTypeError(f"wrong shape for input {name!r}", expected="whole numbers", found=_shown(shape))
-        if len(extents) != len(inputs[name]) or not all(extent > 0 for extent in extents):
+            raise WrongTypeError(f"wrong shape for input {name!r}", expected="whole numbers", found=shown(shape))
+        if len(extents) != len(inputs[name]) or not all(0 < extent <= limits.EXTENT for extent in extents):
             raise InferenceEngineError(
                 f"wrong shape for input {name!r}",
-                expected=f"{len(inputs[name])} positive extents, as in {list(inputs[name])}",
-                found=_shown(shape),
+                expected=f"{len(inputs[name])} extents from 1 to {limits.EXTENT}, as in {list(inputs[name])}",
+                found=shown(shape),
             )
         shapes[name] = extents
     return shapes
@@ -143,14 +146,11 @@ def with_batch(inputs: Mapping[str, Sequence[int]], old: int, new: int) -> dict[
     return {name: [shape[0] // old * new, *shape[1:]] for name, shape in found.items()}
 
 
-def _shown(value: object) -> str:
-    return f"{value!r:.60}"
-
-
+@dataclass(frozen=True)
 class LayerStats:
     """The range of what a layer gives.
 
-    Args:
+    Attributes:
         min: the smallest value of each channel.
         max: the largest value of each channel.
 
@@ -158,33 +158,18 @@ class LayerStats:
         TypeError: they are no lists.
     """
 
-    def __init__(self, min: Iterable[float] = (), max: Iterable[float] = ()) -> None:
-        self._min, self._max = _numbers(min), _numbers(max)
+    min: Iterable[float] = ()
+    max: Iterable[float] = ()
 
-    @property
-    def min(self) -> tuple[float, ...]:
-        """The smallest value of each channel."""
-        return self._min
-
-    @property
-    def max(self) -> tuple[float, ...]:
-        """The largest value of each channel."""
-        return self._max
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, LayerStats) and (self.min, self.max) == (other.min, other.max)
-
-    def __hash__(self) -> int:
-        return hash((self._min, self._max))
-
-    def __repr__(self) -> str:
-        return f"LayerStats(min={self.min}, max={self.max})"
+    def __post_init__(self) -> None:
+        for name in ("min", "max"):
+            object.__setattr__(self, name, _numbers(getattr(self, name)))
 
 
 def _numbers(given: object) -> tuple[float, ...]:
     listed = given.tolist() if isinstance(given, np.ndarray) else given
     if not isinstance(listed, Iterable) or isinstance(listed, str):
-        raise WrongTypeError("a range is numbers, one for each channel", expected="a list", found=f"{given!r:.60}")
+        raise WrongTypeError("a range is numbers, one for each channel", expected="a list", found=shown(given))
     return tuple(listed)
 
 

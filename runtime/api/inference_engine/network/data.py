@@ -6,13 +6,13 @@ was a list of names; later a dictionary by name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, SupportsIndex, TypeVar, overload
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from ..blobs import TensorDesc, checked_precision, layout_of, layouts_for
-from ..errors import WrongSettingError, WrongTypeError, checked_text
+from ..errors import WrongSettingError, WrongTypeError, WrongValueError, checked_text, shown
 from ..preprocessing import PreProcessInfo
 from .state import NetworkState
 
@@ -77,7 +77,7 @@ class DataPtr(list[int]):
             raise WrongSettingError(
                 f"{self._name!r} cannot have this layout",
                 expected=" or ".join(expected),
-                found=f"{layout!r:.60}",
+                found=shown(layout),
             )
         self._state.setting(self._owner(), self._position).layout = layout
 
@@ -120,16 +120,8 @@ class Outputs(dict[str, Value]):
     It equals a list or tuple of its names, and a dictionary with the same entries.
     """
 
-    @overload
-    def __getitem__(self, key: str, /) -> Value: ...
-    @overload
-    def __getitem__(self, key: SupportsIndex, /) -> str: ...
-    @overload
-    def __getitem__(self, key: slice, /) -> list[str]: ...
-    def __getitem__(self, key: str | SupportsIndex | slice, /) -> Value | str | list[str]:
-        if isinstance(key, str):
-            return super().__getitem__(key)
-        return list(self)[key]
+    def __getitem__(self, key: Any, /) -> Any:
+        return super().__getitem__(key) if isinstance(key, str) else list(self)[key]
 
     def __eq__(self, other: object) -> bool:
         return list(self) == list(other) if isinstance(other, (list, tuple)) else super().__eq__(other)
@@ -151,14 +143,13 @@ class Outputs(dict[str, Value]):
         Raises:
             ValueError: there is no such output.
         """
+        if not self.count(name):
+            raise WrongValueError("there is no such output", expected=" or ".join(self), found=shown(name))
         return list(self).index(name)
 
     def count(self, name: str) -> int:
         """1 for the name of an output, otherwise 0."""
         return int(isinstance(name, str) and name in self)
-
-    def __reversed__(self) -> Iterator[str]:
-        return reversed(list(self))
 
 
 class IENetLayer:

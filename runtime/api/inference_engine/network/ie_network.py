@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from tilewright import limits
 from tilewright.errors import resources
 
 from ....compiler import reach
@@ -18,11 +19,12 @@ from ..errors import (
     documented,
     is_empty,
     is_whole,
+    shown,
 )
 from ..preprocessing import fixed, means_and_scales
 from .changes import Item, LayersStatsMap, checked_shapes, found_output, has_batch, items_of, with_batch
 from .data import IENetLayer, InputInfo, OutputInfo, Outputs
-from .state import DataFacts, NetworkState, Snapshot, read_contents, read_files
+from .state import DataFacts, NetworkState, Snapshot, read_network
 
 if TYPE_CHECKING:
     from .....compiler.frontend.ir.document import Document
@@ -57,10 +59,8 @@ class IENetwork:
         if not isinstance(init_from_buffer, (bool, int)):
             found = type(init_from_buffer).__name__
             raise WrongTypeError("init_from_buffer is yes or no", expected="a bool", found=found)
-        if init_from_buffer:
-            self._state = read_contents(model, weights)
-        elif not is_empty(model) or not is_empty(weights):
-            self._state = read_files(model, weights)
+        if init_from_buffer or not is_empty(model) or not is_empty(weights):
+            self._state = read_network(model, weights, are_contents=bool(init_from_buffer))
         else:
             self._state = NetworkState(reach("frontend.ir.document", _WHAT).Document("", 10))
         self._stats = LayersStatsMap()
@@ -128,9 +128,10 @@ class IENetwork:
     @batch_size.setter
     def batch_size(self, batch: int) -> None:
         if not is_whole(batch):
-            raise WrongTypeError("the batch size is no integer", found=f"{batch!r:.60}")
-        if batch <= 0:
-            raise WrongAttributeError("the batch size is not positive", expected="at least 1", found=batch)
+            raise WrongTypeError("the batch size is no integer", found=shown(batch))
+        if not 0 < batch <= limits.EXTENT:
+            what = "out of range" if batch > 0 else "not positive"
+            raise WrongAttributeError(f"the batch size is {what}", expected="at least 1", found=shown(batch))
         with self._state.lock:
             old = self.batch_size
             if batch != old:

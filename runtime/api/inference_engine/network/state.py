@@ -226,56 +226,39 @@ def _reshaped(document: Document, shapes: Mapping[str, Sequence[int]], *, keeps_
 
 @documented
 @resources("import")
-def read_files(model: object, weights: object) -> NetworkState:
-    """The network of two files.
+def read_network(model: object, weights: object, *, are_contents: bool) -> NetworkState:
+    """The network of two files, or of their contents.
 
     Args:
-        weights: the path of the .bin file. If it is empty, the .bin file is the one beside the .xml file.
+        weights: the .bin file. If its path is empty, it is the one beside the .xml file.
 
     Raises:
         FileNotFoundError: a path does not exist, or is a folder.
-        TypeError: one is no path.
+        TypeError: one is no path, or no bytes.
         ValueError: there are weights without a model.
         RuntimeError: the files are damaged, or use something that is not implemented.
     """
-    if is_empty(model):
-        raise WrongValueError("weights are given without a model", hint="Give both paths, or none.")
-    path = _existing(model, "model")
-    beside = None if is_empty(weights) else _existing(weights, "weights")
-    with input_file(path, ModelError, "import") as file:
-        start = file.read(_START)
-    if path.lower().endswith(".xml") or _is_xml(start):
-        return _settled(NetworkState(reach("frontend.ir.reader", "reading a network").read_document(path, beside)))
-    return _from_onnx(path)
-
-
-@documented
-@resources("import")
-def read_contents(model: object, weights: object) -> NetworkState:
-    """The network of the contents of two files.
-
-    Raises:
-        TypeError: they are no bytes.
-        RuntimeError: they are damaged, or use something that is not implemented.
-    """
-    kinds = (bytes, bytearray, memoryview)
-    weights = b"" if is_empty(weights) else weights
-    if not isinstance(model, kinds) or not isinstance(weights, kinds):
-        found = f"{type(model).__name__} and {type(weights).__name__}"
-        raise WrongTypeError("model and weights are no contents", expected="bytes", found=found)
-    contents = bytes(model)
-    if _is_xml(contents[:_START]):
-        read = reach("frontend.ir.reader", "reading a network").read_document
-        return _settled(NetworkState(read(contents, bytes(weights) or None)))
-    return _from_onnx(contents)
-
-
-def _from_onnx(model: str | bytes) -> NetworkState:
-    source = reach("frontend.ir.onnx_source", "reading a network").OnnxSource(model)
-    shapes = source.inputs
-    if any(OPEN in shape for shape in shapes.values()):
+    if are_contents:
+        kinds = (bytes, bytearray, memoryview)
+        weights = b"" if is_empty(weights) else weights
+        if not isinstance(model, kinds) or not isinstance(weights, kinds):
+            found = f"{type(model).__name__} and {type(weights).__name__}"
+            raise WrongTypeError("model and weights are no contents", expected="bytes", found=found)
+        given, beside = bytes(model), bytes(weights) or None
+        is_xml = _is_xml(given)
+    else:
+        if is_empty(model):
+            raise WrongValueError("weights are given without a model", hint="Give both paths, or none.")
+        given = _existing(model, "model")
+        beside = None if is_empty(weights) else _existing(weights, "weights")
+        with input_file(given, ModelError, "import") as file:
+            is_xml = given.lower().endswith(".xml") or _is_xml(file.read(_START))
+    if is_xml:
+        return _settled(NetworkState(reach("frontend.ir.reader", "reading a network").read_document(given, beside)))
+    source = reach("frontend.ir.onnx_source", "reading a network").OnnxSource(given)
+    if any(OPEN in shape for shape in source.inputs.values()):
         return _settled(NetworkState(source.inputs_alone(), source))
-    return NetworkState(source.document(shapes), source)
+    return NetworkState(source.document(source.inputs), source)
 
 
 def _settled(state: NetworkState) -> NetworkState:
@@ -300,7 +283,7 @@ def _settled(state: NetworkState) -> NetworkState:
 
 def _is_xml(start: bytes) -> bool:
     """Whether a file begins like text in XML, whatever its encoding."""
-    return start.lstrip(b"\xef\xbb\xbf\xfe\xff\0 \t\r\n").startswith(b"<")
+    return start[:_START].lstrip(b"\xef\xbb\xbf\xfe\xff\0 \t\r\n").startswith(b"<")
 
 
 def _existing(path: object, what: str) -> str:
