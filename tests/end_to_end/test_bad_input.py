@@ -481,18 +481,6 @@ def test_demo_and_dump_to_where_nothing_can_be_written(tmp_path: Path, fails: Fa
     assert fails(words) == f"cannot write 'file/01_float': Not a directory. {FOLDER}"
 
 
-def test_a_failed_compile_leaves_the_last_good_artifact(
-    tmp_path: Path, fails: Fails, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "a.twa").write_bytes(digits_artifact().read_bytes())
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("tilewright.runtime.files.output_file.os.replace", full)
-    assert fails(["compile", MODEL, "-o", "a.twa"]) == "cannot write 'a.twa': No space left on device"
-
-
 def program(words: list[str], folder: Path, before: str = "", limit: int | None = None) -> subprocess.CompletedProcess:
     """The command line in a process of its own, after the Python code ``before``, with files of ``limit`` bytes."""
     code = f"import sys\nfrom tilewright.__main__ import main\n{before}\nsys.exit(main(sys.argv[1:]))"
@@ -508,11 +496,14 @@ def program(words: list[str], folder: Path, before: str = "", limit: int | None 
     )
 
 
-def test_a_disk_that_is_full_in_the_middle(tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", [{}, {"a.twa": b"the last good artifact"}])
+def test_a_disk_that_is_full_in_the_middle(before: dict[str, bytes], tmp_path: Path) -> None:
+    for name, content in before.items():
+        (tmp_path / name).write_bytes(content)
     done = program(["compile", str(MODEL), "-o", "a.twa", "--quiet"], tmp_path, limit=20_000)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "error: cannot write 'a.twa': File too large\n"
-    assert list(tmp_path.iterdir()) == []
+    assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == before
 
 
 def test_outputs_on_a_full_disk(tmp_path: Path) -> None:

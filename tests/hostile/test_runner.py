@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from guard_pages import PLACEMENTS, GuardedMemory, Placement, guarded_copy
 
-from tilewright.errors import IRError, ResourceError
+from tilewright.errors import IRError
 
 from . import runner
 from .generator import Case, Generator
@@ -77,19 +77,35 @@ def test_what_fails(wrong: Callable[[], object], message: str) -> None:
 
 
 def test_a_hang_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "SECONDS", 1)
+    monkeypatch.setattr(runner, "CLOCK", 1)
     report = outcomes(go_on, lambda: time.sleep(1000), go_on)
     assert (report.ran, list(report.failures)) == (2, [1])
     assert "did not finish within 1 s" in report.failures[1]
     assert "test_runner.py" in report.failures[1], "no traceback of the place"
 
 
+def test_who_computes_without_an_end_is_stopped_and_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compute() -> None:
+        while True:
+            pass
+
+    monkeypatch.setattr(runner, "SECONDS", 0)
+    report = outcomes(go_on, compute, go_on)
+    assert (report.ran, list(report.failures)) == (2, [1])
+    assert "signal SIGXCPU" in report.failures[1]
+    assert "test_runner.py" in report.failures[1], "no traceback of the place"
+
+
 def test_a_message_must_be_fit_to_be_shown() -> None:
+    class Said(IRError):
+        def __str__(self) -> str:
+            return self.message
+
     def surrogate() -> None:
-        raise IRError("\ud800")
+        raise Said("\ud800")
 
     def long() -> None:
-        raise ResourceError("x" * 100_000)
+        raise Said("x" * 100_000)
 
     report = outcomes(surrogate, long)
     assert "cannot be shown" in report.failures[0]

@@ -269,15 +269,18 @@ def waiting(tmp_path: Path) -> Path:
 
 
 INTERRUPTED = """
-import os, signal, sys, threading
+import os, signal, sys, threading, time
 import numpy, tilewright
 session = tilewright.load(sys.argv[1], workers=2)
 x = numpy.zeros((2, 8), numpy.float32)
-def interrupt_soon():
-    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+def interrupt(before):
+    while not {thread for thread in threading.enumerate() if thread.name == "tilewright-run"} - before:
+        time.sleep(0.01)
+    time.sleep(0.3)
+    os.kill(os.getpid(), signal.SIGINT)
 def interrupted(use):
-    interrupt_soon()
     try:
+        threading.Thread(target=interrupt, args=[{*threading.enumerate()}]).start()
         use()
     except KeyboardInterrupt:
         print("interrupted")

@@ -275,8 +275,8 @@ x = {"x": np.ones((2, 8), np.float32)}
 queue = InOrder(session, 1)
 if sys.argv[2] == "put":
     queue.put([x], 0)
-threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()
 try:
+    threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()
     queue.put([x], 1, hopeless=lambda: False) if sys.argv[2] == "put" else queue.get(hopeless=lambda: False)
 except KeyboardInterrupt:
     if sys.argv[2] != "put":

@@ -22,7 +22,7 @@ import tilewright
 from tilewright.errors import ResourceError
 from tilewright.runtime.in_order import InOrder
 
-PATIENCE = 20
+PATIENCE = 120
 CHECKED = {"CALL", "CALL_KW", "CALL_FUNCTION", "CALL_METHOD", "CALL_FUNCTION_KW", "CALL_FUNCTION_EX", "RESUME"}
 X = {"x": numpy.ones((2, 8), numpy.float32)}
 

@@ -81,7 +81,7 @@ def test_a_forked_process_computes_itself(
 def test_what_ran_when_a_process_was_forked_fails_there(file: Path, gate: Gate) -> None:
     network = IEPlugin("CPU").load(IENetwork(str(file)), 2)
     network.start_async(0)
-    assert gate.arrived.wait(30)
+    assert gate.arrived.wait(120)
     child = os.fork()
     if not child:
         status = 1
@@ -99,17 +99,19 @@ def test_what_ran_when_a_process_was_forked_fails_there(file: Path, gate: Gate) 
 
 
 INTERRUPTED = (
-    SLOW.replace("0.2", "2")
+    SLOW.replace("time.sleep(0.2)", "opened.wait()")
     + """
+opened = threading.Event()
 for call in (network.infer, network.requests[0].wait, network.wait):
-    print("ready", flush=True)
     try:
+        print("ready", flush=True)
         if call != network.infer and network.requests[0].is_idle:
             network.start_async(0)
         call()
         print("went on", flush=True)
     except KeyboardInterrupt:
         print("interrupted", flush=True)
+opened.set()
 network.requests[0].wait()
 print(network.infer()["prob"].shape)
 """

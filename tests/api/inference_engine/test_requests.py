@@ -112,7 +112,7 @@ def test_wait_tells_the_status(file: Path, gate: Gate) -> None:
     request = loaded(file).requests[0]
     assert [request.wait(timeout) for timeout in (-1, 0, 5, None)] == [-11] * 4
     request.async_infer()
-    assert gate.arrived.wait(30)
+    assert gate.arrived.wait(120)
     assert [request.wait(timeout) for timeout in (0, 1, 0.5)] == [-9] * 3
     assert [request.wait(timeout) for timeout in (-2, -1.5, float("-inf"))] == [-4] * 3
     gate.opened.set()
@@ -186,7 +186,7 @@ def test_streams_compute_several_requests_at_once(
     run = tilewright.Session.run_timed
 
     def together(self: tilewright.Session, inputs: dict[str, np.ndarray]) -> object:
-        both.wait(30)
+        both.wait(120)
         return run(self, inputs)
 
     monkeypatch.setattr(tilewright.Session, "run_timed", together)
@@ -297,7 +297,7 @@ def test_latency(file: Path, gate: Gate) -> None:
     request = loaded(file).requests[0]
     assert request.latency == 0
     request.async_infer()
-    assert gate.arrived.wait(30)
+    assert gate.arrived.wait(120)
     start = monotonic()
     assert request.wait(20) == -9
     waited = monotonic() - start

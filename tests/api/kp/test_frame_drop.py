@@ -93,7 +93,7 @@ def test_who_waits_goes_on_when_it_is_turned_on(group: kp.DeviceGroup, gate: Gat
     sender = threading.Thread(target=send, args=(group, 3))
     sender.start()
     drop_frames(group)
-    sender.join(20)
+    sender.join(120)
     assert not sender.is_alive()
     gate.let(100)
     assert [receive(group) for _ in range(3)] == [0, 2, 3]

@@ -107,7 +107,7 @@ def test_who_waits_learns_of_the_end(
     sender, sent = waits(lambda: send(group, 7))
     end(group)
     for thread, raised in ((receiver, received), (sender, sent)):
-        thread.join(20)
+        thread.join(120)
         assert [error.api_return_code for error in raised] == [code]
     gate.let(100)
     if end is not reset:
