@@ -16,7 +16,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Generic, Union
+from typing import Generic, Union, overload
 
 import numpy as np
 
@@ -132,10 +132,18 @@ class Match(Generic[OperatorT_co]):
         assert isinstance(value, Constant)
         return value
 
-    def op(self, name: str, *operators: type[OperatorT]) -> Op[OperatorT]:
-        """The op that the pattern calls ``name``, which is of one of these operators."""
+    @overload
+    def op(self, name: str) -> Op: ...
+
+    @overload
+    def op(self, name: str, *operators: type[OperatorT]) -> Op[OperatorT]: ...
+
+    def op(self, name: str, *operators: type[Operator]) -> Op:
+        """The op that the pattern calls ``name``, which is of one of these operators, if any are named."""
         op = self._named[name]
-        assert is_op(op, *operators)
+        assert not operators or is_op(op, *operators), (
+            f"{name!r} is {op.name}, not {[each.__name__ for each in operators]}"
+        )
         return op
 
     def add_constant(self, name: str, array: np.ndarray, type: TensorType | None = None) -> Constant:

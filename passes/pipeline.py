@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
-from tilewright.errors import IRError, UsageError
+from tilewright.errors import IRError, UsageError, similar
 
 from ..ir.core import Module
 from ..ir.op import coerce
@@ -142,7 +141,6 @@ def check_names(names: Collection[str], known: Collection[str] = PASSES) -> None
 
 
 def _suggest(name: str, known: Collection[str]) -> str:
-    close = difflib.get_close_matches(name, known, 1)
-    if close:
-        return f" (did you mean {close[0]!r}?)"
+    if question := similar(name, known):
+        return f". {question}"
     return f" (known: {', '.join(known) or 'none'})"

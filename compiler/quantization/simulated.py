@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 import tilewright
-from tilewright.errors import EncodingsWarning, InputError, UsageError, resources, warn
+from tilewright.errors import EncodingsWarning, InputError, UsageError, resources, similar, warn
 
 from ...codegen.cpu.llvm.target import TargetDescription
 from ...codegen.package import Package, add_engine
@@ -70,8 +69,7 @@ class SimulatedModel:
             name = asked if asked in roles.names else asked.removesuffix(SUFFIX)
             every[name] = None
             if name not in roles.names:
-                near = get_close_matches(name, sorted(roles.names), 3)
-                hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else None
+                hint = similar(name, sorted(roles.names), 3)
                 raise UsageError(f"the feature map is no tensor of {os.fspath(path)!r}", found=repr(asked), hint=hint)
         further = [*every][len(plain) :]
         add_outputs(model, further)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tilewright.errors import IRError, ParseError
+from tilewright.errors import IRError, ParseError, similar
 
 from ..op import REGISTRY, Operator, Registry, attribute_types, coerce
 from .tokens import Token, TokenReader
@@ -64,7 +64,8 @@ class OperatorReader(TokenReader):
     def operator_class(self) -> tuple[Token, type[Operator]]:
         name = self._expect_kind("word", "the name of an operator")
         if name.text not in self._registry:
-            raise self._error(f"unknown operator {name.text!r}", name)
+            question = similar(name.text, self._registry)
+            raise self._error(f"unknown operator {name.text!r}{f'. {question}' if question else ''}", name)
         return name, self._registry[name.text]
 
     def statement(self) -> tuple[str, Operator, tuple[str, ...]]:

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from tilewright.errors import InputError, TilewrightError, TilewrightWarning, UsageError
+from tilewright.errors import InputError, TilewrightError, TilewrightWarning, UsageError, similar
 
 from .. import compiler
 from . import COMMANDS, GROUPS
 from .console import Diagnostics, ExitCode, drop, exit_code, prepare_streams, show
-from .parser import complete, execute, module_of, similar
+from .parser import complete, execute, module_of
 from .termination import orderly_termination
 
 INTERRUPTED = 130
@@ -99,8 +99,8 @@ def _dispatch(words: list[str], version: str) -> int:
         return ExitCode.SUCCESS if command else ExitCode.USAGE
     else:
         what = f"No such {'option' if command.startswith('-') else 'command'} {command!r}"
-        known = similar(command, (*COMMANDS, "--help", "--version"))
-        raise UsageError(f"{what}{known}", hint="See `tilewright --help`.")
+        question = similar(command, (*COMMANDS, "--help", "--version"), 2)
+        raise UsageError(what, hint=" ".join(filter(None, (question, "See `tilewright --help`."))))
     return ExitCode.SUCCESS
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import importlib
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -12,7 +11,7 @@ from shutil import get_terminal_size
 from types import ModuleType
 from typing import NoReturn
 
-from tilewright.errors import UsageError
+from tilewright.errors import UsageError, similar
 
 from . import COMMANDS
 
@@ -28,10 +27,9 @@ def module_of(command: str) -> ModuleType:
     return importlib.import_module(f"...{COMMANDS[command]}.commands.{command}", __package__)
 
 
-def similar(word: str, known: Iterable[str]) -> str:
-    """A question whether another word was meant, or nothing, for the end of a message."""
-    close = difflib.get_close_matches(word, known, 2, cutoff=0.7)
-    return f". Did you mean {' or '.join(map(repr, close))}?" if close else ""
+def _question(word: str, known: Iterable[str]) -> str:
+    question = similar(word, known, 2)
+    return f". {question}" if question else ""
 
 
 def add_artifact(parser: argparse.ArgumentParser, kind: str = "") -> None:
@@ -239,12 +237,12 @@ class CommandParser(argparse.ArgumentParser):
         if not option.startswith("-"):
             self.error(f"Got unexpected extra argument ({word})")
         known = [name for name in self._option_string_actions if name.startswith("--")]
-        self.error(f"No such option: {option}{similar(option, known)}")
+        self.error(f"No such option: {option}{_question(option, known)}")
 
     def _check_value(self, action: argparse.Action, value: str) -> None:
         if action.choices is not None and value not in action.choices:
             known = [str(each) for each in action.choices]
-            message = f"{value!r} is none of {', '.join(known)}{similar(value, known)}"
+            message = f"{value!r} is none of {', '.join(known)}{_question(value, known)}"
             raise argparse.ArgumentError(action, message)
 
     def error(self, message: str) -> NoReturn:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 _SHOWN = 2000
@@ -27,6 +27,10 @@ def _legible(part: object) -> str:
     if len(text) > _SHOWN:
         text = f"{text[: _SHOWN // 2]} … {text[-_SHOWN // 2 :]}"
     return printable(text)
+
+
+_LONGEST_NAME = 200
+"""Characters of a wrong name that are compared with known ones, which takes time for the product of both lengths."""
 
 
 class TilewrightError(Exception):
@@ -188,6 +192,15 @@ class CalibrationWarning(TilewrightWarning):
 
 class EncodingsWarning(TilewrightWarning):
     """Encodings are for tensors that the model lacks."""
+
+
+def similar(name: str, known: Iterable[str], most: int = 1) -> str | None:
+    """The question whether another name was meant, for a hint; None where no known one is like it."""
+    # Late, because most programs make no such error.
+    from difflib import get_close_matches
+
+    close = get_close_matches(name[:_LONGEST_NAME], known, most, cutoff=0.7)
+    return f"Did you mean {' or '.join(map(repr, close))}?" if close else None
 
 
 def warn(message: str, category: type[TilewrightWarning]) -> None:

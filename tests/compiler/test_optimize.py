@@ -60,7 +60,7 @@ def test_modules_and_times_go_to_stderr(capsys: Capture) -> None:
         (
             ["m.onnx", "--passes", "fuse,fusee"],
             2,
-            "--passes: line 1, column 6: unknown pass 'fusee' (did you mean 'fuse'?)\nfuse,fusee\n     ^",
+            "--passes: line 1, column 6: unknown pass 'fusee'. Did you mean 'fuse'?\nfuse,fusee\n     ^",
         ),
         (
             ["m.onnx", "--passes", "fuse", "--print-after", "fold"],

@@ -559,7 +559,7 @@ def test_preprocessing_without_images(tmp_path: Path, fails: Fails) -> None:
 
 def test_passes_that_are_not_there(fails: Fails) -> None:
     assert fails(["compile", "m.onnx", "--print-after", "fusee"], code=2) == (
-        "there is no pass 'fusee' to print after (did you mean 'fuse'?)"
+        "there is no pass 'fusee' to print after. Did you mean 'fuse'?"
     )
     message = fails(["compile", MODEL, "-o", "m.twa", "--print-after", "quantize"], code=2)
     assert message.startswith(

@@ -89,7 +89,7 @@ def test_malformed_text(text: str, message: str, line: int, column: int) -> None
     [
         ("y = relu(%x) : f32[2]", "expected a result, or 'return', found 'y'", 5),
         ("%y = 3(%x) : f32[2]", "expected the name of an operator, found '3'", 10),
-        ("%y = rely(%x) : f32[2]", "unknown operator 'rely'", 10),
+        ("%y = rely(%x) : f32[2]", "unknown operator 'rely'. Did you mean 'relu'?", 10),
         ("%y = relu(%x %x) : f32[2]", "expected ',', found '%x'", 18),
         ("%y = relu(%z) : f32[2]", "value %z is not defined before its use", 15),
         ("%y = relu(@z) : f32[2]", "constant @z is not defined", 15),

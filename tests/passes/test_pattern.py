@@ -46,6 +46,26 @@ def test_rewrites_until_nothing_matches() -> None:
     assert [op.name for op in module.ops] == ["neg"]
 
 
+def test_ops_are_found_by_name_and_may_be_of_any_operator() -> None:
+    found: list[str] = []
+
+    def look(m: Match) -> None:
+        found.append(m.op("inner").name)
+        found.append(m.op("inner", Abs, Neg).name)
+        with pytest.raises(AssertionError, match=r"'inner' is neg, not \['Abs', 'Mul'\]"):
+            m.op("inner", Abs, Mul)
+
+    module = parse("""
+      func @main(%x: f32[2]) -> (%y: f32[2]) {
+        %a = neg(%x) : f32[2]
+        %y = abs(%a) : f32[2]
+        return %y
+      }
+    """)
+    assert apply([Rule("look", node(Abs, node(Neg, "x", name="inner")), look)], module) == {}
+    assert found == ["neg", "neg"]
+
+
 def test_inner_ops_used_elsewhere_do_not_match() -> None:
     text = """
       func @main(%x: f32[2]) -> (%a: f32[2], %y: f32[2]) {

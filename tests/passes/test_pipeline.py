@@ -71,9 +71,9 @@ def test_spelling() -> None:
 @pytest.mark.parametrize(
     ("text", "message", "column"),
     [
-        ("fold_constant", "unknown pass 'fold_constant' (did you mean 'fold_constants'?)", 1),
+        ("fold_constant", "unknown pass 'fold_constant'. Did you mean 'fold_constants'?", 1),
         ("zzz", "unknown pass 'zzz' (known: sample, fold_constants)", 1),
-        ("fold_constants{max_byte=3}", "pass fold_constants has no option 'max_byte' (did you mean 'max_bytes'?)", 16),
+        ("fold_constants{max_byte=3}", "pass fold_constants has no option 'max_byte'. Did you mean 'max_bytes'?", 16),
         ("sample{count=1,zzz=3}", "pass sample has no option 'zzz' (known: count, ratio, flag, label, names)", 16),
         ("sample{count=x}", "count: attribute of the wrong type; expected int, found 'x'", 14),
         ("sample{count=1, count=2}", "option 'count' is given twice", 17),

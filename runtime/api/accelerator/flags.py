@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 
-from tilewright.errors import warn
+from tilewright.errors import similar, warn
 
 from .errors import AcceleratorError, FlagWarning
 from .flag import Flag, Letter, Value, declare, plain_text
@@ -240,9 +239,6 @@ DEBUG_LETTERS = {
 """The letters of the flag ``debug``."""
 
 
-LONGEST_NAME = 64
-"""Characters of an unknown name that are compared with those that there are."""
-
 _LETTERS = {"debug": DEBUG_LETTERS, "options": OPTION_LETTERS}
 
 
@@ -335,8 +331,7 @@ def _find(name: object) -> Flag:
     text = plain_text(name)
     flag = BY_NAME.get(text) if isinstance(text, str) else None
     if flag is None:
-        close = get_close_matches(str(text)[:LONGEST_NAME], BY_NAME, 1)
-        hint = f"Did you mean {close[0]!r}?" if close else "SetFlag('help') prints the flags."
+        hint = similar(str(text), BY_NAME) or "SetFlag('help') prints the flags."
         raise AcceleratorError("there is no such flag", stage="SetFlag", found=f"{text!r:.60}", hint=hint)
     return flag
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Literal
 
 import tilewright
-from tilewright.errors import TilewrightWarning, warn
+from tilewright.errors import TilewrightWarning, similar, warn
 
 from ...artifact.manifest import TensorSpec
 from .debug_text import units
 from .errors import AcceleratorError
 from .facts import VERSIONS, Facts
 from .flag import plain_text
-from .flags import BY_NAME, LONGEST_NAME, help_text
+from .flags import BY_NAME, help_text
 
 Answer = float | int | str | None
 Kind = Literal["float", "integer", "text", "nothing"]
@@ -60,8 +59,7 @@ def get_information(name: str | bytes, facts: Facts) -> Answer:
     if text in BY_NAME:
         value = facts.flags.get(text)
         return int(value) if isinstance(value, bool) and facts.generation == 2 else value
-    close = get_close_matches(text[:LONGEST_NAME], [*INFORMATION, *BY_NAME], 1)
-    hint = f"Did you mean {close[0]!r}?" if close else "GetInfo('help') prints the names."
+    hint = similar(text, [*INFORMATION, *BY_NAME]) or "GetInfo('help') prints the names."
     raise AcceleratorError("there is no such information", stage="GetInfo", found=f"{text!r:.60}", hint=hint)
 
 
