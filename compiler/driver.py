@@ -26,7 +26,7 @@ from ..runtime.artifact.artifact import Artifact, write_artifact
 from ..runtime.commands.console import progress_bar
 from ..runtime.files.output_file import check_output, is_stream
 from ..runtime.machines.machine import DEFAULT as DEFAULT_MACHINE
-from ..runtime.machines.machine import Machine
+from ..runtime.machines.machine import Machine, load_energy, samples
 from ..runtime.machines.machine import load as load_machine
 from ..runtime.pictures.preprocessing import Preprocessing
 from .affinity import Affinity, affinity_of
@@ -42,10 +42,7 @@ from .options import CompileOptions, option
 from .pipeline import cpu_pipeline, float_pipeline, outline_pipeline, schedule_pipeline, tile_pipeline
 from .progress import StageTimes
 from .quantization.quantize import brings_quantization, quantize_module
-from .report.layers import layers
-from .report.maps import maps
-from .report.placement import placement
-from .report.schedules import schedules
+from .report.details import layers, maps, placement, schedules
 from .run_passes import observers, run_passes
 
 
@@ -169,6 +166,9 @@ def _add_integer_engines(
     machine_name = os.fspath(options.machine or DEFAULT_MACHINE)
     quantized, tiles = _on_device(quantized, machine_name, places, options)
     package.details["machine"] = machine.name
+    energy = load_energy(machine_name)
+    if energy is not None and machine_name.lower() not in samples():
+        package.details["energy"] = asdict(energy)
     package.details["placement"] = [asdict(op) for op in placement(quantized)]
     package.details["layers"] = [asdict(layer) for layer in layers(quantized)]
     package.details["schedules"] = [asdict(each) for each in schedules(quantized, tiles, options.effort)]

@@ -69,14 +69,16 @@ def run(arguments: argparse.Namespace) -> str:
 
 
 def _text(measured: Measured, modelled: Modelled | None, engine: str) -> str:
+    from ..report.units import significant
+
     def line(what: str, value: str) -> str:
         return f"  {what + ':':<17}{value}\n"
 
     host = "cannot be read" if measured.watts is None else f"{measured.watts:.1f} W (of all programs)"
     text = (
         f"Measured on this processor, engine {engine}, {measured.repetitions} calls, batch {measured.batch}\n"
-        + line("Throughput", f"{int(measured.images_per_second)} FPS")
-        + line("Latency", f"{measured.latency * 1e3:.3f} ms")
+        + line("Throughput", f"{significant(measured.images_per_second)} FPS")
+        + line("Latency", f"{significant(measured.latency * 1e3)} ms")
         + line("Processor power", host)
     )
     if modelled is None:
@@ -84,9 +86,9 @@ def _text(measured: Measured, modelled: Modelled | None, engine: str) -> str:
     return (
         text
         + f"Modelled on {modelled.machine}, not measured on silicon\n"
-        + line("Throughput", f"{int(modelled.images_per_second)} FPS")
-        + line("Latency", f"{modelled.latency * 1e3:.3f} ms")
-        + line("Energy", f"{modelled.joules * 1e3:.3f} mJ a call, above idle")
+        + line("Throughput", f"{significant(modelled.images_per_second)} FPS")
+        + line("Latency", f"{significant(modelled.latency * 1e3)} ms")
+        + line("Energy", f"{significant(modelled.joules * 1e3)} mJ a call, above idle")
         + line("FPGA power", f"{modelled.chip_watts:.1f} W")
         + line("Board power", f"{modelled.board_watts:.1f} W")
     )

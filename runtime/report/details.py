@@ -2,17 +2,172 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Annotated
 
 from tilewright.errors import ArtifactError
 
 from ..artifact.artifact import Artifact
-from ..artifact.json_dataclasses import Source, read
-from .layers import Layer
-from .maps import PlacedMap
-from .placement import PlacedOp
-from .schedules import Schedule
+from ..artifact.json_dataclasses import AtMost, Bounds, OneOf, Source, read
+from ..machines.machine import CARD_LIMIT, CLUSTER_LIMIT, EnergyConstants
+from .units import show_clusters, show_number
+
+_SHOWN = 3
+"""Different plans that a summary tells of."""
+
+Extents = Annotated[tuple[int, ...], AtMost(16)]
+_Signed = Annotated[int, Bounds(-(2**63))]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of the preferred engine.
+
+    Attributes:
+        name: of its result.
+        op: the operator.
+        operands: names of the tensors that it reads, without constants.
+        inputs: their shapes.
+        output: shape of its result.
+        kernel, strides, dilations, pads, output_padding: of its window; empty where it has none.
+        dtype: of the elements of its result.
+        scale, zero_point: what their integers stand for; ``None`` where there is not one scale for all of them.
+        tile: rows, columns, blocks of output and of input channels that the device computes at once; empty on the CPU.
+        stationary: what a convolution on the device keeps: ``weights`` or ``inputs``.
+    """
+
+    name: str
+    op: str
+    operands: tuple[str, ...]
+    inputs: tuple[Extents, ...]
+    output: Extents
+    kernel: Extents
+    strides: Extents
+    dilations: Extents
+    pads: Annotated[tuple[_Signed, ...], AtMost(16)]
+    output_padding: Extents
+    dtype: str
+    scale: Annotated[float, Bounds(0, float("inf"), whole=False)] | None
+    zero_point: _Signed | None
+    tile: Extents
+    stationary: str
+
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """The smallest and the largest number that its result can stand for, if it is of integers of 8 bits."""
+        bounds = {"i8": (-128, 127), "u8": (0, 255)}.get(self.dtype)
+        if bounds is None or self.scale is None or self.zero_point is None:
+            return None
+        low, high = bounds
+        return (low - self.zero_point) * self.scale, (high - self.zero_point) * self.scale
+
+
+@dataclass(frozen=True)
+class PlacedMap:
+    """Where the result of an op of the device lies, as the artifact records it.
+
+    Attributes:
+        name: of the result.
+        memory: ``chip``, ``ring`` for what is on chip with only those rows that are still needed, ``dram``, or ``none``
+            for what goes into another op tile by tile.
+        rows: on chip, how many rows each cluster holds, those of all images together; of a ring, its rows.
+        inside: name of the map on chip that it lies in; empty where it lies in no other one.
+        why: why it is not on chip, in words that follow its name.
+    """
+
+    name: str
+    memory: Annotated[str, OneOf(("chip", "ring", "dram", "none"))]
+    rows: Annotated[tuple[Annotated[int, Bounds(0)], ...], AtMost(1 << 10)]
+    inside: str
+    why: str
+
+    @property
+    def text(self) -> str:
+        """As users read it."""
+        if self.memory not in ("chip", "ring"):
+            place = "DRAM" if self.memory == "dram" else "nowhere"
+            return f"{place}: {self.why}"
+        held = f"{' + '.join(map(str, self.rows))} {'row' if self.rows == (1,) else 'rows'}"
+        where = f"on chip, in a ring of {held}" if self.memory == "ring" else f"on chip, {held}"
+        return f"{where}, in %{self.inside}" if self.inside else where
+
+
+@dataclass(frozen=True)
+class PlacedOp:
+    """Where an op of engine ``device`` runs, as the artifact records it.
+
+    Attributes:
+        name: of its result.
+        nodes: source nodes.
+        on: ``device`` or ``cpu``.
+        why: the reason as users read it; ``rule``, ``tensor`` and ``found`` are its parts.
+        macs: multiply-accumulates.
+        routine: whether every network has such ops on the CPU, so that a summary need not tell.
+    """
+
+    name: str
+    op: str
+    nodes: tuple[str, ...]
+    on: Annotated[str, OneOf(("device", "cpu"))]
+    why: str
+    rule: str
+    tensor: str
+    found: str
+    macs: int
+    routine: bool
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The schedule of a device program, as the artifact records it.
+
+    Attributes:
+        name: of the program.
+        clusters: of a card that it uses.
+        cards: that compute the images of a batch with it, or run it together.
+        images_per_cluster: how many images each cluster works on at once; 0 where all clusters work on each image.
+        kept_share: of the maps scratchpad of a cluster, what maps may take that stay there from op to op, 0 to 1.
+        reduced: fields of the machine that it was made for less of, and how much.
+        effort: with which plans were compared.
+        cascades: runs of operators that are computed in turn, stripe of rows by stripe of rows.
+    """
+
+    name: str
+    clusters: Annotated[int, Bounds(1, CLUSTER_LIMIT)]
+    cards: Annotated[int, Bounds(1, CARD_LIMIT)]
+    images_per_cluster: Annotated[int, Bounds(0)]
+    kept_share: Annotated[float, Bounds(0, 1, whole=False)]
+    reduced: Mapping[str, Annotated[int, Bounds(0)]]
+    effort: str
+    cascades: Annotated[int, Bounds(0)] = 0
+
+    @property
+    def text(self) -> str:
+        """In words, without the name."""
+        images = (
+            f", {show_number(self.images_per_cluster, 'image')} on each cluster at once"
+            if self.images_per_cluster
+            else ""
+        )
+        less = ", ".join(f"{name} {value:,}" for name, value in self.reduced.items())
+        machine = f"as if it had {less}" if less else "for the whole machine"
+        in_turn = f", {show_number(self.cascades, 'cascade')} of operators" if self.cascades else ""
+        return (
+            f"{show_clusters(self.clusters, self.cards)}{images}; planned {machine} (effort {self.effort}), "
+            f"up to {self.kept_share:.0%} of the maps scratchpad for maps that stay there{in_turn}"
+        )
+
+
+def schedule_lines(schedules: Sequence[Schedule]) -> list[str]:
+    """What was planned, as lines for people: equal plans of several programs together, the most frequent ones."""
+    counts = Counter(each.text for each in schedules).most_common()
+    if len(counts) < 2:
+        return [text for text, _ in counts]
+    lines = [f"{show_number(count, 'program')} on {text}" for text, count in counts[:_SHOWN]]
+    rest = sum(count for _, count in counts[_SHOWN:])
+    return [*lines, f"{show_number(rest, 'program')} by other plans"] if rest else lines
 
 
 @dataclass(frozen=True)
@@ -21,6 +176,7 @@ class Details:
 
     Attributes:
         machine: what the device programs were made for; ``None`` without any.
+        energy: constants of the energy model, where that machine is none of the samples and its file states them.
         warnings: sentences of the compiler.
         placement: each op of engine ``device``, in order of execution.
         layers: the shapes of the ops of the preferred engine, in order of execution.
@@ -30,6 +186,7 @@ class Details:
     """
 
     machine: str | None = None
+    energy: EnergyConstants | None = None
     warnings: tuple[str, ...] = ()
     placement: tuple[PlacedOp, ...] = ()
     layers: tuple[Layer, ...] = ()

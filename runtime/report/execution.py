@@ -19,6 +19,7 @@ from ..files.array_file import StoredArray, open_arrays
 from ..files.output_file import output_file
 from ..session import Profile
 from .table import Column, Table, on_one_line
+from .units import show_kernel
 
 _ARCHIVE_NAME = 60_000
 """Bytes of a name that are sure to fit a zip file, where two bytes say how long it is."""
@@ -128,7 +129,7 @@ def profile_table(profile: Profile) -> Table:
     columns = [
         Column("name", "step"),
         Column("op", "operator"),
-        Column("kernel", "kernel"),
+        Column("kernel", "kernel", show=show_kernel),
         Column("milliseconds", "time (ms)", show=lambda ms: f"{ms:.3f}", right=True),
         Column("share", "share", show=lambda share: f"{share:.1%}", right=True),
         Column("gmacs", "GMAC/s", show=lambda rate: f"{rate:.1f}", right=True),

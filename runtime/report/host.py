@@ -17,7 +17,7 @@ from ..isa import Program, RegionKind
 from ..machines.cost import host_link_cycles
 from ..session import load
 from .table import on_one_line
-from .units import show_bytes, show_number
+from .units import show_bytes, show_number, show_seconds
 
 ROUNDS = 5
 """How often each stage of the host is measured; the median counts."""
@@ -79,12 +79,11 @@ class HostReport:
         found: list[str] = []
         if self.messages:
             moved, seconds = sum(each.bytes for each in self.messages), sum(each.seconds for each in self.messages)
-            found.append(f"beside it, modelled: link to the host {_show(seconds)} for {show_bytes(moved)}")
-            found += [
-                f"  {'to the card' if each.to == 'card' else 'to the host'}, {_name(each.program)}"
-                f"{f', card {each.card}' if each.card else ''}: {_show(each.seconds)} for {show_bytes(each.bytes)}"
-                for each in self.messages
-            ]
+            found.append(f"beside it, modelled: link to the host {show_seconds(seconds)} for {show_bytes(moved)}")
+            for each in self.messages:
+                end = f"{'to the card' if each.to == 'card' else 'to the host'}, {_name(each.program)}"
+                card = f", card {each.card}" if each.card else ""
+                found.append(f"  {end}{card}: {show_seconds(each.seconds)} for {show_bytes(each.bytes)}")
         if self.rounds:
             found.append(
                 f"beside it, measured on this machine's CPU, median of {self.rounds}, no part of any total above:"
@@ -93,10 +92,6 @@ class HostReport:
             found.append(f"beside it, operators on the CPU, not measured: {on_one_line(self.not_measured)}")
         found += [f"  {_place(each)}: {_work(each)}" for each in self.stages]
         return found
-
-
-def _show(seconds: float) -> str:
-    return f"{seconds * 1e3:.3f} ms"
 
 
 def _name(program: str) -> str:
@@ -113,7 +108,7 @@ def _place(stage: HostStage) -> str:
 
 def _work(stage: HostStage) -> str:
     operators = show_number(stage.operators, "operator")
-    return operators if stage.seconds is None else f"{_show(stage.seconds)} for {operators}"
+    return operators if stage.seconds is None else f"{show_seconds(stage.seconds)} for {operators}"
 
 
 def report_host(

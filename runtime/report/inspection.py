@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from tilewright.errors import ArtifactError
@@ -12,12 +12,11 @@ from ..artifact.artifact import Artifact
 from ..artifact.manifest import ENGINES, DeviceStage
 from ..execution.native_code import reasons_against, unfit
 from .details import details_of
-from .fallbacks import fallback_table
-from .placement import placement_table
+from .placement import fallbacks, first_of, placement_table
 from .simulation import device_programs
 from .summary import summarize
-from .table import Column, Table, json_text, on_one_line
-from .units import MACS, show_bytes
+from .table import Column, Table, json_text, on_lines, on_one_line
+from .units import MACS, show_bytes, show_kernel, show_number
 
 
 def inspect_artifact(artifact: Artifact, shown: str, memory: Table | None, *, as_json: bool) -> str:
@@ -34,13 +33,17 @@ def inspect_artifact(artifact: Artifact, shown: str, memory: Table | None, *, as
     if as_json:
         found = _artifact_json(artifact, layers)
         return json_text({**found, "memory": memory.records()} if memory is not None else found)
-    parts = [summarize(artifact).to_text(artifact.origin), _interface(artifact)]
+    # Why ops run on the CPU stands below the table, all of it.
+    parts = [replace(summarize(artifact), fallbacks=()).to_text(artifact.origin), _interface(artifact)]
     details = details_of(artifact)
     records = details.placement
     table = placement_table(records, details.maps) if shown == "device" else layers[shown]
     parts.append(f"\nengine {shown}\n{table.text()}")
-    if shown == "device" and any(record.on != "device" for record in records):
-        parts.append(f"\non the CPU, by reason\n{fallback_table(records).text()}")
+    reasons = fallbacks(records) if shown == "device" else ()
+    if reasons:
+        parts.append("\non the CPU, by reason\n")
+    for number, each in enumerate(reasons, 1):
+        parts.append(on_lines(f"  ({number}) {each.why}: {show_number(each.count, 'op')}, {first_of(each.ops)}", 6))
     if memory is not None:
         parts.append(f"\nwork memory of engine {shown}\n{memory.text()}")
     parts.append(f"\nsections\n{_sections(artifact).text()}")
@@ -103,10 +106,10 @@ def _layers(artifact: Artifact, engine: str) -> Table:
     columns = [
         Column("name", "step"),
         Column("op", "operator"),
-        Column("place", "runs on"),
+        Column("place", "runs on", show=show_kernel),
         MACS,
         Column("bytes", "bytes moved", show=show_bytes, right=True),
-        Column("nodes", "source nodes", show=", ".join),
+        Column("nodes", "source nodes", show=first_of),
     ]
     table = Table(columns)
     program = artifact.manifest.engines[engine].cpu_program
@@ -128,7 +131,7 @@ def _interface(artifact: Artifact) -> str:
     use = f"is not used: {', '.join(against)}" if against else f"is used: {verdict.reason}"
     lines.append(f"  compiler {manifest.compiler_version}; its native code {use}")
     lines.append(f"  {artifact.digest}{f', signed by {artifact.signer}' if artifact.signer else ''}")
-    return "".join(f"{on_one_line(line)}\n" for line in lines)
+    return "".join(on_lines(line, 4) for line in lines)
 
 
 def _sections(artifact: Artifact) -> Table:
@@ -156,7 +159,7 @@ def _artifact_json(artifact: Artifact, layers: Mapping[str, Table]) -> dict[str,
         "engines": {name: {"layers": table.records()} for name, table in layers.items()},
         "placement": [asdict(op) for op in details.placement],
         "maps": [asdict(each) for each in details.maps],
-        "fallbacks": fallback_table(details.placement).records(),
+        "fallbacks": [asdict(each) for each in fallbacks(details.placement)],
         "cpu_programs": {
             name: {
                 "arena_bytes": program.arena_bytes,

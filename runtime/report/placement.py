@@ -1,58 +1,84 @@
-"""Which op runs where, and why not on the device."""
+"""Which op runs where, and why not on the device: equal reasons together."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
-from ..artifact.json_dataclasses import OneOf
-from .maps import PlacedMap
+from .details import PlacedMap, PlacedOp
 from .table import Column, Table
 from .units import MACS
 
-
-@dataclass(frozen=True)
-class PlacedOp:
-    """Where an op of engine ``device`` runs, as the artifact records it.
-
-    Attributes:
-        name: of its result.
-        nodes: source nodes.
-        on: ``device`` or ``cpu``.
-        why: the reason as users read it; ``rule``, ``tensor`` and ``found`` are its parts.
-        macs: multiply-accumulates.
-        routine: whether every network has such ops on the CPU, so that a summary need not tell.
-    """
-
-    name: str
-    op: str
-    nodes: tuple[str, ...]
-    on: Annotated[str, OneOf(("device", "cpu"))]
-    why: str
-    rule: str
-    tensor: str
-    found: str
-    macs: int
-    routine: bool
+LINES = 5
+"""How many lines of a summary are about fallbacks, at most."""
 
 
 def placement_table(ops: Sequence[PlacedOp], maps: Sequence[PlacedMap] = ()) -> Table:
-    """Each op, its place and the reason, and where its result lies on the device."""
+    """Each op and its place, with the number of the reason among those of `fallbacks`, and where its result lies."""
     places = {each.name: each.text for each in maps}
-    columns = [
-        Column("name", "op"),
-        Column("op", "operator"),
-        Column("on", "runs on"),
-        MACS,
-        Column("why", "why"),
-    ]
-    shown = [column.key for column in columns]
-    columns += [Column("map", "its result")] if maps else []
-    rows: list[Mapping[str, Any]] = [
-        {**{key: getattr(op, key) for key in shown}, **({"map": places.get(op.name, "")} if maps else {})} for op in ops
-    ]
-    return Table(columns, rows)
+    numbers = {rule: number for number, rule in enumerate(_groups(ops), 1)}
+    columns = [Column("name", "op"), Column("op", "operator"), Column("on", "runs on"), MACS]
+    table = Table([*columns, *([Column("map", "its result")] if maps else [])])
+    for op in ops:
+        on = op.on if op.on == "device" else f"{op.on} ({numbers[op.rule]})"
+        table.add(name=op.name, op=op.op, on=on, macs=op.macs, **({"map": places.get(op.name, "")} if maps else {}))
+    return table
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """A reason why ops run on the CPU: how many, and which."""
+
+    why: str
+    count: int
+    ops: tuple[str, ...]
+
+
+@dataclass
+class _Group:
+    """Ops that break one rule, what was found in each, and their multiply-accumulates."""
+
+    ops: list[str] = field(default_factory=list)
+    found: set[str] = field(default_factory=set)
+    macs: int = 0
+
+
+def _groups(ops: Sequence[PlacedOp]) -> dict[str, _Group]:
+    """By rule, the ops that break it; those of most work first."""
+    groups: dict[str, _Group] = {}
+    for op in ops:
+        if op.on == "device":
+            continue
+        group = groups.setdefault(op.rule, _Group())
+        group.ops.append(f"{op.op} {op.name}")
+        # Figures that are not of a tensor, such as times, differ from op to op.
+        group.found.add(op.found if op.tensor else "")
+        group.macs += op.macs
+    return dict(sorted(groups.items(), key=lambda entry: (-entry[1].macs, -len(entry[1].ops))))
+
+
+def fallbacks(ops: Sequence[PlacedOp]) -> list[Fallback]:
+    """Each reason why ops run on the CPU, that of most work first."""
+    found: list[Fallback] = []
+    for rule, group in _groups(ops).items():
+        value = next(iter(group.found)) if len(group.found) == 1 else ""
+        found.append(Fallback(f"{rule}; found {value}" if value else rule, len(group.ops), tuple(group.ops)))
+    return found
+
+
+def fallback_lines(ops: Sequence[PlacedOp]) -> list[str]:
+    """What a summary says: each reason with its ops, without those that every network has, in at most ``LINES``."""
+    rows = fallbacks([op for op in ops if not op.routine])
+    shown = rows if len(rows) <= LINES else rows[: LINES - 1]
+    lines = [f"{first_of(row.ops)}: {row.why}" for row in shown]
+    if len(shown) < len(rows):
+        lines.append(f"{len(rows) - len(shown)} more reasons, which `tilewright inspect` lists")
+    return lines
+
+
+def first_of(ops: Sequence[str]) -> str:
+    """The first of many ops, and how many more there are."""
+    return ", ".join(ops[:3]) + (f" and {len(ops) - 3} more" if len(ops) > 3 else "")
 
 
 def macs_of(ops: Iterable[PlacedOp]) -> int:

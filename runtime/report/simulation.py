@@ -19,11 +19,10 @@ from ..simulator.cycles import simulate
 from ..simulator.layers import LayerTime, layer_times
 from ..simulator.left_out import BESIDE, COSTS
 from ..simulator.verifier import verify_cards
-from .details import details_of
+from .details import PlacedOp, details_of
 from .host import HostReport, report_host
-from .placement import PlacedOp
-from .table import Column, Table, on_one_line
-from .units import MACS, show_bytes, show_clusters, show_count
+from .table import Column, Table, on_lines
+from .units import MACS, show_bytes, show_clusters, show_count, show_seconds
 
 
 @dataclass(frozen=True)
@@ -100,21 +99,26 @@ class Simulation:
         rows: list[Mapping[str, object]] = [
             {**asdict(layer), "share": share} for layer, share in zip(self.layers, self.bound_shares, strict=True)
         ]
-        total = self.total
+        total, machine = self.total, ""
+        if total.mac_utilization == total.machine_utilization:
+            # The whole machine works: the column would say the same again.
+            columns = [column for column in columns if column.key != "machine_utilization"]
+            rows = [{key: value for key, value in row.items() if key != "machine_utilization"} for row in rows]
+        else:
+            machine = f", {total.machine_utilization:.1%} of the machine"
+        parts = ", ".join(f"{name} {round(cycles):,}" for name, cycles in self.parts.items() if round(cycles))
         lines = [
-            f"{Table(columns, rows).text()}modelled on {on_one_line(self.machine)}: {total.cycles:,} cycles, "
-            f"{total.seconds * 1e3:.3f} ms, {show_count(total.macs)} MACs at {total.mac_utilization:.1%} of the peak "
-            f"of {show_clusters(total.clusters, total.cards)}, {total.machine_utilization:.1%} of the machine, "
-            f"{show_bytes(total.dram_bytes)} of DRAM traffic",
-            "cycles that costs add, of which some overlap: "
-            + ", ".join(f"{name} {round(cycles):,}" for name, cycles in self.parts.items()),
+            f"modelled on {self.machine}: {total.cycles:,} cycles, {show_seconds(total.seconds)}, "
+            f"{show_count(total.macs)} MACs at {total.mac_utilization:.1%} of the peak "
+            f"of {show_clusters(total.clusters, total.cards)}{machine}, {show_bytes(total.dram_bytes)} of DRAM traffic",
+            *([f"cycles that costs add, of which some overlap: {parts}"] if parts else []),
             *([f"from card to card: {show_bytes(self.link_bytes)}, in the cycles above"] if self.link_bytes else []),
             *self.host.lines(),
             *([f"left out: {', '.join(self.without)}"] if self.without else []),
             "Times of the accelerator and of its links are modelled with the constants of the machine description, "
             "not measured on silicon.",
         ]
-        return "\n".join(lines) + "\n"
+        return Table(columns, rows).text() + "".join(on_lines(line, 2) for line in lines)
 
 
 def _percent(share: float) -> str:

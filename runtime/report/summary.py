@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 from ..artifact.artifact import Artifact
 from ..artifact.manifest import ENGINES, DeviceStage
-from .details import Details, details_of
-from .fallbacks import fallback_lines
-from .placement import device_share, macs_of
-from .schedules import Schedule, schedule_lines
-from .table import on_one_line
+from .details import Details, Schedule, details_of, schedule_lines
+from .placement import device_share, fallback_lines, macs_of
+from .table import on_lines
 from .units import show_bytes, show_count, show_number
 
 
@@ -85,7 +83,7 @@ class Summary:
         lines += [f"  engine {name:<8}  {engine.to_text()}" for name, engine in self.engines.items()]
         lines += [f"  accelerator      {line}" for line in schedule_lines(self.schedules)]
         lines += [f"  on the CPU       {line}" for line in self.fallbacks]
-        return "".join(f"{on_one_line(line)}\n" for line in lines)
+        return "".join(on_lines(line, 19 if line.startswith(" ") else 2) for line in lines)
 
 
 def summarize(artifact: Artifact) -> Summary:

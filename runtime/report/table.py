@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
-from itertools import chain, zip_longest
 from shutil import get_terminal_size
 from textwrap import wrap
 from typing import Any
@@ -19,8 +18,8 @@ from tilewright.errors import printable
 MARGIN, GAP = "  ", "  "
 """What stands left of a table, and between its columns."""
 
-NARROWEST, WIDEST = 8, 400
-"""Widths in characters: no column is folded to less, and cells that are longer stick out of theirs."""
+NARROWEST, WIDEST = 8, 60
+"""Widths in characters: no column is made narrower, and away from a terminal cells that are longer stick out."""
 
 
 def on_one_line(text: str) -> str:
@@ -32,6 +31,21 @@ def json_text(found: object) -> str:
     """A result, of dataclasses or of what JSON can hold, as the command line prints it."""
     plain = asdict(found) if is_dataclass(found) and not isinstance(found, type) else found
     return json.dumps(plain, indent=2) + "\n"
+
+
+def terminal_width() -> int | None:
+    """The columns of the terminal that stdout is; None where it is none."""
+    return get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def on_lines(text: str, indent: int = 0) -> str:
+    """A sentence on one line; on a terminal on lines that fit it, all but the first with an indent."""
+    line, width = on_one_line(text), terminal_width()
+    if width is None or len(line) <= width:
+        return f"{line}\n"
+    rest = " " * min(indent, width // 3)
+    folded = wrap(line, max(width, 40), subsequent_indent=rest, break_long_words=False, break_on_hyphens=False)
+    return "".join(f"{each}\n" for each in folded)
 
 
 @dataclass(frozen=True)
@@ -86,30 +100,36 @@ class Table:
         return "\n".join(lines) + "\n"
 
     def text(self) -> str:
-        """The table as plain text. Long cells are folded to fit the terminal if stdout is one, otherwise no line is."""
+        """The table as plain text, a line for each row.
+
+        Where stdout is a terminal, texts are shortened so that no line is longer than it; elsewhere nothing is.
+        """
         cells = [[column.title for column in self.columns], *self._cells()]
         widths = [min(max(map(len, column)), WIDEST) for column in zip(*cells, strict=True)]
         gaps = len(MARGIN) + len(GAP) * (len(widths) - 1)
-        fold = sys.stdout.isatty()
-        if fold:
-            widths = _fitted(widths, get_terminal_size().columns - gaps)
-        heading, *rows = ([*self._lines(row, widths, fold)] for row in cells)
+        if (terminal := terminal_width()) is not None:
+            widths = self._fitted([max(map(len, column)) for column in zip(*cells, strict=True)], terminal - gaps)
+            cells = [[*map(_shortened, row, widths)] for row in cells]
+        heading, *rows = (self._line(row, widths) for row in cells)
         rule = MARGIN + "─" * (sum(widths) + gaps - len(MARGIN))
         title = [on_one_line(self.title)] if self.title else []
-        return "".join(f"{line}\n" for line in (*title, *heading, rule, *chain(*rows)))
+        return "".join(f"{line}\n" for line in (*title, heading, rule, *rows))
 
-    def _lines(self, cells: list[str], widths: list[int], fold: bool) -> Iterator[str]:
-        """A row, which takes several lines where a cell is folded."""
-        folded = [
-            wrap(cell, width, break_on_hyphens=False) if fold and len(cell) > width else [cell]
-            for cell, width in zip(cells, widths, strict=True)
-        ]
-        for parts in zip_longest(*folded, fillvalue=""):
-            padded = (
-                part.rjust(width) if column.right else part.ljust(width)
-                for column, part, width in zip(self.columns, parts, widths, strict=True)
-            )
-            yield (MARGIN + GAP.join(padded)).rstrip()
+    def _line(self, cells: list[str], widths: list[int]) -> str:
+        padded = (
+            cell.rjust(width) if column.right else cell.ljust(width)
+            for column, cell, width in zip(self.columns, cells, widths, strict=True)
+        )
+        return (MARGIN + GAP.join(padded)).rstrip()
+
+    def _fitted(self, widths: list[int], available: int) -> list[int]:
+        """The widths with those of the widest texts cut, so that all together they take no more than what there is."""
+        cap, found = max(widths), widths
+        while cap > NARROWEST and sum(found) > available:
+            cap -= 1
+            pairs = zip(self.columns, widths, strict=True)
+            found = [width if column.right else min(width, cap) for column, width in pairs]
+        return found
 
     def _cells(self) -> list[list[str]]:
         shown = []
@@ -124,12 +144,12 @@ class Table:
             raise KeyError(f"no column for {', '.join(unknown)}; there are {', '.join(c.key for c in self.columns)}")
 
 
-def _fitted(widths: list[int], available: int) -> list[int]:
-    """The widths with the largest ones cut, so that all together they take no more than what is available."""
-    cap = max(NARROWEST, min(max(widths), available))
-    while cap > NARROWEST and sum(min(width, cap) for width in widths) > available:
-        cap -= 1
-    return [min(width, cap) for width in widths]
+def _shortened(text: str, width: int) -> str:
+    """A text without its end, or a name without its middle, where it is longer than the width."""
+    if len(text) <= width:
+        return text
+    end = 0 if " " in text else (width - 1) // 2
+    return f"{text[: width - 1 - end]}…{text[len(text) - end :]}"
 
 
 def _escape_markdown(text: str) -> str:

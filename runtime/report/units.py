@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import re
+
 from .table import Column
 
 
@@ -21,6 +24,25 @@ def show_count(count: int) -> str:
         if count >= factor:
             return f"{count / factor:.{digits}f} {unit}"
     return str(count)
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """A number with so many digits that mean something, or all before the point: ``0.0200``, ``12.3``, ``2275``."""
+    decimals = digits - 1 - math.floor(math.log10(abs(value))) if value else 0
+    return f"{value:.{min(max(decimals, 0), 12)}f}"
+
+
+def show_seconds(seconds: float) -> str:
+    """A time with its unit: ``20.0 µs``, ``1.23 ms``, ``2.50 s``."""
+    for factor, unit in ((1.0, "s"), (1e3, "ms")):
+        if seconds * factor >= 1:
+            return f"{significant(seconds * factor)} {unit}"
+    return f"{significant(seconds * 1e6)} µs"
+
+
+def show_kernel(place: str) -> str:
+    """The name of a kernel without the digest that tells it from others of its kind."""
+    return re.sub(r"_[0-9a-f]{16}$", "", place)
 
 
 def show_number(count: int, noun: str) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from tilewright.compiler.report.placement import ADDED, ROUTINE
+from tilewright.compiler.report.details import ADDED, ROUTINE
 from tilewright.ir.annotations import Reason
 from tilewright.passes.placement.device_support import CONVERSION
 from tilewright.passes.placement.partition import FASTER, FREE
-from tilewright.runtime.report.fallbacks import LINES, fallback_lines, fallback_table
-from tilewright.runtime.report.placement import PlacedOp
+from tilewright.runtime.report.details import PlacedOp
+from tilewright.runtime.report.placement import LINES, Fallback, fallback_lines, fallbacks, placement_table
 
 
 def record(op: str, name: str, on: str, why: str | Reason, macs: int = 0) -> PlacedOp:
@@ -32,18 +32,33 @@ RECORDS = [
 
 
 def test_reasons_are_grouped_without_op_and_tensor() -> None:
-    table = fallback_table(RECORDS)
-    assert table.records() == [
-        {"why": "Weights and bias are constants; found a computed tensor", "count": 1, "ops": ["conv d"]},
-        {"why": "the device has no softmax", "count": 5, "ops": [f"softmax s{i}" for i in range(5)]},
-        {"why": RULE, "count": 2, "ops": ["max_pool p", "max_pool r"]},
-        {"why": "faster on the host", "count": 2, "ops": ["add x", "add y"]},
-        {"why": CONVERSION, "count": 1, "ops": ["quantize q"]},
-        {"why": "affinity of 'a: b'", "count": 1, "ops": ["add a"]},
-        {"why": FREE, "count": 1, "ops": ["reshape v"]},
-        {"why": ADDED, "count": 1, "ops": ["reorder o"]},
+    assert fallbacks(RECORDS) == [
+        Fallback("Weights and bias are constants; found a computed tensor", 1, ("conv d",)),
+        Fallback("the device has no softmax", 5, tuple(f"softmax s{i}" for i in range(5))),
+        Fallback(RULE, 2, ("max_pool p", "max_pool r")),
+        Fallback("faster on the host", 2, ("add x", "add y")),
+        Fallback(CONVERSION, 1, ("quantize q",)),
+        Fallback("affinity of 'a: b'", 1, ("add a",)),
+        Fallback(FREE, 1, ("reshape v",)),
+        Fallback(ADDED, 1, ("reorder o",)),
     ]
-    assert "softmax s0, softmax s1, softmax s2 and 2 more" in table.markdown()
+
+
+def test_ops_on_the_cpu_have_the_numbers_of_their_reasons() -> None:
+    found = {row["name"]: row["on"] for row in placement_table(RECORDS).records()}
+    assert found == {
+        **dict.fromkeys(("q",), "cpu (5)"),
+        **dict.fromkeys((f"s{i}" for i in range(5)), "cpu (2)"),
+        "p": "cpu (3)",
+        "r": "cpu (3)",
+        "d": "cpu (1)",
+        "v": "cpu (7)",
+        "o": "cpu (8)",
+        "x": "cpu (4)",
+        "y": "cpu (4)",
+        "a": "cpu (6)",
+        **{each.name: "device" for each in RECORDS if each.on == "device"},
+    }
 
 
 def test_a_summary_leaves_out_what_every_network_has() -> None:

@@ -16,7 +16,7 @@ from tilewright.passes.device.tile_device import tile_function, tile_of
 from tilewright.passes.device.tiling.set_tile import set_tile
 from tilewright.passes.device.tiling.tile_searches import TileSearches
 from tilewright.runtime.machines.machine import load
-from tilewright.runtime.report.maps import PlacedMap
+from tilewright.runtime.report.details import PlacedMap
 
 M4096 = load("m4096")
 MAP_TYPE = "i8[1,{channels},8,8]<s=0x1.0p-4, z=3>"

@@ -15,8 +15,7 @@ from tilewright.errors import warn
 from ...artifact.manifest import TensorSpec
 from ...isa.encoding import Queue, Stream
 from ...machines.machine import Machine
-from ...report.details import details_of
-from ...report.layers import Layer
+from ...report.details import Layer, details_of
 from ...report.table import Column, Table, on_one_line
 from .errors import SaturationWarning
 from .facts import Facts, Network

@@ -120,8 +120,8 @@ def model(artifact: Artifact, *, batch: int, machine: str | Path | None = None) 
 
     Args:
         batch: images of a call.
-        machine: name or file of the machine that states the energy constants; by default the sample of the name of the
-            one that the artifact was compiled for.
+        machine: name or file of the machine that states the energy constants; by default those of the one that the
+            artifact was compiled for.
 
     Raises:
         ArtifactError: it holds nothing for the accelerator.
@@ -146,9 +146,10 @@ def model(artifact: Artifact, *, batch: int, machine: str | Path | None = None) 
 
 
 def _constants(artifact: Artifact, machine: str | Path | None) -> EnergyConstants:
-    name = machine if machine is not None else details_of(artifact).machine or ""
+    details = details_of(artifact)
+    name = machine if machine is not None else details.machine or ""
     is_known = machine is not None or str(name).lower() in samples()
-    found = load_energy(name) if is_known else None
+    found = load_energy(name) if is_known else details.energy
     if found is None:
         raise MachineError(
             f"machine {str(name)!r} states no energy constants",

@@ -79,6 +79,17 @@ def test_a_network_for_a_machine_of_its_own(tmp_path: Path) -> None:
     assert model(artifact, batch=1, machine="s256").machine == "mine"
 
 
+def test_the_constants_of_a_machine_of_ones_own_are_kept(tmp_path: Path) -> None:
+    energy = {"mac_picojoules": 2.0, "dram_byte_picojoules": 100.0, "idle_watts": 3.0, "board_watts": 7.0}
+    path = tmp_path / "m.json"
+    path.write_text(json.dumps({"format": 1, **machine.load("s256").to_dictionary(), "name": "mine", "energy": energy}))
+    artifact = tilewright.compile(MODEL, calibration=DIGITS.prepare(DIGITS.images[:4]), machine=path)
+    expected = model(artifact, batch=1, machine=path)
+    path.unlink()
+    assert model(artifact, batch=1) == expected
+    assert expected.chip_watts > 3
+
+
 def test_power_comes_from_the_counters(task: Task, tmp_path: Path) -> None:
     counter(tmp_path, "intel-rapl:0", 100)
     with tilewright.load(task.artifact, engine="software") as session:

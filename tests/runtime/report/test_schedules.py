@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tilewright.runtime.report.schedules import Schedule, schedule_lines
+from tilewright.runtime.report.details import Schedule, schedule_lines
 
 WHOLE = Schedule("device_0", 4, 1, 0, 0.75, {}, "normal")
 

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from tilewright.runtime.report.table import Column, Table, json_text
+from tilewright.runtime.report.table import WIDEST, Column, Table, json_text, on_lines
 
 
 @pytest.fixture
@@ -62,23 +62,43 @@ def test_text_aligns_columns(table: Table) -> None:
     ]
 
 
-def test_a_terminal_gets_no_lines_that_are_too_long(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
+
+def test_a_terminal_gets_a_line_for_each_row_that_fits(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     monkeypatch.setattr("sys.stdout", Terminal())
-    table.add(name="the first of many layers", op="depthwise_convolution", milliseconds=1234.5)
+    table.add(name="block_1/expand/Relu6;block_1/expand/Conv2D", op="depthwise_convolution", milliseconds=1234.5)
+    table.add(name="the first of many layers", op="conv", milliseconds=None)
     assert table.text().splitlines() == [
         "Layers",
         "  layer         operator      time (ms)",
         "  ─────────────────────────────────────",
         "  stem|0        conv               1.23",
-        "  [red]evil\\x1  relu",
-        "  b",
-        "  the first of  depthwise_co    1234.50",
-        "  many layers   nvolution",
+        "  [red]e…l\\x1b  relu",
+        "  block_…onv2D  depthw…ution    1234.50",
+        "  the first o…  conv",
+    ]
+
+
+def test_one_long_name_does_not_widen_all_rows_in_a_pipe(table: Table) -> None:
+    table.add(name="x" * 500, op="add", milliseconds=12.0)
+    lines = table.text().splitlines()
+    assert [len(line) for line in lines if line.startswith("  ──")] == [2 + WIDEST + 2 + 8 + 2 + 9]
+    assert lines[-1].split() == ["x" * 500, "add", "12.00"]
+
+
+def test_sentences_are_folded_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    sentence = "  (1) converts between real numbers and integers, which the host does\n: 4 ops"
+    assert on_lines(sentence, 6) == sentence.replace("\n", r"\n") + "\n"
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr("sys.stdout", Terminal())
+    assert on_lines(sentence, 6).splitlines() == [
+        "  (1) converts between real numbers and",
+        r"      integers, which the host does\n: 4",
+        "      ops",
     ]
 
 

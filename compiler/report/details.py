@@ -1,0 +1,113 @@
+"""What reports read of a compiled module, written down for the artifact: shapes, places, maps, schedules."""
+
+from __future__ import annotations
+
+from ...ir.annotations import CARDS, CASCADE, IMAGES, MAP, ON, PLAN, STATIONARY, TILE, WHY, Reason
+from ...ir.calls import called_ops, device_programs
+from ...ir.core import Constant, Module, Op, is_op
+from ...ir.ops.call import Call
+from ...ir.ops.convolution import Conv, ConvTranspose
+from ...ir.tile.program import clusters_of
+from ...passes.device.outline_device import device_ops
+from ...passes.placement.device_support import CONVERSION
+from ...passes.placement.partition import FREE
+from ...runtime.report.details import Layer, PlacedMap, PlacedOp, Schedule
+
+ADDED = "added for the kernels of the CPU"
+"""Why ops are on the CPU that no pass had to place: they came with the layouts of kernels."""
+
+ROUTINE = frozenset({CONVERSION, FREE, ADDED})
+"""Reasons that every network has for ops on the CPU."""
+
+
+def placement(module: Module) -> list[PlacedOp]:
+    """Each op of a partitioned module, in order of execution."""
+    found: list[PlacedOp] = []
+    for op in module.main.ops:
+        shares = op.operator.shares if isinstance(op.operator, Call) else 1
+        for each in called_ops(module, op):
+            why = WHY.get(each) or ADDED
+            reason = Reason(why, "", "") if isinstance(why, str) else why
+            found.append(
+                PlacedOp(
+                    name=each.results[0].name,
+                    op=each.name,
+                    nodes=tuple(each.loc),
+                    on=ON.get(each) or "cpu",
+                    why=reason.text(each.name),
+                    rule=reason.rule,
+                    tensor=reason.tensor,
+                    found=reason.found,
+                    macs=each.macs * shares,
+                    routine=reason.rule in ROUTINE,
+                )
+            )
+    return found
+
+
+def layers(module: Module) -> list[Layer]:
+    """Each op of a planned module, those of device functions included, in order of execution."""
+    return [_layer(each) for op in module.main.ops for each in called_ops(module, op) if each.results]
+
+
+def _layer(op: Op) -> Layer:
+    operands = [value for value in op.inputs if not isinstance(value, Constant)]
+    type = op.results[0].type
+    quant = type.quant if type.quant is not None and len(type.quant.scale) == 1 else None
+    return Layer(
+        name=op.results[0].name,
+        op=op.name,
+        operands=tuple(value.name for value in operands),
+        inputs=tuple(value.type.shape for value in operands),
+        output=type.shape,
+        kernel=_kernel(op),
+        strides=_window(op, "strides"),
+        dilations=_window(op, "dilations"),
+        pads=_window(op, "pads"),
+        output_padding=_window(op, "output_padding"),
+        dtype=type.dtype.value,
+        scale=quant.scale[0] if quant is not None else None,
+        zero_point=quant.zero_point[0] if quant is not None else None,
+        tile=TILE.get(op) or (),
+        stationary=STATIONARY.get(op) or "",
+    )
+
+
+def _kernel(op: Op) -> tuple[int, ...]:
+    if is_op(op, Conv, ConvTranspose):
+        return op.operands.w.type.shape[2:]
+    return _window(op, "kernel")
+
+
+def _window(op: Op, attribute: str) -> tuple[int, ...]:
+    """An attribute that operators with a window share by its name; empty where there is none."""
+    found = getattr(op.operator, attribute, ())
+    return tuple(found) if isinstance(found, tuple) and all(isinstance(each, int) for each in found) else ()
+
+
+def maps(module: Module) -> list[PlacedMap]:
+    """The result of each op of the device functions of a scheduled module."""
+    placed = ((op.result.name, MAP.get(op)) for op in device_ops(module))
+    return [PlacedMap(name, *place) for name, place in placed if place is not None]
+
+
+def schedules(module: Module, tiles: Module, effort: str) -> list[Schedule]:
+    """The plan of each device program.
+
+    Args:
+        module: has device functions with plans.
+        tiles: the same functions as tile programs.
+        effort: with which plans were compared.
+    """
+    found: list[Schedule] = []
+    for name, functions in device_programs(module).items():
+        first = functions[0]
+        plan = PLAN.get(first)
+        assert plan is not None
+        _, images = IMAGES.get(first) or (0, 0)
+        clusters = max(clusters_of(tiles.functions[each.name]) for each in functions)
+        cards = max(CARDS.get(first) or 1, len(functions))
+        numbers = [{CASCADE.get(op) for op in tiles.functions[each.name].ops} for each in functions]
+        cascades = sum(len({place[0] for place in each if place is not None}) for each in numbers)
+        found.append(Schedule(name, clusters, cards, images, plan.kept_share, dict(plan.reduced), effort, cascades))
+    return found
