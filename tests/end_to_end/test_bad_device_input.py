@@ -471,12 +471,20 @@ def test_no_samples_at_all(limit: str, fails: Fails) -> None:
 
 def test_methods_and_precisions_that_are_none(fails: Fails) -> None:
     for words, message in (
-        (["--calibration-method", "best"], "unknown calibration method; expected minmax, percentile, mse, found best"),
+        (
+            ["--calibration-method", "best"],
+            "Invalid value for '--calibration-method': 'best' is none of mse, minmax, percentile. "
+            "See `tilewright compile --help`.",
+        ),
         (
             ["--calibration-method", "percentile", "--percentile", "200"],
             "a percentile lies between 50 and 100; found 200.0",
         ),
-        (["--precision", "int9"], "unknown precision; expected fp32 or int8, found int9"),
+        (
+            ["--precision", "int9"],
+            "Invalid value for '--precision': 'int9' is none of fp32, int8. Did you mean 'int8'? "
+            "See `tilewright compile --help`.",
+        ),
     ):
         assert fails([*RANDOM, *words], code=2) == message
 
@@ -509,7 +517,7 @@ def test_places_that_are_none(tmp_path: Path, fails: Fails) -> None:
     assert fails([*RANDOM, *affinity(tmp_path, "# comment\nconv = gpu\n")], lines=3) == (
         "line 2, column 8: affinity file 'places': expected device or cpu for 'conv', found 'gpu'\nconv = gpu\n       ^"
     )
-    assert fails([*RANDOM, "--affinity", "none"]) == ("cannot read the affinity file 'none': No such file or directory")
+    assert fails([*RANDOM, "--affinity", "none"]) == ("cannot read 'none': No such file or directory")
     for order in ("gpu", "device,device", ""):
         assert fails([*RANDOM, "--devices", order], code=2) == (
             f"wrong order of places; expected one or both of device and cpu, each once, found {order}"
