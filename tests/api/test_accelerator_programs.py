@@ -361,6 +361,42 @@ def test_clusters_and_cards(calibrated: Programs, integers: tilewright.Session, 
             assert row.tobytes() == outputs_of(integers, image)[0].tobytes()
 
 
+def test_a_divided_batch_with_the_keywords_of_2020(
+    calibrated: Programs, digits: list[Path], integers: tilewright.Session, tmp_path: Path
+) -> None:
+    """As public programs divide it, with ``/``: images of a cluster come as ``2.0``."""
+    arguments = (MODEL, MODEL, digits[0].parent, tmp_path / "found.npz")
+    shown = calibrated.run("third/demos/divided_batch.py", *arguments, *DIGITS)
+    found = read_arrays(tmp_path / "found.npz")
+    for prefix in ("first ", "other "):
+        part = {name.removeprefix(prefix): array for name, array in found.items() if name.startswith(prefix)}
+        assert_equal(part, integers, digits, DIGITS)
+    assert [line for line in shown.splitlines() if line.startswith("classes")] == [
+        "classes 10 of a batch of 8",
+        "classes 10 of a batch of 4",
+    ]
+    assert [line.split()[1:3] for line in shown.splitlines() if line.startswith("refused: ")] == [
+        ["Init", "failed"],
+        ["-1", "SetFlag:"],
+        ["-1", "machine"],
+        ["-1", "input:"],
+    ]
+
+
+def test_calls_in_another_order(programs: Programs, tmp_path: Path) -> None:
+    pair = pair_model(tmp_path / "pair.onnx")
+    shown = programs.run("second/demos/other_order.py", pair, MODEL, tmp_path / "found.npz")
+    assert "codes -1 -1 -1 -1 -1 -1 -1 -1\n" in shown
+    assert "\ncodes -1\n" in shown
+    assert "sizes 10 512 5\n" in shown
+    found = read_arrays(tmp_path / "found.npz")
+    for number in range(12):
+        digit, left, right = (found[f"input {number} {index}"] for index in range(3))
+        expected = (*floating_point(MODEL, digit), *floating_point(pair, left, right))
+        for index, each in enumerate(expected):
+            assert_close(found[f"result {number} {index}"], each)
+
+
 @both_generations
 @pytest.mark.parametrize(
     ("name", "size"),
