@@ -105,6 +105,9 @@ def compile_network(
     except (ModelError, IRError, PassError) as error:
         if not changed:
             raise
+        if shapes and all(_takes_one(each, wanted[each.name]) for each in declared):
+            # The batch is computed one image after the other, as it is where a size says it.
+            return compile_network(model, flags, batch, samples=samples, samples_by=samples_by, layers=layers)
         raise AcceleratorError(
             f"the network does not allow inputs of this size: {error}",
             stage="Compile",
@@ -218,6 +221,12 @@ def _declares(declared: DeclaredInput, wanted: Declared) -> bool:
     return len(wanted) == len(declared.shape) and all(
         theirs is None or ours == theirs for ours, theirs in zip(wanted, declared.shape, strict=True)
     )
+
+
+def _takes_one(declared: DeclaredInput, wanted: Declared) -> bool:
+    """Whether a shape is the one that the model declares for one image, but for the batch."""
+    shape = declared.shape or ()
+    return shape[:1] == (1,) and shape[1:] == wanted[1:]
 
 
 def _fixed(declared: Sequence[DeclaredInput], wanted: Mapping[str, Declared], hint: str) -> list[TensorSpec]:
