@@ -16,12 +16,15 @@ from ..codegen.package import Package, add_device_arrays, add_device_programs, a
 from ..codegen.time_limit import TimeLimit
 from ..ir.clone import clone_module
 from ..ir.core import Module
+from ..ir.ops import REGISTRY
 from ..passes.base import Record
 from ..passes.device.outline_device import device_part
 from ..passes.device.share_batch import batch_of
 from ..passes.instruments import Timing
+from ..passes.named_ops import find_named
 from ..passes.pipeline import check_names
-from ..passes.placement.partition import find_named, parse_order
+from ..passes.placement.partition import Partition, parse_order
+from ..passes.quantization.quantize import Quantize
 from ..runtime.artifact.artifact import Artifact, write_artifact
 from ..runtime.commands.console import progress_bar
 from ..runtime.files.output_file import check_output, is_stream
@@ -77,7 +80,8 @@ def build(model: Model, options: CompileOptions, interface: Interface | None = N
     options.report("import", 0, 1)
     module = import_model(model, options.input_shapes, options.external_data)
     options.report("import", 1, 1)
-    find_named(module.ops, places)
+    find_named(module.ops, dict(places), "the affinity", Partition.name)
+    find_named(module.ops, options.keep_float, "keep_float", Quantize.name, REGISTRY)
     if interface is not None:
         check_interface(module)
     has_scales = bool(_ranges_from(options)) or brings_quantization(module)

@@ -72,8 +72,8 @@ def _fits(value: object, hint: str) -> bool:
         return True
     if base == "ProgressReport":
         return callable(value)
-    if base == "Sequence" and isinstance(value, (list, tuple)):
-        return all(_fits(each, inner[:-1]) for each in value)
+    if base == "Sequence" and isinstance(value, (list, tuple, str)):
+        return not isinstance(value, str) and all(_fits(each, inner[:-1]) for each in value)
     if base in _CLASSES:
         return isinstance(value, _CLASSES[base])
     return base in (each.__name__ for each in type(value).__mro__)

@@ -131,10 +131,8 @@ def check_names(names: Collection[str], known: Collection[str] = PASSES) -> None
     """Refuse names of passes that are none of ``known``, nor ``*`` for all.
 
     Raises:
-        UsageError: names the first such, and what is known; or the names are a single string.
+        UsageError: names the first such, and what is known.
     """
-    if isinstance(names, str):
-        raise UsageError("passes to print after are not a list", expected=[names], found=repr(names))
     for name in names:
         if name != "*" and name not in known:
             raise UsageError(f"there is no pass {name!r} to print after{_suggest(name, known)}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 
+from tilewright.errors import InputError
+
 from ...passes.quantization.parameters import Range
 from ...runtime.api.simulator.encodings import read_encodings
 
@@ -17,10 +19,19 @@ def encoded_ranges(path: str | os.PathLike[str], names: Collection[str]) -> dict
     the same scale and zero point again.
 
     Raises:
-        InputError: the file cannot be read, or is none; names file, tensor and field.
+        InputError: the file cannot be read, is none, or is for other tensors; names file, tensor and field.
     """
     found: dict[str, Range] = {}
-    for name, encoding in read_encodings(path).activations.items():
+    given = read_encodings(path).activations
+    if given and names and not any(name in names for name in given):
+        raise InputError(
+            f"{os.fspath(path)!r}: no encoding is for a tensor that is quantised",
+            stage="calibration",
+            expected=", ".join(map(repr, [*names][:5])),
+            found=", ".join(repr(str(name)) for name in [*given][:5]),
+            hint="Give the encodings that belong to this model.",
+        )
+    for name, encoding in given.items():
         if name not in names or not isinstance(name, str) or encoding.bits != BITS:
             continue
         if encoding.scale is not None and encoding.offset is not None and encoding.scale.ndim == 0:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import get_args
 
@@ -16,6 +15,7 @@ from ...ir.ops.shape import Reshape
 from ...runtime.machines.machine import load
 from ..base import Pass, Record
 from ..invariants import PLACED, PLAIN, UNPLANNED, Invariant
+from ..named_ops import find_named
 from .choice import PieceTimes, cheapest, islands, producers_of, times
 from .cost import CostModel
 from .device_support import reject
@@ -174,33 +174,9 @@ def parse_order(order: str) -> list[str]:
     return places
 
 
-def find_named(ops: Iterable[Op], affinity: Affinity) -> dict[str, list[Op]]:
-    """The ops that each name of the affinity stands for: those from a source node, or with a result, of this name.
-
-    Raises:
-        PassError: a name stands for none.
-    """
-    by_name: dict[str, list[Op]] = {}
-    for op in ops:
-        for name in dict.fromkeys((*op.loc, *(value.name for value in op.results))):
-            by_name.setdefault(name, []).append(op)
-    unknown = [name for name, _ in affinity if name not in by_name]
-    if unknown:
-        shown, more = unknown[:5], len(unknown[5:])
-        near = {name: difflib.get_close_matches(name, by_name, 3) for name in shown}
-        hints = [f"{name!r} is like {', '.join(map(repr, close))}" for name, close in near.items() if close]
-        raise PassError(
-            "the affinity names ops that the network does not have",
-            stage=Partition.name,
-            found=", ".join(map(repr, shown)) + (f" and {more} more" if more else ""),
-            hint=f"{'; '.join(hints)}." if hints else "`tilewright inspect` lists the ops with their names.",
-        )
-    return {name: by_name[name] for name, _ in affinity}
-
-
 def _match_affinity(ops: Sequence[Op], affinity: Affinity) -> dict[Op, tuple[str, str]]:
     """The entry of the affinity that each op falls under."""
-    by_name = find_named(ops, affinity)
+    by_name = find_named(ops, dict(affinity), "the affinity", Partition.name)
     found: dict[Op, tuple[str, str]] = {}
     for name, place in affinity:
         if place not in PLACES:

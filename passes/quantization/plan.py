@@ -9,6 +9,7 @@ from typing import TypeGuard
 from ...ir.core import Constant, Function, Op, Value, is_op
 from ...ir.names import Names
 from ...ir.op import QuantizationRule
+from ...ir.ops import REGISTRY
 from ...ir.ops.activation import Activation, Clip, Relu
 from ...ir.ops.convolution import Conv, ConvTranspose
 from ...ir.ops.elementwise import Add, Max, Min, Mul, Sub
@@ -17,6 +18,7 @@ from ...ir.ops.movement import Pad
 from ...ir.ops.pooling import AveragePool, GlobalAveragePool
 from ...ir.ops.resize import Resize
 from ...ir.types import DType
+from ..named_ops import find_named
 from .sink_dequantize_rules import MOVING, is_interpolation
 from .transposed_rules import has_phases
 
@@ -64,12 +66,15 @@ def plan_quantization(function: Function, keep: Collection[str] = ()) -> Plan:
     """The plan for a function in floating point.
 
     Args:
-        keep: names of operators or of source nodes that stay as they are.
+        keep: names of operators, of source nodes or of results, whose ops stay as they are.
+
+    Raises:
+        PassError: a name to keep stands for nothing.
     """
     wanted: set[Value] = set()
     taken: set[Op] = set()
     anchors: list[Op[Conv | ConvTranspose | MatMul]] = []
-    kept = {op for op in function.ops if op.name in keep or not set(op.loc).isdisjoint(keep)}
+    kept = {op for ops in find_named(function.ops, keep, "keep_float", "quantize", REGISTRY).values() for op in ops}
     for op in reversed(list(function.ops)):
         if op in kept:
             continue

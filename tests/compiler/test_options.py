@@ -161,7 +161,7 @@ def test_times_cover_every_stage(capsys: pytest.CaptureFixture[str]) -> None:
         ({"preprocessing": {"mean": 0}}, "preprocessing is for calibration with images. "),
         ({"percentile": 99.0}, "--percentile has no use for the method mse. Give --calibration-method percentile, "),
         ({"target": "486"}, "no such target on this machine; expected host, "),
-        ({"print_after": "fuse"}, "passes to print after are not a list; expected ['fuse'], found 'fuse'"),
+        ({"print_after": "fuse"}, "option 'print_after' has the wrong type; expected Sequence[str] | None, found str"),
         ({"print_after": ["fusee"]}, "there is no pass 'fusee' to print after. Did you mean 'fuse'?"),
     ],
     ids=str,

@@ -11,7 +11,7 @@ import pytest
 from network_files import tiled_model
 
 import tilewright
-from tilewright.errors import PassError
+from tilewright.errors import PassError, UsageError
 from tilewright.runtime.report.details import details_of
 from tilewright.runtime.report.simulation import device_programs
 
@@ -48,6 +48,26 @@ def test_an_unknown_order_is_refused() -> None:
     assert str(caught.value) == (
         "tile_device: no such order of convolutions; expected cheapest or weights or inputs, found outputs"
     )
+
+
+@pytest.mark.parametrize(
+    ("kept", "message"),
+    [
+        (["classifer"], "found 'classifer'. 'classifer' is like 'classifier', 'classes'."),
+        (["matmul", "MatMul", "zzzz"], "found 'MatMul', 'zzzz'. 'MatMul' is like 'matmul'."),
+        (["zzzz"], "found 'zzzz'. `tilewright inspect` lists the ops with their names."),
+    ],
+)
+@pytest.mark.parametrize("precision", ["int8", "fp32"])
+def test_names_to_keep_that_stand_for_nothing_are_refused(precision: str, kept: list[str], message: str) -> None:
+    with pytest.raises(PassError) as caught:
+        tilewright.compile(model(), precision=precision, keep_float=kept)
+    assert str(caught.value) == f"quantize: keep_float names ops that the network does not have; {message}"
+
+
+def test_one_name_to_keep_is_given_in_a_list() -> None:
+    with pytest.raises(UsageError, match="option 'keep_float' has the wrong type; expected Sequence"):
+        tilewright.compile(model(), keep_float="conv")
 
 
 @pytest.mark.parametrize("kept", ["matmul", "classifier"])

@@ -17,7 +17,7 @@ from tilewright.compiler.demo.digits import MODEL, load_digits
 from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.compiler.options import CompileOptions
 from tilewright.compiler.quantization.quantize import quantize_module
-from tilewright.errors import NoCalibrationError, UsageError
+from tilewright.errors import InputError, NoCalibrationError, UsageError
 from tilewright.ir.core import Module
 from tilewright.ir.types import DType
 
@@ -93,6 +93,16 @@ def test_ranges_that_nothing_tells(tmp_path: Path) -> None:
         "for each activation, found none for 'stem_relu', 'average'. Give --calibration FOLDER of images, a .npy or "
         ".npz file, or 'random' to try things out; or leave the network in floating point."
     )
+
+
+def test_encodings_of_another_network(tmp_path: Path) -> None:
+    file = write(tmp_path / "model.encodings", "0.6.1", {"stem": asymmetric(-1, 2, 8)}, {})
+    with pytest.raises(InputError) as caught:
+        tilewright.compile(MODEL, encodings=file, calibration="random")
+    assert str(caught.value).startswith(
+        f"calibration: {str(file)!r}: no encoding is for a tensor that is quantised; expected 'image', "
+    )
+    assert str(caught.value).endswith(", found 'stem'. Give the encodings that belong to this model.")
 
 
 def test_encodings_without_use(tmp_path: Path) -> None:
