@@ -1,4 +1,4 @@
-"""Results in the order of their submissions, with a bounded number of submissions whose results nobody has taken.
+"""Results in the order of their submissions, whichever is computed first.
 
 What the documented interfaces have in common: programs put inputs with an object of their own, and get the results with
 that object back, in the same order, perhaps on another thread.
@@ -6,47 +6,143 @@ that object back, in the same order, perhaps on another thread.
 
 from __future__ import annotations
 
-import os
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import Generic, TypeVar
-from weakref import WeakSet
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from tilewright.errors import UsageError
 
-from .monitor import Hopeless, Monitor, Wait
 from .request import Outputs, Request
 from .session import Session
+from .waiting import Hopeless, Monitor, Wait, at_fork
 
 Tag = TypeVar("Tag")
 Run = Mapping[str, np.ndarray] | tuple[Session, Mapping[str, np.ndarray]]
 """Inputs by name; in a pair with the session that is to compute them, if that is another."""
 
 
-class _Submission(Generic[Tag]):
-    """One `put`; it has `requests` unless it is an end marker, and is `complete` when all of them are submitted."""
+class Submission(Generic[Tag]):
+    """What is put at once.
 
-    def __init__(self, requests: list[Request] | None, tag: Tag) -> None:
-        self.requests = requests
+    Attributes:
+        parts: the requests of each result that it has; a result is there when all of its requests have finished.
+        tag: what belongs to the results.
+        is_marker: whether it has a result without requests, which takes no room.
+        is_complete: whether all requests are there.
+    """
+
+    def __init__(
+        self, parts: Iterable[list[Request[Any]]], tag: Tag, *, is_marker: bool = False, is_complete: bool = True
+    ) -> None:
+        self.parts = deque(parts)
         self.tag = tag
-        self.complete = requests is None
+        self.is_marker = is_marker
+        self.is_complete = is_complete
 
     def ready(self) -> bool:
-        return self.complete and all(request.done() for request in self.requests or ())
+        """Whether the next result is there."""
+        return self.is_complete and all(request.done() for request in self.parts[0])
 
     def cancel(self) -> None:
-        for request in self.requests or ():
+        """Have nothing of it computed that has not begun."""
+        for request in [request for part in self.parts for request in part]:
             request.cancel()
 
 
-class InOrder(Generic[Tag]):
-    """Submissions to a session whose results come in the order of `put`, whichever is computed first.
+class Ordered(Generic[Tag]):
+    """Submissions that enter when there is room, and whose results are taken in the order in which they entered.
 
     All methods may be called from many threads at once; each result goes to one of those who wait for it. Ctrl-C ends
     every wait, and what was submitted stays as it is. In a process that is forked off, what had not been computed
     fails.
+
+    Attributes:
+        monitor: what is waited for with.
+        submissions: in order; for who holds its lock.
+    """
+
+    def __init__(self) -> None:
+        self.monitor = Monitor()
+        self.submissions: deque[Submission[Tag]] = deque()
+        at_fork(self)
+
+    def leave_behind(self) -> None:
+        """In a forked process: only the thread that forked is left, and nothing of another is submitted to its end."""
+        self.submissions = deque(each for each in self.submissions if each.is_complete)
+
+    def enter(
+        self,
+        submission: Submission[Tag],
+        enters: Callable[[], bool],
+        wait: Wait,
+        timeout: float | None,
+        hopeless: Hopeless | None,
+    ) -> None:
+        """Append a submission as soon as it may enter. Where this or what follows raises, `withdraw` must be called.
+
+        Args:
+            enters: whether it does so now; under the lock of the monitor.
+            wait, timeout, hopeless: as for `Monitor.step`.
+
+        Raises:
+            RequestTimeoutError, UsageError: as for `Monitor.step`.
+        """
+
+        def step() -> bool:
+            if not enters():
+                return False
+            self.submissions.append(submission)
+            return True
+
+        self.monitor.step(step, wait, timeout, hopeless)
+
+    def withdraw(self, submission: Submission[Tag]) -> None:
+        """Take out a submission wherever it is, as if it had never entered: Ctrl-C may come anywhere."""
+        submission.cancel()
+        with self.monitor.lock:
+            if submission in self.submissions:
+                self.submissions.remove(submission)
+            self.monitor.wake()
+
+    def take(
+        self, check: Callable[[], None], wait: Wait, timeout: float | None, hopeless: Hopeless | None
+    ) -> tuple[list[Request[Any]], Submission[Tag]]:
+        """The requests of the next result, which have finished, and what it is a result of.
+
+        Args:
+            check: raises what ends the wait; under the lock of the monitor.
+            wait, timeout, hopeless: as for `Monitor.step`.
+
+        Raises:
+            RequestTimeoutError, UsageError: as for `Monitor.step`.
+        """
+        taken: list[tuple[list[Request[Any]], Submission[Tag]]] = []
+
+        def step() -> bool:
+            check()
+            if not self.submissions or not self.submissions[0].ready():
+                return False
+            first = self.submissions[0]
+            # One call takes out a result: Ctrl-C leaves no submission without any.
+            if len(first.parts) > 1:
+                taken.append((first.parts.popleft(), first))
+            else:
+                taken.append((first.parts[0], self.submissions.popleft()))
+            return True
+
+        self.monitor.step(step, wait, timeout, hopeless)
+        return taken[0]
+
+    def computed(self, request: Request[Any]) -> None:
+        """Have all who wait look again: the callback of every request."""
+        with self.monitor.lock:
+            self.monitor.wake()
+
+
+class InOrder(Ordered[Tag]):
+    """Submissions to a session, of which so many may be untaken.
 
     Args:
         session: what computes; it stays open when this is closed. `put` also waits for room in its queue, if that is
@@ -55,17 +151,10 @@ class InOrder(Generic[Tag]):
     """
 
     def __init__(self, session: Session, buffers: int = 2) -> None:
+        super().__init__()
         self._session = session
         self._buffers = buffers
-        self._submissions: deque[_Submission[Tag]] = deque()
         self._closed = False
-        self._monitor = Monitor()
-        _all.add(self)
-
-    def leave_behind(self) -> None:
-        """In a forked process: only the thread that forked is left, and no `put` of another comes to its end."""
-        self._monitor.start_anew()
-        self._submissions = deque(each for each in self._submissions if each.complete)
 
     def put(
         self,
@@ -88,15 +177,12 @@ class InOrder(Generic[Tag]):
             ResourceError: this machine does not have enough memory, or cannot start a thread.
             UsageError: this or the session is closed; or waiting for a buffer is hopeless.
         """
-        requests: list[Request] | None = None if batch is None else []
-        submission = _Submission(requests, tag)
+        requests: list[Request[Any]] = []
+        submission = Submission([requests], tag, is_marker=batch is None, is_complete=batch is None)
 
-        def enter() -> bool:
+        def enters() -> bool:
             self._check_open()
-            if requests is not None and not self._has_room():
-                return False
-            self._submissions.append(submission)
-            return True
+            return submission.is_marker or self._has_room()
 
         wait = Wait(
             self._has_room,
@@ -106,23 +192,16 @@ class InOrder(Generic[Tag]):
             hint="Get results, on this thread or on another, before more is put.",
         )
         try:
-            self._monitor.step(enter, wait, timeout, hopeless)
-            if batch is None or requests is None:
-                return
-            for run in batch:
+            self.enter(submission, enters, wait, timeout, hopeless)
+            for run in batch or ():
                 session, inputs = run if isinstance(run, tuple) else (self._session, run)
-                requests.append(session.submit(inputs, self._computed))
-            with self._monitor.lock:
+                requests.append(session.submit(inputs, self.computed))
+            with self.monitor.lock:
                 self._check_open()
-                submission.complete = True
-                self._monitor.wake()
+                submission.is_complete = True
+                self.monitor.wake()
         except BaseException:
-            # Ctrl-C may come anywhere: what this raises for is not in the queue.
-            submission.cancel()
-            with self._monitor.lock:
-                if submission in self._submissions:
-                    self._submissions.remove(submission)
-                self._monitor.wake()
+            self.withdraw(submission)
             raise
 
     def get(self, timeout: float | None = None, hopeless: Hopeless | None = None) -> tuple[list[Outputs] | None, Tag]:
@@ -142,60 +221,33 @@ class InOrder(Generic[Tag]):
             RequestCancelledError: it had not been computed when this process was forked off.
             Exception: whatever went wrong in the worker. Here, too, its buffer is free.
         """
-        taken: list[_Submission[Tag]] = []
-
-        def take() -> bool:
-            self._check_open()
-            if not self._submissions or not self._submissions[0].ready():
-                return False
-            taken.append(self._submissions.popleft())
-            return True
-
         wait = Wait(
-            lambda: bool(self._submissions),
+            lambda: bool(self.submissions),
             late="there is nothing yet",
             expected="a result",
-            found="nothing put" if not self._submissions else "none computed",
+            found="nothing put" if not self.submissions else "none computed",
             hint="Put inputs before results are waited for.",
         )
-        self._monitor.step(take, wait, timeout, hopeless)
-        (submission,) = taken
-        if submission.requests is None:
-            return None, submission.tag
-        return [request.result() for request in submission.requests], submission.tag
+        requests, submission = self.take(self._check_open, wait, timeout, hopeless)
+        return None if submission.is_marker else [request.result() for request in requests], submission.tag
 
     def computing(self) -> bool:
         """Whether anything that was put is not computed yet."""
-        return any(not each.ready() for each in tuple(self._submissions))
+        with self.monitor.lock:
+            return any(not each.ready() for each in self.submissions)
 
     def close(self) -> None:
         """Cancel what has not begun, and end every wait with an error. Idempotent."""
-        with self._monitor.lock:
+        with self.monitor.lock:
             self._closed = True
-            left, self._submissions = self._submissions, deque()
-            self._monitor.wake()
+            left, self.submissions = self.submissions, deque()
+            self.monitor.wake()
         for submission in left:
             submission.cancel()
 
     def _has_room(self) -> bool:
-        return sum(each.requests is not None for each in list(self._submissions)) < self._buffers
+        return sum(not each.is_marker for each in list(self.submissions)) < self._buffers
 
     def _check_open(self) -> None:
         if self._closed:
             raise UsageError("the queue of results is closed")
-
-    def _computed(self, request: Request) -> None:
-        with self._monitor.lock:
-            self._monitor.wake()
-
-
-_all: WeakSet[InOrder] = WeakSet()
-
-
-def _leave_behind() -> None:
-    for each in list(_all):
-        each.leave_behind()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_behind)

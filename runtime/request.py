@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import atexit
-import os
 import threading
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
+from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
 import numpy as np
@@ -15,29 +15,40 @@ import numpy as np
 from tilewright.errors import RequestCancelledError, RequestTimeoutError, ResourceError, UsageError
 from tilewright.limits import check_timeout
 
-from .waiting import Latch, Waiters
+from .waiting import Latch, Monitor, Wait, at_fork
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
 
 Outputs = dict[str, np.ndarray]
-Callback = Callable[["Request"], object]
+Result = TypeVar("Result")
+Callback = Callable[["Request[Any]"], object]
 
 
-class Request:
+class Request(Generic[Result]):
     """One inference that runs in the background, with inputs and outputs of its own.
+
+    Args:
+        compute: gives its result, when its turn comes; called once.
+        callback: called with this when it has its final status, and not in a process that is forked off.
 
     `status` is ``queued``, ``running``, ``done``, ``failed`` or ``cancelled``; the last three are final. `started` and
     `finished` are when it began to run and ended, in seconds of `time.monotonic`, 0 before and if it was cancelled.
+
+    Attributes:
+        returned: open when the callback has returned as well.
+        thread: the identifier of the thread that calls it, while it does.
     """
 
-    def __init__(self, inputs: list[np.ndarray], callback: Callback | None) -> None:
+    def __init__(self, compute: Callable[[], Result], callback: Callback | None = None) -> None:
         self.status = QUEUED
         self.started = self.finished = 0.0
-        self._inputs = inputs
+        self._compute: Callable[[], Result] | None = compute
         self._callback = callback
-        self._outputs: Outputs | None = None
+        self._result: list[Result] = []
         self._error: BaseException | None = None
         self._finished = Latch()
+        self.returned = Latch()
+        self.thread: int | None = None
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -56,8 +67,8 @@ class Request:
         check_timeout(timeout)
         return self._finished.wait(timeout)
 
-    def result(self, timeout: float | None = None) -> Outputs:
-        """Wait for the outputs, by name. They belong to the caller: no later run writes to them.
+    def result(self, timeout: float | None = None) -> Result:
+        """Wait for the result, of a session the outputs by name, which are the caller's: no later run writes to them.
 
         Raises:
             RequestTimeoutError: it has not finished within `timeout` seconds; it goes on and can be asked again.
@@ -68,8 +79,7 @@ class Request:
             raise RequestTimeoutError("the request has not finished", expected=f"within {timeout} s", found=self.status)
         if self._error is not None:
             raise self._error
-        assert self._outputs is not None
-        return self._outputs
+        return self._result[0]
 
     @property
     def error(self) -> BaseException | None:
@@ -88,11 +98,12 @@ class Request:
         return True
 
     def _finish_cancelled(self) -> None:
-        self._finish(CANCELLED, None, RequestCancelledError("the request was cancelled before it ran"))
+        self._finish(CANCELLED, [], RequestCancelledError("the request was cancelled before it ran"))
 
     def leave_behind(self) -> None:
         """In a process forked off before it had finished: fail, without the callback. Its locks may be locked."""
         if self.done():
+            self.returned.open()
             return
         self._lock, self._callback = threading.Lock(), None
         error = RequestCancelledError(
@@ -100,42 +111,46 @@ class Request:
             found=f"it was {self.status}",
             hint="Submit it again in this process.",
         )
-        self._finish(CANCELLED, None, error)
+        self._finish(CANCELLED, [], error)
 
-    def execute(self, run: Callable[[list[np.ndarray]], Outputs]) -> None:
+    def execute(self) -> None:
         """Run the request unless it has been cancelled; for the workers of its queue."""
         with self._lock:
-            cancelled = self.status != QUEUED
+            compute, cancelled = self._compute, self.status != QUEUED
             if not cancelled:
                 self.status = RUNNING
-        if cancelled:
+        if cancelled or compute is None:
             # Whoever began that may have been interrupted.
             if not self.done():
                 self._finish_cancelled()
             return
         self.started = monotonic()
         try:
-            outputs = run(self._inputs)
+            result = [compute()]
         except BaseException as error:
             self.finished = monotonic()
-            self._finish(FAILED, None, error)
+            self._finish(FAILED, [], error)
         else:
             self.finished = monotonic()
-            self._finish(DONE, outputs, None)
+            self._finish(DONE, result, None)
 
-    def _finish(self, status: str, outputs: Outputs | None, error: BaseException | None) -> None:
-        self._inputs = []
-        self._outputs, self._error, self.status = outputs, error, status
+    def _finish(self, status: str, result: list[Result], error: BaseException | None) -> None:
+        self._compute = None
+        self._result, self._error, self.status = result, error, status
         self._finished.open()
         with self._lock:
             callback, self._callback = self._callback, None
         if callback is not None:
+            self.thread = threading.get_ident()
             try:
                 callback(self)
             except BaseException as wrong:
                 # The request itself is fine and its worker must go on; report as for any thread that fails.
                 arguments = (type(wrong), wrong, wrong.__traceback__, threading.current_thread())
                 threading.excepthook(threading.ExceptHookArgs(arguments))
+            finally:
+                self.thread = None
+        self.returned.open()
 
 
 class RequestQueue:
@@ -145,26 +160,32 @@ class RequestQueue:
     or ran when it was forked fails there.
 
     Args:
-        run: computes the outputs from checked inputs; called by several workers at a time.
         workers: how many requests run at once.
         length: how many may wait.
+        monitor: what is waited for with; by default one of its own.
+        may_begin: whether the request that waits longest may run; asked under the lock of the monitor, after its steps.
+
+    Attributes:
+        waiting: requests that have not begun; for who holds the lock of the monitor.
     """
 
-    def __init__(self, run: Callable[[list[np.ndarray]], Outputs], workers: int, length: int) -> None:
-        self._run = run
+    def __init__(
+        self, workers: int, length: int, monitor: Monitor | None = None, may_begin: Callable[[], bool] = lambda: True
+    ) -> None:
         self._workers = workers
         self._length = length
+        self._monitor = monitor or Monitor()
+        self._may_begin = may_begin
         self._closed = False
         self._cancels = False
         self._start_anew()
         _queues.add(self)
+        at_fork(self)
 
     def _start_anew(self) -> None:
-        self._lock = threading.Lock()
-        self._changed = Waiters()
         self._threads: list[threading.Thread] = []
-        self._waiting: deque[Request] = deque()
-        self._requests: WeakSet[Request] = WeakSet()
+        self.waiting: deque[Request[Any]] = deque()
+        self._requests: WeakSet[Request[Any]] = WeakSet()
 
     def leave_behind(self) -> None:
         """In a forked process: be a queue of this process. Only the thread that forked is left, wherever it is."""
@@ -173,7 +194,7 @@ class RequestQueue:
         for request in left:
             request.leave_behind()
 
-    def put(self, request: Request, timeout: float | None) -> None:
+    def put(self, request: Request[Any], timeout: float | None) -> None:
         """Append a request, waiting for room for at most `timeout` seconds.
 
         Raises:
@@ -181,31 +202,43 @@ class RequestQueue:
             ResourceError: there is no worker, and no thread can be started.
             UsageError: the queue is closed.
         """
-        if threading.current_thread() in self._threads:
-            timeout = 0
-        end = None if timeout is None else monotonic() + timeout
-        while True:
-            with self._lock:
-                if self._closed:
-                    raise UsageError("the session is closed")
-                if len(self._waiting) >= self._length:
-                    self._discard_cancelled()
-                if len(self._waiting) < self._length:
-                    # Some may have ended, or never begun, because of Ctrl-C while they were started.
-                    self._threads[:] = [thread for thread in self._threads if thread.is_alive()]
-                    if len(self._threads) < self._workers:
-                        self._start_worker()
-                    self._requests.add(request)
-                    self._changed.wake()
-                    self._waiting.append(request)
-                    return
-                waiter = self._changed.enter()
-            remaining = None if end is None else end - monotonic()
-            self._changed.wait(waiter, remaining)
-            if remaining is not None and remaining <= 0:
-                raise RequestTimeoutError(
-                    "the queue is full", expected=f"room within {timeout} s", found=f"{self._length} requests waiting"
-                )
+
+        def append() -> bool:
+            if self._closed:
+                raise UsageError("the session is closed")
+            if len(self.waiting) >= self._length:
+                # Where Ctrl-C cuts this off, as anywhere, none is lost.
+                self.waiting = deque(each for each in self.waiting if not each.done())
+            if len(self.waiting) >= self._length:
+                return False
+            self.add(request)
+            return True
+
+        found = f"{self._length} requests waiting"
+        wait = Wait(lambda: True, late="the queue is full", expected="room", found=found)
+        self._monitor.step(append, wait, 0 if self.computes_here() else timeout)
+
+    def computes_here(self) -> bool:
+        """Whether the calling thread is one of the workers, in a callback or in what it computes."""
+        return threading.current_thread() in self._threads
+
+    def adopt(self, request: Request[Any]) -> None:
+        """Have a request fail in forked processes even before it is put."""
+        self._requests.add(request)
+
+    def add(self, request: Request[Any]) -> None:
+        """Append a request, room or not; for who holds the lock of the monitor, and wakes it.
+
+        Raises:
+            ResourceError: there is no worker, and no thread can be started.
+        """
+        # Some may have ended, or never begun, because of Ctrl-C while they were started.
+        self._threads[:] = [thread for thread in self._threads if thread.is_alive()]
+        if len(self._threads) < self._workers:
+            self._start_worker()
+        self.adopt(request)
+        self._monitor.wake()
+        self.waiting.append(request)
 
     def _start_worker(self) -> None:
         name = f"tilewright-worker-{len(self._threads)}"
@@ -222,36 +255,32 @@ class RequestQueue:
                     hint="Use run, or end other threads first.",
                 ) from error
 
-    def _discard_cancelled(self) -> None:
-        for request in [request for request in self._waiting if request.done()]:
-            self._waiting.remove(request)
-
     def _work(self, threads: list[threading.Thread]) -> None:
         while (request := self._next(threads)) is not None:
             if self._cancels:
                 request.cancel()
-            request.execute(self._run)
+            request.execute()
             del request
         # A process ends with its last thread, and the callback may have made it submit requests.
         if threads is not self._threads:
             close_all()
 
-    def _next(self, threads: list[threading.Thread]) -> Request | None:
+    def _next(self, threads: list[threading.Thread]) -> Request[Any] | None:
         """What waits longest, when there is something; None when the calling worker has to end."""
-        while True:
+        found: list[Request[Any] | None] = []
+
+        def take() -> bool:
             # A callback may fork: in the new process, this thread is none of the queue's.
-            if threads is not self._threads:
-                return None
-            with self._lock:
-                if threading.current_thread() not in threads:
-                    return None
-                if self._waiting:
-                    self._changed.wake()
-                    return self._waiting.popleft()
-                if self._closed:
-                    return None
-                waiter = self._changed.enter()
-            self._changed.wait(waiter)
+            if threads is not self._threads or threading.current_thread() not in threads:
+                found.append(None)
+            elif self.waiting and self._may_begin():
+                found.append(self.waiting.popleft())
+            elif self._closed and not self.waiting:
+                found.append(None)
+            return bool(found)
+
+        self._monitor.step(take, Wait(lambda: True))
+        return found[0]
 
     @property
     def closed(self) -> bool:
@@ -260,16 +289,16 @@ class RequestQueue:
 
     def end(self) -> None:
         """Have the workers end when nothing waits, and accept nothing more."""
-        with self._lock:
+        with self._monitor.lock:
             self._closed = True
-            self._changed.wake()
+            self._monitor.wake()
 
     def close(self) -> None:
         """Cancel what waits, let what runs finish, and end the workers. Idempotent."""
         # What waits stays where it is: should this be interrupted, the workers go on with it.
         self._cancels = True
         self.end()
-        for request in tuple(self._waiting):
+        for request in tuple(self.waiting):
             request.cancel()
         for thread in tuple(self._threads):
             # A callback may close the session: its own worker cannot be waited for.
@@ -286,11 +315,4 @@ def close_all() -> None:
         queue.close()
 
 
-def _leave_behind() -> None:
-    for queue in list(_queues):
-        queue.leave_behind()
-
-
 atexit.register(close_all)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_behind)

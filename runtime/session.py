@@ -152,7 +152,7 @@ class Session:
         self.artifact = artifact
         self.engine = engine
         self._runner = runner
-        self._queue = RequestQueue(runner.run, workers, queue)
+        self._queue = RequestQueue(workers, queue)
         self._closed = False
         # Whether the next run may hold up Ctrl-C: the first may, others if the one before took long.
         self._may_be_long = runner.native
@@ -206,7 +206,7 @@ class Session:
     @resources("submit")
     def submit(
         self, inputs: Mapping[str, np.ndarray], callback: Callback | None = None, *, timeout: float | None = None
-    ) -> Request:
+    ) -> Request[Outputs]:
         """Run in the background; the inputs are copied, so the caller may change them at once.
 
         Args:
@@ -221,7 +221,7 @@ class Session:
         """
         self._check_open()
         check_timeout(timeout)
-        request = Request(check_inputs(inputs, self.inputs, copy=True), callback)
+        request = Request(partial(self._runner.run, check_inputs(inputs, self.inputs, copy=True)), callback)
         self._queue.put(request, timeout)
         return request
 

@@ -6,12 +6,12 @@ computes the same numbers wherever it is placed; places say which objects share 
 
 from __future__ import annotations
 
-import os
-import threading
 from itertools import count, islice
 from weakref import WeakSet
 
 from tilewright.errors import UsageError
+
+from ..waiting import Guard
 
 CLUSTERS = 4
 """The clusters of a card, unless the machine says otherwise."""
@@ -81,7 +81,7 @@ def claim(
         raise UsageError("the group of clusters does not lie on the card", expected=expected, found=f"first {first}")
     group = range(first, first + clusters)
     linked = beside.linked if beside is not None else object()
-    with _lock:
+    with _guard.lock:
         held = list(_held)
         if beside is not None:
             _check_beside(held, beside.cards, cards, group, linked)
@@ -107,13 +107,4 @@ def _check_beside(held: list[Claim], shared: tuple[int, ...], cards: int, group:
 
 
 _held: WeakSet[Claim] = WeakSet()
-_lock = threading.Lock()
-
-
-def _start_anew() -> None:
-    global _lock
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_anew)
+_guard = Guard()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
 import threading
 from types import FrameType
 
-from .. import monitor
+from .. import waiting
 
 _OURS = "tilewright-"
 
@@ -20,7 +19,7 @@ def nobody_else() -> bool:
     a thread. Any other might, however long that takes: then the answer is no. It is a moment's answer as to threads
     that end, so ask again.
     """
-    before = monitor.latest_step()
+    before = waiting.latest_step()
     threads = {thread.ident: thread for thread in threading.enumerate()}
     if None in threads:
         return False  # One is just being started.
@@ -29,10 +28,10 @@ def nobody_else() -> bool:
         return False
     asking = threading.get_ident()
     helpless = all(_waits_in_vain(thread, threads, frames, {asking}) for thread in frames)
-    return helpless and monitor.latest_step() is before
+    return helpless and waiting.latest_step() is before
 
 
-_looking = threading.Lock()
+_looking = waiting.Guard()
 
 
 def _frames() -> dict[int, FrameType] | None:
@@ -43,7 +42,8 @@ def _frames() -> dict[int, FrameType] | None:
     """
     if sys.version_info >= (3, 12):
         return sys._current_frames()
-    if not _looking.acquire(blocking=False):
+    looking = _looking.lock
+    if not looking.acquire(blocking=False):
         return None
     collects = gc.isenabled()
     try:
@@ -52,16 +52,7 @@ def _frames() -> dict[int, FrameType] | None:
     finally:
         if collects:
             gc.enable()
-        _looking.release()
-
-
-def _start_anew() -> None:
-    global _looking
-    _looking = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_anew)
+        looking.release()
 
 
 def _waits_in_vain(
@@ -73,7 +64,7 @@ def _waits_in_vain(
     described = threads.get(thread)
     if described is not None and (not described.is_alive() or described.name.startswith(_OURS)):
         return True
-    if monitor.waits_for_others(thread):
+    if waiting.waits_for_others(thread):
         return True
     joined = _joined(frames[thread])
     # Who joins a thread that has ended goes on at once.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import threading
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from ..native import host
 from ..native.mapping import supported
 from ..trust import kernel_cache
 from ..trust.verdict import Verdict, how_to_trust
+from ..waiting import hold_while_forking
 
 _SYSTEMS = "Linux on x86_64 or aarch64"
 _INSTALL = "pip install 'tilewright[compiler]'"
@@ -23,10 +23,7 @@ _INSTALL = "pip install 'tilewright[compiler]'"
 # The compiler has locks of its own, which a process that is forked off while another thread generates kernels would
 # find locked for ever: so forking waits until that is done. A thread may also fork while it generates kernels itself.
 _generating = threading.RLock()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_generating.acquire, after_in_parent=_generating.release, after_in_child=_generating.release
-    )
+hold_while_forking(_generating)
 
 
 class CodePolicy(NamedTuple):

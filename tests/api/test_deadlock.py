@@ -15,8 +15,8 @@ from tilewright.errors import UsageError
 from tilewright.runtime import load
 from tilewright.runtime.api.deadlock import nobody_else
 from tilewright.runtime.in_order import InOrder
-from tilewright.runtime.monitor import waits_for_others
 from tilewright.runtime.native.mapping import supported
+from tilewright.runtime.waiting import waits_for_others
 
 pytestmark = pytest.mark.skipif(not supported(), reason="object code runs on Linux on x86-64 and AArch64 only")
 

@@ -89,21 +89,21 @@ class Gate:
         self.open = threading.Event()
         self.started = threading.Event()
 
-    def run(self, inputs: list[np.ndarray]) -> dict[str, np.ndarray]:
+    def run(self, number: int) -> int:
         self.started.set()
         assert self.open.wait(PATIENCE)
-        return {"y": inputs[0]}
+        return number
 
 
-def request(number: int, callback: Callable[[Request], object] | None = None) -> Request:
-    return Request([np.array(number)], callback)
+def request(gate: Gate, number: int, callback: Callable[[Request], object] | None = None) -> Request[int]:
+    return Request(lambda: gate.run(number), callback)
 
 
 def test_requests_of_the_parent_fail_in_the_child() -> None:
     gate = Gate()
-    queue = RequestQueue(gate.run, 1, 4)
+    queue = RequestQueue(1, 4)
     called: list[Request] = []
-    running, waiting, cancelled = request(0, called.append), request(1, called.append), request(2)
+    running, waiting, cancelled = request(gate, 0, called.append), request(gate, 1, called.append), request(gate, 2)
     for item in (running, waiting, cancelled):
         queue.put(item, None)
     assert gate.started.wait(PATIENCE)
@@ -122,15 +122,15 @@ def test_requests_of_the_parent_fail_in_the_child() -> None:
         with pytest.raises(RequestCancelledError, match="cancelled before it ran"):
             cancelled.result()
         gate.open.set()
-        again = request(3)
+        again = request(gate, 3)
         queue.put(again, None)
-        assert int(again.result(PATIENCE)["y"]) == 3
+        assert again.result(PATIENCE) == 3
         queue.close()
         assert called == []
 
     in_child(use)
     gate.open.set()
-    assert [int(item.result(PATIENCE)["y"]) for item in (running, waiting)] == [0, 1]
+    assert [item.result(PATIENCE) for item in (running, waiting)] == [0, 1]
     queue.close()
     assert called == [running, waiting]
 
@@ -138,14 +138,14 @@ def test_requests_of_the_parent_fail_in_the_child() -> None:
 def test_locks_that_other_threads_hold_do_not_hold_up_the_child() -> None:
     """As a worker holds them for a moment now and then."""
     gate = Gate()
-    queue = RequestQueue(gate.run, 1, 4)
-    running = request(0)
+    queue = RequestQueue(1, 4)
+    running = request(gate, 0)
     queue.put(running, None)
     assert gate.started.wait(PATIENCE)
     held, release = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with queue._lock, running._lock:
+        with queue._monitor.lock, running._lock:
             held.set()
             assert release.wait(PATIENCE)
 

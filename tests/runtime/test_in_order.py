@@ -21,8 +21,8 @@ from tilewright.errors import InputError, RequestCancelledError, RequestTimeoutE
 from tilewright.runtime import Session, load
 from tilewright.runtime.artifact.artifact import write_artifact
 from tilewright.runtime.in_order import InOrder
-from tilewright.runtime.monitor import waits_for_others
 from tilewright.runtime.native.mapping import supported
+from tilewright.runtime.waiting import waits_for_others
 
 pytestmark = pytest.mark.skipif(not supported(), reason="object code runs on Linux on x86-64 and AArch64 only")
 
@@ -45,28 +45,36 @@ def session() -> Iterator[Session]:
         yield session
 
 
+Inputs = list[np.ndarray]
+Outputs = dict[str, np.ndarray]
+
+
+def compute_by(session: Session, run: Callable[[Callable[[Inputs], Outputs], Inputs], Outputs]) -> None:
+    """Have a session compute by a function, which is given what it computes by otherwise."""
+    compute = session._runner.run
+    session._runner.run = lambda inputs, *_: run(compute, inputs)  # pyright: ignore[reportAttributeAccessIssue]
+
+
 @pytest.fixture
 def held(session: Session) -> Iterator[threading.Event]:
     """Nothing is computed until this is set."""
-    go, compute = threading.Event(), session._queue._run
+    go = threading.Event()
 
-    def run(inputs: list[np.ndarray]) -> dict[str, np.ndarray]:
+    def run(compute: Callable[[Inputs], Outputs], inputs: Inputs) -> Outputs:
         assert go.wait(PATIENCE)
         return compute(inputs)
 
-    session._queue._run = run
+    compute_by(session, run)
     yield go
     go.set()
 
 
 def test_results_come_in_the_order_of_put_whichever_is_computed_first(session: Session) -> None:
-    compute = session._queue._run
-
-    def slow_at_first(inputs: list[np.ndarray]) -> dict[str, np.ndarray]:
+    def slow_at_first(compute: Callable[[Inputs], Outputs], inputs: Inputs) -> Outputs:
         sleep(0.05 if inputs[0][0, 0] == 0 else 0)
         return compute(inputs)
 
-    session._queue._run = slow_at_first
+    compute_by(session, slow_at_first)
     queue: InOrder[object] = InOrder(session, 3)
     tags = [{"name": 0}, None, ["a"]]
     for number, tag in enumerate(tags):
@@ -91,8 +99,7 @@ def test_a_batch_is_one_submission(session: Session) -> None:
 
 def test_runs_of_a_batch_may_be_of_several_sessions(session: Session) -> None:
     with load(small_artifact()) as other:
-        compute = other._queue._run
-        other._queue._run = lambda inputs: {"y": -compute(inputs)["y"]}
+        compute_by(other, lambda compute, inputs: {"y": -compute(inputs)["y"]})
         queue: InOrder[int] = InOrder(session)
         queue.put([x(1), (other, x(2)), (session, x(3))], 0)
         results, _ = queue.get(PATIENCE)
@@ -157,7 +164,7 @@ def test_what_goes_wrong_in_a_worker_is_raised_in_its_turn(session: Session) -> 
 def test_closing_ends_every_wait_and_cancels_what_waits(session: Session, held: threading.Event) -> None:
     queue: InOrder[int] = InOrder(session, 1)
     queue.put([x(0) for _ in range(8)], 0)
-    submission = queue._submissions[0]
+    submission = queue.submissions[0]
     ended: list[str] = []
 
     def wait(call: Callable[[], object]) -> None:
@@ -171,7 +178,7 @@ def test_closing_ends_every_wait_and_cancels_what_waits(session: Session, held: 
         thread.start()
     while not waits_for_others(threads[1].ident or 0):
         sleep(0.001)
-    requests = submission.requests or []
+    requests = submission.parts[0]
     while sum(request.status == "running" for request in requests) < 3:
         sleep(0.001)
     queue.close()
@@ -240,10 +247,10 @@ def test_it_is_freed_with_its_last_reference_and_keeps_no_result(session: Sessio
 def test_a_forked_process_has_the_results_and_fails_what_had_none(session: Session) -> None:
     queue: InOrder[int] = InOrder(session, 3)
     queue.put([x(0)], 0)
-    while not queue._submissions[0].ready():
+    while not queue.submissions[0].ready():
         sleep(0.001)
-    go, compute = threading.Event(), session._queue._run
-    session._queue._run = lambda inputs: compute(inputs) if go.wait(PATIENCE) else {}
+    go = threading.Event()
+    compute_by(session, lambda compute, inputs: compute(inputs) if go.wait(PATIENCE) else {})
     queue.put([x(1)], 1)
     child = os.fork()
     if not child:

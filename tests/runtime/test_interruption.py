@@ -15,7 +15,7 @@ from tilewright.runtime.native.mapping import supported
 pytestmark = pytest.mark.skipif(not supported(), reason="object code runs on Linux on x86-64 and AArch64 only")
 
 SCRIPT = '''
-import dis, itertools, sys, time
+import dis, itertools, sys, threading
 from functools import cache
 import numpy
 import tilewright
@@ -66,10 +66,12 @@ def get(session, requests):
 
 use, waiting = globals()[sys.argv[2]], int(sys.argv[3])
 for n in itertools.count(1):
-    session = tilewright.load(sys.argv[1], queue=2)
+    # What is to be cancelled must still wait then, however busy the machine is.
+    session = tilewright.load(sys.argv[1], queue=8 if use is cancel else 2)
+    used = threading.Event()
     if waiting:
-        compute = session._queue._run
-        session._queue._run = lambda inputs: (time.sleep(0.01), compute(inputs))[1]
+        compute, patience = session._runner.run, PATIENCE if use is cancel else 0.01
+        session._runner.run = lambda *arguments: (used.wait(patience), compute(*arguments))[1]
     requests = [session.submit(X) for _ in range(waiting)]
     queue = InOrder(session, 2)
     queue.put([X], 0)
@@ -81,6 +83,7 @@ for n in itertools.count(1):
         pass
     finally:
         sys.settrace(None)
+        used.set()
     if use is not close:
         queue.put(None, "end")
         while queue.get(PATIENCE)[1] != "end":

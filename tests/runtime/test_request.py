@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from artifact_samples import expected, small_artifact
 from tilewright.errors import InputError, RequestCancelledError, RequestTimeoutError, UsageError
 from tilewright.runtime import Request, load
 from tilewright.runtime.native.mapping import supported
-from tilewright.runtime.request import RequestQueue
+from tilewright.runtime.request import Callback, RequestQueue
 
 PATIENCE = 120.0
 """Seconds after which a test that waits has failed."""
@@ -30,34 +32,34 @@ class Gate:
         self.most = 0
         self._lock = threading.Lock()
 
-    def run(self, inputs: list[np.ndarray]) -> dict[str, np.ndarray]:
+    def run(self, number: int) -> int:
         with self._lock:
             self.at_once += 1
             self.most = max(self.most, self.at_once)
-            self.order.append(int(inputs[0]))
+            self.order.append(number)
         self.started.release()
         assert self.open.wait(PATIENCE)
         with self._lock:
             self.at_once -= 1
-        return {"y": inputs[0]}
+        return number
 
 
-def request(number: int, callback: object = None) -> Request:
-    return Request([np.array(number)], callback)  # pyright: ignore[reportArgumentType]
+def request(work: Gate | Callable[[int], int], number: int, callback: Callback | None = None) -> Request[int]:
+    return Request(partial(work.run if isinstance(work, Gate) else work, number), callback)
 
 
 def test_requests_run_in_order_and_no_more_at_once_than_workers() -> None:
     for workers in (1, 3):
         gate = Gate()
-        queue = RequestQueue(gate.run, workers, 16)
-        requests = [request(number) for number in range(9)]
+        queue = RequestQueue(workers, 16)
+        requests = [request(gate, number) for number in range(9)]
         for item in requests:
             queue.put(item, None)
         for _ in range(workers):
             assert gate.started.acquire(timeout=PATIENCE)
         assert sorted(item.status for item in requests) == ["queued"] * (9 - workers) + ["running"] * workers
         gate.open.set()
-        assert [int(item.result(PATIENCE)["y"]) for item in requests] == list(range(9))
+        assert [item.result(PATIENCE) for item in requests] == list(range(9))
         assert gate.most == workers
         assert gate.order[:workers] == sorted(gate.order[:workers])
         if workers == 1:
@@ -67,33 +69,33 @@ def test_requests_run_in_order_and_no_more_at_once_than_workers() -> None:
 
 def test_a_full_queue_says_so_and_takes_more_later() -> None:
     gate = Gate()
-    queue = RequestQueue(gate.run, 1, 2)
-    queue.put(request(0), None)
+    queue = RequestQueue(1, 2)
+    queue.put(request(gate, 0), None)
     assert gate.started.acquire(timeout=PATIENCE)
-    queue.put(request(1), 0)
-    waiting = request(2)
+    queue.put(request(gate, 1), 0)
+    waiting = request(gate, 2)
     queue.put(waiting, 0)
     with pytest.raises(RequestTimeoutError) as caught:
-        queue.put(request(3), 0)
+        queue.put(request(gate, 3), 0)
     assert str(caught.value) == "the queue is full; expected room within 0 s, found 2 requests waiting"
     assert isinstance(caught.value, TimeoutError)
     assert waiting.cancel()
-    replacement = request(4)
+    replacement = request(gate, 4)
     queue.put(replacement, 0)
-    late = request(5)
+    late = request(gate, 5)
     thread = threading.Thread(target=queue.put, args=(late, None))
     thread.start()
     gate.open.set()
     thread.join(PATIENCE)
-    assert int(late.result(PATIENCE)["y"]) == 5
+    assert late.result(PATIENCE) == 5
     assert gate.order == [0, 1, 4, 5]
     queue.close()
 
 
 def test_waiting_ends_with_a_timeout() -> None:
     gate = Gate()
-    queue = RequestQueue(gate.run, 1, 2)
-    item = request(0)
+    queue = RequestQueue(1, 2)
+    item = request(gate, 0)
     queue.put(item, None)
     assert gate.started.acquire(timeout=PATIENCE)
     assert not item.done()
@@ -101,7 +103,7 @@ def test_waiting_ends_with_a_timeout() -> None:
     with pytest.raises(RequestTimeoutError, match=r"has not finished; expected within 0\.01 s, found running"):
         item.result(0.01)
     gate.open.set()
-    assert int(item.result(PATIENCE)["y"]) == 0
+    assert item.result(PATIENCE) == 0
     assert item.done()
     assert item.status == "done"
     queue.close()
@@ -109,9 +111,9 @@ def test_waiting_ends_with_a_timeout() -> None:
 
 def test_cancelled_requests_never_run() -> None:
     gate = Gate()
-    queue = RequestQueue(gate.run, 1, 4)
+    queue = RequestQueue(1, 4)
     finished: list[str] = []
-    first, second = request(0), request(1, lambda item: finished.append(item.status))
+    first, second = request(gate, 0), request(gate, 1, lambda item: finished.append(item.status))
     queue.put(first, None)
     queue.put(second, None)
     assert gate.started.acquire(timeout=PATIENCE)
@@ -129,8 +131,8 @@ def test_cancelled_requests_never_run() -> None:
 
 def test_closing_cancels_what_waits_and_finishes_what_runs() -> None:
     gate = Gate()
-    queue = RequestQueue(gate.run, 1, 4)
-    first, second = request(0), request(1)
+    queue = RequestQueue(1, 4)
+    first, second = request(gate, 0), request(gate, 1)
     queue.put(first, None)
     queue.put(second, None)
     assert gate.started.acquire(timeout=PATIENCE)
@@ -142,21 +144,21 @@ def test_closing_cancels_what_waits_and_finishes_what_runs() -> None:
     closing.join(PATIENCE)
     assert first.status == "done"
     with pytest.raises(UsageError, match="the session is closed"):
-        queue.put(request(2), None)
+        queue.put(request(gate, 2), None)
     queue.close()
 
 
 def test_whoever_waits_for_room_learns_of_the_end() -> None:
     gate = Gate()
-    queue = RequestQueue(gate.run, 1, 1)
-    queue.put(request(0), None)
+    queue = RequestQueue(1, 1)
+    queue.put(request(gate, 0), None)
     assert gate.started.acquire(timeout=PATIENCE)
-    queue.put(request(1), None)
+    queue.put(request(gate, 1), None)
     errors: list[BaseException] = []
 
     def put() -> None:
         try:
-            queue.put(request(2), None)
+            queue.put(request(gate, 2), None)
         except UsageError as error:
             errors.append(error)
 
@@ -170,16 +172,16 @@ def test_whoever_waits_for_room_learns_of_the_end() -> None:
 
 
 def test_errors_reach_the_waiter_and_the_worker_goes_on() -> None:
-    def run(inputs: list[np.ndarray]) -> dict[str, np.ndarray]:
-        if inputs[0] == 1:
+    def run(number: int) -> int:
+        if number == 1:
             raise ZeroDivisionError("one")
-        return {"y": inputs[0]}
+        return number
 
-    queue = RequestQueue(run, 1, 4)
-    items = [request(number) for number in range(3)]
+    queue = RequestQueue(1, 4)
+    items = [request(run, number) for number in range(3)]
     for item in items:
         queue.put(item, None)
-    assert int(items[2].result(PATIENCE)["y"]) == 2
+    assert items[2].result(PATIENCE) == 2
     with pytest.raises(ZeroDivisionError, match="one"):
         items[1].result(PATIENCE)
     assert items[1].status == "failed"
@@ -197,8 +199,8 @@ def test_callbacks_see_the_finished_request_and_may_fail(monkeypatch: pytest.Mon
         seen.append((item.status, item.done()))
         raise ValueError("the callback is wrong")
 
-    queue = RequestQueue(lambda inputs: {"y": inputs[0]}, 1, 4)
-    items = [request(number, callback) for number in range(2)]
+    queue = RequestQueue(1, 4)
+    items = [request(int, number, callback) for number in range(2)]
     for item in items:
         queue.put(item, None)
     for item in items:
@@ -210,7 +212,7 @@ def test_callbacks_see_the_finished_request_and_may_fail(monkeypatch: pytest.Mon
 
 def test_a_callback_may_submit_but_never_waits_for_itself() -> None:
     outcome: list[object] = []
-    again = [request(10), request(11)]
+    again = [request(int, 10), request(int, 11)]
 
     def callback(item: Request) -> None:
         try:
@@ -219,9 +221,9 @@ def test_a_callback_may_submit_but_never_waits_for_itself() -> None:
         except RequestTimeoutError as error:
             outcome.append(error)
 
-    queue = RequestQueue(lambda inputs: {"y": inputs[0]}, 1, 1)
-    queue.put(request(0, callback), None)
-    assert int(again[0].result(PATIENCE)["y"]) == 10
+    queue = RequestQueue(1, 1)
+    queue.put(request(int, 0, callback), None)
+    assert again[0].result(PATIENCE) == 10
     queue.close()
     assert len(outcome) == 1
 

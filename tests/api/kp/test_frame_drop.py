@@ -40,8 +40,8 @@ def test_results_that_nobody_takes_stay(group: kp.DeviceGroup, gate: Gate) -> No
     gate.let(100)
     for number in range(3):
         send(group, number)
-    (lane,) = registry.group_of(group)._lanes
-    while len(lane.results) < 3:
+    (lane,) = registry.group_of(group).lanes
+    while lane.results() < 3:
         time.sleep(0.001)
     for number in range(3, 30):
         send(group, number)

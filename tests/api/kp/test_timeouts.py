@@ -14,7 +14,7 @@ import pytest
 from kp_calls import receive, refused, send
 from kp_networks import Network
 
-from tilewright.runtime import monitor
+from tilewright.runtime import waiting
 from tilewright.runtime.api import kp
 
 from .conftest import Gate
@@ -83,7 +83,7 @@ def waits(call: Callable[[], object]) -> tuple[threading.Thread, list[kp.ApiKPEx
 
     thread = threading.Thread(target=work)
     thread.start()
-    while thread.ident not in monitor._waits:
+    while thread.ident not in waiting._waits:
         assert thread.is_alive()
     return thread, raised
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from ....artifact.artifact import Artifact
 from ....profile import StepTime
 from ....request import Outputs, Request, RequestQueue
 from ....session import Session
-from ....waiting import Latch, Waiters
+from ....waiting import Waiters
 from ...network import open_session
 from ..blobs import Blob, in_order_of_network
 from ..constants import StatusCode
@@ -24,62 +23,6 @@ from .performance import Count, Counters, layers_on_device, performance
 
 _EVERYBODY = 2**20
 """Requests that may wait in the queue that exclusive networks share."""
-
-_computing = threading.local()
-
-
-class Job(Request):
-    """One inference of a request.
-
-    Args:
-        work: computes the outputs.
-        finished: called with this when it has ended, and not in a process that is forked off.
-
-    Attributes:
-        returned: open when `finished` has returned as well.
-        thread: the identifier of the thread that calls it.
-    """
-
-    def __init__(self, queue: RequestQueue, work: Callable[[], Outputs], finished: Callable[[Job], object]) -> None:
-        super().__init__([], self._finished)
-        self._queue = queue
-        self._work: Callable[[], Outputs] | None = work
-        self._then = finished
-        self.returned = Latch()
-        self.thread: int | None = None
-
-    def execute(self, run: Callable[[list[np.ndarray]], Outputs]) -> None:
-        work, self._work = self._work, None
-        _computing.queue = self._queue
-        try:
-            super().execute(lambda _: work() if work is not None else {})
-        finally:
-            _computing.queue = None
-
-    def _finished(self, _: Request) -> None:
-        self.thread = threading.get_ident()
-        try:
-            self._then(self)
-        finally:
-            self.thread = None
-            self.returned.open()
-
-    def leave_behind(self) -> None:
-        super().leave_behind()
-        self.returned.open()
-
-    def check_can_end(self, workers: int) -> None:
-        """Refuse to wait for this where the thread that waits is the one that would have to compute it.
-
-        Raises:
-            InferenceEngineError: it is.
-        """
-        if workers == 1 and not self.done() and getattr(_computing, "queue", None) is self._queue:
-            raise InferenceEngineError(
-                "a completion callback waits for a request that is computed after it has returned",
-                StatusCode.REQUEST_BUSY,
-                hint="Start the request in the callback, and wait for it elsewhere.",
-            )
 
 
 class LoadedNetwork:
@@ -110,9 +53,22 @@ class LoadedNetwork:
         if configuration.is_exclusive:
             self.workers, self.queue = 1, _shared_queue()
         else:
-            self.queue = RequestQueue(_by_themselves, self.workers, requests)
+            self.queue = RequestQueue(self.workers, requests)
             # A network that is forgotten does what it was asked to; a worker itself may be what collects it.
             weakref.finalize(self, self.queue.end).atexit = False
+
+    def check_can_end(self, job: Request[None]) -> None:
+        """Refuse to wait for a job where the thread that waits is the one that would have to compute it.
+
+        Raises:
+            InferenceEngineError: it is.
+        """
+        if self.workers == 1 and not job.done() and self.queue.computes_here():
+            raise InferenceEngineError(
+                "a completion callback waits for a request that is computed after it has returned",
+                StatusCode.REQUEST_BUSY,
+                hint="Start the request in the callback, and wait for it elsewhere.",
+            )
 
     @property
     def most_items(self) -> int:
@@ -166,15 +122,11 @@ class LoadedNetwork:
         return self.session.run_timed(arrays) if self._is_timed else (self.session.run(arrays), [])
 
 
-def _by_themselves(inputs: list[np.ndarray]) -> Outputs:
-    raise AssertionError("jobs compute by themselves")
-
-
 _shared: list[RequestQueue] = []
 
 
 def _shared_queue() -> RequestQueue:
     """The queue of all exclusive networks of this process; it has no thread before the first request."""
     if not _shared:
-        _shared.append(RequestQueue(_by_themselves, 1, _EVERYBODY))
+        _shared.append(RequestQueue(1, _EVERYBODY))
     return _shared[0]

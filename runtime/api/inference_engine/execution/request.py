@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
-from weakref import WeakSet
 
 import numpy as np
 
-from ....request import CANCELLED, DONE, Outputs
+from ....request import CANCELLED, DONE, Request
+from ....waiting import Guard
 from ..blobs import Blob, array_of, blob_of
 from ..constants import StatusCode
 from ..errors import (
@@ -26,7 +25,7 @@ from ..errors import (
     shown,
 )
 from ..preprocessing import PreProcessInfo, dims_for, fixed
-from .loaded import Job, LoadedNetwork
+from .loaded import LoadedNetwork
 from .performance import Counters
 
 _FOREVER = 1e9
@@ -59,16 +58,9 @@ class InferRequest:
         }
         self._items = network.most_items
         self._results: dict[str, np.ndarray] | None = None
-        self._job: Job | None = None
+        self._job: Request[None] | None = None
         self._callback: tuple[Callback, object] | None = None
-        self._lock = threading.Lock()
-        _all.add(self)
-
-    def _leave_behind(self) -> None:
-        """In a forked process: nobody holds the lock, and what another thread had just begun never goes on."""
-        self._lock = threading.Lock()
-        if self._job is not None:
-            self._job.leave_behind()
+        self._guard = Guard()
 
     @property
     def inputs(self) -> dict[str, np.ndarray]:
@@ -158,7 +150,7 @@ class InferRequest:
                 found=f"{desc.precision} of {desc.dims}",
                 hint="" if info.resize_algorithm else "ResizeAlgorithm.RESIZE_BILINEAR takes pictures of any size.",
             )
-        with self._lock:
+        with self._guard.lock:
             self._check_idle()
             self._blobs[blob_name], self._infos[blob_name] = blob, info
 
@@ -181,7 +173,7 @@ class InferRequest:
             ValueError: an array cannot be broadcast to the shape of its input; names the input.
         """
         job = self._start(inputs, self._computed)
-        job.check_can_end(self._network.workers)
+        self._network.check_can_end(job)
         job.returned.wait()
         if job.error is not None:
             raise InferenceEngineError(str(job.error)) from job.error
@@ -221,7 +213,7 @@ class InferRequest:
         # A callback that waits for its own request need not wait for itself.
         latch = job if job.thread == threading.get_ident() else job.returned
         if limit is None:
-            job.check_can_end(self._network.workers)
+            self._network.check_can_end(job)
         elif not has_callback:
             limit /= 1e3
         if not latch.wait(limit):
@@ -301,23 +293,23 @@ class InferRequest:
             raise InferenceEngineError("the request is busy", StatusCode.REQUEST_BUSY, hint="Call wait() first.")
 
     @documented
-    def _start(self, inputs: Mapping[str, object] | None, ended: Callable[[Job], None]) -> Job:
+    def _start(self, inputs: Mapping[str, object] | None, ended: Callable[[Request[None]], None]) -> Request[None]:
         network = self._network
-        with self._lock:
+        with self._guard.lock:
             self._check_idle()
             if inputs is not None:
                 self._copy(inputs)
             arrays, items = network.arrays(self._blobs, self._infos), self._items
 
-            def work() -> Outputs:
+            def work() -> None:
                 outputs, times = network.compute(arrays, items)
                 if times:
                     self._counters.add(times, items if network.facts.is_dynamic else 1)
                 self._results = outputs
-                return {}
 
-            before, self._job = self._job, Job(network.queue, work, ended)
-            job = self._job
+            job: Request[None] = Request(work, ended)
+            network.queue.adopt(job)
+            before, self._job = self._job, job
         try:
             network.queue.put(job, None)
         except BaseException:
@@ -348,10 +340,10 @@ class InferRequest:
                 shape = f"an array that broadcasts to {blob.shape}"
                 raise wrong(f"{error}: input {name!r} of the network", expected=shape) from error
 
-    def _computed(self, job: Job) -> None:
+    def _computed(self, job: Request[None]) -> None:
         self._network.changed.wake()
 
-    def _completed(self, job: Job) -> None:
+    def _completed(self, job: Request[None]) -> None:
         self._computed(job)
         if self._callback is not None and job.status != CANCELLED:
             function, data = self._callback
@@ -374,15 +366,3 @@ def milliseconds(timeout: object) -> float | None:
     if not is_number(timeout):
         raise WrongTypeError("the timeout is no number", expected="milliseconds, or -1", found=shown(timeout))
     return None if timeout == -1 or timeout > _FOREVER else float(max(timeout, -2))
-
-
-_all: WeakSet[InferRequest] = WeakSet()
-
-
-def _leave_behind() -> None:
-    for request in list(_all):
-        request._leave_behind()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_behind)

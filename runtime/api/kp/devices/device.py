@@ -18,13 +18,13 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
 from tilewright.errors import TilewrightError, UsageError
 
 from ....machines import machine as machines
+from ....waiting import Guard
 from ..enums import ApiReturnCode, ModelTargetChip, ProductId, UsbSpeed
 from ..exceptions import Refusal
 from ..preprocessing.pipeline import Abilities
@@ -252,7 +252,7 @@ class FirmwareLog:
 
     def __init__(self) -> None:
         self._files: dict[VirtualDevice, TextIO | None] = {}
-        self._lock = threading.Lock()
+        self._guard = Guard()
 
     def open(self, device: VirtualDevice, path: str | os.PathLike[str]) -> None:
         """Begin a file, or write to standard output for ``stdout``.
@@ -267,7 +267,7 @@ class FirmwareLog:
             except (OSError, TypeError, ValueError) as error:
                 code = ApiReturnCode.KP_ERROR_FILE_OPEN_FAILED_20
                 raise Refusal(code, f"cannot write {path!r:.400}: {getattr(error, 'strerror', error)}") from error
-        with self._lock:
+        with self._guard.lock:
             before, self._files[device] = self._files.get(device), file
         if before is not None:
             before.close()
@@ -281,7 +281,7 @@ class FirmwareLog:
 
     def _write(self, device: VirtualDevice, line: str) -> None:
         product = device.description.product.name
-        with self._lock:
+        with self._guard.lock:
             if device not in self._files:
                 return
             try:
@@ -292,7 +292,7 @@ class FirmwareLog:
 
     def close(self) -> None:
         """End all files."""
-        with self._lock:
+        with self._guard.lock:
             files, self._files = self._files, {}
         for file in files.values():
             if file is not None:

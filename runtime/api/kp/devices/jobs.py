@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -50,7 +50,6 @@ class Result:
     Attributes:
         job: what it is the result of.
         crop_number: of the box.
-        is_last: whether the job has no further one.
         raw: as `pack` makes it; empty where it failed.
         prepared: how the images became inputs.
         crops: of each input, the box.
@@ -59,8 +58,7 @@ class Result:
 
     job: Job
     crop_number: int
-    is_last: bool
-    raw: bytes
+    raw: bytes = b""
     prepared: tuple[Prepared, ...] = ()
     crops: tuple[Crop | None, ...] = ()
     error: Refusal | None = None
@@ -217,24 +215,21 @@ def _check_size(group: Group, header: int, sizes: Sequence[int]) -> None:
         )
 
 
-def results_of(job: Job) -> Iterator[Result]:
-    """The results of a job, a crop box after the other. What goes wrong is in the result."""
-    for index, crops in enumerate(job.crops):
-        is_last = index == len(job.crops) - 1
-        number = 0 if crops[0] is None else crops[0].number
-        try:
-            raw, prepared = _infer(job, crops, Stamp(job.kind, job.inference_number, number, is_last))
-        except Refusal as error:
-            yield Result(job, number, is_last, b"", error=error)
-        except (ResourceError, MemoryError) as error:
-            failure = _failure(ApiReturnCode.KP_FW_DDR_MALLOC_FAILED_102, error)
-            yield Result(job, number, is_last, b"", error=failure)
-        except Exception as error:
-            # Whatever it is: the device goes on.
-            failure = _failure(ApiReturnCode.KP_FW_INFERENCE_ERROR_101, error)
-            yield Result(job, number, is_last, b"", error=failure)
-        else:
-            yield Result(job, number, is_last, raw, prepared, crops)
+def result_of(job: Job, index: int) -> Result:
+    """The result of one of a job's crop boxes. What goes wrong is in the result."""
+    crops = job.crops[index]
+    number = 0 if crops[0] is None else crops[0].number
+    stamp = Stamp(job.kind, job.inference_number, number, index == len(job.crops) - 1)
+    try:
+        raw, prepared = _infer(job, crops, stamp)
+    except Refusal as refusal:
+        return Result(job, number, error=refusal)
+    except (ResourceError, MemoryError) as error:
+        return Result(job, number, error=_failure(ApiReturnCode.KP_FW_DDR_MALLOC_FAILED_102, error))
+    except Exception as error:
+        # Whatever it is: the device goes on.
+        return Result(job, number, error=_failure(ApiReturnCode.KP_FW_INFERENCE_ERROR_101, error))
+    return Result(job, number, raw, prepared, crops)
 
 
 def _failure(code: ApiReturnCode, error: Exception) -> Refusal:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import threading
 import weakref
 from collections import deque
 from collections.abc import Sequence
 from itertools import count
 
+from ....waiting import Guard
 from ..enums import ApiReturnCode
 from ..exceptions import Refusal, instance
 from ..values.descriptors import DeviceGroup
@@ -25,7 +25,7 @@ def devices() -> list[VirtualDevice]:
         UsageError: the environment lists them wrongly.
     """
     text = os.environ.get(DEVICES) or DEFAULT
-    with _lock:
+    with _guard.lock:
         if text not in _devices:
             _devices[text] = [VirtualDevice(description) for description in describe(text)]
         return [device for device in _devices[text] if not device.is_off]
@@ -48,7 +48,7 @@ def connect(ports: Sequence[int]) -> DeviceGroup:
         )
     _release_forgotten()
     there = devices()
-    with _lock:
+    with _guard.lock:
         chosen = [_first_free(there)] if tuple(ports) == (0,) else [_at(port, there) for port in ports]
         _check(chosen)
         group = Group(chosen)
@@ -137,7 +137,7 @@ def disconnect(handle: object) -> None:
 
 
 def _release(address: int) -> None:
-    with _lock:
+    with _guard.lock:
         group = _groups.pop(address, None)
     if group is not None:
         group.end("the group was disconnected")
@@ -160,13 +160,4 @@ _devices: dict[str, list[VirtualDevice]] = {}
 _groups: dict[int, Group] = {}
 _forgotten: deque[int] = deque()
 _addresses = count(0x10)
-_lock = threading.Lock()
-
-
-def _start_anew() -> None:
-    global _lock
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_anew)
+_guard = Guard()
