@@ -12,15 +12,16 @@ from tilewright.errors import IRError
 from ..op import Operator, QuantizationRule, UnaryOperands, operator
 from ..types import DType, TensorType
 from .movement import check_axis
-from .shape import moved
+from .shape import moved, truncate
 
 
 @dataclass(frozen=True)
 class Reduce(Operator[UnaryOperands]):
     """Base of the reductions along ``axes``.
 
-    Operands: x. Result: same dtype; the dimensions ``axes`` have extent 1 (``keepdims``) or are gone. Integer
-    overflow wraps. References of floats add up in float64 and round once. Where what is added or multiplied leaves the
+    Operands: x. Result: same dtype; the dimensions ``axes`` have extent 1 (``keepdims``) or are gone. Integers are
+    taken in 64 bits, and wrap in the end: a mean or norm that fits is right whatever its sum is. References of floats
+    add up in float64 and round once. Where what is added or multiplied leaves the
     range of the dtype on the way, the order decides between a number, infinity and NaN, and each engine has its own.
 
     Attributes:
@@ -42,11 +43,13 @@ class Reduce(Operator[UnaryOperands]):
         return moved(x, tuple(e for d, e in enumerate(x.shape) if d not in self.axes))
 
     def reference(self, x: np.ndarray) -> np.ndarray:
-        wide = x.astype(np.float64) if x.dtype.kind == "f" else x
-        return np.asarray(self.combine(wide)).astype(x.dtype)
+        wide = {"f": np.float64, "i": np.int64, "u": np.uint64}.get(x.dtype.kind, x.dtype)
+        found = np.asarray(self.combine(x.astype(wide)))
+        is_cut = found.dtype.kind == "f" and x.dtype.kind != "f"
+        return truncate(found, DType.of(x.dtype)) if is_cut else found.astype(x.dtype)
 
     def combine(self, x: np.ndarray) -> np.ndarray:
-        """The reduction of a float64 or integer array."""
+        """The reduction of an array of float64, int64, uint64 or bool."""
         raise NotImplementedError(type(self).__name__)
 
     def sum(self, x: np.ndarray) -> np.ndarray:
@@ -70,7 +73,10 @@ class ReduceMean(Reduce):
     def combine(self, x: np.ndarray) -> np.ndarray:
         count = math.prod(x.shape[axis] for axis in self.axes)
         total = self.sum(x)
-        return total / count if x.dtype.kind == "f" else np.sign(total) * (np.abs(total) // max(count, 1))
+        if x.dtype.kind == "f":
+            return total / count
+        quotient = total // max(count, 1)
+        return quotient + ((total < 0) & (quotient * count != total)).astype(total.dtype)
 
 
 @operator("reduce_prod")
@@ -135,6 +141,9 @@ class ReduceExtreme(Reduce):
     """Base of maximum and minimum, which compare stored integers as well as any numbers."""
 
     QUANTIZATION = QuantizationRule.PRESERVE
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        return np.asarray(self.combine(x)).astype(x.dtype)
 
 
 @operator("reduce_max")

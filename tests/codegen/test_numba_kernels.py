@@ -13,7 +13,11 @@ import numpy as np
 import pytest
 from grouped_tests import groups
 from kernel_harness import Execution, run_kernels
+from network_files import graph_model
+from onnx import TensorProto, helper
+from onnxruntime_oracle import Oracle
 from operator_samples import Case, all_cases, make_case, operator_of
+from quantized_cases import check
 from samples import Sample
 
 from tilewright.codegen.cpu.families import lowerings
@@ -27,7 +31,18 @@ from tilewright.ir.core import Op
 from tilewright.ir.ops.activation import Clip
 from tilewright.ir.ops.elementwise import Div, Elementwise, Max, Min, Mod
 from tilewright.ir.ops.indexing import Gather, GatherElements, GatherND, ScatterElements, ScatterND
-from tilewright.ir.ops.reduction import ArgMax, ArgMin, CumSum, ReduceLogSumExp, ReduceMax, ReduceMean, ReduceSum, TopK
+from tilewright.ir.ops.reduction import (
+    ArgMax,
+    ArgMin,
+    CumSum,
+    Reduce,
+    ReduceL2,
+    ReduceLogSumExp,
+    ReduceMax,
+    ReduceMean,
+    ReduceSum,
+    TopK,
+)
 from tilewright.ir.ops.resize import Resize
 from tilewright.ir.ops.shape import Cast
 from tilewright.ir.ops.softmax import LogSoftmax, Softmax
@@ -294,3 +309,40 @@ define i32 @both_{whole.kernel.name}({_parameters(whole)}, i64 %begin, i64 %end)
 def _parameters(execution: Execution) -> str:
     count = len(execution.op.inputs) + len(execution.op.results)
     return ", ".join([*(f"ptr %t{i}" for i in range(count)), "ptr %scratch"])
+
+
+INTEGERS = (np.int8, np.uint8, np.int32, np.int64, np.uint64)
+
+
+def ends_of_the_range(rng: np.random.Generator, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
+    limits = np.iinfo(dtype)
+    x = rng.integers(limits.min, limits.max, shape, dtype, endpoint=True)
+    x.flat[::3], x.flat[1::5] = limits.min, limits.max
+    return x
+
+
+@pytest.mark.parametrize("cls", [ReduceMean, ReduceL2, ReduceSum])
+def test_reductions_whose_sums_leave_the_range_of_their_integers(cls: type[Reduce], rng: np.random.Generator) -> None:
+    chosen = INTEGERS if cls is ReduceMean else (np.int32, np.uint8)
+    shapes = (((3, 18), (0,)), ((4, 3, 5), (0, 2)))
+    cases = [
+        make_case(f"{cls.__name__} of {dtype.__name__}, {axes}", Sample(cls(axes), (ends_of_the_range(rng, dtype, s),)))
+        for dtype in chosen
+        for s, axes in shapes
+    ]
+    check(cases, "host")
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes"), [((3, 18), (0,)), ((18, 3), (1,)), ((2, 3, 4, 5), (2, 3)), ((4, 5), (0, 1))]
+)
+def test_the_mean_of_integers_is_that_of_onnxruntime(
+    shape: tuple[int, ...], axes: tuple[int, ...], rng: np.random.Generator
+) -> None:
+    """It fits whatever its sum is; sums that do not fit onnxruntime saturates, and others wrap."""
+    x = ends_of_the_range(rng, np.int32, shape)
+    node = helper.make_node("ReduceMean", ["x"], ["y"], axes=list(axes))
+    model = graph_model([node], [("x", TensorProto.INT32, shape)], opset=13)
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT32
+    (expected,) = Oracle(model).run({"x": x}).values()
+    np.testing.assert_array_equal(ReduceMean(axes).reference(x), expected)

@@ -31,7 +31,7 @@ class Reduction:
     Attributes:
         initial: what is there before the first element.
         step: the accumulator ``a`` after the element ``v``.
-        finish: the result of the accumulator ``a`` of ``count`` elements; ``total`` is it in the dtype of integers.
+        finish: the result of the accumulator ``a`` of ``count`` elements.
         is_comparison: accumulates in the element type and never rounds.
     """
 
@@ -114,18 +114,14 @@ def _typed(reduction: Reduction, dtype: DType) -> _Typed | None:
         initial, element = number(reduction.initial, DType.F64), f"np.float64({element})"
         return _Typed(dtype, initial, reduction.step, reduction.finish, element, DType.F64)
     accumulator = DType.U64 if dtype.name.startswith("U") else DType.I64
-    total = f"np.{dtype.numpy.name}(a)"
     finish = reduction.finish
     if finish == "a / count":
-        finish = f"divide_integers({total}, np.{accumulator.numpy.name}(max(count, 1)))"
+        finish = f"divide_integers(a, np.{accumulator.numpy.name}(max(count, 1)))"
     elif finish != "a":
-        if dtype not in (DType.I32, DType.I64):
-            # NumPy takes roots and logarithms of narrower integers in narrower floats.
-            return None
-        convert = "to_int32" if dtype is DType.I32 else "to_int64"
+        convert = "to_int32" if dtype.bytes < 4 else f"to_{'int64' if dtype is DType.U32 else dtype.numpy.name}"
         if "shift" in finish:
             return _Typed(dtype, "0.0", reduction.step, f"{convert}({finish})", element, DType.F64)
-        finish = f"{convert}({finish.replace('(a)', f'(np.float64({total}))')})"
+        finish = f"{convert}({finish.replace('(a)', '(np.float64(a))')})"
     return _Typed(dtype, number(reduction.initial, accumulator), reduction.step, finish, element, accumulator)
 
 
