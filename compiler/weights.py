@@ -21,8 +21,7 @@ from ..ir.ops.matmul import MatMul
 from ..passes.device.cascade_rows import cascade
 from ..passes.device.lower_to_tiles import LowerToTiles
 from ..passes.device.order_tiles import order as order_tiles
-from ..passes.device.outline_device import device_part
-from ..passes.device.planned_machine import planned_machine
+from ..passes.device.outline_device import device_part, planned_machine
 from ..passes.device.planning.check_scratchpads import check_scratchpads
 from ..passes.device.planning.plan_scratchpads import plan as plan_scratchpads
 from ..passes.quantization.accumulators import is_accumulating, overflowing_channels

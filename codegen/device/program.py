@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from tilewright.errors import CodegenError, TilewrightError
+from tilewright.errors import CodegenError, IRError, TilewrightError
 
-from ...ir.annotations import LAYER, PLAN, RECEIVES, REGION_BYTES, SENDS
-from ...ir.core import Function, Op, Value, is_op
+from ...ir.annotations import ADDRESS, LAYER, PLAN, RECEIVES, REGION_BYTES, SENDS
+from ...ir.core import Constant, Function, Op, Value, is_op
 from ...ir.ops.call import Call
-from ...ir.tile.places import PLACES
+from ...ir.tile.instructions import REGIONS, Places, instruction
+from ...ir.tile.places import Enter, Leave
 from ...ir.tile.program import cluster_of, clusters_of
+from ...ir.tile.transfer import Load, LoadRecord, LoadRequantization, LoadTable, LoadWeights
+from ...ir.tile.types import EVERY_CLUSTER
+from ...runtime import isa
 from ...runtime.artifact.manifest import FeatureMapRef
 from ...runtime.isa import Assembler, Instruction, Program, Region, RegionKind
 from ...runtime.machines.machine import Machine
-from .instructions import PRINTERS, Context
-from .views import REGIONS
+from .constants import Constants
 
 
 @dataclass(frozen=True)
@@ -43,15 +46,15 @@ def build_device_program(
     """Print a tile program whose places have addresses.
 
     Raises:
-        CodegenError: an op is none of a tile program, or a place has no address.
+        IRError: an op is none of a tile program, or a place has no address.
     """
-    context = Context(clusters_of(function))
+    places, constants, clusters = _Addressed(), Constants(), clusters_of(function)
     printed: list[tuple[Instruction, str | None, int]] = []
     total = len(function)
     for index, op in enumerate(function.ops):
         try:
-            context.views.add(op)
-            item = _instruction(op, context)
+            places.add(op)
+            item = _instruction(op, places, constants, clusters)
         except TilewrightError as error:
             error.stage = error.stage or "device code"
             error.op = error.op or op.name
@@ -62,11 +65,36 @@ def build_device_program(
         report(index + 1, total)
     plan = PLAN.get(function)
     reduced = dict(plan.reduced) if plan is not None else {}
-    assembler = Assembler(machine, _regions(function, len(context.constants.data)), context.clusters, reduced)
+    assembler = Assembler(machine, _regions(function, len(constants.data)), clusters, reduced)
     for item, layer, cluster in printed:
         assembler.add(item, layer, cluster=cluster)
-    inputs, outputs = context.views.references(function)
-    return DeviceProgram(assembler.finish(), bytes(context.constants.data), inputs, outputs)
+    return DeviceProgram(assembler.finish(), bytes(constants.data), *_references(function, places))
+
+
+class _Addressed(Places):
+    """With addresses on chip."""
+
+    def address(self, root: Op) -> int:
+        found = ADDRESS.get(root)
+        if found is None:
+            hint = "Run plan_scratchpads first."
+            raise IRError(f"%{root.result.name} has no address on chip", op=root.name, node=root.node, hint=hint)
+        return found
+
+
+def _references(function: Function, places: Places) -> tuple[tuple[FeatureMapRef, ...], tuple[FeatureMapRef, ...]]:
+    """How the parameters from the host, and the results for it, lie in their regions, in order."""
+
+    def reference(value: Value) -> FeatureMapRef:
+        place, (images, rows, columns, channels) = places[value], value.type.shape
+        return FeatureMapRef(place.span[0], (images, rows, columns, channels), place.distances[2])
+
+    entering = {op.inputs[0]: op.result for op in function.ops if is_op(op, Enter)}
+    leaving = {op.result: op.inputs[0] for op in function.ops if is_op(op, Leave)}
+    return (
+        tuple(reference(entering[value]) for value in function.parameters if value in entering),
+        tuple(reference(leaving[value]) for value in function.results if value in leaving),
+    )
 
 
 def feature_maps(
@@ -95,13 +123,32 @@ def feature_maps(
     return tuple(maps[value] for value in whole.parameters), tuple(maps[value] for value in whole.results)
 
 
-def _instruction(op: Op, context: Context) -> Instruction | None:
-    if isinstance(op.operator, PLACES):
+def _instruction(op: Op, places: Places, constants: Constants, clusters: int) -> Instruction | None:
+    found = instruction(op, places)
+    if found is None:
         return None
-    printer = PRINTERS.get(type(op.operator))
-    if printer is None:
-        raise CodegenError("the op is none of a tile program", hint="Run lower_to_tiles first.")
-    return printer(op, context)
+    name, fields = found
+    if is_op(op, Load, LoadWeights, LoadRequantization, LoadTable, LoadRecord):
+        # Who gets what is loaded: 0 is who loads it.
+        is_shared = op.operator.cluster == EVERY_CLUSTER and clusters > 1
+        fields["clusters"] = (1 << clusters) - 1 if is_shared else 0
+    if is_op(op, LoadWeights, LoadRequantization, LoadTable, LoadRecord):
+        address, lines = constants.place(_packed(op, constants))
+        fields |= {"region": REGIONS.index("constants"), "offset": address, "length": lines}
+    return isa.build(name, fields)
+
+
+def _packed(op: Op, constants: Constants) -> bytes:
+    """The bytes that an op loads, which are constant."""
+    if is_op(op, LoadRecord):
+        return isa.pack_record(**op.operator.words)
+    loaded = [value for value in op.inputs if isinstance(value, Constant)]
+    if len(loaded) != len(op.inputs):
+        raise CodegenError("what is loaded for an instruction must be constant", found=op.inputs)
+    if is_op(op, LoadWeights):
+        return constants.weights(loaded[0], op.operator)
+    arrays = [value.array for value in loaded]
+    return isa.pack_table(arrays[0]) if is_op(op, LoadTable) else isa.pack_requantize(*arrays)
 
 
 def _regions(function: Function, constants: int) -> list[Region]:

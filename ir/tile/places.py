@@ -124,6 +124,8 @@ class Part(Operator[PartOperands]):
     def infer(self, x: TensorType) -> TensorType:
         if not isinstance(x, TileType) or x.memory not in ("dram", "maps") or x.rank not in (3, 4):
             raise IRError("only maps have parts", found=x)
+        if x.packed:
+            raise IRError("packed maps have no parts", found=x)
         extents = x.shape[-3:]
         for name, (first, count), extent in zip(("rows", "columns", "channels"), self._box, extents, strict=True):
             if first < 0 or count < 1 or first + count > extent:

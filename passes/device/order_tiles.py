@@ -15,8 +15,7 @@ from .lower_to_tiles import LOWERED
 from .ordering.links import Links
 from .ordering.program import Steps
 from .ordering.schedule import schedule
-from .outline_device import device_functions
-from .planned_machine import planned_machine
+from .outline_device import device_functions, planned_machine
 
 _TRIALS = ((0.9, 0.0), (0.6, 100.0))
 """Shares of the scratchpads that ops may take before their turn, and cycles that count as nothing; the better order

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import networkx
 
-from ...ir.annotations import ON, REGION
+from ...ir.annotations import ON, PLAN, REGION
 from ...ir.clone import clone_module, clone_op
 from ...ir.core import Function, Module, Op, Value
 from ...ir.names import Names
 from ...ir.ops.call import Call
+from ...runtime.machines.machine import Machine
 from ..base import Pass, Record
 from ..invariants import PLACED, UNPLANNED
 from ..placement.choice import producers_of
@@ -120,3 +121,13 @@ def _outline(module: Module, ops: list[Op], number: int) -> None:
         value.replace_all_uses(result)
     for op in reversed(ops):
         op.erase()
+
+
+def planned_machine(function: Function, machine: Machine) -> Machine:
+    """The machine, or one that has less of what the function's ``plan`` names.
+
+    Raises:
+        MachineError: there is no such machine.
+    """
+    plan = PLAN.get(function)
+    return machine.reduced(dict(plan.reduced)) if plan is not None else machine

@@ -29,16 +29,13 @@ from ...runtime.machines.machine import Machine, load
 from ..base import Pass, Record
 from ..invariants import PLACED, Invariant
 from .cascades.choose_cascades import Cascades, ring_of
-from .fused_pairs import fused_convolution, pairs_brought_together
+from .fused_pairs import choose_overwritten, fused_convolution, pairs_brought_together
 from .kept.choose_kept import KeptMaps
 from .kept.choose_splits import with_best_splits
-from .kept.explain_kept import explain_kept
-from .kept.in_place import choose_overwritten
-from .outline_device import device_functions, device_ops
-from .planned_machine import planned_machine
-from .tiling.set_tile import set_tile
+from .kept.kept_maps import explain_kept
+from .outline_device import device_functions, device_ops, planned_machine
 from .tiling.tile_search import Misfit, Tile
-from .tiling.tile_searches import TileSearches
+from .tiling.tile_searches import TileSearches, set_tile
 
 TILED = Invariant(
     "tiled: every op of a device function has a tile",

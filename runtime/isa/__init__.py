@@ -7,6 +7,7 @@ instructions, ``layouts`` packs what they read, ``program`` is the file form of 
 
 from ..machines.machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_UNIT, PARAMETER_UNIT, WEIGHT_UNIT
 from .assembler import Assembler
+from .building import build
 from .encoding import (
     COUNTER_LIMIT,
     COUNTERS,
@@ -31,7 +32,7 @@ from .encoding import (
 from .layouts import pack_dense, pack_depthwise, pack_record, pack_requantize, pack_table
 from .matrix import Convolve, ConvolveDepthwise
 from .program import Program, Region, RegionKind
-from .transfer import LoadMaps, LoadParameters, LoadWeights, Move, Receive, Send, Store, box_fields, message_fields
+from .transfer import LoadMaps, LoadParameters, LoadWeights, Move, Receive, Send, Store
 from .vector import Elementwise, ElementwiseKind, LookUp, Pool, PoolKind, Requantize, ResizeLinear, ResizeNearest
 
 __all__ = [
@@ -73,13 +74,12 @@ __all__ = [
     "Store",
     "Stream",
     "Wait",
-    "box_fields",
+    "build",
     "check",
     "decode",
     "disassemble",
     "encode",
     "encoded_fields",
-    "message_fields",
     "pack_dense",
     "pack_depthwise",
     "pack_record",

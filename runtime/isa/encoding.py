@@ -126,6 +126,10 @@ class Violation(NamedTuple):
     rule: str
 
 
+FIRST = "(first)"
+"""Behind no field."""
+
+
 @dataclass(frozen=True)
 class Bits:
     """Declaration of one field: its width, what it means, its unit, the least value that makes sense, and behind which
@@ -264,8 +268,8 @@ def encoded_fields(cls: type[Instruction]) -> tuple[EncodedField, ...]:
         if declared.flag:
             flags[item.name] = declared
         else:
-            before = [name for name, _ in body].index(declared.after) + 1 if declared.after else len(body)
-            body.insert(before, (item.name, declared))
+            places = {"": len(body), FIRST: 0, **{name: place for place, (name, _) in enumerate(body, 1)}}
+            body.insert(places[declared.after], (item.name, declared))
     found: list[EncodedField] = []
     for start, group in ((FLAG_START, flags.items()), (HEADER_BITS, body)):
         for name, declared in group:

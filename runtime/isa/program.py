@@ -217,3 +217,12 @@ def _assemble(description: _Description, body: bytes) -> Program:
             raise _damaged(f"layer index of stream {stream.name} is out of range", f"below {len(layers)}", None)
     machine.reduced(description.reduced)
     return Program(machine, regions, queues, layers, layer_of, description.reduced)
+
+
+def fault(stream: Stream, index: int, item: Instruction, field: str, found: object, rule: str) -> InstructionError:
+    """An error that names stream, instruction and field, what was found and the rule."""
+    return InstructionError(
+        f"stream {stream.name}, instruction {index} ({item.MNEMONIC}): field '{field}' breaks a rule",
+        expected=rule,
+        found=found,
+    )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..machines.machine import CARD_LIMIT, CLUSTER_LIMIT, MAPS_UNIT, RUN_LIMIT, WEIGHT_UNIT
-from .encoding import Instruction, MemoryAccess, Queue, Space, Violation, bits, flag, instruction
+from ..machines.machine import CARD_LIMIT, CLUSTER_LIMIT, MAPS_UNIT, WEIGHT_UNIT
+from .encoding import FIRST, Instruction, MemoryAccess, Queue, Space, Violation, bits, flag, instruction
 
 LINE = WEIGHT_UNIT
 """Bytes of a line, in which the weight and the parameter scratchpad are addressed."""
@@ -18,12 +18,12 @@ def _receivers(mask: int, cluster: int) -> tuple[int, ...]:
     return tuple(index for index in range(CLUSTER_LIMIT) if mask >> index & 1) or (cluster,)
 
 
+@dataclass(frozen=True, kw_only=True)
 class BoxTransfer(Instruction):
-    """`count_z` planes of `count_y` runs, on each side with strides of its own; each declares these fields itself."""
+    """`count_z` planes of `count_y` runs, on each side with strides of its own."""
 
-    run: int
-    count_y: int
-    count_z: int
+    count_y: int = bits(16, "runs of a plane", minimum=1, default=1)
+    count_z: int = bits(16, "planes", minimum=1, default=1)
 
     def steps(self, stride_y: int, stride_z: int, unit: int = 1) -> tuple[tuple[int, int], tuple[int, int]]:
         """Planes, then runs: how many, and how many bytes apart where these are the strides, of ``unit`` bytes each."""
@@ -49,11 +49,9 @@ class BoxTransfer(Instruction):
 class DramTransfer(BoxTransfer):
     """A box of which one side lies in DRAM."""
 
-    region: int = bits(4, "DRAM region to read")
-    offset: int = bits(40, "first byte inside the region", unit="B")
-    run: int = bits(20, "contiguous bytes", unit="B", minimum=1)
-    count_y: int = bits(16, "runs of a plane", minimum=1, default=1)
-    count_z: int = bits(16, "planes", minimum=1, default=1)
+    region: int = bits(4, "DRAM region to read", after=FIRST)
+    offset: int = bits(40, "first byte inside the region", unit="B", after="region")
+    run: int = bits(20, "contiguous bytes", unit="B", minimum=1, after="offset")
     dram_stride_y: int = bits(24, "from run to run in DRAM", unit="B", default=0)
     dram_stride_z: int = bits(24, "from plane to plane in DRAM", unit="B", default=0)
 
@@ -66,47 +64,6 @@ class DramTransfer(BoxTransfer):
         """The side in the DRAM of the own card."""
         steps = self.steps(self.dram_stride_y, self.dram_stride_z)
         return MemoryAccess(Space.DRAM, self.offset, steps, self.run, write, self.region)
-
-
-def box_fields(rows: int, columns: int, run: int, row: int, pixel: int, joined: bool) -> dict[str, int]:
-    """The fields of a ``DramTransfer`` that moves a box of a map in as few runs as it can.
-
-    Args:
-        rows, columns: pixels of the box.
-        run: bytes to move of a pixel.
-        row, pixel: bytes in DRAM from one to the next.
-        joined: whether the pixels of a row follow each other without gaps on the other side.
-    """
-    if joined and run == pixel and columns * run <= RUN_LIMIT:
-        run, columns = columns * run, 1
-    return {
-        "run": run,
-        "count_y": columns,
-        "count_z": rows,
-        "dram_stride_y": pixel if columns > 1 else 0,
-        "dram_stride_z": row if rows > 1 else 0,
-    }
-
-
-def message_fields(shape: Sequence[int], image: int, row: int, pixel: int) -> dict[str, int]:
-    """The fields of a ``Message`` of a map: its channels, without what fills their last block.
-
-    Args:
-        shape: images, rows, columns, channels.
-        image, row, pixel: bytes in DRAM from one to the next.
-    """
-    images, rows, columns, channels = shape
-    run, count_y, count_z, strides = channels, columns, images * rows, (pixel, row)
-    if pixel == channels and columns * channels <= RUN_LIMIT:
-        # Whole rows, each in one run.
-        run, count_y, count_z, strides = columns * channels, rows, images, (row, image)
-    return {
-        "run": run,
-        "count_y": count_y,
-        "count_z": count_z,
-        "dram_stride_y": strides[0] if count_y > 1 else 0,
-        "dram_stride_z": strides[1] if count_z > 1 else 0,
-    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,16 +116,17 @@ class LoadMaps(MapTransfer):
         yield from self.overlaps("map", self.map_stride_y, self.map_stride_z, self.units)
 
 
+@dataclass(frozen=True, kw_only=True)
 class LoadLines(Instruction):
-    """A copy of lines of 64 bytes from DRAM to ``SPACE``; each declares these fields itself."""
+    """A copy of ``length`` lines of 64 bytes from DRAM to ``destination`` in ``SPACE``, whose width these two have."""
 
     SPACE: ClassVar[Space]
 
-    region: int
-    offset: int
+    region: int = bits(4, "DRAM region to read")
+    offset: int = bits(34, "first line inside the region", unit="64 B")
+    clusters: int = bits(CLUSTER_LIMIT, "mask of the clusters that get the lines; 0 is its own", default=0)
     destination: int
     length: int
-    clusters: int
 
     @property
     def dram_bytes(self) -> int:
@@ -198,11 +156,8 @@ class LoadWeights(LoadLines):
 
     SPACE = Space.WEIGHTS
 
-    region: int = bits(4, "DRAM region to read")
-    offset: int = bits(34, "first line inside the region", unit="64 B")
-    destination: int = bits(14, "first line of the weight scratchpad", unit="64 B")
-    length: int = bits(14, "lines", unit="64 B", minimum=1)
-    clusters: int = bits(CLUSTER_LIMIT, "mask of the clusters that get the lines; 0 is its own", default=0)
+    destination: int = bits(14, "first line of the weight scratchpad", unit="64 B", after="offset")
+    length: int = bits(14, "lines", unit="64 B", minimum=1, after="destination")
 
 
 @instruction("LDP", 3, Queue.LW)
@@ -215,11 +170,8 @@ class LoadParameters(LoadLines):
 
     SPACE = Space.PARAMETERS
 
-    region: int = bits(4, "DRAM region to read")
-    offset: int = bits(34, "first line inside the region", unit="64 B")
-    destination: int = bits(12, "first line of the parameter scratchpad", unit="64 B")
-    length: int = bits(12, "lines", unit="64 B", minimum=1)
-    clusters: int = bits(CLUSTER_LIMIT, "mask of the clusters that get the lines; 0 is its own", default=0)
+    destination: int = bits(12, "first line of the parameter scratchpad", unit="64 B", after="offset")
+    length: int = bits(12, "lines", unit="64 B", minimum=1, after="destination")
 
 
 @instruction("ST", 4, Queue.ST)
@@ -233,7 +185,7 @@ class Store(MapTransfer):
     concatenation and slicing along channels are stores and loads of the right addresses.
     """
 
-    region: int = bits(4, "DRAM region to write; not a constant or an input")
+    region: int = bits(4, "DRAM region to write; not a constant or an input", after=FIRST)
     source: int = bits(16, "first byte in the maps scratchpad", unit="16 B", after="offset")
     flip: int = flag("invert bit 7 of every stored byte")
 
@@ -258,11 +210,9 @@ class Move(BoxTransfer):
     which its own is not. This is how a cluster gets the rows beside its own, and other clusters' channels.
     """
 
-    source: int = bits(16, "first byte in the own maps scratchpad", unit="16 B")
-    destination: int = bits(16, "first byte in the others' maps scratchpads", unit="16 B")
-    run: int = bits(16, "contiguous bytes", unit="16 B", minimum=1)
-    count_y: int = bits(16, "runs of a plane", minimum=1, default=1)
-    count_z: int = bits(16, "planes", minimum=1, default=1)
+    source: int = bits(16, "first byte in the own maps scratchpad", unit="16 B", after=FIRST)
+    destination: int = bits(16, "first byte in the others' maps scratchpads", unit="16 B", after="source")
+    run: int = bits(16, "contiguous bytes", unit="16 B", minimum=1, after="destination")
     source_stride_y: int = bits(16, "from run to run in the source", unit="16 B", default=0)
     source_stride_z: int = bits(16, "from plane to plane in the source", unit="16 B", default=0)
     destination_stride_y: int = bits(16, "from run to run in the destination", unit="16 B", default=0)
@@ -332,7 +282,7 @@ class Receive(Message):
     byte of DRAM changes. The fields are as for SND; `peer` is the card that sends.
     """
 
-    region: int = bits(4, "DRAM region to write; not a constant or an input")
+    region: int = bits(4, "DRAM region to write; not a constant or an input", after=FIRST)
     tag: int = bits(24, "which message from that card it is")
 
     def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:

@@ -8,7 +8,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from ..machines.machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_UNIT, PARAMETER_UNIT
-from .encoding import Instruction, MemoryAccess, Queue, Space, Violation, bits, flag, instruction
+from .encoding import FIRST, Instruction, MemoryAccess, Queue, Space, Violation, bits, flag, instruction
 from .matrix import WindowAxis, map_reads, ring_violations
 
 REQUANTIZE_BLOCK_BYTES = 2 * PARAMETER_UNIT
@@ -46,15 +46,16 @@ def _parameters(cluster: int, start: int, size: int) -> MemoryAccess:
     return MemoryAccess(Space.PARAMETERS, start * PARAMETER_UNIT, (), size, False, cluster=cluster)
 
 
+@dataclass(frozen=True, kw_only=True)
 class MapInstruction(Instruction):
-    """An instruction that makes a feature map; each declares these fields itself, where its encoding has them."""
+    """An instruction that makes a feature map."""
 
-    destination: int
-    height: int
-    width: int
-    blocks: int
-    destination_row_pitch: int
-    destination_pixel_pitch: int
+    destination: int = bits(16, "output map, pixel (0, 0)", unit="16 B")
+    height: int = bits(12, "output rows", minimum=1)
+    width: int = bits(12, "output columns", minimum=1)
+    blocks: int = bits(12, "channels", unit="16", minimum=1)
+    destination_row_pitch: int = bits(16, "from row to row of the output map", unit="16 B")
+    destination_pixel_pitch: int = bits(16, "from pixel to pixel of the output map", unit="16 B")
 
     def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """Output map."""
@@ -72,6 +73,17 @@ class MapInstruction(Instruction):
             yield Violation("destination_row_pitch", self.destination_row_pitch, rule)
 
 
+@dataclass(frozen=True, kw_only=True)
+class MapToMap(MapInstruction):
+    """An instruction that makes a feature map of another."""
+
+    source: int = bits(16, "input map, pixel (0, 0)", unit="16 B", after=FIRST)
+    source_row_pitch: int = bits(16, "from row to row of the input map", unit="16 B", after="blocks")
+    source_pixel_pitch: int = bits(
+        16, "from pixel to pixel of the input map", unit="16 B", after="destination_row_pitch"
+    )
+
+
 @instruction("RQ", 16, Queue.VEC)
 @dataclass(frozen=True, kw_only=True)
 class Requantize(MapInstruction):
@@ -84,13 +96,7 @@ class Requantize(MapInstruction):
     the requantise parameters at `parameters`.
     """
 
-    accumulator: int = bits(14, "first accumulator", unit="64 B")
-    destination: int = bits(16, "output map, pixel (0, 0)", unit="16 B")
-    height: int = bits(12, "rows", minimum=1)
-    width: int = bits(12, "columns", minimum=1)
-    blocks: int = bits(12, "channels", unit="16", minimum=1)
-    destination_row_pitch: int = bits(16, "from row to row of the output map", unit="16 B")
-    destination_pixel_pitch: int = bits(16, "from pixel to pixel of the output map", unit="16 B")
+    accumulator: int = bits(14, "first accumulator", unit="64 B", after=FIRST)
     parameters: int = bits(12, "requantise parameters", unit="64 B")
     zero_point: int = bits(9, "zero point of the output, added after rounding", signed=True, default=0)
     low: int = bits(8, "lower clamp", signed=True, default=-128)
@@ -114,7 +120,7 @@ class Requantize(MapInstruction):
 
 @instruction("POOL", 17, Queue.VEC)
 @dataclass(frozen=True, kw_only=True)
-class Pool(MapInstruction):
+class Pool(MapToMap):
     """Reduce windows of a feature map, channel by channel.
 
     The window of output pixel (oy, ox) are the input pixels (oy * stride_height + ky + row_origin,
@@ -127,23 +133,16 @@ class Pool(MapInstruction):
     -128 … 127. Zero points, scales and multiplier come from the record at `parameters`.
     """
 
-    source: int = bits(16, "input map, pixel (0, 0)", unit="16 B")
-    destination: int = bits(16, "output map, pixel (0, 0)", unit="16 B")
-    height: int = bits(12, "output rows", minimum=1)
-    width: int = bits(12, "output columns", minimum=1)
-    blocks: int = bits(12, "channels", unit="16", minimum=1)
-    kernel_height: int = bits(8, "window rows", minimum=1)
-    kernel_width: int = bits(8, "window columns", minimum=1)
-    stride_height: int = bits(5, "input rows from output row to output row", minimum=1, default=1)
-    stride_width: int = bits(5, "input columns from output column to output column", minimum=1, default=1)
-    input_height: int = bits(12, "rows of the input map", minimum=1)
-    input_width: int = bits(12, "columns of the input map", minimum=1)
-    row_origin: int = bits(13, "input row of output row 0", signed=True, default=0)
-    column_origin: int = bits(13, "input column of output column 0", signed=True, default=0)
-    source_row_pitch: int = bits(16, "from row to row of the input map", unit="16 B")
-    destination_row_pitch: int = bits(16, "from row to row of the output map", unit="16 B")
-    source_pixel_pitch: int = bits(16, "from pixel to pixel of the input map", unit="16 B")
-    destination_pixel_pitch: int = bits(16, "from pixel to pixel of the output map", unit="16 B")
+    kernel_height: int = bits(8, "window rows", minimum=1, after="blocks")
+    kernel_width: int = bits(8, "window columns", minimum=1, after="kernel_height")
+    stride_height: int = bits(5, "input rows from output row to output row", minimum=1, default=1, after="kernel_width")
+    stride_width: int = bits(
+        5, "input columns from output column to output column", minimum=1, default=1, after="stride_height"
+    )
+    input_height: int = bits(12, "rows of the input map", minimum=1, after="stride_width")
+    input_width: int = bits(12, "columns of the input map", minimum=1, after="input_height")
+    row_origin: int = bits(13, "input row of output row 0", signed=True, default=0, after="input_width")
+    column_origin: int = bits(13, "input column of output column 0", signed=True, default=0, after="row_origin")
     parameters: int = bits(12, "vector record; 0 for the maximum", unit="64 B", default=0)
     ring: int = bits(12, "rows of the ring that holds the input map; 0 is none", default=0)
     kind: int = flag("0 maximum, 1 average, 2 sum", width=2)
@@ -195,18 +194,12 @@ class Elementwise(MapInstruction):
     which broadcasts.
     """
 
-    source_a: int = bits(16, "first input map, pixel (0, 0)", unit="16 B")
-    source_b: int = bits(16, "second input map, pixel (0, 0)", unit="16 B")
-    destination: int = bits(16, "output map, pixel (0, 0)", unit="16 B")
-    height: int = bits(12, "rows", minimum=1)
-    width: int = bits(12, "columns", minimum=1)
-    blocks: int = bits(12, "channels", unit="16", minimum=1)
-    row_pitch_a: int = bits(16, "from row to row of the first input", unit="16 B")
-    row_pitch_b: int = bits(16, "from row to row of the second input", unit="16 B")
-    destination_row_pitch: int = bits(16, "from row to row of the output", unit="16 B")
-    pixel_pitch_a: int = bits(16, "from pixel to pixel of the first input", unit="16 B")
-    pixel_pitch_b: int = bits(16, "from pixel to pixel of the second input", unit="16 B")
-    destination_pixel_pitch: int = bits(16, "from pixel to pixel of the output", unit="16 B")
+    source_a: int = bits(16, "first input map, pixel (0, 0)", unit="16 B", after=FIRST)
+    source_b: int = bits(16, "second input map, pixel (0, 0)", unit="16 B", after="source_a")
+    row_pitch_a: int = bits(16, "from row to row of the first input", unit="16 B", after="blocks")
+    row_pitch_b: int = bits(16, "from row to row of the second input", unit="16 B", after="row_pitch_a")
+    pixel_pitch_a: int = bits(16, "from pixel to pixel of the first input", unit="16 B", after="destination_row_pitch")
+    pixel_pitch_b: int = bits(16, "from pixel to pixel of the second input", unit="16 B", after="pixel_pitch_a")
     parameters: int = bits(12, "vector record", unit="64 B")
     low: int = bits(8, "lower clamp", signed=True, default=-128)
     high: int = bits(8, "upper clamp", signed=True, default=127)
@@ -233,21 +226,12 @@ class Elementwise(MapInstruction):
 
 @instruction("LUT", 19, Queue.VEC)
 @dataclass(frozen=True, kw_only=True)
-class LookUp(MapInstruction):
+class LookUp(MapToMap):
     """Replace every element by its entry in a table of 256 int8: element v becomes the byte at `table + v + 128`.
 
     Any unary function of a quantised value, and any change of scale and zero point, is such a table.
     """
 
-    source: int = bits(16, "input map, pixel (0, 0)", unit="16 B")
-    destination: int = bits(16, "output map, pixel (0, 0)", unit="16 B")
-    height: int = bits(12, "rows", minimum=1)
-    width: int = bits(12, "columns", minimum=1)
-    blocks: int = bits(12, "channels", unit="16", minimum=1)
-    source_row_pitch: int = bits(16, "from row to row of the input", unit="16 B")
-    destination_row_pitch: int = bits(16, "from row to row of the output", unit="16 B")
-    source_pixel_pitch: int = bits(16, "from pixel to pixel of the input", unit="16 B")
-    destination_pixel_pitch: int = bits(16, "from pixel to pixel of the output", unit="16 B")
     table: int = bits(12, "table of 256 bytes", unit="64 B")
 
     def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
@@ -262,22 +246,13 @@ class LookUp(MapInstruction):
 
 @instruction("RSZ", 20, Queue.VEC)
 @dataclass(frozen=True, kw_only=True)
-class ResizeNearest(MapInstruction):
+class ResizeNearest(MapToMap):
     """Copy pixels by a nearest-neighbour rule.
 
     Output pixel (y, x) is input pixel (floor((y * step_height + origin_height) / 2^16),
     floor((x * step_width + origin_width) / 2^16)). With steps of 2^16 and origins of 0 it is a copy.
     """
 
-    source: int = bits(16, "input map, pixel (0, 0)", unit="16 B")
-    destination: int = bits(16, "output map, pixel (0, 0)", unit="16 B")
-    height: int = bits(12, "output rows", minimum=1)
-    width: int = bits(12, "output columns", minimum=1)
-    blocks: int = bits(12, "channels", unit="16", minimum=1)
-    source_row_pitch: int = bits(16, "from row to row of the input", unit="16 B")
-    destination_row_pitch: int = bits(16, "from row to row of the output", unit="16 B")
-    source_pixel_pitch: int = bits(16, "from pixel to pixel of the input", unit="16 B")
-    destination_pixel_pitch: int = bits(16, "from pixel to pixel of the output", unit="16 B")
     step_height: int = bits(20, "input rows an output row", unit="2^-16", default=1 << 16)
     step_width: int = bits(20, "input columns an output column", unit="2^-16", default=1 << 16)
     origin_height: int = bits(20, "input row of output row 0", unit="2^-16", default=0)
@@ -315,7 +290,7 @@ class Points(NamedTuple):
 
 @instruction("RSL", 22, Queue.VEC)
 @dataclass(frozen=True, kw_only=True)
-class ResizeLinear(MapInstruction):
+class ResizeLinear(MapToMap):
     """Interpolate a feature map between its pixels.
 
     Output row y lies at p = floor((y * step_height + origin_height) / 2^16), but at least 0 and at most
@@ -326,17 +301,8 @@ class ResizeLinear(MapInstruction):
     rounding to nearest even by the shift.
     """
 
-    source: int = bits(16, "input map, pixel (0, 0)", unit="16 B")
-    destination: int = bits(16, "output map, pixel (0, 0)", unit="16 B")
-    height: int = bits(12, "output rows", minimum=1)
-    width: int = bits(12, "output columns", minimum=1)
-    blocks: int = bits(12, "channels", unit="16", minimum=1)
-    input_height: int = bits(12, "rows of the input map", minimum=1)
-    input_width: int = bits(12, "columns of the input map", minimum=1)
-    source_row_pitch: int = bits(16, "from row to row of the input", unit="16 B")
-    destination_row_pitch: int = bits(16, "from row to row of the output", unit="16 B")
-    source_pixel_pitch: int = bits(16, "from pixel to pixel of the input", unit="16 B")
-    destination_pixel_pitch: int = bits(16, "from pixel to pixel of the output", unit="16 B")
+    input_height: int = bits(12, "rows of the input map", minimum=1, after="blocks")
+    input_width: int = bits(12, "columns of the input map", minimum=1, after="input_height")
     step_height: int = bits(31, "input rows an output row", unit="2^-27", default=1 << 27)
     step_width: int = bits(31, "input columns an output column", unit="2^-27", default=1 << 27)
     origin_height: int = bits(32, "input row of output row 0", unit="2^-27", signed=True, default=0)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from ..isa.encoding import Instruction, Stream
+from ..isa.program import fault
 from ..isa.transfer import Message, Receive, Send
-from .faults import fault
 
 Place = tuple[Stream, int]
 """An instruction: its stream, and its index there."""

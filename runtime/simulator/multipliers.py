@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from ..isa.encoding import Instruction, Stream
 from ..isa.layouts import unpack_record, unpack_requantize
+from ..isa.program import fault
 from ..isa.vector import REQUANTIZE_BLOCK_BYTES, Elementwise, ElementwiseKind, Pool, PoolKind, Requantize
-from .faults import fault
 from .provenance import Origin, Sources
 from .verifier import VerifiedProgram
 

@@ -19,9 +19,8 @@ from tilewright.limits import DEVICE_COMPARISONS, DEVICE_INSTRUCTIONS, DEVICE_RE
 from ..isa.encoding import INSTRUCTION_BYTES, End, Instruction, MemoryAccess, Stream, check
 from ..isa.hazards import LastTouch
 from ..isa.memories import outside, place_of
-from ..isa.program import Program, RegionKind
+from ..isa.program import Program, RegionKind, fault
 from ..machines.machine import Machine
-from .faults import fault
 from .link import Place, pair_messages
 from .written import Written
 

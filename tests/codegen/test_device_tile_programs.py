@@ -10,7 +10,7 @@ from device_runs import run_on_device
 from tile_programs import RandomProgram, inputs_of, random_program
 
 from tilewright.codegen.device.program import build_device_program
-from tilewright.errors import CodegenError, InstructionError, PassError
+from tilewright.errors import InstructionError, IRError, PassError
 from tilewright.ir import interp
 from tilewright.ir.annotations import ADDRESS, DRAM, LAYER, SCRATCHPAD_BYTES
 from tilewright.ir.core import Module
@@ -115,7 +115,7 @@ def test_equal_weights_are_stored_once() -> None:
 
 
 def refused(module: Module, message: str) -> None:
-    with pytest.raises(CodegenError, match=message) as caught:
+    with pytest.raises(IRError, match=message) as caught:
         build_device_program(module.main, MACHINE)
     assert caught.value.stage == "device code"
 

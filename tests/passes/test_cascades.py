@@ -26,16 +26,15 @@ from tilewright.ir.verify import verify
 from tilewright.passes.device.cascade_rows import cascade
 from tilewright.passes.device.cascades.choose_cascades import Cascades
 from tilewright.passes.device.cascades.interleave import in_ring
-from tilewright.passes.device.cascades.rings import RowAccess, ring_rows
-from tilewright.passes.device.cascades.stripes import Stripe, interleaved
-from tilewright.passes.device.kept.in_place import choose_overwritten
+from tilewright.passes.device.cascades.stripes import RowAccess, Stripe, interleaved, ring_rows
+from tilewright.passes.device.fused_pairs import choose_overwritten
 from tilewright.passes.device.lower_to_tiles import LowerToTiles
 from tilewright.passes.device.outline_device import device_functions
 from tilewright.passes.device.planning.check_scratchpads import check_scratchpads
 from tilewright.passes.device.planning.plan_device_memory import PlanDeviceMemory
 from tilewright.passes.device.planning.plan_scratchpads import plan
 from tilewright.passes.device.tile_device import tile_function, tile_of
-from tilewright.passes.device.tiling.set_tile import set_tile
+from tilewright.passes.device.tiling.tile_searches import set_tile
 from tilewright.runtime.machines.machine import Machine, load
 from tilewright.runtime.simulator.verifier import verify as verify_program
 

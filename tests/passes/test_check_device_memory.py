@@ -21,7 +21,7 @@ from tilewright.passes.device.outline_device import OutlineDevice
 from tilewright.passes.device.planning.check_device_memory import check_device_memory
 from tilewright.passes.device.planning.plan_device_memory import PlanDeviceMemory
 from tilewright.passes.device.tile_device import tile_of
-from tilewright.passes.device.tiling.set_tile import set_tile
+from tilewright.passes.device.tiling.tile_searches import set_tile
 from tilewright.passes.memory.allocation import Buffer
 from tilewright.passes.placement.partition import Partition
 from tilewright.runtime.machines.machine import load

@@ -21,8 +21,7 @@ from tilewright.passes.device.kept.choose_splits import with_best_splits
 from tilewright.passes.device.lower_to_tiles import LowerToTiles
 from tilewright.passes.device.planning.plan_device_memory import PlanDeviceMemory
 from tilewright.passes.device.tile_device import tile_function, tile_of
-from tilewright.passes.device.tiling.set_tile import set_tile
-from tilewright.passes.device.tiling.tile_searches import TileSearches
+from tilewright.passes.device.tiling.tile_searches import TileSearches, set_tile
 from tilewright.runtime.machines.machine import load
 
 M4096 = load("m4096")

@@ -13,8 +13,7 @@ from tilewright.ir.annotations import FUSED, KEPT, LAYER
 from tilewright.ir.clone import clone_module
 from tilewright.ir.core import Module
 from tilewright.ir.tile.places import Buffer
-from tilewright.passes.device.fused_pairs import pairs_brought_together
-from tilewright.passes.device.kept.in_place import choose_overwritten, overwritten
+from tilewright.passes.device.fused_pairs import choose_overwritten, overwritten, pairs_brought_together
 from tilewright.passes.device.kept.kept_maps import holdings, kept_values
 from tilewright.passes.device.lower_to_tiles import LowerToTiles
 from tilewright.runtime.machines.machine import load

@@ -13,8 +13,7 @@ from tilewright.ir.annotations import MAP, ON, MapPlace
 from tilewright.ir.core import Module
 from tilewright.passes.device.kept.choose_kept import KeptMaps
 from tilewright.passes.device.tile_device import tile_function, tile_of
-from tilewright.passes.device.tiling.set_tile import set_tile
-from tilewright.passes.device.tiling.tile_searches import TileSearches
+from tilewright.passes.device.tiling.tile_searches import TileSearches, set_tile
 from tilewright.runtime.machines.machine import load
 from tilewright.runtime.report.details import PlacedMap
 

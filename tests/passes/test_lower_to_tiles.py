@@ -28,7 +28,7 @@ from tilewright.ir.text.literals import Literal
 from tilewright.ir.tile.places import Buffer, Enter
 from tilewright.ir.types import DType, Quantization, TensorType
 from tilewright.limits import Limit
-from tilewright.passes.device.kept.in_place import choose_overwritten
+from tilewright.passes.device.fused_pairs import choose_overwritten
 from tilewright.passes.device.legalize_for_device import LegalizeForDevice
 from tilewright.passes.device.lower_to_tiles import LowerToTiles
 from tilewright.passes.device.lowering import program

@@ -12,11 +12,11 @@ from device_splits import CARDS, calls, cut, fed, outlined, programs_of, tiled
 from tilewright.ir import interp
 from tilewright.ir.calls import device_programs
 from tilewright.ir.core import Constant, Function, Module, Op, Value, is_op
+from tilewright.ir.tile.instructions import Places
 from tilewright.ir.tile.link import Receive, Send
 from tilewright.ir.tile.places import PLACES
 from tilewright.ir.verify import verify
 from tilewright.passes.device.ordering.cost import op_cost
-from tilewright.passes.device.ordering.places import Locations
 from tilewright.passes.device.outline_device import device_functions
 from tilewright.runtime import isa
 from tilewright.runtime.machines.cost import cost
@@ -83,7 +83,7 @@ def test_a_message_costs_what_its_instructions_cost(tmp_path: Path) -> None:
             for function, built in zip(functions, programs[name].built, strict=True)
         ]
         for function, program in pairs:
-            places = Locations()
+            places = Places()
             prices: list[tuple[float, float, int]] = []
             for op in function.ops:
                 places.add(op)

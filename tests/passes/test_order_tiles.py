@@ -11,26 +11,24 @@ from device_runs import run_on_device
 from small_tile_programs import Chip, with_room
 from tile_programs import RandomProgram, inputs_of, random_program, reorder
 
-from tilewright.codegen.device.instructions import PRINTERS
 from tilewright.codegen.device.program import build_device_program
 from tilewright.errors import PassError
 from tilewright.ir import interp
 from tilewright.ir.annotations import DRAM, LAYER
 from tilewright.ir.core import Function, Module, Op
 from tilewright.ir.tile.compute import Convolve, Pool
+from tilewright.ir.tile.instructions import Places
 from tilewright.ir.tile.places import PLACES, Buffer, Part
 from tilewright.ir.tile.transfer import Load, Store
 from tilewright.ir.tile.types import EVERY_CLUSTER
 from tilewright.ir.types import DType
 from tilewright.ir.verify import verify
 from tilewright.passes.device.order_tiles import OrderTiles, order, rearrange
-from tilewright.passes.device.ordering.cost import SKETCHES, op_cost
+from tilewright.passes.device.ordering.cost import op_cost
 from tilewright.passes.device.ordering.dependencies import Dependencies, accesses
-from tilewright.passes.device.ordering.dram import DramTimeline
 from tilewright.passes.device.ordering.links import Links
-from tilewright.passes.device.ordering.places import Locations
 from tilewright.passes.device.ordering.program import Steps
-from tilewright.passes.device.ordering.schedule import schedule
+from tilewright.passes.device.ordering.schedule import DramTimeline, schedule
 from tilewright.passes.device.planning.check_scratchpads import check_scratchpads
 from tilewright.passes.device.planning.plan_scratchpads import places_of, plan
 from tilewright.runtime.machines.cost import cost
@@ -133,7 +131,7 @@ def test_an_op_costs_what_its_instruction_costs(seed: int) -> None:
     module = random_program(np.random.default_rng(6000 + seed), 24, 1 + seed % 3)
     plan(module.main, MACHINE)
     built = build_device_program(module.main, MACHINE).program
-    places = Locations()
+    places = Places()
     found: dict[tuple[int, int], list[tuple[float, float, int]]] = {}
     for op in module.main.ops:
         places.add(op)
@@ -145,10 +143,6 @@ def test_an_op_costs_what_its_instruction_costs(seed: int) -> None:
         prices = [cost(item, MACHINE) for item in items]
         expected = [(price.unit, price.dram(MACHINE), price.latency) for price in prices]
         assert found.get((stream.cluster, stream.queue), []) == expected
-
-
-def test_every_op_that_is_printed_has_a_cost() -> None:
-    assert {*PRINTERS} == {*SKETCHES}
 
 
 class Layers(Chip):
@@ -221,7 +215,7 @@ def test_the_time_in_which_orders_are_made_is_about_that_of_the_engine() -> None
 
 
 def follows(function: Function) -> dict[Op, set[Op]]:
-    places, dependencies, found = Locations(), Dependencies(), dict[Op, set[Op]]()
+    places, dependencies, found = Places(), Dependencies(), dict[Op, set[Op]]()
     ops: list[Op] = []
     for op in function.ops:
         places.add(op)

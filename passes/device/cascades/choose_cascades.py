@@ -14,8 +14,8 @@ from ....runtime.machines.machine import LINE_BYTES, Machine
 from ..kept.chip_places import inside_of, obstacle
 from ..kept.choose_kept import LEAST_ROOM, Chosen, KeptMaps
 from ..kept.kept_maps import holdings, root_of
-from ..tiling.constants_held import Constants, constants_held
 from ..tiling.tile_search import Misfit, Tile, TileSearch
+from ..tiling.tile_searches import Constants, constants_held
 from .segment import ring_bytes, rings_of, rows_limits
 from .units import Reads, Unit, obstacle_to_stripes, units_of
 

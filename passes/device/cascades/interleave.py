@@ -8,11 +8,10 @@ from dataclasses import dataclass, field, replace
 from ....ir.annotations import CASCADE
 from ....ir.core import Function, Op, is_op
 from ....ir.tile.compute import Convolve, ConvolveDepthwise, Pool
+from ....ir.tile.locations import Locations
 from ....ir.tile.places import PLACES, Buffer
 from ..ordering.dependencies import Access, Dependencies, accesses
-from ..ordering.places import Locations
-from .rings import RowAccess, ring_rows
-from .stripes import Stripe, interleaved
+from .stripes import RowAccess, Stripe, interleaved, ring_rows
 
 
 @dataclass

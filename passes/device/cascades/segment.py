@@ -11,8 +11,7 @@ from ....ir.feature_map import map_shape
 from ..kept.kept_maps import root_of
 from ..tiling.tile_search import Tile
 from ..tiling.tile_searches import maps_of_pair
-from .rings import RowAccess, ring_rows
-from .stripes import Stripe, interleaved
+from .stripes import RowAccess, Stripe, interleaved, ring_rows
 from .units import Reads, Unit
 
 

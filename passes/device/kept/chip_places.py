@@ -23,9 +23,8 @@ from ....ir.ops.shape import Reshape
 from ....runtime.machines.machine import CHANNEL_BLOCK
 from ...placement.device_support.maps import is_weight, map_operands
 from ..boxes import Lane, Span, lanes_of, rows_through
-from ..fused_pairs import fused_convolution, fused_user
+from ..fused_pairs import fused_convolution, fused_user, overwritten
 from ..resampling import resize_axes
-from .in_place import overwritten
 
 Touched = Iterator[tuple[int, Span]]
 """Rows of a map, counted through its images, that an op touches on a cluster."""

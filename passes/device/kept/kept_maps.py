@@ -11,12 +11,13 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ....ir.annotations import KEPT
+from ....ir.annotations import KEPT, MapPlace
 from ....ir.core import Function, Op, Value
 from ....ir.feature_map import map_shape
+from ....runtime.machines.machine import Machine
 from ..boxes import Span
-from ..fused_pairs import fused_convolution
-from .chip_places import Inside, copied, inside_of, rows_made, rows_read
+from ..fused_pairs import fused_convolution, fused_user
+from .chip_places import Inside, copied, inside_of, obstacle, rows_made, rows_read
 
 
 @dataclass(frozen=True)
@@ -114,3 +115,36 @@ def holdings(ops: Sequence[Op], clusters: int, kept: AbstractSet[Value]) -> dict
             found.setdefault(touch.root, Touched(clusters)).add(touch)
             steps[touch.root] = steps.get(touch.root, (begin, step))[0], step
     return {root: each.holding(*steps[root]) for root, each in found.items()}
+
+
+def explain_kept(
+    ops: Sequence[Op], clusters: int, machine: Machine, kept: AbstractSet[Value], taken: Sequence[int]
+) -> Iterator[tuple[Op, MapPlace]]:
+    """The place of each op's result.
+
+    Args:
+        ops: of a function, tiled and split.
+        kept: the maps that stay on chip.
+        taken: bytes that these take of the maps scratchpad of a cluster while each op runs.
+    """
+    held = holdings(ops, clusters, kept)
+    for op in ops:
+        value = op.result
+        if value in kept:
+            root = root_of(value, kept).whole
+            rows = tuple(span[1] if span is not None else 0 for span in held[root].rows)
+            yield op, MapPlace("chip", rows, root.name if root is not value else "", "")
+        else:
+            why = obstacle(value) or _no_room(value, ops, clusters, machine, taken)
+            yield op, MapPlace("none" if fused_user(op) is not None else "dram", (), "", why)
+
+
+def _no_room(value: Value, ops: Sequence[Op], clusters: int, machine: Machine, taken: Sequence[int]) -> str:
+    """Why a map that could stay on chip does not."""
+    holding = holdings(ops, clusters, {value})[value]
+    size = holding.bytes(value)
+    fullest = max(range(holding.first, holding.last + 1), key=taken.__getitem__)
+    free = machine.maps_bytes - taken[fullest]
+    if size > free:
+        return f"is too large: it needs {size} bytes of a cluster, and {free} are free at %{ops[fullest].result.name}"
+    return f"would cost more on chip: it needs {size} of the {free} bytes that are free for tiles"

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....ir.core import Op, Value, is_op
+from ....ir.tile.locations import Located, Locations
 from ....ir.tile.places import Enter
-from .places import Located, Locations
 
 _FEW = 8
 """Accesses to a place that are looked at one by one."""

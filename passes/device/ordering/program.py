@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from ....ir.annotations import LAYER
 from ....ir.core import Function, Op, is_op
+from ....ir.tile.instructions import Places
 from ....ir.tile.link import Receive, Send
 from ....ir.tile.places import PLACES
 from ....ir.tile.program import clusters_of
@@ -15,7 +16,6 @@ from ....runtime.machines.machine import Machine
 from ..planning.scratchpads import place_bytes, place_type, scratchpads
 from .cost import OpCost, op_cost
 from .dependencies import Dependencies, accesses
-from .places import Locations
 
 LOADS = (Queue.LD, Queue.LW)
 
@@ -82,7 +82,7 @@ class Steps:
         """The steps of a tile program on a machine."""
         sizes: dict[Memory, int] = {pad.memory: pad.size for pad in scratchpads(machine)}
         found = Steps(sizes=sizes, clusters=clusters_of(function))
-        locations, dependencies = Locations(), Dependencies()
+        locations, dependencies = Places(), Dependencies()
         places: dict[Op, Place] = {}
         message: int | None = None
         for op in function.ops:

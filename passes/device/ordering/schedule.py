@@ -11,12 +11,14 @@ import heapq
 from dataclasses import dataclass
 
 from ....runtime.isa import Queue
-from .dram import DramTimeline
 from .links import Links
 from .program import Place, Steps
 from .room import Room
 
 Stream = tuple[int, Queue]
+
+_SLOT = 128
+"""Cycles in which the work of the DRAM is counted together."""
 
 
 @dataclass
@@ -44,6 +46,40 @@ def schedule(
             path to the end behind it.
     """
     return _Scheduler(program, links, share, as_written, near).run()
+
+
+class DramTimeline:
+    """How busy the DRAM is from cycle 0 on: who asks for it when it is busy gets what is left.
+
+    Requests may come in any order, those of later times first.
+    """
+
+    def __init__(self) -> None:
+        self._busy: list[float] = [0.0] * 1024
+
+    def serve(self, asked: float, cycles: float, *, take: bool = True) -> float:
+        """When the DRAM has worked so many cycles for a request that is asked for then; ``take``: whether it does."""
+        if not cycles:
+            return asked
+        busy = self._busy
+        slot = int(asked // _SLOT)
+        left = cycles
+        while True:
+            if slot >= len(busy):
+                busy.extend([0.0] * max(len(busy), slot - len(busy) + 1))
+            start = slot * _SLOT
+            # What is busy counts as if it came first.
+            begin = max(asked - start, busy[slot])
+            room = _SLOT - begin
+            if room >= left:
+                if take:
+                    busy[slot] += left
+                return start + begin + left
+            if room > 0:
+                left -= room
+                if take:
+                    busy[slot] += room
+            slot += 1
 
 
 class _Scheduler:

@@ -16,8 +16,7 @@ from ....runtime.machines.machine import Machine, load
 from ...base import Pass, Record
 from ...memory.allocation import HEURISTICS, Buffer, rivals_of
 from ..lower_to_tiles import LOWERED
-from ..outline_device import device_functions
-from ..planned_machine import planned_machine
+from ..outline_device import device_functions, planned_machine
 from .check_scratchpads import SCRATCHPADS_SOUND
 from .round_robin import RoundRobin
 from .scratchpads import Scratchpad, place_bytes, place_type, scratchpads

@@ -35,8 +35,7 @@ from ....runtime.machines.machine import (
     Machine,
 )
 from ..boxes import outer_dimension
-from ..fused_pairs import made_by, other_map, other_operand
-from ..kept.in_place import overwritten
+from ..fused_pairs import made_by, other_map, other_operand, overwritten
 from ..resampling import resize_axes
 from .convolution_price import Candidates, ConvolutionPrice, parameter_bytes, weight_bytes
 from .tile_price import DRAM_TAKEN, Counts, Fits, Price, Share, box, parts, rows_read

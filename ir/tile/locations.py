@@ -1,18 +1,19 @@
-"""Where the values of a tile program lie: a box of a place."""
+"""Where the values of a tile program lie: a box of a place, in DRAM or on chip."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import NamedTuple
 
-from tilewright.errors import PassError
+from tilewright.errors import IRError
 
-from ....ir.annotations import DRAM, MapAddress
-from ....ir.core import Op, Value, is_op
-from ....ir.layout import BLOCK
-from ....ir.tile.places import Part, Phase, Reshape
-from ....ir.tile.program import whole_of
-from ....ir.tile.types import TileType
+from ..annotations import DRAM, MapAddress
+from ..core import Op, Value, is_op
+from ..layout import BLOCK
+from ..types import DType
+from .places import Part, Phase, Reshape
+from .program import whole_of
+from .types import TileType
 
 Box = tuple[int, int, int, int, int, int, int, int]
 """First and one past the last image, row, column and channel."""
@@ -29,6 +30,7 @@ class Located(NamedTuple):
         box: with the padding of the last channels; around the rows and columns, if there are others between them.
         address: of a place in DRAM.
         step: from row to row, and from column to column.
+        first: row, column and channel at which it begins on chip; of a ring, the row of the ring.
     """
 
     root: Op
@@ -36,6 +38,7 @@ class Located(NamedTuple):
     box: Box
     address: MapAddress | None
     step: tuple[int, int] = (1, 1)
+    first: tuple[int, int, int] = (0, 0, 0)
 
     @property
     def type(self) -> TileType:
@@ -62,6 +65,25 @@ class Located(NamedTuple):
         last = ((last_image - 1) * rows + last_row - 1) * columns + last_column - 1
         return address.offset + first * address.pixel + channel, address.offset + last * address.pixel + last_channel
 
+    @property
+    def distances(self) -> tuple[int, int, int]:
+        """Bytes from image to image, row to row and pixel to pixel in DRAM."""
+        assert self.address is not None
+        _, rows, columns, _ = self.shape
+        pixel = self.address.pixel
+        return rows * columns * pixel, columns * pixel * self.step[0], pixel * self.step[1]
+
+    @property
+    def is_flipped(self) -> bool:
+        """Whether DRAM holds u8; on chip everything is i8, with the zero point 128 less."""
+        return self.type.dtype is DType.U8
+
+    @property
+    def on_chip(self) -> int:
+        """Bytes from the first of the place on chip to the first of the box."""
+        row, column, channel = self.first
+        return row * self.type.row_bytes + column * self.type.blocks * BLOCK + channel if any(self.first) else 0
+
 
 class Locations:
     """Where each value lies, noted as the ops of a program go by."""
@@ -79,18 +101,17 @@ class Locations:
         """Note where the result of an op lies; ``None`` if that is no place.
 
         Raises:
-            PassError: a map in DRAM has no address.
+            IRError: a map in DRAM has no address, or only a part of one is reshaped.
         """
         type = op.results[0].type if op.results else None
         if not isinstance(type, TileType):
             return None
         whole = whole_of(op)
         if is_op(op, Part):
-            found = self._found[op.inputs[0]]
-            if found.type.ring:
-                found = _part_of_ring(found, op)
-            else:
-                found = _part(found, op.operator)
+            whole_place = self._found[op.inputs[0]]
+            found = _part_of_ring(whole_place, op) if whole_place.type.ring else _part(whole_place, op.operator)
+            if whole_place.address is None:
+                found = found._replace(first=_first(whole_place, op.operator))
         elif is_op(op, Phase):
             found = _phase(self._found[op.inputs[0]], op.operator)
         elif is_op(op, Reshape):
@@ -111,7 +132,12 @@ def _place(op: Op, type: TileType) -> Located:
         rows = type.ring  # those that share memory meet
     address = DRAM.get(op)
     if type.memory == "dram" and address is None:
-        raise PassError(f"%{op.result.name} has no address in device memory", op=op.name, node=op.node)
+        raise IRError(
+            f"%{op.result.name} has no address in device memory",
+            op=op.name,
+            node=op.node,
+            hint="Run plan_device_memory before lower_to_tiles.",
+        )
     place = Located(op, (images, rows, columns, channels), _WHOLE, address)
     return place._replace(box=place.all)
 
@@ -134,6 +160,14 @@ def _part(whole: Located, part: Part) -> Located:
     return whole._replace(box=(image, last, row, below, column, right, channel, stop))
 
 
+def _first(whole: Located, part: Part) -> tuple[int, int, int]:
+    """Where a part begins on chip."""
+    row, column, channel = whole.first
+    row += part.rows[0]
+    ring = whole.type.ring
+    return row % ring if ring else row, column + part.columns[0], channel + part.channels[0]
+
+
 def _part_of_ring(whole: Located, op: Op[Part]) -> Located:
     """Rows of a ring are counted where they lie; around its end they count as all of it."""
     first, count = op.operator.rows
@@ -152,6 +186,8 @@ def _phase(whole: Located, phase: Phase) -> Located:
 
 
 def _reshaped(whole: Located, shape: tuple[int, ...]) -> Located:
+    if whole.box[:6] != whole.all[:6] or whole.step != (1, 1):
+        raise IRError("only a whole map can be reshaped", found=whole.root.result.type)
     images, rows, columns, channels = shape
     box = (0, images, 0, rows, 0, columns, *whole.box[6:])
     return whole._replace(shape=(images, rows, columns, channels), box=box)
