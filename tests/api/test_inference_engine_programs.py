@@ -107,6 +107,7 @@ def test_a_request_that_is_started_again_by_its_callback(
     inputs = np.concatenate([pixels(path, (32, 32)) for path in pictures[:2]])
     wanted = expected(model, inputs)
     assert saved(programs).tobytes() == wanted.tobytes()
+    assert shown.count("DeviceWarning") == device.count("GPU")
     assert f"repeated 10 dims {' '.join(map(str, wanted.shape))}\n" in shown
 
 

@@ -120,23 +120,27 @@ def in_order_of_network(blob: Blob) -> np.ndarray:
     """What a blob holds, in the order of its dimensions."""
     dims, layout = blob._desc.dims, blob._desc.layout
     array = blob._array.reshape(in_layout(dims, layout))
-    if layout in _CHANNELS_LAST and len(dims) > 2:
-        return np.moveaxis(array, -1, 1)
-    return array.T if layout == "CN" else array
+    return array.transpose(np.argsort(_axes(layout, len(dims)))) if layout in (*_CHANNELS_LAST, "CN") else array
+
+
+_CHANNELS_LAST = ("NHWC", "NDHWC")
+
+
+def _axes(layout: str, rank: int) -> list[int]:
+    """The dimensions of the network in the order of a layout."""
+    if layout in _CHANNELS_LAST and rank > 2:
+        return [0, *range(2, rank), 1]
+    return [*reversed(range(rank))] if layout == "CN" else [*range(rank)]
 
 
 def in_layout(shape: Sequence[int], layout: str) -> tuple[int, ...]:
     """A shape in the order of the network as programs see it in a layout."""
-    if layout in _CHANNELS_LAST and len(shape) > 2:
-        return (shape[0], *shape[2:], shape[1])
-    return tuple(reversed(shape)) if layout == "CN" else tuple(shape)
+    return tuple(shape[axis] for axis in _axes(layout, len(shape)))
 
 
 def dims_of(shape: Sequence[int], layout: str) -> tuple[int, ...]:
     """The reverse of `in_layout`."""
-    if layout in _CHANNELS_LAST and len(shape) > 2:
-        return (shape[0], shape[-1], *shape[1:-1])
-    return tuple(reversed(shape)) if layout == "CN" else tuple(shape)
+    return tuple(shape[axis] for axis in np.argsort(_axes(layout, len(shape))))
 
 
 _BY_RANK = ("SCALAR", "C", "NC", "CHW", "NCHW", "NCDHW")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import wraps
 from numbers import Integral, Real
 from typing import ParamSpec, TypeGuard, TypeVar
@@ -68,7 +68,7 @@ class UnknownNameError(TilewrightError, KeyError, AssertionError):
 
 
 class DeviceWarning(TilewrightWarning):
-    """Layers were given to a device that is not there, and run on another."""
+    """Layers or requests were given to a device that is not there, and run on another."""
 
 
 def documented(method: Callable[P, R]) -> Callable[P, R]:
@@ -106,18 +106,6 @@ def checked_path(value: object, what: str) -> str:
     if not isinstance(value, (str, os.PathLike)):
         raise WrongTypeError(f"{what} is named by its path", expected="a path", found=type(value).__name__)
     return os.fsdecode(value)
-
-
-def checked_mapping(value: object) -> Mapping[object, object]:
-    """A configuration; an empty one for None.
-
-    Raises:
-        WrongTypeError: it is none.
-    """
-    if value is not None and not isinstance(value, Mapping):
-        found = type(value).__name__
-        raise WrongTypeError("a configuration is a dictionary of text to text", expected="a dict", found=found)
-    return value or {}
 
 
 def is_whole(value: object) -> TypeGuard[int]:

@@ -54,7 +54,7 @@ class IEPlugin:
     given to.
 
     ``MULTI:FPGA,CPU`` and ``AUTO:FPGA,CPU`` are the first device of the list that is here, and ``AUTO`` without a list
-    is ``CPU``.
+    is ``CPU``; where ``MULTI`` names a device that is not here, a `DeviceWarning` says so.
 
     Original: ``MULTI`` divided requests among its devices. Here all of them compute on the same processor, and results
     would depend on which of them was idle.

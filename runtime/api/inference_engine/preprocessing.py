@@ -33,20 +33,13 @@ class _Settings:
         super().__setattr__(name, self._CHECKS[name](name, value) if name in self._CHECKS else value)
 
 
-def _finite(name: str, value: object) -> float:
+def _number(name: str, value: object) -> float:
     if not is_number(value):
         raise WrongTypeError(f"{name} is no number", found=shown(value))
-    if abs(value) > _LARGEST:
-        raise WrongValueError(f"{name} is not finite", found=shown(value))
+    if abs(value) > _LARGEST or (name == "std_scale" and not value):
+        other = ", other than 0" if name == "std_scale" else ""
+        raise WrongValueError(f"{name} is out of range", expected=f"finite{other}", found=shown(value))
     return float(value)
-
-
-def _divisor(name: str, value: object) -> float:
-    if not _finite(name, value):
-        raise WrongValueError(
-            f"{name} is what pixels are divided by", expected="a number other than 0", found=shown(value)
-        )
-    return _finite(name, value)
 
 
 def _image(name: str, value: object) -> Blob | None:
@@ -57,11 +50,9 @@ def _image(name: str, value: object) -> Blob | None:
 
 def _one_of(kind: type[Number]) -> Callable[[str, object], Number]:
     def checked(name: str, value: object) -> Number:
-        if not is_whole(value):
-            found = type(value).__name__
-            raise WrongTypeError(f"{name} is no {kind.__name__}", expected=", ".join(kind.__members__), found=found)
-        if value not in {int(each) for each in kind}:
-            raise WrongValueError(f"{name} has no such value", expected=", ".join(kind.__members__), found=shown(value))
+        if not is_whole(value) or value not in list(kind):
+            wrong = WrongValueError if is_whole(value) else WrongTypeError
+            raise wrong(f"{name} is no {kind.__name__}", expected=", ".join(kind.__members__), found=shown(value))
         return kind(value)
 
     return checked
@@ -92,7 +83,7 @@ class PreProcessChannel(_Settings):
         TypeError, ValueError: on setting, it is no finite number, or a scale of 0; or no blob.
     """
 
-    _CHECKS: ClassVar = {"mean_value": _finite, "std_scale": _divisor, "mean_data": _image}
+    _CHECKS: ClassVar = {"mean_value": _number, "std_scale": _number, "mean_data": _image}
 
     mean_value: float = 0.0
     std_scale: float = 1.0
@@ -137,13 +128,10 @@ class PreProcessInfo(_Settings):
         Raises:
             TypeError, ValueError: it is no whole number in range.
         """
-        if not is_whole(number_of_channels):
-            raise WrongTypeError("number_of_channels is no whole number", found=shown(number_of_channels))
-        if not 0 <= number_of_channels <= _MOST_CHANNELS:
-            expected = f"0 to {_MOST_CHANNELS}"
-            raise WrongValueError(
-                "number_of_channels is out of range", expected=expected, found=shown(number_of_channels)
-            )
+        if not is_whole(number_of_channels) or not 0 <= number_of_channels <= _MOST_CHANNELS:
+            wrong = WrongValueError if is_whole(number_of_channels) else WrongTypeError
+            text = "this is no number of channels"
+            raise wrong(text, expected=f"0 to {_MOST_CHANNELS}", found=shown(number_of_channels))
         self._channels = [PreProcessChannel() for _ in range(number_of_channels)]
 
     def __getitem__(self, index: int) -> PreProcessChannel:
@@ -169,12 +157,12 @@ class PreProcessInfo(_Settings):
         Raises:
             TypeError, ValueError: it is no such blob.
         """
-        shape = _picture(mean_image, 3)
-        if shape[0] != len(self._channels):
-            expected, found = f"{len(self._channels)} channels", shape[0]
+        planes = _picture(mean_image, 3)
+        if len(planes) != len(self._channels):
+            expected, found = f"{len(self._channels)} channels", len(planes)
             raise WrongValueError("the mean image has other channels than init said", expected=expected, found=found)
-        for channel, plane in enumerate(in_order_of_network(mean_image)):
-            self._set_plane(channel, plane)
+        for channel, plane in enumerate(planes):
+            self.set_mean_image_for_channel(blob_of(np.ascontiguousarray(plane), "HW"), channel)
 
     def set_mean_image_for_channel(self, mean_image: Blob, channel: int) -> None:
         """Subtract a picture from one channel, and make `mean_variant` so.
@@ -187,11 +175,8 @@ class PreProcessInfo(_Settings):
             IndexError: there is no such channel.
         """
         _picture(mean_image, 2)
-        self._set_plane(channel, in_order_of_network(mean_image))
-
-    def _set_plane(self, channel: int, plane: np.ndarray) -> None:
+        self[channel].mean_data = mean_image
         self.mean_variant = MeanVariant.MEAN_IMAGE
-        self[channel].mean_data = blob_of(np.ascontiguousarray(plane), "HW")
 
 
 def means_and_scales(info: PreProcessInfo) -> list[tuple[float | np.ndarray, float]]:
@@ -205,11 +190,8 @@ def means_and_scales(info: PreProcessInfo) -> list[tuple[float | np.ndarray, flo
         mean: float | np.ndarray = channel.mean_value if info.mean_variant == MeanVariant.MEAN_VALUE else 0.0
         if info.mean_variant == MeanVariant.MEAN_IMAGE:
             if channel.mean_data is None:
-                raise InferenceEngineError(
-                    f"channel {number} has no mean image",
-                    StatusCode.PARAMETER_MISMATCH,
-                    hint="Call set_mean_image.",
-                )
+                text = f"channel {number} has no mean image"
+                raise InferenceEngineError(text, StatusCode.PARAMETER_MISMATCH, hint="Call set_mean_image.")
             mean = channel.mean_data.buffer.ravel()
         found.append((mean, channel.std_scale))
     return found
@@ -257,6 +239,8 @@ def apply(info: PreProcessInfo, array: np.ndarray, dims: Sequence[int]) -> np.nd
         array: [N, C, H, W], of dimensions that `dims_for` allows.
     """
     colour = info.color_format
+    if not colour and not info.resize_algorithm:
+        return array
     if colour in (*_REVERSED, *_FOUR_CHANNELS):
         array = array[:, 2::-1] if colour in _REVERSED else array[:, :3]
     if info.resize_algorithm == ResizeAlgorithm.NO_RESIZE or array.shape[2:] == tuple(dims[2:]):
@@ -268,13 +252,13 @@ def apply(info: PreProcessInfo, array: np.ndarray, dims: Sequence[int]) -> np.nd
     return found if array.dtype.kind == "f" else np.rint(found)
 
 
-def _picture(blob: object, rank: int) -> Sequence[int]:
+def _picture(blob: object, rank: int) -> np.ndarray:
     if not isinstance(blob, Blob):
         raise WrongTypeError("a mean image is a blob", expected="a Blob", found=type(blob).__name__)
     desc = blob.tensor_desc
     if len(desc.dims) != rank or desc.precision != "FP32":
         raise WrongValueError("this is no mean image", expected=f"FP32 of {rank} dimensions", found=desc)
-    return desc.dims
+    return in_order_of_network(blob)
 
 
 def _resized(lines: np.ndarray, target: int, *, by_area: bool) -> np.ndarray:

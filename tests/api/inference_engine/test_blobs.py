@@ -20,6 +20,7 @@ from tilewright.runtime.api.inference_engine import (
     ResizeAlgorithm,
     TensorDesc,
 )
+from tilewright.runtime.api.inference_engine.blobs import in_order_of_network
 
 RNG = np.random.default_rng(12)
 
@@ -84,6 +85,14 @@ def test_a_blob_is_the_memory_of_its_array() -> None:
     assert scalar.buffer.tolist() == [7]
 
 
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC", "CN", "NC", "NDHWC"])
+def test_a_blob_in_the_order_of_its_dimensions(layout: str) -> None:
+    dims = [3] * len(layout)
+    array = RNG.permutation(3 ** len(layout)).reshape(dims).astype(np.float32)
+    wanted = np.einsum(f"{layout}->{''.join(sorted(layout, key='NCDHW'.index))}", array)
+    np.testing.assert_array_equal(in_order_of_network(Blob(TensorDesc("FP32", dims, layout), array)), wanted)
+
+
 @pytest.mark.parametrize(
     ("desc", "array", "error", "text"),
     [
@@ -114,6 +123,7 @@ def test_blobs_of_a_request(shared: ExecutableNetwork, in_floats: tilewright.Ses
     assert shared.input_info["data"].tensor_desc == request.input_blobs["data"].tensor_desc
     request.input_blobs["data"].buffer[:] = picture
     np.testing.assert_array_equal(request.inputs["data"], picture)
+    shared.infer({"data": 0 * picture})
     assert prob(shared) != expected(in_floats, picture)
     request.infer()
     found = request.output_blobs["prob"]
@@ -264,7 +274,7 @@ def test_what_preprocessing_refuses(network: IENetwork, shared: ExecutableNetwor
         (
             lambda: setattr(info, "resize_algorithm", 9),
             ValueError,
-            "^resize_algorithm has no such value; exp",
+            "^resize_algorithm is no ResizeAlgorithm",
         ),
         (
             lambda: setattr(info, "color_format", ColorFormat.NV12),
@@ -272,11 +282,15 @@ def test_what_preprocessing_refuses(network: IENetwork, shared: ExecutableNetwor
             r"^\[NOT_IMPLEMENTED\] pictures of",
         ),
         (lambda: setattr(info[0], "mean_value", "1"), TypeError, "^mean_value is no number; found '1'$"),
-        (lambda: setattr(info[0], "mean_value", float("inf")), ValueError, "^mean_value is not finite; found inf$"),
+        (
+            lambda: setattr(info[0], "mean_value", float("inf")),
+            ValueError,
+            "^mean_value is out of range; expected finite, found inf$",
+        ),
         (
             lambda: setattr(info[0], "std_scale", 0),
             ValueError,
-            "^std_scale is what pixels are divided by",
+            "^std_scale is out of range; expected finite, other than 0",
         ),
         (
             lambda: setattr(info[0], "mean_data", 3),
@@ -286,8 +300,8 @@ def test_what_preprocessing_refuses(network: IENetwork, shared: ExecutableNetwor
         (lambda: info[2], IndexError, "^there is no such channel; expected 0 to 1, found 2$"),
         (lambda: other[0], IndexError, "^there is no such channel; expected init first, found 0$"),
         (lambda: info["r"], TypeError, "^channels have numbers; found 'r'$"),  # pyright: ignore
-        (lambda: info.init(-1), ValueError, "^number_of_channels is out of range; expected 0 to 65536, found -1$"),
-        (lambda: info.init("3"), TypeError, "^number_of_channels is no whole number; found '3'$"),  # pyright: ignore
+        (lambda: info.init(-1), ValueError, "^this is no number of channels; expected"),
+        (lambda: info.init("3"), TypeError, "^this is no number of channels; expected 0 to 65536"),  # pyright: ignore
         (lambda: info.set_mean_image(plane), ValueError, "^this is no mean image; expected FP32 of 3 dimensions"),
         (lambda: info.set_mean_image_for_channel(3, 0), TypeError, "^a mean image is a blob"),  # pyright: ignore
         (lambda: info.set_mean_image_for_channel(plane, 5), IndexError, "^there is no such channel"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from ir_files import LayerText, write_network
 import tilewright
 from tilewright.errors import TilewrightError
 from tilewright.runtime.api.inference_engine import IECore, IENetwork, IEPlugin, LayerStats
+from tilewright.runtime.api.inference_engine.errors import DeviceWarning
 
 UNKNOWN = r'^\[NOT_FOUND\] Device with "{}" name is not registered in the InferenceEngine'
 
@@ -195,7 +197,12 @@ def test_devices_that_stand_for_the_first_of_a_list(
 ) -> None:
     core, ones = IECore(), np.ones((1, 3, 32, 32), np.float32)
     core.set_config({"CPU_THROUGHPUT_STREAMS": "3"}, "CPU")
-    loaded = core.load_network(network, device, {"PERF_COUNT": "NO"}, 0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        loaded = core.load_network(network, device, {"PERF_COUNT": "NO"}, 0)
+    absent = {"MULTI:CPU(2),MYRIAD(4)": "MYRIAD", "MULTI:GPU,CPU": "GPU"}.get(device)
+    texts = [f"{device}: {absent} is not here, and all requests run on CPU"] if absent else []
+    assert [str(each.message) for each in caught if each.category is DeviceWarning] == texts
     assert loaded.infer({"data": ones})["prob"].tobytes() == in_floats.run({"data": ones})["prob"].tobytes()
     assert len(loaded.requests) == loaded.get_metric("OPTIMAL_NUMBER_OF_INFER_REQUESTS") == 3
     assert loaded.get_config("PERF_COUNT") == "NO"
@@ -208,7 +215,8 @@ def test_devices_that_stand_for_the_first_of_a_list(
 def test_lists_of_devices_by_their_keys(network: IENetwork, tmp_path: Path) -> None:
     core = IECore()
     core.set_config({"MULTI_DEVICE_PRIORITIES": "GPU,CPU"}, "MULTI")
-    loaded = core.load_network(network, "MULTI")
+    with pytest.warns(DeviceWarning, match="^MULTI: GPU is not here, and all requests run on CPU$"):
+        loaded = core.load_network(network, "MULTI")
     loaded.export(str(tmp_path / "network.blob"))
     for device in ("CPU", "MULTI", "AUTO:CPU"):
         assert core.import_network(str(tmp_path / "network.blob"), device).get_metric("NETWORK_NAME") == "pictures"

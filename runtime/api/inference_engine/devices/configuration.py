@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from tilewright.errors import warn
+
 from ..constants import AUTO, CPU, FPGA, HETERO, MULTI, StatusCode
-from ..errors import InferenceEngineError, WrongTypeError, checked_mapping, shown
+from ..errors import DeviceWarning, InferenceEngineError, WrongTypeError, shown
 from .names import LISTS, PRESENT, Device, base, parse_list
 
 _MOST_STREAMS = 256
@@ -124,6 +126,8 @@ KEYS: dict[str, Key] = {
     "TUNING_MODE": Key(("GPU",), _R3, _TUNING, "", _ABSENT),
     "TUNING_FILE": Key(("GPU",), _R3, _PATH, "", _ABSENT),
     "LOG_LEVEL": Key(("GPU", "MYRIAD", "HDDL"), _R3, _LOG, "", _ABSENT),
+    "CLDNN_PLUGIN_PRIORITY": Key(("GPU",), "2019 R1", _one_of("0", "1", "2", "3"), "", _ABSENT),
+    "CLDNN_PLUGIN_THROTTLE": Key(("GPU",), "2019 R1", _one_of("0", "1", "2", "3"), "", _ABSENT),
     "GPU_THROUGHPUT_STREAMS": Key(("GPU",), "2019 R1", _streams("GPU_THROUGHPUT_AUTO"), "", _ABSENT),
 }
 
@@ -166,6 +170,13 @@ class Configuration:
             )
         return Device(chosen, base(chosen))
 
+    def warn_of_absent(self) -> None:
+        """Tell of devices that ``MULTI`` was to divide requests among and that are not here."""
+        absent = [name for name in self.fallback if base(name) not in PRESENT]
+        if self._device.name == MULTI and absent:
+            are = f"{' and '.join(absent)} {'are' if len(absent) > 1 else 'is'} not here"
+            warn(f"{self._device.text}: {are}, and all requests run on {self.device.name}", DeviceWarning)
+
     def names(self) -> list[str]:
         """The keys that are accepted."""
         return [name for name, key in KEYS.items() if self._takes(key)]
@@ -190,7 +201,10 @@ class Configuration:
         Raises:
             InferenceEngineError, WrongTypeError: as for `set`.
         """
-        given = checked_mapping(values)
+        given = {} if values is None else values
+        if not isinstance(given, Mapping):
+            found = type(values).__name__
+            raise WrongTypeError("a configuration is a dictionary of text to text", expected="a dict", found=found)
         copy = self.with_defaults(self)
         # What the list of devices accepts follows from it.
         for name in sorted(given, key=lambda name: name not in LISTS.values()):

@@ -50,6 +50,7 @@ class LoadedNetwork:
         self.counters = [Counters() for _ in range(requests)]
         self._is_timed = configuration.is_on("PERF_COUNT")
         self._dtypes = {spec.name: spec.numpy for spec in self.session.inputs}
+        self._dims = {each.tensor: each.tensor_desc.dims for each in facts.inputs}
         if configuration.is_exclusive:
             self.workers, self.queue = 1, _shared_queue()
         else:
@@ -79,7 +80,7 @@ class LoadedNetwork:
         """Copies of blobs by tensor, as the network takes them."""
         found: dict[str, np.ndarray] = {}
         for each in self.facts.inputs:
-            array = apply(infos[each.name], in_order_of_network(blobs[each.name]), each.tensor_desc.dims)
+            array = apply(infos[each.name], in_order_of_network(blobs[each.name]), self._dims[each.tensor])
             found[each.tensor] = array.astype(self._dtypes[each.tensor], order="C")
         return found
 

@@ -79,6 +79,7 @@ def load(network: object, configuration: Configuration, num_requests: object, *,
         TilewrightError: the network cannot be compiled; a layer has no device; or a file cannot be written.
     """
     requests = check_requests(num_requests, least=least, streams=configuration.streams)
+    configuration.warn_of_absent()
     loaded = _loaded(snapshot_of(network), configuration.device, configuration, requests)
     dump = configuration["DUMP_EXEC_GRAPH_AS_DOT"]
     if dump:
