@@ -28,8 +28,7 @@ from tilewright.compiler.progress import ProgressReport, StageTimes
 from tilewright.errors import TilewrightError
 from tilewright.runtime.commands.console import progress_bar
 from tilewright.runtime.report.summary import summarize
-from tilewright.runtime.report.table import Column, Table
-from tilewright.runtime.report.units import show_count
+from tilewright.runtime.report.table import Column, Table, show_count
 
 COMPILE_SECONDS = 60
 RUN_SECONDS = 5

@@ -34,8 +34,7 @@ from tilewright.compiler.options import CompileOptions
 from tilewright.errors import TilewrightError
 from tilewright.runtime.artifact.manifest import TensorSpec
 from tilewright.runtime.report.summary import summarize
-from tilewright.runtime.report.table import Column, Table
-from tilewright.runtime.report.units import show_bytes, show_count
+from tilewright.runtime.report.table import Column, Table, show_bytes, show_count
 
 FLOAT = CompileOptions(precision="fp32")
 

@@ -40,13 +40,19 @@ from .device.batch import check_batch, check_units, clusters_of
 from .device.plans import choose_plans
 from .frontend.formats import Model, ModelProto, import_model
 from .frontend.ir.document import Document
-from .keywords import with_keywords
-from .options import CompileOptions, option
-from .pipeline import cpu_pipeline, float_pipeline, outline_pipeline, schedule_pipeline, tile_pipeline
+from .options import CompileOptions, option, with_keywords
+from .pipeline import (
+    cpu_pipeline,
+    float_pipeline,
+    observers,
+    outline_pipeline,
+    run_passes,
+    schedule_pipeline,
+    tile_pipeline,
+)
 from .progress import StageTimes
 from .quantization.quantize import brings_quantization, quantize_module
 from .report.details import layers, maps, placement, schedules
-from .run_passes import observers, run_passes
 
 
 @resources("compile")

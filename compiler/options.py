@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import Field, dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex, TypeVar, cast
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, SupportsFloat, SupportsIndex, TypeVar, cast
 
 from tilewright.errors import UsageError
 
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
     from .calibration.dataset import Source
 
 T = TypeVar("T")
+P = ParamSpec("P")
+Keywords = TypeVar("Keywords")
+Result = TypeVar("Result")
 Options = TypeVar("Options", bound="CompileOptions")
 
 QUANTIZATION, ACCELERATOR = "Quantisation", "Accelerator"
@@ -31,7 +37,6 @@ _CLASSES: dict[str, type] = {
     "str": str,
     "bytes": bytes,
     "os.PathLike": os.PathLike,
-    "bool": bool,
     "Mapping": Mapping,
     "Sequence": Sequence,
     "None": type(None),
@@ -61,7 +66,7 @@ def check_type(name: str, value: object, hints: str) -> Any:
             if hint == "float" and hasattr(value, "__float__"):
                 return float(cast("SupportsFloat", value))
         if _fits(value, hint):
-            return value
+            return bool(value) if hint == "bool" else value
     found = f"{type(value).__name__} {value!r:.60}"
     raise UsageError(f"option {name!r} has the wrong type", expected=hints, found=found)
 
@@ -347,3 +352,34 @@ def parse_input_shapes(texts: Sequence[str] | None) -> dict[str, tuple[int, ...]
         if not name:
             raise UsageError("wrong --input-shape", expected="NAME=1,3,224,224", found=text)
     return shapes
+
+
+def with_keywords(options: Callable[P, Keywords]) -> Callable[[Callable[[Keywords], Result]], Callable[P, Result]]:
+    """Give a function that takes an object of a dataclass the signature of that class instead, and its documentation.
+
+    Args:
+        options: the dataclass; its fields have a ``documentation`` in their metadata.
+    """
+    signature = inspect.signature(options)
+    helps = {each.name: each.metadata["documentation"] for each in fields(cast("Any", options))}
+
+    def decorate(function: Callable[[Keywords], Result]) -> Callable[P, Result]:
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> Result:
+            try:
+                signature.bind(*args, **kwargs)
+            except TypeError as error:
+                raise TypeError(f"{function.__name__}() {error}") from None
+            return function(options(*args, **kwargs))
+
+        lines = [
+            textwrap.fill(f"{name}: {helps[name]}", 112, subsequent_indent="    ") for name in signature.parameters
+        ]
+        arguments = textwrap.indent("\n".join(lines), "    ")
+        call.__doc__ = f"{inspect.getdoc(function)}\n\nArgs:\n{arguments}\n"
+        call.__dict__["__signature__"] = signature.replace(
+            return_annotation=inspect.signature(function).return_annotation
+        )
+        return call
+
+    return decorate

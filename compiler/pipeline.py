@@ -1,9 +1,12 @@
-"""The passes of each way to run a network, in order; read them from top to bottom."""
+"""The passes of each way to run a network, in order; read them from top to bottom. And how they are run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from ..ir.core import Module
+from ..passes.base import Pass, Record
 from ..passes.cpu.choose_layouts import ChooseLayouts
 from ..passes.cpu.isolate_outputs import IsolateOutputs
 from ..passes.cpu.plan_cpu_memory import PlanCpuMemory
@@ -17,6 +20,7 @@ from ..passes.device.planning.plan_scratchpads import PlanScratchpads
 from ..passes.device.share_batch import ShareBatch
 from ..passes.device.split_cards import SplitCards
 from ..passes.device.tile_device import CHEAPEST, KEPT_SHARE, TileDevice
+from ..passes.instruments import Dump, Instrument, Print, instruments_from_environment
 from ..passes.pipeline import Pipeline
 from ..passes.placement.partition import Partition
 from ..passes.placement.place_on_cpu import PlaceOnCpu
@@ -33,6 +37,8 @@ from ..passes.simplify.eliminate_dead_code import EliminateDeadCode
 from ..passes.simplify.fold_constants import FoldConstants
 from ..passes.simplify.fuse import Fuse
 from ..passes.simplify.unique_names import UniqueNames
+from .options import CompileOptions
+from .progress import ProgressReport
 
 
 def simplify_pipeline() -> Pipeline:
@@ -158,3 +164,35 @@ def tile_pipeline(machine: str) -> Pipeline:
     return Pipeline(
         (LowerToTiles(), CascadeRows(), OrderTiles(machine=machine), PlanScratchpads(machine=machine)), "tiles"
     )
+
+
+def observers(options: CompileOptions) -> list[Instrument]:
+    """The instruments that the options and the environment ask for."""
+    found = [*options.instruments, *instruments_from_environment()]
+    if options.dump is not None:
+        found.append(Dump(Path(options.dump)))
+    if options.print_after:
+        found.append(Print(options.print_after))
+    return found
+
+
+class _PassProgress(Instrument):
+    """Reports each pass of a pipeline."""
+
+    def __init__(self, report: ProgressReport, stage: str, total: int) -> None:
+        self._report = report
+        self._stage = stage
+        self._done, self._total = 0, total
+
+    def before(self, current: Pass, module: Module) -> None:
+        self._report(self._stage, self._done, self._total)
+
+    def after(self, current: Pass, module: Module, record: Record) -> None:
+        self._done += 1
+        self._report(self._stage, self._done, self._total)
+
+
+def run_passes(pipeline: Pipeline, module: Module, options: CompileOptions) -> None:
+    """Run a pipeline in place, watched by the instruments of ``options`` and with progress."""
+    progress = _PassProgress(options.report, f"passes ({pipeline.name})", len(pipeline.passes))
+    pipeline.run(module, instruments=(*options.instruments, progress))

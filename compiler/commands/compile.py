@@ -1,4 +1,15 @@
-"""``tilewright compile``: models to artifacts, and to containers for the kp API."""
+"""Compile a model, ONNX or IR of the Inference Engine, into an artifact.
+
+With --kp-id, into a container that programs for the kp API load.
+
+Examples:
+  tilewright compile resnet50.onnx -o resnet50.twa
+  tilewright compile resnet50.xml
+  tilewright compile resnet50.onnx --input-shape data=1,3,224,224
+  tilewright compile resnet50.onnx --calibration images/ --machine m4096
+  tilewright compile yolo.onnx -o models_520.nef --kp-id 32769 \\
+    --calibration images/ --preprocess mean=128,scale=1/256
+"""
 
 from __future__ import annotations
 
@@ -17,20 +28,6 @@ from ..options import IDS_HELP, RADIX_HELP, TARGET_HELP, CompileOptions, flag_of
 if TYPE_CHECKING:
     from ...runtime.report.container import ContainerSummary
     from ...runtime.report.summary import Summary
-
-HELP = """\
-Compile a model, ONNX or IR of the Inference Engine, into an artifact.
-
-With --kp-id, into a container that programs for the kp API load.
-
-Examples:
-  tilewright compile resnet50.onnx -o resnet50.twa
-  tilewright compile resnet50.xml
-  tilewright compile resnet50.onnx --input-shape data=1,3,224,224
-  tilewright compile resnet50.onnx --calibration images/ --machine m4096
-  tilewright compile yolo.onnx -o models_520.nef --kp-id 32769 \\
-    --calibration images/ --preprocess mean=128,scale=1/256
-"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

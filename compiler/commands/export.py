@@ -1,4 +1,11 @@
-"""``tilewright export``: a network for other tools."""
+"""Write a network as an ONNX model or as IR for other tools.
+
+The network is written as it is, or quantised.
+
+Examples:
+  tilewright export resnet50.onnx -o int8.onnx --quantized qdq --calibration images/
+  tilewright export resnet50.onnx -o resnet50.xml
+"""
 
 from __future__ import annotations
 
@@ -8,16 +15,6 @@ from pathlib import Path
 from ...runtime.commands.console import progress_bar
 from ...runtime.commands.parser import add_output
 from .compile import add_options, options_of
-
-HELP = """\
-Write a network as an ONNX model or as IR for other tools.
-
-The network is written as it is, or quantised.
-
-Examples:
-  tilewright export resnet50.onnx -o int8.onnx --quantized qdq --calibration images/
-  tilewright export resnet50.onnx -o resnet50.xml
-"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,10 @@
-"""``tilewright opt``: single passes, for work on the compiler."""
+"""Run single passes, for work on the compiler.
+
+Reads a model or a module as text, and prints the module that the passes make of it.
+
+Examples:
+  tilewright opt model.onnx --passes fold_constants,canonicalize,fuse -o model.tw
+"""
 
 from __future__ import annotations
 
@@ -8,15 +14,6 @@ import sys
 from ...runtime.commands.parser import add_output
 from .compile import add_options, options_of
 from .export import add_model
-
-HELP = """\
-Run single passes, for work on the compiler.
-
-Reads a model or a module as text, and prints the module that the passes make of it.
-
-Examples:
-  tilewright opt model.onnx --passes fold_constants,canonicalize,fuse -o model.tw
-"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -20,8 +20,7 @@ from ...runtime.api.kp.container.records import ContainedModel, Container, Node
 from ...runtime.commands.console import progress_bar
 from ...runtime.files.output_file import check_output, output_file
 from ..driver import Compilation, Document, Model, ModelProto, build
-from ..keywords import with_keywords
-from ..options import IDS_HELP, KP_TARGET, RADIX_HELP, TARGET_HELP, CompileOptions, check_type, option
+from ..options import IDS_HELP, KP_TARGET, RADIX_HELP, TARGET_HELP, CompileOptions, check_type, option, with_keywords
 from .interface import Interface
 
 

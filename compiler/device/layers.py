@@ -20,9 +20,14 @@ from ..frontend.formats import Model, import_model
 from ..frontend.ir.document import Document
 from ..frontend.ir.families import LEGACY, OPSET
 from ..options import CompileOptions
-from ..pipeline import calibration_pipeline, device_pipeline, post_training_pipeline, quantized_import_pipeline
+from ..pipeline import (
+    calibration_pipeline,
+    device_pipeline,
+    post_training_pipeline,
+    quantized_import_pipeline,
+    run_passes,
+)
 from ..quantization.quantize import brings_quantization
-from ..run_passes import run_passes
 
 _ENDS = ("input", "Parameter", "Result")
 """Layers that stand for what goes in and comes out."""

@@ -30,8 +30,13 @@ from ..containers.interface import (
     with_symmetric_outputs,
 )
 from ..options import CompileOptions
-from ..pipeline import calibration_pipeline, interface_pipeline, post_training_pipeline, quantized_import_pipeline
-from ..run_passes import run_passes
+from ..pipeline import (
+    calibration_pipeline,
+    interface_pipeline,
+    post_training_pipeline,
+    quantized_import_pipeline,
+    run_passes,
+)
 
 
 def brings_quantization(module: Module) -> bool:

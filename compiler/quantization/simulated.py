@@ -30,8 +30,7 @@ from ..frontend.onnx.importer import Importer
 from ..frontend.onnx.reader import import_onnx, load_model
 from ..frontend.onnx.tensor_roles import Declaration, TensorRoles, add_outputs, tensor_roles
 from ..options import CompileOptions
-from ..pipeline import simulation_pipeline
-from ..run_passes import observers, run_passes
+from ..pipeline import observers, run_passes, simulation_pipeline
 from .grid import grid_of
 
 

@@ -6,8 +6,7 @@ from ...codegen.stored_module import load_module
 from ...ir.annotations import ALIAS, AT
 from ...ir.layout import bytes_of
 from ...runtime.artifact.artifact import Artifact
-from ...runtime.report.table import Column, Table
-from ...runtime.report.units import show_bytes
+from ...runtime.report.table import Column, Table, show_bytes
 
 
 def memory_map(artifact: Artifact, engine: str) -> Table:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from tilewright.errors import resources
 
-from ...runtime.report.table import Column, Table, json_text
-from ...runtime.report.units import MACS
+from ...runtime.report.table import MACS, Column, Table, json_text
 from ..frontend.formats import import_model
 from ..options import parse_input_shapes
 from .supported import device_rules, supported_ir_layers, supported_onnx_operators, supported_operators

@@ -2,7 +2,7 @@
 
 Each command is a module of its name in the folder ``commands`` of the part of Tilewright that it belongs to, with
 
-- ``HELP``: what it does, in one line; then, after empty lines, more about it, and examples;
+- a docstring, which is its help: what it does, in one line; then, after empty lines, more about it, and examples;
 - ``add_arguments(parser: argparse.ArgumentParser) -> None``, to which the frame adds what all commands take;
 - ``run(arguments: argparse.Namespace) -> str``: what goes to stdout.
 

@@ -1,4 +1,12 @@
-"""``tilewright classify``: a folder of images to classes, as the host program of ResNet50-PYNQ does it."""
+"""Classify the images of a folder, and tell how fast.
+
+Images are decoded, computed and evaluated at the same time. Files that are no images are skipped.
+
+Examples:
+  tilewright classify mobilenet.twa --img_path images/
+  tilewright classify mobilenet.twa --img_path images/ --max_bs 100 --preprocess_workers 16
+  tilewright classify --xclbin mobilenet.twa --img_path images/ --labels labels.txt --outfile out.csv --profile
+"""
 
 from __future__ import annotations
 
@@ -15,17 +23,6 @@ from .parser import ENGINES, output_path, whole_number
 if TYPE_CHECKING:
     from ..api.classify.labels import Accuracy
     from ..api.classify.pipeline import Classification
-
-HELP = """\
-Classify the images of a folder, and tell how fast.
-
-Images are decoded, computed and evaluated at the same time. Files that are no images are skipped.
-
-Examples:
-  tilewright classify mobilenet.twa --img_path images/
-  tilewright classify mobilenet.twa --img_path images/ --max_bs 100 --preprocess_workers 16
-  tilewright classify --xclbin mobilenet.twa --img_path images/ --labels labels.txt --outfile out.csv --profile
-"""
 
 _NAMED = 20
 """Skipped files that are named; more are counted."""

@@ -1,4 +1,15 @@
-"""``tilewright compare``: how far two networks lie apart on data."""
+"""Compare two networks on data: models, with encodings or not, and artifacts.
+
+Encodings, and tensors that are no outputs, are for ONNX models.
+
+Exits with 1 where a sample does not pass.
+
+Examples:
+  tilewright compare model.onnx model.onnx --encodings model.encodings --data DATA/
+  tilewright compare model.onnx model.twa --data samples.npz --metric rmse --threshold 0.1
+  tilewright compare model.onnx model.xml --data DATA/
+  tilewright compare old.onnx new.onnx --data DATA/ --layer conv1=conv1_1 --export maps/
+"""
 
 from __future__ import annotations
 
@@ -12,20 +23,6 @@ from .parser import number
 
 if TYPE_CHECKING:
     from ..api.simulator.inference import Comparison
-
-HELP = """\
-Compare two networks on data: models, with encodings or not, and artifacts.
-
-Encodings, and tensors that are no outputs, are for ONNX models.
-
-Exits with 1 where a sample does not pass.
-
-Examples:
-  tilewright compare model.onnx model.onnx --encodings model.encodings --data DATA/
-  tilewright compare model.onnx model.twa --data samples.npz --metric rmse --threshold 0.1
-  tilewright compare model.onnx model.xml --data DATA/
-  tilewright compare old.onnx new.onnx --data DATA/ --layer conv1=conv1_1 --export maps/
-"""
 
 
 class FailedComparisonError(TilewrightError):
@@ -89,6 +86,7 @@ def run(arguments: argparse.Namespace) -> str:
         threshold=threshold,
         export=arguments.export,
         use_cuda=arguments.cuda,
+        quiet=arguments.quiet,
     )
     shown = _json(found, metric, threshold) if arguments.json else _text(found, metric)
     failed = [sample for sample, (passed, _) in found.items() if not passed]

@@ -1,4 +1,13 @@
-"""``tilewright inspect``: what is in an artifact, and with the compiler what is in a model."""
+"""Show what is in an artifact or a model.
+
+Of an artifact: its layers, where they run, its memory and its sections. Of a container of models: their ids, inputs
+and outputs. Of a model: its operators.
+
+Examples:
+  tilewright inspect resnet50.twa
+  tilewright inspect resnet50.twa --engine software --memory
+  tilewright inspect resnet50.onnx --ir
+"""
 
 from __future__ import annotations
 
@@ -9,18 +18,6 @@ from tilewright.errors import UsageError
 
 from ..compiler import reach
 from .parser import add_engine
-
-HELP = """\
-Show what is in an artifact or a model.
-
-Of an artifact: its layers, where they run, its memory and its sections. Of a container of models: their ids, inputs
-and outputs. Of a model: its operators.
-
-Examples:
-  tilewright inspect resnet50.twa
-  tilewright inspect resnet50.twa --engine software --memory
-  tilewright inspect resnet50.onnx --ir
-"""
 
 _MODELS = (".onnx", ".xml")
 """What the paths of models end in."""

@@ -1,4 +1,17 @@
-"""``tilewright key``: this user's signing key, and the keys of others that this user trusts."""
+"""Make and exchange the keys that artifacts are signed with.
+
+  show     The own key, the keys that are trusted, and where they lie; the default.
+  create   Make a key to sign artifacts with, for `tilewright sign`.
+  export   Print the public half of the own key, for others to import.
+  import   Trust a key from now on, given as a file or as ed25519:…: native code
+           that its owner signed will run here.
+  remove   Trust a key no longer, given by its name.
+
+Examples:
+  tilewright key create --name alice@example
+  tilewright key export -o alice.key
+  tilewright key import alice.key
+"""
 
 from __future__ import annotations
 
@@ -13,22 +26,6 @@ from .parser import add_output
 
 if TYPE_CHECKING:
     from ..trust.public_keys import PublicKey
-
-HELP = """\
-Make and exchange the keys that artifacts are signed with.
-
-  show     The own key, the keys that are trusted, and where they lie; the default.
-  create   Make a key to sign artifacts with, for `tilewright sign`.
-  export   Print the public half of the own key, for others to import.
-  import   Trust a key from now on, given as a file or as ed25519:…: native code
-           that its owner signed will run here.
-  remove   Trust a key no longer, given by its name.
-
-Examples:
-  tilewright key create --name alice@example
-  tilewright key export -o alice.key
-  tilewright key import alice.key
-"""
 
 _ACTIONS = ("show", "create", "export", "import", "remove")
 

@@ -15,7 +15,7 @@ from tilewright.errors import InputError, TilewrightError, TilewrightWarning, Us
 from .. import compiler
 from . import COMMANDS, GROUPS
 from .console import Diagnostics, ExitCode, drop, exit_code, prepare_streams, show
-from .parser import complete, execute, module_of
+from .parser import complete, execute, summary_of
 from .termination import orderly_termination
 
 INTERRUPTED = 130
@@ -108,7 +108,7 @@ def _help() -> str:
     """The help of the whole: all commands, and what those of the compiler need where it is not installed."""
     listed = ""
     for group, names in GROUPS.items():
-        summaries = {name: module_of(name).HELP.partition("\n")[0] for name in names}
+        summaries = {name: summary_of(name) for name in names}
         listed += f"\n{group}:\n" + "".join(f"  {name:<9} {text}\n" for name, text in summaries.items())
     of_compiler = ", ".join(name for name, part in COMMANDS.items() if part == "compiler")
     install = f"Not installed here is what these need: {of_compiler}. Install it with: pip install 'tilewright[all]'\n"

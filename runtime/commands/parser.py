@@ -32,6 +32,11 @@ def _question(word: str, known: Iterable[str]) -> str:
     return f". {question}" if question else ""
 
 
+def summary_of(command: str) -> str:
+    """What a command does, in one line."""
+    return (module_of(command).__doc__ or "").partition("\n")[0]
+
+
 def add_artifact(parser: argparse.ArgumentParser, kind: str = "") -> None:
     """Declare the argument ``artifact``, for a command that takes one."""
     made = f"An artifact made by `tilewright compile`{kind}."
@@ -100,12 +105,10 @@ def execute(command: str, words: Sequence[str]) -> str:
         UsageError: the words are not arguments of it.
         TilewrightError: as the command says.
     """
-    try:
-        arguments = parser_of(command).parse(words)
-    except _HelpWanted:
-        # By another parser: one that is reading arguments has its own set aside.
-        return parser_of(command).format_help()
-    return module_of(command).run(arguments)
+    parser = parser_of(command)
+    if {"-h", "--help"} & {*words[: [*words, "--"].index("--")]}:
+        return parser.format_help()
+    return module_of(command).run(parser.parse(words))
 
 
 def parser_of(command: str) -> CommandParser:
@@ -141,24 +144,13 @@ def complete() -> None:
 
 def _declared(parser: CommandParser, command: str) -> CommandParser:
     module = module_of(command)
-    described, _, examples = module.HELP.partition("\nExamples:")
+    described, _, examples = (module.__doc__ or "").partition("\nExamples:")
     parser.description, parser.epilog = described, f"Examples:{examples}"
     module.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")
     parser.add_argument("-q", "--quiet", action="store_true", help="No progress, notes and warnings on stderr.")
-    parser.add_argument("-h", "--help", action=_Help, nargs=0, help="Show this message and exit.")
+    parser.add_argument("-h", "--help", action="store_true", help="Show this message and exit.")
     return parser
-
-
-class _HelpWanted(Exception):
-    """Among the words is ``--help``."""
-
-
-class _Help(argparse.Action):
-    """Prints nothing itself, because printing may fail."""
-
-    def __call__(self, *_: object) -> NoReturn:
-        raise _HelpWanted
 
 
 class _Format(argparse.RawDescriptionHelpFormatter):

@@ -1,4 +1,9 @@
-"""``tilewright power``: throughput, latency and power on synthetic images, as ResNet50-PYNQ tells them."""
+"""Tell throughput, latency and power on synthetic images: measured here, modelled for the accelerator.
+
+Examples:
+  tilewright power resnet50.twa
+  tilewright power --xclbin resnet50.twa --bs 100 --reps 10 --json
+"""
 
 from __future__ import annotations
 
@@ -7,18 +12,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from .classify import add_engine, add_network, network_of
+from .console import progress_bar
 from .parser import whole_number
 
 if TYPE_CHECKING:
     from ..api.classify.power import Measured, Modelled
-
-HELP = """\
-Tell throughput, latency and power on synthetic images: measured here, modelled for the accelerator.
-
-Examples:
-  tilewright power resnet50.twa
-  tilewright power --xclbin resnet50.twa --bs 100 --reps 10 --json
-"""
 
 _SHELL = "xilinx_u250_xdma_201830_2"
 
@@ -59,8 +57,11 @@ def run(arguments: argparse.Namespace) -> str:
         modelled = model(stored, batch=arguments.bs, machine=arguments.machine)
     workers = os.cpu_count() or 1
     # Each run that waits holds an image: a call may be of any number of them.
-    with load(artifact, engine=engine, workers=workers, queue=min(arguments.bs, workers)) as session:
-        measured = measure(session, batch=arguments.bs, repetitions=arguments.reps)
+    with (
+        load(artifact, engine=engine, workers=workers, queue=min(arguments.bs, workers)) as session,
+        progress_bar(quiet=arguments.quiet) as report,
+    ):
+        measured = measure(session, batch=arguments.bs, repetitions=arguments.reps, report=report)
     if arguments.json:
         found = {**asdict(measured), "latency": measured.latency, "images_per_second": measured.images_per_second}
         found["engine"] = engine
@@ -69,7 +70,7 @@ def run(arguments: argparse.Namespace) -> str:
 
 
 def _text(measured: Measured, modelled: Modelled | None, engine: str) -> str:
-    from ..report.units import significant
+    from ..report.table import significant
 
     def line(what: str, value: str) -> str:
         return f"  {what + ':':<17}{value}\n"

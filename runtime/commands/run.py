@@ -1,4 +1,10 @@
-"""``tilewright run``: an artifact on inputs from files."""
+"""Run an artifact and print its outputs.
+
+Examples:
+  tilewright run digits.twa --random 1
+  tilewright run resnet50.twa image.npy -o scores.npz
+  tilewright run resnet50.twa image.npy --profile
+"""
 
 from __future__ import annotations
 
@@ -8,16 +14,6 @@ from pathlib import Path
 from tilewright.errors import UsageError
 
 from .parser import add_artifact, add_engine, add_output, seconds, whole_number
-
-HELP = """\
-Run an artifact and print its outputs.
-
-Examples:
-  tilewright run digits.twa --random 1
-  tilewright run resnet50.twa image.npy -o scores.npz
-  tilewright run resnet50.twa image.npy --profile
-"""
-
 
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 

@@ -1,4 +1,12 @@
-"""``tilewright sign``: vouch for an artifact, so that others who trust this user's key use its native code."""
+"""Sign an artifact, for those who trust your key.
+
+Its native code then runs where the key is trusted. The signature covers every byte.
+The file is replaced by the signed one unless -o names another.
+
+Examples:
+  tilewright sign model.twa
+  tilewright sign model.twa -o signed.twa
+"""
 
 from __future__ import annotations
 
@@ -8,17 +16,6 @@ from pathlib import Path
 from tilewright.errors import TrustError
 
 from .parser import add_artifact, add_output
-
-HELP = """\
-Sign an artifact, for those who trust your key.
-
-Its native code then runs where the key is trusted. The signature covers every byte.
-The file is replaced by the signed one unless -o names another.
-
-Examples:
-  tilewright sign model.twa
-  tilewright sign model.twa -o signed.twa
-"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

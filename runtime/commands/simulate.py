@@ -1,14 +1,4 @@
-"""``tilewright simulate``: the accelerator's modelled time."""
-
-from __future__ import annotations
-
-import argparse
-
-from ..simulator.left_out import BESIDE, COSTS
-from .parser import add_artifact
-
-HELP = """\
-Print the modelled time of each layer on the accelerator.
+"""Print the modelled time of each layer on the accelerator.
 
 Work of several layers at the same time is charged once: each has the cycles since the end of the work before it, so
 that layers add up to the total. MAC use is that in these cycles, or, where they are fewer than its own multiplications
@@ -26,6 +16,13 @@ Examples:
   tilewright simulate resnet50.twa --json
   tilewright simulate resnet50.twa --without instruction-fetch,turnaround,host-stages
 """
+
+from __future__ import annotations
+
+import argparse
+
+from ..simulator.left_out import BESIDE, COSTS
+from .parser import add_artifact
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,12 @@
-"""``tilewright verify``: whether an artifact is intact, who vouches for it, and whether its native code runs here."""
+"""Check an artifact, and who vouches for it.
+
+Every byte is compared with its hash and every program is verified; nothing of it runs.
+Exits with 0 if it is intact and its native code is trusted here, otherwise with 1.
+
+Examples:
+  tilewright verify model.twa
+  tilewright verify model.twa --trust ed25519:…
+"""
 
 from __future__ import annotations
 
@@ -11,17 +19,6 @@ from .parser import add_artifact
 
 if TYPE_CHECKING:
     from ..artifact.artifact import Artifact
-
-HELP = """\
-Check an artifact, and who vouches for it.
-
-Every byte is compared with its hash and every program is verified; nothing of it runs.
-Exits with 0 if it is intact and its native code is trusted here, otherwise with 1.
-
-Examples:
-  tilewright verify model.twa
-  tilewright verify model.twa --trust ed25519:…
-"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,8 +9,7 @@ from ..api.kp.devices.device import PRODUCTS
 from ..api.kp.raw_results import raw_size
 from ..artifact.artifact import Artifact
 from .summary import summarize
-from .table import on_one_line
-from .units import show_bytes
+from .table import on_one_line, show_bytes
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from tilewright.errors import ArtifactError
 from ..artifact.artifact import Artifact
 from ..artifact.json_dataclasses import AtMost, Bounds, OneOf, Source, read
 from ..machines.machine import CARD_LIMIT, CLUSTER_LIMIT, EnergyConstants
-from .units import show_clusters, show_number
+from .table import show_clusters, show_number
 
 _SHOWN = 3
 """Different plans that a summary tells of."""

@@ -18,8 +18,7 @@ from ..execution.buffers import check_names, check_type
 from ..files.array_file import StoredArray, open_arrays
 from ..files.output_file import output_file
 from ..session import Profile
-from .table import Column, Table, on_one_line
-from .units import show_kernel
+from .table import Column, Table, on_one_line, show_kernel
 
 _ARCHIVE_NAME = 60_000
 """Bytes of a name that are sure to fit a zip file, where two bytes say how long it is."""

@@ -16,8 +16,7 @@ from ..artifact.manifest import HostPiece
 from ..isa import Program, RegionKind
 from ..machines.cost import host_link_cycles
 from ..session import load
-from .table import on_one_line
-from .units import show_bytes, show_number, show_seconds
+from .table import on_one_line, show_bytes, show_number, show_seconds
 
 ROUNDS = 5
 """How often each stage of the host is measured; the median counts."""

@@ -15,8 +15,7 @@ from .details import details_of
 from .placement import fallbacks, first_of, placement_table
 from .simulation import device_programs
 from .summary import summarize
-from .table import Column, Table, json_text, on_lines, on_one_line
-from .units import MACS, show_bytes, show_kernel, show_number
+from .table import MACS, Column, Table, json_text, on_lines, on_one_line, show_bytes, show_kernel, show_number
 
 
 def inspect_artifact(artifact: Artifact, shown: str, memory: Table | None, *, as_json: bool) -> str:

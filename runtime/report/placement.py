@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from .details import PlacedMap, PlacedOp
-from .table import Column, Table
-from .units import MACS
+from .table import MACS, Column, Table
 
 LINES = 5
 """How many lines of a summary are about fallbacks, at most."""

@@ -21,8 +21,7 @@ from ..simulator.left_out import BESIDE, COSTS
 from ..simulator.verifier import verify_cards
 from .details import PlacedOp, details_of
 from .host import HostReport, report_host
-from .table import Column, Table, on_lines
-from .units import MACS, show_bytes, show_clusters, show_count, show_seconds
+from .table import MACS, Column, Table, on_lines, show_bytes, show_clusters, show_count, show_seconds
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ from ..artifact.artifact import Artifact
 from ..artifact.manifest import ENGINES, DeviceStage
 from .details import Details, Schedule, details_of, schedule_lines
 from .placement import device_share, fallback_lines, macs_of
-from .table import on_lines
-from .units import show_bytes, show_count, show_number
+from .table import on_lines, show_bytes, show_count, show_number
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,30 @@ def test_the_command_takes_every_option_but_those_of_programs() -> None:
         assert action.default == each.default
 
 
+@pytest.mark.parametrize("whole", [np.int64, np.uint8, np.array])
+def test_numbers_of_numpy_are_numbers(whole: Callable[[int], Any], digits_int8: Callable[..., str]) -> None:
+    expected = digits_int8(clusters=2, cards=1, calibration_limit=2)
+    assert digits_int8(clusters=whole(2), cards=whole(1), calibration_limit=whole(2)) == expected
+    ranges = {"calibration_method": "percentile", "strict": np.bool_(True)}
+    assert digits_int8(**ranges, percentile=np.float64(99), time_limit=np.float32(100)) == digits_int8(
+        calibration_method="percentile", percentile=99.0, strict=True
+    )
+
+
+@pytest.fixture(scope="module")
+def digits_int8() -> Callable[..., str]:
+    """The digest of the digits network, compiled with these options."""
+    digits = load_digits()
+    samples = digits.prepare(digits.calibration_images[:4])
+    return lambda **options: call(MODEL, calibration=samples, effort="quick", **options).digest
+
+
+@pytest.mark.parametrize("value", [2.5, "2", [2], None, np.array([1, 2]), 1j], ids=repr)
+def test_what_is_no_whole_number_is_none(value: object) -> None:
+    with pytest.raises(UsageError, match=r"^option 'cards' has the wrong type; expected int, found "):
+        call(MODEL, cards=value)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,12 +80,20 @@ class Modelled:
     board_watts: float
 
 
-def measure(session: Session, *, batch: int, repetitions: int, counters: Path = _COUNTERS) -> Measured:
+def measure(
+    session: Session,
+    *,
+    batch: int,
+    repetitions: int,
+    counters: Path = _COUNTERS,
+    report: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> Measured:
     """Call a session again and again with the same random images.
 
     Args:
         batch: images of a call, which the session computes as many at once as it has workers.
         counters: the folder of the energy counters.
+        report: called after each call, with a word, how many there were, and how many there will be.
 
     Raises:
         TilewrightError: as `Session.submit` and `Request.result`.
@@ -107,9 +116,10 @@ def measure(session: Session, *, batch: int, repetitions: int, counters: Path = 
     call()
     meter = EnergyMeter(counters)
     start = time.monotonic()
-    for _ in range(repetitions):
+    for done in range(1, repetitions + 1):
         call()
         meter.read()
+        report("power", done, repetitions)
     seconds = time.monotonic() - start
     joules = meter.joules()
     return Measured(repetitions, batch, seconds, None if joules is None else joules / seconds)

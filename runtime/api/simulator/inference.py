@@ -61,6 +61,7 @@ def compare_on_data(
     threshold: float,
     export: str | os.PathLike[str] | None = None,
     use_cuda: bool = False,
+    quiet: bool = False,
 ) -> Comparison:
     """How far tensors of two networks lie apart on each sample, of which one at a time is in memory.
 
@@ -70,6 +71,7 @@ def compare_on_data(
         pairs: tensors of both to compare; the outputs if not given.
         metric: a name of `METRICS`.
         export: a folder to write the tensors into as they are computed, ``model_0/SAMPLE.npz`` and ``model_1/…``.
+        quiet: show no progress bar.
 
     Raises:
         TilewrightError: a file or a name is wrong, or networks or tensors do not fit each other.
@@ -84,7 +86,7 @@ def compare_on_data(
             maps = [pair[index] for pair in pairs or ()]
             sessions.append(stack.enter_context(closing(_opened(model, file, maps))))
         pairs = pairs if pairs is not None else _paired_outputs(sessions)
-        samples = stack.enter_context(_reported(COMPARE, InputData(data, sessions[0].get_inputs())))
+        samples = stack.enter_context(_reported(COMPARE, InputData(data, sessions[0].get_inputs()), quiet=quiet))
         translate = _translation(sessions)
         result: Comparison = {}
         for sample, feeds in samples:
@@ -126,9 +128,9 @@ def _opened(model: str, encodings: str | None, feature_maps: Sequence[str]) -> N
 
 
 @contextmanager
-def _reported(stage: str, samples: InputData) -> Iterator[Iterator[tuple[str, Feeds]]]:
+def _reported(stage: str, samples: InputData, *, quiet: bool = False) -> Iterator[Iterator[tuple[str, Feeds]]]:
     """The samples one by one, and on a terminal a bar that shows how many are done."""
-    with progress_bar() as report:
+    with progress_bar(quiet=quiet) as report:
 
         def each() -> Iterator[tuple[str, Feeds]]:
             for done, item in enumerate(samples.items()):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tilewright.runtime.report.units import show_bytes, show_count, show_kernel, show_number, show_seconds, significant
+from tilewright.runtime.report.table import show_bytes, show_count, show_kernel, show_number, show_seconds, significant
 
 
 def test_numbers_and_their_nouns() -> None:
