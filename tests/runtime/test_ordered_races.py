@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from artifact_samples import small_manifest, small_sections
+
+from tilewright.runtime.artifact.artifact import write_artifact
+from tilewright.runtime.native.mapping import supported
+
+pytestmark = pytest.mark.skipif(not supported(), reason="object code runs on Linux on x86-64 and AArch64 only")
 
 SCRIPT = '''
 import os, random, signal, sys, threading, warnings
+import numpy
+import tilewright
 from tilewright.errors import TilewrightError
 from tilewright.runtime.request import Request, RequestQueue
-from tilewright.runtime.in_order import Ordered, Submission
+from tilewright.runtime.in_order import InOrder, Ordered, Submission
 from tilewright.runtime.waiting import Wait
 from tilewright.runtime.api.kp.devices import group as groups
 from tilewright.runtime.api.kp.devices.device import VirtualDevice, describe
@@ -52,9 +61,6 @@ class Plain(Ordered):
         (request,), submission = self.take(lambda: None, Wait(lambda: True), PATIENCE, None)
         return request.result()
 
-    def reset(self):
-        pass
-
 class Devices:
     """Two devices of the kp API."""
 
@@ -76,11 +82,31 @@ class Devices:
         result = self.group.receive()
         return (*result.job.inference_number, result.crop_number)
 
-    def reset(self):
-        self.group.reset()
+class Sessions:
+    """Three workers of a session, each of whose runs takes its own time."""
 
-made = {"plain": Plain, "devices": Devices}[sys.argv[1]]()
-results = {"plain": lambda number: 1, "devices": lambda number: 1 + number % 3}[sys.argv[1]]
+    def __init__(self):
+        self.session = tilewright.load(sys.argv[3], workers=3)
+        self.queue = InOrder(self.session, 3)
+
+    @property
+    def submissions(self):
+        return self.queue.submissions
+
+    def send(self, number):
+        x = {"x": numpy.ones((2, 8), numpy.float32)}
+        self.queue.put([x] * (number[1] % 3), number, PATIENCE)
+
+    def receive(self):
+        results, number = self.queue.get(PATIENCE)
+        assert len(results) == number[1] % 3
+        return number
+
+    def close(self):
+        generator.choice((self.session.close, self.queue.close))()
+
+made = {"plain": Plain, "devices": Devices, "sessions": Sessions}[sys.argv[1]]()
+results = (lambda number: 1 + number % 3) if sys.argv[1] == "devices" else (lambda number: 1)
 EACH, SENDERS = 60, 3
 received, failed = [[], []], []
 '''
@@ -172,6 +198,31 @@ assert not failed, failed
 print("done")
 """
 
+CLOSING = """
+def until_closed(call):
+    try:
+        while True:
+            call()
+    except TilewrightError:
+        pass
+    except BaseException as error:
+        failed.append(repr(error))
+
+calls = [lambda: made.send((0, 4)), lambda: made.send((1, 5)), made.receive, made.receive]
+threads = [threading.Thread(target=until_closed, args=(call,)) for call in calls]
+for thread in threads:
+    thread.start()
+threading.Event().wait(generator.random() / 20)
+made.close()
+# Where the session is closed, the senders end, and those who receive wait on.
+made.queue.close()
+for thread in threads:
+    thread.join(PATIENCE)
+assert not any(thread.is_alive() for thread in threads)
+assert not failed, failed
+print("done")
+"""
+
 EXIT = """
 def forever(call):
     number = 0
@@ -193,11 +244,16 @@ print("done")
     [
         *(("plain", program) for program in (TRAFFIC, EXIT)),
         *(("devices", program) for program in (TRAFFIC, RESETS, EXIT)),
+        *(("sessions", program) for program in (TRAFFIC, CLOSING, EXIT)),
     ],
-    ids=["plain-traffic", "plain-exit", "devices-traffic", "devices-resets", "devices-exit"],
+    ids=[
+        *("plain-traffic", "plain-exit", "devices-traffic", "devices-resets", "devices-exit"),
+        *("sessions-traffic", "sessions-closing", "sessions-exit"),
+    ],
 )
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.sweep) for seed in range(1, 30))])
-def test_nothing_is_lost_or_stuck(interface: str, program: str, seed: int) -> None:
-    command = [sys.executable, "-c", SCRIPT + program, interface, str(seed)]
+def test_nothing_is_lost_or_stuck(interface: str, program: str, seed: int, tmp_path: Path) -> None:
+    write_artifact(tmp_path / "small.twa", small_manifest(), small_sections())
+    command = [sys.executable, "-c", SCRIPT + program, interface, str(seed), str(tmp_path / "small.twa")]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert (ended.returncode, ended.stdout) == (0, "done\n"), ended.stderr[-3000:]
