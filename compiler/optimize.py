@@ -67,8 +67,6 @@ def read_module(path: Path, input_shapes: InputShapes, external_data: str | os.P
     except ParseError as error:
         error.message = f"module {str(path)!r}: {error.message}"
         raise
-    except OSError as error:
-        raise InputError(f"cannot read {error.filename or str(path)!r}: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise InputError(f"{str(path)!r} is neither an ONNX model (.onnx) nor a module as text") from None
     verify(module, stage="read")

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Collection
-from io import FileIO
 from pathlib import Path
 
 import numpy as np
+
+from tilewright.limits import MODULE_TEXT
 
 from ..ir.core import Module
 from ..ir.text.parser import parse_module
 from ..ir.text.printer import blobs, print_module
 from ..runtime.files.array_file import open_array
-from ..runtime.files.input_file import open_regular
+from ..runtime.files.input_file import contents
 from ..runtime.files.output_file import is_stream, make_folder, output_file
 from .base import Pass, Record
 
@@ -127,12 +128,10 @@ def load_dump(file: Path | str) -> Module:
 
     Raises:
         ParseError: the text is malformed or a blob is missing.
-        InputError: a blob is damaged.
-        OSError: the file cannot be read.
+        InputError: the file cannot be read, or a blob is damaged.
     """
     file = Path(file)
-    with open_regular(str(file), FileIO) as opened:
-        text = opened.read().decode()
+    text = contents(str(file), MODULE_TEXT).decode()
     arrays = {blob.stem: open_array(blob).read() for blob in (file.parent / "blobs").glob("*.npy") if blob.stem in text}
     return parse_module(text, arrays)
 

@@ -12,18 +12,18 @@ from tilewright.errors import IRError, UsageError, similar
 
 from ..ir.core import Module
 from ..ir.op import coerce
-from ..ir.text.tokens import TokenReader
+from ..ir.text.tokens import STRING, TokenReader
 from .base import Pass, Record, Verification
 from .instruments import Instrument
 from .registry import PASSES
 
 _TOKEN = re.compile(
-    r"""(?P<space>\s+)
-    |(?P<string>"(?:[^"\\\n]|\\.)*")
+    rf"""(?P<space>\s+)
+    |(?P<string>{STRING})
     |(?P<float>-?(?:[0-9]+\.[0-9]*(?:e[+-]?[0-9]+)?|[0-9]+e[+-]?[0-9]+|inf\b))
     |(?P<int>-?[0-9]+)
     |(?P<word>[A-Za-z_][A-Za-z0-9_]*)
-    |(?P<punctuation>[{}\[\],=])""",
+    |(?P<punctuation>[{{}}\[\],=])""",
     re.VERBOSE,
 )
 

@@ -8,14 +8,14 @@ from typing import Any
 from tilewright.errors import IRError, ParseError, similar
 
 from ..op import REGISTRY, Operator, Registry, attribute_types, coerce
-from .tokens import Token, TokenReader
+from .tokens import STRING, Token, TokenReader
 
 _TOKEN = re.compile(
-    r"""(?P<space>[ \t\r\n]+|//[^\n]*)
-    |(?P<punctuation>[(){}\[\]<>=,:#])
-    |(?P<string>"(?:[^"\\\n]|\\.)*")
+    rf"""(?P<space>(?:[ \t\r\n]+|//[^\n]*){{1,1000}})
+    |(?P<punctuation>[(){{}}\[\]<>=,:#])
+    |(?P<string>{STRING})
     |(?P<float>-?0x[01]\.[0-9a-f]+p[+-]?[0-9]+|-?inf\b)
-    |(?P<sigil>[%@](?:[A-Za-z0-9_.$/-]+|"(?:[^"\\\n]|\\.)*"))
+    |(?P<sigil>[%@](?:[A-Za-z0-9_.$/-]+|{STRING}))
     |(?P<int>-?[0-9]+)
     |(?P<arrow>->)
     |(?P<word>[A-Za-z_][A-Za-z0-9_]*)""",

@@ -19,6 +19,10 @@ _DIGITS = len("-") + 20
 """Digits and sign of the longest integer of 64 bits."""
 
 
+STRING = r'"[^"\\\n]*(?:\\.[^"\\\n]*){0,16383}"'
+"""A text in quotes in a grammar; matching remembers every escape, of which there may be so many."""
+
+
 class Token(NamedTuple):
     """A piece of text.
 
@@ -43,25 +47,21 @@ class TokenReader:
     """
 
     def __init__(self, text: str, grammar: re.Pattern[str], read_float: Callable[[str], float]) -> None:
-        self._text = text
+        self._text, self._grammar = text, grammar
         self._read_float = read_float
-        self._tokens = self._tokenize(grammar)
-        self._position = 0
+        self._end = 0
+        self._token = self._scan()
 
-    def _tokenize(self, grammar: re.Pattern[str]) -> list[Token]:
-        tokens: list[Token] = []
-        offset = 0
-        for match in grammar.finditer(self._text):
-            if match.start() != offset:
-                break
-            kind = match.lastgroup
-            if kind != "space":
-                tokens.append(Token(str(kind), match.group(), offset))
-            offset = match.end()
-        if offset < len(self._text):
-            raise self._error_at(offset, f"unexpected character {self._text[offset]!r}")
-        tokens.append(Token("end", "end of text", len(self._text)))
-        return tokens
+    def _scan(self) -> Token:
+        """The token after the current one; one at a time, so that a text takes no more memory than itself."""
+        while self._end < len(self._text):
+            start, match = self._end, self._grammar.match(self._text, self._end)
+            if match is None:
+                raise self._error_at(start, f"unexpected character {self._text[start]!r}")
+            self._end = match.end()
+            if match.lastgroup != "space":
+                return Token(str(match.lastgroup), match.group(), start)
+        return Token("end", "end of text", len(self._text))
 
     def _error_at(self, offset: int, message: str) -> ParseError:
         start = self._text.rfind("\n", 0, offset) + 1
@@ -73,21 +73,16 @@ class TokenReader:
         """An error at ``token``, by default the current one."""
         return self._error_at((token or self._token).offset, message)
 
-    @property
-    def _token(self) -> Token:
-        return self._tokens[self._position]
-
     def _next(self) -> Token:
         """Step to the next token; the one left behind."""
-        token = self._tokens[self._position]
+        token = self._token
         if token.kind != "end":
-            self._position += 1
+            self._token = self._scan()
         return token
 
     def _accept(self, text: str) -> bool:
         """Step over ``text`` if it comes next."""
-        token = self._tokens[self._position]
-        if token.text == text and token.kind != "string":
+        if self._token.text == text and self._token.kind != "string":
             self._next()
             return True
         return False

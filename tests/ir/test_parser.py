@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from tilewright.errors import ParseError
 from tilewright.ir.text.literals import digest_of
 from tilewright.ir.text.parser import parse_module
+from tilewright.ir.text.printer import print_module
 
 MODULE = """module @m {{
   const @c : f32[2] = [0x1.0p+0, 0x1.8p+1]
@@ -82,6 +85,24 @@ def test_malformed_text(text: str, message: str, line: int, column: int) -> None
     assert (caught.value.line, caught.value.column) == (line, column)
     shown = text.splitlines()[line - 1][:2000] if text else ""
     assert str(caught.value).endswith(f"\n{shown}\n{' ' * (column - 1)}^")
+
+
+@pytest.mark.parametrize("piece", ["a", "\\\\", "{", "// a\n", " "])
+def test_a_text_takes_little_more_memory_than_itself(piece: str) -> None:
+    """Neither for the tokens that it would have, nor for matching a long one."""
+    text = f'module @m {{ meta a = "{piece * 300_000}' if piece in ("a", "\\\\") else piece * 300_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(ParseError):
+            parse_module(text)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_texts_in_quotes_may_be_long_and_hold_escapes() -> None:
+    for long in ("a" * 10**6, '"\\' * 8_000):
+        assert json.dumps(long) in print_module(parse_module(f"module @m {{ meta a = {json.dumps(long)} }}"))
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ BITS = (4, 32)
 """The least and the largest width of integers."""
 
 _LARGEST_OFFSET = 2**33
+_LARGEST_FLOAT = 2.0**128 - 2.0**104
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,8 @@ def parse_encodings(text: bytes | str, origin: str = "encodings") -> Encodings:
 
 def _section(source: Source, content: dict[str, object], name: str) -> Iterator[tuple[TensorName, Encoding]]:
     section = content.get(name)
+    if isinstance(section, dict) and len(section) > limits.ENCODED:
+        source.refuse(name, "is too long", f"at most {limits.ENCODED} {limits.ENCODED.what}", len(section))
     if isinstance(section, list):
         yield from _listed(source, content, name, _typed_entry)
     elif isinstance(section, dict):
@@ -169,6 +172,8 @@ def _listed(
     section = content[name]
     if not isinstance(section, list):
         source.refuse(name, "is no list", found=shortened(section))
+    if len(section) > limits.ENCODED:
+        source.refuse(name, "is too long", f"at most {limits.ENCODED} {limits.ENCODED.what}", len(section))
     seen: set[str] = set()
     for index, value in enumerate(section):
         tensor = value.get("name") if isinstance(value, dict) else None
@@ -224,7 +229,21 @@ class _Fields:
         return int(value)
 
     def number(self, name: str) -> float:
-        return self.numbers(name, 0).item()
+        """A finite number. There may be a million of them, and arrays take ten times as long as this."""
+        value = self._values.get(name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 2**63:
+            return self.numbers(name, 0).item()
+        return float(value)
+
+    def scale(self, name: str) -> float:
+        """A number as `scales` takes it."""
+        value = self.number(name)
+        return value if 2**-149 <= value <= _LARGEST_FLOAT else self.scales(name, 0).item()
+
+    def offset(self, name: str) -> int:
+        """A number as `offsets` takes it."""
+        value = self.number(name)
+        return int(value if abs(value) <= _LARGEST_OFFSET and not value % 1 else self.offsets(name, ()).item())
 
     def numbers(self, name: str, rank: int | None = 1) -> np.ndarray:
         """Finite numbers, float64, in so many lists within each other, or any number of them."""
@@ -295,8 +314,8 @@ def _scale_and_offset(entry: _Fields, bits: int) -> tuple[float, int]:
         if not 0 < np.float32(step) < np.inf:
             entry.refuse("max", "is not above min")
     else:
-        step = entry.scales("scale", 0).item()
-    offset = int(entry.offsets("offset", ())) if entry.has("offset") else None
+        step = entry.scale("scale")
+    offset = entry.offset("offset") if entry.has("offset") else None
     if low is not None and (offset is None or offset >= 0):
         if abs(low) > _LARGEST_OFFSET * step:
             entry.refuse("min", "is too far from 0 for the scale")

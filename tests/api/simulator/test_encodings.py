@@ -284,7 +284,12 @@ def test_wrong_entries_of_version_2(changes: dict[str, object], message: str) ->
     [
         ("nonsense", "not JSON: Expecting value: line 1 column 1 (char 0)"),
         ("[" * 100_000, "not JSON: nested too deeply"),
-        ("," * (limits.JSON_VALUES + 1), "not JSON: it has more than 8388608 commas in a JSON text"),
+        (
+            json.dumps({"param_encodings": dict.fromkeys(map(str, range(2**18 + 1)))}),
+            "field 'param_encodings' is too long; expected at most 262144 tensors of a section of",
+        ),
+        (json.dumps({"encodings": [0] * (2**18 + 1)}), "field 'encodings' is too long; expected at most 262144 tens"),
+        ("," * (limits.JSON_VALUES + 1), "not JSON: it has more than 4194304 commas in a JSON text"),
         ("[]", "the top level is no JSON object; found []"),
         (b"\xff\xfe{}", "not JSON: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
         ('{"version": "3.0"}', "field 'version' is not known; expected 0.4 to 2.0.0, found '3.0'"),
