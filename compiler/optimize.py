@@ -14,6 +14,7 @@ from ..ir.verify import verify
 from ..passes.base import Record
 from ..passes.instruments import Print, Timing, dump_module, instruments_from_environment, load_dump
 from ..passes.pipeline import Pipeline, check_names
+from ..runtime.files.foreign_model import START, foreign_format
 from ..runtime.files.output_file import check_output
 from ..runtime.report.table import json_text
 from .frontend.formats import IR_SUFFIX, InputShapes, import_model
@@ -68,6 +69,9 @@ def read_module(path: Path, input_shapes: InputShapes, external_data: str | os.P
         error.message = f"module {str(path)!r}: {error.message}"
         raise
     except UnicodeDecodeError:
+        found = foreign_format(path.read_bytes()[:START])
+        if found is not None:
+            raise InputError(f"{str(path)!r} is {found.name}, no module", hint=found.advice(str(path))) from None
         raise InputError(f"{str(path)!r} is neither an ONNX model (.onnx) nor a module as text") from None
     verify(module, stage="read")
     return module

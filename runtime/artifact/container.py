@@ -35,6 +35,7 @@ from typing import NamedTuple
 
 from tilewright.errors import ArtifactError
 
+from ..files.foreign_model import START, foreign_format
 from ..trust.credentials import NO_TAG, Credentials
 from .checksum import Fill, crc32
 
@@ -183,6 +184,11 @@ class Container:
         if len(buffer) < _HEADER.size or buffer[:8] != MAGIC:
             if len(buffer) >= 8 and buffer[:8] == MAGIC:
                 raise self._damaged("it ends within the header", f"{_HEADER.size} bytes", f"{len(buffer)}")
+            fill(0, min(START, len(buffer)))
+            known = foreign_format(bytes(buffer[:START]))
+            if known is not None:
+                hint = known.advice(origin)
+                raise ArtifactError(f"{origin} is {known.name}, no artifact", stage="load artifact", hint=hint)
             raise ArtifactError(
                 f"{origin} is not a Tilewright artifact",
                 stage="load artifact",

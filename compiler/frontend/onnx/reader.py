@@ -22,6 +22,7 @@ from tilewright.errors import IRError, ModelError, UnsupportedError, UsageError
 
 from ....ir.core import Module
 from ....ir.types import TensorType
+from ....runtime.files.foreign_model import START, foreign_format
 from ....runtime.files.input_file import contents
 from ..builder import input_shape_hint
 from .families import IMPORTS
@@ -113,6 +114,10 @@ def load_model(source: str | os.PathLike[str] | bytes | ModelProto) -> tuple[Mod
     except Exception:  # protobuf raises its own types, which differ between its implementations
         model = None
     if model is None or not model.HasField("graph") or not model.opset_import:
+        found = foreign_format(data[:START])
+        if found is not None:
+            path = "FILE" if isinstance(source, bytes) else os.fspath(source)
+            raise ModelError(f"{what} is {found.name}, no ONNX model", stage="import", hint=found.advice(path))
         raise ModelError(
             f"{what} is not an ONNX model, or is truncated",
             stage="import",

@@ -211,7 +211,7 @@ def test_a_refused_input_takes_no_buffer(ready: FWDNXT) -> None:
         (("dog.jpg", "double.onnx", "a.bin"), "or the path of a picture, found 'dog.jpg'"),
         (("double.bin", "double.onnx", "a.bin"), "double.bin"),
         (("1x1x4", "absent.onnx", "a.bin"), "cannot read 'absent.onnx': No such file or directory"),
-        (("1x1x4", "double.bin", "a.bin"), "'double.bin' is not an ONNX model, or is truncated"),
+        (("1x1x4", "double.bin", "a.bin"), "'double.bin' is a Tilewright artifact, no ONNX model"),
         (("1x1x4", ".", "a.bin"), "Compile: '.' is a folder; expected the path of an ONNX model, found a folder"),
         (("1x1x4", 5, "a.bin"), "this is no model; expected the path of an ONNX model, found int"),
         (("1x1x4;1x1x4", "double.onnx", "a.bin"), "there are more sizes than inputs; expected at most 1: x, found 2"),

@@ -110,7 +110,7 @@ def test_what_is_neither_xml_nor_onnx(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"\x08\x07 and more")
         with pytest.raises(RuntimeError, match="is not an"):
             IENetwork(str(tmp_path / name))
-    with pytest.raises(RuntimeError, match="the data is not an ONNX model"):
+    with pytest.raises(RuntimeError, match="the data is empty, no ONNX model"):
         IENetwork(b"", b"", init_from_buffer=True)
 
 

@@ -151,7 +151,7 @@ def _checked(model: object) -> str:
         raise AcceleratorError(
             f"{path!r} is a folder", stage="Compile", expected=accepted, found="a folder", hint=hint or None
         )
-    if path.endswith((".nnef", ".tgz", ".pb")):
+    if path.endswith((".nnef", ".tgz")):
         raise AcceleratorError(
             f"{path!r} is in no format that is read", stage="Compile", expected=accepted, found=Path(path).suffix
         )

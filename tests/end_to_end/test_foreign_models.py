@@ -1,0 +1,112 @@
+"""Models in formats that are not read are named for what they are, by what is in them, with what converts them."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tilewright.__main__ import main
+from tilewright.errors import TilewrightError
+from tilewright.runtime.api.inference_engine import IENetwork
+
+
+def archive(*names: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        for name in names:
+            file.writestr(name, bytes(100))
+    return buffer.getvalue()
+
+
+def safetensors() -> bytes:
+    header = json.dumps({"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
+    return struct.pack("<Q", len(header)) + header + bytes([0, 0, 128, 255] * 2)
+
+
+FILES = {
+    "empty": (b"", "empty", "Download or export it again."),
+    "pointer": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n",
+        "a pointer of Git LFS",
+        "`git lfs pull` fetches the file itself.",
+    ),
+    "torchscript": (
+        archive("net/code/__torch__.py", "net/data.pkl", "net/constants.pkl"),
+        "a model in TorchScript",
+        "torch.onnx.export(torch.jit.load('{path}'), example_inputs, 'model.onnx').",
+    ),
+    "pt": (archive("net/data.pkl", "net/data/0"), "weights or a model of PyTorch", "torch.onnx.export(model, "),
+    "old_pth": (
+        b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.",
+        "weights or a model of PyTorch",
+        "torch.onnx.export(model, ",
+    ),
+    "keras": (
+        archive("metadata.json", "config.json", "model.weights.h5"),
+        "a model of Keras",
+        "keras.models.load_model('{path}').export('model.onnx', format='onnx').",
+    ),
+    "safetensors": (safetensors(), "weights in safetensors", "optimum-cli export onnx."),
+    "tflite": (
+        b"\x1c\x00\x00\x00TFL3\x14\x00\xff" + bytes(99),
+        "a model of TensorFlow Lite",
+        "python -m tf2onnx.convert --tflite {path} --output model.onnx",
+    ),
+    "h5": (
+        b"\x89HDF\r\n\x1a\n" + bytes(99),
+        "a model or weights in HDF5, as Keras writes it",
+        "keras.models.load_model('{path}')",
+    ),
+    "gguf": (
+        b"GGUF\x03\x00\x00\x00\xff" + bytes(99),
+        "a language model in GGUF",
+        "Export the model that it was made of",
+    ),
+    "saved_model": (
+        b"\x08\x01\x12\xff\x01\x0a\x10\x22\x05\x0a\x05serve" + bytes(99),
+        "a saved model of TensorFlow",
+        "python -m tf2onnx.convert --saved-model FOLDER",
+    ),
+    "graph": (
+        b"\x0a\x19\x0a\x05input\x12\x0bPlaceholder\xff\xfe" + bytes(99),
+        "a frozen graph of TensorFlow",
+        "python -m tf2onnx.convert --graphdef {path} --inputs",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_command_names_them(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content, called, advice = FILES[name]
+    for path, commands in (
+        (tmp_path / "m.onnx", ("compile", "inspect", "opt", "export")),
+        (tmp_path / "m.bin", ("compile", "inspect", "run", "simulate")),
+    ):
+        path.write_bytes(content)
+        for command in commands:
+            more = {"opt": ["--passes", "fuse"], "export": ["-o", str(tmp_path / "o.onnx")]}.get(command, [])
+            assert main([command, str(path), *more]) == 1, command
+            message = capsys.readouterr().err
+            assert f" is {called}, no " in message
+            assert advice.format(path=path) in message
+
+
+def test_the_inference_engine_names_them(tmp_path: Path) -> None:
+    for name, (content, called, _) in FILES.items():
+        path = tmp_path / f"{name}.onnx"
+        path.write_bytes(content)
+        with pytest.raises(RuntimeError, match=f" is {called}, no ONNX model") as caught:
+            IENetwork(str(path))
+        assert isinstance(caught.value, TilewrightError)
+
+
+def test_a_module_as_text_is_asked_for_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(FILES["gguf"][0])
+    assert main(["opt", str(path), "--passes", "fuse"]) == 1
+    assert f"'{path}' is a language model in GGUF, no module. " in capsys.readouterr().err
