@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import round_trip
-from hypothesis import HealthCheck, settings
 from shared_files import folder_of_all_workers
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -25,10 +24,6 @@ round_trip.install()
 # Imports passes, and so only now.
 from shared_kernels import shared_kernels  # noqa: E402
 
-# The same examples in each run, however busy the machine is.
-settings.register_profile("tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("tests")
-
 
 def pytest_configure() -> None:
     """Signals reach the programs that tests start also where a shell has them ignored: in the background, by nohup."""
@@ -38,7 +33,9 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What is there before the first test stays: every full collection of garbage would walk through it again."""
+    if "hypothesis" in sys.modules and "property_tests" not in sys.modules:
+        raise pytest.UsageError("import hypothesis from property_tests, or its examples differ from run to run")
+    # What is there before the first test stays: every full collection of garbage would walk through it again.
     gc.freeze()
 
 

@@ -74,6 +74,20 @@ def with_extreme_inputs(sample: Sample, rng: np.random.Generator, count: int) ->
         yield dataclasses.replace(sample, inputs=tuple(inputs))
 
 
+def with_extreme_integers(sample: Sample, rng: np.random.Generator, count: int) -> Iterator[Sample]:
+    """The sample with one number in one integer operand that no index, length or count would be: so many for each."""
+    for index, before in enumerate(sample.inputs):
+        if before is None or not before.size or before.dtype.kind not in "iu" or index in sample.constants:
+            continue
+        limits = np.iinfo(before.dtype)
+        odd = [number for number in (limits.min, -1, 1000, limits.max) if limits.min <= number <= limits.max]
+        for number in rng.choice(odd, min(count, len(odd)), replace=False):
+            array = before.copy().reshape(-1)
+            array[rng.integers(array.size)] = number
+            inputs = (*sample.inputs[:index], array.reshape(before.shape), *sample.inputs[index + 1 :])
+            yield dataclasses.replace(sample, inputs=inputs)
+
+
 def with_extreme_attributes(sample: Sample, rng: np.random.Generator, count: int) -> Iterator[Sample]:
     """The sample with other numbers in its float attributes, and in its power, as far as its operator takes them."""
     fields = [

@@ -41,30 +41,39 @@ def naming(case: Named) -> Iterator[None]:
 
 
 def grouped(cases: Iterable[CaseT], group_of: Callable[[CaseT], str]) -> Callable[[Test], Test]:
-    """Make a test with a parameter ``case`` one of all cases of a group, for each group.
+    """Make a test with a parameter ``case`` one of all cases of a group, for each group; see :func:`in_groups`."""
+    found = groups(cases, group_of)
+    return in_groups(found, found.__getitem__)
+
+
+def in_groups(names: Iterable[str], cases_of: Callable[[str], Iterable[CaseT]]) -> Callable[[Test], Test]:
+    """Make a test with a parameter ``case`` one of all cases of a group, for each of the groups ``names``.
 
     A failure names the case. A case that skips itself ends itself alone; where all of a group do so, the group is
     skipped.
+
+    Args:
+        cases_of: makes the cases of a group when its test runs.
     """
-    found = groups(cases, group_of)
 
     def decorate(test: Test) -> Test:
-        @pytest.mark.parametrize("cases", found.values(), ids=[*found])
+        @pytest.mark.parametrize("group", names)
         @wraps(test)
-        def run(cases: list[CaseT], **fixtures: Any) -> None:
+        def run(group: str, **fixtures: Any) -> None:
             skipped: list[BaseException] = []
+            cases = [*cases_of(group)]
             for case in cases:
                 try:
                     with naming(case):
                         test(case=case, **fixtures)
                 except pytest.skip.Exception as reason:
                     skipped.append(reason)
-            if len(skipped) == len(cases):
+            if skipped and len(skipped) == len(cases):
                 raise skipped[0]
 
         signature = inspect.signature(test)
         parameters = [
-            each.replace(name="cases") if each.name == "case" else each for each in signature.parameters.values()
+            each.replace(name="group") if each.name == "case" else each for each in signature.parameters.values()
         ]
         # What the test asks for besides its cases is asked for in their place.
         run.__signature__ = signature.replace(parameters=parameters)  # pyright: ignore[reportAttributeAccessIssue]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import pkgutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import operators
@@ -57,8 +59,17 @@ def operator_of(case: Case) -> str:
     return case.sample.operator.name
 
 
+@cache
+def _samples_of(name: str) -> tuple[Sample, ...]:
+    return tuple(samples(REGISTRY[name], np.random.default_rng(7)))
+
+
+def cases_of(name: str) -> Iterator[Case]:
+    """Every sample of an operator, the same in each call, in modules of their own."""
+    for index, sample in enumerate(_samples_of(name)):
+        yield make_case(f"{name}-{index}", sample)
+
+
 def all_cases() -> Iterator[Case]:
-    """Every sample of every registered operator, each operator from the same seed."""
-    for name, cls in REGISTRY.items():
-        for index, sample in enumerate(samples(cls, np.random.default_rng(7))):
-            yield make_case(f"{name}-{index}", sample)
+    """Every sample of every registered operator."""
+    return itertools.chain.from_iterable(map(cases_of, REGISTRY))

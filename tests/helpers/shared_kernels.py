@@ -5,7 +5,7 @@ compile the same few networks again and again, in many processes. Both depend on
 function its code and its element types, of a program the text of its kernels, where their tensors lie and the target.
 What numba made is kept before any optimisation; shapes and attributes enter after it.
 
-Kernels that the tests of `tests/codegen` compile one by one are compiled anew in each.
+Kernels that `tests/codegen` and `tests/every_operator` compile one by one are compiled anew in each.
 """
 
 from __future__ import annotations

@@ -6,8 +6,7 @@ import contextlib
 import json
 from typing import Any
 
-from hypothesis import given
-from hypothesis import strategies as st
+from property_tests import given, st
 
 from tilewright.compiler.affinity import parse_affinity
 from tilewright.errors import TilewrightError

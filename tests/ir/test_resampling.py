@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
+from property_tests import given, st
 
 from tilewright.ir.resampling import nearest_steps
 

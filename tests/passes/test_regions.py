@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import networkx
-from hypothesis import given
-from hypothesis import strategies as st
+from property_tests import given, st
 
 from tilewright.passes.placement.regions import are_convex, assign_regions
 

@@ -111,6 +111,15 @@ def test_the_copy_stands_in_for_the_installed_packages(clone: Path) -> None:
     assert len(run.stdout.splitlines()) == 2
 
 
+def test_the_import_order_is_checked_where_the_folders_are_linked(clone: Path) -> None:
+    """An editable installation has no folder of packages that import-linter could read."""
+    pytest.importorskip("importlinter", reason="import-linter comes with the dev extra")
+    program = "from importlinter.cli import lint_imports_command; lint_imports_command(['--no-cache'])"
+    environment = {**os.environ, "PYTHONPATH": ".links"}
+    run = subprocess.run([sys.executable, "-c", program], cwd=clone, env=environment, capture_output=True, text=True)
+    assert "5 kept, 0 broken" in run.stdout, run.stdout + run.stderr
+
+
 def test_a_wrong_step_is_noticed(clone: Path) -> None:
     blocks = WALKS["Adding a pass"]
     for block in blocks[:-1]:

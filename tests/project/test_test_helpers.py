@@ -73,13 +73,13 @@ def test_a_group_names_the_case_that_fails_and_is_skipped_as_a_whole_or_not_at_a
             pytest.skip("no case")
         assert rng is None, "a2 fails"
 
-    assert [*inspect.signature(test).parameters] == ["cases", "rng"]
-    assert test.__dict__["pytestmark"][0].kwargs["ids"] == ["a", "b"]
+    assert [*inspect.signature(test).parameters] == ["group", "rng"]
+    assert [*test.__dict__["pytestmark"][0].args[1]] == ["a", "b"]
     with pytest.raises(AssertionError, match="the case a2"):
-        test(cases=cases[:2], rng=rng)
-    test(cases=cases[:2], rng=None)
+        test(group="a", rng=rng)
+    test(group="a", rng=None)
     with pytest.raises(pytest.skip.Exception, match="no case"):
-        test(cases=cases[2:], rng=rng)
+        test(group="b", rng=rng)
     assert seen == ["a1", "a2", "a1", "a2", "b1"]
 
 

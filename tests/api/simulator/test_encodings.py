@@ -12,8 +12,7 @@ import encodings_files
 import numpy as np
 import pytest
 from encodings_files import VERSIONS, asymmetric, symmetric
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from property_tests import given, settings, st
 
 from tilewright import limits
 from tilewright.compiler.quantization.grid import grid_of

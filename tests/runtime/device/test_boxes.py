@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 
-from hypothesis import given
-from hypothesis import strategies as st
+from property_tests import given, st
 
 from tilewright.runtime.isa.boxes import Box, overlap, simplest, touched_units
 

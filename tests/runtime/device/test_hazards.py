@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 from device_programs import pointwise
-from hypothesis import given
-from hypothesis import strategies as st
+from property_tests import given, st
 
 from tilewright.errors import InstructionError, ResourceError
 from tilewright.runtime import isa

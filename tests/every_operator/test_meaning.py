@@ -1,4 +1,4 @@
-"""Every operator of the registry, on its own samples."""
+"""The meaning of every operator, on its own samples: its text, onnxruntime's, and that of its export."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import numpy as np
 import onnxruntime
 import pytest
 import ties
-from grouped_tests import grouped
-from operator_samples import Case, all_cases, operator_of
+from grouped_tests import in_groups
+from operator_samples import Case, cases_of
 
 from tilewright.compiler.frontend.onnx.exporter import OPENVINO
 from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.compiler.frontend.onnx.writer import export_onnx
 from tilewright.ir import interp
 from tilewright.ir.core import Module
+from tilewright.ir.op import REGISTRY
 from tilewright.ir.ops.elementwise import Add, Sub
 from tilewright.ir.text.parser import parse_module
 from tilewright.ir.text.printer import blobs, print_module
 from tilewright.ir.verify import verify
 
-CASES = list(all_cases())
+each_operator = in_groups(REGISTRY, cases_of)
 
 
 def run_onnxruntime(module: Module, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -58,7 +59,7 @@ def assert_same_but_for_ties(case: Case, found: np.ndarray, expected: np.ndarray
     ties.count_allowed_differences(found, expected, arrays, [t for t in types if t is not None], results[0], sign)
 
 
-@grouped(CASES, operator_of)
+@each_operator
 def test_prints_parses_back_and_verifies(case: Case) -> None:
     verify(case.module)
     text = print_module(case.module)
@@ -67,7 +68,7 @@ def test_prints_parses_back_and_verifies(case: Case) -> None:
     assert print_module(again) == text
 
 
-@grouped(CASES, operator_of)
+@each_operator
 def test_reference_agrees_with_onnxruntime(case: Case) -> None:
     expected = run_onnxruntime(case.module, case.inputs)
     found = interp.run(case.module, case.inputs)
@@ -78,7 +79,7 @@ def test_reference_agrees_with_onnxruntime(case: Case) -> None:
         assert_close(found[name], array)
 
 
-@grouped(CASES, operator_of)
+@each_operator
 def test_import_of_the_export_means_the_same(case: Case) -> None:
     again = import_onnx(export_onnx(case.module))
     verify(again)

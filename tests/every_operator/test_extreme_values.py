@@ -1,4 +1,4 @@
-"""Kernels equal the reference on NaN, infinities, the ends of the dtypes, and extreme attributes; on every target."""
+"""Kernels equal the reference on NaN, infinities, indices out of range and extreme attributes; on every target."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
-from extreme_values import ELEMENT_BY_ELEMENT, with_extreme_attributes, with_extreme_inputs
+from extreme_values import ELEMENT_BY_ELEMENT, with_extreme_attributes, with_extreme_inputs, with_extreme_integers
 from kernel_harness import TARGETS, Execution, described, run_kernels
 from operator_samples import Case, make_case, samples
 from samples import Sample
@@ -38,6 +38,8 @@ def extreme_samples(name: str, every: int, inputs: int, attributes: int) -> Iter
     cls, rng = REGISTRY[name], np.random.default_rng(sum(map(ord, name)))
     for sample in list(samples(cls, np.random.default_rng(7)))[::every]:
         yield from with_extreme_inputs(sample, rng, inputs)
+        if sample.types is None:
+            yield from with_extreme_integers(sample, rng, 2)
         for changed in with_extreme_attributes(sample, rng, attributes):
             yield changed
             yield from with_extreme_inputs(changed, rng, 2)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import ctypes
-import itertools
 from collections.abc import Iterator
 
 import llvmlite.binding as llvm
 import numpy as np
 import pytest
-from grouped_tests import grouped
+from grouped_tests import in_groups, naming
 from guard_pages import CANARY, PLACEMENTS, Placement
 from kernel_harness import TARGETS, Guarded, described
-from operator_samples import Case, all_cases, make_case, operator_of
+from operator_samples import Case, cases_of, make_case
 
 from tilewright.codegen.cpu.assemble import ENTRY
 from tilewright.codegen.cpu.llvm.target import TargetDescription, machine
@@ -40,13 +39,13 @@ NATIVE = (
 """Operators whose samples of single precision and truth values get native kernels."""
 
 
-def float_cases(names: tuple[str, ...]) -> Iterator[Case]:
-    for case in all_cases():
+def float_cases(name: str) -> Iterator[Case]:
+    for case in cases_of(name):
         types = [*case.sample.operand_types(), *(v.type for v in case.module.main.results)]
         plain = all(
             t is None or (t.dtype in (DType.F32, DType.BOOL) and not t.layout and t.quant is None) for t in types
         )
-        if plain and operator_of(case) in names and case.sample.inputs[0] is not None:
+        if plain and case.sample.inputs[0] is not None:
             yield case
 
 
@@ -88,22 +87,15 @@ def check(case: Case, target: TargetDescription) -> None:
             np.testing.assert_allclose(array, expected[name], rtol=1e-5, atol=1e-5 * size)
 
 
-FLOAT_CASES = list(float_cases(NATIVE))
-
-
-@pytest.mark.parametrize(
-    ("case", "target"),
-    [
-        pytest.param(*each, id=f"{each[0].name}-{each[1]}")
-        for each in zip(FLOAT_CASES, itertools.cycle(TARGETS), strict=False)
-    ],
-)
-def test_sample(case: Case, target: str) -> None:
-    check(case, described(target))
+@pytest.mark.parametrize("name", NATIVE)
+def test_samples(name: str) -> None:
+    for index, case in enumerate(float_cases(name), NATIVE.index(name)):
+        with naming(case):
+            check(case, described(TARGETS[index % len(TARGETS)]))
 
 
 @pytest.mark.sweep
 @pytest.mark.parametrize("target", TARGETS)
-@grouped(FLOAT_CASES, operator_of)
+@in_groups(NATIVE, float_cases)
 def test_samples_on_every_target(case: Case, target: str) -> None:
     check(case, described(target))
