@@ -10,11 +10,11 @@ import sys
 from tilewright.errors import InputError
 
 from ..ir.ops import REGISTRY
-from .frontend.ir.families import LEGACY, OPSET
+from .frontend.ir.families import LEGACY, LEGACY_TYPES, OPSET
 
 _MODULE = "tilewright_operators_"
 
-_REGISTRIES = (REGISTRY, OPSET, LEGACY)
+_REGISTRIES = (REGISTRY, OPSET, LEGACY, LEGACY_TYPES)
 """What a library whose execution failed must not leave anything in."""
 
 

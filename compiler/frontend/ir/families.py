@@ -10,7 +10,7 @@ from .exporter import EXPORTS
 from .importer import LEGACY, LEGACY_TYPES, OPSET
 from .layers import __path__ as folder
 
-__all__ = ["EXPORTS", "LEGACY", "OPSET", "layer_types"]
+__all__ = ["EXPORTS", "LEGACY", "LEGACY_TYPES", "OPSET", "layer_types"]
 
 # Importing a family registers what it holds.
 for _module in pkgutil.iter_modules(folder):

@@ -33,7 +33,7 @@ OPSET: dict[str, Import] = {}
 """Importers of layers of version 10 and later, by type."""
 LEGACY: dict[str, Import] = {}
 """Importers of layers of versions 2 to 7, by type in lower case."""
-LEGACY_TYPES: list[str] = []
+LEGACY_TYPES: dict[str, None] = {}
 """Their types as converters spell them."""
 
 
@@ -52,7 +52,7 @@ def legacy(*types: str) -> Callable[[ImportFunction], ImportFunction]:
 
     def register(function: ImportFunction) -> ImportFunction:
         LEGACY.update(dict.fromkeys(map(str.lower, types), function))
-        LEGACY_TYPES.extend(types)
+        LEGACY_TYPES.update(dict.fromkeys(types))
         return function
 
     return register

@@ -12,6 +12,7 @@ import pytest
 from ir_files import LayerText, write_network
 
 from tilewright.compiler import operator_library
+from tilewright.compiler.frontend.ir.families import layer_types
 from tilewright.runtime.api.inference_engine import IECore, IENetwork, IEPlugin
 from tilewright.runtime.api.inference_engine.devices import extension
 
@@ -88,6 +89,7 @@ def test_a_library_that_fails_leaves_nothing_behind(text: str, reason: str, netw
     with pytest.raises(RuntimeError, match=rf"^library '{library}' ended in an exception: .*{reason}"):
         plugin.add_cpu_extension(str(library))
     assert "y" not in plugin.get_supported_layers(network)
+    assert "Threshold" not in layer_types()
     library.write_text(documented_library())
     plugin.add_cpu_extension(str(library))
     assert "y" in plugin.get_supported_layers(network)
