@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -25,7 +26,6 @@ from ..passes.device.outline_device import device_part, planned_machine
 from ..passes.device.planning.check_scratchpads import check_scratchpads
 from ..passes.device.planning.plan_scratchpads import plan as plan_scratchpads
 from ..passes.quantization.accumulators import is_accumulating, overflowing_channels
-from ..runtime.api.layers import Layer, Parameters
 from ..runtime.artifact.artifact import Artifact, artifact_bytes
 from ..runtime.execution.device import program_names, read_programs
 from ..runtime.machines.machine import Machine
@@ -33,6 +33,60 @@ from .progress import silent
 
 _WEIGHTS, _BIAS = 1, 2
 """Positions of the operands."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution or a matrix product with constant weights, as an engine computes it.
+
+    Attributes:
+        name: the nodes of the source model that it comes from, joined by commas.
+        weights: as stored: integers or real numbers [outputs, inputs, *kernel], read-only.
+        bias: as stored, [outputs]: real numbers, or integers of the input's scale times that of the weights. None where
+            there is none.
+        scale: float32, and ``zero_point``, int64, of integers: [outputs, 1, …], or [1, 1, …] for all; 1 and 0 of
+            real numbers.
+        input_scale: of integers that it is given; 1 of real numbers.
+    """
+
+    name: str
+    weights: np.ndarray
+    bias: np.ndarray | None
+    scale: np.ndarray
+    zero_point: np.ndarray
+    input_scale: float
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether the weights are integers."""
+        return self.weights.dtype.kind in "iu"
+
+    def real(self, stored: np.ndarray) -> np.ndarray:
+        """What stored weights, of the shape of this layer's, stand for: float32."""
+        return (stored.astype(np.float32) - self.zero_point.astype(np.float32)) * self.scale
+
+    def stored(self, real: np.ndarray) -> np.ndarray:
+        """Real weights, of the shape of this layer's, as it stores them: integers are rounded to even and saturate."""
+        if not self.is_quantized:
+            return real.astype(self.weights.dtype)
+        bounds = np.iinfo(self.weights.dtype)
+        integers = np.rint(real.astype(np.float32) / self.scale) + self.zero_point
+        return np.clip(integers, bounds.min, bounds.max).astype(self.weights.dtype)
+
+    def stored_bias(self, real: np.ndarray) -> np.ndarray:
+        """A real bias [outputs] as it stores one."""
+        if not self.is_quantized:
+            return real.astype(np.float32)
+        scale = np.broadcast_to(self.scale.reshape(-1), real.shape).astype(np.float64) * self.input_scale
+        return np.clip(np.rint(real / scale), -(2**31), 2**31 - 1).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What a layer gets in place of its own, as it stores them; None for what it keeps."""
+
+    weights: np.ndarray | None = None
+    bias: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -83,8 +137,24 @@ def _by_outputs(op: Op, array: np.ndarray) -> np.ndarray:
 
 
 def layers_of(artifact: Artifact, engine: str) -> tuple[Layer, ...]:
-    """See `runtime.api.layers.layers_of`."""
+    """The layers with weights of an engine, in the order in which they are computed.
+
+    Raises:
+        TilewrightError: what the artifact stores of the engine is damaged.
+    """
     return tuple(_layer(op) for _, op in _load(artifact, engine).layers())
+
+
+def last_layer(artifact: Artifact, engine: str) -> Layer:
+    """The last layer with weights of an engine.
+
+    Raises:
+        InputError: it has none; and as `layers_of`.
+    """
+    found = layers_of(artifact, engine)
+    if not found:
+        raise InputError(f"no layer of {os.fspath(artifact.origin)!r} has weights")
+    return found[-1]
 
 
 def _layer(op: Op) -> Layer:
@@ -106,7 +176,19 @@ def _layer(op: Op) -> Layer:
 
 
 def with_parameters(artifact: Artifact, engine: str, parameters: Mapping[str, Parameters]) -> Artifact:
-    """See `runtime.api.layers.with_parameters`."""
+    """An artifact in memory that holds this engine alone, with other weights or biases in some of its layers.
+
+    Everything that was folded from them is derived anew, and everything else is as it was: with a layer's own weights
+    no byte of any result differs.
+
+    Args:
+        parameters: by the name of the layer.
+
+    Raises:
+        InputError: there is no such layer, weights or a bias are of another shape or element type, or an accumulator
+            may overflow.
+        ResourceError: generating the kernels takes longer than the limit of `load` for artifacts of this size.
+    """
     modules = _load(artifact, engine)
     known = {_name(op) for _, op in modules.layers()}
     for name in parameters:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from types import ModuleType
 
@@ -31,8 +33,27 @@ def missing_package(error: BaseException) -> str | None:
     return error.name
 
 
+@contextmanager
+def compiler_for(what: str) -> Iterator[None]:
+    """What is imported from the compiler within may be missing.
+
+    Args:
+        what: what needs it, for the message.
+
+    Raises:
+        NotInstalledError: a package that it needs is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = missing_package(error)
+        if package is None:
+            raise
+        raise NotInstalledError(what, package) from None
+
+
 def reach(module: str, what: str) -> ModuleType:
-    """A module of `tilewright.compiler`.
+    """A module of `tilewright.compiler`, for what lies below it; the APIs, which lie above, import what they use.
 
     Args:
         module: its name there, such as ``cli``.
@@ -41,10 +62,5 @@ def reach(module: str, what: str) -> ModuleType:
     Raises:
         NotInstalledError: a package that it needs is not installed.
     """
-    try:
+    with compiler_for(what):
         return importlib.import_module(f"..compiler.{module}", __package__)
-    except ModuleNotFoundError as error:
-        package = missing_package(error)
-        if package is None:
-            raise
-        raise NotInstalledError(what, package) from None

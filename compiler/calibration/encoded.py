@@ -8,7 +8,7 @@ from collections.abc import Collection
 from tilewright.errors import InputError
 
 from ...passes.quantization.parameters import Range
-from ...runtime.api.simulator.encodings import read_encodings
+from ..quantization.encodings import read_encodings
 
 BITS = 8
 """Of the integers that networks are quantised to."""

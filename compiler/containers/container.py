@@ -15,9 +15,9 @@ from tilewright.errors import UsageError, resources
 
 from ...codegen.package import Package
 from ...ir.core import Value
-from ...runtime.api.kp.container.files import check_ids, check_target, container_bytes, read_container
-from ...runtime.api.kp.container.records import ContainedModel, Container, Node
 from ...runtime.commands.console import progress_bar
+from ...runtime.containers.files import check_ids, check_target, container_bytes, read_container
+from ...runtime.containers.records import ContainedModel, Container, Node
 from ...runtime.files.output_file import check_output, output_file
 from ..driver import Compilation, Document, Model, ModelProto, build
 from ..options import IDS_HELP, KP_TARGET, RADIX_HELP, TARGET_HELP, CompileOptions, check_type, option, with_keywords

@@ -8,8 +8,8 @@ import numpy as np
 
 from tilewright.errors import InputError
 
-from ...runtime.api.simulator.encodings import Encoding
 from ..frontend.onnx.tensor_roles import Channels
+from .encodings import Encoding
 
 
 class Grid(NamedTuple):

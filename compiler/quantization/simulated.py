@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -23,14 +24,13 @@ from ...ir.core import Constant, Module, Value
 from ...ir.ops.quantization import FakeQuantize
 from ...ir.ops.shape import Cast
 from ...ir.types import DType
-from ...runtime.api.simulator.encodings import Encoding, Encodings, ModuleTensor, TensorName
-from ...runtime.api.simulator.input_data import SUFFIX, TYPES, NodeArg
 from ...runtime.artifact.artifact import Artifact
 from ..frontend.onnx.importer import Importer
 from ..frontend.onnx.reader import import_onnx, load_model
 from ..frontend.onnx.tensor_roles import Declaration, TensorRoles, add_outputs, tensor_roles
 from ..options import CompileOptions
 from ..pipeline import observers, run_passes, simulation_pipeline
+from .encodings import SUFFIX, Encoding, Encodings, ModuleTensor, TensorName
 from .grid import grid_of
 
 
@@ -79,9 +79,9 @@ class SimulatedModel:
         self.is_open = any(each.is_open for each in roles.inputs)
         self.plain_names = tuple(every)
         self.graph_outputs = len(plain)
-        self.inputs = tuple(_node_arg(each, each.name) for each in roles.inputs)
-        outputs = [_node_arg(each, self._output_name(each)) for each in roles.outputs]
-        self.outputs = (*outputs, *(NodeArg(name, "tensor(float)", []) for name in further))
+        self.inputs = tuple(roles.inputs)
+        outputs = [replace(each, name=self._output_name(each)) for each in roles.outputs]
+        self.outputs = (*outputs, *(Declaration(name, DType.F32, ()) for name in further))
 
     def _output_name(self, output: Declaration) -> str:
         return f"{output.name}{SUFFIX}" if self._roles.has_quantizer(output) else output.name
@@ -144,10 +144,6 @@ class SimulatedModel:
         operands = [importer.constant(np.asarray(array), f"{name}_{what}") for what, array in arrays.items()]
         rounded = importer.emit_one(FakeQuantize(), cast(value, computed), *operands, name=f"{name}{SUFFIX}")
         return cast(rounded, dtype)
-
-
-def _node_arg(declared: Declaration, name: str) -> NodeArg:
-    return NodeArg(name, TYPES[declared.dtype.value], list(declared.shape))
 
 
 def _by_name(encodings: Encodings, roles: TensorRoles) -> dict[str, Encoding]:

@@ -36,7 +36,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
-from typing import Protocol
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -51,10 +51,13 @@ from tilewright.errors import (
 
 from ..artifact.artifact import Artifact
 from ..artifact.manifest import ENGINES
-from ..compiler import reach
+from ..compiler import compiler_for
 from ..machines import machine as machines
 from ..pictures.preprocessing import Preprocessing
 from ..session import Session, load
+
+if TYPE_CHECKING:
+    from ...compiler.frontend.ir.document import Document
 
 ENGINE, CALIBRATION, PREPROCESS = "TILEWRIGHT_ENGINE", "TILEWRIGHT_CALIBRATION", "TILEWRIGHT_PREPROCESS"
 """The environment variables."""
@@ -72,14 +75,7 @@ QUEUE = 2**16
 _WHAT = "compiling a model"
 
 
-class Document(Protocol):
-    """What is asked here of a network of IR, a ``Document`` of `tilewright.compiler.frontend.ir.document`."""
-
-    name: str
-    digest: str
-
-
-Model = str | os.PathLike[str] | bytes | Document
+Model: TypeAlias = "str | os.PathLike[str] | bytes | Document"
 Sample = np.ndarray | Mapping[str, np.ndarray]
 Samples = str | os.PathLike[str] | Sample | Iterable[Sample]
 
@@ -122,7 +118,9 @@ def prepare(
         UsageError: ``TILEWRIGHT_PREPROCESS`` or an option is wrong.
         TilewrightError: whatever else ends a compilation.
     """
-    compile_model = reach("driver", _WHAT).compile_model
+    with compiler_for(_WHAT):
+        from ...compiler.driver import compile_model
+
     given = {"input_shapes": input_shapes, "output": output, **options}
     if machine is not None:
         # Floating point takes none, and would not notice that the description is wrong.
@@ -158,7 +156,9 @@ def prepare(
 
 def _preprocessing(source: Samples | None, preprocessing: Mapping[str, object] | str | None) -> object:
     """How images become inputs, where the samples are images."""
-    if not reach("calibration.dataset", _WHAT).are_images(source):
+    with compiler_for(_WHAT):
+        from ...compiler.calibration.dataset import are_images
+    if not are_images(source):
         return None
     text = os.environ.get(PREPROCESS)
     if not text:

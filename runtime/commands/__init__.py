@@ -12,7 +12,13 @@ where they do it. So help, and what is said about wrong words, wait neither for 
 
 GROUPS = {
     "Make": {"compile": "compiler", "export": "compiler", "demo": "compiler"},
-    "Run and measure": dict.fromkeys(("run", "classify", "power", "simulate", "compare"), "runtime"),
+    "Run and measure": {
+        "run": "runtime",
+        "classify": "runtime.api",
+        "power": "runtime.api",
+        "simulate": "runtime",
+        "compare": "runtime.api",
+    },
     "Look into": {"inspect": "runtime", "opt": "compiler"},
     "Trust": dict.fromkeys(("verify", "sign", "key"), "runtime"),
 }

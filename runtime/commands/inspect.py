@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> str:
 
 
 def _container(path: Path, arguments: argparse.Namespace) -> str:
-    from ..api.kp.container.files import open_container
+    from ..containers.files import open_container
     from ..report.container import summarize_container
     from ..report.table import json_text
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..api.kp.container.records import ContainedModel, Container, Node
-from ..api.kp.devices.device import PRODUCTS
-from ..api.kp.raw_results import raw_size
 from ..artifact.artifact import Artifact
+from ..containers.raw_layout import raw_size
+from ..containers.records import ContainedModel, Container, Node
 from .summary import summarize
 from .table import on_one_line, show_bytes
 
@@ -82,7 +81,7 @@ def summarize_container(container: Container) -> ContainerSummary:
 
 def _model(model: ContainedModel, name: str, target: str) -> ModelSummary:
     inputs, outputs = (tuple(map(_node, nodes)) for nodes in (model.inputs, model.outputs))
-    size = raw_size(PRODUCTS[target].id, model.outputs)
+    size = raw_size(model.outputs, is_720=target == "KL720")
     return ModelSummary(model.id, name, inputs, outputs, size, len(model.artifact))
 
 

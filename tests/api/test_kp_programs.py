@@ -21,8 +21,8 @@ from PIL import Image
 import tilewright
 from tilewright.runtime.api import kp
 from tilewright.runtime.api.kp import members as value_base
-from tilewright.runtime.api.kp.container.files import container_bytes
-from tilewright.runtime.api.kp.container.records import ContainedModel
+from tilewright.runtime.containers.files import container_bytes
+from tilewright.runtime.containers.records import ContainedModel
 
 RGB565, KNERON = kp.ImageFormat.KP_IMAGE_FORMAT_RGB565, kp.NormalizeMode.KP_NORMALIZE_KNERON
 DEVICES = ["KL520", "KL720"]

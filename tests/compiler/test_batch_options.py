@@ -12,8 +12,8 @@ from batch_networks import network
 from random_machines import write_machine
 
 import tilewright
+from tilewright.compiler.weights import with_parameters
 from tilewright.errors import ArtifactError, MachineError, UsageError
-from tilewright.runtime.api.layers import with_parameters
 from tilewright.runtime.artifact.artifact import MANIFEST_SECTION, Artifact, artifact_bytes
 from tilewright.runtime.artifact.container import Section
 from tilewright.runtime.artifact.manifest import DeviceStage

@@ -14,8 +14,8 @@ from random_machines import write_machine
 
 import tilewright
 from tilewright.__main__ import main
+from tilewright.compiler.weights import Parameters, layers_of, with_parameters
 from tilewright.errors import ArtifactError, InstructionError, TilewrightError
-from tilewright.runtime.api.layers import Parameters, layers_of, with_parameters
 from tilewright.runtime.artifact.artifact import Artifact, artifact_bytes
 from tilewright.runtime.artifact.container import Section
 from tilewright.runtime.artifact.manifest import DeviceProgramInfo, Manifest

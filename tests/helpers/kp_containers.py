@@ -8,7 +8,7 @@ import numpy as np
 from compat_programs import picture_model
 
 from tilewright.compiler.containers.container import compile_container
-from tilewright.runtime.api.kp.container.records import Container
+from tilewright.runtime.containers.records import Container
 
 PICTURE_ID = 32769
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 import tilewright
-from tilewright.runtime.api.kp.container.records import ContainedModel
 from tilewright.runtime.artifact.artifact import Artifact
+from tilewright.runtime.containers.records import ContainedModel
 
 
 def runs(model: ContainedModel, seed: int = 0) -> tuple[np.ndarray, dict[str, dict[str, np.ndarray]]]:

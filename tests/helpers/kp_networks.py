@@ -14,8 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 import tilewright
 from tilewright.compiler.frontend.formats import import_model
 from tilewright.ir.interp import run as interpret
-from tilewright.runtime.api.kp.container.files import container_bytes
-from tilewright.runtime.api.kp.container.records import ContainedModel, Node
+from tilewright.runtime.containers.files import container_bytes
+from tilewright.runtime.containers.records import ContainedModel, Node
 
 ID = 32769
 """Of the model of `Network.container`."""

@@ -25,7 +25,7 @@ class Page:
         title: its heading.
         modules: those below `API` that programs see, the first with the text that begins the page.
         tables: further sections, from what is declared elsewhere.
-        texts: modules below `API` that programs do not see, whose texts are sections.
+        texts: modules that programs do not see, below `API` or with their whole names, whose texts are sections.
         face: a module that has everything of the others under one name, and whose text begins the page.
     """
 
@@ -48,13 +48,18 @@ _APIS = {
     "kp": Page(
         "kp API",
         tuple(f"kp.{name}" for name in ("core", "inference", "values", "enums", "exceptions", "members")),
-        texts=tuple(f"kp.{name}" for name in ("container", "devices.device", "preprocessing", "raw_results")),
+        texts=("tilewright.runtime.containers", "kp.devices.device", "kp.preprocessing", "kp.raw_results"),
         face="kp",
     ),
     "simulator": Page(
         "Simulator API",
         ("simulator", "simulator.api", "simulator.schema", "simulator.schema.base"),
-        texts=tuple(f"simulator.{name}" for name in ("input_data", "encodings", "metrics", "cuda")),
+        texts=(
+            "simulator.input_data",
+            "tilewright.compiler.quantization.encodings",
+            "simulator.metrics",
+            "simulator.cuda",
+        ),
     ),
 }
 
@@ -115,5 +120,5 @@ def _overview() -> str:
 
 def _text(name: str) -> str:
     """What a module says of itself, as a section under its first sentence."""
-    text = import_module(f"{API}.{name}").__doc__
+    text = import_module(name if name.startswith("tilewright.") else f"{API}.{name}").__doc__
     return f"## {summary(text).rstrip('.')}\n\n{markdown(text).partition(chr(10) * 2)[2]}"

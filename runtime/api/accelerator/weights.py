@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tilewright.errors import warn
 
 from ...artifact.artifact import Artifact
-from ..layers import Layer, Parameters, layers_of, with_parameters
+from ...compiler import compiler_for
 from .errors import AcceleratorError, SaturationWarning
+
+if TYPE_CHECKING:
+    from ....compiler.weights import Layer
 
 
 def with_weights(
@@ -32,6 +36,9 @@ def with_weights(
         AcceleratorError: there is no such layer, or the arrays do not fit it.
         TilewrightError: an accumulator may overflow, or the compiler is not installed.
     """
+    with compiler_for("replacing the weights of a layer"):
+        from ....compiler.weights import Parameters, layers_of, with_parameters
+
     layers = {engine: layers_of(artifact, engine) for engine, artifact in artifacts.items()}
     first = next(iter(layers.values()))
     if isinstance(node, bool) or not isinstance(node, (int, np.integer)) or not -len(first) <= node < len(first):

@@ -14,9 +14,9 @@ from tilewright.errors import InputError, UsageError
 
 from ...artifact.artifact import Artifact
 from ...artifact.manifest import ENGINES
+from ...compiler import compiler_for
 from ...pictures.preprocessing import PreprocessingSource
 from ...session import choose_engine, load
-from ..layers import Parameters, last_layer, with_parameters
 from ..network import accelerator_engine
 from .classifier import Classifier
 from .pipeline import BUFFERS, Classification, classify
@@ -63,6 +63,9 @@ def with_last_layer(artifact: Artifact, engine: str, integers: Callable[[int, st
     Raises:
         InputError: the network has no integers, or not these; and as `integers` and `with_parameters`.
     """
+    with compiler_for("replacing the weights of a layer"):
+        from ....compiler.weights import Parameters, last_layer, with_parameters
+
     held = next((name for name in ("software", "device") if name in artifact.manifest.engines), None)
     layer = last_layer(artifact, held) if held is not None else None
     if layer is None or held is None or not layer.is_quantized:

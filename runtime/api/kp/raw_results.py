@@ -7,7 +7,7 @@ All numbers are little-endian and of four bytes:
 - KL520: the count of nodes, and for each its height, channels, width, radix (signed) and scale (binary32); then their
   integers, one node after the other, in the order rows, channels, columns;
 - KL720: the size of all integers, the count of nodes, and a table of forty of them with where its integers start, their
-  size, … (see `_720_NODE`); then the integers, in the order channels, rows, columns.
+  size, … (see `NODE_720` of `raw_layout`); then the integers, in the order channels, rows, columns.
 
 Integers are int8; each line of columns is filled up to 16 bytes.
 """
@@ -15,13 +15,14 @@ Integers are int8; each line of columns is filled up to 16 bytes.
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .container.records import Node
+from ...containers import raw_layout
+from ...containers.raw_layout import COUNT_520, HEAD_720, NODE_520, NODE_720, STAMP, line_bytes, node_bytes
+from ...containers.records import Node
 from .enums import ApiReturnCode, ChannelOrdering, FixedPointDType, ModelTensorDataLayout, ProductId
 from .exceptions import Refusal, instance
 from .members import argument, enumeration, integer
@@ -32,15 +33,6 @@ INFERENCE = 0x11FF22AA
 
 IMAGE_JOB, DATA_JOB = 10, 17
 """The jobs: inference of images, and of data that is no image any more."""
-
-_STAMP = struct.Struct("<7I")
-_520_COUNT, _520_NODE = struct.Struct("<I"), struct.Struct("<3Iif")
-_720_HEAD = struct.Struct("<Ii")
-_720_NODE = struct.Struct("<12Iif")
-"""Start of the integers, their bytes, number of the node, group, layout, first row, column and channel, rows, columns,
-channels, number of the output, radix, scale."""
-_720_NODES = 40
-_LINE = 16
 
 KL720S = (ProductId.KP_DEVICE_KL720, ProductId.KP_DEVICE_KL720_LEGACY)
 
@@ -54,25 +46,13 @@ class Stamp(NamedTuple):
     is_last_crop: bool
 
 
-def _line(width: int) -> int:
-    return -(-width // _LINE) * _LINE
-
-
-def _bytes_of_node(node: Node) -> int:
-    _, channel, height, width = node.shape
-    return channel * height * _line(width)
+def raw_size(product: ProductId, nodes: Sequence[Node]) -> int:
+    """The bytes of a result with these nodes."""
+    return raw_layout.raw_size(nodes, is_720=product in KL720S)
 
 
 def _head(product: ProductId, count: int) -> int:
-    """The bytes before the integers."""
-    if product in KL720S:
-        return _STAMP.size + _720_HEAD.size + max(count, _720_NODES) * _720_NODE.size
-    return _STAMP.size + _520_COUNT.size + count * _520_NODE.size
-
-
-def raw_size(product: ProductId, nodes: Sequence[Node]) -> int:
-    """The bytes of a result with these nodes."""
-    return _head(product, len(nodes)) + sum(map(_bytes_of_node, nodes))
+    return raw_layout.head_bytes(count, is_720=product in KL720S)
 
 
 def pack(product: ProductId, stamp: Stamp, nodes: Sequence[Node], values: Sequence[np.ndarray]) -> bytes:
@@ -86,25 +66,25 @@ def pack(product: ProductId, stamp: Stamp, nodes: Sequence[Node], values: Sequen
     """
     raw = bytearray(raw_size(product, nodes))
     job, inference_number, crop_number, last = stamp
-    _STAMP.pack_into(raw, 0, INFERENCE, len(raw), job, 0, inference_number, crop_number, last)
-    start = _STAMP.size
+    STAMP.pack_into(raw, 0, INFERENCE, len(raw), job, 0, inference_number, crop_number, last)
+    start = STAMP.size
     data = np.frombuffer(raw, np.int8)[_head(product, len(nodes)) :]
     if product in KL720S:
-        _720_HEAD.pack_into(raw, start, len(data), len(nodes))
-        start += _720_HEAD.size
+        HEAD_720.pack_into(raw, start, len(data), len(nodes))
+        start += HEAD_720.size
     else:
-        _520_COUNT.pack_into(raw, start, len(nodes))
-        start += _520_COUNT.size
+        COUNT_520.pack_into(raw, start, len(nodes))
+        start += COUNT_520.size
     offset = 0
     for index, (node, array) in enumerate(zip(nodes, values, strict=True)):
-        size = _bytes_of_node(node)
+        size = node_bytes(node)
         (_, channel, height, width), radix, scale = node.shape, node.radix, node.scale
         if product in KL720S:
             layout = ModelTensorDataLayout.KP_MODEL_TENSOR_DATA_LAYOUT_16W1C8B
             place = (offset, size, index, 0, layout, 0, 0, 0, height, width, channel, index, radix, scale)
-            _720_NODE.pack_into(raw, start + index * _720_NODE.size, *place)
+            NODE_720.pack_into(raw, start + index * NODE_720.size, *place)
         else:
-            _520_NODE.pack_into(raw, start + index * _520_NODE.size, height, channel, width, radix, scale)
+            NODE_520.pack_into(raw, start + index * NODE_520.size, height, channel, width, radix, scale)
         _in_order(product, node, data[offset : offset + size])[...] = array
         offset += size
     return bytes(raw)
@@ -123,11 +103,11 @@ def unpack(product: ProductId, raw: bytes, index: int) -> tuple[Node, np.ndarray
         Refusal: `KP_ERROR_RECEIVE_INCORRECT_HEADER_STAMP_30`, this is no result; `KP_ERROR_INVALID_PARAM_12`, it has no
             such node; `KP_ERROR_RECEIVE_SIZE_MISMATCH_31`, it is too short for what it says.
     """
-    is_result = len(raw) >= _head(product, 0) and _STAMP.unpack_from(raw)[0] == INFERENCE
+    is_result = len(raw) >= _head(product, 0) and STAMP.unpack_from(raw)[0] == INFERENCE
     if not is_result:
         code = ApiReturnCode.KP_ERROR_RECEIVE_INCORRECT_HEADER_STAMP_30
         raise Refusal(code, "this is no result of an inference", found=f"{len(raw)} bytes")
-    (count,) = _520_COUNT.unpack_from(raw, _STAMP.size + (4 if product in KL720S else 0))
+    (count,) = COUNT_520.unpack_from(raw, STAMP.size + (4 if product in KL720S else 0))
     if not 0 <= index < count:
         raise Refusal(
             ApiReturnCode.KP_ERROR_INVALID_PARAM_12,
@@ -138,7 +118,7 @@ def unpack(product: ProductId, raw: bytes, index: int) -> tuple[Node, np.ndarray
     if len(raw) < _head(product, count):
         raise _too_short(raw)
     node, offset = _720_node(raw, index) if product in KL720S else _520_node(raw, index)
-    size = _bytes_of_node(node)
+    size = node_bytes(node)
     start = _head(product, count) + offset
     if start + size > len(raw):
         raise _too_short(raw)
@@ -146,16 +126,16 @@ def unpack(product: ProductId, raw: bytes, index: int) -> tuple[Node, np.ndarray
 
 
 def _520_node(raw: bytes, index: int) -> tuple[Node, int]:
-    first = _STAMP.size + _520_COUNT.size
+    first = STAMP.size + COUNT_520.size
     facts: list[Node] = []
     for each in range(index + 1):
-        height, channel, width, radix, scale = _520_NODE.unpack_from(raw, first + each * _520_NODE.size)
+        height, channel, width, radix, scale = NODE_520.unpack_from(raw, first + each * NODE_520.size)
         facts.append(Node("", (1, channel, height, width), radix, scale))
-    return facts[-1], sum(map(_bytes_of_node, facts[:-1]))
+    return facts[-1], sum(map(node_bytes, facts[:-1]))
 
 
 def _720_node(raw: bytes, index: int) -> tuple[Node, int]:
-    found = _720_NODE.unpack_from(raw, _STAMP.size + _720_HEAD.size + index * _720_NODE.size)
+    found = NODE_720.unpack_from(raw, STAMP.size + HEAD_720.size + index * NODE_720.size)
     height, width, channel = found[8:11]
     return Node("", (1, channel, height, width), *found[12:]), found[0]
 
@@ -169,8 +149,8 @@ def _in_order(product: ProductId, node: Node, data: np.ndarray) -> np.ndarray:
     """The integers of a node, as a view of shape [channel, height, width]."""
     _, channel, height, width = node.shape
     if product in KL720S:
-        return data.reshape(channel, height, _line(width))[..., :width]
-    return data.reshape(height, channel, _line(width))[..., :width].transpose(1, 0, 2)
+        return data.reshape(channel, height, line_bytes(width))[..., :width]
+    return data.reshape(height, channel, line_bytes(width))[..., :width].transpose(1, 0, 2)
 
 
 def factor(node: Node) -> float:

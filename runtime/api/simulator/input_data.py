@@ -25,9 +25,6 @@ from tilewright.errors import InputError
 from ...files.array_file import StoredArray, open_arrays
 from .h5_file import H5Array, open_h5
 
-SUFFIX = "_updated"
-"""What AIMET adds to the name of a tensor that one of its quantisers has passed on."""
-
 TYPES = {
     "f16": "tensor(float16)",
     "f32": "tensor(float)",

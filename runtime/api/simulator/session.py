@@ -6,18 +6,21 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tilewright.errors import InputError, UsageError
 
 from ...artifact.artifact import Artifact
-from ...compiler import reach
+from ...compiler import compiler_for
 from ...session import Session, load
 from ..network import open_session as open_compiled
-from .encodings import read_encodings
-from .input_data import SUFFIX, TYPES, NodeArg
+from .input_data import TYPES, NodeArg
+
+if TYPE_CHECKING:
+    from ....compiler.frontend.onnx.tensor_roles import Declaration
+    from ....compiler.quantization.simulated import SimulatedModel
 
 _SHAPES = 4
 """For so many shapes of open inputs a session keeps what it compiled."""
@@ -26,18 +29,6 @@ _STAGE = "run"
 
 ENDING = ".twa"
 IR_ENDING = ".xml"
-
-
-class SimulatedModel(Protocol):
-    """What a session needs of the class of this name in `tilewright.compiler.quantization.simulated`."""
-
-    inputs: tuple[NodeArg, ...]
-    outputs: tuple[NodeArg, ...]
-    plain_names: tuple[str, ...]
-    graph_outputs: int
-    is_open: bool
-
-    def compiled(self, input_shapes: Mapping[str, Sequence[int]] | None = None) -> Artifact: ...
 
 
 class InvalidArgument(InputError, ValueError):
@@ -61,9 +52,12 @@ def open_session(
         TilewrightError: the model or the encodings cannot be read or do not belong together; names file and tensor.
         UsageError: a feature map is no tensor of the model.
     """
+    with compiler_for("simulated quantisation"):
+        from ....compiler.quantization.encodings import read_encodings
+        from ....compiler.quantization.simulated import SimulatedModel
+
     encodings = read_encodings(encodings_path) if encodings_path not in (None, "") else None
-    compiler = reach("quantization.simulated", "simulated quantisation")
-    return QuantizationSession(compiler.SimulatedModel(model_path, encodings, feature_maps))
+    return QuantizationSession(SimulatedModel(model_path, encodings, feature_maps))
 
 
 class QuantizationSession:
@@ -84,12 +78,14 @@ class QuantizationSession:
     """
 
     def __init__(self, model: SimulatedModel) -> None:
+        from ....compiler.quantization.encodings import SUFFIX
+
         self._model: SimulatedModel | None = model
         self.graph_outputs: tuple[str, ...] = model.plain_names[: model.graph_outputs]
-        self._inputs_meta = list(model.inputs)
+        self._inputs_meta = list(map(_declared, model.inputs))
         self._lock = threading.Lock()
         self._sessions: OrderedDict[tuple[tuple[int, ...], ...], Session] = OrderedDict()
-        self._outputs_meta = list(model.outputs)
+        self._outputs_meta = list(map(_declared, model.outputs))
         if not model.is_open:
             specs = self._session(()).outputs
             self._outputs_meta = [NodeArg(spec.name, TYPES[spec.dtype], list(spec.shape)) for spec in specs]
@@ -183,6 +179,10 @@ class QuantizationSession:
             self._model = None
             while self._sessions:
                 self._sessions.popitem()[1].close()
+
+
+def _declared(value: Declaration) -> NodeArg:
+    return NodeArg(value.name, TYPES[value.dtype.value], list(value.shape))
 
 
 def _fitting(array: np.ndarray, expected: NodeArg, bound: dict[str, int]) -> np.ndarray:
@@ -299,4 +299,6 @@ def _is_ir(path: str) -> bool:
 
 
 def _compiled(path: str) -> Artifact:
-    return reach("driver", "a model that is to be compiled").compile_model(path, precision="fp32")
+    with compiler_for("a model that is to be compiled"):
+        from ....compiler.driver import compile_model
+    return compile_model(path, precision="fp32")

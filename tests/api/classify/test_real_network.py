@@ -11,7 +11,7 @@ import pytest
 
 import tilewright
 from tilewright.__main__ import main
-from tilewright.runtime.api.layers import last_layer
+from tilewright.compiler.weights import last_layer
 from tilewright.runtime.artifact.artifact import Artifact
 from tilewright.runtime.pictures.preprocessing import Preprocessing
 

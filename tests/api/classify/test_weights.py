@@ -16,11 +16,11 @@ import tilewright
 from tilewright import limits
 from tilewright.__main__ import main
 from tilewright.compiler.demo.digits import MODEL
+from tilewright.compiler.weights import Layer, Parameters, last_layer, layers_of, with_parameters
 from tilewright.errors import InputError
 from tilewright.runtime.api.classify.application import with_last_layer
 from tilewright.runtime.api.classify.labels import read_labels
 from tilewright.runtime.api.classify.weights_file import read_integers
-from tilewright.runtime.api.layers import Layer, Parameters, last_layer, layers_of, with_parameters
 from tilewright.runtime.artifact.artifact import Artifact
 
 from .conftest import DIGITS, Task

@@ -22,7 +22,7 @@ from tilewright.compiler.containers.interface import Interface, input_radix, pix
 from tilewright.compiler.options import CompileOptions
 from tilewright.errors import NoCalibrationError, UnsupportedError, UsageError
 from tilewright.passes.quantization.integer_interface import node_shape, planes_of, symmetric_scale
-from tilewright.runtime.api.kp.container.files import open_container
+from tilewright.runtime.containers.files import open_container
 
 
 def model_of(

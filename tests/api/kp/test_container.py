@@ -13,10 +13,10 @@ from kp_containers import PICTURE_ID, picture_container
 
 import tilewright
 from tilewright.errors import UsageError
-from tilewright.runtime.api.kp.container.files import container_bytes, open_container, read_container
-from tilewright.runtime.api.kp.container.flatbuffers import ContainerError, write
-from tilewright.runtime.api.kp.container.records import ContainedModel, Container, Parts, firmware_info, setup_record
 from tilewright.runtime.artifact.artifact import Artifact
+from tilewright.runtime.containers.files import container_bytes, open_container, read_container
+from tilewright.runtime.containers.flatbuffers import ContainerError, write
+from tilewright.runtime.containers.records import ContainedModel, Container, Parts, firmware_info, setup_record
 
 
 @pytest.fixture(scope="module")

@@ -191,7 +191,7 @@ def test_everything_is_copied_when_it_is_sent(network: Network, group: kp.Device
 def test_several_models(network: Network, tmp_path_factory: pytest.TempPathFactory) -> None:
     other = compile_network(tmp_path_factory.mktemp("other"), detector(16, 20, heads=(4,), seed=1))
     group = kp.core.connect_devices([1])
-    from tilewright.runtime.api.kp.container.files import container_bytes
+    from tilewright.runtime.containers.files import container_bytes
 
     content = container_bytes([network.contained(5), other.contained(6)], "KL520", "tests")
     kp.core.load_model(group, content)

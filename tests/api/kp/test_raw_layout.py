@@ -10,8 +10,8 @@ import pytest
 from kp_networks import Network
 
 from tilewright.runtime.api import kp
-from tilewright.runtime.api.kp.container.records import Node
 from tilewright.runtime.api.kp.raw_results import IMAGE_JOB, Stamp, pack, raw_size, unpack
+from tilewright.runtime.containers.records import Node
 
 
 class Facts(Node):

@@ -13,7 +13,7 @@ from script_runs import COMPAT, run
 
 import tilewright
 from tilewright.__main__ import main
-from tilewright.runtime.api.layers import last_layer
+from tilewright.compiler.weights import last_layer
 from tilewright.runtime.artifact.artifact import Artifact
 
 from .conftest import Task

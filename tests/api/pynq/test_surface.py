@@ -9,8 +9,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from tilewright.compiler.weights import last_layer
 from tilewright.errors import ArtifactError, InputError, UsageError
-from tilewright.runtime.api.layers import last_layer
 from tilewright.runtime.api.pynq import DataRecorder, Device, Overlay, PynqBuffer, allocate
 from tilewright.runtime.api.pynq import kernel as kernel_module
 from tilewright.runtime.api.pynq.pmbus import Sensor, get_xrt_sysfs_rails

@@ -9,8 +9,8 @@ from api.random_calls.program import Call
 
 import tilewright
 from tilewright.compiler.demo import MODEL, load_digits
+from tilewright.compiler.weights import last_layer
 from tilewright.errors import TilewrightError
-from tilewright.runtime.api.layers import last_layer
 from tilewright.runtime.api.pynq import DataRecorder, Device, Overlay, allocate
 from tilewright.runtime.api.pynq.pmbus import get_xrt_sysfs_rails
 

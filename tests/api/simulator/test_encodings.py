@@ -15,10 +15,10 @@ from encodings_files import VERSIONS, asymmetric, symmetric
 from property_tests import given, settings, st
 
 from tilewright import limits
+from tilewright.compiler.quantization import encodings
+from tilewright.compiler.quantization.encodings import Encoding, ModuleTensor, parse_encodings, read_encodings
 from tilewright.compiler.quantization.grid import grid_of
 from tilewright.errors import InputError, ResourceError
-from tilewright.runtime.api.simulator import encodings
-from tilewright.runtime.api.simulator.encodings import Encoding, ModuleTensor, parse_encodings, read_encodings
 
 ENTRY: dict[str, Any] = {
     "bitwidth": 8,

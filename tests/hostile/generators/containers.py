@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from kp_containers import picture_container
 
-from tilewright.runtime.api.kp.container.files import container_bytes, read_container
+from tilewright.runtime.containers.files import container_bytes, read_container
 
 from ..generator import Case, generator
 from ..mutation import damage_bytes, damage_json, pick, pick_integer

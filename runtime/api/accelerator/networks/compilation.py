@@ -14,7 +14,7 @@ from tilewright.errors import IRError, ModelError, PassError, warn
 
 from ....artifact.artifact import Artifact
 from ....artifact.manifest import TensorSpec
-from ....compiler import reach
+from ....compiler import compiler_for
 from ....isa.encoding import INSTRUCTION_BYTES
 from ....machines import machine as machines
 from ...network import prepare
@@ -70,12 +70,15 @@ def compile_network(
             found=batch.images,
         )
     path = _checked(model)
-    editing = reach("frontend.onnx.edit", "compiling a model")
-    declared = [DeclaredInput(*each) for each in editing.declared_inputs(path)]
+    with compiler_for("compiling a model"):
+        from .....compiler.frontend.onnx import edit
+
+    declared = [DeclaredInput(*each) for each in edit.declared_inputs(path)]
     if picture is not None:
         sizes = [_picture_size(picture, declared)]
     wanted, images = _shapes(declared, sizes, shapes)
     inputs = _fixed(declared, wanted, "Give the sizes of all inputs." if sizes else "Give the shapes with inshapes.")
+    fixed = {each.name: each.shape for each in inputs}
     held = _leading(wanted)
     if batch.images % held == 0:
         # The network itself takes several images of a cluster at once.
@@ -86,7 +89,7 @@ def compile_network(
     changed = any(not _declares(each, wanted[each.name]) for each in declared)
     source: str | bytes = path
     if changed or any(cut.values()):
-        source = editing.edited(path, input_shapes=wanted, **cut)
+        source = edit.edited(path, input_shapes=fixed, **cut)
     try:
         artifact = prepare(
             source,
@@ -94,7 +97,7 @@ def compile_network(
             picture=picture,
             machine=flags.bitfile or None,
             clusters=_clusters_of_an_image(batch, flags.bitfile),
-            input_shapes={each.name: each.shape for each in inputs},
+            input_shapes=fixed,
             samples_by=samples_by,
             called=path,
             external_data=Path(path).parent,

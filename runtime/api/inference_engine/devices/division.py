@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tilewright.errors import ModelError, warn
 
-from ....compiler import reach
+from ....compiler import compiler_for
 from ..constants import CPU, StatusCode, known_plugins
 from ..errors import DeviceWarning, InferenceEngineError
 from ..network.state import Snapshot
@@ -31,8 +31,9 @@ class Support:
     def __init__(self, snapshot: Snapshot, configuration: Configuration) -> None:
         self._document = snapshot.document
         self._machine = configuration["TILEWRIGHT_MACHINE"] or None
-        self._compiler = reach("device.layers", "asking which layers a device supports")
-        self._known = frozenset(self._compiler.computable_layers(self._document))
+        with compiler_for("asking which layers a device supports"):
+            from .....compiler.device.layers import computable_layers
+        self._known = frozenset(computable_layers(self._document))
         self._is_known = len(self._known) == len(snapshot.document.layers)
         self._layers: DeviceLayers | None = None
 
@@ -62,7 +63,9 @@ class Support:
         return self._device_layers().affinity(places)
 
     def _device_layers(self) -> DeviceLayers:
-        layers: DeviceLayers = self._layers or self._compiler.device_layers(self._document, self._machine)
+        from .....compiler.device.layers import device_layers
+
+        layers = self._layers or device_layers(self._document, self._machine)
         self._layers = layers
         return layers
 

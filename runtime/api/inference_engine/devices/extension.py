@@ -44,7 +44,7 @@ import os
 
 from tilewright.errors import TilewrightError
 
-from ....compiler import reach
+from ....compiler import compiler_for
 from ..constants import StatusCode
 from ..errors import InferenceEngineError, checked_path
 
@@ -66,9 +66,10 @@ def add_extension(path: object) -> None:
         )
     if not file.endswith(".py"):
         return
-    library = reach("operator_library", "an operator library")
+    with compiler_for("an operator library"):
+        from .....compiler.operator_library import load_library
     try:
-        library.load_library(file)
+        load_library(file)
     except Exception as error:
         reason = str(error) if isinstance(error, TilewrightError) else f"{type(error).__name__}: {error}"
         raise InferenceEngineError(f"library {file!r} ended in an exception: {reason}") from error

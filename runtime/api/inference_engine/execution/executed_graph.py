@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ....artifact.manifest import StepInfo
-from ....compiler import reach
+from ....compiler import compiler_for
 from .loaded import LoadedNetwork
 from .performance import kernel_name
 
@@ -96,15 +96,15 @@ def executed_document(network: LoadedNetwork) -> Document:
     Raises:
         NotInstalledError: the compiler is not installed.
     """
-    module: Any = reach("frontend.ir.document", "the executed graph as a network")
+    with compiler_for("the executed graph as a network"):
+        from .....compiler.frontend.ir.document import Document, Edge, Layer, Port
+
     nodes = executed_graph(network)
     shapes = _shapes(network)
-    document = module.Document(network.facts.name, _VERSION)
+    document = Document(network.facts.name, _VERSION)
     ids = {node.name: index for index, node in enumerate(nodes)}
     for order, node in enumerate(nodes):
-        inputs = [
-            module.Port(port, document.layers[ids[name]].outputs[0].shape) for port, name in enumerate(node.reads)
-        ]
+        inputs = [Port(port, document.layers[ids[name]].outputs[0].shape) for port, name in enumerate(node.reads)]
         shape = next((shapes[each] for each in (node.name, *reversed(node.layers)) if each in shapes), ())
         attributes = {
             "execOrder": str(order),
@@ -112,13 +112,13 @@ def executed_document(network: LoadedNetwork) -> Document:
             "originalLayersNames": ",".join(node.layers),
             "primitiveType": node.kernel,
         }
-        output = module.Port(len(inputs), shape, "FP32")
-        document.layers[order] = module.Layer(
+        output = Port(len(inputs), shape, "FP32")
+        document.layers[order] = Layer(
             order, node.name, node.type, precision="FP32", attributes=attributes, inputs=inputs, outputs=[output]
         )
         for port, name in enumerate(node.reads):
             source = document.layers[ids[name]]
-            document.edges.append(module.Edge((source.id, source.outputs[0].id), (order, port)))
+            document.edges.append(Edge((source.id, source.outputs[0].id), (order, port)))
     return document
 
 

@@ -8,7 +8,7 @@ from tilewright.errors import resources
 
 from ....artifact.artifact import Artifact
 from ....artifact.manifest import TensorSpec
-from ....compiler import reach
+from ....compiler import compiler_for
 from ...network import accelerator_engine, prepare
 from ..blobs import in_layout
 from ..constants import CPU, FPGA, HETERO, StatusCode
@@ -131,7 +131,9 @@ def _loaded(snapshot: Snapshot, device: Device, configuration: Configuration, re
         )
         engine = accelerator_engine(artifact)
     else:
-        artifact = reach("driver", "loading a network").compile_model(snapshot.document, input_shapes=shapes)
+        with compiler_for("loading a network"):
+            from .....compiler.driver import compile_model
+        artifact = compile_model(snapshot.document, input_shapes=shapes)
         engine = next(name for name in ("software", "float") if name in artifact.manifest.engines)
     facts = _facts(snapshot, device, division, artifact, is_dynamic=shapes is not None)
     return LoadedNetwork(facts, artifact, engine, configuration, requests)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ....compiler import reach
+from ....compiler import compiler_for
 from ..constants import StatusCode, format_map
 from ..errors import InferenceEngineError
 
@@ -173,7 +173,9 @@ class Graph:
 
     def output_names(self, layer: Layer) -> list[str]:
         """What the network calls the outputs of a layer."""
-        return reach("frontend.ir.document", "reading a network").output_names(layer)
+        with compiler_for("reading a network"):
+            from .....compiler.frontend.ir.document import output_names
+        return output_names(layer)
 
     def _named(self, ports: Iterable[tuple[Layer, Port]]) -> dict[str, tuple[Layer, int]]:
         ends: dict[tuple[int, int], tuple[str, int]] = {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tilewright import limits
 from tilewright.errors import resources
 
-from ....compiler import reach
+from ....compiler import compiler_for
 from ..blobs import checked_precision
 from ..errors import (
     InferenceEngineError,
@@ -62,7 +62,9 @@ class IENetwork:
         if init_from_buffer or not is_empty(model) or not is_empty(weights):
             self._state = read_network(model, weights, are_contents=bool(init_from_buffer))
         else:
-            self._state = NetworkState(reach("frontend.ir.document", _WHAT).Document("", 10))
+            with compiler_for(_WHAT):
+                from .....compiler.frontend.ir.document import Document
+            self._state = NetworkState(Document("", 10))
         self._stats = LayersStatsMap()
 
     @classmethod
@@ -217,7 +219,9 @@ class IENetwork:
     @documented
     @resources("serialize")
     def _write(self, document: Document, path_to_xml: str, path_to_bin: str | None) -> None:
-        reach("frontend.ir.writer", _WHAT).write_document(document, path_to_xml, path_to_bin)
+        with compiler_for(_WHAT):
+            from .....compiler.frontend.ir.writer import write_document
+        write_document(document, path_to_xml, path_to_bin)
 
     def snapshot(self) -> Snapshot:
         """The network as it is now, shared with nobody: what a plugin loads.
@@ -253,11 +257,12 @@ class IENetwork:
         given = {name: means_and_scales(data.preprocess_info) for name, data in self.inputs.items()}
         given = {name: channels for name, channels in given.items() if channels}
         if given:
-            kinds = reach("frontend.ir.document", _WHAT)
+            with compiler_for(_WHAT):
+                from .....compiler.frontend.ir.document import Channel, PreProcess
             kept = [each for each in document.pre_process if (each.layer or next(iter(self.inputs))) not in given]
             for name, channels in given.items():
-                numbered = [kinds.Channel(number, *channel) for number, channel in enumerate(channels)]
-                kept.append(kinds.PreProcess(name, numbered))
+                numbered = [Channel(number, *channel) for number, channel in enumerate(channels)]
+                kept.append(PreProcess(name, numbered))
             document.pre_process, document.digest = kept, ""
 
     def __deepcopy__(self, memo: dict[int, object]) -> IENetwork:

@@ -14,7 +14,7 @@ import numpy as np
 
 from tilewright.errors import ModelError, TilewrightError, resources
 
-from ....compiler import NotInstalledError, reach
+from ....compiler import NotInstalledError, compiler_for
 from ....files.input_file import input_file
 from ..blobs import layout_of
 from ..errors import (
@@ -220,7 +220,9 @@ class NetworkState:
 
 
 def _reshaped(document: Document, shapes: Mapping[str, Sequence[int]], *, keeps_batch: bool = False) -> Document:
-    reach("frontend.ir.shapes", "reshaping a network").reshape(document, shapes, keeps_batch=keeps_batch)
+    with compiler_for("reshaping a network"):
+        from .....compiler.frontend.ir.shapes import reshape
+    reshape(document, shapes, keeps_batch=keeps_batch)
     return document
 
 
@@ -253,9 +255,13 @@ def read_network(model: object, weights: object, *, are_contents: bool) -> Netwo
         beside = None if is_empty(weights) else _existing(weights, "weights")
         with input_file(given, ModelError, "import") as file:
             is_xml = given.lower().endswith(".xml") or _is_xml(file.read(_START))
+    with compiler_for("reading a network"):
+        from .....compiler.frontend.ir.onnx_source import OnnxSource
+        from .....compiler.frontend.ir.reader import read_document
+
     if is_xml:
-        return _settled(NetworkState(reach("frontend.ir.reader", "reading a network").read_document(given, beside)))
-    source = reach("frontend.ir.onnx_source", "reading a network").OnnxSource(given)
+        return _settled(NetworkState(read_document(given, beside)))
+    source = OnnxSource(given)
     if any(OPEN in shape for shape in source.inputs.values()):
         return _settled(NetworkState(source.inputs_alone(), source))
     return NetworkState(source.document(source.inputs), source)

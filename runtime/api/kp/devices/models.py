@@ -10,11 +10,11 @@ import numpy as np
 from tilewright.errors import TilewrightError, UsageError
 
 from ....artifact.artifact import Artifact
+from ....containers.files import read_container
+from ....containers.records import ContainedModel, Container, Node
 from ....execution.device import check_machine
 from ....machines.machine import Machine
 from ...network import open_session
-from ..container.files import read_container
-from ..container.records import ContainedModel, Container, Node
 from ..enums import ApiReturnCode, ModelTargetChip, ModelTensorDataLayout
 from ..exceptions import Refusal
 from ..raw_results import raw_size

@@ -11,12 +11,12 @@ import argparse
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from ...commands.console import progress_bar
+from ...commands.parser import whole_number
 from .classify import add_engine, add_network, network_of
-from .console import progress_bar
-from .parser import whole_number
 
 if TYPE_CHECKING:
-    from ..api.classify.power import Measured, Modelled
+    from ..classify.power import Measured, Modelled
 
 _SHELL = "xilinx_u250_xdma_201830_2"
 
@@ -44,11 +44,11 @@ def run(arguments: argparse.Namespace) -> str:
     """
     import os
 
-    from ..api.classify.application import open_network
-    from ..api.classify.power import measure, model
-    from ..artifact.artifact import Artifact
-    from ..report.table import json_text
-    from ..session import load
+    from ...artifact.artifact import Artifact
+    from ...report.table import json_text
+    from ...session import load
+    from ..classify.application import open_network
+    from ..classify.power import measure, model
 
     stored = Artifact.open(network_of(arguments))
     artifact, engine = open_network(stored, engine=arguments.engine, weights=arguments.fcweights)

@@ -27,8 +27,11 @@ import numpy as np
 from tilewright import limits
 from tilewright.errors import InputError, resources
 
-from ...artifact.json_dataclasses import Source, parse, shortened
-from ...files.input_file import contents
+from ...runtime.artifact.json_dataclasses import Source, parse, shortened
+from ...runtime.files.input_file import contents
+
+SUFFIX = "_updated"
+"""What AIMET adds to the name of a tensor that one of its quantisers has passed on."""
 
 BITS = (4, 32)
 """The least and the largest width of integers."""

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 
 from tilewright.errors import InputError, UsageError
 
-from .console import Diagnostics, progress_bar
-from .parser import ENGINES, output_path, whole_number
+from ...commands.console import Diagnostics, progress_bar
+from ...commands.parser import ENGINES, output_path, whole_number
 
 if TYPE_CHECKING:
-    from ..api.classify.labels import Accuracy
-    from ..api.classify.pipeline import Classification
+    from ..classify.labels import Accuracy
+    from ..classify.pipeline import Classification
 
 _NAMED = 20
 """Skipped files that are named; more are counted."""
@@ -124,11 +124,11 @@ def run(arguments: argparse.Namespace) -> str:
         InputError: there are no images, or the network, the weights or the labels do not fit.
         TilewrightError: as `load` says; and whatever goes wrong meanwhile.
     """
-    from ..api.classify.application import Application, list_files
-    from ..api.classify.labels import accuracy, read_labels
-    from ..api.classify.results import csv_text
-    from ..api.network import PREPROCESS
-    from ..files.output_file import check_output, is_standard_output, output_file
+    from ...files.output_file import check_output, is_standard_output, output_file
+    from ..classify.application import Application, list_files
+    from ..classify.labels import accuracy, read_labels
+    from ..classify.results import csv_text
+    from ..network import PREPROCESS
 
     diagnostics = Diagnostics(quiet=arguments.quiet)
     network = network_of(arguments)
@@ -180,7 +180,7 @@ def run(arguments: argparse.Namespace) -> str:
 
 def _text(found: Classification, rated: Accuracy | None, *, profile: bool, tabulate: bool) -> str:
     """Words and spaces are those of the original program, for scripts that look for them."""
-    from ..api.classify.results import summary_text, table_text
+    from ..classify.results import summary_text, table_text
 
     images = len(found.results)
     parts = [table_text(found.results, profile=profile)] if tabulate else []
@@ -193,8 +193,8 @@ def _text(found: Classification, rated: Accuracy | None, *, profile: bool, tabul
 
 
 def _json(found: Classification, rated: Accuracy | None, *, profile: bool) -> str:
-    from ..api.classify.results import SPANS, STAMPS, spans, summarize
-    from ..report.table import json_text
+    from ...report.table import json_text
+    from ..classify.results import SPANS, STAMPS, spans, summarize
 
     results: list[dict[str, object]] = []
     for each in found.results:

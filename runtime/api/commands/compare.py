@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 
 from tilewright.errors import TilewrightError, UsageError
 
-from .parser import number
+from ...commands.parser import number
 
 if TYPE_CHECKING:
-    from ..api.simulator.inference import Comparison
+    from ..simulator.inference import Comparison
 
 
 class FailedComparisonError(TilewrightError):
@@ -65,9 +65,9 @@ def run(arguments: argparse.Namespace) -> str:
         UsageError: the metric is unknown, or has no threshold.
         TilewrightError: a file or a name is wrong, or networks or tensors do not fit each other.
     """
-    from ..api.simulator.inference import compare_on_data
-    from ..api.simulator.metrics import METRICS, default_threshold, metric_name
-    from .console import show
+    from ...commands.console import show
+    from ..simulator.inference import compare_on_data
+    from ..simulator.metrics import METRICS, default_threshold, metric_name
 
     metric = metric_name(arguments.metric)
     if metric is None:
@@ -102,8 +102,8 @@ def run(arguments: argparse.Namespace) -> str:
 
 
 def _text(found: Comparison, metric: str) -> str:
-    from ..api.simulator.metrics import METRICS
-    from ..report.table import Column, Table
+    from ...report.table import Column, Table
+    from ..simulator.metrics import METRICS
 
     unit = METRICS[metric].unit
     title = f"{metric} ({unit})" if unit else metric
@@ -117,7 +117,7 @@ def _text(found: Comparison, metric: str) -> str:
 
 def _json(found: Comparison, metric: str, threshold: float) -> str:
     """JSON has no infinities and no NaN: these are texts."""
-    from ..report.table import json_text
+    from ...report.table import json_text
 
     def finite(value: float) -> float | str:
         return value if math.isfinite(value) else str(value)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
-from ....artifact.json_dataclasses import AtMost, Bounds, Source, parse, read
+from ..artifact.json_dataclasses import AtMost, Bounds, Source, parse, read
 from .flatbuffers import STAGE, ContainerError, damaged
 
 ALIGNMENT = 16

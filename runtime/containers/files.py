@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from tilewright.errors import ArtifactError, ResourceError, UsageError, resources
 from tilewright.limits import CONTAINER, CONTAINER_NODES
 
-from ....artifact.artifact import Artifact
-from ....artifact.container import MAGIC
-from ....artifact.json_dataclasses import write as write_json
-from ....artifact.manifest import TensorSpec
-from ....files.input_file import input_file
+from ..artifact.artifact import Artifact
+from ..artifact.container import MAGIC
+from ..artifact.json_dataclasses import write as write_json
+from ..artifact.manifest import TensorSpec
+from ..files.input_file import input_file
 from .flatbuffers import COMMAND, STAGE, ContainerError, Table, damaged, foreign, write
 from .records import (
     LARGEST_ID,
