@@ -55,7 +55,11 @@ def test_the_contract_is_kept(tree: Path) -> None:
         ("runtime/files/probe.py", "def late():\n    import onnx", "ir and runtime need numpy alone"),
         ("runtime/files/probe.py", "from ..api import compat", "within the runtime"),
         ("runtime/files/probe.py", "from ...compiler import driver", "APIs, compiler, codegen and passes"),
-        ("compiler/probe.py", "def late():\n    from ..runtime.api import compat", "APIs, compiler, codegen and passes"),
+        (
+            "compiler/probe.py",
+            "def late():\n    from ..runtime.api import compat",
+            "APIs, compiler, codegen and passes",
+        ),
         ("runtime/probe.py", "", "within the runtime"),
     ],
 )

@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> str:
 
 
 def _text(measured: Measured, modelled: Modelled | None, engine: str) -> str:
-    from ..report.table import significant
+    from ...report.table import significant
 
     def line(what: str, value: str) -> str:
         return f"  {what + ':':<17}{value}\n"
