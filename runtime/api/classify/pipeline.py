@@ -6,19 +6,19 @@ session computes the second and the results of the third are read. Threads of th
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import count
+from functools import partial
+from itertools import islice
 from time import monotonic
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from tilewright.errors import InputError, ResourceError
+from tilewright.errors import InputError
 
-from ...request import Request
+from ...request import Request, RequestQueue
 from ...session import Session
 from ...waiting import Waiters
 from .classifier import Classifier
@@ -72,16 +72,8 @@ class Classification:
     seconds: float = 0.0
 
 
-class Decoded(NamedTuple):
-    """What became of a file: an input of batch 1, or why there is none; and when that began, in seconds."""
-
-    file: str
-    start: float
-    image: np.ndarray | BaseException
-
-
 class Decoding:
-    """Threads that decode files, in order, not more than so many ahead of those that were taken.
+    """Files that are decoded in order, not more than so many ahead of those that were taken.
 
     Args:
         files: what to decode.
@@ -103,65 +95,42 @@ class Decoding:
         ahead: int,
         changed: Callable[[], None],
     ) -> None:
-        self._files, self._load, self._changed = files, load, changed
+        self._left, self._load, self._changed = deque(files), load, changed
         self._ahead = max(ahead, threads)
-        self._found: dict[int, Decoded] = {}
-        self._taken = self._there = 0
-        self._stopped = False
-        self._room = Waiters()
-        self._next = count()
-        self._threads: list[threading.Thread] = []
-        for index in range(min(threads, len(files))):
-            thread = threading.Thread(target=self._work, name=f"tilewright-decode-{index}", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError as error:
-                if self._threads:
-                    break  # Those that there are do all the work.
-                raise ResourceError(f"no thread can be started to decode images: {error}", stage="classify") from error
-            self._threads.append(thread)
+        self._queue = RequestQueue(threads, self._ahead)
+        self._begun: deque[tuple[str, Request[np.ndarray]]] = deque()
+        self._begin()
 
     @property
     def is_over(self) -> bool:
         """Whether everything has been taken."""
-        return self._taken == len(self._files)
+        return not self._begun
 
     def has(self, images: int) -> bool:
         """Whether so many can be taken, or as many as are left."""
-        while self._there in self._found:
-            self._there += 1
-        return self._there >= min(self._taken + images, len(self._files))
+        return _are_done([request for _, request in islice(self._begun, images)])
 
-    def take(self) -> Decoded:
-        """The next one, which must be there."""
-        found = self._found.pop(self._taken)
-        self._taken += 1
-        self._room.wake()
+    def take(self) -> tuple[str, Request[np.ndarray]]:
+        """The next one, which must be there: its input of batch 1, or why there is none."""
+        found = self._begun.popleft()
+        self._begin()
         return found
 
     def stop(self) -> None:
         """Begin nothing more, and wait for what has been begun."""
-        self._stopped = True
-        self._room.wake()
-        for thread in self._threads:
-            if thread.is_alive():
-                thread.join()
+        self._queue.close()
 
-    def _work(self) -> None:
-        for index in self._next:
-            while not self._stopped and index < len(self._files) and index >= self._taken + self._ahead:
-                lock = self._room.enter()
-                is_due = self._stopped or index < self._taken + self._ahead
-                self._room.wait(lock, 0 if is_due else None)
-            if self._stopped or index >= len(self._files):
-                return
-            file, start = self._files[index], monotonic()
-            try:
-                image: np.ndarray | BaseException = self._load(file)
-            except BaseException as error:
-                image = error
-            self._found[index] = Decoded(file, start, image)
-            self._changed()
+    def _begin(self) -> None:
+        while self._left and len(self._begun) < self._ahead:
+            file = self._left.popleft()
+            request = Request(partial(self._load, file), lambda _: self._changed())
+            self._queue.put(request, None)
+            self._begun.append((file, request))
+
+
+def _are_done(requests: Sequence[Request[Any]]) -> bool:
+    # The last one is the last to finish: asking it first asks few.
+    return all(request.done() for request in reversed(requests))
 
 
 class _Batch(NamedTuple):
@@ -169,10 +138,6 @@ class _Batch(NamedTuple):
     requests: list[Request]
     upload_start: float
     upload_end: float
-
-    def is_done(self) -> bool:
-        # The last one is the last to finish: asking it first asks few.
-        return all(request.done() for request in reversed(self.requests))
 
 
 def classify(
@@ -204,7 +169,7 @@ def classify(
     try:
         while pending or not decoding.is_over:
             lock = changed.enter()
-            is_read, is_room = bool(pending) and pending[0].is_done(), len(pending) < BUFFERS
+            is_read, is_room = bool(pending) and _are_done(pending[0].requests), len(pending) < BUFFERS
             is_due = is_read or (is_room and not decoding.is_over and decoding.has(batch))
             # Whatever happens from `enter` on ends the wait.
             changed.wait(lock, 0 if is_due else None)
@@ -224,25 +189,26 @@ def classify(
     return found
 
 
-def _usable(decoding: Decoding, batch: int, skipped: list[Skipped]) -> list[Decoded]:
+def _usable(decoding: Decoding, batch: int, skipped: list[Skipped]) -> list[tuple[str, Request[np.ndarray]]]:
     """The next files that are images, as many as a batch holds where nothing has to be waited for."""
-    images: list[Decoded] = []
+    images: list[tuple[str, Request[np.ndarray]]] = []
     while len(images) < batch and not decoding.is_over and decoding.has(1):
-        decoded = decoding.take()
-        if isinstance(decoded.image, InputError):
-            skipped.append(Skipped(decoded.file, str(decoded.image)))
-        elif isinstance(decoded.image, BaseException):
-            raise decoded.image
+        file, request = decoding.take()
+        if isinstance(request.error, InputError):
+            skipped.append(Skipped(file, str(request.error)))
         else:
-            images.append(decoded)
+            request.result()
+            images.append((file, request))
     return images
 
 
-def _upload(images: list[Decoded], session: Session, classifier: Classifier, changed: Waiters) -> _Batch:
+def _upload(
+    images: list[tuple[str, Request[np.ndarray]]], session: Session, classifier: Classifier, changed: Waiters
+) -> _Batch:
     start = monotonic()
-    arrays = [each.image for each in images if isinstance(each.image, np.ndarray)]
-    requests = [session.submit(inputs, lambda _: changed.wake()) for inputs in classifier.runs(arrays)]
-    return _Batch([(each.file, each.start) for each in images], requests, start, monotonic())
+    runs = classifier.runs([request.result() for _, request in images])
+    requests = [session.submit(inputs, lambda _: changed.wake()) for inputs in runs]
+    return _Batch([(file, request.started) for file, request in images], requests, start, monotonic())
 
 
 def _download(batch: _Batch, classifier: Classifier) -> list[Classified]:

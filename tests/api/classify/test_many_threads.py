@@ -20,7 +20,7 @@ CALLERS, CALLS = 8, 25
 
 def test_callers_do_not_meet(task: Task, expected: list[tuple[str, list[int]]], tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_text("no image")
-    known = dict(expected)
+    known, before = dict(expected), set(threading.enumerate())
     wrong: list[object] = []
 
     with tilewright.load(task.artifact, engine="software", workers=2, queue=3) as session:
@@ -45,7 +45,7 @@ def test_callers_do_not_meet(task: Task, expected: list[tuple[str, list[int]]], 
             thread.join(120)
         assert not any(thread.is_alive() for thread in threads)
     assert not wrong
-    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("tilewright-decode")]
+    assert not set(threading.enumerate()) - before
 
 
 def test_a_session_that_is_closed_meanwhile_ends_it(task: Task, expected: list[tuple[str, list[int]]]) -> None:
@@ -73,5 +73,5 @@ def test_threads_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refused)
-    with pytest.raises(ResourceError, match=r"^classify: no thread can be started to decode images: can't start new"):
+    with pytest.raises(ResourceError, match=r"^submit: no thread can be started to run requests: can't start new"):
         Decoding(["a"], lambda file: pytest.fail("decoded"), threads=2, ahead=2, changed=lambda: None)
