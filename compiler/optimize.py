@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 
 from tilewright.errors import InputError, ParseError, UsageError, resources
 
 from ..ir.core import Module
 from ..ir.verify import verify
-from ..passes.base import Record
+from ..passes.base import Record, print_option
 from ..passes.instruments import Print, Timing, dump_module, instruments_from_environment, load_dump
 from ..passes.pipeline import Pipeline, check_names
+from ..passes.registry import PASSES
 from ..runtime.files.foreign_model import START, foreign_format
 from ..runtime.files.output_file import check_output
 from ..runtime.report.table import json_text
@@ -75,6 +77,26 @@ def read_module(path: Path, input_shapes: InputShapes, external_data: str | os.P
         raise InputError(f"{str(path)!r} is neither an ONNX model (.onnx) nor a module as text") from None
     verify(module, stage="read")
     return module
+
+
+def passes_text(*, as_json: bool = False) -> str:
+    """All passes by name: what each is for, and its options with their types and what they are by default."""
+    listed = {
+        name: {
+            "summary": (sys.modules[cls.__module__].__doc__ or "").partition("\n")[0],
+            "options": {
+                each.name: f"{each.type}" + ("" if each.default is MISSING else f" = {print_option(each.default)}")
+                for each in fields(cls)
+            },
+        }
+        for name, cls in PASSES.items()
+    }
+    if as_json:
+        return json_text(listed)
+    lines = []
+    for name, each in listed.items():
+        lines += [f"{name}: {each['summary']}", *(f"    {key}: {type}" for key, type in each["options"].items())]
+    return "\n".join(lines) + "\n"
 
 
 @resources("opt")

@@ -32,9 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, ("calibration", "preprocessing", "input_shapes"))
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
+def add_model(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
     """Declare the argument ``path`` of commands that also read modules."""
-    parser.add_argument("path", type=Path, metavar="FILE", help="An ONNX model, IR (.xml), or a module as text (.tw).")
+    meant = "An ONNX model, IR (.xml), or a module as text (.tw)."
+    parser.add_argument("path", nargs=nargs, type=Path, metavar="FILE", help=meant)
 
 
 def run(arguments: argparse.Namespace) -> str:

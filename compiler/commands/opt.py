@@ -3,6 +3,7 @@
 Reads a model or a module as text, and prints the module that the passes make of it.
 
 Examples:
+  tilewright opt --list
   tilewright opt model.onnx --passes fold_constants,canonicalize,fuse -o model.tw
 """
 
@@ -11,6 +12,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from tilewright.errors import UsageError
+
 from ...runtime.commands.parser import add_output
 from .compile import add_options, options_of
 from .export import add_model
@@ -18,7 +21,8 @@ from .export import add_model
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    add_model(parser)
+    add_model(parser, "?")
+    parser.add_argument("--list", action="store_true", help="Print all passes with their options; needs no file.")
     parser.add_argument(
         "--passes",
         default="",
@@ -34,10 +38,15 @@ def run(arguments: argparse.Namespace) -> str:
     """What it prints.
 
     Raises:
+        UsageError: no file is given.
         TilewrightError: as `optimize_file` says.
     """
-    from ..optimize import optimize_file
+    from ..optimize import optimize_file, passes_text
 
+    if arguments.list:
+        return passes_text(as_json=arguments.json)
+    if arguments.path is None:
+        raise UsageError("opt needs a file", hint="Give a model or a module, or --list.")
     options = options_of(arguments)
     result = optimize_file(
         arguments.path,

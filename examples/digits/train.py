@@ -23,8 +23,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+try:
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+    from sklearn.datasets import load_digits
+except ImportError as error:
+    hint = "from a checkout, pip install -c constraints.txt '.[dev]' installs them"
+    raise SystemExit(f"train.py needs onnx and scikit-learn, and {error.name} is not here: {hint}") from None
 import numpy as np
-import onnx
 from layers import (
     Adam,
     Array,
@@ -37,8 +43,6 @@ from layers import (
     MaxPool,
     Residual,
 )
-from onnx import TensorProto, helper, numpy_helper
-from sklearn.datasets import load_digits
 
 PACKAGED = Path(__file__).resolve().parents[2] / "compiler" / "demo"
 PIXEL_SCALE = np.float32(1 / 16)

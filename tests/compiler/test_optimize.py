@@ -13,6 +13,7 @@ from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.ir.text.printer import print_module
 from tilewright.passes.instruments import load_dump
 from tilewright.passes.pipeline import Pipeline
+from tilewright.passes.registry import PASSES as ALL_PASSES
 
 Capture = pytest.CaptureFixture[str]
 PASSES = "fold_constants,canonicalize{limit=10},eliminate_dead_code,fuse"
@@ -99,3 +100,20 @@ def test_what_is_wrong_is_said(
     assert shown.out == ""
     assert shown.err.startswith(f"error: {message}")
     assert (tmp_path / "m.onnx").read_bytes() == MODEL.read_bytes()
+
+
+def test_all_passes_are_listed_with_their_options(capsys: Capture) -> None:
+    assert main(["opt", "--list"]) == 0
+    text = capsys.readouterr().out
+    assert "\nfold_constants: " in f"\n{text}" and "\n    max_operands: int = 8\n" in text
+    assert main(["opt", "--list", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert set(listed) == set(ALL_PASSES)
+    assert all(each["summary"].endswith(".") for each in listed.values())
+    assert listed["partition"]["options"]["order"] == 'str = "device,cpu"'
+    assert listed["quantize"]["options"]["ranges"] == "tuple[tuple[str, float, float], ...]"
+
+
+def test_without_a_file_there_is_nothing_to_do(capsys: Capture) -> None:
+    assert main(["opt", "--passes", "fuse"]) == 2
+    assert capsys.readouterr().err == "error: opt needs a file. Give a model or a module, or --list.\n"

@@ -338,3 +338,19 @@ def test_the_mean_of_integers_is_that_of_onnxruntime(
     model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT32
     (expected,) = Oracle(model).run({"x": x}).values()
     np.testing.assert_array_equal(ReduceMean(axes).reference(x), expected)
+
+
+def test_programs_that_log_everything_read_nothing_of_kernels() -> None:
+    program = """
+import logging
+logging.basicConfig(level=logging.DEBUG)
+from tilewright.codegen.cpu.numba.function import numba_text
+from tilewright.ir.types import DType
+def double(x, y, n):
+    for i in range(n):
+        y[i] = x[i] + x[i]
+    return 0
+numba_text("double", double, (DType.F32, DType.F32), 1)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ended.stderr == ""

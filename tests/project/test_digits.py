@@ -55,6 +55,18 @@ def test_the_network_exercises_the_operator_families_it_was_designed_for() -> No
     assert MODEL.stat().st_size < 100_000
 
 
+def test_the_training_script_says_what_it_needs(tmp_path: Path) -> None:
+    (tmp_path / "sklearn.py").write_text("raise ModuleNotFoundError(name='sklearn')")
+    path = f"import sys, runpy; sys.path[:0] = [{str(tmp_path)!r}, {str(SCRIPT.parent)!r}]; "
+    command = [sys.executable, "-c", f"{path}runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        "train.py needs onnx and scikit-learn, and sklearn is not here: "
+        "from a checkout, pip install -c constraints.txt '.[dev]' installs them\n"
+    )
+
+
 def test_the_training_script_writes_both_files(tmp_path: Path) -> None:
     pytest.importorskip("sklearn", reason="the training data come with scikit-learn, of the dev extra")
     command = [sys.executable, str(SCRIPT), "--epochs", "2", "--output", str(tmp_path)]

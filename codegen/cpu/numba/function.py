@@ -17,6 +17,7 @@ or raise; it returns 0, or 1 to refuse its data. It may call what stands in :mod
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import textwrap
@@ -116,6 +117,10 @@ def _scope() -> dict[str, Any]:
     """What kernels may name: compiled functions, ``np`` and ``math``."""
     import numba
 
+    log = logging.getLogger(numba.__name__)
+    if log.level == logging.NOTSET:
+        # Programs that log all that others say would read hundreds of lines about each kernel.
+        log.setLevel(logging.WARNING)
     compiled = numba.njit(error_model="numpy")
     scope: dict[str, Any] = {"np": np, "math": math}
     of_modules: dict[str, dict[str, Any]] = {}
