@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from enum import IntEnum
 from shutil import get_terminal_size
-from typing import TextIO
+from typing import Any, TextIO, cast
 
 from tilewright.errors import TilewrightError, UnsupportedError, UsageError, printable
 
@@ -83,14 +83,13 @@ def drop(stream: TextIO) -> None:
 
 
 class Diagnostics:
-    """Notes, warnings and errors on stderr as it is at construction.
+    """Notes, warnings and errors on stderr.
 
     Args:
         quiet: show no notes and no warnings. Errors are always shown.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self.stream = sys.stderr
         self.quiet = quiet
 
     def error(self, error: TilewrightError) -> None:
@@ -111,15 +110,15 @@ class Diagnostics:
         # The lines after the first are a quotation, such as a source line with a caret under it: they stay as they are.
         first, *quotation = printable(message).split("\n")
         lines = [f"{kind}: {first}"]
-        if self.stream.isatty():
+        if sys.stderr.isatty():
             width = max(get_terminal_size().columns, 40)
             lines = textwrap.wrap(lines[0], width, break_long_words=False, break_on_hyphens=False)
         try:
-            self.stream.write("\n".join([*lines, *quotation]) + "\n")
-            self.stream.flush()
+            sys.stderr.write("\n".join([*lines, *quotation]) + "\n")
+            sys.stderr.flush()
         except OSError:
             # There is nobody to tell it to; the exit code remains.
-            drop(self.stream)
+            drop(sys.stderr)
 
 
 BAR = 30
@@ -136,10 +135,25 @@ def progress_bar(stream: TextIO | None = None, *, quiet: bool = False) -> Iterat
         stream: where to draw; stderr as it is now if not given.
     """
     bar = _Bar(stream or sys.stderr, quiet=quiet)
-    try:
-        yield bar.show
-    finally:
-        bar.draw("")
+    with contextlib.redirect_stderr(cast("TextIO", _Above(bar, sys.stderr))):
+        try:
+            yield bar.show
+        finally:
+            bar.draw("")
+
+
+class _Above:
+    """A stream whose text takes the place of the bar, which is drawn again below it."""
+
+    def __init__(self, bar: _Bar, stream: TextIO) -> None:
+        self._bar, self._stream = bar, stream
+
+    def write(self, text: str) -> int:
+        self._bar.draw("")
+        return self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class _Bar:

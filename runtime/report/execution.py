@@ -18,7 +18,7 @@ from ..execution.buffers import check_names, check_type
 from ..files.array_file import StoredArray, open_arrays
 from ..files.output_file import output_file
 from ..session import Profile
-from .table import Column, Table, on_one_line, show_kernel
+from .table import Column, Table, on_lines, show_kernel
 
 _ARCHIVE_NAME = 60_000
 """Bytes of a name that are sure to fit a zip file, where two bytes say how long it is."""
@@ -110,7 +110,7 @@ def results_text(results: Mapping[str, np.ndarray]) -> str:
             # Integers and booleans are not negated, which may overflow, but complemented.
             best = np.argsort(-flat if flat.dtype.kind == "f" else ~flat, kind="stable")[:SHOWN_ELEMENTS]
             lines.append("  largest: " + ", ".join(f"[{i}] {float(flat[i]):.6g}" for i in best))
-    return "".join(f"{on_one_line(line)}\n" for line in lines)
+    return "".join(on_lines(line, 4) for line in lines)
 
 
 def results_json(results: Mapping[str, np.ndarray]) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import sys
 import threading
 
 import pytest
 
 from tilewright.errors import ModelError
-from tilewright.runtime.commands.console import progress_bar
+from tilewright.runtime.commands.console import Diagnostics, progress_bar
 
 
 class Terminal(io.StringIO):
@@ -50,6 +51,19 @@ def test_a_line_never_exceeds_the_terminal(monkeypatch: pytest.MonkeyPatch) -> N
     with progress_bar(stream) as report:
         report("a stage of a very long name indeed", 1000, 2000)
     assert max(map(len, stream.getvalue().split("\r"))) < 60
+
+
+def test_what_else_goes_to_stderr_takes_the_place_of_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    with progress_bar() as report:
+        report("import", 0, 1)
+        Diagnostics().warning("one")
+        report("passes", 0, 1)
+        sys.stderr.write("two\n")
+    assert sys.stderr is terminal
+    shown = [line.rpartition("\r")[2] for line in terminal.getvalue().split("\n")[:-1]]
+    assert shown == ["warning: one", "two"]
 
 
 def test_progress_ends_when_the_work_fails() -> None:
