@@ -176,6 +176,8 @@ class RequestQueue:
         self._length = length
         self._monitor = monitor or Monitor()
         self._may_begin = may_begin
+        found = f"{length} requests waiting"
+        self._full = Wait(lambda: True, late="the queue is full", expected="room", found=found)
         self._closed = False
         self._cancels = False
         self._start_anew()
@@ -214,9 +216,7 @@ class RequestQueue:
             self.add(request)
             return True
 
-        found = f"{self._length} requests waiting"
-        wait = Wait(lambda: True, late="the queue is full", expected="room", found=found)
-        self._monitor.step(append, wait, 0 if self.computes_here() else timeout)
+        self._monitor.step(append, self._full, 0 if self.computes_here() else timeout)
 
     def computes_here(self) -> bool:
         """Whether the calling thread is one of the workers, in a callback or in what it computes."""
@@ -227,7 +227,7 @@ class RequestQueue:
         self._requests.add(request)
 
     def add(self, request: Request[Any]) -> None:
-        """Append a request, room or not; for who holds the lock of the monitor, and wakes it.
+        """Append a request, room or not, in a step of the monitor.
 
         Raises:
             ResourceError: there is no worker, and no thread can be started.
@@ -237,7 +237,6 @@ class RequestQueue:
         if len(self._threads) < self._workers:
             self._start_worker()
         self.adopt(request)
-        self._monitor.wake()
         self.waiting.append(request)
 
     def _start_worker(self) -> None:
@@ -279,7 +278,7 @@ class RequestQueue:
                 found.append(None)
             return bool(found)
 
-        self._monitor.step(take, Wait(lambda: True))
+        self._monitor.step(take, self._full)
         return found[0]
 
     @property
