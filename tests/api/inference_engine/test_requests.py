@@ -327,6 +327,7 @@ def test_inputs_and_outputs_of_a_loaded_network(shared: ExecutableNetwork) -> No
     assert shared.input_info["data"].input_data.precision == "FP32"
     assert shared.inputs["data"].layout == "NCHW"
     assert shared.outputs["prob"].shape == [1, 12]
+    assert shared.outputs["prob"].initialized
 
 
 def test_the_precision_and_layout_of_an_input_are_those_of_its_buffer(

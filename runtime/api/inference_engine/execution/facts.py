@@ -105,8 +105,11 @@ class LoadedData(list[int]):
         precision: of the elements, such as ``FP32``.
         layout: such as ``NCHW``.
         tensor_desc: what its blob holds.
+        initialized: whether it belongs to a network, as every one does.
         input_data: itself: what ``input_info[name]`` of 2021 has the shape in.
     """
+
+    initialized = True
 
     def __init__(self, facts: BlobFacts) -> None:
         super().__init__(facts.shape)
