@@ -104,6 +104,7 @@ class Blob:
 
 
 _CHANNELS_LAST = ("NHWC", "NDHWC")
+_REORDERED = (*_CHANNELS_LAST, "CN")
 
 
 def blob_of(array: np.ndarray, layout: str, precision: str = "FP32") -> Blob:
@@ -119,8 +120,9 @@ def array_of(blob: Blob) -> np.ndarray:
 def in_order_of_network(blob: Blob) -> np.ndarray:
     """What a blob holds, in the order of its dimensions."""
     dims, layout = blob._desc.dims, blob._desc.layout
-    array = blob._array.reshape(in_layout(dims, layout))
-    return array.transpose(np.argsort(_axes(layout, len(dims)))) if layout in (*_CHANNELS_LAST, "CN") else array
+    if layout not in _REORDERED:
+        return blob._array.reshape(dims)
+    return blob._array.reshape(in_layout(dims, layout)).transpose(np.argsort(_axes(layout, len(dims))))
 
 
 _CHANNELS_LAST = ("NHWC", "NDHWC")
@@ -157,7 +159,7 @@ def layout_of(rank: int) -> str:
 def layouts_for(rank: int, *, is_input: bool) -> list[str]:
     """The layouts that a blob of so many dimensions may have; what is no input stays in the order of the network."""
     fitting = [layout.name for layout in Layout if _RANKS.get(layout.name, rank) == rank]
-    return fitting if is_input else [name for name in fitting if name not in (*_CHANNELS_LAST, "CN")]
+    return fitting if is_input else [name for name in fitting if name not in _REORDERED]
 
 
 def checked_precision(precision: object) -> str:
