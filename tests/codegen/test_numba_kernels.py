@@ -1,4 +1,4 @@
-"""The generic kernels equal the reference on the samples of every operator, and refuse what they must."""
+"""The generic kernels at their limits: what they refuse, and the numbers that samples do not hold."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from generic_kernels import TARGET, assert_close, assert_equals_reference, execution, generic_kernel, the_op
 from kernel_harness import Execution, run_kernels
 from network_files import graph_model
 from onnx import TensorProto, helper
@@ -19,16 +20,10 @@ from operator_samples import Case, all_cases, cases_of, make_case
 from quantized_cases import check
 from samples import Sample
 
-from tilewright.codegen.cpu.families import lowerings
-from tilewright.codegen.cpu.kernel import Kernel
 from tilewright.codegen.cpu.llvm.builder import LONG_TABLE
-from tilewright.codegen.cpu.llvm.target import TargetDescription
 from tilewright.codegen.cpu.numba.function import compile_kernel, python_function
-from tilewright.codegen.cpu.tensors import has_real_meaning, is_plain
 from tilewright.errors import CodegenError
 from tilewright.ir import interp
-from tilewright.ir.core import Op
-from tilewright.ir.op import REGISTRY
 from tilewright.ir.ops.activation import Clip
 from tilewright.ir.ops.elementwise import Div, Elementwise, Max, Min, Mod
 from tilewright.ir.ops.indexing import Gather, GatherElements, GatherND, ScatterElements, ScatterND
@@ -50,52 +45,6 @@ from tilewright.ir.ops.softmax import LogSoftmax, Softmax
 from tilewright.ir.ops.unary import Abs, Neg, Sign
 from tilewright.ir.types import DType
 
-TARGET = TargetDescription.host()
-
-WITHOUT_KERNEL: dict[str, str] = {}
-"""Operators that have no generic kernel for some plain float or integer sample, and why."""
-
-
-def generic_kernel(op: Op) -> Kernel | None:
-    """The kernel of the generic family, whatever family is asked before it."""
-    for lowering in lowerings(type(op.operator)):
-        if ".numba." in lowering.__module__:
-            kernel = lowering(op, TARGET)
-            if kernel is not None:
-                return kernel
-    return None
-
-
-def the_op(case: Case) -> Op:
-    return next(case.module.main.ops)
-
-
-def execution(case: Case) -> Execution | None:
-    kernel = generic_kernel(the_op(case))
-    arrays = tuple(array for array in case.sample.inputs if array is not None)
-    return None if kernel is None else Execution(the_op(case), kernel, arrays)
-
-
-def assert_equals_reference(cases: list[Case]) -> None:
-    """Run those of the cases that have a generic kernel, all in one object."""
-    executions = [(case, e) for case in cases if (e := execution(case)) is not None]
-    found = run_kernels([e for _, e in executions], TARGET)
-    for (case, _), results in zip(executions, found, strict=True):
-        assert results is not None, f"{case.name}: refused"
-        for result, expected in zip(results, interp.run(case.module, case.inputs).values(), strict=True):
-            assert_close(result, expected, case.name)
-
-
-def assert_close(found: np.ndarray, expected: np.ndarray, name: str) -> None:
-    assert found.dtype == expected.dtype, name
-    assert found.shape == expected.shape, name
-    if found.dtype.kind != "f":
-        np.testing.assert_array_equal(found, expected, name)
-        return
-    scale = float(np.abs(expected[np.isfinite(expected)]).max(initial=1e-6))
-    tolerance = (2e-3 if found.dtype == np.float16 else 1e-5) * scale
-    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance, err_msg=name)
-
 
 def test_long_tables() -> None:
     """Tables that are written as bytes hold the same numbers, those that LLVM computes with included."""
@@ -106,15 +55,6 @@ def test_long_tables() -> None:
         for extent in (LONG_TABLE // 4 - 2, LONG_TABLE + 1)
     ]
     assert_equals_reference([make_case(f"{resize}", Sample(resize, (x,))) for resize in resizes])
-
-
-@pytest.mark.parametrize("name", REGISTRY)
-def test_kernels_equal_the_reference(name: str) -> None:
-    cases = [*cases_of(name)]
-    assert_equals_reference(cases)
-    plain = [case for case in cases if is_plain(the_op(case)) and has_real_meaning(the_op(case))]
-    missing = [case.name for case in plain if execution(case) is None]
-    assert not missing or name in WITHOUT_KERNEL
 
 
 def as_cases(*samples: Sample) -> list[Case]:
