@@ -120,6 +120,7 @@ class Match(Generic[OperatorT_co]):
 
     def __getitem__(self, name: str) -> Value:
         """The value that the pattern calls ``name``."""
+        assert name in self._values, f"the pattern calls no value {name!r}; it knows {[*self._values]}"
         return self._values[name]
 
     def __contains__(self, name: str) -> bool:
@@ -128,7 +129,7 @@ class Match(Generic[OperatorT_co]):
 
     def constant(self, name: str) -> Constant:
         """The constant that the pattern calls ``name``."""
-        value = self._values[name]
+        value = self[name]
         assert isinstance(value, Constant)
         return value
 
@@ -140,6 +141,7 @@ class Match(Generic[OperatorT_co]):
 
     def op(self, name: str, *operators: type[Operator]) -> Op:
         """The op that the pattern calls ``name``, which is of one of these operators, if any are named."""
+        assert name in self._named, f"the pattern calls no op {name!r}; it knows {[*self._named]}"
         op = self._named[name]
         assert not operators or is_op(op, *operators), (
             f"{name!r} is {op.name}, not {[each.__name__ for each in operators]}"

@@ -54,6 +54,10 @@ def test_ops_are_found_by_name_and_may_be_of_any_operator() -> None:
         found.append(m.op("inner", Abs, Neg).name)
         with pytest.raises(AssertionError, match=r"'inner' is neg, not \['Abs', 'Mul'\]"):
             m.op("inner", Abs, Mul)
+        with pytest.raises(AssertionError, match=r"the pattern calls no op 'outer'; it knows \['inner'\]"):
+            m.op("outer")
+        with pytest.raises(AssertionError, match=r"the pattern calls no value 'y'; it knows \['x'\]"):
+            m["y"]
 
     module = parse("""
       func @main(%x: f32[2]) -> (%y: f32[2]) {
