@@ -11,6 +11,7 @@ from types import TracebackType
 import numpy as np
 
 from tilewright.errors import InputError, UsageError
+from tilewright.limits import check_count
 
 from ...artifact.artifact import Artifact
 from ...artifact.manifest import ENGINES
@@ -143,15 +144,15 @@ class Application:
         opened = artifact if isinstance(artifact, Artifact) else Artifact.open(Path(artifact))
         self.classifier = Classifier(opened, preprocessing, label_offset)
         opened, chosen = open_network(opened, engine=engine, weights=weights)
-        self.batch = batch
+        self.batch = check_count("batch", batch)
         # Whatever is in the buffers is in the session's queue.
-        self.session = load(opened, engine=chosen, workers=os.cpu_count() or 1, queue=BUFFERS * batch)
+        self.session = load(opened, engine=chosen, workers=os.cpu_count() or 1, queue=BUFFERS * self.batch)
 
     def classify(
         self, files: Sequence[str], *, threads: int = 1, report: Callable[[int], None] = lambda done: None
     ) -> Classification:
         """Classify the images in files; see `pipeline.classify`."""
-        batch = min(self.batch, len(files))
+        batch, threads = min(self.batch, len(files)), check_count("threads", threads)
         return classify(self.session, self.classifier, files, batch=batch, threads=threads, report=report)
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from numbers import Integral
 
 import numpy as np
 
@@ -78,7 +79,7 @@ class Classifier:
                 "otherwise"
             )
         self.label_offset = int(outputs == WITH_BACKGROUND) if label_offset is None else label_offset
-        if not 0 <= self.label_offset < outputs:
+        if not isinstance(self.label_offset, Integral) or not 0 <= self.label_offset < outputs:
             raise UsageError("--label-offset is out of range", expected=f"0 to {outputs - 1}", found=label_offset)
         self.classes = outputs - self.label_offset
         self.notes: tuple[str, ...] = tuple(notes)

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from tilewright.errors import ArtifactError, MachineError
+from tilewright.limits import check_count
 
 from ...artifact.artifact import Artifact
 from ...machines.machine import EnergyConstants, load_energy, samples
@@ -96,8 +97,10 @@ def measure(
         report: called after each call, with a word, how many there were, and how many there will be.
 
     Raises:
+        UsageError: a number is less than 1.
         TilewrightError: as `Session.submit` and `Request.result`.
     """
+    batch, repetitions = check_count("batch", batch), check_count("repetitions", repetitions)
     rng = np.random.default_rng(0)
     inputs = {
         spec.name: rng.integers(0, 256, spec.shape).astype(spec.numpy, casting="unsafe") for spec in session.inputs

@@ -7,6 +7,7 @@ import tempfile
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,9 +18,10 @@ from tilewright import limits
 from tilewright.__main__ import main
 from tilewright.compiler.demo.digits import MODEL
 from tilewright.compiler.weights import Layer, Parameters, last_layer, layers_of, with_parameters
-from tilewright.errors import InputError
-from tilewright.runtime.api.classify.application import with_last_layer
+from tilewright.errors import InputError, UsageError
+from tilewright.runtime.api.classify.application import Application, with_last_layer
 from tilewright.runtime.api.classify.labels import read_labels
+from tilewright.runtime.api.classify.power import measure
 from tilewright.runtime.api.classify.weights_file import read_integers
 from tilewright.runtime.artifact.artifact import Artifact
 
@@ -162,6 +164,23 @@ def test_files_that_do_not_fit(task: Task, artifact: Artifact, tmp_path: Path, c
         shown = capsys.readouterr()
         assert shown.out == ""
         assert shown.err.endswith(message)
+
+
+@pytest.mark.parametrize("count", [0, -1, float("nan"), True, "3", 3.0, [3]])
+def test_what_is_no_count(count: Any, task: Task, artifact: Artifact) -> None:
+    images = [str(path) for path in sorted(task.folder.glob("*.png"))[:2]]
+    with pytest.raises(UsageError, match="batch is out of range; expected an integer of at least 1"):
+        Application(artifact, batch=count)
+    with Application(artifact, batch=2**70) as application:
+        with pytest.raises(UsageError, match="threads is out of range; expected an integer of at least 1"):
+            application.classify(images, threads=count)
+        assert application.classify(images, threads=2**70)
+        for numbers in ({"batch": count, "repetitions": 1}, {"batch": 1, "repetitions": count}):
+            with pytest.raises(UsageError, match="out of range; expected an integer of at least 1"):
+                measure(application.session, **numbers)
+    if count not in (0, 1):
+        with pytest.raises(UsageError, match="--label-offset is out of range; expected 0 to 9"):
+            Application(artifact, label_offset=count)
 
 
 def test_what_is_not_expected_takes_no_memory(tmp_path: Path) -> None:
