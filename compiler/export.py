@@ -12,17 +12,14 @@ from ..runtime.files.output_file import check_output, output_file
 from ..runtime.pictures.preprocessing import PreprocessingSource
 from .calibration.dataset import Source
 from .driver import check_options
-from .frontend.formats import IR_SUFFIX, InputShapes, Model, ModelProto, import_model
+from .frontend.formats import IR_SUFFIX, InputShapes, Model, ModelProto, import_model, read_module
 from .frontend.ir.document import Document
 from .frontend.ir.exporter import export_document
 from .frontend.ir.writer import weights_path, write_document
 from .frontend.onnx.writer import export_onnx
-from .optimize import read_module
-from .options import CompileOptions, check_type
+from .options import FORMS, CompileOptions, check_type
 from .progress import ProgressReport, silent
 from .quantization.quantize import brings_quantization, quantize_module
-
-FORMS = ("qdq", "qlinear")
 
 _NO_OPERATORS = ("Parameter", "Const", "Result")
 

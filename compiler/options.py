@@ -315,6 +315,9 @@ class CompileOptions:
                 yield flag_of(each)
 
 
+FORMS = ("qdq", "qlinear")
+"""How a quantised network is exported: by conversions around operators, or by operators on integers."""
+
 KP_TARGET = "KL520"
 """The device of the kp API that containers are for by default."""
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ...runtime.commands.console import progress_bar
 from ...runtime.commands.parser import add_output
+from ..options import FORMS
 from .compile import add_options, options_of
 
 
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output(parser, "OUT", written, required=True)
     parser.add_argument(
         "--quantized",
-        choices=("qdq", "qlinear"),
+        choices=FORMS,
         metavar="FORM",
         help="Quantise the network, with the scales that it brings or by --calibration. qdq: operators between "
         "DequantizeLinear and QuantizeLinear; qlinear: QLinear operators. Default: the network as it is.",

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import MISSING, fields
+from pathlib import Path
 
-from tilewright.errors import UsageError
+from tilewright.errors import ParseError, UsageError, resources
 
 from ...runtime.commands.parser import add_output
 from .compile import add_options, options_of
@@ -34,29 +36,71 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, ("input_shapes", "print_after", "time_passes"))
 
 
+@resources("opt")
 def run(arguments: argparse.Namespace) -> str:
     """What it prints.
 
     Raises:
-        UsageError: no file is given.
-        TilewrightError: as `optimize_file` says.
+        UsageError: no file is given, or the output is the model; or passes or options are named that are not there.
+        TilewrightError: as `read_module` says; PassError if a pass failed.
     """
-    from ..optimize import optimize_file, passes_text
+    from ...passes.instruments import Print, Timing, dump_module, instruments_from_environment
+    from ...passes.pipeline import Pipeline, check_names
+    from ...runtime.files.output_file import check_output
+    from ...runtime.report.table import json_text
+    from ..frontend.formats import read_module
 
     if arguments.list:
-        return passes_text(as_json=arguments.json)
+        return _listed(as_json=arguments.json)
     if arguments.path is None:
         raise UsageError("opt needs a file", hint="Give a model or a module, or --list.")
-    options = options_of(arguments)
-    result = optimize_file(
-        arguments.path,
-        arguments.passes,
-        arguments.output,
-        options["input_shapes"],
-        print_after=arguments.print_after or (),
-    )
+    shapes = options_of(arguments)["input_shapes"]
+    try:
+        pipeline = Pipeline.parse(arguments.passes)
+    except ParseError as error:
+        raise UsageError(f"--passes: {error}") from None
+    printed: list[str] = arguments.print_after or []
+    check_names(printed, [each.name for each in pipeline.passes])
+    output: Path | None = arguments.output
+    if output is not None:
+        if output.suffix == ".onnx":
+            raise UsageError("opt writes a module as text", found=str(output), hint="`tilewright export` writes ONNX.")
+        check_output(output, source=arguments.path)
+    module, timing = read_module(arguments.path, shapes), Timing()
+    pipeline.run(module, instruments=[*instruments_from_environment(), Print(printed), timing])
+    if output is not None:
+        dump_module(output, module)
     if arguments.time_passes:
-        sys.stderr.write(result.times())
-    if arguments.json:
-        return result.to_json()
-    return str(result.module) if arguments.output is None else ""
+        sys.stderr.write(f"{timing}\n")
+    if not arguments.json:
+        return str(module) if output is None else ""
+    passes = [
+        {"name": each.name, "modified": each.modified, "seconds": each.seconds, "changes": dict(each.counts)}
+        | {"declined": each.declined}
+        for each in timing.records
+    ]
+    return json_text({"passes": passes, "module": str(module)})
+
+
+def _listed(*, as_json: bool) -> str:
+    """All passes by name: what each is for, and its options with their types and what they are by default."""
+    from ...passes.base import print_option
+    from ...passes.registry import PASSES
+    from ...runtime.report.table import json_text
+
+    listed = {
+        name: {
+            "summary": (sys.modules[cls.__module__].__doc__ or "").partition("\n")[0],
+            "options": {
+                each.name: f"{each.type}" + ("" if each.default is MISSING else f" = {print_option(each.default)}")
+                for each in fields(cls)
+            },
+        }
+        for name, cls in PASSES.items()
+    }
+    if as_json:
+        return json_text(listed)
+    lines = []
+    for name, each in listed.items():
+        lines += [f"{name}: {each['summary']}", *(f"    {key}: {type}" for key, type in each["options"].items())]
+    return "\n".join(lines) + "\n"

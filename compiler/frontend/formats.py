@@ -8,16 +8,19 @@ from pathlib import Path
 
 from onnx import ModelProto
 
-from tilewright.errors import UsageError
+from tilewright.errors import InputError, ParseError, UsageError, resources
 
 from ...ir.core import Module
+from ...ir.verify import verify
+from ...passes.instruments import load_dump
+from ...runtime.files.foreign_model import START, foreign_format
 from .ir import families as _families
 from .ir.document import Document
 from .ir.importer import import_document
 from .ir.reader import read_document
 from .onnx.reader import import_onnx
 
-__all__ = ["IR_SUFFIX", "InputShapes", "Model", "ModelProto", "import_model"]
+__all__ = ["IR_SUFFIX", "InputShapes", "Model", "ModelProto", "import_model", "read_module"]
 
 IR_SUFFIX = ".xml"
 """What the path of a model of Inference Engine IR ends in."""
@@ -59,4 +62,34 @@ def import_model(
         raise UsageError("external_data is for ONNX models", hint="Leave it out.")
     module = import_document(source, input_shapes)
     module.name = title.encode(errors="replace").decode() or module.name
+    return module
+
+
+@resources("read module")
+def read_module(path: Path, input_shapes: InputShapes, external_data: str | os.PathLike[str] | None = None) -> Module:
+    """The module of a model, ONNX or IR, or of a text with its arrays in ``blobs/`` beside it.
+
+    Args:
+        input_shapes, external_data: see :func:`import_model`; for models only.
+
+    Raises:
+        ModelError, InputError: the file cannot be read, or is not what its name says.
+        UsageError: shapes are given for a text, which has its own.
+        ParseError, VerifyError: the text is malformed, or is no sound module.
+    """
+    if path.suffix in (".onnx", IR_SUFFIX):
+        return import_model(path, input_shapes, external_data)
+    if input_shapes:
+        raise UsageError("--input-shape is for ONNX models; the shapes of a module are fixed", found=str(path))
+    try:
+        module = load_dump(path)
+    except ParseError as error:
+        error.message = f"module {str(path)!r}: {error.message}"
+        raise
+    except UnicodeDecodeError:
+        found = foreign_format(path.read_bytes()[:START])
+        if found is not None:
+            raise InputError(f"{str(path)!r} is {found.name}, no module", hint=found.advice(str(path))) from None
+        raise InputError(f"{str(path)!r} is neither an ONNX model (.onnx) nor a module as text") from None
+    verify(module, stage="read")
     return module

@@ -19,7 +19,7 @@ from tilewright.__main__ import main
 from tilewright.compiler.demo.digits import MODEL, load_digits
 from tilewright.compiler.frontend.onnx.reader import import_onnx
 from tilewright.compiler.frontend.onnx.writer import export_onnx
-from tilewright.errors import UnsupportedError
+from tilewright.errors import UnsupportedError, UsageError
 from tilewright.ir import interp
 from tilewright.ir.text.parser import parse_module
 
@@ -162,8 +162,10 @@ def test_products_that_only_one_form_has(tmp_path: Path) -> None:
 def test_wrong_usage(tmp_path: Path, fails: Fails) -> None:
     export = ["export", MODEL, "-o", "out.onnx"]
     assert fails([*export, "--quantized", "qoperator"], 2) == (
-        "unknown form of a quantised network; expected qdq or qlinear, found qoperator"
+        "Invalid value for '--quantized': 'qoperator' is none of qdq, qlinear. See `tilewright export --help`."
     )
+    with pytest.raises(UsageError, match="^unknown form of a quantised network; expected qdq or qlinear, found q$"):
+        tilewright.export(MODEL, tmp_path / "out.onnx", quantized="q")
     assert fails([*export, "--calibration", "random"], 2) == (
         "--calibration is for quantised networks. Give --quantized qdq, or leave --calibration out."
     )

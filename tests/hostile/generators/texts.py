@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from tilewright.compiler.affinity import read_affinity
+from tilewright.compiler.frontend.formats import read_module
 from tilewright.compiler.frontend.ir.reader import read_document
-from tilewright.compiler.optimize import read_module
 from tilewright.compiler.quantization.encodings import read_encodings
 from tilewright.ir.text.printer import print_module
 from tilewright.passes.pipeline import Pipeline
