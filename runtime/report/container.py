@@ -6,23 +6,9 @@ from dataclasses import dataclass
 
 from ..artifact.artifact import Artifact
 from ..containers.raw_layout import raw_size
-from ..containers.records import ContainedModel, Container, Node
+from ..containers.records import Container, Node
 from .summary import summarize
 from .table import on_one_line, show_bytes
-
-
-@dataclass(frozen=True)
-class NodeSummary:
-    """An input or output of a model: real = q / (scale * 2 ** radix)."""
-
-    name: str
-    shape: tuple[int, ...]
-    radix: int
-    scale: float
-
-    def __str__(self) -> str:
-        scale = f", scale {self.scale:.6g}" if self.scale != 1 else ""
-        return f"{self.name} int8[{','.join(map(str, self.shape))}] radix {self.radix}{scale}"
 
 
 @dataclass(frozen=True)
@@ -31,8 +17,8 @@ class ModelSummary:
 
     id: int
     model: str
-    inputs: tuple[NodeSummary, ...]
-    outputs: tuple[NodeSummary, ...]
+    inputs: tuple[Node, ...]
+    outputs: tuple[Node, ...]
     max_raw_out_size: int
     artifact_bytes: int
 
@@ -57,8 +43,8 @@ class ContainerSummary:
         lines = [f"{path}: for {self.target}, made by {self.toolchain}, crc {self.crc}, {size}"]
         for model in self.models:
             lines.append(f"  id {model.id}  {model.model}, raw result {show_bytes(model.max_raw_out_size)}")
-            lines += [f"    input   {node}" for node in model.inputs]
-            lines += [f"    output  {node}" for node in model.outputs]
+            lines += [f"    input   {_described(node)}" for node in model.inputs]
+            lines += [f"    output  {_described(node)}" for node in model.outputs]
         return "".join(f"{on_one_line(line)}\n" for line in lines)
 
 
@@ -69,21 +55,21 @@ def summarize_container(container: Container) -> ContainerSummary:
         ArtifactError: the details of a model are damaged.
     """
     summaries = [summarize(Artifact.open(model.artifact)) for model in container.models]
-    pairs = zip(container.models, summaries, strict=True)
-    return ContainerSummary(
-        target=container.target,
-        crc=f"0x{container.crc:08X}",
-        toolchain=container.toolchain,
-        models=tuple(_model(model, summary.model, container.target) for model, summary in pairs),
-        warnings=tuple(dict.fromkeys(warning for summary in summaries for warning in summary.warnings)),
+    models = tuple(
+        ModelSummary(
+            model.id,
+            summary.model,
+            model.inputs,
+            model.outputs,
+            raw_size(model.outputs, is_720=container.target == "KL720"),
+            len(model.artifact),
+        )
+        for model, summary in zip(container.models, summaries, strict=True)
     )
+    warnings = tuple(dict.fromkeys(warning for summary in summaries for warning in summary.warnings))
+    return ContainerSummary(container.target, f"0x{container.crc:08X}", container.toolchain, models, warnings)
 
 
-def _model(model: ContainedModel, name: str, target: str) -> ModelSummary:
-    inputs, outputs = (tuple(map(_node, nodes)) for nodes in (model.inputs, model.outputs))
-    size = raw_size(model.outputs, is_720=target == "KL720")
-    return ModelSummary(model.id, name, inputs, outputs, size, len(model.artifact))
-
-
-def _node(node: Node) -> NodeSummary:
-    return NodeSummary(node.name, node.shape, node.radix, node.scale)
+def _described(node: Node) -> str:
+    scale = f", scale {node.scale:.6g}" if node.scale != 1 else ""
+    return f"{node.name} int8[{','.join(map(str, node.shape))}] radix {node.radix}{scale}"

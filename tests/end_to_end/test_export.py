@@ -164,7 +164,7 @@ def test_wrong_usage(tmp_path: Path, fails: Fails) -> None:
     assert fails([*export, "--quantized", "qoperator"], 2) == (
         "Invalid value for '--quantized': 'qoperator' is none of qdq, qlinear. See `tilewright export --help`."
     )
-    with pytest.raises(UsageError, match="^unknown form of a quantised network; expected qdq or qlinear, found q$"):
+    with pytest.raises(UsageError, match=r"^unknown form of a quantised network; expected qdq or qlinear, found q$"):
         tilewright.export(MODEL, tmp_path / "out.onnx", quantized="q")
     assert fails([*export, "--calibration", "random"], 2) == (
         "--calibration is for quantised networks. Give --quantized qdq, or leave --calibration out."
