@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, Protocol
 
 from tilewright.errors import ModelError, UnsupportedError
@@ -199,3 +200,14 @@ def proposal(node: DetectionNode, importer: ModuleBuilder, operands: Sequence[Va
     )
     scores, deltas, image = operands
     return list(importer.emit(operator, scores, deltas, image))
+
+
+def detection_output_attributes(operator: DetectionOutput) -> dict[str, Any]:
+    """The attributes of a node ``DetectionOutput``."""
+    return asdict(operator) | {"code_type": f"caffe.PriorBoxParameter.{operator.code_type.upper()}"}
+
+
+def proposal_attributes(operator: Proposal) -> dict[str, Any]:
+    """The attributes of a node ``Proposal``."""
+    attributes = asdict(operator)
+    return attributes | {"framework": "tensorflow" if attributes.pop("is_tensorflow") else ""}

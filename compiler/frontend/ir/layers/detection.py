@@ -17,10 +17,12 @@ from .....ir.ops.yolo import RegionYolo, ReorgYolo
 from ...detection import (
     Extents,
     detection_output,
+    detection_output_attributes,
     extents_of,
     prior_box,
     prior_box_clustered,
     proposal,
+    proposal_attributes,
     psroi_pool,
     roi_pool,
 )
@@ -108,28 +110,9 @@ def import_detection_output(node: IrNode, importer: IrImporter) -> Value:
 
 @exports(DetectionOutput)
 def export_detection_output(op: Op[DetectionOutput], exporter: IrExporter) -> None:
-    operator = op.operator
-    exporter.write_as(
-        op,
-        "DetectionOutput",
-        op.inputs,
-        opset=8,
-        background_label_id=operator.background_label_id,
-        top_k=operator.top_k,
-        variance_encoded_in_target=operator.variance_encoded_in_target,
-        keep_top_k=operator.keep_top_k,
-        code_type=f"caffe.PriorBoxParameter.{operator.code_type.upper()}",
-        share_location=operator.share_location,
-        nms_threshold=operator.nms_threshold,
-        confidence_threshold=max(operator.confidence_threshold, LOWEST),
-        clip_after_nms=operator.clip_after_nms,
-        clip_before_nms=operator.clip_before_nms,
-        decrease_label_id=operator.decrease_label_id,
-        normalized=operator.normalized,
-        input_height=operator.input_height,
-        input_width=operator.input_width,
-        objectness_score=operator.objectness_score,
-    )
+    attributes = detection_output_attributes(op.operator)
+    attributes["confidence_threshold"] = max(op.operator.confidence_threshold, LOWEST)
+    exporter.write_as(op, "DetectionOutput", op.inputs, opset=8, **attributes)
 
 
 @opset("RegionYolo")
@@ -203,27 +186,7 @@ def import_proposal(node: IrNode, importer: IrImporter) -> list[Value]:
 
 @exports(Proposal)
 def export_proposal(op: Op[Proposal], exporter: IrExporter) -> None:
-    operator = op.operator
-    exporter.write_as(
-        op,
-        "Proposal",
-        op.inputs,
-        opset=4,
-        base_size=operator.base_size,
-        pre_nms_topn=operator.pre_nms_topn,
-        post_nms_topn=operator.post_nms_topn,
-        nms_thresh=operator.nms_thresh,
-        feat_stride=operator.feat_stride,
-        min_size=operator.min_size,
-        ratio=operator.ratio,
-        scale=operator.scale,
-        clip_before_nms=operator.clip_before_nms,
-        clip_after_nms=operator.clip_after_nms,
-        normalize=operator.normalize,
-        box_size_scale=operator.box_size_scale,
-        box_coordinate_scale=operator.box_coordinate_scale,
-        framework="tensorflow" if operator.is_tensorflow else "",
-    )
+    exporter.write_as(op, "Proposal", op.inputs, opset=4, **proposal_attributes(op.operator))
 
 
 @opset("ROIPooling")

@@ -12,7 +12,17 @@ from .....ir.ops.priors import PriorBox, PriorBoxClustered
 from .....ir.ops.proposal import Proposal
 from .....ir.ops.region_pooling import OFFSETS, PsroiPool, RoiAlign, RoiPool
 from .....ir.ops.yolo import RegionYolo, ReorgYolo
-from ...detection import detection_output, extents_of, prior_box, prior_box_clustered, proposal, psroi_pool, roi_pool
+from ...detection import (
+    detection_output,
+    detection_output_attributes,
+    extents_of,
+    prior_box,
+    prior_box_clustered,
+    proposal,
+    proposal_attributes,
+    psroi_pool,
+    roi_pool,
+)
 from ...shape import reshape
 from ..exporter import OPENVINO, Exporter, exports
 from ..importer import Importer, Node, imports
@@ -39,27 +49,7 @@ def import_proposal(node: Node, importer: Importer) -> list[Value]:
 
 @exports(Proposal)
 def export_proposal(op: Op[Proposal], exporter: Exporter) -> None:
-    operator = op.operator
-    exporter.write_as(
-        op,
-        "Proposal",
-        op.operands,
-        OPENVINO,
-        base_size=operator.base_size,
-        ratio=operator.ratio,
-        scale=operator.scale,
-        feat_stride=operator.feat_stride,
-        min_size=operator.min_size,
-        pre_nms_topn=operator.pre_nms_topn,
-        post_nms_topn=operator.post_nms_topn,
-        nms_thresh=operator.nms_thresh,
-        box_coordinate_scale=operator.box_coordinate_scale,
-        box_size_scale=operator.box_size_scale,
-        framework="tensorflow" if operator.is_tensorflow else "",
-        normalize=int(operator.normalize),
-        clip_before_nms=int(operator.clip_before_nms),
-        clip_after_nms=int(operator.clip_after_nms),
-    )
+    exporter.write_as(op, "Proposal", op.operands, OPENVINO, **proposal_attributes(op.operator))
 
 
 @imports("MaxRoiPool")
@@ -205,25 +195,4 @@ def import_detection_output(node: Node, importer: Importer) -> Value:
 
 @exports(DetectionOutput)
 def export_detection_output(op: Op[DetectionOutput], exporter: Exporter) -> None:
-    operator = op.operator
-    exporter.write_as(
-        op,
-        "DetectionOutput",
-        op.inputs,
-        OPENVINO,
-        nms_threshold=operator.nms_threshold,
-        confidence_threshold=operator.confidence_threshold,
-        background_label_id=operator.background_label_id,
-        top_k=operator.top_k,
-        keep_top_k=operator.keep_top_k,
-        code_type=f"caffe.PriorBoxParameter.{operator.code_type.upper()}",
-        share_location=int(operator.share_location),
-        variance_encoded_in_target=int(operator.variance_encoded_in_target),
-        normalized=int(operator.normalized),
-        input_height=operator.input_height,
-        input_width=operator.input_width,
-        clip_before_nms=int(operator.clip_before_nms),
-        clip_after_nms=int(operator.clip_after_nms),
-        decrease_label_id=int(operator.decrease_label_id),
-        objectness_score=operator.objectness_score,
-    )
+    exporter.write_as(op, "DetectionOutput", op.inputs, OPENVINO, **detection_output_attributes(op.operator))
