@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from tilewright.errors import similar, warn
 
 from .errors import AcceleratorError, FlagWarning
-from .flag import Flag, Letter, Value, declare, plain_text
+from .flag import Flag, Letter, Since, Value, declare, plain_text
 
 _MEMORY = "a run has memory of its own, so that no program is patched or kept twice"
 _TEST_DATA = "programs give all data themselves"
@@ -17,7 +18,7 @@ _SCALES = "a tensor has its own scale wherever ranges are known, and none where 
 
 
 class FlagValues:
-    """The value of each flag; the declarations say what it means and what else it may be."""
+    """The value of each flag that something asks for; the declarations say what it means and what else it may be."""
 
     debug: str = declare(
         "w", 2018, "What is printed: letters of the table below, one after the other; the empty text is silent."
@@ -71,15 +72,6 @@ class FlagValues:
         choices=(0, 1, 2, 3),
         letters={"k": 1, "r": 2, "K": 3},
     )
-    depthconvalgo: int = declare(
-        3, 2020, "Loop orders for depthwise convolutions.", choices=(0, 1, 2, 3), warning=_SCHEDULE
-    )
-    paddingalgo: bool = declare(
-        False,
-        2018,
-        "Padding of convolutions without extra traffic.",
-        warning="convolution instructions pad by themselves, with either value at no cost",
-    )
     hwlinear: bool = declare(
         True,
         2018,
@@ -95,9 +87,6 @@ class FlagValues:
     )
     nlayers: int = declare(-1, 2020, "Only the first so many layers are compiled; 0 and -1 are all.", minimum=-1)
     lremove: int = declare(0, 2020, "So many layers at the end are left out.", aliases=("remove",))
-    heterogeneous: bool = declare(
-        True, 2022, "Layers that the device does not support run on the host.", warning="they do so always"
-    )
     runsw: int = declare(
         0,
         2022,
@@ -125,85 +114,55 @@ class FlagValues:
         False, 2020, "Run writes its inputs and outputs to dumpdir: input0.npy, output0.npy, …", letters={"t": True}
     )
     dumpdir: str = declare("", 2022, "The folder of all files that flags make; by default the current one.")
-    addroff: int = declare(
-        0, 2020, "The first address that is used in the memory of a card.", aliases=("addr_off",), warning=_MEMORY
-    )
-    seed: int = declare(0, 2020, "Seed of random test data.", warning=_TEST_DATA)
-    rand: bool = declare(True, 2022, "Whether test data are random.", letters={"d": False}, warning=_TEST_DATA)
-    int8mode: int = declare(
-        0,
-        2022,
-        "Width of the integers on the device.",
-        choices=(0, 1, 2, 3, 4),
-        warning="the width follows from the ranges: 8 bits where the network, samples or a folder gives them",
-    )
-    has_varfp: bool = declare(False, 2020, "The card has variable fixed point.", letters={"v": True}, warning=_SCALES)
-    varfp: int = declare(0, 2020, "Fixed point by the layer.", choices=(0, 1, 2), letters={"V": 1}, warning=_SCALES)
-    quantize: str = declare(
-        "", 2020, "Samples to quantise with.", warning="give samples to Compile, or name them in TILEWRIGHT_CALIBRATION"
-    )
-    no_rearrange: int = declare(
-        0,
-        2020,
-        "Inputs and outputs in the order of the device, or as 16-bit integers.",
-        choices=(0, 1, 2),
-        warning="arrays are float32, plane by plane, with every value",
-    )
-    bufsmode: int = declare(2, 2022, "How the two buffers share a program.", choices=(0, 1, 2), warning=_MEMORY)
-    two_programs: bool = declare(False, 2018, "A program for each buffer.", letters={"T": True}, warning=_MEMORY)
-    parametric_offset: bool = declare(
-        False, 2020, "Programs whose addresses are relative.", letters={"o": True}, warning=_MEMORY
-    )
-    progload: bool = declare(
-        False, 2020, "Weights are loaded while the first layers run.", letters={"P": True}, warning=_LOADING
-    )
-    hwwait: bool = declare(
-        False, 2020, "A pause of a second before results are read.", letters={"w": True}, warning=_LOADING
-    )
-    force_algo: bool = declare(False, 2020, "Forces convalgo on every layer.", letters={"f": True}, warning=_SCHEDULE)
-    compile_profile: bool = declare(
-        False, 2020, "Tries the options and keeps the fastest.", letters={"a": True}, warning=_SCHEDULE
-    )
-    optimize_computes: bool = declare(
-        True, 2020, "Merges instructions that compute.", letters={"n": False}, warning=_SCHEDULE
-    )
-    gen_loops: bool = declare(
-        False,
-        2020,
-        "Merges instructions into loops.",
-        letters={"l": True},
-        warning="the instruction set has no loops: an instruction covers a whole tile",
-    )
-    multicu_vpadding: bool = declare(
-        False,
-        2020,
-        "Vertical padding with several units.",
-        letters={"M": True},
-        warning="convolution instructions pad by themselves",
-    )
-    pipeline: bool = declare(
-        False, 2020, "Layers pipelined across clusters.", letters={"p": True}, warning="an image runs on one cluster"
-    )
-    prune: bool = declare(
-        False,
-        2020,
-        "Leaves out planes of zeros.",
-        letters={"x": True},
-        warning="planes are computed whatever they hold",
-    )
-    sandbox: bool = declare(
-        False,
-        2020,
-        "Takes instructions from a text file.",
-        letters={"B": True},
-        warning="Init runs a program from a file",
-    )
-    ignore_transpose: bool = declare(
-        True, 2020, "Skips transpositions.", warning="transpositions are computed, or folded into what reads them"
-    )
 
 
-FLAGS = {name: each for name, each in vars(FlagValues).items() if isinstance(each, Flag)}
+def _unused(name: str, default: Value, since: Since, help: str, why: str, **details: Any) -> Flag:
+    return Flag(default, since, help, warning=why, name=name, **details)
+
+
+_UNUSED = (
+    _unused("depthconvalgo", 3, 2020, "Loop orders for depthwise convolutions.", _SCHEDULE, choices=(0, 1, 2, 3)),
+    _unused("paddingalgo", False, 2018, "Padding of convolutions without extra traffic.",
+            "convolution instructions pad by themselves, with either value at no cost"),
+    _unused("heterogeneous", True, 2022, "Layers that the device does not support run on the host.",
+            "they do so always"),
+    _unused("addroff", 0, 2020, "The first address that is used in the memory of a card.", _MEMORY,
+            aliases=("addr_off",)),
+    _unused("seed", 0, 2020, "Seed of random test data.", _TEST_DATA),
+    _unused("rand", True, 2022, "Whether test data are random.", _TEST_DATA, letters={"d": False}),
+    _unused("int8mode", 0, 2022, "Width of the integers on the device.",
+            "the width follows from the ranges: 8 bits where the network, samples or a folder gives them",
+            choices=(0, 1, 2, 3, 4)),
+    _unused("has_varfp", False, 2020, "The card has variable fixed point.", _SCALES, letters={"v": True}),
+    _unused("varfp", 0, 2020, "Fixed point by the layer.", _SCALES, choices=(0, 1, 2), letters={"V": 1}),
+    _unused("quantize", "", 2020, "Samples to quantise with.",
+            "give samples to Compile, or name them in TILEWRIGHT_CALIBRATION"),
+    _unused("no_rearrange", 0, 2020, "Inputs and outputs in the order of the device, or as 16-bit integers.",
+            "arrays are float32, plane by plane, with every value", choices=(0, 1, 2)),
+    _unused("bufsmode", 2, 2022, "How the two buffers share a program.", _MEMORY, choices=(0, 1, 2)),
+    _unused("two_programs", False, 2018, "A program for each buffer.", _MEMORY, letters={"T": True}),
+    _unused("parametric_offset", False, 2020, "Programs whose addresses are relative.", _MEMORY, letters={"o": True}),
+    _unused("progload", False, 2020, "Weights are loaded while the first layers run.", _LOADING, letters={"P": True}),
+    _unused("hwwait", False, 2020, "A pause of a second before results are read.", _LOADING, letters={"w": True}),
+    _unused("force_algo", False, 2020, "Forces convalgo on every layer.", _SCHEDULE, letters={"f": True}),
+    _unused("compile_profile", False, 2020, "Tries the options and keeps the fastest.", _SCHEDULE, letters={"a": True}),
+    _unused("optimize_computes", True, 2020, "Merges instructions that compute.", _SCHEDULE, letters={"n": False}),
+    _unused("gen_loops", False, 2020, "Merges instructions into loops.",
+            "the instruction set has no loops: an instruction covers a whole tile", letters={"l": True}),
+    _unused("multicu_vpadding", False, 2020, "Vertical padding with several units.",
+            "convolution instructions pad by themselves", letters={"M": True}),
+    _unused("pipeline", False, 2020, "Layers pipelined across clusters.", "an image runs on one cluster",
+            letters={"p": True}),
+    _unused("prune", False, 2020, "Leaves out planes of zeros.", "planes are computed whatever they hold",
+            letters={"x": True}),
+    _unused("sandbox", False, 2020, "Takes instructions from a text file.", "Init runs a program from a file",
+            letters={"B": True}),
+    _unused("ignore_transpose", True, 2020, "Skips transpositions.",
+            "transpositions are computed, or folded into what reads them"),
+)  # fmt: skip
+"""Flags that programs set and nothing here asks for."""
+
+FLAGS = {each.name: each for each in (*vars(FlagValues).values(), *_UNUSED) if isinstance(each, Flag)}
 """Every flag by its name."""
 
 BY_NAME = {name: each for each in FLAGS.values() for name in (each.name, *each.aliases)}
@@ -233,7 +192,7 @@ DEBUG_LETTERS = {
         Letter("a", 2022, "The loads and stores of each layer, in bytes."),
         Letter("t", 2020, "A trace while the device computes.", warning="letter S prints the modelled one"),
         Letter("T", 2020, "A verbose trace.", warning="letter S prints the modelled one"),
-        Letter("o", 2020, "Details of the floating-point engine.", warning="tilewright inspect shows its steps")
+        Letter("o", 2020, "Details of the floating-point engine.", warning="tilewright inspect shows its steps"),
     )
 }  # fmt: skip
 """The letters of the flag ``debug``."""
