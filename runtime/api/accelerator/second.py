@@ -15,14 +15,11 @@ from ...artifact.artifact import Artifact
 from ...files.output_file import check_output
 from .device import Accelerator, check_path
 from .errors import AcceleratorError, documented
-from .networks.arrays import elements, fill, targets
+from .networks.arrays import fill, targets
 from .networks.binary import Batch, save
 from .networks.compilation import compile_network
-from .networks.loaded import FLOAT, SOFTWARE
+from .networks.loaded import FLOAT, SOFTWARE, Counts, counts_of
 from .networks.sizes import is_size, parse_sizes
-
-Counts = int | tuple[int, ...]
-"""Elements of an output, or of each of several."""
 
 
 class PreallocatedResults(Accelerator):
@@ -50,6 +47,7 @@ class PreallocatedResults(Accelerator):
         cards: object,
         clusters: object,
         layers: object = -1,
+        *,
         samples: Sequence[object] | None = None,
     ) -> tuple[Artifact, Batch]:
         """Compile for the size that a text says, or that a picture has."""
@@ -73,21 +71,13 @@ class PreallocatedResults(Accelerator):
         return compiled
 
     def _compile_into(
-        self,
-        outfile: str,
-        image: str,
-        model: str,
-        cards: object,
-        clusters: object,
-        layers: object = -1,
-        samples: Sequence[object] | None = None,
+        self, outfile: str, image: str, model: str, *numbers: object, samples: Sequence[object] | None = None
     ) -> Counts:
         """Compile into a file, and return how many elements each output has for the images of a cluster."""
         check_output(check_path("outfile", outfile), source=model)
-        artifact, batch = self._compile_for(image, model, cards, clusters, layers, samples)
+        artifact, batch = self._compile_for(image, model, *numbers, samples=samples)
         save(outfile, artifact, batch)
-        counts = [elements(spec) * batch.images for spec in artifact.manifest.outputs]
-        return counts[0] if len(counts) == 1 else tuple(counts)
+        return counts_of([(artifact, batch)])
 
     def _init(self, infile: str, bitfile: str = "", beside: object = None) -> Counts:
         """Load a file, or those that ``Loadmulti`` named; the counts as `_compile_into`."""

@@ -15,9 +15,9 @@ from .errors import AcceleratorError, documented, initialising
 from .networks.arrays import stacked
 from .networks.binary import save
 from .networks.compilation import compile_network
-from .networks.loaded import FLOAT, SOFTWARE
+from .networks.loaded import FLOAT, SOFTWARE, Counts
 from .networks.sizes import is_size, parse_shapes
-from .second import Counts, PreallocatedResults
+from .second import PreallocatedResults
 
 Returned = np.ndarray | list[np.ndarray]
 

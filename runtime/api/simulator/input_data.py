@@ -131,21 +131,17 @@ class InputData(Mapping[str, Feeds]):
 
 
 class _Items(ItemsView[str, Feeds]):
-    def __init__(self, data: InputData) -> None:
-        super().__init__(data)
-        self._data = data
+    _mapping: InputData
 
     def __iter__(self) -> Iterator[tuple[str, Feeds]]:
-        return zip(self._data, self._data._stream(), strict=True)
+        return zip(self._mapping, self._mapping._stream(), strict=True)
 
 
 class _Values(ValuesView[Feeds]):
-    def __init__(self, data: InputData) -> None:
-        super().__init__(data)
-        self._data = data
+    _mapping: InputData
 
     def __iter__(self) -> Iterator[Feeds]:
-        return self._data._stream()
+        return self._mapping._stream()
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,14 +25,15 @@ if TYPE_CHECKING:
 _SHAPES = 4
 """For so many shapes of open inputs a session keeps what it compiled."""
 
-_STAGE = "run"
-
 ENDING = ".twa"
 IR_ENDING = ".xml"
 
 
 class InvalidArgument(InputError, ValueError):
     """A name, an array or a shape that the network does not take."""
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message, stage="run", **details)
 
 
 def open_session(
@@ -121,15 +122,12 @@ class QuantizationSession:
             UsageError: the session is closed.
         """
         if isinstance(output_names, str):
-            raise InvalidArgument("output_names is one text", stage=_STAGE, expected="a list of names, or None")
-        names = list(output_names or [output.name for output in self._outputs_meta])
+            raise InvalidArgument("output_names is one text", expected="a list of names, or None")
+        known = [output.name for output in self._outputs_meta]
+        names = list(output_names or known)
         for name in names:
             if name not in self._names:
-                raise InvalidArgument(
-                    f"Invalid output name: {name}",
-                    stage=_STAGE,
-                    expected=f"one of {_listed([each.name for each in self._outputs_meta])}",
-                )
+                raise InvalidArgument(f"Invalid output name: {name}", expected=f"one of {_listed(known)}")
         feeds = self._checked(input_feed)
         found = self._session(tuple(array.shape for array in feeds.values()) if self._is_open else ()).run(feeds)
         return [found[self._names[name]] for name in names]
@@ -141,20 +139,14 @@ class QuantizationSession:
     def _checked(self, input_feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The arrays in the order of the inputs."""
         if not isinstance(input_feed, Mapping):
-            raise InvalidArgument(
-                "input_feed is no mapping", stage=_STAGE, expected="arrays by the names of the inputs"
-            )
+            raise InvalidArgument("input_feed is no mapping", expected="arrays by the names of the inputs")
         expected = [each.name for each in self._inputs_meta]
         missing = [name for name in expected if name not in input_feed]
         if missing:
-            raise InvalidArgument(
-                f"Required inputs ({missing}) are missing from input feed ({list(input_feed)})", stage=_STAGE
-            )
+            raise InvalidArgument(f"Required inputs ({missing}) are missing from input feed ({list(input_feed)})")
         for name in input_feed:
             if name not in expected:
-                raise InvalidArgument(
-                    f"Invalid input name: {name}", stage=_STAGE, expected=f"one of {_listed(expected)}"
-                )
+                raise InvalidArgument(f"Invalid input name: {name}", expected=f"one of {_listed(expected)}")
         bound: dict[str, int] = {}
         return {each.name: _fitting(input_feed[each.name], each, bound) for each in self._inputs_meta}
 
@@ -192,28 +184,18 @@ def _fitting(array: np.ndarray, expected: NodeArg, bound: dict[str, int]) -> np.
         bound: what the names of open dimensions stand for so far.
     """
     if not isinstance(array, (np.ndarray, np.generic)):
-        kind = type(array).__name__
-        raise InvalidArgument(
-            f"input {expected.name} is no NumPy array",
-            stage=_STAGE,
-            expected=f"an array of {expected.type}",
-            found=kind,
-        )
+        wanted, found = f"an array of {expected.type}", type(array).__name__
+        raise InvalidArgument(f"input {expected.name} is no NumPy array", expected=wanted, found=found)
     array = np.asarray(array)
     actual = TYPES.get(f"{array.dtype.kind}{8 * array.dtype.itemsize}", TYPES.get(array.dtype.name, str(array.dtype)))
     if actual != expected.type:
         raise InvalidArgument(
             f"Unexpected input data type for {expected.name}. Actual: ({actual}) , expected: ({expected.type})",
-            stage=_STAGE,
             hint=f"Convert it with astype({_numpy_name(expected.type)!r}).",
         )
-    if array.ndim != len(expected.shape):
-        raise InvalidArgument(
-            f"Invalid rank for input: {expected.name} Got: {array.ndim} Expected: {len(expected.shape)}",
-            stage=_STAGE,
-            expected=expected.shape,
-            found=list(array.shape),
-        )
+    rank, shapes = len(expected.shape), {"expected": expected.shape, "found": list(array.shape)}
+    if array.ndim != rank:
+        raise InvalidArgument(f"Invalid rank for input: {expected.name} Got: {array.ndim} Expected: {rank}", **shapes)
     wrong = []
     for index, (extent, fixed) in enumerate(zip(array.shape, expected.shape, strict=True)):
         if fixed is None:
@@ -222,12 +204,8 @@ def _fitting(array: np.ndarray, expected: NodeArg, bound: dict[str, int]) -> np.
         if extent != wanted:
             wrong.append(f"index: {index} Got: {extent} Expected: {wanted}")
     if wrong:
-        raise InvalidArgument(
-            f"Got invalid dimensions for input: {expected.name} for the following indices {' '.join(wrong)}",
-            stage=_STAGE,
-            expected=expected.shape,
-            found=list(array.shape),
-        )
+        what = f"Got invalid dimensions for input: {expected.name} for the following indices {' '.join(wrong)}"
+        raise InvalidArgument(what, **shapes)
     return array
 
 

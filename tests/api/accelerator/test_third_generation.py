@@ -113,17 +113,18 @@ def test_shapes_in_place_of_the_models(ie: MDLA, rng: np.random.Generator) -> No
     assert ie.GetInfo("inshapes") == "1x3x4x6"
 
 
-def test_a_batch_in_a_shape_that_the_network_does_not_have(ie: MDLA, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("each", [2, 4])
+def test_a_batch_in_a_shape_that_the_network_does_not_have(ie: MDLA, rng: np.random.Generator, each: int) -> None:
     """Public batch programs give the whole batch to networks that were exported for one image."""
     nodes = [networks.helper.make_node("Reshape", ["x", "shape"], ["y"])]
     shape = {"shape": np.array([1, 72], np.int64)}
     one = networks.graph_model(nodes, [("x", networks.FLOAT, [1, 3, 4, 6])], initializers=shape)
     networks.write_model(Path("net.onnx"), one)
-    ie.SetFlag("imgs_per_cluster", 2)
+    ie.SetFlag("imgs_per_cluster", each)
     assert ie.Compile("net.onnx", "4x3x4x6") == ["y"]
     images = rng.standard_normal((4, 3, 4, 6)).astype(np.float32)
     assert array(ie.Run(images)).tobytes() == images.tobytes()
-    assert (ie.GetInfo("inshapes"), ie.GetInfo("numbatch")) == ("1x3x4x6", 2)
+    assert (ie.GetInfo("inshapes"), ie.GetInfo("numbatch")) == ("1x3x4x6", each)
     with pytest.raises(InitError, match="the network does not allow inputs of this size"):
         ie.Compile("net.onnx", "4x3x4x5")
 

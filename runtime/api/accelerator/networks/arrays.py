@@ -65,12 +65,7 @@ def images_of(images: object, networks: Sequence[Sequence[TensorSpec]], *, only_
     arrays = flattened(images)
     inputs = [spec for network in networks for spec in network]
     if not inputs or len(arrays) % len(inputs):
-        raise AcceleratorError(
-            "the network has another number of inputs",
-            stage="input",
-            expected=f"{len(inputs)} {'array' if len(inputs) == 1 else 'arrays'}: {', '.join(map(str, inputs))}",
-            found=len(arrays),
-        )
+        raise _other_number("input", inputs, arrays)
     split: list[list[Image]] = []
     position = 0
     for network in networks:
@@ -79,6 +74,12 @@ def images_of(images: object, networks: Sequence[Sequence[TensorSpec]], *, only_
             split[-1] += _runs(arrays[first : first + len(network)], network, only_float32)
         position += len(network)
     return split
+
+
+def _other_number(stage: str, specs: Sequence[TensorSpec], found: Sequence[np.ndarray]) -> AcceleratorError:
+    expected = f"{len(specs)} {'array' if len(specs) == 1 else 'arrays'}: {', '.join(map(str, specs))}"
+    what = f"the network has another number of {'inputs' if stage == 'input' else 'outputs'}"
+    return AcceleratorError(what, stage=stage, expected=expected, found=len(found))
 
 
 def _runs(arrays: Sequence[np.ndarray], inputs: Sequence[TensorSpec], only_float32: bool) -> list[Image]:
@@ -94,20 +95,15 @@ def _pieces(array: np.ndarray, spec: TensorSpec, only_float32: bool) -> np.ndarr
     """The images of an input, [images, …] of its shape and type."""
     each = elements(spec)
     if not each or not array.size or array.size % each:
-        raise AcceleratorError(
-            f"input {spec.name!r} does not hold whole images",
-            stage="input",
-            expected=f"{each} elements, as {list(spec.shape)}, for each image",
-            found=f"{array.size}, as {list(array.shape)}",
+        expected, found = (
+            f"{each} elements, as {list(spec.shape)}, for each image",
+            f"{array.size}, as {list(array.shape)}",
         )
+        what = f"input {spec.name!r} does not hold whole images"
+        raise AcceleratorError(what, stage="input", expected=expected, found=found)
     if only_float32 and array.dtype not in (np.dtype(np.float32), spec.numpy):
-        raise AcceleratorError(
-            f"input {spec.name!r} has the wrong dtype",
-            stage="input",
-            expected="float32",
-            found=array.dtype,
-            hint="Convert it with array.astype('float32').",
-        )
+        what, hint = f"input {spec.name!r} has the wrong dtype", "Convert it with array.astype('float32')."
+        raise AcceleratorError(what, stage="input", expected="float32", found=array.dtype, hint=hint)
     return _converted(array, spec).reshape(-1, *spec.shape)
 
 
@@ -116,9 +112,8 @@ def _converted(array: np.ndarray, spec: TensorSpec) -> np.ndarray:
     if array.dtype == target:
         return array
     if array.dtype.kind not in "fiub":
-        raise AcceleratorError(
-            f"input {spec.name!r} is not of numbers", stage="input", expected="float32", found=array.dtype
-        )
+        what = f"input {spec.name!r} is not of numbers"
+        raise AcceleratorError(what, stage="input", expected="float32", found=array.dtype)
     if target.kind in "iu" and array.dtype.kind == "f":
         array = np.rint(array)
     if target.kind in "iu":
@@ -126,12 +121,9 @@ def _converted(array: np.ndarray, spec: TensorSpec) -> np.ndarray:
         # In Python, where no type is too small for either bound; NaN is within none.
         low, high = array.min().item(), array.max().item()
         if not (bounds.min <= low and high <= bounds.max):
-            raise AcceleratorError(
-                f"input {spec.name!r} holds numbers that the network does not take",
-                stage="input",
-                expected=f"{bounds.min} to {bounds.max}",
-                found=f"{low} to {high}",
-            )
+            what = f"input {spec.name!r} holds numbers that the network does not take"
+            expected, found = f"{bounds.min} to {bounds.max}", f"{low} to {high}"
+            raise AcceleratorError(what, stage="input", expected=expected, found=found)
     with np.errstate(over="ignore"):
         return array.astype(target)
 
@@ -157,20 +149,11 @@ def targets(result: object, outputs: Sequence[TensorSpec]) -> list[np.ndarray]:
     """
     found = flattened(result)
     if len(found) != len(outputs):
-        raise AcceleratorError(
-            "the network has another number of outputs",
-            stage="result",
-            expected=f"{len(outputs)} {'array' if len(outputs) == 1 else 'arrays'}: {', '.join(map(str, outputs))}",
-            found=len(found),
-        )
+        raise _other_number("result", outputs, found)
     for array, spec in zip(found, outputs, strict=True):
         if array.dtype != np.float32:
-            raise AcceleratorError(
-                f"the result for {spec.name!r} has the wrong dtype",
-                stage="result",
-                expected="float32",
-                found=array.dtype,
-            )
+            what = f"the result for {spec.name!r} has the wrong dtype"
+            raise AcceleratorError(what, stage="result", expected="float32", found=array.dtype)
         if not array.flags.writeable:
             raise AcceleratorError(f"the result for {spec.name!r} is read-only", stage="result")
         _check_room(array, spec, 1)
@@ -185,12 +168,9 @@ def elements(spec: TensorSpec) -> int:
 def _check_room(array: np.ndarray, spec: TensorSpec, images: int) -> None:
     needed = elements(spec) * images
     if array.size < needed:
-        raise AcceleratorError(
-            f"the result for {spec.name!r} is too small",
-            stage="result",
-            expected=f"{needed} elements for {images} {'image' if images == 1 else 'images'}",
-            found=array.size,
-        )
+        expected = f"{needed} elements for {images} {'image' if images == 1 else 'images'}"
+        what = f"the result for {spec.name!r} is too small"
+        raise AcceleratorError(what, stage="result", expected=expected, found=array.size)
 
 
 def fill(found: Sequence[np.ndarray], outputs: Sequence[TensorSpec], results: Results) -> None:

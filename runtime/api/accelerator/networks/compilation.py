@@ -63,12 +63,8 @@ def compile_network(
         TilewrightError: the model cannot be read or compiled, or does not allow the sizes.
     """
     if flags.mvbatch and batch.images % 4:
-        raise AcceleratorError(
-            "mvbatch gives each of four units images of its own",
-            stage="Compile",
-            expected="imgs_per_cluster a multiple of 4",
-            found=batch.images,
-        )
+        what, expected = "mvbatch gives each of four units images of its own", "imgs_per_cluster a multiple of 4"
+        raise AcceleratorError(what, stage="Compile", expected=expected, found=batch.images)
     path = _checked(model)
     with compiler_for("compiling a model"):
         from .....compiler.frontend.onnx import edit
@@ -79,7 +75,7 @@ def compile_network(
     wanted, images = _shapes(declared, sizes, shapes)
     inputs = _fixed(declared, wanted, "Give the sizes of all inputs." if sizes else "Give the shapes with inshapes.")
     fixed = {each.name: each.shape for each in inputs}
-    held = _leading(wanted)
+    held, asked = _leading(wanted), batch
     if batch.images % held == 0:
         # The network itself takes several images of a cluster at once.
         batch = replace(batch, images=batch.images // held)
@@ -110,7 +106,7 @@ def compile_network(
             raise
         if shapes and all(_takes_one(each, wanted[each.name]) for each in declared):
             # The batch is computed one image after the other, as it is where a size says it.
-            return compile_network(model, flags, batch, samples=samples, samples_by=samples_by, layers=layers)
+            return compile_network(model, flags, asked, samples=samples, samples_by=samples_by, layers=layers)
         raise AcceleratorError(
             f"the network does not allow inputs of this size: {error}",
             stage="Compile",
@@ -127,12 +123,8 @@ def _check_instructions(artifact: Artifact, limit: int) -> None:
     programs = [program for cards in Network(artifact).programs.values() for program in cards]
     count = sum(len(data) // INSTRUCTION_BYTES for program in programs for data in program.queues.values())
     if count > limit:
-        raise AcceleratorError(
-            "the program is longer than max_instr allows",
-            stage="Compile",
-            expected=f"at most {limit} instructions",
-            found=count,
-        )
+        what, expected = "the program is longer than max_instr allows", f"at most {limit} instructions"
+        raise AcceleratorError(what, stage="Compile", expected=expected, found=count)
 
 
 def _clusters_of_an_image(batch: Batch, bitfile: str) -> int:
@@ -151,13 +143,11 @@ def _checked(model: object) -> str:
     if os.path.isdir(path):
         if os.path.exists(os.path.join(path, "saved_model.pb")):
             hint = "Convert the saved model first: python -m tf2onnx.convert --saved-model FOLDER --output MODEL.onnx"
-        raise AcceleratorError(
-            f"{path!r} is a folder", stage="Compile", expected=accepted, found="a folder", hint=hint or None
-        )
+        what = f"{path!r} is a folder"
+        raise AcceleratorError(what, stage="Compile", expected=accepted, found="a folder", hint=hint or None)
     if path.endswith((".nnef", ".tgz")):
-        raise AcceleratorError(
-            f"{path!r} is in no format that is read", stage="Compile", expected=accepted, found=Path(path).suffix
-        )
+        what = f"{path!r} is in no format that is read"
+        raise AcceleratorError(what, stage="Compile", expected=accepted, found=Path(path).suffix)
     return path
 
 
@@ -177,12 +167,8 @@ def _shapes(
     given = max(len(sizes), len(shapes))
     if given > len(declared):
         names = ", ".join(each.name for each in declared)
-        raise AcceleratorError(
-            "there are more sizes than inputs",
-            stage="Compile",
-            expected=f"at most {len(declared)}: {names}",
-            found=given,
-        )
+        expected = f"at most {len(declared)}: {names}"
+        raise AcceleratorError("there are more sizes than inputs", stage="Compile", expected=expected, found=given)
     found: dict[str, Declared] = {}
     counts: set[int] = set()
     for index, each in enumerate(declared):
@@ -205,9 +191,8 @@ def _shapes(
             # One image, where the model leaves the batch open.
             found[each.name] = (1, *each.shape[1:]) if each.shape[:1] == (None,) else each.shape
     if len(counts) > 1:
-        raise AcceleratorError(
-            "the sizes are of different numbers of images", stage="Compile", found=", ".join(map(str, sizes))
-        )
+        found_sizes = ", ".join(map(str, sizes))
+        raise AcceleratorError("the sizes are of different numbers of images", stage="Compile", found=found_sizes)
     return found, counts.pop() if counts else 1
 
 
@@ -254,10 +239,6 @@ def _samples(
     if isinstance(samples, np.ndarray):
         return images_of(samples, [inputs], only_float32=False)[0]
     if not isinstance(samples, (list, tuple)) or not samples:
-        raise AcceleratorError(
-            "there are no samples", stage="Compile", expected="a list of arrays", found=type(samples).__name__
-        )
-    found: list[dict[str, np.ndarray]] = []
-    for sample in samples:
-        found += images_of(sample, [inputs], only_float32=False)[0]
-    return found
+        found = type(samples).__name__
+        raise AcceleratorError("there are no samples", stage="Compile", expected="a list of arrays", found=found)
+    return [image for sample in samples for image in images_of(sample, [inputs], only_float32=False)[0]]

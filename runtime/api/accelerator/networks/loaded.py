@@ -22,6 +22,9 @@ from .binary import Batch
 
 SOFTWARE, FLOAT = "software", "float"
 
+Counts = int | tuple[int, ...]
+"""Elements of an output, or of each of several, for the images that a cluster takes at once."""
+
 Check = Callable[[Sequence[Sequence[Image]]], None]
 
 
@@ -53,11 +56,6 @@ class LoadedNetwork(Network):
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         return self.artifact.manifest.outputs
-
-    @property
-    def counts(self) -> list[int]:
-        """Elements of each output, times the images that a cluster takes at once."""
-        return [elements(spec) * self.batch.images for spec in self.outputs]
 
     def session(self, engine: str) -> Session:
         """The session for an engine; where there are no integers, the one in floating point.
@@ -93,6 +91,12 @@ class LoadedNetwork(Network):
             session.close()
 
 
+def counts_of(networks: Sequence[tuple[Artifact, Batch]]) -> Counts:
+    """How many elements each output of some networks has, as a plain number where there is one."""
+    counts = [elements(spec) * batch.images for artifact, batch in networks for spec in artifact.manifest.outputs]
+    return counts[0] if len(counts) == 1 else tuple(counts)
+
+
 class Loaded:
     """The networks of an object, which take their inputs and give their outputs together.
 
@@ -118,10 +122,9 @@ class Loaded:
         return [spec for network in self.networks for spec in network.outputs]
 
     @property
-    def counts(self) -> int | tuple[int, ...]:
-        """How many elements each output has, as a plain number where there is one."""
-        counts = [count for network in self.networks for count in network.counts]
-        return counts[0] if len(counts) == 1 else tuple(counts)
+    def counts(self) -> Counts:
+        """Those of all outputs."""
+        return counts_of([(network.artifact, network.batch) for network in self.networks])
 
     def run(self, images: object, engine: str | None = None) -> Results:
         """The results of an engine, by default of the one that stands for the accelerator.

@@ -57,15 +57,10 @@ def parse_sizes(text: str) -> list[Size]:
     """
     sizes: list[Size] = []
     for extents in _extents(text, _FORMS):
-        if len(extents) == 3:
-            sizes.append(Size(*extents))
-        elif len(extents) == 4:
-            sizes.append(Size(*extents[:3], batch=extents[3]))
-        elif len(extents) == 5:
-            width, height, depth, planes, batch = extents
-            sizes.append(Size(width, height, planes, depth, batch))
-        else:
+        if not 3 <= len(extents) <= 5:
             raise _wrong(text, _FORMS)
+        width, height, *depth, planes, batch = extents if len(extents) > 3 else (*extents, 1)
+        sizes.append(Size(width, height, planes, depth[0] if depth else None, batch))
     return sizes
 
 
