@@ -17,6 +17,9 @@ from artifact_samples import expected, small_artifact
 
 from tilewright.errors import RequestCancelledError, UsageError
 from tilewright.runtime import Request, Session, load
+from tilewright.runtime.api.accelerator.networks.binary import Batch
+from tilewright.runtime.api.accelerator.networks.loaded import LoadedNetwork
+from tilewright.runtime.artifact.artifact import Artifact
 from tilewright.runtime.execution import native_code
 from tilewright.runtime.execution.buffers import allocate_arena
 from tilewright.runtime.native.mapping import supported
@@ -163,6 +166,25 @@ def test_locks_that_other_threads_hold_do_not_hold_up_the_child() -> None:
     holder.join(PATIENCE)
     gate.open.set()
     queue.close()
+
+
+def test_a_lock_that_a_thread_holds_while_a_session_opens_is_free_in_the_child() -> None:
+    """As when one thread makes the first inference and another starts a process."""
+    network = LoadedNetwork(Artifact.open(small_artifact()), Batch(), "float")
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with network._guard.lock:
+            held.set()
+            assert release.wait(PATIENCE)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(PATIENCE)
+    in_child(lambda: check(network.session("float")))
+    release.set()
+    holder.join(PATIENCE)
+    network.close()
 
 
 FORKING_CALLBACK = """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from time import monotonic
 from typing import ClassVar, NamedTuple
 
@@ -10,6 +9,7 @@ from tilewright.errors import ArtifactError, MachineError
 
 from ...artifact.artifact import Artifact
 from ...machines.machine import DEFAULT, load_energy
+from ...waiting import Guard
 from ..classify.power import model
 
 
@@ -45,7 +45,7 @@ class PowerMeter:
 
     def __init__(self) -> None:
         self.running: Draw | None = None
-        self._lock = threading.Lock()
+        self._guard = Guard()
         self._runs = 0
         self._busy = 0.0
         self._since = monotonic()
@@ -63,7 +63,7 @@ class PowerMeter:
         return self._count(0)
 
     def _count(self, change: int) -> tuple[float, float]:
-        with self._lock:
+        with self._guard.lock:
             now = monotonic()
             if self._runs:
                 self._busy += now - self._since

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from contextlib import suppress
 
 import numpy as np
@@ -14,6 +13,7 @@ from ...artifact.artifact import Artifact
 from ...compiler import NotInstalledError
 from ...request import Request
 from ...session import Session
+from ...waiting import Guard
 from ..classify.application import with_last_layer
 from ..classify.classifier import BEST, Classifier
 from ..network import PREPROCESS, open_session
@@ -56,7 +56,7 @@ class Kernel:
             raise InputError("the network has too few classes", expected=BEST, found=self._classifier.classes)
         self._device = device
         device.meter.running = draw_of(artifact)
-        self._lock = threading.Lock()
+        self._guard = Guard()
         self._closed = False
         self._weights: np.ndarray | None = None
         self._session = self._open(artifact)
@@ -95,13 +95,13 @@ class Kernel:
 
     def prepare(self, weights: np.ndarray) -> None:
         """Get ready for calls with these weights, which takes seconds, where they fit; `start` does so otherwise."""
-        with self._lock, suppress(TilewrightError):
+        with self._guard.lock, suppress(TilewrightError):
             if not self._closed and not self._has(weights):
                 self._take(weights, self._artifact_with(weights))
 
     def close(self) -> None:
         """Let what runs finish; no further calls are possible."""
-        with self._lock:
+        with self._guard.lock:
             self._closed = True
             self._session.close()
 
@@ -110,7 +110,7 @@ class Kernel:
 
     def _session_with(self, weights: np.ndarray) -> Session:
         """The session whose last layer has these integers; most calls come with those of the one before."""
-        with self._lock:
+        with self._guard.lock:
             if self._closed:
                 raise UsageError("the overlay was freed")
             if not self._has(weights):
@@ -157,7 +157,7 @@ class Handle:
         self._classes = classes
         self._meter = device.meter
         runs = classifier.runs([classifier.stretch(image[..., ::-1]) for image in pixels])
-        self._lock = threading.Lock()
+        self._guard = Guard()
         self._left = len(runs)
         if not runs:
             self._requests: list[Request] = []
@@ -170,7 +170,7 @@ class Handle:
             raise
 
     def _finished(self, _: Request) -> None:
-        with self._lock:
+        with self._guard.lock:
             self._left -= 1
             last = not self._left
         if last:

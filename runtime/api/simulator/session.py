@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from tilewright.errors import InputError, UsageError
 from ...artifact.artifact import Artifact
 from ...compiler import compiler_for
 from ...session import Session, load
+from ...waiting import Guard
 from ..network import open_session as open_compiled
 from .input_data import TYPES, NodeArg
 
@@ -84,7 +84,7 @@ class QuantizationSession:
         self._model: SimulatedModel | None = model
         self.graph_outputs: tuple[str, ...] = model.plain_names[: model.graph_outputs]
         self._inputs_meta = list(map(_declared, model.inputs))
-        self._lock = threading.Lock()
+        self._guard = Guard()
         self._sessions: OrderedDict[tuple[tuple[int, ...], ...], Session] = OrderedDict()
         self._outputs_meta = list(map(_declared, model.outputs))
         if not model.is_open:
@@ -152,7 +152,7 @@ class QuantizationSession:
 
     def _session(self, shapes: tuple[tuple[int, ...], ...]) -> Session:
         """A session for inputs of these shapes; of those that the model fixes where there are none."""
-        with self._lock:
+        with self._guard.lock:
             if self._model is None:
                 raise UsageError("the session is closed")
             session = self._sessions.pop(shapes, None)
@@ -167,7 +167,7 @@ class QuantizationSession:
 
     def close(self) -> None:
         """Let go of the network; runs after that are errors. Idempotent."""
-        with self._lock:
+        with self._guard.lock:
             self._model = None
             while self._sessions:
                 self._sessions.popitem()[1].close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 
@@ -14,6 +13,7 @@ from ....artifact.manifest import TensorSpec
 from ....in_order import InOrder, Run
 from ....request import Outputs
 from ....session import Session
+from ....waiting import Guard
 from ...deadlock import nobody_else
 from ...network import accelerator_engine, open_session
 from ..facts import Network
@@ -45,7 +45,7 @@ class LoadedNetwork(Network):
         self.batch = batch
         held = artifact.manifest.engines
         self.engine = engine if engine is not None and engine in held else accelerator_engine(artifact)
-        self._lock = threading.Lock()
+        self._guard = Guard()
         self._sessions: dict[str, Session] = {}
         self.session(self.engine)
 
@@ -65,7 +65,7 @@ class LoadedNetwork(Network):
         """
         held = self.artifact.manifest.engines
         chosen = engine if engine in held else next(name for name in (SOFTWARE, FLOAT) if name in held)
-        with self._lock:
+        with self._guard.lock:
             if chosen not in self._sessions:
                 # Both buffers are computed at once, and as much of a batch as there are processors for.
                 workers = min(os.cpu_count() or 1, max(2, self.batch.size))
@@ -85,7 +85,7 @@ class LoadedNetwork(Network):
 
     def close(self) -> None:
         """End what waits, and the workers."""
-        with self._lock:
+        with self._guard.lock:
             sessions, self._sessions = list(self._sessions.values()), {}
         for session in sessions:
             session.close()
