@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from .core import Op, Value
-from .layout import BLOCK
+from .layout import CHANNEL_BLOCK
 from .ops.convolution import Conv
 from .ops.pooling import AveragePool, GlobalPool, MaxPool
 from .types import TensorType
@@ -29,12 +29,12 @@ class MapShape(NamedTuple):
     @property
     def blocks(self) -> int:
         """Channels in blocks of 16, the last one padded."""
-        return -(-self.channels // BLOCK)
+        return -(-self.channels // CHANNEL_BLOCK)
 
     @property
     def padded_channels(self) -> int:
         """Channels with those that fill the last block."""
-        return self.blocks * BLOCK
+        return self.blocks * CHANNEL_BLOCK
 
     @property
     def padded_elements(self) -> int:
@@ -118,7 +118,7 @@ def may_be_packed(value: Value, readers: Iterable[Op]) -> bool:
         conv = op.operator
         return isinstance(conv, Conv) and conv.group == 1 and conv.dilations[-1] == 1 and op.operands[0] is value
 
-    return value.type.rank > 2 and map_shape(value.type).channels < BLOCK and all(map(reads_rows, readers))
+    return value.type.rank > 2 and map_shape(value.type).channels < CHANNEL_BLOCK and all(map(reads_rows, readers))
 
 
 def is_packed(value: Value) -> bool:

@@ -28,23 +28,21 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tilewright.blocks import CHANNEL_BLOCK
 from tilewright.errors import IRError
 
 from .types import TensorType
-
-BLOCK = 16
-"""Channels in a block: one 512-bit vector of float32."""
 
 QUAD = 4
 """Bytes that a dot product sums up."""
 
 _PARTS = {
-    "c16": ((1, BLOCK),),
-    "o16i16": ((1, BLOCK), (0, BLOCK)),
-    "o16": ((0, BLOCK),),
-    "o16i4": ((1, BLOCK // QUAD), (0, BLOCK), (1, QUAD)),
-    "i4o16": ((0, BLOCK // QUAD), (1, BLOCK), (0, QUAD)),
-    "o16k4": ((0, BLOCK), (-1, QUAD)),
+    "c16": ((1, CHANNEL_BLOCK),),
+    "o16i16": ((1, CHANNEL_BLOCK), (0, CHANNEL_BLOCK)),
+    "o16": ((0, CHANNEL_BLOCK),),
+    "o16i4": ((1, CHANNEL_BLOCK // QUAD), (0, CHANNEL_BLOCK), (1, QUAD)),
+    "i4o16": ((0, CHANNEL_BLOCK // QUAD), (1, CHANNEL_BLOCK), (0, QUAD)),
+    "o16k4": ((0, CHANNEL_BLOCK), (-1, QUAD)),
 }
 """By layout, what follows the numbers of blocks: dimensions of which a block holds so many, the innermost last."""
 
@@ -136,4 +134,4 @@ def is_same_order(a: TensorType, b: TensorType) -> bool:
     """
     if a.layout == b.layout:
         return True
-    return {a.layout, b.layout} == {"", "c16"} and math.prod(a.shape[2:]) == 1 and a.shape[1] % BLOCK == 0
+    return {a.layout, b.layout} == {"", "c16"} and math.prod(a.shape[2:]) == 1 and a.shape[1] % CHANNEL_BLOCK == 0

@@ -12,7 +12,7 @@ from typing import Any
 from tilewright.errors import IRError
 
 from ..core import Op, OperatorT, Value, is_op
-from ..layout import BLOCK
+from ..layout import CHANNEL_BLOCK
 from ..op import Operator
 from .compute import Combine, Convolve, ConvolveDepthwise, LookUp, Pool, Product, Requantize, Resize, ResizeLinear
 from .link import Receive, Send
@@ -46,7 +46,7 @@ class Places(Locations):
         """Where a box of a map lies, or so many rows above it, in 16 bytes."""
         place = self[value]
         start = self.address(place.root)
-        return (start + place.on_chip - above * place.type.row_bytes) // BLOCK if start is not None else 0
+        return (start + place.on_chip - above * place.type.row_bytes) // CHANNEL_BLOCK if start is not None else 0
 
     def map(self, value: Value) -> int:
         """Where a box of a map lies, in 16 bytes.
@@ -113,7 +113,7 @@ def _box(value: Value, chip: Value, places: Places) -> Fields:
         "columns": columns,
         "run": channels if on_chip.packed else _moved_channels(place, channels),
         "dram": (row, pixel),
-        "chip": (on_chip.row_bytes, on_chip.blocks * BLOCK),
+        "chip": (on_chip.row_bytes, on_chip.blocks * CHANNEL_BLOCK),
         "packed": on_chip.packed,
         "flip": int(place.is_flipped),
     }
@@ -128,8 +128,8 @@ def _moved_channels(place: Located, count: int) -> int:
     """Bytes that are moved of a pixel in DRAM: with those that fill the last block, if they may be."""
     assert place.address is not None
     first, channels = place.box[6], place.shape[3]
-    fills = place.address.padded and first % BLOCK == 0 and first + count == channels
-    return -(-count // BLOCK) * BLOCK if fills else count
+    fills = place.address.padded and first % CHANNEL_BLOCK == 0 and first + count == channels
+    return -(-count // CHANNEL_BLOCK) * CHANNEL_BLOCK if fills else count
 
 
 @_builds("LoadMaps", Load)
@@ -146,7 +146,7 @@ def _store(op: Op[Store], places: Places) -> Fields:
 def _move(op: Op[Move], places: Places) -> Fields:
     x = op.operands.x
     rows, columns, _ = x.type.shape
-    pitches = [(places[value].type.row_bytes // BLOCK, places[value].type.blocks) for value in (x, op.result)]
+    pitches = [(places[value].type.row_bytes // CHANNEL_BLOCK, places[value].type.blocks) for value in (x, op.result)]
     return {
         "source": places.map(x),
         "destination": places.map(op.result),
@@ -189,7 +189,7 @@ _builds("LoadParameters", LoadRequantization, LoadTable, LoadRecord)(_lines)
 def _pitches(value: Value, places: Places, prefix: str) -> Fields:
     """The distances of a map on chip, in 16 bytes."""
     type = places[value].type
-    return {f"{prefix}row_pitch": type.row_bytes // BLOCK, f"{prefix}pixel_pitch": type.blocks}
+    return {f"{prefix}row_pitch": type.row_bytes // CHANNEL_BLOCK, f"{prefix}pixel_pitch": type.blocks}
 
 
 def _source(value: Value, places: Places) -> Fields:
@@ -290,7 +290,7 @@ def _combine(op: Op[Combine], places: Places) -> Fields:
         type = places[value].type
         fields[f"source_{name}"] = places.map(value)
         # What there is one of is repeated.
-        fields[f"row_pitch_{name}"] = type.row_bytes // BLOCK if value.type.shape[0] == rows else 0
+        fields[f"row_pitch_{name}"] = type.row_bytes // CHANNEL_BLOCK if value.type.shape[0] == rows else 0
         fields[f"pixel_pitch_{name}"] = type.blocks if value.type.shape[1] == columns else 0
     return {"parameters": places.line(op.operands.record), **fields, **_result(op, places)}
 

@@ -9,7 +9,7 @@ from tilewright.errors import IRError
 
 from ..annotations import DRAM, MapAddress
 from ..core import Op, Value, is_op
-from ..layout import BLOCK
+from ..layout import CHANNEL_BLOCK
 from ..types import DType
 from .places import Part, Phase, Reshape
 from .program import whole_of
@@ -82,7 +82,7 @@ class Located(NamedTuple):
     def on_chip(self) -> int:
         """Bytes from the first of the place on chip to the first of the box."""
         row, column, channel = self.first
-        return row * self.type.row_bytes + column * self.type.blocks * BLOCK + channel if any(self.first) else 0
+        return row * self.type.row_bytes + column * self.type.blocks * CHANNEL_BLOCK + channel if any(self.first) else 0
 
 
 class Locations:
@@ -143,7 +143,7 @@ def _place(op: Op, type: TileType) -> Located:
 
 
 def _padded(channels: int) -> int:
-    return -(-channels // BLOCK) * BLOCK
+    return -(-channels // CHANNEL_BLOCK) * CHANNEL_BLOCK
 
 
 def _part(whole: Located, part: Part) -> Located:

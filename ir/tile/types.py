@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from tilewright.errors import IRError
 
-from ..layout import BLOCK
+from ..layout import CHANNEL_BLOCK
 from ..types import TensorType
 
 Memory = Literal["dram", "maps", "weights", "accumulators", "parameters"]
@@ -66,13 +66,14 @@ class TileType(TensorType):
     @property
     def blocks(self) -> int:
         """Channels in blocks of 16, the last one padded."""
-        return -(-self.shape[-1] // BLOCK)
+        return -(-self.shape[-1] // CHANNEL_BLOCK)
 
     @property
     def row_bytes(self) -> int:
         """Of a row of a map on chip."""
         columns, channels = self.shape[-2:]
-        return -(-columns * channels // BLOCK) * BLOCK if self.packed else columns * self.blocks * BLOCK
+        blocks = -(-columns * channels // CHANNEL_BLOCK) if self.packed else columns * self.blocks
+        return blocks * CHANNEL_BLOCK
 
     @property
     def map_bytes(self) -> int:

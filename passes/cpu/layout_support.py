@@ -9,7 +9,7 @@ from typing import Any
 
 from ...ir.annotations import ON
 from ...ir.core import Constant, Op
-from ...ir.layout import BLOCK, QUAD, bytes_of
+from ...ir.layout import CHANNEL_BLOCK, QUAD, bytes_of
 from ...ir.ops.convolution import Conv
 from ...ir.ops.elementwise import Elementwise
 from ...ir.ops.fused import FusedElementwise
@@ -70,7 +70,7 @@ def _convolution(op: Op[Conv]) -> Support | None:
         return Support(operands, dense, is_required=True, stem_weights=stem)
     if channels == 1 and outputs == conv.group:
         return Support(operands, narrow, is_required=True)
-    whole = channels % BLOCK == 0 and (outputs // conv.group) % BLOCK == 0
+    whole = channels % CHANNEL_BLOCK == 0 and (outputs // conv.group) % CHANNEL_BLOCK == 0
     return Support(operands, dense, is_required=True) if whole else None
 
 
@@ -82,7 +82,7 @@ def _pool(op: Op) -> Support | None:
 
 def _concat(op: Op[Concat]) -> Support | None:
     """Along the channels, every part but the last in whole blocks."""
-    whole = all(part.type.shape[1] % BLOCK == 0 for part in op.inputs[:-1])
+    whole = all(part.type.shape[1] % CHANNEL_BLOCK == 0 for part in op.inputs[:-1])
     return Support(tuple(range(len(op.operands)))) if op.operator.axis == 1 and whole else None
 
 
@@ -91,7 +91,7 @@ def _elementwise(op: Op) -> Support | None:
     channels only, or are scalars. No element type but float32 and truth values inside of fused ops.
     """
     shape = op.result.type.shape
-    if shape[1] % BLOCK:
+    if shape[1] % CHANNEL_BLOCK:
         return None
     if isinstance(op.operator, FusedElementwise):
         inner = op.operator.step_types(tuple(value.type for value in op.inputs))

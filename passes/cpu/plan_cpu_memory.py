@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ...ir.annotations import ALIAS, ARENA_BYTES, AT
 from ...ir.core import Constant, Module, Op, Value
-from ...ir.layout import BLOCK, bytes_of, is_same_order
+from ...ir.layout import CHANNEL_BLOCK, bytes_of, is_same_order
 from ...ir.ops.layout import Reorder
 from ...ir.ops.movement import Concat
 from ...ir.ops.shape import Reshape
@@ -85,7 +85,7 @@ def _joins_in_place(op: Op, parts: Parts) -> bool:
     if any(part.type.layout != type.layout for part in op.inputs):
         return False
     if type.layout:
-        whole = all(part.type.shape[1] % BLOCK == 0 for part in op.inputs[:-1])
+        whole = all(part.type.shape[1] % CHANNEL_BLOCK == 0 for part in op.inputs[:-1])
         if type.layout != "c16" or axis != 1 or type.shape[0] != 1 or not whole:
             return False
     elif math.prod(type.shape[:axis]) != 1:

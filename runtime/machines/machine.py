@@ -16,6 +16,7 @@ from pathlib import Path
 from reprlib import repr as shortened
 from typing import Annotated, Any
 
+from tilewright.blocks import CHANNEL_BLOCK as CHANNEL_BLOCK
 from tilewright.errors import MachineError
 from tilewright.limits import MACHINE_DESCRIPTION
 
@@ -31,7 +32,6 @@ _SOURCE = Source("machine description", MachineError)
 _NAME_LIMIT = 255
 
 # Granularity of the scratchpads and of the layouts in them; fixed by the instruction set, not by a machine file.
-CHANNEL_BLOCK = 16
 MAPS_UNIT = 16
 WEIGHT_UNIT = 64
 ACCUMULATOR_UNIT = 64

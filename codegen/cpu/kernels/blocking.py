@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ....ir.layout import BLOCK
+from ....ir.layout import CHANNEL_BLOCK
 from ..llvm.target import TargetDescription
 from .window import Axis
 
@@ -63,7 +63,7 @@ class Work:
 
 def registers_per_vector(target: TargetDescription) -> int:
     """Registers that 16 elements of four bytes take."""
-    return max(1, BLOCK // target.lanes)
+    return max(1, CHANNEL_BLOCK // target.lanes)
 
 
 def choose_tile(work: Work, target: TargetDescription) -> tuple[int, int, int]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ....ir.layout import BLOCK, QUAD
+from ....ir.layout import CHANNEL_BLOCK, QUAD
 from ..llvm.builder import FunctionBuilder
 from ..llvm.byte_dot_product import ACCUMULATOR, BYTES, dot, flipped
 from ..llvm.target import TargetDescription
@@ -32,10 +32,10 @@ class ByteProduct(QuantizedProductSpec, MatrixProduct):
     @property
     def vector_bytes(self) -> int:
         """Weights of 16 columns."""
-        return -(-self.inner // BLOCK) * BLOCK * BLOCK
+        return -(-self.inner // CHANNEL_BLOCK) * CHANNEL_BLOCK * CHANNEL_BLOCK
 
     def shape(self, target: TargetDescription) -> MatrixShape:
-        blocks, steps = -(-self.columns // BLOCK), self.inner // QUAD
+        blocks, steps = -(-self.columns // CHANNEL_BLOCK), self.inner // QUAD
         work = Work(
             Axis.line(1), Axis.line(self.rows), steps, blocks, is_quantized=True, has_sums=bool(self.constants.zeros)
         )
@@ -43,11 +43,11 @@ class ByteProduct(QuantizedProductSpec, MatrixProduct):
         # Rows of x that stay in the cache while all columns go over them.
         row_block = max(1, target.cache_bytes[1] // 4 // self.inner // rows) * rows
         return MatrixShape(
-            ChannelTiles(1, 1, self.columns, BLOCK, vectors, self.rows, row_block),
+            ChannelTiles(1, 1, self.columns, CHANNEL_BLOCK, vectors, self.rows, row_block),
             tile_rows=rows,
             x_row=self.inner,
             x_step=QUAD,
-            w_step=BLOCK * QUAD,
+            w_step=CHANNEL_BLOCK * QUAD,
             steps=steps,
         )
 
@@ -56,8 +56,8 @@ class ByteProduct(QuantizedProductSpec, MatrixProduct):
     ) -> Callable[[Register], Sequence[Register]]:
         pointers = self.bind(b)
         w = b.at(pointers["w"], b.multiply(item.block, self.vector_bytes))
-        y = b.at(pointers["y"], b.multiply(item.block, BLOCK))
-        offset = b.multiply(item.block, 4 * BLOCK)
+        y = b.at(pointers["y"], b.multiply(item.block, CHANNEL_BLOCK))
+        offset = b.multiply(item.block, 4 * CHANNEL_BLOCK)
         numbers = [b.at(pointers.get(name, pointers["start"]), offset) for name in ("start", "factors", "zeros")]
 
         def arguments(row: Register) -> Sequence[Register]:
@@ -68,7 +68,9 @@ class ByteProduct(QuantizedProductSpec, MatrixProduct):
 
     def start(self, tile: MatrixTile) -> list[Register]:
         address = tile.b.arguments[3]
-        row = [tile.b.load(ACCUMULATOR, tile.b.at(address, 4 * BLOCK * vector)) for vector in range(tile.vectors)]
+        row = [
+            tile.b.load(ACCUMULATOR, tile.b.at(address, 4 * CHANNEL_BLOCK * vector)) for vector in range(tile.vectors)
+        ]
         return (row + [zero(ACCUMULATOR)] * bool(self.constants.zeros)) * tile.rows
 
     def weights(self, tile: MatrixTile, w: Register) -> list[Register]:
@@ -80,7 +82,7 @@ class ByteProduct(QuantizedProductSpec, MatrixProduct):
         return [*weights, constant(BYTES, 1)] if self.constants.zeros else weights
 
     def multiply(self, b: FunctionBuilder, x: Register, weights: list[Register], totals: Registers) -> list[Register]:
-        value = b.splat(b.convert("bitcast", b.load(I8.of(QUAD), x), I32), BLOCK)
+        value = b.splat(b.convert("bitcast", b.load(I8.of(QUAD), x), I32), CHANNEL_BLOCK)
         value = flipped(b, value) if self.constants.flips_x else value
         return [dot(b, total, value, vector) for vector, total in zip(weights, totals, strict=False)]
 
@@ -88,15 +90,17 @@ class ByteProduct(QuantizedProductSpec, MatrixProduct):
         b, width = tile.b, len(totals) // tile.rows
         _, _, y, _, factors, zeros = b.arguments
         for vector in range(tile.vectors):
-            offset, windows = 4 * BLOCK * vector, totals[tile.vectors :: width]
+            offset, windows = 4 * CHANNEL_BLOCK * vector, totals[tile.vectors :: width]
             w_zeros = b.at(zeros, offset) if self.constants.zeros else None
             reals = self.constants.reals(b, totals[vector::width], windows, b.at(factors, offset), w_zeros)
-            self._store(b, reals, b.at(y, vector * BLOCK), tile.mask(vector))
+            self._store(b, reals, b.at(y, vector * CHANNEL_BLOCK), tile.mask(vector))
 
     def _store(self, b: FunctionBuilder, reals: Sequence[Register], address: Register, mask: Register | None) -> None:
         """Vectors of neighbouring rows."""
         for packed in self.constants.result.store_forms(b, reals, are_small=self.constants.are_small):
-            for first in range(0, packed.type.lanes, BLOCK):
-                part = b.shuffle(packed, packed, range(first, first + BLOCK)) if packed.type.lanes > BLOCK else packed
+            lanes = packed.type.lanes
+            for first in range(0, lanes, CHANNEL_BLOCK):
+                block = range(first, first + CHANNEL_BLOCK)
+                part = b.shuffle(packed, packed, block) if lanes > CHANNEL_BLOCK else packed
                 b.store_masked(part, address, mask)
                 address = b.at(address, self.columns)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from ....ir.core import Op
-from ....ir.layout import BLOCK, QUAD
+from ....ir.layout import CHANNEL_BLOCK, QUAD
 from ....ir.ops.convolution import Conv
 from ....ir.types import DType
 from ....ir.windows import SHORT
@@ -30,7 +30,7 @@ from .row_major_convolution import RowMajorConvolution
 from .window import ALL, Axis, rows_and_columns, walked
 from .window_walk import Values
 
-VECTOR = F32.of(BLOCK)
+VECTOR = F32.of(CHANNEL_BLOCK)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Convolution(FloatOutput, DirectConvolution):
         weights = [b.load(VECTOR, b.at(w, q * tile.distances.vector + step * VECTOR_BYTES)) for q in vectors]
         for p, mask in enumerate(masks):
             if mask:
-                value = b.splat(b.load(F32, b.at(x, p * tile.distances.pixel + 4 * step)), BLOCK)
+                value = b.splat(b.load(F32, b.at(x, p * tile.distances.pixel + 4 * step)), CHANNEL_BLOCK)
                 for q in vectors:
                     index = p * tile.vectors + q
                     sums[index] = b.fma(value, weights[q], sums[index])
@@ -94,7 +94,7 @@ class Convolution(FloatOutput, DirectConvolution):
 
         def activated(value: Register, q: int) -> Register:
             value = self.activation.apply(b, value)
-            mask = partial_mask(BLOCK, tile.active) if q == tile.vectors - 1 else None
+            mask = partial_mask(CHANNEL_BLOCK, tile.active) if q == tile.vectors - 1 else None
             return value if mask is None else b.select(mask, value, zero(VECTOR))
 
         def suspend(values: Sequence[Register]) -> None:
@@ -165,7 +165,7 @@ class QuantizedConvolution(QuantizedOutput, DirectConvolution):
             if self.plain_input:
                 present = [self.columns.kernel - step * QUAD for step in range(self.column_steps)]
             else:
-                left = self.channels // self.groups - block * BLOCK
+                left = self.channels // self.groups - block * CHANNEL_BLOCK
                 present = [left - step * QUAD for step in range(self.steps)] * self.columns.kernel
             words += [sum(1 << 8 * i for i in range(QUAD) if i < count) for count in present]
         return ConstantTable(DType.I32, tuple(words))
@@ -188,7 +188,7 @@ class QuantizedConvolution(QuantizedOutput, DirectConvolution):
         for q in range(tile.vectors):
             vector = b.load(BYTES, b.at(w, q * tile.distances.vector + step * VECTOR_BYTES))
             weights.append(flipped(b, vector) if self.constants.flips_w else vector)
-        counted = b.splat(b.load(I32, b.at(ones[0], 4 * step)), BLOCK) if ones else None
+        counted = b.splat(b.load(I32, b.at(ones[0], 4 * step)), CHANNEL_BLOCK) if ones else None
         for p, mask in enumerate(masks):
             if not mask and not self.fill:
                 continue
@@ -218,7 +218,7 @@ class QuantizedConvolution(QuantizedOutput, DirectConvolution):
             value = b.binary("shl" if before else "lshr", word(b.at(address, before - after)), shift)
             outside = sum(self.constants.stored_fill << 8 * i for i in range(QUAD) if not mask >> i & 1)
             value = b.binary("or", value, constant(I32, outside - (outside >> 31 << 32)))
-        value = b.splat(value, BLOCK)
+        value = b.splat(value, CHANNEL_BLOCK)
         return flipped(b, value) if self.constants.flips_x else value
 
     def end(self, tile: ConvolutionTile, sums: Registers) -> None:
@@ -247,7 +247,7 @@ def convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
     is_plain = (x.layout, w.layout) == ("", single) and conv.group == 1
     if is_quantized:
         is_plain = is_plain and axes[1].dilation == 1 and axes[1].input >= QUAD
-    is_whole = conv.group == 1 or (channels // conv.group % BLOCK == 0 and outputs // conv.group % BLOCK == 0)
+    is_whole = conv.group == 1 or not any(count // conv.group % CHANNEL_BLOCK for count in (channels, outputs))
     is_blocked = (x.layout, w.layout) == ("c16", blocked) and is_whole
     if not (is_depthwise or is_plain or is_blocked):
         return None

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ....ir.layout import BLOCK, QUAD
+from ....ir.layout import CHANNEL_BLOCK, QUAD
 from ..llvm.builder import FunctionBuilder
 from ..llvm.byte_dot_product import ACCUMULATOR, BYTES, dot, flipped
 from ..llvm.quantized_math import signed_byte
@@ -22,7 +22,7 @@ from .output_channels import VECTOR_BYTES, FloatOutput, QuantizedOutput
 from .window import ALL
 from .windowed import TapByTap, Windowed, WindowTile
 
-_TRANSPOSED = [tap * BLOCK + channel for channel in range(BLOCK) for tap in range(QUAD)]
+_TRANSPOSED = [tap * CHANNEL_BLOCK + channel for channel in range(CHANNEL_BLOCK) for tap in range(QUAD)]
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class QuantizedDepthwise(QuantizedOutput, Windowed):
             present = min(QUAD, columns.kernel - step * QUAD)
             for p, mask in enumerate(masks):
                 first = p * columns.stride + step * QUAD * columns.dilation
-                value = self._neighbours(b, mask, present, b.at(x, first * BLOCK))
+                value = self._neighbours(b, mask, present, b.at(x, first * CHANNEL_BLOCK))
                 self._add(b, totals, p, value, weights[step], _ones(range(present)))
         return totals
 
@@ -98,7 +98,7 @@ class QuantizedDepthwise(QuantizedOutput, Windowed):
         seen = pixels + kernel - 1
         for first in range(0, seen, QUAD):
             mask = sum(inside.get(first + i, False) << i for i in range(QUAD))
-            value = self._neighbours(b, mask, min(QUAD, seen - first), b.at(x, first * BLOCK))
+            value = self._neighbours(b, mask, min(QUAD, seen - first), b.at(x, first * CHANNEL_BLOCK))
             for p in range(pixels):
                 step, shift = (first - p // QUAD * QUAD) // QUAD, p % QUAD
                 if 0 <= step < len(shifted[shift]):
@@ -130,11 +130,11 @@ class QuantizedDepthwise(QuantizedOutput, Windowed):
         else:
             outside = constant(self.vector, signed_byte(constants.stored_fill))
             taps = [
-                b.load(self.vector, b.at(address, tap * dilation * BLOCK)) if mask >> tap & 1 else outside
+                b.load(self.vector, b.at(address, tap * dilation * CHANNEL_BLOCK)) if mask >> tap & 1 else outside
                 for tap in range(QUAD)
             ]
-            halves = [b.shuffle(taps[i], taps[i + 1], range(2 * BLOCK)) for i in (0, 2)]
-            pixels = b.shuffle(halves[0], halves[1], range(4 * BLOCK))
+            halves = [b.shuffle(taps[i], taps[i + 1], range(2 * CHANNEL_BLOCK)) for i in (0, 2)]
+            pixels = b.shuffle(halves[0], halves[1], range(4 * CHANNEL_BLOCK))
         value = b.shuffle(pixels, pixels, _TRANSPOSED)
         return flipped(b, value) if constants.flips_x else value
 

@@ -18,7 +18,7 @@ from functools import partial
 from itertools import groupby
 from typing import ClassVar
 
-from ....ir.layout import BLOCK
+from ....ir.layout import CHANNEL_BLOCK
 from ..kernel import Kernel
 from ..llvm.builder import FunctionBuilder
 from ..llvm.target import TargetDescription
@@ -60,17 +60,17 @@ class DirectConvolution(WindowSpec):
     @property
     def input_blocks(self) -> int:
         """Rounds of the loop over input channels of a group: blocks of 16, or single channels of a plain input."""
-        return self.channels if self.plain_input else -(-(self.channels // self.groups) // BLOCK)
+        return self.channels if self.plain_input else -(-(self.channels // self.groups) // CHANNEL_BLOCK)
 
     @property
     def output_blocks(self) -> int:
         """Vectors of output channels in a group."""
-        return -(-(self.outputs // self.groups) // BLOCK)
+        return -(-(self.outputs // self.groups) // CHANNEL_BLOCK)
 
     @property
     def steps(self) -> int:
         """Steps that lie side by side in memory."""
-        return 1 if self.plain_input else BLOCK // self.STEP
+        return 1 if self.plain_input else CHANNEL_BLOCK // self.STEP
 
     @property
     def column_steps(self) -> int:
@@ -80,7 +80,7 @@ class DirectConvolution(WindowSpec):
     @property
     def x_pixel(self) -> int:
         """Bytes of a pixel of x."""
-        return self.element.bytes * (1 if self.plain_input else BLOCK)
+        return self.element.bytes * (1 if self.plain_input else CHANNEL_BLOCK)
 
     @property
     def fill(self) -> int:
@@ -177,7 +177,7 @@ class _Walker(WindowWalk):
             step=(spec.STEP * spec.element.bytes, VECTOR_BYTES, 4),
             pixel=columns.stride * spec.x_pixel,
             vector=spec.input_blocks * rows.kernel * w_row,
-            output_vector=rows.output * columns.output * spec.element.bytes * BLOCK,
+            output_vector=rows.output * columns.output * spec.element.bytes * CHANNEL_BLOCK,
             prefetch=prefetch,
             spread=spread,
         )
@@ -224,7 +224,7 @@ class _Walker(WindowWalk):
         b, done = self.b, 0
         for run in self.tiles:
             tile = run.tile
-            key = (tile, vectors, BLOCK if self.spec.keeps_zero else active)
+            key = (tile, vectors, CHANNEL_BLOCK if self.spec.keeps_zero else active)
 
             def body(index: Register, run: TileRow = run, key=key, done: int = done) -> None:
                 line = b.multiply(b.add(index, done), self.distances.prefetch * 64)
@@ -268,7 +268,7 @@ class ConvolutionTile:
 
     def output(self, name: str, p: int, q: int) -> Register:
         """Address of a pixel and vector of the residual or result."""
-        pixel = p * self._spec.element.bytes * BLOCK
+        pixel = p * self._spec.element.bytes * CHANNEL_BLOCK
         return self.b.at(self.arguments[name], q * self.distances.output_vector + pixel)
 
     def generate(self) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ....ir import arithmetic
 from ....ir.core import Constant, Op
-from ....ir.layout import BLOCK
+from ....ir.layout import CHANNEL_BLOCK
 from ....ir.op import QuantizationRule
 from ....ir.ops.comparison import Where
 from ....ir.ops.elementwise import Add, Elementwise, Max, Min, Mul, Pow, Sub
@@ -171,7 +171,7 @@ def elementwise(op: Op[Elementwise], target: TargetDescription) -> Kernel | None
     if any(type.dtype not in DTYPES or type.quant for type in types):
         return None
     # In the lanes that fill the last block, results would have to be zero.
-    if types[-1].layout == "c16" and types[-1].shape[1] % BLOCK:
+    if types[-1].layout == "c16" and types[-1].shape[1] % CHANNEL_BLOCK:
         return None
     formulas = formulas_of(op)
     return nest_kernel(op, formulas, target) if formulas is not None else None

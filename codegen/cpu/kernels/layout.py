@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from ....ir.core import Op
-from ....ir.layout import BLOCK
+from ....ir.layout import CHANNEL_BLOCK
 from ....ir.ops.layout import Reorder
 from ..kernel import Kernel
 from ..llvm.builder import FunctionBuilder
@@ -53,17 +53,17 @@ class BlockChannels(KernelSpec):
     @property
     def vector(self) -> Type:
         """A pixel of a block, or 16 neighbours of a channel."""
-        return self.element.of(BLOCK)
+        return self.element.of(CHANNEL_BLOCK)
 
     def generate(self, target: TargetDescription) -> Kernel:
         b = self.entry(target, writes=("y",))
         arguments = self.bind(b)
-        blocks = -(-self.channels // BLOCK)
-        last_active = (self.channels - 1) % BLOCK + 1
+        blocks = -(-self.channels // CHANNEL_BLOCK)
+        last_active = (self.channels - 1) % CHANNEL_BLOCK + 1
 
         def unit(index: Register) -> None:
             image, block = b.divide(index, blocks), b.remainder(index, blocks)
-            channel = b.add(b.multiply(image, self.channels), b.multiply(block, BLOCK))
+            channel = b.add(b.multiply(image, self.channels), b.multiply(block, CHANNEL_BLOCK))
             plain = b.multiply(channel, self.element.bytes * self.pixels)
             blocked = b.multiply(index, self.vector.bytes * self.pixels)
             x = b.at(arguments["x"], blocked if self.inverse else plain)
@@ -72,20 +72,20 @@ class BlockChannels(KernelSpec):
             def work(active: int) -> None:
                 self._block(b, x, y, active)
 
-            if blocks == 1 or last_active == BLOCK:
+            if blocks == 1 or last_active == CHANNEL_BLOCK:
                 work(last_active)
             else:
-                b.if_(b.compare("eq", block, blocks - 1), lambda: work(last_active), lambda: work(BLOCK))
+                b.if_(b.compare("eq", block, blocks - 1), lambda: work(last_active), lambda: work(CHANNEL_BLOCK))
 
         b.each(arguments["begin"], arguments["end"], unit)
         return self.finish(b, units=self.batch * blocks)
 
     def _block(self, b: FunctionBuilder, x: Register, y: Register, active: int) -> None:
         """One block of which ``active`` channels exist."""
-        whole = self.pixels // BLOCK * BLOCK
+        whole = self.pixels // CHANNEL_BLOCK * CHANNEL_BLOCK
         move = self._to_plain if self.inverse else self._to_blocks
 
-        b.each(0, whole, lambda pixel: move(b, x, y, pixel, active, BLOCK), step=BLOCK)
+        b.each(0, whole, lambda pixel: move(b, x, y, pixel, active, CHANNEL_BLOCK), step=CHANNEL_BLOCK)
         if whole < self.pixels:
             move(b, x, y, b.integer(whole), active, self.pixels - whole)
 
@@ -93,20 +93,20 @@ class BlockChannels(KernelSpec):
         self, b: FunctionBuilder, x: Register, y: Register, pixel: Register, active: int, count: int
     ) -> None:
         x, y = b.at(x, b.multiply(pixel, self.element.bytes)), b.at(y, b.multiply(pixel, self.vector.bytes))
-        rows = [zero(self.vector)] * BLOCK
+        rows = [zero(self.vector)] * CHANNEL_BLOCK
         for channel in range(active):
             address = b.at(x, channel * self.element.bytes * self.pixels)
-            rows[channel] = b.load_masked(self.vector, address, partial_mask(BLOCK, count))
+            rows[channel] = b.load_masked(self.vector, address, partial_mask(CHANNEL_BLOCK, count))
         for index, vector in enumerate(transpose_square(b, rows)[:count]):
             b.store(vector, b.at(y, index * self.vector.bytes))
 
     def _to_plain(self, b: FunctionBuilder, x: Register, y: Register, pixel: Register, active: int, count: int) -> None:
         x, y = b.at(x, b.multiply(pixel, self.vector.bytes)), b.at(y, b.multiply(pixel, self.element.bytes))
         columns = [b.load(self.vector, b.at(x, index * self.vector.bytes)) for index in range(count)]
-        columns += [zero(self.vector)] * (BLOCK - count)
+        columns += [zero(self.vector)] * (CHANNEL_BLOCK - count)
         for channel, vector in enumerate(transpose_square(b, columns)[:active]):
             address = b.at(y, channel * self.element.bytes * self.pixels)
-            b.store_masked(vector, address, partial_mask(BLOCK, count))
+            b.store_masked(vector, address, partial_mask(CHANNEL_BLOCK, count))
 
 
 @lowers(Reorder)

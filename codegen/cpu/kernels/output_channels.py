@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ....ir.core import Constant, Op
-from ....ir.layout import BLOCK
+from ....ir.layout import CHANNEL_BLOCK
 from ....ir.ops.convolution import Conv
 from ....ir.ops.matmul import MatMul
 from ....ir.quantized import accumulator_factors, clamp_bounds, parameters
@@ -32,7 +32,7 @@ from .window_walk import Values, WindowSpec
 
 Row = tuple[int, ...]
 
-VECTOR = I32.of(BLOCK)
+VECTOR = I32.of(CHANNEL_BLOCK)
 """A block of channels of accumulators, or of any table but the factors."""
 
 VECTOR_BYTES = VECTOR.bytes
@@ -76,7 +76,7 @@ class Channels:
             totals, windows: accumulators, and what zero points of weights are multiplied with, if there are any.
             factors, zeros: where those of the channels lie.
         """
-        factor = b.load(F32.of(BLOCK), factors)
+        factor = b.load(F32.of(CHANNEL_BLOCK), factors)
         zero = b.load(VECTOR, zeros) if zeros is not None else None
         reals = []
         for index, total in enumerate(totals):
@@ -130,7 +130,7 @@ def channels_of(op: Op) -> Channels:
         start=_filled(start),
         missing=tuple(_filled(row) for row in missing.T) if zero and is_padded else (),
         zeros=_filled(zeros) if zeros.any() else (),
-        factors=tuple(np.pad(factors, (0, -outputs % BLOCK)).tolist()),
+        factors=tuple(np.pad(factors, (0, -outputs % CHANNEL_BLOCK)).tolist()),
         fill=zero,
         flips_x=flips_x,
         flips_w=flips_w,
@@ -141,7 +141,7 @@ def channels_of(op: Op) -> Channels:
 def _filled(numbers: np.ndarray) -> Row:
     """Integers modulo 2^32, for whole blocks of channels."""
     wrapped = numbers.astype(np.int64).astype(np.int32)
-    return tuple(np.pad(wrapped, (0, -len(numbers) % BLOCK)).tolist())
+    return tuple(np.pad(wrapped, (0, -len(numbers) % CHANNEL_BLOCK)).tolist())
 
 
 @dataclass(frozen=True)
@@ -153,11 +153,11 @@ class FloatOutput(ProductSpec, WindowSpec):
         return self.activation.keeps_zero
 
     def item_values(self, b: FunctionBuilder, arguments: Values, block: Register, vectors: int, active: int) -> Values:
-        vector = F32.of(BLOCK)
+        vector = F32.of(CHANNEL_BLOCK)
         if not self.has_bias:
             return {f"start{q}": zero(vector) for q in range(vectors)}
         bias = b.at(arguments["bias"], b.multiply(block, VECTOR_BYTES))
-        masks = {vectors - 1: partial_mask(BLOCK, active)}
+        masks = {vectors - 1: partial_mask(CHANNEL_BLOCK, active)}
         return {f"start{q}": b.load_masked(vector, b.at(bias, q * VECTOR_BYTES), masks.get(q)) for q in range(vectors)}
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from ....ir import arithmetic
 from ....ir.core import Op
-from ....ir.layout import BLOCK
+from ....ir.layout import CHANNEL_BLOCK
 from ....ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
 from ....ir.quantized import EIGHT_BIT, check_elementwise, parameters
 from ....ir.types import DType
@@ -28,7 +28,7 @@ from .windowed import TapByTap, WindowTile
 
 def lowest(dtype: DType) -> Register:
     """The smallest number of a type in every lane."""
-    return constant(type_of(dtype, BLOCK), {DType.F32: -math.inf, DType.I8: -128, DType.U8: 0}[dtype])
+    return constant(type_of(dtype, CHANNEL_BLOCK), {DType.F32: -math.inf, DType.I8: -128, DType.U8: 0}[dtype])
 
 
 def larger(b: FunctionBuilder, dtype: DType, x: Register, y: Register) -> Register:
@@ -78,14 +78,14 @@ class AveragePooling(TapByTap):
         return {"counted_rows": b.convert("sitofp", self.counted_rows.valid_taps(b, row)[1], F32)}
 
     def start_pixel(self, tile: WindowTile, pixel: int) -> Register:
-        return zero(F32.of(BLOCK))
+        return zero(F32.of(CHANNEL_BLOCK))
 
     def add_tap(self, b: FunctionBuilder, value: Register, weight: Register | None, total: Register) -> Register:
         return b.binary("fadd", total, value)
 
     def end_pixel(self, tile: WindowTile, pixel: int, total: Register) -> Register:
         count = tile.b.binary("fmul", tile.arguments["counted_rows"], constant(F32, tile.divisors[pixel]))
-        return tile.b.binary("fdiv", total, tile.b.splat(count, BLOCK))
+        return tile.b.binary("fdiv", total, tile.b.splat(count, CHANNEL_BLOCK))
 
     @property
     def divided(self) -> Axis:
@@ -193,7 +193,7 @@ class GlobalPooling(KernelSpec):
         b = self.entry(target, writes=("y",))
         arguments = self.bind(b)
         chains = min(4, self.pixels)
-        vector = type_of(self.dtype, BLOCK)
+        vector = type_of(self.dtype, CHANNEL_BLOCK)
 
         def add(total: Register, address: Register) -> Register:
             return self.combine(b, total, self.widened(b, b.load(vector, address)))
@@ -233,7 +233,7 @@ class GlobalAveragePooling(GlobalPooling):
     """The mean of each channel, single precision."""
 
     def start(self) -> Register:
-        return zero(F32.of(BLOCK))
+        return zero(F32.of(CHANNEL_BLOCK))
 
     def combine(self, b: FunctionBuilder, total: Register, value: Register) -> Register:
         return b.binary("fadd", total, value)
@@ -257,7 +257,7 @@ class QuantizedGlobalAveragePooling(GlobalPooling):
     result: StoredRange
 
     def start(self) -> Register:
-        return zero(I32.of(BLOCK))
+        return zero(I32.of(CHANNEL_BLOCK))
 
     def widened(self, b: FunctionBuilder, value: Register) -> Register:
         return widened(b, value, self.dtype)
@@ -267,7 +267,7 @@ class QuantizedGlobalAveragePooling(GlobalPooling):
 
     def end(self, b: FunctionBuilder, total: Register) -> Register:
         centred = b.binary("sub", total, constant(total.type, self.zero_point * self.pixels))
-        real = b.binary("fmul", single(b, centred), constant(F32.of(BLOCK), self.factor))
+        real = b.binary("fmul", single(b, centred), constant(F32.of(CHANNEL_BLOCK), self.factor))
         return self.result.store_form(b, real)
 
 
@@ -278,7 +278,7 @@ def global_pool(op: Op, target: TargetDescription) -> Kernel | None:
     if x.dtype not in (DType.F32, *EIGHT_BIT) or layouts(op) != ("c16", "c16"):
         return None
     pixels = math.prod(x.shape[2:])
-    images = x.shape[0] * -(-x.shape[1] // BLOCK)
+    images = x.shape[0] * -(-x.shape[1] // CHANNEL_BLOCK)
     if isinstance(op.operator, GlobalMaxPool):
         return GlobalMaxPooling(images, pixels, x.dtype).kernel(target)
     if x.dtype is DType.F32:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ....ir.core import Op
-from ....ir.layout import BLOCK, physical_shape
+from ....ir.layout import CHANNEL_BLOCK, physical_shape
 from ....ir.types import DType, TensorType
 from ..kernel import Kernel
 from ..llvm.builder import FunctionBuilder, Integer
@@ -172,10 +172,10 @@ def access_of(type: TensorType, result: TensorType) -> Access | None:
     if type.elements == 1:
         return Access((0,) * len(physical))
     extents = (1,) * (result.rank - type.rank) + type.shape
-    if type.layout or extents[1] != result.shape[1] or extents[1] % BLOCK or any(e != 1 for e in extents[2:]):
+    if type.layout or extents[1] != result.shape[1] or extents[1] % CHANNEL_BLOCK or any(e != 1 for e in extents[2:]):
         return None
     # Without spatial extents, whole blocks lie in row-major order as they do in blocks.
-    return broadcast((extents[0], extents[1] // BLOCK, *extents[2:], BLOCK), physical)
+    return broadcast((extents[0], extents[1] // CHANNEL_BLOCK, *extents[2:], CHANNEL_BLOCK), physical)
 
 
 def nest_kernel(op: Op, expression: Expression, target: TargetDescription) -> Kernel | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
-from ....ir.layout import BLOCK
+from ....ir.layout import CHANNEL_BLOCK
 from ..kernel import Kernel
 from ..llvm.builder import FunctionBuilder, Integer
 from ..llvm.target import TargetDescription
@@ -114,7 +114,7 @@ class WindowWalk:
         self.b = spec.entry(target, writes=("residual", "y"))
         self.arguments = spec.bind(self.b)
         self._x_pixel, self._w_row = x_pixel, w_row
-        self._y_pixel = spec.element.bytes * BLOCK
+        self._y_pixel = spec.element.bytes * CHANNEL_BLOCK
         self._outputs = [name for name in ("residual", "y") if name in self.arguments]
         self._functions: dict[Hashable, FunctionBuilder] = {}
 
@@ -124,8 +124,8 @@ class WindowWalk:
         Absent channels of bytes, which may hold anything, count as present.
         """
         if not spec.element.is_float:
-            channels += -channels % BLOCK
-        cut = ChannelTiles(spec.batch, groups, channels, BLOCK, vectors, self.rows.output, row_block)
+            channels += -channels % CHANNEL_BLOCK
+        cut = ChannelTiles(spec.batch, groups, channels, CHANNEL_BLOCK, vectors, self.rows.output, row_block)
         cut.walk(self.b, self.arguments, visit)
         return spec.finish(self.b, list(self._functions.values()), units=cut.units)
 

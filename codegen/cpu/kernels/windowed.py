@@ -10,7 +10,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ....ir.layout import BLOCK, QUAD
+from ....ir.layout import CHANNEL_BLOCK, QUAD
 from ..kernel import Kernel
 from ..llvm.builder import FunctionBuilder
 from ..llvm.target import TargetDescription
@@ -54,12 +54,12 @@ class Windowed(WindowSpec):
     @property
     def vector(self) -> Type:
         """16 channels of a pixel."""
-        return self.element.of(BLOCK)
+        return self.element.of(CHANNEL_BLOCK)
 
     @property
     def blocks(self) -> int:
         """Vectors of channels in an image."""
-        return -(-self.channels // BLOCK)
+        return -(-self.channels // CHANNEL_BLOCK)
 
     @property
     def keeps_zero(self) -> bool:
@@ -135,12 +135,12 @@ class TapByTap(Windowed):
             value = b.load(self.vector, b.at(x, position * self.vector.bytes))
             for pixel, tap in users[position]:
                 if w and tap not in weights:
-                    weights[tap] = b.load(F32.of(BLOCK), b.at(w[0], tap * VECTOR_BYTES))
+                    weights[tap] = b.load(F32.of(CHANNEL_BLOCK), b.at(w[0], tap * VECTOR_BYTES))
                 totals[pixel] = self.add_tap(b, value, weights.get(tap), totals[pixel])
         return totals
 
     def end(self, tile: WindowTile, totals: Registers) -> None:
-        b, mask = tile.b, partial_mask(BLOCK, tile.active)
+        b, mask = tile.b, partial_mask(CHANNEL_BLOCK, tile.active)
         for pixel, total in enumerate(totals):
             value = self.end_pixel(tile, pixel, total)
             if mask is not None:
@@ -177,7 +177,7 @@ class _Walker(WindowWalk):
 
         def row(y: Register) -> None:
             call, reach = self.row(y, x, w, output)
-            self._row({**call, **spec.row_values(b, values, y, reach)}, BLOCK if spec.keeps_zero else active)
+            self._row({**call, **spec.row_values(b, values, y, reach)}, CHANNEL_BLOCK if spec.keeps_zero else active)
 
         b.each(item.first_row, item.last_row, row)
 

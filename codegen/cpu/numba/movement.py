@@ -11,7 +11,7 @@ from tilewright import limits
 from tilewright.errors import ResourceError
 
 from ....ir.core import Op
-from ....ir.layout import BLOCK, physical_shape
+from ....ir.layout import CHANNEL_BLOCK, physical_shape
 from ....ir.ops.layout import Reorder
 from ....ir.ops.movement import Concat, DepthToSpace, Pad, Slice, SpaceToDepth, Split, Tile, Transpose, Trilu
 from ....ir.ops.shape import Expand, Reshape
@@ -100,7 +100,7 @@ def lower_joint(op: Op[Concat | Split], target: TargetDescription) -> Kernel | N
 def _joins_blocks(axis: int, whole: TensorType, parts: Sequence[TensorType]) -> bool:
     """Whether tensors in layout ``c16`` join by whole blocks of channels."""
     blocked = all(type.layout == "c16" for type in (whole, *parts))
-    return blocked and axis == 1 and all(part.shape[1] % BLOCK == 0 for part in parts[:-1])
+    return blocked and axis == 1 and all(part.shape[1] % CHANNEL_BLOCK == 0 for part in parts[:-1])
 
 
 def _trilu(x, y, n, f, scratch, begin, end):
