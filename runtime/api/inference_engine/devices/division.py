@@ -105,12 +105,8 @@ def default_policy(graph: LayerGraph, fallback: Sequence[str], supported: Suppor
         )
     present = [name for name in fallback if base(name) in PRESENT]
     layers = {name: supported(base(name)) for name in present}
-    found = {}
-    for layer in graph.types:
-        device = next((name for name in present if layer in layers[name]), None)
-        if device is not None:
-            found[layer] = device
-    return found
+    first = {layer: next((name for name in present if layer in layers[name]), None) for layer in graph.types}
+    return {layer: device for layer, device in first.items() if device is not None}
 
 
 def divide(graph: LayerGraph, affinities: Mapping[str, str], fallback: Sequence[str], supported: Supported) -> Division:
