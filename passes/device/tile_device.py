@@ -34,7 +34,7 @@ from .kept.choose_kept import KeptMaps
 from .kept.choose_splits import with_best_splits
 from .kept.kept_maps import explain_kept
 from .outline_device import device_functions, device_ops, planned_machine
-from .tiling.tile_search import Misfit, Tile
+from .tiling.tile_search import MOVEMENT, Misfit, Tile
 from .tiling.tile_searches import TileSearches, set_tile
 
 TILED = Invariant(
@@ -140,6 +140,7 @@ def tile_function(
     Raises:
         PassError: as `tile_of`.
     """
+    _vector_ops_first(function)
     searches = TileSearches(machine, wanted, clusters)
     if clusters > 1:
         CLUSTERS.set(function, clusters)
@@ -174,6 +175,24 @@ def tile_function(
         MAP.set(op, place)
     if cascading is not None:
         _set_cascades(ops, cascading)
+
+
+def _vector_ops_first(function: Function) -> None:
+    """Put each op of the vector unit behind the last op that it reads, if it needs no more room than what it reads.
+
+    The array then works on other branches at the same time: before the op that reads the result there is room for it,
+    whatever is kept on chip for those.
+    """
+    places: dict[Op, tuple[int, int]] = {}
+    for index, op in enumerate(function.ops):
+        places[op] = index, -1
+        reads = [value.producer for value in op.inputs if value.producer is not None]
+        is_small = op.result.type.elements <= max((value.type.elements for value in op.inputs), default=0)
+        if not op.macs and is_small and not isinstance(op.operator, MOVEMENT):
+            places[op] = max((places[each][0] for each in reads), default=-1), index
+    ops = sorted(places, key=places.__getitem__)
+    for op in ops[:-1]:
+        function.move_before(op, ops[-1])
 
 
 def _set_cascades(ops: Sequence[Op], choice: Cascades) -> None:
