@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from pathlib import Path
@@ -14,6 +15,7 @@ from onnx import TensorProto, helper
 from tilewright.__main__ import main
 from tilewright.passes.placement.device_support import CONVERSION
 
+PROFILE = "run m.twa --random 1 --profile"
 MIDDLE = "the device has no softmax"
 POOL = "max_pool %pool: A pooling window has no dilation; found 2 and 2"
 
@@ -99,3 +101,17 @@ def test_every_op_has_a_reason(compiled: str, capsys: pytest.CaptureFixture[str]
 def test_the_parts_agree_with_the_engine_in_software(compiled: str, capsys: pytest.CaptureFixture[str]) -> None:
     device, software = (shown(f"run m.twa --random 3 --json --engine {e}", capsys) for e in ("device", "software"))
     assert device == software
+
+
+@pytest.mark.parametrize("columns", [80, 140])
+@pytest.mark.parametrize("words", ["inspect m.twa", "inspect m.twa --engine float --memory", "simulate m.twa", PROFILE])
+def test_reports_fit_the_terminal(columns: int, words: str, compiled: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr("sys.stdout", terminal)
+    assert main(words.split()) == 0
+    assert max(map(len, terminal.getvalue().splitlines())) <= columns

@@ -122,6 +122,18 @@ def test_help_tells_the_meaning_of_every_argument_and_its_default(command: str) 
             assert f"Default: {action.default}." in " ".join(shown.split())
 
 
+def test_help_waits_for_nothing_but_the_standard_library() -> None:
+    program = """
+import contextlib, io, sys
+from tilewright.__main__ import main
+with contextlib.redirect_stdout(io.StringIO()):
+    for words in (["--help"], *([name, "--help"] for name in sys.argv[1:])):
+        assert main(words) == 0
+assert not {"numpy", "onnx", "llvmlite", "argcomplete"} & sys.modules.keys()
+"""
+    subprocess.run([sys.executable, "-c", program, *COMMANDS], check=True, timeout=120)
+
+
 def test_help_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     for columns, widest in (("60", 60), ("80", 80), ("300", 100)):
         monkeypatch.setenv("COLUMNS", columns)
