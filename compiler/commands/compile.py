@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from tilewright.errors import UsageError
 
-from ...runtime.commands.console import Diagnostics, progress_bar
+from ...runtime.commands.console import progress_bar, tell
 from ...runtime.commands.parser import add_output, number, whole_number
 from ..options import IDS_HELP, RADIX_HELP, TARGET_HELP, CompileOptions, flag_of, parse_input_shapes
 
@@ -105,9 +105,8 @@ def run(arguments: argparse.Namespace) -> str:
     from ...runtime.files.output_file import is_standard_output
     from ...runtime.report.table import json_text
 
-    diagnostics = Diagnostics(quiet=arguments.quiet)
     for warning in summary.warnings:
-        diagnostics.warning(warning)
+        tell("warning", warning, quiet=arguments.quiet)
     if is_standard_output(output):
         return ""
     return json_text(summary) if arguments.json else summary.to_text(str(output))

@@ -82,43 +82,22 @@ def drop(stream: TextIO) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-class Diagnostics:
-    """Notes, warnings and errors on stderr.
-
-    Args:
-        quiet: show no notes and no warnings. Errors are always shown.
-    """
-
-    def __init__(self, *, quiet: bool = False) -> None:
-        self.quiet = quiet
-
-    def error(self, error: TilewrightError) -> None:
-        """Writes ``error`` as one paragraph that begins with ``error:``."""
-        self._paragraph("error", str(error))
-
-    def warning(self, message: str) -> None:
-        """Writes ``message`` as one paragraph that begins with ``warning:``, unless quiet."""
-        if not self.quiet:
-            self._paragraph("warning", message)
-
-    def note(self, message: str) -> None:
-        """Writes ``message`` as one paragraph that begins with ``note:``, unless quiet."""
-        if not self.quiet:
-            self._paragraph("note", message)
-
-    def _paragraph(self, kind: str, message: str) -> None:
-        # The lines after the first are a quotation, such as a source line with a caret under it: they stay as they are.
-        first, *quotation = printable(message).split("\n")
-        lines = [f"{kind}: {first}"]
-        if sys.stderr.isatty():
-            width = max(get_terminal_size().columns, 40)
-            lines = textwrap.wrap(lines[0], width, break_long_words=False, break_on_hyphens=False)
-        try:
-            sys.stderr.write("\n".join([*lines, *quotation]) + "\n")
-            sys.stderr.flush()
-        except OSError:
-            # There is nobody to tell it to; the exit code remains.
-            drop(sys.stderr)
+def tell(kind: str, message: object, *, quiet: bool = False) -> None:
+    """Write one paragraph to stderr that begins with its kind: ``error``, ``warning`` or ``note``; unless quiet."""
+    if quiet:
+        return
+    # The lines after the first are a quotation, such as a source line with a caret under it: they stay as they are.
+    first, *quotation = printable(str(message)).split("\n")
+    lines = [f"{kind}: {first}"]
+    if sys.stderr.isatty():
+        width = max(get_terminal_size().columns, 40)
+        lines = textwrap.wrap(lines[0], width, break_long_words=False, break_on_hyphens=False)
+    try:
+        sys.stderr.write("\n".join([*lines, *quotation]) + "\n")
+        sys.stderr.flush()
+    except OSError:
+        # There is nobody to tell it to; the exit code remains.
+        drop(sys.stderr)
 
 
 BAR = 30

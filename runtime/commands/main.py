@@ -14,7 +14,7 @@ from tilewright.errors import InputError, TilewrightError, TilewrightWarning, Us
 
 from .. import compiler
 from . import COMMANDS, GROUPS
-from .console import Diagnostics, ExitCode, drop, exit_code, prepare_streams, show
+from .console import ExitCode, drop, exit_code, prepare_streams, show, tell
 from .parser import complete, execute, summary_of
 from .termination import orderly_termination
 
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str], version: str) -> int:
         drop(sys.stdout)
         code = ExitCode.SUCCESS
     except KeyboardInterrupt:
-        Diagnostics().error(TilewrightError("interrupted"))
+        tell("error", "interrupted")
         code = INTERRUPTED
     except Exception as error:
         if os.environ.get("TILEWRIGHT_DEBUG"):
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str], version: str) -> int:
         if isinstance(error, OSError) and error.filename is None:
             drop(sys.stdout)
         shown = explain(error, f"`tilewright {words[0]}`" if words else "tilewright")
-        Diagnostics().error(shown)
+        tell("error", shown)
         code = exit_code(shown, strict="--strict" in words)
     return code
 
@@ -70,11 +70,11 @@ def main(arguments: Sequence[str], version: str) -> int:
 @contextmanager
 def _warnings_shown(*, quiet: bool) -> Iterator[None]:
     """Warnings of ours become lines on stderr; others are shown as Python does."""
-    others, diagnostics = warnings.showwarning, Diagnostics(quiet=quiet)
+    others = warnings.showwarning
 
     def show_warning(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
         if issubclass(category, TilewrightWarning):
-            diagnostics.warning(str(message))
+            tell("warning", message, quiet=quiet)
         else:
             others(message, category, *place, **options)
 

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import argparse
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tilewright.errors import InputError, UsageError
 
-from ...commands.console import Diagnostics, progress_bar
+from ...commands.console import progress_bar, tell
 from ...commands.parser import ENGINES, output_path, whole_number
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def run(arguments: argparse.Namespace) -> str:
     from ..classify.results import csv_text
     from ..network import PREPROCESS
 
-    diagnostics = Diagnostics(quiet=arguments.quiet)
+    tell_user = partial(tell, quiet=arguments.quiet)
     network = network_of(arguments)
     files = list_files(arguments.img_path)
     if arguments.outfile is not None:
@@ -145,7 +146,7 @@ def run(arguments: argparse.Namespace) -> str:
         label_offset=arguments.label_offset,
     ) as application:
         for note in application.classifier.notes:
-            diagnostics.note(note)
+            tell_user("note", note)
         labels = None if arguments.labels is None else read_labels(arguments.labels, application.classifier.classes)
         with progress_bar(quiet=arguments.quiet) as report:
             found = application.classify(
@@ -154,19 +155,20 @@ def run(arguments: argparse.Namespace) -> str:
                 report=lambda done: report("classify", done, len(files)),
             )
     for skipped in found.skipped[:_NAMED]:
-        diagnostics.warning(f"skipped: {skipped.reason}")
+        tell_user("warning", f"skipped: {skipped.reason}")
     if len(found.skipped) > _NAMED:
-        diagnostics.warning(f"skipped {len(found.skipped) - _NAMED} more files")
+        tell_user("warning", f"skipped {len(found.skipped) - _NAMED} more files")
     if not found.results:
         raise InputError(f"none of the {len(files)} files can be classified", expected="images")
     rated = None if labels is None else accuracy(found.results, labels)
     if labels is not None and rated is None:
         what = f"no image has a label in {str(arguments.labels)!r}: there is no accuracy to tell"
-        diagnostics.warning(f"{what}. Each line holds the name of a file, a space, and the number of its class")
+        tell_user("warning", f"{what}. Each line holds the name of a file, a space, and the number of its class")
     elif rated is not None and rated.labelled < len(found.results):
-        diagnostics.warning(
+        tell_user(
+            "warning",
             f"{len(found.results) - rated.labelled} of {len(found.results)} images have no label: the accuracy is that "
-            "of the others"
+            "of the others",
         )
     if arguments.outfile is not None:
         with output_file(arguments.outfile) as file:

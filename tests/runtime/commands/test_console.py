@@ -17,7 +17,7 @@ from tilewright.errors import (
     UsageError,
     printable,
 )
-from tilewright.runtime.commands.console import Diagnostics, ExitCode, exit_code
+from tilewright.runtime.commands.console import ExitCode, exit_code, tell
 
 LONG = TilewrightError(
     "the operator has no kernel",
@@ -60,7 +60,7 @@ def test_exit_codes_are_the_documented_numbers() -> None:
 def test_an_error_in_a_pipe_is_one_line() -> None:
     stream = io.StringIO()
     with redirect_stderr(stream):
-        Diagnostics(quiet=True).error(LONG)
+        tell("error", LONG)
     assert stream.getvalue() == (
         "error: import: Loop: node 'decoder/while': the operator has no kernel; expected one of the operators that "
         "`tilewright inspect --supported-ops` lists, found Loop of opset 17. Export the model with the loop unrolled\n"
@@ -71,7 +71,7 @@ def test_an_error_on_a_terminal_is_wrapped_between_words(monkeypatch: pytest.Mon
     monkeypatch.setenv("COLUMNS", "50")
     stream = Terminal()
     with redirect_stderr(stream):
-        Diagnostics().error(LONG)
+        tell("error", LONG)
     lines = stream.getvalue().splitlines()
     assert len(lines) > 2
     assert max(map(len, lines)) <= 50
@@ -82,7 +82,7 @@ def test_a_long_path_is_not_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "50")
     stream, path = Terminal(), "/home/somebody/" + "very-long-name/" * 6
     with redirect_stderr(stream):
-        Diagnostics().error(ModelError(f"cannot read {path} as a model"))
+        tell("error", ModelError(f"cannot read {path} as a model"))
     assert path in stream.getvalue().splitlines()
 
 
@@ -91,7 +91,7 @@ def test_the_caret_of_a_parse_error_stays_under_its_place(monkeypatch: pytest.Mo
     stream = Terminal()
     error = ParseError("expected a type", line=3, column=61, text=f"  %y = relu(%x){' ' * 45}: q32")
     with redirect_stderr(stream):
-        Diagnostics().error(error)
+        tell("error", error)
     source, caret = stream.getvalue().splitlines()[-2:]
     assert source == error.text
     assert caret == " " * 60 + "^"
@@ -100,7 +100,7 @@ def test_the_caret_of_a_parse_error_stays_under_its_place(monkeypatch: pytest.Mo
 def test_control_characters_of_a_model_do_not_reach_the_terminal() -> None:
     stream = Terminal()
     with redirect_stderr(stream):
-        Diagnostics().error(ModelError("bad", node="\x1b[2Jgone\r\x07"))
+        tell("error", ModelError("bad", node="\x1b[2Jgone\r\x07"))
     assert not set(stream.getvalue()) & {"\x1b", "\r", "\x07"}
     assert printable("a\x1b[2J\tb\né") == "a\\x1b[2J\\tb\né"
 
@@ -108,9 +108,9 @@ def test_control_characters_of_a_model_do_not_reach_the_terminal() -> None:
 def test_warnings_are_silent_when_quiet() -> None:
     quiet = Terminal()
     with redirect_stderr(quiet):
-        Diagnostics(quiet=True).warning("no CPU kernel")
+        tell("warning", "no CPU kernel", quiet=True)
     assert quiet.getvalue() == ""
     piped = io.StringIO()
     with redirect_stderr(piped):
-        Diagnostics().warning("no CPU kernel")
+        tell("warning", "no CPU kernel")
     assert piped.getvalue() == "warning: no CPU kernel\n"

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from tilewright.errors import ModelError
-from tilewright.runtime.commands.console import Diagnostics, progress_bar
+from tilewright.runtime.commands.console import progress_bar, tell
 
 
 class Terminal(io.StringIO):
@@ -58,7 +58,7 @@ def test_what_else_goes_to_stderr_takes_the_place_of_the_bar(monkeypatch: pytest
     monkeypatch.setattr("sys.stderr", terminal)
     with progress_bar() as report:
         report("import", 0, 1)
-        Diagnostics().warning("one")
+        tell("warning", "one")
         report("passes", 0, 1)
         sys.stderr.write("two\n")
     assert sys.stderr is terminal
