@@ -53,6 +53,9 @@ def _collapse(found: Match) -> Value | None:
             return None
     origin = [source] if activation is None else [source, activation]
     result = _quantized_form(found, source, activation, y_type, origin)
+    if result is not None:
+        # As what computes it is called in the model, and not as the conversion behind it.
+        result.name = source.result.name
     if result is None or activation is None or isinstance(source.operator, (Conv, MatMul)):
         return result
     if is_redundant(y_type, activation.operator.act, activation.operator.act_args):

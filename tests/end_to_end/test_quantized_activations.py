@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from integer_networks import compile_integer, equal_bytes, same_meaning
+from integer_networks import IntegerNetwork, compile_integer, equal_bytes, same_meaning
 from network_files import graph_model
 from onnx import TensorProto, helper
 from onnxruntime_oracle import Oracle
 
 import tilewright
+from tilewright.compiler.frontend.formats import import_model
+from tilewright.passes.named_ops import find_named
+from tilewright.runtime.report.details import details_of
 
 ACTIVATIONS = {
     "silu": ["s = Sigmoid(x)", "y = Mul(x, s)"],
@@ -47,6 +50,16 @@ def network(rng: np.random.Generator) -> onnx.ModelProto:
     return graph_model(nodes, [("image", TensorProto.FLOAT, [1, 3, 10, 12])], [last], arrays)
 
 
+def check_names(compiled: IntegerNetwork, model: onnx.ModelProto) -> None:
+    """Reports call layers as what computes them is called, by names that affinity files take."""
+    placement = details_of(compiled.artifact).placement
+    reported = {op.name for op in placement if op.op not in ("quantize", "dequantize")}
+    assert {"silu_x", "silu_s", "silu_y", "mish_y", "block1", "block5"} <= reported
+    assert not [name for name in reported if "Linear" in name]
+    for ops in (import_model(model).ops, compiled.quantized.ops):
+        assert set(find_named(ops, ["silu_x", "silu_y", "mish_y", "block5"], "the affinity", "test"))
+
+
 @pytest.mark.parametrize("integers", ["QInt8", "QUInt8"])
 def test_every_engine_computes_activations_that_arithmetic_spells(
     integers: str, tmp_path: Path, rng: np.random.Generator
@@ -72,6 +85,7 @@ def test_every_engine_computes_activations_that_arithmetic_spells(
     )
     model = onnx.load(tmp_path / "int8.onnx")
     compiled = compile_integer(model, [])
+    check_names(compiled, model)
     found = {}
     for engine in ("device", "software"):
         with tilewright.load(compiled.artifact, engine=engine) as session:
