@@ -178,6 +178,18 @@ MODELS: dict[str, tuple[onnx.ModelProto, str]] = {
         "import: add: node 'add': the shapes do not broadcast; "
         "expected extents that are equal or 1, from the last dimension backwards, found [2, 3] and [4]",
     ),
+    "several operators that are not known": (
+        graph_model(
+            [
+                *(helper.make_node("Blur", [f"b{i}"], [f"b{i + 1}"], name=f"blur{i}") for i in range(3)),
+                helper.make_node("Sharpen", ["x"], ["b0"], domain="own"),
+                relu(),
+            ],
+            domains=("own",),
+        ),
+        "import: 2 operators are not supported; found 'Blur' (opset 17): 3, first 'blur0'; "
+        f"'Sharpen' (own:1): 1, first 'b0'. {LISTED}",
+    ),
     "strings": (
         graph_model([relu()], [("x", TensorProto.STRING, [2])]),
         "import: 'x' has an element type that is not supported; "

@@ -148,9 +148,31 @@ class Importer(ModuleBuilder):
             raise UnsupportedError("sparse initialisers are not supported", stage="import")
         self._read.update(output.name for output in graph.output)
         self._read.update(name for proto in graph.node for name in _read_names(proto))
+        self._check_supported(graph)
         for proto in sorted_nodes(graph, set(self.values)):
             self._import_node(proto)
         return [self._value(output.name, "graph output") for output in graph.output]
+
+    def _check_supported(self, graph: onnx.GraphProto) -> None:
+        """Raise UnsupportedError that names all operators of a graph without an importer, each with its first node."""
+        missing: dict[str, list[str]] = {}
+        for proto in graph.node:
+            domain = "" if proto.domain == "ai.onnx" else proto.domain
+            if (domain, proto.op_type) not in self.importers:
+                where = f"{domain}:{self.opsets.get(domain, 1)}" if domain else f"opset {self.opsets.get('', 1)}"
+                missing.setdefault(f"{proto.op_type!r} ({where})", []).append(_name_of(proto))
+        if not missing:
+            return
+        each = [f"{kind}: {len(names)}, first {names[0]!r}" for kind, names in missing.items()]
+        more = f" and {len(each) - 20} more" if len(each) > 20 else ""
+        (kind, names), *others = missing.items()
+        raise UnsupportedError(
+            f"{len(missing)} operators are not supported" if others else f"operator {kind} is not supported",
+            stage="import",
+            node=None if others else names[0],
+            found="; ".join(each[:20]) + more if others or len(names) > 1 else None,
+            hint="`tilewright inspect --supported-ops` lists what is.",
+        )
 
     def _value(self, name: str, user: str) -> Value:
         if name not in self.values:
@@ -159,17 +181,9 @@ class Importer(ModuleBuilder):
 
     def _import_node(self, proto: onnx.NodeProto) -> None:
         domain = "" if proto.domain == "ai.onnx" else proto.domain
-        name = proto.name or (proto.output[0] if proto.output else proto.op_type)
+        name = _name_of(proto)
         opset = self.opsets.get(domain, 1)
-        handler = self.importers.get((domain, proto.op_type))
-        if handler is None:
-            where = f"{domain}:{opset}" if domain else f"opset {opset}"
-            raise UnsupportedError(
-                f"operator {proto.op_type!r} ({where}) is not supported",
-                stage="import",
-                node=name,
-                hint="`tilewright inspect --supported-ops` lists what is.",
-            )
+        handler = self.importers[domain, proto.op_type]
         attributes = {a.name: _attribute(a, name, self._tensors) for a in proto.attribute}
         if len(attributes) < len(proto.attribute):
             raise ModelError("an attribute is given twice", stage="import", op=proto.op_type, node=name)
@@ -190,6 +204,10 @@ class Importer(ModuleBuilder):
         missing = [o for o in proto.output if o and o in self._read and o not in self.values]
         if missing:
             raise node.unsupported(f"output {missing[0]!r} is not supported")
+
+
+def _name_of(proto: onnx.NodeProto) -> str:
+    return proto.name or (proto.output[0] if proto.output else proto.op_type)
 
 
 def _attribute(proto: onnx.AttributeProto, node: str, tensors: TensorReader) -> Any:
