@@ -193,8 +193,8 @@ class DeviceProgramInfo:
 
     instructions: str
     weights: str
-    inputs: tuple[FeatureMapRef, ...]
-    outputs: tuple[FeatureMapRef, ...]
+    inputs: Annotated[tuple[FeatureMapRef, ...], AtMost(STEPS)]
+    outputs: Annotated[tuple[FeatureMapRef, ...], AtMost(STEPS)]
     cards: Annotated[int, Bounds(1, CARD_LIMIT)] = 1
     others: Annotated[tuple[CardProgramInfo, ...], AtMost(CARD_LIMIT - 1)] = ()
 
@@ -226,8 +226,8 @@ class ReferenceStage:
     program: str
     step: int
     text: str
-    operands: tuple[BufferRef, ...]
-    results: tuple[BufferRef, ...]
+    operands: Annotated[tuple[BufferRef, ...], AtMost(STEPS)]
+    results: Annotated[tuple[BufferRef, ...], AtMost(STEPS)]
 
 
 @dataclass(frozen=True)
@@ -240,8 +240,8 @@ class DeviceStage:
 
     kind: Literal["device"] = field(default="device", init=False)
     program: str
-    operands: tuple[BufferRef, ...]
-    results: tuple[BufferRef, ...]
+    operands: Annotated[tuple[BufferRef, ...], AtMost(STEPS)]
+    results: Annotated[tuple[BufferRef, ...], AtMost(STEPS)]
     shares: Annotated[int, Bounds(1, ELEMENTS)] = 1
 
 
@@ -307,8 +307,8 @@ class Manifest:
     compiler_version: str
     model: ModelInfo
     precision: str
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
+    inputs: Annotated[tuple[TensorSpec, ...], AtMost(STEPS)]
+    outputs: Annotated[tuple[TensorSpec, ...], AtMost(STEPS)]
     engines: Mapping[str, Engine]
     cpu_programs: Mapping[str, CpuProgramInfo]
     device_programs: Mapping[str, DeviceProgramInfo] = field(default_factory=dict)

@@ -235,6 +235,16 @@ def test_manifests_that_are_no_manifests(text: bytes, message: str) -> None:
         Artifact.open(with_manifest(text))
 
 
+@pytest.mark.parametrize("path", ["inputs", "outputs"])
+def test_inputs_and_outputs_are_counted_before_they_are_read(path: str) -> None:
+    """Half a million of them fill a manifest, and take seconds."""
+    tree = json.loads(small_manifest().to_json())
+    tree[path] = [None] * (2**16 + 1)
+    with pytest.raises(ArtifactError) as caught:
+        Artifact.open(with_manifest(json.dumps(tree).encode()))
+    assert str(caught.value).endswith(f"field {path!r} is too long; expected at most 65536, found 65537")
+
+
 def test_unknown_manifest_field_is_an_error() -> None:
     fields = json.loads(small_manifest().to_json())
     fields["cpu_programs"]["main"]["target"]["surprise"] = 1
