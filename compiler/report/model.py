@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tilewright.errors import resources
 
-from ...runtime.report.table import MACS, Column, Table, json_text
-from ..frontend.formats import import_model
+from ...runtime.report.table import MACS, Column, Table, json_text, on_one_line
+from ..frontend.formats import IR_SUFFIX, ModelProto, import_model
+from ..frontend.onnx.families import IMPORTS
+from ..frontend.onnx.reader import load_model, open_inputs
 from ..options import parse_input_shapes
 from .supported import device_rules, supported_ir_layers, supported_onnx_operators, supported_operators
 
 
 @resources("inspect")
 def inspect_model(path: Path, input_shapes: Sequence[str], *, ir: bool, as_json: bool) -> str:
-    """A model as imported, before any pass: its ops, or the module as text.
+    """A model as imported, before any pass: its ops, or the module as text. Of a model that leaves shapes open, and is
+    not given them, the inputs and the nodes as they stand in the file.
 
     Args:
         input_shapes: as :func:`parse_input_shapes` takes them.
@@ -24,7 +27,13 @@ def inspect_model(path: Path, input_shapes: Sequence[str], *, ir: bool, as_json:
         UsageError: a shape is of another form.
         ModelError: the model cannot be read or uses what is not supported.
     """
-    module = import_model(path, parse_input_shapes(input_shapes))
+    shapes = parse_input_shapes(input_shapes)
+    if not ir and path.suffix.lower() != IR_SUFFIX:
+        model, _ = load_model(path)
+        inputs = open_inputs(model.graph, shapes)
+        if inputs:
+            return _outline(path, model, inputs, as_json=as_json)
+    module = import_model(path, shapes)
     if ir:
         return json_text({"name": module.name, "ir": str(module)}) if as_json else str(module)
     table = Table([Column("name", "node"), Column("op", "operator"), Column("result", "result"), MACS])
@@ -34,6 +43,20 @@ def inspect_model(path: Path, input_shapes: Sequence[str], *, ir: bool, as_json:
     if as_json:
         return json_text({"name": module.name, "metadata": module.metadata, "layers": table.records()})
     return table.text()
+
+
+def _outline(path: Path, model: ModelProto, inputs: Mapping[str, str], *, as_json: bool) -> str:
+    table = Table([Column("name", "node"), Column("op", "operator"), Column("result", "result")])
+    for node in model.graph.node:
+        table.add(name=node.name, op=node.op_type, result=", ".join(node.output))
+    used = {("" if node.domain == "ai.onnx" else node.domain, node.op_type) for node in model.graph.node}
+    missing = [f"{domain}:{kind}" if domain else kind for domain, kind in sorted(used - IMPORTS.keys())]
+    if as_json:
+        return json_text({"name": path.stem, "open_inputs": inputs, "unsupported": missing, "nodes": table.records()})
+    lines = [f"input {name} has an open shape: {shape}" for name, shape in inputs.items()]
+    lines += [f"not supported: {kind}" for kind in missing]
+    hint = "--input-shape NAME=1,3,224,224 gives shapes, and the ops with their results are shown."
+    return "\n".join([*map(on_one_line, lines), hint, "", table.text()])
 
 
 def supported(*, as_json: bool) -> str:

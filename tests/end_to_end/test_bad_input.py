@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -286,6 +287,26 @@ def test_open_shapes_can_be_fixed(declared: str, tmp_path: Path, capsys: pytest.
     assert main(["compile", str(model), "-o", str(tmp_path / "m.twa"), "--input-shape", "x=2,3,4"]) == 0
     with tilewright.load(tmp_path / "m.twa") as session:
         assert session.run({"x": np.ones((2, 3, 4), np.float32)})["y"].shape == (2, 3, 4)
+
+
+def test_open_shapes_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = str(write_model(tmp_path / "m.onnx", MODELS["open shape"][0]))
+    assert main(["inspect", model]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "input x has an open shape: [N, 3, ?]"
+    assert lines[-1].split() == ["r", "Relu", "y"]
+    assert main(["inspect", model, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    nodes = [{"name": "r", "op": "Relu", "result": "y"}]
+    assert found == {"name": "m", "open_inputs": {"x": "[N, 3, ?]"}, "unsupported": [], "nodes": nodes}
+    blurs = [helper.make_node("Blur\x1b[2J", ["x"], ["z"], domain="own"), helper.make_node("Sharpen", ["z"], ["y"])]
+    other = str(write_model(tmp_path / "o.onnx", graph_model(blurs, [("x", FLOAT, ["N"])], domains=("own",))))
+    assert main(["inspect", other]) == 0
+    shown = capsys.readouterr().out
+    assert "\nnot supported: Sharpen\n" in shown and "\nnot supported: own:Blur\\x1b[2J\n" in shown
+    assert "\x1b" not in shown
+    assert main(["inspect", model, "--input-shape", "x=2,3,4"]) == 0
+    assert "f32[2,3,4]" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

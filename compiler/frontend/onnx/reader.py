@@ -134,6 +134,21 @@ def extents(tensor: onnx.TypeProto.Tensor) -> tuple[int | str | None, ...]:
     return tuple(d.dim_value if d.dim_value > 0 else (d.dim_param or None) for d in tensor.shape.dim)
 
 
+def open_inputs(graph: onnx.GraphProto, shapes: Mapping[str, object]) -> dict[str, str]:
+    """The declared shapes of those inputs that leave some open, by name, but for those that ``shapes`` has."""
+    held = {tensor.name for tensor in graph.initializer} | set(shapes)
+    tensors = {info.name: info.type.tensor_type for info in graph.input if info.name not in held}
+    return {
+        name: _shape_text(extents(tensor), tensor.HasField("shape"))
+        for name, tensor in tensors.items()
+        if not tensor.HasField("shape") or not all(isinstance(each, int) for each in extents(tensor))
+    }
+
+
+def _shape_text(declared: Sequence[int | str | None], known_rank: bool) -> str:
+    return f"[{', '.join(str(d or '?') for d in declared)}]" if known_rank else "of unknown rank"
+
+
 def _add_parameters(importer: Importer, graph: onnx.GraphProto, shapes: dict[str, Sequence[int]]) -> None:
     initialised = {tensor.name for tensor in graph.initializer}
     inputs = [i for i in graph.input if i.name not in initialised]
@@ -161,7 +176,7 @@ def _add_parameters(importer: Importer, graph: onnx.GraphProto, shapes: dict[str
 def _resolve_shape(
     name: str, declared: Sequence[int | str | None], known_rank: bool, given: Sequence[int] | None
 ) -> tuple[int, ...]:
-    text = f"[{', '.join(str(d or '?') for d in declared)}]" if known_rank else "of unknown rank"
+    text = _shape_text(declared, known_rank)
     if given is not None:
         if not isinstance(given, Iterable) or not all(isinstance(extent, Integral) for extent in given):
             raise UsageError(f"wrong shape for input {name!r}", expected="whole numbers", found=f"{given!r:.60}")
