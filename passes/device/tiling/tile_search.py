@@ -6,11 +6,11 @@ by the cycle model. Candidates do not depend on the sizes of the scratchpads, wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from itertools import product
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -246,16 +246,23 @@ class _Priced:
     found: _Found
     prices: Mapping[Stationary, Price]
     split: Split | None
+    _totals: dict[Hashable, NDArray[Any]] = field(default_factory=dict[Hashable, NDArray[Any]], init=False)
 
     def cheapest(self, machine: Machine, rows: int | None, taken: float) -> tuple[float, Tile] | Misfit:
         misfit = self.found.misfit(machine)
         if misfit is not None:
             return misfit
         memories = [memory for memory in ("maps", "weight", "accumulator") if memory in self.found.needs]
-        two = Fits(*(self.found.holds(machine, memory) for memory in memories))
+        two = [self.found.holds(machine, memory) for memory in memories]
+        # Machines on which the same candidates fit twice have the same totals; of limits for kept maps there are many.
+        fitting = tuple(each.tobytes() for each in two)
         best: list[tuple[float, Tile]] = []
         for order, price in self.prices.items():
-            cost, sizes = self.found.cheapest(machine, price.total(two, taken), rows)
+            key = order, taken, fitting
+            total = self._totals.get(key)
+            if total is None:
+                total = self._totals[key] = price.total(Fits(*two), taken)
+            cost, sizes = self.found.cheapest(machine, total, rows)
             best.append((cost, Tile(*sizes, order, self.split)))
         return min(best, key=lambda each: each[0])
 
