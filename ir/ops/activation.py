@@ -43,22 +43,18 @@ class Activation(Unary):
 
 
 @operator("relu")
-class Relu(Activation):
+class Relu(Activation, dtypes=(*FLOATS, *SIGNED)):
     """max(x, 0)"""
-
-    DTYPES = (*FLOATS, *SIGNED)
 
 
 @operator("clip")
 @dataclass(frozen=True)
-class Clip(Activation):
+class Clip(Activation, dtypes=NUMBERS):
     """x brought between two bounds; ``max`` wins where the bounds cross.
 
     Attributes:
         min, max: the bounds; an infinite one does not bound.
     """
-
-    DTYPES = NUMBERS
 
     min: float = -math.inf
     max: float = math.inf
@@ -160,10 +156,8 @@ class Mish(Activation):
 
 
 @operator("prelu")
-class PRelu(Binary):
+class PRelu(Binary, dtypes=(*FLOATS, DType.I32, DType.I64)):
     """x, below zero slope * x; the slope broadcasts to the shape of x."""
-
-    DTYPES = (*FLOATS, DType.I32, DType.I64)
 
     def infer(self, x: TensorType, y: TensorType) -> TensorType:
         if broadcast_shape(x.shape, y.shape) != x.shape:

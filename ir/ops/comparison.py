@@ -26,68 +26,50 @@ class Comparison(Binary):
 
 
 @operator("equal")
-class Equal(Comparison):
+class Equal(Comparison, function=np.equal, dtypes=(*NUMBERS, *BOOL)):
     """Whether x = y"""
-
-    FUNCTION = np.equal
-    DTYPES = (*NUMBERS, *BOOL)
 
 
 @operator("less")
-class Less(Comparison):
+class Less(Comparison, function=np.less):
     """Whether x < y"""
-
-    FUNCTION = np.less
 
 
 @operator("less_or_equal")
-class LessOrEqual(Comparison):
+class LessOrEqual(Comparison, function=np.less_equal):
     """Whether x <= y"""
-
-    FUNCTION = np.less_equal
 
 
 @operator("greater")
-class Greater(Comparison):
+class Greater(Comparison, function=np.greater):
     """Whether x > y"""
-
-    FUNCTION = np.greater
 
 
 @operator("greater_or_equal")
-class GreaterOrEqual(Comparison):
+class GreaterOrEqual(Comparison, function=np.greater_equal):
     """Whether x >= y"""
-
-    FUNCTION = np.greater_equal
 
 
 @dataclass(frozen=True)
-class Logic(Binary):
+class Logic(Binary, dtypes=BOOL):
     """Base: truth values in, a truth value out."""
 
     QUANTIZATION = QuantizationRule.NONE
-    DTYPES = BOOL
 
 
 @operator("and")
-class And(Logic):
+class And(Logic, function=np.logical_and):
     """Whether both are true"""
-
-    FUNCTION = np.logical_and
 
 
 @operator("or")
-class Or(Logic):
+class Or(Logic, function=np.logical_or):
     """Whether one or both are true"""
-
-    FUNCTION = np.logical_or
 
 
 @operator("xor")
-class Xor(Logic):
+class Xor(Logic, function=np.logical_xor):
     """Whether one only is true"""
-
-    FUNCTION = np.logical_xor
 
 
 class WhereOperands(NamedTuple):

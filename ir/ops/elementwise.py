@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -53,20 +53,32 @@ def check_dtype(type: TensorType, allowed: tuple[DType, ...]) -> None:
 
 @dataclass(frozen=True)
 class Elementwise(Operator[OperandsT_co]):
-    """Base: an element of the only result depends on the elements at its position of the broadcast operands alone."""
+    """Base: an element of the only result depends on the elements at its position of the broadcast operands alone.
+
+    A subclass may give, in its header, the function that is its reference and the element types of its operands.
+    """
+
+    DTYPES: ClassVar[tuple[DType, ...]] = NUMBERS
+    FUNCTION: ClassVar[Callable[..., np.ndarray]]
+
+    def __init_subclass__(
+        cls, function: Callable[..., np.ndarray] | None = None, dtypes: tuple[DType, ...] | None = None
+    ) -> None:
+        super().__init_subclass__()
+        cls.DTYPES = dtypes or cls.DTYPES
+        if function is not None:
+            cls.FUNCTION = function
+
+    def reference(self, *args: Any, **kwargs: Any) -> np.ndarray:
+        return type(self).FUNCTION(*args, **kwargs)
 
 
 @dataclass(frozen=True)
 class Binary(Elementwise[BinaryOperands]):
     """Base: two operands of one element type, broadcast against each other; the result has that type too.
 
-    A subclass gives ``FUNCTION``, or overrides ``reference`` where integers or attributes need more than one.
+    A subclass gives its function, or overrides ``reference`` where integers or attributes need more than one.
     """
-
-    DTYPES: ClassVar[tuple[DType, ...]] = NUMBERS
-    """Element types of the operands."""
-
-    FUNCTION: ClassVar[Callable[[np.ndarray, np.ndarray], np.ndarray]]
 
     def infer(self, x: TensorType, y: TensorType) -> TensorType:
         check_dtype(x, self.DTYPES)
@@ -76,9 +88,6 @@ class Binary(Elementwise[BinaryOperands]):
         # Operators that move stored integers keep their parameters; the result of any other has its own.
         quant = x.quant if self.QUANTIZATION is QuantizationRule.UNIFY else None
         return TensorType(broadcast_shape(x.shape, y.shape), x.dtype, quant)
-
-    def reference(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return type(self).FUNCTION(x, y)
 
 
 @dataclass(frozen=True)
@@ -98,10 +107,8 @@ class Rescaling(Binary):
 
 
 @operator("add")
-class Add(Rescaling):
+class Add(Rescaling, function=np.add):
     """x + y; integers wrap around."""
-
-    FUNCTION = np.add
 
     def combine(self, x: np.ndarray, y: np.ndarray, types: Types, z: TensorType) -> np.ndarray:
         return added(x, y, types, z)
@@ -111,10 +118,8 @@ class Add(Rescaling):
 
 
 @operator("sub")
-class Sub(Rescaling):
+class Sub(Rescaling, function=np.subtract):
     """x - y; integers wrap around."""
-
-    FUNCTION = np.subtract
 
     def combine(self, x: np.ndarray, y: np.ndarray, types: Types, z: TensorType) -> np.ndarray:
         return added(x, y, types, z, subtract=True)
@@ -124,10 +129,8 @@ class Sub(Rescaling):
 
 
 @operator("mul")
-class Mul(Rescaling):
+class Mul(Rescaling, function=np.multiply):
     """x * y; integers wrap around."""
-
-    FUNCTION = np.multiply
 
     def combine(self, x: np.ndarray, y: np.ndarray, types: Types, z: TensorType) -> np.ndarray:
         return multiplied(x, y, types, z)
@@ -166,13 +169,11 @@ class Mod(Binary):
 
 
 @operator("pow")
-class Pow(Binary):
+class Pow(Binary, dtypes=(DType.F16, DType.F32, DType.F64, DType.I32, DType.I64)):
     """x to the power of y, in the element type of x, which y need not have.
 
     Powers of integers are taken in double precision and cut to integers, as onnxruntime does.
     """
-
-    DTYPES = (DType.F16, DType.F32, DType.F64, DType.I32, DType.I64)
 
     def infer(self, x: TensorType, y: TensorType) -> TensorType:
         check_dtype(x, self.DTYPES)
@@ -196,57 +197,43 @@ class Extreme(Binary):
 
 
 @operator("min")
-class Min(Extreme):
+class Min(Extreme, function=np.minimum):
     """The smaller of x and y; NaN if one is NaN."""
-
-    FUNCTION = np.minimum
 
 
 @operator("max")
-class Max(Extreme):
+class Max(Extreme, function=np.maximum):
     """The larger of x and y; NaN if one is NaN."""
-
-    FUNCTION = np.maximum
 
 
 @dataclass(frozen=True)
-class BitwiseBinary(Binary):
+class BitwiseBinary(Binary, dtypes=INTEGERS):
     """Base: works on the bits of integers."""
-
-    DTYPES = INTEGERS
 
 
 @operator("bitwise_and")
-class BitwiseAnd(BitwiseBinary):
+class BitwiseAnd(BitwiseBinary, function=np.bitwise_and):
     """Bits that are set in both."""
-
-    FUNCTION = np.bitwise_and
 
 
 @operator("bitwise_or")
-class BitwiseOr(BitwiseBinary):
+class BitwiseOr(BitwiseBinary, function=np.bitwise_or):
     """Bits that are set in one or both."""
-
-    FUNCTION = np.bitwise_or
 
 
 @operator("bitwise_xor")
-class BitwiseXor(BitwiseBinary):
+class BitwiseXor(BitwiseBinary, function=np.bitwise_xor):
     """Bits that are set in one only."""
-
-    FUNCTION = np.bitwise_xor
 
 
 @operator("bit_shift")
 @dataclass(frozen=True)
-class BitShift(BitwiseBinary):
+class BitShift(BitwiseBinary, dtypes=UNSIGNED):
     """x shifted by y bits, y less than the width of the type.
 
     Attributes:
         left: toward the higher bits; else toward the lower ones.
     """
-
-    DTYPES = UNSIGNED
 
     left: bool
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
@@ -16,27 +14,19 @@ from .elementwise import BOOL, FLOATS, INTEGERS, NUMBERS, SIGNED, Elementwise, c
 
 
 @dataclass(frozen=True)
-class Unary(Elementwise[UnaryOperands]):
+class Unary(Elementwise[UnaryOperands], dtypes=FLOATS):
     """Base: a function of one number, in and of one element type.
 
     Quantised: a table of 256 entries, each the function of the real number that an integer stands for, quantised.
 
-    A subclass gives ``FUNCTION``, or overrides ``reference`` where attributes matter.
+    A subclass gives its function, or overrides ``reference`` where attributes matter.
     """
 
     QUANTIZATION = QuantizationRule.TABLE
 
-    DTYPES: ClassVar[tuple[DType, ...]] = FLOATS
-    """Element types of the operand."""
-
-    FUNCTION: ClassVar[Callable[[np.ndarray], np.ndarray]]
-
     def infer(self, x: TensorType) -> TensorType:
         check_dtype(x, self.DTYPES)
         return TensorType(x.shape, x.dtype)
-
-    def reference(self, x: np.ndarray) -> np.ndarray:
-        return type(self).FUNCTION(x)
 
     def reference_quantized(self, arrays: Arrays, operand_types: Types, result_types: ResultTypes) -> np.ndarray:
         x, x_type = only_operand(arrays, operand_types)
@@ -44,55 +34,38 @@ class Unary(Elementwise[UnaryOperands]):
 
 
 @operator("neg")
-class Neg(Unary):
+class Neg(Unary, function=np.negative, dtypes=(*FLOATS, *SIGNED)):
     """-x"""
-
-    FUNCTION = np.negative
-    DTYPES = (*FLOATS, *SIGNED)
 
 
 @operator("abs")
-class Abs(Unary):
+class Abs(Unary, function=np.absolute, dtypes=NUMBERS):
     """|x|"""
-
-    FUNCTION = np.absolute
-    DTYPES = NUMBERS
 
 
 @operator("sign")
-class Sign(Unary):
+class Sign(Unary, function=np.sign, dtypes=NUMBERS):
     """-1, 0 or 1"""
-
-    FUNCTION = np.sign
-    DTYPES = NUMBERS
 
 
 @operator("sqrt")
-class Sqrt(Unary):
+class Sqrt(Unary, function=np.sqrt):
     """The square root; NaN below zero."""
-
-    FUNCTION = np.sqrt
 
 
 @operator("reciprocal")
-class Reciprocal(Unary):
+class Reciprocal(Unary, function=np.reciprocal):
     """1 / x"""
-
-    FUNCTION = np.reciprocal
 
 
 @operator("exp")
-class Exp(Unary):
+class Exp(Unary, function=np.exp):
     """e to the power of x"""
-
-    FUNCTION = np.exp
 
 
 @operator("log")
-class Log(Unary):
+class Log(Unary, function=np.log):
     """The natural logarithm; NaN below zero."""
-
-    FUNCTION = np.log
 
 
 @dataclass(frozen=True)
@@ -101,117 +74,85 @@ class Rounding(Unary):
 
 
 @operator("floor")
-class Floor(Rounding):
+class Floor(Rounding, function=np.floor):
     """The next integer toward minus infinity."""
-
-    FUNCTION = np.floor
 
 
 @operator("ceil")
-class Ceil(Rounding):
+class Ceil(Rounding, function=np.ceil):
     """The next integer toward infinity."""
-
-    FUNCTION = np.ceil
 
 
 @operator("round")
-class Round(Rounding):
+class Round(Rounding, function=np.rint):
     """The nearest integer; halves go to the even one."""
-
-    FUNCTION = np.rint
 
 
 @operator("erf")
-class Erf(Unary):
+class Erf(Unary, function=erf):
     """The error function"""
-
-    FUNCTION = erf
 
 
 @operator("sin")
-class Sin(Unary):
+class Sin(Unary, function=np.sin):
     """The sine of x radians"""
-
-    FUNCTION = np.sin
 
 
 @operator("cos")
-class Cos(Unary):
+class Cos(Unary, function=np.cos):
     """The cosine of x radians"""
-
-    FUNCTION = np.cos
 
 
 @operator("tan")
-class Tan(Unary):
+class Tan(Unary, function=np.tan):
     """The tangent of x radians"""
-
-    FUNCTION = np.tan
 
 
 @operator("asin")
-class Asin(Unary):
+class Asin(Unary, function=np.arcsin):
     """The arc sine in radians; NaN beyond 1."""
-
-    FUNCTION = np.arcsin
 
 
 @operator("acos")
-class Acos(Unary):
+class Acos(Unary, function=np.arccos):
     """The arc cosine in radians; NaN beyond 1."""
-
-    FUNCTION = np.arccos
 
 
 @operator("atan")
-class Atan(Unary):
+class Atan(Unary, function=np.arctan):
     """The arc tangent in radians"""
-
-    FUNCTION = np.arctan
 
 
 @operator("sinh")
-class Sinh(Unary):
+class Sinh(Unary, function=np.sinh):
     """The hyperbolic sine"""
-
-    FUNCTION = np.sinh
 
 
 @operator("cosh")
-class Cosh(Unary):
+class Cosh(Unary, function=np.cosh):
     """The hyperbolic cosine"""
-
-    FUNCTION = np.cosh
 
 
 @operator("asinh")
-class Asinh(Unary):
+class Asinh(Unary, function=np.arcsinh):
     """The inverse of the hyperbolic sine"""
-
-    FUNCTION = np.arcsinh
 
 
 @operator("acosh")
-class Acosh(Unary):
+class Acosh(Unary, function=np.arccosh):
     """The inverse of the hyperbolic cosine; NaN below 1."""
-
-    FUNCTION = np.arccosh
 
 
 @operator("atanh")
-class Atanh(Unary):
+class Atanh(Unary, function=np.arctanh):
     """The inverse of the hyperbolic tangent; NaN beyond 1."""
-
-    FUNCTION = np.arctanh
 
 
 @operator("bitwise_not")
-class BitwiseNot(Unary):
+class BitwiseNot(Unary, function=np.invert, dtypes=INTEGERS):
     """Every bit of an integer turned over"""
 
     QUANTIZATION = QuantizationRule.NONE
-    FUNCTION = np.invert
-    DTYPES = INTEGERS
 
 
 @dataclass(frozen=True)
@@ -225,18 +166,13 @@ class Predicate(Unary):
 
 
 @operator("not")
-class Not(Predicate):
+class Not(Predicate, function=np.logical_not, dtypes=BOOL):
     """Whether x is false"""
-
-    FUNCTION = np.logical_not
-    DTYPES = BOOL
 
 
 @operator("is_nan")
-class IsNan(Predicate):
+class IsNan(Predicate, function=np.isnan):
     """Whether x is not a number"""
-
-    FUNCTION = np.isnan
 
 
 @operator("is_inf")
