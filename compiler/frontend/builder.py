@@ -61,6 +61,10 @@ class SourceNode:
     def optional(self, index: int) -> Value | None:
         return self.inputs[index] if index < len(self.inputs) else None
 
+    def all_inputs(self) -> list[Value]:
+        """The inputs, all of which must be there; see :meth:`input`."""
+        return [self.input(index) for index in range(len(self.inputs))]
+
     def constant(self, index: int, what: str) -> np.ndarray:
         """The elements of input ``index``, which must be known at compile time.
 

@@ -13,7 +13,7 @@ from ...ir.core import Value
 from ...ir.ops.detection_output import CODES, DetectionOutput
 from ...ir.ops.priors import PriorBox, PriorBoxClustered
 from ...ir.ops.proposal import Proposal
-from ...ir.ops.region_pooling import PsroiPool, RoiPool
+from ...ir.ops.region_pooling import PsroiPool, RoiAlign, RoiPool
 from .builder import ModuleBuilder
 from .shape import reshape
 
@@ -200,6 +200,19 @@ def proposal(node: DetectionNode, importer: ModuleBuilder, operands: Sequence[Va
     )
     scores, deltas, image = operands
     return list(importer.emit(operator, scores, deltas, image))
+
+
+def pooled_attributes(operator: RoiPool | RoiAlign) -> dict[str, Any]:
+    """The size of what is pooled over a region and its scale, which several layers spell so."""
+    height, width = operator.size
+    return {"pooled_h": height, "pooled_w": width, "spatial_scale": operator.spatial_scale}
+
+
+def psroi_pool_attributes(operator: PsroiPool) -> dict[str, Any]:
+    """The attributes of a node ``PSROIPooling``."""
+    attributes = asdict(operator)
+    rows, columns = attributes.pop("bins")
+    return attributes | {"spatial_bins_y": rows, "spatial_bins_x": columns}
 
 
 def detection_output_attributes(operator: DetectionOutput) -> dict[str, Any]:

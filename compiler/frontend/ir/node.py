@@ -10,7 +10,7 @@ import numpy as np
 from tilewright import limits
 
 from ..builder import SourceNode
-from .document import Layer
+from .document import LEGACY_VERSIONS, Layer
 from .quantization_chains import known
 
 
@@ -30,6 +30,11 @@ class IrNode(SourceNode):
 
     layer: Layer
     version: int
+
+    @property
+    def is_legacy(self) -> bool:
+        """Whether the document is of versions 2 to 7."""
+        return self.version in LEGACY_VERSIONS
 
     def constant(self, index: int, what: str) -> np.ndarray:
         """See `SourceNode.constant`; also what few operators make of integers that are kept for weights."""
@@ -55,6 +60,15 @@ class IrNode(SourceNode):
     def word(self, name: str, default: str | None = None) -> str:
         """Attribute ``name`` in lower case, without blanks around it."""
         return self.text(name, default).strip().lower()
+
+    def choice(self, name: str, words: Sequence[str], default: str | None = None) -> str:
+        """Attribute ``name``, one of these words."""
+        word = self.word(name, default)
+        if word not in words:
+            *others, last = filter(None, words)
+            expected = f"{', '.join(others)} or {last}"
+            raise self.model_error(f"unknown {name}", expected=expected, found=repr(word[:60]))
+        return word
 
     def int(self, name: str, default: int | None = None) -> int:
         return self._number(name, None if default is None else str(default))

@@ -9,33 +9,13 @@ import numpy as np
 
 from .....ir.activation import Args, clip_bounds
 from .....ir.core import Op, Value
-from .....ir.ops import REGISTRY
-from .....ir.ops.activation import (
-    Activation,
-    Clip,
-    Elu,
-    Gelu,
-    GeluTanh,
-    HardSigmoid,
-    HardSwish,
-    LeakyRelu,
-    Mish,
-    PRelu,
-    Relu,
-    Selu,
-    Sigmoid,
-    Softplus,
-    Softsign,
-    Swish,
-    Tanh,
-)
+from .....ir.ops import REGISTRY, activation
 from .....ir.ops.elementwise import Mul
 from .....ir.ops.softmax import Hardmax, LogSoftmax, Softmax
-from .....ir.ops.unary import Exp
+from .....ir.ops.unary import Exp, Unary
 from .....ir.types import DType, TensorType
 from ...elementwise import scaled
 from ...shape import reshape
-from ..document import LEGACY_VERSIONS
 from ..exporter import IrExporter, Tensor, exports
 from ..importer import IrImporter, IrNode, legacy, opset, weights
 from .elementwise import combined, negated
@@ -43,15 +23,15 @@ from .reduction import first_extreme
 from .shape import reshaped
 
 _PLAIN = {
-    "ReLU": Relu(),
-    "Sigmoid": Sigmoid(),
-    "Tanh": Tanh(),
-    "TanH": Tanh(),
-    "HSwish": HardSwish(),
-    "HSigmoid": HardSigmoid(1 / 6, 0.5),
-    "Mish": Mish(),
-    "SoftPlus": Softplus(),
-    "SoftSign": Softsign(),
+    "ReLU": activation.Relu(),
+    "Sigmoid": activation.Sigmoid(),
+    "Tanh": activation.Tanh(),
+    "TanH": activation.Tanh(),
+    "HSwish": activation.HardSwish(),
+    "HSigmoid": activation.HardSigmoid(1 / 6, 0.5),
+    "Mish": activation.Mish(),
+    "SoftPlus": activation.Softplus(),
+    "SoftSign": activation.Softsign(),
 }
 """Those without attributes and further inputs."""
 
@@ -64,30 +44,29 @@ def import_plain(node: IrNode, importer: IrImporter) -> Value:
 @opset("Clamp")
 @legacy("Clamp")
 def import_clamp(node: IrNode, importer: IrImporter) -> Value:
-    return importer.emit_one(Clip(node.float("min"), node.float("max")), node.input(0))
+    return importer.emit_one(activation.Clip(node.float("min"), node.float("max")), node.input(0))
 
 
 @opset("Elu")
+@legacy("ELU")
 def import_elu(node: IrNode, importer: IrImporter) -> Value:
-    return importer.emit_one(Elu(node.float("alpha")), node.input(0))
+    return importer.emit_one(activation.Elu(node.float("alpha", 1.0 if node.is_legacy else None)), node.input(0))
 
 
 @opset("Selu")
 def import_selu(node: IrNode, importer: IrImporter) -> Value:
-    return importer.emit_one(Selu(node.number(1, "alpha"), node.number(2, "lambda")), node.input(0))
+    return importer.emit_one(activation.Selu(node.number(1, "alpha"), node.number(2, "lambda")), node.input(0))
 
 
 @opset("HardSigmoid")
 def import_hard_sigmoid(node: IrNode, importer: IrImporter) -> Value:
-    return importer.emit_one(HardSigmoid(node.number(1, "alpha"), node.number(2, "beta")), node.input(0))
+    return importer.emit_one(activation.HardSigmoid(node.number(1, "alpha"), node.number(2, "beta")), node.input(0))
 
 
 @opset("Gelu")
 def import_gelu(node: IrNode, importer: IrImporter) -> Value:
-    mode = node.word("approximation_mode", "erf")
-    if mode not in ("erf", "tanh"):
-        raise node.model_error("unknown approximation", expected="ERF or TANH", found=repr(mode[:60]))
-    return importer.emit_one(GeluTanh() if mode == "tanh" else Gelu(), node.input(0))
+    mode = node.choice("approximation_mode", ("erf", "tanh"), "erf")
+    return importer.emit_one(activation.GeluTanh() if mode == "tanh" else activation.Gelu(), node.input(0))
 
 
 @opset("Swish")
@@ -95,8 +74,8 @@ def import_swish(node: IrNode, importer: IrImporter) -> Value:
     x = node.input(0)
     beta = node.number(1, "beta") if node.optional(1) is not None else 1.0
     if beta == 1:
-        return importer.emit_one(Swish(), x)
-    return importer.emit_one(Mul(), x, importer.emit_one(Sigmoid(), scaled(importer, x, beta)))
+        return importer.emit_one(activation.Swish(), x)
+    return importer.emit_one(Mul(), x, importer.emit_one(activation.Sigmoid(), scaled(importer, x, beta)))
 
 
 @opset("PReLU")
@@ -105,7 +84,7 @@ def import_prelu(node: IrNode, importer: IrImporter) -> Value:
     if slope.type.rank == 1 and x.type.rank > 1 and slope.type.elements in (1, x.type.shape[1]):
         # One slope for each channel, wherever that dimension would be by the rule of NumPy.
         slope = reshape(importer, slope, (slope.type.elements, *(1,) * (x.type.rank - 2)))
-    return importer.emit_one(PRelu(), x, slope)
+    return importer.emit_one(activation.PRelu(), x, slope)
 
 
 _FORMS: dict[str, tuple[str, int, dict[str, object]]] = {
@@ -165,44 +144,33 @@ def _clipped(exporter: IrExporter, x: Tensor, args: Args) -> Tensor:
     return x
 
 
-@exports(*(cls for cls in REGISTRY.values() if issubclass(cls, Activation)))
-def export_activation(op: Op[Activation], exporter: IrExporter) -> None:
+@exports(*(cls for cls in REGISTRY.values() if issubclass(cls, activation.Activation)))
+def export_activation(op: Op[activation.Activation], exporter: IrExporter) -> None:
     x = exporter.tensor(op.operands.x)
     y = activated(exporter, x, op.operator.act, op.operator.act_args)
     exporter.define(op, exporter.identity(x) if y is x else y)
 
 
-@exports(PRelu)
-def export_prelu(op: Op[PRelu], exporter: IrExporter) -> None:
+@exports(activation.PRelu)
+def export_prelu(op: Op[activation.PRelu], exporter: IrExporter) -> None:
     x, slope = op.operands
     # A slope of one dimension would be one for each channel.
     full = (1,) * (x.type.rank - slope.type.rank) + slope.type.shape
     exporter.write_as(op, "PReLU", [x, reshaped(exporter, slope, full)])
 
 
-@opset("SoftMax", "Softmax")
-@legacy("SoftMax")
+@opset("SoftMax", "Softmax", "LogSoftmax")
+@legacy("SoftMax", "LogSoftmax")
 def import_softmax(node: IrNode, importer: IrImporter) -> Value:
-    x = node.input(0)
-    return importer.emit_one(Softmax(node.from_front(node.int("axis", 1), x.type.rank)), x)
+    x, is_log = node.input(0), node.op_type.lower() == "logsoftmax"
+    axis = node.from_front(node.int("axis", -1 if is_log and not node.is_legacy else 1), x.type.rank)
+    return importer.emit_one(LogSoftmax(axis) if is_log else Softmax(axis), x)
 
 
-@opset("LogSoftmax")
-@legacy("LogSoftmax")
-def import_log_softmax(node: IrNode, importer: IrImporter) -> Value:
-    x = node.input(0)
-    default = 1 if node.version in LEGACY_VERSIONS else -1
-    return importer.emit_one(LogSoftmax(node.from_front(node.int("axis", default), x.type.rank)), x)
-
-
-@exports(Softmax)
-def export_softmax(op: Op[Softmax], exporter: IrExporter) -> None:
-    exporter.write_as(op, "SoftMax", op.operands, opset=8, axis=op.operator.axis)
-
-
-@exports(LogSoftmax)
-def export_log_softmax(op: Op[LogSoftmax], exporter: IrExporter) -> None:
-    exporter.write_as(op, "LogSoftmax", op.operands, opset=5, axis=op.operator.axis)
+@exports(Softmax, LogSoftmax)
+def export_softmax(op: Op[Softmax | LogSoftmax], exporter: IrExporter) -> None:
+    type, opset = ("LogSoftmax", 5) if isinstance(op.operator, LogSoftmax) else ("SoftMax", 8)
+    exporter.write_as(op, type, op.operands, opset=opset, axis=op.operator.axis)
 
 
 @exports(Hardmax)
@@ -220,17 +188,12 @@ def export_hardmax(op: Op[Hardmax], exporter: IrExporter) -> None:
 @legacy("ReLU")
 def import_legacy_relu(node: IrNode, importer: IrImporter) -> Value:
     slope = node.float("negative_slope", 0.0)
-    return importer.emit_one(LeakyRelu(slope) if slope else Relu(), node.input(0))
+    return importer.emit_one(activation.LeakyRelu(slope) if slope else activation.Relu(), node.input(0))
 
 
 @legacy("ReLU6")
 def import_legacy_relu6(node: IrNode, importer: IrImporter) -> Value:
-    return importer.emit_one(Clip(0.0, node.float("n", 6.0)), node.input(0))
-
-
-@legacy("ELU")
-def import_legacy_elu(node: IrNode, importer: IrImporter) -> Value:
-    return importer.emit_one(Elu(node.float("alpha", 1.0)), node.input(0))
+    return importer.emit_one(activation.Clip(0.0, node.float("n", 6.0)), node.input(0))
 
 
 @legacy("PReLU")
@@ -243,7 +206,7 @@ def import_legacy_prelu(node: IrNode, importer: IrImporter) -> Value:
         slope = weights(node, importer, (1,))
     else:
         slope = weights(node, importer, (x.type.shape[1], *[1] * (x.type.rank - 2)))
-    return importer.emit_one(PRelu(), x, slope)
+    return importer.emit_one(activation.PRelu(), x, slope)
 
 
 @legacy("Sigmoid", "TanH", "Exp", "SoftPlus", "SoftSign")
@@ -253,13 +216,13 @@ def import_legacy_plain(node: IrNode, importer: IrImporter) -> Value:
 
 @legacy("HardSigmoid", "Hard_sigmoid")
 def import_legacy_hard_sigmoid(node: IrNode, importer: IrImporter) -> Value:
-    return importer.emit_one(HardSigmoid(node.float("alpha", 0.2), node.float("beta", 0.5)), node.input(0))
+    return importer.emit_one(activation.HardSigmoid(node.float("alpha", 0.2), node.float("beta", 0.5)), node.input(0))
 
 
 @legacy("Selu")
 def import_legacy_selu(node: IrNode, importer: IrImporter) -> Value:
     alpha = node.float("alpha", 1.67326319217681884765625)
-    return importer.emit_one(Selu(alpha, node.float("gamma", 1.05070102214813232421875)), node.input(0))
+    return importer.emit_one(activation.Selu(alpha, node.float("gamma", 1.05070102214813232421875)), node.input(0))
 
 
 @legacy("Not")
@@ -267,13 +230,16 @@ def import_legacy_not(node: IrNode, importer: IrImporter) -> Value:
     return negated(node, importer, node.input(0))
 
 
-_LEGACY_PLAIN = {"sigmoid": Sigmoid, "tanh": Tanh, "exp": Exp, "softplus": Softplus, "softsign": Softsign}
+_LEGACY_PLAIN: dict[str, type[Unary]] = {
+    **{cls.__name__.lower(): cls for cls in (activation.Sigmoid, activation.Tanh, Exp)},
+    **{cls.__name__.lower(): cls for cls in (activation.Softplus, activation.Softsign)},
+}
 
 _NAMED: dict[str, Callable[[IrNode, IrImporter], Value]] = {
     "relu": import_legacy_relu,
     "prelu": import_legacy_prelu,
     "clamp": import_clamp,
-    "elu": import_legacy_elu,
+    "elu": import_elu,
     "not": import_legacy_not,
 }
 

@@ -9,7 +9,7 @@ from .....ir.ops.unary import Not
 from .....ir.types import DType
 from ..exporter import IrExporter, exports
 from ..importer import IrImporter, IrNode, opset
-from .elementwise import along, broadcast, combined
+from .elementwise import along, broadcast, check_same_shape, combined
 
 _OPERATORS: dict[str, Binary] = {
     "Equal": Equal(),
@@ -40,12 +40,8 @@ def import_select(node: IrNode, importer: IrImporter) -> Value:
     mode = node.word("auto_broadcast", "numpy")
     if mode == "pdpd":
         condition = along(node, importer, x, condition)
-    elif mode != "numpy" and condition.type.shape != x.type.shape:
-        raise node.model_error(
-            "the shapes differ, and are not to be broadcast",
-            expected=list(x.type.shape),
-            found=list(condition.type.shape),
-        )
+    elif mode != "numpy":
+        check_same_shape(node, x, condition)
     return importer.emit_one(Where(), condition, x, y)
 
 

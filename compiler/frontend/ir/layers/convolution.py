@@ -8,6 +8,7 @@ convolution, [inputs, outputs / group, *kernel] of a deconvolution.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from .....ir.core import Op, Value
 from .....ir.ops.convolution import Conv, ConvTranspose
@@ -47,12 +48,7 @@ def auto_pad(node: IrNode) -> str:
     Raises:
         ModelError: in no way that there is.
     """
-    mode = node.word("auto_pad", "explicit")
-    if mode not in _EXPLICIT + _AUTOMATIC:
-        raise node.model_error(
-            "unknown auto_pad", expected="explicit, same_upper, same_lower or valid", found=repr(mode[:60])
-        )
-    return mode
+    return node.choice("auto_pad", _EXPLICIT + _AUTOMATIC, "explicit")
 
 
 def _merged_groups(node: IrNode, importer: IrImporter, x: Value, w: Value, *, is_transposed: bool) -> tuple[Value, int]:
@@ -128,21 +124,26 @@ def shifted(exporter: IrExporter, y: Tensor, b: Value | None) -> Tensor:
     return combined(exporter, "Add", y, reshaped(exporter, b, (1, *b.type.shape, *(1,) * (y.type.rank - 2))))
 
 
+def pad_attributes(pads: Integers) -> dict[str, Any]:
+    """How layers with windows spell pads, begins then ends."""
+    spatial = len(pads) // 2
+    return {"pads_begin": pads[:spatial], "pads_end": pads[spatial:], "auto_pad": "explicit"}
+
+
 def convolved(
-    exporter: IrExporter, conv: Conv | ConvInteger, x: Value | Tensor, w: Value | Tensor, type: TensorType
+    exporter: IrExporter,
+    conv: Conv | ConvInteger | ConvTranspose,
+    x: Value | Tensor,
+    w: Value | Tensor,
+    type: TensorType,
 ) -> Tensor:
-    """The layer of a convolution, without anything added."""
-    spatial = x.type.rank - 2
-    return exporter.layer(
-        "Convolution" if conv.group == 1 else "GroupConvolution",
-        [x, _in_groups(exporter, w, conv.group)],
-        type,
-        strides=conv.strides,
-        dilations=conv.dilations,
-        pads_begin=conv.pads[:spatial],
-        pads_end=conv.pads[spatial:],
-        auto_pad="explicit",
-    )
+    """The layer of a convolution or its gradient, without anything added."""
+    kind = "Convolution" if isinstance(conv, (Conv, ConvInteger)) else "ConvolutionBackpropData"
+    attributes = {"strides": conv.strides, "dilations": conv.dilations, **pad_attributes(conv.pads)}
+    if isinstance(conv, ConvTranspose):
+        attributes["output_padding"] = conv.output_padding
+    groups = _in_groups(exporter, w, conv.group)
+    return exporter.layer(kind if conv.group == 1 else f"Group{kind}", [x, groups], type, **attributes)
 
 
 @exports(Conv)
@@ -156,21 +157,8 @@ def export_convolution(op: Op[Conv], exporter: IrExporter) -> None:
 
 @exports(ConvTranspose)
 def export_convolution_gradient(op: Op[ConvTranspose], exporter: IrExporter) -> None:
-    conv = op.operator
     x, w, b = op.operands
-    spatial = x.type.rank - 2
-    y = exporter.layer(
-        "ConvolutionBackpropData" if conv.group == 1 else "GroupConvolutionBackpropData",
-        [x, _in_groups(exporter, w, conv.group)],
-        op.result.type,
-        strides=conv.strides,
-        dilations=conv.dilations,
-        pads_begin=conv.pads[:spatial],
-        pads_end=conv.pads[spatial:],
-        auto_pad="explicit",
-        output_padding=conv.output_padding,
-    )
-    exporter.define(op, shifted(exporter, y, b))
+    exporter.define(op, shifted(exporter, convolved(exporter, op.operator, x, w, op.result.type), b))
 
 
 _AXES = (("x", "w"), ("y", "h"), ("z", "d"))
@@ -220,21 +208,14 @@ def legacy_explicit_pads(node: IrNode, spatial: int) -> Integers:
 
 def legacy_auto_pad(node: IrNode) -> str:
     """How pads are found: ``same_upper`` | ``same_lower`` | ``valid``, or ``explicit``."""
-    mode = node.word("auto_pad", "explicit")
-    if mode in ("", "notset", "explicit"):
-        return "explicit"
-    if mode not in ("same_upper", "same_lower", "valid"):
-        raise node.model_error(
-            "unknown auto_pad", expected="same_upper, same_lower, valid or explicit", found=repr(mode[:60])
-        )
-    return mode
+    mode = node.choice("auto_pad", ("", *_EXPLICIT, *_AUTOMATIC), "explicit")
+    return mode if mode in _AUTOMATIC else "explicit"
 
 
 def window(node: IrNode, extents: Sequence[int], kernel: Integers) -> Window:
     """The window of a layer on these spatial extents, its padding explicit."""
     spatial = len(extents)
-    strides = numbers(node, "strides", "stride", spatial, 1)
-    dilations = numbers(node, "dilations", "dilation", spatial, 1)
+    strides, dilations = (numbers(node, f"{name}s", name, spatial, 1) for name in ("stride", "dilation"))
     mode = legacy_auto_pad(node)
     if mode == "explicit":
         pads = legacy_explicit_pads(node, spatial)
@@ -294,8 +275,7 @@ def import_legacy_deconvolution(node: IrNode, importer: IrImporter) -> Value:
     spatial = len(extents)
     inputs, outputs, group = _channels(node)
     kernel = numbers(node, "kernel", "kernel", spatial)
-    strides = numbers(node, "strides", "stride", spatial, 1)
-    dilations = numbers(node, "dilations", "dilation", spatial, 1)
+    strides, dilations = (numbers(node, f"{name}s", name, spatial, 1) for name in ("stride", "dilation"))
     pads, extra = _cut(node, extents, kernel, strides, dilations)
     w = weights(node, importer, (inputs, outputs // group, *kernel))
     b = biases(node, importer, outputs)

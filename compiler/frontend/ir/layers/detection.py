@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 
 from tilewright.errors import UnsupportedError
 
@@ -10,7 +11,7 @@ from .....ir.core import Op, Value
 from .....ir.ops.detection_output import DetectionOutput
 from .....ir.ops.elementwise import Mul
 from .....ir.ops.normalization import NormalizeL2
-from .....ir.ops.priors import PriorBox, PriorBoxClustered, Priors
+from .....ir.ops.priors import PriorBox, PriorBoxClustered
 from .....ir.ops.proposal import Proposal
 from .....ir.ops.region_pooling import PsroiPool, RoiAlign, RoiPool
 from .....ir.ops.yolo import RegionYolo, ReorgYolo
@@ -19,11 +20,13 @@ from ...detection import (
     detection_output,
     detection_output_attributes,
     extents_of,
+    pooled_attributes,
     prior_box,
     prior_box_clustered,
     proposal,
     proposal_attributes,
     psroi_pool,
+    psroi_pool_attributes,
     roi_pool,
 )
 from ...shape import reshape
@@ -41,71 +44,34 @@ def _extents(node: IrNode, index: int, what: str) -> Extents:
     return found[0], found[1]
 
 
-@opset("PriorBox")
-def import_prior_box(node: IrNode, importer: IrImporter) -> Value:
+@opset("PriorBox", "PriorBoxClustered")
+def import_priors(node: IrNode, importer: IrImporter) -> Value:
     grid, image = _extents(node, 0, "the output size"), _extents(node, 1, "the image size")
-    return importer.emit_one(prior_box(node, grid, image, offset=None))
-
-
-@opset("PriorBoxClustered")
-def import_prior_box_clustered(node: IrNode, importer: IrImporter) -> Value:
-    grid, image = _extents(node, 0, "the output size"), _extents(node, 1, "the image size")
+    if node.op_type == "PriorBox":
+        return importer.emit_one(prior_box(node, grid, image, offset=None))
     return importer.emit_one(prior_box_clustered(node, grid, image, offset=None, clip=True))
 
 
-@exports(PriorBox)
-def export_prior_box(op: Op[PriorBox], exporter: IrExporter) -> None:
-    operator = op.operator
-    exporter.write_as(
-        op,
-        "PriorBox",
-        _sizes(operator, exporter),
-        opset=8,
-        min_size=operator.min_size,
-        max_size=operator.max_size,
-        aspect_ratio=operator.aspect_ratio,
-        density=operator.density,
-        fixed_ratio=operator.fixed_ratio,
-        fixed_size=operator.fixed_size,
-        clip=operator.clip,
-        flip=operator.flip,
-        step=operator.step,
-        offset=operator.offset,
-        variance=operator.variance,
-        scale_all_sizes=operator.scale_all_sizes,
-        min_max_aspect_ratios_order=operator.min_max_aspect_ratios_order,
-    )
-
-
-@exports(PriorBoxClustered)
-def export_prior_box_clustered(op: Op[PriorBoxClustered], exporter: IrExporter) -> None:
-    operator = op.operator
-    exporter.write_as(
-        op,
-        "PriorBoxClustered",
-        _sizes(operator, exporter),
-        width=operator.width,
-        height=operator.height,
-        clip=operator.clip,
-        step=0.0,
-        step_w=operator.step_w,
-        step_h=operator.step_h,
-        offset=operator.offset,
-        variance=operator.variance,
-    )
-
-
-def _sizes(operator: Priors, exporter: IrExporter) -> list:
-    return [exporter.integers(operator.grid, "grid"), exporter.integers(operator.image, "image")]
+@exports(PriorBox, PriorBoxClustered)
+def export_priors(op: Op[PriorBox | PriorBoxClustered], exporter: IrExporter) -> None:
+    attributes = asdict(op.operator)
+    inputs = [exporter.integers(attributes.pop(name), name) for name in ("grid", "image")]
+    if isinstance(op.operator, PriorBox):
+        exporter.write_as(op, "PriorBox", inputs, opset=8, **attributes)
+    else:
+        exporter.write_as(op, "PriorBoxClustered", inputs, step=0.0, **attributes)
 
 
 @opset("DetectionOutput")
 def import_detection_output(node: IrNode, importer: IrImporter) -> Value:
-    operands = [node.input(index) for index in range(len(node.inputs))]
-    keep_top_k = node.ints("keep_top_k")
+    return detection_output(node, importer, node.all_inputs(), keep_top_k=_keep_top_k(node, None), normalized=False)
+
+
+def _keep_top_k(node: IrNode, default: tuple[int, ...] | None) -> int:
+    keep_top_k = node.ints("keep_top_k", default)
     if not keep_top_k:
         raise node.model_error("attribute 'keep_top_k' is empty")
-    return detection_output(node, importer, operands, keep_top_k=keep_top_k[0], normalized=False)
+    return keep_top_k[0]
 
 
 @exports(DetectionOutput)
@@ -132,23 +98,14 @@ def region_yolo(node: IrNode, importer: IrImporter, axis: int, end_axis: int) ->
 
 @exports(RegionYolo)
 def export_region_yolo(op: Op[RegionYolo], exporter: IrExporter) -> None:
-    operator = op.operator
-    exporter.write_as(
-        op,
-        "RegionYolo",
-        op.inputs,
-        anchors=(),
-        axis=operator.axis,
-        coords=operator.coords,
-        classes=operator.classes,
-        end_axis=operator.end_axis,
-        num=operator.regions,
-        do_softmax=operator.do_softmax,
-        mask=() if operator.do_softmax else tuple(range(operator.regions)),
-    )
+    attributes = asdict(op.operator)
+    regions = attributes.pop("regions")
+    mask = () if op.operator.do_softmax else tuple(range(regions))
+    exporter.write_as(op, "RegionYolo", op.inputs, anchors=(), num=regions, mask=mask, **attributes)
 
 
 @opset("ReorgYolo")
+@legacy("ReorgYolo")
 def import_reorg_yolo(node: IrNode, importer: IrImporter) -> Value:
     strides = node.ints("stride")
     if not strides or len(set(strides)) > 1:
@@ -165,9 +122,7 @@ def export_reorg_yolo(op: Op[ReorgYolo], exporter: IrExporter) -> None:
 def import_normalize_l2(node: IrNode, importer: IrImporter) -> Value:
     x = node.input(0)
     axes = sorted({node.from_front(axis, x.type.rank) for axis in node.integers(1, "the axes")})
-    mode = node.word("eps_mode", "add")
-    if mode not in ("add", "max"):
-        raise node.model_error("unknown eps_mode", expected="add or max", found=repr(mode[:60]))
+    mode = node.choice("eps_mode", ("add", "max"), "add")
     return importer.emit_one(NormalizeL2(tuple(axes), node.float("eps"), mode), x)
 
 
@@ -197,39 +152,23 @@ def import_roi_pooling(node: IrNode, importer: IrImporter) -> Value:
 
 @exports(RoiPool)
 def export_roi_pool(op: Op[RoiPool], exporter: IrExporter) -> None:
-    operator = op.operator
-    height, width = operator.size
-    attributes = {"pooled_h": height, "pooled_w": width, "spatial_scale": operator.spatial_scale}
-    exporter.write_as(op, "ROIPooling", op.inputs, opset=2, method=operator.mode, **attributes)
+    exporter.write_as(op, "ROIPooling", op.inputs, opset=2, method=op.operator.mode, **pooled_attributes(op.operator))
 
 
 @opset("PSROIPooling")
 @legacy("PSROIPooling")
 def import_psroi_pooling(node: IrNode, importer: IrImporter) -> Value:
-    return psroi_pool(node, importer, [node.input(index) for index in range(len(node.inputs))])
+    return psroi_pool(node, importer, node.all_inputs())
 
 
 @exports(PsroiPool)
 def export_psroi_pool(op: Op[PsroiPool], exporter: IrExporter) -> None:
-    operator = op.operator
-    exporter.write_as(
-        op,
-        "PSROIPooling",
-        op.inputs,
-        output_dim=operator.output_dim,
-        group_size=operator.group_size,
-        spatial_scale=operator.spatial_scale,
-        mode=operator.mode,
-        spatial_bins_x=operator.bins[1],
-        spatial_bins_y=operator.bins[0],
-    )
+    exporter.write_as(op, "PSROIPooling", op.inputs, **psroi_pool_attributes(op.operator))
 
 
 @opset("ROIAlign")
 def import_roi_align(node: IrNode, importer: IrImporter) -> Value:
-    mode = node.word("mode")
-    if mode not in ("avg", "max"):
-        raise node.model_error("unknown mode", expected="avg or max", found=repr(mode[:60]))
+    mode = node.choice("mode", ("avg", "max"))
     operator = RoiAlign(
         (node.int("pooled_h"), node.int("pooled_w")),
         node.int("sampling_ratio"),
@@ -247,21 +186,9 @@ def export_roi_align(op: Op[RoiAlign], exporter: IrExporter) -> None:
         raise UnsupportedError(
             "IR takes the maximum of interpolated samples, not of their parts", stage="export", op=op.name, node=op.node
         )
-    exporter.write_as(
-        op,
-        "ROIAlign",
-        op.inputs,
-        opset=9,
-        pooled_h=operator.size[0],
-        pooled_w=operator.size[1],
-        sampling_ratio=operator.sampling_ratio,
-        spatial_scale=operator.spatial_scale,
-        mode=operator.mode.partition("_")[0],
-        aligned_mode=operator.alignment,
-    )
-
-
-legacy("ReorgYolo")(import_reorg_yolo)
+    attributes = {"mode": operator.mode.partition("_")[0], "aligned_mode": operator.alignment}
+    attributes |= {"sampling_ratio": operator.sampling_ratio, **pooled_attributes(operator)}
+    exporter.write_as(op, "ROIAlign", op.inputs, opset=9, **attributes)
 
 
 def _grid_and_image(node: IrNode) -> tuple[Extents, Extents]:
@@ -283,12 +210,8 @@ def import_legacy_priors(node: IrNode, importer: IrImporter) -> Value:
 @legacy("DetectionOutput")
 def import_legacy_detection_output(node: IrNode, importer: IrImporter) -> Value:
     """``clip`` is what later versions call ``clip_before_nms``."""
-    operands = [node.input(index) for index in range(len(node.inputs))]
-    keep_top_k = node.ints("keep_top_k", (-1,))
-    if not keep_top_k:
-        raise node.model_error("attribute 'keep_top_k' is empty")
-    is_cut = node.bool("clip", False)
-    return detection_output(node, importer, operands, keep_top_k=keep_top_k[0], threshold=LOWEST, is_cut=is_cut)
+    keep_top_k, is_cut = _keep_top_k(node, (-1,)), node.bool("clip", False)
+    return detection_output(node, importer, node.all_inputs(), keep_top_k=keep_top_k, threshold=LOWEST, is_cut=is_cut)
 
 
 @legacy("Normalize")

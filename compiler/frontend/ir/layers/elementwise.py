@@ -52,21 +52,25 @@ _OPERATORS: dict[str, Operator] = {
 }
 
 
-def broadcast(node: IrNode, importer: IrImporter, first: int, default: str = "numpy") -> tuple[Value, Value]:
+def broadcast(node: IrNode, importer: IrImporter, first: int) -> tuple[Value, Value]:
     """Inputs ``first`` and the one after it, shaped so that they broadcast by the rule of NumPy.
 
     Raises:
         ModelError: the layer says that they need not broadcast, but they must; or it says something unknown.
     """
     x, y = node.input(first), node.input(first + 1)
-    mode = node.word("auto_broadcast", default)
-    if mode in ("none", "explicit") and x.type.shape != y.type.shape:
+    mode = node.choice("auto_broadcast", ("numpy", "none", "explicit", "pdpd"), "numpy")
+    if mode in ("none", "explicit"):
+        check_same_shape(node, x, y)
+    return x, along(node, importer, x, y) if mode == "pdpd" else y
+
+
+def check_same_shape(node: IrNode, x: Value, y: Value) -> None:
+    """Raise ModelError where tensors that the layer does not broadcast differ in shape."""
+    if x.type.shape != y.type.shape:
         raise node.model_error(
             "the shapes differ, and are not to be broadcast", expected=list(x.type.shape), found=list(y.type.shape)
         )
-    if mode not in ("numpy", "none", "explicit", "pdpd"):
-        raise node.model_error("unknown auto_broadcast", expected="numpy, none or pdpd", found=repr(mode[:60]))
-    return x, along(node, importer, x, y) if mode == "pdpd" else y
 
 
 def along(node: IrNode, importer: IrImporter, x: Value, y: Value) -> Value:
@@ -220,7 +224,7 @@ _COMPOSED: dict[str, Callable[[IrImporter, Value, Value], Value]] = {
 @legacy("Eltwise")
 def import_legacy_eltwise(node: IrNode, importer: IrImporter) -> Value:
     operation = node.word("operation", "sum")
-    parts = [node.input(index) for index in range(len(node.inputs))]
+    parts = node.all_inputs()
     if len(parts) < 2:
         raise node.model_error("there is nothing to combine", expected="at least 2 inputs", found=len(parts))
     if operation in _LOGIC:

@@ -30,14 +30,8 @@ from .shape import converted, reshaped
 
 @opset("MatMul")
 def import_matmul(node: IrNode, importer: IrImporter) -> Value:
-    return product(
-        node,
-        importer,
-        node.input(0),
-        node.input(1),
-        transpose_a=node.bool("transpose_a", False),
-        transpose_b=node.bool("transpose_b", False),
-    )
+    flags = {name: node.bool(name, False) for name in ("transpose_a", "transpose_b")}
+    return product(node, importer, node.input(0), node.input(1), **flags)
 
 
 @opset("Einsum")

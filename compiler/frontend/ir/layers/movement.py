@@ -29,11 +29,13 @@ def export_transpose(op: Op[Transpose], exporter: IrExporter) -> None:
 
 
 @opset("Concat")
+@legacy("Concat")
 def import_concat(node: IrNode, importer: IrImporter) -> Value:
-    parts = [node.input(i) for i in range(len(node.inputs))]
+    parts = node.all_inputs()
     if not parts:
         raise node.model_error("there is nothing to join")
-    return join(importer, parts, node.from_front(node.int("axis"), parts[0].type.rank))
+    axis = node.int("axis", 1 if node.is_legacy else None)
+    return join(importer, parts, node.from_front(axis, parts[0].type.rank))
 
 
 @exports(Concat)
@@ -96,19 +98,24 @@ def export_slice(op: Op[Slice], exporter: IrExporter) -> None:
 
 
 @opset("StridedSlice")
+@legacy("StridedSlice")
 def import_strided_slice(node: IrNode, importer: IrImporter) -> Value:
-    """Masks say for each position whether its begin or end counts, and whether it takes, drops or adds a dimension."""
-    x = node.input(0)
+    """Masks say for each position whether its begin or end counts, and whether it takes, drops or adds a dimension.
+
+    Bits of begins and ends say which of them do not count; in versions 2 to 7 they say which do.
+    """
     starts, ends = node.integers(1, "the begins"), node.integers(2, "the ends")
     steps = node.integers(3, "the strides") if node.optional(3) is not None else (1,) * len(starts)
     masks = {name: mask(node, f"{name}_mask", len(starts)) for name in MASKS}
-    return strided_slice(node, importer, x, starts, ends, steps, masks)
+    for name in ("begin", "end") if node.is_legacy else ():
+        masks[name] = [not counts for counts in mask(node, f"{name}_mask", len(starts), default=True)]
+    return _strided_slice(node, importer, node.input(0), starts, ends, steps, masks)
 
 
 MASKS = ("begin", "end", "new_axis", "shrink_axis", "ellipsis")
 
 
-def strided_slice(
+def _strided_slice(
     node: IrNode,
     importer: IrImporter,
     x: Value,
@@ -284,14 +291,6 @@ def import_roll(node: IrNode, importer: IrImporter) -> Value:
     return x
 
 
-@legacy("Concat")
-def import_legacy_concat(node: IrNode, importer: IrImporter) -> Value:
-    parts = [node.input(index) for index in range(len(node.inputs))]
-    if not parts:
-        raise node.model_error("there is nothing to join")
-    return join(importer, parts, node.from_front(node.int("axis", 1), parts[0].type.rank))
-
-
 @legacy("Split", "Slice")
 def import_legacy_split(node: IrNode, importer: IrImporter) -> list[Value]:
     """Parts along ``axis`` of the extents that the file gives the outputs; equal ones follow another input."""
@@ -371,14 +370,3 @@ def import_legacy_pad(node: IrNode, importer: IrImporter) -> Value:
     value = np.array(node.float("pad_value", 0.0))
     begins, ends = node.ints("pads_begin"), node.ints("pads_end")
     return surrounded(node, importer, node.input(0), begins, ends, node.word("pad_mode", "constant"), value)
-
-
-@legacy("StridedSlice")
-def import_legacy_strided_slice(node: IrNode, importer: IrImporter) -> Value:
-    """Bits of the masks of begins and ends say which of them count, where later versions say which do not."""
-    starts, ends = node.integers(1, "the begins"), node.integers(2, "the ends")
-    steps = node.integers(3, "the strides") if node.optional(3) is not None else (1,) * len(starts)
-    masks = {name: mask(node, f"{name}_mask", len(starts)) for name in MASKS}
-    for name in ("begin", "end"):
-        masks[name] = [not counts for counts in mask(node, f"{name}_mask", len(starts), default=True)]
-    return strided_slice(node, importer, node.input(0), starts, ends, steps, masks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 
 import numpy as np
 
@@ -63,9 +64,7 @@ def import_mvn(node: IrNode, importer: IrImporter) -> Value:
     else:
         axes = tuple(range(1 if node.bool("across_channels", False) else 2, rank))
     epsilon, is_scaled = node.float("eps"), node.bool("normalize_variance", True)
-    mode = node.word("eps_mode", "inside_sqrt")
-    if mode not in ("inside_sqrt", "outside_sqrt"):
-        raise node.model_error("unknown eps_mode", expected="inside_sqrt or outside_sqrt", found=repr(mode[:60]))
+    mode = node.choice("eps_mode", ("inside_sqrt", "outside_sqrt"), "inside_sqrt")
     return standardized(node, importer, x, axes, epsilon if is_scaled else None, is_inside=mode == "inside_sqrt")
 
 
@@ -127,15 +126,7 @@ def local_response(
     window = 2 * reach + 1
     if axes == {1} and x.type.rank > 1:
         return importer.emit_one(Lrn(window, alpha * window / size, beta, bias), x)
-    return _local_response(importer, x, axes, reach, alpha * (window / size) ** len(axes), beta, bias)
-
-
-def _local_response(
-    importer: IrImporter, x: Value, axes: set[int], reach: int, alpha: float, beta: float, bias: float
-) -> Value:
-    """``x`` / (bias + alpha * m) ^ beta, with m the mean of the squares up to ``reach`` elements away along ``axes``,
-    where those outside of ``x`` count as zeros.
-    """
+    alpha *= (window / size) ** len(axes)
     shape, dtype = x.type.shape, x.type.dtype.numpy
     squares = reshape(importer, importer.emit_one(Mul(), x, x), (1, 1, *shape))
     far = tuple(reach if d in axes else 0 for d in range(len(shape)))
@@ -166,9 +157,8 @@ def export_batch_norm(op: Op[BatchNorm], exporter: IrExporter) -> None:
 
 @exports(GroupNorm)
 def export_group_norm(op: Op[GroupNorm], exporter: IrExporter) -> None:
-    operator = op.operator
-    attributes = {"num_groups": operator.groups, "epsilon": operator.epsilon}
-    exporter.write_as(op, "GroupNormalization", op.operands, opset=12, **attributes)
+    norm = op.operator
+    exporter.write_as(op, "GroupNormalization", op.operands, opset=12, num_groups=norm.groups, epsilon=norm.epsilon)
 
 
 def _standardized(exporter: IrExporter, x: Value, first: int, epsilon: float) -> Tensor:
@@ -220,8 +210,7 @@ def export_lrn(op: Op[Lrn], exporter: IrExporter) -> None:
     """By the layer of that name where OpenVINO means the same by it: an odd size, and a bias of 1."""
     lrn, x = op.operator, exporter.tensor(op.operands.x)
     if lrn.size % 2 and lrn.bias == 1:
-        settings = {"size": lrn.size, "alpha": lrn.alpha, "beta": lrn.beta, "bias": lrn.bias}
-        exporter.write_as(op, "LRN", [x, exporter.integers([1], "axes")], **settings)
+        exporter.write_as(op, "LRN", [x, exporter.integers([1], "axes")], **asdict(lrn))
         return
     batch, channels, *spatial = x.type.shape
     columns = (batch, 1, channels, math.prod(spatial))
@@ -291,9 +280,7 @@ def import_legacy_lrn(node: IrNode, importer: IrImporter) -> Value:
     x = node.input(0)
     size = node.int("local-size", node.int("local_size", 5))
     alpha, beta, k = node.float("alpha", 1e-4), node.float("beta", 0.75), node.float("k", 1.0)
-    region = node.word("region", "across")
-    if region not in ("across", "same", "within"):
-        raise node.model_error("unknown region", expected="across or same", found=repr(region[:60]))
+    region = node.choice("region", ("across", "same", "within"), "across")
     axes = {1} if region == "across" else set(range(2, x.type.rank))
     return local_response(node, importer, x, axes, size, alpha, beta, k)
 

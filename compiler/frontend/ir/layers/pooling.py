@@ -30,7 +30,15 @@ from ...shape import reshape
 from ...windows import Integers, Window, rounded_up, widened
 from ..exporter import IrExporter, Tensor, exports
 from ..importer import IrImporter, IrNode, legacy, opset
-from .convolution import check_positive, explicit_pads, legacy_auto_pad, numbers, spatial_extents, window
+from .convolution import (
+    check_positive,
+    explicit_pads,
+    legacy_auto_pad,
+    numbers,
+    pad_attributes,
+    spatial_extents,
+    window,
+)
 from .elementwise import combined
 from .reduction import reduced
 
@@ -44,9 +52,7 @@ def _window(node: IrNode, x: Value) -> tuple[Window, Integers]:
         raise node.model_error("the kernel does not match the data", expected=f"{spatial} extents", found=list(kernel))
     strides, dilations = (node.ints(name, (1,) * spatial) for name in ("strides", "dilations"))
     window = kernel, strides, explicit_pads(node, extents, kernel, strides, dilations), dilations
-    rounding = node.word("rounding_type", "floor")
-    if rounding not in ("floor", "ceil", "ceil_torch"):
-        raise node.model_error("unknown rounding_type", expected="floor, ceil or ceil_torch", found=repr(rounding[:60]))
+    rounding = node.choice("rounding_type", ("floor", "ceil", "ceil_torch"), "floor")
     if rounding == "floor":
         return window, (0,) * spatial
     return rounded_up(extents, window, drop=rounding == "ceil_torch")
@@ -104,15 +110,7 @@ def import_adaptive_pool(node: IrNode, importer: IrImporter) -> list[Value | Non
 
 
 def _window_attributes(pool: Pool) -> dict[str, Any]:
-    spatial = len(pool.kernel)
-    return {
-        "kernel": pool.kernel,
-        "strides": pool.strides,
-        "pads_begin": pool.pads[:spatial],
-        "pads_end": pool.pads[spatial:],
-        "rounding_type": "floor",
-        "auto_pad": "explicit",
-    }
+    return {"kernel": pool.kernel, "strides": pool.strides, **pad_attributes(pool.pads), "rounding_type": "floor"}
 
 
 def _widened(exporter: IrExporter, x: Tensor, pads: Integers, value: np.ndarray | float) -> Tensor:
@@ -131,21 +129,13 @@ def export_max_pool(op: Op[MaxPool], exporter: IrExporter) -> None:
     attributes = _window_attributes(pool)
     if any(pad >= extent for pad, extent in zip(pool.pads, pool.kernel * 2, strict=True)):
         x = _widened(exporter, x, pool.pads, lowest(x.type.dtype.numpy))
-        attributes |= {"pads_begin": (0,) * len(pool.kernel), "pads_end": (0,) * len(pool.kernel)}
+        attributes |= pad_attributes((0,) * len(pool.pads))
     if all(dilation == 1 for dilation in pool.dilations):
         exporter.write_as(op, "MaxPool", [x], **attributes)
         return
     positions = TensorType(op.result.type.shape, DType.I64)
-    y, _ = exporter.layers(
-        "MaxPool",
-        [x],
-        [op.result.type, positions],
-        opset=8,
-        **attributes,
-        dilations=pool.dilations,
-        index_element_type="i64",
-        axis=0,
-    )
+    attributes |= {"dilations": pool.dilations, "index_element_type": "i64", "axis": 0}
+    y, _ = exporter.layers("MaxPool", [x], [op.result.type, positions], opset=8, **attributes)
     # What has an output besides cannot have the name of the op.
     exporter.define(op, exporter.identity(y))
 
@@ -160,8 +150,7 @@ def export_average_pool(op: Op[AveragePool], exporter: IrExporter) -> None:
         excluded = {"exclude-pad": not pool.count_include_pad}
         exporter.write_as(op, "AvgPool", [x], **_window_attributes(pool), **excluded)
         return
-    none = (0,) * spatial
-    beyond = [pad + more for pad, more in zip(pool.pads, none + pool.overhang, strict=True)]
+    beyond = [pad + more for pad, more in zip(pool.pads, (0,) * spatial + pool.overhang, strict=True)]
     sums = _sums(exporter, op, _widened(exporter, x, tuple(beyond), 0))
     counts = pool.counts(x.type.shape[2:]).astype(x.type.dtype.numpy)
     exporter.define(op, combined(exporter, "Divide", sums, exporter.constant(counts)))
@@ -171,17 +160,8 @@ def _sums(exporter: IrExporter, op: Op[AveragePool] | Op[LpPool], x: Tensor) -> 
     """Sums over the windows of feature maps that were padded: a convolution of each channel with ones."""
     pool, channels = op.operator, x.type.shape[1]
     ones = exporter.constant(np.ones((channels, 1, 1, *pool.kernel), x.type.dtype.numpy))
-    none = (0,) * len(pool.kernel)
-    return exporter.layer(
-        "GroupConvolution",
-        [x, ones],
-        op.result.type,
-        strides=pool.strides,
-        dilations=pool.dilations,
-        pads_begin=none,
-        pads_end=none,
-        auto_pad="explicit",
-    )
+    window = {"strides": pool.strides, "dilations": pool.dilations, **pad_attributes((0,) * len(pool.pads))}
+    return exporter.layer("GroupConvolution", [x, ones], op.result.type, **window)
 
 
 @exports(LpPool)
@@ -240,9 +220,7 @@ def _rounded(node: IrNode, extents: Integers, full: Window) -> tuple[Window, Int
     Raises:
         ModelError: it says it in no way that there is.
     """
-    word = node.word("rounding_type", "any")
-    if word not in ("ceil", "floor", "any"):
-        raise node.model_error("unknown rounding_type", expected="ceil or floor", found=repr(word[:60]))
+    word = node.choice("rounding_type", ("ceil", "floor", "any"), "any")
     check_positive(node, full[1])
     ways = [False] * (word != "ceil") + [True] * (word != "floor")
     stated, wanted = node.layer.inputs[0].shape[2:], node.output_shape()[2:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -161,12 +162,14 @@ def first_extreme(exporter: IrExporter, x: Tensor, axis: int, *, is_largest: boo
         [x, exporter.integers(1, "k")],
         [x.type.with_shape(shape), TensorType(shape, DType.I64)],
         opset=11,
-        axis=axis,
-        mode="max" if is_largest else "min",
-        sort="value",
-        index_element_type="i64",
-        stable=True,
+        **_top_k_attributes(axis, is_largest),
     )[1]
+
+
+def _top_k_attributes(axis: int, is_largest: bool) -> dict[str, Any]:
+    """Of a layer ``TopK`` whose elements come in order, and of equal ones the first one first."""
+    mode = "max" if is_largest else "min"
+    return {"axis": axis, "mode": mode, "sort": "value", "index_element_type": "i64", "stable": True}
 
 
 @exports(ArgMax, ArgMin)
@@ -193,17 +196,8 @@ def export_position(op: Op[ArgExtreme], exporter: IrExporter) -> None:
 @exports(TopK)
 def export_top_k(op: Op[TopK], exporter: IrExporter) -> None:
     operator = op.operator
-    exporter.write_as(
-        op,
-        "TopK",
-        [op.operands.x, exporter.integers(operator.k, "k")],
-        opset=11,
-        axis=operator.axis,
-        mode="max" if operator.largest else "min",
-        sort="value",
-        index_element_type="i64",
-        stable=True,
-    )
+    inputs = [op.operands.x, exporter.integers(operator.k, "k")]
+    exporter.write_as(op, "TopK", inputs, opset=11, **_top_k_attributes(operator.axis, operator.largest))
 
 
 @exports(CumSum)

@@ -189,13 +189,9 @@ def import_legacy_interp(node: IrNode, importer: IrImporter) -> Value:
 
 
 def _resized(importer: IrImporter, x: Value, sides: tuple[int, int], mode: str, coordinates: str) -> Value:
-    shape = x.type.shape
-    extents = (*shape[:2], *sides)
-    scales = tuple(float(np.float32(e) / np.float32(i)) for e, i in zip(extents, shape, strict=True))
-    if extents == shape:
-        return x
+    extents = (*x.type.shape[:2], *sides)
     # Nearest rounds halves up, as the layer did.
-    return importer.emit_one(Resize(extents, scales, mode, coordinates, "round_prefer_ceil"), x)
+    return resize(importer, x, Resize(extents, ratios(x.type.shape, extents), mode, coordinates, "round_prefer_ceil"))
 
 
 @legacy("Resample")

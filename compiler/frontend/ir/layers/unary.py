@@ -45,11 +45,7 @@ def import_function(node: IrNode, importer: IrImporter) -> Value:
 
 @opset(*_ROUNDING)
 def import_rounding(node: IrNode, importer: IrImporter) -> Value:
-    x, mode = node.input(0), node.word("mode", "half_to_even")
-    if mode not in ("half_to_even", "half_away_from_zero"):
-        raise node.model_error(
-            "unknown mode of rounding", expected="half_to_even or half_away_from_zero", found=repr(mode[:60])
-        )
+    x, mode = node.input(0), node.choice("mode", ("half_to_even", "half_away_from_zero"), "half_to_even")
     if not x.type.dtype.is_float:
         return x
     if mode == "half_to_even":

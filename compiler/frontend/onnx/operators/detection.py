@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from .....ir.core import Op, Value
@@ -16,11 +14,13 @@ from ...detection import (
     detection_output,
     detection_output_attributes,
     extents_of,
+    pooled_attributes,
     prior_box,
     prior_box_clustered,
     proposal,
     proposal_attributes,
     psroi_pool,
+    psroi_pool_attributes,
     roi_pool,
 )
 from ...shape import reshape
@@ -66,7 +66,7 @@ def import_roi_pooling(node: Node, importer: Importer) -> Value:
 
 @imports("PSROIPooling", domain=OPENVINO)
 def import_psroi_pooling(node: Node, importer: Importer) -> Value:
-    return psroi_pool(node, importer, [node.input(index) for index in range(len(node.inputs))])
+    return psroi_pool(node, importer, node.all_inputs())
 
 
 @exports(RoiPool)
@@ -76,26 +76,13 @@ def export_roi_pool(op: Op[RoiPool], exporter: Exporter) -> None:
         attributes = {"pooled_shape": operator.size, "spatial_scale": operator.spatial_scale}
         exporter.write_as(op, "MaxRoiPool", op.operands, **attributes)
         return
-    height, width = operator.size
-    attributes = {"pooled_h": height, "pooled_w": width, "spatial_scale": operator.spatial_scale}
+    attributes = pooled_attributes(operator)
     exporter.write_as(op, "ROIPooling", op.operands, OPENVINO, method=operator.mode, **attributes)
 
 
 @exports(PsroiPool)
 def export_psroi_pool(op: Op[PsroiPool], exporter: Exporter) -> None:
-    operator = op.operator
-    exporter.write_as(
-        op,
-        "PSROIPooling",
-        op.operands,
-        OPENVINO,
-        output_dim=operator.output_dim,
-        group_size=operator.group_size,
-        spatial_scale=operator.spatial_scale,
-        mode=operator.mode,
-        spatial_bins_y=operator.bins[0],
-        spatial_bins_x=operator.bins[1],
-    )
+    exporter.write_as(op, "PSROIPooling", op.operands, OPENVINO, **psroi_pool_attributes(op.operator))
 
 
 _ALIGNMENTS = {"half_pixel": "half_pixel_for_nn", "output_half_pixel": "asymmetric"}
@@ -129,11 +116,11 @@ def _aligned(node: Node, importer: Importer, size: tuple[int, int], mode: str, a
 def export_roi_align(op: Op[RoiAlign], exporter: Exporter) -> None:
     operator = op.operator
     (height, width), (x, regions, images) = operator.size, op.operands
-    common: dict[str, Any] = {"sampling_ratio": operator.sampling_ratio, "spatial_scale": operator.spatial_scale}
     indices = exporter.node("Cast", [images], to=7)
     if operator.mode == "max_interpolated":
-        attributes = {**common, "pooled_h": height, "pooled_w": width, "aligned_mode": operator.alignment}
-        exporter.write_as(op, "ROIAlign", [x, regions, indices], OPENVINO, mode="max", **attributes)
+        attributes = {"sampling_ratio": operator.sampling_ratio, "aligned_mode": operator.alignment}
+        attributes |= {"mode": "max", **pooled_attributes(operator)}
+        exporter.write_as(op, "ROIAlign", [x, regions, indices], OPENVINO, **attributes)
         return
     moved: Value | str = regions
     if OFFSETS[operator.alignment][0]:
@@ -149,7 +136,8 @@ def export_roi_align(op: Op[RoiAlign], exporter: Exporter) -> None:
         output_width=width,
         mode=operator.mode,
         coordinate_transformation_mode=alignment,
-        **common,
+        sampling_ratio=operator.sampling_ratio,
+        spatial_scale=operator.spatial_scale,
     )
 
 
@@ -187,10 +175,9 @@ def export_reorg_yolo(op: Op[ReorgYolo], exporter: Exporter) -> None:
 
 @imports("DetectionOutput", domain=OPENVINO)
 def import_detection_output(node: Node, importer: Importer) -> Value:
-    operands = [node.input(index) for index in range(len(node.inputs))]
     given = node.attributes.get("keep_top_k", 1)
     keep_top_k = node.ints("keep_top_k")[0] if isinstance(given, list) else node.int("keep_top_k", 1)
-    return detection_output(node, importer, operands, keep_top_k=keep_top_k)
+    return detection_output(node, importer, node.all_inputs(), keep_top_k=keep_top_k)
 
 
 @exports(DetectionOutput)

@@ -31,7 +31,7 @@ def import_transpose(node: Node, importer: Importer) -> Value:
 
 @imports("Concat")
 def import_concat(node: Node, importer: Importer) -> Value:
-    parts = [node.input(i) for i in range(len(node.inputs))]
+    parts = node.all_inputs()
     if not parts:
         raise node.model_error("there is nothing to join")
     return join(importer, parts, node.axis(parts[0].type.rank))

@@ -274,7 +274,7 @@ WRONG: list[tuple[str, list[np.ndarray], dict[str, object], dict[str, np.ndarray
         r"the weights do not fill their shape; expected 3 for",
     ),
     ("BatchNormalization", [X], {}, {"weights": SLOPES}, ModelError, r"the layer has no 'biases'; expected biases"),
-    ("Norm", [X], {"region": "all"}, {}, ModelError, r"unknown region; expected across or same, found 'all'"),
+    ("Norm", [X], {"region": "all"}, {}, ModelError, r"unknown region; expected across, same or within, found 'all'"),
     (
         "Norm",
         [X],
