@@ -82,9 +82,7 @@ def floating(monkeypatch: pytest.MonkeyPatch) -> MDLA:
 
 def test_a_line_for_each_layer(integer_network: Network) -> None:
     lines = layer_lines(integer_network).splitlines()
-    assert lines[1] == (
-        "conv stem id=1 in=(1,8,8,1) out=(1,8,8,16) k=3x3 stride=1x1 dilation=1x1 pad=1x1x1x1 0->1"
-    )
+    assert lines[1] == "conv stem id=1 in=(1,8,8,1) out=(1,8,8,16) k=3x3 stride=1x1 dilation=1x1 pad=1x1x1x1 0->1"
     assert lines[0] == "quantize image.1 id=0 in=(1,8,8,1) out=(1,8,8,1) input->0"
     assert lines[6] == "add residual_add id=6 in=(1,4,4,32) in=(1,4,4,32) out=(1,4,4,32) 4,5->6"
     assert (
