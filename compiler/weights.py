@@ -19,7 +19,7 @@ from ..ir.core import Constant, Module, Op, Value, is_op
 from ..ir.ops.call import Call
 from ..ir.ops.convolution import Conv
 from ..ir.ops.matmul import MatMul
-from ..passes.device.cascade_rows import cascade
+from ..passes.device.cascades.interleave import cascade
 from ..passes.device.lower_to_tiles import LowerToTiles
 from ..passes.device.order_tiles import order as order_tiles
 from ..passes.device.outline_device import device_part, planned_machine
@@ -126,14 +126,10 @@ def _name(op: Op) -> str:
     return op.node or op.result.name
 
 
-def _is_transposed(op: Op) -> bool:
-    """Whether the weights lie [inputs, outputs]."""
-    return isinstance(op.operator, MatMul) and not op.operator.transpose_b
-
-
 def _by_outputs(op: Op, array: np.ndarray) -> np.ndarray:
     """Weights as stored to [outputs, inputs, …], and back."""
-    return np.swapaxes(array, -1, -2) if _is_transposed(op) else array
+    is_transposed = isinstance(op.operator, MatMul) and not op.operator.transpose_b
+    return np.swapaxes(array, -1, -2) if is_transposed else array
 
 
 def layers_of(artifact: Artifact, engine: str) -> tuple[Layer, ...]:

@@ -15,7 +15,7 @@ from ...ir.ops.activation import HardSigmoid, Sigmoid, Tanh
 from ...ir.ops.quantization import Dequantize, Quantize, QuantizeLinear
 from ...ir.ops.softmax import Softmax
 from ...ir.quantized import quantization_of
-from ...ir.types import DType, Quantization, TensorType
+from ...ir.types import DType, Quantization
 from ...passes.quantization.integer_interface import (
     IMAGE_CHANNELS,
     IntegerInterface,
@@ -218,7 +218,8 @@ def integer_interface(module: Module, radix: int, observe: Callable[[int], Range
 
 def _own_scale(value: Value) -> float | None:
     """The scale for an output that the network computes in integers; None if it does not."""
-    source = _integers_of(value)
+    op = value.producer
+    source = op.operands.x.type if is_op(op, Dequantize) else None
     if source is None or source.quant is None or source.quant.axis is not None:
         return None
     if source.dtype is DType.I8 and source.quant.zero_point == (0,):
@@ -227,11 +228,6 @@ def _own_scale(value: Value) -> float | None:
     scale = source.quant.scale[0]
     # u8 with the zero point 128 are the same numbers, shifted.
     return scale if covered(scale) == (low, high) else symmetric_scale((low, high))
-
-
-def _integers_of(value: Value) -> TensorType | None:
-    op = value.producer
-    return op.operands.x.type if is_op(op, Dequantize) else None
 
 
 def _bounds_of(value: Value) -> Range | None:

@@ -13,8 +13,8 @@ from ...ir.tile import TILE_OPERATORS
 from ..base import Pass, Record
 from ..invariants import Invariant
 from .fused_pairs import fused_convolution
+from .lowering import LOWERINGS
 from .lowering.program import TileProgram
-from .lowering.registry import lowering_of
 from .outline_device import device_functions, device_ops
 from .planning.check_device_memory import DEVICE_SOUND
 from .tile_device import TILED
@@ -64,7 +64,7 @@ def _lower(module: Module, function: Function, shared: dict[tuple[Any, ...], Con
 
 
 def _lower_op(op: Op, program: TileProgram) -> None:
-    lower = lowering_of(type(op.operator))
+    lower = next((LOWERINGS[base] for base in type(op.operator).__mro__ if base in LOWERINGS), None)
     if lower is None:
         raise PassError("the operator has no device form", op=op.name, node=op.node)
     try:

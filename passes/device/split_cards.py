@@ -22,7 +22,7 @@ from ..base import Pass, Record
 from ..invariants import PLACED, UNPLANNED
 from ..placement.device_support.maps import map_operands
 from .outline_device import copy_op, device_functions
-from .tiling.tile_search import Misfit, priced_tile
+from .tiling.tile_search import Misfit, TileSearch
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def _trace(begins: list[NDArray[np.intp]], stop: int) -> list[int]:
 
 
 def _price(op: Op, machine: Machine, clusters: int) -> float:
-    found = priced_tile(op, machine, clusters=clusters)
+    found = TileSearch(op, machine, clusters=clusters).cheapest(machine)
     # What fits no scratchpad is told by the pass that needs its tile.
     return 0.0 if isinstance(found, Misfit) else found[0]
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from tilewright.errors import ArtifactError, ResourceError, UsageError, resources
 from tilewright.limits import MANIFEST
 
-from ..execution.pages import private_pages
 from ..files.input_file import input_file
 from ..files.output_file import output_file
 from ..trust import machine_key
@@ -18,7 +17,7 @@ from .checksum import Fill, already_filled
 from .container import Container, Section, SectionKind, chunks, lay_out
 from .manifest import Manifest
 from .manifest_check import check_manifest
-from .regular_file import mapped, reader
+from .memory import mapped, private_pages, reader
 
 MANIFEST_SECTION = "manifest"
 

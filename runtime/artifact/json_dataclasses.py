@@ -211,11 +211,15 @@ def _reader(hint: Any) -> Reader:
         return OneOf(arguments)
     if kind in (Union, types.UnionType):
         members = [member for member in arguments if member is not type(None)]
-        return _tagged_reader(members) if len(members) == len(arguments) else _optional_reader(_reader(members[0]))
+        if len(members) == len(arguments):
+            return _tagged_reader(members)
+        inner = _reader(members[0])
+        return lambda value, path, source: None if value is None else inner(value, path, source)
     if isinstance(hint, type) and is_dataclass(hint):
         return _object_reader(hint)
     if isinstance(hint, type) and issubclass(hint, Enum):
-        return _enumeration_reader(hint)
+        choice = OneOf([member.value for member in hint])
+        return lambda value, path, source: hint(choice(value, path, source))
     return {int: Bounds(), bool: _truth, str: _text, object: lambda value, path, source: value}[hint]
 
 
@@ -230,15 +234,6 @@ def _truth(value: object, path: str, source: Source) -> bool:
     if not isinstance(value, bool):
         source.refuse(path, "is neither true nor false", found=shortened(value))
     return value
-
-
-def _enumeration_reader(kind: type[Enum]) -> Reader:
-    choice = OneOf([member.value for member in kind])
-    return lambda value, path, source: kind(choice(value, path, source))
-
-
-def _optional_reader(inner: Reader) -> Reader:
-    return lambda value, path, source: None if value is None else inner(value, path, source)
 
 
 def _tagged_reader(members: list[type]) -> Reader:

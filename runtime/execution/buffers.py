@@ -11,8 +11,8 @@ import numpy as np
 from tilewright.errors import InputError
 
 from ..artifact.manifest import BufferRef, TensorSpec
+from ..artifact.memory import private_pages
 from ..interruption import Abandoned, Asked
-from .pages import private_pages
 
 
 class Context(ctypes.Structure):

@@ -17,11 +17,6 @@ from .buffers import Buffers
 from .native_code import CodePolicy
 
 
-def _largest_results(engine: Engine) -> int:
-    stages = (stage for stage in engine.stages if isinstance(stage, ReferenceStage))
-    return max(sum(ref.bytes for ref in stage.results) for stage in stages)
-
-
 class ReferenceExecutor:
     """Executes the reference stages of an engine; parses the text of each when it is first needed."""
 
@@ -29,7 +24,9 @@ class ReferenceExecutor:
         name = engine.cpu_program or ""
         self._steps = artifact.manifest.cpu_programs[name].steps
         self._modules: dict[str, Any] = {}
-        self.memory = {"results of a reference step": _largest_results(engine)}
+        stages = (stage for stage in engine.stages if isinstance(stage, ReferenceStage))
+        largest = max(sum(ref.bytes for ref in stage.results) for stage in stages)
+        self.memory = {"results of a reference step": largest}
 
     def run(self, stage: ReferenceStage, buffers: Buffers) -> None:
         """Execute a stage.

@@ -89,17 +89,13 @@ def _address(memory: mmap.mmap) -> int:
 def _protect(address: int, size: int, rights: int) -> None:
     if not size:
         return
-    if _c_library().mprotect(ctypes.c_void_p(address), ctypes.c_size_t(size), ctypes.c_int(rights)) != 0:
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.mprotect(ctypes.c_void_p(address), ctypes.c_size_t(size), ctypes.c_int(rights)) != 0:
         raise ArtifactError(
             f"the system refuses executable memory: {os.strerror(ctypes.get_errno())}",
             stage="load native code",
             hint="Allow this process to map executable memory.",
         )
-
-
-@cache
-def _c_library() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
 
 
 def _synchronize_instructions(address: int, size: int) -> None:

@@ -80,7 +80,7 @@ class HostReport:
             moved, seconds = sum(each.bytes for each in self.messages), sum(each.seconds for each in self.messages)
             found.append(f"beside it, modelled: link to the host {show_seconds(seconds)} for {show_bytes(moved)}")
             for each in self.messages:
-                end = f"{'to the card' if each.to == 'card' else 'to the host'}, {_name(each.program)}"
+                end = f"{'to the card' if each.to == 'card' else 'to the host'}, {on_one_line(each.program)}"
                 card = f", card {each.card}" if each.card else ""
                 found.append(f"  {end}{card}: {show_seconds(each.seconds)} for {show_bytes(each.bytes)}")
         if self.rounds:
@@ -93,16 +93,12 @@ class HostReport:
         return found
 
 
-def _name(program: str) -> str:
-    return on_one_line(program)
-
-
 def _place(stage: HostStage) -> str:
     if stage.after and stage.before:
-        return f"between {_name(stage.after)} and {_name(stage.before)}"
+        return f"between {on_one_line(stage.after)} and {on_one_line(stage.before)}"
     if stage.before:
-        return f"before {_name(stage.before)}"
-    return f"after {_name(stage.after)}" if stage.after else "alone"
+        return f"before {on_one_line(stage.before)}"
+    return f"after {on_one_line(stage.after)}" if stage.after else "alone"
 
 
 def _work(stage: HostStage) -> str:

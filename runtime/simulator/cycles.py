@@ -110,7 +110,7 @@ def simulate(
             depth of the queues is that machine's in any case.
         without: names of `left_out.COSTS` to leave out.
     """
-    own, planned = ordered.machine, ordered.planned_machines
+    own, planned = ordered.machine, [program.planned_machine for program in ordered.programs]
     every = [machine or own] * len(planned)
     if planned == every and not without:
         return _Engine(ordered, every, frozenset()).timeline()

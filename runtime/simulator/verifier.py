@@ -48,11 +48,6 @@ class OrderedProgram:
         """What it was compiled for."""
         return self.programs[0].machine
 
-    @property
-    def planned_machines(self) -> list[Machine]:
-        """What the schedule of each card was made for."""
-        return [program.planned_machine for program in self.programs]
-
 
 class VerifiedProgram(OrderedProgram):
     """A program that is safe to run."""

@@ -20,7 +20,7 @@ from tilewright.runtime.artifact import checksum
 from tilewright.runtime.artifact.artifact import Artifact, write_artifact
 from tilewright.runtime.artifact.container import Section, SectionKind
 from tilewright.runtime.artifact.manifest import TensorSpec
-from tilewright.runtime.artifact.regular_file import reader
+from tilewright.runtime.artifact.memory import reader
 from tilewright.runtime.execution.buffers import Buffers
 from tilewright.runtime.files.input_file import input_file
 from tilewright.runtime.interruption import Asked

@@ -116,7 +116,8 @@ class Cascades:
             if not rolled or rolled == before:
                 continue
             before = rolled
-            tiled = (self._tiled(first, stop, height, rolled) for height in self._heights(stop))
+            heights = [height for height in _HEIGHTS if height == 1 or 2 * height <= self.units[stop - 1].height]
+            tiled = (self._tiled(first, stop, height, rolled) for height in heights)
             options = dict(each for each in tiled if not isinstance(each, str))
             for tiles in sorted(options, key=lambda tiles: -options[tiles]):
                 found = self._cascade(first, stop, tiles, options[tiles], rolled)
@@ -139,9 +140,6 @@ class Cascades:
         tiled = self._tiled(first, stop, 1, rolled)
         found = tiled if isinstance(tiled, str) else self._cascade(first, stop, *tiled, rolled)
         return found if isinstance(found, str) else "others save more"
-
-    def _heights(self, stop: int) -> list[int]:
-        return [height for height in _HEIGHTS if height == 1 or 2 * height <= self.units[stop - 1].height]
 
     def _inner(self, first: int, stop: int) -> set[Value]:
         """The maps that only these units touch."""
@@ -210,7 +208,10 @@ class Cascades:
 
     def _room(self, units: Sequence[Unit]) -> int:
         """Bytes of the maps scratchpad that whole maps leave to these units."""
-        return self._machine.maps_bytes - self._kept_bytes(units[0].steps[0], units[-1].steps[1])
+        # Those that are on chip at any of the steps of a cascade are there at all of them.
+        first, stop = units[0].steps[0], units[-1].steps[1]
+        kept = sum(size for begin, end, size in self._kept if begin < stop and end >= first)
+        return self._machine.maps_bytes - kept
 
     def _room_for_tiles(self, units: Sequence[Unit]) -> int:
         """Bytes of these that are for tiles of maps in DRAM."""
@@ -221,10 +222,6 @@ class Cascades:
         if (unit, tile) not in self._constants:
             self._constants[unit, tile] = constants_held(unit.op, tile)
         return self._constants[unit, tile]
-
-    def _kept_bytes(self, first: int, stop: int) -> int:
-        """What maps take that are whole on chip at any of these steps: in a cascade, at all of them."""
-        return sum(size for begin, end, size in self._kept if begin < stop and end >= first)
 
     def _priced(self, search: TileSearch, room: int, rows: int) -> tuple[float, Tile] | Misfit:
         key = search, room, rows

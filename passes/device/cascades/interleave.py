@@ -1,4 +1,4 @@
-"""The tile ops of a cascade in the order of its stripes, and its maps in rings."""
+"""Compute the ops of cascades in turn, stripe of rows by stripe of rows, and put their maps in rings."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from ....ir.annotations import CASCADE
-from ....ir.core import Function, Op, is_op
+from ....ir.core import Function, Module, Op, is_op
 from ....ir.tile.compute import Convolve, ConvolveDepthwise, Pool
 from ....ir.tile.locations import Locations
 from ....ir.tile.places import PLACES, Buffer
+from ...base import Pass, Record
+from ..lower_to_tiles import LOWERED
+from ..order_tiles import rearrange
 from ..ordering.dependencies import Access, Dependencies, accesses
+from ..outline_device import device_functions
 from .stripes import RowAccess, Stripe, interleaved, ring_rows
 
 
@@ -137,15 +141,11 @@ def _rings(steps: Sequence[_Step], roots: set[Op]) -> dict[Op, int]:
             root = access.place.root
             if root in roots and is_op(root, Buffer) and access.place.type.memory == "maps":
                 first, stop = access.place.box[2:4]
-                touched.setdefault(root, []).append(RowAccess(first, stop, _goes_round(step.op, access)))
+                # Around the end of a ring windows find what they read, but for those that begin above the map.
+                is_window = is_op(step.op, Convolve, ConvolveDepthwise, Pool) and step.op.operator.origin[0] >= 0
+                touched.setdefault(root, []).append(RowAccess(first, stop, is_window and not access.write))
     lengths = {root: ring_rows(rows, root.result.type.shape[0]) for root, rows in touched.items()}
     return {root: ring for root, ring in lengths.items() if ring < root.result.type.shape[0]}
-
-
-def _goes_round(op: Op, access: Access) -> bool:
-    """Whether the instruction of an op finds what it touches around the end of a ring: windows do that do not begin
-    above the map."""
-    return not access.write and is_op(op, Convolve, ConvolveDepthwise, Pool) and op.operator.origin[0] >= 0
 
 
 def in_ring(function: Function, buffer: Op, rows: int) -> None:
@@ -156,3 +156,32 @@ def in_ring(function: Function, buffer: Op, rows: int) -> None:
     function.insert(ring, buffer)
     buffer.result.replace_all_uses(ring.result)
     buffer.erase()
+
+
+@dataclass(frozen=True)
+class CascadeRows(Pass):
+    """Puts the tile ops of each ``cascade`` into the order of its stripes: an op makes the next rows of its result when
+    the op behind it lacks them. Of a map on chip that only one cascade touches, just the rows that are still needed
+    stay there, in a ring.
+
+    Results do not change: an op follows all those that touch what it touches, as before.
+    """
+
+    requires = (LOWERED,)
+    ensures = (LOWERED,)
+
+    def apply(self, module: Module, record: Record) -> bool:
+        for function in device_functions(module):
+            record.counts["rings"] += cascade(function)
+        return record.counts["rings"] > 0
+
+
+def cascade(function: Function) -> int:
+    """Interleave the cascades of a tile program whose maps in DRAM have addresses; how many rings that makes."""
+    if not any(CASCADE.is_at(op) for op in function.ops):
+        return 0
+    steps, rings = interleave(function)
+    rearrange(function, steps)
+    for buffer, rows in rings.items():
+        in_ring(function, buffer, rows)
+    return len(rings)

@@ -50,15 +50,12 @@ class Read(NamedTuple):
 
 def units_of(ops: Sequence[Op]) -> list[Unit]:
     """The ops of a function as units, in their order."""
-    return [
-        Unit(op, (step, step + len(with_fused(op))), made_by(op), _height(op))
-        for step, op in enumerate(ops)
-        if fused_convolution(op) is None
-    ]
-
-
-def _height(op: Op) -> int:
-    return convolution_maps(op)[1].height if is_op(op, Conv) else map_shape(op.result.type).height
+    units: list[Unit] = []
+    for step, op in enumerate(ops):
+        if fused_convolution(op) is None:
+            height = convolution_maps(op)[1].height if is_op(op, Conv) else map_shape(op.result.type).height
+            units.append(Unit(op, (step, step + len(with_fused(op))), made_by(op), height))
+    return units
 
 
 def obstacle_to_stripes(unit: Unit) -> str | None:

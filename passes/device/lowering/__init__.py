@@ -1,8 +1,36 @@
-"""How each operator of a device function becomes tile operators, one file for each family.
+"""How each operator of a device function becomes tile operators, one file for each family."""
 
-Importing this package registers the lowerings.
-"""
+from __future__ import annotations
 
-from . import convolution, elementwise, movement, pooling, resize, tables
+from collections.abc import Callable
+from typing import Any
 
-FAMILIES = (convolution, elementwise, movement, pooling, resize, tables)
+from ....ir.core import Op
+from ....ir.op import Operator
+from ....ir.ops.convolution import Conv
+from ....ir.ops.elementwise import Add, Max, Min, Mul, Sub
+from ....ir.ops.movement import Concat, DepthToSpace, Slice
+from ....ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
+from ....ir.ops.quantization import Requantize
+from ....ir.ops.resize import Resize
+from ....ir.ops.shape import Reshape
+from ....ir.ops.unary import Unary
+from .convolution import lower_convolution
+from .elementwise import lower_elementwise, lower_table
+from .movement import lower_concat, lower_depth_to_space, lower_reshape, lower_slice
+from .pooling import lower_pooling
+from .program import TileProgram
+from .resize import lower_resize
+
+LOWERINGS: dict[type[Operator], Callable[[Op[Any], TileProgram], None]] = {
+    Conv: lower_convolution,
+    **dict.fromkeys((Add, Sub, Mul, Max, Min), lower_elementwise),
+    **dict.fromkeys((Unary, Requantize), lower_table),
+    Concat: lower_concat,
+    DepthToSpace: lower_depth_to_space,
+    Reshape: lower_reshape,
+    Slice: lower_slice,
+    **dict.fromkeys((MaxPool, AveragePool, GlobalAveragePool, GlobalMaxPool), lower_pooling),
+    Resize: lower_resize,
+}
+"""Which function lowers an operator, and classes derived from it."""

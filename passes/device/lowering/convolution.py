@@ -25,7 +25,6 @@ from ..fused_pairs import fused_user, made_by
 from .elementwise import FusedElementwise
 from .on_chip import as_on_chip, chip_zero, on_chip
 from .program import ChipMap, TileProgram
-from .registry import lowers
 
 Loaded = TypeVar("Loaded")
 
@@ -66,7 +65,6 @@ class Held(NamedTuple):
     parameters: Value
 
 
-@lowers(Conv)
 def lower_convolution(op: Op[Conv], program: TileProgram) -> None:
     """Load, convolve, requantise and store, tile by tile; before that combine with another map, if fused."""
     whole = _layer(op, program)

@@ -1,4 +1,4 @@
-"""Arithmetic of two maps."""
+"""Functions of one map, by a table, and arithmetic of two maps."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ....ir.feature_map import MapShape, map_shape
 from ....ir.op import Operator
 from ....ir.ops.elementwise import Add, Max, Min, Mul, Sub
 from ....ir.quantized import limits, parameters
-from ....ir.tile.compute import Combine
+from ....ir.tile.compute import Combine, LookUp
 from ....ir.tile.places import Part
-from .on_chip import chip_offset, chip_zero, on_chip
+from ....ir.tile.transfer import LoadTable
+from .on_chip import as_on_chip, chip_offset, chip_zero, on_chip
 from .program import ChipMap, TileProgram
-from .registry import lowers
 
 _KINDS: dict[type[Operator], Literal["add", "multiply", "maximum", "minimum"]] = {
     Add: "add",
@@ -27,6 +27,26 @@ _KINDS: dict[type[Operator], Literal["add", "multiply", "maximum", "minimum"]] =
     Max: "maximum",
     Min: "minimum",
 }
+
+
+def table_of(op: Op) -> np.ndarray:
+    """The function of a unary quantised op as int8 [256], by what the device holds of its operand from -128 up.
+
+    The entries are what the reference computes for every stored integer, so they cannot differ from it.
+    """
+    x = op.inputs[0].type
+    low, high = limits(x)
+    stored = np.arange(low, high + 1).astype(x.dtype.numpy)
+    (results,) = op.evaluate([stored])
+    return as_on_chip(results)
+
+
+def lower_table(op: Op, program: TileProgram) -> None:
+    """The entry for each element."""
+    source, target = program.map(op.inputs[0]), program.map(op.result)
+    table = program.add(LoadTable(program.everywhere), program.constant("table", table_of(op)))
+    for box in program.tiles(op):
+        program.store(target, box, LookUp(), program.load(source, box), table)
 
 
 def _record(op: Op) -> dict[str, float]:
@@ -49,7 +69,6 @@ def _combine(op: Op) -> Combine:
     return Combine(_KINDS[type(op.operator)], low, high)
 
 
-@lowers(*_KINDS)
 def lower_elementwise(op: Op, program: TileProgram) -> None:
     """Two maps; images, rows and columns of each are possibly one that is repeated."""
     combine = _combine(op)

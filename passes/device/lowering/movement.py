@@ -7,12 +7,10 @@ from itertools import product
 from ....ir.core import Op, Value
 from ....ir.feature_map import map_shape
 from ....ir.ops.movement import Concat, DepthToSpace, Slice
-from ....ir.ops.shape import Reshape
 from ....ir.tile.places import Part
 from ..boxes import Span
 from ..kept.chip_places import slice_begin
 from .program import ChipMap, TileProgram
-from .registry import lowers
 
 Begin = tuple[int, int, int, int]
 """First image, row, column and channel."""
@@ -32,7 +30,6 @@ def _copy(
         program.copy(source, Part(box.image + image, *spans), target, box)
 
 
-@lowers(Concat)
 def lower_concat(op: Op[Concat], program: TileProgram) -> None:
     """Copy the operands that have not been written into the buffer of the result in the first place."""
     assert op.operator.axis == 1, "the device concatenates channels"
@@ -46,7 +43,6 @@ def lower_concat(op: Op[Concat], program: TileProgram) -> None:
         channel += count
 
 
-@lowers(DepthToSpace)
 def lower_depth_to_space(op: Op[DepthToSpace], program: TileProgram) -> None:
     """Store the channels of each phase in every so many rows and columns of the result."""
     step, count = op.operator.blocksize, map_shape(op.result.type).channels
@@ -57,7 +53,6 @@ def lower_depth_to_space(op: Op[DepthToSpace], program: TileProgram) -> None:
         _copy(program.channels(source, index * count, count), phase, op, program)
 
 
-@lowers(Reshape)
 def lower_reshape(op: Op, program: TileProgram) -> None:
     """Nothing, where the result is another name for the operand; otherwise a copy of equal bytes."""
     operand = op.inputs[0]
@@ -68,7 +63,6 @@ def lower_reshape(op: Op, program: TileProgram) -> None:
         _copy(program.reshaped(source, map_shape(op.result.type)), target, op, program)
 
 
-@lowers(Slice)
 def lower_slice(op: Op[Slice], program: TileProgram) -> None:
     """Copy a box of the operand."""
     if program.copied(op):

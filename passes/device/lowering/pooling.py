@@ -13,12 +13,10 @@ from ....ir.tile.compute import Pool
 from ..boxes import read_through
 from .on_chip import chip_offset, chip_zero
 from .program import TileProgram
-from .registry import lowers
 
 AnyPool = MaxPool | AveragePool | GlobalAveragePool | GlobalMaxPool
 
 
-@lowers(MaxPool, AveragePool, GlobalAveragePool, GlobalMaxPool)
 def lower_pooling(op: Op[AnyPool], program: TileProgram) -> None:
     """A window slides over a tile of the map that holds all it reads."""
     window, shape = window_of(op), map_shape(op.inputs[0].type)

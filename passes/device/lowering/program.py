@@ -125,7 +125,8 @@ class TileProgram:
         """What follows computes ``op``."""
         self._loc = op.loc
         self._layer = op.result.name
-        self._annotations = {LAYER.key: self._layer, **_cascade_of(op)}
+        cascade = {CASCADE.key: op.annotations[CASCADE.key]} if CASCADE.is_at(op) else {}
+        self._annotations = {LAYER.key: self._layer, **cascade}
         self._boxes.clear()
         self.cluster = 0
         self.everywhere = EVERY_CLUSTER if SPLIT.is_at(op) else 0
@@ -373,10 +374,6 @@ class TileProgram:
         if found is None:
             found = self._shared[key] = self._module.add_constant(f"{self._layer}.{role}", array)
         return found
-
-
-def _cascade_of(op: Op) -> dict[str, Literal]:
-    return {CASCADE.key: op.annotations[CASCADE.key]} if CASCADE.is_at(op) else {}
 
 
 def _through_images(place: ChipMap, box: Part) -> Part:

@@ -11,10 +11,8 @@ from ....ir.tile.compute import ResizeLinear
 from ....ir.tile.places import Part
 from ..resampling import Axis, resize_axes
 from .program import TileProgram
-from .registry import lowers
 
 
-@lowers(Resize)
 def lower_resize(op: Op[Resize], program: TileProgram) -> None:
     """Every tile reads the rows and columns that it repeats, or lies between."""
     rows, columns = resize_axes(op)

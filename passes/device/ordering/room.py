@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ....ir.tile.types import EVERY_CLUSTER, Memory
-from ..planning.round_robin import RoundRobin
+from ..planning.scratchpads import RoundRobin
 from .program import Place, Steps
 
 _GRAINS = 1 << 12

@@ -18,8 +18,7 @@ from ...memory.allocation import HEURISTICS, Buffer, rivals_of
 from ..lower_to_tiles import LOWERED
 from ..outline_device import device_functions, planned_machine
 from .check_scratchpads import SCRATCHPADS_SOUND
-from .round_robin import RoundRobin
-from .scratchpads import Scratchpad, place_bytes, place_type, scratchpads
+from .scratchpads import RoundRobin, Scratchpad, place_bytes, place_type, scratchpads
 
 _MOST_PAIRS = 1 << 16
 """Places that are live together, counted in pairs, up to which a part of a program is packed."""

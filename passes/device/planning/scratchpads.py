@@ -1,14 +1,15 @@
-"""The scratchpads of a machine, and how much of them a place of a tile program takes."""
+"""The scratchpads of a machine, how much of them a place of a tile program takes, and where there is room next."""
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from typing import NamedTuple
 
 from tilewright.errors import PassError
 
 from ....ir.core import Op, is_op
 from ....ir.tile.transfer import LoadRequantization, LoadWeights
-from ....ir.tile.types import Memory, TileType
+from ....ir.tile.types import EVERY_CLUSTER, Memory, TileType
 from ....runtime.isa.encoding import Space
 from ....runtime.isa.layouts import dense_bytes, depthwise_bytes, requantize_bytes
 from ....runtime.isa.memories import SCRATCHPAD_UNITS, scratchpad_bytes
@@ -77,3 +78,49 @@ def place_bytes(op: Op) -> int:
     if is_op(op, LoadRequantization):
         return requantize_bytes(type.shape[-1])
     return TABLE_BYTES if type.elements == TABLE_BYTES else RECORD_BYTES
+
+
+class RoundRobin:
+    """The addresses of one scratchpad of each cluster, round and round: what has been free for longest is taken first.
+
+    Args:
+        size: of the scratchpad, in bytes.
+        position: where each cluster goes on.
+    """
+
+    def __init__(self, size: int, position: dict[int, int] | None = None) -> None:
+        self.size = size
+        self.position = dict(position or {})
+        # First byte, and one past the last.
+        self._taken: dict[int, list[tuple[int, int]]] = {}
+
+    def find(self, cluster: int, size: int) -> int | None:
+        """The next piece of so many bytes that is free in a cluster, or in every one; its first byte."""
+        position = self.position
+        if cluster == EVERY_CLUSTER:
+            start = max(position.values(), default=0)
+            taken = sorted(each for ranges in self._taken.values() for each in ranges)
+        else:
+            start = position.get(cluster, position.get(EVERY_CLUSTER, 0))
+            own, every = self._taken.get(cluster, []), self._taken.get(EVERY_CLUSTER)
+            taken = sorted([*own, *every]) if every else own
+        for first in (start, 0):
+            for begin, stop in taken:
+                if begin >= first + size:
+                    break
+                first = max(first, stop)
+            if first + size <= self.size:
+                return first
+        return None
+
+    def take(self, cluster: int, address: int, size: int) -> None:
+        """Give out what has been found."""
+        insort(self._taken.setdefault(cluster, []), (address, address + size))
+        if cluster == EVERY_CLUSTER:
+            self.position.clear()
+        self.position[cluster] = address + size
+
+    def release(self, cluster: int, address: int, size: int) -> None:
+        """Take back what has been given out."""
+        ranges = self._taken[cluster]
+        del ranges[bisect_left(ranges, (address, address + size))]

@@ -78,11 +78,6 @@ def _cuts(extent: int, limit: int) -> Counts:
     return np.array([*sorted(sizes, reverse=True)[:24], 1], np.int64)
 
 
-def priced_tile(op: Op, machine: Machine, clusters: int = 1) -> tuple[float, Tile] | Misfit:
-    """The price in cycles and the tile of a device op that costs least, or why there is none."""
-    return TileSearch(op, machine, clusters=clusters).cheapest(machine)
-
-
 class TileSearch:
     """The tiles of a device op with what they cost, whatever scratchpads hold.
 
