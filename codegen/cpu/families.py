@@ -10,10 +10,9 @@ from tilewright.errors import CodegenError
 from ...ir.core import Op
 from ...ir.op import Operator
 from . import kernels, numba
-from .kernel import Kernel, nothing
+from .kernel import LOWERINGS, Kernel, Lowering, nothing
 from .llvm.target import TargetDescription
 from .numba import detection
-from .registry import LOWERINGS, Lowering
 
 # Importing a family registers its lowerings. Those written for vector registers are asked before the long tail.
 for package in (kernels, numba, detection):

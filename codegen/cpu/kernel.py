@@ -1,4 +1,4 @@
-"""What a kernel is: code for one computation on given shapes.
+"""What a kernel is: code for one computation on given shapes; and where lowerings of operators to kernels register.
 
 Every kernel is one function of LLVM IR,
 
@@ -16,7 +16,14 @@ memory functions.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+from ...ir.core import Op, OperatorT
+from ...ir.op import Operator
+from .llvm.target import TargetDescription
 
 
 @dataclass(frozen=True)
@@ -50,3 +57,33 @@ def nothing(tensors: int) -> Kernel:
     """The kernel of so many operands and results that has nothing to do."""
     name = kernel_name("nothing", tensors)
     return Kernel(name, f"define i32 @{name}({'ptr, ' * (tensors + 1)}i64, i64) {{ ret i32 0 }}", units=0)
+
+
+Lowering = Callable[[Op[OperatorT], TargetDescription], "Kernel | None"]
+
+LOWERINGS: dict[type[Operator], list[Lowering[Any]]] = {}
+"""Lowerings by operator class, the preferred one first."""
+
+
+def lowers(
+    *operators: type[OperatorT], needs: Sequence[Callable[[Op[OperatorT]], bool]] = ()
+) -> Callable[[Lowering[OperatorT]], Lowering[OperatorT]]:
+    """Register a function that makes kernels for these operators, after those registered before.
+
+    The function may return ``None`` for an op that it does not cover (a layout, a dtype, a rank); the next one is
+    asked then.
+
+    Args:
+        needs: what holds of each op that the function is asked for; see :mod:`.tensors`.
+    """
+
+    def register(function: Lowering[OperatorT]) -> Lowering[OperatorT]:
+        @wraps(function)
+        def lowering(op: Op[OperatorT], target: TargetDescription) -> Kernel | None:
+            return function(op, target) if all(holds(op) for holds in needs) else None
+
+        for cls in operators:
+            LOWERINGS.setdefault(cls, []).append(lowering)
+        return lowering
+
+    return register

@@ -21,9 +21,10 @@ from quantized_cases import check
 from samples import Sample
 
 from tilewright.codegen.cpu.llvm.builder import LONG_TABLE
-from tilewright.codegen.cpu.numba.function import compile_kernel, python_function
+from tilewright.codegen.cpu.numba.function import compile_kernel
 from tilewright.errors import CodegenError
 from tilewright.ir import interp
+from tilewright.ir.core import Op
 from tilewright.ir.ops.activation import Clip
 from tilewright.ir.ops.elementwise import Div, Elementwise, Max, Min, Mod
 from tilewright.ir.ops.indexing import Gather, GatherElements, GatherND, ScatterElements, ScatterND
@@ -133,6 +134,11 @@ def test_indices_out_of_range_are_refused() -> None:
     assert found == [None] * len(samples)
 
 
+def an_op() -> Op:
+    """One whose kernel takes x and y, both of single precision."""
+    return the_op(make_case("neg", Sample(Neg(), (np.ones(4, np.float32),))))
+
+
 @pytest.mark.parametrize(
     ("statement", "problem"),
     [
@@ -141,11 +147,11 @@ def test_indices_out_of_range_are_refused() -> None:
     ],
 )
 def test_what_numba_cannot_type_is_said_without_its_traceback(statement: str, problem: str) -> None:
-    function = python_function(f"def kernel(x, y, n, f, scratch, begin, end):\n    {statement}\n    return 0\n")
+    source = f"def kernel(x, y, n, f, scratch, begin, end):\n    {statement}\n    return 0\n"
     with pytest.raises(CodegenError) as caught:
-        compile_kernel("grid_sample", function, (DType.F32, DType.F32), TARGET, units=1)
+        compile_kernel(an_op(), source, TARGET, units=1)
     assert str(caught.value) == (
-        f"cpu code: grid_sample: numba cannot compile the kernel's function kernel; found {problem}. "
+        f"cpu code: neg: numba cannot compile the kernel's function kernel; found {problem}. "
         "This is a fault of Tilewright, not of the model."
     )
 
@@ -154,9 +160,9 @@ def test_a_name_with_another_meaning_in_the_module_of_a_kernel_is_refused() -> N
     scope: dict[str, Any] = {"__name__": "odd_kernels", "larger": min}
     exec("def kernel(x, y, n, f, scratch, begin, end):\n    y[0] = larger(x[0], x[1])\n    return 0\n", scope)
     with pytest.raises(CodegenError) as caught:
-        compile_kernel("grid_sample", scope["kernel"], (DType.F32, DType.F32), TARGET, units=1)
+        compile_kernel(an_op(), scope["kernel"], TARGET, units=1)
     assert str(caught.value) == (
-        "cpu code: grid_sample: 'larger' is something else to kernels than in the function's module; expected that of "
+        "cpu code: neg: 'larger' is something else to kernels than in the function's module; expected that of "
         "tilewright.codegen.cpu.numba.scalar_functions, found another in odd_kernels. "
         "This is a fault of Tilewright, not of the model."
     )

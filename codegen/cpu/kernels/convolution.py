@@ -12,13 +12,12 @@ from ....ir.layout import CHANNEL_BLOCK, QUAD
 from ....ir.ops.convolution import Conv
 from ....ir.types import DType
 from ....ir.windows import SHORT
-from ..kernel import Kernel
+from ..kernel import Kernel, lowers
 from ..llvm.builder import FunctionBuilder
 from ..llvm.byte_dot_product import ACCUMULATOR, BYTES, dot, flipped
 from ..llvm.quantized_math import signed_byte
 from ..llvm.target import TargetDescription
 from ..llvm.types import F32, I8, I32, Register, Registers, constant, partial_mask, zero
-from ..registry import lowers
 from ..spec import ConstantTable
 from ..tensors import is_float, is_plain
 from .activation import Activation
@@ -266,12 +265,10 @@ def convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
     ).kernel(target)
 
 
-@lowers(Conv)
-def plain_convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
+@lowers(Conv, needs=(is_float, is_plain))
+def plain_convolution(op: Op[Conv], target: TargetDescription) -> Kernel:
     """Any convolution whose tensors are all row-major."""
     conv, operands = op.operator, op.operands
-    if not is_float(op) or not is_plain(op):
-        return None
     x, w = operands.x.type, operands.w.type
     (batch, channels), image = x.shape[:2], x.shape[2:]
     axes = walked(conv.windows(x.shape, w.shape))

@@ -20,13 +20,12 @@ from ....ir.quantized import check_elementwise, parameters
 from ....ir.types import DType
 from ..element import Element
 from ..formulas import POWERS, formula_of
-from ..kernel import Kernel
+from ..kernel import Kernel, lowers
 from ..llvm.builder import FunctionBuilder
 from ..llvm.quantized_math import clamped, rounded, single, widened
 from ..llvm.target import TargetDescription
 from ..llvm.types import F64, Register, constant, type_of
 from ..llvm.vector_arithmetic import DTYPES, VectorArithmetic
-from ..registry import lowers
 from .table_lookup import table_kernel
 from .vector_nest import Expression, nest_kernel
 

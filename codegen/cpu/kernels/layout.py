@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from ....ir.core import Op
 from ....ir.layout import CHANNEL_BLOCK
 from ....ir.ops.layout import Reorder
-from ..kernel import Kernel
+from ..kernel import Kernel, lowers
 from ..llvm.builder import FunctionBuilder
 from ..llvm.target import TargetDescription
 from ..llvm.types import F32, I8, Register, Type, partial_mask, zero
-from ..registry import lowers
 from ..spec import KernelSpec
 from ..tensors import layouts
 

@@ -7,10 +7,9 @@ import math
 from ....ir.core import Op
 from ....ir.layout import QUAD
 from ....ir.ops.matmul import MatMul
-from ..kernel import Kernel
+from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
 from ..nest import broadcast
-from ..registry import lowers
 from ..tensors import is_float, is_plain
 from .activation import Activation
 from .byte_product import ByteProduct
@@ -22,11 +21,11 @@ FEW_ROWS = 4
 """Up to so many rows a transposed right factor is read as it lies."""
 
 
-@lowers(MatMul)
+@lowers(MatMul, needs=(is_float, is_plain))
 def matmul(op: Op[MatMul], target: TargetDescription) -> Kernel | None:
     """Products in tiles, or as dot products where there are few rows."""
     operator, (x, w, bias, residual) = op.operator, op.operands
-    if not is_float(op) or not is_plain(op) or not op.result.type.elements:
+    if not op.result.type.elements:
         return None
     rows, columns, inner = operator.extents(x.type, w.type)
     batch = op.result.type.shape[:-2]

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 from ....ir.core import Op
 from ....ir.ops.normalization import LayerNorm, Lrn, RmsNorm
-from ..kernel import Kernel
+from ..kernel import Kernel, lowers
 from ..llvm import vector_math as vm
 from ..llvm.builder import FunctionBuilder
 from ..llvm.row_vectors import RowVector, over_row
 from ..llvm.target import TargetDescription
 from ..llvm.types import F32, Register, Registers, constant, zero
-from ..registry import lowers
 from ..spec import KernelSpec
 from ..tensors import is_float, is_plain
 
@@ -137,22 +136,22 @@ class LocalResponse(KernelSpec):
         return vm.exp(b, b.binary("fmul", vm.log(b, value), vm.number(value, self.beta)))
 
 
-@lowers(LayerNorm, RmsNorm)
+@lowers(LayerNorm, RmsNorm, needs=(is_float, is_plain))
 def trailing_norm(op: Op[LayerNorm | RmsNorm], target: TargetDescription) -> Kernel | None:
     """Normalisation of contiguous rows."""
     operator, shape = op.operator, op.result.type.shape
-    if not is_float(op) or not is_plain(op) or not math.prod(shape):
+    if not math.prod(shape):
         return None
     rows, length = math.prod(shape[: operator.axis]), math.prod(shape[operator.axis :])
     spec = RowNormalization(rows, length, operator.epsilon, isinstance(operator, LayerNorm), len(op.inputs) == 3)
     return spec.kernel(target)
 
 
-@lowers(Lrn)
+@lowers(Lrn, needs=(is_float, is_plain))
 def local_response(op: Op[Lrn], target: TargetDescription) -> Kernel | None:
     """Local response normalisation, pixels side by side."""
     operator, shape = op.operator, op.result.type.shape
-    if not is_float(op) or not is_plain(op) or not math.prod(shape) or not operator.has_plain_power:
+    if not math.prod(shape) or not operator.has_plain_power:
         return None
     window = (operator.size, operator.alpha, operator.beta, operator.bias)
     return LocalResponse(shape[0], shape[1], math.prod(shape[2:]), *window).kernel(target)

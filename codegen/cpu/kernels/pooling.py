@@ -13,12 +13,11 @@ from ....ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, Ma
 from ....ir.quantized import EIGHT_BIT, check_elementwise, parameters
 from ....ir.types import DType
 from ....ir.windows import SHORT
-from ..kernel import Kernel
+from ..kernel import Kernel, lowers
 from ..llvm.builder import FunctionBuilder
 from ..llvm.quantized_math import StoredRange, clamped, rounded, single, widened
 from ..llvm.target import TargetDescription
 from ..llvm.types import F32, I8, I32, Register, Registers, Type, constant, type_of, zero
-from ..registry import lowers
 from ..spec import KernelSpec
 from ..tensors import layouts
 from .window import Axis, Reach, rows_and_columns, walked

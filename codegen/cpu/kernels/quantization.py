@@ -11,14 +11,13 @@ from ....ir.core import Op
 from ....ir.layout import bytes_of, physical_shape
 from ....ir.ops.quantization import Dequantize, Quantize, Requantize, StorageCast
 from ....ir.types import DType
-from ..kernel import Kernel
+from ..kernel import Kernel, lowers
 from ..llvm.builder import FunctionBuilder
 from ..llvm.quantized_math import clamped, rounded, single, widened
 from ..llvm.target import TargetDescription
 from ..llvm.types import I64, Register, constant, type_of
 from ..nest import Access, Nest, broadcast, row_major
 from ..numba.nest_kernel import copy_kernel
-from ..registry import lowers
 from ..spec import ConstantTable
 from .table_lookup import table_kernel
 from .vector_nest import Expression, VectorNest

@@ -9,13 +9,12 @@ from functools import partial
 
 from ....ir.core import Op
 from ....ir.ops.softmax import LogSoftmax, Softmax
-from ..kernel import Kernel
+from ..kernel import Kernel, lowers
 from ..llvm import vector_math as vm
 from ..llvm.builder import FunctionBuilder
 from ..llvm.row_vectors import RowStep, RowVector, first_lanes, over_row
 from ..llvm.target import TargetDescription
 from ..llvm.types import F32, Register, Registers, constant, zero
-from ..registry import lowers
 from ..spec import KernelSpec
 from ..tensors import is_float, is_plain
 
@@ -99,11 +98,11 @@ SHORT_ROW = 8
 """Rows of fewer elements are left to loops over single elements."""
 
 
-@lowers(Softmax, LogSoftmax)
+@lowers(Softmax, LogSoftmax, needs=(is_float, is_plain))
 def softmax(op: Op[Softmax | LogSoftmax], target: TargetDescription) -> Kernel | None:
     """Softmax along rows that are contiguous, or along columns side by side."""
     operator, shape = op.operator, op.result.type.shape
-    if not is_float(op) or not is_plain(op) or not math.prod(shape):
+    if not math.prod(shape):
         return None
     length, inner = shape[operator.axis], math.prod(shape[operator.axis + 1 :])
     if inner == 1 and length < SHORT_ROW:

@@ -12,11 +12,10 @@ from ....ir.core import Op
 from ....ir.ops.convolution import Conv, ConvTranspose
 from ....ir.ops.integer_products import ConvInteger
 from ....ir.types import DType
-from ..kernel import Kernel
+from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
-from ..registry import lowers
-from ..tensors import dtypes_of, has_real_meaning, is_plain, is_quantized_product, pointers
-from .function import compile_kernel, python_function
+from ..tensors import has_real_meaning, is_plain, is_quantized_product, pointers
+from .function import compile_kernel
 from .quantization import centred, requantization, zero_point
 from .scalar import activation_statement, number
 
@@ -110,26 +109,18 @@ def _compiled(
     target: TargetDescription,
     floats: Sequence[float] = (),
 ) -> Kernel:
-    shape = op.result.type.shape
+    units, scratch, fast = math.prod(op.result.type.shape[:2]), (sums, numbers[8]), sums.is_float
     return compile_kernel(
-        op.name,
-        python_function(source),
-        dtypes_of(op),
-        target,
-        units=shape[0] * shape[1],
-        integers=numbers,
-        floats=floats,
-        scratch=(sums, numbers[8]),
-        fastmath=sums.is_float,
+        op, source, target, units=units, integers=numbers, floats=floats, scratch=scratch, fastmath=fast
     )
 
 
-@lowers(Conv, ConvTranspose)
+@lowers(Conv, ConvTranspose, needs=(is_plain, has_real_meaning))
 def lower_convolution(op: Op[Conv | ConvTranspose], target: TargetDescription) -> Kernel | None:
     operator, dtype, w = op.operator, op.result.type.dtype, op.inputs[1].type
     is_forward = isinstance(operator, Conv)
     numbers = _numbers(op, w.shape[1] if is_forward else w.shape[0] // operator.group)
-    if not (is_plain(op) and has_real_meaning(op) and dtype in (DType.F32, DType.F64)) or numbers is None:
+    if dtype not in (DType.F32, DType.F64) or numbers is None:
         return None
     names = pointers(op)
     bias = "b[o]" if "b" in names else number(0, dtype)
@@ -146,11 +137,11 @@ def lower_convolution(op: Op[Conv | ConvTranspose], target: TargetDescription) -
     return _compiled(op, source, numbers, dtype, target)
 
 
-@lowers(Conv)
+@lowers(Conv, needs=(is_plain, is_quantized_product))
 def lower_quantized_convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
     w = op.inputs[1].type
     numbers = _numbers(op, w.shape[1])
-    if numbers is None or not (is_plain(op) and is_quantized_product(op)):
+    if numbers is None:
         return None
     names = pointers(op)
     integers, factors = requantization(op, w.shape[0])
@@ -164,10 +155,10 @@ def lower_quantized_convolution(op: Op[Conv], target: TargetDescription) -> Kern
     return _compiled(op, source, (*numbers, *integers), DType.I32, target, factors)
 
 
-@lowers(ConvInteger)
+@lowers(ConvInteger, needs=(is_plain,))
 def lower_integer_convolution(op: Op[ConvInteger], target: TargetDescription) -> Kernel | None:
     numbers = _numbers(op, op.inputs[1].type.shape[1])
-    if numbers is None or not is_plain(op):
+    if numbers is None:
         return None
     source = _FORWARD.format(
         tensors=", ".join(pointers(op)),

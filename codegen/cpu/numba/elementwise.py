@@ -11,12 +11,10 @@ from ....ir.ops.shape import Cast
 from ....ir.types import DType, TensorType
 from ..element import Element
 from ..formulas import formula_of
-from ..kernel import Kernel
+from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
 from ..nest import Nest, broadcast
-from ..registry import lowers
 from ..tensors import dtypes_of, has_real_meaning, is_plain
-from .function import python_function
 from .nest_kernel import element_kernel
 from .scalar import Scalar, ScalarArithmetic, load, store
 
@@ -52,10 +50,8 @@ def _statements(operator: Elementwise | Cast, names: Sequence[str], dtypes: Sequ
     return [*arithmetic.statements, result]
 
 
-@lowers(Elementwise, Cast)
+@lowers(Elementwise, Cast, needs=(is_plain, has_real_meaning))
 def lower_elementwise(op: Op[Elementwise | Cast], target: TargetDescription) -> Kernel | None:
-    if not (is_plain(op) and has_real_meaning(op)):
-        return None
     names = [f"x{i}" for i in range(len(op.inputs))] + ["y"]
     statements = _statements(op.operator, names, dtypes_of(op))
     if statements is None:
@@ -64,5 +60,4 @@ def lower_elementwise(op: Op[Elementwise | Cast], target: TargetDescription) -> 
     accesses = tuple(broadcast(value.type.shape, shape) for value in (*op.inputs, op.result))
     parameters = [*names, *(f"p{i}" for i in range(len(names)))]
     lines = [f"def kernel({', '.join(parameters)}):", *statements, "return 0"]
-    function = python_function("\n    ".join(lines))
-    return element_kernel(op.name, function, dtypes_of(op), Nest(shape, accesses), target)
+    return element_kernel(op, "\n    ".join(lines), Nest(shape, accesses), target)

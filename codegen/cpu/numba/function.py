@@ -31,12 +31,14 @@ import numpy as np
 
 from tilewright.errors import CodegenError
 
+from ....ir.core import Op
 from ....ir.types import DType
 from ..kernel import Kernel, kernel_name
 from ..llvm.builder import FunctionBuilder
 from ..llvm.module import module_text, optimized
 from ..llvm.target import TargetDescription
 from ..llvm.types import F64, I32, I64, PTR, Register, Type, zero
+from ..tensors import dtypes_of
 from . import scalar_functions
 from .detection import box_functions
 
@@ -47,12 +49,12 @@ _RELAXED = ("reassoc", "contract", "nsz")
 
 
 def compile_kernel(
-    stem: str,
-    function: KernelFunction,
-    dtypes: Sequence[DType],
+    op: Op,
+    function: KernelFunction | str,
     target: TargetDescription,
     *,
     units: int,
+    dtypes: Sequence[DType] | None = None,
     integers: Sequence[int] = (),
     floats: Sequence[float] = (),
     scratch: tuple[DType, int] = (DType.U8, 0),
@@ -61,9 +63,9 @@ def compile_kernel(
     """A kernel from a Python function.
 
     Args:
-        stem: what the function is called in reports; letters and underscores.
-        function: as described above; of a module, or made by :func:`python_function`.
-        dtypes: element types of the operands and results, in order.
+        op: what it computes, by whose name reports call it.
+        function: as described above; of a module, or made by :func:`python_function`, whose text may stand here.
+        dtypes: element types of the operands and results, in order; those of the op unless said otherwise.
         integers, floats: the tables.
         scratch: what the work memory holds: an element type, and how many of them.
         fastmath: allow sums to be reordered, so that LLVM can vectorise them.
@@ -71,10 +73,31 @@ def compile_kernel(
     Raises:
         CodegenError: numba cannot type the function, or LLVM rejects what numba made (bugs of the function).
     """
+    function = python_function(function) if isinstance(function, str) else function
+    dtypes = dtypes_of(op) if dtypes is None else tuple(dtypes)
     numbers = tuple(int(i) for i in integers), tuple(float(f) for f in floats)
-    # By name as well, because -0 equals 0.
-    name = kernel_name(stem, origin(function), tuple(dtypes), target, *numbers, units, scratch, fastmath)
-    return _kernel(name, stem, function, tuple(dtypes), target, *numbers, units, scratch, fastmath)
+    name = kernel_name(op.name, origin(function), dtypes, target, *numbers, units, scratch, fastmath)
+
+    def make() -> Kernel:
+        text, symbol = numba_text(op.name, function, (*dtypes, DType.I64, DType.F64, scratch[0]), 2, fastmath)
+        entry = NumbaEntry(target, name, len(dtypes))
+        tables = entry.b.table("integers", I64, numbers[0]), entry.b.table("floats", F64, numbers[1])
+        status = entry.call(symbol, [*entry.tensors, *tables, entry.scratch, entry.begin, entry.end])
+        entry.b.return_(status)
+        whole = optimized(text + module_text([entry.b]), name, target)
+        return Kernel(name, whole, units, scratch[0].bytes * scratch[1])
+
+    return remembered(name, make)
+
+
+_KERNELS: dict[str, Kernel] = {}
+
+
+def remembered(name: str, make: Callable[[], Kernel]) -> Kernel:
+    """The kernel of this name, made once: the name says all that its code depends on."""
+    if name not in _KERNELS:
+        _KERNELS[name] = make()
+    return _KERNELS[name]
 
 
 @cache
@@ -157,28 +180,6 @@ def _check_names(stem: str, module: str, names: Mapping[str, Any], scope: Mappin
 def origin(function: KernelFunction) -> tuple[str, str, str]:
     """What tells the code of kernel functions apart."""
     return function.__module__, function.__qualname__, getattr(function, "source", "")
-
-
-@cache
-def _kernel(
-    name: str,
-    stem: str,
-    function: KernelFunction,
-    dtypes: tuple[DType, ...],
-    target: TargetDescription,
-    integers: tuple[int, ...],
-    floats: tuple[float, ...],
-    units: int,
-    scratch: tuple[DType, int],
-    fastmath: bool,
-) -> Kernel:
-    text, symbol = numba_text(stem, function, (*dtypes, DType.I64, DType.F64, scratch[0]), 2, fastmath)
-    entry = NumbaEntry(target, name, len(dtypes))
-    tables = entry.b.table("integers", I64, integers), entry.b.table("floats", F64, floats)
-    status = entry.call(symbol, [*entry.tensors, *tables, entry.scratch, entry.begin, entry.end])
-    entry.b.return_(status)
-    text = optimized(text + module_text([entry.b]), name, target)
-    return Kernel(name, text, units, scratch[0].bytes * scratch[1])
 
 
 class NumbaEntry:

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from ....ir.core import Op
 from ....ir.ops.indexing import Gather, GatherElements, GatherND, OneHot, ScatterElements, ScatterND
 from ....ir.types import DType
-from ..kernel import Kernel
+from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
 from ..nest import row_major
-from ..registry import lowers
 from ..tensors import bits, has_real_meaning, is_movement, is_plain
-from .function import KernelFunction, compile_kernel, loop_function, python_function
+from .function import KernelFunction, compile_kernel, loop_function
 from .scalar_functions import from_front, to_int64
 
 
@@ -29,16 +28,14 @@ def _gather(x, indices, y, n, f, scratch, begin, end):
     return 0
 
 
-@lowers(Gather)
-def lower_gather(op: Op[Gather], target: TargetDescription) -> Kernel | None:
-    if not (is_plain(op) and is_movement(op)):
-        return None
+@lowers(Gather, needs=(is_plain, is_movement))
+def lower_gather(op: Op[Gather], target: TargetDescription) -> Kernel:
     (x, indices), axis = (v.type for v in op.inputs), op.operator.axis
     dtypes = bits(x.dtype), indices.dtype, bits(x.dtype)
     inner = math.prod(x.shape[axis + 1 :])
     units = math.prod(x.shape[:axis]) * indices.elements
     numbers = x.shape[axis], inner, max(indices.elements, 1)
-    return compile_kernel("gather", _gather, dtypes, target, units=units, integers=numbers)
+    return compile_kernel(op, _gather, target, dtypes=dtypes, units=units, integers=numbers)
 
 
 def _gather_nd(x, indices, y, n, f, scratch, begin, end):
@@ -55,10 +52,8 @@ def _gather_nd(x, indices, y, n, f, scratch, begin, end):
     return 0
 
 
-@lowers(GatherND)
-def lower_gather_nd(op: Op[GatherND], target: TargetDescription) -> Kernel | None:
-    if not (is_plain(op) and is_movement(op)):
-        return None
+@lowers(GatherND, needs=(is_plain, is_movement))
+def lower_gather_nd(op: Op[GatherND], target: TargetDescription) -> Kernel:
     (x, indices), batch = (v.type for v in op.inputs), op.operator.batch_dims
     count = indices.shape[-1]
     strides = row_major(x.shape)
@@ -67,19 +62,17 @@ def lower_gather_nd(op: Op[GatherND], target: TargetDescription) -> Kernel | Non
     slices = math.prod(indices.shape[batch:-1])
     numbers = (count, max(slices, 1), math.prod(x.shape[batch:]), math.prod(x.shape[batch + count :]), *table)
     dtypes = bits(x.dtype), indices.dtype, bits(x.dtype)
-    return compile_kernel("gather_nd", _gather_nd, dtypes, target, units=batches * slices, integers=numbers)
+    return compile_kernel(op, _gather_nd, target, dtypes=dtypes, units=batches * slices, integers=numbers)
 
 
-@lowers(GatherElements)
-def lower_gather_elements(op: Op[GatherElements], target: TargetDescription) -> Kernel | None:
-    if not (is_plain(op) and is_movement(op)):
-        return None
+@lowers(GatherElements, needs=(is_plain, is_movement))
+def lower_gather_elements(op: Op[GatherElements], target: TargetDescription) -> Kernel:
     x, indices = (v.type for v in op.inputs)
     function = _element_function(x.rank, "y[q] = x[p]", "x, indices, y")
     dtypes = bits(x.dtype), indices.dtype, bits(x.dtype)
     numbers = _element_numbers(x.shape, indices.shape, op.operator.axis)
     units = indices.shape[0] if x.rank else 1
-    return compile_kernel("gather_elements", function, dtypes, target, units=units, integers=numbers)
+    return compile_kernel(op, function, target, dtypes=dtypes, units=units, integers=numbers)
 
 
 def _element_numbers(x: tuple[int, ...], indices: tuple[int, ...], axis: int) -> tuple[int, ...]:
@@ -107,33 +100,35 @@ _COMBINATIONS = {
 }
 
 
-def _combination(reduction: str, dtype: DType) -> str | None:
-    """How an update meets what is there; ``None`` where there is no arithmetic."""
-    return None if reduction != "none" and dtype in (DType.F16, DType.BOOL) else _COMBINATIONS[reduction]
+def _has_arithmetic(op: Op[ScatterElements | ScatterND]) -> bool:
+    """Whether there is arithmetic for how updates meet what is there."""
+    return op.operator.reduction == "none" or op.inputs[0].type.dtype not in (DType.F16, DType.BOOL)
 
 
-@lowers(ScatterElements)
-def lower_scatter_elements(op: Op[ScatterElements], target: TargetDescription) -> Kernel | None:
+def _scatter(
+    op: Op[ScatterElements | ScatterND],
+    function: KernelFunction | str,
+    numbers: Sequence[int],
+    target: TargetDescription,
+) -> Kernel:
+    """A kernel of one work item: several updates may meet in one element."""
+    x, indices = op.inputs[0].type.dtype, op.inputs[1].type.dtype
+    dtype = bits(x) if op.operator.reduction == "none" else x
+    return compile_kernel(op, function, target, dtypes=(dtype, indices, dtype, dtype), units=1, integers=numbers)
+
+
+@lowers(ScatterElements, needs=(is_plain, has_real_meaning, _has_arithmetic))
+def lower_scatter_elements(op: Op[ScatterElements], target: TargetDescription) -> Kernel:
     operator = op.operator
-    if not (is_plain(op) and has_real_meaning(op)):
-        return None
     x, indices = op.inputs[0].type, op.inputs[1].type
-    combination = _combination(operator.reduction, x.dtype)
-    if combination is None:
-        return None
-    # All at once, in order: several updates may meet in one element.
+    combination = _COMBINATIONS[operator.reduction].format("y[p]", "updates[q]")
+    # All at once, in order.
     copy = f"for i in range(n[{2 + 2 * x.rank}] * (end - begin)): y[i] = x[i]", "begin, end = 0, n[2] * (end - begin)"
-    function = _element_function(
-        x.rank, f"y[p] = {combination.format('y[p]', 'updates[q]')}", "x, indices, updates, y", copy
-    )
-    dtype = bits(x.dtype) if operator.reduction == "none" else x.dtype
-    numbers = (*_element_numbers(x.shape, indices.shape, operator.axis), x.elements)
-    dtypes = dtype, indices.dtype, dtype, dtype
-    return compile_kernel("scatter_elements", function, dtypes, target, units=1, integers=numbers)
+    function = _element_function(x.rank, f"y[p] = {combination}", "x, indices, updates, y", copy)
+    return _scatter(op, function, (*_element_numbers(x.shape, indices.shape, operator.axis), x.elements), target)
 
 
-def _scatter_nd_source(combination: str) -> str:
-    return f"""def kernel(x, indices, updates, y, n, f, scratch, begin, end):
+_SCATTER_ND = """def kernel(x, indices, updates, y, n, f, scratch, begin, end):
     coordinates, inner = n[0], n[1]
     for i in range(n[2] * (end - begin)):
         y[i] = x[i]
@@ -145,29 +140,19 @@ def _scatter_nd_source(combination: str) -> str:
                 return 1
             p += k * n[5 + 2 * c]
         for i in range(inner):
-            y[p + i] = {combination.format("y[p + i]", "updates[u * inner + i]")}
+            y[p + i] = {}
     return 0
 """
 
 
-@lowers(ScatterND)
-def lower_scatter_nd(op: Op[ScatterND], target: TargetDescription) -> Kernel | None:
-    operator = op.operator
-    if not (is_plain(op) and has_real_meaning(op)):
-        return None
+@lowers(ScatterND, needs=(is_plain, has_real_meaning, _has_arithmetic))
+def lower_scatter_nd(op: Op[ScatterND], target: TargetDescription) -> Kernel:
     x, indices = op.inputs[0].type, op.inputs[1].type
-    combination = _combination(operator.reduction, x.dtype)
-    if combination is None:
-        return None
     count, strides = indices.shape[-1], row_major(x.shape)
     table = [number for d in range(count) for number in (x.shape[d], strides[d])]
     numbers = (count, math.prod(x.shape[count:]), x.elements, math.prod(indices.shape[:-1]), *table)
-    dtype = bits(x.dtype) if operator.reduction == "none" else x.dtype
-    function = python_function(_scatter_nd_source(combination))
-    # One work item: several updates may meet in one element.
-    return compile_kernel(
-        "scatter_nd", function, (dtype, indices.dtype, dtype, dtype), target, units=1, integers=numbers
-    )
+    combination = _COMBINATIONS[op.operator.reduction].format("y[p + i]", "updates[u * inner + i]")
+    return _scatter(op, _SCATTER_ND.format(combination), numbers, target)
 
 
 def _one_hot(indices, values, y, n, f, scratch, begin, end):
@@ -180,14 +165,12 @@ def _one_hot(indices, values, y, n, f, scratch, begin, end):
     return 0
 
 
-@lowers(OneHot)
+@lowers(OneHot, needs=(is_plain, has_real_meaning))
 def lower_one_hot(op: Op[OneHot], target: TargetDescription) -> Kernel | None:
     operator = op.operator
-    if not (is_plain(op) and has_real_meaning(op)):
-        return None
     indices, values = (v.type for v in op.inputs)
     if indices.dtype in (DType.F16, DType.BOOL):
         return None
     outer, inner = math.prod(indices.shape[: operator.axis]), math.prod(indices.shape[operator.axis :])
     dtypes = indices.dtype, bits(values.dtype), bits(values.dtype)
-    return compile_kernel("one_hot", _one_hot, dtypes, target, units=outer, integers=(operator.depth, inner))
+    return compile_kernel(op, _one_hot, target, dtypes=dtypes, units=outer, integers=(operator.depth, inner))

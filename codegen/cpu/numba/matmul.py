@@ -9,12 +9,11 @@ from ....ir.core import Op
 from ....ir.ops.integer_products import MatMulInteger
 from ....ir.ops.matmul import MatMul
 from ....ir.types import DType
-from ..kernel import Kernel
+from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
 from ..nest import broadcast
-from ..registry import lowers
-from ..tensors import dtypes_of, has_real_meaning, is_plain, is_quantized_product, pointers
-from .function import compile_kernel, python_function
+from ..tensors import has_real_meaning, is_plain, is_quantized_product, pointers
+from .function import compile_kernel
 from .quantization import centred, requantization, zero_point
 from .scalar import activation_statement, number
 
@@ -61,15 +60,8 @@ def _batch(x: tuple[int, ...], w: tuple[int, ...], batch: tuple[int, ...]) -> li
     sizes = [math.prod(shape[-2:]) for shape in (x, w)]
     strides = [broadcast(shape[:-2], batch).strides for shape in (x, w)]
     dimensions = reversed(list(zip(batch, *strides, strict=True)))
-    return [
-        len(batch),
-        *(n for extent, *steps in dimensions for n in (extent, steps[0] * sizes[0], steps[1] * sizes[1])),
-    ]
-
-
-def _following(op: Op) -> int:
-    """Where the numbers begin that :func:`_compiled` takes."""
-    return 8 + 3 * (op.result.type.rank - 2)
+    numbers = (n for extent, *steps in dimensions for n in (extent, steps[0] * sizes[0], steps[1] * sizes[1]))
+    return [len(batch), *numbers]
 
 
 def _compiled(
@@ -85,23 +77,17 @@ def _compiled(
     rows, columns, inner = product.extents(x, w)
     along_x = (1, rows) if product.transpose_a else (inner, 1)
     along_w = (1, inner) if product.transpose_b else (columns, 1)
+    integers = (rows, columns, inner, *along_x, *along_w, *_batch(x.shape, w.shape, shape[:-2]), *integers)
+    units, scratch, fast = math.prod(shape[:-1]), (sums, columns), sums.is_float
     return compile_kernel(
-        op.name,
-        python_function(source),
-        dtypes_of(op),
-        target,
-        units=math.prod(shape[:-1]),
-        integers=(rows, columns, inner, *along_x, *along_w, *_batch(x.shape, w.shape, shape[:-2]), *integers),
-        floats=floats,
-        scratch=(sums, columns),
-        fastmath=sums.is_float,
+        op, source, target, units=units, integers=integers, floats=floats, scratch=scratch, fastmath=fast
     )
 
 
-@lowers(MatMul)
+@lowers(MatMul, needs=(is_plain, has_real_meaning))
 def lower_matmul(op: Op[MatMul], target: TargetDescription) -> Kernel | None:
     operator, dtype = op.operator, op.result.type.dtype
-    if not (is_plain(op) and has_real_meaning(op) and dtype in _DTYPES):
+    if dtype not in _DTYPES:
         return None
     names = pointers(op)
     terms = ["scratch[j]", *["b[j]"] * ("b" in names), *["residual[q + j]"] * ("residual" in names)]
@@ -117,12 +103,11 @@ def lower_matmul(op: Op[MatMul], target: TargetDescription) -> Kernel | None:
     return _compiled(op, operator, source, dtype, target)
 
 
-@lowers(MatMul)
-def lower_quantized_matmul(op: Op[MatMul], target: TargetDescription) -> Kernel | None:
+@lowers(MatMul, needs=(is_plain, is_quantized_product))
+def lower_quantized_matmul(op: Op[MatMul], target: TargetDescription) -> Kernel:
     operator = op.operator
-    if not (is_plain(op) and is_quantized_product(op)):
-        return None
-    names, first = pointers(op), _following(op)
+    # Behind the numbers that _compiled puts into the table.
+    names, first = pointers(op), 8 + 3 * (op.result.type.rank - 2)
     integers, factors = requantization(op, op.result.type.shape[-1])
     # The zero points of w are taken off at the end, times the sum of a row of x.
     source = _SOURCE.format(
@@ -138,10 +123,8 @@ def lower_quantized_matmul(op: Op[MatMul], target: TargetDescription) -> Kernel 
     return _compiled(op, operator, source, DType.I32, target, integers, factors)
 
 
-@lowers(MatMulInteger)
-def lower_integer_matmul(op: Op[MatMulInteger], target: TargetDescription) -> Kernel | None:
-    if not is_plain(op):
-        return None
+@lowers(MatMulInteger, needs=(is_plain,))
+def lower_integer_matmul(op: Op[MatMulInteger], target: TargetDescription) -> Kernel:
     source = _SOURCE.format(
         tensors=", ".join(pointers(op)),
         before=f"zero = {zero_point('a_zero_point', op.operands.a_zero_point, 'u % rows')}",

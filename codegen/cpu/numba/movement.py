@@ -16,10 +16,9 @@ from ....ir.ops.layout import Reorder
 from ....ir.ops.movement import Concat, DepthToSpace, Pad, Slice, SpaceToDepth, Split, Tile, Transpose, Trilu
 from ....ir.ops.shape import Expand, Reshape
 from ....ir.types import TensorType
-from ..kernel import Kernel
+from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
 from ..nest import Access, Nest, broadcast, row_major
-from ..registry import lowers
 from ..tensors import bits, is_movement, is_plain
 from .function import KernelFunction, compile_kernel, loop_function, nested
 from .nest_kernel import copies_kernel, copy_kernel
@@ -31,10 +30,8 @@ def _copied(op: Op, extents: Sequence[int], source: Access, target: TargetDescri
     return copy_kernel(op.name, bits(op.results[0].type.dtype), nest, target)
 
 
-@lowers(Reshape, Expand, Transpose, Slice, Tile, DepthToSpace, SpaceToDepth, Reorder)
-def lower_copy(op: Op, target: TargetDescription) -> Kernel | None:
-    if not (is_plain(op) and is_movement(op)):
-        return None
+@lowers(Reshape, Expand, Transpose, Slice, Tile, DepthToSpace, SpaceToDepth, Reorder, needs=(is_plain, is_movement))
+def lower_copy(op: Op, target: TargetDescription) -> Kernel:
     operator, shape = op.operator, op.inputs[0].type.shape
     strides, result = row_major(shape), op.result.type.shape
     if isinstance(operator, Reshape | Reorder):
@@ -64,10 +61,8 @@ def lower_copy(op: Op, target: TargetDescription) -> Kernel | None:
     return _copied(op, [split[d] for d in order], Access(tuple(strides[d] for d in order)), target)
 
 
-@lowers(Concat, Split)
+@lowers(Concat, Split, needs=(is_movement,))
 def lower_joint(op: Op[Concat | Split], target: TargetDescription) -> Kernel | None:
-    if not is_movement(op):
-        return None
     is_concat = isinstance(op.operator, Concat)
     whole = (op.results if is_concat else op.inputs)[0].type
     parts = op.inputs if is_concat else op.results
@@ -117,13 +112,11 @@ def _trilu(x, y, n, f, scratch, begin, end):
     return 0
 
 
-@lowers(Trilu)
-def lower_trilu(op: Op[Trilu], target: TargetDescription) -> Kernel | None:
-    if not (is_plain(op) and is_movement(op)):
-        return None
+@lowers(Trilu, needs=(is_plain, is_movement))
+def lower_trilu(op: Op[Trilu], target: TargetDescription) -> Kernel:
     shape, dtype = op.result.type.shape, bits(op.result.type.dtype)
     numbers = (*shape[-2:], op.operator.diagonal(op.result.type), int(op.operator.upper))
-    return compile_kernel("trilu", _trilu, (dtype, dtype), target, units=math.prod(shape[:-1]), integers=numbers)
+    return compile_kernel(op, _trilu, target, dtypes=(dtype, dtype), units=math.prod(shape[:-1]), integers=numbers)
 
 
 def _merged(shape: list[int], pads: list[tuple[int, int]], mode: str) -> tuple[list[int], list[tuple[int, int]]]:
@@ -190,11 +183,9 @@ def _fill(operator: Pad, type: TensorType) -> int:
     return int(filled.view(bits(type.dtype).numpy)[0].astype(np.int64))
 
 
-@lowers(Pad)
-def lower_pad(op: Op[Pad], target: TargetDescription) -> Kernel | None:
+@lowers(Pad, needs=(is_plain, is_movement))
+def lower_pad(op: Op[Pad], target: TargetDescription) -> Kernel:
     operator = op.operator
-    if not (is_plain(op) and is_movement(op)):
-        return None
     type = op.inputs[0].type
     dtype, rank = bits(type.dtype), type.rank
     pads = list(zip(operator.pads[:rank], operator.pads[rank:], strict=True))
@@ -207,4 +198,4 @@ def lower_pad(op: Op[Pad], target: TargetDescription) -> Kernel | None:
     ]
     function = _padding(len(extents), operator.mode, dtype.numpy.name)
     units = sum(widths[0]) + extents[0]
-    return compile_kernel("pad", function, (dtype, dtype), target, units=units, integers=[fill, *numbers])
+    return compile_kernel(op, function, target, dtypes=(dtype, dtype), units=units, integers=[fill, *numbers])

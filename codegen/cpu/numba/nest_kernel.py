@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache
 
+from ....ir.core import Op
 from ....ir.types import DType
 from ..kernel import Kernel, kernel_name
 from ..llvm.builder import FunctionBuilder
@@ -15,32 +16,29 @@ from ..llvm.module import module_text, optimized
 from ..llvm.target import TargetDescription
 from ..llvm.types import I32, I64, PTR, Register, Type, zero
 from ..nest import Access, Nest
-from .function import KernelFunction, NumbaEntry, numba_text, origin
+from ..tensors import dtypes_of
+from .function import NumbaEntry, numba_text, origin, python_function, remembered
 
 FEW_COPIES = 16
 """Up to so many copies stand in one function; LLVM takes time with the square of them."""
 
 
-def element_kernel(
-    stem: str, function: KernelFunction, dtypes: Sequence[DType], nest: Nest, target: TargetDescription
-) -> Kernel:
+def element_kernel(op: Op, source: str, nest: Nest, target: TargetDescription) -> Kernel:
     """A kernel that calls a Python function at every point.
 
     Args:
-        function: ``kernel(x0, …, y, p0, …)`` takes the tensors and the positions in them, and returns 0.
+        source: of ``kernel(x0, …, y, p0, …)``, which takes the tensors and the positions in them, and returns 0.
     """
-    return _element_kernel(stem, function, tuple(dtypes), nest.collapsed(), target)
+    function, dtypes, nest = python_function(source), dtypes_of(op), nest.collapsed()
+    name = kernel_name(op.name, origin(function), dtypes, nest, target)
 
+    def make() -> Kernel:
+        body, symbol = numba_text(op.name, function, dtypes, len(dtypes))
+        entry = NumbaEntry(target, name, len(dtypes))
+        _visit(entry.b, entry.begin, entry.end, nest, lambda at: entry.call(symbol, [*entry.tensors, *at]))
+        return _finished(entry, nest, body)
 
-@cache
-def _element_kernel(
-    stem: str, function: KernelFunction, dtypes: tuple[DType, ...], nest: Nest, target: TargetDescription
-) -> Kernel:
-    body, symbol = numba_text(stem, function, dtypes, len(dtypes))
-    name = kernel_name(stem, origin(function), dtypes, nest, target)
-    entry = NumbaEntry(target, name, len(dtypes))
-    _visit(entry.b, entry.begin, entry.end, nest, lambda at: entry.call(symbol, [*entry.tensors, *at]))
-    return _finished(entry, nest, body)
+    return remembered(name, make)
 
 
 def copy_kernel(stem: str, dtype: DType, nest: Nest, target: TargetDescription) -> Kernel:

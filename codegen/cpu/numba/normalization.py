@@ -7,12 +7,11 @@ import math
 from ....ir.core import Op
 from ....ir.ops.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LpNorm, Lrn, NormalizeL2, RmsNorm
 from ....ir.types import DType
-from ..kernel import Kernel
+from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
 from ..nest import Access, Nest, around, row_major
-from ..registry import lowers
-from ..tensors import dtypes_of, is_plain
-from .function import compile_kernel, python_function
+from ..tensors import is_plain
+from .function import compile_kernel
 from .nest_kernel import element_kernel
 from .scalar import number
 
@@ -22,21 +21,19 @@ def _computes(op: Op) -> bool:
     return is_plain(op) and op.inputs[0].type.dtype in (DType.F32, DType.F64)
 
 
-@lowers(BatchNorm)
-def lower_batch_norm(op: Op[BatchNorm], target: TargetDescription) -> Kernel | None:
-    if not _computes(op):
-        return None
+@lowers(BatchNorm, needs=(_computes,))
+def lower_batch_norm(op: Op[BatchNorm], target: TargetDescription) -> Kernel:
     shape, dtype = op.result.type.shape, op.result.type.dtype
     # What does not change along a channel, LLVM computes once.
-    function = python_function(
+    source = (
         "def kernel(x, scale, b, mean, var, y, p, s0, s1, s2, s3, q):\n"
         f"    factor = scale[s0] / math.sqrt(var[s3] + {number(op.operator.epsilon, dtype)})\n"
         "    y[q] = (x[p] - mean[s2]) * factor + b[s1]\n"
-        "    return 0\n",
+        "    return 0\n"
     )
     whole = Access(row_major((*shape[:2], math.prod(shape[2:]))))
     nest = Nest((*shape[:2], math.prod(shape[2:])), (whole, *[Access((0, 1, 0))] * 4, whole))
-    return element_kernel("batch_norm", function, dtypes_of(op), nest, target)
+    return element_kernel(op, source, nest, target)
 
 
 _STANDARDIZE = """def kernel({tensors}, n, f, scratch, begin, end):
@@ -77,35 +74,21 @@ def _standardized(
         real=f"np.{op.result.type.dtype.numpy.name}",
         bias=" + b[s + c]" if has_bias else "",
     )
-    function = python_function(source)
-    return compile_kernel(
-        op.name,
-        function,
-        dtypes_of(op),
-        target,
-        units=extents[0],
-        integers=extents[1:],
-        floats=(epsilon,),
-        fastmath=True,
-    )
+    units, *numbers = extents
+    return compile_kernel(op, source, target, units=units, integers=numbers, floats=(epsilon,), fastmath=True)
 
 
-@lowers(LayerNorm, RmsNorm)
-def lower_trailing_norm(op: Op[LayerNorm | RmsNorm], target: TargetDescription) -> Kernel | None:
-    operator = op.operator
-    if not _computes(op):
-        return None
-    shape = op.result.type.shape
+@lowers(LayerNorm, RmsNorm, needs=(_computes,))
+def lower_trailing_norm(op: Op[LayerNorm | RmsNorm], target: TargetDescription) -> Kernel:
+    operator, shape = op.operator, op.result.type.shape
     rows, length = math.prod(shape[: operator.axis]), math.prod(shape[operator.axis :])
     centred = isinstance(operator, LayerNorm)
     return _standardized(op, (rows, 1, length, 1), operator.epsilon, target, centred)
 
 
-@lowers(InstanceNorm, GroupNorm)
-def lower_channel_norm(op: Op[InstanceNorm | GroupNorm], target: TargetDescription) -> Kernel | None:
+@lowers(InstanceNorm, GroupNorm, needs=(_computes,))
+def lower_channel_norm(op: Op[InstanceNorm | GroupNorm], target: TargetDescription) -> Kernel:
     operator = op.operator
-    if not _computes(op):
-        return None
     batch, channels, *spatial = op.result.type.shape
     groups = operator.groups if isinstance(operator, GroupNorm) else channels
     extents = (batch * groups, groups, channels // groups, math.prod(spatial))
@@ -131,32 +114,22 @@ _LRN = """def kernel(x, y, n, f, scratch, begin, end):
 """
 
 
-@lowers(Lrn)
-def lower_lrn(op: Op[Lrn], target: TargetDescription) -> Kernel | None:
-    operator = op.operator
-    if not _computes(op):
-        return None
+@lowers(Lrn, needs=(_computes,))
+def lower_lrn(op: Op[Lrn], target: TargetDescription) -> Kernel:
+    operator, dtype = op.operator, op.result.type.dtype
     batch, channels, *spatial = op.result.type.shape
+    inner, units = math.prod(spatial), batch * channels
     before = (operator.size - 1) // 2
     # Three quarters are the exponent of nearly every network; roots are much quicker than powers.
     has_roots = operator.beta == 0.75 and operator.has_plain_power
     power = "(math.sqrt(base) * math.sqrt(math.sqrt(base)))" if has_roots else "base ** {real}(f[2])"
-    source = _LRN.replace("{power}", power).replace("{real}", f"np.{op.result.type.dtype.numpy.name}")
-    numbers = channels, math.prod(spatial), before, operator.size - 1 - before
+    source = _LRN.replace("{power}", power).replace("{real}", f"np.{dtype.numpy.name}")
+    numbers = channels, inner, before, operator.size - 1 - before
     floats = operator.alpha / operator.size, operator.bias, operator.beta
-    return compile_kernel(
-        "lrn",
-        python_function(source),
-        dtypes_of(op),
-        target,
-        units=batch * channels,
-        integers=numbers,
-        floats=floats,
-        scratch=(op.result.type.dtype, math.prod(spatial)),
-    )
+    return compile_kernel(op, source, target, units=units, integers=numbers, floats=floats, scratch=(dtype, inner))
 
 
-_LP_NORM = """def kernel(x, y, n, f, scratch, begin, end):
+_DIVIDED = """def kernel(x, y, n, f, scratch, begin, end):
     length, inner = n[0], n[1]
     for u in range(begin * inner, end * inner):
         p = u // inner * length * inner + u % inner
@@ -164,65 +137,36 @@ _LP_NORM = """def kernel(x, y, n, f, scratch, begin, end):
         for k in range(length):
             v = np.float64(x[p + k * inner])
             total += {term}
-        norm = {real}({norm})
+        norm = {norm}
         for k in range(length):
-            y[p + k * inner] = x[p + k * inner] / norm if norm != 0 else {real}(0)
+            y[p + k * inner] = {quotient}
     return 0
 """
+"""Lines divided by their norms."""
 
 
-@lowers(LpNorm)
-def lower_lp_norm(op: Op[LpNorm], target: TargetDescription) -> Kernel | None:
+@lowers(LpNorm, needs=(_computes,))
+def lower_lp_norm(op: Op[LpNorm], target: TargetDescription) -> Kernel:
     operator = op.operator
-    if not _computes(op):
-        return None
     outer, length, inner = around(op.result.type.shape, operator.axis)
     term, norm = ("abs(v)", "total") if operator.p == 1 else ("v * v", "math.sqrt(total)")
-    source = _LP_NORM.format(term=term, norm=norm, real=f"np.{op.result.type.dtype.numpy.name}")
-    numbers = length, inner
-    return compile_kernel(
-        "lp_norm",
-        python_function(source),
-        dtypes_of(op),
-        target,
-        units=outer,
-        integers=numbers,
-        fastmath=inner == 1,
-    )
+    real = f"np.{op.result.type.dtype.numpy.name}"
+    quotient = f"x[p + k * inner] / norm if norm != 0 else {real}(0)"
+    source = _DIVIDED.format(term=term, norm=f"{real}({norm})", quotient=quotient)
+    return compile_kernel(op, source, target, units=outer, integers=(length, inner), fastmath=inner == 1)
 
 
-_NORMALIZE_L2 = """def kernel(x, y, n, f, scratch, begin, end):
-    length, inner = n[0], n[1]
-    for u in range(begin * inner, end * inner):
-        p = u // inner * length * inner + u % inner
-        total = 0.0
-        for k in range(length):
-            v = np.float64(x[p + k * inner])
-            total += v * v
-        root = math.sqrt({sum})
-        for k in range(length):
-            y[p + k * inner] = np.float64(x[p + k * inner]) / root
-    return 0
-"""
-
-
-@lowers(NormalizeL2)
+@lowers(NormalizeL2, needs=(_computes,))
 def lower_normalize_l2(op: Op[NormalizeL2], target: TargetDescription) -> Kernel | None:
     operator, shape = op.operator, op.result.type.shape
     # Dimensions of extent 1 may count or not.
     axes = [axis for axis in operator.axes if shape[axis] != 1]
     first, last = (axes[0], axes[-1] + 1) if axes else (len(shape), len(shape))
-    if not _computes(op) or any(shape[d] != 1 and d not in axes for d in range(first, last)):
+    if any(shape[d] != 1 and d not in axes for d in range(first, last)):
         return None
     numbers = math.prod(shape[first:last]), math.prod(shape[last:])
     total = "total + f[0]" if operator.epsilon_mode == "add" else "larger(total, f[0])"
-    return compile_kernel(
-        "normalize_l2",
-        python_function(_NORMALIZE_L2.format(sum=total)),
-        dtypes_of(op),
-        target,
-        units=math.prod(shape[:first]),
-        integers=numbers,
-        floats=(operator.epsilon,),
-        fastmath=numbers[1] == 1,
-    )
+    quotient = "np.float64(x[p + k * inner]) / norm"
+    source = _DIVIDED.format(term="v * v", norm=f"math.sqrt({total})", quotient=quotient)
+    units, floats, fast = math.prod(shape[:first]), (operator.epsilon,), numbers[1] == 1
+    return compile_kernel(op, source, target, units=units, integers=numbers, floats=floats, fastmath=fast)

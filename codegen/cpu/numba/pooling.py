@@ -12,11 +12,10 @@ from ....ir.core import Op
 from ....ir.ops.pooling import AveragePool, GlobalAveragePool, LpPool, MaxPool, Pool, lowest
 from ....ir.quantized import check_elementwise, limits, parameters
 from ....ir.types import DType, TensorType
-from ..kernel import Kernel
+from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
-from ..registry import lowers
-from ..tensors import dtypes_of, has_real_meaning, is_movement, is_plain
-from .function import compile_kernel, python_function
+from ..tensors import has_real_meaning, is_movement, is_plain
+from .function import compile_kernel
 from .scalar import load, number, store
 
 _SOURCE = """def kernel(x, y, n, f, scratch, begin, end):
@@ -74,33 +73,24 @@ def _count(counts_padding: bool) -> str:
     return f"count = {' * '.join(factors)}"
 
 
-def _geometry(operator: Pool, shape: tuple[int, ...], result: tuple[int, ...]) -> tuple[int, ...] | None:
+def _has_loops(op: Op[Pool]) -> bool:
+    """Whether the windows have no more dimensions than there are loops for."""
+    return len(op.operator.kernel) <= 3
+
+
+def _geometry(operator: Pool, shape: tuple[int, ...], result: tuple[int, ...]) -> tuple[int, ...]:
     """Extents of x and of the result, kernel, strides, dilations, pads before and after, each for three dimensions."""
-    missing = 3 - len(operator.kernel)
-    if missing < 0:
-        return None
-    spatial = len(operator.kernel)
-    ones, zeros = (1,) * missing, (0,) * missing
-    tables = (
-        (*ones, *shape[2:]),
-        (*ones, *result[2:]),
-        (*ones, *operator.kernel),
-        (*ones, *operator.strides),
-        (*ones, *operator.dilations),
-        (*zeros, *operator.pads[:spatial]),
-        (*zeros, *operator.pads[spatial:]),
-    )
-    return tuple(number for table in tables for number in table)
+    spatial, missing = len(operator.kernel), 3 - len(operator.kernel)
+    tables = shape[2:], result[2:], operator.kernel, operator.strides, operator.dilations
+    pads = operator.pads[:spatial], operator.pads[spatial:]
+    filled = [*((1,) * missing + table for table in tables), *((0,) * missing + table for table in pads)]
+    return tuple(number for table in filled for number in table)
 
 
-@lowers(MaxPool, AveragePool, LpPool)
+@lowers(MaxPool, AveragePool, LpPool, needs=(is_plain, is_movement, _has_loops))
 def lower_pool(op: Op[MaxPool | AveragePool | LpPool], target: TargetDescription) -> Kernel | None:
     operator, type = op.operator, op.inputs[0].type
-    if not (is_plain(op) and is_movement(op)):
-        return None
     geometry = _geometry(operator, type.shape, op.result.type.shape)
-    if geometry is None:
-        return None
     dtype, count = type.dtype, ""
     wide = DType.F32 if dtype is DType.F16 else dtype
     if isinstance(operator, MaxPool):
@@ -121,17 +111,16 @@ def lower_pool(op: Op[MaxPool | AveragePool | LpPool], target: TargetDescription
         count=count or "pass",
         result=store("y", "((u * od + a) * oh + b) * ow + c", result, dtype, wide),
     )
-    function = python_function(source)
     units = math.prod(type.shape[:2])
     scratch = wide, op.result.type.shape[-1]
-    return compile_kernel(op.name, function, dtypes_of(op), target, units=units, integers=geometry, scratch=scratch)
+    return compile_kernel(op, source, target, units=units, integers=geometry, scratch=scratch)
 
 
-@lowers(AveragePool)
+@lowers(AveragePool, needs=(is_plain, _has_loops))
 def lower_quantized_average_pool(op: Op[AveragePool], target: TargetDescription) -> Kernel | None:
     operator, x, y = op.operator, op.inputs[0].type, op.result.type
     geometry = _geometry(operator, x.shape, y.shape)
-    if not is_plain(op) or check_elementwise([x], [y]) is not None or geometry is None:
+    if check_elementwise([x], [y]) is not None:
         return None
     # Sums run over the window in row-major order, in binary32, as the definition says.
     source = _SOURCE.format(
@@ -144,16 +133,9 @@ def lower_quantized_average_pool(op: Op[AveragePool], target: TargetDescription)
         "y[((u * od + a) * oh + b) * ow + c] = stored_form(v, n[22], n[23], 0)",
     )
     (scale_x, zero_x), (scale_y, zero_y) = parameters(x), parameters(y)
-    return compile_kernel(
-        "quantized_average_pool",
-        python_function(source),
-        dtypes_of(op),
-        target,
-        units=math.prod(x.shape[:2]),
-        integers=(*geometry, zero_x, *limits(y)),
-        floats=(float(scale_x), float(scale_y), float(zero_y)),
-        scratch=(DType.F32, y.shape[-1]),
-    )
+    units, integers = math.prod(x.shape[:2]), (*geometry, zero_x, *limits(y))
+    floats, scratch = (float(scale_x), float(scale_y), float(zero_y)), (DType.F32, y.shape[-1])
+    return compile_kernel(op, source, target, units=units, integers=integers, floats=floats, scratch=scratch)
 
 
 _GLOBAL = """def kernel(x, y, n, f, scratch, begin, end):
@@ -168,22 +150,15 @@ _GLOBAL = """def kernel(x, y, n, f, scratch, begin, end):
 """
 
 
-@lowers(GlobalAveragePool)
+@lowers(GlobalAveragePool, needs=(is_plain,))
 def lower_quantized_global_average_pool(op: Op[GlobalAveragePool], target: TargetDescription) -> Kernel | None:
     """The mean of each channel of a row-major tensor."""
     x, y = op.inputs[0].type, op.result.type
-    if not is_plain(op) or check_elementwise([x], [y]) is not None:
+    if check_elementwise([x], [y]) is not None:
         return None
     pixels = math.prod(x.shape[2:])
     (scale_x, zero_x), (scale_y, zero_y) = parameters(x), parameters(y)
     low, high = limits(y)
-    factor = arithmetic.global_average_multiplier(scale_x, scale_y, pixels)
-    return compile_kernel(
-        "quantized_global_average_pool",
-        python_function(_GLOBAL),
-        dtypes_of(op),
-        target,
-        units=math.prod(x.shape[:2]),
-        integers=(pixels, zero_x, zero_y, low - zero_y, high - zero_y),
-        floats=(float(np.float32(factor)),),
-    )
+    factor = float(np.float32(arithmetic.global_average_multiplier(scale_x, scale_y, pixels)))
+    units, integers = math.prod(x.shape[:2]), (pixels, zero_x, zero_y, low - zero_y, high - zero_y)
+    return compile_kernel(op, _GLOBAL, target, units=units, integers=integers, floats=(factor,))

@@ -10,12 +10,11 @@ from ....ir.ops.matmul import MatMul
 from ....ir.ops.quantization import DequantizeLinear, DynamicQuantizeLinear, QuantizeLinear
 from ....ir.quantized import accumulator_factors, clamp_bounds, parameters
 from ....ir.types import DType
-from ..kernel import Kernel
+from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
 from ..nest import Access, Nest, row_major
-from ..registry import lowers
-from ..tensors import dtypes_of, is_plain
-from .function import compile_kernel, python_function
+from ..tensors import is_plain
+from .function import compile_kernel
 from .nest_kernel import element_kernel
 from .scalar import load, store
 from .scalar_functions import quantized
@@ -44,11 +43,9 @@ def centred(element: str, zero: str) -> str:
     return f"np.int32(np.int32({element}) - {zero})"
 
 
-@lowers(QuantizeLinear, DequantizeLinear)
-def lower_conversion(op: Op[QuantizeLinear | DequantizeLinear], target: TargetDescription) -> Kernel | None:
+@lowers(QuantizeLinear, DequantizeLinear, needs=(is_plain,))
+def lower_conversion(op: Op[QuantizeLinear | DequantizeLinear], target: TargetDescription) -> Kernel:
     operator = op.operator
-    if not is_plain(op):
-        return None
     x, y = op.inputs[0].type, op.result.type
     scale, zero = load("scale", "p1", op.inputs[1].type.dtype), "zero[p2]" if len(op.inputs) == 3 else "0"
     if isinstance(operator, QuantizeLinear):
@@ -60,11 +57,10 @@ def lower_conversion(op: Op[QuantizeLinear | DequantizeLinear], target: TargetDe
     positions = ", ".join(f"p{i}" for i in range(len(tensors) + 1))
     lines = [f"def kernel({', '.join(tensors)}, y, {positions}):"]
     lines += [store("y", f"p{len(tensors)}", value, y.dtype, DType.F32), "return 0"]
-    function = python_function("\n    ".join(lines))
     whole = Access(row_major(x.shape))
     parameter = Access(tuple(int(d == operator.axis) for d in range(x.rank)))
     nest = Nest(x.shape, (whole, *[parameter] * (len(tensors) - 1), whole))
-    return element_kernel(op.name, function, dtypes_of(op), nest, target)
+    return element_kernel(op, "\n    ".join(lines), nest, target)
 
 
 def _dynamic(x, y, scale, zero, n, f, scratch, begin, end):
@@ -82,10 +78,8 @@ def _dynamic(x, y, scale, zero, n, f, scratch, begin, end):
     return 0
 
 
-@lowers(DynamicQuantizeLinear)
-def lower_dynamic(op: Op[DynamicQuantizeLinear], target: TargetDescription) -> Kernel | None:
-    if not is_plain(op):
-        return None
+@lowers(DynamicQuantizeLinear, needs=(is_plain,))
+def lower_dynamic(op: Op[DynamicQuantizeLinear], target: TargetDescription) -> Kernel:
     # One work item: every element needs the range of all.
     numbers = (op.inputs[0].type.elements,)
-    return compile_kernel("dynamic_quantize_linear", _dynamic, dtypes_of(op), target, units=1, integers=numbers)
+    return compile_kernel(op, _dynamic, target, units=1, integers=numbers)

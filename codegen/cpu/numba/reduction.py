@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,11 +15,10 @@ from ....ir.core import Op
 from ....ir.ops.pooling import GlobalAveragePool, GlobalLpPool, GlobalMaxPool
 from ....ir.ops.reduction import ArgExtreme, ArgMax, CumSum, Reduce, TopK
 from ....ir.types import DType
-from ..kernel import Kernel
+from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
 from ..nest import around, row_major
-from ..registry import lowers
-from ..tensors import dtypes_of, has_real_meaning, is_movement, is_plain
+from ..tensors import has_real_meaning, is_movement, is_plain
 from .function import KernelFunction, compile_kernel, loop_function, nested
 from .scalar import load, number, store
 
@@ -56,10 +55,8 @@ _REDUCTIONS = {
 _GLOBAL = {"global_average_pool": "reduce_mean", "global_max_pool": "reduce_max"}
 
 
-@lowers(Reduce, GlobalAveragePool, GlobalMaxPool, GlobalLpPool)
+@lowers(Reduce, GlobalAveragePool, GlobalMaxPool, GlobalLpPool, needs=(is_plain, is_movement))
 def lower_reduction(op: Op, target: TargetDescription) -> Kernel | None:
-    if not (is_plain(op) and is_movement(op)):
-        return None
     operator, type = op.operator, op.inputs[0].type
     axes = operator.axes if isinstance(operator, Reduce) else tuple(range(2, type.rank))
     if isinstance(operator, GlobalLpPool):
@@ -128,15 +125,9 @@ def _typed(reduction: Reduction, dtype: DType) -> _Typed | None:
 def _as_integers(typed: _Typed) -> _Typed:
     """An extreme of float32, compared as integers: LLVM vectorises that, but no comparison that minds NaN."""
     first, function = ("-2147483648", "max") if typed.step.startswith("larger") else ("2147483647", "min")
-    return _Typed(
-        typed.dtype,
-        f"np.int32({first})",
-        f"{function}(a, ordered(v))",
-        "from_ordered(a) if missing == 0 else np.float32(np.nan)",
-        typed.element,
-        DType.F32,
-        "missing",
-    )
+    finish = "from_ordered(a) if missing == 0 else np.float32(np.nan)"
+    step = f"{function}(a, ordered(v))"
+    return replace(typed, initial=f"np.int32({first})", step=step, finish=finish, missing="missing")
 
 
 @dataclass(frozen=True)
@@ -174,16 +165,8 @@ def _compile(op: Op, typed: _Typed, shape: Sequence[int], axes: Sequence[int], t
     make = _row_function if in_rows else _function
     function = make(typed, len(kept.extents), len(reduced.extents))
     numbers = (*kept.extents, *kept.strides, *reduced.extents, *reduced.strides, math.prod(reduced.extents))
-    return compile_kernel(
-        op.name,
-        function,
-        dtypes_of(op),
-        target,
-        units=kept.extents[0],
-        integers=numbers,
-        scratch=(typed.accumulator, kept.extents[-1] if in_rows else 0),
-        fastmath=not in_rows,
-    )
+    units, scratch, fast = kept.extents[0], (typed.accumulator, kept.extents[-1] if in_rows else 0), not in_rows
+    return compile_kernel(op, function, target, units=units, integers=numbers, scratch=scratch, fastmath=fast)
 
 
 def _loops(first: int, rank: int, extents: int, strides: int, is_split: bool) -> tuple[list[str], str]:
@@ -252,12 +235,9 @@ def _element(dtype: DType, index: str) -> str:
     return load("x", f"p + ({index}) * inner", DType.U8 if dtype is DType.BOOL else dtype)
 
 
-@lowers(ArgExtreme)
-def lower_arg_extreme(op: Op[ArgExtreme], target: TargetDescription) -> Kernel | None:
-    operator = op.operator
-    if not (is_plain(op) and is_movement(op)):
-        return None
-    type = op.inputs[0].type
+@lowers(ArgExtreme, needs=(is_plain, is_movement))
+def lower_arg_extreme(op: Op[ArgExtreme], target: TargetDescription) -> Kernel:
+    operator, type = op.operator, op.inputs[0].type
     outer, length, inner = around(type.shape, operator.axis)
     index = "length - 1 - k" if operator.select_last_index else "k"
     better = f"v {'>' if isinstance(operator, ArgMax) else '<'} best"
@@ -274,15 +254,12 @@ for k in range(1, length):
 y[o * inner + i] = found
 """,
     )
-    return compile_kernel(op.name, function, dtypes_of(op), target, units=outer, integers=(length, inner))
+    return compile_kernel(op, function, target, units=outer, integers=(length, inner))
 
 
-@lowers(TopK)
-def lower_top_k(op: Op[TopK], target: TargetDescription) -> Kernel | None:
-    operator = op.operator
-    if not (is_plain(op) and is_movement(op)):
-        return None
-    type = op.inputs[0].type
+@lowers(TopK, needs=(is_plain, is_movement))
+def lower_top_k(op: Op[TopK], target: TargetDescription) -> Kernel:
+    operator, type = op.operator, op.inputs[0].type
     outer, length, inner = around(type.shape, operator.axis)
     values = load("y", "q + (r - 1) * inner", DType.U8 if type.dtype is DType.BOOL else type.dtype)
     better = f"v {'>' if operator.largest else '<'} w"
@@ -311,15 +288,12 @@ for k in range(length if count > 0 else 0):
         indices[q + r * inner] = k
 """,
     )
-    return compile_kernel("top_k", function, dtypes_of(op), target, units=outer, integers=(length, inner, operator.k))
+    return compile_kernel(op, function, target, units=outer, integers=(length, inner, operator.k))
 
 
-@lowers(CumSum)
+@lowers(CumSum, needs=(is_plain, has_real_meaning))
 def lower_cum_sum(op: Op[CumSum], target: TargetDescription) -> Kernel | None:
-    operator = op.operator
-    if not (is_plain(op) and has_real_meaning(op)):
-        return None
-    type = op.inputs[0].type
+    operator, type = op.operator, op.inputs[0].type
     if type.dtype in (DType.F16, DType.BOOL):
         return None
     outer, length, inner = around(type.shape, operator.axis)
@@ -330,4 +304,4 @@ def lower_cum_sum(op: Op[CumSum], target: TargetDescription) -> Kernel | None:
         statements.reverse()
     lines = [f"total = {zero}", "for k in range(length):", *("    " + s for s in statements)]
     function = _line_function("y", "\n".join(lines))
-    return compile_kernel("cum_sum", function, dtypes_of(op), target, units=outer, integers=(length, inner))
+    return compile_kernel(op, function, target, units=outer, integers=(length, inner))

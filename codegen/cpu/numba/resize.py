@@ -12,10 +12,9 @@ from ....ir.arithmetic import INTERPOLATION_BITS, neighbours
 from ....ir.core import Op
 from ....ir.ops.resize import MOST_SAMPLED, TAPS, Resize
 from ....ir.types import DType
-from ..kernel import Kernel
+from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
 from ..nest import row_major
-from ..registry import lowers
 from ..tensors import bits, is_movement, is_plain
 from .function import KernelFunction, compile_kernel, loop_function, nested
 
@@ -23,25 +22,28 @@ MOST_DIMENSIONS = 6
 """Between the first and the last resampled one; two loops for each are nested, and Python nests no more than 20."""
 
 
-def _nearest(rank: int) -> KernelFunction:
-    """A kernel for ``rank`` sampled dimensions between an outer one, of the work items, and inner rows."""
+def _outputs(rank: int, extents: int) -> tuple[list[str], str]:
+    """Loops over the rows of the result, and which of them it is; their extents stand in the table from there on."""
     q = "u"
     for d in range(rank):
-        q = f"({q}) * n[{2 + d}] + i{d}"
+        q = f"({q}) * n[{extents + d}] + i{d}"
+    return ["for u in range(begin, end):", *(f"for i{d} in range(n[{extents + d}]):" for d in range(rank))], q
+
+
+def _nearest(rank: int) -> KernelFunction:
+    """A kernel for ``rank`` sampled dimensions between an outer one, of the work items, and inner rows."""
+    loops, q = _outputs(rank, 2)
     tables = [f"table{d} = {f'table{d - 1} + n[{1 + d}]' if d else 2 + rank}" for d in range(rank)]
     row = [
         f"p, q = {' + '.join(['u * image', *(f'n[table{d} + i{d}]' for d in range(rank))])}, ({q}) * inner",
         *nested(["for i in range(inner):"], ["y[q + i] = x[p + i]"]),
     ]
-    loops = ["for u in range(begin, end):", *(f"for i{d} in range(n[{2 + d}]):" for d in range(rank))]
     return loop_function("x, y", ["image, inner = n[0], n[1]", *tables], loops, row)
 
 
 def _weighted(rank: int, real: str) -> KernelFunction:
     """As :func:`_nearest`, with ``taps`` elements for each index and their weights; -1 marks what is outside."""
-    first, q = 3 + rank, "u"
-    for d in range(rank):
-        q = f"({q}) * n[{3 + d}] + i{d}"
+    first, (loops, q) = 3 + rank, _outputs(rank, 3)
     head = ["image, inner, taps = n[0], n[1], n[2]", f"outside = np.{real}(f[0])"]
     head += [f"base{d} = {f'base{d - 1} + n[{2 + d}] * taps' if d else 0}" for d in range(rank)]
     taps = [f"t{d} = base{d} + i{d} * taps + k{d}" for d in range(rank)]
@@ -53,15 +55,12 @@ def _weighted(rank: int, real: str) -> KernelFunction:
         *nested([f"for k{d} in range(taps):" for d in range(rank)], [*taps, f"total += x[{position}] * ({weight})"]),
         f"y[({q}) * inner + i] = outside if {missing} else np.{real}(total)",
     ]
-    loops = ["for u in range(begin, end):", *(f"for i{d} in range(n[{3 + d}]):" for d in range(rank))]
     return loop_function("x, y", head, [*loops, "for i in range(inner):"], element)
 
 
 def _interpolated(rank: int) -> KernelFunction:
     """As :func:`_weighted` on integers: two elements an index, weights of 11 bits, one rounding to nearest even."""
-    first, q = 3 + rank, "u"
-    for d in range(rank):
-        q = f"({q}) * n[{3 + d}] + i{d}"
+    first, (loops, q) = 3 + rank, _outputs(rank, 3)
     tables = [f"base{d} = {f'base{d - 1} + 4 * n[{2 + d}]' if d else first}" for d in range(rank)]
     shift = INTERPOLATION_BITS * rank
     taps = [f"t{d} = base{d} + 4 * i{d} + 2 * k{d}" for d in range(rank)]
@@ -74,7 +73,6 @@ def _interpolated(rank: int) -> KernelFunction:
         f"rest = 2 * (total - (whole << {shift})) + (whole & 1)",
         f"y[({q}) * inner + i] = whole + (1 if rest > {1 << shift} else 0)",
     ]
-    loops = ["for u in range(begin, end):", *(f"for i{d} in range(n[{3 + d}]):" for d in range(rank))]
     head = ["image, inner = n[0], n[1]", *tables]
     return loop_function("x, y", head, [*loops, "for i in range(inner):"], element)
 
@@ -95,16 +93,12 @@ def _lower_interpolated(op: Op[Resize], target: TargetDescription) -> Kernel | N
         rest = (1 << INTERPOLATION_BITS) - fraction
         numbers += np.stack([before * strides[d], rest, after * strides[d], fraction], 1).reshape(-1).tolist()
     function, units = _interpolated(len(extents)), math.prod(shape[:first])
-    return compile_kernel(
-        "resize_interpolated", function, (type.dtype, type.dtype), target, units=units, integers=numbers
-    )
+    return compile_kernel(op, function, target, units=units, integers=numbers)
 
 
-@lowers(Resize)
+@lowers(Resize, needs=(is_plain, is_movement))
 def lower_resize(op: Op[Resize], target: TargetDescription) -> Kernel | None:
     operator, type = op.operator, op.inputs[0].type
-    if not (is_plain(op) and is_movement(op)):
-        return None
     if operator.mode == "linear" and type.quant is not None:
         return _lower_interpolated(op, target)
     shape, strides = type.shape, row_major(type.shape)
@@ -125,7 +119,7 @@ def lower_resize(op: Op[Resize], target: TargetDescription) -> Kernel | None:
         numbers = [*head, *extents, *(s for table in tables for s in table)]
         function = _nearest(len(extents))
         dtypes = (bits(type.dtype),) * 2
-        return compile_kernel("resize_nearest", function, dtypes, target, units=units, integers=numbers)
+        return compile_kernel(op, function, target, dtypes=dtypes, units=units, integers=numbers)
     if type.dtype not in (DType.F32, DType.F64):
         return None
     sources: list[int] = []
@@ -141,14 +135,5 @@ def lower_resize(op: Op[Resize], target: TargetDescription) -> Kernel | None:
             offsets = np.where(((point < 0) | (point > shape[d] - 1))[:, None], -1, offsets)
         sources += offsets.reshape(-1).tolist()
         weights += factors.reshape(-1).tolist()
-    function = _weighted(len(extents), type.dtype.numpy.name)
-    return compile_kernel(
-        "resize",
-        function,
-        (type.dtype, type.dtype),
-        target,
-        units=units,
-        integers=[*head, taps, *extents, *sources],
-        floats=weights,
-        fastmath=True,
-    )
+    function, numbers = _weighted(len(extents), type.dtype.numpy.name), [*head, taps, *extents, *sources]
+    return compile_kernel(op, function, target, units=units, integers=numbers, floats=weights, fastmath=True)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from ....ir.core import Op
 from ....ir.ops.softmax import Hardmax, LogSoftmax, Softmax
 from ....ir.types import DType
-from ..kernel import Kernel
+from ..kernel import Kernel, lowers
 from ..llvm.target import TargetDescription
 from ..nest import around
-from ..registry import lowers
-from ..tensors import dtypes_of, is_plain
-from .function import compile_kernel, python_function
+from ..tensors import is_plain
+from .function import compile_kernel
 from .scalar import load, store
 
 _ROWS = """def kernel(x, y, n, f, scratch, begin, end):
@@ -65,36 +64,26 @@ _COLUMNS = """def kernel(x, y, n, f, scratch, begin, end):
 """Columns side by side; their largest elements, then their sums, stand in the scratch memory."""
 
 
-def _source(is_log: bool, dtype: DType, inner: int) -> str:
+@lowers(Softmax, LogSoftmax, needs=(is_plain,))
+def lower_softmax(op: Op[Softmax | LogSoftmax], target: TargetDescription) -> Kernel | None:
+    operator, dtype = op.operator, op.result.type.dtype
+    if dtype is DType.F16:
+        return None
+    outer, length, inner = around(op.result.type.shape, operator.axis)
+    is_log = isinstance(operator, LogSoftmax)
     exp, real = ("exponential", "np.float32") if dtype is DType.F32 else ("math.exp", "np.float64")
     q = "p + k" if inner == 1 else "p + i"
-    return (_ROWS if inner == 1 else _COLUMNS).format(
+    source = (_ROWS if inner == 1 else _COLUMNS).format(
         largest=_SINGLE if dtype is DType.F32 else _DOUBLE,
         exp=exp,
         real=real,
         scale="math.log(total)" if is_log else "1.0 / total",
         result=f"x[{q}] - largest - scale" if is_log else f"y[{q}] * scale",
     )
-
-
-@lowers(Softmax, LogSoftmax)
-def lower_softmax(op: Op[Softmax | LogSoftmax], target: TargetDescription) -> Kernel | None:
-    operator, dtype = op.operator, op.result.type.dtype
-    if not is_plain(op) or dtype is DType.F16:
-        return None
-    outer, length, inner = around(op.result.type.shape, operator.axis)
-    source = _source(isinstance(operator, LogSoftmax), dtype, inner)
-    return compile_kernel(
-        op.name,
-        python_function(source),
-        dtypes_of(op),
-        target,
-        units=outer,
-        integers=(length, inner),
-        scratch=(DType.F64, 0 if inner == 1 else 2 * inner),
-        # Reordered, the subtractions of the logarithm would lose the smaller term.
-        fastmath=not isinstance(operator, LogSoftmax),
-    )
+    scratch = DType.F64, 0 if inner == 1 else 2 * inner
+    # Reordered, the subtractions of the logarithm would lose the smaller term.
+    fast = not is_log
+    return compile_kernel(op, source, target, units=outer, integers=(length, inner), scratch=scratch, fastmath=fast)
 
 
 _HARDMAX = """def kernel(x, y, n, f, scratch, begin, end):
@@ -112,11 +101,9 @@ _HARDMAX = """def kernel(x, y, n, f, scratch, begin, end):
 """
 
 
-@lowers(Hardmax)
-def lower_hardmax(op: Op[Hardmax], target: TargetDescription) -> Kernel | None:
+@lowers(Hardmax, needs=(is_plain,))
+def lower_hardmax(op: Op[Hardmax], target: TargetDescription) -> Kernel:
     operator, dtype = op.operator, op.result.type.dtype
-    if not is_plain(op):
-        return None
     outer, length, inner = around(op.result.type.shape, operator.axis)
     source = _HARDMAX.format(
         first=load("x", "p", dtype),
@@ -125,5 +112,4 @@ def lower_hardmax(op: Op[Hardmax], target: TargetDescription) -> Kernel | None:
     )
     # Without elements there are no lines, or none that the loop would reach.
     units = outer if length else 0
-    function = python_function(source)
-    return compile_kernel("hardmax", function, dtypes_of(op), target, units=units, integers=(length, inner))
+    return compile_kernel(op, source, target, units=units, integers=(length, inner))

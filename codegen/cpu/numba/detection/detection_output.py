@@ -5,11 +5,10 @@ from __future__ import annotations
 from .....ir.core import Op
 from .....ir.ops.detection_output import DetectionOutput
 from .....ir.types import DType
-from ...kernel import Kernel
+from ...kernel import Kernel, lowers
 from ...llvm.target import TargetDescription
-from ...registry import lowers
-from ...tensors import dtypes_of, has_real_meaning, is_plain, pointers
-from ..function import compile_kernel, python_function
+from ...tensors import has_real_meaning, is_plain, pointers
+from ..function import compile_kernel
 
 _SOURCE = """def kernel({tensors}, n, f, scratch, begin, end):
     images, priors_count, classes, locations, sets, prior_size = n[0], n[1], n[2], n[3], n[4], n[5]
@@ -133,17 +132,14 @@ def _decode(operator: DetectionOutput, location: str) -> list[str]:
     return [line for text in texts for line in text.splitlines()]
 
 
-@lowers(DetectionOutput)
-def lower_detection_output(op: Op[DetectionOutput], target: TargetDescription) -> Kernel | None:
+@lowers(DetectionOutput, needs=(is_plain, has_real_meaning))
+def lower_detection_output(op: Op[DetectionOutput], target: TargetDescription) -> Kernel:
     operator = op.operator
-    if not (is_plain(op) and has_real_meaning(op)):
-        return None
     location, confidence, priors = (value.type for value in op.inputs[:3])
     counts = operator.counts(location, confidence, priors)
     has_refinement = op.operands.refinement is not None
     decoded = [line for name in ("refinement", "location")[not has_refinement :] for line in _decode(operator, name)]
     corner = "priors[q + {}]" if operator.normalized else "priors[q + 1 + {}] / np.float32(f[{}])"
-    left, top, right, bottom = (corner.format(side, 3 + side % 2) for side in range(4))
     score, is_nothing = "confidence[at + {0}]", "pass"
     if has_refinement:
         is_nothing = "is_nothing = objectness[(u * priors_count + p) * 2 + 1] < np.float32(f[2])"
@@ -153,10 +149,7 @@ def lower_detection_output(op: Op[DetectionOutput], target: TargetDescription) -
         is_single=operator.decrease_label_id,
         has_variances=not operator.variance_encoded_in_target,
         find_end="pass" if operator.normalized else "if priors[q] == -1 and p < valid: valid = p",
-        left=left,
-        top=top,
-        right=right,
-        bottom=bottom,
+        **{name: corner.format(side, 3 + side % 2) for side, name in enumerate(("left", "top", "right", "bottom"))},
         decode=("\n" + 16 * " ").join(decoded),
         is_nothing=is_nothing,
         score=score.format("group"),
@@ -168,15 +161,7 @@ def lower_detection_output(op: Op[DetectionOutput], target: TargetDescription) -
     keep = most_kept if operator.keep_top_k == -1 else operator.keep_top_k
     rows = operator.rows(counts)
     integers = (*counts, operator.background_label_id, competitors, keep, rows, most_kept)
-    floats = operator.confidence_threshold, operator.nms_threshold, operator.objectness_score
-    numbers = counts.priors * (4 * counts.locations + 2) + 2 * most_kept + counts.classes + 1
-    return compile_kernel(
-        "detection_output",
-        python_function(source),
-        dtypes_of(op),
-        target,
-        units=1,
-        integers=integers,
-        floats=(*floats, operator.input_width, operator.input_height),
-        scratch=(DType.F64, numbers),
-    )
+    thresholds = operator.confidence_threshold, operator.nms_threshold, operator.objectness_score
+    floats = (*thresholds, operator.input_width, operator.input_height)
+    scratch = DType.F64, counts.priors * (4 * counts.locations + 2) + 2 * most_kept + counts.classes + 1
+    return compile_kernel(op, source, target, units=1, integers=integers, floats=floats, scratch=scratch)

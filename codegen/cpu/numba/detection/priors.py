@@ -7,9 +7,8 @@ import numpy as np
 from .....ir.core import Op
 from .....ir.ops.priors import Priors
 from .....ir.types import DType
-from ...kernel import Kernel
+from ...kernel import Kernel, lowers
 from ...llvm.target import TargetDescription
-from ...registry import lowers
 from ...tensors import is_plain
 from ..function import compile_kernel
 
@@ -41,15 +40,13 @@ def _priors(y, n, f, scratch, begin, end):
     return 0
 
 
-@lowers(Priors)
-def lower_priors(op: Op[Priors], target: TargetDescription) -> Kernel | None:
+@lowers(Priors, needs=(is_plain,))
+def lower_priors(op: Op[Priors], target: TargetDescription) -> Kernel:
     operator = op.operator
-    if not is_plain(op):
-        return None
     shapes = operator.shapes()
     integers = (*operator.grid, len(shapes), operator.clip, *(shape.is_cut for shape in shapes))
     boxes = [number for shape in shapes for number in shape[:4]]
     floats = (*operator.spacing(), *operator.image, *operator.variances(), *boxes)
     return compile_kernel(
-        "priors", _priors, (DType.F32,), target, units=operator.grid[0], integers=integers, floats=floats
+        op, _priors, target, dtypes=(DType.F32,), units=operator.grid[0], integers=integers, floats=floats
     )

@@ -5,11 +5,10 @@ from __future__ import annotations
 from .....ir.core import Op
 from .....ir.ops.proposal import Proposal
 from .....ir.types import DType
-from ...kernel import Kernel
+from ...kernel import Kernel, lowers
 from ...llvm.target import TargetDescription
-from ...registry import lowers
-from ...tensors import dtypes_of, has_real_meaning, is_plain
-from ..function import compile_kernel, python_function
+from ...tensors import has_real_meaning, is_plain
+from ..function import compile_kernel
 
 _SOURCE = """def kernel(scores, deltas, image, regions, found, n, f, scratch, begin, end):
     anchors, rows, columns, post, competitors, count = n[0], n[1], n[2], n[3], n[4], n[5]
@@ -98,11 +97,9 @@ _SOURCE = """def kernel(scores, deltas, image, regions, found, n, f, scratch, be
 """
 
 
-@lowers(Proposal)
-def lower_proposal(op: Op[Proposal], target: TargetDescription) -> Kernel | None:
+@lowers(Proposal, needs=(is_plain, has_real_meaning))
+def lower_proposal(op: Op[Proposal], target: TargetDescription) -> Kernel:
     operator = op.operator
-    if not (is_plain(op) and has_real_meaning(op)):
-        return None
     scores, _, image = (value.type for value in op.inputs)
     batch, channels, rows, columns = scores.shape
     is_tensorflow = operator.is_tensorflow
@@ -117,15 +114,9 @@ def lower_proposal(op: Op[Proposal], target: TargetDescription) -> Kernel | None
     )
     anchors = channels // 2
     count = anchors * rows * columns
-    integers = anchors, rows, columns, operator.post_nms_topn, operator.competitors(scores), count, image.elements
-    floats = operator.nms_thresh, operator.min_size, operator.box_coordinate_scale, operator.box_size_scale
-    return compile_kernel(
-        "proposal",
-        python_function(source),
-        dtypes_of(op),
-        target,
-        units=batch,
-        integers=(*integers, operator.feat_stride),
-        floats=(*floats, *operator.anchors().reshape(-1).tolist()),
-        scratch=(DType.F64, 6 * count + min(operator.competitors(scores), operator.post_nms_topn)),
-    )
+    competitors = operator.competitors(scores)
+    integers = anchors, rows, columns, operator.post_nms_topn, competitors, count, image.elements, operator.feat_stride
+    sizes = operator.nms_thresh, operator.min_size, operator.box_coordinate_scale, operator.box_size_scale
+    floats = (*sizes, *operator.anchors().reshape(-1).tolist())
+    scratch = DType.F64, 6 * count + min(competitors, operator.post_nms_topn)
+    return compile_kernel(op, source, target, units=batch, integers=integers, floats=floats, scratch=scratch)

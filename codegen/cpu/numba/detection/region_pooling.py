@@ -8,11 +8,10 @@ from tilewright.limits import SAMPLES
 
 from .....ir.core import Op
 from .....ir.ops.region_pooling import FAR, OFFSETS, PsroiPool, RegionPool, RoiAlign, RoiPool
-from ...kernel import Kernel
+from ...kernel import Kernel, lowers
 from ...llvm.target import TargetDescription
-from ...registry import lowers
-from ...tensors import dtypes_of, has_real_meaning, is_plain
-from ..function import KernelFunction, compile_kernel, python_function
+from ...tensors import has_real_meaning, is_plain
+from ..function import compile_kernel
 
 _SOURCE = """def kernel(x, regions, y, n, f, scratch, begin, end):
     images, channels, height, width = n[0], n[1], n[2], n[3]
@@ -41,6 +40,12 @@ _SOURCE = """def kernel(x, regions, y, n, f, scratch, begin, end):
                     {element}
     return 0
 """
+
+
+def _indented(text: str, width: int) -> str:
+    """Lines as they follow such an indentation."""
+    return textwrap.indent(text, width * " ").lstrip()
+
 
 _MAX_HEAD = """first_y, first_x = nearest_pixel(top_end * scale, n[7]), nearest_pixel(left_end * scale, n[7])
 long = max(nearest_pixel(bottom_end * scale, n[7]) - first_y + 1, 1)
@@ -73,33 +78,28 @@ for h in range(top, bottom):
 y[q] = total / count if count > 0 else 0.0"""
 
 _POINTS = """whole_y, whole_x = np.float32(height - 1), np.float32(width - 1)
-{y} = half * ({top} + {bottom}) * whole_y
+at_y = half * (begin_y + end_y) * whole_y
 if rows > 1:
-    {y} = np.float32(i) * (({bottom} - {top}) * whole_y / np.float32(rows - 1)) + {top} * whole_y
+    at_y = np.float32(i) * ((end_y - begin_y) * whole_y / np.float32(rows - 1)) + begin_y * whole_y
     {last_y}
-{x} = half * ({left} + {right}) * whole_x
+at_x = half * (begin_x + end_x) * whole_x
 if columns > 1:
-    {x} = np.float32(j) * (({right} - {left}) * whole_x / np.float32(columns - 1)) + {left} * whole_x
+    at_x = np.float32(j) * ((end_x - begin_x) * whole_x / np.float32(columns - 1)) + begin_x * whole_x
     {last_x}
-is_inside = 0 <= {y} <= whole_y and 0 <= {x} <= whole_x
-top, left = (np.int64(np.floor({y})), np.int64(np.floor({x}))) if is_inside else (0, 0)
-bottom, right = (np.int64(np.ceil({y})), np.int64(np.ceil({x}))) if is_inside else (0, 0)
-down, across = {y} - np.float32(top), {x} - np.float32(left)"""
+is_inside = 0 <= at_y <= whole_y and 0 <= at_x <= whole_x
+top, left = (np.int64(np.floor(at_y)), np.int64(np.floor(at_x))) if is_inside else (0, 0)
+bottom, right = (np.int64(np.ceil(at_y)), np.int64(np.ceil(at_x))) if is_inside else (0, 0)
+down, across = at_y - np.float32(top), at_x - np.float32(left)"""
 _INTERPOLATED = """p = image + {channel} * height * width
 upper = x[p + top * width + left]
 upper += (x[p + top * width + right] - upper) * across
 lower = x[p + bottom * width + left]
 lower += (x[p + bottom * width + right] - lower) * across
 upper += (lower - upper) * down"""
+_BILINEAR_HEAD = "begin_y, end_y, begin_x, end_x = top_end, bottom_end, left_end, right_end"
 _BILINEAR_BIN = _POINTS.format(
-    y="at_y",
-    x="at_x",
-    top="top_end",
-    bottom="bottom_end",
-    left="left_end",
-    right="right_end",
-    last_y="at_y = bottom_end * whole_y if i == rows - 1 else at_y",
-    last_x="at_x = right_end * whole_x if j == columns - 1 else at_x",
+    last_y="at_y = end_y * whole_y if i == rows - 1 else at_y",
+    last_x="at_x = end_x * whole_x if j == columns - 1 else at_x",
 )
 _BILINEAR_ELEMENT = f"""{_INTERPOLATED.format(channel="c")}
 y[q] = upper if is_inside else np.float32(0)"""
@@ -117,53 +117,30 @@ for k in range(n[8]):
             {interpolated}
             total += upper
 y[q] = total / (n[8] * n[9])""".format(
-    points=textwrap.indent(
-        _POINTS.format(
-            y="at_y",
-            x="at_x",
-            top="begin_y",
-            bottom="end_y",
-            left="begin_x",
-            right="end_x",
-            last_y="pass",
-            last_x="pass",
-        ),
-        8 * " ",
-    ).lstrip(),
-    interpolated=textwrap.indent(_INTERPOLATED.format(channel="((k * n[9] + l) * pooled + c)"), 12 * " ").lstrip(),
+    points=_indented(_POINTS.format(last_y="pass", last_x="pass"), 8),
+    interpolated=_indented(_INTERPOLATED.format(channel="((k * n[9] + l) * pooled + c)"), 12),
 )
 
 _FORMS = {
     (RoiPool, "max"): (_MAX_HEAD, _MAX_BIN, _MAX_ELEMENT),
-    (RoiPool, "bilinear"): ("pass", _BILINEAR_BIN, _BILINEAR_ELEMENT),
+    (RoiPool, "bilinear"): (_BILINEAR_HEAD, _BILINEAR_BIN, _BILINEAR_ELEMENT),
     (PsroiPool, "average"): (_AVERAGE_HEAD, _AVERAGE_BIN, _AVERAGE_ELEMENT),
     (PsroiPool, "bilinear"): (_PARTS_HEAD, "pass", _PARTS_ELEMENT),
 }
 """How a kernel prepares a region, a bin, and computes an element of it."""
 
 
-def _function(operator: RoiPool | PsroiPool) -> KernelFunction:
-    head, bin, element = _FORMS[type(operator), operator.mode]
-    indented = (textwrap.indent(text, width * " ").lstrip() for text, width in ((head, 8), (bin, 16), (element, 20)))
-    return python_function(_SOURCE.format(**dict(zip(("head", "bin", "element"), indented, strict=True))))
-
-
-@lowers(RegionPool)
+@lowers(RegionPool, needs=(is_plain, has_real_meaning))
 def lower_region_pool(op: Op[RegionPool], target: TargetDescription) -> Kernel | None:
     operator = op.operator
-    if not (is_plain(op) and has_real_meaning(op)) or not isinstance(operator, (RoiPool, PsroiPool)):
+    if not isinstance(operator, (RoiPool, PsroiPool)):
         return None
     x, regions = (value.type for value in op.inputs)
     bins = operator.bins if isinstance(operator, PsroiPool) else (1, 1)
-    return compile_kernel(
-        op.name,
-        _function(operator),
-        dtypes_of(op),
-        target,
-        units=regions.shape[0],
-        integers=(*x.shape, *operator.pooled(x), FAR, *bins),
-        floats=(operator.spatial_scale,),
-    )
+    head, bin, element = _FORMS[type(operator), operator.mode]
+    source = _SOURCE.format(head=_indented(head, 8), bin=_indented(bin, 16), element=_indented(element, 20))
+    numbers, floats = (*x.shape, *operator.pooled(x), FAR, *bins), (operator.spatial_scale,)
+    return compile_kernel(op, source, target, units=regions.shape[0], integers=numbers, floats=floats)
 
 
 _ALIGN_SOURCE = """def kernel(x, regions, images, y, n, f, scratch, begin, end):
@@ -220,20 +197,12 @@ _ALIGN_STEPS = {
 }
 
 
-@lowers(RoiAlign)
-def lower_roi_align(op: Op[RoiAlign], target: TargetDescription) -> Kernel | None:
+@lowers(RoiAlign, needs=(is_plain, has_real_meaning))
+def lower_roi_align(op: Op[RoiAlign], target: TargetDescription) -> Kernel:
     operator = op.operator
-    if not (is_plain(op) and has_real_meaning(op)):
-        return None
     x, regions, _ = (value.type for value in op.inputs)
     initial, step, finish = _ALIGN_STEPS[operator.mode]
     source = _ALIGN_SOURCE.format(is_long=operator.alignment == "asymmetric", initial=initial, step=step, finish=finish)
-    return compile_kernel(
-        "roi_align",
-        python_function(source),
-        dtypes_of(op),
-        target,
-        units=regions.shape[0],
-        integers=(*x.shape, *operator.size, operator.sampling_ratio, SAMPLES),
-        floats=(operator.spatial_scale, *OFFSETS[operator.alignment]),
-    )
+    numbers = (*x.shape, *operator.size, operator.sampling_ratio, SAMPLES)
+    floats = (operator.spatial_scale, *OFFSETS[operator.alignment])
+    return compile_kernel(op, source, target, units=regions.shape[0], integers=numbers, floats=floats)

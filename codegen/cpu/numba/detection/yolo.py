@@ -8,10 +8,9 @@ import numpy as np
 
 from .....ir.core import Op
 from .....ir.ops.yolo import RegionYolo, ReorgYolo
-from ...kernel import Kernel
+from ...kernel import Kernel, lowers
 from ...llvm.target import TargetDescription
-from ...registry import lowers
-from ...tensors import bits, dtypes_of, has_real_meaning, is_movement, is_plain
+from ...tensors import bits, has_real_meaning, is_movement, is_plain
 from ..function import compile_kernel
 from ..scalar_functions import larger
 
@@ -41,15 +40,13 @@ def _region(x, y, n, f, scratch, begin, end):
     return 0
 
 
-@lowers(RegionYolo)
-def lower_region_yolo(op: Op[RegionYolo], target: TargetDescription) -> Kernel | None:
+@lowers(RegionYolo, needs=(is_plain, has_real_meaning))
+def lower_region_yolo(op: Op[RegionYolo], target: TargetDescription) -> Kernel:
     operator = op.operator
-    if not (is_plain(op) and has_real_meaning(op)):
-        return None
     batch, _, height, width = op.inputs[0].type.shape
     integers = operator.coords, operator.classes, height * width, operator.do_softmax
     units = batch * operator.regions
-    return compile_kernel("region_yolo", _region, dtypes_of(op), target, units=units, integers=integers)
+    return compile_kernel(op, _region, target, units=units, integers=integers)
 
 
 def _reorg(x, y, n, f, scratch, begin, end):
@@ -65,11 +62,9 @@ def _reorg(x, y, n, f, scratch, begin, end):
     return 0
 
 
-@lowers(ReorgYolo)
-def lower_reorg_yolo(op: Op[ReorgYolo], target: TargetDescription) -> Kernel | None:
-    if not (is_plain(op) and is_movement(op)):
-        return None
+@lowers(ReorgYolo, needs=(is_plain, is_movement))
+def lower_reorg_yolo(op: Op[ReorgYolo], target: TargetDescription) -> Kernel:
     batch, channels, height, width = op.inputs[0].type.shape
     dtype = bits(op.inputs[0].type.dtype)
     integers = op.operator.stride, channels, height, width
-    return compile_kernel("reorg_yolo", _reorg, (dtype, dtype), target, units=batch * channels, integers=integers)
+    return compile_kernel(op, _reorg, target, dtypes=(dtype, dtype), units=batch * channels, integers=integers)
