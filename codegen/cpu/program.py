@@ -120,10 +120,7 @@ class _Room:
     def check(self, op: Op, value: Value, location: Location) -> None:
         """Refuse a value that does not lie inside its block."""
         blocks, start = self._blocks[location.memory], location.position
-        if location.memory in ("input", "output"):
-            size, start = blocks[start], 0
-        else:
-            (size,) = blocks
+        size, start = (blocks[start], 0) if location.memory in ("input", "output") else (blocks[0], start)
         if start % ALIGNMENT or not 0 <= start <= size - bytes_of(value.type):
             raise CodegenError(
                 f"result %{value.name} lies outside its memory",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -54,8 +54,8 @@ class KernelSpec(ABC):
         # By name as well, because -0 equals 0.
         return _generated(self, self.name, target)
 
-    def entry(self, target: TargetDescription, *, writes: Sequence[str]) -> FunctionBuilder:
-        """A builder for the kernel's function.
+    def entry(self, target: TargetDescription, *, writes: Sequence[str]) -> tuple[FunctionBuilder, dict[str, Register]]:
+        """A builder for the kernel's function, and its parameters by name.
 
         Args:
             writes: the arguments that it writes, and those that may lie at the same address.
@@ -63,11 +63,18 @@ class KernelSpec(ABC):
         parameters: list[tuple[str, Type]] = [(name, PTR) for name in (*self.arguments, "scratch")]
         parameters += [("begin", I64), ("end", I64)]
         read_only = [name for name in self.arguments if name not in writes]
-        return FunctionBuilder(target, self.name, parameters, I32, read_only=read_only)
+        b = FunctionBuilder(target, self.name, parameters, I32, read_only=read_only)
+        return b, self.bind(b)
 
     def bind(self, b: FunctionBuilder) -> dict[str, Register]:
-        """The parameters of :meth:`entry` by name."""
+        """The parameters of :meth:`entry` by name, and what goes with them."""
         return dict(zip((*self.arguments, "scratch", "begin", "end"), b.arguments, strict=True))
+
+    def each_unit(self, b: FunctionBuilder, visit: Callable[[Register], None], *, units: int) -> Kernel:
+        """The kernel whose function does nothing but ``visit`` its work items one after the other."""
+        begin, end = b.arguments[-2:]
+        b.each(begin, end, visit)
+        return self.finish(b, units=units)
 
     def finish(
         self, entry: FunctionBuilder, helpers: Sequence[FunctionBuilder] = (), *, units: int, scratch_bytes: int = 0

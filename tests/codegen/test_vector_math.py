@@ -27,8 +27,7 @@ class Apply(KernelSpec):
     length: int
 
     def generate(self, target: TargetDescription) -> Kernel:
-        b = self.entry(target, writes=("y",))
-        arguments = self.bind(b)
+        b, arguments = self.entry(target, writes=("y",))
 
         def step(place: RowVector, _: Registers) -> Registers:
             function = getattr(vm, self.function, Activation(self.function).apply)

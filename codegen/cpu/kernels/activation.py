@@ -5,12 +5,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from tilewright.errors import CodegenError
 
 from ....ir.activation import activate
+from ....ir.core import Op
+from ....ir.ops.convolution import Conv
+from ....ir.ops.matmul import MatMul
 from ..element import Element
 from ..formulas import ACTIVATIONS
 from ..llvm.builder import FunctionBuilder
@@ -75,3 +79,12 @@ class ProductSpec(KernelSpec):
     def arguments(self) -> tuple[str, ...]:
         optional = (("bias",) if self.has_bias else ()) + (("residual",) if self.has_residual else ())
         return ("x", "w", *optional, "y")
+
+
+def what_follows(op: Op[Conv | MatMul]) -> dict[str, Any]:
+    """The fields of a :class:`ProductSpec`, as an op has them."""
+    return {
+        "has_bias": op.operands.b is not None,
+        "has_residual": op.operands.residual is not None,
+        "activation": Activation(op.operator.act, op.operator.act_args),
+    }

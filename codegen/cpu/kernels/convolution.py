@@ -20,7 +20,7 @@ from ..llvm.target import TargetDescription
 from ..llvm.types import F32, I8, I32, Register, Registers, constant, partial_mask, zero
 from ..spec import ConstantTable
 from ..tensors import is_float, is_plain
-from .activation import Activation
+from .activation import what_follows
 from .blocking import Blocking, Work, choose_tile
 from .depthwise import Depthwise, QuantizedDepthwise
 from .direct_convolution import ConvolutionTile, DirectConvolution
@@ -250,19 +250,16 @@ def convolution(op: Op[Conv], target: TargetDescription) -> Kernel | None:
     is_blocked = (x.layout, w.layout) == ("c16", blocked) and is_whole
     if not (is_depthwise or is_plain or is_blocked):
         return None
-    image, has_bias = (batch, channels, *axes), operands.b is not None
+    image = batch, channels, *axes
     if is_quantized:
-        constants = channels_of(op)
+        constants, has_bias = channels_of(op), operands.b is not None
         if is_depthwise:
             return QuantizedDepthwise(*image, constants=constants, has_bias=has_bias).kernel(target)
         spec = QuantizedConvolution(*image, outputs, conv.group, is_plain, constants=constants, has_bias=has_bias)
         return spec.kernel(target)
-    act, has_residual = Activation(conv.act, conv.act_args), operands.residual is not None
     if is_depthwise:
-        return Depthwise(*image, has_bias=has_bias, has_residual=has_residual, activation=act).kernel(target)
-    return Convolution(
-        *image, outputs, conv.group, is_plain, has_bias=has_bias, has_residual=has_residual, activation=act
-    ).kernel(target)
+        return Depthwise(*image, **what_follows(op)).kernel(target)
+    return Convolution(*image, outputs, conv.group, is_plain, **what_follows(op)).kernel(target)
 
 
 @lowers(Conv, needs=(is_float, is_plain))
@@ -274,13 +271,5 @@ def plain_convolution(op: Op[Conv], target: TargetDescription) -> Kernel:
     axes = walked(conv.windows(x.shape, w.shape))
     if all(axis.is_pointwise for axis in axes):
         axes = (Axis.line(math.prod(image)),)
-    return RowMajorConvolution(
-        batch,
-        channels,
-        w.shape[0],
-        axes,
-        conv.group,
-        has_bias=operands.b is not None,
-        has_residual=operands.residual is not None,
-        activation=Activation(conv.act, conv.act_args),
-    ).kernel(target)
+    spec = RowMajorConvolution(batch, channels, w.shape[0], axes, conv.group, **what_follows(op))
+    return spec.kernel(target)

@@ -26,7 +26,7 @@ from ..llvm.quantized_math import clamped, rounded, single, widened
 from ..llvm.target import TargetDescription
 from ..llvm.types import F64, Register, constant, type_of
 from ..llvm.vector_arithmetic import DTYPES, VectorArithmetic
-from .table_lookup import table_kernel
+from .quantization import table_kernel
 from .vector_nest import Expression, nest_kernel
 
 

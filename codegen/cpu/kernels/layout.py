@@ -55,8 +55,7 @@ class BlockChannels(KernelSpec):
         return self.element.of(CHANNEL_BLOCK)
 
     def generate(self, target: TargetDescription) -> Kernel:
-        b = self.entry(target, writes=("y",))
-        arguments = self.bind(b)
+        b, arguments = self.entry(target, writes=("y",))
         blocks = -(-self.channels // CHANNEL_BLOCK)
         last_active = (self.channels - 1) % CHANNEL_BLOCK + 1
 
@@ -76,8 +75,7 @@ class BlockChannels(KernelSpec):
             else:
                 b.if_(b.compare("eq", block, blocks - 1), lambda: work(last_active), lambda: work(CHANNEL_BLOCK))
 
-        b.each(arguments["begin"], arguments["end"], unit)
-        return self.finish(b, units=self.batch * blocks)
+        return self.each_unit(b, unit, units=self.batch * blocks)
 
     def _block(self, b: FunctionBuilder, x: Register, y: Register, active: int) -> None:
         """One block of which ``active`` channels exist."""

@@ -1,19 +1,25 @@
-"""Matrix multiplication of row-major tensors: single precision, and 8-bit ones with a known right factor."""
+"""Matrix multiplication of row-major tensors: single precision, and 8-bit ones with a known right factor.
+
+Products of a few rows with a transposed matrix are dot products along contiguous memory: the fully connected layer at
+batch 1, bound by the bandwidth of its weights, which are read once, in order.
+"""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from ....ir.core import Op
 from ....ir.layout import QUAD
 from ....ir.ops.matmul import MatMul
 from ..kernel import Kernel, lowers
+from ..llvm.row_vectors import RowVector, first_lanes, over_row
 from ..llvm.target import TargetDescription
+from ..llvm.types import F32, Register, Registers, poison, zero
 from ..nest import broadcast
 from ..tensors import is_float, is_plain
-from .activation import Activation
+from .activation import ProductSpec, what_follows
 from .byte_product import ByteProduct
-from .dot_product import DotProducts
 from .float_product import FloatProduct
 from .output_channels import channels_of, has_constant_channels
 
@@ -21,38 +27,75 @@ FEW_ROWS = 4
 """Up to so many rows a transposed right factor is read as it lies."""
 
 
+TOGETHER = 8
+"""Rows of the matrix that are read side by side."""
+
+
+@dataclass(frozen=True)
+class DotProducts(ProductSpec):
+    """x w^T + bias + residual, then the activation.
+
+    Arguments: x [rows, inner], w [columns, inner], bias [columns], residual and result [rows, columns]; row-major,
+    single precision. The result may lie where the residual lies.
+    """
+
+    rows: int
+    columns: int
+    inner: int
+
+    def generate(self, target: TargetDescription) -> Kernel:
+        b, arguments = self.entry(target, writes=("residual", "y"))
+        results = F32.of(TOGETHER)
+
+        def group(index: Register) -> None:
+            first = b.multiply(index, TOGETHER)
+            # Rows beyond the last one are read as the last one, and not stored.
+            rows = [b.minimum(b.add(first, i), self.columns - 1) for i in range(TOGETHER)]
+            pointers = [b.at(arguments["w"], b.multiply(row, 4 * self.inner)) for row in rows]
+            mask = first_lanes(b, b.subtract(self.columns, first), TOGETHER)
+
+            def row(m: Register) -> None:
+                x = b.at(arguments["x"], b.multiply(m, 4 * self.inner))
+                offset = b.multiply(b.add(b.multiply(m, self.columns), first), 4)
+
+                def some(part: RowVector, sums: Registers) -> list[Register]:
+                    factor = part.load(x)
+                    return [b.fma(part.load(w), factor, total) for w, total in zip(pointers, sums, strict=True)]
+
+                sums = over_row(b, self.inner, some, [zero(F32.of(target.lanes))] * TOGETHER)
+                value = poison(results)
+                for i, total in enumerate(sums):
+                    value = b.insert(value, b.sum_of_lanes(total), i)
+                if self.has_bias:
+                    bias = b.load_masked(results, b.at(arguments["bias"], b.multiply(first, 4)), mask)
+                    value = b.binary("fadd", value, bias)
+                if self.has_residual:
+                    residual = b.load_masked(results, b.at(arguments["residual"], offset), mask)
+                    value = b.binary("fadd", value, residual)
+                value = self.activation.apply(b, value)
+                b.store_masked(value, b.at(arguments["y"], offset), mask)
+
+            b.each(0, self.rows, row)
+
+        return self.each_unit(b, group, units=-(-self.columns // TOGETHER))
+
+
 @lowers(MatMul, needs=(is_float, is_plain))
 def matmul(op: Op[MatMul], target: TargetDescription) -> Kernel | None:
     """Products in tiles, or as dot products where there are few rows."""
-    operator, (x, w, bias, residual) = op.operator, op.operands
-    if not op.result.type.elements:
-        return None
-    rows, columns, inner = operator.extents(x.type, w.type)
+    operator, x, w = op.operator, op.operands.x.type, op.operands.w.type
+    rows, columns, inner = operator.extents(x, w)
     batch = op.result.type.shape[:-2]
     if not inner:
         return None
-    activation = Activation(operator.act, operator.act_args)
-    has_bias, has_residual = bias is not None, residual is not None
-    if math.prod(w.type.shape[:-2]) == 1 and not operator.transpose_a:
+    if math.prod(w.shape[:-2]) == 1 and not operator.transpose_a:
         # The same right factor for all: the matrices on the left are one tall one.
         rows, batch = rows * math.prod(batch), ()
         if operator.transpose_b and rows <= FEW_ROWS:
-            return DotProducts(
-                rows, columns, inner, has_bias=has_bias, has_residual=has_residual, activation=activation
-            ).kernel(target)
-    return FloatProduct(
-        rows,
-        columns,
-        inner,
-        batch,
-        broadcast(x.type.shape[:-2], batch).strides if batch else (),
-        broadcast(w.type.shape[:-2], batch).strides if batch else (),
-        operator.transpose_a,
-        operator.transpose_b,
-        has_bias=has_bias,
-        has_residual=has_residual,
-        activation=activation,
-    ).kernel(target)
+            return DotProducts(rows, columns, inner, **what_follows(op)).kernel(target)
+    x_strides, w_strides = (broadcast(type.shape[:-2], batch).strides if batch else () for type in (x, w))
+    factors = (batch, x_strides, w_strides, operator.transpose_a, operator.transpose_b)
+    return FloatProduct(rows, columns, inner, *factors, **what_follows(op)).kernel(target)
 
 
 @lowers(MatMul)
@@ -61,17 +104,8 @@ def quantized_matmul(op: Op[MatMul], target: TargetDescription) -> Kernel | None
     operator, x, w, y = op.operator, op.operands.x.type, op.operands.w.type, op.result.type
     if not has_constant_channels(op) or x.layout or y.layout:
         return None
-    inner, columns = x.shape[-1], y.shape[-1]
-    if (
-        w.rank != 2
-        or operator.transpose_a
-        or w.layout != ("o16i4" if operator.transpose_b else "i4o16")
-        or inner % QUAD
-    ):
+    inner, columns, layout = x.shape[-1], y.shape[-1], "o16i4" if operator.transpose_b else "i4o16"
+    if w.rank != 2 or operator.transpose_a or w.layout != layout or inner % QUAD or not x.elements:
         return None
-    rows = x.elements // max(1, inner)
-    if not rows * inner:
-        return None
-    return ByteProduct(rows, columns, inner, constants=channels_of(op), has_bias=op.operands.b is not None).kernel(
-        target
-    )
+    channels, has_bias = channels_of(op), op.operands.b is not None
+    return ByteProduct(x.elements // inner, columns, inner, constants=channels, has_bias=has_bias).kernel(target)

@@ -116,7 +116,7 @@ class _Walker:
     def __init__(self, spec: MatrixProduct, target: TargetDescription) -> None:
         self.spec = spec
         self.shape = spec.shape(target)
-        self.b = spec.entry(target, writes=spec.WRITTEN)
+        self.b, self.arguments = spec.entry(target, writes=spec.WRITTEN)
         self.tiles: dict[tuple[int, int, int], FunctionBuilder] = {}
 
     def generate(self) -> Kernel:
@@ -137,7 +137,7 @@ class _Walker:
             if spec.rows % shape.tile_rows:
                 tiles(middle, item.last_row, spec.rows % shape.tile_rows)
 
-        shape.cut.walk(b, spec.bind(b), visit)
+        shape.cut.walk(b, self.arguments, visit)
         return spec.finish(b, list(self.tiles.values()), units=shape.cut.units, scratch_bytes=shape.scratch)
 
     def _tile(self, rows: int, vectors: int, active: int) -> str:

@@ -38,16 +38,14 @@ class RowNormalization(KernelSpec):
         return ("x", "scale", "bias", "y") if self.has_bias else ("x", "scale", "y")
 
     def generate(self, target: TargetDescription) -> Kernel:
-        b = self.entry(target, writes=("y",))
-        arguments = self.bind(b)
+        b, arguments = self.entry(target, writes=("y",))
 
         def row(index: Register) -> None:
             offset = b.multiply(index, 4 * self.length)
             x, y = b.at(arguments["x"], offset), b.at(arguments["y"], offset)
             self._row(b, x, arguments["scale"], arguments.get("bias"), y)
 
-        b.each(arguments["begin"], arguments["end"], row)
-        return self.finish(b, units=self.rows)
+        return self.each_unit(b, row, units=self.rows)
 
     def _row(self, b: FunctionBuilder, x: Register, scale: Register, bias: Register | None, y: Register) -> None:
         vector = F32.of(b.target.lanes)
@@ -97,8 +95,7 @@ class LocalResponse(KernelSpec):
     bias: float
 
     def generate(self, target: TargetDescription) -> Kernel:
-        b = self.entry(target, writes=("y",))
-        arguments = self.bind(b)
+        b, arguments = self.entry(target, writes=("y",))
         before = (self.size - 1) // 2
         row_bytes = 4 * self.pixels
 
@@ -110,8 +107,7 @@ class LocalResponse(KernelSpec):
             window = b.at(x, b.multiply(b.subtract(first, channel), row_bytes))
             self._channel(b, x, y, window, b.subtract(last, first))
 
-        b.each(arguments["begin"], arguments["end"], unit)
-        return self.finish(b, units=self.batch * self.channels)
+        return self.each_unit(b, unit, units=self.batch * self.channels)
 
     def _channel(self, b: FunctionBuilder, x: Register, y: Register, window: Register, count: Register) -> None:
         vector = F32.of(b.target.lanes)
@@ -137,11 +133,9 @@ class LocalResponse(KernelSpec):
 
 
 @lowers(LayerNorm, RmsNorm, needs=(is_float, is_plain))
-def trailing_norm(op: Op[LayerNorm | RmsNorm], target: TargetDescription) -> Kernel | None:
+def trailing_norm(op: Op[LayerNorm | RmsNorm], target: TargetDescription) -> Kernel:
     """Normalisation of contiguous rows."""
     operator, shape = op.operator, op.result.type.shape
-    if not math.prod(shape):
-        return None
     rows, length = math.prod(shape[: operator.axis]), math.prod(shape[operator.axis :])
     spec = RowNormalization(rows, length, operator.epsilon, isinstance(operator, LayerNorm), len(op.inputs) == 3)
     return spec.kernel(target)
@@ -151,7 +145,7 @@ def trailing_norm(op: Op[LayerNorm | RmsNorm], target: TargetDescription) -> Ker
 def local_response(op: Op[Lrn], target: TargetDescription) -> Kernel | None:
     """Local response normalisation, pixels side by side."""
     operator, shape = op.operator, op.result.type.shape
-    if not math.prod(shape) or not operator.has_plain_power:
+    if not operator.has_plain_power:
         return None
     window = (operator.size, operator.alpha, operator.beta, operator.bias)
     return LocalResponse(shape[0], shape[1], math.prod(shape[2:]), *window).kernel(target)

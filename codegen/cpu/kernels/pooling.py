@@ -189,8 +189,7 @@ class GlobalPooling(KernelSpec):
         return total
 
     def generate(self, target: TargetDescription) -> Kernel:
-        b = self.entry(target, writes=("y",))
-        arguments = self.bind(b)
+        b, arguments = self.entry(target, writes=("y",))
         chains = min(4, self.pixels)
         vector = type_of(self.dtype, CHANNEL_BLOCK)
 
@@ -212,8 +211,7 @@ class GlobalPooling(KernelSpec):
                 total = self.combine(b, total, other)
             b.store(self.end(b, total), b.at(arguments["y"], b.multiply(index, vector.bytes)))
 
-        b.each(arguments["begin"], arguments["end"], image)
-        return self.finish(b, units=self.images)
+        return self.each_unit(b, image, units=self.images)
 
 
 @dataclass(frozen=True)

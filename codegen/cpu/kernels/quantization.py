@@ -1,4 +1,4 @@
-"""Between numbers and stored integers, and from stored integers to others."""
+"""Between numbers and stored integers, and from stored integers to others, by tables where they have 8 bits."""
 
 from __future__ import annotations
 
@@ -10,17 +10,88 @@ import numpy as np
 from ....ir.core import Op
 from ....ir.layout import bytes_of, physical_shape
 from ....ir.ops.quantization import Dequantize, Quantize, Requantize, StorageCast
+from ....ir.quantized import check_elementwise, limits
 from ....ir.types import DType
 from ..kernel import Kernel, lowers
 from ..llvm.builder import FunctionBuilder
-from ..llvm.quantized_math import clamped, rounded, single, widened
+from ..llvm.quantized_math import clamped, rounded, signed_byte, single, widened
 from ..llvm.target import TargetDescription
-from ..llvm.types import I64, Register, constant, type_of
+from ..llvm.types import I8, I64, Register, constant, type_of, vector_constant
 from ..nest import Access, Nest, broadcast, row_major
 from ..numba.nest_kernel import copy_kernel
-from ..spec import ConstantTable
-from .table_lookup import table_kernel
+from ..spec import ConstantTable, KernelSpec
 from .vector_nest import Expression, VectorNest
+
+CHUNK = 16384
+"""Bytes of a work item."""
+
+_VECTOR = I8.of(64)
+
+
+@dataclass(frozen=True)
+class TableLookup(KernelSpec):
+    """Bytes of x replaced by the entries of a table; the result may lie where x lies.
+
+    Attributes:
+        bytes: number of them.
+        entries: by byte of x as an unsigned number; from -128 to 127, whatever they mean.
+    """
+
+    bytes: int
+    entries: tuple[int, ...]
+
+    def generate(self, target: TargetDescription) -> Kernel:
+        b, arguments = self.entry(target, writes=("x", "y"))
+        table = ConstantTable(DType.I8, self.entries).define(b, f"{self.name}_table")
+
+        def chunk(index: Register) -> None:
+            start = b.multiply(index, CHUNK)
+            x, y = b.at(arguments["x"], start), b.at(arguments["y"], start)
+            length = b.minimum(b.subtract(self.bytes, start), CHUNK)
+            whole = b.integer(0)
+            if "avx512vbmi" in target.features and target.vector_bits == 512:
+                whole = b.multiply(b.divide(length, _VECTOR.lanes), _VECTOR.lanes)
+
+                def vector(offset: Register) -> None:
+                    b.store(self._permuted(b, b.load(_VECTOR, b.at(x, offset))), b.at(y, offset))
+
+                b.each(0, whole, vector, step=_VECTOR.lanes)
+
+            def single(offset: Register) -> None:
+                entry = b.at(table, b.convert("zext", b.load(I8, b.at(x, offset)), I64))
+                b.store(b.load(I8, entry), b.at(y, offset))
+
+            b.each(whole, length, single)
+
+        return self.each_unit(b, chunk, units=-(-self.bytes // CHUNK))
+
+    def _permuted(self, b: FunctionBuilder, x: Register) -> Register:
+        """64 entries at once: the low seven bits choose from half a table in two registers, the sign bit the half."""
+        quarters = [vector_constant(_VECTOR, [str(e) for e in self.entries[q : q + 64]]) for q in range(0, 256, 64)]
+        halves = [
+            b.intrinsic("llvm.x86.avx512.vpermi2var.qi.512", _VECTOR, [quarters[q], x, quarters[q + 1]]) for q in (0, 2)
+        ]
+        return b.select(b.compare("slt", x, constant(_VECTOR, 0)), halves[1], halves[0])
+
+
+def table_kernel(op: Op, target: TargetDescription) -> Kernel | None:
+    """A function of one 8-bit tensor, of any layout, as a table made by the reference; ``None`` for other ops."""
+    if len(op.inputs) != 1:
+        return None
+    x, y = op.inputs[0].type, op.result.type
+    if check_elementwise([x], [y]) is not None or x.layout != y.layout:
+        return None
+    low, high = limits(x)
+    stored = np.arange(low, high + 1).astype(x.dtype.numpy)
+    (entries,) = op.evaluate([stored])
+    # By the byte that stands for an integer.
+    table = np.zeros(256, np.uint8)
+    table[stored.view(np.uint8)] = entries.view(np.uint8)
+    return TableLookup(bytes_of(x), tuple(signed_byte(int(entry)) for entry in table)).kernel(target)
+
+
+# Asked before conversion, which takes many times as long.
+lowers(Requantize)(table_kernel)
 
 _CONVERTED = (DType.F32, DType.I8, DType.U8, DType.I16, DType.U16)
 
@@ -58,17 +129,11 @@ class Conversion(Expression):
         return b.convert("trunc", b.binary("add", integers, zero), type_of(self.target, lanes))
 
 
-@lowers(Requantize)
-def requantization(op: Op, target: TargetDescription) -> Kernel | None:
-    """A table where it has 256 entries."""
-    return table_kernel(op, target)
-
-
 @lowers(Quantize, Dequantize, Requantize)
 def conversion(op: Op, target: TargetDescription) -> Kernel | None:
     """Per tensor or per channel; any layout of what is quantised per tensor."""
     x, y = op.inputs[0].type, op.result.type
-    if x.layout != y.layout or not y.elements or y.dtype not in _CONVERTED or x.dtype not in (*_CONVERTED, DType.I32):
+    if x.layout != y.layout or y.dtype not in _CONVERTED or x.dtype not in (*_CONVERTED, DType.I32):
         return None
     physical = physical_shape(y)
     tables: list[ConstantTable] = []

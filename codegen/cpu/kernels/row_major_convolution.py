@@ -49,8 +49,7 @@ class _Walker:
 
     def __init__(self, spec: RowMajorConvolution, target: TargetDescription) -> None:
         self.spec = spec
-        self.b = spec.entry(target, writes=("residual", "y"))
-        self.arguments = spec.bind(self.b)
+        self.b, self.arguments = spec.entry(target, writes=("residual", "y"))
         self.vector = F32.of(target.lanes)
         per_group = spec.outputs // spec.groups
         self.together = max(n for n in range(1, 5) if per_group % n == 0)
@@ -73,8 +72,7 @@ class _Walker:
             result = b.add(b.multiply(image, spec.outputs), channel)
             self._positions(x, w, channel, b.multiply(result, 4 * self.output_pixels), ())
 
-        b.each(self.arguments["begin"], self.arguments["end"], unit)
-        return spec.finish(b, units=spec.batch * tiles)
+        return spec.each_unit(b, unit, units=spec.batch * tiles)
 
     def _positions(
         self, x: Register, w: Register, channel: Register, result: Register, taps: tuple[Reach, ...]

@@ -33,8 +33,7 @@ class VectorSoftmax(KernelSpec):
     is_log: bool
 
     def generate(self, target: TargetDescription) -> Kernel:
-        b = self.entry(target, writes=("x", "y"))
-        arguments, lanes = self.bind(b), target.lanes
+        (b, _), lanes = self.entry(target, writes=("x", "y")), target.lanes
         strips = -(-self.inner // lanes)
 
         def rows(index: Register) -> None:
@@ -53,8 +52,7 @@ class VectorSoftmax(KernelSpec):
 
             self._softmax(b, b.multiply(b.add(b.multiply(matrix, self.length * self.inner), strip), 4), over_columns)
 
-        b.each(arguments["begin"], arguments["end"], rows if self.inner == 1 else columns)
-        return self.finish(b, units=self.outer * strips)
+        return self.each_unit(b, rows if self.inner == 1 else columns, units=self.outer * strips)
 
     def _softmax(self, b: FunctionBuilder, offset: Register, over: Callable[..., Registers]) -> None:
         """Softmax of a row, or of columns side by side; ``over`` goes along it as :func:`over_row` does."""
@@ -102,8 +100,6 @@ SHORT_ROW = 8
 def softmax(op: Op[Softmax | LogSoftmax], target: TargetDescription) -> Kernel | None:
     """Softmax along rows that are contiguous, or along columns side by side."""
     operator, shape = op.operator, op.result.type.shape
-    if not math.prod(shape):
-        return None
     length, inner = shape[operator.axis], math.prod(shape[operator.axis + 1 :])
     if inner == 1 and length < SHORT_ROW:
         return None

@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from ....ir.core import Op
@@ -63,9 +64,7 @@ class _Walker:
     def __init__(self, spec: VectorNest, target: TargetDescription) -> None:
         self.spec = spec
         self.lanes = target.lanes
-        self.b = spec.entry(target, writes=spec.arguments)
-        arguments = spec.bind(self.b)
-        self.begin, self.end = arguments["begin"], arguments["end"]
+        self.b, arguments = spec.entry(target, writes=spec.arguments)
         *operands, result = (arguments[name] for name in spec.arguments)
         tables = [table.define(self.b, f"{spec.name}_table{index}") for index, table in enumerate(spec.tables)]
         self.pointers = [*operands, *tables, result]
@@ -84,11 +83,9 @@ class _Walker:
                 start = b.multiply(index, CHUNK)
                 self._row(self._moved(self.pointers, 0, start), b.minimum(b.subtract(extents[0], start), CHUNK))
 
-            b.each(self.begin, self.end, chunk)
-            return spec.finish(b, units=-(-extents[0] // CHUNK))
+            return spec.each_unit(b, chunk, units=-(-extents[0] // CHUNK))
         if len(extents) == 2:
-            self._rows(self.pointers, self.begin, self.end)
-            return spec.finish(b, units=extents[0])
+            return spec.each_unit(b, partial(self._line, self.pointers), units=extents[0])
         outer = extents[:-2]
 
         def unit(index: Register) -> None:
@@ -97,10 +94,9 @@ class _Walker:
                 position = b.remainder(index, outer[dimension]) if dimension else index
                 pointers = self._moved(pointers, dimension, position)
                 index = b.divide(index, outer[dimension])
-            self._rows(pointers, b.integer(0), b.integer(extents[-2]))
+            b.each(0, extents[-2], partial(self._line, pointers))
 
-        b.each(self.begin, self.end, unit)
-        return spec.finish(b, units=math.prod(outer))
+        return spec.each_unit(b, unit, units=math.prod(outer))
 
     def _moved(self, pointers: Sequence[Register], dimension: int, index: Register) -> list[Register]:
         """The pointers, so many steps further along a dimension."""
@@ -109,12 +105,10 @@ class _Walker:
             for pointer, access, dtype in zip(pointers, self.spec.nest.accesses, self.dtypes, strict=True)
         ]
 
-    def _rows(self, pointers: Sequence[Register], begin: Register, end: Register) -> None:
-        """Rows along the last dimension but one."""
-        dimension = len(self.spec.nest.extents) - 2
-        length = self.b.integer(self.spec.nest.extents[-1])
-
-        self.b.each(begin, end, lambda index: self._row(self._moved(pointers, dimension, index), length))
+    def _line(self, pointers: Sequence[Register], index: Register) -> None:
+        """A row, by its index along the last dimension but one."""
+        extents = self.spec.nest.extents
+        self._row(self._moved(pointers, len(extents) - 2, index), self.b.integer(extents[-1]))
 
     def _row(self, pointers: Sequence[Register], length: Register) -> None:
         """A row, or a part of one: whole vectors, then the rest, which is the same for all rows and parts."""
@@ -182,13 +176,9 @@ def nest_kernel(op: Op, expression: Expression, target: TargetDescription) -> Ke
     """The kernel of an elementwise op, in row-major order or in layout ``c16``; ``None`` if not vector by vector."""
     result = op.result.type
     physical = physical_shape(result)
-    accesses: list[Access] = []
-    for value in op.inputs:
-        access = access_of(value.type, result)
-        if access is None:
-            return None
-        accesses.append(access)
-    if not result.elements:
+    found = [access_of(value.type, result) for value in op.inputs]
+    accesses = [access for access in found if access is not None]
+    if len(accesses) < len(found):
         return None
     nest = Nest(physical, (*accesses, Access(row_major(physical)))).collapsed()
     return VectorNest(nest, tuple(value.type.dtype for value in (*op.inputs, op.result)), expression).kernel(target)

@@ -111,8 +111,7 @@ class WindowWalk:
         w_row: int,
     ) -> None:
         self.rows, self.columns, self.tiles = rows, columns, tiles
-        self.b = spec.entry(target, writes=("residual", "y"))
-        self.arguments = spec.bind(self.b)
+        self.b, self.arguments = spec.entry(target, writes=("residual", "y"))
         self._x_pixel, self._w_row = x_pixel, w_row
         self._y_pixel = spec.element.bytes * CHANNEL_BLOCK
         self._outputs = [name for name in ("residual", "y") if name in self.arguments]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import llvmlite.binding as llvm
 
@@ -137,14 +138,11 @@ def _cache(level: int, default_kilobytes: int) -> int:
     folder = "/sys/devices/system/cpu/cpu0/cache/index"
     for index in range(8):
         try:
-            with open(f"{folder}{index}/level") as file:
-                found_level = int(file.read())
-            with open(f"{folder}{index}/type") as file:
-                kind = file.read().strip()
-            with open(f"{folder}{index}/size") as file:
-                size = file.read().strip()
-        except (OSError, ValueError):
+            found, kind, size = (
+                Path(f"{folder}{index}/{name}").read_text().strip() for name in ("level", "type", "size")
+            )
+        except OSError:
             break
-        if found_level == level and kind in ("Data", "Unified") and size.endswith("K"):
+        if found == str(level) and kind in ("Data", "Unified") and size.endswith("K"):
             return int(size[:-1]) * 1024
     return default_kilobytes * 1024

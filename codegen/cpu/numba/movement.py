@@ -42,9 +42,8 @@ def lower_copy(op: Op, target: TargetDescription) -> Kernel:
         return _copied(op, result, Access(tuple(strides[d] for d in operator.perm)), target)
     if isinstance(operator, Slice):
         steps = tuple(stride * step for stride, step in zip(strides, operator.step, strict=True))
-        return _copied(
-            op, result, Access(steps, sum(b * s for b, s in zip(operator.begin, strides, strict=True))), target
-        )
+        first = sum(b * s for b, s in zip(operator.begin, strides, strict=True))
+        return _copied(op, result, Access(steps, first), target)
     if isinstance(operator, Tile):
         extents = [e for pair in zip(operator.repeats, shape, strict=True) for e in pair]
         return _copied(op, extents, Access(tuple(s for stride in strides for s in (0, stride))), target)
@@ -85,10 +84,8 @@ def lower_joint(op: Op[Concat | Split], target: TargetDescription) -> Kernel | N
         length = math.prod(physical_shape(part.type)) // outer if outer else 0
         accesses = Access((length, 1)), Access((row, 1), offset)
         offset += length
-        if is_concat:
-            copies.append((index, len(parts), Nest((outer, length), accesses)))
-        else:
-            copies.append((0, index + 1, Nest((outer, length), accesses[::-1])))
+        source, destination = (index, len(parts)) if is_concat else (0, index + 1)
+        copies.append((source, destination, Nest((outer, length), accesses if is_concat else accesses[::-1])))
     return copies_kernel(op.name, bits(whole.dtype), len(parts) + 1, tuple(copies), target)
 
 
@@ -191,11 +188,8 @@ def lower_pad(op: Op[Pad], target: TargetDescription) -> Kernel:
     pads = list(zip(operator.pads[:rank], operator.pads[rank:], strict=True))
     extents, widths = _merged(list(type.shape) or [1], pads or [(0, 0)], operator.mode)
     fill = _fill(operator, type) if operator.mode == "constant" else 0
-    numbers = [
-        n
-        for e, (before, after), stride in zip(extents, widths, row_major(extents), strict=True)
-        for n in (before, e, after, stride)
-    ]
+    dimensions = zip(extents, widths, row_major(extents), strict=True)
+    numbers = [n for extent, (before, after), stride in dimensions for n in (before, extent, after, stride)]
     function = _padding(len(extents), operator.mode, dtype.numpy.name)
     units = sum(widths[0]) + extents[0]
     return compile_kernel(op, function, target, dtypes=(dtype, dtype), units=units, integers=[fill, *numbers])
