@@ -122,7 +122,9 @@ def device_layers(model: Model, machine: str | os.PathLike[str] | None = None) -
     module = import_model(model)
     imported = {layer for op in module.ops for layer in op.loc}
     quantized = _quantized(module)
-    run_passes(_before_partition(name), quantized, CompileOptions())
+    passes = device_pipeline(name).passes
+    first = next(index for index, each in enumerate(passes) if isinstance(each, Partition))
+    run_passes(Pipeline(passes[:first], "before_partition"), quantized, CompileOptions())
     ops = [
         PlacedLayers(tuple(layer for layer in op.loc if layer in imported), op.macs, reject(op, described) is None)
         for op in quantized.main.ops
@@ -141,10 +143,3 @@ def _quantized(module: Module) -> Module:
     if values:
         run_passes(post_training_pipeline(dict.fromkeys(values, _ANY_RANGE)), copy, options)
     return copy
-
-
-def _before_partition(machine: str) -> Pipeline:
-    """What a network goes through before its ops are given to places."""
-    passes = device_pipeline(machine).passes
-    first = next(index for index, each in enumerate(passes) if isinstance(each, Partition))
-    return Pipeline(passes[:first], "before_partition")

@@ -95,7 +95,8 @@ def plans(machine: Machine, clusters: int, effort: str) -> Iterator[Plan]:
     """The plans to compare, without what is kept: the machine itself first."""
     counts = [clusters >> halvings for halvings in range(clusters.bit_length() if effort != "quick" else 1)]
     if effort == "thorough":
-        machines = [*_below(machine)]
+        chains = [[(), *_halves(machine, axis)] for axis in AXES]
+        machines = [tuple(field for reduced in each for field in reduced) for each in product(*chains)]
     else:
         machines = [(), *_halves(machine, AXES[0], 1)][: 1 if effort == "quick" else 2]
     for count, reduced in product(counts, machines):
@@ -103,13 +104,6 @@ def plans(machine: Machine, clusters: int, effort: str) -> Iterator[Plan]:
         # Only one cluster on its own computes ops in turn.
         if count == 1 and effort != "quick":
             yield Plan(count, KEPT_SHARE, reduced, cascades=True)
-
-
-def _below(machine: Machine) -> Iterator[tuple[tuple[str, int], ...]]:
-    """All combinations of halves, each as the fields that are reduced."""
-    chains = [[(), *_halves(machine, axis)] for axis in AXES]
-    for each in product(*chains):
-        yield tuple(field for reduced in each for field in reduced)
 
 
 def _halves(machine: Machine, axis: tuple[str, ...], most: int = 64) -> Iterator[tuple[tuple[str, int], ...]]:
@@ -171,7 +165,10 @@ class _Drafts:
         for share in SHARES:
             try:
                 current = plan._replace(kept_share=share)
-                draft = self._draft(current)
+                # Nothing is proved of a draft.
+                draft = clone_module(self._module, {self._name})
+                PLAN.set(draft.functions[self._name], current)
+                self._schedule.run(draft, verification=Verification.OFF)
                 if not is_any_new and self._is_known(draft):
                     return
                 self._tiles.run(draft, verification=Verification.OFF)
@@ -186,13 +183,6 @@ class _Drafts:
             if self._best is None or modelled < self._best[0]:
                 self._best = modelled, current
             return
-
-    def _draft(self, plan: Plan) -> Module:
-        """A copy of the function with tiles; nothing is proved of a draft."""
-        draft = clone_module(self._module, {self._name})
-        PLAN.set(draft.functions[self._name], plan)
-        self._schedule.run(draft, verification=Verification.OFF)
-        return draft
 
     def _is_known(self, draft: Module) -> bool:
         """Whether another one had the same tiles; remembers these."""

@@ -60,7 +60,7 @@ def _layer(op: Op) -> Layer:
         operands=tuple(value.name for value in operands),
         inputs=tuple(value.type.shape for value in operands),
         output=type.shape,
-        kernel=_kernel(op),
+        kernel=op.operands.w.type.shape[2:] if is_op(op, Conv, ConvTranspose) else _window(op, "kernel"),
         strides=_window(op, "strides"),
         dilations=_window(op, "dilations"),
         pads=_window(op, "pads"),
@@ -71,12 +71,6 @@ def _layer(op: Op) -> Layer:
         tile=TILE.get(op) or (),
         stationary=STATIONARY.get(op) or "",
     )
-
-
-def _kernel(op: Op) -> tuple[int, ...]:
-    if is_op(op, Conv, ConvTranspose):
-        return op.operands.w.type.shape[2:]
-    return _window(op, "kernel")
 
 
 def _window(op: Op, attribute: str) -> tuple[int, ...]:

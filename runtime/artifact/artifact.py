@@ -62,13 +62,6 @@ def _bytes(content: bytes | bytearray | memoryview) -> memoryview:
         raise UsageError("this cannot be an artifact", expected=expected, found=found) from None
 
 
-def _own(view: memoryview) -> memoryview:
-    """A copy on pages of its own, because kernels read constants in place and rely on their alignment."""
-    pages = private_pages(len(view), "an artifact")
-    pages[:] = view
-    return pages.toreadonly()
-
-
 def _check_size(size: int, origin: str, limit: int | None) -> None:
     if limit is not None and size > limit:
         raise ResourceError(
@@ -144,7 +137,10 @@ class Artifact(Container):
         if not isinstance(source, (str, os.PathLike)):
             content = _bytes(source)
             _check_size(len(content), "artifact in memory", memory_limit)
-            return Artifact(_own(content), "artifact in memory")
+            # On pages of its own, because kernels read constants in place and rely on their alignment.
+            pages = private_pages(len(content), "an artifact")
+            pages[:] = content
+            return Artifact(pages.toreadonly(), "artifact in memory")
         path = os.fsdecode(source)
         origin = str(Path(path))
         with input_file(path, ArtifactError, "load artifact") as file:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from statistics import median
 from time import perf_counter
 from typing import Any, Protocol
@@ -104,15 +105,19 @@ class Runner:
     def _allocate(self) -> Buffers:
         return Buffers(self._arena_bytes, self._constants, self._inputs, self.outputs)
 
-    def _acquire(self) -> Buffers:
+    @contextmanager
+    def _bound(self, inputs: list[np.ndarray], abandoned: Asked | None) -> Iterator[Buffers]:
+        """Buffers of its own for a run with these inputs."""
         try:
-            return self._free.pop()
+            buffers = self._free.pop()
         except IndexError:
-            return self._allocate()
-
-    def _release(self, buffers: Buffers) -> None:
-        buffers.release()
-        self._free.append(buffers)
+            buffers = self._allocate()
+        try:
+            buffers.bind(inputs, abandoned)
+            yield buffers
+        finally:
+            buffers.release()
+            self._free.append(buffers)
 
     @resources("run")
     def run(self, inputs: list[np.ndarray], abandoned: Asked | None = None) -> Outputs:
@@ -123,15 +128,11 @@ class Runner:
             Abandoned: `abandoned` said so between two steps.
             TilewrightError: a step refused the values that it was given.
         """
-        buffers = self._acquire()
-        try:
-            buffers.bind(inputs, abandoned)
+        with self._bound(inputs, abandoned) as buffers:
             for executor, stage in self.stages:
                 buffers.check_abandoned()
                 executor.run(stage, buffers)
             return self._outputs_in(buffers)
-        finally:
-            self._release(buffers)
 
     @resources("run")
     def timed(self, inputs: list[np.ndarray], abandoned: Asked | None = None) -> tuple[Outputs, list[StepTime]]:
@@ -140,16 +141,12 @@ class Runner:
         Raises:
             ResourceError, Abandoned, TilewrightError: as for `run`.
         """
-        buffers = self._acquire()
-        try:
-            buffers.bind(inputs, abandoned)
+        with self._bound(inputs, abandoned) as buffers:
             times: list[StepTime] = []
             for executor, stage in self.stages:
                 buffers.check_abandoned()
                 times += executor.timed(stage, buffers)
             return self._outputs_in(buffers), times
-        finally:
-            self._release(buffers)
 
     @resources("run")
     def host_times(self, inputs: list[np.ndarray], rounds: int, abandoned: Asked | None = None) -> list[HostTime]:
@@ -164,9 +161,7 @@ class Runner:
         Raises:
             ResourceError, Abandoned, TilewrightError: as for `run`.
         """
-        buffers = self._acquire()
-        try:
-            buffers.bind(inputs, abandoned)
+        with self._bound(inputs, abandoned) as buffers:
             found: list[HostTime] = []
             done = 0
             for piece in self._pieces:
@@ -177,8 +172,6 @@ class Runner:
                 found.append(HostTime(piece, self._host_time(self.stages[piece.first : piece.last], buffers, rounds)))
                 done = piece.last
             return found
-        finally:
-            self._release(buffers)
 
     @staticmethod
     def _host_time(stages: list[tuple[Executor, Stage]], buffers: Buffers, rounds: int) -> float:

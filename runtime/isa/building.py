@@ -22,7 +22,7 @@ def build(name: str, fields: Mapping[str, Any]) -> Instruction:
             ``kind`` is the name of one.
     """
     kind, derived = _BUILT[name]
-    return kind(**derived(**fields)) if derived is not None else kind(**fields)
+    return kind(**derived(**fields))
 
 
 def _strides(prefix: str, columns: int, rows: int, row: int, pixel: int) -> Fields:
@@ -75,24 +75,15 @@ def _message(shape: Sequence[int], distances: tuple[int, int, int], **fields: An
     return {"run": run, "count_y": count_y, "count_z": count_z, **_strides("dram", count_y, count_z, *strides)} | fields
 
 
-def _pool(kind: str, **fields: Any) -> Fields:
-    return {"kind": int(PoolKind[kind.upper()]), **fields}
-
-
-def _elementwise(kind: str, **fields: Any) -> Fields:
-    return {"kind": int(ElementwiseKind[kind.upper()]), **fields}
-
-
-_DERIVED: dict[type[Instruction], Callable[..., Fields] | None] = {
+_DERIVED: dict[type[Instruction], Callable[..., Fields]] = {
     LoadMaps: _box,
     Store: _box,
     Move: _move,
     Send: _message,
     Receive: _message,
-    Pool: _pool,
-    Elementwise: _elementwise,
-    **dict.fromkeys(
-        (LoadWeights, LoadParameters, Convolve, ConvolveDepthwise, Requantize, LookUp, ResizeNearest, ResizeLinear)
-    ),
+    Pool: lambda kind, **fields: {"kind": int(PoolKind[kind.upper()]), **fields},
+    Elementwise: lambda kind, **fields: {"kind": int(ElementwiseKind[kind.upper()]), **fields},
+    **dict.fromkeys((LoadWeights, LoadParameters, Convolve, ConvolveDepthwise, Requantize, LookUp), dict),
+    **dict.fromkeys((ResizeNearest, ResizeLinear), dict),
 }
 _BUILT = {kind.__name__: (kind, derived) for kind, derived in _DERIVED.items()}

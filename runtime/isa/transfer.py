@@ -13,9 +13,12 @@ LINE = WEIGHT_UNIT
 """Bytes of a line, in which the weight and the parameter scratchpad are addressed."""
 
 
-def _receivers(mask: int, cluster: int) -> tuple[int, ...]:
-    """The clusters of a mask, or ``cluster`` itself if it is empty."""
-    return tuple(index for index in range(CLUSTER_LIMIT) if mask >> index & 1) or (cluster,)
+def _written(
+    space: Space, start: int, steps: tuple[tuple[int, int], ...], run: int, mask: int, cluster: int
+) -> list[MemoryAccess]:
+    """What is written in a scratchpad of each cluster of a mask, or of ``cluster`` itself if it is empty."""
+    receivers = [index for index in range(CLUSTER_LIMIT) if mask >> index & 1] or [cluster]
+    return [MemoryAccess(space, start, steps, run, True, cluster=each) for each in receivers]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,13 +106,8 @@ class LoadMaps(MapTransfer):
         """One box in DRAM, one in the maps scratchpad of every receiver."""
         start, run = self.destination * MAPS_UNIT, self.units * MAPS_UNIT
         target = self.steps(self.map_stride_y, self.map_stride_z, MAPS_UNIT)
-        return (
-            self.dram_access(False),
-            *(
-                MemoryAccess(Space.MAPS, start, target, run, True, cluster=each)
-                for each in _receivers(self.clusters, cluster)
-            ),
-        )
+        written = _written(Space.MAPS, start, target, run, self.clusters, cluster)
+        return self.dram_access(False), *written
 
     def violations(self) -> Iterator[Violation]:
         """Written runs must not overlap."""
@@ -136,13 +134,8 @@ class LoadLines(Instruction):
     def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """A range of DRAM and a range of the scratchpad of every receiver."""
         start = self.destination * LINE
-        return (
-            MemoryAccess(Space.DRAM, self.offset * LINE, (), self.dram_bytes, False, self.region),
-            *(
-                MemoryAccess(self.SPACE, start, (), self.dram_bytes, True, cluster=each)
-                for each in _receivers(self.clusters, cluster)
-            ),
-        )
+        written = _written(self.SPACE, start, (), self.dram_bytes, self.clusters, cluster)
+        return MemoryAccess(Space.DRAM, self.offset * LINE, (), self.dram_bytes, False, self.region), *written
 
 
 @instruction("LDW", 2, Queue.LW)
@@ -229,13 +222,8 @@ class Move(BoxTransfer):
         run, start = self.run * MAPS_UNIT, self.destination * MAPS_UNIT
         source = self.steps(self.source_stride_y, self.source_stride_z, MAPS_UNIT)
         target = self.steps(self.destination_stride_y, self.destination_stride_z, MAPS_UNIT)
-        return (
-            MemoryAccess(Space.MAPS, self.source * MAPS_UNIT, source, run, False, cluster=cluster),
-            *(
-                MemoryAccess(Space.MAPS, start, target, run, True, cluster=each)
-                for each in _receivers(self.clusters, cluster)
-            ),
-        )
+        written = _written(Space.MAPS, start, target, run, self.clusters, cluster)
+        return MemoryAccess(Space.MAPS, self.source * MAPS_UNIT, source, run, False, cluster=cluster), *written
 
     def misplaced(self, cluster: int) -> Violation | None:
         """A cluster moves nothing to itself."""

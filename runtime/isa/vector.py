@@ -83,6 +83,13 @@ class MapToMap(MapInstruction):
         16, "from pixel to pixel of the input map", unit="16 B", after="destination_row_pitch"
     )
 
+    def copied(self, cluster: int, rows: tuple[int, int], columns: tuple[int, int]) -> tuple[MemoryAccess, ...]:
+        """Input map, from the first to the last of these rows and columns, and output map."""
+        start = self.source + rows[0] * self.source_row_pitch + columns[0] * self.source_pixel_pitch
+        size = (rows[1] - rows[0] + 1, columns[1] - columns[0] + 1, self.blocks)
+        read = _map(cluster, start, size, (self.source_row_pitch, self.source_pixel_pitch), False)
+        return read, *super().accesses(cluster)
+
 
 @instruction("RQ", 16, Queue.VEC)
 @dataclass(frozen=True, kw_only=True)
@@ -263,10 +270,7 @@ class ResizeNearest(MapToMap):
         top, left = self.origin_height >> 16, self.origin_width >> 16
         bottom = (self.height - 1) * self.step_height + self.origin_height >> 16
         right = (self.width - 1) * self.step_width + self.origin_width >> 16
-        start = self.source + top * self.source_row_pitch + left * self.source_pixel_pitch
-        size = (bottom - top + 1, right - left + 1, self.blocks)
-        pitches = (self.source_row_pitch, self.source_pixel_pitch)
-        return (_map(cluster, start, size, pitches, False), *super().accesses(cluster))
+        return self.copied(cluster, (top, bottom), (left, right))
 
 
 class Points(NamedTuple):
@@ -320,8 +324,4 @@ class ResizeLinear(MapToMap):
 
     def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:
         """Input map from the first to the last pixel that counts, output map."""
-        (top, bottom), (left, right) = self.rows.reach, self.columns.reach
-        start = self.source + top * self.source_row_pitch + left * self.source_pixel_pitch
-        size = (bottom - top + 1, right - left + 1, self.blocks)
-        pitches = (self.source_row_pitch, self.source_pixel_pitch)
-        return (_map(cluster, start, size, pitches, False), *super().accesses(cluster))
+        return self.copied(cluster, self.rows.reach, self.columns.reach)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from tilewright.errors import ArtifactError, InputError, ResourceError, TrustError
 
 from ..artifact.artifact import Artifact
-from ..artifact.manifest import HostPiece
 from ..isa import Program, RegionKind
 from ..machines.cost import host_link_cycles
 from ..session import load
@@ -125,7 +124,7 @@ def report_host(
         for each in _messages(name, card, program, engine.runs_of(name) if engine is not None else 1)
         if link and (each.bytes or len(cards) == 1)
     )
-    stages = tuple(_stage(piece, None) for piece in engine.host_pieces) if engine is not None else ()
+    stages = tuple(HostStage(*piece[2:], None) for piece in engine.host_pieces) if engine is not None else ()
     if not stages or not measured:
         return HostReport(messages, stages, 0, "left out" if stages else "")
     try:
@@ -133,11 +132,8 @@ def report_host(
             times = session.host_times(rounds=ROUNDS)
     except (ArtifactError, InputError, ResourceError, TrustError) as error:
         return HostReport(messages, stages, 0, str(error))
-    return HostReport(messages, tuple(_stage(each.piece, each.milliseconds / 1e3) for each in times), ROUNDS, "")
-
-
-def _stage(piece: HostPiece, seconds: float | None) -> HostStage:
-    return HostStage(piece.after, piece.before, piece.operators, seconds)
+    measured_stages = tuple(HostStage(*each.piece[2:], each.milliseconds / 1e3) for each in times)
+    return HostReport(messages, measured_stages, ROUNDS, "")
 
 
 def _messages(name: str, card: int, program: Program, runs: int) -> list[Message]:

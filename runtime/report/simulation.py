@@ -170,21 +170,20 @@ def simulate_artifact(artifact: Artifact, without: Collection[str] = (), *, meas
     less = COSTS.keys() & set(without)
     timelines = [simulate(verify_cards(each, machine), without=less) for each in programs.values()]
     clusters = max(timeline.clusters for timeline in timelines)
-    cards = max(each.cards * timeline.cards for each, timeline in zip(runs, timelines, strict=True))
-    taken = [
-        (time, each, run) for each, run in zip(timelines, runs, strict=True) for time in layer_times(each, machine)
-    ]
+    pairs = [*zip(timelines, runs, strict=True)]
+    cards = max(run.cards * timeline.cards for timeline, run in pairs)
+    taken = [(time, each, run) for each, run in pairs for time in layer_times(each, machine)]
     layers = [_layer(time, ops.get(time.name), each.clusters * each.cards, run, machine) for time, each, run in taken]
-    cycles = sum(timeline.cycles * run.in_turn for timeline, run in zip(timelines, runs, strict=True))
+    cycles = sum(timeline.cycles * run.in_turn for timeline, run in pairs)
     macs = sum(layer.macs for layer in layers)
     peak = cycles * machine.cluster_macs_per_cycle
     total = SimulatedTotal(
         round(cycles),
-        sum(timeline.seconds * run.in_turn for timeline, run in zip(timelines, runs, strict=True)),
+        sum(timeline.seconds * run.in_turn for timeline, run in pairs),
         macs,
         macs / (peak * clusters * cards) if cycles else 0.0,
         macs / (peak * machine.clusters * machine.cards) if cycles else 0.0,
-        sum(timeline.dram_bytes * run.times for timeline, run in zip(timelines, runs, strict=True)),
+        sum(timeline.dram_bytes * run.times for timeline, run in pairs),
         clusters,
         cards,
     )
@@ -193,12 +192,9 @@ def simulate_artifact(artifact: Artifact, without: Collection[str] = (), *, meas
         total,
         tuple(layers),
         tuple(time.bound_share for time, _, _ in taken),
-        {
-            name: sum(timeline.parts[name] * run.in_turn for timeline, run in zip(timelines, runs, strict=True))
-            for name in timelines[0].parts
-        },
+        {name: sum(timeline.parts[name] * run.in_turn for timeline, run in pairs) for name in timelines[0].parts},
         tuple(sorted(without)),
-        sum(timeline.link_bytes * run.times for timeline, run in zip(timelines, runs, strict=True)),
+        sum(timeline.link_bytes * run.times for timeline, run in pairs),
         report_host(artifact, programs, link="host-link" not in without, measured=measured),
     )
 

@@ -53,7 +53,8 @@ def read(path: Path | None, maximum: int, *, secret: bool = True) -> bytes | Non
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise TrustError(f"{path} counts for nothing: {_why_unopened(path, error)}") from None
+        why = "it is a symbolic link" if path.is_symlink() else error.strerror or str(error)
+        raise TrustError(f"{path} counts for nothing: {why}") from None
     try:
         flaw = _flaw(os.fstat(descriptor), maximum, 0o077 if secret else 0o022)
         if flaw is not None:
@@ -64,10 +65,6 @@ def read(path: Path | None, maximum: int, *, secret: bool = True) -> bytes | Non
         raise TrustError(f"{path} counts for nothing: {error.strerror}") from None
     finally:
         os.close(descriptor)
-
-
-def _why_unopened(path: Path, error: OSError) -> str:
-    return "it is a symbolic link" if path.is_symlink() else error.strerror or str(error)
 
 
 def _flaw(status: os.stat_result, maximum: int, forbidden: int) -> str | None:

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 from before_after import parse
 
-from tilewright.compiler.report.supported import device_rules
+from tilewright.compiler.report.model import device_rules
 from tilewright.ir.op import REGISTRY
 from tilewright.passes.device.lowering import LOWERINGS
 from tilewright.passes.placement.device_support import SUPPORT, reject

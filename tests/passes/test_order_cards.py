@@ -16,7 +16,7 @@ from tilewright.ir.tile.instructions import Places
 from tilewright.ir.tile.link import Receive, Send
 from tilewright.ir.tile.places import PLACES
 from tilewright.ir.verify import verify
-from tilewright.passes.device.ordering.cost import op_cost
+from tilewright.passes.device.ordering.program import op_cost
 from tilewright.passes.device.outline_device import device_functions
 from tilewright.runtime import isa
 from tilewright.runtime.machines.cost import cost

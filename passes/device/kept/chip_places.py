@@ -70,7 +70,8 @@ def inside_of(value: Value) -> Inside | None:
         return _inside_sliced(op)
     for user in value.users:
         if is_op(user, Concat) and user.inputs.count(value) == 1:
-            return Inside(user.result, channel=_first_channel(user, value))
+            before = user.inputs[: user.inputs.index(value)]
+            return Inside(user.result, channel=sum(map_shape(each.type).channels for each in before))
     over = overwritten(op)
     return Inside(over) if over is not None else None
 
@@ -81,12 +82,6 @@ def _inside_sliced(op: Op[Slice]) -> Inside | None:
     if channel % CHANNEL_BLOCK or (part.images > 1 and part.height != whole.height):
         return None
     return Inside(op.inputs[0], image * whole.height + row, column, channel)
-
-
-def _first_channel(op: Op, value: Value) -> int:
-    """Of the result of a concatenation, that an operand begins at."""
-    before = op.inputs[: op.inputs.index(value)]
-    return sum(map_shape(each.type).channels for each in before)
 
 
 def obstacle(value: Value) -> str | None:
@@ -158,14 +153,10 @@ def rows_made(op: Op) -> Touched:
     """The rows of its result that an op makes on each cluster."""
     op = fused_convolution(op) or op
     if is_op(op, Conv):
-        shape = _group(op, convolution_maps(op)[1])
-        yield from _through(shape, lanes_of(op, shape))
-    elif is_op(op, Concat):
-        for value in op.inputs:
-            shape = map_shape(value.type)
-            yield from _through(shape, lanes_of(op, shape))
+        shapes = [_group(op, convolution_maps(op)[1])]
     else:
-        shape = map_shape(op.result.type)
+        shapes = [map_shape(value.type) for value in (op.inputs if is_op(op, Concat) else op.results)]
+    for shape in shapes:
         yield from _through(shape, lanes_of(op, shape))
 
 

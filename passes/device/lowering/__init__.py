@@ -18,9 +18,8 @@ from ....ir.ops.unary import Unary
 from .convolution import lower_convolution
 from .elementwise import lower_elementwise, lower_table
 from .movement import lower_concat, lower_depth_to_space, lower_reshape, lower_slice
-from .pooling import lower_pooling
+from .pooling import lower_pooling, lower_resize
 from .program import TileProgram
-from .resize import lower_resize
 
 LOWERINGS: dict[type[Operator], Callable[[Op[Any], TileProgram], None]] = {
     Conv: lower_convolution,

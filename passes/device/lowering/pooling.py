@@ -1,16 +1,22 @@
-"""Pooling, over windows and over whole maps."""
+"""Pooling, over windows and over whole maps; and resampling, rows and columns advancing in equal steps."""
 
 from __future__ import annotations
 
 from typing import Literal
 
+from tilewright.errors import PassError
+
 from ....ir import arithmetic
 from ....ir.core import Op, Value
 from ....ir.feature_map import map_shape, window_of
 from ....ir.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
+from ....ir.ops.resize import Resize
 from ....ir.quantized import parameters
-from ....ir.tile.compute import Pool
+from ....ir.tile.compute import Pool, ResizeLinear
+from ....ir.tile.compute import Resize as ResizeTile
+from ....ir.tile.places import Part
 from ..boxes import read_through
+from ..resampling import Axis, resize_axes
 from .on_chip import chip_offset, chip_zero
 from .program import TileProgram
 
@@ -43,3 +49,30 @@ def _record(
         factor = arithmetic.global_average_multiplier(scale_x, scale_y, taps)
         return "sum", program.load_record(**zeros, multiplier=float(factor))
     return "average", program.load_record(**zeros, scale_a=float(scale_x), scale_output=float(scale_y))
+
+
+def lower_resize(op: Op[Resize], program: TileProgram) -> None:
+    """Every tile reads the rows and columns that it repeats, or lies between."""
+    rows, columns = resize_axes(op)
+    source, target = program.map(op.inputs[0]), program.map(op.result)
+    operator = ResizeLinear if rows.interpolates else ResizeTile
+    for box in program.tiles(op):
+        down, across = rows.part(*box.rows), columns.part(*box.columns)
+        (row_step, row_origin), (column_step, column_origin) = _steps(op, down), _steps(op, across)
+        output = box.rows[1], box.columns[1]
+        resize = operator(output, (row_step, column_step), (row_origin, column_origin))
+        read = program.load(source, Part(box.image, down.reads, across.reads, box.channels))
+        program.store(target, box, resize, read)
+
+
+def _steps(op: Op[Resize], axis: Axis) -> tuple[int, int]:
+    found = axis.steps
+    if found is None:
+        raise PassError(
+            "the device does not resample like that",
+            op=op.name,
+            node=op.node,
+            expected="rows and columns that advance in equal steps",
+            found=axis.positions.tolist()[:8],
+        )
+    return found
