@@ -37,6 +37,15 @@ class BinaryOperands(NamedTuple):
     y: Value
 
 
+class LinearOperands(NamedTuple):
+    """Of a product with weights: bias, then residual, of the result's type, are added before the activation."""
+
+    x: Value
+    w: Value
+    b: Value | None = None
+    residual: Value | None = None
+
+
 class QuantizationRule(enum.Enum):
     """What an operator does with quantised tensors; passes and generated tables read it."""
 

@@ -6,7 +6,7 @@ computed on the spot, so that chains which work out shapes leave plain attribute
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from shlex import quote
 from typing import Any, ClassVar, TypeVar
@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from tilewright import limits
-from tilewright.errors import ModelError, ResourceError, TilewrightError, UnsupportedError
+from tilewright.errors import IRError, ModelError, ResourceError, TilewrightError, UnsupportedError
 
 from ...ir.core import Constant, Function, Module, Op, Value
 from ...ir.op import Operator
@@ -134,6 +134,31 @@ def input_shape_hint(name: str, example: Sequence[int] | None) -> str:
     """
     shown = ",".join(map(str, example or (1, 3, 224, 224)))
     return f"Fix it with --input-shape {quote(name)}={shown} (input_shapes={{{name!r}: [{shown}]}} in Python)."
+
+
+def check_given_shapes(shapes: Collection[str], inputs: Collection[str]) -> None:
+    """Raise ModelError where a shape is given for something that is no input of the model."""
+    unknown = next((name for name in shapes if name not in inputs), None)
+    if unknown is not None:
+        raise ModelError(
+            "a shape was given for an input that the model does not have",
+            stage="import",
+            expected=", ".join(inputs) or "no inputs",
+            found=unknown,
+        )
+
+
+def type_of_tensor(what: str, shape: Sequence[int], dtype: DType) -> TensorType:
+    """The type of a tensor of a model.
+
+    Raises:
+        IRError: there is no such type; says what the tensor is.
+    """
+    try:
+        return TensorType(tuple(shape), dtype)
+    except IRError as error:
+        error.stage, error.message = "import", f"{what}: {error.message}"
+        raise
 
 
 class ModuleBuilder:

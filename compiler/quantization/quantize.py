@@ -17,10 +17,9 @@ from ...ir.types import DType
 from ...passes.quantization.integer_interface import covered
 from ...passes.quantization.parameters import Range
 from ...passes.quantization.plan import plan_quantization
-from ..calibration.compiled import compiled
 from ..calibration.dataset import open_calibration_set
 from ..calibration.encoded import encoded_ranges
-from ..calibration.observe import collect_ranges
+from ..calibration.observe import collect_ranges, compiled
 from ..containers.interface import (
     Interface,
     input_radix,

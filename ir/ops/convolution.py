@@ -13,12 +13,11 @@ from tilewright.errors import IRError
 
 from ..activation import activate, check_activation
 from ..core import Value
-from ..op import Operator, QuantizationRule, operator
+from ..op import LinearOperands, Operator, QuantizationRule, operator
 from ..quantized import centred, check_accumulating, requantized
 from ..types import Arrays, ResultTypes, TensorType, Types
 from ..windows import WindowAxis, transposed_axes, window_axes
 from .elementwise import FLOATS, check_dtype
-from .linear import LinearOperands
 
 
 @operator("conv")

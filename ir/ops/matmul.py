@@ -9,11 +9,10 @@ import numpy as np
 from tilewright.errors import IRError
 
 from ..activation import activate, check_activation
-from ..op import Operator, QuantizationRule, operator
+from ..op import LinearOperands, Operator, QuantizationRule, operator
 from ..quantized import centred, check_accumulating, requantized
 from ..types import Arrays, DType, ResultTypes, TensorType, Types
 from .elementwise import FLOATS, broadcast_shape, check_dtype
-from .linear import LinearOperands
 
 
 @operator("matmul")

@@ -9,7 +9,7 @@ writes today (version 11).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -37,17 +37,8 @@ PRECISIONS: dict[str, type[np.generic]] = {
 """Precisions of ports and blobs, with the NumPy type of their elements."""
 
 ELEMENT_TYPES = {
-    "f64": "FP64",
-    "f32": "FP32",
-    "f16": "FP16",
-    "i64": "I64",
-    "i32": "I32",
-    "i16": "I16",
-    "i8": "I8",
-    "u64": "U64",
-    "u32": "U32",
-    "u16": "U16",
-    "u8": "U8",
+    **{f"f{bits}": f"FP{bits}" for bits in (64, 32, 16)},
+    **{f"{sign}{bits}": f"{sign}{bits}".upper() for sign in "iu" for bits in (64, 32, 16, 8)},
     "boolean": "BOOL",
 }
 """What the attribute ``element_type`` calls the precisions."""
@@ -218,17 +209,12 @@ class Document:
         result.edges = list(self.edges)
         result.added_outputs = list(self.added_outputs)
         for layer in self.layers.values():
-            result.layers[layer.id] = Layer(
-                layer.id,
-                layer.name,
-                layer.type,
-                layer.version,
-                layer.precision,
-                dict(layer.attributes),
-                [Port(port.id, port.shape, port.precision, port.names) for port in layer.inputs],
-                [Port(port.id, port.shape, port.precision, port.names) for port in layer.outputs],
-                {name: copied(array) for name, array in layer.blobs.items()},
-                layer.affinity,
+            result.layers[layer.id] = replace(
+                layer,
+                attributes=dict(layer.attributes),
+                inputs=[replace(port) for port in layer.inputs],
+                outputs=[replace(port) for port in layer.outputs],
+                blobs={name: copied(array) for name, array in layer.blobs.items()},
             )
         for given in self.pre_process:
             channels = [

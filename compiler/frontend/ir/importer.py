@@ -14,11 +14,11 @@ from typing import TypeVar
 import numpy as np
 
 from tilewright import limits
-from tilewright.errors import IRError, ModelError, UnsupportedError, UsageError
+from tilewright.errors import ModelError, UnsupportedError, UsageError
 
 from ....ir.core import Constant, Module, Value
 from ....ir.types import DType, TensorType
-from ..builder import ModuleBuilder, Results, input_shape_hint
+from ..builder import ModuleBuilder, Results, check_given_shapes, input_shape_hint, type_of_tensor
 from ..shape import reshape
 from .document import ELEMENT_TYPES, OPEN, PRECISIONS, Document, Layer, Port, output_names
 from .node import IrNode
@@ -87,14 +87,7 @@ class IrImporter(ModuleBuilder):
             ModelError: the document is inconsistent.
             UnsupportedError: it uses a layer or a feature that is not implemented.
         """
-        unknown = next((name for name in self._shapes if name not in self.inputs), None)
-        if unknown is not None:
-            raise ModelError(
-                "a shape was given for an input that the model does not have",
-                stage="import",
-                expected=", ".join(self.inputs) or "no inputs",
-                found=unknown,
-            )
+        check_given_shapes(self._shapes, self.inputs)
         for layer in sorted_layers(self.document):
             self._import_layer(layer)
         outputs = self.document.outputs()
@@ -176,11 +169,7 @@ class IrImporter(ModuleBuilder):
                 expected=f"{len(declared)} dimensions, as in {list(declared)}",
                 found=list(shape),
             )
-        try:
-            type = TensorType(tuple(int(extent) for extent in shape), self._dtype(layer))
-        except IRError as error:
-            error.stage, error.message = "import", f"input {layer.name!r}: {error.message}"
-            raise
+        type = type_of_tensor(f"input {layer.name!r}", [int(extent) for extent in shape], self._dtype(layer))
         return self.function.add_parameter(layer.name, type)
 
     def _dtype(self, layer: Layer) -> DType:

@@ -18,13 +18,12 @@ import onnx
 from onnx import ModelProto
 
 from tilewright import limits
-from tilewright.errors import IRError, ModelError, UnsupportedError, UsageError
+from tilewright.errors import ModelError, UnsupportedError, UsageError
 
 from ....ir.core import Module
-from ....ir.types import TensorType
 from ....runtime.files.foreign_model import START, foreign_format
 from ....runtime.files.input_file import contents
-from ..builder import input_shape_hint
+from ..builder import check_given_shapes, input_shape_hint, type_of_tensor
 from .families import IMPORTS
 from .importer import Importer, Replacement
 from .tensors import TensorReader, element_type
@@ -152,24 +151,13 @@ def _shape_text(declared: Sequence[int | str | None], known_rank: bool) -> str:
 def _add_parameters(importer: Importer, graph: onnx.GraphProto, shapes: dict[str, Sequence[int]]) -> None:
     initialised = {tensor.name for tensor in graph.initializer}
     inputs = [i for i in graph.input if i.name not in initialised]
-    unknown = next((name for name in shapes if name not in {i.name for i in inputs}), None)
-    if unknown is not None:
-        raise ModelError(
-            "a shape was given for an input that the model does not have",
-            stage="import",
-            expected=", ".join(i.name for i in inputs) or "no inputs",
-            found=unknown,
-        )
+    check_given_shapes(shapes, [i.name for i in inputs])
     for info in inputs:
         if not info.type.HasField("tensor_type"):
             raise UnsupportedError(f"input {info.name!r} is not a tensor", stage="import")
         tensor = info.type.tensor_type
         shape = _resolve_shape(info.name, extents(tensor), tensor.HasField("shape"), shapes.get(info.name))
-        try:
-            type = TensorType(shape, element_type(tensor.elem_type, info.name))
-        except IRError as error:
-            error.stage, error.message = "import", f"input {info.name!r}: {error.message}"
-            raise
+        type = type_of_tensor(f"input {info.name!r}", shape, element_type(tensor.elem_type, info.name))
         importer.define(info.name, importer.function.add_parameter(info.name, type))
 
 

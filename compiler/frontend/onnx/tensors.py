@@ -16,9 +16,10 @@ import onnx
 import onnx.helper
 import onnx.numpy_helper
 
-from tilewright.errors import IRError, ModelError, TilewrightError, UnsupportedError
+from tilewright.errors import ModelError, TilewrightError, UnsupportedError
 
-from ....ir.types import DType, TensorType
+from ....ir.types import DType
+from ..builder import type_of_tensor
 
 _NUMBER = re.compile("[0-9]{1,18}")
 
@@ -47,11 +48,7 @@ class TensorReader:
             UnsupportedError: its element type is not supported.
         """
         dtype = element_type(tensor.data_type, tensor.name)
-        try:
-            type = TensorType(tuple(tensor.dims), dtype)
-        except IRError as error:
-            error.stage, error.message = "import", f"tensor {tensor.name!r}: {error.message}"
-            raise
+        type = type_of_tensor(f"tensor {tensor.name!r}", tensor.dims, dtype)
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             array = self._external(tensor, type.elements * dtype.bytes).view(dtype.numpy).reshape(type.shape)
         else:

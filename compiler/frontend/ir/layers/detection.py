@@ -15,20 +15,7 @@ from .....ir.ops.priors import PriorBox, PriorBoxClustered
 from .....ir.ops.proposal import Proposal
 from .....ir.ops.region_pooling import PsroiPool, RoiAlign, RoiPool
 from .....ir.ops.yolo import RegionYolo, ReorgYolo
-from ...detection import (
-    Extents,
-    detection_output,
-    detection_output_attributes,
-    extents_of,
-    pooled_attributes,
-    prior_box,
-    prior_box_clustered,
-    proposal,
-    proposal_attributes,
-    psroi_pool,
-    psroi_pool_attributes,
-    roi_pool,
-)
+from ... import detection
 from ...shape import reshape
 from ..exporter import IrExporter, exports
 from ..importer import IrImporter, IrNode, legacy, opset, weights
@@ -37,7 +24,7 @@ LOWEST = -3.4028234663852886e38
 """The threshold that every score exceeds; readers of the time know no infinity."""
 
 
-def _extents(node: IrNode, index: int, what: str) -> Extents:
+def _extents(node: IrNode, index: int, what: str) -> detection.Extents:
     found = node.integers(index, what)
     if len(found) != 2:
         raise node.model_error(f"{what} is a height and a width", expected="2 integers", found=list(found))
@@ -48,8 +35,8 @@ def _extents(node: IrNode, index: int, what: str) -> Extents:
 def import_priors(node: IrNode, importer: IrImporter) -> Value:
     grid, image = _extents(node, 0, "the output size"), _extents(node, 1, "the image size")
     if node.op_type == "PriorBox":
-        return importer.emit_one(prior_box(node, grid, image, offset=None))
-    return importer.emit_one(prior_box_clustered(node, grid, image, offset=None, clip=True))
+        return importer.emit_one(detection.prior_box(node, grid, image, offset=None))
+    return importer.emit_one(detection.prior_box_clustered(node, grid, image, offset=None, clip=True))
 
 
 @exports(PriorBox, PriorBoxClustered)
@@ -64,7 +51,9 @@ def export_priors(op: Op[PriorBox | PriorBoxClustered], exporter: IrExporter) ->
 
 @opset("DetectionOutput")
 def import_detection_output(node: IrNode, importer: IrImporter) -> Value:
-    return detection_output(node, importer, node.all_inputs(), keep_top_k=_keep_top_k(node, None), normalized=False)
+    return detection.detection_output(
+        node, importer, node.all_inputs(), keep_top_k=_keep_top_k(node, None), normalized=False
+    )
 
 
 def _keep_top_k(node: IrNode, default: tuple[int, ...] | None) -> int:
@@ -76,7 +65,7 @@ def _keep_top_k(node: IrNode, default: tuple[int, ...] | None) -> int:
 
 @exports(DetectionOutput)
 def export_detection_output(op: Op[DetectionOutput], exporter: IrExporter) -> None:
-    attributes = detection_output_attributes(op.operator)
+    attributes = detection.detection_output_attributes(op.operator)
     attributes["confidence_threshold"] = max(op.operator.confidence_threshold, LOWEST)
     exporter.write_as(op, "DetectionOutput", op.inputs, opset=8, **attributes)
 
@@ -136,34 +125,36 @@ def export_normalize_l2(op: Op[NormalizeL2], exporter: IrExporter) -> None:
 @opset("Proposal")
 def import_proposal(node: IrNode, importer: IrImporter) -> list[Value]:
     """Regions and, since version 4, their scores."""
-    return proposal(node, importer, [node.input(index) for index in range(3)])
+    return detection.proposal(node, importer, [node.input(index) for index in range(3)])
 
 
 @exports(Proposal)
 def export_proposal(op: Op[Proposal], exporter: IrExporter) -> None:
-    exporter.write_as(op, "Proposal", op.inputs, opset=4, **proposal_attributes(op.operator))
+    exporter.write_as(op, "Proposal", op.inputs, opset=4, **detection.proposal_attributes(op.operator))
 
 
 @opset("ROIPooling")
 @legacy("ROIPooling")
 def import_roi_pooling(node: IrNode, importer: IrImporter) -> Value:
-    return roi_pool(node, importer, [node.input(0), node.input(1)])
+    return detection.roi_pool(node, importer, [node.input(0), node.input(1)])
 
 
 @exports(RoiPool)
 def export_roi_pool(op: Op[RoiPool], exporter: IrExporter) -> None:
-    exporter.write_as(op, "ROIPooling", op.inputs, opset=2, method=op.operator.mode, **pooled_attributes(op.operator))
+    exporter.write_as(
+        op, "ROIPooling", op.inputs, opset=2, method=op.operator.mode, **detection.pooled_attributes(op.operator)
+    )
 
 
 @opset("PSROIPooling")
 @legacy("PSROIPooling")
 def import_psroi_pooling(node: IrNode, importer: IrImporter) -> Value:
-    return psroi_pool(node, importer, node.all_inputs())
+    return detection.psroi_pool(node, importer, node.all_inputs())
 
 
 @exports(PsroiPool)
 def export_psroi_pool(op: Op[PsroiPool], exporter: IrExporter) -> None:
-    exporter.write_as(op, "PSROIPooling", op.inputs, **psroi_pool_attributes(op.operator))
+    exporter.write_as(op, "PSROIPooling", op.inputs, **detection.psroi_pool_attributes(op.operator))
 
 
 @opset("ROIAlign")
@@ -187,13 +178,13 @@ def export_roi_align(op: Op[RoiAlign], exporter: IrExporter) -> None:
             "IR takes the maximum of interpolated samples, not of their parts", stage="export", op=op.name, node=op.node
         )
     attributes = {"mode": operator.mode.partition("_")[0], "aligned_mode": operator.alignment}
-    attributes |= {"sampling_ratio": operator.sampling_ratio, **pooled_attributes(operator)}
+    attributes |= {"sampling_ratio": operator.sampling_ratio, **detection.pooled_attributes(operator)}
     exporter.write_as(op, "ROIAlign", op.inputs, opset=9, **attributes)
 
 
-def _grid_and_image(node: IrNode) -> tuple[Extents, Extents]:
+def _grid_and_image(node: IrNode) -> tuple[detection.Extents, detection.Extents]:
     """Extents of the feature map and of the picture, of which the layer may state others."""
-    grid, (height, width) = extents_of(node, node.input(0)), extents_of(node, node.input(1))
+    grid, (height, width) = detection.extents_of(node, node.input(0)), detection.extents_of(node, node.input(1))
     size = node.int("img_size", 0)
     return grid, (node.int("img_h", size) or height, node.int("img_w", size) or width)
 
@@ -202,7 +193,7 @@ def _grid_and_image(node: IrNode) -> tuple[Extents, Extents]:
 def import_legacy_priors(node: IrNode, importer: IrImporter) -> Value:
     """Feature map and picture to boxes and variances, [1, 2, numbers]."""
     grid, image = _grid_and_image(node)
-    make = prior_box_clustered if node.op_type.lower() == "priorboxclustered" else prior_box
+    make = detection.prior_box_clustered if node.op_type.lower() == "priorboxclustered" else detection.prior_box
     y = importer.emit_one(make(node, grid, image, offset=0.5))
     return reshape(importer, y, (1, *y.type.shape))
 
@@ -211,7 +202,9 @@ def import_legacy_priors(node: IrNode, importer: IrImporter) -> Value:
 def import_legacy_detection_output(node: IrNode, importer: IrImporter) -> Value:
     """``clip`` is what later versions call ``clip_before_nms``."""
     keep_top_k, is_cut = _keep_top_k(node, (-1,)), node.bool("clip", False)
-    return detection_output(node, importer, node.all_inputs(), keep_top_k=keep_top_k, threshold=LOWEST, is_cut=is_cut)
+    return detection.detection_output(
+        node, importer, node.all_inputs(), keep_top_k=keep_top_k, threshold=LOWEST, is_cut=is_cut
+    )
 
 
 @legacy("Normalize")
@@ -242,4 +235,4 @@ def import_legacy_proposal(node: IrNode, importer: IrImporter) -> list[Value]:
     scores, deltas, image = (node.input(index) for index in range(3))
     if image.type.rank > 2:
         image = reshape(importer, image, (image.type.elements,))
-    return proposal(node, importer, [scores, deltas, image])
+    return detection.proposal(node, importer, [scores, deltas, image])

@@ -36,25 +36,6 @@ from ..importer import IrImporter, IrNode, legacy, opset
 from .elementwise import combined, stated, truth
 from .shape import converted, reshaped, type_of
 
-_REDUCTIONS: dict[str, type[Reduce]] = {
-    "ReduceL1": ReduceL1,
-    "ReduceL2": ReduceL2,
-    "ReduceLogicalAnd": ReduceMin,
-    "ReduceLogicalOr": ReduceMax,
-    "ReduceMax": ReduceMax,
-    "ReduceMean": ReduceMean,
-    "ReduceMin": ReduceMin,
-    "ReduceProd": ReduceProd,
-    "ReduceSum": ReduceSum,
-}
-
-
-@opset(*_REDUCTIONS)
-def import_reduction(node: IrNode, importer: IrImporter) -> Value:
-    x = node.input(0)
-    axes = tuple(sorted({node.from_front(axis, x.type.rank) for axis in node.integers(1, "the axes")}))
-    return importer.emit_one(_REDUCTIONS[node.op_type](axes, node.bool("keep_dims", False)), x)
-
 
 @opset("TopK")
 def import_top_k(node: IrNode, importer: IrImporter) -> list[Value]:
@@ -86,17 +67,21 @@ def import_cum_sum(node: IrNode, importer: IrImporter) -> Value:
 
 
 _TYPES: dict[type[Reduce], tuple[str, int]] = {
-    ReduceL1: ("ReduceL1", 4),
-    ReduceL2: ("ReduceL2", 4),
-    ReduceMax: ("ReduceMax", 1),
-    ReduceMean: ("ReduceMean", 1),
-    ReduceMin: ("ReduceMin", 1),
-    ReduceProd: ("ReduceProd", 1),
-    ReduceSum: ("ReduceSum", 1),
+    **{cls: (cls.__name__, 4) for cls in (ReduceL1, ReduceL2)},
+    **{cls: (cls.__name__, 1) for cls in (ReduceMax, ReduceMean, ReduceMin, ReduceProd, ReduceSum)},
 }
 """Type of layer and operator set."""
 
 _OF_TRUTH: dict[type[Reduce], str] = {ReduceMax: "ReduceLogicalOr", ReduceMin: "ReduceLogicalAnd"}
+
+_REDUCTIONS = {type: cls for cls, (type, _) in _TYPES.items()} | {type: cls for cls, type in _OF_TRUTH.items()}
+
+
+@opset(*_REDUCTIONS)
+def import_reduction(node: IrNode, importer: IrImporter) -> Value:
+    x = node.input(0)
+    axes = tuple(sorted({node.from_front(axis, x.type.rank) for axis in node.integers(1, "the axes")}))
+    return importer.emit_one(_REDUCTIONS[node.op_type](axes, node.bool("keep_dims", False)), x)
 
 
 def reduced(

@@ -10,19 +10,7 @@ from .....ir.ops.priors import PriorBox, PriorBoxClustered
 from .....ir.ops.proposal import Proposal
 from .....ir.ops.region_pooling import OFFSETS, PsroiPool, RoiAlign, RoiPool
 from .....ir.ops.yolo import RegionYolo, ReorgYolo
-from ...detection import (
-    detection_output,
-    detection_output_attributes,
-    extents_of,
-    pooled_attributes,
-    prior_box,
-    prior_box_clustered,
-    proposal,
-    proposal_attributes,
-    psroi_pool,
-    psroi_pool_attributes,
-    roi_pool,
-)
+from ... import detection
 from ...shape import reshape
 from ..exporter import OPENVINO, Exporter, exports
 from ..importer import Importer, Node, imports
@@ -31,8 +19,8 @@ from ..importer import Importer, Node, imports
 @imports("PriorBox", "PriorBoxClustered", domain=OPENVINO)
 def import_priors(node: Node, importer: Importer) -> Value:
     """Of feature map and image only the extents count. Result: [1, 2, numbers]."""
-    grid, image = extents_of(node, node.input(0)), extents_of(node, node.input(1))
-    make = prior_box if node.op_type == "PriorBox" else prior_box_clustered
+    grid, image = detection.extents_of(node, node.input(0)), detection.extents_of(node, node.input(1))
+    make = detection.prior_box if node.op_type == "PriorBox" else detection.prior_box_clustered
     priors = importer.emit_one(make(node, grid, image, offset=0.0))
     return reshape(importer, priors, (1, *priors.type.shape))
 
@@ -44,12 +32,12 @@ def export_priors(op: Op[PriorBox | PriorBoxClustered], exporter: Exporter) -> N
 
 @imports("Proposal", domain=OPENVINO)
 def import_proposal(node: Node, importer: Importer) -> list[Value]:
-    return proposal(node, importer, [node.input(index) for index in range(3)])
+    return detection.proposal(node, importer, [node.input(index) for index in range(3)])
 
 
 @exports(Proposal)
 def export_proposal(op: Op[Proposal], exporter: Exporter) -> None:
-    exporter.write_as(op, "Proposal", op.operands, OPENVINO, **proposal_attributes(op.operator))
+    exporter.write_as(op, "Proposal", op.operands, OPENVINO, **detection.proposal_attributes(op.operator))
 
 
 @imports("MaxRoiPool")
@@ -61,12 +49,12 @@ def import_max_roi_pool(node: Node, importer: Importer) -> Value:
 
 @imports("ROIPooling", domain=OPENVINO)
 def import_roi_pooling(node: Node, importer: Importer) -> Value:
-    return roi_pool(node, importer, [node.input(0), node.input(1)])
+    return detection.roi_pool(node, importer, [node.input(0), node.input(1)])
 
 
 @imports("PSROIPooling", domain=OPENVINO)
 def import_psroi_pooling(node: Node, importer: Importer) -> Value:
-    return psroi_pool(node, importer, node.all_inputs())
+    return detection.psroi_pool(node, importer, node.all_inputs())
 
 
 @exports(RoiPool)
@@ -76,13 +64,13 @@ def export_roi_pool(op: Op[RoiPool], exporter: Exporter) -> None:
         attributes = {"pooled_shape": operator.size, "spatial_scale": operator.spatial_scale}
         exporter.write_as(op, "MaxRoiPool", op.operands, **attributes)
         return
-    attributes = pooled_attributes(operator)
+    attributes = detection.pooled_attributes(operator)
     exporter.write_as(op, "ROIPooling", op.operands, OPENVINO, method=operator.mode, **attributes)
 
 
 @exports(PsroiPool)
 def export_psroi_pool(op: Op[PsroiPool], exporter: Exporter) -> None:
-    exporter.write_as(op, "PSROIPooling", op.operands, OPENVINO, **psroi_pool_attributes(op.operator))
+    exporter.write_as(op, "PSROIPooling", op.operands, OPENVINO, **detection.psroi_pool_attributes(op.operator))
 
 
 _ALIGNMENTS = {"half_pixel": "half_pixel_for_nn", "output_half_pixel": "asymmetric"}
@@ -119,7 +107,7 @@ def export_roi_align(op: Op[RoiAlign], exporter: Exporter) -> None:
     indices = exporter.node("Cast", [images], to=7)
     if operator.mode == "max_interpolated":
         attributes = {"sampling_ratio": operator.sampling_ratio, "aligned_mode": operator.alignment}
-        attributes |= {"mode": "max", **pooled_attributes(operator)}
+        attributes |= {"mode": "max", **detection.pooled_attributes(operator)}
         exporter.write_as(op, "ROIAlign", [x, regions, indices], OPENVINO, **attributes)
         return
     moved: Value | str = regions
@@ -177,9 +165,9 @@ def export_reorg_yolo(op: Op[ReorgYolo], exporter: Exporter) -> None:
 def import_detection_output(node: Node, importer: Importer) -> Value:
     given = node.attributes.get("keep_top_k", 1)
     keep_top_k = node.ints("keep_top_k")[0] if isinstance(given, list) else node.int("keep_top_k", 1)
-    return detection_output(node, importer, node.all_inputs(), keep_top_k=keep_top_k)
+    return detection.detection_output(node, importer, node.all_inputs(), keep_top_k=keep_top_k)
 
 
 @exports(DetectionOutput)
 def export_detection_output(op: Op[DetectionOutput], exporter: Exporter) -> None:
-    exporter.write_as(op, "DetectionOutput", op.inputs, OPENVINO, **detection_output_attributes(op.operator))
+    exporter.write_as(op, "DetectionOutput", op.inputs, OPENVINO, **detection.detection_output_attributes(op.operator))
