@@ -52,7 +52,8 @@ FORMATS = (
     Format("a page of the web", _begins(b"<!DOCTYPE html", b"<!doctype html", b"<html"), "Download the file itself."),
     Format(
         "a model in TorchScript",
-        _first_member(rb"/(code/|constants\.pkl|version)"),
+        # Weights have a version, too, but not as the first member, where old TorchScript has it.
+        _first_member(rb"(?s)/(code/|constants\.pkl)|\A.{30}[^/]+/version"),
         "In Python: torch.onnx.export(torch.jit.load({path!r}), example_inputs, 'model.onnx').",
     ),
     Format("a model of Keras", _first_member(rb"metadata\.json|config\.json|model\.weights\.h5"), _KERAS),

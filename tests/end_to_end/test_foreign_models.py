@@ -41,6 +41,12 @@ FILES = {
         "torch.onnx.export(torch.jit.load('{path}'), example_inputs, 'model.onnx').",
     ),
     "pt": (archive("net/data.pkl", "net/data/0"), "weights or a model of PyTorch", "torch.onnx.export(model, "),
+    "small_pt": (
+        archive("net/data.pkl", "net/byteorder", "net/data/0", "net/version"),
+        "weights or a model of PyTorch",
+        "torch.onnx.export(model, ",
+    ),
+    "old_torchscript": (archive("net/version", "net/data.pkl"), "a model in TorchScript", "torch.jit.load("),
     "old_pth": (
         b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.",
         "weights or a model of PyTorch",
