@@ -53,14 +53,15 @@ def _collapse(found: Match) -> Value | None:
             return None
     origin = [source] if activation is None else [source, activation]
     result = _quantized_form(found, source, activation, y_type, origin)
-    if result is not None:
-        # As what computes it is called in the model, and not as the conversion behind it.
+    if result is None:
+        return None
+    if activation is not None and not isinstance(source.operator, (Conv, MatMul)):
         result.name = source.result.name
-    if result is None or activation is None or isinstance(source.operator, (Conv, MatMul)):
-        return result
-    if is_redundant(y_type, activation.operator.act, activation.operator.act_args):
-        return result
-    return found.emit(activation.operator, result, result_types=[y_type], origin=[activation])
+        if not is_redundant(y_type, activation.operator.act, activation.operator.act_args):
+            result = found.emit(activation.operator, result, result_types=[y_type], origin=[activation])
+    # The tensor of the model whose numbers it stands for, and not the conversion behind it.
+    result.name = (activation or source).result.name
+    return result
 
 
 def only_producer(op: Op) -> Op | None:

@@ -82,9 +82,9 @@ def floating(monkeypatch: pytest.MonkeyPatch) -> MDLA:
 
 def test_a_line_for_each_layer(integer_network: Network) -> None:
     lines = layer_lines(integer_network).splitlines()
-    assert lines[1] == "conv stem id=1 in=(1,8,8,1) out=(1,8,8,16) k=3x3 stride=1x1 dilation=1x1 pad=1x1x1x1 0->1"
+    assert lines[1] == "conv stem_relu id=1 in=(1,8,8,1) out=(1,8,8,16) k=3x3 stride=1x1 dilation=1x1 pad=1x1x1x1 0->1"
     assert lines[0] == "quantize image.1 id=0 in=(1,8,8,1) out=(1,8,8,1) input->0"
-    assert lines[6] == "add residual_add id=6 in=(1,4,4,32) in=(1,4,4,32) out=(1,4,4,32) 4,5->6"
+    assert lines[6] == "add residual_relu id=6 in=(1,4,4,32) in=(1,4,4,32) out=(1,4,4,32) 4,5->6"
     assert (
         lines[-1]
         == f"softmax probabilities id={len(lines) - 1} in=(1,1,1,10) out=(1,1,1,10) {len(lines) - 2}->{len(lines) - 1}"
@@ -119,7 +119,7 @@ def test_the_report_of_a_run(capsys: pytest.CaptureFixture[str]) -> None:
     accelerator.SetFlag({"bitfile": "s256", "debug": "b", "imgs_per_cluster": 2})
     accelerator.Compile(str(MODEL), samples=SAMPLES)
     shown = capsys.readouterr().out
-    assert "conv stem id=1 in=(1,8,8,1)" in shown
+    assert "conv stem_relu id=1 in=(1,8,8,1)" in shown
     assert re.search(r"^compile: [\d.]+ ms, measured on this host$", shown, re.MULTILINE)
     assert re.search(r"^init: [\d.]+ ms, measured on this host$", shown, re.MULTILINE)
     accelerator.Run(IMAGE)
@@ -161,14 +161,14 @@ def test_a_network_in_floating_point_has_no_device_times(floating: MDLA, capsys:
 @pytest.mark.parametrize(
     ("letter", "expected"),
     [
-        ("n", "layers:\n0 image.1 quantize\n1 stem conv\n"),
+        ("n", "layers:\n0 image.1 quantize\n1 stem_relu conv\n"),
         ("s", "strategy:\n  layer "),
         ("s", r"device  \d+x\d+x1x1  (weights|inputs ) +supported"),
         ("Q", "number formats:\n  layer "),
         ("Q", "\n  probabilities  "),
         ("p", r"instructions:\ndevice_0: \d+ instructions\n  "),
-        ("p", r"\n  stem: \d+ CONV, \d+ LDM, 1 LDP, 1 LDW, \d+ RQ\n"),
-        ("a", "memory traffic:\ndevice_0: bytes of whole bursts\n  stem: "),
+        ("p", r"\n  stem_relu: \d+ CONV, \d+ LDM, 1 LDP, 1 LDW, \d+ RQ\n"),
+        ("a", "memory traffic:\ndevice_0: bytes of whole bursts\n  stem_relu: "),
         ("S", "instructions in modelled time:\ndevice_0 LD0 0 "),
         ("d", "units:\ndevice_0: busy cycles of "),
         ("d", ", modelled: LD0 "),

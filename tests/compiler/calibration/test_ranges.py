@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from calibration_interpreter import interpreter
 
+import tilewright
 from tilewright.compiler.calibration.dataset import open_calibration_set
 from tilewright.compiler.calibration.observe import collect_ranges
 from tilewright.compiler.calibration.ranges import METHODS, MeanSquaredError, Percentile, make_statistics
+from tilewright.compiler.demo import MODEL
 from tilewright.errors import CalibrationError, UsageError
 from tilewright.ir.core import Function, Module
 from tilewright.ir.ops.elementwise import Add
@@ -75,8 +77,9 @@ def test_mean_squared_error_beats_the_extremes_where_outliers_are_rare(rng: np.r
 
 
 def test_unknown_method_and_percentile() -> None:
-    with pytest.raises(UsageError, match="unknown calibration method; expected minmax, percentile, mse, found entropy"):
-        make_statistics("entropy")
+    expected = "unknown calibration method; expected mse or minmax or percentile, found entropy"
+    with pytest.raises(UsageError, match=expected):
+        tilewright.compile(MODEL, calibration="random", calibration_method="entropy")
     with pytest.raises(UsageError, match="between 50 and 100; found 20"):
         make_statistics("percentile", 20)
 
