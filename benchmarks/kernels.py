@@ -34,8 +34,8 @@ class Peak(KernelSpec):
         return ("y",)
 
     def generate(self, target: TargetDescription) -> Kernel:
-        b = self.entry(target, writes=("y",))
-        y = self.bind(b)["y"]
+        b, arguments = self.entry(target, writes=("y",))
+        y = arguments["y"]
         vector = F32.of(target.lanes)
         factor = b.load(vector, y)
         chains = 12

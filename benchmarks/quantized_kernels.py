@@ -40,8 +40,8 @@ class Peak(KernelSpec):
         return ("y",)
 
     def generate(self, target: TargetDescription) -> Kernel:
-        b = self.entry(target, writes=("y",))
-        y = self.bind(b)["y"]
+        b, arguments = self.entry(target, writes=("y",))
+        y = arguments["y"]
         factor = b.load(BYTES, y)
         chains = 12
 

@@ -10,7 +10,7 @@ from ..passes.base import Pass, Record
 from ..passes.cpu.choose_layouts import ChooseLayouts
 from ..passes.cpu.isolate_outputs import IsolateOutputs
 from ..passes.cpu.plan_cpu_memory import PlanCpuMemory
-from ..passes.device.cascades.interleave import CascadeRows
+from ..passes.device.cascade_rows import CascadeRows
 from ..passes.device.legalize_for_device import LegalizeForDevice
 from ..passes.device.lower_to_tiles import LowerToTiles
 from ..passes.device.order_tiles import OrderTiles

@@ -19,7 +19,7 @@ from ..ir.core import Constant, Module, Op, Value, is_op
 from ..ir.ops.call import Call
 from ..ir.ops.convolution import Conv
 from ..ir.ops.matmul import MatMul
-from ..passes.device.cascades.interleave import cascade
+from ..passes.device.cascade_rows import cascade
 from ..passes.device.lower_to_tiles import LowerToTiles
 from ..passes.device.order_tiles import order as order_tiles
 from ..passes.device.outline_device import device_part, planned_machine

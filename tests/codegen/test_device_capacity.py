@@ -13,11 +13,18 @@ from random_machines import write_machine
 from tilewright.compiler.device.plans import AXES, choose_plans
 from tilewright.compiler.pipeline import schedule_pipeline, tile_pipeline
 from tilewright.ir.annotations import ON
-from tilewright.ir.core import Module
-from tilewright.passes.device.tiling.tile_search import Misfit, priced_tile
+from tilewright.ir.core import Module, Op
+from tilewright.passes.device.tiling.tile_search import Misfit, Tile, TileSearch
 from tilewright.runtime.machines import machine
 
 S256, M4096 = machine.load("s256"), machine.load("m4096")
+
+
+def priced_tile(op: Op, current: machine.Machine) -> tuple[float, Tile] | Misfit:
+    """What the tile of an op that costs least costs on one cluster, or why there is none."""
+    return TileSearch(op, current, clusters=1).cheapest(current)
+
+
 SIZES = ("maps_bytes", "weight_bytes", "accumulator_bytes", "parameter_bytes")
 
 Q = "<s=0x1.0p-4, z=3>"

@@ -19,7 +19,7 @@ from device_splits import cut, outlined, programs_of, tiled
 from tilewright.codegen.device.program import DeviceProgram, build_device_program
 from tilewright.ir.annotations import CASCADE, FUSED, KEPT, SENDS
 from tilewright.ir.clone import clone_module
-from tilewright.passes.device.cascades.interleave import cascade
+from tilewright.passes.device.cascade_rows import cascade
 from tilewright.passes.device.lower_to_tiles import LowerToTiles
 from tilewright.passes.device.planning.plan_device_memory import PlanDeviceMemory
 from tilewright.passes.device.planning.plan_scratchpads import plan
