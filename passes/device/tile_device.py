@@ -140,7 +140,9 @@ def tile_function(
     Raises:
         PassError: as `tile_of`.
     """
-    _vector_ops_first(function)
+    if not CARD.is_at(function):
+        # Several cards send and receive in the order of the network that they were cut from.
+        _vector_ops_first(function)
     searches = TileSearches(machine, wanted, clusters)
     if clusters > 1:
         CLUSTERS.set(function, clusters)
