@@ -56,7 +56,7 @@ def reach(module: str, what: str) -> ModuleType:
     """A module of `tilewright.compiler`, for what lies below it; the APIs, which lie above, import what they use.
 
     Args:
-        module: its name there, such as ``cli``.
+        module: its name there, such as ``report.model``.
         what: what needs it, for the message.
 
     Raises:

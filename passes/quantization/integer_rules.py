@@ -55,10 +55,13 @@ def _collapse(found: Match) -> Value | None:
     result = _quantized_form(found, source, activation, y_type, origin)
     if result is None:
         return None
-    if activation is not None and not isinstance(source.operator, (Conv, MatMul)):
+    if (
+        activation is not None
+        and not isinstance(source.operator, (Conv, MatMul))
+        and not is_redundant(y_type, activation.operator.act, activation.operator.act_args)
+    ):
         result.name = source.result.name
-        if not is_redundant(y_type, activation.operator.act, activation.operator.act_args):
-            result = found.emit(activation.operator, result, result_types=[y_type], origin=[activation])
+        result = found.emit(activation.operator, result, result_types=[y_type], origin=[activation])
     # The tensor of the model whose numbers it stands for, and not the conversion behind it.
     result.name = (activation or source).result.name
     return result
