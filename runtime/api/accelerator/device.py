@@ -97,7 +97,8 @@ class Accelerator:
         """What the object holds of the cards, for ``cmem`` of another; None while it has no network."""
         return self.handle
 
-    def _unload(self) -> None:
+    def _unload(self) -> Claim | None:
+        """Give everything back; what was held of the cards."""
         loaded, self._loaded = self._loaded, None
         held, self.handle = self.handle, None
         self._facts.networks = ()
@@ -105,6 +106,7 @@ class Accelerator:
             loaded.close()
         if held is not None:
             held.free()
+        return held
 
     def _batch(self, cards: int = 1, clusters: int = 1) -> Batch:
         """The batch by the flags, or by arguments that are not 1."""
@@ -161,7 +163,7 @@ class Accelerator:
         engine = "device" if self._flags.fpgaid == "sim" else None
         with self._changing:
             ready = [LoadedNetwork(artifact, batch, engine) for artifact, batch in networks]
-            self._unload()
+            former = self._unload()
             batch, programs = networks[0][1], [*ready[0].programs.values()]
             if not self._flags.bitfile:
                 self._facts.machine = programs[0][0].machine if programs else machines.load(machines.DEFAULT)
@@ -170,6 +172,7 @@ class Accelerator:
                 clusters=batch.clusters,
                 first_cluster=self._flags.firstcluster or None,
                 beside=beside,
+                former=former,
                 clusters_per_card=self._facts.machine.clusters,
             )
             self._loaded = self._together(ready)
