@@ -36,7 +36,7 @@ _WEIGHTS, _BIAS = 1, 2
 
 
 @dataclass(frozen=True)
-class Layer:
+class WeightedLayer:
     """A convolution or a matrix product with constant weights, as an engine computes it.
 
     Attributes:
@@ -132,7 +132,7 @@ def _by_outputs(op: Op, array: np.ndarray) -> np.ndarray:
     return np.swapaxes(array, -1, -2) if is_transposed else array
 
 
-def layers_of(artifact: Artifact, engine: str) -> tuple[Layer, ...]:
+def layers_of(artifact: Artifact, engine: str) -> tuple[WeightedLayer, ...]:
     """The layers with weights of an engine, in the order in which they are computed.
 
     Raises:
@@ -141,7 +141,7 @@ def layers_of(artifact: Artifact, engine: str) -> tuple[Layer, ...]:
     return tuple(_layer(op) for _, op in _load(artifact, engine).layers())
 
 
-def last_layer(artifact: Artifact, engine: str) -> Layer:
+def last_layer(artifact: Artifact, engine: str) -> WeightedLayer:
     """The last layer with weights of an engine.
 
     Raises:
@@ -153,7 +153,7 @@ def last_layer(artifact: Artifact, engine: str) -> Layer:
     return found[-1]
 
 
-def _layer(op: Op) -> Layer:
+def _layer(op: Op) -> WeightedLayer:
     stored, bias = _constant(op.operands[_WEIGHTS]), _constant(op.operands[_BIAS] if len(op.operands) > _BIAS else None)
     assert stored is not None
     quant, given = stored.type.quant, op.inputs[0].type.quant
@@ -161,7 +161,7 @@ def _layer(op: Op) -> Layer:
     scale, zero = quant.broadcast(rank) if quant is not None else (np.ones(1, np.float32), np.zeros(1, np.int64))
     if scale.ndim == rank:
         scale, zero = _by_outputs(op, scale), _by_outputs(op, zero)
-    return Layer(
+    return WeightedLayer(
         _name(op),
         _by_outputs(op, stored.array),
         None if bias is None else bias.array,

@@ -44,7 +44,7 @@ class Const:
 
 
 @dataclass(frozen=True)
-class Node(Generic[OperatorT_co]):
+class OpPattern(Generic[OperatorT_co]):
     """Matches the result of an op.
 
     Attributes:
@@ -66,7 +66,7 @@ class Node(Generic[OperatorT_co]):
     commutative: bool = False
 
 
-Operand = Union[str, Const, Node, None]
+Operand = Union[str, Const, OpPattern, None]
 """What an operand may match; a string stands for any value."""
 
 
@@ -77,10 +77,10 @@ def node(
     where: Predicate[OperatorT] | None = None,
     single_use: bool = True,
     commutative: bool = False,
-) -> Node[OperatorT]:
-    """A pattern for an op; see :class:`Node`."""
+) -> OpPattern[OperatorT]:
+    """A pattern for an op; see :class:`OpPattern`."""
     options = (classes,) if isinstance(classes, type) else tuple(classes)
-    return Node(options, operands, name, where, single_use, commutative)
+    return OpPattern(options, operands, name, where, single_use, commutative)
 
 
 def scalar(value: float, tolerance: float = 1e-6) -> Const:
@@ -226,7 +226,7 @@ class Rule(Generic[OperatorT_co]):
     """
 
     name: str
-    pattern: Node[OperatorT_co]
+    pattern: OpPattern[OperatorT_co]
     rewrite: Rewrite[OperatorT_co]
     on_quantized: bool = False
 
@@ -236,13 +236,13 @@ def on_quantized(*rules: Rule) -> tuple[Rule, ...]:
     return tuple(replace(rule, on_quantized=True) for rule in rules)
 
 
-def match(pattern: Node[OperatorT], module: Module, root: Op) -> Match[OperatorT] | None:
+def match(pattern: OpPattern[OperatorT], module: Module, root: Op) -> Match[OperatorT] | None:
     """The match of ``pattern`` at ``root``; where operands commute, the first order that fits."""
     bindings = next(_match_op(pattern, root, _Bindings()), None)
     return Match(module, root, bindings) if bindings is not None and is_op(root, *pattern.classes) else None
 
 
-def _match_op(pattern: Node[OperatorT], op: Op, bindings: _Bindings) -> Iterator[_Bindings]:
+def _match_op(pattern: OpPattern[OperatorT], op: Op, bindings: _Bindings) -> Iterator[_Bindings]:
     if not is_op(op, *pattern.classes) or (pattern.where is not None and not pattern.where(op)):
         return
     named = bindings.named

@@ -17,7 +17,7 @@ from ...codegen.package import Package
 from ...ir.core import Value
 from ...runtime.commands.console import progress_bar
 from ...runtime.containers.files import check_ids, check_target, container_bytes, read_container
-from ...runtime.containers.records import ContainedModel, Container, Node
+from ...runtime.containers.records import ContainedModel, ContainedTensor, Container
 from ...runtime.files.output_file import check_output, output_file
 from ..driver import Compilation, Document, Model, ModelProto, build
 from ..options import IDS_HELP, KP_TARGET, RADIX_HELP, TARGET_HELP, CompileOptions, check_type, option, with_keywords
@@ -110,11 +110,11 @@ def contained_model(package: Package, id: int) -> ContainedModel:
     )
 
 
-def _node(name: str, value: Value, source_shape: Sequence[int]) -> Node:
+def _node(name: str, value: Value, source_shape: Sequence[int]) -> ContainedTensor:
     type = value.type
     assert type.quant is not None, value
     one, channels, height, width = type.shape
     mantissa, exponent = math.frexp(1 / type.quant.scale[0])
     # From 1 to 2, as single precision has it.
     scale = float(np.float32(2 * mantissa))
-    return Node(name, (one, channels, height, width), exponent - 1, scale, tuple(source_shape))
+    return ContainedTensor(name, (one, channels, height, width), exponent - 1, scale, tuple(source_shape))

@@ -11,7 +11,7 @@ from ...ir.tile.program import clusters_of
 from ...passes.device.outline_device import device_ops
 from ...passes.placement.device_support import CONVERSION
 from ...passes.placement.partition import FREE
-from ...runtime.report.details import Layer, PlacedMap, PlacedOp, Schedule
+from ...runtime.report.details import EngineLayer, PlacedMap, PlacedOp, Schedule
 
 ADDED = "added for the kernels of the CPU"
 """Why ops are on the CPU that no pass had to place: they came with the layouts of kernels."""
@@ -45,16 +45,16 @@ def placement(module: Module) -> list[PlacedOp]:
     return found
 
 
-def layers(module: Module) -> list[Layer]:
+def layers(module: Module) -> list[EngineLayer]:
     """Each op of a planned module, those of device functions included, in order of execution."""
     return [_layer(each) for op in module.main.ops for each in called_ops(module, op) if each.results]
 
 
-def _layer(op: Op) -> Layer:
+def _layer(op: Op) -> EngineLayer:
     operands = [value for value in op.inputs if not isinstance(value, Constant)]
     type = op.results[0].type
     quant = type.quant if type.quant is not None and len(type.quant.scale) == 1 else None
-    return Layer(
+    return EngineLayer(
         name=op.results[0].name,
         op=op.name,
         operands=tuple(value.name for value in operands),

@@ -26,7 +26,7 @@ from ...ir.ops.elementwise import Add, Div, Max, Min, Mul, Pow, Sub
 from ...ir.ops.reduction import ReduceMax, ReduceSum
 from ...ir.ops.softmax import Softmax
 from ...ir.ops.unary import Erf, Exp, Reciprocal
-from ..pattern import Const, Match, Node, Operand, Predicate, Rewrite, Rule, node, scalar
+from ..pattern import Const, Match, Operand, OpPattern, Predicate, Rewrite, Rule, node, scalar
 
 
 def _is_float(op: Op) -> bool:
@@ -40,15 +40,15 @@ def _emit(operator: Activation) -> Rewrite[Operator]:
     return rewrite
 
 
-def _mul(*operands: Operand, where: Predicate[Mul] | None = None) -> Node:
+def _mul(*operands: Operand, where: Predicate[Mul] | None = None) -> OpPattern:
     return node(Mul, *operands, commutative=True, where=where)
 
 
-def _add(*operands: Operand) -> Node:
+def _add(*operands: Operand) -> OpPattern:
     return node(Add, *operands, commutative=True)
 
 
-def _products(*factors: Operand) -> Iterator[Node]:
+def _products(*factors: Operand) -> Iterator[OpPattern]:
     """Every way to multiply three factors in pairs."""
     for left, right, last in itertools.permutations(factors):
         if factors.index(left) < factors.index(right):

@@ -11,10 +11,10 @@ from ...ir.ops.elementwise import Add, Div, Mul, Pow, Sub
 from ...ir.ops.movement import Concat, Pad, Slice, Split, Tile, Transpose
 from ...ir.ops.reduction import Reduce
 from ...ir.ops.shape import Cast, Expand, Reshape
-from ..pattern import Match, Node, Rule, node, on_quantized, operand_of_the_same_type, scalar
+from ..pattern import Match, OpPattern, Rule, node, on_quantized, operand_of_the_same_type, scalar
 
 
-def _identity(name: str, pattern: Node) -> Rule:
+def _identity(name: str, pattern: OpPattern) -> Rule:
     return Rule(name, pattern, operand_of_the_same_type)
 
 

@@ -11,7 +11,7 @@ from ...ir.ops.elementwise import Add, Div, Mul, Pow, Sub
 from ...ir.ops.normalization import BatchNorm, LayerNorm, RmsNorm
 from ...ir.ops.reduction import ReduceMean
 from ...ir.ops.unary import Sqrt
-from ..pattern import Const, Match, Node, Operand, Rewrite, Rule, node, scalar
+from ..pattern import Const, Match, Operand, OpPattern, Rewrite, Rule, node, scalar
 
 
 def _batch_norm(found: Match[BatchNorm]) -> Value | None:
@@ -52,7 +52,7 @@ def _norm(operator: type[LayerNorm | RmsNorm], *reductions: str) -> Rewrite:
     return rewrite
 
 
-def _standardized(centred: Operand) -> Iterator[Node]:
+def _standardized(centred: Operand) -> Iterator[OpPattern]:
     """Every way to divide something by the root of the mean of its square."""
     for square in (node(Mul, centred, centred), node(Pow, centred, scalar(2.0))):
         variance = node(Add, node(ReduceMean, square, name="variance"), Const("epsilon"), commutative=True)

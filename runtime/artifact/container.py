@@ -108,7 +108,7 @@ def header(sections: int, length: int, credentials: Credentials) -> bytes:
     return _header_bytes(sections, length, credentials, zlib.crc32(blank))
 
 
-class Layout(NamedTuple):
+class SectionLayout(NamedTuple):
     """Where everything lies in a file that is about to be written."""
 
     table: bytes
@@ -117,7 +117,7 @@ class Layout(NamedTuple):
     digest: bytes
 
 
-def lay_out(sections: Sequence[Section]) -> Layout:
+def lay_out(sections: Sequence[Section]) -> SectionLayout:
     """Find where sections go and compute their checksums.
 
     Raises:
@@ -146,10 +146,10 @@ def lay_out(sections: Sequence[Section]) -> Layout:
         )
         end = offset + len(content)
     table = b"".join(_ENTRY.pack(e.name.encode(), e.kind, e.crc, e.offset, e.length, e.sha256) for e in entries)
-    return Layout(table, tuple(entries), end, _digest(len(entries), end, table))
+    return SectionLayout(table, tuple(entries), end, _digest(len(entries), end, table))
 
 
-def chunks(sections: Sequence[Section], layout: Layout, tag: bytes = NO_TAG) -> Iterable[bytes | memoryview]:
+def chunks(sections: Sequence[Section], layout: SectionLayout, tag: bytes = NO_TAG) -> Iterable[bytes | memoryview]:
     """The bytes of the file, piece by piece, without joining the sections in memory."""
     yield header(len(layout.entries), layout.length, Credentials(layout.digest, tag))
     yield layout.table

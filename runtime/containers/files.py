@@ -19,9 +19,9 @@ from .records import (
     LARGEST_ID,
     MOST_MODELS,
     ContainedModel,
+    ContainedTensor,
     Container,
     ModelFacts,
-    Node,
     NodeFacts,
     Parts,
     aligned,
@@ -172,15 +172,17 @@ def _model(index: int, id: int, first: memoryview, second: memoryview, setup: me
     return ContainedModel(id, bytes(first), inputs, outputs)
 
 
-def _nodes(id: int, what: str, specs: Sequence[TensorSpec], facts: Sequence[NodeFacts]) -> tuple[Node, ...]:
+def _nodes(id: int, what: str, specs: Sequence[TensorSpec], facts: Sequence[NodeFacts]) -> tuple[ContainedTensor, ...]:
     if len(specs) != len(facts):
         raise damaged(f"model {id} describes more or fewer {what} than it has", len(specs), len(facts))
-    found: list[Node] = []
+    found: list[ContainedTensor] = []
     for spec, fact in zip(specs, facts, strict=True):
         if spec.dtype != "i8" or len(spec.shape) != 4 or spec.shape[0] != 1 or 0 in spec.shape:
             raise damaged(f"model {id} has {what} that no device has", "i8[1, C, H, W]", spec)
         _, channels, height, width = spec.shape
-        found.append(Node(spec.name, (1, channels, height, width), fact.radix, fact.scale, fact.source_shape))
+        found.append(
+            ContainedTensor(spec.name, (1, channels, height, width), fact.radix, fact.scale, fact.source_shape)
+        )
     return tuple(found)
 
 
@@ -247,5 +249,5 @@ def container_bytes(models: Sequence[ContainedModel], target: str, toolchain: st
     return bytes(file)
 
 
-def _facts(nodes: Sequence[Node]) -> tuple[NodeFacts, ...]:
+def _facts(nodes: Sequence[ContainedTensor]) -> tuple[NodeFacts, ...]:
     return tuple(NodeFacts(node.radix, node.scale, node.source_shape) for node in nodes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from .records import Node
+from .records import ContainedTensor
 
 STAMP = struct.Struct("<7I")
 COUNT_520, NODE_520 = struct.Struct("<I"), struct.Struct("<3Iif")
@@ -22,7 +22,7 @@ def line_bytes(width: int) -> int:
     return -(-width // _LINE) * _LINE
 
 
-def node_bytes(node: Node) -> int:
+def node_bytes(node: ContainedTensor) -> int:
     """The bytes of the integers of a node."""
     _, channel, height, width = node.shape
     return channel * height * line_bytes(width)
@@ -35,6 +35,6 @@ def head_bytes(count: int, *, is_720: bool) -> int:
     return STAMP.size + COUNT_520.size + count * NODE_520.size
 
 
-def raw_size(nodes: Sequence[Node], *, is_720: bool) -> int:
+def raw_size(nodes: Sequence[ContainedTensor], *, is_720: bool) -> int:
     """The bytes of a result with these nodes."""
     return head_bytes(len(nodes), is_720=is_720) + sum(map(node_bytes, nodes))

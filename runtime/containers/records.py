@@ -25,7 +25,7 @@ def aligned(size: int, alignment: int = ALIGNMENT) -> int:
 
 
 @dataclass(frozen=True)
-class Node:
+class ContainedTensor:
     """An input or output of a contained model: int8, with real = fixed / (scale * 2 ** radix).
 
     Attributes:
@@ -55,8 +55,8 @@ class ContainedModel:
 
     id: int
     artifact: bytes
-    inputs: tuple[Node, ...]
-    outputs: tuple[Node, ...]
+    inputs: tuple[ContainedTensor, ...]
+    outputs: tuple[ContainedTensor, ...]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from ..machines.machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_UNIT, WEIGH
 from .encoding import Instruction, MemoryAccess, Queue, Space, Violation, bits, flag, instruction
 
 
-class WindowAxis(NamedTuple):
+class MapWindows(NamedTuple):
     """Windows along one axis of a feature map of ``extent`` rows or columns; ``origin`` is tap 0 of the first one.
 
     Row r of a map in a ring of so many rows lies where row r modulo ``ring`` would without one; 0 is no ring.
@@ -51,19 +51,19 @@ class WindowAxis(NamedTuple):
         stop = min((self.extent - 1 - start) // self.stride + 1, self.windows)
         return slice(first, max(first, stop)), start + first * self.stride
 
-    def part(self, first: int, windows: int) -> WindowAxis:
+    def part(self, first: int, windows: int) -> MapWindows:
         """The axis of ``windows`` windows from the one numbered ``first``."""
         return self._replace(origin=self.origin + first * self.stride, windows=windows)
 
 
-def axes(item: Product) -> tuple[WindowAxis, WindowAxis]:
+def axes(item: MatrixInstruction) -> tuple[MapWindows, MapWindows]:
     """Rows and columns."""
     return (
-        WindowAxis(
+        MapWindows(
             *(item.row_origin, item.output_height, item.stride_height),
             *(item.kernel_height, item.dilation_height, item.input_height, item.ring),
         ),
-        WindowAxis(
+        MapWindows(
             *(item.column_origin, item.output_width, item.stride_width),
             *(item.kernel_width, item.dilation_width, item.input_width),
         ),
@@ -71,7 +71,7 @@ def axes(item: Product) -> tuple[WindowAxis, WindowAxis]:
 
 
 def map_reads(
-    cluster: int, start: int, both: tuple[WindowAxis, WindowAxis], pitches: tuple[int, int], pixel: int
+    cluster: int, start: int, both: tuple[MapWindows, MapWindows], pitches: tuple[int, int], pixel: int
 ) -> tuple[MemoryAccess, ...]:
     """What windows read of a map at ``start``; distances from row to row and pixel to pixel, and all else, in bytes."""
     columns = both[1].inside
@@ -87,24 +87,24 @@ def map_reads(
     )
 
 
-def ring_violations(rows: WindowAxis) -> Iterator[Violation]:
+def ring_violations(rows: MapWindows) -> Iterator[Violation]:
     """A ring holds all rows that an instruction reads."""
     if rows.ring and len(rows.inside) > rows.ring:
         yield Violation("ring", rows.ring, f"at least the {len(rows.inside)} rows that are read, or 0")
 
 
-def _weights(item: Product, cluster: int) -> MemoryAccess:
+def _weights(item: MatrixInstruction, cluster: int) -> MemoryAccess:
     return MemoryAccess(Space.WEIGHTS, item.weights * WEIGHT_UNIT, (), item.weight_bytes, False, cluster=cluster)
 
 
-def _accumulators(item: Product, cluster: int, blocks: int) -> MemoryAccess:
+def _accumulators(item: MatrixInstruction, cluster: int, blocks: int) -> MemoryAccess:
     """The sums that are written."""
     size = item.output_height * item.output_width * blocks * ACCUMULATOR_UNIT
     return MemoryAccess(Space.ACCUMULATORS, item.accumulator * ACCUMULATOR_UNIT, (), size, True, cluster=cluster)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Product(Instruction):
+class MatrixInstruction(Instruction):
     """A convolution, dense or depthwise: windows of a map times weights, into accumulators."""
 
     source: int = bits(16, "input map, pixel (0, 0)", unit="16 B")
@@ -140,7 +140,7 @@ class Product(Instruction):
 
 @instruction("CONV", 8, Queue.MAC)
 @dataclass(frozen=True, kw_only=True)
-class Convolve(Product):
+class Convolve(MatrixInstruction):
     """Convolve a feature map with a block of weights.
 
     For every output pixel (oy, ox) and output channel o,
@@ -213,7 +213,7 @@ class Convolve(Product):
 
 @instruction("DWC", 9, Queue.MAC)
 @dataclass(frozen=True, kw_only=True)
-class ConvolveDepthwise(Product):
+class ConvolveDepthwise(MatrixInstruction):
     """Convolve every channel of a feature map with its own kernel.
 
     As CONV, but output channel c sums over ky and kx only, of input channel c:

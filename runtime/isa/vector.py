@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ..machines.machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_UNIT, PARAMETER_UNIT
 from .encoding import FIRST, Instruction, MemoryAccess, Queue, Space, Violation, bits, flag, instruction
-from .matrix import WindowAxis, map_reads, ring_violations
+from .matrix import MapWindows, map_reads, ring_violations
 
 REQUANTIZE_BLOCK_BYTES = 2 * PARAMETER_UNIT
 RECORD_BYTES = PARAMETER_UNIT
@@ -156,13 +156,13 @@ class Pool(MapToMap):
     include_pad: int = flag("average: divide by the size of the kernel")
 
     @property
-    def axes(self) -> tuple[WindowAxis, WindowAxis]:
+    def axes(self) -> tuple[MapWindows, MapWindows]:
         """Rows and columns."""
         return (
-            WindowAxis(
+            MapWindows(
                 *(self.row_origin, self.height, self.stride_height, self.kernel_height, 1, self.input_height, self.ring)
             ),
-            WindowAxis(self.column_origin, self.width, self.stride_width, self.kernel_width, 1, self.input_width),
+            MapWindows(self.column_origin, self.width, self.stride_width, self.kernel_width, 1, self.input_width),
         )
 
     def accesses(self, cluster: int) -> tuple[MemoryAccess, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..artifact.artifact import Artifact
 from ..containers.raw_layout import raw_size
-from ..containers.records import Container, Node
+from ..containers.records import ContainedTensor, Container
 from .summary import summarize
 from .table import on_one_line, show_bytes
 
@@ -17,8 +17,8 @@ class ModelSummary:
 
     id: int
     model: str
-    inputs: tuple[Node, ...]
-    outputs: tuple[Node, ...]
+    inputs: tuple[ContainedTensor, ...]
+    outputs: tuple[ContainedTensor, ...]
     max_raw_out_size: int
     artifact_bytes: int
 
@@ -70,6 +70,6 @@ def summarize_container(container: Container) -> ContainerSummary:
     return ContainerSummary(container.target, f"0x{container.crc:08X}", container.toolchain, models, warnings)
 
 
-def _described(node: Node) -> str:
+def _described(node: ContainedTensor) -> str:
     scale = f", scale {node.scale:.6g}" if node.scale != 1 else ""
     return f"{node.name} int8[{','.join(map(str, node.shape))}] radix {node.radix}{scale}"

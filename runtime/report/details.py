@@ -22,7 +22,7 @@ _Signed = Annotated[int, Bounds(-(2**63))]
 
 
 @dataclass(frozen=True)
-class Layer:
+class EngineLayer:
     """A layer of the preferred engine.
 
     Attributes:
@@ -189,7 +189,7 @@ class Details:
     energy: EnergyConstants | None = None
     warnings: tuple[str, ...] = ()
     placement: tuple[PlacedOp, ...] = ()
-    layers: tuple[Layer, ...] = ()
+    layers: tuple[EngineLayer, ...] = ()
     maps: tuple[PlacedMap, ...] = ()
     schedules: tuple[Schedule, ...] = ()
     preprocessing: Mapping[str, object] | None = None

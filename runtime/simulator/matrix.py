@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..isa.layouts import unpack_dense, unpack_depthwise
-from ..isa.matrix import Convolve, ConvolveDepthwise, WindowAxis, axes
+from ..isa.matrix import Convolve, ConvolveDepthwise, MapWindows, axes
 from ..machines.machine import CHANNEL_BLOCK, MAPS_UNIT
 from .memory import Memory, taps, windowed_map
 
@@ -22,7 +22,7 @@ _LARGEST_INPUT = 128
 _LARGEST_GATHERED = 1 << 25
 """Elements that are gathered at once."""
 
-Axes = tuple[WindowAxis, WindowAxis]
+Axes = tuple[MapWindows, MapWindows]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tilewright.errors import InputError
 
 from ..isa.encoding import Space
-from ..isa.matrix import WindowAxis
+from ..isa.matrix import MapWindows
 from ..isa.program import Program, RegionKind
 from ..machines.machine import ACCUMULATOR_UNIT, CHANNEL_BLOCK, MAPS_LIMIT, Machine
 
@@ -132,7 +132,7 @@ def box(
 
 
 def windowed_map(
-    memory: Memory, start: int, axes: tuple[WindowAxis, WindowAxis], pitches: tuple[int, int], channels: int, fill: int
+    memory: Memory, start: int, axes: tuple[MapWindows, MapWindows], pitches: tuple[int, int], channels: int, fill: int
 ) -> NDArray[np.int8] | None:
     """A feature map from the first to the last row and column of any window: int8 [rows, columns, channels].
 
@@ -159,7 +159,7 @@ def windowed_map(
 
 
 def map_inside(
-    memory: Memory, start: int, axes: tuple[WindowAxis, WindowAxis], pitches: tuple[int, int], channels: int
+    memory: Memory, start: int, axes: tuple[MapWindows, MapWindows], pitches: tuple[int, int], channels: int
 ) -> NDArray[np.int8]:
     """The part of a map that windows reach: int8 [rows, columns, channels], a view where no ring begins again in it."""
     columns = axes[1].inside
@@ -176,7 +176,7 @@ def map_inside(
 
 
 def taps(
-    memory: Memory, start: int, axes: tuple[WindowAxis, WindowAxis], pitches: tuple[int, int], channels: int, fill: int
+    memory: Memory, start: int, axes: tuple[MapWindows, MapWindows], pitches: tuple[int, int], channels: int, fill: int
 ) -> Iterator[tuple[int, int, NDArray[np.int8]]]:
     """What each tap of all windows reads; arguments as for :func:`windowed_map`.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..isa.matrix import WindowAxis
+from ..isa.matrix import MapWindows
 from ..isa.vector import (
     INTERPOLATION_BITS,
     Elementwise,
@@ -100,7 +100,7 @@ def _counts(item: Pool) -> NDArray[np.float32]:
     return (rows[:, None] * columns[None, :])[:, :, None]
 
 
-def _taps_inside(axis: WindowAxis) -> NDArray[np.float32]:
+def _taps_inside(axis: MapWindows) -> NDArray[np.float32]:
     """How many taps of each window lie inside the map."""
     first = axis.origin + np.arange(axis.windows) * axis.stride
     return (np.minimum(first + axis.taps, axis.extent) - np.maximum(first, 0)).astype(np.float32)

@@ -15,7 +15,7 @@ import tilewright
 from tilewright.compiler.frontend.formats import import_model
 from tilewright.ir.interp import run as interpret
 from tilewright.runtime.containers.files import container_bytes
-from tilewright.runtime.containers.records import ContainedModel, Node
+from tilewright.runtime.containers.records import ContainedModel, ContainedTensor
 
 ID = 32769
 """Of the model of `Network.container`."""
@@ -103,10 +103,12 @@ class Network:
     def contained(self, id: int = ID, radix: int = 8) -> ContainedModel:
         """As a model of a container."""
         outputs = [
-            Node(spec.name, spec.shape, 3 - 2 * index, float(np.float32(1.25 + index / 8)), spec.shape)  # pyright: ignore[reportArgumentType]
+            ContainedTensor(spec.name, spec.shape, 3 - 2 * index, float(np.float32(1.25 + index / 8)), spec.shape)  # pyright: ignore[reportArgumentType]
             for index, spec in enumerate(self.session.outputs)
         ]
-        return ContainedModel(id, self.artifact, (Node("image", self.shape, radix, 1.0, self.shape),), tuple(outputs))
+        return ContainedModel(
+            id, self.artifact, (ContainedTensor("image", self.shape, radix, 1.0, self.shape),), tuple(outputs)
+        )
 
     def container(self, target: str = "KL520", ids: Sequence[int] = (ID,)) -> bytes:
         """A container of it, once for each id."""

@@ -27,7 +27,7 @@ from tilewright.ir.ops.reduction import Reduce
 from tilewright.ir.ops.shape import Cast, Expand, Reshape
 from tilewright.ir.types import DType, TensorType
 from tilewright.passes.base import Record
-from tilewright.passes.pattern import Const, Driver, Node, Operand, Rule
+from tilewright.passes.pattern import Const, Driver, Operand, OpPattern, Rule
 
 SHAPES = ((1, 4, 6, 6), (2, 4, 1, 1), (2, 6))
 """Of what patterns call by name, in the order in which they are tried."""
@@ -122,12 +122,12 @@ def _trees(pattern: Operand, shape: Sequence[int], named: Named) -> Iterator[tup
         fitting = (array for array in filled if pattern.where is None or pattern.where(array))
         for array in itertools.islice(fitting, len(extents)):
             yield Tree(TensorType.of(array), array), named
-    elif isinstance(pattern, Node):
+    elif isinstance(pattern, OpPattern):
         for tree, after in _applications(pattern, shape, named):
             yield tree, {**after, name: tree} if name is not None else after
 
 
-def _applications(pattern: Node, shape: Sequence[int], named: Named) -> Iterator[tuple[Tree, Named]]:
+def _applications(pattern: OpPattern, shape: Sequence[int], named: Named) -> Iterator[tuple[Tree, Named]]:
     for cls in (each for each in REGISTRY.values() if issubclass(each, pattern.classes)):
         for given, after in _operand_lists(pattern.operands, shape, named):
             for operator, more in _completed(cls, given):

@@ -85,7 +85,7 @@ class Sum(Expression):
 
 
 @dataclass(frozen=True)
-class Product(Expression):
+class Multiplication(Expression):
     """``arithmetic.multiply``.
 
     Attributes:
@@ -188,7 +188,7 @@ def quantized_binary(op: Op, target: TargetDescription) -> Kernel | None:
     scales, zeros = zip(*map(parameters, types), strict=True)
     if isinstance(operator, Mul):
         factor = float(arithmetic.multiplier(scales[0], np.asarray(scales[1]), scales[2]))
-        return nest_kernel(op, Product(dtype, factor, zeros), target)
+        return nest_kernel(op, Multiplication(dtype, factor, zeros), target)
     first, second, shift = arithmetic.add_multipliers(*scales)
     return nest_kernel(op, Sum(dtype, (first, -second if isinstance(operator, Sub) else second, shift), zeros), target)
 

@@ -21,7 +21,7 @@ from ....ir.ops.shape import Cast, Reshape
 from ....ir.ops.unary import Round
 from ....ir.types import DType
 from ....passes.base import Record
-from ....passes.pattern import Driver, Match, Node, Rule, node
+from ....passes.pattern import Driver, Match, OpPattern, Rule, node
 from ....passes.simplify.activation_rules import BOUNDS
 from ....passes.simplify.movement_rules import NEUTRAL
 from ..builder import FOLD_ELEMENTS
@@ -197,7 +197,7 @@ def _shape(op: Op) -> tuple[int, ...]:
     return op.results[0].type.shape
 
 
-def _rounded(zero: bool) -> Node[Clip]:
+def _rounded(zero: bool) -> OpPattern[Clip]:
     whole = node(Round, node(Div, "x", "scale"))
     return node(Clip, node(Add, whole, "zero", commutative=True) if zero else whole, name="clip")
 

@@ -30,7 +30,7 @@ Loaded = TypeVar("Loaded")
 
 
 @dataclass(frozen=True)
-class Layer:
+class GroupConvolution:
     """A convolution of one group, everything as the device holds it.
 
     Attributes:
@@ -82,7 +82,7 @@ def _constant(op: Op[Conv], value: Value) -> Constant:
     return value
 
 
-def _layer(op: Op[Conv], program: TileProgram) -> Layer:
+def _layer(op: Op[Conv], program: TileProgram) -> GroupConvolution:
     conv, x, y = op.operator, op.operands.x, op.result.type
     weights = _constant(op, op.operands.w)
     stored, type = weights.array, weights.type
@@ -98,7 +98,7 @@ def _layer(op: Op[Conv], program: TileProgram) -> Layer:
     bias -= chip_zero(x) * (values.sum((1, 2, 3), np.int64) - zero * values[0].size)
     low, high = clamp_bounds(y, conv.act, conv.act_args)
     source, target = convolution_maps(op)
-    return Layer(
+    return GroupConvolution(
         program.reshaped(program.map(x), source),
         program.reshaped(program.map(made_by(op)), target),
         source.channels,
@@ -113,7 +113,7 @@ def _layer(op: Op[Conv], program: TileProgram) -> Layer:
     )
 
 
-def _groups(layer: Layer, count: int, program: TileProgram) -> Iterator[Layer]:
+def _groups(layer: GroupConvolution, count: int, program: TileProgram) -> Iterator[GroupConvolution]:
     """Each group as a convolution of its own."""
     inputs, outputs = layer.inputs // count, program.shape(layer.target).channels // count
     for group in range(count):
@@ -134,7 +134,7 @@ class _Convolution:
 
     PRODUCT: type[Product]
 
-    def __init__(self, op: Op[Conv], layer: Layer, program: TileProgram) -> None:
+    def __init__(self, op: Op[Conv], layer: GroupConvolution, program: TileProgram) -> None:
         self.layer = layer
         self.program = program
         self.source, self.target = program.shape(layer.source), program.shape(layer.target)

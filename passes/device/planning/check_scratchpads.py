@@ -52,7 +52,7 @@ Owners = NDArray[np.int32]
 """Who wrote each unit of a memory last."""
 
 
-class Layout(NamedTuple):
+class PlacedUnits(NamedTuple):
     """How a place lies in its memory, in units of that.
 
     Attributes:
@@ -79,11 +79,11 @@ class Layout(NamedTuple):
 class Piece(NamedTuple):
     """A box of a place: images, rows, columns and channels, as (first, count)."""
 
-    layout: Layout
+    layout: PlacedUnits
     box: tuple[Span, Span, Span, Span]
 
     @staticmethod
-    def whole(layout: Layout) -> Piece:
+    def whole(layout: PlacedUnits) -> Piece:
         """All of a place."""
         images, rows, columns, channels = layout.extents
         return Piece(layout, ((0, images), (0, rows), (0, columns), (0, channels)))
@@ -213,7 +213,7 @@ class _Execution:
         self._writers += laps
         return Piece.whole(layout)
 
-    def _on_chip(self, op: Op, type: TileType) -> Layout:
+    def _on_chip(self, op: Op, type: TileType) -> PlacedUnits:
         memory, unit = type.memory, UNITS[type.memory]
         memories = self._chip[memory]
         address, size, available = ADDRESS.get(op), place_bytes(op), len(memories[0]) * unit
@@ -224,12 +224,12 @@ class _Execution:
             raise self._error(op, f"%{op.result.name} leaves the {memory} scratchpad", expected, found)
         mine = tuple(memories) if type.cluster == EVERY_CLUSTER else (memories[type.cluster],)
         if memory != "maps" or type.packed:
-            return Layout(mine, address // unit, (1, 1, 1, size // unit))
+            return PlacedUnits(mine, address // unit, (1, 1, 1, size // unit))
         rows, columns, channels = type.shape
         strides = (0, columns * type.blocks, type.blocks)
-        return Layout(mine, address // unit, (1, rows, columns, channels), strides, type.ring, CHANNEL_BLOCK)
+        return PlacedUnits(mine, address // unit, (1, rows, columns, channels), strides, type.ring, CHANNEL_BLOCK)
 
-    def _in_dram(self, op: Op, type: TileType) -> Layout:
+    def _in_dram(self, op: Op, type: TileType) -> PlacedUnits:
         address = DRAM.get(op)
         if address is None:
             raise self._error(op, f"%{op.result.name} has no address", found=op.annotations.get(DRAM.key))
@@ -246,7 +246,7 @@ class _Execution:
         if (region == "input") != is_op(op, Enter):
             raise self._error(op, "what the host puts there, and nothing else, lies in the input", found=region)
         strides = (rows * columns * pixel, columns * pixel, pixel)
-        return Layout((self._dram[region],), offset, (images, rows, columns, channels), strides, reach=reach)
+        return PlacedUnits((self._dram[region],), offset, (images, rows, columns, channels), strides, reach=reach)
 
     def _phase(self, op: Op[Phase]) -> Piece:
         """Every so many rows and columns of a whole map."""

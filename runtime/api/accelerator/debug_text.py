@@ -15,7 +15,7 @@ from tilewright.errors import warn
 from ...artifact.manifest import TensorSpec
 from ...isa.encoding import Queue, Stream
 from ...machines.machine import Machine
-from ...report.details import Layer, details_of
+from ...report.details import EngineLayer, details_of
 from ...report.table import Column, Table, on_one_line
 from .errors import SaturationWarning
 from .facts import Facts, Network
@@ -38,7 +38,7 @@ def expected_seconds(operations: int, machine: Machine, clusters: int = 1) -> fl
     return operations / (2 * machine.cluster_macs_per_cycle * clusters * machine.clock_hertz)
 
 
-def layers_of(network: Network) -> tuple[Layer, ...]:
+def layers_of(network: Network) -> tuple[EngineLayer, ...]:
     """The shapes of the layers, as the artifact records them; none in artifacts of older compilers."""
     return details_of(network.artifact).layers
 
@@ -54,7 +54,7 @@ def layer_lines(network: Network) -> str:
     return "\n".join(lines) or "the layers are not recorded"
 
 
-def _line(index: int, layer: Layer, numbers: dict[str, int]) -> str:
+def _line(index: int, layer: EngineLayer, numbers: dict[str, int]) -> str:
     window = [
         f"{name}={'x'.join(map(str, extents))}"
         for name, extents in (

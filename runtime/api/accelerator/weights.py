@@ -15,7 +15,7 @@ from ...compiler import compiler_for
 from .errors import AcceleratorError, SaturationWarning
 
 if TYPE_CHECKING:
-    from ....compiler.weights import Layer
+    from ....compiler.weights import WeightedLayer
 
 
 def with_weights(
@@ -66,7 +66,7 @@ def with_weights(
     return changed
 
 
-def _same(layers: Sequence[Layer], wanted: Layer) -> Layer:
+def _same(layers: Sequence[WeightedLayer], wanted: WeightedLayer) -> WeightedLayer:
     """The layer of another engine that comes from the same nodes, of which engines fuse others to it."""
     nodes = set(wanted.name.split(", "))
     for layer in layers:
@@ -86,7 +86,7 @@ def _checked(name: str, array: object, shape: tuple[int, ...]) -> np.ndarray:
     return copy
 
 
-def _cut_off(layer: Layer, real: np.ndarray) -> int:
+def _cut_off(layer: WeightedLayer, real: np.ndarray) -> int:
     """How many weights do not fit the integers of a layer."""
     bounds = np.iinfo(layer.weights.dtype)
     integers = np.rint(real / layer.scale) + layer.zero_point

@@ -22,7 +22,7 @@ import numpy as np
 
 from ...containers import raw_layout
 from ...containers.raw_layout import COUNT_520, HEAD_720, NODE_520, NODE_720, STAMP, line_bytes, node_bytes
-from ...containers.records import Node
+from ...containers.records import ContainedTensor
 from .enums import ApiReturnCode, ChannelOrdering, FixedPointDType, ModelTensorDataLayout, ProductId
 from .exceptions import Refusal, instance
 from .members import argument, enumeration, integer
@@ -46,7 +46,7 @@ class Stamp(NamedTuple):
     is_last_crop: bool
 
 
-def raw_size(product: ProductId, nodes: Sequence[Node]) -> int:
+def raw_size(product: ProductId, nodes: Sequence[ContainedTensor]) -> int:
     """The bytes of a result with these nodes."""
     return raw_layout.raw_size(nodes, is_720=product in KL720S)
 
@@ -55,7 +55,7 @@ def _head(product: ProductId, count: int) -> int:
     return raw_layout.head_bytes(count, is_720=product in KL720S)
 
 
-def pack(product: ProductId, stamp: Stamp, nodes: Sequence[Node], values: Sequence[np.ndarray]) -> bytes:
+def pack(product: ProductId, stamp: Stamp, nodes: Sequence[ContainedTensor], values: Sequence[np.ndarray]) -> bytes:
     """A result as its device sends it.
 
     Args:
@@ -90,7 +90,7 @@ def pack(product: ProductId, stamp: Stamp, nodes: Sequence[Node], values: Sequen
     return bytes(raw)
 
 
-def unpack(product: ProductId, raw: bytes, index: int) -> tuple[Node, np.ndarray]:
+def unpack(product: ProductId, raw: bytes, index: int) -> tuple[ContainedTensor, np.ndarray]:
     """A node of a result.
 
     Args:
@@ -125,19 +125,19 @@ def unpack(product: ProductId, raw: bytes, index: int) -> tuple[Node, np.ndarray
     return node, _in_order(product, node, np.frombuffer(raw, np.int8)[start : start + size])
 
 
-def _520_node(raw: bytes, index: int) -> tuple[Node, int]:
+def _520_node(raw: bytes, index: int) -> tuple[ContainedTensor, int]:
     first = STAMP.size + COUNT_520.size
-    facts: list[Node] = []
+    facts: list[ContainedTensor] = []
     for each in range(index + 1):
         height, channel, width, radix, scale = NODE_520.unpack_from(raw, first + each * NODE_520.size)
-        facts.append(Node("", (1, channel, height, width), radix, scale))
+        facts.append(ContainedTensor("", (1, channel, height, width), radix, scale))
     return facts[-1], sum(map(node_bytes, facts[:-1]))
 
 
-def _720_node(raw: bytes, index: int) -> tuple[Node, int]:
+def _720_node(raw: bytes, index: int) -> tuple[ContainedTensor, int]:
     found = NODE_720.unpack_from(raw, STAMP.size + HEAD_720.size + index * NODE_720.size)
     height, width, channel = found[8:11]
-    return Node("", (1, channel, height, width), *found[12:]), found[0]
+    return ContainedTensor("", (1, channel, height, width), *found[12:]), found[0]
 
 
 def _too_short(raw: bytes) -> Refusal:
@@ -145,7 +145,7 @@ def _too_short(raw: bytes) -> Refusal:
     return Refusal(code, "the result is shorter than what it says of itself", found=f"{len(raw)} bytes")
 
 
-def _in_order(product: ProductId, node: Node, data: np.ndarray) -> np.ndarray:
+def _in_order(product: ProductId, node: ContainedTensor, data: np.ndarray) -> np.ndarray:
     """The integers of a node, as a view of shape [channel, height, width]."""
     _, channel, height, width = node.shape
     if product in KL720S:
@@ -153,7 +153,7 @@ def _in_order(product: ProductId, node: Node, data: np.ndarray) -> np.ndarray:
     return data.reshape(height, channel, line_bytes(width))[..., :width].transpose(1, 0, 2)
 
 
-def factor(node: Node) -> float:
+def factor(node: ContainedTensor) -> float:
     """What the integers of a node are multiplied by to give its values; not finite where the node says nonsense."""
     try:
         return 1 / math.ldexp(node.scale, node.radix)
@@ -194,7 +194,7 @@ def float_node(index: object, result: object, ordering: object) -> InferenceFloa
     return InferenceFloatNodeOutput(**common, data=np.roll(values, -128)[integers.view(np.uint8)])
 
 
-def _node(index: object, result: object, ordering: object) -> tuple[Node, np.ndarray, dict[str, Any]]:
+def _node(index: object, result: object, ordering: object) -> tuple[ContainedTensor, np.ndarray, dict[str, Any]]:
     """A node, int8[number of them] in the order asked for, in memory of their own, and further fields."""
     received = instance("generic_raw_result", result, GenericRawResult)
     product = argument("product_id", received.header.product_id, enumeration(ProductId))

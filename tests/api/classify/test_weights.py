@@ -17,7 +17,7 @@ import tilewright
 from tilewright import limits
 from tilewright.__main__ import main
 from tilewright.compiler.demo.digits import MODEL
-from tilewright.compiler.weights import Layer, Parameters, last_layer, layers_of, with_parameters
+from tilewright.compiler.weights import Parameters, WeightedLayer, last_layer, layers_of, with_parameters
 from tilewright.errors import InputError, UsageError
 from tilewright.runtime.api.classify.application import Application, with_last_layer
 from tilewright.runtime.api.classify.labels import read_labels
@@ -102,7 +102,7 @@ def test_floating_point_gets_what_the_integers_stand_for(artifact: Artifact) -> 
 
 def test_real_numbers_are_stored_as_the_layer_has_them() -> None:
     scale, zero = np.array([[0.5], [2.0]], np.float32), np.array([[0], [3]])
-    layer = Layer("x", np.zeros((2, 3), np.int8), None, scale, zero, 0.25)
+    layer = WeightedLayer("x", np.zeros((2, 3), np.int8), None, scale, zero, 0.25)
     real = np.array([[0.25, 0.75, 1000.0], [-1.0, 4.0, -1000.0]])
     stored = layer.stored(real)
     assert stored.dtype == np.int8

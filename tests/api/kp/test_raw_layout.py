@@ -11,10 +11,10 @@ from kp_networks import Network
 
 from tilewright.runtime.api import kp
 from tilewright.runtime.api.kp.raw_results import IMAGE_JOB, Stamp, pack, raw_size, unpack
-from tilewright.runtime.containers.records import Node
+from tilewright.runtime.containers.records import ContainedTensor
 
 
-class Facts(Node):
+class Facts(ContainedTensor):
     """A node whose extents have names."""
 
     channel = property(lambda self: self.shape[1])

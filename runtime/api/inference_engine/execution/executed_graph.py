@@ -19,7 +19,7 @@ _VERSION = 7
 
 
 @dataclass(frozen=True)
-class Node:
+class ExecutedNode:
     """A step, or an input of the network.
 
     Attributes:
@@ -36,13 +36,13 @@ class Node:
     reads: tuple[str, ...]
 
 
-def executed_graph(network: LoadedNetwork) -> list[Node]:
+def executed_graph(network: LoadedNetwork) -> list[ExecutedNode]:
     """The inputs, then the steps in order of execution, with the average of their times so far."""
     facts = network.facts
     types = {layer.name: layer.type for layer in facts.layers}
     reads = {layer.name: layer.reads for layer in facts.layers}
     inputs = [layer.name for layer in facts.layers if layer.type.lower() in ("input", "parameter")]
-    found = [Node(name, "Input", (name,), "unknown", 0, ()) for name in inputs]
+    found = [ExecutedNode(name, "Input", (name,), "unknown", 0, ()) for name in inputs]
     # The latest step that computes each layer.
     latest = {name: name for name in inputs}
     taken = set(inputs)
@@ -57,7 +57,7 @@ def executed_graph(network: LoadedNetwork) -> list[Node]:
             before += _sources(layer, reads, latest, set(layers))
         type = types[layers[0]] if layers else step.op
         read = tuple(dict.fromkeys(each for each in before if each != name))
-        found.append(Node(name, type, layers, kernel_name(step.kernel), _microseconds(network, index), read))
+        found.append(ExecutedNode(name, type, layers, kernel_name(step.kernel), _microseconds(network, index), read))
         latest.update(dict.fromkeys(layers, name))
     return found
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Product:
+class DeviceKind:
     """A kind of device.
 
     Attributes:
@@ -61,7 +61,7 @@ class Product:
 LOADER, FROM_USB, FROM_FLASH = "KDP2 Loader", "KDP2 Comp/U", "KDP2 Comp/F"
 """Firmware: waiting to be given one, given one over USB, started from flash."""
 
-_KL520 = Product(
+_KL520 = DeviceKind(
     "KL520",
     ProductId.KP_DEVICE_KL520,
     ModelTargetChip.KP_MODEL_TARGET_CHIP_KL520,
@@ -70,7 +70,7 @@ _KL520 = Product(
     Abilities(width_multiple=4, padding=127),
     0x52000000,
 )
-_KL720 = Product(
+_KL720 = DeviceKind(
     "KL720",
     ProductId.KP_DEVICE_KL720,
     ModelTargetChip.KP_MODEL_TARGET_CHIP_KL720,
@@ -99,7 +99,7 @@ _LARGEST_PORT = 2**31 - 1
 class Description:
     """A device as the environment describes it; None for a flash without models, and for any machine."""
 
-    product: Product
+    product: DeviceKind
     port: int
     speed: UsbSpeed
     firmware: str
@@ -140,7 +140,7 @@ def describe(text: str) -> list[Description]:
     return found
 
 
-def _parse(entry: str) -> tuple[Product, dict[str, str]]:
+def _parse(entry: str) -> tuple[DeviceKind, dict[str, str]]:
     name, *pairs = (part.strip() for part in entry.split(","))
     product = PRODUCTS.get(name.upper())
     if product is None:

@@ -11,7 +11,7 @@ from tilewright.errors import TilewrightError, UsageError
 
 from ....artifact.artifact import Artifact
 from ....containers.files import read_container
-from ....containers.records import ContainedModel, Container, Node
+from ....containers.records import ContainedModel, ContainedTensor, Container
 from ....execution.device import check_machine
 from ....machines.machine import Machine
 from ...network import open_session
@@ -27,7 +27,7 @@ from ..values.descriptors import (
     SingleModelDescriptor,
     TensorDescriptor,
 )
-from .device import Product
+from .device import DeviceKind
 
 MAGIC = 0x5AA55AA5
 
@@ -67,7 +67,7 @@ def describe_container(container: Container, sizes: Sequence[int], chip: ModelTa
     )
 
 
-def _input_layout(node: Node) -> ModelTensorDataLayout:
+def _input_layout(node: ContainedTensor) -> ModelTensorDataLayout:
     channels = node.shape[1]
     if channels == 1:
         return ModelTensorDataLayout.KP_MODEL_TENSOR_DATA_LAYOUT_16W1C8B
@@ -76,7 +76,7 @@ def _input_layout(node: Node) -> ModelTensorDataLayout:
     return ModelTensorDataLayout.KP_MODEL_TENSOR_DATA_LAYOUT_1W16C8B
 
 
-def _tensor(index: int, node: Node, layout: ModelTensorDataLayout) -> TensorDescriptor:
+def _tensor(index: int, node: ContainedTensor, layout: ModelTensorDataLayout) -> TensorDescriptor:
     quantization = QuantizationParameters([QuantizedFixedPointDescriptor(node.scale, node.radix)])
     shape = list(node.shape)
     source = list(node.source_shape) or shape
@@ -93,7 +93,7 @@ class LoadedModel:
         raw_size: bytes of a raw result.
     """
 
-    def __init__(self, model: ContainedModel, product: Product, machine: Machine | None) -> None:
+    def __init__(self, model: ContainedModel, product: DeviceKind, machine: Machine | None) -> None:
         artifact = Artifact.open(model.artifact)
         if machine is not None and "device" in artifact.manifest.engines:
             check_machine(artifact, artifact.manifest.engines["device"], machine)
@@ -126,7 +126,7 @@ class Loaded:
     descriptor: ModelNefDescriptor
 
 
-def load_models(content: bytes, product: Product, machine: Machine | None) -> Loaded:
+def load_models(content: bytes, product: DeviceKind, machine: Machine | None) -> Loaded:
     """Load a container.
 
     Raises:
