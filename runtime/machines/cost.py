@@ -6,7 +6,8 @@ machine description, which says where each comes from. Waiting for other instruc
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -227,17 +228,14 @@ class Runs:
     stride_z: Count = 0
     offset: Count = 0
 
+    @cached_property
     def joined(self) -> Runs:
         """The same bytes with runs that follow each other without a gap as one."""
         follow = (self.count_y == 1) | (self.stride_y == self.run)
         run, count = np.where(follow, self.run * self.count_y, self.run), np.where(follow, 1, self.count_y)
         follow = (count == 1) & ((self.count_z == 1) | (self.stride_z == run))
-        return replace(
-            self,
-            run=np.where(follow, run * self.count_z, run),
-            count_y=count,
-            count_z=np.where(follow, 1, self.count_z),
-        )
+        run, planes = np.where(follow, run * self.count_z, run), np.where(follow, 1, self.count_z)
+        return Runs(run, count, planes, self.stride_y, self.stride_z, self.offset)
 
 
 def dram_bytes(machine: Machine, runs: Runs) -> Count:
@@ -247,7 +245,7 @@ def dram_bytes(machine: Machine, runs: Runs) -> Count:
     one on: exact for one run, and for as many as it takes to come back to the same place in a burst. The mean number
     of bursts of a run is then (n - 1 + ceil((lead + run) / g)) / n for n = burst / g.
     """
-    runs = runs.joined()
+    runs = runs.joined
     burst = machine.dram_burst_bytes
     grain = np.gcd(
         np.gcd(np.where(runs.count_y > 1, runs.stride_y, 0), np.where(runs.count_z > 1, runs.stride_z, 0)), burst
@@ -259,7 +257,7 @@ def dram_bytes(machine: Machine, runs: Runs) -> Count:
 
 def row_openings(machine: Machine, runs: Runs) -> Count:
     """Runs that begin in another row of the DRAM than the one before: rows that a run goes on into are opened ahead."""
-    runs, row = runs.joined(), machine.dram_row_bytes
+    runs, row = runs.joined, machine.dram_row_bytes
     plane = (runs.count_y - 1) * runs.stride_y + runs.run
     whole = (runs.count_z - 1) * runs.stride_z + plane
     inside = np.minimum(runs.count_y, ceil_divide(plane, row))
