@@ -15,9 +15,9 @@ import numpy as np
 from tilewright.errors import ArtifactError, CodegenError
 
 from ..ir.annotations import CARDS
-from ..ir.calls import device_programs
+from ..ir.calls import device_programs, host_functions, is_endless
 from ..ir.clone import clone_module
-from ..ir.core import Function, Module, Op, Value, is_op
+from ..ir.core import Constant, Function, Module, Op, Value, is_op
 from ..ir.layout import bytes_of
 from ..ir.ops.call import Call
 from ..ir.text.printer import blobs, print_module
@@ -45,6 +45,7 @@ from ..runtime.machines.machine import Machine
 from .cpu.llvm.target import TargetDescription
 from .cpu.program import CpuCode, build_cpu_program
 from .device.program import build_device_program, feature_maps
+from .reference_step import alone, constants_inside
 from .stored_module import BlobIndex, InlineArray, StoredArray, load_module
 from .time_limit import KERNELS, Progress, generation_limit
 
@@ -107,16 +108,16 @@ def add_engine(
         CodegenError: something cannot be generated.
     """
     program = build_cpu_program(
-        module.main, target, strict=strict, report=lambda done, total: report(f"{KERNELS} ({name})", done, total)
+        module, target, strict=strict, report=lambda done, total: report(f"{KERNELS} ({name})", done, total)
     )
     sections = {"code": f"code.{name}", "constants": f"constants.{name}", "module": f"module.{name}"}
     package.cpu_programs[name] = CpuProgramInfo(
         **sections,
         arena_bytes=program.arena_bytes,
         target=Processor(target.triple, target.cpu, target.features),
-        steps=_steps(program),
+        steps=_steps(module, program),
     )
-    host = clone_module(module, ("main",))
+    host = clone_module(module, [function.name for function in host_functions(module)])
     arrays = _blob_index(host, program)
     package.digests |= arrays.arrays.keys()
     package.sections += [
@@ -129,7 +130,7 @@ def add_engine(
     return program
 
 
-def _steps(program: CpuCode) -> tuple[StepInfo, ...]:
+def _steps(module: Module, program: CpuCode) -> tuple[StepInfo, ...]:
     return tuple(
         StepInfo(
             name=step.op.results[0].name if step.op.results else step.op.name,
@@ -138,6 +139,7 @@ def _steps(program: CpuCode) -> tuple[StepInfo, ...]:
             loc=step.op.loc,
             macs=step.op.macs,
             bytes=sum(bytes_of(value.type) for value in (*step.op.inputs, *step.op.results)),
+            endless=is_endless(module, step.op),
         )
         for step in program.steps
     )
@@ -153,11 +155,11 @@ def _stages(module: Module, name: str, program: CpuCode) -> tuple[Stage, ...]:
         if first < index:
             found.append(CpuStage(name, first, index))
         op = step.op
-        references = _references(program, op)
+        references = _references(program, op, constants_inside(module, op))
         if is_op(op, Call):
             found.append(DeviceStage(op.operator.callee, *references, op.operator.shares))
         else:
-            found.append(ReferenceStage(name, index, print_module(_alone(module, op)), *references))
+            found.append(ReferenceStage(name, index, print_module(alone(module, op)), *references))
         first = index + 1
     if first < len(program.steps):
         found.append(CpuStage(name, first, len(program.steps)))
@@ -217,21 +219,14 @@ def add_device_arrays(package: Package, module: Module) -> None:
             package.sections.append(Section(f"module.{name}.blobs", SectionKind.MODULE, write(BlobIndex(found))))
 
 
-def _alone(module: Module, op: Op) -> Module:
-    """A module whose ``main`` applies one op; constants become parameters, since they are stored already."""
-    single = Module(module.name)
-    function = single.add_function(Function("main"))
-    operands = [
-        function.add_parameter(f"operand{i}", v.type.plain) if v is not None else None
-        for i, v in enumerate(op.operands)
-    ]
-    copy = function.append(op.operator, operands, [v.type.plain for v in op.results], loc=op.loc)
-    function.set_results(copy.results, [f"result{i}" for i in range(len(copy.results))])
-    return single
+def _references(
+    program: CpuCode, op: Op, inside: Sequence[Constant]
+) -> tuple[tuple[BufferRef, ...], tuple[BufferRef, ...]]:
+    """Where the operands and results of an op lie that another executor takes.
 
-
-def _references(program: CpuCode, op: Op) -> tuple[tuple[BufferRef, ...], tuple[BufferRef, ...]]:
-    """Where the operands and results of an op lie that another executor takes."""
+    Args:
+        inside: the constants that its bodies read.
+    """
     blocked = next((v for v in (*op.inputs, *op.results) if v.type.layout), None)
     if blocked is not None:
         raise CodegenError(
@@ -247,7 +242,11 @@ def _references(program: CpuCode, op: Op) -> tuple[tuple[BufferRef, ...], tuple[
         location, type = program.locations[value], value.type
         return BufferRef(location.memory, location.position, type.dtype.value, type.shape)
 
-    return tuple(map(reference, op.inputs)), tuple(map(reference, op.results))
+    stored = {
+        constant.digest: offset for constant, offset in program.constant_offsets.items() if not constant.type.layout
+    }
+    constants = (BufferRef("constants", stored[c.digest], c.type.dtype.value, c.type.shape) for c in inside)
+    return (*map(reference, op.inputs), *constants), tuple(map(reference, op.results))
 
 
 def _spec(name: str, type: TensorType) -> TensorSpec:
@@ -309,11 +308,11 @@ def regenerate(artifact: Artifact, program: str, seconds: float | None) -> tuple
     limit.check(artifact.sections[entry.module].length * _READING)
     module = load_module(artifact, program)
     main = module.main
-    built = build_cpu_program(main, TargetDescription.host(), report=limit.check_kernels)
+    built = build_cpu_program(module, TargetDescription.host(), report=limit.check_kernels)
     for what, expected, found in (
         ("inputs", artifact.manifest.inputs, _inputs(main)),
         ("outputs", artifact.manifest.outputs, _outputs(main)),
-        ("steps", list(map(_identity, entry.steps)), list(map(_identity, _steps(built)))),
+        ("steps", list(map(_identity, entry.steps)), list(map(_identity, _steps(module, built)))),
         *(
             (f"stages of engine {name!r}", engine.stages, _stages(module, program, built))
             for name, engine in artifact.manifest.engines.items()

@@ -8,8 +8,9 @@ import numpy as np
 
 from tilewright.errors import InputError
 
-from .core import Constant, Function, Module, Op, Value, is_op
+from .core import Constant, Function, Module, Op, Value, is_op, types_of
 from .ops.call import Call
+from .ops.control_flow import ControlFlow
 
 Observer = Callable[[Op, tuple[np.ndarray, ...]], None]
 
@@ -72,6 +73,13 @@ def run_op(module: Module, op: Op, arrays: list[np.ndarray | None]) -> tuple[np.
     if is_op(op, Call):
         present = [array for array in arrays if array is not None]
         return _call(module, module.functions[op.operator.callee], present, op.operator.shares)
+    if isinstance(op.operator, ControlFlow):
+        present = [array for array in arrays if array is not None]
+        return tuple(
+            op.operator.run(
+                lambda body, given: run_function(module, module.functions[body], given), present, types_of(op.results)
+            )
+        )
     return op.evaluate(arrays)
 
 

@@ -8,10 +8,12 @@ from collections.abc import Collection
 from tilewright.errors import IRError, TilewrightError, VerifyError
 
 from .annotations import annotation_error
+from .calls import callees as callees_of
 from .core import Constant, Function, Module, Op, Value, is_op, types_of
 from .layout import physical_shape
 from .op import QuantizationRule
 from .ops.call import Call, joined
+from .ops.control_flow import ControlFlow
 from .text.printer import print_op
 from .types import TensorType
 
@@ -111,6 +113,9 @@ def _verify_op(module: Module, op: Op, stage: str | None) -> None:
     if is_op(op, Call):
         _verify_call(module, op, stage)
         return
+    if isinstance(op.operator, ControlFlow):
+        _verify_control_flow(module, op, op.operator, stage)
+        return
     operands, results = types_of(op.operands), types_of(op.results)
     try:
         inferred = op.operator.result_types(operands, op.loc)
@@ -153,6 +158,27 @@ def _verify_call(module: Module, op: Op[Call], stage: str | None) -> None:
                 raise _op_error(f"the {what} of a call do not have the types of @{callee}", op, stage, wanted, given)
 
 
+def _verify_control_flow(module: Module, op: Op, operator: ControlFlow, stage: str | None) -> None:
+    if len(op.inputs) < len(op.operands):
+        raise _op_error("an operand is missing", op, stage)
+    given, results = types_of(op.inputs), types_of(op.results)
+    if any(type.quant is not None or type.layout for type in (*given, *results)):
+        raise _op_error(f"{op.name} takes plain tensors in row-major order", op, stage)
+    try:
+        signatures = operator.signatures(given, results)
+    except IRError as error:
+        raise _op_error(error.message, op, stage, error.expected, error.found) from None
+    for body, *expected in signatures:
+        function = module.functions.get(body)
+        if function is None or body == "main":
+            raise _op_error("the op names no function that can be its body", op, stage, found=f"@{body}")
+        for what, wanted, values in zip(
+            ("parameters", "results"), expected, (function.parameters, function.results), strict=True
+        ):
+            if types_of(values) != wanted:
+                raise _op_error(f"the {what} of @{body} are not what the op needs", op, stage, wanted, types_of(values))
+
+
 def _joined(part: TensorType, op: Op[Call], stage: str | None) -> TensorType:
     try:
         return joined(part, op.operator.shares)
@@ -162,7 +188,7 @@ def _joined(part: TensorType, op: Op[Call], stage: str | None) -> TensorType:
 
 def _check_no_circle(module: Module, stage: str | None) -> None:
     callees = {
-        name: [op.operator.callee for op in function.ops if isinstance(op.operator, Call)]
+        name: [*dict.fromkeys(callee for op in function.ops for callee in callees_of(op))]
         for name, function in module.functions.items()
     }
     finished: set[str] = set()

@@ -9,6 +9,7 @@ from itertools import chain
 from tilewright.errors import PassError
 
 from ..ir.annotations import ALIAS, AT, ON
+from ..ir.calls import host_functions
 from ..ir.core import Module, Op, Value
 
 
@@ -50,11 +51,12 @@ def is_written_plainly(value: Value) -> bool:
 
 
 def _first_bad_output(module: Module) -> Value | None:
-    seen: set[Value] = set()
-    for value in module.main.results:
-        if value in seen or not is_written_plainly(value):
-            return value
-        seen.add(value)
+    for function in host_functions(module):
+        seen: set[Value] = set()
+        for value in function.results:
+            if value in seen or not is_written_plainly(value):
+                return value
+            seen.add(value)
     return None
 
 

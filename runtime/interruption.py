@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -9,8 +10,20 @@ from typing import Generic, TypeVar
 from .waiting import Latch
 
 Result = TypeVar("Result")
-Asked = Callable[[], bool]
-"""Tells a computation whether it has been abandoned: nobody waits for its result any more."""
+
+
+class Asked:
+    """Tells a computation whether it has been abandoned: nobody waits for its result any more.
+
+    Attributes:
+        flag: not 0 from then on; also for native code, which looks while it runs.
+    """
+
+    def __init__(self) -> None:
+        self.flag = ctypes.c_int32(0)
+
+    def __call__(self) -> bool:
+        return self.flag.value != 0
 
 
 class Abandoned(Exception):
@@ -30,11 +43,11 @@ def compute_aside(compute: Callable[[Asked | None], Result]) -> Result:
     from ending. Where no thread can be started, it is computed on this one, and is never abandoned.
     """
     outcome: _Outcome[Result] = _Outcome()
-    finished, abandoned = Latch(), Latch()
+    finished, abandoned = Latch(), Asked()
 
     def work() -> None:
         try:
-            outcome.result = compute(lambda: abandoned.is_open)
+            outcome.result = compute(abandoned)
         except BaseException as error:
             outcome.error = error
         finally:
@@ -45,7 +58,7 @@ def compute_aside(compute: Callable[[Asked | None], Result]) -> Result:
         thread.start()
         finished.wait()
     except BaseException as error:
-        abandoned.open()
+        abandoned.flag.value = 1
         if isinstance(error, RuntimeError) and thread.ident is None:
             return compute(None)
         raise

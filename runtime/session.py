@@ -200,7 +200,7 @@ class Session:
             return compute(None)
         start = perf_counter()
         result = compute_aside(compute)
-        self._may_be_long = perf_counter() - start > _LONG
+        self._may_be_long = self._runner.endless or perf_counter() - start > _LONG
         return result
 
     @resources("submit")

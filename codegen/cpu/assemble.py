@@ -1,8 +1,9 @@
 """Kernels and the steps that call them, as one ELF relocatable object.
 
 The entry point ``i32 tilewright_run(ptr context, i64 first, i64 last)`` runs the steps [first, last) in order. The
-context holds the addresses of the arena, of the constants, and of a table of inputs and outputs. It returns 0, or 1
-plus the index of the step whose kernel refused its operands.
+context holds the addresses of the arena, of the constants, of a table of inputs and outputs, and of a number that says
+to stop unless it is 0, which loops ask before each step. It returns 0, or 1 plus the index of the step whose kernel
+refused its operands or was stopped.
 """
 
 from __future__ import annotations
@@ -21,13 +22,17 @@ from .llvm.types import I32, I64, PTR, Register, constant, zero
 
 ENTRY = "tilewright_run"
 
+ARENA, CONSTANTS, TABLE, STOP = (index * PTR.bytes for index in range(4))
+"""Byte of each address in the context."""
+
 
 @dataclass(frozen=True)
 class Location:
     """Where a tensor lies at run time.
 
     Attributes:
-        memory: ``arena`` or ``constants`` (then ``position`` is a byte offset), ``input`` or ``output`` (an index).
+        memory: ``arena`` or ``constants`` (then ``position`` is a byte offset), ``input`` or ``output`` (an index), or
+            ``context`` for the context itself.
     """
 
     memory: str
@@ -42,6 +47,15 @@ class KernelCall:
     tensors: tuple[Location, ...]
 
 
+def emit_call(
+    b: FunctionBuilder, call: KernelCall, address: Callable[[Location], Register], work: Register, refused: Register
+) -> None:
+    """Write the call of a kernel for all its work items; what it refuses ends the function with ``refused``."""
+    arguments = [*map(address, call.tensors), work, b.integer(0), b.integer(call.kernel.units)]
+    status = b.intrinsic(call.kernel.name, I32, arguments)
+    b.return_if(b.compare("ne", status, 0), refused)
+
+
 def _entry(
     calls: Sequence[KernelCall | None], target: TargetDescription, input_count: int, scratch: int
 ) -> FunctionBuilder:
@@ -53,20 +67,20 @@ def _entry(
     """
     b = FunctionBuilder(target, ENTRY, [("context", PTR), ("first", I64), ("last", I64)], I32)
     context, first, last = b.arguments
-    arena, constants, table = (b.load(PTR, context, index * PTR.bytes) for index in range(3))
+    arena, constants, table = (b.load(PTR, context, offset) for offset in (ARENA, CONSTANTS, TABLE))
     memories = {"arena": arena, "constants": constants}
     work = b.at(arena, scratch)
 
     def address(location: Location) -> Register:
         if location.memory in memories:
             return b.at(memories[location.memory], location.position)
+        if location.memory == "context":
+            return context
         index = location.position + (input_count if location.memory == "output" else 0)
         return b.load(PTR, table, index * PTR.bytes)
 
     def run(call: KernelCall, step: int) -> None:
-        arguments = [*map(address, call.tensors), work, b.integer(0), b.integer(call.kernel.units)]
-        status = b.intrinsic(call.kernel.name, I32, arguments)
-        b.return_if(b.compare("ne", status, 0), constant(I32, step + 1))
+        emit_call(b, call, address, work, constant(I32, step + 1))
 
     for step, call in enumerate(calls):
         if call is not None:
@@ -92,7 +106,14 @@ def assemble(
     Raises:
         CodegenError: LLVM rejects a kernel's text (our own bug; the message says which kernel).
     """
-    kernels = list({call.kernel.name: call.kernel for call in calls if call is not None}.values())
+    found: dict[str, Kernel] = {}
+    pending = [call.kernel for call in calls if call is not None]
+    while pending:
+        kernel = pending.pop()
+        if kernel.name not in found:
+            found[kernel.name] = kernel
+            pending += kernel.calls
+    kernels = [*found.values()]
     modules = [parse(module_text([_entry(calls, target, input_count, scratch)]), ENTRY, target)]
     for index, kernel in enumerate(kernels):
         modules.append(parse(kernel.text, kernel.name, target))

@@ -35,12 +35,14 @@ class Kernel:
         text: LLVM IR that defines it; further functions in it are helpers of its own.
         units: work items that the range of a call counts.
         scratch_bytes: memory that one call needs at its own disposal, 64-byte aligned.
+        calls: other kernels that it runs.
     """
 
     name: str
     text: str
     units: int = 1
     scratch_bytes: int = 0
+    calls: tuple[Kernel, ...] = ()
 
 
 def kernel_name(stem: str, *spec: object) -> str:

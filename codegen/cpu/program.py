@@ -1,22 +1,23 @@
-"""A planned function as a CPU program: kernels, the steps that call them, constants in place, object code."""
+"""A planned module as a CPU program: kernels, the steps that call them, constants in place, object code."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tilewright.errors import CodegenError, UnsupportedError
 
 from ...ir.annotations import ALIAS, ARENA_BYTES, AT
-from ...ir.core import Constant, Function, Op, Value
+from ...ir.calls import host_functions
+from ...ir.core import Constant, Function, Module, Op, Value, is_op
 from ...ir.layout import bytes_of, pack
+from ...ir.ops.control_flow import ControlFlow
+from ..reference_step import constants_inside
 from .assemble import KernelCall, Location, assemble
+from .control_flow import ALIGNMENT, Body, aligned, control_flow_kernel
 from .families import lower
 from .kernel import Kernel
 from .llvm.target import TargetDescription
-
-ALIGNMENT = 64
-"""Alignment of constants and scratch memory in bytes: a cache line, a 512-bit vector."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,6 @@ class CpuCode:
     target: TargetDescription
     steps: tuple[LoweredOp, ...]
     locations: dict[Value, Location]
-
-
-def _aligned(offset: int) -> int:
-    return -(-offset // ALIGNMENT) * ALIGNMENT
 
 
 def locate(function: Function, constant_offsets: dict[Constant, int]) -> dict[Value, Location]:
@@ -145,14 +142,73 @@ def _arena_bytes(function: Function) -> int:
     return planned
 
 
+class _Lowering:
+    """Kernels for the functions of a module, each lowered once however many ops run it.
+
+    Args:
+        report: called before each op is lowered.
+    """
+
+    def __init__(
+        self, module: Module, target: TargetDescription, offsets: dict[Constant, int], report: Callable[[], None]
+    ) -> None:
+        self._module = module
+        self._target = target
+        self._offsets = offsets
+        self._report = report
+        self._bodies: dict[str, Body | None] = {}
+        self.without_kernel: list[Op] = []
+
+    def steps(self, function: Function) -> tuple[LoweredOp, ...]:
+        """The ops that have something to do."""
+        return tuple(LoweredOp(op, self._kernel(op)) for op in function.ops if not ALIAS.is_at(op))
+
+    def _kernel(self, op: Op) -> Kernel | None:
+        self._report()
+        if is_op(op, ControlFlow):
+            bodies = {name: self._body(name) for name in op.operator.bodies}
+            whole = {name: body for name, body in bodies.items() if body is not None}
+            return control_flow_kernel(op, whole, self._target) if len(whole) == len(bodies) else None
+        kernel = lower(op, self._target)
+        if kernel is None:
+            self.without_kernel.append(op)
+        return kernel
+
+    def _body(self, name: str) -> Body | None:
+        """A body as what runs it; ``None`` where an op of it has no kernel."""
+        if name not in self._bodies:
+            function = self._module.functions[name]
+            steps, locations = self.steps(function), locate(function, self._offsets)
+            calls = tuple(call for call in calls_of(steps, locations) if call is not None)
+            arena, work = work_memory(function, steps)
+            self._bodies[name] = Body(calls, arena, work) if len(calls) == len(steps) else None
+        return self._bodies[name]
+
+
+def calls_of(steps: Sequence[LoweredOp], locations: dict[Value, Location]) -> list[KernelCall | None]:
+    """The call of each step's kernel."""
+    calls: list[KernelCall | None] = []
+    for op, kernel in ((step.op, step.kernel) for step in steps):
+        context = (Location("context", 0),) if is_op(op, ControlFlow) else ()
+        tensors = (*(locations[value] for value in (*op.inputs, *op.results)), *context)
+        calls.append(KernelCall(kernel, tensors) if kernel is not None else None)
+    return calls
+
+
+def work_memory(function: Function, steps: Sequence[LoweredOp]) -> tuple[int, int]:
+    """Bytes of intermediate results, aligned, and with the scratch memory of kernels behind them."""
+    arena = aligned(_arena_bytes(function))
+    return arena, arena + aligned(max((step.kernel.scratch_bytes for step in steps if step.kernel), default=0))
+
+
 def build_cpu_program(
-    function: Function,
+    module: Module,
     target: TargetDescription,
     *,
     strict: bool = False,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> CpuCode:
-    """Generate code for a function whose memory has been planned.
+    """Generate code for ``main``, and for the bodies that it runs, whose memory has been planned.
 
     Args:
         strict: refuse ops without a kernel instead of leaving them to the reference.
@@ -161,34 +217,35 @@ def build_cpu_program(
 
     Raises:
         UnsupportedError: under ``strict``, an op has no kernel; all of them are named.
-        CodegenError: the function has not been planned.
+        CodegenError: a function has not been planned.
     """
+    functions = host_functions(module)
     constant_offsets: dict[Constant, int] = {}
     blob = bytearray()
-    for constant in dict.fromkeys(v for op in function.ops for v in op.inputs if isinstance(v, Constant)):
-        blob += bytes(_aligned(len(blob)) - len(blob))
+    read = (value for function in reversed(functions) for op in function.ops for value in op.inputs)
+    for constant in dict.fromkeys(value for value in read if isinstance(value, Constant)):
+        blob += bytes(aligned(len(blob)) - len(blob))
         constant_offsets[constant] = len(blob)
         blob += pack(constant.array, constant.type.layout).tobytes()
-    locations = locate(function, constant_offsets)
-    steps: list[LoweredOp] = []
-    ops = [op for op in function.ops if not ALIAS.is_at(op)]
-    for op in ops:
-        report(0, len(ops))
-        steps.append(LoweredOp(op, lower(op, target)))
+    locations = locate(module.main, constant_offsets)
+    total = sum(map(len, functions))
+    lowering = _Lowering(module, target, constant_offsets, lambda: report(0, total))
+    steps = lowering.steps(module.main)
+    for step in steps:
+        for constant in constants_inside(module, step.op) if step.kernel is None else ():
+            if constant.type.layout:
+                # The reference reads it in row-major order.
+                blob += bytes(aligned(len(blob)) - len(blob))
+                constant_offsets[Constant(constant.name, constant.array, constant.type.plain)] = len(blob)
+                blob += constant.array.tobytes()
     if strict:
-        _refuse_reference(steps)
-    calls = [
-        KernelCall(s.kernel, tuple(locations[v] for v in (*s.op.inputs, *s.op.results))) if s.kernel else None
-        for s in steps
-    ]
-    scratch = _aligned(_arena_bytes(function))
-    arena = scratch + _aligned(max((s.kernel.scratch_bytes for s in steps if s.kernel), default=0))
-    code = assemble(calls, target, len(function.parameters), scratch, report)
-    return CpuCode(code, bytes(blob), constant_offsets, arena, target, tuple(steps), locations)
+        _refuse_reference([op for op in lowering.without_kernel if op.name != "call"])
+    scratch, arena = work_memory(module.main, steps)
+    code = assemble(calls_of(steps, locations), target, len(module.main.parameters), scratch, report)
+    return CpuCode(code, bytes(blob), constant_offsets, arena, target, steps, locations)
 
 
-def _refuse_reference(steps: list[LoweredOp]) -> None:
-    slow = [s.op for s in steps if s.kernel is None and s.op.name != "call"]
+def _refuse_reference(slow: Sequence[Op]) -> None:
     if slow:
         names = ", ".join(sorted({op.name for op in slow}))
         raise UnsupportedError(

@@ -10,6 +10,7 @@ from tilewright.errors import resources
 from ...codegen.cpu.families import lowerings
 from ...ir.op import QuantizationRule
 from ...ir.ops import REGISTRY
+from ...ir.ops.control_flow import ControlFlow
 from ...passes.placement.device_support import COMMON_RULES, OWN_RULES, SUPPORT
 from ...passes.placement.device_support.rule import text_of
 from ...runtime.report.table import MACS, Column, Table, json_text, on_one_line
@@ -113,7 +114,7 @@ def supported_operators() -> Table:
             family=cls.family,
             summary=_summary(cls.__doc__ or ""),
             attributes=[f.name for f in cls.attributes()],
-            cpu=bool(lowerings(cls)),
+            cpu=bool(lowerings(cls)) or issubclass(cls, ControlFlow),
             quantization="–" if rule is QuantizationRule.NONE else rule.value,
             device=cls in SUPPORT,
         )

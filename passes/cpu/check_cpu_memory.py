@@ -5,6 +5,7 @@ from __future__ import annotations
 from tilewright.errors import PassError
 
 from ...ir.annotations import ALIAS, ARENA_BYTES, AT
+from ...ir.calls import host_functions
 from ...ir.core import Function, Op, Value
 from ...ir.layout import bytes_of
 from ...ir.ops.movement import Concat
@@ -26,7 +27,8 @@ def check_cpu_memory(function: Function) -> None:
 
 
 SOUND = proved(
-    "soundly planned: nothing is overwritten before its last use", lambda module: check_cpu_memory(module.main)
+    "soundly planned: nothing is overwritten before its last use",
+    lambda module: [check_cpu_memory(function) for function in host_functions(module)],
 )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import networkx
 
 from ...ir.annotations import ON
+from ...ir.calls import host_functions
 from ...ir.core import Constant, Function, Module, Op, Value
 from ...ir.layout import bytes_of, is_same_order
 from ...ir.ops.layout import Reorder
@@ -38,16 +39,20 @@ class ChooseLayouts(Pass):
     ensures = (PLACED,)
 
     def apply(self, module: Module, record: Record) -> bool:
-        function = module.main
-        supports = {op: support for op in function.ops if (support := blocked_support(op)) is not None}
-        matrices = {op: layout for op in function.ops if (layout := matrix_layout(op)) is not None}
-        needs_blocks = any(support.is_required for support in supports.values())
-        if not needs_blocks and not matrices:
-            return False
-        blocked = _blocked_side(function, supports) if needs_blocks else set()
-        _Rewriter(module, supports, matrices, blocked, record).run()
-        module.drop_unused_constants()
-        return True
+        changed = [_choose(module, function, record) for function in host_functions(module)]
+        return any(changed)
+
+
+def _choose(module: Module, function: Function, record: Record) -> bool:
+    supports = {op: support for op in function.ops if (support := blocked_support(op)) is not None}
+    matrices = {op: layout for op in function.ops if (layout := matrix_layout(op)) is not None}
+    needs_blocks = any(support.is_required for support in supports.values())
+    if not needs_blocks and not matrices:
+        return False
+    blocked = _blocked_side(function, supports) if needs_blocks else set()
+    _Rewriter(module, function, supports, matrices, blocked, record).run()
+    module.drop_unused_constants()
+    return True
 
 
 def _blocked_side(function: Function, supports: dict[Op, Support]) -> set[Hashable]:
@@ -92,12 +97,14 @@ class _Rewriter:
     def __init__(
         self,
         module: Module,
+        function: Function,
         supports: dict[Op, Support],
         matrices: dict[Op, str],
         blocked: set[Hashable],
         record: Record,
     ) -> None:
         self._module = module
+        self._function = function
         self._supports = supports
         self._matrices = matrices
         self._blocked = blocked
@@ -105,7 +112,7 @@ class _Rewriter:
         self._copies: dict[tuple[Value, str], Value] = {}
 
     def run(self) -> None:
-        function = self._module.main
+        function = self._function
         for op in [*function.ops]:
             support = self._supports.get(op) if op in self._blocked else None
             layouts = {1: self._matrices[op]} if op in self._matrices else {}
@@ -134,6 +141,6 @@ class _Rewriter:
             loc = value.producer.loc if value.producer is not None else ()
             op = Op(Reorder(), [value], [type], names=[value.name], loc=loc)
             ON.set(op, "cpu")
-            self._copies[key] = self._module.main.insert(op, before).result
+            self._copies[key] = self._function.insert(op, before).result
             self._record.counts["reorder"] += 1
         return self._copies[key]

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 
 from ...ir.annotations import ALIAS, ARENA_BYTES, AT
-from ...ir.core import Constant, Module, Op, Value
+from ...ir.calls import host_functions
+from ...ir.core import Constant, Function, Module, Op, Value
 from ...ir.layout import CHANNEL_BLOCK, bytes_of, is_same_order
 from ...ir.ops.layout import Reorder
 from ...ir.ops.movement import Concat
@@ -24,8 +25,8 @@ whenever it is read.
 
 @dataclass(frozen=True)
 class PlanCpuMemory(Pass):
-    """Annotates each op of ``main`` with ``at``, one arena offset in bytes for each result, and the function with
-    ``arena_bytes``.
+    """Annotates each op of ``main``, and of each body of a loop or branch, with ``at``, one arena offset in bytes for
+    each result, and the function with ``arena_bytes``.
 
     ``at`` is ``none`` for what lies outside the arena: an output, which the op writes into the caller's buffer, or
     an alias of an input. ``alias=i`` marks an op that has nothing to do because its result begins where operand i
@@ -36,33 +37,37 @@ class PlanCpuMemory(Pass):
     ensures = (SOUND,)
 
     def apply(self, module: Module, record: Record) -> bool:
-        function = module.main
-        parts: Parts = {}
-        pieces: dict[Value, int] = {}
-        for op in function.ops:
-            if any(value.is_returned for value in op.results):
-                continue
-            if _is_alias(op):
-                pieces[op.result] = pieces.get(op.inputs[0], 1)
-                parts[op.result] = root_of(op.inputs[0], parts)
-            elif _joins_in_place(op, parts) and sum(pieces.get(part, 1) for part in op.inputs) <= _MOST_PIECES:
-                pieces[op.result] = sum(pieces.get(part, 1) for part in op.inputs)
-                offset = 0
-                for part in op.inputs:
-                    parts[root_of(part, parts)[0]] = (op.result, offset)
-                    offset += bytes_of(part.type)
-            else:
-                continue
-            ALIAS.set(op, 0)
-            record.counts["alias"] += 1
-        offsets, arena_bytes = plan_memory(function, parts, lambda value: bytes_of(value.type))
-        roots = roots_of(parts)
-        for op in function.ops:
-            places = (roots.get(value, (value, 0)) for value in op.results)
-            AT.set(op, tuple(offsets[root] + start if root in offsets else None for root, start in places))
-        ARENA_BYTES.set(function, arena_bytes)
-        record.counts["buffer"] = len(offsets)
+        for function in host_functions(module):
+            _plan(function, record)
         return True
+
+
+def _plan(function: Function, record: Record) -> None:
+    parts: Parts = {}
+    pieces: dict[Value, int] = {}
+    for op in function.ops:
+        if any(value.is_returned for value in op.results):
+            continue
+        if _is_alias(op):
+            pieces[op.result] = pieces.get(op.inputs[0], 1)
+            parts[op.result] = root_of(op.inputs[0], parts)
+        elif _joins_in_place(op, parts) and sum(pieces.get(part, 1) for part in op.inputs) <= _MOST_PIECES:
+            pieces[op.result] = sum(pieces.get(part, 1) for part in op.inputs)
+            offset = 0
+            for part in op.inputs:
+                parts[root_of(part, parts)[0]] = (op.result, offset)
+                offset += bytes_of(part.type)
+        else:
+            continue
+        ALIAS.set(op, 0)
+        record.counts["alias"] += 1
+    offsets, arena_bytes = plan_memory(function, parts, lambda value: bytes_of(value.type))
+    roots = roots_of(parts)
+    for op in function.ops:
+        places = (roots.get(value, (value, 0)) for value in op.results)
+        AT.set(op, tuple(offsets[root] + start if root in offsets else None for root, start in places))
+    ARENA_BYTES.set(function, arena_bytes)
+    record.counts["buffer"] += len(offsets)
 
 
 def _is_alias(op: Op) -> bool:

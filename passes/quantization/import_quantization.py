@@ -31,7 +31,7 @@ class ImportQuantization(Pass):
 
     def apply(self, module: Module, record: Record) -> bool:
         Driver((*_TYPED, *sink_dequantize_rules.RULES)).run(module, record)
-        record.counts["typed border"] = sum(map(_type_borders, module.functions.values()))
+        record.counts["typed border"] = _type_borders(module.main)
         Driver((*sink_dequantize_rules.RULES, *transposed_rules.RULES, *integer_rules.RULES, *accumulators.RULES)).run(
             module, record
         )

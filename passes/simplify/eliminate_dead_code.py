@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ...ir.calls import callees
 from ...ir.core import Module
-from ...ir.ops.call import Call
 from ..base import Pass, Record, erase_dead
 from ..invariants import NO_DEAD_OPS
 
@@ -26,7 +26,7 @@ class EliminateDeadCode(Pass):
 def _drop_functions(module: Module) -> int:
     live = ["main"]
     for name in live:
-        called = [op.operator.callee for op in module.functions[name].ops if isinstance(op.operator, Call)]
+        called = [callee for op in module.functions[name].ops for callee in callees(op)]
         live += [callee for callee in dict.fromkeys(called) if callee not in live]
     dead = [name for name in module.functions if name not in live]
     for name in dead:

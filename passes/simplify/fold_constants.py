@@ -8,7 +8,6 @@ from tilewright import limits
 from tilewright.errors import TilewrightError
 
 from ...ir.core import Constant, Module, Op
-from ...ir.ops.call import Call
 from ..base import Pass, Record, erase_dead
 from ..invariants import UNPLANNED
 
@@ -48,7 +47,7 @@ class FoldConstants(Pass):
     def _is_foldable(self, op: Op) -> bool:
         return (
             op.name not in self.keep
-            and not isinstance(op.operator, Call)
+            and not op.operator.GIVEN_RESULTS
             and all(isinstance(value, Constant) for value in op.inputs)
             and _size(op) <= self.max_bytes
         )

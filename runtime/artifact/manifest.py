@@ -113,6 +113,7 @@ class StepInfo:
 
     `kernel` names the kernel function, or is None for a step that only the reference interpreter can execute. `loc`
     holds the source nodes. `macs` counts multiply-accumulates, `bytes` the memory read and written, both per run.
+    `endless` says that nothing but the inputs bounds how often it loops.
     """
 
     name: str
@@ -121,6 +122,7 @@ class StepInfo:
     loc: tuple[str, ...] = ()
     macs: int = 0
     bytes: int = 0
+    endless: bool = False
 
     @property
     def reference(self) -> bool:

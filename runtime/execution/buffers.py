@@ -14,14 +14,17 @@ from ..artifact.manifest import BufferRef, TensorSpec
 from ..artifact.memory import private_pages
 from ..interruption import Abandoned, Asked
 
+_NEVER = ctypes.c_int32(0)
+
 
 class Context(ctypes.Structure):
-    """What a CPU program receives: ``struct Context { uint8 *arena; const uint8 *constants; uint8 **io; }``.
+    """What a CPU program receives: ``struct { uint8 *arena; const uint8 *constants; uint8 **io; const int32 *stop; }``.
 
-    `io` points to the addresses of the graph's inputs followed by those of its outputs.
+    `io` points to the addresses of the graph's inputs followed by those of its outputs, `stop` to what is not 0 as soon
+    as the run has been abandoned.
     """
 
-    _fields_ = (("arena", ctypes.c_void_p), ("constants", ctypes.c_void_p), ("io", ctypes.c_void_p))
+    _fields_ = tuple((name, ctypes.c_void_p) for name in ("arena", "constants", "io", "stop"))
 
 
 def bytes_of(section: memoryview) -> np.ndarray:
@@ -60,7 +63,7 @@ class Buffers:
         self._constants = constants
         self._output_specs = outputs
         self._addresses = (ctypes.c_void_p * max(1, inputs + len(outputs)))()
-        self._context = Context(self._arena.ctypes.data, constants.ctypes.data, ctypes.addressof(self._addresses))
+        self._context = Context(self._arena.ctypes.data, constants.ctypes.data, ctypes.addressof(self._addresses), 0)
         self.inputs: Sequence[np.ndarray] = ()
         self.outputs: list[np.ndarray] = []
         self.abandoned: Asked | None = None
@@ -73,6 +76,7 @@ class Buffers:
     def bind(self, inputs: Sequence[np.ndarray], abandoned: Asked | None = None) -> None:
         """Start a run on checked, C-contiguous arrays, with new arrays for its outputs."""
         self.inputs, self.abandoned = inputs, abandoned
+        self._context.stop = ctypes.addressof(abandoned.flag if abandoned is not None else _NEVER)
         self.outputs = [np.empty(spec.shape, spec.numpy) for spec in self._output_specs]
         for index, array in enumerate((*inputs, *self.outputs)):
             self._addresses[index] = array.ctypes.data

@@ -72,6 +72,7 @@ class CpuExecutor:
     def _execute(self, buffers: Buffers, first: int, last: int) -> None:
         failed = self._run(buffers.context, first, last)
         if failed:
+            buffers.check_abandoned()
             step = self._steps[failed - 1]
             raise InputError(
                 "the values that reach it are out of its range",

@@ -56,6 +56,7 @@ class Runner:
     Attributes:
         outputs: what a run returns.
         native: whether native code takes part, during which Python runs no signal handlers.
+        endless: whether the inputs may make a run take any time.
 
     Raises:
         ResourceError: it takes more memory than the limit or than there is.
@@ -86,6 +87,7 @@ class Runner:
                     self._arena_bytes = max(self._arena_bytes, executor.arena_bytes)
         self._check_memory(memory, memory_limit)
         self.native = "cpu" in executors
+        self.endless = any(step.endless for step in program.steps) if program else False
         self.stages: list[tuple[Executor, Stage]] = [(executors[stage.kind], stage) for stage in engine.stages]
         self._pieces = engine.host_pieces
         # Without a lock, which a process forked meanwhile would find locked: taking and adding are atomic.

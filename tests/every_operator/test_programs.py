@@ -63,7 +63,8 @@ def execute(
     constants = Guarded(len(program.constants), "the constants", placement)
     constants.bytes[:] = np.frombuffer(program.constants, np.uint8)
     io = (ctypes.c_void_p * (len(operands) + len(results)))(*(g.address for g in (*operands, *results)))
-    context = (ctypes.c_void_p * 3)(arena.address, constants.address, ctypes.addressof(io))
+    stop = ctypes.c_int32()
+    context = (ctypes.c_void_p * 4)(arena.address, constants.address, ctypes.addressof(io), ctypes.addressof(stop))
     prototype = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
     status = prototype(engine.get_function_address(ENTRY))(context, 0, len(program.steps))
     assert status == 0
@@ -78,7 +79,7 @@ def check(case: Case, target: TargetDescription) -> None:
     expected = interpret(case.module, case.inputs)
     Pipeline((PlaceOnCpu(), ChooseLayouts(), IsolateOutputs(), PlanCpuMemory())).run(case.module)
     function = case.module.main
-    program = build_cpu_program(function, target, strict=True)
+    program = build_cpu_program(case.module, target, strict=True)
     types = [value.type for value in function.results]
     for placement in PLACEMENTS:
         found = execute(program, [case.inputs[p.name] for p in function.parameters], types, placement)

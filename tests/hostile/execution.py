@@ -109,19 +109,17 @@ def compile_guarded(module: Module, rng: np.random.Generator) -> None:
     function = module.main
     target = TargetDescription.host()
     if not is_small(module):
-        build_cpu_program(function, target)
+        build_cpu_program(module, target)
         return
     filled = [random_array(rng, p.type) for p in function.parameters]
     if rng.integers(2):
-        _run_planned(function, target, filled, placement)
+        _run_planned(module, target, filled, placement)
     else:
         _run_apart(function, target, filled, placement)
 
 
-def _run_planned(
-    function: Function, target: TargetDescription, arrays: Sequence[np.ndarray], placement: Placement
-) -> None:
-    program = build_cpu_program(function, target)
+def _run_planned(module: Module, target: TargetDescription, arrays: Sequence[np.ndarray], placement: Placement) -> None:
+    function, program = module.main, build_cpu_program(module, target)
     if program.arena_bytes > MOST_BYTES:
         return
     inputs = [Guarded(array, f"input {i}", placement) for i, array in enumerate(arrays)]
@@ -131,7 +129,9 @@ def _run_planned(
     constants.bytes[:] = np.frombuffer(program.constants, np.uint8)
     entry = NativeObject(program.object_code)
     addresses = (ctypes.c_void_p * max(1, len(inputs) + len(outputs)))(*(b.address for b in (*inputs, *outputs)))
-    context = (ctypes.c_void_p * 3)(arena.address, constants.address, ctypes.addressof(addresses))
+    stop = ctypes.c_int32()
+    places = arena.address, constants.address, ctypes.addressof(addresses), ctypes.addressof(stop)
+    context = (ctypes.c_void_p * 4)(*places)
     for index, step in enumerate(program.steps):
         if step.kernel is None or _RUN(entry.address(ENTRY))(ctypes.addressof(context), index, index + 1):
             break

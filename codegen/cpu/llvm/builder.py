@@ -159,6 +159,26 @@ class FunctionBuilder:
         self._start(following)
         return results
 
+    def while_(
+        self, carried: Sequence[Register], test: Callable[[Registers], Register], body: Callable[[Registers], Registers]
+    ) -> Registers:
+        """Run ``body`` as long as ``test`` holds of the carried values, which it changes; those at the end."""
+        head, inner, following, before = self._name("while"), self._name("do"), self._name("after"), self._block
+        self._emit(f"br label %{head}")
+        self._start(head)
+        start = len(self._lines)
+        inside = tuple(Register(value.type, f"%{self._name()}") for value in carried)
+        self._emit(f"br i1 {test(inside).text}, label %{inner}, label %{following}")
+        self._start(inner)
+        results = body(inside)
+        self._emit(f"br label %{head}")
+        self._lines[start:start] = [
+            f"  {phi.text} = phi {phi.type.text} [ {first.text}, %{before} ], [ {later.text}, %{self._block} ]"
+            for phi, first, later in zip(inside, carried, results, strict=True)
+        ]
+        self._start(following)
+        return inside
+
     def each(self, begin: Integer, end: Integer, body: Callable[[Register], None], *, step: int = 1) -> None:
         """The same for a body that carries nothing."""
 

@@ -1,0 +1,155 @@
+"""Branches and loops whose bodies are other functions of the module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from tilewright.errors import InputError, IRError
+
+from ..core import Value
+from ..op import Operator, operator
+from ..types import DType, ResultTypes, TensorType
+
+COUNT = TensorType((), DType.I64)
+"""Of a number of steps."""
+
+CONDITION = TensorType((), DType.BOOL)
+"""Of what decides."""
+
+RunBody = Callable[[str, list[np.ndarray]], Sequence[np.ndarray]]
+"""Results of the function of a name for these arguments."""
+
+
+class Signature(NamedTuple):
+    """What a body must take and return."""
+
+    body: str
+    parameters: tuple[TensorType, ...]
+    results: tuple[TensorType, ...]
+
+
+class ControlFlow(Operator[tuple[Value, ...]]):
+    """Base of the operators that run functions of the module, their bodies.
+
+    A body reads its parameters and constants of the module, nothing else: what it takes from around it is an operand.
+    Bodies are never ``main``, and none contains itself. Result types are given with the op, since an operator knows no
+    module; :func:`tilewright.ir.verify.verify` compares them with the bodies. What is quantised stays outside.
+
+    There are no samples: an op means nothing without the module that holds its bodies.
+    """
+
+    GIVEN_RESULTS: ClassVar[bool] = True
+
+    @property
+    def bodies(self) -> tuple[str, ...]:
+        """The names of the functions that it runs."""
+        raise NotImplementedError(type(self).__name__)
+
+    def signatures(self, operands: Sequence[TensorType], results: ResultTypes) -> tuple[Signature, ...]:
+        """What its bodies must take and return where it has these operands and results.
+
+        Raises:
+            IRError: it cannot have them.
+        """
+        raise NotImplementedError(type(self).__name__)
+
+    def run(self, body: RunBody, arrays: list[np.ndarray], results: ResultTypes) -> Sequence[np.ndarray]:
+        """Its results: the reference."""
+        raise NotImplementedError(type(self).__name__)
+
+
+@operator("if")
+@dataclass(frozen=True)
+class If(ControlFlow):
+    """Run one of two functions.
+
+    Operands: the condition, bool[], then the arguments of both functions. Results: those of the function that runs.
+
+    Attributes:
+        then: the function for a condition that holds.
+        otherwise: the function for one that does not.
+    """
+
+    then: str
+    otherwise: str
+
+    @property
+    def bodies(self) -> tuple[str, ...]:
+        return self.then, self.otherwise
+
+    def signatures(self, operands: Sequence[TensorType], results: ResultTypes) -> tuple[Signature, ...]:
+        _check_leading(operands, CONDITION)
+        return tuple(Signature(body, tuple(operands[1:]), tuple(results)) for body in self.bodies)
+
+    def run(self, body: RunBody, arrays: list[np.ndarray], results: ResultTypes) -> Sequence[np.ndarray]:
+        return body(self.then if arrays[0] else self.otherwise, arrays[1:])
+
+
+@operator("loop")
+@dataclass(frozen=True)
+class Loop(ControlFlow):
+    """Run a function again and again, on what it returned the time before.
+
+    Operands: the most steps to take, i64[]; whether to take the first one, bool[]; the states at the beginning; then
+    what every step is given as it is. The body takes the number of the step, i64[], from 0 on, the states and the
+    others; it returns whether to take a further step, bool[], the states, and pieces.
+
+    Results: how many steps were taken, i64[]; the states at the end; for each piece all of them, one after the other
+    along a new first dimension. These have room for as many steps as their first extent says; a further one is refused
+    (`InputError`), and what no step filled is zero.
+
+    Attributes:
+        body: the function.
+        states: how many states there are.
+    """
+
+    body: str
+    states: int
+
+    @property
+    def bodies(self) -> tuple[str, ...]:
+        return (self.body,)
+
+    def signatures(self, operands: Sequence[TensorType], results: ResultTypes) -> tuple[Signature, ...]:
+        _check_leading(operands, COUNT, CONDITION)
+        first = 1 + self.states
+        states, stacked = tuple(operands[2 : 1 + first]), results[first:]
+        if self.states < 0 or len(states) < self.states or tuple(results[:first]) != (COUNT, *states):
+            expected = f"{COUNT} and the states as they are at the beginning"
+            raise IRError("a loop returns its count and its states first", expected=expected, found=results[:first])
+        if any(not each.rank or each.shape[0] != stacked[0].shape[0] for each in stacked):
+            raise IRError("what a loop stacks has room for as many steps each", found=", ".join(map(str, stacked)))
+        pieces = (each.with_shape(each.shape[1:]) for each in stacked)
+        return (Signature(self.body, (COUNT, *operands[2:]), (CONDITION, *states, *pieces)),)
+
+    def run(self, body: RunBody, arrays: list[np.ndarray], results: ResultTypes) -> Sequence[np.ndarray]:
+        most, going, states, others = (
+            int(arrays[0]),
+            bool(arrays[1]),
+            arrays[2 : 2 + self.states],
+            arrays[2 + self.states :],
+        )
+        stacked = [np.zeros(each.shape, each.dtype.numpy) for each in results[1 + self.states :]]
+        count = 0
+        while going and count < most:
+            if stacked and count == len(stacked[0]):
+                raise InputError(
+                    "the loop takes more steps than its results have room for",
+                    op=self.name,
+                    expected=f"at most {count}",
+                )
+            condition, *found = body(self.body, [np.asarray(count, np.int64), *states, *others])
+            going, states = bool(condition), found[: self.states]
+            for whole, piece in zip(stacked, found[self.states :], strict=True):
+                whole[count] = piece
+            count += 1
+        return (np.asarray(count, np.int64), *states, *stacked)
+
+
+def _check_leading(operands: Sequence[TensorType], *expected: TensorType) -> None:
+    if tuple(operands[: len(expected)]) != expected:
+        raise IRError("the first operands decide how often bodies run", expected=expected, found=operands)
