@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from statistics import median
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -22,6 +21,8 @@ from .cpu import CpuExecutor
 from .device import DeviceExecutor
 from .native_code import CodePolicy
 from .reference import ReferenceExecutor
+
+ResultT = TypeVar("ResultT")
 
 
 class Executor(Protocol):
@@ -107,16 +108,17 @@ class Runner:
     def _allocate(self) -> Buffers:
         return Buffers(self._arena_bytes, self._constants, self._inputs, self.outputs)
 
-    @contextmanager
-    def _bound(self, inputs: list[np.ndarray], abandoned: Asked | None) -> Iterator[Buffers]:
-        """Buffers of its own for a run with these inputs."""
+    def _bound(
+        self, inputs: list[np.ndarray], abandoned: Asked | None, compute: Callable[[Buffers], ResultT]
+    ) -> ResultT:
+        """What a run with these inputs computes on buffers of its own."""
         try:
             buffers = self._free.pop()
         except IndexError:
             buffers = self._allocate()
         try:
             buffers.bind(inputs, abandoned)
-            yield buffers
+            return compute(buffers)
         finally:
             buffers.release()
             self._free.append(buffers)
@@ -130,11 +132,13 @@ class Runner:
             Abandoned: `abandoned` said so between two steps.
             TilewrightError: a step refused the values that it was given.
         """
-        with self._bound(inputs, abandoned) as buffers:
-            for executor, stage in self.stages:
-                buffers.check_abandoned()
-                executor.run(stage, buffers)
-            return self._outputs_in(buffers)
+        return self._bound(inputs, abandoned, self._run)
+
+    def _run(self, buffers: Buffers) -> Outputs:
+        for executor, stage in self.stages:
+            buffers.check_abandoned()
+            executor.run(stage, buffers)
+        return self._outputs_in(buffers)
 
     @resources("run")
     def timed(self, inputs: list[np.ndarray], abandoned: Asked | None = None) -> tuple[Outputs, list[StepTime]]:
@@ -143,12 +147,15 @@ class Runner:
         Raises:
             ResourceError, Abandoned, TilewrightError: as for `run`.
         """
-        with self._bound(inputs, abandoned) as buffers:
+
+        def measured(buffers: Buffers) -> tuple[Outputs, list[StepTime]]:
             times: list[StepTime] = []
             for executor, stage in self.stages:
                 buffers.check_abandoned()
                 times += executor.timed(stage, buffers)
             return self._outputs_in(buffers), times
+
+        return self._bound(inputs, abandoned, measured)
 
     @resources("run")
     def host_times(self, inputs: list[np.ndarray], rounds: int, abandoned: Asked | None = None) -> list[HostTime]:
@@ -163,7 +170,8 @@ class Runner:
         Raises:
             ResourceError, Abandoned, TilewrightError: as for `run`.
         """
-        with self._bound(inputs, abandoned) as buffers:
+
+        def measured(buffers: Buffers) -> list[HostTime]:
             found: list[HostTime] = []
             done = 0
             for piece in self._pieces:
@@ -174,6 +182,8 @@ class Runner:
                 found.append(HostTime(piece, self._host_time(self.stages[piece.first : piece.last], buffers, rounds)))
                 done = piece.last
             return found
+
+        return self._bound(inputs, abandoned, measured)
 
     @staticmethod
     def _host_time(stages: list[tuple[Executor, Stage]], buffers: Buffers, rounds: int) -> float:
