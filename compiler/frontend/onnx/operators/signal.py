@@ -1,0 +1,125 @@
+"""DFT, STFT and MelWeightMatrix of ONNX. Their windows are functions, which other operators are made of."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .....ir.core import Constant, Value
+from .....ir.ops.elementwise import Mul
+from .....ir.ops.indexing import Gather
+from .....ir.types import DType
+from ...fourier import DIRECT, Transforms, matrix
+from ...movement import join, padded, reversed_along, slice_of, transpose
+from ...shape import cast, reshape
+from ..importer import Importer, Node, imports
+from ..tensors import element_type
+
+LONGEST = 2**20
+"""Elements of a transform."""
+
+_HALF = "half of a spectrum says all of it for real numbers only, at the end that is no spectrum"
+
+
+@imports("DFT")
+def import_dft(node: Node, importer: Importer) -> Value:
+    x, rank = node.input(0), node.input(0).type.rank
+    if rank < 2 or x.type.shape[-1] not in (1, 2):
+        raise node.model_error("the input needs real numbers or pairs in its last dimension", found=x.type)
+    given = node.int("axis", 1 if node.opset < 20 else -2)
+    if node.optional(2) is not None:
+        given = node.scalar(2, "the axis")
+    axis = node.from_front(given, rank)
+    if axis == rank - 1:
+        raise node.model_error("the axis is that of the pairs", expected=f"0 to {rank - 2}", found=given)
+    inverse, onesided = node.bool("inverse", 0), node.bool("onesided", 0)
+    is_real_result = inverse and onesided
+    if onesided and (x.type.shape[-1] == 2) != is_real_result:
+        raise node.model_error(_HALF, found=x.type)
+    extent = x.type.shape[axis]
+    length = 2 * (extent - 1) if is_real_result else extent
+    if node.optional(1) is not None:
+        length = node.scalar(1, "the length of the transform")
+    _check_length(node, length)
+    wanted = length // 2 + 1 if is_real_result else length
+    perm = (*(d for d in range(rank - 1) if d != axis), axis, rank - 1)
+    dtype = x.type.dtype
+    x = cast(importer, x, DType.F32) if dtype is DType.F16 else x
+    x = transpose(importer, x, perm)
+    x = padded(node, importer, x, [0] * rank, [*[0] * (rank - 2), wanted - extent, 0], "constant", None)
+    if is_real_result:
+        y = _real_inverse(node, importer, x, length)
+    else:
+        y = Transforms(node, importer).fourier(x, length // 2 + 1 if onesided else length, inverse=inverse)
+    return transpose(importer, cast(importer, y, dtype), tuple(perm.index(d) for d in range(rank)))
+
+
+def _check_length(node: Node, length: int) -> None:
+    if not 1 <= length <= LONGEST:
+        raise node.model_error("the length of the transform is out of range", expected=f"1 to {LONGEST}", found=length)
+
+
+def _real_inverse(node: Node, importer: Importer, x: Value, length: int) -> Value:
+    """Real numbers [..., length, 1] of the first half of their spectrum, and one more."""
+    transforms, half, last = Transforms(node, importer), x.type.shape[-2], x.type.rank - 2
+    mirrored = length - half
+    if length <= 2 * DIRECT:
+        counts = np.array([1 + (1 <= k <= mirrored) for k in range(half)]) / length
+        return transforms.product(x, matrix(length, half, length, True)[..., :1] * counts[:, None, None, None])
+    shape = (*x.type.shape[:-2], mirrored, 2)
+    rest = reversed_along(importer, slice_of(importer, x, [*[0] * last, 1, 0], shape, [1] * x.type.rank), last)
+    rest = importer.emit_one(Mul(), rest, importer.constant(np.array([1, -1], x.type.dtype.numpy), "conjugate"))
+    y = transforms.fourier(join(importer, [x, rest], last), length, inverse=True)
+    return slice_of(importer, y, [0] * y.type.rank, (*y.type.shape[:-1], 1), [1] * y.type.rank)
+
+
+@imports("STFT")
+def import_stft(node: Node, importer: Importer) -> Value:
+    signal, window = node.input(0), node.optional(2)
+    if signal.type.rank != 3 or signal.type.shape[2] not in (1, 2):
+        raise node.model_error("the signal must be [batch, length, 1 or 2]", found=signal.type)
+    step, samples = node.scalar(1, "the step from frame to frame"), signal.type.shape[1]
+    length = window.type.elements if window is not None else samples
+    if node.optional(3) is not None:
+        length = node.scalar(3, "the length of a frame")
+    _check_length(node, length)
+    if step < 1 or length > samples or (window is not None and window.type.shape != (length,)):
+        found = f"step {step}, frames of {length}, {window.type if window is not None else 'no window'}, {signal.type}"
+        raise node.model_error("step, frames and window do not fit the signal", found=found)
+    onesided = node.bool("onesided", 1)
+    if onesided and signal.type.shape[2] == 2:
+        raise node.model_error(_HALF, found=signal.type)
+    dtype, frames = signal.type.dtype, (samples - length) // step + 1
+    x = cast(importer, signal, DType.F32) if dtype is DType.F16 else signal
+
+    def places() -> np.ndarray:
+        return (np.arange(frames)[:, None] * step + np.arange(length)).astype(np.int32)
+
+    x = importer.emit_one(Gather(1), x, importer.described(node, (frames, length), DType.I32, places, "_frames"))
+    weights = window.array if isinstance(window, Constant) else None
+    if window is not None and weights is None:
+        column = reshape(importer, cast(importer, window, x.type.dtype), (length, 1))
+        x = importer.emit_one(Mul(), x, column)
+    y = Transforms(node, importer).fourier(x, length // 2 + 1 if onesided else length, window=weights)
+    return cast(importer, y, dtype)
+
+
+@imports("MelWeightMatrix")
+def import_mel_weight_matrix(node: Node, importer: Importer) -> Value:
+    bands, length, rate = (node.scalar(i, what) for i, what in enumerate(("the bands", "the length", "the rate")))
+    lower, upper = (node.number(i, what) for i, what in ((3, "the lower edge"), (4, "the upper edge")))
+    dtype = element_type(node.int("output_datatype", 1), node.name)
+    if min(bands, length, rate) < 1 or not 0 <= lower < upper < np.inf:
+        found = f"{bands} bands, length {length}, rate {rate}, {lower} to {upper} Hz"
+        raise node.model_error("there is no such matrix", found=found)
+
+    def make() -> np.ndarray:
+        # Edges of the triangles, at equal distances on the mel scale, as whole bins of the spectrum.
+        first, last = (2595 * np.log10(1 + edge / 700) for edge in (lower, upper))
+        mels = np.linspace(first, last, bands + 2, endpoint=False)
+        edges = np.floor((length + 1) * 700 * (10 ** (mels / 2595) - 1) / rate)[:, None]
+        low, centre, high, bins = edges[:-2], edges[1:-1], edges[2:], np.arange(length // 2 + 1)
+        rising = np.where(centre > low, (bins - low) / np.maximum(centre - low, 1), bins == centre)
+        falling = (high - bins) / np.maximum(high - centre, 1)
+        return np.where(bins <= centre, rising * (bins >= low), np.maximum(falling, 0)).T.astype(dtype.numpy)
+
+    return importer.described(node, (length // 2 + 1, bands), dtype, make)
