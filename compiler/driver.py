@@ -6,6 +6,7 @@ import functools
 import os
 import sys
 from dataclasses import asdict, dataclass, field, replace
+from typing import cast
 
 import tilewright
 from tilewright.errors import UsageError, resources
@@ -38,6 +39,7 @@ from .calibration.ranges import make_statistics
 from .containers.interface import Interface, check_interface, interface_of, normalization_warnings, shapes_before
 from .device.batch import check_batch, check_units, clusters_of
 from .device.plans import choose_plans
+from .frontend.control_flow import frozen_later
 from .frontend.formats import Model, ModelProto, import_model
 from .frontend.ir.document import Document
 from .options import CompileOptions, option, with_keywords
@@ -84,7 +86,7 @@ def build(model: Model, options: CompileOptions, interface: Interface | None = N
     if isinstance(target, str):
         target = TargetDescription.named(target)
     options.report("import", 0, 1)
-    module = import_model(model, options.input_shapes, options.external_data)
+    module = import_model(model, options.input_shapes, options.external_data, options.freeze)
     options.report("import", 1, 1)
     find_named(module.ops, dict(places), "the affinity", Partition.name)
     find_named(module.ops, options.keep_float, "keep_float", Quantize.name, REGISTRY)
@@ -109,6 +111,7 @@ def build(model: Model, options: CompileOptions, interface: Interface | None = N
     elif quantized is not None and interface is not None:
         details = {"warnings": normalization_warnings(options), **shapes_before(module)}
         interface_of(quantized).run(module)
+    details["warnings"] = [*cast("list[str]", details.get("warnings", [])), *frozen_later(module)]
     package = Package(module, precision, tilewright.__version__, details)
     if quantized is not None:
         _add_integer_engines(package, quantized, target, machine, places, options)

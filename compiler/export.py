@@ -13,6 +13,7 @@ from ..runtime.pictures.preprocessing import PreprocessingSource
 from .calibration.dataset import Source
 from .driver import check_options
 from .frontend.formats import IR_SUFFIX, InputShapes, Model, ModelProto, import_model, read_module
+from .frontend.frozen import Frozen
 from .frontend.ir.document import Document
 from .frontend.ir.exporter import export_document
 from .frontend.ir.writer import weights_path, write_document
@@ -33,6 +34,7 @@ def export_model(
     calibration: Source | None = None,
     preprocessing: PreprocessingSource | None = None,
     input_shapes: InputShapes | None = None,
+    freeze: Frozen | None = None,
     external_data: str | os.PathLike[str] | None = None,
     report: ProgressReport = silent,
 ) -> dict[str, int]:
@@ -46,7 +48,7 @@ def export_model(
             operators between DequantizeLinear and QuantizeLinear (``qdq``) or QLinear operators (``qlinear``); IR has
             the first form alone, with plain layers that mean these conversions. Without it the network is written as
             it is.
-        calibration, preprocessing, input_shapes, external_data: as for ``tilewright.compile``.
+        calibration, preprocessing, input_shapes, freeze, external_data: as for ``tilewright.compile``.
 
     Returns:
         How many nodes of each operator were written; of IR, how many layers of each type, without those that only hold
@@ -71,6 +73,7 @@ def export_model(
         calibration=calibration,
         preprocessing=preprocessing,
         input_shapes=input_shapes,
+        freeze=freeze,
         external_data=external_data,
         report=report,
     )
@@ -83,9 +86,9 @@ def export_model(
         check_output(weights_path(output), source=weights_path(model) if is_path else model)
     shapes = input_shapes or {}
     if isinstance(model, (bytes, ModelProto, Document)):
-        module = import_model(model, shapes, external_data)
+        module = import_model(model, shapes, external_data, freeze)
     else:
-        module = read_module(Path(model), shapes, external_data)
+        module = read_module(Path(model), shapes, external_data, freeze)
     if quantized is not None:
         if calibration is not None and brings_quantization(module):
             raise UsageError("the network is already quantised", hint="Leave --calibration out.")

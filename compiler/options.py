@@ -256,6 +256,14 @@ class CompileOptions:
         repeatable=True,
         group=NETWORK,
     )
+    freeze: Mapping[str, object] | None = option(
+        None,
+        "Make an input a constant: numbers with commas between them, true or false, or the path of a .npy file.",
+        in_python="A mapping by input name; also of numbers, lists and arrays.",
+        metavar="NAME=VALUE",
+        repeatable=True,
+        group=NETWORK,
+    )
     external_data: str | os.PathLike[str] | None = option(
         None,
         "The folder of the files that the model keeps tensors in. By default that of the model; for a model given as "
@@ -355,6 +363,21 @@ def parse_input_shapes(texts: Sequence[str] | None) -> dict[str, tuple[int, ...]
         if not name:
             raise UsageError("wrong --input-shape", expected="NAME=1,3,224,224", found=text)
     return shapes
+
+
+def parse_frozen(texts: Sequence[str] | None) -> dict[str, str]:
+    """Values by input name from texts such as ``sr=16000``.
+
+    Raises:
+        UsageError: a text is of another form.
+    """
+    found: dict[str, str] = {}
+    for text in texts or ():
+        name, _, value = text.rpartition("=")
+        if not name or not value:
+            raise UsageError("wrong --freeze", expected="NAME=VALUE", found=text)
+        found[name] = value
+    return found
 
 
 def with_keywords(options: Callable[P, Keywords]) -> Callable[[Callable[[Keywords], Result]], Callable[P, Result]]:

@@ -111,10 +111,10 @@ class _Writer:
         b, count = self._b, loop.states
         most, going = b.load(I64, operands[0]), self._holds(operands[1])
         starts, others = operands[2 : 2 + count], operands[2 + count :]
-        homes, stacked = results[1 : 1 + count], results[1 + count :]
-        state_bytes = [bytes_of(type) for type in types[1 : 1 + count]]
-        rows = types[-1].shape[0] if stacked else 0
-        row_bytes = [bytes_of(type) // max(1, rows) for type in types[1 + count :]]
+        homes, stacked = results[:count], results[count:-1]
+        state_bytes = [bytes_of(type) for type in types[:count]]
+        rows = types[count].shape[0] if stacked else 0
+        row_bytes = [bytes_of(type) // max(1, rows) for type in types[count:-1]]
         step_at = self._bodies[loop.body].work_bytes
         going_at, end = step_at + ALIGNMENT, step_at + 2 * ALIGNMENT
         step, further = b.at(self._scratch, step_at), b.at(self._scratch, going_at)
@@ -153,5 +153,5 @@ class _Writer:
             rest = b.multiply(b.subtract(b.integer(rows), done), size)
             empty = [b.at(whole, b.multiply(done, size)), constant(I8, 0), rest, constant(I1, False)]
             b.intrinsic("llvm.memset.p0.i64", None, empty)
-        b.store(done, results[0])
+        b.store(done, results[-1])
         return end

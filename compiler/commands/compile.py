@@ -6,6 +6,7 @@ Examples:
   tilewright compile resnet50.onnx -o resnet50.twa
   tilewright compile resnet50.xml
   tilewright compile resnet50.onnx --input-shape data=1,3,224,224
+  tilewright compile silero_vad.onnx --input-shape input=1,512 --freeze sr=16000
   tilewright compile resnet50.onnx --calibration images/ --machine m4096
   tilewright compile yolo.onnx -o models_520.nef --kp-id 32769 \\
     --calibration images/ --preprocess mean=128,scale=1/256
@@ -23,7 +24,7 @@ from tilewright.errors import UsageError
 
 from ...runtime.commands.console import progress_bar, tell
 from ...runtime.commands.parser import add_output, number, whole_number
-from ..options import IDS_HELP, RADIX_HELP, TARGET_HELP, CompileOptions, flag_of, parse_input_shapes
+from ..options import IDS_HELP, RADIX_HELP, TARGET_HELP, CompileOptions, flag_of, parse_frozen, parse_input_shapes
 
 if TYPE_CHECKING:
     from ...runtime.report.container import ContainerSummary
@@ -74,7 +75,11 @@ def _settings(each: Field[Any]) -> dict[str, Any]:
 def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """The keywords of :class:`CompileOptions` that arguments hold."""
     chosen = {each.name: vars(arguments)[each.name] for each in fields(CompileOptions) if each.name in arguments}
-    return {**chosen, "input_shapes": parse_input_shapes(arguments.input_shapes)}
+    return {
+        **chosen,
+        "input_shapes": parse_input_shapes(arguments.input_shapes),
+        "freeze": parse_frozen(arguments.freeze),
+    }
 
 
 def run(arguments: argparse.Namespace) -> str:

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Quantise the network, with the scales that it brings or by --calibration. qdq: operators between "
         "DequantizeLinear and QuantizeLinear; qlinear: QLinear operators. Default: the network as it is.",
     )
-    add_options(parser, ("calibration", "preprocessing", "input_shapes"))
+    add_options(parser, ("calibration", "preprocessing", "input_shapes", "freeze"))
 
 
 def add_model(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:

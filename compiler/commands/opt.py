@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     written = "Write the module there, and its large constants to blobs/ beside it, instead of to stdout."
     add_output(parser, "OUT.tw", written)
-    add_options(parser, ("input_shapes", "print_after", "time_passes"))
+    add_options(parser, ("input_shapes", "freeze", "print_after", "time_passes"))
 
 
 @resources("opt")
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> str:
         return _listed(as_json=arguments.json)
     if arguments.path is None:
         raise UsageError("opt needs a file", hint="Give a model or a module, or --list.")
-    shapes = options_of(arguments)["input_shapes"]
+    options = options_of(arguments)
     try:
         pipeline = Pipeline.parse(arguments.passes)
     except ParseError as error:
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> str:
         if output.suffix == ".onnx":
             raise UsageError("opt writes a module as text", found=str(output), hint="`tilewright export` writes ONNX.")
         check_output(output, source=arguments.path)
-    module, timing = read_module(arguments.path, shapes), Timing()
+    module, timing = read_module(arguments.path, options["input_shapes"], frozen=options["freeze"]), Timing()
     pipeline.run(module, instruments=[*instruments_from_environment(), Print(printed), timing])
     if output is not None:
         dump_module(output, module)

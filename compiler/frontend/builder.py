@@ -6,7 +6,8 @@ computed on the spot, so that chains which work out shapes leave plain attribute
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from shlex import quote
 from typing import Any, ClassVar, TypeVar
@@ -14,9 +15,10 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from tilewright import limits
-from tilewright.errors import IRError, ModelError, ResourceError, TilewrightError, UnsupportedError
+from tilewright.errors import IRError, ModelError, ResourceError, TilewrightError, UnsupportedError, similar
 
 from ...ir.core import Constant, Function, Module, Op, Value
+from ...ir.names import Names
 from ...ir.op import Operator
 from ...ir.ops.quantization import DequantizeLinear
 from ...ir.types import DType, TensorType
@@ -136,16 +138,18 @@ def input_shape_hint(name: str, example: Sequence[int] | None) -> str:
     return f"Fix it with --input-shape {quote(name)}={shown} (input_shapes={{{name!r}: [{shown}]}} in Python)."
 
 
-def check_given_shapes(shapes: Collection[str], inputs: Collection[str]) -> None:
-    """Raise ModelError where a shape is given for something that is no input of the model."""
-    unknown = next((name for name in shapes if name not in inputs), None)
-    if unknown is not None:
-        raise ModelError(
-            "a shape was given for an input that the model does not have",
-            stage="import",
-            expected=", ".join(inputs) or "no inputs",
-            found=unknown,
-        )
+def check_given(shapes: Collection[str], frozen: Collection[str], inputs: Collection[str]) -> None:
+    """Raise ModelError where a shape or a value is given for something that is no input of the model."""
+    for what, given in (("shape", shapes), ("value", frozen)):
+        unknown = next((name for name in given if name not in inputs), None)
+        if unknown is not None:
+            raise ModelError(
+                f"a {what} was given for an input that the model does not have",
+                stage="import",
+                expected=", ".join(inputs) or "no inputs",
+                found=unknown,
+                hint=similar(unknown, inputs),
+            )
 
 
 def type_of_tensor(what: str, shape: Sequence[int], dtype: DType) -> TensorType:
@@ -162,7 +166,11 @@ def type_of_tensor(what: str, shape: Sequence[int], dtype: DType) -> TensorType:
 
 
 class ModuleBuilder:
-    """State of one import: the module so far, and what may still be put into constants."""
+    """State of one import: the module so far, and what may still be put into constants.
+
+    Attributes:
+        copies: how often what is emitted stands in the function, as a step of loops that are unrolled.
+    """
 
     def __init__(self, module: Module) -> None:
         self.module = module
@@ -171,7 +179,31 @@ class ModuleBuilder:
         self._names: list[str] = []
         self._described = 0
         self._unrolled = 0
+        self._nested = 0
+        self.copies = 1
         self._room, self._steps = int(limits.FOLDED), int(limits.FOLDING)
+
+    @contextmanager
+    def inside(self, name: str) -> Iterator[Function]:
+        """Emit into a new function of the module, the body of a branch or loop, called by a name like this one.
+
+        What is emitted may read values around it, until :func:`close_over` makes them parameters.
+
+        Raises:
+            ResourceError: bodies are nested too deeply.
+        """
+        outer = self.function, self._loc, self._names
+        body = Function(Names(self.module.functions).take(name))
+        self._nested += 1
+        try:
+            if self._nested > limits.BODIES:
+                expected = f"at most {limits.BODIES} {limits.BODIES.what}"
+                raise ResourceError("branches and loops are nested too deeply", stage="import", expected=expected)
+            self.function = self.module.add_function(body)
+            yield body
+        finally:
+            self._nested -= 1
+            self.function, self._loc, self._names = outer
 
     def emit(
         self, operator: Operator, *operands: Value | None, types: Sequence[TensorType] | None = None, name: str = ""
@@ -184,6 +216,7 @@ class ModuleBuilder:
         """
         op = Op(operator, operands, types, loc=self._loc, names=[name] if name else self._names)
         is_known = operands and all(v is None or isinstance(v, Constant) for v in operands)
+        is_known = is_known and not operator.GIVEN_RESULTS
         is_small = sum(v.type.elements for v in op.results) <= FOLD_ELEMENTS
         # Passes read the scales of weights from a DequantizeLinear.
         if not is_known or not is_small or isinstance(operator, DequantizeLinear):

@@ -14,6 +14,7 @@ from ...ir.core import Module
 from ...ir.verify import verify
 from ...passes.instruments import load_dump
 from ...runtime.files.foreign_model import START, foreign_format
+from .frozen import Frozen
 from .ir import families as _families
 from .ir.document import Document
 from .ir.importer import import_document
@@ -34,7 +35,10 @@ assert _families.OPSET
 
 
 def import_model(
-    source: Model, input_shapes: InputShapes | None = None, external_data: str | os.PathLike[str] | None = None
+    source: Model,
+    input_shapes: InputShapes | None = None,
+    external_data: str | os.PathLike[str] | None = None,
+    frozen: Frozen | None = None,
 ) -> Module:
     """The network of a model as a module.
 
@@ -43,6 +47,7 @@ def import_model(
             other one is one of ONNX.
         input_shapes: a full shape for inputs whose dimensions the model leaves open (or to replace).
         external_data: the folder of the files that an ONNX model keeps tensors in; by default its own.
+        frozen: values of inputs that become constants.
 
     Raises:
         ModelError: the model cannot be read, is damaged, or inconsistent.
@@ -50,27 +55,32 @@ def import_model(
         UsageError: a folder of tensors is given for a model that names none.
     """
     if isinstance(source, (bytes, ModelProto)):
-        return import_onnx(source, input_shapes, external_data)
+        return import_onnx(source, input_shapes, external_data, frozen=frozen)
     if not isinstance(source, Document):
         if Path(source).suffix.lower() != IR_SUFFIX:
-            return import_onnx(source, input_shapes, external_data)
+            return import_onnx(source, input_shapes, external_data, frozen=frozen)
         title = Path(source).stem
         source = read_document(source)
     else:
         title = source.name
     if external_data is not None:
         raise UsageError("external_data is for ONNX models", hint="Leave it out.")
-    module = import_document(source, input_shapes)
+    module = import_document(source, input_shapes, frozen)
     module.name = title.encode(errors="replace").decode() or module.name
     return module
 
 
 @resources("read module")
-def read_module(path: Path, input_shapes: InputShapes, external_data: str | os.PathLike[str] | None = None) -> Module:
+def read_module(
+    path: Path,
+    input_shapes: InputShapes,
+    external_data: str | os.PathLike[str] | None = None,
+    frozen: Frozen | None = None,
+) -> Module:
     """The module of a model, ONNX or IR, or of a text with its arrays in ``blobs/`` beside it.
 
     Args:
-        input_shapes, external_data: see :func:`import_model`; for models only.
+        input_shapes, external_data, frozen: see :func:`import_model`; for models only.
 
     Raises:
         ModelError, InputError: the file cannot be read, or is not what its name says.
@@ -78,9 +88,11 @@ def read_module(path: Path, input_shapes: InputShapes, external_data: str | os.P
         ParseError, VerifyError: the text is malformed, or is no sound module.
     """
     if path.suffix in (".onnx", IR_SUFFIX):
-        return import_model(path, input_shapes, external_data)
+        return import_model(path, input_shapes, external_data, frozen)
     if input_shapes:
         raise UsageError("--input-shape is for ONNX models; the shapes of a module are fixed", found=str(path))
+    if frozen:
+        raise UsageError("--freeze is for models; a module keeps its inputs", found=str(path))
     try:
         module = load_dump(path)
     except ParseError as error:

@@ -18,28 +18,29 @@ from ..frontend.formats import IR_SUFFIX, ModelProto, import_model
 from ..frontend.ir.families import layer_types
 from ..frontend.onnx.families import IMPORTS
 from ..frontend.onnx.reader import load_model, open_inputs
-from ..options import parse_input_shapes
+from ..options import parse_frozen, parse_input_shapes
 
 
 @resources("inspect")
-def inspect_model(path: Path, input_shapes: Sequence[str], *, ir: bool, as_json: bool) -> str:
+def inspect_model(path: Path, input_shapes: Sequence[str], freeze: Sequence[str], *, ir: bool, as_json: bool) -> str:
     """A model as imported, before any pass: its ops, or the module as text. Of a model that leaves shapes open, and is
     not given them, the inputs and the nodes as they stand in the file.
 
     Args:
         input_shapes: as :func:`parse_input_shapes` takes them.
+        freeze: as :func:`parse_frozen` takes them.
 
     Raises:
         UsageError: a shape is of another form.
         ModelError: the model cannot be read or uses what is not supported.
     """
-    shapes = parse_input_shapes(input_shapes)
+    shapes, frozen = parse_input_shapes(input_shapes), parse_frozen(freeze)
     if not ir and path.suffix.lower() != IR_SUFFIX:
         model, _ = load_model(path)
-        inputs = open_inputs(model.graph, shapes)
+        inputs = open_inputs(model.graph, {**shapes, **frozen})
         if inputs:
             return _outline(path, model, inputs, as_json=as_json)
-    module = import_model(path, shapes)
+    module = import_model(path, shapes, frozen=frozen)
     if ir:
         return json_text({"name": module.name, "ir": str(module)}) if as_json else str(module)
     table = Table([Column("name", "node"), Column("op", "operator"), Column("result", "result"), MACS])

@@ -98,9 +98,9 @@ class Loop(ControlFlow):
     what every step is given as it is. The body takes the number of the step, i64[], from 0 on, the states and the
     others; it returns whether to take a further step, bool[], the states, and pieces.
 
-    Results: how many steps were taken, i64[]; the states at the end; for each piece all of them, one after the other
-    along a new first dimension. These have room for as many steps as their first extent says; a further one is refused
-    (`InputError`), and what no step filled is zero.
+    Results: the states at the end; for each piece all of them, one after the other along a new first dimension; how
+    many steps were taken, i64[]. There is room for the pieces of as many steps as the first extent says; a further step
+    is refused (`InputError`), and what no step filled is zero.
 
     Attributes:
         body: the function.
@@ -116,11 +116,11 @@ class Loop(ControlFlow):
 
     def signatures(self, operands: Sequence[TensorType], results: ResultTypes) -> tuple[Signature, ...]:
         _check_leading(operands, COUNT, CONDITION)
-        first = 1 + self.states
-        states, stacked = tuple(operands[2 : 1 + first]), results[first:]
-        if self.states < 0 or len(states) < self.states or tuple(results[:first]) != (COUNT, *states):
-            expected = f"{COUNT} and the states as they are at the beginning"
-            raise IRError("a loop returns its count and its states first", expected=expected, found=results[:first])
+        states, stacked = tuple(operands[2 : 2 + self.states]), results[self.states : -1]
+        is_whole = 0 <= self.states == len(states) and tuple(results[-1:]) == (COUNT,)
+        if not is_whole or tuple(results[: self.states]) != states:
+            expected = f"the {self.states} states as they are at the beginning, then pieces, then {COUNT}"
+            raise IRError("a loop returns other types than its operands ask for", expected=expected, found=results)
         if any(not each.rank or each.shape[0] != stacked[0].shape[0] for each in stacked):
             raise IRError("what a loop stacks has room for as many steps each", found=", ".join(map(str, stacked)))
         pieces = (each.with_shape(each.shape[1:]) for each in stacked)
@@ -133,7 +133,7 @@ class Loop(ControlFlow):
             arrays[2 : 2 + self.states],
             arrays[2 + self.states :],
         )
-        stacked = [np.zeros(each.shape, each.dtype.numpy) for each in results[1 + self.states :]]
+        stacked = [np.zeros(each.shape, each.dtype.numpy) for each in results[self.states : -1]]
         count = 0
         while going and count < most:
             if stacked and count == len(stacked[0]):
@@ -147,7 +147,7 @@ class Loop(ControlFlow):
             for whole, piece in zip(stacked, found[self.states :], strict=True):
                 whole[count] = piece
             count += 1
-        return (np.asarray(count, np.int64), *states, *stacked)
+        return (*states, *stacked, np.asarray(count, np.int64))
 
 
 def _check_leading(operands: Sequence[TensorType], *expected: TensorType) -> None:

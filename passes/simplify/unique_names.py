@@ -33,15 +33,17 @@ class UniqueNames(Pass):
     """Renames values until no two of the module share a name: ``conv``, ``conv.1``, ``conv.2``, ….
 
     Several ops may come from one node of the source and carry the name of its tensor. The last of them that computes
-    keeps it, before those that only convert between real numbers and integers. Parameters keep theirs, which are the
-    names of the inputs.
+    keeps it, before those that only convert between real numbers and integers. Parameters of ``main`` keep theirs,
+    which are the names of the inputs.
     """
 
     ensures = (UNIQUE_NAMES,)
 
     def apply(self, module: Module, record: Record) -> bool:
-        names = Names(p.name for function in module.functions.values() for p in function.parameters)
-        latest_first = [value for op in module.ops for value in op.results][::-1]
+        main = module.main
+        names = Names(parameter.name for parameter in main.parameters)
+        others = [p for function in module.functions.values() if function is not main for p in function.parameters]
+        latest_first = [*[value for op in module.ops for value in op.results][::-1], *others]
         for value in sorted(latest_first, key=_converts):
             name = names.take(value.name)
             record.counts["renamed"] += name != value.name

@@ -49,6 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=1,3,224,224",
         help="The shape of an input that the model leaves open.",
     )
+    parser.add_argument(
+        "--freeze", action="append", default=[], metavar="NAME=VALUE", help="Make an input of the model a constant."
+    )
     add_engine(parser)
     parser.add_argument("--memory", action="store_true", help="Also show where intermediate results lie.")
     parser.add_argument("--disassemble", action="store_true", help="Print the instructions of the device programs.")
@@ -77,9 +80,10 @@ def run(arguments: argparse.Namespace) -> str:
         if arguments.engine is not None or arguments.memory or arguments.disassemble:
             raise UsageError("--engine, --memory and --disassemble are for artifacts", found=str(path))
         model = reach("report.model", "inspect of a model")
-        return model.inspect_model(path, arguments.input_shape, ir=arguments.ir, as_json=as_json)
-    if arguments.input_shape:
-        raise UsageError("--input-shape is for models", found=str(path))
+        return model.inspect_model(path, arguments.input_shape, arguments.freeze, ir=arguments.ir, as_json=as_json)
+    for flag, given in {"--input-shape": arguments.input_shape, "--freeze": arguments.freeze}.items():
+        if given:
+            raise UsageError(f"{flag} is for models", found=str(path))
     return _artifact(path, arguments)
 
 
@@ -90,6 +94,7 @@ def _container(path: Path, arguments: argparse.Namespace) -> str:
 
     others = {"--engine": arguments.engine, "--ir": arguments.ir, "--memory": arguments.memory}
     others |= {"--disassemble": arguments.disassemble, "--input-shape": arguments.input_shape}
+    others |= {"--freeze": arguments.freeze}
     for flag, given in others.items():
         if given:
             raise UsageError(f"{flag} is for artifacts and models, not for containers of them", found=str(path))

@@ -31,7 +31,7 @@ module @nested {
   const @weights : f32[32,16,3] = blob "sha256:WEIGHTS"
   func @main(%n: i64[], %x: f32[1,16,8], %limit: f32[], %c: bool[])
       -> (%count: i64[], %y: f32[1,16,8], %s: f32[8,1,16,8], %z: f32[1,16,8]) {
-    %count, %y, %s = loop(%n, @true, %x, %x, %limit) {body=body, states=1} : i64[], f32[1,16,8], f32[8,1,16,8]
+    %y, %s, %count = loop(%n, @true, %x, %x, %limit) {body=body, states=1} : f32[1,16,8], f32[8,1,16,8], i64[]
     %z = if(%c, %y, %x) {then=negated, otherwise=convolved} : f32[1,16,8]
     return %count, %y, %s, %z
   }
@@ -48,7 +48,7 @@ module @nested {
     return %r
   }
   func @convolved(%v: f32[1,16,8], %x: f32[1,16,8]) -> (%r: f32[1,16,8]) {
-    %n, %a, %b = loop(@three, @true, %v, %x) {body=swapped, states=2} : i64[], f32[1,16,8], f32[1,16,8]
+    %a, %b, %n = loop(@three, @true, %v, %x) {body=swapped, states=2} : f32[1,16,8], f32[1,16,8], i64[]
     return %a
   }
   func @swapped(%i: i64[], %a: f32[1,16,8], %b: f32[1,16,8]) -> (%go: bool[], %c: f32[1,16,8], %d: f32[1,16,8]) {
@@ -135,8 +135,8 @@ def test_steps_beyond_the_room_for_pieces_are_refused(rng: np.random.Generator) 
         ("body=body", "body=other", "the op names no function that can be its body"),
         ("body=body", "body=main", "the op names no function that can be its body"),
         ("then=negated", "then=body", "the parameters of @body are not what the op needs"),
-        ("body=body, states=1", "body=body, states=2", "a loop returns its count and its states first"),
-        ("body=body, states=1", "body=body, states=-1", "a loop returns its count and its states first"),
+        ("body=body, states=1", "body=body, states=2", "a loop returns other types than its operands ask for"),
+        ("body=body, states=1", "body=body, states=-1", "a loop returns other types than its operands ask for"),
         ("loop(%n, @true, %x, %x,", "loop(@true, %n, %x, %x,", "the first operands decide how often bodies run"),
         ("body=swapped", "body=convolved", "the parameters of @convolved are not what the op needs"),
     ],

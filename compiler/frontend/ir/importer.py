@@ -18,7 +18,8 @@ from tilewright.errors import ModelError, UnsupportedError, UsageError
 
 from ....ir.core import Constant, Module, Value
 from ....ir.types import DType, TensorType
-from ..builder import ModuleBuilder, Results, check_given_shapes, input_shape_hint, type_of_tensor
+from ..builder import ModuleBuilder, Results, check_given, input_shape_hint, type_of_tensor
+from ..frozen import Frozen, frozen_array
 from ..shape import reshape
 from .document import ELEMENT_TYPES, OPEN, PRECISIONS, Document, Layer, Port, output_names
 from .node import IrNode
@@ -67,7 +68,9 @@ class IrImporter(ModuleBuilder):
         inputs: the names of the network's inputs.
     """
 
-    def __init__(self, document: Document, module: Module, input_shapes: InputShapes | None = None) -> None:
+    def __init__(
+        self, document: Document, module: Module, input_shapes: InputShapes | None = None, frozen: Frozen | None = None
+    ) -> None:
         super().__init__(module)
         self.document = document
         self.values: dict[tuple[int, int], Value] = {}
@@ -75,6 +78,7 @@ class IrImporter(ModuleBuilder):
         self._sources = document.sources()
         self._read = set(self._sources.values()) | {(layer.id, port.id) for layer, port in document.outputs()}
         self._shapes = dict(input_shapes or {})
+        self._frozen = dict(frozen or {})
         self._is_as_declared = not self._shapes
         self._constants: dict[tuple[int, str, int, tuple[int, ...]], Constant] = {}
         self._stored: set[Value] = set()
@@ -87,7 +91,7 @@ class IrImporter(ModuleBuilder):
             ModelError: the document is inconsistent.
             UnsupportedError: it uses a layer or a feature that is not implemented.
         """
-        check_given_shapes(self._shapes, self.inputs)
+        check_given(self._shapes, self._frozen, self.inputs)
         for layer in sorted_layers(self.document):
             self._import_layer(layer)
         outputs = self.document.outputs()
@@ -149,6 +153,10 @@ class IrImporter(ModuleBuilder):
         # Ports have no way to say that the number of dimensions is open.
         has_open_rank = not declared and "..." in layer.attributes.get("shape", "")
         shape = self._shapes.get(layer.name)
+        if layer.name in self._frozen:
+            known = None if has_open_rank else [None if extent == OPEN else extent for extent in declared]
+            array = frozen_array(layer.name, self._frozen[layer.name], self._dtype(layer), shape or known)
+            return self.constant(array, layer.name)
         if shape is None:
             if OPEN in declared or has_open_rank:
                 extents = ", ".join("?" if extent == OPEN else str(extent) for extent in declared)
@@ -245,11 +253,14 @@ def _enter(node: IrNode, importer: IrImporter) -> Value:
 
 
 @np.errstate(all="ignore")
-def import_document(document: Document, input_shapes: InputShapes | None = None) -> Module:
+def import_document(
+    document: Document, input_shapes: InputShapes | None = None, frozen: Frozen | None = None
+) -> Module:
     """The network of a document as a module, whose inputs and outputs are called after layers.
 
     Args:
         input_shapes: a full shape for inputs, by the names of their layers.
+        frozen: values of inputs that become constants.
 
     Raises:
         ModelError: the document is inconsistent.
@@ -257,7 +268,7 @@ def import_document(document: Document, input_shapes: InputShapes | None = None)
     """
     module = Module(document.name or "network")
     module.metadata = {"ir_version": str(document.version), "sha256": document.digest}
-    IrImporter(document, module, input_shapes).run()
+    IrImporter(document, module, input_shapes, frozen).run()
     return module
 
 

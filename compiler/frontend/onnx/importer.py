@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import heapq
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -110,7 +111,11 @@ class Node(SourceNode):
 
 
 class Importer(ModuleBuilder):
-    """State of one import: the module so far, and which ONNX name is which value."""
+    """State of one import: the module so far, and which ONNX name is which value.
+
+    Attributes:
+        unknown_ends: names of loops whose conditions depend on data.
+    """
 
     def __init__(
         self,
@@ -127,6 +132,7 @@ class Importer(ModuleBuilder):
         self._replacement = replacement
         self.values: dict[str, Value] = {}
         self._read: set[str] = set()
+        self.unknown_ends: set[str] = set()
 
     def define(self, name: str, value: Value) -> None:
         """Say which value it is that the model calls ``name``."""
@@ -142,10 +148,26 @@ class Importer(ModuleBuilder):
 
         Subgraphs see the names of the graphs around them.
         """
+        self.import_initialisers(graph)
+        return self.import_nodes(graph)
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """Names that are defined meanwhile are forgotten: those of a subgraph are its own."""
+        outer = dict(self.values)
+        try:
+            yield
+        finally:
+            self.values = outer
+
+    def import_initialisers(self, graph: onnx.GraphProto) -> None:
         for tensor in graph.initializer:
             self.define(tensor.name, self.constant(self._tensors.array(tensor), tensor.name))
         if graph.sparse_initializer:
             raise UnsupportedError("sparse initialisers are not supported", stage="import")
+
+    def import_nodes(self, graph: onnx.GraphProto) -> list[Value]:
+        """The second half of :meth:`import_graph`."""
         self._read.update(output.name for output in graph.output)
         self._read.update(name for proto in graph.node for name in _read_names(proto))
         self._check_supported(graph)

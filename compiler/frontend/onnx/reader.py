@@ -23,7 +23,8 @@ from tilewright.errors import ModelError, UnsupportedError, UsageError
 from ....ir.core import Module
 from ....runtime.files.foreign_model import START, foreign_format
 from ....runtime.files.input_file import contents
-from ..builder import check_given_shapes, input_shape_hint, type_of_tensor
+from ..builder import check_given, input_shape_hint, type_of_tensor
+from ..frozen import Frozen, frozen_array
 from .families import IMPORTS
 from .importer import Importer, Replacement
 from .tensors import TensorReader, element_type
@@ -40,6 +41,7 @@ def import_onnx(
     input_shapes: InputShapes | None = None,
     external_data: str | os.PathLike[str] | None = None,
     replacement: Replacement | None = None,
+    frozen: Frozen | None = None,
 ) -> Module:
     """The network of an ONNX model as a module.
 
@@ -51,6 +53,7 @@ def import_onnx(
         input_shapes: a full shape for inputs whose dimensions the model leaves open (or to replace).
         external_data: the folder of the files that the model keeps tensors in; by default its own.
         replacement: what the network is to read in place of its inputs, of its constants and of the outputs of nodes.
+        frozen: values of inputs that become constants.
 
     Raises:
         ModelError: not an ONNX file, damaged, or inconsistent.
@@ -83,7 +86,7 @@ def import_onnx(
         module.metadata["producer"] = f"{model.producer_name} {model.producer_version}".strip()
     folder = external_data if external_data is not None or not is_file else Path(source).parent
     importer = Importer(module, opsets, IMPORTS, TensorReader(folder), replacement)
-    _add_parameters(importer, model.graph, dict(input_shapes or {}))
+    _add_parameters(importer, model.graph, dict(input_shapes or {}), dict(frozen or {}))
     results = importer.import_graph(model.graph)
     names = [output.name for output in model.graph.output]
     if not names:
@@ -148,14 +151,22 @@ def _shape_text(declared: Sequence[int | str | None], known_rank: bool) -> str:
     return f"[{', '.join(str(d or '?') for d in declared)}]" if known_rank else "of unknown rank"
 
 
-def _add_parameters(importer: Importer, graph: onnx.GraphProto, shapes: dict[str, Sequence[int]]) -> None:
+def _add_parameters(
+    importer: Importer, graph: onnx.GraphProto, shapes: dict[str, Sequence[int]], frozen: Frozen
+) -> None:
     initialised = {tensor.name for tensor in graph.initializer}
     inputs = [i for i in graph.input if i.name not in initialised]
-    check_given_shapes(shapes, [i.name for i in inputs])
+    check_given(shapes, frozen, [i.name for i in inputs])
     for info in inputs:
         if not info.type.HasField("tensor_type"):
             raise UnsupportedError(f"input {info.name!r} is not a tensor", stage="import")
         tensor = info.type.tensor_type
+        if info.name in frozen:
+            declared = shapes.get(info.name) or (extents(tensor) if tensor.HasField("shape") else None)
+            dtype = element_type(tensor.elem_type, info.name)
+            array = frozen_array(info.name, frozen[info.name], dtype, declared)
+            importer.define(info.name, importer.constant(array, info.name))
+            continue
         shape = _resolve_shape(info.name, extents(tensor), tensor.HasField("shape"), shapes.get(info.name))
         type = type_of_tensor(f"input {info.name!r}", shape, element_type(tensor.elem_type, info.name))
         importer.define(info.name, importer.function.add_parameter(info.name, type))

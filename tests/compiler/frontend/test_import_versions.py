@@ -221,14 +221,6 @@ def test_what_cannot_be_imported_is_said(case: NodeCase, kind: type[ModelError],
     assert caught.value.node == "node"
 
 
-def test_a_condition_from_the_input_is_unsupported() -> None:
-    branch = onnx.helper.make_graph([], "branch", [], [onnx.ValueInfoProto(name="x")])
-    node = onnx.helper.make_node("If", ["x"], ["y"], name="choice", then_branch=branch, else_branch=branch)
-    with pytest.raises(UnsupportedError, match="the condition of an If must be known at compile time") as caught:
-        import_onnx(model_of([node], {"x": np.array(True)}, ["y"], 13))
-    assert caught.value.node == "choice"
-
-
 def test_an_index_out_of_range_is_an_error_when_running() -> None:
     node = onnx.helper.make_node("Gather", ["x", "i"], ["y"])
     module = import_onnx(model_of([node], {"x": SMALL, "i": ints(0)}, ["y"], 13))

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import onnx
 
-from .....ir.core import Constant, Op, Value
+from .....ir.core import Op, Value
 from .....ir.ops.shape import Cast, Expand, Reshape
 from .....ir.types import DType
 from ...shape import cast, expand, filled_in, progression, reshape, squeeze, unsqueeze
@@ -135,20 +135,3 @@ def import_eye_like(node: Node, importer: Importer) -> Value:
 def import_range(node: Node, importer: Importer) -> Value:
     start, limit, delta = (node.constant(i, w).reshape(-1)[0] for i, w in enumerate(("start", "limit", "delta")))
     return progression(node, importer, start, limit, delta, DType.of(start.dtype))
-
-
-@imports("If")
-def import_if(node: Node, importer: Importer) -> list[Value]:
-    """The branch that is taken, in place; its names are its own."""
-    condition = node.input(0)
-    if not isinstance(condition, Constant) or condition.array.size != 1:
-        raise node.unsupported(
-            f"the condition of an If must be known at compile time, but %{condition.name} is computed from the inputs",
-            hint="Models whose branches depend on the data cannot be compiled ahead of time.",
-        )
-    graph = node.attributes["then_branch" if condition.array.reshape(-1)[0] else "else_branch"]
-    outer = dict(importer.values)
-    try:
-        return importer.import_graph(graph)
-    finally:
-        importer.values = outer

@@ -1,0 +1,69 @@
+"""Bodies of branches and loops as functions: what they read from around them, and what decides between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from shlex import quote
+
+from ...ir.core import Constant, Function, Module, Op, Value, is_op
+from ...ir.names import Names
+from ...ir.ops.control_flow import If
+
+
+def outside_of(body: Function, results: Sequence[Value]) -> list[Value]:
+    """The values of other functions that ops of ``body`` read, or that it is to return, each once."""
+    own = {*body.parameters, *(value for op in body.ops for value in op.results)}
+    read = dict.fromkeys((*(value for op in body.ops for value in op.inputs), *results))
+    return [value for value in read if value not in own and not isinstance(value, Constant)]
+
+
+def close_over(body: Function, results: Sequence[Value], outside: Sequence[Value]) -> None:
+    """Let ``body`` return ``results``, with further parameters in the place of values of other functions."""
+    names = Names(parameter.name for parameter in body.parameters)
+    inner = {value: body.add_parameter(names.take(value.name), value.type) for value in outside}
+    for op in body.ops:
+        for index, value in enumerate(op.operands):
+            if value in inner:
+                op.set_operand(index, inner[value])
+    names = Names()
+    body.set_results([inner.get(value, value) for value in results], [names.take(value.name) for value in results])
+
+
+def erase(ops: Iterable[Op]) -> None:
+    """Take back ops, given in order, that nothing else reads."""
+    for op in reversed([*ops]):
+        op.erase()
+
+
+def scalar_inputs(module: Module, value: Value) -> list[Value]:
+    """The inputs of the network that a value of ``main`` is computed from, if all are single numbers; else none."""
+    found: dict[Value, None] = {}
+    pending, seen = [value], {value}
+    while pending:
+        value = pending.pop()
+        if value.producer is not None:
+            sources = [each for each in value.producer.inputs if each not in seen]
+            seen.update(sources)
+            pending += sources
+        elif not isinstance(value, Constant):
+            if value not in module.main.parameters or value.type.elements != 1:
+                return []
+            found[value] = None
+    return [*found]
+
+
+def freeze_flags(names: Sequence[str]) -> str:
+    """How a user makes inputs constants, on the command line and in Python."""
+    flags = " ".join(f"--freeze {quote(name)}=VALUE" for name in names)
+    return f"{flags} (freeze={{{', '.join(f'{name!r}: VALUE' for name in names)}}} in Python)"
+
+
+def frozen_later(module: Module) -> list[str]:
+    """For each branch that inputs of single numbers alone decide on, how a user decides on it at compile time."""
+    found = []
+    for op in module.main.ops:
+        names = [each.name for each in scalar_inputs(module, op.inputs[0])] if is_op(op, If) else []
+        if names:
+            said = f"{' and '.join(map(repr, names))} alone {'says' if len(names) == 1 else 'say'}"
+            found.append(f"{said} which branch of If {op.node!r} runs: {freeze_flags(names)} compiles that one only")
+    return found

@@ -1,0 +1,333 @@
+"""If, Loop and Scan of ONNX: graphs inside a graph as functions of the module, or their nodes in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from tilewright import limits
+from tilewright.errors import TilewrightError
+
+from .....ir.core import Constant, Function, Value
+from .....ir.ops.control_flow import COUNT, If, Loop
+from .....ir.ops.elementwise import Sub
+from .....ir.ops.indexing import Gather
+from .....ir.types import DType, TensorType
+from ...control_flow import close_over, erase, freeze_flags, outside_of, scalar_inputs
+from ...movement import join, reversed_along, slice_of, transpose
+from ...shape import cast, reshape
+from ..importer import Importer, Node, imports
+
+FOREVER = np.iinfo(np.int64).max
+"""Steps of a loop that does not say how many it takes at most."""
+
+
+@imports("If")
+def import_if(node: Node, importer: Importer) -> list[Value]:
+    """The branch that is taken, in place, where the condition is known; else two functions."""
+    condition = node.input(0)
+    if isinstance(condition, Constant) and condition.array.size == 1:
+        with importer.scope():
+            return importer.import_graph(_graph(node, "then_branch" if condition.array.item() else "else_branch"))
+    condition = _scalar(node, importer, condition, DType.BOOL, "the condition")
+    branches = [_branch(node, importer, each, condition) for each in ("then_branch", "else_branch")]
+    (then, ours), (otherwise, theirs) = branches
+    if len(ours) != len(theirs):
+        raise node.model_error(
+            "the branches return different numbers of values", found=f"{len(ours)} and {len(theirs)}"
+        )
+    for a, b in zip(ours, theirs, strict=True):
+        if a.type.plain != b.type.plain:
+            raise node.unsupported(
+                "the branches of an If return different types, and the condition is not known at compile time",
+                found=f"%{a.name}: {a.type} and %{b.name}: {b.type}",
+                hint=freeze_hint(importer, condition),
+            )
+    outside = [*dict.fromkeys(value for body, results in branches for value in outside_of(body, results))]
+    for body, results in branches:
+        close_over(body, results, outside)
+    types = [value.type for value in ours]
+    return [*importer.emit(If(then.name, otherwise.name), condition, *outside, types=types)]
+
+
+def _branch(node: Node, importer: Importer, attribute: str, condition: Value) -> tuple[Function, list[Value]]:
+    """A branch as a function, and what it is to return."""
+    with importer.inside(f"{node.name}.{attribute.partition('_')[0]}") as body, importer.scope():
+        try:
+            return body, importer.import_graph(_graph(node, attribute))
+        except TilewrightError as error:
+            error.hint = freeze_hint(importer, condition) or error.hint
+            raise
+
+
+def freeze_hint(importer: Importer, value: Value) -> str | None:
+    """How a user makes a value known at compile time; ``None`` where it does not follow from single numbers."""
+    names = [each.name for each in scalar_inputs(importer.module, value)]
+    return (
+        f"It follows from {' and '.join(map(repr, names))} alone: fix it with {freeze_flags(names)}." if names else None
+    )
+
+
+@imports("Loop")
+def import_loop(node: Node, importer: Importer) -> list[Value]:
+    most, going, *states = (*node.inputs, None, None)[: max(2, len(node.inputs))]
+    most = importer.constant(np.asarray(FOREVER), "forever") if most is None else most
+    most = cast(importer, _scalar(node, importer, most, None, "the number of steps"), DType.I64)
+    going = importer.constant(np.asarray(True), "true") if going is None else going
+    going = _scalar(node, importer, going, DType.BOOL, "the condition")
+    if None in states:
+        raise node.model_error("a state has no value at the beginning")
+    return _Steps(node, importer, _graph(node, "body"), most, going, len(states)).run([each for each in states if each])
+
+
+@imports("Scan")
+def import_scan(node: Node, importer: Importer) -> list[Value]:
+    """As a loop whose steps read their part of what is scanned."""
+    if node.opset < 9:
+        return _scan_batch(node, importer)
+    scanned = node.int("num_scan_inputs")
+    values = node.all_inputs()
+    if not 1 <= scanned <= len(values):
+        raise node.model_error("num_scan_inputs is out of range", expected=f"1 to {len(values)}", found=scanned)
+    states, sources = values[:-scanned], values[-scanned:]
+    axes = node.ints("scan_input_axes", (0,) * scanned)
+    found = _scan(node, importer, states, sources, axes, "scan_input_directions")
+    pieces = len(found) - len(states)
+    axes, backward = node.ints("scan_output_axes", (0,) * pieces), node.ints("scan_output_directions", (0,) * pieces)
+    if not len(axes) == len(backward) == pieces:
+        raise node.model_error("scan_output_axes and scan_output_directions need one element for each scan output")
+    for index, (axis, is_backward) in enumerate(zip(axes, backward, strict=True), len(states)):
+        stacked = reversed_along(importer, found[index], 0) if is_backward else found[index]
+        rank = stacked.type.rank
+        perm = [*range(1, rank)]
+        perm.insert(node.from_front(axis, rank), 0)
+        found[index] = transpose(importer, stacked, tuple(perm))
+    return found
+
+
+def _scan_batch(node: Node, importer: Importer) -> list[Value]:
+    """Scan of operator set 8: a batch of sequences, one scanned after the other, each as long as it says."""
+    lengths, *values = node.inputs
+    scanned = node.int("num_scan_inputs")
+    if None in values or not 1 <= scanned <= len(values):
+        raise node.model_error("num_scan_inputs is out of range", expected=f"1 to {len(values)}", found=scanned)
+    rows = [value for value in values if value is not None]
+    batch = rows[0].type.shape[0]
+    importer.unroll(node, batch)
+    found: list[list[Value]] = []
+    for index in range(batch):
+        states, sources = ([_part(importer, x, 0, index) for x in part] for part in (rows[:-scanned], rows[-scanned:]))
+        length = _part(importer, lengths, 0, index) if lengths is not None else None
+        found.append(_scan(node, importer, states, sources, (0,) * scanned, "directions", length))
+    return [
+        join(importer, [reshape(importer, x, (1, *x.type.shape)) for x in each], 0) for each in zip(*found, strict=True)
+    ]
+
+
+def _scan(
+    node: Node,
+    importer: Importer,
+    states: list[Value],
+    sources: Sequence[Value],
+    axes: Sequence[int],
+    directions: str,
+    length: Value | None = None,
+) -> list[Value]:
+    """The states at the end, and pieces stacked along a new first dimension.
+
+    Args:
+        directions: name of the attribute that says which of ``sources`` are read from the end.
+        length: how many steps to take; by default all.
+    """
+    backward = node.ints(directions, (0,) * len(sources))
+    if not len(axes) == len(backward) == len(sources):
+        raise node.model_error("axes and directions need one element for each scan input", expected=len(sources))
+    axes = [node.from_front(axis, x.type.rank) for axis, x in zip(axes, sources, strict=True)]
+    extents = {x.type.shape[axis] for axis, x in zip(axes, sources, strict=True)}
+    if len(extents) != 1:
+        raise node.model_error("scan inputs have different lengths", found=sorted(extents))
+    (rows,) = extents
+
+    def read(step: Value) -> list[Value]:
+        last = importer.constant(np.asarray(rows - 1), "last")
+        steps = (importer.emit_one(Sub(), last, step) if is_backward else step for is_backward in backward)
+        return [_part(importer, *each) for each in zip(sources, axes, steps, strict=True)]
+
+    most = importer.constant(np.asarray(rows), "steps") if length is None else cast(importer, length, DType.I64)
+    going = importer.constant(np.asarray(True), "true")
+    return _Steps(node, importer, _graph(node, "body"), most, going, len(states), read, rows).run(states)
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """A graph that is run again and again.
+
+    Attributes:
+        most: how many steps are taken at most, i64[].
+        going: whether the first one is, bool[].
+        states: how many states there are.
+        read: what the graph takes behind the states, from the number of the step. Without it the graph takes that
+            number and a condition first, and returns a condition first.
+        rows: how many steps the stacked results have room for; by default as many as are taken.
+    """
+
+    node: Node
+    importer: Importer
+    graph: onnx.GraphProto
+    most: Value
+    going: Value
+    states: int
+    read: Callable[[Value], list[Value]] | None = None
+    rows: int | None = None
+
+    def run(self, states: list[Value]) -> list[Value]:
+        """States at the end, and stacked pieces."""
+        self.importer.import_initialisers(self.graph)
+        found = self._unrolled(states, limits.UNROLLED_NODES)
+        found = self._looped(states) if found is None else found
+        # Where types change from step to step, much is written before the loop is given up.
+        found = self._unrolled(states, limits.UNROLLED) if found is None else found
+        if found is None:
+            raise self.node.unsupported(
+                "a state of the loop changes its type from step to step",
+                expected=f"equal types, or at most {limits.UNROLLED} nodes in all steps and a condition that is known",
+                hint="Give static input shapes with --input-shape.",
+            )
+        return found
+
+    def _unrolled(self, states: list[Value], most_nodes: int) -> list[Value] | None:
+        """The steps one after the other; ``None`` where they are too many, or depend on data."""
+        nodes = _nodes(self.graph)
+        if not (isinstance(self.most, Constant) and isinstance(self.going, Constant)):
+            return None
+        steps = max(0, self.most.array.item()) if self.going.array else 0
+        importer, function = self.importer, self.importer.function
+        is_known = self.node.name not in importer.unknown_ends and self.rows in (None, steps)
+        if not is_known or not 0 < steps * nodes * importer.copies <= most_nodes:
+            return None
+        before = len(function)
+        stacked: list[list[Value]] = []
+        importer.copies *= steps
+        for index in range(steps):
+            condition, states, pieces = self._step(importer.constant(np.asarray(index), "step"), states)
+            if not isinstance(condition, Constant):
+                erase([*function.ops][before:])
+                importer.unknown_ends.add(self.node.name)
+                break
+            stacked.append([reshape(importer, piece, (1, *piece.type.shape)) for piece in pieces])
+            if not condition.array:
+                break
+        importer.copies //= steps
+        if self.node.name in importer.unknown_ends:
+            return None
+        return [*states, *(join(importer, [*each], 0) for each in zip(*stacked, strict=True))]
+
+    def _looped(self, states: list[Value]) -> list[Value] | None:
+        """As an op; ``None`` where a state does not keep its type."""
+        node, importer = self.node, self.importer
+        with importer.inside(f"{node.name}.body") as body:
+            inner = [body.add_parameter("step", COUNT)]
+            inner += [body.add_parameter(f"state{i}", state.type.plain) for i, state in enumerate(states)]
+            condition, after, pieces = self._step(inner[0], inner[1:])
+            # A state that no step changes is a value from outside.
+            kept = {p: x for p, x, y in zip(inner[1:], states, after, strict=True) if p is y}
+            for parameter, value in kept.items():
+                parameter.replace_all_uses(value)
+                body.parameters.remove(parameter)
+            changed = [index for index, parameter in enumerate(inner[1:]) if parameter not in kept]
+        if any(after[index].type.plain != states[index].type.plain for index in changed):
+            erase(body.ops)
+            del importer.module.functions[body.name]
+            return None
+        results = [kept.get(value, value) for value in (condition, *(after[index] for index in changed), *pieces)]
+        rows = self._room(condition, pieces)
+        outside = outside_of(body, results)
+        close_over(body, results, outside)
+        types = [states[index].type for index in changed]
+        types += [TensorType((rows, *piece.type.shape), piece.type.dtype) for piece in pieces]
+        operands = [*(states[index] for index in changed), *outside]
+        operator = Loop(body.name, len(changed))
+        found = [*importer.emit(operator, self.most, self.going, *operands, types=[*types, COUNT])]
+        ends = [kept.get(parameter) for parameter in inner[1:]]
+        made = iter(found)
+        return [*(end if end is not None else next(made) for end in ends), *[*made][:-1]]
+
+    def _room(self, condition: Value, pieces: Sequence[Value]) -> int:
+        """For how many steps there is room in what is stacked."""
+        node = self.node
+        never_ends = all(isinstance(each, Constant) and each.array for each in (self.going, condition))
+        most = self.most.array.item() if isinstance(self.most, Constant) else None
+        if never_ends and most is not None and most > limits.LOOP_STEPS:
+            raise node.model_error(
+                "the loop never ends: its condition always holds",
+                expected=f"at most {limits.LOOP_STEPS} {limits.LOOP_STEPS.what}",
+                found=most if most < FOREVER else "no number of steps",
+            )
+        if not pieces:
+            return 0
+        if self.rows is not None:
+            return self.rows
+        if most is None or not (never_ends or most <= 0):
+            raise node.unsupported(
+                "how many steps the loop takes depends on the data, and so do the extents of its scan outputs",
+                expected="a number of steps that is known at compile time, and a condition that always holds",
+                hint=freeze_hint(self.importer, self.most)
+                or "Give static input shapes, or leave out the scan outputs.",
+            )
+        return max(0, most)
+
+    def _step(self, step: Value, states: Sequence[Value]) -> tuple[Value, list[Value], list[Value]]:
+        """Emit a step: whether to go on, the states after it, and its pieces."""
+        node, importer = self.node, self.importer
+        initialised = {tensor.name for tensor in self.graph.initializer}
+        inputs = [info for info in self.graph.input if info.name not in initialised]
+        true = importer.constant(np.asarray(True), "true")
+        given = [step, true, *states] if self.read is None else [*states, *self.read(step)]
+        if len(inputs) != len(given):
+            raise node.model_error("the body takes another number of inputs", expected=len(given), found=len(inputs))
+        with importer.scope():
+            for index, (info, value) in enumerate(zip(inputs, given, strict=True)):
+                if self.read is None and index < 2 and len(info.type.tensor_type.shape.dim) == 1:
+                    value = reshape(importer, value, (1,))
+                importer.define(info.name, value)
+            results = importer.import_nodes(self.graph)
+        leading = 1 if self.read is None else 0
+        if len(results) < leading + self.states:
+            expected = f"at least {leading + self.states}"
+            raise node.model_error("the body returns too few values", expected=expected, found=len(results))
+        condition = _scalar(node, importer, results[0], DType.BOOL, "the condition of a step") if leading else true
+        return condition, results[leading : leading + self.states], results[leading + self.states :]
+
+
+def _graph(node: Node, attribute: str) -> onnx.GraphProto:
+    graph = node.attributes.get(attribute)
+    if not isinstance(graph, onnx.GraphProto):
+        raise node.model_error(f"attribute {attribute!r} is missing, or is no graph")
+    return graph
+
+
+def _nodes(graph: onnx.GraphProto) -> int:
+    """How many nodes there are, those of graphs inside included."""
+    return sum(1 + sum(_nodes(a.g) for a in each.attribute if a.HasField("g")) for each in graph.node)
+
+
+def _scalar(node: Node, importer: Importer, x: Value, dtype: DType | None, what: str) -> Value:
+    """``x``, of one element, without dimensions."""
+    if x.type.elements != 1 or (x.type.dtype is not dtype if dtype is not None else not x.type.dtype.is_integer):
+        raise node.model_error(f"{what} must be one {'truth value' if dtype else 'integer'}", found=x.type)
+    return reshape(importer, x, ())
+
+
+def _part(importer: Importer, x: Value, axis: int, index: Value | int) -> Value:
+    """``x`` at a position along ``axis``, without that dimension."""
+    if not isinstance(index, (int, Constant)):
+        return importer.emit_one(Gather(axis), x, index)
+    position = index if isinstance(index, int) else int(index.array)
+    shape = x.type.shape
+    begin = tuple(position if d == axis else 0 for d in range(len(shape)))
+    extent = tuple(1 if d == axis else e for d, e in enumerate(shape))
+    part = slice_of(importer, x, begin, extent, (1,) * len(shape))
+    return reshape(importer, part, (*shape[:axis], *shape[axis + 1 :]))
