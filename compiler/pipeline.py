@@ -8,6 +8,7 @@ from pathlib import Path
 from ..ir.core import Module
 from ..passes.base import Pass, Record
 from ..passes.cpu.choose_layouts import ChooseLayouts
+from ..passes.cpu.frame_convolutions import FrameConvolutions
 from ..passes.cpu.isolate_outputs import IsolateOutputs
 from ..passes.cpu.plan_cpu_memory import PlanCpuMemory
 from ..passes.device.cascade_rows import CascadeRows
@@ -48,7 +49,9 @@ def simplify_pipeline() -> Pipeline:
 
 def cpu_pipeline(name: str = "software") -> Pipeline:
     """From a simplified module to one whose every op that is not the device's runs on a CPU kernel."""
-    return Pipeline((Fuse(), PlaceOnCpu(), IsolateOutputs(), ChooseLayouts(), PlanCpuMemory()), name)
+    return Pipeline(
+        (FrameConvolutions(), Fuse(), PlaceOnCpu(), IsolateOutputs(), ChooseLayouts(), PlanCpuMemory()), name
+    )
 
 
 def float_pipeline() -> Pipeline:

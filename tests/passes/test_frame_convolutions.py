@@ -1,0 +1,65 @@
+"""Convolutions that cut a signal into frames become matrix products."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from before_after import parse, random_inputs, run_pass
+
+from tilewright.ir import interp
+from tilewright.ir.core import Module
+
+
+def network(x: list[int], w: list[int], y: list[int], strides: list[int], pads: list[int]) -> Module:
+    spatial = len(w) - 2
+    rng = np.random.default_rng(1)
+    weights, bias = rng.standard_normal(w).astype(np.float32), rng.standard_normal(w[0]).astype(np.float32)
+    attributes = f'strides={strides}, pads={pads}, dilations={[1] * spatial}, group=1, act="relu", act_args=[]'
+    text = f"""
+      const @w : f32{w} = blob "w"
+      const @b : f32[{w[0]}] = blob "b"
+      func @main(%x: f32{x}) -> (%y: f32{y}) {{
+        %y = conv(%x, @w, @b) {{{attributes}}} : f32{y} loc("spectrum")
+        return %y
+      }}"""
+    return parse(text, {"w": weights, "b": bias})
+
+
+@pytest.mark.parametrize(
+    ("x", "w", "y", "strides", "pads"),
+    [
+        ([2, 1, 200], [8, 1, 40], [2, 8, 17], [10], [0, 0]),
+        ([1, 1, 200], [9, 1, 32], [1, 9, 47], [4], [3, 13]),
+        ([2, 1, 1, 64], [8, 1, 1, 64], [2, 8, 1, 1], [1, 64], [0, 0, 0, 0]),
+    ],
+)
+def test_becomes_a_product_of_frames(
+    x: list[int], w: list[int], y: list[int], strides: list[int], pads: list[int], rng: np.random.Generator
+) -> None:
+    module = network(x, w, y, strides, pads)
+    inputs = random_inputs(module, rng)
+    expected = interp.run(module, inputs)["y"]
+    (origin,) = (op.loc for op in module.ops)
+    run_pass("frame_convolutions", module)
+    names = [op.name for op in module.ops]
+    assert "conv" not in names
+    assert {"gather", "matmul"} <= set(names)
+    assert {op.loc for op in module.ops} == {origin}
+    np.testing.assert_allclose(interp.run(module, inputs)["y"], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("x", "w", "y", "strides", "pads"),
+    [
+        pytest.param([1, 2, 200], [8, 2, 40], [1, 8, 17], [10], [0, 0], id="two channels"),
+        pytest.param([1, 1, 200], [8, 1, 40], [1, 8, 161], [1], [0, 0], id="neighbouring columns lie together"),
+        pytest.param([1, 1, 200], [8, 1, 16], [1, 8, 19], [10], [0, 0], id="short windows"),
+        pytest.param([1, 1, 200], [4, 1, 40], [1, 4, 17], [10], [0, 0], id="few outputs"),
+        pytest.param([1, 1, 8, 40], [8, 1, 1, 40], [1, 8, 8, 1], [1, 40], [0, 0, 0, 0], id="two dimensions"),
+        pytest.param([1, 1, 1, 40], [8, 1, 1, 40], [1, 8, 3, 1], [1, 40], [1, 0, 1, 0], id="rows of padding"),
+    ],
+)
+def test_others_stay(x: list[int], w: list[int], y: list[int], strides: list[int], pads: list[int]) -> None:
+    module = network(x, w, y, strides, pads)
+    run_pass("frame_convolutions", module)
+    assert [op.name for op in module.ops] == ["conv"]
