@@ -108,7 +108,7 @@ def measure(network: PublicNetwork, file: Path, seconds: float) -> dict[str, obj
     given = {name: value for name, value in inputs.items() if name not in network.frozen}
     options = CompileOptions(
         input_shapes={name: value.shape for name, value in given.items()},
-        **({"freeze": {name: inputs[name] for name in network.frozen}} if network.frozen else {}),
+        freeze={name: inputs[name] for name in network.frozen},
     )
     start = time.perf_counter()
     artifact = compile_to_memory(file, options)
