@@ -39,7 +39,7 @@ from .calibration.ranges import make_statistics
 from .containers.interface import Interface, check_interface, interface_of, normalization_warnings, shapes_before
 from .device.batch import check_batch, check_units, clusters_of
 from .device.plans import choose_plans
-from .frontend.control_flow import frozen_later
+from .frontend.control_flow import warnings_of
 from .frontend.formats import Model, ModelProto, import_model
 from .frontend.ir.document import Document
 from .options import CompileOptions, option, with_keywords
@@ -111,7 +111,7 @@ def build(model: Model, options: CompileOptions, interface: Interface | None = N
     elif quantized is not None and interface is not None:
         details = {"warnings": normalization_warnings(options), **shapes_before(module)}
         interface_of(quantized).run(module)
-    details["warnings"] = [*cast("list[str]", details.get("warnings", [])), *frozen_later(module)]
+    details["warnings"] = [*cast("list[str]", details.get("warnings", [])), *warnings_of(module)]
     package = Package(module, precision, tilewright.__version__, details)
     if quantized is not None:
         _add_integer_engines(package, quantized, target, machine, places, options)

@@ -118,7 +118,7 @@ def _verify_op(module: Module, op: Op, stage: str | None) -> None:
         return
     operands, results = types_of(op.operands), types_of(op.results)
     try:
-        inferred = op.operator.result_types(operands, op.loc)
+        inferred = results if op.operator.GIVEN_RESULTS else op.operator.result_types(operands, op.loc)
     except TilewrightError as error:
         raise _op_error(error.message, op, stage, error.expected, error.found) from None
     if len(inferred) != len(results):

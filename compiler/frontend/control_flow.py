@@ -7,7 +7,7 @@ from shlex import quote
 
 from ...ir.core import Constant, Function, Module, Op, Value, is_op
 from ...ir.names import Names
-from ...ir.ops.control_flow import If
+from ...ir.ops.control_flow import If, Refuse
 
 
 def outside_of(body: Function, results: Sequence[Value]) -> list[Value]:
@@ -35,6 +35,14 @@ def erase(ops: Iterable[Op]) -> None:
         op.erase()
 
 
+def discard(module: Module, first: int) -> None:
+    """Take back the functions of a module from the one of this number on, which no op outside of them runs."""
+    for name in [*module.functions][: first - 1 : -1]:
+        function = module.functions.pop(name)
+        function.set_results([])
+        erase(function.ops)
+
+
 def scalar_inputs(module: Module, value: Value) -> list[Value]:
     """The inputs of the network that a value of ``main`` is computed from, if all are single numbers; else none."""
     found: dict[Value, None] = {}
@@ -58,12 +66,15 @@ def freeze_flags(names: Sequence[str]) -> str:
     return f"{flags} (freeze={{{', '.join(f'{name!r}: VALUE' for name in names)}}} in Python)"
 
 
-def frozen_later(module: Module) -> list[str]:
-    """For each branch that inputs of single numbers alone decide on, how a user decides on it at compile time."""
-    found = []
+def warnings_of(module: Module) -> list[str]:
+    """What users should know of the branches of an imported module: which of them single numbers alone decide on, and
+    how to decide at compile time; and which of them cannot run.
+    """
+    found: list[str] = []
     for op in module.main.ops:
         names = [each.name for each in scalar_inputs(module, op.inputs[0])] if is_op(op, If) else []
         if names:
             said = f"{' and '.join(map(repr, names))} alone {'says' if len(names) == 1 else 'say'}"
             found.append(f"{said} which branch of If {op.node!r} runs: {freeze_flags(names)} compiles that one only")
-    return found
+    refusals = (op for op in module.ops if is_op(op, Refuse))
+    return [*found, *(f"a run that takes a branch of If {op.node!r} fails: {op.operator.why}" for op in refusals)]

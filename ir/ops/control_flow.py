@@ -153,3 +153,22 @@ class Loop(ControlFlow):
 def _check_leading(operands: Sequence[TensorType], *expected: TensorType) -> None:
     if tuple(operands[: len(expected)]) != expected:
         raise IRError("the first operands decide how often bodies run", expected=expected, found=operands)
+
+
+@operator("refuse")
+@dataclass(frozen=True)
+class Refuse(Operator[tuple[()]]):
+    """End the run (`InputError`): what stands for a branch that makes no sense with the shapes of the network.
+
+    It takes nothing; its results, which are never made, are of any types.
+
+    Attributes:
+        why: what is wrong, a sentence.
+    """
+
+    GIVEN_RESULTS: ClassVar[bool] = True
+
+    why: str
+
+    def reference(self) -> np.ndarray:
+        raise InputError(self.why, op=self.name)

@@ -14,6 +14,12 @@ from ..profile import StepTime
 from .buffers import Buffers
 from .native_code import CodePolicy, object_code
 
+_HINTS = {
+    "if": "Its bodies refuse them, or the branch that they choose makes no sense with the shapes of the network.",
+    "loop": "Its body refuses them, or it takes more steps than its results have room for.",
+}
+"""What may be wrong with the operands of operators that run others."""
+
 ENTRY_POINT = "tilewright_run"
 
 # A foreign function made by CFUNCTYPE releases the GIL while it runs.
@@ -79,5 +85,5 @@ class CpuExecutor:
                 stage=f"step {step.name!r}",
                 op=step.op,
                 node=", ".join(step.loc) or None,
-                hint="Look for indices that are out of range in the inputs.",
+                hint=_HINTS.get(step.op, "Look for indices that are out of range in the inputs."),
             )

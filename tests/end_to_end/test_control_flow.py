@@ -19,7 +19,8 @@ from tilewright.__main__ import main
 from tilewright.compiler.driver import build
 from tilewright.compiler.frontend.formats import import_model
 from tilewright.compiler.options import CompileOptions
-from tilewright.errors import TilewrightError
+from tilewright.errors import InputError, TilewrightError
+from tilewright.ir import interp
 from tilewright.runtime.artifact.artifact import Artifact
 from tilewright.runtime.interruption import Abandoned, Asked
 from tilewright.runtime.session import Session, load
@@ -128,6 +129,22 @@ NESTED = """g (int64 n, bool c, float[3] x) => (float[3] y) {
 def test_both_branches_of_an_if() -> None:
     given = [{"c": np.array([c]), "x": floats(2, 3)} for c in (True, False)]
     assert ops(check(parsed(IF), *given)) == ["if"]
+
+
+def test_a_branch_that_makes_no_sense_with_the_shapes_fails_when_it_is_taken() -> None:
+    model = parsed(IF.replace("b = Neg(a)", "seven = Constant<value_ints=[7]>() n = Neg(a) b = Reshape(n, seven)"))
+    session = compiled(model)
+    (said, warning) = session.artifact.manifest.details["warnings"]  # type: ignore[misc]
+    assert "'c' alone says which branch of If 'y' runs" in said
+    assert warning.startswith(
+        "a run that takes a branch of If 'y' fails: import: reshape: node 'b': a reshape keeps the"
+    )
+    x = floats(2, 3)
+    assert np.array_equal(session.run({"c": np.array([True]), "x": x})["y"], x + x)
+    with pytest.raises(InputError, match=r"if.*the branch that they choose makes no sense with the shapes"):
+        session.run({"c": np.array([False]), "x": x})
+    with pytest.raises(InputError, match="a reshape keeps the number of elements"):
+        interp.run(import_model(model), {"c": np.array([False]), "x": x})
 
 
 def test_a_loop_ends_by_its_count_or_by_its_condition() -> None:
@@ -318,6 +335,16 @@ STATE = "(bool co, float[3] t) { t = Neg(s) co = Identity(ci) }"
             IF.replace("d = Identity(b)", "axis = Constant<value_ints=[0]>() d = ReduceSum(b, axis)"),
             "the branches of an If return different types, and the condition is not known at compile time; found %x: "
             "f32[2,3] and %d: f32[1,3]. It follows from 'c' alone: fix it with --freeze c=VALUE (freeze={'c': VALUE}",
+        ),
+        (
+            IF.replace("b = Neg(a)", "b = Neg(none)"),
+            "tensor 'none' is read but nothing produces it",
+        ),
+        (
+            IF.replace("b = Neg(a)", "v = Constant<value_ints=[7]>() b = Reshape(a, v)").replace(
+                "a = Add(x, x)", "v = Constant<value_ints=[5]>() a = Reshape(x, v)"
+            ),
+            "a reshape keeps the number of elements; expected 6 elements as in [2, 3], found [5]. It follows from 'c'",
         ),
         (IF.replace("b = Neg(a) d = Identity(b)", "b = Neg(a)").replace("b, float[2,3] d)\n", "b)\n"), "different num"),
         (SCAN.replace("num_scan_inputs=1", "num_scan_inputs=3"), "num_scan_inputs is out of range; expected 1 to 2"),

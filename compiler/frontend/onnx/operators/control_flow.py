@@ -9,17 +9,20 @@ import numpy as np
 import onnx
 
 from tilewright import limits
-from tilewright.errors import TilewrightError
+from tilewright.errors import IRError, ModelError, TilewrightError, UnsupportedError
 
 from .....ir.core import Constant, Function, Value
-from .....ir.ops.control_flow import COUNT, If, Loop
+from .....ir.ops.control_flow import COUNT, If, Loop, Refuse
 from .....ir.ops.elementwise import Sub
 from .....ir.ops.indexing import Gather
 from .....ir.types import DType, TensorType
-from ...control_flow import close_over, erase, freeze_flags, outside_of, scalar_inputs
+from ...control_flow import close_over, discard, erase, freeze_flags, outside_of, scalar_inputs
 from ...movement import join, reversed_along, slice_of, transpose
 from ...shape import cast, reshape
 from ..importer import Importer, Node, imports
+
+_LONGEST = 400
+"""Characters of what is said of a branch that makes no sense."""
 
 FOREVER = np.iinfo(np.int64).max
 """Steps of a loop that does not say how many it takes at most."""
@@ -33,7 +36,7 @@ def import_if(node: Node, importer: Importer) -> list[Value]:
         with importer.scope():
             return importer.import_graph(_graph(node, "then_branch" if condition.array.item() else "else_branch"))
     condition = _scalar(node, importer, condition, DType.BOOL, "the condition")
-    branches = [_branch(node, importer, each, condition) for each in ("then_branch", "else_branch")]
+    branches = _branches(node, importer, condition)
     (then, ours), (otherwise, theirs) = branches
     if len(ours) != len(theirs):
         raise node.model_error(
@@ -53,14 +56,33 @@ def import_if(node: Node, importer: Importer) -> list[Value]:
     return [*importer.emit(If(then.name, otherwise.name), condition, *outside, types=types)]
 
 
-def _branch(node: Node, importer: Importer, attribute: str, condition: Value) -> tuple[Function, list[Value]]:
-    """A branch as a function, and what it is to return."""
-    with importer.inside(f"{node.name}.{attribute.partition('_')[0]}") as body, importer.scope():
+def _branches(node: Node, importer: Importer, condition: Value) -> list[tuple[Function, list[Value]]]:
+    """Both branches as functions, and what they are to return.
+
+    Models with a branch for each of several shapes make no sense but in one of them: the other ends the run.
+    """
+    found: dict[str, tuple[Function, list[Value]]] = {}
+    failed: dict[str, TilewrightError] = {}
+    for attribute in ("then_branch", "else_branch"):
+        before = len(importer.module.functions)
+        name = f"{node.name}.{attribute.partition('_')[0]}"
         try:
-            return body, importer.import_graph(_graph(node, attribute))
-        except TilewrightError as error:
-            error.hint = freeze_hint(importer, condition) or error.hint
-            raise
+            with importer.inside(name) as body, importer.scope():
+                found[attribute] = body, importer.import_graph(_graph(node, attribute))
+        except (ModelError, IRError) as error:
+            is_of_a_node = error.op is not None and not isinstance(error, UnsupportedError)
+            if failed or not is_of_a_node:
+                error = next(iter(failed.values()), error)
+                error.hint = freeze_hint(importer, condition) or error.hint
+                raise error from None
+            discard(importer.module, before)
+            failed[attribute] = error
+    for attribute, error in failed.items():
+        ((_, other),) = found.values()
+        with importer.inside(f"{node.name}.{attribute.partition('_')[0]}") as body:
+            types = [value.type.plain for value in other]
+            found[attribute] = body, [*importer.emit(Refuse(f"{error}"[:_LONGEST]), types=types)]
+    return [found["then_branch"], found["else_branch"]]
 
 
 def freeze_hint(importer: Importer, value: Value) -> str | None:
@@ -228,6 +250,7 @@ class _Steps:
     def _looped(self, states: list[Value]) -> list[Value] | None:
         """As an op; ``None`` where a state does not keep its type."""
         node, importer = self.node, self.importer
+        before = len(importer.module.functions)
         with importer.inside(f"{node.name}.body") as body:
             inner = [body.add_parameter("step", COUNT)]
             inner += [body.add_parameter(f"state{i}", state.type.plain) for i, state in enumerate(states)]
@@ -239,8 +262,7 @@ class _Steps:
                 body.parameters.remove(parameter)
             changed = [index for index, parameter in enumerate(inner[1:]) if parameter not in kept]
         if any(after[index].type.plain != states[index].type.plain for index in changed):
-            erase(body.ops)
-            del importer.module.functions[body.name]
+            discard(importer.module, before)
             return None
         results = [kept.get(value, value) for value in (condition, *(after[index] for index in changed), *pieces)]
         rows = self._room(condition, pieces)
