@@ -15,7 +15,7 @@ import numpy as np
 from tilewright.errors import ArtifactError, CodegenError
 
 from ..ir.annotations import CARDS
-from ..ir.calls import device_programs, host_functions, is_endless
+from ..ir.calls import device_programs, host_functions, is_endless, macs_of
 from ..ir.clone import clone_module
 from ..ir.core import Constant, Function, Module, Op, Value, is_op
 from ..ir.layout import bytes_of
@@ -137,7 +137,7 @@ def _steps(module: Module, program: CpuCode) -> tuple[StepInfo, ...]:
             op=step.op.name,
             kernel=step.kernel.name if step.kernel is not None else None,
             loc=step.op.loc,
-            macs=step.op.macs,
+            macs=macs_of(module, step.op),
             bytes=sum(bytes_of(value.type) for value in (*step.op.inputs, *step.op.results)),
             endless=is_endless(module, step.op),
         )

@@ -53,6 +53,17 @@ def is_endless(module: Module, op: Op) -> bool:
     return not all(isinstance(each, Constant) and each.array <= limits.LOOP_STEPS for each in most)
 
 
+def macs_of(module: Module, op: Op) -> int:
+    """Multiply-accumulates of an op: of bodies those of the larger branch, and of all steps whose number is known."""
+    if not is_op(op, ControlFlow):
+        return op.macs
+    bodies = (module.functions[body].ops for body in op.operator.bodies)
+    macs = max(sum(macs_of(module, each) for each in body) for body in bodies)
+    most = op.inputs[0] if is_op(op, Loop) else None
+    steps = int(most.array) if isinstance(most, Constant) else 1
+    return macs * (steps if 0 <= steps <= limits.LOOP_STEPS else 1)
+
+
 def called_ops(module: Module, op: Op) -> Iterator[Op]:
     """The op itself, or in its place those of the function that it calls, in order of execution."""
     if is_op(op, Call):

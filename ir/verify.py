@@ -27,8 +27,9 @@ def verify(module: Module, *, stage: str | None = None, elsewhere: Collection[st
     Invariants: a value is defined before it is used, in the same function or as a constant of the module; uses and
     operands agree; each result has the type that the operator infers (quantisation and layout are the pass's
     choice, shape and element type are not, but for quantised results); a call passes and gets what its function
-    takes and returns, and no function calls itself through others; layouts exist; annotations are those declared, of
-    the declared types; names of inputs, outputs, functions and constants are unique.
+    takes and returns, so do branches and loops, each with bodies of its own, and no function calls itself through
+    others; layouts exist; annotations are those declared, of the declared types; names of inputs, outputs, functions
+    and constants are unique.
 
     Args:
         stage: the pass to name in the message.
@@ -44,6 +45,10 @@ def verify(module: Module, *, stage: str | None = None, elsewhere: Collection[st
     for function in module.functions.values():
         _verify_function(module, function, stage, elsewhere)
     _check_no_circle(module, stage)
+    bodies = Counter(body for op in module.ops if is_op(op, ControlFlow) for body in op.operator.bodies)
+    shared = next((body for body, count in bodies.items() if count > 1), None)
+    if shared is not None:
+        raise VerifyError("a function is a body twice", stage=stage, op=f"@{shared}")
 
 
 def _verify_function(module: Module, function: Function, stage: str | None, elsewhere: Collection[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...ir.annotations import CARDS, CASCADE, IMAGES, MAP, ON, PLAN, STATIONARY, TILE, WHY, Reason
-from ...ir.calls import called_ops, device_programs
+from ...ir.calls import called_ops, device_programs, macs_of
 from ...ir.core import Constant, Module, Op, is_op
 from ...ir.ops.call import Call
 from ...ir.ops.convolution import Conv, ConvTranspose
@@ -38,7 +38,7 @@ def placement(module: Module) -> list[PlacedOp]:
                     rule=reason.rule,
                     tensor=reason.tensor,
                     found=reason.found,
-                    macs=each.macs * shares,
+                    macs=macs_of(module, each) * shares,
                     routine=reason.rule in ROUTINE,
                 )
             )

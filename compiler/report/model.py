@@ -8,6 +8,7 @@ from pathlib import Path
 from tilewright.errors import resources
 
 from ...codegen.cpu.families import lowerings
+from ...ir.calls import macs_of
 from ...ir.op import QuantizationRule
 from ...ir.ops import REGISTRY
 from ...ir.ops.control_flow import ControlFlow
@@ -46,7 +47,7 @@ def inspect_model(path: Path, input_shapes: Sequence[str], freeze: Sequence[str]
     table = Table([Column("name", "node"), Column("op", "operator"), Column("result", "result"), MACS])
     for op in module.main.ops:
         shown = ", ".join(str(value.type.plain) for value in op.results)
-        table.add(name=op.node or "", op=op.name, result=shown, macs=op.macs)
+        table.add(name=op.node or "", op=op.name, result=shown, macs=macs_of(module, op))
     if as_json:
         return json_text({"name": module.name, "metadata": module.metadata, "layers": table.records()})
     return table.text()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 
 import numpy as np
 import pytest
@@ -152,15 +151,34 @@ def test_ops_that_do_not_fit_their_bodies_are_refused(
         verify(wrong)
 
 
+def test_a_function_is_the_body_of_one_op(rng: np.random.Generator) -> None:
+    main = "func @main(%c: bool[]) -> (%c: bool[]) {{ %y = if(%c) {{then=b, otherwise={}}} : bool[] return %c }}"
+    text = f"module @m {{{{ {main} {{}} }}}}"
+    body = "func @{}() -> (%y: bool[]) {{ return @t }}"
+    known = "const @t : bool[] = [true] "
+    verify(parse_module(text.format("d", body.format("b") + body.format("d")).replace("func", known + "func", 1)))
+    with pytest.raises(VerifyError, match="@b: a function is a body twice"):
+        verify(parse_module(text.format("b", body.format("b")).replace("func", known + "func", 1)))
+
+
+def test_the_work_of_bodies_is_counted(rng: np.random.Generator) -> None:
+    session = compiled(network(rng))
+    steps = session.artifact.manifest.cpu_programs["float"].steps
+    assert [step.macs for step in steps] == [0, 3 * 32 * 16 * 3 * 8]
+
+
 def test_bodies_nested_too_deeply_are_refused() -> None:
-    bodies = [
-        f'func @b{i}(%x: f32[1]) -> (%y: f32[1]) {{ %y = if(@c, %x) {{then="b{i + 1}", otherwise="b{i + 1}"}} : f32[1] '
-        "return %y }"
-        for i in range(40)
+    def branches(name: str, level: int) -> str:
+        op = f"%y = if(@c, %x) {{then=b{level}, otherwise=e{level}}} : f32[1]"
+        return f"func @{name}(%x: f32[1]) -> (%y: f32[1]) {{ {op} return %y }}"
+
+    ends = [f"func @e{level}(%x: f32[1]) -> (%x: f32[1]) {{ return %x }}" for level in range(20)]
+    nested = [
+        branches("main", 0),
+        *(branches(f"b{level}", level + 1) for level in range(19)),
+        ends[0].replace("e0", "b19"),
     ]
-    last = "func @b40(%x: f32[1]) -> (%y: f32[1]) { %y = neg(%x) : f32[1] return %y }"
-    main = "func @main(%x: f32[1]) -> (%y: f32[1]) { %y = if(@c, %x) {then=b0, otherwise=b0} : f32[1] return %y }"
-    module = parse_module("module @deep { const @c : bool[] = [true] " + " ".join([main, *bodies, last]) + " }")
+    module = parse_module("module @deep { const @c : bool[] = [true] " + " ".join([*nested, *ends]) + " }")
     verify(module)
     with pytest.raises(IRError, match="branches and loops are nested too deeply"):
-        partial(host_functions, module)()
+        host_functions(module)

@@ -207,11 +207,12 @@ class _Steps:
 
     def run(self, states: list[Value]) -> list[Value]:
         """States at the end, and stacked pieces."""
-        self.importer.import_initialisers(self.graph)
-        found = self._unrolled(states, limits.UNROLLED_NODES)
-        found = self._looped(states) if found is None else found
-        # Where types change from step to step, much is written before the loop is given up.
-        found = self._unrolled(states, limits.UNROLLED) if found is None else found
+        with self.importer.scope():
+            self.importer.import_initialisers(self.graph)
+            found = self._unrolled(states, limits.UNROLLED_NODES)
+            found = self._looped(states) if found is None else found
+            # Where types change from step to step, much is written before the loop is given up.
+            found = self._unrolled(states, limits.UNROLLED) if found is None else found
         if found is None:
             raise self.node.unsupported(
                 "a state of the loop changes its type from step to step",
