@@ -194,6 +194,10 @@ class EncodingsWarning(TilewrightWarning):
     """Encodings are for tensors that the model lacks."""
 
 
+class OperatorSetWarning(TilewrightWarning):
+    """A model is of an operator set that is newer than what is known."""
+
+
 def similar(name: str, known: Iterable[str], most: int = 1) -> str | None:
     """The question whether another name was meant, for a hint; None where no known one is like it."""
     # Late, because most programs make no such error.

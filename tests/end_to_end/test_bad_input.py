@@ -211,11 +211,6 @@ MODELS: dict[str, tuple[onnx.ModelProto, str]] = {
         "import: input 'x' has an open shape [?, 3, ?]. "
         "Fix it with --input-shape x=1,3,1 (input_shapes={'x': [1,3,1]} in Python).",
     ),
-    "operator set of the future": (
-        graph_model([relu()], opset=99),
-        "import: the model uses an operator set that is not supported; expected version 7 to 26, found 99. "
-        "onnx.version_converter.convert_version converts models between versions.",
-    ),
     "tensor of terabytes": (
         graph_model(
             [helper.make_node("Expand", ["x", "s"], ["y"], name="e")],
@@ -314,7 +309,6 @@ def test_open_shapes_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str
     [
         ("x=1,4,5", "import: the given shape does not fit input 'x'; expected [N, 3, ?], found [1, 4, 5]"),
         ("x=3,5", "import: the given shape does not fit input 'x'; expected [N, 3, ?], found [3, 5]"),
-        ("x=0,3,5", "import: the given shape does not fit input 'x'; expected [N, 3, ?], found [0, 3, 5]"),
         ("z=1,3,5", "import: a shape was given for an input that the model does not have; expected x, found z"),
     ],
 )
@@ -323,7 +317,7 @@ def test_wrong_input_shapes(shape: str, message: str, tmp_path: Path, fails: Fai
     assert fails(["compile", "m.onnx", "--input-shape", shape]) == message
 
 
-@pytest.mark.parametrize(("shape", "found"), [("x=0", "[0]"), ("x=2,3", "[2, 3]")])
+@pytest.mark.parametrize(("shape", "found"), [("x=2,3", "[2, 3]")])
 def test_an_extent_of_zero_is_open(shape: str, found: str, tmp_path: Path, fails: Fails) -> None:
     write_model(tmp_path / "m.onnx", graph_model([relu()], [("x", FLOAT, [0])]))
     message = f"import: the given shape does not fit input 'x'; expected [?], found {found}"

@@ -18,7 +18,7 @@ import onnx
 from onnx import ModelProto
 
 from tilewright import limits
-from tilewright.errors import ModelError, UnsupportedError, UsageError
+from tilewright.errors import ModelError, OperatorSetWarning, UnsupportedError, UsageError, warn
 
 from ....ir.core import Module
 from ....runtime.files.foreign_model import START, foreign_format
@@ -29,8 +29,8 @@ from .families import IMPORTS
 from .importer import Importer, Replacement
 from .tensors import TensorReader, element_type
 
-SUPPORTED_OPSETS = (7, 26)
-"""Oldest and newest version of the standard operator set that the importers were written for."""
+NEWEST_OPSET = 28
+"""The newest version of the standard operator set whose operators the importers know."""
 
 InputShapes = Mapping[str, Sequence[int]]
 
@@ -62,14 +62,13 @@ def import_onnx(
     model, digest = load_model(source)
     opsets = {("" if o.domain == "ai.onnx" else o.domain): o.version for o in model.opset_import}
     standard = opsets.get("", 0)
-    if standard and not SUPPORTED_OPSETS[0] <= standard <= SUPPORTED_OPSETS[1]:
-        raise UnsupportedError(
-            "the model uses an operator set that is not supported",
-            stage="import",
-            expected=f"version {SUPPORTED_OPSETS[0]} to {SUPPORTED_OPSETS[1]}",
-            found=standard,
-            hint="onnx.version_converter.convert_version converts models between versions.",
+    if standard > NEWEST_OPSET:
+        warn(
+            f"operator set {standard} is newer than {NEWEST_OPSET}, the newest that is known: its operators are taken "
+            "to be what they were then",
+            OperatorSetWarning,
         )
+        _check_unchanged(model.graph, standard)
     if model.functions:
         raise UnsupportedError(
             "model-local functions are not supported",
@@ -94,6 +93,26 @@ def import_onnx(
     importer.function.set_results(results, names)
     importer.finish()
     return module
+
+
+def _check_unchanged(graph: onnx.GraphProto, opset: int) -> None:
+    """Raise UnsupportedError for an operator that the onnx package knows to have changed after `NEWEST_OPSET`."""
+    for node in graph.node:
+        if node.domain in ("", "ai.onnx") and onnx.defs.has(node.op_type):
+            since = onnx.defs.get_schema(node.op_type, min(opset, onnx.defs.onnx_opset_version())).since_version
+            if since > NEWEST_OPSET:
+                raise UnsupportedError(
+                    "the operator changed in a newer version of the operator set than is known",
+                    stage="import",
+                    op=node.op_type,
+                    node=node.name or next(iter(node.output), ""),
+                    expected=f"version {NEWEST_OPSET} or older",
+                    found=since,
+                    hint="onnx.version_converter.convert_version converts models between versions.",
+                )
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                _check_unchanged(attribute.g, opset)
 
 
 def load_model(source: str | os.PathLike[str] | bytes | ModelProto) -> tuple[ModelProto, str]:
@@ -183,7 +202,7 @@ def _resolve_shape(
             len(given) == len(declared)
             and all(d == g or not isinstance(d, int) for d, g in zip(declared, given, strict=True))
         )
-        if not fits or any(extent < 1 for extent in given):
+        if not fits or any(extent < 0 for extent in given):
             raise ModelError(
                 f"the given shape does not fit input {name!r}", stage="import", expected=text, found=list(given)
             )

@@ -1,0 +1,185 @@
+"""The interface that onnx defines for backends: compile a model for the inputs of a run, and run it on kernels.
+
+    import tilewright.compiler.onnx_backend as backend
+    (y,) = backend.prepare(onnx.load("model.onnx")).run([x])
+
+Shapes are static in an artifact. A model is therefore compiled when it is run, for the shapes of what it is given, and
+where its operators read shapes, axes or sizes from an input, for the values of that; what was compiled is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx.backend.base import Backend, BackendRep, namedtupledict
+
+from tilewright.errors import InputError, ModelError, TilewrightError, UnsupportedError, UsageError
+
+from ..runtime.session import Session, load
+from .driver import compile_to_memory
+from .options import CompileOptions
+
+_KEPT = 16
+"""How many compiled variants of a model are kept; the one that was used least recently goes."""
+
+_Key = tuple[object, ...]
+
+
+class TilewrightRep(BackendRep):
+    """A model to be run again and again.
+
+    Args:
+        options: how to compile it, but for the shapes of its inputs.
+    """
+
+    def __init__(self, model: onnx.ModelProto, options: CompileOptions) -> None:
+        self._model, self._options = model, options
+        held = {tensor.name for tensor in model.graph.initializer}
+        self._inputs = [info.name for info in model.graph.input if info.name not in held]
+        self._outputs = [info.name for info in model.graph.output]
+        self._sessions: dict[_Key, Session] = {}
+        self._known: dict[_Key, tuple[str, ...]] = {}
+
+    def run(self, inputs: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """The outputs in the order of the model, also by their names.
+
+        Args:
+            inputs: an array for each input, in the order of the model or by name; one array where there is one input.
+
+        Raises:
+            InputError: they are not the inputs of the model.
+            TilewrightError: the model cannot be compiled for them, or an operator refuses their values.
+        """
+        if kwargs:
+            raise UsageError("run takes inputs alone", found=", ".join(kwargs))
+        given = self._named(inputs)
+        shapes = tuple((name, array.dtype.str, array.shape) for name, array in given.items())
+        session, known = self._specialized(given, shapes)
+        results = session.run({name: array for name, array in given.items() if name not in known})
+        return namedtupledict("Outputs", self._outputs)(*(results[name] for name in self._outputs))
+
+    def _named(self, inputs: Any) -> dict[str, np.ndarray]:
+        if isinstance(inputs, np.ndarray):
+            inputs = [inputs]
+        if not isinstance(inputs, Mapping):
+            if len(inputs) > len(self._inputs):
+                raise InputError("too many inputs", expected=len(self._inputs), found=len(inputs))
+            inputs = dict(zip(self._inputs, inputs, strict=False))
+        missing = [name for name in self._inputs if name not in inputs]
+        unknown = [name for name in inputs if name not in self._inputs]
+        if missing or unknown:
+            raise InputError(
+                "not the inputs of the model", expected=", ".join(self._inputs), found=", ".join(map(str, inputs))
+            )
+        return {name: np.asarray(inputs[name]) for name in self._inputs}
+
+    def _specialized(self, given: Mapping[str, np.ndarray], shapes: _Key) -> tuple[Session, tuple[str, ...]]:
+        """A session for these inputs, and which of them are constants of it."""
+        if shapes in self._known:
+            known = self._known[shapes]
+            return self._session(given, shapes, known), known
+        problem: TilewrightError | None = None
+        for known in dict.fromkeys(_candidates(given)):
+            try:
+                session = self._session(given, shapes, known)
+            except (ModelError, UnsupportedError) as error:
+                problem = problem or error
+            else:
+                self._known[shapes] = known
+                return session, known
+        assert problem is not None
+        raise problem
+
+    def _session(self, given: Mapping[str, np.ndarray], shapes: _Key, known: tuple[str, ...]) -> Session:
+        key = (shapes, known, *(given[name].tobytes() for name in known))
+        session = self._sessions.pop(key, None)
+        if session is None:
+            options = replace(
+                self._options,
+                input_shapes={name: array.shape for name, array in given.items() if name not in known},
+                freeze={name: given[name] for name in known},
+            )
+            artifact = compile_to_memory(self._model, options)
+            engines = artifact.manifest.engines
+            session = load(artifact, engine="software" if "software" in engines else None)
+        self._sessions[key] = session
+        while len(self._sessions) > _KEPT:
+            self._sessions.pop(next(iter(self._sessions))).close()
+        return session
+
+
+def _candidates(given: Mapping[str, np.ndarray]) -> Iterator[tuple[str, ...]]:
+    """Which inputs to make constants, the fewest first: none, those that can be shapes or axes, all after the first."""
+    yield ()
+    yield tuple(name for name, array in given.items() if array.dtype == np.int64 and array.ndim <= 1)
+    yield tuple(name for name, array in given.items() if array.dtype.kind in "biu" and array.ndim <= 1)
+    yield tuple(given)[1:]
+    yield tuple(given)
+
+
+class TilewrightBackend(Backend):
+    """Models on the kernels of this machine's CPU."""
+
+    @classmethod
+    def prepare(cls, model: onnx.ModelProto, device: str = "CPU", **kwargs: Any) -> TilewrightRep:
+        """A model to be run.
+
+        Args:
+            kwargs: options of ``tilewright.compile``, such as ``precision="int8"`` and ``calibration``.
+
+        Raises:
+            UsageError: another device, or an unknown option.
+        """
+        if not cls.supports_device(device):
+            raise UsageError("no such device", expected="CPU", found=device)
+        try:
+            options = CompileOptions(**kwargs)
+        except TypeError as error:
+            raise UsageError(str(error).replace("CompileOptions.__init__()", "prepare()")) from None
+        return TilewrightRep(model, options)
+
+    @classmethod
+    def run_node(
+        cls,
+        node: onnx.NodeProto,
+        inputs: Any,
+        device: str = "CPU",
+        outputs_info: Sequence[tuple[np.dtype, tuple[int, ...]]] | None = None,
+        **kwargs: Any,
+    ) -> tuple[Any, ...]:
+        """What one node computes of arrays.
+
+        Args:
+            outputs_info: not needed; element types and shapes follow from the inputs.
+            kwargs: ``opset_version``, by default the newest that onnx has; options of ``tilewright.compile``.
+
+        Raises:
+            TilewrightError: as of ``TilewrightRep.run``.
+        """
+        version = kwargs.pop("opset_version", onnx.defs.onnx_opset_version())
+        arrays = [np.asarray(array) for array in inputs]
+        names = [name for name in node.input if name]
+        tensors = [
+            onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+            for name, array in zip(names, arrays, strict=False)
+        ]
+        outputs = [onnx.helper.make_empty_tensor_value_info(name) for name in node.output if name]
+        graph = onnx.helper.make_graph([node], node.op_type, tensors, outputs)
+        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid(node.domain, version)])
+        return cls.prepare(model, device, **kwargs).run(arrays)
+
+    @classmethod
+    def supports_device(cls, device: str) -> bool:
+        """Whether it is the CPU."""
+        return device.partition(":")[0].upper() == "CPU"
+
+
+is_compatible = TilewrightBackend.is_compatible
+prepare = TilewrightBackend.prepare
+run_model = TilewrightBackend.run_model
+run_node = TilewrightBackend.run_node
+supports_device = TilewrightBackend.supports_device

@@ -1,0 +1,81 @@
+"""onnx's interface for backends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+from onnx_nodes import node_model
+
+import tilewright.compiler.onnx_backend as backend
+from tilewright.errors import InputError, UnsupportedError, UsageError
+
+
+def model(op_type: str, *arrays: np.ndarray, **attributes: Any) -> onnx.ModelProto:
+    return node_model(op_type, arrays, **attributes)
+
+
+def test_inputs_in_order_by_name_or_alone() -> None:
+    a, b = np.array([1, 2, 3], np.float32), np.array([4, 4, 4], np.float32)
+    prepared = backend.prepare(model("Sub", a, b))
+    outputs = prepared.run([a, b])
+    assert outputs[0].tolist() == [-3, -2, -1]
+    assert outputs._asdict()["y0"] is outputs[0]  # pyright: ignore[reportAttributeAccessIssue]
+    assert prepared.run({"x1": a, "x0": b})[0].tolist() == [3, 2, 1]
+    assert backend.run_model(model("Neg", a), a)[0].tolist() == [-1, -2, -3]
+
+
+def test_each_shape_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[dict[str, tuple[int, ...]]] = []
+    compile_to_memory = backend.compile_to_memory
+
+    def noted(model: onnx.ModelProto, options: backend.CompileOptions) -> object:
+        assert options.input_shapes is not None
+        compiled.append({name: tuple(shape) for name, shape in options.input_shapes.items()})
+        return compile_to_memory(model, options)
+
+    monkeypatch.setattr(backend, "compile_to_memory", noted)
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["y"])],
+        "open",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", 2])],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["N", 2])],
+    )
+    prepared = backend.prepare(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)]))
+    for rows in (1, 3, 1, 3):
+        assert prepared.run([-np.ones((rows, 2), np.float32)])[0].shape == (rows, 2)
+    assert compiled == [{"x": (1, 2)}, {"x": (3, 2)}]
+    assert prepared.run([np.ones((0, 2), np.float32)])[0].shape == (0, 2)
+
+
+def test_what_gives_a_shape_becomes_a_constant() -> None:
+    x = np.arange(6, dtype=np.float32)
+    prepared = backend.prepare(model("Reshape", x, np.array([2, 3])))
+    assert prepared.run([x, np.array([2, 3])])[0].shape == (2, 3)
+    assert prepared.run([x, np.array([3, 2])])[0].shape == (3, 2)
+
+
+def test_a_node_alone() -> None:
+    node = helper.make_node("Clip", ["x", "", "high"], ["y"])
+    (y,) = backend.run_node(node, [np.array([1, 5], np.float32), np.array(3, np.float32)], opset_version=13)
+    assert y.tolist() == [1, 3]
+
+
+def test_wrong_use_is_refused() -> None:
+    a = np.ones(3, np.float32)
+    assert backend.supports_device("CPU:0")
+    assert not backend.supports_device("CUDA")
+    with pytest.raises(UsageError, match="no such device; expected CPU, found CUDA"):
+        backend.prepare(model("Neg", a), "CUDA")
+    with pytest.raises(UsageError, match=r"prepare\(\) got an unexpected keyword argument 'precison'"):
+        backend.prepare(model("Neg", a), precison="int8")
+    prepared = backend.prepare(model("Neg", a))
+    with pytest.raises(InputError, match="not the inputs of the model; expected x0, found x"):
+        prepared.run({"x": a})
+    with pytest.raises(InputError, match="too many inputs; expected 1, found 2"):
+        prepared.run([a, a])
+    with pytest.raises(UnsupportedError, match="operator 'Bernoulli'"):
+        backend.prepare(model("Bernoulli", a)).run([a])
